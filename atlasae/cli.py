@@ -1,0 +1,243 @@
+"""The commands: parse, one library call, say where the file is."""
+
+import json
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+
+from atlasae.errors import AtlasaeError, UserError
+
+# Libraries that take long to import are imported by the command that needs them: `--help` and `info` answer at once.
+
+INTERRUPTED = 130  # what a shell reports for Ctrl-C
+
+_PATH = click.Path(path_type=Path)
+_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout and nothing else there.")
+_quiet = click.option("--quiet", is_flag=True, help="Print nothing but errors.")
+_force = click.option("--force", is_flag=True, help="Replace OUT if it exists.")
+_debug = click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+
+
+def main() -> None:
+    """Run a command; an error is one line on stderr and an exit code (2: mend it, 3: damaged)."""
+    signal.signal(signal.SIGTERM, _terminate)  # so that a batch system's kill leaves no temporary file
+    try:
+        code = commands(standalone_mode=False)
+    except click.exceptions.Abort:
+        code = _say("interrupted: no output was left", INTERRUPTED)
+    except click.ClickException as error:
+        code = _say(error.format_message().rstrip(".").replace("\n", " "), error.exit_code)
+    except AtlasaeError as error:
+        if "--debug" in sys.argv:
+            traceback.print_exc()
+        code = _say(str(error), error.exit_code)
+    except Exception as error:
+        if "--debug" in sys.argv:
+            raise
+        code = _say(f"unexpected {type(error).__name__}: {error}; --debug shows where".replace("\n", " "), 1)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="atlasae")
+def commands() -> None:
+    """Compress the jets of ROOT files into three floats each, every jet within a promised precision."""
+
+
+@commands.command()
+@click.argument("path", metavar="IN", type=_PATH)
+@click.argument("target", metavar="OUT", type=_PATH)
+@click.option("--tree", help="Tree to compress; default: the largest that holds jets.")
+@click.option("--jets", multiple=True, metavar="PATTERN", help="`Jet_{pt,eta,phi,mass}`, a prefix, or four names.")
+@click.option("--units", type=click.Choice(["MeV", "GeV"]), help="Default: from the collection, else the values.")
+@click.option("--model", default="default", show_default=True, help="Model file, or the packaged one.")
+@click.option("--precision", default="1e-3", show_default=True, help="`1e-3`, `pt=1e-3,eta=...,phi=...,m=...`, `full`.")
+@click.option("--layout", type=click.Choice(["floats"]), default="floats", show_default=True, help="How jets are kept.")
+@click.option("--format", "file_format", type=click.Choice(["ttree", "rntuple"]), default="ttree", show_default=True)
+@click.option("--compression", metavar="ALGORITHM:LEVEL", help="Of carried branches; default: as they were.")
+@click.option("--only-jets", is_flag=True, help="Leave everything but jets out.")
+@click.option("--drop", multiple=True, metavar="GLOB", help="Leave these branches out.")
+@click.option("--drop-unwritable", is_flag=True, help="Leave out what uproot can't write, and say so.")
+@click.option("--step-size", default="20MB", show_default=True, help="Uncompressed bytes worked on at once.")
+@_force
+@_quiet
+@_json
+@_debug
+def compress(
+    path: Path, target: Path, precision: str, step_size: str, quiet: bool, as_json: bool, **given: Any
+) -> None:
+    """Compress the jets of IN (ROOT file or table) into three float32 branches a collection."""
+    from atlasae.pipeline import compress_file
+    from atlasae.planning import Options
+    from atlasae.precision import Precision
+
+    options = Options(
+        precision=Precision.parse(precision),
+        step_size=_parse_size(step_size),
+        rntuple=given["file_format"] == "rntuple",
+        **{key: given[key] for key in ("tree", "jets", "units", "model", "compression", "only_jets", "drop")},
+        **{key: given[key] for key in ("drop_unwritable", "force")},
+    )
+    with _progress("compressing", quiet) as advance:
+        report = compress_file(path, target, options, advance)
+    _show(report | {"output": str(target)}, as_json, quiet, _compression_text)
+
+
+@commands.command()
+@click.argument("path", metavar="IN", type=_PATH)
+@click.argument("target", metavar="OUT", type=_PATH)
+@_force
+@_quiet
+@_json
+@_debug
+def decompress(path: Path, target: Path, force: bool, quiet: bool, as_json: bool, debug: bool) -> None:
+    """Bring the jets of IN back, under their own names, into OUT (.root, .pkl or .parquet)."""
+    from atlasae.pipeline import decompress_file
+
+    with _progress("decompressing", quiet) as advance:
+        report = decompress_file(path, target, force, advance)
+    _show(report | {"output": str(target)}, as_json, quiet, _decompression_text)
+
+
+@commands.command()
+@click.argument("path", metavar="FILE", type=_PATH)
+@_json
+@_debug
+def info(path: Path, as_json: bool, debug: bool) -> None:
+    """Say what is inside FILE: collections, precision, model, bytes per jet."""
+    from atlasae.container import describe
+
+    _show(describe(path), as_json, False, _info_text)
+
+
+@commands.command()
+@click.argument("original", type=_PATH)
+@click.argument("compressed", type=_PATH)
+@_quiet
+@_json
+@_debug
+def verify(original: Path, compressed: Path, quiet: bool, as_json: bool, debug: bool) -> int:
+    """Compare COMPRESSED with ORIGINAL: jets within their precision, all else bit for bit; exit 1 if not."""
+    from atlasae.verification import verify_file
+
+    with _progress("verifying", quiet) as advance:
+        report = verify_file(original, compressed, advance)
+    _show(report, as_json, quiet, _verification_text)
+    return 1 if report["differences"] else 0
+
+
+def _compression_text(report: dict[str, Any]) -> str:
+    lines = [f"{report['output']}: {report['jets']:,} jets in {report['entries']:,} entries of '{report['tree']}'"]
+    for entry in report["collections"]:
+        lines.append(_collection_line(entry))
+        lines.append("    largest error  " + _errors_line(entry["max_error"], entry["precision"]))
+    before, after = report["bytes_jets_in"], report["bytes_jets_out"]
+    if report["jets"]:
+        lines.append(f"jets: {_size(before)} -> {_size(after)}, {report['bytes_per_jet']:.2f} bytes per jet")
+    lines.append(f"carried: {len(report['carried'])} branches; {report['seconds']:.1f} s")
+    if report["dropped"]:
+        lines.append(f"dropped: {len(report['dropped'])} branches: {_some(report['dropped'])}")
+    return "\n".join(lines + [f"note: {note}" for note in report["notes"]])
+
+
+def _collection_line(entry: dict[str, Any]) -> str:
+    per_jet = f", {entry['bytes_per_jet']:.2f} bytes per jet" if entry["jets"] else ""
+    branches = ", ".join(entry["branches"].values())
+    return (
+        f"  {entry['name']} ({branches}; {entry['units']}): "
+        f"{entry['jets']:,} jets, {entry['exact_jets']:,} exact{per_jet}"
+    )
+
+
+def _errors_line(found: dict[str, float], bounds: dict[str, float]) -> str:
+    return "  ".join(f"{v} {found.get(v, 0.0):.2g} (bound {bound:g})" for v, bound in bounds.items())
+
+
+def _decompression_text(report: dict[str, Any]) -> str:
+    return (
+        f"{report['output']}: {report['jets']:,} jets in {report['entries']:,} entries of '{report['tree']}'; "
+        f"{report['seconds']:.1f} s"
+    )
+
+
+def _info_text(facts: dict[str, Any]) -> str:
+    lines = [f"{facts['file']}: {_size(facts['bytes'])}, tree '{facts['tree']}', {facts['entries']:,} entries"]
+    lines += [_collection_line(entry) for entry in facts["collections"]]
+    for run in facts["runs"]:
+        lines.append(
+            f"run: {run['source']} ({_size(run['source_bytes'])}), {run['entries']:,} entries, {run['chunks']} chunks"
+        )
+        for entry in run["collections"]:
+            bounds = ", ".join(f"{v} {bound:g}" for v, bound in entry["precision"].items())
+            lines.append(f"  {entry['name']}: precision {bounds}; {sum(entry['bits'].values()):.0f} bits")
+            lines.append("    largest error  " + _errors_line(entry["max_error"], entry["precision"]))
+        lines.append(f"  model {run['model_sha256'][:12]} ({run['model_from']}), atlasae {run['versions']['atlasae']}")
+    lines.append(f"carried: {facts['carried']} branches")
+    return "\n".join(lines)
+
+
+def _verification_text(report: dict[str, Any]) -> str:
+    lines = [f"  {name}: largest error  {_errors_line(found, report['precision'][name])}"
+             for name, found in report["max_error"].items()]  # fmt: skip
+    problems = report["differences"]
+    shown = [f"  {problem}" for problem in problems[:20]]
+    verdict = f"{len(problems)} differences" if problems else "as promised"
+    return "\n".join([f"{report['entries']:,} entries compared: {verdict}", *shown, *lines])
+
+
+def _show(report: dict[str, Any], as_json: bool, quiet: bool, text: Callable[[dict[str, Any]], str]) -> None:
+    if as_json:
+        click.echo(json.dumps(report))
+    elif not quiet:
+        click.echo(text(report))
+
+
+@contextmanager
+def _progress(what: str, quiet: bool) -> Iterator[Callable[[int, int], None] | None]:
+    """A progress bar on stderr, only on a terminal."""
+    if quiet or not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def _parse_size(text: str) -> int:
+    units = {"kb": 1_000, "mb": 1_000_000, "gb": 1_000_000_000, "b": 1}
+    lowered = text.lower().replace(" ", "")
+    unit = next((unit for unit in units if lowered.endswith(unit)), None)
+    number = lowered.removesuffix(unit or "")
+    if not number.replace(".", "", 1).isdigit() or float(number) <= 0:
+        raise UserError(f"--step-size '{text}' is no size: give one such as 20MB")
+    return max(1, int(float(number) * units[unit or "b"]))
+
+
+def _size(count: float) -> str:
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000 or unit == "GB":
+            break
+        count /= 1000
+    return f"{count:.0f} {unit}" if unit == "B" else f"{count:.2f} {unit}"
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
+
+
+def _say(message: str, code: int) -> int:
+    click.echo(f"atlasae: {message}", err=True)
+    return code
+
+
+def _terminate(number: int, frame: Any) -> None:
+    raise KeyboardInterrupt

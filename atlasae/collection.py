@@ -1,0 +1,111 @@
+"""One collection on its way through a file: four branches to latent and exact branches, and back."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+import awkward as ak
+import numpy as np
+
+from atlasae.baskets import compress_words
+from atlasae.codec import Encoded, FloatsCodec, Storage, choose_codec, encode_within
+from atlasae.columns import Array, Counts, counts_of, flatten, index_in_event, to_columns, unflatten
+from atlasae.coordinates import Layout
+from atlasae.model import Model
+from atlasae.precision import Precision
+from atlasae.schema import MEV_PER_UNIT, Collection, settle_units
+
+
+@dataclass
+class Compressor:
+    """One collection on its way through the chunks: its codec, and what became of its jets."""
+
+    collection: Collection
+    codec: FloatsCodec
+    storage: Storage
+    bounds: dict[str, float]
+    jets: int = 0
+    exact_jets: int = 0
+    bytes_in: int = 0
+    max_error: dict[str, float] = field(default_factory=dict)
+
+    def compress(self, events: dict[str, ak.Array]) -> dict[str, ak.Array]:
+        """The latent and exact branches that stand in for the jets of these events."""
+        columns, counts = to_columns(self.collection, events)
+        encoded = encode_within(self.codec, self.storage, self.bounds, columns)
+        self.jets += len(encoded.exact)
+        self.exact_jets += int(encoded.exact.sum())
+        self.bytes_in += sum(column.nbytes for column in columns)
+        self.max_error = merge_largest([self.max_error, encoded.largest])
+        latents = {
+            name: unflatten(encoded.latents[:, j], counts, self.collection.jagged)
+            for j, name in enumerate(self.collection.latents)
+        }
+        return latents | exact_branches(self.collection, columns, counts, encoded)
+
+
+def start_compressor(
+    collection: Collection, units: str | None, precision: Precision, model: Model, events: dict[str, ak.Array]
+) -> Compressor:
+    """Settle units and codec of a collection on its first chunk."""
+    columns, _ = to_columns(collection, events)
+    units = units or settle_units(collection, _median_pt(collection, columns))
+    settled = collection.settled(units)
+    storage = storage_of(settled)
+    codec = choose_codec(model.autoencoder, storage, precision, columns, _encoded_size(columns))
+    return Compressor(settled, codec, storage, precision.of(storage.layout))
+
+
+def _encoded_size(columns: Sequence[Array]) -> Callable[[Encoded], int]:
+    bytes_per_exact = 4 + sum(column.dtype.itemsize for column in columns)
+
+    def size(encoded: Encoded) -> int:
+        words = (np.ascontiguousarray(encoded.latents[:, j].astype(">f4")).tobytes() for j in range(3))
+        return sum(len(compress_words(word)) for word in words) + bytes_per_exact * int(encoded.exact.sum())
+
+    return size
+
+
+def _median_pt(collection: Collection, columns: Sequence[Array]) -> float:
+    values = [column.astype(np.float64) for column in columns]
+    pt = np.hypot(values[0], values[1]) if collection.variables[0] == "px" else values[0]
+    pt = pt[np.isfinite(pt)]
+    return float(np.median(pt)) if len(pt) else float("nan")
+
+
+def exact_branches(
+    collection: Collection, columns: Sequence[Array], counts: Counts, encoded: Encoded
+) -> dict[str, ak.Array]:
+    """The jets kept as they were: where they are in their events, and their four originals."""
+    selected = encoded.exact
+    kept = [index_in_event(counts)[selected], *(column[selected] for column in columns)]
+    per_event = counts_of(selected, counts)
+    return {name: ak.unflatten(v, per_event) for name, v in zip(collection.exact.values(), kept, strict=True)}
+
+
+def restore_columns(collection: Collection, codec: FloatsCodec, events: dict[str, ak.Array]) -> dict[str, ak.Array]:
+    """The original four branches from the latent and exact branches; undoes `Compressor.compress`."""
+    parts = [flatten(events[name]) for name in collection.latents]
+    counts = parts[0][1]
+    columns = storage_of(collection).restore(codec, np.stack([values for values, _ in parts], axis=1))
+    index, exact_counts = flatten(events[collection.exact["index"]])
+    where = np.repeat(np.cumsum(counts) - counts, exact_counts) + index
+    for variable, column in zip(collection.variables, columns, strict=True):
+        column[where] = flatten(events[collection.exact[variable]])[0]
+    named = zip(collection.branches.values(), columns, strict=True)
+    return {name: unflatten(column, counts, collection.jagged) for name, column in named}
+
+
+def storage_of(collection: Collection) -> Storage:
+    """How a collection with settled units keeps its numbers."""
+    assert collection.units is not None
+    dtypes = tuple(np.dtype(collection.dtypes[variable]) for variable in collection.variables)
+    return Storage(Layout(collection.variables), dtypes, MEV_PER_UNIT[collection.units])
+
+
+def merge_largest(found_errors: Iterable[dict[str, float]]) -> dict[str, float]:
+    """The largest error of every variable over several runs of jets."""
+    largest: dict[str, float] = {}
+    for found in found_errors:
+        for variable, error in found.items():
+            largest[variable] = max(largest.get(variable, 0.0), error)
+    return largest

@@ -1,0 +1,110 @@
+"""Awkward arrays, event by event, to flat tables and counts, and back."""
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+import awkward as ak
+import numpy as np
+import numpy.typing as npt
+import xxhash
+
+from atlasae.errors import UserError
+from atlasae.schema import Branch, Collection, Unwritable
+
+Array = npt.NDArray[np.generic]
+Counts = npt.NDArray[np.int64]
+
+
+class Events(Protocol):
+    """Something with branches that can be read a run of events at a time: a tree, or a table in memory."""
+
+    entries: int
+    branches: list[Branch]
+    unwritable: list[Unwritable]
+
+    def read(self, names: Sequence[str], start: int, stop: int) -> dict[str, ak.Array]:
+        """Read these branches for events [start, stop)."""
+        ...
+
+    def bytes_per_entry(self, names: Sequence[str]) -> float:
+        """Uncompressed size of an entry of these branches."""
+        ...
+
+    def compressed_bytes(self, names: Sequence[str]) -> int:
+        """Bytes these branches take as they are."""
+        ...
+
+
+class ArrayEvents:
+    """Columns in memory, one jet per entry, read like a tree."""
+
+    def __init__(self, columns: Mapping[str, Array], skipped: Sequence[str] = ()) -> None:
+        self.columns = {name: values for name, values in columns.items() if values.dtype != np.float16}
+        self.entries = len(next(iter(columns.values()), ()))
+        self.branches = [Branch(name, values.dtype.str, jagged=False) for name, values in self.columns.items()]
+        self.unwritable = [Unwritable(name, "holds no numbers") for name in skipped]
+        self.unwritable += [
+            Unwritable(name, "a TTree holds no float16") for name in columns if name not in self.columns
+        ]
+
+    def read(self, names: Sequence[str], start: int, stop: int) -> dict[str, ak.Array]:
+        """Read these columns for rows [start, stop)."""
+        return {name: ak.Array(self.columns[name][start:stop]) for name in names}
+
+    def bytes_per_entry(self, names: Sequence[str]) -> float:
+        """Size of a row of these columns."""
+        return float(sum(self.columns[name].dtype.itemsize for name in names))
+
+    def compressed_bytes(self, names: Sequence[str]) -> int:
+        """Size of these columns; in memory nothing is compressed."""
+        return sum(self.columns[name].nbytes for name in names)
+
+
+def flatten(array: ak.Array) -> tuple[Array, Counts]:
+    """Split an array into its values (flat) and the number of values of each event."""
+    if array.ndim == 1:
+        return ak.to_numpy(array), np.ones(len(array), np.int64)
+    return ak.to_numpy(ak.flatten(array)), ak.to_numpy(ak.num(array)).astype(np.int64)
+
+
+def unflatten(values: Array, counts: Counts, jagged: bool) -> ak.Array:
+    """Put flat values back into events; the inverse of `flatten`."""
+    return ak.unflatten(values, counts) if jagged else ak.Array(values)
+
+
+def to_columns(collection: Collection, events: Mapping[str, ak.Array]) -> tuple[list[Array], Counts]:
+    """The four stored variables of every jet (flat, in their own dtypes) and the jets per event.
+
+    Raises UserError where the four branches do not hold equally many jets in every event.
+    """
+    parts = {name: flatten(events[name]) for name in collection.branches.values()}
+    counts = [count for _, count in parts.values()]
+    for name, (_, count) in parts.items():
+        if not np.array_equal(count, counts[0]):
+            first = next(iter(parts))
+            raise UserError(f"'{first}' and '{name}' differ in jets per event: not one collection; choose with --jets")
+    return [values for values, _ in parts.values()], counts[0]
+
+
+def index_in_event(counts: Counts) -> npt.NDArray[np.int32]:
+    """The position of every jet in its own event."""
+    starts = np.repeat(np.cumsum(counts) - counts, counts)
+    return (np.arange(len(starts)) - starts).astype(np.int32)
+
+
+def counts_of(selected: npt.NDArray[np.bool_], counts: Counts) -> Counts:
+    """How many jets of each event are selected."""
+    running = np.concatenate([[0], np.cumsum(selected)])
+    ends = np.cumsum(counts)
+    return np.asarray(running[ends] - running[ends - counts], dtype=np.int64)
+
+
+def checksum(array: ak.Array) -> int:
+    """A 64-bit hash (XXH3) of the values and the event boundaries of an array, whatever its memory layout."""
+    digest = xxhash.xxh3_64()
+    array = ak.without_parameters(array)  # a string is a list of bytes
+    if array.layout.is_list and not array.layout.is_regular:
+        digest.update(ak.to_numpy(ak.num(array)).astype("<i8").tobytes())
+        array = ak.flatten(array)
+    digest.update(np.ascontiguousarray(ak.to_numpy(array)).tobytes())
+    return digest.intdigest()

@@ -1,0 +1,240 @@
+"""The `atlasae/` folder of a compressed file: runs, chunks and models, as JSON and bytes."""
+
+import hashlib
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import awkward as ak
+import numpy as np
+
+from atlasae.errors import DamagedFileError, UserError
+from atlasae.rootio import Source, Target, Tree, damage, open_source
+from atlasae.schema import FOLDER, Branch, Collection, stand_ins
+
+FORMAT = 1  # of the folder; raise it when an old reader would go wrong
+_RUNS, _CHUNKS, _MODELS, _ABOUT = (f"{FOLDER}/{name}" for name in ("runs", "chunks", "models", "about"))
+
+
+@dataclass(frozen=True)
+class CompressedCollection:
+    """A collection with how it was compressed: codec configuration, bounds, what came of it."""
+
+    collection: Collection
+    codec: dict[str, Any]
+    precision: dict[str, float]
+    model_sha256: str
+    jets: int
+    exact_jets: int
+    max_error: dict[str, float]
+    bytes_in: int
+
+
+@dataclass(frozen=True)
+class Run:
+    """One compression: everything needed to undo it, but the model's weights."""
+
+    source: dict[str, Any]
+    tree: str
+    title: str
+    entries: int
+    chunks: int
+    collections: list[CompressedCollection]
+    originals: list[str]
+    carried: list[Branch]
+    written: list[str]
+    counters: dict[str, str]
+    dropped: list[str]
+    versions: dict[str, str]
+    table: dict[str, Any] | None = None
+    format: int = FORMAT
+
+    def to_json(self) -> str:
+        """The run as one JSON object."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> "Run":
+        """Read what `to_json` wrote; raises UserError for another format version, DamagedFileError else."""
+        try:
+            facts = json.loads(text)
+            if facts["format"] != FORMAT:
+                raise UserError(
+                    f"written by a newer atlasae: format {facts['format']}, this one reads {FORMAT}; upgrade"
+                )
+            facts["collections"] = [_collection(entry) for entry in facts["collections"]]
+            facts["carried"] = [Branch(**branch) for branch in facts["carried"]]
+            return cls(**facts)
+        except (ValueError, KeyError, TypeError) as error:
+            raise DamagedFileError(f"'{_RUNS}' is damaged: {error}") from error
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """A run of events that was written together, with the checksum of every branch in `Run.written`."""
+
+    entries: int
+    jets: int
+    checksums: list[int]
+
+
+@dataclass
+class Contents:
+    """All that a compressed file says of itself; a merged file has several runs."""
+
+    runs: list[Run]
+    chunks: list[Chunk]
+    models: dict[str, bytes] = field(default_factory=dict)
+
+    def chunks_by_run(self) -> Iterator[tuple[Run, int, Chunk]]:
+        """Every chunk with its run and its first entry in the (merged) tree."""
+        chunks = iter(self.chunks)
+        start = 0
+        for run in self.runs:
+            for _ in range(run.chunks):
+                chunk = next(chunks)
+                yield run, start, chunk
+                start += chunk.entries
+
+
+def is_compressed(source: Source) -> bool:
+    """Whether a file holds what atlasae compress wrote."""
+    return _RUNS in source.trees
+
+
+def write_contents(target: Target, contents: Contents) -> None:
+    """Write the folder; TTrees, so that a merged file has the rows of every part."""
+    runs = ak.Array([run.to_json() for run in contents.runs])
+    target.make_tree(_RUNS, {"json": runs}, title="one row a compression").extend({"json": runs})
+    chunks = {
+        "entries": ak.Array(np.array([chunk.entries for chunk in contents.chunks], np.int64)),
+        "jets": ak.Array(np.array([chunk.jets for chunk in contents.chunks], np.int64)),
+        "checksums": _jagged([np.array(chunk.checksums, np.uint64) for chunk in contents.chunks], np.uint64),
+    }
+    target.make_tree(_CHUNKS, chunks, title="one row a chunk of events").extend(chunks)
+    models = {
+        "sha256": ak.Array(list(contents.models) or [""])[: len(contents.models)],
+        "content": _jagged([np.frombuffer(content, np.uint8) for content in contents.models.values()], np.uint8),
+    }
+    target.make_tree(_MODELS, models, title="one row a model that is not packaged").extend(models)
+    target.write_text(_ABOUT, _about(contents))
+
+
+def read_contents(source: Source) -> Contents:
+    """Read the folder; raises UserError where there is none, DamagedFileError where it contradicts itself."""
+    if not is_compressed(source):
+        raise UserError(f"'{source.path}' was not compressed by atlasae: it has no '{_RUNS}' tree")
+    with damage(f"'{FOLDER}' in '{source.path}'"):
+        rows = _rows(source, _RUNS, ["json"])
+        chunk_rows = _rows(source, _CHUNKS, ["entries", "jets", "checksums"])
+        model_rows = _rows(source, _MODELS, ["sha256", "content"])
+        chunks = [
+            Chunk(*row)
+            for row in zip(*(chunk_rows[k].to_list() for k in ("entries", "jets", "checksums")), strict=True)
+        ]
+        models = {sha: ak.to_numpy(content).tobytes() for sha, content in zip(*model_rows.values(), strict=True)}
+    contents = Contents([Run.from_json(text) for text in rows["json"].to_list()], chunks, models)
+    _check(source, contents)
+    return contents
+
+
+def _check(source: Source, contents: Contents) -> None:
+    for sha, content in contents.models.items():
+        if hashlib.sha256(content).hexdigest() != sha:
+            raise DamagedFileError(f"model {sha[:12]} in '{source.path}' is damaged: its bytes have another SHA-256")
+    if not contents.runs or len(contents.chunks) != sum(run.chunks for run in contents.runs):
+        raise DamagedFileError(
+            f"'{source.path}' is damaged: {len(contents.chunks)} chunks for {len(contents.runs)} runs"
+        )
+    name = contents.runs[0].tree
+    entries = sum(chunk.entries for chunk in contents.chunks)
+    if name not in source.trees or source.trees[name].entries != entries:
+        raise DamagedFileError(
+            f"'{source.path}' is damaged: tree '{name}' does not have the {entries} entries compressed"
+        )
+
+
+def _rows(source: Source, name: str, columns: list[str]) -> dict[str, ak.Array]:
+    tree = source.trees[name]
+    return tree.read(columns, 0, tree.entries)
+
+
+def _jagged(rows: list[np.ndarray[Any, Any]], dtype: type) -> ak.Array:
+    values: np.ndarray[Any, Any] = np.concatenate([np.empty(0, dtype), *rows]).astype(dtype)
+    return ak.unflatten(values, np.array([len(row) for row in rows], np.int64))
+
+
+def _collection(entry: dict[str, Any]) -> CompressedCollection:
+    return CompressedCollection(**(entry | {"collection": Collection(**entry["collection"])}))
+
+
+def _about(contents: Contents) -> str:
+    names = [c.collection.name for run in contents.runs for c in run.collections]
+    return (
+        f"The jets of this file ({', '.join(names)}) were compressed by atlasae to three floats each. "
+        "`atlasae decompress` brings them back: pip install atlasae."
+    )
+
+
+def describe(path: Path) -> dict[str, Any]:
+    """What `atlasae info` prints, from a compressed file, without its model."""
+    with open_source(path) as source:
+        contents = read_contents(source)
+        tree = source.trees[contents.runs[0].tree]
+        first = contents.runs[0]
+        return {
+            "file": str(path),
+            "bytes": path.stat().st_size,
+            "tree": tree.name,
+            "entries": tree.entries,
+            "jets": sum(chunk.jets for chunk in contents.chunks),
+            "collections": [_described(i, contents.runs, tree) for i in range(len(first.collections))],
+            "carried": len(first.carried),
+            "runs": [_described_run(run, contents) for run in contents.runs],
+        }
+
+
+def bits_of(entry: CompressedCollection) -> dict[str, float]:
+    """Bits that each variable occupies in the three words."""
+    return {v: round(math.log2(n), 2) for v, n in zip(("pt", "eta", "phi", "m"), entry.codec["levels"], strict=True)}
+
+
+def _described(i: int, runs: list[Run], tree: Tree) -> dict[str, Any]:
+    """One collection over all runs of a merged file."""
+    entries = [run.collections[i] for run in runs]
+    jets = sum(entry.jets for entry in entries)
+    size = tree.compressed_bytes(stand_ins(entries[0].collection, runs[0].counters))
+    return {
+        "name": entries[0].collection.name,
+        "branches": entries[0].collection.branches,
+        "units": entries[0].collection.units,
+        "jets": jets,
+        "exact_jets": sum(entry.exact_jets for entry in entries),
+        "bytes": size,
+        "bytes_per_jet": size / jets if jets else None,
+    }
+
+
+def _described_run(run: Run, contents: Contents) -> dict[str, Any]:
+    sha = run.collections[0].model_sha256
+    return {
+        "source": run.source["name"],
+        "source_bytes": run.source["bytes"],
+        "entries": run.entries,
+        "chunks": run.chunks,
+        "collections": [
+            {
+                "name": entry.collection.name,
+                "precision": entry.precision,
+                "bits": bits_of(entry),
+                "max_error": entry.max_error,
+            }
+            for entry in run.collections
+        ],
+        "model_sha256": sha,
+        "model_from": "in the file" if sha in contents.models else "packaged with atlasae",
+        "versions": run.versions,
+    }

@@ -1,0 +1,282 @@
+"""Whole files: compress and decompress, chunk by chunk, in memory that does not grow with the file."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import awkward as ak
+import numpy as np
+
+from atlasae.codec import FloatsCodec
+from atlasae.collection import Compressor, merge_largest, restore_columns, start_compressor
+from atlasae.columns import Events, checksum, flatten
+from atlasae.container import Chunk, CompressedCollection, Contents, Run, bits_of, read_contents, write_contents
+from atlasae.errors import DamagedFileError, UserError
+from atlasae.model import Model, default_model, packaged_model
+from atlasae.planning import Opened, Options, Plan, check_target, make_plan, open_input, replacing
+from atlasae.rootio import Source, Target, Tree, Writer, create, open_source, parse_compression
+from atlasae.schema import FOLDER, name_counters, stand_ins
+from atlasae.tables import Table, is_table, write_table
+
+Progress = Callable[[int, int], None]  # entries done, entries in all
+
+
+def compress_file(path: Path, target: Path, options: Options, progress: Progress | None = None) -> dict[str, Any]:
+    """Compress the jets of a ROOT file or table into three float32 branches a collection; returns the report.
+
+    Raises UserError for what the user can mend, DamagedFileError for a damaged input; then no output is left.
+    """
+    started = time.perf_counter()
+    check_target(path, target, options.force)
+    with open_input(path, options.tree, options.jets) as opened:
+        plan = make_plan(opened, options)
+        with replacing(target) as temporary:
+            run, notes = _write_compressed(opened, plan, options, temporary, progress or silent)
+            sizes = jet_bytes(temporary, run)
+    return compression_report(run, sizes, plan.notes + notes, time.perf_counter() - started)
+
+
+def decompress_file(path: Path, target: Path, force: bool = False, progress: Progress | None = None) -> dict[str, Any]:
+    """Bring the jets of a compressed file back under their own names; returns a report.
+
+    OUT's suffix decides between ROOT, pickle and parquet. Raises DamagedFileError where a checksum does not match.
+    """
+    started = time.perf_counter()
+    check_target(path, target, force)
+    with open_source(path) as source:
+        contents = read_contents(source)
+        with replacing(target) as temporary:
+            if is_table(target):
+                write_table(temporary, _restored_table(source, contents, progress or silent))
+            else:
+                _write_restored(source, contents, temporary, progress or silent)
+    jets = sum(chunk.jets for chunk in contents.chunks)
+    entries = sum(chunk.entries for chunk in contents.chunks)
+    return {"entries": entries, "jets": jets, "tree": contents.runs[0].tree, "seconds": time.perf_counter() - started}
+
+
+def jet_bytes(path: Path, run: Run) -> dict[str, int]:
+    """Compressed basket bytes of all that stands in for each collection: latents, exact branches, made counters."""
+    with open_source(path) as source:
+        tree = source.trees[run.tree]
+        return {
+            entry.collection.name: tree.compressed_bytes(stand_ins(entry.collection, run.counters))
+            for entry in run.collections
+        }
+
+
+def compression_report(run: Run, sizes: dict[str, int], notes: list[str], seconds: float) -> dict[str, Any]:
+    """What `compress --json` prints."""
+    jets = sum(entry.jets for entry in run.collections)
+    bytes_out = sum(sizes.values())
+    return {
+        "entries": run.entries,
+        "jets": jets,
+        "tree": run.tree,
+        "collections": [_collection_report(entry, sizes[entry.collection.name]) for entry in run.collections],
+        "precision": {entry.collection.name: entry.precision for entry in run.collections},
+        "bits": {entry.collection.name: bits_of(entry) for entry in run.collections},
+        "bytes_jets_in": sum(entry.bytes_in for entry in run.collections),
+        "bytes_jets_out": bytes_out,
+        "bytes_per_jet": bytes_out / jets if jets else None,
+        "exact_jets": sum(entry.exact_jets for entry in run.collections),
+        "max_error": merge_largest(entry.max_error for entry in run.collections),
+        "model_sha256": run.collections[0].model_sha256,
+        "carried": [branch.name for branch in run.carried],
+        "dropped": run.dropped,
+        "notes": notes,
+        "seconds": seconds,
+    }
+
+
+def _write_compressed(
+    opened: Opened, plan: Plan, options: Options, path: Path, progress: Progress
+) -> tuple[Run, list[str]]:
+    names = plan.originals
+    ranges = list(entry_ranges(opened.events, names, options.step_size))
+    first = opened.events.read(names, *ranges[0])
+    model = load_model(options.model)
+    compressors = [
+        start_compressor(collection, options.units, options.precision, model, first) for collection in plan.collections
+    ]
+    chunks: list[Chunk] = []
+    with create(path) as target:
+        writer = None
+        for start, stop in ranges:
+            events = first if start == 0 else opened.events.read(names, start, stop)
+            written = {branch.name: events[branch.name] for branch in plan.carried}
+            for compressor in compressors:
+                written |= compressor.compress(events)
+            writer = writer or _compressed_tree(target, opened, plan, options, written)
+            writer.extend(written)
+            jets = sum(len(flatten(written[c.latents[0]])[0]) for c in plan.collections)
+            chunks.append(Chunk(stop - start, jets, [checksum(array) for array in written.values()]))
+            progress(stop, opened.events.entries)
+        notes = _copy_others(opened.source, opened.tree, target, options.step_size) if not options.only_jets else []
+        run = _run(opened, plan, compressors, model, chunks, list(written))
+        packaged = packaged_model(model.sha256) is not None
+        write_contents(target, Contents([run], chunks, {} if packaged else {model.sha256: model.content}))
+    return run, notes
+
+
+def _compressed_tree(
+    target: Target, opened: Opened, plan: Plan, options: Options, columns: dict[str, ak.Array]
+) -> Writer:
+    tree = opened.events
+    chosen = parse_compression(options.compression) if options.compression else None
+    carried = chosen or (tree.compression if isinstance(tree, Tree) else None)
+    words = [name for collection in plan.collections for name in stand_ins(collection, plan.counters)]
+    return target.make_tree(opened.tree, columns, opened.title, plan.counters, carried, words, options.rntuple)
+
+
+def _run(
+    opened: Opened, plan: Plan, compressors: list[Compressor], model: Model, chunks: list[Chunk], written: list[str]
+) -> Run:
+    return Run(
+        source={"name": opened.path.name, "bytes": opened.path.stat().st_size},
+        tree=opened.tree,
+        title=opened.title,
+        entries=opened.events.entries,
+        chunks=len(chunks),
+        collections=[
+            CompressedCollection(
+                c.collection, c.codec.config(), c.bounds, model.sha256, c.jets, c.exact_jets, c.max_error,
+                # Baskets inside the tree object have no size of their own.
+                bytes_in=opened.events.compressed_bytes(list(c.collection.branches.values())) or c.bytes_in,
+            )
+            for c in compressors
+        ],
+        originals=plan.originals,
+        carried=plan.carried,
+        written=written,
+        counters=plan.counters,
+        dropped=plan.dropped,
+        versions={package: version(package) for package in ("atlasae", "torch", "uproot", "awkward", "numpy")},
+        table=opened.table,
+    )  # fmt: skip
+
+
+def _copy_others(source: Source | None, tree: str, target: Target, step_size: int) -> list[str]:
+    """Copy the other trees and objects of a file; what could not be copied is told."""
+    if source is None:
+        return []
+    notes = []
+    for name, other in source.trees.items():
+        if name != tree and not name.startswith(f"{FOLDER}/"):
+            notes += _copy_tree(other, target, step_size)
+    for name in source.objects:
+        if not name.startswith(f"{FOLDER}/") and (why := source.copy_object(name, target)):
+            notes.append(f"'{name}' is left out: {why}")
+    return notes
+
+
+def _copy_tree(tree: Tree, target: Target, step_size: int) -> list[str]:
+    counters = name_counters([], tree.branches, {branch.name for branch in tree.branches})
+    names = [branch.name for branch in tree.branches if branch.name not in counters.values()]
+    if names:
+        writer = None
+        for start, stop in entry_ranges(tree, names, step_size):
+            events = tree.read(names, start, stop)
+            writer = writer or target.make_tree(tree.name, events, tree.title, counters, tree.compression)
+            writer.extend(events)
+    return [f"branch '{u.name}' of tree '{tree.name}' is left out: {u.why}" for u in tree.unwritable]
+
+
+def restored_events(
+    source: Source, contents: Contents, progress: Progress
+) -> Iterator[tuple[Run, dict[str, ak.Array]]]:
+    """Every chunk of a compressed file with its original branches; raises DamagedFileError."""
+    tree = source.trees[contents.runs[0].tree]
+    codecs: dict[int, list[FloatsCodec]] = {}
+    for run, start, chunk in contents.chunks_by_run():
+        events = tree.read(run.written, start, start + chunk.entries)
+        _check_chunk(run, start, chunk, events)
+        if id(run) not in codecs:
+            codecs[id(run)] = [codec_of(entry, contents) for entry in run.collections]
+        for entry, codec in zip(run.collections, codecs[id(run)], strict=True):
+            events |= restore_columns(entry.collection, codec, events)
+        progress(start + chunk.entries, tree.entries)
+        yield run, {name: events[name] for name in run.originals}
+
+
+def _check_chunk(run: Run, start: int, chunk: Chunk, events: dict[str, ak.Array]) -> None:
+    for name, expected in zip(run.written, chunk.checksums, strict=True):
+        if checksum(events[name]) != expected:
+            where = f"entries {start} to {start + chunk.entries}"
+            raise DamagedFileError(f"branch '{name}' is damaged: checksum differs in {where}; get the file again")
+
+
+def codec_of(entry: CompressedCollection, contents: Contents) -> FloatsCodec:
+    """The codec of a compressed collection, with its model from the file or from the package; raises UserError."""
+    sha = entry.model_sha256
+    content = contents.models.get(sha)
+    model = Model.from_bytes(content, sha[:12]) if content is not None else packaged_model(sha)
+    if model is None:
+        raise UserError(f"model {sha[:12]} is neither in the file nor in this atlasae: upgrade atlasae")
+    return FloatsCodec.from_config(entry.codec, model.autoencoder)
+
+
+def load_model(name: str) -> Model:
+    """The packaged model `default`, or one from a file; raises UserError."""
+    if name == "default":
+        return default_model()
+    path = Path(name)
+    if not path.is_file():
+        raise UserError(f"no model '{name}': give a model file, or `default`")
+    return Model.from_bytes(path.read_bytes(), name)
+
+
+def _write_restored(source: Source, contents: Contents, path: Path, progress: Progress) -> None:
+    run = contents.runs[0]
+    with create(path) as target:
+        writer = None
+        for chunk_run, events in restored_events(source, contents, progress):
+            if chunk_run.originals != run.originals:
+                raise UserError(f"'{source.path}' merges files with other branches: decompress them one by one")
+            writer = writer or target.make_tree(
+                run.tree, events, run.title, run.counters, source.trees[run.tree].compression
+            )
+            writer.extend(events)
+        _copy_others(source, run.tree, target, Options.step_size)
+
+
+def _restored_table(source: Source, contents: Contents, progress: Progress) -> Table:
+    run = contents.runs[0]
+    if any(branch.jagged for branch in run.carried) or any(c.collection.jagged for c in run.collections):
+        raise UserError(f"'{source.path}' has several jets an event: a table has one a row; write a .root file")
+    chunks = [events for _, events in restored_events(source, contents, progress)]
+    columns = {name: np.concatenate([ak.to_numpy(chunk[name]) for chunk in chunks]) for name in run.originals}
+    facts = run.table or {}
+    index = columns.pop(facts["index"]) if facts.get("index") else None
+    return Table(columns, index, facts.get("index_name"))
+
+
+def entry_ranges(events: Events, names: Sequence[str], step_size: int) -> Iterator[tuple[int, int]]:
+    """Chunks of about `step_size` uncompressed bytes; one empty chunk where there are no entries."""
+    step = max(1, int(step_size / max(1.0, events.bytes_per_entry(names))))
+    for start in range(0, max(events.entries, 1), step):
+        yield start, min(start + step, events.entries)
+
+
+def _collection_report(entry: CompressedCollection, bytes_out: int) -> dict[str, Any]:
+    collection = entry.collection
+    return {
+        "name": collection.name,
+        "branches": collection.branches,
+        "units": collection.units,
+        "jets": entry.jets,
+        "exact_jets": entry.exact_jets,
+        "precision": entry.precision,
+        "max_error": entry.max_error,
+        "bits": bits_of(entry),
+        "exponent": entry.codec["exponent"],
+        "bytes_in": entry.bytes_in,
+        "bytes_out": bytes_out,
+        "bytes_per_jet": bytes_out / entry.jets if entry.jets else None,
+    }
+
+
+def silent(done: int, total: int) -> None:
+    """No progress bar."""

@@ -1,0 +1,213 @@
+"""What becomes of every branch of an input: latents, carried or dropped; and where the output goes."""
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from atlasae.columns import ArrayEvents, Events, to_columns
+from atlasae.errors import UserError
+from atlasae.precision import Precision
+from atlasae.rootio import Source, Tree, open_source
+from atlasae.schema import (
+    FOLDER,
+    Branch,
+    Collection,
+    Unwritable,
+    find_collections,
+    match_branches,
+    name_counters,
+    resolve_pattern,
+)  # fmt: skip
+from atlasae.tables import is_table, read_table
+
+TABLE_TREE = "jets"  # the tree that a table becomes
+INDEX = "index"  # the column a table's row labels become
+
+
+@dataclass(frozen=True)
+class Options:
+    """What `atlasae compress` may be told."""
+
+    precision: Precision
+    tree: str | None = None
+    jets: tuple[str, ...] = ()
+    units: str | None = None
+    model: str = "default"
+    compression: str | None = None
+    rntuple: bool = False
+    only_jets: bool = False
+    drop: tuple[str, ...] = ()
+    drop_unwritable: bool = False
+    step_size: int = 20_000_000
+    force: bool = False
+
+
+@dataclass(frozen=True)
+class Opened:
+    """An input: the events to compress, their tree, the file around it (none for a table)."""
+
+    path: Path
+    events: Events
+    tree: str
+    title: str = ""
+    source: Source | None = None
+    table: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Which branches become latents, which are carried, which are left out."""
+
+    collections: list[Collection]
+    carried: list[Branch]
+    originals: list[str]
+    counters: dict[str, str]
+    dropped: list[str]
+    notes: list[str]
+
+
+@contextmanager
+def open_input(path: Path, tree: str | None, patterns: Sequence[str]) -> Iterator[Opened]:
+    """Open a ROOT file at the tree with jets, or a table."""
+    if is_table(path):
+        yield _open_table(path)
+        return
+    with open_source(path) as source:
+        if any(name.startswith(f"{FOLDER}/") for name in source.trees):
+            raise UserError(f"'{path}' is compressed by atlasae already: `atlasae decompress` it first")
+        found = choose_tree(source, tree, patterns)
+        yield Opened(path, found, found.name, found.title, source)
+
+
+def choose_tree(source: Source, name: str | None, patterns: Sequence[str]) -> Tree:
+    """The tree of this name, or the one with the most entries among those that hold jets; raises UserError."""
+    if name is not None:
+        if name not in source.trees:
+            raise UserError(f"no tree '{name}' in '{source.path}': there are {', '.join(source.trees) or 'none'}")
+        return source.trees[name]
+    candidates = [tree for tree in source.trees.values() if patterns or find_collections(tree.branches)]
+    if not candidates:
+        trees = ", ".join(f"'{tree}'" for tree in source.trees) or "no tree"
+        raise UserError(f"'{source.path}' has no jets: looked for *_pt, *.pt in {trees}; name them with --jets")
+    return max(candidates, key=lambda tree: (tree.entries, len(tree.branches)))
+
+
+def make_plan(opened: Opened, options: Options) -> Plan:
+    """Decide what becomes of every branch; raises UserError where something would be lost unasked."""
+    events = opened.events
+    collections = _collections(opened, options)
+    jets = {name for collection in collections for name in collection.branches.values()}
+    names = [branch.name for branch in events.branches]
+    dropped = (
+        match_branches(options.drop, names + [u.name for u in events.unwritable]) - jets if options.drop else set()
+    )
+    if options.only_jets:
+        dropped = set(names) - jets
+    unwritable = [u for u in events.unwritable if u.name not in dropped and not options.only_jets]
+    if unwritable and not options.drop_unwritable:
+        raise UserError(_unwritable_message(unwritable, opened.path))
+    kept = [branch for branch in events.branches if branch.name not in dropped and branch.name not in jets]
+    counters = name_counters(collections, kept, set(names))
+    implied = set(counters.values())
+    carried = [branch for branch in kept if branch.name not in implied]
+    _refuse_taken(collections, names)
+    return Plan(
+        collections=collections,
+        carried=carried,
+        originals=[name for name in names if name in jets or any(name == branch.name for branch in carried)],
+        counters=counters,
+        dropped=sorted(dropped) + [u.name for u in unwritable],
+        notes=_notes(events.branches, implied, carried, collections),
+    )
+
+
+def check_target(path: Path, target: Path, force: bool) -> None:
+    """Refuse to write where something would be lost; raises UserError."""
+    if not path.exists():
+        raise UserError(f"no such file: '{path}'")
+    if target.exists() and path.samefile(target):
+        raise UserError(f"'{target}' is the input: the output needs another name")
+    if target.is_dir():
+        raise UserError(f"'{target}' is a folder: name a file in it")
+    if target.exists() and not force:
+        raise UserError(f"'{target}' exists: choose another name, or replace it with --force")
+    if not target.absolute().parent.is_dir():
+        raise UserError(f"no folder '{target.parent}' for the output: make it first")
+
+
+@contextmanager
+def replacing(target: Path) -> Iterator[Path]:
+    """A temporary name beside the target, renamed to it at the end, removed if anything goes wrong."""
+    temporary = target.with_name(f".{os.getpid()}.partial.{target.name}")
+    try:
+        yield temporary
+        temporary.replace(target)
+    except OSError as error:
+        raise UserError(f"can't write '{target}': {error.strerror or error}") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _open_table(path: Path) -> Opened:
+    table = read_table(path)
+    columns = {name: values.astype(values.dtype.newbyteorder("=")) for name, values in table.columns.items()}
+    facts: dict[str, Any] = {"index": None, "index_name": table.index_name}
+    if table.index is not None:
+        name = INDEX
+        while name in columns:
+            name += "_"
+        facts["index"], columns[name] = name, table.index
+    return Opened(path, ArrayEvents(columns, table.skipped), TABLE_TREE, table=facts)
+
+
+def _collections(opened: Opened, options: Options) -> list[Collection]:
+    branches = opened.events.branches
+    if options.jets:
+        found = [resolve_pattern(pattern, branches) for pattern in options.jets]
+    else:
+        found = [c for c in find_collections(branches) if _is_consistent(c, opened.events)]
+    if not found:
+        raise UserError(f"tree '{opened.tree}' has no jets: looked for *_pt, *.pt; name them with --jets")
+    if len({name for c in found for name in c.branches.values()}) < 4 * len(found):
+        raise UserError("--jets names a branch twice: a branch belongs to one collection")
+    return found
+
+
+def _is_consistent(collection: Collection, events: Events) -> bool:
+    """Whether the four branches hold equally many jets, so far as the first events tell."""
+    try:
+        to_columns(collection, events.read(list(collection.branches.values()), 0, min(events.entries, 1000)))
+    except UserError:
+        return False
+    return True
+
+
+def _refuse_taken(collections: list[Collection], names: Sequence[str]) -> None:
+    for collection in collections:
+        for name in (*collection.latents, *collection.exact.values()):
+            if name in names:
+                raise UserError(f"branch '{name}' is in the way of '{collection.name}': leave it out of the input")
+
+
+def _unwritable_message(unwritable: Sequence[Unwritable], path: Path) -> str:
+    listed = "; ".join(f"{u.name} ({u.why})" for u in unwritable[:5])
+    more = f"; and {len(unwritable) - 5} more" if len(unwritable) > 5 else ""
+    problem = f"'{path}' has {len(unwritable)} branches that can't be written: {listed}{more}"
+    return f"{problem}; --drop-unwritable leaves them out"
+
+
+def _notes(
+    branches: Sequence[Branch], implied: set[str], carried: Sequence[Branch], collections: Sequence[Collection]
+) -> list[str]:
+    """What uproot writes otherwise than it was, said once."""
+    notes = []
+    retyped = [branch.name for branch in branches if branch.name in implied and branch.dtype != "<i4"]
+    if retyped:
+        notes.append(f"counters are written as int32: {', '.join(retyped)}")
+    known = {branch.name for branch in branches}
+    if made := [name for name in implied if name not in known and not name.endswith("exact")]:
+        notes.append(f"vectors are written as counted arrays; {len(made)} counters such as {sorted(made)[0]} are new")
+    return notes

@@ -1,0 +1,106 @@
+"""What is promised of every jet: the largest error of each variable, and how it is measured."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from atlasae.coordinates import MASS_FLOOR, Floats, Layout, signed_root, signed_square, wrap
+from atlasae.errors import UserError
+
+FULL_BOUND = 1e-3  # `full` spends every bit; the few jets in tails that it leaves worse than this are kept exact
+SMALLEST = 1e-7  # what float32 resolves
+VARIABLES = ("pt", "eta", "phi", "m", "E")
+
+
+@dataclass(frozen=True)
+class Precision:
+    """The largest error of each variable: relative for pt, m and E, absolute for eta and phi.
+
+    m's is relative to max(|m|, 100 MeV). `full` asks for the best the three floats can do.
+    """
+
+    bounds: dict[str, float]
+    full: bool = False
+    everywhere: bool = True  # one number for every variable, not a list of them
+
+    @classmethod
+    def parse(cls, text: str) -> "Precision":
+        """Read `1e-3`, `pt=1e-3,eta=1e-3,phi=1e-3,m=1e-2` or `full`; raises UserError."""
+        if text == "full":
+            return cls(dict.fromkeys(VARIABLES, FULL_BOUND), full=True)
+        if "=" not in text:
+            return cls(dict.fromkeys(VARIABLES, _bound(text, text)))
+        bounds = {}
+        for part in text.split(","):
+            variable, _, value = part.strip().partition("=")
+            if variable not in VARIABLES:
+                raise UserError(f"--precision '{text}' names '{variable}': choose from {', '.join(VARIABLES)}")
+            bounds[variable] = _bound(value, text)
+        return cls(bounds, everywhere=False)
+
+    def of(self, layout: Layout) -> dict[str, float]:
+        """The bounds on the variables promised for this layout; m may be given up where E is promised."""
+        promised = [v for v in layout.promised if v in self.bounds or not (v == "m" and layout.has_energy)]
+        if missing := [v for v in promised if v not in self.bounds]:
+            stored = ", ".join(layout.variables)
+            raise UserError(f"--precision leaves out {', '.join(missing)}, needed for jets stored as ({stored})")
+        return {v: self.bounds[v] for v in promised}
+
+
+def steps(bounds: dict[str, float], layout: Layout, dtypes: Sequence[np.dtype[np.floating]]) -> list[float]:
+    """The step of each coordinate (log pt, eta, phi, mu) whose half keeps every bound, rounding included.
+
+    dE/E = (p/E)^2 (dpt/pt + tanh(eta) deta) + (m/E)^2 dm/m, so pt and eta share the bound on E between them.
+    """
+    largest = dict(bounds)
+    if "E" in bounds:
+        largest["pt"] = min(bounds["pt"], bounds["E"] / 2)
+        largest["eta"] = min(bounds["eta"], bounds["E"] / 2)
+        largest["m"] = min(bounds.get("m", bounds["E"]), bounds["E"])
+    rounding = 4 * max(np.finfo(dtype).eps for dtype in dtypes)
+    halves = {v: np.log1p(t) if v in ("pt", "m") else t for v, t in largest.items()}
+    return [float(2 * max(halves[v] * (1 - 1e-4) - rounding, halves[v] / 2)) for v in ("pt", "eta", "phi", "m")]
+
+
+def errors(layout: Layout, values: Floats, decoded: Floats, rounding: float) -> dict[str, Floats]:
+    """The error of every jet in each promised variable, from stored values (n x 4, MeV) before and after.
+
+    pt and E: relative. eta, phi: difference, phi wrapped. m: relative to max(|m|, MASS_FLOOR); where m is derived
+    from E, less what the stored floats leave undefined: with relative rounding r, m^2 is known to
+    r (2 E^2 + 2 p^2 (1 + |eta|)), however the jets are stored.
+    """
+    before, after = layout.to_jets(values), layout.to_jets(decoded)
+    with np.errstate(all="ignore"):
+        found = {
+            "pt": np.abs(after[:, 0] / before[:, 0] - 1),
+            "eta": np.abs(after[:, 1] - before[:, 1]),
+            "phi": np.abs(wrap(after[:, 2] - before[:, 2])),
+            "m": np.abs(after[:, 3] - before[:, 3]) / np.maximum(np.abs(before[:, 3]), MASS_FLOOR),
+        }
+        if layout.has_energy:
+            found["E"] = np.abs(decoded[:, 3] / values[:, 3] - 1)
+            found["m"] = _defined_mass_error(before, after, values[:, 3], rounding)
+    return {variable: found[variable] for variable in layout.promised}
+
+
+def _defined_mass_error(before: Floats, after: Floats, energy: Floats, rounding: float) -> Floats:
+    square = signed_square(before[:, 3])
+    p = before[:, 0] * np.cosh(before[:, 1])
+    undefined = rounding * (2 * energy**2 + 2 * p**2 * (1 + np.abs(before[:, 1])))
+    change = signed_square(after[:, 3]) - square
+    excess = np.copysign(np.maximum(np.abs(change) - undefined, 0), change)
+    beyond = np.abs(signed_root(square + excess) - before[:, 3])
+    return np.asarray(beyond / np.maximum(np.abs(before[:, 3]), MASS_FLOOR))
+
+
+def _bound(value: str, text: str) -> float:
+    try:
+        bound = float(value)
+    except ValueError:
+        bound = float("nan")
+    if not SMALLEST <= bound < 1:
+        raise UserError(
+            f"--precision '{text}': '{value}' is no bound between {SMALLEST:g} and 1, such as 1e-3; or 'full'"
+        )
+    return bound

@@ -1,0 +1,288 @@
+"""ROOT files in and out: the one door to uproot."""
+
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import awkward as ak
+import numpy as np
+import uproot
+
+from atlasae.baskets import compress_basket
+from atlasae.errors import AtlasaeError, DamagedFileError, UserError
+from atlasae.schema import Branch, Unwritable
+
+# What uproot raises on bytes that are not what they should be.
+_DAMAGE = (
+    OSError, ValueError, EOFError, IndexError, TypeError, AssertionError, AttributeError, RuntimeError, MemoryError,
+    OverflowError, NotImplementedError, uproot.DeserializationError, uproot.KeyInFileError,
+)  # fmt: skip
+
+ALGORITHMS = {"zlib": uproot.ZLIB, "lzma": uproot.LZMA, "lz4": uproot.LZ4, "zstd": uproot.ZSTD}
+_DEFAULT_COMPRESSION = uproot.ZSTD(5)
+
+
+class BasketLZMA(uproot.LZMA):  # type: ignore[misc]
+    """LZMA for branches of four-byte values, with the filters of `atlasae.baskets`."""
+
+    def compress(self, data: bytes) -> bytes:
+        """Compress one block of a basket."""
+        return compress_basket(bytes(data))
+
+
+class Tree:
+    """A TTree or RNTuple: which branches can be carried, and their values a run of events at a time."""
+
+    def __init__(self, source: Any, name: str) -> None:
+        self.name = name
+        self.title = str(getattr(source, "title", "") or "")
+        self.entries = int(source.num_entries)
+        self.is_rntuple = not isinstance(source, uproot.TTree)
+        self._fields: dict[str, Any] = {}
+        self.branches: list[Branch] = []
+        self.unwritable: list[Unwritable] = []
+        for field_name, found, form in _fields(source):
+            self._add(field_name, found, form)
+        # The hidden size of a TClonesArray is no branch, and uproot reads some members (fBits) with other counts.
+        known = {branch.name for branch in self.branches if not branch.jagged}
+        self.branches = [b if b.counter in known else replace(b, counter=None) for b in self.branches]
+
+    def read(self, names: Sequence[str], start: int, stop: int) -> dict[str, ak.Array]:
+        """Read these branches for events [start, stop); raises DamagedFileError."""
+        events = {}
+        for name in names:
+            with damage(f"branch '{name}' of tree '{self.name}'"):
+                array = _read(self._fields[name], start, stop)
+                if len(array) != stop - start:
+                    raise ValueError(f"{len(array)} of {stop - start} entries")
+            events[name] = array
+        return events
+
+    def bytes_per_entry(self, names: Sequence[str]) -> float:
+        """Uncompressed size of an entry of these branches."""
+        sizes = [getattr(self._fields[name], "uncompressed_bytes", None) for name in names]
+        known = sum(size for size in sizes if size) or 8 * len(names) * self.entries
+        return known / max(1, self.entries)
+
+    def compressed_bytes(self, names: Sequence[str]) -> int:
+        """Compressed basket bytes of these branches."""
+        if self.is_rntuple:
+            return sum(_page_bytes(self._fields[name]) for name in names)
+        return sum(int(self._fields[name].compressed_bytes) for name in names)
+
+    @property
+    def compression(self) -> Any:
+        """How the branches are compressed, ZSTD(5) where the file does not say."""
+        found = [getattr(branch, "compression", None) for branch in self._fields.values()]
+        return next((c for c in found if c is not None), None) or _DEFAULT_COMPRESSION
+
+    def _add(self, name: str, found: Any, form: Any) -> None:
+        if name in self._fields:
+            self.unwritable.append(Unwritable(name, "the second branch of this name"))
+            return
+        try:
+            branch = _describe(name, found, form)
+        except _DAMAGE as error:
+            self.unwritable.append(Unwritable(name, _line(error)))
+            return
+        if isinstance(branch, Unwritable):
+            self.unwritable.append(branch)
+        else:
+            self._fields[name] = found
+            self.branches.append(branch)
+
+
+@dataclass
+class Source:
+    """An open ROOT file: its trees by path, its other objects, and what was passed over in it."""
+
+    path: Path
+    file: Any
+    trees: dict[str, Tree] = field(default_factory=dict)
+    objects: list[str] = field(default_factory=list)
+
+    def copy_object(self, name: str, target: "Target") -> str | None:
+        """Copy a histogram or the like; the reason where uproot can't."""
+        try:
+            target.file[name] = self.file[name]
+        except Exception as error:  # whatever class can't be written, and however uproot says so
+            return _line(error)
+        return None
+
+
+@contextmanager
+def open_source(path: Path) -> Iterator[Source]:
+    """Open a ROOT file to read; raises UserError where it is none, DamagedFileError where it breaks off."""
+    if not path.is_file():
+        raise UserError(f"no such file: '{path}'")
+    with path.open("rb") as raw:
+        if raw.read(4) != b"root":
+            raise UserError(f"'{path}' is not a ROOT file: give a .root file, or a table (.pkl, .parquet)")
+    with damage(f"'{path}'"):
+        file = uproot.open(path, object_cache=None, array_cache=None)
+    with file:
+        source = Source(path, file)
+        with damage(f"'{path}'"):
+            _fill(source)
+        yield source
+
+
+@contextmanager
+def damage(what: str) -> Iterator[None]:
+    """Turn whatever uproot raises on bad bytes into a DamagedFileError about `what`."""
+    try:
+        yield
+    except AtlasaeError:
+        raise
+    except _DAMAGE as error:
+        raise DamagedFileError(f"{what} is damaged: {_line(error)}") from error
+
+
+class Target:
+    """A ROOT file being written, tree by tree."""
+
+    def __init__(self, file: Any) -> None:
+        self.file = file
+
+    def make_tree(
+        self,
+        name: str,
+        columns: Mapping[str, ak.Array],
+        title: str = "",
+        counters: Mapping[str, str] | None = None,
+        compression: Any = None,
+        words: Collection[str] = (),
+        rntuple: bool = False,
+    ) -> "Writer":
+        """Declare a tree with branches like these (arrays with the right types; their values are not written).
+
+        `counters` names the counter of a jagged branch, `n<branch>` unless given; branches may share one. `words` are
+        branches (or counters) of four-byte values to compress as latents are.
+        """
+        counters = counters or {}
+        types = {column: _declared(array) for column, array in columns.items()}
+        if rntuple:
+            return Writer(self.file.mkrntuple(name, types, description=title))
+        tree = self.file.mktree(name, types, title=title, counter_name=lambda c: counters.get(c, f"n{c}"))
+        if compression is not None:
+            tree.compression = compression
+        for column in words:
+            tree[column].compression = BasketLZMA(9)
+        return Writer(tree)
+
+    def write_text(self, name: str, text: str) -> None:
+        """Write a TObjString."""
+        self.file[name] = text
+
+
+@dataclass
+class Writer:
+    """A tree being filled."""
+
+    tree: Any
+
+    def extend(self, events: Mapping[str, ak.Array]) -> None:
+        """Append events; nothing happens where there are none (ROOT can't read an empty cluster)."""
+        if len(next(iter(events.values()))):
+            self.tree.extend(dict(events))
+
+
+@contextmanager
+def create(path: Path, compression: Any = _DEFAULT_COMPRESSION) -> Iterator[Target]:
+    """Open a ROOT file to write."""
+    with uproot.recreate(path, compression=compression) as file:
+        yield Target(file)
+
+
+def parse_compression(text: str) -> Any:
+    """Read `zstd:5`, `lzma:9`, ... ; raises UserError."""
+    name, _, level = text.partition(":")
+    if name not in ALGORITHMS or not (level or "5").isdigit():
+        raise UserError(f"--compression '{text}': give one of {', '.join(ALGORITHMS)} and a level, such as zstd:5")
+    try:
+        return ALGORITHMS[name](int(level or "5"))
+    except ValueError as error:
+        raise UserError(f"--compression '{text}': {_line(error)}") from error
+
+
+def _fill(source: Source) -> None:
+    """Sort the latest cycle of every object of a file into trees and others."""
+    for name, kind in source.file.classnames(cycle=False).items():
+        if kind in ("TTree", "TNtuple", "TNtupleD", "ROOT::RNTuple"):
+            source.trees[name] = Tree(source.file[name], name)
+        elif not kind.startswith("TDirectory"):
+            source.objects.append(name)
+
+
+def _fields(source: Any) -> Iterator[tuple[str, Any, Any]]:
+    """Name, branch (or RNTuple field) and awkward form of whatever holds values; the form is None if unknown."""
+    if isinstance(source, uproot.TTree):
+        for branch in source.itervalues(recursive=True):
+            # A branch with branches below it groups them, and holds nothing but, at most, their counter.
+            if not branch.branches:
+                yield branch.name, branch, None
+    else:
+        form = source.to_akform()[0]
+        for name, content in zip(form.fields, form.contents, strict=True):
+            yield name, source[name], content
+
+
+def _describe(name: str, found: Any, form: Any) -> Branch | Unwritable:
+    """What a branch holds, or why a TTree can't hold it."""
+    if form is None:
+        if not isinstance(found.interpretation, (uproot.AsDtype, uproot.AsJagged, uproot.AsStrings)):
+            return Unwritable(name, f"uproot writes no {_short(found.typename)}")
+        form = _read(found, 0, 0).layout.form
+    if form.parameter("__array__") == "string":
+        return Branch(name, "string", jagged=False)
+    jagged = form.is_list and not form.is_regular
+    number = form.content if jagged else form
+    while number.is_regular and not jagged:
+        number = number.content
+    fixed = form.is_regular or len(getattr(number, "inner_shape", ())) > 0
+    dtype = np.dtype(number.primitive) if number.is_numpy else np.dtype(object)
+    if (jagged and fixed) or dtype.kind not in "biuf" or dtype == np.float16:
+        return Unwritable(name, f"a TTree written by uproot holds no {_short(form.type)}")
+    return Branch(name, dtype.str + " array" * fixed, jagged, _counter(found) if jagged else None)
+
+
+def _page_bytes(ntuple_field: Any) -> int:
+    form = ntuple_field.to_akform()[0]
+    keys = re.findall(r'"column-(\d+)', form.to_json())
+    clusters = ntuple_field.ntuple.page_link_list
+    return sum(page.locator.num_bytes for cluster in clusters for key in set(keys) for page in cluster[int(key)].pages)
+
+
+def _counter(branch: Any) -> str | None:
+    """The counter of a jagged branch of a TTree."""
+    leaf = branch.member("fLeaves")[0].member("fLeafCount") if hasattr(branch, "member") else None
+    return None if leaf is None else str(leaf.member("fName"))
+
+
+def _read(found: Any, start: int, stop: int) -> ak.Array:
+    options = {"array_cache": None} if hasattr(found, "interpretation") else {}
+    return found.array(entry_start=start, entry_stop=stop, **options)
+
+
+def _declared(array: ak.Array) -> Any:
+    """The type mktree and mkrntuple are to declare for an array."""
+    layout = array.layout
+    if layout.parameter("__array__") == "string":
+        return "string"
+    if layout.is_list and not layout.is_regular:
+        return layout.form.type
+    values = ak.to_numpy(array)
+    return np.dtype((values.dtype, values.shape[1:]))
+
+
+def _line(error: BaseException) -> str:
+    text = str(error).strip().splitlines()
+    return text[0] if text else type(error).__name__
+
+
+def _short(kind: Any) -> str:
+    text = str(kind)
+    return text if len(text) <= 60 else text[:57] + "..."

@@ -1,0 +1,288 @@
+"""Which branches of a tree are jets: collections, their variables, units and dtypes."""
+
+import fnmatch
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from atlasae.errors import UserError
+
+# How experiments spell each variable, in lower case; the first spelling is our own name for it.
+SPELLINGS = {
+    "pt": ("pt",),
+    "eta": ("eta",),
+    "phi": ("phi",),
+    "m": ("m", "mass"),
+    "E": ("e", "energy"),
+    "px": ("px", "momentum.x"),
+    "py": ("py", "momentum.y"),
+    "pz": ("pz", "momentum.z"),
+}
+VARIABLE = {spelling: variable for variable, spellings in SPELLINGS.items() for spelling in spellings}
+
+# In the order tried: with both m and E present, m carries more (E alone hides it behind the momentum).
+LAYOUTS = (
+    ("pt", "eta", "phi", "m"),
+    ("pt", "eta", "phi", "E"),
+    ("px", "py", "pz", "E"),
+    ("px", "py", "pz", "m"),
+)
+DIMENSIONFUL = frozenset({"pt", "m", "E", "px", "py", "pz"})
+
+MEV_PER_UNIT = {"MeV": 1.0, "GeV": 1000.0}
+
+FOLDER = "atlasae"  # of a compressed file: what atlasae needs to undo its work
+
+_TOKENS = "|".join(sorted((re.escape(s) for s in VARIABLE), key=len, reverse=True))
+_SEPARATED = re.compile(rf"^(?P<stem>.*[^._:/ ])(?P<separator>[._:/ ]+)(?P<token>{_TOKENS})$", re.IGNORECASE)
+_CAMEL = re.compile(r"^(?P<stem>.*[a-z0-9])(?P<separator>)(?P<token>Pt|PT|Eta|Phi|M|Mass|E|Energy|Px|Py|Pz|PX|PY|PZ)$")
+_BARE = re.compile(rf"^(?P<stem>)(?P<separator>)(?P<token>{_TOKENS})$", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Branch:
+    """A branch as the file describes it: `dtype` of one number, and whether entries hold many of them.
+
+    `dtype` is `string`, or ends in ` array`, where an entry is no number and no list of numbers.
+    """
+
+    name: str
+    dtype: str
+    jagged: bool
+    counter: str | None = None
+
+    @property
+    def is_float(self) -> bool:
+        """Whether this may be a variable of jets."""
+        return self.dtype[1:] in ("f4", "f8")
+
+
+@dataclass(frozen=True)
+class Unwritable:
+    """A branch that can't be carried, and why."""
+
+    name: str
+    why: str
+
+
+@dataclass(frozen=True)
+class Collection:
+    """One set of jets in a tree: which branch holds which variable, in which units."""
+
+    name: str
+    prefix: str
+    branches: dict[str, str]
+    dtypes: dict[str, str]
+    jagged: bool
+    counter: str | None = None
+    units: str | None = None
+
+    @property
+    def variables(self) -> tuple[str, ...]:
+        """The four variables in the order of the layout, for instance pt, eta, phi, m."""
+        return tuple(self.branches)
+
+    @property
+    def latents(self) -> tuple[str, str, str]:
+        """The names of the three float32 branches that replace the four."""
+        return (f"{self.prefix}z0", f"{self.prefix}z1", f"{self.prefix}z2")
+
+    @property
+    def exact(self) -> dict[str, str]:
+        """The branches of the jets kept as they were: index in the event, then the four originals."""
+        return {"index": f"{self.prefix}exact_index"} | {v: f"{self.prefix}exact_{v}" for v in self.branches}
+
+    def settled(self, units: str) -> "Collection":
+        """The same collection with its units known."""
+        return replace(self, units=units)
+
+    @property
+    def exact_counter(self) -> str:
+        """The counter that the exact branches share."""
+        return f"n{self.prefix}exact"
+
+
+def find_collections(branches: Sequence[Branch]) -> list[Collection]:
+    """Recognise every jet collection among the branches of a tree.
+
+    A collection is four branches with a common, jet-like stem (or none at all) that spell the variables of one of
+    `LAYOUTS`, all jagged or all flat, all floating point.
+    """
+    stems: dict[tuple[str, str], dict[str, Branch]] = {}
+    for branch in branches:
+        if branch.is_float and (parts := _split(branch.name)):
+            stem, separator, variable = parts
+            stems.setdefault((stem, separator), {})[variable] = branch
+    found = [_collection(stem + separator, group) for (stem, separator), group in stems.items() if _jet_like(stem)]
+    return [collection for collection in found if collection is not None]
+
+
+def resolve_pattern(pattern: str, branches: Sequence[Branch]) -> Collection:
+    """Make the collection that `--jets PATTERN` names.
+
+    PATTERN is `Jet_{pt,eta,phi,mass}`, a bare prefix such as `Jet_` or `Jet`, or four names `a,b,c,d`, where a name
+    that does not end in a variable is given as `variable=name`. Raises UserError where the branches are not there.
+    """
+    by_name = {branch.name: branch for branch in branches}
+    if "," not in pattern:
+        return _by_prefix(pattern, branches)
+    group: dict[str, Branch] = {}
+    for name in _names(pattern):
+        variable, _, given = name.rpartition("=")
+        if given not in by_name:
+            raise UserError(f"no branch '{given}' for --jets '{pattern}': {_nearest(given, by_name)}")
+        group[variable or _variable(given, pattern)] = by_name[given]
+    prefix = _common_prefix([branch.name for branch in group.values()])
+    collection = _collection(prefix, group)
+    if collection is None:
+        raise UserError(f"--jets '{pattern}' is no jet collection: name four float branches, {_layouts()}")
+    return collection
+
+
+def match_branches(patterns: Sequence[str], names: Sequence[str]) -> set[str]:
+    """The names that match any of the shell patterns; raises UserError where a pattern matches none."""
+    matched: set[str] = set()
+    for pattern in patterns:
+        hits = fnmatch.filter(names, pattern)
+        if not hits:
+            raise UserError(f"--drop '{pattern}' matches no branch: there are {', '.join(list(names)[:3])} ...")
+        matched |= set(hits)
+    return matched
+
+
+def name_counters(collections: Sequence[Collection], carried: Sequence[Branch], taken: set[str]) -> dict[str, str]:
+    """The counter of every jagged branch that compressing or decompressing may write.
+
+    Branches keep the counter they had. One is made for those that had none (vectors, RNTuple fields), of a name that
+    is not `taken`; a collection's branches share theirs.
+    """
+    counters: dict[str, str] = {}
+    used = set(taken)
+
+    def made(name: str) -> str:
+        while name in used:
+            name += "_"
+        used.add(name)
+        return name
+
+    for collection in collections:
+        if collection.jagged:
+            counter = collection.counter or made(f"n{collection.name}")
+            counters |= dict.fromkeys([*collection.latents, *collection.branches.values()], counter)
+        counters |= dict.fromkeys(collection.exact.values(), made(collection.exact_counter))
+    for branch in carried:
+        if branch.jagged:
+            counters[branch.name] = branch.counter or made(f"n{branch.name}")
+    return counters
+
+
+def stand_ins(collection: Collection, counters: Mapping[str, str]) -> list[str]:
+    """The branches that stand in for a collection: latents, exact branches, and the counters made for them."""
+    names = [*collection.latents, *collection.exact.values(), counters[collection.exact["index"]]]
+    if collection.jagged and collection.counter is None:
+        names.append(counters[collection.latents[0]])
+    return names
+
+
+def settle_units(collection: Collection, median_pt: float) -> str:
+    """MeV or GeV for a collection, from its convention and the median pt of its first jets (NaN without jets).
+
+    Spellings are a habit, values are not: ATLAS xAOD (`X.pt ... X.m`, `X:pt`) means MeV and CMS, Delphes and HEP
+    tutorial files (`_mass`, `.PT`, `_Px`) mean GeV, unless jets below 1 GeV or beyond 20 TeV would follow.
+    """
+    convention = _convention(collection)
+    if math.isnan(median_pt):
+        return convention or "GeV"
+    if convention == "MeV":
+        return "GeV" if median_pt < 1_000 else "MeV"
+    if convention == "GeV":
+        return "MeV" if median_pt > 20_000 else "GeV"
+    return "MeV" if median_pt > 3_000 else "GeV"
+
+
+def _convention(collection: Collection) -> str | None:
+    names = list(collection.branches.values())
+    fourth = names[-1]
+    if "Aux" in collection.prefix or (collection.prefix.endswith((".", ":")) and fourth.endswith("m")):
+        return "MeV"
+    if fourth.endswith(("mass", "Mass")) or names[0].endswith((".PT", "_Px", "momentum.x")):
+        return "GeV"
+    return None
+
+
+def _split(name: str) -> tuple[str, str, str] | None:
+    for expression in (_BARE, _SEPARATED, _CAMEL):
+        if match := expression.match(name):
+            return match["stem"], match["separator"], VARIABLE[match["token"].lower()]
+    return None
+
+
+def _jet_like(stem: str) -> bool:
+    # The last part alone: `XJets.ActiveArea4vec_pt` is an area, `XJets.JetConstitScaleMomentum_pt` is a jet.
+    return not stem or "jet" in re.split(r"[.:/]", stem)[-1].lower()
+
+
+def _collection(prefix: str, group: Mapping[str, Branch]) -> Collection | None:
+    layout = next((layout for layout in LAYOUTS if set(layout) <= set(group)), None)
+    if layout is None:
+        return None
+    chosen = [group[variable] for variable in layout]
+    if len({branch.jagged for branch in chosen}) > 1 or not all(branch.is_float for branch in chosen):
+        return None
+    counters = {branch.counter for branch in chosen}
+    return Collection(
+        name=prefix.rstrip("._:/ ") or "jets",
+        prefix=prefix,
+        branches={variable: group[variable].name for variable in layout},
+        dtypes={variable: group[variable].dtype for variable in layout},
+        jagged=chosen[0].jagged,
+        counter=counters.pop() if len(counters) == 1 else None,
+    )
+
+
+def _by_prefix(prefix: str, branches: Sequence[Branch]) -> Collection:
+    groups: dict[str, dict[str, Branch]] = {}
+    for branch in branches:
+        parts = _split(branch.name)
+        if parts and prefix in (parts[0], parts[0] + parts[1]):
+            groups.setdefault(parts[0] + parts[1], {})[parts[2]] = branch
+    found = [c for full, group in groups.items() if (c := _collection(full, group)) is not None]
+    if len(found) != 1:
+        raise UserError(f"no jets '{prefix}': no four float branches with this prefix spell {_layouts()}")
+    return found[0]
+
+
+def _names(pattern: str) -> list[str]:
+    braces = re.fullmatch(r"(.*)\{(.*)\}(.*)", pattern)
+    parts = [part.strip() for part in (braces[2] if braces else pattern).split(",")]
+    if len(parts) != 4:
+        raise UserError(f"--jets '{pattern}' names {len(parts)} branches: four are needed, {_layouts()}")
+    return [braces[1] + part + braces[3] for part in parts] if braces else parts
+
+
+def _variable(name: str, pattern: str) -> str:
+    parts = _split(name)
+    if parts is None and (match := re.search(rf"(?:^|[._:/ ])({_TOKENS})(?=[._:/ ])", name, re.IGNORECASE)):
+        return VARIABLE[match[1].lower()]  # a systematic variation: Jet_pt_nom
+    if parts is None:
+        raise UserError(f"which variable is '{name}' in --jets '{pattern}'? give it as pt={name}")
+    return parts[2]
+
+
+def _common_prefix(names: Iterable[str]) -> str:
+    listed = list(names)
+    shortest = min(listed, key=len)
+    same = next((i for i in range(len(shortest)) if len({n[i] for n in listed}) > 1), len(shortest))
+    prefix = shortest[:same]
+    return prefix if not prefix or prefix[-1] in "._:/ " else re.sub(r"[^._:/ ]*$", "", prefix)
+
+
+def _nearest(name: str, known: Mapping[str, Branch]) -> str:
+    tail = name.lower()[-4:]
+    close = [other for other in known if tail in other.lower()][:3]
+    return "there are " + ", ".join(close or list(known)[:3])
+
+
+def _layouts() -> str:
+    return " or ".join("(" + ", ".join(layout) + ")" for layout in LAYOUTS[:3])

@@ -1,0 +1,12 @@
+#!/usr/bin/env bash
+# Lint, types and tests, in an environment of its own (.venv).
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+[[ -d .venv ]] || python3 -m venv .venv
+.venv/bin/python -m pip install --quiet --constraint scripts/constraints.txt --editable '.[test,tables]'
+
+.venv/bin/ruff check
+.venv/bin/ruff format --check
+.venv/bin/mypy
+.venv/bin/python -m pytest -q

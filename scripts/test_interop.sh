@@ -1,0 +1,30 @@
+#!/usr/bin/env bash
+# ROOT itself merges and reads our files: hadd of two compressions, then RDataFrame against uproot.
+# Usage: test_interop.sh [PYTHON]    a Python that has ROOT already; without one, ROOT is installed to .venv-root
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+[[ -d .venv ]] || python3 -m venv .venv
+.venv/bin/python -m pip install --quiet --constraint scripts/constraints.txt --editable .
+
+root_python=${1:-.venv-root/bin/python}
+if [[ $# -eq 0 ]]; then
+    [[ -d .venv-root ]] || python3 -m venv .venv-root
+    # --pre: ROOT on PyPI is an alpha; only binary: its sources would build for hours
+    "$root_python" -m pip install --quiet --pre --only-binary :all: root
+fi
+hadd=$("$root_python" -W ignore -c 'import ROOT; print(ROOT.TROOT.GetBinDir())')/hadd
+
+folder=$(mktemp -d)
+trap 'rm -r "$folder"' EXIT
+
+for part in a b; do
+    .venv/bin/atlasae compress data/jets.root "$folder/$part.root"
+done
+"$hadd" "$folder/merged.root" "$folder/a.root" "$folder/b.root"
+"$hadd" "$folder/twice.root" data/jets.root data/jets.root
+.venv/bin/atlasae decompress "$folder/merged.root" "$folder/back.root"
+.venv/bin/atlasae verify "$folder/twice.root" "$folder/merged.root"
+
+.venv/bin/python scripts/interop_check.py sums "$folder/merged.root" "$folder/back.root" > "$folder/sums.json"
+"$root_python" -W ignore scripts/interop_check.py compare "$folder/sums.json"

@@ -1,0 +1,77 @@
+"""Every module has a floor, imports only from floors below it, and leaves heavy libraries to their one door."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "atlasae"
+MODULES = sorted(path.stem for path in PACKAGE.glob("*.py") if path.stem != "__init__")
+
+# An entry may stand here before its module does; a module may not be without its entry.
+FLOORS = [
+    {"errors"},
+    {"schema", "coordinates", "plotting", "baskets"},
+    {"columns", "invertible", "bottleneck", "precision", "metrics"},
+    {"codec", "model", "rootio", "tables"},
+    {"training", "container", "collection", "planning", "export"},
+    {"pipeline", "evaluation", "reading"},
+    {"verification", "figures", "distributed"},
+    {"cli"},
+]
+FLOOR = {module: height for height, modules in enumerate(FLOORS) for module in modules}
+
+DOORS = {
+    "uproot": {"rootio"},
+    "torch": {"invertible", "bottleneck", "codec", "training", "export"},
+    "safetensors": {"model"},
+    "pandas": {"tables"},
+    "pyarrow": {"tables"},
+    "matplotlib": {"plotting"},
+    "mplhep": {"plotting"},
+    "dask": {"distributed"},
+    "onnx": {"export"},
+}
+
+
+def imports(module: str) -> set[str]:
+    """Dotted names of all that a module imports, in its functions too."""
+    names = set()
+    for node in ast.walk(ast.parse((PACKAGE / f"{module}.py").read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            source = ".".join(filter(None, ["atlasae" if node.level else "", node.module]))
+            names |= {f"{source}.{alias.name}" for alias in node.names}
+    return names
+
+
+def test_every_module_has_one_floor_and_its_own_subject():
+    assert sorted(FLOOR) == sorted(module for modules in FLOORS for module in modules)
+    assert set(MODULES) <= set(FLOOR)
+    assert "utils" not in MODULES
+    assert {path.parent for path in PACKAGE.rglob("*.py")} == {PACKAGE}
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_imports_go_downward(module):
+    own = {name.split(".")[1] for name in imports(module) if name.startswith("atlasae.")}
+    assert [name for name in own if FLOOR[name] >= FLOOR[module]] == []
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_heavy_libraries_have_one_door(module):
+    libraries = {name.split(".")[0] for name in imports(module)}
+    assert [library for library in libraries if module not in DOORS.get(library, {module})] == []
+
+
+def test_init_holds_no_code():
+    (docstring,) = ast.parse((PACKAGE / "__init__.py").read_text(encoding="utf-8")).body
+    assert isinstance(docstring, ast.Expr) and isinstance(docstring.value, ast.Constant)
+
+
+def test_the_commands_start_without_torch():
+    code = "import atlasae.cli, sys; sys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
