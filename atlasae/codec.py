@@ -66,7 +66,8 @@ class Storage:
 
     def to_values(self, columns: Sequence[npt.NDArray[np.generic]]) -> Floats:
         """Stored columns to float64 values in MeV (n x 4)."""
-        return np.column_stack([c.astype(np.float64) * u for c, u in zip(columns, self._units(), strict=True)])
+        with np.errstate(over="ignore", invalid="ignore"):  # a signalling NaN, or GeV that overflow in MeV
+            return np.column_stack([c.astype(np.float64) * u for c, u in zip(columns, self._units(), strict=True)])
 
     def to_columns(self, values: Floats) -> list[npt.NDArray[np.generic]]:
         """Values in MeV to columns in their own dtypes and units; the inverse of `to_values`."""
@@ -177,7 +178,8 @@ def fit_grid(
     """
     coordinates = coordinates[:: max(1, len(coordinates) // SAMPLE)] if exponent else coordinates
     width = (-autoencoder.log_densities(coordinates, exponent)).exp()
-    typical = width.log().mean(0).exp() if fill else width.quantile(1 - tail, dim=0)
+    # numpy's quantile: torch's refuses more than 2^24 jets
+    typical = width.log().mean(0).exp().numpy() if fill else np.quantile(width.numpy(), 1 - tail, axis=0)
     cells = [float(w) / s for w, s in zip(typical, step, strict=True)]
     u = autoencoder.cumulative(coordinates, exponent)
     lower, upper = u.amin(0).tolist(), u.amax(0).tolist()

@@ -66,8 +66,9 @@ def _encoded_size(columns: Sequence[Array]) -> Callable[[Encoded], int]:
 
 
 def _median_pt(collection: Collection, columns: Sequence[Array]) -> float:
-    values = [column.astype(np.float64) for column in columns]
-    pt = np.hypot(values[0], values[1]) if collection.variables[0] == "px" else values[0]
+    with np.errstate(over="ignore", invalid="ignore"):
+        values = [column.astype(np.float64) for column in columns]
+        pt = np.hypot(values[0], values[1]) if collection.variables[0] == "px" else values[0]
     pt = pt[np.isfinite(pt)]
     return float(np.median(pt)) if len(pt) else float("nan")
 

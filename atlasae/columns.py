@@ -19,8 +19,16 @@ class Events(Protocol):
     """Something with branches that can be read a run of events at a time: a tree, or a table in memory."""
 
     entries: int
-    branches: list[Branch]
-    unwritable: list[Unwritable]
+
+    @property
+    def branches(self) -> list[Branch]:
+        """The branches that can be carried."""
+        ...
+
+    @property
+    def unwritable(self) -> list[Unwritable]:
+        """The branches that can't."""
+        ...
 
     def read(self, names: Sequence[str], start: int, stop: int) -> dict[str, ak.Array]:
         """Read these branches for events [start, stop)."""

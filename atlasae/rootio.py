@@ -4,6 +4,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -41,14 +42,20 @@ class Tree:
         self.title = str(getattr(source, "title", "") or "")
         self.entries = int(source.num_entries)
         self.is_rntuple = not isinstance(source, uproot.TTree)
-        self._fields: dict[str, Any] = {}
-        self.branches: list[Branch] = []
-        self.unwritable: list[Unwritable] = []
-        for field_name, found, form in _fields(source):
-            self._add(field_name, found, form)
+        self._source = source
+
+    @cached_property
+    def branches(self) -> list[Branch]:
+        """The branches that can be carried, in the order of the file."""
+        found = [branch for branch in self._described if isinstance(branch, Branch)]
         # The hidden size of a TClonesArray is no branch, and uproot reads some members (fBits) with other counts.
-        known = {branch.name for branch in self.branches if not branch.jagged}
-        self.branches = [b if b.counter in known else replace(b, counter=None) for b in self.branches]
+        known = {branch.name for branch in found if not branch.jagged}
+        return [branch if branch.counter in known else replace(branch, counter=None) for branch in found]
+
+    @cached_property
+    def unwritable(self) -> list[Unwritable]:
+        """The branches that can't be carried."""
+        return [branch for branch in self._described if isinstance(branch, Unwritable)]
 
     def read(self, names: Sequence[str], start: int, stop: int) -> dict[str, ak.Array]:
         """Read these branches for events [start, stop); raises DamagedFileError."""
@@ -76,23 +83,30 @@ class Tree:
     @property
     def compression(self) -> Any:
         """How the branches are compressed, ZSTD(5) where the file does not say."""
-        found = [getattr(branch, "compression", None) for branch in self._fields.values()]
-        return next((c for c in found if c is not None), None) or _DEFAULT_COMPRESSION
+        found = (getattr(branch, "compression", None) for branch in self._fields.values())
+        return next((c for c in found if c is not None), _DEFAULT_COMPRESSION)
 
-    def _add(self, name: str, found: Any, form: Any) -> None:
-        if name in self._fields:
-            self.unwritable.append(Unwritable(name, "the second branch of this name"))
-            return
-        try:
-            branch = _describe(name, found, form)
-        except _DAMAGE as error:
-            self.unwritable.append(Unwritable(name, _line(error)))
-            return
-        if isinstance(branch, Unwritable):
-            self.unwritable.append(branch)
-        else:
-            self._fields[name] = found
-            self.branches.append(branch)
+    @cached_property
+    def _fields(self) -> dict[str, Any]:
+        """Whatever holds values, by name."""
+        fields: dict[str, Any] = {}
+        for name, found in _holders(self._source):
+            fields.setdefault(name, found)
+        return fields
+
+    @cached_property
+    def _described(self) -> list[Branch | Unwritable]:
+        forms = self._source.to_akform()[0] if self.is_rntuple else None
+        described: list[Branch | Unwritable] = []
+        for name, found in _holders(self._source):
+            if found is not self._fields[name]:
+                described.append(Unwritable(name, "the second branch of this name"))
+                continue
+            try:
+                described.append(_describe(name, found, forms.content(name) if forms is not None else None))
+            except _DAMAGE as error:
+                described.append(Unwritable(name, _line(error)))
+        return described
 
 
 @dataclass
@@ -217,17 +231,15 @@ def _fill(source: Source) -> None:
             source.objects.append(name)
 
 
-def _fields(source: Any) -> Iterator[tuple[str, Any, Any]]:
-    """Name, branch (or RNTuple field) and awkward form of whatever holds values; the form is None if unknown."""
-    if isinstance(source, uproot.TTree):
-        for branch in source.itervalues(recursive=True):
-            # A branch with branches below it groups them, and holds nothing but, at most, their counter.
-            if not branch.branches:
-                yield branch.name, branch, None
-    else:
-        form = source.to_akform()[0]
-        for name, content in zip(form.fields, form.contents, strict=True):
-            yield name, source[name], content
+def _holders(source: Any) -> Iterator[tuple[str, Any]]:
+    """Name and branch (or RNTuple field) of whatever holds values."""
+    if not isinstance(source, uproot.TTree):
+        yield from ((top.name, top) for top in source.fields)
+        return
+    for branch in source.itervalues(recursive=True):
+        # A branch with branches below it groups them, and holds nothing but, at most, their counter.
+        if not branch.branches:
+            yield branch.name, branch
 
 
 def _describe(name: str, found: Any, form: Any) -> Branch | Unwritable:
@@ -235,7 +247,7 @@ def _describe(name: str, found: Any, form: Any) -> Branch | Unwritable:
     if form is None:
         if not isinstance(found.interpretation, (uproot.AsDtype, uproot.AsJagged, uproot.AsStrings)):
             return Unwritable(name, f"uproot writes no {_short(found.typename)}")
-        form = _read(found, 0, 0).layout.form
+        form = found.interpretation.awkward_form(found.file)
     if form.parameter("__array__") == "string":
         return Branch(name, "string", jagged=False)
     jagged = form.is_list and not form.is_regular

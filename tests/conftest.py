@@ -1,5 +1,292 @@
+"""Small files of every kind, made on the spot, and the command line as a function."""
+
+import contextlib
+import io
+import json
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import awkward as ak
+import numpy as np
+import pytest
+import uproot
 from hypothesis import settings
+
+from atlasae.cli import main
 
 # A network on a busy machine can take longer over one example than hypothesis allows.
 settings.register_profile("atlasae", deadline=None)
 settings.load_profile("atlasae")
+
+SHARED = Path(__file__).parents[2] / "shared" / "data"
+LAYOUTS = ("xaod", "nanoaod", "flat", "energy", "cartesian", "rntuple", "rntuple_xaod")
+VARIABLES = {
+    "xaod": {v: f"AntiKt4TruthJetsAuxDyn.{v}" for v in ("pt", "eta", "phi", "m")},
+    "nanoaod": {"pt": "Jet_pt", "eta": "Jet_eta", "phi": "Jet_phi", "m": "Jet_mass"},
+    "flat": {v: v for v in ("pt", "eta", "phi", "m")},
+    "energy": {v: f"jet_{v}" for v in ("pt", "eta", "phi", "E")},
+    "cartesian": {"px": "Jet_Px", "py": "Jet_Py", "pz": "Jet_Pz", "E": "Jet_E"},
+    "rntuple": {"pt": "Jet_pt", "eta": "Jet_eta", "phi": "Jet_phi", "m": "Jet_mass"},
+    "rntuple_xaod": {v: f"AnalysisJetsAuxDyn:{v}" for v in ("pt", "eta", "phi", "m")},
+}
+TREES = {"xaod": "CollectionTree", "flat": "jets", "energy": "mini", "cartesian": "events"}
+GEV = ("nanoaod", "cartesian", "rntuple")
+
+
+@dataclass
+class Result:
+    """What a command left: exit code, stdout, stderr."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def report(self) -> dict[str, Any]:
+        """The one JSON object on stdout."""
+        found = json.loads(self.out)
+        assert isinstance(found, dict)
+        return found
+
+    def failed(self, code: int, *words: str) -> bool:
+        """Whether it ended with this code, nothing on stdout and one line on stderr that says all the words."""
+        assert self.code == code, self
+        assert self.out == "", self
+        assert self.err.startswith("atlasae: ") and self.err.endswith("\n") and self.err.count("\n") == 1, self
+        assert "unexpected" not in self.err and "Traceback" not in self.err, self
+        assert [word for word in words if word not in self.err] == [], self
+        return True
+
+
+def run_main(*arguments: object) -> Result:
+    """Run `atlasae ARGUMENTS` in this process."""
+    out, err = io.StringIO(), io.StringIO()
+    handler = signal.getsignal(signal.SIGTERM)
+    argv = ["atlasae", *map(str, arguments)]
+    with mock.patch.object(sys, "argv", argv), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            main()
+        except SystemExit as done:
+            return Result(int(done.code or 0), out.getvalue(), err.getvalue())
+        finally:
+            signal.signal(signal.SIGTERM, handler)
+    raise AssertionError("main() did not exit")
+
+
+@pytest.fixture
+def atlasae() -> Callable[..., Result]:
+    return run_main
+
+
+def random_jets(n: int, seed: int = 1) -> dict[str, np.ndarray]:
+    """Jets in MeV, float64, with all eight variables."""
+    rng = np.random.default_rng(seed)
+    pt = 20_000 * (1 + rng.pareto(2.5, n))
+    eta, phi = np.clip(rng.normal(0, 1.8, n), -4.9, 4.9), rng.uniform(-np.pi, np.pi, n)
+    m = pt * rng.uniform(0.03, 0.25, n)
+    px, py, pz = pt * np.cos(phi), pt * np.sin(phi), pt * np.sinh(eta)
+    energy = np.sqrt(px**2 + py**2 + pz**2 + m**2)
+    return {"pt": pt, "eta": eta, "phi": phi, "m": m, "E": energy, "px": px, "py": py, "pz": pz}
+
+
+def jet_columns(layout: str, n: int, seed: int = 1) -> dict[str, np.ndarray]:
+    """The four branches of a layout, flat, float32, in the layout's units."""
+    jets = random_jets(n, seed)
+    unit = {v: 1000.0 if layout in GEV and v not in ("eta", "phi") else 1.0 for v in jets}
+    return {name: (jets[v] / unit[v]).astype(np.float32) for v, name in VARIABLES[layout].items()}
+
+
+def make_counts(entries: int, seed: int = 1) -> np.ndarray:
+    """Jets per event: none in many."""
+    return np.random.default_rng(seed).integers(0, 5, entries)
+
+
+def bystanders(entries: int, seed: int = 2) -> dict[str, ak.Array]:
+    """Branches of every type that uproot can write to a TTree; float bit patterns of every kind, NaN payloads too."""
+    rng = np.random.default_rng(seed)
+    counts = rng.integers(0, 4, entries)
+    total = int(counts.sum())
+    words = rng.integers(0, 2**32, entries, dtype=np.uint32)
+    words[: min(3, entries)] = np.array([0x7FC00123, 0xFF800000, 0x80000000], np.uint32)[: min(3, entries)]
+    return {
+        "event": ak.Array(np.arange(entries, dtype=np.uint64) + 2**40),
+        "number": ak.Array(rng.integers(-(2**62), 2**62, entries)),
+        "weight": ak.Array(words.view(np.float32)),
+        "met": ak.Array(rng.normal(size=entries)),
+        "passed": ak.Array(rng.random(entries) > 0.5),
+        "flags": ak.Array(rng.integers(0, 256, entries).astype(np.uint8)),
+        "short": ak.Array(rng.integers(-3000, 3000, entries).astype(np.int16)),
+        "matrix": ak.Array(rng.normal(size=(entries, 4)).astype(np.float32)),
+        "name": strings(rng, entries),
+        "hit": ak.unflatten(rng.integers(-9, 9, total).astype(np.int16), counts),
+        "good": ak.unflatten(rng.random(total) > 0.5, counts),
+    }
+
+
+def strings(rng: np.random.Generator, entries: int) -> ak.Array:
+    """Text of 0 to 300 characters, some of more than one byte."""
+    texts = [("é" if i % 3 else "x") * int(rng.integers(0, 150)) for i in range(entries)]
+    return ak.Array([*texts, "end"])[:entries]
+
+
+def counted(layout: str, counts: np.ndarray, seed: int = 1) -> dict[str, ak.Array]:
+    """The jet branches of a layout, jagged."""
+    columns = jet_columns(layout, int(counts.sum()), seed)
+    return {name: ak.unflatten(values, counts) for name, values in columns.items()}
+
+
+def write_tree(
+    path: Path, tree: str, branches: dict[str, ak.Array], counters: dict[str, str] | None = None, **more: Any
+) -> Path:
+    """Write one TTree, in three baskets, and whatever else `more` names (`/` as `__`)."""
+    entries = len(next(iter(branches.values())))
+    names = counters or {}
+    with uproot.recreate(path) as file:
+        types = {name: declared(array) for name, array in branches.items()}
+        made = file.mktree(tree, types, title="a title", counter_name=lambda name: names.get(name, f"n{name}"))
+        for start in range(0, entries, max(1, -(-entries // 3))):
+            made.extend({name: array[start : start + max(1, -(-entries // 3))] for name, array in branches.items()})
+        for name, thing in more.items():
+            file[name.replace("__", "/")] = thing
+    return path
+
+
+def declared(array: ak.Array) -> Any:
+    if array.layout.parameter("__array__") == "string":
+        return "string"
+    if array.layout.is_list and not array.layout.is_regular:
+        return array.layout.form.type
+    values = ak.to_numpy(array)
+    return np.dtype((values.dtype, values.shape[1:]))
+
+
+def write_layout(path: Path, layout: str, entries: int = 60, seed: int = 1) -> Path:
+    """Write a file of one of LAYOUTS, jets between bystanders."""
+    others = bystanders(entries, seed + 1)
+    before = {name: others[name] for name in ("event", "weight", "hit")}
+    after = {name: array for name, array in others.items() if name not in before}
+    if layout == "flat":
+        jets = {name: ak.Array(values) for name, values in jet_columns(layout, entries, seed).items()}
+    else:
+        jets = counted(layout, make_counts(entries, seed), seed)
+    branches = before | jets | after
+    if layout.startswith("rntuple"):
+        with uproot.recreate(path) as file:
+            ntuple = file.mkrntuple("Events", {name: declared(array) for name, array in branches.items()})
+            if entries:
+                ntuple.extend(branches)
+        return path
+    counters = dict.fromkeys(jets, {"nanoaod": "nJet", "cartesian": "NJet"}.get(layout, "njets"))
+    if layout == "nanoaod":  # a bystander of the jets themselves
+        branches["Jet_nConstituents"] = ak.values_astype(ak.local_index(jets["Jet_pt"]), np.uint8)
+        counters["Jet_nConstituents"] = "nJet"
+    return write_tree(path, TREES.get(layout, "Events"), branches, counters)
+
+
+@pytest.fixture(params=LAYOUTS)
+def layout(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def jets_file(tmp_path: Path) -> Path:
+    """A NanoAOD-like file of 60 events."""
+    return write_layout(tmp_path / "jets.root", "nanoaod")
+
+
+@pytest.fixture
+def compressed(jets_file: Path, tmp_path: Path) -> Path:
+    """The same file, compressed."""
+    result = run_main("compress", jets_file, tmp_path / "small.root", "--quiet")
+    assert result.code == 0, result
+    return tmp_path / "small.root"
+
+
+@contextlib.contextmanager
+def nothing_left(*paths: Path) -> Iterator[None]:
+    """Check that the folder of the paths is, byte for byte, as it was."""
+    folders = {path.parent for path in paths}
+    before = {file: file.read_bytes() for folder in folders for file in folder.iterdir() if file.is_file()}
+    yield
+    after = {file for folder in folders for file in folder.iterdir() if file.is_file()}
+    assert sorted(after) == sorted(before)
+    assert [file for file in after if file.read_bytes() != before[file]] == []
+
+
+# Comparison, by uproot alone
+
+
+def read_tree(path: Path, tree: str) -> dict[str, ak.Array]:
+    """All branches of a tree, in the file's order, counters left out."""
+    with uproot.open(path, array_cache=None, object_cache=None) as file:
+        found = file[tree]
+        names = [str(name) for name in found.keys(recursive=False)]
+        return {name: found[name].array() for name in names if not is_counter(found, name)}
+
+
+def is_counter(tree: Any, name: str) -> bool:
+    if not isinstance(tree, uproot.TTree):
+        return False
+    return any(
+        (leaf := branch.member("fLeaves")[0].member("fLeafCount")) is not None and leaf.member("fName") == name
+        for branch in tree.branches
+    )
+
+
+def bits(array: ak.Array) -> tuple[Any, ...]:
+    """The type, the event boundaries and the bytes of an array."""
+    plain = ak.without_parameters(array)
+    counts: list[int] = []
+    if plain.layout.is_list and not plain.layout.is_regular:
+        counts = ak.num(plain).to_list()
+        plain = ak.flatten(plain)
+    values = ak.to_numpy(plain)
+    return str(array.type), counts, values.dtype, np.ascontiguousarray(values).tobytes()
+
+
+def eight(jets: dict[str, ak.Array], unit: float) -> dict[str, np.ndarray]:
+    """pt, eta, phi, m and, where stored, E of jets by variable, float64 in MeV."""
+    flat = {v: ak.to_numpy(ak.flatten(a, axis=None)).astype(np.float64) for v, a in jets.items()}
+    values = {v: a if v in ("eta", "phi") else a * unit for v, a in flat.items()}
+    if "px" in values:
+        values["pt"] = np.hypot(values["px"], values["py"])
+        values["eta"] = np.arcsinh(values["pz"] / values["pt"])
+        values["phi"] = np.arctan2(values["py"], values["px"])
+    return values
+
+
+def largest_errors(before: dict[str, ak.Array], after: dict[str, ak.Array], unit: float) -> dict[str, float]:
+    """The largest error of each promised variable over all (ordinary) jets; m derived from E is left to the tool."""
+    a, b = eight(before, unit), eight(after, unit)
+    found = {
+        "pt": np.abs(b["pt"] / a["pt"] - 1),
+        "eta": np.abs(b["eta"] - a["eta"]),
+        "phi": np.abs((b["phi"] - a["phi"] + np.pi) % (2 * np.pi) - np.pi),
+    }
+    if "m" in a:
+        found["m"] = np.abs(b["m"] - a["m"]) / np.maximum(np.abs(a["m"]), 100)
+    else:
+        found["E"] = np.abs(b["E"] / a["E"] - 1)
+    return {variable: float(error.max(initial=0.0)) for variable, error in found.items()}
+
+
+def check_restored(original: Path, restored: Path, tree: str, layout: str, precision: float = 1e-3) -> None:
+    """Check names, order, types, counts and bits of everything, and the precision of the jets."""
+    before, after = read_tree(original, tree), read_tree(restored, tree)
+    assert list(after) == list(before)
+    jets = VARIABLES[layout]
+    for name, array in before.items():
+        if name not in jets.values():
+            assert bits(after[name]) == bits(array), name
+    for name in jets.values():
+        assert str(after[name].type) == str(before[name].type)
+        if before[name].ndim > 1:
+            assert ak.num(after[name]).to_list() == ak.num(before[name]).to_list()
+    unit = 1000.0 if layout in GEV else 1.0
+    stored = [{v: arrays[name] for v, name in jets.items()} for arrays in (before, after)]
+    assert {v: e for v, e in largest_errors(*stored, unit).items() if not e <= precision} == {}

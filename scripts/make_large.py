@@ -1,0 +1,118 @@
+#!/usr/bin/env python
+"""Make a long file of jets from a short one: its tree again and again, every time smeared a little differently.
+
+    python scripts/make_large.py IN.root OUT.root --jets 2000000 [--seed S]
+
+IN is a ROOT file with one jet collection, such as data/jets.root. Every repeat smears pt and m by some percent and moves
+eta and phi by some hundredths, so that no jet and no run of bytes comes twice; all other branches are kept as they are.
+The last repeat ends with the event that brings the last jet asked for. The title of the tree records how it was made.
+"""
+
+import argparse
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import awkward as ak
+import numpy as np
+
+from atlasae.codec import Storage
+from atlasae.collection import storage_of
+from atlasae.columns import flatten, to_columns, unflatten
+from atlasae.coordinates import LARGEST_PHI, Floats, is_physical, wrap
+from atlasae.errors import UserError
+from atlasae.planning import choose_tree
+from atlasae.rootio import Tree, create, open_source
+from atlasae.schema import Collection, find_collections, name_counters, settle_units
+
+EVENTS_AT_ONCE = 10_000  # events in a basket
+RELATIVE = 0.03  # standard deviation of the smearing of pt and m
+ABSOLUTE = 0.03  # and of the shift of eta and phi
+SEED = 1
+
+
+@dataclass(frozen=True)
+class Jets:
+    """The one jet collection of a tree, and how it keeps its numbers."""
+
+    tree: Tree
+    collection: Collection
+    storage: Storage
+
+    @classmethod
+    def of(cls, tree: Tree) -> "Jets":
+        """Find the collection and settle its units; raises UserError unless there is one and no more."""
+        found = find_collections(tree.branches)
+        if len(found) != 1:
+            raise UserError(f"tree '{tree.name}' has {len(found)} jet collections: give a file with one")
+        pt = flatten(tree.read([next(iter(found[0].branches.values()))], 0, tree.entries).popitem()[1])[0]
+        collection = found[0].settled(settle_units(found[0], float(np.median(pt)) if len(pt) else float("nan")))
+        return cls(tree, collection, storage_of(collection))
+
+
+def smear(jets: Floats, random: np.random.Generator) -> Floats:
+    """Jets (n x 4: pt, eta, phi, m in MeV) moved by a detector's resolution or so; unphysical ones stay."""
+    noise = random.standard_normal(jets.shape)
+    moved = jets.copy()
+    moved[:, [0, 3]] *= np.exp(RELATIVE * noise[:, [0, 3]])
+    moved[:, 1:3] += ABSOLUTE * noise[:, 1:3]
+    moved[:, 2] = np.clip(wrap(moved[:, 2]), -LARGEST_PHI, LARGEST_PHI)
+    return np.where(is_physical(jets)[:, None], moved, jets)
+
+
+def smear_events(source: Jets, events: dict[str, ak.Array], random: np.random.Generator) -> dict[str, ak.Array]:
+    """The same events with the jets smeared."""
+    columns, counts = to_columns(source.collection, events)
+    storage = source.storage
+    jets = smear(storage.layout.to_jets(storage.to_values(columns)), random)
+    smeared = storage.to_columns(storage.layout.from_jets(jets, storage.dtypes, storage.scale))
+    named = zip(source.collection.branches.values(), smeared, strict=True)
+    return events | {name: unflatten(column, counts, source.collection.jagged) for name, column in named}
+
+
+def repeats(source: Jets, names: list[str], jets: int, seed: int) -> Iterator[dict[str, ak.Array]]:
+    """Chunks of smeared events until there are so many jets."""
+    left, repeat, first = jets, 0, next(iter(source.collection.branches.values()))
+    while left > 0:
+        random = np.random.default_rng([seed, repeat])
+        for start in range(0, source.tree.entries, EVENTS_AT_ONCE):
+            events = source.tree.read(names, start, min(start + EVENTS_AT_ONCE, source.tree.entries))
+            running = np.cumsum(flatten(events[first])[1])
+            wanted = int(np.searchsorted(running, left)) + 1
+            yield smear_events(source, {name: array[:wanted] for name, array in events.items()}, random)
+            left -= int(running[min(wanted, len(running)) - 1])
+            if left <= 0:
+                return
+        repeat += 1
+
+
+def make_large(path: Path, target: Path, jets: int, seed: int = SEED) -> None:
+    """Write `target` with that many jets made from those of `path`; raises UserError where there are none."""
+    with open_source(path) as file:
+        source = Jets.of(choose_tree(file, None, ()))
+        tree, collection = source.tree, source.collection
+        own = set(collection.branches.values())
+        others = [branch for branch in tree.branches if branch.name not in own]
+        counters = name_counters([collection], others, {branch.name for branch in tree.branches})
+        names = [branch.name for branch in tree.branches if branch.name not in counters.values()]
+        title = f"{path.name} repeated to {jets} jets, smeared with seed {seed}"
+        with create(target) as output:
+            writer = None
+            for events in repeats(source, names, jets, seed):
+                writer = writer or output.make_tree(tree.name, events, title, counters, tree.compression)
+                writer.extend(events)
+
+
+def main() -> None:
+    """Read the command line and make the file."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("input", type=Path)
+    parser.add_argument("output", type=Path)
+    parser.add_argument("--jets", type=int, default=2_000_000)
+    parser.add_argument("--seed", type=int, default=SEED)
+    args = parser.parse_args()
+    make_large(args.input, args.output, args.jets, args.seed)
+
+
+if __name__ == "__main__":
+    main()
