@@ -9,16 +9,19 @@ from typing import Any
 import awkward as ak
 import numpy as np
 
-from atlasae.codec import FloatsCodec
+from atlasae.codec import FloatsCodec, one_thread
 from atlasae.collection import Compressor, merge_largest, restore_columns, start_compressor
 from atlasae.columns import Events, checksum, flatten
 from atlasae.container import Chunk, CompressedCollection, Contents, Run, bits_of, read_contents, write_contents
 from atlasae.errors import DamagedFileError, UserError
+from atlasae.invertible import MANTISSA_BITS
 from atlasae.model import Model, default_model, packaged_model
 from atlasae.planning import Opened, Options, Plan, check_target, make_plan, open_input, replacing
 from atlasae.rootio import Source, Target, Tree, Writer, create, open_source, parse_compression
 from atlasae.schema import FOLDER, name_counters, stand_ins
 from atlasae.tables import Table, is_table, write_table
+
+MANY_EXACT = 0.05  # of the jets: then something does not fit, and the user is told
 
 Progress = Callable[[int, int], None]  # entries done, entries in all
 
@@ -30,7 +33,7 @@ def compress_file(path: Path, target: Path, options: Options, progress: Progress
     """
     started = time.perf_counter()
     check_target(path, target, options.force)
-    with open_input(path, options.tree, options.jets) as opened:
+    with one_thread(), open_input(path, options.tree, options.jets) as opened:
         plan = make_plan(opened, options)
         with replacing(target) as temporary:
             run, notes = _write_compressed(opened, plan, options, temporary, progress or silent)
@@ -45,7 +48,7 @@ def decompress_file(path: Path, target: Path, force: bool = False, progress: Pro
     """
     started = time.perf_counter()
     check_target(path, target, force)
-    with open_source(path) as source:
+    with one_thread(), open_source(path) as source:
         contents = read_contents(source)
         with replacing(target) as temporary:
             if is_table(target):
@@ -114,11 +117,23 @@ def _write_compressed(
             jets = sum(len(flatten(written[c.latents[0]])[0]) for c in plan.collections)
             chunks.append(Chunk(stop - start, jets, [checksum(array) for array in written.values()]))
             progress(stop, opened.events.entries)
-        notes = _copy_others(opened.source, opened.tree, target, options.step_size) if not options.only_jets else []
+        notes = [note for compressor in compressors if (note := _exact_note(compressor))]
+        notes += _copy_others(opened.source, opened.tree, target, options.step_size) if not options.only_jets else []
         run = _run(opened, plan, compressors, model, chunks, list(written))
         packaged = packaged_model(model.sha256) is not None
         write_contents(target, Contents([run], chunks, {} if packaged else {model.sha256: model.content}))
     return run, notes
+
+
+def _exact_note(compressor: Compressor) -> str | None:
+    if compressor.exact_jets <= MANY_EXACT * compressor.jets:
+        return None
+    share = (
+        f"{compressor.exact_jets / compressor.jets:.0%} of the jets of '{compressor.collection.name}' are kept exactly"
+    )
+    if compressor.codec.grid.word_bits > MANTISSA_BITS - 0.1:
+        return f"{share}: three floats hold 69 bits, too few for this precision; 5e-5 or `full` takes less space"
+    return f"{share}: they are unlike the jets the model knows, or unphysical"
 
 
 def _compressed_tree(

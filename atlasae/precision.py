@@ -55,8 +55,9 @@ def steps(bounds: dict[str, float], layout: Layout, dtypes: Sequence[np.dtype[np
     """
     largest = dict(bounds)
     if "E" in bounds:
-        largest["pt"] = min(bounds["pt"], bounds["E"] / 2)
-        largest["eta"] = min(bounds["eta"], bounds["E"] / 2)
+        share = 0.5 if "m" in bounds else 0.45  # a tenth of E's bound buys a mass that is given up several bits
+        largest["pt"] = min(bounds["pt"], bounds["E"] * share)
+        largest["eta"] = min(bounds["eta"], bounds["E"] * share)
         largest["m"] = min(bounds.get("m", bounds["E"]), bounds["E"])
     rounding = 4 * max(np.finfo(dtype).eps for dtype in dtypes)
     halves = {v: np.log1p(t) if v in ("pt", "m") else t for v, t in largest.items()}

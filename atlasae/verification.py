@@ -6,6 +6,7 @@ from typing import Any
 import awkward as ak
 import numpy as np
 
+from atlasae.codec import one_thread
 from atlasae.collection import merge_largest, storage_of
 from atlasae.columns import checksum, to_columns
 from atlasae.container import CompressedCollection, Contents, read_contents
@@ -21,7 +22,7 @@ def verify_file(original: Path, compressed: Path, progress: Progress | None = No
 
     `differences` lists what is not as promised; `max_error` holds the largest error of every variable, by collection.
     """
-    with open_source(compressed) as source:
+    with one_thread(), open_source(compressed) as source:
         contents = read_contents(source)
         run = contents.runs[0]
         with open_input(original, run.tree if not is_table(original) else None, ()) as opened:

@@ -3,9 +3,9 @@
 
     python scripts/make_large.py IN.root OUT.root --jets 2000000 [--seed S]
 
-IN is a ROOT file with one jet collection, such as data/jets.root. Every repeat smears pt and m by some percent and moves
-eta and phi by some hundredths, so that no jet and no run of bytes comes twice; all other branches are kept as they are.
-The last repeat ends with the event that brings the last jet asked for. The title of the tree records how it was made.
+IN is a ROOT file with one jet collection, such as data/jets.root. Every repeat smears pt and m by some percent and
+moves eta and phi by some hundredths, so that no jet and no run of bytes comes twice; all other branches are kept as
+they are. The last event is the one that brings the last jet asked for. The tree's title records how it was made.
 """
 
 import argparse
@@ -46,7 +46,9 @@ class Jets:
         if len(found) != 1:
             raise UserError(f"tree '{tree.name}' has {len(found)} jet collections: give a file with one")
         pt = flatten(tree.read([next(iter(found[0].branches.values()))], 0, tree.entries).popitem()[1])[0]
-        collection = found[0].settled(settle_units(found[0], float(np.median(pt)) if len(pt) else float("nan")))
+        if not len(pt):
+            raise UserError(f"tree '{tree.name}' has no jets to repeat: give a file with some")
+        collection = found[0].settled(settle_units(found[0], float(np.median(pt))))
         return cls(tree, collection, storage_of(collection))
 
 

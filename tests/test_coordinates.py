@@ -1,0 +1,197 @@
+import math
+from decimal import Decimal, localcontext
+
+import numpy as np
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from atlasae.coordinates import (
+    LARGEST_PHI,
+    MASS_FLOOR,
+    Layout,
+    from_coordinates,
+    is_physical,
+    signed_root,
+    signed_square,
+    to_coordinates,
+    wrap,
+)
+
+LAYOUTS = [
+    ("pt", "eta", "phi", "m"),
+    ("pt", "eta", "phi", "E"),
+    ("px", "py", "pz", "E"),
+    ("px", "py", "pz", "m"),
+]
+SINGLE, DOUBLE = np.dtype("<f4"), np.dtype("<f8")
+
+masses = st.floats(-1e6, 1e6)
+jets = st.tuples(st.floats(1e-3, 1e8), st.floats(-10, 10), st.floats(-LARGEST_PHI, LARGEST_PHI), masses)
+
+
+def table(*rows: tuple[float, ...]) -> np.ndarray:
+    return np.array(rows, dtype=np.float64)
+
+
+@given(jets)
+@example((5e4, 0.0, 0.0, 0.0))
+@example((5e4, 0.0, 0.0, -0.0))
+@example((5e4, 0.0, 0.0, MASS_FLOOR))
+@example((5e4, 0.0, 0.0, -MASS_FLOOR))
+@example((5e4, 0.0, 0.0, np.nextafter(MASS_FLOOR, 0)))
+@example((5e4, 0.0, 0.0, 5e-324))
+@example((1e-300, 10.0, LARGEST_PHI, -1e300))
+def test_coordinates_are_undone(jet):
+    back = from_coordinates(to_coordinates(table(jet)))[0]
+    assert back[0] == pytest.approx(jet[0], rel=1e-12)  # log pt of 700 carries 1e-13
+    assert tuple(back[1:3]) == jet[1:3]
+    assert back[3] == pytest.approx(jet[3], rel=1e-12, abs=1e-300)
+    assert np.signbit(back[3]) == np.signbit(jet[3])
+
+
+@pytest.mark.parametrize(
+    ("m", "mu"),
+    [(0, 0), (50, 0.5), (-50, -0.5), (100, 1), (-100, -1), (100 * math.e, 2), (-100 * math.e**3, -4)],
+)
+def test_mu_is_linear_below_the_floor_and_logarithmic_above(m, mu):
+    coordinates = to_coordinates(table((math.e**11, 1.5, -2.5, m)))
+    assert coordinates[0] == pytest.approx([11, 1.5, -2.5, mu], abs=1e-12)
+
+
+@given(masses, masses)
+def test_mu_grows_with_m(a, b):
+    low, high = sorted([a, b])
+    mu = to_coordinates(table((1, 0, 0, low), (1, 0, 0, high)))[:, 3]
+    assert mu[0] <= mu[1]
+
+
+@given(masses, st.floats(1e-6, 1e-2))
+def test_a_step_in_mu_is_that_error_of_m_above_the_floor(m, step):
+    mu = to_coordinates(table((1, 0, 0, m)))
+    moved = from_coordinates(mu + [0, 0, 0, step])[0, 3]
+    # exp(T) - 1 at most, relative to the mass or the floor, whichever is larger
+    assert abs(moved - m) <= (math.expm1(step) * (1 + 1e-6)) * max(abs(m), MASS_FLOOR)
+    assert abs(moved - m) >= step * (1 - step) * max(abs(m), MASS_FLOOR) * (1 - 1e-4)
+
+
+def test_phi_never_leaves_its_range_in_float32():
+    phi = from_coordinates(table((10, 0, math.pi, 1), (10, 0, -math.pi, 1), (10, 0, 7, 1)))[:, 2]
+    assert (np.abs(phi.astype(np.float32)) <= np.pi).all()
+    assert np.abs(phi) == pytest.approx(np.pi, abs=4e-7)
+
+
+PHYSICAL = (5e4, 1.0, 2.0, 5e3)
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "physical"),
+    [
+        (0, 5e-324, True), (0, 0.0, False), (0, -0.0, False), (0, -1.0, False), (0, np.nan, False), (0, np.inf, False),
+        (1, 10.0, True), (1, -10.0, True), (1, 10.001, False), (1, -10.001, False), (1, np.nan, False),
+        (2, np.pi, True), (2, -np.pi, True), (2, 3.15, False), (2, -3.15, False), (2, -np.inf, False),
+        (3, 0.0, True), (3, -1e9, True), (3, np.nan, False), (3, np.inf, False), (3, -np.inf, False),
+    ],
+)  # fmt: skip
+def test_physical_jets_are_those_with_coordinates(column, value, physical):
+    jet = table(PHYSICAL, PHYSICAL)
+    jet[1, column] = value
+    assert is_physical(jet).tolist() == [True, physical]
+
+
+@given(st.floats(-20, 20))
+@example(math.pi)
+def test_wrap_changes_an_angle_by_whole_turns(angle):
+    wrapped = float(wrap(np.array([angle]))[0])
+    assert -math.pi <= wrapped <= math.pi
+    turns = (angle - wrapped) / (2 * math.pi)
+    assert turns == pytest.approx(round(turns), abs=1e-12)
+
+
+@given(st.floats(-1e150, 1e150))
+def test_signed_root_undoes_the_signed_square(m):
+    square = signed_square(np.array([m]))
+    assert np.sign(square[0]) == np.sign(m) or abs(m) < 1e-150
+    assert signed_root(square)[0] == pytest.approx(m, rel=1e-12, abs=1e-150)
+
+
+# --- layouts
+
+HAND = {
+    ("pt", "eta", "phi", "m"): (5.0, 0.5, 0.25, -12.0),
+    ("pt", "eta", "phi", "E"): (5.0, 0.0, 0.25, 13.0),
+    ("px", "py", "pz", "E"): (3.0, 4.0, 12.0, 15.0),
+    ("px", "py", "pz", "m"): (3.0, 4.0, 12.0, 7.0),
+}
+EXPECTED = {
+    ("pt", "eta", "phi", "m"): (5.0, 0.5, 0.25, -12.0),
+    ("pt", "eta", "phi", "E"): (5.0, 0.0, 0.25, 12.0),
+    ("px", "py", "pz", "E"): (5.0, math.asinh(2.4), math.atan2(4, 3), math.sqrt(56)),
+    ("px", "py", "pz", "m"): (5.0, math.asinh(2.4), math.atan2(4, 3), 7.0),
+}
+
+
+@pytest.mark.parametrize("variables", LAYOUTS)
+def test_jets_of_every_layout_by_hand(variables):
+    assert Layout(variables).to_jets(table(HAND[variables]))[0] == pytest.approx(EXPECTED[variables], rel=1e-14)
+
+
+def test_an_energy_below_the_momentum_is_a_negative_mass():
+    assert Layout(LAYOUTS[2]).to_jets(table((3, 4, 12, 12)))[0, 3] == pytest.approx(-5)
+    assert Layout(LAYOUTS[1]).to_jets(table((13, 0, 0, 5)))[0, 3] == pytest.approx(-12)
+
+
+def test_a_light_mass_survives_a_large_energy():
+    pt, eta, m = Decimal(10**6), 3.0, Decimal(100)
+    with localcontext(prec=40):
+        cosh = (Decimal(eta).exp() + Decimal(-eta).exp()) / 2
+        energy = float(((pt * cosh) ** 2 + m**2).sqrt())
+    found = Layout(LAYOUTS[1]).to_jets(table((1e6, eta, 0, energy)))[0, 3]
+    assert found == pytest.approx(100, rel=5e-3)  # what float64 leaves of E - p; E**2 - p**2 gives no better than 2e-2
+
+
+@pytest.mark.parametrize("variables", LAYOUTS)
+@pytest.mark.parametrize("dtype", [SINGLE, DOUBLE])
+@pytest.mark.parametrize("scale", [1.0, 1000.0])
+@settings(max_examples=25)  # for each of 16 cases
+@given(jet=st.tuples(st.floats(1e3, 1e7), st.floats(-5, 5), st.floats(-3.14, 3.14), st.floats(-1e2, 1e6)))
+def test_layouts_are_undone(variables, dtype, scale, jet):
+    layout = Layout(variables)
+    p = jet[0] * math.cosh(jet[1])
+    if jet[3] < 0:
+        jet = (*jet[:3], -0.5 * abs(jet[3]))
+    stored = layout.from_jets(table(jet), (dtype,) * 4, scale)
+    units = np.array([scale if v not in ("eta", "phi") else 1.0 for v in variables])
+    rounded = (stored / units).astype(dtype).astype(np.float64) * units
+    back = layout.to_jets(rounded)[0]
+    eps = float(np.finfo(dtype).eps)
+    assert back[0] == pytest.approx(jet[0], rel=4 * eps)
+    assert back[1] == pytest.approx(jet[1], abs=20 * eps)
+    assert back[2] == pytest.approx(jet[2], abs=4 * eps)
+    # m^2 = E^2 - p^2: rounding E moves m^2 by eps E^2, and no more, because p is taken as stored
+    slack = 2 * eps * (p**2 + jet[3] ** 2) if layout.has_energy else 4 * eps * jet[3] ** 2 + 1e-70
+    assert abs(back[3] * abs(back[3]) - jet[3] * abs(jet[3])) <= slack + 1e-12 * p**2 * layout.has_energy
+
+
+@pytest.mark.parametrize("variables", LAYOUTS)
+def test_momenta_leave_from_jets_as_their_dtypes_hold_them(variables):
+    jet = table((54_321.123456789, 1.23456789, 0.987654321, 9_876.54321))
+    stored = Layout(variables).from_jets(jet, (SINGLE,) * 4, 1000.0)
+    units = np.array([1000.0 if v not in ("eta", "phi") else 1.0 for v in variables])[:3]
+    in_units = stored[0, :3] / units
+    assert in_units == pytest.approx(in_units.astype(np.float32).astype(np.float64), rel=1e-15)
+
+
+def test_nan_and_infinity_pass_through_without_a_warning():
+    values = table(*[(a, b, a, b) for a in (np.nan, np.inf, -np.inf, 0.0, 1e308) for b in (np.nan, -np.inf, 1e308)])
+    for variables in LAYOUTS:
+        assert Layout(variables).to_jets(values).shape == values.shape
+
+
+def test_an_energy_is_never_the_root_of_something_negative():
+    assert Layout(LAYOUTS[1]).from_jets(table((10, 0, 0, -20)), (DOUBLE,) * 4, 1.0)[0, 3] == 0
+
+
+def test_what_is_promised():
+    for variables in LAYOUTS:
+        assert set(Layout(variables).promised) == {"pt", "eta", "phi", "m"} | ({"E"} & set(variables))
