@@ -1,6 +1,7 @@
 """The commands: parse, one library call, say where the file is."""
 
 import json
+import os
 import signal
 import sys
 import traceback
@@ -58,7 +59,6 @@ def commands() -> None:
 @click.option("--units", type=click.Choice(["MeV", "GeV"]), help="Default: from the collection, else the values.")
 @click.option("--model", default="default", show_default=True, help="Model file, or the packaged one.")
 @click.option("--precision", default="1e-3", show_default=True, help="`1e-3`, `pt=1e-3,eta=...,phi=...,m=...`, `full`.")
-@click.option("--layout", type=click.Choice(["floats"]), default="floats", show_default=True, help="How jets are kept.")
 @click.option("--format", "file_format", type=click.Choice(["ttree", "rntuple"]), default="ttree", show_default=True)
 @click.option("--compression", metavar="ALGORITHM:LEVEL", help="Of carried branches; default: as they were.")
 @click.option("--only-jets", is_flag=True, help="Leave everything but jets out.")
@@ -148,15 +148,20 @@ def _compression_text(report: dict[str, Any]) -> str:
 
 def _collection_line(entry: dict[str, Any]) -> str:
     per_jet = f", {entry['bytes_per_jet']:.2f} bytes per jet" if entry["jets"] else ""
-    branches = ", ".join(entry["branches"].values())
     return (
-        f"  {entry['name']} ({branches}; {entry['units']}): "
+        f"  {_braced(list(entry['branches'].values()))} in {entry['units']}: "
         f"{entry['jets']:,} jets, {entry['exact_jets']:,} exact{per_jet}"
     )
 
 
+def _braced(names: list[str]) -> str:
+    """`Jet_{pt,eta,phi,mass}`: the way --jets takes them."""
+    prefix = os.path.commonprefix(names)
+    return f"{prefix}{{{','.join(name.removeprefix(prefix) for name in names)}}}"
+
+
 def _errors_line(found: dict[str, float], bounds: dict[str, float]) -> str:
-    return "  ".join(f"{v} {found.get(v, 0.0):.2g} (bound {bound:g})" for v, bound in bounds.items())
+    return "  ".join(f"{v} {found.get(v, 0.0):.2g} of {bound:g}" for v, bound in bounds.items())
 
 
 def _decompression_text(report: dict[str, Any]) -> str:
