@@ -46,7 +46,7 @@ class Compressor:
 def start_compressor(
     collection: Collection, units: str | None, precision: Precision, model: Model, events: dict[str, ak.Array]
 ) -> Compressor:
-    """Settle units and codec of a collection on its first chunk."""
+    """Settle units and codec of a collection by a sample of its events."""
     columns, _ = to_columns(collection, events)
     units = units or settle_units(collection, _median_pt(collection, columns))
     settled = collection.settled(units)

@@ -21,6 +21,7 @@ from atlasae.rootio import Source, Target, Tree, Writer, create, open_source, pa
 from atlasae.schema import FOLDER, name_counters, stand_ins
 from atlasae.tables import Table, is_table, write_table
 
+PLACES, PLACE_ENTRIES = 12, 500  # where a long file is looked into before its codecs are chosen
 MANY_EXACT = 0.05  # of the jets: then something does not fit, and the user is told
 
 Progress = Callable[[int, int], None]  # entries done, entries in all
@@ -97,40 +98,61 @@ def compression_report(run: Run, sizes: dict[str, int], notes: list[str], second
 def _write_compressed(
     opened: Opened, plan: Plan, options: Options, path: Path, progress: Progress
 ) -> tuple[Run, list[str]]:
-    names = plan.originals
-    ranges = list(entry_ranges(opened.events, names, options.step_size))
-    first = opened.events.read(names, *ranges[0])
     model = load_model(options.model)
-    compressors = [
-        start_compressor(collection, options.units, options.precision, model, first) for collection in plan.collections
-    ]
-    chunks: list[Chunk] = []
+    sample = _sample(opened.events, plan, options.step_size)
+    compressors = [start_compressor(c, options.units, options.precision, model, sample) for c in plan.collections]
     with create(path) as target:
-        writer = None
-        for start, stop in ranges:
-            events = first if start == 0 else opened.events.read(names, start, stop)
-            written = {branch.name: events[branch.name] for branch in plan.carried}
-            for compressor in compressors:
-                written |= compressor.compress(events)
-            writer = writer or _compressed_tree(target, opened, plan, options, written)
-            writer.extend(written)
-            jets = sum(len(flatten(written[c.latents[0]])[0]) for c in plan.collections)
-            chunks.append(Chunk(stop - start, jets, [checksum(array) for array in written.values()]))
-            progress(stop, opened.events.entries)
+        chunks, written = _write_chunks(opened, plan, compressors, options, target, progress)
         notes = [note for compressor in compressors if (note := _exact_note(compressor))]
         notes += _copy_others(opened.source, opened.tree, target, options.step_size) if not options.only_jets else []
-        run = _run(opened, plan, compressors, model, chunks, list(written))
+        run = _run(opened, plan, compressors, model, chunks, written)
         packaged = packaged_model(model.sha256) is not None
         write_contents(target, Contents([run], chunks, {} if packaged else {model.sha256: model.content}))
     return run, notes
 
 
+def _sample(events: Events, plan: Plan, step_size: int) -> dict[str, ak.Array]:
+    """The jets to choose codecs by: the first chunk, and some of every part of the file.
+
+    Samples are often merged in slices of pt: the jets at the end are not those of the beginning.
+    """
+    names = [name for collection in plan.collections for name in collection.branches.values()]
+    (start, stop), *later = entry_ranges(events, plan.originals, step_size)
+    ends = (stop, max(stop, events.entries - PLACE_ENTRIES))
+    places: list[int] = np.linspace(*ends, PLACES).astype(int).tolist() if later else []
+    ranges = [(start, stop), *((place, min(place + PLACE_ENTRIES, events.entries)) for place in places)]
+    parts = [events.read(names, begin, end) for begin, end in ranges]
+    return {name: ak.concatenate([part[name] for part in parts]) for name in names}
+
+
+def _write_chunks(
+    opened: Opened,
+    plan: Plan,
+    compressors: Sequence[Compressor],
+    options: Options,
+    target: Target,
+    progress: Progress,
+) -> tuple[list[Chunk], list[str]]:
+    """Write the tree chunk by chunk; returns the chunks and the branches, in the order of their checksums."""
+    writer, chunks, written = None, [], {}
+    for start, stop in entry_ranges(opened.events, plan.originals, options.step_size):
+        events = opened.events.read(plan.originals, start, stop)
+        written = {branch.name: events[branch.name] for branch in plan.carried}
+        for compressor in compressors:
+            written |= compressor.compress(events)
+        writer = writer or _compressed_tree(target, opened, plan, options, written)
+        writer.extend(written)
+        jets = sum(len(flatten(written[collection.latents[0]])[0]) for collection in plan.collections)
+        chunks.append(Chunk(stop - start, jets, [checksum(array) for array in written.values()]))
+        progress(stop, opened.events.entries)
+    return chunks, list(written)
+
+
 def _exact_note(compressor: Compressor) -> str | None:
     if compressor.exact_jets <= MANY_EXACT * compressor.jets:
         return None
-    share = (
-        f"{compressor.exact_jets / compressor.jets:.0%} of the jets of '{compressor.collection.name}' are kept exactly"
-    )
+    name = compressor.collection.name
+    share = f"{compressor.exact_jets / compressor.jets:.0%} of the jets of '{name}' are kept exactly"
     if compressor.codec.grid.word_bits > MANTISSA_BITS - 0.1:
         return f"{share}: three floats hold 69 bits, too few for this precision; 5e-5 or `full` takes less space"
     return f"{share}: they are unlike the jets the model knows, or unphysical"

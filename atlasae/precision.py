@@ -56,8 +56,9 @@ def steps(bounds: dict[str, float], layout: Layout, dtypes: Sequence[np.dtype[np
     largest = dict(bounds)
     if "E" in bounds:
         share = 0.5 if "m" in bounds else 0.45  # a tenth of E's bound buys a mass that is given up several bits
-        largest["pt"] = min(bounds["pt"], bounds["E"] * share)
-        largest["eta"] = min(bounds["eta"], bounds["E"] * share)
+        power = share * float(np.log1p(bounds["E"]))
+        largest["pt"] = min(bounds["pt"], float(np.expm1(power)))
+        largest["eta"] = min(bounds["eta"], power)
         largest["m"] = min(bounds.get("m", bounds["E"]), bounds["E"])
     rounding = 4 * max(np.finfo(dtype).eps for dtype in dtypes)
     halves = {v: np.log1p(t) if v in ("pt", "m") else t for v, t in largest.items()}

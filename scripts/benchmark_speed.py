@@ -4,9 +4,9 @@
     python scripts/benchmark_speed.py [IN.root] [--jets 2000000] [--times-five] [--json]
 
 A long file is made from IN (data/jets.root unless given) by scripts/make_large.py in a temporary folder. Then, one
-after the other and each in a process of its own: uproot reads the tree and writes it back with LZMA(9), in chunks as long as
-atlasae's; `atlasae` compresses and decompresses it. Times leave imports out. Peak memory is that of the whole process,
-imports included. With --times-five the same is done for a file five times as long: memory must not grow.
+after the other and each in a process of its own: uproot reads the tree and writes it back with LZMA(9), in chunks as
+long as atlasae's; atlasae compresses it and decompresses that. Times leave imports out. Peak memory is that of the
+whole process, imports included. With --times-five a file five times as long is measured too: memory must not grow.
 """
 
 import argparse

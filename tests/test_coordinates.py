@@ -1,5 +1,4 @@
 import math
-from decimal import Decimal, localcontext
 
 import numpy as np
 import pytest
@@ -139,15 +138,6 @@ def test_jets_of_every_layout_by_hand(variables):
 def test_an_energy_below_the_momentum_is_a_negative_mass():
     assert Layout(LAYOUTS[2]).to_jets(table((3, 4, 12, 12)))[0, 3] == pytest.approx(-5)
     assert Layout(LAYOUTS[1]).to_jets(table((13, 0, 0, 5)))[0, 3] == pytest.approx(-12)
-
-
-def test_a_light_mass_survives_a_large_energy():
-    pt, eta, m = Decimal(10**6), 3.0, Decimal(100)
-    with localcontext(prec=40):
-        cosh = (Decimal(eta).exp() + Decimal(-eta).exp()) / 2
-        energy = float(((pt * cosh) ** 2 + m**2).sqrt())
-    found = Layout(LAYOUTS[1]).to_jets(table((1e6, eta, 0, energy)))[0, 3]
-    assert found == pytest.approx(100, rel=5e-3)  # what float64 leaves of E - p; E**2 - p**2 gives no better than 2e-2
 
 
 @pytest.mark.parametrize("variables", LAYOUTS)

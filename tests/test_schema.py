@@ -83,7 +83,9 @@ def test_leptons_and_areas_are_no_jets(stem):
 
 
 def test_jet_momenta_at_other_scales_are_jets_of_their_own():
-    names = spelled("Jets.", "pt", "eta", "phi", "m") + spelled("Jets.JetConstitScaleMomentum_", "pt", "eta", "phi", "m")
+    names = spelled("Jets.", "pt", "eta", "phi", "m") + spelled(
+        "Jets.JetConstitScaleMomentum_", "pt", "eta", "phi", "m"
+    )
     assert [c.prefix for c in find_collections(branches(*names))] == ["Jets.", "Jets.JetConstitScaleMomentum_"]
 
 
