@@ -26,8 +26,8 @@ _HEADER_SIZE = _FOOTER_SIZE = 12
 def compress_basket(data: bytes) -> bytes:
     """Compress a basket of four-byte values, with or without entry offsets, as one xz stream."""
     split = len(data) - _offsets_size(data)
-    parts = [(data[:split], WORDS), (data[split:], OFFSETS)] if split < len(data) else [(data, WORDS)]
-    return join_streams([_xz(part, filters) for part, filters in parts if part] or [_xz(b"", WORDS)])
+    streams = [_xz(part, filters) for part, filters in ((data[:split], WORDS), (data[split:], OFFSETS)) if part]
+    return join_streams(streams) if len(streams) > 1 else b"".join(streams) or _xz(b"", WORDS)
 
 
 def compress_words(data: bytes) -> bytes:

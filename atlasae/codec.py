@@ -171,35 +171,34 @@ def _candidates(
     # Where m is given up, E alone says how well it must be known: usually much less.
     loosened = (1, 4, 16, 64) if "m" not in bounds else (1,)
     for exponent in FULL_TEMPERS if precision.full else TEMPERS:
+        width, u = _spread(autoencoder, coordinates, exponent)
         for tail in TAILS[:1] if precision.full else TAILS:
             for factor in loosened:
                 step = [*wanted[:3], wanted[3] * factor]
-                yield fit_grid(autoencoder, coordinates, exponent, step, tail, fill=precision.full)
+                yield fit_grid(width, u, exponent, step, tail, fill=precision.full)
 
 
 @torch.no_grad()
-def fit_grid(
-    autoencoder: InvertibleAutoencoder,
-    coordinates: torch.Tensor,
-    exponent: float,
-    step: Sequence[float],
-    tail: float,
-    fill: bool,
-) -> Grid:
-    """The grid of at most 69 bits whose cells are as wide as `step` at most, over the range the jets cover.
+def _spread(autoencoder: InvertibleAutoencoder, coordinates: torch.Tensor, exponent: float) -> tuple[Floats, Floats]:
+    """Inverse density and cumulative value u (both n x 4) of the jets, or of a sample where the network is asked."""
+    sample = coordinates[:: max(1, len(coordinates) // SAMPLE)]
+    width = (-autoencoder.log_densities(sample, exponent)).exp()
+    asked = sample if exponent else coordinates
+    u = [autoencoder.cumulative(asked[block], exponent).numpy() for block in _blocks(len(asked))]
+    return width.numpy(), np.concatenate(u)
+
+
+def fit_grid(width: Floats, u: Floats, exponent: float, step: Sequence[float], tail: float, fill: bool) -> Grid:
+    """The grid of at most 69 bits whose cells are as wide as `step` at most, over the range of `u`.
 
     `tail` of the jets may lie beyond m's range, or in wider cells. With `fill` all 69 bits are used, and `step` only
     says how the variables' errors compare.
     """
-    coordinates = coordinates[:: max(1, len(coordinates) // SAMPLE)] if exponent else coordinates
-    width = (-autoencoder.log_densities(coordinates, exponent)).exp()
-    # numpy's quantile: torch's refuses more than 2^24 jets
-    typical = width.log().mean(0).exp().numpy() if fill else np.quantile(width.numpy(), 1 - tail, axis=0)
+    typical = np.exp(np.log(width).mean(axis=0)) if fill else np.quantile(width, 1 - tail, axis=0)
     cells = [float(w) / s for w, s in zip(typical, step, strict=True)]
-    u = autoencoder.cumulative(coordinates, exponent)
-    lower, upper = u.amin(0).tolist(), u.amax(0).tolist()
+    lower, upper = u.min(axis=0).tolist(), u.max(axis=0).tolist()
     if tail:  # only m has outliers worth the bytes: massless jets, far below the others of their pt
-        lower[3], upper[3] = np.quantile(u[:, 3].numpy(), [tail, 1 - tail / 10]).tolist()
+        lower[3], upper[3] = np.quantile(u[:, 3], [tail, 1 - tail / 10]).tolist()
     grid = _grid(exponent, cells, lower, upper)
     return _scaled(exponent, cells, lower, upper) if fill or grid.word_bits > MANTISSA_BITS else grid
 

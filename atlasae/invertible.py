@@ -76,6 +76,8 @@ class Density(nn.Module):
 
     def cumulative(self, y: Tensor, context: Tensor, exponent: float) -> Tensor:
         """F(y | c) of the tempered density, in [0, 1]; its inverse is `quantile`."""
+        if exponent == 0:  # a straight line
+            return ((y - self.edges[0]) / (self.edges[-1] - self.edges[0])).clamp(0, 1)
         k = self._bin(y)
         masses = self.masses(context, exponent)
         below = masses.cumsum(-1) - masses
@@ -84,6 +86,8 @@ class Density(nn.Module):
 
     def quantile(self, u: Tensor, context: Tensor, exponent: float) -> Tensor:
         """The y with F(y | c) = u."""
+        if exponent == 0:
+            return self.edges[0] + (self.edges[-1] - self.edges[0]) * u
         masses = self.masses(context, exponent)
         total = masses.cumsum(-1)
         bounds = total[0] if len(total) == 1 else total
@@ -184,7 +188,7 @@ class InvertibleAutoencoder(nn.Module):
         cells: list[Tensor] = []
         known: list[Tensor] = []
         for i, density in enumerate(self.densities):
-            origin, context = self.origin(known), self.context(known)
+            origin, context = self.origin(known), self._asked(known, grid)
             u = density.cumulative(coordinates[:, i] - origin, context, grid.exponent)
             cell = (u * grid.cells[i]).floor().long() - grid.first[i]
             cells.append(cell.clamp(0, grid.levels[i] - 1))
@@ -196,11 +200,15 @@ class InvertibleAutoencoder(nn.Module):
         """Turn latents back into coordinates (n x 4, float64): the same walk, from the cells."""
         known: list[Tensor] = []
         for i, cell in enumerate(unpack(latents, grid)):
-            known.append(self.origin(known) + self._centre(i, cell, self.context(known), grid))
+            known.append(self.origin(known) + self._centre(i, cell, self._asked(known, grid), grid))
         return torch.stack(known, dim=1)
 
+    def _asked(self, known: Sequence[Tensor], grid: Grid) -> Tensor:
+        # Equal steps ask no network.
+        return self.context(known) if grid.exponent else torch.empty(0)
+
     def _centre(self, i: int, cell: Tensor, context: Tensor, grid: Grid) -> Tensor:
-        u = (cell + grid.first[i] + 0.5) / grid.cells[i]
+        u = (cell.double() + grid.first[i] + 0.5) / grid.cells[i]
         return self.densities[i].quantile(u.clamp(0, 1), context, grid.exponent)
 
 
