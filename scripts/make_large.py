@@ -48,7 +48,7 @@ class Jets:
         pt = flatten(tree.read([next(iter(found[0].branches.values()))], 0, tree.entries).popitem()[1])[0]
         if not len(pt):
             raise UserError(f"tree '{tree.name}' has no jets to repeat: give a file with some")
-        collection = found[0].settled(settle_units(found[0], float(np.median(pt))))
+        collection = found[0].settled(settle_units(found[0], float(np.median(pt.astype(np.float64)))))
         return cls(tree, collection, storage_of(collection))
 
 
