@@ -17,6 +17,7 @@ from atlasae.errors import AtlasaeError, UserError
 # Libraries that take long to import are imported by the command that needs them: `--help` and `info` answer at once.
 
 INTERRUPTED = 130  # what a shell reports for Ctrl-C
+UNEXPECTED = 1  # a bug of ours
 
 _PATH = click.Path(path_type=Path)
 _json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout and nothing else there.")
@@ -30,19 +31,28 @@ def main() -> None:
     signal.signal(signal.SIGTERM, _terminate)  # so that a batch system's kill leaves no temporary file
     try:
         code = commands(standalone_mode=False)
-    except click.exceptions.Abort:
-        code = _say("interrupted: no output was left", INTERRUPTED)
-    except click.ClickException as error:
-        code = _say(error.format_message().rstrip(".").replace("\n", " "), error.exit_code)
-    except AtlasaeError as error:
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.ctx.get_help())
+        code = error.exit_code
+    except (Exception, KeyboardInterrupt) as error:
         if "--debug" in sys.argv:
             traceback.print_exc()
-        code = _say(str(error), error.exit_code)
-    except Exception as error:
-        if "--debug" in sys.argv:
-            raise
-        code = _say(f"unexpected {type(error).__name__}: {error}; --debug shows where".replace("\n", " "), 1)
+        message, code = _explain(error)
+        click.echo(f"atlasae: {message}".replace("\n", " "), err=True)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _explain(error: BaseException) -> tuple[str, int]:
+    """What to tell the user of an error, and the exit code."""
+    if isinstance(error, click.exceptions.Abort | KeyboardInterrupt):
+        return "interrupted: no output was left", INTERRUPTED
+    if isinstance(error, click.ClickException):
+        return error.format_message().rstrip("."), error.exit_code
+    if isinstance(error, AtlasaeError):
+        return str(error), error.exit_code
+    if isinstance(error, OSError) and error.filename:
+        return f"'{error.filename}': {error.strerror}", UserError.exit_code
+    return f"unexpected {type(error).__name__}: {error}; --debug shows where", UNEXPECTED
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -222,7 +232,7 @@ def _parse_size(text: str) -> int:
     lowered = text.lower().replace(" ", "")
     unit = next((unit for unit in units if lowered.endswith(unit)), None)
     number = lowered.removesuffix(unit or "")
-    if not number.replace(".", "", 1).isdigit() or float(number) <= 0:
+    if not number.replace(".", "", 1).isdecimal() or float(number) <= 0:
         raise UserError(f"--step-size '{text}' is no size: give one such as 20MB")
     return max(1, int(float(number) * units[unit or "b"]))
 
@@ -237,11 +247,6 @@ def _size(count: float) -> str:
 
 def _some(names: list[str]) -> str:
     return ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
-
-
-def _say(message: str, code: int) -> int:
-    click.echo(f"atlasae: {message}", err=True)
-    return code
 
 
 def _terminate(number: int, frame: Any) -> None:

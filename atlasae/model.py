@@ -51,6 +51,8 @@ class Model:
             autoencoder.load_state_dict({key: tensor.double() for key, tensor in load(content).items()})
         except (SafetensorError, RuntimeError) as error:
             raise UserError(f"model '{name}' has other weights than its architecture: {_first_line(error)}") from error
+        if not _usable(autoencoder):
+            raise UserError(f"model '{name}' has weights that are not finite, or bins out of order: train it again")
         return cls(content, autoencoder.eval(), facts)
 
     @classmethod
@@ -82,6 +84,11 @@ def _packaged(name: str) -> bytes:
 
 def _exact_keys(state: dict[str, Any]) -> set[str]:
     return {key for key in state if key.endswith("edges") or key == "trained_log_pt"}
+
+
+def _usable(autoencoder: InvertibleAutoencoder) -> bool:
+    finite = all(bool(tensor.isfinite().all()) for tensor in autoencoder.state_dict().values())
+    return finite and all(bool((density.edges.diff() > 0).all()) for density in autoencoder.densities)
 
 
 def _first_line(error: Exception) -> str:

@@ -48,7 +48,7 @@ def decompress_file(path: Path, target: Path, force: bool = False, progress: Pro
     OUT's suffix decides between ROOT, pickle and parquet. Raises DamagedFileError where a checksum does not match.
     """
     started = time.perf_counter()
-    check_target(path, target, force)
+    check_target(path, target, force, tables=True)
     with one_thread(), open_source(path) as source:
         contents = read_contents(source)
         with replacing(target) as temporary:

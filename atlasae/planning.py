@@ -114,6 +114,8 @@ def make_plan(opened: Opened, options: Options) -> Plan:
     implied = set(counters.values())
     carried = [branch for branch in kept if branch.name not in implied]
     _refuse_taken(collections, names)
+    if options.rntuple:
+        _refuse_dots([branch.name for branch in carried] + sorted(jets), opened.path)
     return Plan(
         collections=collections,
         carried=carried,
@@ -124,14 +126,16 @@ def make_plan(opened: Opened, options: Options) -> Plan:
     )
 
 
-def check_target(path: Path, target: Path, force: bool) -> None:
-    """Refuse to write where something would be lost; raises UserError."""
+def check_target(path: Path, target: Path, force: bool, tables: bool = False) -> None:
+    """Refuse to write where something would be lost, or a table's name where no table comes; raises UserError."""
     if not path.exists():
         raise UserError(f"no such file: '{path}'")
     if target.exists() and path.samefile(target):
         raise UserError(f"'{target}' is the input: the output needs another name")
     if target.is_dir():
         raise UserError(f"'{target}' is a folder: name a file in it")
+    if is_table(target) and not tables:
+        raise UserError(f"'{target}' is named like a table: compressed jets go to a .root file")
     if target.exists() and not force:
         raise UserError(f"'{target}' exists: choose another name, or replace it with --force")
     if not target.absolute().parent.is_dir():
@@ -141,7 +145,7 @@ def check_target(path: Path, target: Path, force: bool) -> None:
 @contextmanager
 def replacing(target: Path) -> Iterator[Path]:
     """A temporary name beside the target, renamed to it at the end, removed if anything goes wrong."""
-    temporary = target.with_name(f".{os.getpid()}.partial.{target.name}")
+    temporary = target.with_name(f".atlasae-{os.getpid()}{target.suffix}")
     try:
         yield temporary
         temporary.replace(target)
@@ -190,6 +194,11 @@ def _refuse_taken(collections: list[Collection], names: Sequence[str]) -> None:
         for name in (*collection.latents, *collection.exact.values()):
             if name in names:
                 raise UserError(f"branch '{name}' is in the way of '{collection.name}': leave it out of the input")
+
+
+def _refuse_dots(names: Sequence[str], path: Path) -> None:
+    if dotted := [name for name in names if "." in name]:
+        raise UserError(f"'{path}': '{dotted[0]}' can't be a field of an RNTuple, where a dot has a meaning; use ttree")
 
 
 def _unwritable_message(unwritable: Sequence[Unwritable], path: Path) -> str:

@@ -16,12 +16,6 @@ from atlasae.baskets import compress_basket
 from atlasae.errors import AtlasaeError, DamagedFileError, UserError
 from atlasae.schema import Branch, Unwritable
 
-# What uproot raises on bytes that are not what they should be.
-_DAMAGE = (
-    OSError, ValueError, EOFError, IndexError, TypeError, AssertionError, AttributeError, RuntimeError, MemoryError,
-    OverflowError, NotImplementedError, uproot.DeserializationError, uproot.KeyInFileError,
-)  # fmt: skip
-
 ALGORITHMS = {"zlib": uproot.ZLIB, "lzma": uproot.LZMA, "lz4": uproot.LZ4, "zstd": uproot.ZSTD}
 _DEFAULT_COMPRESSION = uproot.ZSTD(5)
 
@@ -76,8 +70,8 @@ class Tree:
 
     def compressed_bytes(self, names: Sequence[str]) -> int:
         """Compressed basket bytes of these branches."""
-        if self.is_rntuple:
-            return sum(_page_bytes(self._fields[name]) for name in names)
+        if self.is_rntuple:  # it needs no counters
+            return sum(_page_bytes(self._fields[name]) for name in names if name in self._fields)
         return sum(int(self._fields[name].compressed_bytes) for name in names)
 
     @property
@@ -85,6 +79,11 @@ class Tree:
         """How the branches are compressed, ZSTD(5) where the file does not say."""
         found = (getattr(branch, "compression", None) for branch in self._fields.values())
         return next((c for c in found if c is not None), _DEFAULT_COMPRESSION)
+
+    @property
+    def names(self) -> set[str]:
+        """The names of all branches that hold values."""
+        return set(self._fields)
 
     @cached_property
     def _fields(self) -> dict[str, Any]:
@@ -104,7 +103,7 @@ class Tree:
                 continue
             try:
                 described.append(_describe(name, found, forms.content(name) if forms is not None else None))
-            except _DAMAGE as error:
+            except Exception as error:  # an interpretation that fails is one that can't be carried
                 described.append(Unwritable(name, _line(error)))
         return described
 
@@ -131,7 +130,7 @@ class Source:
 def open_source(path: Path) -> Iterator[Source]:
     """Open a ROOT file to read; raises UserError where it is none, DamagedFileError where it breaks off."""
     if not path.is_file():
-        raise UserError(f"no such file: '{path}'")
+        raise UserError(f"'{path}' is a folder: name a file in it" if path.is_dir() else f"no such file: '{path}'")
     with path.open("rb") as raw:
         if raw.read(4) != b"root":
             raise UserError(f"'{path}' is not a ROOT file: give a .root file, or a table (.pkl, .parquet)")
@@ -151,7 +150,7 @@ def damage(what: str) -> Iterator[None]:
         yield
     except AtlasaeError:
         raise
-    except _DAMAGE as error:
+    except Exception as error:  # bad bytes lead uproot, and the decompressors below it, to any of a dozen classes
         raise DamagedFileError(f"{what} is damaged: {_line(error)}") from error
 
 
