@@ -107,6 +107,13 @@ def counts_of(selected: npt.NDArray[np.bool_], counts: Counts) -> Counts:
     return np.asarray(running[ends] - running[ends - counts], dtype=np.int64)
 
 
+def dtype_of(array: ak.Array) -> str:
+    """The type of one number of an array, as `Branch.dtype` has it; `string` for texts."""
+    if array.layout.parameter("__array__") == "string":
+        return "string"
+    return str(ak.to_numpy(ak.flatten(array, axis=None)).dtype.str)
+
+
 def checksum(array: ak.Array) -> int:
     """A 64-bit hash (XXH3) of the values and the event boundaries of an array, whatever its memory layout."""
     digest = xxhash.xxh3_64()

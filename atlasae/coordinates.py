@@ -1,5 +1,6 @@
 """Jets to the coordinates the autoencoder works in, and back; and what a jet's error is."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,17 +20,26 @@ def to_coordinates(jets: Floats) -> Floats:
     T max(|m|, m0), so one bound on the coordinates is one bound on every variable.
     """
     pt, eta, phi, m = jets.T
-    ratio = np.abs(m) / MASS_FLOOR
-    mu = np.where(ratio < 1, ratio, 1 + np.log(np.maximum(ratio, 1)))
-    return np.stack([np.log(pt), eta, phi, np.copysign(mu, m)], axis=1)
+    return np.stack([np.log(pt), eta, phi, to_symlog(m / MASS_FLOOR)], axis=1)
 
 
 def from_coordinates(coordinates: Floats) -> Floats:
     """Turn coordinates back into jets; the inverse of `to_coordinates`."""
     log_pt, eta, phi, mu = coordinates.T
-    size = np.abs(mu)
-    m = MASS_FLOOR * np.where(size < 1, size, np.exp(np.maximum(size, 1) - 1))
-    return np.stack([np.exp(log_pt), eta, np.clip(phi, -LARGEST_PHI, LARGEST_PHI), np.copysign(m, mu)], axis=1)
+    m = MASS_FLOOR * from_symlog(mu)
+    return np.stack([np.exp(log_pt), eta, np.clip(phi, -LARGEST_PHI, LARGEST_PHI), m], axis=1)
+
+
+def to_symlog(x: Floats) -> Floats:
+    """x between -1 and 1, sign(x) (1 + log|x|) outside: a step T is an error of T max(|x|, 1)."""
+    size = np.abs(x)
+    return np.asarray(np.copysign(np.where(size < 1, size, 1 + np.log(np.maximum(size, 1))), x))
+
+
+def from_symlog(y: Floats) -> Floats:
+    """The inverse of `to_symlog`."""
+    size = np.abs(y)
+    return np.asarray(np.copysign(np.where(size < 1, size, np.exp(np.maximum(size, 1) - 1)), y))
 
 
 def is_physical(jets: Floats) -> Bools:
@@ -51,6 +61,31 @@ def signed_square(m: Floats) -> Floats:
 def signed_root(square: Floats) -> Floats:
     """sign(x) sqrt|x|: the inverse of `signed_square`."""
     return np.asarray(np.copysign(np.sqrt(np.abs(square)), square))
+
+
+def energy(jets: Floats) -> Floats:
+    """E (MeV) of jets (n x 4: pt, eta, phi, m in MeV), m taken with its sign."""
+    with np.errstate(over="ignore", invalid="ignore"):  # a network may say anything
+        p = _momentum(jets[:, :3], cartesian=False)
+        return np.asarray(np.sqrt(np.maximum(p**2 + signed_square(jets[:, 3]), 0)))
+
+
+def jets_to_columns(jets: Floats, columns: Sequence[str]) -> Floats:
+    """Variables of jets (n x 4: pt, eta, phi, m in MeV) in any order, E among them if asked for, in GeV and radians."""
+    pt, eta, phi, m = jets.T
+    every = {"pt": pt / 1000, "eta": eta, "phi": phi, "m": m / 1000, "E": energy(jets) / 1000}
+    return np.stack([every[column] for column in columns], axis=1)
+
+
+def columns_to_jets(values: Floats, columns: Sequence[str]) -> Floats:
+    """Jets (n x 4, MeV) from pt, eta, phi and m or E; the inverse of `jets_to_columns`. phi is wrapped."""
+    given = dict(zip(columns, values.T, strict=True))
+    with np.errstate(over="ignore", invalid="ignore"):  # a network may say anything: the promise is checked later
+        pt, phi = given["pt"] * 1000, np.clip(wrap(given["phi"]), -LARGEST_PHI, LARGEST_PHI)
+        if "m" in given:
+            return np.stack([pt, given["eta"], phi, given["m"] * 1000], axis=1)
+        p, e = pt * np.cosh(given["eta"]), given["E"] * 1000
+        return np.stack([pt, given["eta"], phi, signed_root((e - p) * (e + p))], axis=1)
 
 
 @dataclass(frozen=True)

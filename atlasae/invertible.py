@@ -1,47 +1,42 @@
 """The invertible autoencoder: a chain of learned one-dimensional densities, jets to three floats and back."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise, product
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 
-VARIABLES = ("pt", "eta", "phi", "m")
-MANTISSA_BITS = 23  # of a float32: what is free once the exponent is fixed by 1 <= z < 2
-_ONE = 0x3F800000  # the float32 1.0
-
-# The support of each coordinate; that of mu lies around its learned location.
-_LOG_PT = (6.2, 16.9)  # 0.5 GeV to 22 TeV
-_ETA = (-6.0, 6.0)
-_MU_CORE, _MU_SUPPORT = (-2.0, 1.6), (-14.0, 5.0)
+from atlasae.grid import Grid, pack, unpack
 
 
 @dataclass(frozen=True)
-class Grid:
-    """How cumulative values u become whole numbers, and whole numbers three words.
+class Link:
+    """One variable of the chain: the variables before it that its density is given, and where its support lies.
 
-    Variable i has the cell floor(u_i cells_i) - first_i, kept in [0, levels_i). Word j holds cell_j radix_j + digit_j
-    for pt, eta and phi, where the digits are those of m's cell in the mixed radix `radices`, the leading one first.
-    `exponent` is the power of the density that u is the integral of: 0 for equal steps.
+    The support begins at `offset`, and moves with the coordinate of the variable `anchor` and with a location learned
+    from those given.
     """
 
-    exponent: float
-    cells: tuple[float, float, float, float]
-    first: tuple[int, int, int, int]
-    levels: tuple[int, int, int, int]
-    radices: tuple[int, int, int]
+    name: str
+    given: tuple[int, ...] = ()
+    hidden: int = 0
+    located: bool = False
+    anchor: int | None = None
+    offset: float = 0.0
+    centre: float = 0.0  # of the coordinate, as what follows is given it: (y - centre) / scale
+    scale: float = 1.0
 
-    @property
-    def bits(self) -> dict[str, float]:
-        """Bits that each variable occupies."""
-        return {variable: round(math.log2(n), 2) for variable, n in zip(VARIABLES, self.levels, strict=True)}
 
-    @property
-    def word_bits(self) -> float:
-        """Bits of the fullest of the three words; at most 23 fit a float32."""
-        return max(math.log2(n * r) for n, r in zip(self.levels[:3], self.radices, strict=True))
+# Jets: log pt from 0.5 GeV to 22 TeV; mu, which grows with pt, around what its pt and eta let expect.
+_MU_CORE, _MU_SUPPORT = (-2.0, 1.6), (-14.0, 5.0)
+JETS = (
+    Link("pt", centre=11.0, scale=2.0),
+    Link("eta", given=(0,), hidden=32, scale=3.0),
+    Link("phi"),
+    Link("m", given=(0, 1), hidden=48, located=True, anchor=0, offset=-6.0),
+)
 
 
 class Density(nn.Module):
@@ -117,78 +112,84 @@ class Constant(nn.Module):
 
 
 class InvertibleAutoencoder(nn.Module):
-    """Jets to three floats and back by p(log pt) p(eta | pt) p(phi) p(mu | pt, eta).
+    """Coordinates to floats and back by a chain of densities, for jets p(log pt) p(eta | pt) p(phi) p(mu | pt, eta).
 
-    Coordinates are those of `atlasae.coordinates`. Encoding is closed loop: each variable is conditioned on what the
-    decoder will know of those before it, so no error spreads from one variable to the next. Everything is float64:
-    machines that differ in the last bit then move a result by 1e-14, and no decision hangs on it.
+    Encoding is closed loop: each variable is conditioned on what the decoder will know of those before it, so no error
+    spreads from one variable to the next. Everything is float64: machines that differ in the last bit then move a
+    result by 1e-14, and no decision hangs on it.
     """
 
-    trained_log_pt: Tensor
+    trained: Tensor
+    densities: Sequence[Density]
+    locations: Mapping[str, nn.Module]
 
-    def __init__(self) -> None:
+    def __init__(self, links: Sequence[Link], edges: Sequence[Tensor]) -> None:
         super().__init__()
-        double = torch.float64
-        core = torch.linspace(*_MU_CORE, 49, dtype=double)
-        tails = [torch.linspace(_MU_SUPPORT[0], _MU_CORE[0], 13), torch.linspace(_MU_CORE[1], _MU_SUPPORT[1], 5)]
-        mu = torch.cat([tails[0][:-1].to(double), core, tails[1][1:].to(double)])
-        self.pt = Density(torch.linspace(*_LOG_PT, 65, dtype=double), context=0, hidden=0)
-        self.eta = Density(torch.linspace(*_ETA, 49, dtype=double), context=1, hidden=32)
-        self.phi = Density(torch.linspace(-math.pi, math.pi, 33, dtype=double), context=0, hidden=0)
-        self.m = Density(mu, context=2, hidden=48)
-        self.location = network(2, 32, 1)
-        self.register_buffer("trained_log_pt", torch.tensor(_LOG_PT, dtype=double))
+        self.links = tuple(links)
+        # Torch's containers are sequences and mappings of what was put in, but their types do not say so.
+        self.densities = nn.ModuleList(  # type: ignore[assignment]
+            Density(bins.double(), len(link.given), link.hidden) for link, bins in zip(links, edges, strict=True)
+        )
+        self.locations = nn.ModuleDict(  # type: ignore[assignment]
+            {str(i): network(len(link.given), 32, 1) for i, link in enumerate(links) if link.located}
+        )
+        unlimited = torch.tensor([-math.inf, math.inf]).repeat(len(self.links), 1)
+        self.register_buffer("trained", torch.nan_to_num(unlimited))
         self.double()
 
-    @property
-    def densities(self) -> tuple[Density, Density, Density, Density]:
-        """The four conditionals in the order of the chain."""
-        return self.pt, self.eta, self.phi, self.m
+    def limit(self, coordinates: Tensor) -> None:
+        """Note the range of the coordinates (n x variables) to train on; beyond it, networks are not asked."""
+        ends = torch.tensor([1e-4, 1 - 1e-4], dtype=torch.float64)
+        for i, column in enumerate(coordinates.unbind(1)):
+            # torch.quantile takes no more than 16 million numbers.
+            self.trained[i] = column[:: max(1, len(column) // 1_000_000)].quantile(ends.to(column.device))
 
-    def context(self, known: Sequence[Tensor]) -> Tensor:
-        """What the next variable is conditioned on (n x 0, 1 or 2), from the coordinates before it."""
-        if not known:
+    def context(self, i: int, known: Sequence[Tensor]) -> Tensor:
+        """What variable i is conditioned on (n x given), from the coordinates before it."""
+        if not self.links[i].given:
             return torch.empty(0)
-        # Outside the trained pt the networks are asked for the nearest pt they know.
-        log_pt = (known[0].clamp(*self.trained_log_pt.tolist()) - 11) / 2
-        features = [log_pt] if len(known) == 1 else [log_pt, known[1] / 3]
-        return torch.stack(features, dim=-1)
+        # Outside what it was trained on, a network is asked for the nearest it knows.
+        limits = self.trained.tolist()
+        given = [(self.links[k], known[k].clamp(*limits[k])) for k in self.links[i].given]
+        return torch.stack([(y - link.centre) / link.scale for link, y in given], dim=-1)
 
-    def origin(self, known: Sequence[Tensor]) -> Tensor | float:
-        """Where the support of the next variable lies: for mu around its location given pt and eta."""
-        if len(known) < 3:
-            return 0.0
-        # A jet's mass grows with its pt: the network has only the deviation to learn.
-        deviation: Tensor = self.location(self.context(known)).squeeze(-1)
-        return known[0] - 6 + deviation
+    def origin(self, i: int, known: Sequence[Tensor]) -> Tensor | float:
+        """Where the support of variable i lies."""
+        link = self.links[i]
+        origin: Tensor | float = link.offset
+        if link.anchor is not None:
+            origin = origin + known[link.anchor]
+        if link.located:  # the network has only the deviation from the anchor to learn
+            origin = origin + self.locations[str(i)](self.context(i, known)).squeeze(-1)
+        return origin
 
     def cumulative(self, coordinates: Tensor, exponent: float) -> Tensor:
-        """u (n x 4) of each coordinate given the ones before it, not quantised."""
+        """u (n x variables) of each coordinate given the ones before it, not quantised."""
         y = coordinates.unbind(1)
         return torch.stack([
-            density.cumulative(y[i] - self.origin(y[:i]), self.context(y[:i]), exponent)
+            density.cumulative(y[i] - self.origin(i, y), self.context(i, y), exponent)
             for i, density in enumerate(self.densities)
         ], dim=1)  # fmt: skip
 
     def log_densities(self, coordinates: Tensor, exponent: float = 1.0) -> Tensor:
-        """Log density (n x 4) of each coordinate given the ones before it."""
+        """Log density (n x variables) of each coordinate given the ones before it."""
         y = coordinates.unbind(1)
         return torch.stack([
-            density.log_density(y[i] - self.origin(y[:i]), self.context(y[:i]), exponent)
+            density.log_density(y[i] - self.origin(i, y), self.context(i, y), exponent)
             for i, density in enumerate(self.densities)
         ], dim=1)  # fmt: skip
 
     def log_density(self, coordinates: Tensor) -> Tensor:
-        """Log density (n) of whole jets; minus its mean over ln 2 is the bits a jet needs, up to the step."""
+        """Log density (n) of whole rows; minus its mean over ln 2 is the bits a row needs, up to the step."""
         return self.log_densities(coordinates).sum(dim=1)
 
     @torch.no_grad()
     def encode(self, coordinates: Tensor, grid: Grid) -> Tensor:
-        """Turn coordinates (n x 4, float64) into latents (n x 3, float32 in [1, 2))."""
+        """Turn coordinates (n x variables, float64) into latents (n x words, float32 in [1, 2))."""
         cells: list[Tensor] = []
         known: list[Tensor] = []
         for i, density in enumerate(self.densities):
-            origin, context = self.origin(known), self._asked(known, grid)
+            origin, context = self.origin(i, known), self._asked(i, known, grid)
             u = density.cumulative(coordinates[:, i] - origin, context, grid.exponent)
             cell = (u * grid.cells[i]).floor().long() - grid.first[i]
             cells.append(cell.clamp(0, grid.levels[i] - 1))
@@ -197,19 +198,34 @@ class InvertibleAutoencoder(nn.Module):
 
     @torch.no_grad()
     def decode(self, latents: Tensor, grid: Grid) -> Tensor:
-        """Turn latents back into coordinates (n x 4, float64): the same walk, from the cells."""
+        """Turn latents back into coordinates (n x variables, float64): the same walk, from the cells."""
         known: list[Tensor] = []
         for i, cell in enumerate(unpack(latents, grid)):
-            known.append(self.origin(known) + self._centre(i, cell, self._asked(known, grid), grid))
+            known.append(self.origin(i, known) + self._centre(i, cell, self._asked(i, known, grid), grid))
         return torch.stack(known, dim=1)
 
-    def _asked(self, known: Sequence[Tensor], grid: Grid) -> Tensor:
+    def _asked(self, i: int, known: Sequence[Tensor], grid: Grid) -> Tensor:
         # Equal steps ask no network.
-        return self.context(known) if grid.exponent else torch.empty(0)
+        return self.context(i, known) if grid.exponent else torch.empty(0)
 
     def _centre(self, i: int, cell: Tensor, context: Tensor, grid: Grid) -> Tensor:
         u = (cell.double() + grid.first[i] + 0.5) / grid.cells[i]
         return self.densities[i].quantile(u.clamp(0, 1), context, grid.exponent)
+
+
+def jet_autoencoder() -> InvertibleAutoencoder:
+    """The untrained autoencoder of jets, in the coordinates of `atlasae.coordinates`."""
+    double = torch.float64
+    core = torch.linspace(*_MU_CORE, 49, dtype=double)
+    below = torch.linspace(_MU_SUPPORT[0], _MU_CORE[0], 13, dtype=double)
+    above = torch.linspace(_MU_CORE[1], _MU_SUPPORT[1], 5, dtype=double)
+    edges = [
+        torch.linspace(6.2, 16.9, 65, dtype=double),
+        torch.linspace(-6.0, 6.0, 49, dtype=double),
+        torch.linspace(-math.pi, math.pi, 33, dtype=double),
+        torch.cat([below[:-1], core, above[1:]]),
+    ]
+    return InvertibleAutoencoder(JETS, edges)
 
 
 def network(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
@@ -217,59 +233,6 @@ def network(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
     sizes = [inputs, hidden, hidden, outputs]
     layers = [layer for a, b in pairwise(sizes) for layer in (nn.Linear(a, b), nn.SiLU())]
     return nn.Sequential(*layers[:-1])
-
-
-def radices(levels: Sequence[int]) -> tuple[int, int, int]:
-    """Digits of m's cell that leave the three words (nearly) equally full.
-
-    The words are right-aligned in the mantissa, and digits are whole bits where that takes no further byte: LZMA
-    models bytes, bit by bit. Measured at 1e-3: 0.25 bytes per jet less than left-aligned words of decimal digits.
-    """
-    balanced = _balanced(levels)
-    powers = [2**k for k in range(MANTISSA_BITS)]
-    whole = min(
-        ((a, b, c) for a, b in product(powers, repeat=2) if (c := _power_of_two(-(-levels[3] // (a * b))))),
-        key=lambda candidate: _fullest(levels, candidate),
-    )
-    return whole if _bytes(_fullest(levels, whole)) <= _bytes(_fullest(levels, balanced)) else balanced
-
-
-def pack(cells: Sequence[Tensor], grid: Grid) -> Tensor:
-    """Put four cells (each n, whole numbers) into three float32 words (n x 3) in [1, 2)."""
-    m, words = cells[3], []
-    for j in (2, 1, 0):
-        words.append(cells[j] * grid.radices[j] + m % grid.radices[j])
-        m = m // grid.radices[j]
-    return (torch.stack(words[::-1], dim=1).int() | _ONE).view(torch.float32)
-
-
-def unpack(latents: Tensor, grid: Grid) -> list[Tensor]:
-    """Take the four cells out of three words; the inverse of `pack`."""
-    words = (latents.contiguous().view(torch.int32) & ((1 << MANTISSA_BITS) - 1)).long().unbind(1)
-    m = torch.zeros_like(words[0])
-    for word, radix in zip(words, grid.radices, strict=True):
-        m = m * radix + word % radix
-    return [word // radix for word, radix in zip(words, grid.radices, strict=True)] + [m]
-
-
-def _balanced(levels: Sequence[int]) -> tuple[int, int, int]:
-    capacity = max(levels[:3])
-    while math.prod(capacity // n for n in levels[:3]) < levels[3]:
-        capacity += max(1, capacity >> 8)
-    first, second, third = (capacity // n for n in levels[:3])
-    return first, second, third
-
-
-def _fullest(levels: Sequence[int], digits: Sequence[int]) -> int:
-    return max(n * digit for n, digit in zip(levels, digits, strict=False))
-
-
-def _bytes(size: int) -> int:
-    return -(-(size - 1).bit_length() // 8)
-
-
-def _power_of_two(n: int) -> int:
-    return 1 << (n - 1).bit_length()
 
 
 def _pick(rows: Tensor, k: Tensor) -> Tensor:

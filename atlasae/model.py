@@ -2,18 +2,31 @@
 
 import hashlib
 import json
-from dataclasses import dataclass
+import math
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from importlib import resources
 from typing import Any
 
+import numpy as np
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
+from torch import Tensor
 
+from atlasae.bottleneck import WIDEST, Bottleneck, BottleneckAutoencoder
+from atlasae.coordinates import Floats
 from atlasae.errors import UserError
-from atlasae.invertible import InvertibleAutoencoder
+from atlasae.invertible import InvertibleAutoencoder, Link
+
+Autoencoder = InvertibleAutoencoder | BottleneckAutoencoder
 
 FORMAT = 1  # of a model file; raise it when an old reader would go wrong
+VARIABLES = ("pt", "eta", "phi", "m")
+QUANTILES = (0.001, 0.01, 0.5, 0.99, 0.999)  # of the jets trained on, kept as the domain of a model
+MOST_OUTSIDE = 0.05  # of the jets, before the user is told that they are not what the model knows
+FEWEST_TO_WARN = 20
 LARGEST = 65_536  # bytes: a model travels inside every file it compressed
 _KEY = "atlasae"  # safetensors keeps one free dictionary of strings; ours holds JSON under this name
 _PACKAGED = ("default.safetensors",)
@@ -27,7 +40,7 @@ class Model:
     """
 
     content: bytes
-    autoencoder: InvertibleAutoencoder
+    autoencoder: Autoencoder
     facts: dict[str, Any]
 
     @cached_property
@@ -45,26 +58,52 @@ class Model:
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise UserError(f"'{name}' is no atlasae model: expected a safetensors file made by atlasae") from error
         if version != FORMAT:
-            raise UserError(f"model '{name}' has format version {version}: this atlasae reads version {FORMAT}")
-        autoencoder = InvertibleAutoencoder()
+            raise UserError(f"model '{name}' has format version {version!r}: this atlasae reads version {FORMAT}")
         try:
-            autoencoder.load_state_dict({key: tensor.double() for key, tensor in load(content).items()})
-        except (SafetensorError, RuntimeError) as error:
-            raise UserError(f"model '{name}' has other weights than its architecture: {_first_line(error)}") from error
+            autoencoder = _build(facts, load(content))
+        except (SafetensorError, RuntimeError, LookupError, TypeError, ValueError, AttributeError) as error:
+            raise UserError(f"model '{name}' has other weights than its architecture: {_line(error)}") from error
+        if "domain" in facts and not _is_domain(facts["domain"]):
+            raise UserError(f"model '{name}' has a domain that is none: five rising quantiles of each variable")
         if not _usable(autoencoder):
             raise UserError(f"model '{name}' has weights that are not finite, or bins out of order: train it again")
         return cls(content, autoencoder.eval(), facts)
 
     @classmethod
-    def from_autoencoder(cls, autoencoder: InvertibleAutoencoder, facts: dict[str, Any]) -> "Model":
+    def from_autoencoder(cls, autoencoder: Autoencoder, facts: dict[str, Any]) -> "Model":
         """Make a model of a trained autoencoder; weights are stored as float32 and used as stored.
 
-        Bins and domain stay float64: an edge at pi must not move.
+        Bins, limits and normalisation stay float64: an edge at pi must not move.
         """
         state = autoencoder.state_dict()
-        weights = {key: tensor if key in _exact_keys(state) else tensor.float() for key, tensor in state.items()}
-        text = json.dumps({"format": FORMAT, "architecture": "invertible"} | facts, sort_keys=True)
+        exact = {name for name, _ in autoencoder.named_buffers()}
+        weights = {key: tensor if key in exact else tensor.float() for key, tensor in state.items()}
+        text = json.dumps({"format": FORMAT} | _architecture(autoencoder) | facts, sort_keys=True)
         return cls.from_bytes(save(weights, metadata={_KEY: text}), "new model")
+
+
+def domain_of(jets: Floats) -> dict[str, list[float]]:
+    """The quantiles of jets (n x 4: pt, eta, phi, m in MeV) by variable; `QUANTILES` says which."""
+    found = np.quantile(jets, QUANTILES, axis=0)
+    return {variable: [float(f"{q:.5g}") for q in found[:, i]] for i, variable in enumerate(VARIABLES)}
+
+
+def domain_warning(model: Model, jets: Floats, name: str) -> str | None:
+    """What to tell of jets (n x 4, MeV) that are unlike those a model was trained on; nothing of fewer than 20."""
+    if len(jets) < FEWEST_TO_WARN or "domain" not in model.facts:
+        return None
+    for i, variable in enumerate(VARIABLES):
+        low, _, middle, _, high = model.facts["domain"][variable]
+        values, unit, scale = (jets[:, i], " GeV", 1000) if variable in ("pt", "m") else (jets[:, i], "", 1)
+        outside = float(((values < low) | (values > high)).mean())
+        above = float((values > middle).mean())
+        if outside > MOST_OUTSIDE or (variable == "pt" and not MOST_OUTSIDE < above < 1 - MOST_OUTSIDE):
+            return (
+                f"jets of '{name}' are unlike those the model was trained on: {outside:.0%} have {variable} outside "
+                f"{low / scale:.4g} to {high / scale:.4g}{unit}, the median is {np.median(values) / scale:.4g}{unit} "
+                f"(trained: {middle / scale:.4g}{unit}); right units? `--model self` may take less space"
+            )
+    return None
 
 
 def default_model() -> Model:
@@ -82,14 +121,59 @@ def _packaged(name: str) -> bytes:
     return (resources.files("atlasae") / "models" / name).read_bytes()
 
 
-def _exact_keys(state: dict[str, Any]) -> set[str]:
-    return {key for key in state if key.endswith("edges") or key == "trained_log_pt"}
+def _architecture(autoencoder: Autoencoder) -> dict[str, Any]:
+    """What `_build` needs beside the weights."""
+    if isinstance(autoencoder, InvertibleAutoencoder):
+        return {"architecture": "invertible", "chain": [asdict(link) for link in autoencoder.links]}
+    return {"architecture": "mlp", "network": asdict(autoencoder.shape)}
 
 
-def _usable(autoencoder: InvertibleAutoencoder) -> bool:
+def _build(facts: dict[str, Any], weights: dict[str, Tensor]) -> Autoencoder:
+    """The autoencoder that a model file describes; everything is float64 from here on."""
+    autoencoder: Autoencoder
+    for name, tensor in weights.items():
+        if tensor.dtype not in (torch.float32, torch.float64) and not name.endswith("num_batches_tracked"):
+            raise ValueError(f"{name} is of type {tensor.dtype}")
+    if facts["architecture"] == "invertible":
+        links = [Link(**_tuples(link)) for link in facts["chain"]]
+        edges = [weights[f"densities.{i}.edges"].double() for i in range(len(links))]
+        _check_width(link.hidden for link in links)
+        autoencoder = InvertibleAutoencoder(links, edges)
+    elif facts["architecture"] == "mlp":
+        with torch.device("meta"):  # no memory for weights that may not be there
+            autoencoder = BottleneckAutoencoder(Bottleneck(**_tuples(facts["network"])))
+    else:
+        raise ValueError(f"architecture '{facts['architecture']}' is unknown")
+    autoencoder.load_state_dict(
+        {key: tensor.double() if tensor.is_floating_point() else tensor for key, tensor in weights.items()}, assign=True
+    )
+    return autoencoder
+
+
+def _tuples(facts: dict[str, Any]) -> dict[str, Any]:
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in facts.items()}
+
+
+def _check_width(widths: Iterable[int]) -> None:
+    if max(widths) > WIDEST:
+        raise ValueError(f"layers wider than {WIDEST}")
+
+
+def _usable(autoencoder: Autoencoder) -> bool:
     finite = all(bool(tensor.isfinite().all()) for tensor in autoencoder.state_dict().values())
-    return finite and all(bool((density.edges.diff() > 0).all()) for density in autoencoder.densities)
+    if isinstance(autoencoder, InvertibleAutoencoder):
+        return finite and all(bool((density.edges.diff() > 0).all()) for density in autoencoder.densities)
+    return finite and bool((autoencoder.std > 0).all())
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0]
+def _is_domain(domain: Any) -> bool:
+    def rising(numbers: Any) -> bool:
+        if not isinstance(numbers, list) or not all(type(number) in (int, float) for number in numbers):
+            return False
+        return len(numbers) == len(QUANTILES) and numbers == sorted(numbers) and all(map(math.isfinite, numbers))
+
+    return isinstance(domain, dict) and all(rising(domain.get(variable)) for variable in VARIABLES)
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]

@@ -1,5 +1,6 @@
 """What is promised of every jet: the largest error of each variable, and how it is measured."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -17,7 +18,7 @@ VARIABLES = ("pt", "eta", "phi", "m", "E")
 class Precision:
     """The largest error of each variable: relative for pt, m and E, absolute for eta and phi.
 
-    m's is relative to max(|m|, 100 MeV). `full` asks for the best the three floats can do.
+    m's is relative to max(|m|, 100 MeV). `full` asks for the best the three floats can do, `none` for no promise.
     """
 
     bounds: dict[str, float]
@@ -26,9 +27,11 @@ class Precision:
 
     @classmethod
     def parse(cls, text: str) -> "Precision":
-        """Read `1e-3`, `pt=1e-3,eta=1e-3,phi=1e-3,m=1e-2` or `full`; raises UserError."""
+        """Read `1e-3`, `pt=1e-3,eta=1e-3,phi=1e-3,m=1e-2`, `full` or `none`; raises UserError."""
         if text == "full":
             return cls(dict.fromkeys(VARIABLES, FULL_BOUND), full=True)
+        if text == "none":
+            return cls(dict.fromkeys(VARIABLES, math.inf))
         if "=" not in text:
             return cls(dict.fromkeys(VARIABLES, _bound(text, text)))
         bounds = {}
@@ -38,6 +41,11 @@ class Precision:
                 raise UserError(f"--precision '{text}' names '{variable}': choose from {', '.join(VARIABLES)}")
             bounds[variable] = _bound(value, text)
         return cls(bounds, everywhere=False)
+
+    @property
+    def unbounded(self) -> bool:
+        """Whether nothing is promised, only measured."""
+        return math.inf in self.bounds.values()
 
     def of(self, layout: Layout) -> dict[str, float]:
         """The bounds on the variables promised for this layout; m may be given up where E is promised."""

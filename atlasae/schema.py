@@ -5,6 +5,7 @@ import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from atlasae.errors import UserError
 
@@ -77,6 +78,8 @@ class Collection:
     jagged: bool
     counter: str | None = None
     units: str | None = None
+    words: int = 3
+    terms: list[dict[str, Any]] | None = None  # of a list of variables that are no four-momentum
 
     @property
     def variables(self) -> tuple[str, ...]:
@@ -84,14 +87,15 @@ class Collection:
         return tuple(self.branches)
 
     @property
-    def latents(self) -> tuple[str, str, str]:
-        """The names of the three float32 branches that replace the four."""
-        return (f"{self.prefix}z0", f"{self.prefix}z1", f"{self.prefix}z2")
+    def latents(self) -> tuple[str, ...]:
+        """The names of the float32 branches that replace the variables: three, for jets."""
+        return tuple(f"{self.prefix}z{j}" for j in range(self.words))
 
     @property
     def exact(self) -> dict[str, str]:
-        """The branches of the jets kept as they were: index in the event, then the four originals."""
-        return {"index": f"{self.prefix}exact_index"} | {v: f"{self.prefix}exact_{v}" for v in self.branches}
+        """The branches of the jets kept as they were: index in the event, then the originals."""
+        kept = {v: f"{self.prefix}exact_{v.removeprefix(self.prefix)}" for v in self.branches}
+        return {"index": f"{self.prefix}exact_index"} | kept
 
     def settled(self, units: str) -> "Collection":
         """The same collection with its units known."""
@@ -133,11 +137,34 @@ def resolve_pattern(pattern: str, branches: Sequence[Branch]) -> Collection:
         if given not in by_name:
             raise UserError(f"no branch '{given}' for --jets '{pattern}': {_nearest(given, by_name)}")
         group[variable or _variable(given, pattern)] = by_name[given]
-    prefix = _common_prefix([branch.name for branch in group.values()])
-    collection = _collection(prefix, group)
+    listed = [branch.name for branch in group.values()]
+    collection = _collection(_common_prefix(listed) + _common_suffix(listed), group)
     if collection is None:
         raise UserError(f"--jets '{pattern}' is no jet collection: name four float branches, {_layouts()}")
     return collection
+
+
+def list_collection(branches: Sequence[Branch], names: Sequence[str], terms: list[dict[str, Any]]) -> Collection:
+    """The collection of a list of variables; raises UserError for branches that are not there, or not alike."""
+    by_name = {branch.name: branch for branch in branches}
+    for name in names:
+        if name not in by_name or by_name[name].dtype[1:2] not in "biuf" or " " in by_name[name].dtype:
+            raise UserError(f"no branch '{name}' of numbers for --variables: {_nearest(name, by_name)}")
+    chosen = [by_name[name] for name in names]
+    if len({branch.jagged for branch in chosen}) > 1:
+        raise UserError(f"--variables names lists and single numbers: '{names[0]}' and another are not alike")
+    prefix = _common_prefix(names)
+    counters = {branch.counter for branch in chosen}
+    return Collection(
+        name=prefix.rstrip("._:/ ") or "list",
+        prefix=prefix,
+        branches={name: name for name in names},
+        dtypes={branch.name: branch.dtype for branch in chosen},
+        jagged=chosen[0].jagged,
+        counter=counters.pop() if len(counters) == 1 else None,
+        units="",
+        terms=terms,
+    )
 
 
 def match_branches(patterns: Sequence[str], names: Sequence[str]) -> set[str]:
@@ -276,6 +303,14 @@ def _common_prefix(names: Iterable[str]) -> str:
     same = next((i for i in range(len(shortest)) if len({n[i] for n in listed}) > 1), len(shortest))
     prefix = shortest[:same]
     return prefix if not prefix or prefix[-1] in "._:/ " else re.sub(r"[^._:/ ]*$", "", prefix)
+
+
+def _common_suffix(names: Sequence[str]) -> str:
+    """What follows the variables, behind a separator: `nom_` of Jet_pt_nom, Jet_eta_nom ..."""
+    tails = {
+        match[1] for name in names if (match := re.search(rf"(?:{_TOKENS})[._:/ ]([^._:/ ]+)$", name, re.IGNORECASE))
+    }
+    return f"{tail}_" if len(tails) == 1 and (tail := tails.pop()) else ""
 
 
 def _nearest(name: str, known: Mapping[str, Branch]) -> str:

@@ -22,6 +22,7 @@ from atlasae.cli import main
 # A network on a busy machine can take longer over one example than hypothesis allows.
 settings.register_profile("atlasae", deadline=None)
 settings.load_profile("atlasae")
+pytest.register_assert_rewrite("codec_contract")  # its failures tell as much as a test's
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 LAYOUTS = ("xaod", "nanoaod", "flat", "energy", "cartesian", "rntuple", "rntuple_xaod")
@@ -76,6 +77,25 @@ def run_main(*arguments: object) -> Result:
         finally:
             signal.signal(signal.SIGTERM, handler)
     raise AssertionError("main() did not exit")
+
+
+def succeeded(*arguments: object) -> Result:
+    """Run `atlasae ARGUMENTS`, which must have nothing to complain about."""
+    result = run_main(*arguments)
+    assert result.code == 0 and result.err == "", result
+    return result
+
+
+def jet_grid(exponent: float, cells: Any, first: Any, levels: Any, digits: Any) -> Any:
+    """A grid of jets: words of pt, eta and phi, each followed by one of these digits of m."""
+    from atlasae.grid import Grid, jet_words
+
+    return Grid(exponent, cells, first, levels, jet_words(levels, digits))
+
+
+def digits_of(grid: Any) -> tuple[int, ...]:
+    """The digits of m in the three words of a grid of jets."""
+    return tuple(digit.radix for word in grid.words for digit in word if digit.variable == 3)
 
 
 @pytest.fixture
@@ -193,18 +213,53 @@ def layout(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
+@pytest.fixture(scope="session")
+def one_torch_thread() -> Iterator[None]:
+    """Torch on one thread, as the commands have it: on a busy machine twenty times faster."""
+    from atlasae.codec import one_thread
+
+    with one_thread():
+        yield
+
+
+@pytest.fixture(scope="session")
+def made_once(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """A NanoAOD-like file of 60 events, and the same compressed."""
+    folder = tmp_path_factory.mktemp("made")
+    succeeded("compress", write_layout(folder / "jets.root", "nanoaod"), folder / "small.root", "--quiet")
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
 @pytest.fixture
-def jets_file(tmp_path: Path) -> Path:
+def jets_file(made_once: dict[str, bytes], tmp_path: Path) -> Path:
     """A NanoAOD-like file of 60 events."""
-    return write_layout(tmp_path / "jets.root", "nanoaod")
+    (tmp_path / "jets.root").write_bytes(made_once["jets.root"])
+    return tmp_path / "jets.root"
 
 
 @pytest.fixture
-def compressed(jets_file: Path, tmp_path: Path) -> Path:
-    """The same file, compressed."""
-    result = run_main("compress", jets_file, tmp_path / "small.root", "--quiet")
-    assert result.code == 0, result
+def compressed(jets_file: Path, made_once: dict[str, bytes], tmp_path: Path) -> Path:
+    """The same file, compressed, beside it."""
+    (tmp_path / "small.root").write_bytes(made_once["small.root"])
     return tmp_path / "small.root"
+
+
+@contextlib.contextmanager
+def forgetting() -> Iterator[None]:
+    """Let uproot forget the classes it meets: those of a damaged file would harm every later file of the process."""
+    registries = [uproot.classes, uproot.unknown_classes]
+    registries += [found.known_versions for found in uproot.classes.values() if hasattr(found, "known_versions")]
+    before = [dict(registry) for registry in registries]
+    yield
+    for registry, known in zip(registries, before, strict=True):
+        registry.clear()
+        registry.update(known)
+
+
+@pytest.fixture(autouse=True)
+def forget_classes() -> Iterator[None]:
+    with forgetting():
+        yield
 
 
 @contextlib.contextmanager
@@ -260,8 +315,8 @@ def eight(jets: dict[str, ak.Array], unit: float) -> dict[str, np.ndarray]:
     return values
 
 
-def largest_errors(before: dict[str, ak.Array], after: dict[str, ak.Array], unit: float) -> dict[str, float]:
-    """The largest error of each promised variable over all (ordinary) jets; m derived from E is left to the tool."""
+def jet_errors(before: dict[str, ak.Array], after: dict[str, ak.Array], unit: float) -> dict[str, np.ndarray]:
+    """The error of every jet in each promised variable; m derived from E is left to the tool."""
     a, b = eight(before, unit), eight(after, unit)
     found = {
         "pt": np.abs(b["pt"] / a["pt"] - 1),
@@ -272,7 +327,18 @@ def largest_errors(before: dict[str, ak.Array], after: dict[str, ak.Array], unit
         found["m"] = np.abs(b["m"] - a["m"]) / np.maximum(np.abs(a["m"]), 100)
     else:
         found["E"] = np.abs(b["E"] / a["E"] - 1)
-    return {variable: float(error.max(initial=0.0)) for variable, error in found.items()}
+    return found
+
+
+def same_jets(before: dict[str, ak.Array], after: dict[str, ak.Array]) -> np.ndarray:
+    """Which jets are bit for bit what they were, in all four variables."""
+    pairs = [[ak.to_numpy(ak.flatten(jets[v], axis=None)) for jets in (before, after)] for v in before]
+    return np.all([a.view(f"u{a.itemsize}") == b.view(f"u{b.itemsize}") for a, b in pairs], axis=0)
+
+
+def largest_errors(before: dict[str, ak.Array], after: dict[str, ak.Array], unit: float) -> dict[str, float]:
+    """The largest error of each promised variable over all (ordinary) jets."""
+    return {variable: float(error.max(initial=0.0)) for variable, error in jet_errors(before, after, unit).items()}
 
 
 def check_restored(original: Path, restored: Path, tree: str, layout: str, precision: float = 1e-3) -> None:
@@ -290,3 +356,31 @@ def check_restored(original: Path, restored: Path, tree: str, layout: str, preci
     unit = 1000.0 if layout in GEV else 1.0
     stored = [{v: arrays[name] for v, name in jets.items()} for arrays in (before, after)]
     assert {v: e for v, e in largest_errors(*stored, unit).items() if not e <= precision} == {}
+
+
+def network_by_hand() -> Any:
+    """A network that nobody trained: it keeps pt, eta and phi, and takes m to be a tenth of pt."""
+    import torch
+
+    from atlasae.bottleneck import Bottleneck, BottleneckAutoencoder
+
+    columns, scalings = ("m", "pt", "phi", "eta"), ("log10", "log10", "linear", "linear")
+    network = BottleneckAutoencoder(Bottleneck(columns, scalings, hidden=(2,), skip=True)).double()
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.zero_()
+        for latent, column in enumerate((1, 2, 3)):
+            network.encoder.straight.weight[latent, column] = 1
+            network.decoder.straight.weight[column, latent] = 1
+        network.decoder.straight.weight[0, 0] = 1
+        network.decoder.layers[-1].bias[0] = -1  # of log10 m
+    return network.eval()
+
+
+@pytest.fixture
+def by_hand(tmp_path: Path) -> Path:
+    """A model file of `network_by_hand`."""
+    from atlasae.model import Model
+
+    (tmp_path / "by_hand.model").write_bytes(Model.from_autoencoder(network_by_hand(), {}).content)
+    return tmp_path / "by_hand.model"

@@ -9,8 +9,11 @@ from atlasae.coordinates import (
     LARGEST_PHI,
     MASS_FLOOR,
     Layout,
+    columns_to_jets,
+    energy,
     from_coordinates,
     is_physical,
+    jets_to_columns,
     signed_root,
     signed_square,
     to_coordinates,
@@ -185,3 +188,49 @@ def test_an_energy_is_never_the_root_of_something_negative():
 def test_what_is_promised():
     for variables in LAYOUTS:
         assert set(Layout(variables).promised) == {"pt", "eta", "phi", "m"} | ({"E"} & set(variables))
+
+
+# --- columns of a network
+
+SQUARE = table((3000, 0, 0, 4000), (3000, 0, 0.5, -2000), (2000, 0, -3, -3000), (1000, math.asinh(2.4), 1, 0))
+
+
+def test_an_energy_by_hand():
+    # E^2 = p^2 + m |m|, nothing where that is negative
+    assert energy(SQUARE) == pytest.approx([5000, math.sqrt(9e6 - 4e6), 0, 2600])
+
+
+def test_columns_are_in_gev_and_in_the_order_asked_for():
+    assert jets_to_columns(SQUARE[:1], ("m", "pt", "phi", "eta")).tolist() == [[4, 3, 0, 0]]
+    assert jets_to_columns(SQUARE[:1], ("phi", "E", "eta", "pt")).tolist() == [[0, 5, 0, 3]]
+    assert columns_to_jets(table((4, 3, 0.5, -1)), ("m", "pt", "phi", "eta")).tolist() == [[3000, -1, 0.5, 4000]]
+    assert columns_to_jets(table((5, 0.5, 3, 0)), ("E", "phi", "pt", "eta")).tolist() == [[3000, 0, 0.5, 4000]]
+    assert columns_to_jets(table((3, 0.5, 5, 0)), ("E", "phi", "pt", "eta")).tolist() == [[5000, 0, 0.5, -4000]]
+
+
+@given(st.lists(jets, min_size=1, max_size=5), st.permutations(["pt", "eta", "phi", "m"]), st.booleans())
+def test_columns_are_turned_back_into_jets(rows, order, on_energy):
+    before = table(*rows)
+    names = ["E" if name == "m" and on_energy else name for name in order]
+    after = columns_to_jets(jets_to_columns(before, names), names)
+    assert after[:, :3] == pytest.approx(before[:, :3], rel=1e-12, abs=1e-12)
+    p = before[:, 0] * np.cosh(before[:, 1])
+    square = np.maximum(signed_square(before[:, 3]), -(p**2) if on_energy else -np.inf)
+    slack = 1e-14 * (p**2 + square) if on_energy else 1e-12 * np.abs(square)
+    assert (np.abs(signed_square(after[:, 3]) - square) <= slack + 1e-12 * p**2 * on_energy).all()
+
+
+@pytest.mark.parametrize(
+    ("said", "meant"), [(3.5, 3.5 - 2 * math.pi), (-9, -9 + 2 * math.pi), (1e9, None), (math.pi, LARGEST_PHI)]
+)
+def test_phi_of_a_column_is_an_angle(said, meant):
+    found = columns_to_jets(table((1, 0, said, 1)), ("pt", "eta", "phi", "m"))[0, 2]
+    assert abs(found) <= LARGEST_PHI
+    assert meant is None or abs(found) == pytest.approx(abs(meant))
+
+
+def test_columns_without_bounds_are_no_warning():
+    wild = table(*[[x] * 4 for x in (1e308, -1e308, 800, np.inf, -np.inf, np.nan)])
+    for last in ("m", "E"):
+        assert columns_to_jets(wild, ("pt", "eta", "phi", last)).shape == (6, 4)
+    assert jets_to_columns(table((1e300, 10, 0, 1e300)), ("pt", "eta", "phi", "m"))[0, 0] == 1e297

@@ -22,6 +22,14 @@ def test_one_number_bounds_every_variable(text):
     assert Precision.parse(text) == Precision(dict.fromkeys(VARIABLES, 1e-3))
 
 
+def test_none_bounds_nothing():
+    nothing = Precision.parse("none")
+    assert nothing == Precision(dict.fromkeys(VARIABLES, math.inf))
+    assert nothing.of(PT_E) == dict.fromkeys(("pt", "eta", "phi", "E", "m"), math.inf)
+    assert nothing.unbounded
+    assert not any(Precision.parse(text).unbounded for text in ("full", "1e-3", "pt=0.99,eta=0.99,phi=0.99,m=0.99"))
+
+
 def test_full_asks_for_every_bit_and_still_bounds():
     assert Precision.parse("full") == Precision(dict.fromkeys(VARIABLES, FULL_BOUND), full=True)
 

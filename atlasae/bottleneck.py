@@ -1,0 +1,168 @@
+"""The classic autoencoder: a network with a bottleneck, trained to give back what it was given."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+ACTIVATIONS = {"tanh": nn.Tanh, "relu": nn.ReLU, "leaky_relu": nn.LeakyReLU, "silu": nn.SiLU, "gelu": nn.GELU}
+SCALINGS = ("linear", "log10", "asinh")
+COLUMNS = (("pt", "eta", "phi", "m"), ("pt", "eta", "phi", "E"))  # in any order
+LATENTS = 3
+WIDEST = 4096  # units of a layer: more is a mistake, or a hostile file
+ASINH_SCALE = 0.1  # GeV: below it asinh is a straight line, so that m <= 0 is legal
+
+
+@dataclass(frozen=True)
+class Bottleneck:
+    """The shape of a network: columns in its own order, how each is scaled, layers.
+
+    Columns are variables of jets in GeV and radians. The decoder has the encoder's hidden layers in reverse.
+    `latent_activation` puts an activation behind the latents too, before the decoder, as some published networks do;
+    `skip` adds a linear layer beside encoder and decoder, so that only what bends has to be learned by the layers.
+    """
+
+    columns: tuple[str, ...] = ("pt", "eta", "phi", "E")
+    scalings: tuple[str, ...] = ("log10", "linear", "linear", "log10")
+    hidden: tuple[int, ...] = (200, 100, 50)
+    latent: int = 3
+    activation: str = "leaky_relu"
+    batch_norm: bool = False
+    dropout: float = 0.0
+    latent_activation: bool = False
+    skip: bool = False
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for what is no network of jets: a shape that exists is a valid one."""
+        widths = (*self.hidden, self.latent)
+        wrong = {
+            f"columns {', '.join(map(str, self.columns))}: a network of jets takes pt, eta, phi and m or E": (
+                sorted(map(str, self.columns)) not in [sorted(columns) for columns in COLUMNS]
+            ),
+            f"scalings need one of {', '.join(SCALINGS)} for each of the columns": (
+                len(self.scalings) != len(self.columns) or not all(scaling in SCALINGS for scaling in self.scalings)
+            ),
+            f"hidden = {list(self.hidden)}: give the width of each layer, up to {WIDEST}": (
+                not self.hidden or not all(type(width) is int and 0 < width <= WIDEST for width in widths)
+            ),
+            f"latent = {self.latent}: jets become {LATENTS} floats": self.latent != LATENTS,
+            f"dropout = {self.dropout} makes no sense: give less than 1": not 0 <= self.dropout < 1,
+            f"activation '{self.activation}' is none of {', '.join(ACTIVATIONS)}": self.activation not in ACTIVATIONS,
+        }
+        if messages := [message for message, is_wrong in wrong.items() if is_wrong]:
+            raise ValueError(messages[0])
+
+
+class BottleneckAutoencoder(nn.Module):
+    """A 4 -> 3 -> 4 network on scaled and normalised columns; the normalisation is part of it.
+
+    >>> network = BottleneckAutoencoder(Bottleneck(hidden=(8,)))
+    >>> network.decode(network.encode(torch.ones(5, 4))).shape
+    torch.Size([5, 4])
+    """
+
+    mean: Tensor
+    std: Tensor
+    encoder: nn.Module
+    decoder: nn.Module
+
+    def __init__(self, shape: Bottleneck) -> None:
+        super().__init__()
+        self.shape = shape
+        inputs = len(shape.columns)
+        self.encoder = _layers((inputs, *shape.hidden, shape.latent), shape)
+        self.decoder = _layers((shape.latent, *reversed(shape.hidden), inputs), shape)
+        if shape.latent_activation:
+            self.decoder = nn.Sequential(ACTIVATIONS[shape.activation](), self.decoder)
+        if shape.skip:
+            self.encoder, self.decoder = (
+                Beside(self.encoder, inputs, shape.latent),
+                Beside(self.decoder, shape.latent, inputs),
+            )
+        self.register_buffer("mean", torch.zeros(inputs, dtype=torch.float64))
+        self.register_buffer("std", torch.ones(inputs, dtype=torch.float64))
+
+    def normalise_by(self, columns: Tensor) -> None:
+        """Set mean and standard deviation to those of these columns (n x columns), once scaled."""
+        scaled = scale(columns, self.shape.scalings)
+        self.mean.copy_(scaled.mean(dim=0))
+        self.std.copy_(scaled.std(dim=0))
+
+    def normalised(self, columns: Tensor) -> Tensor:
+        """Columns (n x columns, float64, GeV and radians) as the network sees them."""
+        return (scale(columns, self.shape.scalings) - self.mean) / self.std
+
+    def encode(self, columns: Tensor) -> Tensor:
+        """Turn columns into latents (n x latent)."""
+        latents: Tensor = self.encoder(self.normalised(columns).to(self._dtype))
+        return latents
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Turn latents back into columns (float64)."""
+        normalised: Tensor = self.decoder(latents.to(self._dtype))
+        return unscale(normalised.double() * self.std + self.mean, self.shape.scalings)
+
+    def forward(self, normalised: Tensor) -> Tensor:
+        """Normalised columns through the bottleneck and back."""
+        restored: Tensor = self.decoder(self.encoder(normalised))
+        return restored
+
+    @property
+    def _dtype(self) -> torch.dtype:
+        return next(self.parameters()).dtype
+
+
+class Beside(nn.Module):
+    """Layers and a linear layer beside them, added up."""
+
+    def __init__(self, layers: nn.Module, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.layers = layers
+        self.straight = nn.Linear(inputs, outputs, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The sum of both."""
+        total: Tensor = self.layers(x) + self.straight(x)
+        return total
+
+
+def scale(columns: Tensor, scalings: Sequence[str]) -> Tensor:
+    """Each column linear, as log10 (of at least 1e-6) or as asinh(x / 0.1); undone by `unscale`."""
+    scaled = []
+    for column, scaling in zip(columns.unbind(1), scalings, strict=True):
+        match scaling:
+            case "log10":
+                scaled.append(column.clamp(min=1e-6).log10())
+            case "asinh":
+                scaled.append((column / ASINH_SCALE).asinh())
+            case _:
+                scaled.append(column)
+    return torch.stack(scaled, dim=1)
+
+
+def unscale(scaled: Tensor, scalings: Sequence[str]) -> Tensor:
+    """The inverse of `scale`; numbers stay finite whatever the network says."""
+    columns = []
+    for column, scaling in zip(scaled.unbind(1), scalings, strict=True):
+        match scaling:
+            case "log10":
+                columns.append((column.clamp(-30, 30) * math.log(10)).exp())
+            case "asinh":
+                columns.append(column.clamp(-60, 60).sinh() * ASINH_SCALE)
+            case _:
+                columns.append(column)
+    return torch.stack(columns, dim=1)
+
+
+def _layers(sizes: Sequence[int], shape: Bottleneck) -> nn.Sequential:
+    """Linear layers with what belongs between them; nothing behind the last, be it bottleneck or output."""
+    layers: list[nn.Module] = []
+    for inputs, outputs in pairwise(sizes[:-1]):
+        layers.append(nn.Linear(inputs, outputs))
+        layers += [nn.BatchNorm1d(outputs)] * shape.batch_norm
+        layers.append(ACTIVATIONS[shape.activation]())
+        layers += [nn.Dropout(shape.dropout)] * (shape.dropout > 0)
+    return nn.Sequential(*layers, nn.Linear(sizes[-2], sizes[-1]))
