@@ -1,6 +1,7 @@
 """The commands: parse, one library call, say where the file is."""
 
 import json
+import math
 import os
 import signal
 import sys
@@ -30,7 +31,11 @@ def main() -> None:
     """Run a command; an error is one line on stderr and an exit code (2: mend it, 3: damaged)."""
     signal.signal(signal.SIGTERM, _terminate)  # so that a batch system's kill leaves no temporary file
     try:
-        code = commands(standalone_mode=False)
+        # Not commands(): click's own main prints an empty line at Ctrl-C.
+        with commands.make_context("atlasae", sys.argv[1:]) as context:
+            code = commands.invoke(context)
+    except click.exceptions.Exit as done:
+        code = done.exit_code
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.ctx.get_help())
         code = error.exit_code
@@ -66,9 +71,12 @@ def commands() -> None:
 @click.argument("target", metavar="OUT", type=_PATH)
 @click.option("--tree", help="Tree to compress; default: the largest that holds jets.")
 @click.option("--jets", multiple=True, metavar="PATTERN", help="`Jet_{pt,eta,phi,mass}`, a prefix, or four names.")
+@click.option("--variables", metavar="TOML", type=_PATH, help="Any list of branches, each with its precision.")
 @click.option("--units", type=click.Choice(["MeV", "GeV"]), help="Default: from the collection, else the values.")
-@click.option("--model", default="default", show_default=True, help="Model file, or the packaged one.")
-@click.option("--precision", default="1e-3", show_default=True, help="`1e-3`, `pt=1e-3,eta=...,phi=...,m=...`, `full`.")
+@click.option("--model", default="default", show_default=True, help="Model file, the packaged one, or `self`.")
+@click.option(
+    "--precision", default="1e-3", show_default=True, help="`1e-3`, `pt=1e-3,eta=...,phi=...,m=...`, `full`, `none`."
+)
 @click.option("--format", "file_format", type=click.Choice(["ttree", "rntuple"]), default="ttree", show_default=True)
 @click.option("--compression", metavar="ALGORITHM:LEVEL", help="Of carried branches; default: as they were.")
 @click.option("--only-jets", is_flag=True, help="Leave everything but jets out.")
@@ -91,7 +99,10 @@ def compress(
         precision=Precision.parse(precision),
         step_size=_parse_size(step_size),
         rntuple=given["file_format"] == "rntuple",
-        **{key: given[key] for key in ("tree", "jets", "units", "model", "compression", "only_jets", "drop")},
+        **{
+            key: given[key]
+            for key in ("tree", "jets", "variables", "units", "model", "compression", "only_jets", "drop")
+        },
         **{key: given[key] for key in ("drop_unwritable", "force")},
     )
     with _progress("compressing", quiet) as advance:
@@ -142,6 +153,120 @@ def verify(original: Path, compressed: Path, quiet: bool, as_json: bool, debug: 
     return 1 if report["differences"] else 0
 
 
+@commands.command()
+@click.argument("paths", metavar="IN...", nargs=-1, required=True, type=_PATH)
+@click.option("-o", "--output", metavar="MODEL", type=_PATH, help="The model file to write.")
+@click.option("--find-rate", metavar="PLOT", type=_PATH, help="Only look for the learning rate, and plot it.")
+@click.option("--arch", type=click.Choice(["invertible", "mlp"]), help="Default: that of the recipe, else invertible.")
+@click.option("--config", metavar="FILE", type=_PATH, help="Recipe (TOML), such as those in scripts/recipes.")
+@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Such as `course.steps=500`; as in TOML.")
+@click.option("--from", "start", metavar="MODEL", help="Go on from this model; `default` is the packaged one.")
+@click.option("--seed", type=int, help="Of the split and of the training.")
+@click.option("--jets", multiple=True, metavar="PATTERN", help="As for compress.")
+@click.option("--units", type=click.Choice(["MeV", "GeV"]), help="As for compress.")
+@click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
+@_force
+@_quiet
+@_json
+@_debug
+def train(
+    paths: tuple[Path, ...],
+    output: Path | None,
+    find_rate: Path | None,
+    force: bool,
+    quiet: bool,
+    as_json: bool,
+    **given: Any,
+) -> None:
+    """Train a model on the jets of files, ROOT and tables; Ctrl-C keeps the best so far."""
+    from atlasae.learning import learn
+    from atlasae.pipeline import load_model
+    from atlasae.planning import check_target, replacing
+    from atlasae.recipes import read_recipe
+
+    target = find_rate or output
+    if target is None:
+        raise UserError("no place for the model: name it with -o MODEL, or look for the learning rate with --find-rate")
+    for path in paths:
+        check_target(path, target, force)
+    settings = [*given["settings"], *([f"seed={given['seed']}"] if given["seed"] is not None else [])]
+    start = load_model(given["start"]) if given["start"] else None
+    recipe = read_recipe(given["config"], settings, given["arch"] or (start.facts["architecture"] if start else None))
+    if start and start.facts["architecture"] != recipe.arch:
+        raise UserError(f"--arch {recipe.arch}: '{given['start']}' is {start.facts['architecture']}, and stays so")
+    if find_rate:
+        _show(_learning_rate(paths, recipe, given, find_rate), as_json, quiet, _rate_text)
+        return
+    with _progress("training", quiet) as advance:
+        watch = (lambda step, steps, loss: advance(step, steps)) if advance else None
+        model, history = learn(paths, recipe, given["jets"], given["units"], start, given["device"], watch)
+    with replacing(target) as temporary:
+        temporary.write_bytes(model.content)
+    report = {"output": str(target), "sha256": model.sha256, "bytes": len(model.content), "ended": history.ended}
+    _show(
+        report | {key: model.facts[key] for key in ("architecture", "provenance", "test")}, as_json, quiet, _model_text
+    )
+
+
+@commands.command("import-checkpoint")
+@click.argument("path", metavar="FILE", type=_PATH)
+@click.option("--recipe", required=True, metavar="TOML", type=_PATH, help="Layers, columns and constants of FILE.")
+@click.option("-o", "--output", required=True, metavar="MODEL", type=_PATH, help="The model file to write.")
+@_force
+@_quiet
+@_json
+@_debug
+def import_checkpoint(
+    path: Path, recipe: Path, output: Path, force: bool, quiet: bool, as_json: bool, debug: bool
+) -> None:
+    """Make a model of a published torch checkpoint, without running its code."""
+    from atlasae import checkpoints
+    from atlasae.planning import check_target, replacing
+
+    check_target(path, output, force)
+    model = checkpoints.import_checkpoint(path, recipe)
+    with replacing(output) as temporary:
+        temporary.write_bytes(model.content)
+    report = {"output": str(output), "sha256": model.sha256, "bytes": len(model.content)}
+    _show(
+        report | {key: model.facts[key] for key in ("architecture", "columns", "provenance")},
+        as_json,
+        quiet,
+        _model_text,
+    )
+
+
+def _learning_rate(paths: tuple[Path, ...], recipe: Any, given: dict[str, Any], plot: Path) -> dict[str, Any]:
+    from atlasae import plotting
+    from atlasae.learning import learning_rates
+    from atlasae.planning import replacing
+
+    rates, losses, chosen = learning_rates(paths, recipe, given["jets"], given["units"])
+    with replacing(plot) as temporary:
+        plotting.save(plotting.learning_rates(rates, losses, chosen), temporary)
+    return {"output": str(plot), "learning_rate": chosen, "rates": rates, "losses": losses}
+
+
+def _rate_text(report: dict[str, Any]) -> str:
+    return f"{report['output']}: learning rate {report['learning_rate']:.1g}, as in --set course.learning_rate=..."
+
+
+def _model_text(report: dict[str, Any]) -> str:
+    lines = [f"{report['output']}: {report['architecture']}, {_size(report['bytes'])}, SHA-256 {report['sha256'][:12]}"]
+    if "test" in report:
+        jets = report["provenance"]["jets"]
+        lines.append(f"  trained on {jets['training']:,} jets, validated on {jets['validation']:,}; {report['ended']}")
+        lines.append(f"  test on {report['test']['jets']:,} jets: {_test_line(report['test'])}")
+    return "\n".join(lines)
+
+
+def _test_line(test: dict[str, Any]) -> str:
+    if "half_widths" not in test:
+        return f"{test['bits_per_jet_at_1e-3']:.2f} bits per jet at 1e-3"
+    widths = "  ".join(f"{variable} {width:.2g}" for variable, width in test["half_widths"].items())
+    return f"half-widths  {widths}"
+
+
 def _compression_text(report: dict[str, Any]) -> str:
     lines = [f"{report['output']}: {report['jets']:,} jets in {report['entries']:,} entries of '{report['tree']}'"]
     for entry in report["collections"]:
@@ -159,7 +284,7 @@ def _compression_text(report: dict[str, Any]) -> str:
 def _collection_line(entry: dict[str, Any]) -> str:
     per_jet = f", {entry['bytes_per_jet']:.2f} bytes per jet" if entry["jets"] else ""
     return (
-        f"  {_braced(list(entry['branches'].values()))} in {entry['units']}: "
+        f"  {_braced(list(entry['branches'].values()))}{' in ' + entry['units'] if entry['units'] else ''}: "
         f"{entry['jets']:,} jets, {entry['exact_jets']:,} exact{per_jet}"
     )
 
@@ -170,8 +295,10 @@ def _braced(names: list[str]) -> str:
     return f"{prefix}{{{','.join(name.removeprefix(prefix) for name in names)}}}"
 
 
-def _errors_line(found: dict[str, float], bounds: dict[str, float]) -> str:
-    return "  ".join(f"{v} {found.get(v, 0.0):.2g} of {bound:g}" for v, bound in bounds.items())
+def _errors_line(found: dict[str, float], bounds: dict[str, float | None]) -> str:
+    prefix = os.path.commonprefix(list(bounds)) if len(bounds) > 1 else ""
+    shown = {v.removeprefix(prefix): (found.get(v, 0.0), bound) for v, bound in bounds.items()}
+    return "  ".join(f"{v} {error:.2g}" + (f" of {bound:g}" if bound else "") for v, (error, bound) in shown.items())
 
 
 def _decompression_text(report: dict[str, Any]) -> str:
@@ -189,8 +316,9 @@ def _info_text(facts: dict[str, Any]) -> str:
             f"run: {run['source']} ({_size(run['source_bytes'])}), {run['entries']:,} entries, {run['chunks']} chunks"
         )
         for entry in run["collections"]:
-            bounds = ", ".join(f"{v} {bound:g}" for v, bound in entry["precision"].items())
-            lines.append(f"  {entry['name']}: precision {bounds}; {sum(entry['bits'].values()):.0f} bits")
+            bounds = ", ".join(f"{v} {bound:g}" for v, bound in entry["precision"].items() if bound is not None)
+            bits = f"; {sum(entry['bits'].values()):.0f} bits" if entry["bits"] else ""
+            lines.append(f"  {entry['name']}: precision {bounds or 'none'}{bits}")
             lines.append("    largest error  " + _errors_line(entry["max_error"], entry["precision"]))
         lines.append(f"  model {run['model_sha256'][:12]} ({run['model_from']}), atlasae {run['versions']['atlasae']}")
     lines.append(f"carried: {facts['carried']} branches")
@@ -208,9 +336,18 @@ def _verification_text(report: dict[str, Any]) -> str:
 
 def _show(report: dict[str, Any], as_json: bool, quiet: bool, text: Callable[[dict[str, Any]], str]) -> None:
     if as_json:
-        click.echo(json.dumps(report))
+        click.echo(json.dumps(_finite(report)))
     elif not quiet:
         click.echo(text(report))
+
+
+def _finite(value: Any) -> Any:
+    """JSON knows no infinity: an error without end is null."""
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 @contextmanager

@@ -1,18 +1,20 @@
 """One collection on its way through a file: four branches to latent and exact branches, and back."""
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import awkward as ak
 import numpy as np
 
 from atlasae.baskets import compress_words
-from atlasae.codec import Encoded, FloatsCodec, Storage, choose_codec, encode_within
+from atlasae.codec import Codec, Encoded, ListStorage, Storage, choose_codec, choose_list_codec, encode_within
 from atlasae.columns import Array, Counts, counts_of, flatten, index_in_event, to_columns, unflatten
-from atlasae.coordinates import Layout
-from atlasae.model import Model
+from atlasae.coordinates import Floats, Layout
+from atlasae.invertible import InvertibleAutoencoder
+from atlasae.model import Model, domain_warning
 from atlasae.precision import Precision
 from atlasae.schema import MEV_PER_UNIT, Collection, settle_units
+from atlasae.variables import VariableList
 
 
 @dataclass
@@ -20,9 +22,10 @@ class Compressor:
     """One collection on its way through the chunks: its codec, and what became of its jets."""
 
     collection: Collection
-    codec: FloatsCodec
-    storage: Storage
+    codec: Codec
+    storage: Storage | ListStorage
     bounds: dict[str, float]
+    warning: str | None = None
     jets: int = 0
     exact_jets: int = 0
     bytes_in: int = 0
@@ -48,11 +51,44 @@ def start_compressor(
 ) -> Compressor:
     """Settle units and codec of a collection by a sample of its events."""
     columns, _ = to_columns(collection, events)
-    units = units or settle_units(collection, _median_pt(collection, columns))
-    settled = collection.settled(units)
+    settled = settle(collection, units, columns)
     storage = storage_of(settled)
     codec = choose_codec(model.autoencoder, storage, precision, columns, _encoded_size(columns))
-    return Compressor(settled, codec, storage, precision.of(storage.layout))
+    warning = domain_warning(model, storage.usable_jets(columns), collection.name)
+    return Compressor(settled, codec, storage, precision.of(storage.layout), warning)
+
+
+def start_list_compressor(
+    collection: Collection, autoencoder: InvertibleAutoencoder, events: Mapping[str, ak.Array]
+) -> Compressor:
+    """The compressor of a list of variables, its grid settled by a sample."""
+    storage = list_storage_of(collection)
+    codec = choose_list_codec(autoencoder, storage, to_columns(collection, events)[0])
+    settled = replace(collection, words=len(codec.grid.words))
+    return Compressor(settled, codec, storage, storage.variables.bounds)
+
+
+def sample_jets(collections: Sequence[Collection], units: str | None, events: Mapping[str, ak.Array]) -> Floats:
+    """The jets (n x 4, MeV) of a sample that have coordinates, all collections together."""
+    found = []
+    for collection in collections:
+        columns, _ = to_columns(collection, events)
+        found.append(storage_of(settle(collection, units, columns)).usable_jets(columns))
+    return np.concatenate(found)
+
+
+def sampled_bytes(compressors: Sequence[Compressor], events: Mapping[str, ak.Array]) -> int:
+    """Bytes of a sample's jets as these compressors would write them."""
+    total = 0
+    for compressor in compressors:
+        columns, _ = to_columns(compressor.collection, events)
+        total += _encoded_size(columns)(encode_within(compressor.codec, compressor.storage, compressor.bounds, columns))
+    return total
+
+
+def settle(collection: Collection, units: str | None, columns: Sequence[Array]) -> Collection:
+    """The collection with its units, given or found from its convention and a sample of its jets."""
+    return collection.settled(units or settle_units(collection, _median_pt(collection, columns)))
 
 
 def _encoded_size(columns: Sequence[Array]) -> Callable[[Encoded], int]:
@@ -83,11 +119,11 @@ def exact_branches(
     return {name: ak.unflatten(v, per_event) for name, v in zip(collection.exact.values(), kept, strict=True)}
 
 
-def restore_columns(collection: Collection, codec: FloatsCodec, events: dict[str, ak.Array]) -> dict[str, ak.Array]:
+def restore_columns(collection: Collection, codec: Codec, events: dict[str, ak.Array]) -> dict[str, ak.Array]:
     """The original four branches from the latent and exact branches; undoes `Compressor.compress`."""
     parts = [flatten(events[name]) for name in collection.latents]
     counts = parts[0][1]
-    columns = storage_of(collection).restore(codec, np.stack([values for values, _ in parts], axis=1))
+    columns = any_storage_of(collection).restore(codec, np.stack([values for values, _ in parts], axis=1))
     index, exact_counts = flatten(events[collection.exact["index"]])
     where = np.repeat(np.cumsum(counts) - counts, exact_counts) + index
     for variable, column in zip(collection.variables, columns, strict=True):
@@ -97,10 +133,21 @@ def restore_columns(collection: Collection, codec: FloatsCodec, events: dict[str
 
 
 def storage_of(collection: Collection) -> Storage:
-    """How a collection with settled units keeps its numbers."""
+    """How a collection of jets with settled units keeps its numbers."""
     assert collection.units is not None
     dtypes = tuple(np.dtype(collection.dtypes[variable]) for variable in collection.variables)
     return Storage(Layout(collection.variables), dtypes, MEV_PER_UNIT[collection.units])
+
+
+def list_storage_of(collection: Collection) -> ListStorage:
+    """How a list of variables keeps its numbers."""
+    dtypes = tuple(np.dtype(collection.dtypes[variable]) for variable in collection.variables)
+    return ListStorage(VariableList.from_json(collection.terms or []), dtypes)
+
+
+def any_storage_of(collection: Collection) -> Storage | ListStorage:
+    """How a collection keeps its numbers, be they jets or a list of variables."""
+    return storage_of(collection) if collection.terms is None else list_storage_of(collection)
 
 
 def merge_largest(found_errors: Iterable[dict[str, float]]) -> dict[str, float]:

@@ -11,6 +11,7 @@ from typing import Any
 import awkward as ak
 import numpy as np
 
+from atlasae.columns import checksum
 from atlasae.errors import DamagedFileError, UserError
 from atlasae.rootio import Source, Target, Tree, damage, open_source
 from atlasae.schema import FOLDER, Branch, Collection, stand_ins
@@ -21,16 +22,41 @@ _RUNS, _CHUNKS, _MODELS, _ABOUT = (f"{FOLDER}/{name}" for name in ("runs", "chun
 
 @dataclass(frozen=True)
 class CompressedCollection:
-    """A collection with how it was compressed: codec configuration, bounds, what came of it."""
+    """A collection with how it was compressed: codec configuration, bounds (None: not promised), what came of it."""
 
     collection: Collection
     codec: dict[str, Any]
-    precision: dict[str, float]
+    precision: dict[str, float | None]
     model_sha256: str
     jets: int
     exact_jets: int
     max_error: dict[str, float]
     bytes_in: int
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """A run of events that was written together, with the checksum of every branch in `Run.written`."""
+
+    entries: int
+    jets: int
+    checksums: list[int]
+
+
+@dataclass(frozen=True)
+class CopiedTree:
+    """Another tree of the file, carried as it was; its chunks have no jets."""
+
+    name: str
+    chunks: list[Chunk]
+
+
+@dataclass(frozen=True)
+class Copied:
+    """What else of the file was carried: other trees, and objects by name."""
+
+    trees: list[CopiedTree] = field(default_factory=list)
+    objects: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -50,6 +76,7 @@ class Run:
     dropped: list[str]
     versions: dict[str, str]
     table: dict[str, Any] | None = None
+    copied: Copied = field(default_factory=Copied)
     format: int = FORMAT
 
     def to_json(self) -> str:
@@ -67,18 +94,10 @@ class Run:
                 )
             facts["collections"] = [_collection(entry) for entry in facts["collections"]]
             facts["carried"] = [Branch(**branch) for branch in facts["carried"]]
+            facts["copied"] = _copied(facts["copied"])
             return cls(**facts)
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise DamagedFileError(f"'{_RUNS}' is damaged: {error}") from error
-
-
-@dataclass(frozen=True)
-class Chunk:
-    """A run of events that was written together, with the checksum of every branch in `Run.written`."""
-
-    entries: int
-    jets: int
-    checksums: list[int]
 
 
 @dataclass
@@ -107,8 +126,9 @@ def is_compressed(source: Source) -> bool:
 
 def write_contents(target: Target, contents: Contents) -> None:
     """Write the folder; TTrees, so that a merged file has the rows of every part."""
-    runs = ak.Array([run.to_json() for run in contents.runs])
-    target.make_tree(_RUNS, {"json": runs}, title="one row a compression").extend({"json": runs})
+    texts = [run.to_json() for run in contents.runs]
+    runs = {"json": ak.Array(texts), "checksum": ak.Array(np.array([_checksum(text) for text in texts], np.uint64))}
+    target.make_tree(_RUNS, runs, title="one row a compression").extend(runs)
     chunks = {
         "entries": ak.Array(np.array([chunk.entries for chunk in contents.chunks], np.int64)),
         "jets": ak.Array(np.array([chunk.jets for chunk in contents.chunks], np.int64)),
@@ -120,7 +140,7 @@ def write_contents(target: Target, contents: Contents) -> None:
         "content": _jagged([np.frombuffer(content, np.uint8) for content in contents.models.values()], np.uint8),
     }
     target.make_tree(_MODELS, models, title="one row a model that is not packaged").extend(models)
-    target.write_text(_ABOUT, _about(contents))
+    target.write_object(_ABOUT, _about(contents))
 
 
 def read_contents(source: Source) -> Contents:
@@ -128,7 +148,7 @@ def read_contents(source: Source) -> Contents:
     if not is_compressed(source):
         raise UserError(f"'{source.path}' was not compressed by atlasae: it has no '{_RUNS}' tree")
     with damage(f"'{FOLDER}' in '{source.path}'"):
-        rows = _rows(source, _RUNS, ["json"])
+        rows = _rows(source, _RUNS, ["json", "checksum"])
         chunk_rows = _rows(source, _CHUNKS, ["entries", "jets", "checksums"])
         model_rows = _rows(source, _MODELS, ["sha256", "content"])
         chunks = [
@@ -136,7 +156,10 @@ def read_contents(source: Source) -> Contents:
             for row in zip(*(chunk_rows[k].to_list() for k in ("entries", "jets", "checksums")), strict=True)
         ]
         models = {sha: ak.to_numpy(content).tobytes() for sha, content in zip(*model_rows.values(), strict=True)}
-    contents = Contents([Run.from_json(text) for text in rows["json"].to_list()], chunks, models)
+        texts = rows["json"].to_list()
+        if [_checksum(text) for text in texts] != rows["checksum"].to_list():
+            raise ValueError(f"the checksum of '{_RUNS}' differs; get the file again")
+    contents = Contents([Run.from_json(text) for text in texts], chunks, models)
     _check(source, contents)
     return contents
 
@@ -149,6 +172,11 @@ def _check(source: Source, contents: Contents) -> None:
         raise DamagedFileError(
             f"'{source.path}' is damaged: {len(contents.chunks)} chunks for {len(contents.runs)} runs"
         )
+    for run, start, chunk in contents.chunks_by_run():
+        if len(chunk.checksums) != len(run.written):
+            raise DamagedFileError(
+                f"'{source.path}' is damaged: the checksums of entry {start} are not of its branches"
+            )
     name = contents.runs[0].tree
     entries = sum(chunk.entries for chunk in contents.chunks)
     if name not in source.trees or source.trees[name].entries != entries:
@@ -162,6 +190,10 @@ def _rows(source: Source, name: str, columns: list[str]) -> dict[str, ak.Array]:
     return tree.read(columns, 0, tree.entries)
 
 
+def _checksum(text: str) -> int:
+    return checksum(ak.Array(np.frombuffer(text.encode(), np.uint8)))
+
+
 def _jagged(rows: list[np.ndarray[Any, Any]], dtype: type) -> ak.Array:
     values: np.ndarray[Any, Any] = np.concatenate([np.empty(0, dtype), *rows]).astype(dtype)
     return ak.unflatten(values, np.array([len(row) for row in rows], np.int64))
@@ -169,6 +201,11 @@ def _jagged(rows: list[np.ndarray[Any, Any]], dtype: type) -> ak.Array:
 
 def _collection(entry: dict[str, Any]) -> CompressedCollection:
     return CompressedCollection(**(entry | {"collection": Collection(**entry["collection"])}))
+
+
+def _copied(facts: dict[str, Any]) -> Copied:
+    trees = [CopiedTree(tree["name"], [Chunk(**chunk) for chunk in tree["chunks"]]) for tree in facts["trees"]]
+    return Copied(trees, facts["objects"])
 
 
 def _about(contents: Contents) -> str:
@@ -185,28 +222,33 @@ def describe(path: Path) -> dict[str, Any]:
         contents = read_contents(source)
         tree = source.trees[contents.runs[0].tree]
         first = contents.runs[0]
+        names = dict.fromkeys(entry.collection.name for run in contents.runs for entry in run.collections)
         return {
             "file": str(path),
             "bytes": path.stat().st_size,
             "tree": tree.name,
             "entries": tree.entries,
-            "jets": sum(chunk.jets for chunk in contents.chunks),
-            "collections": [_described(i, contents.runs, tree) for i in range(len(first.collections))],
+            "jets": sum(entry.jets for run in contents.runs for entry in run.collections),
+            "collections": [_described(name, contents.runs, tree) for name in names],
             "carried": len(first.carried),
             "runs": [_described_run(run, contents) for run in contents.runs],
         }
 
 
 def bits_of(entry: CompressedCollection) -> dict[str, float]:
-    """Bits that each variable occupies in the three words."""
-    return {v: round(math.log2(n), 2) for v, n in zip(("pt", "eta", "phi", "m"), entry.codec["levels"], strict=True)}
+    """Bits that each variable occupies in the three words; nothing where the latents are no grid."""
+    if "levels" not in entry.codec:
+        return {}
+    names = entry.collection.variables if entry.collection.terms else ("pt", "eta", "phi", "m")
+    return {v: round(math.log2(n), 2) for v, n in zip(names, entry.codec["levels"], strict=True)}
 
 
-def _described(i: int, runs: list[Run], tree: Tree) -> dict[str, Any]:
+def _described(name: str, runs: list[Run], tree: Tree) -> dict[str, Any]:
     """One collection over all runs of a merged file."""
-    entries = [run.collections[i] for run in runs]
+    found = [(run, entry) for run in runs for entry in run.collections if entry.collection.name == name]
+    entries = [entry for _, entry in found]
     jets = sum(entry.jets for entry in entries)
-    size = tree.compressed_bytes(stand_ins(entries[0].collection, runs[0].counters))
+    size = tree.compressed_bytes(stand_ins(entries[0].collection, found[0][0].counters))
     return {
         "name": entries[0].collection.name,
         "branches": entries[0].collection.branches,

@@ -1,7 +1,9 @@
 """Whole files: compress and decompress, chunk by chunk, in memory that does not grow with the file."""
 
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -9,19 +11,42 @@ from typing import Any
 import awkward as ak
 import numpy as np
 
-from atlasae.codec import FloatsCodec, one_thread
-from atlasae.collection import Compressor, merge_largest, restore_columns, start_compressor
-from atlasae.columns import Events, checksum, flatten
-from atlasae.container import Chunk, CompressedCollection, Contents, Run, bits_of, read_contents, write_contents
+from atlasae.codec import Codec, FloatsCodec, codec_of_config, one_thread
+from atlasae.collection import (
+    Compressor,
+    list_storage_of,
+    merge_largest,
+    restore_columns,
+    sample_jets,
+    sampled_bytes,
+    start_compressor,
+    start_list_compressor,
+)  # fmt: skip
+from atlasae.columns import Events, checksum, dtype_of, flatten, to_columns
+from atlasae.container import (
+    Chunk,
+    CompressedCollection,
+    Contents,
+    Copied,
+    Run,
+    bits_of,
+    read_contents,
+    write_contents,
+)  # fmt: skip
+from atlasae.copying import copy_back, copy_others, entry_ranges
 from atlasae.errors import DamagedFileError, UserError
-from atlasae.invertible import MANTISSA_BITS
+from atlasae.grid import MANTISSA_BITS
+from atlasae.invertible import InvertibleAutoencoder
+from atlasae.learning import learn_from, learn_list
 from atlasae.model import Model, default_model, packaged_model
-from atlasae.planning import Opened, Options, Plan, check_target, make_plan, open_input, replacing
-from atlasae.rootio import Source, Target, Tree, Writer, create, open_source, parse_compression
-from atlasae.schema import FOLDER, name_counters, stand_ins
+from atlasae.planning import Opened, Options, Plan, check_target, make_plan, open_for, replacing, settle_plan
+from atlasae.rootio import PAGES, Source, Target, Tree, Writer, create, damage, open_source, parse_compression
+from atlasae.schema import FOLDER, Collection, stand_ins
 from atlasae.tables import Table, is_table, write_table
 
 PLACES, PLACE_ENTRIES = 12, 500  # where a long file is looked into before its codecs are chosen
+SELF = "self"  # the model that is fitted to the input
+FEWEST_TO_FIT = 1000  # jets
 MANY_EXACT = 0.05  # of the jets: then something does not fit, and the user is told
 
 Progress = Callable[[int, int], None]  # entries done, entries in all
@@ -34,7 +59,7 @@ def compress_file(path: Path, target: Path, options: Options, progress: Progress
     """
     started = time.perf_counter()
     check_target(path, target, options.force)
-    with one_thread(), open_input(path, options.tree, options.jets) as opened:
+    with one_thread(), open_for(path, options) as opened:
         plan = make_plan(opened, options)
         with replacing(target) as temporary:
             run, notes = _write_compressed(opened, plan, options, temporary, progress or silent)
@@ -98,17 +123,61 @@ def compression_report(run: Run, sizes: dict[str, int], notes: list[str], second
 def _write_compressed(
     opened: Opened, plan: Plan, options: Options, path: Path, progress: Progress
 ) -> tuple[Run, list[str]]:
-    model = load_model(options.model)
     sample = _sample(opened.events, plan, options.step_size)
-    compressors = [start_compressor(c, options.units, options.precision, model, sample) for c in plan.collections]
-    with create(path) as target:
+    model, compressors, notes = start_compressors(opened.events, plan, options, sample)
+    plan = settle_plan(plan, [compressor.collection for compressor in compressors])
+    with create(path, PAGES) if options.rntuple else create(path) as target:
         chunks, written = _write_chunks(opened, plan, compressors, options, target, progress)
-        notes = [note for compressor in compressors if (note := _exact_note(compressor))]
-        notes += _copy_others(opened.source, opened.tree, target, options.step_size) if not options.only_jets else []
-        run = _run(opened, plan, compressors, model, chunks, written)
+        notes += [note for compressor in compressors if (note := _exact_note(compressor))]
+        copied = Copied()
+        if opened.source and not options.only_jets:
+            copied, left_out = copy_others(opened.source, opened.tree, target, options.step_size)
+            notes += left_out
+        run = _run(opened, plan, compressors, model, chunks, written, copied)
         packaged = packaged_model(model.sha256) is not None
         write_contents(target, Contents([run], chunks, {} if packaged else {model.sha256: model.content}))
     return run, notes
+
+
+def start_compressors(
+    events: Events, plan: Plan, options: Options, sample: dict[str, ak.Array]
+) -> tuple[Model, list[Compressor], list[str]]:
+    """The model to use, a compressor for every collection, and what the user should know of the choice."""
+
+    def start(model: Model) -> list[Compressor]:
+        return [start_compressor(c, options.units, options.precision, model, sample) for c in plan.collections]
+
+    if options.variables:
+        return _start_list(plan.collections[0], sample)
+    if options.model != SELF:
+        model = load_model(options.model)
+        compressors = start(model)
+        return model, compressors, [c.warning for c in compressors if c.warning]
+    model, compressors = default_model(), start(default_model())
+    jets = sample_jets(plan.collections, options.units, sample)
+    if len(jets) < FEWEST_TO_FIT:
+        return model, compressors, [f"{len(jets)} jets are too few for a model of their own: the packaged one is used"]
+    own = learn_from(jets)
+    fitted = start(own)
+    sizes = [sampled_bytes(candidates, sample) for candidates in (compressors, fitted)]
+    saved = (sizes[0] - sizes[1]) * events.entries / max(1, len(next(iter(sample.values()))))
+    told = f"a model of its own saves {saved / 1000:,.1f} kB and takes {len(own.content) / 1000:,.1f} kB"
+    if saved > len(own.content):
+        return own, fitted, [f"{told}: it is in the file"]
+    return model, compressors, [f"{told}: the packaged one is used"]
+
+
+def _start_list(collection: Collection, sample: dict[str, ak.Array]) -> tuple[Model, list[Compressor], list[str]]:
+    """A model of a list of variables, fitted to a sample, and the compressor that uses it."""
+    columns, _ = to_columns(collection, sample)
+    storage = list_storage_of(collection)
+    rows = storage.to_values(columns)
+    variables = storage.variables.with_categories(rows)
+    model = learn_list(variables, rows)
+    settled = replace(collection, terms=variables.to_json())
+    assert isinstance(model.autoencoder, InvertibleAutoencoder)
+    note = f"the model of {len(variables.variables)} variables is in the file: {len(model.content) / 1000:,.1f} kB"
+    return model, [start_list_compressor(settled, model.autoencoder, sample)], [note]
 
 
 def _sample(events: Events, plan: Plan, step_size: int) -> dict[str, ak.Array]:
@@ -142,10 +211,15 @@ def _write_chunks(
             written |= compressor.compress(events)
         writer = writer or _compressed_tree(target, opened, plan, options, written)
         writer.extend(written)
-        jets = sum(len(flatten(written[collection.latents[0]])[0]) for collection in plan.collections)
+        jets = count_jets(plan.collections, written)
         chunks.append(Chunk(stop - start, jets, [checksum(array) for array in written.values()]))
         progress(stop, opened.events.entries)
     return chunks, list(written)
+
+
+def count_jets(collections: Sequence[Collection], events: dict[str, ak.Array]) -> int:
+    """Jets in compressed events, over all collections."""
+    return sum(len(flatten(events[collection.latents[0]])[0]) for collection in collections)
 
 
 def _exact_note(compressor: Compressor) -> str | None:
@@ -153,7 +227,7 @@ def _exact_note(compressor: Compressor) -> str | None:
         return None
     name = compressor.collection.name
     share = f"{compressor.exact_jets / compressor.jets:.0%} of the jets of '{name}' are kept exactly"
-    if compressor.codec.grid.word_bits > MANTISSA_BITS - 0.1:
+    if isinstance(compressor.codec, FloatsCodec) and compressor.codec.grid.word_bits > MANTISSA_BITS - 0.1:
         return f"{share}: three floats hold 69 bits, too few for this precision; 5e-5 or `full` takes less space"
     return f"{share}: they are unlike the jets the model knows, or unphysical"
 
@@ -169,7 +243,13 @@ def _compressed_tree(
 
 
 def _run(
-    opened: Opened, plan: Plan, compressors: list[Compressor], model: Model, chunks: list[Chunk], written: list[str]
+    opened: Opened,
+    plan: Plan,
+    compressors: list[Compressor],
+    model: Model,
+    chunks: list[Chunk],
+    written: list[str],
+    copied: Copied,
 ) -> Run:
     return Run(
         source={"name": opened.path.name, "bytes": opened.path.stat().st_size},
@@ -179,7 +259,7 @@ def _run(
         chunks=len(chunks),
         collections=[
             CompressedCollection(
-                c.collection, c.codec.config(), c.bounds, model.sha256, c.jets, c.exact_jets, c.max_error,
+                c.collection, c.codec.config(), _promised(c), model.sha256, c.jets, c.exact_jets, c.max_error,
                 # Baskets inside the tree object have no size of their own.
                 bytes_in=opened.events.compressed_bytes(list(c.collection.branches.values())) or c.bytes_in,
             )
@@ -192,33 +272,12 @@ def _run(
         dropped=plan.dropped,
         versions={package: version(package) for package in ("atlasae", "torch", "uproot", "awkward", "numpy")},
         table=opened.table,
+        copied=copied,
     )  # fmt: skip
 
 
-def _copy_others(source: Source | None, tree: str, target: Target, step_size: int) -> list[str]:
-    """Copy the other trees and objects of a file; what could not be copied is told."""
-    if source is None:
-        return []
-    notes = []
-    for name, other in source.trees.items():
-        if name != tree and not name.startswith(f"{FOLDER}/"):
-            notes += _copy_tree(other, target, step_size)
-    for name in source.objects:
-        if not name.startswith(f"{FOLDER}/") and (why := source.copy_object(name, target)):
-            notes.append(f"'{name}' is left out: {why}")
-    return notes
-
-
-def _copy_tree(tree: Tree, target: Target, step_size: int) -> list[str]:
-    counters = name_counters([], tree.branches, {branch.name for branch in tree.branches})
-    names = [branch.name for branch in tree.branches if branch.name not in counters.values()]
-    if names:
-        writer = None
-        for start, stop in entry_ranges(tree, names, step_size):
-            events = tree.read(names, start, stop)
-            writer = writer or target.make_tree(tree.name, events, tree.title, counters, tree.compression)
-            writer.extend(events)
-    return [f"branch '{u.name}' of tree '{tree.name}' is left out: {u.why}" for u in tree.unwritable]
+def _promised(compressor: Compressor) -> dict[str, float | None]:
+    return {variable: bound if math.isfinite(bound) else None for variable, bound in compressor.bounds.items()}
 
 
 def restored_events(
@@ -226,14 +285,15 @@ def restored_events(
 ) -> Iterator[tuple[Run, dict[str, ak.Array]]]:
     """Every chunk of a compressed file with its original branches; raises DamagedFileError."""
     tree = source.trees[contents.runs[0].tree]
-    codecs: dict[int, list[FloatsCodec]] = {}
+    codecs: dict[int, list[Codec]] = {}
     for run, start, chunk in contents.chunks_by_run():
         events = tree.read(run.written, start, start + chunk.entries)
         _check_chunk(run, start, chunk, events)
         if id(run) not in codecs:
             codecs[id(run)] = [codec_of(entry, contents) for entry in run.collections]
         for entry, codec in zip(run.collections, codecs[id(run)], strict=True):
-            events |= restore_columns(entry.collection, codec, events)
+            with damage(f"'{entry.collection.name}' in entries {start} to {start + chunk.entries}"):
+                events |= restore_columns(entry.collection, codec, events)
         progress(start + chunk.entries, tree.entries)
         yield run, {name: events[name] for name in run.originals}
 
@@ -243,16 +303,21 @@ def _check_chunk(run: Run, start: int, chunk: Chunk, events: dict[str, ak.Array]
         if checksum(events[name]) != expected:
             where = f"entries {start} to {start + chunk.entries}"
             raise DamagedFileError(f"branch '{name}' is damaged: checksum differs in {where}; get the file again")
+    for branch in run.carried:  # a checksum is of bytes, whatever they mean
+        if dtype_of(events[branch.name]) != branch.dtype.removesuffix(" array"):
+            raise DamagedFileError(f"branch '{branch.name}' is damaged: it is of another type than was written")
+    if (jets := count_jets([entry.collection for entry in run.collections], events)) != chunk.jets:
+        raise DamagedFileError(f"'{FOLDER}/chunks' is damaged: {chunk.jets} jets where there are {jets}")
 
 
-def codec_of(entry: CompressedCollection, contents: Contents) -> FloatsCodec:
+def codec_of(entry: CompressedCollection, contents: Contents) -> Codec:
     """The codec of a compressed collection, with its model from the file or from the package; raises UserError."""
     sha = entry.model_sha256
     content = contents.models.get(sha)
     model = Model.from_bytes(content, sha[:12]) if content is not None else packaged_model(sha)
     if model is None:
         raise UserError(f"model {sha[:12]} is neither in the file nor in this atlasae: upgrade atlasae")
-    return FloatsCodec.from_config(entry.codec, model.autoencoder)
+    return codec_of_config(entry.codec, model.autoencoder)
 
 
 def load_model(name: str) -> Model:
@@ -261,7 +326,7 @@ def load_model(name: str) -> Model:
         return default_model()
     path = Path(name)
     if not path.is_file():
-        raise UserError(f"no model '{name}': give a model file, or `default`")
+        raise UserError(f"no model '{name}': give a model file, `default` or `self`")
     return Model.from_bytes(path.read_bytes(), name)
 
 
@@ -276,7 +341,7 @@ def _write_restored(source: Source, contents: Contents, path: Path, progress: Pr
                 run.tree, events, run.title, run.counters, source.trees[run.tree].compression
             )
             writer.extend(events)
-        _copy_others(source, run.tree, target, Options.step_size)
+        copy_back(source, contents, target, Options.step_size)
 
 
 def _restored_table(source: Source, contents: Contents, progress: Progress) -> Table:
@@ -290,13 +355,6 @@ def _restored_table(source: Source, contents: Contents, progress: Progress) -> T
     return Table(columns, index, facts.get("index_name"))
 
 
-def entry_ranges(events: Events, names: Sequence[str], step_size: int) -> Iterator[tuple[int, int]]:
-    """Chunks of about `step_size` uncompressed bytes; one empty chunk where there are no entries."""
-    step = max(1, int(step_size / max(1.0, events.bytes_per_entry(names))))
-    for start in range(0, max(events.entries, 1), step):
-        yield start, min(start + step, events.entries)
-
-
 def _collection_report(entry: CompressedCollection, bytes_out: int) -> dict[str, Any]:
     collection = entry.collection
     return {
@@ -308,7 +366,7 @@ def _collection_report(entry: CompressedCollection, bytes_out: int) -> dict[str,
         "precision": entry.precision,
         "max_error": entry.max_error,
         "bits": bits_of(entry),
-        "exponent": entry.codec["exponent"],
+        "exponent": entry.codec.get("exponent"),
         "bytes_in": entry.bytes_in,
         "bytes_out": bytes_out,
         "bytes_per_jet": bytes_out / entry.jets if entry.jets else None,

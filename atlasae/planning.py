@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +17,13 @@ from atlasae.schema import (
     Collection,
     Unwritable,
     find_collections,
+    list_collection,
     match_branches,
     name_counters,
     resolve_pattern,
 )  # fmt: skip
 from atlasae.tables import is_table, read_table
+from atlasae.variables import read_variables
 
 TABLE_TREE = "jets"  # the tree that a table becomes
 INDEX = "index"  # the column a table's row labels become
@@ -35,6 +37,7 @@ class Options:
     tree: str | None = None
     jets: tuple[str, ...] = ()
     units: str | None = None
+    variables: Path | None = None
     model: str = "default"
     compression: str | None = None
     rntuple: bool = False
@@ -70,15 +73,23 @@ class Plan:
 
 
 @contextmanager
-def open_input(path: Path, tree: str | None, patterns: Sequence[str]) -> Iterator[Opened]:
-    """Open a ROOT file at the tree with jets, or a table."""
+def open_for(path: Path, options: Options) -> Iterator[Opened]:
+    """Open an input as the options of `compress` say."""
+    names = read_variables(options.variables).names if options.variables else ()
+    with open_input(path, options.tree, options.jets, names) as opened:
+        yield opened
+
+
+@contextmanager
+def open_input(path: Path, tree: str | None, patterns: Sequence[str], names: Sequence[str] = ()) -> Iterator[Opened]:
+    """Open a ROOT file at the tree with jets (or with the branches `names`), or a table."""
     if is_table(path):
         yield _open_table(path)
         return
     with open_source(path) as source:
         if any(name.startswith(f"{FOLDER}/") for name in source.trees):
             raise UserError(f"'{path}' is compressed by atlasae already: `atlasae decompress` it first")
-        found = choose_tree(source, tree, patterns)
+        found = choose_tree(source, tree, patterns) if tree or not names else tree_with(source, names)
         yield Opened(path, found, found.name, found.title, source)
 
 
@@ -88,11 +99,34 @@ def choose_tree(source: Source, name: str | None, patterns: Sequence[str]) -> Tr
         if name not in source.trees:
             raise UserError(f"no tree '{name}' in '{source.path}': there are {', '.join(source.trees) or 'none'}")
         return source.trees[name]
-    candidates = [tree for tree in source.trees.values() if patterns or find_collections(tree.branches)]
+    candidates = [tree for tree in source.trees.values() if _holds(tree, patterns)]
+    if not candidates and patterns and source.trees:
+        find_in(largest := max(source.trees.values(), key=lambda tree: tree.entries), largest.name, patterns)
     if not candidates:
         trees = ", ".join(f"'{tree}'" for tree in source.trees) or "no tree"
         raise UserError(f"'{source.path}' has no jets: looked for *_pt, *.pt in {trees}; name them with --jets")
     return max(candidates, key=lambda tree: (tree.entries, len(tree.branches)))
+
+
+def tree_with(source: Source, names: Sequence[str]) -> Tree:
+    """The tree with the most entries among those that have all these branches; raises UserError."""
+    candidates = [tree for tree in source.trees.values() if tree.names >= set(names)]
+    if not candidates:
+        most = max(source.trees.values(), key=lambda tree: len(tree.names & set(names)), default=None)
+        missing = next(name for name in names if most is None or name not in most.names)
+        where = f"'{most.name}'" if most else "the file"
+        raise UserError(f"no tree has all branches of the list: '{missing}' is not in {where} of '{source.path}'")
+    return max(candidates, key=lambda tree: tree.entries)
+
+
+def _holds(tree: Tree, patterns: Sequence[str]) -> bool:
+    """Whether a tree has the jets that patterns name, or any."""
+    if not patterns:
+        return bool(find_collections(tree.branches))
+    try:
+        return bool([resolve_pattern(pattern, tree.branches) for pattern in patterns])
+    except UserError:
+        return False
 
 
 def make_plan(opened: Opened, options: Options) -> Plan:
@@ -106,14 +140,14 @@ def make_plan(opened: Opened, options: Options) -> Plan:
     )
     if options.only_jets:
         dropped = set(names) - jets
-    unwritable = [u for u in events.unwritable if u.name not in dropped and not options.only_jets]
-    if unwritable and not options.drop_unwritable:
+    unwritable = [u for u in events.unwritable if u.name not in dropped]
+    if unwritable and not (options.drop_unwritable or options.only_jets):
         raise UserError(_unwritable_message(unwritable, opened.path))
     kept = [branch for branch in events.branches if branch.name not in dropped and branch.name not in jets]
     counters = name_counters(collections, kept, set(names))
     implied = set(counters.values())
     carried = [branch for branch in kept if branch.name not in implied]
-    _refuse_taken(collections, names)
+    _refuse_taken(collections, {branch.name for branch in kept} | jets)
     if options.rntuple:
         _refuse_dots([branch.name for branch in carried] + sorted(jets), opened.path)
     return Plan(
@@ -121,9 +155,20 @@ def make_plan(opened: Opened, options: Options) -> Plan:
         carried=carried,
         originals=[name for name in names if name in jets or any(name == branch.name for branch in carried)],
         counters=counters,
-        dropped=sorted(dropped) + [u.name for u in unwritable],
+        dropped=sorted(dropped - implied) + [u.name for u in unwritable],
         notes=_notes(events.branches, implied, carried, collections),
     )
+
+
+def settle_plan(plan: Plan, collections: list[Collection]) -> Plan:
+    """The plan with its collections settled: a list of variables takes as many latents as its precision needs."""
+    counters = dict(plan.counters)
+    for before, after in zip(plan.collections, collections, strict=True):
+        if after.jagged:
+            counters |= dict.fromkeys(after.latents, plan.counters[before.latents[0]])
+    names = set(plan.originals)
+    _refuse_taken(collections, names)
+    return replace(plan, collections=collections, counters=counters)
 
 
 def check_target(path: Path, target: Path, force: bool, tables: bool = False) -> None:
@@ -168,13 +213,23 @@ def _open_table(path: Path) -> Opened:
 
 
 def _collections(opened: Opened, options: Options) -> list[Collection]:
-    branches = opened.events.branches
-    if options.jets:
-        found = [resolve_pattern(pattern, branches) for pattern in options.jets]
+    if options.variables is None:
+        return find_in(opened.events, opened.tree, options.jets)
+    if options.jets or options.units or options.model not in ("default", "self"):
+        raise UserError("--variables goes without --jets, --units and --model: the list says all, its model is fitted")
+    variables = read_variables(options.variables)
+    return [list_collection(opened.events.branches, variables.names, variables.to_json())]
+
+
+def find_in(events: Events, tree: str, patterns: Sequence[str]) -> list[Collection]:
+    """The jet collections that patterns name, or all there are; raises UserError where there are none."""
+    branches = events.branches
+    if patterns:
+        found = [resolve_pattern(pattern, branches) for pattern in patterns]
     else:
-        found = [c for c in find_collections(branches) if _is_consistent(c, opened.events)]
+        found = [c for c in find_collections(branches) if _is_consistent(c, events)]
     if not found:
-        raise UserError(f"tree '{opened.tree}' has no jets: looked for *_pt, *.pt; name them with --jets")
+        raise UserError(f"tree '{tree}' has no jets: looked for *_pt, *.pt; name them with --jets")
     if len({name for c in found for name in c.branches.values()}) < 4 * len(found):
         raise UserError("--jets names a branch twice: a branch belongs to one collection")
     return found
@@ -189,11 +244,13 @@ def _is_consistent(collection: Collection, events: Events) -> bool:
     return True
 
 
-def _refuse_taken(collections: list[Collection], names: Sequence[str]) -> None:
+def _refuse_taken(collections: list[Collection], names: set[str]) -> None:
+    taken = set(names)
     for collection in collections:
-        for name in (*collection.latents, *collection.exact.values()):
-            if name in names:
-                raise UserError(f"branch '{name}' is in the way of '{collection.name}': leave it out of the input")
+        made = {*collection.latents, *collection.exact.values()}
+        if clash := sorted(made & taken):
+            raise UserError(f"branch '{clash[0]}' is in the way of '{collection.name}': leave it out with --drop")
+        taken |= made
 
 
 def _refuse_dots(names: Sequence[str], path: Path) -> None:

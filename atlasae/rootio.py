@@ -16,6 +16,8 @@ from atlasae.baskets import compress_basket
 from atlasae.errors import AtlasaeError, DamagedFileError, UserError
 from atlasae.schema import Branch, Unwritable
 
+OBJECTS = uproot.ZLIB(6)  # no checksum of ours guards them; ZLIB notices damage
+PAGES = uproot.LZMA(9)  # of an RNTuple with latents: all its fields are compressed alike
 ALGORITHMS = {"zlib": uproot.ZLIB, "lzma": uproot.LZMA, "lz4": uproot.LZ4, "zstd": uproot.ZSTD}
 _DEFAULT_COMPRESSION = uproot.ZSTD(5)
 
@@ -42,7 +44,7 @@ class Tree:
     def branches(self) -> list[Branch]:
         """The branches that can be carried, in the order of the file."""
         found = [branch for branch in self._described if isinstance(branch, Branch)]
-        # The hidden size of a TClonesArray is no branch, and uproot reads some members (fBits) with other counts.
+        # The hidden size of a TClonesArray is no branch.
         known = {branch.name for branch in found if not branch.jagged}
         return [branch if branch.counter in known else replace(branch, counter=None) for branch in found]
 
@@ -77,8 +79,11 @@ class Tree:
     @property
     def compression(self) -> Any:
         """How the branches are compressed, ZSTD(5) where the file does not say."""
-        found = (getattr(branch, "compression", None) for branch in self._fields.values())
-        return next((c for c in found if c is not None), _DEFAULT_COMPRESSION)
+        found = (branch for branch in self._fields.values() if hasattr(branch, "compression"))
+        try:
+            return next((c for branch in found if (c := branch.compression) is not None), _DEFAULT_COMPRESSION)
+        except ValueError:  # a setting that does not exist
+            return _DEFAULT_COMPRESSION
 
     @property
     def names(self) -> set[str]:
@@ -120,7 +125,8 @@ class Source:
     def copy_object(self, name: str, target: "Target") -> str | None:
         """Copy a histogram or the like; the reason where uproot can't."""
         try:
-            target.file[name] = self.file[name]
+            found = self.file[name]
+            target.write_object(name, str(found) if isinstance(found, str) else found)
         except Exception as error:  # whatever class can't be written, and however uproot says so
             return _line(error)
         return None
@@ -139,6 +145,7 @@ def open_source(path: Path) -> Iterator[Source]:
     with file:
         source = Source(path, file)
         with damage(f"'{path}'"):
+            _check_size(source)
             _fill(source)
         yield source
 
@@ -186,9 +193,13 @@ class Target:
             tree[column].compression = BasketLZMA(9)
         return Writer(tree)
 
-    def write_text(self, name: str, text: str) -> None:
-        """Write a TObjString."""
-        self.file[name] = text
+    def write_object(self, name: str, thing: Any) -> None:
+        """Write a histogram, a text (as TObjString) or the like."""
+        before, self.file.compression = self.file.compression, OBJECTS
+        try:
+            self.file[name] = thing
+        finally:
+            self.file.compression = before
 
 
 @dataclass
@@ -205,7 +216,7 @@ class Writer:
 
 @contextmanager
 def create(path: Path, compression: Any = _DEFAULT_COMPRESSION) -> Iterator[Target]:
-    """Open a ROOT file to write."""
+    """Open a ROOT file to write; an RNTuple's pages are compressed as the file is."""
     with uproot.recreate(path, compression=compression) as file:
         yield Target(file)
 
@@ -219,6 +230,13 @@ def parse_compression(text: str) -> Any:
         return ALGORITHMS[name](int(level or "5"))
     except ValueError as error:
         raise UserError(f"--compression '{text}': {_line(error)}") from error
+
+
+def _check_size(source: Source) -> None:
+    """A file that was cut may end in bytes nobody reads; its header tells how long it was."""
+    size, whole = source.path.stat().st_size, int(source.file.file.fEND)
+    if size < whole:
+        raise ValueError(f"it ends after {size} of {whole} bytes; get it again")
 
 
 def _fill(source: Source) -> None:
@@ -246,6 +264,9 @@ def _describe(name: str, found: Any, form: Any) -> Branch | Unwritable:
     if form is None:
         if not isinstance(found.interpretation, (uproot.AsDtype, uproot.AsJagged, uproot.AsStrings)):
             return Unwritable(name, f"uproot writes no {_short(found.typename)}")
+        if found.streamer is not None and name.endswith("fBits"):
+            # TObject::Streamer adds two bytes to each fBits of an object that some TRef refers to.
+            return Unwritable(name, "uproot reads the bits of a TObject wrongly where references point to it")
         form = found.interpretation.awkward_form(found.file)
     if form.parameter("__array__") == "string":
         return Branch(name, "string", jagged=False)
@@ -290,10 +311,9 @@ def _declared(array: ak.Array) -> Any:
 
 
 def _line(error: BaseException) -> str:
-    text = str(error).strip().splitlines()
-    return text[0] if text else type(error).__name__
+    return _short(" ".join(str(error).split()) or type(error).__name__, 150)
 
 
-def _short(kind: Any) -> str:
+def _short(kind: Any, longest: int = 60) -> str:
     text = str(kind)
-    return text if len(text) <= 60 else text[:57] + "..."
+    return text if len(text) <= longest else text[: longest - 3] + "..."

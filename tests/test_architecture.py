@@ -13,10 +13,11 @@ MODULES = sorted(path.stem for path in PACKAGE.glob("*.py") if path.stem != "__i
 # An entry may stand here before its module does; a module may not be without its entry.
 FLOORS = [
     {"errors"},
-    {"schema", "coordinates", "plotting", "baskets"},
-    {"columns", "invertible", "bottleneck", "precision", "metrics"},
-    {"codec", "model", "rootio", "tables"},
-    {"training", "container", "collection", "planning", "export"},
+    {"schema", "coordinates", "plotting", "baskets", "grid"},
+    {"columns", "invertible", "bottleneck", "precision", "metrics", "variables"},
+    {"codec", "model", "rootio", "tables", "training"},
+    {"recipes", "container", "collection", "planning", "export"},
+    {"learning", "checkpoints", "copying"},
     {"pipeline", "evaluation", "reading"},
     {"verification", "figures", "distributed"},
     {"cli"},
@@ -25,7 +26,7 @@ FLOOR = {module: height for height, modules in enumerate(FLOORS) for module in m
 
 DOORS = {
     "uproot": {"rootio"},
-    "torch": {"invertible", "bottleneck", "codec", "training", "export"},
+    "torch": {"grid", "invertible", "bottleneck", "codec", "model", "training", "learning", "checkpoints", "export"},
     "safetensors": {"model"},
     "pandas": {"tables"},
     "pyarrow": {"tables"},

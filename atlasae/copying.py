@@ -1,0 +1,143 @@
+"""What is not jets: the other trees and objects of a file, and the checksums that tell later damage."""
+
+from collections.abc import Iterable, Iterator
+
+import awkward as ak
+
+from atlasae.columns import Events, checksum
+from atlasae.container import Chunk, Contents, Copied, CopiedTree
+from atlasae.errors import DamagedFileError
+from atlasae.rootio import Source, Target, Tree, Writer
+from atlasae.schema import FOLDER, name_counters
+
+
+def copy_others(source: Source, tree: str, target: Target, step_size: int) -> tuple[Copied, list[str]]:
+    """Copy all trees but `tree`, and all objects; returns what was copied, with checksums, and what was left out."""
+    copied, notes = Copied(), []
+    for other in _others(source, tree):
+        if _names(other):  # else there is nothing to write
+            copied.trees.append(_copy_tree(other, target, step_size))
+        notes += [f"branch '{u.name}' of tree '{other.name}' is left out: {u.why}" for u in other.unwritable]
+    for name in _objects(source):
+        if why := source.copy_object(name, target):
+            notes.append(f"'{name}' is left out: {why}")
+        else:
+            copied.objects.append(name)
+    return copied, notes
+
+
+def copy_back(source: Source, contents: Contents, target: Target, step_size: int) -> None:
+    """Copy the other trees and objects of a compressed file; raises DamagedFileError where a checksum differs."""
+    recorded = _recorded(contents)
+    known = {name for run in contents.runs for name in run.copied.objects}
+    if gone := sorted((set(recorded) - set(source.trees)) | (known - set(source.objects))):
+        raise DamagedFileError(f"'{source.path}' is damaged: '{gone[0]}' was in it and is gone")
+    for other in _others(source, contents.runs[0].tree):
+        if other.name in recorded:
+            _copy_checked(other, target, recorded[other.name])
+        else:  # of a later hand
+            _copy_tree(other, target, step_size)
+    for name in _objects(source):
+        if (why := source.copy_object(name, target)) and name in known:
+            raise DamagedFileError(f"'{name}' in '{source.path}' is damaged: {why}")
+
+
+def compare_others(original: Source, contents: Contents) -> list[str]:
+    """What the other trees of an original hold that the compressed file was not made from."""
+    differences = []
+    for name, chunks in _recorded(contents).items():
+        tree, entries = original.trees.get(name), sum(chunk.entries for chunk in chunks)
+        if tree is None or tree.entries != entries:
+            differences.append(f"tree '{name}' with {entries} entries is not in the original")
+            continue
+        for chunk, (start, stop) in zip(chunks, _ranges(chunks), strict=True):
+            changed = _changed(chunk, tree.read(_names(tree), start, stop))
+            differences += [f"branch '{b}' of tree '{name}' differs in entries {start} to {stop}" for b in changed]
+    return differences
+
+
+def entry_ranges(events: Events, names: Iterable[str], step_size: int) -> Iterator[tuple[int, int]]:
+    """Chunks of about `step_size` uncompressed bytes; one empty chunk where there are no entries."""
+    step = max(1, int(step_size / max(1.0, events.bytes_per_entry(list(names)))))
+    for start in range(0, max(events.entries, 1), step):
+        yield start, min(start + step, events.entries)
+
+
+def _others(source: Source, tree: str) -> Iterator[Tree]:
+    for name, other in source.trees.items():
+        if name != tree and not name.startswith(f"{FOLDER}/"):
+            yield other
+
+
+def _copy_tree(tree: Tree, target: Target, step_size: int) -> CopiedTree:
+    chunks = [
+        Chunk(stop - start, 0, [checksum(array) for array in events.values()])
+        for start, stop, events in _write_tree(tree, target, entry_ranges(tree, _names(tree), step_size))
+    ]
+    return CopiedTree(tree.name, chunks)
+
+
+def _write_tree(
+    tree: Tree, target: Target, ranges: Iterable[tuple[int, int]]
+) -> Iterator[tuple[int, int, dict[str, ak.Array]]]:
+    """Copy a tree range by range, and show each on its way."""
+    names, writer = _names(tree), None
+    if not names:
+        return
+    for start, stop in ranges:
+        events = tree.read(names, start, stop)
+        writer = writer or _declare(tree, target, events)
+        yield start, stop, events
+        writer.extend(events)
+
+
+def _declare(tree: Tree, target: Target, events: dict[str, ak.Array]) -> Writer:
+    return target.make_tree(tree.name, events, tree.title, _counters(tree), tree.compression)
+
+
+def _names(tree: Tree) -> list[str]:
+    implied = set(_counters(tree).values())
+    return [branch.name for branch in tree.branches if branch.name not in implied]
+
+
+def _counters(tree: Tree) -> dict[str, str]:
+    return name_counters([], tree.branches, {branch.name for branch in tree.branches})
+
+
+def _ranges(chunks: Iterable[Chunk]) -> Iterator[tuple[int, int]]:
+    start = 0
+    for chunk in chunks:
+        yield start, start + chunk.entries
+        start += chunk.entries
+
+
+def _copy_checked(tree: Tree, target: Target, chunks: list[Chunk]) -> None:
+    if (entries := sum(chunk.entries for chunk in chunks)) != tree.entries:
+        raise DamagedFileError(f"tree '{tree.name}' is damaged: {tree.entries} entries, {entries} were written")
+    for chunk, (start, stop, events) in zip(chunks, _write_tree(tree, target, _ranges(chunks)), strict=True):
+        if changed := _changed(chunk, events):
+            where = f"entries {start} to {stop}"
+            raise DamagedFileError(
+                f"branch '{changed[0]}' of tree '{tree.name}' is damaged: checksum differs in {where}"
+            )
+
+
+def _recorded(contents: Contents) -> dict[str, list[Chunk]]:
+    """The chunks of every other tree, over all runs of a merged file."""
+    recorded: dict[str, list[Chunk]] = {}
+    for run in contents.runs:
+        for copied in run.copied.trees:
+            recorded.setdefault(copied.name, []).extend(copied.chunks)
+    return recorded
+
+
+def _changed(chunk: Chunk, events: dict[str, ak.Array]) -> list[str]:
+    """The branches whose checksum is not the recorded one; all of them where there are more or fewer."""
+    if len(events) != len(chunk.checksums):
+        return list(events) or ["(none)"]
+    pairs = zip(events.items(), chunk.checksums, strict=True)
+    return [name for (name, array), expected in pairs if checksum(array) != expected]
+
+
+def _objects(source: Source) -> list[str]:
+    return [name for name in source.objects if not name.startswith(f"{FOLDER}/")]

@@ -1,0 +1,130 @@
+"""Write the golden files of the present format, those that every later atlasae has to open.
+
+    python tests/golden/make_golden.py
+
+Each is a small compressed file and, in an .npz, every branch that decompressing it gave on the day it was made.
+"""
+
+import tempfile
+from pathlib import Path
+
+import awkward as ak
+import numpy as np
+import torch
+import uproot
+
+from atlasae.container import FORMAT
+from atlasae.invertible import jet_autoencoder
+from atlasae.model import Model
+from atlasae.pipeline import compress_file, decompress_file
+from atlasae.planning import Options
+from atlasae.precision import Precision
+from atlasae.verification import verify_file
+
+HERE = Path(__file__).parent / f"format-{FORMAT}"
+COLLECTIONS = (
+    ("Jet_pt", "Jet_eta", "Jet_phi", "Jet_mass"),
+    ("truthjet_pt", "truthjet_eta", "truthjet_phi", "truthjet_E"),
+)
+ENTRIES = 100
+ODD = (np.nan, np.inf, -np.inf, 0.0, -0.0, -1.0, 1e-45, 11.0, -3.2, 1e30)
+
+
+def main() -> None:
+    """Write `default` (the packaged model) and `embedded` (a model inside the file)."""
+    HERE.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder:
+        original, model = Path(folder) / "original.root", Path(folder) / "model.safetensors"
+        write_original(original)
+        model.write_bytes(small_model().content)
+        make("default", original, Options(Precision.parse("1e-3"), step_size=4_000, force=True))
+        make("embedded", original, Options(Precision.parse("full"), model=str(model), force=True))
+
+
+def make(name: str, original: Path, options: Options) -> None:
+    """Write one golden file and what it decompresses to."""
+    compressed, restored = HERE / f"{name}.root", original.with_name(f"{name}.root")
+    compress_file(original, compressed, options)
+    assert not verify_file(original, compressed)["differences"]
+    decompress_file(compressed, restored)
+    before, after = read(original), read(restored)
+    facts = {"branches": np.array(list(after))}
+    for branch, array in after.items():
+        facts[f"{branch}.counts"], facts[branch] = parts(array)
+    for names in COLLECTIONS:
+        same = [bits(parts(before[branch])[1]) == bits(parts(after[branch])[1]) for branch in names]
+        facts |= dict.fromkeys((f"{branch}.exact" for branch in names), np.all(same, axis=0))
+    np.savez_compressed(HERE / f"{name}.npz", **facts)
+
+
+def read(path: Path) -> dict[str, ak.Array]:
+    """All branches but counters."""
+    with uproot.open(path) as file:
+        return {b.name: b.array() for b in file["Events"].branches if not b.name.startswith("n")}
+
+
+def parts(array: ak.Array) -> tuple[np.ndarray, np.ndarray]:
+    """Values per entry, and all values."""
+    if str(array.type).endswith("string"):
+        return np.ones(len(array), int), np.array(array.to_list())
+    if array.ndim == 1:
+        return np.ones(len(array), int), ak.to_numpy(array)
+    return ak.to_numpy(ak.num(array)), ak.to_numpy(ak.flatten(array))
+
+
+def bits(values: np.ndarray) -> np.ndarray:
+    """The words behind floats."""
+    return values.view(f"u{values.itemsize}")
+
+
+def write_original(path: Path) -> None:
+    """Write jets of both precisions of float, odd ones among them, between branches of other types."""
+    rng = np.random.default_rng(20261124)
+    counts = rng.integers(0, 4, ENTRIES), rng.integers(0, 3, ENTRIES)
+    single = [x.astype(np.float32) for x in jets(rng, int(counts[0].sum()), unit=1000.0)]
+    double = jets(rng, int(counts[1].sum()), unit=1.0)
+    double[3] = np.sqrt((double[0] * np.cosh(double[1])) ** 2 + double[3] ** 2)
+    for columns in (single, double):
+        for i, value in enumerate(ODD):
+            columns[i % 4][7 * i] = value
+    single[0].view(np.uint32)[3], double[0].view(np.uint64)[3] = 0x7F800123, 0x7FF0000000000123
+    weights = rng.integers(0, 2**32, ENTRIES, dtype=np.uint32).view(np.float32)
+    branches = {"event": ak.Array(np.arange(ENTRIES, dtype=np.uint64) + 2**40), "weight": ak.Array(weights)}
+    counters = {"Jet_area": "nJet"}
+    for names, columns, per_event, counter in zip(
+        COLLECTIONS, (single, double), counts, ("nJet", "ntruthjet"), strict=True
+    ):
+        branches |= {name: ak.unflatten(x, per_event) for name, x in zip(names, columns, strict=True)}
+        counters |= dict.fromkeys(names, counter)
+    branches["Jet_area"] = ak.unflatten(rng.normal(0.5, 0.1, len(single[0])).astype(np.float32), counts[0])
+    branches["text"] = ak.Array([f"é{i}" * (i % 3) for i in range(ENTRIES)])
+    with uproot.recreate(path) as file:
+        types = {name: declared(array) for name, array in branches.items()}
+        file.mktree("Events", types, counter_name=lambda name: counters[name]).extend(branches)
+
+
+def jets(rng: np.random.Generator, n: int, unit: float) -> list[np.ndarray]:
+    """pt, eta, phi, m."""
+    pt = 20_000 * (1 + rng.pareto(2.5, n))
+    return [pt / unit, rng.normal(0, 1.8, n), rng.uniform(-3.14, 3.14, n), pt * rng.uniform(0.03, 0.25, n) / unit]
+
+
+def declared(array: ak.Array) -> object:
+    """The type of a branch, for mktree."""
+    if str(array.type).endswith("string"):
+        return "string"
+    return ak.to_numpy(array).dtype if array.ndim == 1 else array.layout.form.type
+
+
+def small_model() -> Model:
+    """A model nobody trained, of few different weights, so that it takes little space."""
+    torch.manual_seed(1)
+    autoencoder = jet_autoencoder()
+    with torch.no_grad():
+        for weights in autoencoder.parameters():
+            weights.copy_((weights * 16).round() / 16)
+    return Model.from_autoencoder(autoencoder, {"provenance": "random weights, for a golden file"})
+
+
+if __name__ == "__main__":
+    main()

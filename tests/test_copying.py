@@ -1,0 +1,295 @@
+"""What is not jets: other trees and objects, copied there and back, and every way they can differ."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import awkward as ak
+import numpy as np
+import pytest
+import uproot
+from conftest import bits, bystanders, declared, read_tree
+from hypothesis import given
+from hypothesis import strategies as st
+
+from atlasae.columns import ArrayEvents, checksum
+from atlasae.container import Chunk, Contents, Copied, CopiedTree, Run
+from atlasae.copying import compare_others, copy_back, copy_others, entry_ranges
+from atlasae.errors import DamagedFileError
+from atlasae.rootio import create, open_source
+
+STEP = 1_000_000
+HISTOGRAM = np.histogram([1.0, 2.0, 2.5, 9.0], bins=4)
+Trees = dict[str, dict[str, ak.Array]]
+
+
+def trees(seed: int = 9) -> Trees:
+    """The jets' tree, and others: one in a folder, one without entries, one of jagged branches with one counter."""
+    counts = np.array([2, 0, 3])
+    return {
+        "Events": {"x": ak.Array(np.arange(5.0))},
+        "folder/more": {name: bystanders(20, seed)[name] for name in ("weight", "met", "name", "hit")},
+        "empty": {"a": ak.Array(np.zeros(0)), "b": ak.unflatten(np.zeros(0), np.zeros(0, int))},
+        "counted": {"p_a": ak.unflatten(np.arange(5.0), counts), "p_b": ak.unflatten(np.arange(5), counts)},
+    }
+
+
+def write(path: Path, content: Trees, **objects: object) -> Path:
+    with uproot.recreate(path) as file:
+        for name, branches in content.items():
+            types = {branch: declared(array) for branch, array in branches.items()}
+            shared = {branch: f"n{branch[0]}" for branch in branches if branch.startswith("p_")}
+            made = file.mktree(
+                name, types, title=f"of {name}", counter_name=lambda b, shared=shared: shared.get(b, f"n{b}")
+            )
+            if len(next(iter(branches.values()))):
+                made.extend(branches)
+        for name, thing in objects.items():
+            file[name.replace("__", "/")] = thing
+    return path
+
+
+@pytest.fixture
+def original(tmp_path: Path) -> Path:
+    return write(tmp_path / "in.root", trees(), top=HISTOGRAM, folder__deep__note="a note")
+
+
+def copied(path: Path, target: Path, step_size: int = STEP) -> tuple[Copied, list[str]]:
+    with open_source(path) as source, create(target) as made:
+        return copy_others(source, "Events", made, step_size)
+
+
+def contents(*parts: Copied) -> Contents:
+    """A compressed file's contents, as far as they are looked at here; one run for each part."""
+    runs = [
+        Run({}, "Events", "", 5, 1, [], [], [], [], {}, [], {}, copied=part)  # the rest is about the jets
+        for part in parts
+    ]
+    return Contents(runs, [])
+
+
+def restored(path: Path, what: Contents, target: Path) -> Path:
+    with open_source(path) as source, create(target) as made:
+        copy_back(source, what, made, STEP)
+    return target
+
+
+def differences(path: Path, what: Contents) -> list[str]:
+    with open_source(path) as source:
+        return compare_others(source, what)
+
+
+# --- there and back
+
+
+@pytest.mark.parametrize("step_size", [STEP, 300])
+def test_other_trees_and_objects_come_back(step_size, original, tmp_path):
+    found, notes = copied(original, tmp_path / "small.root", step_size)
+    restored(tmp_path / "small.root", contents(found), tmp_path / "back.root")
+    assert notes == []
+    for path in (tmp_path / "small.root", tmp_path / "back.root"):
+        with uproot.open(path) as file:
+            assert "Events" not in file
+            assert [axis.tolist() for axis in file["top"].to_numpy()] == [axis.tolist() for axis in HISTOGRAM]
+            assert file["folder/deep/note"] == "a note"
+            assert {name: file[name].title for name in trees() if name != "Events"} == {
+                name: f"of {name}" for name in trees() if name != "Events"
+            }
+            assert file["counted"].keys() == ["np", "p_a", "p_b"]  # one counter, as it was
+        for name, branches in trees().items():
+            if name != "Events":
+                back = read_tree(path, name)
+                assert {n: bits(a) for n, a in back.items()} == {n: bits(a) for n, a in branches.items()}
+
+
+def test_what_was_copied_is_recorded_chunk_by_chunk(original, tmp_path):
+    found, _ = copied(original, tmp_path / "small.root", 300)
+    assert sorted(found.objects) == ["folder/deep/note", "top"]
+    by_name = {tree.name: tree.chunks for tree in found.trees}
+    assert sorted(by_name) == ["counted", "empty", "folder/more"]
+    more = trees()["folder/more"]
+    assert len(by_name["folder/more"]) > 2 and {chunk.jets for chunk in by_name["folder/more"]} == {0}
+    start = 0
+    for chunk in by_name["folder/more"]:
+        assert chunk.checksums == [checksum(array[start : start + chunk.entries]) for array in more.values()]
+        start += chunk.entries
+    assert start == 20
+    assert [chunk.entries for chunk in by_name["empty"]] == [0]
+
+
+def test_the_folder_of_a_compressed_file_is_not_copied(tmp_path):
+    extra: Trees = {"atlasae/runs": {"x": ak.Array(np.arange(3.0))}}
+    path = write(tmp_path / "in.root", trees() | extra, atlasae__about="of another file")
+    found, _ = copied(path, tmp_path / "small.root")
+    restored(path, contents(found), tmp_path / "back.root")
+    for copy in ("small.root", "back.root"):
+        with uproot.open(tmp_path / copy) as file:
+            assert "atlasae" not in file and "top" not in file and "folder/more" in file
+
+
+def test_what_can_not_be_copied_is_noted_and_the_rest_is(tmp_path):
+    nested = ak.Array([[[1, 2], []], [[3]]])
+    numbers = ak.Array(np.arange(2))
+    with uproot.recreate(tmp_path / "in.root") as file:
+        file.mktree("Events", {"x": "f8"}).extend({"x": np.zeros(2)})
+        for name, branches in {"other": {"a": numbers, "tracks": nested}, "hopeless": {"tracks": nested}}.items():
+            types = {n: a.layout.form.type if n == "tracks" else declared(a) for n, a in branches.items()}
+            file.mkrntuple(name, types).extend(branches)
+    found, notes = copied(tmp_path / "in.root", tmp_path / "small.root")
+    told = ["branch 'tracks' of tree 'hopeless' is left out", "branch 'tracks' of tree 'other' is left out"]
+    assert [note.partition(":")[0] for note in sorted(notes)] == told
+    assert list(read_tree(tmp_path / "small.root", "other")) == ["a"]
+    restored(tmp_path / "small.root", contents(found), tmp_path / "back.root")
+    assert bits(read_tree(tmp_path / "back.root", "other")["a"]) == bits(numbers)
+    assert differences(tmp_path / "in.root", contents(found)) == []  # what was left out is told, not a difference
+
+
+def test_an_object_that_can_not_be_copied_is_noted(original, tmp_path, monkeypatch):
+    monkeypatch.setattr("atlasae.rootio.Target.write_object", lambda *arguments: 1 / 0)
+    found, notes = copied(original, tmp_path / "small.root")
+    assert found.objects == []
+    assert sorted(notes) == [f"'{name}' is left out: division by zero" for name in ("folder/deep/note", "top")]
+
+
+# --- later hands, and damage
+
+
+def test_what_a_later_hand_added_comes_along(original, tmp_path):
+    small = tmp_path / "small.root"
+    found, _ = copied(original, small)
+    with uproot.update(small) as file:
+        file.mktree("later", {"y": "i4"}).extend({"y": np.arange(4, dtype=np.int32)})
+        file["histogram"] = HISTOGRAM
+    back = restored(small, contents(found), tmp_path / "back.root")
+    assert read_tree(back, "later")["y"].to_list() == [0, 1, 2, 3]
+    with uproot.open(back) as file:
+        assert "histogram" in file
+
+
+def with_chunks(found: Copied, name: str, chunks: list[Chunk]) -> Contents:
+    others = [tree for tree in found.trees if tree.name != name]
+    return contents(Copied([*others, CopiedTree(name, chunks)], found.objects))
+
+
+def test_a_checksum_that_differs_is_damage(original, tmp_path):
+    small = tmp_path / "small.root"
+    found, _ = copied(original, small, 300)
+    chunks = next(tree.chunks for tree in found.trees if tree.name == "folder/more")
+    sums = list(chunks[1].checksums)
+    sums[1] ^= 1
+    stop = chunks[0].entries + chunks[1].entries
+    what = with_chunks(found, "folder/more", [chunks[0], replace(chunks[1], checksums=sums), *chunks[2:]])
+    words = rf"branch 'met' of tree 'folder/more' is damaged: .* entries {chunks[0].entries} to {stop}$"
+    with pytest.raises(DamagedFileError, match=words):
+        restored(small, what, tmp_path / "back.root")
+
+
+@pytest.mark.parametrize("entries", [19, 21])
+def test_another_number_of_entries_is_damage(entries, original, tmp_path):
+    small = tmp_path / "small.root"
+    found, _ = copied(original, small)
+    (chunk,) = next(tree.chunks for tree in found.trees if tree.name == "folder/more")
+    with pytest.raises(DamagedFileError, match=f"'folder/more' is damaged: 20 entries, {entries} were written"):
+        restored(small, with_chunks(found, "folder/more", [replace(chunk, entries=entries)]), tmp_path / "back.root")
+
+
+@pytest.mark.parametrize("fewer", [0, 1])
+def test_another_number_of_branches_is_damage(fewer, original, tmp_path):
+    small = tmp_path / "small.root"
+    found, _ = copied(original, small)
+    (chunk,) = next(tree.chunks for tree in found.trees if tree.name == "counted")
+    what = with_chunks(found, "counted", [replace(chunk, checksums=chunk.checksums[:fewer])])
+    with pytest.raises(DamagedFileError, match="of tree 'counted' is damaged"):
+        restored(small, what, tmp_path / "back.root")
+
+
+@pytest.mark.parametrize("lost", ["folder/more", "empty", "top"])
+def test_what_was_copied_and_is_gone_is_damage(lost, original, tmp_path):
+    found, _ = copied(original, tmp_path / "small.root")
+    kept = {name: branches for name, branches in trees().items() if name != lost}
+    objects = {
+        name: thing for name, thing in {"top": HISTOGRAM, "folder__deep__note": "a note"}.items() if name != lost
+    }
+    less = write(tmp_path / "less.root", kept, **objects)
+    with pytest.raises(DamagedFileError, match=lost):
+        restored(less, contents(found), tmp_path / "back.root")
+
+
+def test_an_object_that_can_not_be_read_any_more_is_damage(original, tmp_path, monkeypatch):
+    found, _ = copied(original, tmp_path / "small.root")
+    monkeypatch.setattr("atlasae.rootio.Source.copy_object", lambda source, name, target: "it breaks off")
+    with pytest.raises(DamagedFileError, match=r"'(top|folder/deep/note)' in '.*small.root' is damaged: it breaks off"):
+        restored(tmp_path / "small.root", contents(found), tmp_path / "back.root")
+
+
+# --- merged files
+
+
+def test_the_parts_of_a_merged_file_follow_each_other(original, tmp_path):
+    second = write(tmp_path / "second.root", trees(seed=4), top=HISTOGRAM)
+    parts = [copied(path, path.with_suffix(".small"), 300)[0] for path in (original, second)]
+    joined = {
+        name: {branch: ak.concatenate([array, trees(seed=4)[name][branch]]) for branch, array in branches.items()}
+        for name, branches in trees().items()
+    }
+    merged = write(tmp_path / "merged.root", joined, top=HISTOGRAM, folder__deep__note="a note")
+    assert differences(merged, contents(*parts)) == []
+    back = restored(merged, contents(*parts), tmp_path / "back.root")
+    for branch, array in joined["folder/more"].items():
+        assert bits(read_tree(back, "folder/more")[branch]) == bits(array)
+    swapped = differences(merged, contents(*reversed(parts)))
+    assert swapped and "'folder/more'" in swapped[0]
+
+
+# --- comparison
+
+
+def test_the_original_has_no_differences(original, tmp_path):
+    found, _ = copied(original, tmp_path / "small.root", 300)
+    assert differences(original, contents(found)) == []
+    assert differences(original, contents(Copied())) == []  # nothing else was wanted
+
+
+def test_other_values_are_a_difference_where_they_are(original, tmp_path):
+    found, _ = copied(original, tmp_path / "small.root")
+    other = trees()
+    name = ak.to_list(other["folder/more"]["name"])
+    other["folder/more"] |= {"name": ak.Array([*name[:19], "another"]), "met": other["folder/more"]["met"] + 1}
+    changed = write(tmp_path / "changed.root", other)
+    assert differences(changed, contents(found)) == [
+        f"branch '{branch}' of tree 'folder/more' differs in entries 0 to 20" for branch in ("met", "name")
+    ]
+
+
+def test_another_tree_is_a_difference(original, tmp_path):
+    found, _ = copied(original, tmp_path / "small.root")
+    fewer = trees()
+    del fewer["counted"]
+    fewer["folder/more"] = {branch: array[:19] for branch, array in fewer["folder/more"].items()}
+    changed = write(tmp_path / "changed.root", fewer)
+    assert sorted(differences(changed, contents(found))) == [
+        "tree 'counted' with 3 entries is not in the original",
+        "tree 'folder/more' with 20 entries is not in the original",
+    ]
+
+
+def test_another_number_of_branches_is_a_difference(original, tmp_path):
+    found, _ = copied(original, tmp_path / "small.root")
+    fewer = trees()
+    fewer["counted"] = {"p_a": fewer["counted"]["p_a"]}
+    assert differences(write(tmp_path / "changed.root", fewer), contents(found)) == [
+        "branch 'p_a' of tree 'counted' differs in entries 0 to 3"
+    ]
+
+
+# --- ranges
+
+
+@given(st.integers(0, 50), st.integers(1, 1000))
+def test_ranges_cover_every_entry_once(entries, step_size):
+    events = ArrayEvents({"a": np.zeros(entries), "b": np.zeros(entries, np.float32), "c": np.zeros(entries)})
+    found = list(entry_ranges(events, ["a", "b"], step_size))  # 12 bytes an entry
+    assert [i for start, stop in found for i in range(start, stop)] == list(range(entries))
+    assert found if entries else found == [(0, 0)]
+    step = max(1, step_size // 12)
+    assert all(stop - start == step for start, stop in found[:-1])
+    assert 0 < found[-1][1] - found[-1][0] <= step or not entries

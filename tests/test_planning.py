@@ -1,0 +1,426 @@
+import errno
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import awkward as ak
+import numpy as np
+import pytest
+from conftest import VARIABLES, counted, make_counts, nothing_left, write_layout, write_tree
+
+from atlasae.columns import ArrayEvents
+from atlasae.errors import UserError
+from atlasae.planning import (
+    TABLE_TREE,
+    Opened,
+    Options,
+    Plan,
+    check_target,
+    choose_tree,
+    make_plan,
+    open_input,
+    replacing,
+)
+from atlasae.precision import Precision
+from atlasae.rootio import create, open_source
+from atlasae.schema import Branch, Unwritable
+from atlasae.tables import Table, write_table
+
+NANO = ("pt", "eta", "phi", "mass")
+JETS = [f"Jet_{v}" for v in NANO]
+
+
+def options(**changes: Any) -> Options:
+    return Options(Precision.parse("1e-3"), **changes)
+
+
+def jagged(*names: str, counter: str | None = None, dtype: str = "<f4") -> list[Branch]:
+    return [Branch(name, dtype, True, counter) for name in names]
+
+
+def flat(*names: str, dtype: str = "<f4") -> list[Branch]:
+    return [Branch(name, dtype, False) for name in names]
+
+
+@dataclass
+class Events:
+    """Events of any branches; all jagged ones hold the same jets but where `others` says otherwise."""
+
+    branches: list[Branch]
+    unwritable: list[Unwritable] = field(default_factory=list)
+    others: dict[str, ak.Array] = field(default_factory=dict)
+    entries: int = 3
+
+    def read(self, names: Sequence[str], start: int, stop: int) -> dict[str, ak.Array]:
+        kinds = {branch.name: branch.jagged for branch in self.branches}
+        many, one = ak.Array([[1.0, 2.0], [], [3.0]]), ak.Array([1.0, 2.0, 3.0])
+        return {name: self.others.get(name, many if kinds[name] else one)[start:stop] for name in names}
+
+
+def plan_of(branches: list[Branch], *unwritable: str, others: dict[str, ak.Array] | None = None, **how: Any) -> Plan:
+    events = Events(branches, [Unwritable(name, "is odd") for name in unwritable], others or {})
+    return make_plan(Opened(Path("in.root"), events, "Events"), options(**how))  # type: ignore[arg-type]
+
+
+NANOAOD = [
+    *flat("event", dtype="<u8"),
+    *flat("nJet", dtype="<u4"),
+    *jagged(*JETS, counter="nJet"),
+    *jagged("Jet_area", counter="nJet"),
+    *flat("nMuon", dtype="<i8"),
+    *jagged("Muon_pt", counter="nMuon"),
+    *flat("MET"),
+]
+
+
+# --- which tree
+
+
+def write_trees(path: Path, **trees: int) -> Path:
+    """Trees of so many entries, jets in those whose name says so, one branch more in those named `wide`."""
+    with create(path) as target:
+        for name, entries in trees.items():
+            branches = {"x": ak.Array(np.zeros(entries))} if "wide" in name else {}
+            spelled = [f"jet_{v}" for v in NANO] if "jets" in name else ["tau_pt", "tau_eta", "tau_phi", "tau_m"]
+            spelled = ["x"] if "empty" in name else spelled
+            branches |= {variable: ak.Array(np.ones(entries, np.float32)) for variable in spelled}
+            target.make_tree(name, branches).extend(branches)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("trees", "name", "patterns", "chosen"),
+    [
+        ({"few_jets": 3, "jets": 5, "taus": 9}, None, (), "jets"),
+        ({"jets": 5, "few_jets": 3}, None, (), "jets"),
+        ({"jets": 5, "wide_jets": 5}, None, (), "wide_jets"),
+        ({"wide_jets": 5, "jets": 5}, None, (), "wide_jets"),
+        ({"jets": 0}, None, (), "jets"),
+        ({"jets": 5, "taus": 2}, "taus", (), "taus"),
+        ({"few_jets": 3, "jets": 5, "taus": 2}, "few_jets", (), "few_jets"),
+        ({"jets": 5, "taus": 9}, None, ("tau_",), "taus"),
+        ({"jets": 9, "taus": 5}, None, ("tau_",), "taus"),
+        ({"jets": 5, "empty": 9}, None, ("jet_{pt,eta,phi,mass}",), "jets"),
+    ],
+)
+def test_the_largest_tree_that_holds_the_jets_is_chosen(tmp_path, trees, name, patterns, chosen):
+    with open_source(write_trees(tmp_path / "x.root", **trees)) as source:
+        assert choose_tree(source, name, patterns).name == chosen
+
+
+@pytest.mark.parametrize(
+    ("trees", "name", "says"),
+    [
+        ({"jets": 5, "taus": 2}, "Jets", "no tree 'Jets' in '.*x.root': there are jets, taus"),
+        ({}, "jets", "no tree 'jets' in '.*x.root': there are none"),
+        ({"taus": 2, "empty": 1}, None, "'.*x.root' has no jets: .* in 'taus', 'empty'; name them with --jets"),
+        ({}, None, "'.*x.root' has no jets: looked for .* in no tree"),
+    ],
+)
+def test_a_file_without_the_tree_or_without_jets_is_refused(tmp_path, trees, name, says):
+    with open_source(write_trees(tmp_path / "x.root", **trees)) as source, pytest.raises(UserError, match=says):
+        choose_tree(source, name, ())
+
+
+# --- what becomes of every branch
+
+
+def test_every_branch_is_a_jet_carried_or_a_counter():
+    plan = plan_of(NANOAOD)
+    (jets,) = plan.collections
+    assert list(jets.branches.values()) == JETS
+    assert [branch.name for branch in plan.carried] == ["event", "Jet_area", "Muon_pt", "MET"]
+    assert plan.originals == ["event", *JETS, "Jet_area", "Muon_pt", "MET"]
+    assert {plan.counters[name] for name in (*jets.latents, *JETS, "Jet_area")} == {"nJet"}
+    assert (plan.counters["Muon_pt"], plan.counters["Jet_exact_pt"]) == ("nMuon", "nJet_exact")
+    assert plan.dropped == []
+
+
+def test_a_real_file_is_planned_in_its_own_order(tmp_path, layout):
+    with open_input(write_layout(tmp_path / "x.root", layout), None, ()) as opened:
+        plan = make_plan(opened, options())
+        names = [branch.name for branch in opened.events.branches]
+        assert (opened.path, opened.tree, opened.table) == (tmp_path / "x.root", opened.events.name, None)
+    assert opened.title == ("" if layout.startswith("rntuple") else "a title")
+    (jets,) = plan.collections
+    assert sorted(jets.branches.values()) == sorted(VARIABLES[layout].values())
+    assert [name for name in names if name in plan.originals] == plan.originals
+    counters = {"nhit", "ngood", "nJet", "NJet", "njets"} & set(names)
+    assert set(names) == set(plan.originals) | counters and not set(plan.originals) & counters
+    assert {branch.name for branch in plan.carried} == set(plan.originals) - set(jets.branches.values())
+
+
+@pytest.mark.parametrize(
+    ("drop", "dropped"),
+    [
+        (("Muon_*",), ["Muon_pt"]),
+        (("Muon_*", "M*"), ["MET", "Muon_pt"]),
+        (("event", "MET"), ["MET", "event"]),
+        (("Jet_*",), ["Jet_area"]),  # jets are what is to be compressed
+        (("odd*",), ["odd"]),
+    ],
+)
+def test_dropped_branches_are_left_out_and_named(drop, dropped):
+    plan = plan_of(NANOAOD, "odd", drop=drop, drop_unwritable=True)
+    assert sorted(plan.dropped) == sorted({*dropped, "odd"})
+    left_over = ["nMuon"] * ("Muon_pt" in dropped)  # counts nothing any more: a branch like any other
+    kept = [name for name in ("event", *JETS, "Jet_area", *left_over, "Muon_pt", "MET") if name not in dropped]
+    assert plan.originals == kept
+
+
+def test_a_pattern_that_drops_nothing_is_refused():
+    with pytest.raises(UserError, match=r"--drop 'Tau_\*' matches no branch"):
+        plan_of(NANOAOD, drop=("Tau_*",))
+
+
+def test_only_jets_leaves_everything_else_out():
+    plan = plan_of(NANOAOD, "odd", only_jets=True)
+    assert (plan.originals, plan.carried) == (JETS, [])
+    assert {"event", "Jet_area", "Muon_pt", "MET"} <= set(plan.dropped)
+
+
+@pytest.mark.parametrize("how", [{"only_jets": True}, {"drop": ("n*", "Muon_pt")}, {"drop": ("*",)}])
+def test_what_is_said_to_be_dropped_is_not_written(how):
+    plan = plan_of(NANOAOD, **how)
+    written = {branch.name for branch in plan.carried} | set(plan.originals) | set(plan.counters.values())
+    assert set(plan.dropped) & written == set()
+    assert set(plan.dropped) | written >= {branch.name for branch in NANOAOD}
+
+
+@pytest.mark.parametrize("how", [{"only_jets": True}, {"drop": ("odd*",)}, {"drop_unwritable": True}])
+def test_what_can_not_be_written_is_dropped_if_asked_and_named(how):
+    assert {"odd1", "odd2"} <= set(plan_of(NANOAOD, "odd1", "odd2", **how).dropped)
+
+
+@pytest.mark.parametrize(
+    ("n", "drop", "says"),
+    [
+        (1, (), "1 branches that can't be written: odd0 (is odd); --drop-unwritable leaves them out"),
+        (2, ("odd0", "MET"), "1 branches that can't be written: odd1 (is odd); --drop-unwritable"),
+        (5, (), "odd3 (is odd); odd4 (is odd); --drop-unwritable"),
+        (8, ("odd0",), "7 branches that can't be written: odd1 (is odd); odd2"),
+        (8, ("odd0",), "odd5 (is odd); and 2 more; --drop-unwritable"),
+    ],
+)
+def test_what_can_not_be_written_stops_the_run_and_is_listed(n, drop, says):
+    with pytest.raises(UserError, match=re.escape(says)) as caught:
+        plan_of(NANOAOD, *(f"odd{i}" for i in range(n)), drop=drop)
+    assert str(caught.value).startswith("'in.root' has ")
+
+
+def test_what_uproot_writes_otherwise_is_noted():
+    assert plan_of(NANOAOD).notes == ["counters are written as int32: nJet, nMuon"]
+    ints = [Branch(b.name, "<i4", b.jagged, b.counter) if b.name[0] == "n" else b for b in NANOAOD]
+    assert plan_of(ints).notes == []
+    vectors = [*jagged(*JETS), *jagged("hits"), *jagged("seen")]
+    assert plan_of(vectors).notes == [
+        "vectors are written as counted arrays; 3 counters such as nJet are new",
+    ]
+
+
+def test_collections_whose_branches_differ_in_jets_are_not_taken():
+    branches = NANOAOD + jagged(*(f"FatJet_{v}" for v in NANO))
+    assert [c.name for c in plan_of(branches).collections] == ["Jet", "FatJet"]
+    others = {"FatJet_phi": ak.Array([[1.0], [2.0], [3.0]])}  # as many in all
+    plan = plan_of(branches, others=others)
+    assert [c.name for c in plan.collections] == ["Jet"]
+    assert {f"FatJet_{v}" for v in NANO} <= {branch.name for branch in plan.carried}
+    with pytest.raises(UserError, match="tree 'Events' has no jets: .* name them with --jets"):
+        plan_of(jagged(*JETS), others={"Jet_phi": others["FatJet_phi"]})
+
+
+def test_only_the_jets_named_are_taken():
+    branches = NANOAOD + jagged(*(f"FatJet_{v}" for v in NANO), counter="nFatJet")
+    plan = plan_of(branches, jets=("FatJet_",))
+    assert [c.name for c in plan.collections] == ["FatJet"]
+    assert set(JETS) <= {branch.name for branch in plan.carried}
+    assert [c.name for c in plan_of(branches, jets=("FatJet_", "Jet")).collections] == ["FatJet", "Jet"]
+    with pytest.raises(UserError, match="no jets 'Tau_'"):
+        plan_of(branches, jets=("Tau_",))
+
+
+@pytest.mark.parametrize("patterns", [("Jet_", "Jet_"), ("Jet_", "pt=Jet_area,Jet_eta,Jet_phi,Jet_mass")])
+def test_a_branch_belongs_to_one_collection(patterns):
+    with pytest.raises(UserError, match="--jets names a branch twice"):
+        plan_of(NANOAOD, jets=patterns)
+
+
+def test_two_collections_never_share_their_latents():
+    # systematic variations: the prefix of both is `Jet_`
+    branches = jagged(*(f"Jet_{v}_{side}" for side in ("up", "down") for v in NANO), counter="nJet")
+    patterns = tuple(f"Jet_{{pt,eta,phi,mass}}_{side}" for side in ("up", "down"))
+    try:
+        plan = plan_of(branches, jets=patterns)
+    except UserError as error:
+        assert "Jet_" in str(error)  # noqa: PT017  # to refuse is as good
+        return
+    written = [name for c in plan.collections for name in (*c.latents, *c.exact.values())]
+    assert sorted(set(written)) == sorted(written)
+
+
+@pytest.mark.parametrize("name", ["Jet_z0", "Jet_z2", "Jet_exact_index", "Jet_exact_m"])
+def test_a_branch_in_the_way_of_a_latent_is_refused(name):
+    with pytest.raises(UserError, match=f"branch '{name}' is in the way of 'Jet'"):
+        plan_of(NANOAOD + flat(name))
+
+
+def test_counters_avoid_every_name_of_the_tree():
+    plan = plan_of([*flat("nJet", "nJet_exact", "nhits"), *jagged(*JETS), *jagged("hits")])
+    made = {plan.counters[name] for name in ("Jet_z0", "Jet_exact_pt", "hits")}
+    assert made == {"nJet_", "nJet_exact_", "nhits_"}
+    assert [branch.name for branch in plan.carried] == ["nJet", "nJet_exact", "nhits", "hits"]
+
+
+def test_an_rntuple_takes_no_names_with_dots():
+    dotted = jagged(*(f"Jets.{v}" for v in ("pt", "eta", "phi", "m")))
+    plan_of(NANOAOD, rntuple=True)
+    plan_of(dotted)
+    for branches in (dotted, NANOAOD + flat("a.b")):
+        with pytest.raises(UserError, match="can't be a field of an RNTuple"):
+            plan_of(branches, rntuple=True)
+    plan_of(NANOAOD + flat("a.b"), rntuple=True, drop=("a.b",))
+
+
+# --- the input
+
+
+def test_a_file_that_is_compressed_already_is_refused(tmp_path):
+    jets = counted("nanoaod", make_counts(5))
+    with create(tmp_path / "x.root") as target:
+        for name in ("Events", "atlasae/chunks"):
+            target.make_tree(name, jets).extend(jets)
+    says = "is compressed by atlasae already: `atlasae decompress` it first"
+    with pytest.raises(UserError, match=says), open_input(tmp_path / "x.root", None, ()):
+        raise AssertionError("opened")
+
+
+def test_an_input_is_opened_at_the_tree_asked_for(tmp_path):
+    path = write_trees(tmp_path / "x.root", few_jets=3, jets=5)
+    with open_input(path, "few_jets", ()) as opened:
+        assert (opened.tree, opened.events.entries, opened.source.path) == ("few_jets", 3, path)
+
+
+@pytest.mark.parametrize("suffix", [".pkl", ".parquet"])
+@pytest.mark.parametrize(
+    ("others", "name"),
+    [((), "index"), (("index",), "index_"), (("index", "index_"), "index__"), (("index_",), "index")],
+)
+def test_row_labels_of_a_table_become_a_column_of_a_free_name(tmp_path, suffix, others, name):
+    columns = {column: np.arange(4, dtype=np.float32) for column in ("pt", "eta", "phi", "m", *others)}
+    index = np.array([7, 5, 3, 3])
+    write_table(tmp_path / f"x{suffix}", Table(columns, index, "label"))
+    with open_input(tmp_path / f"x{suffix}", None, ()) as opened:
+        assert isinstance(opened.events, ArrayEvents)
+        assert (opened.tree, opened.source) == (TABLE_TREE, None)
+        assert opened.table == {"index": name, "index_name": "label"}
+        assert list(opened.events.columns) == [*columns, name]
+        assert opened.events.columns[name].tolist() == index.tolist()
+        plan = make_plan(opened, options())
+    assert plan.originals == [*columns, name]
+    assert [branch.name for branch in plan.carried] == [*others, name]
+
+
+def test_a_table_without_row_labels_stays_without(tmp_path):
+    write_table(tmp_path / "x.pkl", Table({v: np.ones(3, ">f8") for v in ("pt", "eta", "phi", "E")}))
+    with open_input(tmp_path / "x.pkl", None, ()) as opened:
+        assert opened.table == {"index": None, "index_name": None}
+        assert [branch.dtype for branch in opened.events.branches] == ["<f8"] * 4  # as a tree holds them
+        assert opened.events.read(["E"], 0, 3)["E"].tolist() == [1, 1, 1]
+
+
+# --- where the output goes
+
+
+@pytest.fixture
+def source(tmp_path) -> Path:
+    return write_tree(tmp_path / "in.root", "T", {"x": ak.Array([1.0])})
+
+
+def test_the_input_is_never_the_target(source, tmp_path):
+    (tmp_path / "link.root").symlink_to(source)
+    os.link(source, tmp_path / "hard.root")
+    (tmp_path / "folder").mkdir()
+    for name in ("in.root", "link.root", "hard.root", "folder/../in.root"):
+        for force in (False, True):
+            with pytest.raises(UserError, match=r"is the input: the output needs another name"):
+                check_target(source, tmp_path / name, force)
+            with pytest.raises(UserError, match="is the input"):
+                check_target(tmp_path / name, source, force)
+
+
+@pytest.mark.parametrize(
+    ("target", "force", "says"),
+    [
+        ("old.root", False, "'.*old.root' exists: choose another name, or replace it with --force"),
+        ("folder", False, "'.*folder' is a folder: name a file in it"),
+        ("folder", True, "'.*folder' is a folder: name a file in it"),
+        ("nowhere/out.root", False, "no folder '.*nowhere' for the output: make it first"),
+        ("nowhere/out.root", True, "no folder '.*nowhere' for the output: make it first"),
+        ("old.root/out.root", True, "no folder '.*old.root' for the output"),
+        ("out.pkl", False, "'.*out.pkl' is named like a table: compressed jets go to a .root file"),
+        ("out.PARQUET", True, "'.*out.PARQUET' is named like a table"),
+    ],
+)
+def test_targets_that_would_lose_something_are_refused(source, tmp_path, target, force, says):
+    (tmp_path / "old.root").write_bytes(b"old")
+    (tmp_path / "folder").mkdir()
+    with nothing_left(source), pytest.raises(UserError, match=says):
+        check_target(source, tmp_path / target, force)
+
+
+def test_a_missing_input_is_named_before_the_target(tmp_path):
+    with pytest.raises(UserError, match="no such file: '.*in.root'"):
+        check_target(tmp_path / "in.root", tmp_path / "nowhere" / "out.root", force=False)
+
+
+def test_other_targets_are_taken(source, tmp_path, monkeypatch):
+    (tmp_path / "old.root").write_bytes(b"old")
+    check_target(source, tmp_path / "old.root", force=True)
+    check_target(source, tmp_path / "new.root", force=False)
+    check_target(source, tmp_path / "new.pkl", force=False, tables=True)
+    monkeypatch.chdir(tmp_path)
+    check_target(Path("in.root"), Path("new.root"), force=False)
+
+
+def test_a_target_appears_whole(tmp_path):
+    target = tmp_path / "out.root"
+    for content in (b"first", b"second"):
+        with replacing(target) as temporary:
+            assert (temporary.parent, temporary.suffix) == (tmp_path, ".root")  # one file system; a format by suffix
+            assert temporary != target and temporary.name.startswith(".")
+            temporary.write_bytes(content)
+            assert not target.exists() or target.read_bytes() == b"first"
+        assert [path.name for path in tmp_path.iterdir()] == ["out.root"]
+        assert target.read_bytes() == content
+
+
+FAILURES = [ValueError("x"), UserError("x"), KeyboardInterrupt(), SystemExit(1), OSError(errno.ENOSPC, "no space left")]
+
+
+@pytest.mark.parametrize("existing", [None, b"old"])
+@pytest.mark.parametrize("failure", FAILURES, ids=lambda failure: type(failure).__name__)
+def test_a_failure_leaves_nothing_and_the_old_target_as_it_was(tmp_path, existing, failure):
+    target = tmp_path / "out.root"
+    if existing is not None:
+        target.write_bytes(existing)
+    kind = UserError if isinstance(failure, OSError) else type(failure)
+    with nothing_left(target), pytest.raises(kind) as caught, replacing(target) as temporary:
+        temporary.write_bytes(b"half of it")
+        raise failure
+    if isinstance(failure, OSError):
+        assert str(caught.value) == f"can't write '{target}': no space left"
+    else:
+        assert caught.value is failure
+
+
+def test_a_target_that_can_not_be_written_is_the_users_to_mend(tmp_path):
+    target = tmp_path / "out.root"
+    target.mkdir()
+    with pytest.raises(UserError, match="can't write '.*out.root'"), replacing(target) as temporary:
+        temporary.write_bytes(b"new")
+    assert [path.name for path in tmp_path.iterdir()] == ["out.root"]
+    with pytest.raises(UserError, match="can't write"), replacing(tmp_path / "nowhere" / "x.root") as temporary:
+        temporary.write_bytes(b"new")

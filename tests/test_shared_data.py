@@ -1,0 +1,86 @@
+"""Files of experiments, where they are at hand: everything comes back, and in as few bytes as it did."""
+
+from pathlib import Path
+from typing import Any
+
+import awkward as ak
+import numpy as np
+import pandas as pd
+import pytest
+import uproot
+from conftest import SHARED, bits, jet_errors, read_tree, same_jets, succeeded
+
+pytestmark = pytest.mark.skipif(not SHARED.is_dir(), reason="the shared data are not here")
+
+FILES = sorted(path for path in SHARED.glob("*") if path.suffix in (".root", ".pkl"))
+TRIGGER_JETS = SHARED / "atlas_trigger_jets_dev.pkl"
+MANY_BRANCHES = ("atlas_physlite", "cms_nanoaod_no_events", "cms_nanoaod_rntuple")  # uproot writes 1,500 in 15 s
+BYTES_PER_JET = {"atlas_trigger_jets_dev": 6.0, "pythia_dijet": 6.1}
+MEV = {"MeV": 1.0, "GeV": 1000.0}
+
+
+def read(path: Path, tree: str, names: list[str]) -> dict[str, ak.Array]:
+    """Branches (or columns) of these names, in the file's order."""
+    if path.suffix == ".pkl":
+        frame = pd.read_pickle(path)
+        return {name: ak.Array(frame[name].to_numpy()) for name in frame if name in names}
+    with uproot.open(path, array_cache=None, object_cache=None) as file:
+        if not isinstance(file[tree], uproot.TTree):
+            return {field.name: field.array() for field in file[tree].fields if field.name in names}
+        branches: dict[str, Any] = {}
+        for branch in file[tree].itervalues(recursive=True):
+            if branch.name in names and not branch.branches:
+                branches.setdefault(branch.name, branch)  # Delphes has two of some names: a TTree holds the first
+        return {name: branch.array() for name, branch in branches.items()}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_a_file_of_an_experiment_comes_back(path, tmp_path):
+    small, back = tmp_path / "small.root", tmp_path / f"back{path.suffix}"
+    options = ["--drop-unwritable", *(["--only-jets"] if path.stem in MANY_BRANCHES else [])]
+    report = succeeded("compress", path, small, *options, "--json").report
+    succeeded("verify", path, small)
+    succeeded("decompress", small, back)
+    jets = [name for collection in report["collections"] for name in collection["branches"].values()]
+    before, after = (read(file, report["tree"], jets + report["carried"]) for file in (path, back))
+    assert list(after) == list(before)
+    assert set(jets) <= set(after)
+    assert [name for name in before if name not in jets and bits(after[name]) != bits(before[name])] == []
+    for collection in report["collections"]:
+        check_collection(collection, before, after)
+    assert report["exact_jets"] <= 0.005 * report["jets"]
+    if path.stem in BYTES_PER_JET:
+        assert report["bytes_per_jet"] <= BYTES_PER_JET[path.stem]
+    if path.suffix == ".pkl":
+        pd.testing.assert_index_equal(pd.read_pickle(back).index, pd.read_pickle(path).index)
+
+
+def check_collection(collection: dict[str, Any], before: dict[str, ak.Array], after: dict[str, ak.Array]) -> None:
+    """Check types, event boundaries, and the precision of every jet."""
+    for name in collection["branches"].values():
+        assert bits(after[name])[:3] == bits(before[name])[:3]
+    four = [{v: arrays[name] for v, name in collection["branches"].items()} for arrays in (before, after)]
+    with np.errstate(all="ignore"):
+        found = jet_errors(*four, MEV[collection["units"]])
+    same = same_jets(*four)
+    assert len(same) == collection["jets"]
+    assert [variable for variable, error in found.items() if not (same | (error <= 1e-3)).all()] == []
+
+
+def test_full_precision_is_that_of_69_bits(tmp_path):
+    small, back = tmp_path / "small.root", tmp_path / "back.pkl"
+    succeeded("compress", TRIGGER_JETS, small, "--precision", "full")
+    succeeded("decompress", small, back)
+    latents = {name: str(array.type) for name, array in read_tree(small, "jets").items() if "exact" not in name}
+    assert latents == {
+        "z0": "14004 * float32",
+        "z1": "14004 * float32",
+        "z2": "14004 * float32",
+        "index": "14004 * int64",
+    }
+    variables = ["pt", "eta", "phi", "m"]
+    found = jet_errors(read(TRIGGER_JETS, "", variables), read(back, "", variables), 1.0)
+    assert max(error.max() for error in found.values()) <= 1e-3
+    half_widths = {variable: np.quantile(error, 0.68) for variable, error in found.items()}
+    allowed = {"pt": 1e-5, "eta": 2e-5, "phi": 2e-5, "m": 1e-5}
+    assert {v: width for v, width in half_widths.items() if not width <= allowed[v]} == {}

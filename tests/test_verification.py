@@ -1,0 +1,253 @@
+"""What `atlasae verify` says: as promised, or where not."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import awkward as ak
+import numpy as np
+import pandas as pd
+import pytest
+import uproot
+from conftest import jet_columns, random_jets, read_tree, run_main, succeeded, write_layout, write_tree
+
+Branches = dict[str, ak.Array]
+JETS = ("Jet_pt", "Jet_eta", "Jet_phi", "Jet_mass")
+
+
+def changed(path: Path, change: Callable[[Branches], Branches]) -> Path:
+    """A copy of a NanoAOD-like file with other branches."""
+    branches = change(read_tree(path, "Events"))
+    counters = {name: "nJet" for name in branches if name.startswith("Jet_")}
+    return write_tree(path.with_name("changed.root"), "Events", branches, counters)
+
+
+def with_values(name: str, edit: Callable[[np.ndarray], None]) -> Callable[[Branches], Branches]:
+    """Change the flat values of one branch in place."""
+
+    def change(branches: Branches) -> Branches:
+        array = branches[name]
+        values = ak.to_numpy(ak.flatten(array, axis=None)).copy()
+        edit(values)
+        return branches | {name: ak.unflatten(values, ak.num(array)) if array.ndim > 1 else ak.Array(values)}
+
+    return change
+
+
+def add(i: int, amount: float) -> Callable[[np.ndarray], None]:
+    def edit(values: np.ndarray) -> None:
+        values[i] += amount
+
+    return edit
+
+
+def scale(i: int, factor: float) -> Callable[[np.ndarray], None]:
+    def edit(values: np.ndarray) -> None:
+        values[i] *= factor
+
+    return edit
+
+
+def flip(i: int, bit: int) -> Callable[[np.ndarray], None]:
+    def edit(values: np.ndarray) -> None:
+        values.view(f"u{values.itemsize}")[i] ^= 1 << bit
+
+    return edit
+
+
+def differences(original: Path, small: Path) -> list[str]:
+    """The differences that a failed `verify` lists."""
+    result = run_main("verify", original, small, "--json")
+    assert (result.code, result.err) == (1, ""), result
+    assert result.report["differences"]
+    text = run_main("verify", original, small)
+    assert text.code == 1 and all(f"  {line}\n" in text.out for line in result.report["differences"]), text
+    assert f"{len(result.report['differences'])} differences" in text.out
+    return result.report["differences"]
+
+
+@pytest.mark.parametrize("layout", ["energy", "rntuple"])
+def test_what_was_compressed_is_as_promised(layout, tmp_path):
+    path, small = write_layout(tmp_path / "in.root", layout), tmp_path / "small.root"
+    succeeded("compress", path, small)
+    result = succeeded("verify", path, small)
+    assert result.out.startswith("60 entries compared: as promised\n")
+    report = succeeded("verify", path, small, "--json").report
+    assert (report["entries"], report["differences"]) == (60, [])
+    (found,), (bounds,) = report["max_error"].values(), report["precision"].values()
+    assert found.keys() == bounds.keys()
+    assert all(0 < found[variable] <= bounds[variable] for variable in found)
+
+
+def test_what_was_decompressed_is_what_is_in_the_file(jets_file, compressed, tmp_path):
+    succeeded("decompress", compressed, tmp_path / "back.root")
+    report = succeeded("verify", tmp_path / "back.root", compressed, "--json").report
+    assert report["max_error"] == {"Jet": {"pt": 0, "eta": 0, "phi": 0, "m": 0}}
+
+
+@pytest.mark.parametrize(
+    ("branch", "edit", "variable"),
+    [
+        ("Jet_pt", scale(7, 1.01), "pt"),
+        ("Jet_eta", add(7, -0.01), "eta"),
+        ("Jet_phi", add(7, 0.01), "phi"),
+        ("Jet_mass", scale(7, 0.99), "m"),
+        ("Jet_mass", scale(-1, -1), "m"),
+        ("Jet_pt", scale(0, np.nan), "pt"),
+        ("Jet_eta", scale(0, np.inf), "eta"),
+    ],
+)
+def test_a_jet_beyond_its_precision_is_a_difference(branch, edit, variable, jets_file, compressed):
+    moved = changed(jets_file, with_values(branch, edit))
+    assert differences(moved, compressed) == [f"Jet: 1 jets beyond 0.001 in {variable} in entries 0 to 60"]
+
+
+def test_only_the_jets_that_moved_are_counted(jets_file, compressed):
+    moved = changed(jets_file, with_values("Jet_eta", scale(slice(10, 13), 1.1)))
+    assert differences(moved, compressed) == ["Jet: 3 jets beyond 0.001 in eta in entries 0 to 60"]
+
+
+def test_a_jet_kept_exactly_differs_by_a_bit(jets_file, tmp_path):
+    odd = changed(jets_file, with_values("Jet_pt", scale(3, np.nan))).rename(tmp_path / "odd.root")
+    succeeded("compress", odd, tmp_path / "small.root")
+    succeeded("verify", odd, tmp_path / "small.root")
+    other = changed(odd, with_values("Jet_pt", flip(3, 0)))
+    assert differences(other, tmp_path / "small.root") == ["Jet: 1 jets beyond 0.001 in pt in entries 0 to 60"]
+
+
+@pytest.mark.parametrize(("branch", "bit"), [("weight", 0), ("weight", 31), ("hit", 15), ("Jet_nConstituents", 7)])
+def test_a_bit_of_a_bystander_is_a_difference(branch, bit, jets_file, compressed):
+    other = changed(jets_file, with_values(branch, flip(0, bit)))
+    assert differences(other, compressed) == [f"branch '{branch}' differs in entries 0 to 60"]
+
+
+def test_a_difference_says_in_which_entries(jets_file, tmp_path):
+    small = tmp_path / "small.root"
+    succeeded("compress", jets_file, small, "--step-size", "2kB")
+    found = differences(changed(jets_file, with_values("event", flip(31, 0))), small)
+    (words,) = [line.split() for line in found]
+    assert words[:5] == ["branch", "'event'", "differs", "in", "entries"]
+    assert 0 < int(words[5]) <= 31 < int(words[7]) < 60
+
+
+def test_another_text_is_a_difference(jets_file, compressed):
+    other = changed(jets_file, lambda b: b | {"name": ak.Array(["other", *b["name"].to_list()[1:]])})
+    assert differences(other, compressed) == ["branch 'name' differs in entries 0 to 60"]
+
+
+def test_other_event_boundaries_are_a_difference(jets_file, compressed):
+    def shift(branches: Branches) -> Branches:
+        counts = ak.to_numpy(ak.num(branches["Jet_pt"]))
+        first = int(np.flatnonzero(counts)[0])
+        counts[first], counts[first + 1] = counts[first] - 1, counts[first + 1] + 1
+        jets = {name: ak.unflatten(ak.flatten(a), counts) for name, a in branches.items() if name.startswith("Jet_")}
+        return branches | jets
+
+    found = differences(changed(jets_file, shift), compressed)
+    assert "Jet: jets per event differ in entries 0 to 60" in found
+
+
+@pytest.mark.parametrize("entries", [0, 1, 59])
+def test_fewer_entries_are_a_difference(entries, jets_file, compressed):
+    fewer = changed(jets_file, lambda branches: {name: array[:entries] for name, array in branches.items()})
+    assert f"60 entries were compressed, the original has {entries}" in differences(fewer, compressed)
+
+
+def test_more_entries_are_a_difference(jets_file, compressed):
+    more = changed(jets_file, lambda branches: {n: ak.concatenate([a, a[:1]]) for n, a in branches.items()})
+    assert differences(more, compressed) == ["60 entries were compressed, the original has 61"]
+
+
+def without(*names: str) -> Callable[[Branches], Branches]:
+    return lambda branches: {name: array for name, array in branches.items() if name not in names}
+
+
+@pytest.mark.parametrize(
+    ("change", "branch"),
+    [
+        (without("weight"), "weight"),
+        (without("Jet_pt"), "Jet_pt"),
+        (without(*JETS), "Jet_pt"),
+        (lambda branches: branches | {"hit": branches["event"]}, "hit"),
+        (lambda branches: branches | {"met": ak.values_astype(branches["met"], np.float32)}, "met"),
+        (lambda branches: branches | {"Jet_pt": ak.values_astype(branches["Jet_pt"], np.float64)}, "Jet_pt"),
+        (lambda branches: branches | {"unheard_of": branches["event"]}, "unheard_of"),
+    ],
+    ids=["no bystander", "no pt", "no jets", "no list", "other type", "other type of jets", "one more"],
+)
+def test_other_branches_are_a_difference(change, branch, jets_file, compressed):
+    found = differences(changed(jets_file, change), compressed)
+    assert [line for line in found if f"'{branch}'" in line] != []
+
+
+def test_branches_left_out_when_asked_are_no_difference(jets_file, tmp_path):
+    succeeded("compress", jets_file, tmp_path / "small.root", "--drop", "we*")
+    succeeded("compress", jets_file, tmp_path / "jets_only.root", "--only-jets")
+    for small in ("small", "jets_only"):
+        succeeded("verify", jets_file, tmp_path / f"{small}.root")
+
+
+def test_an_error_without_end_is_still_json(jets_file, compressed):
+    zero = changed(jets_file, with_values("Jet_pt", scale(7, 0)))
+    result = run_main("verify", zero, compressed, "--json")
+    json.loads(result.out, parse_constant=pytest.fail)  # NaN and Infinity are no JSON
+
+
+@pytest.fixture
+def table() -> pd.DataFrame:
+    jets = random_jets(50)
+    return pd.DataFrame({v: jets[v] for v in ("pt", "eta", "phi", "m")} | {"weight": np.arange(50)})
+
+
+@pytest.mark.parametrize("column", ["pt", "weight"])
+def test_a_table_without_a_column_is_a_difference(column, table, tmp_path):
+    table.to_pickle(tmp_path / "in.pkl")
+    succeeded("compress", tmp_path / "in.pkl", tmp_path / "small.root")
+    table.drop(columns=column).to_pickle(tmp_path / "fewer.pkl")
+    assert f"'{column}'" in differences(tmp_path / "fewer.pkl", tmp_path / "small.root")[0]
+
+
+def test_a_table_with_other_values_is_a_difference(table, tmp_path):
+    table.to_pickle(tmp_path / "in.pkl")
+    succeeded("compress", tmp_path / "in.pkl", tmp_path / "small.root")
+    table.loc[3, "weight"], table.loc[4, "pt"] = 99, 1.0
+    table.to_pickle(tmp_path / "other.pkl")
+    assert differences(tmp_path / "other.pkl", tmp_path / "small.root") == [
+        "branch 'weight' differs in entries 0 to 50",
+        "jets: 1 jets beyond 0.001 in pt in entries 0 to 50",
+    ]
+
+
+@pytest.mark.parametrize("more", [{"more": np.zeros(9)}, {"more": np.ones(8)}, {"less": np.ones(9)}, {}])
+def test_another_tree_is_a_difference(more, tmp_path):
+    path, other = tmp_path / "in.root", tmp_path / "other.root"
+    for file, trees in ((path, {"more": np.ones(9)}), (other, more)):
+        write_tree(file, "jets", {name: ak.Array(values) for name, values in jet_columns("flat", 40).items()})
+        with uproot.update(file) as opened:
+            for tree, values in trees.items():
+                opened.mktree(tree, {"x": values.dtype}).extend({"x": values})
+    succeeded("compress", path, tmp_path / "small.root")
+    succeeded("verify", path, tmp_path / "small.root")
+    assert [line for line in differences(other, tmp_path / "small.root") if "'more'" in line] != []
+
+
+@pytest.mark.parametrize("branch", ["Jet_z0", "weight", "Jet_exact_index"])
+def test_damage_is_exit_3(branch, tmp_path):
+    path = write_layout(tmp_path / "jets.root", "nanoaod")
+    odd = changed(path, with_values("Jet_pt", scale(slice(0, 40), np.nan)))
+    small = tmp_path / "small.root"
+    succeeded("compress", odd, small)
+    with uproot.open(small) as file:
+        basket = file["Events"][branch]
+        middle = int(basket.member("fBasketSeek")[0]) + int(basket.member("fBasketBytes")[0]) - 70
+    content = bytearray(small.read_bytes())
+    content[middle] ^= 16
+    small.write_bytes(content)
+    assert run_main("verify", odd, small).failed(3, f"branch '{branch}'", "damaged")
+
+
+@pytest.mark.parametrize("first", ["original", "compressed"])
+def test_the_files_must_be_what_they_are_said_to_be(first, jets_file, compressed):
+    pair = {"original": (jets_file, jets_file), "compressed": (compressed, compressed)}[first]
+    said = {"original": "was not compressed by atlasae", "compressed": "is compressed by atlasae already"}[first]
+    assert run_main("verify", *pair).failed(2, said)
