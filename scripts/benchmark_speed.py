@@ -34,7 +34,7 @@ def copy_with_uproot() -> Job:
     """Read the tree and write it back with LZMA(9) in atlasae's chunks: what one would do without atlasae."""
     import uproot
 
-    from atlasae.pipeline import entry_ranges
+    from atlasae.copying import entry_ranges
     from atlasae.planning import Options, choose_tree
     from atlasae.rootio import open_source
 

@@ -1,0 +1,316 @@
+"""From files of jets to a model: read, split by event, train, test once."""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from atlasae.bottleneck import BottleneckAutoencoder
+from atlasae.codec import BottleneckCodec
+from atlasae.collection import settle, storage_of
+from atlasae.columns import ArrayEvents, Events, to_columns
+from atlasae.coordinates import Floats, is_physical, jets_to_columns, to_coordinates
+from atlasae.errors import UserError
+from atlasae.invertible import InvertibleAutoencoder, Link, jet_autoencoder
+from atlasae.metrics import half_widths, residuals
+from atlasae.model import Autoencoder, Model, default_model, domain_of
+from atlasae.planning import INDEX, find_in, open_input
+from atlasae.recipes import Recipe
+from atlasae.schema import Collection
+from atlasae.training import (
+    Course,
+    History,
+    Objective,
+    Watcher,
+    bits_per_row,
+    find_rate,
+    negative_log_likelihood,
+    reconstruction,
+    train,
+)  # fmt: skip
+from atlasae.variables import WHOLE, Variable, VariableList
+
+MOST_JETS = 2_000_000  # more teach nothing that these don't
+STEP_ENTRIES = 20_000  # entries read at once
+SHARES = (0.8, 0.1)  # of the events, to train on and to validate on; the rest is for the test
+FEWEST_EVENTS = 30
+SELF = Recipe(course=Course(steps=300, batch=2048, learning_rate=3e-3, validate_every=50))  # `--model self`
+FEWEST_ROWS, LIST_HIDDEN = 100, 4
+SELF_JETS = 50_000
+_EVENT_NUMBER = re.compile(r"(^|[._:])(event|event_?number|evt)$", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Jets (n x 4: pt, eta, phi, m in MeV) and the event each belongs to, a number of its own in all files."""
+
+    jets: Floats
+    events: npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Split:
+    """Jets to train on, to validate on, and for the test at the end; no event is in two of them."""
+
+    training: Floats
+    validation: Floats
+    test: Floats
+
+
+def learn(
+    paths: Sequence[Path],
+    recipe: Recipe,
+    patterns: Sequence[str] = (),
+    units: str | None = None,
+    start: Model | None = None,
+    device: str = "cpu",
+    watch: Watcher | None = None,
+) -> tuple[Model, History]:
+    """Train a model on the jets of files (ROOT and tables mixed), from scratch or from another model.
+
+    Raises UserError where there are too few jets. The jets for the test are looked at once, after training.
+    """
+    sample = read_samples(paths, patterns, units)
+    split = split_by_event(sample, recipe.seed)
+    torch.manual_seed(recipe.seed)
+    autoencoder = start.autoencoder if start else untrained(recipe, split.training)
+    history = fit(autoencoder, split, recipe, device, watch)
+    facts = describe_jets(autoencoder, split.training) | {
+        "provenance": _provenance(paths, sample, split, recipe, start, device),
+        "test": figures_on(autoencoder, split.test),
+        "history": asdict(history),
+    }
+    return Model.from_autoencoder(autoencoder, facts), history
+
+
+def learn_from(jets: Floats) -> Model:
+    """Fit the packaged model to a sample of the jets (n x 4) it is to compress; takes some seconds."""
+    shuffled = np.random.default_rng(SELF.seed).permutation(jets)[:SELF_JETS]
+    held_out = len(shuffled) // 10
+    split = Split(shuffled[2 * held_out :], shuffled[:held_out], shuffled[held_out : 2 * held_out])
+    model = default_model()
+    assert isinstance(model.autoencoder, InvertibleAutoencoder)
+    model.autoencoder.limit(torch.from_numpy(to_coordinates(split.training)))
+    torch.manual_seed(SELF.seed)
+    history = fit(model.autoencoder, split, SELF)
+    facts = describe_jets(model.autoencoder, split.training)
+    return Model.from_autoencoder(
+        model.autoencoder,
+        facts | {"provenance": {"files": ["the input"], "seed": SELF.seed, "steps": history.steps[-1]}},
+    )
+
+
+def learn_list(variables: VariableList, rows: Floats) -> Model:
+    """Fit an autoencoder of any list of variables to a sample (n x variables); raises UserError for too few rows.
+
+    Each variable is conditioned on those before it. Where the next one lies is learned; whole numbers, and angles, lie
+    where they lie.
+    """
+    rows = rows[variables.usable(rows)]
+    if len(rows) < FEWEST_ROWS:
+        raise UserError(f"{len(rows)} rows with a coordinate of every variable: at least {FEWEST_ROWS} are needed")
+    coordinates = np.random.default_rng(SELF.seed).permutation(variables.to_coordinates(rows))[:SELF_JETS]
+    torch.manual_seed(SELF.seed)
+    autoencoder = InvertibleAutoencoder(*chain_of(variables, coordinates))
+    known = torch.from_numpy(coordinates)
+    autoencoder.limit(known)
+    held_out = len(known) // 10
+    train(autoencoder, negative_log_likelihood, (known[held_out:], known[:held_out]), SELF.course, SELF.seed)
+    facts = {"columns": [v.branch for v in variables.variables], "units": "as stored", "variables": variables.to_json()}
+    return Model.from_autoencoder(autoencoder, facts | {"provenance": {"files": ["the input"], "seed": SELF.seed}})
+
+
+def chain_of(variables: VariableList, coordinates: Floats) -> tuple[list[Link], list[torch.Tensor]]:
+    """The links of a list of variables, and the edges of their bins, for coordinates (n x variables) like these."""
+    links, edges = [], []
+    for i, (variable, y) in enumerate(zip(variables.variables, coordinates.T, strict=True)):
+        located = bool(i) and variable.coordinate not in (*WHOLE, "angle")
+        middle, spread = float(y.mean()), float(y.std()) or 1.0
+        given = tuple(range(i)) if located else ()
+        offset = middle if located else 0.0
+        links.append(Link(variable.branch, given, LIST_HIDDEN, located, offset=offset, centre=middle, scale=spread))
+        low, high = _support(variable, y - offset)
+        bins = 32 if variable.coordinate not in WHOLE else min(32, round(high - low))
+        edges.append(torch.linspace(low, high, bins + 1, dtype=torch.float64))
+    return links, edges
+
+
+def _support(variable: Variable, y: Floats) -> tuple[float, float]:
+    """Where coordinates may lie; of whole numbers between two halves, so that every cell is one of them."""
+    match variable.coordinate:
+        case "angle":
+            return -np.pi, np.pi
+        case "categorical":
+            return -0.5, len(variable.categories) - 0.5
+        case "integer":
+            margin = np.ceil(0.1 * np.ptp(y)) + 2
+            return float(y.min() - margin) - 0.5, float(y.max() + margin) + 0.5
+    reach = 1.5 * float(np.ptp(y)) + 0.1  # around a location that may be anywhere among them
+    return float(y.min()) - reach, float(y.max()) + reach
+
+
+def untrained(recipe: Recipe, jets: Floats) -> Autoencoder:
+    """A new autoencoder, which knows the range or the normalisation of these jets and nothing else."""
+    if recipe.arch == "invertible":
+        autoencoder = jet_autoencoder()
+        autoencoder.limit(torch.from_numpy(to_coordinates(jets)))
+        return autoencoder
+    network = BottleneckAutoencoder(recipe.network)
+    network.normalise_by(torch.from_numpy(jets_to_columns(jets, recipe.network.columns)))
+    return network
+
+
+def fit(
+    autoencoder: Autoencoder, split: Split, recipe: Recipe, device: str = "cpu", watch: Watcher | None = None
+) -> History:
+    """Train an autoencoder on a split; it is on the CPU and in float64 afterwards."""
+    rows = tuple(_rows(autoencoder, jets).to(device) for jets in (split.training, split.validation))
+    objective = _objective(autoencoder, recipe)
+    if isinstance(autoencoder, BottleneckAutoencoder):  # twice as fast; the normalisation stays float64
+        autoencoder.encoder.float()
+        autoencoder.decoder.float()
+    history = train(autoencoder.to(device), objective, (rows[0], rows[1]), recipe.course, recipe.seed, watch)
+    autoencoder.to("cpu").double()
+    return history
+
+
+def learning_rates(
+    paths: Sequence[Path], recipe: Recipe, patterns: Sequence[str] = (), units: str | None = None
+) -> tuple[list[float], list[float], float]:
+    """What `training.find_rate` finds for a new network of a recipe on the jets of files."""
+    split = split_by_event(read_samples(paths, patterns, units), recipe.seed)
+    torch.manual_seed(recipe.seed)
+    autoencoder = untrained(recipe, split.training).float()
+    objective, rows = _objective(autoencoder, recipe), _rows(autoencoder, split.training).float()
+    return find_rate(autoencoder, objective, rows, recipe.course, recipe.seed)
+
+
+def _objective(autoencoder: Autoencoder, recipe: Recipe) -> Objective:
+    if isinstance(autoencoder, InvertibleAutoencoder):
+        return negative_log_likelihood
+    return reconstruction(recipe.loss, recipe.weights)
+
+
+def read_samples(paths: Sequence[Path], patterns: Sequence[str] = (), units: str | None = None) -> Sample:
+    """The jets of files that have coordinates, all collections together; at most `MOST_JETS`, from all over a file."""
+    jets: list[Floats] = []
+    events: list[npt.NDArray[np.int64]] = []
+    first = 0
+    for path in paths:
+        with open_input(path, None, patterns) as opened:
+            for found, numbers in _read_file(opened.events, patterns, units, opened.tree, MOST_JETS // len(paths)):
+                jets.append(found)
+                events.append(numbers + first)
+        first = max((int(numbers.max()) for numbers in events if len(numbers)), default=-1) + 1
+    sample = Sample(np.concatenate([np.empty((0, 4)), *jets]), np.concatenate([np.empty(0, np.int64), *events]))
+    if (n := len(np.unique(sample.events))) < FEWEST_EVENTS:
+        raise UserError(f"{n} events with jets in {', '.join(map(str, paths))}: at least {FEWEST_EVENTS} are needed")
+    return sample
+
+
+def split_by_event(sample: Sample, seed: int) -> Split:
+    """Split a sample three ways, at random from the seed; jets of one event stay together."""
+    numbers = np.unique(sample.events)
+    shuffled = np.random.default_rng(seed).permutation(numbers)
+    ends = np.cumsum([int(share * len(shuffled)) for share in SHARES])
+    parts = (sample.jets[np.isin(sample.events, part)] for part in np.split(shuffled, ends))
+    return Split(*parts)
+
+
+def describe_jets(autoencoder: Autoencoder, jets: Floats) -> dict[str, Any]:
+    """Columns, units, coordinates and domain: what a model of these jets expects."""
+    if isinstance(autoencoder, InvertibleAutoencoder):
+        coordinates = ["log pt", "eta", "phi", "mu: m / 100 MeV below 100 MeV, sign(m) (1 + log(|m| / 100 MeV)) above"]
+        described = {"columns": ["pt", "eta", "phi", "m"], "units": "MeV", "coordinates": coordinates}
+    else:
+        shape = autoencoder.shape
+        described = {"columns": list(shape.columns), "units": "GeV", "coordinates": list(shape.scalings)}
+    return described | {"domain": domain_of(jets)}
+
+
+def figures_on(autoencoder: Autoencoder, jets: Floats) -> dict[str, Any]:
+    """What a model makes of jets it has not seen: bits per jet at 1e-3, or half-widths of the residuals."""
+    if isinstance(autoencoder, InvertibleAutoencoder):
+        return {"jets": len(jets), "bits_per_jet_at_1e-3": bits_per_row(autoencoder, _rows(autoencoder, jets), 2e-3)}
+    codec = BottleneckCodec(autoencoder)
+    normalised = autoencoder.normalised(torch.from_numpy(jets_to_columns(jets, autoencoder.shape.columns)))
+    with torch.no_grad():
+        error = float(((autoencoder(normalised) - normalised) ** 2).mean())
+    widths = half_widths(residuals(jets, codec.decode(codec.encode(jets))))
+    return {"jets": len(jets), "mean_squared_error": error, "half_widths": widths}
+
+
+def _rows(autoencoder: Autoencoder, jets: Floats) -> torch.Tensor:
+    """Jets as an autoencoder is trained on them."""
+    if isinstance(autoencoder, InvertibleAutoencoder):
+        return torch.from_numpy(to_coordinates(jets))
+    return autoencoder.normalised(torch.from_numpy(jets_to_columns(jets, autoencoder.shape.columns))).float()
+
+
+def _read_file(
+    events: Events, patterns: Sequence[str], units: str | None, tree: str, most: int
+) -> Iterator[tuple[Floats, npt.NDArray[np.int64]]]:
+    """Jets and event numbers (rising) chunk by chunk; not all chunks of a long file."""
+    collections = find_in(events, tree, patterns)
+    names = [name for collection in collections for name in collection.branches.values()]
+    numbers = None if any(c.jagged for c in collections) else _event_numbers(events, collections[0])
+    starts = list(range(0, events.entries, STEP_ENTRIES))
+    first = events.read(names, 0, min(STEP_ENTRIES, events.entries))
+    columns = [to_columns(collection, first)[0] for collection in collections]
+    settled = [settle(collection, units, found) for collection, found in zip(collections, columns, strict=True)]
+    per_chunk = max(1, sum(len(found[0]) for found in columns))
+    for start in starts[:: max(1, len(starts) * per_chunk // most)]:
+        chunk = events.read(names, start, min(start + STEP_ENTRIES, events.entries))
+        for collection in settled:
+            found, counts = to_columns(collection, chunk)
+            storage = storage_of(collection)
+            jets = storage.to_rows(storage.to_values(found))
+            entry = np.repeat(np.arange(start, start + len(counts)), counts)
+            kept = is_physical(jets)
+            yield jets[kept], (entry if numbers is None else numbers[entry])[kept]
+
+
+def _event_numbers(events: Events, collection: Collection) -> npt.NDArray[np.int64]:
+    """Which event each row of a table belongs to, where several rows may be one event.
+
+    From a column that is called so. Else rows are put in the order of their labels, where they may have been shuffled,
+    and a new event begins where pt rises or a label is missing: two events may be taken for one, but rows of one never
+    for two.
+    """
+    named = [branch.name for branch in events.branches if _EVENT_NUMBER.search(branch.name)]
+    if named:
+        values = np.asarray(events.read(named[:1], 0, events.entries)[named[0]])
+        return np.unique(values, return_inverse=True)[1].astype(np.int64)
+    momentum = [np.asarray(events.read([name], 0, events.entries)[name]) for name in collection.branches.values()][:2]
+    pt = np.hypot(*momentum) if collection.variables[0] == "px" else momentum[0]
+    labels = events.columns.get(INDEX) if isinstance(events, ArrayEvents) else None
+    if labels is None or labels.dtype.kind not in "iu" or len(np.unique(labels)) < len(labels):
+        labels = np.arange(len(pt))
+    order = np.argsort(labels, kind="stable")
+    begins = np.diff(labels[order].astype(np.int64), prepend=-2) != 1
+    begins[1:] |= np.diff(pt[order]) > 0
+    numbers = np.empty(len(pt), np.int64)
+    numbers[order] = np.cumsum(begins) - 1
+    return numbers
+
+
+def _provenance(
+    paths: Sequence[Path], sample: Sample, split: Split, recipe: Recipe, start: Model | None, device: str
+) -> dict[str, Any]:
+    jets = {"training": len(split.training), "validation": len(split.validation), "test": len(split.test)}
+    return {
+        "files": [path.name for path in paths],
+        "events": len(np.unique(sample.events)),
+        "jets": jets,
+        "seed": recipe.seed,
+        "course": asdict(recipe.course),
+        "from": start.sha256 if start else None,
+        "device": device,
+        "versions": {package: version(package) for package in ("atlasae", "torch", "numpy")},
+    }

@@ -1,0 +1,32 @@
+"""Figures from arrays: the one door to matplotlib. Nothing here computes, nothing here saves but `save`."""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib.style
+import mplhep
+from matplotlib.figure import Figure
+
+logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)  # it tells of fonts that nobody asked for
+
+STYLE = mplhep.style.ATLAS
+
+
+def learning_rates(rates: Sequence[float], losses: Sequence[float], chosen: float) -> Figure:
+    """The loss against a learning rate that grows at every step, and the rate to choose."""
+    with matplotlib.style.context(STYLE):
+        figure = Figure(figsize=(8, 6), layout="constrained")
+        axes = figure.add_subplot()
+        axes.plot(rates, losses, color="#3f90da")
+        axes.axvline(chosen, color="#bd1f01", linestyle="--", label=f"choose {chosen:.1g}")
+        axes.set(xscale="log", yscale="log" if min(losses) > 0 else "linear")
+        axes.set_xlabel("learning rate")
+        axes.set_ylabel("training loss")
+        axes.legend()
+        return figure
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a figure; the suffix says as what."""
+    figure.savefig(path, dpi=150)
