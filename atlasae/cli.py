@@ -187,15 +187,13 @@ def train(
     target = find_rate or output
     if target is None:
         raise UserError("no place for the model: name it with -o MODEL, or look for the learning rate with --find-rate")
-    for path in paths:
-        check_target(path, target, force)
     settings = [*given["settings"], *([f"seed={given['seed']}"] if given["seed"] is not None else [])]
     start = load_model(given["start"]) if given["start"] else None
     recipe = read_recipe(given["config"], settings, given["arch"] or (start.facts["architecture"] if start else None))
-    if start and start.facts["architecture"] != recipe.arch:
-        raise UserError(f"--arch {recipe.arch}: '{given['start']}' is {start.facts['architecture']}, and stays so")
+    for path in (*paths, *(Path(given[key]) for key in ("config", "start") if given[key] not in (None, "default"))):
+        check_target(path, target, force)
     if find_rate:
-        _show(_learning_rate(paths, recipe, given, find_rate), as_json, quiet, _rate_text)
+        _show(_learning_rate(paths, recipe, given, start, find_rate), as_json, quiet, _rate_text)
         return
     with _progress("training", quiet) as advance:
         watch = (lambda step, steps, loss: advance(step, steps)) if advance else None
@@ -223,7 +221,8 @@ def import_checkpoint(
     from atlasae import checkpoints
     from atlasae.planning import check_target, replacing
 
-    check_target(path, output, force)
+    for read in (path, recipe):
+        check_target(read, output, force)
     model = checkpoints.import_checkpoint(path, recipe)
     with replacing(output) as temporary:
         temporary.write_bytes(model.content)
@@ -236,12 +235,15 @@ def import_checkpoint(
     )
 
 
-def _learning_rate(paths: tuple[Path, ...], recipe: Any, given: dict[str, Any], plot: Path) -> dict[str, Any]:
+def _learning_rate(
+    paths: tuple[Path, ...], recipe: Any, given: dict[str, Any], start: Any, plot: Path
+) -> dict[str, Any]:
     from atlasae import plotting
     from atlasae.learning import learning_rates
     from atlasae.planning import replacing
 
-    rates, losses, chosen = learning_rates(paths, recipe, given["jets"], given["units"])
+    plotting.check_suffix(plot)
+    rates, losses, chosen = learning_rates(paths, recipe, given["jets"], given["units"], start)
     with replacing(plot) as temporary:
         plotting.save(plotting.learning_rates(rates, losses, chosen), temporary)
     return {"output": str(plot), "learning_rate": chosen, "rates": rates, "losses": losses}

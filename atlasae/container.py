@@ -45,10 +45,14 @@ class Chunk:
 
 @dataclass(frozen=True)
 class CopiedTree:
-    """Another tree of the file, carried as it was; its chunks have no jets."""
+    """Another tree of the file, carried as it was; its chunks have no jets.
+
+    `dtypes` are those of its branches, in the order of the checksums; the first files of format 1 have none.
+    """
 
     name: str
     chunks: list[Chunk]
+    dtypes: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -204,7 +208,7 @@ def _collection(entry: dict[str, Any]) -> CompressedCollection:
 
 
 def _copied(facts: dict[str, Any]) -> Copied:
-    trees = [CopiedTree(tree["name"], [Chunk(**chunk) for chunk in tree["chunks"]]) for tree in facts["trees"]]
+    trees = [CopiedTree(**tree | {"chunks": [Chunk(**chunk) for chunk in tree["chunks"]]}) for tree in facts["trees"]]
     return Copied(trees, facts["objects"])
 
 

@@ -1,10 +1,11 @@
 """What is not jets: the other trees and objects of a file, and the checksums that tell later damage."""
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 import awkward as ak
 
-from atlasae.columns import Events, checksum
+from atlasae.columns import Events, checksum, dtype_of
 from atlasae.container import Chunk, Contents, Copied, CopiedTree
 from atlasae.errors import DamagedFileError
 from atlasae.rootio import Source, Target, Tree, Writer
@@ -45,13 +46,13 @@ def copy_back(source: Source, contents: Contents, target: Target, step_size: int
 def compare_others(original: Source, contents: Contents) -> list[str]:
     """What the other trees of an original hold that the compressed file was not made from."""
     differences = []
-    for name, chunks in _recorded(contents).items():
-        tree, entries = original.trees.get(name), sum(chunk.entries for chunk in chunks)
+    for name, copied in _recorded(contents).items():
+        tree, entries = original.trees.get(name), sum(chunk.entries for chunk in copied.chunks)
         if tree is None or tree.entries != entries:
             differences.append(f"tree '{name}' with {entries} entries is not in the original")
             continue
-        for chunk, (start, stop) in zip(chunks, _ranges(chunks), strict=True):
-            changed = _changed(chunk, tree.read(_names(tree), start, stop))
+        for chunk, (start, stop) in zip(copied.chunks, _ranges(copied.chunks), strict=True):
+            changed = _changed(copied, chunk, tree.read(_names(tree), start, stop))
             differences += [f"branch '{b}' of tree '{name}' differs in entries {start} to {stop}" for b in changed]
     return differences
 
@@ -70,11 +71,11 @@ def _others(source: Source, tree: str) -> Iterator[Tree]:
 
 
 def _copy_tree(tree: Tree, target: Target, step_size: int) -> CopiedTree:
-    chunks = [
-        Chunk(stop - start, 0, [checksum(array) for array in events.values()])
-        for start, stop, events in _write_tree(tree, target, entry_ranges(tree, _names(tree), step_size))
-    ]
-    return CopiedTree(tree.name, chunks)
+    chunks, dtypes = [], []
+    for start, stop, events in _write_tree(tree, target, entry_ranges(tree, _names(tree), step_size)):
+        chunks.append(Chunk(stop - start, 0, [checksum(array) for array in events.values()]))
+        dtypes = [dtype_of(array) for array in events.values()]
+    return CopiedTree(tree.name, chunks, dtypes)
 
 
 def _write_tree(
@@ -111,32 +112,35 @@ def _ranges(chunks: Iterable[Chunk]) -> Iterator[tuple[int, int]]:
         start += chunk.entries
 
 
-def _copy_checked(tree: Tree, target: Target, chunks: list[Chunk]) -> None:
+def _copy_checked(tree: Tree, target: Target, copied: CopiedTree) -> None:
+    chunks = copied.chunks
     if (entries := sum(chunk.entries for chunk in chunks)) != tree.entries:
         raise DamagedFileError(f"tree '{tree.name}' is damaged: {tree.entries} entries, {entries} were written")
     for chunk, (start, stop, events) in zip(chunks, _write_tree(tree, target, _ranges(chunks)), strict=True):
-        if changed := _changed(chunk, events):
-            where = f"entries {start} to {stop}"
+        if changed := _changed(copied, chunk, events):
             raise DamagedFileError(
-                f"branch '{changed[0]}' of tree '{tree.name}' is damaged: checksum differs in {where}"
+                f"branch '{changed[0]}' of tree '{tree.name}' is damaged: checksum or type differs in entries {start} "
+                f"to {stop}"
             )
 
 
-def _recorded(contents: Contents) -> dict[str, list[Chunk]]:
-    """The chunks of every other tree, over all runs of a merged file."""
-    recorded: dict[str, list[Chunk]] = {}
+def _recorded(contents: Contents) -> dict[str, CopiedTree]:
+    """What is known of every other tree, over all runs of a merged file."""
+    recorded: dict[str, CopiedTree] = {}
     for run in contents.runs:
         for copied in run.copied.trees:
-            recorded.setdefault(copied.name, []).extend(copied.chunks)
+            before = recorded.get(copied.name)
+            recorded[copied.name] = replace(copied, chunks=before.chunks + copied.chunks) if before else copied
     return recorded
 
 
-def _changed(chunk: Chunk, events: dict[str, ak.Array]) -> list[str]:
-    """The branches whose checksum is not the recorded one; all of them where there are more or fewer."""
-    if len(events) != len(chunk.checksums):
+def _changed(copied: CopiedTree, chunk: Chunk, events: dict[str, ak.Array]) -> list[str]:
+    """The branches whose checksum or type is not the recorded one; all of them where there are more or fewer."""
+    dtypes = copied.dtypes or [dtype_of(array) for array in events.values()]
+    if not len(events) == len(chunk.checksums) == len(dtypes):
         return list(events) or ["(none)"]
-    pairs = zip(events.items(), chunk.checksums, strict=True)
-    return [name for (name, array), expected in pairs if checksum(array) != expected]
+    pairs = zip(events.items(), chunk.checksums, dtypes, strict=True)
+    return [name for (name, array), known, dtype in pairs if checksum(array) != known or dtype_of(array) != dtype]
 
 
 def _objects(source: Source) -> list[str]:

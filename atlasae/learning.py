@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from atlasae.bottleneck import BottleneckAutoencoder
+from atlasae.bottleneck import Bottleneck, BottleneckAutoencoder
 from atlasae.codec import BottleneckCodec
 from atlasae.collection import settle, storage_of
 from atlasae.columns import ArrayEvents, Events, to_columns
@@ -24,6 +24,7 @@ from atlasae.planning import INDEX, find_in, open_input
 from atlasae.recipes import Recipe
 from atlasae.schema import Collection
 from atlasae.training import (
+    INTERRUPTED,
     Course,
     History,
     Objective,
@@ -74,17 +75,19 @@ def learn(
 ) -> tuple[Model, History]:
     """Train a model on the jets of files (ROOT and tables mixed), from scratch or from another model.
 
-    Raises UserError where there are too few jets. The jets for the test are looked at once, after training.
+    Raises UserError where there are too few jets, or no such device. The jets for the test are looked at once,
+    after training.
     """
+    if device == "cuda" and not torch.cuda.is_available():
+        raise UserError("--device cuda: torch finds no GPU here; use --device cpu")
     sample = read_samples(paths, patterns, units)
     split = split_by_event(sample, recipe.seed)
-    torch.manual_seed(recipe.seed)
-    autoencoder = start.autoencoder if start else untrained(recipe, split.training)
+    autoencoder = _begin(recipe, split.training, start)
     history = fit(autoencoder, split, recipe, device, watch)
     facts = describe_jets(autoencoder, split.training) | {
         "provenance": _provenance(paths, sample, split, recipe, start, device),
         "test": figures_on(autoencoder, split.test),
-        "history": asdict(history),
+        "history": history.to_json(),
     }
     return Model.from_autoencoder(autoencoder, facts), history
 
@@ -99,6 +102,7 @@ def learn_from(jets: Floats) -> Model:
     model.autoencoder.limit(torch.from_numpy(to_coordinates(split.training)))
     torch.manual_seed(SELF.seed)
     history = fit(model.autoencoder, split, SELF)
+    _pass_on(history)
     facts = describe_jets(model.autoencoder, split.training)
     return Model.from_autoencoder(
         model.autoencoder,
@@ -121,9 +125,16 @@ def learn_list(variables: VariableList, rows: Floats) -> Model:
     known = torch.from_numpy(coordinates)
     autoencoder.limit(known)
     held_out = len(known) // 10
-    train(autoencoder, negative_log_likelihood, (known[held_out:], known[:held_out]), SELF.course, SELF.seed)
+    split = known[held_out:], known[:held_out]
+    _pass_on(train(autoencoder, negative_log_likelihood, split, SELF.course, SELF.seed))
     facts = {"columns": [v.branch for v in variables.variables], "units": "as stored", "variables": variables.to_json()}
     return Model.from_autoencoder(autoencoder, facts | {"provenance": {"files": ["the input"], "seed": SELF.seed}})
+
+
+def _pass_on(history: History) -> None:
+    """Ctrl-C while a model is fitted to an input is not meant for the model alone."""
+    if history.ended == INTERRUPTED:
+        raise KeyboardInterrupt
 
 
 def chain_of(variables: VariableList, coordinates: Floats) -> tuple[list[Link], list[torch.Tensor]]:
@@ -155,6 +166,19 @@ def _support(variable: Variable, y: Floats) -> tuple[float, float]:
     return float(y.min()) - reach, float(y.max()) + reach
 
 
+def _begin(recipe: Recipe, jets: Floats, start: Model | None) -> Autoencoder:
+    """What a training begins with; raises UserError where the recipe asks for another network than there is."""
+    torch.manual_seed(recipe.seed)
+    if start is None:
+        return untrained(recipe, jets)
+    known = start.autoencoder
+    if start.facts["architecture"] != recipe.arch:
+        raise UserError(f"--arch {recipe.arch}: the model to go on from is {start.facts['architecture']}, and stays so")
+    if isinstance(known, BottleneckAutoencoder) and recipe.network not in (known.shape, Bottleneck()):
+        raise UserError("the model to go on from keeps its network: leave `network` out of the recipe")
+    return known
+
+
 def untrained(recipe: Recipe, jets: Floats) -> Autoencoder:
     """A new autoencoder, which knows the range or the normalisation of these jets and nothing else."""
     if recipe.arch == "invertible":
@@ -181,12 +205,15 @@ def fit(
 
 
 def learning_rates(
-    paths: Sequence[Path], recipe: Recipe, patterns: Sequence[str] = (), units: str | None = None
+    paths: Sequence[Path],
+    recipe: Recipe,
+    patterns: Sequence[str] = (),
+    units: str | None = None,
+    start: Model | None = None,
 ) -> tuple[list[float], list[float], float]:
-    """What `training.find_rate` finds for a new network of a recipe on the jets of files."""
+    """What `training.find_rate` finds for a new network of a recipe, or for a model, on the jets of files."""
     split = split_by_event(read_samples(paths, patterns, units), recipe.seed)
-    torch.manual_seed(recipe.seed)
-    autoencoder = untrained(recipe, split.training).float()
+    autoencoder = _begin(recipe, split.training, start).float()
     objective, rows = _objective(autoencoder, recipe), _rows(autoencoder, split.training).float()
     return find_rate(autoencoder, objective, rows, recipe.course, recipe.seed)
 
@@ -283,7 +310,8 @@ def _event_numbers(events: Events, collection: Collection) -> npt.NDArray[np.int
     and a new event begins where pt rises or a label is missing: two events may be taken for one, but rows of one never
     for two.
     """
-    named = [branch.name for branch in events.branches if _EVENT_NUMBER.search(branch.name)]
+    single = [branch.name for branch in events.branches if branch.holds_numbers and not branch.jagged]
+    named = [name for name in single if _EVENT_NUMBER.search(name)]
     if named:
         values = np.asarray(events.read(named[:1], 0, events.entries)[named[0]])
         return np.unique(values, return_inverse=True)[1].astype(np.int64)

@@ -78,7 +78,7 @@ class Model:
         state = autoencoder.state_dict()
         exact = {name for name, _ in autoencoder.named_buffers()}
         weights = {key: tensor if key in exact else tensor.float() for key, tensor in state.items()}
-        text = json.dumps({"format": FORMAT} | _architecture(autoencoder) | facts, sort_keys=True)
+        text = json.dumps({"format": FORMAT} | _architecture(autoencoder) | facts, sort_keys=True, allow_nan=False)
         return cls.from_bytes(save(weights, metadata={_KEY: text}), "new model")
 
 
@@ -97,12 +97,17 @@ def domain_warning(model: Model, jets: Floats, name: str) -> str | None:
         values, unit, scale = (jets[:, i], " GeV", 1000) if variable in ("pt", "m") else (jets[:, i], "", 1)
         outside = float(((values < low) | (values > high)).mean())
         above = float((values > middle).mean())
-        if outside > MOST_OUTSIDE or (variable == "pt" and not MOST_OUTSIDE < above < 1 - MOST_OUTSIDE):
-            return (
-                f"jets of '{name}' are unlike those the model was trained on: {outside:.0%} have {variable} outside "
-                f"{low / scale:.4g} to {high / scale:.4g}{unit}, the median is {np.median(values) / scale:.4g}{unit} "
-                f"(trained: {middle / scale:.4g}{unit}); right units? `--model self` may take less space"
-            )
+        if outside > MOST_OUTSIDE:
+            what = f"{outside:.0%} have {variable} outside {low / scale:.4g} to {high / scale:.4g}{unit}"
+        elif variable == "pt" and not MOST_OUTSIDE < above < 1 - MOST_OUTSIDE:
+            what = f"{max(above, 1 - above):.0%} have pt on one side of the median known"
+        else:
+            continue
+        return (
+            f"jets of '{name}' are unlike those the model was trained on: {what}, the median is "
+            f"{np.median(values) / scale:.4g}{unit} (trained: {middle / scale:.4g}{unit}); right units? "
+            "`--model self` may take less space"
+        )
     return None
 
 

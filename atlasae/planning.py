@@ -195,6 +195,8 @@ def replacing(target: Path) -> Iterator[Path]:
         yield temporary
         temporary.replace(target)
     except OSError as error:
+        if error.filename not in (None, str(temporary)):  # of something that was read
+            raise
         raise UserError(f"can't write '{target}': {error.strerror or error}") from error
     finally:
         temporary.unlink(missing_ok=True)
@@ -232,7 +234,13 @@ def find_in(events: Events, tree: str, patterns: Sequence[str]) -> list[Collecti
         raise UserError(f"tree '{tree}' has no jets: looked for *_pt, *.pt; name them with --jets")
     if len({name for c in found for name in c.branches.values()}) < 4 * len(found):
         raise UserError("--jets names a branch twice: a branch belongs to one collection")
-    return found
+    return _named_apart(found)
+
+
+def _named_apart(collections: list[Collection]) -> list[Collection]:
+    """Collections are told apart by name in reports: `Jet_pt` and `Jet.pt` can't both be of `Jet`."""
+    names = [collection.name for collection in collections]
+    return [replace(c, name=c.prefix) if names.count(c.name) > 1 else c for c in collections]
 
 
 def _is_consistent(collection: Collection, events: Events) -> bool:

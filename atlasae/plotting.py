@@ -6,7 +6,10 @@ from pathlib import Path
 
 import matplotlib.style
 import mplhep
+from matplotlib.backend_bases import FigureCanvasBase
 from matplotlib.figure import Figure
+
+from atlasae.errors import UserError
 
 logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)  # it tells of fonts that nobody asked for
 
@@ -25,6 +28,12 @@ def learning_rates(rates: Sequence[float], losses: Sequence[float], chosen: floa
         axes.set_ylabel("training loss")
         axes.legend()
         return figure
+
+
+def check_suffix(path: Path) -> None:
+    """Raise UserError for a name that no figure can have."""
+    if path.suffix.lower().removeprefix(".") not in FigureCanvasBase.get_supported_filetypes():
+        raise UserError(f"'{path}': no figure ends in '{path.suffix}': name it .png, .pdf or .svg")
 
 
 def save(figure: Figure, path: Path) -> None:

@@ -58,6 +58,11 @@ class Branch:
         """Whether this may be a variable of jets."""
         return self.dtype[1:] in ("f4", "f8")
 
+    @property
+    def holds_numbers(self) -> bool:
+        """Whether an entry is a number or a list of numbers."""
+        return self.dtype[1:2] in "biuf" and " " not in self.dtype
+
 
 @dataclass(frozen=True)
 class Unwritable:
@@ -148,7 +153,7 @@ def list_collection(branches: Sequence[Branch], names: Sequence[str], terms: lis
     """The collection of a list of variables; raises UserError for branches that are not there, or not alike."""
     by_name = {branch.name: branch for branch in branches}
     for name in names:
-        if name not in by_name or by_name[name].dtype[1:2] not in "biuf" or " " in by_name[name].dtype:
+        if name not in by_name or not by_name[name].holds_numbers:
             raise UserError(f"no branch '{name}' of numbers for --variables: {_nearest(name, by_name)}")
     chosen = [by_name[name] for name in names]
     if len({branch.jagged for branch in chosen}) > 1:

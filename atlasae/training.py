@@ -4,10 +4,12 @@ import copy
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from atlasae.errors import UserError
 from atlasae.invertible import InvertibleAutoencoder
 
 Objective = Callable[[nn.Module, Tensor], Tensor]
@@ -18,6 +20,8 @@ LOSSES = {"mse": nn.MSELoss, "smooth_l1": nn.SmoothL1Loss, "huber": nn.HuberLoss
 SCHEDULES = ("one-cycle", "cosine", "constant")
 RATES, RATE_STEPS = (1e-6, 1.0), 200  # of the learning rate finder
 BLOCK = 65_536  # rows validated at once
+CURVES = ("training", "validation")  # losses
+INTERRUPTED = "interrupted"  # how a training ended at Ctrl-C
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,17 @@ class History:
     validation: list[float] = field(default_factory=list)
     ended: str = "all steps done"
 
+    def add(self, step: int, training: float, validation: float) -> None:
+        """Note one validation."""
+        self.steps.append(step)
+        self.training.append(training)
+        self.validation.append(validation)
+
+    def to_json(self) -> dict[str, Any]:
+        """For a model's facts; JSON knows no infinity: a loss that was not finite is null."""
+        losses = {name: [x if math.isfinite(x) else None for x in getattr(self, name)] for name in CURVES}
+        return {"steps": self.steps, **losses, "ended": self.ended}
+
     @property
     def since_best(self) -> int:
         """Validations since the best one."""
@@ -65,7 +80,8 @@ def train(
 ) -> History:
     """Train a network on the first of `rows`, and leave it with the weights that were best on the second.
 
-    The same seed gives the same weights on one machine. Ctrl-C ends the training and keeps the best weights so far.
+    The same seed gives the same weights on one machine. Ctrl-C ends the training and keeps the best weights so far; it
+    is passed on where there are none yet. Raises UserError where no validation ever gave a finite loss.
     """
     history, best = History(), copy.deepcopy(network.state_dict())
     network.train()
@@ -73,9 +89,7 @@ def train(
         for step, loss in _steps(network, objective, rows[0], course, seed):
             if step % course.validate_every and step < course.steps:
                 continue
-            history.steps.append(step)
-            history.training.append(loss)
-            history.validation.append(validation_loss(network, objective, rows[1]))
+            history.add(step, loss, validation_loss(network, objective, rows[1]))
             if watch:
                 watch(step, course.steps, history.validation[-1])
             if history.since_best == 0:
@@ -84,10 +98,19 @@ def train(
                 history.ended = f"no better for {course.patience} validations"
                 break
     except KeyboardInterrupt:
-        history.ended = "interrupted"
+        if not history.steps:
+            raise
+        history.ended = INTERRUPTED
+    _check_finite(history)
     network.load_state_dict(best)
     network.eval()
     return history
+
+
+def _check_finite(history: History) -> None:
+    """Raise UserError where nothing was learned."""
+    if not math.isfinite(min(history.validation)):
+        raise UserError(f"the loss is not finite after {history.steps[-1]} steps: try a lower course.learning_rate")
 
 
 def find_rate(

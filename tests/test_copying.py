@@ -165,9 +165,10 @@ def test_what_a_later_hand_added_comes_along(original, tmp_path):
         assert "histogram" in file
 
 
-def with_chunks(found: Copied, name: str, chunks: list[Chunk]) -> Contents:
+def with_chunks(found: Copied, name: str, chunks: list[Chunk], dtypes: list[str] | None = None) -> Contents:
     others = [tree for tree in found.trees if tree.name != name]
-    return contents(Copied([*others, CopiedTree(name, chunks)], found.objects))
+    dtypes = dtypes or next(tree.dtypes for tree in found.trees if tree.name == name)
+    return contents(Copied([*others, CopiedTree(name, chunks, dtypes)], found.objects))
 
 
 def test_a_checksum_that_differs_is_damage(original, tmp_path):
@@ -181,6 +182,25 @@ def test_a_checksum_that_differs_is_damage(original, tmp_path):
     words = rf"branch 'met' of tree 'folder/more' is damaged: .* entries {chunks[0].entries} to {stop}$"
     with pytest.raises(DamagedFileError, match=words):
         restored(small, what, tmp_path / "back.root")
+
+
+def test_another_type_is_damage_and_a_difference(original, tmp_path):
+    small = tmp_path / "small.root"
+    found, _ = copied(original, small)
+    tree = next(tree for tree in found.trees if tree.name == "folder/more")
+    swapped = {"<f4": "<i4", "<i4": "<f4", "<f8": "<i8", "<i8": "<f8"}[tree.dtypes[1]]
+    what = with_chunks(found, tree.name, tree.chunks, [tree.dtypes[0], swapped, *tree.dtypes[2:]])
+    with pytest.raises(DamagedFileError, match=r"branch 'met' of tree 'folder/more' is damaged: .*type"):
+        restored(small, what, tmp_path / "back.root")
+    assert differences(original, what) == ["branch 'met' of tree 'folder/more' differs in entries 0 to 20"]
+
+
+def test_a_file_that_recorded_no_types_is_read(original, tmp_path):
+    small = tmp_path / "small.root"
+    found, _ = copied(original, small)
+    what = contents(Copied([replace(tree, dtypes=[]) for tree in found.trees], found.objects))
+    restored(small, what, tmp_path / "back.root")
+    assert differences(original, what) == []
 
 
 @pytest.mark.parametrize("entries", [19, 21])

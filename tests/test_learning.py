@@ -137,6 +137,13 @@ def test_a_column_may_tell_the_events(name, tmp_path):
     assert is_partition(sample.events, numbers.tolist())
 
 
+def test_a_column_of_several_numbers_tells_no_event(tmp_path):
+    jets, truth = events_of_falling_pt(60)
+    columns = dict(zip(JETS, jets.T, strict=True)) | {"event": np.zeros((len(jets), 2))}
+    path = write_tree(tmp_path / "in.root", "jets", {name: ak.Array(values) for name, values in columns.items()})
+    assert is_partition(read_samples([path]).events, truth.tolist())
+
+
 @pytest.mark.parametrize("name", ["prevent", "events", "event_weight"])
 def test_a_column_of_another_name_tells_nothing(name, tmp_path):
     jets, truth = events_of_falling_pt(60)
@@ -357,6 +364,17 @@ def test_learning_goes_on_from_a_model(learned, paths):
     further, history = learn(paths, recipe, start=Model.from_bytes(model.content, "start"))
     assert history.validation[-1] < model.facts["history"]["validation"][0]
     assert any(not torch.equal(tensor, before[name]) for name, tensor in further.autoencoder.state_dict().items())
+
+
+def test_a_model_to_go_on_from_keeps_its_network(learned, paths):
+    recipe, model, _ = learned
+    arch = {"mlp": "invertible", "invertible": "mlp"}[recipe.arch]
+    with pytest.raises(UserError, match=f"--arch {arch}: .* is {recipe.arch}"):
+        learn(paths, RECIPES[arch], start=model)
+    if recipe.arch == "mlp":
+        with pytest.raises(UserError, match="leave `network` out"):
+            learn(paths, replace(recipe, network=Bottleneck(hidden=(3,))), start=model)
+        assert learn(paths, replace(recipe, network=Bottleneck()), start=model)[0].autoencoder.shape == recipe.network
 
 
 def test_jets_are_read_as_they_are_for_compress(paths):

@@ -424,3 +424,8 @@ def test_a_target_that_can_not_be_written_is_the_users_to_mend(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["out.root"]
     with pytest.raises(UserError, match="can't write"), replacing(tmp_path / "nowhere" / "x.root") as temporary:
         temporary.write_bytes(b"new")
+
+
+def test_what_can_not_be_read_is_not_blamed_on_the_target(tmp_path):
+    with pytest.raises(FileNotFoundError), replacing(tmp_path / "out.root"):
+        (tmp_path / "gone.model").read_bytes()
