@@ -243,11 +243,16 @@ def read_samples(paths: Sequence[Path], patterns: Sequence[str] = (), units: str
 
 def split_by_event(sample: Sample, seed: int) -> Split:
     """Split a sample three ways, at random from the seed; jets of one event stay together."""
-    numbers = np.unique(sample.events)
-    shuffled = np.random.default_rng(seed).permutation(numbers)
-    ends = np.cumsum([int(share * len(shuffled)) for share in SHARES])
-    parts = (sample.jets[np.isin(sample.events, part)] for part in np.split(shuffled, ends))
-    return Split(*parts)
+    return Split(*(sample.jets[part] for part in event_parts(sample.events, seed)))
+
+
+def event_parts(
+    events: npt.NDArray[np.int64], seed: int, shares: tuple[float, float] = SHARES
+) -> list[npt.NDArray[np.bool_]]:
+    """Which jets to train on, to validate on and to test with, by the events they belong to."""
+    shuffled = np.random.default_rng(seed).permutation(np.unique(events))
+    ends = np.cumsum([int(share * len(shuffled)) for share in shares])
+    return [np.isin(events, part) for part in np.split(shuffled, ends)]
 
 
 def describe_jets(autoencoder: Autoencoder, jets: Floats) -> dict[str, Any]:

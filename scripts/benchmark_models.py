@@ -15,7 +15,7 @@ import argparse
 import json
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from atlasae.checkpoints import import_checkpoint
 from atlasae.codec import BottleneckCodec, Codec, Storage, choose_codec
 from atlasae.coordinates import Floats, Layout, energy, wrap
 from atlasae.invertible import InvertibleAutoencoder
-from atlasae.learning import Sample, Split, describe_jets, fit, read_samples, untrained
+from atlasae.learning import Sample, Split, describe_jets, event_parts, fit, read_samples, untrained
 from atlasae.metrics import half_width, residuals
 from atlasae.model import Autoencoder, Model, default_model
 from atlasae.pipeline import compress_file
@@ -48,9 +48,7 @@ Codecs = Callable[[Floats], Floats]  # jets (n x 4, MeV) to what comes back
 
 def split(sample: Sample, more: Floats) -> tuple[Split, np.ndarray]:
     """Training, validation and test jets, and the events of the test jets."""
-    shuffled = np.random.default_rng(SEED).permutation(np.unique(sample.events))
-    ends = np.cumsum([int(share * len(shuffled)) for share in SHARES])
-    chosen = [np.isin(sample.events, part) for part in np.split(shuffled, ends)]
+    chosen = event_parts(sample.events, SEED, SHARES)
     jets = [sample.jets[part] for part in chosen]
     return Split(np.concatenate([jets[0], more]), jets[1], jets[2]), sample.events[chosen[2]]
 
@@ -173,28 +171,26 @@ def invertible_rows(jets: Split, own: Floats, folder: Path) -> Iterator[tuple[st
     yield "invertible, trained on JETS, --precision full", through(full_codec(model.autoencoder, own)), seconds, size
 
 
-def measure(args: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
-    """All rows."""
+def measure(args: argparse.Namespace, folder: Path) -> Iterator[dict[str, Any]]:
+    """All rows, as they are found: some take minutes."""
     sample = read_samples([args.jets])
     more = read_samples(args.more).jets if args.more else np.empty((0, 4))
     jets, events = split(sample, more)
     own = jets.training[: len(jets.training) - len(more)]
-    rows: list[dict[str, Any]] = []
 
-    def add(name: str, codec: Codecs, seconds: float | None = None, size: float | None = None) -> None:
+    def row(name: str, codec: Codecs, seconds: float | None = None, size: float | None = None) -> dict[str, Any]:
         found = {"name": name, "seconds": seconds, "bytes_per_jet_at_1e-3": size}
-        rows.append(found | widths(jets.test, codec(jets.test), events))
+        return found | widths(jets.test, codec(jets.test), events)
 
     for name, codec in simple_codecs(own):
-        add(name, codec)
+        yield row(name, codec)
     for name, codec, seconds in classic_rows(args, jets):
-        add(name, codec, seconds)
+        yield row(name, codec, seconds)
     for name, codec, seconds, size in invertible_rows(jets, own, folder):
-        add(name, codec, seconds, size)
-    return rows
+        yield row(name, codec, seconds, size)
 
 
-def table(rows: list[dict[str, Any]]) -> Iterator[str]:
+def table(rows: Iterable[dict[str, Any]]) -> Iterator[str]:
     """The rows in Markdown."""
     yield "| three floats | pt | m | eta | phi | E | dijet mass | mean of pt, m, eta, phi | trained | bytes at 1e-3 |"
     yield "|---|---|---|---|---|---|---|---|---|---|"
@@ -217,7 +213,8 @@ def main() -> None:
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         rows = measure(args, Path(folder))
-    print(json.dumps(rows) if args.json else "\n".join(table(rows)))
+        for line in [json.dumps(list(rows))] if args.json else table(rows):
+            print(line, flush=True)
 
 
 if __name__ == "__main__":
