@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 import signal
 import sys
 import traceback
@@ -13,6 +12,7 @@ from typing import Any
 
 import click
 
+from atlasae import terminal
 from atlasae.errors import AtlasaeError, UserError
 
 # Libraries that take long to import are imported by the command that needs them: `--help` and `info` answer at once.
@@ -107,7 +107,7 @@ def compress(
     )
     with _progress("compressing", quiet) as advance:
         report = compress_file(path, target, options, advance)
-    _show(report | {"output": str(target)}, as_json, quiet, _compression_text)
+    _show(report | {"output": str(target)}, as_json, quiet, terminal.compression_text)
 
 
 @commands.command()
@@ -123,7 +123,7 @@ def decompress(path: Path, target: Path, force: bool, quiet: bool, as_json: bool
 
     with _progress("decompressing", quiet) as advance:
         report = decompress_file(path, target, force, advance)
-    _show(report | {"output": str(target)}, as_json, quiet, _decompression_text)
+    _show(report | {"output": str(target)}, as_json, quiet, terminal.decompression_text)
 
 
 @commands.command()
@@ -134,7 +134,7 @@ def info(path: Path, as_json: bool, debug: bool) -> None:
     """Say what is inside FILE: collections, precision, model, bytes per jet."""
     from atlasae.container import describe
 
-    _show(describe(path), as_json, False, _info_text)
+    _show(describe(path), as_json, False, terminal.info_text)
 
 
 @commands.command()
@@ -149,8 +149,69 @@ def verify(original: Path, compressed: Path, quiet: bool, as_json: bool, debug: 
 
     with _progress("verifying", quiet) as advance:
         report = verify_file(original, compressed, advance)
-    _show(report, as_json, quiet, _verification_text)
+    _show(report, as_json, quiet, terminal.verification_text)
     return 1 if report["differences"] else 0
+
+
+@commands.command()
+@click.argument("original", type=_PATH)
+@click.argument("compressed", type=_PATH)
+@click.option("-o", "--output", metavar="REPORT", type=_PATH, help="Write the whole report as JSON.")
+@click.option("--histograms", metavar="OUT.root", type=_PATH, help="Write the histograms into a ROOT file.")
+@_force
+@_quiet
+@_json
+@_debug
+def evaluate(
+    original: Path,
+    compressed: Path,
+    output: Path | None,
+    histograms: Path | None,
+    force: bool,
+    quiet: bool,
+    as_json: bool,
+    debug: bool,
+) -> None:
+    """Measure what compression cost: residuals, response, dijets, and whether a classifier can tell."""
+    from atlasae.evaluation import evaluate_files, write_histograms
+    from atlasae.planning import check_target, replacing
+
+    for target in filter(None, (output, histograms)):
+        for path in (original, compressed):
+            check_target(path, target, force, tables=True)
+    with _progress("evaluating", quiet) as advance:
+        found = evaluate_files(original, compressed, advance)
+    if output:
+        with replacing(output) as temporary:
+            temporary.write_text(json.dumps(_finite(found.report)))
+    if histograms:
+        with replacing(histograms) as temporary:
+            write_histograms(temporary, found.histograms)
+    _show(found.report, as_json, quiet, terminal.evaluation_text)
+
+
+@commands.command()
+@click.argument("paths", metavar="ORIGINAL COMPRESSED | REPORT... | MODEL...", nargs=-1, required=True, type=_PATH)
+@click.option("-o", "--output", required=True, metavar="FOLDER", type=_PATH, help="Where the figures go.")
+@click.option("--label", "text", default="Internal", show_default=True, help="Status, behind the experiment.")
+@click.option("--no-experiment-label", is_flag=True, help="Leave the name of the experiment out.")
+@click.option("--energy", default="", metavar="TEV", help="Centre-of-mass energy to write on the figures.")
+@click.option("--luminosity", default="", metavar="IFB", help="Luminosity to write on the figures.")
+@_force
+@_quiet
+@_json
+@_debug
+def plot(paths: tuple[Path, ...], output: Path, force: bool, quiet: bool, as_json: bool, **given: Any) -> None:
+    """Draw an evaluation (of two files, or a report), compare several reports, or draw how models were trained."""
+    from atlasae import figures
+    from atlasae.plotting import Label
+
+    label = Label(given["text"], "" if given["no_experiment_label"] else "ATLAS", given["energy"], given["luminosity"])
+    figures.check_folder(output, force)
+    with _progress("evaluating", quiet) as advance:
+        drawn = figures.figures_of(paths, label, advance)
+        written = figures.save_all(drawn, output, ", ".join(map(str, paths)))
+    _show({"output": str(output), "figures": written}, as_json, quiet, terminal.figures_text)
 
 
 @commands.command()
@@ -193,7 +254,7 @@ def train(
     for path in (*paths, *(Path(given[key]) for key in ("config", "start") if given[key] not in (None, "default"))):
         check_target(path, target, force)
     if find_rate:
-        _show(_learning_rate(paths, recipe, given, start, find_rate), as_json, quiet, _rate_text)
+        _show(_learning_rate(paths, recipe, given, start, find_rate), as_json, quiet, terminal.rate_text)
         return
     with _progress("training", quiet) as advance:
         watch = (lambda step, steps, loss: advance(step, steps)) if advance else None
@@ -202,7 +263,10 @@ def train(
         temporary.write_bytes(model.content)
     report = {"output": str(target), "sha256": model.sha256, "bytes": len(model.content), "ended": history.ended}
     _show(
-        report | {key: model.facts[key] for key in ("architecture", "provenance", "test")}, as_json, quiet, _model_text
+        report | {key: model.facts[key] for key in ("architecture", "provenance", "test")},
+        as_json,
+        quiet,
+        terminal.model_text,
     )
 
 
@@ -231,7 +295,7 @@ def import_checkpoint(
         report | {key: model.facts[key] for key in ("architecture", "columns", "provenance")},
         as_json,
         quiet,
-        _model_text,
+        terminal.model_text,
     )
 
 
@@ -247,93 +311,6 @@ def _learning_rate(
     with replacing(plot) as temporary:
         plotting.save(plotting.learning_rates(rates, losses, chosen), temporary)
     return {"output": str(plot), "learning_rate": chosen, "rates": rates, "losses": losses}
-
-
-def _rate_text(report: dict[str, Any]) -> str:
-    return f"{report['output']}: learning rate {report['learning_rate']:.1g}, as in --set course.learning_rate=..."
-
-
-def _model_text(report: dict[str, Any]) -> str:
-    lines = [f"{report['output']}: {report['architecture']}, {_size(report['bytes'])}, SHA-256 {report['sha256'][:12]}"]
-    if "test" in report:
-        jets = report["provenance"]["jets"]
-        lines.append(f"  trained on {jets['training']:,} jets, validated on {jets['validation']:,}; {report['ended']}")
-        lines.append(f"  test on {report['test']['jets']:,} jets: {_test_line(report['test'])}")
-    return "\n".join(lines)
-
-
-def _test_line(test: dict[str, Any]) -> str:
-    if "half_widths" not in test:
-        return f"{test['bits_per_jet_at_1e-3']:.2f} bits per jet at 1e-3"
-    widths = "  ".join(f"{variable} {width:.2g}" for variable, width in test["half_widths"].items())
-    return f"half-widths  {widths}"
-
-
-def _compression_text(report: dict[str, Any]) -> str:
-    lines = [f"{report['output']}: {report['jets']:,} jets in {report['entries']:,} entries of '{report['tree']}'"]
-    for entry in report["collections"]:
-        lines.append(_collection_line(entry))
-        lines.append("    largest error  " + _errors_line(entry["max_error"], entry["precision"]))
-    before, after = report["bytes_jets_in"], report["bytes_jets_out"]
-    if report["jets"]:
-        lines.append(f"jets: {_size(before)} -> {_size(after)}, {report['bytes_per_jet']:.2f} bytes per jet")
-    lines.append(f"carried: {len(report['carried'])} branches; {report['seconds']:.1f} s")
-    if report["dropped"]:
-        lines.append(f"dropped: {len(report['dropped'])} branches: {_some(report['dropped'])}")
-    return "\n".join(lines + [f"note: {note}" for note in report["notes"]])
-
-
-def _collection_line(entry: dict[str, Any]) -> str:
-    per_jet = f", {entry['bytes_per_jet']:.2f} bytes per jet" if entry["jets"] else ""
-    return (
-        f"  {_braced(list(entry['branches'].values()))}{' in ' + entry['units'] if entry['units'] else ''}: "
-        f"{entry['jets']:,} jets, {entry['exact_jets']:,} exact{per_jet}"
-    )
-
-
-def _braced(names: list[str]) -> str:
-    """`Jet_{pt,eta,phi,mass}`: the way --jets takes them."""
-    prefix = os.path.commonprefix(names)
-    return f"{prefix}{{{','.join(name.removeprefix(prefix) for name in names)}}}"
-
-
-def _errors_line(found: dict[str, float], bounds: dict[str, float | None]) -> str:
-    prefix = os.path.commonprefix(list(bounds)) if len(bounds) > 1 else ""
-    shown = {v.removeprefix(prefix): (found.get(v, 0.0), bound) for v, bound in bounds.items()}
-    return "  ".join(f"{v} {error:.2g}" + (f" of {bound:g}" if bound else "") for v, (error, bound) in shown.items())
-
-
-def _decompression_text(report: dict[str, Any]) -> str:
-    return (
-        f"{report['output']}: {report['jets']:,} jets in {report['entries']:,} entries of '{report['tree']}'; "
-        f"{report['seconds']:.1f} s"
-    )
-
-
-def _info_text(facts: dict[str, Any]) -> str:
-    lines = [f"{facts['file']}: {_size(facts['bytes'])}, tree '{facts['tree']}', {facts['entries']:,} entries"]
-    lines += [_collection_line(entry) for entry in facts["collections"]]
-    for run in facts["runs"]:
-        lines.append(
-            f"run: {run['source']} ({_size(run['source_bytes'])}), {run['entries']:,} entries, {run['chunks']} chunks"
-        )
-        for entry in run["collections"]:
-            bounds = ", ".join(f"{v} {bound:g}" for v, bound in entry["precision"].items() if bound is not None)
-            bits = f"; {sum(entry['bits'].values()):.0f} bits" if entry["bits"] else ""
-            lines.append(f"  {entry['name']}: precision {bounds or 'none'}{bits}")
-            lines.append("    largest error  " + _errors_line(entry["max_error"], entry["precision"]))
-        lines.append(f"  model {run['model_sha256'][:12]} ({run['model_from']}), atlasae {run['versions']['atlasae']}")
-    lines.append(f"carried: {facts['carried']} branches")
-    return "\n".join(lines)
-
-
-def _verification_text(report: dict[str, Any]) -> str:
-    lines = [f"  {name}: largest error  {_errors_line(found, report['precision'][name])}"
-             for name, found in report["max_error"].items()]  # fmt: skip
-    problems = report["differences"]
-    shown = [f"  {problem}" for problem in problems[:20]]
-    verdict = f"{len(problems)} differences" if problems else "as promised"
-    return "\n".join([f"{report['entries']:,} entries compared: {verdict}", *shown, *lines])
 
 
 def _show(report: dict[str, Any], as_json: bool, quiet: bool, text: Callable[[dict[str, Any]], str]) -> None:
@@ -374,18 +351,6 @@ def _parse_size(text: str) -> int:
     if not number.replace(".", "", 1).isdecimal() or float(number) <= 0:
         raise UserError(f"--step-size '{text}' is no size: give one such as 20MB")
     return max(1, int(float(number) * units[unit or "b"]))
-
-
-def _size(count: float) -> str:
-    for unit in ("B", "kB", "MB", "GB"):
-        if count < 1000 or unit == "GB":
-            break
-        count /= 1000
-    return f"{count:.0f} {unit}" if unit == "B" else f"{count:.2f} {unit}"
-
-
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
 
 
 def _terminate(number: int, frame: Any) -> None:

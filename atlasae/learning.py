@@ -1,6 +1,5 @@
 """From files of jets to a model: read, split by event, train, test once."""
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -14,15 +13,14 @@ import torch
 from atlasae.bottleneck import Bottleneck, BottleneckAutoencoder
 from atlasae.codec import BottleneckCodec
 from atlasae.collection import settle, storage_of
-from atlasae.columns import ArrayEvents, Events, to_columns
+from atlasae.columns import Events, to_columns
 from atlasae.coordinates import Floats, is_physical, jets_to_columns, to_coordinates
 from atlasae.errors import UserError
 from atlasae.invertible import InvertibleAutoencoder, Link, jet_autoencoder
 from atlasae.metrics import half_widths, residuals
 from atlasae.model import Autoencoder, Model, default_model, domain_of
-from atlasae.planning import INDEX, find_in, open_input
+from atlasae.planning import event_numbers, find_in, open_input
 from atlasae.recipes import Recipe
-from atlasae.schema import Collection
 from atlasae.training import (
     INTERRUPTED,
     Course,
@@ -44,7 +42,6 @@ FEWEST_EVENTS = 30
 SELF = Recipe(course=Course(steps=300, batch=2048, learning_rate=3e-3, validate_every=50))  # `--model self`
 FEWEST_ROWS, LIST_HIDDEN = 100, 4
 SELF_JETS = 50_000
-_EVENT_NUMBER = re.compile(r"(^|[._:])(event|event_?number|evt)$", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -291,7 +288,7 @@ def _read_file(
     """Jets and event numbers (rising) chunk by chunk; not all chunks of a long file."""
     collections = find_in(events, tree, patterns)
     names = [name for collection in collections for name in collection.branches.values()]
-    numbers = None if any(c.jagged for c in collections) else _event_numbers(events, collections[0])
+    numbers = None if any(c.jagged for c in collections) else event_numbers(events, collections[0])
     starts = list(range(0, events.entries, STEP_ENTRIES))
     first = events.read(names, 0, min(STEP_ENTRIES, events.entries))
     columns = [to_columns(collection, first)[0] for collection in collections]
@@ -306,31 +303,6 @@ def _read_file(
             entry = np.repeat(np.arange(start, start + len(counts)), counts)
             kept = is_physical(jets)
             yield jets[kept], (entry if numbers is None else numbers[entry])[kept]
-
-
-def _event_numbers(events: Events, collection: Collection) -> npt.NDArray[np.int64]:
-    """Which event each row of a table belongs to, where several rows may be one event.
-
-    From a column that is called so. Else rows are put in the order of their labels, where they may have been shuffled,
-    and a new event begins where pt rises or a label is missing: two events may be taken for one, but rows of one never
-    for two.
-    """
-    single = [branch.name for branch in events.branches if branch.holds_numbers and not branch.jagged]
-    named = [name for name in single if _EVENT_NUMBER.search(name)]
-    if named:
-        values = np.asarray(events.read(named[:1], 0, events.entries)[named[0]])
-        return np.unique(values, return_inverse=True)[1].astype(np.int64)
-    momentum = [np.asarray(events.read([name], 0, events.entries)[name]) for name in collection.branches.values()][:2]
-    pt = np.hypot(*momentum) if collection.variables[0] == "px" else momentum[0]
-    labels = events.columns.get(INDEX) if isinstance(events, ArrayEvents) else None
-    if labels is None or labels.dtype.kind not in "iu" or len(np.unique(labels)) < len(labels):
-        labels = np.arange(len(pt))
-    order = np.argsort(labels, kind="stable")
-    begins = np.diff(labels[order].astype(np.int64), prepend=-2) != 1
-    begins[1:] |= np.diff(pt[order]) > 0
-    numbers = np.empty(len(pt), np.int64)
-    numbers[order] = np.cumsum(begins) - 1
-    return numbers
 
 
 def _provenance(

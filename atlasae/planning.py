@@ -1,13 +1,16 @@
 """What becomes of every branch of an input: latents, carried or dropped; and where the output goes."""
 
 import os
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from atlasae.columns import ArrayEvents, Events, to_columns
+import numpy as np
+
+from atlasae.columns import ArrayEvents, Counts, Events, to_columns
 from atlasae.errors import UserError
 from atlasae.precision import Precision
 from atlasae.rootio import Source, Tree, open_source
@@ -27,6 +30,7 @@ from atlasae.variables import read_variables
 
 TABLE_TREE = "jets"  # the tree that a table becomes
 INDEX = "index"  # the column a table's row labels become
+_EVENT_NUMBER = re.compile(r"(^|[._:])(event|event_?number|evt)$", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -241,6 +245,35 @@ def _named_apart(collections: list[Collection]) -> list[Collection]:
     """Collections are told apart by name in reports: `Jet_pt` and `Jet.pt` can't both be of `Jet`."""
     names = [collection.name for collection in collections]
     return [replace(c, name=c.prefix) if names.count(c.name) > 1 else c for c in collections]
+
+
+def event_numbers(events: Events, collection: Collection) -> Counts:
+    """Which event each row of a table belongs to, where several rows may be one event.
+
+    From a column that is called so. Else rows are put in the order of their labels, where they may have been shuffled,
+    and a new event begins where pt rises or a label is missing: two events may be taken for one, but rows of one never
+    for two.
+    """
+    if named := event_branch(events):
+        values = np.asarray(events.read([named], 0, events.entries)[named])
+        return np.unique(values, return_inverse=True)[1].astype(np.int64)
+    momentum = [np.asarray(events.read([name], 0, events.entries)[name]) for name in collection.branches.values()][:2]
+    pt = np.hypot(*momentum) if collection.variables[0] == "px" else momentum[0]
+    labels = events.columns.get(INDEX) if isinstance(events, ArrayEvents) else None
+    if labels is None or labels.dtype.kind not in "iu" or len(np.unique(labels)) < len(labels):
+        labels = np.arange(len(pt))
+    order = np.argsort(labels, kind="stable")
+    begins = np.diff(labels[order].astype(np.int64), prepend=-2) != 1
+    begins[1:] |= np.diff(pt[order]) > 0
+    numbers = np.empty(len(pt), np.int64)
+    numbers[order] = np.cumsum(begins) - 1
+    return numbers
+
+
+def event_branch(events: Events) -> str | None:
+    """The branch that numbers the events, where each row is one jet; found by its name."""
+    single = [branch.name for branch in events.branches if branch.holds_numbers and not branch.jagged]
+    return next((name for name in single if _EVENT_NUMBER.search(name)), None)
 
 
 def _is_consistent(collection: Collection, events: Events) -> bool:

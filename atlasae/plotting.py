@@ -1,33 +1,395 @@
-"""Figures from arrays: the one door to matplotlib. Nothing here computes, nothing here saves but `save`."""
+"""Figures from arrays: the one door to matplotlib. Nothing here computes a residual, and only `save` saves."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import wraps
 from pathlib import Path
+from typing import Any, ParamSpec
 
 import matplotlib.style
 import mplhep
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
 from matplotlib.backend_bases import FigureCanvasBase
+from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
 from atlasae.errors import UserError
 
-logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)  # it tells of fonts that nobody asked for
+for name in ("matplotlib.font_manager", "matplotlib.mathtext", "matplotlib.backends.backend_pdf", "fontTools"):
+    logging.getLogger(name).setLevel(logging.ERROR)  # they tell of fonts and glyphs that nobody asked for
 
-STYLE = mplhep.style.ATLAS
+__all__ = ["Figure"]  # so that others need not import matplotlib to name what they get
+
+Numbers = Sequence[float] | npt.NDArray[np.float64]
+
+SIZE = (6.0, 4.8)  # inches: at half of it, a journal's column, the smallest letters still have 6 points
+STYLE = [
+    mplhep.style.ATLAS,
+    {
+        "font.family": "TeX Gyre Heros",  # by its name: matplotlib looks a family up only when it draws
+        "axes.labelsize": 15,
+        "xtick.labelsize": 13,
+        "ytick.labelsize": 13,
+        "legend.fontsize": 12,
+        "figure.subplot.left": 0.17,
+        "figure.subplot.bottom": 0.15,
+        "figure.subplot.right": 0.96,
+        "figure.subplot.top": 0.95,
+        "savefig.dpi": 150,
+    },
+]
+BLACK, BLUE, RED, ORANGE, GREEN, GREY = "#000000", "#3f90da", "#bd1f01", "#ffa90e", "#2b7f3f", "#94a4a2"
+INNER, OUTER = "#3f90da", "#bcd9f2"  # bands of 68 % and 95 %
+LINES = (BLUE, RED, ORANGE, GREEN, "#832db6", "#a96b59", GREY, "#717581")  # colour-blind safe (Petroff 2021)
+DASHES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1)), (0, (7, 3)))
+MARKERS = ("o", "s", "^", "v", "D", "P", "X", "*")
+LINE = 0.3  # inches from one line of a label to the next
+ROOM = 1.45  # of the range: what labels and legend need above the data
 
 
-def learning_rates(rates: Sequence[float], losses: Sequence[float], chosen: float) -> Figure:
-    """The loss against a learning rate that grows at every step, and the rate to choose."""
+@dataclass(frozen=True)
+class Quantity:
+    """How a variable is written on an axis; numbers come in MeV and are drawn in GeV."""
+
+    symbol: str
+    unit: str = ""
+
+    @property
+    def axis(self) -> str:
+        """The symbol with its unit."""
+        return f"{self.symbol} [{self.unit}]" if self.unit else self.symbol
+
+    @property
+    def scale(self) -> float:
+        """What numbers are multiplied with."""
+        return 1e-3 if self.unit == "GeV" else 1.0
+
+
+QUANTITIES = {
+    "pt": Quantity(r"$p_\mathrm{T}$", "GeV"),
+    "eta": Quantity(r"$\eta$"),
+    "phi": Quantity(r"$\phi$", "rad"),
+    "m": Quantity(r"$m$", "GeV"),
+    "E": Quantity(r"$E$", "GeV"),
+    "px": Quantity(r"$p_x$", "GeV"),
+    "py": Quantity(r"$p_y$", "GeV"),
+    "pz": Quantity(r"$p_z$", "GeV"),
+    "mjj": Quantity(r"$m_{jj}$", "GeV"),
+    "ht": Quantity(r"$H_\mathrm{T}$", "GeV"),
+}
+
+
+@dataclass(frozen=True)
+class Label:
+    """What stands in the corner: experiment, status, energy (TeV), luminosity (inverse fb), what is shown."""
+
+    text: str = "Internal"
+    experiment: str = "ATLAS"
+    energy: str = ""
+    luminosity: str = ""
+    note: str = ""
+
+    def with_note(self, note: str) -> "Label":
+        """The same label, with a line that says what is shown."""
+        return replace(self, note=note)
+
+
+NO_LABEL = Label("", "")
+Arguments = ParamSpec("Arguments")
+
+
+def _in_style(draw: Callable[Arguments, Figure]) -> Callable[Arguments, Figure]:
+    """Draw in the style of ATLAS, and leave matplotlib's settings as they were."""
+
+    @wraps(draw)
+    def drawn(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Figure:
+        with styled():
+            return draw(*args, **kwargs)
+
+    return drawn
+
+
+@contextmanager
+def styled() -> Iterator[None]:
+    """The style of all figures, for drawing and for saving."""
     with matplotlib.style.context(STYLE):
-        figure = Figure(figsize=(8, 6), layout="constrained")
-        axes = figure.add_subplot()
-        axes.plot(rates, losses, color="#3f90da")
-        axes.axvline(chosen, color="#bd1f01", linestyle="--", label=f"choose {chosen:.1g}")
-        axes.set(xscale="log", yscale="log" if min(losses) > 0 else "linear")
-        axes.set_xlabel("learning rate")
-        axes.set_ylabel("training loss")
-        axes.legend()
-        return figure
+        yield
+
+
+@_in_style
+def spectrum(
+    edges: Numbers,
+    before: Numbers,
+    after: Numbers,
+    moved: Numbers,
+    quantity: Quantity,
+    label: Label = NO_LABEL,
+    what: str = "Jets",
+) -> Figure:
+    """How a number is distributed before and after, and the ratio.
+
+    Both are the same jets: the bars of the ratio are the jets that moved between bins (`moved`), not the square root of
+    their number.
+    """
+    figure, (axes, lower) = _two_panels()
+    x = np.asarray(edges) * quantity.scale
+    first, second = np.asarray(before, float), np.asarray(after, float)
+    axes.stairs(first, x, color=BLACK, linewidth=1.5, label="original")
+    axes.stairs(second, x, color=RED, linewidth=1.5, linestyle="--", label="decompressed")
+    filled = first > 0
+    centres = _centres(x)[filled]
+    ratio, error = second[filled] / first[filled], np.sqrt(np.asarray(moved, float)[filled]) / first[filled]
+    lower.errorbar(centres, ratio, yerr=error, fmt="o", color=RED, markersize=3.5, linewidth=1)
+    lower.axhline(1, color=BLACK, linewidth=0.8)
+    _around_one(lower, ratio, error)
+    falls = _is_logarithmic(x)
+    lower.set(xlabel=quantity.axis, ylabel="dec. / orig.", xlim=(x[0], x[-1]), xscale="log" if falls else "linear")
+    axes.set_xscale("log" if falls else "linear")
+    axes.set_ylabel(f"{what} / bin")
+    _head_room(axes, np.concatenate([first, second]), falls)
+    _finish(axes, label)
+    return figure
+
+
+@_in_style
+def residuals(
+    edges: Numbers,
+    counts: Numbers,
+    numbers: Mapping[str, Any],
+    quantity: Quantity,
+    relative: bool,
+    bound: float | None = None,
+    label: Label = NO_LABEL,
+) -> Figure:
+    """A histogram of residuals with their mean, the half-width of the central 68 %, and the promised bound."""
+    figure = Figure(figsize=SIZE)
+    axes = figure.add_subplot()
+    x, power = _scaled(edges)
+    values = np.asarray(counts, float)
+    _filled(axes, values, x)
+    most = max(1.0, float(values.max()))
+    low, high = (numbers["quantiles"][q] / power for q in ("15.865", "84.135"))
+    mean, width = numbers["mean"] / power, _short(numbers["half_width_68"])
+    name = f"mean {_short(numbers['mean'])}\n68 %: $\\pm${width}"
+    bars = [[max(0.0, mean - low)], [max(0.0, high - mean)]]
+    axes.errorbar([mean], [1.08 * most], xerr=bars, fmt="o", color=BLACK, capsize=4, linewidth=2, label=name)
+    if bound and bound / power < x[-1]:
+        ends = [-bound / power, bound / power]
+        axes.vlines(ends, 0, 1.15 * most, color=RED, linestyle="--", linewidth=1.5, label="promised bound")
+    unit = f" [{quantity.unit}]" if quantity.unit and not relative else ""
+    what = f"{quantity.symbol}(dec.) / {quantity.symbol}(orig.) $-$ 1" if relative else f"$\\Delta${quantity.symbol}"
+    axes.set(xlabel=f"{what}{_times(power)}{unit}", ylabel="Jets / bin", xlim=(x[0], x[-1]))
+    axes.set_ylim(0, 1.7 * most)
+    _finish(axes, label)
+    return figure
+
+
+@_in_style
+def response(bins: Sequence[Mapping[str, Any]], quantity: Quantity, other: Quantity, label: Label = NO_LABEL) -> Figure:
+    """The response, after / before, against another variable: median, and bands that hold 68 % and 95 % of the jets.
+
+    `bins` have `low`, `high` and the `quantiles` of the relative residuals, which are the response less 1.
+    """
+    figure = Figure(figsize=SIZE)
+    axes = figure.add_subplot()
+    # The last bin has no upper edge.
+    shown = [b for b in bins if b["high"] is not None and np.isfinite(b["high"])]
+    shown = shown or [{**bins[0], "high": 2 * bins[0]["low"]}]
+    x = np.array([b["low"] for b in shown] + [shown[-1]["high"]]) * other.scale
+    reach = max(abs(b["quantiles"][q]) for b in shown for q in ("2.5", "97.5"))
+    power = _power(reach)
+    at = {q: np.array([b["quantiles"][q] for b in shown]) / power for q in ("2.5", "15.865", "50", "84.135", "97.5")}
+    axes.stairs(at["50"], x, baseline=None, color=BLACK, linewidth=1.5, label="median")
+    for low, high, colour, name in (("2.5", "97.5", OUTER, "95 %"), ("15.865", "84.135", INNER, "68 %")):
+        axes.stairs(at[high], x, baseline=at[low], fill=True, color=colour, label=name, zorder=0.5)
+    falls = _is_logarithmic(x)
+    axes.set(xlabel=other.axis, xscale="log" if falls else "linear")
+    axes.set(xlim=(x[1] / 2 if falls and x[0] <= 0 else x[0], x[-1]))
+    reach = max(reach / power, 1e-12)
+    axes.set(ylim=(-1.25 * reach, 2.1 * reach))
+    axes.set_ylabel(f"{quantity.symbol}(dec.) / {quantity.symbol}(orig.) $-$ 1{_times(power)}")
+    _finish(axes, label)
+    return figure
+
+
+@_in_style
+def matrix(names: Sequence[str], values: npt.NDArray[np.float64], label: Label = NO_LABEL) -> Figure:
+    """A correlation matrix with its numbers; what is not defined stays white."""
+    figure = Figure(figsize=(SIZE[0], SIZE[0]))
+    axes = figure.add_subplot()
+    figure.subplots_adjust(left=0.1, right=0.97, bottom=0.08, top=0.85)
+    axes.imshow(values, vmin=-1, vmax=1, cmap="RdBu_r", aspect="auto")
+    symbols = [QUANTITIES[name].symbol for name in names]
+    axes.set_xticks(range(len(names)), symbols)
+    axes.set_yticks(range(len(names)), symbols)
+    axes.tick_params(which="both", length=0)
+    axes.minorticks_off()
+    for (i, j), value in np.ndenumerate(values):
+        if np.isfinite(value):
+            colour = "white" if abs(value) > 0.6 else BLACK
+            axes.text(
+                j,
+                i,
+                f"{value:.2f}".replace("-0.00", "0.00").replace("-", "$-$"),
+                ha="center",
+                va="center",
+                color=colour,
+                fontsize=10,
+            )
+    _above(axes, label)
+    return figure
+
+
+@_in_style
+def corner(
+    axis_labels: Sequence[str],
+    edges: Sequence[Numbers],
+    counts: Sequence[Numbers],
+    pairs: Mapping[tuple[int, int], Any],
+    label: Label = NO_LABEL,
+) -> Figure:
+    """Every column's histogram on the diagonal, every two columns' density below it."""
+    n = len(edges)
+    figure = Figure(figsize=(SIZE[0] * 1.1, SIZE[0] * 1.1))
+    grid = figure.subplots(n, n, squeeze=False)
+    figure.subplots_adjust(left=0.12, right=0.97, bottom=0.1, top=0.97, wspace=0.08, hspace=0.08)
+    for i in range(n):
+        for j in range(n):
+            axes = grid[i, j]
+            if j > i:
+                axes.set_visible(False)
+                continue
+            x, power = _scaled(edges[j])
+            if i == j:
+                _filled(axes, counts[i], x)
+                axes.set_yticks([])
+                axes.set(xlim=(x[0], x[-1]), ylim=(0, None))
+            else:
+                _density(axes, x, _scaled(edges[i])[0], np.asarray(pairs[j, i], float))
+            _outer_labels(
+                axes, (i, j), n, axis_labels[j] + _times(power), axis_labels[i] + _times(_scaled(edges[i])[1])
+            )
+    _corner_text(grid[0, 0], label, (1.2, 0.95))
+    return figure
+
+
+def _outer_labels(axes: Axes, at: tuple[int, int], n: int, below: str, beside: str) -> None:
+    i, j = at
+    axes.tick_params(labelsize=10, length=4)
+    axes.locator_params(nbins=3)
+    axes.ticklabel_format(useOffset=False)
+    axes.tick_params(which="minor", bottom=False, left=False, top=False, right=False)
+    axes.set_xlabel(below if i == n - 1 else "", fontsize=12, loc="center")
+    axes.set_ylabel(beside if j == 0 and i > 0 else "", fontsize=12, loc="center")
+    axes.tick_params(labelbottom=i == n - 1, labelleft=j == 0)
+
+
+def _density(axes: Axes, x: Numbers, y: Numbers, counts: npt.NDArray[np.float64]) -> Any:
+    shown = np.ma.masked_equal(counts.T, 0)
+    axes.set(xlim=(x[0], x[-1]), ylim=(y[0], y[-1]))
+    if not shown.count():
+        return None
+    return axes.pcolormesh(x, y, shown, cmap="viridis", norm=LogNorm(1, max(2, shown.max())), rasterized=True)
+
+
+@_in_style
+def latents(
+    names: Sequence[str],
+    meaning: Sequence[str],
+    edges: Sequence[Numbers],
+    counts: Sequence[Numbers],
+    label: Label = NO_LABEL,
+) -> Figure:
+    """The distribution of every latent, and what it holds."""
+    figure = Figure(figsize=(SIZE[0], SIZE[1] * 1.5))
+    rows = figure.subplots(len(names), 1, squeeze=False)[:, 0]
+    figure.subplots_adjust(hspace=0.55, top=0.87, bottom=0.08)
+    for axes, name, holds, bins, values in zip(rows, names, meaning, edges, counts, strict=True):
+        _filled(axes, values, np.asarray(bins))
+        axes.set(xlim=(bins[0], bins[-1]), ylabel="Jets / bin", ylim=(0, 1.5 * max(1, *values)))
+        axes.set_xlabel(name)
+        axes.text(0.05, 0.93, holds, transform=axes.transAxes, va="top", fontsize=12)
+        axes.ticklabel_format(axis="both", useOffset=False)
+        axes.locator_params(axis="x", nbins=6)
+        axes.tick_params(axis="x", which="major", pad=6)
+    _above(rows[0], label)
+    return figure
+
+
+@_in_style
+def sizes(curves: Mapping[str, tuple[Numbers, Numbers]], first: str, label: Label = NO_LABEL) -> Figure:
+    """Bytes per jet against the guaranteed precision; `first` is the curve that stands out."""
+    figure = Figure(figsize=(SIZE[0] * 1.25, SIZE[1] * 1.15))
+    axes = figure.add_subplot()
+    figure.subplots_adjust(left=0.12, right=0.97)
+    others = [name for name in curves if name != first]
+    for i, name in enumerate([first, *others]):
+        x, y = (np.asarray(values, float) for values in curves[name])
+        look = {"color": BLACK, "linewidth": 2.5, "markersize": 7} if i == 0 else {"color": LINES[(i - 1) % len(LINES)]}
+        dashes = "-" if i == 0 else DASHES[i % len(DASHES)]
+        axes.plot(x, y, marker=MARKERS[i % len(MARKERS)], linestyle=dashes, label=name, **look)
+    axes.set(xscale="log", xlabel="guaranteed largest error of each variable", ylabel="Bytes / jet")
+    axes.invert_xaxis()
+    axes.set_ylim(0, ROOM * max(float(np.max(y)) for _, y in curves.values()))
+    axes.legend(loc="upper right", ncol=2, fontsize=10)
+    _corner_text(axes, label)
+    return figure
+
+
+@_in_style
+def training(steps: Numbers, losses: Mapping[str, Sequence[float | None]], label: Label = NO_LABEL) -> Figure:
+    """The losses of a training, validation by validation."""
+    figure = Figure(figsize=SIZE)
+    axes = figure.add_subplot()
+    finite = [value for values in losses.values() for value in values if value is not None]
+    for (name, values), colour, dashes in zip(losses.items(), (BLUE, RED), DASHES, strict=False):
+        axes.plot(steps, [np.nan if v is None else v for v in values], color=colour, linestyle=dashes, label=name)
+    best = int(np.nanargmin([np.inf if v is None else v for v in losses["validation"]]))
+    axes.axvline(steps[best], color=GREY, linewidth=1, linestyle=":", label="weights kept")
+    axes.set(xlabel="step", ylabel="loss", yscale="log" if min(finite) > 0 else "linear")
+    _finish(axes, label)
+    return figure
+
+
+@_in_style
+def learning_rates(rates: Numbers, losses: Numbers, chosen: float, label: Label = NO_LABEL) -> Figure:
+    """The loss against a learning rate that grows at every step, and the rate to choose."""
+    figure = Figure(figsize=SIZE)
+    axes = figure.add_subplot()
+    axes.plot(rates, losses, color=BLUE)
+    axes.axvline(chosen, color=RED, linestyle="--", label=f"choose {chosen:.1g}")
+    axes.set(
+        xscale="log", yscale="log" if min(losses) > 0 else "linear", xlabel="learning rate", ylabel="training loss"
+    )
+    _finish(axes, label)
+    return figure
+
+
+@_in_style
+def comparison(
+    names: Sequence[str], widths: Mapping[str, Sequence[float]], ylabel: str, label: Label = NO_LABEL
+) -> Figure:
+    """One number of every variable for several models or files, one marker each."""
+    figure = Figure(figsize=(SIZE[0] * 1.25, SIZE[1] * 1.15))
+    axes = figure.add_subplot()
+    figure.subplots_adjust(left=0.14, right=0.97)
+    for i, name in enumerate(names):
+        at = np.arange(len(widths)) + (i - (len(names) - 1) / 2) * 0.6 / max(1, len(names))
+        values = [found[i] for found in widths.values()]
+        colour = LINES[i % len(LINES)]
+        axes.plot(at, values, linestyle="", marker=MARKERS[i % len(MARKERS)], color=colour, markersize=8, label=name)
+    axes.set_xticks(range(len(widths)), [QUANTITIES[v].symbol if v in QUANTITIES else v for v in widths])
+    axes.tick_params(axis="x", which="minor", bottom=False, top=False)
+    values = [value for found in widths.values() for value in found if value > 0]
+    axes.set(yscale="log", ylabel=ylabel, xlim=(-0.6, len(widths) - 0.4))
+    if values:
+        axes.set_ylim(min(values) / 3, max(values) * 10 ** (0.12 * len(names) + 0.8))
+    _finish(axes, label)
+    return figure
 
 
 def check_suffix(path: Path) -> None:
@@ -38,4 +400,107 @@ def check_suffix(path: Path) -> None:
 
 def save(figure: Figure, path: Path) -> None:
     """Write a figure; the suffix says as what."""
-    figure.savefig(path, dpi=150)
+    with styled():
+        # A date would make every run's file another one.
+        figure.savefig(path, metadata={"CreationDate": None} if path.suffix.lower() == ".pdf" else None)
+
+
+def _two_panels() -> tuple[Figure, tuple[Axes, Axes]]:
+    figure = Figure(figsize=(SIZE[0], SIZE[1] * 1.15))
+    axes, lower = figure.subplots(2, 1, sharex=True, gridspec_kw={"height_ratios": (3, 1)})
+    figure.subplots_adjust(hspace=0.07, bottom=0.13)
+    return figure, (axes, lower)
+
+
+def _filled(axes: Axes, values: Numbers, x: npt.NDArray[np.float64]) -> None:
+    axes.stairs(values, x, fill=True, color=OUTER)
+    axes.stairs(values, x, color=BLUE, linewidth=1.2)
+
+
+def _centres(x: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    return np.asarray(np.sqrt(x[1:] * x[:-1]) if _is_logarithmic(x) and x[0] > 0 else (x[1:] + x[:-1]) / 2)
+
+
+def _is_logarithmic(x: npt.NDArray[np.float64]) -> bool:
+    """Whether bins grow: edges at least three times as wide at the end, and none negative."""
+    return bool(x[0] >= 0 and len(x) > 2 and (x[-1] - x[-2]) > 3 * (x[1] - x[0]))
+
+
+def _around_one(axes: Axes, ratio: npt.NDArray[np.float64], error: npt.NDArray[np.float64]) -> None:
+    far = float(np.quantile(np.abs(ratio - 1) + error, 0.95)) if len(ratio) else 0.0
+    far = min(0.95, max(0.012, 1.3 * far))
+    axes.set_ylim(1 - far, 1 + far)
+
+
+def _head_room(axes: Axes, counts: npt.NDArray[np.float64], falls: bool) -> None:
+    """Leave room above the data for label and legend."""
+    most = max(1.0, float(counts.max(initial=0.0)))
+    if falls:
+        axes.set_yscale("log")
+        axes.set_ylim(0.5, 0.5 * (most / 0.5) ** ROOM)
+    else:
+        axes.set_ylim(0, ROOM * most)
+
+
+def _finish(axes: Axes, label: Label) -> None:
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(loc="upper right")
+    _corner_text(axes, label)
+
+
+def _corner_text(axes: Axes, label: Label, at: tuple[float, float] | None = None) -> None:
+    """Experiment and status in the upper left corner, or elsewhere (in units of the axes), and what is shown below."""
+    step = LINE / _height(axes)
+    x, y = at or (0.045, 1 - 0.6 * step)
+    status: Any = {"transform": axes.transAxes, "va": "top", "fontsize": 15}
+    if label.experiment:
+        name = axes.text(x, y, label.experiment, fontweight="bold", fontstyle="italic", **status)
+        mplhep.append_text(label.text, name, loc="right", ax=axes, fontsize=15)
+    else:
+        axes.text(x, y, label.text, **status)
+    y -= step if label.experiment or label.text else 0
+    for i, line in enumerate(_lines(label)):
+        axes.text(x, y - i * step, line, **status | {"fontsize": 12})
+
+
+def _above(axes: Axes, label: Label) -> None:
+    """The label above the axes, where there is no room inside."""
+    lines = len(_lines(label)) + bool(label.experiment or label.text)
+    _corner_text(axes, label, (0.0, 1 + lines * LINE / _height(axes)))
+
+
+def _height(axes: Axes) -> float:
+    figure = axes.get_figure()
+    assert isinstance(figure, Figure)
+    return float(axes.get_position().height * figure.get_figheight())
+
+
+def _lines(label: Label) -> list[str]:
+    energy = rf"$\sqrt{{s}}$ = {label.energy} TeV" if label.energy else ""
+    luminosity = rf"{label.luminosity} fb$^{{-1}}$" if label.luminosity else ""
+    return [line for line in (", ".join(filter(None, [energy, luminosity])), label.note) if line]
+
+
+def _power(largest: float) -> float:
+    """The power of ten to write numbers of this size in: 1 from .1 to 1000."""
+    if not 0 < largest < 0.1:
+        return 1.0
+    return float(10.0 ** np.floor(np.log10(largest)))
+
+
+def _scaled(edges: Numbers) -> tuple[npt.NDArray[np.float64], float]:
+    values = np.asarray(edges, float)
+    power = _power(float(np.abs(values).max()))
+    return values / power, power
+
+
+def _times(power: float) -> str:
+    return "" if power == 1 else rf"  [$10^{{{round(np.log10(power))}}}$]"
+
+
+def _short(value: float) -> str:
+    """A number with two digits, the power of ten written out."""
+    if value == 0 or 0.01 <= abs(value) < 100:
+        return f"{value:.2g}".replace("-", "$-$")
+    exponent = int(np.floor(np.log10(abs(value))))
+    return rf"${value / 10.0**exponent:.1f}\times 10^{{{exponent}}}$"

@@ -4,11 +4,11 @@
     python scripts/benchmark_models.py [JETS] [--more FILE...] [--checkpoint FILE.pth] [--skip NAME...] [--json]
 
 JETS (data/jets.root unless given) is split by event: 60 % to train on, 10 % to validate on, 30 % to be tested on. The
-networks are trained on the first part and on all jets of --more. Every row is the half-width of the central 68 % of the
-residuals of the test jets: pt, m, E and the mass of dijets relative, eta and phi differences; m only where it is over
-0.5 GeV. Dijets are the two leading jets of an event, both beyond 60 GeV and more than 2.5 apart in phi. Networks on
-(pt, eta, phi, E) look good because E says nothing of the mass: look at the columns m and dijet. --checkpoint takes the
-published AE_3D_200, as it is and fine-tuned.
+classic networks are trained on the first part and on all jets of --more, the others on the first part. Every row is the
+half-width of the central 68 % of the residuals of the test jets: pt, m, E and the mass of dijets relative, eta and phi
+differences; m only where it is over 0.5 GeV. Dijets are the two leading jets of an event, both beyond 60 GeV and more
+than 2.5 apart in phi. Networks on (pt, eta, phi, E) look good because E says nothing of the mass: look at the columns m
+and dijet. --checkpoint takes the published AE_3D_200, as it is and fine-tuned.
 """
 
 import argparse
@@ -137,7 +137,7 @@ def bytes_per_jet(jets: Floats, model: str, folder: Path) -> float:
     return float(compress_file(folder / "test.pkl", folder / "test.root", options)["bytes_per_jet"])
 
 
-def classic_rows(args: argparse.Namespace, jets: Split) -> Iterator[tuple[str, Codecs, float | None]]:
+def classic_rows(args: argparse.Namespace, jets: Split, alone: Split) -> Iterator[tuple[str, Codecs, float | None]]:
     """The classic networks: trained here, and the published one."""
     for name in ("mlp_E", "mlp_m"):
         if name not in args.skip:
@@ -148,7 +148,7 @@ def classic_rows(args: argparse.Namespace, jets: Split) -> Iterator[tuple[str, C
         published = import_checkpoint(args.checkpoint, RECIPES / "ae_3d_200.toml").autoencoder
         yield "AE_3D_200 as published, (pt, eta, phi, E)", through(codec_of(published)), None
         recipe = read_recipe(RECIPES / "fine_tune.toml", args.settings)
-        tuned, seconds = trained(recipe, jets, published)
+        tuned, seconds = trained(recipe, alone, published)
         yield "AE_3D_200, fine-tuned", through(codec_of(tuned)), seconds
 
 
@@ -158,16 +158,15 @@ def codec_of(autoencoder: Autoencoder) -> BottleneckCodec:
     return BottleneckCodec(autoencoder)
 
 
-def invertible_rows(jets: Split, own: Floats, folder: Path) -> Iterator[tuple[str, Codecs, float | None, float]]:
+def invertible_rows(alone: Split, folder: Path) -> Iterator[tuple[str, Codecs, float | None, float]]:
     """The invertible autoencoder with all 69 bits: packaged, and trained on JETS alone."""
-    packaged = default_model().autoencoder
-    size = bytes_per_jet(jets.test, "default", folder)
+    packaged, own = default_model().autoencoder, alone.training
+    size = bytes_per_jet(alone.test, "default", folder)
     yield "invertible, packaged, --precision full", through(full_codec(packaged, own)), None, size
-    alone = replace(jets, training=own)
     autoencoder, seconds = trained(Recipe(), alone)
     model = Model.from_autoencoder(autoencoder, describe_jets(autoencoder, own))
     (folder / "own.safetensors").write_bytes(model.content)
-    size = bytes_per_jet(jets.test, str(folder / "own.safetensors"), folder)
+    size = bytes_per_jet(alone.test, str(folder / "own.safetensors"), folder)
     yield "invertible, trained on JETS, --precision full", through(full_codec(model.autoencoder, own)), seconds, size
 
 
@@ -176,17 +175,17 @@ def measure(args: argparse.Namespace, folder: Path) -> Iterator[dict[str, Any]]:
     sample = read_samples([args.jets])
     more = read_samples(args.more).jets if args.more else np.empty((0, 4))
     jets, events = split(sample, more)
-    own = jets.training[: len(jets.training) - len(more)]
+    alone = replace(jets, training=jets.training[: len(jets.training) - len(more)])
 
     def row(name: str, codec: Codecs, seconds: float | None = None, size: float | None = None) -> dict[str, Any]:
         found = {"name": name, "seconds": seconds, "bytes_per_jet_at_1e-3": size}
         return found | widths(jets.test, codec(jets.test), events)
 
-    for name, codec in simple_codecs(own):
+    for name, codec in simple_codecs(alone.training):
         yield row(name, codec)
-    for name, codec, seconds in classic_rows(args, jets):
+    for name, codec, seconds in classic_rows(args, jets, alone):
         yield row(name, codec, seconds)
-    for name, codec, seconds, size in invertible_rows(jets, own, folder):
+    for name, codec, seconds, size in invertible_rows(alone, folder):
         yield row(name, codec, seconds, size)
 
 

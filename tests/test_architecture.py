@@ -13,23 +13,37 @@ MODULES = sorted(path.stem for path in PACKAGE.glob("*.py") if path.stem != "__i
 # An entry may stand here before its module does; a module may not be without its entry.
 FLOORS = [
     {"errors"},
-    {"schema", "coordinates", "plotting", "baskets", "grid"},
+    {"schema", "coordinates", "plotting", "baskets", "grid", "terminal"},
     {"columns", "invertible", "bottleneck", "precision", "metrics", "variables"},
-    {"codec", "model", "rootio", "tables", "training"},
-    {"recipes", "container", "collection", "planning", "export"},
+    {"codec", "model", "rootio", "tables", "tallies", "training"},
+    {"classifier", "recipes", "container", "collection", "planning", "export"},
     {"learning", "checkpoints", "copying"},
-    {"pipeline", "evaluation", "reading"},
-    {"verification", "figures", "distributed"},
+    {"pipeline", "reading"},
+    {"pairs", "verification"},
+    {"evaluation"},
+    {"figures", "distributed"},
     {"cli"},
 ]
 FLOOR = {module: height for height, modules in enumerate(FLOORS) for module in modules}
 
 DOORS = {
     "uproot": {"rootio"},
-    "torch": {"grid", "invertible", "bottleneck", "codec", "model", "training", "learning", "checkpoints", "export"},
+    "torch": {
+        "grid",
+        "invertible",
+        "bottleneck",
+        "codec",
+        "model",
+        "training",
+        "classifier",
+        "learning",
+        "checkpoints",
+        "export",
+    },
     "safetensors": {"model"},
     "pandas": {"tables"},
     "pyarrow": {"tables"},
+    "hist": {"tallies"},
     "matplotlib": {"plotting"},
     "mplhep": {"plotting"},
     "dask": {"distributed"},

@@ -1,0 +1,286 @@
+"""A file against what became of it: the report that physicists and figures are given."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from atlasae.classifier import tell_apart
+from atlasae.codec import one_thread
+from atlasae.columns import Counts
+from atlasae.coordinates import MASS_FLOOR, Floats, energy, is_physical
+from atlasae.metrics import (
+    RELATIVE,
+    VARIABLES,
+    by_pt,
+    kolmogorov_smirnov,
+    leading_sum,
+    mass_response,
+    residuals,
+    two_leading,
+)
+from atlasae.pairs import JetPairs, Numbers, Paired, open_pair
+from atlasae.pipeline import Progress, silent
+from atlasae.rootio import create
+from atlasae.tallies import (
+    AXES,
+    ETA_EDGES,
+    MASS_EDGES,
+    PT_EDGES,
+    SIGNED_EDGES,
+    Correlation,
+    Density,
+    Histogram,
+    Spectrum,
+    Spread,
+    Thinned,
+    logarithmic,
+    reach,
+)
+
+FORMAT = 1  # of a report; raise it when an old reader would go wrong
+SHOWN = ("pt", "eta", "phi", "m", "E")  # variables whose spectra and residuals are drawn
+MOST_SAMPLED = 50_000  # jets that the two-sample tests look at
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """A report (plain JSON), and the histograms it was made of, by name."""
+
+    report: dict[str, Any]
+    histograms: dict[str, Histogram]
+
+
+def evaluate_files(original: Path, compressed: Path, progress: Progress | None = None) -> Evaluated:
+    """Compare jets with what became of them in a compressed or decompressed file, chunk by chunk.
+
+    Raises UserError where the files are not of the same events, DamagedFileError where one is damaged.
+    """
+    with one_thread(), open_pair(original, compressed, progress or silent) as pair:
+        evaluations = {p.collection.name: Evaluation(p, pair.contiguous) for p in pair.paired}
+        for name, jets in pair.jets():
+            evaluations[name].add(jets)
+        found = [evaluation.figures() for evaluation in evaluations.values()]
+        histograms = {f"{c}/{name}": h for c, e in evaluations.items() for name, h in e.histograms().items()}
+        return Evaluated({"format": FORMAT} | pair.facts | {"collections": found}, histograms)
+
+
+def write_histograms(path: Path, histograms: Mapping[str, Histogram]) -> None:
+    """Write histograms into a ROOT file, each under its name."""
+    with create(path) as target:
+        for name, histogram in histograms.items():
+            target.write_object(name, histogram)
+
+
+class Evaluation:
+    """One collection on its way through the chunks: the tallies of all that is asked."""
+
+    def __init__(self, paired: Paired, contiguous: bool = True) -> None:
+        self.paired = paired
+        self.events = EventTally()
+        self.rows = EventRows(self.events, contiguous)
+        self.jets = self.not_compared = self.changed = self.light = 0
+        self.in_pt = {v: Spread(PT_EDGES) for v in VARIABLES}
+        self.in_abs_eta = {v: Spread(ETA_EDGES) for v in VARIABLES}
+        self.in_eta = {v: Spread(SIGNED_EDGES) for v in RELATIVE}
+        self.heavy = Spread(np.array([0.0, np.inf]))
+        self.spectra = {v: Spectrum(AXES[v]) for v in SHOWN}
+        self.correlation = Correlation(VARIABLES)
+        self.sample = Thinned(MOST_SAMPLED)
+        self.residuals: Density | None = None
+        self.latents: Density | None = None
+
+    def add(self, jets: JetPairs) -> None:
+        """Add the jets of one chunk; those without coordinates are only compared bit for bit."""
+        usable = is_physical(jets.before)
+        before, after = jets.before[usable], jets.after[usable]
+        self.jets += len(usable)
+        self.not_compared += int((~usable).sum())
+        self.changed += int((~usable & ~jets.same).sum())
+        self.light += int((np.abs(before[:, 3]) < MASS_FLOOR).sum())
+        self._add_residuals(before, after)
+        for variable, values in _shown(before).items():
+            self.spectra[variable].add(values, _shown(after)[variable])
+        self.sample.add(np.concatenate([before, after], axis=1))
+        self._add_latents(jets.latents)
+        if jets.counts is not None:
+            counts = np.bincount(
+                np.repeat(np.arange(len(jets.counts)), jets.counts)[usable], minlength=len(jets.counts)
+            )
+            self.events.add(before, after, counts)
+        elif jets.numbers is not None:
+            self.rows.add(before, after, jets.numbers[usable])
+
+    def _add_residuals(self, before: Floats, after: Floats) -> None:
+        found = residuals(before, after)
+        for variable, residual in found.items():
+            self.in_pt[variable].add(before[:, 0], residual)
+            self.in_abs_eta[variable].add(np.abs(before[:, 1]), residual)
+        for variable, spread in self.in_eta.items():
+            spread.add(before[:, 1], found[variable])
+        response = mass_response(before, after)
+        self.heavy.add(np.ones(len(response)), response)
+        self.correlation.add([found[v] for v in VARIABLES])
+        if self.residuals is None and len(before):
+            self.residuals = Density(SHOWN, [(-far, far) for far in (reach(found[v]) for v in SHOWN)])
+        if self.residuals:
+            self.residuals.add([found[v] for v in SHOWN])
+
+    def _add_latents(self, latents: Floats | None) -> None:
+        if latents is None or not len(latents):
+            return
+        if self.latents is None:
+            self.latents = Density(self.paired.latents, [_around(column) for column in latents.T])
+        self.latents.add(list(latents.T))
+
+    def figures(self) -> dict[str, Any]:
+        """The report of this collection."""
+        self.rows.finish()
+        collection, jets = self.paired.collection, max(1, self.jets)
+        return {
+            "name": collection.name,
+            "branches": collection.branches,
+            "units": collection.units,
+            "jets": self.jets,
+            "exact_jets": self.paired.exact_jets,
+            "not_compared": {"jets": self.not_compared, "changed": self.changed},
+            "light_jets": self.light,
+            "precision": self.paired.precision,
+            "bytes_per_jet_before": self.paired.bytes_before / jets,
+            "bytes_per_jet": self.paired.bytes_after / jets,
+            "variables": {v: self._variable(v) for v in VARIABLES},
+            "mass_above_500_MeV": self.heavy.figures(),
+            "correlation": self.correlation.figures(),
+            "events": self.events.figures(),
+            "two_sample": self._two_sample(),
+            "spectra": {v: spectrum.figures() for v, spectrum in self.spectra.items()},
+            "residuals": self.residuals.figures() if self.residuals else None,
+            "latents": self.latents.figures() | {"meaning": self.paired.meaning} if self.latents else None,
+        }
+
+    def histograms(self) -> dict[str, Histogram]:
+        """Spectra before and after, residuals and latents, in MeV and radians."""
+        spectra = self.spectra | {"dijet_mass": self.events.mass, "ht": self.events.ht}
+        found = {f"before/{name}": spectrum.before for name, spectrum in spectra.items()}
+        found |= {f"after/{name}": spectrum.after for name, spectrum in spectra.items()}
+        for group, density in (("residual", self.residuals), ("latent", self.latents)):
+            if density:
+                names = [name.removeprefix(self.paired.collection.prefix) for name in density.names]
+                found |= {f"{group}/{name}": one for name, one in zip(names, density.single, strict=True)}
+                found |= {f"{group}/{names[i]}_{names[j]}": both for (i, j), both in density.pairs.items()}
+        return found
+
+    def _variable(self, variable: str) -> dict[str, Any]:
+        found = {
+            "residual": "relative" if variable in RELATIVE else "difference",
+            "bound": self.paired.precision.get(variable),
+            "all": self.in_pt[variable].figures(),
+            "in_pt": self.in_pt[variable].by_bin(),
+            "in_abs_eta": self.in_abs_eta[variable].by_bin(),
+        }
+        return found | ({"in_eta": self.in_eta[variable].by_bin()} if variable in RELATIVE else {})
+
+    def _two_sample(self) -> dict[str, Any]:
+        rows = self.sample.rows(8)
+        before, after = rows[:, :4], rows[:, 4:]
+        tests = {}
+        if len(rows):
+            pairs = {v: (values, _shown(after)[v]) for v, values in _shown(before).items()}
+            found = {v: kolmogorov_smirnov(*pair) for v, pair in pairs.items()}
+            tests = {v: {"distance": distance, "p_value": p} for v, (distance, p) in found.items()}
+        return {"jets": len(rows), "kolmogorov_smirnov": tests, "classifier": tell_apart(before, after)}
+
+
+@dataclass
+class EventTally:
+    """What whole events tell: dijet mass, HT, and whether jets changed places."""
+
+    events: int = 0
+    reordered_events: int = 0
+    reordered_jets: int = 0
+    mass: Spectrum = field(default_factory=lambda: Spectrum(logarithmic(1e3, 1e8)))
+    mass_spread: Spread = field(default_factory=lambda: Spread(MASS_EDGES))
+    ht: Spectrum = field(default_factory=lambda: Spectrum(logarithmic(1e3, 1e8)))
+    ht_spread: Spread = field(default_factory=lambda: Spread(MASS_EDGES))
+
+    def add(self, before: Floats, after: Floats, counts: Counts) -> None:
+        """Add events, whose jets (n x 4, MeV) follow each other."""
+        self.events += int((counts > 0).sum())
+        moved = by_pt(before, counts) != by_pt(after, counts)
+        self.reordered_jets += int(moved.sum())
+        self.reordered_events += len(np.unique(np.repeat(np.arange(len(counts)), counts)[moved]))
+        for measure, spectrum, spread in (
+            (two_leading, self.mass, self.mass_spread),
+            (leading_sum, self.ht, self.ht_spread),
+        ):
+            values, others = measure(before, counts), measure(after, counts)
+            there = np.isfinite(values)
+            spectrum.add(values[there], others[there])
+            with np.errstate(all="ignore"):
+                spread.add(values[there], others[there] / values[there] - 1)
+
+    def figures(self) -> dict[str, Any]:
+        """The report of events; nothing where rows tell no events."""
+        if not self.events:
+            return {"events": 0}
+        return {
+            "events": self.events,
+            "reordered": {"events": self.reordered_events, "jets": self.reordered_jets},
+            "dijet_mass": _of_events(self.mass, self.mass_spread),
+            "ht": _of_events(self.ht, self.ht_spread),
+        }
+
+
+def _of_events(spectrum: Spectrum, spread: Spread) -> dict[str, Any]:
+    return {"all": spread.figures(), "in_value": spread.by_bin(), "spectrum": spectrum.figures()}
+
+
+class EventRows:
+    """Jets that come one a row, with the number of their event: put together to events.
+
+    Where the rows of an event follow each other, the last event waits for the next chunk; else all wait for the end.
+    """
+
+    def __init__(self, tally: EventTally, contiguous: bool) -> None:
+        self.tally, self.contiguous = tally, contiguous
+        self.waiting: list[tuple[Floats, Floats, Numbers]] = []
+
+    def add(self, before: Floats, after: Floats, numbers: Numbers) -> None:
+        """Add rows."""
+        self.waiting.append((before, after, numbers))
+        if not self.contiguous:
+            return
+        before, after, numbers = self._joined()
+        begins = np.flatnonzero(np.diff(numbers)) + 1
+        last = int(begins[-1]) if len(begins) else 0
+        self._pass_on(before[:last], after[:last], numbers[:last])
+        self.waiting = [(before[last:], after[last:], numbers[last:])]
+
+    def finish(self) -> None:
+        """Pass on what waits."""
+        if self.waiting:
+            before, after, numbers = self._joined()
+            order = np.argsort(numbers, kind="stable")
+            self._pass_on(before[order], after[order], numbers[order])
+            self.waiting = []
+
+    def _joined(self) -> tuple[Floats, Floats, Numbers]:
+        before, after, numbers = (np.concatenate(parts) for parts in zip(*self.waiting, strict=True))
+        return before, after, numbers
+
+    def _pass_on(self, before: Floats, after: Floats, numbers: Numbers) -> None:
+        begins = np.flatnonzero(np.diff(numbers, prepend=numbers[:1] - 1))
+        self.tally.add(before, after, np.diff(begins, append=len(numbers)))
+
+
+def _shown(jets: Floats) -> dict[str, Floats]:
+    return dict(zip(SHOWN, (*jets.T, energy(jets)), strict=True))
+
+
+def _around(column: Sequence[float] | Floats) -> tuple[float, float]:
+    low, high = float(np.min(column)), float(np.max(column))
+    margin = 0.02 * (high - low) or max(1e-6, 1e-6 * abs(low))
+    return low - margin, math.nextafter(high + margin, math.inf)

@@ -1,0 +1,221 @@
+"""Reports to figures: what is drawn of an evaluation, of a model, of a benchmark, and under which names."""
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from atlasae import plotting
+from atlasae.errors import UserError
+from atlasae.evaluation import FORMAT as REPORT_FORMAT
+from atlasae.evaluation import SHOWN, evaluate_files
+from atlasae.metrics import RELATIVE
+from atlasae.pipeline import Progress, load_model
+from atlasae.planning import replacing
+from atlasae.plotting import QUANTITIES, Label
+from atlasae.tables import is_table
+
+SUFFIXES = (".png", ".pdf")
+WIDTH = "half-width of the central 68 %"
+CORNER = 4  # residuals in the corner plot: pt, eta, phi, m
+
+Figure = plotting.Figure
+Named = Iterator[tuple[str, Figure]]
+
+
+def figures_of(paths: Sequence[Path], label: Label, progress: Progress | None = None) -> Named:
+    """The figures of an original and a compressed file, of a report, of several reports, or of models."""
+    if all(path.suffix == ".json" for path in paths):
+        reports = {path.stem: read_report(path) for path in paths}
+        yield from (
+            comparison_figures(reports, label) if len(paths) > 1 else report_figures(reports[paths[0].stem], label)
+        )
+    elif all(is_model(path) for path in paths):
+        models = {path.name: load_model(str(path)).facts for path in paths}
+        for name, facts in models.items():
+            yield from model_figures(name, facts, label)
+        yield from model_comparison(models, label)
+    elif len(paths) == 2:
+        original, compressed = paths
+        yield from report_figures(evaluate_files(original, compressed, progress).report, label)
+    else:
+        listed = ", ".join(map(str, paths))
+        raise UserError(f"nothing to draw of {listed}: give an original and what became of it, reports, or models")
+
+
+def report_figures(report: Mapping[str, Any], label: Label) -> Named:
+    """Every figure of an evaluation, with a name that sorts by subject; none of a collection without jets."""
+    for collection in report["collections"]:
+        if collection["variables"]["pt"]["all"]["jets"]:
+            stem, noted = _stem(collection["name"]), label.with_note(collection["name"])
+            for name, figure in _collection_figures(collection, noted):
+                yield f"{stem}_{name}", figure
+
+
+def _collection_figures(collection: Mapping[str, Any], label: Label) -> Named:
+    yield from _spectra(collection, label)
+    yield from _residuals(collection, label)
+    yield from _responses(collection, label)
+    correlation = collection["correlation"]
+    if correlation["rows"] > 1:
+        found = np.array(correlation["matrix"], dtype=float)
+        yield "4_correlation", plotting.matrix(correlation["variables"], found, label)
+    yield "4_residuals", _corner(collection["residuals"], label)
+    yield from _events(collection["events"], label)
+    if latents := collection["latents"]:
+        yield from _latents(latents, label)
+
+
+def _spectra(collection: Mapping[str, Any], label: Label) -> Named:
+    for variable, found in collection["spectra"].items():
+        if found["edges"]:
+            yield f"1_spectrum_{variable}", _spectrum(found, variable, label)
+
+
+def _spectrum(found: Mapping[str, Any], variable: str, label: Label, what: str = "Jets") -> Figure:
+    edges, before, after, moved = (found[column] for column in ("edges", "before", "after", "moved"))
+    return plotting.spectrum(edges, before, after, moved, QUANTITIES[variable], label, what)
+
+
+def _residuals(collection: Mapping[str, Any], label: Label) -> Named:
+    drawn = collection["residuals"]
+    for variable, edges, counts in zip(drawn["names"], drawn["edges"], drawn["counts"], strict=True):
+        found = collection["variables"][variable]
+        relative = found["residual"] == "relative"
+        yield (
+            f"2_residual_{variable}",
+            plotting.residuals(edges, counts, found["all"], QUANTITIES[variable], relative, found["bound"], label),
+        )
+
+
+def _responses(collection: Mapping[str, Any], label: Label) -> Named:
+    for variable in RELATIVE:
+        found = collection["variables"][variable]
+        for other, bins in (("pt", found["in_pt"]), ("eta", found["in_eta"])):
+            if bins:
+                drawn = plotting.response(bins, QUANTITIES[variable], QUANTITIES[other], label)
+                yield f"3_response_{variable}_against_{other}", drawn
+
+
+def _corner(drawn: Mapping[str, Any], label: Label) -> Figure:
+    names = drawn["names"][:CORNER]
+    noted = label.with_note(
+        f"{label.note}\nresiduals: relative of {', '.join(v for v in names if v in RELATIVE)}, else differences"
+    )
+    symbols = [QUANTITIES[name].symbol for name in names]
+    return plotting.corner(symbols, drawn["edges"][:CORNER], drawn["counts"][:CORNER], _pairs(drawn), noted)
+
+
+def _pairs(drawn: Mapping[str, Any]) -> dict[tuple[int, int], Any]:
+    return {(pair["x"], pair["y"]): pair["counts"] for pair in drawn["pairs"]}
+
+
+def _events(events: Mapping[str, Any], label: Label) -> Named:
+    for key, variable in (("dijet_mass", "mjj"), ("ht", "ht")):
+        if not events["events"] or not events[key]["all"]["jets"]:
+            continue
+        found = events[key]
+        if found["spectrum"]["edges"]:
+            yield f"5_{key}", _spectrum(found["spectrum"], variable, label, "Events")
+        yield (
+            f"5_{key}_response",
+            plotting.response(found["in_value"], QUANTITIES[variable], QUANTITIES[variable], label),
+        )
+
+
+def _latents(latents: Mapping[str, Any], label: Label) -> Named:
+    symbols = [f"$z_{i}$" for i in range(len(latents["names"]))]
+    yield "6_latents", plotting.latents(symbols, latents["meaning"], latents["edges"], latents["counts"], label)
+    yield "6_latents_pairs", plotting.corner(symbols, latents["edges"], latents["counts"], _pairs(latents), label)
+
+
+def model_figures(name: str, facts: Mapping[str, Any], label: Label) -> Named:
+    """The losses a model went through in training; nothing of a model that kept none."""
+    history = facts.get("history") or {}
+    if any(loss is not None for loss in history.get("validation", [])):
+        losses = {name: history[name] for name in ("training", "validation")}
+        noted = label.with_note(f"{name}: {facts['architecture']}")
+        yield f"{_stem(name)}_8_training", plotting.training(history["steps"], losses, noted)
+
+
+def model_comparison(models: Mapping[str, Mapping[str, Any]], label: Label) -> Named:
+    """The half-widths of several models on their own test jets, side by side; of those that have any."""
+    found = {name: facts.get("test", {}).get("half_widths") for name, facts in models.items()}
+    known = {name: widths for name, widths in found.items() if widths}
+    if len(known) > 1:
+        columns = {v: [widths[v] for widths in known.values()] for v in SHOWN}
+        yield "models_9_comparison", plotting.comparison(list(known), columns, WIDTH, label.with_note("test jets"))
+
+
+def comparison_figures(reports: Mapping[str, Mapping[str, Any]], label: Label) -> Named:
+    """Half-widths of several reports side by side, collection by collection of the first."""
+    for collection in next(iter(reports.values()))["collections"]:
+        found = {name: _widths(report, collection["name"]) for name, report in reports.items()}
+        found = {name: widths for name, widths in found.items() if widths}
+        columns = {v: [widths[v] for widths in found.values()] for v in next(iter(found.values()), {})}
+        if columns:
+            noted = label.with_note(collection["name"])
+            yield f"{_stem(collection['name'])}_9_comparison", plotting.comparison(list(found), columns, WIDTH, noted)
+
+
+def _widths(report: Mapping[str, Any], name: str) -> dict[str, float]:
+    """The half-widths of a collection in a report, dijet mass included where there are dijets."""
+    collection = next((c for c in report["collections"] if c["name"] == name), None)
+    if collection is None or not collection["variables"]["pt"]["all"]["jets"]:
+        return {}
+    widths = {v: collection["variables"][v]["all"]["half_width_68"] for v in SHOWN}
+    mass = collection["events"].get("dijet_mass", {}).get("all", {})
+    return widths | ({"mjj": mass["half_width_68"]} if mass.get("jets") else {"mjj": float("nan")})
+
+
+def read_report(path: Path) -> dict[str, Any]:
+    """Read a report of `atlasae evaluate`; raises UserError where a file is none."""
+    try:
+        report = json.loads(path.read_bytes())
+        collections = report["format"] == REPORT_FORMAT and report["collections"]
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise UserError(f"'{path}' is no report of `atlasae evaluate`") from error
+    if not isinstance(collections, list):
+        raise UserError(f"'{path}' is a report of format {report['format']!r}, this atlasae draws {REPORT_FORMAT}")
+    return dict(report)
+
+
+def is_model(path: Path) -> bool:
+    """Whether a file is neither a report, nor a ROOT file, nor a table: a model, then."""
+    if path.suffix == ".json" or is_table(path) or not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.read(4) != b"root"
+
+
+def check_folder(folder: Path, force: bool) -> None:
+    """Refuse a folder where figures would replace something unasked; raises UserError."""
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"'{folder}' is a file: figures go into a folder")
+    if folder.is_dir() and not force and any(folder.iterdir()):
+        raise UserError(f"'{folder}' is not empty: choose another folder, or replace figures in it with --force")
+
+
+def save_all(figures: Named, folder: Path, what: str) -> list[str]:
+    """Write each figure as PNG and PDF into a folder; returns the paths.
+
+    Raises UserError where `what`, a report that may come from anywhere, can't be drawn.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    try:
+        for name, figure in figures:
+            for suffix in SUFFIXES:
+                with replacing(folder / f"{name}{suffix}") as temporary:
+                    plotting.save(figure, temporary)
+                written.append(str(folder / f"{name}{suffix}"))
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+        raise UserError(f"{what} can't be drawn: it lacks what `atlasae evaluate` writes ({error!r})") from error
+    return written
+
+
+def _stem(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9-]+", "_", name).strip("_") or "jets"

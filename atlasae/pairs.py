@@ -1,0 +1,238 @@
+"""Two files side by side: the jets of every chunk, before and after."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import awkward as ak
+import numpy as np
+import numpy.typing as npt
+
+from atlasae.collection import settle, storage_of
+from atlasae.columns import Array, Counts, to_columns
+from atlasae.container import CompressedCollection, Contents, Run, is_compressed, read_contents
+from atlasae.coordinates import Bools, Floats
+from atlasae.copying import entry_ranges
+from atlasae.errors import UserError
+from atlasae.pipeline import Progress, restored_events
+from atlasae.planning import Opened, Options, event_branch, event_numbers, find_in, open_input
+from atlasae.rootio import Source, open_source
+from atlasae.schema import Collection, stand_ins
+from atlasae.tables import is_table
+
+Numbers = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Paired:
+    """A collection that is in both files: what was promised, and what it takes (bytes in baskets) before and after."""
+
+    collection: Collection
+    bytes_before: int
+    bytes_after: int
+    precision: dict[str, float | None] = field(default_factory=dict)
+    exact_jets: int | None = None
+    latents: tuple[str, ...] = ()
+    meaning: tuple[str, ...] = ()  # of each latent
+
+
+@dataclass(frozen=True)
+class JetPairs:
+    """The jets of one chunk before and after (n x 4: pt, eta, phi, m in MeV), and which are the same bit for bit.
+
+    `counts` are the jets of each event; where each row is one jet, `numbers` tell its event, if anything does.
+    """
+
+    before: Floats
+    after: Floats
+    same: Bools
+    counts: Counts | None
+    numbers: Numbers | None
+    latents: Floats | None
+
+
+Chunks = Iterator[tuple[int, dict[str, ak.Array], dict[str, ak.Array], dict[str, ak.Array]]]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """An original and what became of it, open to read.
+
+    `chunks` yields the first entry of a chunk, the original's branches, those brought back, and the latents.
+    """
+
+    original: Opened
+    paired: list[Paired]
+    chunks: Chunks
+    facts: dict[str, Any]
+
+    def jets(self) -> Iterator[tuple[str, JetPairs]]:
+        """The jets of every collection, chunk by chunk, with the name of the collection."""
+        numbers, branch = self._table_numbers, self._number_branch
+        for start, before, after, latents in self.chunks:
+            stop = start + len(next(iter(after.values())))
+            if branch:
+                numbers = np.asarray(self.original.events.read([branch], start, stop)[branch]).astype(np.int64)
+            of_chunk = numbers if branch or numbers is None else numbers[start:stop]
+            for paired in self.paired:
+                yield paired.collection.name, _jet_pairs(paired, before, after, latents, of_chunk)
+
+    @property
+    def contiguous(self) -> bool:
+        """Whether the jets of an event follow each other; rows of a table may have been shuffled."""
+        return self._table_numbers is None
+
+    @property
+    def _flat(self) -> Collection | None:
+        return next((paired.collection for paired in self.paired if not paired.collection.jagged), None)
+
+    @property
+    def _number_branch(self) -> str | None:
+        return event_branch(self.original.events) if self._flat and self.original.table is None else None
+
+    @property
+    def _table_numbers(self) -> Numbers | None:
+        flat = self._flat
+        return event_numbers(self.original.events, flat) if flat and self.original.table is not None else None
+
+
+@contextmanager
+def open_pair(original: Path, compressed: Path, progress: Progress) -> Iterator[Pair]:
+    """Open an original beside what was compressed or decompressed from it; raises UserError where they differ."""
+    with ExitStack() as stack:
+        if not is_table(compressed):
+            source = stack.enter_context(open_source(compressed))
+            if is_compressed(source):
+                contents = read_contents(source)
+                tree = None if is_table(original) else contents.runs[0].tree
+                yield _with_compressed(stack.enter_context(open_input(original, tree, ())), source, contents, progress)
+                return
+        before = stack.enter_context(open_input(original, None, ()))
+        tree = before.tree if not is_table(compressed) and before.table is None else None
+        yield _with_plain(before, stack.enter_context(open_input(compressed, tree, ())), progress)
+
+
+def _with_compressed(original: Opened, source: Source, contents: Contents, progress: Progress) -> Pair:
+    run, tree = contents.runs[0], source.trees[contents.runs[0].tree]
+    _same_entries(original, source.path, tree.entries)
+    entries = [entry for entry in run.collections if entry.collection.terms is None]
+    if not entries:
+        raise UserError(f"'{source.path}' holds a list of variables, no four-momenta: `atlasae verify` compares those")
+    paired = []
+    for entry in entries:
+        name = entry.collection.name
+        _same_branches(original, entry.collection, source.path)
+        exact = sum(found.exact_jets for r in contents.runs for found in r.collections if found.collection.name == name)
+        paired.append(
+            Paired(
+                collection=entry.collection,
+                bytes_before=original.events.compressed_bytes(list(entry.collection.branches.values())),
+                bytes_after=tree.compressed_bytes(stand_ins(entry.collection, run.counters)),
+                precision=entry.precision,
+                exact_jets=exact,
+                latents=entry.collection.latents,
+                meaning=_meaning(entry),
+            )
+        )
+    facts = {"original": original.path.name, "compressed": source.path.name, "entries": tree.entries, "tree": tree.name}
+    facts |= {"model_sha256": entries[0].model_sha256, "bytes": source.path.stat().st_size}
+    return Pair(original, paired, _restored_chunks(original, source, contents, paired, progress), facts)
+
+
+def _restored_chunks(
+    original: Opened, source: Source, contents: Contents, paired: Sequence[Paired], progress: Progress
+) -> Chunks:
+    tree, start = source.trees[contents.runs[0].tree], 0
+    names = [name for p in paired for name in p.collection.branches.values()]
+    latents = [name for p in paired for name in p.latents]
+    for run, restored in restored_events(source, contents, progress):
+        stop = start + len(next(iter(restored.values())))
+        _same_run(contents.runs[0], run, source.path)
+        yield start, original.events.read(names, start, stop), restored, tree.read(latents, start, stop)
+        start = stop
+
+
+def _with_plain(before: Opened, after: Opened, progress: Progress) -> Pair:
+    _same_entries(before, after.path, after.events.entries)
+    found = []
+    for collection in find_in(before.events, before.tree, ()):
+        names = list(collection.branches.values())
+        _same_branches(after, collection, after.path)
+        first = before.events.read(names, 0, min(before.events.entries, 20_000))
+        settled = settle(collection, None, to_columns(collection, first)[0])
+        found.append(Paired(settled, before.events.compressed_bytes(names), after.events.compressed_bytes(names)))
+    facts = {"original": before.path.name, "compressed": after.path.name, "entries": before.events.entries}
+    facts |= {"tree": before.tree, "bytes": after.path.stat().st_size}
+    return Pair(before, found, _plain_chunks(before, after, found, progress), facts)
+
+
+def _plain_chunks(before: Opened, after: Opened, paired: Sequence[Paired], progress: Progress) -> Chunks:
+    names = [name for p in paired for name in p.collection.branches.values()]
+    for start, stop in entry_ranges(before.events, names, Options.step_size):
+        yield start, before.events.read(names, start, stop), after.events.read(names, start, stop), {}
+        progress(stop, before.events.entries)
+
+
+def _jet_pairs(
+    paired: Paired,
+    before: dict[str, ak.Array],
+    after: dict[str, ak.Array],
+    latents: dict[str, ak.Array],
+    numbers: Numbers | None,
+) -> JetPairs:
+    collection, storage = paired.collection, storage_of(paired.collection)
+    (columns, counts), (restored, counts_after) = to_columns(collection, before), to_columns(collection, after)
+    if not np.array_equal(counts, counts_after):
+        raise UserError(
+            f"'{collection.name}' has other numbers of jets per event in the two files: not the same events"
+        )
+    words = [ak.to_numpy(ak.flatten(latents[name], axis=None)) for name in paired.latents] if latents else []
+    return JetPairs(
+        before=storage.to_rows(storage.to_values(columns)),
+        after=storage.to_rows(storage.to_values(restored)),
+        same=_same_bits(columns, restored),
+        counts=counts if collection.jagged else None,
+        numbers=None if collection.jagged else numbers,
+        latents=np.stack(words, axis=1).astype(np.float64) if words else None,
+    )
+
+
+def _same_bits(before: Sequence[Array], after: Sequence[Array]) -> Bools:
+    pairs = [(a, b.astype(a.dtype, copy=False)) for a, b in zip(before, after, strict=True)]
+    return np.asarray(np.all([a.view(f"u{a.itemsize}") == b.view(f"u{b.itemsize}") for a, b in pairs], axis=0))
+
+
+def _same_entries(original: Opened, path: Path, entries: int) -> None:
+    if original.events.entries != entries:
+        raise UserError(
+            f"'{path}' has {entries} entries, '{original.path}' {original.events.entries}: not the same events"
+        )
+
+
+def _same_branches(opened: Opened, collection: Collection, path: Path) -> None:
+    known = {branch.name for branch in opened.events.branches}
+    if missing := [name for name in collection.branches.values() if name not in known]:
+        raise UserError(f"'{opened.path}' has no branch '{missing[0]}': '{path}' was made of something else")
+
+
+def _same_run(first: Run, other: Run, path: Path) -> None:
+    if [c.collection for c in first.collections] != [c.collection for c in other.collections]:
+        raise UserError(f"'{path}' merges files with other jets: evaluate them one by one")
+
+
+def _meaning(entry: CompressedCollection) -> tuple[str, ...]:
+    """What each latent holds: the bits of each variable, the leading ones first."""
+    variables = ("pt", "eta", "phi", "m")
+    if "words" not in entry.codec:
+        return tuple("an output of the network" for _ in entry.collection.latents)
+    words = [
+        [
+            f"{np.log2(digit['radix']):.1f} bits of {variables[digit['variable']]}"
+            for digit in word
+            if digit["radix"] > 1
+        ]
+        for word in entry.codec["words"]
+    ]
+    return tuple(" and ".join(word) or "nothing" for word in words)
