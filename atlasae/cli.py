@@ -27,6 +27,28 @@ _force = click.option("--force", is_flag=True, help="Replace OUT if it exists.")
 _debug = click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 
 
+_LABEL = (
+    click.option("--label", "text", default="Internal", show_default=True, help="Status, behind the experiment."),
+    click.option("--no-experiment-label", is_flag=True, help="Leave the name of the experiment out."),
+    click.option("--energy", default="", metavar="TEV", help="Centre-of-mass energy to write on figures."),
+    click.option("--luminosity", default="", metavar="IFB", help="Luminosity to write on figures."),
+)
+
+
+def _labelled(command: Callable[..., None]) -> Callable[..., None]:
+    """A command that draws: what stands in the corner of its figures."""
+    for option in reversed(_LABEL):
+        command = option(command)
+    return command
+
+
+def _label(given: dict[str, Any]) -> Any:
+    from atlasae.plotting import Label
+
+    experiment = "" if given["no_experiment_label"] else "ATLAS"
+    return Label(given["text"], experiment, given["energy"], given["luminosity"])
+
+
 def main() -> None:
     """Run a command; an error is one line on stderr and an exit code (2: mend it, 3: damaged)."""
     signal.signal(signal.SIGTERM, _terminate)  # so that a batch system's kill leaves no temporary file
@@ -191,12 +213,35 @@ def evaluate(
 
 
 @commands.command()
+@click.argument("path", metavar="IN", type=_PATH)
+@click.option("-o", "--output", metavar="FOLDER", type=_PATH, help="Draw it: where the figure goes.")
+@click.option("--jets", multiple=True, metavar="PATTERN", help="As for compress.")
+@click.option("--units", type=click.Choice(["MeV", "GeV"]), help="As for compress.")
+@click.option("--model", default="default", show_default=True, help="As for compress.")
+@_labelled
+@_force
+@_quiet
+@_json
+@_debug
+def benchmark(path: Path, output: Path | None, force: bool, quiet: bool, as_json: bool, **given: Any) -> None:
+    """Measure bytes per jet against precision, beside what people use today, on the jets of IN."""
+    from atlasae.benchmark import benchmark_file
+
+    if output:
+        from atlasae import figures
+
+        figures.check_folder(output, force)
+    with _progress("measuring", quiet) as advance:
+        report = benchmark_file(path, given["jets"], given["units"], given["model"], advance)
+    if output:
+        report["figures"] = figures.save_all(figures.benchmark_figures(report, _label(given)), output, str(path))
+    _show(report, as_json, quiet, terminal.benchmark_text)
+
+
+@commands.command()
 @click.argument("paths", metavar="ORIGINAL COMPRESSED | REPORT... | MODEL...", nargs=-1, required=True, type=_PATH)
 @click.option("-o", "--output", required=True, metavar="FOLDER", type=_PATH, help="Where the figures go.")
-@click.option("--label", "text", default="Internal", show_default=True, help="Status, behind the experiment.")
-@click.option("--no-experiment-label", is_flag=True, help="Leave the name of the experiment out.")
-@click.option("--energy", default="", metavar="TEV", help="Centre-of-mass energy to write on the figures.")
-@click.option("--luminosity", default="", metavar="IFB", help="Luminosity to write on the figures.")
+@_labelled
 @_force
 @_quiet
 @_json
@@ -204,12 +249,10 @@ def evaluate(
 def plot(paths: tuple[Path, ...], output: Path, force: bool, quiet: bool, as_json: bool, **given: Any) -> None:
     """Draw an evaluation (of two files, or a report), compare several reports, or draw how models were trained."""
     from atlasae import figures
-    from atlasae.plotting import Label
 
-    label = Label(given["text"], "" if given["no_experiment_label"] else "ATLAS", given["energy"], given["luminosity"])
     figures.check_folder(output, force)
     with _progress("evaluating", quiet) as advance:
-        drawn = figures.figures_of(paths, label, advance)
+        drawn = figures.figures_of(paths, _label(given), advance)
         written = figures.save_all(drawn, output, ", ".join(map(str, paths)))
     _show({"output": str(output), "figures": written}, as_json, quiet, terminal.figures_text)
 

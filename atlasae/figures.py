@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from atlasae import plotting
+from atlasae.benchmark import FLOOR, OURS
 from atlasae.errors import UserError
 from atlasae.evaluation import FORMAT as REPORT_FORMAT
 from atlasae.evaluation import SHOWN, evaluate_files
@@ -20,6 +21,7 @@ from atlasae.tables import is_table
 
 SUFFIXES = (".png", ".pdf")
 WIDTH = "half-width of the central 68 %"
+UNDRAWN = ("as it is, LZMA(9)", "grid in integers, ZSTD(5)", "grid in three floats, LZMA(9)")
 CORNER = 4  # residuals in the corner plot: pt, eta, phi, m
 
 Figure = plotting.Figure
@@ -139,6 +141,18 @@ def model_figures(name: str, facts: Mapping[str, Any], label: Label) -> Named:
         losses = {name: history[name] for name in ("training", "validation")}
         noted = label.with_note(f"{name}: {facts['architecture']}")
         yield f"{_stem(name)}_8_training", plotting.training(history["steps"], losses, noted)
+
+
+def benchmark_figures(report: Mapping[str, Any], label: Label) -> Named:
+    """Bytes per jet against precision; of the peers only what each can do best, and what files are today."""
+    curves = {}
+    for name, sizes in report["curves"].items():
+        if name in UNDRAWN:
+            continue
+        points = [(x, y) for x, y in zip(report["precisions"], sizes, strict=True) if y is not None]
+        curves[name] = ([x for x, _ in points], [y for _, y in points])
+    noted = label.with_note(f"{report['collection']}, {report['jets']:,} jets")
+    yield f"{_stem(report['collection'])}_7_size", plotting.sizes(curves, OURS, FLOOR, noted)
 
 
 def model_comparison(models: Mapping[str, Mapping[str, Any]], label: Label) -> Named:

@@ -321,22 +321,26 @@ def latents(
 
 
 @_in_style
-def sizes(curves: Mapping[str, tuple[Numbers, Numbers]], first: str, label: Label = NO_LABEL) -> Figure:
-    """Bytes per jet against the guaranteed precision; `first` is the curve that stands out."""
-    figure = Figure(figsize=(SIZE[0] * 1.25, SIZE[1] * 1.15))
+def sizes(curves: Mapping[str, tuple[Numbers, Numbers]], first: str, floor: str, label: Label = NO_LABEL) -> Figure:
+    """Bytes per jet against the guaranteed precision; `first` stands out, and `floor` is a line without points."""
+    figure = Figure(figsize=(SIZE[0], SIZE[1] * 1.25))
     axes = figure.add_subplot()
-    figure.subplots_adjust(left=0.12, right=0.97)
-    others = [name for name in curves if name != first]
-    for i, name in enumerate([first, *others]):
-        x, y = (np.asarray(values, float) for values in curves[name])
-        look = {"color": BLACK, "linewidth": 2.5, "markersize": 7} if i == 0 else {"color": LINES[(i - 1) % len(LINES)]}
-        dashes = "-" if i == 0 else DASHES[i % len(DASHES)]
-        axes.plot(x, y, marker=MARKERS[i % len(MARKERS)], linestyle=dashes, label=name, **look)
-    axes.set(xscale="log", xlabel="guaranteed largest error of each variable", ylabel="Bytes / jet")
-    axes.invert_xaxis()
-    axes.set_ylim(0, ROOM * max(float(np.max(y)) for _, y in curves.values()))
-    axes.legend(loc="upper right", ncol=2, fontsize=10)
-    _corner_text(axes, label)
+    figure.subplots_adjust(left=0.13, right=0.96, bottom=0.13, top=0.83)
+    looks: dict[str, Any] = {
+        first: {"color": BLACK, "linewidth": 2.5, "markersize": 7, "marker": "o", "zorder": 3},
+        floor: {"color": BLACK, "linewidth": 1.5, "linestyle": ":"},
+    }
+    others = [name for name in curves if name not in looks]
+    for i, name in enumerate(others):
+        looks[name] = {"color": LINES[i], "marker": MARKERS[i + 1], "linestyle": DASHES[i], "markersize": 6}
+    for name in [first, *others, floor]:
+        axes.plot(*curves[name], label=name, **looks[name])
+    most = max(float(np.max(y)) for _, y in curves.values())
+    axes.set(xscale="log", xlabel="guaranteed largest error", ylabel="Bytes / jet", ylim=(0, 1.5 * most))
+    x = np.concatenate([np.asarray(x, float) for x, _ in curves.values()])
+    axes.set_xlim(1.6 * x.max(), x.min() / 1.6)
+    axes.legend(loc="upper center", ncol=2, fontsize=10.5, columnspacing=0.8, handlelength=2.2)
+    _above(axes, label)
     return figure
 
 

@@ -150,6 +150,20 @@ def _remarks(collection: dict[str, Any]) -> list[str]:
     return remarks
 
 
+def benchmark_text(report: dict[str, Any]) -> str:
+    """What `benchmark` measured."""
+    widest = max(map(len, report["curves"]))
+    lines = [
+        f"{report['input']}, {report['collection']}: {report['jets']:,} jets; bytes per jet at a guaranteed",
+        " " * widest + "".join(f" {bound:7g}" for bound in report["precisions"]),
+    ]
+    for name, sizes in report["curves"].items():
+        lines.append(f"{name:{widest}}" + "".join("       -" if size is None else f" {size:7.2f}" for size in sizes))
+    if report["missing"]:
+        lines.append(f"not installed: {', '.join(report['missing'])}: pip install 'atlasae[benchmark]'")
+    return "\n".join(lines + [f"figure: {path}" for path in report.get("figures", [])])
+
+
 def figures_text(report: dict[str, Any]) -> str:
     """Where the figures are."""
     return f"{report['output']}: {len(report['figures']) // 2} figures, as PNG and PDF"

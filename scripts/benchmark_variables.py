@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from benchmark_precision import LZMA, Sample, narrow, round_mantissa, tree_bytes
 
 from atlasae.codec import ListStorage
 from atlasae.collection import list_storage_of
 from atlasae.columns import Array, to_columns
 from atlasae.container import read_contents
+from atlasae.peers import LZMA, Sample, narrow, round_mantissa, tree_bytes
 from atlasae.pipeline import compress_file
 from atlasae.planning import Options, open_input
 from atlasae.precision import Precision

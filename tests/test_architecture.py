@@ -19,8 +19,8 @@ FLOORS = [
     {"classifier", "recipes", "container", "collection", "planning", "export"},
     {"learning", "checkpoints", "copying"},
     {"pipeline", "reading"},
-    {"pairs", "verification"},
-    {"evaluation"},
+    {"pairs", "peers", "verification"},
+    {"benchmark", "evaluation"},
     {"figures", "distributed"},
     {"cli"},
 ]
@@ -46,6 +46,8 @@ DOORS = {
     "hist": {"tallies"},
     "matplotlib": {"plotting"},
     "mplhep": {"plotting"},
+    "pcodec": {"peers"},
+    "pysz": {"peers"},
     "dask": {"distributed"},
     "onnx": {"export"},
 }

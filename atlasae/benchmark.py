@@ -1,0 +1,103 @@
+"""Bytes per jet against guaranteed precision: a file at several precisions, beside what people use today."""
+
+import tempfile
+from collections.abc import Callable, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from atlasae.codec import one_thread
+from atlasae.columns import unflatten
+from atlasae.coordinates import Floats, to_coordinates
+from atlasae.errors import UserError
+from atlasae.invertible import InvertibleAutoencoder
+from atlasae.learning import FEWEST_EVENTS, learn_from
+from atlasae.peers import Sample, peers, read_sample
+from atlasae.pipeline import Progress, compress_file, silent
+from atlasae.planning import Options, find_in, open_input
+from atlasae.precision import Precision
+from atlasae.rootio import create
+from atlasae.training import bits_per_row
+
+PRECISIONS = (3e-2, 1e-2, 3e-3, 1e-3, 3e-4, 1e-4)
+MOST_JETS = 200_000  # of a file: more change no digit
+OURS = "atlasae, three floats"
+FLOOR = "entropy (fitted model)"
+TREE = "jets"
+
+
+def benchmark_file(
+    path: Path,
+    patterns: Sequence[str] = (),
+    units: str | None = None,
+    model: str = "default",
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Measure the first collection of jets of a file, or the first 200,000 of its jets; returns the report.
+
+    Jets without coordinates (NaN, pt <= 0) are left out. `curves` holds bytes per jet by method, one for each of
+    `precisions`; null where a method can't hold that precision. Raises UserError where there are too few jets.
+    """
+    sample = read_jets(path, patterns, units)
+    rows = []
+    with one_thread(), tempfile.TemporaryDirectory() as folder:
+        entropy = fit_entropy(sample.jets)
+        for done, bound in enumerate(PRECISIONS, start=1):
+            row = {OURS: compressed_bytes(sample, bound, model, Path(folder))}
+            rows.append(row | peers(sample, bound, Path(folder)) | {FLOOR: entropy(bound)})
+            (progress or silent)(done, len(PRECISIONS))
+    names = dict.fromkeys(name for row in rows for name in row)
+    return {
+        "input": path.name,
+        "collection": sample.collection.name,
+        "branches": sample.collection.branches,
+        "jets": len(sample.columns[0]),
+        "precisions": list(PRECISIONS),
+        "curves": {name: [row.get(name) for row in rows] for name in names},
+        "missing": [package for package in ("pcodec", "pysz") if find_spec(package) is None],
+    }
+
+
+def read_jets(path: Path, patterns: Sequence[str], units: str | None) -> Sample:
+    """The jets with coordinates of the first collection of a file."""
+    with open_input(path, None, patterns) as opened:
+        collection = find_in(opened.events, opened.tree, patterns)[0]
+        entries = opened.events.entries
+        few = read_sample(opened, collection, 1000)
+        per_entry = max(1.0, len(few.columns[0]) / max(1, min(entries, 1000)))
+        sample = read_sample(opened, collection, int(MOST_JETS / per_entry) + 1).settled(units).with_coordinates()
+    if len(sample.columns[0]) < FEWEST_EVENTS:
+        raise UserError(f"'{path}' has {len(sample.columns[0])} jets to measure: at least {FEWEST_EVENTS} are needed")
+    return sample
+
+
+def compressed_bytes(sample: Sample, bound: float, model: str, folder: Path) -> float:
+    """Bytes per jet of a sample as `atlasae compress` writes it, a model of its own included."""
+    path, names = folder / "sample.root", sample.collection.branches
+    events = {
+        name: unflatten(column, sample.counts, sample.collection.jagged)
+        for name, column in zip(names.values(), sample.columns, strict=True)
+    }
+    with create(path) as target:
+        target.make_tree(TREE, events, counters=dict.fromkeys(events, "njets")).extend(events)
+    pattern = ",".join(f"{variable}={name}" for variable, name in names.items())
+    options = Options(
+        Precision.parse(f"{bound:g}"), jets=(pattern,), units=sample.collection.units, model=model, force=True
+    )
+    return float(compress_file(path, folder / "compressed.root", options)["bytes_per_jet"])
+
+
+def fit_entropy(jets: Floats) -> Callable[[float], float]:
+    """Bytes per jet that a model fitted to four fifths of the jets needs for the others, by the bound on each variable.
+
+    No coder with this model takes fewer, jet by jet; a better model may know more.
+    """
+    shuffled = np.random.default_rng(1).permutation(jets)
+    test, training = np.split(shuffled, [len(jets) // 5])
+    autoencoder = learn_from(training).autoencoder
+    assert isinstance(autoencoder, InvertibleAutoencoder)
+    coordinates = torch.from_numpy(to_coordinates(test))
+    return lambda bound: bits_per_row(autoencoder, coordinates, 2 * float(np.log1p(bound))) / 8
