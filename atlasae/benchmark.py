@@ -1,5 +1,6 @@
 """Bytes per jet against guaranteed precision: a file at several precisions, beside what people use today."""
 
+import math
 import tempfile
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
@@ -23,7 +24,8 @@ from atlasae.rootio import create
 from atlasae.training import bits_per_row
 
 PRECISIONS = (3e-2, 1e-2, 3e-3, 1e-3, 3e-4, 1e-4)
-MOST_JETS = 200_000  # of a file: more change no digit
+MOST_JETS = 200_000  # of a file, about: more change no digit
+FIRST = 1000  # entries that tell how many jets an entry has
 OURS = "atlasae, three floats"
 FLOOR = "entropy (fitted model)"
 TREE = "jets"
@@ -65,10 +67,9 @@ def read_jets(path: Path, patterns: Sequence[str], units: str | None) -> Sample:
     """The jets with coordinates of the first collection of a file."""
     with open_input(path, None, patterns) as opened:
         collection = find_in(opened.events, opened.tree, patterns)[0]
-        entries = opened.events.entries
-        few = read_sample(opened, collection, 1000)
-        per_entry = max(1.0, len(few.columns[0]) / max(1, min(entries, 1000)))
-        sample = read_sample(opened, collection, int(MOST_JETS / per_entry) + 1).settled(units).with_coordinates()
+        some = len(read_sample(opened, collection, FIRST).columns[0]) or 1
+        enough = min(opened.events.entries, FIRST) * (MOST_JETS / some)
+        sample = read_sample(opened, collection, math.ceil(enough)).settled(units).with_coordinates()
     if len(sample.columns[0]) < FEWEST_EVENTS:
         raise UserError(f"'{path}' has {len(sample.columns[0])} jets to measure: at least {FEWEST_EVENTS} are needed")
     return sample

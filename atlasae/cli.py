@@ -180,6 +180,8 @@ def verify(original: Path, compressed: Path, quiet: bool, as_json: bool, debug: 
 @click.argument("compressed", type=_PATH)
 @click.option("-o", "--output", metavar="REPORT", type=_PATH, help="Write the whole report as JSON.")
 @click.option("--histograms", metavar="OUT.root", type=_PATH, help="Write the histograms into a ROOT file.")
+@click.option("--jets", multiple=True, metavar="PATTERN", help="As for compress, where COMPRESSED is decompressed.")
+@click.option("--units", type=click.Choice(["MeV", "GeV"]), help="The same.")
 @_force
 @_quiet
 @_json
@@ -189,6 +191,8 @@ def evaluate(
     compressed: Path,
     output: Path | None,
     histograms: Path | None,
+    jets: tuple[str, ...],
+    units: str | None,
     force: bool,
     quiet: bool,
     as_json: bool,
@@ -198,11 +202,13 @@ def evaluate(
     from atlasae.evaluation import evaluate_files, write_histograms
     from atlasae.planning import check_target, replacing
 
+    if output and histograms and output.absolute() == histograms.absolute():
+        raise UserError(f"'{output}' can't be both the report and the histograms: name two files")
     for target in filter(None, (output, histograms)):
         for path in (original, compressed):
             check_target(path, target, force, tables=True)
     with _progress("evaluating", quiet) as advance:
-        found = evaluate_files(original, compressed, advance)
+        found = evaluate_files(original, compressed, advance, jets, units)
     if output:
         with replacing(output) as temporary:
             temporary.write_text(json.dumps(_finite(found.report)))
@@ -234,7 +240,7 @@ def benchmark(path: Path, output: Path | None, force: bool, quiet: bool, as_json
     with _progress("measuring", quiet) as advance:
         report = benchmark_file(path, given["jets"], given["units"], given["model"], advance)
     if output:
-        report["figures"] = figures.save_all(figures.benchmark_figures(report, _label(given)), output, str(path))
+        report["figures"] = figures.save_all(figures.benchmark_figures(report, _label(given)), output)
     _show(report, as_json, quiet, terminal.benchmark_text)
 
 
@@ -252,8 +258,7 @@ def plot(paths: tuple[Path, ...], output: Path, force: bool, quiet: bool, as_jso
 
     figures.check_folder(output, force)
     with _progress("evaluating", quiet) as advance:
-        drawn = figures.figures_of(paths, _label(given), advance)
-        written = figures.save_all(drawn, output, ", ".join(map(str, paths)))
+        written = figures.save_all(figures.figures_of(paths, _label(given), advance), output)
     _show({"output": str(output), "figures": written}, as_json, quiet, terminal.figures_text)
 
 

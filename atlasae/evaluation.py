@@ -15,6 +15,7 @@ from atlasae.coordinates import MASS_FLOOR, Floats, energy, is_physical
 from atlasae.metrics import (
     RELATIVE,
     VARIABLES,
+    back_to_back,
     by_pt,
     kolmogorov_smirnov,
     leading_sum,
@@ -54,12 +55,19 @@ class Evaluated:
     histograms: dict[str, Histogram]
 
 
-def evaluate_files(original: Path, compressed: Path, progress: Progress | None = None) -> Evaluated:
+def evaluate_files(
+    original: Path,
+    compressed: Path,
+    progress: Progress | None = None,
+    patterns: Sequence[str] = (),
+    units: str | None = None,
+) -> Evaluated:
     """Compare jets with what became of them in a compressed or decompressed file, chunk by chunk.
 
+    `patterns` and `units` tell which jets a decompressed file is compared in, as for `compress`.
     Raises UserError where the files are not of the same events, DamagedFileError where one is damaged.
     """
-    with one_thread(), open_pair(original, compressed, progress or silent) as pair:
+    with one_thread(), open_pair(original, compressed, progress or silent, patterns, units) as pair:
         evaluations = {p.collection.name: Evaluation(p, pair.contiguous) for p in pair.paired}
         for name, jets in pair.jets():
             evaluations[name].add(jets)
@@ -175,7 +183,7 @@ class Evaluation:
 
     def _variable(self, variable: str) -> dict[str, Any]:
         found = {
-            "residual": "relative" if variable in RELATIVE else "difference",
+            "residual": "difference" if variable in ("eta", "phi") else "relative",
             "bound": self.paired.precision.get(variable),
             "all": self.in_pt[variable].figures(),
             "in_pt": self.in_pt[variable].by_bin(),
@@ -199,10 +207,12 @@ class EventTally:
     """What whole events tell: dijet mass, HT, and whether jets changed places."""
 
     events: int = 0
+    scattered: bool = False  # jets of one event were found in two places: nothing can be told
     reordered_events: int = 0
     reordered_jets: int = 0
     mass: Spectrum = field(default_factory=lambda: Spectrum(logarithmic(1e3, 1e8)))
     mass_spread: Spread = field(default_factory=lambda: Spread(MASS_EDGES))
+    balanced: Spread = field(default_factory=lambda: Spread(MASS_EDGES))  # back to back: what a resonance would be
     ht: Spectrum = field(default_factory=lambda: Spectrum(logarithmic(1e3, 1e8)))
     ht_spread: Spread = field(default_factory=lambda: Spread(MASS_EDGES))
 
@@ -212,26 +222,31 @@ class EventTally:
         moved = by_pt(before, counts) != by_pt(after, counts)
         self.reordered_jets += int(moved.sum())
         self.reordered_events += len(np.unique(np.repeat(np.arange(len(counts)), counts)[moved]))
-        for measure, spectrum, spread in (
-            (two_leading, self.mass, self.mass_spread),
-            (leading_sum, self.ht, self.ht_spread),
-        ):
-            values, others = measure(before, counts), measure(after, counts)
-            there = np.isfinite(values)
-            spectrum.add(values[there], others[there])
-            with np.errstate(all="ignore"):
-                spread.add(values[there], others[there] / values[there] - 1)
+        masses = two_leading(before, counts), two_leading(after, counts)
+        _add_pairs(self.mass, self.mass_spread, *masses)
+        apart = back_to_back(before, counts)
+        with np.errstate(all="ignore"):
+            self.balanced.add(masses[0][apart], masses[1][apart] / masses[0][apart] - 1)
+        _add_pairs(self.ht, self.ht_spread, leading_sum(before, counts), leading_sum(after, counts))
 
     def figures(self) -> dict[str, Any]:
         """The report of events; nothing where rows tell no events."""
-        if not self.events:
+        if not self.events or self.scattered:
             return {"events": 0}
         return {
             "events": self.events,
             "reordered": {"events": self.reordered_events, "jets": self.reordered_jets},
             "dijet_mass": _of_events(self.mass, self.mass_spread),
+            "dijet_mass_back_to_back": self.balanced.figures(),
             "ht": _of_events(self.ht, self.ht_spread),
         }
+
+
+def _add_pairs(spectrum: Spectrum, spread: Spread, before: Floats, after: Floats) -> None:
+    there = np.isfinite(before)
+    spectrum.add(before[there], after[there])
+    with np.errstate(all="ignore"):  # a mass of 0
+        spread.add(before[there], after[there] / before[there] - 1)
 
 
 def _of_events(spectrum: Spectrum, spread: Spread) -> dict[str, Any]:
@@ -242,6 +257,7 @@ class EventRows:
     """Jets that come one a row, with the number of their event: put together to events.
 
     Where the rows of an event follow each other, the last event waits for the next chunk; else all wait for the end.
+    Rows that turn out not to follow each other tell no events.
     """
 
     def __init__(self, tally: EventTally, contiguous: bool) -> None:
@@ -255,6 +271,7 @@ class EventRows:
             return
         before, after, numbers = self._joined()
         begins = np.flatnonzero(np.diff(numbers)) + 1
+        self.tally.scattered |= len(begins) + 1 > max(1, len(np.unique(numbers)))
         last = int(begins[-1]) if len(begins) else 0
         self._pass_on(before[:last], after[:last], numbers[:last])
         self.waiting = [(before[last:], after[last:], numbers[last:])]

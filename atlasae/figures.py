@@ -30,30 +30,42 @@ Named = Iterator[tuple[str, Figure]]
 
 def figures_of(paths: Sequence[Path], label: Label, progress: Progress | None = None) -> Named:
     """The figures of an original and a compressed file, of a report, of several reports, or of models."""
+    if gone := [path for path in paths if not path.is_file()]:
+        raise UserError(f"no such file: '{gone[0]}'")
+    names = _names(paths)
     if all(path.suffix == ".json" for path in paths):
-        reports = {path.stem: read_report(path) for path in paths}
-        yield from (
-            comparison_figures(reports, label) if len(paths) > 1 else report_figures(reports[paths[0].stem], label)
-        )
-    elif all(is_model(path) for path in paths):
-        models = {path.name: load_model(str(path)).facts for path in paths}
-        for name, facts in models.items():
-            yield from model_figures(name, facts, label)
-        yield from model_comparison(models, label)
-    elif len(paths) == 2:
+        reports = {name: read_report(path) for name, path in zip(names, paths, strict=True)}
+        drawn = comparison_figures(reports, label) if len(paths) > 1 else report_figures(reports[names[0]], label)
+        return _as_far_as_known(drawn, ", ".join(map(str, paths)))
+    if all(is_model(path) for path in paths):
+        return models_figures({n: load_model(str(path)).facts for n, path in zip(names, paths, strict=True)}, label)
+    if len(paths) == 2:
         original, compressed = paths
-        yield from report_figures(evaluate_files(original, compressed, progress).report, label)
-    else:
-        listed = ", ".join(map(str, paths))
-        raise UserError(f"nothing to draw of {listed}: give an original and what became of it, reports, or models")
+        return report_figures(evaluate_files(original, compressed, progress).report, label)
+    listed = ", ".join(map(str, paths))
+    raise UserError(f"nothing to draw of {listed}: give an original and what became of it, reports, or models")
+
+
+def _names(paths: Sequence[Path]) -> list[str]:
+    """A name for each file: that without folder and suffix, where it tells them apart."""
+    short = [path.stem for path in paths]
+    return short if len(set(short)) == len(short) else [str(path) for path in paths]
+
+
+def _as_far_as_known(drawn: Named, what: str) -> Named:
+    """Figures of reports that may come from anywhere; raises UserError where one lacks what is drawn."""
+    try:
+        yield from drawn
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+        raise UserError(f"{what} can't be drawn: it lacks what `atlasae evaluate` writes ({error!r})") from error
 
 
 def report_figures(report: Mapping[str, Any], label: Label) -> Named:
     """Every figure of an evaluation, with a name that sorts by subject; none of a collection without jets."""
-    for collection in report["collections"]:
+    stems = _stems([collection["name"] for collection in report["collections"]])
+    for stem, collection in zip(stems, report["collections"], strict=True):
         if collection["variables"]["pt"]["all"]["jets"]:
-            stem, noted = _stem(collection["name"]), label.with_note(collection["name"])
-            for name, figure in _collection_figures(collection, noted):
+            for name, figure in _collection_figures(collection, label.with_note(collection["name"])):
                 yield f"{stem}_{name}", figure
 
 
@@ -86,6 +98,8 @@ def _residuals(collection: Mapping[str, Any], label: Label) -> Named:
     drawn = collection["residuals"]
     for variable, edges, counts in zip(drawn["names"], drawn["edges"], drawn["counts"], strict=True):
         found = collection["variables"][variable]
+        if not found["all"]["jets"]:  # none of them came back as a number
+            continue
         relative = found["residual"] == "relative"
         yield (
             f"2_residual_{variable}",
@@ -104,11 +118,9 @@ def _responses(collection: Mapping[str, Any], label: Label) -> Named:
 
 def _corner(drawn: Mapping[str, Any], label: Label) -> Figure:
     names = drawn["names"][:CORNER]
-    noted = label.with_note(
-        f"{label.note}\nresiduals: relative of {', '.join(v for v in names if v in RELATIVE)}, else differences"
-    )
-    symbols = [QUANTITIES[name].symbol for name in names]
-    return plotting.corner(symbols, drawn["edges"][:CORNER], drawn["counts"][:CORNER], _pairs(drawn), noted)
+    symbols = {name: QUANTITIES[name].symbol for name in names}
+    shown = [rf"$\Delta${s} / {s}" if name in RELATIVE else rf"$\Delta${s}" for name, s in symbols.items()]
+    return plotting.corner(shown, drawn["edges"][:CORNER], drawn["counts"][:CORNER], _pairs(drawn), label)
 
 
 def _pairs(drawn: Mapping[str, Any]) -> dict[tuple[int, int], Any]:
@@ -134,13 +146,12 @@ def _latents(latents: Mapping[str, Any], label: Label) -> Named:
     yield "6_latents_pairs", plotting.corner(symbols, latents["edges"], latents["counts"], _pairs(latents), label)
 
 
-def model_figures(name: str, facts: Mapping[str, Any], label: Label) -> Named:
+def training_figures(name: str, facts: Mapping[str, Any], label: Label) -> Iterator[Figure]:
     """The losses a model went through in training; nothing of a model that kept none."""
     history = facts.get("history") or {}
     if any(loss is not None for loss in history.get("validation", [])):
         losses = {name: history[name] for name in ("training", "validation")}
-        noted = label.with_note(f"{name}: {facts['architecture']}")
-        yield f"{_stem(name)}_8_training", plotting.training(history["steps"], losses, noted)
+        yield plotting.training(history["steps"], losses, label.with_note(f"{name}: {facts['architecture']}"))
 
 
 def benchmark_figures(report: Mapping[str, Any], label: Label) -> Named:
@@ -155,8 +166,11 @@ def benchmark_figures(report: Mapping[str, Any], label: Label) -> Named:
     yield f"{_stem(report['collection'])}_7_size", plotting.sizes(curves, OURS, FLOOR, noted)
 
 
-def model_comparison(models: Mapping[str, Mapping[str, Any]], label: Label) -> Named:
-    """The half-widths of several models on their own test jets, side by side; of those that have any."""
+def models_figures(models: Mapping[str, Mapping[str, Any]], label: Label) -> Named:
+    """How each model was trained, and the half-widths on their own test jets side by side, of those that have any."""
+    for stem, (name, facts) in zip(_stems(list(models)), models.items(), strict=True):
+        for figure in training_figures(name, facts, label):
+            yield f"{stem}_8_training", figure
     found = {name: facts.get("test", {}).get("half_widths") for name, facts in models.items()}
     known = {name: widths for name, widths in found.items() if widths}
     if len(known) > 1:
@@ -189,11 +203,13 @@ def read_report(path: Path) -> dict[str, Any]:
     """Read a report of `atlasae evaluate`; raises UserError where a file is none."""
     try:
         report = json.loads(path.read_bytes())
-        collections = report["format"] == REPORT_FORMAT and report["collections"]
+        version, collections = report["format"], report["collections"]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise UserError(f"'{path}' is no report of `atlasae evaluate`") from error
+    if version != REPORT_FORMAT:
+        raise UserError(f"'{path}' is a report of format {version!r}, this atlasae draws {REPORT_FORMAT}")
     if not isinstance(collections, list):
-        raise UserError(f"'{path}' is a report of format {report['format']!r}, this atlasae draws {REPORT_FORMAT}")
+        raise UserError(f"'{path}' is no report of `atlasae evaluate`")
     return dict(report)
 
 
@@ -213,22 +229,25 @@ def check_folder(folder: Path, force: bool) -> None:
         raise UserError(f"'{folder}' is not empty: choose another folder, or replace figures in it with --force")
 
 
-def save_all(figures: Named, folder: Path, what: str) -> list[str]:
-    """Write each figure as PNG and PDF into a folder; returns the paths.
-
-    Raises UserError where `what`, a report that may come from anywhere, can't be drawn.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
+def save_all(figures: Named, folder: Path) -> list[str]:
+    """Write each figure as PNG and PDF into a folder, made if need be; returns the paths."""
     written = []
-    try:
-        for name, figure in figures:
-            for suffix in SUFFIXES:
-                with replacing(folder / f"{name}{suffix}") as temporary:
-                    plotting.save(figure, temporary)
-                written.append(str(folder / f"{name}{suffix}"))
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
-        raise UserError(f"{what} can't be drawn: it lacks what `atlasae evaluate` writes ({error!r})") from error
+    for name, figure in figures:
+        folder.mkdir(parents=True, exist_ok=True)
+        for suffix in SUFFIXES:
+            with replacing(folder / f"{name}{suffix}") as temporary:
+                plotting.save(figure, temporary)
+            written.append(str(folder / f"{name}{suffix}"))
     return written
+
+
+def _stems(names: Sequence[str]) -> list[str]:
+    """Names as they can stand in file names, each another one."""
+    stems: list[str] = []
+    for name in names:
+        stem = _stem(name)
+        stems.append(stem if stem not in stems else f"{stem}-{len(stems) + 1}")
+    return stems
 
 
 def _stem(name: str) -> str:

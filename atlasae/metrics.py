@@ -5,13 +5,14 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
-from atlasae.coordinates import MASS_FLOOR, Floats, energy, wrap
+from atlasae.coordinates import MASS_FLOOR, Bools, Floats, energy, wrap
 
 Counts = npt.NDArray[np.int64]
 
 VARIABLES = ("pt", "eta", "phi", "m", "E", "px", "py", "pz")
 RELATIVE = ("pt", "m", "E")  # their response, after / before, is what a detector's is
 HEAVY = 500.0  # MeV: below it m(after) / m(before) says nothing
+DIJET_PT, DIJET_PHI = 60_000.0, 2.5  # MeV, rad
 CENTRAL = (15.865, 84.135)  # percentiles around the central 68 %
 CENTRAL_95 = (2.5, 97.5)
 QUANTILES = (0.1, 1.0, *CENTRAL_95[:1], *CENTRAL[:1], 50.0, *CENTRAL[1:], *CENTRAL_95[1:], 99.0, 99.9)  # per cent
@@ -69,15 +70,29 @@ def half_widths(found: Mapping[str, Floats]) -> dict[str, float]:
 
 def two_leading(jets: Floats, counts: Counts) -> Floats:
     """Mass (MeV) of the two jets of largest pt of every event; NaN where there are fewer."""
-    order, starts = by_pt(jets, counts), np.cumsum(counts) - counts
+    pairs, events = leading_pairs(jets, counts)
     found = np.full(len(counts), np.nan)
-    several = counts >= 2
-    pairs = order[np.stack([starts[several], starts[several] + 1], axis=1)]
     with np.errstate(all="ignore"):
         total = momentum(jets)[pairs].sum(axis=1)
         square = energy(jets)[pairs].sum(axis=1) ** 2 - (total**2).sum(axis=1)
-        found[several] = np.sqrt(np.maximum(square, 0))
+        found[events] = np.sqrt(np.maximum(square, 0))
     return found
+
+
+def back_to_back(jets: Floats, counts: Counts) -> Bools:
+    """Whether the two leading jets of every event are beyond 60 GeV and more than 2.5 apart in phi: a true dijet."""
+    pairs, events = leading_pairs(jets, counts)
+    found = np.zeros(len(counts), bool)
+    apart = np.abs(wrap(jets[pairs[:, 0], 2] - jets[pairs[:, 1], 2])) > DIJET_PHI
+    found[events] = apart & (jets[pairs, 0] > DIJET_PT).all(axis=1)
+    return found
+
+
+def leading_pairs(jets: Floats, counts: Counts) -> tuple[Counts, Counts]:
+    """The rows of the two jets of largest pt (k x 2), and the events they are of: those with two jets."""
+    order, starts = by_pt(jets, counts), np.cumsum(counts) - counts
+    events = np.flatnonzero(counts >= 2)
+    return order[np.stack([starts[events], starts[events] + 1], axis=1)], events
 
 
 def leading_sum(jets: Floats, counts: Counts, leading: int = 4) -> Floats:

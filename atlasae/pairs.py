@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ from atlasae.planning import Opened, Options, event_branch, event_numbers, find_
 from atlasae.rootio import Source, open_source
 from atlasae.schema import Collection, stand_ins
 from atlasae.tables import is_table
+
+FIRST = 20_000  # entries that settle the units
 
 Numbers = npt.NDArray[np.int64]
 
@@ -92,15 +95,21 @@ class Pair:
     def _number_branch(self) -> str | None:
         return event_branch(self.original.events) if self._flat and self.original.table is None else None
 
-    @property
+    @cached_property
     def _table_numbers(self) -> Numbers | None:
         flat = self._flat
         return event_numbers(self.original.events, flat) if flat and self.original.table is not None else None
 
 
 @contextmanager
-def open_pair(original: Path, compressed: Path, progress: Progress) -> Iterator[Pair]:
-    """Open an original beside what was compressed or decompressed from it; raises UserError where they differ."""
+def open_pair(
+    original: Path, compressed: Path, progress: Progress, patterns: Sequence[str] = (), units: str | None = None
+) -> Iterator[Pair]:
+    """Open an original beside what was compressed or decompressed from it; raises UserError where they differ.
+
+    A compressed file knows its jets and their units; of a decompressed one, `patterns` and `units` tell, as for
+    `compress`.
+    """
     with ExitStack() as stack:
         if not is_table(compressed):
             source = stack.enter_context(open_source(compressed))
@@ -109,9 +118,11 @@ def open_pair(original: Path, compressed: Path, progress: Progress) -> Iterator[
                 tree = None if is_table(original) else contents.runs[0].tree
                 yield _with_compressed(stack.enter_context(open_input(original, tree, ())), source, contents, progress)
                 return
-        before = stack.enter_context(open_input(original, None, ()))
+        before = stack.enter_context(open_input(original, None, patterns))
         tree = before.tree if not is_table(compressed) and before.table is None else None
-        yield _with_plain(before, stack.enter_context(open_input(compressed, tree, ())), progress)
+        after = stack.enter_context(open_input(compressed, tree, patterns))
+        collections = find_in(before.events, before.tree, patterns)
+        yield _with_plain(before, after, [_settled(before, collection, units) for collection in collections], progress)
 
 
 def _with_compressed(original: Opened, source: Source, contents: Contents, progress: Progress) -> Pair:
@@ -124,14 +135,14 @@ def _with_compressed(original: Opened, source: Source, contents: Contents, progr
     for entry in entries:
         name = entry.collection.name
         _same_branches(original, entry.collection, source.path)
-        exact = sum(found.exact_jets for r in contents.runs for found in r.collections if found.collection.name == name)
+        runs = [found for r in contents.runs for found in r.collections if found.collection.name == name]
         paired.append(
             Paired(
                 collection=entry.collection,
                 bytes_before=original.events.compressed_bytes(list(entry.collection.branches.values())),
                 bytes_after=tree.compressed_bytes(stand_ins(entry.collection, run.counters)),
-                precision=entry.precision,
-                exact_jets=exact,
+                precision=_loosest(runs),
+                exact_jets=sum(found.exact_jets for found in runs),
                 latents=entry.collection.latents,
                 meaning=_meaning(entry),
             )
@@ -154,15 +165,19 @@ def _restored_chunks(
         start = stop
 
 
-def _with_plain(before: Opened, after: Opened, progress: Progress) -> Pair:
+def _settled(opened: Opened, collection: Collection, units: str | None) -> Collection:
+    names = list(collection.branches.values())
+    first = opened.events.read(names, 0, min(opened.events.entries, FIRST))
+    return settle(collection, units, to_columns(collection, first)[0])
+
+
+def _with_plain(before: Opened, after: Opened, collections: Sequence[Collection], progress: Progress) -> Pair:
     _same_entries(before, after.path, after.events.entries)
     found = []
-    for collection in find_in(before.events, before.tree, ()):
+    for collection in collections:
         names = list(collection.branches.values())
-        _same_branches(after, collection, after.path)
-        first = before.events.read(names, 0, min(before.events.entries, 20_000))
-        settled = settle(collection, None, to_columns(collection, first)[0])
-        found.append(Paired(settled, before.events.compressed_bytes(names), after.events.compressed_bytes(names)))
+        _same_branches(after, collection, before.path)
+        found.append(Paired(collection, before.events.compressed_bytes(names), after.events.compressed_bytes(names)))
     facts = {"original": before.path.name, "compressed": after.path.name, "entries": before.events.entries}
     facts |= {"tree": before.tree, "bytes": after.path.stat().st_size}
     return Pair(before, found, _plain_chunks(before, after, found, progress), facts)
@@ -214,12 +229,18 @@ def _same_entries(original: Opened, path: Path, entries: int) -> None:
 def _same_branches(opened: Opened, collection: Collection, path: Path) -> None:
     known = {branch.name for branch in opened.events.branches}
     if missing := [name for name in collection.branches.values() if name not in known]:
-        raise UserError(f"'{opened.path}' has no branch '{missing[0]}': '{path}' was made of something else")
+        raise UserError(f"'{opened.path}' has no branch '{missing[0]}' of '{path}': not the same jets")
 
 
 def _same_run(first: Run, other: Run, path: Path) -> None:
     if [c.collection for c in first.collections] != [c.collection for c in other.collections]:
         raise UserError(f"'{path}' merges files with other jets: evaluate them one by one")
+
+
+def _loosest(runs: Sequence[CompressedCollection]) -> dict[str, float | None]:
+    """What is promised of every jet of a merged file: nothing, where one part of it promises nothing."""
+    bounds = {v: [run.precision.get(v) for run in runs] for v in runs[0].precision}
+    return {v: None if None in found else max(x for x in found if x is not None) for v, found in bounds.items()}
 
 
 def _meaning(entry: CompressedCollection) -> tuple[str, ...]:

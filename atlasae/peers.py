@@ -175,12 +175,14 @@ def sz3_bytes(jets: Floats, bound: float) -> int:
         from pysz import sz, szAlgorithm, szConfig, szErrorBoundMode
     except ImportError:
         return 0
-    total = 0
-    for values in to_coordinates(jets).T.astype(np.float32):
+    total, logarithm = 0, float(np.log1p(bound))  # of pt and m
+    for values, limit in zip(
+        to_coordinates(jets).T.astype(np.float32), (logarithm, bound, bound, logarithm), strict=True
+    ):
         sizes = []
         for algorithm in (szAlgorithm.NOPRED, szAlgorithm.LORENZO_REG, szAlgorithm.INTERP_LORENZO):
             config = szConfig(values.shape)
-            config.errorBoundMode, config.absErrorBound, config.cmprAlgo = szErrorBoundMode.ABS, bound, algorithm
+            config.errorBoundMode, config.absErrorBound, config.cmprAlgo = szErrorBoundMode.ABS, limit, algorithm
             sizes.append(len(sz.compress(np.ascontiguousarray(values), config)[0]))
         total += min(sizes)
     return total

@@ -16,6 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.backend_bases import FigureCanvasBase
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from atlasae.errors import UserError
 
@@ -40,6 +41,7 @@ STYLE = [
         "figure.subplot.right": 0.96,
         "figure.subplot.top": 0.95,
         "savefig.dpi": 150,
+        "svg.hashsalt": "atlasae",  # the same names in every run
     },
 ]
 BLACK, BLUE, RED, ORANGE, GREEN, GREY = "#000000", "#3f90da", "#bd1f01", "#ffa90e", "#2b7f3f", "#94a4a2"
@@ -48,7 +50,7 @@ LINES = (BLUE, RED, ORANGE, GREEN, "#832db6", "#a96b59", GREY, "#717581")  # col
 DASHES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1)), (0, (7, 3)))
 MARKERS = ("o", "s", "^", "v", "D", "P", "X", "*")
 LINE = 0.3  # inches from one line of a label to the next
-ROOM = 1.45  # of the range: what labels and legend need above the data
+ROOM = 1.6  # of the range: what labels and legend need above the data
 
 
 @dataclass(frozen=True)
@@ -146,10 +148,10 @@ def spectrum(
     lower.errorbar(centres, ratio, yerr=error, fmt="o", color=RED, markersize=3.5, linewidth=1)
     lower.axhline(1, color=BLACK, linewidth=0.8)
     _around_one(lower, ratio, error)
-    falls = _is_logarithmic(x)
-    lower.set(xlabel=quantity.axis, ylabel="dec. / orig.", xlim=(x[0], x[-1]), xscale="log" if falls else "linear")
-    axes.set_xscale("log" if falls else "linear")
+    lower.set(xlabel=quantity.axis, ylabel="dec. / orig.", xlim=(x[0], x[-1]))
     axes.set_ylabel(f"{what} / bin")
+    if falls := _is_logarithmic(x):
+        _logarithmic_x(lower)
     _head_room(axes, np.concatenate([first, second]), falls)
     _finish(axes, label)
     return figure
@@ -180,10 +182,10 @@ def residuals(
     if bound and bound / power < x[-1]:
         ends = [-bound / power, bound / power]
         axes.vlines(ends, 0, 1.15 * most, color=RED, linestyle="--", linewidth=1.5, label="promised bound")
-    unit = f" [{quantity.unit}]" if quantity.unit and not relative else ""
     what = f"{quantity.symbol}(dec.) / {quantity.symbol}(orig.) $-$ 1" if relative else f"$\\Delta${quantity.symbol}"
-    axes.set(xlabel=f"{what}{_times(power)}{unit}", ylabel="Jets / bin", xlim=(x[0], x[-1]))
-    axes.set_ylim(0, 1.7 * most)
+    unit = "" if relative else quantity.unit
+    axes.set(xlabel=f"{what}{_times(power, unit)}", ylabel="Jets / bin", xlim=(x[0], x[-1]))
+    axes.set_ylim(0, 1.8 * most)
     _finish(axes, label)
     return figure
 
@@ -196,24 +198,38 @@ def response(bins: Sequence[Mapping[str, Any]], quantity: Quantity, other: Quant
     """
     figure = Figure(figsize=SIZE)
     axes = figure.add_subplot()
-    # The last bin has no upper edge.
-    shown = [b for b in bins if b["high"] is not None and np.isfinite(b["high"])]
-    shown = shown or [{**bins[0], "high": 2 * bins[0]["low"]}]
+    shown = _without_gaps(bins)
     x = np.array([b["low"] for b in shown] + [shown[-1]["high"]]) * other.scale
-    reach = max(abs(b["quantiles"][q]) for b in shown for q in ("2.5", "97.5"))
+    reach = max(abs(b["quantiles"][q]) for b in shown for q in ("2.5", "97.5") if b["quantiles"])
     power = _power(reach)
-    at = {q: np.array([b["quantiles"][q] for b in shown]) / power for q in ("2.5", "15.865", "50", "84.135", "97.5")}
+    at = {
+        q: np.array([b["quantiles"].get(q, np.nan) for b in shown]) / power
+        for q in ("2.5", "15.865", "50", "84.135", "97.5")
+    }
     axes.stairs(at["50"], x, baseline=None, color=BLACK, linewidth=1.5, label="median")
     for low, high, colour, name in (("2.5", "97.5", OUTER, "95 %"), ("15.865", "84.135", INNER, "68 %")):
         axes.stairs(at[high], x, baseline=at[low], fill=True, color=colour, label=name, zorder=0.5)
     falls = _is_logarithmic(x)
-    axes.set(xlabel=other.axis, xscale="log" if falls else "linear")
-    axes.set(xlim=(x[1] / 2 if falls and x[0] <= 0 else x[0], x[-1]))
+    axes.set(xlabel=other.axis, xlim=(x[1] / 2 if falls and x[0] <= 0 else x[0], x[-1]))
+    if falls:
+        _logarithmic_x(axes)
     reach = max(reach / power, 1e-12)
-    axes.set(ylim=(-1.25 * reach, 2.1 * reach))
+    axes.set(ylim=(-1.25 * reach, 2.4 * reach))
     axes.set_ylabel(f"{quantity.symbol}(dec.) / {quantity.symbol}(orig.) $-$ 1{_times(power)}")
     _finish(axes, label)
     return figure
+
+
+def _without_gaps(bins: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Bins that follow each other, empty ones put between them; one without an upper edge only where it is alone."""
+    shown = [b for b in bins if b["high"] is not None and np.isfinite(b["high"])]
+    shown = shown or [{**bins[0], "high": 2 * bins[0]["low"]}]
+    filled: list[Mapping[str, Any]] = []
+    for found in shown:
+        if filled and filled[-1]["high"] < found["low"]:
+            filled.append({"low": filled[-1]["high"], "high": found["low"], "quantiles": {}})
+        filled.append(found)
+    return filled
 
 
 @_in_style
@@ -221,7 +237,7 @@ def matrix(names: Sequence[str], values: npt.NDArray[np.float64], label: Label =
     """A correlation matrix with its numbers; what is not defined stays white."""
     figure = Figure(figsize=(SIZE[0], SIZE[0]))
     axes = figure.add_subplot()
-    figure.subplots_adjust(left=0.1, right=0.97, bottom=0.08, top=0.85)
+    figure.subplots_adjust(left=0.1, right=0.97, bottom=0.08, top=0.83)
     axes.imshow(values, vmin=-1, vmax=1, cmap="RdBu_r", aspect="auto")
     symbols = [QUANTITIES[name].symbol for name in names]
     axes.set_xticks(range(len(names)), symbols)
@@ -257,22 +273,17 @@ def corner(
     figure = Figure(figsize=(SIZE[0] * 1.1, SIZE[0] * 1.1))
     grid = figure.subplots(n, n, squeeze=False)
     figure.subplots_adjust(left=0.12, right=0.97, bottom=0.1, top=0.97, wspace=0.08, hspace=0.08)
-    for i in range(n):
-        for j in range(n):
-            axes = grid[i, j]
-            if j > i:
-                axes.set_visible(False)
-                continue
-            x, power = _scaled(edges[j])
-            if i == j:
-                _filled(axes, counts[i], x)
-                axes.set_yticks([])
-                axes.set(xlim=(x[0], x[-1]), ylim=(0, None))
-            else:
-                _density(axes, x, _scaled(edges[i])[0], np.asarray(pairs[j, i], float))
-            _outer_labels(
-                axes, (i, j), n, axis_labels[j] + _times(power), axis_labels[i] + _times(_scaled(edges[i])[1])
-            )
+    for (i, j), axes in np.ndenumerate(grid):
+        axes.set_visible(j <= i)
+        if j > i:
+            continue
+        (x, power), (y, other) = _scaled(edges[j]), _scaled(edges[i])
+        if i == j:
+            _filled(axes, counts[i], x)
+            axes.set(xlim=(x[0], x[-1]), ylim=(0, None), yticks=[])
+        else:
+            _density(axes, x, y, np.asarray(pairs[j, i], float))
+        _outer_labels(axes, (i, j), n, axis_labels[j] + _times(power), axis_labels[i] + _times(other))
     _corner_text(grid[0, 0], label, (1.2, 0.95))
     return figure
 
@@ -307,14 +318,14 @@ def latents(
     """The distribution of every latent, and what it holds."""
     figure = Figure(figsize=(SIZE[0], SIZE[1] * 1.5))
     rows = figure.subplots(len(names), 1, squeeze=False)[:, 0]
-    figure.subplots_adjust(hspace=0.55, top=0.87, bottom=0.08)
+    figure.subplots_adjust(hspace=0.55, top=0.87, bottom=0.1, right=0.92)
     for axes, name, holds, bins, values in zip(rows, names, meaning, edges, counts, strict=True):
         _filled(axes, values, np.asarray(bins))
         axes.set(xlim=(bins[0], bins[-1]), ylabel="Jets / bin", ylim=(0, 1.5 * max(1, *values)))
         axes.set_xlabel(name)
         axes.text(0.05, 0.93, holds, transform=axes.transAxes, va="top", fontsize=12)
         axes.ticklabel_format(axis="both", useOffset=False)
-        axes.locator_params(axis="x", nbins=6)
+        axes.locator_params(axis="x", nbins=5)
         axes.tick_params(axis="x", which="major", pad=6)
     _above(rows[0], label)
     return figure
@@ -332,7 +343,12 @@ def sizes(curves: Mapping[str, tuple[Numbers, Numbers]], first: str, floor: str,
     }
     others = [name for name in curves if name not in looks]
     for i, name in enumerate(others):
-        looks[name] = {"color": LINES[i], "marker": MARKERS[i + 1], "linestyle": DASHES[i], "markersize": 6}
+        looks[name] = {
+            "color": LINES[i % 8],
+            "marker": MARKERS[(i + 1) % 8],
+            "linestyle": DASHES[i % 8],
+            "markersize": 6,
+        }
     for name in [first, *others, floor]:
         axes.plot(*curves[name], label=name, **looks[name])
     most = max(float(np.max(y)) for _, y in curves.values())
@@ -351,10 +367,12 @@ def training(steps: Numbers, losses: Mapping[str, Sequence[float | None]], label
     axes = figure.add_subplot()
     finite = [value for values in losses.values() for value in values if value is not None]
     for (name, values), colour, dashes in zip(losses.items(), (BLUE, RED), DASHES, strict=False):
-        axes.plot(steps, [np.nan if v is None else v for v in values], color=colour, linestyle=dashes, label=name)
+        look: dict[str, Any] = {"color": colour, "linestyle": dashes, "marker": "o", "markersize": 3}
+        axes.plot(steps, [np.nan if v is None else v for v in values], label=name, **look)
     best = int(np.nanargmin([np.inf if v is None else v for v in losses["validation"]]))
-    axes.axvline(steps[best], color=GREY, linewidth=1, linestyle=":", label="weights kept")
-    axes.set(xlabel="step", ylabel="loss", yscale="log" if min(finite) > 0 else "linear")
+    axes.axvline(steps[best], ymax=0.62, color=GREY, linewidth=1, linestyle=":", label="weights kept")
+    axes.set(xlabel="step", ylabel="loss")
+    _room_above(axes, finite)
     _finish(axes, label)
     return figure
 
@@ -365,10 +383,9 @@ def learning_rates(rates: Numbers, losses: Numbers, chosen: float, label: Label 
     figure = Figure(figsize=SIZE)
     axes = figure.add_subplot()
     axes.plot(rates, losses, color=BLUE)
-    axes.axvline(chosen, color=RED, linestyle="--", label=f"choose {chosen:.1g}")
-    axes.set(
-        xscale="log", yscale="log" if min(losses) > 0 else "linear", xlabel="learning rate", ylabel="training loss"
-    )
+    axes.axvline(chosen, ymax=0.68, color=RED, linestyle="--", label=f"choose {chosen:.1g}")
+    axes.set(xscale="log", xlabel="learning rate", ylabel="training loss")
+    _room_above(axes, losses)
     _finish(axes, label)
     return figure
 
@@ -384,13 +401,14 @@ def comparison(
     for i, name in enumerate(names):
         at = np.arange(len(widths)) + (i - (len(names) - 1) / 2) * 0.6 / max(1, len(names))
         values = [found[i] for found in widths.values()]
-        colour = LINES[i % len(LINES)]
-        axes.plot(at, values, linestyle="", marker=MARKERS[i % len(MARKERS)], color=colour, markersize=8, label=name)
+        look: dict[str, Any] = {"color": LINES[i % 8], "marker": MARKERS[(i + i // 8) % 8], "markersize": 8}
+        axes.plot(at, values, linestyle="", label=_shortened(name, 40), **look)
     axes.set_xticks(range(len(widths)), [QUANTITIES[v].symbol if v in QUANTITIES else v for v in widths])
     axes.tick_params(axis="x", which="minor", bottom=False, top=False)
     values = [value for found in widths.values() for value in found if value > 0]
-    axes.set(yscale="log", ylabel=ylabel, xlim=(-0.6, len(widths) - 0.4))
+    axes.set(ylabel=ylabel, xlim=(-0.6, len(widths) - 0.4))
     if values:
+        axes.set_yscale("log")
         axes.set_ylim(min(values) / 3, max(values) * 10 ** (0.12 * len(names) + 0.8))
     _finish(axes, label)
     return figure
@@ -404,9 +422,9 @@ def check_suffix(path: Path) -> None:
 
 def save(figure: Figure, path: Path) -> None:
     """Write a figure; the suffix says as what."""
+    dates: dict[str, Any] = {".pdf": {"CreationDate": None}, ".svg": {"Date": None}}  # else no two runs would agree
     with styled():
-        # A date would make every run's file another one.
-        figure.savefig(path, metadata={"CreationDate": None} if path.suffix.lower() == ".pdf" else None)
+        figure.savefig(path, metadata=dates.get(path.suffix.lower()))
 
 
 def _two_panels() -> tuple[Figure, tuple[Axes, Axes]]:
@@ -432,23 +450,48 @@ def _is_logarithmic(x: npt.NDArray[np.float64]) -> bool:
 
 def _around_one(axes: Axes, ratio: npt.NDArray[np.float64], error: npt.NDArray[np.float64]) -> None:
     far = float(np.quantile(np.abs(ratio - 1) + error, 0.95)) if len(ratio) else 0.0
-    far = min(0.95, max(0.012, 1.3 * far))
+    far = min(1.05, max(0.012, 1.3 * far))
     axes.set_ylim(1 - far, 1 + far)
 
 
 def _head_room(axes: Axes, counts: npt.NDArray[np.float64], falls: bool) -> None:
     """Leave room above the data for label and legend."""
     most = max(1.0, float(counts.max(initial=0.0)))
-    if falls:
+    if falls and counts.any():
         axes.set_yscale("log")
         axes.set_ylim(0.5, 0.5 * (most / 0.5) ** ROOM)
     else:
         axes.set_ylim(0, ROOM * most)
 
 
+def _room_above(axes: Axes, values: Numbers) -> None:
+    """Limits that leave the upper third to label and legend; logarithmic where the values span a factor of 3."""
+    finite = np.asarray(values, float)[np.isfinite(values)]
+    low, high = float(finite.min()), float(finite.max())
+    if high >= 3 * low > 0:
+        axes.set_yscale("log")
+        ratio = high / low
+        axes.set_ylim(low / ratio**0.1, high * ratio**0.6)
+    else:
+        reach = max(high - low, 1e-3 * abs(high), 1e-9)
+        axes.set_ylim(low - 0.1 * reach, high + 0.6 * reach)
+        axes.ticklabel_format(axis="y", style="sci", scilimits=(-2, 3))
+
+
+def _logarithmic_x(axes: Axes) -> None:
+    """A logarithmic axis; over less than two decades 1, 2 and 5 are written out, and nothing between them."""
+    axes.set_xscale("log")
+    low, high = axes.get_xlim()
+    if high < 100 * low:
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+
+
 def _finish(axes: Axes, label: Label) -> None:
     if axes.get_legend_handles_labels()[0]:
-        axes.legend(loc="upper right")
+        below_status = 1 - (0.6 * LINE + 0.26) / _height(axes)
+        axes.legend(loc="upper right", bbox_to_anchor=(0.99, below_status), borderaxespad=0)
     _corner_text(axes, label)
 
 
@@ -481,8 +524,13 @@ def _height(axes: Axes) -> float:
 
 def _lines(label: Label) -> list[str]:
     energy = rf"$\sqrt{{s}}$ = {label.energy} TeV" if label.energy else ""
-    luminosity = rf"{label.luminosity} fb$^{{-1}}$" if label.luminosity else ""
-    return [line for line in (", ".join(filter(None, [energy, luminosity])), label.note) if line]
+    luminosity = rf"{label.luminosity} fb$^{{\mathrm{{-1}}}}$" if label.luminosity else ""
+    return [line for line in (", ".join(filter(None, [energy, luminosity])), _shortened(label.note)) if line]
+
+
+def _shortened(text: str, longest: int = 26) -> str:
+    """A long name without its middle."""
+    return text if len(text) <= longest else f"{text[: longest - 13]}...{text[-10:]}"
 
 
 def _power(largest: float) -> float:
@@ -498,13 +546,16 @@ def _scaled(edges: Numbers) -> tuple[npt.NDArray[np.float64], float]:
     return values / power, power
 
 
-def _times(power: float) -> str:
-    return "" if power == 1 else rf"  [$10^{{{round(np.log10(power))}}}$]"
+def _times(power: float, unit: str = "") -> str:
+    parts = [] if power == 1 else [rf"$\mathrm{{10^{{{round(np.log10(power))}}}}}$"]
+    inside = " ".join([*parts, unit]).strip()
+    return f" [{inside}]" if inside else ""
 
 
 def _short(value: float) -> str:
     """A number with two digits, the power of ten written out."""
-    if value == 0 or 0.01 <= abs(value) < 100:
-        return f"{value:.2g}".replace("-", "$-$")
-    exponent = int(np.floor(np.log10(abs(value))))
-    return rf"${value / 10.0**exponent:.1f}\times 10^{{{exponent}}}$"
+    digits, exponent = f"{value:.1e}".split("e")
+    if value == 0 or -2 <= int(exponent) <= 2:
+        shown = f"{value:.0f}" if int(exponent) == 2 else f"{value:.2g}"
+        return shown.replace("-", "$-$")
+    return rf"$\mathrm{{{digits} \times 10^{{{int(exponent)}}}}}$"

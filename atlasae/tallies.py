@@ -17,7 +17,7 @@ Histogram = hist.Hist[Any]
 
 # A residual r lies at sign(r) log10(1 + |r| / SMALLEST): bins of 1 % of r, whatever the precision.
 SMALLEST = 1e-9
-_SCALE = hist.axis.Regular(6001, -12.002, 12.002, name="residual")
+_SCALE = hist.axis.Regular(10501, -21.002, 21.002, name="residual")
 
 PT_EDGES = np.array([0, 20, 30, 45, 60, 85, 110, 150, 200, 300, 400, 600, 800, 1200, 2000, np.inf]) * 1000.0  # MeV
 ETA_EDGES = np.array([0, 0.5, 1, 1.5, 2, 2.5, 3, 3.5, 4, 4.5, np.inf])  # of |eta|
@@ -249,6 +249,7 @@ class Correlation:
     def figures(self) -> dict[str, Any]:
         """The matrix; null where a column never changes."""
         spread = np.sqrt(np.diag(self.products))
+        spread[spread <= 1e-12 * np.abs(self.mean) * np.sqrt(self.rows)] = np.nan  # it is rounding alone
         with np.errstate(all="ignore"):
             matrix = self.products / np.outer(spread, spread)
         return {"variables": list(self.names), "rows": self.rows, "matrix": matrix.tolist()}

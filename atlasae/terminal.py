@@ -114,12 +114,16 @@ def _evaluation_lines(collection: dict[str, Any]) -> list[str]:
     if not collection["variables"]["pt"]["all"]["jets"]:
         return ["no jets to compare"]
     rows = {variable: (found["all"], found["bound"]) for variable, found in collection["variables"].items()}
+    rows["m > .5 GeV"] = (collection["mass_above_500_MeV"], None)
     events = collection["events"]
-    for name, key in (("dijet mass", "dijet_mass"), ("HT", "ht")):
-        if events["events"] and events[key]["all"]["jets"]:
-            rows[name] = (events[key]["all"], None)
+    if events["events"]:
+        rows["dijet mass"] = (events["dijet_mass"]["all"], None)
+        rows["  apart"] = (events["dijet_mass_back_to_back"], None)
+        rows["HT"] = (events["ht"]["all"], None)
     lines = [f"{'':10} {'mean':>9} {'std':>9} {'68 %':>9} {'95 %':>9} {'largest':>9} {'bound':>9}"]
     for name, (found, bound) in rows.items():
+        if not found["jets"]:
+            continue
         columns = (found[key] for key in ("mean", "std", "half_width_68", "half_width_95", "largest"))
         lines.append(f"{name:10} " + " ".join(f"{x:9.2g}" for x in columns) + (f" {bound:9.2g}" if bound else ""))
     return [*lines, *_remarks(collection)]
@@ -138,6 +142,9 @@ def _remarks(collection: dict[str, Any]) -> list[str]:
         remarks.append(
             f"{moved['jets']:,} jets of {moved['events']:,} events changed places, of {events['events']:,} events"
         )
+    m = collection["variables"]["m"]
+    if "E" in collection["branches"] and m["bound"] and m["all"].get("largest", 0.0) > m["bound"]:
+        remarks.append("m is what E and p make: beyond its bound only by what their stored floats leave open")
     tests = collection["two_sample"]
     furthest = max(tests["kolmogorov_smirnov"].items(), key=lambda item: float(item[1]["distance"]))
     remarks.append(
@@ -152,10 +159,11 @@ def _remarks(collection: dict[str, Any]) -> list[str]:
 
 def benchmark_text(report: dict[str, Any]) -> str:
     """What `benchmark` measured."""
-    widest = max(map(len, report["curves"]))
+    heading = "bytes per jet, guaranteed precision"
+    widest = max(map(len, [heading, *report["curves"]]))
     lines = [
-        f"{report['input']}, {report['collection']}: {report['jets']:,} jets; bytes per jet at a guaranteed",
-        " " * widest + "".join(f" {bound:7g}" for bound in report["precisions"]),
+        f"{report['input']}, {report['collection']}: {report['jets']:,} jets",
+        f"{heading:{widest}}" + "".join(f" {b:7g}" for b in report["precisions"]),
     ]
     for name, sizes in report["curves"].items():
         lines.append(f"{name:{widest}}" + "".join("       -" if size is None else f" {size:7.2f}" for size in sizes))
@@ -171,7 +179,7 @@ def figures_text(report: dict[str, Any]) -> str:
 
 def _size(count: float) -> str:
     for unit in ("B", "kB", "MB", "GB"):
-        if count < 1000 or unit == "GB":
+        if count < 999.995 or unit == "GB":
             break
         count /= 1000
     return f"{count:.0f} {unit}" if unit == "B" else f"{count:.2f} {unit}"

@@ -29,16 +29,8 @@ FLOOR = {module: height for height, modules in enumerate(FLOORS) for module in m
 DOORS = {
     "uproot": {"rootio"},
     "torch": {
-        "grid",
-        "invertible",
-        "bottleneck",
-        "codec",
-        "model",
-        "training",
-        "classifier",
-        "learning",
-        "checkpoints",
-        "export",
+        *("grid", "invertible", "bottleneck", "codec", "model", "training"),
+        *("classifier", "learning", "checkpoints", "peers", "benchmark", "export"),
     },
     "safetensors": {"model"},
     "pandas": {"tables"},

@@ -330,7 +330,7 @@ def test_the_figures_are_those_of_the_test_jets(learned, paths):
     assert found["mean_squared_error"] == pytest.approx(float((pulls**2).mean()), rel=1e-3)
     low, high = np.percentile(restored[:, 0].numpy() * 1000 / pt - 1, [15.865, 84.135])
     assert found["half_widths"]["pt"] == pytest.approx((high - low) / 2, rel=1e-3)
-    assert set(found["half_widths"]) == {"pt", "eta", "phi", "m", "E"}
+    assert set(found["half_widths"]) == {"pt", "eta", "phi", "m", "E", "px", "py", "pz"}
 
 
 def test_the_test_jets_have_no_say(learned, paths, monkeypatch):

@@ -1,0 +1,286 @@
+"""What the commands say: every line from a report, and nothing that a report does not have."""
+
+from typing import Any
+
+import pytest
+
+from atlasae import terminal
+
+
+def spread(width: float, **more: float) -> dict[str, Any]:
+    return {"jets": 9, "mean": -0.1 * width, "std": width, "half_width_68": width, "half_width_95": 2 * width} | {
+        "largest": 3 * width,
+        **more,
+    }
+
+
+def collection(**more: Any) -> dict[str, Any]:
+    """What `evaluate` reports of a collection, in short."""
+    variables = {
+        "pt": {"all": spread(1e-4), "bound": 1e-3},
+        "m": {"all": spread(4e-4), "bound": 1e-3},
+        "E": {"all": spread(2e-4), "bound": None},
+    }
+    tests = {"pt": {"distance": 0.001, "p_value": 0.9}, "m": {"distance": 0.0234, "p_value": 0.5}}
+    events = {
+        "events": 1500,
+        "reordered": {"events": 2, "jets": 5},
+        "dijet_mass": {"all": spread(3e-4)},
+        "dijet_mass_back_to_back": spread(5e-4),
+        "ht": {"all": {"jets": 0}},
+    }
+    return {
+        "name": "Jet",
+        "branches": dict.fromkeys(("pt", "eta", "phi", "m"), "Jet"),
+        "jets": 4200,
+        "exact_jets": 1234,
+        "mass_above_500_MeV": spread(6e-4),
+        "not_compared": {"jets": 0, "changed": 0},
+        "light_jets": 0,
+        "bytes_per_jet_before": 14.46,
+        "bytes_per_jet": 5.8049,
+        "variables": variables,
+        "events": events,
+        "two_sample": {"kolmogorov_smirnov": tests, "classifier": None},
+    } | more
+
+
+def evaluation(*collections: dict[str, Any]) -> str:
+    facts = {"original": "in.root", "compressed": "small.root", "entries": 60_000, "tree": "Events"}
+    return terminal.evaluation_text(facts | {"collections": list(collections)})
+
+
+# --- evaluate
+
+
+def test_an_evaluation_in_words():
+    assert evaluation(collection()).splitlines() == [
+        "in.root -> small.root: 60,000 entries of 'Events'",
+        "  Jet: 4,200 jets, 1,234 exact, 14.46 -> 5.80 bytes per jet",
+        "                    mean       std      68 %      95 %   largest     bound",
+        "    pt            -1e-05    0.0001    0.0001    0.0002    0.0003     0.001",
+        "    m             -4e-05    0.0004    0.0004    0.0008    0.0012     0.001",
+        "    E             -2e-05    0.0002    0.0002    0.0004    0.0006",
+        "    m > .5 GeV    -6e-05    0.0006    0.0006    0.0012    0.0018",
+        "    dijet mass    -3e-05    0.0003    0.0003    0.0006    0.0009",
+        "      apart       -5e-05    0.0005    0.0005     0.001    0.0015",
+        "    5 jets of 2 events changed places, of 1,500 events",
+        "    Kolmogorov-Smirnov: at most 0.023 (m), p = 0.5",
+    ]
+
+
+def test_what_is_remarkable_is_told():
+    odd = {"light_jets": 1500, "not_compared": {"jets": 3000, "changed": 2}}
+    tests = collection()["two_sample"] | {"classifier": {"auc": 0.512346, "error": 0.00321, "jets": 2100}}
+    lines = evaluation(collection(two_sample=tests, **odd)).splitlines()
+    assert "    3,000 jets have no residual (NaN, pt <= 0 ...): 2 changed" in lines
+    assert "    1,500 jets are lighter than 100 MeV: the residual of their m is relative to 100 MeV" in lines
+    assert lines[-1] == "    a classifier tells them apart with AUC 0.51235 +- 0.003 (2,100 jets)"
+
+
+def test_a_plain_file_has_no_exact_jets():
+    assert "  Jet: 4,200 jets, 14.46 -> 5.80 bytes per jet" in evaluation(collection(exact_jets=None)).splitlines()
+    assert "4,200 jets, 0 exact, " in evaluation(collection(exact_jets=0))
+
+
+def test_rows_without_events_tell_nothing_of_events():
+    text = evaluation(collection(events={"events": 0}))
+    assert "dijet" not in text and "HT" not in text and "changed places" not in text
+    assert "\n    HT " in evaluation(collection(events=collection()["events"] | {"ht": {"all": spread(1e-4)}}))
+
+
+def test_no_jets_are_told_as_such():
+    nothing = {v: {"all": {"jets": 0}, "bound": 1e-3} for v in ("pt", "E")}
+    lines = evaluation(collection(jets=0, exact_jets=0, variables=nothing), collection(name="Fat")).splitlines()
+    assert lines[1:4] == ["  Jet: 0 jets, 0 exact", "    no jets to compare", lines[3]]
+    assert lines[3].startswith("  Fat: 4,200 jets")
+
+
+NOTHING = {"jets": 0, "not_finite": 9}
+
+
+@pytest.mark.parametrize("last", ["m", "E"])
+def test_a_variable_without_residuals_leaves_the_others(last):
+    variables = collection()["variables"] | {"m": {"all": NOTHING, "bound": 1e-3}}
+    branches = dict.fromkeys(("pt", "eta", "phi", last), "Jet")
+    lines = evaluation(collection(variables=variables, branches=branches, mass_above_500_MeV=NOTHING)).splitlines()
+    assert [line.split()[0] for line in lines[3:7]] == ["pt", "E", "dijet", "apart"]
+
+
+def test_a_mass_that_e_and_p_leave_open_is_told():
+    with_energy = dict.fromkeys(("pt", "eta", "phi", "E"), "Jet")
+    words = "m is what E and p make"
+    assert words in evaluation(collection(branches=with_energy))  # 0.0012 of 0.001
+    assert words not in evaluation(collection())
+    within = collection()["variables"] | {"m": {"all": spread(1e-4), "bound": 1e-3}}
+    assert words not in evaluation(collection(branches=with_energy, variables=within))
+
+
+def test_numbers_of_any_size_stay_in_their_columns():
+    variables = {"pt": {"all": spread(1.23e-9), "bound": 1e-8}, "m": {"all": spread(12345.6), "bound": None}}
+    text = evaluation(collection(variables=variables, events={"events": 0}))
+    header, pt, m = text.splitlines()[2:5]
+    assert len(pt) == len(header) and len(m) == len(header) - 10
+    assert pt.split() == ["pt", "-1.2e-10", "1.2e-09", "1.2e-09", "2.5e-09", "3.7e-09", "1e-08"]
+    assert m.split() == ["m", "-1.2e+03", "1.2e+04", "1.2e+04", "2.5e+04", "3.7e+04"]
+
+
+# --- benchmark and plot
+
+MEASURED = {
+    "input": "in.root",
+    "collection": "Jet",
+    "jets": 12_345,
+    "precisions": [0.03, 1e-3, 1e-4],
+    "curves": {"ours": [2.123, 5, 10.5], "a longer name": [9, None, 123.4]},
+    "missing": [],
+}
+
+
+def test_a_benchmark_in_words():
+    first, *table = terminal.benchmark_text(MEASURED).splitlines()
+    assert first == "in.root, Jet: 12,345 jets"
+    assert table == [
+        "bytes per jet, guaranteed precision    0.03   0.001  0.0001",
+        "ours                                   2.12    5.00   10.50",
+        "a longer name                          9.00       -  123.40",
+    ]
+
+
+def test_missing_packages_and_figures_come_last():
+    more = {"missing": ["pcodec", "pysz"], "figures": ["f/a.png", "f/a.pdf"]}
+    assert terminal.benchmark_text(MEASURED | more).splitlines()[-3:] == [
+        "not installed: pcodec, pysz: pip install 'atlasae[benchmark]'",
+        "figure: f/a.png",
+        "figure: f/a.pdf",
+    ]
+
+
+@pytest.mark.parametrize(("figures", "said"), [([], "0 figures"), (["a.png", "a.pdf"] * 3, "3 figures")])
+def test_figures_are_counted_once(figures, said):
+    text = terminal.figures_text({"output": "folder", "figures": figures})
+    assert text == f"folder: {said}, as PNG and PDF"
+
+
+# --- models
+
+
+def test_a_model_in_words():
+    report = {"output": "a.model", "architecture": "mlp", "bytes": 12_345, "sha256": "0123456789abcdef"}
+    assert terminal.model_text(report) == "a.model: mlp, 12.35 kB, SHA-256 0123456789ab"
+    report |= {"ended": "all steps done", "provenance": {"jets": {"training": 8000, "validation": 1000, "test": 999}}}
+    for test, words in (
+        ({"jets": 1999, "bits_per_jet_at_1e-3": 44.066}, "44.07 bits per jet at 1e-3"),
+        ({"jets": 1999, "half_widths": {"pt": 0.0123, "m": 0.4}}, "half-widths  pt 0.012  m 0.4"),
+    ):
+        assert terminal.model_text(report | {"test": test}).splitlines()[1:] == [
+            "  trained on 8,000 jets, validated on 1,000; all steps done",
+            f"  test on 1,999 jets: {words}",
+        ]
+
+
+def test_a_learning_rate_in_words():
+    text = terminal.rate_text({"output": "rate.png", "learning_rate": 0.00312})
+    assert text == "rate.png: learning rate 0.003, as in --set course.learning_rate=..."
+
+
+# --- compress, decompress, info, verify
+
+ENTRY = {
+    "name": "Jet",
+    "branches": {"pt": "Jet_pt", "eta": "Jet_eta", "phi": "Jet_phi", "m": "Jet_mass"},
+    "units": "GeV",
+    "jets": 4200,
+    "exact_jets": 1000,
+    "bytes_per_jet": 5.8,
+    "max_error": {"pt": 0.00099, "eta": 0.0005, "phi": 0.0, "m": 0.00012},
+    "precision": {"pt": 1e-3, "eta": 1e-3, "phi": 1e-3, "m": None},
+}
+COMPRESSED = {
+    "output": "out.root",
+    "tree": "Events",
+    "entries": 60_000,
+    "jets": 4200,
+    "collections": [ENTRY],
+    "bytes_jets_in": 60_732,
+    "bytes_jets_out": 24_360,
+    "bytes_per_jet": 5.8,
+    "carried": ["a", "b"],
+    "dropped": [],
+    "seconds": 1.234,
+    "notes": ["one", "two"],
+}
+
+
+def test_a_compression_in_words():
+    assert terminal.compression_text(COMPRESSED).splitlines() == [
+        "out.root: 4,200 jets in 60,000 entries of 'Events'",
+        "  Jet_{pt,eta,phi,mass} in GeV: 4,200 jets, 1,000 exact, 5.80 bytes per jet",
+        "    largest error  pt 0.00099 of 0.001  eta 0.0005 of 0.001  phi 0 of 0.001  m 0.00012",
+        "jets: 60.73 kB -> 24.36 kB, 5.80 bytes per jet",
+        "carried: 2 branches; 1.2 s",
+        "note: one",
+        "note: two",
+    ]
+
+
+def test_a_compression_without_jets_has_no_bytes_per_jet():
+    empty = ENTRY | {"jets": 0, "exact_jets": 0, "bytes_per_jet": float("nan"), "units": None, "max_error": {}}
+    text = terminal.compression_text(COMPRESSED | {"jets": 0, "collections": [empty], "bytes_per_jet": float("nan")})
+    assert "bytes per jet" not in text and "nan" not in text
+    assert "\n  Jet_{pt,eta,phi,mass}: 0 jets, 0 exact\n    largest error  pt 0 of 0.001" in text
+
+
+@pytest.mark.parametrize(("n", "end"), [(1, "b0"), (6, "b5"), (7, "b5 and 1 more"), (40, "b5 and 34 more")])
+def test_only_some_of_what_was_dropped_is_named(n, end):
+    text = terminal.compression_text(COMPRESSED | {"dropped": [f"b{i}" for i in range(n)]})
+    (line,) = [line for line in text.splitlines() if line.startswith("dropped: ")]
+    assert line.startswith(f"dropped: {n} branches: b0") and line.endswith(end)
+
+
+@pytest.mark.parametrize(
+    ("size", "said"),
+    [
+        (0, "0 B"),
+        (999, "999 B"),
+        (1000, "1.00 kB"),
+        (999_990, "999.99 kB"),
+        (1_234_567, "1.23 MB"),
+        (5e9, "5.00 GB"),
+        (5e12, "5000.00 GB"),
+    ],
+)
+def test_sizes_have_a_unit(size, said):
+    text = terminal.compression_text(COMPRESSED | {"bytes_jets_in": size})
+    assert f"\njets: {said} -> 24.36 kB" in text
+
+
+def test_a_decompression_in_words():
+    facts = {"output": "b.root", "jets": 4200, "entries": 60_000, "tree": "Events", "seconds": 0.06}
+    assert terminal.decompression_text(facts) == "b.root: 4,200 jets in 60,000 entries of 'Events'; 0.1 s"
+
+
+def test_what_is_inside_a_file_in_words():
+    run = {"source": "in.root", "source_bytes": 2_000_000, "entries": 60_000, "chunks": 3, "model_from": "packaged"}
+    run |= {"model_sha256": "0123456789abcdef", "versions": {"atlasae": "0.1.0"}}
+    bits = {"pt": 20.4, "eta": 15, "phi": 14, "m": 16.2}
+    run |= {"collections": [ENTRY | {"bits": bits}, ENTRY | {"name": "Fat", "bits": {}, "precision": {"pt": None}}]}
+    facts = {"file": "small.root", "bytes": 900, "tree": "Events", "entries": 60_000, "carried": 12}
+    lines = terminal.info_text(facts | {"collections": [ENTRY], "runs": [run]}).splitlines()
+    assert lines[:4] == [
+        "small.root: 900 B, tree 'Events', 60,000 entries",
+        "  Jet_{pt,eta,phi,mass} in GeV: 4,200 jets, 1,000 exact, 5.80 bytes per jet",
+        "run: in.root (2.00 MB), 60,000 entries, 3 chunks",
+        "  Jet: precision pt 0.001, eta 0.001, phi 0.001; 66 bits",
+    ]
+    assert lines[5] == "  Fat: precision none"
+    assert lines[-2:] == ["  model 0123456789ab (packaged), atlasae 0.1.0", "carried: 12 branches"]
+
+
+def test_what_differs_is_listed_up_to_twenty():
+    report = {"entries": 60_000, "max_error": {"Jet": {"pt": 0.0009}}, "precision": {"Jet": {"pt": 1e-3}}}
+    agrees = terminal.verification_text(report | {"differences": []})
+    assert agrees == "60,000 entries compared: as promised\n  Jet: largest error  pt 0.0009 of 0.001"
+    lines = terminal.verification_text(report | {"differences": [f"d{i}" for i in range(25)]}).splitlines()
+    assert lines[0] == "60,000 entries compared: 25 differences"
+    assert lines[1:21] == [f"  d{i}" for i in range(20)] and len(lines) == 22
