@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from atlasae.rootio import Source, open_source
 from atlasae.schema import Collection, stand_ins
 from atlasae.tables import is_table
 
+PART = 100_000  # jets looked at at once
 FIRST = 20_000  # entries that settle the units
 
 Numbers = npt.NDArray[np.int64]
@@ -55,6 +57,22 @@ class JetPairs:
     numbers: Numbers | None
     latents: Floats | None
 
+    def parts(self) -> Iterator["JetPairs"]:
+        """Runs of about 100,000 jets, events whole, so that what is derived of them takes little memory."""
+        counts = np.ones(len(self.same), np.int64) if self.counts is None else self.counts
+        begins = np.concatenate([[0], np.cumsum(counts)])
+        cuts = [0, *(np.flatnonzero(np.diff(begins[:-1] // PART)) + 1).tolist(), len(counts)]
+        for first, last in pairwise(cuts):
+            jets = slice(int(begins[first]), int(begins[last]))
+            yield JetPairs(
+                self.before[jets],
+                self.after[jets],
+                self.same[jets],
+                None if self.counts is None else self.counts[first:last],
+                None if self.numbers is None else self.numbers[jets],
+                None if self.latents is None else self.latents[jets],
+            )
+
 
 Chunks = Iterator[tuple[int, dict[str, ak.Array], dict[str, ak.Array], dict[str, ak.Array]]]
 
@@ -80,7 +98,8 @@ class Pair:
                 numbers = np.asarray(self.original.events.read([branch], start, stop)[branch]).astype(np.int64)
             of_chunk = numbers if branch or numbers is None else numbers[start:stop]
             for paired in self.paired:
-                yield paired.collection.name, _jet_pairs(paired, before, after, latents, of_chunk)
+                for part in _jet_pairs(paired, before, after, latents, of_chunk).parts():
+                    yield paired.collection.name, part
 
     @property
     def contiguous(self) -> bool:

@@ -511,3 +511,17 @@ def test_half_a_file_is_damage(side, nanoaod, tmp_path):
     paths[side].write_bytes(content[: len(content) // 2])
     with pytest.raises(DamagedFileError, match=r"half\.root"):
         jets_of(*paths)
+
+
+def test_parts_hold_every_jet_once_and_events_whole(monkeypatch):
+    monkeypatch.setattr("atlasae.pairs.PART", 4)
+    counts = np.array([0, 3, 2, 0, 6, 1, 0, 2, 0])
+    rows = np.arange(14 * 4, dtype=float).reshape(14, 4)
+    whole = JetPairs(rows, -rows, rows[:, 0] > 20, counts, None, rows[:, :3])
+    parts = list(whole.parts())
+    assert np.concatenate([part.counts for part in parts]).tolist() == counts.tolist()
+    assert len(parts) == 4 and all(len(part.before) == part.counts.sum() for part in parts)
+    for name in ("before", "after", "same", "latents"):
+        assert np.array_equal(np.concatenate([getattr(part, name) for part in parts]), getattr(whole, name))
+    flat = list(JetPairs(rows, rows, rows[:, 0] > 20, None, np.arange(14), None).parts())
+    assert np.concatenate([part.numbers for part in flat]).tolist() == list(range(14)) and len(flat) == 4
