@@ -87,7 +87,8 @@ def check_within(codec: FloatsCodec, kept: Storage, columns: list[np.ndarray], b
     found = found_errors(kept, columns, kept.restore(codec, encoded.latents))
     worst = {v: float(error[within].max(initial=0)) for v, error in found.items() if v in bounds}
     assert {v: error for v, error in worst.items() if not error <= bounds[v] * (1 + 1e-9)} == {}
-    assert {v: encoded.largest[v] for v in worst} == pytest.approx(worst, rel=1e-6, abs=1e-9)
+    # A light m that comes from E has lost digits to cancellation: other arithmetic gives another sixth digit.
+    assert {v: encoded.largest[v] for v in worst} == pytest.approx(worst, rel=1e-4, abs=1e-7)
     return float(encoded.exact.mean())
 
 
