@@ -3,7 +3,10 @@
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from operator import itemgetter
 from typing import Any, ClassVar
 
 import numpy as np
@@ -18,6 +21,7 @@ from atlasae.coordinates import (
     Layout,
     columns_to_jets,
     from_coordinates,
+    inner,
     is_physical,
     jets_to_columns,
     to_coordinates,
@@ -46,9 +50,11 @@ SAMPLE = 20_000  # jets on which candidates are measured
 TEMPERS = (0.0, 0.2)  # exponents tried for a guaranteed bound
 FULL_TEMPERS = (0.2, 1 / 3, 0.5, 2 / 3)  # and for `full`; 1/3 is the best for the r.m.s. (Panter and Dite 1951)
 FULL_WEIGHTS = {"pt": 1.0, "eta": 2.0, "phi": 2.0, "m": 1.0}  # with `full`: 2e-5 in an angle is as good as 1e-5 in pt
-TAILS = (0.0, 3e-4, 1e-3)  # jets left to the exact branches on purpose, where that makes the grid smaller
+TAILS = (0.0, 1e-4, 3e-4, 1e-3)  # jets left to the exact branches on purpose, where that makes the grid smaller
+NEAR = 1.003  # times the smallest size: such grids have their cells arranged in words before one is taken
 LIKELY = 8  # arrangements of the cells in words that are measured
-MARGIN = 0.03  # of the range seen in the sample: other jets go a little further
+MARGIN = 0.02  # of the range seen in the sample: other jets go a little further
+DRIFTS = 4  # of a network's own drift: another float32 arithmetic differs from both that were tried
 FEW = 2_000  # jets that do not show how far others may go
 
 _STAND_IN = np.array([50_000.0, 0.0, 0.0, 5_000.0])  # encoded in place of a jet without coordinates
@@ -73,7 +79,7 @@ class FloatsCodec:
 
     def decode(self, latents: Latents) -> Floats:
         """Turn latents back into jets (n x 4)."""
-        return from_coordinates(self.autoencoder.decode(torch.tensor(latents), self.grid).numpy())
+        return from_coordinates(self.autoencoder.decode(torch.tensor(latents), self.grid).double().numpy())
 
     def config(self) -> dict[str, Any]:
         """What `from_config` needs, beside the autoencoder; plain JSON."""
@@ -130,12 +136,17 @@ class BottleneckCodec:
     def decode(self, latents: Latents) -> Floats:
         """Turn latents back into jets (n x 4)."""
         with torch.no_grad():
-            columns = self.network.decode(torch.tensor(latents).double()).numpy()
+            columns = self.network.decode(torch.tensor(latents)).numpy()
         return columns_to_jets(columns, self.network.shape.columns)
 
     def config(self) -> dict[str, Any]:
         """What `codec_of_config` needs, beside the network."""
         return {"layout": "bottleneck"}
+
+    @cached_property
+    def single(self) -> "BottleneckCodec":
+        """The same codec in float32 arithmetic."""
+        return BottleneckCodec(deepcopy(self.network).float())
 
 
 Codec = FloatsCodec | BottleneckCodec | ListCodec
@@ -287,22 +298,40 @@ def one_thread() -> Iterator[None]:
 def encode_within(
     codec: Codec, storage: Storage | ListStorage, bounds: dict[str, float], columns: Sequence[npt.NDArray[np.generic]]
 ) -> Encoded:
-    """Encode stored columns, decode them again, and tell which jets are not within their bounds."""
+    """Encode stored columns, decode them again, and tell which jets are not within their bounds.
+
+    A jet counts as within where it is so by a margin (`inner`), for whoever decodes it may compute otherwise.
+    """
     latents, exact, largest = [], [], dict.fromkeys(bounds, 0.0)
+    kept = {variable: inner(bound) for variable, bound in bounds.items()}
     # Nobody looks at the latents of exact jets: alike, they cost nothing.
     unused = codec.encode(codec.stand_in[None])
     for block in _blocks(len(columns[0])):
         values = storage.to_values([column[block] for column in columns])
         rows = storage.to_rows(values)
         latents.append(codec.encode(rows))
-        decoded = storage.to_values(storage.restore(codec, latents[-1]))
-        found = storage.errors(values, decoded)
-        within = storage.usable(rows) & np.all([found[v] <= bound for v, bound in bounds.items()], axis=0)
+        found = storage.errors(values, storage.to_values(storage.restore(codec, latents[-1])))
+        worst = _worst(codec, storage, values, latents[-1], found)
+        within = storage.usable(rows) & np.all([worst[v] <= bound for v, bound in kept.items()], axis=0)
         latents[-1][~within] = unused
         exact.append(~within)
         for variable in bounds:
             largest[variable] = max(largest[variable], float(found[variable][within].max(initial=0.0)))
     return Encoded(np.concatenate(latents), np.concatenate(exact), largest)
+
+
+def _worst(
+    codec: Codec, storage: Storage | ListStorage, values: Floats, latents: Latents, found: dict[str, Floats]
+) -> dict[str, Floats]:
+    """The errors that jets may have in other arithmetic; `found` are those in ours.
+
+    A chain of densities moves by `DRIFT` at most, which `inner` leaves room for. A network that tells E and p, whose
+    difference is the mass, has no such limit: there each jet is decoded in float32 too.
+    """
+    if not isinstance(codec, BottleneckCodec):
+        return found
+    single = storage.errors(values, storage.to_values(storage.restore(codec.single, latents)))
+    return {variable: error + DRIFTS * np.abs(single[variable] - error) for variable, error in found.items()}
 
 
 def choose_codec(
@@ -325,15 +354,17 @@ def choose_codec(
     jets = storage.usable_jets(columns)
     coordinates = torch.from_numpy(to_coordinates(jets if len(jets) else _STAND_IN[None]))
     sample = [column[:: max(1, len(column) // SAMPLE)] for column in columns]
-    best: tuple[float, FloatsCodec, Encoded] | None = None
+    tried: list[tuple[float, FloatsCodec, Encoded]] = []
     for grid in _candidates(autoencoder, coordinates, precision, storage):
         codec = FloatsCodec(autoencoder, grid)
         encoded = encode_within(codec, storage, bounds, sample)
         cost = _squared_error(codec, storage, sample, encoded) if precision.full else float(size(encoded))
-        if best is None or cost < best[0]:
-            best = (cost, codec, encoded)
-    assert best is not None  # there is always a candidate
-    return best[1] if precision.full else _arranged(best[1], best[2], size)
+        tried.append((cost, codec, encoded))
+    tried.sort(key=itemgetter(0))
+    if precision.full:
+        return tried[0][1]
+    near = [(codec, encoded) for cost, codec, encoded in tried if cost <= NEAR * tried[0][0]]
+    return min((_arranged(codec, encoded, size) for codec, encoded in near), key=itemgetter(0))[1]
 
 
 @torch.no_grad()
@@ -352,17 +383,17 @@ def choose_list_codec(
     return ListCodec(autoencoder, Grid(0.0, tuple(cells), first, levels, list_words(levels)), variables)
 
 
-def _arranged(codec: FloatsCodec, encoded: Encoded, size: Callable[[Encoded], int]) -> FloatsCodec:
-    """The codec with its cells in the words that take the fewest bytes: up to 6 % less than the words of `radices`."""
+def _arranged(codec: FloatsCodec, encoded: Encoded, size: Callable[[Encoded], int]) -> tuple[int, FloatsCodec]:
+    """Bytes, and the codec with its cells in the words that take the fewest: up to 6 % less than those of `radices`."""
     grid = codec.grid
     cells = unpack(torch.from_numpy(encoded.latents), grid)
     candidates = [
         grid,
         *(replace(grid, words=words) for words in likely_words(cells, grid.levels, estimate_words)[:LIKELY]),
     ]
-    return FloatsCodec(
-        codec.autoencoder, min(candidates, key=lambda other: size(replace(encoded, latents=pack(cells, other).numpy())))
-    )
+    sizes = [size(replace(encoded, latents=pack(cells, other).numpy())) for other in candidates]
+    smallest = min(range(len(sizes)), key=sizes.__getitem__)
+    return sizes[smallest], FloatsCodec(codec.autoencoder, candidates[smallest])
 
 
 def _candidates(

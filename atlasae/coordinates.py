@@ -10,6 +10,7 @@ Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 
 MASS_FLOOR = 100.0  # MeV: below it the precision of m is absolute, so that massless jets have an error at all
+DRIFT = 3e-6  # how far float32 arithmetic moves a decoded jet, in any variable: 2.6e-6 measured up to 9 TeV
 LARGEST_PHI = float(np.nextafter(np.float32(np.pi), np.float32(0)))  # pi itself rounds up in float32
 
 
@@ -56,6 +57,11 @@ def wrap(angle: Floats) -> Floats:
 def signed_square(m: Floats) -> Floats:
     """m |m|: the signed square of a mass, which is E^2 - p^2."""
     return np.asarray(m * np.abs(m))
+
+
+def inner(bound: float) -> float:
+    """The bound to keep here, so that `bound` holds wherever jets are decoded: by other machines, in float32 too."""
+    return bound - min(DRIFT, bound / 4)
 
 
 def signed_root(square: Floats) -> Floats:

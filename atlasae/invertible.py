@@ -116,7 +116,7 @@ class InvertibleAutoencoder(nn.Module):
 
     Encoding is closed loop: each variable is conditioned on what the decoder will know of those before it, so no error
     spreads from one variable to the next. Everything is float64: machines that differ in the last bit then move a
-    result by 1e-14, and no decision hangs on it.
+    result by 1e-14, and no decision hangs on it. After `.float()` it decodes in float32, to within `DRIFT`.
     """
 
     trained: Tensor
@@ -209,7 +209,7 @@ class InvertibleAutoencoder(nn.Module):
         return self.context(i, known) if grid.exponent else torch.empty(0)
 
     def _centre(self, i: int, cell: Tensor, context: Tensor, grid: Grid) -> Tensor:
-        u = (cell.double() + grid.first[i] + 0.5) / grid.cells[i]
+        u = (cell.to(self.trained.dtype) + grid.first[i] + 0.5) / grid.cells[i]
         return self.densities[i].quantile(u.clamp(0, 1), context, grid.exponent)
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from atlasae.coordinates import MASS_FLOOR, Floats, Layout, signed_root, signed_square, wrap
+from atlasae.coordinates import MASS_FLOOR, Floats, Layout, inner, signed_root, signed_square, wrap
 from atlasae.errors import UserError
 
 FULL_BOUND = 1e-3  # `full` spends every bit; the few jets in tails that it leaves worse than this are kept exact
@@ -57,20 +57,20 @@ class Precision:
 
 
 def steps(bounds: dict[str, float], layout: Layout, dtypes: Sequence[np.dtype[np.floating]]) -> list[float]:
-    """The step of each coordinate (log pt, eta, phi, mu) whose half keeps every bound, rounding included.
+    """The step of each coordinate (log pt, eta, phi, mu) whose half keeps `inner` of every bound, rounding included.
 
     dE/E = (p/E)^2 (dpt/pt + tanh(eta) deta) + (m/E)^2 dm/m, so pt and eta share the bound on E between them.
     """
-    largest = dict(bounds)
+    largest = {variable: inner(bound) for variable, bound in bounds.items()}
     if "E" in bounds:
         share = 0.5 if "m" in bounds else 0.45  # a tenth of E's bound buys a mass that is given up several bits
-        power = share * float(np.log1p(bounds["E"]))
-        largest["pt"] = min(bounds["pt"], float(np.expm1(power)))
-        largest["eta"] = min(bounds["eta"], power)
-        largest["m"] = min(bounds.get("m", bounds["E"]), bounds["E"])
+        power = share * float(np.log1p(largest["E"]))
+        largest["pt"] = min(largest["pt"], float(np.expm1(power)))
+        largest["eta"] = min(largest["eta"], power)
+        largest["m"] = min(largest.get("m", largest["E"]), largest["E"])
     rounding = 4 * max(np.finfo(dtype).eps for dtype in dtypes)
     halves = {v: np.log1p(t) if v in ("pt", "m") else t for v, t in largest.items()}
-    return [float(2 * max(halves[v] * (1 - 1e-4) - rounding, halves[v] / 2)) for v in ("pt", "eta", "phi", "m")]
+    return [float(2 * max(halves[v] - rounding, halves[v] / 2)) for v in ("pt", "eta", "phi", "m")]
 
 
 def errors(layout: Layout, values: Floats, decoded: Floats, rounding: float) -> dict[str, Floats]:

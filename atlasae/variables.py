@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from atlasae.coordinates import Bools, Floats, from_symlog, to_symlog, wrap
+from atlasae.coordinates import Bools, Floats, from_symlog, inner, to_symlog, wrap
 from atlasae.errors import UserError
 
 COORDINATES = ("log", "linear", "asinh", "angle", "integer", "categorical")
@@ -86,8 +86,9 @@ class Variable:
         """The step of the coordinate whose half keeps the precision, rounding to the stored type included."""
         if self.coordinate in WHOLE:
             return 1.0
-        half = np.log1p(self.precision) if self.coordinate in ("log", "asinh") else self.precision
-        return float(2 * max(half * (1 - 1e-4) - 4 * rounding, half / 2))
+        kept = inner(self.precision)
+        half = np.log1p(kept) if self.coordinate in ("log", "asinh") else kept
+        return float(2 * max(half - 4 * rounding, half / 2))
 
 
 @dataclass(frozen=True)
