@@ -200,7 +200,7 @@ def evaluate(
 ) -> None:
     """Measure what compression cost: residuals, response, dijets, and whether a classifier can tell."""
     from atlasae.evaluation import evaluate_files, write_histograms
-    from atlasae.planning import check_target, replacing
+    from atlasae.targets import check_target, replacing
 
     if output and histograms and output.absolute() == histograms.absolute():
         raise UserError(f"'{output}' can't be both the report and the histograms: name two files")
@@ -290,8 +290,8 @@ def train(
     """Train a model on the jets of files, ROOT and tables; Ctrl-C keeps the best so far."""
     from atlasae.learning import learn
     from atlasae.pipeline import load_model
-    from atlasae.planning import check_target, replacing
     from atlasae.recipes import read_recipe
+    from atlasae.targets import check_target, replacing
 
     target = find_rate or output
     if target is None:
@@ -331,7 +331,7 @@ def import_checkpoint(
 ) -> None:
     """Make a model of a published torch checkpoint, without running its code."""
     from atlasae import checkpoints
-    from atlasae.planning import check_target, replacing
+    from atlasae.targets import check_target, replacing
 
     for read in (path, recipe):
         check_target(read, output, force)
@@ -352,7 +352,7 @@ def _learning_rate(
 ) -> dict[str, Any]:
     from atlasae import plotting
     from atlasae.learning import learning_rates
-    from atlasae.planning import replacing
+    from atlasae.targets import replacing
 
     plotting.check_suffix(plot)
     rates, losses, chosen = learning_rates(paths, recipe, given["jets"], given["units"], start)

@@ -15,9 +15,9 @@ from atlasae.evaluation import FORMAT as REPORT_FORMAT
 from atlasae.evaluation import SHOWN, evaluate_files
 from atlasae.metrics import RELATIVE
 from atlasae.pipeline import Progress, load_model
-from atlasae.planning import replacing
 from atlasae.plotting import QUANTITIES, Label
 from atlasae.tables import is_table
+from atlasae.targets import replacing
 
 SUFFIXES = (".png", ".pdf")
 WIDTH = "half-width of the central 68 %"

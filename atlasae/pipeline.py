@@ -39,10 +39,11 @@ from atlasae.grid import MANTISSA_BITS
 from atlasae.invertible import InvertibleAutoencoder
 from atlasae.learning import learn_from, learn_list
 from atlasae.model import Model, default_model, packaged_model
-from atlasae.planning import Opened, Options, Plan, check_target, make_plan, open_for, replacing, settle_plan
+from atlasae.planning import Opened, Options, Plan, make_plan, open_for, settle_plan
 from atlasae.rootio import PAGES, Source, Target, Tree, Writer, create, damage, open_source, parse_compression
 from atlasae.schema import FOLDER, Collection, stand_ins
 from atlasae.tables import Table, is_table, write_table
+from atlasae.targets import check_target, replacing
 
 PLACES, PLACE_ENTRIES = 12, 500  # where a long file is looked into before its codecs are chosen
 SELF = "self"  # the model that is fitted to the input

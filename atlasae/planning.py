@@ -1,6 +1,5 @@
-"""What becomes of every branch of an input: latents, carried or dropped; and where the output goes."""
+"""What becomes of every branch of an input: latents, carried or dropped."""
 
-import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -173,37 +172,6 @@ def settle_plan(plan: Plan, collections: list[Collection]) -> Plan:
     names = set(plan.originals)
     _refuse_taken(collections, names)
     return replace(plan, collections=collections, counters=counters)
-
-
-def check_target(path: Path, target: Path, force: bool, tables: bool = False) -> None:
-    """Refuse to write where something would be lost, or a table's name where no table comes; raises UserError."""
-    if not path.exists():
-        raise UserError(f"no such file: '{path}'")
-    if target.exists() and path.samefile(target):
-        raise UserError(f"'{target}' is the input: the output needs another name")
-    if target.is_dir():
-        raise UserError(f"'{target}' is a folder: name a file in it")
-    if is_table(target) and not tables:
-        raise UserError(f"'{target}' is named like a table: compressed jets go to a .root file")
-    if target.exists() and not force:
-        raise UserError(f"'{target}' exists: choose another name, or replace it with --force")
-    if not target.absolute().parent.is_dir():
-        raise UserError(f"no folder '{target.parent}' for the output: make it first")
-
-
-@contextmanager
-def replacing(target: Path) -> Iterator[Path]:
-    """A temporary name beside the target, renamed to it at the end, removed if anything goes wrong."""
-    temporary = target.with_name(f".atlasae-{os.getpid()}{target.suffix}")
-    try:
-        yield temporary
-        temporary.replace(target)
-    except OSError as error:
-        if error.filename not in (None, str(temporary)):  # of something that was read
-            raise
-        raise UserError(f"can't write '{target}': {error.strerror or error}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _open_table(path: Path) -> Opened:

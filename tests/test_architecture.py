@@ -16,7 +16,7 @@ FLOORS = [
     {"schema", "coordinates", "plotting", "baskets", "grid", "terminal"},
     {"columns", "invertible", "bottleneck", "precision", "metrics", "variables"},
     {"codec", "model", "rootio", "tables", "tallies", "training"},
-    {"classifier", "recipes", "container", "collection", "planning", "export"},
+    {"classifier", "recipes", "container", "collection", "planning", "targets", "export"},
     {"learning", "checkpoints", "copying"},
     {"pipeline", "reading"},
     {"pairs", "peers", "verification"},

@@ -1,5 +1,3 @@
-import errno
-import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -9,7 +7,7 @@ from typing import Any
 import awkward as ak
 import numpy as np
 import pytest
-from conftest import VARIABLES, counted, make_counts, nothing_left, write_layout, write_tree
+from conftest import VARIABLES, counted, make_counts, write_layout
 
 from atlasae.columns import ArrayEvents
 from atlasae.errors import UserError
@@ -18,11 +16,9 @@ from atlasae.planning import (
     Opened,
     Options,
     Plan,
-    check_target,
     choose_tree,
     make_plan,
     open_input,
-    replacing,
 )
 from atlasae.precision import Precision
 from atlasae.rootio import create, open_source
@@ -329,103 +325,3 @@ def test_a_table_without_row_labels_stays_without(tmp_path):
         assert opened.table == {"index": None, "index_name": None}
         assert [branch.dtype for branch in opened.events.branches] == ["<f8"] * 4  # as a tree holds them
         assert opened.events.read(["E"], 0, 3)["E"].tolist() == [1, 1, 1]
-
-
-# --- where the output goes
-
-
-@pytest.fixture
-def source(tmp_path) -> Path:
-    return write_tree(tmp_path / "in.root", "T", {"x": ak.Array([1.0])})
-
-
-def test_the_input_is_never_the_target(source, tmp_path):
-    (tmp_path / "link.root").symlink_to(source)
-    os.link(source, tmp_path / "hard.root")
-    (tmp_path / "folder").mkdir()
-    for name in ("in.root", "link.root", "hard.root", "folder/../in.root"):
-        for force in (False, True):
-            with pytest.raises(UserError, match=r"is the input: the output needs another name"):
-                check_target(source, tmp_path / name, force)
-            with pytest.raises(UserError, match="is the input"):
-                check_target(tmp_path / name, source, force)
-
-
-@pytest.mark.parametrize(
-    ("target", "force", "says"),
-    [
-        ("old.root", False, "'.*old.root' exists: choose another name, or replace it with --force"),
-        ("folder", False, "'.*folder' is a folder: name a file in it"),
-        ("folder", True, "'.*folder' is a folder: name a file in it"),
-        ("nowhere/out.root", False, "no folder '.*nowhere' for the output: make it first"),
-        ("nowhere/out.root", True, "no folder '.*nowhere' for the output: make it first"),
-        ("old.root/out.root", True, "no folder '.*old.root' for the output"),
-        ("out.pkl", False, "'.*out.pkl' is named like a table: compressed jets go to a .root file"),
-        ("out.PARQUET", True, "'.*out.PARQUET' is named like a table"),
-    ],
-)
-def test_targets_that_would_lose_something_are_refused(source, tmp_path, target, force, says):
-    (tmp_path / "old.root").write_bytes(b"old")
-    (tmp_path / "folder").mkdir()
-    with nothing_left(source), pytest.raises(UserError, match=says):
-        check_target(source, tmp_path / target, force)
-
-
-def test_a_missing_input_is_named_before_the_target(tmp_path):
-    with pytest.raises(UserError, match="no such file: '.*in.root'"):
-        check_target(tmp_path / "in.root", tmp_path / "nowhere" / "out.root", force=False)
-
-
-def test_other_targets_are_taken(source, tmp_path, monkeypatch):
-    (tmp_path / "old.root").write_bytes(b"old")
-    check_target(source, tmp_path / "old.root", force=True)
-    check_target(source, tmp_path / "new.root", force=False)
-    check_target(source, tmp_path / "new.pkl", force=False, tables=True)
-    monkeypatch.chdir(tmp_path)
-    check_target(Path("in.root"), Path("new.root"), force=False)
-
-
-def test_a_target_appears_whole(tmp_path):
-    target = tmp_path / "out.root"
-    for content in (b"first", b"second"):
-        with replacing(target) as temporary:
-            assert (temporary.parent, temporary.suffix) == (tmp_path, ".root")  # one file system; a format by suffix
-            assert temporary != target and temporary.name.startswith(".")
-            temporary.write_bytes(content)
-            assert not target.exists() or target.read_bytes() == b"first"
-        assert [path.name for path in tmp_path.iterdir()] == ["out.root"]
-        assert target.read_bytes() == content
-
-
-FAILURES = [ValueError("x"), UserError("x"), KeyboardInterrupt(), SystemExit(1), OSError(errno.ENOSPC, "no space left")]
-
-
-@pytest.mark.parametrize("existing", [None, b"old"])
-@pytest.mark.parametrize("failure", FAILURES, ids=lambda failure: type(failure).__name__)
-def test_a_failure_leaves_nothing_and_the_old_target_as_it_was(tmp_path, existing, failure):
-    target = tmp_path / "out.root"
-    if existing is not None:
-        target.write_bytes(existing)
-    kind = UserError if isinstance(failure, OSError) else type(failure)
-    with nothing_left(target), pytest.raises(kind) as caught, replacing(target) as temporary:
-        temporary.write_bytes(b"half of it")
-        raise failure
-    if isinstance(failure, OSError):
-        assert str(caught.value) == f"can't write '{target}': no space left"
-    else:
-        assert caught.value is failure
-
-
-def test_a_target_that_can_not_be_written_is_the_users_to_mend(tmp_path):
-    target = tmp_path / "out.root"
-    target.mkdir()
-    with pytest.raises(UserError, match="can't write '.*out.root'"), replacing(target) as temporary:
-        temporary.write_bytes(b"new")
-    assert [path.name for path in tmp_path.iterdir()] == ["out.root"]
-    with pytest.raises(UserError, match="can't write"), replacing(tmp_path / "nowhere" / "x.root") as temporary:
-        temporary.write_bytes(b"new")
-
-
-def test_what_can_not_be_read_is_not_blamed_on_the_target(tmp_path):
-    with pytest.raises(FileNotFoundError), replacing(tmp_path / "out.root"):
-        (tmp_path / "gone.model").read_bytes()

@@ -1,0 +1,224 @@
+"""Outputs appear whole or not at all, whatever ends the process that writes them."""
+
+import errno
+import fcntl
+import os
+import signal
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import awkward as ak
+import pytest
+from conftest import nothing_left, write_tree
+
+from atlasae.errors import UserError
+from atlasae.targets import check_target, remove_leftovers, replacing
+
+
+@pytest.fixture
+def source(tmp_path) -> Path:
+    return write_tree(tmp_path / "in.root", "T", {"x": ak.Array([1.0])})
+
+
+def test_the_input_is_never_the_target(source, tmp_path):
+    (tmp_path / "link.root").symlink_to(source)
+    os.link(source, tmp_path / "hard.root")
+    (tmp_path / "folder").mkdir()
+    for name in ("in.root", "link.root", "hard.root", "folder/../in.root"):
+        for force in (False, True):
+            with pytest.raises(UserError, match=r"is the input: the output needs another name"):
+                check_target(source, tmp_path / name, force)
+            with pytest.raises(UserError, match="is the input"):
+                check_target(tmp_path / name, source, force)
+
+
+@pytest.mark.parametrize(
+    ("target", "force", "says"),
+    [
+        ("old.root", False, "'.*old.root' exists: choose another name, or replace it with --force"),
+        ("folder", False, "'.*folder' is a folder: name a file in it"),
+        ("folder", True, "'.*folder' is a folder: name a file in it"),
+        ("nowhere/out.root", False, "no folder '.*nowhere' for the output: make it first"),
+        ("nowhere/out.root", True, "no folder '.*nowhere' for the output: make it first"),
+        ("old.root/out.root", True, "no folder '.*old.root' for the output"),
+        ("out.pkl", False, "'.*out.pkl' is named like a table: compressed jets go to a .root file"),
+        ("out.PARQUET", True, "'.*out.PARQUET' is named like a table"),
+    ],
+)
+def test_targets_that_would_lose_something_are_refused(source, tmp_path, target, force, says):
+    (tmp_path / "old.root").write_bytes(b"old")
+    (tmp_path / "folder").mkdir()
+    with nothing_left(source), pytest.raises(UserError, match=says):
+        check_target(source, tmp_path / target, force)
+
+
+def test_a_missing_input_is_named_before_the_target(tmp_path):
+    with pytest.raises(UserError, match="no such file: '.*in.root'"):
+        check_target(tmp_path / "in.root", tmp_path / "nowhere" / "out.root", force=False)
+
+
+def test_other_targets_are_taken(source, tmp_path, monkeypatch):
+    (tmp_path / "old.root").write_bytes(b"old")
+    check_target(source, tmp_path / "old.root", force=True)
+    check_target(source, tmp_path / "new.root", force=False)
+    check_target(source, tmp_path / "new.pkl", force=False, tables=True)
+    monkeypatch.chdir(tmp_path)
+    check_target(Path("in.root"), Path("new.root"), force=False)
+
+
+def test_a_target_appears_whole(tmp_path):
+    target = tmp_path / "out.root"
+    for content in (b"first", b"second"):
+        with replacing(target) as temporary:
+            assert (temporary.parent, temporary.suffix) == (tmp_path, ".root")  # one file system; a format by suffix
+            assert temporary != target and temporary.name.startswith(".")
+            temporary.write_bytes(content)
+            assert not target.exists() or target.read_bytes() == b"first"
+        assert [path.name for path in tmp_path.iterdir()] == ["out.root"]
+        assert target.read_bytes() == content
+
+
+FAILURES = [ValueError("x"), UserError("x"), KeyboardInterrupt(), SystemExit(1), OSError(errno.ENOSPC, "no space left")]
+
+
+@pytest.mark.parametrize("existing", [None, b"old"])
+@pytest.mark.parametrize("failure", FAILURES, ids=lambda failure: type(failure).__name__)
+def test_a_failure_leaves_nothing_and_the_old_target_as_it_was(tmp_path, existing, failure):
+    target = tmp_path / "out.root"
+    if existing is not None:
+        target.write_bytes(existing)
+    kind = UserError if isinstance(failure, OSError) else type(failure)
+    with nothing_left(target), pytest.raises(kind) as caught, replacing(target) as temporary:
+        temporary.write_bytes(b"half of it")
+        raise failure
+    if isinstance(failure, OSError):
+        assert str(caught.value) == f"can't write '{target}': no space left"
+    else:
+        assert caught.value is failure
+
+
+def test_a_target_that_can_not_be_written_is_the_users_to_mend(tmp_path):
+    target = tmp_path / "out.root"
+    target.mkdir()
+    with pytest.raises(UserError, match="can't write '.*out.root'"), replacing(target) as temporary:
+        temporary.write_bytes(b"new")
+    assert [path.name for path in tmp_path.iterdir()] == ["out.root"]
+    with pytest.raises(UserError, match="can't write"), replacing(tmp_path / "nowhere" / "x.root") as temporary:
+        temporary.write_bytes(b"new")
+
+
+def test_what_can_not_be_read_is_not_blamed_on_the_target(tmp_path):
+    with pytest.raises(FileNotFoundError), replacing(tmp_path / "out.root"):
+        (tmp_path / "gone.model").read_bytes()
+
+
+def test_a_device_is_no_target(source):
+    with pytest.raises(UserError, match="'/dev/null' is a device or a pipe"):
+        check_target(source, Path("/dev/null"), force=True)
+
+
+def test_a_link_stays_and_what_it_points_to_is_replaced(tmp_path):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "real.root").write_bytes(b"old")
+    (tmp_path / "link.root").symlink_to("folder/real.root")
+    with replacing(tmp_path / "link.root") as temporary:
+        assert temporary.parent == tmp_path / "folder"
+        temporary.write_bytes(b"new")
+    assert (tmp_path / "link.root").is_symlink()
+    assert (tmp_path / "folder" / "real.root").read_bytes() == b"new"
+
+
+def test_a_target_is_as_readable_as_any_new_file(tmp_path):
+    (tmp_path / "plain").touch()
+    with replacing(tmp_path / "out.root") as temporary:
+        temporary.write_bytes(b"new")
+    modes = [stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("plain", "out.root")]
+    assert modes[0] == modes[1]
+
+
+def test_a_target_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
+    target, seen = tmp_path / "out.root", []
+
+    def flushed(handle: int) -> None:
+        seen.append((Path(f"/proc/self/fd/{handle}").readlink(), target.exists()))
+
+    monkeypatch.setattr(os, "fsync", flushed)
+    with replacing(target) as temporary:
+        temporary.write_bytes(b"new")
+    assert seen == [(temporary, False), (tmp_path, True)]
+
+
+# --- processes that were killed
+
+HALF = """
+import os, signal, sys
+from pathlib import Path
+from atlasae.targets import replacing
+with replacing(Path(sys.argv[1])) as temporary:
+    temporary.write_bytes(b"half of it")
+    os.kill(os.getpid(), int(sys.argv[2]))
+    print("written", flush=True)
+    sys.stdin.read()
+"""
+
+
+def half_written(target: Path, number: int) -> subprocess.Popen[bytes]:
+    """A process that has written half of its output, or died of it."""
+    command = [sys.executable, "-c", HALF, str(target), str(int(number))]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+
+
+def test_what_a_killed_run_left_is_removed_by_the_next(tmp_path):
+    target = tmp_path / "out.root"
+    target.write_bytes(b"old")
+    with half_written(target, signal.SIGKILL) as process:
+        assert process.wait() == -signal.SIGKILL
+    assert target.read_bytes() == b"old"
+    assert len(list(tmp_path.glob(".atlasae-*.root"))) == 1
+    with replacing(tmp_path / "another.root") as temporary:
+        assert sorted(tmp_path.iterdir()) == sorted([target, temporary])
+        temporary.write_bytes(b"new")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["another.root", "out.root"]
+
+
+def test_what_another_run_is_writing_is_left_alone(tmp_path):
+    with half_written(tmp_path / "out.root", 0) as process:
+        assert process.stdout and process.stdout.readline() == b"written\n"
+        (theirs,) = tmp_path.glob(".atlasae-*")
+        remove_leftovers(tmp_path)
+        with replacing(tmp_path / "another.root") as temporary:
+            temporary.write_bytes(b"new")
+        assert theirs.read_bytes() == b"half of it"
+        process.communicate(b"")
+    assert process.returncode == 0
+    assert (tmp_path / "out.root").read_bytes() == b"half of it"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["another.root", "out.root"]
+
+
+def test_only_unfinished_outputs_are_removed(tmp_path):
+    (tmp_path / "precious").write_bytes(b"mine")
+    (tmp_path / ".atlasae-link.root").symlink_to("precious")
+    (tmp_path / ".atlasae-folder").mkdir()
+    (tmp_path / ".hidden").touch()
+    before = sorted(tmp_path.iterdir())
+    remove_leftovers(tmp_path)
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_file_that_is_taken_for_a_leftover_before_it_is_locked_is_made_again(tmp_path, monkeypatch):
+    flock, calls = fcntl.flock, []
+
+    def swept(handle: int, operation: int) -> None:
+        calls.append(operation)
+        if len(calls) == 1:
+            next(tmp_path.glob(".atlasae-*")).unlink()
+        flock(handle, operation)
+
+    monkeypatch.setattr(fcntl, "flock", swept)
+    with replacing(tmp_path / "out.root") as temporary:
+        temporary.write_bytes(b"new")
+        remove_leftovers(tmp_path)
+    assert (tmp_path / "out.root").read_bytes() == b"new"
+    assert calls == [fcntl.LOCK_EX, fcntl.LOCK_EX, fcntl.LOCK_EX | fcntl.LOCK_NB]
