@@ -135,16 +135,17 @@ def compress(
 @commands.command()
 @click.argument("path", metavar="IN", type=_PATH)
 @click.argument("target", metavar="OUT", type=_PATH)
+@click.option("--salvage", is_flag=True, help="Of a damaged file, bring back what is intact, and say what is not.")
 @_force
 @_quiet
 @_json
 @_debug
-def decompress(path: Path, target: Path, force: bool, quiet: bool, as_json: bool, debug: bool) -> None:
+def decompress(path: Path, target: Path, salvage: bool, force: bool, quiet: bool, as_json: bool, debug: bool) -> None:
     """Bring the jets of IN back, under their own names, into OUT (.root, .pkl or .parquet)."""
     from atlasae.pipeline import decompress_file
 
     with _progress("decompressing", quiet) as advance:
-        report = decompress_file(path, target, force, advance)
+        report = decompress_file(path, target, force, advance, salvage)
     _show(report | {"output": str(target)}, as_json, quiet, terminal.decompression_text)
 
 
@@ -160,19 +161,23 @@ def info(path: Path, as_json: bool, debug: bool) -> None:
 
 
 @commands.command()
-@click.argument("original", type=_PATH)
-@click.argument("compressed", type=_PATH)
+@click.argument("paths", metavar="[ORIGINAL] COMPRESSED", nargs=-1, required=True, type=_PATH)
 @_quiet
 @_json
 @_debug
-def verify(original: Path, compressed: Path, quiet: bool, as_json: bool, debug: bool) -> int:
-    """Compare COMPRESSED with ORIGINAL: jets within their precision, all else bit for bit; exit 1 if not."""
-    from atlasae.verification import verify_file
+def verify(paths: tuple[Path, ...], quiet: bool, as_json: bool, debug: bool) -> int:
+    """Compare COMPRESSED with ORIGINAL: jets within their precision, all else bit for bit; exit 1 if not.
 
+    Without ORIGINAL, check COMPRESSED by itself: all checksums, its models, and that it decodes; exit 3 if damaged.
+    """
+    from atlasae.verification import check_file, verify_file
+
+    if len(paths) > 2:
+        raise UserError(f"verify takes ORIGINAL and COMPRESSED, or COMPRESSED alone: {len(paths)} files were named")
     with _progress("verifying", quiet) as advance:
-        report = verify_file(original, compressed, advance)
-    _show(report, as_json, quiet, terminal.verification_text)
-    return 1 if report["differences"] else 0
+        report = verify_file(paths[0], paths[1], advance) if len(paths) == 2 else check_file(paths[0], advance)
+    _show(report, as_json, quiet, terminal.verification_text if len(paths) == 2 else terminal.integrity_text)
+    return 1 if report.get("differences") else 0
 
 
 @commands.command()

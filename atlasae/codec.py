@@ -29,9 +29,9 @@ from atlasae.coordinates import (
 from atlasae.errors import UserError
 from atlasae.grid import (
     MANTISSA_BITS,
-    Digit,
     Grid,
     balanced_radices,
+    grid_of_config,
     jet_words,
     likely_words,
     list_words,
@@ -88,7 +88,7 @@ class FloatsCodec:
     @classmethod
     def from_config(cls, config: dict[str, Any], autoencoder: InvertibleAutoencoder) -> "FloatsCodec":
         """Make the codec that `config` described."""
-        return cls(autoencoder, _grid_of(config))
+        return cls(autoencoder, grid_of_config(config, len(autoencoder.links)))
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,9 @@ class BottleneckCodec:
             return np.asarray(np.nan_to_num(self.network.encode(columns).float().numpy()))
 
     def decode(self, latents: Latents) -> Floats:
-        """Turn latents back into jets (n x 4)."""
+        """Turn latents back into jets (n x 4); raises ValueError for latents that are no numbers."""
+        if not np.isfinite(latents).all():
+            raise ValueError("latents are not finite")
         with torch.no_grad():
             columns = self.network.decode(torch.tensor(latents)).numpy()
         return columns_to_jets(columns, self.network.shape.columns)
@@ -158,15 +160,10 @@ def codec_of_config(config: dict[str, Any], autoencoder: InvertibleAutoencoder |
         raise ValueError(f"layout '{config['layout']}' is not of this model")
     if isinstance(autoencoder, BottleneckAutoencoder):
         return BottleneckCodec(autoencoder)
+    grid = grid_of_config(config, len(autoencoder.links))
     if config["layout"] == "list":
-        return ListCodec(autoencoder, _grid_of(config), VariableList.from_json(config["variables"]))
-    return FloatsCodec.from_config(config, autoencoder)
-
-
-def _grid_of(config: dict[str, Any]) -> Grid:
-    lists = {key: tuple(config[key]) for key in ("cells", "first", "levels")}
-    words = tuple(tuple(Digit(**digit) for digit in word) for word in config["words"])
-    return Grid(config["exponent"], **lists, words=words)
+        return ListCodec(autoencoder, grid, VariableList.from_json(config["variables"]))
+    return FloatsCodec(autoencoder, grid)
 
 
 class Restoring:
@@ -331,7 +328,9 @@ def _worst(
     if not isinstance(codec, BottleneckCodec):
         return found
     single = storage.errors(values, storage.to_values(storage.restore(codec.single, latents)))
-    return {variable: error + DRIFTS * np.abs(single[variable] - error) for variable, error in found.items()}
+    with np.errstate(invalid="ignore"):  # what is no number in both is no drift
+        drifts = {variable: np.nan_to_num(np.abs(single[variable] - error)) for variable, error in found.items()}
+    return {variable: error + DRIFTS * drifts[variable] for variable, error in found.items()}
 
 
 def choose_codec(

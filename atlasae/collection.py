@@ -124,7 +124,10 @@ def restore_columns(collection: Collection, codec: Codec, events: dict[str, ak.A
     parts = [flatten(events[name]) for name in collection.latents]
     counts = parts[0][1]
     columns = any_storage_of(collection).restore(codec, np.stack([values for values, _ in parts], axis=1))
-    index, exact_counts = flatten(events[collection.exact["index"]])
+    listed, exact_counts = flatten(events[collection.exact["index"]])
+    index = listed.astype(np.int64)
+    if not ((index >= 0) & (index < np.repeat(counts, exact_counts))).all():
+        raise ValueError("exact jets that are not in their events")
     where = np.repeat(np.cumsum(counts) - counts, exact_counts) + index
     for variable, column in zip(collection.variables, columns, strict=True):
         column[where] = flatten(events[collection.exact[variable]])[0]

@@ -114,12 +114,19 @@ def dtype_of(array: ak.Array) -> str:
     return str(ak.to_numpy(ak.flatten(array, axis=None)).dtype.str)
 
 
+def checksum_bytes(*parts: bytes) -> int:
+    """A 64-bit hash (XXH3) of bytes."""
+    digest = xxhash.xxh3_64()
+    for part in parts:
+        digest.update(part)
+    return digest.intdigest()
+
+
 def checksum(array: ak.Array) -> int:
     """A 64-bit hash (XXH3) of the values and the event boundaries of an array, whatever its memory layout."""
-    digest = xxhash.xxh3_64()
+    boundaries = b""
     array = ak.without_parameters(array)  # a string is a list of bytes
     if array.layout.is_list and not array.layout.is_regular:
-        digest.update(ak.to_numpy(ak.num(array)).astype("<i8").tobytes())
+        boundaries = ak.to_numpy(ak.num(array)).astype("<i8").tobytes()
         array = ak.flatten(array)
-    digest.update(np.ascontiguousarray(ak.to_numpy(array)).tobytes())
-    return digest.intdigest()
+    return checksum_bytes(boundaries, np.ascontiguousarray(ak.to_numpy(array)).tobytes())

@@ -5,13 +5,15 @@ import json
 import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import awkward as ak
+import msgspec
 import numpy as np
 
-from atlasae.columns import checksum
+from atlasae.columns import checksum_bytes
 from atlasae.errors import DamagedFileError, UserError
 from atlasae.rootio import Source, Target, Tree, damage, open_source
 from atlasae.schema import FOLDER, Branch, Collection, stand_ins
@@ -47,20 +49,27 @@ class Chunk:
 class CopiedTree:
     """Another tree of the file, carried as it was; its chunks have no jets.
 
-    `dtypes` are those of its branches, in the order of the checksums; the first files of format 1 have none.
+    `dtypes` and `branches` are in the order of the checksums; the first files of format 1 have neither, and no title.
     """
 
     name: str
     chunks: list[Chunk]
     dtypes: list[str] = field(default_factory=list)
+    branches: list[str] = field(default_factory=list)
+    counters: dict[str, str] = field(default_factory=dict)
+    title: str | None = None
 
 
 @dataclass(frozen=True)
 class Copied:
-    """What else of the file was carried: other trees, and objects by name."""
+    """What else of the file was carried: other trees, and objects by name, with the checksums of what was written.
+
+    The first files of format 1 have no checksums of objects.
+    """
 
     trees: list[CopiedTree] = field(default_factory=list)
     objects: list[str] = field(default_factory=list)
+    checksums: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -89,18 +98,13 @@ class Run:
 
     @classmethod
     def from_json(cls, text: str) -> "Run":
-        """Read what `to_json` wrote; raises UserError for another format version, DamagedFileError else."""
+        """Read what `to_json` wrote; raises UserError for another format, DamagedFileError for anything else."""
         try:
             facts = json.loads(text)
             if facts["format"] != FORMAT:
-                raise UserError(
-                    f"written by a newer atlasae: format {facts['format']}, this one reads {FORMAT}; upgrade"
-                )
-            facts["collections"] = [_collection(entry) for entry in facts["collections"]]
-            facts["carried"] = [Branch(**branch) for branch in facts["carried"]]
-            facts["copied"] = _copied(facts["copied"])
-            return cls(**facts)
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
+                raise UserError(_other_format(facts))
+            return msgspec.convert(facts, cls)
+        except (ValueError, LookupError, TypeError, RecursionError) as error:
             raise DamagedFileError(f"'{_RUNS}' is damaged: {error}") from error
 
 
@@ -131,7 +135,10 @@ def is_compressed(source: Source) -> bool:
 def write_contents(target: Target, contents: Contents) -> None:
     """Write the folder; TTrees, so that a merged file has the rows of every part."""
     texts = [run.to_json() for run in contents.runs]
-    runs = {"json": ak.Array(texts), "checksum": ak.Array(np.array([_checksum(text) for text in texts], np.uint64))}
+    runs = {
+        "json": ak.Array(texts),
+        "checksum": ak.Array(np.array([checksum_bytes(text.encode()) for text in texts], np.uint64)),
+    }
     target.make_tree(_RUNS, runs, title="one row a compression").extend(runs)
     chunks = {
         "entries": ak.Array(np.array([chunk.entries for chunk in contents.chunks], np.int64)),
@@ -161,7 +168,7 @@ def read_contents(source: Source) -> Contents:
         ]
         models = {sha: ak.to_numpy(content).tobytes() for sha, content in zip(*model_rows.values(), strict=True)}
         texts = rows["json"].to_list()
-        if [_checksum(text) for text in texts] != rows["checksum"].to_list():
+        if [checksum_bytes(text.encode()) for text in texts] != rows["checksum"].to_list():
             raise ValueError(f"the checksum of '{_RUNS}' differs; get the file again")
     contents = Contents([Run.from_json(text) for text in texts], chunks, models)
     _check(source, contents)
@@ -169,6 +176,7 @@ def read_contents(source: Source) -> Contents:
 
 
 def _check(source: Source, contents: Contents) -> None:
+    """Whether the rows of the folder fit each other, and the tree."""
     for sha, content in contents.models.items():
         if hashlib.sha256(content).hexdigest() != sha:
             raise DamagedFileError(f"model {sha[:12]} in '{source.path}' is damaged: its bytes have another SHA-256")
@@ -194,22 +202,17 @@ def _rows(source: Source, name: str, columns: list[str]) -> dict[str, ak.Array]:
     return tree.read(columns, 0, tree.entries)
 
 
-def _checksum(text: str) -> int:
-    return checksum(ak.Array(np.frombuffer(text.encode(), np.uint8)))
-
-
 def _jagged(rows: list[np.ndarray[Any, Any]], dtype: type) -> ak.Array:
     values: np.ndarray[Any, Any] = np.concatenate([np.empty(0, dtype), *rows]).astype(dtype)
     return ak.unflatten(values, np.array([len(row) for row in rows], np.int64))
 
 
-def _collection(entry: dict[str, Any]) -> CompressedCollection:
-    return CompressedCollection(**(entry | {"collection": Collection(**entry["collection"])}))
-
-
-def _copied(facts: dict[str, Any]) -> Copied:
-    trees = [CopiedTree(**tree | {"chunks": [Chunk(**chunk) for chunk in tree["chunks"]]}) for tree in facts["trees"]]
-    return Copied(trees, facts["objects"])
+def _other_format(facts: dict[str, Any]) -> str:
+    maker = facts.get("versions", {}).get("atlasae", "of a later day")
+    return (
+        f"made by atlasae {maker} in format {facts['format']}: this is atlasae {version('atlasae')}, which reads "
+        f"format {FORMAT}; it needs atlasae {maker} or later"
+    )
 
 
 def _about(contents: Contents) -> str:

@@ -7,7 +7,7 @@ import awkward as ak
 
 from atlasae.columns import Events, checksum, dtype_of
 from atlasae.container import Chunk, Contents, Copied, CopiedTree
-from atlasae.errors import DamagedFileError
+from atlasae.errors import DamagedFileError, sparing
 from atlasae.rootio import Source, Target, Tree, Writer
 from atlasae.schema import FOLDER, name_counters
 
@@ -20,31 +20,39 @@ def copy_others(source: Source, tree: str, target: Target, step_size: int) -> tu
             copied.trees.append(_copy_tree(other, target, step_size))
         notes += [f"branch '{u.name}' of tree '{other.name}' is left out: {u.why}" for u in other.unwritable]
     for name in _objects(source):
-        if why := source.copy_object(name, target):
-            notes.append(f"'{name}' is left out: {why}")
+        found = source.copy_object(name, target)
+        if isinstance(found, str):
+            notes.append(f"'{name}' is left out: {found}")
         else:
             copied.objects.append(name)
+            copied.checksums[name] = found
     return copied, notes
 
 
-def copy_back(source: Source, contents: Contents, target: Target, step_size: int) -> None:
-    """Copy the other trees and objects of a compressed file; raises DamagedFileError where a checksum differs."""
-    recorded = _recorded(contents)
-    known = {name for run in contents.runs for name in run.copied.objects}
-    if gone := sorted((set(recorded) - set(source.trees)) | (known - set(source.objects))):
-        raise DamagedFileError(f"'{source.path}' is damaged: '{gone[0]}' was in it and is gone")
+def copy_back(
+    source: Source, contents: Contents, target: Target | None, step_size: int, lost: list[str] | None = None
+) -> None:
+    """Copy the other trees and objects of a compressed file, or only check them where there is no target.
+
+    Raises DamagedFileError where a checksum differs; with `lost`, what is damaged is left out and told there.
+    """
+    recorded, known = _recorded(contents), _known_objects(contents)
+    for name in sorted((set(recorded) - set(source.trees)) | (set(known) - set(source.objects))):
+        with sparing(lost):
+            raise DamagedFileError(f"'{source.path}' is damaged: '{name}' was in it and is gone")
     for other in _others(source, contents.runs[0].tree):
         if other.name in recorded:
-            _copy_checked(other, target, recorded[other.name])
-        else:  # of a later hand
-            _copy_tree(other, target, step_size)
+            _copy_checked(other, target, recorded[other.name], lost)
+        elif target:  # of a later hand
+            with sparing(lost):
+                _copy_tree(other, target, step_size)
     for name in _objects(source):
-        if (why := source.copy_object(name, target)) and name in known:
-            raise DamagedFileError(f"'{name}' in '{source.path}' is damaged: {why}")
+        with sparing(lost):
+            _copy_object(source, name, target, known)
 
 
 def compare_others(original: Source, contents: Contents) -> list[str]:
-    """What the other trees of an original hold that the compressed file was not made from."""
+    """What the other trees and objects of an original hold that the compressed file was not made from."""
     differences = []
     for name, copied in _recorded(contents).items():
         tree, entries = original.trees.get(name), sum(chunk.entries for chunk in copied.chunks)
@@ -54,6 +62,11 @@ def compare_others(original: Source, contents: Contents) -> list[str]:
         for chunk, (start, stop) in zip(copied.chunks, _ranges(copied.chunks), strict=True):
             changed = _changed(copied, chunk, tree.read(_names(tree), start, stop))
             differences += [f"branch '{b}' of tree '{name}' differs in entries {start} to {stop}" for b in changed]
+    for name, known in _known_objects(contents).items():
+        if name not in original.objects:
+            differences.append(f"'{name}' is not in the original")
+        elif known is not None and original.copy_object(name) != known:
+            differences.append(f"'{name}' differs")
     return differences
 
 
@@ -71,29 +84,23 @@ def _others(source: Source, tree: str) -> Iterator[Tree]:
 
 
 def _copy_tree(tree: Tree, target: Target, step_size: int) -> CopiedTree:
-    chunks, dtypes = [], []
-    for start, stop, events in _write_tree(tree, target, entry_ranges(tree, _names(tree), step_size)):
-        chunks.append(Chunk(stop - start, 0, [checksum(array) for array in events.values()]))
-        dtypes = [dtype_of(array) for array in events.values()]
-    return CopiedTree(tree.name, chunks, dtypes)
-
-
-def _write_tree(
-    tree: Tree, target: Target, ranges: Iterable[tuple[int, int]]
-) -> Iterator[tuple[int, int, dict[str, ak.Array]]]:
-    """Copy a tree range by range, and show each on its way."""
-    names, writer = _names(tree), None
-    if not names:
-        return
-    for start, stop in ranges:
+    names, counters = _names(tree), _counters(tree)
+    copied = CopiedTree(
+        tree.name, [], [], names, {name: counters[name] for name in names if name in counters}, tree.title
+    )
+    writer = None
+    for start, stop in entry_ranges(tree, names, step_size) if names else ():
         events = tree.read(names, start, stop)
-        writer = writer or _declare(tree, target, events)
-        yield start, stop, events
+        copied.chunks.append(Chunk(stop - start, 0, [checksum(array) for array in events.values()]))
+        copied.dtypes[:] = [dtype_of(array) for array in events.values()]
+        writer = writer or _declare(tree, target, copied, events)
         writer.extend(events)
+    return copied
 
 
-def _declare(tree: Tree, target: Target, events: dict[str, ak.Array]) -> Writer:
-    return target.make_tree(tree.name, events, tree.title, _counters(tree), tree.compression)
+def _declare(tree: Tree, target: Target, copied: CopiedTree, events: dict[str, ak.Array]) -> Writer:
+    title = tree.title if copied.title is None else copied.title
+    return target.make_tree(tree.name, events, title, copied.counters or _counters(tree), tree.compression)
 
 
 def _names(tree: Tree) -> list[str]:
@@ -112,16 +119,47 @@ def _ranges(chunks: Iterable[Chunk]) -> Iterator[tuple[int, int]]:
         start += chunk.entries
 
 
-def _copy_checked(tree: Tree, target: Target, copied: CopiedTree) -> None:
-    chunks = copied.chunks
-    if (entries := sum(chunk.entries for chunk in chunks)) != tree.entries:
-        raise DamagedFileError(f"tree '{tree.name}' is damaged: {tree.entries} entries, {entries} were written")
-    for chunk, (start, stop, events) in zip(chunks, _write_tree(tree, target, _ranges(chunks)), strict=True):
-        if changed := _changed(copied, chunk, events):
-            raise DamagedFileError(
-                f"branch '{changed[0]}' of tree '{tree.name}' is damaged: checksum or type differs in entries {start} "
-                f"to {stop}"
-            )
+def _copy_checked(tree: Tree, target: Target | None, copied: CopiedTree, lost: list[str] | None) -> None:
+    if (entries := sum(chunk.entries for chunk in copied.chunks)) != tree.entries:
+        with sparing(lost):
+            raise DamagedFileError(f"tree '{tree.name}' is damaged: {tree.entries} entries, {entries} were written")
+        return
+    writer = None
+    for chunk, (start, stop) in zip(copied.chunks, _ranges(copied.chunks), strict=True):
+        with sparing(lost):
+            events = _read_checked(tree, copied, chunk, start, stop)
+            if target:
+                writer = writer or _declare(tree, target, copied, events)
+                writer.extend(events)
+
+
+def _read_checked(tree: Tree, copied: CopiedTree, chunk: Chunk, start: int, stop: int) -> dict[str, ak.Array]:
+    events = tree.read(copied.branches or _names(tree), start, stop)
+    if changed := _changed(copied, chunk, events):
+        raise DamagedFileError(
+            f"branch '{changed[0]}' of tree '{tree.name}' is damaged: checksum or type differs in entries {start} "
+            f"to {stop}"
+        )
+    return events
+
+
+def _copy_object(source: Source, name: str, target: Target | None, known: dict[str, int | None]) -> None:
+    if name in known:  # else it is of a later hand
+        found = source.copy_object(name)
+        if isinstance(found, str):
+            raise DamagedFileError(f"'{name}' in '{source.path}' is damaged: {found}")
+        if known[name] not in (None, found):
+            raise DamagedFileError(f"'{name}' in '{source.path}' is damaged: its checksum differs")
+    if target:
+        source.copy_object(name, target)
+
+
+def _known_objects(contents: Contents) -> dict[str, int | None]:
+    """The objects that were carried, with their checksums where they are still what they were: merging adds them up."""
+    alone = len(contents.runs) == 1
+    return {
+        name: run.copied.checksums.get(name) if alone else None for run in contents.runs for name in run.copied.objects
+    }
 
 
 def _recorded(contents: Contents) -> dict[str, CopiedTree]:
@@ -136,6 +174,8 @@ def _recorded(contents: Contents) -> dict[str, CopiedTree]:
 
 def _changed(copied: CopiedTree, chunk: Chunk, events: dict[str, ak.Array]) -> list[str]:
     """The branches whose checksum or type is not the recorded one; all of them where there are more or fewer."""
+    if copied.branches and list(events) != copied.branches:
+        return sorted(set(events) ^ set(copied.branches)) or list(events)
     dtypes = copied.dtypes or [dtype_of(array) for array in events.values()]
     if not len(events) == len(chunk.checksums) == len(dtypes):
         return list(events) or ["(none)"]

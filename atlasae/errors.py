@@ -1,5 +1,8 @@
 """What can go wrong, and the exit code each failure ends with."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class AtlasaeError(Exception):
     """A failure with a one-line message for the user."""
@@ -17,3 +20,14 @@ class DamagedFileError(AtlasaeError):
     """The file is damaged: its bytes are not what was written."""
 
     exit_code = 3
+
+
+@contextmanager
+def sparing(lost: list[str] | None) -> Iterator[None]:
+    """Note damage in `lost` and go on, where there is such a list."""
+    try:
+        yield
+    except DamagedFileError as error:
+        if lost is None:
+            raise
+        lost.append(str(error))

@@ -5,7 +5,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import permutations, product
+from typing import Any
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -13,6 +15,8 @@ from torch import Tensor
 
 MANTISSA_BITS = 23  # of a float32: what is free once the exponent is fixed by 1 <= z < 2
 _ONE = 0x3F800000  # the float32 1.0
+_MOST_CELLS = 1 << 48  # of a variable: beyond it whole numbers of 64 bits might not hold what is made of them
+_FIELDS = ("exponent", "cells", "first", "levels", "words")
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,22 @@ class Grid:
     def word_bits(self) -> float:
         """Bits of the fullest word; at most 23 fit a float32."""
         return max(math.log2(math.prod(digit.radix for digit in word)) for word in self.words)
+
+
+def grid_of_config(config: dict[str, Any], variables: int) -> Grid:
+    """The grid that a codec's configuration describes, for so many variables; raises ValueError where it is none."""
+    grid = msgspec.convert({field: config[field] for field in _FIELDS}, Grid)
+    sizes = {variables, len(grid.cells), len(grid.first), len(grid.levels)}
+    digits = [digit for word in grid.words for digit in word]
+    whole = [*grid.levels, *map(abs, grid.first), *(n for digit in digits for n in (digit.radix, digit.divisor))]
+    fits = all(math.prod(digit.radix for digit in word) <= 1 << MANTISSA_BITS for word in grid.words)
+    if len(sizes) > 1 or not all(0 <= digit.variable < variables for digit in digits) or not fits:
+        raise ValueError(f"a grid of {len(grid.levels)} variables in {len(grid.words)} words, for {variables}")
+    if not all(0 < n < math.inf for n in grid.cells) or not 0 <= grid.exponent <= 1 or max(whole) > _MOST_CELLS:
+        raise ValueError("a grid of cells that can't be")
+    if min([*grid.levels, *(min(digit.radix, digit.divisor) for digit in digits)]) < 1:
+        raise ValueError("a grid of no cells")
+    return grid
 
 
 def radices(levels: Sequence[int]) -> tuple[int, int, int]:
@@ -145,7 +165,9 @@ def pack(cells: Sequence[Tensor], grid: Grid) -> Tensor:
 
 
 def unpack(latents: Tensor, grid: Grid) -> list[Tensor]:
-    """Take the cells out of the words; the inverse of `pack`."""
+    """Take the cells out of the words; the inverse of `pack`. Raises ValueError for latents that `pack` never makes."""
+    if not bool(((latents >= 1) & (latents < 2)).all()):
+        raise ValueError("latents are not between 1 and 2")
     words = (latents.contiguous().view(torch.int32) & ((1 << MANTISSA_BITS) - 1)).long().unbind(1)
     cells = [torch.zeros_like(words[0]) for _ in grid.levels]
     for left, digits in zip(words, grid.words, strict=True):
@@ -153,6 +175,8 @@ def unpack(latents: Tensor, grid: Grid) -> list[Tensor]:
         for digit in reversed(digits):
             cells[digit.variable] = cells[digit.variable] + word % digit.radix * digit.divisor
             word = word // digit.radix
+        if bool(word.any()):
+            raise ValueError("latents hold more than their digits")
     return cells
 
 

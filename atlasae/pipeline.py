@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,7 @@ from atlasae.container import (
     write_contents,
 )  # fmt: skip
 from atlasae.copying import copy_back, copy_others, entry_ranges
-from atlasae.errors import DamagedFileError, UserError
+from atlasae.errors import DamagedFileError, UserError, sparing
 from atlasae.grid import MANTISSA_BITS
 from atlasae.invertible import InvertibleAutoencoder
 from atlasae.learning import learn_from, learn_list
@@ -68,23 +68,45 @@ def compress_file(path: Path, target: Path, options: Options, progress: Progress
     return compression_report(run, sizes, plan.notes + notes, time.perf_counter() - started)
 
 
-def decompress_file(path: Path, target: Path, force: bool = False, progress: Progress | None = None) -> dict[str, Any]:
+@dataclass
+class Salvage:
+    """What could not be brought back: which entries of the tree, and what is wrong where."""
+
+    missing: list[tuple[int, int]] = field(default_factory=list)
+    damage: list[str] = field(default_factory=list)
+
+
+def decompress_file(
+    path: Path, target: Path, force: bool = False, progress: Progress | None = None, salvage: bool = False
+) -> dict[str, Any]:
     """Bring the jets of a compressed file back under their own names; returns a report.
 
-    OUT's suffix decides between ROOT, pickle and parquet. Raises DamagedFileError where a checksum does not match.
+    OUT's suffix decides between ROOT, pickle and parquet. Raises DamagedFileError where a checksum does not match; with
+    `salvage`, the chunks that are intact are written, and the report tells which entries are missing.
     """
     started = time.perf_counter()
     check_target(path, target, force, tables=True)
+    lost = Salvage() if salvage else None
     with one_thread(), open_source(path) as source:
         contents = read_contents(source)
         with replacing(target) as temporary:
             if is_table(target):
-                write_table(temporary, _restored_table(source, contents, progress or silent))
+                write_table(temporary, _restored_table(source, contents, progress or silent, lost))
             else:
-                _write_restored(source, contents, temporary, progress or silent)
-    jets = sum(chunk.jets for chunk in contents.chunks)
-    entries = sum(chunk.entries for chunk in contents.chunks)
-    return {"entries": entries, "jets": jets, "tree": contents.runs[0].tree, "seconds": time.perf_counter() - started}
+                _write_restored(source, contents, temporary, progress or silent, lost)
+    return _decompression_report(contents, lost or Salvage()) | {"seconds": time.perf_counter() - started}
+
+
+def _decompression_report(contents: Contents, lost: Salvage) -> dict[str, Any]:
+    starts = {start for start, _ in lost.missing}
+    kept = [chunk for _, start, chunk in contents.chunks_by_run() if start not in starts or not chunk.entries]
+    return {
+        "entries": sum(chunk.entries for chunk in kept),
+        "jets": sum(chunk.jets for chunk in kept),
+        "tree": contents.runs[0].tree,
+        "missing": lost.missing,
+        "damage": lost.damage,
+    }
 
 
 def jet_bytes(path: Path, run: Run) -> dict[str, int]:
@@ -282,33 +304,46 @@ def _promised(compressor: Compressor) -> dict[str, float | None]:
 
 
 def restored_events(
-    source: Source, contents: Contents, progress: Progress
+    source: Source, contents: Contents, progress: Progress, lost: Salvage | None = None
 ) -> Iterator[tuple[Run, dict[str, ak.Array]]]:
-    """Every chunk of a compressed file with its original branches; raises DamagedFileError."""
+    """Every chunk of a compressed file with its original branches; raises DamagedFileError, or notes what is lost."""
     tree = source.trees[contents.runs[0].tree]
     codecs: dict[int, list[Codec]] = {}
     for run, start, chunk in contents.chunks_by_run():
-        events = tree.read(run.written, start, start + chunk.entries)
-        _check_chunk(run, start, chunk, events)
-        if id(run) not in codecs:
-            codecs[id(run)] = [codec_of(entry, contents) for entry in run.collections]
-        for entry, codec in zip(run.collections, codecs[id(run)], strict=True):
-            with damage(f"'{entry.collection.name}' in entries {start} to {start + chunk.entries}"):
-                events |= restore_columns(entry.collection, codec, events)
-        progress(start + chunk.entries, tree.entries)
-        yield run, {name: events[name] for name in run.originals}
+        stop, events = start + chunk.entries, None
+        with sparing(lost.damage if lost else None):
+            if id(run) not in codecs:
+                codecs[id(run)] = [codec_of(entry, contents) for entry in run.collections]
+            events = _restored_chunk(tree, run, start, chunk, codecs[id(run)])
+        progress(stop, tree.entries)
+        if events is not None:
+            yield run, events
+        elif lost:
+            lost.missing.append((start, stop))
+
+
+def _restored_chunk(tree: Tree, run: Run, start: int, chunk: Chunk, codecs: list[Codec]) -> dict[str, ak.Array]:
+    events = tree.read(run.written, start, start + chunk.entries)
+    _check_chunk(run, start, chunk, events)
+    for entry, codec in zip(run.collections, codecs, strict=True):
+        with damage(f"'{entry.collection.name}' in entries {start} to {start + chunk.entries}"):
+            events |= restore_columns(entry.collection, codec, events)
+    return {name: events[name] for name in run.originals}
 
 
 def _check_chunk(run: Run, start: int, chunk: Chunk, events: dict[str, ak.Array]) -> None:
-    for name, expected in zip(run.written, chunk.checksums, strict=True):
-        if checksum(events[name]) != expected:
-            where = f"entries {start} to {start + chunk.entries}"
-            raise DamagedFileError(f"branch '{name}' is damaged: checksum differs in {where}; get the file again")
+    where = f"entries {start} to {start + chunk.entries}"
+    pairs = zip(run.written, chunk.checksums, strict=True)
+    if changed := [name for name, expected in pairs if checksum(events[name]) != expected]:
+        more = f" (and {len(changed) - 1} more)" if len(changed) > 1 else ""
+        raise DamagedFileError(
+            f"branch '{changed[0]}'{more} is damaged: checksum differs in {where}; get the file again"
+        )
     for branch in run.carried:  # a checksum is of bytes, whatever they mean
         if dtype_of(events[branch.name]) != branch.dtype.removesuffix(" array"):
             raise DamagedFileError(f"branch '{branch.name}' is damaged: it is of another type than was written")
     if (jets := count_jets([entry.collection for entry in run.collections], events)) != chunk.jets:
-        raise DamagedFileError(f"'{FOLDER}/chunks' is damaged: {chunk.jets} jets where there are {jets}")
+        raise DamagedFileError(f"'{FOLDER}/chunks' is damaged: {chunk.jets} jets where there are {jets} in {where}")
 
 
 def codec_of(entry: CompressedCollection, contents: Contents) -> Codec:
@@ -318,7 +353,8 @@ def codec_of(entry: CompressedCollection, contents: Contents) -> Codec:
     model = Model.from_bytes(content, sha[:12]) if content is not None else packaged_model(sha)
     if model is None:
         raise UserError(f"model {sha[:12]} is neither in the file nor in this atlasae: upgrade atlasae")
-    return codec_of_config(entry.codec, model.autoencoder)
+    with damage(f"the codec of '{entry.collection.name}'"):
+        return codec_of_config(entry.codec, model.autoencoder)
 
 
 def load_model(name: str) -> Model:
@@ -331,25 +367,33 @@ def load_model(name: str) -> Model:
     return Model.from_bytes(path.read_bytes(), name)
 
 
-def _write_restored(source: Source, contents: Contents, path: Path, progress: Progress) -> None:
+def _write_restored(source: Source, contents: Contents, path: Path, progress: Progress, lost: Salvage | None) -> None:
     run = contents.runs[0]
     with create(path) as target:
         writer = None
-        for chunk_run, events in restored_events(source, contents, progress):
+        for chunk_run, events in restored_events(source, contents, progress, lost):
             if chunk_run.originals != run.originals:
                 raise UserError(f"'{source.path}' merges files with other branches: decompress them one by one")
             writer = writer or target.make_tree(
                 run.tree, events, run.title, run.counters, source.trees[run.tree].compression
             )
             writer.extend(events)
-        copy_back(source, contents, target, Options.step_size)
+        if writer is None:
+            raise _all_lost(source)
+        copy_back(source, contents, target, Options.step_size, lost.damage if lost else None)
 
 
-def _restored_table(source: Source, contents: Contents, progress: Progress) -> Table:
+def _all_lost(source: Source) -> DamagedFileError:
+    return DamagedFileError(f"no part of the jets in '{source.path}' is intact: get the file again")
+
+
+def _restored_table(source: Source, contents: Contents, progress: Progress, lost: Salvage | None) -> Table:
     run = contents.runs[0]
     if any(branch.jagged for branch in run.carried) or any(c.collection.jagged for c in run.collections):
         raise UserError(f"'{source.path}' has several jets an event: a table has one a row; write a .root file")
-    chunks = [events for _, events in restored_events(source, contents, progress)]
+    chunks = [events for _, events in restored_events(source, contents, progress, lost)]
+    if not chunks:
+        raise _all_lost(source)
     columns = {name: np.concatenate([ak.to_numpy(chunk[name]) for chunk in chunks]) for name in run.originals}
     facts = run.table or {}
     index = columns.pop(facts["index"]) if facts.get("index") else None

@@ -1,7 +1,7 @@
 """ROOT files in and out: the one door to uproot."""
 
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -13,13 +13,15 @@ import numpy as np
 import uproot
 
 from atlasae.baskets import compress_basket
+from atlasae.columns import checksum_bytes
 from atlasae.errors import AtlasaeError, DamagedFileError, UserError
 from atlasae.schema import Branch, Unwritable
 
-OBJECTS = uproot.ZLIB(6)  # no checksum of ours guards them; ZLIB notices damage
+OBJECTS = uproot.ZLIB(6)  # where files are merged, histograms add up, and no checksum of ours guards them: ZLIB does
 PAGES = uproot.LZMA(9)  # of an RNTuple with latents: all its fields are compressed alike
 ALGORITHMS = {"zlib": uproot.ZLIB, "lzma": uproot.LZMA, "lz4": uproot.LZ4, "zstd": uproot.ZSTD}
 _DEFAULT_COMPRESSION = uproot.ZSTD(5)
+_IN_MEMORY = ("@fUniqueID", "@fBits")  # of an object: where and how it is held
 
 
 class BasketLZMA(uproot.LZMA):  # type: ignore[misc]
@@ -57,7 +59,7 @@ class Tree:
         """Read these branches for events [start, stop); raises DamagedFileError."""
         events = {}
         for name in names:
-            with damage(f"branch '{name}' of tree '{self.name}'"):
+            with damage(f"branch '{name}' of tree '{self.name}' in entries {start} to {stop}"):
                 array = _read(self._fields[name], start, stop)
                 if len(array) != stop - start:
                     raise ValueError(f"{len(array)} of {stop - start} entries")
@@ -122,14 +124,16 @@ class Source:
     trees: dict[str, Tree] = field(default_factory=dict)
     objects: list[str] = field(default_factory=list)
 
-    def copy_object(self, name: str, target: "Target") -> str | None:
-        """Copy a histogram or the like; the reason where uproot can't."""
+    def copy_object(self, name: str, target: "Target | None" = None) -> int | str:
+        """Copy a histogram or the like, or only read it; its checksum, or the reason where uproot can't."""
         try:
             found = self.file[name]
-            target.write_object(name, str(found) if isinstance(found, str) else found)
+            thing = uproot.writing.identify.to_writable(str(found) if isinstance(found, str) else found)
+            if target:
+                target.write_object(name, thing)
+            return checksum_bytes(*_facts(thing))
         except Exception as error:  # whatever class can't be written, and however uproot says so
             return _line(error)
-        return None
 
 
 @contextmanager
@@ -297,6 +301,22 @@ def _counter(branch: Any) -> str | None:
 def _read(found: Any, start: int, stop: int) -> ak.Array:
     options = {"array_cache": None} if hasattr(found, "interpretation") else {}
     return found.array(entry_start=start, entry_stop=stop, **options)
+
+
+def _facts(thing: Any) -> Iterator[bytes]:
+    """All that an object says, but what ROOT changes when it reads and writes it."""
+    if isinstance(thing, uproot.Model) and not isinstance(thing, str):
+        yield thing.classname.encode()
+        members = (value for name, value in sorted(thing.members.items()) if name not in _IN_MEMORY)
+        for part in (*thing.bases, *members, getattr(thing, "_data", ())):  # of arrays and lists
+            yield from _facts(part)
+    elif isinstance(thing, np.ndarray):
+        yield np.ascontiguousarray(thing, thing.dtype.newbyteorder("<")).tobytes()
+    elif isinstance(thing, Iterable) and not isinstance(thing, str | bytes):
+        for part in thing:
+            yield from _facts(part)
+    else:
+        yield str(thing).encode()
 
 
 def _declared(array: ak.Array) -> Any:

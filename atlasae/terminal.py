@@ -1,6 +1,7 @@
 """What the commands say on a terminal: reports to lines of text."""
 
 import os
+from collections import Counter
 from typing import Any
 
 
@@ -63,10 +64,12 @@ def _errors_line(found: dict[str, float], bounds: dict[str, float | None]) -> st
 
 def decompression_text(report: dict[str, Any]) -> str:
     """What `decompress` did."""
-    return (
+    done = (
         f"{report['output']}: {report['jets']:,} jets in {report['entries']:,} entries of '{report['tree']}'; "
         f"{report['seconds']:.1f} s"
     )
+    missing = [f"  entries {start} to {stop} are missing" for start, stop in report["missing"]]
+    return "\n".join([done, *missing, *(f"  {problem}" for problem in report["damage"])])
 
 
 def info_text(facts: dict[str, Any]) -> str:
@@ -87,10 +90,25 @@ def info_text(facts: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def integrity_text(report: dict[str, Any]) -> str:
+    """What `verify` found in a compressed file alone."""
+    others = ", ".join(f"'{name}'" for name in [*report["trees"], *report["objects"]])
+    carried = [f"  carried beside it: {others}"] if others else []
+    models = [f"  model {sha[:12]} is in the file" for sha in report["models"]]
+    return "\n".join([
+        f"intact: {report['entries']:,} entries, {report['jets']:,} jets, {report['chunks']:,} chunks of "
+        f"{len(report['branches'])} branches",
+        *carried,
+        *models,
+    ])  # fmt: skip
+
+
 def verification_text(report: dict[str, Any]) -> str:
     """What `verify` found."""
-    lines = [f"  {name}: largest error  {_errors_line(found, report['precision'][name])}"
-             for name, found in report["max_error"].items()]  # fmt: skip
+    kept = Counter(report["branches"].values())
+    lines = ["  branches: " + ", ".join(f"{n} {how}" for how, n in kept.items())]
+    lines += [f"  {name}: largest error  {_errors_line(found, report['precision'][name])}"
+              for name, found in report["max_error"].items()]  # fmt: skip
     problems = report["differences"]
     shown = [f"  {problem}" for problem in problems[:20]]
     verdict = f"{len(problems)} differences" if problems else "as promised"

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from atlasae.coordinates import Bools, Floats, from_symlog, inner, to_symlog, wrap
@@ -140,8 +141,8 @@ class VariableList:
 
     @classmethod
     def from_json(cls, facts: list[dict[str, Any]]) -> "VariableList":
-        """Read what `to_json` made."""
-        return cls(tuple(Variable(**(fact | {"categories": tuple(fact["categories"])})) for fact in facts))
+        """Read what `to_json` made; raises ValueError for anything else."""
+        return cls(msgspec.convert(facts, tuple[Variable, ...]))
 
 
 def read_variables(path: Path) -> VariableList:

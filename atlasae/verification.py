@@ -1,6 +1,7 @@
-"""A compressed file against its original: jets within their precision, all else bit for bit."""
+"""A compressed file against its original, or by itself: jets within their precision, all else bit for bit."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,56 +12,110 @@ from atlasae.codec import one_thread
 from atlasae.collection import any_storage_of, merge_largest
 from atlasae.columns import checksum, to_columns
 from atlasae.container import CompressedCollection, Contents, Run, read_contents
-from atlasae.copying import compare_others
-from atlasae.pipeline import Progress, restored_events, silent
-from atlasae.planning import Opened, open_input
+from atlasae.copying import compare_others, copy_back
+from atlasae.errors import DamagedFileError
+from atlasae.pipeline import Progress, Salvage, restored_events, silent
+from atlasae.planning import Opened, Options, open_input
 from atlasae.rootio import Source, open_source
 from atlasae.schema import Branch
 from atlasae.tables import is_table
+
+EXACT, WITHIN, DIFFERENT = "bit for bit", "within precision", "different"
+
+
+def check_file(compressed: Path, progress: Progress | None = None) -> dict[str, Any]:
+    """Check a compressed file by itself: every checksum, the models, and that all of it decodes.
+
+    Returns what was checked; raises DamagedFileError that tells what is damaged, and how much else.
+    """
+    with one_thread(), open_source(compressed) as source:
+        contents, lost = read_contents(source), Salvage()
+        chunks = sum(1 for _ in restored_events(source, contents, progress or silent, lost))
+        copy_back(source, contents, None, Options.step_size, lost.damage)
+    if lost.damage:
+        more = f"; and {len(lost.damage) - 1} more: decompress --salvage" if len(lost.damage) > 1 else ""
+        raise DamagedFileError(lost.damage[0] + more)
+    run = contents.runs[0]
+    return {
+        "entries": sum(chunk.entries for chunk in contents.chunks),
+        "jets": sum(chunk.jets for chunk in contents.chunks),
+        "chunks": chunks,
+        "branches": run.written,
+        "trees": sorted({tree.name for run in contents.runs for tree in run.copied.trees}),
+        "objects": sorted({name for run in contents.runs for name in run.copied.objects}),
+        "models": sorted(contents.models),
+    }
 
 
 def verify_file(original: Path, compressed: Path, progress: Progress | None = None) -> dict[str, Any]:
     """Compare a compressed file with its original: jets within their precision, all else bit for bit.
 
-    `differences` lists what is not as promised; `max_error` holds the largest error of every variable, by collection.
+    `differences` lists what is not as promised, `branches` how each branch of the original was kept; `max_error` holds
+    the largest error of every variable, by collection. Raises DamagedFileError where a checksum does not match.
     """
     with one_thread(), open_source(compressed) as source:
         contents = read_contents(source)
         run = contents.runs[0]
         with open_input(original, run.tree if not is_table(original) else None, ()) as opened:
-            return _compare(opened, source, contents, progress or silent)
+            report = _compare(opened, source, contents, progress or silent)
+        copy_back(source, contents, None, Options.step_size)
+    return report
+
+
+@dataclass
+class Comparison:
+    """What was found so far: how each branch was kept, the largest errors, and what is not as promised."""
+
+    branches: dict[str, str]
+    largest: dict[str, dict[str, float]] = field(default_factory=dict)
+    differences: list[str] = field(default_factory=list)
+
+    def add(self, run: Run, original: dict[str, ak.Array], restored: dict[str, ak.Array], where: str) -> None:
+        """Compare a chunk; `original` lacks the branches that are not there."""
+        jets = {name for entry in run.collections for name in entry.collection.branches.values()}
+        for name, array in original.items():
+            if name not in jets and checksum(array) != checksum(restored[name]):
+                self.differences.append(f"branch '{name}' differs in {where}")
+                self.branches[name] = DIFFERENT
+        for entry in run.collections:
+            if set(entry.collection.branches.values()) <= set(original):
+                self._add_jets(entry, original, restored, where)
+
+    def _add_jets(
+        self, entry: CompressedCollection, original: dict[str, ak.Array], restored: dict[str, ak.Array], where: str
+    ) -> None:
+        name = entry.collection.name
+        largest, worse = _compare_jets(entry, original, restored)
+        self.largest[name] = merge_largest([self.largest.get(name, {}), largest])
+        self.differences += [f"{name}: {problem} in {where}" for problem in worse]
+        for branch in entry.collection.branches.values():
+            if self.branches[branch] != DIFFERENT:
+                self.branches[branch] = DIFFERENT if worse else WITHIN
 
 
 def _compare(opened: Opened, source: Source, contents: Contents, progress: Progress) -> dict[str, Any]:
     run = contents.runs[0]
     known = {branch.name: branch for branch in opened.events.branches}
-    differences = _compare_branches(run, known)
-    if opened.source:
-        differences += compare_others(opened.source, contents)
-    found: dict[str, dict[str, float]] = {}
+    found = Comparison({name: EXACT if name in known else DIFFERENT for name in run.originals})
+    found.differences += _compare_branches(run, known)
     start = 0
     for run, restored in restored_events(source, contents, progress):
         stop = start + len(next(iter(restored.values())))
         there = [name for name in run.originals if name in known]
         original = opened.events.read(there, start, min(stop, opened.events.entries))
-        jets = {name for entry in run.collections for name in entry.collection.branches.values()}
-        differences += [
-            f"branch '{name}' differs in entries {start} to {stop}"
-            for name in there
-            if name not in jets and checksum(original[name]) != checksum(restored[name])
-        ]
-        for entry in run.collections:
-            if not set(entry.collection.branches.values()) <= set(there):
-                continue
-            largest, worse = _compare_jets(entry, original, restored)
-            name = entry.collection.name
-            found[name] = merge_largest([found.get(name, {}), largest])
-            differences += [f"{name}: {problem} in entries {start} to {stop}" for problem in worse]
+        found.add(run, original, restored, f"entries {start} to {stop}")
         start = stop
     if start != opened.events.entries:
-        differences.append(f"{start} entries were compressed, the original has {opened.events.entries}")
-    precision = {entry.collection.name: entry.precision for entry in contents.runs[0].collections}
-    return {"entries": start, "max_error": found, "precision": precision, "differences": differences}
+        found.differences.append(f"{start} entries were compressed, the original has {opened.events.entries}")
+    if opened.source:
+        found.differences += compare_others(opened.source, contents)
+    return {
+        "entries": start,
+        "max_error": found.largest,
+        "precision": {entry.collection.name: entry.precision for entry in contents.runs[0].collections},
+        "branches": found.branches,
+        "differences": found.differences,
+    }
 
 
 def _compare_branches(run: Run, known: Mapping[str, Branch]) -> list[str]:

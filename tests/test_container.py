@@ -245,12 +245,16 @@ def test_names_that_are_no_text_come_back_from_a_file(tmp_path):
 @pytest.mark.parametrize("version", [FORMAT + 1, 99, 0, "2"])
 def test_another_format_version_asks_for_another_atlasae(tmp_path, version):
     facts = json.loads(make_run().to_json()) | {"format": version, "unheard of": 1}
-    with pytest.raises(UserError, match=f"format {version}, this one reads {FORMAT}") as caught:
+    with pytest.raises(UserError, match=f"made by atlasae 0.1.0 in format {version}: this is .* needs") as caught:
         Run.from_json(json.dumps(facts))
     assert caught.value.exit_code == 2
     path = write(tmp_path / "x.root", make_contents(make_run(format=version)), 5)
     with pytest.raises(UserError, match="atlasae"):
         read(path)
+
+
+def test_facts_that_a_later_atlasae_adds_are_passed_over():
+    assert Run.from_json(changed_facts(more=1)) == make_run()
 
 
 def changed_facts(**changes: Any) -> str:
@@ -269,14 +273,17 @@ def changed_facts(**changes: Any) -> str:
         '"format"',
         "{}",
         json.dumps({"format": FORMAT}),
-        changed_facts(more=1),
+        changed_facts(entries="5"),
+        changed_facts(written=["event", 1]),
+        changed_facts(counters={"hit": None}),
+        changed_facts(copied={"trees": [{"name": "x", "chunks": [1]}]}),
         changed_facts(collections=None),
         changed_facts(collections=["Jet"]),
         changed_facts(collections=[{"collection": {}}]),
         changed_facts(carried=[{"name": "x"}]),
         "[" * 100_000,
     ],
-    ids=range(15),
+    ids=range(18),
 )
 def test_what_is_no_run_is_damage(text):
     with pytest.raises(DamagedFileError, match="'atlasae/runs' is damaged: ") as caught:

@@ -1,5 +1,6 @@
 """What is not jets: other trees and objects, copied there and back, and every way they can differ."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from atlasae.rootio import create, open_source
 
 STEP = 1_000_000
 HISTOGRAM = np.histogram([1.0, 2.0, 2.5, 9.0], bins=4)
+OBJECTS = {"top": HISTOGRAM, "folder__deep__note": "a note"}
 Trees = dict[str, dict[str, ak.Array]]
 
 
@@ -50,7 +52,7 @@ def write(path: Path, content: Trees, **objects: object) -> Path:
 
 @pytest.fixture
 def original(tmp_path: Path) -> Path:
-    return write(tmp_path / "in.root", trees(), top=HISTOGRAM, folder__deep__note="a note")
+    return write(tmp_path / "in.root", trees(), **OBJECTS)
 
 
 def copied(path: Path, target: Path, step_size: int = STEP) -> tuple[Copied, list[str]]:
@@ -226,9 +228,7 @@ def test_another_number_of_branches_is_damage(fewer, original, tmp_path):
 def test_what_was_copied_and_is_gone_is_damage(lost, original, tmp_path):
     found, _ = copied(original, tmp_path / "small.root")
     kept = {name: branches for name, branches in trees().items() if name != lost}
-    objects = {
-        name: thing for name, thing in {"top": HISTOGRAM, "folder__deep__note": "a note"}.items() if name != lost
-    }
+    objects = {name: thing for name, thing in OBJECTS.items() if name != lost}
     less = write(tmp_path / "less.root", kept, **objects)
     with pytest.raises(DamagedFileError, match=lost):
         restored(less, contents(found), tmp_path / "back.root")
@@ -236,7 +236,7 @@ def test_what_was_copied_and_is_gone_is_damage(lost, original, tmp_path):
 
 def test_an_object_that_can_not_be_read_any_more_is_damage(original, tmp_path, monkeypatch):
     found, _ = copied(original, tmp_path / "small.root")
-    monkeypatch.setattr("atlasae.rootio.Source.copy_object", lambda source, name, target: "it breaks off")
+    monkeypatch.setattr("atlasae.rootio.Source.copy_object", lambda source, name, target=None: "it breaks off")
     with pytest.raises(DamagedFileError, match=r"'(top|folder/deep/note)' in '.*small.root' is damaged: it breaks off"):
         restored(tmp_path / "small.root", contents(found), tmp_path / "back.root")
 
@@ -274,7 +274,7 @@ def test_other_values_are_a_difference_where_they_are(original, tmp_path):
     other = trees()
     name = ak.to_list(other["folder/more"]["name"])
     other["folder/more"] |= {"name": ak.Array([*name[:19], "another"]), "met": other["folder/more"]["met"] + 1}
-    changed = write(tmp_path / "changed.root", other)
+    changed = write(tmp_path / "changed.root", other, **OBJECTS)
     assert differences(changed, contents(found)) == [
         f"branch '{branch}' of tree 'folder/more' differs in entries 0 to 20" for branch in ("met", "name")
     ]
@@ -285,7 +285,7 @@ def test_another_tree_is_a_difference(original, tmp_path):
     fewer = trees()
     del fewer["counted"]
     fewer["folder/more"] = {branch: array[:19] for branch, array in fewer["folder/more"].items()}
-    changed = write(tmp_path / "changed.root", fewer)
+    changed = write(tmp_path / "changed.root", fewer, **OBJECTS)
     assert sorted(differences(changed, contents(found))) == [
         "tree 'counted' with 3 entries is not in the original",
         "tree 'folder/more' with 20 entries is not in the original",
@@ -296,9 +296,68 @@ def test_another_number_of_branches_is_a_difference(original, tmp_path):
     found, _ = copied(original, tmp_path / "small.root")
     fewer = trees()
     fewer["counted"] = {"p_a": fewer["counted"]["p_a"]}
-    assert differences(write(tmp_path / "changed.root", fewer), contents(found)) == [
-        "branch 'p_a' of tree 'counted' differs in entries 0 to 3"
+    assert differences(write(tmp_path / "changed.root", fewer, **OBJECTS), contents(found)) == [
+        "branch 'p_b' of tree 'counted' differs in entries 0 to 3"
     ]
+
+
+@pytest.mark.parametrize(
+    ("objects", "says"),
+    [
+        ({"top": HISTOGRAM}, "'folder/deep/note' is not in the original"),
+        (OBJECTS | {"folder__deep__note": "another"}, "'folder/deep/note' differs"),
+        (OBJECTS | {"top": np.histogram([1.0, 2.0, 2.5, 8.9], bins=4)}, "'top' differs"),
+    ],
+)
+def test_another_object_is_a_difference_and_damage(objects, says, original, tmp_path):
+    found, _ = copied(original, tmp_path / "small.root")
+    changed = write(tmp_path / "changed.root", trees(), **objects)
+    assert differences(changed, contents(found)) == [says]
+    with pytest.raises(DamagedFileError, match=f"{says.split()[0]} .*damaged|damaged: {says.split()[0]} was in it"):
+        restored(changed, contents(found), tmp_path / "back.root")
+
+
+def test_objects_that_may_have_been_added_up_are_not_compared(original, tmp_path):
+    found, _ = copied(original, tmp_path / "small.root")
+    merged = contents(found)
+    merged.runs.append(replace(merged.runs[0], copied=replace(found, trees=[])))
+    changed = write(tmp_path / "changed.root", trees(), **OBJECTS | {"top": np.histogram([1.0], bins=4)})
+    restored(changed, merged, tmp_path / "back.root")
+    assert differences(changed, merged) == []
+
+
+def test_a_renamed_branch_and_a_title_that_changed_are_noticed(original, tmp_path):
+    small = tmp_path / "small.root"
+    found, _ = copied(original, small)
+    renamed = trees()
+    renamed["folder/more"] = {"mess" if b == "met" else b: array for b, array in renamed["folder/more"].items()}
+    with pytest.raises(DamagedFileError, match="branch 'met' of tree 'folder/more'"):
+        restored(write(tmp_path / "renamed.root", renamed, **OBJECTS), contents(found), tmp_path / "back.root")
+    retitled = contents(Copied([replace(tree, title="as it was") for tree in found.trees], found.objects))
+    with uproot.open(restored(small, retitled, tmp_path / "back.root")) as file:
+        assert file["counted"].title == "as it was"
+
+
+def test_what_is_intact_is_salvaged_and_the_rest_told(original, tmp_path):
+    small, lost = tmp_path / "small.root", []
+    found, _ = copied(original, small, 300)
+    tree = next(tree for tree in found.trees if tree.name == "folder/more")
+    first, second, *others = tree.chunks
+    sums = [second.checksums[0] ^ 1, *second.checksums[1:]]
+    what = with_chunks(found, tree.name, [first, replace(second, checksums=sums), *others], tree.dtypes)
+    what.runs[0].copied.checksums.update(found.checksums | {"top": 1})
+    with open_source(small) as source, create(tmp_path / "back.root") as target:
+        copy_back(source, what, target, STEP, lost)
+    start, stop = first.entries, first.entries + second.entries
+    assert [re.sub("'[^']*root'", "FILE", problem) for problem in lost] == [
+        f"branch 'weight' of tree 'folder/more' is damaged: checksum or type differs in entries {start} to {stop}",
+        "'top' in FILE is damaged: its checksum differs",
+    ]
+    kept = read_tree(tmp_path / "back.root", "folder/more")
+    for name, array in trees()["folder/more"].items():
+        assert bits(kept[name]) == bits(ak.concatenate([array[:start], array[stop:]]))
+    with uproot.open(tmp_path / "back.root") as file:
+        assert "top" not in file and file["folder/deep/note"] == "a note"
 
 
 # --- ranges

@@ -1,6 +1,8 @@
+import json
 import math
 import zlib
 from collections.abc import Sequence
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -9,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from atlasae.baskets import compress_words, estimate_words
-from atlasae.grid import Grid, Words, likely_words, pack, unpack
+from atlasae.grid import Grid, Words, grid_of_config, jet_words, likely_words, pack, unpack
 
 levels_of_jets = st.tuples(*[st.integers(1, 2**12)] * 3, st.integers(1, 2**14))
 
@@ -148,3 +150,38 @@ def test_the_estimate_of_independent_bits_is_their_number():
     learning = 3 * (2 * 256 + 4 * 256)
     assert 2**16 * 2 <= estimate_words(words) <= 2**16 * 2 + learning
     assert estimate_words(words) == pytest.approx(math.log2(2**16) / 8 * 2**16, rel=0.01)
+
+
+# --- what comes from a file
+
+
+@pytest.mark.parametrize("latents", [[0.999, 1, 1], [1, 2, 1], [1, 1, -1.5], [1.0, 1.0, 1.9999999]])
+def test_latents_that_no_cells_make_are_refused(latents):
+    grid = Grid(0.0, (10.0,) * 4, (0,) * 4, (10,) * 4, jet_words((10,) * 4, (10, 1, 1)))
+    with pytest.raises(ValueError, match="latents"):
+        unpack(torch.tensor([[1.0, 1.0, 1.0], latents]), grid)
+
+
+GRID = Grid(0.2, (10.0, 20.0, 30.5, 9.0), (0, -3, 0, 0), (10, 9, 8, 7), jet_words((10, 9, 8, 7), (7, 1, 1)))
+BAD = {
+    "exponent": ["0", None, math.nan, -1.0, 1.1], "cells": [[1.0] * 3, [1.0, 2.0, 3.0, math.inf], [0.0] * 4, 1.0],
+    "first": [[0] * 5, [0.5] * 4, [1 << 60] * 4], "levels": [[10, 9, 8, 0], [10, 9, 8], [1 << 60] * 4, ["10"] * 4],
+    "words": [
+        [[{"variable": 4, "radix": 2}]], [[{"variable": -1, "radix": 2}]], [[{"variable": 0, "radix": 0}]],
+        [[{"variable": 0, "radix": 1 << 24}]], [[{"variable": 0, "radix": 2, "divisor": 0}]], [[{"radix": 2}]],
+        [[{"variable": 0, "radix": "2"}]], None,
+    ],
+}  # fmt: skip
+
+
+def test_a_grid_comes_back_from_its_configuration():
+    config = json.loads(json.dumps({"layout": "floats", **asdict(GRID)}))
+    assert grid_of_config(config, 4) == GRID
+    with pytest.raises(ValueError, match="for 3"):
+        grid_of_config(config, 3)
+
+
+@pytest.mark.parametrize(("field", "value"), [(field, value) for field, values in BAD.items() for value in values])
+def test_a_grid_that_can_not_be_is_refused(field, value):
+    with pytest.raises(ValueError):  # noqa: PT011
+        grid_of_config(asdict(GRID) | {field: value}, 4)

@@ -315,7 +315,7 @@ def test_histograms_are_copied_from_any_folder(tmp_path):
     path = write_tree(tmp_path / "x.root", "T", NUMBERS, top=numbers, cuts__deep__hist=numbers)
     with open_source(path) as source, create(tmp_path / "y.root") as target:
         assert sorted(source.objects) == ["cuts/deep/hist", "top"]
-        assert [source.copy_object(name, target) for name in source.objects] == [None, None]
+        assert [type(source.copy_object(name, target)) for name in source.objects] == [int, int]
         target.write_object("note", "é\n")
     with uproot.open(tmp_path / "y.root") as file:
         assert str(file["note"]) == "é\n"
@@ -328,7 +328,7 @@ def test_histograms_are_copied_from_any_folder(tmp_path):
 def test_texts_are_copied_from_any_folder(tmp_path, text):
     path = write_tree(tmp_path / "x.root", "T", NUMBERS, top=text, cuts__deep__text=text)
     with open_source(path) as source, create(tmp_path / "y.root") as target:
-        assert [source.copy_object(name, target) for name in source.objects] == [None, None]
+        assert [type(source.copy_object(name, target)) for name in source.objects] == [int, int]
     with uproot.open(tmp_path / "y.root") as file:
         assert [str(file[name]) for name in ("cuts/deep/text", "top")] == [text, text]
         assert file.classname_of("top") == "TObjString"
@@ -337,9 +337,9 @@ def test_texts_are_copied_from_any_folder(tmp_path, text):
 def test_what_can_not_be_copied_is_told_and_nothing_else_is_lost(tmp_path):
     source = Source(tmp_path / "x.root", {"odd": object(), "text": "hello"})
     with create(tmp_path / "y.root") as target:
-        assert "object" in (source.copy_object("odd", target) or "")
-        assert source.copy_object("not there", target) is not None
-        assert source.copy_object("text", target) is None
+        assert "object" in str(source.copy_object("odd", target))
+        assert isinstance(source.copy_object("not there", target), str)
+        assert isinstance(source.copy_object("text", target), int)
     with uproot.open(tmp_path / "y.root") as file:
         assert file.keys() == ["text;1"]
 
@@ -355,7 +355,7 @@ def test_the_latest_cycle_of_a_tree_is_the_tree(tmp_path):
         assert source.trees["sub/T"].read(["x"], 0, 5)["x"].tolist() == [5] * 5
         assert source.objects == ["hist"]
         with create(tmp_path / "y.root") as target:
-            assert source.copy_object("hist", target) is None
+            assert isinstance(source.copy_object("hist", target), int)
     with uproot.open(tmp_path / "y.root") as file:
         assert file["hist"].values().sum() == 5
 

@@ -257,7 +257,27 @@ def test_sizes_have_a_unit(size, said):
 
 def test_a_decompression_in_words():
     facts = {"output": "b.root", "jets": 4200, "entries": 60_000, "tree": "Events", "seconds": 0.06}
-    assert terminal.decompression_text(facts) == "b.root: 4,200 jets in 60,000 entries of 'Events'; 0.1 s"
+    whole = "b.root: 4,200 jets in 60,000 entries of 'Events'; 0.1 s"
+    assert terminal.decompression_text(facts | {"missing": [], "damage": []}) == whole
+    lost = {"missing": [(10, 20), (50, 60)], "damage": ["branch 'z0' is damaged"]}
+    assert terminal.decompression_text(facts | lost).splitlines() == [
+        whole,
+        "  entries 10 to 20 are missing",
+        "  entries 50 to 60 are missing",
+        "  branch 'z0' is damaged",
+    ]
+
+
+def test_a_file_that_is_intact_in_words():
+    facts = {"entries": 60_000, "jets": 4200, "chunks": 3, "branches": ["a", "z0"], "trees": [], "objects": []}
+    whole = "intact: 60,000 entries, 4,200 jets, 3 chunks of 2 branches"
+    assert terminal.integrity_text(facts | {"models": []}) == whole
+    more = {"trees": ["more"], "objects": ["h"], "models": ["0123456789abcdef"]}
+    assert terminal.integrity_text(facts | more).splitlines() == [
+        whole,
+        "  carried beside it: 'more', 'h'",
+        "  model 0123456789ab is in the file",
+    ]
 
 
 def test_what_is_inside_a_file_in_words():
@@ -279,8 +299,13 @@ def test_what_is_inside_a_file_in_words():
 
 def test_what_differs_is_listed_up_to_twenty():
     report = {"entries": 60_000, "max_error": {"Jet": {"pt": 0.0009}}, "precision": {"Jet": {"pt": 1e-3}}}
+    report["branches"] = {"a": "bit for bit", "Jet_pt": "within precision", "b": "bit for bit"}
     agrees = terminal.verification_text(report | {"differences": []})
-    assert agrees == "60,000 entries compared: as promised\n  Jet: largest error  pt 0.0009 of 0.001"
+    assert agrees.splitlines() == [
+        "60,000 entries compared: as promised",
+        "  branches: 2 bit for bit, 1 within precision",
+        "  Jet: largest error  pt 0.0009 of 0.001",
+    ]
     lines = terminal.verification_text(report | {"differences": [f"d{i}" for i in range(25)]}).splitlines()
     assert lines[0] == "60,000 entries compared: 25 differences"
-    assert lines[1:21] == [f"  d{i}" for i in range(20)] and len(lines) == 22
+    assert lines[1:21] == [f"  d{i}" for i in range(20)] and len(lines) == 23

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import uproot
-from conftest import jet_columns, random_jets, read_tree, run_main, succeeded, write_layout, write_tree
+from conftest import jet_columns, nothing_left, random_jets, read_tree, run_main, succeeded, write_layout, write_tree
 
 Branches = dict[str, ak.Array]
 JETS = ("Jet_pt", "Jet_eta", "Jet_phi", "Jet_mass")
@@ -251,3 +251,91 @@ def test_the_files_must_be_what_they_are_said_to_be(first, jets_file, compressed
     pair = {"original": (jets_file, jets_file), "compressed": (compressed, compressed)}[first]
     said = {"original": "was not compressed by atlasae", "compressed": "is compressed by atlasae already"}[first]
     assert run_main("verify", *pair).failed(2, said)
+
+
+# --- a compressed file alone
+
+
+@pytest.fixture
+def in_chunks(tmp_path: Path) -> Path:
+    """A file of many chunks, with another tree and a histogram beside the jets."""
+    path = write_layout(tmp_path / "original.root", "nanoaod", entries=200)
+    with uproot.update(path) as file:
+        file.mktree("more", {"x": "f4"}).extend({"x": np.arange(50, dtype=np.float32)})
+        file["histogram"] = np.histogram([1.0, 2.0])
+    succeeded("compress", path, tmp_path / "chunks.root", "--step-size", "10kB")
+    return tmp_path / "chunks.root"
+
+
+def damaged(path: Path, *branches: str, tree: str = "Events") -> Path:
+    """A copy with one bit of the middle basket of each branch flipped."""
+    content = bytearray(path.read_bytes())
+    with uproot.open(path) as file:
+        for name in branches:
+            branch = file[tree][name]
+            i = branch.num_baskets // 2
+            content[branch.member("fBasketSeek")[i] + branch.member("fBasketBytes")[i] - 9] ^= 4
+    path.with_name("damaged.root").write_bytes(content)
+    return path.with_name("damaged.root")
+
+
+def test_a_file_is_checked_without_its_original(in_chunks):
+    in_chunks.with_name("original.root").unlink()
+    report = succeeded("verify", in_chunks, "--json").report
+    assert (report["entries"], report["trees"], report["objects"]) == (200, ["more"], ["histogram"])
+    assert report["chunks"] > 3 and {"Jet_z0", "weight", "Jet_exact_pt"} <= set(report["branches"])
+    assert succeeded("verify", in_chunks).out.startswith(f"intact: 200 entries, {report['jets']} jets")
+
+
+@pytest.mark.parametrize(("tree", "branch"), [("Events", "weight"), ("Events", "Jet_z1"), ("more", "x")])
+def test_damage_is_found_with_and_without_the_original(tree, branch, in_chunks, tmp_path):
+    bad = damaged(in_chunks, branch, tree=tree)
+    assert run_main("verify", bad).failed(3, f"branch '{branch}'", "in entries")
+    assert run_main("verify", tmp_path / "original.root", bad).failed(3, f"branch '{branch}'")
+    with nothing_left(tmp_path / "x"):
+        assert run_main("decompress", bad, tmp_path / "back.root").failed(3, f"branch '{branch}'", "in entries")
+
+
+def test_all_damage_is_counted(in_chunks):
+    bad = damaged(damaged(in_chunks, "weight"), "x", tree="more")
+    assert run_main("verify", bad).failed(3, "branch 'weight'", "; and 1 more: decompress --salvage")
+
+
+def test_what_is_intact_is_salvaged(in_chunks, tmp_path):
+    succeeded("decompress", in_chunks, tmp_path / "whole.root")
+    bad = damaged(in_chunks, "Jet_z1", "weight")
+    result = run_main("decompress", bad, tmp_path / "back.root", "--salvage")
+    report = succeeded("decompress", bad, tmp_path / "back.root", "--salvage", "--json", "--force").report
+    ((start, stop),) = report["missing"]
+    assert 0 < start < stop < 200 and report["entries"] == 200 - (stop - start)
+    assert result.code == 0 and f"  entries {start} to {stop} are missing\n" in result.out
+    assert len(report["damage"]) == 1 and "is damaged" in report["damage"][0]
+    whole, back = read_tree(tmp_path / "whole.root", "Events"), read_tree(tmp_path / "back.root", "Events")
+    for name, array in whole.items():
+        assert ak.array_equal(back[name], ak.concatenate([array[:start], array[stop:]]), equal_nan=True)
+    assert read_tree(tmp_path / "back.root", "more")["x"].tolist() == list(range(50))
+
+
+def test_nothing_is_salvaged_of_a_file_without_an_intact_chunk(tmp_path):
+    succeeded("compress", write_layout(tmp_path / "in.root", "flat"), tmp_path / "small.root")
+    bad = damaged(tmp_path / "small.root", "z1", tree="jets")
+    with nothing_left(tmp_path / "x"):
+        for out in ("back.root", "back.pkl"):
+            assert run_main("decompress", bad, tmp_path / out, "--salvage").failed(3, "no part of the jets")
+
+
+def test_how_each_branch_was_kept_is_told(jets_file, compressed):
+    branches = succeeded("verify", jets_file, compressed, "--json").report["branches"]
+    assert {name for name, how in branches.items() if how == "within precision"} == set(JETS)
+    assert {how for name, how in branches.items() if name not in JETS} == {"bit for bit"}
+    names = {branch for branch in branches if branch in ("Jet_eta", "met")}
+    for name in names:
+        other = changed(jets_file, with_values(name, add(3, 1.0)))
+        report = run_main("verify", other, compressed, "--json").report
+        assert {b for b, how in report["branches"].items() if how == "different"} == (
+            set(JETS) if name in JETS else {name}
+        )
+
+
+def test_more_than_two_files_are_refused(compressed):
+    assert run_main("verify", compressed, compressed, compressed).failed(2, "3 files were named")
