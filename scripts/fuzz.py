@@ -1,0 +1,410 @@
+"""Damage and forge files at random: each must end in a clean refusal or a correct result.
+
+    python scripts/fuzz.py --number 20000 --seed 1
+
+Small files of every kind are made of `data/jets.root`: compressed ones, models, tables, and ROOT files to compress.
+Copies are changed (bits, bytes, blocks, lengths, whole numbers; in forged ones the JSON, the latents or the weights,
+with checksums that fit) and given to the command that reads them, in processes of their own. It prints how many were
+refused, how many were no worse for it, and every failure: a traceback, a hang, jets that are not the right ones, code
+that ran, a file left where none should be.
+"""
+
+import contextlib
+import io
+import json
+import multiprocessing
+import os
+import signal
+import struct
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import awkward as ak
+import click
+import numpy as np
+import torch
+import uproot
+
+from atlasae.bottleneck import Bottleneck, BottleneckAutoencoder
+from atlasae.cli import main as atlasae_main
+from atlasae.columns import checksum
+from atlasae.container import Chunk, Contents, Run, read_contents, write_contents
+from atlasae.model import Model, default_model
+from atlasae.rootio import create, open_source
+from atlasae.tables import Table, write_table
+
+JETS = Path(__file__).parents[1] / "data" / "jets.root"
+ENTRIES = 40
+HANGS = 20  # seconds
+RUNS_CODE = ("os.system", "subprocess.Popen", "os.exec", "os.posix_spawn", "os.spawn", "socket.connect")
+ODD = (
+    0,
+    1,
+    -1,
+    2**31 - 1,
+    -(2**31),
+    2**63,
+    "",
+    "x",
+    None,
+    [],
+    {},
+    True,
+    1e308,
+    float("nan"),
+    [[]],
+    {"a": 1},
+    "../../x",
+)
+
+Mutation = Callable[[np.random.Generator, bytes], bytes]
+
+
+# --- what is changed
+
+
+def make_corpus(folder: Path) -> None:
+    """Write small files of every kind, named `KIND-NAME.SUFFIX`."""
+    make_original(folder / "input-jets.root")
+    table = make_table()
+    for suffix in ("pkl", "parquet"):
+        write_table(folder / f"input-table.{suffix}", table)
+    write_table(folder / "jets.pkl", table)
+    (folder / "model-invertible.model").write_bytes(default_model().content)
+    torch.manual_seed(1)
+    network = BottleneckAutoencoder(Bottleneck(("m", "pt", "phi", "eta"), ("log10", "log10", "linear", "linear"), (8,)))
+    (folder / "model-mlp.model").write_bytes(Model.from_autoencoder(network.double(), {}).content)
+    ways: dict[str, list[str]] = {
+        "default": ["--step-size", "4kB"],
+        "embedded": ["--precision", "full", "--model", str(folder / "model-mlp.model")],
+        "ntuple": ["--format", "rntuple", "--only-jets"],
+    }
+    for name, options in ways.items():
+        run(["compress", str(folder / "input-jets.root"), str(folder / f"compressed-{name}.root"), *options])
+    run(["compress", str(folder / "jets.pkl"), str(folder / "compressed-table.root")])
+    for name in (*ways, "table"):
+        run(["decompress", str(folder / f"compressed-{name}.root"), str(folder / f"restored-{name}.root")])
+
+
+def make_original(path: Path) -> None:
+    """Write a few events, with what else a file may hold."""
+    with uproot.open(JETS) as file:
+        tree = next(file[name] for name, kind in file.classnames().items() if kind == "TTree")
+        events = {branch.name: branch.array(entry_stop=ENTRIES) for branch in tree.branches}
+    events = {name: array for name, array in events.items() if not name.startswith("n")}
+    with uproot.recreate(path) as file:
+        types = {name: a.layout.form.type if a.ndim > 1 else ak.to_numpy(a).dtype for name, a in events.items()}
+        file.mktree("CollectionTree", types, counter_name=lambda name: f"n{name.split('.')[0]}").extend(events)
+        texts = ak.Array(["a text", "é" * 300, ""] * 10)
+        file.mktree("more", {"x": "f8", "text": "string"}).extend({"x": np.arange(30.0), "text": texts})
+        file["histogram"] = np.histogram(np.arange(30.0))
+        file["folder/note"] = "a note"
+
+
+def make_table() -> Table:
+    """The first jets as a table."""
+    with uproot.open(JETS) as file:
+        tree = next(file[name] for name, kind in file.classnames().items() if kind == "TTree")
+        jets = {v: ak.flatten(tree[f"AntiKt4TruthJetsAuxDyn.{v}"].array(entry_stop=ENTRIES)) for v in ("m", "pt")}
+        jets |= {v: ak.flatten(tree[f"AntiKt4TruthJetsAuxDyn.{v}"].array(entry_stop=ENTRIES)) for v in ("phi", "eta")}
+    return Table({v: ak.to_numpy(x).astype(np.float64) for v, x in jets.items()}, None, None)
+
+
+# --- how
+
+
+def flip(rng: np.random.Generator, content: bytes) -> bytes:
+    """Change one bit."""
+    changed = bytearray(content)
+    changed[rng.integers(len(changed))] ^= 1 << int(rng.integers(8))
+    return bytes(changed)
+
+
+def scribble(rng: np.random.Generator, content: bytes) -> bytes:
+    """Write over a few places: random bytes, zeros, or whole numbers that are seldom meant."""
+    changed = bytearray(content)
+    for _ in range(int(rng.integers(1, 5))):
+        number = struct.pack(">q", int(rng.choice([0, -1, 1, 2**31 - 1, 2**31, 2**40, 2**62])))[
+            -int(rng.choice([2, 4, 8])) :
+        ]
+        piece = [rng.bytes(int(rng.integers(1, 40))), bytes(int(rng.integers(1, 200))), number][rng.integers(3)]
+        place = int(rng.integers(len(changed)))
+        changed[place : place + len(piece)] = piece
+    return bytes(changed[: len(content)])
+
+
+def move(rng: np.random.Generator, content: bytes) -> bytes:
+    """Copy a block to another place, or take it out."""
+    start, length, place = (int(rng.integers(n)) for n in (len(content), 400, len(content)))
+    block = content[start : start + length]
+    if rng.random() < 0.3:
+        return content[:start] + content[start + length :]
+    return content[:place] + block + content[place + (len(block) if rng.random() < 0.7 else 0) :]
+
+
+def cut(rng: np.random.Generator, content: bytes) -> bytes:
+    """Leave the end off."""
+    return content[: int(rng.integers(len(content)))]
+
+
+def forge_header(rng: np.random.Generator, content: bytes) -> bytes:
+    """Change the JSON of a model file, which then still is one by its form."""
+    size = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + size])
+    if rng.random() < 0.5:
+        header["__metadata__"]["atlasae"] = json.dumps(altered(rng, json.loads(header["__metadata__"]["atlasae"])))
+    else:
+        header = altered(rng, header)
+    text = json.dumps(header).encode()
+    return len(text).to_bytes(8, "little") + text + content[8 + size :]
+
+
+def altered(rng: np.random.Generator, facts: Any) -> Any:
+    """JSON with one of its leaves, or branches, made something else."""
+    if isinstance(facts, dict | list) and len(facts) and rng.random() < 0.93:
+        key = list(facts)[rng.integers(len(facts))] if isinstance(facts, dict) else int(rng.integers(len(facts)))
+        changed = facts.copy()
+        if rng.random() < 0.08:
+            del changed[key]
+        else:
+            changed[key] = altered(rng, facts[key])
+        return changed
+    if isinstance(facts, int | float) and rng.random() < 0.5:
+        return facts * int(rng.choice([-1, 2, 1000, 2**40])) + int(rng.integers(-1, 2))
+    return ODD[rng.integers(len(ODD))]
+
+
+MUTATIONS: tuple[Mutation, ...] = (flip, flip, scribble, scribble, move, cut)
+
+
+def forge(rng: np.random.Generator, path: Path, target: Path) -> None:
+    """Write a compressed file of other facts, chunks or latents, with checksums that fit."""
+    events, text, chunks, models = parts_of(path)
+    events, chunks = dict(events), [*chunks]
+    how = rng.integers(3)
+    if how == 0:
+        text = json.dumps(altered(rng, json.loads(text)))
+    elif how == 1:
+        i = int(rng.integers(len(chunks)))
+        odd = int(rng.choice([0, -1, 1, 2**31, 2**62, chunks[i].entries + 1]))
+        chunks[i] = replace(chunks[i], **{("entries", "jets")[rng.integers(2)]: odd})
+    else:
+        spoil(rng, events)
+        chunks = checksummed(events, chunks, json.loads(text)["written"])
+    with create(target) as file:
+        counters = json.loads(text).get("counters", {}) if how else json.loads(parts_of(path)[1])["counters"]
+        file.make_tree("CollectionTree", events, counters=counters).extend(events)
+        write_contents(file, Forged(text, chunks, models))
+
+
+class Forged(Contents):
+    """Contents whose one run is any text."""
+
+    def __init__(self, text: str, chunks: list[Chunk], models: dict[str, bytes]) -> None:
+        run = Run({}, "CollectionTree", "", 0, 0, [], [], [], [], {}, [], {})
+        object.__setattr__(run, "to_json", lambda: text)
+        super().__init__([run], chunks, models)
+
+
+@cache
+def parts_of(path: Path) -> tuple[dict[str, ak.Array], str, list[Chunk], dict[str, bytes]]:
+    """The branches, the JSON, the chunks and the models of a compressed file."""
+    with open_source(path) as source:
+        contents = read_contents(source)
+        run, tree = contents.runs[0], source.trees["CollectionTree"]
+        return tree.read(run.written, 0, tree.entries), run.to_json(), contents.chunks, contents.models
+
+
+def spoil(rng: np.random.Generator, events: dict[str, ak.Array]) -> None:
+    """Change numbers of one branch to any others."""
+    name = list(events)[rng.integers(len(events))]
+    flat = ak.to_numpy(ak.flatten(events[name], axis=None)).copy()
+    if not len(flat) or flat.dtype.kind not in "iuf":
+        return
+    words = flat.view(f"u{flat.dtype.itemsize}")
+    some = rng.random(len(words)) < rng.choice([0.02, 1.0])
+    words[some] = rng.integers(0, 2 ** (8 * flat.dtype.itemsize), int(some.sum()), dtype=words.dtype)
+    if flat.dtype.kind == "f" and rng.random() < 0.5:
+        flat[some] = rng.choice([np.nan, np.inf, -1, 0, 1, 2])
+    events[name] = ak.unflatten(flat, ak.num(events[name])) if events[name].ndim > 1 else ak.Array(flat)
+
+
+def checksummed(events: dict[str, ak.Array], chunks: list[Chunk], written: list[str]) -> list[Chunk]:
+    """The chunks with the checksums of these events."""
+    start, made = 0, []
+    for chunk in chunks:
+        part = [checksum(events[name][start : start + chunk.entries]) for name in written]
+        made.append(Chunk(chunk.entries, chunk.jets, part))
+        start += chunk.entries
+    return made
+
+
+# --- what comes of it
+
+
+def one(task: tuple[Path, int, int]) -> tuple[str, str]:
+    """Change a file of the corpus by seed and number; what came of it, and where it went wrong."""
+    folder, seed, number = task
+    rng = np.random.default_rng([seed, number])
+    paths = sorted(path for path in folder.iterdir() if path.name.partition("-")[0] in ("compressed", "model", "input"))
+    path = paths[rng.integers(len(paths))]
+    with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
+        changed = Path(scratch) / path.name
+        forged = rng.random() < 0.25 and path.name in ("compressed-default.root", "compressed-embedded.root")
+        if forged:
+            with contextlib.suppress(Exception):  # what can't be written can't be read either
+                forge(rng, path, changed)
+        if not changed.exists():
+            mutation = MUTATIONS[rng.integers(len(MUTATIONS))]
+            if path.suffix == ".model" and rng.random() < 0.5:
+                mutation = forge_header
+            changed.write_bytes(mutation(rng, path.read_bytes()))
+        signal.alarm(HANGS)
+        try:
+            outcome = judged(folder, path, changed, forged)
+        except BaseException as error:  # noqa: BLE001 - whatever it is, it is a failure to be counted
+            outcome = f"{type(error).__name__}: {error}"
+        finally:
+            signal.alarm(0)
+    return f"{path.name.partition('-')[0]}{' (forged)' * forged}", outcome
+
+
+def judged(folder: Path, path: Path, changed: Path, forged: bool) -> str:
+    """Give a changed file to its command: `refused`, `correct`, or what is wrong."""
+    out = changed.with_name("out.root")
+    kind, _, name = path.stem.partition("-")
+    commands = {
+        "compressed": ["decompress", str(changed), str(out)],
+        "model": ["compress", str(folder / "input-jets.root"), str(out), "--model", str(changed)],
+        "input": ["compress", str(changed), str(out), "--drop-unwritable"],
+    }
+    code, errors = run(commands[kind])
+    if code in (2, 3):
+        left = [entry.name for entry in out.parent.iterdir() if entry != changed]
+        clean = errors.startswith("atlasae: ") and errors.count("\n") == 1 and not left
+        return "refused" if clean else f"exit {code}, left {left}: {errors}"
+    if code:
+        return f"exit {code}: {errors}"
+    if kind == "compressed":
+        return "correct" if forged or same(out, folder / f"restored-{name}.root") else "other jets"
+    original = changed if kind == "input" else folder / "input-jets.root"
+    code, errors = run(["verify", str(original), str(out)])
+    return "correct" if code == 0 else f"verify: exit {code}: {errors}"
+
+
+def run(arguments: list[str]) -> tuple[int, str]:
+    """Exit code and stderr of `atlasae ARGUMENTS`; whatever else it raises comes through."""
+    out, errors = io.StringIO(), io.StringIO()
+    before, sys.argv = sys.argv, ["atlasae", *arguments]
+    try:
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(errors):
+            atlasae_main()
+    except SystemExit as done:
+        return int(done.code or 0), errors.getvalue()
+    finally:
+        sys.argv = before
+    raise AssertionError("the command did not exit")
+
+
+def same(path: Path, reference: Path) -> bool:
+    """Whether two ROOT files hold the same trees, bit for bit, and the same objects."""
+    return facts_of(path) == known_facts(reference)
+
+
+@cache
+def known_facts(path: Path) -> list[tuple[Any, ...]]:
+    """The same, remembered."""
+    return facts_of(path)
+
+
+def facts_of(path: Path) -> list[tuple[Any, ...]]:
+    """All that a file says, in few words."""
+    with open_source(path) as source:
+        trees = [
+            (name, tree.title, branch, checksum(tree.read([branch.name], 0, tree.entries)[branch.name]))
+            for name, tree in source.trees.items()
+            for branch in tree.branches
+        ]
+        return [*trees, *((name, source.copy_object(name)) for name in source.objects)]
+
+
+def start_worker() -> None:
+    """Let nothing run code, or run for long, in this process."""
+    torch.set_num_threads(1)
+    signal.signal(signal.SIGALRM, hanging)
+    sys.addaudithook(watch)
+
+
+def hanging(number: int, frame: object) -> None:
+    """End what takes too long; no handler of ours takes it for damage."""
+    os.write(2, b"a hang: this process ends\n")
+    os._exit(9)
+
+
+def watch(event: str, arguments: tuple[Any, ...]) -> None:
+    """End the process where a file would run something."""
+    if event in RUNS_CODE:
+        os.write(2, f"code would run: {event} {arguments}\n".encode())
+        os._exit(8)
+
+
+# --- all of them
+
+
+def outcomes(tasks: list[tuple[Path, int, int]], workers: int) -> Iterator[tuple[int, str, str]]:
+    """What came of every task; where a process died, the tasks are done one by one to find which it was."""
+    context = multiprocessing.get_context("spawn")
+    for begin in range(0, len(tasks), 500):
+        batch = tasks[begin : begin + 500]
+        try:
+            with ProcessPoolExecutor(workers, context, start_worker) as pool:
+                done = list(pool.map(one, batch, chunksize=10))
+        except BrokenProcessPool:
+            done = list(alone(batch, context))
+        yield from ((task[2], *outcome) for task, outcome in zip(batch, done, strict=True))
+
+
+def alone(batch: list[tuple[Path, int, int]], context: Any) -> Iterator[tuple[str, str]]:
+    """Each task in a process that may die."""
+    for task in batch:
+        with ProcessPoolExecutor(1, context, start_worker) as pool:
+            try:
+                yield pool.submit(one, task).result()
+            except BrokenProcessPool:
+                yield "any", "the process died: a hang, a crash, or code that would run"
+
+
+@click.command()
+@click.option("--number", default=300, show_default=True, help="How many files to change.")
+@click.option("--seed", default=1, show_default=True)
+@click.option("--workers", default=2, show_default=True)
+@click.option("--first", default=0, help="Number to begin with: to see a failure again.")
+def main(number: int, seed: int, workers: int, first: int) -> None:
+    """Change files at random, and count what comes of it."""
+    counts: Counter[tuple[str, str]] = Counter()
+    failures = []
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch) / "corpus"
+        folder.mkdir()
+        make_corpus(folder)
+        for n, kind, outcome in outcomes([(folder, seed, first + i) for i in range(number)], workers):
+            good = outcome in ("refused", "correct")
+            counts[kind, outcome if good else "FAILED"] += 1
+            if not good:
+                failures.append(f"--seed {seed} --first {n} --number 1 ({kind}): {outcome}")
+    for (kind, outcome), count in sorted(counts.items()):
+        print(f"{kind:20} {outcome:8} {count:6}")
+    print(f"{number} files changed, seed {seed}: {len(failures)} failures", *failures, sep="\n")
+    sys.exit(1 if failures else 0)
+
+
+if __name__ == "__main__":
+    main()
