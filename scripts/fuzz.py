@@ -19,10 +19,10 @@ import struct
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -64,8 +64,6 @@ ODD = (
     {"a": 1},
     "../../x",
 )
-
-Mutation = Callable[[np.random.Generator, bytes], bytes]
 
 
 # --- what is changed
@@ -182,7 +180,9 @@ def altered(rng: np.random.Generator, facts: Any) -> Any:
     return ODD[rng.integers(len(ODD))]
 
 
-MUTATIONS: tuple[Mutation, ...] = (flip, flip, scribble, scribble, move, cut)
+MUTATIONS = {"flip": flip, "scribble": scribble, "move": move, "cut": cut, "header": forge_header}
+FORGE = "forge"
+KINDS = ("compressed-", "model-", "input-")
 
 
 def forge(rng: np.random.Generator, path: Path, target: Path) -> None:
@@ -195,7 +195,7 @@ def forge(rng: np.random.Generator, path: Path, target: Path) -> None:
     elif how == 1:
         i = int(rng.integers(len(chunks)))
         odd = int(rng.choice([0, -1, 1, 2**31, 2**62, chunks[i].entries + 1]))
-        chunks[i] = replace(chunks[i], **{("entries", "jets")[rng.integers(2)]: odd})
+        chunks[i] = replace(chunks[i], entries=odd) if rng.random() < 0.5 else replace(chunks[i], jets=odd)
     else:
         spoil(rng, events)
         chunks = checksummed(events, chunks, json.loads(text)["written"])
@@ -250,31 +250,50 @@ def checksummed(events: dict[str, ak.Array], chunks: list[Chunk], written: list[
 # --- what comes of it
 
 
-def one(task: tuple[Path, int, int]) -> tuple[str, str]:
-    """Change a file of the corpus by seed and number; what came of it, and where it went wrong."""
-    folder, seed, number = task
-    rng = np.random.default_rng([seed, number])
-    paths = sorted(path for path in folder.iterdir() if path.name.partition("-")[0] in ("compressed", "model", "input"))
+@dataclass(frozen=True)
+class Task:
+    """One file to change: everything about it follows from seed and number."""
+
+    folder: Path
+    seed: int
+    number: int
+    ways: tuple[str, ...]
+
+
+def one(task: Task) -> tuple[str, str]:
+    """Change a file of the corpus; which kind it was, and what came of it."""
+    rng = np.random.default_rng([task.seed, task.number])
+    way = task.ways[rng.integers(len(task.ways))]
+    paths = [path for path in sorted(task.folder.iterdir()) if changeable(path, way)]
     path = paths[rng.integers(len(paths))]
-    with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
+    with tempfile.TemporaryDirectory(dir=task.folder.parent) as scratch:
         changed = Path(scratch) / path.name
-        forged = rng.random() < 0.25 and path.name in ("compressed-default.root", "compressed-embedded.root")
-        if forged:
-            with contextlib.suppress(Exception):  # what can't be written can't be read either
-                forge(rng, path, changed)
-        if not changed.exists():
-            mutation = MUTATIONS[rng.integers(len(MUTATIONS))]
-            if path.suffix == ".model" and rng.random() < 0.5:
-                mutation = forge_header
-            changed.write_bytes(mutation(rng, path.read_bytes()))
         signal.alarm(HANGS)
         try:
-            outcome = judged(folder, path, changed, forged)
+            change(rng, way, path, changed)
+            outcome = judged(task.folder, path, changed, way == FORGE)
         except BaseException as error:  # noqa: BLE001 - whatever it is, it is a failure to be counted
             outcome = f"{type(error).__name__}: {error}"
         finally:
             signal.alarm(0)
-    return f"{path.name.partition('-')[0]}{' (forged)' * forged}", outcome
+    return f"{path.name.partition('-')[0]}, {way}", outcome
+
+
+def changeable(path: Path, way: str) -> bool:
+    """Whether a file of the corpus is there to be changed in this way."""
+    if way == FORGE:
+        return path.name in ("compressed-default.root", "compressed-embedded.root")
+    return path.name.partition("-")[0] == "model" if way == "header" else path.name.startswith(KINDS)
+
+
+def change(rng: np.random.Generator, way: str, path: Path, changed: Path) -> None:
+    """Write a changed file."""
+    if way == FORGE:
+        with contextlib.suppress(Exception):  # what can't be written can't be read either
+            forge(rng, path, changed)
+            return
+        changed.unlink(missing_ok=True)
+    changed.write_bytes(MUTATIONS.get(way, flip)(rng, path.read_bytes()))
 
 
 def judged(folder: Path, path: Path, changed: Path, forged: bool) -> str:
@@ -359,7 +378,7 @@ def watch(event: str, arguments: tuple[Any, ...]) -> None:
 # --- all of them
 
 
-def outcomes(tasks: list[tuple[Path, int, int]], workers: int) -> Iterator[tuple[int, str, str]]:
+def outcomes(tasks: list[Task], workers: int) -> Iterator[tuple[int, str, str]]:
     """What came of every task; where a process died, the tasks are done one by one to find which it was."""
     context = multiprocessing.get_context("spawn")
     for begin in range(0, len(tasks), 500):
@@ -369,10 +388,10 @@ def outcomes(tasks: list[tuple[Path, int, int]], workers: int) -> Iterator[tuple
                 done = list(pool.map(one, batch, chunksize=10))
         except BrokenProcessPool:
             done = list(alone(batch, context))
-        yield from ((task[2], *outcome) for task, outcome in zip(batch, done, strict=True))
+        yield from ((task.number, *outcome) for task, outcome in zip(batch, done, strict=True))
 
 
-def alone(batch: list[tuple[Path, int, int]], context: Any) -> Iterator[tuple[str, str]]:
+def alone(batch: list[Task], context: Any) -> Iterator[tuple[str, str]]:
     """Each task in a process that may die."""
     for task in batch:
         with ProcessPoolExecutor(1, context, start_worker) as pool:
@@ -387,7 +406,8 @@ def alone(batch: list[tuple[Path, int, int]], context: Any) -> Iterator[tuple[st
 @click.option("--seed", default=1, show_default=True)
 @click.option("--workers", default=2, show_default=True)
 @click.option("--first", default=0, help="Number to begin with: to see a failure again.")
-def main(number: int, seed: int, workers: int, first: int) -> None:
+@click.option("--way", "ways", multiple=True, type=click.Choice([*MUTATIONS, FORGE]), help="Only change in these ways.")
+def main(number: int, seed: int, workers: int, first: int, ways: tuple[str, ...]) -> None:
     """Change files at random, and count what comes of it."""
     counts: Counter[tuple[str, str]] = Counter()
     failures = []
@@ -395,11 +415,13 @@ def main(number: int, seed: int, workers: int, first: int) -> None:
         folder = Path(scratch) / "corpus"
         folder.mkdir()
         make_corpus(folder)
-        for n, kind, outcome in outcomes([(folder, seed, first + i) for i in range(number)], workers):
+        for n, kind, outcome in outcomes(
+            [Task(folder, seed, first + i, ways or (*MUTATIONS, FORGE)) for i in range(number)], workers
+        ):
             good = outcome in ("refused", "correct")
             counts[kind, outcome if good else "FAILED"] += 1
             if not good:
-                failures.append(f"--seed {seed} --first {n} --number 1 ({kind}): {outcome}")
+                failures.append(f"--seed {seed} --first {n} ({kind}): {outcome}")
     for (kind, outcome), count in sorted(counts.items()):
         print(f"{kind:20} {outcome:8} {count:6}")
     print(f"{number} files changed, seed {seed}: {len(failures)} failures", *failures, sep="\n")
