@@ -86,6 +86,10 @@ def decompress_file(
     """
     started = time.perf_counter()
     check_target(path, target, force, tables=True)
+    if target.suffix and not target.suffix.startswith(".root") and not is_table(target):
+        raise UserError(
+            f"'{target}' ends in '{target.suffix}', a format not written here: name it .root, .pkl or .parquet"
+        )
     lost = Salvage() if salvage else None
     with one_thread(), open_source(path) as source:
         contents = read_contents(source)

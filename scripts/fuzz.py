@@ -45,7 +45,7 @@ JETS = Path(__file__).parents[1] / "data" / "jets.root"
 ENTRIES = 40
 HANGS = 20  # seconds
 RUNS_CODE = ("os.system", "subprocess.Popen", "os.exec", "os.posix_spawn", "os.spawn", "socket.connect")
-ODD = (
+ODD: tuple[Any, ...] = (
     0,
     1,
     -1,

@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -272,6 +273,22 @@ def nothing_left(*paths: Path) -> Iterator[None]:
     after = {file for folder in folders for file in folder.iterdir() if file.is_file()}
     assert sorted(after) == sorted(before)
     assert [file for file in after if file.read_bytes() != before[file]] == []
+
+
+def refused(code: int, words: tuple[str, ...], *arguments: object, out: Path) -> None:
+    """Check that a command fails with one line that says the words, and leaves the folder of OUT as it was."""
+    with nothing_left(out):
+        assert run_main(*arguments).failed(code, *words)
+
+
+class Malicious:
+    """Runs a command when it is unpickled."""
+
+    def __init__(self, command: str) -> None:
+        self.command = command
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return os.system, (self.command,)
 
 
 # Comparison, by uproot alone
