@@ -227,19 +227,23 @@ def describe(path: Path) -> dict[str, Any]:
     """What `atlasae info` prints, from a compressed file, without its model."""
     with open_source(path) as source:
         contents = read_contents(source)
-        tree = source.trees[contents.runs[0].tree]
-        first = contents.runs[0]
-        names = dict.fromkeys(entry.collection.name for run in contents.runs for entry in run.collections)
-        return {
-            "file": str(path),
-            "bytes": path.stat().st_size,
-            "tree": tree.name,
-            "entries": tree.entries,
-            "jets": sum(entry.jets for run in contents.runs for entry in run.collections),
-            "collections": [_described(name, contents.runs, tree) for name in names],
-            "carried": len(first.carried),
-            "runs": [_described_run(run, contents) for run in contents.runs],
-        }
+        with damage(f"'{FOLDER}' in '{path}'"):
+            return _described_file(path, source, contents)
+
+
+def _described_file(path: Path, source: Source, contents: Contents) -> dict[str, Any]:
+    tree = source.trees[contents.runs[0].tree]
+    names = dict.fromkeys(entry.collection.name for run in contents.runs for entry in run.collections)
+    return {
+        "file": str(path),
+        "bytes": path.stat().st_size,
+        "tree": tree.name,
+        "entries": tree.entries,
+        "jets": sum(entry.jets for run in contents.runs for entry in run.collections),
+        "collections": [_described(name, contents.runs, tree) for name in names],
+        "carried": len(contents.runs[0].carried),
+        "runs": [_described_run(run, contents) for run in contents.runs],
+    }
 
 
 def bits_of(entry: CompressedCollection) -> dict[str, float]:

@@ -328,11 +328,11 @@ def restored_events(
 
 def _restored_chunk(tree: Tree, run: Run, start: int, chunk: Chunk, codecs: list[Codec]) -> dict[str, ak.Array]:
     events = tree.read(run.written, start, start + chunk.entries)
-    _check_chunk(run, start, chunk, events)
-    for entry, codec in zip(run.collections, codecs, strict=True):
-        with damage(f"'{entry.collection.name}' in entries {start} to {start + chunk.entries}"):
+    with damage(f"tree '{tree.name}' in entries {start} to {start + chunk.entries}"):
+        _check_chunk(run, start, chunk, events)
+        for entry, codec in zip(run.collections, codecs, strict=True):
             events |= restore_columns(entry.collection, codec, events)
-    return {name: events[name] for name in run.originals}
+        return {name: events[name] for name in run.originals}
 
 
 def _check_chunk(run: Run, start: int, chunk: Chunk, events: dict[str, ak.Array]) -> None:

@@ -20,7 +20,7 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from functools import cache
@@ -36,7 +36,7 @@ import uproot
 from atlasae.bottleneck import Bottleneck, BottleneckAutoencoder
 from atlasae.cli import main as atlasae_main
 from atlasae.columns import checksum
-from atlasae.container import Chunk, Contents, Run, read_contents, write_contents
+from atlasae.container import Chunk, Contents, Copied, Run, read_contents, write_contents
 from atlasae.model import Model, default_model
 from atlasae.rootio import create, open_source
 from atlasae.tables import Table, write_table
@@ -220,7 +220,8 @@ def parts_of(path: Path) -> tuple[dict[str, ak.Array], str, list[Chunk], dict[st
     with open_source(path) as source:
         contents = read_contents(source)
         run, tree = contents.runs[0], source.trees["CollectionTree"]
-        return tree.read(run.written, 0, tree.entries), run.to_json(), contents.chunks, contents.models
+        alone = replace(run, copied=Copied())  # else it would be missed that nothing else is there
+        return tree.read(run.written, 0, tree.entries), alone.to_json(), contents.chunks, contents.models
 
 
 def spoil(rng: np.random.Generator, events: dict[str, ak.Array]) -> None:
@@ -306,10 +307,11 @@ def judged(folder: Path, path: Path, changed: Path, forged: bool) -> str:
         "input": ["compress", str(changed), str(out), "--drop-unwritable"],
     }
     code, errors = run(commands[kind])
+    if kind == "compressed" and (other := told_otherwise(changed, code)):
+        return other
     if code in (2, 3):
         left = [entry.name for entry in out.parent.iterdir() if entry != changed]
-        clean = errors.startswith("atlasae: ") and errors.count("\n") == 1 and not left
-        return "refused" if clean else f"exit {code}, left {left}: {errors}"
+        return "refused" if is_one_line(errors) and not left else f"exit {code}, left {left}: {errors}"
     if code:
         return f"exit {code}: {errors}"
     if kind == "compressed":
@@ -317,6 +319,22 @@ def judged(folder: Path, path: Path, changed: Path, forged: bool) -> str:
     original = changed if kind == "input" else folder / "input-jets.root"
     code, errors = run(["verify", str(original), str(out)])
     return "correct" if code == 0 else f"verify: exit {code}: {errors}"
+
+
+def told_otherwise(changed: Path, code: int) -> str | None:
+    """What `info` does wrong, or `verify` says of a file that decompress (by its exit code) took otherwise."""
+    told, errors = run(["info", str(changed)])
+    if told and (told not in (2, 3) or not is_one_line(errors)):
+        return f"info: exit {told}: {errors}"
+    told, errors = run(["verify", str(changed)])
+    if told != code or (told and not is_one_line(errors)):
+        return f"verify: exit {told}, decompress {code}: {errors}"
+    return None
+
+
+def is_one_line(errors: str) -> bool:
+    """Whether an error is told as it should be."""
+    return errors.startswith("atlasae: ") and errors.count("\n") == 1
 
 
 def run(arguments: list[str]) -> tuple[int, str]:
@@ -378,27 +396,29 @@ def watch(event: str, arguments: tuple[Any, ...]) -> None:
 # --- all of them
 
 
-def outcomes(tasks: list[Task], workers: int) -> Iterator[tuple[int, str, str]]:
-    """What came of every task; where a process died, the tasks are done one by one to find which it was."""
-    context = multiprocessing.get_context("spawn")
-    for begin in range(0, len(tasks), 500):
-        batch = tasks[begin : begin + 500]
+def outcomes(tasks: list[Task], workers: int) -> Iterator[tuple[Task, str, str]]:
+    """What came of every task."""
+    with ThreadPoolExecutor(workers) as threads:
+        for part in threads.map(apart, [tasks[i::workers] for i in range(workers)]):
+            yield from part
+
+
+def apart(tasks: list[Task]) -> list[tuple[Task, str, str]]:
+    """Do tasks one after the other in a process of their own, which is made anew where one of them ends it."""
+    done, pool = [], new_process()
+    for task in tasks:
         try:
-            with ProcessPoolExecutor(workers, context, start_worker) as pool:
-                done = list(pool.map(one, batch, chunksize=10))
+            done.append((task, *pool.submit(one, task).result()))
         except BrokenProcessPool:
-            done = list(alone(batch, context))
-        yield from ((task.number, *outcome) for task, outcome in zip(batch, done, strict=True))
+            done.append((task, "any", "the process died: a hang, a crash, or code that would run"))
+            pool = new_process()
+    pool.shutdown()
+    return done
 
 
-def alone(batch: list[Task], context: Any) -> Iterator[tuple[str, str]]:
-    """Each task in a process that may die."""
-    for task in batch:
-        with ProcessPoolExecutor(1, context, start_worker) as pool:
-            try:
-                yield pool.submit(one, task).result()
-            except BrokenProcessPool:
-                yield "any", "the process died: a hang, a crash, or code that would run"
+def new_process() -> ProcessPoolExecutor:
+    """A process to do tasks in."""
+    return ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), start_worker)
 
 
 @click.command()
@@ -415,13 +435,13 @@ def main(number: int, seed: int, workers: int, first: int, ways: tuple[str, ...]
         folder = Path(scratch) / "corpus"
         folder.mkdir()
         make_corpus(folder)
-        for n, kind, outcome in outcomes(
+        for task, kind, outcome in outcomes(
             [Task(folder, seed, first + i, ways or (*MUTATIONS, FORGE)) for i in range(number)], workers
         ):
             good = outcome in ("refused", "correct")
             counts[kind, outcome if good else "FAILED"] += 1
             if not good:
-                failures.append(f"--seed {seed} --first {n} ({kind}): {outcome}")
+                failures.append(f"--seed {seed} --first {task.number} ({kind}): {outcome}")
     for (kind, outcome), count in sorted(counts.items()):
         print(f"{kind:20} {outcome:8} {count:6}")
     print(f"{number} files changed, seed {seed}: {len(failures)} failures", *failures, sep="\n")
