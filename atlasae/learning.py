@@ -42,6 +42,7 @@ FEWEST_EVENTS = 30
 SELF = Recipe(course=Course(steps=300, batch=2048, learning_rate=3e-3, validate_every=50))  # `--model self`
 FEWEST_ROWS, LIST_HIDDEN = 100, 4
 SELF_JETS = 50_000
+FAR = 10  # times the range of 99 % of the rows: a row further off than that is an outlier
 
 
 @dataclass(frozen=True)
@@ -117,6 +118,7 @@ def learn_list(variables: VariableList, rows: Floats) -> Model:
     if len(rows) < FEWEST_ROWS:
         raise UserError(f"{len(rows)} rows with a coordinate of every variable: at least {FEWEST_ROWS} are needed")
     coordinates = np.random.default_rng(SELF.seed).permutation(variables.to_coordinates(rows))[:SELF_JETS]
+    coordinates = coordinates[_is_near(coordinates)]
     torch.manual_seed(SELF.seed)
     autoencoder = InvertibleAutoencoder(*chain_of(variables, coordinates))
     known = torch.from_numpy(coordinates)
@@ -126,6 +128,13 @@ def learn_list(variables: VariableList, rows: Floats) -> Model:
     _pass_on(train(autoencoder, negative_log_likelihood, split, SELF.course, SELF.seed))
     facts = {"columns": [v.branch for v in variables.variables], "units": "as stored", "variables": variables.to_json()}
     return Model.from_autoencoder(autoencoder, facts | {"provenance": {"files": ["the input"], "seed": SELF.seed}})
+
+
+def _is_near(coordinates: Floats) -> npt.NDArray[np.bool_]:
+    """Whether each row is near the others: a few that are far off are better kept exactly than given bits by all."""
+    low, high = np.quantile(coordinates, [0.005, 0.995], axis=0)
+    margin = FAR * np.where(high > low, high - low, np.maximum(np.abs(low), 1))
+    return np.asarray(((coordinates >= low - margin) & (coordinates <= high + margin)).all(axis=1))
 
 
 def _pass_on(history: History) -> None:

@@ -1,4 +1,4 @@
-"""Write the golden files of the present format, those that every later atlasae has to open.
+"""Write the golden files of the present format that are not there yet; every later atlasae has to open them.
 
     python tests/golden/make_golden.py
 
@@ -6,6 +6,7 @@ Each is a small compressed file and, in an .npz, every branch that decompressing
 """
 
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import awkward as ak
@@ -13,6 +14,7 @@ import numpy as np
 import torch
 import uproot
 
+from atlasae.bottleneck import Bottleneck, BottleneckAutoencoder
 from atlasae.container import FORMAT
 from atlasae.invertible import jet_autoencoder
 from atlasae.model import Model
@@ -27,18 +29,39 @@ COLLECTIONS = (
     ("truthjet_pt", "truthjet_eta", "truthjet_phi", "truthjet_E"),
 )
 ENTRIES = 100
+LIST = "\n".join(
+    f'[[variable]]\nbranch = "{branch}"\ncoordinate = "{coordinate}"\nprecision = {precision}'
+    for branch, coordinate, precision in (
+        ("Jet_pt", "log", 1e-3),
+        ("Jet_eta", "linear", 1e-3),
+        ("Jet_phi", "angle", 1e-3),
+        ("Jet_mass", "asinh", 1e-2),
+        ("Jet_area", "linear", 1e-2),
+    )
+)
 ODD = (np.nan, np.inf, -np.inf, 0.0, -0.0, -1.0, 1e-45, 11.0, -3.2, 1e30)
 
 
 def main() -> None:
-    """Write `default` (the packaged model) and `embedded` (a model inside the file)."""
+    """Write every kind: the packaged model, models inside the file of either architecture, an RNTuple, a list."""
     HERE.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
-        original, model = Path(folder) / "original.root", Path(folder) / "model.safetensors"
+        original, model, mlp = (Path(folder) / name for name in ("original.root", "a.safetensors", "mlp.safetensors"))
+        variables = Path(folder) / "list.toml"
         write_original(original)
         model.write_bytes(small_model().content)
-        make("default", original, Options(Precision.parse("1e-3"), step_size=4_000, force=True))
-        make("embedded", original, Options(Precision.parse("full"), model=str(model), force=True))
+        mlp.write_bytes(small_network().content)
+        variables.write_text(LIST)
+        usual = Options(Precision.parse("1e-3"), step_size=4_000)
+        for name, options in {
+            "default": usual,
+            "embedded": Options(Precision.parse("full"), model=str(model)),
+            "mlp": Options(Precision.parse("1e-1"), model=str(mlp), only_jets=True),
+            "ntuple": replace(usual, rntuple=True, only_jets=True),
+            "list": replace(usual, variables=variables, only_jets=True),
+        }.items():
+            if not (HERE / f"{name}.root").exists():
+                make(name, original, options)
 
 
 def make(name: str, original: Path, options: Options) -> None:
@@ -52,6 +75,8 @@ def make(name: str, original: Path, options: Options) -> None:
     for branch, array in after.items():
         facts[f"{branch}.counts"], facts[branch] = parts(array)
     for names in COLLECTIONS:
+        if names[0] not in after:
+            continue
         same = [bits(parts(before[branch])[1]) == bits(parts(after[branch])[1]) for branch in names]
         facts |= dict.fromkeys((f"{branch}.exact" for branch in names), np.all(same, axis=0))
     np.savez_compressed(HERE / f"{name}.npz", **facts)
@@ -124,6 +149,20 @@ def small_model() -> Model:
         for weights in autoencoder.parameters():
             weights.copy_((weights * 16).round() / 16)
     return Model.from_autoencoder(autoencoder, {"provenance": "random weights, for a golden file"})
+
+
+def small_network() -> Model:
+    """A classic network that keeps pt, eta and phi, and takes m to be a tenth of pt."""
+    columns, scalings = ("m", "pt", "phi", "eta"), ("log10", "log10", "linear", "linear")
+    network = BottleneckAutoencoder(Bottleneck(columns, scalings, hidden=(2,), skip=True)).double()
+    with torch.no_grad():
+        for weights in network.parameters():
+            weights.zero_()
+        for latent, column in enumerate((1, 2, 3)):
+            network.encoder.straight.weight[latent, column] = network.decoder.straight.weight[column, latent] = 1
+        network.decoder.straight.weight[0, 0] = 1
+        network.decoder.layers[-1].bias[0] = -1  # of log10 m
+    return Model.from_autoencoder(network, {"provenance": "by hand, for a golden file"})
 
 
 if __name__ == "__main__":
