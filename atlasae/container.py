@@ -274,8 +274,8 @@ def _described(name: str, runs: list[Run], tree: Tree) -> dict[str, Any]:
 def _described_run(run: Run, contents: Contents) -> dict[str, Any]:
     sha = run.collections[0].model_sha256
     return {
-        "source": run.source["name"],
-        "source_bytes": run.source["bytes"],
+        "source": str(run.source["name"]),
+        "source_bytes": int(run.source["bytes"]),
         "entries": run.entries,
         "chunks": run.chunks,
         "collections": [

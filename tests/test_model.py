@@ -427,3 +427,26 @@ FIVE = {variable: [1, 2, 3, 4, 5] for variable in ("pt", "eta", "phi", "m")}
 def test_a_domain_that_is_none_is_refused(domain):
     facts = of_jets().facts | {"domain": domain}
     refused(save(load(of_jets().content), metadata={"atlasae": json.dumps(facts)}), "domain")
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("anchor", "0"),
+        ("anchor", 3),
+        ("given", [0, 3]),
+        ("given", [-1]),
+        ("scale", 0.0),
+        ("centre", "1"),
+        ("hidden", 1.5),
+    ],
+)
+def test_a_chain_that_hangs_on_nothing_is_refused(setting, value):
+    content = default_model().content
+    size = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + size])
+    facts = json.loads(header["__metadata__"]["atlasae"])
+    facts["chain"][3][setting] = value
+    header["__metadata__"]["atlasae"] = json.dumps(facts)
+    text = json.dumps(header).encode()
+    refused(len(text).to_bytes(8, "little") + text + content[8 + size :], "other weights than its architecture")
