@@ -23,7 +23,7 @@ from atlasae.codec import (
     fit_grid,
     one_thread,
 )  # fmt: skip
-from atlasae.coordinates import Layout, inner
+from atlasae.coordinates import Layout, from_coordinates, inner
 from atlasae.errors import UserError
 from atlasae.grid import radices
 from atlasae.model import default_model
@@ -402,6 +402,50 @@ def test_the_promise_holds_whoever_decodes(text, variables, dtype):
         } == {}
         moved += sum(int((a != b).sum()) for a, b in zip(here, restored, strict=True))
     assert moved  # else nothing was tried
+
+
+class Decoder(torch.nn.Module):
+    """Latents to coordinates in float32, all arithmetic in one graph."""
+
+    def __init__(self, codec: FloatsCodec) -> None:
+        super().__init__()
+        self.autoencoder, self.grid = copy.deepcopy(codec.autoencoder).float(), codec.grid
+
+    def forward(self, latents: torch.Tensor) -> torch.Tensor:
+        words = ((latents - 1) * 2**23).long().unbind(1)
+        cells = [torch.zeros_like(words[0]) for _ in self.grid.levels]
+        for left, digits in zip(words, self.grid.words, strict=True):
+            word = left
+            for digit in reversed(digits):
+                cells[digit.variable] = cells[digit.variable] + word % digit.radix * digit.divisor
+                word = word // digit.radix
+        known: list[torch.Tensor] = []
+        for i, cell in enumerate(cells):
+            centre = self.autoencoder._centre(i, cell, torch.empty(0), self.grid)
+            known.append(self.autoencoder.origin(i, known) + centre)
+        return torch.stack(known, dim=1)
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning", "ignore::UserWarning")
+@pytest.mark.parametrize("variables", [PT_M, P_E])
+def test_the_promise_holds_in_onnxruntime(variables, monkeypatch):
+    runtime = pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    kept, columns = storage(variables), stored(random_jets(20_000, seed=3), storage(variables))
+    codec, bounds = uniform_codec(0.96e-3), dict.fromkeys(kept.layout.promised, 1e-3)
+    encoded = encode_within(codec, kept, bounds, columns)
+    example, sizes = (torch.tensor(encoded.latents[:7]),), ({0: torch.export.Dim("jets")},)
+    program = torch.onnx.export(Decoder(codec).eval(), example, dynamo=True, dynamic_shapes=sizes, verbose=False)
+    session = runtime.InferenceSession(program.model_proto.SerializeToString())
+    (found,) = session.run(None, {session.get_inputs()[0].name: encoded.latents})
+    monkeypatch.setattr(FloatsCodec, "decode", lambda self, latents: from_coordinates(found.astype(np.float64)))
+    monkeypatch.setattr("atlasae.codec.BLOCK", len(found))
+    restored = kept.restore(codec, encoded.latents)
+    errors = kept.errors(kept.to_values(columns), kept.to_values(restored))
+    assert not encoded.exact.all()
+    assert {
+        v: error[~encoded.exact].max() for v, error in errors.items() if (error > bounds[v])[~encoded.exact].any()
+    } == {}
 
 
 @pytest.mark.parametrize("threads", [1, 2])
