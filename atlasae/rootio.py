@@ -1,14 +1,15 @@
 """ROOT files in and out: the one door to uproot."""
 
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 import awkward as ak
+import cramjam
 import numpy as np
 import uproot
 
@@ -22,6 +23,17 @@ PAGES = uproot.LZMA(9)  # of an RNTuple with latents: all its fields are compres
 ALGORITHMS = {"zlib": uproot.ZLIB, "lzma": uproot.LZMA, "lz4": uproot.LZ4, "zstd": uproot.ZSTD}
 _DEFAULT_COMPRESSION = uproot.ZSTD(5)
 _IN_MEMORY = ("@fUniqueID", "@fBits")  # of an object: where and how it is held
+
+
+def _unpack(into: Callable[[Any, Any], int], data: Any, uncompressed_bytes: int) -> Any:
+    """Decompress as many bytes as a block says it holds; raises where there are more of them, and takes no memory."""
+    unpacked = np.empty(uncompressed_bytes, np.uint8)
+    return unpacked[: into(data, unpacked)]
+
+
+# A few hundred bytes of a file may unpack to as many gigabytes, and uproot's own would do it before it looks.
+for _name, _into in {"ZLIB": cramjam.zlib, "LZMA": cramjam.xz, "ZSTD": cramjam.zstd}.items():
+    getattr(uproot.compression, f"_decompress_{_name}").decompress = partial(_unpack, _into.decompress_into)
 
 
 class BasketLZMA(uproot.LZMA):  # type: ignore[misc]

@@ -1,5 +1,6 @@
 import contextlib
 import re
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -514,3 +515,33 @@ def test_what_is_no_compression_is_refused(text):
     with pytest.raises(UserError) as caught:
         parse_compression(text)
     assert f"--compression '{text}'" in str(caught.value)
+
+
+# --- blocks that hold more than they say
+
+
+@pytest.mark.parametrize("compression", [uproot.ZLIB(1), uproot.LZMA(1), uproot.ZSTD(1), uproot.LZ4(1)])
+def test_a_block_that_unpacks_to_more_than_it_says_is_damage(compression, tmp_path):
+    path = tmp_path / "x.root"
+    with uproot.recreate(path, compression=compression) as file:
+        tree = file.mktree("T", {"x": "u1"})
+        tree.extend({"x": np.zeros(200_000, np.uint8)})
+    with uproot.open(path) as file:
+        seek = file["T"]["x"].member("fBasketSeek")[0]
+    content = bytearray(path.read_bytes())
+    header = content.index(compression._2byte, seek)
+    assert int.from_bytes(content[header + 6 : header + 9], "little") == 200_000
+    content[header + 6 : header + 9] = (100_000).to_bytes(3, "little")
+    path.write_bytes(content)
+    with open_source(path) as source, pytest.raises(DamagedFileError, match="branch 'x'"):
+        source.trees["T"].read(["x"], 0, 200_000)
+
+
+def test_a_bomb_takes_no_memory(tmp_path):
+    tracemalloc.start()
+    bomb = uproot.ZSTD(1).compress(bytes(1 << 28))
+    tracemalloc.reset_peak()
+    with pytest.raises(Exception, match="whole buffer"):
+        uproot.compression._decompress_ZSTD.decompress(bomb, 1000)
+    assert tracemalloc.get_traced_memory()[1] < 1_000_000 + len(bomb)
+    tracemalloc.stop()
