@@ -218,7 +218,7 @@ def learning_rates(
 def _objective(autoencoder: Autoencoder, recipe: Recipe) -> Objective:
     if isinstance(autoencoder, InvertibleAutoencoder):
         return negative_log_likelihood
-    return reconstruction(recipe.loss, recipe.weights)
+    return reconstruction(recipe.loss, recipe.weights, recipe.beta)
 
 
 def read_samples(paths: Sequence[Path], patterns: Sequence[str] = (), units: str | None = None) -> Sample:

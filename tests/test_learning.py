@@ -395,8 +395,8 @@ def test_loss_and_weights_are_those_of_the_recipe(weights, paths, monkeypatch):
         return train(network, objective, rows, course, seed, watch)
 
     monkeypatch.setattr(learning, "train", fake)
-    learn(paths, replace(RECIPES["mlp"], loss="huber", weights=weights, course=replace(SHORT, steps=1)))
-    expected = (3 * 0.125 + (0.125 if weights[1] == 1 else 15 - 0.5)) / 4
+    learn(paths, replace(RECIPES["mlp"], loss="huber", beta=0.8, weights=weights, course=replace(SHORT, steps=1)))
+    expected = (3 * 0.125 + (0.125 if weights[1] == 1 else 0.8 * (15 - 0.4))) / 4
     assert seen["loss"] == pytest.approx(expected, rel=1e-4)
     assert seen["rows"][0].dtype == torch.float32 and len(seen["rows"][0]) > 5 * len(seen["rows"][1])
 

@@ -15,6 +15,7 @@ FULL = """
 arch = "mlp"
 seed = 7
 loss = "huber"
+beta = 0.5
 weights = [1, 2.5, 1, 0.5]
 
 [network]
@@ -42,6 +43,7 @@ EXPECTED = Recipe(
     arch="mlp",
     seed=7,
     loss="huber",
+    beta=0.5,
     weights=(1, 2.5, 1, 0.5),
     network=Bottleneck(
         columns=("m", "pt", "phi", "eta"),
@@ -183,6 +185,9 @@ NONSENSE = [
     ("course.steps=0", "steps", "0"),
     ("course.steps=5.0", "steps", "5.0"),
     ("course.batch=-1", "batch"),
+    ("course.batch=1048577", "batch", "1048577", "1048576"),  # no memory holds what some batches would take
+    ("beta=0.0", "beta", "positive"),
+    ("beta='small'", "beta"),
     ("course.learning_rate=0.0", "learning_rate"),
     ("course.learning_rate=nan", "learning_rate"),
     ("course.learning_rate=inf", "learning_rate"),
