@@ -315,7 +315,14 @@ def _provenance(
         "jets": jets,
         "seed": recipe.seed,
         "course": asdict(recipe.course),
+        "objective": _objective_facts(recipe),
         "from": start.sha256 if start else None,
         "device": device,
         "versions": {package: version(package) for package in ("atlasae", "torch", "numpy")},
     }
+
+
+def _objective_facts(recipe: Recipe) -> dict[str, Any]:
+    if recipe.arch == "invertible":
+        return {"loss": "negative log-likelihood"}
+    return {"loss": recipe.loss, "beta": recipe.beta, "weights": list(recipe.weights)}

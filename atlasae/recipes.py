@@ -47,16 +47,18 @@ class Recipe:
 Filled = TypeVar("Filled", Recipe, Bottleneck, Course)
 
 
-def read_recipe(path: Path | None, settings: Sequence[str], arch: str | None = None) -> Recipe:
+def read_recipe(
+    path: Path | None, settings: Sequence[str], arch: str | None = None, otherwise: str | None = None
+) -> Recipe:
     """Read a recipe file, then `key=value` settings such as `course.steps=500`; raises UserError.
 
-    An `arch` given here goes before that of the file.
+    An `arch` given here goes before that of the file; `otherwise` is that of a recipe that names none.
     """
     facts = read_toml(path) if path else {}
     for setting in settings:
         _merge(facts, _parse(setting.encode(), f"--set {setting}"))
-    if arch:
-        facts["arch"] = arch
+    if arch or (otherwise and "arch" not in facts):
+        facts["arch"] = arch or otherwise
     return make_recipe(facts, f"'{path}'" if path else "--set")
 
 

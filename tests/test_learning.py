@@ -291,6 +291,8 @@ def test_what_is_learned_says_where_it_comes_from(learned, paths):
     assert (provenance["files"], provenance["seed"]) == (["a.root", "b.pkl"], 5)
     assert (provenance["from"], provenance["device"]) == (None, "cpu")
     assert provenance["course"] == asdict(SHORT)
+    loss = {"mlp": "mse", "invertible": "negative log-likelihood"}[recipe.arch]
+    assert provenance["objective"]["loss"] == loss and ("weights" in provenance["objective"]) == (recipe.arch == "mlp")
     assert {"atlasae", "torch", "numpy"} <= provenance["versions"].keys()
     sample = read_samples(paths)
     assert provenance["events"] == len(np.unique(sample.events))

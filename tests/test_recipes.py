@@ -107,6 +107,14 @@ def test_the_architecture_of_the_command_line_goes_first(tmp_path):
     assert read_recipe(None, ["seed=2"], "mlp") == replace(read_recipe(None, []), arch="mlp", seed=2, course=OF_MLP)
 
 
+def test_a_recipe_may_leave_its_architecture_to_the_model_to_go_on_from(tmp_path):
+    path = written(tmp_path / "all.toml", FULL)
+    assert read_recipe(None, [], otherwise="mlp").arch == "mlp"
+    assert read_recipe(path, [], otherwise="invertible").arch == "mlp"
+    assert read_recipe(path, ['arch="invertible"'], otherwise="mlp").arch == "invertible"
+    assert read_recipe(path, [], "invertible", otherwise="mlp").arch == "invertible"
+
+
 def test_a_course_that_is_not_told_is_that_of_the_architecture(tmp_path):
     assert read_recipe(written(tmp_path / "a.toml", 'arch = "mlp"'), []).course == OF_MLP
     found = read_recipe(written(tmp_path / "b.toml", 'arch = "mlp"\n[course]\nbatch = 9'), [])
