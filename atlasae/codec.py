@@ -49,6 +49,7 @@ FULL_WEIGHTS = {"pt": 1.0, "eta": 2.0, "phi": 2.0, "m": 1.0}  # with `full`: 2e-
 TAILS = (0.0, 3e-4, 1e-3)  # jets left to the exact branches on purpose, where that makes the grid smaller
 LIKELY = 8  # arrangements of the cells in words that are measured
 MARGIN = 0.03  # of the range seen in the sample: other jets go a little further
+LARGEST_WHOLE = 2.0**53  # float64 holds all whole numbers below
 FEW = 2_000  # jets that do not show how far others may go
 
 _STAND_IN = np.array([50_000.0, 0.0, 0.0, 5_000.0])  # encoded in place of a jet without coordinates
@@ -240,7 +241,10 @@ class ListStorage(Restoring):
     def to_columns(self, values: Floats) -> list[npt.NDArray[np.generic]]:
         """Values to columns in their own dtypes; the inverse of `to_values`."""
         with np.errstate(over="ignore", invalid="ignore"):
-            return [column.astype(dtype) for column, dtype in zip(values.T, self.dtypes, strict=True)]
+            return [
+                (np.rint(column) if dtype.kind in "iu" else column).astype(dtype)
+                for column, dtype in zip(values.T, self.dtypes, strict=True)
+            ]
 
     def to_rows(self, values: Floats) -> Floats:
         """Rows are stored values."""
@@ -251,8 +255,9 @@ class ListStorage(Restoring):
         return rows
 
     def usable(self, rows: Floats) -> Bools:
-        """Whether each row has coordinates."""
-        return self.variables.usable(rows)
+        """Whether each row has coordinates, and is in float64 what is stored."""
+        whole = [dtype.kind in "iu" for dtype in self.dtypes]
+        return self.variables.usable(rows) & np.asarray(np.abs(rows[:, whole]) < LARGEST_WHOLE).all(axis=1)
 
     def errors(self, values: Floats, decoded: Floats) -> dict[str, Floats]:
         """The error of every row in each variable."""
@@ -347,6 +352,10 @@ def choose_list_codec(
     coordinates = torch.from_numpy(variables.to_coordinates(rows))
     spans = [float(density.edges[-1] - density.edges[0]) for density in autoencoder.densities]
     cells = [span / v.step(storage.rounding) for span, v in zip(spans, variables.variables, strict=True)]
+    for variable, n in zip(variables.variables, cells, strict=True):
+        if not n < LARGEST_WHOLE:
+            what = f"'{variable.branch}' takes {n:.1g} steps at precision {variable.precision:g}"
+            raise UserError(f"{what}, {LARGEST_WHOLE:.1g} at most: give a larger precision")
     u = autoencoder.cumulative(coordinates, 0.0).numpy()
     first, levels = _window(cells, u.min(axis=0).tolist(), u.max(axis=0).tolist())
     return ListCodec(autoencoder, Grid(0.0, tuple(cells), first, levels, list_words(levels)), variables)

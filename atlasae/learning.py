@@ -113,9 +113,10 @@ def learn_list(variables: VariableList, rows: Floats) -> Model:
     Each variable is conditioned on those before it. Where the next one lies is learned; whole numbers, and angles, lie
     where they lie.
     """
-    rows = rows[variables.usable(rows)]
-    if len(rows) < FEWEST_ROWS:
-        raise UserError(f"{len(rows)} rows with a coordinate of every variable: at least {FEWEST_ROWS} are needed")
+    usable = variables.usable(rows)
+    if usable.sum() < FEWEST_ROWS:
+        raise UserError(_too_few(variables, rows, int(usable.sum())))
+    rows = rows[usable]
     coordinates = np.random.default_rng(SELF.seed).permutation(variables.to_coordinates(rows))[:SELF_JETS]
     torch.manual_seed(SELF.seed)
     autoencoder = InvertibleAutoencoder(*chain_of(variables, coordinates))
@@ -126,6 +127,13 @@ def learn_list(variables: VariableList, rows: Floats) -> Model:
     _pass_on(train(autoencoder, negative_log_likelihood, split, SELF.course, SELF.seed))
     facts = {"columns": [v.branch for v in variables.variables], "units": "as stored", "variables": variables.to_json()}
     return Model.from_autoencoder(autoencoder, facts | {"provenance": {"files": ["the input"], "seed": SELF.seed}})
+
+
+def _too_few(variables: VariableList, rows: Floats, usable: int) -> str:
+    counts = [int(v.usable(x).sum()) for v, x in zip(variables.variables, rows.T, strict=True)]
+    fewest = variables.variables[counts.index(min(counts))]
+    what = f"{usable} rows with a coordinate of every variable, fewest of '{fewest.branch}' ({fewest.coordinate})"
+    return f"{what}: at least {FEWEST_ROWS} are needed"
 
 
 def _pass_on(history: History) -> None:
