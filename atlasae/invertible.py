@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from atlasae.grid import Grid, pack, unpack
 
-FARTHEST = 2.0**53  # of a coordinate: beyond, float64 has no steps of 1
+SMALLEST = 1e-100  # scale: what is divided by less may be infinite
 
 
 @dataclass(frozen=True)
@@ -39,12 +39,16 @@ class Link:
                 type(self.given) is tuple
                 and all(map(_is_whole, (*self.given, self.hidden, 0 if self.anchor is None else self.anchor)))
             ),
-            "offset, centre and scale are numbers below 2^53, scale positive": not (
-                all(type(x) in (int, float) and abs(x) < FARTHEST for x in numbers) and self.scale > 0
+            "offset, centre and scale are finite numbers, scale positive": not (
+                all(type(x) in (int, float) and _is_finite(x) for x in numbers) and self.scale > SMALLEST
             ),
         }
         if messages := [message for message, is_wrong in wrong.items() if is_wrong]:
             raise ValueError(f"link {self.name!r}: {messages[0]}")
+
+
+def _is_finite(number: float) -> bool:
+    return math.isfinite(number) if type(number) is float else abs(number) < 2**63  # torch takes no larger integer
 
 
 def _is_whole(number: object) -> bool:
