@@ -269,7 +269,8 @@ def test_any_bytes_are_refused(content):
     ("key", "value"),
     [
         *[(key, value) for key in ("offset", "centre", "scale") for value in (None, True, "x", [], -(10**30), 10**400)],
-        ("scale", 0), ("scale", {}), ("scale", 1e-320), ("scale", -1.0), ("scale", float("nan")), ("name", 3), ("located", 1), ("hidden", "4"),
+        ("scale", 0), ("scale", {}), ("scale", 1e-320), ("scale", -1.0),
+        ("scale", float("nan")), ("name", 3), ("located", 1), ("hidden", "4"),
         ("hidden", -1), ("hidden", True), ("given", 0), ("given", ["x"]), ("given", [[0]]), ("given", [3]),
         ("given", [-1]), ("given", [True]), ("anchor", 1), ("anchor", -1), ("anchor", "x"), ("anchor", [0]),
         ("anchor", 10**30), ("anchor", True), ("anchor", 0.5), ("anchor", 0.0), ("anchor", ""),
