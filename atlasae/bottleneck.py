@@ -50,6 +50,9 @@ class Bottleneck:
             ),
             f"latent = {self.latent}: jets become {LATENTS} floats": self.latent != LATENTS,
             f"dropout = {self.dropout} makes no sense: give less than 1": not 0 <= self.dropout < 1,
+            "batch_norm, latent_activation and skip are true or false": not all(
+                type(flag) is bool for flag in (self.batch_norm, self.latent_activation, self.skip)
+            ),
             f"activation '{self.activation}' is none of {', '.join(ACTIVATIONS)}": self.activation not in ACTIVATIONS,
         }
         if messages := [message for message, is_wrong in wrong.items() if is_wrong]:

@@ -1,6 +1,8 @@
 """Checkpoints that others published: their weights in a model file of ours."""
 
 import hashlib
+import pickle
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -48,15 +50,22 @@ def _weights(path: Path, key: str | None) -> dict[str, Tensor]:
     """The tensors of a checkpoint by name."""
     try:
         # weights_only: an allow-list of classes; a pickle that wants to run code is refused.
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings(action="ignore"):  # of what comes of it we tell in one line
+            loaded = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise UserError(f"no such file: '{path}'") from None
     except Exception as error:  # whatever a file that is none, or a hostile one, leads torch to
-        raise UserError(f"'{path}' is no checkpoint of weights alone: {' '.join(str(error).split())[:150]}") from error
+        raise UserError(f"'{path}' is no checkpoint of weights alone: {_reason(error)}") from error
     found = loaded.get(key) if key and isinstance(loaded, dict) else loaded
     if not isinstance(found, dict) or not all(isinstance(tensor, Tensor) for tensor in found.values()):
         raise UserError(f"'{path}' has no weights under '{key}': name their key as 'state' in the recipe")
     return found
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, pickle.UnpicklingError):  # torch then tells how to run the code all the same
+        return "it is no torch file, or holds more than tensors, and code is not run"
+    return " ".join(str(error).split())[:150] or type(error).__name__
 
 
 def _fill(layers: nn.Module, names: Sequence[str], weights: dict[str, Tensor], where: str) -> None:
@@ -72,6 +81,8 @@ def _fill(layers: nn.Module, names: Sequence[str], weights: dict[str, Tensor], w
 
 @torch.no_grad()
 def _copy(target: Tensor, source: Tensor, where: str) -> None:
+    if source.is_nested or source.is_sparse or source.is_meta or not source.is_floating_point():
+        raise UserError(f"{where}: is no dense tensor of floating-point numbers: save it as one")
     if target.shape != source.shape:
         raise UserError(f"{where}: shape {tuple(source.shape)} where the recipe asks for {tuple(target.shape)}")
     target.copy_(source)

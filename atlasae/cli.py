@@ -298,12 +298,16 @@ def train(
     from atlasae.recipes import read_recipe
     from atlasae.targets import check_target, replacing
 
+    if find_rate and output:
+        raise UserError("-o MODEL or --find-rate PLOT, not both: the rate is looked for without training a model")
     target = find_rate or output
     if target is None:
         raise UserError("no place for the model: name it with -o MODEL, or look for the learning rate with --find-rate")
     settings = [*given["settings"], *([f"seed={given['seed']}"] if given["seed"] is not None else [])]
     start = load_model(given["start"]) if given["start"] else None
-    recipe = read_recipe(given["config"], settings, given["arch"] or (start.facts["architecture"] if start else None))
+    recipe = read_recipe(
+        given["config"], settings, given["arch"], otherwise=start.facts["architecture"] if start else None
+    )
     for path in (*paths, *(Path(given[key]) for key in ("config", "start") if given[key] not in (None, "default"))):
         check_target(path, target, force)
     if find_rate:

@@ -55,6 +55,7 @@ NEAR = 1.003  # times the smallest size: such grids have their cells arranged in
 LIKELY = 8  # arrangements of the cells in words that are measured
 MARGIN = 0.02  # of the range seen in the sample: other jets go a little further
 DRIFTS = 4  # of a network's own drift: another float32 arithmetic differs from both that were tried
+LARGEST_WHOLE = 2.0**53  # float64 holds all whole numbers below
 FEW = 2_000  # jets that do not show how far others may go
 
 _STAND_IN = np.array([50_000.0, 0.0, 0.0, 5_000.0])  # encoded in place of a jet without coordinates
@@ -177,6 +178,10 @@ class Restoring:
         """What a codec decoded to stored values."""
         raise NotImplementedError
 
+    def kept(self, bounds: dict[str, float]) -> dict[str, float]:
+        """The bounds to keep here, so that the promised ones hold wherever jets are decoded."""
+        return {variable: inner(bound) for variable, bound in bounds.items()}
+
     def restore(self, codec: Codec, latents: Latents) -> list[npt.NDArray[np.generic]]:
         """Decode latents into the columns that a reader of the decompressed file will see."""
         blocks = [self.to_columns(self.from_rows(codec.decode(latents[block]))) for block in _blocks(len(latents))]
@@ -248,7 +253,10 @@ class ListStorage(Restoring):
     def to_columns(self, values: Floats) -> list[npt.NDArray[np.generic]]:
         """Values to columns in their own dtypes; the inverse of `to_values`."""
         with np.errstate(over="ignore", invalid="ignore"):
-            return [column.astype(dtype) for column, dtype in zip(values.T, self.dtypes, strict=True)]
+            return [
+                (np.rint(column) if dtype.kind in "iu" else column).astype(dtype)
+                for column, dtype in zip(values.T, self.dtypes, strict=True)
+            ]
 
     def to_rows(self, values: Floats) -> Floats:
         """Rows are stored values."""
@@ -259,8 +267,14 @@ class ListStorage(Restoring):
         return rows
 
     def usable(self, rows: Floats) -> Bools:
-        """Whether each row has coordinates."""
-        return self.variables.usable(rows)
+        """Whether each row has coordinates, and is in float64 what is stored."""
+        whole = [dtype.kind in "iu" for dtype in self.dtypes]
+        return self.variables.usable(rows) & np.asarray(np.abs(rows[:, whole]) < LARGEST_WHOLE).all(axis=1)
+
+    def kept(self, bounds: dict[str, float]) -> dict[str, float]:
+        """The bounds to keep here; what is rounded to whole numbers is off by a whole number, the bound itself too."""
+        types = zip(bounds.items(), self.dtypes, strict=True)
+        return {variable: inner(bound) if dtype.kind == "f" else bound for (variable, bound), dtype in types}
 
     def errors(self, values: Floats, decoded: Floats) -> dict[str, Floats]:
         """The error of every row in each variable."""
@@ -300,7 +314,7 @@ def encode_within(
     A jet counts as within where it is so by a margin (`inner`), for whoever decodes it may compute otherwise.
     """
     latents, exact, largest = [], [], dict.fromkeys(bounds, 0.0)
-    kept = {variable: inner(bound) for variable, bound in bounds.items()}
+    kept = storage.kept(bounds)
     # Nobody looks at the latents of exact jets: alike, they cost nothing.
     unused = codec.encode(codec.stand_in[None])
     for block in _blocks(len(columns[0])):
@@ -377,6 +391,10 @@ def choose_list_codec(
     coordinates = torch.from_numpy(variables.to_coordinates(rows))
     spans = [float(density.edges[-1] - density.edges[0]) for density in autoencoder.densities]
     cells = [span / v.step(storage.rounding) for span, v in zip(spans, variables.variables, strict=True)]
+    for variable, n in zip(variables.variables, cells, strict=True):
+        if not n < LARGEST_WHOLE:
+            what = f"'{variable.branch}' takes {n:.1g} steps at precision {variable.precision:g}"
+            raise UserError(f"{what}, {LARGEST_WHOLE:.1g} at most: give a larger precision")
     u = autoencoder.cumulative(coordinates, 0.0).numpy()
     first, levels = _window(cells, u.min(axis=0).tolist(), u.max(axis=0).tolist())
     return ListCodec(autoencoder, Grid(0.0, tuple(cells), first, levels, list_words(levels)), variables)

@@ -36,9 +36,10 @@ def figures_of(paths: Sequence[Path], label: Label, progress: Progress | None = 
     if all(path.suffix == ".json" for path in paths):
         reports = {name: read_report(path) for name, path in zip(names, paths, strict=True)}
         drawn = comparison_figures(reports, label) if len(paths) > 1 else report_figures(reports[names[0]], label)
-        return _as_far_as_known(drawn, ", ".join(map(str, paths)))
+        return _as_far_as_known(drawn, ", ".join(map(str, paths)), "evaluate")
     if all(is_model(path) for path in paths):
-        return models_figures({n: load_model(str(path)).facts for n, path in zip(names, paths, strict=True)}, label)
+        facts = {name: load_model(str(path)).facts for name, path in zip(names, paths, strict=True)}
+        return _as_far_as_known(models_figures(facts, label), ", ".join(map(str, paths)), "train")
     if len(paths) == 2:
         original, compressed = paths
         return report_figures(evaluate_files(original, compressed, progress).report, label)
@@ -52,12 +53,12 @@ def _names(paths: Sequence[Path]) -> list[str]:
     return short if len(set(short)) == len(short) else [str(path) for path in paths]
 
 
-def _as_far_as_known(drawn: Named, what: str) -> Named:
-    """Figures of reports that may come from anywhere; raises UserError where one lacks what is drawn."""
+def _as_far_as_known(drawn: Named, what: str, command: str) -> Named:
+    """Figures of files that may come from anywhere; raises UserError where one lacks what is drawn."""
     try:
         yield from drawn
     except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
-        raise UserError(f"{what} can't be drawn: it lacks what `atlasae evaluate` writes ({error!r})") from error
+        raise UserError(f"{what} can't be drawn: it lacks what `atlasae {command}` writes ({error!r})") from error
 
 
 def report_figures(report: Mapping[str, Any], label: Label) -> Named:

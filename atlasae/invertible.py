@@ -10,6 +10,8 @@ from torch import Tensor, nn
 
 from atlasae.grid import Grid, pack, unpack
 
+SMALLEST = 1e-100  # scale: what is divided by less may be infinite
+
 
 @dataclass(frozen=True)
 class Link:
@@ -27,6 +29,30 @@ class Link:
     offset: float = 0.0
     centre: float = 0.0  # of the coordinate, as what follows is given it: (y - centre) / scale
     scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for what is no link: one that exists is a valid one."""
+        numbers = (self.offset, self.centre, self.scale)
+        wrong = {
+            "a name is text, and located true or false": not (type(self.name) is str and type(self.located) is bool),
+            "variables before it are given as whole numbers": not (
+                type(self.given) is tuple
+                and all(map(_is_whole, (*self.given, self.hidden, 0 if self.anchor is None else self.anchor)))
+            ),
+            "offset, centre and scale are finite numbers, scale positive": not (
+                all(type(x) in (int, float) and _is_finite(x) for x in numbers) and self.scale > SMALLEST
+            ),
+        }
+        if messages := [message for message, is_wrong in wrong.items() if is_wrong]:
+            raise ValueError(f"link {self.name!r}: {messages[0]}")
+
+
+def _is_finite(number: float) -> bool:
+    return math.isfinite(number) if type(number) is float else abs(number) < 2**63  # torch takes no larger integer
+
+
+def _is_whole(number: object) -> bool:
+    return type(number) is int and number >= 0
 
 
 # Jets: log pt from 0.5 GeV to 22 TeV; mu, which grows with pt, around what its pt and eta let expect.
@@ -125,6 +151,9 @@ class InvertibleAutoencoder(nn.Module):
 
     def __init__(self, links: Sequence[Link], edges: Sequence[Tensor]) -> None:
         super().__init__()
+        for i, link in enumerate(links):
+            if not all(k < i for k in (*link.given, *([] if link.anchor is None else [link.anchor]))):
+                raise ValueError(f"link {link.name!r} is given variables that are not before it")
         self.links = tuple(links)
         # Torch's containers are sequences and mappings of what was put in, but their types do not say so.
         self.densities = nn.ModuleList(  # type: ignore[assignment]

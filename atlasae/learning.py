@@ -114,9 +114,10 @@ def learn_list(variables: VariableList, rows: Floats) -> Model:
     Each variable is conditioned on those before it. Where the next one lies is learned; whole numbers, and angles, lie
     where they lie.
     """
-    rows = rows[variables.usable(rows)]
-    if len(rows) < FEWEST_ROWS:
-        raise UserError(f"{len(rows)} rows with a coordinate of every variable: at least {FEWEST_ROWS} are needed")
+    usable = variables.usable(rows)
+    if usable.sum() < FEWEST_ROWS:
+        raise UserError(_too_few(variables, rows, int(usable.sum())))
+    rows = rows[usable]
     coordinates = np.random.default_rng(SELF.seed).permutation(variables.to_coordinates(rows))[:SELF_JETS]
     coordinates = coordinates[_is_near(coordinates)]
     torch.manual_seed(SELF.seed)
@@ -135,6 +136,13 @@ def _is_near(coordinates: Floats) -> npt.NDArray[np.bool_]:
     low, high = np.quantile(coordinates, [0.005, 0.995], axis=0)
     margin = FAR * np.where(high > low, high - low, np.maximum(np.abs(low), 1))
     return np.asarray(((coordinates >= low - margin) & (coordinates <= high + margin)).all(axis=1))
+
+
+def _too_few(variables: VariableList, rows: Floats, usable: int) -> str:
+    counts = [int(v.usable(x).sum()) for v, x in zip(variables.variables, rows.T, strict=True)]
+    fewest = variables.variables[counts.index(min(counts))]
+    what = f"{usable} rows with a coordinate of every variable, fewest of '{fewest.branch}' ({fewest.coordinate})"
+    return f"{what}: at least {FEWEST_ROWS} are needed"
 
 
 def _pass_on(history: History) -> None:
@@ -227,7 +235,7 @@ def learning_rates(
 def _objective(autoencoder: Autoencoder, recipe: Recipe) -> Objective:
     if isinstance(autoencoder, InvertibleAutoencoder):
         return negative_log_likelihood
-    return reconstruction(recipe.loss, recipe.weights)
+    return reconstruction(recipe.loss, recipe.weights, recipe.beta)
 
 
 def read_samples(paths: Sequence[Path], patterns: Sequence[str] = (), units: str | None = None) -> Sample:
@@ -324,7 +332,14 @@ def _provenance(
         "jets": jets,
         "seed": recipe.seed,
         "course": asdict(recipe.course),
+        "objective": _objective_facts(recipe),
         "from": start.sha256 if start else None,
         "device": device,
         "versions": {package: version(package) for package in ("atlasae", "torch", "numpy")},
     }
+
+
+def _objective_facts(recipe: Recipe) -> dict[str, Any]:
+    if recipe.arch == "invertible":
+        return {"loss": "negative log-likelihood"}
+    return {"loss": recipe.loss, "beta": recipe.beta, "weights": list(recipe.weights)}

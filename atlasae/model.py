@@ -3,13 +3,12 @@
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from importlib import resources
-from typing import Any, TypeVar
+from typing import Any
 
-import msgspec
 import numpy as np
 import torch
 from safetensors import SafetensorError
@@ -22,7 +21,6 @@ from atlasae.errors import UserError
 from atlasae.invertible import InvertibleAutoencoder, Link
 
 Autoencoder = InvertibleAutoencoder | BottleneckAutoencoder
-T = TypeVar("T", Link, Bottleneck)
 
 FORMAT = 1  # of a model file; raise it when an old reader would go wrong
 VARIABLES = ("pt", "eta", "phi", "m")
@@ -142,14 +140,13 @@ def _build(facts: dict[str, Any], weights: dict[str, Tensor]) -> Autoencoder:
         if tensor.dtype not in (torch.float32, torch.float64) and not name.endswith("num_batches_tracked"):
             raise ValueError(f"{name} is of type {tensor.dtype}")
     if facts["architecture"] == "invertible":
-        links = [_made(Link, link) for link in facts["chain"]]
-        _check_chain(links)
+        links = [Link(**_tuples(link)) for link in facts["chain"]]
         edges = [weights[f"densities.{i}.edges"].double() for i in range(len(links))]
         _check_width(link.hidden for link in links)
         autoencoder = InvertibleAutoencoder(links, edges)
     elif facts["architecture"] == "mlp":
         with torch.device("meta"):  # no memory for weights that may not be there
-            autoencoder = BottleneckAutoencoder(_made(Bottleneck, facts["network"]))
+            autoencoder = BottleneckAutoencoder(Bottleneck(**_tuples(facts["network"])))
     else:
         raise ValueError(f"architecture '{facts['architecture']}' is unknown")
     autoencoder.load_state_dict(
@@ -158,21 +155,8 @@ def _build(facts: dict[str, Any], weights: dict[str, Tensor]) -> Autoencoder:
     return autoencoder
 
 
-def _made(kind: type[T], facts: dict[str, Any]) -> T:
-    """A part of a model from JSON; raises ValueError for another type, or a setting whose meaning is not known here."""
-    if unknown := set(facts) - {field.name for field in fields(kind)}:
-        raise ValueError(f"no setting '{unknown.pop()}'")
-    return msgspec.convert(facts, kind)
-
-
-def _check_chain(links: Sequence[Link]) -> None:
-    """Raise ValueError where a variable hangs on one that is not before it, or has a constant that is none."""
-    for i, link in enumerate(links):
-        before = [*link.given, *([] if link.anchor is None else [link.anchor])]
-        if not all(0 <= k < i for k in before):
-            raise ValueError(f"variable {i} hangs on {before}")
-        if not all(map(math.isfinite, (link.centre, link.scale, link.offset))) or not link.scale:
-            raise ValueError(f"variable {i} has centre {link.centre}, scale {link.scale}, offset {link.offset}")
+def _tuples(facts: dict[str, Any]) -> dict[str, Any]:
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in facts.items()}
 
 
 def _check_width(widths: Iterable[int]) -> None:

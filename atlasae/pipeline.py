@@ -367,7 +367,7 @@ def load_model(name: str) -> Model:
         return default_model()
     path = Path(name)
     if not path.is_file():
-        raise UserError(f"no model '{name}': give a model file, `default` or `self`")
+        raise UserError(f"no model '{name}': give a model file or `default` (or, to compress with, `self`)")
     return Model.from_bytes(path.read_bytes(), name)
 
 

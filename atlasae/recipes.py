@@ -23,6 +23,7 @@ CHOICES = {
 }
 COURSES = {"invertible": Course(), "mlp": Course(steps=20_000, batch=2048, learning_rate=3e-3, validate_every=500)}
 LARGEST = 2.0**63  # of a number: what torch takes as a seed
+MOST_ROWS = 2**20  # of a batch: more is a mistake, and more memory than there may be
 ZERO_ALLOWED = ("dropout", "weight_decay", "clip", "seed")
 
 
@@ -30,13 +31,14 @@ ZERO_ALLOWED = ("dropout", "weight_decay", "clip", "seed")
 class Recipe:
     """Everything that decides what comes out of a training, but the jets.
 
-    A TOML file holds the same: `arch`, `seed`, `loss`, `weights` (one a column, all 1 unless given) and the tables
-    `network` (of --arch mlp) and `course`.
+    A TOML file holds the same: `arch`, `seed`, `loss`, `beta` (where smooth_l1 and huber turn straight), `weights` (one
+    a column, all 1 unless given) and the tables `network` (of --arch mlp) and `course`.
     """
 
     arch: str = "invertible"
     seed: int = 1
     loss: str = "mse"
+    beta: float = 1.0
     weights: tuple[float, ...] = ()
     network: Bottleneck = field(default_factory=Bottleneck)
     course: Course = field(default_factory=Course)
@@ -45,16 +47,18 @@ class Recipe:
 Filled = TypeVar("Filled", Recipe, Bottleneck, Course)
 
 
-def read_recipe(path: Path | None, settings: Sequence[str], arch: str | None = None) -> Recipe:
+def read_recipe(
+    path: Path | None, settings: Sequence[str], arch: str | None = None, otherwise: str | None = None
+) -> Recipe:
     """Read a recipe file, then `key=value` settings such as `course.steps=500`; raises UserError.
 
-    An `arch` given here goes before that of the file.
+    An `arch` given here goes before that of the file; `otherwise` is that of a recipe that names none.
     """
     facts = read_toml(path) if path else {}
     for setting in settings:
         _merge(facts, _parse(setting.encode(), f"--set {setting}"))
-    if arch:
-        facts["arch"] = arch
+    if arch or (otherwise and "arch" not in facts):
+        facts["arch"] = arch or otherwise
     return make_recipe(facts, f"'{path}'" if path else "--set")
 
 
@@ -116,6 +120,8 @@ def _check_value(key: str, value: Any, default: Any, where: str) -> None:
         raise UserError(f"{where}: {key} = {value!r} is of another type than its default {default!r}")
     if type(value) in (int, float) and not (0 < value < LARGEST or (value == 0 and key in ZERO_ALLOWED)):
         raise UserError(f"{where}: {key} = {value} makes no sense: give a positive number")
+    if key == "batch" and value > MOST_ROWS:
+        raise UserError(f"{where}: batch = {value} is too many jets at once: give up to {MOST_ROWS}")
 
 
 def _check_weights(recipe: Recipe, where: str) -> None:

@@ -16,7 +16,11 @@ Objective = Callable[[nn.Module, Tensor], Tensor]
 Watcher = Callable[[int, int, float], None]  # steps done, steps in all, validation loss
 
 OPTIMISERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
-LOSSES = {"mse": nn.MSELoss, "smooth_l1": nn.SmoothL1Loss, "huber": nn.HuberLoss}
+LOSSES: dict[str, Callable[[float], nn.Module]] = {
+    "mse": lambda beta: nn.MSELoss(),
+    "smooth_l1": lambda beta: nn.SmoothL1Loss(beta=beta),
+    "huber": lambda beta: nn.HuberLoss(delta=beta),
+}
 SCHEDULES = ("one-cycle", "cosine", "constant")
 RATES, RATE_STEPS = (1e-6, 1.0), 200  # of the learning rate finder
 BLOCK = 65_536  # rows validated at once
@@ -162,9 +166,12 @@ def negative_log_likelihood(network: nn.Module, coordinates: Tensor) -> Tensor:
     return loss
 
 
-def reconstruction(loss: str, weights: Sequence[float] = ()) -> Objective:
-    """The objective of a network that is to give back its (normalised) rows, each column times its weight."""
-    measure = LOSSES[loss]()
+def reconstruction(loss: str, weights: Sequence[float] = (), beta: float = 1.0) -> Objective:
+    """The objective of a network that is to give back its (normalised) rows, each column times its weight.
+
+    At `beta` smooth_l1 and huber turn from a square into a straight line.
+    """
+    measure = LOSSES[loss](beta)
 
     def objective(network: nn.Module, rows: Tensor) -> Tensor:
         scale = rows.new_tensor(weights or [1.0] * rows.shape[1])

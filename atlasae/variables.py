@@ -1,5 +1,6 @@
 """Any list of variables of jets: each with its coordinate, its inverse, and what an error of it is."""
 
+import math
 import tomllib
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -69,6 +70,9 @@ class Variable:
                 found &= (np.abs(x) < 2**40) & (x == np.rint(x))
             case "categorical":
                 found &= np.isin(x, self.categories)
+            case "asinh":
+                with np.errstate(over="ignore", invalid="ignore"):
+                    found &= np.isfinite(x / self.scale)
         return found
 
     def error(self, before: Floats, after: Floats) -> Floats:
@@ -153,9 +157,14 @@ def read_variables(path: Path) -> VariableList:
     if not path.is_file():
         raise UserError(f"no list of variables '{path}': give a TOML file, such as scripts/recipes/extended.toml")
     try:
-        tables = tomllib.loads(path.read_text()).get("variable", [])
+        facts = tomllib.loads(path.read_text())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"'{path}' is no TOML: {error}") from error
+    tables = facts.pop("variable", [])
+    if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
+        raise UserError(f"'{path}': variable = {tables!r} is no list of tables: begin each with [[variable]]")
+    if facts:
+        raise UserError(f"'{path}': no setting '{next(iter(facts))}': a list has [[variable]] tables alone")
     variables = tuple(_variable(table, path) for table in tables)
     names = [variable.branch for variable in variables]
     if len(names) < 2 or len(set(names)) < len(names):
@@ -170,11 +179,18 @@ def _variable(table: dict[str, Any], path: Path) -> Variable:
     if not isinstance(table.get("branch"), str) or table.get("coordinate") not in COORDINATES:
         raise UserError(f"{where}: needs a branch, and a coordinate of {', '.join(COORDINATES)}")
     precision, scale = table.get("precision", 0.0), table.get("scale", 1.0)
-    if type(precision) not in (int, float) or type(scale) not in (int, float) or scale <= 0:
+    if type(precision) not in (int, float) or type(scale) not in (int, float) or not 0 < scale < math.inf:
         raise UserError(f"{where}: precision {precision!r} and scale {scale!r} must be numbers, scale positive")
-    if table["coordinate"] in WHOLE:
+    _check_precision(table["coordinate"], precision, where)
+    return Variable(table["branch"], table["coordinate"], float(precision), float(scale))
+
+
+def _check_precision(coordinate: str, precision: float, where: str) -> None:
+    if coordinate in WHOLE:
         if precision:
-            raise UserError(f"{where}: {table['coordinate']} numbers come back as they were: leave precision out")
+            raise UserError(f"{where}: {coordinate} numbers come back as they were: leave precision out")
+    elif coordinate == "linear":  # in whatever units: 100 may be fine, and 1e-9, too
+        if not 0 < precision < math.inf:
+            raise UserError(f"{where}: precision {precision} is no positive number: give it in the branch's units")
     elif not 1e-7 <= precision < 1:
         raise UserError(f"{where}: precision {precision} is not between 1e-7 and 1")
-    return Variable(table["branch"], table["coordinate"], float(precision), float(scale))

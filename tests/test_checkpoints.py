@@ -177,10 +177,21 @@ def test_a_checkpoint_of_another_network_is_refused(change, tmp_path, recipe):
     refused(tmp_path / "odd.pth", recipe, *{"a bias less": ["de2.bias"], "not numbers": ["odd.pth"]}.get(change, []))
 
 
+@pytest.mark.parametrize("kind", ["whole", "complex", "sparse", "meta"])
+def test_a_tensor_of_another_kind_is_refused(kind, tmp_path, recipe):
+    weights = state_dict()
+    odd = {"whole": torch.Tensor.long, "complex": lambda t: t.to(torch.complex64), "sparse": torch.Tensor.to_sparse,
+           "meta": lambda t: t.to("meta")}[kind]  # fmt: skip
+    torch.save({"model": weights | {"de2.weight": odd(weights["de2.weight"])}}, tmp_path / "odd.pth")
+    refused(tmp_path / "odd.pth", recipe, "de2.weight", "floating-point")
+
+
 @pytest.mark.parametrize("content", [b"", b"no checkpoint", pickle.dumps([1, 2]), b"PK\x03\x04" + bytes(99)])
 def test_what_is_no_checkpoint_is_refused(content, tmp_path, recipe):
     (tmp_path / "odd.pth").write_bytes(content)
-    refused(tmp_path / "odd.pth", recipe, "odd.pth")
+    with pytest.raises(UserError, match=r"'.*odd\.pth' is no checkpoint of weights alone: \w") as caught:
+        import_checkpoint(tmp_path / "odd.pth", recipe)
+    assert "weights_only" not in str(caught.value)  # torch's way to run the code all the same
 
 
 def test_files_that_are_not_there_are_told(checkpoint, recipe, tmp_path):

@@ -538,6 +538,8 @@ def test_a_model_is_no_output_over_anything_that_is_there(table_of_jets, jets_fi
         (["--arch", "cnn"], ("'cnn'", "'invertible', 'mlp'")),
         (["--from", "gone.model"], ("no model 'gone.model'",)),
         (["--arch", "mlp", "--from", "default"], ("--arch mlp", "is invertible")),
+        (["--set", 'arch="mlp"', "--from", "default"], ("--arch mlp", "is invertible")),
+        (["--find-rate", "rate.png"], ("-o", "--find-rate", "not both")),
         (["--jets", "Muon_"], ("no jets 'Muon_'",)),
         (["--units", "keV"], ("'keV'",)),
         (["--device", "tpu"], ("'tpu'",)),

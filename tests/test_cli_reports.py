@@ -23,9 +23,11 @@ from conftest import (
     write_layout,
     write_tree,
 )
+from safetensors.torch import load, save
 
 import atlasae.classifier
 from atlasae import benchmark, figures, learning, plotting
+from atlasae.model import Model
 from atlasae.plotting import Figure
 from atlasae.training import Course
 
@@ -347,6 +349,19 @@ def test_models_are_drawn_and_compared(models, sketched, tmp_path):
     assert [text.get_text() for text in both.axes[0].get_legend().get_texts()] == ["first", "second"]
     (alone, _) = succeeded("plot", models[0], "-o", tmp_path / "alone", "--json").report["figures"]
     assert Path(alone).name == "first_8_training.png"
+
+
+@pytest.mark.parametrize(
+    "history",
+    [3, [1], {"validation": 3}, {"steps": [1], "training": [1], "validation": ["a"]},
+     {"steps": [1], "training": [1, 2], "validation": [1, 2]}],
+)  # fmt: skip
+def test_a_history_that_is_none_is_refused(history, models, tmp_path):
+    content = models[0].read_bytes()
+    facts = Model.from_bytes(content, "first").facts | {"history": history}
+    models[0].write_bytes(save(load(content), metadata={"atlasae": json.dumps(facts)}))
+    words = ("first.model can't be drawn", "`atlasae train` writes")
+    refused(2, words, "plot", models[0], "-o", tmp_path / "figures", out=models[0])
 
 
 def test_what_does_not_go_together_is_refused(jets_file, compressed, report, by_hand, tmp_path):

@@ -291,6 +291,8 @@ def test_what_is_learned_says_where_it_comes_from(learned, paths):
     assert (provenance["files"], provenance["seed"]) == (["a.root", "b.pkl"], 5)
     assert (provenance["from"], provenance["device"]) == (None, "cpu")
     assert provenance["course"] == asdict(SHORT)
+    loss = {"mlp": "mse", "invertible": "negative log-likelihood"}[recipe.arch]
+    assert provenance["objective"]["loss"] == loss and ("weights" in provenance["objective"]) == (recipe.arch == "mlp")
     assert {"atlasae", "torch", "numpy"} <= provenance["versions"].keys()
     sample = read_samples(paths)
     assert provenance["events"] == len(np.unique(sample.events))
@@ -395,8 +397,8 @@ def test_loss_and_weights_are_those_of_the_recipe(weights, paths, monkeypatch):
         return train(network, objective, rows, course, seed, watch)
 
     monkeypatch.setattr(learning, "train", fake)
-    learn(paths, replace(RECIPES["mlp"], loss="huber", weights=weights, course=replace(SHORT, steps=1)))
-    expected = (3 * 0.125 + (0.125 if weights[1] == 1 else 15 - 0.5)) / 4
+    learn(paths, replace(RECIPES["mlp"], loss="huber", beta=0.8, weights=weights, course=replace(SHORT, steps=1)))
+    expected = (3 * 0.125 + (0.125 if weights[1] == 1 else 0.8 * (15 - 0.4))) / 4
     assert seen["loss"] == pytest.approx(expected, rel=1e-4)
     assert seen["rows"][0].dtype == torch.float32 and len(seen["rows"][0]) > 5 * len(seen["rows"][1])
 

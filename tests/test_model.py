@@ -265,6 +265,23 @@ def test_any_bytes_are_refused(content):
     refused(headed(content))
 
 
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        *[(key, value) for key in ("offset", "centre", "scale") for value in (None, True, "x", [], -(10**30), 10**400)],
+        ("scale", 0), ("scale", {}), ("scale", 1e-320), ("scale", -1.0),
+        ("scale", float("nan")), ("name", 3), ("located", 1), ("hidden", "4"),
+        ("hidden", -1), ("hidden", True), ("given", 0), ("given", ["x"]), ("given", [[0]]), ("given", [3]),
+        ("given", [-1]), ("given", [True]), ("anchor", 1), ("anchor", -1), ("anchor", "x"), ("anchor", [0]),
+        ("anchor", 10**30), ("anchor", True), ("anchor", 0.5), ("anchor", 0.0), ("anchor", ""),
+    ],
+)  # fmt: skip
+def test_a_link_that_is_none_is_refused(key, value):
+    facts = json.loads(metadata(STORED)["atlasae"])
+    facts["chain"][1][key] = value
+    refused(described(facts), "other weights than its architecture", "link")
+
+
 # --- networks with a bottleneck
 
 SHAPE = {"columns": ["E", "phi", "pt", "eta"], "scalings": ["log10", "linear", "asinh", "linear"]}
@@ -314,6 +331,9 @@ HOSTILE = {
     "wide": {"hidden": [10**9]},
     "wider than any": {"hidden": [4097]},
     "deep": {"hidden": [4] * 300},
+    "a million million norms": {"batch_norm": 10**12},
+    "more norms than there are numbers": {"batch_norm": -(10**30)},
+    "no flag": {"skip": 1},
     "many latents": {"latent": 10**9},
     "no width": {"hidden": [0]},
     "less than no width": {"hidden": [-1]},

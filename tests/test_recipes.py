@@ -15,6 +15,7 @@ FULL = """
 arch = "mlp"
 seed = 7
 loss = "huber"
+beta = 0.5
 weights = [1, 2.5, 1, 0.5]
 
 [network]
@@ -42,6 +43,7 @@ EXPECTED = Recipe(
     arch="mlp",
     seed=7,
     loss="huber",
+    beta=0.5,
     weights=(1, 2.5, 1, 0.5),
     network=Bottleneck(
         columns=("m", "pt", "phi", "eta"),
@@ -103,6 +105,14 @@ def test_the_architecture_of_the_command_line_goes_first(tmp_path):
     path = written(tmp_path / "all.toml", FULL)
     assert read_recipe(path, ['arch="mlp"'], "invertible").arch == "invertible"
     assert read_recipe(None, ["seed=2"], "mlp") == replace(read_recipe(None, []), arch="mlp", seed=2, course=OF_MLP)
+
+
+def test_a_recipe_may_leave_its_architecture_to_the_model_to_go_on_from(tmp_path):
+    path = written(tmp_path / "all.toml", FULL)
+    assert read_recipe(None, [], otherwise="mlp").arch == "mlp"
+    assert read_recipe(path, [], otherwise="invertible").arch == "mlp"
+    assert read_recipe(path, ['arch="invertible"'], otherwise="mlp").arch == "invertible"
+    assert read_recipe(path, [], "invertible", otherwise="mlp").arch == "invertible"
 
 
 def test_a_course_that_is_not_told_is_that_of_the_architecture(tmp_path):
@@ -183,6 +193,9 @@ NONSENSE = [
     ("course.steps=0", "steps", "0"),
     ("course.steps=5.0", "steps", "5.0"),
     ("course.batch=-1", "batch"),
+    ("course.batch=1048577", "batch", "1048577", "1048576"),  # no memory holds what some batches would take
+    ("beta=0.0", "beta", "positive"),
+    ("beta='small'", "beta"),
     ("course.learning_rate=0.0", "learning_rate"),
     ("course.learning_rate=nan", "learning_rate"),
     ("course.learning_rate=inf", "learning_rate"),

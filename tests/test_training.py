@@ -391,22 +391,25 @@ def test_the_validation_loss_is_the_mean_over_all_rows(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("loss", "weights", "expected"),
+    ("loss", "weights", "beta", "expected"),
     [
-        ("mse", (), (0.25 + 9 + 0 + 1) / 4),
-        ("mse", (2, 1, 5, 0.5), (4 * 0.25 + 9 + 0 + 0.25) / 4),
-        ("smooth_l1", (), (0.125 + 2.5 + 0 + 0.5) / 4),
-        ("huber", (), (0.125 + 2.5 + 0 + 0.5) / 4),
-        ("huber", (1, 2, 1, 1), (0.125 + 5.5 + 0 + 0.5) / 4),
+        ("mse", (), 1, (0.25 + 9 + 0 + 1) / 4),
+        ("mse", (2, 1, 5, 0.5), 0.1, (4 * 0.25 + 9 + 0 + 0.25) / 4),
+        ("smooth_l1", (), 1, (0.125 + 2.5 + 0 + 0.5) / 4),
+        ("smooth_l1", (), 0.2, (0.4 + 2.9 + 0 + 0.9) / 4),
+        ("smooth_l1", (1, 2, 1, 1), 2, (0.0625 + 5 + 0 + 0.25) / 4),
+        ("huber", (), 1, (0.125 + 2.5 + 0 + 0.5) / 4),
+        ("huber", (), 0.2, (0.08 + 0.58 + 0 + 0.18) / 4),
+        ("huber", (1, 2, 1, 1), 1, (0.125 + 5.5 + 0 + 0.5) / 4),
     ],
 )
-def test_a_reconstruction_by_hand(loss, weights, expected):
+def test_a_reconstruction_by_hand(loss, weights, beta, expected):
     class Shifted(nn.Module):
         def forward(self, rows: torch.Tensor) -> torch.Tensor:
             return rows + torch.tensor([0.5, -3, 0, 1])
 
     rows = torch.tensor([[1.0, 2, 3, 4], [-7, 5, 0, 9]])
-    assert float(reconstruction(loss, weights)(Shifted(), rows)) == pytest.approx(expected, rel=1e-6)
+    assert float(reconstruction(loss, weights, beta)(Shifted(), rows)) == pytest.approx(expected, rel=1e-6)
 
 
 def bottleneck(seed: int, **shape: object) -> BottleneckAutoencoder:

@@ -4,7 +4,7 @@ from pathlib import Path
 import awkward as ak
 import numpy as np
 import pytest
-from conftest import bits, read_tree, run_main, succeeded, write_tree
+from conftest import Result, bits, read_tree, run_main, succeeded, write_tree
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -88,11 +88,29 @@ GOOD = 'branch = "y"\ncoordinate = "integer"'
         ('branch = "x"\ncoordinate = "integer"\nbits = 3', "no setting 'bits'"),
         ('branch = "y"\ncoordinate = "integer"', "names 1 different branches"),
         ('branch = "x', "is no TOML"),
+        ('branch = "x"\ncoordinate = "linear"\nprecision = -1.0', "no positive number: give it in the branch"),
+        ('branch = "x"\ncoordinate = "linear"\nprecision = inf', "no positive number"),
+        ('branch = "x"\ncoordinate = "asinh"\nprecision = 0.1\nscale = inf', "scale positive"),
     ],
 )
 def test_a_list_that_makes_no_sense_is_refused(table, says, tmp_path):
     with pytest.raises(UserError, match=says):
         read_variables(write(tmp_path / "list.toml", GOOD, table))
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("variable = 3", "variable = 3 is no list of tables"),
+        ("variable = [1, 2]", "no list of tables"),
+        ('[variable]\nbranch = "x"', "no list of tables"),
+        ("seed = 1", "no setting 'seed'"),
+    ],
+)
+def test_what_is_no_list_of_tables_is_refused(text, says, tmp_path):
+    (tmp_path / "list.toml").write_text(text)
+    with pytest.raises(UserError, match=says):
+        read_variables(tmp_path / "list.toml")
 
 
 def test_a_list_that_is_not_there_is_refused(tmp_path):
@@ -162,6 +180,46 @@ def test_a_list_comes_back_within_its_precision(jagged, tmp_path):
         usable = variable.usable(x.astype(float))
         assert (variable.error(x.astype(float), y.astype(float))[usable] <= variable.precision).all()
         assert x[~usable].tobytes() == y[~usable].tobytes()
+
+
+def compressed_list(folder: Path, found: dict[str, np.ndarray], *tables: str) -> Result:
+    path = write_tree(folder / "in.root", "things", {name: ak.Array(x) for name, x in found.items()})
+    listed = write(folder / "list.toml", *tables)
+    return run_main("compress", path, folder / "small.root", "--tree", "things", "--variables", listed, "--json")
+
+
+def test_linear_numbers_have_a_precision_in_their_own_units(tmp_path):
+    rng = np.random.default_rng(3)
+    found = {"met": rng.exponential(5e4, 300), "dz": rng.normal(0, 1e-9, 300), "id": rng.integers(0, 250, 300)}
+    found["adc"] = rng.integers(0, 4000, 300).astype(np.uint16)
+    tables = [f'branch = "{name}"\ncoordinate = "linear"\nprecision = {precision}' for name, precision in
+              {"met": 100, "dz": 1e-12, "id": 0.4, "adc": 2.0}.items()]  # fmt: skip
+    result = compressed_list(tmp_path, found, *tables)
+    assert result.code == 0 and result.report["exact_jets"] == 0
+    assert 50 < result.report["max_error"]["met"] <= 100 and result.report["max_error"]["id"] == 0
+    succeeded("verify", tmp_path / "in.root", tmp_path / "small.root")
+
+
+def test_whole_numbers_that_float64_does_not_hold_come_back_exactly(tmp_path):
+    found = columns(300) | {"x_id": np.arange(300)}
+    found["x_id"][150:155] = 2**60 + np.arange(5)
+    linear = 'branch = "x_id"\ncoordinate = "linear"\nprecision = 1e6'
+    assert compressed_list(tmp_path, found, linear, LIST[0]).report["exact_jets"] == 5
+    succeeded("decompress", tmp_path / "small.root", tmp_path / "back.root")
+    assert read_tree(tmp_path / "back.root", "things")["x_id"][150:155].tolist() == found["x_id"][150:155].tolist()
+
+
+@pytest.mark.parametrize(
+    ("table", "words"),
+    [
+        ('branch = "x_id"\ncoordinate = "linear"\nprecision = 1e-4', ("'x_id'", "steps", "larger precision")),
+        ('branch = "x_width"\ncoordinate = "integer"', ("'x_width' (integer)", "at least 100 are needed")),
+        ('branch = "x_energy"\ncoordinate = "asinh"\nprecision = 0.1\nscale = 1e-320', ("'x_energy' (asinh)",)),
+    ],
+)
+def test_a_list_that_these_numbers_do_not_fit_is_refused(table, words, tmp_path):
+    found = columns(300) | {"x_id": np.linspace(0, 1e15, 300)}
+    assert compressed_list(tmp_path, found, table, LIST[5]).failed(2, *words)
 
 
 def test_a_category_of_later_chunks_is_kept_exactly(tmp_path):
