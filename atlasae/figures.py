@@ -180,20 +180,24 @@ def models_figures(models: Mapping[str, Mapping[str, Any]], label: Label) -> Nam
 
 
 def comparison_figures(reports: Mapping[str, Mapping[str, Any]], label: Label) -> Named:
-    """Half-widths of several reports side by side, collection by collection of the first."""
-    for collection in next(iter(reports.values()))["collections"]:
-        found = {name: _widths(report, collection["name"]) for name, report in reports.items()}
-        found = {name: widths for name, widths in found.items() if widths}
-        columns = {v: [widths[v] for widths in found.values()] for v in next(iter(found.values()), {})}
+    """Half-widths of several reports side by side, collection by collection; of one each, whatever their names."""
+    listed = {name: report["collections"] for name, report in reports.items()}
+    alone = all(len(collections) == 1 for collections in listed.values())
+    names = [c["name"] for collections in listed.values() for c in collections]
+    for name in names[:1] if alone else dict.fromkeys(names):
+        widths = {r: _widths(cs[0]) for r, cs in listed.items()} if alone else {
+            r: _widths(c) for r, cs in listed.items() for c in cs if c["name"] == name
+        }  # fmt: skip
+        found = {report: columns for report, columns in widths.items() if columns}
+        columns = {v: [row[v] for row in found.values()] for v in next(iter(found.values()), {})}
         if columns:
-            noted = label.with_note(collection["name"])
-            yield f"{_stem(collection['name'])}_9_comparison", plotting.comparison(list(found), columns, WIDTH, noted)
+            noted = label.with_note(name) if len(set(names)) == 1 or not alone else label
+            yield f"{_stem(name)}_9_comparison", plotting.comparison(list(found), columns, WIDTH, noted)
 
 
-def _widths(report: Mapping[str, Any], name: str) -> dict[str, float]:
-    """The half-widths of a collection in a report, dijet mass included where there are dijets."""
-    collection = next((c for c in report["collections"] if c["name"] == name), None)
-    if collection is None or not collection["variables"]["pt"]["all"]["jets"]:
+def _widths(collection: Mapping[str, Any]) -> dict[str, float]:
+    """The half-widths of a collection, dijet mass included where there are dijets."""
+    if not collection["variables"]["pt"]["all"]["jets"]:
         return {}
     widths = {v: collection["variables"][v]["all"]["half_width_68"] for v in SHOWN}
     mass = collection["events"].get("dijet_mass", {}).get("all", {})

@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.backend_bases import FigureCanvasBase
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from atlasae.errors import UserError
 
@@ -27,6 +27,8 @@ __all__ = ["Figure"]  # so that others need not import matplotlib to name what t
 
 Numbers = Sequence[float] | npt.NDArray[np.float64]
 
+FAR = 6  # times the residuals: a bound further off is told, and not drawn
+FEW = 10  # in the fullest bin: then a linear axis
 SIZE = (6.0, 4.8)  # inches: at half of it, a journal's column, the smallest letters still have 6 points
 STYLE = [
     mplhep.style.ATLAS,
@@ -179,12 +181,16 @@ def residuals(
     name = f"mean {_short(numbers['mean'])}\n68 %: $\\pm${width}"
     bars = [[max(0.0, mean - low)], [max(0.0, high - mean)]]
     axes.errorbar([mean], [1.08 * most], xerr=bars, fmt="o", color=BLACK, capsize=4, linewidth=2, label=name)
-    if bound and bound / power < x[-1]:
-        ends = [-bound / power, bound / power]
-        axes.vlines(ends, 0, 1.15 * most, color=RED, linestyle="--", linewidth=1.5, label="promised bound")
+    reach = x[-1]
+    if bound:
+        near = bound / power <= FAR * reach  # else the residuals would be a line in the middle
+        reach = 1.25 * bound / power if near and bound / power >= reach else reach
+        ends = [-bound / power, bound / power] if near else []
+        name = "promised bound" + (f" $\\pm${_short(bound)}" if not near else "")
+        axes.vlines(ends, 0, 1.15 * most, color=RED, linestyle="--", linewidth=1.5, label=name)
     what = f"{quantity.symbol}(dec.) / {quantity.symbol}(orig.) $-$ 1" if relative else f"$\\Delta${quantity.symbol}"
     unit = "" if relative else quantity.unit
-    axes.set(xlabel=f"{what}{_times(power, unit)}", ylabel="Jets / bin", xlim=(x[0], x[-1]))
+    axes.set(xlabel=f"{what}{_times(power, unit)}", ylabel="Jets / bin", xlim=(-reach, reach))
     axes.set_ylim(0, 1.8 * most)
     _finish(axes, label)
     return figure
@@ -291,7 +297,8 @@ def corner(
 def _outer_labels(axes: Axes, at: tuple[int, int], n: int, below: str, beside: str) -> None:
     i, j = at
     axes.tick_params(labelsize=10, length=4)
-    axes.locator_params(nbins=3)
+    for axis in (axes.xaxis, axes.yaxis)[: 1 + (i != j)]:
+        axis.set_major_locator(MaxNLocator(3, prune="both"))  # labels of neighbours do not touch
     axes.ticklabel_format(useOffset=False)
     axes.tick_params(which="minor", bottom=False, left=False, top=False, right=False)
     axes.set_xlabel(below if i == n - 1 else "", fontsize=12, loc="center")
@@ -457,7 +464,7 @@ def _around_one(axes: Axes, ratio: npt.NDArray[np.float64], error: npt.NDArray[n
 def _head_room(axes: Axes, counts: npt.NDArray[np.float64], falls: bool) -> None:
     """Leave room above the data for label and legend."""
     most = max(1.0, float(counts.max(initial=0.0)))
-    if falls and counts.any():
+    if falls and most > FEW:
         axes.set_yscale("log")
         axes.set_ylim(0.5, 0.5 * (most / 0.5) ** ROOM)
     else:

@@ -1,5 +1,6 @@
 """ROOT files in and out: the one door to uproot."""
 
+import io
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -140,10 +141,10 @@ class Source:
         """Copy a histogram or the like, or only read it; its checksum, or the reason where uproot can't."""
         try:
             found = self.file[name]
-            thing = uproot.writing.identify.to_writable(str(found) if isinstance(found, str) else found)
+            thing = str(found) if isinstance(found, str) else found
             if target:
                 target.write_object(name, thing)
-            return checksum_bytes(*_facts(thing))
+            return checksum_bytes(*_facts(_as_written(thing)))
         except Exception as error:  # whatever class can't be written, and however uproot says so
             return _line(error)
 
@@ -313,6 +314,16 @@ def _counter(branch: Any) -> str | None:
 def _read(found: Any, start: int, stop: int) -> ak.Array:
     options = {"array_cache": None} if hasattr(found, "interpretation") else {}
     return found.array(entry_start=start, entry_stop=stop, **options)
+
+
+def _as_written(thing: Any) -> Any:
+    """An object as it is read once uproot has written it: what is stored of a class differs by who wrote it."""
+    buffer = io.BytesIO()
+    with uproot.recreate(buffer) as file:
+        file["x"] = thing
+    buffer.seek(0)
+    with uproot.open(buffer) as file:
+        return file["x"]
 
 
 def _facts(thing: Any) -> Iterator[bytes]:

@@ -413,11 +413,21 @@ def test_the_promised_bound_is_where_it_is():
     assert [segment[0][0] for segment in bound.get_segments()] == pytest.approx([-2.5, 2.5])
 
 
-@pytest.mark.parametrize("bound", [None, 0.0, 1e-3])
-def test_a_bound_that_is_none_or_far_away_is_not_drawn(bound):
+@pytest.mark.parametrize("bound", [None, 0.0])
+def test_a_bound_that_is_none_is_not_drawn(bound):
     drawn = residuals(bound=bound)
-    assert "promised bound" not in legend_texts(drawn.axes[0])
+    assert not any("promised" in text for text in legend_texts(drawn.axes[0]))
     assert drawn.axes[0].get_xlim() == pytest.approx((-3, 3))
+
+
+def test_residuals_far_inside_their_bound_show_it_all_the_same():
+    near = residuals(bound=1e-3).axes[0]
+    (bound,) = (c for c in near.collections if c.get_label() == "promised bound")
+    assert [segment[0][0] for segment in bound.get_segments()] == pytest.approx([-10, 10])
+    assert near.get_xlim() == pytest.approx((-12.5, 12.5))
+    far = residuals(bound=1e-2).axes[0]
+    assert r"promised bound $\pm$0.01" in legend_texts(far)
+    assert far.get_xlim() == pytest.approx((-3, 3))
 
 
 def test_a_difference_has_a_unit_and_no_ratio():
