@@ -39,7 +39,7 @@ from atlasae.grid import (
     radices,
     unpack,
 )
-from atlasae.invertible import InvertibleAutoencoder
+from atlasae.invertible import JETS, InvertibleAutoencoder
 from atlasae.precision import FULL_BOUND, Precision, errors, steps
 from atlasae.variables import VariableList
 
@@ -88,8 +88,10 @@ class FloatsCodec:
 
     @classmethod
     def from_config(cls, config: dict[str, Any], autoencoder: InvertibleAutoencoder) -> "FloatsCodec":
-        """Make the codec that `config` described."""
-        return cls(autoencoder, grid_of_config(config, len(autoencoder.links)))
+        """Make the codec that `config` described; raises ValueError where it, or the autoencoder, is not of jets."""
+        if len(autoencoder.links) != len(JETS):
+            raise ValueError(f"layout 'floats' is of {len(JETS)} variables, the model of {len(autoencoder.links)}")
+        return cls(autoencoder, grid_of_config(config, len(JETS)))
 
 
 @dataclass(frozen=True)
@@ -161,10 +163,10 @@ def codec_of_config(config: dict[str, Any], autoencoder: InvertibleAutoencoder |
         raise ValueError(f"layout '{config['layout']}' is not of this model")
     if isinstance(autoencoder, BottleneckAutoencoder):
         return BottleneckCodec(autoencoder)
-    grid = grid_of_config(config, len(autoencoder.links))
     if config["layout"] == "list":
+        grid = grid_of_config(config, len(autoencoder.links))
         return ListCodec(autoencoder, grid, VariableList.from_json(config["variables"]))
-    return FloatsCodec(autoencoder, grid)
+    return FloatsCodec.from_config(config, autoencoder)
 
 
 class Restoring:

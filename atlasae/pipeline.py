@@ -36,7 +36,7 @@ from atlasae.container import (
 from atlasae.copying import copy_back, copy_others, entry_ranges
 from atlasae.errors import DamagedFileError, UserError, sparing
 from atlasae.grid import MANTISSA_BITS
-from atlasae.invertible import InvertibleAutoencoder
+from atlasae.invertible import JETS, InvertibleAutoencoder
 from atlasae.learning import learn_from, learn_list
 from atlasae.model import Model, default_model, packaged_model
 from atlasae.planning import Opened, Options, Plan, make_plan, open_for, settle_plan
@@ -177,7 +177,7 @@ def start_compressors(
     if options.variables:
         return _start_list(plan.collections[0], sample)
     if options.model != SELF:
-        model = load_model(options.model)
+        model = _jet_model(options.model)
         compressors = start(model)
         return model, compressors, [c.warning for c in compressors if c.warning]
     model, compressors = default_model(), start(default_model())
@@ -192,6 +192,14 @@ def start_compressors(
     if saved > len(own.content):
         return own, fitted, [f"{told}: it is in the file"]
     return model, compressors, [f"{told}: the packaged one is used"]
+
+
+def _jet_model(name: str) -> Model:
+    model = load_model(name)
+    links = model.autoencoder.links if isinstance(model.autoencoder, InvertibleAutoencoder) else JETS
+    if [link.name for link in links] != [link.name for link in JETS]:
+        raise UserError(f"model '{name}' is of {', '.join(link.name for link in links)}: jets need pt, eta, phi and m")
+    return model
 
 
 def _start_list(collection: Collection, sample: dict[str, ak.Array]) -> tuple[Model, list[Compressor], list[str]]:

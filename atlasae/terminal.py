@@ -192,6 +192,8 @@ def benchmark_text(report: dict[str, Any]) -> str:
 
 def figures_text(report: dict[str, Any]) -> str:
     """Where the figures are."""
+    if not report["figures"]:
+        return "no figures: there are no jets to draw"
     return f"{report['output']}: {len(report['figures']) // 2} figures, as PNG and PDF"
 
 

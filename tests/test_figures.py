@@ -193,6 +193,17 @@ def test_several_reports_are_compared(report):
     assert one == pytest.approx(widths) and two[3] == 0.5
 
 
+def test_reports_of_one_collection_each_are_compared_whatever_their_names(report):
+    reports = {"one": renamed(report, "Jet"), "two": renamed(report, "jets")}
+    ((name, figure),) = figures.comparison_figures(reports, LABEL)
+    assert name == "Jet_9_comparison" and legend(figure) == ["one", "two"]
+    assert "Jet" not in [text.get_text() for text in figure.axes[0].texts]
+    more = reports | {"three": renamed(report, "Jet", "Fat")}
+    assert [name for name, _ in figures.comparison_figures(more, LABEL)] == [
+        "Jet_9_comparison", "jets_9_comparison", "Fat_9_comparison",
+    ]  # fmt: skip
+
+
 def test_a_report_without_events_is_compared_with_one_that_has_them(report):
     flat = report | {"collections": [report["collections"][0] | {"events": {"events": 0}}]}
     ((_, figure),) = figures.comparison_figures({"flat": flat, "jagged": report}, LABEL)

@@ -49,9 +49,10 @@ from hypothesis import strategies as st
 
 from atlasae import learning, pipeline
 from atlasae.bottleneck import Bottleneck, BottleneckAutoencoder
-from atlasae.container import FORMAT
+from atlasae.container import FORMAT, read_contents
 from atlasae.invertible import jet_autoencoder
 from atlasae.model import Model, default_model, domain_of
+from atlasae.rootio import open_source
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -817,6 +818,16 @@ def check_recorded(array: ak.Array, counts: np.ndarray, values: np.ndarray, exac
 
 
 # --- any list of variables
+
+
+def test_the_model_of_a_list_is_no_model_of_jets(jets_file, tmp_path):
+    path = GOLDEN / "format-1" / "list.root"
+    with open_source(path) as source:
+        (content,) = read_contents(source).models.values()
+    (tmp_path / "list.model").write_bytes(content)
+    with nothing_left(jets_file):
+        result = run_main("compress", jets_file, tmp_path / "out.root", "--model", tmp_path / "list.model")
+        assert result.failed(2, "list.model", "Jet_area", "jets need pt, eta, phi and m")
 
 
 @pytest.mark.parametrize("outliers", [[1e30, -999.0], [-1e38] * 3, []])
