@@ -318,12 +318,10 @@ def _read(found: Any, start: int, stop: int) -> ak.Array:
 
 def _as_written(thing: Any) -> Any:
     """An object as it is read once uproot has written it: what is stored of a class differs by who wrote it."""
-    buffer = io.BytesIO()
-    with uproot.recreate(buffer) as file:
-        file["x"] = thing
-    buffer.seek(0)
-    with uproot.open(buffer) as file:
-        return file["x"]
+    file = uproot.recreate(buffer := io.BytesIO())  # uproot closes the buffer with the file: too early
+    file["x"] = thing
+    with uproot.open(io.BytesIO(buffer.getvalue())) as written:
+        return written["x"]
 
 
 def _facts(thing: Any) -> Iterator[bytes]:

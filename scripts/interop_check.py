@@ -1,11 +1,13 @@
 """Entries and branch sums of every TTree: `sums FILE...` takes them with uproot, `compare JSON` with ROOT as well.
 
-The two run in different environments (uproot is not where ROOT is), hence the JSON between them.
+The two run in different environments (uproot is not where ROOT is), hence the JSON between them. `make FILE` writes,
+with ROOT, jets and one object of every kind that is carried along.
 """
 
 import json
 import math
 import sys
+from array import array
 from pathlib import Path
 
 Sums = dict[str, dict[str, float]]  # tree -> branch -> sum of its values, with the number of entries among them
@@ -62,8 +64,35 @@ def compare(sums: dict[str, Sums]) -> bool:
     return good
 
 
+def make(path: str) -> None:
+    """Writes jets as ROOT does, and histograms, a profile, a graph and a text."""
+    import ROOT
+
+    file, random = ROOT.TFile(path, "RECREATE"), ROOT.TRandom3(1)
+    tree = ROOT.TTree("Events", "jets")
+    jet = {variable: array("f", [0]) for variable in ("pt", "eta", "phi", "m")}
+    for variable, value in jet.items():
+        tree.Branch(f"jet_{variable}", value, f"jet_{variable}/F")
+    histogram, profile = ROOT.TH1F("histogram", "jets;pt;N", 10, 0, 200), ROOT.TProfile("profile", "m", 10, 0, 200)
+    for _ in range(500):
+        pt = 20 + random.Exp(50)
+        for value, number in zip(jet.values(), (pt, random.Gaus(), random.Uniform(-3, 3), pt / 10), strict=True):
+            value[0] = number
+        tree.Fill()
+        histogram.Fill(pt)
+        profile.Fill(pt, pt / 10)
+    for thing, name in ((tree, "Events"), (histogram, "histogram"), (profile, "profile")):
+        thing.Write(name)
+    ROOT.TGraph(2, array("d", [1, 2]), array("d", [3, 4])).Write("graph")
+    ROOT.TObjString("made by ROOT").Write("text")
+    file.Close()
+
+
 def main(command: str, *paths: str) -> int:
-    """Runs `sums` or `compare`; 1 if a number differs."""
+    """Runs `sums`, `make` or `compare`; 1 if a number differs."""
+    if command == "make":
+        make(*paths)
+        return 0
     if command == "sums":
         json.dump({path: uproot_sums(path) for path in paths}, sys.stdout)
         return 0
