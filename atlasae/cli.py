@@ -65,7 +65,7 @@ def main() -> None:
         if "--debug" in sys.argv:
             traceback.print_exc()
         message, code = _explain(error)
-        click.echo(f"atlasae: {message}".replace("\n", " "), err=True)
+        click.echo(terminal.harmless(f"atlasae: {message}".replace("\n", " ")), err=True)
     sys.exit(code if isinstance(code, int) else 0)
 
 
@@ -374,7 +374,7 @@ def _show(report: dict[str, Any], as_json: bool, quiet: bool, text: Callable[[di
     if as_json:
         click.echo(json.dumps(_finite(report)))
     elif not quiet:
-        click.echo(text(report))
+        click.echo(terminal.harmless(text(report)))
 
 
 def _finite(value: Any) -> Any:

@@ -5,6 +5,11 @@ from collections import Counter
 from typing import Any
 
 
+def harmless(text: str) -> str:
+    """Text without what would steer a terminal: names in a file may be anything."""
+    return "".join(c if c.isprintable() or c == "\n" else "?" for c in text)
+
+
 def rate_text(report: dict[str, Any]) -> str:
     """What `train --find-rate` found."""
     return f"{report['output']}: learning rate {report['learning_rate']:.1g}, as in --set course.learning_rate=..."

@@ -17,6 +17,7 @@ from conftest import (
     make_counts,
     read_tree,
     refused,
+    run_main,
     succeeded,
     write_layout,
     write_tree,
@@ -28,6 +29,7 @@ from atlasae.container import read_contents, write_contents
 from atlasae.model import default_model
 from atlasae.rootio import create, open_source
 
+NAMES = ("pt", "eta", "phi", "mass")
 COMMANDS = ("compress", "decompress", "info", "verify", "train", "import-checkpoint")
 
 
@@ -285,3 +287,14 @@ def test_what_a_user_gets_wrong_is_told_in_one_line(command, words, jets_file, c
         later = replace(contents.runs[0], format=7, versions={"atlasae": "9.1"})
         write_contents(target, replace(contents, runs=[later]))
     refused(2, words, *command.split(), out=jets_file)
+
+
+def test_names_that_steer_a_terminal_are_shown_harmless(tmp_path):
+    jets = {
+        f"\x1b[2JJet_{v}": array for v, array in zip(NAMES, counted("nanoaod", make_counts(9)).values(), strict=True)
+    }
+    path = write_tree(tmp_path / "in.root", "Events", jets, dict.fromkeys(jets, "n"))
+    result = run_main("compress", path, tmp_path / "out.root", "--tree", "\x1b[31mno")
+    assert result.failed(2, "no tree '?[31mno'")
+    told = succeeded("compress", path, tmp_path / "out.root").out + succeeded("info", tmp_path / "out.root").out
+    assert "?[2JJet" in told and "\x1b" not in told
