@@ -157,6 +157,8 @@ def write_contents(target: Target, contents: Contents) -> None:
 def read_contents(source: Source) -> Contents:
     """Read the folder; raises UserError where there is none, DamagedFileError where it contradicts itself."""
     if not is_compressed(source):
+        if _is_remainder(source):
+            raise DamagedFileError(f"'{source.path}' is damaged: it has no '{_RUNS}' tree, but what goes with it")
         raise UserError(f"'{source.path}' was not compressed by atlasae: it has no '{_RUNS}' tree")
     with damage(f"'{FOLDER}' in '{source.path}'"):
         rows = _rows(source, _RUNS, ["json", "checksum"])
@@ -173,6 +175,13 @@ def read_contents(source: Source) -> Contents:
     contents = Contents([Run.from_json(text) for text in texts], chunks, models)
     _check(source, contents)
     return contents
+
+
+def _is_remainder(source: Source) -> bool:
+    """Whether a file without runs has the other trees of the folder, or all three in a folder of another name."""
+    folders = [name.rpartition("/")[::2] for name in source.trees]
+    found = {folder: {leaf for other, leaf in folders if other == folder} for folder, _ in folders}
+    return FOLDER in found or any({"runs", "chunks", "models"} <= leaves for leaves in found.values())
 
 
 def _check(source: Source, contents: Contents) -> None:

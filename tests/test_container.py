@@ -441,3 +441,12 @@ def test_describe_needs_no_network(tmp_path):
     code += "print(describe(Path(sys.argv[1]))['tree'], 'torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code, path], check=True, capture_output=True, text=True)
     assert done.stdout == "Events False\n"
+
+
+@pytest.mark.parametrize("name", [b"atlasae", b"runs"])
+def test_a_folder_or_a_tree_of_another_name_is_damage(name, tmp_path):
+    path = write(tmp_path / "x.root", make_contents(make_run()), 5)
+    other = bytes([name[0] ^ 1]) + name[1:]
+    path.write_bytes(path.read_bytes().replace(bytes([len(name)]) + name, bytes([len(name)]) + other))
+    with pytest.raises(DamagedFileError, match="'atlasae/runs' tree, but what goes with it"):
+        read(path)
