@@ -24,6 +24,7 @@ from atlasae.cli import main
 # change is to blame for what fails; `--hypothesis-profile=default` looks for new ones.
 settings.register_profile("atlasae", deadline=None, derandomize=True)
 settings.load_profile("atlasae")
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell lets what it runs with `&` ignore it
 pytest.register_assert_rewrite("codec_contract")  # its failures tell as much as a test's
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
