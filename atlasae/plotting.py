@@ -298,7 +298,9 @@ def _outer_labels(axes: Axes, at: tuple[int, int], n: int, below: str, beside: s
     i, j = at
     axes.tick_params(labelsize=10, length=4)
     for axis in (axes.xaxis, axes.yaxis)[: 1 + (i != j)]:
-        axis.set_major_locator(MaxNLocator(3, prune="both"))  # labels of neighbours do not touch
+        low, high = axis.get_view_interval()
+        away = 0.1 * (high - low)  # from the edges: labels of neighbours do not touch
+        axis.set_ticks([t for t in MaxNLocator(4).tick_values(low, high) if low + away <= t <= high - away])
     axes.ticklabel_format(useOffset=False)
     axes.tick_params(which="minor", bottom=False, left=False, top=False, right=False)
     axes.set_xlabel(below if i == n - 1 else "", fontsize=12, loc="center")
