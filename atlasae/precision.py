@@ -39,6 +39,8 @@ class Precision:
             variable, _, value = part.strip().partition("=")
             if variable not in VARIABLES:
                 raise UserError(f"--precision '{text}' names '{variable}': choose from {', '.join(VARIABLES)}")
+            if variable in bounds:
+                raise UserError(f"--precision '{text}' names '{variable}' twice: give each variable one bound")
             bounds[variable] = _bound(value, text)
         return cls(bounds, everywhere=False)
 

@@ -52,6 +52,8 @@ def test_each_variable_may_have_its_own_bound(text, bounds):
         ("", "'' is no bound"),
         ("fine", "'fine' is no bound"),
         ("FULL", "'FULL' is no bound"),
+        ("pt=1e-3,eta=1e-3,pt=1e-2", "names 'pt' twice"),
+        ("pt=1e-3,pt=1e-3", "names 'pt' twice"),
         ("0", "'0' is no bound"),
         ("1", "'1' is no bound"),
         ("-1e-3", "'-1e-3' is no bound"),
