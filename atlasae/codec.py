@@ -223,8 +223,11 @@ class Storage(Restoring):
         return self.layout.from_jets(jets, self.dtypes, self.scale)
 
     def usable(self, jets: Floats) -> Bools:
-        """Whether each jet has coordinates."""
-        return is_physical(jets)
+        """Whether each jet may be stored by its coordinates; others, stored negative masses too, come back bit for bit.
+
+        With E the sign of m is no more than the rounding of E: there it may.
+        """
+        return is_physical(jets) & (self.layout.has_energy | (jets[:, 3] >= 0))
 
     def errors(self, values: Floats, decoded: Floats) -> dict[str, Floats]:
         """The error of every jet in each promised variable."""
