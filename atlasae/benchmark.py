@@ -17,9 +17,10 @@ from atlasae.errors import UserError
 from atlasae.invertible import InvertibleAutoencoder
 from atlasae.learning import FEWEST_EVENTS, learn_from
 from atlasae.peers import Sample, peers, read_sample
-from atlasae.pipeline import Progress, compress_file, silent
+from atlasae.pipeline import compress_file
 from atlasae.planning import Options, find_in, open_input
 from atlasae.precision import Precision
+from atlasae.restoring import Progress, silent
 from atlasae.rootio import create
 from atlasae.training import bits_per_row
 

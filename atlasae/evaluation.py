@@ -24,7 +24,7 @@ from atlasae.metrics import (
     two_leading,
 )
 from atlasae.pairs import JetPairs, Numbers, Paired, open_pair
-from atlasae.pipeline import Progress, silent
+from atlasae.restoring import Progress, silent
 from atlasae.rootio import create
 from atlasae.tallies import (
     AXES,

@@ -4,7 +4,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +12,13 @@ import numpy as np
 import numpy.typing as npt
 
 from atlasae.collection import settle, storage_of
-from atlasae.columns import Array, Counts, to_columns
+from atlasae.columns import Array, Counts, flatten, to_columns
 from atlasae.container import CompressedCollection, Contents, Run, is_compressed, read_contents
 from atlasae.coordinates import Bools, Floats
 from atlasae.copying import entry_ranges
 from atlasae.errors import UserError
-from atlasae.pipeline import Progress, restored_events
 from atlasae.planning import Opened, Options, event_branch, event_numbers, find_in, open_input
+from atlasae.restoring import Chunks, Progress, WrittenChunk, pieces
 from atlasae.rootio import Source, open_source
 from atlasae.schema import Collection, stand_ins
 from atlasae.tables import is_table
@@ -45,7 +44,7 @@ class Paired:
 
 @dataclass(frozen=True)
 class JetPairs:
-    """The jets of one chunk before and after (n x 4: pt, eta, phi, m in MeV), and which are the same bit for bit.
+    """The jets of some entries before and after (n x 4: pt, eta, phi, m in MeV), and which are the same bit for bit.
 
     `counts` are the jets of each event; where each row is one jet, `numbers` tell its event, if anything does.
     """
@@ -57,49 +56,33 @@ class JetPairs:
     numbers: Numbers | None
     latents: Floats | None
 
-    def parts(self) -> Iterator["JetPairs"]:
-        """Runs of about 100,000 jets, events whole, so that what is derived of them takes little memory."""
-        counts = np.ones(len(self.same), np.int64) if self.counts is None else self.counts
-        begins = np.concatenate([[0], np.cumsum(counts)])
-        cuts = [0, *(np.flatnonzero(np.diff(begins[:-1] // PART)) + 1).tolist(), len(counts)]
-        for first, last in pairwise(cuts):
-            jets = slice(int(begins[first]), int(begins[last]))
-            yield JetPairs(
-                self.before[jets],
-                self.after[jets],
-                self.same[jets],
-                None if self.counts is None else self.counts[first:last],
-                None if self.numbers is None else self.numbers[jets],
-                None if self.latents is None else self.latents[jets],
-            )
 
-
-Chunks = Iterator[tuple[int, dict[str, ak.Array], dict[str, ak.Array], dict[str, ak.Array]]]
+Pieces = Iterator[tuple[int, dict[str, ak.Array], dict[str, ak.Array], dict[str, ak.Array]]]
 
 
 @dataclass(frozen=True)
 class Pair:
     """An original and what became of it, open to read.
 
-    `chunks` yields the first entry of a chunk, the original's branches, those brought back, and the latents.
+    `pieces` yields the first entry of some, the original's branches there, those brought back, and the latents.
     """
 
     original: Opened
     paired: list[Paired]
-    chunks: Chunks
+    pieces: Pieces
     facts: dict[str, Any]
 
     def jets(self) -> Iterator[tuple[str, JetPairs]]:
-        """The jets of every collection, chunk by chunk, with the name of the collection."""
+        """The jets of every collection, piece by piece, with the name of the collection."""
         numbers, branch = self._table_numbers, self._number_branch
-        for start, before, after, latents in self.chunks:
+        for start, before, after, latents in self.pieces:
             stop = start + len(next(iter(after.values())))
             if branch:
                 numbers = np.asarray(self.original.events.read([branch], start, stop)[branch]).astype(np.int64)
-            of_chunk = numbers if branch or numbers is None else numbers[start:stop]
+            of_piece = numbers if branch or numbers is None else numbers[start:stop]
             for paired in self.paired:
-                for part in _jet_pairs(paired, before, after, latents, of_chunk).parts():
-                    yield paired.collection.name, part
+                yield paired.collection.name, _jet_pairs(paired, before, after, latents, of_piece)
+            del before, after, latents  # views of a chunk, which would be kept while the next is read
 
     @property
     def contiguous(self) -> bool:
@@ -168,20 +151,31 @@ def _with_compressed(original: Opened, source: Source, contents: Contents, progr
         )
     facts = {"original": original.path.name, "compressed": source.path.name, "entries": tree.entries, "tree": tree.name}
     facts |= {"model_sha256": entries[0].model_sha256, "bytes": source.path.stat().st_size}
-    return Pair(original, paired, _restored_chunks(original, source, contents, paired, progress), facts)
+    return Pair(original, paired, _restored_pieces(original, source, contents, paired, progress), facts)
 
 
-def _restored_chunks(
+def _restored_pieces(
     original: Opened, source: Source, contents: Contents, paired: Sequence[Paired], progress: Progress
-) -> Chunks:
-    tree, start = source.trees[contents.runs[0].tree], 0
+) -> Pieces:
+    chunks = Chunks(source, contents)
+    for run, start, chunk in chunks:
+        _same_run(contents.runs[0], run, source.path)
+        yield from _pieces_of(chunks.read(run, start, chunk), original, paired)
+        progress(start + chunk.entries, chunks.tree.entries)
+
+
+def _pieces_of(written: WrittenChunk, original: Opened, paired: Sequence[Paired]) -> Pieces:
     names = [name for p in paired for name in p.collection.branches.values()]
     latents = [name for p in paired for name in p.latents]
-    for run, restored in restored_events(source, contents, progress):
-        stop = start + len(next(iter(restored.values())))
-        _same_run(contents.runs[0], run, source.path)
-        yield start, original.events.read(names, start, stop), restored, tree.read(latents, start, stop)
-        start = stop
+    start, entries = written.start, written.chunk.entries
+    before = original.events.read(names, start, start + entries)
+    for first, last in pieces(entries, written.chunk.jets, PART):
+        part = written.part(first, last)
+        yield start + first, _part(before, first, last), part.restored(), {n: part.events[n] for n in latents}
+
+
+def _part(events: dict[str, ak.Array], first: int, last: int) -> dict[str, ak.Array]:
+    return {name: array[first:last] for name, array in events.items()}
 
 
 def _settled(opened: Opened, collection: Collection, units: str | None) -> Collection:
@@ -199,13 +193,16 @@ def _with_plain(before: Opened, after: Opened, collections: Sequence[Collection]
         found.append(Paired(collection, before.events.compressed_bytes(names), after.events.compressed_bytes(names)))
     facts = {"original": before.path.name, "compressed": after.path.name, "entries": before.events.entries}
     facts |= {"tree": before.tree, "bytes": after.path.stat().st_size}
-    return Pair(before, found, _plain_chunks(before, after, found, progress), facts)
+    return Pair(before, found, _plain_pieces(before, after, found, progress), facts)
 
 
-def _plain_chunks(before: Opened, after: Opened, paired: Sequence[Paired], progress: Progress) -> Chunks:
+def _plain_pieces(before: Opened, after: Opened, paired: Sequence[Paired], progress: Progress) -> Pieces:
     names = [name for p in paired for name in p.collection.branches.values()]
     for start, stop in entry_ranges(before.events, names, Options.step_size):
-        yield start, before.events.read(names, start, stop), after.events.read(names, start, stop), {}
+        events = before.events.read(names, start, stop), after.events.read(names, start, stop)
+        jets = sum(len(flatten(events[0][next(iter(p.collection.branches.values()))])[0]) for p in paired)
+        for first, last in pieces(stop - start, jets, PART):
+            yield start + first, _part(events[0], first, last), _part(events[1], first, last), {}
         progress(stop, before.events.entries)
 
 

@@ -2,8 +2,8 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -11,18 +11,17 @@ from typing import Any
 import awkward as ak
 import numpy as np
 
-from atlasae.codec import Codec, FloatsCodec, codec_of_config, one_thread
+from atlasae.codec import FloatsCodec, one_thread
 from atlasae.collection import (
     Compressor,
     list_storage_of,
     merge_largest,
-    restore_columns,
     sample_jets,
     sampled_bytes,
     start_compressor,
     start_list_compressor,
 )  # fmt: skip
-from atlasae.columns import Events, checksum, dtype_of, flatten, to_columns
+from atlasae.columns import Events, checksum, to_columns
 from atlasae.container import (
     Chunk,
     CompressedCollection,
@@ -34,14 +33,15 @@ from atlasae.container import (
     write_contents,
 )  # fmt: skip
 from atlasae.copying import copy_back, copy_others, entry_ranges
-from atlasae.errors import DamagedFileError, UserError, sparing
+from atlasae.errors import DamagedFileError, UserError
 from atlasae.grid import MANTISSA_BITS
 from atlasae.invertible import JETS, InvertibleAutoencoder
 from atlasae.learning import learn_from, learn_list
 from atlasae.model import Model, default_model, packaged_model
 from atlasae.planning import Opened, Options, Plan, make_plan, open_for, settle_plan
-from atlasae.rootio import PAGES, Source, Target, Tree, Writer, create, damage, open_source, parse_compression
-from atlasae.schema import FOLDER, Collection, stand_ins
+from atlasae.restoring import Progress, Salvage, count_jets, restored_events, silent
+from atlasae.rootio import PAGES, Source, Target, Tree, Writer, create, open_source, parse_compression
+from atlasae.schema import Collection, stand_ins
 from atlasae.tables import Table, is_table, write_table
 from atlasae.targets import check_target, replacing
 
@@ -49,8 +49,6 @@ PLACES, PLACE_ENTRIES = 12, 500  # where a long file is looked into before its c
 SELF = "self"  # the model that is fitted to the input
 FEWEST_TO_FIT = 1000  # jets
 MANY_EXACT = 0.05  # of the jets: then something does not fit, and the user is told
-
-Progress = Callable[[int, int], None]  # entries done, entries in all
 
 
 def compress_file(path: Path, target: Path, options: Options, progress: Progress | None = None) -> dict[str, Any]:
@@ -66,14 +64,6 @@ def compress_file(path: Path, target: Path, options: Options, progress: Progress
             run, notes = _write_compressed(opened, plan, options, temporary, progress or silent)
             sizes = jet_bytes(temporary, run)
     return compression_report(run, sizes, plan.notes + notes, time.perf_counter() - started)
-
-
-@dataclass
-class Salvage:
-    """What could not be brought back: which entries of the tree, and what is wrong where."""
-
-    missing: list[tuple[int, int]] = field(default_factory=list)
-    damage: list[str] = field(default_factory=list)
 
 
 def decompress_file(
@@ -102,11 +92,9 @@ def decompress_file(
 
 
 def _decompression_report(contents: Contents, lost: Salvage) -> dict[str, Any]:
-    starts = {start for start, _ in lost.missing}
-    kept = [chunk for _, start, chunk in contents.chunks_by_run() if start not in starts or not chunk.entries]
     return {
-        "entries": sum(chunk.entries for chunk in kept),
-        "jets": sum(chunk.jets for chunk in kept),
+        "entries": sum(chunk.entries for chunk in contents.chunks) - sum(stop - start for start, stop in lost.missing),
+        "jets": sum(chunk.jets for chunk in contents.chunks) - lost.jets,
         "tree": contents.runs[0].tree,
         "missing": lost.missing,
         "damage": lost.damage,
@@ -252,11 +240,6 @@ def _write_chunks(
     return chunks, list(written)
 
 
-def count_jets(collections: Sequence[Collection], events: dict[str, ak.Array]) -> int:
-    """Jets in compressed events, over all collections."""
-    return sum(len(flatten(events[collection.latents[0]])[0]) for collection in collections)
-
-
 def _exact_note(compressor: Compressor) -> str | None:
     if compressor.exact_jets <= MANY_EXACT * compressor.jets:
         return None
@@ -313,60 +296,6 @@ def _run(
 
 def _promised(compressor: Compressor) -> dict[str, float | None]:
     return {variable: bound if math.isfinite(bound) else None for variable, bound in compressor.bounds.items()}
-
-
-def restored_events(
-    source: Source, contents: Contents, progress: Progress, lost: Salvage | None = None
-) -> Iterator[tuple[Run, dict[str, ak.Array]]]:
-    """Every chunk of a compressed file with its original branches; raises DamagedFileError, or notes what is lost."""
-    tree = source.trees[contents.runs[0].tree]
-    codecs: dict[int, list[Codec]] = {}
-    for run, start, chunk in contents.chunks_by_run():
-        stop, events = start + chunk.entries, None
-        with sparing(lost.damage if lost else None):
-            if id(run) not in codecs:
-                codecs[id(run)] = [codec_of(entry, contents) for entry in run.collections]
-            events = _restored_chunk(tree, run, start, chunk, codecs[id(run)])
-        progress(stop, tree.entries)
-        if events is not None:
-            yield run, events
-        elif lost:
-            lost.missing.append((start, stop))
-
-
-def _restored_chunk(tree: Tree, run: Run, start: int, chunk: Chunk, codecs: list[Codec]) -> dict[str, ak.Array]:
-    events = tree.read(run.written, start, start + chunk.entries)
-    with damage(f"tree '{tree.name}' in entries {start} to {start + chunk.entries}"):
-        _check_chunk(run, start, chunk, events)
-        for entry, codec in zip(run.collections, codecs, strict=True):
-            events |= restore_columns(entry.collection, codec, events)
-        return {name: events[name] for name in run.originals}
-
-
-def _check_chunk(run: Run, start: int, chunk: Chunk, events: dict[str, ak.Array]) -> None:
-    where = f"entries {start} to {start + chunk.entries}"
-    pairs = zip(run.written, chunk.checksums, strict=True)
-    if changed := [name for name, expected in pairs if checksum(events[name]) != expected]:
-        more = f" (and {len(changed) - 1} more)" if len(changed) > 1 else ""
-        raise DamagedFileError(
-            f"branch '{changed[0]}'{more} is damaged: checksum differs in {where}; get the file again"
-        )
-    for branch in run.carried:  # a checksum is of bytes, whatever they mean
-        if dtype_of(events[branch.name]) != branch.dtype.removesuffix(" array"):
-            raise DamagedFileError(f"branch '{branch.name}' is damaged: it is of another type than was written")
-    if (jets := count_jets([entry.collection for entry in run.collections], events)) != chunk.jets:
-        raise DamagedFileError(f"'{FOLDER}/chunks' is damaged: {chunk.jets} jets where there are {jets} in {where}")
-
-
-def codec_of(entry: CompressedCollection, contents: Contents) -> Codec:
-    """The codec of a compressed collection, with its model from the file or from the package; raises UserError."""
-    sha = entry.model_sha256
-    content = contents.models.get(sha)
-    model = Model.from_bytes(content, sha[:12]) if content is not None else packaged_model(sha)
-    if model is None:
-        raise UserError(f"model {sha[:12]} is neither in the file nor in this atlasae: upgrade atlasae")
-    with damage(f"the codec of '{entry.collection.name}'"):
-        return codec_of_config(entry.codec, model.autoencoder)
 
 
 def load_model(name: str) -> Model:
@@ -428,7 +357,3 @@ def _collection_report(entry: CompressedCollection, bytes_out: int) -> dict[str,
         "bytes_out": bytes_out,
         "bytes_per_jet": bytes_out / entry.jets if entry.jets else None,
     }
-
-
-def silent(done: int, total: int) -> None:
-    """No progress bar."""

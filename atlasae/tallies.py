@@ -266,10 +266,10 @@ class Thinned:
 
     def add(self, rows: Floats) -> None:
         """Add rows (n x columns)."""
-        self.parts.append(rows[-self.seen % self.every :: self.every])
+        self.parts.append(rows[-self.seen % self.every :: self.every].copy())  # a view would keep all rows
         self.seen += len(rows)
         while sum(map(len, self.parts)) > self.most:
-            self.parts = [np.concatenate(self.parts)[::2]]
+            self.parts = [np.concatenate(self.parts)[::2].copy()]
             self.every *= 2
 
     def rows(self, columns: int) -> Floats:

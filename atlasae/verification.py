@@ -14,8 +14,8 @@ from atlasae.columns import checksum, to_columns
 from atlasae.container import CompressedCollection, Contents, Run, read_contents
 from atlasae.copying import compare_others, copy_back
 from atlasae.errors import DamagedFileError
-from atlasae.pipeline import Progress, Salvage, restored_events, silent
 from atlasae.planning import Opened, Options, open_input
+from atlasae.restoring import Progress, Salvage, restored_events, silent
 from atlasae.rootio import Source, open_source
 from atlasae.schema import Branch
 from atlasae.tables import is_table

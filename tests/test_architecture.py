@@ -17,7 +17,7 @@ FLOORS = [
     {"columns", "invertible", "bottleneck", "precision", "metrics", "variables"},
     {"codec", "model", "rootio", "tables", "tallies", "training"},
     {"classifier", "recipes", "container", "collection", "planning", "targets", "export"},
-    {"learning", "checkpoints", "copying"},
+    {"learning", "checkpoints", "copying", "restoring"},
     {"pipeline", "reading"},
     {"pairs", "peers", "verification"},
     {"benchmark", "evaluation"},

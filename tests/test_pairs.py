@@ -31,8 +31,8 @@ from atlasae import learning
 from atlasae.container import read_contents
 from atlasae.errors import DamagedFileError, UserError
 from atlasae.pairs import JetPairs, Pair, open_pair
-from atlasae.pipeline import silent
 from atlasae.planning import Options
+from atlasae.restoring import silent
 from atlasae.rootio import open_source
 from atlasae.schema import stand_ins
 
@@ -513,15 +513,12 @@ def test_half_a_file_is_damage(side, nanoaod, tmp_path):
         jets_of(*paths)
 
 
-def test_parts_hold_every_jet_once_and_events_whole(monkeypatch):
-    monkeypatch.setattr("atlasae.pairs.PART", 4)
-    counts = np.array([0, 3, 2, 0, 6, 1, 0, 2, 0])
-    rows = np.arange(14 * 4, dtype=float).reshape(14, 4)
-    whole = JetPairs(rows, -rows, rows[:, 0] > 20, counts, None, rows[:, :3])
-    parts = list(whole.parts())
-    assert np.concatenate([part.counts for part in parts]).tolist() == counts.tolist()
-    assert len(parts) == 4 and all(len(part.before) == part.counts.sum() for part in parts)
-    for name in ("before", "after", "same", "latents"):
+@pytest.mark.parametrize("compressed", [True, False])
+def test_pieces_hold_every_jet_once_and_events_whole(compressed, monkeypatch, nanoaod):
+    other = nanoaod / ("small.root" if compressed else "back.root")
+    whole = only(jets_of(nanoaod / "in.root", other))
+    monkeypatch.setattr("atlasae.pairs.PART", 20)
+    (parts,) = jets_of(nanoaod / "in.root", other).values()
+    assert len(parts) > 3 and all(len(part.before) == part.counts.sum() for part in parts)
+    for name in ("before", "after", "same", "counts", *(["latents"] if compressed else [])):
         assert np.array_equal(np.concatenate([getattr(part, name) for part in parts]), getattr(whole, name))
-    flat = list(JetPairs(rows, rows, rows[:, 0] > 20, None, np.arange(14), None).parts())
-    assert np.concatenate([part.numbers for part in flat]).tolist() == list(range(14)) and len(flat) == 4

@@ -407,7 +407,7 @@ def test_the_packaged_model_does_not_travel(compressed):
 
 
 def test_a_model_that_is_nowhere_is_told(compressed, monkeypatch, tmp_path):
-    monkeypatch.setattr("atlasae.pipeline.packaged_model", lambda sha256: None)
+    monkeypatch.setattr("atlasae.restoring.packaged_model", lambda sha256: None)
     with nothing_left(compressed):
         assert run_main("decompress", compressed, tmp_path / "out.root").failed(2, "upgrade atlasae")
 

@@ -1,0 +1,141 @@
+"""Chunks of a compressed file, checked against their checksums and decoded."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import awkward as ak
+
+from atlasae.codec import Codec, codec_of_config
+from atlasae.collection import restore_columns
+from atlasae.columns import checksum, dtype_of, flatten
+from atlasae.container import Chunk, CompressedCollection, Contents, Run
+from atlasae.errors import DamagedFileError, UserError, sparing
+from atlasae.model import Model, packaged_model
+from atlasae.rootio import Source, Tree, damage
+from atlasae.schema import FOLDER, Collection
+
+Progress = Callable[[int, int], None]  # entries done, entries in all
+
+
+@dataclass
+class Salvage:
+    """What could not be brought back: which entries of the tree, how many jets, and what is wrong where."""
+
+    missing: list[tuple[int, int]] = field(default_factory=list)
+    jets: int = 0
+    damage: list[str] = field(default_factory=list)
+
+    def miss(self, start: int, chunk: Chunk) -> None:
+        """Note a chunk that is not there."""
+        self.missing.append((start, start + chunk.entries))
+        self.jets += chunk.jets
+
+
+@dataclass(frozen=True)
+class WrittenChunk:
+    """A chunk as it was written: its run, its first entry in the tree, its branches, and what decodes them."""
+
+    run: Run
+    start: int
+    chunk: Chunk
+    events: dict[str, ak.Array]
+    codecs: list[Codec]
+
+    def restored(self) -> dict[str, ak.Array]:
+        """The original branches; raises DamagedFileError where what is stored can't be decoded."""
+        events = dict(self.events)
+        for entry, codec in zip(self.run.collections, self.codecs, strict=True):
+            with damage(f"'{entry.collection.name}' {_where(self.start, self.chunk)}"):
+                events |= restore_columns(entry.collection, codec, self.events)
+        return {name: events[name] for name in self.run.originals}
+
+    def part(self, first: int, last: int) -> "WrittenChunk":
+        """Some of its entries, counted from its own first."""
+        events = {name: array[first:last] for name, array in self.events.items()}
+        jets = count_jets([entry.collection for entry in self.run.collections], events)
+        return WrittenChunk(self.run, self.start + first, Chunk(last - first, jets, []), events, self.codecs)
+
+
+class Chunks:
+    """The chunks of a compressed file; the codec of a run is made when its first chunk is read."""
+
+    def __init__(self, source: Source, contents: Contents) -> None:
+        self.tree: Tree = source.trees[contents.runs[0].tree]
+        self.contents = contents
+        self._codecs: dict[int, list[Codec]] = {}
+
+    def __iter__(self) -> Iterator[tuple[Run, int, Chunk]]:
+        """Every chunk with its run and its first entry in the tree."""
+        return self.contents.chunks_by_run()
+
+    def read(self, run: Run, start: int, chunk: Chunk) -> WrittenChunk:
+        """One chunk; raises DamagedFileError where a checksum, a type or the number of jets is another."""
+        if id(run) not in self._codecs:
+            self._codecs[id(run)] = [codec_of(entry, self.contents) for entry in run.collections]
+        events = self.tree.read(run.written, start, start + chunk.entries)
+        _check(run, start, chunk, events)
+        return WrittenChunk(run, start, chunk, events, self._codecs[id(run)])
+
+
+def restored_events(
+    source: Source, contents: Contents, progress: Progress, lost: Salvage | None = None
+) -> Iterator[tuple[Run, dict[str, ak.Array]]]:
+    """Every chunk of a compressed file with its original branches; raises DamagedFileError, or notes what is lost."""
+    chunks = Chunks(source, contents)
+    for run, start, chunk in chunks:
+        events = None
+        with sparing(lost.damage if lost else None):
+            events = chunks.read(run, start, chunk).restored()
+        progress(start + chunk.entries, chunks.tree.entries)
+        if events is not None:
+            yield run, events
+        elif lost:
+            lost.miss(start, chunk)
+
+
+def pieces(entries: int, jets: int, most: int) -> Iterator[tuple[int, int]]:
+    """Ranges of about `most` jets, events whole (one where there are none): one at a time takes little memory.
+
+    >>> list(pieces(10, 100, 40))
+    [(0, 4), (4, 8), (8, 10)]
+    """
+    step = max(1, entries * most // max(1, jets))
+    for first in range(0, max(entries, 1), step):
+        yield first, min(first + step, entries)
+
+
+def _check(run: Run, start: int, chunk: Chunk, events: dict[str, ak.Array]) -> None:
+    where = _where(start, chunk)
+    pairs = zip(run.written, chunk.checksums, strict=True)
+    if changed := [name for name, expected in pairs if checksum(events[name]) != expected]:
+        more = f" (and {len(changed) - 1} more)" if len(changed) > 1 else ""
+        raise DamagedFileError(f"branch '{changed[0]}'{more} is damaged: checksum differs {where}; get the file again")
+    for branch in run.carried:  # a checksum is of bytes, whatever they mean
+        if dtype_of(events[branch.name]) != branch.dtype.removesuffix(" array"):
+            raise DamagedFileError(f"branch '{branch.name}' is damaged: it is of another type than was written")
+    if (jets := count_jets([entry.collection for entry in run.collections], events)) != chunk.jets:
+        raise DamagedFileError(f"'{FOLDER}/chunks' is damaged: {chunk.jets} jets where there are {jets} {where}")
+
+
+def _where(start: int, chunk: Chunk) -> str:
+    return f"in entries {start} to {start + chunk.entries}"
+
+
+def count_jets(collections: Sequence[Collection], events: dict[str, ak.Array]) -> int:
+    """Jets in compressed events, over all collections."""
+    return sum(len(flatten(events[collection.latents[0]])[0]) for collection in collections)
+
+
+def codec_of(entry: CompressedCollection, contents: Contents) -> Codec:
+    """The codec of a compressed collection, with its model from the file or from the package; raises UserError."""
+    sha = entry.model_sha256
+    content = contents.models.get(sha)
+    model = Model.from_bytes(content, sha[:12]) if content is not None else packaged_model(sha)
+    if model is None:
+        raise UserError(f"model {sha[:12]} is neither in the file nor in this atlasae: upgrade atlasae")
+    with damage(f"the codec of '{entry.collection.name}'"):
+        return codec_of_config(entry.codec, model.autoencoder)
+
+
+def silent(done: int, total: int) -> None:
+    """No progress bar."""
