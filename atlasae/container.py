@@ -92,6 +92,12 @@ class Run:
     copied: Copied = field(default_factory=Copied)
     format: int = FORMAT
 
+    @property
+    def restored(self) -> set[str]:
+        """The branches that come back: those carried, and those of the jets."""
+        jets = {name for entry in self.collections for name in entry.collection.branches.values()}
+        return jets | {branch.name for branch in self.carried}
+
     def to_json(self) -> str:
         """The run as one JSON object."""
         return json.dumps(asdict(self))
@@ -103,7 +109,10 @@ class Run:
             facts = json.loads(text)
             if facts["format"] != FORMAT:
                 raise UserError(_other_format(facts))
-            return msgspec.convert(facts, cls)
+            run = msgspec.convert(facts, cls)
+            if set(run.originals) != run.restored:
+                raise ValueError("its originals are not the branches that come back")
+            return run
         except (ValueError, LookupError, TypeError, RecursionError) as error:
             raise DamagedFileError(f"'{_RUNS}' is damaged: {error}") from error
 

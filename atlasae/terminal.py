@@ -90,7 +90,8 @@ def info_text(facts: dict[str, Any]) -> str:
             bits = f"; {sum(entry['bits'].values()):.0f} bits" if entry["bits"] else ""
             lines.append(f"  {entry['name']}: precision {bounds or 'none'}{bits}")
             lines.append("    largest error  " + _errors_line(entry["max_error"], entry["precision"]))
-        lines.append(f"  model {run['model_sha256'][:12]} ({run['model_from']}), atlasae {run['versions']['atlasae']}")
+        made_by = run["versions"].get("atlasae", "?")
+        lines.append(f"  model {run['model_sha256'][:12]} ({run['model_from']}), atlasae {made_by}")
     lines.append(f"carried: {facts['carried']} branches")
     return "\n".join(lines)
 

@@ -295,6 +295,8 @@ def test_what_is_inside_a_file_in_words():
     ]
     assert lines[5] == "  Fat: precision none"
     assert lines[-2:] == ["  model 0123456789ab (packaged), atlasae 0.1.0", "carried: 12 branches"]
+    nobody = terminal.info_text(facts | {"collections": [ENTRY], "runs": [run | {"versions": {}}]})
+    assert "(packaged), atlasae ?" in nobody
 
 
 def test_what_differs_is_listed_up_to_twenty():
