@@ -99,6 +99,14 @@ def commands() -> None:
 @click.option(
     "--precision", default="1e-3", show_default=True, help="`1e-3`, `pt=1e-3,eta=...,phi=...,m=...`, `full`, `none`."
 )
+@click.option(
+    "--layout",
+    type=click.Choice(["floats", "packed"]),
+    default="floats",
+    show_default=True,
+    help="Three floats a jet, or fewer bytes that only atlasae reads.",
+)
+@click.option("--no-context", is_flag=True, help="Packed: code each jet by itself, whatever its event.")
 @click.option("--format", "file_format", type=click.Choice(["ttree", "rntuple"]), default="ttree", show_default=True)
 @click.option("--compression", metavar="ALGORITHM:LEVEL", help="Of carried branches; default: as they were.")
 @click.option("--only-jets", is_flag=True, help="Leave everything but jets out.")
@@ -121,6 +129,8 @@ def compress(
         precision=Precision.parse(precision),
         step_size=_parse_size(step_size),
         rntuple=given["file_format"] == "rntuple",
+        packed=given["layout"] == "packed",
+        context=not given["no_context"],
         **{
             key: given[key]
             for key in ("tree", "jets", "variables", "units", "model", "compression", "only_jets", "drop")

@@ -59,9 +59,9 @@ def signed_square(m: Floats) -> Floats:
     return np.asarray(m * np.abs(m))
 
 
-def inner(bound: float) -> float:
+def inner(bound: float, drift: float = DRIFT) -> float:
     """The bound to keep here, so that `bound` holds wherever jets are decoded: by other machines, in float32 too."""
-    return bound - min(DRIFT, bound / 4)
+    return bound - min(drift, bound / 4)
 
 
 def signed_root(square: Floats) -> Floats:

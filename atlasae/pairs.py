@@ -145,7 +145,7 @@ def _with_compressed(original: Opened, source: Source, contents: Contents, progr
                 bytes_after=tree.compressed_bytes(stand_ins(entry.collection, run.counters)),
                 precision=_loosest(runs),
                 exact_jets=sum(found.exact_jets for found in runs),
-                latents=entry.collection.latents,
+                latents=() if entry.collection.packed else entry.collection.latents,
                 meaning=_meaning(entry),
             )
         )
@@ -160,7 +160,7 @@ def _restored_pieces(
     chunks = Chunks(source, contents)
     for run, start, chunk in chunks:
         _same_run(contents.runs[0], run, source.path)
-        yield from _pieces_of(chunks.read(run, start, chunk), original, paired)
+        yield from _pieces_of(chunks.read(run, start, chunk).unpacked(), original, paired)
         progress(start + chunk.entries, chunks.tree.entries)
 
 

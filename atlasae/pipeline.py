@@ -38,8 +38,10 @@ from atlasae.grid import MANTISSA_BITS
 from atlasae.invertible import JETS, InvertibleAutoencoder
 from atlasae.learning import learn_from, learn_list
 from atlasae.model import Model, default_model, packaged_model
+from atlasae.packing import PackedCompressor, start_packed
 from atlasae.planning import Opened, Options, Plan, make_plan, open_for, settle_plan
-from atlasae.restoring import Progress, Salvage, count_jets, restored_events, silent
+from atlasae.priors import Priors, default_priors
+from atlasae.restoring import Progress, Salvage, restored_events, silent
 from atlasae.rootio import PAGES, Source, Target, Tree, Writer, create, open_source, parse_compression
 from atlasae.schema import Collection, stand_ins
 from atlasae.tables import Table, is_table, write_table
@@ -149,19 +151,22 @@ def _write_compressed(
             copied, left_out = copy_others(opened.source, opened.tree, target, options.step_size)
             notes += left_out
         run = _run(opened, plan, compressors, model, chunks, written, copied)
-        packaged = packaged_model(model.sha256) is not None
+        packaged = options.packed or packaged_model(model.sha256) is not None
         write_contents(target, Contents([run], chunks, {} if packaged else {model.sha256: model.content}))
     return run, notes
 
 
 def start_compressors(
     events: Events, plan: Plan, options: Options, sample: dict[str, ak.Array]
-) -> tuple[Model, list[Compressor], list[str]]:
+) -> tuple[Model | Priors, Sequence[Compressor | PackedCompressor], list[str]]:
     """The model to use, a compressor for every collection, and what the user should know of the choice."""
 
     def start(model: Model) -> list[Compressor]:
         return [start_compressor(c, options.units, options.precision, model, sample) for c in plan.collections]
 
+    if options.packed:
+        priors = default_priors()
+        return priors, [_start_packed(c, options, priors, sample) for c in plan.collections], []
     if options.variables:
         return _start_list(plan.collections[0], sample)
     if options.model != SELF:
@@ -188,6 +193,12 @@ def _jet_model(name: str) -> Model:
     if [link.name for link in links] != [link.name for link in JETS]:
         raise UserError(f"model '{name}' is of {', '.join(link.name for link in links)}: jets need pt, eta, phi and m")
     return model
+
+
+def _start_packed(
+    collection: Collection, options: Options, priors: Priors, sample: dict[str, ak.Array]
+) -> PackedCompressor:
+    return start_packed(collection, options.units, options.precision, priors, sample, options.context)
 
 
 def _start_list(collection: Collection, sample: dict[str, ak.Array]) -> tuple[Model, list[Compressor], list[str]]:
@@ -220,27 +231,30 @@ def _sample(events: Events, plan: Plan, step_size: int) -> dict[str, ak.Array]:
 def _write_chunks(
     opened: Opened,
     plan: Plan,
-    compressors: Sequence[Compressor],
+    compressors: Sequence[Compressor | PackedCompressor],
     options: Options,
     target: Target,
     progress: Progress,
 ) -> tuple[list[Chunk], list[str]]:
     """Write the tree chunk by chunk; returns the chunks and the branches, in the order of their checksums."""
-    writer, chunks, written = None, [], {}
+    writer, written = None, dict[str, ak.Array]()
+    chunks: list[Chunk] = []
     for start, stop in entry_ranges(opened.events, plan.originals, options.step_size):
         events = opened.events.read(plan.originals, start, stop)
         written = {branch.name: events[branch.name] for branch in plan.carried}
         for compressor in compressors:
             written |= compressor.compress(events)
+        for counter, branch in plan.lone_counters.items():
+            written[counter] = ak.values_astype(ak.num(events[branch]), np.int32)
         writer = writer or _compressed_tree(target, opened, plan, options, written)
         writer.extend(written)
-        jets = count_jets(plan.collections, written)
+        jets = sum(compressor.jets for compressor in compressors) - sum(chunk.jets for chunk in chunks)
         chunks.append(Chunk(stop - start, jets, [checksum(array) for array in written.values()]))
         progress(stop, opened.events.entries)
     return chunks, list(written)
 
 
-def _exact_note(compressor: Compressor) -> str | None:
+def _exact_note(compressor: Compressor | PackedCompressor) -> str | None:
     if compressor.exact_jets <= MANY_EXACT * compressor.jets:
         return None
     name = compressor.collection.name
@@ -257,14 +271,16 @@ def _compressed_tree(
     chosen = parse_compression(options.compression) if options.compression else None
     carried = chosen or (tree.compression if isinstance(tree, Tree) else None)
     words = [name for collection in plan.collections for name in stand_ins(collection, plan.counters)]
-    return target.make_tree(opened.tree, columns, opened.title, plan.counters, carried, words, options.rntuple)
+    writer = target.make_tree(opened.tree, columns, opened.title, plan.counters, carried, words, options.rntuple)
+    writer.expect_zeros([plan.counters[name] for c in plan.collections if c.packed for name in c.latents])
+    return writer
 
 
 def _run(
     opened: Opened,
     plan: Plan,
-    compressors: list[Compressor],
-    model: Model,
+    compressors: Sequence[Compressor | PackedCompressor],
+    model: Model | Priors,
     chunks: list[Chunk],
     written: list[str],
     copied: Copied,
@@ -294,7 +310,7 @@ def _run(
     )  # fmt: skip
 
 
-def _promised(compressor: Compressor) -> dict[str, float | None]:
+def _promised(compressor: Compressor | PackedCompressor) -> dict[str, float | None]:
     return {variable: bound if math.isfinite(bound) else None for variable, bound in compressor.bounds.items()}
 
 

@@ -20,6 +20,7 @@ from atlasae.schema import (
     Unwritable,
     find_collections,
     list_collection,
+    lone_counters,
     match_branches,
     name_counters,
     resolve_pattern,
@@ -44,6 +45,8 @@ class Options:
     model: str = "default"
     compression: str | None = None
     rntuple: bool = False
+    packed: bool = False
+    context: bool = True
     only_jets: bool = False
     drop: tuple[str, ...] = ()
     drop_unwritable: bool = False
@@ -73,6 +76,11 @@ class Plan:
     counters: dict[str, str]
     dropped: list[str]
     notes: list[str]
+
+    @property
+    def lone_counters(self) -> dict[str, str]:
+        """Counters of packed jets that are written by themselves, each with a branch that it counts."""
+        return lone_counters(self.collections, self.carried, self.counters)
 
 
 @contextmanager
@@ -187,12 +195,22 @@ def _open_table(path: Path) -> Opened:
 
 
 def _collections(opened: Opened, options: Options) -> list[Collection]:
+    if options.packed:
+        _refuse_unpacked(options)
     if options.variables is None:
-        return find_in(opened.events, opened.tree, options.jets)
+        return [replace(c, packed=options.packed) for c in find_in(opened.events, opened.tree, options.jets)]
     if options.jets or options.units or options.model not in ("default", "self"):
         raise UserError("--variables goes without --jets, --units and --model: the list says all, its model is fitted")
     variables = read_variables(options.variables)
     return [list_collection(opened.events.branches, variables.names, variables.to_json())]
+
+
+def _refuse_unpacked(options: Options) -> None:
+    """What the packed layout does not do; raises UserError."""
+    given = {"--variables": options.variables is not None, "--format rntuple": options.rntuple}
+    given["--model"] = options.model != "default"
+    if wrong := [name for name, there in given.items() if there]:
+        raise UserError(f"--layout packed packs jets into TTrees by its own tables: leave out {wrong[0]}")
 
 
 def find_in(events: Events, tree: str, patterns: Sequence[str]) -> list[Collection]:
@@ -283,6 +301,6 @@ def _notes(
     if retyped:
         notes.append(f"counters are written as int32: {', '.join(retyped)}")
     known = {branch.name for branch in branches}
-    if made := [name for name in implied if name not in known and not name.endswith("exact")]:
+    if made := [name for name in implied if name not in known and not name.endswith(("exact", "packed"))]:
         notes.append(f"vectors are written as counted arrays; {len(made)} counters such as {sorted(made)[0]} are new")
     return notes

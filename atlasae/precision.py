@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from atlasae.coordinates import MASS_FLOOR, Floats, Layout, inner, signed_root, signed_square, wrap
+from atlasae.coordinates import DRIFT, MASS_FLOOR, Floats, Layout, inner, signed_root, signed_square, wrap
 from atlasae.errors import UserError
 
 FULL_BOUND = 1e-3  # `full` spends every bit; the few jets in tails that it leaves worse than this are kept exact
@@ -58,12 +58,14 @@ class Precision:
         return {v: self.bounds[v] for v in promised}
 
 
-def steps(bounds: dict[str, float], layout: Layout, dtypes: Sequence[np.dtype[np.floating]]) -> list[float]:
+def steps(
+    bounds: dict[str, float], layout: Layout, dtypes: Sequence[np.dtype[np.floating]], drift: float = DRIFT
+) -> list[float]:
     """The step of each coordinate (log pt, eta, phi, mu) whose half keeps `inner` of every bound, rounding included.
 
     dE/E = (p/E)^2 (dpt/pt + tanh(eta) deta) + (m/E)^2 dm/m, so pt and eta share the bound on E between them.
     """
-    largest = {variable: inner(bound) for variable, bound in bounds.items()}
+    largest = {variable: inner(bound, drift) for variable, bound in bounds.items()}
     if "E" in bounds:
         share = 0.5 if "m" in bounds else 0.45  # a tenth of E's bound buys a mass that is given up several bits
         power = share * float(np.log1p(largest["E"]))

@@ -1,18 +1,24 @@
 """Chunks of a compressed file, checked against their checksums and decoded."""
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 
 import awkward as ak
+import numpy as np
 
 from atlasae.codec import Codec, codec_of_config
 from atlasae.collection import restore_columns
-from atlasae.columns import checksum, dtype_of, flatten
+from atlasae.columns import Counts, checksum, dtype_of, flatten
 from atlasae.container import Chunk, CompressedCollection, Contents, Run
 from atlasae.errors import DamagedFileError, UserError, sparing
 from atlasae.model import Model, packaged_model
+from atlasae.packed import PackedCodec
+from atlasae.packing import packed_codec_of, restore_packed
+from atlasae.priors import packaged_priors
 from atlasae.rootio import Source, Tree, damage
 from atlasae.schema import FOLDER, Collection
+
+MOST_JETS = 2**27  # of a chunk: 2 GB of float32
 
 Progress = Callable[[int, int], None]  # entries done, entries in all
 
@@ -39,20 +45,32 @@ class WrittenChunk:
     start: int
     chunk: Chunk
     events: dict[str, ak.Array]
-    codecs: list[Codec]
+    codecs: list[Codec | PackedCodec]
 
     def restored(self) -> dict[str, ak.Array]:
         """The original branches; raises DamagedFileError where what is stored can't be decoded."""
         events = dict(self.events)
         for entry, codec in zip(self.run.collections, self.codecs, strict=True):
-            with damage(f"'{entry.collection.name}' {_where(self.start, self.chunk)}"):
-                events |= restore_columns(entry.collection, codec, self.events)
+            if not events.keys() >= set(entry.collection.branches.values()):
+                with damage(f"'{entry.collection.name}' {_where(self.start, self.chunk)}"):
+                    events |= self._decoded(entry.collection, codec)
         return {name: events[name] for name in self.run.originals}
+
+    def _decoded(self, collection: Collection, codec: Codec | PackedCodec) -> dict[str, ak.Array]:
+        if isinstance(codec, PackedCodec):
+            return restore_packed(collection, codec, self.events, jets_per_event(self.run, collection, self.events))
+        return restore_columns(collection, codec, self.events)
+
+    def unpacked(self) -> "WrittenChunk":
+        """The same with packed jets decoded, since their bytes can't be cut."""
+        if not any(entry.collection.packed for entry in self.run.collections):
+            return self
+        return replace(self, events=self.events | self.restored())
 
     def part(self, first: int, last: int) -> "WrittenChunk":
         """Some of its entries, counted from its own first."""
         events = {name: array[first:last] for name, array in self.events.items()}
-        jets = count_jets([entry.collection for entry in self.run.collections], events)
+        jets = count_jets(self.run, events)
         return WrittenChunk(self.run, self.start + first, Chunk(last - first, jets, []), events, self.codecs)
 
 
@@ -62,7 +80,7 @@ class Chunks:
     def __init__(self, source: Source, contents: Contents) -> None:
         self.tree: Tree = source.trees[contents.runs[0].tree]
         self.contents = contents
-        self._codecs: dict[int, list[Codec]] = {}
+        self._codecs: dict[int, list[Codec | PackedCodec]] = {}
 
     def __iter__(self) -> Iterator[tuple[Run, int, Chunk]]:
         """Every chunk with its run and its first entry in the tree."""
@@ -113,7 +131,7 @@ def _check(run: Run, start: int, chunk: Chunk, events: dict[str, ak.Array]) -> N
     for branch in run.carried:  # a checksum is of bytes, whatever they mean
         if dtype_of(events[branch.name]) != branch.dtype.removesuffix(" array"):
             raise DamagedFileError(f"branch '{branch.name}' is damaged: it is of another type than was written")
-    if (jets := count_jets([entry.collection for entry in run.collections], events)) != chunk.jets:
+    if (jets := count_jets(run, events)) != chunk.jets:
         raise DamagedFileError(f"'{FOLDER}/chunks' is damaged: {chunk.jets} jets where there are {jets} {where}")
 
 
@@ -121,14 +139,36 @@ def _where(start: int, chunk: Chunk) -> str:
     return f"in entries {start} to {start + chunk.entries}"
 
 
-def count_jets(collections: Sequence[Collection], events: dict[str, ak.Array]) -> int:
+def count_jets(run: Run, events: Mapping[str, ak.Array]) -> int:
     """Jets in compressed events, over all collections."""
-    return sum(len(flatten(events[collection.latents[0]])[0]) for collection in collections)
+    return sum(int(jets_per_event(run, entry.collection, events).sum()) for entry in run.collections)
 
 
-def codec_of(entry: CompressedCollection, contents: Contents) -> Codec:
+def jets_per_event(run: Run, collection: Collection, events: Mapping[str, ak.Array]) -> Counts:
+    """The jets of a collection in each of compressed events; raises DamagedFileError where there can't be so many."""
+    if not collection.packed:
+        return flatten(events[collection.latents[0]])[1]
+    if not collection.jagged:
+        return np.ones(len(events[collection.latents[0]]), np.int64)
+    counter = run.counters[next(iter(collection.branches.values()))]
+    if counter in events:
+        counts = ak.to_numpy(events[counter]).astype(np.int64)
+    else:
+        carrier = next(branch.name for branch in run.carried if run.counters.get(branch.name) == counter)
+        counts = flatten(events[carrier])[1]
+    if counts.min(initial=0) < 0 or int(counts.sum()) > MOST_JETS:
+        raise DamagedFileError(f"'{counter}' is damaged: {counts.min()} to {counts.max()} jets in an event")
+    return np.asarray(counts)
+
+
+def codec_of(entry: CompressedCollection, contents: Contents) -> Codec | PackedCodec:
     """The codec of a compressed collection, with its model from the file or from the package; raises UserError."""
     sha = entry.model_sha256
+    if entry.collection.packed:
+        if (priors := packaged_priors(sha)) is None:
+            raise UserError(f"tables {sha[:12]} are not in this atlasae: upgrade atlasae")
+        with damage(f"the codec of '{entry.collection.name}'"):
+            return packed_codec_of(entry.codec, priors)
     content = contents.models.get(sha)
     model = Model.from_bytes(content, sha[:12]) if content is not None else packaged_model(sha)
     if model is None:

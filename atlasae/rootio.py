@@ -20,6 +20,7 @@ from atlasae.errors import AtlasaeError, DamagedFileError, UserError
 from atlasae.schema import Branch, Unwritable
 
 OBJECTS = uproot.ZLIB(6)  # where files are merged, histograms add up, and no checksum of ours guards them: ZLIB does
+ZEROS = uproot.ZSTD(9)  # of branches of zeros: xz takes more around them
 PAGES = uproot.LZMA(9)  # of an RNTuple with latents: all its fields are compressed alike
 ALGORITHMS = {"zlib": uproot.ZLIB, "lzma": uproot.LZMA, "lz4": uproot.LZ4, "zstd": uproot.ZSTD}
 _DEFAULT_COMPRESSION = uproot.ZSTD(5)
@@ -224,6 +225,11 @@ class Writer:
     """A tree being filled."""
 
     tree: Any
+
+    def expect_zeros(self, branches: Collection[str]) -> None:
+        """Compress branches as those that hold little else; before anything is written."""
+        for name in branches:
+            self.tree[name].compression = ZEROS
 
     def extend(self, events: Mapping[str, ak.Array]) -> None:
         """Append events; nothing happens where there are none (ROOT can't read an empty cluster)."""

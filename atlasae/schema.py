@@ -85,6 +85,7 @@ class Collection:
     units: str | None = None
     words: int = 3
     terms: list[dict[str, Any]] | None = None  # of a list of variables that are no four-momentum
+    packed: bool = False  # into one branch of bytes, whose jets per event are told by their counter
 
     @property
     def variables(self) -> tuple[str, ...]:
@@ -93,12 +94,16 @@ class Collection:
 
     @property
     def latents(self) -> tuple[str, ...]:
-        """The names of the float32 branches that replace the variables: three, for jets."""
+        """The names of the branches that replace the variables: three of float32 for jets, or one of bytes."""
+        if self.packed:
+            return (f"{self.prefix}packed",)
         return tuple(f"{self.prefix}z{j}" for j in range(self.words))
 
     @property
     def exact(self) -> dict[str, str]:
-        """The branches of the jets kept as they were: index in the event, then the originals."""
+        """The branches of the jets kept as they were: index in the event, then the originals; none if packed."""
+        if self.packed:
+            return {}
         kept = {v: f"{self.prefix}exact_{v.removeprefix(self.prefix)}" for v in self.branches}
         return {"index": f"{self.prefix}exact_index"} | kept
 
@@ -202,7 +207,10 @@ def name_counters(collections: Sequence[Collection], carried: Sequence[Branch], 
         if collection.jagged:
             counter = collection.counter or made(f"n{collection.name}")
             counters |= dict.fromkeys([*collection.latents, *collection.branches.values()], counter)
-        counters |= dict.fromkeys(collection.exact.values(), made(collection.exact_counter))
+        if collection.packed:
+            counters |= dict.fromkeys(collection.latents, made(f"n{collection.prefix}packed"))
+        else:
+            counters |= dict.fromkeys(collection.exact.values(), made(collection.exact_counter))
     for branch in carried:
         if branch.jagged:
             counters[branch.name] = branch.counter or made(f"n{branch.name}")
@@ -211,10 +219,20 @@ def name_counters(collections: Sequence[Collection], carried: Sequence[Branch], 
 
 def stand_ins(collection: Collection, counters: Mapping[str, str]) -> list[str]:
     """The branches that stand in for a collection: latents, exact branches, and the counters made for them."""
-    names = [*collection.latents, *collection.exact.values(), counters[collection.exact["index"]]]
+    names = [*collection.latents, *collection.exact.values()]
+    names.append(counters[names[-1]])
     if collection.jagged and collection.counter is None:
-        names.append(counters[collection.latents[0]])
+        names.append(counters[next(iter(collection.branches.values()))])
     return names
+
+
+def lone_counters(
+    collections: Sequence[Collection], carried: Sequence[Branch], counters: Mapping[str, str]
+) -> dict[str, str]:
+    """The counters of packed jets that no other branch brings along, each with one of the branches it counts."""
+    shared = {counters[branch.name] for branch in carried if branch.jagged}
+    first = [next(iter(c.branches.values())) for c in collections if c.packed and c.jagged]
+    return {counters[name]: name for name in first if counters[name] not in shared}
 
 
 def settle_units(collection: Collection, median_pt: float) -> str:

@@ -68,10 +68,11 @@ def check_carried(original: Opened, restored: Opened, names: Sequence[str]) -> N
             raise ValueError(f"branch '{name}' of '{original.path}' did not come back")
 
 
-def measure(path: Path, precision: str, folder: Path) -> list[dict[str, Any]]:
+def measure(path: Path, precision: str, folder: Path, packed: bool = False) -> list[dict[str, Any]]:
     """Compress, decompress and compare; one row a collection with jets."""
     compressed, restored = folder / "compressed.root", folder / "restored.root"
-    report = compress_file(path, compressed, Options(Precision.parse(precision), drop_unwritable=True, force=True))
+    options = Options(Precision.parse(precision), packed=packed, drop_unwritable=True, force=True)
+    report = compress_file(path, compressed, options)
     decompress_file(compressed, restored, force=True)
     with open_source(compressed) as source:
         entries = [entry for entry in read_contents(source).runs[0].collections if entry.jets]
@@ -106,10 +107,21 @@ def compare_peers(path: Path, precision: str, rows: list[dict[str, Any]], folder
     with open_source(folder / "compressed.root") as source:
         collections = {e.collection.name: e.collection for e in read_contents(source).runs[0].collections}
     with open_input(path, None, ()) as original:
+        packed = {row["collection"]: row for row in measure(path, precision, folder, packed=True)}
         for row in rows:
             collection = collections[row["collection"]]
             if collection.variables == VARIABLES:
-                row["peers"] = peers(read_sample(original, collection).with_coordinates(), float(precision), folder)
+                ours = {"**atlasae, packed**": within(packed[row["collection"]], float(precision))}
+                row["peers"] = ours | peers(
+                    read_sample(original, collection).with_coordinates(), float(precision), folder
+                )
+
+
+def within(row: Mapping[str, Any], bound: float) -> float:
+    """The bytes per jet of a row; raises ValueError where a jet is beyond the bound."""
+    if not max(row["largest"].values()) <= bound:
+        raise ValueError(f"'{row['collection']}' is beyond {bound:g}: {_figures(row['largest'])}")
+    return float(row["bytes_per_jet"])
 
 
 # Output

@@ -1,6 +1,7 @@
 """Damage and forge files at random: each must end in a clean refusal or a correct result.
 
     python scripts/fuzz.py --number 20000 --seed 1
+    python scripts/fuzz.py --number 3000 --seed 1 --layout packed
 
 Small files of every kind are made of `data/jets.root`: compressed ones, models, tables, and ROOT files to compress.
 Copies are changed (bits, bytes, blocks, lengths, whole numbers; in forged ones the JSON, the latents or the weights,
@@ -88,8 +89,25 @@ def make_corpus(folder: Path) -> None:
     for name, options in ways.items():
         run(["compress", str(folder / "input-jets.root"), str(folder / f"compressed-{name}.root"), *options])
     run(["compress", str(folder / "jets.pkl"), str(folder / "compressed-table.root")])
-    for name in (*ways, "table"):
-        run(["decompress", str(folder / f"compressed-{name}.root"), str(folder / f"restored-{name}.root")])
+    restore_all(folder)
+
+
+def make_packed_corpus(folder: Path) -> None:
+    """Write small compressed files in the packed layout, and no others."""
+    make_original(folder / "jets.root")
+    write_table(folder / "jets.pkl", make_table())
+    ways = {"default": ["--step-size", "4kB"], "embedded": ["--only-jets", "--no-context"]}
+    for name, options in ways.items():
+        target = str(folder / f"compressed-{name}.root")
+        run(["compress", str(folder / "jets.root"), target, "--layout", "packed", *options])
+    run(["compress", str(folder / "jets.pkl"), str(folder / "compressed-table.root"), "--layout", "packed"])
+    restore_all(folder)
+
+
+def restore_all(folder: Path) -> None:
+    """Decompress every compressed file: what changed copies are compared with."""
+    for path in folder.glob("compressed-*.root"):
+        run(["decompress", str(path), str(path.with_name(path.name.replace("compressed", "restored")))])
 
 
 def make_original(path: Path) -> None:
@@ -427,14 +445,19 @@ def new_process() -> ProcessPoolExecutor:
 @click.option("--workers", default=2, show_default=True)
 @click.option("--first", default=0, help="Number to begin with: to see a failure again.")
 @click.option("--way", "ways", multiple=True, type=click.Choice([*MUTATIONS, FORGE]), help="Only change in these ways.")
-def main(number: int, seed: int, workers: int, first: int, ways: tuple[str, ...]) -> None:
+@click.option("--layout", type=click.Choice(["floats", "packed"]), default="floats", show_default=True)
+def main(number: int, seed: int, workers: int, first: int, ways: tuple[str, ...], layout: str) -> None:
     """Change files at random, and count what comes of it."""
     counts: Counter[tuple[str, str]] = Counter()
     failures = []
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "corpus"
         folder.mkdir()
-        make_corpus(folder)
+        if layout == "packed":
+            make_packed_corpus(folder)
+            ways = ways or (*(way for way in MUTATIONS if way != "header"), FORGE)  # no model is in these
+        else:
+            make_corpus(folder)
         for task, kind, outcome in outcomes(
             [Task(folder, seed, first + i, ways or (*MUTATIONS, FORGE)) for i in range(number)], workers
         ):

@@ -18,13 +18,15 @@ hadd=$("$root_python" -W ignore -c 'import ROOT; print(ROOT.TROOT.GetBinDir())')
 folder=$(mktemp -d)
 trap 'rm -r "$folder"' EXIT
 
-for part in a b; do
-    .venv/bin/atlasae compress data/jets.root "$folder/$part.root"
-done
-"$hadd" "$folder/merged.root" "$folder/a.root" "$folder/b.root"
 "$hadd" "$folder/twice.root" data/jets.root data/jets.root
-.venv/bin/atlasae decompress "$folder/merged.root" "$folder/back.root"
-.venv/bin/atlasae verify "$folder/twice.root" "$folder/merged.root"
+for layout in packed floats; do
+    for part in a b; do
+        .venv/bin/atlasae compress data/jets.root "$folder/$part.root" --layout "$layout" --force
+    done
+    "$hadd" -f "$folder/merged.root" "$folder/a.root" "$folder/b.root"
+    .venv/bin/atlasae decompress "$folder/merged.root" "$folder/back.root" --force
+    .venv/bin/atlasae verify "$folder/twice.root" "$folder/merged.root"
+done
 
 # What ROOT made comes along, and is the same after ROOT has rewritten it.
 "$root_python" -W ignore scripts/interop_check.py make "$folder/objects.root"

@@ -513,6 +513,20 @@ def test_half_a_file_is_damage(side, nanoaod, tmp_path):
         jets_of(*paths)
 
 
+@pytest.mark.parametrize("layout", ["nanoaod", "flat", "energy"])
+def test_packed_jets_are_those_of_the_file_they_decompress_to(layout, tmp_path, monkeypatch):
+    monkeypatch.setattr("atlasae.pairs.PART", 20)
+    original = write_layout(tmp_path / "in.root", layout)
+    succeeded("compress", original, tmp_path / "small.root", "--layout", "packed", "--step-size", "4kB")
+    succeeded("decompress", tmp_path / "small.root", tmp_path / "back.root")
+    packed, plain = (jets_of(original, tmp_path / name) for name in ("small.root", "back.root"))
+    for one, other in zip(packed.values(), plain.values(), strict=True):
+        for name in ("before", "after", "same"):
+            joined = [np.concatenate([getattr(part, name) for part in parts]) for parts in (one, other)]
+            assert np.array_equal(*joined, equal_nan=name != "same")
+        assert all(part.latents is None for part in one)
+
+
 @pytest.mark.parametrize("compressed", [True, False])
 def test_pieces_hold_every_jet_once_and_events_whole(compressed, monkeypatch, nanoaod):
     other = nanoaod / ("small.root" if compressed else "back.root")

@@ -44,7 +44,7 @@ from conftest import (
     write_layout,
     write_tree,
 )
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from atlasae import learning, pipeline
@@ -75,8 +75,42 @@ def test_every_layout_comes_back(layout, tmp_path):
 
 
 @pytest.mark.parametrize("precision", [1e-2, 1e-4])
-def test_every_precision_holds(precision, jets_file):
-    check_restored(jets_file, round_trip(jets_file, "--precision", precision), "Events", "nanoaod", precision)
+@pytest.mark.parametrize("how", ["floats", "packed"])
+def test_every_precision_holds(how, precision, jets_file):
+    back = round_trip(jets_file, "--precision", precision, "--layout", how)
+    check_restored(jets_file, back, "Events", "nanoaod", precision)
+
+
+@pytest.mark.parametrize("options", [(), ("--no-context",), ("--step-size", "2kB"), ("--only-jets",)])
+def test_every_layout_comes_back_from_packed_bytes(options, layout, tmp_path):
+    path = write_layout(tmp_path / "in.root", layout)
+    back = round_trip(path, "--layout", "packed", *options)
+    if "--only-jets" in options:
+        other = round_trip(write_layout(tmp_path / "other.root", layout), "--only-jets")
+        assert list(read_tree(back, TREES.get(layout, "Events"))) == list(read_tree(other, TREES.get(layout, "Events")))
+    else:
+        check_restored(path, back, TREES.get(layout, "Events"), layout)
+
+
+def test_packed_jets_are_one_branch_of_bytes_and_their_counter_stays(tmp_path, jets_file):
+    succeeded("compress", jets_file, tmp_path / "small.root", "--layout", "packed", "--only-jets")
+    found = read_tree(tmp_path / "small.root", "Events")
+    assert set(found) == {"Jet_packed", "nJet"}
+    assert ak.num(found["Jet_packed"])[0] > 0 and ak.sum(ak.num(found["Jet_packed"])[1:]) == 0
+    assert found["nJet"].to_list() == ak.num(read_tree(jets_file, "Events")["Jet_pt"]).to_list()
+
+
+@pytest.mark.parametrize("option", [("--format", "rntuple"), ("--model", "self"), ("--precision", "full")])
+def test_what_packs_nothing_is_told(option, jets_file, tmp_path):
+    with nothing_left(jets_file):
+        result = run_main("compress", jets_file, tmp_path / "out.root", "--layout", "packed", *option)
+        assert result.failed(2, "--layout packed", option[0])
+
+
+def test_too_fine_a_grid_is_told(jets_file, tmp_path):
+    with nothing_left(jets_file):
+        options = ("--layout", "packed", "--precision", "1e-7")
+        assert run_main("compress", jets_file, tmp_path / "out.root", *options).failed(2, "1e-06 or more")
 
 
 @pytest.mark.parametrize("layout", ["flat", "cartesian", "rntuple_xaod"])
@@ -87,10 +121,11 @@ def test_jets_come_back_through_an_rntuple(layout, tmp_path):
         assert file.classname_of(TREES.get(layout, "Events")) == "ROOT::RNTuple"
 
 
-@pytest.mark.parametrize("layout", ["nanoaod", "rntuple"])
-def test_a_file_of_no_entries_comes_back(layout, tmp_path):
+@pytest.mark.parametrize("layout", ["nanoaod", "rntuple", "flat"])
+@pytest.mark.parametrize("how", ["floats", "packed"])
+def test_a_file_of_no_entries_comes_back(how, layout, tmp_path):
     path = write_layout(tmp_path / "in.root", layout, entries=0)
-    check_restored(path, round_trip(path), "Events", layout)
+    check_restored(path, round_trip(path, "--layout", how), TREES.get(layout, "Events"), layout)
 
 
 def test_entries_without_jets_come_back(tmp_path):
@@ -187,9 +222,10 @@ def precisions(fourth: str) -> st.SearchStrategy[str]:
     return bound | listed | st.just("full")
 
 
-def must_be_exact(jets: dict[str, np.ndarray], stored: np.ndarray) -> np.ndarray:
-    """Jets that are no physical ones: NaN, inf, pt <= 0, |eta| > 10, |phi| > pi."""
+def must_be_exact(jets: dict[str, np.ndarray], stored: np.ndarray, with_mass: bool) -> np.ndarray:
+    """Jets that are no physical ones: NaN, inf, pt <= 0, |eta| > 10, |phi| > pi, m < 0 where m is stored."""
     outside = (jets["pt"] <= 0) | (np.abs(jets["eta"]) > 10) | (np.abs(jets["phi"]) > np.pi)
+    outside |= with_mass & (stored[3] < 0)
     return ~np.isfinite(stored).all(axis=0) | outside
 
 
@@ -206,7 +242,7 @@ def check_promise(sample: Sample, before: dict[str, ak.Array], after: dict[str, 
     with np.errstate(all="ignore"):
         jets, decoded = (eight(four, MEV[sample.units]) for four in (before, after))
         found = jet_errors(before, after, MEV[sample.units])
-        odd = must_be_exact(jets, np.array([column.astype(np.float64) for column in columns]))
+        odd = must_be_exact(jets, np.array([column.astype(np.float64) for column in columns]), "m" in before)
         if "E" in before and all(column.dtype == np.float64 for column in columns):
             found["m"] = derived_mass_errors(jets, decoded)
     assert same[odd].all()
@@ -215,7 +251,8 @@ def check_promise(sample: Sample, before: dict[str, ak.Array], after: dict[str, 
 
 
 @pytest.mark.parametrize("variables", SETS, ids=" ".join)
-def test_the_promise(variables, tmp_path_factory):
+@pytest.mark.parametrize("how", ["floats", "packed"])
+def test_the_promise(how, variables, tmp_path_factory):
     folder = tmp_path_factory.mktemp("promise")
 
     @settings(max_examples=8)
@@ -224,7 +261,17 @@ def test_the_promise(variables, tmp_path_factory):
         before = {f"jet_{v}": array for v, array in sample.jets.items()}
         others = bystanders(len(before[f"jet_{variables[0]}"]))
         path = write_tree(folder / "in.root", "t", before | others, dict.fromkeys(before, "njet"))
-        options = ("--units", sample.units, "--precision", sample.precision, "--step-size", sample.step)
+        assume(how == "floats" or sample.precision != "full")
+        options = (
+            "--units",
+            sample.units,
+            "--precision",
+            sample.precision,
+            "--step-size",
+            sample.step,
+            "--layout",
+            how,
+        )
         back = round_trip(path, *options, "--force")
         after = read_tree(back, "t")
         back.unlink()
@@ -693,12 +740,14 @@ def slice_of(path: Path, target: Path, start: int, stop: int) -> None:
     )
 
 
-def test_a_merged_file_is_verified_against_the_merged_originals(tmp_path):
+@pytest.mark.parametrize("how", ["floats", "packed"])
+def test_a_merged_file_is_verified_against_the_merged_originals(how, tmp_path):
     parts = [write_layout(tmp_path / f"{i}.root", "nanoaod", seed=i) for i in range(2)]
     for i, precision in enumerate(("1e-2", "1e-3")):
         with uproot.update(parts[i]) as file:
             file.mktree("other", {"x": np.dtype("i4")}).extend({"x": np.full(5 + i, i, np.int32)})
-        succeeded("compress", parts[i], parts[i].with_suffix(".small"), "--precision", precision)
+        options = ("--precision", precision, "--layout", how)
+        succeeded("compress", parts[i], parts[i].with_suffix(".small"), *options)
     merge(tmp_path / "merged.root", *parts)
     merge(tmp_path / "merged.small", *(part.with_suffix(".small") for part in parts))
     succeeded("verify", tmp_path / "merged.root", tmp_path / "merged.small")
@@ -794,7 +843,9 @@ def test_every_format_has_its_golden_files():
     assert {path.name for path in GOLDEN.glob("format-*")} == {f"format-{i + 1}" for i in range(FORMAT)}
 
 
-@pytest.mark.parametrize("name", [f"format-1/{kind}" for kind in ("default", "embedded", "mlp", "ntuple", "list")])
+@pytest.mark.parametrize(
+    "name", [f"format-1/{kind}" for kind in ("default", "embedded", "mlp", "ntuple", "list", "packed")]
+)
 def test_a_file_of_the_past_still_opens(name, tmp_path):
     succeeded("verify", GOLDEN / f"{name}.root")
     succeeded("decompress", GOLDEN / f"{name}.root", tmp_path / "back.root")

@@ -58,6 +58,7 @@ def main() -> None:
             "embedded": Options(Precision.parse("full"), model=str(model)),
             "mlp": Options(Precision.parse("1e-1"), model=str(mlp), only_jets=True),
             "ntuple": replace(usual, rntuple=True, only_jets=True),
+            "packed": replace(usual, packed=True),
             "list": replace(usual, variables=variables, only_jets=True),
         }.items():
             if not (HERE / f"{name}.root").exists():

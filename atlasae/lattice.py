@@ -1,0 +1,98 @@
+"""Jets on a uniform grid, as whole numbers; and the sizes and directions of their momenta, in whole numbers too.
+
+What decides how a file is read must be the same on every machine. Sums, products, quotients and square roots are (IEEE
+754 rounds them one way); logarithms and sines are not. So the encoder alone takes logarithms, and what encoder and
+decoder both need of exponentials and angles comes from the tables here, of whole numbers far from a tie: every
+mathematical library rounds them alike.
+"""
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from atlasae.coding import Cells
+from atlasae.coordinates import LARGEST_PHI, Bools, Floats, from_coordinates, is_physical, to_coordinates
+
+LOW = np.array([6.2, -10.0, -math.pi, -20.0])  # where the cells of log pt, eta, phi and mu begin
+HIGH = np.array([16.9, 10.0, math.pi, 20.0])
+PER_E = 256  # entries of EXPONENTIALS for a factor of e
+TURN = 4096  # directions in a turn
+UNIT = 2**14  # of sines
+SLOPES = 4096  # entries of ARCTANGENTS
+
+EXPONENTIALS = np.rint(2**10 * np.exp(np.arange(int((HIGH[0] - LOW[0]) * PER_E) + 2) / PER_E))
+COSINES = np.rint(UNIT * np.cos(2 * np.pi * (np.arange(TURN) + 0.5) / TURN))
+SINES = np.rint(UNIT * np.sin(2 * np.pi * (np.arange(TURN) + 0.5) / TURN))
+ARCTANGENTS = np.rint(np.arctan(np.arange(SLOPES + 1) / SLOPES) * TURN / (2 * np.pi)).astype(np.int64)
+
+
+@dataclass(frozen=True)
+class Lattice:
+    """A uniform grid in the coordinates log pt, eta, phi and mu: a cell is a whole number for each of the four."""
+
+    steps: tuple[float, float, float, float]
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for steps that make no grid."""
+        if not all(1e-8 < step < 2 for step in self.steps):
+            raise ValueError(f"steps {self.steps} make no grid")
+
+    @cached_property
+    def sizes(self) -> tuple[int, ...]:
+        """Cells of each coordinate."""
+        spans = [high - low for low, high in zip(LOW.tolist(), HIGH.tolist(), strict=True)]
+        return tuple(math.ceil(span / step) for span, step in zip(spans, self.steps, strict=True))
+
+    def cells(self, jets: Floats) -> tuple[npt.NDArray[np.int32], Bools]:
+        """The cells (4 x n) of jets (n x 4, MeV), and which jets have any."""
+        coordinates = to_coordinates(np.where(is_physical(jets)[:, None], jets, 1000.0))
+        found = np.floor((coordinates - LOW) / self.steps)
+        held = np.asarray(((found >= 0) & (found < self.sizes)).all(axis=1)) & is_physical(jets)
+        return np.ascontiguousarray(np.where(held[:, None], found, 0).astype(np.int32).T), held
+
+    def jets(self, cells: npt.NDArray[np.int32]) -> Floats:
+        """The jets (n x 4, MeV) in the middle of cells (4 x n)."""
+        return from_coordinates(self.coordinates(cells))
+
+    def coordinates(self, cells: npt.NDArray[np.int32]) -> Floats:
+        """The middles (n x 4) of cells (4 x n)."""
+        middles = LOW + (cells.T + 0.5) * np.array(self.steps)
+        middles[:, 2] = np.clip(middles[:, 2], -LARGEST_PHI, LARGEST_PHI)
+        return np.asarray(middles)
+
+    @cached_property
+    def zero_mass(self) -> int:
+        """The cell of m = 0."""
+        return math.floor(-float(LOW[3]) / self.steps[3])
+
+    @cached_property
+    def sizes_of_pt(self) -> Floats:
+        """pt of every cell in whole numbers, in units of no meaning."""
+        places = np.floor((np.arange(self.sizes[0]) + 0.5) * (self.steps[0] * PER_E)).astype(np.int64)
+        return np.asarray(EXPONENTIALS[np.minimum(places, len(EXPONENTIALS) - 1)])
+
+    @cached_property
+    def directions(self) -> npt.NDArray[np.int64]:
+        """The direction, as one of TURN, of every cell of phi; that of -pi is TURN / 2."""
+        places = np.floor((np.arange(self.sizes[2]) + 0.5) * (self.steps[2] * TURN / (2 * math.pi))).astype(np.int64)
+        return np.asarray((np.minimum(places, TURN - 1) + TURN // 2) % TURN)
+
+    @cached_property
+    def cells_of_directions(self) -> Cells:
+        """The cell of phi in the middle of each direction."""
+        places = ((np.arange(TURN) + TURN // 2) % TURN + 0.5) * (2 * math.pi / TURN / self.steps[2])
+        return np.asarray(np.minimum(np.floor(places), self.sizes[2] - 1), np.int32)
+
+
+def direction(x: Floats, y: Floats) -> npt.NDArray[np.int64]:
+    """The direction of (x, y), whole numbers, as one of TURN; to about one of them."""
+    along, across = np.abs(x), np.abs(y)
+    steep = across > along
+    small, large = np.where(steep, along, across), np.where(steep, across, along)
+    angle = ARCTANGENTS[np.floor(small * SLOPES / np.maximum(large, 1)).astype(np.int64)]
+    angle = np.where(steep, TURN // 4 - angle, angle)
+    angle = np.where(x < 0, TURN // 2 - angle, angle)
+    return np.asarray(np.where(y < 0, -angle, angle) % TURN)

@@ -1,0 +1,177 @@
+"""One collection on its way through a file in the packed layout: four branches to one of bytes, and back."""
+
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import awkward as ak
+import numpy as np
+import numpy.typing as npt
+
+from atlasae.codec import BLOCK, Storage
+from atlasae.collection import merge_largest, settle, storage_of
+from atlasae.columns import Array, Counts, counts_of, to_columns, unflatten
+from atlasae.coordinates import Bools, inner
+from atlasae.errors import UserError
+from atlasae.lattice import Lattice
+from atlasae.packed import Columns, PackedCodec
+from atlasae.precision import Precision, steps
+from atlasae.priors import Priors
+from atlasae.schema import Collection
+
+FINEST = 1e-6  # the tables of finer grids would not fit in memory
+WORD = np.dtype("<u4")
+
+
+@dataclass
+class PackedCompressor:
+    """One collection on its way through the chunks: its codec, and what became of its jets."""
+
+    collection: Collection
+    codec: PackedCodec
+    storage: Storage
+    bounds: dict[str, float]
+    warning: str | None = None
+    jets: int = 0
+    exact_jets: int = 0
+    bytes_in: int = 0
+    max_error: dict[str, float] = field(default_factory=dict)
+
+    def compress(self, events: Mapping[str, ak.Array]) -> dict[str, ak.Array]:
+        """The branch of bytes that stands in for the jets of these events: all in the first, none in the others."""
+        columns, counts = to_columns(self.collection, events)
+        cells, exact = self._cells(columns)
+        content = pack(self.codec, cells, exact, counts, columns)
+        self.jets += len(exact)
+        self.exact_jets += int(exact.sum())
+        self.bytes_in += sum(column.nbytes for column in columns)
+        lengths = np.zeros(len(counts), np.int64)
+        lengths[:1] = len(content)
+        (name,) = self.collection.latents
+        return {name: unflatten(np.frombuffer(content if len(counts) else b"", np.uint8), lengths, jagged=True)}
+
+    def _cells(self, columns: Sequence[Array]) -> tuple[Columns, Bools]:
+        """The cells of all jets, and which of those would break a bound."""
+        cells, exact = [], []
+        # What a file says is decided by whole numbers: no machine decodes to another float than the next one.
+        kept = {v: inner(bound, steps_apart(self.storage)) for v, bound in self.bounds.items()}
+        for start in range(0, max(len(columns[0]), 1), BLOCK):
+            values = self.storage.to_values([column[start : start + BLOCK] for column in columns])
+            jets = self.storage.to_rows(values)
+            found, held = self.codec.lattice.cells(jets)
+            restored = self.storage.to_columns(self.storage.from_rows(self.codec.lattice.jets(found)))
+            errors = self.storage.errors(values, self.storage.to_values(restored))
+            within = held & self.storage.usable(jets) & np.all([errors[v] <= kept[v] for v in kept], axis=0)
+            largest = {v: float(errors[v][within].max(initial=0.0)) for v in kept}
+            self.max_error = merge_largest([self.max_error, largest])
+            cells.append(found)
+            exact.append(~within)
+        return np.concatenate(cells, axis=1), np.concatenate(exact)
+
+
+def steps_apart(storage: Storage) -> float:
+    """How far decoded jets may lie apart on two machines: a step of the stored floats."""
+    return 16 * storage.rounding  # of |eta| below 10, absolute
+
+
+def start_packed(
+    collection: Collection,
+    units: str | None,
+    precision: Precision,
+    priors: Priors,
+    events: Mapping[str, ak.Array],
+    context: bool,
+) -> PackedCompressor:
+    """Settle units and grid of a collection by a sample of its events; raises UserError for what packs nothing."""
+    columns, _ = to_columns(collection, events)
+    settled = settle(collection, units, columns)
+    storage = storage_of(settled)
+    bounds = precision.of(storage.layout)
+    if precision.full or precision.unbounded or min(bounds.values()) < FINEST:
+        raise UserError(f"--layout packed keeps a bound: give --precision a number of {FINEST:g} or more, such as 1e-3")
+    wanted = steps(bounds, storage.layout, storage.dtypes, steps_apart(storage))
+    lattice = Lattice((wanted[0], wanted[1], wanted[2], wanted[3]))
+    return PackedCompressor(settled, PackedCodec(priors, lattice, context), storage, bounds)
+
+
+def packed_codec_of(config: dict[str, Any], priors: Priors) -> PackedCodec:
+    """The codec that `config` described; raises ValueError where it describes none."""
+    wanted, context = config["steps"], config["context"]
+    if not (isinstance(context, bool) and len(wanted) == 4 and all(isinstance(step, float) for step in wanted)):
+        raise ValueError("steps or context of another kind")
+    return PackedCodec(priors, Lattice((wanted[0], wanted[1], wanted[2], wanted[3])), context)
+
+
+def restore_packed(
+    collection: Collection, codec: PackedCodec, events: Mapping[str, ak.Array], counts: Counts
+) -> dict[str, ak.Array]:
+    """The original four branches of a chunk; undoes `PackedCompressor.compress`. Raises ValueError for other bytes."""
+    (name,) = collection.latents
+    content = ak.to_numpy(ak.flatten(events[name], axis=None)).astype(np.uint8).tobytes()
+    storage = storage_of(collection)
+    columns = unpack(codec, storage, content, counts) if len(counts) else _empty(storage)
+    named = zip(collection.branches.values(), columns, strict=True)
+    return {branch: unflatten(column, counts, collection.jagged) for branch, column in named}
+
+
+def pack(codec: PackedCodec, cells: Columns, exact: Bools, counts: Counts, columns: Sequence[Array]) -> bytes:
+    """The bytes of a chunk: the exact jets (how many bytes they take, where they are, what they are), then words."""
+    kept = b""
+    if exact.any():
+        where = np.diff(np.flatnonzero(exact), prepend=0)
+        kept = zlib.compress(_planes(where.astype(WORD)) + b"".join(_planes(column[exact]) for column in columns), 9)
+    words = codec.encode(cells[:, ~exact], counts_of(~exact, counts))
+    return np.array([int(exact.sum()), len(kept)], WORD).tobytes() + kept + words.astype(WORD).tobytes()
+
+
+def unpack(codec: PackedCodec, storage: Storage, content: bytes, counts: Counts) -> list[npt.NDArray[np.generic]]:
+    """The four columns of a chunk; the inverse of `pack`."""
+    jets, (number, size) = int(counts.sum()), np.frombuffer(content[:8], WORD).tolist()
+    where, originals = _kept(content[8 : 8 + size], number, jets, storage)
+    exact = np.zeros(jets, bool)
+    exact[where] = True
+    words = np.frombuffer(content[8 + size :], WORD).astype(np.uint32)
+    cells = codec.decode(words, counts_of(~exact, counts))
+    columns = _empty(storage, jets)
+    for start in range(0, cells.shape[1], BLOCK):
+        block = slice(start, start + BLOCK)
+        rows = np.flatnonzero(~exact)[block] if number else block
+        restored = storage.to_columns(storage.from_rows(codec.lattice.jets(cells[:, block])))
+        for column, values in zip(columns, restored, strict=True):
+            column[rows] = values
+    for column, values in zip(columns, originals, strict=True):
+        column[where] = values
+    return columns
+
+
+def _kept(content: bytes, number: int, jets: int, storage: Storage) -> tuple[npt.NDArray[np.int64], list[Array]]:
+    """Where the exact jets are, and their four originals."""
+    if not number:
+        return np.empty(0, np.int64), _empty(storage)
+    types = [WORD, *storage.dtypes]
+    expected = number * sum(dtype.itemsize for dtype in types)
+    unpacker = zlib.decompressobj()
+    raw = unpacker.decompress(content, expected + 1) if number <= jets else b""
+    if len(raw) != expected:
+        raise ValueError(f"{number} exact jets do not fit")
+    ends = np.cumsum([0, *(number * dtype.itemsize for dtype in types)]).tolist()
+    parts = [_from_planes(raw[ends[i] : ends[i + 1]], dtype) for i, dtype in enumerate(types)]
+    where = np.cumsum(parts[0].astype(np.int64))
+    if (np.diff(where) <= 0).any() or where[-1] >= jets:
+        raise ValueError("exact jets that are not there")
+    return where, parts[1:]
+
+
+def _planes(values: Array) -> bytes:
+    """The first bytes of all numbers, then the second ones, and so on: they compress better."""
+    return values.view(np.uint8).reshape(len(values), -1).T.tobytes()
+
+
+def _from_planes(content: bytes, dtype: np.dtype[Any]) -> Array:
+    planes = np.frombuffer(content, np.uint8).reshape(dtype.itemsize, -1)
+    return np.asarray(np.ascontiguousarray(planes.T).view(dtype)[:, 0])
+
+
+def _empty(storage: Storage, jets: int = 0) -> list[npt.NDArray[np.generic]]:
+    return [np.empty(jets, dtype) for dtype in storage.dtypes]
