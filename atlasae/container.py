@@ -98,6 +98,12 @@ class Run:
         jets = {name for entry in self.collections for name in entry.collection.branches.values()}
         return jets | {branch.name for branch in self.carried}
 
+    @property
+    def needed(self) -> set[str]:
+        """The branches to bring those back from."""
+        made = {name for c in self.collections for name in (*c.collection.latents, *c.collection.exact.values())}
+        return made | {branch.name for branch in self.carried}
+
     def to_json(self) -> str:
         """The run as one JSON object."""
         return json.dumps(asdict(self))
@@ -112,6 +118,8 @@ class Run:
             run = msgspec.convert(facts, cls)
             if set(run.originals) != run.restored:
                 raise ValueError("its originals are not the branches that come back")
+            if missing := run.needed - set(run.written):
+                raise ValueError(f"branch '{min(missing)}' was not written")
             return run
         except (ValueError, LookupError, TypeError, RecursionError) as error:
             raise DamagedFileError(f"'{_RUNS}' is damaged: {error}") from error

@@ -91,7 +91,8 @@ class Chunks:
         if id(run) not in self._codecs:
             self._codecs[id(run)] = [codec_of(entry, self.contents) for entry in run.collections]
         events = self.tree.read(run.written, start, start + chunk.entries)
-        _check(run, start, chunk, events)
+        with damage(f"tree '{self.tree.name}' {_where(start, chunk)}"):
+            _check(run, start, chunk, events)
         return WrittenChunk(run, start, chunk, events, self._codecs[id(run)])
 
 

@@ -9,4 +9,4 @@ cd "$(dirname "$0")/.."
 .venv/bin/ruff check
 .venv/bin/ruff format --check
 .venv/bin/mypy
-.venv/bin/python -m pytest -q
+.venv/bin/python -m pytest -q -n 2

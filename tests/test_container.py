@@ -146,7 +146,8 @@ def test_what_a_file_of_many_jets_holds_comes_back(tmp_path):
     # more text than ROOT's short strings hold, and more rows and bytes than one page
     carried = [Branch(f"branch{i}", "<f4", False) for i in range(2000)]
     originals = [*JETS.branches.values(), *(branch.name for branch in carried)]
-    runs = [make_run(originals=originals, carried=carried, chunks=500)] * 3
+    written = [*(branch.name for branch in carried), *LATENTS, *EXACT]
+    runs = [make_run(originals=originals, carried=carried, written=written, chunks=500)] * 3
     model = np.random.default_rng(1).bytes(60_000)
     chunks = [Chunk(1, i, SUMS) for i in range(1500)]
     contents = Contents(runs, chunks, {hashlib.sha256(model).hexdigest(): model})
@@ -230,6 +231,7 @@ def test_a_run_comes_back_from_its_json(names, counters, number):
         collections=[entry, make_run().collections[0]],
         carried=[Branch(names[7], "<f4 array", jagged=True, counter=names[0])],
         originals=sorted({names[2], names[7], *JETS.branches.values()}),
+        written=[names[7], *collection.latents, *collection.exact.values(), *LATENTS, *EXACT],
         counters=counters,
         table=None,
     )
@@ -284,10 +286,12 @@ def changed_facts(**changes: Any) -> str:
         changed_facts(collections=[{"collection": {}}]),
         changed_facts(carried=[{"name": "x"}]),
         changed_facts(originals=[]),
+        changed_facts(written=["event", "hit", *LATENTS]),
+        changed_facts(written=["event", *LATENTS, *EXACT]),
         changed_facts(originals=["event", "Jet_pt", "Jet_eta", "Jet_phi", "Jet_mass"]),
         "[" * 100_000,
     ],
-    ids=range(20),
+    ids=range(22),
 )
 def test_what_is_no_run_is_damage(text):
     with pytest.raises(DamagedFileError, match="'atlasae/runs' is damaged: ") as caught:
