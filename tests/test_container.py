@@ -149,7 +149,7 @@ def test_what_a_file_of_many_jets_holds_comes_back(tmp_path):
     written = [*(branch.name for branch in carried), *LATENTS, *EXACT]
     runs = [make_run(originals=originals, carried=carried, written=written, chunks=500)] * 3
     model = np.random.default_rng(1).bytes(60_000)
-    chunks = [Chunk(1, i, SUMS) for i in range(1500)]
+    chunks = [Chunk(1, i, list(range(i, i + len(written)))) for i in range(1500)]
     contents = Contents(runs, chunks, {hashlib.sha256(model).hexdigest(): model})
     assert read(write(tmp_path / "x.root", contents, 1500)) == contents
 
