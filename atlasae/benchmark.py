@@ -3,6 +3,7 @@
 import math
 import tempfile
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ from atlasae.training import bits_per_row
 PRECISIONS = (3e-2, 1e-2, 3e-3, 1e-3, 3e-4, 1e-4)
 MOST_JETS = 200_000  # of a file, about: more change no digit
 FIRST = 1000  # entries that tell how many jets an entry has
-OURS = "atlasae, three floats"
+OURS, PACKED = "atlasae, three floats", "atlasae, packed"
 FLOOR = "entropy (fitted model)"
 TREE = "jets"
 
@@ -50,6 +51,7 @@ def benchmark_file(
         entropy = fit_entropy(sample.jets)
         for done, bound in enumerate(PRECISIONS, start=1):
             row = {OURS: compressed_bytes(sample, bound, model, Path(folder))}
+            row[PACKED] = compressed_bytes(sample, bound, "default", Path(folder), packed=True)
             rows.append(row | peers(sample, bound, Path(folder)) | {FLOOR: entropy(bound)})
             (progress or silent)(done, len(PRECISIONS))
     names = dict.fromkeys(name for row in rows for name in row)
@@ -76,7 +78,7 @@ def read_jets(path: Path, patterns: Sequence[str], units: str | None) -> Sample:
     return sample
 
 
-def compressed_bytes(sample: Sample, bound: float, model: str, folder: Path) -> float:
+def compressed_bytes(sample: Sample, bound: float, model: str, folder: Path, packed: bool = False) -> float:
     """Bytes per jet of a sample as `atlasae compress` writes it, a model of its own included."""
     path, names = folder / "sample.root", sample.collection.branches
     events = {
@@ -86,9 +88,8 @@ def compressed_bytes(sample: Sample, bound: float, model: str, folder: Path) -> 
     with create(path) as target:
         target.make_tree(TREE, events, counters=dict.fromkeys(events, "njets")).extend(events)
     pattern = ",".join(f"{variable}={name}" for variable, name in names.items())
-    options = Options(
-        Precision.parse(f"{bound:g}"), jets=(pattern,), units=sample.collection.units, model=model, force=True
-    )
+    given = Options(Precision.parse(f"{bound:g}"), jets=(pattern,), units=sample.collection.units, force=True)
+    options = replace(given, model=model, packed=packed)
     return float(compress_file(path, folder / "compressed.root", options)["bytes_per_jet"])
 
 

@@ -125,6 +125,8 @@ def compress(
     from atlasae.planning import Options
     from atlasae.precision import Precision
 
+    if given["no_context"] and given["layout"] != "packed":
+        raise UserError("--no-context is of the packed layout: add --layout packed")
     options = Options(
         precision=Precision.parse(precision),
         step_size=_parse_size(step_size),

@@ -126,6 +126,11 @@ class Reader:
     def __init__(self, words: Words) -> None:
         self.coder = stream.stack.AnsCoder(words)
 
+    @property
+    def is_at_end(self) -> bool:
+        """Whether all was read that was written."""
+        return bool(self.coder.is_empty())
+
     def code(self, table: Table, contexts: Contexts | None, cells: Cells | None, n: int) -> Cells:
         """Read cells."""
         bins = np.zeros(n, np.int32)

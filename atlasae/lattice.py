@@ -18,6 +18,7 @@ from atlasae.coordinates import LARGEST_PHI, Bools, Floats, from_coordinates, is
 
 LOW = np.array([6.2, -10.0, -math.pi, -20.0])  # where the cells of log pt, eta, phi and mu begin
 HIGH = np.array([16.9, 10.0, math.pi, 20.0])
+FINEST = 1e-6  # step: there are tables of all cells, which have to fit in memory
 PER_E = 256  # entries of EXPONENTIALS for a factor of e
 TURN = 4096  # directions in a turn
 UNIT = 2**14  # of sines
@@ -37,7 +38,7 @@ class Lattice:
 
     def __post_init__(self) -> None:
         """Raise ValueError for steps that make no grid."""
-        if not all(1e-8 < step < 2 for step in self.steps):
+        if not all(FINEST <= step < 2 for step in self.steps):
             raise ValueError(f"steps {self.steps} make no grid")
 
     @cached_property

@@ -52,7 +52,11 @@ class PackedCodec:
 
     def decode(self, words: Words, counts: Counts) -> Columns:
         """The cells (4 x n) that words hold; raises ValueError for words that hold none."""
-        return Walk(self).through(Reader(words), counts, None)
+        reader = Reader(words)
+        cells = Walk(self).through(reader, counts, None)
+        if not reader.is_at_end:
+            raise ValueError("words of other jets")
+        return cells
 
 
 class Walk:
@@ -80,9 +84,10 @@ class Walk:
         for events, jets in _blocks(counts):
             rows, ranks = _by_rank(counts[events])
             given = None if cells is None else cells[:, jets][:, rows]
-            found[:, jets.start + rows] = self._block(coder, counts[events], ranks, given)
-        if ((found < 0) | (found >= np.array(self.lattice.sizes)[:, None])).any():
-            raise ValueError("jets beyond the grid")
+            columns = self._block(coder, counts[events], ranks, given)
+            if ((columns < 0) | (columns >= np.array(self.lattice.sizes)[:, None])).any():
+                raise ValueError("jets beyond the grid")
+            found[:, jets.start + rows] = columns
         return found
 
     def _block(self, coder: Coder, counts: Counts, ranks: list[int], given: Columns | None) -> Columns:

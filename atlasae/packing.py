@@ -20,7 +20,8 @@ from atlasae.precision import Precision, steps
 from atlasae.priors import Priors
 from atlasae.schema import Collection
 
-FINEST = 1e-6  # the tables of finer grids would not fit in memory
+FINEST = 1e-5  # bound: the tables of finer grids would take long to make
+MOST_JETS = 2**25  # of a chunk
 WORD = np.dtype("<u4")
 
 
@@ -41,6 +42,8 @@ class PackedCompressor:
     def compress(self, events: Mapping[str, ak.Array]) -> dict[str, ak.Array]:
         """The branch of bytes that stands in for the jets of these events: all in the first, none in the others."""
         columns, counts = to_columns(self.collection, events)
+        if len(columns[0]) > MOST_JETS:
+            raise UserError(f"{len(columns[0])} jets in a chunk, {MOST_JETS} at most: give a smaller --step-size")
         cells, exact = self._cells(columns)
         content = pack(self.codec, cells, exact, counts, columns)
         self.jets += len(exact)

@@ -538,8 +538,13 @@ def _lines(label: Label) -> list[str]:
 
 
 def _shortened(text: str, longest: int = 26) -> str:
-    """A long name without its middle."""
-    return text if len(text) <= longest else f"{text[: longest - 13]}...{text[-10:]}"
+    """A long name without its middle; what follows a comma stays whole."""
+    if len(text) <= longest:
+        return text
+    name, comma, rest = text.partition(", ")
+    left = longest - len(comma + rest) - 3
+    tail = max(1, min(10, left // 2))
+    return f"{name[: max(1, left - tail)]}...{name[-tail:]}{comma}{rest}"
 
 
 def _power(largest: float) -> float:

@@ -13,12 +13,10 @@ from atlasae.container import Chunk, CompressedCollection, Contents, Run
 from atlasae.errors import DamagedFileError, UserError, sparing
 from atlasae.model import Model, packaged_model
 from atlasae.packed import PackedCodec
-from atlasae.packing import packed_codec_of, restore_packed
+from atlasae.packing import MOST_JETS, packed_codec_of, restore_packed
 from atlasae.priors import packaged_priors
 from atlasae.rootio import Source, Tree, damage
 from atlasae.schema import FOLDER, Collection
-
-MOST_JETS = 2**27  # of a chunk: 2 GB of float32
 
 Progress = Callable[[int, int], None]  # entries done, entries in all
 
@@ -151,15 +149,19 @@ def jets_per_event(run: Run, collection: Collection, events: Mapping[str, ak.Arr
         return flatten(events[collection.latents[0]])[1]
     if not collection.jagged:
         return np.ones(len(events[collection.latents[0]]), np.int64)
-    counter = run.counters[next(iter(collection.branches.values()))]
+    counter = run.counters.get(next(iter(collection.branches.values())), "")
+    carriers = [branch.name for branch in run.carried if branch.jagged and run.counters.get(branch.name) == counter]
     if counter in events:
-        counts = ak.to_numpy(events[counter]).astype(np.int64)
+        found = events[counter]
+    elif carriers:
+        found = ak.num(events[carriers[0]])
     else:
-        carrier = next(branch.name for branch in run.carried if run.counters.get(branch.name) == counter)
-        counts = flatten(events[carrier])[1]
-    if counts.min(initial=0) < 0 or int(counts.sum()) > MOST_JETS:
+        raise DamagedFileError(f"'{collection.name}' is damaged: nothing counts its jets")
+    if found.ndim != 1 or (counts := ak.to_numpy(found)).dtype.kind not in "iu":
+        raise DamagedFileError(f"'{counter}' is damaged: it counts nothing")
+    if counts.min(initial=0) < 0 or int(counts.astype(np.int64).sum()) > MOST_JETS:
         raise DamagedFileError(f"'{counter}' is damaged: {counts.min()} to {counts.max()} jets in an event")
-    return np.asarray(counts)
+    return np.asarray(counts, np.int64)
 
 
 def codec_of(entry: CompressedCollection, contents: Contents) -> Codec | PackedCodec:

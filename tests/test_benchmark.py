@@ -13,7 +13,7 @@ import pytest
 from conftest import counted, make_counts, random_jets, read_tree, succeeded, write_layout, write_tree
 
 from atlasae import benchmark, learning, peers
-from atlasae.benchmark import FLOOR, OURS, benchmark_file, compressed_bytes, fit_entropy, read_jets
+from atlasae.benchmark import FLOOR, OURS, PACKED, benchmark_file, compressed_bytes, fit_entropy, read_jets
 from atlasae.errors import UserError
 from atlasae.model import default_model
 
@@ -53,7 +53,7 @@ def test_the_report_has_a_number_for_every_method_and_precision(report, jets_pat
     assert report["branches"] == dict(zip(("pt", "eta", "phi", "m"), NANOAOD, strict=True))
     assert report["jets"] == len(ak.flatten(read_tree(jets_path, "Events")["Jet_pt"]))
     assert (report["precisions"], report["missing"]) == (list(BOUNDS), [])
-    assert set(report["curves"]) == {OURS, *PEERS, FLOOR}
+    assert set(report["curves"]) == {OURS, PACKED, *PEERS, FLOOR}
     assert next(iter(report["curves"])) == OURS
     assert [name for name, sizes in report["curves"].items() if len(sizes) != 3 or not all(s > 0 for s in sizes)] == []
 
@@ -71,16 +71,16 @@ def test_our_bytes_are_those_of_compress(report, jets_path, tmp_path):
 
 
 def test_every_precision_is_told_while_it_is_measured(jets_path, monkeypatch):
-    monkeypatch.setattr(benchmark, "compressed_bytes", lambda *arguments: 1.0)
+    monkeypatch.setattr(benchmark, "compressed_bytes", lambda *arguments, **options: 1.0)
     monkeypatch.setattr(benchmark, "peers", lambda *arguments: {})
     seen: list[tuple[int, int]] = []
     report = benchmark_file(jets_path, progress=lambda done, total: seen.append((done, total)))
     assert seen == [(1, 3), (2, 3), (3, 3)]
-    assert set(report["curves"]) == {OURS, FLOOR}
+    assert set(report["curves"]) == {OURS, PACKED, FLOOR}
 
 
 def test_a_precision_that_a_method_cannot_hold_is_null(jets_path, monkeypatch):
-    monkeypatch.setattr(benchmark, "compressed_bytes", lambda *arguments: 1.0)
+    monkeypatch.setattr(benchmark, "compressed_bytes", lambda *arguments, **options: 1.0)
     monkeypatch.setattr(benchmark, "peers", lambda sample, bound, folder: {"it": 2.0} if bound > 5e-4 else {})
     assert benchmark_file(jets_path)["curves"]["it"] == [2.0, 2.0, None]
 
@@ -93,7 +93,7 @@ def test_packages_that_are_missing_are_named(missing, jets_path, monkeypatch):
     report = benchmark_file(jets_path)
     assert report["missing"] == missing
     lost = {{"pcodec": "grid, pcodec, no events", "pysz": "SZ3, no events"}[package] for package in missing}
-    assert set(report["curves"]) == {OURS, *PEERS, FLOOR} - lost
+    assert set(report["curves"]) == {OURS, PACKED, *PEERS, FLOOR} - lost
 
 
 # --- which jets
@@ -103,7 +103,7 @@ def test_packages_that_are_missing_are_named(missing, jets_path, monkeypatch):
 def test_jets_of_any_layout_are_measured(layout, tmp_path, monkeypatch):
     monkeypatch.setattr(benchmark, "PRECISIONS", (1e-2,))
     report = benchmark_file(write_layout(tmp_path / "in.root", layout, 60))
-    assert set(report["curves"]) == {OURS, *PEERS, FLOOR}
+    assert set(report["curves"]) == {OURS, PACKED, *PEERS, FLOOR}
     rounded, stored = (report["curves"][name][0] for name in ("mantissas rounded, LZMA(9)", "as it is, LZMA(9)"))
     assert 0 < report["curves"][FLOOR][0] < rounded < stored
 
@@ -113,7 +113,12 @@ def test_a_table_is_measured(tmp_path, monkeypatch):
     jets = random_jets(60)
     pd.DataFrame({v: jets[v] for v in ("pt", "eta", "phi", "m")}).to_pickle(tmp_path / "in.pkl")
     report = benchmark_file(tmp_path / "in.pkl")
-    assert (report["input"], report["jets"]) == ("in.pkl", 60) and set(report["curves"]) == {OURS, *PEERS, FLOOR}
+    assert (report["input"], report["jets"]) == ("in.pkl", 60) and set(report["curves"]) == {
+        OURS,
+        PACKED,
+        *PEERS,
+        FLOOR,
+    }
 
 
 def test_the_jets_that_are_named_are_measured(tmp_path):
@@ -144,7 +149,7 @@ def file_of(path: Path, jets: int) -> Path:
 def test_too_few_jets_are_refused(tmp_path):
     with pytest.raises(UserError, match=r"in\.root' has 29 jets to measure: at least 30 are needed"):
         benchmark_file(file_of(tmp_path / "in.root", 29))
-    assert set(benchmark_file(file_of(tmp_path / "in.root", 30))["curves"]) == {OURS, *PEERS, FLOOR}
+    assert set(benchmark_file(file_of(tmp_path / "in.root", 30))["curves"]) == {OURS, PACKED, *PEERS, FLOOR}
 
 
 def test_no_jets_are_too_few(tmp_path):

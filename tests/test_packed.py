@@ -3,6 +3,7 @@
 import hashlib
 
 import numpy as np
+import pytest
 from conftest import random_jets
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -101,10 +102,18 @@ def test_forged_words_are_some_jets_or_refused(words, counts):
     try:
         cells = codec().decode(np.array(words, np.uint32), np.array(counts, np.int64))
     except ValueError as error:
-        assert "beyond the grid" in str(error)
+        assert "beyond the grid" in str(error) or "other jets" in str(error)
     else:
         assert cells.shape == (4, sum(counts)) and ((cells >= 0).all())
         assert np.isfinite(codec().lattice.jets(cells)).all()
+
+
+def test_words_of_other_jets_are_refused():
+    counts = np.full(100, 3)
+    words = codec().encode(cells_of(300), counts)
+    for changed, per_event in ((words, counts[1:]), (np.append(words, [5]).astype(np.uint32), counts)):
+        with pytest.raises(ValueError, match="beyond the grid|other jets"):
+            codec().decode(changed, per_event)
 
 
 def test_a_codec_says_what_it_is():

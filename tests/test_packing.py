@@ -66,10 +66,16 @@ def test_events_without_jets_and_no_events_come_back():
     assert back["jet_m"].to_list() == [[]]
 
 
-@pytest.mark.parametrize("precision", ["full", "none", "1e-7", "pt=1e-3,eta=1e-3,phi=1e-7,m=1e-3"])
+@pytest.mark.parametrize("precision", ["full", "none", "1e-6", "pt=1e-3,eta=1e-3,phi=1e-7,m=1e-3"])
 def test_what_packs_nothing_is_told(precision):
-    with pytest.raises(UserError, match="--layout packed keeps a bound: give --precision a number of 1e-06 or more"):
+    with pytest.raises(UserError, match="--layout packed keeps a bound: give --precision a number of 1e-05 or more"):
         compressor(precision=precision)
+
+
+def test_more_jets_than_are_read_back_are_not_packed(monkeypatch):
+    monkeypatch.setattr("atlasae.packing.MOST_JETS", 11)
+    with pytest.raises(UserError, match="12 jets in a chunk, 11 at most: give a smaller --step-size"):
+        compressor().compress(events())
 
 
 def test_the_codec_comes_back_from_what_it_says():
@@ -80,7 +86,7 @@ def test_the_codec_comes_back_from_what_it_says():
 @pytest.mark.parametrize(
     "changed",
     [{"steps": [1e-3] * 3}, {"steps": ["1"] * 4}, {"steps": [0.0] * 4}, {"steps": [float("nan")] * 4}, {"context": 1},
-     {"steps": None}, {"steps": [1, 1, 1, 1]}],
+     {"steps": None}, {"steps": [1, 1, 1, 1]}, {"steps": [1.1e-8, 1e-3, 1e-3, 1e-3]}],
 )  # fmt: skip
 def test_what_is_no_codec_is_refused(changed):
     with pytest.raises((ValueError, TypeError)):

@@ -107,10 +107,16 @@ def test_what_packs_nothing_is_told(option, jets_file, tmp_path):
         assert result.failed(2, "--layout packed", option[0])
 
 
+def test_context_is_of_the_packed_layout(jets_file, tmp_path):
+    with nothing_left(jets_file):
+        result = run_main("compress", jets_file, tmp_path / "out.root", "--no-context")
+        assert result.failed(2, "--no-context", "add --layout packed")
+
+
 def test_too_fine_a_grid_is_told(jets_file, tmp_path):
     with nothing_left(jets_file):
         options = ("--layout", "packed", "--precision", "1e-7")
-        assert run_main("compress", jets_file, tmp_path / "out.root", *options).failed(2, "1e-06 or more")
+        assert run_main("compress", jets_file, tmp_path / "out.root", *options).failed(2, "1e-05 or more")
 
 
 @pytest.mark.parametrize("layout", ["flat", "cartesian", "rntuple_xaod"])

@@ -621,3 +621,15 @@ def test_many_long_names_are_compared():
     assert outside(drawn) == [] and set(names) <= set(words(drawn))
     looks = {(line.get_color(), line.get_marker()) for line in drawn.axes[0].get_lines()}
     assert len(looks) == len(names)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("Jet, 17,082 jets", "Jet, 17,082 jets"),
+        ("AntiKt4TruthJetsAuxDyn, 17,082 jets", "AntiK...uxDyn, 17,082 jets"),
+        ("AntiKt4EMPFlowJetsAuxDyn_calibrated", "AntiKt4EMPFlo...calibrated"),
+    ],
+)
+def test_a_long_name_loses_its_middle_and_no_digit_of_a_number(text, shown):
+    assert plotting._shortened(text) == shown

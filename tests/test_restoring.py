@@ -1,5 +1,7 @@
 """Chunks that are cut in pieces, and what tells how many jets packed events have."""
 
+from dataclasses import replace
+
 import awkward as ak
 import numpy as np
 import pytest
@@ -48,9 +50,11 @@ def test_packed_jets_are_counted_by_their_counter_or_by_a_branch_that_shares_it(
             tree, (entry,) = source.trees[run.tree], run.collections
             events = tree.read(run.written, 0, tree.entries)
             assert jets_per_event(run, entry.collection, events).sum() == entry.jets
-            for lie in (-1, 2**30):
-                counter = run.counters["Jet_pt"]
-                if counter in events:
-                    with pytest.raises(DamagedFileError, match=f"'{counter}' is damaged"):
-                        wrong = np.full(tree.entries, lie, np.int32)
-                        jets_per_event(run, entry.collection, events | {counter: ak.Array(wrong)})
+            counter = run.counters["Jet_pt"]
+            lies = [np.full(tree.entries, lie, np.int32) for lie in (-1, 2**25)]
+            for wrong in (*lies, np.full(tree.entries, np.nan), np.ones((tree.entries, 2), int)):
+                with pytest.raises(DamagedFileError, match=f"'{counter}' is damaged"):
+                    jets_per_event(run, entry.collection, events | {counter: ak.Array(wrong)})
+            nobody = replace(run, counters=run.counters | {"Jet_pt": "nothere"})
+            with pytest.raises(DamagedFileError, match="'Jet' is damaged: nothing counts its jets"):
+                jets_per_event(nobody, entry.collection, events)
