@@ -35,10 +35,6 @@ class Table:
         """Cells of each bin."""
         return np.diff(self.edges).astype(np.int32)
 
-    def holds(self, cells: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
-        """Whether each cell is in a bin."""
-        return np.asarray((cells >= self.edges[0]) & (cells < self.edges[-1]))
-
     def bins(self, cells: Cells) -> Cells:
         """The bin of every cell."""
         if self.edges[-1] - self.edges[0] > MOST_LOOKED_UP:

@@ -9,7 +9,7 @@ import numpy as np
 from atlasae.baskets import compress_words
 from atlasae.codec import Codec, Encoded, ListStorage, Storage, choose_codec, choose_list_codec, encode_within
 from atlasae.columns import Array, Counts, counts_of, flatten, index_in_event, to_columns, unflatten
-from atlasae.coordinates import Floats, Layout
+from atlasae.coordinates import Bools, Floats, Layout
 from atlasae.invertible import InvertibleAutoencoder
 from atlasae.model import Model, domain_warning
 from atlasae.precision import Precision
@@ -17,28 +17,38 @@ from atlasae.schema import MEV_PER_UNIT, Collection, settle_units
 from atlasae.variables import VariableList
 
 
-@dataclass
-class Compressor:
-    """One collection on its way through the chunks: its codec, and what became of its jets."""
+@dataclass(kw_only=True)
+class Counted:
+    """What became of the jets of a collection, chunk by chunk."""
 
-    collection: Collection
-    codec: Codec
-    storage: Storage | ListStorage
-    bounds: dict[str, float]
     warning: str | None = None
     jets: int = 0
     exact_jets: int = 0
     bytes_in: int = 0
     max_error: dict[str, float] = field(default_factory=dict)
 
+    def count(self, columns: Sequence[Array], exact: Bools, largest: dict[str, float]) -> None:
+        """Add the jets of a chunk, which of them are exact, and the largest error of the others."""
+        self.jets += len(exact)
+        self.exact_jets += int(exact.sum())
+        self.bytes_in += sum(column.nbytes for column in columns)
+        self.max_error = merge_largest([self.max_error, largest])
+
+
+@dataclass
+class Compressor(Counted):
+    """One collection on its way through the chunks: its codec, and what became of its jets."""
+
+    collection: Collection
+    codec: Codec
+    storage: Storage | ListStorage
+    bounds: dict[str, float]
+
     def compress(self, events: dict[str, ak.Array]) -> dict[str, ak.Array]:
         """The latent and exact branches that stand in for the jets of these events."""
         columns, counts = to_columns(self.collection, events)
         encoded = encode_within(self.codec, self.storage, self.bounds, columns)
-        self.jets += len(encoded.exact)
-        self.exact_jets += int(encoded.exact.sum())
-        self.bytes_in += sum(column.nbytes for column in columns)
-        self.max_error = merge_largest([self.max_error, encoded.largest])
+        self.count(columns, encoded.exact, encoded.largest)
         latents = {
             name: unflatten(encoded.latents[:, j], counts, self.collection.jagged)
             for j, name in enumerate(self.collection.latents)
@@ -55,7 +65,7 @@ def start_compressor(
     storage = storage_of(settled)
     codec = choose_codec(model.autoencoder, storage, precision, columns, _encoded_size(columns))
     warning = domain_warning(model, storage.usable_jets(columns), collection.name)
-    return Compressor(settled, codec, storage, precision.of(storage.layout), warning)
+    return Compressor(settled, codec, storage, precision.of(storage.layout), warning=warning)
 
 
 def start_list_compressor(

@@ -2,7 +2,7 @@
 
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import awkward as ak
@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from atlasae.codec import BLOCK, Storage
-from atlasae.collection import merge_largest, settle, storage_of
+from atlasae.collection import Counted, merge_largest, settle, storage_of
 from atlasae.columns import Array, Counts, counts_of, to_columns, unflatten
 from atlasae.coordinates import Bools, inner
 from atlasae.errors import UserError
@@ -26,37 +26,30 @@ WORD = np.dtype("<u4")
 
 
 @dataclass
-class PackedCompressor:
+class PackedCompressor(Counted):
     """One collection on its way through the chunks: its codec, and what became of its jets."""
 
     collection: Collection
     codec: PackedCodec
     storage: Storage
     bounds: dict[str, float]
-    warning: str | None = None
-    jets: int = 0
-    exact_jets: int = 0
-    bytes_in: int = 0
-    max_error: dict[str, float] = field(default_factory=dict)
 
     def compress(self, events: Mapping[str, ak.Array]) -> dict[str, ak.Array]:
         """The branch of bytes that stands in for the jets of these events: all in the first, none in the others."""
         columns, counts = to_columns(self.collection, events)
         if len(columns[0]) > MOST_JETS:
             raise UserError(f"{len(columns[0])} jets in a chunk, {MOST_JETS} at most: give a smaller --step-size")
-        cells, exact = self._cells(columns)
+        cells, exact, largest = self._cells(columns)
         content = pack(self.codec, cells, exact, counts, columns)
-        self.jets += len(exact)
-        self.exact_jets += int(exact.sum())
-        self.bytes_in += sum(column.nbytes for column in columns)
+        self.count(columns, exact, largest)
         lengths = np.zeros(len(counts), np.int64)
         lengths[:1] = len(content)
         (name,) = self.collection.latents
         return {name: unflatten(np.frombuffer(content if len(counts) else b"", np.uint8), lengths, jagged=True)}
 
-    def _cells(self, columns: Sequence[Array]) -> tuple[Columns, Bools]:
-        """The cells of all jets, and which of those would break a bound."""
-        cells, exact = [], []
+    def _cells(self, columns: Sequence[Array]) -> tuple[Columns, Bools, dict[str, float]]:
+        """The cells of all jets, which of those would break a bound, and the largest error of the others."""
+        cells, exact, largest = [], [], dict[str, float]()
         # What a file says is decided by whole numbers: no machine decodes to another float than the next one.
         kept = {v: inner(bound, steps_apart(self.storage)) for v, bound in self.bounds.items()}
         for start in range(0, max(len(columns[0]), 1), BLOCK):
@@ -66,11 +59,10 @@ class PackedCompressor:
             restored = self.storage.to_columns(self.storage.from_rows(self.codec.lattice.jets(found)))
             errors = self.storage.errors(values, self.storage.to_values(restored))
             within = held & self.storage.usable(jets) & np.all([errors[v] <= kept[v] for v in kept], axis=0)
-            largest = {v: float(errors[v][within].max(initial=0.0)) for v in kept}
-            self.max_error = merge_largest([self.max_error, largest])
+            largest = merge_largest([largest, {v: float(errors[v][within].max(initial=0.0)) for v in kept}])
             cells.append(found)
             exact.append(~within)
-        return np.concatenate(cells, axis=1), np.concatenate(exact)
+        return np.concatenate(cells, axis=1), np.concatenate(exact), largest
 
 
 def steps_apart(storage: Storage) -> float:

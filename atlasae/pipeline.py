@@ -166,7 +166,8 @@ def start_compressors(
 
     if options.packed:
         priors = default_priors()
-        return priors, [_start_packed(c, options, priors, sample) for c in plan.collections], []
+        given = (options.units, options.precision, priors, sample, options.context)
+        return priors, [start_packed(c, *given) for c in plan.collections], []
     if options.variables:
         return _start_list(plan.collections[0], sample)
     if options.model != SELF:
@@ -193,12 +194,6 @@ def _jet_model(name: str) -> Model:
     if [link.name for link in links] != [link.name for link in JETS]:
         raise UserError(f"model '{name}' is of {', '.join(link.name for link in links)}: jets need pt, eta, phi and m")
     return model
-
-
-def _start_packed(
-    collection: Collection, options: Options, priors: Priors, sample: dict[str, ak.Array]
-) -> PackedCompressor:
-    return start_packed(collection, options.units, options.precision, priors, sample, options.context)
 
 
 def _start_list(collection: Collection, sample: dict[str, ak.Array]) -> tuple[Model, list[Compressor], list[str]]:
