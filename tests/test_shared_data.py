@@ -48,11 +48,18 @@ def test_a_file_of_an_experiment_comes_back(path, tmp_path):
     assert [name for name in before if name not in jets and bits(after[name]) != bits(before[name])] == []
     for collection in report["collections"]:
         check_collection(collection, before, after)
-    assert report["exact_jets"] <= 0.005 * report["jets"]
+    negative = sum(negative_masses(collection, before) for collection in report["collections"])
+    assert report["exact_jets"] <= negative + 0.005 * report["jets"]
     if path.stem in BYTES_PER_JET:
         assert report["bytes_per_jet"] <= BYTES_PER_JET[path.stem]
     if path.suffix == ".pkl":
         pd.testing.assert_index_equal(pd.read_pickle(back).index, pd.read_pickle(path).index)
+
+
+def negative_masses(collection: dict[str, Any], before: dict[str, ak.Array]) -> int:
+    """Jets stored with a mass below zero, which come back bit for bit."""
+    branches = collection["branches"]
+    return int(ak.sum(before[branches["m"]] < 0, axis=None)) if "m" in branches else 0
 
 
 def check_collection(collection: dict[str, Any], before: dict[str, ak.Array], after: dict[str, ak.Array]) -> None:
