@@ -1,6 +1,5 @@
 """Whole numbers to bytes and back by tables of whole numbers: one walk over the numbers writes them, and reads them."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol
@@ -12,8 +11,11 @@ from constriction import stream  # type: ignore[import-untyped]
 Cells = npt.NDArray[np.int32]
 Contexts = npt.NDArray[np.uint16]
 Words = npt.NDArray[np.uint32]
+Integers = npt.NDArray[np.int64]
 
 SEEN = 64  # what one more number adds to a count: priors are that much finer
+FAITH = 600  # cells that must have come before a bin that comes twice as often as expected is half believed
+SHARE = 1 << 16  # the whole, where shares are whole numbers
 LARGEST_UNIFORM = 1 << 16  # of constriction's 24 bits, so that none is wasted; what is larger is coded as two digits
 MOST_LOOKED_UP = 1 << 20  # cells that a table of bins is made for
 
@@ -22,24 +24,41 @@ MOST_LOOKED_UP = 1 << 20  # cells that a table of bins is made for
 class Table:
     """How likely each bin of cells is in every context: whole numbers, alike wherever a file is read.
 
-    `edges` (bins + 1) are the first cells of the bins; inside a bin all cells are alike. `counts` (contexts x bins)
-    grow with what is coded, so that a table soon fits jets it was not made for.
+    `edges` (bins + 1) are the first cells of the bins; inside a bin all cells are alike. A table soon fits jets it was
+    not made for: `settle` adds what was coded since to `learned`, and corrects the prior (both contexts x bins) in all
+    contexts, bin by bin, by how often it came against how often it was expected.
     """
 
-    edges: npt.NDArray[np.int64]
-    counts: npt.NDArray[np.int64]
+    edges: Integers
+    prior: Integers
     adapts: bool = True
+
+    def __post_init__(self) -> None:
+        """Start with nothing coded."""
+        self.counts, self.learned = self.prior, np.zeros_like(self.prior)
+        self._coded: list[Cells | Integers] = []
+        self._models: dict[int, Any] = {}
 
     @cached_property
     def widths(self) -> Cells:
         """Cells of each bin."""
         return np.diff(self.edges).astype(np.int32)
 
+    @cached_property
+    def widest(self) -> int:
+        """Cells of the widest bin."""
+        return int(self.widths.max())
+
+    @cached_property
+    def narrowest(self) -> int:
+        """Cells of the narrowest bin."""
+        return int(self.widths.min())
+
     def bins(self, cells: Cells) -> Cells:
         """The bin of every cell."""
         if self.edges[-1] - self.edges[0] > MOST_LOOKED_UP:
             return np.asarray(np.searchsorted(self.edges, cells, side="right") - 1, np.int32)
-        return np.asarray(self._lookup[cells - np.int32(self.edges[0])])
+        return np.asarray(self._lookup.take(cells - np.int32(self.edges[0])))
 
     @cached_property
     def _lookup(self) -> Cells:
@@ -52,14 +71,44 @@ class Table:
 
     def model(self, context: int) -> Any:
         """The coder's model of a context; counts below 2^53 are exact as float64, and all else is integers."""
-        return stream.model.Categorical(self.counts[context].astype(np.float64), perfect=False)
+        if context not in self._models:
+            self._models[context] = stream.model.Categorical(self.counts[context].astype(np.float64), perfect=False)
+        return self._models[context]
 
-    def learn(self, contexts: Contexts | None, bins: Cells) -> None:
-        """Count what was coded."""
+    def note(self, contexts: Contexts | None, bins: Cells | Integers) -> None:
+        """Keep what was coded until `settle`."""
         if self.adapts:
             size = self.counts.shape[1]
-            where = bins if contexts is None else contexts * np.int32(size) + bins
-            self.counts += SEEN * np.bincount(where, minlength=self.counts.size).reshape(self.counts.shape)
+            self._coded.append(bins if contexts is None else contexts * np.int64(size) + bins)
+
+    def settle(self) -> None:
+        """Learn of what was coded."""
+        if self._coded:
+            for where in self._coded:
+                self.learned += np.bincount(where, minlength=self.learned.size).reshape(self.learned.shape)
+            self.counts = SEEN * self.learned + self._corrected()
+            self._coded.clear()
+            self._models.clear()
+
+    def _corrected(self) -> Integers:
+        """The prior, corrected. Sums are of whole numbers, and single products and quotients are alike everywhere."""
+        expected = (self.learned.sum(axis=1, keepdims=True) * self._shares).sum(axis=0)
+        faith = FAITH * self._usual + 1
+        ratio = (self.learned.sum(axis=0) * SHARE + faith) / (expected + faith)
+        return np.maximum(1, np.floor(self.prior * ratio).astype(np.int64))
+
+    @cached_property
+    def _shares(self) -> Integers:
+        return self.prior * SHARE // np.maximum(1, self.prior.sum(axis=1, keepdims=True))
+
+    @cached_property
+    def _usual(self) -> Integers:
+        return np.asarray(self.prior.sum(axis=0) * SHARE // max(1, int(self.prior.sum())))
+
+
+def uniform(size: int) -> Table:
+    """The table of cells below `size` that are all alike."""
+    return Table(np.array([0, size]), np.ones((1, 1), np.int64), adapts=False)
 
 
 class Coder(Protocol):
@@ -67,10 +116,6 @@ class Coder(Protocol):
 
     def code(self, table: Table, contexts: Contexts | None, cells: Cells | None, n: int) -> Cells:
         """Code n cells, each in its context (all in the first, where there are none)."""
-        ...
-
-    def code_uniform(self, size: int, cells: Cells | None, n: int) -> Cells:
-        """Code n cells below `size` that are all alike."""
         ...
 
 
@@ -85,25 +130,21 @@ class Writer:
         assert cells is not None
         bins = table.bins(cells)
         if len(table.widths) > 1:
-            for context, rows in _by_context(contexts, n):
-                self.steps.append((bins if rows is None else bins[rows], table.model(context)))
-        self._offsets(cells - table.first[bins], table.widths[bins])
-        table.learn(contexts, bins)
+            order, runs = _runs(contexts, n)
+            sorted_bins = bins if order is None else bins[order]
+            self.steps.extend((sorted_bins[first:end], table.model(context)) for context, first, end in runs)
+        offsets, widths = cells - table.first.take(bins), table.widths.take(bins)
+        if table.widest > LARGEST_UNIFORM:
+            high, sizes = offsets // LARGEST_UNIFORM, (widths - 1) // LARGEST_UNIFORM + 1
+            self._uniform(high, sizes, 1)
+            offsets, widths = offsets % LARGEST_UNIFORM, np.minimum(widths, LARGEST_UNIFORM)
+        self._uniform(offsets, widths, table.narrowest)
+        table.note(contexts, bins)
         return cells
 
-    def code_uniform(self, size: int, cells: Cells | None, n: int) -> Cells:
-        """Note cells below `size` to be written."""
-        assert cells is not None
-        self._offsets(cells, np.full(n, size, np.int32))
-        return cells
-
-    def _offsets(self, offsets: Cells, sizes: Cells) -> None:
-        for digits, of in _digits(sizes):
-            self._uniform(offsets // digits % LARGEST_UNIFORM, of)
-
-    def _uniform(self, offsets: Cells, sizes: Cells) -> None:
-        some = sizes > 1
-        if not some.all():
+    def _uniform(self, offsets: Cells, sizes: Cells, smallest: int) -> None:
+        if smallest == 1:
+            some = sizes > 1
             offsets, sizes = offsets[some], sizes[some]
         if len(sizes):
             self.steps.append((offsets, stream.model.Uniform(), sizes))
@@ -129,54 +170,40 @@ class Reader:
 
     def code(self, table: Table, contexts: Contexts | None, cells: Cells | None, n: int) -> Cells:
         """Read cells."""
-        bins = np.zeros(n, np.int32)
+        bins = self._bins(table, contexts, n)
+        widths, found = table.widths.take(bins), table.first.take(bins)
+        if table.widest > LARGEST_UNIFORM:
+            high = self._uniform((widths - 1) // LARGEST_UNIFORM + 1, 1)
+            offsets = high * LARGEST_UNIFORM + self._uniform(np.minimum(widths, LARGEST_UNIFORM), table.narrowest)
+            found += np.minimum(offsets, widths - 1)
+        else:
+            found += self._uniform(widths, table.narrowest)
+        table.note(contexts, bins)
+        return found
+
+    def _bins(self, table: Table, contexts: Contexts | None, n: int) -> Integers:
+        bins = np.zeros(n, np.int64)
         if len(table.widths) > 1:
-            for context, rows in _by_context(contexts, n):
-                if rows is None:
-                    bins = self.coder.decode(table.model(context), n)
-                else:
-                    bins[rows] = self.coder.decode(table.model(context), len(rows))
-        found = table.first[bins] + self._offsets(table.widths[bins])
-        table.learn(contexts, bins)
-        return np.asarray(found)
+            order, runs = _runs(contexts, n)
+            parts = [self.coder.decode(table.model(context), end - first) for context, first, end in runs]
+            if parts:
+                bins[slice(None) if order is None else order] = np.concatenate(parts)
+        return bins
 
-    def code_uniform(self, size: int, cells: Cells | None, n: int) -> Cells:
-        """Read cells below `size`."""
-        return self._offsets(np.full(n, size, np.int32))
-
-    def _offsets(self, sizes: Cells) -> Cells:
-        found = np.zeros(len(sizes), np.int32)
-        for digits, of in _digits(sizes):
-            found += digits * self._uniform(of)
-        return np.minimum(found, sizes - 1)
-
-    def _uniform(self, sizes: Cells) -> Cells:
-        some = sizes > 1
-        if some.all():
-            return np.asarray(self.coder.decode(stream.model.Uniform(), sizes)) if len(sizes) else sizes
-        found = np.zeros(len(sizes), np.int32)
+    def _uniform(self, sizes: Cells, smallest: int) -> Cells:
+        if smallest > 1 and len(sizes):
+            return np.asarray(self.coder.decode(stream.model.Uniform(), sizes))
+        found, some = np.zeros(len(sizes), np.int32), sizes > 1
         if some.any():
             found[some] = self.coder.decode(stream.model.Uniform(), sizes[some])
         return found
 
 
-def _digits(sizes: Cells) -> Iterator[tuple[int, Cells]]:
-    """Place value and number of values of each digit: one, unless some numbers are too large for that."""
-    if len(sizes) and int(sizes.max()) > LARGEST_UNIFORM:
-        yield LARGEST_UNIFORM, (sizes - 1) // LARGEST_UNIFORM + 1
-        sizes = np.minimum(sizes, LARGEST_UNIFORM)
-    yield 1, sizes
-
-
-def _by_context(contexts: Contexts | None, n: int) -> Iterator[tuple[int, npt.NDArray[np.int64] | None]]:
-    """Every context that occurs and the rows it is of (None: all)."""
-    if not n:
-        return
-    if contexts is None:
-        yield 0, None
-        return
-    order = np.argsort(contexts, kind="stable")
+def _runs(contexts: Contexts | None, n: int) -> tuple[Integers | None, list[tuple[int, int, int]]]:
+    """The order that puts equal contexts side by side (None: as they are); and each context, its first row and end."""
+    if contexts is None or not n:
+        return None, [(0, 0, n)] if n else []
     sizes = np.bincount(contexts)
-    ends = np.cumsum(sizes)
-    for context in np.flatnonzero(sizes).tolist():
-        yield context, order[ends[context] - sizes[context] : ends[context]]
+    ends, some = np.cumsum(sizes), np.flatnonzero(sizes)
+    runs = zip(some.tolist(), (ends - sizes)[some].tolist(), ends[some].tolist(), strict=True)
+    return np.argsort(contexts, kind="stable"), list(runs)

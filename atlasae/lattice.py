@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from atlasae.coding import Cells
-from atlasae.coordinates import LARGEST_PHI, Bools, Floats, from_coordinates, is_physical, to_coordinates
+from atlasae.coordinates import LARGEST_PHI, MASS_FLOOR, Bools, Floats, from_coordinates, to_symlog
 
 LOW = np.array([6.2, -10.0, -math.pi, -20.0])  # where the cells of log pt, eta, phi and mu begin
 HIGH = np.array([16.9, 10.0, math.pi, 20.0])
@@ -22,12 +22,13 @@ FINEST = 1e-6  # step: there are tables of all cells, which have to fit in memor
 PER_E = 256  # entries of EXPONENTIALS for a factor of e
 TURN = 4096  # directions in a turn
 UNIT = 2**14  # of sines
-SLOPES = 4096  # entries of ARCTANGENTS
+SLOPES = 4096  # entries of DIRECTIONS for a quarter of a turn
 
 EXPONENTIALS = np.rint(2**10 * np.exp(np.arange(int((HIGH[0] - LOW[0]) * PER_E) + 2) / PER_E))
 COSINES = np.rint(UNIT * np.cos(2 * np.pi * (np.arange(TURN) + 0.5) / TURN))
 SINES = np.rint(UNIT * np.sin(2 * np.pi * (np.arange(TURN) + 0.5) / TURN))
-ARCTANGENTS = np.rint(np.arctan(np.arange(SLOPES + 1) / SLOPES) * TURN / (2 * np.pi)).astype(np.int64)
+_SLOPES = np.arange(-SLOPES, SLOPES + 1) / SLOPES  # y / (|x| + |y|), which grows with the direction where x > 0
+DIRECTIONS = np.rint(np.arctan2(_SLOPES, 1 - np.abs(_SLOPES)) * TURN / (2 * np.pi)).astype(np.int32)
 
 
 @dataclass(frozen=True)
@@ -49,10 +50,16 @@ class Lattice:
 
     def cells(self, jets: Floats) -> tuple[npt.NDArray[np.int32], Bools]:
         """The cells (4 x n) of jets (n x 4, MeV), and which jets have any."""
-        coordinates = to_coordinates(np.where(is_physical(jets)[:, None], jets, 1000.0))
-        found = np.floor((coordinates - LOW) / self.steps)
-        held = np.asarray(((found >= 0) & (found < self.sizes)).all(axis=1)) & is_physical(jets)
-        return np.ascontiguousarray(np.where(held[:, None], found, 0).astype(np.int32).T), held
+        pt, eta, phi, m = jets.T
+        found = np.empty((4, len(jets)))
+        with np.errstate(all="ignore"):  # what has no coordinate is no number, and has no cell
+            coordinates = np.log(pt), eta, phi, to_symlog(m / MASS_FLOOR)
+            for row, values, low, step in zip(found, coordinates, LOW.tolist(), self.steps, strict=True):
+                np.floor((values - low) / step, out=row)
+        held = np.abs(phi) <= np.pi
+        for row, size in zip(found, self.sizes, strict=True):
+            held &= (row >= 0) & (row < size)
+        return np.where(held, found, 0).astype(np.int32), held
 
     def jets(self, cells: npt.NDArray[np.int32]) -> Floats:
         """The jets (n x 4, MeV) in the middle of cells (4 x n)."""
@@ -88,12 +95,8 @@ class Lattice:
         return np.asarray(np.minimum(np.floor(places), self.sizes[2] - 1), np.int32)
 
 
-def direction(x: Floats, y: Floats) -> npt.NDArray[np.int64]:
+def direction(x: Floats, y: Floats) -> Cells:
     """The direction of (x, y), whole numbers, as one of TURN; to about one of them."""
-    along, across = np.abs(x), np.abs(y)
-    steep = across > along
-    small, large = np.where(steep, along, across), np.where(steep, across, along)
-    angle = ARCTANGENTS[np.floor(small * SLOPES / np.maximum(large, 1)).astype(np.int64)]
-    angle = np.where(steep, TURN // 4 - angle, angle)
-    angle = np.where(x < 0, TURN // 2 - angle, angle)
-    return np.asarray(np.where(y < 0, -angle, angle) % TURN)
+    slope = y * SLOPES / np.maximum(np.abs(x) + np.abs(y), 1) + SLOPES
+    right = DIRECTIONS[slope.astype(np.int64)]
+    return np.asarray(np.where(x < 0, TURN // 2 - right, right) & (TURN - 1))

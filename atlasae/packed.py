@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from atlasae.coding import Cells, Coder, Contexts, Reader, Words, Writer
-from atlasae.columns import Counts
+from atlasae.coding import Cells, Coder, Contexts, Reader, Words, Writer, uniform
+from atlasae.columns import Counts, index_in_event
 from atlasae.coordinates import Floats
 from atlasae.lattice import COSINES, LOW, SINES, UNIT, Lattice, direction
 from atlasae.priors import Priors
@@ -24,8 +24,8 @@ ETA_EDGES = (1.0, 2.0, 3.0)  # of |eta|: contexts of the mass
 PLACES = 8  # contexts of a jet's place in its event: rank up to four, and whether it is the last
 RECOILS = 3  # ranks that the direction of a jet is told apart by
 RATIOS = 20  # contexts of pt against the recoil of the jets before: half octaves of its square
-LOWEST_RATIO = 2 * (1023 - 7)
-BALANCES, LOWEST_BALANCE = 6, 2 * (1023 - 3)  # contexts of how far the jets before are from balance, against the last
+LOWEST_RATIO = 1023 - 14
+BALANCES, LOWEST_BALANCE = 6, 1023 - 6  # contexts of how far the jets before are from balance, against the last
 LIGHT = 0.01  # of mu, 1 MeV: massless jets lie there, whatever their pt
 
 
@@ -59,6 +59,27 @@ class PackedCodec:
         return cells
 
 
+class Sums:
+    """The momenta of the jets before, added up event by event, in whole numbers."""
+
+    def __init__(self, events: int) -> None:
+        self.x, self.y = np.zeros(events), np.zeros(events)
+
+    def add(self, x: Floats, y: Floats) -> None:
+        """Add the next jets."""
+        self.x += x
+        self.y += y
+
+    def keep(self, events: int) -> None:
+        """Go on with the first events only."""
+        self.x, self.y = self.x[:events], self.y[:events]
+
+    @property
+    def square(self) -> Floats:
+        """The square of their size."""
+        return np.asarray(self.x * self.x + self.y * self.y)
+
+
 class Walk:
     """The way through the jets of a chunk, the same for writing and for reading; and the tables that learn on it."""
 
@@ -71,10 +92,15 @@ class Walk:
         self.pt = priors["pt"].table(steps[0], 0, pt, codec.context)
         self.fall = priors["fall"].table(steps[0], -pt, pt, codec.context)
         self.eta = priors["eta"].table(steps[1], 0, eta, codec.context)
+        self.any_phi = uniform(phi)
         self.phi = priors["phi"].table(steps[2], 0, phi, codec.context)
         self.mass = priors["m"].table(steps[3], -int(self.anchors[-1]), m, codec.context, self.light)
+        self.tables = (self.pt, self.fall, self.eta, self.phi, self.mass)
         self.pt_class = _classes(PT_EDGES, float(LOW[0]), steps[0], pt)
         self.eta_class = _folded_classes(ETA_EDGES, float(LOW[1]), steps[1], eta)
+        # Where phi is counted from, for every direction of the jets before: half a turn from what balances them.
+        self.phi_from = lattice.cells_of_directions
+        self.cosines, self.sines = COSINES[lattice.directions], SINES[lattice.directions]
 
     def through(self, coder: Coder, counts: Counts, cells: Columns | None) -> Columns:
         """Code the jets of all events, block by block."""
@@ -82,73 +108,81 @@ class Walk:
             counts = np.ones(int(counts.sum()), np.int64)
         found = np.empty((4, int(counts.sum())), np.int32)
         for events, jets in _blocks(counts):
-            rows, ranks = _by_rank(counts[events])
-            given = None if cells is None else cells[:, jets][:, rows]
-            columns = self._block(coder, counts[events], ranks, given)
-            if ((columns < 0) | (columns >= np.array(self.lattice.sizes)[:, None])).any():
-                raise ValueError("jets beyond the grid")
-            found[:, jets.start + rows] = columns
+            self._block(coder, counts[events], None if cells is None else cells[:, jets], found[:, jets])
+            for table in self.tables:
+                table.settle()
         return found
 
-    def _block(self, coder: Coder, counts: Counts, ranks: list[int], given: Columns | None) -> Columns:
-        """Code the jets of some events, put in the order of `_by_rank`."""
-        n = int(counts.sum())
-        found = np.empty((4, n), np.int32)
-        pt, phi = (None, None) if given is None else (given[0], given[2])
-        self._transverse(coder, np.sort(counts)[::-1], ranks, found, pt, phi)
-        begin = sum(ranks)
-        late = slice(begin, n)
-        found[0, late] = coder.code(self.pt, None, _part(pt, late), n - begin)
-        found[2, late] = coder.code_uniform(self.lattice.sizes[2], _part(phi, late), n - begin)
-        classes = self.pt_class[found[0]]
+    def _block(self, coder: Coder, counts: Counts, given: Columns | None, found: Columns) -> None:
+        """Code the jets of some events, into `found`: pt and phi by rank, then eta and m of all."""
+        n = found.shape[1]
+        rows, ranks = _by_rank(counts)
+        found[0, rows], found[2, rows] = self._transverse(
+            coder, ranks, n, None if given is None else given[0, rows], None if given is None else given[2, rows]
+        )
+        classes = self.pt_class.take(found[0])
         found[1] = coder.code(self.eta, classes, None if given is None else given[1], n)
-        contexts = classes * np.uint16(len(ETA_EDGES) + 1) + self.eta_class[found[1]]
+        contexts = classes * np.uint16(len(ETA_EDGES) + 1) + self.eta_class.take(found[1])
         relative = None if given is None else self.relative_mass(given[0], given[3])
         found[3] = self.mass_of(found[0], coder.code(self.mass, contexts, relative, n))
-        return found
+        if n and not 0 <= found[3].min() <= found[3].max() < self.top:
+            raise ValueError("jets beyond the grid")
 
     def _transverse(
-        self, coder: Coder, counts: Counts, ranks: list[int], found: Columns, pt: Cells | None, phi: Cells | None
-    ) -> None:
-        """Code pt and phi rank by rank: of every event the first jet, then the second, which recoils, and so on."""
-        lattice, begin, before = self.lattice, 0, 0
-        x, y = (np.zeros(ranks[0] if ranks else 0) for _ in range(2))
-        for rank, n in enumerate(ranks):
-            here, there = slice(begin, begin + n), slice(before, before + n)
-            if rank == 0:
-                found[0, here] = coder.code(self.pt, self._multiplicity(counts[:n]), _part(pt, here), n)
-                found[2, here] = coder.code_uniform(lattice.sizes[2], _part(phi, here), n)
-            else:
-                previous = found[0, there]
-                fallen = None if pt is None else previous - pt[here]
-                contexts = self._fall_context(previous, rank, counts[:n], x[:n], y[:n])
-                fall = coder.code(self.fall, contexts, fallen, n)
-                found[0, here] = np.clip(previous - fall, 0, lattice.sizes[0] - 1)  # in a forged file it may be beyond
-                self._recoil(coder, rank, x[:n], y[:n], found[:, here], _part(phi, here))
-            size = lattice.sizes_of_pt[found[0, here]]
-            way = lattice.directions[found[2, here]]
-            x[:n] += size * COSINES[way]
-            y[:n] += size * SINES[way]
-            before, begin = begin, begin + n
+        self, coder: Coder, ranks: list[Counts], n: int, given_pt: Cells | None, given_phi: Cells | None
+    ) -> tuple[Cells, Cells]:
+        """Code pt and phi rank by rank: of every event the first jet, then the second, which recoils, and so on.
 
-    def _recoil(self, coder: Coder, rank: int, x: Floats, y: Floats, found: Columns, phi: Cells | None) -> None:
+        `ranks` are the numbers of jets of the events that have a jet of each rank.
+        """
+        pt, phi = np.empty(n, np.int32), np.empty(n, np.int32)
+        begin, before, sums = 0, 0, Sums(len(ranks[0]) if ranks else 0)
+        for rank, counts in enumerate(ranks):
+            here, there = slice(begin, begin + len(counts)), slice(before, before + len(counts))
+            given = _part(given_pt, here), _part(given_phi, here)
+            if rank == 0:
+                pt[here] = coder.code(self.pt, self._multiplicity(counts), given[0], len(counts))
+                phi[here] = coder.code(self.any_phi, None, given[1], len(counts))
+            else:
+                sums.keep(len(counts))
+                pt[here] = self._fall(coder, rank, counts, sums, pt[there], given[0])
+                phi[here] = self._recoil(coder, rank, sums, pt[here], given[1])
+            if rank + 1 < len(ranks):
+                size = self.lattice.sizes_of_pt.take(pt[here])
+                sums.add(size * self.cosines.take(phi[here]), size * self.sines.take(phi[here]))
+            before, begin = begin, begin + len(counts)
+        late = slice(begin, n)
+        pt[late] = coder.code(self.pt, None, _part(given_pt, late), n - begin)
+        phi[late] = coder.code(self.any_phi, None, _part(given_phi, late), n - begin)
+        return pt, phi
+
+    def _fall(self, coder: Coder, rank: int, counts: Counts, sums: "Sums", previous: Cells, pt: Cells | None) -> Cells:
+        """Code pt by how far it is below the jet before."""
+        balance = _octaves(sums.square, self._square(previous), LOWEST_BALANCE, BALANCES)
+        contexts = _place(rank, counts) + np.uint16(PLACES) * balance
+        contexts *= np.uint16(len(PT_EDGES) + 1)
+        contexts += self.pt_class.take(previous)
+        fall = coder.code(self.fall, contexts, None if pt is None else previous - pt, len(counts))
+        return np.asarray(np.clip(previous - fall, 0, self.lattice.sizes[0] - 1))  # in a forged file it may be beyond
+
+    def _recoil(self, coder: Coder, rank: int, sums: "Sums", pt: Cells, phi: Cells | None) -> Cells:
         """Code phi from the direction that balances the jets before."""
-        lattice, turn = self.lattice, self.lattice.sizes[2]
-        opposite = lattice.cells_of_directions[direction(-x, -y)] - np.int32(turn // 2)
-        size = lattice.sizes_of_pt[found[0]] * float(UNIT)
-        ratios = _octaves(size * size, np.sqrt(np.maximum(x * x + y * y, 1.0)), LOWEST_RATIO, RATIOS)
+        turn = np.int32(self.lattice.sizes[2])
+        start = self.phi_from.take(direction(sums.x, sums.y))
+        ratios = _octaves(self._square(pt), np.maximum(sums.square, 1.0), LOWEST_RATIO, RATIOS)
         contexts = ratios + np.uint16(RATIOS * (min(rank, RECOILS) - 1))
-        relative = None if phi is None else (phi - opposite) % np.int32(turn)
-        found[2] = (coder.code(self.phi, contexts, relative, len(x)) + opposite) % np.int32(turn)
+        relative = None if phi is None else phi - start
+        if relative is not None:
+            relative += turn * (relative < 0)
+        found = coder.code(self.phi, contexts, relative, len(pt)) + start
+        return np.asarray(found - turn * (found >= turn))
+
+    def _square(self, pt: Cells) -> Floats:
+        size = self.lattice.sizes_of_pt.take(pt) * float(UNIT)
+        return np.asarray(size * size)
 
     def _multiplicity(self, counts: Counts) -> Contexts | None:
         return np.minimum(counts, MULTIPLICITIES).astype(np.uint16) if self.context else None
-
-    def _fall_context(self, previous: Cells, rank: int, counts: Counts, x: Floats, y: Floats) -> Contexts:
-        classes = self.pt_class[previous]
-        place = _place(rank, counts)
-        balance = _octaves(x * x + y * y, self.lattice.sizes_of_pt[previous] * float(UNIT), LOWEST_BALANCE, BALANCES)
-        return np.asarray(classes + np.uint16(len(PT_EDGES) + 1) * (place + np.uint16(PLACES) * balance), np.uint16)
 
     def relative_mass(self, pt: Cells, m: Cells) -> Cells:
         """The cell of mu as it is coded: from that of log pt, but for massless jets."""
@@ -167,9 +201,9 @@ def _place(rank: int, counts: Counts) -> Contexts:
     return np.asarray((counts == rank + 1) + 2 * (min(rank, PLACES // 2) - 1), np.uint16)
 
 
-def _octaves(square: Floats, size: Floats, lowest: int, classes: int) -> Contexts:
-    """The class of the square of a ratio, `size` its divisor, by half octaves: read off the bits of a float64."""
-    return np.asarray(np.clip(((square / (size * size)).view(np.int64) >> 51) - lowest, 0, classes - 1), np.uint16)
+def _octaves(square: Floats, other: Floats, lowest: int, classes: int) -> Contexts:
+    """The class of the ratio of two squares, by half octaves of its root: read off the bits of a float64."""
+    return np.asarray(np.clip(((square / other).view(np.int64) >> 52) - lowest, 0, classes - 1), np.uint16)
 
 
 def _part(column: Cells | None, rows: slice) -> Cells | None:
@@ -187,20 +221,24 @@ def _blocks(counts: Counts) -> Iterator[tuple[slice, slice]]:
         size = max(FIRST_BLOCK, jets // 4 if jets < EARLY else jets)
 
 
-def _by_rank(counts: Counts) -> tuple[npt.NDArray[np.int64], list[int]]:
-    """The rows of jets in the order they are coded in, and how many events have a jet of each rank.
+def _by_rank(counts: Counts) -> tuple[npt.NDArray[np.int64] | slice, list[Counts]]:
+    """The rows of jets in the order they are coded in; and for each rank the numbers of jets of its events.
 
     All first jets, all second ones and so on, events with the most jets first: the jets before those of a rank are the
     first ones of the rank before. Jets beyond the last rank come at the end, as they are.
     """
-    order = np.argsort(-counts, kind="stable")
-    starts = (np.cumsum(counts) - counts)[order]
-    ranks = [int((counts > rank).sum()) for rank in range(min(RANKS, int(counts.max(initial=0))))]
-    rows = [starts[:n] + rank for rank, n in enumerate(ranks)]
-    if counts.max(initial=0) > RANKS:
-        begins = np.cumsum(counts) - counts
-        rows.append(np.flatnonzero(np.arange(counts.sum()) - np.repeat(begins, counts) >= RANKS))
-    return np.concatenate([np.empty(0, np.int64), *rows]), ranks
+    most = int(counts.max(initial=0))
+    if most == 1 and counts.min() == 1:
+        return slice(None), [counts]
+    missing = np.asarray(RANKS - np.minimum(counts, RANKS), np.uint16)
+    order = np.argsort(missing, kind="stable")
+    with_more = np.cumsum(np.bincount(missing, minlength=RANKS + 1))[::-1]  # than 0 jets and so on, from the second
+    starts, sorted_counts = (np.cumsum(counts) - counts)[order], counts[order]
+    numbers = with_more[1 : min(RANKS, most) + 1].tolist()
+    rows = [starts[:n] + rank for rank, n in enumerate(numbers)]
+    if most > RANKS:
+        rows.append(np.flatnonzero(index_in_event(counts) >= RANKS))
+    return np.concatenate([np.empty(0, np.int64), *rows]), [sorted_counts[:n] for n in numbers]
 
 
 def _classes(edges: Sequence[float], low: float, step: float, cells: int) -> Contexts:

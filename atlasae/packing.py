@@ -1,6 +1,6 @@
 """One collection on its way through a file in the packed layout: four branches to one of bytes, and back."""
 
-import zlib
+import lzma
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -23,6 +23,7 @@ from atlasae.schema import Collection
 FINEST = 1e-5  # bound: the tables of finer grids would take long to make
 MOST_JETS = 2**25  # of a chunk
 WORD = np.dtype("<u4")
+_EXACT = [{"id": lzma.FILTER_LZMA1, "preset": 9, "lc": 1, "lp": 0, "pb": 0, "dict_size": 1 << 20}]  # of byte planes
 
 
 @dataclass
@@ -115,7 +116,9 @@ def pack(codec: PackedCodec, cells: Columns, exact: Bools, counts: Counts, colum
     kept = b""
     if exact.any():
         where = np.diff(np.flatnonzero(exact), prepend=0)
-        kept = zlib.compress(_planes(where.astype(WORD)) + b"".join(_planes(column[exact]) for column in columns), 9)
+        planes = _planes(where.astype(WORD)) + b"".join(_planes(column[exact]) for column in columns)
+        kept = lzma.compress(planes, format=lzma.FORMAT_RAW, filters=_EXACT)
+        kept += b"\0" * (-len(kept) % WORD.itemsize)  # so that the basket is of whole words, as `baskets` expects
     words = codec.encode(cells[:, ~exact], counts_of(~exact, counts))
     return np.array([int(exact.sum()), len(kept)], WORD).tobytes() + kept + words.astype(WORD).tobytes()
 
@@ -146,8 +149,11 @@ def _kept(content: bytes, number: int, jets: int, storage: Storage) -> tuple[npt
         return np.empty(0, np.int64), _empty(storage)
     types = [WORD, *storage.dtypes]
     expected = number * sum(dtype.itemsize for dtype in types)
-    unpacker = zlib.decompressobj()
-    raw = unpacker.decompress(content, expected + 1) if number <= jets else b""
+    unpacker = lzma.LZMADecompressor(format=lzma.FORMAT_RAW, filters=_EXACT)
+    try:
+        raw = unpacker.decompress(content, expected + 1) if number <= jets else b""
+    except lzma.LZMAError as error:
+        raise ValueError(f"{number} exact jets can't be unpacked") from error
     if len(raw) != expected:
         raise ValueError(f"{number} exact jets do not fit")
     ends = np.cumsum([0, *(number * dtype.itemsize for dtype in types)]).tolist()

@@ -1,7 +1,7 @@
 """Make the packaged priors of the packed layout from simulated events that may be shipped.
 
-    python scripts/generate_jets.py TRUTH.root --events 37000 --seed 101
-    python scripts/generate_jets.py SMEARED.root --events 37000 --seed 202 --smear
+    python scripts/generate_jets.py TRUTH.root --events 110000 --seed 101
+    python scripts/generate_jets.py SMEARED.root --events 110000 --seed 303 --smear
     python scripts/train_priors.py TRUTH.root SMEARED.root [-o atlasae/models/priors.safetensors]
 
 The coder's own walk over the events counts how often each bin occurs in each context. A context that is seen seldom is
@@ -36,7 +36,7 @@ CONTEXTS = {
     "phi": RATIOS * RECOILS,
     "m": CLASSES * (len(ETA_EDGES) + 1),
 }
-STRENGTH = {"pt": 100, "fall": 300, "eta": 300, "phi": 600, "m": 60}  # jets that a context weighs as much as
+STRENGTH = {"pt": 100, "fall": 600, "eta": 300, "phi": 600, "m": 240}  # jets that a context weighs as much as
 BLEND, PARENT, UNIFORM = 20.0, 0.01, 0.01  # jets, and shares, given to what is more general
 
 
@@ -69,12 +69,7 @@ class Counting:
     def code(self, table: Table, contexts: Contexts | None, cells: Cells | None, n: int) -> Cells:
         """Let the table learn."""
         assert cells is not None
-        table.learn(contexts, table.bins(cells))
-        return cells
-
-    def code_uniform(self, size: int, cells: Cells | None, n: int) -> Cells:
-        """Pass on."""
-        assert cells is not None
+        table.note(contexts, table.bins(cells))
         return cells
 
 
@@ -99,7 +94,7 @@ def count(paths: list[Path]) -> dict[str, Integers]:
         walk = Walk(PackedCodec(Priors.from_tables(empty), lattice))
         walk.through(Counting(), counts_of(held, counts), cells[:, held])
         tables = {"pt": walk.pt, "fall": walk.fall, "eta": walk.eta, "phi": walk.phi, "m": walk.mass}
-        total = {name: total[name] + table.counts // SEEN for name, table in tables.items()}
+        total = {name: total[name] + table.learned for name, table in tables.items()}
         every, _ = np.histogram(np.log(jets[held, 0]) - LOW[0], EDGES["pt"] / RESOLUTION)
         total["pt"][0] += every  # the first context is of jets whose events are not asked
     return total

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from atlasae.packed import BALANCES, ETA_EDGES, MULTIPLICITIES, PLACES, PT_EDGES, RATIOS, RECOILS
 from atlasae.priors import RESOLUTION, Prior, Priors, default_priors, packaged_priors
 
-SHA = "9c8f26dc28af76af7e41e9693843c9d0fb29bfc9396de23cfc187b4f5125de33"
+SHA = "9a791eb7295a9456b8d65438e46075906bda3226694aaeb53c4e0638f0045090"
 
 
 def prior(edges: list[float], counts: list[list[int]]) -> Prior:
