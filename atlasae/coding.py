@@ -1,5 +1,6 @@
 """Whole numbers to bytes and back by tables of whole numbers: one walk over the numbers writes them, and reads them."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol
@@ -75,11 +76,11 @@ class Table:
             self._models[context] = stream.model.Categorical(self.counts[context].astype(np.float64), perfect=False)
         return self._models[context]
 
-    def note(self, contexts: Contexts | None, bins: Cells | Integers) -> None:
-        """Keep what was coded until `settle`."""
+    def note(self, runs: "Runs", bins: Cells | Integers) -> None:
+        """Keep what was coded, in the order of its contexts, until `settle`."""
         if self.adapts:
-            size = self.counts.shape[1]
-            self._coded.append(bins if contexts is None else contexts * np.int64(size) + bins)
+            size = self.prior.shape[1]
+            self._coded.append(bins if runs.order is None else np.repeat(runs.contexts * size, runs.lengths) + bins)
 
     def settle(self) -> None:
         """Learn of what was coded."""
@@ -95,11 +96,11 @@ class Table:
         expected = (self.learned.sum(axis=1, keepdims=True) * self._shares).sum(axis=0)
         faith = FAITH * self._usual + 1
         ratio = (self.learned.sum(axis=0) * SHARE + faith) / (expected + faith)
-        return np.maximum(1, np.floor(self.prior * ratio).astype(np.int64))
+        return np.asarray(np.maximum(1, np.floor(self.prior * ratio)), np.int64)
 
     @cached_property
     def _shares(self) -> Integers:
-        return self.prior * SHARE // np.maximum(1, self.prior.sum(axis=1, keepdims=True))
+        return np.asarray(self.prior * SHARE // np.maximum(1, self.prior.sum(axis=1, keepdims=True)))
 
     @cached_property
     def _usual(self) -> Integers:
@@ -128,18 +129,18 @@ class Writer:
     def code(self, table: Table, contexts: Contexts | None, cells: Cells | None, n: int) -> Cells:
         """Note cells to be written."""
         assert cells is not None
-        bins = table.bins(cells)
+        runs = runs_of(contexts, n)
+        sorted_cells = cells if runs.order is None else cells.take(runs.order)
+        bins = table.bins(sorted_cells)
         if len(table.widths) > 1:
-            order, runs = _runs(contexts, n)
-            sorted_bins = bins if order is None else bins[order]
-            self.steps.extend((sorted_bins[first:end], table.model(context)) for context, first, end in runs)
-        offsets, widths = cells - table.first.take(bins), table.widths.take(bins)
+            self.steps.extend((bins[first:end], table.model(context)) for context, first, end in runs)
+        offsets, widths = sorted_cells - table.first.take(bins), table.widths.take(bins)
         if table.widest > LARGEST_UNIFORM:
             high, sizes = offsets // LARGEST_UNIFORM, (widths - 1) // LARGEST_UNIFORM + 1
             self._uniform(high, sizes, 1)
             offsets, widths = offsets % LARGEST_UNIFORM, np.minimum(widths, LARGEST_UNIFORM)
         self._uniform(offsets, widths, table.narrowest)
-        table.note(contexts, bins)
+        table.note(runs, bins)
         return cells
 
     def _uniform(self, offsets: Cells, sizes: Cells, smallest: int) -> None:
@@ -170,7 +171,8 @@ class Reader:
 
     def code(self, table: Table, contexts: Contexts | None, cells: Cells | None, n: int) -> Cells:
         """Read cells."""
-        bins = self._bins(table, contexts, n)
+        runs = runs_of(contexts, n)
+        bins = self._bins(table, runs, n)
         widths, found = table.widths.take(bins), table.first.take(bins)
         if table.widest > LARGEST_UNIFORM:
             high = self._uniform((widths - 1) // LARGEST_UNIFORM + 1, 1)
@@ -178,17 +180,14 @@ class Reader:
             found += np.minimum(offsets, widths - 1)
         else:
             found += self._uniform(widths, table.narrowest)
-        table.note(contexts, bins)
-        return found
+        table.note(runs, bins)
+        return found if runs.order is None else _put(found, runs.order)
 
-    def _bins(self, table: Table, contexts: Contexts | None, n: int) -> Integers:
-        bins = np.zeros(n, np.int64)
-        if len(table.widths) > 1:
-            order, runs = _runs(contexts, n)
-            parts = [self.coder.decode(table.model(context), end - first) for context, first, end in runs]
-            if parts:
-                bins[slice(None) if order is None else order] = np.concatenate(parts)
-        return bins
+    def _bins(self, table: Table, runs: "Runs", n: int) -> Integers:
+        if len(table.widths) == 1 or not n:
+            return np.zeros(n, np.int64)
+        parts = [self.coder.decode(table.model(context), end - first) for context, first, end in runs]
+        return np.concatenate(parts, dtype=np.int64)
 
     def _uniform(self, sizes: Cells, smallest: int) -> Cells:
         if smallest > 1 and len(sizes):
@@ -199,11 +198,30 @@ class Reader:
         return found
 
 
-def _runs(contexts: Contexts | None, n: int) -> tuple[Integers | None, list[tuple[int, int, int]]]:
-    """The order that puts equal contexts side by side (None: as they are); and each context, its first row and end."""
+@dataclass(frozen=True)
+class Runs:
+    """Cells with those of a context side by side: in this order (None: as they are), in runs of these lengths."""
+
+    order: Integers | None
+    contexts: Integers
+    lengths: Integers
+
+    def __iter__(self) -> Iterator[tuple[int, int, int]]:
+        """The context of every run, where it begins and where it ends."""
+        ends = np.cumsum(self.lengths)
+        return zip(self.contexts.tolist(), (ends - self.lengths).tolist(), ends.tolist(), strict=True)
+
+
+def runs_of(contexts: Contexts | None, n: int) -> Runs:
+    """The runs of n cells in these contexts (None: all in the first)."""
     if contexts is None or not n:
-        return None, [(0, 0, n)] if n else []
-    sizes = np.bincount(contexts)
-    ends, some = np.cumsum(sizes), np.flatnonzero(sizes)
-    runs = zip(some.tolist(), (ends - sizes)[some].tolist(), ends[some].tolist(), strict=True)
-    return np.argsort(contexts, kind="stable"), list(runs)
+        return Runs(None, np.zeros(min(n, 1), np.int64), np.full(min(n, 1), n))
+    lengths = np.bincount(contexts)
+    some = np.flatnonzero(lengths)
+    return Runs(np.argsort(contexts, kind="stable"), some, lengths[some])
+
+
+def _put(sorted_cells: Cells, order: Integers) -> Cells:
+    found = np.empty_like(sorted_cells)
+    found[order] = sorted_cells
+    return found

@@ -60,19 +60,20 @@ class PackedCodec:
 
 
 class Sums:
-    """The momenta of the jets before, added up event by event, in whole numbers."""
+    """The momenta of the jets before, added up event by event, and the size of the last of them; in whole numbers."""
 
     def __init__(self, events: int) -> None:
-        self.x, self.y = np.zeros(events), np.zeros(events)
+        self.x, self.y, self.last = np.zeros(events), np.zeros(events), np.zeros(events)
 
-    def add(self, x: Floats, y: Floats) -> None:
+    def add(self, size: Floats, cosines: Floats, sines: Floats) -> None:
         """Add the next jets."""
-        self.x += x
-        self.y += y
+        self.x += size * cosines
+        self.y += size * sines
+        self.last = size
 
     def keep(self, events: int) -> None:
         """Go on with the first events only."""
-        self.x, self.y = self.x[:events], self.y[:events]
+        self.x, self.y, self.last = self.x[:events], self.y[:events], self.last[:events]
 
     @property
     def square(self) -> Floats:
@@ -143,43 +144,41 @@ class Walk:
             if rank == 0:
                 pt[here] = coder.code(self.pt, self._multiplicity(counts), given[0], len(counts))
                 phi[here] = coder.code(self.any_phi, None, given[1], len(counts))
+                size = self.lattice.sizes_of_pt.take(pt[here])
             else:
                 sums.keep(len(counts))
-                pt[here] = self._fall(coder, rank, counts, sums, pt[there], given[0])
-                phi[here] = self._recoil(coder, rank, sums, pt[here], given[1])
-            if rank + 1 < len(ranks):
+                square = sums.square
+                pt[here] = self._fall(coder, rank, counts, square / _square(sums.last), pt[there], given[0])
                 size = self.lattice.sizes_of_pt.take(pt[here])
-                sums.add(size * self.cosines.take(phi[here]), size * self.sines.take(phi[here]))
+                ratio = _square(size) / np.maximum(square, 1.0)
+                phi[here] = self._recoil(coder, rank, ratio, direction(sums.x, sums.y), given[1])
+            if rank + 1 < len(ranks):
+                sums.add(size, self.cosines.take(phi[here]), self.sines.take(phi[here]))
             before, begin = begin, begin + len(counts)
         late = slice(begin, n)
         pt[late] = coder.code(self.pt, None, _part(given_pt, late), n - begin)
         phi[late] = coder.code(self.any_phi, None, _part(given_phi, late), n - begin)
         return pt, phi
 
-    def _fall(self, coder: Coder, rank: int, counts: Counts, sums: "Sums", previous: Cells, pt: Cells | None) -> Cells:
-        """Code pt by how far it is below the jet before."""
-        balance = _octaves(sums.square, self._square(previous), LOWEST_BALANCE, BALANCES)
-        contexts = _place(rank, counts) + np.uint16(PLACES) * balance
+    def _fall(
+        self, coder: Coder, rank: int, counts: Counts, balance: Floats, previous: Cells, pt: Cells | None
+    ) -> Cells:
+        """Code pt by how far it is below the jet before; `balance` is that of the jets before, against the last."""
+        contexts = _place(rank, counts) + np.uint16(PLACES) * _octaves(balance, LOWEST_BALANCE, BALANCES)
         contexts *= np.uint16(len(PT_EDGES) + 1)
         contexts += self.pt_class.take(previous)
         fall = coder.code(self.fall, contexts, None if pt is None else previous - pt, len(counts))
         return np.asarray(np.clip(previous - fall, 0, self.lattice.sizes[0] - 1))  # in a forged file it may be beyond
 
-    def _recoil(self, coder: Coder, rank: int, sums: "Sums", pt: Cells, phi: Cells | None) -> Cells:
-        """Code phi from the direction that balances the jets before."""
-        turn = np.int32(self.lattice.sizes[2])
-        start = self.phi_from.take(direction(sums.x, sums.y))
-        ratios = _octaves(self._square(pt), np.maximum(sums.square, 1.0), LOWEST_RATIO, RATIOS)
-        contexts = ratios + np.uint16(RATIOS * (min(rank, RECOILS) - 1))
+    def _recoil(self, coder: Coder, rank: int, ratio: Floats, before: Cells, phi: Cells | None) -> Cells:
+        """Code phi from the direction that balances the jets before; `ratio` is that of pt to theirs, squared."""
+        turn, start = np.int32(self.lattice.sizes[2]), self.phi_from.take(before)
+        contexts = _octaves(ratio, LOWEST_RATIO, RATIOS) + np.uint16(RATIOS * (min(rank, RECOILS) - 1))
         relative = None if phi is None else phi - start
         if relative is not None:
             relative += turn * (relative < 0)
-        found = coder.code(self.phi, contexts, relative, len(pt)) + start
+        found = coder.code(self.phi, contexts, relative, len(before)) + start
         return np.asarray(found - turn * (found >= turn))
-
-    def _square(self, pt: Cells) -> Floats:
-        size = self.lattice.sizes_of_pt.take(pt) * float(UNIT)
-        return np.asarray(size * size)
 
     def _multiplicity(self, counts: Counts) -> Contexts | None:
         return np.minimum(counts, MULTIPLICITIES).astype(np.uint16) if self.context else None
@@ -201,9 +200,15 @@ def _place(rank: int, counts: Counts) -> Contexts:
     return np.asarray((counts == rank + 1) + 2 * (min(rank, PLACES // 2) - 1), np.uint16)
 
 
-def _octaves(square: Floats, other: Floats, lowest: int, classes: int) -> Contexts:
-    """The class of the ratio of two squares, by half octaves of its root: read off the bits of a float64."""
-    return np.asarray(np.clip(((square / other).view(np.int64) >> 52) - lowest, 0, classes - 1), np.uint16)
+def _octaves(square: Floats, lowest: int, classes: int) -> Contexts:
+    """The class of a squared ratio, by octaves: read off the exponent of a float64."""
+    return np.asarray(np.clip((square.view(np.int64) >> 52) - lowest, 0, classes - 1), np.uint16)
+
+
+def _square(size: Floats) -> Floats:
+    """The square of the size of momenta, in the units of `Sums`."""
+    size = size * float(UNIT)
+    return size * size
 
 
 def _part(column: Cells | None, rows: slice) -> Cells | None:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from atlasae.coding import SEEN, Cells, Contexts, Table
+from atlasae.coding import SEEN, Cells, Contexts, Table, runs_of
 from atlasae.collection import settle, storage_of
 from atlasae.columns import Counts, counts_of, to_columns
 from atlasae.coordinates import Floats
@@ -69,7 +69,8 @@ class Counting:
     def code(self, table: Table, contexts: Contexts | None, cells: Cells | None, n: int) -> Cells:
         """Let the table learn."""
         assert cells is not None
-        table.note(contexts, table.bins(cells))
+        runs = runs_of(contexts, n)
+        table.note(runs, table.bins(cells if runs.order is None else cells[runs.order]))
         return cells
 
 
