@@ -305,8 +305,8 @@ def train(
     **given: Any,
 ) -> None:
     """Train a model on the jets of files, ROOT and tables; Ctrl-C keeps the best so far."""
+    from atlasae.compressing import load_model
     from atlasae.learning import learn
-    from atlasae.pipeline import load_model
     from atlasae.recipes import read_recipe
     from atlasae.targets import check_target, replacing
 

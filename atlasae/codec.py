@@ -18,10 +18,8 @@ from atlasae.bottleneck import BottleneckAutoencoder
 from atlasae.coordinates import (
     Bools,
     Floats,
-    Layout,
     columns_to_jets,
     from_coordinates,
-    inner,
     is_physical,
     jets_to_columns,
     to_coordinates,
@@ -41,11 +39,9 @@ from atlasae.grid import (
 )
 from atlasae.invertible import JETS, InvertibleAutoencoder
 from atlasae.precision import FULL_BOUND, Precision, errors, steps
+from atlasae.storage import LARGEST_WHOLE, Latents, ListStorage, Storage, blocks
 from atlasae.variables import VariableList
 
-Latents = npt.NDArray[np.float32]
-
-BLOCK = 65_536  # jets worked on at once, so that memory does not grow with the chunk
 SAMPLE = 20_000  # jets on which candidates are measured
 TEMPERS = (0.0, 0.2)  # exponents tried for a guaranteed bound
 FULL_TEMPERS = (0.2, 1 / 3, 0.5, 2 / 3)  # and for `full`; 1/3 is the best for the r.m.s. (Panter and Dite 1951)
@@ -55,10 +51,20 @@ NEAR = 1.003  # times the smallest size: such grids have their cells arranged in
 LIKELY = 8  # arrangements of the cells in words that are measured
 MARGIN = 0.02  # of the range seen in the sample: other jets go a little further
 DRIFTS = 4  # of a network's own drift: another float32 arithmetic differs from both that were tried
-LARGEST_WHOLE = 2.0**53  # float64 holds all whole numbers below
 FEW = 2_000  # jets that do not show how far others may go
 
 _STAND_IN = np.array([50_000.0, 0.0, 0.0, 5_000.0])  # encoded in place of a jet without coordinates
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Let torch work on one thread: blocks are too small to share, and on a busy machine the waiting costs more."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 @dataclass(frozen=True)
@@ -78,6 +84,7 @@ class FloatsCodec:
         latents = self.autoencoder.encode(torch.from_numpy(to_coordinates(safe)), self.grid)
         return np.asarray(latents.numpy())
 
+    @one_thread()
     def decode(self, latents: Latents) -> Floats:
         """Turn latents back into jets (n x 4)."""
         return from_coordinates(self.autoencoder.decode(torch.tensor(latents), self.grid).double().numpy())
@@ -113,6 +120,7 @@ class ListCodec:
         coordinates = torch.from_numpy(self.variables.to_coordinates(safe))
         return np.asarray(self.autoencoder.encode(coordinates, self.grid).numpy())
 
+    @one_thread()
     def decode(self, latents: Latents) -> Floats:
         """Turn latents back into rows."""
         return self.variables.from_coordinates(self.autoencoder.decode(torch.tensor(latents), self.grid).numpy())
@@ -136,6 +144,7 @@ class BottleneckCodec:
         with torch.no_grad():
             return np.asarray(np.nan_to_num(self.network.encode(columns).float().numpy()))
 
+    @one_thread()
     def decode(self, latents: Latents) -> Floats:
         """Turn latents back into jets (n x 4); raises ValueError for latents that are no numbers."""
         if not np.isfinite(latents).all():
@@ -169,128 +178,6 @@ def codec_of_config(config: dict[str, Any], autoencoder: InvertibleAutoencoder |
     return FloatsCodec.from_config(config, autoencoder)
 
 
-class Restoring:
-    """What every storage does alike: decode block by block."""
-
-    def to_columns(self, values: Floats) -> list[npt.NDArray[np.generic]]:
-        """Values to columns in their own dtypes and units."""
-        raise NotImplementedError
-
-    def from_rows(self, rows: Floats) -> Floats:
-        """What a codec decoded to stored values."""
-        raise NotImplementedError
-
-    def kept(self, bounds: dict[str, float]) -> dict[str, float]:
-        """The bounds to keep here, so that the promised ones hold wherever jets are decoded."""
-        return {variable: inner(bound) for variable, bound in bounds.items()}
-
-    def restore(self, codec: Codec, latents: Latents) -> list[npt.NDArray[np.generic]]:
-        """Decode latents into the columns that a reader of the decompressed file will see."""
-        blocks = [self.to_columns(self.from_rows(codec.decode(latents[block]))) for block in _blocks(len(latents))]
-        return [np.concatenate(parts) for parts in zip(*blocks, strict=True)]
-
-
-@dataclass(frozen=True)
-class Storage(Restoring):
-    """How a collection keeps its numbers: layout, dtype of each variable, MeV per unit."""
-
-    layout: Layout
-    dtypes: tuple[np.dtype[np.floating], ...]
-    scale: float
-
-    def to_values(self, columns: Sequence[npt.NDArray[np.generic]]) -> Floats:
-        """Stored columns to float64 values in MeV (n x 4)."""
-        with np.errstate(over="ignore", invalid="ignore"):  # a signalling NaN, or GeV that overflow in MeV
-            return np.column_stack([c.astype(np.float64) * u for c, u in zip(columns, self._units(), strict=True)])
-
-    def to_columns(self, values: Floats) -> list[npt.NDArray[np.generic]]:
-        """Values in MeV to columns in their own dtypes and units; the inverse of `to_values`."""
-        with np.errstate(over="ignore"):
-            columns = zip(values.T, self._units(), self.dtypes, strict=True)
-            return [(column / unit).astype(dtype) for column, unit, dtype in columns]
-
-    def usable_jets(self, columns: Sequence[npt.NDArray[np.generic]]) -> Floats:
-        """The jets (n x 4) of stored columns that have coordinates."""
-        jets = self.to_rows(self.to_values(columns))
-        return jets[self.usable(jets)]
-
-    def to_rows(self, values: Floats) -> Floats:
-        """Stored values to what a codec encodes: jets (n x 4: pt, eta, phi, m)."""
-        return self.layout.to_jets(values)
-
-    def from_rows(self, jets: Floats) -> Floats:
-        """What a codec decoded to stored values; the inverse of `to_rows`."""
-        return self.layout.from_jets(jets, self.dtypes, self.scale)
-
-    def usable(self, jets: Floats) -> Bools:
-        """Whether each jet may be stored by its coordinates; others, stored negative masses too, come back bit for bit.
-
-        With E the sign of m is no more than the rounding of E: there it may.
-        """
-        return is_physical(jets) & (self.layout.has_energy | (jets[:, 3] >= 0))
-
-    def errors(self, values: Floats, decoded: Floats) -> dict[str, Floats]:
-        """The error of every jet in each promised variable."""
-        return errors(self.layout, values, decoded, self.rounding)
-
-    @property
-    def rounding(self) -> float:
-        """Largest relative error of rounding to the stored dtypes."""
-        return max(float(np.finfo(dtype).eps) for dtype in self.dtypes) / 2
-
-    def _units(self) -> list[float]:
-        angles = {"eta", "phi"}
-        return [1.0 if variable in angles else self.scale for variable in self.layout.variables]
-
-
-@dataclass(frozen=True)
-class ListStorage(Restoring):
-    """How a list of variables keeps its numbers: each in its own dtype, in whatever units."""
-
-    variables: VariableList
-    dtypes: tuple[np.dtype[Any], ...]
-
-    def to_values(self, columns: Sequence[npt.NDArray[np.generic]]) -> Floats:
-        """Stored columns to float64 values (n x variables)."""
-        with np.errstate(invalid="ignore"):
-            return np.column_stack([column.astype(np.float64) for column in columns])
-
-    def to_columns(self, values: Floats) -> list[npt.NDArray[np.generic]]:
-        """Values to columns in their own dtypes; the inverse of `to_values`."""
-        with np.errstate(over="ignore", invalid="ignore"):
-            return [
-                (np.rint(column) if dtype.kind in "iu" else column).astype(dtype)
-                for column, dtype in zip(values.T, self.dtypes, strict=True)
-            ]
-
-    def to_rows(self, values: Floats) -> Floats:
-        """Rows are stored values."""
-        return values
-
-    def from_rows(self, rows: Floats) -> Floats:
-        """Stored values are rows."""
-        return rows
-
-    def usable(self, rows: Floats) -> Bools:
-        """Whether each row has coordinates, and is in float64 what is stored."""
-        whole = [dtype.kind in "iu" for dtype in self.dtypes]
-        return self.variables.usable(rows) & np.asarray(np.abs(rows[:, whole]) < LARGEST_WHOLE).all(axis=1)
-
-    def kept(self, bounds: dict[str, float]) -> dict[str, float]:
-        """The bounds to keep here; what is rounded to whole numbers is off by a whole number, the bound itself too."""
-        types = zip(bounds.items(), self.dtypes, strict=True)
-        return {variable: inner(bound) if dtype.kind == "f" else bound for (variable, bound), dtype in types}
-
-    def errors(self, values: Floats, decoded: Floats) -> dict[str, Floats]:
-        """The error of every row in each variable."""
-        return self.variables.errors(values, decoded)
-
-    @property
-    def rounding(self) -> float:
-        """Largest relative error of rounding to the stored dtypes."""
-        return max((float(np.finfo(dtype).eps) for dtype in self.dtypes if dtype.kind == "f"), default=0.0) / 2
-
-
 @dataclass(frozen=True)
 class Encoded:
     """What encoding a run of jets gave: latents, which jets break a bound, the largest error of the others."""
@@ -298,17 +185,6 @@ class Encoded:
     latents: Latents
     exact: Bools
     largest: dict[str, float]
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Let torch work on one thread: blocks are too small to share, and on a busy machine the waiting costs more."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def encode_within(
@@ -322,7 +198,7 @@ def encode_within(
     kept = storage.kept(bounds)
     # Nobody looks at the latents of exact jets: alike, they cost nothing.
     unused = codec.encode(codec.stand_in[None])
-    for block in _blocks(len(columns[0])):
+    for block in blocks(len(columns[0])):
         values = storage.to_values([column[block] for column in columns])
         rows = storage.to_rows(values)
         latents.append(codec.encode(rows))
@@ -441,7 +317,7 @@ def _spread(autoencoder: InvertibleAutoencoder, coordinates: torch.Tensor, expon
     sample = coordinates[:: max(1, len(coordinates) // SAMPLE)]
     width = (-autoencoder.log_densities(sample, exponent)).exp()
     asked = sample if exponent else coordinates
-    u = [autoencoder.cumulative(asked[block], exponent).numpy() for block in _blocks(len(asked))]
+    u = [autoencoder.cumulative(asked[block], exponent).numpy() for block in blocks(len(asked))]
     return width.numpy(), np.concatenate(u)
 
 
@@ -507,7 +383,3 @@ def _squared_error(
     weighted = [error[within] / FULL_WEIGHTS.get(variable, 1.0) for variable, error in found.items()]
     # An exact jet costs as much as many bits: weigh it as an error of the bound.
     return float(sum(error @ error for error in weighted)) + FULL_BOUND**2 * float(encoded.exact.sum())
-
-
-def _blocks(n: int) -> list[slice]:
-    return [slice(start, start + BLOCK) for start in range(0, max(n, 1), BLOCK)]

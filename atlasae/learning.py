@@ -12,7 +12,7 @@ import torch
 
 from atlasae.bottleneck import Bottleneck, BottleneckAutoencoder
 from atlasae.codec import BottleneckCodec
-from atlasae.collection import settle, storage_of
+from atlasae.collection import settle
 from atlasae.columns import Events, to_columns
 from atlasae.coordinates import Floats, is_physical, jets_to_columns, to_coordinates
 from atlasae.errors import UserError
@@ -21,6 +21,7 @@ from atlasae.metrics import half_widths, residuals
 from atlasae.model import Autoencoder, Model, default_model, domain_of
 from atlasae.planning import event_numbers, find_in, open_input
 from atlasae.recipes import Recipe
+from atlasae.storage import storage_of
 from atlasae.training import (
     INTERRUPTED,
     Course,

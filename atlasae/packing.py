@@ -9,8 +9,7 @@ import awkward as ak
 import numpy as np
 import numpy.typing as npt
 
-from atlasae.codec import BLOCK, Storage
-from atlasae.collection import Counted, merge_largest, settle, storage_of
+from atlasae.collection import Counted, merge_largest, settle
 from atlasae.columns import Array, Counts, counts_of, to_columns, unflatten
 from atlasae.coordinates import Bools, inner
 from atlasae.errors import UserError
@@ -19,6 +18,7 @@ from atlasae.packed import Columns, PackedCodec
 from atlasae.precision import Precision, steps
 from atlasae.priors import Priors
 from atlasae.schema import Collection
+from atlasae.storage import BLOCK, Storage, storage_of
 
 FINEST = 1e-5  # bound: the tables of finer grids would take long to make
 MOST_JETS = 2**25  # of a chunk

@@ -11,7 +11,7 @@ import awkward as ak
 import numpy as np
 import numpy.typing as npt
 
-from atlasae.collection import settle, storage_of
+from atlasae.collection import settle
 from atlasae.columns import Array, Counts, flatten, to_columns
 from atlasae.container import CompressedCollection, Contents, Run, is_compressed, read_contents
 from atlasae.coordinates import Bools, Floats
@@ -21,6 +21,7 @@ from atlasae.planning import Opened, Options, event_branch, event_numbers, find_
 from atlasae.restoring import Chunks, Progress, WrittenChunk, pieces
 from atlasae.rootio import Source, open_source
 from atlasae.schema import Collection, stand_ins
+from atlasae.storage import storage_of
 from atlasae.tables import is_table
 
 PART = 100_000  # jets looked at at once

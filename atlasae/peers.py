@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from atlasae.collection import settle, storage_of
+from atlasae.collection import settle
 from atlasae.columns import Array, Counts, counts_of, to_columns, unflatten
 from atlasae.coordinates import MASS_FLOOR, Floats, from_coordinates, is_physical, to_coordinates
 from atlasae.grid import MANTISSA_BITS, Grid, jet_words, pack, radices
@@ -16,6 +16,7 @@ from atlasae.metrics import residuals
 from atlasae.planning import Opened
 from atlasae.rootio import create, open_source, parse_compression
 from atlasae.schema import Collection
+from atlasae.storage import storage_of
 
 Cells = npt.NDArray[np.int64]
 

@@ -3,25 +3,15 @@
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import awkward as ak
 import numpy as np
 
-from atlasae.codec import FloatsCodec, one_thread
-from atlasae.collection import (
-    Compressor,
-    list_storage_of,
-    merge_largest,
-    sample_jets,
-    sampled_bytes,
-    start_compressor,
-    start_list_compressor,
-)  # fmt: skip
-from atlasae.columns import Events, checksum, to_columns
+from atlasae.collection import merge_largest
+from atlasae.columns import Events, checksum
 from atlasae.container import (
     Chunk,
     CompressedCollection,
@@ -34,23 +24,18 @@ from atlasae.container import (
 )  # fmt: skip
 from atlasae.copying import copy_back, copy_others, entry_ranges
 from atlasae.errors import DamagedFileError, UserError
-from atlasae.grid import MANTISSA_BITS
-from atlasae.invertible import JETS, InvertibleAutoencoder
-from atlasae.learning import learn_from, learn_list
-from atlasae.model import Model, default_model, packaged_model
-from atlasae.packing import PackedCompressor, start_packed
 from atlasae.planning import Opened, Options, Plan, make_plan, open_for, settle_plan
-from atlasae.priors import Priors, default_priors
 from atlasae.restoring import Progress, Salvage, restored_events, silent
 from atlasae.rootio import PAGES, Source, Target, Tree, Writer, create, open_source, parse_compression
-from atlasae.schema import Collection, stand_ins
+from atlasae.schema import stand_ins
 from atlasae.tables import Table, is_table, write_table
 from atlasae.targets import check_target, replacing
 
+if TYPE_CHECKING:
+    from atlasae.compressing import Compressor, Start
+    from atlasae.packing import PackedCompressor
+
 PLACES, PLACE_ENTRIES = 12, 500  # where a long file is looked into before its codecs are chosen
-SELF = "self"  # the model that is fitted to the input
-FEWEST_TO_FIT = 1000  # jets
-MANY_EXACT = 0.05  # of the jets: then something does not fit, and the user is told
 
 
 def compress_file(path: Path, target: Path, options: Options, progress: Progress | None = None) -> dict[str, Any]:
@@ -58,6 +43,8 @@ def compress_file(path: Path, target: Path, options: Options, progress: Progress
 
     Raises UserError for what the user can mend, DamagedFileError for a damaged input; then no output is left.
     """
+    from atlasae.codec import one_thread  # here, since torch takes its time, and decompressing may need none
+
     started = time.perf_counter()
     check_target(path, target, options.force)
     with one_thread(), open_for(path, options) as opened:
@@ -83,7 +70,7 @@ def decompress_file(
             f"'{target}' ends in '{target.suffix}', a format not written here: name it .root, .pkl or .parquet"
         )
     lost = Salvage() if salvage else None
-    with one_thread(), open_source(path) as source:
+    with open_source(path) as source:
         contents = read_contents(source)
         with replacing(target) as temporary:
             if is_table(target):
@@ -140,73 +127,20 @@ def compression_report(run: Run, sizes: dict[str, int], notes: list[str], second
 def _write_compressed(
     opened: Opened, plan: Plan, options: Options, path: Path, progress: Progress
 ) -> tuple[Run, list[str]]:
-    sample = _sample(opened.events, plan, options.step_size)
-    model, compressors, notes = start_compressors(opened.events, plan, options, sample)
-    plan = settle_plan(plan, [compressor.collection for compressor in compressors])
+    from atlasae.compressing import exact_note, start_compressors
+
+    start = start_compressors(opened.events, plan, options, _sample(opened.events, plan, options.step_size))
+    plan = settle_plan(plan, [compressor.collection for compressor in start.compressors])
     with create(path, PAGES) if options.rntuple else create(path) as target:
-        chunks, written = _write_chunks(opened, plan, compressors, options, target, progress)
-        notes += [note for compressor in compressors if (note := _exact_note(compressor))]
+        chunks, written = _write_chunks(opened, plan, start.compressors, options, target, progress)
+        notes = [*start.notes, *(note for compressor in start.compressors if (note := exact_note(compressor)))]
         copied = Copied()
         if opened.source and not options.only_jets:
             copied, left_out = copy_others(opened.source, opened.tree, target, options.step_size)
             notes += left_out
-        run = _run(opened, plan, compressors, model, chunks, written, copied)
-        packaged = options.packed or packaged_model(model.sha256) is not None
-        write_contents(target, Contents([run], chunks, {} if packaged else {model.sha256: model.content}))
+        run = _run(opened, plan, start, chunks, written, copied)
+        write_contents(target, Contents([run], chunks, start.embedded))
     return run, notes
-
-
-def start_compressors(
-    events: Events, plan: Plan, options: Options, sample: dict[str, ak.Array]
-) -> tuple[Model | Priors, Sequence[Compressor | PackedCompressor], list[str]]:
-    """The model to use, a compressor for every collection, and what the user should know of the choice."""
-
-    def start(model: Model) -> list[Compressor]:
-        return [start_compressor(c, options.units, options.precision, model, sample) for c in plan.collections]
-
-    if options.packed:
-        priors = default_priors()
-        given = (options.units, options.precision, priors, sample, options.context)
-        return priors, [start_packed(c, *given) for c in plan.collections], []
-    if options.variables:
-        return _start_list(plan.collections[0], sample)
-    if options.model != SELF:
-        model = _jet_model(options.model)
-        compressors = start(model)
-        return model, compressors, [c.warning for c in compressors if c.warning]
-    model, compressors = default_model(), start(default_model())
-    jets = sample_jets(plan.collections, options.units, sample)
-    if len(jets) < FEWEST_TO_FIT:
-        return model, compressors, [f"{len(jets)} jets are too few for a model of their own: the packaged one is used"]
-    own = learn_from(jets)
-    fitted = start(own)
-    sizes = [sampled_bytes(candidates, sample) for candidates in (compressors, fitted)]
-    saved = (sizes[0] - sizes[1]) * events.entries / max(1, len(next(iter(sample.values()))))
-    told = f"a model of its own saves {saved / 1000:,.1f} kB and takes {len(own.content) / 1000:,.1f} kB"
-    if saved > len(own.content):
-        return own, fitted, [f"{told}: it is in the file"]
-    return model, compressors, [f"{told}: the packaged one is used"]
-
-
-def _jet_model(name: str) -> Model:
-    model = load_model(name)
-    links = model.autoencoder.links if isinstance(model.autoencoder, InvertibleAutoencoder) else JETS
-    if [link.name for link in links] != [link.name for link in JETS]:
-        raise UserError(f"model '{name}' is of {', '.join(link.name for link in links)}: jets need pt, eta, phi and m")
-    return model
-
-
-def _start_list(collection: Collection, sample: dict[str, ak.Array]) -> tuple[Model, list[Compressor], list[str]]:
-    """A model of a list of variables, fitted to a sample, and the compressor that uses it."""
-    columns, _ = to_columns(collection, sample)
-    storage = list_storage_of(collection)
-    rows = storage.to_values(columns)
-    variables = storage.variables.with_categories(rows)
-    model = learn_list(variables, rows)
-    settled = replace(collection, terms=variables.to_json())
-    assert isinstance(model.autoencoder, InvertibleAutoencoder)
-    note = f"the model of {len(variables.variables)} variables is in the file: {len(model.content) / 1000:,.1f} kB"
-    return model, [start_list_compressor(settled, model.autoencoder, sample)], [note]
 
 
 def _sample(events: Events, plan: Plan, step_size: int) -> dict[str, ak.Array]:
@@ -226,7 +160,7 @@ def _sample(events: Events, plan: Plan, step_size: int) -> dict[str, ak.Array]:
 def _write_chunks(
     opened: Opened,
     plan: Plan,
-    compressors: Sequence[Compressor | PackedCompressor],
+    compressors: "Sequence[Compressor | PackedCompressor]",
     options: Options,
     target: Target,
     progress: Progress,
@@ -249,16 +183,6 @@ def _write_chunks(
     return chunks, list(written)
 
 
-def _exact_note(compressor: Compressor | PackedCompressor) -> str | None:
-    if compressor.exact_jets <= MANY_EXACT * compressor.jets:
-        return None
-    name = compressor.collection.name
-    share = f"{compressor.exact_jets / compressor.jets:.0%} of the jets of '{name}' are kept exactly"
-    if isinstance(compressor.codec, FloatsCodec) and compressor.codec.grid.word_bits > MANTISSA_BITS - 0.1:
-        return f"{share}: three floats hold 69 bits, too few for this precision; 5e-5 or `full` takes less space"
-    return f"{share}: they are unlike the jets the model knows, or unphysical"
-
-
 def _compressed_tree(
     target: Target, opened: Opened, plan: Plan, options: Options, columns: dict[str, ak.Array]
 ) -> Writer:
@@ -274,8 +198,7 @@ def _compressed_tree(
 def _run(
     opened: Opened,
     plan: Plan,
-    compressors: Sequence[Compressor | PackedCompressor],
-    model: Model | Priors,
+    start: "Start",
     chunks: list[Chunk],
     written: list[str],
     copied: Copied,
@@ -288,11 +211,11 @@ def _run(
         chunks=len(chunks),
         collections=[
             CompressedCollection(
-                c.collection, c.codec.config(), _promised(c), model.sha256, c.jets, c.exact_jets, c.max_error,
+                c.collection, c.codec.config(), _promised(c), start.model.sha256, c.jets, c.exact_jets, c.max_error,
                 # Baskets inside the tree object have no size of their own.
                 bytes_in=opened.events.compressed_bytes(list(c.collection.branches.values())) or c.bytes_in,
             )
-            for c in compressors
+            for c in start.compressors
         ],
         originals=plan.originals,
         carried=plan.carried,
@@ -305,18 +228,8 @@ def _run(
     )  # fmt: skip
 
 
-def _promised(compressor: Compressor | PackedCompressor) -> dict[str, float | None]:
+def _promised(compressor: "Compressor | PackedCompressor") -> dict[str, float | None]:
     return {variable: bound if math.isfinite(bound) else None for variable, bound in compressor.bounds.items()}
-
-
-def load_model(name: str) -> Model:
-    """The packaged model `default`, or one from a file; raises UserError."""
-    if name == "default":
-        return default_model()
-    path = Path(name)
-    if not path.is_file():
-        raise UserError(f"no model '{name}': give a model file or `default` (or, to compress with, `self`)")
-    return Model.from_bytes(path.read_bytes(), name)
 
 
 def _write_restored(source: Source, contents: Contents, path: Path, progress: Progress, lost: Salvage | None) -> None:

@@ -6,17 +6,16 @@ from dataclasses import dataclass, field, replace
 import awkward as ak
 import numpy as np
 
-from atlasae.codec import Codec, codec_of_config
 from atlasae.collection import restore_columns
 from atlasae.columns import Counts, checksum, dtype_of, flatten
 from atlasae.container import Chunk, CompressedCollection, Contents, Run
 from atlasae.errors import DamagedFileError, UserError, sparing
-from atlasae.model import Model, packaged_model
 from atlasae.packed import PackedCodec
 from atlasae.packing import MOST_JETS, packed_codec_of, restore_packed
 from atlasae.priors import packaged_priors
 from atlasae.rootio import Source, Tree, damage
 from atlasae.schema import FOLDER, Collection
+from atlasae.storage import Decoder
 
 Progress = Callable[[int, int], None]  # entries done, entries in all
 
@@ -43,7 +42,7 @@ class WrittenChunk:
     start: int
     chunk: Chunk
     events: dict[str, ak.Array]
-    codecs: list[Codec | PackedCodec]
+    codecs: list[Decoder | PackedCodec]
 
     def restored(self) -> dict[str, ak.Array]:
         """The original branches; raises DamagedFileError where what is stored can't be decoded."""
@@ -54,7 +53,7 @@ class WrittenChunk:
                     events |= self._decoded(entry.collection, codec)
         return {name: events[name] for name in self.run.originals}
 
-    def _decoded(self, collection: Collection, codec: Codec | PackedCodec) -> dict[str, ak.Array]:
+    def _decoded(self, collection: Collection, codec: Decoder | PackedCodec) -> dict[str, ak.Array]:
         if isinstance(codec, PackedCodec):
             return restore_packed(collection, codec, self.events, jets_per_event(self.run, collection, self.events))
         return restore_columns(collection, codec, self.events)
@@ -78,7 +77,7 @@ class Chunks:
     def __init__(self, source: Source, contents: Contents) -> None:
         self.tree: Tree = source.trees[contents.runs[0].tree]
         self.contents = contents
-        self._codecs: dict[int, list[Codec | PackedCodec]] = {}
+        self._codecs: dict[int, list[Decoder | PackedCodec]] = {}
 
     def __iter__(self) -> Iterator[tuple[Run, int, Chunk]]:
         """Every chunk with its run and its first entry in the tree."""
@@ -164,7 +163,7 @@ def jets_per_event(run: Run, collection: Collection, events: Mapping[str, ak.Arr
     return np.asarray(counts, np.int64)
 
 
-def codec_of(entry: CompressedCollection, contents: Contents) -> Codec | PackedCodec:
+def codec_of(entry: CompressedCollection, contents: Contents) -> Decoder | PackedCodec:
     """The codec of a compressed collection, with its model from the file or from the package; raises UserError."""
     sha = entry.model_sha256
     if entry.collection.packed:
@@ -172,6 +171,9 @@ def codec_of(entry: CompressedCollection, contents: Contents) -> Codec | PackedC
             raise UserError(f"tables {sha[:12]} are not in this atlasae: upgrade atlasae")
         with damage(f"the codec of '{entry.collection.name}'"):
             return packed_codec_of(entry.codec, priors)
+    from atlasae.codec import codec_of_config  # here, since torch takes its time, and packed jets need none
+    from atlasae.model import Model, packaged_model
+
     content = contents.models.get(sha)
     model = Model.from_bytes(content, sha[:12]) if content is not None else packaged_model(sha)
     if model is None:

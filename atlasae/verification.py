@@ -8,8 +8,7 @@ from typing import Any
 import awkward as ak
 import numpy as np
 
-from atlasae.codec import one_thread
-from atlasae.collection import any_storage_of, merge_largest
+from atlasae.collection import merge_largest
 from atlasae.columns import checksum, to_columns
 from atlasae.container import CompressedCollection, Contents, Run, read_contents
 from atlasae.copying import compare_others, copy_back
@@ -18,6 +17,7 @@ from atlasae.planning import Opened, Options, open_input
 from atlasae.restoring import Progress, Salvage, restored_events, silent
 from atlasae.rootio import Source, open_source
 from atlasae.schema import Branch
+from atlasae.storage import any_storage_of
 from atlasae.tables import is_table
 
 EXACT, WITHIN, DIFFERENT = "bit for bit", "within precision", "different"
@@ -28,7 +28,7 @@ def check_file(compressed: Path, progress: Progress | None = None) -> dict[str, 
 
     Returns what was checked; raises DamagedFileError that tells what is damaged, and how much else.
     """
-    with one_thread(), open_source(compressed) as source:
+    with open_source(compressed) as source:
         contents, lost = read_contents(source), Salvage()
         chunks = sum(1 for _ in restored_events(source, contents, progress or silent, lost))
         copy_back(source, contents, None, Options.step_size, lost.damage)
@@ -53,7 +53,7 @@ def verify_file(original: Path, compressed: Path, progress: Progress | None = No
     `differences` lists what is not as promised, `branches` how each branch of the original was kept; `max_error` holds
     the largest error of every variable, by collection. Raises DamagedFileError where a checksum does not match.
     """
-    with one_thread(), open_source(compressed) as source:
+    with open_source(compressed) as source:
         contents = read_contents(source)
         run = contents.runs[0]
         with open_input(original, run.tree if not is_table(original) else None, ()) as opened:

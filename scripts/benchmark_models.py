@@ -24,7 +24,7 @@ import numpy as np
 import torch
 
 from atlasae.checkpoints import import_checkpoint
-from atlasae.codec import BottleneckCodec, Codec, Storage, choose_codec
+from atlasae.codec import BottleneckCodec, Codec, choose_codec
 from atlasae.coordinates import Floats, Layout, energy, wrap
 from atlasae.invertible import InvertibleAutoencoder
 from atlasae.learning import Sample, Split, describe_jets, event_parts, fit, read_samples, untrained
@@ -34,6 +34,7 @@ from atlasae.pipeline import compress_file
 from atlasae.planning import Options
 from atlasae.precision import Precision
 from atlasae.recipes import Recipe, read_recipe
+from atlasae.storage import Storage
 from atlasae.tables import Table, write_table
 
 ROOT = Path(__file__).parents[1]

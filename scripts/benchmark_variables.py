@@ -17,8 +17,6 @@ from typing import Any
 
 import numpy as np
 
-from atlasae.codec import ListStorage
-from atlasae.collection import list_storage_of
 from atlasae.columns import Array, to_columns
 from atlasae.container import read_contents
 from atlasae.peers import LZMA, Sample, narrow, round_mantissa, tree_bytes
@@ -26,6 +24,7 @@ from atlasae.pipeline import compress_file
 from atlasae.planning import Options, open_input
 from atlasae.precision import Precision
 from atlasae.rootio import open_source
+from atlasae.storage import ListStorage, list_storage_of
 from atlasae.variables import WHOLE, Variable
 from atlasae.verification import verify_file
 

@@ -16,14 +16,13 @@ from pathlib import Path
 import awkward as ak
 import numpy as np
 
-from atlasae.codec import Storage
-from atlasae.collection import storage_of
 from atlasae.columns import flatten, to_columns, unflatten
 from atlasae.coordinates import LARGEST_PHI, Floats, is_physical, wrap
 from atlasae.errors import UserError
 from atlasae.planning import choose_tree
 from atlasae.rootio import Tree, create, open_source
 from atlasae.schema import Collection, find_collections, name_counters, settle_units
+from atlasae.storage import Storage, storage_of
 
 EVENTS_AT_ONCE = 10_000  # events in a basket
 RELATIVE = 0.03  # standard deviation of the smearing of pt and m

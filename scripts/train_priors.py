@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from atlasae.coding import SEEN, Cells, Contexts, Table, runs_of
-from atlasae.collection import settle, storage_of
+from atlasae.collection import settle
 from atlasae.columns import Counts, counts_of, to_columns
 from atlasae.coordinates import Floats
 from atlasae.lattice import LOW, Lattice
@@ -25,6 +25,7 @@ from atlasae.planning import choose_tree
 from atlasae.priors import RESOLUTION, Integers, Prior, Priors
 from atlasae.rootio import open_source
 from atlasae.schema import find_collections
+from atlasae.storage import storage_of
 
 DEFAULT = Path(__file__).parents[1] / "atlasae" / "models" / "priors.safetensors"
 STEP = 2e-4  # finer than any bin

@@ -15,10 +15,10 @@ FLOORS = [
     {"errors"},
     {"schema", "coordinates", "plotting", "baskets", "grid", "terminal", "coding"},
     {"columns", "invertible", "bottleneck", "precision", "metrics", "variables", "lattice", "priors"},
-    {"codec", "model", "packed", "rootio", "tables", "tallies", "training"},
-    {"classifier", "recipes", "container", "collection", "planning", "targets", "export"},
+    {"storage", "packed", "model", "rootio", "tables", "tallies", "training"},
+    {"codec", "collection", "classifier", "recipes", "container", "planning", "targets", "export"},
     {"learning", "checkpoints", "copying", "packing"},
-    {"restoring"},
+    {"restoring", "compressing"},
     {"pipeline", "reading"},
     {"pairs", "peers", "verification"},
     {"benchmark", "evaluation"},
@@ -86,3 +86,14 @@ def test_init_holds_no_code():
 def test_the_commands_start_without_torch():
     code = "import atlasae.cli, sys; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("command", ["decompress", "info", "verify"])
+def test_packed_files_need_no_torch(command, tmp_path):
+    packed = Path(__file__).parent / "golden" / "format-1" / "packed.root"
+    arguments = ["atlasae", command, str(packed), *([str(tmp_path / "back.root")] if command == "decompress" else [])]
+    code = f"import atexit, sys; sys.argv = {arguments}; atexit.register(lambda: print('torch' in sys.modules))"
+    found = subprocess.run(
+        [sys.executable, "-c", f"{code}; from atlasae.cli import main; main()"], capture_output=True, check=True
+    )
+    assert found.stdout.decode().splitlines()[-1] == "False"

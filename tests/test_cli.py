@@ -257,7 +257,7 @@ def test_an_error_of_ours_is_one_line_that_says_so(jets_file, tmp_path, monkeypa
     def fail(*arguments: object) -> None:
         raise ZeroDivisionError("of two\nlines")
 
-    monkeypatch.setattr("atlasae.pipeline.load_model", fail)
+    monkeypatch.setattr("atlasae.compressing.load_model", fail)
     with nothing_left(jets_file):
         result = run_main("compress", jets_file, tmp_path / "out.root")
     assert (result.code, result.out) == (1, "")

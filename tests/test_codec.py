@@ -16,18 +16,18 @@ from atlasae.codec import (
     BottleneckCodec,
     Encoded,
     FloatsCodec,
-    Storage,
     choose_codec,
     codec_of_config,
     encode_within,
     fit_grid,
     one_thread,
-)  # fmt: skip
+)
 from atlasae.coordinates import Layout, from_coordinates, inner
 from atlasae.errors import UserError
 from atlasae.grid import radices
 from atlasae.model import default_model
 from atlasae.precision import Precision
+from atlasae.storage import Storage
 
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
 
@@ -267,60 +267,6 @@ def test_jets_without_coordinates_change_nothing_for_the_others():
     assert ((mixed >= 1) & (mixed < 2)).all()
 
 
-# --- storage
-
-any_column = st.lists(st.floats(width=32), min_size=4, max_size=4).map(lambda values: np.array(values, np.float32))
-
-
-@given(st.lists(any_column, min_size=1, max_size=5), st.sampled_from([1.0, 1000.0]))
-def test_columns_in_their_own_dtypes_and_units_survive_values(rows, scale):
-    columns = list(np.array(rows).T)
-    kept = storage(PT_M, SINGLE, scale)
-    values = kept.to_values(columns)
-    assert values.dtype == np.float64
-    for before, after in zip(columns, kept.to_columns(values), strict=True):
-        assert after.dtype == SINGLE
-        np.testing.assert_array_equal(after, before)
-        np.testing.assert_array_equal(np.signbit(after), np.signbit(before))
-
-
-@pytest.mark.parametrize(
-    ("variables", "units"), [(PT_M, (1000, 1, 1, 1000)), (PT_E, (1000, 1, 1, 1000)), (P_E, (1000,) * 4)]
-)
-def test_values_are_in_mev_and_radians(variables, units):
-    kept = Storage(Layout(variables), (SINGLE, DOUBLE, SINGLE, DOUBLE), 1000.0)
-    columns = [np.array([i + 2], dtype) for i, dtype in enumerate(kept.dtypes)]
-    assert kept.to_values(columns).tolist() == [[(i + 2) * unit for i, unit in enumerate(units)]]
-    assert [c.dtype for c in kept.to_columns(kept.to_values(columns))] == list(kept.dtypes)
-
-
-def test_values_beyond_a_dtype_overflow_without_a_warning():
-    kept = storage(PT_M, DOUBLE, 1000.0)
-    signalling = np.array([0x7FF4000000000001], np.uint64).view(np.float64)
-    values = kept.to_values([np.array([1e308]), np.array([1.0]), signalling, np.array([-1e308])])
-    assert values[0, 0] == np.inf and values[0, 3] == -np.inf and np.isnan(values[0, 2])
-    assert storage(PT_M, SINGLE).to_columns(np.array([[1e300, 0, 0, -1e300]]))[0] == np.inf
-
-
-@pytest.mark.parametrize(
-    ("dtypes", "rounding"), [((DOUBLE,) * 4, 2**-53), ((SINGLE,) * 4, 2**-24), ((DOUBLE,) * 3 + (SINGLE,), 2**-24)]
-)
-def test_rounding_is_that_of_the_coarsest_dtype(dtypes, rounding):
-    assert Storage(Layout(PT_M), dtypes, 1.0).rounding == rounding
-
-
-@pytest.mark.parametrize("variables", [PT_M, PT_E, P_E, P_M])
-def test_restored_columns_are_the_decoded_jets_as_they_were_stored(variables):
-    kept = Storage(Layout(variables), (DOUBLE, SINGLE, DOUBLE, DOUBLE), 1000.0)
-    jets, codec = random_jets(50), uniform_codec(1e-4)
-    columns = kept.restore(codec, codec.encode(table(50)))
-    assert [column.dtype for column in columns] == list(kept.dtypes)
-    for before, after in zip(stored(jets, kept), columns, strict=True):
-        scale = 1 if before is columns[1] else np.abs(before).max()
-        assert np.abs(after - before).max() <= 1.1e-4 * scale
-    assert [len(column) for column in kept.restore(codec, codec.encode(table(0)))] == [0] * 4
-
-
 # --- encode_within
 
 STRANGE = {
@@ -439,7 +385,7 @@ def test_the_promise_holds_in_onnxruntime(variables, monkeypatch):
     session = runtime.InferenceSession(program.model_proto.SerializeToString())
     (found,) = session.run(None, {session.get_inputs()[0].name: encoded.latents})
     monkeypatch.setattr(FloatsCodec, "decode", lambda self, latents: from_coordinates(found.astype(np.float64)))
-    monkeypatch.setattr("atlasae.codec.BLOCK", len(found))
+    monkeypatch.setattr("atlasae.storage.BLOCK", len(found))
     restored = kept.restore(codec, encoded.latents)
     errors = kept.errors(kept.to_values(columns), kept.to_values(restored))
     assert not encoded.exact.all()
@@ -477,7 +423,7 @@ def test_blocks_change_nothing(monkeypatch):
     columns = stored(random_jets(50), kept)
     columns[0][[3, 20, 21]] = np.nan
     whole = encode_within(codecs("tempered"), kept, bounds, columns)
-    monkeypatch.setattr("atlasae.codec.BLOCK", 7)
+    monkeypatch.setattr("atlasae.storage.BLOCK", 7)
     parts = encode_within(codecs("tempered"), kept, bounds, columns)
     np.testing.assert_array_equal(parts.latents, whole.latents)
     np.testing.assert_array_equal(parts.exact, whole.exact)

@@ -47,7 +47,7 @@ from conftest import (
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from atlasae import learning, pipeline
+from atlasae import compressing, learning, pipeline
 from atlasae.bottleneck import Bottleneck, BottleneckAutoencoder
 from atlasae.container import FORMAT, read_contents
 from atlasae.invertible import jet_autoencoder
@@ -460,7 +460,7 @@ def test_the_packaged_model_does_not_travel(compressed):
 
 
 def test_a_model_that_is_nowhere_is_told(compressed, monkeypatch, tmp_path):
-    monkeypatch.setattr("atlasae.restoring.packaged_model", lambda sha256: None)
+    monkeypatch.setattr("atlasae.model.packaged_model", lambda sha256: None)
     with nothing_left(compressed):
         assert run_main("decompress", compressed, tmp_path / "out.root").failed(2, "upgrade atlasae")
 
@@ -598,7 +598,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fit for some steps, and to few jets too."""
     course = dataclasses.replace(learning.SELF.course, steps=20, batch=64, validate_every=10)
     monkeypatch.setattr(learning, "SELF", dataclasses.replace(learning.SELF, course=course))
-    monkeypatch.setattr(pipeline, "FEWEST_TO_FIT", 20)
+    monkeypatch.setattr(compressing, "FEWEST_TO_FIT", 20)
 
 
 def model_notes(result: Result) -> list[str]:
@@ -626,7 +626,7 @@ def test_a_model_of_their_own_that_does_not_pay_is_left_out(quick, jets_file, tm
 
 def test_a_model_of_their_own_that_pays_is_in_the_file(quick, jets_file, tmp_path, monkeypatch):
     sizes = iter([10_000_000, 1_234_000])
-    monkeypatch.setattr(pipeline, "sampled_bytes", lambda compressors, events: next(sizes))
+    monkeypatch.setattr(compressing, "sampled_bytes", lambda compressors, events: next(sizes))
     small, back = tmp_path / "small.root", tmp_path / "back.root"
     result = succeeded("compress", jets_file, small, "--model", "self", "--json")
     (note,) = model_notes(result)
@@ -652,7 +652,7 @@ def test_what_a_model_of_their_own_saves_is_counted_over_the_whole_file(quick, j
         seen.append(len(events["Jet_pt"]))
         return next(sizes)
 
-    monkeypatch.setattr(pipeline, "sampled_bytes", sampled)
+    monkeypatch.setattr(compressing, "sampled_bytes", sampled)
     monkeypatch.setattr(pipeline, "PLACE_ENTRIES", 1)
     command = ["compress", jets_file, tmp_path / "small.root", "--model", "self", "--step-size", "1kB", "--json"]
     (note,) = model_notes(succeeded(*command))

@@ -1,0 +1,198 @@
+"""Collections on their way into a file: the model and codec each gets, and the branches that stand in for its jets."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import awkward as ak
+import numpy as np
+
+from atlasae.baskets import compress_words
+from atlasae.codec import Codec, Encoded, FloatsCodec, choose_codec, choose_list_codec, encode_within
+from atlasae.collection import Counted, settle
+from atlasae.columns import Array, Counts, Events, counts_of, index_in_event, to_columns, unflatten
+from atlasae.coordinates import Floats
+from atlasae.errors import UserError
+from atlasae.grid import MANTISSA_BITS
+from atlasae.invertible import JETS, InvertibleAutoencoder
+from atlasae.learning import learn_from, learn_list
+from atlasae.model import Model, default_model, domain_warning, packaged_model
+from atlasae.packing import PackedCompressor, start_packed
+from atlasae.planning import Options, Plan
+from atlasae.precision import Precision
+from atlasae.priors import Priors, default_priors, packaged_priors
+from atlasae.schema import Collection
+from atlasae.storage import ListStorage, Storage, list_storage_of, storage_of
+
+SELF = "self"  # the model that is fitted to the input
+FEWEST_TO_FIT = 1000  # jets
+MANY_EXACT = 0.05  # of the jets: then something does not fit, and the user is told
+
+
+@dataclass
+class Compressor(Counted):
+    """One collection on its way through the chunks: its codec, and what became of its jets."""
+
+    collection: Collection
+    codec: Codec
+    storage: Storage | ListStorage
+    bounds: dict[str, float]
+
+    def compress(self, events: dict[str, ak.Array]) -> dict[str, ak.Array]:
+        """The latent and exact branches that stand in for the jets of these events."""
+        columns, counts = to_columns(self.collection, events)
+        encoded = encode_within(self.codec, self.storage, self.bounds, columns)
+        self.count(columns, encoded.exact, encoded.largest)
+        latents = {
+            name: unflatten(encoded.latents[:, j], counts, self.collection.jagged)
+            for j, name in enumerate(self.collection.latents)
+        }
+        return latents | exact_branches(self.collection, columns, counts, encoded)
+
+
+def start_compressor(
+    collection: Collection, units: str | None, precision: Precision, model: Model, events: dict[str, ak.Array]
+) -> Compressor:
+    """Settle units and codec of a collection by a sample of its events."""
+    columns, _ = to_columns(collection, events)
+    settled = settle(collection, units, columns)
+    storage = storage_of(settled)
+    codec = choose_codec(model.autoencoder, storage, precision, columns, _encoded_size(columns))
+    warning = domain_warning(model, storage.usable_jets(columns), collection.name)
+    return Compressor(settled, codec, storage, precision.of(storage.layout), warning=warning)
+
+
+def start_list_compressor(
+    collection: Collection, autoencoder: InvertibleAutoencoder, events: Mapping[str, ak.Array]
+) -> Compressor:
+    """The compressor of a list of variables, its grid settled by a sample."""
+    storage = list_storage_of(collection)
+    codec = choose_list_codec(autoencoder, storage, to_columns(collection, events)[0])
+    settled = replace(collection, words=len(codec.grid.words))
+    return Compressor(settled, codec, storage, storage.variables.bounds)
+
+
+@dataclass(frozen=True)
+class Start:
+    """How a file is compressed: a compressor for every collection, the model they use, what the user should know."""
+
+    compressors: Sequence[Compressor | PackedCompressor]
+    model: Model | Priors
+    notes: Sequence[str] = ()
+
+    @property
+    def embedded(self) -> dict[str, bytes]:
+        """The model where it has to travel in the file."""
+        known = packaged_priors if isinstance(self.model, Priors) else packaged_model
+        return {} if known(self.model.sha256) else {self.model.sha256: self.model.content}
+
+
+def start_compressors(events: Events, plan: Plan, options: Options, sample: dict[str, ak.Array]) -> Start:
+    """Choose the model, and a compressor for every collection, by a sample of the jets; raises UserError."""
+
+    def start(model: Model) -> list[Compressor]:
+        return [start_compressor(c, options.units, options.precision, model, sample) for c in plan.collections]
+
+    if options.packed:
+        priors = default_priors()
+        given = (options.units, options.precision, priors, sample, options.context)
+        return Start([start_packed(c, *given) for c in plan.collections], priors)
+    if options.variables:
+        return _start_list(plan.collections[0], sample)
+    if options.model != SELF:
+        model = _jet_model(options.model)
+        compressors = start(model)
+        return Start(compressors, model, [c.warning for c in compressors if c.warning])
+    model, compressors = default_model(), start(default_model())
+    jets = sample_jets(plan.collections, options.units, sample)
+    if len(jets) < FEWEST_TO_FIT:
+        note = f"{len(jets)} jets are too few for a model of their own: the packaged one is used"
+        return Start(compressors, model, [note])
+    own = learn_from(jets)
+    fitted = start(own)
+    sizes = [sampled_bytes(candidates, sample) for candidates in (compressors, fitted)]
+    saved = (sizes[0] - sizes[1]) * events.entries / max(1, len(next(iter(sample.values()))))
+    told = f"a model of its own saves {saved / 1000:,.1f} kB and takes {len(own.content) / 1000:,.1f} kB"
+    if saved > len(own.content):
+        return Start(fitted, own, [f"{told}: it is in the file"])
+    return Start(compressors, model, [f"{told}: the packaged one is used"])
+
+
+def _jet_model(name: str) -> Model:
+    model = load_model(name)
+    links = model.autoencoder.links if isinstance(model.autoencoder, InvertibleAutoencoder) else JETS
+    if [link.name for link in links] != [link.name for link in JETS]:
+        raise UserError(f"model '{name}' is of {', '.join(link.name for link in links)}: jets need pt, eta, phi and m")
+    return model
+
+
+def _start_list(collection: Collection, sample: dict[str, ak.Array]) -> Start:
+    """A model of a list of variables, fitted to a sample, and the compressor that uses it."""
+    columns, _ = to_columns(collection, sample)
+    storage = list_storage_of(collection)
+    rows = storage.to_values(columns)
+    variables = storage.variables.with_categories(rows)
+    model = learn_list(variables, rows)
+    settled = replace(collection, terms=variables.to_json())
+    assert isinstance(model.autoencoder, InvertibleAutoencoder)
+    note = f"the model of {len(variables.variables)} variables is in the file: {len(model.content) / 1000:,.1f} kB"
+    return Start([start_list_compressor(settled, model.autoencoder, sample)], model, [note])
+
+
+def load_model(name: str) -> Model:
+    """The packaged model `default`, or one from a file; raises UserError."""
+    if name == "default":
+        return default_model()
+    path = Path(name)
+    if not path.is_file():
+        raise UserError(f"no model '{name}': give a model file or `default` (or, to compress with, `self`)")
+    return Model.from_bytes(path.read_bytes(), name)
+
+
+def exact_note(compressor: Compressor | PackedCompressor) -> str | None:
+    """What the user should know of a collection with many exact jets."""
+    if compressor.exact_jets <= MANY_EXACT * compressor.jets:
+        return None
+    name = compressor.collection.name
+    share = f"{compressor.exact_jets / compressor.jets:.0%} of the jets of '{name}' are kept exactly"
+    if isinstance(compressor.codec, FloatsCodec) and compressor.codec.grid.word_bits > MANTISSA_BITS - 0.1:
+        return f"{share}: three floats hold 69 bits, too few for this precision; 5e-5 or `full` takes less space"
+    return f"{share}: they are unlike the jets the model knows, or unphysical"
+
+
+def sample_jets(collections: Sequence[Collection], units: str | None, events: Mapping[str, ak.Array]) -> Floats:
+    """The jets (n x 4, MeV) of a sample that have coordinates, all collections together."""
+    found = []
+    for collection in collections:
+        columns, _ = to_columns(collection, events)
+        found.append(storage_of(settle(collection, units, columns)).usable_jets(columns))
+    return np.concatenate(found)
+
+
+def sampled_bytes(compressors: Sequence[Compressor], events: Mapping[str, ak.Array]) -> int:
+    """Bytes of a sample's jets as these compressors would write them."""
+    total = 0
+    for compressor in compressors:
+        columns, _ = to_columns(compressor.collection, events)
+        total += _encoded_size(columns)(encode_within(compressor.codec, compressor.storage, compressor.bounds, columns))
+    return total
+
+
+def _encoded_size(columns: Sequence[Array]) -> Callable[[Encoded], int]:
+    bytes_per_exact = 4 + sum(column.dtype.itemsize for column in columns)
+
+    def size(encoded: Encoded) -> int:
+        words = (np.ascontiguousarray(encoded.latents[:, j].astype(">f4")).tobytes() for j in range(3))
+        return sum(len(compress_words(word)) for word in words) + bytes_per_exact * int(encoded.exact.sum())
+
+    return size
+
+
+def exact_branches(
+    collection: Collection, columns: Sequence[Array], counts: Counts, encoded: Encoded
+) -> dict[str, ak.Array]:
+    """The jets kept as they were: where they are in their events, and their four originals."""
+    selected = encoded.exact
+    kept = [index_in_event(counts)[selected], *(column[selected] for column in columns)]
+    per_event = counts_of(selected, counts)
+    return {name: ak.unflatten(v, per_event) for name, v in zip(collection.exact.values(), kept, strict=True)}
