@@ -111,7 +111,7 @@ def test_words_are_those_of_the_first_release():
     words = writer.words()
     assert (
         hashlib.sha256(words.astype("<u4").tobytes()).hexdigest()
-        == "321849ec2c5e5dcc27b723840e00617007bec66b61524e46e9e8264d0edaf2b7"
+        == "5bc111e06d74bc7040f84c8a983376c24bfcdfd0ddb6c956d0ccae398d8f1594"
     )
 
 
