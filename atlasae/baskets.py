@@ -23,6 +23,7 @@ OFFSETS: Filters = [{"id": lzma.FILTER_DELTA, "dist": 4}, _LZMA | {"mf": lzma.MF
 
 _LEARNING = 3.0  # bits that LZMA spends on a probability before it knows it
 _HEADER_SIZE = _FOOTER_SIZE = 12
+_CHUNK = 1 << 16  # bytes of an LZMA2 chunk that is not compressed, at most
 
 
 def compress_basket(data: bytes) -> bytes:
@@ -30,6 +31,12 @@ def compress_basket(data: bytes) -> bytes:
     split = len(data) - _offsets_size(data)
     streams = [_xz(part, filters) for part, filters in ((data[:split], WORDS), (data[split:], OFFSETS)) if part]
     return join_streams(streams) if len(streams) > 1 else b"".join(streams) or _xz(b"", WORDS)
+
+
+def store_basket(data: bytes) -> bytes:
+    """Put a basket of bytes that are packed already into an xz stream as they are; only its offsets are compressed."""
+    split = len(data) - _offsets_size(data)
+    return join_streams([_stored(data[:split]), *([_xz(data[split:], OFFSETS)] if split < len(data) else [])])
 
 
 def compress_words(data: bytes) -> bytes:
@@ -73,6 +80,23 @@ def join_streams(streams: Sequence[bytes]) -> bytes:
 
 def _xz(data: bytes, filters: Filters) -> bytes:
     return lzma.compress(data, format=lzma.FORMAT_XZ, check=lzma.CHECK_CRC32, filters=filters)
+
+
+def _stored(data: bytes) -> bytes:
+    """An xz stream of one block of LZMA2 chunks that are not compressed."""
+    starts = range(0, len(data), _CHUNK)
+    chunks = [data[start : start + _CHUNK] for start in starts]
+    # control byte: 1 resets the dictionary, 2 goes on, 0 ends
+    packed = b"".join(bytes([1 + (i > 0)]) + struct.pack(">H", len(c) - 1) + c for i, c in enumerate(chunks)) + b"\0"
+    flags, header = b"\0\x01", b"\x02\0\x21\x01\x08\0\0\0"  # CRC32; three words, one filter: LZMA2 with 64 kB
+    header += struct.pack("<I", zlib.crc32(header))
+    block = header + packed + b"\0" * (-len(packed) % 4) + struct.pack("<I", zlib.crc32(data))
+    index = b"\0\x01" + _integer(len(header) + len(packed) + 4) + _integer(len(data))
+    index += b"\0" * (-len(index) % 4)
+    index += struct.pack("<I", zlib.crc32(index))
+    footer = struct.pack("<I", len(index) // 4 - 1) + flags
+    start = b"\xfd7zXZ\0" + flags + struct.pack("<I", zlib.crc32(flags))
+    return start + block + index + struct.pack("<I", zlib.crc32(footer)) + footer + b"YZ"
 
 
 def _offsets_size(data: bytes) -> int:

@@ -191,7 +191,9 @@ def _compressed_tree(
     carried = chosen or (tree.compression if isinstance(tree, Tree) else None)
     words = [name for collection in plan.collections for name in stand_ins(collection, plan.counters)]
     writer = target.make_tree(opened.tree, columns, opened.title, plan.counters, carried, words, options.rntuple)
-    writer.expect_zeros([plan.counters[name] for c in plan.collections if c.packed for name in c.latents])
+    packed = [name for collection in plan.collections if collection.packed for name in collection.latents]
+    writer.store(packed)
+    writer.expect_zeros([plan.counters[name] for name in packed])
     return writer
 
 

@@ -14,7 +14,7 @@ import cramjam
 import numpy as np
 import uproot
 
-from atlasae.baskets import compress_basket
+from atlasae.baskets import compress_basket, store_basket
 from atlasae.columns import checksum_bytes
 from atlasae.errors import AtlasaeError, DamagedFileError, UserError
 from atlasae.schema import Branch, Unwritable
@@ -44,6 +44,14 @@ class BasketLZMA(uproot.LZMA):  # type: ignore[misc]
     def compress(self, data: bytes) -> bytes:
         """Compress one block of a basket."""
         return compress_basket(bytes(data))
+
+
+class StoredLZMA(uproot.LZMA):  # type: ignore[misc]
+    """LZMA for branches of bytes that are packed already: it stores them, for time spent on them is lost."""
+
+    def compress(self, data: bytes) -> bytes:
+        """Store one block of a basket."""
+        return store_basket(bytes(data))
 
 
 class Tree:
@@ -230,6 +238,11 @@ class Writer:
         """Compress branches as those that hold little else; before anything is written."""
         for name in branches:
             self.tree[name].compression = ZEROS
+
+    def store(self, branches: Collection[str]) -> None:
+        """Leave branches of packed bytes as they are; before anything is written."""
+        for name in branches:
+            self.tree[name].compression = StoredLZMA(9)
 
     def extend(self, events: Mapping[str, ak.Array]) -> None:
         """Append events; nothing happens where there are none (ROOT can't read an empty cluster)."""

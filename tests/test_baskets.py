@@ -2,6 +2,7 @@ import lzma
 import struct
 
 import awkward as ak
+import cramjam
 import numpy as np
 import pytest
 import uproot
@@ -9,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from atlasae import rootio
-from atlasae.baskets import OFFSETS, WORDS, compress_basket, compress_words, join_streams
+from atlasae.baskets import OFFSETS, WORDS, compress_basket, compress_words, join_streams, store_basket
 
 GENERATOR = np.random.default_rng(20261124)
 
@@ -168,3 +169,14 @@ def test_uproot_reads_a_tree_without_entries(tmp_path):
     with uproot.open(tmp_path / "x.root") as file:
         assert file["t"].num_entries == 0
         assert len(file["t"]["z"].array()) == 0
+
+
+@pytest.mark.parametrize("size", [0, 1, 4, 65_535, 65_536, 65_537, 200_000])
+@pytest.mark.parametrize("events", [0, 3])
+def test_packed_bytes_are_stored_as_they_are(size, events):
+    data = np.random.default_rng(1).integers(0, 256, size, dtype=np.uint8).tobytes()
+    ends = np.array([70, *[70 + size] * events], ">u4")
+    basket = data + (np.array([len(ends)], ">u4").tobytes() + ends.tobytes() if events else b"")
+    stored = store_basket(basket)
+    assert lzma.decompress(stored) == bytes(cramjam.xz.decompress(stored)) == basket
+    assert data[:60_000] in stored and len(stored) < len(basket) + 130 + size // 10_000
