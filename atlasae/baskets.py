@@ -9,6 +9,7 @@ import lzma
 import struct
 import zlib
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -16,9 +17,9 @@ import numpy.typing as npt
 Filters = list[dict[str, int]]
 
 # Four-byte words, of which two bytes never change: the literal model is told the position in the word (lp). There are
-# no long repeats to find, so a small window and few attempts give the same size in half the time.
+# no long repeats to find, so a small window and one attempt give the same size in less than half the time.
 _LZMA = {"id": lzma.FILTER_LZMA2, "preset": 9, "lc": 2, "lp": 2, "pb": 2, "dict_size": 1 << 16}
-WORDS: Filters = [_LZMA | {"mf": lzma.MF_HC4, "nice_len": 32, "depth": 4}]
+WORDS: Filters = [_LZMA | {"mf": lzma.MF_HC3, "nice_len": 32, "depth": 1}]
 OFFSETS: Filters = [{"id": lzma.FILTER_DELTA, "dist": 4}, _LZMA | {"mf": lzma.MF_BT2, "nice_len": 16, "depth": 1}]
 
 _LEARNING = 3.0  # bits that LZMA spends on a probability before it knows it
@@ -29,14 +30,16 @@ _CHUNK = 1 << 16  # bytes of an LZMA2 chunk that is not compressed, at most
 def compress_basket(data: bytes) -> bytes:
     """Compress a basket of four-byte values, with or without entry offsets, as one xz stream."""
     split = len(data) - _offsets_size(data)
-    streams = [_xz(part, filters) for part, filters in ((data[:split], WORDS), (data[split:], OFFSETS)) if part]
-    return join_streams(streams) if len(streams) > 1 else b"".join(streams) or _xz(b"", WORDS)
+    if split == len(data):
+        return _xz(data, WORDS)
+    offsets = _xz_offsets(data[split:])
+    return join_streams([_xz(data[:split], WORDS), offsets]) if split else offsets
 
 
 def store_basket(data: bytes) -> bytes:
     """Put a basket of bytes that are packed already into an xz stream as they are; only its offsets are compressed."""
     split = len(data) - _offsets_size(data)
-    return join_streams([_stored(data[:split]), *([_xz(data[split:], OFFSETS)] if split < len(data) else [])])
+    return join_streams([_stored(data[:split]), *([_xz_offsets(data[split:])] if split < len(data) else [])])
 
 
 def compress_words(data: bytes) -> bytes:
@@ -80,6 +83,11 @@ def join_streams(streams: Sequence[bytes]) -> bytes:
 
 def _xz(data: bytes, filters: Filters) -> bytes:
     return lzma.compress(data, format=lzma.FORMAT_XZ, check=lzma.CHECK_CRC32, filters=filters)
+
+
+@lru_cache(maxsize=2)  # branches that share a counter have the same offsets
+def _xz_offsets(data: bytes) -> bytes:
+    return _xz(data, OFFSETS)
 
 
 def _stored(data: bytes) -> bytes:

@@ -42,13 +42,13 @@ from atlasae.precision import FULL_BOUND, Precision, errors, steps
 from atlasae.storage import LARGEST_WHOLE, Latents, ListStorage, Storage, blocks
 from atlasae.variables import VariableList
 
-SAMPLE = 20_000  # jets on which candidates are measured
+SAMPLE = 12_000  # jets on which candidates are measured
 TEMPERS = (0.0, 0.2)  # exponents tried for a guaranteed bound
 FULL_TEMPERS = (0.2, 1 / 3, 0.5, 2 / 3)  # and for `full`; 1/3 is the best for the r.m.s. (Panter and Dite 1951)
 FULL_WEIGHTS = {"pt": 1.0, "eta": 2.0, "phi": 2.0, "m": 1.0}  # with `full`: 2e-5 in an angle is as good as 1e-5 in pt
 TAILS = (0.0, 1e-4, 3e-4, 1e-3)  # jets left to the exact branches on purpose, where that makes the grid smaller
 NEAR = 1.003  # times the smallest size: such grids have their cells arranged in words before one is taken
-LIKELY = 8  # arrangements of the cells in words that are measured
+LIKELY = 4  # arrangements of the cells in words that are measured
 MARGIN = 0.02  # of the range seen in the sample: other jets go a little further
 DRIFTS = 4  # of a network's own drift: another float32 arithmetic differs from both that were tried
 FEW = 2_000  # jets that do not show how far others may go

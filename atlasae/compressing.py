@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 
 import awkward as ak
@@ -183,9 +184,14 @@ def _encoded_size(columns: Sequence[Array]) -> Callable[[Encoded], int]:
 
     def size(encoded: Encoded) -> int:
         words = (np.ascontiguousarray(encoded.latents[:, j].astype(">f4")).tobytes() for j in range(3))
-        return sum(len(compress_words(word)) for word in words) + bytes_per_exact * int(encoded.exact.sum())
+        return sum(_word_bytes(word) for word in words) + bytes_per_exact * int(encoded.exact.sum())
 
     return size
+
+
+@lru_cache(maxsize=64)  # candidates differ in some of their words only
+def _word_bytes(words: bytes) -> int:
+    return len(compress_words(words))
 
 
 def exact_branches(

@@ -45,8 +45,8 @@ def from_symlog(y: Floats) -> Floats:
 
 def is_physical(jets: Floats) -> Bools:
     """Whether each jet (pt, eta, phi, m in MeV) has coordinates: finite, pt > 0, |eta| <= 10, |phi| <= pi."""
-    pt, eta, phi, _ = jets.T
-    return np.asarray(np.isfinite(jets).all(axis=1) & (pt > 0) & (np.abs(eta) <= 10) & (np.abs(phi) <= np.pi))
+    pt, eta, phi, m = jets.T
+    return np.asarray((pt > 0) & (pt < np.inf) & (np.abs(eta) <= 10) & (np.abs(phi) <= np.pi) & np.isfinite(m))
 
 
 def wrap(angle: Floats) -> Floats:

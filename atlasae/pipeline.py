@@ -26,7 +26,7 @@ from atlasae.copying import copy_back, copy_others, entry_ranges
 from atlasae.errors import DamagedFileError, UserError
 from atlasae.planning import Opened, Options, Plan, make_plan, open_for, settle_plan
 from atlasae.restoring import Progress, Salvage, restored_events, silent
-from atlasae.rootio import PAGES, Source, Target, Tree, Writer, create, open_source, parse_compression
+from atlasae.rootio import PAGES, Behind, Source, Target, Tree, Writer, create, open_source, parse_compression
 from atlasae.schema import stand_ins
 from atlasae.tables import Table, is_table, write_table
 from atlasae.targets import check_target, replacing
@@ -168,18 +168,19 @@ def _write_chunks(
     """Write the tree chunk by chunk; returns the chunks and the branches, in the order of their checksums."""
     writer, written = None, dict[str, ak.Array]()
     chunks: list[Chunk] = []
-    for start, stop in entry_ranges(opened.events, plan.originals, options.step_size):
-        events = opened.events.read(plan.originals, start, stop)
-        written = {branch.name: events[branch.name] for branch in plan.carried}
-        for compressor in compressors:
-            written |= compressor.compress(events)
-        for counter, branch in plan.lone_counters.items():
-            written[counter] = ak.values_astype(ak.num(events[branch]), np.int32)
-        writer = writer or _compressed_tree(target, opened, plan, options, written)
-        writer.extend(written)
-        jets = sum(compressor.jets for compressor in compressors) - sum(chunk.jets for chunk in chunks)
-        chunks.append(Chunk(stop - start, jets, [checksum(array) for array in written.values()]))
-        progress(stop, opened.events.entries)
+    with Behind() as behind:
+        for start, stop in entry_ranges(opened.events, plan.originals, options.step_size):
+            events = opened.events.read(plan.originals, start, stop)
+            written = {branch.name: events[branch.name] for branch in plan.carried}
+            for compressor in compressors:
+                written |= compressor.compress(events)
+            for counter, branch in plan.lone_counters.items():
+                written[counter] = ak.values_astype(ak.num(events[branch]), np.int32)
+            writer = writer or _compressed_tree(target, opened, plan, options, written)
+            behind.extend(writer, written)
+            jets = sum(compressor.jets for compressor in compressors) - sum(chunk.jets for chunk in chunks)
+            chunks.append(Chunk(stop - start, jets, [checksum(array) for array in written.values()]))
+            progress(stop, opened.events.entries)
     return chunks, list(written)
 
 
@@ -238,13 +239,14 @@ def _write_restored(source: Source, contents: Contents, path: Path, progress: Pr
     run = contents.runs[0]
     with create(path) as target:
         writer = None
-        for chunk_run, events in restored_events(source, contents, progress, lost):
-            if chunk_run.originals != run.originals:
-                raise UserError(f"'{source.path}' merges files with other branches: decompress them one by one")
-            writer = writer or target.make_tree(
-                run.tree, events, run.title, run.counters, source.trees[run.tree].compression
-            )
-            writer.extend(events)
+        with Behind() as behind:
+            for chunk_run, events in restored_events(source, contents, progress, lost):
+                if chunk_run.originals != run.originals:
+                    raise UserError(f"'{source.path}' merges files with other branches: decompress them one by one")
+                writer = writer or target.make_tree(
+                    run.tree, events, run.title, run.counters, source.trees[run.tree].compression
+                )
+                behind.extend(writer, events)
         if writer is None:
             raise _all_lost(source)
         copy_back(source, contents, target, Options.step_size, lost.damage if lost else None)

@@ -3,11 +3,12 @@
 import io
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import awkward as ak
 import cramjam
@@ -248,6 +249,27 @@ class Writer:
         """Append events; nothing happens where there are none (ROOT can't read an empty cluster)."""
         if len(next(iter(events.values()))):
             self.tree.extend(dict(events))
+
+
+class Behind:
+    """Writes every chunk while the next is made, in a thread of its own: compressors leave Python to others."""
+
+    def __enter__(self) -> Self:
+        """Start the thread."""
+        self._pool, self._last = ThreadPoolExecutor(1), Future[None]()
+        self._last.set_result(None)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Wait for the last chunk; what went wrong there is raised here."""
+        with self._pool:
+            if kind is None:
+                self._last.result()
+
+    def extend(self, writer: Writer, events: Mapping[str, ak.Array]) -> None:
+        """Append events when those before are written."""
+        self._last.result()
+        self._last = self._pool.submit(writer.extend, events)
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from atlasae.variables import VariableList
 
 Latents = npt.NDArray[np.float32]
 
-BLOCK = 65_536  # jets worked on at once, so that memory does not grow with the chunk
+BLOCK = 16_384  # jets worked on at once, so that memory does not grow with the chunk
 LARGEST_WHOLE = 2.0**53  # float64 holds all whole numbers below
 
 
