@@ -23,6 +23,7 @@ UNEXPECTED = 1  # a bug of ours
 _PATH = click.Path(path_type=Path)
 _json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout and nothing else there.")
 _quiet = click.option("--quiet", is_flag=True, help="Print nothing but errors.")
+_ARCH = "Default: that of the recipe, else invertible; `tables` are for `compress --layout packed`."
 _force = click.option("--force", is_flag=True, help="Replace OUT if it exists.")
 _debug = click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 
@@ -95,7 +96,7 @@ def commands() -> None:
 @click.option("--jets", multiple=True, metavar="PATTERN", help="`Jet_{pt,eta,phi,mass}`, a prefix, or four names.")
 @click.option("--variables", metavar="TOML", type=_PATH, help="Any list of branches, each with its precision.")
 @click.option("--units", type=click.Choice(["MeV", "GeV"]), help="Default: from the collection, else the values.")
-@click.option("--model", default="default", show_default=True, help="Model file, the packaged one, or `self`.")
+@click.option("--model", default="default", show_default=True, help="Model (or tables) file, packaged, or `self`.")
 @click.option(
     "--precision", default="1e-3", show_default=True, help="`1e-3`, `pt=1e-3,eta=...,phi=...,m=...`, `full`, `none`."
 )
@@ -120,7 +121,7 @@ def commands() -> None:
 def compress(
     path: Path, target: Path, precision: str, step_size: str, quiet: bool, as_json: bool, **given: Any
 ) -> None:
-    """Compress the jets of IN (ROOT file or table) into three float32 branches a collection."""
+    """Compress the jets of IN (ROOT file or table) into three float32 branches a collection, or one of packed bytes."""
     from atlasae.pipeline import compress_file
     from atlasae.planning import Options
     from atlasae.precision import Precision
@@ -283,7 +284,7 @@ def plot(paths: tuple[Path, ...], output: Path, force: bool, quiet: bool, as_jso
 @click.argument("paths", metavar="IN...", nargs=-1, required=True, type=_PATH)
 @click.option("-o", "--output", metavar="MODEL", type=_PATH, help="The model file to write.")
 @click.option("--find-rate", metavar="PLOT", type=_PATH, help="Only look for the learning rate, and plot it.")
-@click.option("--arch", type=click.Choice(["invertible", "mlp"]), help="Default: that of the recipe, else invertible.")
+@click.option("--arch", type=click.Choice(["invertible", "mlp", "tables"]), help=_ARCH)
 @click.option("--config", metavar="FILE", type=_PATH, help="Recipe (TOML), such as those in scripts/recipes.")
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Such as `course.steps=500`; as in TOML.")
 @click.option("--from", "start", metavar="MODEL", help="Go on from this model; `default` is the packaged one.")
@@ -310,6 +311,9 @@ def train(
     from atlasae.recipes import read_recipe
     from atlasae.targets import check_target, replacing
 
+    if given["arch"] == "tables":
+        _show(_count_tables(paths, output, force, find_rate, given), as_json, quiet, terminal.tables_text)
+        return
     if find_rate and output:
         raise UserError("-o MODEL or --find-rate PLOT, not both: the rate is looked for without training a model")
     target = find_rate or output
@@ -337,6 +341,28 @@ def train(
         quiet,
         terminal.model_text,
     )
+
+
+def _count_tables(
+    paths: tuple[Path, ...], output: Path | None, force: bool, find_rate: Path | None, given: dict[str, Any]
+) -> dict[str, Any]:
+    """Make tables for `compress --layout packed`; returns the report."""
+    from atlasae.counting import count_files
+    from atlasae.priors import default_priors
+    from atlasae.targets import check_target, replacing
+
+    unset = {"--find-rate": find_rate, "--config": given["config"], "--set": given["settings"] or None}
+    unset |= {"--from": given["start"], "--seed": given["seed"]}
+    if wrong := [name for name, value in unset.items() if value is not None]:
+        raise UserError(f"--arch tables counts jets, there is nothing to set: leave out {wrong[0]}")
+    if output is None:
+        raise UserError("no place for the tables: name it with -o MODEL")
+    for path in paths:
+        check_target(path, output, force)
+    priors, jets = count_files(paths, given["jets"], given["units"], default_priors())
+    with replacing(output) as temporary:
+        temporary.write_bytes(priors.content)
+    return {"output": str(output), "jets": jets, "bytes": len(priors.content), "sha256": priors.sha256}
 
 
 @commands.command("import-checkpoint")

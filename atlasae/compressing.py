@@ -16,8 +16,10 @@ from atlasae.coordinates import Floats
 from atlasae.errors import UserError
 from atlasae.grid import MANTISSA_BITS
 from atlasae.invertible import JETS, InvertibleAutoencoder
+from atlasae.lattice import Lattice
 from atlasae.learning import learn_from, learn_list
 from atlasae.model import Model, default_model, domain_warning, packaged_model
+from atlasae.packed import PackedCodec
 from atlasae.packing import PackedCompressor, start_packed
 from atlasae.planning import Options, Plan
 from atlasae.precision import Precision
@@ -95,7 +97,7 @@ def start_compressors(events: Events, plan: Plan, options: Options, sample: dict
         return [start_compressor(c, options.units, options.precision, model, sample) for c in plan.collections]
 
     if options.packed:
-        priors = default_priors()
+        priors = load_priors(options.model)
         given = (options.units, options.precision, priors, sample, options.context)
         return Start([start_packed(c, *given) for c in plan.collections], priors)
     if options.variables:
@@ -138,6 +140,21 @@ def _start_list(collection: Collection, sample: dict[str, ak.Array]) -> Start:
     assert isinstance(model.autoencoder, InvertibleAutoencoder)
     note = f"the model of {len(variables.variables)} variables is in the file: {len(model.content) / 1000:,.1f} kB"
     return Start([start_list_compressor(settled, model.autoencoder, sample)], model, [note])
+
+
+def load_priors(name: str) -> Priors:
+    """The packaged tables `default`, or those of a file; raises UserError."""
+    if name == "default":
+        return default_priors()
+    path = Path(name)
+    if not path.is_file():
+        raise UserError(f"no tables '{name}': give a file that `atlasae train --arch tables` made, or `default`")
+    try:
+        priors = Priors.from_bytes(path.read_bytes())
+        PackedCodec(priors, Lattice((1.0,) * 4))
+    except ValueError as error:
+        raise UserError(f"'{name}' has no tables to pack by: make some with `atlasae train --arch tables`") from error
+    return priors
 
 
 def load_model(name: str) -> Model:

@@ -243,8 +243,10 @@ def _other_format(facts: dict[str, Any]) -> str:
 
 def _about(contents: Contents) -> str:
     names = [c.collection.name for run in contents.runs for c in run.collections]
+    packed = any(c.collection.packed for run in contents.runs for c in run.collections)
     return (
-        f"The jets of this file ({', '.join(names)}) were compressed by atlasae to three floats each. "
+        f"The jets of this file ({', '.join(names)}) were {'packed' if packed else 'compressed'} by atlasae"
+        f"{'' if packed else ' to three floats each'}. "
         "`atlasae decompress` brings them back: pip install atlasae."
     )
 

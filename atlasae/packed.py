@@ -27,6 +27,13 @@ RATIOS = 20  # contexts of pt against the recoil of the jets before: half octave
 LOWEST_RATIO = 1023 - 14
 BALANCES, LOWEST_BALANCE = 6, 1023 - 6  # contexts of how far the jets before are from balance, against the last
 LIGHT = 0.01  # of mu, 1 MeV: massless jets lie there, whatever their pt
+CONTEXTS = {  # of each table
+    "pt": MULTIPLICITIES + 1,
+    "fall": (len(PT_EDGES) + 1) * PLACES * BALANCES,
+    "eta": len(PT_EDGES) + 1,
+    "phi": RATIOS * RECOILS,
+    "m": (len(PT_EDGES) + 1) * (len(ETA_EDGES) + 1),
+}
 
 
 @dataclass(frozen=True)
@@ -39,6 +46,11 @@ class PackedCodec:
     priors: Priors
     lattice: Lattice
     context: bool = True
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for tables of other contexts."""
+        if (found := {name: len(prior.counts) for name, prior in self.priors.of.items()}) != CONTEXTS:
+            raise ValueError(f"tables of {found} contexts, not of {CONTEXTS}")
 
     def config(self) -> dict[str, Any]:
         """What `packed_codec_of` needs, beside the priors."""

@@ -208,7 +208,7 @@ def _collections(opened: Opened, options: Options) -> list[Collection]:
 def _refuse_unpacked(options: Options) -> None:
     """What the packed layout does not do; raises UserError."""
     given = {"--variables": options.variables is not None, "--format rntuple": options.rntuple}
-    given["--model"] = options.model != "default"
+    given["--model self"] = options.model == "self"
     if wrong := [name for name, there in given.items() if there]:
         raise UserError(f"--layout packed packs jets into TTrees by its own tables: leave out {wrong[0]}")
 

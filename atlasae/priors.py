@@ -8,11 +8,15 @@ from importlib import resources
 
 import numpy as np
 import numpy.typing as npt
+from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from atlasae.coding import Table
 
 RESOLUTION = 2.0**16  # of the edges of bins: whole numbers too
+LARGEST = 1 << 20  # bytes
+MOST_EDGES = 1024  # of a table
+FARTHEST = 100 * int(RESOLUTION)  # edge
 _PACKAGED = ("priors.safetensors",)
 
 Integers = npt.NDArray[np.int64]
@@ -62,10 +66,28 @@ class Priors:
 
     @classmethod
     def from_bytes(cls, content: bytes) -> "Priors":
-        """Read stored tables."""
-        arrays = {name: array.astype(np.int64) for name, array in load(content).items()}
+        """Read stored tables; raises ValueError where there are none, or such as can't be."""
+        try:
+            arrays = load(content) if len(content) <= LARGEST else {}
+        except (SafetensorError, LookupError, TypeError, ValueError) as error:
+            raise ValueError("no safetensors") from error
         names = sorted({name.partition(".")[0] for name in arrays})
-        return cls(content, {name: Prior(arrays[f"{name}.edges"], arrays[f"{name}.counts"]) for name in names})
+        if not names or set(arrays) != {f"{name}.{part}" for name in names for part in ("edges", "counts")}:
+            raise ValueError("no tables of edges and counts")
+        tables = {name: _prior(arrays[f"{name}.edges"], arrays[f"{name}.counts"]) for name in names}
+        return cls(content, tables)
+
+
+def _prior(edges: npt.NDArray[np.generic], counts: npt.NDArray[np.generic]) -> Prior:
+    """A prior of stored arrays, as `Priors.from_tables` writes them."""
+    if (edges.dtype.name, counts.dtype.name, edges.ndim, counts.ndim) != ("int32", "uint16", 1, 2):
+        raise ValueError("tables of another type or shape")
+    found = Prior(edges.astype(np.int64), counts.astype(np.int64))
+    if not 3 <= len(edges) <= MOST_EDGES or counts.shape[1] != len(edges) - 1:
+        raise ValueError(f"tables of {counts.shape[1]} bins between {len(edges)} edges")
+    if (np.diff(found.edges) <= 0).any() or np.abs(found.edges).max() > FARTHEST or found.counts.min(initial=1) < 1:
+        raise ValueError("tables of bins that can't be")
+    return found
 
 
 @cache

@@ -12,7 +12,7 @@ from atlasae.container import Chunk, CompressedCollection, Contents, Run
 from atlasae.errors import DamagedFileError, UserError, sparing
 from atlasae.packed import PackedCodec
 from atlasae.packing import MOST_JETS, packed_codec_of, restore_packed
-from atlasae.priors import packaged_priors
+from atlasae.priors import Priors, packaged_priors
 from atlasae.rootio import Source, Tree, damage
 from atlasae.schema import FOLDER, Collection
 from atlasae.storage import Decoder
@@ -167,10 +167,12 @@ def codec_of(entry: CompressedCollection, contents: Contents) -> Decoder | Packe
     """The codec of a compressed collection, with its model from the file or from the package; raises UserError."""
     sha = entry.model_sha256
     if entry.collection.packed:
-        if (priors := packaged_priors(sha)) is None:
-            raise UserError(f"tables {sha[:12]} are not in this atlasae: upgrade atlasae")
-        with damage(f"the codec of '{entry.collection.name}'"):
-            return packed_codec_of(entry.codec, priors)
+        content = contents.models.get(sha)
+        with damage(f"the tables or the codec of '{entry.collection.name}'"):
+            priors = Priors.from_bytes(content) if content is not None else packaged_priors(sha)
+            if priors is not None:
+                return packed_codec_of(entry.codec, priors)
+        raise UserError(f"tables {sha[:12]} are neither in the file nor in this atlasae: upgrade atlasae")
     from atlasae.codec import codec_of_config  # here, since torch takes its time, and packed jets need none
     from atlasae.model import Model, packaged_model
 

@@ -25,6 +25,12 @@ def model_text(report: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def tables_text(report: dict[str, Any]) -> str:
+    """Tables for the packed layout."""
+    size = f"{_size(report['bytes'])}, SHA-256 {report['sha256'][:12]}"
+    return f"{report['output']}: tables of {report['jets']:,} jets, {size}"
+
+
 def _test_line(test: dict[str, Any]) -> str:
     if "half_widths" not in test:
         return f"{test['bits_per_jet_at_1e-3']:.2f} bits per jet at 1e-3"

@@ -39,6 +39,7 @@ from atlasae.cli import main as atlasae_main
 from atlasae.columns import checksum
 from atlasae.container import Chunk, Contents, Copied, Run, read_contents, write_contents
 from atlasae.model import Model, default_model
+from atlasae.priors import Priors, default_priors
 from atlasae.rootio import create, open_source
 from atlasae.tables import Table, write_table
 
@@ -96,7 +97,10 @@ def make_packed_corpus(folder: Path) -> None:
     """Write small compressed files in the packed layout, and no others."""
     make_original(folder / "jets.root")
     write_table(folder / "jets.pkl", make_table())
-    ways = {"default": ["--step-size", "4kB"], "embedded": ["--only-jets", "--no-context"]}
+    tables = {name: replace(prior, counts=(prior.counts + 1) // 2) for name, prior in default_priors().of.items()}
+    (folder / "tables.safetensors").write_bytes(Priors.from_tables(tables).content)
+    own = ["--model", str(folder / "tables.safetensors")]
+    ways = {"default": ["--step-size", "4kB"], "embedded": ["--only-jets", *own], "alone": ["--no-context"]}
     for name, options in ways.items():
         target = str(folder / f"compressed-{name}.root")
         run(["compress", str(folder / "jets.root"), target, "--layout", "packed", *options])

@@ -17,7 +17,7 @@ FLOORS = [
     {"columns", "invertible", "bottleneck", "precision", "metrics", "variables", "lattice", "priors"},
     {"storage", "packed", "model", "rootio", "tables", "tallies", "training"},
     {"codec", "collection", "classifier", "recipes", "container", "planning", "targets", "export"},
-    {"learning", "checkpoints", "copying", "packing"},
+    {"learning", "checkpoints", "copying", "packing", "counting"},
     {"restoring", "compressing"},
     {"pipeline", "reading"},
     {"pairs", "peers", "verification"},

@@ -694,3 +694,14 @@ def test_a_malicious_checkpoint_is_refused_and_not_run(published, tmp_path):
     begin = ["import-checkpoint", published[0], "--recipe", published[1], "-o", tmp_path / "m"]
     refused(2, ("published.pth", "weights alone"), *begin, out=published[0])
     assert not proof.exists()
+
+
+def test_tables_are_made_and_told(jets_file, tmp_path):
+    files, out = [jets_file] * 30, tmp_path / "own.safetensors"
+    report = succeeded("train", *files, "-o", out, "--arch", "tables", "--json").report
+    assert report["jets"] > 1000 and report["bytes"] == out.stat().st_size
+    assert (
+        f"tables of {report['jets']:,} jets" in succeeded("train", *files, "-o", out, "--arch", "tables", "--force").out
+    )
+    for words, more in ((("nothing to set", "--seed"), ("--seed", "1", "-o", out)), (("no place for the tables",), ())):
+        assert run_main("train", jets_file, "--arch", "tables", *more).failed(2, *words)

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import hashlib
 import json
 import math
 import os
@@ -11,7 +12,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import awkward as ak
@@ -49,10 +50,11 @@ from hypothesis import strategies as st
 
 from atlasae import compressing, learning, pipeline
 from atlasae.bottleneck import Bottleneck, BottleneckAutoencoder
-from atlasae.container import FORMAT, read_contents
+from atlasae.container import FORMAT, read_contents, write_contents
 from atlasae.invertible import jet_autoencoder
 from atlasae.model import Model, default_model, domain_of
-from atlasae.rootio import open_source
+from atlasae.priors import Priors, default_priors
+from atlasae.rootio import create, open_source
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -105,6 +107,49 @@ def test_what_packs_nothing_is_told(option, jets_file, tmp_path):
     with nothing_left(jets_file):
         result = run_main("compress", jets_file, tmp_path / "out.root", "--layout", "packed", *option)
         assert result.failed(2, "--layout packed", option[0])
+
+
+@pytest.fixture
+def own_tables(tmp_path):
+    """Tables that are not packaged."""
+    tables = {name: replace(prior, counts=(prior.counts + 1) // 2) for name, prior in default_priors().of.items()}
+    path = tmp_path / "own.safetensors"
+    path.write_bytes(Priors.from_tables(tables).content)
+    return path
+
+
+def test_tables_of_ones_own_travel_in_the_file(own_tables, jets_file, tmp_path):
+    small = tmp_path / "small.root"
+    report = succeeded("compress", jets_file, small, "--layout", "packed", "--model", own_tables, "--json").report
+    assert report["model_sha256"] == hashlib.sha256(own_tables.read_bytes()).hexdigest()
+    own_tables.unlink()
+    succeeded("verify", jets_file, small)
+    assert "in the file" in succeeded("info", small).out
+
+
+def test_forged_tables_are_damage(own_tables, jets_file, tmp_path):
+    small, forged = tmp_path / "small.root", tmp_path / "forged.root"
+    succeeded("compress", jets_file, small, "--layout", "packed", "--model", own_tables, "--only-jets")
+    odd = Priors.from_tables({"pt": default_priors().of["pt"]}).content
+    for content in (b"", b"{}", odd, default_model().content):
+        with open_source(small) as source, create(forged) as target:
+            contents = read_contents(source)
+            (run,) = contents.runs
+            tree = source.trees[run.tree]
+            events = tree.read(run.written, 0, tree.entries)
+            target.make_tree(run.tree, events, counters=run.counters).extend(events)
+            sha = hashlib.sha256(content).hexdigest()
+            entries = [replace(entry, model_sha256=sha) for entry in run.collections]
+            write_contents(target, replace(contents, runs=[replace(run, collections=entries)], models={sha: content}))
+        assert run_main("verify", forged).failed(3, "Jet", "damaged")
+
+
+def test_what_holds_no_tables_is_told(jets_file, tmp_path):
+    (tmp_path / "model.safetensors").write_bytes(default_model().content)
+    with nothing_left(jets_file):
+        for name, words in (("model.safetensors", "has no tables to pack by"), ("none.safetensors", "no tables")):
+            options = ("--layout", "packed", "--model", tmp_path / name)
+            assert run_main("compress", jets_file, tmp_path / "out.root", *options).failed(2, words, "--arch tables")
 
 
 def test_context_is_of_the_packed_layout(jets_file, tmp_path):

@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors.numpy import save
 
 from atlasae.packed import BALANCES, ETA_EDGES, MULTIPLICITIES, PLACES, PT_EDGES, RATIOS, RECOILS
 from atlasae.priors import RESOLUTION, Prior, Priors, default_priors, packaged_priors
 
-SHA = "9a791eb7295a9456b8d65438e46075906bda3226694aaeb53c4e0638f0045090"
+SHA = "d1dea68b5c401c171ac3ae726079551d41dc3de6b70cac7544d7c1c6762a007d"
 
 
 def prior(edges: list[float], counts: list[list[int]]) -> Prior:
@@ -41,7 +42,7 @@ def test_no_count_is_lost_and_no_cell_without_a_bin(step, name):
 
 
 def test_tables_come_back_from_their_bytes():
-    tables = {"a": prior([0, 1, 2], [[1, 65_535]]), "b": prior([-1, 0], [[7], [8]])}
+    tables = {"a": prior([0, 1, 2], [[1, 65_535]]), "b": prior([-1, 0, 1], [[7, 1], [8, 1]])}
     found = Priors.from_tables(tables)
     assert Priors.from_bytes(found.content).sha256 == found.sha256 and sorted(found.of) == ["a", "b"]
     for name, known in tables.items():
@@ -66,3 +67,28 @@ def test_the_packaged_priors_are_kept_for_ever():
 def test_every_context_has_its_counts(name, contexts):
     known = default_priors().of[name]
     assert known.counts.shape == (contexts, len(known.edges) - 1) and (np.diff(known.edges) > 0).all()
+
+
+EDGES, COUNTS = np.array([0, 1, 2], np.int32), np.ones((2, 2), np.uint16)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        *(b"", b"{}", b"\xff" * 100, bytes(2**20 + 1)),
+        save({}),
+        save({"pt.edges": EDGES}),
+        save({"pt.edges": EDGES, "pt.counts": COUNTS, "odd": COUNTS}),
+        save({"pt.edges": EDGES.astype(np.int64), "pt.counts": COUNTS}),
+        save({"pt.edges": EDGES, "pt.counts": COUNTS.astype(np.float32)}),
+        save({"pt.edges": EDGES, "pt.counts": COUNTS[0]}),
+        save({"pt.edges": EDGES[:2], "pt.counts": COUNTS}),
+        save({"pt.edges": EDGES[::-1].copy(), "pt.counts": COUNTS}),
+        save({"pt.edges": np.array([0, 1, 2**30], np.int32), "pt.counts": COUNTS}),
+        save({"pt.edges": EDGES, "pt.counts": COUNTS * np.uint16(0)}),
+        save({"pt.edges": np.arange(2000, dtype=np.int32), "pt.counts": np.ones((1, 1999), np.uint16)}),
+    ],
+)
+def test_bytes_that_hold_no_tables_are_refused(content):
+    with pytest.raises(ValueError, match=r"tables|safetensors"):
+        Priors.from_bytes(content)
