@@ -60,7 +60,7 @@ def start_compressor(
     columns, _ = to_columns(collection, events)
     settled = settle(collection, units, columns)
     storage = storage_of(settled)
-    codec = choose_codec(model.autoencoder, storage, precision, columns, _encoded_size(columns))
+    codec = choose_codec(model.autoencoder, storage, precision, columns, encoded_size(columns))
     warning = domain_warning(model, storage.usable_jets(columns), collection.name)
     return Compressor(settled, codec, storage, precision.of(storage.layout), warning=warning)
 
@@ -192,11 +192,12 @@ def sampled_bytes(compressors: Sequence[Compressor], events: Mapping[str, ak.Arr
     total = 0
     for compressor in compressors:
         columns, _ = to_columns(compressor.collection, events)
-        total += _encoded_size(columns)(encode_within(compressor.codec, compressor.storage, compressor.bounds, columns))
+        total += encoded_size(columns)(encode_within(compressor.codec, compressor.storage, compressor.bounds, columns))
     return total
 
 
-def _encoded_size(columns: Sequence[Array]) -> Callable[[Encoded], int]:
+def encoded_size(columns: Sequence[Array]) -> Callable[[Encoded], int]:
+    """What tells the bytes that encoded jets take, those of these stored columns that are exact included."""
     bytes_per_exact = 4 + sum(column.dtype.itemsize for column in columns)
 
     def size(encoded: Encoded) -> int:

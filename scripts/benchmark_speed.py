@@ -1,16 +1,19 @@
 #!/usr/bin/env python
-"""Measure time and memory of atlasae on a long file, beside uproot writing the same tree with LZMA(9).
+"""Measure time and memory of atlasae on a long file, beside uproot writing the same tree, and of its codecs alone.
 
     python scripts/benchmark_speed.py [IN.root] [--jets 2000000] [--times-five] [--json]
 
 A long file is made from IN (data/jets.root unless given) by scripts/make_large.py in a temporary folder. Then, one
-after the other and each in a process of its own: uproot reads the tree and writes it back with LZMA(9), in chunks as
-long as atlasae's; atlasae compresses it and decompresses that. Times leave imports out. Peak memory is that of the
-whole process, imports included. With --times-five a file five times as long is measured too: memory must not grow.
+after the other, each in a process of its own and all on one core: uproot reads the tree and writes it back with LZMA(9)
+and with ZSTD(5), in chunks as long as atlasae's; atlasae compresses it in both layouts and decompresses that; and the
+codecs do by themselves what scripts/benchmark_codecs.py tells. Times leave imports out. Peak memory is that of the
+whole process, imports included. With --times-five atlasae compresses and decompresses a file five times as long, too:
+memory must not grow, and time not more than the file.
 """
 
 import argparse
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -23,6 +26,7 @@ from typing import Any
 # Only the standard library here: a process inherits the peak memory of the one that starts it.
 
 MAKE_LARGE = Path(__file__).parent / "make_large.py"
+CODECS = Path(__file__).parent / "benchmark_codecs.py"
 SAMPLE = Path(__file__).parents[1] / "data" / "jets.root"
 MEGABYTE = 1_000_000
 PEAK_UNIT = 1 if sys.platform == "darwin" else 1024  # bytes in what getrusage calls one
@@ -30,13 +34,15 @@ PEAK_UNIT = 1 if sys.platform == "darwin" else 1024  # bytes in what getrusage c
 Job = Callable[[Path, Path], None]
 
 
-def copy_with_uproot() -> Job:
-    """Read the tree and write it back with LZMA(9) in atlasae's chunks: what one would do without atlasae."""
+def copy_with_uproot(algorithm: str, level: int) -> Job:
+    """Read the tree and write it back in atlasae's chunks: what one would do without atlasae."""
     import uproot
 
     from atlasae.copying import entry_ranges
     from atlasae.planning import Options, choose_tree
     from atlasae.rootio import open_source
+
+    compression = getattr(uproot, algorithm)(level)
 
     def copy(path: Path, target: Path) -> None:
         with open_source(path) as source:
@@ -44,7 +50,7 @@ def copy_with_uproot() -> Job:
             counters = {branch.name: branch.counter for branch in tree.branches if branch.counter}
             names = [branch.name for branch in tree.branches if branch.name not in counters.values()]
             ranges = list(entry_ranges(tree, names, Options.step_size))
-        with uproot.open(path) as file, uproot.recreate(target, compression=uproot.LZMA(9)) as output:
+        with uproot.open(path) as file, uproot.recreate(target, compression=compression) as output:
             writer = None
             for start, stop in ranges:
                 arrays = file[tree.name].arrays(names, entry_start=start, entry_stop=stop)
@@ -57,27 +63,41 @@ def copy_with_uproot() -> Job:
     return copy
 
 
-def compress() -> Job:
-    """`atlasae compress` with its default settings."""
+def compress(packed: bool) -> Job:
+    """`atlasae compress` in one of the layouts."""
+    import atlasae.compressing  # noqa: F401  (imported when it compresses: not part of the time here)
     from atlasae.pipeline import compress_file
     from atlasae.planning import Options
     from atlasae.precision import Precision
 
-    return lambda path, target: None if compress_file(path, target, Options(Precision.parse("1e-3"))) else None
+    options = Options(Precision.parse("1e-3"), packed=packed)
+    return lambda path, target: None if compress_file(path, target, options) else None
 
 
-def decompress() -> Job:
-    """`atlasae decompress`."""
+def decompress(packed: bool) -> Job:
+    """`atlasae decompress` of a file in one of the layouts."""
+    if not packed:
+        import atlasae.model  # noqa: F401
     from atlasae.pipeline import decompress_file
 
     return lambda path, target: None if decompress_file(path, target) else None
 
 
-JOBS = {"uproot LZMA(9)": copy_with_uproot, "atlasae compress": compress, "atlasae decompress": decompress}
+LZMA, ZSTD = "uproot LZMA(9)", "uproot ZSTD(5)"
+FLOATS, PACKED = ("compress", "decompress"), ("compress, packed", "decompress, packed")
+JOBS: dict[str, Callable[[], Job]] = {
+    LZMA: lambda: copy_with_uproot("LZMA", 9),
+    ZSTD: lambda: copy_with_uproot("ZSTD", 5),
+    FLOATS[0]: lambda: compress(packed=False),
+    FLOATS[1]: lambda: decompress(packed=False),
+    PACKED[0]: lambda: compress(packed=True),
+    PACKED[1]: lambda: decompress(packed=True),
+}
+RATIOS = ((FLOATS[0], LZMA), (PACKED[0], ZSTD), (FLOATS[1], ZSTD), (PACKED[1], ZSTD))
 
 
 def run_job(name: str, path: Path, target: Path) -> None:
-    """Do one job in this process and print what it took, as JSON."""
+    """Do one job in this process, and print what it took, as JSON."""
     job = JOBS[name]()
     started = time.perf_counter(), time.process_time()
     job(path, target)
@@ -86,35 +106,43 @@ def run_job(name: str, path: Path, target: Path) -> None:
     print(json.dumps({"seconds": seconds, "cpu_seconds": cpu, "peak_bytes": peak, "bytes_out": target.stat().st_size}))
 
 
-def measure(name: str, path: Path, target: Path) -> dict[str, Any]:
-    """Do one job in a process of its own; returns what it took."""
-    command = [sys.executable, __file__, "--job", name, str(path), str(target)]
+def run_alone(script: Path, *arguments: object) -> dict[str, Any]:
+    """Run a script in a process of its own, on this one's core; returns what it printed."""
+    command = [sys.executable, str(script), *map(str, arguments)]
     found: dict[str, Any] = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
-    return {"job": name, "bytes_in": path.stat().st_size} | found
+    return found
 
 
-def measure_all(path: Path, jets: int, folder: Path) -> dict[str, Any]:
-    """Make a file of so many jets and do every job on it."""
-    large, compressed = folder / "large.root", folder / "compressed.root"
+def measure_all(path: Path, jets: int, folder: Path, everything: bool) -> dict[str, Any]:
+    """Make a file of so many jets and do every job on it, or those of atlasae only."""
+    large, rows = folder / "large.root", dict[str, dict[str, Any]]()
     subprocess.run([sys.executable, MAKE_LARGE, path, large, "--jets", str(jets)], check=True)
-    rows = [
-        measure("uproot LZMA(9)", large, folder / "copied.root"),
-        measure("atlasae compress", large, compressed),
-        measure("atlasae decompress", compressed, folder / "restored.root"),
-    ]
+    for name in JOBS if everything else (*FLOATS, *PACKED):
+        source = folder / "compressed.root" if name.startswith("decompress") else large
+        target = folder / ("compressed.root" if name.startswith("compress") else "copied.root")
+        target.unlink(missing_ok=True)
+        rows[name] = {"bytes_in": source.stat().st_size} | run_alone(Path(__file__), "--job", name, source, target)
+    found = {"jets": jets, "jobs": rows}
+    if everything:
+        found["ratios"] = [[one, rows[one]["seconds"] / rows[other]["seconds"], other] for one, other in RATIOS]
+        found["codecs"] = run_alone(CODECS, large, "--json")
     for file in folder.iterdir():
         file.unlink()
-    return {"jets": jets, "jobs": rows, "time_ratio": rows[1]["seconds"] / rows[0]["seconds"]}
+    return found
 
 
 def text(found: dict[str, Any]) -> str:
     """The measurements as lines to read."""
-    lines = [f"{found['jets']:,} jets"]
-    for row in found["jobs"]:
+    lines = [f"{found['jets']:,} jets, one core"]
+    for name, row in found["jobs"].items():
         sizes = f"{row['bytes_in'] / MEGABYTE:6.1f} -> {row['bytes_out'] / MEGABYTE:6.1f} MB"
         took = f"{row['seconds']:6.1f} s ({row['cpu_seconds']:.1f} s CPU)"
-        lines.append(f"  {row['job']:20}{took}  peak {row['peak_bytes'] / MEGABYTE:4.0f} MB  {sizes}")
-    return "\n".join([*lines, f"  compress takes {found['time_ratio']:.2f} x the time of uproot with LZMA(9)"])
+        lines.append(f"  {name:20}{took}  peak {row['peak_bytes'] / MEGABYTE:4.0f} MB  {sizes}")
+    lines += [f"  {one} takes {ratio:.2f} x the time of {other}" for one, ratio, other in found.get("ratios", ())]
+    for name, speeds in found.get("codecs", {}).items():
+        ways = ", ".join(f"{way} {speed:.1f}" for way, speed in speeds.items())
+        lines.append(f"  {name:22}{ways} million jets a second")
+    return "\n".join(lines)
 
 
 def main() -> None:
@@ -129,9 +157,12 @@ def main() -> None:
     if args.job:
         run_job(args.job[0], Path(args.job[1]), Path(args.job[2]))
         return
+    if hasattr(os, "sched_setaffinity"):  # for all that is started from here, too
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     with tempfile.TemporaryDirectory() as folder:
-        lengths = [args.jets, 5 * args.jets] if args.times_five else [args.jets]
-        found = [measure_all(args.input, jets, Path(folder)) for jets in lengths]
+        found = [measure_all(args.input, args.jets, Path(folder), everything=True)]
+        if args.times_five:
+            found.append(measure_all(args.input, 5 * args.jets, Path(folder), everything=False))
     print(json.dumps(found, indent=1) if args.json else "\n".join(text(part) for part in found))
 
 
