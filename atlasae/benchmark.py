@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from atlasae.codec import one_thread
+from atlasae.codec import few_threads
 from atlasae.columns import unflatten
 from atlasae.coordinates import Floats, to_coordinates
 from atlasae.errors import UserError
@@ -47,7 +47,7 @@ def benchmark_file(
     """
     sample = read_jets(path, patterns, units)
     rows = []
-    with one_thread(), tempfile.TemporaryDirectory() as folder:
+    with few_threads(), tempfile.TemporaryDirectory() as folder:
         entropy = fit_entropy(sample.jets)
         for done, bound in enumerate(PRECISIONS, start=1):
             row = {OURS: compressed_bytes(sample, bound, model, Path(folder))}

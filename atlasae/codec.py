@@ -1,6 +1,7 @@
 """Codecs: jets to latents and back, each jet within its precision or known to be outside it."""
 
 import math
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
@@ -51,16 +52,23 @@ NEAR = 1.003  # times the smallest size: such grids have their cells arranged in
 LIKELY = 4  # arrangements of the cells in words that are measured
 MARGIN = 0.02  # of the range seen in the sample: other jets go a little further
 DRIFTS = 4  # of a network's own drift: another float32 arithmetic differs from both that were tried
+THREADS, MOST_THREADS = "ATLASAE_THREADS", 1024
 FEW = 2_000  # jets that do not show how far others may go
 
 _STAND_IN = np.array([50_000.0, 0.0, 0.0, 5_000.0])  # encoded in place of a jet without coordinates
 
 
 @contextmanager
-def one_thread() -> Iterator[None]:
-    """Let torch work on one thread: blocks are too small to share, and on a busy machine the waiting costs more."""
+def few_threads() -> Iterator[None]:
+    """Let torch work on one thread, or as many as ATLASAE_THREADS says; raises UserError where it says no number.
+
+    Blocks are too small to share, and on a busy machine the waiting costs more.
+    """
+    text = os.environ.get(THREADS, "1")
+    if not text.isdecimal() or not 1 <= int(text) <= MOST_THREADS:
+        raise UserError(f"{THREADS}='{text}' is no number of threads: give one from 1 to {MOST_THREADS}")
     threads = torch.get_num_threads()
-    torch.set_num_threads(1)
+    torch.set_num_threads(int(text))
     try:
         yield
     finally:
@@ -84,7 +92,7 @@ class FloatsCodec:
         latents = self.autoencoder.encode(torch.from_numpy(to_coordinates(safe)), self.grid)
         return np.asarray(latents.numpy())
 
-    @one_thread()
+    @few_threads()
     def decode(self, latents: Latents) -> Floats:
         """Turn latents back into jets (n x 4)."""
         return from_coordinates(self.autoencoder.decode(torch.tensor(latents), self.grid).double().numpy())
@@ -120,7 +128,7 @@ class ListCodec:
         coordinates = torch.from_numpy(self.variables.to_coordinates(safe))
         return np.asarray(self.autoencoder.encode(coordinates, self.grid).numpy())
 
-    @one_thread()
+    @few_threads()
     def decode(self, latents: Latents) -> Floats:
         """Turn latents back into rows."""
         return self.variables.from_coordinates(self.autoencoder.decode(torch.tensor(latents), self.grid).numpy())
@@ -144,7 +152,7 @@ class BottleneckCodec:
         with torch.no_grad():
             return np.asarray(np.nan_to_num(self.network.encode(columns).float().numpy()))
 
-    @one_thread()
+    @few_threads()
     def decode(self, latents: Latents) -> Floats:
         """Turn latents back into jets (n x 4); raises ValueError for latents that are no numbers."""
         if not np.isfinite(latents).all():

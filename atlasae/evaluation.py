@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from atlasae.classifier import tell_apart
-from atlasae.codec import one_thread
+from atlasae.codec import few_threads
 from atlasae.columns import Counts
 from atlasae.coordinates import MASS_FLOOR, Floats, energy, is_physical
 from atlasae.metrics import (
@@ -67,7 +67,7 @@ def evaluate_files(
     `patterns` and `units` tell which jets a decompressed file is compared in, as for `compress`.
     Raises UserError where the files are not of the same events, DamagedFileError where one is damaged.
     """
-    with one_thread(), open_pair(original, compressed, progress or silent, patterns, units) as pair:
+    with few_threads(), open_pair(original, compressed, progress or silent, patterns, units) as pair:
         evaluations = {p.collection.name: Evaluation(p, pair.contiguous) for p in pair.paired}
         for name, jets in pair.jets():
             evaluations[name].add(jets)

@@ -43,11 +43,11 @@ def compress_file(path: Path, target: Path, options: Options, progress: Progress
 
     Raises UserError for what the user can mend, DamagedFileError for a damaged input; then no output is left.
     """
-    from atlasae.codec import one_thread  # here, since torch takes its time, and decompressing may need none
+    from atlasae.codec import few_threads  # here, since torch takes its time, and decompressing may need none
 
     started = time.perf_counter()
     check_target(path, target, options.force)
-    with one_thread(), open_for(path, options) as opened:
+    with few_threads(), open_for(path, options) as opened:
         plan = make_plan(opened, options)
         with replacing(target) as temporary:
             run, notes = _write_compressed(opened, plan, options, temporary, progress or silent)

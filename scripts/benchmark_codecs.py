@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from atlasae.codec import choose_codec, one_thread
+from atlasae.codec import choose_codec, few_threads
 from atlasae.columns import Counts
 from atlasae.compressing import encoded_size
 from atlasae.coordinates import Floats, to_coordinates
@@ -62,7 +62,7 @@ def measure(sample: Sample) -> dict[str, dict[str, float]]:
 def time_floats(sample: Sample) -> dict[str, float]:
     """Seconds of jets to latents and back."""
     jets, precision = sample.jets, Precision.parse(str(BOUND))
-    with one_thread():
+    with few_threads():
         autoencoder, size = default_model().autoencoder, encoded_size(sample.columns)
         codec = choose_codec(autoencoder, storage_of(sample.collection), precision, sample.columns, size)
         encode, latents = best(lambda: [codec.encode(jets[part]) for part in blocks(len(jets))])

@@ -11,7 +11,7 @@ import argparse
 import json
 from pathlib import Path
 
-from atlasae.codec import one_thread
+from atlasae.codec import few_threads
 from atlasae.learning import learn
 from atlasae.model import LARGEST
 from atlasae.recipes import Recipe
@@ -27,7 +27,7 @@ def main() -> None:
     parser.add_argument("inputs", nargs="+", type=Path)
     parser.add_argument("-o", "--output", type=Path, default=DEFAULT)
     args = parser.parse_args()
-    with one_thread():
+    with few_threads():
         model, _ = learn(args.inputs, RECIPE)
     assert len(model.content) <= LARGEST, f"{len(model.content)} bytes: a packaged model has at most {LARGEST}"
     args.output.write_bytes(model.content)

@@ -219,9 +219,9 @@ def layout(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(scope="session")
 def one_torch_thread() -> Iterator[None]:
     """Torch on one thread, as the commands have it: on a busy machine twenty times faster."""
-    from atlasae.codec import one_thread
+    from atlasae.codec import few_threads
 
-    with one_thread():
+    with few_threads():
         yield
 
 

@@ -19,8 +19,8 @@ from atlasae.codec import (
     choose_codec,
     codec_of_config,
     encode_within,
+    few_threads,
     fit_grid,
-    one_thread,
 )
 from atlasae.coordinates import Layout, from_coordinates, inner
 from atlasae.errors import UserError
@@ -395,10 +395,10 @@ def test_the_promise_holds_in_onnxruntime(variables, monkeypatch):
 
 
 @pytest.mark.parametrize("threads", [1, 2])
-def test_threads_and_single_jets_change_nothing_beyond_the_last_bits(threads):
+def test_threads_and_single_jets_change_nothing_beyond_the_last_bits(threads, monkeypatch):
     codec, jets = codecs("full"), table(300)
     latents = codec.encode(jets)
-    torch.set_num_threads(threads)
+    monkeypatch.setenv("ATLASAE_THREADS", str(threads))
     alone = np.concatenate([codec.decode(latent[None]) for latent in latents])
     np.testing.assert_allclose(alone, codec.decode(latents), rtol=1e-12, atol=1e-12)
 
@@ -577,9 +577,19 @@ def test_torch_gets_its_threads_back():
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
-        with pytest.raises(ValueError, match="any"), one_thread():
+        with pytest.raises(ValueError, match="any"), few_threads():
             assert torch.get_num_threads() == 1
             raise ValueError("any")
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
+
+
+def test_torch_gets_as_many_threads_as_it_is_told(monkeypatch):
+    monkeypatch.setenv("ATLASAE_THREADS", "2")
+    with few_threads():
+        assert torch.get_num_threads() == 2
+    for text in ("0", "many", "-1", "", "1e9", "100000"):
+        monkeypatch.setenv("ATLASAE_THREADS", text)
+        with pytest.raises(UserError, match="ATLASAE_THREADS"), few_threads():
+            pass

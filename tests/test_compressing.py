@@ -10,7 +10,7 @@ from conftest import GEV, VARIABLES, bits, jet_columns, largest_errors, make_cou
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from atlasae.codec import one_thread
+from atlasae.codec import few_threads
 from atlasae.collection import restore_columns
 from atlasae.compressing import Compressor, start_compressor
 from atlasae.errors import UserError
@@ -27,8 +27,8 @@ INF, MINUS_INF, ZERO, MINUS_ZERO, SUBNORMAL = 0x7F800000, 0xFF800000, 0, 0x80000
 
 
 @pytest.fixture(autouse=True)
-def on_one_thread() -> Iterator[None]:
-    with one_thread():
+def on_few_threads() -> Iterator[None]:
+    with few_threads():
         yield
 
 
