@@ -26,7 +26,7 @@ from hypothesis import strategies as st
 from uproot.writing import _cascadentuple
 
 from atlasae.errors import AtlasaeError, DamagedFileError, UserError
-from atlasae.rootio import BasketLZMA, Source, Target, create, damage, open_source, parse_compression
+from atlasae.rootio import BasketLZMA, Behind, Source, Target, create, damage, open_source, parse_compression
 from atlasae.schema import Branch, Unwritable
 
 # What conftest's bystanders are, said once more: dtype, and whether an entry holds many.
@@ -545,3 +545,37 @@ def test_a_bomb_takes_no_memory(tmp_path):
         uproot.compression._decompress_ZSTD.decompress(bomb, 1000)
     assert tracemalloc.get_traced_memory()[1] < 1_000_000 + len(bomb)
     tracemalloc.stop()
+
+
+class Recorder:
+    """A writer that notes what it was given, and fails where it is told to."""
+
+    def __init__(self, fails: bool = False) -> None:
+        self.given: list[object] = []
+        self.fails = fails
+
+    def extend(self, events: object) -> None:
+        if self.fails:
+            raise OSError("no space left")
+        self.given.append(events)
+
+
+def test_chunks_are_written_behind_in_their_order():
+    writer = Recorder()
+    with Behind() as behind:
+        for i in range(50):
+            behind.extend(writer, {"n": i})
+    assert writer.given == [{"n": i} for i in range(50)]
+
+
+@pytest.mark.parametrize("chunks", [1, 2])
+def test_what_goes_wrong_behind_is_raised_at_the_next_chunk_or_at_the_end(chunks):
+    with pytest.raises(OSError, match="no space left"), Behind() as behind:
+        for _ in range(chunks):
+            behind.extend(Recorder(fails=True), {})
+
+
+def test_the_first_error_is_the_one_that_is_told():
+    with pytest.raises(ValueError, match="first"), Behind() as behind:
+        behind.extend(Recorder(fails=True), {})
+        raise ValueError("first")
