@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 import awkward as ak
 import numpy as np
@@ -10,6 +11,8 @@ from atlasae.columns import Array, flatten, unflatten
 from atlasae.coordinates import Bools
 from atlasae.schema import Collection, settle_units
 from atlasae.storage import Decoder, any_storage_of
+
+MANY_EXACT = 0.05  # of the jets: then something does not fit, and the user is told
 
 
 @dataclass(kw_only=True)
@@ -28,6 +31,54 @@ class Counted:
         self.exact_jets += int(exact.sum())
         self.bytes_in += sum(column.nbytes for column in columns)
         self.max_error = merge_largest([self.max_error, largest])
+
+    def many_exact(self, name: str, why: str) -> str | None:
+        """What the user should know where many jets are exact."""
+        if self.exact_jets <= MANY_EXACT * self.jets:
+            return None
+        return f"{self.exact_jets / self.jets:.0%} of the jets of '{name}' are kept exactly: {why}"
+
+
+class Described(Protocol):
+    """A codec that can say what it is."""
+
+    def config(self) -> dict[str, Any]:
+        """What it takes to make it again; plain JSON."""
+        ...
+
+
+class Compressing(Protocol):
+    """One collection on its way into a file, in any layout."""
+
+    collection: Collection
+    bounds: dict[str, float]
+    jets: int
+    exact_jets: int
+    bytes_in: int
+    max_error: dict[str, float]
+
+    @property
+    def codec(self) -> Described:
+        """What codes the jets."""
+        ...
+
+    def compress(self, events: dict[str, ak.Array]) -> dict[str, ak.Array]:
+        """The branches that stand in for the jets of these events."""
+        ...
+
+    def note(self) -> str | None:
+        """What the user should know of the jets so far."""
+        ...
+
+
+@dataclass(frozen=True)
+class Start:
+    """How a file is compressed: a compressor for every collection, their model, what the user should know."""
+
+    compressors: Sequence[Compressing]
+    model_sha256: str
+    embedded: dict[str, bytes]  # the model, where it has to travel in the file
+    notes: Sequence[str] = ()
 
 
 def settle(collection: Collection, units: str | None, columns: Sequence[Array]) -> Collection:

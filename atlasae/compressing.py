@@ -1,4 +1,4 @@
-"""Collections on their way into a file: the model and codec each gets, and the branches that stand in for its jets."""
+"""Collections on their way into a file as floats: the model and codec each gets, and the branches that stand in."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -9,27 +9,22 @@ import awkward as ak
 import numpy as np
 
 from atlasae.baskets import compress_words
-from atlasae.codec import Codec, Encoded, FloatsCodec, choose_codec, choose_list_codec, encode_within
-from atlasae.collection import Counted, settle
+from atlasae.codec import Codec, Encoded, FloatsCodec, choose_codec, choose_list_codec, encode_within, few_threads
+from atlasae.collection import Counted, Start, settle
 from atlasae.columns import Array, Counts, Events, counts_of, index_in_event, to_columns, unflatten
 from atlasae.coordinates import Floats
 from atlasae.errors import UserError
 from atlasae.grid import MANTISSA_BITS
 from atlasae.invertible import JETS, InvertibleAutoencoder
-from atlasae.lattice import Lattice
 from atlasae.learning import learn_from, learn_list
 from atlasae.model import Model, default_model, domain_warning, packaged_model
-from atlasae.packed import PackedCodec
-from atlasae.packing import PackedCompressor, start_packed
 from atlasae.planning import Options, Plan
 from atlasae.precision import Precision
-from atlasae.priors import Priors, default_priors, packaged_priors
 from atlasae.schema import Collection
 from atlasae.storage import ListStorage, Storage, list_storage_of, storage_of
 
 SELF = "self"  # the model that is fitted to the input
 FEWEST_TO_FIT = 1000  # jets
-MANY_EXACT = 0.05  # of the jets: then something does not fit, and the user is told
 
 
 @dataclass
@@ -41,6 +36,7 @@ class Compressor(Counted):
     storage: Storage | ListStorage
     bounds: dict[str, float]
 
+    @few_threads()
     def compress(self, events: dict[str, ak.Array]) -> dict[str, ak.Array]:
         """The latent and exact branches that stand in for the jets of these events."""
         columns, counts = to_columns(self.collection, events)
@@ -51,6 +47,14 @@ class Compressor(Counted):
             for j, name in enumerate(self.collection.latents)
         }
         return latents | exact_branches(self.collection, columns, counts, encoded)
+
+    def note(self) -> str | None:
+        """What the user should know of the jets so far."""
+        if isinstance(self.codec, FloatsCodec) and self.codec.grid.word_bits > MANTISSA_BITS - 0.1:
+            why = "three floats hold 69 bits, too few for this precision; 5e-5 or `full` takes less space"
+        else:
+            why = "they are unlike the jets the model knows, or unphysical"
+        return self.many_exact(self.collection.name, why)
 
 
 def start_compressor(
@@ -75,50 +79,37 @@ def start_list_compressor(
     return Compressor(settled, codec, storage, storage.variables.bounds)
 
 
-@dataclass(frozen=True)
-class Start:
-    """How a file is compressed: a compressor for every collection, the model they use, what the user should know."""
-
-    compressors: Sequence[Compressor | PackedCompressor]
-    model: Model | Priors
-    notes: Sequence[str] = ()
-
-    @property
-    def embedded(self) -> dict[str, bytes]:
-        """The model where it has to travel in the file."""
-        known = packaged_priors if isinstance(self.model, Priors) else packaged_model
-        return {} if known(self.model.sha256) else {self.model.sha256: self.model.content}
-
-
+@few_threads()
 def start_compressors(events: Events, plan: Plan, options: Options, sample: dict[str, ak.Array]) -> Start:
     """Choose the model, and a compressor for every collection, by a sample of the jets; raises UserError."""
 
     def start(model: Model) -> list[Compressor]:
         return [start_compressor(c, options.units, options.precision, model, sample) for c in plan.collections]
 
-    if options.packed:
-        priors = load_priors(options.model)
-        given = (options.units, options.precision, priors, sample, options.context)
-        return Start([start_packed(c, *given) for c in plan.collections], priors)
     if options.variables:
         return _start_list(plan.collections[0], sample)
     if options.model != SELF:
         model = _jet_model(options.model)
         compressors = start(model)
-        return Start(compressors, model, [c.warning for c in compressors if c.warning])
+        return _start(compressors, model, [c.warning for c in compressors if c.warning])
     model, compressors = default_model(), start(default_model())
     jets = sample_jets(plan.collections, options.units, sample)
     if len(jets) < FEWEST_TO_FIT:
         note = f"{len(jets)} jets are too few for a model of their own: the packaged one is used"
-        return Start(compressors, model, [note])
+        return _start(compressors, model, [note])
     own = learn_from(jets)
     fitted = start(own)
     sizes = [sampled_bytes(candidates, sample) for candidates in (compressors, fitted)]
     saved = (sizes[0] - sizes[1]) * events.entries / max(1, len(next(iter(sample.values()))))
     told = f"a model of its own saves {saved / 1000:,.1f} kB and takes {len(own.content) / 1000:,.1f} kB"
     if saved > len(own.content):
-        return Start(fitted, own, [f"{told}: it is in the file"])
-    return Start(compressors, model, [f"{told}: the packaged one is used"])
+        return _start(fitted, own, [f"{told}: it is in the file"])
+    return _start(compressors, model, [f"{told}: the packaged one is used"])
+
+
+def _start(compressors: Sequence[Compressor], model: Model, notes: Sequence[str]) -> Start:
+    embedded = {} if packaged_model(model.sha256) else {model.sha256: model.content}
+    return Start(compressors, model.sha256, embedded, notes)
 
 
 def _jet_model(name: str) -> Model:
@@ -139,22 +130,7 @@ def _start_list(collection: Collection, sample: dict[str, ak.Array]) -> Start:
     settled = replace(collection, terms=variables.to_json())
     assert isinstance(model.autoencoder, InvertibleAutoencoder)
     note = f"the model of {len(variables.variables)} variables is in the file: {len(model.content) / 1000:,.1f} kB"
-    return Start([start_list_compressor(settled, model.autoencoder, sample)], model, [note])
-
-
-def load_priors(name: str) -> Priors:
-    """The packaged tables `default`, or those of a file; raises UserError."""
-    if name == "default":
-        return default_priors()
-    path = Path(name)
-    if not path.is_file():
-        raise UserError(f"no tables '{name}': give a file that `atlasae train --arch tables` made, or `default`")
-    try:
-        priors = Priors.from_bytes(path.read_bytes())
-        PackedCodec(priors, Lattice((1.0,) * 4))
-    except ValueError as error:
-        raise UserError(f"'{name}' has no tables to pack by: make some with `atlasae train --arch tables`") from error
-    return priors
+    return _start([start_list_compressor(settled, model.autoencoder, sample)], model, [note])
 
 
 def load_model(name: str) -> Model:
@@ -165,17 +141,6 @@ def load_model(name: str) -> Model:
     if not path.is_file():
         raise UserError(f"no model '{name}': give a model file or `default` (or, to compress with, `self`)")
     return Model.from_bytes(path.read_bytes(), name)
-
-
-def exact_note(compressor: Compressor | PackedCompressor) -> str | None:
-    """What the user should know of a collection with many exact jets."""
-    if compressor.exact_jets <= MANY_EXACT * compressor.jets:
-        return None
-    name = compressor.collection.name
-    share = f"{compressor.exact_jets / compressor.jets:.0%} of the jets of '{name}' are kept exactly"
-    if isinstance(compressor.codec, FloatsCodec) and compressor.codec.grid.word_bits > MANTISSA_BITS - 0.1:
-        return f"{share}: three floats hold 69 bits, too few for this precision; 5e-5 or `full` takes less space"
-    return f"{share}: they are unlike the jets the model knows, or unphysical"
 
 
 def sample_jets(collections: Sequence[Collection], units: str | None, events: Mapping[str, ak.Array]) -> Floats:

@@ -3,20 +3,22 @@
 import lzma
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import awkward as ak
 import numpy as np
 import numpy.typing as npt
 
-from atlasae.collection import Counted, merge_largest, settle
+from atlasae.collection import Counted, Start, merge_largest, settle
 from atlasae.columns import Array, Counts, counts_of, to_columns, unflatten
 from atlasae.coordinates import Bools, inner
 from atlasae.errors import UserError
 from atlasae.lattice import Lattice
 from atlasae.packed import Columns, PackedCodec
+from atlasae.planning import Options, Plan
 from atlasae.precision import Precision, steps
-from atlasae.priors import Priors
+from atlasae.priors import Priors, default_priors, packaged_priors
 from atlasae.schema import Collection
 from atlasae.storage import BLOCK, Storage, storage_of
 
@@ -48,6 +50,10 @@ class PackedCompressor(Counted):
         (name,) = self.collection.latents
         return {name: unflatten(np.frombuffer(content if len(counts) else b"", np.uint8), lengths, jagged=True)}
 
+    def note(self) -> str | None:
+        """What the user should know of the jets so far."""
+        return self.many_exact(self.collection.name, "they are beyond the grid, or unphysical")
+
     def _cells(self, columns: Sequence[Array]) -> tuple[Columns, Bools, dict[str, float]]:
         """The cells of all jets, which of those would break a bound, and the largest error of the others."""
         cells, exact, largest = [], [], dict[str, float]()
@@ -69,6 +75,30 @@ class PackedCompressor(Counted):
 def steps_apart(storage: Storage) -> float:
     """How far decoded jets may lie apart on two machines: a step of the stored floats."""
     return 16 * storage.rounding  # of |eta| below 10, absolute
+
+
+def start_packing(plan: Plan, options: Options, sample: Mapping[str, ak.Array]) -> Start:
+    """Choose a compressor for every collection by a sample of the jets; raises UserError."""
+    priors = load_priors(options.model)
+    given = (options.units, options.precision, priors, sample, options.context)
+    compressors = [start_packed(collection, *given) for collection in plan.collections]
+    embedded = {} if packaged_priors(priors.sha256) else {priors.sha256: priors.content}
+    return Start(compressors, priors.sha256, embedded)
+
+
+def load_priors(name: str) -> Priors:
+    """The packaged tables `default`, or those of a file; raises UserError."""
+    if name == "default":
+        return default_priors()
+    path = Path(name)
+    if not path.is_file():
+        raise UserError(f"no tables '{name}': give a file that `atlasae train --arch tables` made, or `default`")
+    try:
+        priors = Priors.from_bytes(path.read_bytes())
+        PackedCodec(priors, Lattice((1.0,) * 4))
+    except ValueError as error:
+        raise UserError(f"'{name}' has no tables to pack by: make some with `atlasae train --arch tables`") from error
+    return priors
 
 
 def start_packed(

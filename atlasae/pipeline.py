@@ -5,12 +5,12 @@ import time
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import awkward as ak
 import numpy as np
 
-from atlasae.collection import merge_largest
+from atlasae.collection import Compressing, Start, merge_largest
 from atlasae.columns import Events, checksum
 from atlasae.container import (
     Chunk,
@@ -24,16 +24,13 @@ from atlasae.container import (
 )  # fmt: skip
 from atlasae.copying import copy_back, copy_others, entry_ranges
 from atlasae.errors import DamagedFileError, UserError
+from atlasae.packing import start_packing
 from atlasae.planning import Opened, Options, Plan, make_plan, open_for, settle_plan
 from atlasae.restoring import Progress, Salvage, restored_events, silent
 from atlasae.rootio import PAGES, Behind, Source, Target, Tree, Writer, create, open_source, parse_compression
 from atlasae.schema import stand_ins
 from atlasae.tables import Table, is_table, write_table
 from atlasae.targets import check_target, replacing
-
-if TYPE_CHECKING:
-    from atlasae.compressing import Compressor, Start
-    from atlasae.packing import PackedCompressor
 
 PLACES, PLACE_ENTRIES = 12, 500  # where a long file is looked into before its codecs are chosen
 
@@ -43,11 +40,9 @@ def compress_file(path: Path, target: Path, options: Options, progress: Progress
 
     Raises UserError for what the user can mend, DamagedFileError for a damaged input; then no output is left.
     """
-    from atlasae.codec import few_threads  # here, since torch takes its time, and decompressing may need none
-
     started = time.perf_counter()
     check_target(path, target, options.force)
-    with few_threads(), open_for(path, options) as opened:
+    with open_for(path, options) as opened:
         plan = make_plan(opened, options)
         with replacing(target) as temporary:
             run, notes = _write_compressed(opened, plan, options, temporary, progress or silent)
@@ -127,13 +122,11 @@ def compression_report(run: Run, sizes: dict[str, int], notes: list[str], second
 def _write_compressed(
     opened: Opened, plan: Plan, options: Options, path: Path, progress: Progress
 ) -> tuple[Run, list[str]]:
-    from atlasae.compressing import exact_note, start_compressors
-
-    start = start_compressors(opened.events, plan, options, _sample(opened.events, plan, options.step_size))
+    start = _start(opened.events, plan, options)
     plan = settle_plan(plan, [compressor.collection for compressor in start.compressors])
     with create(path, PAGES) if options.rntuple else create(path) as target:
         chunks, written = _write_chunks(opened, plan, start.compressors, options, target, progress)
-        notes = [*start.notes, *(note for compressor in start.compressors if (note := exact_note(compressor)))]
+        notes = [*start.notes, *(note for compressor in start.compressors if (note := compressor.note()))]
         copied = Copied()
         if opened.source and not options.only_jets:
             copied, left_out = copy_others(opened.source, opened.tree, target, options.step_size)
@@ -141,6 +134,15 @@ def _write_compressed(
         run = _run(opened, plan, start, chunks, written, copied)
         write_contents(target, Contents([run], chunks, start.embedded))
     return run, notes
+
+
+def _start(events: Events, plan: Plan, options: Options) -> Start:
+    sample = _sample(events, plan, options.step_size)
+    if options.packed:
+        return start_packing(plan, options, sample)
+    from atlasae.compressing import start_compressors  # here, since torch takes its time, and packed jets need none
+
+    return start_compressors(events, plan, options, sample)
 
 
 def _sample(events: Events, plan: Plan, step_size: int) -> dict[str, ak.Array]:
@@ -160,7 +162,7 @@ def _sample(events: Events, plan: Plan, step_size: int) -> dict[str, ak.Array]:
 def _write_chunks(
     opened: Opened,
     plan: Plan,
-    compressors: "Sequence[Compressor | PackedCompressor]",
+    compressors: Sequence[Compressing],
     options: Options,
     target: Target,
     progress: Progress,
@@ -201,7 +203,7 @@ def _compressed_tree(
 def _run(
     opened: Opened,
     plan: Plan,
-    start: "Start",
+    start: Start,
     chunks: list[Chunk],
     written: list[str],
     copied: Copied,
@@ -214,7 +216,7 @@ def _run(
         chunks=len(chunks),
         collections=[
             CompressedCollection(
-                c.collection, c.codec.config(), _promised(c), start.model.sha256, c.jets, c.exact_jets, c.max_error,
+                c.collection, c.codec.config(), _promised(c), start.model_sha256, c.jets, c.exact_jets, c.max_error,
                 # Baskets inside the tree object have no size of their own.
                 bytes_in=opened.events.compressed_bytes(list(c.collection.branches.values())) or c.bytes_in,
             )
@@ -231,7 +233,7 @@ def _run(
     )  # fmt: skip
 
 
-def _promised(compressor: "Compressor | PackedCompressor") -> dict[str, float | None]:
+def _promised(compressor: Compressing) -> dict[str, float | None]:
     return {variable: bound if math.isfinite(bound) else None for variable, bound in compressor.bounds.items()}
 
 

@@ -88,10 +88,13 @@ def test_the_commands_start_without_torch():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-@pytest.mark.parametrize("command", ["decompress", "info", "verify"])
+@pytest.mark.parametrize("command", ["compress", "decompress", "info", "verify"])
 def test_packed_files_need_no_torch(command, tmp_path):
-    packed = Path(__file__).parent / "golden" / "format-1" / "packed.root"
-    arguments = ["atlasae", command, str(packed), *([str(tmp_path / "back.root")] if command == "decompress" else [])]
+    path = Path(__file__).parent / "golden" / "format-1" / "packed.root"
+    if command == "compress":
+        path = Path(__file__).parents[1] / "data" / "jets.root"
+    out = {"compress": [tmp_path / "small.root", "--layout", "packed"], "decompress": [tmp_path / "back.root"]}
+    arguments = ["atlasae", command, str(path), *map(str, out.get(command, []))]
     code = f"import atexit, sys; sys.argv = {arguments}; atexit.register(lambda: print('torch' in sys.modules))"
     found = subprocess.run(
         [sys.executable, "-c", f"{code}; from atlasae.cli import main; main()"], capture_output=True, check=True
