@@ -85,8 +85,8 @@ class Table:
     def settle(self) -> None:
         """Learn of what was coded."""
         if self._coded:
-            for where in self._coded:
-                self.learned += np.bincount(where, minlength=self.learned.size).reshape(self.learned.shape)
+            seen = np.bincount(np.concatenate(self._coded), minlength=self.learned.size)
+            self.learned += seen.reshape(self.learned.shape)
             self.counts = SEEN * self.learned + self._corrected()
             self._coded.clear()
             self._models.clear()

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from atlasae.coding import Cells
-from atlasae.coordinates import LARGEST_PHI, MASS_FLOOR, Bools, Floats, from_coordinates, to_symlog
+from atlasae.coordinates import MASS_FLOOR, Bools, Floats, from_coordinates, to_symlog
 
 LOW = np.array([6.2, -10.0, -math.pi, -20.0])  # where the cells of log pt, eta, phi and mu begin
 HIGH = np.array([16.9, 10.0, math.pi, 20.0])
@@ -66,10 +66,11 @@ class Lattice:
         return from_coordinates(self.coordinates(cells))
 
     def coordinates(self, cells: npt.NDArray[np.int32]) -> Floats:
-        """The middles (n x 4) of cells (4 x n)."""
-        middles = LOW + (cells.T + 0.5) * np.array(self.steps)
-        middles[:, 2] = np.clip(middles[:, 2], -LARGEST_PHI, LARGEST_PHI)
-        return np.asarray(middles)
+        """The middles (n x 4) of cells (4 x n); phi may lie a little beyond pi."""
+        middles = cells + 0.5
+        middles *= np.array(self.steps)[:, None]
+        middles += LOW[:, None]
+        return np.asarray(middles.T)
 
     @cached_property
     def zero_mass(self) -> int:
