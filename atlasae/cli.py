@@ -352,7 +352,7 @@ def _count_tables(
     from atlasae.targets import check_target, replacing
 
     unset = {"--find-rate": find_rate, "--config": given["config"], "--set": given["settings"] or None}
-    unset |= {"--from": given["start"], "--seed": given["seed"]}
+    unset |= {"--from": given["start"], "--seed": given["seed"], "--device cuda": given["device"] == "cuda" or None}
     if wrong := [name for name, value in unset.items() if value is not None]:
         raise UserError(f"--arch tables counts jets, there is nothing to set: leave out {wrong[0]}")
     if output is None:

@@ -703,5 +703,9 @@ def test_tables_are_made_and_told(jets_file, tmp_path):
     assert (
         f"tables of {report['jets']:,} jets" in succeeded("train", *files, "-o", out, "--arch", "tables", "--force").out
     )
-    for words, more in ((("nothing to set", "--seed"), ("--seed", "1", "-o", out)), (("no place for the tables",), ())):
+    for words, more in (
+        (("nothing to set", "--seed"), ("--seed", "1", "-o", out)),
+        (("no place for the tables",), ()),
+        (("--device",), ("--device", "cuda", "-o", out)),
+    ):
         assert run_main("train", jets_file, "--arch", "tables", *more).failed(2, *words)
