@@ -218,7 +218,8 @@ def runs_of(contexts: Contexts | None, n: int) -> Runs:
         return Runs(None, np.zeros(min(n, 1), np.int64), np.full(min(n, 1), n))
     lengths = np.bincount(contexts)
     some = np.flatnonzero(lengths)
-    return Runs(np.argsort(contexts, kind="stable"), some, lengths[some])
+    keys = contexts.astype(np.uint8) if len(lengths) <= 1 << 8 else contexts  # sorted by the byte: a third of the time
+    return Runs(np.argsort(keys, kind="stable"), some, lengths[some])
 
 
 def _put(sorted_cells: Cells, order: Integers) -> Cells:
