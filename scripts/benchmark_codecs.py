@@ -6,8 +6,8 @@
 IN is a long file, such as scripts/make_large.py makes (data/jets.root unless given). Jets are arrays of float64 (pt,
 eta, phi, m) at first and at last; what is between them are latents (three floats) or bytes (packed). Precision is 1e-3,
 the models are the packaged ones; every time is the best of three. Decoded jets are made and dropped block by block, as
-`decompress` uses them. The peers (extra `benchmark`) encode what they would have to: pcodec the cells of a grid, SZ3 the
-coordinates, both made of the same arrays in the time that is told.
+`decompress` uses them. The peers (extra `benchmark`) encode what they would have to: pcodec the cells of a grid, SZ3
+the coordinates, both made of the same arrays in the time that is told.
 """
 
 import argparse
