@@ -23,7 +23,9 @@ WORDS: Filters = [_LZMA | {"mf": lzma.MF_HC3, "nice_len": 32, "depth": 1}]
 OFFSETS: Filters = [{"id": lzma.FILTER_DELTA, "dist": 4}, _LZMA | {"mf": lzma.MF_BT2, "nice_len": 16, "depth": 1}]
 
 _LEARNING = 3.0  # bits that LZMA spends on a probability before it knows it
-_HEADER_SIZE = _FOOTER_SIZE = 12
+_FLAGS = b"\0\x01"  # of a stream whose blocks end in their CRC32
+_HEADER = b"\xfd7zXZ\0" + _FLAGS + struct.pack("<I", zlib.crc32(_FLAGS))
+_FOOTER_SIZE = 12
 _CHUNK = 1 << 16  # bytes of an LZMA2 chunk that is not compressed, at most
 
 
@@ -39,7 +41,12 @@ def compress_basket(data: bytes) -> bytes:
 def store_basket(data: bytes) -> bytes:
     """Put a basket of bytes that are packed already into an xz stream as they are; only its offsets are compressed."""
     split = len(data) - _offsets_size(data)
-    return join_streams([_stored(data[:split]), *([_xz_offsets(data[split:])] if split < len(data) else [])])
+    blocks, records = ([part] for part in _stored(data[:split]))
+    if split < len(data):
+        block, record = _block(_xz_offsets(data[split:]))
+        blocks.append(block)
+        records.append(record)
+    return _stream(blocks, records)
 
 
 def compress_words(data: bytes) -> bytes:
@@ -67,18 +74,24 @@ def estimate_words(words: npt.NDArray[np.int64]) -> float:
 
 def join_streams(streams: Sequence[bytes]) -> bytes:
     """Make one xz stream, of as many blocks, from streams of one block each."""
-    blocks, records = [], []
-    for stream in streams:
-        index_size = (struct.unpack_from("<I", stream, len(stream) - 8)[0] + 1) * 4
-        index_start = len(stream) - _FOOTER_SIZE - index_size
-        blocks.append(stream[_HEADER_SIZE:index_start])
-        records.append(_record(stream[index_start : index_start + index_size]))
-    header = streams[0][:_HEADER_SIZE]
+    blocks, records = zip(*map(_block, streams), strict=True)
+    return _stream(blocks, records)
+
+
+def _stream(blocks: Sequence[bytes], records: Sequence[bytes]) -> bytes:
+    """An xz stream of blocks, each with its record in the index."""
     index = b"\0" + _integer(len(records)) + b"".join(records)
     index += b"\0" * (-len(index) % 4)
     index += struct.pack("<I", zlib.crc32(index))
-    footer = struct.pack("<I", len(index) // 4 - 1) + header[6:8]
-    return header + b"".join(blocks) + index + struct.pack("<I", zlib.crc32(footer)) + footer + b"YZ"
+    footer = struct.pack("<I", len(index) // 4 - 1) + _FLAGS
+    return _HEADER + b"".join(blocks) + index + struct.pack("<I", zlib.crc32(footer)) + footer + b"YZ"
+
+
+def _block(stream: bytes) -> tuple[bytes, bytes]:
+    """The one block of a stream, and its record."""
+    index_size = (struct.unpack_from("<I", stream, len(stream) - 8)[0] + 1) * 4
+    index_start = len(stream) - _FOOTER_SIZE - index_size
+    return stream[len(_HEADER) : index_start], _record(stream[index_start : index_start + index_size])
 
 
 def _xz(data: bytes, filters: Filters) -> bytes:
@@ -90,21 +103,15 @@ def _xz_offsets(data: bytes) -> bytes:
     return _xz(data, OFFSETS)
 
 
-def _stored(data: bytes) -> bytes:
-    """An xz stream of one block of LZMA2 chunks that are not compressed."""
-    starts = range(0, len(data), _CHUNK)
-    chunks = [data[start : start + _CHUNK] for start in starts]
+def _stored(data: bytes) -> tuple[bytes, bytes]:
+    """A block of LZMA2 chunks that are not compressed, and its record."""
+    chunks = [data[start : start + _CHUNK] for start in range(0, len(data), _CHUNK)]
     # control byte: 1 resets the dictionary, 2 goes on, 0 ends
     packed = b"".join(bytes([1 + (i > 0)]) + struct.pack(">H", len(c) - 1) + c for i, c in enumerate(chunks)) + b"\0"
-    flags, header = b"\0\x01", b"\x02\0\x21\x01\x08\0\0\0"  # CRC32; three words, one filter: LZMA2 with 64 kB
+    header = b"\x02\0\x21\x01\x08\0\0\0"  # three words, one filter: LZMA2 with 64 kB
     header += struct.pack("<I", zlib.crc32(header))
     block = header + packed + b"\0" * (-len(packed) % 4) + struct.pack("<I", zlib.crc32(data))
-    index = b"\0\x01" + _integer(len(header) + len(packed) + 4) + _integer(len(data))
-    index += b"\0" * (-len(index) % 4)
-    index += struct.pack("<I", zlib.crc32(index))
-    footer = struct.pack("<I", len(index) // 4 - 1) + flags
-    start = b"\xfd7zXZ\0" + flags + struct.pack("<I", zlib.crc32(flags))
-    return start + block + index + struct.pack("<I", zlib.crc32(footer)) + footer + b"YZ"
+    return block, _integer(len(header) + len(packed) + 4) + _integer(len(data))
 
 
 def _offsets_size(data: bytes) -> int:

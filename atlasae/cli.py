@@ -306,14 +306,14 @@ def train(
     **given: Any,
 ) -> None:
     """Train a model on the jets of files, ROOT and tables; Ctrl-C keeps the best so far."""
+    if given["arch"] == "tables":
+        _show(_count_tables(paths, output, force, find_rate, given), as_json, quiet, terminal.tables_text)
+        return
     from atlasae.compressing import load_model
     from atlasae.learning import learn
     from atlasae.recipes import read_recipe
     from atlasae.targets import check_target, replacing
 
-    if given["arch"] == "tables":
-        _show(_count_tables(paths, output, force, find_rate, given), as_json, quiet, terminal.tables_text)
-        return
     if find_rate and output:
         raise UserError("-o MODEL or --find-rate PLOT, not both: the rate is looked for without training a model")
     target = find_rate or output
