@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,7 @@ _EVENT_NUMBER = re.compile(r"(^|[._:])(event|event_?number|evt)$", re.IGNORECASE
 class Options:
     """What `atlasae compress` may be told."""
 
-    precision: Precision
+    precision: Precision = field(default_factory=lambda: Precision.parse("1e-3"))
     tree: str | None = None
     jets: tuple[str, ...] = ()
     units: str | None = None

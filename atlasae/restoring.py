@@ -1,6 +1,6 @@
 """Chunks of a compressed file, checked against their checksums and decoded."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import awkward as ak
@@ -44,14 +44,15 @@ class WrittenChunk:
     events: dict[str, ak.Array]
     codecs: list[Decoder | PackedCodec]
 
-    def restored(self) -> dict[str, ak.Array]:
-        """The original branches; raises DamagedFileError where what is stored can't be decoded."""
+    def restored(self, names: Sequence[str] | None = None) -> dict[str, ak.Array]:
+        """The original branches, or some of them; raises DamagedFileError where what is stored can't be decoded."""
         events = dict(self.events)
+        names = self.run.originals if names is None else names
         for entry, codec in zip(self.run.collections, self.codecs, strict=True):
-            if not events.keys() >= set(entry.collection.branches.values()):
+            if not events.keys() >= set(entry.collection.branches.values()).intersection(names):
                 with damage(f"'{entry.collection.name}' {_where(self.start, self.chunk)}"):
                     events |= self._decoded(entry.collection, codec)
-        return {name: events[name] for name in self.run.originals}
+        return {name: events[name] for name in names}
 
     def _decoded(self, collection: Collection, codec: Decoder | PackedCodec) -> dict[str, ak.Array]:
         if isinstance(codec, PackedCodec):
@@ -83,11 +84,15 @@ class Chunks:
         """Every chunk with its run and its first entry in the tree."""
         return self.contents.chunks_by_run()
 
-    def read(self, run: Run, start: int, chunk: Chunk) -> WrittenChunk:
-        """One chunk; raises DamagedFileError where a checksum, a type or the number of jets is another."""
+    def read(self, run: Run, start: int, chunk: Chunk, names: Sequence[str] | None = None) -> WrittenChunk:
+        """One chunk, or what it takes to restore some of its branches.
+
+        Raises DamagedFileError where a checksum, a type or the number of jets is another.
+        """
         if id(run) not in self._codecs:
             self._codecs[id(run)] = [codec_of(entry, self.contents) for entry in run.collections]
-        events = self.tree.read(run.written, start, start + chunk.entries)
+        written = run.written if names is None else sources_of(run, names)
+        events = self.tree.read(written, start, start + chunk.entries)
         with damage(f"tree '{self.tree.name}' {_where(start, chunk)}"):
             _check(run, start, chunk, events)
         return WrittenChunk(run, start, chunk, events, self._codecs[id(run)])
@@ -109,6 +114,15 @@ def restored_events(
             lost.miss(start, chunk)
 
 
+def sources_of(run: Run, names: Sequence[str]) -> list[str]:
+    """The written branches that these original branches are restored from."""
+    sources = {branch.name for branch in run.carried}.intersection(names)
+    for collection in (entry.collection for entry in run.collections):
+        if not set(collection.branches.values()).isdisjoint(names):
+            sources |= {*collection.latents, *collection.exact.values(), *_counting(run, collection, run.written)[:1]}
+    return [name for name in run.written if name in sources]
+
+
 def pieces(entries: int, jets: int, most: int) -> Iterator[tuple[int, int]]:
     """Ranges of about `most` jets, events whole (one where there are none): one at a time takes little memory.
 
@@ -122,14 +136,14 @@ def pieces(entries: int, jets: int, most: int) -> Iterator[tuple[int, int]]:
 
 def _check(run: Run, start: int, chunk: Chunk, events: dict[str, ak.Array]) -> None:
     where = _where(start, chunk)
-    pairs = zip(run.written, chunk.checksums, strict=True)
+    pairs = [pair for pair in zip(run.written, chunk.checksums, strict=True) if pair[0] in events]
     if changed := [name for name, expected in pairs if checksum(events[name]) != expected]:
         more = f" (and {len(changed) - 1} more)" if len(changed) > 1 else ""
         raise DamagedFileError(f"branch '{changed[0]}'{more} is damaged: checksum differs {where}; get the file again")
     for branch in run.carried:  # a checksum is of bytes, whatever they mean
-        if dtype_of(events[branch.name]) != branch.dtype.removesuffix(" array"):
+        if branch.name in events and dtype_of(events[branch.name]) != branch.dtype.removesuffix(" array"):
             raise DamagedFileError(f"branch '{branch.name}' is damaged: it is of another type than was written")
-    if (jets := count_jets(run, events)) != chunk.jets:
+    if len(pairs) == len(run.written) and (jets := count_jets(run, events)) != chunk.jets:
         raise DamagedFileError(f"'{FOLDER}/chunks' is damaged: {chunk.jets} jets where there are {jets} {where}")
 
 
@@ -148,19 +162,28 @@ def jets_per_event(run: Run, collection: Collection, events: Mapping[str, ak.Arr
         return flatten(events[collection.latents[0]])[1]
     if not collection.jagged:
         return np.ones(len(events[collection.latents[0]]), np.int64)
-    counter = run.counters.get(next(iter(collection.branches.values())), "")
-    carriers = [branch.name for branch in run.carried if branch.jagged and run.counters.get(branch.name) == counter]
-    if counter in events:
-        found = events[counter]
-    elif carriers:
-        found = ak.num(events[carriers[0]])
-    else:
+    counter, *_ = [*_counting(run, collection, events), None]
+    if counter is None:
         raise DamagedFileError(f"'{collection.name}' is damaged: nothing counts its jets")
+    found = events[counter] if counter == _counter_of(run, collection) else ak.num(events[counter])
     if found.ndim != 1 or (counts := ak.to_numpy(found)).dtype.kind not in "iu":
         raise DamagedFileError(f"'{counter}' is damaged: it counts nothing")
     if counts.min(initial=0) < 0 or int(counts.astype(np.int64).sum()) > MOST_JETS:
         raise DamagedFileError(f"'{counter}' is damaged: {counts.min()} to {counts.max()} jets in an event")
     return np.asarray(counts, np.int64)
+
+
+def _counting(run: Run, collection: Collection, written: Container[str]) -> list[str]:
+    """The branches that tell how many packed jets an event has: their counter, or carried ones that share it."""
+    counter = _counter_of(run, collection)
+    if not (collection.packed and collection.jagged):
+        return []
+    carriers = (branch.name for branch in run.carried if branch.jagged and run.counters.get(branch.name) == counter)
+    return [name for name in (counter, *carriers) if name in written]
+
+
+def _counter_of(run: Run, collection: Collection) -> str:
+    return run.counters.get(next(iter(collection.branches.values())), "")
 
 
 def codec_of(entry: CompressedCollection, contents: Contents) -> Decoder | PackedCodec:

@@ -9,7 +9,7 @@ import pickle
 import pickletools
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from itertools import chain, pairwise
@@ -114,6 +114,12 @@ def write_table(path: Path, table: Table) -> None:
         write(path, table)
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror or error}") from None
+
+
+def to_frame(columns: Mapping[str, Array]) -> Any:
+    """A DataFrame of columns, a row an entry; lists stay lists, as objects. Raises UserError without pandas."""
+    pandas = _library("pandas", "library='pd'")
+    return pandas.DataFrame({name: list(c) if c.ndim > 1 else c for name, c in columns.items()})
 
 
 def _is_pickle(path: Path) -> bool:

@@ -1,0 +1,9 @@
+"""The public names, each imported when it is first used: `import atlasae` takes no time."""
+
+from .pipeline import compress_file as compress_file
+from .pipeline import decompress_file as decompress_file
+from .planning import Options as Options
+from .precision import Precision as Precision
+from .reading import open as open
+from .verification import check_file as check_file
+from .verification import verify_file as verify_file

@@ -1,0 +1,304 @@
+"""Compressed files read as the trees they stand for: jets are decoded when they are asked for."""
+
+import fnmatch
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import awkward as ak
+import numpy as np
+import vector
+
+from atlasae.columns import Array, flatten
+from atlasae.container import Chunk, Run, read_contents
+from atlasae.errors import UserError
+from atlasae.restoring import Chunks
+from atlasae.rootio import open_source
+from atlasae.schema import Collection
+from atlasae.tables import to_frame
+
+Filter = str | Sequence[str] | Callable[[str], bool] | None
+
+LIBRARIES = ("ak", "np", "pd")
+STEP_SIZE = "20 MB"
+_VECTOR_NAMES = {"m": "mass", "E": "energy"}  # of scikit-hep vector
+_UNITS = {"b": 1, "kb": 1_000, "mb": 1_000_000, "gb": 1_000_000_000}
+
+
+def open(paths: str | Path | Sequence[str | Path]) -> "CompressedTree":
+    """Open a compressed file, or several with the same branches, as the tree that was compressed.
+
+    Nothing is written to disk. Raises UserError for other files, DamagedFileError for damaged ones.
+
+    >>> with atlasae.open("small.root") as tree:
+    ...     tree.arrays("AntiKt4TruthJetsAuxDyn.pt", entry_stop=2).fields
+    ['AntiKt4TruthJetsAuxDyn.pt']
+    """
+    listed = [paths] if isinstance(paths, str | Path) else list(paths)
+    if not listed:
+        raise UserError("no file to open: name one, or several parts")
+    with ExitStack() as stack:
+        sources = [stack.enter_context(open_source(Path(path))) for path in listed]
+        return CompressedTree([Chunks(source, read_contents(source)) for source in sources], stack.pop_all())
+
+
+@dataclass(frozen=True)
+class Place:
+    """A chunk of one of the files, and the entries of the whole that it holds."""
+
+    chunks: Chunks
+    run: Run
+    first: int  # in its file
+    chunk: Chunk
+    begin: int
+    end: int
+
+
+class CompressedTree:
+    """The tree that was compressed, over one or several files; behaves like uproot's where their methods are alike.
+
+    Every branch that is read is checked against its checksum. One chunk is kept decoded, so that memory does not grow
+    with the file, and what follows in the same chunk is not decoded again.
+    """
+
+    def __init__(self, parts: Sequence[Chunks], resources: ExitStack) -> None:
+        self._resources = resources
+        self._places = list(_places(parts))
+        self._run = parts[0].contents.runs[0]
+        self._kept: tuple[Place | None, dict[str, ak.Array]] = None, {}
+        self.name = self._run.tree
+        self.title = self._run.title
+        self.num_entries = self._places[-1].end
+        for place in self._places:
+            if place.run.originals != self._run.originals:
+                raise UserError(f"'{place.run.source['name']}' has other branches: open it by itself")
+
+    def __enter__(self) -> Self:
+        """The tree itself; its files are closed at the end."""
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        """Close the files."""
+        self.close()
+
+    def close(self) -> None:
+        """Close the files."""
+        self._resources.close()
+
+    def __len__(self) -> int:
+        return self.num_entries
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._names
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __repr__(self) -> str:
+        return f"<CompressedTree {self.name!r} ({len(self._names)} branches, {self.num_entries} entries)>"
+
+    def __getitem__(self, name: str) -> "CompressedBranch":
+        """One branch; raises KeyError where there is none of this name."""
+        if name not in self:
+            raise KeyError(f"no branch '{name}' in tree '{self.name}': there are {', '.join(self._names[:6])} ...")
+        return CompressedBranch(self, name)
+
+    def keys(self, *, filter_name: Filter = None) -> list[str]:
+        """The names of the branches; a filter is a glob, `/a regular expression/`, several of these, or a function."""
+        return [name for name in self._names if _passes(name, filter_name)]
+
+    @property
+    def collections(self) -> list[str]:
+        """The names of the compressed collections, for `jets`."""
+        return list(self._collections)
+
+    def arrays(
+        self,
+        expressions: str | Iterable[str] | None = None,
+        *,
+        filter_name: Filter = None,
+        entry_start: int | None = None,
+        entry_stop: int | None = None,
+        library: str = "ak",
+    ) -> Any:
+        """Branches for entries [entry_start, entry_stop): records ("ak"), a dict ("np") or a DataFrame ("pd").
+
+        `expressions` names branches, all by default. Raises UserError for branches that are not there.
+        """
+        names = self._chosen(expressions, filter_name)
+        return _in_library(self._read(names, entry_start, entry_stop), library)
+
+    def iterate(
+        self,
+        expressions: str | Iterable[str] | None = None,
+        *,
+        step_size: int | str = STEP_SIZE,
+        filter_name: Filter = None,
+        entry_start: int | None = None,
+        entry_stop: int | None = None,
+        library: str = "ak",
+    ) -> Iterator[Any]:
+        """What `arrays` gives, so many entries (or bytes, such as "20 MB") at a time; memory does not grow."""
+        names = self._chosen(expressions, filter_name)
+        step = self._entries_in(step_size, names)
+        begin, end, _ = slice(entry_start, entry_stop).indices(self.num_entries)
+        for start in range(begin, end, step):
+            yield _in_library(self._read(names, start, min(start + step, end)), library)
+
+    def jets(
+        self, collection: str | None = None, *, entry_start: int | None = None, entry_stop: int | None = None
+    ) -> ak.Array:
+        """The jets of a collection (the first by default) as records that behave like four-vectors.
+
+        In the units of the file: `jets.mass`, `jets.deltaR(other)`, `(jets[:, 0] + jets[:, 1]).mass`.
+        """
+        chosen = self._collection(collection)
+        events = self._read(list(chosen.branches.values()), entry_start, entry_stop)
+        fields = {_VECTOR_NAMES.get(v, v): events[name] for v, name in chosen.branches.items()}
+        return vector.zip(fields)
+
+    @cached_property
+    def _counters(self) -> dict[str, str]:
+        """The counters that the original had, each with a branch that it counts."""
+        jets = [(c.counter, name) for c in self._collections.values() for name in c.branches.values()]
+        carried = [(branch.counter, branch.name) for branch in self._run.carried]
+        return {counter: name for counter, name in (*jets, *carried) if counter}
+
+    @cached_property
+    def _names(self) -> list[str]:
+        firsts = {name: self._run.counters[name] for name in self._run.originals if name in self._run.counters}
+        named = ([c, name] if (c := firsts.get(name)) in self._counters else [name] for name in self._run.originals)
+        return list(dict.fromkeys(name for pair in named for name in pair))
+
+    @cached_property
+    def _collections(self) -> dict[str, Collection]:
+        return {entry.collection.name: entry.collection for entry in self._run.collections}
+
+    def _collection(self, name: str | None) -> Collection:
+        four = {key: c for key, c in self._collections.items() if c.terms is None}
+        if (name or next(iter(four), "")) not in four:
+            raise UserError(f"no jets '{name}' in tree '{self.name}': there are {', '.join(four) or 'none'}")
+        return four[name or next(iter(four))]
+
+    def _chosen(self, expressions: str | Iterable[str] | None, filter_name: Filter) -> list[str]:
+        if expressions is None:
+            return self.keys(filter_name=filter_name)
+        names = [expressions] if isinstance(expressions, str) else list(expressions)
+        if missing := [name for name in names if name not in self]:
+            raise UserError(f"no branch '{missing[0]}' in tree '{self.name}': there are {', '.join(self._names[:6])}")
+        return [name for name in names if _passes(name, filter_name)]
+
+    def _read(self, names: Sequence[str], entry_start: int | None, entry_stop: int | None) -> dict[str, ak.Array]:
+        begin, end, _ = slice(entry_start, entry_stop).indices(self.num_entries)
+        parts = [
+            {name: array[max(begin, p.begin) - p.begin : max(begin, end) - p.begin] for name, array in found.items()}
+            for p in self._overlapping(begin, end)
+            for found in [self._restored(p, names)]
+        ]
+        return {name: ak.concatenate([part[name] for part in parts]) for name in names}
+
+    def _overlapping(self, begin: int, end: int) -> Iterator[Place]:
+        """The chunks that hold any of these entries; one that holds none where there are no entries, for the types."""
+        found = [place for place in self._places if place.begin < end and begin < place.end]
+        yield from found or self._places[:1]
+
+    def _restored(self, place: Place, names: Sequence[str]) -> dict[str, ak.Array]:
+        """Branches of a chunk, decoded only where they are not at hand."""
+        kept_place, kept = self._kept
+        if kept_place is not place:
+            kept = {}
+        branches = dict.fromkeys(self._counters.get(name, name) for name in names)
+        missing = [name for name in branches if name not in kept]
+        if missing:
+            kept = kept | self._decoded(place, missing)
+        self._kept = place, kept
+        return {name: _counted(kept[self._counters[name]]) if name in self._counters else kept[name] for name in names}
+
+    def _decoded(self, place: Place, names: list[str]) -> dict[str, ak.Array]:
+        """Branches of a chunk; what is decoded with them, the other variables of their jets, is kept too."""
+        groups = [list(collection.branches.values()) for collection in self._collections.values()]
+        together = [name for group in groups if not set(group).isdisjoint(names) for name in group]
+        names = list(dict.fromkeys([*names, *together]))
+        return place.chunks.read(place.run, place.first, place.chunk, names).restored(names)
+
+    def _entries_in(self, step_size: int | str, names: Sequence[str]) -> int:
+        if isinstance(step_size, int):
+            if step_size < 1:
+                raise UserError(f"step_size={step_size}: give a number of entries, or a size such as '20 MB'")
+            return step_size
+        match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kKmMgG]?[bB])\s*", step_size)
+        if match is None:
+            raise UserError(f"step_size='{step_size}' is no size: give one such as '20 MB', or a number of entries")
+        first = self._places[0]
+        size = sum(array.nbytes for array in self._restored(first, names).values()) / max(1, first.end - first.begin)
+        return max(1, int(float(match[1]) * _UNITS[match[2].lower()] / max(1.0, size)))
+
+
+@dataclass(frozen=True)
+class CompressedBranch:
+    """One branch of a compressed tree."""
+
+    tree: CompressedTree
+    name: str
+
+    @property
+    def num_entries(self) -> int:
+        """The entries of the tree."""
+        return self.tree.num_entries
+
+    def array(self, *, entry_start: int | None = None, entry_stop: int | None = None, library: str = "ak") -> Any:
+        """Its values for entries [entry_start, entry_stop); "np" gives an object array where they are lists."""
+        found = self.tree.arrays([self.name], entry_start=entry_start, entry_stop=entry_stop, library=library)
+        return found[self.name]
+
+
+def _places(parts: Sequence[Chunks]) -> Iterator[Place]:
+    begin = 0
+    for chunks in parts:
+        for run, first, chunk in chunks:
+            yield Place(chunks, run, first, chunk, begin, begin + chunk.entries)
+            begin += chunk.entries
+
+
+def _counted(array: ak.Array) -> ak.Array:
+    return ak.values_astype(ak.num(array), np.int32)
+
+
+def _passes(name: str, wanted: Filter) -> bool:
+    if wanted is None:
+        return True
+    if isinstance(wanted, str):
+        if match := re.fullmatch(r"/(.*)/(i?)", wanted):
+            return re.search(match[1], name, re.IGNORECASE if match[2] else 0) is not None
+        return fnmatch.fnmatchcase(name, wanted)
+    return wanted(name) if callable(wanted) else any(_passes(name, one) for one in wanted)
+
+
+def _in_library(events: Mapping[str, ak.Array], library: str) -> Any:
+    if library not in LIBRARIES:
+        raise UserError(f"library='{library}' is not known: give one of {', '.join(LIBRARIES)}")
+    if library == "ak":
+        return ak.Array(
+            ak.contents.RecordArray(
+                [array.layout for array in events.values()], list(events), length=None if events else 0
+            )
+        )
+    columns = {name: _to_numpy(array) for name, array in events.items()}
+    return columns if library == "np" else to_frame(columns)
+
+
+def _to_numpy(array: ak.Array) -> Array:
+    """As uproot does: an object array of arrays where entries are lists, of texts where they are texts."""
+    layout = array.layout
+    if layout.parameter("__array__") == "string":
+        return np.array(array.to_list(), object)
+    if not layout.is_list or layout.is_regular:
+        return np.asarray(ak.to_numpy(array))
+    values, counts = flatten(array)
+    parts = np.split(values, np.cumsum(counts)[:-1])
+    return np.fromiter(parts, np.dtype(object), count=len(counts))
