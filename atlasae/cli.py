@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import signal
 import sys
 import traceback
@@ -11,12 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.shell_completion import get_completion_class, shell_complete
 
 from atlasae import terminal
 from atlasae.errors import AtlasaeError, UserError
 
 # Libraries that take long to import are imported by the command that needs them: `--help` and `info` answer at once.
 
+_COMPLETE = "_ATLASAE_COMPLETE"  # what a shell sets when it asks how a line may go on
 INTERRUPTED = 130  # what a shell reports for Ctrl-C
 UNEXPECTED = 1  # a bug of ours
 
@@ -54,6 +57,8 @@ def main() -> None:
     """Run a command; an error is one line on stderr and an exit code (2: mend it, 3: damaged)."""
     signal.signal(signal.SIGTERM, _terminate)  # so that a batch system's kill leaves no temporary file
     try:
+        if instruction := os.environ.get(_COMPLETE):
+            sys.exit(shell_complete(commands, {}, "atlasae", _COMPLETE, instruction))
         # Not commands(): click's own main prints an empty line at Ctrl-C.
         with commands.make_context("atlasae", sys.argv[1:]) as context:
             code = commands.invoke(context)
@@ -83,8 +88,16 @@ def _explain(error: BaseException) -> tuple[str, int]:
     return f"unexpected {type(error).__name__}: {error}; --debug shows where", UNEXPECTED
 
 
+def _show_versions(context: click.Context, parameter: click.Parameter, asked: bool) -> None:
+    if asked:
+        click.echo(terminal.versions_text())
+        context.exit()
+
+
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="atlasae")
+@click.option(
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_show_versions, help="Of this and libraries."
+)
 def commands() -> None:
     """Compress the jets of ROOT files into three floats each, every jet within a promised precision."""
 
@@ -392,6 +405,15 @@ def import_checkpoint(
         quiet,
         terminal.model_text,
     )
+
+
+@commands.command()
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(shell: str) -> None:
+    """Print what makes SHELL complete atlasae's commands and options: `eval "$(atlasae completion bash)"`."""
+    found = get_completion_class(shell)
+    assert found is not None
+    click.echo(found(commands, {}, "atlasae", _COMPLETE).source())
 
 
 def _learning_rate(

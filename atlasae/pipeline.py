@@ -35,12 +35,20 @@ from atlasae.targets import check_target, replacing
 PLACES, PLACE_ENTRIES = 12, 500  # where a long file is looked into before its codecs are chosen
 
 
-def compress_file(path: Path, target: Path, options: Options, progress: Progress | None = None) -> dict[str, Any]:
+def compress_file(
+    path: str | Path, target: str | Path, options: Options | None = None, progress: Progress | None = None
+) -> dict[str, Any]:
     """Compress the jets of a ROOT file or table into three float32 branches a collection; returns the report.
 
     Raises UserError for what the user can mend, DamagedFileError for a damaged input; then no output is left.
+
+    >>> options = atlasae.Options(atlasae.Precision.parse("1e-4"), packed=True)
+    >>> report = atlasae.compress_file("in.root", "packed.root", options)
+    >>> report["precision"]["Jet"]["pt"], max(report["max_error"].values()) < 1e-4
+    (0.0001, True)
     """
     started = time.perf_counter()
+    path, target, options = Path(path), Path(target), options or Options()
     check_target(path, target, options.force)
     with open_for(path, options) as opened:
         plan = make_plan(opened, options)
@@ -51,14 +59,18 @@ def compress_file(path: Path, target: Path, options: Options, progress: Progress
 
 
 def decompress_file(
-    path: Path, target: Path, force: bool = False, progress: Progress | None = None, salvage: bool = False
+    path: str | Path, target: str | Path, force: bool = False, progress: Progress | None = None, salvage: bool = False
 ) -> dict[str, Any]:
     """Bring the jets of a compressed file back under their own names; returns a report.
 
     OUT's suffix decides between ROOT, pickle and parquet. Raises DamagedFileError where a checksum does not match; with
     `salvage`, the chunks that are intact are written, and the report tells which entries are missing.
+
+    >>> atlasae.decompress_file("small.root", "back.root")["tree"]
+    'Events'
     """
     started = time.perf_counter()
+    path, target = Path(path), Path(target)
     check_target(path, target, force, tables=True)
     if target.suffix and not target.suffix.startswith(".root") and not is_table(target):
         raise UserError(

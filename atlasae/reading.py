@@ -36,8 +36,8 @@ def open(paths: str | Path | Sequence[str | Path]) -> "CompressedTree":
     Nothing is written to disk. Raises UserError for other files, DamagedFileError for damaged ones.
 
     >>> with atlasae.open("small.root") as tree:
-    ...     tree.arrays("AntiKt4TruthJetsAuxDyn.pt", entry_stop=2).fields
-    ['AntiKt4TruthJetsAuxDyn.pt']
+    ...     tree.arrays(["Jet_pt", "Jet_eta"], entry_stop=2).fields
+    ['Jet_pt', 'Jet_eta']
     """
     listed = [paths] if isinstance(paths, str | Path) else list(paths)
     if not listed:
@@ -200,7 +200,7 @@ class CompressedTree:
             for p in self._overlapping(begin, end)
             for found in [self._restored(p, names)]
         ]
-        return {name: ak.concatenate([part[name] for part in parts]) for name in names}
+        return parts[0] if len(parts) == 1 else {name: ak.concatenate([part[name] for part in parts]) for name in names}
 
     def _overlapping(self, begin: int, end: int) -> Iterator[Place]:
         """The chunks that hold any of these entries; one that holds none where there are no entries, for the types."""
@@ -209,14 +209,13 @@ class CompressedTree:
 
     def _restored(self, place: Place, names: Sequence[str]) -> dict[str, ak.Array]:
         """Branches of a chunk, decoded only where they are not at hand."""
-        kept_place, kept = self._kept
-        if kept_place is not place:
-            kept = {}
+        if self._kept[0] is not place:
+            self._kept = place, {}  # before the next chunk is read: memory holds one
+        kept = self._kept[1]
         branches = dict.fromkeys(self._counters.get(name, name) for name in names)
         missing = [name for name in branches if name not in kept]
         if missing:
-            kept = kept | self._decoded(place, missing)
-        self._kept = place, kept
+            kept |= self._decoded(place, missing)
         return {name: _counted(kept[self._counters[name]]) if name in self._counters else kept[name] for name in names}
 
     def _decoded(self, place: Place, names: list[str]) -> dict[str, ak.Array]:

@@ -2,12 +2,20 @@
 
 import os
 from collections import Counter
+from importlib.metadata import version
 from typing import Any
+
+LIBRARIES = ("torch", "uproot", "awkward", "numpy", "constriction", "cramjam", "hist", "mplhep")
 
 
 def harmless(text: str) -> str:
     """Text without what would steer a terminal: names in a file may be anything."""
     return "".join(c if c.isprintable() or c == "\n" else "?" for c in text)
+
+
+def versions_text() -> str:
+    """This version, and those of the libraries that have a say in what is written and read."""
+    return "\n".join([f"atlasae {version('atlasae')}", *(f"  {name} {version(name)}" for name in LIBRARIES)])
 
 
 def rate_text(report: dict[str, Any]) -> str:

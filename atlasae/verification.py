@@ -23,12 +23,15 @@ from atlasae.tables import is_table
 EXACT, WITHIN, DIFFERENT = "bit for bit", "within precision", "different"
 
 
-def check_file(compressed: Path, progress: Progress | None = None) -> dict[str, Any]:
+def check_file(compressed: str | Path, progress: Progress | None = None) -> dict[str, Any]:
     """Check a compressed file by itself: every checksum, the models, and that all of it decodes.
 
     Returns what was checked; raises DamagedFileError that tells what is damaged, and how much else.
+
+    >>> atlasae.check_file("small.root")["entries"]
+    200
     """
-    with open_source(compressed) as source:
+    with open_source(Path(compressed)) as source:
         contents, lost = read_contents(source), Salvage()
         chunks = sum(1 for _ in restored_events(source, contents, progress or silent, lost))
         copy_back(source, contents, None, Options.step_size, lost.damage)
@@ -47,13 +50,17 @@ def check_file(compressed: Path, progress: Progress | None = None) -> dict[str, 
     }
 
 
-def verify_file(original: Path, compressed: Path, progress: Progress | None = None) -> dict[str, Any]:
+def verify_file(original: str | Path, compressed: str | Path, progress: Progress | None = None) -> dict[str, Any]:
     """Compare a compressed file with its original: jets within their precision, all else bit for bit.
 
     `differences` lists what is not as promised, `branches` how each branch of the original was kept; `max_error` holds
     the largest error of every variable, by collection. Raises DamagedFileError where a checksum does not match.
+
+    >>> atlasae.verify_file("in.root", "small.root")["differences"]
+    []
     """
-    with open_source(compressed) as source:
+    original = Path(original)
+    with open_source(Path(compressed)) as source:
         contents = read_contents(source)
         run = contents.runs[0]
         with open_input(original, run.tree if not is_table(original) else None, ()) as opened:

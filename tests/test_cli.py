@@ -5,9 +5,11 @@ import io
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import awkward as ak
@@ -709,3 +711,29 @@ def test_tables_are_made_and_told(jets_file, tmp_path):
         (("--device",), ("--device", "cuda", "-o", out)),
     ):
         assert run_main("train", jets_file, "--arch", "tables", *more).failed(2, *words)
+
+
+def test_version_names_the_libraries():
+    found = run_main("--version")
+    lines = [line.split() for line in found.out.splitlines()]
+    assert found.code == 0 and lines[0] == ["atlasae", version("atlasae")]
+    assert ["uproot", uproot.__version__] in lines and ["awkward", ak.__version__] in lines
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_shells_are_told_how_to_complete(shell, monkeypatch):
+    found = run_main("completion", shell)
+    assert found.code == 0 and f"_ATLASAE_COMPLETE={shell}_complete" in found.out
+    monkeypatch.setenv("_ATLASAE_COMPLETE", f"{shell}_complete")
+    words = ["atlasae", "compress", "--lay"]
+    monkeypatch.setenv("COMP_WORDS", " ".join(words))
+    monkeypatch.setenv("COMP_CWORD", words[-1] if shell == "fish" else "2")
+    command = [sys.executable, "-c", "from atlasae.cli import main; main()"]
+    assert "--layout" in subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="no bash here")
+def test_bash_takes_the_completion():
+    script = run_main("completion", "bash").out
+    done = subprocess.run(["bash", "-n"], input=script, text=True, capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
