@@ -397,7 +397,8 @@ def import_checkpoint(
 @commands.command()
 @click.argument("source", metavar="MODEL|FILE")
 @click.option("--cpp", "form", flag_value="cpp", help="A C++ header, which needs no library: for RDataFrame.")
-@click.option("-o", "--output", required=True, metavar="PATH", type=_PATH, help="The header to write.")
+@click.option("--onnx", "form", flag_value="onnx", help="Two ONNX graphs, encoder.onnx and decoder.onnx.")
+@click.option("-o", "--output", required=True, metavar="PATH", type=_PATH, help="The header, or the graphs' folder.")
 @click.option("--jets", metavar="NAME", help="Of a file with several collections: which.")
 @click.option("--precision", help="Of a model: what its grid is to keep; default: 1e-3, on jets drawn from it.")
 @_force
@@ -416,11 +417,12 @@ def export(
     debug: bool,
 ) -> None:
     """Write the codec of a compressed FILE (or of a model file, or `default`) for programs without atlasae."""
-    from atlasae.export import export_cpp
+    from atlasae.export import export_cpp, export_onnx
 
     if form is None:
-        raise UserError("nothing to export to: say --cpp")
-    _show(export_cpp(source, output, jets, precision, force), as_json, quiet, terminal.export_text)
+        raise UserError("nothing to export to: say --cpp or --onnx")
+    write = export_cpp if form == "cpp" else export_onnx
+    _show(write(source, output, jets, precision, force), as_json, quiet, terminal.export_text)
 
 
 def _learning_rate(

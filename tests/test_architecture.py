@@ -17,7 +17,7 @@ FLOORS = [
     {"columns", "invertible", "bottleneck", "precision", "metrics", "variables", "lattice", "priors"},
     {"storage", "packed", "model", "rootio", "tables", "tallies", "training"},
     {"codec", "collection", "classifier", "recipes", "container", "planning", "targets"},
-    {"learning", "checkpoints", "copying", "packing", "counting", "cpp"},
+    {"learning", "checkpoints", "copying", "packing", "counting", "cpp", "graphs"},
     {"restoring", "compressing"},
     {"pipeline", "reading", "export"},
     {"pairs", "peers", "verification"},
@@ -31,7 +31,7 @@ DOORS = {
     "uproot": {"rootio"},
     "torch": {
         *("grid", "invertible", "bottleneck", "codec", "model", "training"),
-        *("classifier", "learning", "checkpoints", "peers", "benchmark", "cpp", "export"),
+        *("classifier", "learning", "checkpoints", "peers", "benchmark", "cpp", "graphs", "export"),
     },
     "safetensors": {"model", "priors"},
     "constriction": {"coding"},
