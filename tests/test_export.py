@@ -28,6 +28,8 @@ def test_a_file_is_exported_with_its_own_grid(compressed, tmp_path):
     assert report["units"] == "GeV" and report["precision"] == dict.fromkeys(("pt", "eta", "phi", "m"), 1e-3)
     with open_source(compressed) as source:
         (entry,) = read_contents(source).runs[0].collections
+    said = succeeded("export", compressed, "--cpp", "-o", tmp_path / "jets.h", "--force").out
+    assert said.startswith(f"{tmp_path / 'jets.h'}: ") and "Jet_pt, Jet_eta, Jet_phi, Jet_mass in GeV" in said
     found = exported(str(compressed), None, None)
     assert isinstance(found.codec, FloatsCodec) and found.codec == FloatsCodec.from_config(
         entry.codec, found.codec.autoencoder
