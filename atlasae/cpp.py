@@ -445,7 +445,7 @@ def _table(name: str, numbers: Tensor) -> str:
     shape = "".join(f"[{n}]" for n in values.shape)
     rows = [", ".join(map(repr, row)) for row in (values if values.ndim == 2 else values[None]).tolist()]
     inner = ",\n".join(f"{{{row}}}" for row in rows)
-    return f"constexpr double {name}{shape} = {f'{{{inner}}}' if values.ndim == 2 else inner};\n"
+    return f"inline constexpr double {name}{shape} = {f'{{{inner}}}' if values.ndim == 2 else inner};\n"
 
 
 def _indented(lines: Iterable[str], depth: int) -> str:
