@@ -416,6 +416,37 @@ def completion(shell: str) -> None:
     click.echo(found(commands, {}, "atlasae", _COMPLETE).source())
 
 
+@commands.command()
+@click.argument("source", metavar="MODEL|FILE")
+@click.option("--cpp", "form", flag_value="cpp", help="A C++ header, which needs no library: for RDataFrame.")
+@click.option("--onnx", "form", flag_value="onnx", help="Two ONNX graphs, encoder.onnx and decoder.onnx.")
+@click.option("-o", "--output", required=True, metavar="PATH", type=_PATH, help="The header, or the graphs' folder.")
+@click.option("--jets", metavar="NAME", help="Of a file with several collections: which.")
+@click.option("--precision", help="Of a model: what its grid is to keep; default: 1e-3, on jets drawn from it.")
+@_force
+@_quiet
+@_json
+@_debug
+def export(
+    source: str,
+    form: str | None,
+    output: Path,
+    jets: str | None,
+    precision: str | None,
+    force: bool,
+    quiet: bool,
+    as_json: bool,
+    debug: bool,
+) -> None:
+    """Write the codec of a compressed FILE (or of a model file, or `default`) for programs without atlasae."""
+    from atlasae.export import export_cpp, export_onnx
+
+    if form is None:
+        raise UserError("nothing to export to: say --cpp or --onnx")
+    write = export_cpp if form == "cpp" else export_onnx
+    _show(write(source, output, jets, precision, force), as_json, quiet, terminal.export_text)
+
+
 def _learning_rate(
     paths: tuple[Path, ...], recipe: Any, given: dict[str, Any], start: Any, plot: Path
 ) -> dict[str, Any]:

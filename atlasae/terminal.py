@@ -33,6 +33,13 @@ def model_text(report: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def export_text(report: dict[str, Any]) -> str:
+    """A codec written for other programs."""
+    units = f"in {report['units']}, model {report['model_sha256'][:12]}"
+    branches = ", ".join(report["branches"].values())
+    return f"{', '.join(report['files'])}: {_size(report['bytes'])}, for {branches} {units}"
+
+
 def tables_text(report: dict[str, Any]) -> str:
     """Tables for the packed layout."""
     size = f"{_size(report['bytes'])}, SHA-256 {report['sha256'][:12]}"

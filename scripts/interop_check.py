@@ -1,7 +1,8 @@
 """Entries and branch sums of every TTree: `sums FILE...` takes them with uproot, `compare JSON` with ROOT as well.
 
 The two run in different environments (uproot is not where ROOT is), hence the JSON between them. `make FILE` writes,
-with ROOT, jets and one object of every kind that is carried along.
+with ROOT, jets and one object of every kind that is carried along. `header HEADER COMPRESSED DECOMPRESSED TREE` lets
+RDataFrame read the jets of a compressed file by its header, and compares each with the decompressed one.
 """
 
 import json
@@ -88,8 +89,54 @@ def make(path: str) -> None:
     file.Close()
 
 
+READ_BY_HEADER = """
+#include "{header}"
+ROOT::RDF::RNode read_by_header(ROOT::RDF::RNode df) {{
+    return df{defines};
+}}
+template <class T>
+double largest_difference(const std::vector<ROOT::RVec<T>>& one, const std::vector<ROOT::RVec<T>>& other) {{
+    double largest = one.size() == other.size() ? 0 : INFINITY;
+    for (std::size_t e = 0; e < one.size() && std::isfinite(largest); ++e) {{
+        if (one[e].size() != other[e].size()) return INFINITY;
+        for (std::size_t i = 0; i < one[e].size(); ++i) {{
+            const double a = one[e][i], b = other[e][i], size = std::max(std::fabs(b), 1e-3);
+            largest = a == b ? largest : std::max(largest, std::isnan(a) ? INFINITY : std::fabs(a - b) / size);
+        }}
+    }}
+    return largest;
+}}
+"""
+CLOSE = 1e-6  # of a value that is decoded twice: rounding to float32, and no more
+
+
+def header(path: str, compressed: str, decompressed: str, tree: str) -> bool:
+    """Prints a line for every branch; True if RDataFrame reads each jet as `atlasae decompress` has it."""
+    import ROOT
+
+    lines = [line for line in Path(path).read_text().splitlines() if line.startswith("//   df.Define(")]
+    defines = "".join(line.removeprefix("//   df") for line in lines)
+    ROOT.gInterpreter.Declare(READ_BY_HEADER.format(header=path, defines=defines))
+    found = ROOT.read_by_header(ROOT.RDF.AsRNode(ROOT.RDataFrame(tree, compressed)))
+    back, good = ROOT.RDataFrame(tree, decompressed), True
+    columns = [line.split('"')[1] for line in lines]
+    branches = {"".join(c if c.isalnum() else "_" for c in str(name)): str(name) for name in back.GetColumnNames()}
+    for column in columns:
+        kind = back.GetColumnType(branches[column])
+        one, other = found.Take[kind](column), back.Take[kind](branches[column])
+        away = ROOT.largest_difference(one.GetValue(), other.GetValue())
+        jets = sum(len(event) for event in other.GetValue())
+        good = good and away <= CLOSE and jets > 0
+        print(
+            f"{'OK' if away <= CLOSE else 'DIFFERS'} {branches[column]}: {jets} jets by header, at most {away:.1e} away"
+        )
+    return good and bool(columns)
+
+
 def main(command: str, *paths: str) -> int:
-    """Runs `sums`, `make` or `compare`; 1 if a number differs."""
+    """Runs `sums`, `make`, `compare` or `header`; 1 if a number differs."""
+    if command == "header":
+        return 0 if header(*paths) else 1
     if command == "make":
         make(*paths)
         return 0

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# ROOT itself merges and reads our files: hadd of two compressions, then RDataFrame against uproot.
+# ROOT itself merges and reads our files: hadd of two compressions, then RDataFrame against uproot; and a header that reads floats.
 # Usage: test_interop.sh [PYTHON]    a Python that has ROOT already; without one, ROOT is installed to .venv-root
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -39,3 +39,8 @@ done
 
 .venv/bin/python scripts/interop_check.py sums "$folder/merged.root" "$folder/back.root" > "$folder/sums.json"
 "$root_python" -W ignore scripts/interop_check.py compare "$folder/sums.json"
+
+# RDataFrame reads the floats by themselves, with the header of the (merged) file.
+.venv/bin/atlasae export "$folder/merged.root" --cpp -o "$folder/jets.h"
+"$root_python" -W ignore scripts/interop_check.py header \
+    "$folder/jets.h" "$folder/merged.root" "$folder/back.root" CollectionTree

@@ -1,0 +1,209 @@
+"""A codec for other programs: of a compressed file, or of a model with a grid of its own."""
+
+import io
+import json
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from atlasae.codec import BottleneckCodec, Encoded, FloatsCodec, choose_codec, few_threads
+from atlasae.compressing import load_model
+from atlasae.container import CompressedCollection, Contents, read_contents
+from atlasae.coordinates import Floats, from_coordinates, is_physical
+from atlasae.cpp import cpp_header
+from atlasae.errors import UserError
+from atlasae.graphs import graphs_of
+from atlasae.invertible import InvertibleAutoencoder
+from atlasae.model import VARIABLES, Autoencoder
+from atlasae.precision import Precision
+from atlasae.restoring import codec_of
+from atlasae.rootio import open_source
+from atlasae.schema import Collection
+from atlasae.storage import storage_of
+from atlasae.targets import check_target, replacing
+
+OPSET = 17  # of ONNX: programs of 2022 and later read it
+DRAWN = 50_000  # jets that a model's grid is chosen on
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What is exported: a codec, the collection it is of, and where both are from."""
+
+    codec: FloatsCodec | BottleneckCodec
+    collection: Collection
+    precision: dict[str, float | None]
+    model_sha256: str
+    source: str
+
+    @property
+    def made(self) -> str:
+        """Where it is from, in a line."""
+        return f"of '{self.source}' ({self.collection.name}), model {self.model_sha256[:12]}"
+
+
+def export_cpp(source: str, target: Path, jets: str | None, precision: str | None, force: bool) -> dict[str, Any]:
+    """Write the C++ header that reads a compressed file, or jets encoded by a model; raises UserError."""
+    _check(source, target, force)
+    found = exported(source, jets, precision)
+    text = cpp_header(found.codec, found.collection, found.made)
+    with replacing(target) as temporary:
+        temporary.write_text(text, encoding="ascii")
+    return _report(found, [target])
+
+
+def export_onnx(source: str, folder: Path, jets: str | None, precision: str | None, force: bool) -> dict[str, Any]:
+    """Write encoder.onnx and decoder.onnx into a folder, made if it is not there; raises UserError."""
+    targets = [folder / "encoder.onnx", folder / "decoder.onnx"]
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"'{folder}' is no folder: name one for {targets[0].name} and {targets[1].name}")
+    if not folder.absolute().parent.is_dir():
+        raise UserError(f"no folder '{folder.parent}' for the output: make it first")
+    for target in targets if folder.exists() else []:
+        _check(source, target, force)
+    found = exported(source, jets, precision)
+    contents = onnx_graphs(found)
+    folder.mkdir(exist_ok=True)
+    for target, content in zip(targets, contents, strict=True):
+        with replacing(target) as temporary:
+            temporary.write_bytes(content)
+    return _report(found, targets)
+
+
+def onnx_graphs(found: Exported) -> tuple[bytes, bytes]:
+    """Encoder (jets, n x 4 float64 in MeV, to latents, n x 3 float32) and decoder, each a whole ONNX file."""
+    encoder, decoder = graphs_of(found.codec)
+    jets = torch.from_numpy(np.repeat(found.codec.stand_in[None], 3, axis=0))
+    latents = torch.from_numpy(found.codec.encode(jets.numpy()))
+    return _graph(encoder, jets, "jets", "latents", found), _graph(decoder, latents, "latents", "jets", found)
+
+
+@torch.no_grad()
+def _graph(module: torch.nn.Module, example: torch.Tensor, given: str, told: str, found: Exported) -> bytes:
+    try:
+        import onnx
+    except ImportError as error:
+        raise UserError("--onnx needs onnx: install it with `pip install 'atlasae[onnx]'`") from error
+    written = io.BytesIO()
+    with warnings.catch_warnings():
+        # torch prefers its newer exporter, which needs onnxscript; and warns that constants become constants.
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            module.eval(),
+            (example,),
+            written,  # type: ignore[arg-type]  # the type of the newer exporter's; this one takes files in memory
+            input_names=[given],
+            output_names=[told],
+            dynamic_axes={given: {0: "n"}, told: {0: "n"}},
+            opset_version=OPSET,
+            dynamo=False,
+        )
+    model = onnx.load_from_string(written.getvalue())
+    facts = {"made": found.made, "columns": "pt, eta, phi, m; MeV", "precision": json.dumps(found.precision)}
+    onnx.helper.set_model_props(model, facts)
+    onnx.checker.check_model(model)
+    content: bytes = model.SerializeToString()
+    return content
+
+
+def exported(source: str, jets: str | None, precision: str | None) -> Exported:
+    """The codec of a compressed file (.root), or of a model with a grid chosen on jets drawn from it."""
+    if Path(source).suffix == ".root":
+        if precision is not None:
+            raise UserError(f"--precision {precision} is of a model: '{source}' keeps what it was compressed with")
+        return _of_file(Path(source), jets)
+    if jets is not None:
+        raise UserError(f"--jets {jets} is of a compressed file: '{source}' is a model")
+    return _of_model(source, Precision.parse(precision or "1e-3"))
+
+
+def _check(source: str, target: Path, force: bool) -> None:
+    check_target(Path(source) if Path(source).is_file() else target.absolute().parent, target, force)
+
+
+def _report(found: Exported, written: list[Path]) -> dict[str, Any]:
+    return {
+        "files": [str(path) for path in written],
+        "bytes": sum(path.stat().st_size for path in written),
+        "collection": found.collection.name,
+        "branches": found.collection.branches,
+        "units": found.collection.units,
+        "precision": found.precision,
+        "model_sha256": found.model_sha256,
+    }
+
+
+def _of_file(path: Path, jets: str | None) -> Exported:
+    with open_source(path) as source:
+        contents = read_contents(source)
+    entry = chosen_entry(path, contents, jets)
+    collection = entry.collection
+    if collection.packed:
+        raise UserError(f"'{path}' has the packed layout, which only atlasae reads: compress with --layout floats")
+    codec = codec_of(entry, contents)
+    if not isinstance(codec, FloatsCodec | BottleneckCodec):
+        raise UserError(f"'{path}' holds a list of variables: only jets are exported, compressed without --variables")
+    return Exported(codec, collection, entry.precision, entry.model_sha256, path.name)
+
+
+def chosen_entry(path: Path, contents: Contents, jets: str | None) -> CompressedCollection:
+    """The collection of this name, or the only one; raises UserError where its runs have different codecs."""
+    entries = [entry for run in contents.runs for entry in run.collections]
+    names = list(dict.fromkeys(entry.collection.name for entry in entries))
+    if jets is None and len(names) > 1:
+        raise UserError(f"'{path}' has several collections: choose one of {', '.join(names)} with --jets")
+    found = [entry for entry in entries if entry.collection.name == (jets or names[0])]
+    if not found:
+        raise UserError(f"'{path}' has no collection '{jets}': choose from {', '.join(names)}")
+    kinds = {(repr(entry.codec), entry.model_sha256, repr(entry.collection)) for entry in found}
+    if len(kinds) > 1:
+        raise UserError(
+            f"'{path}' is merged from {len(found)} runs, '{found[0].collection.name}' on {len(kinds)} different grids: "
+            "export each run's own file, before it was merged"
+        )
+    return found[0]
+
+
+@few_threads()
+def _of_model(name: str, precision: Precision) -> Exported:
+    model = load_model(name)
+    branches, dtypes = {v: f"Jet_{v}" for v in VARIABLES}, dict.fromkeys(VARIABLES, "<f4")
+    collection = Collection("Jet", "Jet_", branches, dtypes, jagged=True, units="MeV")
+    storage = storage_of(collection)
+    columns = storage.to_columns(_jets_of(name, model.autoencoder))
+    codec = choose_codec(model.autoencoder, storage, precision, columns, _outside)
+    assert isinstance(codec, FloatsCodec | BottleneckCodec)
+    kept: dict[str, float | None] = dict.fromkeys(VARIABLES)
+    if isinstance(codec, FloatsCodec):  # a network with a bottleneck promises nothing by itself
+        kept |= precision.of(storage.layout)
+    return Exported(codec, collection, kept, model.sha256, Path(name).name)
+
+
+def _jets_of(name: str, autoencoder: Autoencoder) -> Floats:
+    """What to choose a grid on; a network with a bottleneck has none to choose."""
+    if not isinstance(autoencoder, InvertibleAutoencoder):
+        return BottleneckCodec.stand_in[None]
+    if tuple(link.name for link in autoencoder.links) != VARIABLES:
+        raise UserError(f"model '{name}' is of a list of variables: only jets are exported")
+    return drawn_jets(autoencoder, DRAWN)
+
+
+def _outside(encoded: Encoded) -> int:
+    """The jets that a grid does not keep; a program that has only the three floats would lose them."""
+    return int(encoded.exact.sum())
+
+
+@torch.no_grad()
+def drawn_jets(autoencoder: InvertibleAutoencoder, n: int) -> Floats:
+    """Jets (at most n x 4: pt, eta, phi, m in MeV) as the densities have them, the same at every call."""
+    generator = torch.Generator().manual_seed(0)
+    u = torch.rand((len(autoencoder.links), n), dtype=torch.float64, generator=generator)
+    known: list[torch.Tensor] = []
+    for i, density in enumerate(autoencoder.densities):
+        known.append(autoencoder.origin(i, known) + density.quantile(u[i], autoencoder.context(i, known), 1.0))
+    jets = from_coordinates(torch.stack(known, dim=1).numpy())
+    return jets[is_physical(jets)]

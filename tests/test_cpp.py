@@ -1,0 +1,200 @@
+"""The C++ header against Python's own decoding: for every layout of jets, exact jets and both architectures."""
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import awkward as ak
+import numpy as np
+import pytest
+import uproot
+from conftest import random_jets, read_tree, succeeded, write_layout, write_tree
+
+from atlasae.bottleneck import ACTIVATIONS, Bottleneck, BottleneckAutoencoder
+from atlasae.model import Model
+
+pytestmark = [
+    pytest.mark.usefixtures("one_torch_thread"),
+    pytest.mark.skipif(shutil.which("g++") is None, reason="no g++ here to compile the header with"),
+]
+
+JETS = Path(__file__).parents[1] / "data" / "jets.root"
+TYPES = {"float32": "float", "float64": "double"}
+
+# Reads the events of a file of raw numbers, as RDataFrame gives them, and writes one variable of all jets.
+PROGRAM = """
+#include "jets.h"
+#include "jets.h"
+#include <cstdio>
+#include <fstream>
+template <class T> std::vector<T> take(std::ifstream& in, std::size_t n) {
+    std::vector<T> values(n);
+    in.read(reinterpret_cast<char*>(values.data()), n * sizeof(T));
+    return values;
+}
+int main(int, char** names) {
+    std::ifstream in(names[1], std::ios::binary);
+    std::ofstream out(names[2], std::ios::binary);
+    const int entries = take<int>(in, 1)[0];
+    for (int e = 0; e < entries; ++e) {
+        const int jets = take<int>(in, 1)[0], kept = take<int>(in, 1)[0];
+        const auto z0 = take<float>(in, jets), z1 = take<float>(in, jets), z2 = take<float>(in, jets);
+        const auto index = take<int>(in, kept);
+        %s
+    }
+}
+"""
+JAGGED = """{{
+    const auto exact = take<{type}>(in, kept);
+    const auto values = atlasae::{v}(z0, z1, z2, index, exact);
+    out.write(reinterpret_cast<const char*>(values.data()), values.size() * sizeof({type}));
+}}"""
+FLAT = """{{
+    const auto exact = take<{type}>(in, kept);
+    const {type} value = atlasae::{v}(z0[0], z1[0], z2[0], index, exact);
+    out.write(reinterpret_cast<const char*>(&value), sizeof value);
+}}"""
+
+
+def compiled(folder: Path, program: str) -> Path:
+    (folder / "main.cpp").write_text(program)
+    flags = ["-std=c++17", "-O1", "-Wall", "-Wextra", "-Wpedantic", "-Werror"]
+    subprocess.run(["g++", *flags, folder / "main.cpp", "-o", folder / "main"], check=True)
+    return folder / "main"
+
+
+def read_by_cpp(small: Path, folder: Path) -> dict[str, np.ndarray]:
+    """The jets of a compressed file, by branch and flat, as its header gives them."""
+    succeeded("export", small, "--cpp", "-o", folder / "jets.h", "--quiet", "--force")
+    run = runs(small)[0]
+    collection = run["collections"][0]["collection"]
+    events = read_tree(small, run["tree"])
+    prefix, variables = collection["prefix"], collection["branches"]
+    dtypes = {v: np.dtype(dtype) for v, dtype in collection["dtypes"].items()}
+    index = events[f"{prefix}exact_index"]
+    kept = {v: events[f"{prefix}exact_{v}"] for v in variables}
+    body = JAGGED if collection["jagged"] else FLAT
+    main = compiled(folder, PROGRAM % "".join(body.format(type=TYPES[dtypes[v].name], v=v) for v in variables))
+    raw = [np.int32(len(index)).tobytes()]
+    for e in range(len(index)):
+        latents = [np.atleast_1d(ak.to_numpy(events[f"{prefix}z{j}"][e])) for j in range(3)]
+        raw += [np.int32(len(latents[0])).tobytes(), np.int32(len(index[e])).tobytes()]
+        raw += [z.astype(np.float32).tobytes() for z in latents]
+        raw += [ak.to_numpy(index[e]).astype(np.int32).tobytes()]
+        raw += [ak.to_numpy(kept[v][e]).astype(dtypes[v]).tobytes() for v in variables]
+    (folder / "in").write_bytes(b"".join(raw))
+    subprocess.run([main, folder / "in", folder / "out"], check=True)
+    return split((folder / "out").read_bytes(), events[f"{prefix}z0"], variables, dtypes)
+
+
+def split(
+    raw: bytes, latents: ak.Array, variables: dict[str, str], dtypes: dict[str, np.dtype]
+) -> dict[str, np.ndarray]:
+    """What the program wrote, event by event and in an event variable by variable."""
+    counts = ak.num(latents).to_list() if latents.ndim > 1 else [1] * len(latents)
+    found: dict[str, list[np.ndarray]] = {branch: [] for branch in variables.values()}
+    start = 0
+    for count in counts:
+        for v, branch in variables.items():
+            found[branch].append(np.frombuffer(raw, dtypes[v], count, start))
+            start += count * dtypes[v].itemsize
+    assert start == len(raw)
+    return {branch: np.concatenate(parts) for branch, parts in found.items()}
+
+
+def runs(small: Path) -> list[dict[str, Any]]:
+    with uproot.open(small) as file:
+        return [json.loads(text) for text in file["atlasae/runs"]["json"].array().to_list()]
+
+
+def check_like_python(small: Path, folder: Path) -> dict[str, np.ndarray]:
+    """Every jet as `atlasae decompress` has it, to 1e-6, and bit for bit where it is exact."""
+    found = read_by_cpp(small, folder)
+    run = runs(small)[0]
+    succeeded("decompress", small, folder / "back.root", "--quiet", "--force")
+    back, prefix = read_tree(folder / "back.root", run["tree"]), run["collections"][0]["collection"]["prefix"]
+    events = read_tree(small, run["tree"])
+    first, index = next(iter(found)), events[f"{prefix}exact_index"]
+    counts = ak.num(back[first]) if back[first].ndim > 1 else np.ones(len(index), np.int64)
+    kept = ak.to_numpy(ak.flatten(np.cumsum(counts) - counts + index))
+    for branch, values in found.items():
+        python = ak.to_numpy(ak.flatten(back[branch], axis=None))
+        assert values.dtype == python.dtype
+        np.testing.assert_allclose(values, python, rtol=1e-6, atol=1e-7, err_msg=branch)
+        assert values[kept].tobytes() == python[kept].tobytes()
+    assert len(kept) == run["collections"][0]["exact_jets"]
+    return found
+
+
+@pytest.mark.parametrize("precision", ["1e-3", "full"])
+def test_every_jet_of_the_packaged_file_is_as_python_decodes_it(precision, tmp_path):
+    succeeded("compress", JETS, tmp_path / "small.root", "--precision", precision, "--quiet")
+    found = check_like_python(tmp_path / "small.root", tmp_path)
+    original = read_tree(JETS, "CollectionTree")
+    for branch, values in found.items():
+        before = ak.to_numpy(ak.flatten(original[branch])).astype(np.float64)
+        size = {"pt": before, "m": np.maximum(np.abs(before), 100)}.get(branch.rpartition(".")[2], 1.0)
+        away = np.abs(values - before)
+        if branch.endswith("phi"):
+            away = np.minimum(away, 2 * np.pi - away)
+        assert (away / size).max() <= 1e-3, branch
+
+
+@pytest.mark.parametrize(
+    ("layout", "precision"), [("nanoaod", "5e-6"), ("flat", "5e-6"), ("energy", "2e-5"), ("cartesian", "2e-5")]
+)
+def test_every_layout_is_as_python_decodes_it(layout, precision, tmp_path):
+    """So finely that three floats do not hold all jets: some are exact."""
+    files = write_layout(tmp_path / "in.root", layout), tmp_path / "small.root"
+    report = succeeded("compress", *files, "--json", "--precision", precision).report
+    assert 0 < report["exact_jets"] < report["jets"]
+    check_like_python(tmp_path / "small.root", tmp_path)
+
+
+def test_doubles_in_gev_are_as_python_decodes_them(tmp_path):
+    jets = random_jets(60)
+    branches = {v: ak.Array(jets[v] / (1 if v in ("eta", "phi") else 1000)) for v in ("pt", "eta", "phi", "E")}
+    write_tree(tmp_path / "in.root", "jets", branches)
+    succeeded("compress", tmp_path / "in.root", tmp_path / "small.root", "--quiet", "--units", "GeV")
+    found = check_like_python(tmp_path / "small.root", tmp_path)
+    assert {values.dtype for values in found.values()} == {np.dtype(np.float64)}
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("columns", [("pt", "eta", "phi", "E"), ("m", "phi", "eta", "pt")])
+def test_every_bottleneck_is_as_python_decodes_it(activation, columns, tmp_path):
+    """An untrained network keeps nearly no jet within its precision; with none promised, none is exact."""
+    odd = columns[0] == "m"
+    scalings = ("asinh", "linear", "linear", "log10") if odd else ("log10", "linear", "linear", "log10")
+    shape = Bottleneck(columns, scalings, (6, 5), 3, activation, odd, 0.1, odd, odd)
+    model = Model.from_autoencoder(BottleneckAutoencoder(shape), {})
+    (tmp_path / "mlp.safetensors").write_bytes(model.content)
+    write_layout(tmp_path / "in.root", "nanoaod")
+    options = ("--model", tmp_path / "mlp.safetensors", "--precision", "none", "--quiet")
+    succeeded("compress", tmp_path / "in.root", tmp_path / "small.root", *options)
+    check_like_python(tmp_path / "small.root", tmp_path)
+
+
+def test_latents_of_another_grid_are_refused(compressed, tmp_path):
+    succeeded("export", compressed, "--cpp", "-o", tmp_path / "jets.h", "--quiet")
+    program = """#include "jets.h"
+    int main(int n, char**) {
+        const float z = n > 1 ? 0.5f : 1.9999999f;
+        try { atlasae::pt({z}, {z}, {z}, {}, {}); } catch (const std::invalid_argument&) { return 0; }
+        return 1;
+    }"""
+    main = compiled(tmp_path, program)
+    for arguments in ([], ["low"]):
+        subprocess.run([main, *arguments], check=True)
+
+
+def test_two_headers_go_into_one_program(compressed, tmp_path):
+    for name, source in (("one", compressed), ("two", "default")):
+        succeeded("export", source, "--cpp", "-o", tmp_path / f"{name}.h", "--quiet")
+    lines = [f'#define ATLASAE_NAMESPACE {name}\n#include "{name}.h"\n' for name in ("one", "two")]
+    program = (
+        "".join(lines) + "int main() { return one::pt({}, {}, {}, {}, {}).size() + two::m({}, {}, {}, {}, {}).size(); }"
+    )
+    subprocess.run([compiled(tmp_path, program)], check=True)
