@@ -13,12 +13,11 @@ from typing import Any
 import click
 
 from atlasae import terminal
-from atlasae.errors import AtlasaeError, UserError
+from atlasae.errors import UserError, explain
 
 # Libraries that take long to import are imported by the command that needs them: `--help` and `info` answer at once.
 
 INTERRUPTED = 130  # what a shell reports for Ctrl-C
-UNEXPECTED = 1  # a bug of ours
 
 _PATH = click.Path(path_type=Path)
 _json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout and nothing else there.")
@@ -26,6 +25,40 @@ _quiet = click.option("--quiet", is_flag=True, help="Print nothing but errors.")
 _ARCH = "Default: that of the recipe, else invertible; `tables` are for `compress --layout packed`."
 _force = click.option("--force", is_flag=True, help="Replace OUT if it exists.")
 _debug = click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+
+
+_output = click.option("-o", "--output", metavar="FOLDER", type=_PATH, help="Of many files: where the outputs go.")
+_MANY = (
+    click.option("--workers", type=click.IntRange(min=1), metavar="N", help="Many files: processes.  [default: 1]"),
+)
+
+
+def _on_many(command: Callable[..., int]) -> Callable[..., int]:
+    """A command that takes many files: who works on them."""
+    for option in reversed(_MANY):
+        command = option(command)
+    return command
+
+
+def _workers(given: dict[str, Any]) -> Any:
+    from atlasae.distributed import Workers
+
+    return Workers(given["workers"] or 1)
+
+
+def _in_and_out(paths: tuple[Path, ...], given: dict[str, Any]) -> tuple[Path, Path]:
+    """The two paths of a command on one file; raises click's errors, or UserError where many files are meant."""
+    if len(paths) == 1:
+        raise click.UsageError("Missing argument 'OUT', or -o FOLDER")
+    if len(paths) > 2:
+        raise UserError(f"IN and OUT, or many files and -o FOLDER: {len(paths)} were named without a folder")
+    _refuse_workers(given)
+    return paths[0], paths[1]
+
+
+def _refuse_workers(given: dict[str, Any]) -> None:
+    if wrong := [name for name in ("workers",) if given[name] is not None]:
+        raise UserError(f"--{wrong[0]} is for many files and a folder: leave it out")
 
 
 _LABEL = (
@@ -73,14 +106,10 @@ def main() -> None:
 def _explain(error: BaseException) -> tuple[str, int]:
     """What to tell the user of an error, and the exit code."""
     if isinstance(error, click.exceptions.Abort | KeyboardInterrupt):
-        return "interrupted: no output was left", INTERRUPTED
+        return f"interrupted: {error or 'no output was left'}", INTERRUPTED
     if isinstance(error, click.ClickException):
         return error.format_message().rstrip("."), error.exit_code
-    if isinstance(error, AtlasaeError):
-        return str(error), error.exit_code
-    if isinstance(error, OSError) and error.filename:
-        return f"'{error.filename}': {error.strerror}", UserError.exit_code
-    return f"unexpected {type(error).__name__}: {error}; --debug shows where", UNEXPECTED
+    return explain(error)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -90,8 +119,9 @@ def commands() -> None:
 
 
 @commands.command()
-@click.argument("path", metavar="IN", type=_PATH)
-@click.argument("target", metavar="OUT", type=_PATH)
+@click.argument("paths", metavar="IN OUT | IN... -o FOLDER", nargs=-1, required=True, type=_PATH)
+@_output
+@_on_many
 @click.option("--tree", help="Tree to compress; default: the largest that holds jets.")
 @click.option("--jets", multiple=True, metavar="PATTERN", help="`Jet_{pt,eta,phi,mass}`, a prefix, or four names.")
 @click.option("--variables", metavar="TOML", type=_PATH, help="Any list of branches, each with its precision.")
@@ -119,16 +149,41 @@ def commands() -> None:
 @_json
 @_debug
 def compress(
-    path: Path, target: Path, precision: str, step_size: str, quiet: bool, as_json: bool, **given: Any
-) -> None:
-    """Compress the jets of IN (ROOT file or table) into three float32 branches a collection, or one of packed bytes."""
+    paths: tuple[Path, ...],
+    output: Path | None,
+    precision: str,
+    step_size: str,
+    quiet: bool,
+    as_json: bool,
+    **given: Any,
+) -> int:
+    """Compress the jets of IN (ROOT file or table) into three float32 branches a collection, or one of packed bytes.
+
+    Many files (globs, too) go into FOLDER, each under its own name; what a run that was cut off has done is kept.
+    """
+    options = _options(precision, step_size, given)
+    if output:
+        from atlasae.distributed import compress_files
+
+        with _progress("compressing", quiet) as advance:
+            return _show_many(compress_files(paths, output, options, _workers(given), advance), as_json, quiet)
     from atlasae.pipeline import compress_file
+
+    path, target = _in_and_out(paths, given)
+    with _progress("compressing", quiet) as advance:
+        report = compress_file(path, target, options, advance)
+    _show(report | {"output": str(target)}, as_json, quiet, terminal.compression_text)
+    return 0
+
+
+def _options(precision: str, step_size: str, given: dict[str, Any]) -> Any:
+    """What `compress` was told."""
     from atlasae.planning import Options
     from atlasae.precision import Precision
 
     if given["no_context"] and given["layout"] != "packed":
         raise UserError("--no-context is of the packed layout: add --layout packed")
-    options = Options(
+    return Options(
         precision=Precision.parse(precision),
         step_size=_parse_size(step_size),
         rntuple=given["file_format"] == "rntuple",
@@ -140,26 +195,43 @@ def compress(
         },
         **{key: given[key] for key in ("drop_unwritable", "force")},
     )
-    with _progress("compressing", quiet) as advance:
-        report = compress_file(path, target, options, advance)
-    _show(report | {"output": str(target)}, as_json, quiet, terminal.compression_text)
 
 
 @commands.command()
-@click.argument("path", metavar="IN", type=_PATH)
-@click.argument("target", metavar="OUT", type=_PATH)
+@click.argument("paths", metavar="IN OUT | IN... -o FOLDER", nargs=-1, required=True, type=_PATH)
+@_output
+@_on_many
 @click.option("--salvage", is_flag=True, help="Of a damaged file, bring back what is intact, and say what is not.")
 @_force
 @_quiet
 @_json
 @_debug
-def decompress(path: Path, target: Path, salvage: bool, force: bool, quiet: bool, as_json: bool, debug: bool) -> None:
-    """Bring the jets of IN back, under their own names, into OUT (.root, .pkl or .parquet)."""
+def decompress(
+    paths: tuple[Path, ...],
+    output: Path | None,
+    salvage: bool,
+    force: bool,
+    quiet: bool,
+    as_json: bool,
+    **given: Any,
+) -> int:
+    """Bring the jets of IN back, under their own names, into OUT (.root, .pkl or .parquet).
+
+    Many files (globs, too) go into FOLDER, each under its own name.
+    """
+    if output:
+        from atlasae.distributed import Restoring, decompress_files
+
+        options = Restoring(salvage, force)
+        with _progress("decompressing", quiet) as advance:
+            return _show_many(decompress_files(paths, output, options, _workers(given), advance), as_json, quiet)
     from atlasae.pipeline import decompress_file
 
+    path, target = _in_and_out(paths, given)
     with _progress("decompressing", quiet) as advance:
         report = decompress_file(path, target, force, advance, salvage)
     _show(report | {"output": str(target)}, as_json, quiet, terminal.decompression_text)
+    return 0
 
 
 @commands.command()
@@ -174,19 +246,27 @@ def info(path: Path, as_json: bool, debug: bool) -> None:
 
 
 @commands.command()
-@click.argument("paths", metavar="[ORIGINAL] COMPRESSED", nargs=-1, required=True, type=_PATH)
+@click.argument("paths", metavar="[ORIGINAL] COMPRESSED | ORIGINAL... FOLDER", nargs=-1, required=True, type=_PATH)
+@_on_many
 @_quiet
 @_json
 @_debug
-def verify(paths: tuple[Path, ...], quiet: bool, as_json: bool, debug: bool) -> int:
+def verify(paths: tuple[Path, ...], quiet: bool, as_json: bool, **given: Any) -> int:
     """Compare COMPRESSED with ORIGINAL: jets within their precision, all else bit for bit; exit 1 if not.
 
     Without ORIGINAL, check COMPRESSED by itself: all checksums, its models, and that it decodes; exit 3 if damaged.
+    Many files are compared with those that `compress -o FOLDER` made of them.
     """
+    if len(paths) > 1 and paths[-1].is_dir():
+        from atlasae.distributed import verify_files
+
+        with _progress("verifying", quiet) as advance:
+            return _show_many(verify_files(paths[:-1], paths[-1], _workers(given), advance), as_json, quiet)
+    _refuse_workers(given)
     from atlasae.verification import check_file, verify_file
 
     if len(paths) > 2:
-        raise UserError(f"verify takes ORIGINAL and COMPRESSED, or COMPRESSED alone: {len(paths)} files were named")
+        raise UserError(f"verify takes one ORIGINAL and COMPRESSED, or a folder in the end: '{paths[-1]}' is none")
     with _progress("verifying", quiet) as advance:
         report = verify_file(paths[0], paths[1], advance) if len(paths) == 2 else check_file(paths[0], advance)
     _show(report, as_json, quiet, terminal.verification_text if len(paths) == 2 else terminal.integrity_text)
@@ -413,6 +493,15 @@ def _show(report: dict[str, Any], as_json: bool, quiet: bool, text: Callable[[di
         click.echo(json.dumps(_finite(report)))
     elif not quiet:
         click.echo(terminal.harmless(text(report)))
+
+
+def _show_many(report: dict[str, Any], as_json: bool, quiet: bool) -> int:
+    """Show what became of many files, those that failed on stderr; returns the exit code."""
+    _show(report, as_json, quiet, terminal.many_text)
+    for file in report["files"]:
+        if file["error"] is not None:
+            click.echo(terminal.harmless(f"atlasae: {terminal.failure_line(file)}"), err=True)
+    return 1 if report["failed"] else 0
 
 
 def _finite(value: Any) -> Any:

@@ -1,6 +1,7 @@
 """Awkward arrays, event by event, to flat tables and counts, and back."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Protocol
 
 import awkward as ak
@@ -119,6 +120,15 @@ def checksum_bytes(*parts: bytes) -> int:
     digest = xxhash.xxh3_64()
     for part in parts:
         digest.update(part)
+    return digest.intdigest()
+
+
+def checksum_file(path: Path) -> int:
+    """A 64-bit hash (XXH3) of the bytes of a file."""
+    digest = xxhash.xxh3_64()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
     return digest.intdigest()
 
 

@@ -16,7 +16,7 @@ FLOORS = [
     {"schema", "coordinates", "plotting", "baskets", "grid", "terminal", "coding"},
     {"columns", "invertible", "bottleneck", "precision", "metrics", "variables", "lattice", "priors"},
     {"storage", "packed", "model", "rootio", "tables", "tallies", "training"},
-    {"codec", "collection", "classifier", "recipes", "container", "planning", "targets", "export"},
+    {"codec", "collection", "classifier", "recipes", "container", "planning", "targets", "export", "journal"},
     {"learning", "checkpoints", "copying", "packing", "counting"},
     {"restoring", "compressing"},
     {"pipeline", "reading"},
@@ -43,6 +43,7 @@ DOORS = {
     "pcodec": {"peers"},
     "pysz": {"peers"},
     "dask": {"distributed"},
+    "distributed": {"distributed"},
     "onnx": {"export"},
 }
 
