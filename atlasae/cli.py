@@ -30,6 +30,7 @@ _debug = click.option("--debug", is_flag=True, help="Show the traceback of an er
 _output = click.option("-o", "--output", metavar="FOLDER", type=_PATH, help="Of many files: where the outputs go.")
 _MANY = (
     click.option("--workers", type=click.IntRange(min=1), metavar="N", help="Many files: processes.  [default: 1]"),
+    click.option("--dask", metavar="ADDRESS", help="Many files: by dask workers there; `local`: by N made here."),
 )
 
 
@@ -43,7 +44,7 @@ def _on_many(command: Callable[..., int]) -> Callable[..., int]:
 def _workers(given: dict[str, Any]) -> Any:
     from atlasae.distributed import Workers
 
-    return Workers(given["workers"] or 1)
+    return Workers(given["workers"] or 1, given["dask"])
 
 
 def _in_and_out(paths: tuple[Path, ...], given: dict[str, Any]) -> tuple[Path, Path]:
@@ -57,7 +58,7 @@ def _in_and_out(paths: tuple[Path, ...], given: dict[str, Any]) -> tuple[Path, P
 
 
 def _refuse_workers(given: dict[str, Any]) -> None:
-    if wrong := [name for name in ("workers",) if given[name] is not None]:
+    if wrong := [name for name in ("workers", "dask") if given[name] is not None]:
         raise UserError(f"--{wrong[0]} is for many files and a folder: leave it out")
 
 
@@ -266,7 +267,9 @@ def verify(paths: tuple[Path, ...], quiet: bool, as_json: bool, **given: Any) ->
     from atlasae.verification import check_file, verify_file
 
     if len(paths) > 2:
-        raise UserError(f"verify takes one ORIGINAL and COMPRESSED, or a folder in the end: '{paths[-1]}' is none")
+        raise UserError(
+            f"verify takes ORIGINAL and COMPRESSED, COMPRESSED alone, or a folder last: {len(paths)} files were named"
+        )
     with _progress("verifying", quiet) as advance:
         report = verify_file(paths[0], paths[1], advance) if len(paths) == 2 else check_file(paths[0], advance)
     _show(report, as_json, quiet, terminal.verification_text if len(paths) == 2 else terminal.integrity_text)

@@ -1,15 +1,16 @@
 """Many files on many workers: a task for every file, done by processes here or by dask workers anywhere."""
 
 import glob
+import logging
 import multiprocessing
 import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -26,6 +27,7 @@ from atlasae.tables import is_table
 from atlasae.targets import remove_leftovers
 from atlasae.verification import verify_file
 
+LOCAL = "local"  # a dask cluster of this process
 ATTEMPTS = 3  # how often a worker may die of one file
 ADDED = ("entries", "jets", "exact_jets", "bytes_jets_in", "bytes_jets_out")  # what reports add up to
 
@@ -79,7 +81,9 @@ class Workers:
 
     def outcomes(self, tasks: Sequence[Task]) -> Generator[Outcome, None, None]:
         """Do all tasks; the outcomes come as they are done."""
-        return _in_processes(tasks, self.number)
+        if self.dask is None:
+            return _in_processes(tasks, self.number)
+        return _on_dask(tasks, self.dask, self.number)
 
 
 # --- commands on many files
@@ -325,3 +329,45 @@ def _perform_here(task: Task) -> Outcome:
         return perform(task)
     except SystemExit:  # what was unfinished is removed by now
         os._exit(1)
+
+
+# --- dask
+
+
+def _on_dask(tasks: Sequence[Task], address: str, number: int) -> Generator[Outcome, None, None]:
+    """Do tasks as futures of a cluster; it gives those of a worker that died to another."""
+    distributed = _library()
+    with _client(distributed, address, number) as client:
+        # Not pure: a task that failed is to be done when it is asked for again.
+        futures = {client.submit(perform, task, retries=ATTEMPTS - 1, pure=False): task for task in tasks}
+        for future in distributed.as_completed(futures):
+            error = future.exception()
+            yield Outcome(futures[future], error=_lost(error)) if error else future.result()
+
+
+@contextmanager
+def _client(distributed: Any, address: str, number: int) -> Iterator[Any]:
+    """A client of the cluster at an address, or of a `local` one that lives as long; raises UserError."""
+    with ExitStack() as stack:
+        if address == LOCAL:
+            address = stack.enter_context(
+                distributed.LocalCluster(
+                    n_workers=number, threads_per_worker=1, dashboard_address=None, silence_logs=logging.CRITICAL
+                )
+            )
+        try:
+            yield stack.enter_context(distributed.Client(address))
+        except (OSError, ValueError) as error:
+            raise UserError(f"no dask scheduler at '{address}': {error}; give its address, or `local`") from error
+
+
+def _library() -> Any:
+    try:
+        import distributed
+    except ImportError as error:
+        raise UserError("--dask needs dask.distributed: pip install 'atlasae[distributed]'") from error
+    return distributed
+
+
+def _lost(error: BaseException) -> str:
+    return f"dask gave up: {type(error).__name__}: {error}"

@@ -1,0 +1,346 @@
+"""Many files: every one comes out, whoever works on it, and whatever happens to others."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import dask
+import distributed
+import pytest
+from conftest import Result, bits, nothing_left, read_tree, refused, run_main, succeeded, write_layout
+
+from atlasae.distributed import Outcome, Task, Workers, expand, output_name, run_into, run_tasks
+from atlasae.errors import UserError
+from atlasae.journal import NAME, Journal
+from atlasae.pipeline import compress_file
+from atlasae.planning import Options
+from atlasae.precision import Precision
+
+PACKED = ("--layout", "packed")  # needs no torch: workers start sooner
+
+
+@pytest.fixture
+def inputs(tmp_path: Path) -> list[Path]:
+    """Three files of jets that differ."""
+    (tmp_path / "in").mkdir()
+    return [write_layout(tmp_path / "in" / f"{name}.root", "nanoaod", seed=seed) for seed, name in enumerate("abc", 1)]
+
+
+def compressed_alone(paths: list[Path], folder: Path) -> dict[str, bytes]:
+    """What the files should become: each compressed by itself; the bytes of its trees."""
+    folder.mkdir()
+    for path in paths:
+        compress_file(path, folder / path.name, Options(Precision.parse("1e-3"), packed=True))
+    return contents(folder)
+
+
+def contents(folder: Path) -> dict[str, Any]:
+    """The jets of every file of a folder, whatever ROOT wrote about when."""
+    return {
+        path.name: {name: bits(array) for name, array in read_tree(path, "Events").items()}
+        for path in sorted(folder.glob("*.root"))
+    }
+
+
+def files_of(result: Result) -> dict[str, dict[str, Any]]:
+    return {Path(file["output"]).name: file for file in result.report["files"]}
+
+
+def left_over(folder: Path) -> list[Path]:
+    return list(folder.glob(".atlasae-*"))
+
+
+# --- commands
+
+
+def test_many_files_come_back(inputs, tmp_path):
+    out, back = tmp_path / "out", tmp_path / "back"
+    command = ["compress", tmp_path / "in" / "*.root", "-o", out, *PACKED]
+    report = succeeded(*command, "--workers", 2, "--json").report
+    alone = compressed_alone(inputs, tmp_path / "alone")
+    assert contents(out) == alone
+    assert [Path(file["input"]) for file in report["files"]] == inputs
+    assert report["failed"] == 0 and report["entries"] == 180
+    assert report["jets"] == sum(file["jets"] for file in report["files"]) > 0
+    assert report["bytes_per_jet"] == report["bytes_jets_out"] / report["jets"]
+    succeeded("verify", *inputs, out, "--workers", 2)
+    text = succeeded("decompress", *(out / path.name for path in inputs), "-o", back).out
+    assert [line.split()[0] for line in text.splitlines()] == ["file", "a.root", "b.root", "c.root", "3"]
+    for path in inputs:
+        assert read_tree(path, "Events")["name"].to_list() == read_tree(back / path.name, "Events")["name"].to_list()
+
+
+def test_a_file_that_fails_is_named_and_harms_no_other(inputs, tmp_path):
+    out = tmp_path / "out"
+    inputs[1].write_bytes(inputs[1].read_bytes()[:9000])
+    result = run_main("compress", *inputs, tmp_path / "missing.root", "-o", out, *PACKED, "--json")
+    assert result.code == 1 and result.report["failed"] == 2
+    assert sorted(path.name for path in out.iterdir()) == ["a.root", NAME, "c.root"]
+    damaged, missing = result.err.splitlines()
+    assert damaged.startswith("atlasae: ") and "b.root" in damaged and "damaged" in damaged
+    assert missing.startswith("atlasae: ") and "missing.root" in missing
+    found = files_of(result)
+    assert [found[f"{name}.root"]["error"] is None for name in "abc"] == [True, False, True]
+
+
+def test_verify_names_what_differs(inputs, tmp_path):
+    out = tmp_path / "out"
+    succeeded("compress", *inputs, "-o", out, *PACKED)
+    write_layout(inputs[2], "nanoaod", seed=9)
+    result = run_main("verify", *inputs, out)
+    assert result.code == 1 and "c.root" in result.err and "differences" in result.err
+    assert result.err.count("\n") == 1
+
+
+def test_two_inputs_of_one_name_are_refused_before_anything_is_done(inputs, tmp_path):
+    (tmp_path / "other").mkdir()
+    other = write_layout(tmp_path / "other" / "a.root", "nanoaod")
+    refused(2, ("a.root", "would both become"), "compress", *inputs, other, "-o", tmp_path / "out", out=tmp_path / "x")
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_input_in_the_folder_is_never_overwritten(inputs):
+    with nothing_left(inputs[1]):
+        result = run_main("compress", inputs[0], "-o", inputs[0].parent, "--force", *PACKED)
+        (inputs[0].parent / NAME).unlink(missing_ok=True)
+    assert result.code == 1 and "is the input" in result.err
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        (("compress", "a", "b", "c"), ("many files", "-o FOLDER")),
+        (("compress", "a", "b", "--workers", 2), ("--workers", "leave it out")),
+        (("compress", "nothing*.root", "-o", "out"), ("no file fits", "nothing*.root")),
+        (("compress", ".", "-o", "out"), ("is a folder", "*.root")),
+        (("compress", "a.root", "-o", "a.root"), ("is no folder",)),
+        (("decompress", "a"), ("issing argument",)),
+        (("verify", "a", "b", "c"), ("or a folder last",)),
+    ],
+)
+def test_what_makes_no_sense_is_refused(command, words, inputs, monkeypatch):
+    monkeypatch.chdir(inputs[0].parent)
+    refused(2, words, *command, out=inputs[0])
+
+
+def test_globs_name_every_file_once(inputs, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (odd := tmp_path / "in" / "[x].root").write_bytes(b"")
+    assert expand([Path("in/?.root"), inputs[0], Path("**/b.root")]) == inputs
+    assert expand([odd]) == [odd]
+
+
+@pytest.mark.parametrize(
+    ("name", "output"),
+    [("a.root", "a.root"), ("x.pool.root.1", "x.pool.root"), ("a.parquet", "a.root"), ("a", "a")],
+)
+def test_outputs_are_called_like_their_inputs(name, output):
+    assert output_name(Path("somewhere") / name) == output
+
+
+# --- the journal
+
+
+def test_what_is_done_is_not_done_again(inputs, tmp_path):
+    out = tmp_path / "out"
+    command = ["compress", *inputs, "-o", out, *PACKED, "--json"]
+    first = files_of(succeeded(*command))
+    times = {path: path.stat().st_mtime_ns for path in out.glob("*.root")}
+    (out / "b.root").unlink()
+    again = files_of(succeeded(*command))
+    assert [again[f"{name}.root"]["reused"] for name in "abc"] == [True, False, True]
+    assert {p for p, time in times.items() if p.stat().st_mtime_ns != time} == {out / "b.root"}
+    assert again["a.root"] == first["a.root"] | {"reused": True}
+
+
+@pytest.mark.parametrize("change", ["options", "input", "output", "journal"])
+def test_an_output_of_anything_else_is_refused_without_force(change, inputs, tmp_path):
+    out = tmp_path / "out"
+    command = ["compress", inputs[0], "-o", out, *PACKED]
+    succeeded(*command)
+    if change == "options":
+        command += ["--precision", "1e-2"]
+    elif change == "input":
+        os.utime(inputs[0], ns=(1, 1))
+    elif change == "output":
+        (out / "a.root").write_bytes((out / "a.root").read_bytes() + b"x")
+    else:
+        (out / NAME).write_bytes((out / NAME).read_bytes()[:-20])
+    before = (out / "a.root").read_bytes()
+    result = run_main(*command)
+    assert result.code == 1 and "exists" in result.err and (out / "a.root").read_bytes() == before
+    assert files_of(succeeded(*command, "--force", "--json"))["a.root"]["reused"] is False
+    assert files_of(succeeded(*command, "--json"))["a.root"]["reused"] is True
+
+
+def test_a_model_of_other_bytes_is_another_option(tmp_path):
+    model = tmp_path / "model"
+    task = Task(ignore, Path("a"), Path("b"), Options(Precision.parse("1e-3"), model=str(model)))
+    model.write_bytes(b"one")
+    first = task.digest
+    model.write_bytes(b"two")
+    assert task.digest != first
+
+
+# --- workers that die
+
+
+def ignore(task: Task) -> dict[str, Any]:
+    task.target.write_text("done")
+    return {"pid": os.getpid()}
+
+
+def die_once(task: Task) -> dict[str, Any]:
+    """Kill this process at the first attempt on `b.root`, in the middle of its work."""
+    marker = task.path.with_suffix(".tried")
+    if task.path.name == "b.root" and not marker.exists():
+        marker.touch()
+        (task.target.parent / ".atlasae-half.root").touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return compress_file(task.path, task.target, task.options)
+
+
+def die_always(task: Task) -> dict[str, Any]:
+    """Kill this process at every attempt on `b.root`."""
+    if task.path.name == "b.root":
+        with task.path.with_suffix(".tried").open("a") as file:
+            file.write("x")
+        os.kill(os.getpid(), signal.SIGKILL)
+    return ignore(task)
+
+
+def refuse(task: Task) -> dict[str, Any]:
+    with task.path.with_suffix(".tried").open("a") as file:
+        file.write("x")
+    raise UserError("not this one")
+
+
+def tasks_of(work: Callable[[Task], dict[str, Any]], inputs: list[Path], folder: Path) -> list[Task]:
+    options = Options(Precision.parse("1e-3"), packed=True)
+    return [Task(work, path, folder / path.name, options) for path in inputs]
+
+
+CREWS = {"processes": Workers(2), "dask": Workers(2, "local")}
+
+
+@pytest.fixture(params=CREWS)
+def workers(request: pytest.FixtureRequest) -> Workers:
+    return CREWS[request.param]
+
+
+def test_a_killed_worker_harms_nothing(workers, inputs, tmp_path):
+    out = tmp_path / "out"
+    report = run_into(out, tasks_of(die_once, inputs, out), workers)
+    assert report["failed"] == 0 and inputs[1].with_suffix(".tried").exists()
+    assert contents(out) == compressed_alone(inputs, tmp_path / "alone")
+    assert left_over(out) == []
+    assert sorted(Journal(out).entries) == ["a.root", "b.root", "c.root"]
+
+
+def test_a_file_that_kills_every_worker_is_given_up(inputs, tmp_path):
+    report = run_tasks(tasks_of(die_always, inputs, tmp_path), Workers(2), None)
+    assert [file["error"] is None for file in report["files"]] == [True, False, True]
+    assert "killed" in report["files"][1]["error"]
+    assert inputs[1].with_suffix(".tried").read_text() == "xxx"
+
+
+def test_what_the_user_must_mend_is_not_tried_again(workers, inputs, tmp_path):
+    report = run_tasks(tasks_of(refuse, inputs[:1], tmp_path), workers, None)
+    assert report["files"][0]["error"] == "not this one"
+    assert inputs[0].with_suffix(".tried").read_text() == "x"
+
+
+def test_every_task_has_an_outcome_though_it_cannot_be_pickled(inputs, tmp_path):
+    (outcome,) = Workers(1).outcomes(tasks_of(lambda task: {}, inputs[:1], tmp_path))
+    assert isinstance(outcome, Outcome) and "ickle" in str(outcome.error)
+
+
+# --- dask
+
+
+def test_dask_makes_the_same_files(inputs, tmp_path):
+    out = tmp_path / "out"
+    report = succeeded("compress", *inputs, "-o", out, *PACKED, "--dask", "local", "--workers", 2, "--json").report
+    assert report["failed"] == 0
+    assert contents(out) == compressed_alone(inputs, tmp_path / "alone")
+
+
+def test_a_dask_cluster_is_found_by_its_address(inputs, tmp_path):
+    out = tmp_path / "out"
+    with distributed.LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as cluster:
+        address = cluster.scheduler_address
+        inputs[0].write_bytes(b"")
+        result = run_main("compress", *inputs, "-o", out, *PACKED, "--dask", address)
+    assert result.code == 1 and "a.root" in result.err and "is not a ROOT file" in result.err
+    assert sorted(path.name for path in out.iterdir()) == [NAME, "b.root", "c.root"]
+
+
+def test_without_dask_it_says_so(inputs, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    words = ("--dask needs", "atlasae[distributed]")
+    refused(2, words, "compress", *inputs, "-o", tmp_path / "out", "--dask", "local", out=tmp_path / "x")
+
+
+@pytest.mark.parametrize("address", ["nowhere:1", "tcp://127.0.0.1:9", "x://y"])
+def test_where_no_scheduler_is_it_says_so(address, inputs, tmp_path):
+    words = ("no dask scheduler", address)
+    with dask.config.set({"distributed.comm.timeouts.connect": "100ms"}):
+        refused(2, words, "compress", *inputs, "-o", tmp_path / "out", "--dask", address, out=tmp_path / "x")
+
+
+# --- interrupted
+
+
+INTERRUPTED = """if True:
+    import os, signal, sys, time
+    from pathlib import Path
+    from atlasae.cli import main
+    from atlasae.distributed import Task
+    from atlasae.targets import replacing
+
+    def linger(task):
+        with replacing(task.target) as temporary:
+            Path(str(task.path) + ".begun").write_text(str(os.getpid()))
+            time.sleep(600)
+
+    if __name__ == "__main__":
+        import atlasae.distributed as distributed
+        distributed.compress_task = linger
+        main()
+    """
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+def test_workers_end_with_the_command_and_leave_nothing(how, inputs, tmp_path):
+    script, out = tmp_path / "script.py", tmp_path / "out"
+    script.write_text(INTERRUPTED)
+    command = [sys.executable, script, "compress", *inputs[:2], "-o", out, "--workers", "2", *PACKED]
+    process = subprocess.Popen([*map(str, command)], stderr=subprocess.PIPE, text=True)
+    begun = [path.with_name(path.name + ".begun") for path in inputs[:2]]
+    wait_for(lambda: all(path.exists() and path.read_text() for path in begun))
+    assert len(left_over(out)) == 2
+    process.send_signal(how)
+    err = process.communicate(timeout=60)[1]
+    wait_for(lambda: not any(Path(f"/proc/{path.read_text()}").exists() for path in begun))
+    assert left_over(out) == []
+    if how != signal.SIGKILL:
+        assert process.returncode == 130
+        assert err == "atlasae: interrupted: 0 of 2 files are done; run it again to go on\n"
+
+
+def wait_for(there: Callable[[], bool]) -> None:
+    """Wait until something is so; the test's own limit is its only one."""
+    while not there():
+        os.sched_yield()
+
+
+def test_the_journal_is_json_lines(inputs, tmp_path):
+    succeeded("compress", *inputs[:2], "-o", tmp_path / "out", *PACKED)
+    lines = [json.loads(line) for line in (tmp_path / "out" / NAME).read_text().splitlines()]
+    assert [line["output"] for line in lines] == ["a.root", "b.root"]
+    assert {key for line in lines for key in line["source"]} == {"input", "size", "mtime_ns", "options"}
