@@ -235,6 +235,39 @@ def decompress(
     return 0
 
 
+@commands.command(context_settings={"ignore_unknown_options": True})
+@click.option("--scheduler", required=True, type=click.Choice(["condor", "slurm"]))
+@click.argument("name", metavar="COMMAND", type=click.Choice(["compress", "decompress", "verify"]))
+@click.argument("arguments", metavar="ARGUMENTS...", nargs=-1, required=True, type=click.UNPROCESSED)
+def batch(scheduler: str, name: str, arguments: tuple[str, ...]) -> None:
+    """Print a submit file that runs COMMAND on many files, as a job each; options of COMMAND are given as ever."""
+    from atlasae.distributed import batch_script, expand, pair_up, verify_task
+
+    with commands.commands[name].make_context(name, list(arguments)) as context:
+        paths, output = context.params["paths"], context.params.get("output")
+        folder = output or paths[-1]
+        if output is None and not (name == "verify" and folder.is_dir()):
+            raise UserError(f"batch {name} is for many files and a folder: `-o FOLDER`, or of verify the last one")
+        files = expand(paths if output else paths[:-1])
+        pair_up(verify_task, files, folder)  # refuses two of one name
+        last = [] if output else [str(folder.absolute())]
+        given = _given(context)
+    program = str(Path(sys.argv[0]).absolute())
+    click.echo(batch_script(scheduler, [program], [name, *given, "--"], last, files))
+
+
+def _given(context: click.Context) -> list[str]:
+    """The options of a command that were given, as they would be given again."""
+    words = []
+    for option in context.command.params:
+        source = context.get_parameter_source(option.name or "")
+        if isinstance(option, click.Option) and source is click.core.ParameterSource.COMMANDLINE:
+            value = context.params[option.name or ""]
+            for one in value if option.multiple else [value]:
+                words += [option.opts[-1]] if option.is_flag else [option.opts[-1], str(one)]
+    return words
+
+
 @commands.command()
 @click.argument("path", metavar="FILE", type=_PATH)
 @_json
