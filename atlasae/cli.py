@@ -58,8 +58,8 @@ def _in_and_out(paths: tuple[Path, ...], given: dict[str, Any]) -> tuple[Path, P
 
 
 def _refuse_workers(given: dict[str, Any]) -> None:
-    if wrong := [name for name in ("workers", "dask") if given[name] is not None]:
-        raise UserError(f"--{wrong[0]} is for many files and a folder: leave it out")
+    if wrong := [name for name in ("workers", "dask", "split_size") if given.get(name) is not None]:
+        raise UserError(f"--{wrong[0].replace('_', '-')} is for many files and a folder: leave it out")
 
 
 _LABEL = (
@@ -123,6 +123,7 @@ def commands() -> None:
 @click.argument("paths", metavar="IN OUT | IN... -o FOLDER", nargs=-1, required=True, type=_PATH)
 @_output
 @_on_many
+@click.option("--split-size", metavar="SIZE", help="Many files: cut those that are larger, such as 2GB, into parts.")
 @click.option("--tree", help="Tree to compress; default: the largest that holds jets.")
 @click.option("--jets", multiple=True, metavar="PATTERN", help="`Jet_{pt,eta,phi,mass}`, a prefix, or four names.")
 @click.option("--variables", metavar="TOML", type=_PATH, help="Any list of branches, each with its precision.")
@@ -166,8 +167,10 @@ def compress(
     if output:
         from atlasae.distributed import compress_files
 
+        size = _parse_size(given["split_size"], "--split-size") if given["split_size"] else None
         with _progress("compressing", quiet) as advance:
-            return _show_many(compress_files(paths, output, options, _workers(given), advance), as_json, quiet)
+            report = compress_files(paths, output, options, _workers(given), advance, size)
+        return _show_many(report, as_json, quiet)
     from atlasae.pipeline import compress_file
 
     path, target = _in_and_out(paths, given)
@@ -186,7 +189,7 @@ def _options(precision: str, step_size: str, given: dict[str, Any]) -> Any:
         raise UserError("--no-context is of the packed layout: add --layout packed")
     return Options(
         precision=Precision.parse(precision),
-        step_size=_parse_size(step_size),
+        step_size=_parse_size(step_size, "--step-size"),
         rntuple=given["file_format"] == "rntuple",
         packed=given["layout"] == "packed",
         context=not given["no_context"],
@@ -225,7 +228,8 @@ def decompress(
 
         options = Restoring(salvage, force)
         with _progress("decompressing", quiet) as advance:
-            return _show_many(decompress_files(paths, output, options, _workers(given), advance), as_json, quiet)
+            report = decompress_files(paths, output, options, _workers(given), advance)
+        return _show_many(report, as_json, quiet)
     from atlasae.pipeline import decompress_file
 
     path, target = _in_and_out(paths, given)
@@ -295,7 +299,8 @@ def verify(paths: tuple[Path, ...], quiet: bool, as_json: bool, **given: Any) ->
         from atlasae.distributed import verify_files
 
         with _progress("verifying", quiet) as advance:
-            return _show_many(verify_files(paths[:-1], paths[-1], _workers(given), advance), as_json, quiet)
+            report = verify_files(paths[:-1], paths[-1], _workers(given), advance)
+        return _show_many(report, as_json, quiet)
     _refuse_workers(given)
     from atlasae.verification import check_file, verify_file
 
@@ -563,13 +568,13 @@ def _progress(what: str, quiet: bool) -> Iterator[Callable[[int, int], None] | N
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
-def _parse_size(text: str) -> int:
+def _parse_size(text: str, option: str) -> int:
     units = {"kb": 1_000, "mb": 1_000_000, "gb": 1_000_000_000, "b": 1}
     lowered = text.lower().replace(" ", "")
     unit = next((unit for unit in units if lowered.endswith(unit)), None)
     number = lowered.removesuffix(unit or "")
     if not number.replace(".", "", 1).isdecimal() or float(number) <= 0:
-        raise UserError(f"--step-size '{text}' is no size: give one such as 20MB")
+        raise UserError(f"{option} '{text}' is no size: give one such as 20MB")
     return max(1, int(float(number) * units[unit or "b"]))
 
 

@@ -69,6 +69,27 @@ class ArrayEvents:
         return sum(self.columns[name].nbytes for name in names)
 
 
+class Window:
+    """Some of the events of a tree, [first, last), read as if there were no others."""
+
+    def __init__(self, events: Events, first: int, last: int) -> None:
+        self.events, self.first, self.entries = events, first, last - first
+        self.branches, self.unwritable = events.branches, events.unwritable
+
+    def read(self, names: Sequence[str], start: int, stop: int) -> dict[str, ak.Array]:
+        """Read these branches for events [start, stop) of the window."""
+        return self.events.read(names, self.first + start, self.first + stop)
+
+    def bytes_per_entry(self, names: Sequence[str]) -> float:
+        """Uncompressed size of an entry of these branches, over all events."""
+        return self.events.bytes_per_entry(names)
+
+    def compressed_bytes(self, names: Sequence[str]) -> int:
+        """The window's share of the bytes these branches take; the shares of windows side by side add up."""
+        size, entries = self.events.compressed_bytes(names), max(1, self.events.entries)
+        return size * (self.first + self.entries) // entries - size * self.first // entries
+
+
 def flatten(array: ak.Array) -> tuple[Array, Counts]:
     """Split an array into its values (flat) and the number of values of each event."""
     if array.ndim == 1:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -19,11 +19,13 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 from atlasae.columns import checksum_bytes, checksum_file
-from atlasae.errors import UserError, explain
+from atlasae.container import read_contents
+from atlasae.errors import AtlasaeError, UserError, explain
 from atlasae.journal import Entry, Journal, Source
 from atlasae.pipeline import compress_file, decompress_file
-from atlasae.planning import Options
+from atlasae.planning import Options, Part, open_for
 from atlasae.restoring import Progress
+from atlasae.rootio import open_source
 from atlasae.tables import is_table
 from atlasae.targets import remove_leftovers
 from atlasae.verification import verify_file
@@ -92,10 +94,20 @@ class Workers:
 
 
 def compress_files(
-    paths: Sequence[Path], folder: Path, options: Options, workers: Workers, progress: Progress | None = None
+    paths: Sequence[Path],
+    folder: Path,
+    options: Options,
+    workers: Workers,
+    progress: Progress | None = None,
+    split_size: int | None = None,
 ) -> Report:
-    """Compress every file into a folder; returns a report of all. Raises UserError before anything is done."""
+    """Compress every file into a folder; returns a report of all. Raises UserError before anything is done.
+
+    A ROOT file of more than `split_size` bytes becomes several, `NAME.part0.root` and so on, each of a run of entries.
+    """
     tasks = pair_up(compress_task, expand(paths), folder, options)
+    if split_size:
+        tasks = refuse_clashes([part for task in tasks for part in split(task, split_size)])
     return run_into(folder, tasks, workers, progress)
 
 
@@ -109,7 +121,8 @@ def decompress_files(
 
 def verify_files(originals: Sequence[Path], folder: Path, workers: Workers, progress: Progress | None = None) -> Report:
     """Compare every file with the one in the folder that `compress_files` made of it; returns a report of all."""
-    return run_tasks(pair_up(verify_task, expand(originals), folder), workers, None, progress)
+    tasks = [part for task in pair_up(verify_task, expand(originals), folder) for part in find_parts(task)]
+    return run_tasks(tasks, workers, None, progress)
 
 
 def compress_task(task: Task) -> Report:
@@ -152,13 +165,62 @@ def output_name(path: Path) -> str:
 
 def pair_up(work: Callable[[Task], Report], paths: Sequence[Path], folder: Path, options: Any = None) -> list[Task]:
     """A task for every file, all outputs in one folder; raises UserError where two would have one name."""
-    made: dict[str, Path] = {}
-    for path in paths:
-        name = output_name(path)
-        if name in made:
-            raise UserError(f"'{made[name]}' and '{path}' would both become '{folder / name}': use two folders")
-        made[name] = path
-    return [Task(work, path, folder.absolute() / name, options) for name, path in made.items()]
+    return refuse_clashes([Task(work, path, folder.absolute() / output_name(path), options) for path in paths])
+
+
+def refuse_clashes(tasks: list[Task]) -> list[Task]:
+    """The tasks, if each has an output of its own; else raises UserError."""
+    made: dict[Path, Path] = {}
+    for task in tasks:
+        if task.target in made:
+            raise UserError(
+                f"'{made[task.target]}' and '{task.path}' would both become '{task.target}': use two folders"
+            )
+        made[task.target] = task.path
+    return tasks
+
+
+def split(task: Task, size: int) -> list[Task]:
+    """Tasks for parts of a ROOT file of about so many bytes each; the task itself where it is no larger.
+
+    A file that can't be read is left whole: its task tells why.
+    """
+    parts = -(-task.path.stat().st_size // size) if task.path.is_file() and not is_table(task.path) else 1
+    try:
+        with open_for(task.path, task.options) if parts > 1 else nullcontext() as opened:
+            entries = opened.events.entries if opened else 0
+    except AtlasaeError:
+        entries = 0
+    parts = min(parts, entries)
+    if parts < 2:
+        return [task]
+    ends = [entries * number // parts for number in range(parts + 1)]
+    ranges = [Part(ends[number], ends[number + 1], number, parts) for number in range(parts)]
+    return [
+        replace(task, target=part_path(task.target, part.number), options=replace(task.options, part=part))
+        for part in ranges
+    ]
+
+
+def part_path(target: Path, number: int) -> Path:
+    """Where a part of an output goes."""
+    return target.with_name(f"{target.stem}.part{number}{target.suffix}")
+
+
+def find_parts(task: Task) -> list[Task]:
+    """Tasks for all parts that the output of a task was cut into, those that are missing too; itself where it was not.
+
+    A first part that can't be read is a task alone, which tells why.
+    """
+    first = part_path(task.target, 0)
+    if task.target.exists() or not first.exists():
+        return [task]
+    try:
+        with open_source(first) as source:
+            _, parts = read_contents(source).runs[0].source.get("part", (0, 1))
+    except AtlasaeError:
+        parts = 1
+    return [replace(task, target=part_path(task.target, number)) for number in range(parts)]
 
 
 def run_into(folder: Path, tasks: Sequence[Task], workers: Workers, progress: Progress | None = None) -> Report:

@@ -9,13 +9,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import awkward as ak
 import dask
 import distributed
+import numpy as np
 import pytest
+import uproot
 from conftest import Result, bits, nothing_left, read_tree, refused, run_main, succeeded, write_layout
+from test_pipeline import merge
 
 from atlasae.distributed import Outcome, Task, Workers, expand, output_name, run_into, run_tasks
 from atlasae.errors import UserError
+from atlasae.evaluation import evaluate_files
 from atlasae.journal import NAME, Journal
 from atlasae.pipeline import compress_file
 from atlasae.planning import Options
@@ -119,6 +124,8 @@ def test_an_input_in_the_folder_is_never_overwritten(inputs):
         (("compress", "nothing*.root", "-o", "out"), ("no file fits", "nothing*.root")),
         (("compress", ".", "-o", "out"), ("is a folder", "*.root")),
         (("compress", "a.root", "-o", "a.root"), ("is no folder",)),
+        (("compress", "a", "b", "--split-size", "2GB"), ("--split-size", "leave it out")),
+        (("compress", "a.root", "-o", "out", "--split-size", "two"), ("--split-size 'two' is no size",)),
         (("decompress", "a"), ("issing argument",)),
         (("verify", "a", "b", "c"), ("or a folder last",)),
     ],
@@ -185,6 +192,84 @@ def test_a_model_of_other_bytes_is_another_option(tmp_path):
     first = task.digest
     model.write_bytes(b"two")
     assert task.digest != first
+
+
+# --- parts of a file
+
+
+@pytest.mark.parametrize("layout", [(), PACKED])
+def test_a_large_file_is_cut_into_parts_that_merge_to_the_whole(layout, tmp_path):
+    path, small = write_layout(tmp_path / "a.root", "nanoaod", entries=2000), tmp_path / "small.root"
+    write_layout(small, "nanoaod", entries=5)
+    with uproot.update(path) as file:
+        file["histogram"] = np.histogram([1.0, 2.0])
+    out = tmp_path / "out"
+    size = path.stat().st_size // 3 + 1
+    command = ["compress", path, small, "-o", out, *layout, "--split-size", f"{size}B", "--json"]
+    report = succeeded(*command, "--workers", 2).report
+    names = ["a.part0.root", "a.part1.root", "a.part2.root", "small.root"]
+    assert [Path(file["output"]).name for file in report["files"]] == names
+    assert [file["entries"] for file in report["files"]] == [666, 667, 667, 5]
+    assert report["jets"] == len(ak.flatten(read_tree(path, "Events")["Jet_pt"])) + report["files"][-1]["jets"]
+    assert [kept(out / name) for name in names] == [True, False, False, False]
+    assert all(file["reused"] for file in succeeded(*command).report["files"])
+    succeeded("verify", path, small, out)
+    merge(tmp_path / "merged.root", *(out / name for name in names[:3]))
+    with uproot.update(tmp_path / "merged.root") as file, uproot.open(out / names[0]) as first:
+        file["histogram"] = first["histogram"]
+    succeeded("verify", path, tmp_path / "merged.root")
+    succeeded("decompress", tmp_path / "merged.root", tmp_path / "back.root")
+    before, after = (read_tree(tmp_path / name, "Events") for name in ("a.root", "back.root"))
+    assert list(after) == list(before)
+    assert [n for n in before if "Jet" not in n and bits(before[n]) != bits(after[n])] == []
+    assert ak.all(abs(after["Jet_pt"] / before["Jet_pt"] - 1) < 1.01e-3)
+
+
+def kept(path: Path) -> bool:
+    """Whether a file has the histogram."""
+    with uproot.open(path) as file:
+        return "histogram" in file
+
+
+@pytest.fixture
+def cut(tmp_path: Path) -> list[Path]:
+    """A file, and the two parts that it was compressed into."""
+    path = write_layout(tmp_path / "a.root", "nanoaod", entries=100)
+    succeeded("compress", path, "-o", tmp_path / "out", *PACKED, "--split-size", f"{path.stat().st_size - 1}B")
+    return [path, tmp_path / "out" / "a.part0.root", tmp_path / "out" / "a.part1.root"]
+
+
+def test_a_part_is_compared_and_evaluated_with_its_own_entries(cut):
+    path, first, second = cut
+    for part in (first, second):
+        assert succeeded("verify", path, part, "--json").report["entries"] == 50
+    assert evaluate_files(path, second).report["entries"] == 50
+    swapped = run_main("verify", write_layout(path.with_name("b.root"), "nanoaod", entries=70), second)
+    assert swapped.code == 1 and "the original has 20 there" in swapped.out
+
+
+def test_a_part_that_is_missing_or_damaged_is_noticed(cut):
+    path, first, second = cut
+    second.unlink()
+    result = run_main("verify", path, first.parent)
+    assert result.code == 1 and "a.part1.root" in result.err
+    first.write_bytes(first.read_bytes()[:-9])
+    result = run_main("verify", path, first.parent)
+    assert result.code == 1 and "a.part0.root" in result.err
+
+
+def test_parts_do_not_take_the_names_of_other_outputs(cut, tmp_path):
+    path = cut[0]
+    other = write_layout(tmp_path / "a.part1.root", "nanoaod", entries=5)
+    words = ("would both become", "a.part1.root")
+    command = ["compress", path, other, "-o", tmp_path / "new", "--split-size", f"{path.stat().st_size - 1}B"]
+    refused(2, words, *command, out=path)
+
+
+def test_what_cannot_be_read_is_not_cut(inputs, tmp_path):
+    inputs[0].write_bytes(b"root" * 999)
+    result = run_main("compress", inputs[0], "-o", tmp_path / "out", "--split-size", "100B", *PACKED)
+    assert result.code == 1 and "a.root" in result.err and result.err.count("\n") == 1
 
 
 # --- workers that die
