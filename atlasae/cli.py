@@ -315,8 +315,8 @@ def verify(paths: tuple[Path, ...], quiet: bool, as_json: bool, **given: Any) ->
 
 
 @commands.command()
-@click.argument("original", type=_PATH)
-@click.argument("compressed", type=_PATH)
+@click.argument("paths", metavar="ORIGINAL COMPRESSED | ORIGINAL... FOLDER", nargs=-1, required=True, type=_PATH)
+@_on_many
 @click.option("-o", "--output", metavar="REPORT", type=_PATH, help="Write the whole report as JSON.")
 @click.option("--histograms", metavar="OUT.root", type=_PATH, help="Write the histograms into a ROOT file.")
 @click.option("--jets", multiple=True, metavar="PATTERN", help="As for compress, where COMPRESSED is decompressed.")
@@ -326,8 +326,7 @@ def verify(paths: tuple[Path, ...], quiet: bool, as_json: bool, **given: Any) ->
 @_json
 @_debug
 def evaluate(
-    original: Path,
-    compressed: Path,
+    paths: tuple[Path, ...],
     output: Path | None,
     histograms: Path | None,
     jets: tuple[str, ...],
@@ -335,26 +334,53 @@ def evaluate(
     force: bool,
     quiet: bool,
     as_json: bool,
-    debug: bool,
-) -> None:
-    """Measure what compression cost: residuals, response, dijets, and whether a classifier can tell."""
+    **given: Any,
+) -> int:
+    """Measure what compression cost: residuals, response, dijets, and whether a classifier can tell.
+
+    Many files with those of the same names in FOLDER are measured together.
+    """
     from atlasae.evaluation import evaluate_files, write_histograms
     from atlasae.targets import check_target, replacing
 
     if output and histograms and output.absolute() == histograms.absolute():
         raise UserError(f"'{output}' can't be both the report and the histograms: name two files")
+    many = len(paths) > 1 and paths[-1].is_dir()
     for target in filter(None, (output, histograms)):
-        for path in (original, compressed):
+        for path in _files_in(paths) if many else paths:
             check_target(path, target, force, tables=True)
     with _progress("evaluating", quiet) as advance:
-        found = evaluate_files(original, compressed, advance, jets, units)
+        if many:
+            from atlasae.distributed import evaluate_many
+
+            found = evaluate_many(paths[:-1], paths[-1], _workers(given), advance, jets, units)
+        else:
+            original, compressed = _pair(paths, given)
+            found = evaluate_files(original, compressed, advance, jets, units)
     if output:
         with replacing(output) as temporary:
             temporary.write_text(json.dumps(_finite(found.report)))
     if histograms:
         with replacing(histograms) as temporary:
             write_histograms(temporary, found.histograms)
-    _show(found.report, as_json, quiet, terminal.evaluation_text)
+    return _show_many(found.report, as_json, quiet, terminal.evaluation_text)
+
+
+def _files_in(paths: tuple[Path, ...]) -> list[Path]:
+    """All that many originals and a folder may be read from."""
+    from atlasae.distributed import expand
+
+    return [path for path in (*expand(paths[:-1]), *paths[-1].iterdir()) if path.is_file()]
+
+
+def _pair(paths: tuple[Path, ...], given: dict[str, Any]) -> tuple[Path, Path]:
+    """The one original and what became of it."""
+    if len(paths) == 1:
+        raise click.UsageError("Missing argument 'COMPRESSED'")
+    if len(paths) > 2:
+        raise UserError(f"evaluate takes ORIGINAL and COMPRESSED, or a folder last: {len(paths)} files were named")
+    _refuse_workers(given)
+    return paths[0], paths[1]
 
 
 @commands.command()
@@ -536,13 +562,18 @@ def _show(report: dict[str, Any], as_json: bool, quiet: bool, text: Callable[[di
         click.echo(terminal.harmless(text(report)))
 
 
-def _show_many(report: dict[str, Any], as_json: bool, quiet: bool) -> int:
+def _show_many(
+    report: dict[str, Any],
+    as_json: bool,
+    quiet: bool,
+    text: Callable[[dict[str, Any]], str] = terminal.many_text,
+) -> int:
     """Show what became of many files, those that failed on stderr; returns the exit code."""
-    _show(report, as_json, quiet, terminal.many_text)
-    for file in report["files"]:
+    _show(report, as_json, quiet, text)
+    for file in report.get("files", ()):
         if file["error"] is not None:
             click.echo(terminal.harmless(f"atlasae: {terminal.failure_line(file)}"), err=True)
-    return 1 if report["failed"] else 0
+    return 1 if report.get("failed") else 0
 
 
 def _finite(value: Any) -> Any:

@@ -125,6 +125,85 @@ def verify_files(originals: Sequence[Path], folder: Path, workers: Workers, prog
     return run_tasks(tasks, workers, None, progress)
 
 
+def evaluate_many(
+    originals: Sequence[Path],
+    folder: Path,
+    workers: Workers,
+    progress: Progress | None = None,
+    patterns: Sequence[str] = (),
+    units: str | None = None,
+) -> Any:
+    """Evaluate every file with the one in the folder of its name; returns an `Evaluated` of all files together.
+
+    Its report has the `files`, and how many `failed`; raises UserError where all did.
+    """
+    tasks = [part for task in pair_up(evaluate_task, expand(originals), folder) for part in find_parts(task)]
+    asked = Evaluating(tuple(patterns), units, _common_ranges(tasks, patterns, units))
+    total, files = None, list[Report]()
+    with closing(workers.outcomes([replace(task, options=asked) for task in tasks])) as outcomes:
+        for outcome in _in_order(tasks, outcomes):
+            total, error = _add_up(total, outcome)
+            files.append({"input": str(outcome.task.path), "output": str(outcome.task.target), "error": error})
+            if progress:
+                progress(len(files), len(tasks))
+    if total is None:
+        raise UserError(f"no file can be evaluated: {files[0]['error']}")
+    found = total.evaluated()
+    found.report.update(files=files, failed=sum(file["error"] is not None for file in files))
+    return found
+
+
+@dataclass(frozen=True)
+class Evaluating:
+    """What `atlasae evaluate` may be told, and how far the histograms go."""
+
+    patterns: tuple[str, ...]
+    units: str | None
+    ranges: dict[str, Any]
+
+
+def _common_ranges(tasks: Sequence[Task], patterns: Sequence[str], units: str | None) -> dict[str, Any]:
+    """How far the histograms of all files are to go: as the first jets of the first file with any have it."""
+    from atlasae.evaluation import first_ranges  # here, since torch takes its time
+
+    for task in tasks:
+        with suppress(AtlasaeError):  # its own task will tell
+            if found := first_ranges(task.path, task.target, patterns, units):
+                return found
+    return {}
+
+
+def _in_order(tasks: Sequence[Task], outcomes: Iterator[Outcome]) -> Iterator[Outcome]:
+    """The outcomes in the order of the tasks: sums are then the same to the last bit, whoever was first."""
+    waiting: dict[Path, Outcome] = {}
+    for task in tasks:
+        while task.target not in waiting:
+            outcome = next(outcomes)
+            waiting[outcome.task.target] = outcome
+        yield waiting.pop(task.target)
+
+
+def _add_up(total: Any, outcome: Outcome) -> tuple[Any, str | None]:
+    """Add what was tallied of one file; returns the sum, and what was wrong."""
+    if outcome.error is not None:
+        return total, outcome.error
+    if total is None:
+        return outcome.report["tallied"], None
+    try:
+        total.merge(outcome.report["tallied"])
+    except UserError as error:
+        return total, str(error)
+    return total, None
+
+
+def evaluate_task(task: Task) -> Report:
+    """Tally one pair of files."""
+    from atlasae.evaluation import tally_files
+
+    asked = task.options
+    return {"tallied": tally_files(task.path, task.target, None, asked.patterns, asked.units, asked.ranges)}
+
+
 def compress_task(task: Task) -> Report:
     """Compress one file."""
     return compress_file(task.path, task.target, task.options)

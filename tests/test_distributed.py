@@ -1,6 +1,7 @@
 """Many files: every one comes out, whoever works on it, and whatever happens to others."""
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -127,6 +128,9 @@ def test_an_input_in_the_folder_is_never_overwritten(inputs):
         (("compress", "a", "b", "--split-size", "2GB"), ("--split-size", "leave it out")),
         (("compress", "a.root", "-o", "out", "--split-size", "two"), ("--split-size 'two' is no size",)),
         (("decompress", "a"), ("issing argument",)),
+        (("evaluate", "a", "b", "c"), ("or a folder last",)),
+        (("evaluate", "a"), ("issing argument",)),
+        (("evaluate", "a", "b", "--dask", "local"), ("--dask", "leave it out")),
         (("verify", "a", "b", "c"), ("or a folder last",)),
     ],
 )
@@ -270,6 +274,74 @@ def test_what_cannot_be_read_is_not_cut(inputs, tmp_path):
     inputs[0].write_bytes(b"root" * 999)
     result = run_main("compress", inputs[0], "-o", tmp_path / "out", "--split-size", "100B", *PACKED)
     assert result.code == 1 and "a.root" in result.err and result.err.count("\n") == 1
+
+
+# --- many evaluated together
+
+
+@pytest.fixture
+def evaluated(inputs: list[Path], tmp_path: Path) -> list[Path]:
+    """Three files, one without events, compressed into `out`; their originals."""
+    write_layout(inputs[1], "nanoaod", entries=0)
+    succeeded("compress", *inputs, "-o", tmp_path / "out")
+    return inputs
+
+
+def without(report: dict[str, Any], *names: str) -> dict[str, Any]:
+    return {key: value for key, value in report.items() if key not in names}
+
+
+@pytest.mark.usefixtures("one_torch_thread")
+def test_many_are_evaluated_as_the_files_together(evaluated, tmp_path):
+    out, histograms = tmp_path / "out", tmp_path / "h.root"
+    command = ["evaluate", *evaluated, out, "--workers", 2, "--json", "--histograms", histograms]
+    report = succeeded(*command).report
+    whole, small = tmp_path / "whole.root", tmp_path / "small.root"
+    merge(whole, *evaluated)
+    merge(small, *(out / path.name for path in evaluated))
+    together = evaluate_files(whole, small)
+    ((found,), (expected,)) = report["collections"], together.report["collections"]
+    sizes = ("bytes_per_jet", "bytes_per_jet_before")  # merged files have other baskets
+    one, other = (flat(without(figures, *sizes)) for figures in (found, expected))
+    numbers = [key for key, value in other.items() if isinstance(value, float)]
+    assert len(numbers) > 100
+    assert [one.pop(key) for key in numbers] == pytest.approx([other.pop(key) for key in numbers], rel=1e-9, abs=1e-14)
+    assert one == other  # counts, too
+    for name in ("spectra", "residuals", "latents", "jets", "exact_jets", "two_sample"):
+        assert flat(found[name]) == flat(expected[name]), name
+    assert (report["entries"], report["failed"], len(report["files"])) == (together.report["entries"], 0, 3)
+    with uproot.open(histograms) as file:
+        for name, histogram in together.histograms.items():
+            assert np.array_equal(file[name].values(flow=True), histogram.values(flow=True))
+
+
+def flat(value: Any, at: str = "") -> dict[str, Any]:
+    """The leaves of a report, by where they are; what is not finite is null, as in JSON."""
+    if isinstance(value, dict):
+        return {k: v for key, one in value.items() for k, v in flat(one, f"{at}/{key}").items()}
+    if isinstance(value, (list, tuple)):
+        return {k: v for i, one in enumerate(value) for k, v in flat(one, f"{at}/{i}").items()}
+    return {at: None if isinstance(value, float) and not math.isfinite(value) else value}
+
+
+def test_what_cannot_be_evaluated_is_named_and_left_out(evaluated, tmp_path):
+    out = tmp_path / "out"
+    other = write_layout(tmp_path / "flat.root", "flat")
+    succeeded("compress", other, "-o", out)
+    (out / "c.root").unlink()
+    result = run_main("evaluate", *evaluated, other, out, "--json")
+    missing, unlike = result.err.splitlines()
+    assert result.code == 1 and result.report["failed"] == 2
+    assert "c.root" in missing and "'flat.root' has other jets than 'a.root'" in unlike
+    alone = json.loads(json.dumps(evaluate_files(evaluated[0], out / "a.root").report))
+    (found,), (expected,) = result.report["collections"], alone["collections"]
+    assert found["spectra"] == expected["spectra"]
+
+
+def test_where_nothing_can_be_evaluated_it_says_why(inputs, tmp_path):
+    (tmp_path / "empty").mkdir()
+    words = ("no file can be evaluated", "a.root")
+    refused(2, words, "evaluate", *inputs, tmp_path / "empty", out=inputs[0])
 
 
 # --- workers that die
