@@ -165,7 +165,7 @@ def compress(
     """
     options = _options(precision, step_size, given)
     if output:
-        from atlasae.distributed import compress_files
+        from atlasae.many import compress_files
 
         size = _parse_size(given["split_size"], "--split-size") if given["split_size"] else None
         with _progress("compressing", quiet) as advance:
@@ -224,7 +224,7 @@ def decompress(
     Many files (globs, too) go into FOLDER, each under its own name.
     """
     if output:
-        from atlasae.distributed import Restoring, decompress_files
+        from atlasae.many import Restoring, decompress_files
 
         options = Restoring(salvage, force)
         with _progress("decompressing", quiet) as advance:
@@ -245,7 +245,8 @@ def decompress(
 @click.argument("arguments", metavar="ARGUMENTS...", nargs=-1, required=True, type=click.UNPROCESSED)
 def batch(scheduler: str, name: str, arguments: tuple[str, ...]) -> None:
     """Print a submit file that runs COMMAND on many files, as a job each; options of COMMAND are given as ever."""
-    from atlasae.distributed import batch_script, expand, pair_up, verify_task
+    from atlasae.batch import batch_script
+    from atlasae.many import expand, pair_up, verify_task
 
     with commands.commands[name].make_context(name, list(arguments)) as context:
         paths, output = context.params["paths"], context.params.get("output")
@@ -296,7 +297,7 @@ def verify(paths: tuple[Path, ...], quiet: bool, as_json: bool, **given: Any) ->
     Many files are compared with those that `compress -o FOLDER` made of them.
     """
     if len(paths) > 1 and paths[-1].is_dir():
-        from atlasae.distributed import verify_files
+        from atlasae.many import verify_files
 
         with _progress("verifying", quiet) as advance:
             report = verify_files(paths[:-1], paths[-1], _workers(given), advance)
@@ -351,7 +352,7 @@ def evaluate(
             check_target(path, target, force, tables=True)
     with _progress("evaluating", quiet) as advance:
         if many:
-            from atlasae.distributed import evaluate_many
+            from atlasae.many import evaluate_many
 
             found = evaluate_many(paths[:-1], paths[-1], _workers(given), advance, jets, units)
         else:
@@ -368,7 +369,7 @@ def evaluate(
 
 def _files_in(paths: tuple[Path, ...]) -> list[Path]:
     """All that many originals and a folder may be read from."""
-    from atlasae.distributed import expand
+    from atlasae.many import expand
 
     return [path for path in (*expand(paths[:-1]), *paths[-1].iterdir()) if path.is_file()]
 

@@ -22,7 +22,8 @@ FLOORS = [
     {"pipeline", "reading"},
     {"pairs", "peers", "verification"},
     {"benchmark", "evaluation"},
-    {"figures", "distributed"},
+    {"figures", "distributed", "batch"},
+    {"many"},
     {"cli"},
 ]
 FLOOR = {module: height for height, modules in enumerate(FLOORS) for module in modules}
