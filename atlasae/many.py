@@ -105,7 +105,7 @@ def _common_ranges(tasks: Sequence[Task], patterns: Sequence[str], units: str | 
     from atlasae.evaluation import first_ranges  # here, since torch takes its time
 
     for task in tasks:
-        with suppress(AtlasaeError):  # its own task will tell
+        with suppress(AtlasaeError, OSError):  # its own task will tell
             if found := first_ranges(task.path, task.target, patterns, units):
                 return found
     return {}
@@ -206,7 +206,7 @@ def split(task: Task, size: int) -> list[Task]:
     try:
         with open_for(task.path, task.options) if parts > 1 else nullcontext() as opened:
             entries = opened.events.entries if opened else 0
-    except AtlasaeError:
+    except (AtlasaeError, OSError):
         entries = 0
     parts = min(parts, entries)
     if parts < 2:
@@ -235,7 +235,7 @@ def find_parts(task: Task) -> list[Task]:
     try:
         with open_source(first) as source:
             _, parts = read_contents(source).runs[0].source.get("part", (0, 1))
-    except AtlasaeError:
+    except (AtlasaeError, OSError):
         parts = 1
     return [replace(task, target=part_path(task.target, number)) for number in range(parts)]
 
@@ -270,7 +270,8 @@ def run_tasks(
                 if progress:
                     progress(len(done), len(tasks))
     except KeyboardInterrupt:
-        raise KeyboardInterrupt(f"{len(done)} of {len(tasks)} files are done; run it again to go on") from None
+        more = "; run it again to go on" if journal else ""
+        raise KeyboardInterrupt(f"{len(done)} of {len(tasks)} files are done{more}") from None
     return summary([done[task.target] for task in tasks], time.perf_counter() - started)
 
 
