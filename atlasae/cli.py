@@ -15,13 +15,12 @@ import click
 from click.shell_completion import get_completion_class, shell_complete
 
 from atlasae import terminal
-from atlasae.errors import AtlasaeError, UserError
+from atlasae.errors import UserError, explain
 
 # Libraries that take long to import are imported by the command that needs them: `--help` and `info` answer at once.
 
 _COMPLETE = "_ATLASAE_COMPLETE"  # what a shell sets when it asks how a line may go on
 INTERRUPTED = 130  # what a shell reports for Ctrl-C
-UNEXPECTED = 1  # a bug of ours
 
 _PATH = click.Path(path_type=Path)
 _json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout and nothing else there.")
@@ -29,6 +28,41 @@ _quiet = click.option("--quiet", is_flag=True, help="Print nothing but errors.")
 _ARCH = "Default: that of the recipe, else invertible; `tables` are for `compress --layout packed`."
 _force = click.option("--force", is_flag=True, help="Replace OUT if it exists.")
 _debug = click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+
+
+_output = click.option("-o", "--output", metavar="FOLDER", type=_PATH, help="Of many files: where the outputs go.")
+_MANY = (
+    click.option("--workers", type=click.IntRange(min=1), metavar="N", help="Many files: processes.  [default: 1]"),
+    click.option("--dask", metavar="ADDRESS", help="Many files: by dask workers there; `local`: by N made here."),
+)
+
+
+def _on_many(command: Callable[..., int]) -> Callable[..., int]:
+    """A command that takes many files: who works on them."""
+    for option in reversed(_MANY):
+        command = option(command)
+    return command
+
+
+def _workers(given: dict[str, Any]) -> Any:
+    from atlasae.distributed import Workers
+
+    return Workers(given["workers"] or 1, given["dask"])
+
+
+def _in_and_out(paths: tuple[Path, ...], given: dict[str, Any]) -> tuple[Path, Path]:
+    """The two paths of a command on one file; raises click's errors, or UserError where many files are meant."""
+    if len(paths) == 1:
+        raise click.UsageError("Missing argument 'OUT', or -o FOLDER")
+    if len(paths) > 2:
+        raise UserError(f"IN and OUT, or many files and -o FOLDER: {len(paths)} were named without a folder")
+    _refuse_workers(given)
+    return paths[0], paths[1]
+
+
+def _refuse_workers(given: dict[str, Any]) -> None:
+    if wrong := [name for name in ("workers", "dask", "split_size") if given.get(name) is not None]:
+        raise UserError(f"--{wrong[0].replace('_', '-')} is for many files and a folder: leave it out")
 
 
 _LABEL = (
@@ -78,14 +112,10 @@ def main() -> None:
 def _explain(error: BaseException) -> tuple[str, int]:
     """What to tell the user of an error, and the exit code."""
     if isinstance(error, click.exceptions.Abort | KeyboardInterrupt):
-        return "interrupted: no output was left", INTERRUPTED
+        return f"interrupted: {error or 'no output was left'}", INTERRUPTED
     if isinstance(error, click.ClickException):
         return error.format_message().rstrip("."), error.exit_code
-    if isinstance(error, AtlasaeError):
-        return str(error), error.exit_code
-    if isinstance(error, OSError) and error.filename:
-        return f"'{error.filename}': {error.strerror}", UserError.exit_code
-    return f"unexpected {type(error).__name__}: {error}; --debug shows where", UNEXPECTED
+    return explain(error)
 
 
 def _show_versions(context: click.Context, parameter: click.Parameter, asked: bool) -> None:
@@ -103,8 +133,10 @@ def commands() -> None:
 
 
 @commands.command()
-@click.argument("path", metavar="IN", type=_PATH)
-@click.argument("target", metavar="OUT", type=_PATH)
+@click.argument("paths", metavar="IN OUT | IN... -o FOLDER", nargs=-1, required=True, type=_PATH)
+@_output
+@_on_many
+@click.option("--split-size", metavar="SIZE", help="Many files: cut those that are larger, such as 2GB, into parts.")
 @click.option("--tree", help="Tree to compress; default: the largest that holds jets.")
 @click.option("--jets", multiple=True, metavar="PATTERN", help="`Jet_{pt,eta,phi,mass}`, a prefix, or four names.")
 @click.option("--variables", metavar="TOML", type=_PATH, help="Any list of branches, each with its precision.")
@@ -132,18 +164,45 @@ def commands() -> None:
 @_json
 @_debug
 def compress(
-    path: Path, target: Path, precision: str, step_size: str, quiet: bool, as_json: bool, **given: Any
-) -> None:
-    """Compress the jets of IN (ROOT file or table) into three float32 branches a collection, or one of packed bytes."""
+    paths: tuple[Path, ...],
+    output: Path | None,
+    precision: str,
+    step_size: str,
+    quiet: bool,
+    as_json: bool,
+    **given: Any,
+) -> int:
+    """Compress the jets of IN (ROOT file or table) into three float32 branches a collection, or one of packed bytes.
+
+    Many files (globs, too) go into FOLDER, each under its own name; what a run that was cut off has done is kept.
+    """
+    options = _options(precision, step_size, given)
+    if output:
+        from atlasae.many import compress_files
+
+        size = _parse_size(given["split_size"], "--split-size") if given["split_size"] else None
+        with _progress("compressing", quiet) as advance:
+            report = compress_files(paths, output, options, _workers(given), advance, size)
+        return _show_many(report, as_json, quiet)
     from atlasae.pipeline import compress_file
+
+    path, target = _in_and_out(paths, given)
+    with _progress("compressing", quiet) as advance:
+        report = compress_file(path, target, options, advance)
+    _show(report | {"output": str(target)}, as_json, quiet, terminal.compression_text)
+    return 0
+
+
+def _options(precision: str, step_size: str, given: dict[str, Any]) -> Any:
+    """What `compress` was told."""
     from atlasae.planning import Options
     from atlasae.precision import Precision
 
     if given["no_context"] and given["layout"] != "packed":
         raise UserError("--no-context is of the packed layout: add --layout packed")
-    options = Options(
+    return Options(
         precision=Precision.parse(precision),
-        step_size=_parse_size(step_size),
+        step_size=_parse_size(step_size, "--step-size"),
         rntuple=given["file_format"] == "rntuple",
         packed=given["layout"] == "packed",
         context=not given["no_context"],
@@ -153,26 +212,78 @@ def compress(
         },
         **{key: given[key] for key in ("drop_unwritable", "force")},
     )
-    with _progress("compressing", quiet) as advance:
-        report = compress_file(path, target, options, advance)
-    _show(report | {"output": str(target)}, as_json, quiet, terminal.compression_text)
 
 
 @commands.command()
-@click.argument("path", metavar="IN", type=_PATH)
-@click.argument("target", metavar="OUT", type=_PATH)
+@click.argument("paths", metavar="IN OUT | IN... -o FOLDER", nargs=-1, required=True, type=_PATH)
+@_output
+@_on_many
 @click.option("--salvage", is_flag=True, help="Of a damaged file, bring back what is intact, and say what is not.")
 @_force
 @_quiet
 @_json
 @_debug
-def decompress(path: Path, target: Path, salvage: bool, force: bool, quiet: bool, as_json: bool, debug: bool) -> None:
-    """Bring the jets of IN back, under their own names, into OUT (.root, .pkl or .parquet)."""
+def decompress(
+    paths: tuple[Path, ...],
+    output: Path | None,
+    salvage: bool,
+    force: bool,
+    quiet: bool,
+    as_json: bool,
+    **given: Any,
+) -> int:
+    """Bring the jets of IN back, under their own names, into OUT (.root, .pkl or .parquet).
+
+    Many files (globs, too) go into FOLDER, each under its own name.
+    """
+    if output:
+        from atlasae.many import Restoring, decompress_files
+
+        options = Restoring(salvage, force)
+        with _progress("decompressing", quiet) as advance:
+            report = decompress_files(paths, output, options, _workers(given), advance)
+        return _show_many(report, as_json, quiet)
     from atlasae.pipeline import decompress_file
 
+    path, target = _in_and_out(paths, given)
     with _progress("decompressing", quiet) as advance:
         report = decompress_file(path, target, force, advance, salvage)
     _show(report | {"output": str(target)}, as_json, quiet, terminal.decompression_text)
+    return 0
+
+
+@commands.command(context_settings={"ignore_unknown_options": True})
+@click.option("--scheduler", required=True, type=click.Choice(["condor", "slurm"]))
+@click.argument("name", metavar="COMMAND", type=click.Choice(["compress", "decompress", "verify"]))
+@click.argument("arguments", metavar="ARGUMENTS...", nargs=-1, required=True, type=click.UNPROCESSED)
+def batch(scheduler: str, name: str, arguments: tuple[str, ...]) -> None:
+    """Print a submit file that runs COMMAND on many files, as a job each; options of COMMAND are given as ever."""
+    from atlasae.batch import batch_script
+    from atlasae.many import expand, pair_up, verify_task
+
+    with commands.commands[name].make_context(name, list(arguments)) as context:
+        paths, output = context.params["paths"], context.params.get("output")
+        folder = output or paths[-1]
+        if output is None and not (name == "verify" and folder.is_dir()):
+            raise UserError(f"batch {name} is for many files and a folder: `-o FOLDER`, or of verify the last one")
+        files = expand(paths if output else paths[:-1])
+        pair_up(verify_task, files, folder)  # refuses two of one name
+        last = [] if output else [str(folder.absolute())]
+        given = _given(context)
+    program = str(Path(sys.argv[0]).absolute())
+    click.echo(batch_script(scheduler, [program], [name, *given, "--"], last, files))
+
+
+def _given(context: click.Context) -> list[str]:
+    """The options of a command that were given, as they would be given again."""
+    words = []
+    for option in context.command.params:
+        source = context.get_parameter_source(option.name or "")
+        if isinstance(option, click.Option) and source is click.core.ParameterSource.COMMANDLINE:
+            value = context.params[option.name or ""]
+            for one in value if option.multiple else [value]:
+                words += [option.opts[-1]] if option.is_flag else [option.opts[-1], str(one)]
+    return words
 
 
 @commands.command()
@@ -187,19 +298,30 @@ def info(path: Path, as_json: bool, debug: bool) -> None:
 
 
 @commands.command()
-@click.argument("paths", metavar="[ORIGINAL] COMPRESSED", nargs=-1, required=True, type=_PATH)
+@click.argument("paths", metavar="[ORIGINAL] COMPRESSED | ORIGINAL... FOLDER", nargs=-1, required=True, type=_PATH)
+@_on_many
 @_quiet
 @_json
 @_debug
-def verify(paths: tuple[Path, ...], quiet: bool, as_json: bool, debug: bool) -> int:
+def verify(paths: tuple[Path, ...], quiet: bool, as_json: bool, **given: Any) -> int:
     """Compare COMPRESSED with ORIGINAL: jets within their precision, all else bit for bit; exit 1 if not.
 
     Without ORIGINAL, check COMPRESSED by itself: all checksums, its models, and that it decodes; exit 3 if damaged.
+    Many files are compared with those that `compress -o FOLDER` made of them.
     """
+    if len(paths) > 1 and paths[-1].is_dir():
+        from atlasae.many import verify_files
+
+        with _progress("verifying", quiet) as advance:
+            report = verify_files(paths[:-1], paths[-1], _workers(given), advance)
+        return _show_many(report, as_json, quiet)
+    _refuse_workers(given)
     from atlasae.verification import check_file, verify_file
 
     if len(paths) > 2:
-        raise UserError(f"verify takes ORIGINAL and COMPRESSED, or COMPRESSED alone: {len(paths)} files were named")
+        raise UserError(
+            f"verify takes ORIGINAL and COMPRESSED, COMPRESSED alone, or a folder last: {len(paths)} files were named"
+        )
     with _progress("verifying", quiet) as advance:
         report = verify_file(paths[0], paths[1], advance) if len(paths) == 2 else check_file(paths[0], advance)
     _show(report, as_json, quiet, terminal.verification_text if len(paths) == 2 else terminal.integrity_text)
@@ -207,8 +329,8 @@ def verify(paths: tuple[Path, ...], quiet: bool, as_json: bool, debug: bool) -> 
 
 
 @commands.command()
-@click.argument("original", type=_PATH)
-@click.argument("compressed", type=_PATH)
+@click.argument("paths", metavar="ORIGINAL COMPRESSED | ORIGINAL... FOLDER", nargs=-1, required=True, type=_PATH)
+@_on_many
 @click.option("-o", "--output", metavar="REPORT", type=_PATH, help="Write the whole report as JSON.")
 @click.option("--histograms", metavar="OUT.root", type=_PATH, help="Write the histograms into a ROOT file.")
 @click.option("--jets", multiple=True, metavar="PATTERN", help="As for compress, where COMPRESSED is decompressed.")
@@ -218,8 +340,7 @@ def verify(paths: tuple[Path, ...], quiet: bool, as_json: bool, debug: bool) -> 
 @_json
 @_debug
 def evaluate(
-    original: Path,
-    compressed: Path,
+    paths: tuple[Path, ...],
     output: Path | None,
     histograms: Path | None,
     jets: tuple[str, ...],
@@ -227,26 +348,53 @@ def evaluate(
     force: bool,
     quiet: bool,
     as_json: bool,
-    debug: bool,
-) -> None:
-    """Measure what compression cost: residuals, response, dijets, and whether a classifier can tell."""
+    **given: Any,
+) -> int:
+    """Measure what compression cost: residuals, response, dijets, and whether a classifier can tell.
+
+    Many files with those of the same names in FOLDER are measured together.
+    """
     from atlasae.evaluation import evaluate_files, write_histograms
     from atlasae.targets import check_target, replacing
 
     if output and histograms and output.absolute() == histograms.absolute():
         raise UserError(f"'{output}' can't be both the report and the histograms: name two files")
+    many = len(paths) > 1 and paths[-1].is_dir()
     for target in filter(None, (output, histograms)):
-        for path in (original, compressed):
+        for path in _files_in(paths) if many else paths:
             check_target(path, target, force, tables=True)
     with _progress("evaluating", quiet) as advance:
-        found = evaluate_files(original, compressed, advance, jets, units)
+        if many:
+            from atlasae.many import evaluate_many
+
+            found = evaluate_many(paths[:-1], paths[-1], _workers(given), advance, jets, units)
+        else:
+            original, compressed = _pair(paths, given)
+            found = evaluate_files(original, compressed, advance, jets, units)
     if output:
         with replacing(output) as temporary:
             temporary.write_text(json.dumps(_finite(found.report)))
     if histograms:
         with replacing(histograms) as temporary:
             write_histograms(temporary, found.histograms)
-    _show(found.report, as_json, quiet, terminal.evaluation_text)
+    return _show_many(found.report, as_json, quiet, terminal.evaluation_text)
+
+
+def _files_in(paths: tuple[Path, ...]) -> list[Path]:
+    """All that many originals and a folder may be read from."""
+    from atlasae.many import expand
+
+    return [path for path in (*expand(paths[:-1]), *paths[-1].iterdir()) if path.is_file()]
+
+
+def _pair(paths: tuple[Path, ...], given: dict[str, Any]) -> tuple[Path, Path]:
+    """The one original and what became of it."""
+    if len(paths) == 1:
+        raise click.UsageError("Missing argument 'COMPRESSED'")
+    if len(paths) > 2:
+        raise UserError(f"evaluate takes ORIGINAL and COMPRESSED, or a folder last: {len(paths)} files were named")
+    _refuse_workers(given)
+    return paths[0], paths[1]
 
 
 @commands.command()
@@ -468,6 +616,20 @@ def _show(report: dict[str, Any], as_json: bool, quiet: bool, text: Callable[[di
         click.echo(terminal.harmless(text(report)))
 
 
+def _show_many(
+    report: dict[str, Any],
+    as_json: bool,
+    quiet: bool,
+    text: Callable[[dict[str, Any]], str] = terminal.many_text,
+) -> int:
+    """Show what became of many files, those that failed on stderr; returns the exit code."""
+    _show(report, as_json, quiet, text)
+    for file in report.get("files", ()):
+        if file["error"] is not None:
+            click.echo(terminal.harmless(f"atlasae: {terminal.failure_line(file)}"), err=True)
+    return 1 if report.get("failed") else 0
+
+
 def _finite(value: Any) -> Any:
     """JSON knows no infinity: an error without end is null."""
     if isinstance(value, dict):
@@ -491,13 +653,13 @@ def _progress(what: str, quiet: bool) -> Iterator[Callable[[int, int], None] | N
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
-def _parse_size(text: str) -> int:
+def _parse_size(text: str, option: str) -> int:
     units = {"kb": 1_000, "mb": 1_000_000, "gb": 1_000_000_000, "b": 1}
     lowered = text.lower().replace(" ", "")
     unit = next((unit for unit in units if lowered.endswith(unit)), None)
     number = lowered.removesuffix(unit or "")
     if not number.replace(".", "", 1).isdecimal() or float(number) <= 0:
-        raise UserError(f"--step-size '{text}' is no size: give one such as 20MB")
+        raise UserError(f"{option} '{text}' is no size: give one such as 20MB")
     return max(1, int(float(number) * units[unit or "b"]))
 
 

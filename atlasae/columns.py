@@ -1,6 +1,7 @@
 """Awkward arrays, event by event, to flat tables and counts, and back."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Protocol
 
 import awkward as ak
@@ -68,6 +69,27 @@ class ArrayEvents:
         return sum(self.columns[name].nbytes for name in names)
 
 
+class Window:
+    """Some of the events of a tree, [first, last), read as if there were no others."""
+
+    def __init__(self, events: Events, first: int, last: int) -> None:
+        self.events, self.first, self.entries = events, first, last - first
+        self.branches, self.unwritable = events.branches, events.unwritable
+
+    def read(self, names: Sequence[str], start: int, stop: int) -> dict[str, ak.Array]:
+        """Read these branches for events [start, stop) of the window."""
+        return self.events.read(names, self.first + start, self.first + stop)
+
+    def bytes_per_entry(self, names: Sequence[str]) -> float:
+        """Uncompressed size of an entry of these branches, over all events."""
+        return self.events.bytes_per_entry(names)
+
+    def compressed_bytes(self, names: Sequence[str]) -> int:
+        """The window's share of the bytes these branches take; the shares of windows side by side add up."""
+        size, entries = self.events.compressed_bytes(names), max(1, self.events.entries)
+        return size * (self.first + self.entries) // entries - size * self.first // entries
+
+
 def flatten(array: ak.Array) -> tuple[Array, Counts]:
     """Split an array into its values (flat) and the number of values of each event."""
     if array.ndim == 1:
@@ -119,6 +141,15 @@ def checksum_bytes(*parts: bytes) -> int:
     digest = xxhash.xxh3_64()
     for part in parts:
         digest.update(part)
+    return digest.intdigest()
+
+
+def checksum_file(path: Path) -> int:
+    """A 64-bit hash (XXH3) of the bytes of a file."""
+    digest = xxhash.xxh3_64()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
     return digest.intdigest()
 
 

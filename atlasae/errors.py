@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+UNEXPECTED = 1  # exit code of a bug of ours
+
 
 class AtlasaeError(Exception):
     """A failure with a one-line message for the user."""
@@ -20,6 +22,15 @@ class DamagedFileError(AtlasaeError):
     """The file is damaged: its bytes are not what was written."""
 
     exit_code = 3
+
+
+def explain(error: BaseException) -> tuple[str, int]:
+    """What to tell the user of an error, and the exit code."""
+    if isinstance(error, AtlasaeError):
+        return str(error), error.exit_code
+    if isinstance(error, OSError) and error.filename:
+        return f"'{error.filename}': {error.strerror}", UserError.exit_code
+    return f"unexpected {type(error).__name__}: {error}; --debug shows where", UNEXPECTED
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from atlasae.classifier import tell_apart
 from atlasae.codec import few_threads
 from atlasae.columns import Counts
 from atlasae.coordinates import MASS_FLOOR, Floats, energy, is_physical
+from atlasae.errors import UserError
 from atlasae.metrics import (
     RELATIVE,
     VARIABLES,
@@ -23,7 +24,7 @@ from atlasae.metrics import (
     residuals,
     two_leading,
 )
-from atlasae.pairs import JetPairs, Numbers, Paired, open_pair
+from atlasae.pairs import JetPairs, Numbers, Pair, Paired, open_pair
 from atlasae.restoring import Progress, silent
 from atlasae.rootio import create
 from atlasae.tallies import (
@@ -55,6 +56,55 @@ class Evaluated:
     histograms: dict[str, Histogram]
 
 
+@dataclass
+class Tallied:
+    """What pairs of files added up to so far: facts of the files, and an evaluation a collection, by name."""
+
+    facts: dict[str, Any]
+    evaluations: dict[str, "Evaluation"]
+    files: int = 1
+
+    @property
+    def ranges(self) -> dict[str, "Ranges"]:
+        """The ranges of the densities of every collection that had jets: others of the same ranges can be merged."""
+        return {
+            name: Ranges(e.residuals.ranges, e.latents.ranges if e.latents else None)
+            for name, e in self.evaluations.items()
+            if e.residuals
+        }
+
+    def merge(self, other: "Tallied") -> None:
+        """Add another pair of files; raises UserError where it is of other jets."""
+        mine, theirs = ([e.paired.collection for e in tallied.evaluations.values()] for tallied in (self, other))
+        if mine != theirs or self.facts["tree"] != other.facts["tree"]:
+            raise UserError(f"'{other.facts['original']}' has other jets than '{self.facts['original']}'")
+        for name, evaluation in self.evaluations.items():
+            evaluation.merge(other.evaluations[name])
+        for key in ("entries", "bytes"):
+            if key in self.facts and key in other.facts:
+                self.facts[key] += other.facts[key]
+        if self.facts.get("model_sha256") != other.facts.get("model_sha256"):
+            self.facts.pop("model_sha256", None)
+        self.files += other.files
+
+    def evaluated(self) -> Evaluated:
+        """The report, and the histograms."""
+        with few_threads():
+            found = [evaluation.figures() for evaluation in self.evaluations.values()]
+        histograms = {f"{c}/{name}": h for c, e in self.evaluations.items() for name, h in e.histograms().items()}
+        more = f" and {self.files - 1} more" if self.files > 1 else ""
+        named = {key: f"{self.facts[key]}{more}" for key in ("original", "compressed")}
+        return Evaluated({"format": FORMAT} | self.facts | named | {"collections": found}, histograms)
+
+
+@dataclass(frozen=True)
+class Ranges:
+    """How far the histograms of residuals and of latents go, as the first jets have it."""
+
+    residuals: Sequence[tuple[float, float]] | None = None
+    latents: Sequence[tuple[float, float]] | None = None
+
+
 def evaluate_files(
     original: Path,
     compressed: Path,
@@ -67,13 +117,43 @@ def evaluate_files(
     `patterns` and `units` tell which jets a decompressed file is compared in, as for `compress`.
     Raises UserError where the files are not of the same events, DamagedFileError where one is damaged.
     """
+    return tally_files(original, compressed, progress, patterns, units).evaluated()
+
+
+def tally_files(
+    original: Path,
+    compressed: Path,
+    progress: Progress | None = None,
+    patterns: Sequence[str] = (),
+    units: str | None = None,
+    ranges: Mapping[str, Ranges] | None = None,
+) -> Tallied:
+    """What `evaluate_files` reports of, before it is summed up: tallies of several files of the same ranges merge."""
     with few_threads(), open_pair(original, compressed, progress or silent, patterns, units) as pair:
-        evaluations = {p.collection.name: Evaluation(p, pair.contiguous) for p in pair.paired}
+        tallied = _start(pair, ranges or {})
         for name, jets in pair.jets():
-            evaluations[name].add(jets)
-        found = [evaluation.figures() for evaluation in evaluations.values()]
-        histograms = {f"{c}/{name}": h for c, e in evaluations.items() for name, h in e.histograms().items()}
-        return Evaluated({"format": FORMAT} | pair.facts | {"collections": found}, histograms)
+            tallied.evaluations[name].add(jets)
+        for evaluation in tallied.evaluations.values():
+            evaluation.rows.finish()
+    return tallied
+
+
+def first_ranges(
+    original: Path, compressed: Path, patterns: Sequence[str] = (), units: str | None = None
+) -> dict[str, Ranges]:
+    """The ranges of the densities of a pair of files, from its first jets."""
+    with few_threads(), open_pair(original, compressed, silent, patterns, units) as pair:
+        tallied = _start(pair, {})
+        for name, jets in pair.jets():
+            tallied.evaluations[name].add(jets)
+            if len(tallied.ranges) == len(tallied.evaluations):
+                break
+    return tallied.ranges
+
+
+def _start(pair: Pair, ranges: Mapping[str, Ranges]) -> Tallied:
+    names = [(p, p.collection.name) for p in pair.paired]
+    return Tallied(pair.facts, {n: Evaluation(p, pair.contiguous, ranges.get(n, Ranges())) for p, n in names})
 
 
 def write_histograms(path: Path, histograms: Mapping[str, Histogram]) -> None:
@@ -86,8 +166,8 @@ def write_histograms(path: Path, histograms: Mapping[str, Histogram]) -> None:
 class Evaluation:
     """One collection on its way through the chunks: the tallies of all that is asked."""
 
-    def __init__(self, paired: Paired, contiguous: bool = True) -> None:
-        self.paired = paired
+    def __init__(self, paired: Paired, contiguous: bool = True, ranges: Ranges | None = None) -> None:
+        self.paired, self.ranges = paired, ranges or Ranges()
         self.events = EventTally()
         self.rows = EventRows(self.events, contiguous)
         self.jets = self.not_compared = self.changed = self.light = 0
@@ -122,6 +202,27 @@ class Evaluation:
         elif jets.numbers is not None:
             self.rows.add(before, after, jets.numbers[usable])
 
+    def merge(self, other: "Evaluation") -> None:
+        """Add what another evaluation, of other files and the same ranges, holds."""
+        self.paired = _joined(self.paired, other.paired)
+        for name in ("jets", "not_compared", "changed", "light"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        for mine, theirs in (
+            (self.in_pt, other.in_pt),
+            (self.in_abs_eta, other.in_abs_eta),
+            (self.in_eta, other.in_eta),
+        ):
+            for variable, spread in mine.items():
+                spread.merge(theirs[variable])
+        for variable, spectrum in self.spectra.items():
+            spectrum.merge(other.spectra[variable])
+        self.heavy.merge(other.heavy)
+        self.correlation.merge(other.correlation)
+        self.sample.merge(other.sample)
+        self.events.merge(other.events)
+        self.residuals = _merged(self.residuals, other.residuals)
+        self.latents = _merged(self.latents, other.latents)
+
     def _add_residuals(self, before: Floats, after: Floats) -> None:
         found = residuals(before, after)
         for variable, residual in found.items():
@@ -133,7 +234,8 @@ class Evaluation:
         self.heavy.add(np.ones(len(response)), response)
         self.correlation.add([found[v] for v in VARIABLES])
         if self.residuals is None and len(before):
-            self.residuals = Density(SHOWN, [(-far, far) for far in (reach(found[v]) for v in SHOWN)])
+            ranges = self.ranges.residuals or [(-far, far) for far in (reach(found[v]) for v in SHOWN)]
+            self.residuals = Density(SHOWN, ranges)
         if self.residuals:
             self.residuals.add([found[v] for v in SHOWN])
 
@@ -141,7 +243,8 @@ class Evaluation:
         if latents is None or not len(latents):
             return
         if self.latents is None:
-            self.latents = Density(self.paired.latents, [_around(column) for column in latents.T])
+            ranges = self.ranges.latents or [_around(column) for column in latents.T]
+            self.latents = Density(self.paired.latents, ranges)
         self.latents.add(list(latents.T))
 
     def figures(self) -> dict[str, Any]:
@@ -229,6 +332,18 @@ class EventTally:
             self.balanced.add(masses[0][apart], masses[1][apart] / masses[0][apart] - 1)
         _add_pairs(self.ht, self.ht_spread, leading_sum(before, counts), leading_sum(after, counts))
 
+    def merge(self, other: "EventTally") -> None:
+        """Add other events."""
+        self.events += other.events
+        self.scattered |= other.scattered
+        self.reordered_events += other.reordered_events
+        self.reordered_jets += other.reordered_jets
+        self.mass.merge(other.mass)
+        self.mass_spread.merge(other.mass_spread)
+        self.balanced.merge(other.balanced)
+        self.ht.merge(other.ht)
+        self.ht_spread.merge(other.ht_spread)
+
     def figures(self) -> dict[str, Any]:
         """The report of events; nothing where rows tell no events."""
         if not self.events or self.scattered:
@@ -240,6 +355,25 @@ class EventTally:
             "dijet_mass_back_to_back": self.balanced.figures(),
             "ht": _of_events(self.ht, self.ht_spread),
         }
+
+
+def _merged(one: Density | None, other: Density | None) -> Density | None:
+    if one and other:
+        one.merge(other)
+    return one or other
+
+
+def _joined(one: Paired, other: Paired) -> Paired:
+    """What two pairs of files come to: what is promised of the jets of both, and the sum of the bytes."""
+    both = [(one.precision.get(v), other.precision.get(v)) for v in one.precision]
+    known = one.exact_jets is not None and other.exact_jets is not None
+    return replace(
+        one,
+        bytes_before=one.bytes_before + other.bytes_before,
+        bytes_after=one.bytes_after + other.bytes_after,
+        precision={v: max(a, b) if a and b else None for v, (a, b) in zip(one.precision, both, strict=True)},
+        exact_jets=(one.exact_jets or 0) + (other.exact_jets or 0) if known else None,
+    )
 
 
 def _add_pairs(spectrum: Spectrum, spread: Spread, before: Floats, after: Floats) -> None:

@@ -119,7 +119,8 @@ def open_pair(
             if is_compressed(source):
                 contents = read_contents(source)
                 tree = None if is_table(original) else contents.runs[0].tree
-                yield _with_compressed(stack.enter_context(open_input(original, tree, ())), source, contents, progress)
+                before = stack.enter_context(open_input(original, tree, ())).within(contents.part)
+                yield _with_compressed(before, source, contents, progress)
                 return
         before = stack.enter_context(open_input(original, None, patterns))
         tree = before.tree if not is_table(compressed) and before.table is None else None

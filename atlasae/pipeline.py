@@ -27,7 +27,7 @@ from atlasae.errors import DamagedFileError, UserError
 from atlasae.packing import start_packing
 from atlasae.planning import Opened, Options, Plan, make_plan, open_for, settle_plan
 from atlasae.restoring import Progress, Salvage, restored_events, silent
-from atlasae.rootio import PAGES, Behind, Source, Target, Tree, Writer, create, open_source, parse_compression
+from atlasae.rootio import PAGES, Behind, Source, Target, Writer, create, open_source, parse_compression
 from atlasae.schema import stand_ins
 from atlasae.tables import Table, is_table, write_table
 from atlasae.targets import check_target, replacing
@@ -140,7 +140,7 @@ def _write_compressed(
         chunks, written = _write_chunks(opened, plan, start.compressors, options, target, progress)
         notes = [*start.notes, *(note for compressor in start.compressors if (note := compressor.note()))]
         copied = Copied()
-        if opened.source and not options.only_jets:
+        if opened.source and not options.only_jets and not (opened.part and opened.part.number):
             copied, left_out = copy_others(opened.source, opened.tree, target, options.step_size)
             notes += left_out
         run = _run(opened, plan, start, chunks, written, copied)
@@ -201,9 +201,8 @@ def _write_chunks(
 def _compressed_tree(
     target: Target, opened: Opened, plan: Plan, options: Options, columns: dict[str, ak.Array]
 ) -> Writer:
-    tree = opened.events
     chosen = parse_compression(options.compression) if options.compression else None
-    carried = chosen or (tree.compression if isinstance(tree, Tree) else None)
+    carried = chosen or (opened.source.trees[opened.tree].compression if opened.source else None)
     words = [name for collection in plan.collections for name in stand_ins(collection, plan.counters)]
     writer = target.make_tree(opened.tree, columns, opened.title, plan.counters, carried, words, options.rntuple)
     packed = [name for collection in plan.collections if collection.packed for name in collection.latents]
@@ -221,7 +220,7 @@ def _run(
     copied: Copied,
 ) -> Run:
     return Run(
-        source={"name": opened.path.name, "bytes": opened.path.stat().st_size},
+        source=_source(opened),
         tree=opened.tree,
         title=opened.title,
         entries=opened.events.entries,
@@ -243,6 +242,14 @@ def _run(
         table=opened.table,
         copied=copied,
     )  # fmt: skip
+
+
+def _source(opened: Opened) -> dict[str, Any]:
+    """What a run tells of its input, and which part of it this is."""
+    facts: dict[str, Any] = {"name": opened.path.name, "bytes": opened.path.stat().st_size}
+    if part := opened.part:
+        facts |= {"entries": [part.start, part.stop], "part": [part.number, part.parts]}
+    return facts
 
 
 def _promised(compressor: Compressing) -> dict[str, float | None]:

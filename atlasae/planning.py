@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from atlasae.columns import ArrayEvents, Counts, Events, to_columns
+from atlasae.columns import ArrayEvents, Counts, Events, Window, to_columns
 from atlasae.errors import UserError
 from atlasae.precision import Precision
 from atlasae.rootio import Source, Tree, open_source
@@ -34,6 +34,16 @@ _EVENT_NUMBER = re.compile(r"(^|[._:])(event|event_?number|evt)$", re.IGNORECASE
 
 
 @dataclass(frozen=True)
+class Part:
+    """Which part of a file: entries [start, stop) of its tree, the number of the part and how many there are."""
+
+    start: int
+    stop: int
+    number: int
+    parts: int
+
+
+@dataclass(frozen=True)
 class Options:
     """What `atlasae compress` may be told."""
 
@@ -52,6 +62,7 @@ class Options:
     drop_unwritable: bool = False
     step_size: int = 20_000_000
     force: bool = False
+    part: Part | None = None
 
 
 @dataclass(frozen=True)
@@ -64,6 +75,14 @@ class Opened:
     title: str = ""
     source: Source | None = None
     table: dict[str, Any] | None = None
+    part: Part | None = None
+
+    def within(self, entries: tuple[int, int] | None) -> "Opened":
+        """The same with these entries of its tree alone, so far as it has them; with all where there is no range."""
+        if entries is None:
+            return self
+        start, stop = (min(entry, self.events.entries) for entry in entries)
+        return replace(self, events=Window(self.events, start, max(start, stop)))
 
 
 @dataclass(frozen=True)
@@ -88,7 +107,8 @@ def open_for(path: Path, options: Options) -> Iterator[Opened]:
     """Open an input as the options of `compress` say."""
     names = read_variables(options.variables).names if options.variables else ()
     with open_input(path, options.tree, options.jets, names) as opened:
-        yield opened
+        part = options.part
+        yield replace(opened.within((part.start, part.stop)), part=part) if part else opened
 
 
 @contextmanager

@@ -59,6 +59,13 @@ class Spread:
         np.minimum.at(self.lowest, index[inside], residual[inside])
         np.maximum.at(self.highest, index[inside], residual[inside])
 
+    def merge(self, other: "Spread") -> None:
+        """Add what another one of the same edges holds."""
+        self.lost += other.lost
+        self.fine += other.fine
+        self.moments += other.moments
+        self.lowest, self.highest = np.minimum(self.lowest, other.lowest), np.maximum(self.highest, other.highest)
+
     def figures(self) -> dict[str, Any]:
         """The figures of all bins together."""
         counts = self.fine.view(flow=True)[1:-1].sum(axis=0)
@@ -140,6 +147,12 @@ class Spectrum:
         self.moved += np.bincount(one[one != other], minlength=len(self.moved))
         self.moved += np.bincount(other[one != other], minlength=len(self.moved))
 
+    def merge(self, other: "Spectrum") -> None:
+        """Add what another one of the same axis holds."""
+        self.before += other.before
+        self.after += other.after
+        self.moved += other.moved
+
     def figures(self) -> dict[str, Any]:
         """Edges and counts of the bins between the first and the last that is not empty, and what is outside them."""
         before, after = (h.view(flow=True).astype(np.int64) for h in (self.before, self.after))
@@ -207,6 +220,15 @@ class Density:
         for (i, j), both in self.pairs.items():
             both.fill(columns[i], columns[j])
 
+    def merge(self, other: "Density") -> None:
+        """Add what another one of the same names and ranges holds; raises ValueError for one of others."""
+        if (self.names, list(self.ranges)) != (other.names, list(other.ranges)):
+            raise ValueError(f"{self.names} in {self.ranges} and {other.names} in {other.ranges} do not add up")
+        for one, more in zip(self.single, other.single, strict=True):
+            one += more  # noqa: PLW2901  (a histogram adds in place)
+        for key, both in self.pairs.items():
+            both += other.pairs[key]  # noqa: PLW2901
+
     def figures(self) -> dict[str, Any]:
         """Edges and counts."""
         return {
@@ -240,10 +262,18 @@ class Correlation:
         if not len(table):
             return
         mean = table.mean(axis=0)
-        shift, total = mean - self.mean, self.rows + len(table)
         deviations = table - mean
-        self.products += deviations.T @ deviations + np.outer(shift, shift) * self.rows * len(table) / total
-        self.mean += shift * len(table) / total
+        self._join(len(table), mean, deviations.T @ deviations)
+
+    def merge(self, other: "Correlation") -> None:
+        """Add what another one of the same names holds."""
+        if other.rows:
+            self._join(other.rows, other.mean, other.products)
+
+    def _join(self, rows: int, mean: Floats, products: Floats) -> None:
+        shift, total = mean - self.mean, self.rows + rows
+        self.products += products + np.outer(shift, shift) * self.rows * rows / total
+        self.mean += shift * rows / total
         self.rows = total
 
     def figures(self) -> dict[str, Any]:
@@ -268,9 +298,24 @@ class Thinned:
         """Add rows (n x columns)."""
         self.parts.append(rows[-self.seen % self.every :: self.every].copy())  # a view would keep all rows
         self.seen += len(rows)
+        self._thin()
+
+    def merge(self, other: "Thinned") -> None:
+        """Add what another one kept, both thinned alike: the same rows as of all at once where none were left out."""
+        kept = Thinned(self.most, other.every, other.seen, list(other.parts))
+        while self.every != kept.every:
+            (self if self.every < kept.every else kept)._halve()
+        self.parts += kept.parts
+        self.seen += kept.seen
+        self._thin()
+
+    def _thin(self) -> None:
         while sum(map(len, self.parts)) > self.most:
-            self.parts = [np.concatenate(self.parts)[::2].copy()]
-            self.every *= 2
+            self._halve()
+
+    def _halve(self) -> None:
+        self.parts = [np.concatenate(self.parts)[::2].copy()] if self.parts else []
+        self.every *= 2
 
     def rows(self, columns: int) -> Floats:
         """What is kept (n x columns)."""

@@ -1,8 +1,10 @@
 """What the commands say on a terminal: reports to lines of text."""
 
+import io
 import os
 from collections import Counter
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 LIBRARIES = ("torch", "uproot", "awkward", "numpy", "constriction", "cramjam", "hist", "mplhep")
@@ -96,6 +98,46 @@ def decompression_text(report: dict[str, Any]) -> str:
     )
     missing = [f"  entries {start} to {stop} are missing" for start, stop in report["missing"]]
     return "\n".join([done, *missing, *(f"  {problem}" for problem in report["damage"])])
+
+
+_COLUMNS = {"entries": "entries", "jets": "jets", "bytes_jets_out": "bytes", "bytes_per_jet": "bytes/jet"}
+
+
+def many_text(report: dict[str, Any]) -> str:
+    """What became of many files: a row each, and their sums."""
+    from rich.console import Console
+    from rich.table import Table
+
+    shown = [key for key in _COLUMNS if key in report]
+    table = Table("file", *(_COLUMNS[key] for key in shown), "seconds", "", box=None, pad_edge=False)
+    for column in table.columns[1:-1]:
+        column.justify = "right"
+    for file in report["files"]:
+        table.add_row(harmless(Path(file["output"]).name), *_cells(file, shown), _state(file))
+    failed = f"{report['failed']} failed" if report["failed"] else "all done"
+    table.add_row(f"{len(report['files'])} files", *_cells(report, shown), failed)
+    width = max(80, Console(width=10_000).measure(table).maximum)  # a name that is cut is no name
+    console = Console(file=(text := io.StringIO()), width=width, markup=False, highlight=False, color_system=None)
+    console.print(table)
+    return "\n".join(line.rstrip() for line in text.getvalue().splitlines())
+
+
+def _cells(file: dict[str, Any], shown: list[str]) -> list[str]:
+    numbers = [file.get(key) for key in shown]
+    cells = [f"{n:,.2f}" if isinstance(n, float) else "-" if n is None else f"{n:,}" for n in numbers]
+    return [*cells, f"{file['seconds']:.1f}" if "seconds" in file else "-"]
+
+
+def _state(file: dict[str, Any]) -> str:
+    if file["error"] is not None:
+        return "failed"
+    return "as it was" if file["reused"] else "done"
+
+
+def failure_line(file: dict[str, Any]) -> str:
+    """Why one of many files failed, with its name."""
+    error = file["error"].replace("\n", " ")
+    return error if file["input"] in error else f"'{file['input']}': {error}"
 
 
 def info_text(facts: dict[str, Any]) -> str:

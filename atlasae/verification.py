@@ -64,7 +64,7 @@ def verify_file(original: str | Path, compressed: str | Path, progress: Progress
         contents = read_contents(source)
         run = contents.runs[0]
         with open_input(original, run.tree if not is_table(original) else None, ()) as opened:
-            report = _compare(opened, source, contents, progress or silent)
+            report = _compare(opened.within(contents.part), source, contents, progress or silent)
         copy_back(source, contents, None, Options.step_size)
     return report
 
@@ -113,7 +113,10 @@ def _compare(opened: Opened, source: Source, contents: Contents, progress: Progr
         found.add(run, original, restored, f"entries {start} to {stop}")
         start = stop
     if start != opened.events.entries:
-        found.differences.append(f"{start} entries were compressed, the original has {opened.events.entries}")
+        found.differences.append(
+            f"{start} entries were compressed, the original has {opened.events.entries}"
+            + " there" * bool(contents.part)
+        )
     if opened.source:
         found.differences += compare_others(opened.source, contents)
     return {

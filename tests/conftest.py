@@ -247,6 +247,13 @@ def compressed(jets_file: Path, made_once: dict[str, bytes], tmp_path: Path) -> 
     return tmp_path / "small.root"
 
 
+@pytest.fixture
+def inputs(tmp_path: Path) -> list[Path]:
+    """Three files of jets that differ."""
+    (tmp_path / "in").mkdir()
+    return [write_layout(tmp_path / "in" / f"{name}.root", "nanoaod", seed=seed) for seed, name in enumerate("abc", 1)]
+
+
 @contextlib.contextmanager
 def forgetting() -> Iterator[None]:
     """Let uproot forget the classes it meets: those of a damaged file would harm every later file of the process."""

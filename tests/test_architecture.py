@@ -16,13 +16,14 @@ FLOORS = [
     {"schema", "coordinates", "plotting", "baskets", "grid", "terminal", "coding"},
     {"columns", "invertible", "bottleneck", "precision", "metrics", "variables", "lattice", "priors"},
     {"storage", "packed", "model", "rootio", "tables", "tallies", "training"},
-    {"codec", "collection", "classifier", "recipes", "container", "planning", "targets"},
+    {"codec", "collection", "classifier", "recipes", "container", "planning", "targets", "journal"},
     {"learning", "checkpoints", "copying", "packing", "counting", "cpp", "graphs"},
     {"restoring", "compressing"},
     {"pipeline", "reading", "export"},
     {"pairs", "peers", "verification"},
     {"benchmark", "evaluation"},
-    {"figures", "distributed"},
+    {"figures", "distributed", "batch"},
+    {"many"},
     {"cli"},
 ]
 FLOOR = {module: height for height, modules in enumerate(FLOORS) for module in modules}
@@ -44,6 +45,7 @@ DOORS = {
     "pysz": {"peers"},
     "vector": {"reading"},
     "dask": {"distributed"},
+    "distributed": {"distributed"},
     "onnx": {"export"},
 }
 

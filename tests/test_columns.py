@@ -6,7 +6,10 @@ from hypothesis import strategies as st
 
 from atlasae.columns import (
     ArrayEvents,
+    Window,
     checksum,
+    checksum_bytes,
+    checksum_file,
     counts_of,
     flatten,
     index_in_event,
@@ -174,3 +177,18 @@ def test_a_checksum_of_strings_knows_where_each_ends():
 def test_an_empty_branch_has_a_checksum():
     assert checksum(jagged([])) == checksum(jagged([[1.0]])[:0])
     assert checksum(jagged([[]])) != checksum(jagged([]))
+
+
+def test_the_checksum_of_a_file_is_that_of_its_bytes(tmp_path):
+    content = np.random.default_rng(1).bytes((1 << 20) + 7)
+    (tmp_path / "file").write_bytes(content)
+    assert checksum_file(tmp_path / "file") == checksum_bytes(content)
+
+
+def test_a_window_is_read_like_a_tree_of_its_own():
+    whole = ArrayEvents({"x": np.arange(10.0), "f": np.zeros(10, np.float16)})
+    window = Window(whole, 3, 7)
+    assert (window.entries, window.branches, window.unwritable) == (4, whole.branches, whole.unwritable)
+    assert window.read(["x"], 1, 4)["x"].to_list() == [4, 5, 6]
+    assert window.bytes_per_entry(["x"]) == 8
+    assert sum(Window(whole, *ends).compressed_bytes(["x"]) for ends in ((0, 3), (3, 7), (7, 10))) == 80

@@ -141,6 +141,18 @@ def test_a_spread_in_parts_is_that_of_all_at_once(residual, cuts):
         assert pieces == pytest.approx(whole, rel=1e-9, abs=1e-6)
 
 
+@given(st.lists(st.floats(-100, 100), min_size=1, max_size=30), st.integers(0, 30))
+def test_merged_spreads_are_those_of_all_at_once(residual, cut):
+    at, residual = np.arange(len(residual)) % 25.0, np.array([*residual[:-1], np.nan])
+    once, merged = spread(at, residual), spread(at[:cut], residual[:cut])
+    merged.merge(spread(at[cut:], residual[cut:]))
+    assert merged.fine == once.fine and merged.lost == once.lost == 1
+    everything = [(once.figures(), merged.figures()), *zip(once.by_bin(), merged.by_bin(), strict=True)]
+    for whole, pieces in everything:
+        assert pieces.pop("quantiles", None) == whole.pop("quantiles", None)
+        assert pieces == pytest.approx(whole, rel=1e-9, abs=1e-6)
+
+
 @given(st.lists(st.floats(-100, 100), min_size=2, max_size=30))
 def test_mean_std_and_largest_are_those_of_numpy(residual):
     residual = np.array(residual)
@@ -219,6 +231,15 @@ def test_a_spectrum_in_parts_is_that_of_all_at_once(pairs, cuts):
     assert apart.figures() == spectrum(*values.T)
 
 
+@given(st.lists(st.tuples(st.floats(-1, 5), st.floats(-1, 5)), max_size=30), st.integers(0, 30))
+def test_merged_spectra_are_those_of_all_at_once(pairs, cut):
+    values, merged, other = np.array(pairs).reshape(-1, 2), Spectrum(linear(0, 4, 4)), Spectrum(linear(0, 4, 4))
+    merged.add(*values[:cut].T)
+    other.add(*values[cut:].T)
+    merged.merge(other)
+    assert merged.figures() == spectrum(*values.T)
+
+
 def test_axes_are_even_or_fall_over_decades():
     assert logarithmic(1, 100, 2).edges == pytest.approx([1, math.sqrt(10), 10, math.sqrt(1000), 100])
     assert len(logarithmic(10, 1e7)) == 120
@@ -265,6 +286,21 @@ def test_a_density_in_parts_is_that_of_all_at_once(pairs, cuts):
     assert apart.figures() == once.figures()
 
 
+@given(st.lists(st.tuples(st.floats(-1, 3), st.floats(-1, 3)), max_size=20), st.integers(0, 20))
+def test_merged_densities_are_those_of_all_at_once(pairs, cut):
+    rows = np.array(pairs).reshape(-1, 2)
+    once, merged, other = (Density(("a", "b"), [(0, 2)] * 2, 3) for _ in range(3))
+    for density, part in ((once, rows), (merged, rows[:cut]), (other, rows[cut:])):
+        density.add(list(part.T))
+    merged.merge(other)
+    assert merged.figures() == once.figures()
+
+
+def test_densities_of_other_ranges_do_not_add_up():
+    with pytest.raises(ValueError, match="do not add up"):
+        Density(("a",), [(0, 1)]).merge(Density(("a",), [(0, 2)]))
+
+
 # --- correlations
 
 
@@ -287,6 +323,17 @@ def test_correlations_in_any_parts_are_those_of_numpy(n, seed, cuts):
     found = Correlation(("a", "b", "c"))
     for part in parts(rows, cuts):
         found.add(list(part.T))
+    assert found.figures()["rows"] == n
+    assert np.array(found.figures()["matrix"]) == pytest.approx(np.corrcoef(rows.T), abs=1e-6)
+
+
+@given(st.integers(2, 40), st.integers(0, 2**32 - 1), st.integers(0, 40))
+def test_merged_correlations_are_those_of_numpy(n, seed, cut):
+    rows = np.random.default_rng(seed).normal(size=(n, 2)) + array(0, 1e3)
+    found, other = Correlation(("a", "b")), Correlation(("a", "b"))
+    found.add(list(rows[:cut].T))
+    other.add(list(rows[cut:].T))
+    found.merge(other)
     assert found.figures()["rows"] == n
     assert np.array(found.figures()["matrix"]) == pytest.approx(np.corrcoef(rows.T), abs=1e-6)
 
@@ -332,6 +379,20 @@ def test_what_is_kept_does_not_depend_on_the_parts(n, most, cuts):
         apart.add(part)
     assert apart.rows(1).tolist() == once.rows(1).tolist()
     assert min(n, most) / 2 < len(once.rows(1)) <= most or n == 0
+
+
+@given(st.integers(0, 60), st.integers(0, 60), st.integers(2, 10))
+def test_of_merged_rows_no_more_are_kept_and_from_all_over(n, more, most):
+    rows, merged, other = np.arange(float(n + more))[:, None], Thinned(most), Thinned(most)
+    merged.add(rows[:n])
+    other.add(rows[n:])
+    before = other.rows(1).tolist()
+    merged.merge(other)
+    kept = merged.rows(1)[:, 0]
+    assert other.rows(1).tolist() == before and merged.seen == n + more
+    assert len(kept) <= most and (np.diff(kept) > 0).all()
+    assert kept.tolist() == rows[:, 0].tolist() or len(rows) > most
+    assert not len(rows) or (np.diff([-1, *kept, len(rows)]) <= 2 * merged.every).all()
 
 
 # --- how far a histogram goes

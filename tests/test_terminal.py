@@ -311,3 +311,26 @@ def test_what_differs_is_listed_up_to_twenty():
     lines = terminal.verification_text(report | {"differences": [f"d{i}" for i in range(25)]}).splitlines()
     assert lines[0] == "60,000 entries compared: 25 differences"
     assert lines[1:21] == [f"  d{i}" for i in range(20)] and len(lines) == 23
+
+
+def test_many_files_are_a_table_with_their_sums():
+    done = {"input": "/in/a.root", "output": "/out/a.root", "error": None, "reused": False, "seconds": 2.0}
+    done |= {"entries": 60_000, "jets": 240_000, "bytes_jets_out": 1_200_000, "bytes_per_jet": 5.0}
+    failed = {"input": "/in/b[red].root", "output": "/out/b[red].root", "error": "no\njets", "reused": False}
+    report = {"files": [done, done | {"reused": True}, failed], "failed": 1, "jets": 480_000, "seconds": 3.0}
+    lines = terminal.many_text(report).splitlines()
+    assert [line.split() for line in lines] == [
+        ["file", "jets", "seconds"],
+        ["a.root", "240,000", "2.0", "done"],
+        ["a.root", "240,000", "2.0", "as", "it", "was"],
+        ["b[red].root", "-", "-", "failed"],
+        ["3", "files", "480,000", "3.0", "1", "failed"],
+    ]
+    assert terminal.failure_line(failed) == "'/in/b[red].root': no jets"
+    assert terminal.failure_line(failed | {"error": "'/in/b[red].root' is odd"}) == "'/in/b[red].root' is odd"
+
+
+def test_no_name_is_cut_in_a_table_of_many_files():
+    name = "x" * 300 + ".root"
+    row = {"input": name, "output": name, "error": None, "reused": False, "seconds": 1.0}
+    assert name in terminal.many_text({"files": [row], "failed": 0, "seconds": 1.0})

@@ -1,0 +1,81 @@
+"""The journal of a folder of outputs: what each was made of, so that a run that was cut off goes on where it was."""
+
+import fcntl
+import os
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from atlasae.columns import checksum_file
+from atlasae.errors import UserError
+
+NAME = "atlasae.jsonl"
+
+
+@dataclass(frozen=True)
+class Source:
+    """What an output is made of: a file as it was, and the digest of what was to be done with it."""
+
+    input: str
+    size: int
+    mtime_ns: int
+    options: str
+
+    @classmethod
+    def of(cls, path: Path, options: str) -> "Source":
+        """The file as it is; raises OSError where there is none."""
+        facts = path.stat()
+        return cls(str(path), facts.st_size, facts.st_mtime_ns, options)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """An output that is done: its name in the folder, the XXH3 of its bytes, and the report."""
+
+    source: Source
+    output: str
+    checksum: str
+    report: dict[str, Any]
+
+
+class Journal:
+    """The entries of a folder's journal, one a line; a line that a crash cut short is none."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / NAME
+        self.entries: dict[str, Entry] = {}
+        for line in self.path.read_bytes().splitlines() if self.path.exists() else []:
+            with suppress(msgspec.MsgspecError):
+                entry = msgspec.json.decode(line, type=Entry)
+                self.entries[entry.output] = entry
+
+    def find(self, source: Source, output: str) -> dict[str, Any] | None:
+        """The report of an output that is made of just this, and has the bytes it had then."""
+        entry, path = self.entries.get(output), self.path.with_name(output)
+        if entry is None or entry.source != source or not path.is_file():
+            return None
+        return entry.report if checksum_file(path) == int(entry.checksum, 16) else None
+
+    def add(self, entry: Entry) -> None:
+        """Append a line, and wait until it is on the disk; other runs may append to the same journal."""
+        line = msgspec.json.encode(asdict(entry)) + b"\n"
+        try:
+            with self.path.open("ab+") as file:
+                with suppress(OSError):  # a file system without locks
+                    fcntl.flock(file, fcntl.LOCK_EX)
+                file.write(line if _ends_a_line(file) else b"\n" + line)
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise UserError(f"can't write '{self.path}': {error.strerror or error}") from error
+        self.entries[entry.output] = entry
+
+
+def _ends_a_line(file: Any) -> bool:
+    """Whether what is appended begins a line: a crash may have cut the last one."""
+    size = file.seek(0, os.SEEK_END)
+    file.seek(max(0, size - 1))
+    return file.read(1) in (b"", b"\n")
