@@ -112,7 +112,7 @@ def main() -> None:
 def _explain(error: BaseException) -> tuple[str, int]:
     """What to tell the user of an error, and the exit code."""
     if isinstance(error, click.exceptions.Abort | KeyboardInterrupt):
-        return f"interrupted: {error or 'no output was left'}", INTERRUPTED
+        return f"interrupted: {str(error) or 'no output was left'}", INTERRUPTED
     if isinstance(error, click.ClickException):
         return error.format_message().rstrip("."), error.exit_code
     return explain(error)
