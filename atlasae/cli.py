@@ -8,6 +8,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from atlasae.errors import UserError, explain
 _COMPLETE = "_ATLASAE_COMPLETE"  # what a shell sets when it asks how a line may go on
 INTERRUPTED = 130  # what a shell reports for Ctrl-C
 
+_Command = Callable[..., Any]
 _PATH = click.Path(path_type=Path)
 _json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout and nothing else there.")
 _quiet = click.option("--quiet", is_flag=True, help="Print nothing but errors.")
@@ -30,18 +32,16 @@ _force = click.option("--force", is_flag=True, help="Replace OUT if it exists.")
 _debug = click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 
 
+def _with(*options: Callable[[_Command], _Command]) -> Callable[[_Command], _Command]:
+    """A decorator that gives a command several options, in this order."""
+    return lambda command: reduce(lambda made, option: option(made), reversed(options), command)
+
+
 _output = click.option("-o", "--output", metavar="FOLDER", type=_PATH, help="Of many files: where the outputs go.")
-_MANY = (
+_on_many = _with(
     click.option("--workers", type=click.IntRange(min=1), metavar="N", help="Many files: processes.  [default: 1]"),
     click.option("--dask", metavar="ADDRESS", help="Many files: by dask workers there; `local`: by N made here."),
 )
-
-
-def _on_many(command: Callable[..., int]) -> Callable[..., int]:
-    """A command that takes many files: who works on them."""
-    for option in reversed(_MANY):
-        command = option(command)
-    return command
 
 
 def _workers(given: dict[str, Any]) -> Any:
@@ -65,19 +65,12 @@ def _refuse_workers(given: dict[str, Any]) -> None:
         raise UserError(f"--{wrong[0].replace('_', '-')} is for many files and a folder: leave it out")
 
 
-_LABEL = (
+_labelled = _with(
     click.option("--label", "text", default="Internal", show_default=True, help="Status, behind the experiment."),
     click.option("--no-experiment-label", is_flag=True, help="Leave the name of the experiment out."),
     click.option("--energy", default="", metavar="TEV", help="Centre-of-mass energy to write on figures."),
     click.option("--luminosity", default="", metavar="IFB", help="Luminosity to write on figures."),
 )
-
-
-def _labelled(command: Callable[..., None]) -> Callable[..., None]:
-    """A command that draws: what stands in the corner of its figures."""
-    for option in reversed(_LABEL):
-        command = option(command)
-    return command
 
 
 def _label(given: dict[str, Any]) -> Any:

@@ -410,3 +410,14 @@ def by_hand(tmp_path: Path) -> Path:
 
     (tmp_path / "by_hand.model").write_bytes(Model.from_autoencoder(network_by_hand(), {}).content)
     return tmp_path / "by_hand.model"
+
+
+def untrained_bottleneck(activation: str, columns: tuple[str, ...]) -> bytes:
+    """A model that nobody trained; where m comes first, with everything that a shape may have."""
+    from atlasae.bottleneck import Bottleneck, BottleneckAutoencoder
+    from atlasae.model import Model
+
+    odd = columns[0] == "m"
+    scalings = ("asinh", "linear", "linear", "log10") if odd else ("log10", "linear", "linear", "log10")
+    shape = Bottleneck(columns, scalings, (6, 5), 3, activation, odd, 0.1, odd, odd)
+    return Model.from_autoencoder(BottleneckAutoencoder(shape), {}).content

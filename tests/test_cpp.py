@@ -10,10 +10,9 @@ import awkward as ak
 import numpy as np
 import pytest
 import uproot
-from conftest import random_jets, read_tree, succeeded, write_layout, write_tree
+from conftest import random_jets, read_tree, succeeded, untrained_bottleneck, write_layout, write_tree
 
-from atlasae.bottleneck import ACTIVATIONS, Bottleneck, BottleneckAutoencoder
-from atlasae.model import Model
+from atlasae.bottleneck import ACTIVATIONS
 
 pytestmark = [
     pytest.mark.usefixtures("one_torch_thread"),
@@ -166,11 +165,7 @@ def test_doubles_in_gev_are_as_python_decodes_them(tmp_path):
 @pytest.mark.parametrize("columns", [("pt", "eta", "phi", "E"), ("m", "phi", "eta", "pt")])
 def test_every_bottleneck_is_as_python_decodes_it(activation, columns, tmp_path):
     """An untrained network keeps nearly no jet within its precision; with none promised, none is exact."""
-    odd = columns[0] == "m"
-    scalings = ("asinh", "linear", "linear", "log10") if odd else ("log10", "linear", "linear", "log10")
-    shape = Bottleneck(columns, scalings, (6, 5), 3, activation, odd, 0.1, odd, odd)
-    model = Model.from_autoencoder(BottleneckAutoencoder(shape), {})
-    (tmp_path / "mlp.safetensors").write_bytes(model.content)
+    (tmp_path / "mlp.safetensors").write_bytes(untrained_bottleneck(activation, columns))
     write_layout(tmp_path / "in.root", "nanoaod")
     options = ("--model", tmp_path / "mlp.safetensors", "--precision", "none", "--quiet")
     succeeded("compress", tmp_path / "in.root", tmp_path / "small.root", *options)

@@ -7,14 +7,14 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from conftest import counted, make_counts, random_jets, refused, succeeded, write_tree
+from conftest import counted, make_counts, random_jets, refused, succeeded, untrained_bottleneck, write_tree
 
-from atlasae.bottleneck import ACTIVATIONS, Bottleneck, BottleneckAutoencoder
+from atlasae.bottleneck import ACTIVATIONS
 from atlasae.codec import FloatsCodec
 from atlasae.container import Contents, read_contents
 from atlasae.errors import UserError
 from atlasae.export import chosen_entry, drawn_jets, exported
-from atlasae.model import Model, default_model
+from atlasae.model import default_model
 from atlasae.precision import Precision
 from atlasae.rootio import open_source
 from atlasae.storage import storage_of
@@ -156,11 +156,7 @@ def test_graphs_of_a_file_have_its_grid(compressed, tmp_path):
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("columns", [("pt", "eta", "phi", "E"), ("m", "phi", "eta", "pt")])
 def test_graphs_of_a_bottleneck_are_what_python_has(activation, columns, tmp_path):
-    odd = columns[0] == "m"
-    scalings = ("asinh", "linear", "linear", "log10") if odd else ("log10", "linear", "linear", "log10")
-    shape = Bottleneck(columns, scalings, (6, 5), 3, activation, odd, 0.1, odd, odd)
-    model = Model.from_autoencoder(BottleneckAutoencoder(shape), {})
-    (tmp_path / "mlp.safetensors").write_bytes(model.content)
+    (tmp_path / "mlp.safetensors").write_bytes(untrained_bottleneck(activation, columns))
     check_onnx(tmp_path / "mlp.safetensors", tmp_path / "graphs", jets_of_a_model(200))
 
 
