@@ -21,6 +21,12 @@ from atlasae.journal import Entry, Source
 
 LOCAL = "local"  # a dask cluster of this process
 ATTEMPTS = 3  # how often a worker may die of one file
+# Of local dask workers. Dask's own has them hand memory back at once, to ask for it again, and watches where they spend
+# their time: together half as much work again.
+LOCAL_CONFIG = {
+    "distributed.nanny.pre-spawn-environ": dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), 1),
+    "distributed.worker.profile.enabled": False,
+}
 
 Report = dict[str, Any]
 
@@ -205,15 +211,25 @@ def _client(distributed: Any, address: str, number: int) -> Iterator[Any]:
     """A client of the cluster at an address, or of a `local` one that lives as long; raises UserError."""
     with ExitStack() as stack:
         if address == LOCAL:
-            address = stack.enter_context(
-                distributed.LocalCluster(
-                    n_workers=number, threads_per_worker=1, dashboard_address=None, silence_logs=logging.CRITICAL
-                )
-            )
+            address = stack.enter_context(_local_cluster(distributed, number))
         try:
             yield stack.enter_context(distributed.Client(address))
         except (OSError, ValueError) as error:
             raise UserError(f"no dask scheduler at '{address}': {error}; give its address, or `local`") from error
+
+
+@contextmanager
+def _local_cluster(distributed: Any, number: int) -> Iterator[Any]:
+    """A cluster of this machine, each worker with one thread."""
+    from dask import config
+
+    with (
+        config.set(LOCAL_CONFIG),
+        distributed.LocalCluster(
+            n_workers=number, threads_per_worker=1, dashboard_address=None, silence_logs=logging.CRITICAL
+        ) as cluster,
+    ):
+        yield cluster
 
 
 def _library() -> Any:

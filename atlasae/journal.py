@@ -41,21 +41,34 @@ class Entry:
     report: dict[str, Any]
 
 
+@dataclass(frozen=True)
+class _Name:
+    """All of an entry that need be known of thousands to find one."""
+
+    output: str
+
+
 class Journal:
     """The entries of a folder's journal, one a line; a line that a crash cut short is none."""
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / NAME
-        self.entries: dict[str, Entry] = {}
+        self.lines: dict[str, bytes] = {}
+        name = msgspec.json.Decoder(_Name)
         for line in self.path.read_bytes().splitlines() if self.path.exists() else []:
             with suppress(msgspec.MsgspecError):
-                entry = msgspec.json.decode(line, type=Entry)
-                self.entries[entry.output] = entry
+                self.lines[name.decode(line).output] = line
 
     def find(self, source: Source, output: str) -> dict[str, Any] | None:
         """The report of an output that is made of just this, and has the bytes it had then."""
-        entry, path = self.entries.get(output), self.path.with_name(output)
-        if entry is None or entry.source != source or not path.is_file():
+        path = self.path.with_name(output)
+        if output not in self.lines or not path.is_file():
+            return None
+        try:
+            entry = msgspec.json.decode(self.lines[output], type=Entry)
+        except msgspec.MsgspecError:  # of another version
+            return None
+        if entry.source != source:
             return None
         return entry.report if checksum_file(path) == int(entry.checksum, 16) else None
 
@@ -71,7 +84,7 @@ class Journal:
                 os.fsync(file.fileno())
         except OSError as error:
             raise UserError(f"can't write '{self.path}': {error.strerror or error}") from error
-        self.entries[entry.output] = entry
+        self.lines[entry.output] = line
 
 
 def _ends_a_line(file: Any) -> bool:

@@ -31,7 +31,7 @@ def test_every_task_of_a_slurm_array_does_one_file(program, inputs, tmp_path):
     for number in range(3):
         subprocess.run(["bash", "-c", script], check=True, env=os.environ | {"SLURM_ARRAY_TASK_ID": str(number)})
         assert len(list((tmp_path / "out").glob("*.root"))) == number + 1
-    assert sorted(Journal(tmp_path / "out").entries) == [path.name for path in sorted(listed)]
+    assert sorted(Journal(tmp_path / "out").lines) == [path.name for path in sorted(listed)]
     again = succeeded(*command, "--json").report
     assert all(file["reused"] for file in again["files"]) and "weight" in again["files"][0]["dropped"]
 

@@ -56,11 +56,16 @@ def refuse(task: Task) -> dict[str, Any]:
     raise UserError("not this one")
 
 
+def tell_environment(task: Task) -> dict[str, Any]:
+    return ignore(task) | {"environment": dict(os.environ), "profiled": dask.config.get(PROFILE)}
+
+
 def tasks_of(work: Callable[[Task], dict[str, Any]], inputs: list[Path], folder: Path) -> list[Task]:
     options = Options(Precision.parse("1e-3"), packed=True)
     return [Task(work, path, folder / path.name, options) for path in inputs]
 
 
+PROFILE = "distributed.worker.profile.enabled"
 CREWS = {"processes": Workers(2), "dask": Workers(2, "local")}
 
 
@@ -75,7 +80,7 @@ def test_a_killed_worker_harms_nothing(workers, inputs, tmp_path):
     assert report["failed"] == 0 and inputs[1].with_suffix(".tried").exists()
     assert contents(out) == compressed_alone(inputs, tmp_path / "alone")
     assert left_over(out) == []
-    assert sorted(Journal(out).entries) == ["a.root", "b.root", "c.root"]
+    assert sorted(Journal(out).lines) == ["a.root", "b.root", "c.root"]
 
 
 def test_a_file_that_kills_every_worker_is_given_up(inputs, tmp_path):
@@ -104,6 +109,13 @@ def test_dask_makes_the_same_files(inputs, tmp_path):
     report = succeeded("compress", *inputs, "-o", out, *PACKED, "--dask", "local", "--workers", 2, "--json").report
     assert report["failed"] == 0
     assert contents(out) == compressed_alone(inputs, tmp_path / "alone")
+
+
+def test_dask_lets_local_workers_keep_their_memory_and_does_not_watch_them(inputs, tmp_path):
+    (outcome,) = CREWS["dask"].outcomes(tasks_of(tell_environment, inputs[:1], tmp_path))
+    assert "MALLOC_TRIM_THRESHOLD_" not in outcome.report["environment"]
+    assert outcome.report["environment"]["OMP_NUM_THREADS"] == "1"
+    assert outcome.report["profiled"] is False and dask.config.get(PROFILE) is True
 
 
 def test_a_dask_cluster_is_found_by_its_address(inputs, tmp_path):
