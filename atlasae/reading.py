@@ -59,8 +59,8 @@ class Place:
     end: int
 
 
-class CompressedTree:
-    """The tree that was compressed, over one or several files; behaves like uproot's where their methods are alike.
+class CompressedTree(Mapping[str, "CompressedBranch"]):
+    """The tree that was compressed, over one or several files: a mapping of branches, with methods as uproot's has.
 
     Every branch that is read is checked against its checksum. One chunk is kept decoded, so that memory does not grow
     with the file, and what follows in the same chunk is not decoded again.
@@ -91,7 +91,7 @@ class CompressedTree:
         self._resources.close()
 
     def __len__(self) -> int:
-        return self.num_entries
+        return len(self._names)
 
     def __contains__(self, name: object) -> bool:
         return name in self._names
@@ -108,7 +108,7 @@ class CompressedTree:
             raise KeyError(f"no branch '{name}' in tree '{self.name}': there are {', '.join(self._names[:6])} ...")
         return CompressedBranch(self, name)
 
-    def keys(self, *, filter_name: Filter = None) -> list[str]:
+    def keys(self, *, filter_name: Filter = None) -> list[str]:  # type: ignore[override]  # a list, as uproot's is
         """The names of the branches; a filter is a glob, `/a regular expression/`, several of these, or a function."""
         return [name for name in self._names if _passes(name, filter_name)]
 
@@ -273,7 +273,7 @@ def _passes(name: str, wanted: Filter) -> bool:
         return True
     if isinstance(wanted, str):
         if match := re.fullmatch(r"/(.*)/(i?)", wanted):
-            return re.search(match[1], name, re.IGNORECASE if match[2] else 0) is not None
+            return re.match(match[1], name, re.IGNORECASE if match[2] else 0) is not None
         return fnmatch.fnmatchcase(name, wanted)
     return wanted(name) if callable(wanted) else any(_passes(name, one) for one in wanted)
 

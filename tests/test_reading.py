@@ -46,7 +46,17 @@ def test_every_layout_has_the_branches_of_its_original(layout, how, tmp_path):
         for name, array in read_tree(tmp_path / "back.root", tree.name).items():
             if name in tree:
                 assert bits(tree[name].array()) == bits(array)
-        assert {len(jets) for jets in map(tree.jets, tree.collections)} == {tree.num_entries} == {len(tree)}
+        assert {len(jets) for jets in map(tree.jets, tree.collections)} == {tree.num_entries}
+
+
+def test_it_is_a_mapping_of_branches_as_the_tree_of_uproot_is(pair):
+    small, back = pair
+    with atlasae.open(small) as tree, uproot.open(back) as whole:
+        original = whole["Events"]
+        assert list(tree) == tree.keys() == original.keys() and len(tree) == len(original)
+        assert [branch.name for branch in tree.values()] == original.keys()
+        for pattern in ["Jet_*", "/jet_(pt|eta)/i", "/et_pt/", ["/Jet_p/", "weight"], "nothing"]:
+            assert tree.keys(filter_name=pattern) == original.keys(filter_name=pattern)
 
 
 @pytest.mark.parametrize(
