@@ -1,5 +1,7 @@
 """The public names, each imported when it is first used: `import atlasae` takes no time."""
 
+from .learning import train as train
+from .model import load_model as load_model
 from .pipeline import compress_file as compress_file
 from .pipeline import decompress_file as decompress_file
 from .planning import Options as Options

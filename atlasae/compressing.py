@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from pathlib import Path
 
 import awkward as ak
 import numpy as np
@@ -17,7 +16,7 @@ from atlasae.errors import UserError
 from atlasae.grid import MANTISSA_BITS
 from atlasae.invertible import JETS, InvertibleAutoencoder
 from atlasae.learning import learn_from, learn_list
-from atlasae.model import Model, default_model, domain_warning, packaged_model
+from atlasae.model import Model, default_model, domain_warning, load_model, packaged_model
 from atlasae.planning import Options, Plan
 from atlasae.precision import Precision
 from atlasae.schema import Collection
@@ -131,16 +130,6 @@ def _start_list(collection: Collection, sample: dict[str, ak.Array]) -> Start:
     assert isinstance(model.autoencoder, InvertibleAutoencoder)
     note = f"the model of {len(variables.variables)} variables is in the file: {len(model.content) / 1000:,.1f} kB"
     return _start([start_list_compressor(settled, model.autoencoder, sample)], model, [note])
-
-
-def load_model(name: str) -> Model:
-    """The packaged model `default`, or one from a file; raises UserError."""
-    if name == "default":
-        return default_model()
-    path = Path(name)
-    if not path.is_file():
-        raise UserError(f"no model '{name}': give a model file or `default` (or, to compress with, `self`)")
-    return Model.from_bytes(path.read_bytes(), name)
 
 
 def sample_jets(collections: Sequence[Collection], units: str | None, events: Mapping[str, ak.Array]) -> Floats:

@@ -22,14 +22,12 @@ from atlasae.journal import Entry, Source
 LOCAL = "local"  # a dask cluster of this process
 ATTEMPTS = 3  # how often a worker may die of one file
 
-Report = dict[str, Any]
-
 
 @dataclass(frozen=True)
 class Task:
     """What is to be done with one file: a function of this task that can be pickled, and what it needs to know."""
 
-    work: Callable[["Task"], Report]
+    work: Callable[["Task"], dict[str, Any]]
     path: Path
     target: Path
     options: Any = None
@@ -49,7 +47,7 @@ class Outcome:
     """What became of a task: a report, or why there is none; `entry` is for the journal."""
 
     task: Task
-    report: Report = field(default_factory=dict)
+    report: dict[str, Any] = field(default_factory=dict)
     error: str | None = None
     entry: Entry | None = None
     reused: bool = False
@@ -79,7 +77,7 @@ def perform(task: Task) -> Outcome:
         made = checksum_file(task.target)
     except Exception as error:
         return Outcome(task, error=explain(error)[0])
-    return Outcome(task, report, entry=Entry(source, task.target.name, f"{made:016x}", report))
+    return Outcome(task, report, entry=Entry(source, task.target.name, f"{made:016x}", dict(report)))
 
 
 # --- processes on this machine

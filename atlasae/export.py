@@ -5,20 +5,20 @@ import json
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
+from atlasae import terminal
 from atlasae.codec import BottleneckCodec, Encoded, FloatsCodec, choose_codec, few_threads
-from atlasae.compressing import load_model
 from atlasae.container import CompressedCollection, Contents, read_contents
 from atlasae.coordinates import Floats, from_coordinates, is_physical
 from atlasae.cpp import cpp_header
+from atlasae.display import Report
 from atlasae.errors import UserError
 from atlasae.graphs import graphs_of
 from atlasae.invertible import InvertibleAutoencoder
-from atlasae.model import VARIABLES, Autoencoder
+from atlasae.model import VARIABLES, Autoencoder, load_model
 from atlasae.precision import Precision
 from atlasae.restoring import codec_of
 from atlasae.rootio import open_source
@@ -46,7 +46,7 @@ class Exported:
         return f"of '{self.source}' ({self.collection.name}), model {self.model_sha256[:12]}"
 
 
-def export_cpp(source: str, target: Path, jets: str | None, precision: str | None, force: bool) -> dict[str, Any]:
+def export_cpp(source: str, target: Path, jets: str | None, precision: str | None, force: bool) -> Report:
     """Write the C++ header that reads a compressed file, or jets encoded by a model; raises UserError."""
     _check(source, target, force)
     found = exported(source, jets, precision)
@@ -56,7 +56,7 @@ def export_cpp(source: str, target: Path, jets: str | None, precision: str | Non
     return _report(found, [target])
 
 
-def export_onnx(source: str, folder: Path, jets: str | None, precision: str | None, force: bool) -> dict[str, Any]:
+def export_onnx(source: str, folder: Path, jets: str | None, precision: str | None, force: bool) -> Report:
     """Write encoder.onnx and decoder.onnx into a folder, made if it is not there; raises UserError."""
     targets = [folder / "encoder.onnx", folder / "decoder.onnx"]
     if folder.exists() and not folder.is_dir():
@@ -125,8 +125,8 @@ def _check(source: str, target: Path, force: bool) -> None:
     check_target(Path(source) if Path(source).is_file() else target.absolute().parent, target, force)
 
 
-def _report(found: Exported, written: list[Path]) -> dict[str, Any]:
-    return {
+def _report(found: Exported, written: list[Path]) -> Report:
+    facts = {
         "files": [str(path) for path in written],
         "bytes": sum(path.stat().st_size for path in written),
         "collection": found.collection.name,
@@ -135,6 +135,7 @@ def _report(found: Exported, written: list[Path]) -> dict[str, Any]:
         "precision": found.precision,
         "model_sha256": found.model_sha256,
     }
+    return Report(facts, terminal.export_page)
 
 
 def _of_file(path: Path, jets: str | None) -> Exported:

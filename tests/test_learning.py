@@ -17,7 +17,7 @@ from atlasae.errors import UserError
 from atlasae.learning import Sample, Split, learn, learn_from, read_samples, split_by_event
 from atlasae.model import Model, default_model
 from atlasae.recipes import Recipe
-from atlasae.training import Course, bits_per_row, train
+from atlasae.training import Course, bits_per_row, run_course
 
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
 
@@ -394,9 +394,9 @@ def test_loss_and_weights_are_those_of_the_recipe(weights, paths, monkeypatch):
     def fake(network, objective, rows, course, seed, watch):
         seen["loss"] = float(objective(lambda rows: rows + 0.5, rows[0]))
         seen["rows"] = rows
-        return train(network, objective, rows, course, seed, watch)
+        return run_course(network, objective, rows, course, seed, watch)
 
-    monkeypatch.setattr(learning, "train", fake)
+    monkeypatch.setattr(learning, "run_course", fake)
     learn(paths, replace(RECIPES["mlp"], loss="huber", beta=0.8, weights=weights, course=replace(SHORT, steps=1)))
     expected = (3 * 0.125 + (0.125 if weights[1] == 1 else 0.8 * (15 - 0.4))) / 4
     assert seen["loss"] == pytest.approx(expected, rel=1e-4)
