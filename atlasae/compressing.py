@@ -8,7 +8,7 @@ import awkward as ak
 import numpy as np
 
 from atlasae.baskets import compress_words
-from atlasae.codec import Codec, Encoded, FloatsCodec, choose_codec, choose_list_codec, encode_within, few_threads
+from atlasae.codec import AnyCodec, Encoded, FloatsCodec, choose_codec, choose_list_codec, encode_within, few_threads
 from atlasae.collection import Counted, Start, settle
 from atlasae.columns import Array, Counts, Events, counts_of, index_in_event, to_columns, unflatten
 from atlasae.coordinates import Floats
@@ -31,7 +31,7 @@ class Compressor(Counted):
     """One collection on its way through the chunks: its codec, and what became of its jets."""
 
     collection: Collection
-    codec: Codec
+    codec: AnyCodec
     storage: Storage | ListStorage
     bounds: dict[str, float]
 

@@ -57,7 +57,9 @@ def _table_text(table: Table, terminal: bool) -> str:
     drawn = rich.Table(box=frame, padding=(0, between, 0, 0), show_edge=False, pad_edge=False)
     for i, heading in enumerate(table.headings):
         words = i in table.words
-        drawn.add_column(Text(heading), justify="left" if words else "right", overflow="fold", no_wrap=not words)
+        drawn.add_column(
+            Text(_on_a_line(heading)), justify="left" if words else "right", overflow="fold", no_wrap=not words
+        )
     for row in table.rows:
         drawn.add_row(*(Text(_on_a_line(cell)) for cell in row))
     if terminal:
@@ -82,12 +84,11 @@ def _table_html(table: Table) -> str:
 
     def line(tag: str, cells: Sequence[str]) -> str:
         pairs = zip(cells, sides, strict=True)
-        return (
-            "<tr>" + "".join(f'<{tag} style="text-align: {side}">{_escaped(c)}</{tag}>' for c, side in pairs) + "</tr>"
-        )
+        inner = "".join(f'<{tag} style="text-align: {side}">{_escaped(cell)}</{tag}>' for cell, side in pairs)
+        return f"<tr>{inner}</tr>"
 
-    rows = "\n".join(f"<tr>{line('td', row)}</tr>" for row in table.rows)
-    return f"<table>\n<thead><tr>{line('th', table.headings)}</tr></thead>\n<tbody>\n{rows}\n</tbody>\n</table>"
+    rows = "\n".join(line("td", row) for row in table.rows)
+    return f"<table>\n<thead>{line('th', table.headings)}</thead>\n<tbody>\n{rows}\n</tbody>\n</table>"
 
 
 def _on_a_line(text: str) -> str:

@@ -24,7 +24,8 @@ import torch
 from atlasae.codec import few_threads
 from atlasae.coordinates import Floats
 from atlasae.cpp import cpp_header
-from atlasae.export import Exported, drawn_jets, exported, onnx_graphs
+from atlasae.encoding import drawn_jets
+from atlasae.export import Exported, exported, onnx_graphs
 from atlasae.invertible import InvertibleAutoencoder
 from atlasae.model import load_model
 from atlasae.storage import Latents, blocks

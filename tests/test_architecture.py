@@ -17,7 +17,7 @@ FLOORS = [
     {"columns", "invertible", "bottleneck", "precision", "metrics", "variables", "lattice", "priors"},
     {"storage", "packed", "model", "rootio", "tables", "tallies", "training"},
     {"codec", "collection", "classifier", "recipes", "container", "planning", "targets", "journal"},
-    {"learning", "checkpoints", "copying", "packing", "counting", "cpp", "graphs"},
+    {"learning", "checkpoints", "copying", "packing", "counting", "cpp", "graphs", "encoding"},
     {"restoring", "compressing"},
     {"pipeline", "reading", "export"},
     {"pairs", "peers", "verification"},
@@ -32,7 +32,7 @@ DOORS = {
     "uproot": {"rootio"},
     "torch": {
         *("grid", "invertible", "bottleneck", "codec", "model", "training"),
-        *("classifier", "learning", "checkpoints", "peers", "benchmark", "cpp", "graphs", "export"),
+        *("classifier", "learning", "checkpoints", "peers", "benchmark", "cpp", "graphs", "encoding", "export"),
     },
     "safetensors": {"model", "priors"},
     "constriction": {"coding"},
