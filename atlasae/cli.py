@@ -173,8 +173,9 @@ def compress(
     options = _options(precision, step_size, given)
     if output:
         from atlasae.many import compress_files
+        from atlasae.planning import parse_size
 
-        size = _parse_size(given["split_size"], "--split-size") if given["split_size"] else None
+        size = parse_size(given["split_size"], "--split-size") if given["split_size"] else None
         with _progress("compressing", quiet) as advance:
             report = compress_files(paths, output, options, _workers(given), advance, size)
         return _show_many(report, as_json, quiet)
@@ -189,14 +190,14 @@ def compress(
 
 def _options(precision: str, step_size: str, given: dict[str, Any]) -> Any:
     """What `compress` was told."""
-    from atlasae.planning import Options
+    from atlasae.planning import Options, parse_size
     from atlasae.precision import Precision
 
     if given["no_context"] and given["layout"] != "packed":
         raise UserError("--no-context is of the packed layout: add --layout packed")
     return Options(
         precision=Precision.parse(precision),
-        step_size=_parse_size(step_size, "--step-size"),
+        step_size=parse_size(step_size, "--step-size"),
         rntuple=given["file_format"] == "rntuple",
         packed=given["layout"] == "packed",
         context=not given["no_context"],
@@ -620,16 +621,6 @@ def _progress(what: str, quiet: bool) -> Iterator[Callable[[int, int], None] | N
     with Progress(console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(what, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
-
-
-def _parse_size(text: str, option: str) -> int:
-    units = {"kb": 1_000, "mb": 1_000_000, "gb": 1_000_000_000, "b": 1}
-    lowered = text.lower().replace(" ", "")
-    unit = next((unit for unit in units if lowered.endswith(unit)), None)
-    number = lowered.removesuffix(unit or "")
-    if not number.replace(".", "", 1).isdecimal() or float(number) <= 0:
-        raise UserError(f"{option} '{text}' is no size: give one such as 20MB")
-    return max(1, int(float(number) * units[unit or "b"]))
 
 
 def _terminate(number: int, frame: Any) -> None:

@@ -99,10 +99,13 @@ class Codec:
         return made
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Codec) and self.config() == other.config()
+        return isinstance(other, Codec) and self._made_of() == other._made_of()
 
     def __hash__(self) -> int:
-        return hash((self.precision, self.model.sha256))
+        return hash(self.model.sha256)
+
+    def _made_of(self) -> tuple[object, ...]:
+        return self.model.sha256, self.bounds, self.codec.config()
 
     def __repr__(self) -> str:
         return f"<Codec of model {self.model.sha256[:12]} at precision {self.precision}>"

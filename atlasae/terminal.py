@@ -34,19 +34,20 @@ def training_page(report: dict[str, Any]) -> Page:
 def model_page(facts: dict[str, Any]) -> Page:
     """A model by itself: `Model.describe`."""
     lines = [
-        f"{facts['architecture']} model {facts['sha256'][:12]}: {facts['parameters']:,} parameters, "
-        f"{_size(facts['bytes'])}",
-        f"of {', '.join(facts['columns'])} in {facts['units']}",
+        f"{facts['architecture']} model: {facts['parameters']:,} parameters, {_size(facts['bytes'])}",
+        f"SHA-256 {facts['sha256']}",
     ]
+    if "columns" in facts:
+        lines.append(f"of {', '.join(facts['columns'])} in {facts['units']}")
     if jets := facts.get("provenance", {}).get("jets"):
         lines.append(f"trained on {jets['training']:,} jets, validated on {jets['validation']:,}")
     if test := facts.get("test"):
         lines.append(f"test on {test['jets']:,} jets: {_test_line(test)}")
     if "domain" not in facts:
         return lines
-    rows = [[variable, *(f"{x:.5g}" for x in found)] for variable, found in facts["domain"].items()]
-    headings = ["jets it knows (MeV)", *(f"{100 * q:g} %" for q in facts["quantiles"])]
-    return [*lines, Table(headings, rows)]
+    units = {"pt": "pt in MeV", "eta": "eta", "phi": "phi", "m": "m in MeV"}
+    rows = [[units[variable], *(f"{x:.5g}" for x in facts["domain"][variable])] for variable in units]
+    return [*lines, Table(["jets it knows", *(f"{100 * q:g} %" for q in facts["quantiles"])], rows)]
 
 
 def export_page(report: dict[str, Any]) -> Page:
@@ -330,14 +331,14 @@ def figures_page(report: dict[str, Any]) -> Page:
 def tree_page(facts: dict[str, Any]) -> Page:
     """A compressed tree that is open: its jets, and what else there is."""
     rows = [
-        [branch, variable, collection["units"] or "", collection["dtypes"][variable]]
+        [branch, variable, collection["units"] or "", collection["types"][variable]]
         for collection in facts["collections"]
         for variable, branch in collection["branches"].items()
     ]
-    others = [f"and {len(facts['carried'])} other branches: {_some(facts['carried'])}"] if facts["carried"] else []
+    others = [f"and {len(facts['others'])} other branches: {_some(facts['others'])}"] if facts["others"] else []
     return [
         f"tree '{facts['tree']}': {facts['entries']:,} entries",
-        Table(["jets", "variable", "unit", "type"], rows, words=(0, 1, 2, 3)),
+        Table(["branch", "variable", "unit", "type"], rows, words=(0, 1, 2, 3)),
         *others,
     ]
 

@@ -79,7 +79,8 @@ def test_a_codec_is_made_again_from_its_config(precision):
 
 def test_codecs_of_other_precision_differ():
     assert codec_at("1e-2") != codec_at("1e-3") and codec_at("1e-2") != "1e-2"
-    assert repr(Codec(1e-2)).endswith("at precision 0.01>")
+    same = Codec(1e-2)
+    assert same == codec_at("1e-2") and repr(same).endswith("at precision 0.01>")
 
 
 NUMBERS = st.floats(allow_nan=True, allow_infinity=True, width=64)
