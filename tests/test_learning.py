@@ -411,16 +411,13 @@ def test_a_network_that_diverges_is_told(paths):
 # --- a model of the input's own
 
 
-@cache
 def test_training_writes_what_is_learned_and_tells_of_it(paths, tmp_path):
     recipe, told = RECIPES["mlp"], []
-    report = train(
-        paths[:1],
-        tmp_path / "own.model",
-        recipe,
-        jets=["Jet_"],
-        progress=lambda done, steps: told.append((done, steps)),
-    )
+
+    def note(done: int, steps: int) -> None:
+        told.append((done, steps))
+
+    report = train(paths[:1], tmp_path / "own.model", recipe, jets=["Jet_"], progress=note)
     model = load_model(tmp_path / "own.model")
     assert model.content == learn(paths[:1], recipe, ["Jet_"])[0].content
     assert report["output"] == str(tmp_path / "own.model") and report["sha256"] == model.sha256
@@ -435,7 +432,7 @@ def test_training_refuses_what_it_would_overwrite(paths, tmp_path):
     with pytest.raises(UserError, match="exists: choose another name"):
         train(str(paths[0]), tmp_path / "there.model")
     with pytest.raises(UserError, match="is the input"):
-        train(paths, paths[1], force=True)
+        train(paths, paths[0], force=True)
     assert (tmp_path / "there.model").read_text() == "mine"
 
 
@@ -447,6 +444,7 @@ def test_a_model_to_go_on_from_decides_the_architecture(learned, paths, tmp_path
     assert seen[0] == read_recipe(arch=model.facts["architecture"])
 
 
+@cache
 def massless_forward() -> np.ndarray:
     """Jets unlike those of the packaged model: light, and in a narrow range of pt and eta."""
     rng = np.random.default_rng(4)
