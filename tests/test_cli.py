@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 import os
+import pty
 import re
 import shutil
 import signal
@@ -233,6 +234,23 @@ def test_the_report_in_words(jets_file, tmp_path):
                 name, f"{told['bits'][variable]:.1f}", "0.001", f"{told['max_error'][variable]:.2g}",
             ]  # fmt: skip
     assert f"{report['jets']} jets" in succeeded("decompress", out, tmp_path / "back.root").out
+
+
+def test_a_terminal_gets_tables_that_fit_it(compressed):
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-c", "from atlasae.cli import main; main()", "info", str(compressed)]
+    environment = os.environ | {"COLUMNS": "60", "TERM": "xterm-256color"}
+    environment.pop("NO_COLOR", None)
+    subprocess.run(command, stdin=theirs, stdout=theirs, check=True, env=environment)
+    os.write(theirs, b"\0")
+    told = b""
+    while not told.endswith(b"\0"):
+        told += os.read(ours, 4096)
+    os.close(ours)
+    os.close(theirs)
+    assert b"\x1b[1mcollection" in told
+    plain = re.sub(r"\x1b\[\d*m", "", told.decode()).split("\r\n\r\n", 1)[1]
+    assert max(map(len, plain.splitlines())) <= 60 and "Jet_mass" in plain
 
 
 def test_quiet_prints_nothing(jets_file, tmp_path):
