@@ -86,24 +86,19 @@ def compression_page(report: dict[str, Any]) -> Page:
 
 def _collections(entries: Sequence[dict[str, Any]]) -> list[str | Table]:
     """What became of collections as a whole, and of each of their variables."""
+    wholes = [
+        [entry["name"], entry["units"] or "", f"{entry['jets']:,}", f"{entry['exact_jets']:,}", *_sizes(entry)]
+        for entry in entries
+    ]
+    variables = [
+        [branch, *_promise(variable, entry), f"{bits:.1f}" if (bits := entry["bits"].get(variable)) is not None else ""]
+        for entry in entries
+        for variable, branch in _variables(entry).items()
+    ]
     return [
-        Table(
-            ["collection", "unit", "jets", "exact", "bytes per jet", "before"],
-            [
-                [entry["name"], entry["units"] or "", f"{entry['jets']:,}", f"{entry['exact_jets']:,}", *_sizes(entry)]
-                for entry in entries
-            ],
-            words=(0, 1),
-        ),
+        Table(["collection", "unit", "jets", "exact", "bytes per jet", "before"], wholes, words=(0, 1)),
         "",
-        Table(
-            ["branch", "bits", "bound", "largest error"],
-            [
-                [branch, f"{bits:.1f}" if (bits := entry["bits"].get(variable)) else "", *_promise(variable, entry)]
-                for entry in entries
-                for variable, branch in _variables(entry).items()
-            ],
-        ),
+        Table(["branch", "bound", "largest error", "bits"], variables),
     ]
 
 

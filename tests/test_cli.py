@@ -231,7 +231,7 @@ def test_the_report_in_words(jets_file, tmp_path):
         assert row(said, "Jet") == ["Jet", "GeV", str(report["jets"]), "0", *sizes]
         for variable, name in told["branches"].items():
             assert row(said, name) == [
-                name, f"{told['bits'][variable]:.1f}", "0.001", f"{told['max_error'][variable]:.2g}",
+                name, "0.001", f"{told['max_error'][variable]:.2g}", f"{told['bits'][variable]:.1f}",
             ]  # fmt: skip
     assert f"{report['jets']} jets" in succeeded("decompress", out, tmp_path / "back.root").out
 

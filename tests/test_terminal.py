@@ -227,11 +227,11 @@ def test_a_compression_in_words():
         "collection  unit   jets  exact  bytes per jet  before",
         "Jet         GeV   4,200  1,000           5.80   14.46",
         "",
-        "branch    bits  bound  largest error",
-        "Jet_pt    20.4  0.001        0.00099",
-        "Jet_eta   15.0  0.001         0.0005",
-        "Jet_phi   14.0  0.001              0",
-        "Jet_mass  16.2   none        0.00012",
+        "branch    bound  largest error  bits",
+        "Jet_pt    0.001        0.00099  20.4",
+        "Jet_eta   0.001         0.0005  15.0",
+        "Jet_phi   0.001              0  14.0",
+        "Jet_mass   none        0.00012  16.2",
         "",
         "jets: 60.73 kB -> 24.36 kB, 5.80 bytes per jet",
         "carried: 2 branches; 1.2 s",
@@ -245,23 +245,23 @@ def test_a_compression_without_jets_has_no_bytes_per_jet():
     report = COMPRESSED | {"jets": 0, "collections": [empty], "bytes_per_jet": float("nan")}
     lines = piped(terminal.compression_page(report)).splitlines()
     assert not [line for line in lines if line.startswith("jets: ") or "nan" in line]
-    assert lines[3].split() == ["Jet", "0", "0", "-", "-"] and lines[6].split() == ["Jet_pt", "20.4", "0.001", "-"]
+    assert lines[3].split() == ["Jet", "0", "0", "-", "-"] and lines[6].split() == ["Jet_pt", "0.001", "-", "20.4"]
 
 
 def test_a_mass_that_is_promised_and_no_branch_has_a_row():
     energy = ENTRY | {"branches": {"pt": "Jet_pt", "E": "Jet_E"}, "precision": {"pt": 1e-3, "E": 1e-3, "m": 1e-3}}
     lines = piped(terminal.compression_page(COMPRESSED | {"collections": [energy]})).splitlines()
     assert [line.split() for line in lines[6:9]] == [
-        ["Jet_pt", "20.4", "0.001", "0.00099"],
+        ["Jet_pt", "0.001", "0.00099", "20.4"],
         ["Jet_E", "0.001", "0"],
-        ["Jet:", "m", "16.2", "0.001", "0.00012"],
+        ["Jet:", "m", "0.001", "0.00012", "16.2"],
     ]
 
 
 def test_branches_that_nothing_is_promised_of_are_named():
     momenta = ENTRY | {"branches": {"px": "x", "py": "y"}, "precision": {"pt": 1e-3}}
     lines = piped(terminal.compression_page(COMPRESSED | {"collections": [momenta]})).splitlines()
-    assert lines[6:9] == ["x", "y", "Jet: pt  20.4  0.001        0.00099"]
+    assert lines[6:9] == ["x", "y", "Jet: pt  0.001        0.00099  20.4"]
 
 
 @pytest.mark.parametrize(("n", "end"), [(1, "b0"), (6, "b5"), (7, "b5 and 1 more"), (40, "b5 and 34 more")])
@@ -327,12 +327,12 @@ def test_what_is_inside_a_file_in_words():
         "Jet         GeV   4,200  1,000           5.80   14.46",
         "Fat         GeV   4,200  1,000           5.80   14.46",
         "",
-        "branch    bits  bound  largest error",
-        "Jet_pt    20.4  0.001        0.00099",
-        "Jet_eta   15.0  0.001         0.0005",
-        "Jet_phi   14.0  0.001              0",
-        "Jet_mass  16.2   none        0.00012",
-        "Fat_pt           none        0.00099",
+        "branch    bound  largest error  bits",
+        "Jet_pt    0.001        0.00099  20.4",
+        "Jet_eta   0.001         0.0005  15.0",
+        "Jet_phi   0.001              0  14.0",
+        "Jet_mass   none        0.00012  16.2",
+        "Fat_pt     none        0.00099",
         "",
         "compressed from     size  entries  chunks  model                    atlasae",
         "in.root          2.00 MB   60,000       3  0123456789ab (packaged)    0.1.0",
@@ -351,7 +351,7 @@ def test_what_is_told_of_a_merged_file_holds_for_all_of_it():
     facts = {"file": "small.root", "bytes": 900, "tree": "Events", "entries": 60_000, "carried": 12, "runs": runs}
     lines = piped(terminal.info_page(facts | {"collections": [whole]})).splitlines()
     assert [line.split() for line in lines[6:8]] == [
-        ["Jet_pt", "20.0", "0.01", "0.0099"],
+        ["Jet_pt", "0.01", "0.0099", "20.0"],
         ["Jet_eta", "none", "0.5"],
     ]
     assert len(lines) == 12
