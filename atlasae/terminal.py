@@ -168,15 +168,15 @@ def info_page(facts: dict[str, Any]) -> Page:
     """What is inside a compressed file."""
     runs = facts["runs"]
     made = Table(
-        ["compressed from", "size", "entries", "chunks", "model", "atlasae"],
+        ["compressed from", "size", "entries", "chunks", "bound", "model", "atlasae"],
         [
             [
-                run["source"], _size(run["source_bytes"]), f"{run['entries']:,}", f"{run['chunks']:,}",
+                run["source"], _size(run["source_bytes"]), f"{run['entries']:,}", f"{run['chunks']:,}", _bounds(run),
                 f"{run['model_sha256'][:12]} ({run['model_from']})", run["versions"].get("atlasae", "?"),
             ]
             for run in runs
         ],
-        words=(0, 4),
+        words=(0, 5),
     )  # fmt: skip
     return [
         f"{facts['file']}: {_size(facts['bytes'])}, tree '{facts['tree']}', {facts['entries']:,} entries, "
@@ -186,6 +186,12 @@ def info_page(facts: dict[str, Any]) -> Page:
         "",
         made,
     ]
+
+
+def _bounds(run: dict[str, Any]) -> str:
+    """Every bound of a run once, the tightest first."""
+    bounds = {bound for entry in run["collections"] for bound in entry["precision"].values()}
+    return ", ".join([f"{bound:g}" for bound in sorted(bounds - {None})] + ["none"] * (None in bounds))
 
 
 def _of_all_runs(collection: dict[str, Any], runs: Sequence[dict[str, Any]]) -> dict[str, Any]:

@@ -334,8 +334,8 @@ def test_what_is_inside_a_file_in_words():
         "Jet_mass   none        0.00012  16.2",
         "Fat_pt     none        0.00099",
         "",
-        "compressed from     size  entries  chunks  model                    atlasae",
-        "in.root          2.00 MB   60,000       3  0123456789ab (packaged)    0.1.0",
+        "compressed from     size  entries  chunks        bound  model                    atlasae",
+        "in.root          2.00 MB   60,000       3  0.001, none  0123456789ab (packaged)    0.1.0",
     ]
     nobody = piped(terminal.info_page(facts | {"runs": [run | {"versions": {}}]}))
     assert nobody.endswith("(packaged)        ?")
