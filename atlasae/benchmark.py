@@ -6,14 +6,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
+from atlasae import terminal
 from atlasae.codec import few_threads
 from atlasae.columns import unflatten
 from atlasae.coordinates import Floats, to_coordinates
+from atlasae.display import Report
 from atlasae.errors import UserError
 from atlasae.invertible import InvertibleAutoencoder
 from atlasae.learning import FEWEST_EVENTS, learn_from
@@ -39,7 +40,7 @@ def benchmark_file(
     units: str | None = None,
     model: str = "default",
     progress: Progress | None = None,
-) -> dict[str, Any]:
+) -> Report:
     """Measure the first collection of jets of a file, or the first 200,000 of its jets; returns the report.
 
     Jets without coordinates (NaN, pt <= 0) are left out. `curves` holds bytes per jet by method, one for each of
@@ -55,7 +56,7 @@ def benchmark_file(
             rows.append(row | peers(sample, bound, Path(folder)) | {FLOOR: entropy(bound)})
             (progress or silent)(done, len(PRECISIONS))
     names = dict.fromkeys(name for row in rows for name in row)
-    return {
+    facts = {
         "input": path.name,
         "collection": sample.collection.name,
         "branches": sample.collection.branches,
@@ -64,6 +65,7 @@ def benchmark_file(
         "curves": {name: [row.get(name) for row in rows] for name in names},
         "missing": [package for package in ("pcodec", "pysz") if find_spec(package) is None],
     }
+    return Report(facts, terminal.benchmark_page)
 
 
 def read_jets(path: Path, patterns: Sequence[str], units: str | None) -> Sample:

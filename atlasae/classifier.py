@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from atlasae.coordinates import Floats, is_physical, to_coordinates
 from atlasae.metrics import area_under_curve
-from atlasae.training import Course, train
+from atlasae.training import Course, run_course
 
 FEWEST_JETS = 100
 HIDDEN, SEED = 32, 1
@@ -42,7 +42,7 @@ def tell_apart(before: Floats, after: Floats) -> dict[str, Any] | None:
 def _tried(training: Tensor, validation: Tensor, test: Tensor) -> dict[str, Any]:
     torch.manual_seed(SEED)
     network = nn.Sequential(nn.Linear(4, HIDDEN), nn.SiLU(), nn.Linear(HIDDEN, HIDDEN), nn.SiLU(), nn.Linear(HIDDEN, 1))
-    train(network, _cross_entropy, (training, validation), COURSE, SEED)
+    run_course(network, _cross_entropy, (training, validation), COURSE, SEED)
     with torch.no_grad():
         scores = network(test[:, :-1])[:, 0].double().numpy()
     area, error = area_under_curve(*np.split(scores, 2))

@@ -16,6 +16,7 @@ import click
 from click.shell_completion import get_completion_class, shell_complete
 
 from atlasae import terminal
+from atlasae.display import Report, harmless, to_text
 from atlasae.errors import UserError, explain
 
 # Libraries that take long to import are imported by the command that needs them: `--help` and `info` answer at once.
@@ -98,7 +99,7 @@ def main() -> None:
         if "--debug" in sys.argv:
             traceback.print_exc()
         message, code = _explain(error)
-        click.echo(terminal.harmless(f"atlasae: {message}".replace("\n", " ")), err=True)
+        click.echo(harmless(f"atlasae: {message}".replace("\n", " ")), err=True)
     sys.exit(code if isinstance(code, int) else 0)
 
 
@@ -172,8 +173,9 @@ def compress(
     options = _options(precision, step_size, given)
     if output:
         from atlasae.many import compress_files
+        from atlasae.planning import parse_size
 
-        size = _parse_size(given["split_size"], "--split-size") if given["split_size"] else None
+        size = parse_size(given["split_size"], "--split-size") if given["split_size"] else None
         with _progress("compressing", quiet) as advance:
             report = compress_files(paths, output, options, _workers(given), advance, size)
         return _show_many(report, as_json, quiet)
@@ -182,20 +184,20 @@ def compress(
     path, target = _in_and_out(paths, given)
     with _progress("compressing", quiet) as advance:
         report = compress_file(path, target, options, advance)
-    _show(report | {"output": str(target)}, as_json, quiet, terminal.compression_text)
+    _show(report, as_json, quiet)
     return 0
 
 
 def _options(precision: str, step_size: str, given: dict[str, Any]) -> Any:
     """What `compress` was told."""
-    from atlasae.planning import Options
+    from atlasae.planning import Options, parse_size
     from atlasae.precision import Precision
 
     if given["no_context"] and given["layout"] != "packed":
         raise UserError("--no-context is of the packed layout: add --layout packed")
     return Options(
         precision=Precision.parse(precision),
-        step_size=_parse_size(step_size, "--step-size"),
+        step_size=parse_size(step_size, "--step-size"),
         rntuple=given["file_format"] == "rntuple",
         packed=given["layout"] == "packed",
         context=not given["no_context"],
@@ -241,7 +243,7 @@ def decompress(
     path, target = _in_and_out(paths, given)
     with _progress("decompressing", quiet) as advance:
         report = decompress_file(path, target, force, advance, salvage)
-    _show(report | {"output": str(target)}, as_json, quiet, terminal.decompression_text)
+    _show(report, as_json, quiet)
     return 0
 
 
@@ -287,7 +289,7 @@ def info(path: Path, as_json: bool, debug: bool) -> None:
     """Say what is inside FILE: collections, precision, model, bytes per jet."""
     from atlasae.container import describe
 
-    _show(describe(path), as_json, False, terminal.info_text)
+    _show(describe(path), as_json, False)
 
 
 @commands.command()
@@ -317,7 +319,7 @@ def verify(paths: tuple[Path, ...], quiet: bool, as_json: bool, **given: Any) ->
         )
     with _progress("verifying", quiet) as advance:
         report = verify_file(paths[0], paths[1], advance) if len(paths) == 2 else check_file(paths[0], advance)
-    _show(report, as_json, quiet, terminal.verification_text if len(paths) == 2 else terminal.integrity_text)
+    _show(report, as_json, quiet)
     return 1 if report.get("differences") else 0
 
 
@@ -370,7 +372,7 @@ def evaluate(
     if histograms:
         with replacing(histograms) as temporary:
             write_histograms(temporary, found.histograms)
-    return _show_many(found.report, as_json, quiet, terminal.evaluation_text)
+    return _show_many(found.report, as_json, quiet)
 
 
 def _files_in(paths: tuple[Path, ...]) -> list[Path]:
@@ -413,7 +415,7 @@ def benchmark(path: Path, output: Path | None, force: bool, quiet: bool, as_json
         report = benchmark_file(path, given["jets"], given["units"], given["model"], advance)
     if output:
         report["figures"] = figures.save_all(figures.benchmark_figures(report, _label(given)), output)
-    _show(report, as_json, quiet, terminal.benchmark_text)
+    _show(report, as_json, quiet)
 
 
 @commands.command()
@@ -431,7 +433,7 @@ def plot(paths: tuple[Path, ...], output: Path, force: bool, quiet: bool, as_jso
     figures.check_folder(output, force)
     with _progress("evaluating", quiet) as advance:
         written = figures.save_all(figures.figures_of(paths, _label(given), advance), output)
-    _show({"output": str(output), "figures": written}, as_json, quiet, terminal.figures_text)
+    _show(Report({"output": str(output), "figures": written}, terminal.figures_page), as_json, quiet)
 
 
 @commands.command()
@@ -461,12 +463,12 @@ def train(
 ) -> None:
     """Train a model on the jets of files, ROOT and tables; Ctrl-C keeps the best so far."""
     if given["arch"] == "tables":
-        _show(_count_tables(paths, output, force, find_rate, given), as_json, quiet, terminal.tables_text)
+        _show(_count_tables(paths, output, force, find_rate, given), as_json, quiet)
         return
-    from atlasae.compressing import load_model
-    from atlasae.learning import learn
+    from atlasae import learning
+    from atlasae.model import load_model
     from atlasae.recipes import read_recipe
-    from atlasae.targets import check_target, replacing
+    from atlasae.targets import check_target
 
     if find_rate and output:
         raise UserError("-o MODEL or --find-rate PLOT, not both: the rate is looked for without training a model")
@@ -481,29 +483,19 @@ def train(
     for path in (*paths, *(Path(given[key]) for key in ("config", "start") if given[key] not in (None, "default"))):
         check_target(path, target, force)
     if find_rate:
-        _show(_learning_rate(paths, recipe, given, start, find_rate), as_json, quiet, terminal.rate_text)
+        _show(_learning_rate(paths, recipe, given, start, find_rate), as_json, quiet)
         return
+    told = {key: given[key] for key in ("jets", "units", "device")}
     with _progress("training", quiet) as advance:
-        watch = (lambda step, steps, loss: advance(step, steps)) if advance else None
-        model, history = learn(paths, recipe, given["jets"], given["units"], start, given["device"], watch)
-    with replacing(target) as temporary:
-        temporary.write_bytes(model.content)
-    report = {"output": str(target), "sha256": model.sha256, "bytes": len(model.content), "ended": history.ended}
-    _show(
-        report | {key: model.facts[key] for key in ("architecture", "provenance", "test")},
-        as_json,
-        quiet,
-        terminal.model_text,
-    )
+        report = learning.train(paths, target, recipe, start=start, force=force, progress=advance, **told)
+    _show(report, as_json, quiet)
 
 
 def _count_tables(
     paths: tuple[Path, ...], output: Path | None, force: bool, find_rate: Path | None, given: dict[str, Any]
-) -> dict[str, Any]:
+) -> Report:
     """Make tables for `compress --layout packed`; returns the report."""
-    from atlasae.counting import count_files
-    from atlasae.priors import default_priors
-    from atlasae.targets import check_target, replacing
+    from atlasae.counting import train_tables
 
     unset = {"--find-rate": find_rate, "--config": given["config"], "--set": given["settings"] or None}
     unset |= {"--from": given["start"], "--seed": given["seed"], "--device cuda": given["device"] == "cuda" or None}
@@ -511,12 +503,7 @@ def _count_tables(
         raise UserError(f"--arch tables counts jets, there is nothing to set: leave out {wrong[0]}")
     if output is None:
         raise UserError("no place for the tables: name it with -o MODEL")
-    for path in paths:
-        check_target(path, output, force)
-    priors, jets = count_files(paths, given["jets"], given["units"], default_priors())
-    with replacing(output) as temporary:
-        temporary.write_bytes(priors.content)
-    return {"output": str(output), "jets": jets, "bytes": len(priors.content), "sha256": priors.sha256}
+    return train_tables(paths, output, given["jets"], given["units"], force)
 
 
 @commands.command("import-checkpoint")
@@ -539,13 +526,9 @@ def import_checkpoint(
     model = checkpoints.import_checkpoint(path, recipe)
     with replacing(output) as temporary:
         temporary.write_bytes(model.content)
-    report = {"output": str(output), "sha256": model.sha256, "bytes": len(model.content)}
-    _show(
-        report | {key: model.facts[key] for key in ("architecture", "columns", "provenance")},
-        as_json,
-        quiet,
-        terminal.model_text,
-    )
+    facts = {"output": str(output), "sha256": model.sha256, "bytes": len(model.content)}
+    facts |= {key: model.facts[key] for key in ("architecture", "columns", "provenance")}
+    _show(Report(facts, terminal.training_page), as_json, quiet)
 
 
 @commands.command()
@@ -585,12 +568,10 @@ def export(
     if form is None:
         raise UserError("nothing to export to: say --cpp or --onnx")
     write = export_cpp if form == "cpp" else export_onnx
-    _show(write(source, output, jets, precision, force), as_json, quiet, terminal.export_text)
+    _show(write(source, output, jets, precision, force), as_json, quiet)
 
 
-def _learning_rate(
-    paths: tuple[Path, ...], recipe: Any, given: dict[str, Any], start: Any, plot: Path
-) -> dict[str, Any]:
+def _learning_rate(paths: tuple[Path, ...], recipe: Any, given: dict[str, Any], start: Any, plot: Path) -> Report:
     from atlasae import plotting
     from atlasae.learning import learning_rates
     from atlasae.targets import replacing
@@ -599,27 +580,23 @@ def _learning_rate(
     rates, losses, chosen = learning_rates(paths, recipe, given["jets"], given["units"], start)
     with replacing(plot) as temporary:
         plotting.save(plotting.learning_rates(rates, losses, chosen), temporary)
-    return {"output": str(plot), "learning_rate": chosen, "rates": rates, "losses": losses}
+    facts = {"output": str(plot), "learning_rate": chosen, "rates": rates, "losses": losses}
+    return Report(facts, terminal.rate_page)
 
 
-def _show(report: dict[str, Any], as_json: bool, quiet: bool, text: Callable[[dict[str, Any]], str]) -> None:
+def _show(report: Report, as_json: bool, quiet: bool) -> None:
     if as_json:
         click.echo(json.dumps(_finite(report)))
     elif not quiet:
-        click.echo(terminal.harmless(text(report)))
+        click.echo(to_text(report.page, sys.stdout.isatty()))
 
 
-def _show_many(
-    report: dict[str, Any],
-    as_json: bool,
-    quiet: bool,
-    text: Callable[[dict[str, Any]], str] = terminal.many_text,
-) -> int:
+def _show_many(report: Report, as_json: bool, quiet: bool) -> int:
     """Show what became of many files, those that failed on stderr; returns the exit code."""
-    _show(report, as_json, quiet, text)
+    _show(report, as_json, quiet)
     for file in report.get("files", ()):
         if file["error"] is not None:
-            click.echo(terminal.harmless(f"atlasae: {terminal.failure_line(file)}"), err=True)
+            click.echo(harmless(f"atlasae: {terminal.failure_line(file)}"), err=True)
     return 1 if report.get("failed") else 0
 
 
@@ -644,16 +621,6 @@ def _progress(what: str, quiet: bool) -> Iterator[Callable[[int, int], None] | N
     with Progress(console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(what, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
-
-
-def _parse_size(text: str, option: str) -> int:
-    units = {"kb": 1_000, "mb": 1_000_000, "gb": 1_000_000_000, "b": 1}
-    lowered = text.lower().replace(" ", "")
-    unit = next((unit for unit in units if lowered.endswith(unit)), None)
-    number = lowered.removesuffix(unit or "")
-    if not number.replace(".", "", 1).isdecimal() or float(number) <= 0:
-        raise UserError(f"{option} '{text}' is no size: give one such as 20MB")
-    return max(1, int(float(number) * units[unit or "b"]))
 
 
 def _terminate(number: int, frame: Any) -> None:

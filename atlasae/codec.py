@@ -171,10 +171,10 @@ class BottleneckCodec:
         return BottleneckCodec(deepcopy(self.network).float())
 
 
-Codec = FloatsCodec | BottleneckCodec | ListCodec
+AnyCodec = FloatsCodec | BottleneckCodec | ListCodec
 
 
-def codec_of_config(config: dict[str, Any], autoencoder: InvertibleAutoencoder | BottleneckAutoencoder) -> Codec:
+def codec_of_config(config: dict[str, Any], autoencoder: InvertibleAutoencoder | BottleneckAutoencoder) -> AnyCodec:
     """Make the codec that `config` described; raises ValueError where the autoencoder is of another kind."""
     if isinstance(autoencoder, BottleneckAutoencoder) != (config["layout"] == "bottleneck"):
         raise ValueError(f"layout '{config['layout']}' is not of this model")
@@ -196,7 +196,10 @@ class Encoded:
 
 
 def encode_within(
-    codec: Codec, storage: Storage | ListStorage, bounds: dict[str, float], columns: Sequence[npt.NDArray[np.generic]]
+    codec: AnyCodec,
+    storage: Storage | ListStorage,
+    bounds: dict[str, float],
+    columns: Sequence[npt.NDArray[np.generic]],
 ) -> Encoded:
     """Encode stored columns, decode them again, and tell which jets are not within their bounds.
 
@@ -221,7 +224,7 @@ def encode_within(
 
 
 def _worst(
-    codec: Codec, storage: Storage | ListStorage, values: Floats, latents: Latents, found: dict[str, Floats]
+    codec: AnyCodec, storage: Storage | ListStorage, values: Floats, latents: Latents, found: dict[str, Floats]
 ) -> dict[str, Floats]:
     """The errors that jets may have in other arithmetic; `found` are those in ours.
 
@@ -242,7 +245,7 @@ def choose_codec(
     precision: Precision,
     columns: Sequence[npt.NDArray[np.generic]],
     size: Callable[[Encoded], int],
-) -> Codec:
+) -> AnyCodec:
     """Choose the grid by the bytes it takes on these jets, those stored exactly included.
 
     `size` tells the bytes of an encoded sample. With `full` every bit is spent whatever the grid, so there the

@@ -3,13 +3,12 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from pathlib import Path
 
 import awkward as ak
 import numpy as np
 
 from atlasae.baskets import compress_words
-from atlasae.codec import Codec, Encoded, FloatsCodec, choose_codec, choose_list_codec, encode_within, few_threads
+from atlasae.codec import AnyCodec, Encoded, FloatsCodec, choose_codec, choose_list_codec, encode_within, few_threads
 from atlasae.collection import Counted, Start, settle
 from atlasae.columns import Array, Counts, Events, counts_of, index_in_event, to_columns, unflatten
 from atlasae.coordinates import Floats
@@ -17,7 +16,7 @@ from atlasae.errors import UserError
 from atlasae.grid import MANTISSA_BITS
 from atlasae.invertible import JETS, InvertibleAutoencoder
 from atlasae.learning import learn_from, learn_list
-from atlasae.model import Model, default_model, domain_warning, packaged_model
+from atlasae.model import Model, default_model, domain_warning, load_model, packaged_model
 from atlasae.planning import Options, Plan
 from atlasae.precision import Precision
 from atlasae.schema import Collection
@@ -32,7 +31,7 @@ class Compressor(Counted):
     """One collection on its way through the chunks: its codec, and what became of its jets."""
 
     collection: Collection
-    codec: Codec
+    codec: AnyCodec
     storage: Storage | ListStorage
     bounds: dict[str, float]
 
@@ -131,16 +130,6 @@ def _start_list(collection: Collection, sample: dict[str, ak.Array]) -> Start:
     assert isinstance(model.autoencoder, InvertibleAutoencoder)
     note = f"the model of {len(variables.variables)} variables is in the file: {len(model.content) / 1000:,.1f} kB"
     return _start([start_list_compressor(settled, model.autoencoder, sample)], model, [note])
-
-
-def load_model(name: str) -> Model:
-    """The packaged model `default`, or one from a file; raises UserError."""
-    if name == "default":
-        return default_model()
-    path = Path(name)
-    if not path.is_file():
-        raise UserError(f"no model '{name}': give a model file or `default` (or, to compress with, `self`)")
-    return Model.from_bytes(path.read_bytes(), name)
 
 
 def sample_jets(collections: Sequence[Collection], units: str | None, events: Mapping[str, ak.Array]) -> Floats:

@@ -13,7 +13,9 @@ import awkward as ak
 import msgspec
 import numpy as np
 
+from atlasae import terminal
 from atlasae.columns import checksum_bytes
+from atlasae.display import Report
 from atlasae.errors import DamagedFileError, UserError
 from atlasae.rootio import Source, Target, Tree, damage, open_source
 from atlasae.schema import FOLDER, Branch, Collection, stand_ins
@@ -257,12 +259,12 @@ def _about(contents: Contents) -> str:
     )
 
 
-def describe(path: Path) -> dict[str, Any]:
+def describe(path: Path) -> Report:
     """What `atlasae info` prints, from a compressed file, without its model."""
     with open_source(path) as source:
         contents = read_contents(source)
         with damage(f"'{FOLDER}' in '{path}'"):
-            return _described_file(path, source, contents)
+            return Report(_described_file(path, source, contents), terminal.info_page)
 
 
 def _described_file(path: Path, source: Source, contents: Contents) -> dict[str, Any]:
@@ -300,6 +302,7 @@ def _described(name: str, runs: list[Run], tree: Tree) -> dict[str, Any]:
         "units": entries[0].collection.units,
         "jets": jets,
         "exact_jets": sum(entry.exact_jets for entry in entries),
+        "bytes_in": sum(entry.bytes_in for entry in entries),
         "bytes": size,
         "bytes_per_jet": size / jets if jets else None,
     }

@@ -5,17 +5,20 @@ from pathlib import Path
 
 import numpy as np
 
+from atlasae import terminal
 from atlasae.coding import SEEN, Cells, Contexts, Table, runs_of
 from atlasae.collection import settle
 from atlasae.columns import Counts, counts_of, to_columns
 from atlasae.coordinates import Floats
+from atlasae.display import Report
 from atlasae.errors import UserError
 from atlasae.lattice import LOW, Lattice
 from atlasae.packed import CONTEXTS, PackedCodec, Walk
 from atlasae.planning import find_in, open_input
-from atlasae.priors import RESOLUTION, Integers, Prior, Priors
+from atlasae.priors import RESOLUTION, Integers, Prior, Priors, default_priors
 from atlasae.schema import Collection
 from atlasae.storage import storage_of
+from atlasae.targets import check_target, replacing
 
 STEP = 2e-4  # finer than any bin
 STEP_ENTRIES = 100_000  # entries read at once
@@ -45,6 +48,19 @@ EDGES = {
         (40, 41, 1),
     ),
 }  # fmt: skip
+
+
+def train_tables(
+    paths: Sequence[Path], target: Path, patterns: Sequence[str] = (), units: str | None = None, force: bool = False
+) -> Report:
+    """Make tables for the packed layout of the jets of files, and write them; returns the report."""
+    for path in paths:
+        check_target(path, target, force)
+    priors, jets = count_files(paths, patterns, units, default_priors())
+    with replacing(target) as temporary:
+        temporary.write_bytes(priors.content)
+    facts = {"output": str(target), "jets": jets, "bytes": len(priors.content), "sha256": priors.sha256}
+    return Report(facts, terminal.tables_page)
 
 
 class Counting:

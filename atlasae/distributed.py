@@ -28,14 +28,12 @@ LOCAL_CONFIG = {
     "distributed.worker.profile.enabled": False,
 }
 
-Report = dict[str, Any]
-
 
 @dataclass(frozen=True)
 class Task:
     """What is to be done with one file: a function of this task that can be pickled, and what it needs to know."""
 
-    work: Callable[["Task"], Report]
+    work: Callable[["Task"], dict[str, Any]]
     path: Path
     target: Path
     options: Any = None
@@ -55,7 +53,7 @@ class Outcome:
     """What became of a task: a report, or why there is none; `entry` is for the journal."""
 
     task: Task
-    report: Report = field(default_factory=dict)
+    report: dict[str, Any] = field(default_factory=dict)
     error: str | None = None
     entry: Entry | None = None
     reused: bool = False
@@ -85,7 +83,7 @@ def perform(task: Task) -> Outcome:
         made = checksum_file(task.target)
     except Exception as error:
         return Outcome(task, error=explain(error)[0])
-    return Outcome(task, report, entry=Entry(source, task.target.name, f"{made:016x}", report))
+    return Outcome(task, report, entry=Entry(source, task.target.name, f"{made:016x}", dict(report)))
 
 
 # --- processes on this machine

@@ -8,10 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from atlasae import terminal
 from atlasae.classifier import tell_apart
 from atlasae.codec import few_threads
 from atlasae.columns import Counts
 from atlasae.coordinates import MASS_FLOOR, Floats, energy, is_physical
+from atlasae.display import Report
 from atlasae.errors import UserError
 from atlasae.metrics import (
     RELATIVE,
@@ -52,7 +54,7 @@ MOST_SAMPLED = 50_000  # jets that the two-sample tests look at
 class Evaluated:
     """A report (plain JSON), and the histograms it was made of, by name."""
 
-    report: dict[str, Any]
+    report: Report
     histograms: dict[str, Histogram]
 
 
@@ -94,7 +96,8 @@ class Tallied:
         histograms = {f"{c}/{name}": h for c, e in self.evaluations.items() for name, h in e.histograms().items()}
         more = f" and {self.files - 1} more" if self.files > 1 else ""
         named = {key: f"{self.facts[key]}{more}" for key in ("original", "compressed")}
-        return Evaluated({"format": FORMAT} | self.facts | named | {"collections": found}, histograms)
+        facts = {"format": FORMAT} | self.facts | named | {"collections": found}
+        return Evaluated(Report(facts, terminal.evaluation_page), histograms)
 
 
 @dataclass(frozen=True)

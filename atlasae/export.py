@@ -5,29 +5,25 @@ import json
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
-from atlasae.codec import BottleneckCodec, Encoded, FloatsCodec, choose_codec, few_threads
-from atlasae.compressing import load_model
+from atlasae import terminal
+from atlasae.codec import BottleneckCodec, FloatsCodec
 from atlasae.container import CompressedCollection, Contents, read_contents
-from atlasae.coordinates import Floats, from_coordinates, is_physical
 from atlasae.cpp import cpp_header
+from atlasae.display import Report
+from atlasae.encoding import Codec
 from atlasae.errors import UserError
 from atlasae.graphs import graphs_of
-from atlasae.invertible import InvertibleAutoencoder
-from atlasae.model import VARIABLES, Autoencoder
-from atlasae.precision import Precision
+from atlasae.model import VARIABLES
 from atlasae.restoring import codec_of
 from atlasae.rootio import open_source
 from atlasae.schema import Collection
-from atlasae.storage import storage_of
 from atlasae.targets import check_target, replacing
 
 OPSET = 17  # of ONNX: programs of 2022 and later read it
-DRAWN = 50_000  # jets that a model's grid is chosen on
 
 
 @dataclass(frozen=True)
@@ -46,7 +42,7 @@ class Exported:
         return f"of '{self.source}' ({self.collection.name}), model {self.model_sha256[:12]}"
 
 
-def export_cpp(source: str, target: Path, jets: str | None, precision: str | None, force: bool) -> dict[str, Any]:
+def export_cpp(source: str, target: Path, jets: str | None, precision: str | None, force: bool) -> Report:
     """Write the C++ header that reads a compressed file, or jets encoded by a model; raises UserError."""
     _check(source, target, force)
     found = exported(source, jets, precision)
@@ -56,7 +52,7 @@ def export_cpp(source: str, target: Path, jets: str | None, precision: str | Non
     return _report(found, [target])
 
 
-def export_onnx(source: str, folder: Path, jets: str | None, precision: str | None, force: bool) -> dict[str, Any]:
+def export_onnx(source: str, folder: Path, jets: str | None, precision: str | None, force: bool) -> Report:
     """Write encoder.onnx and decoder.onnx into a folder, made if it is not there; raises UserError."""
     targets = [folder / "encoder.onnx", folder / "decoder.onnx"]
     if folder.exists() and not folder.is_dir():
@@ -118,15 +114,15 @@ def exported(source: str, jets: str | None, precision: str | None) -> Exported:
         return _of_file(Path(source), jets)
     if jets is not None:
         raise UserError(f"--jets {jets} is of a compressed file: '{source}' is a model")
-    return _of_model(source, Precision.parse(precision or "1e-3"))
+    return _of_model(source, precision or "1e-3")
 
 
 def _check(source: str, target: Path, force: bool) -> None:
     check_target(Path(source) if Path(source).is_file() else target.absolute().parent, target, force)
 
 
-def _report(found: Exported, written: list[Path]) -> dict[str, Any]:
-    return {
+def _report(found: Exported, written: list[Path]) -> Report:
+    facts = {
         "files": [str(path) for path in written],
         "bytes": sum(path.stat().st_size for path in written),
         "collection": found.collection.name,
@@ -135,6 +131,7 @@ def _report(found: Exported, written: list[Path]) -> dict[str, Any]:
         "precision": found.precision,
         "model_sha256": found.model_sha256,
     }
+    return Report(facts, terminal.export_page)
 
 
 def _of_file(path: Path, jets: str | None) -> Exported:
@@ -168,42 +165,11 @@ def chosen_entry(path: Path, contents: Contents, jets: str | None) -> Compressed
     return found[0]
 
 
-@few_threads()
-def _of_model(name: str, precision: Precision) -> Exported:
-    model = load_model(name)
+def _of_model(name: str, precision: str) -> Exported:
+    made = Codec(precision, name)
     branches, dtypes = {v: f"Jet_{v}" for v in VARIABLES}, dict.fromkeys(VARIABLES, "<f4")
     collection = Collection("Jet", "Jet_", branches, dtypes, jagged=True, units="MeV")
-    storage = storage_of(collection)
-    columns = storage.to_columns(_jets_of(name, model.autoencoder))
-    codec = choose_codec(model.autoencoder, storage, precision, columns, _outside)
-    assert isinstance(codec, FloatsCodec | BottleneckCodec)
     kept: dict[str, float | None] = dict.fromkeys(VARIABLES)
-    if isinstance(codec, FloatsCodec):  # a network with a bottleneck promises nothing by itself
-        kept |= precision.of(storage.layout)
-    return Exported(codec, collection, kept, model.sha256, Path(name).name)
-
-
-def _jets_of(name: str, autoencoder: Autoencoder) -> Floats:
-    """What to choose a grid on; a network with a bottleneck has none to choose."""
-    if not isinstance(autoencoder, InvertibleAutoencoder):
-        return BottleneckCodec.stand_in[None]
-    if tuple(link.name for link in autoencoder.links) != VARIABLES:
-        raise UserError(f"model '{name}' is of a list of variables: only jets are exported")
-    return drawn_jets(autoencoder, DRAWN)
-
-
-def _outside(encoded: Encoded) -> int:
-    """The jets that a grid does not keep; a program that has only the three floats would lose them."""
-    return int(encoded.exact.sum())
-
-
-@torch.no_grad()
-def drawn_jets(autoencoder: InvertibleAutoencoder, n: int) -> Floats:
-    """Jets (at most n x 4: pt, eta, phi, m in MeV) as the densities have them, the same at every call."""
-    generator = torch.Generator().manual_seed(0)
-    u = torch.rand((len(autoencoder.links), n), dtype=torch.float64, generator=generator)
-    known: list[torch.Tensor] = []
-    for i, density in enumerate(autoencoder.densities):
-        known.append(autoencoder.origin(i, known) + density.quantile(u[i], autoencoder.context(i, known), 1.0))
-    jets = from_coordinates(torch.stack(known, dim=1).numpy())
-    return jets[is_physical(jets)]
+    if isinstance(made.codec, FloatsCodec):  # a network with a bottleneck promises nothing by itself
+        kept |= made.bounds
+    return Exported(made.codec, collection, kept, made.model.sha256, Path(name).name)

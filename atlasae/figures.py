@@ -10,11 +10,11 @@ import numpy as np
 
 from atlasae import plotting
 from atlasae.benchmark import FLOOR, OURS
-from atlasae.compressing import load_model
 from atlasae.errors import UserError
 from atlasae.evaluation import FORMAT as REPORT_FORMAT
 from atlasae.evaluation import SHOWN, evaluate_files
 from atlasae.metrics import RELATIVE
+from atlasae.model import load_model
 from atlasae.plotting import QUANTITIES, Label
 from atlasae.restoring import Progress
 from atlasae.tables import is_table

@@ -1,6 +1,6 @@
 """From files of jets to a model: read, split by event, train, test once."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -10,18 +10,21 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from atlasae import terminal
 from atlasae.bottleneck import Bottleneck, BottleneckAutoencoder
 from atlasae.codec import BottleneckCodec
 from atlasae.collection import settle
 from atlasae.columns import Events, to_columns
 from atlasae.coordinates import Floats, is_physical, jets_to_columns, to_coordinates
+from atlasae.display import Report
 from atlasae.errors import UserError
 from atlasae.invertible import InvertibleAutoencoder, Link, jet_autoencoder
 from atlasae.metrics import half_widths, residuals
 from atlasae.model import Autoencoder, Model, default_model, domain_of
 from atlasae.planning import event_numbers, find_in, open_input
-from atlasae.recipes import Recipe
+from atlasae.recipes import Recipe, read_recipe
 from atlasae.storage import storage_of
+from atlasae.targets import check_target, replacing
 from atlasae.training import (
     INTERRUPTED,
     Course,
@@ -32,7 +35,7 @@ from atlasae.training import (
     find_rate,
     negative_log_likelihood,
     reconstruction,
-    train,
+    run_course,
 )  # fmt: skip
 from atlasae.variables import WHOLE, Variable, VariableList
 
@@ -61,6 +64,43 @@ class Split:
     training: Floats
     validation: Floats
     test: Floats
+
+
+def train(  # noqa: PLR0913  # as many as the command has options
+    paths: str | Path | Sequence[str | Path],
+    target: str | Path,
+    recipe: Recipe | None = None,
+    *,
+    jets: Sequence[str] = (),
+    units: str | None = None,
+    start: Model | None = None,
+    device: str = "cpu",
+    force: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> Report:
+    """Train a model on the jets of files, ROOT and tables, and write it; returns the report.
+
+    `jets` and `units` are as for `compress`, `start` is a model to go on from. Ctrl-C ends the training and keeps the
+    best so far. Raises UserError for what the user can mend, DamagedFileError for a damaged input; then no output is
+    left.
+
+    >>> recipe = atlasae.read_recipe(settings=["course.steps=20"])
+    >>> atlasae.train(["in.root"], "own.model", recipe)["architecture"]
+    'invertible'
+    >>> atlasae.compress_file("in.root", "own.root", atlasae.Options(model="own.model"))["jets"] > 0
+    True
+    """
+    listed, target = [Path(path) for path in ([paths] if isinstance(paths, str | Path) else paths)], Path(target)
+    for path in listed:
+        check_target(path, target, force)
+    recipe = recipe or read_recipe(otherwise=start.facts["architecture"] if start else None)
+    watch: Watcher | None = (lambda step, steps, loss: progress(step, steps)) if progress else None
+    model, history = learn(listed, recipe, jets, units, start, device, watch)
+    with replacing(target) as temporary:
+        temporary.write_bytes(model.content)
+    facts = {"output": str(target), "sha256": model.sha256, "bytes": len(model.content), "ended": history.ended}
+    told = {key: model.facts[key] for key in ("architecture", "provenance", "test")}
+    return Report(facts | told, terminal.training_page)
 
 
 def learn(
@@ -127,7 +167,7 @@ def learn_list(variables: VariableList, rows: Floats) -> Model:
     autoencoder.limit(known)
     held_out = len(known) // 10
     split = known[held_out:], known[:held_out]
-    _pass_on(train(autoencoder, negative_log_likelihood, split, SELF.course, SELF.seed))
+    _pass_on(run_course(autoencoder, negative_log_likelihood, split, SELF.course, SELF.seed))
     facts = {"columns": [v.branch for v in variables.variables], "units": "as stored", "variables": variables.to_json()}
     return Model.from_autoencoder(autoencoder, facts | {"provenance": {"files": ["the input"], "seed": SELF.seed}})
 
@@ -214,7 +254,7 @@ def fit(
     if isinstance(autoencoder, BottleneckAutoencoder):  # twice as fast; the normalisation stays float64
         autoencoder.encoder.float()
         autoencoder.decoder.float()
-    history = train(autoencoder.to(device), objective, (rows[0], rows[1]), recipe.course, recipe.seed, watch)
+    history = run_course(autoencoder.to(device), objective, (rows[0], rows[1]), recipe.course, recipe.seed, watch)
     autoencoder.to("cpu").double()
     return history
 

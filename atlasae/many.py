@@ -8,8 +8,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from atlasae import terminal
 from atlasae.container import read_contents
-from atlasae.distributed import Outcome, Report, Task, Workers
+from atlasae.display import Report
+from atlasae.distributed import Outcome, Task, Workers
 from atlasae.errors import AtlasaeError, UserError
 from atlasae.journal import Journal, Source
 from atlasae.pipeline import compress_file, decompress_file
@@ -77,7 +79,7 @@ def evaluate_many(
     """
     tasks = [part for task in pair_up(evaluate_task, expand(originals), folder) for part in find_parts(task)]
     asked = Evaluating(tuple(patterns), units, _common_ranges(tasks, patterns, units))
-    total, files = None, list[Report]()
+    total, files = None, list[dict[str, Any]]()
     with closing(workers.outcomes([replace(task, options=asked) for task in tasks])) as outcomes:
         for outcome in _in_order(tasks, outcomes):
             total, error = _add_up(total, outcome)
@@ -134,7 +136,7 @@ def _add_up(total: Any, outcome: Outcome) -> tuple[Any, str | None]:
     return total, None
 
 
-def evaluate_task(task: Task) -> Report:
+def evaluate_task(task: Task) -> dict[str, Any]:
     """Tally one pair of files."""
     from atlasae.evaluation import tally_files
 
@@ -180,7 +182,9 @@ def output_name(path: Path) -> str:
     return f"{stem}.root" if root else path.name
 
 
-def pair_up(work: Callable[[Task], Report], paths: Sequence[Path], folder: Path, options: Any = None) -> list[Task]:
+def pair_up(
+    work: Callable[[Task], dict[str, Any]], paths: Sequence[Path], folder: Path, options: Any = None
+) -> list[Task]:
     """A task for every file, all outputs in one folder; raises UserError where two would have one name."""
     return refuse_clashes([Task(work, path, folder.absolute() / output_name(path), options) for path in paths])
 
@@ -286,11 +290,12 @@ def _known(task: Task, journal: Journal | None) -> Outcome | None:
 def summary(outcomes: Sequence[Outcome], seconds: float) -> Report:
     """What many files came to: a report for each, how many failed, and sums."""
     files = [
-        {"input": str(o.task.path), "output": str(o.task.target), "error": o.error, "reused": o.reused} | o.report
+        {"input": str(o.task.path)} | o.report | {"output": str(o.task.target), "error": o.error, "reused": o.reused}
         for o in outcomes
     ]
     good = [o.report for o in outcomes if o.error is None]
     totals = {key: sum(r[key] for r in good) for key in ADDED if good and all(key in r for r in good)}
     if totals.get("jets") and "bytes_jets_out" in totals:
         totals["bytes_per_jet"] = totals["bytes_jets_out"] / totals["jets"]
-    return {"files": files, "failed": len(outcomes) - len(good), **totals, "seconds": seconds}
+    facts = {"files": files, "failed": len(outcomes) - len(good), **totals, "seconds": seconds}
+    return Report(facts, terminal.many_page)

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from importlib import resources
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,8 +16,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
+from atlasae import terminal
 from atlasae.bottleneck import WIDEST, Bottleneck, BottleneckAutoencoder
 from atlasae.coordinates import Floats
+from atlasae.display import to_html
 from atlasae.errors import UserError
 from atlasae.invertible import InvertibleAutoencoder, Link
 
@@ -47,6 +50,18 @@ class Model:
     def sha256(self) -> str:
         """The name of the model."""
         return hashlib.sha256(self.content).hexdigest()
+
+    def describe(self) -> dict[str, Any]:
+        """Its facts, with its name, and how large it is."""
+        parameters = sum(parameter.numel() for parameter in self.autoencoder.parameters())
+        sizes = {"sha256": self.sha256, "bytes": len(self.content), "parameters": parameters}
+        return self.facts | sizes | {"quantiles": list(QUANTILES)}
+
+    def __repr__(self) -> str:
+        return f"<Model {self.sha256[:12]}: {self.facts['architecture']}, {len(self.content)} bytes>"
+
+    def _repr_html_(self) -> str:
+        return to_html(terminal.model_page(self.describe()))
 
     @classmethod
     def from_bytes(cls, content: bytes, name: str) -> "Model":
@@ -114,6 +129,20 @@ def domain_warning(model: Model, jets: Floats, name: str) -> str | None:
 def default_model() -> Model:
     """The packaged default model."""
     return Model.from_bytes(_packaged(_PACKAGED[-1]), _PACKAGED[-1])
+
+
+def load_model(name: str | Path = "default") -> Model:
+    """The packaged model `default`, or one from a file; raises UserError.
+
+    >>> atlasae.load_model().facts["columns"]
+    ['pt', 'eta', 'phi', 'm']
+    """
+    if name == "default":
+        return default_model()
+    path = Path(name)
+    if not path.is_file():
+        raise UserError(f"no model '{name}': give a model file or `default` (or, to compress with, `self`)")
+    return Model.from_bytes(path.read_bytes(), str(name))
 
 
 def packaged_model(sha256: str) -> Model | None:

@@ -10,6 +10,7 @@ from typing import Any
 import awkward as ak
 import numpy as np
 
+from atlasae import terminal
 from atlasae.collection import Compressing, Start, merge_largest
 from atlasae.columns import Events, checksum
 from atlasae.container import (
@@ -23,6 +24,7 @@ from atlasae.container import (
     write_contents,
 )  # fmt: skip
 from atlasae.copying import copy_back, copy_others, entry_ranges
+from atlasae.display import Report
 from atlasae.errors import DamagedFileError, UserError
 from atlasae.packing import start_packing
 from atlasae.planning import Opened, Options, Plan, make_plan, open_for, settle_plan
@@ -37,7 +39,7 @@ PLACES, PLACE_ENTRIES = 12, 500  # where a long file is looked into before its c
 
 def compress_file(
     path: str | Path, target: str | Path, options: Options | None = None, progress: Progress | None = None
-) -> dict[str, Any]:
+) -> Report:
     """Compress the jets of a ROOT file or table into three float32 branches a collection; returns the report.
 
     Raises UserError for what the user can mend, DamagedFileError for a damaged input; then no output is left.
@@ -55,12 +57,13 @@ def compress_file(
         with replacing(target) as temporary:
             run, notes = _write_compressed(opened, plan, options, temporary, progress or silent)
             sizes = jet_bytes(temporary, run)
-    return compression_report(run, sizes, plan.notes + notes, time.perf_counter() - started)
+    facts = compression_facts(run, sizes, plan.notes + notes, time.perf_counter() - started)
+    return Report(facts | {"output": str(target)}, terminal.compression_page)
 
 
 def decompress_file(
     path: str | Path, target: str | Path, force: bool = False, progress: Progress | None = None, salvage: bool = False
-) -> dict[str, Any]:
+) -> Report:
     """Bring the jets of a compressed file back under their own names; returns a report.
 
     OUT's suffix decides between ROOT, pickle and parquet. Raises DamagedFileError where a checksum does not match; with
@@ -84,10 +87,12 @@ def decompress_file(
                 write_table(temporary, _restored_table(source, contents, progress or silent, lost))
             else:
                 _write_restored(source, contents, temporary, progress or silent, lost)
-    return _decompression_report(contents, lost or Salvage()) | {"seconds": time.perf_counter() - started}
+    facts = _decompression_facts(contents, lost or Salvage())
+    facts |= {"seconds": time.perf_counter() - started, "output": str(target)}
+    return Report(facts, terminal.decompression_page)
 
 
-def _decompression_report(contents: Contents, lost: Salvage) -> dict[str, Any]:
+def _decompression_facts(contents: Contents, lost: Salvage) -> dict[str, Any]:
     return {
         "entries": sum(chunk.entries for chunk in contents.chunks) - sum(stop - start for start, stop in lost.missing),
         "jets": sum(chunk.jets for chunk in contents.chunks) - lost.jets,
@@ -107,7 +112,7 @@ def jet_bytes(path: Path, run: Run) -> dict[str, int]:
         }
 
 
-def compression_report(run: Run, sizes: dict[str, int], notes: list[str], seconds: float) -> dict[str, Any]:
+def compression_facts(run: Run, sizes: dict[str, int], notes: list[str], seconds: float) -> dict[str, Any]:
     """What `compress --json` prints."""
     jets = sum(entry.jets for entry in run.collections)
     bytes_out = sum(sizes.values())
@@ -115,7 +120,7 @@ def compression_report(run: Run, sizes: dict[str, int], notes: list[str], second
         "entries": run.entries,
         "jets": jets,
         "tree": run.tree,
-        "collections": [_collection_report(entry, sizes[entry.collection.name]) for entry in run.collections],
+        "collections": [_collection_facts(entry, sizes[entry.collection.name]) for entry in run.collections],
         "precision": {entry.collection.name: entry.precision for entry in run.collections},
         "bits": {entry.collection.name: bits_of(entry) for entry in run.collections},
         "bytes_jets_in": sum(entry.bytes_in for entry in run.collections),
@@ -290,7 +295,7 @@ def _restored_table(source: Source, contents: Contents, progress: Progress, lost
     return Table(columns, index, facts.get("index_name"))
 
 
-def _collection_report(entry: CompressedCollection, bytes_out: int) -> dict[str, Any]:
+def _collection_facts(entry: CompressedCollection, bytes_out: int) -> dict[str, Any]:
     collection = entry.collection
     return {
         "name": collection.name,

@@ -30,6 +30,7 @@ from atlasae.variables import read_variables
 
 TABLE_TREE = "jets"  # the tree that a table becomes
 INDEX = "index"  # the column a table's row labels become
+_BYTES = {"b": 1, "kb": 1_000, "mb": 1_000_000, "gb": 1_000_000_000}
 _EVENT_NUMBER = re.compile(r"(^|[._:])(event|event_?number|evt)$", re.IGNORECASE)
 
 
@@ -45,7 +46,11 @@ class Part:
 
 @dataclass(frozen=True)
 class Options:
-    """What `atlasae compress` may be told."""
+    """What `atlasae compress` may be told.
+
+    >>> atlasae.Options(only_jets=True, drop_unwritable=True).step_size
+    20000000
+    """
 
     precision: Precision = field(default_factory=lambda: Precision.parse("1e-3"))
     tree: str | None = None
@@ -63,6 +68,19 @@ class Options:
     step_size: int = 20_000_000
     force: bool = False
     part: Part | None = None
+
+
+def parse_size(text: str, name: str) -> int:
+    """The bytes of a size such as `20MB` or `1.5 GB`; raises UserError, which says what `name` was given.
+
+    >>> parse_size("20 kB", "step_size")
+    20000
+    """
+    match = re.fullmatch(r"\s*(\d+\.?\d*|\.\d+)\s*([kmg]?b)?\s*", text, re.ASCII | re.IGNORECASE)
+    size = float(match[1]) * _BYTES[(match[2] or "b").lower()] if match else 0.0
+    if not size > 0:
+        raise UserError(f"{name} '{text}' is no size: give one such as 20MB")
+    return max(1, int(size))
 
 
 @dataclass(frozen=True)

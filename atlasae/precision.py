@@ -19,6 +19,9 @@ class Precision:
     """The largest error of each variable: relative for pt, m and E, absolute for eta and phi.
 
     m's is relative to max(|m|, 100 MeV). `full` asks for the best the three floats can do, `none` for no promise.
+
+    >>> atlasae.Precision.parse("pt=1e-3,eta=1e-3,phi=1e-3,m=1e-2").bounds["m"]
+    0.01
     """
 
     bounds: dict[str, float]

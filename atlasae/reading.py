@@ -14,9 +14,12 @@ import awkward as ak
 import numpy as np
 import vector
 
+from atlasae import terminal
 from atlasae.columns import Array, flatten
 from atlasae.container import Chunk, Run, read_contents
+from atlasae.display import to_html
 from atlasae.errors import UserError
+from atlasae.planning import parse_size
 from atlasae.restoring import Chunks
 from atlasae.rootio import open_source
 from atlasae.schema import Collection
@@ -27,7 +30,6 @@ Filter = str | Sequence[str] | Callable[[str], bool] | None
 LIBRARIES = ("ak", "np", "pd")
 STEP_SIZE = "20 MB"
 _VECTOR_NAMES = {"m": "mass", "E": "energy"}  # of scikit-hep vector
-_UNITS = {"b": 1, "kb": 1_000, "mb": 1_000_000, "gb": 1_000_000_000}
 
 
 def open(paths: str | Path | Sequence[str | Path]) -> "CompressedTree":
@@ -101,6 +103,17 @@ class CompressedTree(Mapping[str, "CompressedBranch"]):
 
     def __repr__(self) -> str:
         return f"<CompressedTree {self.name!r} ({len(self._names)} branches, {self.num_entries} entries)>"
+
+    def _repr_html_(self) -> str:
+        collections = [
+            {"branches": c.branches, "units": c.units, "types": {v: np.dtype(d).name for v, d in c.dtypes.items()}}
+            for c in self._collections.values()
+        ]
+        jets = {name for collection in self._collections.values() for name in collection.branches.values()}
+        others = [name for name in self._names if name not in jets]
+        return to_html(terminal.tree_page({
+            "tree": self.name, "entries": self.num_entries, "collections": collections, "others": others,
+        }))  # fmt: skip
 
     def __getitem__(self, name: str) -> "CompressedBranch":
         """One branch; raises KeyError where there is none of this name."""
@@ -230,12 +243,9 @@ class CompressedTree(Mapping[str, "CompressedBranch"]):
             if step_size < 1:
                 raise UserError(f"step_size={step_size}: give a number of entries, or a size such as '20 MB'")
             return step_size
-        match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kKmMgG]?[bB])\s*", step_size)
-        if match is None:
-            raise UserError(f"step_size='{step_size}' is no size: give one such as '20 MB', or a number of entries")
-        first = self._places[0]
+        wanted, first = parse_size(step_size, "step_size"), self._places[0]
         size = sum(array.nbytes for array in self._restored(first, names).values()) / max(1, first.end - first.begin)
-        return max(1, int(float(match[1]) * _UNITS[match[2].lower()] / max(1.0, size)))
+        return max(1, int(wanted / max(1.0, size)))
 
 
 @dataclass(frozen=True)

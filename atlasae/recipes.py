@@ -48,13 +48,16 @@ Filled = TypeVar("Filled", Recipe, Bottleneck, Course)
 
 
 def read_recipe(
-    path: Path | None, settings: Sequence[str], arch: str | None = None, otherwise: str | None = None
+    path: str | Path | None = None, settings: Sequence[str] = (), arch: str | None = None, otherwise: str | None = None
 ) -> Recipe:
     """Read a recipe file, then `key=value` settings such as `course.steps=500`; raises UserError.
 
     An `arch` given here goes before that of the file; `otherwise` is that of a recipe that names none.
+
+    >>> atlasae.read_recipe(settings=["course.steps=500"], arch="mlp").course.steps
+    500
     """
-    facts = read_toml(path) if path else {}
+    facts = read_toml(Path(path)) if path else {}
     for setting in settings:
         _merge(facts, _parse(setting.encode(), f"--set {setting}"))
     if arch or (otherwise and "arch" not in facts):

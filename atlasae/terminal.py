@@ -1,18 +1,14 @@
-"""What the commands say on a terminal: reports to lines of text."""
+"""What the commands say: reports to pages of lines and tables."""
 
-import io
-import os
 from collections import Counter
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from atlasae.display import Page, Table
+
 LIBRARIES = ("torch", "uproot", "awkward", "numpy", "constriction", "cramjam", "hist", "mplhep")
-
-
-def harmless(text: str) -> str:
-    """Text without what would steer a terminal: names in a file may be anything."""
-    return "".join(c if c.isprintable() or c == "\n" else "?" for c in text)
 
 
 def versions_text() -> str:
@@ -20,32 +16,51 @@ def versions_text() -> str:
     return "\n".join([f"atlasae {version('atlasae')}", *(f"  {name} {version(name)}" for name in LIBRARIES)])
 
 
-def rate_text(report: dict[str, Any]) -> str:
+def rate_page(report: dict[str, Any]) -> Page:
     """What `train --find-rate` found."""
-    return f"{report['output']}: learning rate {report['learning_rate']:.1g}, as in --set course.learning_rate=..."
+    return [f"{report['output']}: learning rate {report['learning_rate']:.1g}, as in --set course.learning_rate=..."]
 
 
-def model_text(report: dict[str, Any]) -> str:
+def training_page(report: dict[str, Any]) -> Page:
     """A model that was trained or imported."""
     lines = [f"{report['output']}: {report['architecture']}, {_size(report['bytes'])}, SHA-256 {report['sha256'][:12]}"]
     if "test" in report:
         jets = report["provenance"]["jets"]
         lines.append(f"  trained on {jets['training']:,} jets, validated on {jets['validation']:,}; {report['ended']}")
         lines.append(f"  test on {report['test']['jets']:,} jets: {_test_line(report['test'])}")
-    return "\n".join(lines)
+    return lines
 
 
-def export_text(report: dict[str, Any]) -> str:
+def model_page(facts: dict[str, Any]) -> Page:
+    """A model by itself: `Model.describe`."""
+    lines = [
+        f"{facts['architecture']} model: {facts['parameters']:,} parameters, {_size(facts['bytes'])}",
+        f"SHA-256 {facts['sha256']}",
+    ]
+    if "columns" in facts:
+        lines.append(f"of {', '.join(facts['columns'])} in {facts['units']}")
+    if jets := facts.get("provenance", {}).get("jets"):
+        lines.append(f"trained on {jets['training']:,} jets, validated on {jets['validation']:,}")
+    if test := facts.get("test"):
+        lines.append(f"test on {test['jets']:,} jets: {_test_line(test)}")
+    if "domain" not in facts:
+        return lines
+    units = {"pt": "pt in MeV", "eta": "eta", "phi": "phi", "m": "m in MeV"}
+    rows = [[units[variable], *(f"{x:.5g}" for x in facts["domain"][variable])] for variable in units]
+    return [*lines, Table(["jets it knows", *(f"{100 * q:g} %" for q in facts["quantiles"])], rows)]
+
+
+def export_page(report: dict[str, Any]) -> Page:
     """A codec written for other programs."""
     units = f"in {report['units']}, model {report['model_sha256'][:12]}"
     branches = ", ".join(report["branches"].values())
-    return f"{', '.join(report['files'])}: {_size(report['bytes'])}, for {branches} {units}"
+    return [f"{', '.join(report['files'])}: {_size(report['bytes'])}, for {branches} {units}"]
 
 
-def tables_text(report: dict[str, Any]) -> str:
+def tables_page(report: dict[str, Any]) -> Page:
     """Tables for the packed layout."""
     size = f"{_size(report['bytes'])}, SHA-256 {report['sha256'][:12]}"
-    return f"{report['output']}: tables of {report['jets']:,} jets, {size}"
+    return [f"{report['output']}: tables of {report['jets']:,} jets, {size}"]
 
 
 def _test_line(test: dict[str, Any]) -> str:
@@ -55,71 +70,80 @@ def _test_line(test: dict[str, Any]) -> str:
     return f"half-widths  {widths}"
 
 
-def compression_text(report: dict[str, Any]) -> str:
+def compression_page(report: dict[str, Any]) -> Page:
     """What `compress` did."""
-    lines = [f"{report['output']}: {report['jets']:,} jets in {report['entries']:,} entries of '{report['tree']}'"]
-    for entry in report["collections"]:
-        lines.append(_collection_line(entry))
-        lines.append("    largest error  " + _errors_line(entry["max_error"], entry["precision"]))
+    heading = f"{report['output']}: {report['jets']:,} jets in {report['entries']:,} entries of '{report['tree']}'"
+    lines = []
     before, after = report["bytes_jets_in"], report["bytes_jets_out"]
     if report["jets"]:
         lines.append(f"jets: {_size(before)} -> {_size(after)}, {report['bytes_per_jet']:.2f} bytes per jet")
     lines.append(f"carried: {len(report['carried'])} branches; {report['seconds']:.1f} s")
     if report["dropped"]:
         lines.append(f"dropped: {len(report['dropped'])} branches: {_some(report['dropped'])}")
-    return "\n".join(lines + [f"note: {note}" for note in report["notes"]])
+    notes = [f"note: {note}" for note in report["notes"]]
+    return [heading, "", *_collections(report["collections"]), "", *lines, *notes]
 
 
-def _collection_line(entry: dict[str, Any]) -> str:
-    per_jet = f", {entry['bytes_per_jet']:.2f} bytes per jet" if entry["jets"] else ""
-    return (
-        f"  {_braced(list(entry['branches'].values()))}{' in ' + entry['units'] if entry['units'] else ''}: "
-        f"{entry['jets']:,} jets, {entry['exact_jets']:,} exact{per_jet}"
-    )
+def _collections(entries: Sequence[dict[str, Any]]) -> list[str | Table]:
+    """What became of collections as a whole, and of each of their variables."""
+    wholes = [
+        [entry["name"], entry["units"] or "", f"{entry['jets']:,}", f"{entry['exact_jets']:,}", *_sizes(entry)]
+        for entry in entries
+    ]
+    variables = [
+        [branch, *_promise(variable, entry), f"{bits:.1f}" if (bits := entry["bits"].get(variable)) is not None else ""]
+        for entry in entries
+        for variable, branch in _variables(entry).items()
+    ]
+    return [
+        Table(["collection", "unit", "jets", "exact", "bytes per jet", "before"], wholes, words=(0, 1)),
+        "",
+        Table(["branch", "bound", "largest error", "bits"], variables),
+    ]
 
 
-def _braced(names: list[str]) -> str:
-    """`Jet_{pt,eta,phi,mass}`: the way --jets takes them."""
-    prefix = os.path.commonprefix(names)
-    return f"{prefix}{{{','.join(name.removeprefix(prefix) for name in names)}}}"
+def _sizes(entry: dict[str, Any]) -> tuple[str, str]:
+    if not entry["jets"]:
+        return "-", "-"
+    return f"{entry['bytes_per_jet']:.2f}", f"{entry['bytes_in'] / entry['jets']:.2f}"
 
 
-def _errors_line(found: dict[str, float], bounds: dict[str, float | None]) -> str:
-    prefix = os.path.commonprefix(list(bounds)) if len(bounds) > 1 else ""
-    shown = {v.removeprefix(prefix): (found.get(v, 0.0), bound) for v, bound in bounds.items()}
-    return "  ".join(f"{v} {error:.2g}" + (f" of {bound:g}" if bound else "") for v, (error, bound) in shown.items())
+def _variables(entry: dict[str, Any]) -> dict[str, str]:
+    """The branches, and what is promised though it is none: m where it is what E and p make."""
+    branches: dict[str, str] = entry["branches"]
+    return branches | {v: f"{entry['name']}: {v}" for v in entry["precision"] if v not in branches}
 
 
-def decompression_text(report: dict[str, Any]) -> str:
+def _promise(variable: str, entry: dict[str, Any]) -> list[str]:
+    """The bound of a variable and its largest error; nothing where nothing is promised of it."""
+    if variable not in entry["precision"]:
+        return ["", ""]
+    bound = entry["precision"][variable]
+    error = f"{entry['max_error'].get(variable, 0.0):.2g}" if entry["jets"] else "-"
+    return [f"{bound:g}" if bound is not None else "none", error]
+
+
+def decompression_page(report: dict[str, Any]) -> Page:
     """What `decompress` did."""
     done = (
         f"{report['output']}: {report['jets']:,} jets in {report['entries']:,} entries of '{report['tree']}'; "
         f"{report['seconds']:.1f} s"
     )
     missing = [f"  entries {start} to {stop} are missing" for start, stop in report["missing"]]
-    return "\n".join([done, *missing, *(f"  {problem}" for problem in report["damage"])])
+    return [done, *missing, *(f"  {problem}" for problem in report["damage"])]
 
 
 _COLUMNS = {"entries": "entries", "jets": "jets", "bytes_jets_out": "bytes", "bytes_per_jet": "bytes/jet"}
 
 
-def many_text(report: dict[str, Any]) -> str:
+def many_page(report: dict[str, Any]) -> Page:
     """What became of many files: a row each, and their sums."""
-    from rich.console import Console
-    from rich.table import Table
-
     shown = [key for key in _COLUMNS if key in report]
-    table = Table("file", *(_COLUMNS[key] for key in shown), "seconds", "", box=None, pad_edge=False)
-    for column in table.columns[1:-1]:
-        column.justify = "right"
-    for file in report["files"]:
-        table.add_row(harmless(Path(file["output"]).name), *_cells(file, shown), _state(file))
+    headings = ["file", *(_COLUMNS[key] for key in shown), "seconds", ""]
+    rows = [[Path(file["output"]).name, *_cells(file, shown), _state(file)] for file in report["files"]]
     failed = f"{report['failed']} failed" if report["failed"] else "all done"
-    table.add_row(f"{len(report['files'])} files", *_cells(report, shown), failed)
-    width = max(80, Console(width=10_000).measure(table).maximum)  # a name that is cut is no name
-    console = Console(file=(text := io.StringIO()), width=width, markup=False, highlight=False, color_system=None)
-    console.print(table)
-    return "\n".join(line.rstrip() for line in text.getvalue().splitlines())
+    rows.append([f"{len(report['files'])} files", *_cells(report, shown), failed])
+    return [Table(headings, rows, words=(0, len(headings) - 1))]
 
 
 def _cells(file: dict[str, Any], shown: list[str]) -> list[str]:
@@ -140,66 +164,101 @@ def failure_line(file: dict[str, Any]) -> str:
     return error if file["input"] in error else f"'{file['input']}': {error}"
 
 
-def info_text(facts: dict[str, Any]) -> str:
+def info_page(facts: dict[str, Any]) -> Page:
     """What is inside a compressed file."""
-    lines = [f"{facts['file']}: {_size(facts['bytes'])}, tree '{facts['tree']}', {facts['entries']:,} entries"]
-    lines += [_collection_line(entry) for entry in facts["collections"]]
-    for run in facts["runs"]:
-        lines.append(
-            f"run: {run['source']} ({_size(run['source_bytes'])}), {run['entries']:,} entries, {run['chunks']} chunks"
-        )
-        for entry in run["collections"]:
-            bounds = ", ".join(f"{v} {bound:g}" for v, bound in entry["precision"].items() if bound is not None)
-            bits = f"; {sum(entry['bits'].values()):.0f} bits" if entry["bits"] else ""
-            lines.append(f"  {entry['name']}: precision {bounds or 'none'}{bits}")
-            lines.append("    largest error  " + _errors_line(entry["max_error"], entry["precision"]))
-        made_by = run["versions"].get("atlasae", "?")
-        lines.append(f"  model {run['model_sha256'][:12]} ({run['model_from']}), atlasae {made_by}")
-    lines.append(f"carried: {facts['carried']} branches")
-    return "\n".join(lines)
+    runs = facts["runs"]
+    made = Table(
+        ["compressed from", "size", "entries", "chunks", "bound", "model", "atlasae"],
+        [
+            [
+                run["source"], _size(run["source_bytes"]), f"{run['entries']:,}", f"{run['chunks']:,}", _bounds(run),
+                f"{run['model_sha256'][:12]} ({run['model_from']})", run["versions"].get("atlasae", "?"),
+            ]
+            for run in runs
+        ],
+        words=(0, 5),
+    )  # fmt: skip
+    return [
+        f"{facts['file']}: {_size(facts['bytes'])}, tree '{facts['tree']}', {facts['entries']:,} entries, "
+        f"{facts['carried']} branches carried",
+        "",
+        *_collections([_of_all_runs(collection, runs) for collection in facts["collections"]]),
+        "",
+        made,
+    ]
 
 
-def integrity_text(report: dict[str, Any]) -> str:
+def _bounds(run: dict[str, Any]) -> str:
+    """Every bound of a run once, the tightest first."""
+    bounds = {bound for entry in run["collections"] for bound in entry["precision"].values()}
+    return ", ".join([f"{bound:g}" for bound in sorted(bounds - {None})] + ["none"] * (None in bounds))
+
+
+def _of_all_runs(collection: dict[str, Any], runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """A collection of a merged file, with what holds for every run: the loosest bounds, the largest of the rest."""
+    found = [entry for run in runs for entry in run["collections"] if entry["name"] == collection["name"]]
+    bounds = {v: [entry["precision"].get(v) for entry in found] for v in found[0]["precision"]}
+    return collection | {
+        "precision": {v: None if None in given else max(given) for v, given in bounds.items()},
+        "max_error": _largest([entry["max_error"] for entry in found]),
+        "bits": _largest([entry["bits"] for entry in found]),
+    }
+
+
+def _largest(found: Sequence[dict[str, float]]) -> dict[str, float]:
+    return {v: max(numbers.get(v, 0.0) for numbers in found) for v in found[0]}
+
+
+def integrity_page(report: dict[str, Any]) -> Page:
     """What `verify` found in a compressed file alone."""
     others = ", ".join(f"'{name}'" for name in [*report["trees"], *report["objects"]])
     carried = [f"  carried beside it: {others}"] if others else []
     models = [f"  model {sha[:12]} is in the file" for sha in report["models"]]
-    return "\n".join([
+    return [
         f"intact: {report['entries']:,} entries, {report['jets']:,} jets, {report['chunks']:,} chunks of "
         f"{len(report['branches'])} branches",
         *carried,
         *models,
-    ])  # fmt: skip
+    ]
 
 
-def verification_text(report: dict[str, Any]) -> str:
+def verification_page(report: dict[str, Any]) -> Page:
     """What `verify` found."""
     kept = Counter(report["branches"].values())
-    lines = ["  branches: " + ", ".join(f"{n} {how}" for how, n in kept.items())]
-    lines += [f"  {name}: largest error  {_errors_line(found, report['precision'][name])}"
-              for name, found in report["max_error"].items()]  # fmt: skip
     problems = report["differences"]
-    shown = [f"  {problem}" for problem in problems[:20]]
     verdict = f"{len(problems)} differences" if problems else "as promised"
-    return "\n".join([f"{report['entries']:,} entries compared: {verdict}", *shown, *lines])
+    rows = [
+        [name, variable, *_promise(variable, {"jets": 1, "max_error": found, "precision": report["precision"][name]})]
+        for name, found in report["max_error"].items()
+        for variable in report["precision"][name]
+    ]
+    return [
+        f"{report['entries']:,} entries compared: {verdict}",
+        *(f"  {problem}" for problem in problems[:20]),
+        "  branches: " + ", ".join(f"{n} {how}" for how, n in kept.items()),
+        *([Table(["jets", "variable", "bound", "largest error"], rows, words=(0, 1))] if rows else []),
+    ]
 
 
-def evaluation_text(report: dict[str, Any]) -> str:
+def evaluation_page(report: dict[str, Any]) -> Page:
     """What `evaluate` found, collection by collection."""
-    lines = [f"{report['original']} -> {report['compressed']}: {report['entries']:,} entries of '{report['tree']}'"]
+    page: list[str | Table] = [
+        f"{report['original']} -> {report['compressed']}: {report['entries']:,} entries of '{report['tree']}'"
+    ]
     for collection in report["collections"]:
         exact = f", {collection['exact_jets']:,} exact" if collection["exact_jets"] is not None else ""
         sizes = f"{collection['bytes_per_jet_before']:.2f} -> {collection['bytes_per_jet']:.2f} bytes per jet"
-        lines.append(
-            f"  {collection['name']}: {collection['jets']:,} jets{exact}" + f", {sizes}" * bool(collection["jets"])
+        page.append(
+            f"{collection['name']}: {collection['jets']:,} jets{exact}" + f", {sizes}" * bool(collection["jets"])
         )
-        lines += [f"    {line}" for line in _evaluation_lines(collection)]
-    return "\n".join(lines)
+        if collection["variables"]["pt"]["all"]["jets"]:
+            page += [_residuals(collection), *_remarks(collection)]
+        else:
+            page.append("  no jets to compare")
+    return page
 
 
-def _evaluation_lines(collection: dict[str, Any]) -> list[str]:
-    if not collection["variables"]["pt"]["all"]["jets"]:
-        return ["no jets to compare"]
+def _residuals(collection: dict[str, Any]) -> Table:
     rows = {variable: (found["all"], found["bound"]) for variable, found in collection["variables"].items()}
     rows["m > .5 GeV"] = (collection["mass_above_500_MeV"], None)
     events = collection["events"]
@@ -207,63 +266,82 @@ def _evaluation_lines(collection: dict[str, Any]) -> list[str]:
         rows["dijet mass"] = (events["dijet_mass"]["all"], None)
         rows["  apart"] = (events["dijet_mass_back_to_back"], None)
         rows["HT"] = (events["ht"]["all"], None)
-    lines = [f"{'':10} {'mean':>9} {'std':>9} {'68 %':>9} {'95 %':>9} {'largest':>9} {'bound':>9}"]
-    for name, (found, bound) in rows.items():
-        if not found["jets"]:
-            continue
-        columns = (found[key] for key in ("mean", "std", "half_width_68", "half_width_95", "largest"))
-        lines.append(f"{name:10} " + " ".join(f"{x:9.2g}" for x in columns) + (f" {bound:9.2g}" if bound else ""))
-    return [*lines, *_remarks(collection)]
+    keys = ("mean", "std", "half_width_68", "half_width_95", "largest")
+    return Table(
+        ["", "mean", "std", "68 %", "95 %", "largest", "bound"],
+        [
+            [name, *(f"{found[key]:.2g}" for key in keys), f"{bound:.2g}" if bound else ""]
+            for name, (found, bound) in rows.items()
+            if found["jets"]
+        ],
+    )
 
 
 def _remarks(collection: dict[str, Any]) -> list[str]:
     remarks = []
     if odd := collection["not_compared"]["jets"]:
         remarks.append(
-            f"{odd:,} jets have no residual (NaN, pt <= 0 ...): {collection['not_compared']['changed']:,} changed"
+            f"  {odd:,} jets have no residual (NaN, pt <= 0 ...): {collection['not_compared']['changed']:,} changed"
         )
     if light := collection["light_jets"]:
-        remarks.append(f"{light:,} jets are lighter than 100 MeV: the residual of their m is relative to 100 MeV")
+        remarks.append(f"  {light:,} jets are lighter than 100 MeV: the residual of their m is relative to 100 MeV")
     if (events := collection["events"])["events"]:
         moved = events["reordered"]
         remarks.append(
-            f"{moved['jets']:,} jets of {moved['events']:,} events changed places, of {events['events']:,} events"
+            f"  {moved['jets']:,} jets of {moved['events']:,} events changed places, of {events['events']:,} events"
         )
     m = collection["variables"]["m"]
     if "E" in collection["branches"] and m["bound"] and m["all"].get("largest", 0.0) > m["bound"]:
-        remarks.append("m is what E and p make: beyond its bound only by what their stored floats leave open")
+        remarks.append("  m is what E and p make: beyond its bound only by what their stored floats leave open")
     tests = collection["two_sample"]
     furthest = max(tests["kolmogorov_smirnov"].items(), key=lambda item: float(item[1]["distance"]))
     remarks.append(
-        f"Kolmogorov-Smirnov: at most {furthest[1]['distance']:.2g} ({furthest[0]}), p = {furthest[1]['p_value']:.2g}"
+        f"  Kolmogorov-Smirnov: at most {furthest[1]['distance']:.2g} ({furthest[0]}), p = {furthest[1]['p_value']:.2g}"
     )
     if auc := tests["classifier"]:
         remarks.append(
-            f"a classifier tells them apart with AUC {auc['auc']:.5f} +- {auc['error']:.1g} ({auc['jets']:,} jets)"
+            f"  a classifier tells them apart with AUC {auc['auc']:.5f} +- {auc['error']:.1g} ({auc['jets']:,} jets)"
         )
     return remarks
 
 
-def benchmark_text(report: dict[str, Any]) -> str:
+def benchmark_page(report: dict[str, Any]) -> Page:
     """What `benchmark` measured."""
-    heading = "bytes per jet, guaranteed precision"
-    widest = max(map(len, [heading, *report["curves"]]))
-    lines = [
+    missing = report["missing"]
+    return [
         f"{report['input']}, {report['collection']}: {report['jets']:,} jets",
-        f"{heading:{widest}}" + "".join(f" {b:7g}" for b in report["precisions"]),
+        Table(
+            ["bytes per jet, guaranteed precision", *(f"{bound:g}" for bound in report["precisions"])],
+            [
+                [name, *("-" if size is None else f"{size:.2f}" for size in sizes)]
+                for name, sizes in report["curves"].items()
+            ],
+        ),
+        *([f"not installed: {', '.join(missing)}: pip install 'atlasae[benchmark]'"] if missing else []),
+        *(f"figure: {path}" for path in report.get("figures", [])),
     ]
-    for name, sizes in report["curves"].items():
-        lines.append(f"{name:{widest}}" + "".join("       -" if size is None else f" {size:7.2f}" for size in sizes))
-    if report["missing"]:
-        lines.append(f"not installed: {', '.join(report['missing'])}: pip install 'atlasae[benchmark]'")
-    return "\n".join(lines + [f"figure: {path}" for path in report.get("figures", [])])
 
 
-def figures_text(report: dict[str, Any]) -> str:
+def figures_page(report: dict[str, Any]) -> Page:
     """Where the figures are."""
     if not report["figures"]:
-        return "no figures: there are no jets to draw"
-    return f"{report['output']}: {len(report['figures']) // 2} figures, as PNG and PDF"
+        return ["no figures: there are no jets to draw"]
+    return [f"{report['output']}: {len(report['figures']) // 2} figures, as PNG and PDF"]
+
+
+def tree_page(facts: dict[str, Any]) -> Page:
+    """A compressed tree that is open: its jets, and what else there is."""
+    rows = [
+        [branch, variable, collection["units"] or "", collection["types"][variable]]
+        for collection in facts["collections"]
+        for variable, branch in collection["branches"].items()
+    ]
+    others = [f"and {len(facts['others'])} other branches: {_some(facts['others'])}"] if facts["others"] else []
+    return [
+        f"tree '{facts['tree']}': {facts['entries']:,} entries",
+        Table(["branch", "variable", "unit", "type"], rows, words=(0, 1, 2, 3)),
+        *others,
+    ]
 
 
 def _size(count: float) -> str:

@@ -74,7 +74,7 @@ class History:
         return len(self.validation) - 1 - self.validation.index(min(self.validation))
 
 
-def train(
+def run_course(
     network: nn.Module,
     objective: Objective,
     rows: tuple[Tensor, Tensor],

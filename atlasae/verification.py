@@ -8,10 +8,12 @@ from typing import Any
 import awkward as ak
 import numpy as np
 
+from atlasae import terminal
 from atlasae.collection import merge_largest
 from atlasae.columns import checksum, to_columns
 from atlasae.container import CompressedCollection, Contents, Run, read_contents
 from atlasae.copying import compare_others, copy_back
+from atlasae.display import Report
 from atlasae.errors import DamagedFileError
 from atlasae.planning import Opened, Options, open_input
 from atlasae.restoring import Progress, Salvage, restored_events, silent
@@ -23,7 +25,7 @@ from atlasae.tables import is_table
 EXACT, WITHIN, DIFFERENT = "bit for bit", "within precision", "different"
 
 
-def check_file(compressed: str | Path, progress: Progress | None = None) -> dict[str, Any]:
+def check_file(compressed: str | Path, progress: Progress | None = None) -> Report:
     """Check a compressed file by itself: every checksum, the models, and that all of it decodes.
 
     Returns what was checked; raises DamagedFileError that tells what is damaged, and how much else.
@@ -39,7 +41,7 @@ def check_file(compressed: str | Path, progress: Progress | None = None) -> dict
         more = f"; and {len(lost.damage) - 1} more: decompress --salvage" if len(lost.damage) > 1 else ""
         raise DamagedFileError(lost.damage[0] + more)
     run = contents.runs[0]
-    return {
+    facts = {
         "entries": sum(chunk.entries for chunk in contents.chunks),
         "jets": sum(chunk.jets for chunk in contents.chunks),
         "chunks": chunks,
@@ -48,9 +50,10 @@ def check_file(compressed: str | Path, progress: Progress | None = None) -> dict
         "objects": sorted({name for run in contents.runs for name in run.copied.objects}),
         "models": sorted(contents.models),
     }
+    return Report(facts, terminal.integrity_page)
 
 
-def verify_file(original: str | Path, compressed: str | Path, progress: Progress | None = None) -> dict[str, Any]:
+def verify_file(original: str | Path, compressed: str | Path, progress: Progress | None = None) -> Report:
     """Compare a compressed file with its original: jets within their precision, all else bit for bit.
 
     `differences` lists what is not as promised, `branches` how each branch of the original was kept; `max_error` holds
@@ -64,9 +67,9 @@ def verify_file(original: str | Path, compressed: str | Path, progress: Progress
         contents = read_contents(source)
         run = contents.runs[0]
         with open_input(original, run.tree if not is_table(original) else None, ()) as opened:
-            report = _compare(opened.within(contents.part), source, contents, progress or silent)
+            facts = _compare(opened.within(contents.part), source, contents, progress or silent)
         copy_back(source, contents, None, Options.step_size)
-    return report
+    return Report(facts, terminal.verification_page)
 
 
 @dataclass

@@ -22,11 +22,12 @@ import onnxruntime
 import torch
 
 from atlasae.codec import few_threads
-from atlasae.compressing import load_model
 from atlasae.coordinates import Floats
 from atlasae.cpp import cpp_header
-from atlasae.export import Exported, drawn_jets, exported, onnx_graphs
+from atlasae.encoding import drawn_jets
+from atlasae.export import Exported, exported, onnx_graphs
 from atlasae.invertible import InvertibleAutoencoder
+from atlasae.model import load_model
 from atlasae.storage import Latents, blocks
 
 PROGRAM = """

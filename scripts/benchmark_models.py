@@ -24,7 +24,7 @@ import numpy as np
 import torch
 
 from atlasae.checkpoints import import_checkpoint
-from atlasae.codec import BottleneckCodec, Codec, choose_codec
+from atlasae.codec import AnyCodec, BottleneckCodec, choose_codec
 from atlasae.coordinates import Floats, Layout, energy, wrap
 from atlasae.invertible import InvertibleAutoencoder
 from atlasae.learning import Sample, Split, describe_jets, event_parts, fit, read_samples, untrained
@@ -110,12 +110,12 @@ def simple_codecs(training: Floats) -> Iterator[tuple[str, Codecs]]:
     yield "no network: four 17-bit numbers (three floats)", four_numbers(17)
 
 
-def through(codec: Codec) -> Codecs:
+def through(codec: AnyCodec) -> Codecs:
     """A codec as jets to what comes back."""
     return lambda jets: codec.decode(codec.encode(jets))
 
 
-def full_codec(autoencoder: Autoencoder, training: Floats) -> Codec:
+def full_codec(autoencoder: Autoencoder, training: Floats) -> AnyCodec:
     """The codec of an invertible autoencoder with `--precision full`, its range chosen on training jets."""
     storage = Storage(Layout(("pt", "eta", "phi", "m")), (np.dtype("<f8"),) * 4, 1.0)
     return choose_codec(autoencoder, storage, Precision.parse("full"), list(training.T), lambda encoded: 0)

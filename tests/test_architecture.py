@@ -12,12 +12,12 @@ MODULES = sorted(path.stem for path in PACKAGE.glob("*.py") if path.stem != "__i
 
 # An entry may stand here before its module does; a module may not be without its entry.
 FLOORS = [
-    {"errors"},
+    {"errors", "display"},
     {"schema", "coordinates", "plotting", "baskets", "grid", "terminal", "coding"},
     {"columns", "invertible", "bottleneck", "precision", "metrics", "variables", "lattice", "priors"},
     {"storage", "packed", "model", "rootio", "tables", "tallies", "training"},
     {"codec", "collection", "classifier", "recipes", "container", "planning", "targets", "journal"},
-    {"learning", "checkpoints", "copying", "packing", "counting", "cpp", "graphs"},
+    {"learning", "checkpoints", "copying", "packing", "counting", "cpp", "graphs", "encoding"},
     {"restoring", "compressing"},
     {"pipeline", "reading", "export"},
     {"pairs", "peers", "verification"},
@@ -32,7 +32,7 @@ DOORS = {
     "uproot": {"rootio"},
     "torch": {
         *("grid", "invertible", "bottleneck", "codec", "model", "training"),
-        *("classifier", "learning", "checkpoints", "peers", "benchmark", "cpp", "graphs", "export"),
+        *("classifier", "learning", "checkpoints", "peers", "benchmark", "cpp", "graphs", "encoding", "export"),
     },
     "safetensors": {"model", "priors"},
     "constriction": {"coding"},

@@ -6,7 +6,7 @@ import torch
 from conftest import random_jets
 
 from atlasae.classifier import COURSE, FEWEST_JETS, tell_apart
-from atlasae.training import train
+from atlasae.training import run_course
 
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
 
@@ -65,9 +65,9 @@ def test_a_network_is_trained_and_tried_on_different_jets(monkeypatch):
 
     def spy(network, loss, rows, *others):
         seen.extend(rows)
-        return train(network, loss, rows, *others)
+        return run_course(network, loss, rows, *others)
 
-    monkeypatch.setattr("atlasae.classifier.train", spy)
+    monkeypatch.setattr("atlasae.classifier.run_course", spy)
     monkeypatch.setattr("atlasae.classifier.COURSE", type(COURSE)(steps=1, validate_every=1))
     before = jets(200)
     before[:, 2] = np.linspace(-3, 3, 200)  # which jet it is

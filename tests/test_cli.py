@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 import os
+import pty
 import re
 import shutil
 import signal
@@ -192,8 +193,14 @@ def test_the_report_of_a_file_without_jets_is_json(tmp_path):
     result = succeeded("compress", path, tmp_path / "out.root", "--json")
     report = json.loads(result.out, parse_constant=pytest.fail)  # NaN and Infinity are no JSON
     assert (report["jets"], report["bytes_per_jet"]) == (0, None)
-    assert "bytes per jet" not in succeeded("compress", path, tmp_path / "out.root", "--force").out
-    assert "0 jets" in succeeded("info", tmp_path / "out.root").out
+    assert "\njets: " not in (told := succeeded("compress", path, tmp_path / "out.root", "--force").out)
+    for text in (told, succeeded("info", tmp_path / "out.root").out):
+        assert row(text, "Jet") == ["Jet", "GeV", "0", "0", "-", "-"]
+
+
+def row(text: str, begin: str) -> list[str]:
+    """The cells of a table's row."""
+    return next(line.split() for line in text.splitlines() if line.startswith(f"{begin} "))
 
 
 def test_json_is_one_object_whatever_the_command(jets_file, compressed, tmp_path):
@@ -213,14 +220,37 @@ def test_the_report_in_words(jets_file, tmp_path):
     per_jet = f"{report['bytes_per_jet']:.2f} bytes per jet"
     for words in (
         f"{out}: {report['jets']} jets in 60 entries of 'Events'\n",
-        f"  Jet_{{pt,eta,phi,mass}} in GeV: {report['jets']} jets, 0 exact, {per_jet}\n",
-        "of 0.001",
         f" kB, {per_jet}\n",
         "dropped: 1 branches: weight",
     ):
         assert words in text
-    assert f"{report['jets']} jets, 0 exact, {per_jet}" in succeeded("info", out).out
+    (told,) = report["collections"]
+    sizes = [f"{told['bytes_per_jet']:.2f}", f"{told['bytes_in'] / told['jets']:.2f}"]
+    for said in (text, succeeded("info", out).out):
+        assert "\x1b" not in said
+        assert row(said, "Jet") == ["Jet", "GeV", str(report["jets"]), "0", *sizes]
+        for variable, name in told["branches"].items():
+            assert row(said, name) == [
+                name, "0.001", f"{told['max_error'][variable]:.2g}", f"{told['bits'][variable]:.1f}",
+            ]  # fmt: skip
     assert f"{report['jets']} jets" in succeeded("decompress", out, tmp_path / "back.root").out
+
+
+def test_a_terminal_gets_tables_that_fit_it(compressed):
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-c", "from atlasae.cli import main; main()", "info", str(compressed)]
+    environment = os.environ | {"COLUMNS": "60", "TERM": "xterm-256color"}
+    environment.pop("NO_COLOR", None)
+    subprocess.run(command, stdin=theirs, stdout=theirs, check=True, env=environment)
+    os.write(theirs, b"\0")
+    told = b""
+    while not told.endswith(b"\0"):
+        told += os.read(ours, 4096)
+    os.close(ours)
+    os.close(theirs)
+    assert b"\x1b[1mcollection" in told
+    plain = re.sub(r"\x1b\[\d*m", "", told.decode()).split("\r\n\r\n", 1)[1]
+    assert max(map(len, plain.splitlines())) <= 60 and "Jet_mass" in plain
 
 
 def test_quiet_prints_nothing(jets_file, tmp_path):
@@ -403,7 +433,8 @@ def test_a_note_says_that_many_jets_do_not_fit(tmp_path):
     jets["pt"][:7] = -1
     path = write_tree(tmp_path / "in.root", "jets", {name: ak.Array(values) for name, values in jets.items()})
     text = succeeded("compress", path, tmp_path / "out.root").out
-    assert "100 jets, 7 exact" in text and "note: 7% of the jets of 'jets' are kept exactly" in text
+    assert row(text, "jets")[1:4] == ["MeV", "100", "7"]
+    assert "note: 7% of the jets of 'jets' are kept exactly" in text
 
 
 def test_notes_say_what_uproot_writes_otherwise(tmp_path):

@@ -133,7 +133,7 @@ def test_a_report_is_what_was_measured(report_text, jets_file):
 
 def test_evaluate_tells_it_in_words_beside_the_report(jets_file, compressed, report_text, tmp_path):
     result = succeeded("evaluate", jets_file, compressed, "-o", tmp_path / "new.json")
-    assert result.out.startswith("jets.root -> small.root: 60 entries of 'Events'\n  Jet: ")
+    assert result.out.startswith("jets.root -> small.root: 60 entries of 'Events'\nJet: ")
     assert "Kolmogorov-Smirnov" in result.out and "a classifier tells them apart" in result.out
     assert (tmp_path / "new.json").read_text() == report_text
     assert succeeded("evaluate", jets_file, compressed, "-o", tmp_path / "new.json", "--force", "--quiet").out == ""
@@ -200,7 +200,7 @@ def test_masses_that_are_nan_afterwards_are_told(jets_file, tmp_path):
     branches["Jet_mass"] = branches["Jet_mass"] * np.nan
     other = write_tree(tmp_path / "nan.root", "Events", branches, COUNTERS)
     strict(succeeded("evaluate", jets_file, other, "--json").out)
-    assert "\n    pt " in succeeded("evaluate", jets_file, other).out
+    assert "\npt " in succeeded("evaluate", jets_file, other).out
 
 
 @pytest.mark.parametrize("option", ["-o", "--histograms"])

@@ -415,6 +415,7 @@ def test_describe_tells_what_was_written(tmp_path):
                 "units": "GeV",
                 "jets": 15,
                 "exact_jets": 3,
+                "bytes_in": 320,
                 "bytes": size,
                 "bytes_per_jet": size / 15,
             }

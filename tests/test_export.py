@@ -12,8 +12,9 @@ from conftest import counted, make_counts, random_jets, refused, succeeded, untr
 from atlasae.bottleneck import ACTIVATIONS
 from atlasae.codec import FloatsCodec
 from atlasae.container import Contents, read_contents
+from atlasae.encoding import drawn_jets
 from atlasae.errors import UserError
-from atlasae.export import chosen_entry, drawn_jets, exported
+from atlasae.export import chosen_entry, exported
 from atlasae.model import default_model
 from atlasae.precision import Precision
 from atlasae.rootio import open_source

@@ -14,10 +14,10 @@ from conftest import counted, make_counts, random_jets, write_layout, write_tree
 from atlasae import learning
 from atlasae.bottleneck import Bottleneck
 from atlasae.errors import UserError
-from atlasae.learning import Sample, Split, learn, learn_from, read_samples, split_by_event
-from atlasae.model import Model, default_model
-from atlasae.recipes import Recipe
-from atlasae.training import Course, bits_per_row, train
+from atlasae.learning import Sample, Split, learn, learn_from, read_samples, split_by_event, train
+from atlasae.model import Model, default_model, load_model
+from atlasae.recipes import Recipe, read_recipe
+from atlasae.training import Course, bits_per_row, run_course
 
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
 
@@ -394,9 +394,9 @@ def test_loss_and_weights_are_those_of_the_recipe(weights, paths, monkeypatch):
     def fake(network, objective, rows, course, seed, watch):
         seen["loss"] = float(objective(lambda rows: rows + 0.5, rows[0]))
         seen["rows"] = rows
-        return train(network, objective, rows, course, seed, watch)
+        return run_course(network, objective, rows, course, seed, watch)
 
-    monkeypatch.setattr(learning, "train", fake)
+    monkeypatch.setattr(learning, "run_course", fake)
     learn(paths, replace(RECIPES["mlp"], loss="huber", beta=0.8, weights=weights, course=replace(SHORT, steps=1)))
     expected = (3 * 0.125 + (0.125 if weights[1] == 1 else 0.8 * (15 - 0.4))) / 4
     assert seen["loss"] == pytest.approx(expected, rel=1e-4)
@@ -409,6 +409,39 @@ def test_a_network_that_diverges_is_told(paths):
 
 
 # --- a model of the input's own
+
+
+def test_training_writes_what_is_learned_and_tells_of_it(paths, tmp_path):
+    recipe, told = RECIPES["mlp"], []
+
+    def note(done: int, steps: int) -> None:
+        told.append((done, steps))
+
+    report = train(paths[:1], tmp_path / "own.model", recipe, jets=["Jet_"], progress=note)
+    model = load_model(tmp_path / "own.model")
+    assert model.content == learn(paths[:1], recipe, ["Jet_"])[0].content
+    assert report["output"] == str(tmp_path / "own.model") and report["sha256"] == model.sha256
+    assert report["bytes"] == len(model.content) and report["ended"] == model.facts["history"]["ended"]
+    assert all(report[key] == model.facts[key] for key in ("architecture", "provenance", "test"))
+    assert told[-1] == (recipe.course.steps, recipe.course.steps)
+    assert "half-widths" in report._repr_html_()
+
+
+def test_training_refuses_what_it_would_overwrite(paths, tmp_path):
+    (tmp_path / "there.model").write_text("mine")
+    with pytest.raises(UserError, match="exists: choose another name"):
+        train(str(paths[0]), tmp_path / "there.model")
+    with pytest.raises(UserError, match="is the input"):
+        train(paths, paths[0], force=True)
+    assert (tmp_path / "there.model").read_text() == "mine"
+
+
+def test_a_model_to_go_on_from_decides_the_architecture(learned, paths, tmp_path, monkeypatch):
+    _, model, history = learned
+    seen = []
+    monkeypatch.setattr(learning, "learn", lambda paths, recipe, *others: seen.append(recipe) or (model, history))
+    train(paths[0], tmp_path / "own.model", start=model)
+    assert seen[0] == read_recipe(arch=model.facts["architecture"])
 
 
 @cache

@@ -19,7 +19,7 @@ import atlasae
 from atlasae.bottleneck import Bottleneck, BottleneckAutoencoder
 from atlasae.errors import UserError
 from atlasae.invertible import jet_autoencoder
-from atlasae.model import Model, default_model, domain_of, domain_warning, packaged_model
+from atlasae.model import Model, default_model, domain_of, domain_warning, load_model, packaged_model
 
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
 
@@ -470,3 +470,36 @@ def test_a_chain_that_hangs_on_nothing_is_refused(setting, value):
     header["__metadata__"]["atlasae"] = json.dumps(facts)
     text = json.dumps(header).encode()
     refused(len(text).to_bytes(8, "little") + text + content[8 + size :], "other weights than its architecture")
+
+
+def test_a_model_shows_what_it_is():
+    model = default_model()
+    html = model._repr_html_()
+    facts = model.describe()
+    assert facts["sha256"] == model.sha256 and facts["bytes"] == len(model.content)
+    assert facts["parameters"] == sum(p.numel() for p in model.autoencoder.parameters())
+    for words in (model.sha256, "invertible model", f"{facts['parameters']:,} parameters", "pt, eta, phi, m in MeV"):
+        assert words in html
+    jets, domain = facts["provenance"]["jets"], facts["domain"]
+    assert (
+        f"trained on {jets['training']:,} jets" in html and f"{facts['test']['bits_per_jet_at_1e-3']:.2f} bits" in html
+    )
+    rows = [row.split("<td")[1].split(">")[1].split("<")[0] for row in html.split("<tr>")[2:]]
+    assert rows == ["pt in MeV", "eta", "phi", "m in MeV"] and f"{domain['m'][-1]:.5g}" in html
+    assert repr(model) == f"<Model {model.sha256[:12]}: invertible, {len(model.content)} bytes>"
+
+
+def test_a_model_that_knows_little_shows_that():
+    html = Model.from_autoencoder(default_model().autoencoder, {})._repr_html_()
+    assert "parameters" in html and "trained" not in html and "<table" not in html
+
+
+def test_a_model_is_loaded_by_name_or_from_a_file(tmp_path):
+    model = default_model()
+    (tmp_path / "own.model").write_bytes(model.content)
+    assert load_model().sha256 == load_model("default").sha256 == model.sha256
+    assert (
+        load_model(tmp_path / "own.model").content == load_model(str(tmp_path / "own.model")).content == model.content
+    )
+    with pytest.raises(UserError, match="no model 'none': give a model file"):
+        load_model("none")

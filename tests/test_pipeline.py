@@ -558,9 +558,10 @@ def test_without_a_promise_errors_are_measured(by_hand, jets_file, tmp_path):
     verified = succeeded("verify", jets_file, small, "--json").report
     assert verified["max_error"]["Jet"] == pytest.approx(report["max_error"], rel=1e-4, abs=1e-9)
     assert verified["differences"] == []
-    text = succeeded("info", small).out
-    assert "Jet: precision none\n" in text and f"m {worst.max():.2g}" in text and "bits" not in text
-    assert f"m {worst.max():.2g}" in succeeded("verify", jets_file, small).out
+    told = [line.split() for line in succeeded("info", small).out.splitlines()]
+    assert ["Jet_mass", "none", f"{worst.max():.2g}"] in told
+    told = [line.split() for line in succeeded("verify", jets_file, small).out.splitlines()]
+    assert ["Jet", "m", "none", f"{worst.max():.2g}"] in told
 
 
 def test_without_a_promise_what_is_no_jet_is_still_exact(by_hand, tmp_path):
@@ -631,8 +632,9 @@ def test_runs_of_networks_and_of_grids_are_merged(by_hand, jets_file, tmp_path):
     slice_of(tmp_path / "back.root", tmp_path / "second.root", 60, 100)
     check_by_hand(as_table(jets_file), as_table(tmp_path / "first.root"), math.inf)
     check_restored(other, tmp_path / "second.root", "Events", "nanoaod")
-    text = succeeded("info", tmp_path / "merged.root").out
-    assert "precision none\n" in text and "precision pt 0.001" in text
+    told = [line.split() for line in succeeded("info", tmp_path / "merged.root").out.splitlines()]
+    assert [cells[5] for cells in told[-2:]] == ["none", "0.001"]
+    assert ["Jet_pt", "none"] in [cells[:2] for cells in told]
 
 
 # --- the input's own model

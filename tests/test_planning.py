@@ -19,6 +19,7 @@ from atlasae.planning import (
     choose_tree,
     make_plan,
     open_input,
+    parse_size,
 )
 from atlasae.precision import Precision
 from atlasae.rootio import create, open_source
@@ -325,3 +326,20 @@ def test_a_table_without_row_labels_stays_without(tmp_path):
         assert opened.table == {"index": None, "index_name": None}
         assert [branch.dtype for branch in opened.events.branches] == ["<f8"] * 4  # as a tree holds them
         assert opened.events.read(["E"], 0, 3)["E"].tolist() == [1, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("20MB", 20_000_000), ("20 mb", 20_000_000), ("1.5 GB", 1_500_000_000), (".5kB", 500), ("7", 7), (" 3 B ", 3)]
+    + [("0.2B", 1), ("2.kb", 2000)],
+)
+def test_sizes_in_bytes(text, size):
+    assert parse_size(text, "--step-size") == size
+
+
+@pytest.mark.parametrize(
+    "text", ["", "MB", "-1MB", "1.2.3MB", "20k", "20 TB", "nanMB", "1e3", "0", "0.0 GB", "\u00b2MB", "."]
+)
+def test_what_is_no_size_is_told_with_its_name(text):
+    with pytest.raises(UserError, match=r"^step_size '.*' is no size: give one such as 20MB$"):
+        parse_size(text, "step_size")

@@ -168,7 +168,7 @@ def test_what_is_not_there_is_told(pair, tmp_path):
         with pytest.raises(UserError, match="no branch 'Jet_E' in tree 'Events': there are"):
             tree.arrays(["Jet_pt", "Jet_E"])
         for step in (0, "much", "3 apples"):
-            with pytest.raises(UserError, match="step_size="):
+            with pytest.raises(UserError, match="step_size"):
                 list(tree.iterate(step_size=step))
     with pytest.raises(UserError, match="no file to open"):
         atlasae.open([])
@@ -235,3 +235,11 @@ def test_lists_of_variables_are_read_but_are_no_vectors(tmp_path):
         assert np.abs(tree["a"].array() - branches["a"]).to_numpy().max() < 1e-3
         with pytest.raises(UserError, match="no jets 'None'|there are none"):
             tree.jets()
+
+
+def test_a_tree_shows_its_jets_and_names_the_rest(pair):
+    with atlasae.open(pair[0]) as tree:
+        html = tree._repr_html_()
+        assert f"{tree.num_entries:,} entries" in html and f"and {len(list(tree)) - 4} other branches: " in html
+    cells = [cell.split(">")[1].split("<")[0] for cell in html.split("<td")[1:]]
+    assert cells[:4] == ["Jet_pt", "pt", "GeV", "float32"] and len(cells) == 16

@@ -5,6 +5,12 @@ from typing import Any
 import pytest
 
 from atlasae import terminal
+from atlasae.display import Page, to_text
+
+
+def piped(page: Page) -> str:
+    """What is said where it goes into a pipe."""
+    return to_text(page)
 
 
 def spread(width: float, **more: float) -> dict[str, Any]:
@@ -47,7 +53,7 @@ def collection(**more: Any) -> dict[str, Any]:
 
 def evaluation(*collections: dict[str, Any]) -> str:
     facts = {"original": "in.root", "compressed": "small.root", "entries": 60_000, "tree": "Events"}
-    return terminal.evaluation_text(facts | {"collections": list(collections)})
+    return piped(terminal.evaluation_page(facts | {"collections": list(collections)}))
 
 
 # --- evaluate
@@ -56,16 +62,16 @@ def evaluation(*collections: dict[str, Any]) -> str:
 def test_an_evaluation_in_words():
     assert evaluation(collection()).splitlines() == [
         "in.root -> small.root: 60,000 entries of 'Events'",
-        "  Jet: 4,200 jets, 1,234 exact, 14.46 -> 5.80 bytes per jet",
-        "                    mean       std      68 %      95 %   largest     bound",
-        "    pt            -1e-05    0.0001    0.0001    0.0002    0.0003     0.001",
-        "    m             -4e-05    0.0004    0.0004    0.0008    0.0012     0.001",
-        "    E             -2e-05    0.0002    0.0002    0.0004    0.0006",
-        "    m > .5 GeV    -6e-05    0.0006    0.0006    0.0012    0.0018",
-        "    dijet mass    -3e-05    0.0003    0.0003    0.0006    0.0009",
-        "      apart       -5e-05    0.0005    0.0005     0.001    0.0015",
-        "    5 jets of 2 events changed places, of 1,500 events",
-        "    Kolmogorov-Smirnov: at most 0.023 (m), p = 0.5",
+        "Jet: 4,200 jets, 1,234 exact, 14.46 -> 5.80 bytes per jet",
+        "              mean     std    68 %    95 %  largest  bound",
+        "pt          -1e-05  0.0001  0.0001  0.0002   0.0003  0.001",
+        "m           -4e-05  0.0004  0.0004  0.0008   0.0012  0.001",
+        "E           -2e-05  0.0002  0.0002  0.0004   0.0006",
+        "m > .5 GeV  -6e-05  0.0006  0.0006  0.0012   0.0018",
+        "dijet mass  -3e-05  0.0003  0.0003  0.0006   0.0009",
+        "  apart     -5e-05  0.0005  0.0005   0.001   0.0015",
+        "  5 jets of 2 events changed places, of 1,500 events",
+        "  Kolmogorov-Smirnov: at most 0.023 (m), p = 0.5",
     ]
 
 
@@ -73,27 +79,27 @@ def test_what_is_remarkable_is_told():
     odd = {"light_jets": 1500, "not_compared": {"jets": 3000, "changed": 2}}
     tests = collection()["two_sample"] | {"classifier": {"auc": 0.512346, "error": 0.00321, "jets": 2100}}
     lines = evaluation(collection(two_sample=tests, **odd)).splitlines()
-    assert "    3,000 jets have no residual (NaN, pt <= 0 ...): 2 changed" in lines
-    assert "    1,500 jets are lighter than 100 MeV: the residual of their m is relative to 100 MeV" in lines
-    assert lines[-1] == "    a classifier tells them apart with AUC 0.51235 +- 0.003 (2,100 jets)"
+    assert "  3,000 jets have no residual (NaN, pt <= 0 ...): 2 changed" in lines
+    assert "  1,500 jets are lighter than 100 MeV: the residual of their m is relative to 100 MeV" in lines
+    assert lines[-1] == "  a classifier tells them apart with AUC 0.51235 +- 0.003 (2,100 jets)"
 
 
 def test_a_plain_file_has_no_exact_jets():
-    assert "  Jet: 4,200 jets, 14.46 -> 5.80 bytes per jet" in evaluation(collection(exact_jets=None)).splitlines()
+    assert "Jet: 4,200 jets, 14.46 -> 5.80 bytes per jet" in evaluation(collection(exact_jets=None)).splitlines()
     assert "4,200 jets, 0 exact, " in evaluation(collection(exact_jets=0))
 
 
 def test_rows_without_events_tell_nothing_of_events():
     text = evaluation(collection(events={"events": 0}))
     assert "dijet" not in text and "HT" not in text and "changed places" not in text
-    assert "\n    HT " in evaluation(collection(events=collection()["events"] | {"ht": {"all": spread(1e-4)}}))
+    assert "\nHT " in evaluation(collection(events=collection()["events"] | {"ht": {"all": spread(1e-4)}}))
 
 
 def test_no_jets_are_told_as_such():
     nothing = {v: {"all": {"jets": 0}, "bound": 1e-3} for v in ("pt", "E")}
     lines = evaluation(collection(jets=0, exact_jets=0, variables=nothing), collection(name="Fat")).splitlines()
-    assert lines[1:4] == ["  Jet: 0 jets, 0 exact", "    no jets to compare", lines[3]]
-    assert lines[3].startswith("  Fat: 4,200 jets")
+    assert lines[1:4] == ["Jet: 0 jets, 0 exact", "  no jets to compare", lines[3]]
+    assert lines[3].startswith("Fat: 4,200 jets")
 
 
 NOTHING = {"jets": 0, "not_finite": 9}
@@ -120,7 +126,7 @@ def test_numbers_of_any_size_stay_in_their_columns():
     variables = {"pt": {"all": spread(1.23e-9), "bound": 1e-8}, "m": {"all": spread(12345.6), "bound": None}}
     text = evaluation(collection(variables=variables, events={"events": 0}))
     header, pt, m = text.splitlines()[2:5]
-    assert len(pt) == len(header) and len(m) == len(header) - 10
+    assert len(pt) == len(header) and len(m) == len(header) - len("  bound")
     assert pt.split() == ["pt", "-1.2e-10", "1.2e-09", "1.2e-09", "2.5e-09", "3.7e-09", "1e-08"]
     assert m.split() == ["m", "-1.2e+03", "1.2e+04", "1.2e+04", "2.5e+04", "3.7e+04"]
 
@@ -138,18 +144,18 @@ MEASURED = {
 
 
 def test_a_benchmark_in_words():
-    first, *table = terminal.benchmark_text(MEASURED).splitlines()
+    first, *table = piped(terminal.benchmark_page(MEASURED)).splitlines()
     assert first == "in.root, Jet: 12,345 jets"
     assert table == [
-        "bytes per jet, guaranteed precision    0.03   0.001  0.0001",
-        "ours                                   2.12    5.00   10.50",
-        "a longer name                          9.00       -  123.40",
+        "bytes per jet, guaranteed precision  0.03  0.001  0.0001",
+        "ours                                 2.12   5.00   10.50",
+        "a longer name                        9.00      -  123.40",
     ]
 
 
 def test_missing_packages_and_figures_come_last():
     more = {"missing": ["pcodec", "pysz"], "figures": ["f/a.png", "f/a.pdf"]}
-    assert terminal.benchmark_text(MEASURED | more).splitlines()[-3:] == [
+    assert piped(terminal.benchmark_page(MEASURED | more)).splitlines()[-3:] == [
         "not installed: pcodec, pysz: pip install 'atlasae[benchmark]'",
         "figure: f/a.png",
         "figure: f/a.pdf",
@@ -157,9 +163,9 @@ def test_missing_packages_and_figures_come_last():
 
 
 def test_figures_are_counted_once():
-    text = terminal.figures_text({"output": "folder", "figures": ["a.png", "a.pdf"] * 3})
+    text = piped(terminal.figures_page({"output": "folder", "figures": ["a.png", "a.pdf"] * 3}))
     assert text == "folder: 3 figures, as PNG and PDF"
-    assert terminal.figures_text({"output": "folder", "figures": []}) == "no figures: there are no jets to draw"
+    assert piped(terminal.figures_page({"output": "folder", "figures": []})) == "no figures: there are no jets to draw"
 
 
 # --- models
@@ -167,20 +173,20 @@ def test_figures_are_counted_once():
 
 def test_a_model_in_words():
     report = {"output": "a.model", "architecture": "mlp", "bytes": 12_345, "sha256": "0123456789abcdef"}
-    assert terminal.model_text(report) == "a.model: mlp, 12.35 kB, SHA-256 0123456789ab"
+    assert piped(terminal.training_page(report)) == "a.model: mlp, 12.35 kB, SHA-256 0123456789ab"
     report |= {"ended": "all steps done", "provenance": {"jets": {"training": 8000, "validation": 1000, "test": 999}}}
     for test, words in (
         ({"jets": 1999, "bits_per_jet_at_1e-3": 44.066}, "44.07 bits per jet at 1e-3"),
         ({"jets": 1999, "half_widths": {"pt": 0.0123, "m": 0.4}}, "half-widths  pt 0.012  m 0.4"),
     ):
-        assert terminal.model_text(report | {"test": test}).splitlines()[1:] == [
+        assert piped(terminal.training_page(report | {"test": test})).splitlines()[1:] == [
             "  trained on 8,000 jets, validated on 1,000; all steps done",
             f"  test on 1,999 jets: {words}",
         ]
 
 
 def test_a_learning_rate_in_words():
-    text = terminal.rate_text({"output": "rate.png", "learning_rate": 0.00312})
+    text = piped(terminal.rate_page({"output": "rate.png", "learning_rate": 0.00312}))
     assert text == "rate.png: learning rate 0.003, as in --set course.learning_rate=..."
 
 
@@ -192,7 +198,9 @@ ENTRY = {
     "units": "GeV",
     "jets": 4200,
     "exact_jets": 1000,
+    "bytes_in": 60_732,
     "bytes_per_jet": 5.8,
+    "bits": {"pt": 20.44, "eta": 15.0, "phi": 14.0, "m": 16.2},
     "max_error": {"pt": 0.00099, "eta": 0.0005, "phi": 0.0, "m": 0.00012},
     "precision": {"pt": 1e-3, "eta": 1e-3, "phi": 1e-3, "m": None},
 }
@@ -213,10 +221,18 @@ COMPRESSED = {
 
 
 def test_a_compression_in_words():
-    assert terminal.compression_text(COMPRESSED).splitlines() == [
+    assert piped(terminal.compression_page(COMPRESSED)).splitlines() == [
         "out.root: 4,200 jets in 60,000 entries of 'Events'",
-        "  Jet_{pt,eta,phi,mass} in GeV: 4,200 jets, 1,000 exact, 5.80 bytes per jet",
-        "    largest error  pt 0.00099 of 0.001  eta 0.0005 of 0.001  phi 0 of 0.001  m 0.00012",
+        "",
+        "collection  unit   jets  exact  bytes per jet  before",
+        "Jet         GeV   4,200  1,000           5.80   14.46",
+        "",
+        "branch    bound  largest error  bits",
+        "Jet_pt    0.001        0.00099  20.4",
+        "Jet_eta   0.001         0.0005  15.0",
+        "Jet_phi   0.001              0  14.0",
+        "Jet_mass   none        0.00012  16.2",
+        "",
         "jets: 60.73 kB -> 24.36 kB, 5.80 bytes per jet",
         "carried: 2 branches; 1.2 s",
         "note: one",
@@ -226,14 +242,31 @@ def test_a_compression_in_words():
 
 def test_a_compression_without_jets_has_no_bytes_per_jet():
     empty = ENTRY | {"jets": 0, "exact_jets": 0, "bytes_per_jet": float("nan"), "units": None, "max_error": {}}
-    text = terminal.compression_text(COMPRESSED | {"jets": 0, "collections": [empty], "bytes_per_jet": float("nan")})
-    assert "bytes per jet" not in text and "nan" not in text
-    assert "\n  Jet_{pt,eta,phi,mass}: 0 jets, 0 exact\n    largest error  pt 0 of 0.001" in text
+    report = COMPRESSED | {"jets": 0, "collections": [empty], "bytes_per_jet": float("nan")}
+    lines = piped(terminal.compression_page(report)).splitlines()
+    assert not [line for line in lines if line.startswith("jets: ") or "nan" in line]
+    assert lines[3].split() == ["Jet", "0", "0", "-", "-"] and lines[6].split() == ["Jet_pt", "0.001", "-", "20.4"]
+
+
+def test_a_mass_that_is_promised_and_no_branch_has_a_row():
+    energy = ENTRY | {"branches": {"pt": "Jet_pt", "E": "Jet_E"}, "precision": {"pt": 1e-3, "E": 1e-3, "m": 1e-3}}
+    lines = piped(terminal.compression_page(COMPRESSED | {"collections": [energy]})).splitlines()
+    assert [line.split() for line in lines[6:9]] == [
+        ["Jet_pt", "0.001", "0.00099", "20.4"],
+        ["Jet_E", "0.001", "0"],
+        ["Jet:", "m", "0.001", "0.00012", "16.2"],
+    ]
+
+
+def test_branches_that_nothing_is_promised_of_are_named():
+    momenta = ENTRY | {"branches": {"px": "x", "py": "y"}, "precision": {"pt": 1e-3}}
+    lines = piped(terminal.compression_page(COMPRESSED | {"collections": [momenta]})).splitlines()
+    assert lines[6:9] == ["x", "y", "Jet: pt  0.001        0.00099  20.4"]
 
 
 @pytest.mark.parametrize(("n", "end"), [(1, "b0"), (6, "b5"), (7, "b5 and 1 more"), (40, "b5 and 34 more")])
 def test_only_some_of_what_was_dropped_is_named(n, end):
-    text = terminal.compression_text(COMPRESSED | {"dropped": [f"b{i}" for i in range(n)]})
+    text = piped(terminal.compression_page(COMPRESSED | {"dropped": [f"b{i}" for i in range(n)]}))
     (line,) = [line for line in text.splitlines() if line.startswith("dropped: ")]
     assert line.startswith(f"dropped: {n} branches: b0") and line.endswith(end)
 
@@ -251,16 +284,16 @@ def test_only_some_of_what_was_dropped_is_named(n, end):
     ],
 )
 def test_sizes_have_a_unit(size, said):
-    text = terminal.compression_text(COMPRESSED | {"bytes_jets_in": size})
+    text = piped(terminal.compression_page(COMPRESSED | {"bytes_jets_in": size}))
     assert f"\njets: {said} -> 24.36 kB" in text
 
 
 def test_a_decompression_in_words():
     facts = {"output": "b.root", "jets": 4200, "entries": 60_000, "tree": "Events", "seconds": 0.06}
     whole = "b.root: 4,200 jets in 60,000 entries of 'Events'; 0.1 s"
-    assert terminal.decompression_text(facts | {"missing": [], "damage": []}) == whole
+    assert piped(terminal.decompression_page(facts | {"missing": [], "damage": []})) == whole
     lost = {"missing": [(10, 20), (50, 60)], "damage": ["branch 'z0' is damaged"]}
-    assert terminal.decompression_text(facts | lost).splitlines() == [
+    assert piped(terminal.decompression_page(facts | lost)).splitlines() == [
         whole,
         "  entries 10 to 20 are missing",
         "  entries 50 to 60 are missing",
@@ -271,9 +304,9 @@ def test_a_decompression_in_words():
 def test_a_file_that_is_intact_in_words():
     facts = {"entries": 60_000, "jets": 4200, "chunks": 3, "branches": ["a", "z0"], "trees": [], "objects": []}
     whole = "intact: 60,000 entries, 4,200 jets, 3 chunks of 2 branches"
-    assert terminal.integrity_text(facts | {"models": []}) == whole
+    assert piped(terminal.integrity_page(facts | {"models": []})) == whole
     more = {"trees": ["more"], "objects": ["h"], "models": ["0123456789abcdef"]}
-    assert terminal.integrity_text(facts | more).splitlines() == [
+    assert piped(terminal.integrity_page(facts | more)).splitlines() == [
         whole,
         "  carried beside it: 'more', 'h'",
         "  model 0123456789ab is in the file",
@@ -285,32 +318,58 @@ def test_what_is_inside_a_file_in_words():
     run |= {"model_sha256": "0123456789abcdef", "versions": {"atlasae": "0.1.0"}}
     bits = {"pt": 20.4, "eta": 15, "phi": 14, "m": 16.2}
     run |= {"collections": [ENTRY | {"bits": bits}, ENTRY | {"name": "Fat", "bits": {}, "precision": {"pt": None}}]}
-    facts = {"file": "small.root", "bytes": 900, "tree": "Events", "entries": 60_000, "carried": 12}
-    lines = terminal.info_text(facts | {"collections": [ENTRY], "runs": [run]}).splitlines()
-    assert lines[:4] == [
-        "small.root: 900 B, tree 'Events', 60,000 entries",
-        "  Jet_{pt,eta,phi,mass} in GeV: 4,200 jets, 1,000 exact, 5.80 bytes per jet",
-        "run: in.root (2.00 MB), 60,000 entries, 3 chunks",
-        "  Jet: precision pt 0.001, eta 0.001, phi 0.001; 66 bits",
+    facts = {"file": "small.root", "bytes": 900, "tree": "Events", "entries": 60_000, "carried": 12, "runs": [run]}
+    facts |= {"collections": [ENTRY, ENTRY | {"name": "Fat", "branches": {"pt": "Fat_pt"}}]}
+    assert piped(terminal.info_page(facts)).splitlines() == [
+        "small.root: 900 B, tree 'Events', 60,000 entries, 12 branches carried",
+        "",
+        "collection  unit   jets  exact  bytes per jet  before",
+        "Jet         GeV   4,200  1,000           5.80   14.46",
+        "Fat         GeV   4,200  1,000           5.80   14.46",
+        "",
+        "branch    bound  largest error  bits",
+        "Jet_pt    0.001        0.00099  20.4",
+        "Jet_eta   0.001         0.0005  15.0",
+        "Jet_phi   0.001              0  14.0",
+        "Jet_mass   none        0.00012  16.2",
+        "Fat_pt     none        0.00099",
+        "",
+        "compressed from     size  entries  chunks        bound  model                    atlasae",
+        "in.root          2.00 MB   60,000       3  0.001, none  0123456789ab (packaged)    0.1.0",
     ]
-    assert lines[5] == "  Fat: precision none"
-    assert lines[-2:] == ["  model 0123456789ab (packaged), atlasae 0.1.0", "carried: 12 branches"]
-    nobody = terminal.info_text(facts | {"collections": [ENTRY], "runs": [run | {"versions": {}}]})
-    assert "(packaged), atlasae ?" in nobody
+    nobody = piped(terminal.info_page(facts | {"runs": [run | {"versions": {}}]}))
+    assert nobody.endswith("(packaged)        ?")
+
+
+def test_what_is_told_of_a_merged_file_holds_for_all_of_it():
+    loose = {"precision": {"pt": 1e-2, "eta": None}, "max_error": {"pt": 0.0099, "eta": 0.5}, "bits": {"pt": 17}}
+    tight = {"precision": {"pt": 1e-3, "eta": 1e-3}, "max_error": {"pt": 1e-4, "eta": 0.1}, "bits": {"pt": 20}}
+    run = {"source": "in.root", "source_bytes": 1, "entries": 1, "chunks": 3, "model_from": "packaged"}
+    run |= {"model_sha256": "0123456789abcdef", "versions": {}}
+    runs = [run | {"collections": [{"name": "Jet"} | entry]} for entry in (loose, tight)]
+    whole = ENTRY | {"branches": {"pt": "Jet_pt", "eta": "Jet_eta"}}
+    facts = {"file": "small.root", "bytes": 900, "tree": "Events", "entries": 60_000, "carried": 12, "runs": runs}
+    lines = piped(terminal.info_page(facts | {"collections": [whole]})).splitlines()
+    assert [line.split() for line in lines[6:8]] == [
+        ["Jet_pt", "0.01", "0.0099", "20.0"],
+        ["Jet_eta", "none", "0.5"],
+    ]
+    assert len(lines) == 12
 
 
 def test_what_differs_is_listed_up_to_twenty():
     report = {"entries": 60_000, "max_error": {"Jet": {"pt": 0.0009}}, "precision": {"Jet": {"pt": 1e-3}}}
     report["branches"] = {"a": "bit for bit", "Jet_pt": "within precision", "b": "bit for bit"}
-    agrees = terminal.verification_text(report | {"differences": []})
+    agrees = piped(terminal.verification_page(report | {"differences": []}))
     assert agrees.splitlines() == [
         "60,000 entries compared: as promised",
         "  branches: 2 bit for bit, 1 within precision",
-        "  Jet: largest error  pt 0.0009 of 0.001",
+        "jets  variable  bound  largest error",
+        "Jet   pt        0.001         0.0009",
     ]
-    lines = terminal.verification_text(report | {"differences": [f"d{i}" for i in range(25)]}).splitlines()
+    lines = piped(terminal.verification_page(report | {"differences": [f"d{i}" for i in range(25)]})).splitlines()
     assert lines[0] == "60,000 entries compared: 25 differences"
-    assert lines[1:21] == [f"  d{i}" for i in range(20)] and len(lines) == 23
+    assert lines[1:21] == [f"  d{i}" for i in range(20)] and len(lines) == 24
 
 
 def test_many_files_are_a_table_with_their_sums():
@@ -318,7 +377,7 @@ def test_many_files_are_a_table_with_their_sums():
     done |= {"entries": 60_000, "jets": 240_000, "bytes_jets_out": 1_200_000, "bytes_per_jet": 5.0}
     failed = {"input": "/in/b[red].root", "output": "/out/b[red].root", "error": "no\njets", "reused": False}
     report = {"files": [done, done | {"reused": True}, failed], "failed": 1, "jets": 480_000, "seconds": 3.0}
-    lines = terminal.many_text(report).splitlines()
+    lines = piped(terminal.many_page(report)).splitlines()
     assert [line.split() for line in lines] == [
         ["file", "jets", "seconds"],
         ["a.root", "240,000", "2.0", "done"],
@@ -333,4 +392,4 @@ def test_many_files_are_a_table_with_their_sums():
 def test_no_name_is_cut_in_a_table_of_many_files():
     name = "x" * 300 + ".root"
     row = {"input": name, "output": name, "error": None, "reused": False, "seconds": 1.0}
-    assert name in terminal.many_text({"files": [row], "failed": 0, "seconds": 1.0})
+    assert name in piped(terminal.many_page({"files": [row], "failed": 0, "seconds": 1.0}))

@@ -19,7 +19,7 @@ from atlasae.training import (
     find_rate,
     negative_log_likelihood,
     reconstruction,
-    train,
+    run_course,
     validation_loss,
 )  # fmt: skip
 
@@ -43,7 +43,7 @@ def fit(jets: torch.Tensor, steps: int, seed: int) -> tuple[InvertibleAutoencode
     autoencoder = jet_autoencoder()
     autoencoder.limit(jets)
     course = Course(steps=steps, validate_every=20)
-    return autoencoder, train(autoencoder, negative_log_likelihood, (jets, jets[:500]), course, seed)
+    return autoencoder, run_course(autoencoder, negative_log_likelihood, (jets, jets[:500]), course, seed)
 
 
 @cache
@@ -162,7 +162,7 @@ def after_one_step(slopes: dict[str, float], **course: object) -> dict[str, floa
     network = Weights()
     before = {name: parameter.detach().clone() for name, parameter in network.named_parameters()}
     course = Course(steps=1, learning_rate=0.1, schedule="constant", **course)
-    train(network, sloped(slopes), (ROWS, ROWS), course, 1)
+    run_course(network, sloped(slopes), (ROWS, ROWS), course, 1)
     return {name: (network.get_parameter(name) - before[name]).flatten()[0].item() for name in slopes}
 
 
@@ -216,7 +216,7 @@ def rates(schedule: str, monkeypatch: pytest.MonkeyPatch) -> list[float]:
             super().step()
 
     monkeypatch.setitem(training.OPTIMISERS, "sgd", Recorder)
-    train(Weights(), sloped(SLOPES), (ROWS, ROWS), Course(40, 4, 0.5, "sgd", schedule=schedule), 1)
+    run_course(Weights(), sloped(SLOPES), (ROWS, ROWS), Course(40, 4, 0.5, "sgd", schedule=schedule), 1)
     return [rate for (rate,) in found]
 
 
@@ -239,7 +239,9 @@ def test_one_cycle_rises_to_the_learning_rate_and_falls_to_nothing(monkeypatch):
 @pytest.mark.parametrize("schedule", training.SCHEDULES)
 @pytest.mark.parametrize("steps", [1, 2, 3, 4])
 def test_a_course_may_be_short(schedule, steps):
-    assert train(Weights(), sloped(SLOPES), (ROWS, ROWS), Course(steps, 4, 0.1, schedule=schedule), 1).steps == [steps]
+    assert run_course(Weights(), sloped(SLOPES), (ROWS, ROWS), Course(steps, 4, 0.1, schedule=schedule), 1).steps == [
+        steps
+    ]
 
 
 # --- the learning rate
@@ -313,7 +315,7 @@ def played(losses: list[float]) -> Callable[[nn.Module, torch.Tensor], torch.Ten
 )
 def test_the_best_weights_are_kept(losses, best):
     network = Counter()
-    history = train(network, played(losses), (ROWS, ROWS), Course(6, validate_every=1, **COUNT), 1)
+    history = run_course(network, played(losses), (ROWS, ROWS), Course(6, validate_every=1, **COUNT), 1)
     assert (network.number.item(), history.ended, history.steps) == (best, "all steps done", [1, 2, 3, 4, 5, 6])
     assert history.training == [0, -1, -2, -3, -4, -5]
     assert history.validation == [loss if math.isfinite(loss) else math.inf for loss in losses]
@@ -323,7 +325,7 @@ def test_the_best_weights_are_kept(losses, best):
 def test_training_ends_early_where_nothing_gets_better():
     network = Counter()
     course = Course(1000, validate_every=5, patience=3, **COUNT)
-    history = train(network, played([4, 2, 3, 1, 2, 2, 1, 9]), (ROWS, ROWS), course, 1)
+    history = run_course(network, played([4, 2, 3, 1, 2, 2, 1, 9]), (ROWS, ROWS), course, 1)
     assert history.steps == [5, 10, 15, 20, 25, 30, 35]
     assert history.ended == "no better for 3 validations"
     assert network.number.item() == 20
@@ -332,7 +334,7 @@ def test_training_ends_early_where_nothing_gets_better():
 def test_the_last_step_is_validated_too():
     network, seen = Counter(), []
     course = Course(7, validate_every=5, **COUNT)
-    history = train(network, played([2, 1]), (ROWS, ROWS), course, 1, lambda *told: seen.append(told))
+    history = run_course(network, played([2, 1]), (ROWS, ROWS), course, 1, lambda *told: seen.append(told))
     assert history.steps == [5, 7] and network.number.item() == 7
     assert seen == [(5, 7, 2), (7, 7, 1)]
 
@@ -347,7 +349,7 @@ def test_ctrl_c_keeps_the_best_so_far(interrupted_at, left):
             raise KeyboardInterrupt
         return validated(network, rows)
 
-    history = train(network, objective, (ROWS, ROWS), Course(20, validate_every=4, **COUNT), 1)
+    history = run_course(network, objective, (ROWS, ROWS), Course(20, validate_every=4, **COUNT), 1)
     assert (history.ended, network.number.item(), network.training) == ("interrupted", left, False)
     assert history.steps == [*range(4, interrupted_at + 1, 4)]
 
@@ -359,12 +361,14 @@ def test_ctrl_c_before_anything_is_learned_is_passed_on():
         return network.number
 
     with pytest.raises(KeyboardInterrupt):
-        train(Counter(), objective, (ROWS, ROWS), Course(20, validate_every=4, **COUNT), 1)
+        run_course(Counter(), objective, (ROWS, ROWS), Course(20, validate_every=4, **COUNT), 1)
 
 
 def test_a_loss_that_is_never_finite_is_told():
     with pytest.raises(UserError, match=r"not finite after 3 steps: .*learning_rate"):
-        train(Counter(), played([math.nan, math.inf, math.nan]), (ROWS, ROWS), Course(3, validate_every=1, **COUNT), 1)
+        run_course(
+            Counter(), played([math.nan, math.inf, math.nan]), (ROWS, ROWS), Course(3, validate_every=1, **COUNT), 1
+        )
 
 
 def test_a_history_is_json_whatever_the_losses_were():
@@ -420,7 +424,7 @@ def bottleneck(seed: int, **shape: object) -> BottleneckAutoencoder:
 def fitted_bottleneck(seed: int, weights: tuple[float, ...] = (), **shape: object) -> BottleneckAutoencoder:
     rows = torch.randn(500, 4, generator=torch.Generator().manual_seed(1))
     network, course = bottleneck(1, **shape), Course(60, 64, 1e-2, validate_every=20)
-    train(network, reconstruction("mse", weights), (rows[:400], rows[400:]), course, seed)
+    run_course(network, reconstruction("mse", weights), (rows[:400], rows[400:]), course, seed)
     return network
 
 
