@@ -373,11 +373,11 @@ def _notes(
 def _notes_of_rntuple(tree: Tree, rntuple: bool, aliases: Mapping[str, str]) -> list[str]:
     """What of an RNTuple is written otherwise than it was."""
     notes = []
-    if members := sorted(tree.places):
+    if members := sorted(set(tree.places) - set(tree.hidden) - set(aliases)):
         kept = "stay records, whose classes have no names" if rntuple else f"become branches, such as {members[0]}"
         notes.append(f"records {kept}: {some(dict.fromkeys(name.partition('.')[0] for name in members))}")
-    if hidden := tree.hidden:
-        notes.append(f"fields without a name of their own come under that of their projection: {some(hidden)}")
+    if unnamed := dict.fromkeys(name.partition(".")[0] for name in tree.hidden):
+        notes.append(f"members of collections without a name come by that of their projection: {some(unnamed)}")
     if aliases:
         notes.append(f"fields by another name are written once: {some(aliases)}")
     if lost := tree.types_lost:
