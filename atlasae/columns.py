@@ -130,7 +130,7 @@ def counts_of(selected: npt.NDArray[np.bool_], counts: Counts) -> Counts:
 
 
 def dtype_of(array: ak.Array) -> str:
-    """The type of one number of an array, as `Branch.dtype` has it; `string` for texts, awkward's for what is nested."""
+    """The type of one number of an array, as `Branch.dtype` has it; of texts `string`, of what is nested awkward's."""
     if array.layout.parameter("__array__") == "string":
         return "string"
     if is_nested(array):

@@ -16,7 +16,7 @@ import numpy as np
 from atlasae.columns import checksum_bytes
 from atlasae.errors import DamagedFileError, UserError
 from atlasae.rootio import Source, Target, Tree, damage, open_source
-from atlasae.schema import FOLDER, Branch, Collection, stand_ins
+from atlasae.schema import FOLDER, LIST, Branch, Collection, stand_ins
 
 FORMAT = 1  # of the folder; raise it when an old reader would go wrong
 _LATER = {"ntuple", "aliases", "places", "exact_prefix"}
@@ -128,7 +128,9 @@ class Run:
             if set(run.originals) != run.restored:
                 raise ValueError("its originals are not the branches that come back")
             if not set(run.aliases.values()) <= set(run.single):
-                raise ValueError("names of branches that do not come back")
+                raise ValueError("it has other names of branches that do not come back")
+            if wrong := [name for name, place in run.places.items() if place.replace(LIST, "") != name]:
+                raise ValueError(f"'{wrong[0]}' is not at its place")
             if missing := run.needed - set(run.written):
                 raise ValueError(f"branch '{min(missing)}' was not written")
             return run

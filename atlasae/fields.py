@@ -132,8 +132,10 @@ def describe(leaf: Leaf, counter: str | None) -> Branch | Unwritable:
     kind = kind_of(leaf.form, leaf.number)
     if kind is not None:
         return Branch(leaf.name, *kind, counter if kind[1] else None)
+    if not leaf.columns:
+        return Unwritable(leaf.name, "it holds no values")
     why = f"a TTree written by uproot holds no {short(leaf.form.type)}"
-    if not _writable(leaf.form) and leaf.number in (None, "float16"):
+    if not _writable(leaf.form) and leaf.number is None:
         return Unwritable(leaf.name, f"uproot writes no {short(leaf.form.type)}")
     array = ak.Array(leaf.form.length_zero_array())
     array = ak.values_astype(array, leaf.number) if leaf.number else array

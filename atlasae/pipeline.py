@@ -206,7 +206,7 @@ def _compressed_tree(
     carried = chosen or (opened.source.trees[opened.tree].compression if opened.source else None)
     words = [name for collection in plan.collections for name in stand_ins(collection, plan.counters)]
     if options.rntuple:
-        return target.make_tree(opened.tree, columns, opened.title, rntuple=True, places=plan.places_written)
+        return target.make_ntuple(opened.tree, columns, opened.title, plan.places_written)
     writer = target.make_tree(opened.tree, columns, opened.title, plan.counters, carried, words)
     packed = [name for collection in plan.collections if collection.packed for name in collection.latents]
     writer.store(packed)
@@ -271,14 +271,18 @@ def _write_restored(source: Source, contents: Contents, path: Path, progress: Pr
             for chunk_run, events in restored_events(source, contents, progress, lost):
                 if chunk_run.originals != run.originals:
                     raise UserError(f"'{source.path}' merges files with other branches: decompress them one by one")
-                compression = source.trees[run.tree].compression
-                writer = writer or target.make_tree(
-                    run.tree, events, run.title, run.counters, compression, rntuple=run.ntuple, places=run.places
-                )
+                writer = writer or _restored_tree(source, run, events, target)
                 behind.extend(writer, events)
         if writer is None:
             raise _all_lost(source)
         copy_back(source, contents, target, Options.step_size, lost.damage if lost else None)
+
+
+def _restored_tree(source: Source, run: Run, events: dict[str, ak.Array], target: Target) -> Writer:
+    """What was an RNTuple, and was written as one, is one again."""
+    if run.ntuple:
+        return target.make_ntuple(run.tree, events, run.title, run.places)
+    return target.make_tree(run.tree, events, run.title, run.counters, source.trees[run.tree].compression)
 
 
 def _all_lost(source: Source) -> DamagedFileError:
@@ -289,7 +293,9 @@ def _restored_table(source: Source, contents: Contents, progress: Progress, lost
     run = contents.runs[0]
     if any(branch.jagged for branch in run.carried) or any(c.collection.jagged for c in run.collections):
         raise UserError(f"'{source.path}' has several jets an event: a table has one a row; write a .root file")
-    if nested := [b.name for b in run.carried if not (b.holds_numbers or b.dtype == "string" or b.dtype.endswith("array"))]:
+    if nested := [
+        b.name for b in run.carried if not (b.holds_numbers or b.dtype == "string" or b.dtype.endswith("array"))
+    ]:
         raise UserError(f"'{source.path}': a table can't hold '{nested[0]}'; write a .root file")
     chunks = [events for _, events in restored_events(source, contents, progress, lost)]
     if not chunks:

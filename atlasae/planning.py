@@ -374,13 +374,14 @@ def _notes_of_rntuple(tree: Tree, rntuple: bool, aliases: Mapping[str, str]) -> 
     """What of an RNTuple is written otherwise than it was."""
     notes = []
     if members := sorted(set(tree.places) - set(tree.hidden) - set(aliases)):
-        kept = "stay records, whose classes have no names" if rntuple else f"become branches, such as {members[0]}"
+        kept = "stay records, of classes without a name" if rntuple else f"become branches, such as {members[0]}"
         notes.append(f"records {kept}: {some(dict.fromkeys(name.partition('.')[0] for name in members))}")
     if unnamed := dict.fromkeys(name.partition(".")[0] for name in tree.hidden):
         notes.append(f"members of collections without a name come by that of their projection: {some(unnamed)}")
     if aliases:
         notes.append(f"fields by another name are written once: {some(aliases)}")
-    if lost := tree.types_lost:
+    holds = {branch.name for branch in (tree.nesting() if rntuple else tree).branches}
+    if lost := [name for name in tree.types_lost if name in holds]:
         notes.append(f"numbers and lists of other C++ types are written as plain ones: {some(lost)}")
     return notes
 

@@ -153,8 +153,8 @@ class Tree:
         for top in self._source.fields:
             try:
                 found += leaves_of(top)
-            except Exception as error:  # of a kind that uproot can't read
-                found.append(Unwritable(top.name, _line(error)))
+            except Exception:  # whatever uproot raises where it can't read one
+                found.append(Unwritable(top.name, f"uproot can't read {short(top.typename)}"))
         return found
 
     @cached_property
@@ -273,19 +273,13 @@ class Target:
         counters: Mapping[str, str] | None = None,
         compression: Any = None,
         words: Collection[str] = (),
-        rntuple: bool = False,
-        places: Mapping[str, str] | None = None,
     ) -> "Writer":
         """Declare a tree with branches like these (arrays with the right types; their values are not written).
 
         `counters` names the counter of a jagged branch, `n<branch>` unless given; branches may share one. `words` are
-        branches (or counters) of four-byte values to compress as latents are. In an RNTuple members of records stand at
-        `places`.
+        branches (or counters) of four-byte values to compress as latents are.
         """
         counters = counters or {}
-        if rntuple:
-            fields = assemble(columns, places or {}).layout.form
-            return Writer(self.file.mkrntuple(name, fields, description=title), places or {})
         types = {column: _declared(array) for column, array in columns.items()}
         tree = self.file.mktree(name, types, title=title, counter_name=lambda c: counters.get(c, f"n{c}"))
         if compression is not None:
@@ -293,6 +287,13 @@ class Target:
         for column in words:
             tree[column].compression = BasketLZMA(9)
         return Writer(tree)
+
+    def make_ntuple(
+        self, name: str, columns: Mapping[str, ak.Array], title: str = "", places: Mapping[str, str] | None = None
+    ) -> "Writer":
+        """Declare an RNTuple with fields like these; those that have `places` are members of records."""
+        form = _assembled(columns, places or {}).layout.form
+        return Writer(self.file.mkrntuple(name, form, description=title), places or {})
 
     def write_object(self, name: str, thing: Any) -> None:
         """Write a histogram, a text (as TObjString) or the like."""
@@ -323,7 +324,7 @@ class Writer:
     def extend(self, events: Mapping[str, ak.Array]) -> None:
         """Append events; nothing happens where there are none (ROOT can't read an empty cluster)."""
         if len(next(iter(events.values()))):
-            self.tree.extend(dict(events) if self.places is None else assemble(events, self.places))
+            self.tree.extend(dict(events) if self.places is None else _assembled(events, self.places))
 
 
 class Behind:
@@ -363,6 +364,11 @@ def parse_compression(text: str) -> Any:
         return ALGORITHMS[name](int(level or "5"))
     except ValueError as error:
         raise UserError(f"--compression '{text}': {_line(error)}") from error
+
+
+def _assembled(events: Mapping[str, ak.Array], places: Mapping[str, str]) -> ak.Array:
+    with damage("what tells the records of members"):
+        return assemble(events, places)
 
 
 def _check_size(source: Source) -> None:

@@ -4,7 +4,7 @@ import fnmatch
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from atlasae.errors import UserError
@@ -49,8 +49,8 @@ _BARE = re.compile(rf"^(?P<stem>)(?P<separator>)(?P<token>{_TOKENS})$", re.IGNOR
 class Branch:
     """A branch as the file describes it: `dtype` of one number, and whether entries hold many of them.
 
-    `dtype` is `string`, or ends in ` array`, where an entry is no number and no list of numbers; in an RNTuple it may be
-    any type that awkward arrays have.
+    `dtype` is `string`, or ends in ` array`, where an entry is no number and no list of numbers; in an RNTuple it may
+    be any type that awkward arrays have.
     """
 
     name: str
@@ -209,35 +209,43 @@ def name_counters(
     tells.
     """
     counters: dict[str, str] = {}
-    used = set(taken)
-    of_records: dict[str, str] = {}
-
-    def made(name: str) -> str:
-        while name in used:
-            name += "_"
-        used.add(name)
-        return name
-
-    def counting(branch: str, name: str) -> str:
-        records, listed, _ = (places or {}).get(branch, "").partition(f"{LIST}.")
-        if not listed:
-            return made(f"n{name}")
-        if records not in of_records:
-            of_records[records] = made(f"n{records}")
-        return of_records[records]
-
+    names = _CounterNames(set(taken), places or {})
     for collection in collections:
         if collection.jagged:
-            counter = collection.counter or counting(next(iter(collection.branches.values())), collection.name)
+            first = next(iter(collection.branches.values()))
+            counter = collection.counter or names.counting(first, collection.name)
             counters |= dict.fromkeys([*collection.latents, *collection.branches.values()], counter)
         if collection.packed:
-            counters |= dict.fromkeys(collection.latents, made(f"n{collection.prefix}packed"))
+            counters |= dict.fromkeys(collection.latents, names.made(f"n{collection.prefix}packed"))
         else:
-            counters |= dict.fromkeys(collection.exact.values(), made(collection.exact_counter))
+            counters |= dict.fromkeys(collection.exact.values(), names.made(collection.exact_counter))
     for branch in carried:
         if branch.jagged:
-            counters[branch.name] = branch.counter or counting(branch.name, branch.name)
+            counters[branch.name] = branch.counter or names.counting(branch.name, branch.name)
     return counters
+
+
+@dataclass
+class _CounterNames:
+    """Makes names for counters, other than those in use; members of the same records share one."""
+
+    used: set[str]
+    places: Mapping[str, str]
+    of_records: dict[str, str] = field(default_factory=dict)
+
+    def made(self, name: str) -> str:
+        while name in self.used:
+            name += "_"
+        self.used.add(name)
+        return name
+
+    def counting(self, branch: str, name: str) -> str:
+        records, listed, _ = self.places.get(branch, "").partition(f"{LIST}.")
+        if not listed:
+            return self.made(f"n{name}")
+        if records not in self.of_records:
+            self.of_records[records] = self.made(f"n{records}")
+        return self.of_records[records]
 
 
 def in_records(collection: Collection) -> Collection:

@@ -35,11 +35,12 @@ struct Nothing {};
 struct Link { std::uint32_t key, index; };
 enum class Kind : int { one, two, three };
 
-TRandom3& random_numbers() { static TRandom3 numbers(1); return numbers; }
+TRandom3& dice() { static TRandom3 numbers(1); return numbers; }
 
 Four some_jet() {
-    const float pt = 20 + random_numbers().Exp(50);
-    return {pt, float(random_numbers().Gaus(0, 1.5)), float(random_numbers().Uniform(-3.1, 3.1)), float(pt * random_numbers().Uniform(.05, .2))};
+    const float pt = 20 + dice().Exp(50);
+    const float eta = dice().Gaus(0, 1.5), phi = dice().Uniform(-3.1, 3.1);
+    return {pt, eta, phi, float(pt * dice().Uniform(.05, .2))};
 }
 
 std::unique_ptr<RNTupleWriter> writer(Model model, const std::string& path) {
@@ -91,7 +92,7 @@ void records(const std::string& path) {
             jet.number = 10 * i + j;
             jet.constituents = j + 3;
             jet.good = j % 2;
-            jet.btag = random_numbers().Rndm();
+            jet.btag = dice().Rndm();
             jet.weights.assign(j, i);
             jet.tagger = std::string(j, 'b');
             jets->push_back(jet);
@@ -211,7 +212,7 @@ void nanoaod(const std::string& path) {
             const auto jet = some_jet();
             all.push_back({jet.pt, jet.eta, jet.phi, jet.m, .5f + j});
         }
-        *met = random_numbers().Exp(30);
+        *met = dice().Exp(30);
         out->Fill(*entry);
     }
 }
