@@ -1,4 +1,4 @@
-"""Entries and branch sums of every TTree and RNTuple: `sums FILE...` takes them with uproot, `compare JSON` with ROOT as well.
+"""Entries and branch sums of every tree: `sums FILE...` takes them with uproot, `compare JSON` with ROOT as well.
 
 The two run in different environments (uproot is not where ROOT is), hence the JSON between them. `make FILE` writes,
 with ROOT, jets and one object of every kind that is carried along. `header HEADER COMPRESSED DECOMPRESSED TREE` lets
@@ -34,14 +34,12 @@ def uproot_sums(path: str) -> Sums:
 
 
 def is_numeric(branch: Any) -> bool:
-    """Whether RDataFrame sums it: a number or a list of them, be it a branch, a field or a member of records."""
+    """Whether RDataFrame sums it by this name: a number or a list of them, of a branch, a field or a member."""
     if hasattr(branch, "branches"):
-        return branch.typename != "char*"
-    kind = str(branch.array(entry_stop=0).type.content)
-    return kind.removeprefix("var * ") in (
-        "bool",
-        *(f"{k}{b}" for k in ("int", "uint", "float") for b in (8, 16, 32, 64)),
-    )
+        return bool(branch.typename != "char*")
+    kind = str(branch.array(entry_stop=0).type.content).removeprefix("var * ")
+    numbers = {f"{kind}{bits}" for kind in ("int", "uint", "float") for bits in (8, 16, 32, 64)}
+    return kind in {"bool", *numbers} and not branch.name.isdigit()  # members of tuples ROOT calls `_0`
 
 
 def root_sums(path: str, wanted: Sums) -> Sums:
