@@ -147,7 +147,14 @@ def commands() -> None:
     help="Three floats a jet, or fewer bytes that only atlasae reads.",
 )
 @click.option("--no-context", is_flag=True, help="Packed: code each jet by itself, whatever its event.")
-@click.option("--format", "file_format", type=click.Choice(["ttree", "rntuple"]), default="ttree", show_default=True)
+@click.option(
+    "--format",
+    "file_format",
+    type=click.Choice(["ttree", "rntuple"]),
+    default="ttree",
+    show_default=True,
+    help="What to write; ROOT's hadd merges TTrees alone.",
+)
 @click.option("--compression", metavar="ALGORITHM:LEVEL", help="Of carried branches; default: as they were.")
 @click.option("--only-jets", is_flag=True, help="Leave everything but jets out.")
 @click.option("--drop", multiple=True, metavar="GLOB", help="Leave these branches out.")

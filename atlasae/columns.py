@@ -1,6 +1,6 @@
 """Awkward arrays, event by event, to flat tables and counts, and back."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -130,9 +130,11 @@ def counts_of(selected: npt.NDArray[np.bool_], counts: Counts) -> Counts:
 
 
 def dtype_of(array: ak.Array) -> str:
-    """The type of one number of an array, as `Branch.dtype` has it; `string` for texts."""
+    """The type of one number of an array, as `Branch.dtype` has it; of texts `string`, of what is nested awkward's."""
     if array.layout.parameter("__array__") == "string":
         return "string"
+    if is_nested(array):
+        return str(array.type.content)
     return str(ak.to_numpy(ak.flatten(array, axis=None)).dtype.str)
 
 
@@ -155,9 +157,33 @@ def checksum_file(path: Path) -> int:
 
 def checksum(array: ak.Array) -> int:
     """A 64-bit hash (XXH3) of the values and the event boundaries of an array, whatever its memory layout."""
-    boundaries = b""
-    array = ak.without_parameters(array)  # a string is a list of bytes
-    if array.layout.is_list and not array.layout.is_regular:
-        boundaries = ak.to_numpy(ak.num(array)).astype("<i8").tobytes()
-        array = ak.flatten(array)
-    return checksum_bytes(boundaries, np.ascontiguousarray(ak.to_numpy(array)).tobytes())
+    return checksum_bytes(*_parts(ak.without_parameters(array)))  # a string is a list of bytes
+
+
+def _parts(array: ak.Array) -> Iterator[bytes]:
+    """What is in an array, level by level: which values are missing, how many a list holds, the values."""
+    layout = array.layout
+    if layout.is_option:
+        yield ak.to_numpy(ak.is_none(array)).tobytes()
+        array = ak.drop_none(array, axis=0)
+        yield from _parts(array)
+    elif layout.is_record:
+        for name in layout.fields:
+            yield from _parts(array[name])
+    elif layout.is_list and not layout.is_regular:
+        yield ak.to_numpy(ak.num(array)).astype("<i8").tobytes()
+        yield from _parts(ak.flatten(array))
+    elif layout.is_regular and is_nested(array):
+        yield from _parts(ak.flatten(array))
+    else:
+        yield np.ascontiguousarray(ak.to_numpy(array)).tobytes()
+
+
+def is_nested(array: ak.Array) -> bool:
+    """Whether an entry is neither a number nor a list or a fixed array of numbers."""
+    form = array.layout.form
+    if form.is_list and not form.is_regular:
+        return not (form.content.is_unknown or (form.content.is_numpy and not form.content.inner_shape))
+    while form.is_regular:
+        form = form.content
+    return not (form.is_numpy or form.is_unknown)

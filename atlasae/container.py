@@ -18,9 +18,10 @@ from atlasae.columns import checksum_bytes
 from atlasae.display import Report
 from atlasae.errors import DamagedFileError, UserError
 from atlasae.rootio import Source, Target, Tree, damage, open_source
-from atlasae.schema import FOLDER, Branch, Collection, stand_ins
+from atlasae.schema import FOLDER, LIST, Branch, Collection, stand_ins
 
 FORMAT = 1  # of the folder; raise it when an old reader would go wrong
+_LATER = {"ntuple", "aliases", "places", "exact_prefix"}
 _RUNS, _CHUNKS, _MODELS, _ABOUT = (f"{FOLDER}/{name}" for name in ("runs", "chunks", "models", "about"))
 
 
@@ -93,12 +94,20 @@ class Run:
     table: dict[str, Any] | None = None
     copied: Copied = field(default_factory=Copied)
     format: int = FORMAT
+    ntuple: bool = False  # made of an RNTuple and written as one
+    aliases: dict[str, str] = field(default_factory=dict)  # originals that are another by another name
+    places: dict[str, str] = field(default_factory=dict)  # of originals in the records of that RNTuple
 
     @property
     def restored(self) -> set[str]:
-        """The branches that come back: those carried, and those of the jets."""
+        """The branches that come back: those carried, those of the jets, and these by another name."""
         jets = {name for entry in self.collections for name in entry.collection.branches.values()}
-        return jets | {branch.name for branch in self.carried}
+        return jets | {branch.name for branch in self.carried} | set(self.aliases)
+
+    @property
+    def single(self) -> list[str]:
+        """The originals without those that are another by another name."""
+        return [name for name in self.originals if name not in self.aliases]
 
     @property
     def needed(self) -> set[str]:
@@ -108,7 +117,7 @@ class Run:
 
     def to_json(self) -> str:
         """The run as one JSON object."""
-        return json.dumps(asdict(self))
+        return json.dumps(asdict(self, dict_factory=_told))
 
     @classmethod
     def from_json(cls, text: str) -> "Run":
@@ -120,6 +129,10 @@ class Run:
             run = msgspec.convert(facts, cls)
             if set(run.originals) != run.restored:
                 raise ValueError("its originals are not the branches that come back")
+            if not set(run.aliases.values()) <= set(run.single):
+                raise ValueError("it has other names of branches that do not come back")
+            if wrong := [name for name, place in run.places.items() if place.replace(LIST, "") != name]:
+                raise ValueError(f"'{wrong[0]}' is not at its place")
             if missing := run.needed - set(run.written):
                 raise ValueError(f"branch '{min(missing)}' was not written")
             return run
@@ -150,6 +163,11 @@ class Contents:
                 chunk = next(chunks)
                 yield run, start, chunk
                 start += chunk.entries
+
+
+def _told(facts: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Without what was added to the format later, where it says nothing."""
+    return {key: value for key, value in facts if value or key not in _LATER}
 
 
 def is_compressed(source: Source) -> bool:

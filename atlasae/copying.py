@@ -19,6 +19,7 @@ def copy_others(source: Source, tree: str, target: Target, step_size: int) -> tu
         if _names(other):  # else there is nothing to write
             copied.trees.append(_copy_tree(other, target, step_size))
         notes += [f"branch '{u.name}' of tree '{other.name}' is left out: {u.why}" for u in other.unwritable]
+        notes += [f"field '{name}' of '{other.name}' is '{stays}' there" for name, stays in other.aliases.items()]
     for name in _objects(source):
         found = source.copy_object(name, target)
         if isinstance(found, str):
@@ -109,7 +110,7 @@ def _names(tree: Tree) -> list[str]:
 
 
 def _counters(tree: Tree) -> dict[str, str]:
-    return name_counters([], tree.branches, {branch.name for branch in tree.branches})
+    return name_counters([], tree.branches, {branch.name for branch in tree.branches}, tree.places)
 
 
 def _ranges(chunks: Iterable[Chunk]) -> Iterator[tuple[int, int]]:

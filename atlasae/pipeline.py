@@ -141,14 +141,15 @@ def _write_compressed(
 ) -> tuple[Run, list[str]]:
     start = _start(opened.events, plan, options)
     plan = settle_plan(plan, [compressor.collection for compressor in start.compressors])
-    with create(path, PAGES) if options.rntuple else create(path) as target:
+    chosen = parse_compression(options.compression) if options.compression else PAGES
+    with create(path, chosen) if options.rntuple else create(path) as target:
         chunks, written = _write_chunks(opened, plan, start.compressors, options, target, progress)
         notes = [*start.notes, *(note for compressor in start.compressors if (note := compressor.note()))]
         copied = Copied()
         if opened.source and not options.only_jets and not (opened.part and opened.part.number):
             copied, left_out = copy_others(opened.source, opened.tree, target, options.step_size)
             notes += left_out
-        run = _run(opened, plan, start, chunks, written, copied)
+        run = _run(opened, plan, start, chunks, written, copied, options)
         write_contents(target, Contents([run], chunks, start.embedded))
     return run, notes
 
@@ -168,7 +169,7 @@ def _sample(events: Events, plan: Plan, step_size: int) -> dict[str, ak.Array]:
     Samples are often merged in slices of pt: the jets at the end are not those of the beginning.
     """
     names = [name for collection in plan.collections for name in collection.branches.values()]
-    (start, stop), *later = entry_ranges(events, plan.originals, step_size)
+    (start, stop), *later = entry_ranges(events, plan.read, step_size)
     ends = (stop, max(stop, events.entries - PLACE_ENTRIES))
     places: list[int] = np.linspace(*ends, PLACES).astype(int).tolist() if later else []
     ranges = [(start, stop), *((place, min(place + PLACE_ENTRIES, events.entries)) for place in places)]
@@ -188,8 +189,8 @@ def _write_chunks(
     writer, written = None, dict[str, ak.Array]()
     chunks: list[Chunk] = []
     with Behind() as behind:
-        for start, stop in entry_ranges(opened.events, plan.originals, options.step_size):
-            events = opened.events.read(plan.originals, start, stop)
+        for start, stop in entry_ranges(opened.events, plan.read, options.step_size):
+            events = opened.events.read(plan.read, start, stop)
             written = {branch.name: events[branch.name] for branch in plan.carried}
             for compressor in compressors:
                 written |= compressor.compress(events)
@@ -209,7 +210,9 @@ def _compressed_tree(
     chosen = parse_compression(options.compression) if options.compression else None
     carried = chosen or (opened.source.trees[opened.tree].compression if opened.source else None)
     words = [name for collection in plan.collections for name in stand_ins(collection, plan.counters)]
-    writer = target.make_tree(opened.tree, columns, opened.title, plan.counters, carried, words, options.rntuple)
+    if options.rntuple:
+        return target.make_ntuple(opened.tree, columns, opened.title, plan.places_written)
+    writer = target.make_tree(opened.tree, columns, opened.title, plan.counters, carried, words)
     packed = [name for collection in plan.collections if collection.packed for name in collection.latents]
     writer.store(packed)
     writer.expect_zeros([plan.counters[name] for name in packed])
@@ -223,6 +226,7 @@ def _run(
     chunks: list[Chunk],
     written: list[str],
     copied: Copied,
+    options: Options,
 ) -> Run:
     return Run(
         source=_source(opened),
@@ -246,6 +250,9 @@ def _run(
         versions={package: version(package) for package in ("atlasae", "torch", "uproot", "awkward", "numpy")},
         table=opened.table,
         copied=copied,
+        ntuple=options.rntuple and opened.tree_read is not None and opened.tree_read.is_rntuple,
+        aliases=plan.aliases,
+        places=plan.places,
     )  # fmt: skip
 
 
@@ -269,13 +276,18 @@ def _write_restored(source: Source, contents: Contents, path: Path, progress: Pr
             for chunk_run, events in restored_events(source, contents, progress, lost):
                 if chunk_run.originals != run.originals:
                     raise UserError(f"'{source.path}' merges files with other branches: decompress them one by one")
-                writer = writer or target.make_tree(
-                    run.tree, events, run.title, run.counters, source.trees[run.tree].compression
-                )
+                writer = writer or _restored_tree(source, run, events, target)
                 behind.extend(writer, events)
         if writer is None:
             raise _all_lost(source)
         copy_back(source, contents, target, Options.step_size, lost.damage if lost else None)
+
+
+def _restored_tree(source: Source, run: Run, events: dict[str, ak.Array], target: Target) -> Writer:
+    """What was an RNTuple, and was written as one, is one again."""
+    if run.ntuple:
+        return target.make_ntuple(run.tree, events, run.title, run.places)
+    return target.make_tree(run.tree, events, run.title, run.counters, source.trees[run.tree].compression)
 
 
 def _all_lost(source: Source) -> DamagedFileError:
@@ -286,6 +298,10 @@ def _restored_table(source: Source, contents: Contents, progress: Progress, lost
     run = contents.runs[0]
     if any(branch.jagged for branch in run.carried) or any(c.collection.jagged for c in run.collections):
         raise UserError(f"'{source.path}' has several jets an event: a table has one a row; write a .root file")
+    if nested := [
+        b.name for b in run.carried if not (b.holds_numbers or b.dtype == "string" or b.dtype.endswith("array"))
+    ]:
+        raise UserError(f"'{source.path}': a table can't hold '{nested[0]}'; write a .root file")
     chunks = [events for _, events in restored_events(source, contents, progress, lost)]
     if not chunks:
         raise _all_lost(source)

@@ -1,7 +1,7 @@
 """What becomes of every branch of an input: latents, carried or dropped."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,8 +19,10 @@ from atlasae.schema import (
     Collection,
     Unwritable,
     find_collections,
+    in_records,
     list_collection,
     lone_counters,
+    made_places,
     match_branches,
     name_counters,
     resolve_pattern,
@@ -31,6 +33,7 @@ from atlasae.variables import read_variables
 TABLE_TREE = "jets"  # the tree that a table becomes
 INDEX = "index"  # the column a table's row labels become
 _BYTES = {"b": 1, "kb": 1_000, "mb": 1_000_000, "gb": 1_000_000_000}
+NO_HADD = "ROOT's hadd (6.40) aborts on RNTuples written by uproot, which have no page checksums: merge TTrees"
 _EVENT_NUMBER = re.compile(r"(^|[._:])(event|event_?number|evt)$", re.IGNORECASE)
 
 
@@ -95,6 +98,11 @@ class Opened:
     table: dict[str, Any] | None = None
     part: Part | None = None
 
+    @property
+    def tree_read(self) -> Tree | None:
+        """The tree in the file; none for a table."""
+        return self.source.trees[self.tree] if self.source else None
+
     def within(self, entries: tuple[int, int] | None) -> "Opened":
         """The same with these entries of its tree alone, so far as it has them; with all where there is no range."""
         if entries is None:
@@ -113,6 +121,19 @@ class Plan:
     counters: dict[str, str]
     dropped: list[str]
     notes: list[str]
+    aliases: dict[str, str] = field(default_factory=dict)  # other names of what an RNTuple holds
+    places: dict[str, str] = field(default_factory=dict)  # where the members of its records stand
+
+    @property
+    def read(self) -> list[str]:
+        """The branches to read; others are these by another name."""
+        return [name for name in self.originals if name not in self.aliases]
+
+    @property
+    def places_written(self) -> dict[str, str]:
+        """Where all that is written to an RNTuple stands, if not by itself."""
+        made = (made_places(collection, self.places) for collection in self.collections)
+        return self.places | {name: place for found in made for name, place in found.items()}
 
     @property
     def lone_counters(self) -> dict[str, str]:
@@ -124,14 +145,19 @@ class Plan:
 def open_for(path: Path, options: Options) -> Iterator[Opened]:
     """Open an input as the options of `compress` say."""
     names = read_variables(options.variables).names if options.variables else ()
-    with open_input(path, options.tree, options.jets, names) as opened:
+    with open_input(path, options.tree, options.jets, names, options.rntuple) as opened:
         part = options.part
         yield replace(opened.within((part.start, part.stop)), part=part) if part else opened
 
 
 @contextmanager
-def open_input(path: Path, tree: str | None, patterns: Sequence[str], names: Sequence[str] = ()) -> Iterator[Opened]:
-    """Open a ROOT file at the tree with jets (or with the branches `names`), or a table."""
+def open_input(
+    path: Path, tree: str | None, patterns: Sequence[str], names: Sequence[str] = (), nested: bool = False
+) -> Iterator[Opened]:
+    """Open a ROOT file at the tree with jets (or with the branches `names`), or a table.
+
+    `nested` is for what only an RNTuple can hold, where that is to be written.
+    """
     if is_table(path):
         yield _open_table(path)
         return
@@ -139,7 +165,7 @@ def open_input(path: Path, tree: str | None, patterns: Sequence[str], names: Seq
         if any(name.startswith(f"{FOLDER}/") for name in source.trees):
             raise UserError(f"'{path}' is compressed by atlasae already: `atlasae decompress` it first")
         found = choose_tree(source, tree, patterns) if tree or not names else tree_with(source, names)
-        yield Opened(path, found, found.name, found.title, source)
+        yield Opened(path, found.nesting() if nested else found, found.name, found.title, source)
 
 
 def choose_tree(source: Source, name: str | None, patterns: Sequence[str]) -> Tree:
@@ -180,32 +206,36 @@ def _holds(tree: Tree, patterns: Sequence[str]) -> bool:
 
 def make_plan(opened: Opened, options: Options) -> Plan:
     """Decide what becomes of every branch; raises UserError where something would be lost unasked."""
-    events = opened.events
+    events, tree = opened.events, opened.tree_read
+    places, aliases = (tree.places, tree.aliases) if tree else ({}, {})
     collections = _collections(opened, options)
     jets = {name for collection in collections for name in collection.branches.values()}
     names = [branch.name for branch in events.branches]
-    dropped = (
-        match_branches(options.drop, names + [u.name for u in events.unwritable]) - jets if options.drop else set()
-    )
+    known = [*names, *(u.name for u in events.unwritable), *aliases]
+    dropped = match_branches(options.drop, known) - jets if options.drop else set()
     if options.only_jets:
-        dropped = set(names) - jets
+        dropped = {*names, *aliases} - jets
     unwritable = [u for u in events.unwritable if u.name not in dropped]
     if unwritable and not (options.drop_unwritable or options.only_jets):
         raise UserError(_unwritable_message(unwritable, opened.path))
     kept = [branch for branch in events.branches if branch.name not in dropped and branch.name not in jets]
-    counters = name_counters(collections, kept, set(names))
+    counters = name_counters(collections, kept, set(names), places)
     implied = set(counters.values())
     carried = [branch for branch in kept if branch.name not in implied]
     _refuse_taken(collections, {branch.name for branch in kept} | jets)
     if options.rntuple:
-        _refuse_dots([branch.name for branch in carried] + sorted(jets), opened.path)
+        _refuse_dots([branch.name for branch in carried] + sorted(jets), places, opened.path)
+    originals = jets | {branch.name for branch in carried}
+    aliases = {name: stays for name, stays in aliases.items() if stays in originals and name not in dropped}
     return Plan(
         collections=collections,
         carried=carried,
-        originals=[name for name in names if name in jets or any(name == branch.name for branch in carried)],
+        originals=[*(name for name in names if name in originals), *aliases],
         counters=counters,
         dropped=sorted(dropped - implied) + [u.name for u in unwritable],
-        notes=_notes(events.branches, implied, carried, collections),
+        notes=_notes(opened, options, implied, collections, aliases),
+        aliases=aliases,
+        places={name: places[name] for name in (*originals, *aliases) if name in places} if options.rntuple else {},
     )
 
 
@@ -236,11 +266,13 @@ def _collections(opened: Opened, options: Options) -> list[Collection]:
     if options.packed:
         _refuse_unpacked(options)
     if options.variables is None:
-        return [replace(c, packed=options.packed) for c in find_in(opened.events, opened.tree, options.jets)]
+        found = [replace(c, packed=options.packed) for c in find_in(opened.events, opened.tree, options.jets)]
+        return [in_records(c) for c in found] if options.rntuple else found
     if options.jets or options.units or options.model not in ("default", "self"):
         raise UserError("--variables goes without --jets, --units and --model: the list says all, its model is fitted")
     variables = read_variables(options.variables)
-    return [list_collection(opened.events.branches, variables.names, variables.to_json())]
+    found = [list_collection(opened.events.branches, variables.names, variables.to_json())]
+    return [in_records(c) for c in found] if options.rntuple else found
 
 
 def _refuse_unpacked(options: Options) -> None:
@@ -313,13 +345,15 @@ def _refuse_taken(collections: list[Collection], names: set[str]) -> None:
     taken = set(names)
     for collection in collections:
         made = {*collection.latents, *collection.exact.values()}
+        made |= {collection.exact_prefix.removesuffix(".")} if collection.exact_prefix else set()
         if clash := sorted(made & taken):
             raise UserError(f"branch '{clash[0]}' is in the way of '{collection.name}': leave it out with --drop")
         taken |= made
 
 
-def _refuse_dots(names: Sequence[str], path: Path) -> None:
-    if dotted := [name for name in names if "." in name]:
+def _refuse_dots(names: Sequence[str], places: Mapping[str, str], path: Path) -> None:
+    """A dot is between a record and its member, and in no other name."""
+    if dotted := [name for name in names if "." in name and name not in places]:
         raise UserError(f"'{path}': '{dotted[0]}' can't be a field of an RNTuple, where a dot has a meaning; use ttree")
 
 
@@ -331,14 +365,46 @@ def _unwritable_message(unwritable: Sequence[Unwritable], path: Path) -> str:
 
 
 def _notes(
-    branches: Sequence[Branch], implied: set[str], carried: Sequence[Branch], collections: Sequence[Collection]
+    opened: Opened,
+    options: Options,
+    implied: set[str],
+    collections: Sequence[Collection],
+    aliases: Mapping[str, str],
 ) -> list[str]:
     """What uproot writes otherwise than it was, said once."""
+    branches = opened.events.branches
     notes = []
     retyped = [branch.name for branch in branches if branch.name in implied and branch.dtype != "<i4"]
     if retyped:
         notes.append(f"counters are written as int32: {', '.join(retyped)}")
     known = {branch.name for branch in branches}
-    if made := [name for name in implied if name not in known and not name.endswith(("exact", "packed"))]:
+    made = [name for name in implied if name not in known and not name.endswith(("exact", "packed"))]
+    if made and not options.rntuple:
         notes.append(f"vectors are written as counted arrays; {len(made)} counters such as {sorted(made)[0]} are new")
+    if options.rntuple:
+        notes.append(NO_HADD)
+    if opened.tree_read and opened.tree_read.is_rntuple:
+        notes += _notes_of_rntuple(opened.tree_read, options.rntuple, aliases)
     return notes
+
+
+def _notes_of_rntuple(tree: Tree, rntuple: bool, aliases: Mapping[str, str]) -> list[str]:
+    """What of an RNTuple is written otherwise than it was."""
+    notes = []
+    if members := sorted(set(tree.places) - set(tree.hidden) - set(aliases)):
+        kept = "stay records, of classes without a name" if rntuple else f"become branches, such as {members[0]}"
+        notes.append(f"records {kept}: {some(dict.fromkeys(name.partition('.')[0] for name in members))}")
+    if unnamed := dict.fromkeys(name.partition(".")[0] for name in tree.hidden):
+        notes.append(f"members of collections without a name come by that of their projection: {some(unnamed)}")
+    if aliases:
+        notes.append(f"fields by another name are written once: {some(aliases)}")
+    holds = {branch.name for branch in (tree.nesting() if rntuple else tree).branches}
+    if lost := [name for name in tree.types_lost if name in holds]:
+        notes.append(f"numbers and lists of other C++ types are written as plain ones: {some(lost)}")
+    return notes
+
+
+def some(names: Iterable[str], most: int = 5) -> str:
+    """The first of many names, and how many more there are."""
+    listed = list(names)
+    return ", ".join(listed[:most]) + f" and {len(listed) - most} more" * (len(listed) > most)

@@ -15,7 +15,7 @@ import numpy as np
 import vector
 
 from atlasae import terminal
-from atlasae.columns import Array, flatten
+from atlasae.columns import Array, flatten, is_nested
 from atlasae.container import Chunk, Run, read_contents
 from atlasae.display import to_html
 from atlasae.errors import UserError
@@ -234,7 +234,8 @@ class CompressedTree(Mapping[str, "CompressedBranch"]):
     def _decoded(self, place: Place, names: list[str]) -> dict[str, ak.Array]:
         """Branches of a chunk; what is decoded with them, the other variables of their jets, is kept too."""
         groups = [list(collection.branches.values()) for collection in self._collections.values()]
-        together = [name for group in groups if not set(group).isdisjoint(names) for name in group]
+        single = {self._run.aliases.get(name, name) for name in names}
+        together = [name for group in groups if not single.isdisjoint(group) for name in group]
         names = list(dict.fromkeys([*names, *together]))
         return place.chunks.read(place.run, place.first, place.chunk, names).restored(names)
 
@@ -306,8 +307,10 @@ def _to_numpy(array: ak.Array) -> Array:
     layout = array.layout
     if layout.parameter("__array__") == "string":
         return np.array(array.to_list(), object)
-    if not layout.is_list or layout.is_regular:
+    if not is_nested(array) and (not layout.is_list or layout.is_regular):
         return np.asarray(ak.to_numpy(array))
+    if is_nested(array):
+        return np.fromiter(array.to_list(), np.dtype(object), count=len(array))
     values, counts = flatten(array)
     parts = np.split(values, np.cumsum(counts)[:-1])
     return np.fromiter(parts, np.dtype(object), count=len(counts))

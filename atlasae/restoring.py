@@ -46,13 +46,14 @@ class WrittenChunk:
 
     def restored(self, names: Sequence[str] | None = None) -> dict[str, ak.Array]:
         """The original branches, or some of them; raises DamagedFileError where what is stored can't be decoded."""
-        events = dict(self.events)
+        events, aliases = dict(self.events), self.run.aliases
         names = self.run.originals if names is None else names
+        single = {aliases.get(name, name) for name in names}
         for entry, codec in zip(self.run.collections, self.codecs, strict=True):
-            if not events.keys() >= set(entry.collection.branches.values()).intersection(names):
+            if not events.keys() >= set(entry.collection.branches.values()).intersection(single):
                 with damage(f"'{entry.collection.name}' {_where(self.start, self.chunk)}"):
                     events |= self._decoded(entry.collection, codec)
-        return {name: events[name] for name in names}
+        return {name: events[aliases.get(name, name)] for name in names}
 
     def _decoded(self, collection: Collection, codec: Decoder | PackedCodec) -> dict[str, ak.Array]:
         if isinstance(codec, PackedCodec):
@@ -116,6 +117,7 @@ def restored_events(
 
 def sources_of(run: Run, names: Sequence[str]) -> list[str]:
     """The written branches that these original branches are restored from."""
+    names = [run.aliases.get(name, name) for name in names]
     sources = {branch.name for branch in run.carried}.intersection(names)
     for collection in (entry.collection for entry in run.collections):
         if not set(collection.branches.values()).isdisjoint(names):

@@ -1,7 +1,6 @@
 """ROOT files in and out: the one door to uproot."""
 
 import io
-import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ import uproot
 from atlasae.baskets import compress_basket, store_basket
 from atlasae.columns import checksum_bytes
 from atlasae.errors import AtlasaeError, DamagedFileError, UserError
+from atlasae.fields import Leaf, assemble, counters_of, describe, is_hidden, kind_of, leaves_of, other_names, short
 from atlasae.schema import Branch, Unwritable
 
 OBJECTS = uproot.ZLIB(6)  # where files are merged, histograms add up, and no checksum of ours guards them: ZLIB does
@@ -56,19 +56,30 @@ class StoredLZMA(uproot.LZMA):  # type: ignore[misc]
 
 
 class Tree:
-    """A TTree or RNTuple: which branches can be carried, and their values a run of events at a time."""
+    """A TTree or RNTuple: which branches can be carried, and their values a run of events at a time.
 
-    def __init__(self, source: Any, name: str) -> None:
+    The branches of an RNTuple are its fields, and the members of its records. With `nested`, those count that only
+    another RNTuple can hold.
+    """
+
+    def __init__(self, source: Any, name: str, nested: bool = False) -> None:
         self.name = name
-        self.title = str(getattr(source, "title", "") or "")
-        self.entries = int(source.num_entries)
         self.is_rntuple = not isinstance(source, uproot.TTree)
+        self.title = str((source.description if self.is_rntuple else source.title) or "")
+        self.entries = int(source.num_entries)
+        self.nested = nested and self.is_rntuple
         self._source = source
+
+    def nesting(self) -> "Tree":
+        """The same with what an RNTuple can hold, for an RNTuple."""
+        return Tree(self._source, self.name, nested=True)
 
     @cached_property
     def branches(self) -> list[Branch]:
         """The branches that can be carried, in the order of the file."""
         found = [branch for branch in self._described if isinstance(branch, Branch)]
+        if self.nested:
+            return [replace(branch, counter=None) for branch in found]
         # The hidden size of a TClonesArray is no branch.
         known = {branch.name for branch in found if not branch.jagged}
         return [branch if branch.counter in known else replace(branch, counter=None) for branch in found]
@@ -91,15 +102,25 @@ class Tree:
 
     def bytes_per_entry(self, names: Sequence[str]) -> float:
         """Uncompressed size of an entry of these branches."""
-        sizes = [getattr(self._fields[name], "uncompressed_bytes", None) for name in names]
-        known = sum(size for size in sizes if size) or 8 * len(names) * self.entries
+        if self.is_rntuple:
+            return sum(size for size, _ in self._pages(names)) / max(1, self.entries)
+        known = sum(int(self._fields[name].uncompressed_bytes) for name in names) or 8 * len(names) * self.entries
         return known / max(1, self.entries)
 
     def compressed_bytes(self, names: Sequence[str]) -> int:
         """Compressed basket bytes of these branches."""
         if self.is_rntuple:  # it needs no counters
-            return sum(_page_bytes(self._fields[name]) for name in names if name in self._fields)
+            return sum(size for _, size in self._pages([name for name in names if name in self._fields]))
         return sum(int(self._fields[name].compressed_bytes) for name in names)
+
+    def _pages(self, names: Sequence[str]) -> Iterator[tuple[float, int]]:
+        """Bytes in memory and in the file of all pages of these fields; what members share counts once."""
+        columns = {int(column.partition("-")[0]) for name in names for column in self._fields[name].columns}
+        for cluster in self._source.page_link_list:
+            for column in columns.intersection(range(len(cluster))):  # a field may come later
+                bits = self._source.column_records[column].nbits
+                for page in cluster[column].pages:
+                    yield page.num_elements * bits / 8, page.locator.num_bytes
 
     @property
     def compression(self) -> Any:
@@ -118,23 +139,73 @@ class Tree:
     @cached_property
     def _fields(self) -> dict[str, Any]:
         """Whatever holds values, by name."""
+        if self.is_rntuple:
+            return {leaf.name: leaf for leaf in self._leaves if isinstance(leaf, Leaf)}
         fields: dict[str, Any] = {}
         for name, found in _holders(self._source):
             fields.setdefault(name, found)
         return fields
 
     @cached_property
+    def _leaves(self) -> list[Leaf | Unwritable]:
+        """What an RNTuple holds, member by member."""
+        found: list[Leaf | Unwritable] = []
+        for top in self._source.fields:
+            try:
+                found += leaves_of(top)
+            except Exception:  # whatever uproot raises where it can't read one
+                found.append(Unwritable(top.name, f"uproot can't read {short(top.typename)}"))
+        return found
+
+    @cached_property
+    def places(self) -> dict[str, str]:
+        """Where the members of an RNTuple's records stand."""
+        return {name: leaf.place for name, leaf in self._fields.items() if self.is_rntuple and "." in name}
+
+    @cached_property
+    def _other_names(self) -> dict[str, str]:
+        return other_names(list(self._fields.values())) if self.is_rntuple else {}
+
+    @property
+    def aliases(self) -> dict[str, str]:
+        """Fields of an RNTuple that are others by another name; those come for them."""
+        return {name: stays for name, stays in self._other_names.items() if not is_hidden(name)}
+
+    @property
+    def hidden(self) -> list[str]:
+        """Fields that nobody named, and that come by the name of their projection."""
+        return [name for name in self._other_names if is_hidden(name)]
+
+    @property
+    def types_lost(self) -> list[str]:
+        """The branches whose type in C++ is another when they are written again."""
+        return [name for name, leaf in self._fields.items() if self.is_rntuple and not leaf.keeps_type]
+
+    @cached_property
     def _described(self) -> list[Branch | Unwritable]:
-        forms = self._source.to_akform()[0] if self.is_rntuple else None
+        if self.is_rntuple:
+            return self._described_fields()
         described: list[Branch | Unwritable] = []
         for name, found in _holders(self._source):
             if found is not self._fields[name]:
                 described.append(Unwritable(name, "the second branch of this name"))
                 continue
             try:
-                described.append(_describe(name, found, forms.content(name) if forms is not None else None))
+                described.append(_describe(name, found))
             except Exception as error:  # an interpretation that fails is one that can't be carried
                 described.append(Unwritable(name, _line(error)))
+        return described
+
+    def _described_fields(self) -> list[Branch | Unwritable]:
+        counters = counters_of(list(self._fields.values()))
+        described: list[Branch | Unwritable] = []
+        for leaf in self._leaves:
+            if isinstance(leaf, Unwritable):
+                described.append(leaf)
+            elif leaf.name not in self._other_names:
+                found = describe(leaf, counters.get(next(iter(leaf.columns), "")))
+                only_nested = self.nested and isinstance(found, Unwritable) and found.branch
+                described.append(only_nested or found)
         return described
 
 
@@ -202,7 +273,6 @@ class Target:
         counters: Mapping[str, str] | None = None,
         compression: Any = None,
         words: Collection[str] = (),
-        rntuple: bool = False,
     ) -> "Writer":
         """Declare a tree with branches like these (arrays with the right types; their values are not written).
 
@@ -211,14 +281,19 @@ class Target:
         """
         counters = counters or {}
         types = {column: _declared(array) for column, array in columns.items()}
-        if rntuple:
-            return Writer(self.file.mkrntuple(name, types, description=title))
         tree = self.file.mktree(name, types, title=title, counter_name=lambda c: counters.get(c, f"n{c}"))
         if compression is not None:
             tree.compression = compression
         for column in words:
             tree[column].compression = BasketLZMA(9)
         return Writer(tree)
+
+    def make_ntuple(
+        self, name: str, columns: Mapping[str, ak.Array], title: str = "", places: Mapping[str, str] | None = None
+    ) -> "Writer":
+        """Declare an RNTuple with fields like these; those that have `places` are members of records."""
+        form = _assembled(columns, places or {}).layout.form
+        return Writer(self.file.mkrntuple(name, form, description=title), places or {})
 
     def write_object(self, name: str, thing: Any) -> None:
         """Write a histogram, a text (as TObjString) or the like."""
@@ -231,9 +306,10 @@ class Target:
 
 @dataclass
 class Writer:
-    """A tree being filled."""
+    """A tree being filled; an RNTuple has `places`."""
 
     tree: Any
+    places: Mapping[str, str] | None = None
 
     def expect_zeros(self, branches: Collection[str]) -> None:
         """Compress branches as those that hold little else; before anything is written."""
@@ -248,7 +324,7 @@ class Writer:
     def extend(self, events: Mapping[str, ak.Array]) -> None:
         """Append events; nothing happens where there are none (ROOT can't read an empty cluster)."""
         if len(next(iter(events.values()))):
-            self.tree.extend(dict(events))
+            self.tree.extend(dict(events) if self.places is None else _assembled(events, self.places))
 
 
 class Behind:
@@ -290,6 +366,11 @@ def parse_compression(text: str) -> Any:
         raise UserError(f"--compression '{text}': {_line(error)}") from error
 
 
+def _assembled(events: Mapping[str, ak.Array], places: Mapping[str, str]) -> ak.Array:
+    with damage("what tells the records of members"):
+        return assemble(events, places)
+
+
 def _check_size(source: Source) -> None:
     """A file that was cut may end in bytes nobody reads; its header tells how long it was."""
     size, whole = source.path.stat().st_size, int(source.file.file.fEND)
@@ -307,54 +388,37 @@ def _fill(source: Source) -> None:
 
 
 def _holders(source: Any) -> Iterator[tuple[str, Any]]:
-    """Name and branch (or RNTuple field) of whatever holds values."""
-    if not isinstance(source, uproot.TTree):
-        yield from ((top.name, top) for top in source.fields)
-        return
+    """Name and branch of whatever holds values in a TTree."""
     for branch in source.itervalues(recursive=True):
         # A branch with branches below it groups them, and holds nothing but, at most, their counter.
         if not branch.branches:
             yield branch.name, branch
 
 
-def _describe(name: str, found: Any, form: Any) -> Branch | Unwritable:
-    """What a branch holds, or why a TTree can't hold it."""
-    if form is None:
-        if not isinstance(found.interpretation, (uproot.AsDtype, uproot.AsJagged, uproot.AsStrings)):
-            return Unwritable(name, f"uproot writes no {_short(found.typename)}")
-        if found.streamer is not None and name.endswith("fBits"):
-            # TObject::Streamer adds two bytes to each fBits of an object that some TRef refers to.
-            return Unwritable(name, "uproot reads the bits of a TObject wrongly where references point to it")
-        form = found.interpretation.awkward_form(found.file)
-    if form.parameter("__array__") == "string":
-        return Branch(name, "string", jagged=False)
-    jagged = form.is_list and not form.is_regular
-    number = form.content if jagged else form
-    while number.is_regular and not jagged:
-        number = number.content
-    fixed = form.is_regular or len(getattr(number, "inner_shape", ())) > 0
-    dtype = np.dtype(number.primitive) if number.is_numpy else np.dtype(object)
-    if (jagged and fixed) or dtype.kind not in "biuf" or dtype == np.float16:
-        return Unwritable(name, f"a TTree written by uproot holds no {_short(form.type)}")
-    return Branch(name, dtype.str + " array" * fixed, jagged, _counter(found) if jagged else None)
-
-
-def _page_bytes(ntuple_field: Any) -> int:
-    form = ntuple_field.to_akform()[0]
-    keys = re.findall(r'"column-(\d+)', form.to_json())
-    clusters = ntuple_field.ntuple.page_link_list
-    return sum(page.locator.num_bytes for cluster in clusters for key in set(keys) for page in cluster[int(key)].pages)
+def _describe(name: str, found: Any) -> Branch | Unwritable:
+    """What a branch holds, or why uproot can't write the like."""
+    if not isinstance(found.interpretation, (uproot.AsDtype, uproot.AsJagged, uproot.AsStrings)):
+        return Unwritable(name, f"uproot writes no {short(found.typename)}")
+    if found.streamer is not None and name.endswith("fBits"):
+        # TObject::Streamer adds two bytes to each fBits of an object that some TRef refers to.
+        return Unwritable(name, "uproot reads the bits of a TObject wrongly where references point to it")
+    form = found.interpretation.awkward_form(found.file)
+    kind = kind_of(form)
+    if kind is None:
+        return Unwritable(name, f"a TTree written by uproot holds no {short(form.type)}")
+    return Branch(name, *kind, _counter(found) if kind[1] else None)
 
 
 def _counter(branch: Any) -> str | None:
     """The counter of a jagged branch of a TTree."""
-    leaf = branch.member("fLeaves")[0].member("fLeafCount") if hasattr(branch, "member") else None
+    leaf = branch.member("fLeaves")[0].member("fLeafCount")
     return None if leaf is None else str(leaf.member("fName"))
 
 
 def _read(found: Any, start: int, stop: int) -> ak.Array:
-    options = {"array_cache": None} if hasattr(found, "interpretation") else {}
-    return found.array(entry_start=start, entry_stop=stop, **options)
+    if isinstance(found, Leaf):
+        return found.read(start, stop)
+    return found.array(entry_start=start, entry_stop=stop, array_cache=None)
 
 
 def _as_written(thing: Any) -> Any:
@@ -393,9 +457,4 @@ def _declared(array: ak.Array) -> Any:
 
 
 def _line(error: BaseException) -> str:
-    return _short(" ".join(str(error).split()) or type(error).__name__, 150)
-
-
-def _short(kind: Any, longest: int = 60) -> str:
-    text = str(kind)
-    return text if len(text) <= longest else text[: longest - 3] + "..."
+    return short(" ".join(str(error).split()) or type(error).__name__, 150)

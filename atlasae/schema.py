@@ -4,7 +4,7 @@ import fnmatch
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from atlasae.errors import UserError
@@ -35,9 +35,12 @@ MEV_PER_UNIT = {"MeV": 1.0, "GeV": 1000.0}
 
 FOLDER = "atlasae"  # of a compressed file: what atlasae needs to undo its work
 
+LIST = "[]"  # in the place of a member of an RNTuple's records, `Jet[].pt`: behind a collection
+
 _TOKENS = "|".join(sorted((re.escape(s) for s in VARIABLE), key=len, reverse=True))
 _SEPARATED = re.compile(rf"^(?P<stem>.*[^._:/ ])(?P<separator>[._:/ ]+)(?P<token>{_TOKENS})$", re.IGNORECASE)
 _CAMEL = re.compile(r"^(?P<stem>.*[a-z0-9])(?P<separator>)(?P<token>Pt|PT|Eta|Phi|M|Mass|E|Energy|Px|Py|Pz|PX|PY|PZ)$")
+_MOMENTUM = {"p4", "momentum", "fourmomentum", "fourvector", "kinematics"}  # of what it is a part of
 _BARE = re.compile(rf"^(?P<stem>)(?P<separator>)(?P<token>{_TOKENS})$", re.IGNORECASE)
 
 
@@ -45,7 +48,8 @@ _BARE = re.compile(rf"^(?P<stem>)(?P<separator>)(?P<token>{_TOKENS})$", re.IGNOR
 class Branch:
     """A branch as the file describes it: `dtype` of one number, and whether entries hold many of them.
 
-    `dtype` is `string`, or ends in ` array`, where an entry is no number and no list of numbers.
+    `dtype` is `string`, or ends in ` array`, where an entry is no number and no list of numbers; in an RNTuple it may
+    be any type that awkward arrays have.
     """
 
     name: str
@@ -61,15 +65,16 @@ class Branch:
     @property
     def holds_numbers(self) -> bool:
         """Whether an entry is a number or a list of numbers."""
-        return self.dtype[1:2] in "biuf" and " " not in self.dtype
+        return self.dtype.startswith(("<", ">", "|")) and " " not in self.dtype
 
 
 @dataclass(frozen=True)
 class Unwritable:
-    """A branch that can't be carried, and why."""
+    """A branch that can't be carried, and why; `branch` is what an RNTuple can hold, where a TTree can't."""
 
     name: str
     why: str
+    branch: Branch | None = None
 
 
 @dataclass(frozen=True)
@@ -86,6 +91,7 @@ class Collection:
     words: int = 3
     terms: list[dict[str, Any]] | None = None  # of a list of variables that are no four-momentum
     packed: bool = False  # into one branch of bytes, whose jets per event are told by their counter
+    exact_prefix: str | None = None  # of the exact branches, where it is not the prefix and `exact_`
 
     @property
     def variables(self) -> tuple[str, ...]:
@@ -104,8 +110,9 @@ class Collection:
         """The branches of the jets kept as they were: index in the event, then the originals; none if packed."""
         if self.packed:
             return {}
-        kept = {v: f"{self.prefix}exact_{v.removeprefix(self.prefix)}" for v in self.branches}
-        return {"index": f"{self.prefix}exact_index"} | kept
+        exact = self.exact_prefix or f"{self.prefix}exact_"
+        kept = {v: f"{exact}{v.removeprefix(self.prefix)}" for v in self.branches}
+        return {"index": f"{exact}index"} | kept
 
     def settled(self, units: str) -> "Collection":
         """The same collection with its units known."""
@@ -188,33 +195,76 @@ def match_branches(patterns: Sequence[str], names: Sequence[str]) -> set[str]:
     return matched
 
 
-def name_counters(collections: Sequence[Collection], carried: Sequence[Branch], taken: set[str]) -> dict[str, str]:
+def name_counters(
+    collections: Sequence[Collection],
+    carried: Sequence[Branch],
+    taken: set[str],
+    places: Mapping[str, str] | None = None,
+) -> dict[str, str]:
     """The counter of every jagged branch that compressing or decompressing may write.
 
     Branches keep the counter they had. One is made for those that had none (vectors, RNTuple fields), of a name that
-    is not `taken`; a collection's branches share theirs.
+    is not `taken`; a collection's branches share theirs, and so do the members of an RNTuple's records, which `places`
+    tells.
     """
     counters: dict[str, str] = {}
-    used = set(taken)
-
-    def made(name: str) -> str:
-        while name in used:
-            name += "_"
-        used.add(name)
-        return name
-
+    names = _CounterNames(set(taken), places or {})
     for collection in collections:
         if collection.jagged:
-            counter = collection.counter or made(f"n{collection.name}")
+            first = next(iter(collection.branches.values()))
+            counter = collection.counter or names.counting(first, collection.name)
             counters |= dict.fromkeys([*collection.latents, *collection.branches.values()], counter)
         if collection.packed:
-            counters |= dict.fromkeys(collection.latents, made(f"n{collection.prefix}packed"))
+            counters |= dict.fromkeys(collection.latents, names.made(f"n{collection.prefix}packed"))
         else:
-            counters |= dict.fromkeys(collection.exact.values(), made(collection.exact_counter))
+            counters |= dict.fromkeys(collection.exact.values(), names.made(collection.exact_counter))
     for branch in carried:
         if branch.jagged:
-            counters[branch.name] = branch.counter or made(f"n{branch.name}")
+            counters[branch.name] = branch.counter or names.counting(branch.name, branch.name)
     return counters
+
+
+@dataclass
+class _CounterNames:
+    """Makes names for counters, other than those in use; members of the same records share one."""
+
+    used: set[str]
+    places: Mapping[str, str]
+    of_records: dict[str, str] = field(default_factory=dict)
+
+    def made(self, name: str) -> str:
+        while name in self.used:
+            name += "_"
+        self.used.add(name)
+        return name
+
+    def counting(self, branch: str, name: str) -> str:
+        records, listed, _ = self.places.get(branch, "").partition(f"{LIST}.")
+        if not listed:
+            return self.made(f"n{name}")
+        if records not in self.of_records:
+            self.of_records[records] = self.made(f"n{records}")
+        return self.of_records[records]
+
+
+def in_records(collection: Collection) -> Collection:
+    """The collection as an RNTuple can hold it: exact branches of jets in records get records of their own."""
+    if not any("." in name for name in collection.branches.values()):
+        return collection
+    return replace(collection, exact_prefix=f"{collection.prefix.replace('.', '_')}exact.")
+
+
+def made_places(collection: Collection, places: Mapping[str, str]) -> dict[str, str]:
+    """Where in an RNTuple the branches stand that stand in for a collection: latents beside the variables."""
+    found = {}
+    records, dot, _ = collection.prefix.rpartition(".")
+    if dot:
+        steps = places[next(iter(collection.branches.values()))].split(".")[: records.count(".") + 1]
+        found = {name: ".".join([*steps, name.removeprefix(records + dot)]) for name in collection.latents}
+    if collection.exact_prefix:
+        exact = collection.exact_prefix
+        found |= {name: name.replace(exact, exact.replace(".", f"{LIST}."), 1) for name in collection.exact.values()}
+    return found
 
 
 def stand_ins(collection: Collection, counters: Mapping[str, str]) -> list[str]:
@@ -270,7 +320,10 @@ def _split(name: str) -> tuple[str, str, str] | None:
 
 def _jet_like(stem: str) -> bool:
     # The last part alone: `XJets.ActiveArea4vec_pt` is an area, `XJets.JetConstitScaleMomentum_pt` is a jet.
-    return not stem or "jet" in re.split(r"[.:/]", stem)[-1].lower()
+    *parts, last = re.split(r"[.:/]", stem.lower())
+    if parts and last in _MOMENTUM:
+        last = parts[-1]
+    return not stem or "jet" in last
 
 
 def _collection(prefix: str, group: Mapping[str, Branch]) -> Collection | None:

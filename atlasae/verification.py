@@ -66,7 +66,7 @@ def verify_file(original: str | Path, compressed: str | Path, progress: Progress
     with open_source(Path(compressed)) as source:
         contents = read_contents(source)
         run = contents.runs[0]
-        with open_input(original, run.tree if not is_table(original) else None, ()) as opened:
+        with open_input(original, run.tree if not is_table(original) else None, (), nested=run.ntuple) as opened:
             facts = _compare(opened.within(contents.part), source, contents, progress or silent)
         copy_back(source, contents, None, Options.step_size)
     return Report(facts, terminal.verification_page)
@@ -106,8 +106,9 @@ class Comparison:
 def _compare(opened: Opened, source: Source, contents: Contents, progress: Progress) -> dict[str, Any]:
     run = contents.runs[0]
     known = {branch.name: branch for branch in opened.events.branches}
-    found = Comparison({name: EXACT if name in known else DIFFERENT for name in run.originals})
-    found.differences += _compare_branches(run, known)
+    names = set(known) | _same_names(run, opened)
+    found = Comparison({name: EXACT if name in names else DIFFERENT for name in run.originals})
+    found.differences += _compare_branches(run, known, names)
     start = 0
     for run, restored in restored_events(source, contents, progress):
         stop = start + len(next(iter(restored.values())))
@@ -126,15 +127,21 @@ def _compare(opened: Opened, source: Source, contents: Contents, progress: Progr
         "entries": start,
         "max_error": found.largest,
         "precision": {entry.collection.name: entry.precision for entry in contents.runs[0].collections},
-        "branches": found.branches,
+        "branches": {name: found.branches[run.aliases.get(name, name)] for name in found.branches},
         "differences": found.differences,
     }
 
 
-def _compare_branches(run: Run, known: Mapping[str, Branch]) -> list[str]:
+def _same_names(run: Run, original: Opened) -> set[str]:
+    """The other names of branches that the original has, too, for the same."""
+    others = original.tree_read.aliases if original.tree_read else {}
+    return {name for name, stays in run.aliases.items() if others.get(name) == stays}
+
+
+def _compare_branches(run: Run, known: Mapping[str, Branch], names: set[str]) -> list[str]:
     """Branches that are in one of the files only, or jets of another type."""
     implied = set(run.counters.values())
-    differences = [f"branch '{name}' is not in the original" for name in run.originals if name not in known]
+    differences = [f"branch '{name}' is not in the original" for name in run.originals if name not in names]
     new = set(known) - set(run.originals) - set(run.dropped) - implied
     differences += [f"branch '{name}' of the original is not in the compressed file" for name in sorted(new)]
     for entry in run.collections:

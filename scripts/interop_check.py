@@ -1,4 +1,4 @@
-"""Entries and branch sums of every TTree: `sums FILE...` takes them with uproot, `compare JSON` with ROOT as well.
+"""Entries and branch sums of every tree: `sums FILE...` takes them with uproot, `compare JSON` with ROOT as well.
 
 The two run in different environments (uproot is not where ROOT is), hence the JSON between them. `make FILE` writes,
 with ROOT, jets and one object of every kind that is carried along. `header HEADER COMPRESSED DECOMPRESSED TREE` lets
@@ -10,6 +10,7 @@ import math
 import sys
 from array import array
 from pathlib import Path
+from typing import Any
 
 Sums = dict[str, dict[str, float]]  # tree -> branch -> sum of its values, with the number of entries among them
 ENTRIES = "number of entries"  # no branch is called so
@@ -23,13 +24,22 @@ def uproot_sums(path: str) -> Sums:
 
     sums: Sums = {}
     with uproot.open(path) as file:
-        for name in file.keys(filter_classname="TTree", cycle=False):
+        for name in file.keys(filter_classname=["TTree", "ROOT::RNTuple"], cycle=False):
             tree = file[name]
             sums[name] = {ENTRIES: tree.num_entries}
-            for branch in tree.keys(filter_typename=lambda typename: typename != "char*"):
+            for branch in filter(lambda branch: is_numeric(tree[branch]), tree.keys()):
                 values = ak.to_numpy(ak.flatten(tree[branch].array(), axis=None))
                 sums[name][branch] = float(values.sum(dtype=np.float64))
     return sums
+
+
+def is_numeric(branch: Any) -> bool:
+    """Whether RDataFrame sums it by this name: a number or a list of them, of a branch, a field or a member."""
+    if hasattr(branch, "branches"):
+        return bool(branch.typename != "char*")
+    kind = str(branch.array(entry_stop=0).type.content).removeprefix("var * ")
+    numbers = {f"{kind}{bits}" for kind in ("int", "uint", "float") for bits in (8, 16, 32, 64)}
+    return kind in {"bool", *numbers} and not branch.name.isdigit()  # members of tuples ROOT calls `_0`
 
 
 def root_sums(path: str, wanted: Sums) -> Sums:

@@ -14,7 +14,7 @@ MODULES = sorted(path.stem for path in PACKAGE.glob("*.py") if path.stem != "__i
 FLOORS = [
     {"errors", "display"},
     {"schema", "coordinates", "plotting", "baskets", "grid", "terminal", "coding"},
-    {"columns", "invertible", "bottleneck", "precision", "metrics", "variables", "lattice", "priors"},
+    {"columns", "fields", "invertible", "bottleneck", "precision", "metrics", "variables", "lattice", "priors"},
     {"storage", "packed", "model", "rootio", "tables", "tallies", "training"},
     {"codec", "collection", "classifier", "recipes", "container", "planning", "targets", "journal"},
     {"learning", "checkpoints", "copying", "packing", "counting", "cpp", "graphs", "encoding"},
