@@ -21,6 +21,7 @@ from atlasae.peers import Sample, peers, read_sample
 from atlasae.pipeline import compress_file
 from atlasae.planning import Options, find_in, open_input
 from atlasae.precision import Precision
+from atlasae.remote import Location
 from atlasae.restoring import Progress, silent
 from atlasae.rootio import create
 from atlasae.training import bits_per_row
@@ -34,7 +35,7 @@ TREE = "jets"
 
 
 def benchmark_file(
-    path: Path,
+    path: Location,
     patterns: Sequence[str] = (),
     units: str | None = None,
     model: str = "default",
@@ -66,7 +67,7 @@ def benchmark_file(
     }
 
 
-def read_jets(path: Path, patterns: Sequence[str], units: str | None) -> Sample:
+def read_jets(path: Location, patterns: Sequence[str], units: str | None) -> Sample:
     """The jets with coordinates of the first collection of a file."""
     with open_input(path, None, patterns) as opened:
         collection = find_in(opened.events, opened.tree, patterns)[0]

@@ -6,7 +6,6 @@ import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import awkward as ak
@@ -15,6 +14,7 @@ import numpy as np
 
 from atlasae.columns import checksum_bytes
 from atlasae.errors import DamagedFileError, UserError
+from atlasae.remote import Location
 from atlasae.rootio import Source, Target, Tree, damage, open_source
 from atlasae.schema import FOLDER, Branch, Collection, stand_ins
 
@@ -257,7 +257,7 @@ def _about(contents: Contents) -> str:
     )
 
 
-def describe(path: Path) -> dict[str, Any]:
+def describe(path: Location) -> dict[str, Any]:
     """What `atlasae info` prints, from a compressed file, without its model."""
     with open_source(path) as source:
         contents = read_contents(source)
@@ -265,7 +265,7 @@ def describe(path: Path) -> dict[str, Any]:
             return _described_file(path, source, contents)
 
 
-def _described_file(path: Path, source: Source, contents: Contents) -> dict[str, Any]:
+def _described_file(path: Location, source: Source, contents: Contents) -> dict[str, Any]:
     tree = source.trees[contents.runs[0].tree]
     names = dict.fromkeys(entry.collection.name for run in contents.runs for entry in run.collections)
     return {

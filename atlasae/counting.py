@@ -1,7 +1,6 @@
 """Tables of the packed layout from jets: how often each bin occurs in each context."""
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import numpy as np
 
@@ -14,6 +13,7 @@ from atlasae.lattice import LOW, Lattice
 from atlasae.packed import CONTEXTS, PackedCodec, Walk
 from atlasae.planning import find_in, open_input
 from atlasae.priors import RESOLUTION, Integers, Prior, Priors
+from atlasae.remote import Location
 from atlasae.schema import Collection
 from atlasae.storage import storage_of
 
@@ -59,7 +59,7 @@ class Counting:
 
 
 def count_files(
-    paths: Sequence[Path], patterns: Sequence[str] = (), units: str | None = None, known: Priors | None = None
+    paths: Sequence[Location], patterns: Sequence[str] = (), units: str | None = None, known: Priors | None = None
 ) -> tuple[Priors, int]:
     """The priors of the jets of files (ROOT and tables), and how many jets those are; raises UserError.
 
@@ -79,7 +79,7 @@ def count_files(
     return Priors.from_tables({n: Prior(EDGES[n], expected(n, counts)) for n, counts in total.items()}), jets
 
 
-def _events(path: Path, patterns: Sequence[str], units: str | None) -> Iterator[tuple[Floats, Counts]]:
+def _events(path: Location, patterns: Sequence[str], units: str | None) -> Iterator[tuple[Floats, Counts]]:
     """The jets (n x 4, MeV) of a file that can be packed, and how many each event has, chunk by chunk."""
     with open_input(path, None, patterns) as opened:
         settled: list[Collection] = []

@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,6 +20,7 @@ from atlasae.metrics import half_widths, residuals
 from atlasae.model import Autoencoder, Model, default_model, domain_of
 from atlasae.planning import event_numbers, find_in, open_input
 from atlasae.recipes import Recipe
+from atlasae.remote import Location
 from atlasae.storage import storage_of
 from atlasae.training import (
     INTERRUPTED,
@@ -64,7 +64,7 @@ class Split:
 
 
 def learn(
-    paths: Sequence[Path],
+    paths: Sequence[Location],
     recipe: Recipe,
     patterns: Sequence[str] = (),
     units: str | None = None,
@@ -220,7 +220,7 @@ def fit(
 
 
 def learning_rates(
-    paths: Sequence[Path],
+    paths: Sequence[Location],
     recipe: Recipe,
     patterns: Sequence[str] = (),
     units: str | None = None,
@@ -239,7 +239,7 @@ def _objective(autoencoder: Autoencoder, recipe: Recipe) -> Objective:
     return reconstruction(recipe.loss, recipe.weights, recipe.beta)
 
 
-def read_samples(paths: Sequence[Path], patterns: Sequence[str] = (), units: str | None = None) -> Sample:
+def read_samples(paths: Sequence[Location], patterns: Sequence[str] = (), units: str | None = None) -> Sample:
     """The jets of files that have coordinates, all collections together; at most `MOST_JETS`, from all over a file."""
     jets: list[Floats] = []
     events: list[npt.NDArray[np.int64]] = []
@@ -324,7 +324,7 @@ def _read_file(
 
 
 def _provenance(
-    paths: Sequence[Path], sample: Sample, split: Split, recipe: Recipe, start: Model | None, device: str
+    paths: Sequence[Location], sample: Sample, split: Split, recipe: Recipe, start: Model | None, device: str
 ) -> dict[str, Any]:
     jets = {"training": len(split.training), "validation": len(split.validation), "test": len(split.test)}
     return {

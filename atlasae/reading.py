@@ -17,6 +17,7 @@ import vector
 from atlasae.columns import Array, flatten
 from atlasae.container import Chunk, Run, read_contents
 from atlasae.errors import UserError
+from atlasae.remote import Location, Remote, located
 from atlasae.restoring import Chunks
 from atlasae.rootio import open_source
 from atlasae.schema import Collection
@@ -30,7 +31,7 @@ _VECTOR_NAMES = {"m": "mass", "E": "energy"}  # of scikit-hep vector
 _UNITS = {"b": 1, "kb": 1_000, "mb": 1_000_000, "gb": 1_000_000_000}
 
 
-def open(paths: str | Path | Sequence[str | Path]) -> "CompressedTree":
+def open(paths: str | Location | Sequence[str | Location]) -> "CompressedTree":
     """Open a compressed file, or several with the same branches, as the tree that was compressed.
 
     Nothing is written to disk. Raises UserError for other files, DamagedFileError for damaged ones.
@@ -39,11 +40,11 @@ def open(paths: str | Path | Sequence[str | Path]) -> "CompressedTree":
     ...     tree.arrays(["Jet_pt", "Jet_eta"], entry_stop=2).fields
     ['Jet_pt', 'Jet_eta']
     """
-    listed = [paths] if isinstance(paths, str | Path) else list(paths)
+    listed = [paths] if isinstance(paths, str | Path | Remote) else list(paths)
     if not listed:
         raise UserError("no file to open: name one, or several parts")
     with ExitStack() as stack:
-        sources = [stack.enter_context(open_source(Path(path))) for path in listed]
+        sources = [stack.enter_context(open_source(located(path))) for path in listed]
         return CompressedTree([Chunks(source, read_contents(source)) for source in sources], stack.pop_all())
 
 

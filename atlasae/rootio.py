@@ -18,6 +18,7 @@ import uproot
 from atlasae.baskets import compress_basket, store_basket
 from atlasae.columns import checksum_bytes
 from atlasae.errors import AtlasaeError, DamagedFileError, UserError
+from atlasae.remote import Location, Remote
 from atlasae.schema import Branch, Unwritable
 
 OBJECTS = uproot.ZLIB(6)  # where files are merged, histograms add up, and no checksum of ours guards them: ZLIB does
@@ -25,6 +26,7 @@ ZEROS = uproot.ZSTD(9)  # of branches of zeros: xz takes more around them
 PAGES = uproot.LZMA(9)  # of an RNTuple with latents: all its fields are compressed alike
 ALGORITHMS = {"zlib": uproot.ZLIB, "lzma": uproot.LZMA, "lz4": uproot.LZ4, "zstd": uproot.ZSTD}
 _DEFAULT_COMPRESSION = uproot.ZSTD(5)
+REQUESTS = 4  # at once, of a file elsewhere
 _IN_MEMORY = ("@fUniqueID", "@fBits")  # of an object: where and how it is held
 
 
@@ -133,6 +135,8 @@ class Tree:
                 continue
             try:
                 described.append(_describe(name, found, forms.content(name) if forms is not None else None))
+            except AtlasaeError:  # the way to a file elsewhere
+                raise
             except Exception as error:  # an interpretation that fails is one that can't be carried
                 described.append(Unwritable(name, _line(error)))
         return described
@@ -142,7 +146,7 @@ class Tree:
 class Source:
     """An open ROOT file: its trees by path, its other objects, and what was passed over in it."""
 
-    path: Path
+    path: Location
     file: Any
     trees: dict[str, Tree] = field(default_factory=dict)
     objects: list[str] = field(default_factory=list)
@@ -155,26 +159,66 @@ class Source:
             if target:
                 target.write_object(name, thing)
             return checksum_bytes(*_facts(_as_written(thing)))
+        except AtlasaeError:
+            raise
         except Exception as error:  # whatever class can't be written, and however uproot says so
             return _line(error)
 
 
 @contextmanager
-def open_source(path: Path) -> Iterator[Source]:
+def open_source(path: Location) -> Iterator[Source]:
     """Open a ROOT file to read; raises UserError where it is none, DamagedFileError where it breaks off."""
-    if not path.is_file():
-        raise UserError(f"'{path}' is a folder: name a file in it" if path.is_dir() else f"no such file: '{path}'")
-    with path.open("rb") as raw:
-        if raw.read(4) != b"root":
-            raise UserError(f"'{path}' is not a ROOT file: give a .root file, or a table (.pkl, .parquet)")
+    if (_start_of_remote(path) if isinstance(path, Remote) else _start_of(path)) != b"root":
+        raise UserError(f"'{path}' is not a ROOT file: give a .root file, or a table (.pkl, .parquet)")
     with damage(f"'{path}'"):
-        file = uproot.open(path, object_cache=None, array_cache=None)
+        caches = {"object_cache": None, "array_cache": None}
+        if isinstance(path, Remote):  # as a dict: in a text, what follows a colon would be an object in the file
+            file = uproot.open({str(path): None}, handler=RemoteSource, remote=path, **caches)
+        else:
+            file = uproot.open(path, **caches)
     with file:
         source = Source(path, file)
         with damage(f"'{path}'"):
             _check_size(source)
             _fill(source)
         yield source
+
+
+class RemoteSource(uproot.source.chunk.Source):  # type: ignore[misc]
+    """What uproot reads a file elsewhere by: many ranges at once, each checked to be as long as asked for.
+
+    uproot's own takes what a web server sends whole for a part, and makes damage of a connection that breaks.
+    """
+
+    def __init__(self, file_path: str, *, remote: Remote, **_: Any) -> None:
+        super().__init__()
+        self._file_path, self._remote = file_path, remote
+        self._num_bytes = remote.stat().st_size
+        self._executor = ThreadPoolExecutor(REQUESTS)
+        self._closed = False
+
+    @property
+    def closed(self) -> bool:
+        """Whether its file is."""
+        return self._closed
+
+    def chunk(self, start: int, stop: int) -> Any:
+        """One range of bytes."""
+        (data,) = self._remote.read([(start, stop)])
+        return uproot.source.chunk.Chunk(self, start, stop, uproot.source.futures.TrivialFuture(data))
+
+    def chunks(self, ranges: list[tuple[int, int]], notifications: Any) -> Any:
+        """Many ranges, those close to each other by one request; each is told of when it is there."""
+        return uproot.source.coalesce.coalesce_requests(
+            ranges, lambda asked: self._executor.submit(self._remote.read, asked), self, notifications
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._executor.shutdown(cancel_futures=True)
+        self._closed = True
 
 
 @contextmanager
@@ -288,6 +332,18 @@ def parse_compression(text: str) -> Any:
         return ALGORITHMS[name](int(level or "5"))
     except ValueError as error:
         raise UserError(f"--compression '{text}': {_line(error)}") from error
+
+
+def _start_of(path: Path) -> bytes:
+    if not path.is_file():
+        raise UserError(f"'{path}' is a folder: name a file in it" if path.is_dir() else f"no such file: '{path}'")
+    with path.open("rb") as raw:
+        return raw.read(4)
+
+
+def _start_of_remote(path: Remote) -> bytes:
+    path.check_ranges()
+    return path.read([(0, 4)])[0]
 
 
 def _check_size(source: Source) -> None:

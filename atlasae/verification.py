@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import awkward as ak
@@ -14,6 +13,7 @@ from atlasae.container import CompressedCollection, Contents, Run, read_contents
 from atlasae.copying import compare_others, copy_back
 from atlasae.errors import DamagedFileError
 from atlasae.planning import Opened, Options, open_input
+from atlasae.remote import Location, located
 from atlasae.restoring import Progress, Salvage, restored_events, silent
 from atlasae.rootio import Source, open_source
 from atlasae.schema import Branch
@@ -23,7 +23,7 @@ from atlasae.tables import is_table
 EXACT, WITHIN, DIFFERENT = "bit for bit", "within precision", "different"
 
 
-def check_file(compressed: str | Path, progress: Progress | None = None) -> dict[str, Any]:
+def check_file(compressed: str | Location, progress: Progress | None = None) -> dict[str, Any]:
     """Check a compressed file by itself: every checksum, the models, and that all of it decodes.
 
     Returns what was checked; raises DamagedFileError that tells what is damaged, and how much else.
@@ -31,7 +31,7 @@ def check_file(compressed: str | Path, progress: Progress | None = None) -> dict
     >>> atlasae.check_file("small.root")["entries"]
     200
     """
-    with open_source(Path(compressed)) as source:
+    with open_source(located(compressed)) as source:
         contents, lost = read_contents(source), Salvage()
         chunks = sum(1 for _ in restored_events(source, contents, progress or silent, lost))
         copy_back(source, contents, None, Options.step_size, lost.damage)
@@ -50,7 +50,9 @@ def check_file(compressed: str | Path, progress: Progress | None = None) -> dict
     }
 
 
-def verify_file(original: str | Path, compressed: str | Path, progress: Progress | None = None) -> dict[str, Any]:
+def verify_file(
+    original: str | Location, compressed: str | Location, progress: Progress | None = None
+) -> dict[str, Any]:
     """Compare a compressed file with its original: jets within their precision, all else bit for bit.
 
     `differences` lists what is not as promised, `branches` how each branch of the original was kept; `max_error` holds
@@ -59,8 +61,8 @@ def verify_file(original: str | Path, compressed: str | Path, progress: Progress
     >>> atlasae.verify_file("in.root", "small.root")["differences"]
     []
     """
-    original = Path(original)
-    with open_source(Path(compressed)) as source:
+    original = located(original)
+    with open_source(located(compressed)) as source:
         contents = read_contents(source)
         run = contents.runs[0]
         with open_input(original, run.tree if not is_table(original) else None, ()) as opened:
