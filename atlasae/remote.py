@@ -14,7 +14,9 @@ from atlasae.errors import AtlasaeError, UserError
 
 SILENCE = 30  # seconds without an answer after which a server is given up
 CONNECTING = 10  # seconds it may take to reach one
+BLOCK = 32_768  # bytes of a file's directory that are read, and kept, at once
 WEB = ("http", "https")
+NOT_FOUND, FORBIDDEN = 3011, 3010  # how XRootD says 404 and 403
 # What reads URLs of a scheme, and the extra of atlasae that installs it.
 EXTRAS = {
     **dict.fromkeys(WEB, ("aiohttp", "http")),
@@ -90,6 +92,11 @@ class Remote:
                 raise UserError(f"can't read '{self}': {len(part)} bytes came of {stop - start}; try again")
         return [found.get(one, b"") for one in inside]
 
+    def peek(self, start: int, stop: int) -> bytes:
+        """A few bytes, of blocks that are kept: directories are read bit by bit, and again and again."""
+        found: bytes = self._blocks._fetch(min(start, self.stat().st_size), min(stop, self.stat().st_size))
+        return found
+
     def check_ranges(self) -> None:
         """Raise UserError where its server sends files only whole: every basket would be as much as the file."""
         if self._split.scheme not in WEB or self.stat().st_size < 2:
@@ -144,6 +151,12 @@ class Remote:
             return files, str(path)
 
     @cached_property
+    def _blocks(self) -> Any:
+        from fsspec.caching import BlockCache
+
+        return BlockCache(BLOCK, lambda start, stop: self.read([(start, stop)])[0], self.stat().st_size)
+
+    @cached_property
     def _facts(self) -> Facts:
         files, path = self._store
         with self._reaching():
@@ -167,9 +180,10 @@ class Remote:
     def _trouble(self, error: Exception) -> str:
         cause = error.__cause__ or error  # fsspec calls it a missing file, whatever a web server says
         status = getattr(cause, "status", 0)
-        if status in (404, 410) or (isinstance(cause, FileNotFoundError) and not status):
+        code = next((code for code in (NOT_FOUND, FORBIDDEN) if f"[{code}]" in str(cause)), status)
+        if code in (404, 410, NOT_FOUND) or (isinstance(cause, FileNotFoundError) and not status):
             return f"no such file: '{self}'"
-        if status in (401, 403) or isinstance(cause, PermissionError):
+        if code in (401, 403, FORBIDDEN) or isinstance(cause, PermissionError):
             return f"no permission to read '{self}': the server wants other credentials"
         if isinstance(cause, TimeoutError):
             return f"can't read '{self}': no answer in {SILENCE} seconds; try again"

@@ -203,9 +203,9 @@ class RemoteSource(uproot.source.chunk.Source):  # type: ignore[misc]
         return self._closed
 
     def chunk(self, start: int, stop: int) -> Any:
-        """One range of bytes."""
-        (data,) = self._remote.read([(start, stop)])
-        return uproot.source.chunk.Chunk(self, start, stop, uproot.source.futures.TrivialFuture(data))
+        """One range of bytes: of the directory, mostly."""
+        data = uproot.source.futures.TrivialFuture(self._remote.peek(start, stop))
+        return uproot.source.chunk.Chunk(self, start, stop, data)
 
     def chunks(self, ranges: list[tuple[int, int]], notifications: Any) -> Any:
         """Many ranges, those close to each other by one request; each is told of when it is there."""
@@ -343,7 +343,7 @@ def _start_of(path: Path) -> bytes:
 
 def _start_of_remote(path: Remote) -> bytes:
     path.check_ranges()
-    return path.read([(0, 4)])[0]
+    return path.peek(0, 4)
 
 
 def _check_size(source: Source) -> None:
