@@ -31,7 +31,7 @@ class Source:
 
     @classmethod
     def of(cls, path: Location, options: str) -> "Source":
-        """The file as it is; raises OSError where there is none, or UserError of one that is elsewhere."""
+        """The file as it is; raises OSError where there is none, or UnreachableError of one that is elsewhere."""
         if isinstance(path, Remote):
             return cls(str(path), path.stat().st_size, 0, options, path.stat().version)
         facts = path.stat()

@@ -1,16 +1,18 @@
 """Inputs that are elsewhere, by URL: the one door to fsspec and to what it reads root://, https:// and s3:// with."""
 
+import atexit
 import io
 import re
+import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 from urllib.parse import SplitResult, unquote, urlsplit
 
-from atlasae.errors import AtlasaeError, UserError
+from atlasae.errors import AtlasaeError, UnreachableError, UserError
 
 SILENCE = 30  # seconds without an answer after which a server is given up
 CONNECTING = 10  # seconds it may take to reach one
@@ -40,7 +42,7 @@ class Facts:
 class Remote:
     """A file elsewhere, with as many verbs of a `Path` as inputs need; `str` leaves out all that may be secret.
 
-    All that goes wrong on the way to it is a UserError: only bytes that came can be damaged.
+    All that goes wrong on the way to it is an UnreachableError: only bytes that came can be damaged.
     """
 
     url: str
@@ -70,7 +72,7 @@ class Remote:
         return self._last.suffix
 
     def stat(self) -> Facts:
-        """Its facts, asked for once; raises UserError where there is no such file, or no way to it."""
+        """Its facts, asked for once; raises UnreachableError where there is none, or no way to it."""
         return self._facts
 
     def open(self, mode: str = "rb") -> BinaryIO:
@@ -89,7 +91,7 @@ class Remote:
         found = dict(zip(asked, map(bytes, came), strict=True))
         for (start, stop), part in found.items():
             if len(part) != stop - start:
-                raise UserError(f"can't read '{self}': {len(part)} bytes came of {stop - start}; try again")
+                raise UnreachableError(f"can't read '{self}': {len(part)} bytes came of {stop - start}; try again")
         return [found.get(one, b"") for one in inside]
 
     def peek(self, start: int, stop: int) -> bytes:
@@ -169,13 +171,13 @@ class Remote:
 
     @contextmanager
     def _reaching(self) -> Iterator[None]:
-        """Turn whatever goes wrong on the way to the file into a UserError."""
+        """Turn whatever goes wrong on the way to the file into an UnreachableError."""
         try:
             yield
         except AtlasaeError:
             raise
         except Exception as error:  # of a dozen libraries, each with classes of its own
-            raise UserError(self._trouble(error)) from error
+            raise UnreachableError(self._trouble(error)) from error
 
     def _trouble(self, error: Exception) -> str:
         cause = error.__cause__ or error  # fsspec calls it a missing file, whatever a web server says
@@ -250,14 +252,20 @@ def _options(scheme: str) -> dict[str, Any]:
         return {"client_kwargs": {"timeout": timeout, "headers": {"Accept-Encoding": "identity"}, "trust_env": True}}
     if scheme == "s3":
         timeouts = {"connect_timeout": CONNECTING, "read_timeout": SILENCE}
-        return {"config_kwargs": timeouts | {"retries": {"max_attempts": 2}}}
+        return {"config_kwargs": timeouts | {"retries": {"max_attempts": 2}}, "use_listings_cache": False}
     if scheme == "root":
-        with suppress(ImportError):  # fsspec tells
-            from XRootD.client.env import EnvPutInt
-
-            times = {"ConnectionWindow": CONNECTING, "ConnectionRetry": 1, "TimeoutResolution": 1}
-            # Where XRD_CONNECTIONWINDOW and the like are set, they win.
-            for name, value in (times | {"RequestTimeout": SILENCE, "StreamErrorWindow": 0}).items():
-                EnvPutInt(name, value)  # type: ignore[no-untyped-call]
-        return {"timeout": SILENCE}
+        _hurry_xrootd()
+        return {"timeout": SILENCE, "use_listings_cache": False}
     return {}
+
+
+@cache
+def _hurry_xrootd() -> None:
+    """Give up soon; where XRD_CONNECTIONWINDOW and the like are set, they win."""
+    from XRootD.client.env import EnvPutInt
+
+    times = {"ConnectionWindow": CONNECTING, "ConnectionRetry": 1, "TimeoutResolution": 1}
+    for name, value in (times | {"RequestTimeout": SILENCE, "StreamErrorWindow": 0}).items():
+        EnvPutInt(name, value)  # type: ignore[no-untyped-call]
+    # In the end it looks at every object there is, and torch has some that warn of being looked at.
+    atexit.register(warnings.filterwarnings, "ignore", module=r"XRootD\.client\.finalize")

@@ -17,7 +17,7 @@ import uproot
 
 from atlasae.baskets import compress_basket, store_basket
 from atlasae.columns import checksum_bytes
-from atlasae.errors import AtlasaeError, DamagedFileError, UserError
+from atlasae.errors import AtlasaeError, DamagedFileError, UnreachableError, UserError
 from atlasae.remote import Location, Remote
 from atlasae.schema import Branch, Unwritable
 
@@ -135,7 +135,7 @@ class Tree:
                 continue
             try:
                 described.append(_describe(name, found, forms.content(name) if forms is not None else None))
-            except AtlasaeError:  # the way to a file elsewhere
+            except UnreachableError:
                 raise
             except Exception as error:  # an interpretation that fails is one that can't be carried
                 described.append(Unwritable(name, _line(error)))
@@ -159,7 +159,7 @@ class Source:
             if target:
                 target.write_object(name, thing)
             return checksum_bytes(*_facts(_as_written(thing)))
-        except AtlasaeError:
+        except UnreachableError:
             raise
         except Exception as error:  # whatever class can't be written, and however uproot says so
             return _line(error)
