@@ -82,7 +82,7 @@ class Remote:
     def read(self, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
         """The bytes of each range [start, stop), so far as the file has them."""
         size = self.stat().st_size
-        inside = [(min(start, size), min(stop, size)) for start, stop in ranges]
+        inside = [(int(min(max(0, start), size)), int(min(stop, size))) for start, stop in ranges]
         asked = [(start, stop) for start, stop in inside if start < stop]
         files, path = self._store
         with self._reaching():

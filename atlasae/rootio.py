@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any, Self
 
 import awkward as ak
@@ -82,6 +83,7 @@ class Tree:
 
     def read(self, names: Sequence[str], start: int, stop: int) -> dict[str, ak.Array]:
         """Read these branches for events [start, stop); raises DamagedFileError."""
+        self._fetch(names, start, stop)
         events = {}
         for name in names:
             with damage(f"branch '{name}' of tree '{self.name}' in entries {start} to {stop}"):
@@ -90,6 +92,15 @@ class Tree:
                     raise ValueError(f"{len(array)} of {stop - start} entries")
             events[name] = array
         return events
+
+    def _fetch(self, names: Sequence[str], start: int, stop: int) -> None:
+        """Ask for all baskets at once where the file is elsewhere: one after the other, each would take its time."""
+        source = self._source.file.source
+        if self.is_rntuple or not isinstance(source, RemoteSource):
+            return
+        with damage(f"tree '{self.name}' in entries {start} to {stop}"):
+            baskets = [self._fields[name].entries_to_ranges_or_baskets(start, stop) for name in names]
+            source.fetch({place for found in baskets for _, place in found if isinstance(place, tuple)})
 
     def bytes_per_entry(self, names: Sequence[str]) -> float:
         """Uncompressed size of an entry of these branches."""
@@ -195,6 +206,7 @@ class RemoteSource(uproot.source.chunk.Source):  # type: ignore[misc]
         self._file_path, self._remote = file_path, remote
         self._num_bytes = remote.stat().st_size
         self._executor = ThreadPoolExecutor(REQUESTS)
+        self._fetched: dict[tuple[int, int], Any] = {}  # futures of what was asked for ahead
         self._closed = False
 
     @property
@@ -209,9 +221,20 @@ class RemoteSource(uproot.source.chunk.Source):  # type: ignore[misc]
 
     def chunks(self, ranges: list[tuple[int, int]], notifications: Any) -> Any:
         """Many ranges, those close to each other by one request; each is told of when it is there."""
-        return uproot.source.coalesce.coalesce_requests(
-            ranges, lambda asked: self._executor.submit(self._remote.read, asked), self, notifications
-        )
+        if not set(ranges) <= self._fetched.keys():
+            return uproot.source.coalesce.coalesce_requests(
+                ranges, lambda asked: self._executor.submit(self._remote.read, asked), self, notifications
+            )
+        chunks = [uproot.source.chunk.Chunk(self, *one, self._fetched[one]) for one in ranges]
+        for chunk in chunks:
+            chunk.future.add_done_callback(uproot.source.chunk.notifier(chunk, notifications))
+        return chunks
+
+    def fetch(self, ranges: Collection[tuple[int, int]]) -> None:
+        """Ask for ranges that `chunks` is to be asked for next; those before are forgotten."""
+        known = {one: future for one, future in self._fetched.items() if one in ranges}
+        chunks = self.chunks([one for one in ranges if one not in known], SimpleQueue())
+        self._fetched = known | {(chunk.start, chunk.stop): chunk.future for chunk in chunks}
 
     def __enter__(self) -> Self:
         return self

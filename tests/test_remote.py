@@ -242,9 +242,9 @@ def test_a_connection_that_breaks_is_no_damage_and_leaves_no_output(served, tmp_
     out = tmp_path / "out.root"
     succeeded("compress", served.url("jets.root"), out, *PACKED)
     needed = len(served.asked)
-    assert needed > 20
+    assert needed > 3
     out.unlink()
-    for answered in (0, 1, 2, 3, 5, needed // 2, needed - 10, needed - 1):
+    for answered in range(1, needed):
         served.asked.clear()
         served.cut_after = answered
         words = ("can't read", served.said("jets.root"))
@@ -389,7 +389,6 @@ def test_many_files_by_workers_into_parts_and_back(served, tmp_path):
     assert len(files) > 1 and sum(file["entries"] for file in files) == 60
     checked = succeeded("verify", served.url("jets.root"), out, "--json").report["files"]
     assert [file["differences"] for file in checked] == [[]] * len(files)
-    assert succeeded("evaluate", served.url("jets.root"), out, "--json").report["failed"] == 0
 
 
 def test_a_file_that_cannot_be_reached_is_not_split_but_fails_alone(served, tmp_path):
