@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from pathlib import Path
 
 import awkward as ak
 import numpy as np
@@ -20,6 +19,7 @@ from atlasae.learning import learn_from, learn_list
 from atlasae.model import Model, default_model, domain_warning, packaged_model
 from atlasae.planning import Options, Plan
 from atlasae.precision import Precision
+from atlasae.remote import local
 from atlasae.schema import Collection
 from atlasae.storage import ListStorage, Storage, list_storage_of, storage_of
 
@@ -137,7 +137,7 @@ def load_model(name: str) -> Model:
     """The packaged model `default`, or one from a file; raises UserError."""
     if name == "default":
         return default_model()
-    path = Path(name)
+    path = local(name, "copy it here")
     if not path.is_file():
         raise UserError(f"no model '{name}': give a model file or `default` (or, to compress with, `self`)")
     return Model.from_bytes(path.read_bytes(), name)

@@ -404,3 +404,10 @@ def test_jobs_get_the_whole_url(served, tmp_path):
     assert (
         succeeded("batch", "--scheduler", "condor", "compress", url, "-o", tmp_path / "out").out.splitlines()[-2] == url
     )
+
+
+@pytest.mark.parametrize("layout", ["floats", "packed"])
+def test_models_stay_here(layout, jets_file, tmp_path):
+    url = "https://user:password@h/a.model?SECRET"
+    result = run_main("compress", jets_file, tmp_path / "out.root", "--layout", layout, "--model", url)
+    assert result.failed(2, "'https://h/a.model' is a URL", "copy it here") and without_secrets(result.err)
