@@ -5,7 +5,7 @@ import io
 import re
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path, PurePosixPath
@@ -77,7 +77,16 @@ class Remote:
 
     def open(self, mode: str = "rb") -> BinaryIO:
         """The whole of it, in memory."""
-        return io.BytesIO(self.read([(0, self.stat().st_size)])[0])
+        try:
+            return io.BytesIO(self.read([(0, self.stat().st_size)])[0])
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """Let go of what its file system keeps open of it: XRootD's complains at the end where the server is gone."""
+        files, path = self._store
+        with suppress(Exception):
+            files.invalidate_cache(path)
 
     def read(self, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
         """The bytes of each range [start, stop), so far as the file has them."""

@@ -240,8 +240,10 @@ class RemoteSource(uproot.source.chunk.Source):  # type: ignore[misc]
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._executor.shutdown(cancel_futures=True)
-        self._closed = True
+        if not self._closed:  # uproot closes it once more when Python ends, with nobody there to answer
+            self._closed = True
+            self._executor.shutdown(cancel_futures=True)
+            self._remote.close()
 
 
 @contextmanager

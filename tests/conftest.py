@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 import uproot
 from hypothesis import settings
-from servers import Web, web_server, xrootd_server
+from servers import Web, XRootD, web_server, xrootd_server
 
 from atlasae.cli import main
 
@@ -264,9 +264,9 @@ def web(tmp_path: Path) -> Iterator[Web]:
         yield server
 
 
-@pytest.fixture(scope="session")
-def xrootd() -> Iterator[tuple[Path, str]]:
-    """A folder, and the URL by which an XRootD server has it."""
+@pytest.fixture
+def xrootd() -> Iterator[XRootD]:
+    """A server of XRootD."""
     if shutil.which("xrootd") is None:
         pytest.skip("no XRootD server here: Debian has one in xrootd-server, the PyPI package xrootd has clients only")
     with xrootd_server() as found:

@@ -105,9 +105,23 @@ def dead_port() -> int:
         return int(found.getsockname()[1])
 
 
+@dataclass
+class XRootD:
+    """A server of XRootD, a folder, and the URL by which it has that."""
+
+    folder: Path
+    url: str
+    process: subprocess.Popen[str]
+
+    def stop(self) -> None:
+        """Stop it, whatever it does."""
+        self.process.kill()
+        self.process.wait()
+
+
 @contextmanager
-def xrootd_server() -> Iterator[tuple[Path, str]]:
-    """A folder and the URL by which an XRootD server has it; it needs the program `xrootd`."""
+def xrootd_server() -> Iterator[XRootD]:
+    """A server of XRootD; it needs the program `xrootd`."""
     assert (program := shutil.which("xrootd"))
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)  # not pytest's: nobody but its owner may enter that
@@ -127,8 +141,9 @@ def xrootd_server() -> Iterator[tuple[Path, str]]:
                 lines.append(line)
                 if "initialization completed" in line and str(port) in line:
                     break
+            found = XRootD(folder / "data" / "files", f"root://127.0.0.1:{port}//files", server)
             try:
                 assert server.poll() is None, lines
-                yield folder / "data" / "files", f"root://127.0.0.1:{port}//files"
+                yield found
             finally:
-                server.terminate()
+                found.stop()

@@ -22,6 +22,7 @@ from atlasae.figures import figures_of
 from atlasae.many import expand
 from atlasae.plotting import Label
 from atlasae.remote import Remote, address, local, located, masked
+from atlasae.rootio import open_source
 
 PACKED = ("--layout", "packed")
 SECRETS = ("user:", "password", "SECRET")
@@ -175,7 +176,7 @@ def test_any_store_that_fsspec_knows_will_do(made_once, tmp_path):
 
 
 def test_a_server_of_xrootd(xrootd, made_once, tmp_path):
-    folder, url = xrootd
+    folder, url = xrootd.folder, xrootd.url
     for name, content in made_once.items():
         (folder / name).write_bytes(content)
     assert succeeded("compress", f"{url}/jets.root", tmp_path / "a.root", *PACKED, "--json").report["jets"]
@@ -187,6 +188,16 @@ def test_a_server_of_xrootd(xrootd, made_once, tmp_path):
     assert run_main("info", f"{url}/none.root").failed(2, f"no such file: '{url}/none.root'")
     assert run_main("info", url).failed(2, f"'{url}' is a folder")
     assert run_main("compress", f"{url}/x*.root", "-o", tmp_path / "out").failed(2, "no file fits")
+
+
+def test_a_server_of_xrootd_that_is_lost_on_the_way(xrootd, made_once):
+    (xrootd.folder / "jets.root").write_bytes(made_once["jets.root"])
+    place = Remote(f"{xrootd.url}/jets.root")
+    with pytest.raises(UnreachableError, match="can't read 'root://.*/jets.root'"), open_source(place) as source:
+        xrootd.stop()
+        source.trees["Events"].read(["Jet_pt"], 0, 60)
+    files, _ = place._store
+    assert files._readonly_filehandle_cache._cache == {}  # or it would complain at the end of the process
 
 
 def test_a_server_of_xrootd_that_is_not_there():
