@@ -5,12 +5,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from atlasae.errors import UserError
+from atlasae.remote import Location, address
 
 FILE = "$(file)"  # a line of an HTCondor queue
 
 
 def batch_script(
-    scheduler: str, program: Sequence[str], before: Sequence[str], after: Sequence[str], paths: Sequence[Path]
+    scheduler: str, program: Sequence[str], before: Sequence[str], after: Sequence[str], paths: Sequence[Location]
 ) -> str:
     """A submit file that runs `program before PATH after` for every file, as a job each, from this folder."""
     if scheduler == "slurm":
@@ -18,7 +19,7 @@ def batch_script(
     return _condor_script(program, [*before, FILE, *after], paths)
 
 
-def _slurm_script(before: Sequence[str], after: Sequence[str], paths: Sequence[Path]) -> str:
+def _slurm_script(before: Sequence[str], after: Sequence[str], paths: Sequence[Location]) -> str:
     return "\n".join([
         "#!/bin/bash",
         "#SBATCH --job-name=atlasae",
@@ -27,15 +28,15 @@ def _slurm_script(before: Sequence[str], after: Sequence[str], paths: Sequence[P
         "#SBATCH --ntasks=1",
         "#SBATCH --cpus-per-task=1",
         "files=(",
-        *(f"  {shlex.quote(str(path))}" for path in paths),
+        *(f"  {shlex.quote(address(path))}" for path in paths),
         ")",
         f'exec {shlex.join(before)} "${{files[$SLURM_ARRAY_TASK_ID]}}" {shlex.join(after)}'.rstrip(),
     ])  # fmt: skip
 
 
-def _condor_script(program: Sequence[str], arguments: Sequence[str], paths: Sequence[Path]) -> str:
+def _condor_script(program: Sequence[str], arguments: Sequence[str], paths: Sequence[Location]) -> str:
     executable, *more = program
-    for text in (*program, *arguments, *map(str, paths)):
+    for text in (*program, *arguments, *map(address, paths)):
         if set(text) & set("\"'\n$") and text != FILE:
             raise UserError(f"'{text}' can't be in a submit file of HTCondor, for its quotes or dollars: rename it")
     quoted = " ".join(f"'{text}'" for text in (*more, *arguments))
@@ -48,6 +49,6 @@ def _condor_script(program: Sequence[str], arguments: Sequence[str], paths: Sequ
         "error = atlasae.$(ClusterId).$(ProcId).err",
         "request_cpus = 1",
         "queue file from (",
-        *map(str, paths),
+        *map(address, paths),
         ")",
     ])  # fmt: skip

@@ -22,6 +22,7 @@ from atlasae.peers import Sample, peers, read_sample
 from atlasae.pipeline import compress_file
 from atlasae.planning import Options, find_in, open_input
 from atlasae.precision import Precision
+from atlasae.remote import Location
 from atlasae.restoring import Progress, silent
 from atlasae.rootio import create
 from atlasae.training import bits_per_row
@@ -35,7 +36,7 @@ TREE = "jets"
 
 
 def benchmark_file(
-    path: Path,
+    path: Location,
     patterns: Sequence[str] = (),
     units: str | None = None,
     model: str = "default",
@@ -68,7 +69,7 @@ def benchmark_file(
     return Report(facts, terminal.benchmark_page)
 
 
-def read_jets(path: Path, patterns: Sequence[str], units: str | None) -> Sample:
+def read_jets(path: Location, patterns: Sequence[str], units: str | None) -> Sample:
     """The jets with coordinates of the first collection of a file."""
     with open_input(path, None, patterns) as opened:
         collection = find_in(opened.events, opened.tree, patterns)[0]

@@ -18,6 +18,7 @@ from click.shell_completion import get_completion_class, shell_complete
 from atlasae import terminal
 from atlasae.display import Report, harmless, to_text
 from atlasae.errors import UserError, explain
+from atlasae.remote import Location, Remote, local, located, masked
 
 # Libraries that take long to import are imported by the command that needs them: `--help` and `info` answer at once.
 
@@ -25,7 +26,28 @@ _COMPLETE = "_ATLASAE_COMPLETE"  # what a shell sets when it asks how a line may
 INTERRUPTED = 130  # what a shell reports for Ctrl-C
 
 _Command = Callable[..., Any]
-_PATH = click.Path(path_type=Path)
+
+
+class _Input(click.Path):
+    """A local path, or the URL of an input."""
+
+    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> Any:
+        place = located(value)
+        return place if isinstance(place, Remote) else super().convert(place, parameter, context)
+
+
+class _Local(click.Path):
+    """A local path; a URL is refused, with what to do instead."""
+
+    def __init__(self, instead: str) -> None:
+        super().__init__(path_type=Path)
+        self.instead = instead
+
+    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> Any:
+        return super().convert(local(value, self.instead), parameter, context)
+
+
+_IN, _OUT, _SETTINGS = _Input(path_type=Path), _Local("write it here, and copy it there"), _Local("copy it here")
 _json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout and nothing else there.")
 _quiet = click.option("--quiet", is_flag=True, help="Print nothing but errors.")
 _ARCH = "Default: that of the recipe, else invertible; `tables` are for `compress --layout packed`."
@@ -38,7 +60,7 @@ def _with(*options: Callable[[_Command], _Command]) -> Callable[[_Command], _Com
     return lambda command: reduce(lambda made, option: option(made), reversed(options), command)
 
 
-_output = click.option("-o", "--output", metavar="FOLDER", type=_PATH, help="Of many files: where the outputs go.")
+_output = click.option("-o", "--output", metavar="FOLDER", type=_OUT, help="Of many files: where the outputs go.")
 _on_many = _with(
     click.option("--workers", type=click.IntRange(min=1), metavar="N", help="Many files: processes.  [default: 1]"),
     click.option("--dask", metavar="ADDRESS", help="Many files: by dask workers there; `local`: by N made here."),
@@ -51,14 +73,20 @@ def _workers(given: dict[str, Any]) -> Any:
     return Workers(given["workers"] or 1, given["dask"])
 
 
-def _in_and_out(paths: tuple[Path, ...], given: dict[str, Any]) -> tuple[Path, Path]:
+def _in_and_out(paths: tuple[Location, ...], given: dict[str, Any]) -> tuple[Location, Path]:
     """The two paths of a command on one file; raises click's errors, or UserError where many files are meant."""
     if len(paths) == 1:
         raise click.UsageError("Missing argument 'OUT', or -o FOLDER")
     if len(paths) > 2:
         raise UserError(f"IN and OUT, or many files and -o FOLDER: {len(paths)} were named without a folder")
     _refuse_workers(given)
-    return paths[0], paths[1]
+    return paths[0], local(paths[1])
+
+
+def _folder(paths: tuple[Location, ...]) -> Path | None:
+    """The folder that a list of files ends with, if it does."""
+    last = paths[-1]
+    return last if len(paths) > 1 and isinstance(last, Path) and last.is_dir() else None
 
 
 def _refuse_workers(given: dict[str, Any]) -> None:
@@ -97,7 +125,7 @@ def main() -> None:
         code = error.exit_code
     except (Exception, KeyboardInterrupt) as error:
         if "--debug" in sys.argv:
-            traceback.print_exc()
+            click.echo(masked(traceback.format_exc()), err=True, nl=False)
         message, code = _explain(error)
         click.echo(harmless(f"atlasae: {message}".replace("\n", " ")), err=True)
     sys.exit(code if isinstance(code, int) else 0)
@@ -127,13 +155,13 @@ def commands() -> None:
 
 
 @commands.command()
-@click.argument("paths", metavar="IN OUT | IN... -o FOLDER", nargs=-1, required=True, type=_PATH)
+@click.argument("paths", metavar="IN OUT | IN... -o FOLDER", nargs=-1, required=True, type=_IN)
 @_output
 @_on_many
 @click.option("--split-size", metavar="SIZE", help="Many files: cut those that are larger, such as 2GB, into parts.")
 @click.option("--tree", help="Tree to compress; default: the largest that holds jets.")
 @click.option("--jets", multiple=True, metavar="PATTERN", help="`Jet_{pt,eta,phi,mass}`, a prefix, or four names.")
-@click.option("--variables", metavar="TOML", type=_PATH, help="Any list of branches, each with its precision.")
+@click.option("--variables", metavar="TOML", type=_SETTINGS, help="Any list of branches, each with its precision.")
 @click.option("--units", type=click.Choice(["MeV", "GeV"]), help="Default: from the collection, else the values.")
 @click.option("--model", default="default", show_default=True, help="Model (or tables) file, packaged, or `self`.")
 @click.option(
@@ -165,7 +193,7 @@ def commands() -> None:
 @_json
 @_debug
 def compress(
-    paths: tuple[Path, ...],
+    paths: tuple[Location, ...],
     output: Path | None,
     precision: str,
     step_size: str,
@@ -217,7 +245,7 @@ def _options(precision: str, step_size: str, given: dict[str, Any]) -> Any:
 
 
 @commands.command()
-@click.argument("paths", metavar="IN OUT | IN... -o FOLDER", nargs=-1, required=True, type=_PATH)
+@click.argument("paths", metavar="IN OUT | IN... -o FOLDER", nargs=-1, required=True, type=_IN)
 @_output
 @_on_many
 @click.option("--salvage", is_flag=True, help="Of a damaged file, bring back what is intact, and say what is not.")
@@ -226,7 +254,7 @@ def _options(precision: str, step_size: str, given: dict[str, Any]) -> Any:
 @_json
 @_debug
 def decompress(
-    paths: tuple[Path, ...],
+    paths: tuple[Location, ...],
     output: Path | None,
     salvage: bool,
     force: bool,
@@ -265,8 +293,8 @@ def batch(scheduler: str, name: str, arguments: tuple[str, ...]) -> None:
 
     with commands.commands[name].make_context(name, list(arguments)) as context:
         paths, output = context.params["paths"], context.params.get("output")
-        folder = output or paths[-1]
-        if output is None and not (name == "verify" and folder.is_dir()):
+        folder = output or (_folder(paths) if name == "verify" else None)
+        if folder is None:
             raise UserError(f"batch {name} is for many files and a folder: `-o FOLDER`, or of verify the last one")
         files = expand(paths if output else paths[:-1])
         pair_up(verify_task, files, folder)  # refuses two of one name
@@ -289,7 +317,7 @@ def _given(context: click.Context) -> list[str]:
 
 
 @commands.command()
-@click.argument("path", metavar="FILE", type=_PATH)
+@click.argument("path", metavar="FILE", type=_IN)
 @_json
 @_debug
 def info(path: Path, as_json: bool, debug: bool) -> None:
@@ -300,22 +328,22 @@ def info(path: Path, as_json: bool, debug: bool) -> None:
 
 
 @commands.command()
-@click.argument("paths", metavar="[ORIGINAL] COMPRESSED | ORIGINAL... FOLDER", nargs=-1, required=True, type=_PATH)
+@click.argument("paths", metavar="[ORIGINAL] COMPRESSED | ORIGINAL... FOLDER", nargs=-1, required=True, type=_IN)
 @_on_many
 @_quiet
 @_json
 @_debug
-def verify(paths: tuple[Path, ...], quiet: bool, as_json: bool, **given: Any) -> int:
+def verify(paths: tuple[Location, ...], quiet: bool, as_json: bool, **given: Any) -> int:
     """Compare COMPRESSED with ORIGINAL: jets within their precision, all else bit for bit; exit 1 if not.
 
     Without ORIGINAL, check COMPRESSED by itself: all checksums, its models, and that it decodes; exit 3 if damaged.
     Many files are compared with those that `compress -o FOLDER` made of them.
     """
-    if len(paths) > 1 and paths[-1].is_dir():
+    if folder := _folder(paths):
         from atlasae.many import verify_files
 
         with _progress("verifying", quiet) as advance:
-            report = verify_files(paths[:-1], paths[-1], _workers(given), advance)
+            report = verify_files(paths[:-1], folder, _workers(given), advance)
         return _show_many(report, as_json, quiet)
     _refuse_workers(given)
     from atlasae.verification import check_file, verify_file
@@ -331,10 +359,10 @@ def verify(paths: tuple[Path, ...], quiet: bool, as_json: bool, **given: Any) ->
 
 
 @commands.command()
-@click.argument("paths", metavar="ORIGINAL COMPRESSED | ORIGINAL... FOLDER", nargs=-1, required=True, type=_PATH)
+@click.argument("paths", metavar="ORIGINAL COMPRESSED | ORIGINAL... FOLDER", nargs=-1, required=True, type=_IN)
 @_on_many
-@click.option("-o", "--output", metavar="REPORT", type=_PATH, help="Write the whole report as JSON.")
-@click.option("--histograms", metavar="OUT.root", type=_PATH, help="Write the histograms into a ROOT file.")
+@click.option("-o", "--output", metavar="REPORT", type=_OUT, help="Write the whole report as JSON.")
+@click.option("--histograms", metavar="OUT.root", type=_OUT, help="Write the histograms into a ROOT file.")
 @click.option("--jets", multiple=True, metavar="PATTERN", help="As for compress, where COMPRESSED is decompressed.")
 @click.option("--units", type=click.Choice(["MeV", "GeV"]), help="The same.")
 @_force
@@ -342,7 +370,7 @@ def verify(paths: tuple[Path, ...], quiet: bool, as_json: bool, **given: Any) ->
 @_json
 @_debug
 def evaluate(
-    paths: tuple[Path, ...],
+    paths: tuple[Location, ...],
     output: Path | None,
     histograms: Path | None,
     jets: tuple[str, ...],
@@ -361,15 +389,15 @@ def evaluate(
 
     if output and histograms and output.absolute() == histograms.absolute():
         raise UserError(f"'{output}' can't be both the report and the histograms: name two files")
-    many = len(paths) > 1 and paths[-1].is_dir()
+    folder = _folder(paths)
     for target in filter(None, (output, histograms)):
-        for path in _files_in(paths) if many else paths:
+        for path in _files_in(paths[:-1], folder) if folder else paths:
             check_target(path, target, force, tables=True)
     with _progress("evaluating", quiet) as advance:
-        if many:
+        if folder:
             from atlasae.many import evaluate_many
 
-            found = evaluate_many(paths[:-1], paths[-1], _workers(given), advance, jets, units)
+            found = evaluate_many(paths[:-1], folder, _workers(given), advance, jets, units)
         else:
             original, compressed = _pair(paths, given)
             found = evaluate_files(original, compressed, advance, jets, units)
@@ -382,14 +410,14 @@ def evaluate(
     return _show_many(found.report, as_json, quiet)
 
 
-def _files_in(paths: tuple[Path, ...]) -> list[Path]:
-    """All that many originals and a folder may be read from."""
+def _files_in(originals: tuple[Location, ...], folder: Path) -> list[Path]:
+    """All on this machine that many originals and a folder may be read from."""
     from atlasae.many import expand
 
-    return [path for path in (*expand(paths[:-1]), *paths[-1].iterdir()) if path.is_file()]
+    return [path for path in (*expand(originals), *folder.iterdir()) if isinstance(path, Path) and path.is_file()]
 
 
-def _pair(paths: tuple[Path, ...], given: dict[str, Any]) -> tuple[Path, Path]:
+def _pair(paths: tuple[Location, ...], given: dict[str, Any]) -> tuple[Location, Location]:
     """The one original and what became of it."""
     if len(paths) == 1:
         raise click.UsageError("Missing argument 'COMPRESSED'")
@@ -400,8 +428,8 @@ def _pair(paths: tuple[Path, ...], given: dict[str, Any]) -> tuple[Path, Path]:
 
 
 @commands.command()
-@click.argument("path", metavar="IN", type=_PATH)
-@click.option("-o", "--output", metavar="FOLDER", type=_PATH, help="Draw it: where the figure goes.")
+@click.argument("path", metavar="IN", type=_IN)
+@click.option("-o", "--output", metavar="FOLDER", type=_OUT, help="Draw it: where the figure goes.")
 @click.option("--jets", multiple=True, metavar="PATTERN", help="As for compress.")
 @click.option("--units", type=click.Choice(["MeV", "GeV"]), help="As for compress.")
 @click.option("--model", default="default", show_default=True, help="As for compress.")
@@ -426,14 +454,14 @@ def benchmark(path: Path, output: Path | None, force: bool, quiet: bool, as_json
 
 
 @commands.command()
-@click.argument("paths", metavar="ORIGINAL COMPRESSED | REPORT... | MODEL...", nargs=-1, required=True, type=_PATH)
-@click.option("-o", "--output", required=True, metavar="FOLDER", type=_PATH, help="Where the figures go.")
+@click.argument("paths", metavar="ORIGINAL COMPRESSED | REPORT... | MODEL...", nargs=-1, required=True, type=_IN)
+@click.option("-o", "--output", required=True, metavar="FOLDER", type=_OUT, help="Where the figures go.")
 @_labelled
 @_force
 @_quiet
 @_json
 @_debug
-def plot(paths: tuple[Path, ...], output: Path, force: bool, quiet: bool, as_json: bool, **given: Any) -> None:
+def plot(paths: tuple[Location, ...], output: Path, force: bool, quiet: bool, as_json: bool, **given: Any) -> None:
     """Draw an evaluation (of two files, or a report), compare several reports, or draw how models were trained."""
     from atlasae import figures
 
@@ -444,11 +472,11 @@ def plot(paths: tuple[Path, ...], output: Path, force: bool, quiet: bool, as_jso
 
 
 @commands.command()
-@click.argument("paths", metavar="IN...", nargs=-1, required=True, type=_PATH)
-@click.option("-o", "--output", metavar="MODEL", type=_PATH, help="The model file to write.")
-@click.option("--find-rate", metavar="PLOT", type=_PATH, help="Only look for the learning rate, and plot it.")
+@click.argument("paths", metavar="IN...", nargs=-1, required=True, type=_IN)
+@click.option("-o", "--output", metavar="MODEL", type=_OUT, help="The model file to write.")
+@click.option("--find-rate", metavar="PLOT", type=_OUT, help="Only look for the learning rate, and plot it.")
 @click.option("--arch", type=click.Choice(["invertible", "mlp", "tables"]), help=_ARCH)
-@click.option("--config", metavar="FILE", type=_PATH, help="Recipe (TOML), such as those in scripts/recipes.")
+@click.option("--config", metavar="FILE", type=_SETTINGS, help="Recipe (TOML), such as those in scripts/recipes.")
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Such as `course.steps=500`; as in TOML.")
 @click.option("--from", "start", metavar="MODEL", help="Go on from this model; `default` is the packaged one.")
 @click.option("--seed", type=int, help="Of the split and of the training.")
@@ -460,7 +488,7 @@ def plot(paths: tuple[Path, ...], output: Path, force: bool, quiet: bool, as_jso
 @_json
 @_debug
 def train(
-    paths: tuple[Path, ...],
+    paths: tuple[Location, ...],
     output: Path | None,
     find_rate: Path | None,
     force: bool,
@@ -499,7 +527,7 @@ def train(
 
 
 def _count_tables(
-    paths: tuple[Path, ...], output: Path | None, force: bool, find_rate: Path | None, given: dict[str, Any]
+    paths: tuple[Location, ...], output: Path | None, force: bool, find_rate: Path | None, given: dict[str, Any]
 ) -> Report:
     """Make tables for `compress --layout packed`; returns the report."""
     from atlasae.counting import train_tables
@@ -514,9 +542,9 @@ def _count_tables(
 
 
 @commands.command("import-checkpoint")
-@click.argument("path", metavar="FILE", type=_PATH)
-@click.option("--recipe", required=True, metavar="TOML", type=_PATH, help="Layers, columns and constants of FILE.")
-@click.option("-o", "--output", required=True, metavar="MODEL", type=_PATH, help="The model file to write.")
+@click.argument("path", metavar="FILE", type=_SETTINGS)
+@click.option("--recipe", required=True, metavar="TOML", type=_SETTINGS, help="Layers, columns and constants of FILE.")
+@click.option("-o", "--output", required=True, metavar="MODEL", type=_OUT, help="The model file to write.")
 @_force
 @_quiet
 @_json
@@ -551,7 +579,7 @@ def completion(shell: str) -> None:
 @click.argument("source", metavar="MODEL|FILE")
 @click.option("--cpp", "form", flag_value="cpp", help="A C++ header, which needs no library: for RDataFrame.")
 @click.option("--onnx", "form", flag_value="onnx", help="Two ONNX graphs, encoder.onnx and decoder.onnx.")
-@click.option("-o", "--output", required=True, metavar="PATH", type=_PATH, help="The header, or the graphs' folder.")
+@click.option("-o", "--output", required=True, metavar="PATH", type=_OUT, help="The header, or the graphs' folder.")
 @click.option("--jets", metavar="NAME", help="Of a file with several collections: which.")
 @click.option("--precision", help="Of a model: what its grid is to keep; default: 1e-3, on jets drawn from it.")
 @_force
@@ -578,7 +606,7 @@ def export(
     _show(write(source, output, jets, precision, force), as_json, quiet)
 
 
-def _learning_rate(paths: tuple[Path, ...], recipe: Any, given: dict[str, Any], start: Any, plot: Path) -> Report:
+def _learning_rate(paths: tuple[Location, ...], recipe: Any, given: dict[str, Any], start: Any, plot: Path) -> Report:
     from atlasae import plotting
     from atlasae.learning import learning_rates
     from atlasae.targets import replacing

@@ -6,7 +6,6 @@ import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import awkward as ak
@@ -17,6 +16,7 @@ from atlasae import terminal
 from atlasae.columns import checksum_bytes
 from atlasae.display import Report
 from atlasae.errors import DamagedFileError, UserError
+from atlasae.remote import Location
 from atlasae.rootio import Source, Target, Tree, damage, open_source
 from atlasae.schema import FOLDER, LIST, Branch, Collection, stand_ins
 
@@ -277,7 +277,7 @@ def _about(contents: Contents) -> str:
     )
 
 
-def describe(path: Path) -> Report:
+def describe(path: Location) -> Report:
     """What `atlasae info` prints, from a compressed file, without its model."""
     with open_source(path) as source:
         contents = read_contents(source)
@@ -285,7 +285,7 @@ def describe(path: Path) -> Report:
             return Report(_described_file(path, source, contents), terminal.info_page)
 
 
-def _described_file(path: Path, source: Source, contents: Contents) -> dict[str, Any]:
+def _described_file(path: Location, source: Source, contents: Contents) -> dict[str, Any]:
     tree = source.trees[contents.runs[0].tree]
     names = dict.fromkeys(entry.collection.name for run in contents.runs for entry in run.collections)
     return {

@@ -16,6 +16,7 @@ from atlasae.lattice import LOW, Lattice
 from atlasae.packed import CONTEXTS, PackedCodec, Walk
 from atlasae.planning import find_in, open_input
 from atlasae.priors import RESOLUTION, Integers, Prior, Priors, default_priors
+from atlasae.remote import Location
 from atlasae.schema import Collection
 from atlasae.storage import storage_of
 from atlasae.targets import check_target, replacing
@@ -51,7 +52,7 @@ EDGES = {
 
 
 def train_tables(
-    paths: Sequence[Path], target: Path, patterns: Sequence[str] = (), units: str | None = None, force: bool = False
+    paths: Sequence[Location], target: Path, patterns: Sequence[str] = (), units: str | None = None, force: bool = False
 ) -> Report:
     """Make tables for the packed layout of the jets of files, and write them; returns the report."""
     for path in paths:
@@ -75,7 +76,7 @@ class Counting:
 
 
 def count_files(
-    paths: Sequence[Path], patterns: Sequence[str] = (), units: str | None = None, known: Priors | None = None
+    paths: Sequence[Location], patterns: Sequence[str] = (), units: str | None = None, known: Priors | None = None
 ) -> tuple[Priors, int]:
     """The priors of the jets of files (ROOT and tables), and how many jets those are; raises UserError.
 
@@ -95,7 +96,7 @@ def count_files(
     return Priors.from_tables({n: Prior(EDGES[n], expected(n, counts)) for n, counts in total.items()}), jets
 
 
-def _events(path: Path, patterns: Sequence[str], units: str | None) -> Iterator[tuple[Floats, Counts]]:
+def _events(path: Location, patterns: Sequence[str], units: str | None) -> Iterator[tuple[Floats, Counts]]:
     """The jets (n x 4, MeV) of a file that can be packed, and how many each event has, chunk by chunk."""
     with open_input(path, None, patterns) as opened:
         settled: list[Collection] = []

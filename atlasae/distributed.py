@@ -18,6 +18,7 @@ from typing import Any
 from atlasae.columns import checksum_bytes, checksum_file
 from atlasae.errors import UserError, explain
 from atlasae.journal import Entry, Source
+from atlasae.remote import Location
 
 LOCAL = "local"  # a dask cluster of this process
 ATTEMPTS = 3  # how often a worker may die of one file
@@ -34,7 +35,7 @@ class Task:
     """What is to be done with one file: a function of this task that can be pickled, and what it needs to know."""
 
     work: Callable[["Task"], dict[str, Any]]
-    path: Path
+    path: Location
     target: Path
     options: Any = None
 

@@ -18,6 +18,12 @@ class UserError(AtlasaeError):
     exit_code = 2
 
 
+class UnreachableError(AtlasaeError):
+    """The user can mend it: a file elsewhere that is not there, or no way to it."""
+
+    exit_code = 2
+
+
 class DamagedFileError(AtlasaeError):
     """The file is damaged: its bytes are not what was written."""
 

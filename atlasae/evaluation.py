@@ -27,6 +27,7 @@ from atlasae.metrics import (
     two_leading,
 )
 from atlasae.pairs import JetPairs, Numbers, Pair, Paired, open_pair
+from atlasae.remote import Location
 from atlasae.restoring import Progress, silent
 from atlasae.rootio import create
 from atlasae.tallies import (
@@ -109,8 +110,8 @@ class Ranges:
 
 
 def evaluate_files(
-    original: Path,
-    compressed: Path,
+    original: Location,
+    compressed: Location,
     progress: Progress | None = None,
     patterns: Sequence[str] = (),
     units: str | None = None,
@@ -124,8 +125,8 @@ def evaluate_files(
 
 
 def tally_files(
-    original: Path,
-    compressed: Path,
+    original: Location,
+    compressed: Location,
     progress: Progress | None = None,
     patterns: Sequence[str] = (),
     units: str | None = None,
@@ -142,7 +143,7 @@ def tally_files(
 
 
 def first_ranges(
-    original: Path, compressed: Path, patterns: Sequence[str] = (), units: str | None = None
+    original: Location, compressed: Location, patterns: Sequence[str] = (), units: str | None = None
 ) -> dict[str, Ranges]:
     """The ranges of the densities of a pair of files, from its first jets."""
     with few_threads(), open_pair(original, compressed, silent, patterns, units) as pair:

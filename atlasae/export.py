@@ -18,6 +18,7 @@ from atlasae.encoding import Codec
 from atlasae.errors import UserError
 from atlasae.graphs import graphs_of
 from atlasae.model import VARIABLES
+from atlasae.remote import Location, Remote, located
 from atlasae.restoring import codec_of
 from atlasae.rootio import open_source
 from atlasae.schema import Collection
@@ -108,17 +109,19 @@ def _graph(module: torch.nn.Module, example: torch.Tensor, given: str, told: str
 
 def exported(source: str, jets: str | None, precision: str | None) -> Exported:
     """The codec of a compressed file (.root), or of a model with a grid chosen on jets drawn from it."""
-    if Path(source).suffix == ".root":
+    place = located(source)
+    if place.suffix == ".root" or isinstance(place, Remote):
         if precision is not None:
-            raise UserError(f"--precision {precision} is of a model: '{source}' keeps what it was compressed with")
-        return _of_file(Path(source), jets)
+            raise UserError(f"--precision {precision} is of a model: '{place}' keeps what it was compressed with")
+        return _of_file(place, jets)
     if jets is not None:
         raise UserError(f"--jets {jets} is of a compressed file: '{source}' is a model")
     return _of_model(source, precision or "1e-3")
 
 
 def _check(source: str, target: Path, force: bool) -> None:
-    check_target(Path(source) if Path(source).is_file() else target.absolute().parent, target, force)
+    place = located(source)
+    check_target(place if isinstance(place, Remote) or place.is_file() else target.absolute().parent, target, force)
 
 
 def _report(found: Exported, written: list[Path]) -> Report:
@@ -134,7 +137,7 @@ def _report(found: Exported, written: list[Path]) -> Report:
     return Report(facts, terminal.export_page)
 
 
-def _of_file(path: Path, jets: str | None) -> Exported:
+def _of_file(path: Location, jets: str | None) -> Exported:
     with open_source(path) as source:
         contents = read_contents(source)
     entry = chosen_entry(path, contents, jets)
@@ -147,7 +150,7 @@ def _of_file(path: Path, jets: str | None) -> Exported:
     return Exported(codec, collection, entry.precision, entry.model_sha256, path.name)
 
 
-def chosen_entry(path: Path, contents: Contents, jets: str | None) -> CompressedCollection:
+def chosen_entry(path: Location, contents: Contents, jets: str | None) -> CompressedCollection:
     """The collection of this name, or the only one; raises UserError where its runs have different codecs."""
     entries = [entry for run in contents.runs for entry in run.collections]
     names = list(dict.fromkeys(entry.collection.name for entry in entries))

@@ -16,6 +16,7 @@ from atlasae.evaluation import SHOWN, evaluate_files
 from atlasae.metrics import RELATIVE
 from atlasae.model import load_model
 from atlasae.plotting import QUANTITIES, Label
+from atlasae.remote import Location, Remote
 from atlasae.restoring import Progress
 from atlasae.tables import is_table
 from atlasae.targets import replacing
@@ -29,9 +30,9 @@ Figure = plotting.Figure
 Named = Iterator[tuple[str, Figure]]
 
 
-def figures_of(paths: Sequence[Path], label: Label, progress: Progress | None = None) -> Named:
+def figures_of(paths: Sequence[Location], label: Label, progress: Progress | None = None) -> Named:
     """The figures of an original and a compressed file, of a report, of several reports, or of models."""
-    if gone := [path for path in paths if not path.is_file()]:
+    if gone := [path for path in paths if isinstance(path, Path) and not path.is_file()]:
         raise UserError(f"no such file: '{gone[0]}'")
     names = _names(paths)
     if all(path.suffix == ".json" for path in paths):
@@ -48,7 +49,7 @@ def figures_of(paths: Sequence[Path], label: Label, progress: Progress | None = 
     raise UserError(f"nothing to draw of {listed}: give an original and what became of it, reports, or models")
 
 
-def _names(paths: Sequence[Path]) -> list[str]:
+def _names(paths: Sequence[Location]) -> list[str]:
     """A name for each file: that without folder and suffix, where it tells them apart."""
     short = [path.stem for path in paths]
     return short if len(set(short)) == len(short) else [str(path) for path in paths]
@@ -205,10 +206,11 @@ def _widths(collection: Mapping[str, Any]) -> dict[str, float]:
     return widths | ({"mjj": mass["half_width_68"]} if mass.get("jets") else {"mjj": float("nan")})
 
 
-def read_report(path: Path) -> dict[str, Any]:
+def read_report(path: Location) -> dict[str, Any]:
     """Read a report of `atlasae evaluate`; raises UserError where a file is none."""
     try:
-        report = json.loads(path.read_bytes())
+        with path.open("rb") as file:
+            report = json.load(file)
         version, collections = report["format"], report["collections"]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise UserError(f"'{path}' is no report of `atlasae evaluate`") from error
@@ -219,9 +221,9 @@ def read_report(path: Path) -> dict[str, Any]:
     return dict(report)
 
 
-def is_model(path: Path) -> bool:
+def is_model(path: Location) -> bool:
     """Whether a file is neither a report, nor a ROOT file, nor a table: a model, then."""
-    if path.suffix == ".json" or is_table(path) or not path.is_file():
+    if isinstance(path, Remote) or path.suffix == ".json" or is_table(path) or not path.is_file():
         return False
     with path.open("rb") as file:
         return file.read(4) != b"root"

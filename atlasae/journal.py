@@ -11,22 +11,29 @@ import msgspec
 
 from atlasae.columns import checksum_file
 from atlasae.errors import UserError
+from atlasae.remote import Location, Remote
 
 NAME = "atlasae.jsonl"
 
 
 @dataclass(frozen=True)
 class Source:
-    """What an output is made of: a file as it was, and the digest of what was to be done with it."""
+    """What an output is made of: a file as it was, and the digest of what was to be done with it.
+
+    Of a file elsewhere, `version` is what its store tells.
+    """
 
     input: str
     size: int
     mtime_ns: int
     options: str
+    version: str = ""
 
     @classmethod
-    def of(cls, path: Path, options: str) -> "Source":
-        """The file as it is; raises OSError where there is none."""
+    def of(cls, path: Location, options: str) -> "Source":
+        """The file as it is; raises OSError where there is none, or UnreachableError of one that is elsewhere."""
+        if isinstance(path, Remote):
+            return cls(str(path), path.stat().st_size, 0, options, path.stat().version)
         facts = path.stat()
         return cls(str(path), facts.st_size, facts.st_mtime_ns, options)
 

@@ -23,6 +23,7 @@ from atlasae.metrics import half_widths, residuals
 from atlasae.model import Autoencoder, Model, default_model, domain_of
 from atlasae.planning import event_numbers, find_in, open_input
 from atlasae.recipes import Recipe, read_recipe
+from atlasae.remote import Location, local, located
 from atlasae.storage import storage_of
 from atlasae.targets import check_target, replacing
 from atlasae.training import (
@@ -67,7 +68,7 @@ class Split:
 
 
 def train(  # noqa: PLR0913  # as many as the command has options
-    paths: str | Path | Sequence[str | Path],
+    paths: str | Location | Sequence[str | Location],
     target: str | Path,
     recipe: Recipe | None = None,
     *,
@@ -90,7 +91,8 @@ def train(  # noqa: PLR0913  # as many as the command has options
     >>> atlasae.compress_file("in.root", "own.root", atlasae.Options(model="own.model"))["jets"] > 0
     True
     """
-    listed, target = [Path(path) for path in ([paths] if isinstance(paths, str | Path) else paths)], Path(target)
+    listed = [located(path) for path in ([paths] if isinstance(paths, str | Location) else paths)]
+    target = local(target)
     for path in listed:
         check_target(path, target, force)
     recipe = recipe or read_recipe(otherwise=start.facts["architecture"] if start else None)
@@ -104,7 +106,7 @@ def train(  # noqa: PLR0913  # as many as the command has options
 
 
 def learn(
-    paths: Sequence[Path],
+    paths: Sequence[Location],
     recipe: Recipe,
     patterns: Sequence[str] = (),
     units: str | None = None,
@@ -260,7 +262,7 @@ def fit(
 
 
 def learning_rates(
-    paths: Sequence[Path],
+    paths: Sequence[Location],
     recipe: Recipe,
     patterns: Sequence[str] = (),
     units: str | None = None,
@@ -279,7 +281,7 @@ def _objective(autoencoder: Autoencoder, recipe: Recipe) -> Objective:
     return reconstruction(recipe.loss, recipe.weights, recipe.beta)
 
 
-def read_samples(paths: Sequence[Path], patterns: Sequence[str] = (), units: str | None = None) -> Sample:
+def read_samples(paths: Sequence[Location], patterns: Sequence[str] = (), units: str | None = None) -> Sample:
     """The jets of files that have coordinates, all collections together; at most `MOST_JETS`, from all over a file."""
     jets: list[Floats] = []
     events: list[npt.NDArray[np.int64]] = []
@@ -364,7 +366,7 @@ def _read_file(
 
 
 def _provenance(
-    paths: Sequence[Path], sample: Sample, split: Split, recipe: Recipe, start: Model | None, device: str
+    paths: Sequence[Location], sample: Sample, split: Split, recipe: Recipe, start: Model | None, device: str
 ) -> dict[str, Any]:
     jets = {"training": len(split.training), "validation": len(split.validation), "test": len(split.test)}
     return {

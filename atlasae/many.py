@@ -16,6 +16,7 @@ from atlasae.errors import AtlasaeError, UserError
 from atlasae.journal import Journal, Source
 from atlasae.pipeline import compress_file, decompress_file
 from atlasae.planning import Options, Part, open_for
+from atlasae.remote import Location, Remote
 from atlasae.restoring import Progress
 from atlasae.rootio import open_source
 from atlasae.tables import is_table
@@ -34,7 +35,7 @@ class Restoring:
 
 
 def compress_files(
-    paths: Sequence[Path],
+    paths: Sequence[Location],
     folder: Path,
     options: Options,
     workers: Workers,
@@ -52,21 +53,23 @@ def compress_files(
 
 
 def decompress_files(
-    paths: Sequence[Path], folder: Path, options: Restoring, workers: Workers, progress: Progress | None = None
+    paths: Sequence[Location], folder: Path, options: Restoring, workers: Workers, progress: Progress | None = None
 ) -> Report:
     """Decompress every file into a folder; returns a report of all. Raises UserError before anything is done."""
     tasks = pair_up(decompress_task, expand(paths), folder, options)
     return run_into(folder, tasks, workers, progress)
 
 
-def verify_files(originals: Sequence[Path], folder: Path, workers: Workers, progress: Progress | None = None) -> Report:
+def verify_files(
+    originals: Sequence[Location], folder: Path, workers: Workers, progress: Progress | None = None
+) -> Report:
     """Compare every file with the one in the folder that `compress_files` made of it; returns a report of all."""
     tasks = [part for task in pair_up(verify_task, expand(originals), folder) for part in find_parts(task)]
     return run_tasks(tasks, workers, None, progress)
 
 
 def evaluate_many(
-    originals: Sequence[Path],
+    originals: Sequence[Location],
     folder: Path,
     workers: Workers,
     progress: Progress | None = None,
@@ -159,10 +162,13 @@ def verify_task(task: Task) -> Report:
     return verify_file(task.path, task.target)
 
 
-def expand(paths: Sequence[Path]) -> list[Path]:
+def expand(paths: Sequence[Location]) -> list[Location]:
     """The files that are named or that globs fit, each once; raises UserError for a glob that fits none."""
-    found: list[Path] = []
+    found: list[Location] = []
     for path in paths:
+        if isinstance(path, Remote):
+            found += path.matches()
+            continue
         if path.is_dir():
             raise UserError(f"'{path}' is a folder: name files in it, such as '{path / '*.root'}'")
         # Not Path.glob, which knows no absolute patterns.
@@ -170,11 +176,11 @@ def expand(paths: Sequence[Path]) -> list[Path]:
         fitting = sorted(map(Path, glob.glob(str(path), recursive=True))) if is_glob else [path]  # noqa: PTH207
         if not fitting:
             raise UserError(f"no file fits '{path}'")
-        found += [file for file in fitting if not file.is_dir()]
-    return list(dict.fromkeys(path.absolute() for path in found))
+        found += [file.absolute() for file in fitting if not file.is_dir()]
+    return list(dict.fromkeys(found))
 
 
-def output_name(path: Path) -> str:
+def output_name(path: Location) -> str:
     """What the output of a file is called: `a.root` of `a.root`, of `a.root.1` (as on the grid) and of `a.parquet`."""
     if is_table(path):
         return f"{path.stem}.root"
@@ -183,7 +189,7 @@ def output_name(path: Path) -> str:
 
 
 def pair_up(
-    work: Callable[[Task], dict[str, Any]], paths: Sequence[Path], folder: Path, options: Any = None
+    work: Callable[[Task], dict[str, Any]], paths: Sequence[Location], folder: Path, options: Any = None
 ) -> list[Task]:
     """A task for every file, all outputs in one folder; raises UserError where two would have one name."""
     return refuse_clashes([Task(work, path, folder.absolute() / output_name(path), options) for path in paths])
@@ -191,7 +197,7 @@ def pair_up(
 
 def refuse_clashes(tasks: list[Task]) -> list[Task]:
     """The tasks, if each has an output of its own; else raises UserError."""
-    made: dict[Path, Path] = {}
+    made: dict[Path, Location] = {}
     for task in tasks:
         if task.target in made:
             raise UserError(
@@ -206,12 +212,12 @@ def split(task: Task, size: int) -> list[Task]:
 
     A file that can't be read is left whole: its task tells why.
     """
-    parts = -(-task.path.stat().st_size // size) if task.path.is_file() and not is_table(task.path) else 1
     try:
+        parts = 1 if is_table(task.path) else -(-task.path.stat().st_size // size)
         with open_for(task.path, task.options) if parts > 1 else nullcontext() as opened:
             entries = opened.events.entries if opened else 0
     except (AtlasaeError, OSError):
-        entries = 0
+        return [task]
     parts = min(parts, entries)
     if parts < 2:
         return [task]
@@ -281,9 +287,11 @@ def run_tasks(
 
 def _known(task: Task, journal: Journal | None) -> Outcome | None:
     """The outcome of a task that the journal knows as done."""
-    if journal is None or not task.path.exists():
+    if journal is None or task.target.name not in journal.lines:
         return None
-    report = journal.find(Source.of(task.path, task.digest), task.target.name)
+    report = None
+    with suppress(AtlasaeError, OSError):  # its own task will tell
+        report = journal.find(Source.of(task.path, task.digest), task.target.name)
     return None if report is None else Outcome(task, report, reused=True)
 
 

@@ -22,6 +22,7 @@ from atlasae.coordinates import Floats
 from atlasae.display import to_html
 from atlasae.errors import UserError
 from atlasae.invertible import InvertibleAutoencoder, Link
+from atlasae.remote import local
 
 Autoencoder = InvertibleAutoencoder | BottleneckAutoencoder
 
@@ -139,7 +140,7 @@ def load_model(name: str | Path = "default") -> Model:
     """
     if name == "default":
         return default_model()
-    path = Path(name)
+    path = local(name, "copy it here")
     if not path.is_file():
         raise UserError(f"no model '{name}': give a model file or `default` (or, to compress with, `self`)")
     return Model.from_bytes(path.read_bytes(), str(name))

@@ -3,7 +3,6 @@
 import lzma
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import awkward as ak
@@ -19,6 +18,7 @@ from atlasae.packed import Columns, PackedCodec
 from atlasae.planning import Options, Plan
 from atlasae.precision import Precision, steps
 from atlasae.priors import Priors, default_priors, packaged_priors
+from atlasae.remote import local
 from atlasae.schema import Collection
 from atlasae.storage import BLOCK, Storage, storage_of
 
@@ -90,7 +90,7 @@ def load_priors(name: str) -> Priors:
     """The packaged tables `default`, or those of a file; raises UserError."""
     if name == "default":
         return default_priors()
-    path = Path(name)
+    path = local(name, "copy it here")
     if not path.is_file():
         raise UserError(f"no tables '{name}': give a file that `atlasae train --arch tables` made, or `default`")
     try:

@@ -4,7 +4,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import awkward as ak
@@ -18,6 +17,7 @@ from atlasae.coordinates import Bools, Floats
 from atlasae.copying import entry_ranges
 from atlasae.errors import UserError
 from atlasae.planning import Opened, Options, event_branch, event_numbers, find_in, open_input
+from atlasae.remote import Location
 from atlasae.restoring import Chunks, Progress, WrittenChunk, pieces
 from atlasae.rootio import Source, open_source
 from atlasae.schema import Collection, stand_ins
@@ -106,7 +106,11 @@ class Pair:
 
 @contextmanager
 def open_pair(
-    original: Path, compressed: Path, progress: Progress, patterns: Sequence[str] = (), units: str | None = None
+    original: Location,
+    compressed: Location,
+    progress: Progress,
+    patterns: Sequence[str] = (),
+    units: str | None = None,
 ) -> Iterator[Pair]:
     """Open an original beside what was compressed or decompressed from it; raises UserError where they differ.
 
@@ -237,20 +241,20 @@ def _same_bits(before: Sequence[Array], after: Sequence[Array]) -> Bools:
     return np.asarray(np.all([a.view(f"u{a.itemsize}") == b.view(f"u{b.itemsize}") for a, b in pairs], axis=0))
 
 
-def _same_entries(original: Opened, path: Path, entries: int) -> None:
+def _same_entries(original: Opened, path: Location, entries: int) -> None:
     if original.events.entries != entries:
         raise UserError(
             f"'{path}' has {entries} entries, '{original.path}' {original.events.entries}: not the same events"
         )
 
 
-def _same_branches(opened: Opened, collection: Collection, path: Path) -> None:
+def _same_branches(opened: Opened, collection: Collection, path: Location) -> None:
     known = {branch.name for branch in opened.events.branches}
     if missing := [name for name in collection.branches.values() if name not in known]:
         raise UserError(f"'{opened.path}' has no branch '{missing[0]}' of '{path}': not the same jets")
 
 
-def _same_run(first: Run, other: Run, path: Path) -> None:
+def _same_run(first: Run, other: Run, path: Location) -> None:
     if [c.collection for c in first.collections] != [c.collection for c in other.collections]:
         raise UserError(f"'{path}' merges files with other jets: evaluate them one by one")
 

@@ -28,6 +28,7 @@ from atlasae.display import Report
 from atlasae.errors import DamagedFileError, UserError
 from atlasae.packing import start_packing
 from atlasae.planning import Opened, Options, Plan, make_plan, open_for, settle_plan
+from atlasae.remote import Location, local, located
 from atlasae.restoring import Progress, Salvage, restored_events, silent
 from atlasae.rootio import PAGES, Behind, Source, Target, Writer, create, open_source, parse_compression
 from atlasae.schema import stand_ins
@@ -38,7 +39,7 @@ PLACES, PLACE_ENTRIES = 12, 500  # where a long file is looked into before its c
 
 
 def compress_file(
-    path: str | Path, target: str | Path, options: Options | None = None, progress: Progress | None = None
+    path: str | Location, target: str | Path, options: Options | None = None, progress: Progress | None = None
 ) -> Report:
     """Compress the jets of a ROOT file or table into three float32 branches a collection; returns the report.
 
@@ -50,7 +51,7 @@ def compress_file(
     (0.0001, True)
     """
     started = time.perf_counter()
-    path, target, options = Path(path), Path(target), options or Options()
+    path, target, options = located(path), local(target), options or Options()
     check_target(path, target, options.force)
     with open_for(path, options) as opened:
         plan = make_plan(opened, options)
@@ -62,7 +63,11 @@ def compress_file(
 
 
 def decompress_file(
-    path: str | Path, target: str | Path, force: bool = False, progress: Progress | None = None, salvage: bool = False
+    path: str | Location,
+    target: str | Path,
+    force: bool = False,
+    progress: Progress | None = None,
+    salvage: bool = False,
 ) -> Report:
     """Bring the jets of a compressed file back under their own names; returns a report.
 
@@ -73,7 +78,7 @@ def decompress_file(
     'Events'
     """
     started = time.perf_counter()
-    path, target = Path(path), Path(target)
+    path, target = located(path), local(target)
     check_target(path, target, force, tables=True)
     if target.suffix and not target.suffix.startswith(".root") and not is_table(target):
         raise UserError(

@@ -12,6 +12,7 @@ import numpy as np
 from atlasae.columns import ArrayEvents, Counts, Events, Window, to_columns
 from atlasae.errors import UserError
 from atlasae.precision import Precision
+from atlasae.remote import Location
 from atlasae.rootio import Source, Tree, open_source
 from atlasae.schema import (
     FOLDER,
@@ -90,7 +91,7 @@ def parse_size(text: str, name: str) -> int:
 class Opened:
     """An input: the events to compress, their tree, the file around it (none for a table)."""
 
-    path: Path
+    path: Location
     events: Events
     tree: str
     title: str = ""
@@ -142,7 +143,7 @@ class Plan:
 
 
 @contextmanager
-def open_for(path: Path, options: Options) -> Iterator[Opened]:
+def open_for(path: Location, options: Options) -> Iterator[Opened]:
     """Open an input as the options of `compress` say."""
     names = read_variables(options.variables).names if options.variables else ()
     with open_input(path, options.tree, options.jets, names, options.rntuple) as opened:
@@ -152,7 +153,7 @@ def open_for(path: Path, options: Options) -> Iterator[Opened]:
 
 @contextmanager
 def open_input(
-    path: Path, tree: str | None, patterns: Sequence[str], names: Sequence[str] = (), nested: bool = False
+    path: Location, tree: str | None, patterns: Sequence[str], names: Sequence[str] = (), nested: bool = False
 ) -> Iterator[Opened]:
     """Open a ROOT file at the tree with jets (or with the branches `names`), or a table.
 
@@ -250,7 +251,7 @@ def settle_plan(plan: Plan, collections: list[Collection]) -> Plan:
     return replace(plan, collections=collections, counters=counters)
 
 
-def _open_table(path: Path) -> Opened:
+def _open_table(path: Location) -> Opened:
     table = read_table(path)
     columns = {name: values.astype(values.dtype.newbyteorder("=")) for name, values in table.columns.items()}
     facts: dict[str, Any] = {"index": None, "index_name": table.index_name}
@@ -351,13 +352,13 @@ def _refuse_taken(collections: list[Collection], names: set[str]) -> None:
         taken |= made
 
 
-def _refuse_dots(names: Sequence[str], places: Mapping[str, str], path: Path) -> None:
+def _refuse_dots(names: Sequence[str], places: Mapping[str, str], path: Location) -> None:
     """A dot is between a record and its member, and in no other name."""
     if dotted := [name for name in names if "." in name and name not in places]:
         raise UserError(f"'{path}': '{dotted[0]}' can't be a field of an RNTuple, where a dot has a meaning; use ttree")
 
 
-def _unwritable_message(unwritable: Sequence[Unwritable], path: Path) -> str:
+def _unwritable_message(unwritable: Sequence[Unwritable], path: Location) -> str:
     listed = "; ".join(f"{u.name} ({u.why})" for u in unwritable[:5])
     more = f"; and {len(unwritable) - 5} more" if len(unwritable) > 5 else ""
     problem = f"'{path}' has {len(unwritable)} branches that can't be written: {listed}{more}"

@@ -20,6 +20,7 @@ from atlasae.container import Chunk, Run, read_contents
 from atlasae.display import to_html
 from atlasae.errors import UserError
 from atlasae.planning import parse_size
+from atlasae.remote import Location, Remote, located
 from atlasae.restoring import Chunks
 from atlasae.rootio import open_source
 from atlasae.schema import Collection
@@ -32,7 +33,7 @@ STEP_SIZE = "20 MB"
 _VECTOR_NAMES = {"m": "mass", "E": "energy"}  # of scikit-hep vector
 
 
-def open(paths: str | Path | Sequence[str | Path]) -> "CompressedTree":
+def open(paths: str | Location | Sequence[str | Location]) -> "CompressedTree":
     """Open a compressed file, or several with the same branches, as the tree that was compressed.
 
     Nothing is written to disk. Raises UserError for other files, DamagedFileError for damaged ones.
@@ -41,11 +42,11 @@ def open(paths: str | Path | Sequence[str | Path]) -> "CompressedTree":
     ...     tree.arrays(["Jet_pt", "Jet_eta"], entry_stop=2).fields
     ['Jet_pt', 'Jet_eta']
     """
-    listed = [paths] if isinstance(paths, str | Path) else list(paths)
+    listed = [paths] if isinstance(paths, str | Path | Remote) else list(paths)
     if not listed:
         raise UserError("no file to open: name one, or several parts")
     with ExitStack() as stack:
-        sources = [stack.enter_context(open_source(Path(path))) for path in listed]
+        sources = [stack.enter_context(open_source(located(path))) for path in listed]
         return CompressedTree([Chunks(source, read_contents(source)) for source in sources], stack.pop_all())
 
 

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any, Self
 
 import awkward as ak
@@ -16,8 +17,9 @@ import uproot
 
 from atlasae.baskets import compress_basket, store_basket
 from atlasae.columns import checksum_bytes
-from atlasae.errors import AtlasaeError, DamagedFileError, UserError
+from atlasae.errors import AtlasaeError, DamagedFileError, UnreachableError, UserError
 from atlasae.fields import Leaf, assemble, counters_of, describe, is_hidden, kind_of, leaves_of, other_names, short
+from atlasae.remote import Location, Remote
 from atlasae.schema import Branch, Unwritable
 
 OBJECTS = uproot.ZLIB(6)  # where files are merged, histograms add up, and no checksum of ours guards them: ZLIB does
@@ -25,6 +27,7 @@ ZEROS = uproot.ZSTD(9)  # of branches of zeros: xz takes more around them
 PAGES = uproot.LZMA(9)  # of an RNTuple with latents: all its fields are compressed alike
 ALGORITHMS = {"zlib": uproot.ZLIB, "lzma": uproot.LZMA, "lz4": uproot.LZ4, "zstd": uproot.ZSTD}
 _DEFAULT_COMPRESSION = uproot.ZSTD(5)
+REQUESTS = 4  # at once, of a file elsewhere
 _IN_MEMORY = ("@fUniqueID", "@fBits")  # of an object: where and how it is held
 
 
@@ -91,6 +94,7 @@ class Tree:
 
     def read(self, names: Sequence[str], start: int, stop: int) -> dict[str, ak.Array]:
         """Read these branches for events [start, stop); raises DamagedFileError."""
+        self._fetch(names, start, stop)
         events = {}
         for name in names:
             with damage(f"branch '{name}' of tree '{self.name}' in entries {start} to {stop}"):
@@ -99,6 +103,15 @@ class Tree:
                     raise ValueError(f"{len(array)} of {stop - start} entries")
             events[name] = array
         return events
+
+    def _fetch(self, names: Sequence[str], start: int, stop: int) -> None:
+        """Ask for all baskets at once where the file is elsewhere: one after the other, each would take its time."""
+        source = self._source.file.source
+        if self.is_rntuple or not isinstance(source, RemoteSource):
+            return
+        with damage(f"tree '{self.name}' in entries {start} to {stop}"):
+            baskets = [self._fields[name].entries_to_ranges_or_baskets(start, stop) for name in names]
+            source.fetch({place for found in baskets for _, place in found if isinstance(place, tuple)})
 
     def bytes_per_entry(self, names: Sequence[str]) -> float:
         """Uncompressed size of an entry of these branches."""
@@ -192,6 +205,8 @@ class Tree:
                 continue
             try:
                 described.append(_describe(name, found))
+            except UnreachableError:
+                raise
             except Exception as error:  # an interpretation that fails is one that can't be carried
                 described.append(Unwritable(name, _line(error)))
         return described
@@ -213,7 +228,7 @@ class Tree:
 class Source:
     """An open ROOT file: its trees by path, its other objects, and what was passed over in it."""
 
-    path: Path
+    path: Location
     file: Any
     trees: dict[str, Tree] = field(default_factory=dict)
     objects: list[str] = field(default_factory=list)
@@ -226,26 +241,80 @@ class Source:
             if target:
                 target.write_object(name, thing)
             return checksum_bytes(*_facts(_as_written(thing)))
+        except UnreachableError:
+            raise
         except Exception as error:  # whatever class can't be written, and however uproot says so
             return _line(error)
 
 
 @contextmanager
-def open_source(path: Path) -> Iterator[Source]:
+def open_source(path: Location) -> Iterator[Source]:
     """Open a ROOT file to read; raises UserError where it is none, DamagedFileError where it breaks off."""
-    if not path.is_file():
-        raise UserError(f"'{path}' is a folder: name a file in it" if path.is_dir() else f"no such file: '{path}'")
-    with path.open("rb") as raw:
-        if raw.read(4) != b"root":
-            raise UserError(f"'{path}' is not a ROOT file: give a .root file, or a table (.pkl, .parquet)")
+    if (_start_of_remote(path) if isinstance(path, Remote) else _start_of(path)) != b"root":
+        raise UserError(f"'{path}' is not a ROOT file: give a .root file, or a table (.pkl, .parquet)")
     with damage(f"'{path}'"):
-        file = uproot.open(path, object_cache=None, array_cache=None)
+        caches = {"object_cache": None, "array_cache": None}
+        if isinstance(path, Remote):  # as a dict: in a text, what follows a colon would be an object in the file
+            file = uproot.open({str(path): None}, handler=RemoteSource, remote=path, **caches)
+        else:
+            file = uproot.open(path, **caches)
     with file:
         source = Source(path, file)
         with damage(f"'{path}'"):
             _check_size(source)
             _fill(source)
         yield source
+
+
+class RemoteSource(uproot.source.chunk.Source):  # type: ignore[misc]
+    """What uproot reads a file elsewhere by: many ranges at once, each checked to be as long as asked for.
+
+    uproot's own takes what a web server sends whole for a part, and makes damage of a connection that breaks.
+    """
+
+    def __init__(self, file_path: str, *, remote: Remote, **_: Any) -> None:
+        super().__init__()
+        self._file_path, self._remote = file_path, remote
+        self._num_bytes = remote.stat().st_size
+        self._executor = ThreadPoolExecutor(REQUESTS)
+        self._fetched: dict[tuple[int, int], Any] = {}  # futures of what was asked for ahead
+        self._closed = False
+
+    @property
+    def closed(self) -> bool:
+        """Whether its file is."""
+        return self._closed
+
+    def chunk(self, start: int, stop: int) -> Any:
+        """One range of bytes: of the directory, mostly."""
+        data = uproot.source.futures.TrivialFuture(self._remote.peek(start, stop))
+        return uproot.source.chunk.Chunk(self, start, stop, data)
+
+    def chunks(self, ranges: list[tuple[int, int]], notifications: Any) -> Any:
+        """Many ranges, those close to each other by one request; each is told of when it is there."""
+        if not set(ranges) <= self._fetched.keys():
+            return uproot.source.coalesce.coalesce_requests(
+                ranges, lambda asked: self._executor.submit(self._remote.read, asked), self, notifications
+            )
+        chunks = [uproot.source.chunk.Chunk(self, *one, self._fetched[one]) for one in ranges]
+        for chunk in chunks:
+            chunk.future.add_done_callback(uproot.source.chunk.notifier(chunk, notifications))
+        return chunks
+
+    def fetch(self, ranges: Collection[tuple[int, int]]) -> None:
+        """Ask for ranges that `chunks` is to be asked for next; those before are forgotten."""
+        known = {one: future for one, future in self._fetched.items() if one in ranges}
+        chunks = self.chunks([one for one in ranges if one not in known], SimpleQueue())
+        self._fetched = known | {(chunk.start, chunk.stop): chunk.future for chunk in chunks}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if not self._closed:  # uproot closes it once more when Python ends, with nobody there to answer
+            self._closed = True
+            self._executor.shutdown(cancel_futures=True)
+            self._remote.close()
 
 
 @contextmanager
@@ -369,6 +438,18 @@ def parse_compression(text: str) -> Any:
 def _assembled(events: Mapping[str, ak.Array], places: Mapping[str, str]) -> ak.Array:
     with damage("what tells the records of members"):
         return assemble(events, places)
+
+
+def _start_of(path: Path) -> bytes:
+    if not path.is_file():
+        raise UserError(f"'{path}' is a folder: name a file in it" if path.is_dir() else f"no such file: '{path}'")
+    with path.open("rb") as raw:
+        return raw.read(4)
+
+
+def _start_of_remote(path: Remote) -> bytes:
+    path.check_ranges()
+    return path.peek(0, 4)
 
 
 def _check_size(source: Source) -> None:

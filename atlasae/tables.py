@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from atlasae.errors import DamagedFileError, UserError
+from atlasae.remote import Location
 
 PICKLE_SUFFIXES = (".pkl", ".pickle")
 PARQUET_SUFFIXES = (".parquet", ".pq")
@@ -83,12 +84,12 @@ class Table:
     skipped: tuple[str, ...] = ()
 
 
-def is_table(path: Path) -> bool:
+def is_table(path: Location) -> bool:
     """Whether the suffix is one of a table: .pkl, .pickle, .parquet, .pq."""
     return path.suffix.lower() in PICKLE_SUFFIXES + PARQUET_SUFFIXES
 
 
-def read_table(path: Path) -> Table:
+def read_table(path: Location) -> Table:
     """Read a pickled DataFrame (of any pandas since 0.14) or a parquet file; the suffix decides which.
 
     Raises UserError for what is no table of numbers (for a pickle: whatever else it tries to load), DamagedFileError
@@ -122,7 +123,7 @@ def to_frame(columns: Mapping[str, Array]) -> Any:
     return pandas.DataFrame({name: list(c) if c.ndim > 1 else c for name, c in columns.items()})
 
 
-def _is_pickle(path: Path) -> bool:
+def _is_pickle(path: Location) -> bool:
     if not is_table(path):
         raise UserError(f"{path.name}: {path.suffix!r} is no table's suffix: use .pkl or .parquet")
     return path.suffix.lower() in PICKLE_SUFFIXES

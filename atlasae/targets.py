@@ -8,16 +8,16 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from atlasae.errors import UserError
+from atlasae.remote import Location, check_exists
 from atlasae.tables import is_table
 
 _TEMPORARY = ".atlasae-"  # how the names of unfinished outputs begin
 
 
-def check_target(path: Path, target: Path, force: bool, tables: bool = False) -> None:
+def check_target(path: Location, target: Path, force: bool, tables: bool = False) -> None:
     """Refuse to write where something would be lost, or a table's name where no table comes; raises UserError."""
-    if not path.exists():
-        raise UserError(f"no such file: '{path}'")
-    if target.exists() and path.samefile(target):
+    check_exists(path)
+    if target.exists() and isinstance(path, Path) and path.samefile(target):
         raise UserError(f"'{target}' is the input: the output needs another name")
     if target.is_dir():
         raise UserError(f"'{target}' is a folder: name a file in it")

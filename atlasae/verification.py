@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import awkward as ak
@@ -16,6 +15,7 @@ from atlasae.copying import compare_others, copy_back
 from atlasae.display import Report
 from atlasae.errors import DamagedFileError
 from atlasae.planning import Opened, Options, open_input
+from atlasae.remote import Location, located
 from atlasae.restoring import Progress, Salvage, restored_events, silent
 from atlasae.rootio import Source, open_source
 from atlasae.schema import Branch
@@ -25,7 +25,7 @@ from atlasae.tables import is_table
 EXACT, WITHIN, DIFFERENT = "bit for bit", "within precision", "different"
 
 
-def check_file(compressed: str | Path, progress: Progress | None = None) -> Report:
+def check_file(compressed: str | Location, progress: Progress | None = None) -> Report:
     """Check a compressed file by itself: every checksum, the models, and that all of it decodes.
 
     Returns what was checked; raises DamagedFileError that tells what is damaged, and how much else.
@@ -33,7 +33,7 @@ def check_file(compressed: str | Path, progress: Progress | None = None) -> Repo
     >>> atlasae.check_file("small.root")["entries"]
     200
     """
-    with open_source(Path(compressed)) as source:
+    with open_source(located(compressed)) as source:
         contents, lost = read_contents(source), Salvage()
         chunks = sum(1 for _ in restored_events(source, contents, progress or silent, lost))
         copy_back(source, contents, None, Options.step_size, lost.damage)
@@ -53,7 +53,7 @@ def check_file(compressed: str | Path, progress: Progress | None = None) -> Repo
     return Report(facts, terminal.integrity_page)
 
 
-def verify_file(original: str | Path, compressed: str | Path, progress: Progress | None = None) -> Report:
+def verify_file(original: str | Location, compressed: str | Location, progress: Progress | None = None) -> Report:
     """Compare a compressed file with its original: jets within their precision, all else bit for bit.
 
     `differences` lists what is not as promised, `branches` how each branch of the original was kept; `max_error` holds
@@ -62,8 +62,8 @@ def verify_file(original: str | Path, compressed: str | Path, progress: Progress
     >>> atlasae.verify_file("in.root", "small.root")["differences"]
     []
     """
-    original = Path(original)
-    with open_source(Path(compressed)) as source:
+    original = located(original)
+    with open_source(located(compressed)) as source:
         contents = read_contents(source)
         run = contents.runs[0]
         with open_input(original, run.tree if not is_table(original) else None, (), nested=run.ntuple) as opened:

@@ -4,6 +4,7 @@ import contextlib
 import io
 import json
 import os
+import shutil
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -17,6 +18,7 @@ import numpy as np
 import pytest
 import uproot
 from hypothesis import settings
+from servers import Web, XRootD, web_server, xrootd_server
 
 from atlasae.cli import main
 
@@ -252,6 +254,23 @@ def inputs(tmp_path: Path) -> list[Path]:
     """Three files of jets that differ."""
     (tmp_path / "in").mkdir()
     return [write_layout(tmp_path / "in" / f"{name}.root", "nanoaod", seed=seed) for seed, name in enumerate("abc", 1)]
+
+
+@pytest.fixture
+def web(tmp_path: Path) -> Iterator[Web]:
+    """A web server of the folder `web`."""
+    (tmp_path / "web").mkdir()
+    with web_server(tmp_path / "web") as server:
+        yield server
+
+
+@pytest.fixture
+def xrootd() -> Iterator[XRootD]:
+    """A server of XRootD."""
+    if shutil.which("xrootd") is None:
+        pytest.skip("no XRootD server here: Debian has one in xrootd-server, the PyPI package xrootd has clients only")
+    with xrootd_server() as found:
+        yield found
 
 
 @contextlib.contextmanager

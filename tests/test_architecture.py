@@ -13,7 +13,7 @@ MODULES = sorted(path.stem for path in PACKAGE.glob("*.py") if path.stem != "__i
 # An entry may stand here before its module does; a module may not be without its entry.
 FLOORS = [
     {"errors", "display"},
-    {"schema", "coordinates", "plotting", "baskets", "grid", "terminal", "coding"},
+    {"remote", "schema", "coordinates", "plotting", "baskets", "grid", "terminal", "coding"},
     {"columns", "fields", "invertible", "bottleneck", "precision", "metrics", "variables", "lattice", "priors"},
     {"storage", "packed", "model", "rootio", "tables", "tallies", "training"},
     {"codec", "collection", "classifier", "recipes", "container", "planning", "targets", "journal"},
@@ -47,6 +47,9 @@ DOORS = {
     "dask": {"distributed"},
     "distributed": {"distributed"},
     "onnx": {"export"},
+    "fsspec": {"remote"},
+    "aiohttp": {"remote"},
+    "XRootD": {"remote"},
 }
 
 

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from atlasae.columns import checksum_bytes
-from atlasae.errors import UserError
+from atlasae.errors import UnreachableError, UserError
 from atlasae.journal import NAME, Entry, Journal, Source
+from atlasae.remote import Remote
 
 
 @pytest.fixture
@@ -27,7 +28,9 @@ def test_what_is_added_is_found_again(entry, tmp_path):
         assert known.find(entry.source, "out") == {"jets": 3, "error": None}  # JSON knows no infinity
 
 
-@pytest.mark.parametrize("change", [{"size": 4}, {"mtime_ns": 1}, {"options": "other"}, {"input": "elsewhere"}])
+@pytest.mark.parametrize(
+    "change", [{"size": 4}, {"mtime_ns": 1}, {"options": "other"}, {"input": "other"}, {"version": "2"}]
+)
 def test_what_is_made_of_anything_else_is_not_done(change, entry, tmp_path):
     Journal(tmp_path).add(entry)
     assert Journal(tmp_path).find(replace(entry.source, **change), "out") is None
@@ -68,3 +71,23 @@ def test_where_it_cannot_be_written_it_says_so(entry, tmp_path):
     journal = Journal(tmp_path / "nowhere")
     with pytest.raises(UserError, match="can't write .*nowhere"):
         journal.add(entry)
+
+
+def test_a_source_elsewhere_is_what_its_store_tells(web):
+    (web.folder / "in").write_bytes(b"input")
+    web.etags["in"] = "first"
+    of_url = Source.of(Remote(web.url("in")), "options")
+    assert of_url == Source(web.said("in"), 5, 0, "options", "ETag first")
+    web.status = 503
+    with pytest.raises(UnreachableError, match="503"):
+        Source.of(Remote(web.url("in")), "options")
+
+
+def test_lines_from_before_there_were_sources_elsewhere_count(entry, tmp_path):
+    journal = Journal(tmp_path)
+    journal.add(entry)
+    path = tmp_path / NAME
+    path.write_text(path.read_text().replace(',"version":""', ""))
+    assert "version" not in path.read_text() and Journal(tmp_path).find(entry.source, "out") == journal.entries[
+        "out"
+    ].report | {"error": None}

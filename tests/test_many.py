@@ -335,4 +335,4 @@ def test_the_journal_is_json_lines(inputs, tmp_path):
     succeeded("compress", *inputs[:2], "-o", tmp_path / "out", *PACKED)
     lines = [json.loads(line) for line in (tmp_path / "out" / NAME).read_text().splitlines()]
     assert [line["output"] for line in lines] == ["a.root", "b.root"]
-    assert {key for line in lines for key in line["source"]} == {"input", "size", "mtime_ns", "options"}
+    assert {key for line in lines for key in line["source"]} == {"input", "size", "mtime_ns", "options", "version"}

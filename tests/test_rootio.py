@@ -26,6 +26,7 @@ from hypothesis import strategies as st
 from uproot.writing import _cascadentuple
 
 from atlasae.errors import AtlasaeError, DamagedFileError, UserError
+from atlasae.remote import Remote
 from atlasae.rootio import BasketLZMA, Behind, Source, Target, create, damage, open_source, parse_compression
 from atlasae.schema import Branch, Unwritable
 
@@ -117,6 +118,20 @@ def test_any_run_of_events_is_read_as_uproot_reads_it(tmp_path, layout):
             read = tree.read(names, start, stop)
             assert list(read) == names
             assert [n for n in names if bits(read[n]) != bits(plain[n][start:stop])] == []
+
+
+def test_a_tree_elsewhere_is_read_as_here_and_all_baskets_at_once(web, layout):
+    path = write_layout(web.folder / "in.root", layout)
+    with open_source(path) as here, open_source(Remote(web.url("in.root"))) as there:
+        tree = here.trees[TREES.get(layout, "Events")]
+        names = [branch.name for branch in tree.branches]
+        assert there.trees[tree.name].branches == tree.branches
+        for start, stop in ((0, 60), (0, 60), (7, 25), (20, 21)):
+            asked = len(web.asked)
+            found, expected = (source.trees[tree.name].read(names, start, stop) for source in (there, here))
+            assert [bits(found[name]) for name in names] == [bits(expected[name]) for name in names]
+            assert tree.is_rntuple or len(web.asked) - asked <= 2
+    assert there.file.file.source.closed
 
 
 @pytest.mark.parametrize("layout", ["nanoaod", "flat", "rntuple"], indirect=True)

@@ -1,0 +1,280 @@
+"""Inputs that are elsewhere, by URL: the one door to fsspec and to what it reads root://, https:// and s3:// with."""
+
+import atexit
+import io
+import re
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import cache, cached_property
+from pathlib import Path, PurePosixPath
+from typing import Any, BinaryIO
+from urllib.parse import SplitResult, unquote, urlsplit
+
+from atlasae.errors import AtlasaeError, UnreachableError, UserError
+
+SILENCE = 30  # seconds without an answer after which a server is given up
+CONNECTING = 10  # seconds it may take to reach one
+BLOCK = 32_768  # bytes of a file's directory that are read, and kept, at once
+WEB = ("http", "https")
+NOT_FOUND, FORBIDDEN = 3011, 3010  # how XRootD says 404 and 403
+# What reads URLs of a scheme, and the extra of atlasae that installs it.
+EXTRAS = {
+    **dict.fromkeys(WEB, ("aiohttp", "http")),
+    "root": ("fsspec-xrootd", "xrootd"),
+    "s3": ("s3fs", "s3"),
+}
+_URL = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
+# By what a store tells that a file has changed, if it does.
+_VERSION = ("ETag", "Content-MD5", "Digest", "Last-Modified", "LastModified", "mtime", "created")
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a store tells of a file: its size, named as in `os.stat_result`, and by what a change of it would show."""
+
+    st_size: int
+    version: str
+
+
+@dataclass(frozen=True, repr=False)
+class Remote:
+    """A file elsewhere, with as many verbs of a `Path` as inputs need; `str` leaves out all that may be secret.
+
+    All that goes wrong on the way to it is an UnreachableError: only bytes that came can be damaged.
+    """
+
+    url: str
+
+    def __str__(self) -> str:
+        return f"{self._split.scheme}://{self._split.netloc.rpartition('@')[2]}{self._split.path}"
+
+    def __repr__(self) -> str:
+        return f"Remote('{self}')"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Remote, (self.url,)  # a worker makes its own connection, and looks anew
+
+    @property
+    def name(self) -> str:
+        """The last component of its path."""
+        return self._last.name
+
+    @property
+    def stem(self) -> str:
+        """The name without its last suffix."""
+        return self._last.stem
+
+    @property
+    def suffix(self) -> str:
+        """The last suffix of the name."""
+        return self._last.suffix
+
+    def stat(self) -> Facts:
+        """Its facts, asked for once; raises UnreachableError where there is none, or no way to it."""
+        return self._facts
+
+    def open(self, mode: str = "rb") -> BinaryIO:
+        """The whole of it, in memory."""
+        try:
+            return io.BytesIO(self.read([(0, self.stat().st_size)])[0])
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """Let go of what its file system keeps open of it: XRootD's complains at the end where the server is gone."""
+        files, path = self._store
+        with suppress(Exception):
+            files.invalidate_cache(path)
+
+    def read(self, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
+        """The bytes of each range [start, stop), so far as the file has them."""
+        size = self.stat().st_size
+        inside = [(int(min(max(0, start), size)), int(min(stop, size))) for start, stop in ranges]
+        asked = [(start, stop) for start, stop in inside if start < stop]
+        files, path = self._store
+        with self._reaching():
+            starts, stops = [start for start, _ in asked], [stop for _, stop in asked]
+            came = files.cat_ranges([path] * len(asked), starts, stops, on_error="raise")
+        found = dict(zip(asked, map(bytes, came), strict=True))
+        for (start, stop), part in found.items():
+            if len(part) != stop - start:
+                raise UnreachableError(f"can't read '{self}': {len(part)} bytes came of {stop - start}; try again")
+        return [found.get(one, b"") for one in inside]
+
+    def peek(self, start: int, stop: int) -> bytes:
+        """A few bytes, of blocks that are kept: directories are read bit by bit, and again and again."""
+        found: bytes = self._blocks._fetch(min(start, self.stat().st_size), min(stop, self.stat().st_size))
+        return found
+
+    def check_ranges(self) -> None:
+        """Raise UserError where its server sends files only whole: every basket would be as much as the file."""
+        if self._split.scheme not in WEB or self.stat().st_size < 2:
+            return
+        files, path = self._store
+        with self._reaching():
+            try:
+                with files.open(path, size=self.stat().st_size, cache_type="none") as file:
+                    file.seek(1)
+                    file.read(1)
+            except ValueError as error:
+                message = f"the server of '{self}' sends files only whole (no range requests): download it first"
+                raise UserError(message) from error
+
+    def matches(self) -> list["Remote"]:
+        """The files that fit, where it is a glob, else itself; raises UserError where there are none or no list."""
+        if not set("*[") & set(self._split.path):
+            return [self]
+        if self._split.scheme in WEB:
+            raise UserError(f"'{self}': web servers list no files: name them one by one")
+        files, path = self._store
+        with self._reaching():
+            found = files.glob(path, detail=True)
+        if not found:
+            raise UserError(f"no file fits '{self}'")
+        names = sorted(name for name, facts in found.items() if facts["type"] == "file")
+        return [Remote(files.unstrip_protocol(name)) for name in names]
+
+    @cached_property
+    def _split(self) -> SplitResult:
+        return urlsplit(self.url)
+
+    @property
+    def _last(self) -> PurePosixPath:
+        path = self._split.path
+        return PurePosixPath(PurePosixPath(unquote(path) if self._split.scheme in WEB else path).name)
+
+    @cached_property
+    def _store(self) -> tuple[Any, str]:
+        """The file system it is in, and its path there; raises UserError where what reads it is not installed."""
+        with self._reaching():
+            import fsspec
+
+            try:
+                files, path = fsspec.core.url_to_fs(self.url, **_options(self._split.scheme))
+            except ImportError as error:
+                package, extra = EXTRAS.get(self._split.scheme, (None, None))
+                need = f"needs {package}: pip install 'atlasae[{extra}]'" if package else masked(str(error))
+                raise UserError(f"'{self}' {need}") from error
+            except ValueError as error:
+                raise UserError(f"'{self}': {masked(str(error))}; there are {', '.join(EXTRAS)}") from error
+            return files, str(path)
+
+    @cached_property
+    def _blocks(self) -> Any:
+        from fsspec.caching import BlockCache
+
+        return BlockCache(BLOCK, lambda start, stop: self.read([(start, stop)])[0], self.stat().st_size)
+
+    @cached_property
+    def _facts(self) -> Facts:
+        files, path = self._store
+        with self._reaching():
+            facts = files.info(path)
+        if facts["type"] == "directory":
+            raise UserError(f"'{self}' is a folder: name a file in it")
+        if facts["size"] is None:
+            raise UserError(f"the server of '{self}' does not tell how long it is: download it first")
+        return Facts(int(facts["size"]), ", ".join(f"{key} {facts[key]}" for key in _VERSION if key in facts))
+
+    @contextmanager
+    def _reaching(self) -> Iterator[None]:
+        """Turn whatever goes wrong on the way to the file into an UnreachableError."""
+        try:
+            yield
+        except AtlasaeError:
+            raise
+        except Exception as error:  # of a dozen libraries, each with classes of its own
+            raise UnreachableError(self._trouble(error)) from error
+
+    def _trouble(self, error: Exception) -> str:
+        cause = error.__cause__ or error  # fsspec calls it a missing file, whatever a web server says
+        status = getattr(cause, "status", 0)
+        code = next((code for code in (NOT_FOUND, FORBIDDEN) if f"[{code}]" in str(cause)), status)
+        if code in (404, 410, NOT_FOUND) or (isinstance(cause, FileNotFoundError) and not status):
+            return f"no such file: '{self}'"
+        if code in (401, 403, FORBIDDEN) or isinstance(cause, PermissionError):
+            return f"no permission to read '{self}': the server wants other credentials"
+        if isinstance(cause, TimeoutError):
+            return f"can't read '{self}': no answer in {SILENCE} seconds; try again"
+        told = f"{status} {getattr(cause, 'message', '')}" if status else masked(str(cause))
+        return f"can't read '{self}': {' '.join(told.split()) or type(cause).__name__}"
+
+
+Location = Path | Remote
+
+
+def is_url(text: str) -> bool:
+    """Whether this is a URL; a local path may begin like one nowhere but in `file://`."""
+    return bool(_URL.match(text))
+
+
+def located(text: str | Location) -> Location:
+    """The place that a text names; raises UserError for a URL that names no file."""
+    if isinstance(text, Remote) or not is_url(str(text)):
+        return text if isinstance(text, Remote) else Path(text)
+    try:
+        remote = Remote(str(text))
+        if remote._split.scheme == "file":
+            return Path(unquote(remote._split.path))
+        if remote.name in ("", "..") or not remote.name.isprintable():
+            raise UserError(f"'{remote}' names no file")
+    except ValueError as error:
+        raise UserError(f"'{masked(str(text))}' is no URL: {masked(str(error))}") from error
+    return remote
+
+
+def local(text: str | Location, instead: str = "write it here, and copy it there") -> Path:
+    """The path of what can only be on this machine; raises UserError for a URL, with what to do instead."""
+    place = located(text)
+    if isinstance(place, Remote):
+        raise UserError(f"'{place}' is a URL, and only inputs are read from one: {instead}")
+    return place
+
+
+def address(place: Location) -> str:
+    """What names a place to a program: a URL with all its secrets."""
+    return place.url if isinstance(place, Remote) else str(place)
+
+
+def check_exists(path: Location) -> None:
+    """Raise UserError where there is no such file."""
+    if isinstance(path, Remote):
+        path.stat()
+    elif not path.exists():
+        raise UserError(f"no such file: '{path}'")
+
+
+def masked(text: str) -> str:
+    """A text without the users, passwords and query strings of the URLs in it."""
+    return re.sub(r"\?\S+", "", re.sub(r"://[^/\s]*@", "://", text))
+
+
+def _options(scheme: str) -> dict[str, Any]:
+    """How long libraries are to wait: by themselves it is minutes."""
+    if scheme in WEB:
+        import aiohttp
+
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECTING, sock_read=SILENCE)
+        # Not compressed: a range of compressed bytes is not one of the file's. With the user's proxy and ~/.netrc.
+        return {"client_kwargs": {"timeout": timeout, "headers": {"Accept-Encoding": "identity"}, "trust_env": True}}
+    if scheme == "s3":
+        timeouts = {"connect_timeout": CONNECTING, "read_timeout": SILENCE}
+        return {"config_kwargs": timeouts | {"retries": {"max_attempts": 2}}, "use_listings_cache": False}
+    if scheme == "root":
+        _hurry_xrootd()
+        return {"timeout": SILENCE, "use_listings_cache": False}
+    return {}
+
+
+@cache
+def _hurry_xrootd() -> None:
+    """Give up soon; where XRD_CONNECTIONWINDOW and the like are set, they win."""
+    from XRootD.client.env import EnvPutInt
+
+    times = {"ConnectionWindow": CONNECTING, "ConnectionRetry": 1, "TimeoutResolution": 1}
+    for name, value in (times | {"RequestTimeout": SILENCE, "StreamErrorWindow": 0}).items():
+        EnvPutInt(name, value)  # type: ignore[no-untyped-call]
+    # In the end it looks at every object there is, and torch has some that warn of being looked at.
+    atexit.register(warnings.filterwarnings, "ignore", module=r"XRootD\.client\.finalize")
