@@ -87,26 +87,38 @@ ATLASAE_INLINE void exponential(Block& block) {
     block.pack() = series * (Pack)(((Bits)shifted + 1023) << 52);
 }
 
-// Some outputs of a linear layer: no more than there are registers for.
+// Linear layers and activations are written out for several numbers at once: ROOT's interpreter keeps nothing in registers
+// from one turn of a loop to the next.
 template <int inputs, int... o>
-ATLASAE_INLINE void products(const double (*weight)[inputs], const double* bias, const Block* x, Block* y,
-                             std::integer_sequence<int, o...>) {
+ATLASAE_INLINE void add_product(const double (*weight)[inputs], int i, const Block* x, Pack* sum,
+                                std::integer_sequence<int, o...>) {
+    const Pack known = x[i].pack();
+    ((sum[o] += weight[o][i] * known), ...);
+}
+
+template <int inputs, int... i, class Outputs>
+ATLASAE_INLINE void add_products(const double (*weight)[inputs], int first, const Block* x, Pack* sum,
+                                 std::integer_sequence<int, i...>, Outputs outputs) {
+    (add_product(weight, first + i, x, sum, outputs), ...);
+}
+
+template <int inputs, int... o>
+ATLASAE_INLINE void rows(const double (*weight)[inputs], const double* bias, const Block* x, Block* y,
+                         std::integer_sequence<int, o...> outputs) {
+    constexpr int whole = inputs / 8 * 8;
     Pack sum[] = {(Pack{} + bias[o])...};
-    for (int i = 0; i < inputs; ++i) {
-        const Pack known = x[i].pack();
-        ((sum[o] += weight[o][i] * known), ...);
-    }
+    for (int i = 0; i < whole; i += 8) add_products(weight, i, x, sum, std::make_integer_sequence<int, 8>{}, outputs);
+    if constexpr (whole < inputs)
+        add_products(weight, whole, x, sum, std::make_integer_sequence<int, inputs - whole>{}, outputs);
     ((y[o].pack() = sum[o]), ...);
 }
 
 template <int inputs, int outputs>
 ATLASAE_INLINE void linear(const double (&weight)[outputs][inputs], const double (&bias)[outputs], const Block* x,
                            Block* y) {
-    constexpr int some = 8, whole = outputs / some * some;
-    for (int o = 0; o < whole; o += some)
-        products<inputs>(weight + o, bias + o, x, y + o, std::make_integer_sequence<int, some>{});
+    constexpr int whole = outputs / 8 * 8;
+    for (int o = 0; o < whole; o += 8) rows(weight + o, bias + o, x, y + o, std::make_integer_sequence<int, 8>{});
     if constexpr (whole < outputs)
-        products<inputs>(weight + whole, bias + whole, x, y + whole,
-                         std::make_integer_sequence<int, outputs - whole>{});
+        rows(weight + whole, bias + whole, x, y + whole, std::make_integer_sequence<int, outputs - whole>{});
 }
 

@@ -1,9 +1,13 @@
+ATLASAE_INLINE void silu(Block& x) {
+    Block e;
+    e.pack() = -x.pack();
+    exponential(e);
+    x.pack() /= 1 + e.pack();
+}
+
 ATLASAE_INLINE void silu(Block* x, int n) {
-    for (int i = 0; i < n; ++i) {
-        Block e;
-        e.pack() = -x[i].pack();
-        exponential(e);
-        x[i].pack() /= 1 + e.pack();
-    }
+    int i = 0;
+    for (; i + 4 <= n; i += 4) silu(x[i]), silu(x[i + 1]), silu(x[i + 2]), silu(x[i + 3]);
+    for (; i < n; ++i) silu(x[i]);
 }
 
