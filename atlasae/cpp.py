@@ -6,6 +6,7 @@ from importlib import resources
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from atlasae.bottleneck import ASINH_SCALE, Beside, BottleneckAutoencoder
 from atlasae.codec import BottleneckCodec, FloatsCodec
@@ -45,7 +46,7 @@ _FORMULAS = {
 
 _OPENING = """\
 template <unsigned wanted>
-ATLASAE_INLINE void block(const float (&z)[3][size], Jets& jets) {
+ATLASAE_INLINE void block(const float (&z)[3][size], [[maybe_unused]] std::size_t count, Jets& jets) {
 """
 
 _COLUMN = """\
@@ -90,7 +91,9 @@ ATLASAE_FUNCTION {type} {v}(float z0, float z1, float z2, const List<std::int32_
 def cpp_header(codec: FloatsCodec | BottleneckCodec, collection: Collection, made: str) -> str:
     """The header that brings the branches of a collection (with settled units) back; `made` says of what it is."""
     if isinstance(codec, FloatsCodec):
-        body = _part("words") + (_part("densities") if codec.grid.exponent else "") + _chain(codec)
+        located = any(link.located for link in codec.autoencoder.links)
+        parts = ["words", *(["locations"] if located else []), *(["densities"] if codec.grid.exponent else [])]
+        body = "".join(map(_part, parts)) + _chain(codec)
     else:
         body = _network_block(codec.network)
     used = [name for name in _FORMULAS if f" {name}(" in body]
@@ -199,13 +202,18 @@ def _each(n: int, statement: str) -> str:
     return f"for (int i = 0; i < {n}; ++i)\n    for (int k = 0; k < size; ++k) {statement};"
 
 
-def _table(name: str, numbers: Tensor) -> str:
-    """A constant array of one or two dimensions."""
+def _table(name: str, numbers: Tensor, kind: str = "double") -> str:
+    """A constant array of one or two dimensions, for a register to be filled from."""
     values = numbers.detach().double()
     shape = "".join(f"[{n}]" for n in values.shape)
-    rows = [", ".join(map(repr, row)) for row in (values if values.ndim == 2 else values[None]).tolist()]
+    literal = repr if kind == "double" else _float
+    rows = [", ".join(map(literal, row)) for row in (values if values.ndim == 2 else values[None]).tolist()]
     inner = ",\n".join(f"{{{row}}}" for row in rows)
-    return f"inline constexpr double {name}{shape} = {f'{{{inner}}}' if values.ndim == 2 else inner};\n"
+    return f"alignas(32) inline constexpr {kind} {name}{shape} = {f'{{{inner}}}' if values.ndim == 2 else inner};\n"
+
+
+def _float(number: float) -> str:
+    return f"{number:.9g}f" if set(f"{number:.9g}") & set(".e") else f"{number:.9g}.f"
 
 
 def _indented(lines: Iterable[str], depth: int) -> str:
@@ -252,10 +260,12 @@ def _link(codec: FloatsCodec, i: int, network: _Network) -> Iterable[str]:
     yield f"const Block u = cumulative(cell[{i}], {grid.first[i]}, {grid.cells[i]!r});"
     origin = f"{float(link.offset)!r}" + (f" + y[{link.anchor}].at[k]" if link.anchor is not None else "")
     if link.located:
-        where, _ = network.run(codec.autoencoder.locations[str(i)], "given", len(link.given))
-        origin += f" + {where}[0].at[k]"
-        yield from (*_context(codec, i, "given"), *network.steps)
-        network.steps.clear()
+        origin += " + where.at[k]"
+        yield from _context(codec, i, "given")
+        yield "Block where = {};"
+        tables, names = _location(codec.autoencoder.locations[str(i)], f"link{i}_where")
+        network.tables += tables
+        yield f"for (std::size_t k = 0; k < count; ++k) where.at[k] = location({', '.join(names)}, given, k);"
     if grid.exponent:
         yield from _bins(codec, i, network)
         yield f"const Block inside = quantile(u, link{i}_edges, mass);"
@@ -264,6 +274,22 @@ def _link(codec: FloatsCodec, i: int, network: _Network) -> Iterable[str]:
         low, high = float(density.edges[0]), float(density.edges[-1])
         inside = f"({low!r} + {high - low!r} * u.at[k])"
     yield f"for (int k = 0; k < size; ++k) y[{i}].at[k] = {origin} + {inside};"
+
+
+def _location(module: nn.Module, name: str) -> tuple[list[str], list[str]]:
+    """The tables of a network with two hidden layers and one output, in float, and what to give `location`."""
+    first, second, last = (part for part in module.modules() if isinstance(part, nn.Linear))
+    wide = -len(first.bias) % 8
+    tables = {
+        "0": functional.pad(first.weight.T, (0, wide)),
+        "1": functional.pad(first.bias, (0, wide)),
+        "2": functional.pad(second.weight.T, (0, wide, 0, wide)),
+        "3": functional.pad(second.bias, (0, wide)),
+        "4": functional.pad(last.weight[0], (0, wide)),
+    }
+    names = [f"{name}_{number}" for number in tables]
+    text = [_table(f"{name}_{number}", table, "float") for number, table in tables.items()]
+    return text, [*names, _float(last.bias.item())]
 
 
 def _context(codec: FloatsCodec, i: int, name: str) -> Iterable[str]:

@@ -9,18 +9,18 @@ inline bool find_avx2() {
 }
 
 template <unsigned wanted>
-__attribute__((target("avx2,fma"))) void block_avx2(const float (&z)[3][size], Jets& jets) {
-    block<wanted>(z, jets);
+__attribute__((target("avx2,fma"))) void block_avx2(const float (&z)[3][size], std::size_t count, Jets& jets) {
+    block<wanted>(z, count, jets);
 }
 #endif
 
 template <unsigned wanted>
-void block_here(const float (&z)[3][size], Jets& jets) {
+void block_here(const float (&z)[3][size], std::size_t count, Jets& jets) {
 #ifdef ATLASAE_TWICE
     static const bool avx2 = find_avx2();
-    if (avx2) return block_avx2<wanted>(z, jets);
+    if (avx2) return block_avx2<wanted>(z, count, jets);
 #endif
-    block<wanted>(z, jets);
+    block<wanted>(z, count, jets);
 }
 
 // Jets from `start` on, at most `size` of them.
@@ -32,7 +32,7 @@ std::size_t some(const float* z0, const float* z1, const float* z2, std::size_t 
         const std::size_t i = start + (k < count ? k : 0);
         z[0][k] = z0[i], z[1][k] = z1[i], z[2][k] = z2[i];
     }
-    block_here<wanted>(z, jets);
+    block_here<wanted>(z, count, jets);
     return count;
 }
 
