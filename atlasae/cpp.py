@@ -22,10 +22,11 @@ _ACTIVATIONS = {nn.Tanh: "tanh", nn.ReLU: "relu", nn.SiLU: "silu", nn.GELU: "gel
 _HEAD = """\
 // Jets from their three floats, made by atlasae: {made}.
 // C++17, no dependencies; with ROOT's headers the functions take and give RVec, without them std::vector.
-// Decoding is in double: values differ from those of `atlasae decompress` by rounding alone.
+// Values differ from those of `atlasae decompress` by less than 1e-6 as errors are counted (m: of max(|m|, 100 MeV)).
 //
 {usage}
 //
+// ROOT's interpreter compiles it as it is; gROOT->LoadMacro("jets.h+O") beforehand lets the compiler of the machine do so.
 // decode(z0, z1, z2, n, pt, eta, phi, m) decodes n jets at once, into MeV and radians; exact jets are not its matter.
 // Two headers in one program: #define ATLASAE_NAMESPACE before each #include.
 """

@@ -21,7 +21,7 @@ from atlasae.invertible import InvertibleAutoencoder
 from atlasae.model import VARIABLES, Autoencoder
 from atlasae.precision import Precision
 from atlasae.restoring import codec_of
-from atlasae.rootio import open_source
+from atlasae.rootio import is_root, open_source
 from atlasae.schema import Collection
 from atlasae.storage import storage_of
 from atlasae.targets import check_target, replacing
@@ -111,11 +111,12 @@ def _graph(module: torch.nn.Module, example: torch.Tensor, given: str, told: str
 
 
 def exported(source: str, jets: str | None, precision: str | None) -> Exported:
-    """The codec of a compressed file (.root), or of a model with a grid chosen on jets drawn from it."""
-    if Path(source).suffix == ".root":
+    """The codec of a compressed file, or of a model with a grid chosen on jets drawn from it."""
+    path = Path(source)
+    if is_root(path) if path.is_file() else path.suffix == ".root":
         if precision is not None:
             raise UserError(f"--precision {precision} is of a model: '{source}' keeps what it was compressed with")
-        return _of_file(Path(source), jets)
+        return _of_file(path, jets)
     if jets is not None:
         raise UserError(f"--jets {jets} is of a compressed file: '{source}' is a model")
     return _of_model(source, Precision.parse(precision or "1e-3"))

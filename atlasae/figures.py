@@ -17,6 +17,7 @@ from atlasae.evaluation import SHOWN, evaluate_files
 from atlasae.metrics import RELATIVE
 from atlasae.plotting import QUANTITIES, Label
 from atlasae.restoring import Progress
+from atlasae.rootio import is_root
 from atlasae.tables import is_table
 from atlasae.targets import replacing
 
@@ -221,10 +222,7 @@ def read_report(path: Path) -> dict[str, Any]:
 
 def is_model(path: Path) -> bool:
     """Whether a file is neither a report, nor a ROOT file, nor a table: a model, then."""
-    if path.suffix == ".json" or is_table(path) or not path.is_file():
-        return False
-    with path.open("rb") as file:
-        return file.read(4) != b"root"
+    return path.suffix != ".json" and not is_table(path) and path.is_file() and not is_root(path)
 
 
 def check_folder(folder: Path, force: bool) -> None:

@@ -159,14 +159,19 @@ class Source:
             return _line(error)
 
 
+def is_root(path: Path) -> bool:
+    """Whether a file begins as a ROOT file does, whatever it is called: grids call them x.root.1."""
+    with path.open("rb") as raw:
+        return raw.read(4) == b"root"
+
+
 @contextmanager
 def open_source(path: Path) -> Iterator[Source]:
     """Open a ROOT file to read; raises UserError where it is none, DamagedFileError where it breaks off."""
     if not path.is_file():
         raise UserError(f"'{path}' is a folder: name a file in it" if path.is_dir() else f"no such file: '{path}'")
-    with path.open("rb") as raw:
-        if raw.read(4) != b"root":
-            raise UserError(f"'{path}' is not a ROOT file: give a .root file, or a table (.pkl, .parquet)")
+    if not is_root(path):
+        raise UserError(f"'{path}' is not a ROOT file: give a .root file, or a table (.pkl, .parquet)")
     with damage(f"'{path}'"):
         file = uproot.open(path, object_cache=None, array_cache=None)
     with file:
