@@ -26,7 +26,7 @@ _HEAD = """\
 //
 {usage}
 //
-// ROOT's interpreter compiles it as it is; gROOT->LoadMacro("jets.h+O") beforehand lets the compiler of the machine do so.
+// ROOT's interpreter takes it as it is; after gROOT->LoadMacro("jets.h+O") it calls what the machine's compiler made.
 // decode(z0, z1, z2, n, pt, eta, phi, m) decodes n jets at once, into MeV and radians; exact jets are not its matter.
 // Two headers in one program: #define ATLASAE_NAMESPACE before each #include.
 """

@@ -45,7 +45,9 @@ def test_a_compressed_file_is_known_by_its_bytes_not_by_its_name(compressed, tmp
     assert "of 'user.x.root.1' (Jet)" in out.read_text()
     (tmp_path / "model.root").write_bytes(untrained_bottleneck("relu", ("pt", "eta", "phi", "m")))
     assert exported(str(tmp_path / "model.root"), None, None).source == "model.root"
-    refused(2, ("no such file", "absent.root"), "export", tmp_path / "absent.root", "--cpp", "-o", out, "--force", out=out)
+    refused(
+        2, ("no such file", "absent.root"), "export", tmp_path / "absent.root", "--cpp", "-o", out, "--force", out=out
+    )
 
 
 @pytest.mark.parametrize("precision", ["1e-3", "pt=1e-2,eta=1e-3,phi=1e-3,m=1e-2", "full"])
