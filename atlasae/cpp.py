@@ -2,9 +2,11 @@
 
 import json
 from collections.abc import Iterable, Sequence
+from importlib import resources
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from atlasae.bottleneck import ASINH_SCALE, Beside, BottleneckAutoencoder
 from atlasae.codec import BottleneckCodec, FloatsCodec
@@ -18,119 +20,15 @@ _NEEDED = {"px": ("pt", "phi"), "py": ("pt", "phi"), "pz": ("pt", "eta"), "E": J
 _ACTIVATIONS = {nn.Tanh: "tanh", nn.ReLU: "relu", nn.SiLU: "silu", nn.GELU: "gelu", nn.LeakyReLU: "leaky_relu"}
 
 _HEAD = """\
-// Jets from their three floats, made by atlasae: %(made)s.
+// Jets from their three floats, made by atlasae: {made}.
 // C++17, no dependencies; with ROOT's headers the functions take and give RVec, without them std::vector.
-// Decoding is in double: values differ from those of `atlasae decompress` by rounding alone.
+// Values differ from those of `atlasae decompress` by less than 1e-6 as errors are counted (m: of max(|m|, 100 MeV)).
 //
-%(usage)s
+{usage}
 //
+// ROOT's interpreter takes it as it is; after gROOT->LoadMacro("jets.h+O") it calls what the machine's compiler made.
 // decode(z0, z1, z2, n, pt, eta, phi, m) decodes n jets at once, into MeV and radians; exact jets are not its matter.
 // Two headers in one program: #define ATLASAE_NAMESPACE before each #include.
-#pragma once
-
-#include <cmath>
-#include <cstddef>
-#include <cstdint>
-#include <cstring>
-#include <stdexcept>
-#include <vector>
-#if __has_include(<ROOT/RVec.hxx>)
-#include <ROOT/RVec.hxx>
-#endif
-
-#ifdef __FAST_MATH__
-#error "-ffast-math breaks the exponential of this header: leave it out"
-#endif
-#ifndef ATLASAE_NAMESPACE
-#define ATLASAE_NAMESPACE atlasae
-#endif
-
-namespace ATLASAE_NAMESPACE {
-
-#if __has_include(<ROOT/RVec.hxx>)
-template <class T>
-using List = ROOT::VecOps::RVec<T>;
-#else
-template <class T>
-using List = std::vector<T>;
-#endif
-
-namespace detail {
-
-// Vectors as g++ and clang have them: four doubles in one register with AVX, in two without.
-typedef double Pack __attribute__((vector_size(32), may_alias));
-typedef std::int64_t Bits __attribute__((vector_size(32), may_alias));
-constexpr int packs = 2;
-constexpr int size = 4 * packs;  // jets worked on at once
-
-// Compiled twice, where a program need not be for AVX2: what the machine has is found when it runs. Not in cling, which
-// compiles for the machine it is on.
-#define ATLASAE_INLINE __attribute__((always_inline)) inline
-#if defined(__x86_64__) && !defined(__AVX2__) && !defined(__CLING__)
-#define ATLASAE_TWICE
-#endif
-
-struct alignas(64) Block {
-    double at[size];
-
-    Pack& pack(int q) { return reinterpret_cast<Pack*>(at)[q]; }
-    const Pack& pack(int q) const { return reinterpret_cast<const Pack*>(at)[q]; }
-};
-
-struct Jets {
-    Block pt, eta, phi, m;  // MeV and radians
-};
-
-enum Variable : unsigned { of_pt = 1, of_eta = 2, of_phi = 4, of_m = 8 };
-
-ATLASAE_INLINE double within(double x, double low, double high) { return x < low ? low : x > high ? high : x; }
-
-// exp to 1e-12: 2^n exp(r), n in the last bits of a number so large that it holds no fraction, exp(r) a series.
-ATLASAE_INLINE void exponential(Pack& x) {
-    constexpr double shift = 0x1.8p52;
-    const Pack zero = {}, low = zero - 700, high = zero + 700;
-    const Bits below = x < low, above = x > high;
-    x = (Pack)((below & (Bits)low) | (above & (Bits)high) | (~(below | above) & (Bits)x));
-    const Pack shifted = x * 1.4426950408889634 + shift;
-    const Pack n = shifted - shift;
-    const Pack r = (x - n * 6.93147180369123816490e-01) - n * 1.90821492927058770002e-10;
-    const Pack square = r * r, fourth = square * square;
-    const Pack lower = (1 + r) + square * (0.5 + r * (1.0 / 6)), middle = 1.0 / 24 + r * (1.0 / 120);
-    const Pack upper = (1.0 / 40320 + r * (1.0 / 362880)) + square * (1.0 / 3628800);
-    const Pack series = lower + fourth * ((middle + square * (1.0 / 720 + r * (1.0 / 5040))) + fourth * upper);
-    x = series * (Pack)(((Bits)shifted + 1023) << 52);
-}
-
-ATLASAE_INLINE void exponential(Block& x) {
-    for (int q = 0; q < packs; ++q) exponential(x.pack(q));
-}
-
-template <int inputs, int outputs>
-ATLASAE_INLINE void linear(const double (&weight)[outputs][inputs], const double (&bias)[outputs], const Block* x,
-                           Block* y) {
-    for (int o = 0; o < outputs; o += 2) {
-        const int p = o + 1 < outputs ? o + 1 : o;
-        Pack a = Pack{} + bias[o], b = a, c = Pack{} + bias[p], d = c;
-        for (int i = 0; i < inputs; ++i) {
-            const double v = weight[o][i], w = weight[p][i];
-            a += v * x[i].pack(0), b += v * x[i].pack(1), c += w * x[i].pack(0), d += w * x[i].pack(1);
-        }
-        y[o].pack(0) = a, y[o].pack(1) = b, y[p].pack(0) = c, y[p].pack(1) = d;
-    }
-}
-
-"""
-
-_SILU = """\
-ATLASAE_INLINE void silu(Block* x, int n) {
-    for (int i = 0; i < n; ++i)
-        for (int q = 0; q < packs; ++q) {
-            Pack e = -x[i].pack(q);
-            exponential(e);
-            x[i].pack(q) /= 1 + e;
-        }
-}
-
 """
 
 _ACTIVATION = """\
@@ -147,131 +45,9 @@ _FORMULAS = {
     "leaky_relu": "v > 0 ? v : 0.01 * v",
 }
 
-_WORDS = """\
-// The 23 bits of a float between 1 and 2.
-inline std::uint32_t word_of(float z) {
-    if (!(z >= 1 && z < 2)) throw std::invalid_argument("atlasae: latents are not between 1 and 2");
-    std::uint32_t bits;
-    std::memcpy(&bits, &z, sizeof z);
-    return bits & 0x7fffff;
-}
-
-// The last digit of a word, which is taken off it.
-template <std::uint32_t radix>
-std::int64_t digit(std::uint32_t& word) {
-    const std::uint32_t last = word % radix;
-    word /= radix;
-    return last;
-}
-
-ATLASAE_INLINE Block cumulative(const std::int64_t* cell, double first, double cells) {
-    Block u;
-    for (int k = 0; k < size; ++k) u.at[k] = within((static_cast<double>(cell[k]) + first + 0.5) / cells, 0, 1);
-    return u;
-}
-
-// m / 100 MeV of a jet: linear between -1 and 1, an exponential outside.
-ATLASAE_INLINE Block from_symlog(const Block& y) {
-    Block large, x;
-    for (int k = 0; k < size; ++k) large.at[k] = std::fabs(y.at[k]) > 1 ? std::fabs(y.at[k]) - 1 : 0;
-    exponential(large);
-    for (int k = 0; k < size; ++k)
-        x.at[k] = std::fabs(y.at[k]) < 1 ? y.at[k] : std::copysign(large.at[k], y.at[k]);
-    return x;
-}
-
-"""
-
-_DENSITY = """\
-// Where a network has a say: the mass of each bin, the density to the power a, from its logits.
-template <int bins>
-ATLASAE_INLINE void masses(Block* x, const double (&share)[bins], const double (&stretch)[bins], double a,
-                           double uniform) {
-    for (int k = 0; k < size; ++k) {
-        double top = x[0].at[k];
-        for (int b = 1; b < bins; ++b) top = x[b].at[k] > top ? x[b].at[k] : top;
-        for (int b = 0; b < bins; ++b) x[b].at[k] -= top;
-    }
-    for (int part = 0; part < 2; ++part) {
-        Block sum{};
-        for (int b = 0; b < bins; ++b) {
-            exponential(x[b]);
-            for (int k = 0; k < size; ++k) x[b].at[k] *= part ? stretch[b] : 1;
-            for (int k = 0; k < size; ++k) sum.at[k] += x[b].at[k];
-        }
-        for (int b = 0; b < bins; ++b)
-            for (int k = 0; k < size; ++k) {
-                x[b].at[k] /= sum.at[k];
-                if (!part) x[b].at[k] = a * std::log((1 - uniform) * x[b].at[k] + uniform * share[b]);
-            }
-    }
-}
-
-// The y below which a part u of the masses lies.
-template <int edges>
-ATLASAE_INLINE double quantile(double u, const double (&edge)[edges], const Block* mass, int k) {
-    double below = 0;
-    int b = 0;
-    while (b < edges - 2 && below + mass[b].at[k] < u) below += mass[b++].at[k];
-    return edge[b] + (edge[b + 1] - edge[b]) * within((u - below) / mass[b].at[k], 0, 1);
-}
-
-"""
-
 _OPENING = """\
 template <unsigned wanted>
-ATLASAE_INLINE void block(const float (&z)[3][size], Jets& jets) {
-"""
-
-_TAIL = """\
-#ifdef ATLASAE_TWICE
-template <unsigned wanted>
-__attribute__((target("avx2,fma"))) void block_avx2(const float (&z)[3][size], Jets& jets) {
-    block<wanted>(z, jets);
-}
-#endif
-
-template <unsigned wanted>
-void block_here(const float (&z)[3][size], Jets& jets) {
-#ifdef ATLASAE_TWICE
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return block_avx2<wanted>(z, jets);
-#endif
-    block<wanted>(z, jets);
-}
-
-// Jets from `start` on, at most `size` of them.
-template <unsigned wanted>
-std::size_t some(const float* z0, const float* z1, const float* z2, std::size_t start, std::size_t n, Jets& jets) {
-    const std::size_t count = n - start < size ? n - start : size;
-    float z[3][size];
-    for (std::size_t k = 0; k < size; ++k) {
-        const std::size_t i = start + (k < count ? k : 0);
-        z[0][k] = z0[i], z[1][k] = z1[i], z[2][k] = z2[i];
-    }
-    block_here<wanted>(z, jets);
-    return count;
-}
-
-template <unsigned wanted, class T, class Stored>
-List<T> restore(const List<float>& z0, const List<float>& z1, const List<float>& z2,
-                const List<std::int32_t>& exact_index, const List<T>& exact, Stored stored) {
-    const std::size_t n = z0.size();
-    if (z1.size() != n || z2.size() != n || exact.size() != exact_index.size())
-        throw std::invalid_argument("atlasae: branches of different lengths: not one collection");
-    List<T> values(n);
-    Jets jets;
-    for (std::size_t start = 0; start < n; start += size) {
-        const std::size_t count = some<wanted>(z0.data(), z1.data(), z2.data(), start, n, jets);
-        for (std::size_t k = 0; k < count; ++k) values[start + k] = stored(jets, static_cast<int>(k));
-    }
-    for (std::size_t i = 0; i < exact.size(); ++i) {
-        if (exact_index[i] < 0 || static_cast<std::size_t>(exact_index[i]) >= n)
-            throw std::invalid_argument("atlasae: exact jets that are not in their event");
-        values[exact_index[i]] = exact[i];
-    }
-    return values;
-}
-
+ATLASAE_INLINE void block(const float (&z)[3][size], [[maybe_unused]] std::size_t count, Jets& jets) {
 """
 
 _COLUMN = """\
@@ -293,7 +69,7 @@ inline {type} stored_E(const Jets& jets, int k) {{
 
 _JAGGED = """\
 // {branch}
-inline List<{type}> {v}(const List<float>& z0, const List<float>& z1, const List<float>& z2,
+ATLASAE_FUNCTION List<{type}> {v}(const List<float>& z0, const List<float>& z1, const List<float>& z2,
     const List<std::int32_t>& exact_index, const List<{type}>& exact_{v}) {{
     return detail::restore<{needed}>(z0, z1, z2, exact_index, exact_{v}, detail::stored_{v});
 }}
@@ -302,7 +78,7 @@ inline List<{type}> {v}(const List<float>& z0, const List<float>& z1, const List
 
 _FLAT = """\
 // {branch}
-inline {type} {v}(float z0, float z1, float z2, const List<std::int32_t>& exact_index,
+ATLASAE_FUNCTION {type} {v}(float z0, float z1, float z2, const List<std::int32_t>& exact_index,
     const List<{type}>& exact_{v}) {{
     if (!exact_index.empty()) return exact_{v}.at(0);
     detail::Jets jets;
@@ -312,39 +88,27 @@ inline {type} {v}(float z0, float z1, float z2, const List<std::int32_t>& exact_
 
 """
 
-_DECODE = """\
-// n jets: pt and m in MeV, eta, phi.
-inline void decode(const float* z0, const float* z1, const float* z2, std::size_t n, double* pt, double* eta,
-                   double* phi, double* m) {
-    detail::Jets jets;
-    for (std::size_t start = 0; start < n; start += detail::size) {
-        const std::size_t count = detail::some<15>(z0, z1, z2, start, n, jets);
-        for (std::size_t k = 0; k < count; ++k) {
-            pt[start + k] = jets.pt.at[k], eta[start + k] = jets.eta.at[k];
-            phi[start + k] = jets.phi.at[k], m[start + k] = jets.m.at[k];
-        }
-    }
-}
-
-}  // namespace ATLASAE_NAMESPACE
-#undef ATLASAE_NAMESPACE
-#undef ATLASAE_INLINE
-#undef ATLASAE_TWICE
-"""
-
 
 def cpp_header(codec: FloatsCodec | BottleneckCodec, collection: Collection, made: str) -> str:
     """The header that brings the branches of a collection (with settled units) back; `made` says of what it is."""
     if isinstance(codec, FloatsCodec):
-        body = _WORDS + (_DENSITY if codec.grid.exponent else "") + _chain(codec)
+        located = any(link.located for link in codec.autoencoder.links)
+        parts = ["words", *(["locations"] if located else []), *(["densities"] if codec.grid.exponent else [])]
+        body = "".join(map(_part, parts)) + _chain(codec)
     else:
         body = _network_block(codec.network)
     used = [name for name in _FORMULAS if f" {name}(" in body]
     activations = [_ACTIVATION.format(name=name, formula=_FORMULAS[name]) for name in used]
-    head = _HEAD % {"made": _text(made), "usage": "\n".join(_usage(collection))}
+    head = _HEAD.format(made=_text(made), usage="\n".join(_usage(collection))) + _part("opening") + _part("silu")
     stored = "".join(_stored(collection, v) for v in collection.variables)
     functions = "".join(_function(collection, v) for v in collection.variables)
-    return "".join([head, _SILU, *activations, body, _TAIL, stored, "}  // namespace detail\n\n", functions, _DECODE])
+    public = ["}  // namespace detail\n\n", functions, _part("closing")]
+    return "".join([head, *activations, body, _part("events"), stored, *public])
+
+
+def _part(name: str) -> str:
+    """What is the same in all headers, of atlasae/decoder."""
+    return resources.files("atlasae").joinpath("decoder", f"{name}.h").read_text(encoding="ascii")
 
 
 def _text(name: str) -> str:
@@ -439,13 +203,18 @@ def _each(n: int, statement: str) -> str:
     return f"for (int i = 0; i < {n}; ++i)\n    for (int k = 0; k < size; ++k) {statement};"
 
 
-def _table(name: str, numbers: Tensor) -> str:
-    """A constant array of one or two dimensions."""
+def _table(name: str, numbers: Tensor, kind: str = "double") -> str:
+    """A constant array of one or two dimensions, for a register to be filled from."""
     values = numbers.detach().double()
     shape = "".join(f"[{n}]" for n in values.shape)
-    rows = [", ".join(map(repr, row)) for row in (values if values.ndim == 2 else values[None]).tolist()]
+    literal = repr if kind == "double" else _float
+    rows = [", ".join(map(literal, row)) for row in (values if values.ndim == 2 else values[None]).tolist()]
     inner = ",\n".join(f"{{{row}}}" for row in rows)
-    return f"inline constexpr double {name}{shape} = {f'{{{inner}}}' if values.ndim == 2 else inner};\n"
+    return f"alignas(32) inline constexpr {kind} {name}{shape} = {f'{{{inner}}}' if values.ndim == 2 else inner};\n"
+
+
+def _float(number: float) -> str:
+    return f"{number:.9g}f" if set(f"{number:.9g}") & set(".e") else f"{number:.9g}.f"
 
 
 def _indented(lines: Iterable[str], depth: int) -> str:
@@ -492,17 +261,36 @@ def _link(codec: FloatsCodec, i: int, network: _Network) -> Iterable[str]:
     yield f"const Block u = cumulative(cell[{i}], {grid.first[i]}, {grid.cells[i]!r});"
     origin = f"{float(link.offset)!r}" + (f" + y[{link.anchor}].at[k]" if link.anchor is not None else "")
     if link.located:
-        where, _ = network.run(codec.autoencoder.locations[str(i)], "given", len(link.given))
-        origin += f" + {where}[0].at[k]"
-        yield from (*_context(codec, i, "given"), *network.steps)
-        network.steps.clear()
+        origin += " + where.at[k]"
+        yield from _context(codec, i, "given")
+        yield "Block where = {};"
+        tables, names = _location(codec.autoencoder.locations[str(i)], f"link{i}_where")
+        network.tables += tables
+        yield f"for (std::size_t k = 0; k < count; ++k) where.at[k] = location({', '.join(names)}, given, k);"
     if grid.exponent:
         yield from _bins(codec, i, network)
-        inside = f"quantile(u.at[k], link{i}_edges, mass, k)"
+        yield f"const Block inside = quantile(u, link{i}_edges, mass);"
+        inside = "inside.at[k]"
     else:
         low, high = float(density.edges[0]), float(density.edges[-1])
         inside = f"({low!r} + {high - low!r} * u.at[k])"
     yield f"for (int k = 0; k < size; ++k) y[{i}].at[k] = {origin} + {inside};"
+
+
+def _location(module: nn.Module, name: str) -> tuple[list[str], list[str]]:
+    """The tables of a network with two hidden layers and one output, in float, and what to give `location`."""
+    first, second, last = (part for part in module.modules() if isinstance(part, nn.Linear))
+    wide = -len(first.bias) % 8
+    tables = {
+        "0": functional.pad(first.weight.T, (0, wide)),
+        "1": functional.pad(first.bias, (0, wide)),
+        "2": functional.pad(second.weight.T, (0, wide, 0, wide)),
+        "3": functional.pad(second.bias, (0, wide)),
+        "4": functional.pad(last.weight[0], (0, wide)),
+    }
+    names = [f"{name}_{number}" for number in tables]
+    text = [_table(f"{name}_{number}", table, "float") for number, table in tables.items()]
+    return text, [*names, _float(last.bias.item())]
 
 
 def _context(codec: FloatsCodec, i: int, name: str) -> Iterable[str]:

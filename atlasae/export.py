@@ -20,7 +20,7 @@ from atlasae.graphs import graphs_of
 from atlasae.model import VARIABLES
 from atlasae.remote import Location, Remote, located
 from atlasae.restoring import codec_of
-from atlasae.rootio import open_source
+from atlasae.rootio import is_root, open_source
 from atlasae.schema import Collection
 from atlasae.targets import check_target, replacing
 
@@ -108,9 +108,10 @@ def _graph(module: torch.nn.Module, example: torch.Tensor, given: str, told: str
 
 
 def exported(source: str, jets: str | None, precision: str | None) -> Exported:
-    """The codec of a compressed file (.root), or of a model with a grid chosen on jets drawn from it."""
+    """The codec of a compressed file, or of a model with a grid chosen on jets drawn from it."""
     place = located(source)
-    if place.suffix == ".root" or isinstance(place, Remote):
+    is_model = isinstance(place, Path) and (not is_root(place) if place.is_file() else place.suffix != ".root")
+    if not is_model:
         if precision is not None:
             raise UserError(f"--precision {precision} is of a model: '{place}' keeps what it was compressed with")
         return _of_file(place, jets)

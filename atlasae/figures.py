@@ -18,6 +18,7 @@ from atlasae.model import load_model
 from atlasae.plotting import QUANTITIES, Label
 from atlasae.remote import Location, Remote
 from atlasae.restoring import Progress
+from atlasae.rootio import is_root
 from atlasae.tables import is_table
 from atlasae.targets import replacing
 
@@ -223,10 +224,9 @@ def read_report(path: Location) -> dict[str, Any]:
 
 def is_model(path: Location) -> bool:
     """Whether a file is neither a report, nor a ROOT file, nor a table: a model, then."""
-    if isinstance(path, Remote) or path.suffix == ".json" or is_table(path) or not path.is_file():
+    if isinstance(path, Remote):
         return False
-    with path.open("rb") as file:
-        return file.read(4) != b"root"
+    return path.suffix != ".json" and not is_table(path) and path.is_file() and not is_root(path)
 
 
 def check_folder(folder: Path, force: bool) -> None:

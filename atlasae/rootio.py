@@ -247,10 +247,21 @@ class Source:
             return _line(error)
 
 
+def is_root(path: Location) -> bool:
+    """Whether a file begins as a ROOT file does, whatever it is called: grids call them x.root.1."""
+    if isinstance(path, Remote):
+        path.check_ranges()
+        return path.peek(0, 4) == b"root"
+    with path.open("rb") as raw:
+        return raw.read(4) == b"root"
+
+
 @contextmanager
 def open_source(path: Location) -> Iterator[Source]:
     """Open a ROOT file to read; raises UserError where it is none, DamagedFileError where it breaks off."""
-    if (_start_of_remote(path) if isinstance(path, Remote) else _start_of(path)) != b"root":
+    if isinstance(path, Path) and not path.is_file():
+        raise UserError(f"'{path}' is a folder: name a file in it" if path.is_dir() else f"no such file: '{path}'")
+    if not is_root(path):
         raise UserError(f"'{path}' is not a ROOT file: give a .root file, or a table (.pkl, .parquet)")
     with damage(f"'{path}'"):
         caches = {"object_cache": None, "array_cache": None}
@@ -438,18 +449,6 @@ def parse_compression(text: str) -> Any:
 def _assembled(events: Mapping[str, ak.Array], places: Mapping[str, str]) -> ak.Array:
     with damage("what tells the records of members"):
         return assemble(events, places)
-
-
-def _start_of(path: Path) -> bytes:
-    if not path.is_file():
-        raise UserError(f"'{path}' is a folder: name a file in it" if path.is_dir() else f"no such file: '{path}'")
-    with path.open("rb") as raw:
-        return raw.read(4)
-
-
-def _start_of_remote(path: Remote) -> bytes:
-    path.check_ranges()
-    return path.peek(0, 4)
 
 
 def _check_size(source: Source) -> None:

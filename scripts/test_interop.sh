@@ -28,6 +28,20 @@ for layout in packed floats; do
     .venv/bin/atlasae verify "$folder/twice.root" "$folder/merged.root"
 done
 
+# Parts of one file, some with models of their own, are that file again.
+split() {
+    rm -rf "$folder/parts"
+    .venv/bin/atlasae compress data/jets.root -o "$folder/parts" --split-size 300kB "$@" --quiet
+    [[ $(ls "$folder"/parts/*.root | wc -l) -gt 1 ]]
+    "$hadd" -f "$folder/whole.root" "$folder"/parts/*.root
+    .venv/bin/atlasae decompress "$folder/whole.root" "$folder/whole.back.root" --force
+    .venv/bin/atlasae verify data/jets.root "$folder/whole.root"
+}
+split
+split --layout packed
+split --model self
+split --variables scripts/recipes/extended.toml
+
 # What ROOT made comes along, and is the same after ROOT has rewritten it.
 "$root_python" -W ignore scripts/interop_check.py make "$folder/objects.root"
 .venv/bin/atlasae compress "$folder/objects.root" "$folder/small.root" | tee "$folder/said"

@@ -1,5 +1,6 @@
 """What is exported from where: files, models, merged files, and what can't be."""
 
+import shutil
 import sys
 from pathlib import Path
 
@@ -34,6 +35,19 @@ def test_a_file_is_exported_with_its_own_grid(compressed, tmp_path):
     found = exported(str(compressed), None, None)
     assert isinstance(found.codec, FloatsCodec) and found.codec == FloatsCodec.from_config(
         entry.codec, found.codec.autoencoder
+    )
+
+
+def test_a_compressed_file_is_known_by_its_bytes_not_by_its_name(compressed, tmp_path):
+    """Grids call files x.root.1; and a model may be called as it likes."""
+    shutil.copy(compressed, tmp_path / "user.x.root.1")
+    out = tmp_path / "jets.h"
+    succeeded("export", tmp_path / "user.x.root.1", "--cpp", "-o", out, "--quiet")
+    assert "of 'user.x.root.1' (Jet)" in out.read_text()
+    (tmp_path / "model.root").write_bytes(untrained_bottleneck("relu", ("pt", "eta", "phi", "m")))
+    assert exported(str(tmp_path / "model.root"), None, None).source == "model.root"
+    refused(
+        2, ("no such file", "absent.root"), "export", tmp_path / "absent.root", "--cpp", "-o", out, "--force", out=out
     )
 
 
