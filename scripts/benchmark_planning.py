@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 """Measure what a file and a million jets cost, and what a very large sample would take on a batch system.
 
-    python scripts/benchmark_planning.py [IN.root] [--jets 1e12] [--per-file 1e7] [--cores 10000] [--json]
+    python scripts/benchmark_planning.py [IN.root] [--jets 1e12] [--per-file 1e7] [--cores 1000] [--json]
 
 Files of a hundred, a million and four million jets are made from IN (data/jets.root unless given) by
 scripts/make_large.py in a temporary folder. The command line compresses and decompresses each, in both layouts; CPU
@@ -159,7 +159,7 @@ def text(found: dict[str, Any]) -> str:
     for name, row in found["plans"].items():
         lines.append(
             f"  {name:20}{row['core_hours']:10,.0f} core hours ({row['share_of_files']:.0%} for files), "
-            f"{row['hours']:.1f} h; {row['terabytes_read']:,.1f} TB read, {row['terabytes_written']:,.1f} TB written, "
+            f"{row['hours']:.2f} h; {row['terabytes_read']:,.1f} TB read, {row['terabytes_written']:,.1f} TB written, "
             f"{row['gigabytes_per_second']:.1f} GB/s"
         )
     for layout, seen in found["stages"].items():
@@ -174,7 +174,7 @@ def main() -> None:
     parser.add_argument("input", type=Path, nargs="?", default=SAMPLE)
     parser.add_argument("--jets", type=float, default=1e12)
     parser.add_argument("--per-file", type=float, default=1e7)
-    parser.add_argument("--cores", type=int, default=10_000)
+    parser.add_argument("--cores", type=int, default=1_000)
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--stages", choices=LAYOUTS, help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
