@@ -210,6 +210,14 @@ def test_latents_stand_among_the_members_of_their_jets(made_records):
         assert str(ntuple["leadjet.z0"].array().type) == "30 * float32"
 
 
+def test_records_of_the_past_still_come_back(tmp_path):
+    compressed, original = GOLDEN.parent / "format-1" / "records.root", GOLDEN / "records.root"
+    assert verify_file(original, compressed)["differences"] == []
+    decompress_file(compressed, tmp_path / "back.root")
+    with uproot.open(original) as before, uproot.open(tmp_path / "back.root") as after:
+        assert after["Events"].keys() == before["Events"].keys()
+
+
 def test_a_compressed_rntuple_is_opened_as_what_it_was(made_records):
     small, back = made_records
     with atlasae.open(small) as tree:
