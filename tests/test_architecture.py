@@ -15,7 +15,7 @@ FLOORS = [
     {"errors", "display"},
     {"remote", "schema", "coordinates", "plotting", "baskets", "grid", "terminal", "coding"},
     {"columns", "fields", "invertible", "bottleneck", "precision", "metrics", "variables", "lattice", "priors"},
-    {"storage", "packed", "model", "rootio", "tables", "tallies", "training"},
+    {"storage", "packed", "model", "rootio", "tables", "tallies", "training", "running"},
     {"codec", "collection", "classifier", "recipes", "container", "planning", "targets", "journal"},
     {"learning", "checkpoints", "copying", "packing", "counting", "cpp", "graphs", "encoding"},
     {"restoring", "compressing"},
@@ -23,7 +23,7 @@ FLOORS = [
     {"pairs", "peers", "verification"},
     {"benchmark", "evaluation"},
     {"figures", "distributed", "batch"},
-    {"many"},
+    {"many", "options"},
     {"cli"},
 ]
 FLOOR = {module: height for height, modules in enumerate(FLOORS) for module in modules}
@@ -34,6 +34,8 @@ DOORS = {
         *("grid", "invertible", "bottleneck", "codec", "model", "training"),
         *("classifier", "learning", "checkpoints", "peers", "benchmark", "cpp", "graphs", "encoding", "export"),
     },
+    "click": {"cli", "options", "running"},
+    "rich": {"display", "running"},
     "safetensors": {"model", "priors"},
     "constriction": {"coding"},
     "pandas": {"tables"},
