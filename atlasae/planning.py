@@ -1,7 +1,7 @@
 """What becomes of every branch of an input: latents, carried or dropped."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from atlasae.columns import ArrayEvents, Counts, Events, Window, to_columns
+from atlasae.display import some
 from atlasae.errors import UserError
 from atlasae.precision import Precision
 from atlasae.remote import Location
@@ -403,9 +404,3 @@ def _notes_of_rntuple(tree: Tree, rntuple: bool, aliases: Mapping[str, str]) -> 
     if lost := [name for name in tree.types_lost if name in holds]:
         notes.append(f"numbers and lists of other C++ types are written as plain ones: {some(lost)}")
     return notes
-
-
-def some(names: Iterable[str], most: int = 5) -> str:
-    """The first of many names, and how many more there are."""
-    listed = list(names)
-    return ", ".join(listed[:most]) + f" and {len(listed) - most} more" * (len(listed) > most)
