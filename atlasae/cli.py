@@ -367,19 +367,11 @@ def train(
         return
     from atlasae import learning
     from atlasae.model import load_model
-    from atlasae.recipes import read_recipe
     from atlasae.targets import check_target
 
-    if find_rate and output:
-        raise UserError("-o MODEL or --find-rate PLOT, not both: the rate is looked for without training a model")
-    target = find_rate or output
-    if target is None:
-        raise UserError("no place for the model: name it with -o MODEL, or look for the learning rate with --find-rate")
-    settings = [*given["settings"], *([f"seed={given['seed']}"] if given["seed"] is not None else [])]
+    target = _model_or_plot(output, find_rate)
     start = load_model(given["start"]) if given["start"] else None
-    recipe = read_recipe(
-        given["config"], settings, given["arch"], otherwise=start.facts["architecture"] if start else None
-    )
+    recipe = _recipe(given, start)
     for path in (*paths, *(Path(given[key]) for key in ("config", "start") if given[key] not in (None, "default"))):
         check_target(path, target, force)
     if find_rate:
@@ -404,6 +396,39 @@ def _count_tables(
     if output is None:
         raise UserError("no place for the tables: name it with -o MODEL")
     return train_tables(paths, output, given["jets"], given["units"], force)
+
+
+def _model_or_plot(output: Path | None, find_rate: Path | None) -> Path:
+    """What `train` is to write; raises UserError for both, and for nothing."""
+    if find_rate and output:
+        raise UserError("-o MODEL or --find-rate PLOT, not both: the rate is looked for without training a model")
+    target = find_rate or output
+    if target is None:
+        raise UserError("no place for the model: name it with -o MODEL, or look for the learning rate with --find-rate")
+    return target
+
+
+def _recipe(given: dict[str, Any], start: Any) -> Any:
+    """The `Recipe` that `train` was told; of the architecture of the model to start from, unless it says another."""
+    from atlasae.recipes import read_recipe
+
+    settings = [*given["settings"], *([f"seed={given['seed']}"] if given["seed"] is not None else [])]
+    architecture = start.facts["architecture"] if start else None
+    return read_recipe(given["config"], settings, given["arch"], otherwise=architecture)
+
+
+def _learning_rate(paths: tuple[Location, ...], recipe: Any, given: dict[str, Any], start: Any, plot: Path) -> Report:
+    """Look for the learning rate, and plot how it was found; returns the report."""
+    from atlasae import plotting
+    from atlasae.learning import learning_rates
+    from atlasae.targets import replacing
+
+    plotting.check_suffix(plot)
+    rates, losses, chosen = learning_rates(paths, recipe, given["jets"], given["units"], start)
+    with replacing(plot) as temporary:
+        plotting.save(plotting.learning_rates(rates, losses, chosen), temporary)
+    facts = {"output": str(plot), "learning_rate": chosen, "rates": rates, "losses": losses}
+    return Report(facts, terminal.rate_page)
 
 
 @commands.command("import-checkpoint")
@@ -467,16 +492,3 @@ def export(
         raise UserError("nothing to export to: say --cpp or --onnx")
     write = export_cpp if form == "cpp" else export_onnx
     show(write(source, output, jets, precision, force), as_json, quiet)
-
-
-def _learning_rate(paths: tuple[Location, ...], recipe: Any, given: dict[str, Any], start: Any, plot: Path) -> Report:
-    from atlasae import plotting
-    from atlasae.learning import learning_rates
-    from atlasae.targets import replacing
-
-    plotting.check_suffix(plot)
-    rates, losses, chosen = learning_rates(paths, recipe, given["jets"], given["units"], start)
-    with replacing(plot) as temporary:
-        plotting.save(plotting.learning_rates(rates, losses, chosen), temporary)
-    facts = {"output": str(plot), "learning_rate": chosen, "rates": rates, "losses": losses}
-    return Report(facts, terminal.rate_page)

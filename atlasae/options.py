@@ -18,8 +18,8 @@ class _Input(click.Path):
     """A local path, or the URL of an input."""
 
     def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> Any:
-        place = located(value)
-        return place if isinstance(place, Remote) else super().convert(place, parameter, context)
+        location = located(value)
+        return location if isinstance(location, Remote) else super().convert(location, parameter, context)
 
 
 class _Local(click.Path):

@@ -44,6 +44,8 @@ def test_options_are_given_again_as_they_were():
 def test_inputs_alone_may_be_elsewhere(tmp_path):
     with command.make_context("command", [FAR]) as context:
         assert context.params["path"] == Remote(FAR)
+    with command.make_context("command", [f"file://{tmp_path}/in.root"]) as context:
+        assert context.params["path"] == tmp_path / "in.root"
     with pytest.raises(UserError, match="write it here, and copy it there"):
         command.make_context("command", ["in.root", "-o", FAR])
     with pytest.raises(UserError, match="copy it here"):
