@@ -1,7 +1,6 @@
 """The command line: options, reports, exit codes; what users get wrong is in test_cli_errors.py."""
 
 import hashlib
-import io
 import json
 import os
 import re
@@ -20,6 +19,7 @@ from conftest import (
     VARIABLES,
     Malicious,
     Result,
+    Terminal,
     bits,
     bystanders,
     counted,
@@ -573,10 +573,6 @@ def test_ctrl_c_before_there_is_a_best_model_leaves_nothing(table_of_jets, tmp_p
 
 
 def test_training_shows_a_bar_on_a_terminal(table_of_jets, tmp_path, monkeypatch):
-    class Terminal(io.StringIO):
-        def isatty(self) -> bool:
-            return True
-
     monkeypatch.setattr("io.StringIO", Terminal)
     shown = run_main("train", table_of_jets, "-o", tmp_path / "a.model", *MLP, "--json")
     quiet = run_main("train", table_of_jets, "-o", tmp_path / "b.model", *MLP, "--quiet")

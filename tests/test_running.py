@@ -1,6 +1,5 @@
 """How a command runs: its progress, its report, its errors, and how a shell completes its line."""
 
-import io
 import json
 import math
 import os
@@ -11,7 +10,7 @@ import subprocess
 import sys
 
 import pytest
-from conftest import nothing_left, run_main, succeeded
+from conftest import Terminal, nothing_left, run_main, succeeded
 
 from atlasae.running import to_json
 
@@ -45,10 +44,6 @@ def test_quiet_prints_nothing(jets_file, tmp_path):
 
 @pytest.mark.parametrize("options", [[], ["--json"]])
 def test_a_progress_bar_is_for_terminals_and_never_on_stdout(options, jets_file, tmp_path, monkeypatch):
-    class Terminal(io.StringIO):
-        def isatty(self) -> bool:
-            return True
-
     plain = run_main("compress", jets_file, tmp_path / "out.root", "--json")
     monkeypatch.setattr("io.StringIO", Terminal)
     shown = run_main("compress", jets_file, tmp_path / "out.root", "--force", *options)
