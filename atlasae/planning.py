@@ -213,10 +213,7 @@ def make_plan(opened: Opened, options: Options) -> Plan:
     collections = _collections(opened, options)
     jets = {name for collection in collections for name in collection.branches.values()}
     names = [branch.name for branch in events.branches]
-    known = [*names, *(u.name for u in events.unwritable), *aliases]
-    dropped = match_branches(options.drop, known) - jets if options.drop else set()
-    if options.only_jets:
-        dropped = {*names, *aliases} - jets
+    dropped = _asked_to_drop(events, options, aliases) - jets
     unwritable = [u for u in events.unwritable if u.name not in dropped]
     if unwritable and not (options.drop_unwritable or options.only_jets):
         raise UserError(_unwritable_message(unwritable, opened.path))
@@ -239,6 +236,13 @@ def make_plan(opened: Opened, options: Options) -> Plan:
         aliases=aliases,
         places={name: places[name] for name in (*originals, *aliases) if name in places} if options.rntuple else {},
     )
+
+
+def _asked_to_drop(events: Events, options: Options, aliases: Mapping[str, str]) -> set[str]:
+    """The branches, and other names of them, that are to be left out; raises UserError for a pattern that fits none."""
+    names = [*(branch.name for branch in events.branches), *aliases]
+    matched = match_branches(options.drop, [*names, *(u.name for u in events.unwritable)])
+    return set(names) if options.only_jets else matched
 
 
 def settle_plan(plan: Plan, collections: list[Collection]) -> Plan:
