@@ -1,7 +1,7 @@
 """What is shown of a report: lines and tables, as text in a terminal and as HTML in a notebook."""
 
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import Any, TypeAlias
@@ -40,6 +40,12 @@ class Report(dict[str, Any]):
 def harmless(text: str) -> str:
     """Text without what would steer a terminal: names in a file may be anything."""
     return "".join(c if c.isprintable() or c == "\n" else "?" for c in text)
+
+
+def some(names: Iterable[str], most: int = 5) -> str:
+    """The first of many names, and how many more there are."""
+    listed = list(names)
+    return ", ".join(listed[:most]) + f" and {len(listed) - most} more" * (len(listed) > most)
 
 
 def to_text(page: Page, terminal: bool = False) -> str:

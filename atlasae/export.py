@@ -109,20 +109,22 @@ def _graph(module: torch.nn.Module, example: torch.Tensor, given: str, told: str
 
 def exported(source: str, jets: str | None, precision: str | None) -> Exported:
     """The codec of a compressed file, or of a model with a grid chosen on jets drawn from it."""
-    place = located(source)
-    is_model = isinstance(place, Path) and (not is_root(place) if place.is_file() else place.suffix != ".root")
+    location = located(source)
+    is_file = isinstance(location, Path) and location.is_file()
+    is_model = isinstance(location, Path) and (not is_root(location) if is_file else location.suffix != ".root")
     if not is_model:
         if precision is not None:
-            raise UserError(f"--precision {precision} is of a model: '{place}' keeps what it was compressed with")
-        return _of_file(place, jets)
+            raise UserError(f"--precision {precision} is of a model: '{location}' keeps what it was compressed with")
+        return _of_file(location, jets)
     if jets is not None:
         raise UserError(f"--jets {jets} is of a compressed file: '{source}' is a model")
     return _of_model(source, precision or "1e-3")
 
 
 def _check(source: str, target: Path, force: bool) -> None:
-    place = located(source)
-    check_target(place if isinstance(place, Remote) or place.is_file() else target.absolute().parent, target, force)
+    location = located(source)
+    is_input = isinstance(location, Remote) or location.is_file()
+    check_target(location if is_input else target.absolute().parent, target, force)
 
 
 def _report(found: Exported, written: list[Path]) -> Report:

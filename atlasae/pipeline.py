@@ -31,7 +31,7 @@ from atlasae.planning import Opened, Options, Plan, make_plan, open_for, settle_
 from atlasae.remote import Location, local, located
 from atlasae.restoring import Progress, Salvage, restored_events, silent
 from atlasae.rootio import PAGES, Behind, Source, Target, Writer, create, open_source, parse_compression
-from atlasae.schema import stand_ins
+from atlasae.schema import Branch, stand_ins
 from atlasae.tables import Table, is_table, write_table
 from atlasae.targets import check_target, replacing
 
@@ -212,11 +212,11 @@ def _write_chunks(
 def _compressed_tree(
     target: Target, opened: Opened, plan: Plan, options: Options, columns: dict[str, ak.Array]
 ) -> Writer:
-    chosen = parse_compression(options.compression) if options.compression else None
-    carried = chosen or (opened.source.trees[opened.tree].compression if opened.source else None)
-    words = [name for collection in plan.collections for name in stand_ins(collection, plan.counters)]
     if options.rntuple:
         return target.make_ntuple(opened.tree, columns, opened.title, plan.places_written)
+    chosen = parse_compression(options.compression) if options.compression else None
+    carried = chosen or (opened.tree_read.compression if opened.tree_read else None)
+    words = [name for collection in plan.collections for name in stand_ins(collection, plan.counters)]
     writer = target.make_tree(opened.tree, columns, opened.title, plan.counters, carried, words)
     packed = [name for collection in plan.collections if collection.packed for name in collection.latents]
     writer.store(packed)
@@ -299,13 +299,16 @@ def _all_lost(source: Source) -> DamagedFileError:
     return DamagedFileError(f"no part of the jets in '{source.path}' is intact: get the file again")
 
 
+def _is_nested(branch: Branch) -> bool:
+    """Whether an entry is more than a column of a table can hold: a number, a text or a fixed array."""
+    return not (branch.holds_numbers or branch.dtype == "string" or branch.dtype.endswith(" array"))
+
+
 def _restored_table(source: Source, contents: Contents, progress: Progress, lost: Salvage | None) -> Table:
     run = contents.runs[0]
     if any(branch.jagged for branch in run.carried) or any(c.collection.jagged for c in run.collections):
         raise UserError(f"'{source.path}' has several jets an event: a table has one a row; write a .root file")
-    if nested := [
-        b.name for b in run.carried if not (b.holds_numbers or b.dtype == "string" or b.dtype.endswith("array"))
-    ]:
+    if nested := [branch.name for branch in run.carried if _is_nested(branch)]:
         raise UserError(f"'{source.path}': a table can't hold '{nested[0]}'; write a .root file")
     chunks = [events for _, events in restored_events(source, contents, progress, lost)]
     if not chunks:

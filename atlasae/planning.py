@@ -1,7 +1,7 @@
 """What becomes of every branch of an input: latents, carried or dropped."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from atlasae.columns import ArrayEvents, Counts, Events, Window, to_columns
+from atlasae.display import some
 from atlasae.errors import UserError
 from atlasae.precision import Precision
 from atlasae.remote import Location
@@ -212,10 +213,7 @@ def make_plan(opened: Opened, options: Options) -> Plan:
     collections = _collections(opened, options)
     jets = {name for collection in collections for name in collection.branches.values()}
     names = [branch.name for branch in events.branches]
-    known = [*names, *(u.name for u in events.unwritable), *aliases]
-    dropped = match_branches(options.drop, known) - jets if options.drop else set()
-    if options.only_jets:
-        dropped = {*names, *aliases} - jets
+    dropped = _asked_to_drop(events, options, aliases) - jets
     unwritable = [u for u in events.unwritable if u.name not in dropped]
     if unwritable and not (options.drop_unwritable or options.only_jets):
         raise UserError(_unwritable_message(unwritable, opened.path))
@@ -238,6 +236,13 @@ def make_plan(opened: Opened, options: Options) -> Plan:
         aliases=aliases,
         places={name: places[name] for name in (*originals, *aliases) if name in places} if options.rntuple else {},
     )
+
+
+def _asked_to_drop(events: Events, options: Options, aliases: Mapping[str, str]) -> set[str]:
+    """The branches, and other names of them, that are to be left out; raises UserError for a pattern that fits none."""
+    names = [*(branch.name for branch in events.branches), *aliases]
+    matched = match_branches(options.drop, [*names, *(u.name for u in events.unwritable)])
+    return set(names) if options.only_jets else matched
 
 
 def settle_plan(plan: Plan, collections: list[Collection]) -> Plan:
@@ -403,9 +408,3 @@ def _notes_of_rntuple(tree: Tree, rntuple: bool, aliases: Mapping[str, str]) -> 
     if lost := [name for name in tree.types_lost if name in holds]:
         notes.append(f"numbers and lists of other C++ types are written as plain ones: {some(lost)}")
     return notes
-
-
-def some(names: Iterable[str], most: int = 5) -> str:
-    """The first of many names, and how many more there are."""
-    listed = list(names)
-    return ", ".join(listed[:most]) + f" and {len(listed) - most} more" * (len(listed) > most)

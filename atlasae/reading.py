@@ -308,10 +308,10 @@ def _to_numpy(array: ak.Array) -> Array:
     layout = array.layout
     if layout.parameter("__array__") == "string":
         return np.array(array.to_list(), object)
-    if not is_nested(array) and (not layout.is_list or layout.is_regular):
-        return np.asarray(ak.to_numpy(array))
     if is_nested(array):
         return np.fromiter(array.to_list(), np.dtype(object), count=len(array))
+    if not layout.is_list or layout.is_regular:
+        return np.asarray(ak.to_numpy(array))
     values, counts = flatten(array)
     parts = np.split(values, np.cumsum(counts)[:-1])
     return np.fromiter(parts, np.dtype(object), count=len(counts))

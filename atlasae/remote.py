@@ -211,7 +211,7 @@ def is_url(text: str) -> bool:
 
 
 def located(text: str | Location) -> Location:
-    """The place that a text names; raises UserError for a URL that names no file."""
+    """The location that a text names; raises UserError for a URL that names no file."""
     if isinstance(text, Remote) or not is_url(str(text)):
         return text if isinstance(text, Remote) else Path(text)
     try:
@@ -227,15 +227,15 @@ def located(text: str | Location) -> Location:
 
 def local(text: str | Location, instead: str = "write it here, and copy it there") -> Path:
     """The path of what can only be on this machine; raises UserError for a URL, with what to do instead."""
-    place = located(text)
-    if isinstance(place, Remote):
-        raise UserError(f"'{place}' is a URL, and only inputs are read from one: {instead}")
-    return place
+    location = located(text)
+    if isinstance(location, Remote):
+        raise UserError(f"'{location}' is a URL, and only inputs are read from one: {instead}")
+    return location
 
 
-def address(place: Location) -> str:
-    """What names a place to a program: a URL with all its secrets."""
-    return place.url if isinstance(place, Remote) else str(place)
+def address(location: Location) -> str:
+    """What names a location to a program: a URL with all its secrets."""
+    return location.url if isinstance(location, Remote) else str(location)
 
 
 def check_exists(path: Location) -> None:
@@ -275,6 +275,6 @@ def _hurry_xrootd() -> None:
 
     times = {"ConnectionWindow": CONNECTING, "ConnectionRetry": 1, "TimeoutResolution": 1}
     for name, value in (times | {"RequestTimeout": SILENCE, "StreamErrorWindow": 0}).items():
-        EnvPutInt(name, value)  # type: ignore[no-untyped-call]
+        EnvPutInt(name, value)  # type: ignore[no-untyped-call]  # XRootD has no types
     # In the end it looks at every object there is, and torch has some that warn of being looked at.
     atexit.register(warnings.filterwarnings, "ignore", module=r"XRootD\.client\.finalize")

@@ -42,7 +42,7 @@ for _name, _into in {"ZLIB": cramjam.zlib, "LZMA": cramjam.xz, "ZSTD": cramjam.z
     getattr(uproot.compression, f"_decompress_{_name}").decompress = partial(_unpack, _into.decompress_into)
 
 
-class BasketLZMA(uproot.LZMA):  # type: ignore[misc]
+class BasketLZMA(uproot.LZMA):  # type: ignore[misc]  # uproot has no types
     """LZMA for branches of four-byte values, with the filters of `atlasae.baskets`."""
 
     def compress(self, data: bytes) -> bytes:
@@ -50,7 +50,7 @@ class BasketLZMA(uproot.LZMA):  # type: ignore[misc]
         return compress_basket(bytes(data))
 
 
-class StoredLZMA(uproot.LZMA):  # type: ignore[misc]
+class StoredLZMA(uproot.LZMA):  # type: ignore[misc]  # uproot has no types
     """LZMA for branches of bytes that are packed already: it stores them, for time spent on them is lost."""
 
     def compress(self, data: bytes) -> bytes:
@@ -277,7 +277,7 @@ def open_source(path: Location) -> Iterator[Source]:
         yield source
 
 
-class RemoteSource(uproot.source.chunk.Source):  # type: ignore[misc]
+class RemoteSource(uproot.source.chunk.Source):  # type: ignore[misc]  # uproot has no types
     """What uproot reads a file elsewhere by: many ranges at once, each checked to be as long as asked for.
 
     uproot's own takes what a web server sends whole for a part, and makes damage of a connection that breaks.

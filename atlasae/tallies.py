@@ -227,7 +227,7 @@ class Density:
         for one, more in zip(self.single, other.single, strict=True):
             one += more  # noqa: PLW2901  (a histogram adds in place)
         for key, both in self.pairs.items():
-            both += other.pairs[key]  # noqa: PLW2901
+            both += other.pairs[key]  # noqa: PLW2901  (the same)
 
     def figures(self) -> dict[str, Any]:
         """Edges and counts."""

@@ -6,7 +6,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from atlasae.display import Page, Table
+from atlasae.display import Page, Table, some
 
 LIBRARIES = ("torch", "uproot", "awkward", "numpy", "constriction", "cramjam", "hist", "mplhep")
 
@@ -79,7 +79,7 @@ def compression_page(report: dict[str, Any]) -> Page:
         lines.append(f"jets: {_size(before)} -> {_size(after)}, {report['bytes_per_jet']:.2f} bytes per jet")
     lines.append(f"carried: {len(report['carried'])} branches; {report['seconds']:.1f} s")
     if report["dropped"]:
-        lines.append(f"dropped: {len(report['dropped'])} branches: {_some(report['dropped'])}")
+        lines.append(f"dropped: {len(report['dropped'])} branches: {some(report['dropped'], 6)}")
     notes = [f"note: {note}" for note in report["notes"]]
     return [heading, "", *_collections(report["collections"]), "", *lines, *notes]
 
@@ -336,7 +336,7 @@ def tree_page(facts: dict[str, Any]) -> Page:
         for collection in facts["collections"]
         for variable, branch in collection["branches"].items()
     ]
-    others = [f"and {len(facts['others'])} other branches: {_some(facts['others'])}"] if facts["others"] else []
+    others = [f"and {len(facts['others'])} other branches: {some(facts['others'], 6)}"] if facts["others"] else []
     return [
         f"tree '{facts['tree']}': {facts['entries']:,} entries",
         Table(["branch", "variable", "unit", "type"], rows, words=(0, 1, 2, 3)),
@@ -350,7 +350,3 @@ def _size(count: float) -> str:
             break
         count /= 1000
     return f"{count:.0f} {unit}" if unit == "B" else f"{count:.2f} {unit}"
-
-
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")

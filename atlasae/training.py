@@ -198,7 +198,7 @@ def _steps(
         chosen = torch.randint(0, len(rows), (course.batch,), generator=generator, device=rows.device)
         loss = objective(network, rows[chosen])
         optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()  # type: ignore[no-untyped-call]  # of torch
         if course.clip:
             nn.utils.clip_grad_norm_(network.parameters(), course.clip)
         optimiser.step()

@@ -69,6 +69,14 @@ class Result:
         return True
 
 
+class Terminal(io.StringIO):
+    """A text in memory that says it is a terminal; as `io.StringIO`, what `run_main` prints to."""
+
+    def isatty(self) -> bool:
+        """It does."""
+        return True
+
+
 def run_main(*arguments: object) -> Result:
     """Run `atlasae ARGUMENTS` in this process."""
     out, err = io.StringIO(), io.StringIO()

@@ -1,16 +1,12 @@
 """The command line: options, reports, exit codes; what users get wrong is in test_cli_errors.py."""
 
 import hashlib
-import io
 import json
 import os
-import pty
 import re
-import shutil
 import signal
 import subprocess
 import sys
-from importlib.metadata import version
 from pathlib import Path
 
 import awkward as ak
@@ -23,6 +19,7 @@ from conftest import (
     VARIABLES,
     Malicious,
     Result,
+    Terminal,
     bits,
     bystanders,
     counted,
@@ -30,7 +27,6 @@ from conftest import (
     forgetting,
     jet_columns,
     make_counts,
-    nothing_left,
     random_jets,
     read_tree,
     refused,
@@ -234,66 +230,6 @@ def test_the_report_in_words(jets_file, tmp_path):
                 name, "0.001", f"{told['max_error'][variable]:.2g}", f"{told['bits'][variable]:.1f}",
             ]  # fmt: skip
     assert f"{report['jets']} jets" in succeeded("decompress", out, tmp_path / "back.root").out
-
-
-def test_a_terminal_gets_tables_that_fit_it(compressed):
-    ours, theirs = pty.openpty()
-    command = [sys.executable, "-c", "from atlasae.cli import main; main()", "info", str(compressed)]
-    environment = os.environ | {"COLUMNS": "60", "TERM": "xterm-256color"}
-    environment.pop("NO_COLOR", None)
-    subprocess.run(command, stdin=theirs, stdout=theirs, check=True, env=environment)
-    os.write(theirs, b"\0")
-    told = b""
-    while not told.endswith(b"\0"):
-        told += os.read(ours, 4096)
-    os.close(ours)
-    os.close(theirs)
-    assert b"\x1b[1mcollection" in told
-    plain = re.sub(r"\x1b\[\d*m", "", told.decode()).split("\r\n\r\n", 1)[1]
-    assert max(map(len, plain.splitlines())) <= 60 and "Jet_mass" in plain
-
-
-def test_quiet_prints_nothing(jets_file, tmp_path):
-    small = tmp_path / "small.root"
-    for command in (
-        ["compress", jets_file, small],
-        ["verify", jets_file, small],
-        ["decompress", small, tmp_path / "b.root"],
-    ):
-        assert succeeded(*command, "--quiet").out == ""
-
-
-@pytest.mark.parametrize("options", [[], ["--json"]])
-def test_a_progress_bar_is_for_terminals_and_never_on_stdout(options, jets_file, tmp_path, monkeypatch):
-    class Terminal(io.StringIO):
-        def isatty(self) -> bool:
-            return True
-
-    plain = run_main("compress", jets_file, tmp_path / "out.root", "--json")
-    monkeypatch.setattr("io.StringIO", Terminal)
-    shown = run_main("compress", jets_file, tmp_path / "out.root", "--force", *options)
-    quiet = run_main("compress", jets_file, tmp_path / "out.root", "--force", "--quiet", *options)
-    assert (plain.code, shown.code, quiet.code) == (0, 0, 0)
-    assert plain.err == quiet.err == "" and "compressing" in shown.err and "compressing" not in shown.out
-    assert not options or shown.report.keys() == plain.report.keys()
-
-
-def test_debug_shows_where(tmp_path):
-    result = run_main("info", tmp_path / "missing.root", "--debug")
-    *traceback, message = result.err.splitlines()
-    assert (result.code, result.out) == (2, "")
-    assert traceback[0].startswith("Traceback") and message.startswith("atlasae: no such file")
-
-
-def test_an_error_of_ours_is_one_line_that_says_so(jets_file, tmp_path, monkeypatch):
-    def fail(*arguments: object) -> None:
-        raise ZeroDivisionError("of two\nlines")
-
-    monkeypatch.setattr("atlasae.compressing.load_model", fail)
-    with nothing_left(jets_file):
-        result = run_main("compress", jets_file, tmp_path / "out.root")
-    assert (result.code, result.out) == (1, "")
-    assert result.err == "atlasae: unexpected ZeroDivisionError: of two lines; --debug shows where\n"
 
 
 def test_help_and_info_come_without_torch(compressed):
@@ -637,10 +573,6 @@ def test_ctrl_c_before_there_is_a_best_model_leaves_nothing(table_of_jets, tmp_p
 
 
 def test_training_shows_a_bar_on_a_terminal(table_of_jets, tmp_path, monkeypatch):
-    class Terminal(io.StringIO):
-        def isatty(self) -> bool:
-            return True
-
     monkeypatch.setattr("io.StringIO", Terminal)
     shown = run_main("train", table_of_jets, "-o", tmp_path / "a.model", *MLP, "--json")
     quiet = run_main("train", table_of_jets, "-o", tmp_path / "b.model", *MLP, "--quiet")
@@ -742,29 +674,3 @@ def test_tables_are_made_and_told(jets_file, tmp_path):
         (("--device",), ("--device", "cuda", "-o", out)),
     ):
         assert run_main("train", jets_file, "--arch", "tables", *more).failed(2, *words)
-
-
-def test_version_names_the_libraries():
-    found = run_main("--version")
-    lines = [line.split() for line in found.out.splitlines()]
-    assert found.code == 0 and lines[0] == ["atlasae", version("atlasae")]
-    assert ["uproot", uproot.__version__] in lines and ["awkward", ak.__version__] in lines
-
-
-@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_shells_are_told_how_to_complete(shell, monkeypatch):
-    found = run_main("completion", shell)
-    assert found.code == 0 and f"_ATLASAE_COMPLETE={shell}_complete" in found.out
-    monkeypatch.setenv("_ATLASAE_COMPLETE", f"{shell}_complete")
-    words = ["atlasae", "compress", "--lay"]
-    monkeypatch.setenv("COMP_WORDS", " ".join(words))
-    monkeypatch.setenv("COMP_CWORD", words[-1] if shell == "fish" else "2")
-    command = [sys.executable, "-c", "from atlasae.cli import main; main()"]
-    assert "--layout" in subprocess.run(command, check=True, capture_output=True, text=True).stdout
-
-
-@pytest.mark.skipif(shutil.which("bash") is None, reason="no bash here")
-def test_bash_takes_the_completion():
-    script = run_main("completion", "bash").out
-    done = subprocess.run(["bash", "-n"], input=script, text=True, capture_output=True, check=False)
-    assert (done.returncode, done.stderr) == (0, "")

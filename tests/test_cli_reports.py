@@ -1,6 +1,5 @@
 """The commands evaluate, plot and benchmark: what they print, what they write, and what they refuse."""
 
-import io
 import json
 import sys
 from collections.abc import Callable, Iterator
@@ -15,6 +14,7 @@ import pytest
 import uproot
 from conftest import (
     Result,
+    Terminal,
     nothing_left,
     random_jets,
     read_tree,
@@ -483,10 +483,6 @@ def test_a_benchmark_that_makes_no_sense_is_refused(jets_file, tmp_path, monkeyp
     ("command", "bar"), [(["evaluate"], "evaluating"), (["plot"], "evaluating"), (["benchmark"], "measuring")]
 )
 def test_a_bar_is_shown_on_a_terminal_alone(command, bar, jets_file, compressed, sketched, tmp_path, monkeypatch):
-    class Terminal(io.StringIO):
-        def isatty(self) -> bool:
-            return True
-
     monkeypatch.setattr(figures, "report_figures", lambda report, label: iter(()))
     paths = [jets_file] if command == ["benchmark"] else [jets_file, compressed]
     more = ["-o", tmp_path / "figures"] if command == ["plot"] else []

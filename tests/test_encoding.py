@@ -89,7 +89,7 @@ ODD = st.sampled_from([0.0, -0.0, np.nan, np.inf, -np.inf, -1.0, 1e300, 5e-324, 
 JETS = st.lists(st.tuples(*(st.one_of(near, ODD, NUMBERS) for near in NEAR)), min_size=0, max_size=20)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(jets=JETS, precision=st.sampled_from(PRECISIONS))
 def test_whatever_the_jets_those_not_marked_are_within_their_bounds(jets, precision):
     jets = np.array(jets, np.float64).reshape(-1, 4)

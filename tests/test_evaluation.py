@@ -14,11 +14,11 @@ from conftest import jet_columns, make_counts, random_jets, read_tree, succeeded
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from atlasae import cli
 from atlasae.errors import DamagedFileError
 from atlasae.evaluation import Evaluation, EventRows, EventTally, evaluate_files, write_histograms
 from atlasae.pairs import JetPairs, Paired
 from atlasae.planning import Options
+from atlasae.running import to_json
 from atlasae.schema import Collection
 from atlasae.tallies import AXES, ETA_EDGES, PT_EDGES
 
@@ -31,7 +31,7 @@ Report = dict[str, Any]
 def report_of(original: Path, compressed: Path) -> Report:
     """The report as a reader of its JSON has it."""
     report = evaluate_files(original, compressed).report
-    return json.loads(json.dumps(cli._finite(report), allow_nan=False))
+    return json.loads(to_json(report))
 
 
 def only(report: Report) -> Report:
@@ -562,7 +562,7 @@ def test_histograms_are_written_under_their_names(written, report, numbers):
 
 def test_a_report_is_plain_json_but_for_infinity(made):
     found = evaluate_files(made / "in.root", made / "in.root").report
-    text = json.dumps(cli._finite(found), allow_nan=False)
+    text = to_json(found)
     assert json.loads(text)["collections"][0]["correlation"]["matrix"][0][0] is None
     with pytest.raises(ValueError, match="not JSON compliant"):
         json.dumps(found, allow_nan=False)  # so that the above means something

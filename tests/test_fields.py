@@ -37,7 +37,7 @@ NESTED = {
 HOPELESS = {"records": [], "types": ["either", "nothing", "streamed"], "nanoaod": [], "physlite": ["AnalysisJets"]}
 
 
-def tree_of(layout: str, source: Any, nested: bool = False) -> Tree:
+def tree_of(source: Any, nested: bool = False) -> Tree:
     tree: Tree = source.trees["Events"]
     return tree.nesting() if nested else tree
 
@@ -59,13 +59,13 @@ def same(one: ak.Array, other: ak.Array) -> bool:
 @pytest.mark.parametrize("layout", JETS)
 def test_every_jet_collection_of_an_rntuple_is_found(layout):
     with open_source(GOLDEN / f"{layout}.root") as source:
-        assert [c.name for c in find_collections(tree_of(layout, source).branches)] == JETS[layout]
+        assert [c.name for c in find_collections(tree_of(source).branches)] == JETS[layout]
 
 
 @pytest.mark.parametrize("layout", JETS)
 def test_every_field_is_carried_or_told_and_only_once(layout):
     with open_source(GOLDEN / f"{layout}.root") as source:
-        tree = tree_of(layout, source)
+        tree = tree_of(source)
         named = [branch.name for branch in tree.branches]
         told = {unwritable.name: unwritable for unwritable in tree.unwritable}
         assert sorted(told) == sorted(NESTED[layout] + HOPELESS[layout])
@@ -108,7 +108,7 @@ def test_what_counts_a_collection_is_its_counter_and_other_names_are_known():
 @pytest.mark.parametrize("layout", JETS)
 def test_any_run_of_events_of_several_clusters_is_read(layout, start, stop):
     with open_source(GOLDEN / f"{layout}.root") as source:
-        tree = tree_of(layout, source, nested=True)
+        tree = tree_of(source, nested=True)
         names = [branch.name for branch in tree.branches]
         whole, part = tree.read(names, 0, 30), tree.read(names, start, stop)
         assert [n for n in names if not same(whole[n][start:stop], part[n])] == []
@@ -149,7 +149,7 @@ def test_an_rntuple_comes_back_as_it_was(layout, tmp_path):
     assert NO_HADD in report["notes"]
     jets = {name for c in report["collections"] for name in c["branches"].values()}
     with open_source(original) as before, open_source(back) as after:
-        tree, again = tree_of(layout, before, nested=True), tree_of(layout, after, nested=True)
+        tree, again = tree_of(before, nested=True), tree_of(after, nested=True)
         assert again.is_rntuple and {name: again.places[name] for name in tree.places if name not in tree.hidden} == {
             name: place for name, place in tree.places.items() if name not in tree.hidden
         }

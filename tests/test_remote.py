@@ -55,15 +55,20 @@ def impatient(monkeypatch):
         ("http://[::1]:8000/a.pkl", "a.pkl", ".pkl", "http://[::1]:8000/a.pkl"),
     ],
 )
-def test_a_url_is_a_place_with_a_name_and_no_secrets(url, name, suffix, said):
-    place = located(url)
-    assert isinstance(place, Remote) and place == Remote(url) and address(place) == url
-    assert (place.name, place.suffix, place.stem, str(place)) == (name, suffix, name.removesuffix(suffix), said)
-    assert repr(place) == f"Remote('{said}')"
-    assert pickle.loads(pickle.dumps(place)) == place
+def test_a_url_is_a_location_with_a_name_and_no_secrets(url, name, suffix, said):
+    location = located(url)
+    assert isinstance(location, Remote) and location == Remote(url) and address(location) == url
+    assert (location.name, location.suffix, location.stem, str(location)) == (
+        name,
+        suffix,
+        name.removesuffix(suffix),
+        said,
+    )
+    assert repr(location) == f"Remote('{said}')"
+    assert pickle.loads(pickle.dumps(location)) == location
 
 
-@pytest.mark.parametrize("text", ["a.root", "/tmp/a.root", "a:b.root", "./https:/a.root", "a://b".replace("a:", "")])
+@pytest.mark.parametrize("text", ["a.root", "/tmp/a.root", "a:b.root", "./https:/a.root", "//b"])
 def test_other_texts_are_paths(text):
     assert located(text) == located(Path(text)) == local(text) == Path(text)
     assert address(located(text)) == str(Path(text))
@@ -192,11 +197,11 @@ def test_a_server_of_xrootd(xrootd, made_once, tmp_path):
 
 def test_a_server_of_xrootd_that_is_lost_on_the_way(xrootd, made_once):
     (xrootd.folder / "jets.root").write_bytes(made_once["jets.root"])
-    place = Remote(f"{xrootd.url}/jets.root")
-    with pytest.raises(UnreachableError, match="can't read 'root://.*/jets.root'"), open_source(place) as source:
+    location = Remote(f"{xrootd.url}/jets.root")
+    with pytest.raises(UnreachableError, match="can't read 'root://.*/jets.root'"), open_source(location) as source:
         xrootd.stop()
         source.trees["Events"].read(["Jet_pt"], 0, 60)
-    files, _ = place._store
+    files, _ = location._store
     assert files._readonly_filehandle_cache._cache == {}  # or it would complain at the end of the process
 
 
@@ -263,19 +268,19 @@ def test_a_connection_that_breaks_is_no_damage_and_leaves_no_output(served, tmp_
 
 
 def test_fewer_bytes_than_asked_for_are_no_damage(served, monkeypatch):
-    place = Remote(served.url("jets.root"))
-    files, _ = place._store
+    location = Remote(served.url("jets.root"))
+    files, _ = location._store
     monkeypatch.setattr(files, "cat_ranges", lambda paths, starts, stops, on_error: [b"few"] * len(paths))
     with pytest.raises(UnreachableError, match="3 bytes came of 10; try again"):
-        place.read([(0, 10)])
+        location.read([(0, 10)])
 
 
 def test_ranges_end_where_the_file_does(served, made_once):
-    place, content = Remote(served.url("jets.root")), made_once["jets.root"]
+    location, content = Remote(served.url("jets.root")), made_once["jets.root"]
     size = len(content)
     ranges = [(0, 4), (size - 3, size + 9), (size, size + 1), (7, 7)]
-    assert place.read(ranges) == [content[start:stop] for start, stop in ranges]
-    assert [place.peek(start, stop) for start, stop in ranges] == place.read(ranges)
+    assert location.read(ranges) == [content[start:stop] for start, stop in ranges]
+    assert [location.peek(start, stop) for start, stop in ranges] == location.read(ranges)
 
 
 @pytest.mark.parametrize("keep", [2, 300, 5000, -10])

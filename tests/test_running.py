@@ -1,0 +1,95 @@
+"""How a command runs: its progress, its report, its errors, and how a shell completes its line."""
+
+import json
+import math
+import os
+import pty
+import re
+import shutil
+import subprocess
+import sys
+
+import pytest
+from conftest import Terminal, nothing_left, run_main, succeeded
+
+from atlasae.running import to_json
+
+
+def test_a_terminal_gets_tables_that_fit_it(compressed):
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-c", "from atlasae.cli import main; main()", "info", str(compressed)]
+    environment = os.environ | {"COLUMNS": "60", "TERM": "xterm-256color"}
+    environment.pop("NO_COLOR", None)
+    subprocess.run(command, stdin=theirs, stdout=theirs, check=True, env=environment)
+    os.write(theirs, b"\0")
+    told = b""
+    while not told.endswith(b"\0"):
+        told += os.read(ours, 4096)
+    os.close(ours)
+    os.close(theirs)
+    assert b"\x1b[1mcollection" in told
+    plain = re.sub(r"\x1b\[\d*m", "", told.decode()).split("\r\n\r\n", 1)[1]
+    assert max(map(len, plain.splitlines())) <= 60 and "Jet_mass" in plain
+
+
+def test_quiet_prints_nothing(jets_file, tmp_path):
+    small = tmp_path / "small.root"
+    for command in (
+        ["compress", jets_file, small],
+        ["verify", jets_file, small],
+        ["decompress", small, tmp_path / "b.root"],
+    ):
+        assert succeeded(*command, "--quiet").out == ""
+
+
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_a_progress_bar_is_for_terminals_and_never_on_stdout(options, jets_file, tmp_path, monkeypatch):
+    plain = run_main("compress", jets_file, tmp_path / "out.root", "--json")
+    monkeypatch.setattr("io.StringIO", Terminal)
+    shown = run_main("compress", jets_file, tmp_path / "out.root", "--force", *options)
+    quiet = run_main("compress", jets_file, tmp_path / "out.root", "--force", "--quiet", *options)
+    assert (plain.code, shown.code, quiet.code) == (0, 0, 0)
+    assert plain.err == quiet.err == "" and "compressing" in shown.err and "compressing" not in shown.out
+    assert not options or shown.report.keys() == plain.report.keys()
+
+
+def test_debug_shows_where(tmp_path):
+    result = run_main("info", tmp_path / "missing.root", "--debug")
+    *traceback, message = result.err.splitlines()
+    assert (result.code, result.out) == (2, "")
+    assert traceback[0].startswith("Traceback") and message.startswith("atlasae: no such file")
+
+
+def test_an_error_of_ours_is_one_line_that_says_so(jets_file, tmp_path, monkeypatch):
+    def fail(*arguments: object) -> None:
+        raise ZeroDivisionError("of two\nlines")
+
+    monkeypatch.setattr("atlasae.compressing.load_model", fail)
+    with nothing_left(jets_file):
+        result = run_main("compress", jets_file, tmp_path / "out.root")
+    assert (result.code, result.out) == (1, "")
+    assert result.err == "atlasae: unexpected ZeroDivisionError: of two lines; --debug shows where\n"
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_shells_are_told_how_to_complete(shell, monkeypatch):
+    found = run_main("completion", shell)
+    assert found.code == 0 and f"_ATLASAE_COMPLETE={shell}_complete" in found.out
+    monkeypatch.setenv("_ATLASAE_COMPLETE", f"{shell}_complete")
+    words = ["atlasae", "compress", "--lay"]
+    monkeypatch.setenv("COMP_WORDS", " ".join(words))
+    monkeypatch.setenv("COMP_CWORD", words[-1] if shell == "fish" else "2")
+    command = [sys.executable, "-c", "from atlasae.cli import main; main()"]
+    assert "--layout" in subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="no bash here")
+def test_bash_takes_the_completion():
+    script = run_main("completion", "bash").out
+    done = subprocess.run(["bash", "-n"], input=script, text=True, capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_json_has_null_for_what_has_no_end():
+    told = json.loads(to_json({"a": [math.inf, {"b": (math.nan, 1.5)}], "c": -math.inf, "d": "inf"}))
+    assert told == {"a": [None, {"b": [None, 1.5]}], "c": None, "d": "inf"}
