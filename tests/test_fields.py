@@ -276,6 +276,33 @@ def test_a_field_in_the_way_of_exact_jets_is_told(tmp_path):
         compress_file(path, tmp_path / "small.root", Options(rntuple=True))
 
 
+@pytest.mark.parametrize("rntuple", [False, True])
+def test_names_that_look_like_places_stay_or_are_told(rntuple, tmp_path):
+    odd = ak.with_field(records(np.arange(30) % 4), records(np.arange(30) % 4)["pt"], "c[]")
+    numbers = ak.Array(np.arange(30))
+    more = {"x[]": numbers, "x": numbers, "y*": numbers, "J.q": numbers, "met[]": ak.zip({"x": numbers})}
+    path = write_records(tmp_path / "in.root", odd=ak.with_field(odd, odd["pt"], "a.b"), **more)
+    with pytest.raises(UserError, match="4 branches that can't be written: .*can't be in its name"):
+        compress_file(path, tmp_path / "small.root", Options(rntuple=rntuple))
+    report, small, back = round_trip(path, tmp_path, rntuple=rntuple, drop_unwritable=True)
+    assert sorted(report["dropped"]) == ["J.q", "met.x", "odd.a.b", "odd.c[]"]
+    assert verify_file(path, small)["differences"] == []
+    for name in ("x[]", "x", "y*"):
+        assert same(values(path, name), values(back, name))
+
+
+def test_what_only_an_rntuple_holds_is_said_to_go_into_one(tmp_path):
+    nested = ak.Array([[[1.0]], []] * 15)
+    path = write_records(tmp_path / "in.root", nested=nested)
+    with pytest.raises(UserError, match="leaves them out, --format rntuple carries them$"):
+        compress_file(path, tmp_path / "small.root", Options())
+    with pytest.raises(UserError, match="leaves them out$"):
+        compress_file(path, tmp_path / "small.root", Options(packed=True))
+    path = write_records(tmp_path / "in.root", nested=nested, **{"J.q": ak.Array(np.arange(30))})
+    with pytest.raises(UserError, match="leaves them out, --format rntuple carries 1 of them$"):
+        compress_file(path, tmp_path / "small.root", Options())
+
+
 def test_a_name_is_dropped_alone_and_goes_where_its_field_goes(tmp_path):
     original = GOLDEN / "records.root"
     report = compress_file(original, tmp_path / "a.root", Options(rntuple=True, drop=("Jet_pt",)))
