@@ -229,6 +229,30 @@ def test_an_rntuple_without_entries_comes_back(tmp_path):
     assert str(values(back, "Jet").type) == f"0 * {array['Jet'].type.content}"
 
 
+def test_other_rntuples_stay_rntuples_with_all_they_hold(tmp_path):
+    counts = np.arange(30) % 4
+    path = write_records(tmp_path / "in.root")
+    runs = {"lumi": records(counts), "nested": ak.Array([[[1.0]], []] * 15), "texts": ak.Array([["a"], []] * 15)}
+    with uproot.update(path) as file:
+        file.mkrntuple("more/runs", ak.Array(runs))
+        file.mkrntuple("empty", ak.Array(runs)[:1].layout.form)
+        file.mktree("tree", {"x": np.arange(3)})
+    report, small, back = round_trip(path, tmp_path, rntuple=True)
+    assert not any("left out" in note for note in report["notes"])
+    kinds = {"Events": "ROOT::RNTuple", "more/runs": "ROOT::RNTuple", "empty": "ROOT::RNTuple", "tree": "TTree"}
+    for name in (small, back):
+        with uproot.open(path) as before, uproot.open(name) as after:
+            classes = after.classnames(cycle=False)
+            assert {name: classes[name] for name in kinds} == kinds
+            assert before["more/runs"].arrays().to_list() == after["more/runs"].arrays().to_list()
+            assert before["empty"].keys() == after["empty"].keys()
+    other = tmp_path / "other.root"
+    with uproot.recreate(other) as file:
+        file["Events"] = ak.Array({"Jet": records(counts)})
+        file.mkrntuple("more/runs", ak.Array(runs | {"texts": ak.Array([["b"], []] * 15)}))
+    assert "branch 'texts' of tree 'more/runs' differs in entries 0 to 30" in verify_file(other, small)["differences"]
+
+
 def test_a_table_can_not_hold_what_is_nested(tmp_path):
     array = ak.Array({"leadjet": ak.zip(single(20)), "nested": ak.Array([[[1.0], []]] * 20)})
     with uproot.recreate(tmp_path / "in.root") as file:
