@@ -12,10 +12,15 @@ from atlasae.rootio import Source, Target, Tree, Writer
 from atlasae.schema import FOLDER, name_counters
 
 
-def copy_others(source: Source, tree: str, target: Target, step_size: int) -> tuple[Copied, list[str]]:
-    """Copy all trees but `tree`, and all objects; returns what was copied, with checksums, and what was left out."""
+def copy_others(
+    source: Source, tree: str, target: Target, step_size: int, nested: bool = False
+) -> tuple[Copied, list[str]]:
+    """Copy all trees but `tree`, and all objects; returns what was copied, with checksums, and what was left out.
+
+    RNTuples stay RNTuples, with all these hold, where they are `nested`; else they become TTrees.
+    """
     copied, notes = Copied(), []
-    for other in _others(source, tree):
+    for other in _others(source, tree, nested):
         if _names(other):  # else there is nothing to write
             copied.trees.append(_copy_tree(other, target, step_size))
         notes += [f"branch '{u.name}' of tree '{other.name}' is left out: {u.why}" for u in other.unwritable]
@@ -41,7 +46,7 @@ def copy_back(
     for name in sorted((set(recorded) - set(source.trees)) | (set(known) - set(source.objects))):
         with sparing(lost):
             raise DamagedFileError(f"'{source.path}' is damaged: '{name}' was in it and is gone")
-    for other in _others(source, contents.runs[0].tree):
+    for other in _others(source, contents.runs[0].tree, nested=True):
         if other.name in recorded:
             _copy_checked(other, target, recorded[other.name], lost)
         elif target:  # of a later hand
@@ -60,6 +65,8 @@ def compare_others(original: Source, contents: Contents) -> list[str]:
         if tree is None or tree.entries != entries:
             differences.append(f"tree '{name}' with {entries} entries is not in the original")
             continue
+        nesting = tree.nesting()
+        tree = nesting if _names(nesting) == copied.branches else tree
         for chunk, (start, stop) in zip(copied.chunks, _ranges(copied.chunks), strict=True):
             changed = _changed(copied, chunk, tree.read(_names(tree), start, stop))
             differences += [f"branch '{b}' of tree '{name}' differs in entries {start} to {stop}" for b in changed]
@@ -78,10 +85,10 @@ def entry_ranges(events: Events, names: Iterable[str], step_size: int) -> Iterat
         yield start, min(start + step, events.entries)
 
 
-def _others(source: Source, tree: str) -> Iterator[Tree]:
+def _others(source: Source, tree: str, nested: bool) -> Iterator[Tree]:
     for name, other in source.trees.items():
         if name != tree and not name.startswith(f"{FOLDER}/"):
-            yield other
+            yield other.nesting() if nested else other
 
 
 def _copy_tree(tree: Tree, target: Target, step_size: int) -> CopiedTree:
@@ -101,6 +108,8 @@ def _copy_tree(tree: Tree, target: Target, step_size: int) -> CopiedTree:
 
 def _declare(tree: Tree, target: Target, copied: CopiedTree, events: dict[str, ak.Array]) -> Writer:
     title = tree.title if copied.title is None else copied.title
+    if tree.nested:
+        return target.make_ntuple(tree.name, events, title, tree.places)
     return target.make_tree(tree.name, events, title, copied.counters or _counters(tree), tree.compression)
 
 

@@ -78,22 +78,29 @@ class Leaf:
         return str(form.primitive) if form.is_numpy else None
 
 
-def leaves_of(top: Any) -> Iterator[Leaf]:
+def leaves_of(top: Any) -> Iterator[Leaf | Unwritable]:
     """The members of a field of an RNTuple, in their order, or the field itself; raises where uproot can't read it."""
-    yield from _leaves(top, top.to_akform()[0].content(top.name), top.name, None)
+    if "." in top.name:  # ROOT allows no such name, uproot writes it and can't read it
+        yield Unwritable(top.name, "a dot tells where a member is, and can't be in a name")
+    else:
+        yield from _leaves(top, top.to_akform()[0].content(top.name), top.name, None)
 
 
-def _leaves(found: Any, form: Any, place: str, around: Any) -> Iterator[Leaf]:
+def _leaves(found: Any, form: Any, place: str, around: Any) -> Iterator[Leaf | Unwritable]:
     """`around` is the form of the list that these are in already; lists in it stay what they are."""
     records = form.content if _is_list(form) and around is None else form
     if not (records.is_record and records.fields):
         whole = ak.forms.ListOffsetForm(around.offsets, form, form_key=around.form_key) if around else form
-        yield Leaf(place.replace(LIST, ""), place, found, whole)
+        yield Leaf(place.replace(LIST, "") if "." in place else place, place, found, whole)
         return
     inside = around if records is form else form
     for member in found.fields:
         where = f"{place}{LIST * (records is not form)}.{member.name}"
-        yield from _leaves(member, records.content(member.name), where, inside)
+        if "." in member.name or LIST in found.name + member.name:
+            name = f"{place.replace(LIST, '')}.{member.name}"
+            yield Unwritable(name, f"'.' and '{LIST}' tell where a member is, and can't be in its name")
+        else:
+            yield from _leaves(member, records.content(member.name), where, inside)
 
 
 def _is_list(form: Any) -> bool:
@@ -186,7 +193,10 @@ def assemble(columns: Mapping[str, ak.Array], places: Mapping[str, str]) -> ak.A
 
 def _record(members: Mapping[str, Any]) -> Any:
     """An array of records of members, which may be records and collections themselves."""
-    contents = {key.removesuffix(LIST): _content(key, member) for key, member in members.items()}
+    contents = {
+        key if isinstance(member, ak.Array) else key.removesuffix(LIST): _content(key, member)
+        for key, member in members.items()
+    }
     names = None if all(map(str.isdigit, contents)) else list(contents)
     return ak.contents.RecordArray(list(contents.values()), names)
 

@@ -152,7 +152,7 @@ def _write_compressed(
         notes = [*start.notes, *(note for compressor in start.compressors if (note := compressor.note()))]
         copied = Copied()
         if opened.source and not options.only_jets and not (opened.part and opened.part.number):
-            copied, left_out = copy_others(opened.source, opened.tree, target, options.step_size)
+            copied, left_out = copy_others(opened.source, opened.tree, target, options.step_size, options.rntuple)
             notes += left_out
         run = _run(opened, plan, start, chunks, written, copied, options)
         write_contents(target, Contents([run], chunks, start.embedded))

@@ -216,7 +216,7 @@ def make_plan(opened: Opened, options: Options) -> Plan:
     dropped = _asked_to_drop(events, options, aliases) - jets
     unwritable = [u for u in events.unwritable if u.name not in dropped]
     if unwritable and not (options.drop_unwritable or options.only_jets):
-        raise UserError(_unwritable_message(unwritable, opened.path))
+        raise UserError(_unwritable_message(unwritable, opened.path, options))
     kept = [branch for branch in events.branches if branch.name not in dropped and branch.name not in jets]
     counters = name_counters(collections, kept, set(names), places)
     implied = set(counters.values())
@@ -363,11 +363,13 @@ def _refuse_dots(names: Sequence[str], places: Mapping[str, str], path: Location
         raise UserError(f"'{path}': '{dotted[0]}' can't be a field of an RNTuple, where a dot has a meaning; use ttree")
 
 
-def _unwritable_message(unwritable: Sequence[Unwritable], path: Location) -> str:
+def _unwritable_message(unwritable: Sequence[Unwritable], path: Location, options: Options) -> str:
     listed = "; ".join(f"{u.name} ({u.why})" for u in unwritable[:5])
     more = f"; and {len(unwritable) - 5} more" if len(unwritable) > 5 else ""
     problem = f"'{path}' has {len(unwritable)} branches that can't be written: {listed}{more}"
-    return f"{problem}; --drop-unwritable leaves them out"
+    nested = sum(u.branch is not None for u in unwritable) * (not options.packed)
+    carries = f", --format rntuple carries {'them' if nested == len(unwritable) else f'{nested} of them'}"
+    return f"{problem}; --drop-unwritable leaves them out{carries if nested else ''}"
 
 
 def _notes(

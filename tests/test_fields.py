@@ -237,6 +237,30 @@ def test_an_rntuple_without_entries_comes_back(tmp_path):
     assert str(values(back, "Jet").type) == f"0 * {array['Jet'].type.content}"
 
 
+def test_other_rntuples_stay_rntuples_with_all_they_hold(tmp_path):
+    counts = np.arange(30) % 4
+    path = write_records(tmp_path / "in.root")
+    runs = {"lumi": records(counts), "nested": ak.Array([[[1.0]], []] * 15), "texts": ak.Array([["a"], []] * 15)}
+    with uproot.update(path) as file:
+        file.mkrntuple("more/runs", ak.Array(runs))
+        file.mkrntuple("empty", ak.Array(runs)[:1].layout.form)
+        file.mktree("tree", {"x": np.arange(3)})
+    report, small, back = round_trip(path, tmp_path, rntuple=True)
+    assert not any("left out" in note for note in report["notes"])
+    kinds = {"Events": "ROOT::RNTuple", "more/runs": "ROOT::RNTuple", "empty": "ROOT::RNTuple", "tree": "TTree"}
+    for name in (small, back):
+        with uproot.open(path) as before, uproot.open(name) as after:
+            classes = after.classnames(cycle=False)
+            assert {name: classes[name] for name in kinds} == kinds
+            assert before["more/runs"].arrays().to_list() == after["more/runs"].arrays().to_list()
+            assert before["empty"].keys() == after["empty"].keys()
+    other = tmp_path / "other.root"
+    with uproot.recreate(other) as file:
+        file["Events"] = ak.Array({"Jet": records(counts)})
+        file.mkrntuple("more/runs", ak.Array(runs | {"texts": ak.Array([["b"], []] * 15)}))
+    assert "branch 'texts' of tree 'more/runs' differs in entries 0 to 30" in verify_file(other, small)["differences"]
+
+
 def test_a_table_can_not_hold_what_is_nested(tmp_path):
     array = ak.Array({"leadjet": ak.zip(single(20)), "nested": ak.Array([[[1.0], []]] * 20)})
     with uproot.recreate(tmp_path / "in.root") as file:
@@ -282,6 +306,33 @@ def test_a_field_in_the_way_of_exact_jets_is_told(tmp_path):
     path = write_records(tmp_path / "in.root", Jet_exact=ak.Array(np.arange(30)))
     with pytest.raises(UserError, match=r"'Jet_exact' is in the way of 'Jet'"):
         compress_file(path, tmp_path / "small.root", Options(rntuple=True))
+
+
+@pytest.mark.parametrize("rntuple", [False, True])
+def test_names_that_look_like_places_stay_or_are_told(rntuple, tmp_path):
+    odd = ak.with_field(records(np.arange(30) % 4), records(np.arange(30) % 4)["pt"], "c[]")
+    numbers = ak.Array(np.arange(30))
+    more = {"x[]": numbers, "x": numbers, "y*": numbers, "J.q": numbers, "met[]": ak.zip({"x": numbers})}
+    path = write_records(tmp_path / "in.root", odd=ak.with_field(odd, odd["pt"], "a.b"), **more)
+    with pytest.raises(UserError, match="4 branches that can't be written: .*can't be in its name"):
+        compress_file(path, tmp_path / "small.root", Options(rntuple=rntuple))
+    report, small, back = round_trip(path, tmp_path, rntuple=rntuple, drop_unwritable=True)
+    assert sorted(report["dropped"]) == ["J.q", "met.x", "odd.a.b", "odd.c[]"]
+    assert verify_file(path, small)["differences"] == []
+    for name in ("x[]", "x", "y*"):
+        assert same(values(path, name), values(back, name))
+
+
+def test_what_only_an_rntuple_holds_is_said_to_go_into_one(tmp_path):
+    nested = ak.Array([[[1.0]], []] * 15)
+    path = write_records(tmp_path / "in.root", nested=nested)
+    with pytest.raises(UserError, match="leaves them out, --format rntuple carries them$"):
+        compress_file(path, tmp_path / "small.root", Options())
+    with pytest.raises(UserError, match="leaves them out$"):
+        compress_file(path, tmp_path / "small.root", Options(packed=True))
+    path = write_records(tmp_path / "in.root", nested=nested, **{"J.q": ak.Array(np.arange(30))})
+    with pytest.raises(UserError, match="leaves them out, --format rntuple carries 1 of them$"):
+        compress_file(path, tmp_path / "small.root", Options())
 
 
 def test_a_name_is_dropped_alone_and_goes_where_its_field_goes(tmp_path):
