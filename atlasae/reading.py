@@ -71,6 +71,7 @@ class CompressedTree(Mapping[str, "CompressedBranch"]):
 
     def __init__(self, parts: Sequence[Chunks], resources: ExitStack) -> None:
         self._resources = resources
+        self._closed = False
         self._places = list(_places(parts))
         self._run = parts[0].contents.runs[0]
         self._kept: tuple[Place | None, dict[str, ak.Array]] = None, {}
@@ -90,7 +91,8 @@ class CompressedTree(Mapping[str, "CompressedBranch"]):
         self.close()
 
     def close(self) -> None:
-        """Close the files."""
+        """Close the files; reading raises UserError from then on."""
+        self._closed = True
         self._resources.close()
 
     def __len__(self) -> int:
@@ -225,6 +227,8 @@ class CompressedTree(Mapping[str, "CompressedBranch"]):
 
     def _restored(self, place: Place, names: Sequence[str]) -> dict[str, ak.Array]:
         """Branches of a chunk, decoded only where they are not at hand."""
+        if self._closed:
+            raise UserError(f"tree '{self.name}' is closed: read it before, or open the file again")
         if self._kept[0] is not place:
             self._kept = place, {}  # before the next chunk is read: memory holds one
         kept = self._kept[1]

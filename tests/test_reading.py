@@ -159,6 +159,14 @@ def test_rows_of_a_frame_are_numbered_as_entries_are(pair):
         assert tree["weight"].array(entry_start=4, library="pd").index[0] == 4
 
 
+def test_a_closed_tree_is_not_called_damaged(pair):
+    with atlasae.open(pair[0]) as tree:
+        tree["weight"].array()
+    for read in (tree["Jet_pt"].array, tree["weight"].array, tree.jets, lambda: next(tree.iterate())):
+        with pytest.raises(UserError, match="tree 'Events' is closed: read it before, or open the file again"):
+            read()
+
+
 def test_filters_are_those_of_uproot(pair):
     small, back = pair
     filters = ["Jet_*", "/jet_(pt|eta)/i", ["nJet", "w*"], lambda name: name.endswith("t"), "nothing", None]
