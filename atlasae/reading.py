@@ -71,6 +71,7 @@ class CompressedTree(Mapping[str, "CompressedBranch"]):
 
     def __init__(self, parts: Sequence[Chunks], resources: ExitStack) -> None:
         self._resources = resources
+        self._closed = False
         self._places = list(_places(parts))
         self._run = parts[0].contents.runs[0]
         self._kept: tuple[Place | None, dict[str, ak.Array]] = None, {}
@@ -90,7 +91,8 @@ class CompressedTree(Mapping[str, "CompressedBranch"]):
         self.close()
 
     def close(self) -> None:
-        """Close the files."""
+        """Close the files; reading raises UserError from then on."""
+        self._closed = True
         self._resources.close()
 
     def __len__(self) -> int:
@@ -142,10 +144,12 @@ class CompressedTree(Mapping[str, "CompressedBranch"]):
     ) -> Any:
         """Branches for entries [entry_start, entry_stop): records ("ak"), a dict ("np") or a DataFrame ("pd").
 
-        `expressions` names branches, all by default. Raises UserError for branches that are not there.
+        `expressions` names branches, all by default; a DataFrame's index counts entries of the tree. Raises UserError
+        for branches that are not there.
         """
         names = self._chosen(expressions, filter_name)
-        return _in_library(self._read(names, entry_start, entry_stop), library)
+        begin, _, _ = slice(entry_start, entry_stop).indices(self.num_entries)
+        return _in_library(self._read(names, entry_start, entry_stop), library, begin)
 
     def iterate(
         self,
@@ -162,7 +166,7 @@ class CompressedTree(Mapping[str, "CompressedBranch"]):
         step = self._entries_in(step_size, names)
         begin, end, _ = slice(entry_start, entry_stop).indices(self.num_entries)
         for start in range(begin, end, step):
-            yield _in_library(self._read(names, start, min(start + step, end)), library)
+            yield _in_library(self._read(names, start, min(start + step, end)), library, start)
 
     def jets(
         self, collection: str | None = None, *, entry_start: int | None = None, entry_stop: int | None = None
@@ -223,6 +227,8 @@ class CompressedTree(Mapping[str, "CompressedBranch"]):
 
     def _restored(self, place: Place, names: Sequence[str]) -> dict[str, ak.Array]:
         """Branches of a chunk, decoded only where they are not at hand."""
+        if self._closed:
+            raise UserError(f"tree '{self.name}' is closed: read it before, or open the file again")
         if self._kept[0] is not place:
             self._kept = place, {}  # before the next chunk is read: memory holds one
         kept = self._kept[1]
@@ -290,7 +296,7 @@ def _passes(name: str, wanted: Filter) -> bool:
     return wanted(name) if callable(wanted) else any(_passes(name, one) for one in wanted)
 
 
-def _in_library(events: Mapping[str, ak.Array], library: str) -> Any:
+def _in_library(events: Mapping[str, ak.Array], library: str, begin: int) -> Any:
     if library not in LIBRARIES:
         raise UserError(f"library='{library}' is not known: give one of {', '.join(LIBRARIES)}")
     if library == "ak":
@@ -300,7 +306,7 @@ def _in_library(events: Mapping[str, ak.Array], library: str) -> Any:
             )
         )
     columns = {name: _to_numpy(array) for name, array in events.items()}
-    return columns if library == "np" else to_frame(columns)
+    return columns if library == "np" else to_frame(columns, begin)
 
 
 def _to_numpy(array: ak.Array) -> Array:

@@ -117,10 +117,14 @@ def write_table(path: Path, table: Table) -> None:
         raise UserError(f"cannot write {path}: {error.strerror or error}") from None
 
 
-def to_frame(columns: Mapping[str, Array]) -> Any:
-    """A DataFrame of columns, a row an entry; lists stay lists, as objects. Raises UserError without pandas."""
+def to_frame(columns: Mapping[str, Array], first: int) -> Any:
+    """A DataFrame of columns, a row an entry, from entry `first` on; lists stay lists, as objects.
+
+    Raises UserError without pandas.
+    """
     pandas = _library("pandas", "library='pd'")
-    return pandas.DataFrame({name: list(c) if c.ndim > 1 else c for name, c in columns.items()})
+    frame = pandas.DataFrame({name: list(c) if c.ndim > 1 else c for name, c in columns.items()})
+    return frame.set_index(pandas.RangeIndex(first, first + len(frame)))
 
 
 def _is_pickle(path: Location) -> bool:

@@ -148,6 +148,25 @@ def test_libraries_are_those_of_uproot(pair):
             tree.arrays(names, library="cupy")
 
 
+def test_rows_of_a_frame_are_numbered_as_entries_are(pair):
+    small, back = pair
+    with atlasae.open(small) as tree, uproot.open(back) as whole:
+        for start, stop in [(None, None), (13, 47), (-5, None), (7, 7)]:
+            options = {"entry_start": start, "entry_stop": stop, "library": "pd"}
+            assert tree.arrays(["weight"], **options).equals(whole["Events"].arrays(["weight"], **options))
+        steps = list(tree.iterate(["weight"], step_size=25, entry_start=3, library="pd"))
+        assert [row for step in steps for row in step.index] == list(range(3, tree.num_entries))
+        assert tree["weight"].array(entry_start=4, library="pd").index[0] == 4
+
+
+def test_a_closed_tree_is_not_called_damaged(pair):
+    with atlasae.open(pair[0]) as tree:
+        tree["weight"].array()
+    for read in (tree["Jet_pt"].array, tree["weight"].array, tree.jets, lambda: next(tree.iterate())):
+        with pytest.raises(UserError, match="tree 'Events' is closed: read it before, or open the file again"):
+            read()
+
+
 def test_filters_are_those_of_uproot(pair):
     small, back = pair
     filters = ["Jet_*", "/jet_(pt|eta)/i", ["nJet", "w*"], lambda name: name.endswith("t"), "nothing", None]
