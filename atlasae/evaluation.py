@@ -80,7 +80,8 @@ class Tallied:
         """Add another pair of files; raises UserError where it is of other jets."""
         mine, theirs = ([e.paired.collection for e in tallied.evaluations.values()] for tallied in (self, other))
         if mine != theirs or self.facts["tree"] != other.facts["tree"]:
-            raise UserError(f"'{other.facts['original']}' has other jets than '{self.facts['original']}'")
+            there, here = other.facts["original"], self.facts["original"]
+            raise UserError(f"'{there}' has other jets than '{here}': evaluate it by itself")
         for name, evaluation in self.evaluations.items():
             evaluation.merge(other.evaluations[name])
         for key in ("entries", "bytes"):
