@@ -107,33 +107,46 @@ class Tree:
     def _fetch(self, names: Sequence[str], start: int, stop: int) -> None:
         """Ask for all baskets at once where the file is elsewhere: one after the other, each would take its time."""
         source = self._source.file.source
-        if self.is_rntuple or not isinstance(source, RemoteSource):
-            return
-        with damage(f"tree '{self.name}' in entries {start} to {stop}"):
-            baskets = [self._fields[name].entries_to_ranges_or_baskets(start, stop) for name in names]
-            source.fetch({place for found in baskets for _, place in found if isinstance(place, tuple)})
+        if isinstance(source, RemoteSource):
+            with damage(f"tree '{self.name}' in entries {start} to {stop}"):
+                source.fetch(self._ranges(names, start, stop))
+
+    def _ranges(self, names: Sequence[str], start: int, stop: int) -> set[tuple[int, int]]:
+        """Where in the file the baskets or pages of these branches are, for events [start, stop)."""
+        if self.is_rntuple:
+            locators = (page.locator for _, page in self._pages(names, start, stop))
+            return {(locator.offset, locator.offset + locator.num_bytes) for locator in locators}
+        baskets = [self._fields[name].entries_to_ranges_or_baskets(start, stop) for name in names]
+        return {range_ for found in baskets for _, range_ in found if isinstance(range_, tuple)}
 
     def bytes_per_entry(self, names: Sequence[str]) -> float:
         """Uncompressed size of an entry of these branches."""
         if self.is_rntuple:
-            return sum(size for size, _ in self._pages(names)) / max(1, self.entries)
+            sizes = (page.num_elements * bits / 8 for bits, page in self._pages(names))
+            return float(sum(sizes)) / max(1, self.entries)
         known = sum(int(self._fields[name].uncompressed_bytes) for name in names) or 8 * len(names) * self.entries
         return known / max(1, self.entries)
 
     def compressed_bytes(self, names: Sequence[str]) -> int:
         """Compressed basket bytes of these branches."""
         if self.is_rntuple:  # it needs no counters
-            return sum(size for _, size in self._pages([name for name in names if name in self._fields]))
+            known = [name for name in names if name in self._fields]
+            return sum(int(page.locator.num_bytes) for _, page in self._pages(known))
         return sum(int(self._fields[name].compressed_bytes) for name in names)
 
-    def _pages(self, names: Sequence[str]) -> Iterator[tuple[float, int]]:
-        """Bytes in memory and in the file of all pages of these fields; what members share counts once."""
+    def _pages(self, names: Sequence[str], start: int = 0, stop: int | None = None) -> Iterator[tuple[int, Any]]:
+        """The pages of these fields, each with the bits of a number in it; what members share comes once.
+
+        All, or those of the clusters with any of the events [start, stop).
+        """
         columns = {int(column.partition("-")[0]) for name in names for column in self._fields[name].columns}
-        for cluster in self._source.page_link_list:
-            for column in columns.intersection(range(len(cluster))):  # a field may come later
-                bits = self._source.column_records[column].nbits
-                for page in cluster[column].pages:
-                    yield page.num_elements * bits / 8, page.locator.num_bytes
+        stop = self.entries if stop is None else stop
+        for summary, cluster in zip(self._source.cluster_summaries, self._source.page_link_list, strict=True):
+            first = summary.num_first_entry
+            if first < stop and start < first + summary.num_entries:
+                for column in columns.intersection(range(len(cluster))):  # a field may come later
+                    bits = self._source.column_records[column].nbits
+                    yield from ((bits, page) for page in cluster[column].pages)
 
     @property
     def compression(self) -> Any:
@@ -297,7 +310,9 @@ class RemoteSource(uproot.source.chunk.Source):  # type: ignore[misc]  # uproot 
         return self._closed
 
     def chunk(self, start: int, stop: int) -> Any:
-        """One range of bytes: of the directory, mostly."""
+        """One range of bytes: of the directory, or a page that was asked for ahead."""
+        if fetched := self._fetched.get((start, stop)):
+            return uproot.source.chunk.Chunk(self, start, stop, fetched)
         data = uproot.source.futures.TrivialFuture(self._remote.peek(start, stop))
         return uproot.source.chunk.Chunk(self, start, stop, data)
 

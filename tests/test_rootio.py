@@ -130,7 +130,7 @@ def test_a_tree_elsewhere_is_read_as_here_and_all_baskets_at_once(web, layout):
             asked = len(web.asked)
             found, expected = (source.trees[tree.name].read(names, start, stop) for source in (there, here))
             assert [bits(found[name]) for name in names] == [bits(expected[name]) for name in names]
-            assert tree.is_rntuple or len(web.asked) - asked <= 2
+            assert len(web.asked) - asked <= 2
     assert there.file.file.source.closed
 
 
