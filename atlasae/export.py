@@ -110,15 +110,20 @@ def _graph(module: torch.nn.Module, example: torch.Tensor, given: str, told: str
 def exported(source: str, jets: str | None, precision: str | None) -> Exported:
     """The codec of a compressed file, or of a model with a grid chosen on jets drawn from it."""
     location = located(source)
-    is_file = isinstance(location, Path) and location.is_file()
-    is_model = isinstance(location, Path) and (not is_root(location) if is_file else location.suffix != ".root")
-    if not is_model:
+    if _is_compressed(location):
         if precision is not None:
             raise UserError(f"--precision {precision} is of a model: '{location}' keeps what it was compressed with")
         return _of_file(location, jets)
     if jets is not None:
         raise UserError(f"--jets {jets} is of a compressed file: '{source}' is a model")
     return _of_model(source, precision or "1e-3")
+
+
+def _is_compressed(location: Location) -> bool:
+    """Whether this is a compressed file: by its first bytes, or by its name where there is none; models are here."""
+    if isinstance(location, Remote):
+        return True
+    return is_root(location) if location.is_file() else location.suffix == ".root"
 
 
 def _check(source: str, target: Path, force: bool) -> None:
