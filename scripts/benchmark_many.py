@@ -11,31 +11,23 @@ the same number of bytes of jets, whoever made them. Crews take turns, and the b
 import argparse
 import json
 import os
-import resource
 import shutil
 import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
 from make_large import make_large
+from measuring import ATLASAE, cpu_seconds
 
 SAMPLE = Path(__file__).parents[1] / "data" / "jets.root"
-ATLASAE = (sys.executable, "-c", "from atlasae.cli import main; main()")
 
 
 def crews(workers: int) -> dict[str, list[str]]:
     """The options of everyone who is measured; the first is what the others are compared with."""
     several = ["--workers", str(workers)]
     return {"1 process": [], f"{workers} processes": several, f"{workers} dask workers": [*several, "--dask", "local"]}
-
-
-def cpu_seconds() -> float:
-    """What all processes that were started from here and have ended took."""
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
 
 
 def compress_all(inputs: list[Path], folder: Path, options: list[str]) -> tuple[float, float, int]:

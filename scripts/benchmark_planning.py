@@ -15,7 +15,6 @@ import argparse
 import functools
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -26,23 +25,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from measuring import ATLASAE, cpu_seconds, peak_bytes
+
 # Only the standard library up here: a process inherits the peak memory of the one that starts it.
 
 MAKE_LARGE = Path(__file__).parent / "make_large.py"
 SAMPLE = Path(__file__).parents[1] / "data" / "jets.root"
-ATLASAE = (sys.executable, "-c", "from atlasae.cli import main; main()")
 FEW, MILLION, LONG = 100, 1_000_000, 4_000_000
 LAYOUTS = ("floats", "packed")
-PEAK_UNIT = 1 if sys.platform == "darwin" else 1024  # bytes in what getrusage calls one
 HOUR, TERABYTE, GIGABYTE = 3600, 1e12, 1e9
 
 Row = dict[str, float]
-
-
-def cpu_seconds() -> float:
-    """What all processes that were started from here and have ended took."""
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
 
 
 def run(*arguments: object) -> float:
@@ -145,7 +138,7 @@ def run_stages(path: Path, layout: str, folder: Path) -> None:
     pipeline.compress_file(path, folder / "stages.root", Options(packed=layout == "packed", force=True))
     total = time.process_time() - began
     spent["all else"] = total - sum(spent.values())
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * PEAK_UNIT
+    peak = peak_bytes()
     print(json.dumps({"shares": {stage: seconds / total for stage, seconds in spent.items()}, "peak_bytes": peak}))
 
 

@@ -11,7 +11,6 @@ the shorter file has more jets than a chunk, which memory holds one of.
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -19,11 +18,12 @@ import time
 from pathlib import Path
 from typing import Any
 
+from measuring import peak_bytes
+
 # Only the standard library here: a process inherits the peak memory of the one that starts it.
 
 MAKE_LARGE = Path(__file__).parent / "make_large.py"
 SAMPLE = Path(__file__).parents[1] / "data" / "jets.root"
-PEAK_UNIT = 1 if sys.platform == "darwin" else 1024  # bytes in what getrusage calls one
 TIMES = 5  # of which the shortest counts
 LONGER = 10
 STEP = "2 MB"
@@ -60,7 +60,7 @@ def iterate(path: Path) -> dict[str, float]:
 
     with atlasae.open(path) as tree:
         jets = sum(int(step.nbytes) for step in tree.iterate(filter_name="*pt", step_size=STEP))
-    return {"peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * PEAK_UNIT / 1e6, "bytes": jets}
+    return {"peak": peak_bytes() / 1e6, "bytes": jets}
 
 
 def apart(job: str, path: Path) -> dict[str, float]:

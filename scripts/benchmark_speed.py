@@ -14,7 +14,6 @@ memory must not grow, and time not more than the file.
 import argparse
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -23,13 +22,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from measuring import peak_bytes
+
 # Only the standard library here: a process inherits the peak memory of the one that starts it.
 
 MAKE_LARGE = Path(__file__).parent / "make_large.py"
 CODECS = Path(__file__).parent / "benchmark_codecs.py"
 SAMPLE = Path(__file__).parents[1] / "data" / "jets.root"
 MEGABYTE = 1_000_000
-PEAK_UNIT = 1 if sys.platform == "darwin" else 1024  # bytes in what getrusage calls one
 
 Job = Callable[[Path, Path], None]
 
@@ -102,8 +102,11 @@ def run_job(name: str, path: Path, target: Path) -> None:
     started = time.perf_counter(), time.process_time()
     job(path, target)
     seconds, cpu = time.perf_counter() - started[0], time.process_time() - started[1]
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * PEAK_UNIT
-    print(json.dumps({"seconds": seconds, "cpu_seconds": cpu, "peak_bytes": peak, "bytes_out": target.stat().st_size}))
+    print(
+        json.dumps(
+            {"seconds": seconds, "cpu_seconds": cpu, "peak_bytes": peak_bytes(), "bytes_out": target.stat().st_size}
+        )
+    )
 
 
 def run_alone(script: Path, *arguments: object) -> dict[str, Any]:
