@@ -444,14 +444,12 @@ def import_checkpoint(
 ) -> None:
     """Make a model of a published torch checkpoint, without running its code."""
     from atlasae import checkpoints
-    from atlasae.targets import check_target, replacing
+    from atlasae.targets import check_target, write_kept
 
     for read in (path, recipe):
         check_target(read, output, force)
     model = checkpoints.import_checkpoint(path, recipe)
-    with replacing(output) as temporary:
-        temporary.write_bytes(model.content)
-    facts = {"output": str(output), "sha256": model.sha256, "bytes": len(model.content)}
+    facts = write_kept(output, model)
     facts |= {key: model.facts[key] for key in ("architecture", "columns", "provenance")}
     show(Report(facts, terminal.training_page), as_json, quiet)
 

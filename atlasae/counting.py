@@ -19,7 +19,7 @@ from atlasae.priors import RESOLUTION, Integers, Prior, Priors, default_priors
 from atlasae.remote import Location
 from atlasae.schema import Collection
 from atlasae.storage import storage_of
-from atlasae.targets import check_target, replacing
+from atlasae.targets import check_target, write_kept
 
 STEP = 2e-4  # finer than any bin
 STEP_ENTRIES = 100_000  # entries read at once
@@ -58,10 +58,7 @@ def train_tables(
     for path in paths:
         check_target(path, target, force)
     priors, jets = count_files(paths, patterns, units, default_priors())
-    with replacing(target) as temporary:
-        temporary.write_bytes(priors.content)
-    facts = {"output": str(target), "jets": jets, "bytes": len(priors.content), "sha256": priors.sha256}
-    return Report(facts, terminal.tables_page)
+    return Report(write_kept(target, priors) | {"jets": jets}, terminal.tables_page)
 
 
 class Counting:

@@ -25,7 +25,7 @@ from atlasae.planning import event_numbers, find_in, open_input
 from atlasae.recipes import Recipe, read_recipe
 from atlasae.remote import Location, local, located
 from atlasae.storage import storage_of
-from atlasae.targets import check_target, replacing
+from atlasae.targets import check_target, write_kept
 from atlasae.training import (
     INTERRUPTED,
     Course,
@@ -98,9 +98,7 @@ def train(  # noqa: PLR0913  # as many as the command has options
     recipe = recipe or read_recipe(otherwise=start.facts["architecture"] if start else None)
     watch: Watcher | None = (lambda step, steps, loss: progress(step, steps)) if progress else None
     model, history = learn(listed, recipe, jets, units, start, device, watch)
-    with replacing(target) as temporary:
-        temporary.write_bytes(model.content)
-    facts = {"output": str(target), "sha256": model.sha256, "bytes": len(model.content), "ended": history.ended}
+    facts = write_kept(target, model) | {"ended": history.ended}
     told = {key: model.facts[key] for key in ("architecture", "provenance", "test")}
     return Report(facts | told, terminal.training_page)
 

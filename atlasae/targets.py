@@ -6,6 +6,7 @@ import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any, Protocol
 
 from atlasae.errors import UserError
 from atlasae.remote import Location, check_exists
@@ -29,6 +30,27 @@ def check_target(path: Location, target: Path, force: bool, tables: bool = False
         raise UserError(f"'{target}' exists: choose another name, or replace it with --force")
     if not target.absolute().parent.is_dir():
         raise UserError(f"no folder '{target.parent}' for the output: make it first")
+
+
+class Kept(Protocol):
+    """A model, or tables: bytes that are known by their hash."""
+
+    @property
+    def content(self) -> bytes:
+        """Its file."""
+        ...
+
+    @property
+    def sha256(self) -> str:
+        """The hash of that."""
+        ...
+
+
+def write_kept(target: Path, kept: Kept) -> dict[str, Any]:
+    """Write the file of a model or of tables; returns what a report tells of it."""
+    with replacing(target) as temporary:
+        temporary.write_bytes(kept.content)
+    return {"output": str(target), "sha256": kept.sha256, "bytes": len(kept.content)}
 
 
 @contextmanager

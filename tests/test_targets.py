@@ -14,7 +14,8 @@ import pytest
 from conftest import nothing_left, write_tree
 
 from atlasae.errors import UserError
-from atlasae.targets import check_target, remove_leftovers, replacing
+from atlasae.priors import default_priors
+from atlasae.targets import check_target, remove_leftovers, replacing, write_kept
 
 
 @pytest.fixture
@@ -222,3 +223,9 @@ def test_a_file_that_is_taken_for_a_leftover_before_it_is_locked_is_made_again(t
         remove_leftovers(tmp_path)
     assert (tmp_path / "out.root").read_bytes() == b"new"
     assert calls == [fcntl.LOCK_EX, fcntl.LOCK_EX, fcntl.LOCK_EX | fcntl.LOCK_NB]
+
+
+def test_what_is_known_by_its_hash_is_written_and_told(tmp_path):
+    kept, target = default_priors(), tmp_path / "tables.model"
+    assert write_kept(target, kept) == {"output": str(target), "sha256": kept.sha256, "bytes": target.stat().st_size}
+    assert target.read_bytes() == kept.content and list(tmp_path.iterdir()) == [target]
