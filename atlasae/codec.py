@@ -17,6 +17,7 @@ import torch
 from atlasae.baskets import estimate_words
 from atlasae.bottleneck import BottleneckAutoencoder
 from atlasae.coordinates import (
+    DRIFT,
     Bools,
     Floats,
     columns_to_jets,
@@ -39,7 +40,7 @@ from atlasae.grid import (
     unpack,
 )
 from atlasae.invertible import JETS, InvertibleAutoencoder
-from atlasae.precision import FULL_BOUND, Precision, errors, steps
+from atlasae.precision import FULL_BOUND, Precision, errors
 from atlasae.storage import LARGEST_WHOLE, Latents, ListStorage, Storage, blocks
 from atlasae.variables import VariableList
 
@@ -213,8 +214,9 @@ def encode_within(
         values = storage.to_values([column[block] for column in columns])
         rows = storage.to_rows(values)
         latents.append(codec.encode(rows))
-        found = storage.errors(values, storage.to_values(storage.restore(codec, latents[-1])))
-        worst = _worst(codec, storage, values, latents[-1], found)
+        decoded = codec.decode(latents[-1])
+        found = storage.errors_of(values, decoded)
+        worst = storage.worst_errors(values, decoded, _worst(codec, storage, values, latents[-1], found), DRIFT)
         within = storage.usable(rows) & np.all([worst[v] <= bound for v, bound in kept.items()], axis=0)
         latents[-1][~within] = unused
         exact.append(~within)
@@ -260,7 +262,7 @@ def choose_codec(
     coordinates = torch.from_numpy(to_coordinates(jets if len(jets) else _STAND_IN[None]))
     sample = [column[:: max(1, len(column) // SAMPLE)] for column in columns]
     tried: list[tuple[float, FloatsCodec, Encoded]] = []
-    for grid in _candidates(autoencoder, coordinates, precision, storage):
+    for grid in _candidates(autoencoder, coordinates, precision, storage, columns):
         codec = FloatsCodec(autoencoder, grid)
         encoded = encode_within(codec, storage, bounds, sample)
         cost = _squared_error(codec, storage, sample, encoded) if precision.full else float(size(encoded))
@@ -306,10 +308,14 @@ def _arranged(codec: FloatsCodec, encoded: Encoded, size: Callable[[Encoded], in
 
 
 def _candidates(
-    autoencoder: InvertibleAutoencoder, coordinates: torch.Tensor, precision: Precision, storage: Storage
+    autoencoder: InvertibleAutoencoder,
+    coordinates: torch.Tensor,
+    precision: Precision,
+    storage: Storage,
+    columns: Sequence[npt.NDArray[np.generic]],
 ) -> Iterator[Grid]:
     bounds = precision.of(storage.layout)
-    wanted = steps(bounds, storage.layout, storage.dtypes)
+    wanted = storage.steps(bounds, columns)
     if precision.full:
         wanted = [step * weight for step, weight in zip(wanted, FULL_WEIGHTS.values(), strict=True)]
     # Where m is given up, E alone says how well it must be known: usually much less.

@@ -1,7 +1,7 @@
 """One collection of a file: its units, what became of its jets, and its four branches from those that stand in."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import awkward as ak
@@ -9,8 +9,10 @@ import numpy as np
 
 from atlasae.columns import Array, flatten, unflatten
 from atlasae.coordinates import Bools
+from atlasae.precision import Precision
+from atlasae.rounding import find_roundings
 from atlasae.schema import Collection, settle_units
-from atlasae.storage import Decoder, any_storage_of
+from atlasae.storage import Decoder, any_storage_of, storage_of
 
 MANY_EXACT = 0.05  # of the jets: then something does not fit, and the user is told
 
@@ -84,6 +86,16 @@ class Start:
 def settle(collection: Collection, units: str | None, columns: Sequence[Array]) -> Collection:
     """The collection with its units, given or found from its convention and a sample of its jets."""
     return collection.settled(units or settle_units(collection, _median_pt(collection, columns)))
+
+
+def as_rounded(collection: Collection, precision: Precision, columns: Sequence[Array]) -> Collection:
+    """The settled collection with how a sample of its jets has been rounded, where it stores pt, eta, phi and m."""
+    storage = storage_of(collection)
+    bounds = precision.of(storage.layout)
+    if storage.layout.cartesian or storage.layout.has_energy or precision.unbounded:
+        return collection
+    stored = dict(zip(collection.variables, columns, strict=True))
+    return replace(collection, roundings=find_roundings(stored, storage.scale, bounds, precision.full))
 
 
 def _median_pt(collection: Collection, columns: Sequence[Array]) -> float:

@@ -9,7 +9,7 @@ import numpy as np
 
 from atlasae.baskets import compress_words
 from atlasae.codec import AnyCodec, Encoded, FloatsCodec, choose_codec, choose_list_codec, encode_within, few_threads
-from atlasae.collection import Counted, Start, settle
+from atlasae.collection import Counted, Start, as_rounded, settle
 from atlasae.columns import Array, Counts, Events, counts_of, index_in_event, to_columns, unflatten
 from atlasae.coordinates import Floats
 from atlasae.errors import UserError
@@ -61,7 +61,7 @@ def start_compressor(
 ) -> Compressor:
     """Settle units and codec of a collection by a sample of its events."""
     columns, _ = to_columns(collection, events)
-    settled = settle(collection, units, columns)
+    settled = as_rounded(settle(collection, units, columns), precision, columns)
     storage = storage_of(settled)
     codec = choose_codec(model.autoencoder, storage, precision, columns, encoded_size(columns))
     warning = domain_warning(model, storage.usable_jets(columns), collection.name)

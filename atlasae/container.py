@@ -21,7 +21,7 @@ from atlasae.rootio import Source, Target, Tree, damage, open_source
 from atlasae.schema import FOLDER, LIST, Branch, Collection, stand_ins
 
 FORMAT = 1  # of the folder; raise it when an old reader would go wrong
-_LATER = {"ntuple", "aliases", "places", "exact_prefix"}
+_LATER = {"ntuple", "aliases", "places", "exact_prefix", "roundings"}
 _RUNS, _CHUNKS, _MODELS, _ABOUT = (f"{FOLDER}/{name}" for name in ("runs", "chunks", "models", "about"))
 
 

@@ -12,6 +12,7 @@ from atlasae.bottleneck import ASINH_SCALE, Beside, BottleneckAutoencoder
 from atlasae.codec import BottleneckCodec, FloatsCodec
 from atlasae.coordinates import LARGEST_PHI, MASS_FLOOR
 from atlasae.invertible import Constant, Density
+from atlasae.rounding import Rounding
 from atlasae.schema import MEV_PER_UNIT, Collection
 
 JETS = ("pt", "eta", "phi", "m")
@@ -151,7 +152,17 @@ def _stored(collection: Collection, v: str) -> str:
         "py": "jets.pt.at[k] * std::sin(jets.phi.at[k])",
         "pz": "jets.pt.at[k] * std::sinh(jets.eta.at[k])",
     }.get(v, f"jets.{v}.at[k]")
-    return _COLUMN.format(type=kind, v=v, formula=formula if v in ("eta", "phi") else f"{formula} / {scale}")
+    formula = formula if v in ("eta", "phi") else f"{formula} / {scale}"
+    return _COLUMN.format(type=kind, v=v, formula=_rounded(formula, (collection.roundings or {}).get(v)))
+
+
+def _rounded(formula: str, rounding: Rounding | None) -> str:
+    """What `Rounding.of` makes of a number."""
+    if rounding is None:
+        return formula
+    if rounding.bits is None:
+        return f"on_grid({formula}, {rounding.origin!r}, {rounding.step!r})"
+    return f"cut<{rounding.bits}>({formula})"
 
 
 class _Network:

@@ -23,7 +23,7 @@ from atlasae.tables import is_table
 from atlasae.targets import remove_leftovers
 from atlasae.verification import verify_file
 
-ADDED = ("entries", "jets", "exact_jets", "bytes_jets_in", "bytes_jets_out")  # what reports add up to
+ADDED = ("entries", "jets", "exact_jets", "bytes_file_in", "bytes_file_out", "bytes_jets_in", "bytes_jets_out")  # up
 
 
 @dataclass(frozen=True)

@@ -9,14 +9,14 @@ import awkward as ak
 import numpy as np
 import numpy.typing as npt
 
-from atlasae.collection import Counted, Start, merge_largest, settle
+from atlasae.collection import Counted, Start, as_rounded, merge_largest, settle
 from atlasae.columns import Array, Counts, counts_of, to_columns, unflatten
 from atlasae.coordinates import Bools, inner
 from atlasae.errors import UserError
 from atlasae.lattice import Lattice
 from atlasae.packed import Columns, PackedCodec
 from atlasae.planning import Options, Plan
-from atlasae.precision import Precision, steps
+from atlasae.precision import Precision
 from atlasae.priors import Priors, default_priors, packaged_priors
 from atlasae.remote import local
 from atlasae.schema import Collection
@@ -63,9 +63,10 @@ class PackedCompressor(Counted):
             values = self.storage.to_values([column[start : start + BLOCK] for column in columns])
             jets = self.storage.to_rows(values)
             found, held = self.codec.lattice.cells(jets)
-            restored = self.storage.to_columns(self.storage.from_rows(self.codec.lattice.jets(found)))
-            errors = self.storage.errors(values, self.storage.to_values(restored))
-            within = held & self.storage.usable(jets) & np.all([errors[v] <= kept[v] for v in kept], axis=0)
+            decoded = self.codec.lattice.jets(found)
+            errors = self.storage.errors_of(values, decoded)
+            worst = self.storage.worst_errors(values, decoded, errors, steps_apart(self.storage))
+            within = held & self.storage.usable(jets) & np.all([worst[v] <= kept[v] for v in kept], axis=0)
             largest = merge_largest([largest, {v: float(errors[v][within].max(initial=0.0)) for v in kept}])
             cells.append(found)
             exact.append(~within)
@@ -111,12 +112,12 @@ def start_packed(
 ) -> PackedCompressor:
     """Settle units and grid of a collection by a sample of its events; raises UserError for what packs nothing."""
     columns, _ = to_columns(collection, events)
-    settled = settle(collection, units, columns)
+    settled = as_rounded(settle(collection, units, columns), precision, columns)
     storage = storage_of(settled)
     bounds = precision.of(storage.layout)
     if precision.full or precision.unbounded or min(bounds.values()) < FINEST:
         raise UserError(f"--layout packed keeps a bound: give --precision a number of {FINEST:g} or more, such as 1e-3")
-    wanted = steps(bounds, storage.layout, storage.dtypes, steps_apart(storage))
+    wanted = storage.steps(bounds, columns, steps_apart(storage))
     lattice = Lattice((wanted[0], wanted[1], wanted[2], wanted[3]))
     return PackedCompressor(settled, PackedCodec(priors, lattice, context), storage, bounds)
 

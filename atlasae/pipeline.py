@@ -27,7 +27,7 @@ from atlasae.copying import copy_back, copy_others, entry_ranges
 from atlasae.display import Report
 from atlasae.errors import DamagedFileError, UserError
 from atlasae.packing import start_packing
-from atlasae.planning import Opened, Options, Plan, make_plan, open_for, settle_plan
+from atlasae.planning import Opened, Options, Part, Plan, make_plan, open_for, settle_plan
 from atlasae.remote import Location, local, located
 from atlasae.restoring import Progress, Salvage, restored_events, silent
 from atlasae.rootio import PAGES, Behind, Source, Target, Writer, create, open_source, parse_compression
@@ -59,7 +59,7 @@ def compress_file(
             run, notes = _write_compressed(opened, plan, options, temporary, progress or silent)
             sizes = jet_bytes(temporary, run)
     facts = compression_facts(run, sizes, plan.notes + notes, time.perf_counter() - started)
-    return Report(facts | {"output": str(target)}, terminal.compression_page)
+    return Report(facts | file_bytes(path, target, opened.part) | {"output": str(target)}, terminal.compression_page)
 
 
 def decompress_file(
@@ -93,7 +93,7 @@ def decompress_file(
             else:
                 _write_restored(source, contents, temporary, progress or silent, lost)
     facts = _decompression_facts(contents, lost or Salvage())
-    facts |= {"seconds": time.perf_counter() - started, "output": str(target)}
+    facts |= file_bytes(path, target) | {"seconds": time.perf_counter() - started, "output": str(target)}
     return Report(facts, terminal.decompression_page)
 
 
@@ -105,6 +105,14 @@ def _decompression_facts(contents: Contents, lost: Salvage) -> dict[str, Any]:
         "missing": lost.missing,
         "damage": lost.damage,
     }
+
+
+def file_bytes(path: Location, target: Path, part: Part | None = None) -> dict[str, int]:
+    """The sizes of the whole files, before and after; of a part its share of the file, by entries."""
+    before = path.stat().st_size
+    if part:
+        before = before * (part.number + 1) // part.parts - before * part.number // part.parts
+    return {"bytes_file_in": before, "bytes_file_out": target.stat().st_size}
 
 
 def jet_bytes(path: Path, run: Run) -> dict[str, int]:

@@ -1,7 +1,7 @@
 """What is promised of every jet: the largest error of each variable, and how it is measured."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -62,13 +62,19 @@ class Precision:
 
 
 def steps(
-    bounds: dict[str, float], layout: Layout, dtypes: Sequence[np.dtype[np.floating]], drift: float = DRIFT
+    bounds: dict[str, float],
+    layout: Layout,
+    dtypes: Sequence[np.dtype[np.floating]],
+    drift: float = DRIFT,
+    rooms: Mapping[str, float] | None = None,
 ) -> list[float]:
     """The step of each coordinate (log pt, eta, phi, mu) whose half keeps `inner` of every bound, rounding included.
 
+    Variables in `rooms` keep their bound where they are off by so much, and are rounded as their input was.
     dE/E = (p/E)^2 (dpt/pt + tanh(eta) deta) + (m/E)^2 dm/m, so pt and eta share the bound on E between them.
     """
     largest = {variable: inner(bound, drift) for variable, bound in bounds.items()}
+    largest |= {variable: inner(room, drift) for variable, room in (rooms or {}).items()}
     if "E" in bounds:
         share = 0.5 if "m" in bounds else 0.45  # a tenth of E's bound buys a mass that is given up several bits
         power = share * float(np.log1p(largest["E"]))

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from atlasae.errors import UserError
+from atlasae.rounding import Rounding
 
 # How experiments spell each variable, in lower case; the first spelling is our own name for it.
 SPELLINGS = {
@@ -92,6 +93,7 @@ class Collection:
     terms: list[dict[str, Any]] | None = None  # of a list of variables that are no four-momentum
     packed: bool = False  # into one branch of bytes, whose jets per event are told by their counter
     exact_prefix: str | None = None  # of the exact branches, where it is not the prefix and `exact_`
+    roundings: dict[str, Rounding] | None = None  # of the variables that the input has rounded
 
     @property
     def variables(self) -> tuple[str, ...]:

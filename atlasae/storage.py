@@ -1,14 +1,15 @@
 """How a collection keeps its numbers: stored columns to the rows that a codec encodes, and back."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from atlasae.coordinates import Bools, Floats, Layout, inner, is_physical
-from atlasae.precision import errors
+from atlasae.coordinates import DRIFT, Bools, Floats, Layout, inner, is_physical, moved
+from atlasae.precision import errors, steps
+from atlasae.rounding import Rounding, room_of
 from atlasae.schema import MEV_PER_UNIT, Collection
 from atlasae.variables import VariableList
 
@@ -41,6 +42,22 @@ class Restoring:
         """The bounds to keep here, so that the promised ones hold wherever jets are decoded."""
         return {variable: inner(bound) for variable, bound in bounds.items()}
 
+    def to_values(self, columns: Sequence[npt.NDArray[np.generic]]) -> Floats:
+        """Stored columns to values."""
+        raise NotImplementedError
+
+    def errors(self, values: Floats, decoded: Floats) -> dict[str, Floats]:
+        """The error of every row in each promised variable."""
+        raise NotImplementedError
+
+    def errors_of(self, values: Floats, rows: Floats) -> dict[str, Floats]:
+        """The error of every row that a codec decoded, once it is stored, against the values it was."""
+        return self.errors(values, self.to_values(self.to_columns(self.from_rows(rows))))
+
+    def worst_errors(self, values: Floats, rows: Floats, found: dict[str, Floats], drift: float) -> dict[str, Floats]:
+        """The errors that rows decoded `drift` off may have more than `found`, beside the drift itself."""
+        return found
+
     def restore(self, codec: Decoder, latents: Latents) -> list[npt.NDArray[np.generic]]:
         """Decode latents into the columns that a reader of the decompressed file will see."""
         parts = [self.to_columns(self.from_rows(codec.decode(latents[block]))) for block in blocks(len(latents))]
@@ -49,11 +66,12 @@ class Restoring:
 
 @dataclass(frozen=True)
 class Storage(Restoring):
-    """How a collection keeps its numbers: layout, dtype of each variable, MeV per unit."""
+    """How a collection keeps its numbers: layout, dtype of each variable, MeV per unit, and what it has rounded."""
 
     layout: Layout
     dtypes: tuple[np.dtype[np.floating], ...]
     scale: float
+    roundings: Mapping[str, Rounding] = field(default_factory=dict)
 
     def to_values(self, columns: Sequence[npt.NDArray[np.generic]]) -> Floats:
         """Stored columns to float64 values in MeV (n x 4)."""
@@ -63,8 +81,22 @@ class Storage(Restoring):
     def to_columns(self, values: Floats) -> list[npt.NDArray[np.generic]]:
         """Values in MeV to columns in their own dtypes and units; the inverse of `to_values`."""
         with np.errstate(over="ignore"):
-            columns = zip(values.T, self._units(), self.dtypes, strict=True)
-            return [(column / unit).astype(dtype) for column, unit, dtype in columns]
+            columns = [column / unit for column, unit in zip(values.T, self._units(), strict=True)]
+            for place, variable in enumerate(self.layout.variables):
+                if rounding := self.roundings.get(variable):
+                    columns[place] = rounding.of(columns[place])
+            return [column.astype(dtype) for column, dtype in zip(columns, self.dtypes, strict=True)]
+
+    def steps(
+        self, bounds: dict[str, float], columns: Sequence[npt.NDArray[np.generic]], drift: float = DRIFT
+    ) -> list[float]:
+        """The steps (log pt, eta, phi, mu) that keep these bounds, of jets like those in `columns`."""
+        stored = dict(zip(self.layout.variables, columns, strict=True))
+        rooms = {
+            v: room_of(rounding, v, stored[v], self.scale, inner(bounds[v], drift))
+            for v, rounding in self.roundings.items()
+        }
+        return steps(bounds, self.layout, self.dtypes, drift, rooms)
 
     def usable_jets(self, columns: Sequence[npt.NDArray[np.generic]]) -> Floats:
         """The jets (n x 4) of stored columns that have coordinates."""
@@ -89,6 +121,13 @@ class Storage(Restoring):
     def errors(self, values: Floats, decoded: Floats) -> dict[str, Floats]:
         """The error of every jet in each promised variable."""
         return errors(self.layout, values, decoded, self.rounding)
+
+    def worst_errors(self, values: Floats, rows: Floats, found: dict[str, Floats], drift: float) -> dict[str, Floats]:
+        """The same: a jet halfway between two numbers may be rounded to either."""
+        if not self.roundings:
+            return found
+        others = [self.errors_of(values, moved(rows, sign * drift)) for sign in (-1, 1)]
+        return {v: np.max([error, *(other[v] for other in others)], axis=0) for v, error in found.items()}
 
     @property
     def rounding(self) -> float:
@@ -152,7 +191,7 @@ def storage_of(collection: Collection) -> Storage:
     """How a collection of jets with settled units keeps its numbers."""
     assert collection.units is not None
     dtypes = tuple(np.dtype(collection.dtypes[variable]) for variable in collection.variables)
-    return Storage(Layout(collection.variables), dtypes, MEV_PER_UNIT[collection.units])
+    return Storage(Layout(collection.variables), dtypes, MEV_PER_UNIT[collection.units], collection.roundings or {})
 
 
 def list_storage_of(collection: Collection) -> ListStorage:

@@ -77,6 +77,7 @@ def compression_page(report: dict[str, Any]) -> Page:
     before, after = report["bytes_jets_in"], report["bytes_jets_out"]
     if report["jets"]:
         lines.append(f"jets: {_size(before)} -> {_size(after)}, {report['bytes_per_jet']:.2f} bytes per jet")
+    lines.append(f"whole file: {_size(report['bytes_file_in'])} -> {_size(report['bytes_file_out'])}")
     lines.append(f"carried: {len(report['carried'])} branches; {report['seconds']:.1f} s")
     if report["dropped"]:
         lines.append(f"dropped: {len(report['dropped'])} branches: {some(report['dropped'], 6)}")
@@ -127,13 +128,20 @@ def decompression_page(report: dict[str, Any]) -> Page:
     """What `decompress` did."""
     done = (
         f"{report['output']}: {report['jets']:,} jets in {report['entries']:,} entries of '{report['tree']}'; "
-        f"{report['seconds']:.1f} s"
+        f"{_size(report['bytes_file_in'])} -> {_size(report['bytes_file_out'])}; {report['seconds']:.1f} s"
     )
     missing = [f"  entries {start} to {stop} are missing" for start, stop in report["missing"]]
     return [done, *missing, *(f"  {problem}" for problem in report["damage"])]
 
 
-_COLUMNS = {"entries": "entries", "jets": "jets", "bytes_jets_out": "bytes", "bytes_per_jet": "bytes/jet"}
+_COLUMNS = {
+    "entries": "entries",
+    "jets": "jets",
+    "bytes_file_in": "bytes before",
+    "bytes_file_out": "after",
+    "bytes_jets_out": "of jets",
+    "bytes_per_jet": "bytes/jet",
+}
 
 
 def many_page(report: dict[str, Any]) -> Page:

@@ -22,6 +22,7 @@ pytestmark = [
 ]
 
 JETS = Path(__file__).parents[1] / "data" / "jets.root"
+VARIABLES = ("pt", "eta", "phi", "m")
 TYPES = {"float32": "float", "float64": "double"}
 
 # Reads the events of a file of raw numbers, as RDataFrame gives them, and writes one variable of all jets.
@@ -198,3 +199,20 @@ def test_two_headers_go_into_one_program(compressed, tmp_path):
         "".join(lines) + "int main() { return one::pt({}, {}, {}, {}, {}).size() + two::m({}, {}, {}, {}, {}).size(); }"
     )
     subprocess.run([compiled(tmp_path, program)], check=True)
+
+
+def test_rounded_jets_are_rounded_as_python_rounds_them(tmp_path):
+    """Finer than the input is: cut mantissas and numbers on a grid come back, of powers of two bit for bit."""
+    jets = random_jets(300)
+    rounded = (np.round(jets["pt"] / 500) / 2, np.round(jets["eta"], 1), jets["phi"], np.round(jets["m"] / 250) / 4)
+    columns = dict(zip(VARIABLES, rounded, strict=True))
+    branches = {f"Jet_{v}": ak.Array(column.astype(np.float32)) for v, column in columns.items()}
+    branches["Jet_phi"] = ak.Array((ak.to_numpy(branches["Jet_phi"]).view(np.uint32) & 0xFFFFC000).view(np.float32))
+    write_tree(tmp_path / "in.root", "Events", branches)
+    precision = "pt=1e-4,eta=1e-3,phi=1e-6,m=1e-4"
+    succeeded("compress", tmp_path / "in.root", tmp_path / "small.root", "--units", "GeV", "--precision", precision)
+    assert set(runs(tmp_path / "small.root")[0]["collections"][0]["collection"]["roundings"]) == {*VARIABLES}
+    found = check_like_python(tmp_path / "small.root", tmp_path)
+    np.testing.assert_allclose(found["Jet_eta"], branches["Jet_eta"], atol=1e-6)
+    for branch in ("Jet_pt", "Jet_m"):
+        assert found[branch].tobytes() == ak.to_numpy(branches[branch]).tobytes()

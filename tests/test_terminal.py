@@ -213,6 +213,8 @@ COMPRESSED = {
     "bytes_jets_in": 60_732,
     "bytes_jets_out": 24_360,
     "bytes_per_jet": 5.8,
+    "bytes_file_in": 3_030_000,
+    "bytes_file_out": 2_990_000,
     "carried": ["a", "b"],
     "dropped": [],
     "seconds": 1.234,
@@ -234,6 +236,7 @@ def test_a_compression_in_words():
         "Jet_mass   none        0.00012  16.2",
         "",
         "jets: 60.73 kB -> 24.36 kB, 5.80 bytes per jet",
+        "whole file: 3.03 MB -> 2.99 MB",
         "carried: 2 branches; 1.2 s",
         "note: one",
         "note: two",
@@ -290,7 +293,7 @@ def test_sizes_have_a_unit(size, said):
 
 def test_a_decompression_in_words():
     facts = {"output": "b.root", "jets": 4200, "entries": 60_000, "tree": "Events", "seconds": 0.06}
-    whole = "b.root: 4,200 jets in 60,000 entries of 'Events'; 0.1 s"
+    whole = "b.root: 4,200 jets in 60,000 entries of 'Events'; 2.99 MB -> 3.03 MB; 0.1 s"
     assert piped(terminal.decompression_page(facts | {"missing": [], "damage": []})) == whole
     lost = {"missing": [(10, 20), (50, 60)], "damage": ["branch 'z0' is damaged"]}
     assert piped(terminal.decompression_page(facts | lost)).splitlines() == [

@@ -70,6 +70,18 @@ enum Variable : unsigned { of_pt = 1, of_eta = 2, of_phi = 4, of_m = 8 };
 
 ATLASAE_INLINE double within(double x, double low, double high) { return x < low ? low : x > high ? high : x; }
 
+// The nearest number with so many bits of mantissa.
+template <int bits>
+inline double cut(double x) {
+    int exponent;
+    const double mantissa = std::frexp(x, &exponent);
+    return std::ldexp(std::nearbyint(std::ldexp(mantissa, bits + 1)), exponent - bits - 1);
+}
+
+inline double on_grid(double x, double origin, double step) {
+    return origin + step * std::nearbyint((x - origin) / step);
+}
+
 // exp to 1e-12: 2^n exp(r), n in the last bits of a number so large that it holds no fraction, exp(r) a series.
 ATLASAE_INLINE void exponential(Block& block) {
     constexpr double shift = 0x1.8p52;
