@@ -13,7 +13,7 @@ import dask
 import distributed
 import pytest
 from conftest import refused, run_main, succeeded
-from test_many import PACKED, compressed_alone, contents, left_over
+from helpers import PACKED, compressed_alone, contents, left_over
 
 from atlasae.distributed import Outcome, Task, Workers
 from atlasae.errors import UserError

@@ -25,7 +25,7 @@ from conftest import (
     write_layout,
     write_tree,
 )
-from test_pipeline import merge
+from helpers import merge
 
 from atlasae import learning
 from atlasae.container import read_contents

@@ -45,6 +45,7 @@ from conftest import (
     write_layout,
     write_tree,
 )
+from helpers import counters_of, merge
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
@@ -746,23 +747,6 @@ def test_jets_in_other_units_are_told_with_numbers(options, of_such_jets, jets_f
 
 
 # --- merged files
-
-
-def merge(target: Path, *parts: Path) -> None:
-    """Do what `hadd` does: every tree's entries one part after the other."""
-    with uproot.open(parts[0]) as first:
-        trees = {name: counters_of(first[name]) for name in first.keys(filter_classname="TTree", cycle=False)}
-    with uproot.recreate(target) as file:
-        for tree, counters in trees.items():
-            events = [read_tree(part, tree) for part in parts]
-            joined = {name: ak.concatenate([part[name] for part in events]) for name in events[0]}
-            types = {name: declared(array) for name, array in joined.items()}
-            file.mktree(tree, types, counter_name=lambda name, known=counters: known[name]).extend(joined)
-
-
-def counters_of(tree: uproot.TTree) -> dict[str, str]:
-    leaves = {branch.name: branch.member("fLeaves")[0].member("fLeafCount") for branch in tree.branches}
-    return {name: counter.member("fName") for name, counter in leaves.items() if counter is not None}
 
 
 def test_merged_files_come_back(model, tmp_path):
