@@ -93,6 +93,14 @@ def test_tests_do_not_import_each_other(path):
     assert [name for name in imports(path) if name.split(".")[0] in tests] == []
 
 
+@pytest.mark.parametrize("path", TESTS, ids=lambda path: path.stem)
+def test_patches_name_objects(path):
+    """A dotted string outlives what it names: nobody sees it when a module is renamed or taken apart."""
+    calls = [node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Call)]
+    patches = [node for node in calls if node.args and ast.unparse(node.func).endswith(("setattr", "delattr", "patch"))]
+    assert [ast.unparse(node) for node in patches if isinstance(node.args[0], ast.Constant | ast.JoinedStr)] == []
+
+
 def test_init_only_tells_where_names_are():
     docstring, library, attached = ast.parse((PACKAGE / "__init__.py").read_text(encoding="utf-8")).body
     assert isinstance(docstring, ast.Expr) and isinstance(docstring.value, ast.Constant)

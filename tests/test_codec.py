@@ -11,6 +11,7 @@ from helpers import DOUBLE, P_E, P_M, PT_E, PT_M, SINGLE, storage, stored, table
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import atlasae.storage
 from atlasae.bottleneck import Bottleneck, BottleneckAutoencoder
 from atlasae.codec import (
     BottleneckCodec,
@@ -357,7 +358,7 @@ def test_the_promise_holds_in_onnxruntime(variables, monkeypatch):
     session = runtime.InferenceSession(program.model_proto.SerializeToString())
     (found,) = session.run(None, {session.get_inputs()[0].name: encoded.latents})
     monkeypatch.setattr(FloatsCodec, "decode", lambda self, latents: from_coordinates(found.astype(np.float64)))
-    monkeypatch.setattr("atlasae.storage.BLOCK", len(found))
+    monkeypatch.setattr(atlasae.storage, "BLOCK", len(found))
     restored = kept.restore(codec, encoded.latents)
     errors = kept.errors(kept.to_values(columns), kept.to_values(restored))
     assert not encoded.exact.all()
@@ -395,7 +396,7 @@ def test_blocks_change_nothing(monkeypatch):
     columns = stored(random_jets(50), kept)
     columns[0][[3, 20, 21]] = np.nan
     whole = encode_within(codecs("tempered"), kept, bounds, columns)
-    monkeypatch.setattr("atlasae.storage.BLOCK", 7)
+    monkeypatch.setattr(atlasae.storage, "BLOCK", 7)
     parts = encode_within(codecs("tempered"), kept, bounds, columns)
     np.testing.assert_array_equal(parts.latents, whole.latents)
     np.testing.assert_array_equal(parts.exact, whole.exact)

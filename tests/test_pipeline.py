@@ -49,7 +49,8 @@ from helpers import counters_of, merge
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from atlasae import compressing, learning, pipeline
+import atlasae.model
+from atlasae import compressing, learning, pipeline, training
 from atlasae.bottleneck import Bottleneck, BottleneckAutoencoder
 from atlasae.container import FORMAT, read_contents, write_contents
 from atlasae.invertible import jet_autoencoder
@@ -453,7 +454,7 @@ def test_a_full_disk_leaves_no_table(suffix, table, tmp_path):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("command", ["compress", "decompress"])
 def test_a_signal_leaves_nothing(command, number, jets_file, compressed, tmp_path, monkeypatch):
-    monkeypatch.setattr("atlasae.pipeline.silent", lambda done, total: os.kill(os.getpid(), number))
+    monkeypatch.setattr(pipeline, "silent", lambda done, total: os.kill(os.getpid(), number))
     path = {"compress": jets_file, "decompress": compressed}[command]
     with nothing_left(tmp_path / "out.root"):
         assert run_main(command, path, tmp_path / "out.root").failed(130, "interrupted: no output was left")
@@ -506,7 +507,7 @@ def test_the_packaged_model_does_not_travel(compressed):
 
 
 def test_a_model_that_is_nowhere_is_told(compressed, monkeypatch, tmp_path):
-    monkeypatch.setattr("atlasae.model.packaged_model", lambda sha256: None)
+    monkeypatch.setattr(atlasae.model, "packaged_model", lambda sha256: None)
     with nothing_left(compressed):
         assert run_main("decompress", compressed, tmp_path / "out.root").failed(2, "upgrade atlasae")
 
@@ -714,7 +715,7 @@ def test_a_signal_while_a_model_is_fitted_leaves_nothing(number, quick, jets_fil
         os.kill(os.getpid(), number)
         return 1.0
 
-    monkeypatch.setattr("atlasae.training.validation_loss", interrupted)
+    monkeypatch.setattr(training, "validation_loss", interrupted)
     with nothing_left(jets_file):
         result = run_main("compress", jets_file, tmp_path / "out.root", "--model", "self")
         assert result.failed(130, "interrupted: no output was left")
