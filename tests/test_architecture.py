@@ -101,6 +101,18 @@ def test_patches_name_objects(path):
     assert [ast.unparse(node) for node in patches if isinstance(node.args[0], ast.Constant | ast.JoinedStr)] == []
 
 
+@pytest.mark.parametrize("path", [*TESTS, PACKAGE.parent / "scripts" / "fuzz.py"], ids=lambda path: path.stem)
+def test_no_test_looks_at_a_clock(path):
+    """What a busy machine makes late is no failure: CPU time is measured."""
+    clocks = {"time.time", "time.monotonic", "time.perf_counter", "time.sleep"}
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    assert (
+        clocks & ({ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.Attribute)} | imports(path))
+        == set()
+    )
+    assert [node.lineno for node in ast.walk(tree) if isinstance(node, ast.keyword) and node.arg == "timeout"] == []
+
+
 def test_init_only_tells_where_names_are():
     docstring, library, attached = ast.parse((PACKAGE / "__init__.py").read_text(encoding="utf-8")).body
     assert isinstance(docstring, ast.Expr) and isinstance(docstring.value, ast.Constant)
