@@ -40,7 +40,7 @@ def to_symlog(x: Floats) -> Floats:
 def from_symlog(y: Floats) -> Floats:
     """The inverse of `to_symlog`."""
     size = np.abs(y)
-    return np.asarray(np.copysign(np.where(size < 1, size, np.exp(np.maximum(size, 1) - 1)), y))
+    return np.asarray(np.copysign(np.where(size < 1, size, np.exp(size - 1)), y))
 
 
 def is_physical(jets: Floats) -> Bools:

@@ -45,7 +45,8 @@ from atlasae.tables import Table, write_table
 
 JETS = Path(__file__).parents[1] / "data" / "jets.root"
 ENTRIES = 40
-HANGS = 20  # seconds
+HANGS = 20  # seconds of CPU time: on a busy machine nothing hangs sooner
+WAITS = 1200  # seconds: what waits, and uses none, hangs too
 RUNS_CODE = ("os.system", "subprocess.Popen", "os.exec", "os.posix_spawn", "os.spawn", "socket.connect")
 ODD: tuple[Any, ...] = (
     0,
@@ -291,13 +292,15 @@ def one(task: Task) -> tuple[str, str]:
     path = paths[rng.integers(len(paths))]
     with tempfile.TemporaryDirectory(dir=task.folder.parent) as scratch:
         changed = Path(scratch) / path.name
-        signal.alarm(HANGS)
+        signal.setitimer(signal.ITIMER_PROF, HANGS)
+        signal.alarm(WAITS)
         try:
             change(rng, way, path, changed)
             outcome = judged(task.folder, path, changed, way == FORGE)
         except BaseException as error:  # noqa: BLE001 - whatever it is, it is a failure to be counted
             outcome = f"{type(error).__name__}: {error}"
         finally:
+            signal.setitimer(signal.ITIMER_PROF, 0)
             signal.alarm(0)
     return f"{path.name.partition('-')[0]}, {way}", outcome
 
@@ -398,7 +401,8 @@ def facts_of(path: Path) -> list[tuple[Any, ...]]:
 def start_worker() -> None:
     """Let nothing run code, or run for long, in this process."""
     torch.set_num_threads(1)
-    signal.signal(signal.SIGALRM, hanging)
+    for number in (signal.SIGPROF, signal.SIGALRM):
+        signal.signal(number, hanging)
     sys.addaudithook(watch)
 
 

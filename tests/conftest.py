@@ -27,7 +27,7 @@ from atlasae.cli import main
 settings.register_profile("atlasae", deadline=None, derandomize=True)
 settings.load_profile("atlasae")
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell lets what it runs with `&` ignore it
-pytest.register_assert_rewrite("codec_contract")  # its failures tell as much as a test's
+pytest.register_assert_rewrite("codec_contract", "helpers")  # its failures tell as much as a test's
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 LAYOUTS = ("xaod", "nanoaod", "flat", "energy", "cartesian", "rntuple", "rntuple_xaod")

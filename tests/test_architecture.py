@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "atlasae"
+TESTS = sorted(Path(__file__).parent.glob("*.py"))
 MODULES = sorted(path.stem for path in PACKAGE.glob("*.py") if path.stem != "__init__")
 
 # An entry may stand here before its module does; a module may not be without its entry.
@@ -55,10 +56,10 @@ DOORS = {
 }
 
 
-def imports(module: str) -> set[str]:
+def imports(path: Path) -> set[str]:
     """Dotted names of all that a module imports, in its functions too."""
     names = set()
-    for node in ast.walk(ast.parse((PACKAGE / f"{module}.py").read_text(encoding="utf-8"))):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -76,14 +77,40 @@ def test_every_module_has_one_floor_and_its_own_subject():
 
 @pytest.mark.parametrize("module", MODULES)
 def test_imports_go_downward(module):
-    own = {name.split(".")[1] for name in imports(module) if name.startswith("atlasae.")}
+    own = {name.split(".")[1] for name in imports(PACKAGE / f"{module}.py") if name.startswith("atlasae.")}
     assert [name for name in own if FLOOR[name] >= FLOOR[module]] == []
 
 
 @pytest.mark.parametrize("module", MODULES)
 def test_heavy_libraries_have_one_door(module):
-    libraries = {name.split(".")[0] for name in imports(module)}
+    libraries = {name.split(".")[0] for name in imports(PACKAGE / f"{module}.py")}
     assert [library for library in libraries if module not in DOORS.get(library, {module})] == []
+
+
+@pytest.mark.parametrize("path", TESTS, ids=lambda path: path.stem)
+def test_tests_do_not_import_each_other(path):
+    tests = {test.stem for test in TESTS if test.stem.startswith("test_")}
+    assert [name for name in imports(path) if name.split(".")[0] in tests] == []
+
+
+@pytest.mark.parametrize("path", TESTS, ids=lambda path: path.stem)
+def test_patches_name_objects(path):
+    """A dotted string outlives what it names: nobody sees it when a module is renamed or taken apart."""
+    calls = [node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Call)]
+    patches = [node for node in calls if node.args and ast.unparse(node.func).endswith(("setattr", "delattr", "patch"))]
+    assert [ast.unparse(node) for node in patches if isinstance(node.args[0], ast.Constant | ast.JoinedStr)] == []
+
+
+@pytest.mark.parametrize("path", [*TESTS, PACKAGE.parent / "scripts" / "fuzz.py"], ids=lambda path: path.stem)
+def test_no_test_looks_at_a_clock(path):
+    """What a busy machine makes late is no failure: CPU time is measured."""
+    clocks = {"time.time", "time.monotonic", "time.perf_counter", "time.sleep"}
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    assert (
+        clocks & ({ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.Attribute)} | imports(path))
+        == set()
+    )
+    assert [node.lineno for node in ast.walk(tree) if isinstance(node, ast.keyword) and node.arg == "timeout"] == []
 
 
 def test_init_only_tells_where_names_are():

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from conftest import refused, succeeded
-from test_many import PACKED
+from helpers import PACKED
 
 from atlasae.journal import Journal
 

@@ -1,6 +1,7 @@
 """Bytes per jet against precision: what is measured, of which jets, and what is told."""
 
 import sys
+import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -213,7 +214,11 @@ def test_a_peer_that_breaks_its_bound_ends_the_benchmark(jets_path, monkeypatch)
 
 def test_nothing_is_left_of_a_benchmark(jets_path, monkeypatch, tmp_path):
     monkeypatch.setattr(benchmark, "PRECISIONS", (1e-2,))
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "torch"))  # made at the first step of an optimizer
     before = [path.name for path in jets_path.parent.iterdir()]
     benchmark_file(jets_path)
-    assert list(tmp_path.iterdir()) == [] and [path.name for path in jets_path.parent.iterdir()] == before
+    assert (
+        list((tmp_path / "temporary").iterdir()) == [] and [path.name for path in jets_path.parent.iterdir()] == before
+    )

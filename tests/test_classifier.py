@@ -5,6 +5,7 @@ import pytest
 import torch
 from conftest import random_jets
 
+from atlasae import classifier
 from atlasae.classifier import COURSE, FEWEST_JETS, tell_apart
 from atlasae.training import run_course
 
@@ -67,8 +68,8 @@ def test_a_network_is_trained_and_tried_on_different_jets(monkeypatch):
         seen.extend(rows)
         return run_course(network, loss, rows, *others)
 
-    monkeypatch.setattr("atlasae.classifier.run_course", spy)
-    monkeypatch.setattr("atlasae.classifier.COURSE", type(COURSE)(steps=1, validate_every=1))
+    monkeypatch.setattr(classifier, "run_course", spy)
+    monkeypatch.setattr(classifier, "COURSE", type(COURSE)(steps=1, validate_every=1))
     before = jets(200)
     before[:, 2] = np.linspace(-3, 3, 200)  # which jet it is
     found = tell_apart(before, before * [1, 1, 1, 2])

@@ -1,6 +1,7 @@
 """The command line: options, reports, exit codes; what users get wrong is in test_cli_errors.py."""
 
 import hashlib
+import io
 import json
 import os
 import re
@@ -557,7 +558,7 @@ def test_ctrl_c_keeps_the_best_model_so_far(number, table_of_jets, tmp_path, mon
             os.kill(os.getpid(), number)
         return seen[-1]
 
-    monkeypatch.setattr("atlasae.training.validation_loss", interrupted)
+    monkeypatch.setattr(atlasae.training, "validation_loss", interrupted)
     out = tmp_path / "mine.model"
     more = ("--set", "course.steps=1000000", "--set", 'course.schedule="constant"')
     assert trained(table_of_jets, "-o", out, *MLP, *more).report["ended"] == "interrupted"
@@ -568,12 +569,12 @@ def test_ctrl_c_keeps_the_best_model_so_far(number, table_of_jets, tmp_path, mon
 
 
 def test_ctrl_c_before_there_is_a_best_model_leaves_nothing(table_of_jets, tmp_path, monkeypatch):
-    monkeypatch.setattr("atlasae.training.validation_loss", lambda *arguments: os.kill(os.getpid(), signal.SIGINT))
+    monkeypatch.setattr(atlasae.training, "validation_loss", lambda *arguments: os.kill(os.getpid(), signal.SIGINT))
     refused(130, ("interrupted",), "train", table_of_jets, "-o", tmp_path / "mine.model", *MLP, out=table_of_jets)
 
 
 def test_training_shows_a_bar_on_a_terminal(table_of_jets, tmp_path, monkeypatch):
-    monkeypatch.setattr("io.StringIO", Terminal)
+    monkeypatch.setattr(io, "StringIO", Terminal)
     shown = run_main("train", table_of_jets, "-o", tmp_path / "a.model", *MLP, "--json")
     quiet = run_main("train", table_of_jets, "-o", tmp_path / "b.model", *MLP, "--quiet")
     assert (shown.code, quiet.code) == (0, 0)

@@ -1,5 +1,6 @@
 """The commands evaluate, plot and benchmark: what they print, what they write, and what they refuse."""
 
+import io
 import json
 import sys
 from collections.abc import Callable, Iterator
@@ -487,7 +488,7 @@ def test_a_bar_is_shown_on_a_terminal_alone(command, bar, jets_file, compressed,
     paths = [jets_file] if command == ["benchmark"] else [jets_file, compressed]
     more = ["-o", tmp_path / "figures"] if command == ["plot"] else []
     assert succeeded(*command, *paths, *more).err == ""
-    monkeypatch.setattr("io.StringIO", Terminal)
+    monkeypatch.setattr(io, "StringIO", Terminal)
     assert bar in run_main(*command, *paths, *more).err
     quiet = run_main(*command, *paths, *more, "--quiet")
     assert (quiet.code, quiet.out, quiet.err) == (0, "", "")

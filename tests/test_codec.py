@@ -1,6 +1,5 @@
 import copy
 import math
-from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -8,9 +7,11 @@ import pytest
 import torch
 from codec_contract import GOLDEN, check_config, check_old_file, check_round_trip, check_smooth
 from conftest import digits_of, jet_errors, jet_grid, network_by_hand, random_jets
+from helpers import DOUBLE, P_E, P_M, PT_E, PT_M, SINGLE, storage, stored, table, uniform_codec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import atlasae.storage
 from atlasae.bottleneck import Bottleneck, BottleneckAutoencoder
 from atlasae.codec import (
     BottleneckCodec,
@@ -22,39 +23,18 @@ from atlasae.codec import (
     few_threads,
     fit_grid,
 )
-from atlasae.coordinates import Layout, from_coordinates, inner
+from atlasae.coordinates import from_coordinates, inner
 from atlasae.errors import UserError
-from atlasae.grid import radices
 from atlasae.model import default_model
 from atlasae.precision import Precision
 from atlasae.storage import Storage
 
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
 
-PT_M, PT_E = ("pt", "eta", "phi", "m"), ("pt", "eta", "phi", "E")
-P_E, P_M = ("px", "py", "pz", "E"), ("px", "py", "pz", "m")
-SINGLE, DOUBLE = np.dtype("<f4"), np.dtype("<f8")
 MODEL = default_model()
-SPANS = (10.7, 12.0, 2 * math.pi, 19.0)  # of the support of log pt, eta, phi, mu
 ODD = [  # in the support, and far from what the model was trained on
     (600, 5.9, math.pi, 0), (1e7, -5.9, -math.pi, -0.0), (2e4, 0, 0, -99), (2e4, 1, -1, 100), (5e6, 0, 3, 1e-3),
 ]  # fmt: skip
-
-
-def table(n: int, seed: int = 1) -> np.ndarray:
-    """Jets (n x 4: pt, eta, phi, m in MeV)."""
-    jets = random_jets(n, seed)
-    return np.column_stack([jets[v] for v in PT_M])
-
-
-def storage(variables: Sequence[str], dtype: np.dtype = DOUBLE, scale: float = 1.0) -> Storage:
-    return Storage(Layout(tuple(variables)), (dtype,) * 4, scale)
-
-
-def stored(jets: dict[str, np.ndarray], kept: Storage) -> list[np.ndarray]:
-    """Jets as columns in the dtypes and units of a collection."""
-    units = [1.0 if v in ("eta", "phi") else kept.scale for v in kept.layout.variables]
-    return [(jets[v] / u).astype(dtype) for v, u, dtype in zip(kept.layout.variables, units, kept.dtypes, strict=True)]
 
 
 def size(encoded: Encoded) -> int:
@@ -91,13 +71,6 @@ def check_within(codec: FloatsCodec, kept: Storage, columns: list[np.ndarray], b
     # A light m that comes from E has lost digits to cancellation: other arithmetic gives another sixth digit.
     assert {v: encoded.largest[v] for v in worst} == pytest.approx(worst, rel=1e-4, abs=1e-7)
     return float(encoded.exact.mean())
-
-
-def uniform_codec(step: float) -> FloatsCodec:
-    """Equal steps over the whole support."""
-    cells = tuple(span / step for span in SPANS)
-    levels = tuple(math.ceil(n) for n in cells)
-    return FloatsCodec(MODEL.autoencoder, jet_grid(0.0, cells, (0, 0, 0, 0), levels, radices(levels)))
 
 
 @lru_cache
@@ -385,7 +358,7 @@ def test_the_promise_holds_in_onnxruntime(variables, monkeypatch):
     session = runtime.InferenceSession(program.model_proto.SerializeToString())
     (found,) = session.run(None, {session.get_inputs()[0].name: encoded.latents})
     monkeypatch.setattr(FloatsCodec, "decode", lambda self, latents: from_coordinates(found.astype(np.float64)))
-    monkeypatch.setattr("atlasae.storage.BLOCK", len(found))
+    monkeypatch.setattr(atlasae.storage, "BLOCK", len(found))
     restored = kept.restore(codec, encoded.latents)
     errors = kept.errors(kept.to_values(columns), kept.to_values(restored))
     assert not encoded.exact.all()
@@ -423,7 +396,7 @@ def test_blocks_change_nothing(monkeypatch):
     columns = stored(random_jets(50), kept)
     columns[0][[3, 20, 21]] = np.nan
     whole = encode_within(codecs("tempered"), kept, bounds, columns)
-    monkeypatch.setattr("atlasae.storage.BLOCK", 7)
+    monkeypatch.setattr(atlasae.storage, "BLOCK", 7)
     parts = encode_within(codecs("tempered"), kept, bounds, columns)
     np.testing.assert_array_equal(parts.latents, whole.latents)
     np.testing.assert_array_equal(parts.exact, whole.exact)

@@ -6,17 +6,21 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from atlasae.coordinates import (
+    DRIFT,
     LARGEST_PHI,
     MASS_FLOOR,
     Layout,
     columns_to_jets,
     energy,
     from_coordinates,
+    from_symlog,
+    inner,
     is_physical,
     jets_to_columns,
     signed_root,
     signed_square,
     to_coordinates,
+    to_symlog,
     wrap,
 )
 
@@ -28,7 +32,7 @@ LAYOUTS = [
 ]
 SINGLE, DOUBLE = np.dtype("<f4"), np.dtype("<f8")
 
-masses = st.floats(-1e6, 1e6)
+masses = st.floats(-1e6, 1e6) | st.floats(-200, 200)  # half of them about the floor
 jets = st.tuples(st.floats(1e-3, 1e8), st.floats(-10, 10), st.floats(-LARGEST_PHI, LARGEST_PHI), masses)
 
 
@@ -54,11 +58,42 @@ def test_coordinates_are_undone(jet):
 
 @pytest.mark.parametrize(
     ("m", "mu"),
-    [(0, 0), (50, 0.5), (-50, -0.5), (100, 1), (-100, -1), (100 * math.e, 2), (-100 * math.e**3, -4)],
-)
+    [
+        (0, 0), (50, 0.5), (-50, -0.5), (99.9, 0.999), (100, 1), (-100, -1),
+        (100.5, 1 + math.log(1.005)), (-140, -1 - math.log(1.4)), (199, 1 + math.log(1.99)),
+        (100 * math.e, 2), (-100 * math.e**3, -4),
+    ],
+)  # fmt: skip
 def test_mu_is_linear_below_the_floor_and_logarithmic_above(m, mu):
     coordinates = to_coordinates(table((math.e**11, 1.5, -2.5, m)))
     assert coordinates[0] == pytest.approx([11, 1.5, -2.5, mu], abs=1e-12)
+    assert from_coordinates(table((11, 1.5, -2.5, mu)))[0] == pytest.approx([math.e**11, 1.5, -2.5, m], rel=1e-12)
+
+
+def test_the_constants_are_what_files_were_written_with():
+    assert (MASS_FLOOR, DRIFT) == (100.0, 3e-6)
+    assert (type(LARGEST_PHI), LARGEST_PHI) == (float, 3.141592502593994)  # the float32 next below pi
+
+
+@pytest.mark.parametrize(
+    ("bound", "drift", "kept"),
+    [(1e-3, (), 9.97e-4), (1e-2, (), 9.997e-3), (1.3e-5, (), 1e-5), (1e-5, (), 7.5e-6), (1e-3, (1e-4,), 9e-4)],
+)
+def test_a_bound_is_kept_with_room_for_what_other_machines_do(bound, drift, kept):
+    assert inner(bound, *drift) == pytest.approx(kept, rel=1e-12)
+
+
+@given(st.floats(-3, 3))
+@example(1.0)
+@example(-1.0)
+@example(-0.0)
+def test_symlog_is_what_its_formula_says(x):
+    found = float(to_symlog(np.array([x]))[0])
+    assert found == pytest.approx(x if abs(x) < 1 else math.copysign(1 + math.log(abs(x)), x), rel=1e-14)
+    assert math.copysign(1, found) == math.copysign(1, x)
+    back = float(from_symlog(np.array([x]))[0])
+    assert back == pytest.approx(x if abs(x) < 1 else math.copysign(math.exp(abs(x) - 1), x), rel=1e-14)
+    assert math.copysign(1, back) == math.copysign(1, x)
 
 
 @given(masses, masses)
@@ -166,6 +201,43 @@ def test_layouts_are_undone(variables, dtype, scale, jet):
     assert abs(back[3] * abs(back[3]) - jet[3] * abs(jet[3])) <= slack + 1e-12 * p**2 * layout.has_energy
 
 
+JETS = {
+    "usual": (54_321.123456789, 1.23456789, 0.987654321, 9_876.54321),
+    "light": (54_321.123456789, -2.3456789, -2.987654321, 139.57),
+    "massless": (54_321.123456789, 0.3456789, 3.1415, 0.0),
+    "negative": (54_321.123456789, 0.0, -3.1415, -2_345.6789),
+    "forward": (20_123.456789, 4.8765432, 1.5707963, 5_432.1),
+}
+
+
+@pytest.mark.parametrize("variables", LAYOUTS)
+@pytest.mark.parametrize("dtype", [SINGLE, DOUBLE])
+@pytest.mark.parametrize("scale", [1.0, 1000.0])
+@pytest.mark.parametrize("jet", JETS.values(), ids=JETS)
+def test_stored_values_by_hand(variables, dtype, scale, jet):
+    pt, eta, phi, m = jet
+    px, py, pz = pt * math.cos(phi), pt * math.sin(phi), pt * math.sinh(eta)
+    momentum = {"pt": pt, "eta": eta, "phi": phi, "px": px, "py": py, "pz": pz}
+    units = [1 if v in ("eta", "phi") else scale for v in variables[:3]]
+    held = [float(dtype.type(momentum[v] / unit)) * unit for v, unit in zip(variables[:3], units, strict=True)]
+    p = math.hypot(*held) if variables[0] == "px" else held[0] * math.cosh(held[1])
+    stored = Layout(variables).from_jets(table(jet), (dtype,) * 4, scale)
+    assert stored[0] == pytest.approx([*held, math.sqrt(p**2 + m * abs(m)) if variables[3] == "E" else m], rel=1e-14)
+    # E is of the momentum as stored: the mass is lost to no more than float64's cancellation
+    back = Layout(variables).to_jets(stored)[0, 3]
+    assert back * abs(back) == pytest.approx(m * abs(m), abs=4e-16 * p**2, rel=1e-14)
+
+
+@pytest.mark.parametrize("variables", LAYOUTS)
+def test_each_momentum_has_its_own_dtype(variables):
+    jet = table(JETS["usual"])
+    double, single = (Layout(variables).from_jets(jet, (dtype,) * 4, 1.0)[0] for dtype in (DOUBLE, SINGLE))
+    for column in range(3):
+        dtypes = [SINGLE if i == column else DOUBLE for i in range(4)]
+        mixed = Layout(variables).from_jets(jet, tuple(dtypes), 1.0)[0, :3]
+        assert mixed.tolist() == [(single if i == column else double)[i] for i in range(3)]
+
+
 @pytest.mark.parametrize("variables", LAYOUTS)
 def test_momenta_leave_from_jets_as_their_dtypes_hold_them(variables):
     jet = table((54_321.123456789, 1.23456789, 0.987654321, 9_876.54321))
@@ -185,9 +257,16 @@ def test_an_energy_is_never_the_root_of_something_negative():
     assert Layout(LAYOUTS[1]).from_jets(table((10, 0, 0, -20)), (DOUBLE,) * 4, 1.0)[0, 3] == 0
 
 
+def test_layouts_are_told_apart_by_their_variables_and_stay_as_they_are():
+    assert {Layout(variables): variables for variables in LAYOUTS}[Layout(tuple(LAYOUTS[2]))] == LAYOUTS[2]
+    with pytest.raises(AttributeError):
+        Layout(LAYOUTS[0]).variables = LAYOUTS[1]
+
+
 def test_what_is_promised():
-    for variables in LAYOUTS:
-        assert set(Layout(variables).promised) == {"pt", "eta", "phi", "m"} | ({"E"} & set(variables))
+    found = [Layout(variables).promised for variables in LAYOUTS]
+    with_energy, without = ("pt", "eta", "phi", "E", "m"), ("pt", "eta", "phi", "m")
+    assert found == [without, with_energy, with_energy, without]
 
 
 # --- columns of a network
@@ -200,12 +279,19 @@ def test_an_energy_by_hand():
     assert energy(SQUARE) == pytest.approx([5000, math.sqrt(9e6 - 4e6), 0, 2600])
 
 
+def test_an_energy_without_bounds_is_no_warning():
+    assert energy(table((1e200, 0, 0, 1), (1e200, 5, 0, 1e200))).tolist() == [math.inf] * 2
+    assert math.isnan(energy(table((1e200, 0, 0, -1e200)))[0])
+
+
 def test_columns_are_in_gev_and_in_the_order_asked_for():
     assert jets_to_columns(SQUARE[:1], ("m", "pt", "phi", "eta")).tolist() == [[4, 3, 0, 0]]
     assert jets_to_columns(SQUARE[:1], ("phi", "E", "eta", "pt")).tolist() == [[0, 5, 0, 3]]
     assert columns_to_jets(table((4, 3, 0.5, -1)), ("m", "pt", "phi", "eta")).tolist() == [[3000, -1, 0.5, 4000]]
     assert columns_to_jets(table((5, 0.5, 3, 0)), ("E", "phi", "pt", "eta")).tolist() == [[3000, 0, 0.5, 4000]]
     assert columns_to_jets(table((3, 0.5, 5, 0)), ("E", "phi", "pt", "eta")).tolist() == [[5000, 0, 0.5, -4000]]
+    with pytest.raises(ValueError, match="zip"):
+        columns_to_jets(table((4, 3, 0.5, -1, 2)), ("m", "pt", "phi", "eta"))
 
 
 @given(st.lists(jets, min_size=1, max_size=5), st.permutations(["pt", "eta", "phi", "m"]), st.booleans())

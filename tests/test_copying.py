@@ -12,6 +12,7 @@ from conftest import bits, bystanders, declared, read_tree
 from hypothesis import given
 from hypothesis import strategies as st
 
+from atlasae import rootio
 from atlasae.columns import ArrayEvents, checksum
 from atlasae.container import Chunk, Contents, Copied, CopiedTree, Run
 from atlasae.copying import compare_others, copy_back, copy_others, entry_ranges
@@ -146,7 +147,7 @@ def test_what_can_not_be_copied_is_noted_and_the_rest_is(tmp_path):
 
 
 def test_an_object_that_can_not_be_copied_is_noted(original, tmp_path, monkeypatch):
-    monkeypatch.setattr("atlasae.rootio.Target.write_object", lambda *arguments: 1 / 0)
+    monkeypatch.setattr(rootio.Target, "write_object", lambda *arguments: 1 / 0)
     found, notes = copied(original, tmp_path / "small.root")
     assert found.objects == []
     assert sorted(notes) == [f"'{name}' is left out: division by zero" for name in ("folder/deep/note", "top")]
@@ -236,7 +237,7 @@ def test_what_was_copied_and_is_gone_is_damage(lost, original, tmp_path):
 
 def test_an_object_that_can_not_be_read_any_more_is_damage(original, tmp_path, monkeypatch):
     found, _ = copied(original, tmp_path / "small.root")
-    monkeypatch.setattr("atlasae.rootio.Source.copy_object", lambda source, name, target=None: "it breaks off")
+    monkeypatch.setattr(rootio.Source, "copy_object", lambda source, name, target=None: "it breaks off")
     with pytest.raises(DamagedFileError, match=r"'(top|folder/deep/note)' in '.*small.root' is damaged: it breaks off"):
         restored(tmp_path / "small.root", contents(found), tmp_path / "back.root")
 

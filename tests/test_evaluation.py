@@ -14,6 +14,7 @@ from conftest import jet_columns, make_counts, random_jets, read_tree, succeeded
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from atlasae import evaluation
 from atlasae.errors import DamagedFileError
 from atlasae.evaluation import Evaluation, EventRows, EventTally, evaluate_files, write_histograms
 from atlasae.pairs import JetPairs, Paired
@@ -527,7 +528,7 @@ def test_many_jets_are_given_to_a_network(tmp_path):
 
 
 def test_samples_are_thinned(made, monkeypatch):
-    monkeypatch.setattr("atlasae.evaluation.MOST_SAMPLED", 20)
+    monkeypatch.setattr(evaluation, "MOST_SAMPLED", 20)
     before, _ = mev(made / "in.root")
     found = only(report_of(made / "in.root", made / "in.root"))["two_sample"]
     assert len(before) / 8 <= found["jets"] <= 20

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from conftest import counted, read_tree, succeeded, write_tree
 
-from atlasae import figures, plotting
+from atlasae import evaluation, figures, plotting
 from atlasae.errors import UserError
 from atlasae.evaluation import evaluate_files
 from atlasae.plotting import Figure, Label
@@ -273,7 +273,7 @@ def test_reports_of_one_name_in_two_folders_are_compared(report, asked, tmp_path
 
 
 def test_two_files_are_evaluated_and_drawn(asked, jets_file, compressed, monkeypatch):
-    monkeypatch.setattr("atlasae.evaluation.tell_apart", lambda before, after: None)
+    monkeypatch.setattr(evaluation, "tell_apart", lambda before, after: None)
     seen: list[tuple[int, int]] = []
     found = list(figures.figures_of([jets_file, compressed], LABEL, lambda done, total: seen.append((done, total))))
     assert len(found) == 24 and seen[-1] == (60, 60)

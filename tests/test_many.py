@@ -11,41 +11,18 @@ import numpy as np
 import pytest
 import uproot
 from conftest import Result, bits, nothing_left, read_tree, refused, run_main, succeeded, write_layout
-from test_pipeline import merge
+from helpers import PACKED, compressed_alone, contents, merge
 
 from atlasae.distributed import Task
 from atlasae.evaluation import evaluate_files
 from atlasae.journal import NAME
 from atlasae.many import compress_task, expand, output_name
-from atlasae.pipeline import compress_file
 from atlasae.planning import Options
 from atlasae.precision import Precision
-
-PACKED = ("--layout", "packed")  # needs no torch: workers start sooner
-
-
-def compressed_alone(paths: list[Path], folder: Path) -> dict[str, bytes]:
-    """What the files should become: each compressed by itself; the bytes of its trees."""
-    folder.mkdir()
-    for path in paths:
-        compress_file(path, folder / path.name, Options(Precision.parse("1e-3"), packed=True))
-    return contents(folder)
-
-
-def contents(folder: Path) -> dict[str, Any]:
-    """The jets of every file of a folder, whatever ROOT wrote about when."""
-    return {
-        path.name: {name: bits(array) for name, array in read_tree(path, "Events").items()}
-        for path in sorted(folder.glob("*.root"))
-    }
 
 
 def files_of(result: Result) -> dict[str, dict[str, Any]]:
     return {Path(file["output"]).name: file for file in result.report["files"]}
-
-
-def left_over(folder: Path) -> list[Path]:
-    return list(folder.glob(".atlasae-*"))
 
 
 # --- commands

@@ -9,6 +9,7 @@ from conftest import random_jets
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from atlasae import packing
 from atlasae.errors import UserError
 from atlasae.packing import PackedCompressor, pack, packed_codec_of, restore_packed, start_packed, unpack
 from atlasae.precision import Precision
@@ -73,7 +74,7 @@ def test_what_packs_nothing_is_told(precision):
 
 
 def test_more_jets_than_are_read_back_are_not_packed(monkeypatch):
-    monkeypatch.setattr("atlasae.packing.MOST_JETS", 11)
+    monkeypatch.setattr(packing, "MOST_JETS", 11)
     with pytest.raises(UserError, match="12 jets in a chunk, 11 at most: give a smaller --step-size"):
         compressor().compress(events())
 

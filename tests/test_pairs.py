@@ -25,9 +25,9 @@ from conftest import (
     write_layout,
     write_tree,
 )
-from test_pipeline import merge
+from helpers import merge
 
-from atlasae import learning
+from atlasae import learning, pairs
 from atlasae.container import read_contents
 from atlasae.errors import DamagedFileError, UserError
 from atlasae.pairs import JetPairs, Pair, open_pair
@@ -515,7 +515,7 @@ def test_half_a_file_is_damage(side, nanoaod, tmp_path):
 
 @pytest.mark.parametrize("layout", ["nanoaod", "flat", "energy"])
 def test_packed_jets_are_those_of_the_file_they_decompress_to(layout, tmp_path, monkeypatch):
-    monkeypatch.setattr("atlasae.pairs.PART", 20)
+    monkeypatch.setattr(pairs, "PART", 20)
     original = write_layout(tmp_path / "in.root", layout)
     succeeded("compress", original, tmp_path / "small.root", "--layout", "packed", "--step-size", "4kB")
     succeeded("decompress", tmp_path / "small.root", tmp_path / "back.root")
@@ -531,7 +531,7 @@ def test_packed_jets_are_those_of_the_file_they_decompress_to(layout, tmp_path, 
 def test_pieces_hold_every_jet_once_and_events_whole(compressed, monkeypatch, nanoaod):
     other = nanoaod / ("small.root" if compressed else "back.root")
     whole = only(jets_of(nanoaod / "in.root", other))
-    monkeypatch.setattr("atlasae.pairs.PART", 20)
+    monkeypatch.setattr(pairs, "PART", 20)
     (parts,) = jets_of(nanoaod / "in.root", other).values()
     assert len(parts) > 3 and all(len(part.before) == part.counts.sum() for part in parts)
     for name in ("before", "after", "same", "counts", *(["latents"] if compressed else [])):

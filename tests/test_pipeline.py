@@ -45,10 +45,12 @@ from conftest import (
     write_layout,
     write_tree,
 )
+from helpers import counters_of, merge
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from atlasae import compressing, learning, pipeline
+import atlasae.model
+from atlasae import compressing, learning, pipeline, training
 from atlasae.bottleneck import Bottleneck, BottleneckAutoencoder
 from atlasae.container import FORMAT, read_contents, write_contents
 from atlasae.invertible import jet_autoencoder
@@ -452,7 +454,7 @@ def test_a_full_disk_leaves_no_table(suffix, table, tmp_path):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("command", ["compress", "decompress"])
 def test_a_signal_leaves_nothing(command, number, jets_file, compressed, tmp_path, monkeypatch):
-    monkeypatch.setattr("atlasae.pipeline.silent", lambda done, total: os.kill(os.getpid(), number))
+    monkeypatch.setattr(pipeline, "silent", lambda done, total: os.kill(os.getpid(), number))
     path = {"compress": jets_file, "decompress": compressed}[command]
     with nothing_left(tmp_path / "out.root"):
         assert run_main(command, path, tmp_path / "out.root").failed(130, "interrupted: no output was left")
@@ -505,7 +507,7 @@ def test_the_packaged_model_does_not_travel(compressed):
 
 
 def test_a_model_that_is_nowhere_is_told(compressed, monkeypatch, tmp_path):
-    monkeypatch.setattr("atlasae.model.packaged_model", lambda sha256: None)
+    monkeypatch.setattr(atlasae.model, "packaged_model", lambda sha256: None)
     with nothing_left(compressed):
         assert run_main("decompress", compressed, tmp_path / "out.root").failed(2, "upgrade atlasae")
 
@@ -713,7 +715,7 @@ def test_a_signal_while_a_model_is_fitted_leaves_nothing(number, quick, jets_fil
         os.kill(os.getpid(), number)
         return 1.0
 
-    monkeypatch.setattr("atlasae.training.validation_loss", interrupted)
+    monkeypatch.setattr(training, "validation_loss", interrupted)
     with nothing_left(jets_file):
         result = run_main("compress", jets_file, tmp_path / "out.root", "--model", "self")
         assert result.failed(130, "interrupted: no output was left")
@@ -746,23 +748,6 @@ def test_jets_in_other_units_are_told_with_numbers(options, of_such_jets, jets_f
 
 
 # --- merged files
-
-
-def merge(target: Path, *parts: Path) -> None:
-    """Do what `hadd` does: every tree's entries one part after the other."""
-    with uproot.open(parts[0]) as first:
-        trees = {name: counters_of(first[name]) for name in first.keys(filter_classname="TTree", cycle=False)}
-    with uproot.recreate(target) as file:
-        for tree, counters in trees.items():
-            events = [read_tree(part, tree) for part in parts]
-            joined = {name: ak.concatenate([part[name] for part in events]) for name in events[0]}
-            types = {name: declared(array) for name, array in joined.items()}
-            file.mktree(tree, types, counter_name=lambda name, known=counters: known[name]).extend(joined)
-
-
-def counters_of(tree: uproot.TTree) -> dict[str, str]:
-    leaves = {branch.name: branch.member("fLeaves")[0].member("fLeafCount") for branch in tree.branches}
-    return {name: counter.member("fName") for name, counter in leaves.items() if counter is not None}
 
 
 def test_merged_files_come_back(model, tmp_path):

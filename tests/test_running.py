@@ -1,5 +1,6 @@
 """How a command runs: its progress, its report, its errors, and how a shell completes its line."""
 
+import io
 import json
 import math
 import os
@@ -12,6 +13,7 @@ import sys
 import pytest
 from conftest import Terminal, nothing_left, run_main, succeeded
 
+from atlasae import compressing
 from atlasae.running import to_json
 
 
@@ -45,7 +47,7 @@ def test_quiet_prints_nothing(jets_file, tmp_path):
 @pytest.mark.parametrize("options", [[], ["--json"]])
 def test_a_progress_bar_is_for_terminals_and_never_on_stdout(options, jets_file, tmp_path, monkeypatch):
     plain = run_main("compress", jets_file, tmp_path / "out.root", "--json")
-    monkeypatch.setattr("io.StringIO", Terminal)
+    monkeypatch.setattr(io, "StringIO", Terminal)
     shown = run_main("compress", jets_file, tmp_path / "out.root", "--force", *options)
     quiet = run_main("compress", jets_file, tmp_path / "out.root", "--force", "--quiet", *options)
     assert (plain.code, shown.code, quiet.code) == (0, 0, 0)
@@ -64,7 +66,7 @@ def test_an_error_of_ours_is_one_line_that_says_so(jets_file, tmp_path, monkeypa
     def fail(*arguments: object) -> None:
         raise ZeroDivisionError("of two\nlines")
 
-    monkeypatch.setattr("atlasae.compressing.load_model", fail)
+    monkeypatch.setattr(compressing, "load_model", fail)
     with nothing_left(jets_file):
         result = run_main("compress", jets_file, tmp_path / "out.root")
     assert (result.code, result.out) == (1, "")

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 from conftest import random_jets
+from helpers import DOUBLE, P_E, P_M, PT_E, PT_M, SINGLE, storage, stored, table, uniform_codec
 from hypothesis import given
 from hypothesis import strategies as st
-from test_codec import DOUBLE, P_E, P_M, PT_E, PT_M, SINGLE, storage, stored, table, uniform_codec
 
 from atlasae.coordinates import Layout
 from atlasae.storage import Storage

@@ -1,0 +1,96 @@
+"""What several test modules share beside conftest.py: jets of a codec, many files, merged files."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import awkward as ak
+import numpy as np
+import uproot
+from conftest import bits, declared, jet_grid, random_jets, read_tree
+
+from atlasae.coordinates import Layout
+from atlasae.pipeline import compress_file
+from atlasae.planning import Options
+from atlasae.precision import Precision
+from atlasae.storage import Storage
+
+PT_M, PT_E = ("pt", "eta", "phi", "m"), ("pt", "eta", "phi", "E")
+P_E, P_M = ("px", "py", "pz", "E"), ("px", "py", "pz", "m")
+SINGLE, DOUBLE = np.dtype("<f4"), np.dtype("<f8")
+SPANS = (10.7, 12.0, 2 * math.pi, 19.0)  # of the support of log pt, eta, phi, mu
+PACKED = ("--layout", "packed")  # needs no torch: workers start sooner
+
+
+# --- jets of a codec
+
+
+def table(n: int, seed: int = 1) -> np.ndarray:
+    """Jets (n x 4: pt, eta, phi, m in MeV)."""
+    jets = random_jets(n, seed)
+    return np.column_stack([jets[v] for v in PT_M])
+
+
+def storage(variables: Sequence[str], dtype: np.dtype = DOUBLE, scale: float = 1.0) -> Storage:
+    return Storage(Layout(tuple(variables)), (dtype,) * 4, scale)
+
+
+def stored(jets: dict[str, np.ndarray], kept: Storage) -> list[np.ndarray]:
+    """Jets as columns in the dtypes and units of a collection."""
+    units = [1.0 if v in ("eta", "phi") else kept.scale for v in kept.layout.variables]
+    return [(jets[v] / u).astype(dtype) for v, u, dtype in zip(kept.layout.variables, units, kept.dtypes, strict=True)]
+
+
+def uniform_codec(step: float) -> Any:
+    """Equal steps over the whole support."""
+    from atlasae.codec import FloatsCodec
+    from atlasae.grid import radices
+    from atlasae.model import default_model
+
+    cells = tuple(span / step for span in SPANS)
+    levels = tuple(math.ceil(n) for n in cells)
+    return FloatsCodec(default_model().autoencoder, jet_grid(0.0, cells, (0, 0, 0, 0), levels, radices(levels)))
+
+
+# --- many files
+
+
+def compressed_alone(paths: list[Path], folder: Path) -> dict[str, bytes]:
+    """What the files should become: each compressed by itself; the bytes of its trees."""
+    folder.mkdir()
+    for path in paths:
+        compress_file(path, folder / path.name, Options(Precision.parse("1e-3"), packed=True))
+    return contents(folder)
+
+
+def contents(folder: Path) -> dict[str, Any]:
+    """The jets of every file of a folder, whatever ROOT wrote about when."""
+    return {
+        path.name: {name: bits(array) for name, array in read_tree(path, "Events").items()}
+        for path in sorted(folder.glob("*.root"))
+    }
+
+
+def left_over(folder: Path) -> list[Path]:
+    return list(folder.glob(".atlasae-*"))
+
+
+# --- merged files
+
+
+def merge(target: Path, *parts: Path) -> None:
+    """Do what `hadd` does: every tree's entries one part after the other."""
+    with uproot.open(parts[0]) as first:
+        trees = {name: counters_of(first[name]) for name in first.keys(filter_classname="TTree", cycle=False)}
+    with uproot.recreate(target) as file:
+        for tree, counters in trees.items():
+            events = [read_tree(part, tree) for part in parts]
+            joined = {name: ak.concatenate([part[name] for part in events]) for name in events[0]}
+            types = {name: declared(array) for name, array in joined.items()}
+            file.mktree(tree, types, counter_name=lambda name, known=counters: known[name]).extend(joined)
+
+
+def counters_of(tree: uproot.TTree) -> dict[str, str]:
+    leaves = {branch.name: branch.member("fLeaves")[0].member("fLeafCount") for branch in tree.branches}
+    return {name: counter.member("fName") for name, counter in leaves.items() if counter is not None}
