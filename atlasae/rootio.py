@@ -19,6 +19,7 @@ from atlasae.baskets import compress_basket, store_basket
 from atlasae.columns import checksum_bytes
 from atlasae.errors import AtlasaeError, DamagedFileError, UnreachableError, UserError
 from atlasae.fields import Leaf, assemble, counters_of, describe, is_hidden, kind_of, leaves_of, other_names, short
+from atlasae.leaves import mend_leaves, write_leaves
 from atlasae.remote import Location, Remote
 from atlasae.schema import Branch, Unwritable
 
@@ -168,6 +169,7 @@ class Tree:
         if self.is_rntuple:
             return {leaf.name: leaf for leaf in self._leaves if isinstance(leaf, Leaf)}
         fields: dict[str, Any] = {}
+        mend_leaves(self._source.itervalues(recursive=True))
         for name, found in _holders(self._source):
             fields.setdefault(name, found)
         return fields
@@ -359,6 +361,7 @@ class Target:
 
     def __init__(self, file: Any) -> None:
         self.file = file
+        self._trees: list[Any] = []
 
     def make_tree(
         self,
@@ -381,6 +384,7 @@ class Target:
             tree.compression = compression
         for column in words:
             tree[column].compression = BasketLZMA(9)
+        self._trees.append(tree)
         return Writer(tree)
 
     def make_ntuple(
@@ -397,6 +401,11 @@ class Target:
             self.file[name] = thing
         finally:
             self.file.compression = before
+
+    def finish(self) -> None:
+        """Give leaves the names that readers expect, when all is written: a tree moves while it grows."""
+        for tree in self._trees:
+            write_leaves(tree)
 
 
 @dataclass
@@ -447,7 +456,9 @@ class Behind:
 def create(path: Path, compression: Any = _DEFAULT_COMPRESSION) -> Iterator[Target]:
     """Open a ROOT file to write; an RNTuple's pages are compressed as the file is."""
     with uproot.recreate(path, compression=compression) as file:
-        yield Target(file)
+        target = Target(file)
+        yield target
+        target.finish()
 
 
 def parse_compression(text: str) -> Any:
