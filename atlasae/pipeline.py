@@ -34,6 +34,7 @@ from atlasae.rootio import PAGES, Behind, Source, Target, Writer, create, open_s
 from atlasae.schema import Branch, stand_ins
 from atlasae.tables import Table, is_table, write_table
 from atlasae.targets import check_target, replacing
+from atlasae.verification import read_back
 
 PLACES, PLACE_ENTRIES = 12, 500  # where a long file is looked into before its codecs are chosen
 
@@ -43,7 +44,8 @@ def compress_file(
 ) -> Report:
     """Compress the jets of a ROOT file or table into three float32 branches a collection; returns the report.
 
-    Raises UserError for what the user can mend, DamagedFileError for a damaged input; then no output is left.
+    What was written is read again and compared, unless the options say not to. Raises UserError for what the user can
+    mend, DamagedFileError for a damaged input; then no output is left.
 
     >>> options = atlasae.Options(atlasae.Precision.parse("1e-4"), packed=True)
     >>> report = atlasae.compress_file("in.root", "packed.root", options)
@@ -52,11 +54,14 @@ def compress_file(
     """
     started = time.perf_counter()
     path, target, options = located(path), local(target), options or Options()
+    writing, reading = _halves(progress or silent) if options.read_back else (progress or silent, silent)
     check_target(path, target, options.force)
     with open_for(path, options) as opened:
         plan = make_plan(opened, options)
         with replacing(target) as temporary:
-            run, notes = _write_compressed(opened, plan, options, temporary, progress or silent)
+            run, notes, types = _write_compressed(opened, plan, options, temporary, writing)
+            if options.read_back:
+                read_back(temporary, opened, types, reading)
             sizes = jet_bytes(temporary, run)
     facts = compression_facts(run, sizes, plan.notes + notes, time.perf_counter() - started)
     return Report(facts | {"output": str(target)}, terminal.compression_page)
@@ -95,6 +100,18 @@ def decompress_file(
     facts = _decompression_facts(contents, lost or Salvage())
     facts |= {"seconds": time.perf_counter() - started, "output": str(target)}
     return Report(facts, terminal.decompression_page)
+
+
+def _halves(progress: Progress) -> tuple[Progress, Progress]:
+    """Progress through the same entries twice, as one."""
+
+    def first(done: int, total: int) -> None:
+        progress(done, 2 * total)
+
+    def second(done: int, total: int) -> None:
+        progress(total + done, 2 * total)
+
+    return first, second
 
 
 def _decompression_facts(contents: Contents, lost: Salvage) -> dict[str, Any]:
@@ -143,20 +160,21 @@ def compression_facts(run: Run, sizes: dict[str, int], notes: list[str], seconds
 
 def _write_compressed(
     opened: Opened, plan: Plan, options: Options, path: Path, progress: Progress
-) -> tuple[Run, list[str]]:
+) -> tuple[Run, list[str], dict[str, Any]]:
+    """Write the file; returns its run, what the user should know, and the types that its branches have in memory."""
     start = _start(opened.events, plan, options)
     plan = settle_plan(plan, [compressor.collection for compressor in start.compressors])
     chosen = parse_compression(options.compression) if options.compression else PAGES
     with create(path, chosen) if options.rntuple else create(path) as target:
-        chunks, written = _write_chunks(opened, plan, start.compressors, options, target, progress)
+        chunks, types = _write_chunks(opened, plan, start.compressors, options, target, progress)
         notes = [*start.notes, *(note for compressor in start.compressors if (note := compressor.note()))]
         copied = Copied()
         if opened.source and not options.only_jets and not (opened.part and opened.part.number):
             copied, left_out = copy_others(opened.source, opened.tree, target, options.step_size, options.rntuple)
             notes += left_out
-        run = _run(opened, plan, start, chunks, written, copied, options)
+        run = _run(opened, plan, start, chunks, list(types), copied, options)
         write_contents(target, Contents([run], chunks, start.embedded))
-    return run, notes
+    return run, notes, types
 
 
 def _start(events: Events, plan: Plan, options: Options) -> Start:
@@ -189,8 +207,8 @@ def _write_chunks(
     options: Options,
     target: Target,
     progress: Progress,
-) -> tuple[list[Chunk], list[str]]:
-    """Write the tree chunk by chunk; returns the chunks and the branches, in the order of their checksums."""
+) -> tuple[list[Chunk], dict[str, Any]]:
+    """Write the tree chunk by chunk; returns the chunks and the type of every branch, in the order of checksums."""
     writer, written = None, dict[str, ak.Array]()
     chunks: list[Chunk] = []
     with Behind() as behind:
@@ -206,7 +224,7 @@ def _write_chunks(
             jets = sum(compressor.jets for compressor in compressors) - sum(chunk.jets for chunk in chunks)
             chunks.append(Chunk(stop - start, jets, [checksum(array) for array in written.values()]))
             progress(stop, opened.events.entries)
-    return chunks, list(written)
+    return chunks, {name: array.type.content for name, array in written.items()}
 
 
 def _compressed_tree(

@@ -72,6 +72,7 @@ class Options:
     drop_unwritable: bool = False
     step_size: int = 20_000_000
     force: bool = False
+    read_back: bool = True
     part: Part | None = None
 
 
