@@ -23,7 +23,7 @@ from atlasae.container import (
     read_contents,
     write_contents,
 )  # fmt: skip
-from atlasae.copying import copy_back, copy_others, entry_ranges
+from atlasae.copying import copy_back, copy_others, entry_ranges, read_counted
 from atlasae.display import Report
 from atlasae.errors import DamagedFileError, UserError
 from atlasae.packing import start_packing
@@ -213,7 +213,7 @@ def _write_chunks(
     chunks: list[Chunk] = []
     with Behind() as behind:
         for start, stop in entry_ranges(opened.events, plan.read, options.step_size):
-            events = opened.events.read(plan.read, start, stop)
+            events = read_counted(opened.events, plan.read, plan.counted, start, stop)
             written = {branch.name: events[branch.name] for branch in plan.carried}
             for compressor in compressors:
                 written |= compressor.compress(events)

@@ -126,6 +126,7 @@ class Plan:
     notes: list[str]
     aliases: dict[str, str] = field(default_factory=dict)  # other names of what an RNTuple holds
     places: dict[str, str] = field(default_factory=dict)  # where the members of its records stand
+    counted: dict[str, str] = field(default_factory=dict)  # branches with counters that the input has
 
     @property
     def read(self) -> list[str]:
@@ -214,7 +215,8 @@ def make_plan(opened: Opened, options: Options) -> Plan:
     collections = _collections(opened, options)
     jets = {name for collection in collections for name in collection.branches.values()}
     names = [branch.name for branch in events.branches]
-    dropped = _asked_to_drop(events, options, aliases) - jets
+    asked = match_branches(options.drop, [*names, *aliases, *(u.name for u in events.unwritable)])
+    dropped = (set(names) | set(aliases) if options.only_jets else asked) - jets
     unwritable = [u for u in events.unwritable if u.name not in dropped]
     if unwritable and not (options.drop_unwritable or options.only_jets):
         raise UserError(_unwritable_message(unwritable, opened.path, options))
@@ -226,6 +228,7 @@ def make_plan(opened: Opened, options: Options) -> Plan:
     if options.rntuple:
         _refuse_dots([branch.name for branch in carried] + sorted(jets), places, opened.path)
     originals = jets | {branch.name for branch in carried}
+    stay = set(names) - asked
     aliases = {name: stays for name, stays in aliases.items() if stays in originals and name not in dropped}
     return Plan(
         collections=collections,
@@ -236,14 +239,8 @@ def make_plan(opened: Opened, options: Options) -> Plan:
         notes=_notes(opened, options, implied, collections, aliases),
         aliases=aliases,
         places={name: places[name] for name in (*originals, *aliases) if name in places} if options.rntuple else {},
+        counted={name: counters[name] for name in names if name in originals and counters.get(name) in stay},
     )
-
-
-def _asked_to_drop(events: Events, options: Options, aliases: Mapping[str, str]) -> set[str]:
-    """The branches, and other names of them, that are to be left out; raises UserError for a pattern that fits none."""
-    names = [*(branch.name for branch in events.branches), *aliases]
-    matched = match_branches(options.drop, [*names, *(u.name for u in events.unwritable)])
-    return set(names) if options.only_jets else matched
 
 
 def settle_plan(plan: Plan, collections: list[Collection]) -> Plan:

@@ -516,9 +516,10 @@ def _describe(name: str, found: Any) -> Branch | Unwritable:
 
 
 def _counter(branch: Any) -> str | None:
-    """The counter of a jagged branch of a TTree."""
-    leaf = branch.member("fLeaves")[0].member("fLeafCount")
-    return None if leaf is None else str(leaf.member("fName"))
+    """The branch that counts a jagged one of a TTree: its leaf may have the name of another branch."""
+    counter = branch.count_branch
+    # One with branches below it counts these, and holds nothing that could be carried.
+    return None if counter is None or counter.branches else str(counter.name)
 
 
 def _read(found: Any, start: int, stop: int) -> ak.Array:

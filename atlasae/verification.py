@@ -11,7 +11,7 @@ import numpy as np
 
 from atlasae import terminal
 from atlasae.collection import merge_largest
-from atlasae.columns import checksum, to_columns
+from atlasae.columns import checksum, miscounted, to_columns
 from atlasae.container import Chunk, CompressedCollection, Contents, Run, read_contents
 from atlasae.copying import compare_others, copy_back
 from atlasae.display import Report
@@ -171,8 +171,13 @@ def _compare(opened: Opened, source: Source, contents: Contents, progress: Progr
     for run, restored in restored_events(source, contents, progress):
         stop = start + len(next(iter(restored.values())))
         there = [name for name in run.originals if name in known]
-        original = opened.events.read(there, start, min(stop, opened.events.entries))
+        counted = {n: c for n in there if (c := run.counters.get(n)) in known and c not in run.originals}
+        counters = list(dict.fromkeys(counted.values()))
+        original = opened.events.read([*there, *counters], start, min(stop, opened.events.entries))
+        values = {name: original.pop(name) for name in counters}
+        wrong = dict.fromkeys(counted[name] for name in miscounted(restored | values, counted))
         found.add(run, original, restored, f"entries {start} to {stop}")
+        found.differences += [f"counter '{name}' differs in entries {start} to {stop}" for name in wrong]
         start = stop
     if start != opened.events.entries:
         found.differences.append(

@@ -7,10 +7,13 @@ import awkward as ak
 import numpy as np
 import pytest
 import uproot
-from conftest import bits, random_jets, succeeded, write_tree
+from conftest import bits, random_jets, refused, run_main, succeeded, write_tree
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from atlasae import leaves, rootio
+from atlasae.copying import read_counted
+from atlasae.errors import UserError
 from atlasae.rootio import create, open_source
 
 BRACKETS = ["x[3]", "w[1]", "a[0].b", "vtx.pos[3]", "[", "]", "[]", "x[n]", "x[nx[3]]", "m[2][3]", "long[" * 80]
@@ -104,3 +107,54 @@ def test_jets_and_others_with_brackets_come_back(tmp_path, layout):
     assert {name: bits(found[name]) for name in others} == {name: bits(array) for name, array in others.items()}
     for name, array in branches.items():
         np.testing.assert_allclose(ak.flatten(found[name]), ak.flatten(array), rtol=1e-3, atol=1e-3)
+
+
+# --- counters, whose leaves may have the name of another branch
+
+
+@pytest.fixture
+def confusing(tmp_path, monkeypatch):
+    """Jets counted by the branch `numb`, whose leaf is called `njet`, beside a branch `njet` of other values."""
+    counts = np.arange(ENTRIES) % 3
+    jets = random_jets(int(counts.sum()))
+    branches = {f"jet_{v}": ak.unflatten(jets[v].astype(np.float32), counts) for v in ("pt", "eta", "phi", "m")}
+    with monkeypatch.context() as patched:
+        patched.setattr(leaves, "_plain", lambda name: "njet" if name == "numb" else name)
+        counters = dict.fromkeys(branches, "numb")
+        return written(tmp_path / "in.root", branches | {"njet": KINDS["number"]}, counters)
+
+
+@pytest.mark.parametrize("layout", ["floats", "packed"])
+def test_a_branch_that_is_called_as_the_leaf_of_a_counter_comes_back(confusing, layout):
+    small, back = confusing.with_name("small.root"), confusing.with_name("back.root")
+    assert titles(confusing)["numb"] == "njet" and titles(confusing)["jet_pt"] == "jet_pt[njet]"
+    succeeded("compress", confusing, small, "--layout", layout, "--units", "MeV")
+    succeeded("verify", confusing, small)
+    succeeded("decompress", small, back)
+    found = read(back)
+    assert bits(found["njet"]) == bits(KINDS["number"])
+    assert found["numb"].to_list() == [0, 1, 2, 0, 1]
+
+
+def test_a_counter_that_comes_back_otherwise_is_refused_unless_dropped(confusing, monkeypatch):
+    """As files of old have it: the name of the leaf was taken for that of the branch."""
+    small = confusing.with_name("small.root")
+    leaf = lambda branch: str(branch.member("fLeaves")[0].member("fLeafCount").member("fName"))  # noqa: E731
+    asked = ("compress", confusing, small, "--layout", "packed", "--units", "MeV")
+    with monkeypatch.context() as patched:
+        patched.setattr(rootio, "_counter", leaf)
+        words = ("'njet' counts 'jet_pt' and has other values in entries 0 to 5", "--drop njet", "--only-jets")
+        refused(2, words, *asked, out=small)
+        refused(2, words, *asked, "--only-jets", out=small)
+        succeeded(*asked, "--drop", "njet")
+    assert "counter 'njet' differs in entries 0 to 5" in run_main("verify", confusing, small).out
+
+
+def test_a_counter_is_compared_with_what_it_counts():
+    class Events:
+        def read(self, names: list[str], start: int, stop: int) -> dict[str, ak.Array]:
+            return {name: {"n": KINDS["number"], "x": KINDS["list"], "y": KINDS["text"]}[name] for name in names}
+
+    with pytest.raises(UserError, match="'n' counts 'x' and has other values in entries 0 to 5"):
+        read_counted(Events(), ["y", "x"], {"x": "n"}, 0, ENTRIES)  # type: ignore[arg-type]
+    assert list(read_counted(Events(), ["y", "x"], {}, 0, ENTRIES)) == ["y", "x"]  # type: ignore[arg-type]
