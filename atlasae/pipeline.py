@@ -164,8 +164,8 @@ def _write_compressed(
     """Write the file; returns its run, what the user should know, and the types that its branches have in memory."""
     start = _start(opened.events, plan, options)
     plan = settle_plan(plan, [compressor.collection for compressor in start.compressors])
-    chosen = parse_compression(options.compression) if options.compression else PAGES
-    with create(path, chosen) if options.rntuple else create(path) as target:
+    carried = _carried_compression(opened, options)
+    with create(path, carried or PAGES) if options.rntuple else create(path, told=carried) as target:
         chunks, types = _write_chunks(opened, plan, start.compressors, options, target, progress)
         notes = [*start.notes, *(note for compressor in start.compressors if (note := compressor.note()))]
         copied = Copied()
@@ -175,6 +175,13 @@ def _write_compressed(
         run = _run(opened, plan, start, chunks, list(types), copied, options)
         write_contents(target, Contents([run], chunks, start.embedded))
     return run, notes, types
+
+
+def _carried_compression(opened: Opened, options: Options) -> Any:
+    """As asked for, else as the input's; None for a table, and for an RNTuple, whose fields are compressed alike."""
+    if options.compression:
+        return parse_compression(options.compression)
+    return opened.tree_read.compression if opened.tree_read and not options.rntuple else None
 
 
 def _start(events: Events, plan: Plan, options: Options) -> Start:
@@ -232,8 +239,7 @@ def _compressed_tree(
 ) -> Writer:
     if options.rntuple:
         return target.make_ntuple(opened.tree, columns, opened.title, plan.places_written)
-    chosen = parse_compression(options.compression) if options.compression else None
-    carried = chosen or (opened.tree_read.compression if opened.tree_read else None)
+    carried = _carried_compression(opened, options)
     words = [name for collection in plan.collections for name in stand_ins(collection, plan.counters)]
     writer = target.make_tree(opened.tree, columns, opened.title, plan.counters, carried, words)
     packed = [name for collection in plan.collections if collection.packed for name in collection.latents]
@@ -293,7 +299,7 @@ def _promised(compressor: Compressing) -> dict[str, float | None]:
 
 def _write_restored(source: Source, contents: Contents, path: Path, progress: Progress, lost: Salvage | None) -> None:
     run = contents.runs[0]
-    with create(path) as target:
+    with create(path, told=source.trees[run.tree].compression) as target:
         writer = None
         with Behind() as behind:
             for chunk_run, events in restored_events(source, contents, progress, lost):

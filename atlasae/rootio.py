@@ -151,12 +151,12 @@ class Tree:
 
     @property
     def compression(self) -> Any:
-        """How the branches are compressed, ZSTD(5) where the file does not say."""
-        found = (branch for branch in self._fields.values() if hasattr(branch, "compression"))
-        try:
-            return next((c for branch in found if (c := branch.compression) is not None), _DEFAULT_COMPRESSION)
-        except ValueError:  # a setting that does not exist
+        """How the branches are compressed: as the first says that says anything, else as the file; else ZSTD(5)."""
+        if self.is_rntuple:
             return _DEFAULT_COMPRESSION
+        codes = [found.member("fCompress") for found in self._fields.values()]  # of uproot's branches always 0
+        settings = (_compression_of(code) for code in (*codes, self._source.file.fCompress))
+        return next((setting for setting in settings if setting is not None), _DEFAULT_COMPRESSION)
 
     @property
     def names(self) -> set[str]:
@@ -453,12 +453,16 @@ class Behind:
 
 
 @contextmanager
-def create(path: Path, compression: Any = _DEFAULT_COMPRESSION) -> Iterator[Target]:
-    """Open a ROOT file to write; an RNTuple's pages are compressed as the file is."""
+def create(path: Path, compression: Any = _DEFAULT_COMPRESSION, told: Any = None) -> Iterator[Target]:
+    """Open a ROOT file to write; an RNTuple's pages are compressed as the file is.
+
+    `told` is the compression of its branches, if that is another: uproot has a place to say so in the file alone.
+    """
     with uproot.recreate(path, compression=compression) as file:
         target = Target(file)
         yield target
         target.finish()
+        file.compression = told or compression
 
 
 def parse_compression(text: str) -> Any:
@@ -470,6 +474,15 @@ def parse_compression(text: str) -> Any:
         return ALGORITHMS[name](int(level or "5"))
     except ValueError as error:
         raise UserError(f"--compression '{text}': {_line(error)}") from error
+
+
+def _compression_of(code: int) -> Any:
+    """The compression of a setting as files have it; None for no compression, and for what does not exist."""
+    algorithm, level = divmod(code, 100)
+    try:  # settings below 100 are older than the choice
+        return uproot.compression.Compression.from_code_pair(algorithm or uproot.const.kZLIB, level)
+    except ValueError:
+        return None
 
 
 def _assembled(events: Mapping[str, ak.Array], places: Mapping[str, str]) -> ak.Array:
