@@ -17,6 +17,7 @@ from atlasae.remote import Location
 from atlasae.rootio import Source, Tree, open_source
 from atlasae.schema import (
     FOLDER,
+    LIST,
     Branch,
     Collection,
     Unwritable,
@@ -36,6 +37,8 @@ TABLE_TREE = "jets"  # the tree that a table becomes
 INDEX = "index"  # the column a table's row labels become
 _BYTES = {"b": 1, "kb": 1_000, "mb": 1_000_000, "gb": 1_000_000_000}
 NO_HADD = "ROOT's hadd (6.40) aborts on RNTuples written by uproot, which have no page checksums: merge TTrees"
+_NTUPLE_NAME = re.compile(r"[^./ \\\x00-\x1f\x7f]+")  # ROOT::Internal::EnsureValidNameForRNTuple
+_NO_NAME = "where ROOT allows no dots, slashes, blanks, backslashes or control signs"
 _EVENT_NUMBER = re.compile(r"(^|[._:])(event|event_?number|evt)$", re.IGNORECASE)
 
 
@@ -226,7 +229,7 @@ def make_plan(opened: Opened, options: Options) -> Plan:
     carried = [branch for branch in kept if branch.name not in implied]
     _refuse_taken(collections, {branch.name for branch in kept} | jets)
     if options.rntuple:
-        _refuse_dots([branch.name for branch in carried] + sorted(jets), places, opened.path)
+        _refuse_names([branch.name for branch in carried] + sorted(jets), places, opened)
     originals = jets | {branch.name for branch in carried}
     stay = set(names) - asked
     aliases = {name: stays for name, stays in aliases.items() if stays in originals and name not in dropped}
@@ -355,10 +358,16 @@ def _refuse_taken(collections: list[Collection], names: set[str]) -> None:
         taken |= made
 
 
-def _refuse_dots(names: Sequence[str], places: Mapping[str, str], path: Location) -> None:
-    """A dot is between a record and its member, and in no other name."""
-    if dotted := [name for name in names if "." in name and name not in places]:
-        raise UserError(f"'{path}': '{dotted[0]}' can't be a field of an RNTuple, where a dot has a meaning; use ttree")
+def _refuse_names(names: Sequence[str], places: Mapping[str, str], opened: Opened) -> None:
+    """Refuse what ROOT takes for no name in an RNTuple: it would not open the file."""
+    tree = opened.tree.rpartition("/")[2]
+    if not _NTUPLE_NAME.fullmatch(tree):
+        raise UserError(f"'{opened.path}': '{tree}' can't be the name of an RNTuple, {_NO_NAME}: write --format ttree")
+    for name in names:
+        members = places[name].replace(LIST, "").split(".") if name in places else [name]
+        if not all(_NTUPLE_NAME.fullmatch(member) for member in members):
+            message = f"'{name}' can't be a field of an RNTuple, {_NO_NAME}: write --format ttree, or leave it out"
+            raise UserError(f"'{opened.path}': {message}")
 
 
 def _unwritable_message(unwritable: Sequence[Unwritable], path: Location, options: Options) -> str:
