@@ -28,7 +28,7 @@ from atlasae.display import Report
 from atlasae.errors import DamagedFileError, UserError
 from atlasae.packing import start_packing
 from atlasae.planning import Opened, Options, Plan, make_plan, open_for, settle_plan
-from atlasae.remote import Location, local, located
+from atlasae.remote import Location, local, located, watching
 from atlasae.restoring import Progress, Salvage, restored_events, silent
 from atlasae.rootio import PAGES, Behind, Source, Target, Writer, create, open_source, parse_compression
 from atlasae.schema import Branch, stand_ins
@@ -56,12 +56,13 @@ def compress_file(
     path, target, options = located(path), local(target), options or Options()
     writing, reading = _halves(progress or silent) if options.read_back else (progress or silent, silent)
     check_target(path, target, options.force)
-    with open_for(path, options) as opened:
+    with watching(path) as check_unchanged, open_for(path, options) as opened:
         plan = make_plan(opened, options)
         with replacing(target) as temporary:
             run, notes, types = _write_compressed(opened, plan, options, temporary, writing)
             if options.read_back:
                 read_back(temporary, opened, types, reading)
+            check_unchanged()
             sizes = jet_bytes(temporary, run)
     facts = compression_facts(run, sizes, plan.notes + notes, time.perf_counter() - started)
     return Report(facts | {"output": str(target)}, terminal.compression_page)
@@ -90,13 +91,14 @@ def decompress_file(
             f"'{target}' ends in '{target.suffix}', a format not written here: name it .root, .pkl or .parquet"
         )
     lost = Salvage() if salvage else None
-    with open_source(path) as source:
+    with watching(path) as check_unchanged, open_source(path) as source:
         contents = read_contents(source)
         with replacing(target) as temporary:
             if is_table(target):
                 write_table(temporary, _restored_table(source, contents, progress or silent, lost))
             else:
                 _write_restored(source, contents, temporary, progress or silent, lost)
+            check_unchanged()
     facts = _decompression_facts(contents, lost or Salvage())
     facts |= {"seconds": time.perf_counter() - started, "output": str(target)}
     return Report(facts, terminal.decompression_page)

@@ -18,7 +18,7 @@ from atlasae.display import Report
 from atlasae.errors import DamagedFileError, UserError
 from atlasae.fields import short
 from atlasae.planning import Opened, Options, open_input
-from atlasae.remote import Location, located
+from atlasae.remote import Location, located, watching
 from atlasae.restoring import Chunks, Progress, Salvage, changed_branches, restored_events, silent
 from atlasae.rootio import Source, Tree, open_source
 from atlasae.schema import Branch
@@ -36,10 +36,12 @@ def check_file(compressed: str | Location, progress: Progress | None = None) -> 
     >>> atlasae.check_file("small.root")["entries"]
     200
     """
-    with open_source(located(compressed)) as source:
+    compressed = located(compressed)
+    with watching(compressed) as check_unchanged, open_source(compressed) as source:
         contents, lost = read_contents(source), Salvage()
         chunks = sum(1 for _ in restored_events(source, contents, progress or silent, lost))
         copy_back(source, contents, None, Options.step_size, lost.damage)
+        check_unchanged()
     if lost.damage:
         more = f"; and {len(lost.damage) - 1} more: decompress --salvage" if len(lost.damage) > 1 else ""
         raise DamagedFileError(lost.damage[0] + more)
@@ -65,13 +67,14 @@ def verify_file(original: str | Location, compressed: str | Location, progress: 
     >>> atlasae.verify_file("in.root", "small.root")["differences"]
     []
     """
-    original = located(original)
-    with open_source(located(compressed)) as source:
+    original, compressed = located(original), located(compressed)
+    with watching(original, compressed) as check_unchanged, open_source(compressed) as source:
         contents = read_contents(source)
         run = contents.runs[0]
         with open_input(original, run.tree if not is_table(original) else None, (), nested=run.ntuple) as opened:
             facts = _compare(opened.within(contents.part), source, contents, progress or silent)
         copy_back(source, contents, None, Options.step_size)
+        check_unchanged()
     return Report(facts, terminal.verification_page)
 
 
