@@ -61,6 +61,7 @@ def commands() -> None:
 @click.option("--drop", multiple=True, metavar="GLOB", help="Leave these branches out.")
 @click.option("--drop-unwritable", is_flag=True, help="Leave out what uproot can't write, and say so.")
 @click.option("--step-size", default="20MB", show_default=True, help="Uncompressed bytes worked on at once.")
+@click.option("--no-read-back", is_flag=True, help="Do not read the output again, and compare it with IN, in the end.")
 @options.force
 @options.quiet
 @options.as_json
@@ -109,6 +110,7 @@ def _asked(precision: str, step_size: str, given: dict[str, Any]) -> Any:
         rntuple=given["file_format"] == "rntuple",
         packed=given["layout"] == "packed",
         context=not given["no_context"],
+        read_back=not given["no_read_back"],
         **{
             key: given[key]
             for key in ("tree", "jets", "variables", "units", "model", "compression", "only_jets", "drop")

@@ -129,6 +129,12 @@ def counts_of(selected: npt.NDArray[np.bool_], counts: Counts) -> Counts:
     return np.asarray(running[ends] - running[ends - counts], dtype=np.int64)
 
 
+def miscounted(events: Mapping[str, ak.Array], counters: Mapping[str, str]) -> list[str]:
+    """The branches whose counters, given by their names, are not how many values they have in each event."""
+    pairs = ((name, events[counter], ak.num(events[name])) for name, counter in counters.items())
+    return [name for name, counter, counts in pairs if not np.array_equal(ak.to_numpy(counter), ak.to_numpy(counts))]
+
+
 def dtype_of(array: ak.Array) -> str:
     """The type of one number of an array, as `Branch.dtype` has it; of texts `string`, of what is nested awkward's."""
     if array.layout.parameter("__array__") == "string":

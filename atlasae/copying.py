@@ -1,13 +1,14 @@
 """What is not jets: the other trees and objects of a file, and the checksums that tell later damage."""
 
-from collections.abc import Iterable, Iterator
+import shlex
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import awkward as ak
 
-from atlasae.columns import Events, checksum, dtype_of
+from atlasae.columns import Events, checksum, dtype_of, miscounted
 from atlasae.container import Chunk, Contents, Copied, CopiedTree
-from atlasae.errors import DamagedFileError, sparing
+from atlasae.errors import DamagedFileError, UserError, sparing
 from atlasae.rootio import Source, Target, Tree, Writer
 from atlasae.schema import FOLDER, name_counters
 
@@ -85,6 +86,23 @@ def entry_ranges(events: Events, names: Iterable[str], step_size: int) -> Iterat
         yield start, min(start + step, events.entries)
 
 
+def read_counted(
+    events: Events, names: Sequence[str], counters: Mapping[str, str], start: int, stop: int
+) -> dict[str, ak.Array]:
+    """Read branches, of which some have these counters; raises UserError where a counter is not what it stands for.
+
+    Counters are not carried: they come back as how many values there are.
+    """
+    read = events.read([*names, *dict.fromkeys(counters.values())], start, stop)
+    if wrong := miscounted(read, counters):
+        counter = counters[wrong[0]]
+        raise UserError(
+            f"'{counter}' counts '{wrong[0]}' and has other values in entries {start} to {stop}, which would be lost: "
+            f"leave them out with --drop {shlex.quote(counter)}, or all but the jets with --only-jets"
+        )
+    return {name: read[name] for name in names}
+
+
 def _others(source: Source, tree: str, nested: bool) -> Iterator[Tree]:
     for name, other in source.trees.items():
         if name != tree and not name.startswith(f"{FOLDER}/"):
@@ -93,12 +111,14 @@ def _others(source: Source, tree: str, nested: bool) -> Iterator[Tree]:
 
 def _copy_tree(tree: Tree, target: Target, step_size: int) -> CopiedTree:
     names, counters = _names(tree), _counters(tree)
+    known = {branch.name for branch in tree.branches}
+    counted = {name: counters[name] for name in names if counters.get(name) in known}
     copied = CopiedTree(
         tree.name, [], [], names, {name: counters[name] for name in names if name in counters}, tree.title
     )
     writer = None
     for start, stop in entry_ranges(tree, names, step_size) if names else ():
-        events = tree.read(names, start, stop)
+        events = read_counted(tree, names, counted, start, stop)
         copied.chunks.append(Chunk(stop - start, 0, [checksum(array) for array in events.values()]))
         copied.dtypes[:] = [dtype_of(array) for array in events.values()]
         writer = writer or _declare(tree, target, copied, events)

@@ -27,7 +27,7 @@ from atlasae.metrics import (
     two_leading,
 )
 from atlasae.pairs import JetPairs, Numbers, Pair, Paired, open_pair
-from atlasae.remote import Location
+from atlasae.remote import Location, watching
 from atlasae.restoring import Progress, silent
 from atlasae.rootio import create
 from atlasae.tallies import (
@@ -134,10 +134,15 @@ def tally_files(
     ranges: Mapping[str, Ranges] | None = None,
 ) -> Tallied:
     """What `evaluate_files` reports of, before it is summed up: tallies of several files of the same ranges merge."""
-    with few_threads(), open_pair(original, compressed, progress or silent, patterns, units) as pair:
+    with (
+        few_threads(),
+        watching(original, compressed) as check_unchanged,
+        open_pair(original, compressed, progress or silent, patterns, units) as pair,
+    ):
         tallied = _start(pair, ranges or {})
         for name, jets in pair.jets():
             tallied.evaluations[name].add(jets)
+        check_unchanged()
         for evaluation in tallied.evaluations.values():
             evaluation.rows.finish()
     return tallied

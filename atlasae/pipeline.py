@@ -23,17 +23,18 @@ from atlasae.container import (
     read_contents,
     write_contents,
 )  # fmt: skip
-from atlasae.copying import copy_back, copy_others, entry_ranges
+from atlasae.copying import copy_back, copy_others, entry_ranges, read_counted
 from atlasae.display import Report
 from atlasae.errors import DamagedFileError, UserError
 from atlasae.packing import start_packing
 from atlasae.planning import Opened, Options, Part, Plan, make_plan, open_for, settle_plan
-from atlasae.remote import Location, local, located
+from atlasae.remote import Location, local, located, watching
 from atlasae.restoring import Progress, Salvage, restored_events, silent
 from atlasae.rootio import PAGES, Behind, Source, Target, Writer, create, open_source, parse_compression
 from atlasae.schema import Branch, stand_ins
 from atlasae.tables import Table, is_table, write_table
 from atlasae.targets import check_target, replacing
+from atlasae.verification import read_back
 
 PLACES, PLACE_ENTRIES = 12, 500  # where a long file is looked into before its codecs are chosen
 
@@ -43,7 +44,8 @@ def compress_file(
 ) -> Report:
     """Compress the jets of a ROOT file or table into three float32 branches a collection; returns the report.
 
-    Raises UserError for what the user can mend, DamagedFileError for a damaged input; then no output is left.
+    What was written is read again and compared, unless the options say not to. Raises UserError for what the user can
+    mend, DamagedFileError for a damaged input; then no output is left.
 
     >>> options = atlasae.Options(atlasae.Precision.parse("1e-4"), packed=True)
     >>> report = atlasae.compress_file("in.root", "packed.root", options)
@@ -52,11 +54,15 @@ def compress_file(
     """
     started = time.perf_counter()
     path, target, options = located(path), local(target), options or Options()
+    writing, reading = _halves(progress or silent) if options.read_back else (progress or silent, silent)
     check_target(path, target, options.force)
-    with open_for(path, options) as opened:
+    with watching(path) as check_unchanged, open_for(path, options) as opened:
         plan = make_plan(opened, options)
         with replacing(target) as temporary:
-            run, notes = _write_compressed(opened, plan, options, temporary, progress or silent)
+            run, notes, types = _write_compressed(opened, plan, options, temporary, writing)
+            if options.read_back:
+                read_back(temporary, opened, types, reading)
+            check_unchanged()
             sizes = jet_bytes(temporary, run)
     facts = compression_facts(run, sizes, plan.notes + notes, time.perf_counter() - started)
     return Report(facts | file_bytes(path, target, opened.part) | {"output": str(target)}, terminal.compression_page)
@@ -85,16 +91,29 @@ def decompress_file(
             f"'{target}' ends in '{target.suffix}', a format not written here: name it .root, .pkl or .parquet"
         )
     lost = Salvage() if salvage else None
-    with open_source(path) as source:
+    with watching(path) as check_unchanged, open_source(path) as source:
         contents = read_contents(source)
         with replacing(target) as temporary:
             if is_table(target):
                 write_table(temporary, _restored_table(source, contents, progress or silent, lost))
             else:
                 _write_restored(source, contents, temporary, progress or silent, lost)
+            check_unchanged()
     facts = _decompression_facts(contents, lost or Salvage())
     facts |= file_bytes(path, target) | {"seconds": time.perf_counter() - started, "output": str(target)}
     return Report(facts, terminal.decompression_page)
+
+
+def _halves(progress: Progress) -> tuple[Progress, Progress]:
+    """Progress through the same entries twice, as one."""
+
+    def first(done: int, total: int) -> None:
+        progress(done, 2 * total)
+
+    def second(done: int, total: int) -> None:
+        progress(total + done, 2 * total)
+
+    return first, second
 
 
 def _decompression_facts(contents: Contents, lost: Salvage) -> dict[str, Any]:
@@ -151,20 +170,28 @@ def compression_facts(run: Run, sizes: dict[str, int], notes: list[str], seconds
 
 def _write_compressed(
     opened: Opened, plan: Plan, options: Options, path: Path, progress: Progress
-) -> tuple[Run, list[str]]:
+) -> tuple[Run, list[str], dict[str, Any]]:
+    """Write the file; returns its run, what the user should know, and the types that its branches have in memory."""
     start = _start(opened.events, plan, options)
     plan = settle_plan(plan, [compressor.collection for compressor in start.compressors])
-    chosen = parse_compression(options.compression) if options.compression else PAGES
-    with create(path, chosen) if options.rntuple else create(path) as target:
-        chunks, written = _write_chunks(opened, plan, start.compressors, options, target, progress)
+    carried = _carried_compression(opened, options)
+    with create(path, carried or PAGES) if options.rntuple else create(path, told=carried) as target:
+        chunks, types = _write_chunks(opened, plan, start.compressors, options, target, progress)
         notes = [*start.notes, *(note for compressor in start.compressors if (note := compressor.note()))]
         copied = Copied()
         if opened.source and not options.only_jets and not (opened.part and opened.part.number):
             copied, left_out = copy_others(opened.source, opened.tree, target, options.step_size, options.rntuple)
             notes += left_out
-        run = _run(opened, plan, start, chunks, written, copied, options)
+        run = _run(opened, plan, start, chunks, list(types), copied, options)
         write_contents(target, Contents([run], chunks, start.embedded))
-    return run, notes
+    return run, notes, types
+
+
+def _carried_compression(opened: Opened, options: Options) -> Any:
+    """As asked for, else as the input's; None for a table, and for an RNTuple, whose fields are compressed alike."""
+    if options.compression:
+        return parse_compression(options.compression)
+    return opened.tree_read.compression if opened.tree_read and not options.rntuple else None
 
 
 def _start(events: Events, plan: Plan, options: Options) -> Start:
@@ -197,13 +224,13 @@ def _write_chunks(
     options: Options,
     target: Target,
     progress: Progress,
-) -> tuple[list[Chunk], list[str]]:
-    """Write the tree chunk by chunk; returns the chunks and the branches, in the order of their checksums."""
+) -> tuple[list[Chunk], dict[str, Any]]:
+    """Write the tree chunk by chunk; returns the chunks and the type of every branch, in the order of checksums."""
     writer, written = None, dict[str, ak.Array]()
     chunks: list[Chunk] = []
     with Behind() as behind:
         for start, stop in entry_ranges(opened.events, plan.read, options.step_size):
-            events = opened.events.read(plan.read, start, stop)
+            events = read_counted(opened.events, plan.read, plan.counted, start, stop)
             written = {branch.name: events[branch.name] for branch in plan.carried}
             for compressor in compressors:
                 written |= compressor.compress(events)
@@ -214,7 +241,7 @@ def _write_chunks(
             jets = sum(compressor.jets for compressor in compressors) - sum(chunk.jets for chunk in chunks)
             chunks.append(Chunk(stop - start, jets, [checksum(array) for array in written.values()]))
             progress(stop, opened.events.entries)
-    return chunks, list(written)
+    return chunks, {name: array.type.content for name, array in written.items()}
 
 
 def _compressed_tree(
@@ -222,8 +249,7 @@ def _compressed_tree(
 ) -> Writer:
     if options.rntuple:
         return target.make_ntuple(opened.tree, columns, opened.title, plan.places_written)
-    chosen = parse_compression(options.compression) if options.compression else None
-    carried = chosen or (opened.tree_read.compression if opened.tree_read else None)
+    carried = _carried_compression(opened, options)
     words = [name for collection in plan.collections for name in stand_ins(collection, plan.counters)]
     writer = target.make_tree(opened.tree, columns, opened.title, plan.counters, carried, words)
     packed = [name for collection in plan.collections if collection.packed for name in collection.latents]
@@ -283,7 +309,7 @@ def _promised(compressor: Compressing) -> dict[str, float | None]:
 
 def _write_restored(source: Source, contents: Contents, path: Path, progress: Progress, lost: Salvage | None) -> None:
     run = contents.runs[0]
-    with create(path) as target:
+    with create(path, told=source.trees[run.tree].compression) as target:
         writer = None
         with Behind() as behind:
             for chunk_run, events in restored_events(source, contents, progress, lost):

@@ -17,6 +17,7 @@ from atlasae.remote import Location
 from atlasae.rootio import Source, Tree, open_source
 from atlasae.schema import (
     FOLDER,
+    LIST,
     Branch,
     Collection,
     Unwritable,
@@ -36,6 +37,8 @@ TABLE_TREE = "jets"  # the tree that a table becomes
 INDEX = "index"  # the column a table's row labels become
 _BYTES = {"b": 1, "kb": 1_000, "mb": 1_000_000, "gb": 1_000_000_000}
 NO_HADD = "ROOT's hadd (6.40) aborts on RNTuples written by uproot, which have no page checksums: merge TTrees"
+_NTUPLE_NAME = re.compile(r"[^./ \\\x00-\x1f\x7f]+")  # ROOT::Internal::EnsureValidNameForRNTuple
+_NO_NAME = "where ROOT allows no dots, slashes, blanks, backslashes or control signs"
 _EVENT_NUMBER = re.compile(r"(^|[._:])(event|event_?number|evt)$", re.IGNORECASE)
 
 
@@ -72,6 +75,7 @@ class Options:
     drop_unwritable: bool = False
     step_size: int = 20_000_000
     force: bool = False
+    read_back: bool = True
     part: Part | None = None
 
 
@@ -125,6 +129,7 @@ class Plan:
     notes: list[str]
     aliases: dict[str, str] = field(default_factory=dict)  # other names of what an RNTuple holds
     places: dict[str, str] = field(default_factory=dict)  # where the members of its records stand
+    counted: dict[str, str] = field(default_factory=dict)  # branches with counters that the input has
 
     @property
     def read(self) -> list[str]:
@@ -213,7 +218,8 @@ def make_plan(opened: Opened, options: Options) -> Plan:
     collections = _collections(opened, options)
     jets = {name for collection in collections for name in collection.branches.values()}
     names = [branch.name for branch in events.branches]
-    dropped = _asked_to_drop(events, options, aliases) - jets
+    asked = match_branches(options.drop, [*names, *aliases, *(u.name for u in events.unwritable)])
+    dropped = (set(names) | set(aliases) if options.only_jets else asked) - jets
     unwritable = [u for u in events.unwritable if u.name not in dropped]
     if unwritable and not (options.drop_unwritable or options.only_jets):
         raise UserError(_unwritable_message(unwritable, opened.path, options))
@@ -223,8 +229,9 @@ def make_plan(opened: Opened, options: Options) -> Plan:
     carried = [branch for branch in kept if branch.name not in implied]
     _refuse_taken(collections, {branch.name for branch in kept} | jets)
     if options.rntuple:
-        _refuse_dots([branch.name for branch in carried] + sorted(jets), places, opened.path)
+        _refuse_names([branch.name for branch in carried] + sorted(jets), places, opened)
     originals = jets | {branch.name for branch in carried}
+    stay = set(names) - asked
     aliases = {name: stays for name, stays in aliases.items() if stays in originals and name not in dropped}
     return Plan(
         collections=collections,
@@ -235,14 +242,8 @@ def make_plan(opened: Opened, options: Options) -> Plan:
         notes=_notes(opened, options, implied, collections, aliases),
         aliases=aliases,
         places={name: places[name] for name in (*originals, *aliases) if name in places} if options.rntuple else {},
+        counted={name: counters[name] for name in names if name in originals and counters.get(name) in stay},
     )
-
-
-def _asked_to_drop(events: Events, options: Options, aliases: Mapping[str, str]) -> set[str]:
-    """The branches, and other names of them, that are to be left out; raises UserError for a pattern that fits none."""
-    names = [*(branch.name for branch in events.branches), *aliases]
-    matched = match_branches(options.drop, [*names, *(u.name for u in events.unwritable)])
-    return set(names) if options.only_jets else matched
 
 
 def settle_plan(plan: Plan, collections: list[Collection]) -> Plan:
@@ -357,10 +358,16 @@ def _refuse_taken(collections: list[Collection], names: set[str]) -> None:
         taken |= made
 
 
-def _refuse_dots(names: Sequence[str], places: Mapping[str, str], path: Location) -> None:
-    """A dot is between a record and its member, and in no other name."""
-    if dotted := [name for name in names if "." in name and name not in places]:
-        raise UserError(f"'{path}': '{dotted[0]}' can't be a field of an RNTuple, where a dot has a meaning; use ttree")
+def _refuse_names(names: Sequence[str], places: Mapping[str, str], opened: Opened) -> None:
+    """Refuse what ROOT takes for no name in an RNTuple: it would not open the file."""
+    tree = opened.tree.rpartition("/")[2]
+    if not _NTUPLE_NAME.fullmatch(tree):
+        raise UserError(f"'{opened.path}': '{tree}' can't be the name of an RNTuple, {_NO_NAME}: write --format ttree")
+    for name in names:
+        members = places[name].replace(LIST, "").split(".") if name in places else [name]
+        if not all(_NTUPLE_NAME.fullmatch(member) for member in members):
+            message = f"'{name}' can't be a field of an RNTuple, {_NO_NAME}: write --format ttree, or leave it out"
+            raise UserError(f"'{opened.path}': {message}")
 
 
 def _unwritable_message(unwritable: Sequence[Unwritable], path: Location, options: Options) -> str:

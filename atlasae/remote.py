@@ -3,8 +3,9 @@
 import atexit
 import io
 import re
+import stat
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -244,6 +245,41 @@ def check_exists(path: Location) -> None:
         path.stat()
     elif not path.exists():
         raise UserError(f"no such file: '{path}'")
+
+
+@contextmanager
+def watching(*paths: Location) -> Iterator[Callable[[], None]]:
+    """Yields what to call when files have been read: it raises UserError where one is no longer what it was before.
+
+    So does any error while they are read, for a change may be why.
+    """
+    before = [_state(path) for path in paths]
+
+    def check() -> None:
+        for path, state in zip(paths, before, strict=True):
+            if state != _state(Remote(path.url) if isinstance(path, Remote) else path):  # one that asks anew
+                raise UserError(
+                    f"'{path}' changed while it was read, and parts of it may be old and others new: try again when "
+                    f"nobody writes it{', or copy it here first' if isinstance(path, Remote) else ''}"
+                )
+
+    try:
+        yield check
+    except Exception:
+        with suppress(UnreachableError):
+            check()
+        raise
+
+
+def _state(path: Location) -> tuple[object, ...]:
+    """What is another when a file is; nothing of one that is not there, and of pipes, which change as they are read."""
+    if isinstance(path, Remote):
+        return path.stat().st_size, path.stat().version
+    with suppress(OSError):
+        found = path.stat()
+        if stat.S_ISREG(found.st_mode):
+            return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
+    return ()
 
 
 def masked(text: str) -> str:

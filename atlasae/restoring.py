@@ -138,15 +138,20 @@ def pieces(entries: int, jets: int, most: int) -> Iterator[tuple[int, int]]:
 
 def _check(run: Run, start: int, chunk: Chunk, events: dict[str, ak.Array]) -> None:
     where = _where(start, chunk)
-    pairs = [pair for pair in zip(run.written, chunk.checksums, strict=True) if pair[0] in events]
-    if changed := [name for name, expected in pairs if checksum(events[name]) != expected]:
-        more = f" (and {len(changed) - 1} more)" if len(changed) > 1 else ""
-        raise DamagedFileError(f"branch '{changed[0]}'{more} is damaged: checksum differs {where}; get the file again")
-    for branch in run.carried:  # a checksum is of bytes, whatever they mean
-        if branch.name in events and dtype_of(events[branch.name]) != branch.dtype.removesuffix(" array"):
-            raise DamagedFileError(f"branch '{branch.name}' is damaged: it is of another type than was written")
-    if len(pairs) == len(run.written) and (jets := count_jets(run, events)) != chunk.jets:
+    if changed := changed_branches(run, chunk, events):
+        (name, why), *others = changed.items()
+        more = f" (and {len(others)} more)" if others else ""
+        raise DamagedFileError(f"branch '{name}'{more} is damaged: {why} {where}; get the file again")
+    if len(events) == len(run.written) and (jets := count_jets(run, events)) != chunk.jets:
         raise DamagedFileError(f"'{FOLDER}/chunks' is damaged: {chunk.jets} jets where there are {jets} {where}")
+
+
+def changed_branches(run: Run, chunk: Chunk, events: Mapping[str, ak.Array]) -> dict[str, str]:
+    """The branches of a chunk that are not what was written, and why; a checksum is of bytes, whatever they mean."""
+    checksums = zip(run.written, chunk.checksums, strict=True)
+    found = {n: "checksum differs" for n, known in checksums if n in events and checksum(events[n]) != known}
+    dtypes = {branch.name: branch.dtype.removesuffix(" array") for branch in run.carried if branch.name in events}
+    return found | {n: "type differs" for n, dtype in dtypes.items() if n not in found and dtype_of(events[n]) != dtype}
 
 
 def _where(start: int, chunk: Chunk) -> str:

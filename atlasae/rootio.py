@@ -19,6 +19,7 @@ from atlasae.baskets import compress_basket, store_basket
 from atlasae.columns import checksum_bytes
 from atlasae.errors import AtlasaeError, DamagedFileError, UnreachableError, UserError
 from atlasae.fields import Leaf, assemble, counters_of, describe, is_hidden, kind_of, leaves_of, other_names, short
+from atlasae.leaves import mend_leaves, write_leaves
 from atlasae.remote import Location, Remote
 from atlasae.schema import Branch, Unwritable
 
@@ -150,12 +151,12 @@ class Tree:
 
     @property
     def compression(self) -> Any:
-        """How the branches are compressed, ZSTD(5) where the file does not say."""
-        found = (branch for branch in self._fields.values() if hasattr(branch, "compression"))
-        try:
-            return next((c for branch in found if (c := branch.compression) is not None), _DEFAULT_COMPRESSION)
-        except ValueError:  # a setting that does not exist
+        """How the branches are compressed: as the first says that says anything, else as the file; else ZSTD(5)."""
+        if self.is_rntuple:
             return _DEFAULT_COMPRESSION
+        codes = [found.member("fCompress") for found in self._fields.values()]  # of uproot's branches always 0
+        settings = (_compression_of(code) for code in (*codes, self._source.file.fCompress))
+        return next((setting for setting in settings if setting is not None), _DEFAULT_COMPRESSION)
 
     @property
     def names(self) -> set[str]:
@@ -168,6 +169,7 @@ class Tree:
         if self.is_rntuple:
             return {leaf.name: leaf for leaf in self._leaves if isinstance(leaf, Leaf)}
         fields: dict[str, Any] = {}
+        mend_leaves(self._source.itervalues(recursive=True))
         for name, found in _holders(self._source):
             fields.setdefault(name, found)
         return fields
@@ -359,6 +361,7 @@ class Target:
 
     def __init__(self, file: Any) -> None:
         self.file = file
+        self._trees: list[Any] = []
 
     def make_tree(
         self,
@@ -381,6 +384,7 @@ class Target:
             tree.compression = compression
         for column in words:
             tree[column].compression = BasketLZMA(9)
+        self._trees.append(tree)
         return Writer(tree)
 
     def make_ntuple(
@@ -397,6 +401,11 @@ class Target:
             self.file[name] = thing
         finally:
             self.file.compression = before
+
+    def finish(self) -> None:
+        """Give leaves the names that readers expect, when all is written: a tree moves while it grows."""
+        for tree in self._trees:
+            write_leaves(tree)
 
 
 @dataclass
@@ -444,10 +453,16 @@ class Behind:
 
 
 @contextmanager
-def create(path: Path, compression: Any = _DEFAULT_COMPRESSION) -> Iterator[Target]:
-    """Open a ROOT file to write; an RNTuple's pages are compressed as the file is."""
+def create(path: Path, compression: Any = _DEFAULT_COMPRESSION, told: Any = None) -> Iterator[Target]:
+    """Open a ROOT file to write; an RNTuple's pages are compressed as the file is.
+
+    `told` is the compression of its branches, if that is another: uproot has a place to say so in the file alone.
+    """
     with uproot.recreate(path, compression=compression) as file:
-        yield Target(file)
+        target = Target(file)
+        yield target
+        target.finish()
+        file.compression = told or compression
 
 
 def parse_compression(text: str) -> Any:
@@ -459,6 +474,15 @@ def parse_compression(text: str) -> Any:
         return ALGORITHMS[name](int(level or "5"))
     except ValueError as error:
         raise UserError(f"--compression '{text}': {_line(error)}") from error
+
+
+def _compression_of(code: int) -> Any:
+    """The compression of a setting as files have it; None for no compression, and for what does not exist."""
+    algorithm, level = divmod(code, 100)
+    try:  # settings below 100 are older than the choice
+        return uproot.compression.Compression.from_code_pair(algorithm or uproot.const.kZLIB, level)
+    except ValueError:
+        return None
 
 
 def _assembled(events: Mapping[str, ak.Array], places: Mapping[str, str]) -> ak.Array:
@@ -505,9 +529,10 @@ def _describe(name: str, found: Any) -> Branch | Unwritable:
 
 
 def _counter(branch: Any) -> str | None:
-    """The counter of a jagged branch of a TTree."""
-    leaf = branch.member("fLeaves")[0].member("fLeafCount")
-    return None if leaf is None else str(leaf.member("fName"))
+    """The branch that counts a jagged one of a TTree: its leaf may have the name of another branch."""
+    counter = branch.count_branch
+    # One with branches below it counts these, and holds nothing that could be carried.
+    return None if counter is None or counter.branches else str(counter.name)
 
 
 def _read(found: Any, start: int, stop: int) -> ak.Array:

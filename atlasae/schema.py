@@ -190,7 +190,7 @@ def match_branches(patterns: Sequence[str], names: Sequence[str]) -> set[str]:
     """The names that match any of the shell patterns; raises UserError where a pattern matches none."""
     matched: set[str] = set()
     for pattern in patterns:
-        hits = fnmatch.filter(names, pattern)
+        hits = [name for name in names if name == pattern or fnmatch.fnmatchcase(name, pattern)]
         if not hits:
             raise UserError(f"--drop '{pattern}' matches no branch: there are {', '.join(list(names)[:3])} ...")
         matched |= set(hits)

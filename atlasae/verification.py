@@ -1,7 +1,9 @@
 """A compressed file against its original, or by itself: jets within their precision, all else bit for bit."""
 
-from collections.abc import Mapping
+import shlex
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import awkward as ak
@@ -9,15 +11,16 @@ import numpy as np
 
 from atlasae import terminal
 from atlasae.collection import merge_largest
-from atlasae.columns import checksum, to_columns
-from atlasae.container import CompressedCollection, Contents, Run, read_contents
+from atlasae.columns import checksum, miscounted, to_columns
+from atlasae.container import Chunk, CompressedCollection, Contents, Run, read_contents
 from atlasae.copying import compare_others, copy_back
 from atlasae.display import Report
-from atlasae.errors import DamagedFileError
+from atlasae.errors import DamagedFileError, UserError
+from atlasae.fields import short
 from atlasae.planning import Opened, Options, open_input
-from atlasae.remote import Location, located
-from atlasae.restoring import Progress, Salvage, restored_events, silent
-from atlasae.rootio import Source, open_source
+from atlasae.remote import Location, located, watching
+from atlasae.restoring import Chunks, Progress, Salvage, changed_branches, restored_events, silent
+from atlasae.rootio import Source, Tree, open_source
 from atlasae.schema import Branch
 from atlasae.storage import any_storage_of
 from atlasae.tables import is_table
@@ -33,10 +36,12 @@ def check_file(compressed: str | Location, progress: Progress | None = None) -> 
     >>> atlasae.check_file("small.root")["entries"]
     200
     """
-    with open_source(located(compressed)) as source:
+    compressed = located(compressed)
+    with watching(compressed) as check_unchanged, open_source(compressed) as source:
         contents, lost = read_contents(source), Salvage()
         chunks = sum(1 for _ in restored_events(source, contents, progress or silent, lost))
         copy_back(source, contents, None, Options.step_size, lost.damage)
+        check_unchanged()
     if lost.damage:
         more = f"; and {len(lost.damage) - 1} more: decompress --salvage" if len(lost.damage) > 1 else ""
         raise DamagedFileError(lost.damage[0] + more)
@@ -62,14 +67,70 @@ def verify_file(original: str | Location, compressed: str | Location, progress: 
     >>> atlasae.verify_file("in.root", "small.root")["differences"]
     []
     """
-    original = located(original)
-    with open_source(located(compressed)) as source:
+    original, compressed = located(original), located(compressed)
+    with watching(original, compressed) as check_unchanged, open_source(compressed) as source:
         contents = read_contents(source)
         run = contents.runs[0]
         with open_input(original, run.tree if not is_table(original) else None, (), nested=run.ntuple) as opened:
             facts = _compare(opened.within(contents.part), source, contents, progress or silent)
         copy_back(source, contents, None, Options.step_size)
+        check_unchanged()
     return Report(facts, terminal.verification_page)
+
+
+def read_back(path: Path, original: Opened, types: Mapping[str, Any], progress: Progress) -> None:
+    """Check what `compress` just wrote against what it was made of, before anybody relies on it.
+
+    Every checksum is that of what is read again, every branch has its type (of an entry, as awkward has it), and the
+    jets are within their precision of the original's. Raises UserError that names what is not, and what to leave out.
+    """
+    try:
+        with open_source(path) as source:
+            contents = read_contents(source)
+            for run, start, chunk in (chunks := Chunks(source, contents)):
+                _read_chunk_back(chunks, run, start, chunk, original, types)
+                progress(start + chunk.entries, chunks.tree.entries)
+            copy_back(source, contents, None, Options.step_size)
+    except DamagedFileError as error:
+        raise UserError(f"what was written does not read back: {error}; --only-jets leaves all but jets out") from error
+
+
+def _read_chunk_back(
+    chunks: Chunks, run: Run, start: int, chunk: Chunk, original: Opened, types: Mapping[str, Any]
+) -> None:
+    stop = start + chunk.entries
+    try:
+        written = chunks.read(run, start, chunk)
+        restored = written.restored()
+    except DamagedFileError as error:
+        for name, why in _lost(chunks.tree, run, start, chunk):
+            raise UserError(_not_back(run, name, why)) from error
+        raise
+    for name, array in written.events.items():
+        if chunk.entries and array.type.content != types[name]:
+            raise UserError(_not_back(run, name, f"{types[name]} was written, {array.type.content} is read"))
+    for entry in run.collections:
+        names = list(entry.collection.branches.values())
+        if problems := _compare_jets(entry, original.events.read(names, start, stop), restored)[1]:
+            raise UserError(_not_back(run, names[0], f"{problems[0]} in entries {start} to {stop}"))
+
+
+def _lost(tree: Tree, run: Run, start: int, chunk: Chunk) -> Iterator[tuple[str, str]]:
+    """The branches of a chunk that do not read back as they were written, and why."""
+    for name in run.written:
+        try:
+            events = tree.read([name], start, start + chunk.entries)
+        except DamagedFileError as error:
+            yield name, " ".join(str(error.__cause__ or error).split())
+        else:
+            yield from changed_branches(run, chunk, events).items()
+
+
+def _not_back(run: Run, name: str, why: str) -> str:
+    """What does not read back, and how to go on without it."""
+    carried = name in {branch.name for branch in run.carried}
+    out = f"leave it out with --drop {shlex.quote(name)}" if carried else "choose other jets with --jets"
+    return f"branch '{name}' does not read back as it was: {short(why, 150)}; {out}"
 
 
 @dataclass
@@ -113,8 +174,13 @@ def _compare(opened: Opened, source: Source, contents: Contents, progress: Progr
     for run, restored in restored_events(source, contents, progress):
         stop = start + len(next(iter(restored.values())))
         there = [name for name in run.originals if name in known]
-        original = opened.events.read(there, start, min(stop, opened.events.entries))
+        counted = {n: c for n in there if (c := run.counters.get(n)) in known and c not in run.originals}
+        counters = list(dict.fromkeys(counted.values()))
+        original = opened.events.read([*there, *counters], start, min(stop, opened.events.entries))
+        values = {name: original.pop(name) for name in counters}
+        wrong = dict.fromkeys(counted[name] for name in miscounted(restored | values, counted))
         found.add(run, original, restored, f"entries {start} to {stop}")
+        found.differences += [f"counter '{name}' differs in entries {start} to {stop}" for name in wrong]
         start = stop
     if start != opened.events.entries:
         found.differences.append(

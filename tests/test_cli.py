@@ -354,6 +354,22 @@ def test_carried_branches_are_compressed_as_asked(text, begins, jets_file, tmp_p
     succeeded("verify", jets_file, out)
 
 
+@pytest.mark.parametrize("layout", ["floats", "packed"])
+def test_carried_branches_are_compressed_as_the_file_they_come_from(layout, tmp_path):
+    """There and back; uproot says so in the file, not in the branches."""
+    branches = counted("nanoaod", make_counts(60)) | {"event": ak.Array(np.arange(60))}
+    with uproot.recreate(tmp_path / "in.root", compression=uproot.LZMA(8)) as file:
+        types = {name: declared(array) for name, array in branches.items()}
+        file.mktree("Events", types, counter_name=lambda name: "nJet").extend(branches)
+    out, back = tmp_path / "out.root", tmp_path / "back.root"
+    succeeded("compress", tmp_path / "in.root", out, "--layout", layout)
+    succeeded("decompress", out, back)
+    for path in (out, back):
+        assert path.read_bytes()[basket(path, "Events", "event")][:2] == b"XZ"
+        with uproot.open(path) as file:
+            assert file.file.compression.code == uproot.LZMA(8).code
+
+
 @pytest.mark.parametrize(("text", "chunks"), [("1B", 12), ("1000 GB", 1), (".5kb", 12), ("1e3", None)])
 def test_sizes_are_read_with_their_units(text, chunks, short, tmp_path):
     path, out = short.with_name("in.root"), tmp_path / "out.root"

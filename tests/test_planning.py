@@ -1,5 +1,6 @@
 import re
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import awkward as ak
 import numpy as np
 import pytest
+import uproot
 from conftest import VARIABLES, counted, make_counts, write_layout
 
 from atlasae.columns import ArrayEvents
@@ -269,6 +271,37 @@ def test_counters_avoid_every_name_of_the_tree():
     made = {plan.counters[name] for name in ("Jet_z0", "Jet_exact_pt", "hits")}
     assert made == {"nJet_", "nJet_exact_", "nhits_"}
     assert [branch.name for branch in plan.carried] == ["nJet", "nJet_exact", "nhits", "hits"]
+
+
+# As ROOT 6.40 has it: RFieldBase::Create of each of these fails, or succeeds.
+@pytest.mark.parametrize("name", ["a/b", "a\\b", "a b", "a.b", "a\tb", "a\nb", "a\x7fb", "\x01", ""])
+def test_an_rntuple_takes_no_name_that_root_refuses(name):
+    with pytest.raises(UserError, match="can't be a field of an RNTuple, where ROOT allows no dots.*--format ttree"):
+        plan_of(NANOAOD + flat(name), rntuple=True)
+    assert name in plan_of(NANOAOD + flat(name)).originals
+
+
+@pytest.mark.parametrize(
+    "name", ["é", "1x", "a:b", "a;b", "a[3]", "a-b", "_0", 'a"b', "#", "\xa0x", "x\x85", "l" * 300]
+)
+def test_an_rntuple_takes_any_other_name(name):
+    assert name in plan_of(NANOAOD + flat(name), rntuple=True).originals
+
+
+@pytest.mark.parametrize(("tree", "refused"), [("a b", True), ("a.b", True), ("a b/c", False), ("", True)])
+def test_an_rntuple_has_a_name_that_root_takes(tree, refused):
+    opened = Opened(Path("in.root"), Events(NANOAOD), tree)
+    with pytest.raises(UserError, match=f"'{tree}' can't be the name of an RNTuple") if refused else nullcontext():
+        make_plan(opened, options(rntuple=True))
+
+
+def test_members_of_records_have_names_that_root_takes(tmp_path):
+    with uproot.recreate(tmp_path / "x.root") as file:
+        file.mkrntuple("T", ak.Array([{"r": {"a b": 1.0}, "pt": 1.0, "eta": 0.0, "phi": 0.0, "m": 1.0}]))
+    with open_input(tmp_path / "x.root", None, ("pt,eta,phi,m",), nested=True) as opened:
+        assert opened.tree_read.places == {"r.a b": "r.a b"}
+        with pytest.raises(UserError, match="'r.a b' can't be a field"):
+            make_plan(opened, options(rntuple=True, jets=("pt,eta,phi,m",)))
 
 
 def test_an_rntuple_takes_no_names_with_dots():

@@ -1,5 +1,6 @@
 """Inputs at a URL: read like files, a part at a time; what goes wrong on the way is one line, and no secret in it."""
 
+import os
 import pickle
 import shutil
 import sys
@@ -11,18 +12,22 @@ import fsspec
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import refused, run_main, succeeded, write_layout, write_tree
+from conftest import nothing_left, refused, run_main, succeeded, write_layout, write_tree
 from servers import dead_port
 
 import atlasae
 from atlasae import remote
 from atlasae.benchmark import read_jets
-from atlasae.errors import UnreachableError, UserError
+from atlasae.errors import DamagedFileError, UnreachableError, UserError
+from atlasae.evaluation import evaluate_files
 from atlasae.figures import figures_of
 from atlasae.many import expand
+from atlasae.pipeline import compress_file, decompress_file
+from atlasae.planning import Options
 from atlasae.plotting import Label
-from atlasae.remote import Remote, address, local, located, masked
+from atlasae.remote import Remote, address, local, located, masked, watching
 from atlasae.rootio import open_source
+from atlasae.verification import check_file, verify_file
 
 PACKED = ("--layout", "packed")
 SECRETS = ("user:", "password", "SECRET")
@@ -427,3 +432,92 @@ def test_models_stay_here(layout, jets_file, tmp_path):
     url = "https://user:password@h/a.model?SECRET"
     result = run_main("compress", jets_file, tmp_path / "out.root", "--layout", layout, "--model", url)
     assert result.failed(2, "'https://h/a.model' is a URL", "copy it here") and without_secrets(result.err)
+
+
+# --- files that change while they are read
+
+
+def overwrite(path: Path) -> None:
+    """In place, by as many other bytes."""
+    with path.open("r+b") as file:
+        file.write(bytes(100))
+    os.utime(path, ns=(0, path.stat().st_mtime_ns + 1))
+
+
+def replace_by_a_copy(path: Path) -> None:
+    facts = path.stat()
+    shutil.copy(path, path.with_suffix(".copy"))
+    os.utime(path.with_suffix(".copy"), ns=(facts.st_atime_ns, facts.st_mtime_ns))
+    path.with_suffix(".copy").rename(path)
+
+
+def append(path: Path) -> None:
+    facts = path.stat()
+    path.write_bytes(path.read_bytes() + b"x")
+    os.utime(path, ns=(facts.st_atime_ns, facts.st_mtime_ns))
+
+
+CHANGES = [overwrite, replace_by_a_copy, append, Path.unlink]
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_file_that_changes_is_told_of_whatever_went_wrong(jets_file, compressed, change):
+    told = pytest.raises(UserError, match="small.root' changed while it was read.*try again")
+    with told, watching(jets_file, compressed) as check:
+        check()
+        change(compressed)
+        check()
+    with pytest.raises(UserError, match="jets.root' changed while it was read"), watching(jets_file):
+        change(jets_file)
+        raise DamagedFileError("it is damaged")
+
+
+def test_a_file_that_does_not_change_is_what_it_is(jets_file, tmp_path):
+    with watching(jets_file, tmp_path / "not there") as check:
+        jets_file.read_bytes()
+        check()
+    with pytest.raises(DamagedFileError, match="it is damaged"), watching(jets_file):
+        raise DamagedFileError("it is damaged")
+
+
+def test_a_pipe_may_change(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with watching(tmp_path / "pipe") as check:
+        os.utime(tmp_path / "pipe", (0, 0))
+        check()
+
+
+def test_a_url_whose_server_tells_another_version_has_changed(served):
+    served.etags["jets.root"] = "first"
+    path = located(served.url("jets.root"))
+    with watching(path) as check:
+        check()
+        served.etags["jets.root"] = "second"
+        with pytest.raises(UserError, match="changed while it was read.*copy it here first") as caught:
+            check()
+        served.etags["jets.root"] = "first"
+        check()
+        assert without_secrets(str(caught.value))
+    with pytest.raises(DamagedFileError, match="it is damaged"), watching(path):
+        served.status = 503
+        raise DamagedFileError("it is damaged")
+
+
+@pytest.mark.parametrize("work", ["compress", "decompress", "verify", "check", "evaluate"])
+def test_nothing_is_made_of_a_file_that_changes(jets_file, compressed, work):
+    """Not even where all of it could be read."""
+    out = jets_file.with_name("out.root")
+    changed = jets_file if work in ("compress", "verify") else compressed
+
+    def change(done: int, total: int) -> None:
+        os.utime(changed, ns=(0, changed.stat().st_mtime_ns + 1))
+
+    works = {
+        "compress": lambda: compress_file(jets_file, out, Options(packed=True), change),
+        "decompress": lambda: decompress_file(compressed, out, progress=change),
+        "verify": lambda: verify_file(jets_file, compressed, change),
+        "check": lambda: check_file(compressed, change),
+        "evaluate": lambda: evaluate_files(jets_file, compressed, change),
+    }
+    with nothing_left(out), pytest.raises(UserError, match=f"'{changed}' changed while it was read"):
+        works[work]()

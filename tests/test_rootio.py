@@ -480,16 +480,46 @@ def test_a_changed_byte_never_ends_in_a_traceback(small_file, live_places, data,
     check_survives(changed)
 
 
-@pytest.mark.parametrize("setting", [2005, 110, -1])
-def test_a_compression_setting_that_does_not_exist_never_ends_in_a_traceback(tmp_path, setting):
-    path = write_tree(tmp_path / "x.root", "T", {"only": NUMBERS["x"]})
+def with_setting(path: Path, setting: int) -> Path:
+    """A file of LZMA(9) with a branch that says otherwise."""
+    with uproot.recreate(path, compression=uproot.LZMA(9)) as file:
+        file.mktree("T", {"only": np.dtype("f4")}).extend({"only": NUMBERS["x"]})
     content = bytearray(path.read_bytes())
     place = content.index(b"only/F") + len("only/F") + 10  # behind the fill attributes
     content[place : place + 4] = setting.to_bytes(4, "big", signed=True)
     path.write_bytes(content)
+    return path
+
+
+@pytest.mark.parametrize("setting", [2005, 110, -1])
+def test_a_compression_setting_that_does_not_exist_never_ends_in_a_traceback(tmp_path, setting):
+    path = with_setting(tmp_path / "x.root", setting)
     with uproot.open(path) as file:
         assert file["T"]["only"].member("fCompress") == setting
     check_survives(path)
+
+
+@pytest.mark.parametrize(
+    ("setting", "code"), [(0, 209), (-1, 209), (2005, 209), (110, 209), (100, 209), (1, 101), (9, 109), (404, 404)]
+)
+def test_branches_are_compressed_as_they_say_and_else_as_their_file(tmp_path, setting, code):
+    """Settings below 100 are of old files, and of ZLIB."""
+    with open_source(with_setting(tmp_path / "x.root", setting)) as source:
+        assert source.trees["T"].compression.code == code
+
+
+def test_branches_of_a_file_that_is_not_compressed_are_written_with_zstd(tmp_path):
+    with uproot.recreate(tmp_path / "x.root", compression=None) as file:
+        file.mktree("T", {"x": np.dtype("f4")}).extend(NUMBERS)
+    with open_source(tmp_path / "x.root") as source:
+        assert source.trees["T"].compression.code == uproot.ZSTD(5).code
+
+
+def test_a_file_tells_how_its_branches_are_compressed(tmp_path):
+    with create(tmp_path / "x.root", told=uproot.LZ4(4)) as target:
+        target.make_tree("T", NUMBERS, compression=uproot.LZ4(4)).extend(NUMBERS)
+    with open_source(tmp_path / "x.root") as source:
+        assert source.trees["T"].compression.code == uproot.LZ4(4).code
 
 
 def test_damage_names_what_is_damaged_on_one_short_line():

@@ -220,6 +220,7 @@ def test_whole_numbers_can_not_be_named_as_jets():
 def test_match_branches_unites_the_patterns():
     assert match_branches(["a*", "?b"], ["ab", "ac", "bb", "c"]) == {"ab", "ac", "bb"}
     assert match_branches([], ["ab"]) == set()
+    assert match_branches(["x[3]"], ["x[3]", "x3"]) == {"x[3]", "x3"}
 
 
 def test_a_drop_pattern_that_matches_nothing_is_refused():

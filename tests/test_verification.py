@@ -9,7 +9,22 @@ import numpy as np
 import pandas as pd
 import pytest
 import uproot
-from conftest import jet_columns, nothing_left, random_jets, read_tree, run_main, succeeded, write_layout, write_tree
+from conftest import (
+    jet_columns,
+    nothing_left,
+    random_jets,
+    read_tree,
+    refused,
+    run_main,
+    succeeded,
+    write_layout,
+    write_tree,
+)  # fmt: skip
+
+from atlasae import pipeline, rootio
+from atlasae.pipeline import compress_file
+from atlasae.planning import Options
+from atlasae.rootio import Writer
 
 Branches = dict[str, ak.Array]
 JETS = ("Jet_pt", "Jet_eta", "Jet_phi", "Jet_mass")
@@ -338,3 +353,65 @@ def test_how_each_branch_was_kept_is_told(jets_file, compressed):
 
 def test_more_than_two_files_are_refused(compressed):
     assert run_main("verify", compressed, compressed, compressed).failed(2, "3 files were named")
+
+
+# --- what compress has written is read back
+
+
+def patch_writing(monkeypatch: pytest.MonkeyPatch, name: str, change: Callable[[ak.Array], ak.Array]) -> None:
+    """Let one branch be written otherwise than it was."""
+    extend = Writer.extend
+
+    def extend_changed(writer: Writer, events: Branches) -> None:
+        extend(writer, {**events, **({name: change(events[name])} if name in events else {})})
+
+    monkeypatch.setattr(Writer, "extend", extend_changed)
+
+
+@pytest.mark.parametrize("layout", ["floats", "packed"])
+@pytest.mark.parametrize("name", ["hit", "weight", "name"])
+def test_a_branch_that_is_written_wrongly_is_named_and_nothing_left(jets_file, monkeypatch, layout, name):
+    out = jets_file.with_name("out.root")
+    patch_writing(monkeypatch, name, lambda array: array[::-1])
+    asked = ("compress", jets_file, out, "--layout", layout)
+    refused(2, (f"branch '{name}' does not read back", "checksum differs", f"--drop {name}"), *asked, out=out)
+    succeeded(*asked, "--drop", name)
+    out.unlink()
+    succeeded(*asked, "--no-read-back")
+    assert run_main("verify", out).failed(3, f"'{name}'")
+
+
+def test_a_branch_that_reads_back_as_another_type_is_named(tmp_path, monkeypatch):
+    """Of the same bytes: no checksum would tell."""
+    monkeypatch.setattr(rootio, "mend_leaves", lambda branches: None)
+    monkeypatch.setattr(rootio, "write_leaves", lambda tree: None)
+    columns = jet_columns("flat", 6) | {"w[1]": np.arange(6, dtype=np.float32)}
+    pd.DataFrame(columns).to_pickle(tmp_path / "jets.pkl")
+    words = ("'w[1]' does not read back", "float32 was written, 1 * float32 is read", "--drop 'w[1]'")
+    asked = ("compress", tmp_path / "jets.pkl", tmp_path / "out.root", "--layout", "packed")
+    refused(2, words, *asked, out=tmp_path / "out.root")
+    succeeded(*asked, "--drop", "w[1]")
+
+
+def test_jets_that_break_the_promise_are_told(jets_file, monkeypatch):
+    monkeypatch.setattr(pipeline, "_promised", lambda compressor: dict.fromkeys(("pt", "eta", "phi", "m"), 1e-9))
+    words = ("'Jet_pt' does not read back", "jets beyond 1e-09 in pt in entries 0 to 60", "--jets")
+    refused(2, words, "compress", jets_file, jets_file.with_name("out.root"), out=jets_file)
+
+
+def test_another_tree_that_is_written_wrongly_is_told(jets_file, monkeypatch):
+    with uproot.update(jets_file) as file:
+        file.mktree("other", {"value": np.dtype("f4")}).extend({"value": np.arange(9, dtype=np.float32)})
+    patch_writing(monkeypatch, "value", lambda array: array + 1)
+    words = ("'value' of tree 'other' is damaged", "--only-jets")
+    refused(2, words, "compress", jets_file, jets_file.with_name("out.root"), out=jets_file)
+
+
+def test_reading_back_is_the_second_half_of_the_progress(jets_file):
+    told: list[tuple[int, int]] = []
+    compress_file(jets_file, jets_file.with_name("a.root"), progress=lambda *done: told.append(done))
+    assert told == [(60, 120), (120, 120)]
+    told.clear()
+    options = Options(read_back=False)
+    compress_file(jets_file, jets_file.with_name("b.root"), options, progress=lambda *done: told.append(done))
+    assert told == [(60, 60)]
