@@ -19,6 +19,7 @@ from atlasae.baskets import compress_basket, store_basket
 from atlasae.columns import checksum_bytes
 from atlasae.errors import AtlasaeError, DamagedFileError, UnreachableError, UserError
 from atlasae.fields import Leaf, assemble, counters_of, describe, is_hidden, kind_of, leaves_of, other_names, short
+from atlasae.leaves import interpretation_of
 from atlasae.remote import Location, Remote
 from atlasae.schema import Branch, Unwritable
 
@@ -492,12 +493,13 @@ def _holders(source: Any) -> Iterator[tuple[str, Any]]:
 
 def _describe(name: str, found: Any) -> Branch | Unwritable:
     """What a branch holds, or why uproot can't write the like."""
-    if not isinstance(found.interpretation, (uproot.AsDtype, uproot.AsJagged, uproot.AsStrings)):
+    interpretation = interpretation_of(found)
+    if not isinstance(interpretation, (uproot.AsDtype, uproot.AsJagged, uproot.AsStrings)):
         return Unwritable(name, f"uproot writes no {short(found.typename)}")
     if found.streamer is not None and name.endswith("fBits"):
         # TObject::Streamer adds two bytes to each fBits of an object that some TRef refers to.
         return Unwritable(name, "uproot reads the bits of a TObject wrongly where references point to it")
-    form = found.interpretation.awkward_form(found.file)
+    form = interpretation.awkward_form(found.file)
     kind = kind_of(form)
     if kind is None:
         return Unwritable(name, f"a TTree written by uproot holds no {short(form.type)}")
@@ -513,7 +515,7 @@ def _counter(branch: Any) -> str | None:
 def _read(found: Any, start: int, stop: int) -> ak.Array:
     if isinstance(found, Leaf):
         return found.read(start, stop)
-    return found.array(entry_start=start, entry_stop=stop, array_cache=None)
+    return found.array(interpretation_of(found), start, stop, array_cache=None)
 
 
 def _as_written(thing: Any) -> Any:
