@@ -9,8 +9,7 @@ import numpy as np
 
 from atlasae.columns import Array, flatten, unflatten
 from atlasae.coordinates import Bools
-from atlasae.precision import Precision
-from atlasae.rounding import find_roundings
+from atlasae.precision import Precision, find_roundings
 from atlasae.schema import Collection, settle_units
 from atlasae.storage import Decoder, any_storage_of, storage_of
 

@@ -7,8 +7,9 @@ name is the same without brackets, as ROOT and uproot have it.
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import awkward as ak
@@ -18,6 +19,7 @@ import numpy.typing as npt
 from atlasae.schema import LIST, Branch, Unwritable
 
 _ANONYMOUS = "_"  # begins the names that ROOT's importer makes up: `_collection0`
+_QUANTIZED = 0x1D  # the type of a column of Real32Quant
 _CARDINALITY = "-cardinality"  # ends the column of a field that only counts a collection
 
 # What each number is in C++; the column behind it may hold it otherwise, in fewer bits.
@@ -38,13 +40,36 @@ class Leaf:
 
     def read(self, start: int, stop: int) -> ak.Array:
         """Its values for entries [start, stop), as the numbers they are in C++."""
-        array = self.field.array(entry_start=start, entry_stop=stop, array_cache=None)
-        return array if self.number in (None, self._stored) else ak.values_astype(array, self.number)
+        if not self._quantized:
+            array = self._array(start, stop)
+            return array if self.number in (None, self._stored) else ak.values_astype(array, self.number)
+        with _steps_kept(self.field.ntuple):
+            array = self._array(start, stop)
+        return ak.transform(partial(_dequantized, self._quantized[0], str(self.number or self._stored)), array)
+
+    def _array(self, start: int, stop: int) -> ak.Array:
+        return self.field.array(entry_start=start, entry_stop=stop, array_cache=None)
 
     @cached_property
     def columns(self) -> tuple[str, ...]:
         """The columns it is made of, from without; two leaves of the same are one, by two names."""
         return tuple(reversed(re.findall(rf'"column-(\d+(?:{_CARDINALITY})?)', self.form.to_json())))
+
+    @cached_property
+    def _quantized(self) -> list[Any]:
+        """The columns of its numbers, if these are stored as steps between two bounds."""
+        column = next(reversed(self.columns), "")
+        if not column.isdigit():
+            return []
+        ntuple = self.field.ntuple
+        field = ntuple.column_records[int(column)].field_id
+        columns = [ntuple.column_records[record.idx] for record in ntuple._column_records_dict[field]]
+        return columns if any(record.type == _QUANTIZED for record in columns) else []
+
+    @property
+    def lost_steps(self) -> bool:
+        """Whether zeros before a late beginning, or other ways to store them, are mixed with steps between bounds."""
+        return len(self._quantized) > 1 or any(record.first_element_index for record in self._quantized)
 
     @property
     def projected(self) -> bool:
@@ -76,6 +101,25 @@ class Leaf:
         while (form.is_list or form.is_option) and form.parameter("__array__") != "string":
             form = form.content
         return str(form.primitive) if form.is_numpy else None
+
+
+@contextmanager
+def _steps_kept(ntuple: Any) -> Iterator[None]:
+    """Numbers stored as steps between two bounds are read as these: uproot makes floats of what may be doubles."""
+    known = ntuple.post_process
+    ntuple.post_process = lambda buffer, how: None if how.dtype_str == "real32quant" else known(buffer, how)
+    try:
+        yield
+    finally:
+        del ntuple.post_process
+
+
+def _dequantized(column: Any, number: str, layout: Any, **_: Any) -> Any:
+    """Numbers from steps between two bounds, as ROOT computes them."""
+    if not layout.is_numpy:
+        return None
+    step = (column.max_value - column.min_value) / (2**column.nbits - 1)
+    return ak.contents.NumpyArray((layout.data.view(np.uint32) * step + column.min_value).astype(number))
 
 
 def leaves_of(top: Any) -> Iterator[Leaf | Unwritable]:
@@ -136,6 +180,10 @@ def counters_of(leaves: Sequence[Leaf]) -> dict[str, str]:
 
 def describe(leaf: Leaf, counter: str | None) -> Branch | Unwritable:
     """What a leaf holds as a branch of a TTree; if none can hold it, why, and what it is in an RNTuple."""
+    if leaf.lost_steps:
+        return Unwritable(
+            leaf.name, "in some entries its numbers are stored otherwise, and uproot does not tell in which"
+        )
     kind = kind_of(leaf.form, leaf.number)
     if kind is not None:
         return Branch(leaf.name, *kind, counter if kind[1] else None)

@@ -1,55 +1,200 @@
-"""Leaves of a TTree: what stands in brackets in their titles tells a shape, so their names can have none.
+"""Leaves of TTrees that uproot reads wrongly, or not at all: truncated numbers, texts, arrays without offsets."""
 
-ROOT calls the leaf of a branch `x[3]` just `x`. uproot calls it `x[3]`, and takes that for a shape when it reads it
-again, as parts of ROOT do. Here it is `x_3_`: as long as the name of its branch, so that it can be put in its place.
-"""
-
-from collections.abc import Iterable
+import math
+import re
 from typing import Any
 
-_BRACKETS = str.maketrans("[]", "__")
-_BEFORE_NAME = 8 + len(b"TLeafX\0") + 28  # bytes of a leaf: its tag and class, and the headers of its bases
-_KEYS_TO_TAGS = 2  # what ROOT adds to a place in a key
-_LONG = 255  # bytes of a text from which on its length takes five, not one
+import numpy as np
+import numpy.typing as npt
+import uproot
+
+from atlasae.errors import UserError
+
+_DTYPES = {"Double32_t": "f8", "Float16_t": "f4"}  # in memory
+_LEAVES = {"TLeafD32": "Double32_t", "TLeafF16": "Float16_t"}
+_KINDS = {uproot.const.kDouble32: "Double32_t", uproot.const.kFloat16: "Float16_t"}
+_PLAIN_BITS = 12  # of the mantissa of a Float16_t that nothing is said of
+_MOST_BITS = 14  # of a mantissa, which shares 16 with its sign and the rounding
+_ONE, _ARRAY, _POINTER = range(3)  # what a member of a class is, of a kind of number
+_VECTOR_BYTES, _POINTER_BYTES = 10, 1  # before the numbers of an entry
+_OWN_RANGE = re.compile(r"(?:^|/)[df] *(\[[^\[\]]*\])\s*$")  # of `x[n]/d[0,1]`, in older files only `d[0,1]`
+_NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?")
+_PI = {"2pi": 2.0, "2*pi": 2.0, "twopi": 2.0, "pi/2": 0.5, "pi/4": 0.25, "pi": 1.0}
 
 
-def mend_leaves(branches: Iterable[Any]) -> None:
-    """Mend the titles of leaves whose names have brackets, before uproot looks for shapes in them."""
-    for branch in branches:
-        for leaf in branch.member("fLeaves"):
-            counter = leaf.member("fLeafCount")
-            count = counter.member("fName") if counter else ""
-            title = _plain_title(leaf.member("fName"), leaf.member("fTitle"), count)
-            leaf.bases[0].bases[0].members["fTitle"] = title
+class AsSteps(uproot.AsDtype):  # type: ignore[misc]  # uproot has no types
+    """Numbers that are `low` and a whole number of steps, of which `factor` make 1."""
+
+    def __init__(self, low: float, factor: float, to: npt.DTypeLike, shape: tuple[int, ...]) -> None:
+        super().__init__((">u4", shape), (to, shape))
+        self._low, self._factor = low, factor
+
+    def basket_array(self, *arguments: Any, **named: Any) -> Any:
+        """The numbers of a basket, as ROOT computes them."""
+        steps = super().basket_array(*arguments, **named)
+        return (steps / self._factor + self._low).astype(self.to_dtype.base)
 
 
-def write_leaves(tree: Any) -> None:
-    """Put names without brackets in the place of those that uproot has written of the leaves of a tree."""
-    written = tree._cascading
-    for branch in written._branch_data:
-        name, count = branch["fName"], branch["counter"]["fName"] if branch["counter"] else ""
-        title = name + f"[{count}]" * bool(count) + "".join(f"[{n}]" for n in branch["shape"])
-        before, after = _texts(name, title), _texts(_plain(name), _plain_title(name, title, count))
-        if after != before:
-            place = written.key.seek_location + branch["tleaf_reference_number"] - _KEYS_TO_TAGS + _BEFORE_NAME
-            assert tree.file.sink.read(place, len(before)) == before, f"the leaf of '{name}' is elsewhere"
-            tree.file.sink.write(place, after)
+class AsShortFloats(uproot.AsDtype):  # type: ignore[misc]  # uproot has no types
+    """Floats of three bytes: an exponent, and a mantissa of a few bits behind its sign."""
+
+    def __init__(self, bits: int, to: npt.DTypeLike, shape: tuple[int, ...]) -> None:
+        super().__init__(([("exponent", "u1"), ("mantissa", ">u2")], shape), (to, shape))
+        self._bits = bits
+
+    def basket_array(self, *arguments: Any, **named: Any) -> Any:
+        """The numbers of a basket, as ROOT computes them."""
+        parts, sign = super().basket_array(*arguments, **named), 1 << (self._bits + 1)
+        mantissa = parts["mantissa"].astype(np.uint32)
+        # What rounding carried out of the mantissa stands in its upmost bit, and is one with the exponent's lowest.
+        words = parts["exponent"].astype(np.uint32) << 23 | (mantissa & (sign - 1)) << (23 - self._bits)
+        return (words | ((mantissa & sign) != 0).astype(np.uint32) << 31).view(np.float32).astype(self.to_dtype.base)
 
 
-def _plain(name: str) -> str:
-    return name.translate(_BRACKETS)
+class AsTexts(uproot.AsStrings):  # type: ignore[misc]  # uproot has no types
+    """C strings; an empty one takes no bytes, not even for its length."""
+
+    def basket_array(self, data: Any, byte_offsets: Any, *arguments: Any, **named: Any) -> Any:
+        """The texts of a basket."""
+        if byte_offsets is None:
+            return super().basket_array(data, byte_offsets, *arguments, **named)
+        starts, stops = byte_offsets[:-1].astype(np.int64), byte_offsets[1:].astype(np.int64)
+        if np.any(stops < starts) or np.any(stops > len(data)):
+            raise ValueError("the offsets of its texts are not those of a basket")
+        filled = stops > starts
+        starts[filled] += np.where(data[starts[filled]] == 255, 5, 1)
+        offsets = np.concatenate([[0], np.cumsum(stops - starts)])
+        places = np.arange(offsets[-1]) + np.repeat(starts - offsets[:-1], np.diff(offsets))
+        return uproot.interpretation.strings.StringArray(offsets, data[places].tobytes())
 
 
-def _plain_title(name: str, title: str, count: str) -> str:
-    """The title of a leaf without brackets in its name, or in that of the leaf that counts it; its shape stays."""
-    shape = title.removeprefix(name).replace(f"[{count}]", f"[{_plain(count)}]")
-    return (_plain(name) if title.startswith(name) else "") + shape
+class AsLists(uproot.AsJagged):  # type: ignore[misc]  # uproot has no types
+    """Lists in a branch whose baskets may have no offsets: then its counter tells them apart, from its own baskets."""
+
+    def basket_array(self, data: Any, byte_offsets: Any, basket: Any, branch: Any, *others: Any, **named: Any) -> Any:
+        """The lists of a basket; raises UserError where nothing tells them apart."""
+        if byte_offsets is None:
+            if self.header_bytes or branch.count_branch is None:
+                raise UserError(
+                    f"branch '{branch.name}' has baskets without offsets, which uproot can't read: --drop it"
+                )
+            counts = _counts(branch, *branch.entry_offsets[basket.basket_num : basket.basket_num + 2])
+            byte_offsets = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)]) * self.content.itemsize
+            if np.any(counts < 0) or byte_offsets[-1] != len(data):
+                raise ValueError(f"its counter tells {byte_offsets[-1]} bytes of {len(data)}")
+        return super().basket_array(data, byte_offsets, basket, branch, *others, **named)
 
 
-def _texts(*texts: str) -> bytes:
-    """Texts as ROOT stores them."""
-    encoded = (text.encode(errors="surrogateescape") for text in texts)
-    return b"".join(
-        (bytes([len(text)]) if len(text) < _LONG else bytes([_LONG]) + len(text).to_bytes(4, "big")) + text
-        for text in encoded
-    )
+def interpretation_of(branch: Any) -> Any:
+    """How a branch without branches is read: as uproot says, but for what it reads wrongly; raises where nobody can."""
+    leaves = branch.member("fLeaves")
+    if len(leaves) != 1:
+        return branch.interpretation
+    if leaves[0].classname == "TLeafC":
+        return AsTexts()
+    found = _truncated(branch, leaves[0]) or branch.interpretation
+    # A subclass of uproot's reads objects, which are told apart otherwise.
+    return AsLists(found.content, found.header_bytes) if type(found) is uproot.AsJagged else found
+
+
+def _counts(branch: Any, start: int, stop: int) -> npt.NDArray[Any]:
+    """How many numbers entries [start, stop) of a branch hold, as its counter says."""
+    counter = branch.count_branch
+    counts = counter.array(interpretation_of(counter), start, stop, array_cache=None, library="np")
+    return np.asarray(counts[branch.count_leaf.member("fName")] if counts.dtype.names else counts)
+
+
+def _truncated(branch: Any, leaf: Any) -> Any:
+    """How numbers are read that ROOT stores in less than they are in memory; None of a branch of others."""
+    if leaf.classname in _LEAVES:
+        own_range = _OWN_RANGE.search(leaf.member("fTitle"))
+        return _listed(leaf, _numbers(_LEAVES[leaf.classname], own_range[1] if own_range else "", _shape(leaf)))
+    if leaf.classname != "TLeafElement":
+        return None
+    held, kind = divmod(leaf.member("fType"), uproot.const.kOffsetL)
+    if kind in _KINDS and held in (_ONE, _ARRAY):
+        return _listed(leaf, _numbers(_KINDS[kind], _element(branch).title, _shape(leaf)))
+    # A member of what is in a list already would be a list of lists.
+    return None if branch.member("fType") else _truncated_list(branch, leaf)
+
+
+def _listed(leaf: Any, numbers: Any) -> Any:
+    return numbers if leaf.member("fLeafCount") is None else uproot.AsJagged(numbers)
+
+
+def _truncated_list(branch: Any, leaf: Any) -> Any:
+    """The same for a member of a class that holds a list in each entry."""
+    held, kind = divmod(leaf.member("fType"), uproot.const.kOffsetL)
+    if kind in _KINDS and held == _POINTER:
+        return uproot.AsJagged(_numbers(_KINDS[kind], _element(branch).title, ()), _POINTER_BYTES)
+    vector = re.fullmatch(r"(?:std::)?vector<(Double32_t|Float16_t)>", _typename(branch))
+    if vector and leaf.member("fLen") == 1:  # whatever range is said of a vector, ROOT does without
+        return uproot.AsJagged(_numbers(vector[1], "", ()), _VECTOR_BYTES)
+    return None
+
+
+def _numbers(kind: str, title: str, shape: tuple[int, ...]) -> Any:
+    """How the numbers of a Double32_t or Float16_t are read, of which `title` may tell the range."""
+    low, factor = read_range(title)
+    if factor:
+        return AsSteps(low, factor, _DTYPES[kind], shape)
+    bits = int(low) or (_PLAIN_BITS if kind == "Float16_t" else 0)
+    if bits == 0:
+        return uproot.AsDtype((">f4", shape), ("f8", shape))
+    if not 0 < bits <= _MOST_BITS:
+        raise ValueError(f"ROOT can't read back its {kind} of {bits} bits")
+    return AsShortFloats(bits, _DTYPES[kind], shape)
+
+
+def read_range(title: str) -> tuple[float, float]:
+    """The lowest number and the steps in 1 of a range `[low,high,bits]` in a comment, as ROOT reads it.
+
+    Without a range, no steps, and instead of the lowest number the bits of the mantissa, 0 where nothing is said.
+    """
+    found = [inner.split(",") for inner in re.findall(r"\[([^\]]*)\]", title)[:2] if "," in inner]
+    if not found:
+        return 0.0, 0.0
+    given = re.match(r"\s*[-+]?\d+", found[0][2]) if len(found[0]) > 2 else None
+    bits = int(given[0]) if given else 32
+    bits = bits if 2 <= bits <= 32 else 32
+    low, high = map(_bound, found[0][:2])
+    if low < high:
+        return low, min(2**bits, 2**32 - 1) / (high - low)
+    return (bits if bits < 15 else low), 0.0
+
+
+def _bound(text: str) -> float:
+    """One end of a range; like ROOT, 0 of what is no number, and pi of what has pi in it."""
+    text = text.lower().replace(" ", "")
+    if "pi" in text:
+        times = next(times for name, times in _PI.items() if name in text)
+        return times * math.pi * (-1 if "-" in text else 1)
+    number = _NUMBER.match(text)
+    return float(number[0]) if number else 0.0
+
+
+def _shape(leaf: Any) -> tuple[int, ...]:
+    """The fixed dimensions of a leaf, as its title says, or flat where that says something else than its length."""
+    length = leaf.member("fLen")
+    shape = tuple(map(int, re.findall(r"\[(\d+)\]", leaf.member("fTitle"))))
+    if math.prod(shape) == length:
+        return shape
+    return (length,) if length > 1 else ()
+
+
+def _typename(branch: Any) -> str:
+    """The class of what a branch holds, without blanks."""
+    member = branch.member("fParentName", none_if_missing=True) and branch.streamer
+    name = member.typename if member else branch.member("fClassName", none_if_missing=True)
+    return (name or "").replace(" ", "")
+
+
+def _element(branch: Any) -> Any:
+    """What the file says of the member of a class that a branch holds; raises ValueError where it says nothing."""
+    versions = branch.file.streamers.get(branch.member("fClassName").replace(" ", ""), {})
+    info, place = versions.get(branch.member("fClassVersion")), branch.member("fID")
+    if info is not None and info.member("fCheckSum") == branch.member("fCheckSum"):
+        member = dict(enumerate(info.elements)).get(place)
+        if member is not None and member.name == re.sub(r"\[.*", "", branch.name).rpartition(".")[2]:
+            return member
+    raise ValueError("the file does not tell the range of its numbers")

@@ -29,6 +29,7 @@ from atlasae.schema import (
     match_branches,
     name_counters,
     resolve_pattern,
+    spells_jets,
 )  # fmt: skip
 from atlasae.tables import is_table, read_table
 from atlasae.variables import read_variables
@@ -186,8 +187,16 @@ def choose_tree(source: Source, name: str | None, patterns: Sequence[str]) -> Tr
         find_in(largest := max(source.trees.values(), key=lambda tree: tree.entries), largest.name, patterns)
     if not candidates:
         trees = ", ".join(f"'{tree}'" for tree in source.trees) or "no tree"
-        raise UserError(f"'{source.path}' has no jets: looked for *_pt, *.pt in {trees}; name them with --jets")
+        problem = f"'{source.path}' has no jets: looked for *_pt, *.pt in {trees}; name them with --jets"
+        raise UserError(problem + _unread_variables(source))
     return max(candidates, key=lambda tree: (tree.entries, len(tree.branches)))
+
+
+def _unread_variables(source: Source) -> str:
+    """What a message says of branches that are called as variables of jets are, and can't be read."""
+    unread = [u for tree in source.trees.values() for u in tree.unwritable if spells_jets(u.name)]
+    listed = "; ".join(f"{u.name} ({u.why})" for u in unread[:4])
+    return f"; not read: {listed}{', ...' if len(unread) > 4 else ''}" if unread else ""
 
 
 def tree_with(source: Source, names: Sequence[str]) -> Tree:

@@ -8,9 +8,13 @@ import numpy as np
 
 from atlasae.coordinates import DRIFT, MASS_FLOOR, Floats, Layout, inner, signed_root, signed_square, wrap
 from atlasae.errors import UserError
+from atlasae.rounding import Column, Rounding, find_rounding
 
 FULL_BOUND = 1e-3  # `full` spends every bit; the few jets in tails that it leaves worse than this are kept exact
 SMALLEST = 1e-7  # what float32 resolves
+ROOM = 0.6  # of the bound is left to the codec at least: else what is decoded is rounded to a bit more
+WIDEST = 0.1  # what a codec may be off by, however coarse the input is
+RARE = 1e-3  # of the jets may be exact for the room of the others
 VARIABLES = ("pt", "eta", "phi", "m", "E")
 
 
@@ -84,6 +88,38 @@ def steps(
     rounding = 4 * max(np.finfo(dtype).eps for dtype in dtypes)
     halves = {v: np.log1p(t) if v in ("pt", "m") else t for v, t in largest.items()}
     return [float(2 * max(halves[v] - rounding, halves[v] / 2)) for v in ("pt", "eta", "phi", "m")]
+
+
+def room_of(rounding: Rounding, variable: str, column: Column, scale: float, bound: float) -> float:
+    """How far off jets may be decoded, as errors of the variable are counted, so that all but `RARE` keep their bound.
+
+    `scale` is MeV per unit of the branch.
+    """
+    values = column[np.isfinite(column)].astype(np.float64)
+    size = {"pt": np.abs(values), "m": np.maximum(np.abs(values), MASS_FLOOR / scale)}
+    unit = size.get(variable, np.ones(len(values)))
+    values, unit = values[unit > 0], unit[unit > 0]
+    if not len(values):
+        return bound
+    found = np.quantile(rounding.room(values, bound * unit) / unit, RARE, method="lower")
+    return min(float(found), max(bound, WIDEST))
+
+
+def find_roundings(
+    columns: Mapping[str, Column], scale: float, bounds: Mapping[str, float], full: bool
+) -> dict[str, Rounding]:
+    """How each variable is to be rounded once it is decoded: as the input is, or finer where that takes too much room.
+
+    With `full` there is no bound to leave room for.
+    """
+    found = {}
+    for variable, column in columns.items():
+        rounding, bound = find_rounding(column), bounds[variable]
+        while rounding and not full and room_of(rounding, variable, column, scale, bound) < ROOM * bound:
+            rounding = rounding.finer()
+        if rounding and (rounding.bits is None or rounding.bits < np.finfo(column.dtype).nmant):
+            found[variable] = rounding
+    return found
 
 
 def errors(layout: Layout, values: Floats, decoded: Floats, rounding: float) -> dict[str, Floats]:

@@ -19,7 +19,8 @@ from atlasae.baskets import compress_basket, store_basket
 from atlasae.columns import checksum_bytes
 from atlasae.errors import AtlasaeError, DamagedFileError, UnreachableError, UserError
 from atlasae.fields import Leaf, assemble, counters_of, describe, is_hidden, kind_of, leaves_of, other_names, short
-from atlasae.leaves import mend_leaves, write_leaves
+from atlasae.leaf_names import mend_leaves, write_leaves
+from atlasae.leaves import interpretation_of
 from atlasae.remote import Location, Remote
 from atlasae.schema import Branch, Unwritable
 
@@ -219,7 +220,7 @@ class Tree:
                 described.append(Unwritable(name, "the second branch of this name"))
                 continue
             try:
-                described.append(_describe(name, found))
+                described.append(_describe(name, found, self.entries))
             except UnreachableError:
                 raise
             except Exception as error:  # an interpretation that fails is one that can't be carried
@@ -245,13 +246,14 @@ class Source:
 
     path: Location
     file: Any
+    keys: dict[str, Any] = field(default_factory=dict)  # the latest cycle of each, by its path
     trees: dict[str, Tree] = field(default_factory=dict)
     objects: list[str] = field(default_factory=list)
 
     def copy_object(self, name: str, target: "Target | None" = None) -> int | str:
         """Copy a histogram or the like, or only read it; its checksum, or the reason where uproot can't."""
         try:
-            found = self.file[name]
+            found = self.keys[name].get()
             thing = str(found) if isinstance(found, str) else found
             if target:
                 target.write_object(name, thing)
@@ -279,11 +281,11 @@ def open_source(path: Location) -> Iterator[Source]:
     if not is_root(path):
         raise UserError(f"'{path}' is not a ROOT file: give a .root file, or a table (.pkl, .parquet)")
     with damage(f"'{path}'"):
-        caches = {"object_cache": None, "array_cache": None}
+        how = {"object_cache": None, "array_cache": None, "minimal_ttree_metadata": False}
         if isinstance(path, Remote):  # as a dict: in a text, what follows a colon would be an object in the file
-            file = uproot.open({str(path): None}, handler=RemoteSource, remote=path, **caches)
+            file = uproot.open({str(path): None}, handler=RemoteSource, remote=path, **how)
         else:
-            file = uproot.open(path, **caches)
+            file = uproot.open(path, **how)
     with file:
         source = Source(path, file)
         with damage(f"'{path}'"):
@@ -499,11 +501,22 @@ def _check_size(source: Source) -> None:
 
 def _fill(source: Source) -> None:
     """Sort the latest cycle of every object of a file into trees and others."""
-    for name, kind in source.file.classnames(cycle=False).items():
-        if kind in ("TTree", "TNtuple", "TNtupleD", "ROOT::RNTuple"):
-            source.trees[name] = Tree(source.file[name], name)
-        elif not kind.startswith("TDirectory"):
+    for name, key in _keys(source.file):
+        if name not in source.keys or abs(source.keys[name].fCycle) < abs(key.fCycle):
+            source.keys[name] = key
+    for name, key in source.keys.items():
+        if key.fClassName in ("TTree", "TNtuple", "TNtupleD", "ROOT::RNTuple"):
+            source.trees[name] = Tree(key.get(), name)
+        elif not key.fClassName.startswith("TDirectory"):
             source.objects.append(name)
+
+
+def _keys(directory: Any) -> Iterator[tuple[str, Any]]:
+    """All keys by path; uproot looks for folders where a name has a slash, a colon or a semicolon in it."""
+    for key in directory._keys:
+        yield key.fName, key
+        if key.fClassName in ("TDirectory", "TDirectoryFile"):
+            yield from ((f"{key.fName}/{name}", inner) for name, inner in _keys(key.get()))
 
 
 def _holders(source: Any) -> Iterator[tuple[str, Any]]:
@@ -514,18 +527,30 @@ def _holders(source: Any) -> Iterator[tuple[str, Any]]:
             yield branch.name, branch
 
 
-def _describe(name: str, found: Any) -> Branch | Unwritable:
-    """What a branch holds, or why uproot can't write the like."""
-    if not isinstance(found.interpretation, (uproot.AsDtype, uproot.AsJagged, uproot.AsStrings)):
+def _describe(name: str, found: Any, entries: int) -> Branch | Unwritable:
+    """What a branch of a tree with these entries holds, or why uproot can't write the like."""
+    if why := _unreadable(found, entries):
+        return Unwritable(name, why)
+    interpretation = interpretation_of(found)
+    if not isinstance(interpretation, (uproot.AsDtype, uproot.AsJagged, uproot.AsStrings)):
         return Unwritable(name, f"uproot writes no {short(found.typename)}")
     if found.streamer is not None and name.endswith("fBits"):
         # TObject::Streamer adds two bytes to each fBits of an object that some TRef refers to.
         return Unwritable(name, "uproot reads the bits of a TObject wrongly where references point to it")
-    form = found.interpretation.awkward_form(found.file)
+    form = interpretation.awkward_form(found.file)
     kind = kind_of(form)
     if kind is None:
         return Unwritable(name, f"a TTree written by uproot holds no {short(form.type)}")
     return Branch(name, *kind, _counter(found) if kind[1] else None)
+
+
+def _unreadable(found: Any, entries: int) -> str | None:
+    """Why a branch of a tree with these entries can't be read, if so."""
+    if found.num_entries != entries:
+        return f"it has {found.num_entries} entries, and its tree {entries}"
+    if elsewhere := found.member("fFileName", none_if_missing=True):
+        return f"its values are in the file '{short(elsewhere)}'"
+    return "uproot writes no branch of several leaves" if len(found.member("fLeaves")) > 1 else None
 
 
 def _counter(branch: Any) -> str | None:
@@ -538,7 +563,7 @@ def _counter(branch: Any) -> str | None:
 def _read(found: Any, start: int, stop: int) -> ak.Array:
     if isinstance(found, Leaf):
         return found.read(start, stop)
-    return found.array(entry_start=start, entry_stop=stop, array_cache=None)
+    return found.array(interpretation_of(found), start, stop, array_cache=None)
 
 
 def _as_written(thing: Any) -> Any:

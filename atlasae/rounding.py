@@ -4,21 +4,16 @@ What an input does not tell apart needs no bits, and jets that come back with th
 before: NanoAOD cuts mantissas of pt to 10 bits, RNTuples hold Real32Trunc and Real32Quant, triggers count in units.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from atlasae.coordinates import MASS_FLOOR, Floats
-
 Column = npt.NDArray[Any]  # of floats
+Floats = npt.NDArray[np.float64]
 
 FEWEST, LOOKED_AT = 20, 20_000  # values that show a grid
-ROOM = 0.6  # of the bound is left to the codec at least: else what is decoded is rounded to a bit more
-WIDEST = 0.1  # what a codec may be off by, however coarse the input is
-RARE = 1e-3  # of the jets may be exact for the room of the others
 LACKING = 4  # bits that rounded numbers have fewer than their type
 MOST_BITS = 52  # of a float64
 
@@ -90,35 +85,3 @@ def _grid(values: Floats, blur: float) -> Rounding | None:
     step = float(gaps.sum() / steps.sum())
     away = known[1:] - known[0] - step * np.cumsum(steps)
     return Rounding(None, float(known[0]), step) if np.abs(away).max() <= blurred else None
-
-
-def room_of(rounding: Rounding, variable: str, column: Column, scale: float, bound: float) -> float:
-    """How far off jets may be decoded, as errors of the variable are counted, so that all but `RARE` keep their bound.
-
-    `scale` is MeV per unit of the branch.
-    """
-    values = column[np.isfinite(column)].astype(np.float64)
-    size = {"pt": np.abs(values), "m": np.maximum(np.abs(values), MASS_FLOOR / scale)}
-    unit = size.get(variable, np.ones(len(values)))
-    values, unit = values[unit > 0], unit[unit > 0]
-    if not len(values):
-        return bound
-    found = np.quantile(rounding.room(values, bound * unit) / unit, RARE, method="lower")
-    return min(float(found), max(bound, WIDEST))
-
-
-def find_roundings(
-    columns: Mapping[str, Column], scale: float, bounds: Mapping[str, float], full: bool
-) -> dict[str, Rounding]:
-    """How each variable is to be rounded once it is decoded: as the input is, or finer where that takes too much room.
-
-    With `full` there is no bound to leave room for.
-    """
-    found = {}
-    for variable, column in columns.items():
-        rounding, bound = find_rounding(column), bounds[variable]
-        while rounding and not full and room_of(rounding, variable, column, scale, bound) < ROOM * bound:
-            rounding = rounding.finer()
-        if rounding and (rounding.bits is None or rounding.bits < np.finfo(column.dtype).nmant):
-            found[variable] = rounding
-    return found

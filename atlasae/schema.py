@@ -163,6 +163,12 @@ def resolve_pattern(pattern: str, branches: Sequence[Branch]) -> Collection:
     return collection
 
 
+def spells_jets(name: str) -> bool:
+    """Whether a branch is called as a variable of jets is."""
+    parts = _split(name)
+    return parts is not None and _jet_like(parts[0])
+
+
 def list_collection(branches: Sequence[Branch], names: Sequence[str], terms: list[dict[str, Any]]) -> Collection:
     """The collection of a list of variables; raises UserError for branches that are not there, or not alike."""
     by_name = {branch.name: branch for branch in branches}

@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from atlasae.coordinates import DRIFT, Bools, Floats, Layout, inner, is_physical, moved
-from atlasae.precision import errors, steps
-from atlasae.rounding import Rounding, room_of
+from atlasae.precision import errors, room_of, steps
+from atlasae.rounding import Rounding
 from atlasae.schema import MEV_PER_UNIT, Collection
 from atlasae.variables import VariableList
 

@@ -3,7 +3,8 @@
     python scripts/make_rntuples.py FOLDER    (a Python with ROOT 6.40; as in test_interop.sh)
 
 `records` has jets as records, with projected fields; `types` one field of most types that there are, some of which
-begin late; `nanoaod` is what ROOT's RNTupleImporter makes of NanoAOD; `physlite` has the names and types of PHYSLITE.
+begin late; `nanoaod` is what ROOT's RNTupleImporter makes of NanoAOD; `physlite` has the names and types of PHYSLITE;
+`quantized` has numbers that are stored as steps between two bounds.
 """
 
 import sys
@@ -247,8 +248,44 @@ void physlite(const std::string& path) {
         out->Fill();
     }
 }
+
+template <typename T>
+std::unique_ptr<RField<T>> steps(const char* name, int bits) {
+    auto field = std::make_unique<RField<T>>(name);
+    field->SetQuantized(-10, 20, bits);
+    return field;
+}
+
+void quantized(const std::string& path) {
+    auto model = RNTupleModel::Create();
+    model->AddField(steps<double>("few", 7));
+    model->AddField(steps<double>("all", 32));
+    model->AddField(steps<float>("single", 29));
+    model->AddField(std::make_unique<RVectorField>("list", steps<double>("_0", 20)));
+    auto cut = std::make_unique<RField<double>>("cut");
+    cut->SetTruncated(17);
+    model->AddField(std::move(cut));
+    const auto at = [&](const char* name) { return model->GetDefaultEntry().GetPtr<double>(name); };
+    std::vector<std::shared_ptr<double>> doubles = {at("few"), at("all"), at("cut")};
+    auto single = model->GetDefaultEntry().GetPtr<float>("single");
+    auto list = std::static_pointer_cast<std::vector<double>>(model->GetDefaultEntry().GetPtr<void>("list"));
+    auto out = writer(std::move(model), path);
+    for (int i = 0; i < entries; ++i) {
+        if (i == per_cluster + 3) {
+            auto updater = out->CreateModelUpdater();
+            updater->BeginUpdate();
+            updater->AddField(steps<double>("late", 20));
+            updater->CommitUpdate();
+        }
+        for (auto& value : doubles) *value = i / 7. - 2;
+        *single = i / 7. - 2;
+        list->assign(i % 3, i / 7. - 2);
+        out->Fill();
+        if (i % per_cluster == per_cluster - 1) out->CommitCluster();
+    }
+}
 """
-LAYOUTS = ("records", "types", "nanoaod", "physlite")
+LAYOUTS = ("records", "types", "nanoaod", "physlite", "quantized")
 
 
 def main(folder: str) -> int:

@@ -13,7 +13,7 @@ MODULES = sorted(path.stem for path in PACKAGE.glob("*.py") if path.stem != "__i
 
 # An entry may stand here before its module does; a module may not be without its entry.
 FLOORS = [
-    {"errors", "display"},
+    {"errors", "display", "rounding", "leaf_names"},
     {"remote", "schema", "coordinates", "plotting", "baskets", "grid", "terminal", "coding", "leaves"},
     {"columns", "fields", "invertible", "bottleneck", "precision", "metrics", "variables", "lattice", "priors"},
     {"storage", "packed", "model", "rootio", "tables", "tallies", "training", "running"},
@@ -30,7 +30,7 @@ FLOORS = [
 FLOOR = {module: height for height, modules in enumerate(FLOORS) for module in modules}
 
 DOORS = {
-    "uproot": {"rootio"},
+    "uproot": {"rootio", "leaves"},
     "torch": {
         *("grid", "invertible", "bottleneck", "codec", "model", "training"),
         *("classifier", "learning", "checkpoints", "peers", "benchmark", "cpp", "graphs", "encoding", "export"),

@@ -90,6 +90,29 @@ def test_numbers_have_the_type_they_have_in_cpp_however_few_bits_their_columns_h
     assert [dtype_of(array) for array in read.values()] == ["<f4", "<f4", "<f8"]
 
 
+def steps(value: float, bits: int) -> float:
+    """What ROOT reads of a number that it stored as one of so many steps between -10 and 20."""
+    most = 2**bits - 1
+    return int(0.5 + (value + 10) * (most / 30)) * (30 / most) - 10
+
+
+def test_steps_between_two_bounds_are_the_doubles_that_root_reads():
+    filled = [i / 7 - 2 for i in range(30)]
+    with open_source(GOLDEN / "quantized.root") as source:
+        tree = tree_of(source)
+        types = {branch.name: branch.dtype for branch in tree.branches}
+        assert types == {"few": "<f8", "all": "<f8", "single": "<f4", "list": "<f8", "cut": "<f8"}
+        assert [u.name for u in tree.unwritable] == ["late"]  # zeros before it begins are no steps
+        read = tree.read(list(types), 0, 30)
+        part = tree.read(["list"], 10, 20)["list"]
+    assert read["few"].to_list() == [steps(value, 7) for value in filled]
+    assert read["all"].to_list() == [steps(value, 32) for value in filled]
+    assert read["single"].to_list() == [np.float32(steps(float(np.float32(value)), 29)) for value in filled]
+    assert read["list"].to_list() == [[steps(value, 20)] * (i % 3) for i, value in enumerate(filled)]
+    assert part.to_list() == read["list"][10:20].to_list()
+    assert np.all(ak.to_numpy(read["cut"]).astype(np.float32) == read["cut"])
+
+
 def test_what_counts_a_collection_is_its_counter_and_other_names_are_known():
     with open_source(GOLDEN / "records.root") as source:
         tree = source.trees["Events"]

@@ -1,160 +1,181 @@
-"""Names with brackets and other signs in them: written and read again, each of every kind of branch."""
+"""Leaves that uproot reads wrongly: what ROOT wrote (scripts/make_leaves.py), against what ROOT reads there."""
 
-from collections.abc import Mapping
+import math
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import awkward as ak
 import numpy as np
 import pytest
 import uproot
-from conftest import bits, random_jets, refused, run_main, succeeded, write_tree
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
-from atlasae import leaves, rootio
-from atlasae.copying import read_counted
 from atlasae.errors import UserError
-from atlasae.rootio import create, open_source
+from atlasae.leaves import AsLists, AsTexts, interpretation_of, read_range
+from atlasae.pipeline import compress_file, decompress_file
+from atlasae.planning import Options
+from atlasae.rootio import open_source
+from atlasae.verification import verify_file
 
-BRACKETS = ["x[3]", "w[1]", "a[0].b", "vtx.pos[3]", "[", "]", "[]", "x[n]", "x[nx[3]]", "m[2][3]", "long[" * 80]
-ODD = ["", "1st", "a/b", "a\\b", "a b", "a:b", "a;1", "a.b", "trail.", "é", "x/F", "nx", "\t", "l" * 300]
-ENTRIES = 5
-KINDS = {
-    "number": ak.Array(np.arange(ENTRIES, dtype=np.float32)),
-    "array": ak.Array(np.arange(ENTRIES * 3, dtype=np.int16).reshape(ENTRIES, 3)),
-    "matrix": ak.Array(np.arange(ENTRIES * 6, dtype=np.float64).reshape(ENTRIES, 2, 3)),
-    "list": ak.Array([[1, 2], [], [3], [4, 5, 6], [7]]),
-    "text": ak.Array(["a", "bc", "", "def", "g"]),
-}
+GOLDEN = Path(__file__).parent / "golden" / "leaves"
+ROOT_FILE = GOLDEN / "leaves.root"
+ENTRIES = {"numbers": 12, "old": 12, "members": 12, "offsets": 100}
 
 
-def written(path: Path, branches: Mapping[str, ak.Array], counters: Mapping[str, str]) -> Path:
-    with create(path) as target:
-        writer = target.make_tree("T", branches, counters=counters)
-        writer.extend(branches)
-    return path
+def as_root_reads() -> dict[str, np.ndarray]:
+    """All numbers of every branch."""
+    with np.load(GOLDEN / "leaves.npz") as found:
+        values = np.split(found["values"], np.cumsum(found["counts"])[:-1])
+        return dict(zip(found["names"].tolist(), values, strict=True))
 
 
-def read(path: Path) -> dict[str, ak.Array]:
-    with open_source(path) as source:
-        tree = source.trees["T"]
-        names = [branch.name for branch in tree.branches if not branch.name.startswith("count")]
-        return tree.read(names, 0, tree.entries)
+def numbers_of(branch: Any, start: int, stop: int) -> np.ndarray:
+    """All numbers of a branch in some entries."""
+    array = branch.array(interpretation_of(branch), start, stop)
+    return ak.to_numpy(ak.flatten(array, axis=None)) if len(array) else np.empty(0)
 
 
-def titles(path: Path) -> dict[str, str]:
-    """The title of the leaf of every branch, as it stands in the file."""
-    with uproot.open(path) as file:
-        branches = file["T"].branches
-        return {branch.name: branch.member("fLeaves")[0].member("fTitle") for branch in branches}
+def branches_of(file: Any, tree: str) -> dict[str, Any]:
+    """The branches of a tree that hold numbers, called as ROOT calls them."""
+    found = (branch for branch in file[tree].itervalues(recursive=True) if not branch.branches)
+    return {f"{tree}.{branch.name.partition('[')[0]}": branch for branch in found if len(branch.member("fLeaves")) == 1}
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("name", [*BRACKETS, *ODD])
-def test_a_branch_of_any_name_comes_back(tmp_path, name, kind):
-    found = read(written(tmp_path / "x.root", {name: KINDS[kind]}, {name: "count[2]"}))
-    assert {key: bits(array) for key, array in found.items()} == {name: bits(KINDS[kind])}
+@pytest.mark.parametrize("tree", ["numbers", "old", "members", "offsets"])
+def test_every_number_is_what_root_reads(tree):
+    wanted, entries = as_root_reads(), ENTRIES[tree]
+    with uproot.open(ROOT_FILE) as file:
+        branches = branches_of(file, tree)
+        assert len(branches) >= 3 and branches.keys() <= wanted.keys()
+        for name, branch in branches.items():
+            whole = numbers_of(branch, 0, entries)
+            parts = [numbers_of(branch, start, min(start + 5, entries)) for start in range(0, entries, 5)]
+            assert whole.astype(np.float64).tolist() == wanted[name].tolist(), name
+            assert np.concatenate(parts).tolist() == whole.tolist(), name
 
 
-@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(names=st.lists(st.text("[]ab3/ ", max_size=5), unique=True, min_size=1, max_size=8), data=st.data())
-def test_branches_of_any_names_come_back_together(tmp_path, names, data):
-    branches = {name: KINDS[data.draw(st.sampled_from(sorted(KINDS)))] for name in names}
-    counters = {name: f"count{'[' * number}" for number, name in enumerate(names)}
-    found = read(written(tmp_path / "x.root", branches, counters))
-    assert {key: bits(array) for key, array in found.items()} == {key: bits(array) for key, array in branches.items()}
+def test_numbers_are_of_the_size_and_the_shape_that_they_have_in_memory():
+    kinds = {
+        "numbers.d1_1": "12 * 3 * float64",
+        "numbers.f1_1": "12 * 3 * float32",
+        "numbers.d2_2": "12 * var * float64",
+        "numbers.f3_3": "12 * 2 * 3 * float32",
+        "numbers.f9_4": "12 * var * 2 * float32",
+        "members.top.halves": "12 * var * float32",
+        "members.top.counted": "12 * var * float64",
+    }
+    with uproot.open(ROOT_FILE) as file:
+        branches = branches_of(file, "numbers") | branches_of(file, "members")
+        found = {name: str(branches[name].array(interpretation_of(branches[name])).type) for name in kinds}
+    assert found == kinds
 
 
-def test_brackets_of_a_title_are_those_of_the_shape(tmp_path):
-    branches = {"x[3]": KINDS["number"], "y[2]": KINDS["matrix"], "z[a]": KINDS["list"], "plain": KINDS["array"]}
-    found = titles(written(tmp_path / "x.root", branches, {"z[a]": "nz[a]"}))
-    expected = {"x[3]": "x_3_", "y[2]": "y_2_[2][3]", "z[a]": "z_a_[nz_a_]", "nz[a]": "nz_a_", "plain": "plain[3]"}
-    assert found == expected
+@pytest.mark.parametrize(
+    ("title", "low", "steps"),
+    [
+        ("", 0, 0),
+        ("an angle", 0, 0),
+        ("in [MeV]", 0, 0),
+        ("[n]", 0, 0),
+        ("[0,1]", 0, 2**32 - 1),
+        ("[-10,100,16]", -10, 2**16 / 110),
+        ("[n][0,3,5] of what", 0, 2**5 / 3),
+        ("[0,1,31]", 0, 2**31),
+        ("[0,1,33]", 0, 2**32 - 1),
+        ("[0,1,1]", 0, 2**32 - 1),
+        ("[0,1,few]", 0, 2**32 - 1),
+        ("[ 0 , 1e3 , 24 ]", 0, 2**24 / 1000),
+        ("[-pi,pi,8]", -math.pi, 2**8 / (2 * math.pi)),
+        ("[-2pi,2*PI,8]", -2 * math.pi, 2**8 / (4 * math.pi)),
+        ("[0,twopi,8]", 0, 2**8 / (2 * math.pi)),
+        ("[-pi/2,pi/4,8]", -math.pi / 2, 2**8 / (0.75 * math.pi)),
+        ("[0,0,10]", 10, 0),
+        ("[0,0,14]", 14, 0),
+        ("[0,0,15]", 0, 0),
+        ("[5,0]", 5, 0),
+        ("[low,high]", 0, 0),
+    ],
+)
+def test_a_range_is_read_as_root_reads_it(title, low, steps):
+    assert read_range(title) == pytest.approx((low, steps), rel=1e-15)
 
 
-def test_a_tree_that_moved_while_it_grew_has_its_names(tmp_path):
-    with create(tmp_path / "x.root") as target:
-        writer = target.make_tree("T", {"x[3]": KINDS["array"]})
-        for _ in range(25):  # beyond the ten baskets that uproot leaves room for
-            writer.extend({"x[3]": KINDS["array"]})
-    assert titles(tmp_path / "x.root") == {"x[3]": "x_3_[3]"}
-    assert len(read(tmp_path / "x.root")["x[3]"]) == 25 * ENTRIES
+@pytest.mark.parametrize("title", ["x/d[20,0]", "x/d[-3,-5]"])
+def test_bits_that_root_can_not_read_back_are_refused(title):
+    members = {"fTitle": title, "fLen": 1, "fLeafCount": None}
+    leaf = SimpleNamespace(classname="TLeafD32", member=members.__getitem__)
+    branch = SimpleNamespace(member={"fLeaves": [leaf]}.__getitem__)
+    with pytest.raises(ValueError, match="ROOT can't read back its Double32_t of (20|-3) bits"):
+        interpretation_of(branch)
 
 
-def test_a_tree_without_entries_has_its_names(tmp_path):
-    empty = {"x[3]": KINDS["number"][:0]}
-    assert titles(written(tmp_path / "x.root", empty, {})) == {"x[3]": "x_3_"}
+def test_the_range_of_a_member_that_the_file_does_not_tell_is_not_guessed():
+    with uproot.open(ROOT_FILE) as file:
+        branch = branches_of(file, "members")["members.top.one.a"]
+        branch.members["fCheckSum"] = 1
+        with pytest.raises(ValueError, match="does not tell the range"):
+            interpretation_of(branch)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("name", ["x[3]", "x[n]"])
-def test_what_uproot_wrote_is_read(tmp_path, name, kind):
-    path = write_tree(tmp_path / "x.root", "T", {name: KINDS[kind]}, {name: "count[2]"})
-    assert {key: bits(array) for key, array in read(path).items()} == {name: bits(KINDS[kind])}
+def test_texts_may_be_empty_anywhere_and_long():
+    lengths = {
+        "first": [3 if entry % 5 else 0 for entry in range(20)],
+        "middle": [entry % 4 for entry in range(20)],
+        "long": [253 + entry % 4 for entry in range(20)],
+        "none": [0] * 20,
+    }
+    with open_source(ROOT_FILE) as source:
+        tree = source.trees["texts"]
+        for name, wanted in lengths.items():
+            texts = [chr(ord("a") + entry) * length for entry, length in enumerate(wanted)]
+            assert tree.read([name], 0, 20)[name].to_list() == texts
+            assert tree.read([name], 3, 12)[name].to_list() == texts[3:12]
 
 
-@pytest.mark.parametrize("layout", ["floats", "packed"])
-def test_jets_and_others_with_brackets_come_back(tmp_path, layout):
-    jets = random_jets(ENTRIES)
-    variables = ("pt", "eta", "phi", "m")
-    branches = {f"jet[0]_{v}": ak.unflatten(jets[v].astype(np.float32), np.ones(ENTRIES, int)) for v in variables}
-    others = {"w[3]": KINDS["number"], "vtx.pos[3]": KINDS["array"], "hits[2]": KINDS["list"]}
-    path = write_tree(tmp_path / "in.root", "T", branches | others, dict.fromkeys(branches, "njet[0]"))
-    succeeded("compress", path, tmp_path / "small.root", "--layout", layout, "--units", "MeV")
-    succeeded("verify", path, tmp_path / "small.root")
-    succeeded("decompress", tmp_path / "small.root", tmp_path / "back.root")
-    found = read(tmp_path / "back.root")
-    assert {name: bits(found[name]) for name in others} == {name: bits(array) for name, array in others.items()}
-    for name, array in branches.items():
-        np.testing.assert_allclose(ak.flatten(found[name]), ak.flatten(array), rtol=1e-3, atol=1e-3)
+@pytest.mark.parametrize("offsets", [[0, 3, 2, 4], [0, 2, 5]])
+def test_offsets_that_are_none_of_texts_are_damage(offsets):
+    with pytest.raises(ValueError, match="offsets of its texts"):
+        AsTexts().basket_array(np.array([1, 97, 1, 98], np.uint8), np.array(offsets, np.int32))
 
 
-# --- counters, whose leaves may have the name of another branch
+def lists_without_offsets(counts: list[int], data: bytes, header_bytes: int = 0, counted: bool = True) -> Any:
+    """What is read of a basket with these bytes and no offsets."""
+    counter = uproot.open(ROOT_FILE)["numbers/n"]
+    counter.array = lambda *_, **__: np.array(counts)
+    branch = SimpleNamespace(name="x", entry_offsets=[0, len(counts)], count_branch=counter if counted else None)
+    lists = AsLists(uproot.AsDtype(">i2"), header_bytes)
+    nothing = {"context": {}, "cursor_offset": 0, "library": None, "options": {}}
+    return lists.basket_array(np.frombuffer(data, np.uint8), None, SimpleNamespace(basket_num=0), branch, **nothing)
 
 
-@pytest.fixture
-def confusing(tmp_path, monkeypatch):
-    """Jets counted by the branch `numb`, whose leaf is called `njet`, beside a branch `njet` of other values."""
-    counts = np.arange(ENTRIES) % 3
-    jets = random_jets(int(counts.sum()))
-    branches = {f"jet_{v}": ak.unflatten(jets[v].astype(np.float32), counts) for v in ("pt", "eta", "phi", "m")}
-    with monkeypatch.context() as patched:
-        patched.setattr(leaves, "_plain", lambda name: "njet" if name == "numb" else name)
-        counters = dict.fromkeys(branches, "numb")
-        return written(tmp_path / "in.root", branches | {"njet": KINDS["number"]}, counters)
+def test_counts_that_do_not_fit_are_damage():
+    branch_counts = [1, 0, 2]
+    assert list(map(list, lists_without_offsets(branch_counts, b"\0\1\0\2\0\3"))) == [[1], [], [2, 3]]
+    for counts in ([1, 0, 3], [4, -2, 1], [2**31, 0, 1]):
+        with pytest.raises(ValueError, match="its counter tells"):
+            lists_without_offsets(counts, b"\0\1\0\2\0\3")
 
 
-@pytest.mark.parametrize("layout", ["floats", "packed"])
-def test_a_branch_that_is_called_as_the_leaf_of_a_counter_comes_back(confusing, layout):
-    small, back = confusing.with_name("small.root"), confusing.with_name("back.root")
-    assert titles(confusing)["numb"] == "njet" and titles(confusing)["jet_pt"] == "jet_pt[njet]"
-    succeeded("compress", confusing, small, "--layout", layout, "--units", "MeV")
-    succeeded("verify", confusing, small)
-    succeeded("decompress", small, back)
-    found = read(back)
-    assert bits(found["njet"]) == bits(KINDS["number"])
-    assert found["numb"].to_list() == [0, 1, 2, 0, 1]
+def test_lists_that_nothing_tells_apart_are_named():
+    for how in ({"header_bytes": 10}, {"counted": False}):
+        with pytest.raises(UserError, match="^branch 'x' has baskets without offsets, .* --drop it$"):
+            lists_without_offsets([1], b"\0\1", **how)
 
 
-def test_a_counter_that_comes_back_otherwise_is_refused_unless_dropped(confusing, monkeypatch):
-    """As files of old have it: the name of the leaf was taken for that of the branch."""
-    small = confusing.with_name("small.root")
-    leaf = lambda branch: str(branch.member("fLeaves")[0].member("fLeafCount").member("fName"))  # noqa: E731
-    asked = ("compress", confusing, small, "--layout", "packed", "--units", "MeV")
-    with monkeypatch.context() as patched:
-        patched.setattr(rootio, "_counter", leaf)
-        words = ("'njet' counts 'jet_pt' and has other values in entries 0 to 5", "--drop njet", "--only-jets")
-        refused(2, words, *asked, out=small)
-        refused(2, words, *asked, "--only-jets", out=small)
-        succeeded(*asked, "--drop", "njet")
-    assert "counter 'njet' differs in entries 0 to 5" in run_main("verify", confusing, small).out
-
-
-def test_a_counter_is_compared_with_what_it_counts():
-    class Events:
-        def read(self, names: list[str], start: int, stop: int) -> dict[str, ak.Array]:
-            return {name: {"n": KINDS["number"], "x": KINDS["list"], "y": KINDS["text"]}[name] for name in names}
-
-    with pytest.raises(UserError, match="'n' counts 'x' and has other values in entries 0 to 5"):
-        read_counted(Events(), ["y", "x"], {"x": "n"}, 0, ENTRIES)  # type: ignore[arg-type]
-    assert list(read_counted(Events(), ["y", "x"], {}, 0, ENTRIES)) == ["y", "x"]  # type: ignore[arg-type]
+@pytest.mark.parametrize("options", [Options(), Options(packed=True), Options(rntuple=True)])
+def test_jets_and_all_else_in_few_bits_or_no_bytes_come_back_as_root_reads_them(tmp_path, options):
+    small, back = tmp_path / "small.root", tmp_path / "back.root"
+    compress_file(GOLDEN / "jets.root", small, options)
+    assert not verify_file(GOLDEN / "jets.root", small)["differences"]
+    decompress_file(small, back)
+    wanted = as_root_reads()
+    with open_source(back) as source:
+        tree = source.trees["Events"]
+        found = {name: tree.read([name], 0, 60)[name] for name in tree.names}
+    assert found.pop("text").to_list() == ["abc" if entry % 3 else "" for entry in range(60)]
+    for name, array in found.items():
+        values, before = ak.to_numpy(ak.flatten(array, axis=None)), wanted[f"Events.{name}"]
+        promised = {"Jet_pt": np.abs(before), "Jet_mass": np.maximum(before, 0.1), "Jet_eta": 1, "Jet_phi": 1}.get(
+            name, 0
+        )
+        assert len(values) == len(before) and np.all(np.abs(values - before) <= 1e-3 * promised), name

@@ -3,6 +3,7 @@ import re
 import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import awkward as ak
@@ -46,6 +47,7 @@ TYPES = {
     "Jet_nConstituents": ("|u1", True),
 }
 COUNTERS = {"nanoaod": "nJet", "cartesian": "NJet", "xaod": "njets", "energy": "njets"}
+GOLDEN = Path(__file__).parent / "golden" / "leaves"  # by ROOT (scripts/make_leaves.py)
 NUMBERS = {"x": ak.Array(np.arange(5, dtype=np.float32))}
 
 
@@ -179,6 +181,25 @@ def test_what_a_tree_can_not_hold_is_named_with_its_type(tmp_path, name, monkeyp
         assert re.fullmatch(f"{writes} no {kind}", unwritable.why)
         assert (unwritable.branch is None) == name.startswith("hal")  # else another RNTuple holds it
         assert tree.read(["z"], 0, 3)["z"].tolist() == [4, 5, 6]
+
+
+def test_branches_that_are_not_read_are_named_and_nothing_is_called_damaged():
+    with open_source(GOLDEN / "leaves.root") as source:
+        tree = source.trees["unequal"]
+        assert tree.branches == [Branch("x", "<f4", jagged=False)]
+        assert {unwritable.name: unwritable.why for unwritable in tree.unwritable} == {
+            "more": "it has 200 entries, and its tree 100",
+            "less": "it has 1 entries, and its tree 100",
+            "away": "its values are in the file 'elsewhere.root'",
+        }
+        offsets = source.trees["offsets"]
+        assert offsets.unwritable == [Unwritable("two", "uproot writes no branch of several leaves")]
+        assert [branch.counter for branch in offsets.branches] == [None, "n", None]
+
+
+def test_a_name_with_a_slash_is_no_folder():
+    with open_source(GOLDEN / "leaves.root") as source:
+        assert source.trees["a/b"].read(["x"], 0, 1)["x"].to_list() == [1]
 
 
 def test_the_second_branch_of_a_name_is_no_branch(tmp_path):
@@ -353,7 +374,8 @@ def test_texts_are_copied_from_any_folder(tmp_path, text):
 
 
 def test_what_can_not_be_copied_is_told_and_nothing_else_is_lost(tmp_path):
-    source = Source(tmp_path / "x.root", {"odd": object(), "text": "hello"})
+    keys = {"odd": SimpleNamespace(get=object), "text": SimpleNamespace(get=lambda: "hello")}
+    source = Source(tmp_path / "x.root", None, keys)
     with create(tmp_path / "y.root") as target:
         assert "object" in str(source.copy_object("odd", target))
         assert isinstance(source.copy_object("not there", target), str)

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from atlasae.coordinates import Layout
-from atlasae.rounding import Rounding, find_rounding, find_roundings, room_of
+from atlasae.precision import find_roundings, room_of
+from atlasae.rounding import Rounding, find_rounding
 from atlasae.storage import Storage
 
 PT_M = ("pt", "eta", "phi", "m")
