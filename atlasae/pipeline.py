@@ -55,7 +55,7 @@ def compress_file(
     check_target(path, target, options.force)
     with open_for(path, options) as opened:
         plan = make_plan(opened, options)
-        with replacing(target) as temporary:
+        with replacing(target, options.force) as temporary:
             run, notes = _write_compressed(opened, plan, options, temporary, progress or silent)
             sizes = jet_bytes(temporary, run)
     facts = compression_facts(run, sizes, plan.notes + notes, time.perf_counter() - started)
@@ -87,7 +87,7 @@ def decompress_file(
     lost = Salvage() if salvage else None
     with open_source(path) as source:
         contents = read_contents(source)
-        with replacing(target) as temporary:
+        with replacing(target, force) as temporary:
             if is_table(target):
                 write_table(temporary, _restored_table(source, contents, progress or silent, lost))
             else:

@@ -152,7 +152,7 @@ INTERRUPTED = """if True:
     from atlasae.targets import replacing
 
     def linger(task):
-        with replacing(task.target) as temporary:
+        with replacing(task.target, False) as temporary:
             Path(str(task.path) + ".begun").write_text(str(os.getpid()))
             signal.pause()
 
