@@ -265,10 +265,10 @@ def evaluate(
             original, compressed = _pair(paths, given)
             found = evaluate_files(original, compressed, advance, jets, units)
     if output:
-        with replacing(output) as temporary:
+        with replacing(output, force) as temporary:
             temporary.write_text(to_json(found.report))
     if histograms:
-        with replacing(histograms) as temporary:
+        with replacing(histograms, force) as temporary:
             write_histograms(temporary, found.histograms)
     return show_many(found.report, as_json, quiet)
 
@@ -312,7 +312,7 @@ def benchmark(path: Location, output: Path | None, force: bool, quiet: bool, as_
     with progress("measuring", quiet) as advance:
         report = benchmark_file(path, given["jets"], given["units"], given["model"], advance)
     if output:
-        report["figures"] = figures.save_all(figures.benchmark_figures(report, options.label(given)), output)
+        report["figures"] = figures.save_all(figures.benchmark_figures(report, options.label(given)), output, force)
     show(report, as_json, quiet)
 
 
@@ -330,7 +330,7 @@ def plot(paths: tuple[Location, ...], output: Path, force: bool, quiet: bool, as
 
     figures.check_folder(output, force)
     with progress("evaluating", quiet) as advance:
-        written = figures.save_all(figures.figures_of(paths, options.label(given), advance), output)
+        written = figures.save_all(figures.figures_of(paths, options.label(given), advance), output, force)
     show(Report({"output": str(output), "figures": written}, terminal.figures_page), as_json, quiet)
 
 
@@ -377,7 +377,7 @@ def train(
     for path in (*paths, *(Path(given[key]) for key in ("config", "start") if given[key] not in (None, "default"))):
         check_target(path, target, force)
     if find_rate:
-        show(_learning_rate(paths, recipe, given, start, find_rate), as_json, quiet)
+        show(_learning_rate(paths, recipe, given, start, find_rate, force), as_json, quiet)
         return
     told = {key: given[key] for key in ("jets", "units", "device")}
     with progress("training", quiet) as advance:
@@ -419,7 +419,9 @@ def _recipe(given: dict[str, Any], start: Any) -> Any:
     return read_recipe(given["config"], settings, given["arch"], otherwise=architecture)
 
 
-def _learning_rate(paths: tuple[Location, ...], recipe: Any, given: dict[str, Any], start: Any, plot: Path) -> Report:
+def _learning_rate(
+    paths: tuple[Location, ...], recipe: Any, given: dict[str, Any], start: Any, plot: Path, force: bool
+) -> Report:
     """Look for the learning rate, and plot how it was found; returns the report."""
     from atlasae import plotting
     from atlasae.learning import learning_rates
@@ -427,7 +429,7 @@ def _learning_rate(paths: tuple[Location, ...], recipe: Any, given: dict[str, An
 
     plotting.check_suffix(plot)
     rates, losses, chosen = learning_rates(paths, recipe, given["jets"], given["units"], start)
-    with replacing(plot) as temporary:
+    with replacing(plot, force) as temporary:
         plotting.save(plotting.learning_rates(rates, losses, chosen), temporary)
     facts = {"output": str(plot), "learning_rate": chosen, "rates": rates, "losses": losses}
     return Report(facts, terminal.rate_page)
@@ -451,7 +453,7 @@ def import_checkpoint(
     for read in (path, recipe):
         check_target(read, output, force)
     model = checkpoints.import_checkpoint(path, recipe)
-    facts = write_kept(output, model)
+    facts = write_kept(output, model, force)
     facts |= {key: model.facts[key] for key in ("architecture", "columns", "provenance")}
     show(Report(facts, terminal.training_page), as_json, quiet)
 

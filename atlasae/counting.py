@@ -58,7 +58,7 @@ def train_tables(
     for path in paths:
         check_target(path, target, force)
     priors, jets = count_files(paths, patterns, units, default_priors())
-    return Report(write_kept(target, priors) | {"jets": jets}, terminal.tables_page)
+    return Report(write_kept(target, priors, force) | {"jets": jets}, terminal.tables_page)
 
 
 class Counting:

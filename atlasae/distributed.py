@@ -5,7 +5,7 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, contextmanager, suppress
@@ -15,10 +15,11 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any
 
-from atlasae.columns import checksum_bytes, checksum_file
+from atlasae.columns import checksum_bytes
 from atlasae.errors import UserError, explain
-from atlasae.journal import Entry, Source
+from atlasae.journal import Entry, Journal, Source, add_entry, hex_of
 from atlasae.remote import Location
+from atlasae.running import once
 
 LOCAL = "local"  # a dask cluster of this process
 ATTEMPTS = 3  # how often a worker may die of one file
@@ -38,6 +39,13 @@ class Task:
     path: Location
     target: Path
     options: Any = None
+    journaled: bool = False  # in the folder of the target
+    source: Source | None = None  # of one that is journaled, from when it is begun
+
+    def finished(self, made: Path, report: Mapping[str, Any]) -> None:
+        """Journal what is made before it gets its name: after a crash its bytes tell that it is done."""
+        if self.source:
+            add_entry(self.target.parent, Entry(self.source, self.target.name, hex_of(made), dict(report)))
 
     @property
     def digest(self) -> str:
@@ -51,12 +59,11 @@ class Task:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a task: a report, or why there is none; `entry` is for the journal."""
+    """What became of a task: a report, or why there is none."""
 
     task: Task
     report: dict[str, Any] = field(default_factory=dict)
     error: str | None = None
-    entry: Entry | None = None
     reused: bool = False
 
 
@@ -77,14 +84,23 @@ class Workers:
 def perform(task: Task) -> Outcome:
     """Do one task, wherever this is; what is wrong with its file is part of the outcome, as nobody need try again."""
     try:
-        source = Source.of(task.path, task.digest)
+        if task.journaled:
+            task = replace(task, source=Source.of(task.path, task.digest))
+        if report := _made_before(task):
+            return Outcome(task, report, reused=True)
         report = task.work(task)
         if problems := report.get("differences"):
             return Outcome(task, report, f"'{task.target}': {len(problems)} differences: {problems[0]}")
-        made = checksum_file(task.target)
     except Exception as error:
         return Outcome(task, error=explain(error)[0])
-    return Outcome(task, report, entry=Entry(source, task.target.name, f"{made:016x}", dict(report)))
+    return Outcome(task, report)
+
+
+def _made_before(task: Task) -> dict[str, Any] | None:
+    """The report of an output that is there since a worker died of this task when all was done."""
+    if task.source is None or getattr(task.options, "force", False) or not task.target.exists():
+        return None
+    return Journal(task.target.parent).find(task.source, task.target.name)
 
 
 # --- processes on this machine
@@ -169,12 +185,8 @@ class _Keeper(threading.Thread):
 def _prepare_worker() -> None:
     """Let a worker end with its parent, or when that says so, and not by Ctrl-C, which the parent hears too."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, _leave)
+    signal.signal(signal.SIGTERM, once(SystemExit))
     threading.Thread(target=_leave_with_parent, daemon=True).start()
-
-
-def _leave(number: int, frame: Any) -> None:
-    raise SystemExit(1)
 
 
 def _leave_with_parent() -> None:

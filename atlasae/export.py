@@ -48,7 +48,7 @@ def export_cpp(source: str, target: Path, jets: str | None, precision: str | Non
     _check(source, target, force)
     found = exported(source, jets, precision)
     text = cpp_header(found.codec, found.collection, found.made)
-    with replacing(target) as temporary:
+    with replacing(target, force) as temporary:
         temporary.write_text(text, encoding="ascii")
     return _report(found, [target])
 
@@ -66,7 +66,7 @@ def export_onnx(source: str, folder: Path, jets: str | None, precision: str | No
     contents = onnx_graphs(found)
     folder.mkdir(exist_ok=True)
     for target, content in zip(targets, contents, strict=True):
-        with replacing(target) as temporary:
+        with replacing(target, force) as temporary:
             temporary.write_bytes(content)
     return _report(found, targets)
 

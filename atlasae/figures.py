@@ -237,13 +237,13 @@ def check_folder(folder: Path, force: bool) -> None:
         raise UserError(f"'{folder}' is not empty: choose another folder, or replace figures in it with --force")
 
 
-def save_all(figures: Named, folder: Path) -> list[str]:
+def save_all(figures: Named, folder: Path, force: bool) -> list[str]:
     """Write each figure as PNG and PDF into a folder, made if need be; returns the paths."""
     written = []
     for name, figure in figures:
         folder.mkdir(parents=True, exist_ok=True)
         for suffix in SUFFIXES:
-            with replacing(folder / f"{name}{suffix}") as temporary:
+            with replacing(folder / f"{name}{suffix}", force) as temporary:
                 plotting.save(figure, temporary)
             written.append(str(folder / f"{name}{suffix}"))
     return written

@@ -1,19 +1,24 @@
 """The journal of a folder of outputs: what each was made of, so that a run that was cut off goes on where it was."""
 
 import fcntl
+import json
 import os
+import re
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
-from atlasae.columns import checksum_file
+from atlasae.columns import checksum_bytes, checksum_file
+from atlasae.display import some
 from atlasae.errors import UserError
 from atlasae.remote import Location, Remote
+from atlasae.running import to_json
 
 NAME = "atlasae.jsonl"
+_BEGINS = re.compile(rb'\{"check": "([0-9a-f]{16})", ')
 
 
 @dataclass(frozen=True)
@@ -47,6 +52,11 @@ class Entry:
     checksum: str
     report: dict[str, Any]
 
+    def to_line(self) -> bytes:
+        """The entry as a line of JSON, which begins with the checksum of what follows."""
+        rest = to_json(asdict(self)).encode().removeprefix(b"{")
+        return b'{"check": "%016x", %s' % (checksum_bytes(rest), rest)
+
 
 @dataclass(frozen=True)
 class _Name:
@@ -55,43 +65,66 @@ class _Name:
     output: str
 
 
+_Told = TypeVar("_Told", Entry, _Name)
+
+
 class Journal:
-    """The entries of a folder's journal, one a line; a line that a crash cut short is none."""
+    """The entries of a folder's journal, one a line; a line that is damaged is none, and is said in the notes."""
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / NAME
-        self.lines: dict[str, bytes] = {}
-        name = msgspec.json.Decoder(_Name)
-        for line in self.path.read_bytes().splitlines() if self.path.exists() else []:
-            with suppress(msgspec.MsgspecError):
-                self.lines[name.decode(line).output] = line
+        self.lines: dict[str, list[bytes]] = {}
+        damaged = []
+        for number, line in enumerate(self.path.read_bytes().splitlines() if self.path.exists() else [], 1):
+            if name := _read(line, _Name):
+                self.lines.setdefault(name.output, []).append(line)
+            else:
+                damaged.append(str(number))
+        self.notes = [f"'{self.path}': what is in line {some(damaged)} is damaged, and not counted"] if damaged else []
 
     def find(self, source: Source, output: str) -> dict[str, Any] | None:
-        """The report of an output that is made of just this, and has the bytes it had then."""
-        path = self.path.with_name(output)
-        if output not in self.lines or not path.is_file():
-            return None
-        try:
-            entry = msgspec.json.decode(self.lines[output], type=Entry)
-        except msgspec.MsgspecError:  # of another version
-            return None
-        if entry.source != source:
-            return None
-        return entry.report if checksum_file(path) == int(entry.checksum, 16) else None
+        """The report of an output that is made of just this, and has the bytes it had then.
 
-    def add(self, entry: Entry) -> None:
-        """Append a line, and wait until it is on the disk; other runs may append to the same journal."""
-        line = msgspec.json.encode(asdict(entry)) + b"\n"
-        try:
-            with self.path.open("ab+") as file:
-                with suppress(OSError):  # a file system without locks
-                    fcntl.flock(file, fcntl.LOCK_EX)
-                file.write(line if _ends_a_line(file) else b"\n" + line)
-                file.flush()
-                os.fsync(file.fileno())
-        except OSError as error:
-            raise UserError(f"can't write '{self.path}': {error.strerror or error}") from error
-        self.lines[entry.output] = line
+        Of several lines any will do: a run that was killed, or refused, has written one and made nothing.
+        """
+        entries = [entry for line in self.lines.get(output, ()) if (entry := _read(line, Entry))]
+        fitting = {entry.checksum: entry.report for entry in entries if entry.source == source}
+        path = self.path.with_name(output)
+        return fitting.get(hex_of(path)) if fitting and path.is_file() else None
+
+
+def add_entry(folder: Path, entry: Entry) -> None:
+    """Append a line to a folder's journal, and wait until it is on the disk; other runs may append to the same."""
+    path, line = folder / NAME, entry.to_line() + b"\n"
+    try:
+        with path.open("ab+") as file:
+            with suppress(OSError):  # a file system without locks
+                fcntl.flock(file, fcntl.LOCK_EX)
+            file.write(line if _ends_a_line(file) else b"\n" + line)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise UserError(f"can't write '{path}': {error.strerror or error}") from error
+
+
+def hex_of(path: Path) -> str:
+    """The XXH3 of a file's bytes, as it stands in a journal."""
+    return f"{checksum_file(path):016x}"
+
+
+def _read(line: bytes, kind: type[_Told]) -> _Told | None:
+    """What a line tells; nothing of one that is damaged, or of another version."""
+    begins = _BEGINS.match(line)
+    if begins is None or checksum_bytes(line[begins.end() :]) != int(begins[1], 16):
+        return None
+    try:
+        return msgspec.json.decode(line, type=kind)
+    except msgspec.MsgspecError:
+        pass
+    try:
+        return msgspec.convert(json.loads(line), kind)  # names that are not UTF-8 are no JSON to msgspec
+    except ValueError:
+        return None
 
 
 def _ends_a_line(file: Any) -> bool:

@@ -98,7 +98,7 @@ def train(  # noqa: PLR0913  # as many as the command has options
     recipe = recipe or read_recipe(otherwise=start.facts["architecture"] if start else None)
     watch: Watcher | None = (lambda step, steps, loss: progress(step, steps)) if progress else None
     model, history = learn(listed, recipe, jets, units, start, device, watch)
-    facts = write_kept(target, model) | {"ended": history.ended}
+    facts = write_kept(target, model, force) | {"ended": history.ended}
     told = {key: model.facts[key] for key in ("architecture", "provenance", "test")}
     return Report(facts | told, terminal.training_page)
 

@@ -149,12 +149,13 @@ def evaluate_task(task: Task) -> dict[str, Any]:
 
 def compress_task(task: Task) -> Report:
     """Compress one file."""
-    return compress_file(task.path, task.target, task.options)
+    return compress_file(task.path, task.target, task.options, finished=task.finished)
 
 
 def decompress_task(task: Task) -> Report:
     """Decompress one file."""
-    return decompress_file(task.path, task.target, task.options.force, salvage=task.options.salvage)
+    force, salvage = task.options.force, task.options.salvage
+    return decompress_file(task.path, task.target, force, salvage=salvage, finished=task.finished)
 
 
 def verify_task(task: Task) -> Report:
@@ -270,19 +271,18 @@ def run_tasks(
     """
     started = time.perf_counter()
     done = {task.target: outcome for task in tasks if (outcome := _known(task, journal))}
-    left = [task for task in tasks if task.target not in done]
+    left = [replace(task, journaled=journal is not None) for task in tasks if task.target not in done]
     try:
         with closing(workers.outcomes(left)) as outcomes:
             for outcome in outcomes:
                 done[outcome.task.target] = outcome
-                if journal and outcome.entry:
-                    journal.add(outcome.entry)
                 if progress:
                     progress(len(done), len(tasks))
     except KeyboardInterrupt:
         more = "; run it again to go on" if journal else ""
         raise KeyboardInterrupt(f"{len(done)} of {len(tasks)} files are done{more}") from None
-    return summary([done[task.target] for task in tasks], time.perf_counter() - started)
+    notes = journal.notes if journal else []
+    return summary([done[task.target] for task in tasks], notes, time.perf_counter() - started)
 
 
 def _known(task: Task, journal: Journal | None) -> Outcome | None:
@@ -295,7 +295,7 @@ def _known(task: Task, journal: Journal | None) -> Outcome | None:
     return None if report is None else Outcome(task, report, reused=True)
 
 
-def summary(outcomes: Sequence[Outcome], seconds: float) -> Report:
+def summary(outcomes: Sequence[Outcome], notes: Sequence[str], seconds: float) -> Report:
     """What many files came to: a report for each, how many failed, and sums."""
     files = [
         {"input": str(o.task.path)} | o.report | {"output": str(o.task.target), "error": o.error, "reused": o.reused}
@@ -305,5 +305,5 @@ def summary(outcomes: Sequence[Outcome], seconds: float) -> Report:
     totals = {key: sum(r[key] for r in good) for key in ADDED if good and all(key in r for r in good)}
     if totals.get("jets") and "bytes_jets_out" in totals:
         totals["bytes_per_jet"] = totals["bytes_jets_out"] / totals["jets"]
-    facts = {"files": files, "failed": len(outcomes) - len(good), **totals, "seconds": seconds}
+    facts = {"files": files, "failed": len(outcomes) - len(good), **totals, "notes": notes, "seconds": seconds}
     return Report(facts, terminal.many_page)

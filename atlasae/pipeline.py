@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -36,16 +36,24 @@ from atlasae.tables import Table, is_table, write_table
 from atlasae.targets import check_target, replacing
 from atlasae.verification import read_back
 
+Finished = Callable[[Path, Report], None]
+
 PLACES, PLACE_ENTRIES = 12, 500  # where a long file is looked into before its codecs are chosen
 
 
 def compress_file(
-    path: str | Location, target: str | Path, options: Options | None = None, progress: Progress | None = None
+    path: str | Location,
+    target: str | Path,
+    options: Options | None = None,
+    progress: Progress | None = None,
+    *,
+    finished: Finished | None = None,
 ) -> Report:
     """Compress the jets of a ROOT file or table into three float32 branches a collection; returns the report.
 
     What was written is read again and compared, unless the options say not to. Raises UserError for what the user can
-    mend, DamagedFileError for a damaged input; then no output is left.
+    mend, DamagedFileError for a damaged input; then no output is left. `finished` is called with the file and its
+    report before that gets its name.
 
     >>> options = atlasae.Options(atlasae.Precision.parse("1e-4"), packed=True)
     >>> report = atlasae.compress_file("in.root", "packed.root", options)
@@ -58,14 +66,17 @@ def compress_file(
     check_target(path, target, options.force)
     with watching(path) as check_unchanged, open_for(path, options) as opened:
         plan = make_plan(opened, options)
-        with replacing(target) as temporary:
+        with replacing(target, options.force) as temporary:
             run, notes, types = _write_compressed(opened, plan, options, temporary, writing)
             if options.read_back:
                 read_back(temporary, opened, types, reading)
             check_unchanged()
-            sizes = jet_bytes(temporary, run)
-    facts = compression_facts(run, sizes, plan.notes + notes, time.perf_counter() - started)
-    return Report(facts | file_bytes(path, target, opened.part) | {"output": str(target)}, terminal.compression_page)
+            facts = compression_facts(run, jet_bytes(temporary, run), plan.notes + notes, time.perf_counter() - started)
+            facts |= file_bytes(path, temporary, opened.part) | {"output": str(target)}
+            report = Report(facts, terminal.compression_page)
+            if finished:
+                finished(temporary, report)
+    return report
 
 
 def decompress_file(
@@ -74,11 +85,14 @@ def decompress_file(
     force: bool = False,
     progress: Progress | None = None,
     salvage: bool = False,
+    *,
+    finished: Finished | None = None,
 ) -> Report:
     """Bring the jets of a compressed file back under their own names; returns a report.
 
     OUT's suffix decides between ROOT, pickle and parquet. Raises DamagedFileError where a checksum does not match; with
-    `salvage`, the chunks that are intact are written, and the report tells which entries are missing.
+    `salvage`, the chunks that are intact are written, and the report tells which entries are missing. `finished` is
+    called with the file and its report before that gets its name.
 
     >>> atlasae.decompress_file("small.root", "back.root")["tree"]
     'Events'
@@ -93,15 +107,18 @@ def decompress_file(
     lost = Salvage() if salvage else None
     with watching(path) as check_unchanged, open_source(path) as source:
         contents = read_contents(source)
-        with replacing(target) as temporary:
+        with replacing(target, force) as temporary:
             if is_table(target):
                 write_table(temporary, _restored_table(source, contents, progress or silent, lost))
             else:
                 _write_restored(source, contents, temporary, progress or silent, lost)
             check_unchanged()
-    facts = _decompression_facts(contents, lost or Salvage())
-    facts |= file_bytes(path, target) | {"seconds": time.perf_counter() - started, "output": str(target)}
-    return Report(facts, terminal.decompression_page)
+            facts = _decompression_facts(contents, lost or Salvage()) | file_bytes(path, temporary)
+            facts |= {"seconds": time.perf_counter() - started, "output": str(target)}
+            report = Report(facts, terminal.decompression_page)
+            if finished:
+                finished(temporary, report)
+    return report
 
 
 def _halves(progress: Progress) -> tuple[Progress, Progress]:

@@ -1,5 +1,6 @@
 """How a command runs: its progress and its report on a terminal, and what is said when it ends."""
 
+import io
 import json
 import math
 import os
@@ -25,7 +26,10 @@ INTERRUPTED = 130  # what a shell reports for Ctrl-C
 
 def run(commands: click.Group) -> NoReturn:
     """Run the command that was typed; an error is one line on stderr and an exit code (2: mend it, 3: damaged)."""
-    signal.signal(signal.SIGTERM, _terminate)  # so that a batch system's kill leaves no temporary file
+    for number in (signal.SIGTERM, signal.SIGINT):  # so that a batch system's kill leaves no temporary file
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, once(KeyboardInterrupt))
+    _take_any_name()
     try:
         if instruction := os.environ.get(_COMPLETE):
             sys.exit(shell_complete(commands, {}, _PROGRAM, _COMPLETE, instruction))
@@ -38,10 +42,12 @@ def run(commands: click.Group) -> NoReturn:
         click.echo(error.ctx.get_help())
         code = error.exit_code
     except (Exception, KeyboardInterrupt) as error:
+        _end_undisturbed()
         if "--debug" in sys.argv:
             click.echo(masked(traceback.format_exc()), err=True, nl=False)
         message, code = _explain(error)
         click.echo(harmless(f"atlasae: {message}".replace("\n", " ")), err=True)
+    _end_undisturbed()
     sys.exit(code if isinstance(code, int) else 0)
 
 
@@ -54,8 +60,33 @@ def _explain(error: BaseException) -> tuple[str, int]:
     return explain(error)
 
 
-def _terminate(number: int, frame: Any) -> None:
-    raise KeyboardInterrupt
+def once(ending: type[BaseException]) -> Callable[[int, Any], None]:
+    """A handler of signals that raises this, unless it is on its way: what cleans up is not to be stopped by another.
+
+    Not by a flag: where what was raised is caught, as at the end of a training, the next signal is heard.
+    """
+
+    def handle(number: int, frame: Any) -> None:
+        error = sys.exception()
+        while error is not None and not isinstance(error, ending):
+            error = error.__context__
+        if error is None:
+            raise ending
+
+    return handle
+
+
+def _end_undisturbed() -> None:
+    """Let a signal that comes at the very end change neither what is said nor the exit code."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
+
+
+def _take_any_name() -> None:
+    """Let names of files that are not UTF-8 be printed as they are."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="surrogateescape")
 
 
 def completion_script(commands: click.Group, shell: str) -> str:

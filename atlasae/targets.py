@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import re
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -46,67 +47,107 @@ class Kept(Protocol):
         ...
 
 
-def write_kept(target: Path, kept: Kept) -> dict[str, Any]:
+def write_kept(target: Path, kept: Kept, force: bool) -> dict[str, Any]:
     """Write the file of a model or of tables; returns what a report tells of it."""
-    with replacing(target) as temporary:
+    with replacing(target, force) as temporary:
         temporary.write_bytes(kept.content)
     return {"output": str(target), "sha256": kept.sha256, "bytes": len(kept.content)}
 
 
 @contextmanager
-def replacing(target: Path) -> Iterator[Path]:
-    """A temporary name beside the target, renamed to it at the end, removed if anything goes wrong.
+def replacing(target: Path, force: bool) -> Iterator[Path]:
+    """A temporary name beside the target, which gets the target's name at the end, removed if anything goes wrong.
 
-    What was written is on the disk before it gets the target's name: a crash of the machine leaves the old or the new.
-    What a killed run left in the folder is removed.
+    What was written is on the disk before that: a crash of the machine leaves the old or the new. Without `force` a
+    target that came meanwhile stays, and it is a UserError. What a killed run left in the folder is removed.
     """
     target = target.resolve()  # a link stays one
-    temporary = target.with_name(f"{_TEMPORARY}{secrets.token_hex(8)}{target.suffix}")
+    made: list[Path] = []
     try:
         remove_leftovers(target.parent)
-        with _owned(temporary):
+        with _temporary(target, made) as temporary:
             yield temporary
             _flush(temporary)
-            temporary.replace(target)
+            _rename(temporary, target, force)
             _flush(target.parent)
     except OSError as error:
-        if error.filename not in (None, str(temporary)):  # of something that was read
+        if error.filename not in (None, *map(str, made)):  # of something that was read
             raise
         raise UserError(f"can't write '{target}': {error.strerror or error}") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        for path in made:
+            path.unlink(missing_ok=True)
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove the unfinished outputs of runs that were killed: those that no process holds a lock on."""
+    """Remove the unfinished outputs of runs that were killed: what such a run made and no process holds a lock on."""
     for leftover in folder.glob(f"{_TEMPORARY}*"):
         with suppress(OSError):  # a lock that somebody holds, or a file of somebody else's
-            handle = os.open(leftover, os.O_RDWR | os.O_NOFOLLOW)
+            handle = os.open(leftover, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK)
             try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                leftover.unlink()
+                if _is_marked(leftover, handle):
+                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    leftover.unlink()
             finally:
                 os.close(handle)
 
 
 @contextmanager
-def _owned(temporary: Path) -> Iterator[None]:
-    """Make a file and hold a lock on it, which the system lets go when this process ends, however it ends."""
-    handle = _make_locked(temporary)
-    while not temporary.exists():  # another run took it for a leftover before it was locked
-        os.close(handle)
-        handle = _make_locked(temporary)
+def _temporary(target: Path, made: list[Path]) -> Iterator[Path]:
+    """Make a file and hold a lock on it, which the system lets go when this process ends, however it ends.
+
+    It is locked before it has the name that leftovers are known by. All names it may have are put into `made`.
+    """
+    unmarked = target.with_name(f"{_TEMPORARY}{secrets.token_hex(8)}{target.suffix}")
+    made.append(unmarked)
+    handle = os.open(unmarked, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
     try:
-        yield
+        with suppress(OSError):  # a file system without locks
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        marked = unmarked.with_name(f"{_TEMPORARY}{_mark(handle)}-{secrets.token_hex(8)}{target.suffix}")
+        made.append(marked)
+        yield unmarked.rename(marked)
     finally:
         os.close(handle)
 
 
-def _make_locked(temporary: Path) -> int:
-    handle = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
-    with suppress(OSError):  # a file system without locks
-        fcntl.flock(handle, fcntl.LOCK_EX)
-    return handle
+def _mark(handle: int) -> str:
+    """What stands in the name of a temporary file: its own number in the file system, which no other file has."""
+    return f"{os.fstat(handle).st_ino:x}"
+
+
+def _is_marked(path: Path, handle: int) -> bool:
+    """Whether a file was made by `_temporary`: a user's own may have a name like that, but not with its number."""
+    return re.fullmatch(rf"{_mark(handle)}-[0-9a-f]{{16}}", path.stem.removeprefix(_TEMPORARY)) is not None
+
+
+def _rename(temporary: Path, target: Path, force: bool) -> None:
+    """Give a file its name; without `force` only if nobody else has it: it is looked for and taken in one step."""
+    if force:
+        temporary.replace(target)
+        return
+    try:
+        _take(temporary, target)
+    except FileExistsError as error:
+        raise UserError(
+            f"'{target}' exists: something else wrote it meanwhile; choose another name, or replace it with --force"
+        ) from error
+
+
+def _take(temporary: Path, target: Path) -> None:
+    """Give a file a name that is free, too; raises FileExistsError. Without hard links a file of no bytes holds it."""
+    try:
+        target.hardlink_to(temporary)
+    except FileExistsError:
+        if not target.samefile(temporary):  # else it is this link: a server of NFS was asked twice
+            raise
+    except OSError:
+        os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL))
+        try:
+            temporary.replace(target)
+        except BaseException:
+            target.unlink()
+            raise
 
 
 def _flush(path: Path) -> None:

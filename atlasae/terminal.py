@@ -151,7 +151,7 @@ def many_page(report: dict[str, Any]) -> Page:
     rows = [[Path(file["output"]).name, *_cells(file, shown), _state(file)] for file in report["files"]]
     failed = f"{report['failed']} failed" if report["failed"] else "all done"
     rows.append([f"{len(report['files'])} files", *_cells(report, shown), failed])
-    return [Table(headings, rows, words=(0, len(headings) - 1))]
+    return [Table(headings, rows, words=(0, len(headings) - 1)), *(f"note: {note}" for note in report["notes"])]
 
 
 def _cells(file: dict[str, Any], shown: list[str]) -> list[str]:

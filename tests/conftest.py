@@ -80,7 +80,7 @@ class Terminal(io.StringIO):
 def run_main(*arguments: object) -> Result:
     """Run `atlasae ARGUMENTS` in this process."""
     out, err = io.StringIO(), io.StringIO()
-    handler = signal.getsignal(signal.SIGTERM)
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     argv = ["atlasae", *map(str, arguments)]
     with mock.patch.object(sys, "argv", argv), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         try:
@@ -88,7 +88,8 @@ def run_main(*arguments: object) -> Result:
         except SystemExit as done:
             return Result(int(done.code or 0), out.getvalue(), err.getvalue())
         finally:
-            signal.signal(signal.SIGTERM, handler)
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
     raise AssertionError("main() did not exit")
 
 

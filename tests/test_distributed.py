@@ -18,10 +18,10 @@ from helpers import PACKED, compressed_alone, contents, left_over
 from atlasae.distributed import Outcome, Task, Workers
 from atlasae.errors import UserError
 from atlasae.journal import NAME, Journal
-from atlasae.many import run_into, run_tasks
-from atlasae.pipeline import compress_file
+from atlasae.many import compress_task, run_into, run_tasks
 from atlasae.planning import Options
 from atlasae.precision import Precision
+from atlasae.targets import replacing
 
 # --- workers that die
 
@@ -36,9 +36,17 @@ def die_once(task: Task) -> dict[str, Any]:
     marker = task.path.with_suffix(".tried")
     if task.path.name == "b.root" and not marker.exists():
         marker.touch()
-        (task.target.parent / ".atlasae-half.root").touch()
+        with replacing(task.target, False):
+            os.kill(os.getpid(), signal.SIGKILL)
+    return compress_task(task)
+
+
+def die_when_done(task: Task) -> dict[str, Any]:
+    """Kill this process when `b.root` is there, before anybody hears of it."""
+    report = compress_task(task)
+    if task.path.name == "b.root":
         os.kill(os.getpid(), signal.SIGKILL)
-    return compress_file(task.path, task.target, task.options)
+    return report
 
 
 def die_always(task: Task) -> dict[str, Any]:
@@ -81,6 +89,14 @@ def test_a_killed_worker_harms_nothing(workers, inputs, tmp_path):
     assert contents(out) == compressed_alone(inputs, tmp_path / "alone")
     assert left_over(out) == []
     assert sorted(Journal(out).lines) == ["a.root", "b.root", "c.root"]
+
+
+def test_what_a_killed_worker_had_done_is_done(workers, inputs, tmp_path):
+    out = tmp_path / "out"
+    report = run_into(out, tasks_of(die_when_done, inputs, out), workers)
+    assert [file["error"] for file in report["files"]] == [None] * 3
+    assert [file["reused"] for file in report["files"]] == [False, True, False]
+    assert contents(out) == compressed_alone(inputs, tmp_path / "alone")
 
 
 def test_a_file_that_kills_every_worker_is_given_up(inputs, tmp_path):
@@ -152,7 +168,7 @@ INTERRUPTED = """if True:
     from atlasae.targets import replacing
 
     def linger(task):
-        with replacing(task.target) as temporary:
+        with replacing(task.target, False) as temporary:
             Path(str(task.path) + ".begun").write_text(str(os.getpid()))
             signal.pause()
 

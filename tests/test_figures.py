@@ -360,7 +360,7 @@ class Failing(Figure):
 
 def test_figures_are_saved_as_png_and_pdf(tmp_path):
     named = iter([("a_1", Figure(figsize=(1, 1))), ("b_2", Figure(figsize=(1, 1)))])
-    found = figures.save_all(named, tmp_path / "new" / "folder")
+    found = figures.save_all(named, tmp_path / "new" / "folder", False)
     expected = [str(tmp_path / "new" / "folder" / f) for f in ("a_1.png", "a_1.pdf", "b_2.png", "b_2.pdf")]
     assert found == expected and sorted(map(str, (tmp_path / "new" / "folder").iterdir())) == sorted(expected)
     assert [Path(path).read_bytes()[:4] for path in found[:2]] == [b"\x89PNG", b"%PDF"]
@@ -370,13 +370,13 @@ def test_figures_are_saved_as_png_and_pdf(tmp_path):
 def test_a_figure_that_fails_leaves_nothing_of_itself(error, tmp_path):
     named = iter([("a", Figure(figsize=(1, 1))), ("b", Failing(error))])
     with pytest.raises(UserError if isinstance(error, OSError) else type(error)):
-        figures.save_all(named, tmp_path)
+        figures.save_all(named, tmp_path, False)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.pdf", "a.png"]
 
 
 def test_an_interruption_leaves_nothing_of_a_figure(tmp_path):
     with pytest.raises(KeyboardInterrupt):
-        figures.save_all(iter([("a", Failing(KeyboardInterrupt()))]), tmp_path)
+        figures.save_all(iter([("a", Failing(KeyboardInterrupt()))]), tmp_path, False)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -392,7 +392,7 @@ def test_a_report_that_lacks_something_is_told(report, tmp_path):
     path = tmp_path / "a.json"
     path.write_text(json.dumps({"format": 1} | report))
     with pytest.raises(UserError, match=r"a\.json can't be drawn: it lacks what `atlasae evaluate` writes"):
-        figures.save_all(figures.figures_of([path], LABEL), tmp_path / "figures")
+        figures.save_all(figures.figures_of([path], LABEL), tmp_path / "figures", False)
     assert list(tmp_path.iterdir()) == [path]
 
 

@@ -95,3 +95,48 @@ def test_bash_takes_the_completion():
 def test_json_has_null_for_what_has_no_end():
     told = json.loads(to_json({"a": [math.inf, {"b": (math.nan, 1.5)}], "c": -math.inf, "d": "inf"}))
     assert told == {"a": [None, {"b": [None, 1.5]}], "c": None, "d": "inf"}
+
+
+SIGNALLED = """if True:
+    import os, signal, sys
+    from pathlib import Path
+    import click
+    from atlasae.running import run
+    from atlasae.targets import replacing
+
+    def signals(*arguments, **options):
+        for number in 4 * (signal.SIGTERM, signal.SIGINT):
+            os.kill(os.getpid(), number)
+
+    @click.command()
+    def write():
+        unlink = Path.unlink
+        Path.unlink = lambda path, **options: (signals(), unlink(path, **options), signals())
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+        except KeyboardInterrupt:
+            print("heard")
+        with replacing(Path("out"), False) as temporary:
+            temporary.write_text("half")
+            signals()
+
+    commands = click.Group(commands={"write": write})
+    sys.argv = ["atlasae", "write"]
+    run(commands)
+    """
+
+
+def test_signals_that_come_while_a_run_cleans_up_change_nothing(tmp_path):
+    done = subprocess.run([sys.executable, "-c", SIGNALLED], capture_output=True, cwd=tmp_path, text=True, check=False)
+    assert done.stderr == "atlasae: interrupted: no output was left\n"
+    assert (done.returncode, done.stdout) == (130, "heard\n")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_names_that_are_not_utf8_are_printed_as_they_are(tmp_path):
+    name = b"o\xff.root"
+    command = [sys.executable, "-c", "from atlasae.cli import main; main()", "batch", "--scheduler", "slurm"]
+    command += ["verify", os.fsdecode(name), str(tmp_path)]
+    environment = os.environ | {"PYTHONIOENCODING": "utf-8"}
+    done = subprocess.run(command, capture_output=True, cwd=tmp_path, check=True, env=environment)
+    assert b"/" + name + b"'\n" in done.stdout

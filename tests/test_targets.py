@@ -1,8 +1,10 @@
 """Outputs appear whole or not at all, whatever ends the process that writes them."""
 
+import contextlib
 import errno
 import fcntl
 import os
+import shutil
 import signal
 import stat
 import subprocess
@@ -14,6 +16,8 @@ import pytest
 from conftest import nothing_left, write_tree
 
 from atlasae.errors import UserError
+from atlasae.pipeline import compress_file, decompress_file
+from atlasae.planning import Options
 from atlasae.priors import default_priors
 from atlasae.targets import check_target, remove_leftovers, replacing, write_kept
 
@@ -71,8 +75,8 @@ def test_other_targets_are_taken(source, tmp_path, monkeypatch):
 
 def test_a_target_appears_whole(tmp_path):
     target = tmp_path / "out.root"
-    for content in (b"first", b"second"):
-        with replacing(target) as temporary:
+    for content, force in ((b"first", False), (b"second", True)):
+        with replacing(target, force) as temporary:
             assert (temporary.parent, temporary.suffix) == (tmp_path, ".root")  # one file system; a format by suffix
             assert temporary != target and temporary.name.startswith(".")
             temporary.write_bytes(content)
@@ -91,7 +95,7 @@ def test_a_failure_leaves_nothing_and_the_old_target_as_it_was(tmp_path, existin
     if existing is not None:
         target.write_bytes(existing)
     kind = UserError if isinstance(failure, OSError) else type(failure)
-    with nothing_left(target), pytest.raises(kind) as caught, replacing(target) as temporary:
+    with nothing_left(target), pytest.raises(kind) as caught, replacing(target, True) as temporary:
         temporary.write_bytes(b"half of it")
         raise failure
     if isinstance(failure, OSError):
@@ -103,15 +107,15 @@ def test_a_failure_leaves_nothing_and_the_old_target_as_it_was(tmp_path, existin
 def test_a_target_that_can_not_be_written_is_the_users_to_mend(tmp_path):
     target = tmp_path / "out.root"
     target.mkdir()
-    with pytest.raises(UserError, match="can't write '.*out.root'"), replacing(target) as temporary:
+    with pytest.raises(UserError, match="can't write '.*out.root'"), replacing(target, True) as temporary:
         temporary.write_bytes(b"new")
     assert [path.name for path in tmp_path.iterdir()] == ["out.root"]
-    with pytest.raises(UserError, match="can't write"), replacing(tmp_path / "nowhere" / "x.root") as temporary:
+    with pytest.raises(UserError, match="can't write"), replacing(tmp_path / "nowhere" / "x.root", False) as temporary:
         temporary.write_bytes(b"new")
 
 
 def test_what_can_not_be_read_is_not_blamed_on_the_target(tmp_path):
-    with pytest.raises(FileNotFoundError), replacing(tmp_path / "out.root"):
+    with pytest.raises(FileNotFoundError), replacing(tmp_path / "out.root", False):
         (tmp_path / "gone.model").read_bytes()
 
 
@@ -124,7 +128,7 @@ def test_a_link_stays_and_what_it_points_to_is_replaced(tmp_path):
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "real.root").write_bytes(b"old")
     (tmp_path / "link.root").symlink_to("folder/real.root")
-    with replacing(tmp_path / "link.root") as temporary:
+    with replacing(tmp_path / "link.root", True) as temporary:
         assert temporary.parent == tmp_path / "folder"
         temporary.write_bytes(b"new")
     assert (tmp_path / "link.root").is_symlink()
@@ -133,7 +137,7 @@ def test_a_link_stays_and_what_it_points_to_is_replaced(tmp_path):
 
 def test_a_target_is_as_readable_as_any_new_file(tmp_path):
     (tmp_path / "plain").touch()
-    with replacing(tmp_path / "out.root") as temporary:
+    with replacing(tmp_path / "out.root", False) as temporary:
         temporary.write_bytes(b"new")
     modes = [stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("plain", "out.root")]
     assert modes[0] == modes[1]
@@ -146,7 +150,7 @@ def test_a_target_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
         seen.append((Path(f"/proc/self/fd/{handle}").readlink(), target.exists()))
 
     monkeypatch.setattr(os, "fsync", flushed)
-    with replacing(target) as temporary:
+    with replacing(target, False) as temporary:
         temporary.write_bytes(b"new")
     assert seen == [(temporary, False), (tmp_path, True)]
 
@@ -157,7 +161,7 @@ HALF = """
 import os, signal, sys
 from pathlib import Path
 from atlasae.targets import replacing
-with replacing(Path(sys.argv[1])) as temporary:
+with replacing(Path(sys.argv[1]), True) as temporary:
     temporary.write_bytes(b"half of it")
     os.kill(os.getpid(), int(sys.argv[2]))
     print("written", flush=True)
@@ -178,7 +182,7 @@ def test_what_a_killed_run_left_is_removed_by_the_next(tmp_path):
         assert process.wait() == -signal.SIGKILL
     assert target.read_bytes() == b"old"
     assert len(list(tmp_path.glob(".atlasae-*.root"))) == 1
-    with replacing(tmp_path / "another.root") as temporary:
+    with replacing(tmp_path / "another.root", False) as temporary:
         assert sorted(tmp_path.iterdir()) == sorted([target, temporary])
         temporary.write_bytes(b"new")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["another.root", "out.root"]
@@ -189,7 +193,7 @@ def test_what_another_run_is_writing_is_left_alone(tmp_path):
         assert process.stdout and process.stdout.readline() == b"written\n"
         (theirs,) = tmp_path.glob(".atlasae-*")
         remove_leftovers(tmp_path)
-        with replacing(tmp_path / "another.root") as temporary:
+        with replacing(tmp_path / "another.root", False) as temporary:
             temporary.write_bytes(b"new")
         assert theirs.read_bytes() == b"half of it"
         process.communicate(b"")
@@ -208,24 +212,123 @@ def test_only_unfinished_outputs_are_removed(tmp_path):
     assert sorted(tmp_path.iterdir()) == before
 
 
-def test_a_file_that_is_taken_for_a_leftover_before_it_is_locked_is_made_again(tmp_path, monkeypatch):
-    flock, calls = fcntl.flock, []
+@pytest.mark.parametrize("name", [".atlasae-notes.txt", ".atlasae-", ".atlasae-0123456789abcdef.root", "a copy of one"])
+def test_a_file_of_the_user_is_no_leftover_whatever_its_name(name, tmp_path):
+    if name == "a copy of one":
+        with half_written(tmp_path / "out.root", signal.SIGKILL) as process:
+            process.wait()
+        (left,) = tmp_path.glob(".atlasae-*")
+        name = left.name
+        left.rename(tmp_path / "theirs")
+        shutil.copy(tmp_path / "theirs", left)
+    (tmp_path / name).write_bytes(b"mine")
+    with replacing(tmp_path / "another.root", False) as temporary:
+        temporary.write_bytes(b"new")
+    assert (tmp_path / name).read_bytes() == b"mine"
 
-    def swept(handle: int, operation: int) -> None:
-        calls.append(operation)
-        if len(calls) == 1:
-            next(tmp_path.glob(".atlasae-*")).unlink()
+
+def test_a_file_is_locked_before_it_has_a_name_that_leftovers_are_known_by(tmp_path, monkeypatch):
+    flock, names = fcntl.flock, []
+
+    def noted(handle: int, operation: int) -> None:
         flock(handle, operation)
+        names.extend(path for path in tmp_path.iterdir() if path not in names)
+        remove_leftovers(tmp_path) if len(names) == 1 else None
 
-    monkeypatch.setattr(fcntl, "flock", swept)
-    with replacing(tmp_path / "out.root") as temporary:
+    monkeypatch.setattr(fcntl, "flock", noted)
+    with replacing(tmp_path / "out.root", False) as temporary:
+        assert temporary not in names and not names[0].exists()
         temporary.write_bytes(b"new")
         remove_leftovers(tmp_path)
     assert (tmp_path / "out.root").read_bytes() == b"new"
-    assert calls == [fcntl.LOCK_EX, fcntl.LOCK_EX, fcntl.LOCK_EX | fcntl.LOCK_NB]
+    assert list(tmp_path.iterdir()) == [tmp_path / "out.root"]
+
+
+# --- two runs, one output
+
+
+def without_links(*arguments: object) -> None:
+    raise PermissionError(errno.EPERM, "Operation not permitted")
+
+
+@pytest.fixture(params=["links", "no links"])
+def linking(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file system with hard links, and one without."""
+    if request.param == "no links":
+        monkeypatch.setattr(Path, "hardlink_to", without_links)
+
+
+@pytest.mark.usefixtures("linking")
+def test_of_two_runs_that_write_one_output_the_second_is_refused(tmp_path):
+    target = tmp_path / "out.root"
+    with pytest.raises(UserError, match=r"out.root' exists: .* meanwhile; .*--force"), replacing(target, False) as late:
+        late.write_bytes(b"second")
+        with replacing(target, False) as soon:
+            soon.write_bytes(b"first")
+    assert target.read_bytes() == b"first"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+@pytest.mark.usefixtures("linking")
+def test_of_two_runs_that_may_replace_it_the_last_one_wins(tmp_path):
+    target = tmp_path / "out.root"
+    target.write_bytes(b"old")
+    with replacing(target, True) as late:
+        late.write_bytes(b"second")
+        with replacing(target, True) as soon:
+            soon.write_bytes(b"first")
+    assert target.read_bytes() == b"second"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_link_that_was_made_though_its_answer_was_lost_is_ours(tmp_path, monkeypatch):
+    link = Path.hardlink_to
+
+    def twice(path: Path, other: Path) -> None:
+        link(path, other)
+        link(path, other)
+
+    monkeypatch.setattr(Path, "hardlink_to", twice)
+    with replacing(tmp_path / "out.root", False) as temporary:
+        temporary.write_bytes(b"new")
+    assert (tmp_path / "out.root").read_bytes() == b"new"
+    assert list(tmp_path.iterdir()) == [tmp_path / "out.root"]
+
+
+def test_a_name_that_was_taken_is_free_again_where_the_file_never_gets_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(Path, "hardlink_to", without_links)
+    monkeypatch.setattr(Path, "replace", without_links)
+    with pytest.raises(UserError, match="can't write"), replacing(tmp_path / "out.root", False) as temporary:
+        temporary.write_bytes(b"new")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_an_output_that_came_meanwhile_stays_unless_it_may_be_replaced(force, jets_file, tmp_path):
+    small, out = tmp_path / "small.root", tmp_path / "out.root"
+    compress_file(jets_file, small, Options(packed=True))
+    options = Options(packed=True, force=force)
+    for path, write, told in ((jets_file, compress_file, options), (small, decompress_file, force)):
+        out.unlink(missing_ok=True)
+        with contextlib.nullcontext() if force else pytest.raises(UserError, match=r"out.root' exists"):
+            write(path, out, told, lambda done, entries: out.write_bytes(b"theirs"))
+        assert (out.read_bytes() == b"theirs") is not force
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_every_writer_says_whether_it_may_replace(force, tmp_path):
+    target = tmp_path / "tables.model"
+    target.write_bytes(b"old")
+    with contextlib.nullcontext() if force else pytest.raises(UserError, match="exists"):
+        write_kept(target, default_priors(), force)
+    assert (target.read_bytes() == b"old") is not force
 
 
 def test_what_is_known_by_its_hash_is_written_and_told(tmp_path):
     kept, target = default_priors(), tmp_path / "tables.model"
-    assert write_kept(target, kept) == {"output": str(target), "sha256": kept.sha256, "bytes": target.stat().st_size}
+    assert write_kept(target, kept, False) == {
+        "output": str(target),
+        "sha256": kept.sha256,
+        "bytes": target.stat().st_size,
+    }
     assert target.read_bytes() == kept.content and list(tmp_path.iterdir()) == [target]
