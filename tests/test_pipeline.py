@@ -897,7 +897,12 @@ def test_every_format_has_its_golden_files():
 
 
 @pytest.mark.parametrize(
-    "name", [f"format-1/{kind}" for kind in ("default", "embedded", "mlp", "ntuple", "list", "packed")]
+    "name",
+    [
+        f"format-{i + 1}/{kind}"
+        for i in range(FORMAT)
+        for kind in ("default", "embedded", "mlp", "ntuple", "list", "packed")
+    ],
 )
 def test_a_file_of_the_past_still_opens(name, tmp_path):
     succeeded("verify", GOLDEN / f"{name}.root")
@@ -909,6 +914,23 @@ def test_a_file_of_the_past_still_opens(name, tmp_path):
         for branch in found.keys() - {"text"}:
             exact = expected.get(f"{branch}.exact")
             check_recorded(found[branch], expected[f"{branch}.counts"], expected[branch], exact)
+
+
+def test_parts_of_several_formats_are_refused(tmp_path):
+    rows = dict[str, dict[str, ak.Array]]()
+    for i in range(FORMAT):
+        for name in ("atlasae/runs", "atlasae/chunks", "atlasae/models", "Events"):
+            found = read_tree(GOLDEN / f"format-{i + 1}" / "default.root", name)
+            same = name in rows and [a.type.content for a in found.values()] == [
+                a.type.content for a in rows[name].values()
+            ]
+            joined = {branch: ak.concatenate([rows[name][branch], found[branch]]) for branch in found} if same else {}
+            rows[name] = joined or rows.get(name, found)  # as `hadd -fk`, which passes over what is of another type
+    with create(tmp_path / "merged.root") as target:
+        for name, columns in rows.items():
+            target.make_tree(name, columns).extend(columns)
+    result = run_main("decompress", tmp_path / "merged.root", tmp_path / "back.root")
+    assert result.failed(3, "8 chunks for 1 runs; where parts of several formats were merged, decompress each by")
 
 
 def check_recorded(array: ak.Array, counts: np.ndarray, values: np.ndarray, exact: np.ndarray | None) -> None:
