@@ -3,7 +3,7 @@
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from typing import Any
@@ -156,6 +156,10 @@ class Contents:
         first, last = (run.source.get("entries") for run in (self.runs[0], self.runs[-1]))
         return (int(first[0]), int(last[1])) if first and last else None
 
+    def over_runs(self, name: str) -> list[CompressedCollection]:
+        """A collection as every run has it."""
+        return [entry for run in self.runs for entry in run.collections if entry.collection.name == name]
+
     def chunks_by_run(self) -> Iterator[tuple[Run, int, Chunk]]:
         """Every chunk with its run and its first entry in the (merged) tree."""
         chunks = iter(self.chunks)
@@ -241,6 +245,7 @@ def _check(source: Source, contents: Contents) -> None:
         raise DamagedFileError(
             f"'{source.path}' is damaged: {len(contents.chunks)} chunks for {len(contents.runs)} runs; {_PARTS}"
         )
+    check_alike(contents.runs, f"'{source.path}' merges files that")
     for run, start, chunk in contents.chunks_by_run():
         if len(chunk.checksums) != len(run.written):
             raise DamagedFileError(
@@ -252,6 +257,74 @@ def _check(source: Source, contents: Contents) -> None:
         raise DamagedFileError(
             f"'{source.path}' is damaged: tree '{name}' does not have the {entries} entries compressed"
         )
+
+
+def check_alike(runs: Sequence[Run], what: str, merged: bool = True) -> None:
+    """Raises UserError where runs can't be one tree; it says what differs between which sources.
+
+    Runs that are `merged` in one file are written alike as well; others need only be restored to the same.
+    """
+    first = runs[0]
+    facts, others = _facts_of_tree(first, merged), _facts_of_others(first)
+    for run in runs[1:]:
+        pairs = [(facts, _facts_of_tree(run, merged))]
+        pairs += [(others[name], found) for name, found in _facts_of_others(run).items() if name in others]
+        for one, two in pairs:
+            if changed := [fact for fact in one | two if one.get(fact) != two.get(fact)]:
+                here, there = (found.get(changed[0], "not") for found in (one, two))
+                raise UserError(
+                    f"{what} can't be one tree: {changed[0]} is {here} in '{first.source['name']}', {there} in "
+                    f"'{run.source['name']}'; take them one by one"
+                )
+
+
+def _facts_of_tree(run: Run, written: bool) -> dict[str, str]:
+    """What a tree has to be like to be one with another, by what to call each fact."""
+    facts = {"the tree": f"'{run.tree}'"}
+    facts |= {f"branch '{branch.name}'": _type_of(branch.dtype, branch.jagged) for branch in run.carried}
+    facts |= {f"branch '{name}'": f"'{stays}' by another name" for name, stays in run.aliases.items()}
+    for collection in (entry.collection for entry in run.collections):
+        facts |= _facts_of_jets(collection) | (_facts_of_stand_ins(collection) if written else {})
+    counted = run.counters if written else run.counters.keys() & set(run.originals)
+    return facts | {f"the counter of '{name}'": f"'{run.counters[name]}'" for name in sorted(counted)}
+
+
+def _facts_of_jets(collection: Collection) -> dict[str, str]:
+    name, dtypes = collection.name, collection.dtypes
+    types = {v: f"{_type_of(dtypes[v], collection.jagged)}, {v} of '{name}'," for v in collection.branches}
+    return {f"branch '{branch}'": types[v] for v, branch in collection.branches.items()} | {
+        f"the unit of '{name}'": str(collection.units),
+        f"the kind of '{name}'": "jets" if collection.terms is None else "a list of variables",
+    }
+
+
+def _facts_of_stand_ins(collection: Collection) -> dict[str, str]:
+    return {
+        f"the layout of '{collection.name}'": "packed" if collection.packed else "floats",
+        f"what stands for '{collection.name}'": ", ".join((*collection.latents, *collection.exact.values())),
+    }
+
+
+def _facts_of_others(run: Run) -> dict[str, dict[str, str]]:
+    """The branches of the other trees, where they are known: they were not from the beginning."""
+    return {
+        tree.name: {
+            f"branch '{name}' of tree '{tree.name}'": _type_of(dtype, name in tree.counters)
+            for name, dtype in zip(tree.branches, tree.dtypes, strict=True)
+        }
+        for tree in run.copied.trees
+        if tree.branches
+    }
+
+
+def _type_of(dtype: str, jagged: bool) -> str:
+    return f"a list of {dtype}" if jagged else dtype
+
+
+def loosest(entries: Sequence[CompressedCollection]) -> dict[str, float | None]:
+    """What is promised of every jet of a merged file: nothing, where one part of it promises nothing."""
+    bounds = {v: [entry.precision.get(v) for entry in entries] for v in entries[0].precision}
+    return {v: None if None in found else max(x for x in found if x is not None) for v, found in bounds.items()}
 
 
 def _rows(source: Source, name: str, columns: list[str]) -> dict[str, ak.Array]:

@@ -21,8 +21,11 @@ from atlasae.container import (
     Chunk,
     CompressedCollection,
     Contents,
+    Copied,
+    CopiedTree,
     Run,
     bits_of,
+    check_alike,
     describe,
     is_compressed,
     read_contents,
@@ -182,6 +185,56 @@ def test_merged_files_hold_the_runs_of_every_part_and_each_model_once(tmp_path):
     assert found.chunks == [chunk for part in parts for chunk in part.chunks]
     assert found.models == parts[0].models | parts[2].models
     assert [start for _, start, _ in found.chunks_by_run()] == [0, 3, 5, 8, 10, 13]
+
+
+def jets_of(**changes: Any) -> list[CompressedCollection]:
+    (entry,) = make_run().collections
+    return [dataclasses.replace(entry, collection=dataclasses.replace(JETS, **changes))]
+
+
+def other_tree(dtype: str, name: str = "other") -> Copied:
+    return Copied([CopiedTree(name, [Chunk(5, 0, [1])], [dtype], ["x"])])
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "says"),
+    [
+        ({}, {"tree": "jets"}, "the tree is 'Events' in 'jets.root', 'jets' in 'b.root'"),
+        ({}, {"carried": [Branch("event", "<i8", False), Branch("hit", "<i2", True, "nhit")]}, "'event' is <u8 in"),
+        ({}, {"carried": [Branch("event", "<u8", True), Branch("hit", "<i2", True, "nhit")]}, "a list of <u8 in 'b"),
+        ({}, {"carried": [Branch("event", "<u8", False)]}, "'hit' is a list of <i2 in 'jets.root', not in 'b.root'"),
+        ({}, {"carried": [*make_run().carried, Branch("x", "<f4", False)]}, "'x' is not in 'jets.root', <f4 in"),
+        ({}, {"counters": make_run().counters | {"hit": "n"}}, "the counter of 'hit' is 'nhit' in"),
+        ({}, {"collections": jets_of(units="MeV")}, "the unit of 'Jet' is GeV in 'jets.root', MeV in 'b.root'"),
+        ({}, {"collections": jets_of(packed=True)}, "the layout of 'Jet' is floats in 'jets.root', packed in 'b.root'"),
+        ({}, {"collections": jets_of(words=4)}, "what stands for 'Jet' is Jet_z0, Jet_z1, Jet_z2, Jet_exact_index"),
+        ({}, {"collections": jets_of(exact_prefix="kept_")}, "what stands for 'Jet' is"),
+        ({}, {"collections": jets_of(terms=[])}, "the kind of 'Jet' is jets in 'jets.root', a list of"),
+        ({}, {"collections": jets_of(dtypes=JETS.dtypes | {"m": "<f4"})}, "'Jet_mass' is a list of <f8, m of"),
+        ({}, {"collections": jets_of(name="jets")}, "'Jet_pt' is a list of <f4, pt of 'Jet', in"),
+        ({}, {"collections": []}, "'Jet_pt' is a list of <f4, pt of 'Jet', in 'jets.root', not in 'b.root'"),
+        ({}, {"aliases": {"number": "event"}}, "branch 'number' is not in 'jets.root', 'event' by another name in 'b."),
+        ({"copied": other_tree("<f4")}, {"copied": other_tree("<f8")}, "branch 'x' of tree 'other' is <f4 in"),
+    ],
+)  # fmt: skip
+def test_merged_files_that_are_no_tree_are_refused_by_what_differs(tmp_path, one, other, says):
+    runs = [make_run(**one), dataclasses.replace(make_run(), source={"name": "b.root", "bytes": 1}, **other)]
+    with pytest.raises(
+        UserError, match="'.*x.root' merges files that can't be one tree: .*; take them one by one$"
+    ) as e:
+        check_alike(runs, "'x.root' merges files that")
+    assert says in str(e.value)
+    if set(other) == {"counters"}:  # whatever a file says of itself is looked at when it is read
+        with pytest.raises(UserError, match="can't be one tree"):
+            read(write(tmp_path / "x.root", make_contents(*runs), 10))
+
+
+def test_merged_files_may_differ_in_how_their_jets_were_coded(tmp_path):
+    (entry,) = make_run().collections
+    entry = dataclasses.replace(entry, precision={"pt": None}, model_sha256="0" * 64, codec={}, jets=1)
+    other = make_run(collections=[entry], title="x", dropped=[], versions={}, copied=other_tree("<f4", "more"))
+    contents = make_contents(make_run(copied=other_tree("<f8")), other)
+    assert read(write(tmp_path / "x.root", contents, 10)) == contents
 
 
 def test_folders_have_the_same_types_whatever_they_hold(tmp_path):

@@ -48,9 +48,11 @@ from conftest import (
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+import atlasae
 from atlasae import compressing, learning, pipeline
 from atlasae.bottleneck import Bottleneck, BottleneckAutoencoder
 from atlasae.container import FORMAT, read_contents, write_contents
+from atlasae.errors import UserError
 from atlasae.invertible import jet_autoencoder
 from atlasae.model import Model, default_model, domain_of
 from atlasae.priors import Priors, default_priors
@@ -808,16 +810,43 @@ def test_a_merged_file_is_verified_against_the_merged_originals(how, tmp_path):
     assert read_tree(tmp_path / "back.root", "other")["x"].to_list() == [0] * 5 + [1] * 6
 
 
-def test_merged_files_of_branches_in_another_order_are_refused(jets_file, tmp_path):
-    other, merged = tmp_path / "other.root", tmp_path / "merged.root"
+def test_merged_files_of_branches_in_another_order_come_back(jets_file, tmp_path):
+    other = tmp_path / "other.root"
     branches = dict(reversed(read_tree(jets_file, "Events").items()))
     write_tree(other, "Events", branches, {name: "nJet" for name in branches if name.startswith("Jet_")})
     for path in (jets_file, other):
         succeeded("compress", path, path.with_suffix(".small"))
-    merge(merged, jets_file.with_suffix(".small"), other.with_suffix(".small"))
-    with nothing_left(merged):
-        words = ("merges files with other branches", "one by one")
-        assert run_main("decompress", merged, tmp_path / "back.root").failed(2, *words)
+    merge(tmp_path / "merged.small", jets_file.with_suffix(".small"), other.with_suffix(".small"))
+    merge(tmp_path / "merged.root", jets_file, other)
+    succeeded("verify", tmp_path / "merged.root", tmp_path / "merged.small")
+    succeeded("decompress", tmp_path / "merged.small", tmp_path / "back.root")
+    check_restored(tmp_path / "merged.root", tmp_path / "back.root", "Events", "nanoaod")
+
+
+@pytest.mark.parametrize("how", ["floats", "packed"])
+def test_merged_files_of_other_types_are_refused_by_whatever_reads_them(how, tmp_path):
+    jets = counted("nanoaod", make_counts(20))
+    parts = {"single": jets, "double": {name: ak.values_astype(array, np.float64) for name, array in jets.items()}}
+    for name, branches in parts.items():
+        path = write_tree(tmp_path / f"{name}.root", "Events", branches, dict.fromkeys(branches, "nJet"))
+        succeeded("compress", path, path.with_suffix(".small"), "--layout", how)
+    original, merged, out = (tmp_path / name for name in ("double.root", "merged.root", "out"))
+    merge(merged, *((tmp_path / name).with_suffix(".small") for name in parts))
+    says = "'Jet_pt' is a list of <f4, pt of 'Jet', in 'single.root', a list of <f8, pt of 'Jet', in 'double.root'"
+    for arguments in (
+        ("decompress", merged, f"{out}.root"),
+        ("verify", merged),
+        ("verify", original, merged),
+        ("info", merged),
+        ("evaluate", original, merged),
+        ("export", merged, "--cpp", "-o", f"{out}.h"),
+    ):
+        with nothing_left(merged):
+            assert run_main(*arguments).failed(
+                2, "merged.root' merges files that can't be one tree", says, "one by one"
+            )
+    with pytest.raises(UserError, match="can't be one tree"):
+        atlasae.open(merged)
 
 
 # --- tables
