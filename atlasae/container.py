@@ -3,7 +3,7 @@
 import hashlib
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from typing import Any
@@ -20,7 +20,9 @@ from atlasae.remote import Location
 from atlasae.rootio import Source, Target, Tree, damage, open_source
 from atlasae.schema import FOLDER, LIST, Branch, Collection, stand_ins
 
-FORMAT = 1  # of the folder; raise it when an old reader would go wrong
+FORMAT = 2  # of the folder; raise it when an old reader would go wrong
+READ = (1, FORMAT)  # format 1 has texts where later ones have bytes
+_PARTS = "where parts of several formats were merged, decompress each by itself"
 _LATER = {"ntuple", "aliases", "places", "exact_prefix", "roundings"}
 _RUNS, _CHUNKS, _MODELS, _ABOUT = (f"{FOLDER}/{name}" for name in ("runs", "chunks", "models", "about"))
 
@@ -124,7 +126,7 @@ class Run:
         """Read what `to_json` wrote; raises UserError for another format, DamagedFileError for anything else."""
         try:
             facts = json.loads(text)
-            if facts["format"] != FORMAT:
+            if facts["format"] not in READ:
                 raise UserError(_other_format(facts))
             run = msgspec.convert(facts, cls)
             if set(run.originals) != run.restored:
@@ -154,6 +156,10 @@ class Contents:
         first, last = (run.source.get("entries") for run in (self.runs[0], self.runs[-1]))
         return (int(first[0]), int(last[1])) if first and last else None
 
+    def over_runs(self, name: str) -> list[CompressedCollection]:
+        """A collection as every run has it."""
+        return [entry for run in self.runs for entry in run.collections if entry.collection.name == name]
+
     def chunks_by_run(self) -> Iterator[tuple[Run, int, Chunk]]:
         """Every chunk with its run and its first entry in the (merged) tree."""
         chunks = iter(self.chunks)
@@ -176,11 +182,14 @@ def is_compressed(source: Source) -> bool:
 
 
 def write_contents(target: Target, contents: Contents) -> None:
-    """Write the folder; TTrees, so that a merged file has the rows of every part."""
-    texts = [run.to_json() for run in contents.runs]
+    """Write the folder; TTrees, so that a merged file has the rows of every part.
+
+    Texts are lists of bytes: where ROOT merges branches of texts, it has room for those of the first file alone.
+    """
+    texts = [run.to_json().encode() for run in contents.runs]
     runs = {
-        "json": ak.Array(texts),
-        "checksum": ak.Array(np.array([checksum_bytes(text.encode()) for text in texts], np.uint64)),
+        "json": _byte_rows(texts),
+        "checksum": ak.Array(np.array([checksum_bytes(text) for text in texts], np.uint64)),
     }
     target.make_tree(_RUNS, runs, title="one row a compression").extend(runs)
     chunks = {
@@ -190,8 +199,8 @@ def write_contents(target: Target, contents: Contents) -> None:
     }
     target.make_tree(_CHUNKS, chunks, title="one row a chunk of events").extend(chunks)
     models = {
-        "sha256": ak.Array(list(contents.models) or [""])[: len(contents.models)],
-        "content": _jagged([np.frombuffer(content, np.uint8) for content in contents.models.values()], np.uint8),
+        "sha256": ak.Array(np.frombuffer(bytes.fromhex("".join(contents.models)), np.uint8).reshape(-1, 32)),
+        "content": _byte_rows(contents.models.values()),
     }
     target.make_tree(_MODELS, models, title="one row a model that is not packaged").extend(models)
     target.write_object(_ABOUT, _about(contents))
@@ -211,11 +220,11 @@ def read_contents(source: Source) -> Contents:
             Chunk(*row)
             for row in zip(*(chunk_rows[k].to_list() for k in ("entries", "jets", "checksums")), strict=True)
         ]
-        models = {sha: ak.to_numpy(content).tobytes() for sha, content in zip(*model_rows.values(), strict=True)}
-        texts = rows["json"].to_list()
-        if [checksum_bytes(text.encode()) for text in texts] != rows["checksum"].to_list():
-            raise ValueError(f"the checksum of '{_RUNS}' differs; get the file again")
-    contents = Contents([Run.from_json(text) for text in texts], chunks, models)
+        models = dict(zip(_names_of(model_rows["sha256"]), _bytes_of(model_rows["content"]), strict=True))
+        texts = _bytes_of(rows["json"])
+        if [checksum_bytes(text) for text in texts] != rows["checksum"].to_list():
+            raise ValueError(f"the checksum of '{_RUNS}' differs; get the file again; {_PARTS}")
+    contents = Contents([Run.from_json(text.decode()) for text in texts], chunks, models)
     _check(source, contents)
     return contents
 
@@ -234,8 +243,9 @@ def _check(source: Source, contents: Contents) -> None:
             raise DamagedFileError(f"model {sha[:12]} in '{source.path}' is damaged: its bytes have another SHA-256")
     if not contents.runs or len(contents.chunks) != sum(run.chunks for run in contents.runs):
         raise DamagedFileError(
-            f"'{source.path}' is damaged: {len(contents.chunks)} chunks for {len(contents.runs)} runs"
+            f"'{source.path}' is damaged: {len(contents.chunks)} chunks for {len(contents.runs)} runs; {_PARTS}"
         )
+    check_alike(contents.runs, f"'{source.path}' merges files that")
     for run, start, chunk in contents.chunks_by_run():
         if len(chunk.checksums) != len(run.written):
             raise DamagedFileError(
@@ -249,6 +259,74 @@ def _check(source: Source, contents: Contents) -> None:
         )
 
 
+def check_alike(runs: Sequence[Run], what: str, merged: bool = True) -> None:
+    """Raises UserError where runs can't be one tree; it says what differs between which sources.
+
+    Runs that are `merged` in one file are written alike as well; others need only be restored to the same.
+    """
+    first = runs[0]
+    facts, others = _facts_of_tree(first, merged), _facts_of_others(first)
+    for run in runs[1:]:
+        pairs = [(facts, _facts_of_tree(run, merged))]
+        pairs += [(others[name], found) for name, found in _facts_of_others(run).items() if name in others]
+        for one, two in pairs:
+            if changed := [fact for fact in one | two if one.get(fact) != two.get(fact)]:
+                here, there = (found.get(changed[0], "not") for found in (one, two))
+                raise UserError(
+                    f"{what} can't be one tree: {changed[0]} is {here} in '{first.source['name']}', {there} in "
+                    f"'{run.source['name']}'; take them one by one"
+                )
+
+
+def _facts_of_tree(run: Run, written: bool) -> dict[str, str]:
+    """What a tree has to be like to be one with another, by what to call each fact."""
+    facts = {"the tree": f"'{run.tree}'"}
+    facts |= {f"branch '{branch.name}'": _type_of(branch.dtype, branch.jagged) for branch in run.carried}
+    facts |= {f"branch '{name}'": f"'{stays}' by another name" for name, stays in run.aliases.items()}
+    for collection in (entry.collection for entry in run.collections):
+        facts |= _facts_of_jets(collection) | (_facts_of_stand_ins(collection) if written else {})
+    counted = run.counters if written else run.counters.keys() & set(run.originals)
+    return facts | {f"the counter of '{name}'": f"'{run.counters[name]}'" for name in sorted(counted)}
+
+
+def _facts_of_jets(collection: Collection) -> dict[str, str]:
+    name, dtypes = collection.name, collection.dtypes
+    types = {v: f"{_type_of(dtypes[v], collection.jagged)}, {v} of '{name}'," for v in collection.branches}
+    return {f"branch '{branch}'": types[v] for v, branch in collection.branches.items()} | {
+        f"the unit of '{name}'": str(collection.units),
+        f"the kind of '{name}'": "jets" if collection.terms is None else "a list of variables",
+    }
+
+
+def _facts_of_stand_ins(collection: Collection) -> dict[str, str]:
+    return {
+        f"the layout of '{collection.name}'": "packed" if collection.packed else "floats",
+        f"what stands for '{collection.name}'": ", ".join((*collection.latents, *collection.exact.values())),
+    }
+
+
+def _facts_of_others(run: Run) -> dict[str, dict[str, str]]:
+    """The branches of the other trees, where they are known: they were not from the beginning."""
+    return {
+        tree.name: {
+            f"branch '{name}' of tree '{tree.name}'": _type_of(dtype, name in tree.counters)
+            for name, dtype in zip(tree.branches, tree.dtypes, strict=True)
+        }
+        for tree in run.copied.trees
+        if tree.branches
+    }
+
+
+def _type_of(dtype: str, jagged: bool) -> str:
+    return f"a list of {dtype}" if jagged else dtype
+
+
+def loosest(entries: Sequence[CompressedCollection]) -> dict[str, float | None]:
+    """What is promised of every jet of a merged file: nothing, where one part of it promises nothing."""
+    bounds = {v: [entry.precision.get(v) for entry in entries] for v in entries[0].precision}
+    return {v: None if None in found else max(x for x in found if x is not None) for v, found in bounds.items()}
+
+
 def _rows(source: Source, name: str, columns: list[str]) -> dict[str, ak.Array]:
     tree = source.trees[name]
     return tree.read(columns, 0, tree.entries)
@@ -259,11 +337,25 @@ def _jagged(rows: list[np.ndarray[Any, Any]], dtype: type) -> ak.Array:
     return ak.unflatten(values, np.array([len(row) for row in rows], np.int64))
 
 
+def _byte_rows(rows: Iterable[bytes]) -> ak.Array:
+    return _jagged([np.frombuffer(row, np.uint8) for row in rows], np.uint8)
+
+
+def _bytes_of(rows: ak.Array) -> list[bytes]:
+    """The bytes of each row, of a text those it is made of."""
+    return [ak.to_numpy(row).tobytes() for row in ak.without_parameters(rows)]
+
+
+def _names_of(rows: ak.Array) -> list[str]:
+    """The SHA-256 of each row, which format 1 has as a text."""
+    return [row.decode() if len(row) == 64 else row.hex() for row in _bytes_of(rows)]
+
+
 def _other_format(facts: dict[str, Any]) -> str:
     maker = facts.get("versions", {}).get("atlasae", "of a later day")
     return (
         f"made by atlasae {maker} in format {facts['format']}: this is atlasae {version('atlasae')}, which reads "
-        f"format {FORMAT}; it needs atlasae {maker} or later"
+        f"formats {READ[0]} to {FORMAT}; it needs atlasae {maker} or later"
     )
 
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from atlasae.collection import settle
 from atlasae.columns import Array, Counts, flatten, to_columns
-from atlasae.container import CompressedCollection, Contents, Run, is_compressed, read_contents
+from atlasae.container import CompressedCollection, Contents, is_compressed, loosest, read_contents
 from atlasae.coordinates import Bools, Floats
 from atlasae.copying import entry_ranges
 from atlasae.errors import UserError
@@ -143,13 +143,13 @@ def _with_compressed(original: Opened, source: Source, contents: Contents, progr
     for entry in entries:
         name = entry.collection.name
         _same_branches(original, entry.collection, source.path)
-        runs = [found for r in contents.runs for found in r.collections if found.collection.name == name]
+        runs = contents.over_runs(name)
         paired.append(
             Paired(
                 collection=entry.collection,
                 bytes_before=original.events.compressed_bytes(list(entry.collection.branches.values())),
                 bytes_after=tree.compressed_bytes(stand_ins(entry.collection, run.counters)),
-                precision=_loosest(runs),
+                precision=loosest(runs),
                 exact_jets=sum(found.exact_jets for found in runs),
                 latents=() if entry.collection.packed else entry.collection.latents,
                 meaning=_meaning(entry),
@@ -165,7 +165,6 @@ def _restored_pieces(
 ) -> Pieces:
     chunks = Chunks(source, contents)
     for run, start, chunk in chunks:
-        _same_run(contents.runs[0], run, source.path)
         yield from _pieces_of(chunks.read(run, start, chunk).unpacked(), original, paired)
         progress(start + chunk.entries, chunks.tree.entries)
 
@@ -252,17 +251,6 @@ def _same_branches(opened: Opened, collection: Collection, path: Location) -> No
     known = {branch.name for branch in opened.events.branches}
     if missing := [name for name in collection.branches.values() if name not in known]:
         raise UserError(f"'{opened.path}' has no branch '{missing[0]}' of '{path}': not the same jets")
-
-
-def _same_run(first: Run, other: Run, path: Location) -> None:
-    if [c.collection for c in first.collections] != [c.collection for c in other.collections]:
-        raise UserError(f"'{path}' merges files with other jets: evaluate them one by one")
-
-
-def _loosest(runs: Sequence[CompressedCollection]) -> dict[str, float | None]:
-    """What is promised of every jet of a merged file: nothing, where one part of it promises nothing."""
-    bounds = {v: [run.precision.get(v) for run in runs] for v in runs[0].precision}
-    return {v: None if None in found else max(x for x in found if x is not None) for v, found in bounds.items()}
 
 
 def _meaning(entry: CompressedCollection) -> tuple[str, ...]:

@@ -329,9 +329,8 @@ def _write_restored(source: Source, contents: Contents, path: Path, progress: Pr
     with create(path, told=source.trees[run.tree].compression) as target:
         writer = None
         with Behind() as behind:
-            for chunk_run, events in restored_events(source, contents, progress, lost):
-                if chunk_run.originals != run.originals:
-                    raise UserError(f"'{source.path}' merges files with other branches: decompress them one by one")
+            for _, restored in restored_events(source, contents, progress, lost):
+                events = {name: restored[name] for name in run.originals}  # merging goes by names, not by their order
                 writer = writer or _restored_tree(source, run, events, target)
                 behind.extend(writer, events)
         if writer is None:

@@ -16,7 +16,7 @@ import vector
 
 from atlasae import terminal
 from atlasae.columns import Array, flatten, is_nested
-from atlasae.container import Chunk, Run, read_contents
+from atlasae.container import Chunk, Run, check_alike, read_contents
 from atlasae.display import to_html
 from atlasae.errors import UserError
 from atlasae.planning import parse_size
@@ -78,9 +78,7 @@ class CompressedTree(Mapping[str, "CompressedBranch"]):
         self.name = self._run.tree
         self.title = self._run.title
         self.num_entries = self._places[-1].end
-        for place in self._places:
-            if place.run.originals != self._run.originals:
-                raise UserError(f"'{place.run.source['name']}' has other branches: open it by itself")
+        check_alike([run for chunks in parts for run in chunks.contents.runs], "what you open", merged=False)
 
     def __enter__(self) -> Self:
         """The tree itself; its files are closed at the end."""

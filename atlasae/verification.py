@@ -12,7 +12,7 @@ import numpy as np
 from atlasae import terminal
 from atlasae.collection import merge_largest
 from atlasae.columns import checksum, miscounted, to_columns
-from atlasae.container import Chunk, CompressedCollection, Contents, Run, read_contents
+from atlasae.container import Chunk, CompressedCollection, Contents, Run, loosest, read_contents
 from atlasae.copying import compare_others, copy_back
 from atlasae.display import Report
 from atlasae.errors import DamagedFileError, UserError
@@ -192,7 +192,9 @@ def _compare(opened: Opened, source: Source, contents: Contents, progress: Progr
     return {
         "entries": start,
         "max_error": found.largest,
-        "precision": {entry.collection.name: entry.precision for entry in contents.runs[0].collections},
+        "precision": {
+            entry.collection.name: loosest(contents.over_runs(entry.collection.name)) for entry in run.collections
+        },
         "branches": {name: found.branches[run.aliases.get(name, name)] for name in found.branches},
         "differences": found.differences,
     }

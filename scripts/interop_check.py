@@ -1,7 +1,8 @@
 """Entries and branch sums of every tree: `sums FILE...` takes them with uproot, `compare JSON` with ROOT as well.
 
 The two run in different environments (uproot is not where ROOT is), hence the JSON between them. `make FILE` writes,
-with ROOT, jets and one object of every kind that is carried along. `header HEADER COMPRESSED DECOMPRESSED TREE` lets
+with ROOT, jets and one object of every kind that is carried along; `make FILE N` writes N more histograms, so that our
+own trees have more to say. `header HEADER COMPRESSED DECOMPRESSED TREE` lets
 RDataFrame read the jets of a compressed file by its header, and compares each with the decompressed one.
 """
 
@@ -75,7 +76,7 @@ def compare(sums: dict[str, Sums]) -> bool:
     return good
 
 
-def make(path: str) -> None:
+def make(path: str, more: str = "0") -> None:
     """Writes jets as ROOT does, and histograms, a profile, a graph and a text."""
     import ROOT
 
@@ -96,6 +97,8 @@ def make(path: str) -> None:
         thing.Write(name)
     ROOT.TGraph(2, array("d", [1, 2]), array("d", [3, 4])).Write("graph")
     ROOT.TObjString("made by ROOT").Write("text")
+    for i in range(int(more)):
+        histogram.Write(f"histogram{i}")
     file.Close()
 
 

@@ -51,6 +51,22 @@ for file in small rewritten; do
     .venv/bin/atlasae verify "$folder/objects.root" "$folder/$file.root"
 done
 
+# Texts of ours merge whatever their lengths, short before long and long before short, in every way that hadd has.
+"$root_python" -W ignore scripts/interop_check.py make "$folder/long.root" 300
+cp "$folder/objects.root" "$folder/short.root"
+for file in short long; do
+    .venv/bin/atlasae compress "$folder/$file.root" "$folder/$file.small.root" --quiet
+done
+for order in "short long" "long short" "short long short short long"; do
+    for how in "" -fk -f505; do
+        read -ra parts <<< "$order"
+        # shellcheck disable=SC2086  # no option at all is one of the ways
+        "$hadd" -f $how "$folder/merged.lengths.root" $(printf "$folder/%s.small.root " "${parts[@]}")
+        .venv/bin/atlasae verify "$folder/merged.lengths.root"
+        .venv/bin/atlasae decompress "$folder/merged.lengths.root" "$folder/lengths.back.root" --force --quiet
+    done
+done
+
 .venv/bin/python scripts/interop_check.py sums "$folder/merged.root" "$folder/back.root" > "$folder/sums.json"
 "$root_python" -W ignore scripts/interop_check.py compare "$folder/sums.json"
 

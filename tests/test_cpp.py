@@ -108,7 +108,7 @@ def split(
 
 def runs(small: Path) -> list[dict[str, Any]]:
     with uproot.open(small) as file:
-        return [json.loads(text) for text in file["atlasae/runs"]["json"].array().to_list()]
+        return [json.loads(bytes(text)) for text in file["atlasae/runs"]["json"].array().to_list()]
 
 
 def check_like_python(small: Path, folder: Path) -> dict[str, np.ndarray]:

@@ -11,6 +11,7 @@ from conftest import bits
 
 import atlasae
 from atlasae.columns import checksum, dtype_of
+from atlasae.container import FORMAT
 from atlasae.errors import DamagedFileError, UserError
 from atlasae.fields import assemble, leaves_of
 from atlasae.pipeline import compress_file, decompress_file
@@ -233,8 +234,9 @@ def test_latents_stand_among_the_members_of_their_jets(made_records):
         assert str(ntuple["leadjet.z0"].array().type) == "30 * float32"
 
 
-def test_records_of_the_past_still_come_back(tmp_path):
-    compressed, original = GOLDEN.parent / "format-1" / "records.root", GOLDEN / "records.root"
+@pytest.mark.parametrize("version", range(1, FORMAT + 1))
+def test_records_of_the_past_still_come_back(version, tmp_path):
+    compressed, original = GOLDEN.parent / f"format-{version}" / "records.root", GOLDEN / "records.root"
     assert verify_file(original, compressed)["differences"] == []
     decompress_file(compressed, tmp_path / "back.root")
     with uproot.open(original) as before, uproot.open(tmp_path / "back.root") as after:

@@ -358,7 +358,7 @@ def test_merged_files_of_other_jets_are_refused(tmp_path):
     original, small = tmp_path / "in.root", tmp_path / "small.root"
     merge(original, *files)
     merge(small, *(file.with_suffix(".small") for file in files))
-    refused(original, small, "small.root", "merges files with other jets", "one by one")
+    refused(original, small, "small.root", "merges files that can't be one tree", "the unit of 'Jet'", "one by one")
 
 
 # --- odd jets, few jets, no jets

@@ -49,10 +49,12 @@ from helpers import counters_of, merge
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+import atlasae
 import atlasae.model
 from atlasae import compressing, learning, pipeline, training
 from atlasae.bottleneck import Bottleneck, BottleneckAutoencoder
 from atlasae.container import FORMAT, read_contents, write_contents
+from atlasae.errors import UserError
 from atlasae.invertible import jet_autoencoder
 from atlasae.model import Model, default_model, domain_of
 from atlasae.priors import Priors, default_priors
@@ -793,16 +795,43 @@ def test_a_merged_file_is_verified_against_the_merged_originals(how, tmp_path):
     assert read_tree(tmp_path / "back.root", "other")["x"].to_list() == [0] * 5 + [1] * 6
 
 
-def test_merged_files_of_branches_in_another_order_are_refused(jets_file, tmp_path):
-    other, merged = tmp_path / "other.root", tmp_path / "merged.root"
+def test_merged_files_of_branches_in_another_order_come_back(jets_file, tmp_path):
+    other = tmp_path / "other.root"
     branches = dict(reversed(read_tree(jets_file, "Events").items()))
     write_tree(other, "Events", branches, {name: "nJet" for name in branches if name.startswith("Jet_")})
     for path in (jets_file, other):
         succeeded("compress", path, path.with_suffix(".small"))
-    merge(merged, jets_file.with_suffix(".small"), other.with_suffix(".small"))
-    with nothing_left(merged):
-        words = ("merges files with other branches", "one by one")
-        assert run_main("decompress", merged, tmp_path / "back.root").failed(2, *words)
+    merge(tmp_path / "merged.small", jets_file.with_suffix(".small"), other.with_suffix(".small"))
+    merge(tmp_path / "merged.root", jets_file, other)
+    succeeded("verify", tmp_path / "merged.root", tmp_path / "merged.small")
+    succeeded("decompress", tmp_path / "merged.small", tmp_path / "back.root")
+    check_restored(tmp_path / "merged.root", tmp_path / "back.root", "Events", "nanoaod")
+
+
+@pytest.mark.parametrize("how", ["floats", "packed"])
+def test_merged_files_of_other_types_are_refused_by_whatever_reads_them(how, tmp_path):
+    jets = counted("nanoaod", make_counts(20))
+    parts = {"single": jets, "double": {name: ak.values_astype(array, np.float64) for name, array in jets.items()}}
+    for name, branches in parts.items():
+        path = write_tree(tmp_path / f"{name}.root", "Events", branches, dict.fromkeys(branches, "nJet"))
+        succeeded("compress", path, path.with_suffix(".small"), "--layout", how)
+    original, merged, out = (tmp_path / name for name in ("double.root", "merged.root", "out"))
+    merge(merged, *((tmp_path / name).with_suffix(".small") for name in parts))
+    says = "'Jet_pt' is a list of <f4, pt of 'Jet', in 'single.root', a list of <f8, pt of 'Jet', in 'double.root'"
+    for arguments in (
+        ("decompress", merged, f"{out}.root"),
+        ("verify", merged),
+        ("verify", original, merged),
+        ("info", merged),
+        ("evaluate", original, merged),
+        ("export", merged, "--cpp", "-o", f"{out}.h"),
+    ):
+        with nothing_left(merged):
+            assert run_main(*arguments).failed(
+                2, "merged.root' merges files that can't be one tree", says, "one by one"
+            )
+    with pytest.raises(UserError, match="can't be one tree"):
+        atlasae.open(merged)
 
 
 # --- tables
@@ -882,7 +911,12 @@ def test_every_format_has_its_golden_files():
 
 
 @pytest.mark.parametrize(
-    "name", [f"format-1/{kind}" for kind in ("default", "embedded", "mlp", "ntuple", "list", "packed")]
+    "name",
+    [
+        f"format-{i + 1}/{kind}"
+        for i in range(FORMAT)
+        for kind in ("default", "embedded", "mlp", "ntuple", "list", "packed")
+    ],
 )
 def test_a_file_of_the_past_still_opens(name, tmp_path):
     succeeded("verify", GOLDEN / f"{name}.root")
@@ -894,6 +928,23 @@ def test_a_file_of_the_past_still_opens(name, tmp_path):
         for branch in found.keys() - {"text"}:
             exact = expected.get(f"{branch}.exact")
             check_recorded(found[branch], expected[f"{branch}.counts"], expected[branch], exact)
+
+
+def test_parts_of_several_formats_are_refused(tmp_path):
+    rows = dict[str, dict[str, ak.Array]]()
+    for i in range(FORMAT):
+        for name in ("atlasae/runs", "atlasae/chunks", "atlasae/models", "Events"):
+            found = read_tree(GOLDEN / f"format-{i + 1}" / "default.root", name)
+            same = name in rows and [a.type.content for a in found.values()] == [
+                a.type.content for a in rows[name].values()
+            ]
+            joined = {branch: ak.concatenate([rows[name][branch], found[branch]]) for branch in found} if same else {}
+            rows[name] = joined or rows.get(name, found)  # as `hadd -fk`, which passes over what is of another type
+    with create(tmp_path / "merged.root") as target:
+        for name, columns in rows.items():
+            target.make_tree(name, columns).extend(columns)
+    result = run_main("decompress", tmp_path / "merged.root", tmp_path / "back.root")
+    assert result.failed(3, "8 chunks for 1 runs; where parts of several formats were merged, decompress each by")
 
 
 def check_recorded(array: ak.Array, counts: np.ndarray, values: np.ndarray, exact: np.ndarray | None) -> None:
