@@ -1,17 +1,16 @@
 """ROOT files in and out: the one door to uproot."""
 
 import io
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, Self
 
 import awkward as ak
-import cramjam
 import numpy as np
 import uproot
 
@@ -21,6 +20,7 @@ from atlasae.errors import AtlasaeError, DamagedFileError, UnreachableError, Use
 from atlasae.fields import Leaf, assemble, counters_of, describe, is_hidden, kind_of, leaves_of, other_names, short
 from atlasae.remote import Location, Remote
 from atlasae.schema import Branch, Unwritable
+from atlasae.sources import LocalSource, OwnSource, guarded, own_classes, reaching
 
 OBJECTS = uproot.ZLIB(6)  # where files are merged, histograms add up, and no checksum of ours guards them: ZLIB does
 ZEROS = uproot.ZSTD(9)  # of branches of zeros: xz takes more around them
@@ -29,17 +29,6 @@ ALGORITHMS = {"zlib": uproot.ZLIB, "lzma": uproot.LZMA, "lz4": uproot.LZ4, "zstd
 _DEFAULT_COMPRESSION = uproot.ZSTD(5)
 REQUESTS = 4  # at once, of a file elsewhere
 _IN_MEMORY = ("@fUniqueID", "@fBits")  # of an object: where and how it is held
-
-
-def _unpack(into: Callable[[Any, Any], int], data: Any, uncompressed_bytes: int) -> Any:
-    """Decompress as many bytes as a block says it holds; raises where there are more of them, and takes no memory."""
-    unpacked = np.empty(uncompressed_bytes, np.uint8)
-    return unpacked[: into(data, unpacked)]
-
-
-# A few hundred bytes of a file may unpack to as many gigabytes, and uproot's own would do it before it looks.
-for _name, _into in {"ZLIB": cramjam.zlib, "LZMA": cramjam.xz, "ZSTD": cramjam.zstd}.items():
-    getattr(uproot.compression, f"_decompress_{_name}").decompress = partial(_unpack, _into.decompress_into)
 
 
 class BasketLZMA(uproot.LZMA):  # type: ignore[misc]  # uproot has no types
@@ -265,7 +254,7 @@ def is_root(path: Location) -> bool:
     if isinstance(path, Remote):
         path.check_ranges()
         return path.peek(0, 4) == b"root"
-    with path.open("rb") as raw:
+    with reaching(path), path.open("rb") as raw:
         return raw.read(4) == b"root"
 
 
@@ -276,21 +265,25 @@ def open_source(path: Location) -> Iterator[Source]:
         raise UserError(f"'{path}' is a folder: name a file in it" if path.is_dir() else f"no such file: '{path}'")
     if not is_root(path):
         raise UserError(f"'{path}' is not a ROOT file: give a .root file, or a table (.pkl, .parquet)")
-    with damage(f"'{path}'"):
-        caches = {"object_cache": None, "array_cache": None}
-        if isinstance(path, Remote):  # as a dict: in a text, what follows a colon would be an object in the file
-            file = uproot.open({str(path): None}, handler=RemoteSource, remote=path, **caches)
-        else:
-            file = uproot.open(path, **caches)
-    with file:
-        source = Source(path, file)
+    with guarded:
         with damage(f"'{path}'"):
-            _check_size(source)
-            _fill(source)
-        yield source
+            file = _opened(path)
+        with file:
+            source = Source(path, file)
+            with damage(f"'{path}'"):
+                _check_size(source)
+                _fill(source)
+            yield source
 
 
-class RemoteSource(uproot.source.chunk.Source):  # type: ignore[misc]  # uproot has no types
+def _opened(path: Location) -> Any:
+    ours = {"object_cache": None, "array_cache": None, "custom_classes": own_classes()}
+    if isinstance(path, Remote):  # as a dict: in a text, what follows a colon would be an object in the file
+        return uproot.open({str(path): None}, handler=RemoteSource, remote=path, **ours)
+    return uproot.open(path, handler=LocalSource, **ours)
+
+
+class RemoteSource(OwnSource):
     """What uproot reads a file elsewhere by: many ranges at once, each checked to be as long as asked for.
 
     uproot's own takes what a web server sends whole for a part, and makes damage of a connection that breaks.
@@ -520,7 +513,7 @@ def _as_written(thing: Any) -> Any:
     """An object as it is read once uproot has written it: what is stored of a class differs by who wrote it."""
     file = uproot.recreate(buffer := io.BytesIO())  # uproot closes the buffer with the file: too early
     file["x"] = thing
-    with uproot.open(io.BytesIO(buffer.getvalue())) as written:
+    with uproot.open(io.BytesIO(buffer.getvalue()), custom_classes=own_classes()) as written:
         return written["x"]
 
 

@@ -14,7 +14,18 @@ MODULES = sorted(path.stem for path in PACKAGE.glob("*.py") if path.stem != "__i
 FLOORS = [
     {"errors", "display"},
     {"remote", "schema", "coordinates", "plotting", "baskets", "grid", "terminal", "coding"},
-    {"columns", "fields", "invertible", "bottleneck", "precision", "metrics", "variables", "lattice", "priors"},
+    {
+        "columns",
+        "fields",
+        "invertible",
+        "bottleneck",
+        "precision",
+        "metrics",
+        "variables",
+        "lattice",
+        "priors",
+        "sources",
+    },
     {"storage", "packed", "model", "rootio", "tables", "tallies", "training", "running"},
     {"codec", "collection", "classifier", "recipes", "container", "planning", "targets", "journal"},
     {"learning", "checkpoints", "copying", "packing", "counting", "cpp", "graphs", "encoding"},
@@ -29,7 +40,7 @@ FLOORS = [
 FLOOR = {module: height for height, modules in enumerate(FLOORS) for module in modules}
 
 DOORS = {
-    "uproot": {"rootio"},
+    "uproot": {"rootio", "sources"},
     "torch": {
         *("grid", "invertible", "bottleneck", "codec", "model", "training"),
         *("classifier", "learning", "checkpoints", "peers", "benchmark", "cpp", "graphs", "encoding", "export"),
