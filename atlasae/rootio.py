@@ -1,6 +1,8 @@
 """ROOT files in and out: the one door to uproot."""
 
 import io
+import math
+import traceback
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -16,7 +18,7 @@ import uproot
 
 from atlasae.baskets import compress_basket, store_basket
 from atlasae.columns import checksum_bytes
-from atlasae.errors import AtlasaeError, DamagedFileError, UnreachableError, UserError
+from atlasae.errors import AtlasaeError, DamagedFileError, MemoryShortError, UserError, memory_short
 from atlasae.fields import Leaf, assemble, counters_of, describe, is_hidden, kind_of, leaves_of, other_names, short
 from atlasae.remote import Location, Remote
 from atlasae.schema import Branch, Unwritable
@@ -28,6 +30,9 @@ PAGES = uproot.LZMA(9)  # of an RNTuple with latents: all its fields are compres
 ALGORITHMS = {"zlib": uproot.ZLIB, "lzma": uproot.LZMA, "lz4": uproot.LZ4, "zstd": uproot.ZSTD}
 _DEFAULT_COMPRESSION = uproot.ZSTD(5)
 REQUESTS = 4  # at once, of a file elsewhere
+FACTS = (LookupError, TypeError, AttributeError, ArithmeticError)  # what JSON of another shape leads to
+_ADDRESSABLE = 1 << 47  # bytes: no machine has more
+_INTERPRETERS = ("uproot", "awkward")  # of the bytes of a file
 _IN_MEMORY = ("@fUniqueID", "@fBits")  # of an object: where and how it is held
 
 
@@ -87,7 +92,7 @@ class Tree:
         events = {}
         for name in names:
             with damage(f"branch '{name}' of tree '{self.name}' in entries {start} to {stop}"):
-                array = _read(self._fields[name], start, stop)
+                array = _read(self._field(name), start, stop)
                 if len(array) != stop - start:
                     raise ValueError(f"{len(array)} of {stop - start} entries")
             events[name] = array
@@ -105,7 +110,7 @@ class Tree:
         if self.is_rntuple:
             locators = (page.locator for _, page in self._pages(names, start, stop))
             return {(locator.offset, locator.offset + locator.num_bytes) for locator in locators}
-        baskets = [self._fields[name].entries_to_ranges_or_baskets(start, stop) for name in names]
+        baskets = [self._field(name).entries_to_ranges_or_baskets(start, stop) for name in names]
         return {range_ for found in baskets for _, range_ in found if isinstance(range_, tuple)}
 
     def bytes_per_entry(self, names: Sequence[str]) -> float:
@@ -128,7 +133,7 @@ class Tree:
 
         All, or those of the clusters with any of the events [start, stop).
         """
-        columns = {int(column.partition("-")[0]) for name in names for column in self._fields[name].columns}
+        columns = {int(column.partition("-")[0]) for name in names for column in self._field(name).columns}
         stop = self.entries if stop is None else stop
         for summary, cluster in zip(self._source.cluster_summaries, self._source.page_link_list, strict=True):
             first = summary.num_first_entry
@@ -151,6 +156,11 @@ class Tree:
         """The names of all branches that hold values."""
         return set(self._fields)
 
+    def _field(self, name: str) -> Any:
+        if name not in self._fields:
+            raise ValueError(f"tree '{self.name}' has no branch '{name}'")
+        return self._fields[name]
+
     @cached_property
     def _fields(self) -> dict[str, Any]:
         """Whatever holds values, by name."""
@@ -168,7 +178,9 @@ class Tree:
         for top in self._source.fields:
             try:
                 found += leaves_of(top)
-            except Exception:  # whatever uproot raises where it can't read one
+            except Exception as error:  # whatever uproot raises where it can't read one
+                if not is_of_bytes(error):
+                    raise
                 found.append(Unwritable(top.name, f"uproot can't read {short(top.typename)}"))
         return found
 
@@ -207,9 +219,9 @@ class Tree:
                 continue
             try:
                 described.append(_describe(name, found))
-            except UnreachableError:
-                raise
             except Exception as error:  # an interpretation that fails is one that can't be carried
+                if not is_of_bytes(error):
+                    raise
                 described.append(Unwritable(name, _line(error)))
         return described
 
@@ -243,9 +255,9 @@ class Source:
             if target:
                 target.write_object(name, thing)
             return checksum_bytes(*_facts(_as_written(thing)))
-        except UnreachableError:
-            raise
         except Exception as error:  # whatever class can't be written, and however uproot says so
+            if not is_of_bytes(error):
+                raise
             return _line(error)
 
 
@@ -337,14 +349,43 @@ class RemoteSource(OwnSource):
 
 
 @contextmanager
-def damage(what: str) -> Iterator[None]:
-    """Turn whatever uproot raises on bad bytes into a DamagedFileError about `what`."""
+def damage(what: str, *more: type[Exception]) -> Iterator[None]:
+    """Turn what bad bytes lead to into a DamagedFileError about `what`; all that `is_of_bytes` denies is no damage.
+
+    With `more`, such errors too, of whoever takes apart facts of a file. Without memory it is a MemoryShortError.
+    """
     try:
         yield
-    except AtlasaeError:
+    except Exception as error:
+        if is_of_bytes(error) or isinstance(error, more):
+            raise DamagedFileError(f"{what} is damaged: {_line(error)}") from error
+        if isinstance(error, MemoryError):
+            raise MemoryShortError(memory_short(what, error)) from error
         raise
-    except Exception as error:  # bad bytes lead uproot, and the decompressors below it, to any of a dozen classes
-        raise DamagedFileError(f"{what} is damaged: {_line(error)}") from error
+
+
+def is_of_bytes(error: Exception) -> bool:
+    """Whether the bytes of a file are to blame for an error: not a bug of ours, not the machine, not the user.
+
+    To blame are bytes for whatever is raised in uproot or awkward, of a dozen classes, and for each ValueError of ours:
+    what a file says is checked before it is used. All else that our code raises is a bug of it. An OSError with a
+    number comes of the system (uproot has one without, for a file that ends early), and a MemoryError of the machine,
+    where it asks for what a machine may have.
+    """
+    if isinstance(error, AtlasaeError):
+        return False
+    if isinstance(error, MemoryError):
+        return math.prod(getattr(error, "shape", ())) >= _ADDRESSABLE
+    if isinstance(error, OSError):
+        return error.errno is None
+    return isinstance(error, ValueError) or _at_work(error) in _INTERPRETERS
+
+
+def _at_work(error: Exception) -> str:
+    """Which of atlasae and what it reads bytes with was at work when an error was raised: the innermost of them."""
+    places = [str(frame.f_globals.get("__name__")) for frame, _ in traceback.walk_tb(error.__traceback__)]
+    packages = [place.partition(".")[0] for place in places]
+    return next((name for name in reversed(packages) if name in {"atlasae", *_INTERPRETERS}), "")
 
 
 class Target:

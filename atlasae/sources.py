@@ -154,7 +154,10 @@ def _by_source(theirs: Any) -> Any:
 def _unpack(into: Callable[[Any, Any], int], data: Any, uncompressed_bytes: int) -> Any:
     """Decompress as many bytes as a block says it holds; raises where there are more of them, and takes no memory."""
     unpacked = np.empty(uncompressed_bytes, np.uint8)
-    return unpacked[: into(data, unpacked)]
+    try:
+        return unpacked[: into(data, unpacked)]
+    except cramjam.DecompressionError as error:
+        raise ValueError(str(error)) from error
 
 
 def _bounded(name: str) -> Any:
