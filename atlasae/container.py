@@ -17,7 +17,7 @@ from atlasae.columns import checksum_bytes
 from atlasae.display import Report
 from atlasae.errors import DamagedFileError, UserError
 from atlasae.remote import Location
-from atlasae.rootio import Source, Target, Tree, damage, open_source
+from atlasae.rootio import FACTS, Source, Target, Tree, damage, open_source
 from atlasae.schema import FOLDER, LIST, Branch, Collection, stand_ins
 
 FORMAT = 2  # of the folder; raise it when an old reader would go wrong
@@ -328,6 +328,8 @@ def loosest(entries: Sequence[CompressedCollection]) -> dict[str, float | None]:
 
 
 def _rows(source: Source, name: str, columns: list[str]) -> dict[str, ak.Array]:
+    if name not in source.trees:
+        raise ValueError(f"it has no tree '{name}'")
     tree = source.trees[name]
     return tree.read(columns, 0, tree.entries)
 
@@ -373,7 +375,7 @@ def describe(path: Location) -> Report:
     """What `atlasae info` prints, from a compressed file, without its model."""
     with open_source(path) as source:
         contents = read_contents(source)
-        with damage(f"'{FOLDER}' in '{path}'"):
+        with damage(f"'{FOLDER}' in '{path}'", *FACTS):
             return Report(_described_file(path, source, contents), terminal.info_page)
 
 

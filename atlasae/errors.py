@@ -19,7 +19,13 @@ class UserError(AtlasaeError):
 
 
 class UnreachableError(AtlasaeError):
-    """The user can mend it: a file elsewhere that is not there, or no way to it."""
+    """The user can mend it: bytes that did not come, for there is no file, no way to it, or a disk or server fails."""
+
+    exit_code = 2
+
+
+class MemoryShortError(AtlasaeError):
+    """The user can mend it: there was no memory for what was asked for."""
 
     exit_code = 2
 
@@ -34,9 +40,20 @@ def explain(error: BaseException) -> tuple[str, int]:
     """What to tell the user of an error, and the exit code."""
     if isinstance(error, AtlasaeError):
         return str(error), error.exit_code
-    if isinstance(error, OSError) and error.filename:
-        return f"'{error.filename}': {error.strerror}", UserError.exit_code
+    if isinstance(error, MemoryError):
+        return memory_short("what was asked for", error), MemoryShortError.exit_code
+    if isinstance(error, OSError) and error.strerror:
+        where = f"'{error.filename}': " if error.filename else ""
+        return f"{where}{error.strerror}", UserError.exit_code
     return f"unexpected {type(error).__name__}: {error}; --debug shows where", UNEXPECTED
+
+
+def memory_short(what: str, error: MemoryError) -> str:
+    """What to tell of memory that was not there for `what`."""
+    told = f" ({error})" if str(error) else ""
+    return (
+        f"memory ran out for {what}{told}: free some, or take a machine with more; compress takes less by --step-size"
+    )
 
 
 @contextmanager

@@ -184,7 +184,7 @@ class Remote:
         """Turn whatever goes wrong on the way to the file into an UnreachableError."""
         try:
             yield
-        except AtlasaeError:
+        except (AtlasaeError, MemoryError):
             raise
         except Exception as error:  # of a dozen libraries, each with classes of its own
             raise UnreachableError(self._trouble(error)) from error

@@ -13,7 +13,7 @@ from atlasae.errors import DamagedFileError, UserError, sparing
 from atlasae.packed import PackedCodec
 from atlasae.packing import MOST_JETS, packed_codec_of, restore_packed
 from atlasae.priors import Priors, packaged_priors
-from atlasae.rootio import Source, Tree, damage
+from atlasae.rootio import FACTS, Source, Tree, damage
 from atlasae.schema import FOLDER, Collection
 from atlasae.storage import Decoder
 
@@ -198,7 +198,7 @@ def codec_of(entry: CompressedCollection, contents: Contents) -> Decoder | Packe
     sha = entry.model_sha256
     if entry.collection.packed:
         content = contents.models.get(sha)
-        with damage(f"the tables or the codec of '{entry.collection.name}'"):
+        with damage(f"the tables or the codec of '{entry.collection.name}'", *FACTS):
             priors = Priors.from_bytes(content) if content is not None else packaged_priors(sha)
             if priors is not None:
                 return packed_codec_of(entry.codec, priors)
@@ -210,7 +210,7 @@ def codec_of(entry: CompressedCollection, contents: Contents) -> Decoder | Packe
     model = Model.from_bytes(content, sha[:12]) if content is not None else packaged_model(sha)
     if model is None:
         raise UserError(f"model {sha[:12]} is neither in the file nor in this atlasae: upgrade atlasae")
-    with damage(f"the codec of '{entry.collection.name}'"):
+    with damage(f"the codec of '{entry.collection.name}'", *FACTS):
         return codec_of_config(entry.codec, model.autoencoder)
 
 

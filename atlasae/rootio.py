@@ -1,28 +1,30 @@
 """ROOT files in and out: the one door to uproot."""
 
 import io
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+import math
+import traceback
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, Self
 
 import awkward as ak
-import cramjam
 import numpy as np
 import uproot
 
 from atlasae.baskets import compress_basket, store_basket
 from atlasae.columns import checksum_bytes
-from atlasae.errors import AtlasaeError, DamagedFileError, UnreachableError, UserError
+from atlasae.errors import AtlasaeError, DamagedFileError, MemoryShortError, UserError, memory_short
 from atlasae.fields import Leaf, assemble, counters_of, describe, is_hidden, kind_of, leaves_of, other_names, short
 from atlasae.leaf_names import mend_leaves, write_leaves
 from atlasae.leaves import interpretation_of
 from atlasae.remote import Location, Remote
 from atlasae.schema import Branch, Unwritable
+from atlasae.sources import LocalSource, OwnSource, guarded, own_classes, reaching
 
 OBJECTS = uproot.ZLIB(6)  # where files are merged, histograms add up, and no checksum of ours guards them: ZLIB does
 ZEROS = uproot.ZSTD(9)  # of branches of zeros: xz takes more around them
@@ -30,18 +32,10 @@ PAGES = uproot.LZMA(9)  # of an RNTuple with latents: all its fields are compres
 ALGORITHMS = {"zlib": uproot.ZLIB, "lzma": uproot.LZMA, "lz4": uproot.LZ4, "zstd": uproot.ZSTD}
 _DEFAULT_COMPRESSION = uproot.ZSTD(5)
 REQUESTS = 4  # at once, of a file elsewhere
+FACTS = (LookupError, TypeError, AttributeError, ArithmeticError)  # what JSON of another shape leads to
+_ADDRESSABLE = 1 << 47  # bytes: no machine has more
+_INTERPRETERS = ("uproot", "awkward")  # of the bytes of a file
 _IN_MEMORY = ("@fUniqueID", "@fBits")  # of an object: where and how it is held
-
-
-def _unpack(into: Callable[[Any, Any], int], data: Any, uncompressed_bytes: int) -> Any:
-    """Decompress as many bytes as a block says it holds; raises where there are more of them, and takes no memory."""
-    unpacked = np.empty(uncompressed_bytes, np.uint8)
-    return unpacked[: into(data, unpacked)]
-
-
-# A few hundred bytes of a file may unpack to as many gigabytes, and uproot's own would do it before it looks.
-for _name, _into in {"ZLIB": cramjam.zlib, "LZMA": cramjam.xz, "ZSTD": cramjam.zstd}.items():
-    getattr(uproot.compression, f"_decompress_{_name}").decompress = partial(_unpack, _into.decompress_into)
 
 
 class BasketLZMA(uproot.LZMA):  # type: ignore[misc]  # uproot has no types
@@ -100,7 +94,7 @@ class Tree:
         events = {}
         for name in names:
             with damage(f"branch '{name}' of tree '{self.name}' in entries {start} to {stop}"):
-                array = _read(self._fields[name], start, stop)
+                array = _read(self._field(name), start, stop)
                 if len(array) != stop - start:
                     raise ValueError(f"{len(array)} of {stop - start} entries")
             events[name] = array
@@ -118,7 +112,7 @@ class Tree:
         if self.is_rntuple:
             locators = (page.locator for _, page in self._pages(names, start, stop))
             return {(locator.offset, locator.offset + locator.num_bytes) for locator in locators}
-        baskets = [self._fields[name].entries_to_ranges_or_baskets(start, stop) for name in names]
+        baskets = [self._field(name).entries_to_ranges_or_baskets(start, stop) for name in names]
         return {range_ for found in baskets for _, range_ in found if isinstance(range_, tuple)}
 
     def bytes_per_entry(self, names: Sequence[str]) -> float:
@@ -141,7 +135,7 @@ class Tree:
 
         All, or those of the clusters with any of the events [start, stop).
         """
-        columns = {int(column.partition("-")[0]) for name in names for column in self._fields[name].columns}
+        columns = {int(column.partition("-")[0]) for name in names for column in self._field(name).columns}
         stop = self.entries if stop is None else stop
         for summary, cluster in zip(self._source.cluster_summaries, self._source.page_link_list, strict=True):
             first = summary.num_first_entry
@@ -164,6 +158,11 @@ class Tree:
         """The names of all branches that hold values."""
         return set(self._fields)
 
+    def _field(self, name: str) -> Any:
+        if name not in self._fields:
+            raise ValueError(f"tree '{self.name}' has no branch '{name}'")
+        return self._fields[name]
+
     @cached_property
     def _fields(self) -> dict[str, Any]:
         """Whatever holds values, by name."""
@@ -182,7 +181,9 @@ class Tree:
         for top in self._source.fields:
             try:
                 found += leaves_of(top)
-            except Exception:  # whatever uproot raises where it can't read one
+            except Exception as error:  # whatever uproot raises where it can't read one
+                if not is_of_bytes(error):
+                    raise
                 found.append(Unwritable(top.name, f"uproot can't read {short(top.typename)}"))
         return found
 
@@ -221,9 +222,9 @@ class Tree:
                 continue
             try:
                 described.append(_describe(name, found, self.entries))
-            except UnreachableError:
-                raise
             except Exception as error:  # an interpretation that fails is one that can't be carried
+                if not is_of_bytes(error):
+                    raise
                 described.append(Unwritable(name, _line(error)))
         return described
 
@@ -258,9 +259,9 @@ class Source:
             if target:
                 target.write_object(name, thing)
             return checksum_bytes(*_facts(_as_written(thing)))
-        except UnreachableError:
-            raise
         except Exception as error:  # whatever class can't be written, and however uproot says so
+            if not is_of_bytes(error):
+                raise
             return _line(error)
 
 
@@ -269,7 +270,7 @@ def is_root(path: Location) -> bool:
     if isinstance(path, Remote):
         path.check_ranges()
         return path.peek(0, 4) == b"root"
-    with path.open("rb") as raw:
+    with reaching(path), path.open("rb") as raw:
         return raw.read(4) == b"root"
 
 
@@ -280,21 +281,25 @@ def open_source(path: Location) -> Iterator[Source]:
         raise UserError(f"'{path}' is a folder: name a file in it" if path.is_dir() else f"no such file: '{path}'")
     if not is_root(path):
         raise UserError(f"'{path}' is not a ROOT file: give a .root file, or a table (.pkl, .parquet)")
-    with damage(f"'{path}'"):
-        how = {"object_cache": None, "array_cache": None, "minimal_ttree_metadata": False}
-        if isinstance(path, Remote):  # as a dict: in a text, what follows a colon would be an object in the file
-            file = uproot.open({str(path): None}, handler=RemoteSource, remote=path, **how)
-        else:
-            file = uproot.open(path, **how)
-    with file:
-        source = Source(path, file)
+    with guarded:
         with damage(f"'{path}'"):
-            _check_size(source)
-            _fill(source)
-        yield source
+            file = _opened(path)
+        with file:
+            source = Source(path, file)
+            with damage(f"'{path}'"):
+                _check_size(source)
+                _fill(source)
+            yield source
 
 
-class RemoteSource(uproot.source.chunk.Source):  # type: ignore[misc]  # uproot has no types
+def _opened(path: Location) -> Any:
+    ours = {"object_cache": None, "array_cache": None, "custom_classes": own_classes(), "minimal_ttree_metadata": False}
+    if isinstance(path, Remote):  # as a dict: in a text, what follows a colon would be an object in the file
+        return uproot.open({str(path): None}, handler=RemoteSource, remote=path, **ours)
+    return uproot.open(path, handler=LocalSource, **ours)
+
+
+class RemoteSource(OwnSource):
     """What uproot reads a file elsewhere by: many ranges at once, each checked to be as long as asked for.
 
     uproot's own takes what a web server sends whole for a part, and makes damage of a connection that breaks.
@@ -348,14 +353,43 @@ class RemoteSource(uproot.source.chunk.Source):  # type: ignore[misc]  # uproot 
 
 
 @contextmanager
-def damage(what: str) -> Iterator[None]:
-    """Turn whatever uproot raises on bad bytes into a DamagedFileError about `what`."""
+def damage(what: str, *more: type[Exception]) -> Iterator[None]:
+    """Turn what bad bytes lead to into a DamagedFileError about `what`; all that `is_of_bytes` denies is no damage.
+
+    With `more`, such errors too, of whoever takes apart facts of a file. Without memory it is a MemoryShortError.
+    """
     try:
         yield
-    except AtlasaeError:
+    except Exception as error:
+        if is_of_bytes(error) or isinstance(error, more):
+            raise DamagedFileError(f"{what} is damaged: {_line(error)}") from error
+        if isinstance(error, MemoryError):
+            raise MemoryShortError(memory_short(what, error)) from error
         raise
-    except Exception as error:  # bad bytes lead uproot, and the decompressors below it, to any of a dozen classes
-        raise DamagedFileError(f"{what} is damaged: {_line(error)}") from error
+
+
+def is_of_bytes(error: Exception) -> bool:
+    """Whether the bytes of a file are to blame for an error: not a bug of ours, not the machine, not the user.
+
+    To blame are bytes for whatever is raised in uproot or awkward, of a dozen classes, and for each ValueError of ours:
+    what a file says is checked before it is used. All else that our code raises is a bug of it. An OSError with a
+    number comes of the system (uproot has one without, for a file that ends early), and a MemoryError of the machine,
+    where it asks for what a machine may have.
+    """
+    if isinstance(error, AtlasaeError):
+        return False
+    if isinstance(error, MemoryError):
+        return math.prod(getattr(error, "shape", ())) >= _ADDRESSABLE
+    if isinstance(error, OSError):
+        return error.errno is None
+    return isinstance(error, ValueError) or _at_work(error) in _INTERPRETERS
+
+
+def _at_work(error: Exception) -> str:
+    """Which of atlasae and what it reads bytes with was at work when an error was raised: the innermost of them."""
+    places = [str(frame.f_globals.get("__name__")) for frame, _ in traceback.walk_tb(error.__traceback__)]
+    packages = [place.partition(".")[0] for place in places]
+    return next((name for name in reversed(packages) if name in {"atlasae", *_INTERPRETERS}), "")
 
 
 class Target:
@@ -570,7 +604,7 @@ def _as_written(thing: Any) -> Any:
     """An object as it is read once uproot has written it: what is stored of a class differs by who wrote it."""
     file = uproot.recreate(buffer := io.BytesIO())  # uproot closes the buffer with the file: too early
     file["x"] = thing
-    with uproot.open(io.BytesIO(buffer.getvalue())) as written:
+    with uproot.open(io.BytesIO(buffer.getvalue()), custom_classes=own_classes()) as written:
         return written["x"]
 
 

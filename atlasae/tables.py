@@ -422,7 +422,9 @@ def _read_parquet(stream: BinaryIO, file: str) -> Table:
         metadata = table.schema.pandas_metadata or {}
         _unique(table.column_names, file)
         return _from_arrow(table, metadata, file)
-    except (arrow.ArrowException, OSError, ValueError, TypeError, AttributeError, LookupError, MemoryError) as error:
+    except (arrow.ArrowException, OSError, ValueError, TypeError, AttributeError, LookupError) as error:
+        if isinstance(error, MemoryError) or getattr(error, "errno", None):  # of the machine, not of the file
+            raise
         raise DamagedFileError(f"{file}: damaged: not the parquet that was written ({_line(error)})") from None
 
 

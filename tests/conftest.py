@@ -283,24 +283,6 @@ def xrootd() -> Iterator[XRootD]:
 
 
 @contextlib.contextmanager
-def forgetting() -> Iterator[None]:
-    """Let uproot forget the classes it meets: those of a damaged file would harm every later file of the process."""
-    registries = [uproot.classes, uproot.unknown_classes]
-    registries += [found.known_versions for found in uproot.classes.values() if hasattr(found, "known_versions")]
-    before = [dict(registry) for registry in registries]
-    yield
-    for registry, known in zip(registries, before, strict=True):
-        registry.clear()
-        registry.update(known)
-
-
-@pytest.fixture(autouse=True)
-def forget_classes() -> Iterator[None]:
-    with forgetting():
-        yield
-
-
-@contextlib.contextmanager
 def nothing_left(*paths: Path) -> Iterator[None]:
     """Check that the folder of the paths is, byte for byte, as it was."""
     folders = {path.parent for path in paths}

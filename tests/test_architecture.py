@@ -15,7 +15,10 @@ MODULES = sorted(path.stem for path in PACKAGE.glob("*.py") if path.stem != "__i
 FLOORS = [
     {"errors", "display", "rounding", "leaf_names"},
     {"remote", "schema", "coordinates", "plotting", "baskets", "grid", "terminal", "coding", "leaves"},
-    {"columns", "fields", "invertible", "bottleneck", "precision", "metrics", "variables", "lattice", "priors"},
+    {
+        *("columns", "fields", "invertible", "bottleneck", "precision", "metrics", "variables", "lattice", "priors"),
+        "sources",
+    },
     {"storage", "packed", "model", "rootio", "tables", "tallies", "training", "running"},
     {"codec", "collection", "classifier", "recipes", "container", "planning", "targets", "journal"},
     {"learning", "checkpoints", "copying", "packing", "counting", "cpp", "graphs", "encoding"},
@@ -30,7 +33,7 @@ FLOORS = [
 FLOOR = {module: height for height, modules in enumerate(FLOORS) for module in modules}
 
 DOORS = {
-    "uproot": {"rootio", "leaves"},
+    "uproot": {"rootio", "sources", "leaves"},
     "torch": {
         *("grid", "invertible", "bottleneck", "codec", "model", "training"),
         *("classifier", "learning", "checkpoints", "peers", "benchmark", "cpp", "graphs", "encoding", "export"),

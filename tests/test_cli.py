@@ -25,7 +25,6 @@ from conftest import (
     bystanders,
     counted,
     declared,
-    forgetting,
     jet_columns,
     make_counts,
     random_jets,
@@ -75,8 +74,7 @@ def test_a_changed_byte_never_changes_a_result(short):
         content = bytearray(short.read_bytes())
         content[position] ^= change
         path.write_bytes(content)
-        with forgetting():
-            result = run_main("decompress", path, out)
+        result = run_main("decompress", path, out)
         if result.code == 0:
             assert {name: bits(array) for name, array in read_tree(out, "Events").items()} == expected
             out.unlink()

@@ -1,9 +1,12 @@
 """What a user gets wrong: one line that names the thing, the value and what to do, and nothing left behind."""
 
+import errno
 import os
 import pickle
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import awkward as ak
 import numpy as np
@@ -15,6 +18,7 @@ from conftest import (
     counted,
     declared,
     make_counts,
+    nothing_left,
     read_tree,
     refused,
     run_main,
@@ -25,12 +29,80 @@ from conftest import (
 
 import atlasae.model
 import atlasae.training
+from atlasae import restoring
 from atlasae.container import read_contents, write_contents
 from atlasae.model import default_model
 from atlasae.rootio import create, open_source
 
 NAMES = ("pt", "eta", "phi", "mass")
 COMMANDS = ("compress", "decompress", "info", "verify", "train", "import-checkpoint")
+
+
+# --- what is no damage
+
+
+def failing(error: Exception) -> Callable[..., Any]:
+    """A function that fails."""
+
+    def fail(*_: Any, **more: Any) -> Any:
+        raise error
+
+    return fail
+
+
+@pytest.mark.parametrize(
+    "error", [TypeError("a bug"), KeyError("a bug"), AssertionError("a bug"), RuntimeError("a bug")]
+)
+@pytest.mark.parametrize("layout", ["floats", "packed"])
+def test_a_bug_in_decoding_is_no_damage(error, layout, jets_file, tmp_path, monkeypatch):
+    succeeded("compress", jets_file, tmp_path / "small.root", "--layout", layout)
+    monkeypatch.setattr(
+        restoring, {"floats": "restore_columns", "packed": "restore_packed"}[layout], failing(bug("ours"))
+    )
+    with nothing_left(tmp_path / "out.root"):
+        for more in ([], ["--salvage"]):
+            result = run_main("decompress", tmp_path / "small.root", tmp_path / "out.root", *more)
+            assert result.code == 1 and f"unexpected {bug.__name__}" in result.err
+            assert "damaged" not in result.err and result.err.count("\n") == 1
+        told = run_main("decompress", tmp_path / "small.root", tmp_path / "out.root", "--debug").err
+        assert "Traceback" in told and "restored" in told
+
+
+NO_MEMORY = (2, ("memory ran out for 'Jet' in entries 0 to 60", "--step-size"))
+FORGED = (3, ("'Jet' in entries 0 to 60 is damaged: latents are not finite",))
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "words"),
+    [(MemoryError(), *NO_MEMORY), (ValueError("latents are not finite"), *FORGED)],
+    ids=["memory", "data"],
+)
+def test_lack_of_memory_is_told_and_ends_a_salvage(error, code, words, compressed, tmp_path, monkeypatch):
+    monkeypatch.setattr(restoring, "restore_columns", failing(error))
+    refused(code, words, "decompress", compressed, tmp_path / "out.root", out=compressed)
+    words = words if code == 2 else ("no part of the jets",)
+    refused(code, words, "decompress", compressed, tmp_path / "out.root", "--salvage", out=compressed)
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.ENOMEM])
+@pytest.mark.parametrize("command", ["decompress", "decompress --salvage", "info", "verify", "compress"])
+@pytest.mark.parametrize("reads", [0, 3, 8])
+def test_a_disk_that_fails_is_told_and_ends_a_salvage(
+    number, command, reads, jets_file, compressed, tmp_path, monkeypatch
+):
+    pread, left = os.pread, [reads]
+
+    def read(*arguments: int) -> bytes:
+        left[0] -= 1
+        if left[0] < 0:
+            raise OSError(number, os.strerror(number))
+        return pread(*arguments)
+
+    monkeypatch.setattr(os, "pread", read)
+    name, *more = command.split()
+    path, out = jets_file if name == "compress" else compressed, tmp_path / "out.root"
+    arguments = {"info": [path], "verify": [jets_file, path]}.get(name, [path, out, *more])
+    refused(2, ("can't read", ".root", os.strerror(number)), name, *arguments, out=out)
 
 
 # --- what is no input
