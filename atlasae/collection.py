@@ -1,4 +1,4 @@
-"""One collection of a file: its units, what became of its jets, and its four branches from those that stand in."""
+"""One collection of a file: what became of its jets, and its four branches from those that stand in."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ import numpy as np
 
 from atlasae.columns import Array, flatten, unflatten
 from atlasae.coordinates import Bools
-from atlasae.schema import Collection, settle_units
+from atlasae.schema import Collection
 from atlasae.storage import Decoder, any_storage_of
 
 MANY_EXACT = 0.05  # of the jets: then something does not fit, and the user is told
@@ -79,19 +79,6 @@ class Start:
     model_sha256: str
     embedded: dict[str, bytes]  # the model, where it has to travel in the file
     notes: Sequence[str] = ()
-
-
-def settle(collection: Collection, units: str | None, columns: Sequence[Array]) -> Collection:
-    """The collection with its units, given or found from its convention and a sample of its jets."""
-    return collection.settled(units or settle_units(collection, _median_pt(collection, columns)))
-
-
-def _median_pt(collection: Collection, columns: Sequence[Array]) -> float:
-    with np.errstate(over="ignore", invalid="ignore"):
-        values = [column.astype(np.float64) for column in columns]
-        pt = np.hypot(values[0], values[1]) if collection.variables[0] == "px" else values[0]
-    pt = pt[np.isfinite(pt)]
-    return float(np.median(pt)) if len(pt) else float("nan")
 
 
 def restore_columns(collection: Collection, codec: Decoder, events: dict[str, ak.Array]) -> dict[str, ak.Array]:

@@ -9,7 +9,7 @@ import awkward as ak
 import numpy as np
 import numpy.typing as npt
 
-from atlasae.collection import Counted, Start, merge_largest, settle
+from atlasae.collection import Counted, Start, merge_largest
 from atlasae.columns import Array, Counts, counts_of, to_columns, unflatten
 from atlasae.coordinates import Bools, inner
 from atlasae.errors import UserError
@@ -21,6 +21,7 @@ from atlasae.priors import Priors, default_priors, packaged_priors
 from atlasae.remote import local
 from atlasae.schema import Collection
 from atlasae.storage import BLOCK, Storage, storage_of
+from atlasae.units import settle
 
 FINEST = 1e-5  # bound: the tables of finer grids would take long to make
 MOST_JETS = 2**25  # of a chunk
@@ -80,8 +81,8 @@ def steps_apart(storage: Storage) -> float:
 def start_packing(plan: Plan, options: Options, sample: Mapping[str, ak.Array]) -> Start:
     """Choose a compressor for every collection by a sample of the jets; raises UserError."""
     priors = load_priors(options.model)
-    given = (options.units, options.precision, priors, sample, options.context)
-    compressors = [start_packed(collection, *given) for collection in plan.collections]
+    settled = settle(plan.collections, options.units, [to_columns(c, sample)[0] for c in plan.collections])
+    compressors = [start_packed(collection, options.precision, priors, options.context) for collection in settled]
     embedded = {} if packaged_priors(priors.sha256) else {priors.sha256: priors.content}
     return Start(compressors, priors.sha256, embedded)
 
@@ -101,17 +102,8 @@ def load_priors(name: str) -> Priors:
     return priors
 
 
-def start_packed(
-    collection: Collection,
-    units: str | None,
-    precision: Precision,
-    priors: Priors,
-    events: Mapping[str, ak.Array],
-    context: bool,
-) -> PackedCompressor:
-    """Settle units and grid of a collection by a sample of its events; raises UserError for what packs nothing."""
-    columns, _ = to_columns(collection, events)
-    settled = settle(collection, units, columns)
+def start_packed(settled: Collection, precision: Precision, priors: Priors, context: bool) -> PackedCompressor:
+    """Settle the grid of a collection whose units are known; raises UserError for what packs nothing."""
     storage = storage_of(settled)
     bounds = precision.of(storage.layout)
     if precision.full or precision.unbounded or min(bounds.values()) < FINEST:

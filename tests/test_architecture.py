@@ -15,7 +15,7 @@ FLOORS = [
     {"errors", "display"},
     {"remote", "schema", "coordinates", "plotting", "baskets", "grid", "terminal", "coding"},
     {"columns", "fields", "invertible", "bottleneck", "precision", "metrics", "variables", "lattice", "priors"},
-    {"storage", "packed", "model", "rootio", "tables", "tallies", "training", "running"},
+    {"storage", "packed", "units", "model", "rootio", "tables", "tallies", "training", "running"},
     {"codec", "collection", "classifier", "recipes", "container", "planning", "targets", "journal"},
     {"learning", "checkpoints", "copying", "packing", "counting", "cpp", "graphs", "encoding"},
     {"restoring", "compressing"},
