@@ -22,6 +22,7 @@ from atlasae.remote import Location, Remote, located
 from atlasae.restoring import codec_of
 from atlasae.rootio import is_root, open_source
 from atlasae.schema import Collection
+from atlasae.storage import storage_of
 from atlasae.targets import check_target, replacing
 
 OPSET = 17  # of ONNX: programs of 2022 and later read it
@@ -140,6 +141,7 @@ def _report(found: Exported, written: list[Path]) -> Report:
         "branches": found.collection.branches,
         "units": found.collection.units,
         "precision": found.precision,
+        "floors": storage_of(found.collection).floors,
         "model_sha256": found.model_sha256,
     }
     return Report(facts, terminal.export_page)

@@ -32,6 +32,7 @@ from atlasae.remote import Location, local, located
 from atlasae.restoring import Progress, Salvage, restored_events, silent
 from atlasae.rootio import PAGES, Behind, Source, Target, Writer, create, open_source, parse_compression
 from atlasae.schema import Branch, stand_ins
+from atlasae.storage import any_storage_of
 from atlasae.tables import Table, is_table, write_table
 from atlasae.targets import check_target, replacing
 
@@ -127,6 +128,7 @@ def compression_facts(run: Run, sizes: dict[str, int], notes: list[str], seconds
         "tree": run.tree,
         "collections": [_collection_facts(entry, sizes[entry.collection.name]) for entry in run.collections],
         "precision": {entry.collection.name: entry.precision for entry in run.collections},
+        "floors": {entry.collection.name: any_storage_of(entry.collection).floors for entry in run.collections},
         "bits": {entry.collection.name: bits_of(entry) for entry in run.collections},
         "bytes_jets_in": sum(entry.bytes_in for entry in run.collections),
         "bytes_jets_out": bytes_out,
@@ -328,6 +330,7 @@ def _collection_facts(entry: CompressedCollection, bytes_out: int) -> dict[str, 
         "jets": entry.jets,
         "exact_jets": entry.exact_jets,
         "precision": entry.precision,
+        "floors": any_storage_of(collection).floors,
         "max_error": entry.max_error,
         "bits": bits_of(entry),
         "exponent": entry.codec.get("exponent"),

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from atlasae.coordinates import Bools, Floats, Layout, inner, is_physical
+from atlasae.coordinates import MASS_FLOOR, Bools, Floats, Layout, inner, is_physical
 from atlasae.precision import errors
 from atlasae.schema import MEV_PER_UNIT, Collection
 from atlasae.variables import VariableList
@@ -91,6 +91,11 @@ class Storage(Restoring):
         return errors(self.layout, values, decoded, self.rounding)
 
     @property
+    def floors(self) -> dict[str, float]:
+        """Below which size, in stored units, the error of a variable is relative to this."""
+        return {"m": MASS_FLOOR / self.scale}
+
+    @property
     def rounding(self) -> float:
         """Largest relative error of rounding to the stored dtypes."""
         return max(float(np.finfo(dtype).eps) for dtype in self.dtypes) / 2
@@ -141,6 +146,11 @@ class ListStorage(Restoring):
     def errors(self, values: Floats, decoded: Floats) -> dict[str, Floats]:
         """The error of every row in each variable."""
         return self.variables.errors(values, decoded)
+
+    @property
+    def floors(self) -> dict[str, float]:
+        """Below which size the error of a variable is relative to this."""
+        return {v.branch: v.scale for v in self.variables.variables if v.coordinate == "asinh"}
 
     @property
     def rounding(self) -> float:

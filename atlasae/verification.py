@@ -123,10 +123,13 @@ def _compare(opened: Opened, source: Source, contents: Contents, progress: Progr
         )
     if opened.source:
         found.differences += compare_others(opened.source, contents)
+    collections = {entry.collection.name: entry.collection for entry in contents.runs[0].collections}
     return {
         "entries": start,
         "max_error": found.largest,
         "precision": {entry.collection.name: entry.precision for entry in contents.runs[0].collections},
+        "floors": {name: any_storage_of(collection).floors for name, collection in collections.items()},
+        "units": {name: collection.units for name, collection in collections.items()},
         "branches": {name: found.branches[run.aliases.get(name, name)] for name in found.branches},
         "differences": found.differences,
     }
