@@ -33,7 +33,7 @@ from atlasae.restoring import Progress, Salvage, restored_events, silent
 from atlasae.rootio import PAGES, Behind, Source, Target, Writer, create, open_source, parse_compression
 from atlasae.schema import Branch, stand_ins
 from atlasae.storage import any_storage_of
-from atlasae.tables import Table, is_table, write_table
+from atlasae.tables import Table, is_pickle, is_table, write_table
 from atlasae.targets import check_target, replacing
 
 PLACES, PLACE_ENTRIES = 12, 500  # where a long file is looked into before its codecs are chosen
@@ -90,7 +90,8 @@ def decompress_file(
         contents = read_contents(source)
         with replacing(target) as temporary:
             if is_table(target):
-                write_table(temporary, _restored_table(source, contents, progress or silent, lost))
+                table = _restored_table(source, contents, progress or silent, lost)
+                write_table(temporary, table if is_pickle(target) else table.for_parquet())
             else:
                 _write_restored(source, contents, temporary, progress or silent, lost)
     facts = _decompression_facts(contents, lost or Salvage())
@@ -317,8 +318,11 @@ def _restored_table(source: Source, contents: Contents, progress: Progress, lost
         raise _all_lost(source)
     columns = {name: np.concatenate([ak.to_numpy(chunk[name]) for chunk in chunks]) for name in run.originals}
     facts = run.table or {}
-    index = columns.pop(facts["index"]) if facts.get("index") else None
-    return Table(columns, index, facts.get("index_name"))
+    for name in columns.keys() & set(facts.get("swapped", ())):
+        columns[name] = columns[name].astype(columns[name].dtype.newbyteorder())
+    index = columns.pop(facts["index"], None) if facts.get("index") else None  # it may be dropped
+    more = {key: facts[key] for key in ("ranged", "names", "heading") if key in facts}
+    return Table(columns, index, facts.get("index_name"), nulls=tuple(facts.get("nulls", ())), **more)
 
 
 def _collection_facts(entry: CompressedCollection, bytes_out: int) -> dict[str, Any]:

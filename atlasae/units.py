@@ -44,7 +44,7 @@ def settle(
     if units:
         return [collection.settled(units) for collection in collections]
     found = [momenta_of(valid_pt(c, stored)) for c, stored in zip(collections, columns, strict=True)]
-    told = [momenta and _told(c, momenta) for c, momenta in zip(collections, found, strict=True)]
+    told = [_told(c, momenta) if momenta else None for c, momenta in zip(collections, found, strict=True)]
     others = {unit for unit in told if unit}
     facts = zip(collections, told, found, strict=True)
     return [c.settled(unit or _by_others(c, momenta, others)) for c, unit, momenta in facts]
