@@ -64,6 +64,8 @@ def export_onnx(source: str, folder: Path, jets: str | None, precision: str | No
     for target in targets if folder.exists() else []:
         _check(source, target, force)
     found = exported(source, jets, precision)
+    if found.codec.padding.rows:
+        raise UserError(f"'{source}' has rows where there is no jet, which an ONNX graph can't tell: export --cpp can")
     contents = onnx_graphs(found)
     folder.mkdir(exist_ok=True)
     for target, content in zip(targets, contents, strict=True):

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from atlasae.coordinates import MASS_FLOOR, Bools, Floats, Layout, inner, is_physical
+from atlasae.padding import Padding
 from atlasae.precision import errors
 from atlasae.schema import MEV_PER_UNIT, Collection
 from atlasae.variables import VariableList
@@ -20,6 +21,11 @@ LARGEST_WHOLE = 2.0**53  # float64 holds all whole numbers below
 
 class Decoder(Protocol):
     """What turns latents back into rows: jets, or the variables of a list."""
+
+    @property
+    def padding(self) -> Padding:
+        """The rows that some latents stand for."""
+        ...
 
     def decode(self, latents: Latents) -> Floats:
         """Turn latents back into rows."""
@@ -37,14 +43,26 @@ class Restoring:
         """What a codec decoded to stored values."""
         raise NotImplementedError
 
+    def is_jet(self, columns: Sequence[npt.NDArray[np.generic]]) -> Bools:
+        """Whether each row of stored columns may be more than padding."""
+        raise NotImplementedError
+
+    def padding(self, columns: Sequence[npt.NDArray[np.generic]]) -> Padding:
+        """What stands in stored columns where there is no jet."""
+        other = ~self.is_jet(columns)
+        return Padding.of_sample([column[other] for column in columns])
+
     def kept(self, bounds: dict[str, float]) -> dict[str, float]:
         """The bounds to keep here, so that the promised ones hold wherever jets are decoded."""
         return {variable: inner(bound) for variable, bound in bounds.items()}
 
     def restore(self, codec: Decoder, latents: Latents) -> list[npt.NDArray[np.generic]]:
         """Decode latents into the columns that a reader of the decompressed file will see."""
+        latents, codes = codec.padding.unmark(latents)
         parts = [self.to_columns(self.from_rows(codec.decode(latents[block]))) for block in blocks(len(latents))]
-        return [np.concatenate(column) for column in zip(*parts, strict=True)]
+        columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
+        codec.padding.fill(columns, codes)
+        return columns
 
 
 @dataclass(frozen=True)
@@ -65,6 +83,11 @@ class Storage(Restoring):
         with np.errstate(over="ignore"):
             columns = zip(values.T, self._units(), self.dtypes, strict=True)
             return [(column / unit).astype(dtype) for column, unit, dtype in columns]
+
+    def is_jet(self, columns: Sequence[npt.NDArray[np.generic]]) -> Bools:
+        """Whether each jet of stored columns has coordinates, and no E or m below zero."""
+        values = self.to_values(columns)
+        return self.usable(self.to_rows(values)) & (values[:, 3] >= 0)
 
     def usable_jets(self, columns: Sequence[npt.NDArray[np.generic]]) -> Floats:
         """The jets (n x 4) of stored columns that have coordinates."""
@@ -124,6 +147,10 @@ class ListStorage(Restoring):
                 (np.rint(column) if dtype.kind in "iu" else column).astype(dtype)
                 for column, dtype in zip(values.T, self.dtypes, strict=True)
             ]
+
+    def is_jet(self, columns: Sequence[npt.NDArray[np.generic]]) -> Bools:
+        """Whether each row of stored columns has coordinates."""
+        return self.usable(self.to_values(columns))
 
     def to_rows(self, values: Floats) -> Floats:
         """Rows are stored values."""

@@ -53,10 +53,10 @@ def settle(
 def valid_pt(collection: Collection, columns: Sequence[Array]) -> Floats:
     """pt of the jets, as stored, without what stands where there is no jet: zeros, negative numbers, NaN, eta = 999."""
     with np.errstate(over="ignore", invalid="ignore"):
-        first, second = (column.astype(np.float64) for column in columns[:2])
+        first, second, _, fourth = (column.astype(np.float64) for column in columns)
         cartesian = collection.variables[0] == "px"
         pt = np.hypot(first, second) if cartesian else first
-        return np.asarray(pt[(pt > 0) & (pt < LARGEST) & (cartesian | (np.abs(second) <= LARGEST_ETA))])
+        return np.asarray(pt[(pt > 0) & (pt < LARGEST) & (fourth >= 0) & (cartesian | (np.abs(second) <= LARGEST_ETA))])
 
 
 def momenta_of(pt: Floats) -> Momenta | None:

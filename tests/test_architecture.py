@@ -13,7 +13,7 @@ MODULES = sorted(path.stem for path in PACKAGE.glob("*.py") if path.stem != "__i
 # An entry may stand here before its module does; a module may not be without its entry.
 FLOORS = [
     {"errors", "display"},
-    {"remote", "schema", "coordinates", "plotting", "baskets", "grid", "terminal", "coding"},
+    {"remote", "schema", "coordinates", "plotting", "baskets", "grid", "padding", "terminal", "coding"},
     {"columns", "fields", "invertible", "bottleneck", "precision", "metrics", "variables", "lattice", "priors"},
     {"storage", "packed", "units", "model", "rootio", "tables", "tallies", "training", "running"},
     {"codec", "collection", "classifier", "recipes", "container", "planning", "targets", "journal"},
