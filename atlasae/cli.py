@@ -9,7 +9,7 @@ import click
 from atlasae import options, terminal
 from atlasae.display import Report
 from atlasae.errors import UserError
-from atlasae.options import IN, OUT, SETTINGS
+from atlasae.options import IN, OUT, SETTINGS, UNITS
 from atlasae.remote import Location
 from atlasae.running import completion_script, progress, run, show, show_many, to_json
 
@@ -35,7 +35,7 @@ def commands() -> None:
 @click.option("--tree", help="Tree to compress; default: the largest that holds jets.")
 @click.option("--jets", multiple=True, metavar="PATTERN", help="`Jet_{pt,eta,phi,mass}`, a prefix, or four names.")
 @click.option("--variables", metavar="TOML", type=SETTINGS, help="Any list of branches, each with its precision.")
-@click.option("--units", type=click.Choice(["MeV", "GeV"]), help="Default: from the collection, else the values.")
+@click.option("--units", type=UNITS, help="Default: from the collection, else the values.")
 @click.option("--model", default="default", show_default=True, help="Model (or tables) file, packaged, or `self`.")
 @click.option(
     "--precision", default="1e-3", show_default=True, help="`1e-3`, `pt=1e-3,eta=...,phi=...,m=...`, `full`, `none`."
@@ -227,7 +227,7 @@ def verify(paths: tuple[Location, ...], quiet: bool, as_json: bool, **given: Any
 @click.option("-o", "--output", metavar="REPORT", type=OUT, help="Write the whole report as JSON.")
 @click.option("--histograms", metavar="OUT.root", type=OUT, help="Write the histograms into a ROOT file.")
 @click.option("--jets", multiple=True, metavar="PATTERN", help="As for compress, where COMPRESSED is decompressed.")
-@click.option("--units", type=click.Choice(["MeV", "GeV"]), help="The same.")
+@click.option("--units", type=UNITS, help="The same.")
 @options.force
 @options.quiet
 @options.as_json
@@ -294,7 +294,7 @@ def _pair(paths: tuple[Location, ...], given: dict[str, Any]) -> tuple[Location,
 @click.argument("path", metavar="IN", type=IN)
 @click.option("-o", "--output", metavar="FOLDER", type=OUT, help="Draw it: where the figure goes.")
 @click.option("--jets", multiple=True, metavar="PATTERN", help="As for compress.")
-@click.option("--units", type=click.Choice(["MeV", "GeV"]), help="As for compress.")
+@click.option("--units", type=UNITS, help="As for compress.")
 @click.option("--model", default="default", show_default=True, help="As for compress.")
 @options.labelled
 @options.force
@@ -348,7 +348,7 @@ def plot(paths: tuple[Location, ...], output: Path, force: bool, quiet: bool, as
 @click.option("--from", "start", metavar="MODEL", help="Go on from this model; `default` is the packaged one.")
 @click.option("--seed", type=int, help="Of the split and of the training.")
 @click.option("--jets", multiple=True, metavar="PATTERN", help="As for compress.")
-@click.option("--units", type=click.Choice(["MeV", "GeV"]), help="As for compress.")
+@click.option("--units", type=UNITS, help="As for compress.")
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
 @options.force
 @options.quiet

@@ -40,6 +40,7 @@ from atlasae.grid import (
     unpack,
 )
 from atlasae.invertible import JETS, InvertibleAutoencoder
+from atlasae.padding import Padding
 from atlasae.precision import FULL_BOUND, Precision, errors
 from atlasae.storage import LARGEST_WHOLE, Latents, ListStorage, Storage, blocks
 from atlasae.variables import VariableList
@@ -85,6 +86,7 @@ class FloatsCodec:
 
     autoencoder: InvertibleAutoencoder
     grid: Grid
+    padding: Padding = Padding()
     stand_in: ClassVar[Floats] = _STAND_IN
 
     def encode(self, jets: Floats) -> Latents:
@@ -100,14 +102,14 @@ class FloatsCodec:
 
     def config(self) -> dict[str, Any]:
         """What `from_config` needs, beside the autoencoder; plain JSON."""
-        return {"layout": "floats", **asdict(self.grid)}
+        return {"layout": "floats", **asdict(self.grid), **self.padding.config()}
 
     @classmethod
     def from_config(cls, config: dict[str, Any], autoencoder: InvertibleAutoencoder) -> "FloatsCodec":
         """Make the codec that `config` described; raises ValueError where it, or the autoencoder, is not of jets."""
         if len(autoencoder.links) != len(JETS):
             raise ValueError(f"layout 'floats' is of {len(JETS)} variables, the model of {len(autoencoder.links)}")
-        return cls(autoencoder, grid_of_config(config, len(JETS)))
+        return cls(autoencoder, grid_of_config(config, len(JETS)), Padding.of_config(config))
 
 
 @dataclass(frozen=True)
@@ -117,6 +119,7 @@ class ListCodec:
     autoencoder: InvertibleAutoencoder
     grid: Grid
     variables: VariableList
+    padding: Padding = Padding()
 
     @property
     def stand_in(self) -> Floats:
@@ -136,7 +139,8 @@ class ListCodec:
 
     def config(self) -> dict[str, Any]:
         """What `codec_of_config` needs, beside the autoencoder."""
-        return {"layout": "list", "variables": self.variables.to_json(), **asdict(self.grid)}
+        described = {"layout": "list", "variables": self.variables.to_json()}
+        return {**described, **asdict(self.grid), **self.padding.config()}
 
 
 @dataclass(frozen=True)
@@ -144,6 +148,7 @@ class BottleneckCodec:
     """Three float32 a jet: the latents of a network with a bottleneck, as they come."""
 
     network: BottleneckAutoencoder
+    padding: ClassVar[Padding] = Padding()  # its latents may be anything: none is left for rows
     stand_in: ClassVar[Floats] = _STAND_IN
 
     def encode(self, jets: Floats) -> Latents:
@@ -183,7 +188,7 @@ def codec_of_config(config: dict[str, Any], autoencoder: InvertibleAutoencoder |
         return BottleneckCodec(autoencoder)
     if config["layout"] == "list":
         grid = grid_of_config(config, len(autoencoder.links))
-        return ListCodec(autoencoder, grid, VariableList.from_json(config["variables"]))
+        return ListCodec(autoencoder, grid, VariableList.from_json(config["variables"]), Padding.of_config(config))
     return FloatsCodec.from_config(config, autoencoder)
 
 
@@ -204,14 +209,16 @@ def encode_within(
 ) -> Encoded:
     """Encode stored columns, decode them again, and tell which jets are not within their bounds.
 
-    A jet counts as within where it is so by a margin (`inner`), for whoever decodes it may compute otherwise.
+    A jet counts as within where it is so by a margin (`inner`), for whoever decodes it may compute otherwise. Padding
+    is neither: its latents say what it is.
     """
     latents, exact, largest = [], [], dict.fromkeys(bounds, 0.0)
     kept = storage.kept(bounds)
     # Nobody looks at the latents of exact jets: alike, they cost nothing.
     unused = codec.encode(codec.stand_in[None])
     for block in blocks(len(columns[0])):
-        values = storage.to_values([column[block] for column in columns])
+        stored = [column[block] for column in columns]
+        values = storage.to_values(stored)
         rows = storage.to_rows(values)
         latents.append(codec.encode(rows))
         decoded = codec.decode(latents[-1])
@@ -219,7 +226,10 @@ def encode_within(
         worst = storage.worst_errors(values, decoded, _worst(codec, storage, values, latents[-1], found), DRIFT)
         within = storage.usable(rows) & np.all([worst[v] <= bound for v, bound in kept.items()], axis=0)
         latents[-1][~within] = unused
-        exact.append(~within)
+        codes = codec.padding.find(stored)
+        latents[-1] = codec.padding.mark(latents[-1], codes)
+        within &= codes == 0
+        exact.append(~within & (codes == 0))
         for variable in bounds:
             largest[variable] = max(largest[variable], float(found[variable][within].max(initial=0.0)))
     return Encoded(np.concatenate(latents), np.concatenate(exact), largest)
@@ -258,12 +268,12 @@ def choose_codec(
     if precision.unbounded:
         raise UserError("--precision none is for a network that promises nothing (mlp): give a bound, or `full`")
     bounds = precision.of(storage.layout)
-    jets = storage.usable_jets(columns)
+    jets, padding = storage.usable_jets(columns), storage.padding(columns)
     coordinates = torch.from_numpy(to_coordinates(jets if len(jets) else _STAND_IN[None]))
     sample = [column[:: max(1, len(column) // SAMPLE)] for column in columns]
     tried: list[tuple[float, FloatsCodec, Encoded]] = []
     for grid in _candidates(autoencoder, coordinates, precision, storage, columns):
-        codec = FloatsCodec(autoencoder, grid)
+        codec = FloatsCodec(autoencoder, grid, padding)
         encoded = encode_within(codec, storage, bounds, sample)
         cost = _squared_error(codec, storage, sample, encoded) if precision.full else float(size(encoded))
         tried.append((cost, codec, encoded))
@@ -291,20 +301,23 @@ def choose_list_codec(
             raise UserError(f"{what}, {LARGEST_WHOLE:.1g} at most: give a larger precision")
     u = autoencoder.cumulative(coordinates, 0.0).numpy()
     first, levels = _window(cells, u.min(axis=0).tolist(), u.max(axis=0).tolist())
-    return ListCodec(autoencoder, Grid(0.0, tuple(cells), first, levels, list_words(levels)), variables)
+    grid = Grid(0.0, tuple(cells), first, levels, list_words(levels))
+    return ListCodec(autoencoder, grid, variables, storage.padding(columns))
 
 
 def _arranged(codec: FloatsCodec, encoded: Encoded, size: Callable[[Encoded], int]) -> tuple[int, FloatsCodec]:
     """Bytes, and the codec with its cells in the words that take the fewest: up to 6 % less than those of `radices`."""
     grid = codec.grid
-    cells = unpack(torch.from_numpy(encoded.latents), grid)
+    latents, codes = codec.padding.unmark(encoded.latents)
+    cells = unpack(torch.from_numpy(latents), grid)
     candidates = [
         grid,
         *(replace(grid, words=words) for words in likely_words(cells, grid.levels, estimate_words)[:LIKELY]),
     ]
-    sizes = [size(replace(encoded, latents=pack(cells, other).numpy())) for other in candidates]
+    packed = (codec.padding.mark(pack(cells, other).numpy(), codes) for other in candidates)
+    sizes = [size(replace(encoded, latents=latents)) for latents in packed]
     smallest = min(range(len(sizes)), key=sizes.__getitem__)
-    return sizes[smallest], FloatsCodec(codec.autoencoder, candidates[smallest])
+    return sizes[smallest], replace(codec, grid=candidates[smallest])
 
 
 def _candidates(

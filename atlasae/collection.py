@@ -1,4 +1,4 @@
-"""One collection of a file: its units, what became of its jets, and its four branches from those that stand in."""
+"""One collection of a file: what became of its jets, and its four branches from those that stand in."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -10,7 +10,7 @@ import numpy as np
 from atlasae.columns import Array, flatten, unflatten
 from atlasae.coordinates import Bools
 from atlasae.precision import Precision, find_roundings
-from atlasae.schema import Collection, settle_units
+from atlasae.schema import Collection
 from atlasae.storage import Decoder, any_storage_of, storage_of
 
 MANY_EXACT = 0.05  # of the jets: then something does not fit, and the user is told
@@ -82,27 +82,15 @@ class Start:
     notes: Sequence[str] = ()
 
 
-def settle(collection: Collection, units: str | None, columns: Sequence[Array]) -> Collection:
-    """The collection with its units, given or found from its convention and a sample of its jets."""
-    return collection.settled(units or settle_units(collection, _median_pt(collection, columns)))
-
-
 def as_rounded(collection: Collection, precision: Precision, columns: Sequence[Array]) -> Collection:
     """The settled collection with how a sample of its jets has been rounded, where it stores pt, eta, phi and m."""
     storage = storage_of(collection)
     bounds = precision.of(storage.layout)
     if storage.layout.cartesian or storage.layout.has_energy or precision.unbounded:
         return collection
-    stored = dict(zip(collection.variables, columns, strict=True))
+    jets = storage.is_jet(columns)
+    stored = {v: column[jets] for v, column in zip(collection.variables, columns, strict=True)}
     return replace(collection, roundings=find_roundings(stored, storage.scale, bounds, precision.full))
-
-
-def _median_pt(collection: Collection, columns: Sequence[Array]) -> float:
-    with np.errstate(over="ignore", invalid="ignore"):
-        values = [column.astype(np.float64) for column in columns]
-        pt = np.hypot(values[0], values[1]) if collection.variables[0] == "px" else values[0]
-    pt = pt[np.isfinite(pt)]
-    return float(np.median(pt)) if len(pt) else float("nan")
 
 
 def restore_columns(collection: Collection, codec: Decoder, events: dict[str, ak.Array]) -> dict[str, ak.Array]:

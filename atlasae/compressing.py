@@ -9,7 +9,7 @@ import numpy as np
 
 from atlasae.baskets import compress_words
 from atlasae.codec import AnyCodec, Encoded, FloatsCodec, choose_codec, choose_list_codec, encode_within, few_threads
-from atlasae.collection import Counted, Start, as_rounded, settle
+from atlasae.collection import Counted, Start, as_rounded
 from atlasae.columns import Array, Counts, Events, counts_of, index_in_event, to_columns, unflatten
 from atlasae.coordinates import Floats
 from atlasae.errors import UserError
@@ -21,6 +21,7 @@ from atlasae.planning import Options, Plan
 from atlasae.precision import Precision
 from atlasae.schema import Collection
 from atlasae.storage import ListStorage, Storage, list_storage_of, storage_of
+from atlasae.units import settle
 
 SELF = "self"  # the model that is fitted to the input
 FEWEST_TO_FIT = 1000  # jets
@@ -57,14 +58,14 @@ class Compressor(Counted):
 
 
 def start_compressor(
-    collection: Collection, units: str | None, precision: Precision, model: Model, events: dict[str, ak.Array]
+    settled: Collection, precision: Precision, model: Model, events: dict[str, ak.Array]
 ) -> Compressor:
-    """Settle units and codec of a collection by a sample of its events."""
-    columns, _ = to_columns(collection, events)
-    settled = as_rounded(settle(collection, units, columns), precision, columns)
+    """Settle the codec of a collection, whose units are known, by a sample of its events."""
+    columns, _ = to_columns(settled, events)
+    settled = as_rounded(settled, precision, columns)
     storage = storage_of(settled)
     codec = choose_codec(model.autoencoder, storage, precision, columns, encoded_size(columns))
-    warning = domain_warning(model, storage.usable_jets(columns), collection.name)
+    warning = domain_warning(model, storage.usable_jets(columns), settled.name)
     return Compressor(settled, codec, storage, precision.of(storage.layout), warning=warning)
 
 
@@ -83,16 +84,17 @@ def start_compressors(events: Events, plan: Plan, options: Options, sample: dict
     """Choose the model, and a compressor for every collection, by a sample of the jets; raises UserError."""
 
     def start(model: Model) -> list[Compressor]:
-        return [start_compressor(c, options.units, options.precision, model, sample) for c in plan.collections]
+        return [start_compressor(collection, options.precision, model, sample) for collection in settled]
 
     if options.variables:
         return _start_list(plan.collections[0], sample)
+    settled = settle(plan.collections, options.units, [to_columns(c, sample)[0] for c in plan.collections])
     if options.model != SELF:
         model = _jet_model(options.model)
         compressors = start(model)
         return _start(compressors, model, [c.warning for c in compressors if c.warning])
     model, compressors = default_model(), start(default_model())
-    jets = sample_jets(plan.collections, options.units, sample)
+    jets = sample_jets(settled, sample)
     if len(jets) < FEWEST_TO_FIT:
         note = f"{len(jets)} jets are too few for a model of their own: the packaged one is used"
         return _start(compressors, model, [note])
@@ -132,13 +134,9 @@ def _start_list(collection: Collection, sample: dict[str, ak.Array]) -> Start:
     return _start([start_list_compressor(settled, model.autoencoder, sample)], model, [note])
 
 
-def sample_jets(collections: Sequence[Collection], units: str | None, events: Mapping[str, ak.Array]) -> Floats:
+def sample_jets(settled: Sequence[Collection], events: Mapping[str, ak.Array]) -> Floats:
     """The jets (n x 4, MeV) of a sample that have coordinates, all collections together."""
-    found = []
-    for collection in collections:
-        columns, _ = to_columns(collection, events)
-        found.append(storage_of(settle(collection, units, columns)).usable_jets(columns))
-    return np.concatenate(found)
+    return np.concatenate([storage_of(c).usable_jets(to_columns(c, events)[0]) for c in settled])
 
 
 def sampled_bytes(compressors: Sequence[Compressor], events: Mapping[str, ak.Array]) -> int:

@@ -19,6 +19,7 @@ from atlasae.errors import DamagedFileError, UserError
 from atlasae.remote import Location
 from atlasae.rootio import FACTS, Source, Target, Tree, damage, open_source
 from atlasae.schema import FOLDER, LIST, Branch, Collection, stand_ins
+from atlasae.storage import any_storage_of
 
 FORMAT = 2  # of the folder; raise it when an old reader would go wrong
 READ = (1, FORMAT)  # format 1 has texts where later ones have bytes
@@ -412,6 +413,7 @@ def _described(name: str, runs: list[Run], tree: Tree) -> dict[str, Any]:
         "name": entries[0].collection.name,
         "branches": entries[0].collection.branches,
         "units": entries[0].collection.units,
+        "floors": any_storage_of(entries[0].collection).floors,
         "jets": jets,
         "exact_jets": sum(entry.exact_jets for entry in entries),
         "bytes_in": sum(entry.bytes_in for entry in entries),

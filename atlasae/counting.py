@@ -7,7 +7,6 @@ import numpy as np
 
 from atlasae import terminal
 from atlasae.coding import SEEN, Cells, Contexts, Table, runs_of
-from atlasae.collection import settle
 from atlasae.columns import Counts, counts_of, to_columns
 from atlasae.coordinates import Floats
 from atlasae.display import Report
@@ -20,6 +19,7 @@ from atlasae.remote import Location
 from atlasae.schema import Collection
 from atlasae.storage import storage_of
 from atlasae.targets import check_target, write_kept
+from atlasae.units import settle
 
 STEP = 2e-4  # finer than any bin
 STEP_ENTRIES = 100_000  # entries read at once
@@ -101,7 +101,7 @@ def _events(path: Location, patterns: Sequence[str], units: str | None) -> Itera
         names = [name for collection in collections for name in collection.branches.values()]
         for start in range(0, opened.events.entries, STEP_ENTRIES):
             events = opened.events.read(names, start, min(start + STEP_ENTRIES, opened.events.entries))
-            settled = settled or [settle(c, units, to_columns(c, events)[0]) for c in collections]
+            settled = settled or settle(collections, units, [to_columns(c, events)[0] for c in collections])
             for collection in settled:
                 columns, counts = to_columns(collection, events)
                 storage = storage_of(collection)

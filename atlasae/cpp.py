@@ -28,7 +28,7 @@ _HEAD = """\
 {usage}
 //
 // ROOT's interpreter takes it as it is; after gROOT->LoadMacro("jets.h+O") it calls what the machine's compiler made.
-// decode(z0, z1, z2, n, pt, eta, phi, m) decodes n jets at once, into MeV and radians; exact jets are not its matter.
+// decode(z0, z1, z2, n, pt, eta, phi, m) decodes n jets at once, into MeV and radians; not exact jets, nor padding.
 // Two headers in one program: #define ATLASAE_NAMESPACE before each #include.
 """
 
@@ -58,6 +58,20 @@ inline {type} stored_{v}(const Jets& jets, int k) {{
 
 """
 
+_PADDING = """\
+// What stands where there is no jet: z0 is minus its place here.
+inline {type} padding_{v}(float z0) {{
+    static constexpr std::uint{bits}_t rows[] = {{{rows}}};
+    const float code = -z0;
+    if (!(code >= 1 && code <= paddings && code == std::floor(code)))
+        throw std::invalid_argument("atlasae: latents stand for rows that are not there: wrong header");
+    {type} value;
+    std::memcpy(&value, &rows[static_cast<int>(code) - 1], sizeof value);
+    return value;
+}}
+
+"""
+
 _ENERGY = """\
 inline {type} stored_E(const Jets& jets, int k) {{
     const double a = {scale} * stored_{a}(jets, k), b = {unit} * stored_{b}(jets, k), c = {unit} * stored_{c}(jets, k);
@@ -72,7 +86,8 @@ _JAGGED = """\
 // {branch}
 ATLASAE_FUNCTION List<{type}> {v}(const List<float>& z0, const List<float>& z1, const List<float>& z2,
     const List<std::int32_t>& exact_index, const List<{type}>& exact_{v}) {{
-    return detail::restore<{needed}>(z0, z1, z2, exact_index, exact_{v}, detail::stored_{v});
+    List<{type}> values = detail::restore<{needed}>(z0, z1, z2, exact_index, exact_{v}, detail::stored_{v});
+{padding}    return values;
 }}
 
 """
@@ -82,12 +97,23 @@ _FLAT = """\
 ATLASAE_FUNCTION {type} {v}(float z0, float z1, float z2, const List<std::int32_t>& exact_index,
     const List<{type}>& exact_{v}) {{
     if (!exact_index.empty()) return exact_{v}.at(0);
-    detail::Jets jets;
+{padding}    detail::Jets jets;
     detail::some<{needed}>(&z0, &z1, &z2, 0, 1, jets);
     return detail::stored_{v}(jets, 0);
 }}
 
 """
+
+
+_FILL = {
+    True: """\
+    for (std::size_t i = 0; i < values.size(); ++i)
+        if (z0[i] < 0) values[i] = detail::padding_{v}(z0[i]);
+""",
+    False: """\
+    if (z0 < 0) return detail::padding_{v}(z0);
+""",
+}  # by whether jets are jagged
 
 
 def cpp_header(codec: FloatsCodec | BottleneckCodec, collection: Collection, made: str) -> str:
@@ -102,9 +128,15 @@ def cpp_header(codec: FloatsCodec | BottleneckCodec, collection: Collection, mad
     activations = [_ACTIVATION.format(name=name, formula=_FORMULAS[name]) for name in used]
     head = _HEAD.format(made=_text(made), usage="\n".join(_usage(collection))) + _part("opening") + _part("silu")
     stored = "".join(_stored(collection, v) for v in collection.variables)
-    functions = "".join(_function(collection, v) for v in collection.variables)
+    rows = codec.padding.rows
+    paddings = f"inline constexpr int paddings = {len(rows)};\n\n"
+    stored += "".join(
+        _padding(collection, v, row)
+        for v, row in zip(collection.variables if rows else (), zip(*rows, strict=True), strict=True)
+    )
+    functions = "".join(_function(collection, v, bool(rows)) for v in collection.variables)
     public = ["}  // namespace detail\n\n", functions, _part("closing")]
-    return "".join([head, *activations, body, _part("events"), stored, *public])
+    return "".join([head, *activations, body, paddings, _part("events"), stored, *public])
 
 
 def _part(name: str) -> str:
@@ -126,10 +158,18 @@ def _usage(collection: Collection) -> Iterable[str]:
         yield f'//   df.Define("{column}", atlasae::{v}, {{{names}}})'
 
 
-def _function(collection: Collection, v: str) -> str:
+def _padding(collection: Collection, v: str, digits: Sequence[str]) -> str:
+    """The rows that stand where there is no jet, as far as one variable goes."""
+    bits = 8 * int(collection.dtypes[v][2:])
+    rows = ", ".join(f"0x{int(number, 16):x}" for number in digits)
+    return _PADDING.format(type=_type(collection, v), v=v, bits=bits, rows=rows)
+
+
+def _function(collection: Collection, v: str, padded: bool) -> str:
     needed = " | ".join(f"detail::of_{jet}" for jet in _NEEDED.get(v, (v,)))
     unit = f" ({collection.units})" if v not in ("eta", "phi") else ""
     what = {"v": v, "type": _type(collection, v), "needed": needed, "branch": _text(collection.branches[v]) + unit}
+    what["padding"] = _FILL[collection.jagged].format(v=v) if padded else ""
     return (_JAGGED if collection.jagged else _FLAT).format(**what)
 
 

@@ -30,6 +30,7 @@ from atlasae.pairs import JetPairs, Numbers, Pair, Paired, open_pair
 from atlasae.remote import Location, watching
 from atlasae.restoring import Progress, silent
 from atlasae.rootio import create
+from atlasae.storage import storage_of
 from atlasae.tallies import (
     AXES,
     ETA_EDGES,
@@ -270,6 +271,7 @@ class Evaluation:
             "not_compared": {"jets": self.not_compared, "changed": self.changed},
             "light_jets": self.light,
             "precision": self.paired.precision,
+            "floors": storage_of(collection).floors,
             "bytes_per_jet_before": self.paired.bytes_before / jets,
             "bytes_per_jet": self.paired.bytes_after / jets,
             "variables": {v: self._variable(v) for v in VARIABLES},

@@ -22,6 +22,7 @@ from atlasae.remote import Location, Remote, located
 from atlasae.restoring import codec_of
 from atlasae.rootio import is_root, open_source
 from atlasae.schema import Collection
+from atlasae.storage import storage_of
 from atlasae.targets import check_target, replacing
 
 OPSET = 17  # of ONNX: programs of 2022 and later read it
@@ -63,6 +64,8 @@ def export_onnx(source: str, folder: Path, jets: str | None, precision: str | No
     for target in targets if folder.exists() else []:
         _check(source, target, force)
     found = exported(source, jets, precision)
+    if found.codec.padding.rows:
+        raise UserError(f"'{source}' has rows where there is no jet, which an ONNX graph can't tell: export --cpp can")
     contents = onnx_graphs(found)
     folder.mkdir(exist_ok=True)
     for target, content in zip(targets, contents, strict=True):
@@ -140,6 +143,7 @@ def _report(found: Exported, written: list[Path]) -> Report:
         "branches": found.collection.branches,
         "units": found.collection.units,
         "precision": found.precision,
+        "floors": storage_of(found.collection).floors,
         "model_sha256": found.model_sha256,
     }
     return Report(facts, terminal.export_page)

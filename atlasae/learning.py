@@ -13,7 +13,6 @@ import torch
 from atlasae import terminal
 from atlasae.bottleneck import Bottleneck, BottleneckAutoencoder
 from atlasae.codec import BottleneckCodec
-from atlasae.collection import settle
 from atlasae.columns import Events, to_columns
 from atlasae.coordinates import Floats, is_physical, jets_to_columns, to_coordinates
 from atlasae.display import Report
@@ -38,6 +37,7 @@ from atlasae.training import (
     reconstruction,
     run_course,
 )  # fmt: skip
+from atlasae.units import settle
 from atlasae.variables import WHOLE, Variable, VariableList
 
 MOST_JETS = 2_000_000  # more teach nothing that these don't
@@ -350,7 +350,7 @@ def _read_file(
     starts = list(range(0, events.entries, STEP_ENTRIES))
     first = events.read(names, 0, min(STEP_ENTRIES, events.entries))
     columns = [to_columns(collection, first)[0] for collection in collections]
-    settled = [settle(collection, units, found) for collection, found in zip(collections, columns, strict=True)]
+    settled = settle(collections, units, columns)
     per_chunk = max(1, sum(len(found[0]) for found in columns))
     for start in starts[:: max(1, len(starts) * per_chunk // most)]:
         chunk = events.read(names, start, min(start + STEP_ENTRIES, events.entries))

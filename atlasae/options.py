@@ -10,6 +10,7 @@ import click
 from atlasae import terminal
 from atlasae.errors import UserError
 from atlasae.remote import Location, Remote, local, located
+from atlasae.schema import MEV_PER_UNIT
 
 _Command = Callable[..., Any]
 
@@ -44,6 +45,7 @@ def _show_versions(context: click.Context, parameter: click.Parameter, asked: bo
         context.exit()
 
 
+UNITS = click.Choice(list(MEV_PER_UNIT))
 IN, OUT, SETTINGS = _Input(path_type=Path), _Local("write it here, and copy it there"), _Local("copy it here")
 
 as_json = click.option(

@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from atlasae.coding import Cells, Coder, Contexts, Reader, Words, Writer, uniform
-from atlasae.columns import Counts, index_in_event
+from atlasae.coding import SEEN, Cells, Coder, Contexts, Reader, Table, Words, Writer, uniform
+from atlasae.columns import Counts, counts_of, index_in_event
 from atlasae.coordinates import Floats
 from atlasae.lattice import COSINES, LOW, SINES, UNIT, Lattice, direction
+from atlasae.padding import Codes, Padding
 from atlasae.priors import Priors
 
 Columns = npt.NDArray[np.int32]  # 4 x n: cells of log pt, eta, phi and mu
@@ -22,6 +23,7 @@ MULTIPLICITIES = 5  # numbers of jets that are told apart, the largest with all 
 PT_EDGES = (10.1, 10.3, 10.6, 11.0, 11.5, 12.2, 12.9, 13.6)  # of log pt (MeV): contexts of what follows it
 ETA_EDGES = (1.0, 2.0, 3.0)  # of |eta|: contexts of the mass
 PLACES = 8  # contexts of a jet's place in its event: rank up to four, and whether it is the last
+AFTER = 4  # ranks that padding is told apart by
 RECOILS = 3  # ranks that the direction of a jet is told apart by
 RATIOS = 20  # contexts of pt against the recoil of the jets before: half octaves of its square
 LOWEST_RATIO = 1023 - 14
@@ -46,6 +48,7 @@ class PackedCodec:
     priors: Priors
     lattice: Lattice
     context: bool = True
+    padding: Padding = Padding()
 
     def __post_init__(self) -> None:
         """Raise ValueError for tables of other contexts."""
@@ -54,21 +57,58 @@ class PackedCodec:
 
     def config(self) -> dict[str, Any]:
         """What `packed_codec_of` needs, beside the priors."""
-        return {"layout": "packed", "steps": list(self.lattice.steps), "context": self.context}
+        described = {"layout": "packed", "steps": list(self.lattice.steps), "context": self.context}
+        return described | self.padding.config()
 
-    def encode(self, cells: Columns, counts: Counts) -> Words:
-        """The words of cells (4 x n) in events of so many jets."""
+    def encode(self, cells: Columns, counts: Counts, codes: Codes | None = None) -> Words:
+        """The words of cells (4 x n) in events of so many jets; `codes` say which of these are padding instead."""
         writer = Writer()
+        if self.padding.rows:
+            codes = self._code(writer, counts, np.zeros(cells.shape[1], np.int32) if codes is None else codes)
+            cells, counts = cells[:, codes == 0], counts_of(codes == 0, counts)
         Walk(self).through(writer, counts, cells)
         return writer.words()
 
     def decode(self, words: Words, counts: Counts) -> Columns:
-        """The cells (4 x n) that words hold; raises ValueError for words that hold none."""
-        reader = Reader(words)
+        """The cells (4 x n) that words hold, without padding; raises ValueError for words that hold none."""
+        return self.decode_padded(words, counts)[0]
+
+    def decode_padded(self, words: Words, counts: Counts) -> tuple[Columns, Codes]:
+        """The cells (4 x n) that words hold, and the code of every jet: cells are of those with code 0."""
+        reader, codes = Reader(words), np.zeros(int(counts.sum()), np.int32)
+        if self.padding.rows:
+            codes = self._code(reader, counts, None)
+            counts = counts_of(codes == 0, counts)
         cells = Walk(self).through(reader, counts, None)
         if not reader.is_at_end:
             raise ValueError("words of other jets")
-        return cells
+        return cells, codes
+
+    def _code(self, coder: Coder, counts: Counts, codes: Codes | None) -> Codes:
+        """Code which jets of events are padding: by the jet before in the event, and how often that was so."""
+        counts = counts if self.context else np.ones(int(counts.sum()), np.int64)
+        kinds, found = len(self.padding.rows) + 1, np.empty(int(counts.sum()), np.int32)
+        table = Table(np.arange(kinds + 1), np.full((1 + AFTER * kinds, kinds), SEEN))
+        for events, jets in _blocks(counts):
+            rows, ranks = _by_rank(counts[events])
+            given = None if codes is None else codes[jets][rows]
+            found[jets][rows] = _code_ranks(coder, table, ranks, len(found[jets]), given)
+            table.settle()
+        return found
+
+
+def _code_ranks(coder: Coder, table: Table, ranks: list[Counts], n: int, codes: Codes | None) -> Codes:
+    """Code which of n jets are padding: of every event the first jet, then the second, in the context of the first."""
+    kinds, found, begin, before = table.prior.shape[1], np.empty(n, np.int32), 0, 0
+    for rank, counts in enumerate(ranks):
+        here, there = slice(begin, begin + len(counts)), slice(before, before + len(counts))
+        place = 1 + (min(rank, AFTER) - 1) * kinds
+        contexts = np.asarray(place + found[there], np.uint16) if rank else None
+        found[here] = coder.code(table, contexts, _part(codes, here), len(counts))
+        before, begin = begin, begin + len(counts)
+    late = slice(begin, n)
+    found[late] = coder.code(table, None, _part(codes, late), n - begin)
+    return found
 
 
 class Sums:

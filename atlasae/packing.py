@@ -9,18 +9,20 @@ import awkward as ak
 import numpy as np
 import numpy.typing as npt
 
-from atlasae.collection import Counted, Start, as_rounded, merge_largest, settle
+from atlasae.collection import Counted, Start, as_rounded, merge_largest
 from atlasae.columns import Array, Counts, counts_of, to_columns, unflatten
 from atlasae.coordinates import Bools, inner
 from atlasae.errors import UserError
 from atlasae.lattice import Lattice
 from atlasae.packed import Columns, PackedCodec
+from atlasae.padding import Codes, Padding
 from atlasae.planning import Options, Plan
 from atlasae.precision import Precision
 from atlasae.priors import Priors, default_priors, packaged_priors
 from atlasae.remote import local
 from atlasae.schema import Collection
 from atlasae.storage import BLOCK, Storage, storage_of
+from atlasae.units import settle
 
 FINEST = 1e-5  # bound: the tables of finer grids would take long to make
 MOST_JETS = 2**25  # of a chunk
@@ -42,8 +44,10 @@ class PackedCompressor(Counted):
         columns, counts = to_columns(self.collection, events)
         if len(columns[0]) > MOST_JETS:
             raise UserError(f"{len(columns[0])} jets in a chunk, {MOST_JETS} at most: give a smaller --step-size")
+        codes = self.codec.padding.find(columns)
         cells, exact, largest = self._cells(columns)
-        content = pack(self.codec, cells, exact, counts, columns)
+        exact &= codes == 0
+        content = pack(self.codec, cells, exact, counts, columns, codes)
         self.count(columns, exact, largest)
         lengths = np.zeros(len(counts), np.int64)
         lengths[:1] = len(content)
@@ -81,8 +85,8 @@ def steps_apart(storage: Storage) -> float:
 def start_packing(plan: Plan, options: Options, sample: Mapping[str, ak.Array]) -> Start:
     """Choose a compressor for every collection by a sample of the jets; raises UserError."""
     priors = load_priors(options.model)
-    given = (options.units, options.precision, priors, sample, options.context)
-    compressors = [start_packed(collection, *given) for collection in plan.collections]
+    settled = settle(plan.collections, options.units, [to_columns(c, sample)[0] for c in plan.collections])
+    compressors = [start_packed(c, options.precision, priors, sample, options.context) for c in settled]
     embedded = {} if packaged_priors(priors.sha256) else {priors.sha256: priors.content}
     return Start(compressors, priors.sha256, embedded)
 
@@ -103,23 +107,19 @@ def load_priors(name: str) -> Priors:
 
 
 def start_packed(
-    collection: Collection,
-    units: str | None,
-    precision: Precision,
-    priors: Priors,
-    events: Mapping[str, ak.Array],
-    context: bool,
+    settled: Collection, precision: Precision, priors: Priors, events: Mapping[str, ak.Array], context: bool
 ) -> PackedCompressor:
-    """Settle units and grid of a collection by a sample of its events; raises UserError for what packs nothing."""
-    columns, _ = to_columns(collection, events)
-    settled = as_rounded(settle(collection, units, columns), precision, columns)
+    """Settle grid and padding of a collection, whose units are known; raises UserError for what packs nothing."""
+    columns, _ = to_columns(settled, events)
+    settled = as_rounded(settled, precision, columns)
     storage = storage_of(settled)
     bounds = precision.of(storage.layout)
     if precision.full or precision.unbounded or min(bounds.values()) < FINEST:
         raise UserError(f"--layout packed keeps a bound: give --precision a number of {FINEST:g} or more, such as 1e-3")
     wanted = storage.steps(bounds, columns, steps_apart(storage))
     lattice = Lattice((wanted[0], wanted[1], wanted[2], wanted[3]))
-    return PackedCompressor(settled, PackedCodec(priors, lattice, context), storage, bounds)
+    padding = storage.padding(columns)
+    return PackedCompressor(settled, PackedCodec(priors, lattice, context, padding), storage, bounds)
 
 
 def packed_codec_of(config: dict[str, Any], priors: Priors) -> PackedCodec:
@@ -127,7 +127,8 @@ def packed_codec_of(config: dict[str, Any], priors: Priors) -> PackedCodec:
     wanted, context = config["steps"], config["context"]
     if not (isinstance(context, bool) and len(wanted) == 4 and all(isinstance(step, float) for step in wanted)):
         raise ValueError("steps or context of another kind")
-    return PackedCodec(priors, Lattice((wanted[0], wanted[1], wanted[2], wanted[3])), context)
+    lattice = Lattice((wanted[0], wanted[1], wanted[2], wanted[3]))
+    return PackedCodec(priors, lattice, context, Padding.of_config(config))
 
 
 def restore_packed(
@@ -142,7 +143,9 @@ def restore_packed(
     return {branch: unflatten(column, counts, collection.jagged) for branch, column in named}
 
 
-def pack(codec: PackedCodec, cells: Columns, exact: Bools, counts: Counts, columns: Sequence[Array]) -> bytes:
+def pack(
+    codec: PackedCodec, cells: Columns, exact: Bools, counts: Counts, columns: Sequence[Array], codes: Codes
+) -> bytes:
     """The bytes of a chunk: the exact jets (how many bytes they take, where they are, what they are), then words."""
     kept = b""
     if exact.any():
@@ -150,7 +153,7 @@ def pack(codec: PackedCodec, cells: Columns, exact: Bools, counts: Counts, colum
         planes = _planes(where.astype(WORD)) + b"".join(_planes(column[exact]) for column in columns)
         kept = lzma.compress(planes, format=lzma.FORMAT_RAW, filters=_EXACT)
         kept += b"\0" * (-len(kept) % WORD.itemsize)  # so that the basket is of whole words, as `baskets` expects
-    words = codec.encode(cells[:, ~exact], counts_of(~exact, counts))
+    words = codec.encode(cells[:, ~exact], counts_of(~exact, counts), codes[~exact])
     return np.array([int(exact.sum()), len(kept)], WORD).tobytes() + kept + words.astype(WORD).tobytes()
 
 
@@ -161,16 +164,20 @@ def unpack(codec: PackedCodec, storage: Storage, content: bytes, counts: Counts)
     exact = np.zeros(jets, bool)
     exact[where] = True
     words = np.frombuffer(content[8 + size :], WORD).astype(np.uint32)
-    cells = codec.decode(words, counts_of(~exact, counts))
+    cells, codes = codec.decode_padded(words, counts_of(~exact, counts))
     columns = _empty(storage, jets)
+    there = np.flatnonzero(~exact)
     for start in range(0, cells.shape[1], BLOCK):
         block = slice(start, start + BLOCK)
-        rows = np.flatnonzero(~exact)[block] if number else block
+        rows = there[codes == 0][block] if number or codes.any() else block
         restored = storage.to_columns(storage.from_rows(codec.lattice.jets(cells[:, block])))
         for column, values in zip(columns, restored, strict=True):
             column[rows] = values
     for column, values in zip(columns, originals, strict=True):
         column[where] = values
+    all_codes = np.zeros(jets, np.int32)
+    all_codes[there] = codes
+    codec.padding.fill(columns, all_codes)
     return columns
 
 

@@ -10,7 +10,6 @@ import awkward as ak
 import numpy as np
 import numpy.typing as npt
 
-from atlasae.collection import settle
 from atlasae.columns import Array, Counts, flatten, to_columns
 from atlasae.container import CompressedCollection, Contents, is_compressed, loosest, read_contents
 from atlasae.coordinates import Bools, Floats
@@ -23,6 +22,7 @@ from atlasae.rootio import Source, open_source
 from atlasae.schema import Collection, stand_ins
 from atlasae.storage import storage_of
 from atlasae.tables import is_table
+from atlasae.units import settle
 
 PART = 100_000  # jets looked at at once
 FIRST = 20_000  # entries that settle the units
@@ -130,7 +130,7 @@ def open_pair(
         tree = before.tree if not is_table(compressed) and before.table is None else None
         after = stack.enter_context(open_input(compressed, tree, patterns))
         collections = find_in(before.events, before.tree, patterns)
-        yield _with_plain(before, after, [_settled(before, collection, units) for collection in collections], progress)
+        yield _with_plain(before, after, _settled(before, collections, units), progress)
 
 
 def _with_compressed(original: Opened, source: Source, contents: Contents, progress: Progress) -> Pair:
@@ -183,10 +183,10 @@ def _part(events: dict[str, ak.Array], first: int, last: int) -> dict[str, ak.Ar
     return {name: array[first:last] for name, array in events.items()}
 
 
-def _settled(opened: Opened, collection: Collection, units: str | None) -> Collection:
-    names = list(collection.branches.values())
+def _settled(opened: Opened, collections: Sequence[Collection], units: str | None) -> list[Collection]:
+    names = [name for collection in collections for name in collection.branches.values()]
     first = opened.events.read(names, 0, min(opened.events.entries, FIRST))
-    return settle(collection, units, to_columns(collection, first)[0])
+    return settle(collections, units, [to_columns(collection, first)[0] for collection in collections])
 
 
 def _with_plain(before: Opened, after: Opened, collections: Sequence[Collection], progress: Progress) -> Pair:

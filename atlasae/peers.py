@@ -8,7 +8,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from atlasae.collection import settle
 from atlasae.columns import Array, Counts, counts_of, to_columns, unflatten
 from atlasae.coordinates import MASS_FLOOR, Floats, from_coordinates, is_physical, to_coordinates
 from atlasae.grid import MANTISSA_BITS, Grid, jet_words, pack, radices
@@ -17,6 +16,7 @@ from atlasae.planning import Opened
 from atlasae.rootio import create, open_source, parse_compression
 from atlasae.schema import Collection
 from atlasae.storage import storage_of
+from atlasae.units import settle
 
 Cells = npt.NDArray[np.int64]
 
@@ -45,7 +45,7 @@ class Sample:
 
     def settled(self, units: str | None) -> "Sample":
         """The same sample with its units known, given or found from the jets."""
-        return replace(self, collection=settle(self.collection, units, self.columns))
+        return replace(self, collection=settle([self.collection], units, [self.columns])[0])
 
     def as_jets(self) -> "Sample":
         """The jets as pt, eta, phi and m, in MeV and float32, where they are stored in another way."""

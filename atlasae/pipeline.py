@@ -32,7 +32,8 @@ from atlasae.remote import Location, local, located, watching
 from atlasae.restoring import Progress, Salvage, restored_events, silent
 from atlasae.rootio import PAGES, Behind, Source, Target, Writer, create, open_source, parse_compression
 from atlasae.schema import Branch, stand_ins
-from atlasae.tables import Table, is_table, write_table
+from atlasae.storage import any_storage_of
+from atlasae.tables import Table, is_pickle, is_table, write_table
 from atlasae.targets import check_target, replacing
 from atlasae.verification import read_back
 
@@ -109,7 +110,8 @@ def decompress_file(
         contents = read_contents(source)
         with replacing(target, force) as temporary:
             if is_table(target):
-                write_table(temporary, _restored_table(source, contents, progress or silent, lost))
+                table = _restored_table(source, contents, progress or silent, lost)
+                write_table(temporary, table if is_pickle(target) else table.for_parquet())
             else:
                 _write_restored(source, contents, temporary, progress or silent, lost)
             check_unchanged()
@@ -171,6 +173,7 @@ def compression_facts(run: Run, sizes: dict[str, int], notes: list[str], seconds
         "tree": run.tree,
         "collections": [_collection_facts(entry, sizes[entry.collection.name]) for entry in run.collections],
         "precision": {entry.collection.name: entry.precision for entry in run.collections},
+        "floors": {entry.collection.name: any_storage_of(entry.collection).floors for entry in run.collections},
         "bits": {entry.collection.name: bits_of(entry) for entry in run.collections},
         "bytes_jets_in": sum(entry.bytes_in for entry in run.collections),
         "bytes_jets_out": bytes_out,
@@ -365,8 +368,11 @@ def _restored_table(source: Source, contents: Contents, progress: Progress, lost
         raise _all_lost(source)
     columns = {name: np.concatenate([ak.to_numpy(chunk[name]) for chunk in chunks]) for name in run.originals}
     facts = run.table or {}
-    index = columns.pop(facts["index"]) if facts.get("index") else None
-    return Table(columns, index, facts.get("index_name"))
+    for name in columns.keys() & set(facts.get("swapped", ())):
+        columns[name] = columns[name].astype(columns[name].dtype.newbyteorder())
+    index = columns.pop(facts["index"], None) if facts.get("index") else None  # it may be dropped
+    more = {key: facts[key] for key in ("ranged", "names", "heading") if key in facts}
+    return Table(columns, index, facts.get("index_name"), nulls=tuple(facts.get("nulls", ())), **more)
 
 
 def _collection_facts(entry: CompressedCollection, bytes_out: int) -> dict[str, Any]:
@@ -378,6 +384,7 @@ def _collection_facts(entry: CompressedCollection, bytes_out: int) -> dict[str, 
         "jets": entry.jets,
         "exact_jets": entry.exact_jets,
         "precision": entry.precision,
+        "floors": any_storage_of(collection).floors,
         "max_error": entry.max_error,
         "bits": bits_of(entry),
         "exponent": entry.codec.get("exponent"),

@@ -104,6 +104,7 @@ class Opened:
     source: Source | None = None
     table: dict[str, Any] | None = None
     part: Part | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def tree_read(self) -> Tree | None:
@@ -268,14 +269,20 @@ def settle_plan(plan: Plan, collections: list[Collection]) -> Plan:
 
 def _open_table(path: Location) -> Opened:
     table = read_table(path)
-    columns = {name: values.astype(values.dtype.newbyteorder("=")) for name, values in table.columns.items()}
+    columns = dict(table.columns)
     facts: dict[str, Any] = {"index": None, "index_name": table.index_name}
     if table.index is not None:
         name = INDEX
         while name in columns:
             name += "_"
         facts["index"], columns[name] = name, table.index
-    return Opened(path, ArrayEvents(columns, table.skipped), TABLE_TREE, table=facts)
+    swapped = [name for name, values in columns.items() if not values.dtype.isnative]
+    columns = {name: values.astype(values.dtype.newbyteorder("=")) for name, values in columns.items()}
+    more = {"ranged": table.ranged and table.index is not None, "names": table.names}
+    more |= {"nulls": list(table.nulls), "swapped": swapped}
+    facts |= {key: value for key, value in more.items() if value}
+    facts |= {"heading": table.heading} if table.heading is not None else {}
+    return Opened(path, ArrayEvents(columns, table.skipped), TABLE_TREE, table=facts, notes=table.notes)
 
 
 def _collections(opened: Opened, options: Options) -> list[Collection]:
@@ -397,7 +404,7 @@ def _notes(
 ) -> list[str]:
     """What uproot writes otherwise than it was, said once."""
     branches = opened.events.branches
-    notes = []
+    notes = list(opened.notes)
     retyped = [branch.name for branch in branches if branch.name in implied and branch.dtype != "<i4"]
     if retyped:
         notes.append(f"counters are written as int32: {', '.join(retyped)}")

@@ -1,7 +1,6 @@
 """Which branches of a tree are jets: collections, their variables, units and dtypes."""
 
 import fnmatch
-import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -32,7 +31,7 @@ LAYOUTS = (
 )
 DIMENSIONFUL = frozenset({"pt", "m", "E", "px", "py", "pz"})
 
-MEV_PER_UNIT = {"MeV": 1.0, "GeV": 1000.0}
+MEV_PER_UNIT = {"MeV": 1.0, "GeV": 1000.0, "TeV": 1_000_000.0}
 
 FOLDER = "atlasae"  # of a compressed file: what atlasae needs to undo its work
 
@@ -291,32 +290,6 @@ def lone_counters(
     shared = {counters[branch.name] for branch in carried if branch.jagged}
     first = [next(iter(c.branches.values())) for c in collections if c.packed and c.jagged]
     return {counters[name]: name for name in first if counters[name] not in shared}
-
-
-def settle_units(collection: Collection, median_pt: float) -> str:
-    """MeV or GeV for a collection, from its convention and the median pt of its first jets (NaN without jets).
-
-    Spellings are a habit, values are not: ATLAS xAOD (`X.pt ... X.m`, `X:pt`) means MeV and CMS, Delphes and HEP
-    tutorial files (`_mass`, `.PT`, `_Px`) mean GeV, unless jets below 1 GeV or beyond 20 TeV would follow.
-    """
-    convention = _convention(collection)
-    if math.isnan(median_pt):
-        return convention or "GeV"
-    if convention == "MeV":
-        return "GeV" if median_pt < 1_000 else "MeV"
-    if convention == "GeV":
-        return "MeV" if median_pt > 20_000 else "GeV"
-    return "MeV" if median_pt > 3_000 else "GeV"
-
-
-def _convention(collection: Collection) -> str | None:
-    names = list(collection.branches.values())
-    fourth = names[-1]
-    if "Aux" in collection.prefix or (collection.prefix.endswith((".", ":")) and fourth.endswith("m")):
-        return "MeV"
-    if fourth.endswith(("mass", "Mass")) or names[0].endswith((".PT", "_Px", "momentum.x")):
-        return "GeV"
-    return None
 
 
 def _split(name: str) -> tuple[str, str, str] | None:

@@ -7,7 +7,8 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from atlasae.coordinates import DRIFT, Bools, Floats, Layout, inner, is_physical, moved
+from atlasae.coordinates import DRIFT, MASS_FLOOR, Bools, Floats, Layout, inner, is_physical, moved
+from atlasae.padding import Padding
 from atlasae.precision import errors, room_of, steps
 from atlasae.rounding import Rounding
 from atlasae.schema import MEV_PER_UNIT, Collection
@@ -21,6 +22,11 @@ LARGEST_WHOLE = 2.0**53  # float64 holds all whole numbers below
 
 class Decoder(Protocol):
     """What turns latents back into rows: jets, or the variables of a list."""
+
+    @property
+    def padding(self) -> Padding:
+        """The rows that some latents stand for."""
+        ...
 
     def decode(self, latents: Latents) -> Floats:
         """Turn latents back into rows."""
@@ -37,6 +43,15 @@ class Restoring:
     def from_rows(self, rows: Floats) -> Floats:
         """What a codec decoded to stored values."""
         raise NotImplementedError
+
+    def is_jet(self, columns: Sequence[npt.NDArray[np.generic]]) -> Bools:
+        """Whether each row of stored columns may be more than padding."""
+        raise NotImplementedError
+
+    def padding(self, columns: Sequence[npt.NDArray[np.generic]]) -> Padding:
+        """What stands in stored columns where there is no jet."""
+        other = ~self.is_jet(columns)
+        return Padding.of_sample([column[other] for column in columns])
 
     def kept(self, bounds: dict[str, float]) -> dict[str, float]:
         """The bounds to keep here, so that the promised ones hold wherever jets are decoded."""
@@ -60,8 +75,11 @@ class Restoring:
 
     def restore(self, codec: Decoder, latents: Latents) -> list[npt.NDArray[np.generic]]:
         """Decode latents into the columns that a reader of the decompressed file will see."""
+        latents, codes = codec.padding.unmark(latents)
         parts = [self.to_columns(self.from_rows(codec.decode(latents[block]))) for block in blocks(len(latents))]
-        return [np.concatenate(column) for column in zip(*parts, strict=True)]
+        columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
+        codec.padding.fill(columns, codes)
+        return columns
 
 
 @dataclass(frozen=True)
@@ -91,12 +109,18 @@ class Storage(Restoring):
         self, bounds: dict[str, float], columns: Sequence[npt.NDArray[np.generic]], drift: float = DRIFT
     ) -> list[float]:
         """The steps (log pt, eta, phi, mu) that keep these bounds, of jets like those in `columns`."""
+        jets = self.is_jet(columns) if self.roundings else np.empty(0, bool)
         stored = dict(zip(self.layout.variables, columns, strict=True))
         rooms = {
-            v: room_of(rounding, v, stored[v], self.scale, inner(bounds[v], drift))
+            v: room_of(rounding, v, stored[v][jets], self.scale, inner(bounds[v], drift))
             for v, rounding in self.roundings.items()
         }
         return steps(bounds, self.layout, self.dtypes, drift, rooms)
+
+    def is_jet(self, columns: Sequence[npt.NDArray[np.generic]]) -> Bools:
+        """Whether each jet of stored columns has coordinates, and no E or m below zero."""
+        values = self.to_values(columns)
+        return self.usable(self.to_rows(values)) & (values[:, 3] >= 0)
 
     def usable_jets(self, columns: Sequence[npt.NDArray[np.generic]]) -> Floats:
         """The jets (n x 4) of stored columns that have coordinates."""
@@ -130,6 +154,11 @@ class Storage(Restoring):
         return {v: np.max([error, *(other[v] for other in others)], axis=0) for v, error in found.items()}
 
     @property
+    def floors(self) -> dict[str, float]:
+        """Below which size, in stored units, the error of a variable is relative to this."""
+        return {"m": MASS_FLOOR / self.scale}
+
+    @property
     def rounding(self) -> float:
         """Largest relative error of rounding to the stored dtypes."""
         return max(float(np.finfo(dtype).eps) for dtype in self.dtypes) / 2
@@ -159,6 +188,10 @@ class ListStorage(Restoring):
                 for column, dtype in zip(values.T, self.dtypes, strict=True)
             ]
 
+    def is_jet(self, columns: Sequence[npt.NDArray[np.generic]]) -> Bools:
+        """Whether each row of stored columns has coordinates."""
+        return self.usable(self.to_values(columns))
+
     def to_rows(self, values: Floats) -> Floats:
         """Rows are stored values."""
         return values
@@ -180,6 +213,11 @@ class ListStorage(Restoring):
     def errors(self, values: Floats, decoded: Floats) -> dict[str, Floats]:
         """The error of every row in each variable."""
         return self.variables.errors(values, decoded)
+
+    @property
+    def floors(self) -> dict[str, float]:
+        """Below which size the error of a variable is relative to this."""
+        return {v.branch: v.scale for v in self.variables.variables if v.coordinate == "asinh"}
 
     @property
     def rounding(self) -> float:

@@ -10,7 +10,7 @@ import pickletools
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from itertools import chain, pairwise
 from pathlib import Path
@@ -68,6 +68,7 @@ _NUMBER = re.compile("b1|[iu][1248]|f[248]")
 
 Array: TypeAlias = NDArray[Any]
 Labels: TypeAlias = range | Array | list[Any]
+Name: TypeAlias = str | int | float
 
 
 @dataclass(frozen=True)
@@ -75,13 +76,35 @@ class Table:
     """Columns of numbers of one length.
 
     `columns` maps names to 1-D arrays in the file's order, with the dtypes as stored (bool, integers, float16/32/64);
-    `index` holds the row labels, None for 0..n-1; `skipped` names the columns left out because they hold no numbers.
+    `index` holds the row labels, None for 0..n-1, `ranged` where they are a RangeIndex; `skipped` names the columns
+    left out because they hold no numbers. `names` has the names that are no strings, `heading` is the name of all
+    names, `nulls` tells in which columns of floats NaN stands for null, `notes` what is not kept.
     """
 
     columns: dict[str, Array]
     index: Array | None = None
-    index_name: str | None = None
+    index_name: Name | None = None
     skipped: tuple[str, ...] = ()
+    ranged: bool = False
+    names: dict[str, Name] = field(default_factory=dict)
+    heading: Name | None = None
+    nulls: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def for_parquet(self) -> "Table":
+        """The same as parquet has it: numbers in one byte order, names that are strings unless all are numbers."""
+        columns = {name: values.astype(values.dtype.newbyteorder("=")) for name, values in self.columns.items()}
+        index = None if self.index is None else self.index.astype(self.index.dtype.newbyteorder("="))
+        names = self.names if len(self.names) == len(columns) else {}
+        index_name = None if self.index_name is None else str(self.index_name)
+        return replace(self, columns=columns, index=index, names=names, index_name=index_name)
+
+
+def is_pickle(path: Location) -> bool:
+    """Whether the suffix is one of a pickle; raises UserError where it is of no table."""
+    if not is_table(path):
+        raise UserError(f"{path.name}: {path.suffix!r} is no table's suffix: use .pkl or .parquet")
+    return path.suffix.lower() in PICKLE_SUFFIXES
 
 
 def is_table(path: Location) -> bool:
@@ -95,7 +118,7 @@ def read_table(path: Location) -> Table:
     Raises UserError for what is no table of numbers (for a pickle: whatever else it tries to load), DamagedFileError
     for a file that breaks off or contradicts itself.
     """
-    read = _read_pickle if _is_pickle(path) else _read_parquet
+    read = _read_pickle if is_pickle(path) else _read_parquet
     try:
         with path.open("rb") as stream:
             return read(stream, path.name)
@@ -110,7 +133,7 @@ def write_table(path: Path, table: Table) -> None:
 
     Raises UserError where the format cannot hold a column, or the file cannot be written.
     """
-    write = _write_pickle if _is_pickle(path) else _write_parquet
+    write = _write_pickle if is_pickle(path) else _write_parquet
     try:
         write(path, table)
     except OSError as error:
@@ -125,12 +148,6 @@ def to_frame(columns: Mapping[str, Array], first: int) -> Any:
     pandas = _library("pandas", "library='pd'")
     frame = pandas.DataFrame({name: list(c) if c.ndim > 1 else c for name, c in columns.items()})
     return frame.set_index(pandas.RangeIndex(first, first + len(frame)))
-
-
-def _is_pickle(path: Location) -> bool:
-    if not is_table(path):
-        raise UserError(f"{path.name}: {path.suffix!r} is no table's suffix: use .pkl or .parquet")
-    return path.suffix.lower() in PICKLE_SUFFIXES
 
 
 def _library(name: str, use: str) -> Any:
@@ -259,7 +276,8 @@ def _table(frame: _Recorded, file: str) -> Table:
     axes, blocks = _axes_and_blocks(state["_mgr"] if "_mgr" in state else state["_data"])
     column_labels, row_labels = _column_labels(axes[0], file), _row_labels(axes[1], file)
     all_positions = _all_positions(blocks, len(column_labels))
-    names = _names(column_labels, file)
+    labels = column_labels.tolist() if isinstance(column_labels, np.ndarray) else list(column_labels)
+    names = _names(labels, file)
     stored: dict[int, Array] = {}
     for (values, _), positions in zip(blocks, all_positions, strict=True):
         _refuse_nullable(values, [names[position] for position in positions], file)
@@ -267,9 +285,22 @@ def _table(frame: _Recorded, file: str) -> Table:
     return Table(
         columns={name: stored[position] for position, name in enumerate(names) if position in stored},
         index=_stored_index(row_labels),
-        index_name=_index_name(axes[1].args[1]["name"]),
+        index_name=_axis_name(axes[1]),
         skipped=tuple(name for position, name in enumerate(names) if position not in stored),
+        ranged=isinstance(row_labels, range),
+        names=_other_names(names, labels),
+        heading=_axis_name(axes[0]),
+        notes=_left_out(state.get("attrs")),
     )
+
+
+def _other_names(names: Sequence[str], labels: Sequence[Name]) -> dict[str, Name]:
+    """The names that are no strings, by what they are called here."""
+    return {name: label for name, label in zip(names, labels, strict=True) if not isinstance(label, str)}
+
+
+def _left_out(attributes: Any) -> tuple[str, ...]:
+    return (f"attributes of the table are left out: {len(attributes)} in its attrs",) if attributes else ()
 
 
 def _axes_and_blocks(manager: _Recorded) -> tuple[Any, list[tuple[Any, Any]]]:
@@ -325,8 +356,8 @@ def _column_labels(axis: _Recorded, file: str) -> Labels:
     return labels
 
 
-def _names(labels: Labels, file: str) -> list[str]:
-    names = [str(label) for label in (labels.tolist() if isinstance(labels, np.ndarray) else labels)]
+def _names(labels: Sequence[Name], file: str) -> list[str]:
+    names = [str(label) for label in labels]
     _unique(names, file)
     return names
 
@@ -341,12 +372,14 @@ def _row_labels(axis: _Recorded, file: str) -> range | Array:
     return labels
 
 
-def _index_name(name: Any) -> str | None:
-    if name is None:
-        return None
-    if not isinstance(name, str | int | float):
+def _axis_name(axis: _Recorded) -> Name | None:
+    return _index_name(axis.args[1].get("name"))
+
+
+def _index_name(name: Any) -> Name | None:
+    if name is not None and not isinstance(name, str | int | float):
         raise TypeError("index name")
-    return str(name)
+    return name
 
 
 def _labels(axis: _Recorded) -> Labels | None:
@@ -432,15 +465,43 @@ def _from_arrow(table: Any, metadata: dict[str, Any], file: str) -> Table:
     field, labels, index_name = _arrow_index(table, metadata, file)
     names = [name for name in table.column_names if name != field]
     arrays = {name: _arrow_numbers(table[name], name, file) for name in names}
+    numbers = {name: array for name, array in arrays.items() if array is not None}
+    heading, labels_of = _arrow_names(names, metadata)
     return Table(
-        columns={name: array for name, array in arrays.items() if array is not None},
+        columns=numbers,
         index=_stored_index(labels),
         index_name=index_name,
         skipped=tuple(name for name in names if arrays[name] is None),
+        ranged=isinstance(labels, range),
+        names=labels_of,
+        heading=heading,
+        nulls=tuple(name for name in numbers if table[name].null_count),
+        notes=(*_left_out(metadata.get("attributes")), *_arrow_notes(table, numbers, metadata)),
     )
 
 
-def _arrow_index(table: Any, metadata: dict[str, Any], file: str) -> tuple[str | None, range | Array, str | None]:
+def _arrow_names(names: Sequence[str], metadata: dict[str, Any]) -> tuple[Name | None, dict[str, Name]]:
+    """The name of all names, and the names that are numbers: parquet has strings, pandas notes what they were."""
+    noted = (metadata.get("column_indexes") or [{}])[0]
+    kind = {"int64": int, "float64": float}.get(noted.get("numpy_type"))
+    return _index_name(noted.get("name")), {name: kind(name) for name in names} if kind else {}
+
+
+def _arrow_notes(table: Any, numbers: Mapping[str, Array], metadata: dict[str, Any]) -> list[str]:
+    """What numpy has no types for, and what else stands in the file."""
+    types = {column["field_name"]: column["numpy_type"] for column in metadata.get("columns", ())}
+    notes = [
+        f"column {name!r} is of type {types[name]}, and becomes {array.dtype}"
+        for name, array in numbers.items()
+        if name in types and types[name] not in (array.dtype.name, "object")
+    ]
+    known = {b"pandas", b"PANDAS_ATTRS"}
+    if others := sorted(key.decode(errors="replace") for key in set(table.schema.metadata or ()) - known):
+        notes.append(f"metadata of the file is left out: {', '.join(map(ascii, others))}")
+    return notes
+
+
+def _arrow_index(table: Any, metadata: dict[str, Any], file: str) -> tuple[str | None, range | Array, Name | None]:
     """The field that holds the row labels, the labels and their name, as pandas noted them in the file's metadata."""
     if len(metadata.get("column_indexes", ())) > 1:
         raise UserError(f"{file}: its columns are a MultiIndex: give each column one name")
@@ -457,7 +518,7 @@ def _arrow_index(table: Any, metadata: dict[str, Any], file: str) -> tuple[str |
     return None, range(table.num_rows), None
 
 
-def _arrow_labels(table: Any, field: str, metadata: dict[str, Any], file: str) -> tuple[Array, str | None]:
+def _arrow_labels(table: Any, field: str, metadata: dict[str, Any], file: str) -> tuple[Array, Name | None]:
     array = _arrow_numbers(table[field], field, file)
     if array is None:
         kind = table[field].type
@@ -494,11 +555,27 @@ def _frame(table: Table) -> Any:
     if table.index is None:
         rows = len(next(iter(table.columns.values()), ()))
         index = pandas.RangeIndex(rows, name=table.index_name)
+    elif (steps := _steps(table)) is not None:
+        index = pandas.RangeIndex(steps, name=table.index_name)
     else:
         index = pandas.Index(table.index, name=table.index_name)
     frame = pandas.DataFrame(table.columns, index=index)
-    frame.columns = pandas.Index(list(table.columns), dtype=object)  # pandas 3's own strings no older pandas can read
+    labels = [table.names.get(name, name) for name in table.columns]
+    # pandas 3's own strings no older pandas can read.
+    numbers = labels and all(type(label) in (int, float) for label in labels)
+    frame.columns = pandas.Index(labels, dtype=None if numbers else object, name=table.heading)
     return frame
+
+
+def _steps(table: Table) -> range | None:
+    """The row labels as a range, where they were one and still are: rows may be missing."""
+    if not table.ranged or table.index is None or not len(table.index):
+        return None
+    labels = table.index.tolist()
+    steps = range(labels[0], labels[0] + 1) if len(labels) == 1 else None
+    if len(labels) > 1 and (step := labels[1] - labels[0]):
+        steps = range(labels[0], labels[0] + step * len(labels), step)
+    return steps if steps is not None and list(steps) == labels else None
 
 
 def _write_pickle(path: Path, table: Table) -> None:
@@ -509,15 +586,15 @@ def _write_parquet(path: Path, table: Table) -> None:
     parquet, arrow = _library("pyarrow.parquet", "parquet"), _library("pyarrow", "parquet")
     schema = arrow.Schema.from_pandas(_frame(table))
     arrays = dict(table.columns)
-    if table.index is not None:
+    if table.index is not None and _steps(table) is None:
         arrays[schema.names[-1]] = table.index
     # Not DataFrame.to_parquet: it writes NaN as null, and a NaN's bits are lost.
-    columns = [_arrow_array(arrow, name, array, path.name) for name, array in arrays.items()]
+    columns = [_arrow_array(arrow, name, array, path.name, name in table.nulls) for name, array in arrays.items()]
     parquet.write_table(arrow.Table.from_arrays(columns, schema=schema), path, write_page_checksum=True)
 
 
-def _arrow_array(arrow: Any, name: str, array: Array, file: str) -> Any:
+def _arrow_array(arrow: Any, name: str, array: Array, file: str, nulls: bool) -> Any:
     try:
-        return arrow.array(array, from_pandas=False)
+        return arrow.array(array, from_pandas=nulls)
     except arrow.ArrowNotImplementedError:
         raise UserError(f"{file}: parquet cannot hold column {name!r} of type {array.dtype}: write .pkl") from None

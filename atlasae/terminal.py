@@ -100,7 +100,19 @@ def _collections(entries: Sequence[dict[str, Any]]) -> list[str | Table]:
         Table(["collection", "unit", "jets", "exact", "bytes per jet", "before"], wholes, words=(0, 1)),
         "",
         Table(["branch", "bound", "largest error", "bits"], variables),
+        *_floors(entries),
     ]
+
+
+def _floors(entries: Sequence[dict[str, Any]]) -> list[str]:
+    """Of which variables the error is relative to a floor, where they are below it."""
+    named: dict[str, list[str]] = {}
+    for entry in entries:
+        for variable, floor in entry["floors"].items():
+            if entry["precision"].get(variable) is not None:
+                text = f"{floor:g} {entry['units'] or ''}".rstrip()
+                named.setdefault(text, []).append(_variables(entry)[variable])
+    return [f"relative to {floor} at least: the error of {some(names, 6)}" for floor, names in named.items()]
 
 
 def _sizes(entry: dict[str, Any]) -> tuple[str, str]:
@@ -240,11 +252,16 @@ def verification_page(report: dict[str, Any]) -> Page:
         for name, found in report["max_error"].items()
         for variable in report["precision"][name]
     ]
+    collections = [
+        {"name": name, "branches": {}} | {key: report[key][name] for key in ("precision", "floors", "units")}
+        for name in report["max_error"]
+    ]
     return [
         f"{report['entries']:,} entries compared: {verdict}",
         *(f"  {problem}" for problem in problems[:20]),
         "  branches: " + ", ".join(f"{n} {how}" for how, n in kept.items()),
         *([Table(["jets", "variable", "bound", "largest error"], rows, words=(0, 1))] if rows else []),
+        *_floors(collections),
     ]
 
 

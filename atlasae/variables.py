@@ -16,6 +16,7 @@ COORDINATES = ("log", "linear", "asinh", "angle", "integer", "categorical")
 WHOLE = ("integer", "categorical")  # exact, or not at all
 MOST_CATEGORIES = 256
 _KEYS = {"branch", "coordinate", "precision", "scale"}
+_OTHER_SIGN = math.ulp(0.0)  # the error of a whole number whose sign alone is another, or is not: -0.0 is not 0.0
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,8 @@ class Variable:
                     return np.abs(wrap(after - before))
                 case "asinh":
                     return np.abs(after - before) / np.maximum(np.abs(before), self.scale)
+                case "integer" | "categorical":
+                    return np.where(np.signbit(before) == np.signbit(after), np.abs(after - before), _OTHER_SIGN)
             return np.abs(after - before)
 
     def step(self, rounding: float) -> float:

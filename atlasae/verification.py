@@ -189,15 +189,28 @@ def _compare(opened: Opened, source: Source, contents: Contents, progress: Progr
         )
     if opened.source:
         found.differences += compare_others(opened.source, contents)
+    found.differences += _compare_labels(contents.runs[0].table or {}, opened.table)
+    collections = {entry.collection.name: entry.collection for entry in run.collections}
     return {
         "entries": start,
         "max_error": found.largest,
-        "precision": {
-            entry.collection.name: loosest(contents.over_runs(entry.collection.name)) for entry in run.collections
-        },
+        "precision": {name: loosest(contents.over_runs(name)) for name in collections},
+        "floors": {name: any_storage_of(collection).floors for name, collection in collections.items()},
+        "units": {name: collection.units for name, collection in collections.items()},
         "branches": {name: found.branches[run.aliases.get(name, name)] for name in found.branches},
         "differences": found.differences,
     }
+
+
+def _compare_labels(told: Mapping[str, Any], original: Mapping[str, Any] | None) -> list[str]:
+    """What a table has beside its numbers (row labels, names, byte order), where that is another."""
+    if original is None:
+        return []
+    return [
+        f"the table's {key} is {told[key]!r} here, {original.get(key)!r} in the original"
+        for key in told
+        if str(told[key]) != str(original.get(key))
+    ]
 
 
 def _same_names(run: Run, original: Opened) -> set[str]:

@@ -21,8 +21,9 @@ from atlasae.coordinates import LARGEST_PHI, Floats, is_physical, wrap
 from atlasae.errors import UserError
 from atlasae.planning import choose_tree
 from atlasae.rootio import Tree, create, open_source
-from atlasae.schema import Collection, find_collections, name_counters, settle_units
+from atlasae.schema import Collection, find_collections, name_counters
 from atlasae.storage import Storage, storage_of
+from atlasae.units import settle
 
 EVENTS_AT_ONCE = 10_000  # events in a basket
 RELATIVE = 0.03  # standard deviation of the smearing of pt and m
@@ -44,10 +45,10 @@ class Jets:
         found = find_collections(tree.branches)
         if len(found) != 1:
             raise UserError(f"tree '{tree.name}' has {len(found)} jet collections: give a file with one")
-        pt = flatten(tree.read([next(iter(found[0].branches.values()))], 0, tree.entries).popitem()[1])[0]
-        if not len(pt):
+        columns, _ = to_columns(found[0], tree.read(list(found[0].branches.values()), 0, tree.entries))
+        if not len(columns[0]):
             raise UserError(f"tree '{tree.name}' has no jets to repeat: give a file with some")
-        collection = found[0].settled(settle_units(found[0], float(np.median(pt.astype(np.float64)))))
+        (collection,) = settle(found, None, [columns])
         return cls(tree, collection, storage_of(collection))
 
 

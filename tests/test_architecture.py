@@ -14,12 +14,12 @@ MODULES = sorted(path.stem for path in PACKAGE.glob("*.py") if path.stem != "__i
 # An entry may stand here before its module does; a module may not be without its entry.
 FLOORS = [
     {"errors", "display", "rounding", "leaf_names"},
-    {"remote", "schema", "coordinates", "plotting", "baskets", "grid", "terminal", "coding", "leaves"},
+    {"remote", "schema", "coordinates", "plotting", "baskets", "grid", "padding", "terminal", "coding", "leaves"},
     {
         *("columns", "fields", "invertible", "bottleneck", "precision", "metrics", "variables", "lattice", "priors"),
         "sources",
     },
-    {"storage", "packed", "model", "rootio", "tables", "tallies", "training", "running"},
+    {"storage", "packed", "units", "model", "rootio", "tables", "tallies", "training", "running"},
     {"codec", "collection", "classifier", "recipes", "container", "planning", "targets", "journal"},
     {"learning", "checkpoints", "copying", "packing", "counting", "cpp", "graphs", "encoding"},
     {"restoring", "compressing"},

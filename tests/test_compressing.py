@@ -18,6 +18,7 @@ from atlasae.model import Model, default_model
 from atlasae.precision import Precision
 from atlasae.schema import Branch, Collection, resolve_pattern
 from atlasae.storage import storage_of
+from atlasae.units import settle
 
 BOUND = 1e-3
 JAGGED = ("xaod", "nanoaod", "energy", "cartesian")
@@ -50,7 +51,8 @@ def start(columns: dict[str, np.ndarray], counts: np.ndarray | None, **how: Any)
     """A compressor chosen by these jets, as `compress` chooses it."""
     precision = Precision.parse(how.get("precision", str(BOUND)))
     found = collection_of(columns, jagged=counts is not None)
-    return start_compressor(found, how.get("units"), precision, model(), events_of(columns, counts))
+    (settled,) = settle([found], how.get("units"), [list(columns.values())])
+    return start_compressor(settled, precision, model(), events_of(columns, counts))
 
 
 def round_trip(compressor: Compressor, events: dict[str, ak.Array]) -> tuple[dict[str, ak.Array], dict[str, ak.Array]]:

@@ -467,6 +467,7 @@ def test_describe_tells_what_was_written(tmp_path):
                 "name": "Jet",
                 "branches": JETS.branches,
                 "units": "GeV",
+                "floors": {"m": 0.1},
                 "jets": 15,
                 "exact_jets": 3,
                 "bytes_in": 320,

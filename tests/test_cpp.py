@@ -10,7 +10,7 @@ import awkward as ak
 import numpy as np
 import pytest
 import uproot
-from conftest import random_jets, read_tree, succeeded, untrained_bottleneck, write_layout, write_tree
+from conftest import random_jets, read_tree, run_main, succeeded, untrained_bottleneck, write_layout, write_tree
 
 from atlasae.bottleneck import ACTIVATIONS
 from atlasae.coordinates import MASS_FLOOR
@@ -165,6 +165,25 @@ def test_doubles_in_gev_are_as_python_decodes_them(tmp_path):
     succeeded("compress", tmp_path / "in.root", tmp_path / "small.root", "--quiet", "--units", "GeV")
     found = check_like_python(tmp_path / "small.root", tmp_path)
     assert {values.dtype for values in found.values()} == {np.dtype(np.float64)}
+
+
+@pytest.mark.parametrize("jagged", [True, False])
+@pytest.mark.parametrize("dtype", ["<f4", "<f8"])
+def test_padding_is_as_python_decodes_it(jagged, dtype, tmp_path):
+    jets = random_jets(300)
+    branches = {v: jets[v].astype(dtype) for v in ("pt", "eta", "phi", "E")}
+    for values in branches.values():
+        values[::3], values[1::7] = -999, np.nan
+    branches["pt"][5] = 0  # one exact jet
+    arrays = {f"jet_{v}": ak.unflatten(x, [0, 2, 4] * 50) if jagged else ak.Array(x) for v, x in branches.items()}
+    write_tree(tmp_path / "in.root", "jets", arrays, dict.fromkeys(arrays, "njet") if jagged else {})
+    report = succeeded("compress", tmp_path / "in.root", tmp_path / "small.root", "--units", "MeV", "--json").report
+    assert report["exact_jets"] == 1
+    found = check_like_python(tmp_path / "small.root", tmp_path)
+    for v, values in branches.items():
+        assert found[f"jet_{v}"][::3].tobytes() == values[::3].tobytes()
+    onnx = run_main("export", tmp_path / "small.root", "--onnx", "-o", tmp_path / "onnx")
+    assert onnx.failed(2, "rows where there is no jet", "--cpp") and not (tmp_path / "onnx").exists()
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)

@@ -33,7 +33,7 @@ def events(dtype: str = "<f4", odd: dict[tuple[str, int], float] | None = None) 
 
 
 def compressor(dtype: str = "<f4", precision: str = "1e-3", context: bool = True) -> PackedCompressor:
-    return start_packed(collection(dtype), None, Precision.parse(precision), default_priors(), events(dtype), context)
+    return start_packed(collection(dtype), Precision.parse(precision), default_priors(), events(dtype), context)
 
 
 def flat(found: dict[str, ak.Array]) -> dict[str, np.ndarray]:

@@ -879,6 +879,39 @@ def test_a_table_comes_back_as_a_table(suffix, table, tmp_path):
     check_table({name: before[name].to_numpy() for name in before}, {name: after[name].to_numpy() for name in after})
 
 
+def test_a_table_keeps_byte_order_labels_and_nulls(frame, tmp_path):
+    odd = frame.assign(**{"5": 1.0}).rename(columns={"5": 5}).rename_axis(columns="variable")
+    odd = odd.astype({"pt": ">f4", "m": ">f8", "event": ">i8"}).set_axis(pd.RangeIndex(300, 0, -1, name=3), axis=0)
+    odd.to_pickle(tmp_path / "in.pkl")
+    succeeded("compress", tmp_path / "in.pkl", tmp_path / "small.root")
+    succeeded("verify", tmp_path / "in.pkl", tmp_path / "small.root")
+    succeeded("decompress", tmp_path / "small.root", tmp_path / "back.pkl")
+    after = pd.read_pickle(tmp_path / "back.pkl")
+    assert (list(after.columns), after.columns.name, after.index.name) == (list(odd.columns), "variable", 3)
+    assert isinstance(after.index, pd.RangeIndex) and after.index.tolist() == odd.index.tolist()
+    assert [after[name].dtype.str for name in odd] == [odd[name].dtype.str for name in odd]
+    columns = [{name: f[name].to_numpy() for name in odd} for f in (odd, after)]
+    check_table(*({name: a.astype(a.dtype.newbyteorder("=")) for name, a in found.items()} for found in columns))
+    succeeded("decompress", tmp_path / "small.root", tmp_path / "back.parquet")  # which has one byte order
+    assert pd.read_parquet(tmp_path / "back.parquet")["event"].tolist() == odd["event"].tolist()
+    native = odd.astype({"pt": "<f4"}).rename_axis(columns=None)
+    native.to_pickle(tmp_path / "other.pkl")
+    result = run_main("verify", tmp_path / "other.pkl", tmp_path / "small.root")
+    assert result.code == 1 and "the table's heading is 'variable' here, None in the original" in result.out
+    assert "the table's swapped is " in result.out
+    only = ("--only-jets", "--force")
+    succeeded("compress", tmp_path / "in.pkl", tmp_path / "small.root", *only)
+    succeeded("decompress", tmp_path / "small.root", tmp_path / "back.pkl", "--force")
+    assert pd.read_pickle(tmp_path / "back.pkl")["pt"].dtype.str == ">f4"
+
+
+def test_what_a_table_loses_is_told(frame, tmp_path):
+    frame.attrs["cut"] = "pt > 20"
+    frame.to_pickle(tmp_path / "in.pkl")
+    report = succeeded("compress", tmp_path / "in.pkl", tmp_path / "small.root", "--json").report
+    assert "attributes of the table are left out: 1 in its attrs" in report["notes"]
+
+
 def test_a_table_comes_back_as_a_root_file(table, tmp_path):
     small, back = tmp_path / "small.root", tmp_path / "back.root"
     succeeded("compress", table, small)

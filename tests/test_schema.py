@@ -10,7 +10,6 @@ from atlasae.schema import (
     match_branches,
     name_counters,
     resolve_pattern,
-    settle_units,
     stand_ins,
 )
 
@@ -275,35 +274,6 @@ def test_stand_ins_are_everything_written_for_the_jets():
         counters = name_counters([collection], [], {"njet"})
         expected = [*collection.latents, *collection.exact.values(), collection.exact_counter, *counter]
         assert stand_ins(collection, counters) == expected
-
-
-# --- units
-
-CONVENTIONS = {
-    "xAOD": (spelled("AntiKt4Jets.", "pt", "eta", "phi", "m"), "MeV"),
-    "xAOD Aux": (spelled("JetsAuxDyn.", "pt", "eta", "phi", "m"), "MeV"),
-    "RNTuple": (spelled("AntiKt4Jets:", "pt", "eta", "phi", "m"), "MeV"),
-    "NanoAOD": (spelled("Jet_", "pt", "eta", "phi", "mass"), "GeV"),
-    "Delphes": (spelled("Jet.", "PT", "Eta", "Phi", "Mass"), "GeV"),
-    "HEP tutorial": (spelled("Jet_", "Px", "Py", "Pz", "E"), "GeV"),
-    "EDM4hep": (spelled("Jet.", "momentum.x", "momentum.y", "momentum.z", "energy"), "GeV"),
-}
-
-
-@pytest.mark.parametrize(("names", "units"), CONVENTIONS.values(), ids=CONVENTIONS)
-def test_a_convention_holds_unless_the_values_say_otherwise(names, units):
-    collection = only(find_collections(branches(*names)))
-    assert settle_units(collection, float("nan")) == units  # no jets to ask
-    likely, unlikely = (50_000, 50) if units == "MeV" else (50, 50_000)
-    assert settle_units(collection, likely) == units
-    assert settle_units(collection, unlikely) == {"MeV": "GeV", "GeV": "MeV"}[units]
-
-
-def test_without_a_convention_the_values_decide():
-    collection = jets("jet_")
-    assert settle_units(collection, float("nan")) == "GeV"
-    assert settle_units(collection, 25) == "GeV"
-    assert settle_units(collection, 25_000) == "MeV"
 
 
 def test_settled_changes_the_units_only():

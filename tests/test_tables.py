@@ -523,6 +523,73 @@ def test_says_what_a_pickle_holds_instead(tmp_path: Path, value: Any, kind: str)
             read_table(pickled(tmp_path / "t.pkl", value, protocol))
 
 
+def odd_frame(**how: Any) -> Any:
+    return pd.DataFrame({"pt": [1.0, 2.0, 4.0], "m": np.array([1, 2, 3], np.int16)}, **how)
+
+
+ODD_FRAMES: dict[str, Callable[[], Any]] = {
+    "backwards": lambda: odd_frame(index=pd.RangeIndex(3, 0, -1)),
+    "steps": lambda: odd_frame(index=pd.RangeIndex(-4, 5, 3, name="row")),
+    "one row": lambda: odd_frame(index=pd.RangeIndex(7, 10)).iloc[:1],
+    "no rows": lambda: odd_frame(index=pd.RangeIndex(7, 10)).iloc[:0],
+    "no range": lambda: odd_frame(index=[3, 2, 1]),
+    "a number as name": lambda: odd_frame(index=pd.Index([5, 3, 1], name=7)),
+    "name of names": lambda: odd_frame().rename_axis(columns="variable"),
+    "number of names": lambda: odd_frame().rename_axis(columns=0),
+    "integer names": lambda: odd_frame().set_axis([30, 10], axis=1),
+    "float names": lambda: odd_frame().set_axis([0.5, 1.0], axis=1),
+    "nulls": lambda: odd_frame().assign(x=[1.0, np.nan, 3.0]),
+}
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("frame", ODD_FRAMES)
+def test_labels_come_back_as_they_were(tmp_path: Path, suffix: str, frame: str) -> None:
+    made, first, second = ODD_FRAMES[frame](), tmp_path / f"a{suffix}", tmp_path / f"b{suffix}"
+    if suffix == ".parquet" and isinstance(made.index.name, int):
+        pytest.skip("pandas makes it a string")
+    write, read = (made.to_pickle, pd.read_pickle) if suffix == ".pkl" else (made.to_parquet, pd.read_parquet)
+    write(first)
+    table = read_table(first)
+    write_table(second, table)
+    assert table.notes == ()
+    before, after = read(first), read(second)
+    pd.testing.assert_frame_equal(after, before, check_exact=True, check_index_type="equiv", check_column_type=False)
+    assert type(after.index) is type(before.index) or not len(before)
+    assert [type(name) for name in after.columns] == [type(name) for name in before.columns]
+    if suffix == ".parquet":
+        nulls = [[column.null_count for column in pq.read_table(path).columns] for path in (first, second)]
+        assert nulls[0] == nulls[1]
+
+
+def test_mixed_names_keep_their_types(tmp_path: Path) -> None:
+    made = odd_frame().assign(**{"0": 1, "1": 2}).set_axis(["pt", 0, 0.5, True], axis=1)
+    write_table(tmp_path / "b.pkl", read_table(pickled(tmp_path / "a.pkl", made)))
+    assert [repr(name) for name in pd.read_pickle(tmp_path / "b.pkl")] == ["'pt'", "0", "0.5", "True"]
+
+
+def test_rows_that_are_missing_make_no_range(tmp_path: Path) -> None:
+    write_table(tmp_path / "t.pkl", Table({"pt": np.ones(3)}, np.array([5, 4, 1]), ranged=True))
+    assert pd.read_pickle(tmp_path / "t.pkl").index.tolist() == [5, 4, 1]
+
+
+def test_what_is_not_kept_is_told(tmp_path: Path) -> None:
+    made = odd_frame()
+    made.attrs["run"] = 7
+    assert read_table(pickled(tmp_path / "t.pkl", made)).notes == (
+        "attributes of the table are left out: 1 in its attrs",
+    )
+    nullable = made.assign(x=pd.array([1.0, None, 2.0], dtype="Float64"), n=pd.array([1, 2, 3], dtype="Int64"))
+    arrow = pa.Table.from_pandas(nullable)
+    pq.write_table(arrow.replace_schema_metadata(arrow.schema.metadata | {b"cut": b"pt > 20"}), tmp_path / "t.pq")
+    assert read_table(tmp_path / "t.pq").notes == (
+        "attributes of the table are left out: 1 in its attrs",
+        "column 'x' is of type Float64, and becomes float64",
+        "column 'n' is of type Int64, and becomes int64",
+        "metadata of the file is left out: 'cut'",
+    )
+
+
 REFUSED_FRAMES: dict[str, tuple[Any, str]] = {
     "two names": (pd.DataFrame(np.ones((2, 2)), columns=["a", "a"]), "column 'a' is there twice"),
     "1 and '1'": (pd.DataFrame(np.ones((2, 2)), columns=pd.Index([1, "1"], dtype=object)), "'1' is there twice"),

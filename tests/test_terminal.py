@@ -203,6 +203,7 @@ ENTRY = {
     "bits": {"pt": 20.44, "eta": 15.0, "phi": 14.0, "m": 16.2},
     "max_error": {"pt": 0.00099, "eta": 0.0005, "phi": 0.0, "m": 0.00012},
     "precision": {"pt": 1e-3, "eta": 1e-3, "phi": 1e-3, "m": None},
+    "floors": {"m": 0.1},
 }
 COMPRESSED = {
     "output": "out.root",
@@ -259,6 +260,21 @@ def test_a_mass_that_is_promised_and_no_branch_has_a_row():
         ["Jet_E", "0.001", "0"],
         ["Jet:", "m", "0.001", "0.00012", "16.2"],
     ]
+
+
+def test_the_floor_of_a_promise_is_told_with_it():
+    jets, fat = (ENTRY | {"precision": {"m": 1e-3}, "branches": {"m": name}} for name in ("Jet_mass", "Fat_mass"))
+    energy = ENTRY | {"name": "truth", "precision": {"m": 1e-3}, "units": "MeV", "floors": {"m": 100.0}}
+    one = ENTRY | {"name": "list", "precision": {"x": 1e-3}, "branches": {"x": "x"}, "units": "", "floors": {"x": 2.5}}
+    listed = [jets, fat, energy | {"branches": {"E": "truth_E"}}, one]
+    lines = piped(terminal.compression_page(COMPRESSED | {"collections": listed})).splitlines()
+    assert [line for line in lines if "relative" in line] == [
+        "relative to 0.1 GeV at least: the error of Jet_mass, Fat_mass",
+        "relative to 100 MeV at least: the error of truth: m",
+        "relative to 2.5 at least: the error of x",
+    ]
+    lines = piped(terminal.compression_page(COMPRESSED | {"collections": [ENTRY]})).splitlines()
+    assert not [line for line in lines if "relative" in line]  # nothing is promised of m
 
 
 def test_branches_that_nothing_is_promised_of_are_named():
@@ -362,7 +378,8 @@ def test_what_is_told_of_a_merged_file_holds_for_all_of_it():
 
 
 def test_what_differs_is_listed_up_to_twenty():
-    report = {"entries": 60_000, "max_error": {"Jet": {"pt": 0.0009}}, "precision": {"Jet": {"pt": 1e-3}}}
+    report = {"entries": 60_000, "max_error": {"Jet": {"pt": 0.0009}}, "precision": {"Jet": {"pt": 1e-3, "m": 1e-3}}}
+    report |= {"floors": {"Jet": {"m": 0.1}}, "units": {"Jet": "GeV"}}
     report["branches"] = {"a": "bit for bit", "Jet_pt": "within precision", "b": "bit for bit"}
     agrees = piped(terminal.verification_page(report | {"differences": []}))
     assert agrees.splitlines() == [
@@ -370,10 +387,12 @@ def test_what_differs_is_listed_up_to_twenty():
         "  branches: 2 bit for bit, 1 within precision",
         "jets  variable  bound  largest error",
         "Jet   pt        0.001         0.0009",
+        "Jet   m         0.001              0",
+        "relative to 0.1 GeV at least: the error of Jet: m",
     ]
     lines = piped(terminal.verification_page(report | {"differences": [f"d{i}" for i in range(25)]})).splitlines()
     assert lines[0] == "60,000 entries compared: 25 differences"
-    assert lines[1:21] == [f"  d{i}" for i in range(20)] and len(lines) == 24
+    assert lines[1:21] == [f"  d{i}" for i in range(20)] and len(lines) == 26
 
 
 def test_many_files_are_a_table_with_their_sums():

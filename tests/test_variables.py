@@ -222,6 +222,31 @@ def test_a_list_that_these_numbers_do_not_fit_is_refused(table, words, tmp_path)
     assert compressed_list(tmp_path, found, table, LIST[5]).failed(2, *words)
 
 
+@pytest.mark.parametrize("dtype", ["<f4", "<f8"])
+def test_whole_numbers_in_floats_come_back_bit_for_bit(dtype, tmp_path):
+    odd = [-0.0, 0.0, -0.0, np.nan, -np.nan, np.inf, -np.inf, np.finfo(dtype).smallest_subnormal]
+    whole = np.tile(np.array([*odd, 1, 2, 3, -4], dtype), 40)
+    whole.view(f"u{whole.itemsize}")[3::12] |= 5  # NaN with a payload
+    zeros = np.where(np.arange(len(whole)) % 3, 0.0, -0.0).astype(dtype)
+    found = {"count": whole, "flavour": whole.copy(), "zero": zeros, "pt": np.linspace(1, 2, len(whole))}
+    kinds = {"count": "integer", "flavour": "categorical", "zero": "categorical"}
+    tables = [f'branch = "{name}"\ncoordinate = "{kind}"' for name, kind in kinds.items()]
+    report = compressed_list(tmp_path, found, *tables, LIST[0].replace("x_energy", "pt")).report
+    assert 0 < report["exact_jets"] < len(whole)
+    small, back = tmp_path / "small.root", tmp_path / "back.root"
+    succeeded("verify", tmp_path / "in.root", small)
+    succeeded("decompress", small, back)
+    for name in kinds:
+        assert bits(read_tree(back, "things")[name]) == bits(read_tree(tmp_path / "in.root", "things")[name])
+
+
+@pytest.mark.parametrize("coordinate", ["integer", "categorical"])
+def test_another_sign_is_an_error_of_whole_numbers(coordinate):
+    variable = Variable("x", coordinate, categories=(0.0, 1.0))
+    before, after = np.array([0.0, -0.0, 0.0, -0.0, 1.0]), np.array([0.0, -0.0, -0.0, 0.0, 1.0])
+    assert (variable.error(before, after) > variable.precision).tolist() == [False, False, True, True, False]
+
+
 def test_a_category_of_later_chunks_is_kept_exactly(tmp_path):
     found = columns(30_000)
     found["x_flavour"][29_400] = 77  # in none of the places that are looked at

@@ -23,14 +23,14 @@ void block_here(const float (&z)[3][size], std::size_t count, Jets& jets) {
     block<wanted>(z, count, jets);
 }
 
-// Jets from `start` on, at most `size` of them.
+// Jets from `start` on, at most `size` of them; any in the place of padding.
 template <unsigned wanted>
 std::size_t some(const float* z0, const float* z1, const float* z2, std::size_t start, std::size_t n, Jets& jets) {
     const std::size_t count = n - start < size ? n - start : size;
     float z[3][size];
     for (std::size_t k = 0; k < size; ++k) {
         const std::size_t i = start + (k < count ? k : 0);
-        z[0][k] = z0[i], z[1][k] = z1[i], z[2][k] = z2[i];
+        z[0][k] = paddings && z0[i] < 0 ? 1 : z0[i], z[1][k] = z1[i], z[2][k] = z2[i];
     }
     block_here<wanted>(z, count, jets);
     return count;

@@ -1,0 +1,86 @@
+"""What stands where there is no jet: rows that repeat bit for bit, such as -999 four times, each kept once."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+Columns = Sequence[npt.NDArray[Any]]
+Codes = npt.NDArray[np.int32]
+Latents = npt.NDArray[np.float32]
+
+MOST = 8  # rows of a collection
+FEWEST = 10  # times that one has to come in a sample
+
+
+@dataclass(frozen=True)
+class Padding:
+    """The rows of stored numbers that stand where there is no jet, each number as the digits (hex) of its bits.
+
+    The code of a row is its place here, from 1 on; that of what is none of these is 0.
+    """
+
+    rows: tuple[tuple[str, ...], ...] = ()
+
+    @classmethod
+    def of_sample(cls, columns: Columns) -> "Padding":
+        """The rows that come most often in these columns, of what is no jet."""
+        numbers = np.stack([_bits(column).astype(np.uint64) for column in columns], axis=1)
+        found, times = np.unique(numbers, axis=0, return_counts=True)
+        order = np.argsort(-times, kind="stable")[:MOST]
+        widths = [2 * column.dtype.itemsize for column in columns]
+        return cls(tuple(_digits(found[i].tolist(), widths) for i in order if times[i] >= FEWEST))
+
+    def config(self) -> dict[str, Any]:
+        """What `of_config` needs; nothing where there are no such rows."""
+        return {"padding": [list(row) for row in self.rows]} if self.rows else {}
+
+    @classmethod
+    def of_config(cls, config: Mapping[str, Any]) -> "Padding":
+        """The rows that a codec's configuration has; raises ValueError where these are none."""
+        return cls(msgspec.convert(config.get("padding", []), tuple[tuple[str, ...], ...]))
+
+    def find(self, columns: Columns) -> Codes:
+        """The code of every row of columns."""
+        codes = np.zeros(len(columns[0]), np.int32)
+        for code, row in enumerate(self.rows, start=1):
+            pairs = zip(columns, row, strict=True)
+            codes[np.all([_bits(column) == int(digits, 16) for column, digits in pairs], axis=0)] = code
+        return codes
+
+    def fill(self, columns: Columns, codes: Codes) -> None:
+        """Put the rows into columns, where their codes are; raises ValueError for rows of other types."""
+        for code, row in enumerate(self.rows, start=1):
+            for column, digits in zip(columns, row, strict=True):
+                if len(digits) != 2 * column.dtype.itemsize:
+                    raise ValueError(f"padding '{digits}' is no {column.dtype}")
+                _bits(column)[codes == code] = int(digits, 16)
+
+    def mark(self, latents: Latents, codes: Codes) -> Latents:
+        """Latents (n x words) whose first word is the negative code, where there is one: no grid has such words."""
+        if not codes.any():
+            return latents
+        first = np.where(codes > 0, -codes.astype(np.float32), latents[:, 0])
+        return np.asarray(np.column_stack([first, latents[:, 1:]]), np.float32)
+
+    def unmark(self, latents: Latents) -> tuple[Latents, Codes]:
+        """The inverse of `mark`, with some latents in the place of codes; raises ValueError for other codes."""
+        marked = latents[:, 0] < 0
+        if not self.rows or not marked.any():
+            return latents, np.zeros(len(latents), np.int32)
+        codes = np.where(marked, -latents[:, 0], 0)
+        if (codes > len(self.rows)).any() or (codes != np.rint(codes)).any():
+            raise ValueError("latents stand for rows that are not there")
+        return np.where(marked[:, None], np.float32(1), latents), codes.astype(np.int32)
+
+
+def _bits(column: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """The same memory as whole numbers."""
+    return column.view(np.dtype(f"u{column.dtype.itemsize}").newbyteorder(column.dtype.byteorder))
+
+
+def _digits(numbers: Sequence[int], widths: Sequence[int]) -> tuple[str, ...]:
+    return tuple(f"{number:0{width}x}" for number, width in zip(numbers, widths, strict=True))
