@@ -28,7 +28,7 @@ from atlasae.display import Report
 from atlasae.errors import DamagedFileError, UserError
 from atlasae.packing import start_packing
 from atlasae.planning import Opened, Options, Plan, make_plan, open_for, settle_plan
-from atlasae.remote import Location, local, located
+from atlasae.remote import Named, local, located
 from atlasae.restoring import Progress, Salvage, restored_events, silent
 from atlasae.rootio import PAGES, Behind, Source, Target, Writer, create, open_source, parse_compression
 from atlasae.schema import Branch, stand_ins
@@ -39,19 +39,21 @@ PLACES, PLACE_ENTRIES = 12, 500  # where a long file is looked into before its c
 
 
 def compress_file(
-    path: str | Location, target: str | Path, options: Options | None = None, progress: Progress | None = None
+    path: Named, target: Named, options: Options | None = None, progress: Progress | None = None
 ) -> Report:
     """Compress the jets of a ROOT file or table into three float32 branches a collection; returns the report.
 
     Raises UserError for what the user can mend, DamagedFileError for a damaged input; then no output is left.
 
-    >>> options = atlasae.Options(atlasae.Precision.parse("1e-4"), packed=True)
+    >>> options = atlasae.Options(precision=1e-4, packed=True)
     >>> report = atlasae.compress_file("in.root", "packed.root", options)
     >>> report["precision"]["Jet"]["pt"], max(report["max_error"].values()) < 1e-4
     (0.0001, True)
     """
     started = time.perf_counter()
-    path, target, options = located(path), local(target), options or Options()
+    path, target, options = located(path), local(target), Options() if options is None else options
+    if not isinstance(options, Options):
+        raise UserError(f"{options!r} is no Options: give atlasae.Options(precision=...)")
     check_target(path, target, options.force)
     with open_for(path, options) as opened:
         plan = make_plan(opened, options)
@@ -63,8 +65,8 @@ def compress_file(
 
 
 def decompress_file(
-    path: str | Location,
-    target: str | Path,
+    path: Named,
+    target: Named,
     force: bool = False,
     progress: Progress | None = None,
     salvage: bool = False,

@@ -15,7 +15,7 @@ from atlasae.copying import compare_others, copy_back
 from atlasae.display import Report
 from atlasae.errors import DamagedFileError
 from atlasae.planning import Opened, Options, open_input
-from atlasae.remote import Location, located
+from atlasae.remote import Named, located
 from atlasae.restoring import Progress, Salvage, restored_events, silent
 from atlasae.rootio import Source, open_source
 from atlasae.schema import Branch
@@ -25,7 +25,7 @@ from atlasae.tables import is_table
 EXACT, WITHIN, DIFFERENT = "bit for bit", "within precision", "different"
 
 
-def check_file(compressed: str | Location, progress: Progress | None = None) -> Report:
+def check_file(compressed: Named, progress: Progress | None = None) -> Report:
     """Check a compressed file by itself: every checksum, the models, and that all of it decodes.
 
     Returns what was checked; raises DamagedFileError that tells what is damaged, and how much else.
@@ -53,7 +53,7 @@ def check_file(compressed: str | Location, progress: Progress | None = None) -> 
     return Report(facts, terminal.integrity_page)
 
 
-def verify_file(original: str | Location, compressed: str | Location, progress: Progress | None = None) -> Report:
+def verify_file(original: Named, compressed: Named, progress: Progress | None = None) -> Report:
     """Compare a compressed file with its original: jets within their precision, all else bit for bit.
 
     `differences` lists what is not as promised, `branches` how each branch of the original was kept; `max_error` holds
