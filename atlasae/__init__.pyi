@@ -1,6 +1,9 @@
 """The public names, each imported when it is first used: `import atlasae` takes no time."""
 
 from .encoding import Codec as Codec
+from .errors import AtlasaeError as AtlasaeError
+from .errors import DamagedFileError as DamagedFileError
+from .errors import UserError as UserError
 from .learning import train as train
 from .model import load_model as load_model
 from .pipeline import compress_file as compress_file

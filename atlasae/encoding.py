@@ -1,7 +1,6 @@
 """Jets in memory to latents and back: a model on a grid, and the promise that goes with it."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
@@ -20,8 +19,9 @@ from atlasae.codec import (
 from atlasae.coordinates import Bools, Floats, Layout, from_coordinates, is_physical
 from atlasae.errors import UserError
 from atlasae.invertible import InvertibleAutoencoder
-from atlasae.model import VARIABLES, Autoencoder, Model, load_model, packaged_model
+from atlasae.model import VARIABLES, Autoencoder, Model, as_model, packaged_model
 from atlasae.precision import Precision
+from atlasae.remote import Named
 from atlasae.storage import Latents, Storage, blocks
 
 DRAWN = 50_000  # jets that a model's grid is chosen on
@@ -31,7 +31,7 @@ STORAGE = Storage(Layout(VARIABLES), (np.dtype("<f4"),) * 4, scale=1.0)  # what 
 class Codec:
     """Jets (n x 4: pt, eta, phi, m in MeV) to three float32 each and back, each jet within a precision or marked.
 
-    `precision` is what `compress --precision` takes, `model` a model, its file, or `default`. The grid is chosen on
+    `precision` is what `Options` takes, `model` a model, its file, or `default`. The grid is chosen on
     jets drawn from the model, so that it is the same for whatever jets, and that of `atlasae export MODEL`. Errors are
     relative in pt and in m (to 100 MeV at least), and differences in eta and phi. Raises UserError for a precision that
     is none, and for a model that is not of jets.
@@ -49,10 +49,12 @@ class Codec:
     True
     """
 
-    def __init__(self, precision: float | str = "1e-3", model: str | Path | Model = "default") -> None:
-        self.precision = str(precision)
-        self.model = model if isinstance(model, Model) else load_model(model)
-        asked = Precision.parse(self.precision)
+    def __init__(
+        self, precision: Precision | float | str | Mapping[str, float] = "1e-3", model: Named | Model = "default"
+    ) -> None:
+        asked = Precision.read(precision)
+        self.precision = precision if isinstance(precision, str) else asked.text
+        self.model = as_model(model)
         columns = STORAGE.to_columns(_jets_of(self.model.autoencoder))
         with few_threads():
             codec = choose_codec(self.model.autoencoder, STORAGE, asked, columns, _outside)

@@ -7,13 +7,25 @@ UNEXPECTED = 1  # exit code of a bug of ours
 
 
 class AtlasaeError(Exception):
-    """A failure with a one-line message for the user."""
+    """A failure with a one-line message for the user; `exit_code` is what the command ends with.
+
+    >>> try:
+    ...     atlasae.compress_file("missing.root", "other.root")
+    ... except atlasae.AtlasaeError as error:
+    ...     print(error)
+    no such file: 'missing.root'
+    """
 
     exit_code = 2
 
 
 class UserError(AtlasaeError):
-    """The user can mend it: a wrong name, an option, a file of another kind."""
+    """The user can mend it: a wrong name, an option, a file of another kind.
+
+    >>> atlasae.Options(only_jets="yes")
+    Traceback (most recent call last):
+    atlasae.errors.UserError: only_jets 'yes' is neither True nor False
+    """
 
     exit_code = 2
 
@@ -31,7 +43,17 @@ class MemoryShortError(AtlasaeError):
 
 
 class DamagedFileError(AtlasaeError):
-    """The file is damaged: its bytes are not what was written."""
+    """The file is damaged: its bytes are not what was written.
+
+    >>> content = pathlib.Path("small.root").read_bytes()
+    >>> pathlib.Path("cut.root").write_bytes(content[: len(content) // 2]) > 0
+    True
+    >>> try:
+    ...     atlasae.check_file("cut.root")
+    ... except atlasae.DamagedFileError as error:
+    ...     "damaged" in str(error), error.exit_code
+    (True, 3)
+    """
 
     exit_code = 3
 

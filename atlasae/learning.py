@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,10 +18,11 @@ from atlasae.display import Report
 from atlasae.errors import UserError
 from atlasae.invertible import InvertibleAutoencoder, Link, jet_autoencoder
 from atlasae.metrics import half_widths, residuals
-from atlasae.model import Autoencoder, Model, default_model, domain_of
+from atlasae.model import Autoencoder, Model, as_model, default_model, domain_of
 from atlasae.planning import event_numbers, find_in, open_input
 from atlasae.recipes import Recipe, read_recipe
-from atlasae.remote import Location, local, located
+from atlasae.remote import Location, Named, all_located, local
+from atlasae.schema import read_patterns, read_units
 from atlasae.storage import storage_of
 from atlasae.targets import check_target, write_kept
 from atlasae.training import (
@@ -68,22 +68,22 @@ class Split:
 
 
 def train(  # noqa: PLR0913  # as many as the command has options
-    paths: str | Location | Sequence[str | Location],
-    target: str | Path,
-    recipe: Recipe | None = None,
+    paths: Named | Sequence[Named],
+    target: Named,
+    recipe: Recipe | Named | None = None,
     *,
-    jets: Sequence[str] = (),
+    jets: str | Sequence[str] = (),
     units: str | None = None,
-    start: Model | None = None,
+    start: Model | Named | None = None,
     device: str = "cpu",
     force: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> Report:
     """Train a model on the jets of files, ROOT and tables, and write it; returns the report.
 
-    `jets` and `units` are as for `compress`, `start` is a model to go on from. Ctrl-C ends the training and keeps the
-    best so far. Raises UserError for what the user can mend, DamagedFileError for a damaged input; then no output is
-    left.
+    `recipe` is one, or its file; `jets` and `units` are as for `compress`; `start` is a model to go on from, or its
+    file. Ctrl-C ends the training and keeps the best so far. Raises UserError for what the user can mend,
+    DamagedFileError for a damaged input; then no output is left.
 
     >>> recipe = atlasae.read_recipe(settings=["course.steps=20"])
     >>> atlasae.train(["in.root"], "own.model", recipe)["architecture"]
@@ -91,13 +91,15 @@ def train(  # noqa: PLR0913  # as many as the command has options
     >>> atlasae.compress_file("in.root", "own.root", atlasae.Options(model="own.model"))["jets"] > 0
     True
     """
-    listed = [located(path) for path in ([paths] if isinstance(paths, str | Location) else paths)]
+    listed = all_located(paths)
     target = local(target)
     for path in listed:
         check_target(path, target, force)
-    recipe = recipe or read_recipe(otherwise=start.facts["architecture"] if start else None)
+    start = start if start is None else as_model(start)
+    if not isinstance(recipe, Recipe):
+        recipe = read_recipe(recipe, otherwise=start.facts["architecture"] if start else None)
     watch: Watcher | None = (lambda step, steps, loss: progress(step, steps)) if progress else None
-    model, history = learn(listed, recipe, jets, units, start, device, watch)
+    model, history = learn(listed, recipe, read_patterns(jets), read_units(units), start, device, watch)
     facts = write_kept(target, model, force) | {"ended": history.ended}
     told = {key: model.facts[key] for key in ("architecture", "provenance", "test")}
     return Report(facts | told, terminal.training_page)
@@ -117,8 +119,7 @@ def learn(
     Raises UserError where there are too few jets, or no such device. The jets for the test are looked at once,
     after training.
     """
-    if device == "cuda" and not torch.cuda.is_available():
-        raise UserError("--device cuda: torch finds no GPU here; use --device cpu")
+    _check_device(device)
     sample = read_samples(paths, patterns, units)
     split = split_by_event(sample, recipe.seed)
     autoencoder = _begin(recipe, split.training, start)
@@ -277,6 +278,13 @@ def _objective(autoencoder: Autoencoder, recipe: Recipe) -> Objective:
     if isinstance(autoencoder, InvertibleAutoencoder):
         return negative_log_likelihood
     return reconstruction(recipe.loss, recipe.weights, recipe.beta)
+
+
+def _check_device(device: str) -> None:
+    if device.partition(":")[0] not in ("cpu", "cuda"):
+        raise UserError(f"--device {device}: networks are trained on cpu or cuda")
+    if device != "cpu" and not torch.cuda.is_available():
+        raise UserError(f"--device {device}: torch finds no GPU here; use --device cpu")
 
 
 def read_samples(paths: Sequence[Location], patterns: Sequence[str] = (), units: str | None = None) -> Sample:

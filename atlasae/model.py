@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from importlib import resources
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,7 +21,7 @@ from atlasae.coordinates import Floats
 from atlasae.display import to_html
 from atlasae.errors import UserError
 from atlasae.invertible import InvertibleAutoencoder, Link
-from atlasae.remote import local
+from atlasae.remote import Named, local
 
 Autoencoder = InvertibleAutoencoder | BottleneckAutoencoder
 
@@ -132,7 +131,7 @@ def default_model() -> Model:
     return Model.from_bytes(_packaged(_PACKAGED[-1]), _PACKAGED[-1])
 
 
-def load_model(name: str | Path = "default") -> Model:
+def load_model(name: Named = "default") -> Model:
     """The packaged model `default`, or one from a file; raises UserError.
 
     >>> atlasae.load_model().facts["columns"]
@@ -144,6 +143,11 @@ def load_model(name: str | Path = "default") -> Model:
     if not path.is_file():
         raise UserError(f"no model '{name}': give a model file or `default` (or, to compress with, `self`)")
     return Model.from_bytes(path.read_bytes(), str(name))
+
+
+def as_model(given: Model | Named) -> Model:
+    """A model, or that of a name or file; raises UserError."""
+    return given if isinstance(given, Model) else load_model(given)
 
 
 def packaged_model(sha256: str) -> Model | None:

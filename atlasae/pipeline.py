@@ -28,7 +28,7 @@ from atlasae.display import Report
 from atlasae.errors import DamagedFileError, UserError
 from atlasae.packing import start_packing
 from atlasae.planning import Opened, Options, Part, Plan, make_plan, open_for, settle_plan
-from atlasae.remote import Location, local, located, watching
+from atlasae.remote import Location, Named, local, located, watching
 from atlasae.restoring import Progress, Salvage, restored_events, silent
 from atlasae.rootio import PAGES, Behind, Source, Target, Writer, create, open_source, parse_compression
 from atlasae.schema import Branch, stand_ins
@@ -43,8 +43,8 @@ PLACES, PLACE_ENTRIES = 12, 500  # where a long file is looked into before its c
 
 
 def compress_file(
-    path: str | Location,
-    target: str | Path,
+    path: Named,
+    target: Named,
     options: Options | None = None,
     progress: Progress | None = None,
     *,
@@ -56,13 +56,13 @@ def compress_file(
     mend, DamagedFileError for a damaged input; then no output is left. `finished` is called with the file and its
     report before that gets its name.
 
-    >>> options = atlasae.Options(atlasae.Precision.parse("1e-4"), packed=True)
+    >>> options = atlasae.Options(precision=1e-4, packed=True)
     >>> report = atlasae.compress_file("in.root", "packed.root", options)
     >>> report["precision"]["Jet"]["pt"], max(report["max_error"].values()) < 1e-4
     (0.0001, True)
     """
     started = time.perf_counter()
-    path, target, options = located(path), local(target), options or Options()
+    path, target, options = located(path), local(target), _checked(options)
     writing, reading = _halves(progress or silent) if options.read_back else (progress or silent, silent)
     check_target(path, target, options.force)
     with watching(path) as check_unchanged, open_for(path, options) as opened:
@@ -81,8 +81,8 @@ def compress_file(
 
 
 def decompress_file(
-    path: str | Location,
-    target: str | Path,
+    path: Named,
+    target: Named,
     force: bool = False,
     progress: Progress | None = None,
     salvage: bool = False,
@@ -121,6 +121,13 @@ def decompress_file(
             if finished:
                 finished(temporary, report)
     return report
+
+
+def _checked(options: Options | None) -> Options:
+    """What `compress_file` was told; raises UserError where that is something else."""
+    if not isinstance(options, Options | None):
+        raise UserError(f"{options!r} is no Options: give atlasae.Options(precision=...)")
+    return options or Options()
 
 
 def _halves(progress: Progress) -> tuple[Progress, Progress]:

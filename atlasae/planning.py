@@ -1,11 +1,12 @@
 """What becomes of every branch of an input: latents, carried or dropped."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
+from os import PathLike, fspath
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar, overload
 
 import numpy as np
 
@@ -13,8 +14,8 @@ from atlasae.columns import ArrayEvents, Counts, Events, Window, to_columns
 from atlasae.display import some
 from atlasae.errors import UserError
 from atlasae.precision import Precision
-from atlasae.remote import Location
-from atlasae.rootio import Source, Tree, open_source
+from atlasae.remote import Location, Named, local
+from atlasae.rootio import Source, Tree, open_source, parse_compression
 from atlasae.schema import (
     FOLDER,
     LIST,
@@ -28,6 +29,8 @@ from atlasae.schema import (
     made_places,
     match_branches,
     name_counters,
+    read_patterns,
+    read_units,
     resolve_pattern,
     spells_jets,
 )  # fmt: skip
@@ -43,6 +46,10 @@ _NO_NAME = "where ROOT allows no dots, slashes, blanks, backslashes or control s
 _EVENT_NUMBER = re.compile(r"(^|[._:])(event|event_?number|evt)$", re.IGNORECASE)
 
 
+Given = TypeVar("Given")
+Kept = TypeVar("Kept")
+
+
 @dataclass(frozen=True)
 class Part:
     """Which part of a file: entries [start, stop) of its tree, the number of the part and how many there are."""
@@ -53,31 +60,98 @@ class Part:
     parts: int
 
 
+class Taken(Generic[Given, Kept]):
+    """A field that is given in several forms and kept in one: `read` turns the first into the second."""
+
+    def __init__(self, read: Callable[[Given], Kept], default: Kept) -> None:
+        self.read, self.default = read, default
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    @overload
+    def __get__(self, instance: None, owner: type) -> Kept: ...
+    @overload
+    def __get__(self, instance: object, owner: type) -> Kept: ...
+    def __get__(self, instance: object | None, owner: type) -> Kept:
+        kept: Kept = self.default if instance is None else instance.__dict__[self.name]
+        return kept
+
+    def __set__(self, instance: object, given: Given) -> None:
+        instance.__dict__[self.name] = self.read(given)
+
+
+def _file(given: Named | None) -> Path | None:
+    return None if given is None else local(given, "copy it here")
+
+
+def _model(given: str | PathLike[str]) -> str:
+    if not isinstance(given, str | PathLike):
+        raise UserError(f"model {given!r} is none: give a model file, `default` or `self`")
+    return fspath(given)
+
+
+def _size(given: int | str) -> int:
+    if isinstance(given, bool) or not isinstance(given, int | str):
+        raise UserError(f"step_size {given!r} is no size: give one such as 20MB, or a number of bytes")
+    return parse_size(str(given), "step_size")
+
+
 @dataclass(frozen=True)
 class Options:
-    """What `atlasae compress` may be told.
+    """What `compress_file` may be told, as `atlasae compress --help` has it; raises UserError for what can't be.
 
-    >>> atlasae.Options(only_jets=True, drop_unwritable=True).step_size
-    20000000
+    Args:
+        precision: the largest error: 1e-3, "1e-3", {"pt": 1e-3, ...} for each variable, "full", "none" or a Precision.
+        tree: the tree to compress; by default the largest that holds jets.
+        jets: which jets: a prefix, `Jet_{pt,eta,phi,mass}` or four names; several in a list. By default all.
+        units: of pt and m, `MeV` or `GeV`; by default found from the names, else from the values.
+        variables: a TOML file that lists branches, each with its precision, in the place of jets.
+        model: a model file (or one of tables, for packed), `default` or `self`.
+        compression: of carried branches, such as "zstd:5"; by default as they were.
+        rntuple: whether to write an RNTuple, not a TTree.
+        packed: whether to pack the jets of a chunk into bytes, not into three floats each.
+        context: whether packed jets are told by the jets before them in their event: smaller, and slower.
+        only_jets: whether to leave out everything but the jets.
+        drop: names or wildcards of branches to leave out; several in a list.
+        drop_unwritable: whether to leave out branches that can't be written, and say so.
+        step_size: memory that the events of a chunk may take: bytes, or "20MB".
+        force: whether to replace an output that exists.
+        part: the part of the file to compress; by default all of it.
+
+    >>> atlasae.Options(precision=1e-4, jets="Jet_", step_size="20 MB").jets
+    ('Jet_',)
     """
 
-    precision: Precision = field(default_factory=lambda: Precision.parse("1e-3"))
+    precision: Taken[Precision | float | str | Mapping[str, float], Precision] = Taken(
+        Precision.read, Precision.parse("1e-3")
+    )
     tree: str | None = None
-    jets: tuple[str, ...] = ()
-    units: str | None = None
-    variables: Path | None = None
-    model: str = "default"
+    jets: Taken[str | Iterable[str], tuple[str, ...]] = Taken(read_patterns, ())
+    units: Taken[str | None, str | None] = Taken(read_units, None)
+    variables: Taken[Named | None, Path | None] = Taken(_file, None)
+    model: Taken[str | PathLike[str], str] = Taken(_model, "default")
     compression: str | None = None
     rntuple: bool = False
     packed: bool = False
     context: bool = True
     only_jets: bool = False
-    drop: tuple[str, ...] = ()
+    drop: Taken[str | Iterable[str], tuple[str, ...]] = Taken(read_patterns, ())
     drop_unwritable: bool = False
-    step_size: int = 20_000_000
+    step_size: Taken[int | str, int] = Taken(_size, 20_000_000)
     force: bool = False
     read_back: bool = True
     part: Part | None = None
+
+    def __post_init__(self) -> None:
+        for option in fields(self):
+            if isinstance(option.default, bool) and not isinstance(given := getattr(self, option.name), bool):
+                raise UserError(f"{option.name} {given!r} is neither True nor False")
+        for name in ("tree", "compression"):
+            if not isinstance(given := getattr(self, name), str | None):
+                raise UserError(f"{name} {given!r} is no text")
+        if self.compression:
+            parse_compression(self.compression)
 
 
 def parse_size(text: str, name: str) -> int:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import SupportsFloat
 
 import numpy as np
 
@@ -50,6 +51,30 @@ class Precision:
                 raise UserError(f"--precision '{text}' names '{variable}' twice: give each variable one bound")
             bounds[variable] = _bound(value, text)
         return cls(bounds, everywhere=False)
+
+    @classmethod
+    def read(cls, given: "Precision | float | str | Mapping[str, float]") -> "Precision":
+        """The precision that was given: one, a number, a bound of each variable, or text; raises UserError.
+
+        >>> atlasae.Precision.read({"pt": 1e-3, "eta": 1e-3, "phi": 1e-3, "m": 1e-2}).text
+        'pt=0.001,eta=0.001,phi=0.001,m=0.01'
+        """
+        if isinstance(given, Precision):
+            return given
+        if isinstance(given, Mapping):
+            return cls.parse(",".join(f"{variable}={bound}" for variable, bound in given.items()))
+        if isinstance(given, bool) or not isinstance(given, SupportsFloat | str):
+            raise UserError(f"precision {given!r} is none: give a number such as 1e-3, or text as for --precision")
+        return cls.parse(given if isinstance(given, str) else str(float(given)))
+
+    @property
+    def text(self) -> str:
+        """What `parse` makes this of."""
+        if self.full or self.unbounded:
+            return "full" if self.full else "none"
+        if self.everywhere:
+            return f"{self.bounds[VARIABLES[0]]!r}"
+        return ",".join(f"{variable}={bound!r}" for variable, bound in self.bounds.items())
 
     @property
     def unbounded(self) -> bool:

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -20,7 +19,7 @@ from atlasae.container import Chunk, Run, check_alike, read_contents
 from atlasae.display import to_html
 from atlasae.errors import UserError
 from atlasae.planning import parse_size
-from atlasae.remote import Location, Remote, located
+from atlasae.remote import Named, all_located
 from atlasae.restoring import Chunks
 from atlasae.rootio import open_source
 from atlasae.schema import Collection
@@ -33,7 +32,7 @@ STEP_SIZE = "20 MB"
 _VECTOR_NAMES = {"m": "mass", "E": "energy"}  # of scikit-hep vector
 
 
-def open(paths: str | Location | Sequence[str | Location]) -> "CompressedTree":
+def open(paths: Named | Sequence[Named]) -> "CompressedTree":
     """Open a compressed file, or several with the same branches, as the tree that was compressed.
 
     Nothing is written to disk. Raises UserError for other files, DamagedFileError for damaged ones.
@@ -42,11 +41,10 @@ def open(paths: str | Location | Sequence[str | Location]) -> "CompressedTree":
     ...     tree.arrays(["Jet_pt", "Jet_eta"], entry_stop=2).fields
     ['Jet_pt', 'Jet_eta']
     """
-    listed = [paths] if isinstance(paths, str | Path | Remote) else list(paths)
-    if not listed:
+    if not (listed := all_located(paths)):
         raise UserError("no file to open: name one, or several parts")
     with ExitStack() as stack:
-        sources = [stack.enter_context(open_source(located(path))) for path in listed]
+        sources = [stack.enter_context(open_source(path)) for path in listed]
         return CompressedTree([Chunks(source, read_contents(source)) for source in sources], stack.pop_all())
 
 

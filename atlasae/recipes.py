@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from atlasae.bottleneck import ACTIVATIONS, Bottleneck
 from atlasae.errors import UserError
+from atlasae.remote import Named, local
 from atlasae.training import LOSSES, OPTIMISERS, SCHEDULES, Course
 
 ARCHITECTURES = ("invertible", "mlp")
@@ -48,7 +49,7 @@ Filled = TypeVar("Filled", Recipe, Bottleneck, Course)
 
 
 def read_recipe(
-    path: str | Path | None = None, settings: Sequence[str] = (), arch: str | None = None, otherwise: str | None = None
+    path: Named | None = None, settings: Sequence[str] = (), arch: str | None = None, otherwise: str | None = None
 ) -> Recipe:
     """Read a recipe file, then `key=value` settings such as `course.steps=500`; raises UserError.
 
@@ -57,7 +58,7 @@ def read_recipe(
     >>> atlasae.read_recipe(settings=["course.steps=500"], arch="mlp").course.steps
     500
     """
-    facts = read_toml(Path(path)) if path else {}
+    facts = read_toml(local(path, "copy it here")) if path else {}
     for setting in settings:
         _merge(facts, _parse(setting.encode(), f"--set {setting}"))
     if arch or (otherwise and "arch" not in facts):

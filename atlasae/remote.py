@@ -2,10 +2,11 @@
 
 import atexit
 import io
+import os
 import re
 import stat
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -204,6 +205,7 @@ class Remote:
 
 
 Location = Path | Remote
+Named = str | os.PathLike[str] | Remote  # what names a location to a user of the library
 
 
 def is_url(text: str) -> bool:
@@ -211,24 +213,33 @@ def is_url(text: str) -> bool:
     return bool(_URL.match(text))
 
 
-def located(text: str | Location) -> Location:
-    """The location that a text names; raises UserError for a URL that names no file."""
-    if isinstance(text, Remote) or not is_url(str(text)):
-        return text if isinstance(text, Remote) else Path(text)
+def located(named: Named) -> Location:
+    """The location that a text or path names; raises UserError for a URL that names no file, and for other things."""
+    if isinstance(named, Remote):
+        return named
+    if not isinstance(named, str | os.PathLike):
+        raise UserError(f"{named!r} is no path: give a text or a Path")
+    if not is_url(text := os.fsdecode(named)):
+        return Path(text)
     try:
-        remote = Remote(str(text))
+        remote = Remote(text)
         if remote._split.scheme == "file":
             return Path(unquote(remote._split.path))
         if remote.name in ("", "..") or not remote.name.isprintable():
             raise UserError(f"'{remote}' names no file")
     except ValueError as error:
-        raise UserError(f"'{masked(str(text))}' is no URL: {masked(str(error))}") from error
+        raise UserError(f"'{masked(text)}' is no URL: {masked(str(error))}") from error
     return remote
 
 
-def local(text: str | Location, instead: str = "write it here, and copy it there") -> Path:
+def all_located(named: Named | Iterable[Named]) -> list[Location]:
+    """The locations that are named, by one name or several."""
+    return [located(one) for one in (named if isinstance(named, Iterable) and not isinstance(named, str) else [named])]
+
+
+def local(named: Named, instead: str = "write it here, and copy it there") -> Path:
     """The path of what can only be on this machine; raises UserError for a URL, with what to do instead."""
-    location = located(text)
+    location = located(named)
     if isinstance(location, Remote):
         raise UserError(f"'{location}' is a URL, and only inputs are read from one: {instead}")
     return location

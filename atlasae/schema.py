@@ -44,6 +44,24 @@ _MOMENTUM = {"p4", "momentum", "fourmomentum", "fourvector", "kinematics"}  # of
 _BARE = re.compile(rf"^(?P<stem>)(?P<separator>)(?P<token>{_TOKENS})$", re.IGNORECASE)
 
 
+def read_units(given: str | None) -> str | None:
+    """The units of this name, however it is written; raises UserError."""
+    if given is None or given in MEV_PER_UNIT:
+        return given
+    known = {name.lower(): name for name in MEV_PER_UNIT}
+    if not isinstance(given, str) or given.lower() not in known:
+        raise UserError(f"units {given!r} are none of pt and m: give one of {', '.join(MEV_PER_UNIT)}")
+    return known[given.lower()]
+
+
+def read_patterns(given: str | Iterable[str]) -> tuple[str, ...]:
+    """Several patterns, or one; raises UserError."""
+    patterns = (given,) if isinstance(given, str) else tuple(given) if isinstance(given, Iterable) else (given,)
+    if wrong := [pattern for pattern in patterns if not isinstance(pattern, str)]:
+        raise UserError(f"{wrong[0]!r} is no pattern: give one as text, or a list of such")
+    return patterns
+
+
 @dataclass(frozen=True)
 class Branch:
     """A branch as the file describes it: `dtype` of one number, and whether entries hold many of them.

@@ -18,7 +18,7 @@ from atlasae.display import Report
 from atlasae.errors import DamagedFileError, UserError
 from atlasae.fields import short
 from atlasae.planning import Opened, Options, open_input
-from atlasae.remote import Location, located, watching
+from atlasae.remote import Named, located, watching
 from atlasae.restoring import Chunks, Progress, Salvage, changed_branches, restored_events, silent
 from atlasae.rootio import Source, Tree, open_source
 from atlasae.schema import Branch
@@ -28,7 +28,7 @@ from atlasae.tables import is_table
 EXACT, WITHIN, DIFFERENT = "bit for bit", "within precision", "different"
 
 
-def check_file(compressed: str | Location, progress: Progress | None = None) -> Report:
+def check_file(compressed: Named, progress: Progress | None = None) -> Report:
     """Check a compressed file by itself: every checksum, the models, and that all of it decodes.
 
     Returns what was checked; raises DamagedFileError that tells what is damaged, and how much else.
@@ -58,7 +58,7 @@ def check_file(compressed: str | Location, progress: Progress | None = None) -> 
     return Report(facts, terminal.integrity_page)
 
 
-def verify_file(original: str | Location, compressed: str | Location, progress: Progress | None = None) -> Report:
+def verify_file(original: Named, compressed: Named, progress: Progress | None = None) -> Report:
     """Compare a compressed file with its original: jets within their precision, all else bit for bit.
 
     `differences` lists what is not as promised, `branches` how each branch of the original was kept; `max_error` holds

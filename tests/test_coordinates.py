@@ -229,6 +229,17 @@ def test_stored_values_by_hand(variables, dtype, scale, jet):
 
 
 @pytest.mark.parametrize("variables", LAYOUTS)
+def test_each_jet_is_turned_by_itself(variables):
+    layout, jets = Layout(variables), table(*JETS.values())
+    stored = layout.from_jets(jets, (SINGLE,) * 4, 1000.0)
+    alone = [layout.from_jets(jet[None], (SINGLE,) * 4, 1000.0)[0] for jet in jets]
+    assert stored == pytest.approx(np.array(alone), rel=1e-14)
+    assert layout.to_jets(stored) == pytest.approx(
+        np.array([layout.to_jets(row[None])[0] for row in stored]), rel=1e-14
+    )
+
+
+@pytest.mark.parametrize("variables", LAYOUTS)
 def test_each_momentum_has_its_own_dtype(variables):
     jet = table(JETS["usual"])
     double, single = (Layout(variables).from_jets(jet, (dtype,) * 4, 1.0)[0] for dtype in (DOUBLE, SINGLE))

@@ -1,7 +1,9 @@
 """What documentation shows, run: the examples of every docstring, and the scripts of scripts/examples."""
 
+import dataclasses
 import doctest
 import importlib
+import pathlib
 import runpy
 import sys
 from pathlib import Path
@@ -27,7 +29,7 @@ def folder(tmp_path, monkeypatch):
 @pytest.mark.parametrize("module", MODULES)
 def test_docstrings_do_what_they_show(module, folder):
     found = importlib.import_module(f"atlasae.{module}")
-    names = vars(found) | {"atlasae": atlasae}
+    names = vars(found) | {"atlasae": atlasae, "pathlib": pathlib}
     for test in doctest.DocTestFinder(exclude_empty=True).find(found, found.__name__, globs=names):
         result = doctest.DocTestRunner().run(test)
         assert result.failed == 0, test.name
@@ -37,6 +39,22 @@ def test_every_public_name_shows_how_it_is_used():
     names = {"compress_file", "decompress_file", "verify_file", "check_file", "train", "open", "Codec", "load_model"}
     assert names <= set(atlasae.__all__)
     assert [name for name in atlasae.__all__ if ">>>" not in getattr(atlasae, name).__doc__] == []
+
+
+def test_what_is_raised_has_a_public_name(folder):
+    assert issubclass(atlasae.UserError, atlasae.AtlasaeError)
+    assert issubclass(atlasae.DamagedFileError, atlasae.AtlasaeError)
+    with pytest.raises(atlasae.UserError, match=r"'1e-3' is no Options: give atlasae.Options\(precision=\.\.\.\)"):
+        atlasae.compress_file("in.root", "other.root", "1e-3")
+    for verb in (atlasae.open, atlasae.check_file, lambda path: atlasae.compress_file(path, "other.root")):
+        with pytest.raises(atlasae.UserError, match="5 is no path"):
+            verb(5)
+
+
+def test_every_option_is_told_in_one_line():
+    told = [line.partition(":")[0].strip() for line in atlasae.Options.__doc__.splitlines() if ": " in line]
+    names = [field.name for field in dataclasses.fields(atlasae.Options)]
+    assert [name for name in names if told.count(name) != 1] == []
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.name)

@@ -19,6 +19,7 @@ from atlasae.export import exported
 from atlasae.invertible import InvertibleAutoencoder
 from atlasae.learning import chain_of
 from atlasae.model import Model, default_model
+from atlasae.precision import Precision
 from atlasae.variables import VariableList
 
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
@@ -81,6 +82,17 @@ def test_codecs_of_other_precision_differ():
     assert codec_at("1e-2") != codec_at("1e-3") and codec_at("1e-2") != "1e-2"
     same = Codec(1e-2)
     assert same == codec_at("1e-2") and repr(same).endswith("at precision 0.01>")
+    assert same == Codec(Precision.parse("1e-2"))
+
+
+def test_a_codec_is_refused_what_is_no_precision_or_model():
+    bounds = {"pt": 1e-2, "eta": 1e-3, "phi": 1e-3, "m": 5e-2}
+    assert Codec(bounds) == codec_at("pt=1e-2,eta=1e-3,phi=1e-3,m=5e-2")
+    assert Codec.from_config(Codec(bounds).config()).bounds == bounds
+    with pytest.raises(UserError, match="precision None is none"):
+        Codec(None)
+    with pytest.raises(UserError, match="5 is no path"):
+        Codec(1e-2, 5)
 
 
 NUMBERS = st.floats(allow_nan=True, allow_infinity=True, width=64)

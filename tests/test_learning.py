@@ -444,6 +444,27 @@ def test_a_model_to_go_on_from_decides_the_architecture(learned, paths, tmp_path
     assert seen[0] == read_recipe(arch=model.facts["architecture"])
 
 
+def test_training_takes_files_in_the_place_of_what_they_hold(learned, paths, tmp_path, monkeypatch):
+    _, model, history = learned
+    seen = []
+    monkeypatch.setattr(learning, "learn", lambda *given: seen.append(given) or (model, history))
+    (tmp_path / "mine.toml").write_text('arch = "mlp"\nseed = 5\n')
+    (tmp_path / "first.model").write_bytes(model.content)
+    start = str(tmp_path / "first.model")
+    train(str(paths[0]), tmp_path / "own.model", tmp_path / "mine.toml", jets="Jet_", units="mev", start=start)
+    ((listed, recipe, jets, units, begun, *_),) = seen
+    assert (listed, recipe.arch, recipe.seed, jets, units) == ([paths[0]], "mlp", 5, ("Jet_",), "MeV")
+    assert begun.sha256 == model.sha256
+    with pytest.raises(UserError, match="units 'eV' are none"):
+        train(paths[0], tmp_path / "other.model", units="eV")
+
+
+@pytest.mark.parametrize("device", ["tpu", "mps"])
+def test_a_device_that_is_none_is_told(device, paths):
+    with pytest.raises(UserError, match=f"--device {device}: networks are trained on cpu or cuda"):
+        learn(paths, RECIPES["mlp"], device=device)
+
+
 @cache
 def massless_forward() -> np.ndarray:
     """Jets unlike those of the packaged model: light, and in a narrow range of pt and eta."""

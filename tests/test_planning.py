@@ -1,7 +1,8 @@
+import pickle
 import re
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import FrozenInstanceError, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -376,3 +377,84 @@ def test_sizes_in_bytes(text, size):
 def test_what_is_no_size_is_told_with_its_name(text):
     with pytest.raises(UserError, match=r"^step_size '.*' is no size: give one such as 20MB$"):
         parse_size(text, "step_size")
+
+
+# --- options, as a program gives them
+
+
+class Named:
+    """A path of somebody else's library."""
+
+    def __fspath__(self) -> str:
+        return "x.toml"
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ({"precision": 1e-4}, Precision.parse("1e-4")),
+        ({"precision": np.float64(1e-4)}, Precision.parse("1e-4")),
+        ({"precision": "1e-4"}, Precision.parse("1e-4")),
+        ({"precision": Precision.parse("full")}, Precision.parse("full")),
+        ({"precision": {"pt": 1e-3, "eta": "1e-4"}}, Precision.parse("pt=1e-3,eta=1e-4")),
+        ({"jets": "Jet_"}, ("Jet_",)),
+        ({"jets": ["Jet_", "Fat_"]}, ("Jet_", "Fat_")),
+        ({"drop": "x*"}, ("x*",)),
+        ({"drop": (name for name in ("x", "y"))}, ("x", "y")),
+        ({"units": "mev"}, "MeV"),
+        ({"units": "GEV"}, "GeV"),
+        ({"units": None}, None),
+        ({"variables": "x.toml"}, Path("x.toml")),
+        ({"variables": Named()}, Path("x.toml")),
+        ({"model": Path("own.model")}, "own.model"),
+        ({"model": "self"}, "self"),
+        ({"step_size": "20 MB"}, 20_000_000),
+        ({"step_size": 5}, 5),
+        ({"compression": "zstd:5"}, "zstd:5"),
+    ],
+)
+def test_an_option_may_be_given_in_each_natural_form(given, kept):
+    (name,) = given
+    found = getattr(Options(**given), name)
+    assert (type(found), found) == (type(kept), kept)
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"precision": 2}, r"'2\.0' is no bound between 1e-07 and 1"),
+        ({"precision": None}, "precision None is none: give a number such as 1e-3"),
+        ({"precision": True}, "precision True is none"),
+        ({"precision": {"pt": 1e-3, "rapidity": 1e-3}}, "'rapidity': choose from pt, eta, phi, m, E"),
+        ({"precision": [1e-3]}, r"precision \[0\.001\] is none"),
+        ({"jets": 5}, "5 is no pattern"),
+        ({"jets": ["Jet_", 5]}, "5 is no pattern"),
+        ({"drop": None}, "None is no pattern"),
+        ({"units": "keV"}, "units 'keV' are none of pt and m: give one of MeV, GeV"),
+        ({"units": 1000}, "units 1000 are none"),
+        ({"variables": 5}, "5 is no path: give a text or a Path"),
+        ({"variables": "https://example.org/x.toml"}, "copy it here"),
+        ({"model": None}, "model None is none: give a model file, `default` or `self`"),
+        ({"compression": "zip"}, "'zip': give one of zlib, lzma"),
+        ({"compression": 5}, "compression 5 is no text"),
+        ({"tree": 5}, "tree 5 is no text"),
+        ({"step_size": "20 fortnights"}, "step_size '20 fortnights' is no size: give one such as 20MB"),
+        ({"step_size": 0}, "step_size '0' is no size"),
+        ({"step_size": True}, "step_size True is no size"),
+        ({"packed": "yes"}, "packed 'yes' is neither True nor False"),
+        ({"force": 1}, "force 1 is neither True nor False"),
+    ],
+)
+def test_an_option_that_can_not_be_is_told_when_it_is_given(given, words):
+    with pytest.raises(UserError, match=words) as told:
+        Options(**given)
+    assert "\n" not in str(told.value)
+
+
+def test_options_are_values():
+    options = Options(precision=1e-4, jets="Jet_", step_size="20MB")
+    assert options == pickle.loads(pickle.dumps(options)) == replace(options) != replace(options, units="gev")
+    assert replace(options, units="gev").units == "GeV"
+    assert Options.step_size == Options().step_size == 20_000_000
+    with pytest.raises(FrozenInstanceError):
+        options.precision = 1e-3

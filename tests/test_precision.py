@@ -247,3 +247,8 @@ def test_no_number_is_no_small_error():
         assert not error(PT_M, (before, 0, 0, 0), (1e5, 0, 0, 0))["pt"] < 1
     assert not error(PT_E, (1e5, 0, 0, np.nan), (1e5, 0, 0, 1e6))["m"] < 1
     assert not error(PT_E, (1e5, 0, 0, 1e6), (1e5, 0, 0, np.nan))["E"] < 1
+
+
+@pytest.mark.parametrize("text", ["0.001", "full", "none", "pt=0.001,eta=0.002,phi=0.003,m=0.01"])
+def test_a_precision_says_what_it_is_made_of(text):
+    assert Precision.parse(text).text == text

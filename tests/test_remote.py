@@ -25,7 +25,7 @@ from atlasae.many import expand
 from atlasae.pipeline import compress_file, decompress_file
 from atlasae.planning import Options
 from atlasae.plotting import Label
-from atlasae.remote import Remote, address, local, located, masked, watching
+from atlasae.remote import Remote, address, all_located, local, located, masked, watching
 from atlasae.rootio import open_source
 from atlasae.verification import check_file, verify_file
 
@@ -77,6 +77,28 @@ def test_a_url_is_a_location_with_a_name_and_no_secrets(url, name, suffix, said)
 def test_other_texts_are_paths(text):
     assert located(text) == located(Path(text)) == local(text) == Path(text)
     assert address(located(text)) == str(Path(text))
+
+
+class Named:
+    """A path of somebody else's library."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    def __fspath__(self) -> str:
+        return self.text
+
+
+def test_whatever_names_a_path_is_one_and_nothing_else():
+    assert located(Named("a.root")) == Path("a.root")
+    assert located(Named("https://h/a.root")) == Remote("https://h/a.root")
+    assert all_located("a.root") == all_located(["a.root"]) == all_located(Named("a.root")) == [Path("a.root")]
+    assert all_located(name for name in (Path("a"), "b")) == [Path("a"), Path("b")]
+    for wrong in (5, None, b"a.root", ["a.root"]):
+        with pytest.raises(UserError, match="is no path: give a text or a Path"):
+            located(wrong)
+    with pytest.raises(UserError, match="None is no path"):
+        all_located(None)
 
 
 def test_a_url_of_this_machine_is_a_path(tmp_path):
