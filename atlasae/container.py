@@ -148,12 +148,6 @@ class Contents:
     chunks: list[Chunk]
     models: dict[str, bytes] = field(default_factory=dict)
 
-    @property
-    def part(self) -> tuple[int, int] | None:
-        """Which entries of its source this file was made of, where that was cut; parts may be merged again."""
-        first, last = (run.source.get("entries") for run in (self.runs[0], self.runs[-1]))
-        return (int(first[0]), int(last[1])) if first and last else None
-
     def chunks_by_run(self) -> Iterator[tuple[Run, int, Chunk]]:
         """Every chunk with its run and its first entry in the (merged) tree."""
         chunks = iter(self.chunks)

@@ -14,6 +14,7 @@ from atlasae.container import CompressedCollection, Contents, Run, read_contents
 from atlasae.copying import compare_others, copy_back
 from atlasae.display import Report
 from atlasae.errors import DamagedFileError
+from atlasae.parts import check_parts, entries_of
 from atlasae.planning import Opened, Options, open_input
 from atlasae.remote import Location, located
 from atlasae.restoring import Progress, Salvage, restored_events, silent
@@ -35,6 +36,7 @@ def check_file(compressed: str | Location, progress: Progress | None = None) -> 
     """
     with open_source(located(compressed)) as source:
         contents, lost = read_contents(source), Salvage()
+        check_parts(f"'{compressed}'", contents.runs)
         chunks = sum(1 for _ in restored_events(source, contents, progress or silent, lost))
         copy_back(source, contents, None, Options.step_size, lost.damage)
     if lost.damage:
@@ -65,9 +67,10 @@ def verify_file(original: str | Location, compressed: str | Location, progress: 
     original = located(original)
     with open_source(located(compressed)) as source:
         contents = read_contents(source)
+        check_parts(f"'{compressed}'", contents.runs)
         run = contents.runs[0]
         with open_input(original, run.tree if not is_table(original) else None, (), nested=run.ntuple) as opened:
-            facts = _compare(opened.within(contents.part), source, contents, progress or silent)
+            facts = _compare(opened.within(entries_of(contents.runs)), source, contents, progress or silent)
         copy_back(source, contents, None, Options.step_size)
     return Report(facts, terminal.verification_page)
 
@@ -119,7 +122,7 @@ def _compare(opened: Opened, source: Source, contents: Contents, progress: Progr
     if start != opened.events.entries:
         found.differences.append(
             f"{start} entries were compressed, the original has {opened.events.entries}"
-            + " there" * bool(contents.part)
+            + " there" * bool(entries_of(contents.runs))
         )
     if opened.source:
         found.differences += compare_others(opened.source, contents)

@@ -17,7 +17,7 @@ FLOORS = [
     {"columns", "fields", "invertible", "bottleneck", "precision", "metrics", "variables", "lattice", "priors"},
     {"storage", "packed", "model", "rootio", "tables", "tallies", "training", "running"},
     {"codec", "collection", "classifier", "recipes", "container", "planning", "targets", "journal"},
-    {"learning", "checkpoints", "copying", "packing", "counting", "cpp", "graphs", "encoding"},
+    {"learning", "checkpoints", "copying", "packing", "counting", "cpp", "graphs", "encoding", "parts"},
     {"restoring", "compressing"},
     {"pipeline", "reading", "export"},
     {"pairs", "peers", "verification"},
