@@ -151,12 +151,6 @@ class Contents:
     chunks: list[Chunk]
     models: dict[str, bytes] = field(default_factory=dict)
 
-    @property
-    def part(self) -> tuple[int, int] | None:
-        """Which entries of its source this file was made of, where that was cut; parts may be merged again."""
-        first, last = (run.source.get("entries") for run in (self.runs[0], self.runs[-1]))
-        return (int(first[0]), int(last[1])) if first and last else None
-
     def over_runs(self, name: str) -> list[CompressedCollection]:
         """A collection as every run has it."""
         return [entry for run in self.runs for entry in run.collections if entry.collection.name == name]

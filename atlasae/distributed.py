@@ -11,6 +11,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
+from multiprocessing import resource_tracker
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any
@@ -141,6 +142,8 @@ class _Keeper(threading.Thread):
 
     def run(self) -> None:
         """Do what waits, until nothing does."""
+        resource_tracker.ensure_running()  # else its start unblocks what is blocked
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # for workers that are starting: they inherit it
         try:
             while not self.stopping.is_set():
                 self.outcomes.put(self._try(self.waiting.get_nowait()))

@@ -2,23 +2,22 @@
 
 import glob
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from atlasae import terminal
-from atlasae.container import read_contents
 from atlasae.display import Report
 from atlasae.distributed import Outcome, Task, Workers
 from atlasae.errors import AtlasaeError, UserError
 from atlasae.journal import Journal, Source
+from atlasae.parts import first_run, key_of, number_of, part_of, part_path, parts_in
 from atlasae.pipeline import compress_file, decompress_file
 from atlasae.planning import Options, Part, open_for
 from atlasae.remote import Location, Remote
 from atlasae.restoring import Progress
-from atlasae.rootio import open_source
 from atlasae.tables import is_table
 from atlasae.targets import remove_leftovers
 from atlasae.verification import verify_file
@@ -64,7 +63,7 @@ def verify_files(
     originals: Sequence[Location], folder: Path, workers: Workers, progress: Progress | None = None
 ) -> Report:
     """Compare every file with the one in the folder that `compress_files` made of it; returns a report of all."""
-    tasks = [part for task in pair_up(verify_task, expand(originals), folder) for part in find_parts(task)]
+    tasks = find_parts(pair_up(verify_task, expand(originals), folder), folder)
     return run_tasks(tasks, workers, None, progress)
 
 
@@ -80,7 +79,7 @@ def evaluate_many(
 
     Its report has the `files`, and how many `failed`; raises UserError where all did.
     """
-    tasks = [part for task in pair_up(evaluate_task, expand(originals), folder) for part in find_parts(task)]
+    tasks = find_parts(pair_up(evaluate_task, expand(originals), folder), folder)
     asked = Evaluating(tuple(patterns), units, _common_ranges(tasks, patterns, units))
     total, files = None, list[dict[str, Any]]()
     with closing(workers.outcomes([replace(task, options=asked) for task in tasks])) as outcomes:
@@ -225,30 +224,74 @@ def split(task: Task, size: int) -> list[Task]:
     ends = [entries * number // parts for number in range(parts + 1)]
     ranges = [Part(ends[number], ends[number + 1], number, parts) for number in range(parts)]
     return [
-        replace(task, target=part_path(task.target, part.number), options=replace(task.options, part=part))
+        replace(task, target=part_path(task.target, part.number, parts), options=replace(task.options, part=part))
         for part in ranges
     ]
 
 
-def part_path(target: Path, number: int) -> Path:
-    """Where a part of an output goes."""
-    return target.with_name(f"{target.stem}.part{number}{target.suffix}")
+def find_parts(tasks: Sequence[Task], folder: Path) -> list[Task]:
+    """The tasks, those of outputs that were cut as tasks for their parts, with those that are missing or stale."""
+    beside = parts_in(folder)
+    return [one for task in tasks for one in _parts_of(task, beside.get(task.target.name, ()))]
 
 
-def find_parts(task: Task) -> list[Task]:
-    """Tasks for all parts that the output of a task was cut into, those that are missing too; itself where it was not.
+def _parts_of(task: Task, paths: Sequence[Path]) -> list[Task]:
+    """A task for every part of the split that the first one is of, of these files; the others are stale.
 
-    A first part that can't be read is a task alone, which tells why.
+    All are where the whole is there, too. Where none can be read, the first is a task alone, which tells why.
     """
-    first = part_path(task.target, 0)
-    if task.target.exists() or not first.exists():
-        return [task]
-    try:
-        with open_source(first) as source:
-            _, parts = read_contents(source).runs[0].source.get("part", (0, 1))
-    except (AtlasaeError, OSError):
-        parts = 1
-    return [replace(task, target=part_path(task.target, number)) for number in range(parts)]
+    made = {path: run for path in paths if (run := first_run(path)) and run.source["name"] == task.path.name}
+    cut = {path: (key_of(run), part) for path, run in made.items() if (part := part_of(run))}
+    found: dict[int, Path] = {}
+    if task.target.exists() or not paths:
+        wanted = [task]
+    elif not cut:
+        wanted = [replace(task, target=paths[0])]
+    else:
+        key, first = next(iter(cut.values()))
+        names = {number_of(path): path for path in paths}
+        found = {part.number: path for path, (k, part) in cut.items() if (k, part.parts) == (key, first.parts)}
+        wanted = [
+            replace(task, target=found.get(n) or names.get(n) or part_path(task.target, n, first.parts))
+            for n in range(first.parts)
+        ]
+    taken = {one.target for one in wanted}
+    return wanted + [replace(task, work=stale_task, target=path) for path in cut if path not in taken]
+
+
+def stale_task(task: Task) -> dict[str, Any]:
+    """Say that a file is left over."""
+    raise UserError(_stale(task.target, task.path))
+
+
+def mixed(tasks: Sequence[Task], done: Mapping[Path, Outcome]) -> Iterator[Outcome]:
+    """The outcomes of tasks that are not done because what was made of their input before, otherwise cut, is beside."""
+    by_input: dict[Location, list[Task]] = {}
+    for task in tasks:
+        by_input.setdefault(task.path, []).append(task)
+    beside = parts_in(tasks[0].target.parent) if tasks else {}
+    for path, group in by_input.items():
+        left = [task for task in group if task.target not in done]
+        whole = group[0].target.with_name(output_name(path))
+        others = [other for other in (whole, *beside.get(whole.name, ())) if other not in done and other.exists()]
+        if left and (problem := _in_the_way(group, others)):
+            yield from (Outcome(task, error=problem) for task in left)
+
+
+def _in_the_way(group: Sequence[Task], others: Sequence[Path]) -> str | None:
+    """Why outputs of one input can't be written beside other files: some would be of one split, some of another."""
+    targets = {task.target for task in group}
+    for other in others:
+        if other in targets:
+            if len(group) > 1 and not group[0].options.force:
+                return f"'{other}' exists: choose another folder, or replace all parts with --force"
+        elif (run := first_run(other)) and run.source["name"] == group[0].path.name:
+            return _stale(other, group[0].path)
+    return None
+
+
+def _stale(path: Path, source: Location) -> str:
+    return f"'{path}' is of '{source.name}' as it was cut another time: remove it, or use another folder"
 
 
 def run_into(folder: Path, tasks: Sequence[Task], workers: Workers, progress: Progress | None = None) -> Report:
@@ -271,6 +314,7 @@ def run_tasks(
     """
     started = time.perf_counter()
     done = {task.target: outcome for task in tasks if (outcome := _known(task, journal))}
+    done |= {outcome.task.target: outcome for outcome in (mixed(tasks, done) if journal else ())}
     left = [replace(task, journaled=journal is not None) for task in tasks if task.target not in done]
     try:
         with closing(workers.outcomes(left)) as outcomes:

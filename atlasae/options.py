@@ -80,10 +80,12 @@ def workers(given: dict[str, Any]) -> Any:
 
 def label(given: dict[str, Any]) -> Any:
     """The `Label` that `labelled` describes."""
-    from atlasae.plotting import Label
+    from atlasae.plotting import Label, check_label
 
     experiment = "" if given["no_experiment_label"] else "ATLAS"
-    return Label(given["text"], experiment, given["energy"], given["luminosity"])
+    asked = Label(given["text"], experiment, given["energy"], given["luminosity"])
+    check_label(asked)
+    return asked
 
 
 def in_and_out(paths: tuple[Location, ...], given: dict[str, Any]) -> tuple[Location, Path]:

@@ -15,6 +15,7 @@ from atlasae.container import CompressedCollection, Contents, is_compressed, loo
 from atlasae.coordinates import Bools, Floats
 from atlasae.copying import entry_ranges
 from atlasae.errors import UserError
+from atlasae.parts import check_parts, entries_of
 from atlasae.planning import Opened, Options, event_branch, event_numbers, find_in, open_input
 from atlasae.remote import Location
 from atlasae.restoring import Chunks, Progress, WrittenChunk, pieces
@@ -122,8 +123,9 @@ def open_pair(
             source = stack.enter_context(open_source(compressed))
             if is_compressed(source):
                 contents = read_contents(source)
+                check_parts(f"'{compressed}'", contents.runs)
                 tree = None if is_table(original) else contents.runs[0].tree
-                before = stack.enter_context(open_input(original, tree, ())).within(contents.part)
+                before = stack.enter_context(open_input(original, tree, ())).within(entries_of(contents.runs))
                 yield _with_compressed(before, source, contents, progress)
                 return
         before = stack.enter_context(open_input(original, None, patterns))

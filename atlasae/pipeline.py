@@ -27,6 +27,7 @@ from atlasae.copying import copy_back, copy_others, entry_ranges, read_counted
 from atlasae.display import Report
 from atlasae.errors import DamagedFileError, UserError
 from atlasae.packing import start_packing
+from atlasae.parts import check_parts
 from atlasae.planning import Opened, Options, Part, Plan, make_plan, open_for, settle_plan
 from atlasae.remote import Location, Named, local, located, watching
 from atlasae.restoring import Progress, Salvage, restored_events, silent
@@ -108,6 +109,7 @@ def decompress_file(
     lost = Salvage() if salvage else None
     with watching(path) as check_unchanged, open_source(path) as source:
         contents = read_contents(source)
+        _check_parts(path, contents, lost)
         with replacing(target, force) as temporary:
             if is_table(target):
                 table = _restored_table(source, contents, progress or silent, lost)
@@ -140,6 +142,16 @@ def _halves(progress: Progress) -> tuple[Progress, Progress]:
         progress(total + done, 2 * total)
 
     return first, second
+
+
+def _check_parts(path: Location, contents: Contents, lost: Salvage | None) -> None:
+    """Note in `lost` that a merged file has parts that do not go together; raises UserError where nothing is noted."""
+    try:
+        check_parts(f"'{path}'", contents.runs)
+    except UserError as error:
+        if lost is None:
+            raise UserError(f"{error}; --salvage brings back what is there, as it is") from error
+        lost.damage.append(str(error))
 
 
 def _decompression_facts(contents: Contents, lost: Salvage) -> dict[str, Any]:
@@ -327,6 +339,7 @@ def _source(opened: Opened) -> dict[str, Any]:
     facts: dict[str, Any] = {"name": opened.path.name, "bytes": opened.path.stat().st_size}
     if part := opened.part:
         facts |= {"entries": [part.start, part.stop], "part": [part.number, part.parts]}
+        facts |= {"uuid": opened.source.uuid} if opened.source else {}
     return facts
 
 

@@ -14,10 +14,13 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.backend_bases import FigureCanvasBase
+from matplotlib.cbook import is_math_text
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
+from matplotlib.mathtext import MathTextParser
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
+from atlasae.display import harmless
 from atlasae.errors import UserError
 
 for name in ("matplotlib.font_manager", "matplotlib.mathtext", "matplotlib.backends.backend_pdf", "fontTools"):
@@ -44,6 +47,8 @@ STYLE = [
         "figure.subplot.top": 0.95,
         "savefig.dpi": 150,
         "svg.hashsalt": "atlasae",  # the same names in every run
+        "text.usetex": False,  # names of branches and files are no LaTeX
+        "text.parse_math": True,
     },
 ]
 BLACK, BLUE, RED, ORANGE, GREEN, GREY = "#000000", "#3f90da", "#bd1f01", "#ffa90e", "#2b7f3f", "#94a4a2"
@@ -332,7 +337,7 @@ def latents(
         _filled(axes, values, np.asarray(bins))
         axes.set(xlim=(bins[0], bins[-1]), ylabel="Jets / bin", ylim=(0, 1.5 * max(1, *values)))
         axes.set_xlabel(name)
-        axes.text(0.05, 0.93, holds, transform=axes.transAxes, va="top", fontsize=12)
+        axes.text(0.05, 0.93, plain(holds), transform=axes.transAxes, va="top", fontsize=12)
         axes.ticklabel_format(axis="both", useOffset=False)
         axes.locator_params(axis="x", nbins=5)
         axes.tick_params(axis="x", which="major", pad=6)
@@ -411,7 +416,8 @@ def comparison(
         at = np.arange(len(widths)) + (i - (len(names) - 1) / 2) * 0.6 / max(1, len(names))
         values = [found[i] for found in widths.values()]
         look: dict[str, Any] = {"color": LINES[i % 8], "marker": MARKERS[(i + i // 8) % 8], "markersize": 8}
-        axes.plot(at, values, linestyle="", label=_shortened(name, 40), **look)
+        shown = plain(_shortened(name, 40))
+        axes.plot(at, values, linestyle="", label=" " * shown.startswith("_") + shown, **look)  # _ hides it
     axes.set_xticks(range(len(widths)), [QUANTITIES[v].symbol if v in QUANTITIES else v for v in widths])
     axes.tick_params(axis="x", which="minor", bottom=False, top=False)
     values = [value for found in widths.values() for value in found if value > 0]
@@ -534,7 +540,21 @@ def _height(axes: Axes) -> float:
 def _lines(label: Label) -> list[str]:
     energy = rf"$\sqrt{{s}}$ = {label.energy} TeV" if label.energy else ""
     luminosity = rf"{label.luminosity} fb$^{{\mathrm{{-1}}}}$" if label.luminosity else ""
-    return [line for line in (", ".join(filter(None, [energy, luminosity])), _shortened(label.note)) if line]
+    return [line for line in (", ".join(filter(None, [energy, luminosity])), plain(_shortened(label.note))) if line]
+
+
+def plain(text: str) -> str:
+    """A name as it is written, whatever is in it: what stands between dollars would be a formula."""
+    return harmless(text).replace("\n", " ").replace("$", r"\$")
+
+
+def check_label(label: Label) -> None:
+    """Raise UserError for a label with a formula that can't be drawn."""
+    for text in filter(is_math_text, (label.text, *_lines(label))):
+        try:
+            MathTextParser("path").parse(text)
+        except ValueError as error:
+            raise UserError(rf"'{text}' has a formula that can't be drawn: write \$ for a dollar") from error
 
 
 def _shortened(text: str, longest: int = 26) -> str:

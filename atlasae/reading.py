@@ -18,6 +18,7 @@ from atlasae.columns import Array, flatten, is_nested
 from atlasae.container import Chunk, Run, check_alike, read_contents
 from atlasae.display import to_html
 from atlasae.errors import UserError
+from atlasae.parts import check_parts, in_order
 from atlasae.planning import parse_size
 from atlasae.remote import Named, all_located
 from atlasae.restoring import Chunks
@@ -35,7 +36,8 @@ _VECTOR_NAMES = {"m": "mass", "E": "energy"}  # of scikit-hep vector
 def open(paths: Named | Sequence[Named]) -> "CompressedTree":
     """Open a compressed file, or several with the same branches, as the tree that was compressed.
 
-    Nothing is written to disk. Raises UserError for other files, DamagedFileError for damaged ones.
+    Parts of a file that was cut are put in their order. Nothing is written to disk. Raises UserError for other files
+    and for parts that do not go together, DamagedFileError for damaged ones.
 
     >>> with atlasae.open("small.root") as tree:
     ...     tree.arrays(["Jet_pt", "Jet_eta"], entry_stop=2).fields
@@ -45,7 +47,11 @@ def open(paths: Named | Sequence[Named]) -> "CompressedTree":
         raise UserError("no file to open: name one, or several parts")
     with ExitStack() as stack:
         sources = [stack.enter_context(open_source(path)) for path in listed]
-        return CompressedTree([Chunks(source, read_contents(source)) for source in sources], stack.pop_all())
+        found = [read_contents(source) for source in sources]
+        parts = [Chunks(sources[place], found[place]) for place in in_order(found)]
+        what = f"'{sources[0].path}'" if len(sources) == 1 else f"the list of {len(sources)} files"
+        check_parts(what, [run for part in parts for run in part.contents.runs], whole=len(sources) > 1)
+        return CompressedTree(parts, stack.pop_all())
 
 
 @dataclass(frozen=True)

@@ -251,6 +251,11 @@ class Source:
     trees: dict[str, Tree] = field(default_factory=dict)
     objects: list[str] = field(default_factory=list)
 
+    @property
+    def uuid(self) -> str:
+        """What ROOT tells this file from all others by."""
+        return str(self.file.file.uuid)
+
     def copy_object(self, name: str, target: "Target | None" = None) -> int | str:
         """Copy a histogram or the like, or only read it; its checksum, or the reason where uproot can't."""
         try:

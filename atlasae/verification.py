@@ -17,6 +17,7 @@ from atlasae.copying import compare_others, copy_back
 from atlasae.display import Report
 from atlasae.errors import DamagedFileError, UserError
 from atlasae.fields import short
+from atlasae.parts import check_parts, entries_of
 from atlasae.planning import Opened, Options, open_input
 from atlasae.remote import Named, located, watching
 from atlasae.restoring import Chunks, Progress, Salvage, changed_branches, restored_events, silent
@@ -39,6 +40,7 @@ def check_file(compressed: Named, progress: Progress | None = None) -> Report:
     compressed = located(compressed)
     with watching(compressed) as check_unchanged, open_source(compressed) as source:
         contents, lost = read_contents(source), Salvage()
+        check_parts(f"'{compressed}'", contents.runs)
         chunks = sum(1 for _ in restored_events(source, contents, progress or silent, lost))
         copy_back(source, contents, None, Options.step_size, lost.damage)
         check_unchanged()
@@ -70,9 +72,10 @@ def verify_file(original: Named, compressed: Named, progress: Progress | None = 
     original, compressed = located(original), located(compressed)
     with watching(original, compressed) as check_unchanged, open_source(compressed) as source:
         contents = read_contents(source)
+        check_parts(f"'{compressed}'", contents.runs)
         run = contents.runs[0]
         with open_input(original, run.tree if not is_table(original) else None, (), nested=run.ntuple) as opened:
-            facts = _compare(opened.within(contents.part), source, contents, progress or silent)
+            facts = _compare(opened.within(entries_of(contents.runs)), source, contents, progress or silent)
         copy_back(source, contents, None, Options.step_size)
         check_unchanged()
     return Report(facts, terminal.verification_page)
@@ -185,7 +188,7 @@ def _compare(opened: Opened, source: Source, contents: Contents, progress: Progr
     if start != opened.events.entries:
         found.differences.append(
             f"{start} entries were compressed, the original has {opened.events.entries}"
-            + " there" * bool(contents.part)
+            + " there" * bool(entries_of(contents.runs))
         )
     if opened.source:
         found.differences += compare_others(opened.source, contents)

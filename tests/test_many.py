@@ -3,6 +3,9 @@
 import json
 import math
 import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +14,7 @@ import numpy as np
 import pytest
 import uproot
 from conftest import Result, bits, nothing_left, read_tree, refused, run_main, succeeded, write_layout
-from helpers import PACKED, compressed_alone, contents, merge
+from helpers import PACKED, compressed_alone, contents, left_over, merge
 
 from atlasae.distributed import Task
 from atlasae.evaluation import evaluate_files
@@ -153,6 +156,58 @@ def test_an_output_of_anything_else_is_refused_without_force(change, inputs, tmp
     assert files_of(succeeded(*command, "--json"))["a.root"]["reused"] is True
 
 
+def test_a_bad_line_of_the_journal_costs_its_file_alone_and_is_said(inputs, tmp_path):
+    out = tmp_path / "out"
+    command = ["compress", *inputs, "-o", out, *PACKED]
+    succeeded(*command)
+    lines = (out / NAME).read_bytes().splitlines(keepends=True)
+    (out / NAME).write_bytes(lines[0] + lines[1].replace(b'"jets": ', b'"jets": "') + lines[2])
+    result = run_main(*command, "--json")
+    assert [file["error"] is None for file in result.report["files"]] == [True, False, True]
+    assert result.code == 1 and "b.root' exists" in result.err
+    note = f"'{out / NAME}': what is in line 2 is damaged, and not counted"
+    assert result.report["notes"] == [note]
+    assert succeeded(*command, "--force").out.endswith(f"\nnote: {note}\n")
+    assert all(file["reused"] for file in succeeded(*command, "--json").report["files"])
+
+
+def test_a_run_that_was_killed_after_its_line_or_after_its_output_is_gone_on_with(inputs, tmp_path):
+    out = tmp_path / "out"
+    command = ["compress", *inputs, "-o", out, *PACKED, "--json"]
+    killed = KILLED.format(marker=tmp_path / "marker", arguments=list(map(str, command[:-1])))
+    for left in (["a.root"], ["a.root", "b.root"]):
+        assert subprocess.run([sys.executable, "-c", killed], check=False).returncode == -signal.SIGKILL
+        assert sorted(path.name for path in out.glob("[!.]*.root")) == left
+    assert [file["reused"] for file in succeeded(*command).report["files"]] == [True, True, False]
+    assert left_over(out) == []
+    succeeded("verify", *inputs, out)
+
+
+# Dies of the second output: the first time before it has its name, the next time when it has it.
+KILLED = """if True:
+    import os, signal, sys
+    from pathlib import Path
+    from atlasae import many, targets
+    from atlasae.cli import main
+    from atlasae.distributed import perform
+
+    named = targets._rename
+
+    def rename(temporary, target, force):
+        if target.name == "b.root" and not Path("{marker}").exists():
+            Path("{marker}").touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        named(temporary, target, force)
+        if target.name == "b.root":
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    targets._rename = rename
+    sys.argv = ["atlasae", *{arguments}]
+    many.Workers.outcomes = lambda self, tasks: (perform(task) for task in tasks)
+    main()
+    """
+
+
 def test_a_model_of_other_bytes_is_another_option(tmp_path):
     model = tmp_path / "model"
     task = Task(compress_task, Path("a"), Path("b"), Options(Precision.parse("1e-3"), model=str(model)))
@@ -160,6 +215,23 @@ def test_a_model_of_other_bytes_is_another_option(tmp_path):
     first = task.digest
     model.write_bytes(b"two")
     assert task.digest != first
+
+
+def test_names_may_be_any_bytes(inputs, tmp_path):
+    (odd := tmp_path / os.fsdecode(b"o\xff")).mkdir()
+    path = inputs[0].rename(odd / os.fsdecode(b"a\xff \n'.root"))
+    out, back = odd / "out", odd / "back"
+    for command in (["compress", path, "-o", out, *PACKED], ["decompress", out / path.name, "-o", back]):
+        assert succeeded(*command, "--json").report["files"][0]["input"] == str(command[1])
+        assert succeeded(*command, "--json").report["files"][0]["reused"] is True
+        assert "?" in succeeded(*command).out
+    succeeded("verify", path, out)
+    succeeded("verify", path, out / path.name)
+    assert succeeded("info", out / path.name, "--json").report["runs"][0]["source"] == path.name
+    words = ("o?", "a?  '.root", "exists")
+    refused(2, words, "compress", path, out / path.name, out=path)
+    result = run_main("decompress", out / path.name, "-o", out, "--force")
+    assert result.code == 1 and "is the input" in result.err
 
 
 # --- parts of a file

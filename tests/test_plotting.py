@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.cbook import is_math_text
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
@@ -354,6 +355,41 @@ def test_every_figure_has_its_label(name):
     assert [word for word in ("ATLAS", "Internal", "AntiKt4TruthJets") if found.count(word) != 1] == []
     assert r"$\sqrt{s}$ = 13 TeV, 140 fb$^{\mathrm{-1}}$" in found
     assert {"ATLAS", "Internal"} & set(words(figure(name, "none"))) == set()
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_a_name_is_no_formula_in_any_figure(name):
+    drawn = on_canvas(FIGURES[name](Label("Internal", "ATLAS", "13", "140", r"jet$x$ $\frac{")))
+    assert shown(drawn)[r"jet\$x\$ \$\frac{"] == r"jet$x$ $\frac{"
+
+
+ODD = ("$", "a$b", "$x$", r"$\frac{", r"a\$b$", r"\$", "a_b^c", "%{#}~&", "_begins", "back\\slash")
+
+
+@pytest.mark.parametrize("name", [*ODD, "two\nlines", "no UTF-8 \udcff", "\x1b[1m"])
+def test_names_are_drawn_as_they_are_written(name, tmp_path):
+    drawn = on_canvas(comparison(Label("", "", note=name), [name, "other"]))
+    written = "".join(c if c.isprintable() else " " if c == "\n" else "?" for c in name)
+    assert list(shown(drawn).values()).count(written) == 1
+    assert [text.strip() for text in legend_texts(drawn.axes[0])] == [plotting.plain(name), "other"]
+    plotting.save(drawn, tmp_path / "a.pdf")
+
+
+def shown(drawn: Figure) -> dict[str, str]:
+    """What matplotlib makes of texts that are no formulas."""
+    return {text: text.replace(r"\$", "$") for text in words(drawn) if not is_math_text(text)}
+
+
+@pytest.mark.parametrize("text", [r"$\frac{$", r"a $\nothing$", "$x$$"])
+def test_a_label_that_is_no_formula_is_refused(text):
+    plotting.check_label(Label(r"$\sqrt{s}$ and \$", energy="13", luminosity="140", note="$x$"))
+    plotting.check_label(Label("100 $"))
+    if text == "$x$$":  # three dollars are no formula at all
+        plotting.check_label(Label(text))
+        return
+    for label in (Label(text), Label(energy=text), Label(luminosity=text)):
+        with pytest.raises(UserError, match="has a formula that can't be drawn"):
+            plotting.check_label(label)
 
 
 def test_a_note_is_added_to_a_label():
