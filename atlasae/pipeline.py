@@ -20,7 +20,6 @@ from atlasae.container import (
     Copied,
     Run,
     bits_of,
-    read_contents,
     write_contents,
 )  # fmt: skip
 from atlasae.copying import copy_back, copy_others, entry_ranges
@@ -32,6 +31,7 @@ from atlasae.remote import Location, local, located
 from atlasae.restoring import Progress, Salvage, restored_events, silent
 from atlasae.rootio import PAGES, Behind, Source, Target, Writer, create, open_source, parse_compression
 from atlasae.schema import Branch, stand_ins
+from atlasae.skims import contents_of
 from atlasae.tables import Table, is_table, write_table
 from atlasae.targets import check_target, replacing
 
@@ -68,11 +68,13 @@ def decompress_file(
     force: bool = False,
     progress: Progress | None = None,
     salvage: bool = False,
+    trust: str | Location | None = None,
 ) -> Report:
     """Bring the jets of a compressed file back under their own names; returns a report.
 
     OUT's suffix decides between ROOT, pickle and parquet. Raises DamagedFileError where a checksum does not match; with
-    `salvage`, the chunks that are intact are written, and the report tells which entries are missing.
+    `salvage`, the chunks that are intact are written, and the report tells which entries are missing. Of a skim (some
+    of the entries or branches), `trust` is the compressed file that it was made of; no checksum is compared then.
 
     >>> atlasae.decompress_file("small.root", "back.root")["tree"]
     'Events'
@@ -86,13 +88,14 @@ def decompress_file(
         )
     lost = Salvage() if salvage else None
     with open_source(path) as source:
-        contents = read_contents(source)
+        skim = contents_of(source, located(trust) if trust else None, Options.step_size)
+        contents = skim.contents
         with replacing(target) as temporary:
             if is_table(target):
                 write_table(temporary, _restored_table(source, contents, progress or silent, lost))
             else:
                 _write_restored(source, contents, temporary, progress or silent, lost)
-    facts = _decompression_facts(contents, lost or Salvage())
+    facts = _decompression_facts(contents, lost or Salvage()) | {"notes": skim.notes}
     facts |= {"seconds": time.perf_counter() - started, "output": str(target)}
     return Report(facts, terminal.decompression_page)
 

@@ -16,14 +16,15 @@ import vector
 
 from atlasae import terminal
 from atlasae.columns import Array, flatten, is_nested
-from atlasae.container import Chunk, Run, check_alike, read_contents
+from atlasae.container import Chunk, Run, check_alike
 from atlasae.display import to_html
 from atlasae.errors import UserError
-from atlasae.planning import parse_size
+from atlasae.planning import Options, parse_size
 from atlasae.remote import Location, Remote, located
 from atlasae.restoring import Chunks
 from atlasae.rootio import open_source
 from atlasae.schema import Collection
+from atlasae.skims import contents_of
 from atlasae.tables import to_frame
 
 Filter = str | Sequence[str] | Callable[[str], bool] | None
@@ -33,10 +34,11 @@ STEP_SIZE = "20 MB"
 _VECTOR_NAMES = {"m": "mass", "E": "energy"}  # of scikit-hep vector
 
 
-def open(paths: str | Location | Sequence[str | Location]) -> "CompressedTree":
+def open(paths: str | Location | Sequence[str | Location], trust: str | Location | None = None) -> "CompressedTree":
     """Open a compressed file, or several with the same branches, as the tree that was compressed.
 
-    Nothing is written to disk. Raises UserError for other files, DamagedFileError for damaged ones.
+    Nothing is written to disk. Raises UserError for other files, DamagedFileError for damaged ones. Of skims (some of
+    the entries or branches), `trust` is the compressed file that they were made of; no checksum is compared then.
 
     >>> with atlasae.open("small.root") as tree:
     ...     tree.arrays(["Jet_pt", "Jet_eta"], entry_stop=2).fields
@@ -47,7 +49,9 @@ def open(paths: str | Location | Sequence[str | Location]) -> "CompressedTree":
         raise UserError("no file to open: name one, or several parts")
     with ExitStack() as stack:
         sources = [stack.enter_context(open_source(located(path))) for path in listed]
-        return CompressedTree([Chunks(source, read_contents(source)) for source in sources], stack.pop_all())
+        trusted = located(trust) if trust else None
+        parts = [Chunks(source, contents_of(source, trusted, Options.step_size).contents) for source in sources]
+        return CompressedTree(parts, stack.pop_all())
 
 
 @dataclass(frozen=True)

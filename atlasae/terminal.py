@@ -130,7 +130,7 @@ def decompression_page(report: dict[str, Any]) -> Page:
         f"{report['seconds']:.1f} s"
     )
     missing = [f"  entries {start} to {stop} are missing" for start, stop in report["missing"]]
-    return [done, *missing, *(f"  {problem}" for problem in report["damage"])]
+    return [done, *missing, *(f"  {problem}" for problem in (*report["damage"], *report["notes"]))]
 
 
 _COLUMNS = {"entries": "entries", "jets": "jets", "bytes_jets_out": "bytes", "bytes_per_jet": "bytes/jet"}

@@ -18,7 +18,7 @@ FLOORS = [
     {"storage", "packed", "model", "rootio", "tables", "tallies", "training", "running"},
     {"codec", "collection", "classifier", "recipes", "container", "planning", "targets", "journal"},
     {"learning", "checkpoints", "copying", "packing", "counting", "cpp", "graphs", "encoding"},
-    {"restoring", "compressing"},
+    {"restoring", "compressing", "skims"},
     {"pipeline", "reading", "export"},
     {"pairs", "peers", "verification"},
     {"benchmark", "evaluation"},
