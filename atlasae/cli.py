@@ -124,6 +124,9 @@ def _asked(precision: str, step_size: str, given: dict[str, Any]) -> Any:
 @options.output
 @options.on_many
 @click.option("--salvage", is_flag=True, help="Of a damaged file, bring back what is intact, and say what is not.")
+@click.option(
+    "--trust", metavar="FULL", type=IN, help="Of a skim, the compressed file it was made of; no checksum fits."
+)
 @options.force
 @options.quiet
 @options.as_json
@@ -144,6 +147,8 @@ def decompress(
     if output:
         from atlasae.many import Restoring, decompress_files
 
+        if given["trust"]:
+            raise UserError("--trust is of one skim: give IN and OUT")
         asked = Restoring(salvage, force)
         with progress("decompressing", quiet) as advance:
             report = decompress_files(paths, output, asked, options.workers(given), advance)
@@ -152,7 +157,7 @@ def decompress(
 
     path, target = options.in_and_out(paths, given)
     with progress("decompressing", quiet) as advance:
-        report = decompress_file(path, target, force, advance, salvage)
+        report = decompress_file(path, target, force, advance, salvage, given["trust"])
     show(report, as_json, quiet)
     return 0
 

@@ -24,6 +24,10 @@ from atlasae.storage import any_storage_of
 FORMAT = 2  # of the folder; raise it when an old reader would go wrong
 READ = (1, FORMAT)  # format 1 has texts where later ones have bytes
 _PARTS = "where parts of several formats were merged, decompress each by itself"
+PACKED_SKIM = (
+    "packed jets of a chunk are all in its first entry, so that some of its entries can't be decoded: skim what "
+    "`atlasae decompress` gives, or files with --layout floats"
+)
 _LATER = {"ntuple", "aliases", "places", "exact_prefix", "roundings"}
 _RUNS, _CHUNKS, _MODELS, _ABOUT = (f"{FOLDER}/{name}" for name in ("runs", "chunks", "models", "about"))
 
@@ -202,10 +206,23 @@ def write_contents(target: Target, contents: Contents) -> None:
 
 
 def read_contents(source: Source) -> Contents:
-    """Read the folder; raises UserError where there is none, DamagedFileError where it contradicts itself."""
+    """Read the folder; raises UserError where there is none, DamagedFileError where it contradicts itself or the tree.
+
+    A tree with fewer entries than were compressed is a skim, where nothing else is wrong with it: a UserError, too.
+    """
+    contents = read_folder(source)
+    _check_tree(source, contents)
+    return contents
+
+
+def read_folder(source: Source) -> Contents:
+    """Read the folder, whatever the tree has become; raises as `read_contents` does."""
     if not is_compressed(source):
         if _is_remainder(source):
             raise DamagedFileError(f"'{source.path}' is damaged: it has no '{_RUNS}' tree, but what goes with it")
+        if found := _stand_in(source):
+            why = f"it has branch '{found}', but no '{_RUNS}'"
+            raise UserError(_like_a_skim(source, why, packed=found.endswith("packed")))
         raise UserError(f"'{source.path}' was not compressed by atlasae: it has no '{_RUNS}' tree")
     with damage(f"'{FOLDER}' in '{source.path}'"):
         rows = _rows(source, _RUNS, ["json", "checksum"])
@@ -246,12 +263,37 @@ def _check(source: Source, contents: Contents) -> None:
             raise DamagedFileError(
                 f"'{source.path}' is damaged: the checksums of entry {start} are not of its branches"
             )
+
+
+def _check_tree(source: Source, contents: Contents) -> None:
     name = contents.runs[0].tree
-    entries = sum(chunk.entries for chunk in contents.chunks)
-    if name not in source.trees or source.trees[name].entries != entries:
+    tree, entries = source.trees.get(name), sum(chunk.entries for chunk in contents.chunks)
+    told = sum(run.entries for run in contents.runs)
+    if tree is not None and tree.entries < entries == told and tree.is_even:
+        why = f"tree '{name}' has {tree.entries} of the {entries} entries compressed"
+        packed = any(entry.collection.packed for entry in contents.runs[0].collections)
+        raise UserError(_like_a_skim(source, why, packed))
+    if tree is None or tree.entries != entries:
         raise DamagedFileError(
             f"'{source.path}' is damaged: tree '{name}' does not have the {entries} entries compressed"
         )
+
+
+def _stand_in(source: Source) -> str | None:
+    """A branch that stands in for jets, by its name and those beside it."""
+    for names in (tree.names for tree in source.trees.values()):
+        for name in sorted(names):
+            prefix = name.removesuffix("z0")
+            if f"{prefix}z0" == name and {f"{prefix}z1", f"{prefix}exact_index"} <= names:
+                return name
+            if name.endswith("packed") and f"n{name}" in names:
+                return name
+    return None
+
+
+def _like_a_skim(source: Source, why: str, packed: bool) -> str:
+    what = PACKED_SKIM if packed else "decompress it with --trust FULL.root, the compressed file it was made of"
+    return f"'{source.path}' looks like a skim of a compressed file: {why}; {what}"
 
 
 def check_alike(runs: Sequence[Run], what: str, merged: bool = True) -> None:

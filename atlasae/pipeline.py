@@ -20,7 +20,6 @@ from atlasae.container import (
     Copied,
     Run,
     bits_of,
-    read_contents,
     write_contents,
 )  # fmt: skip
 from atlasae.copying import copy_back, copy_others, entry_ranges, read_counted
@@ -33,6 +32,7 @@ from atlasae.remote import Location, Named, local, located, watching
 from atlasae.restoring import Progress, Salvage, restored_events, silent
 from atlasae.rootio import PAGES, Behind, Source, Target, Writer, create, open_source, parse_compression
 from atlasae.schema import Branch, stand_ins
+from atlasae.skims import contents_of
 from atlasae.storage import any_storage_of
 from atlasae.tables import Table, is_pickle, is_table, write_table
 from atlasae.targets import check_target, replacing
@@ -87,14 +87,16 @@ def decompress_file(
     force: bool = False,
     progress: Progress | None = None,
     salvage: bool = False,
+    trust: Named | None = None,
     *,
     finished: Finished | None = None,
 ) -> Report:
     """Bring the jets of a compressed file back under their own names; returns a report.
 
     OUT's suffix decides between ROOT, pickle and parquet. Raises DamagedFileError where a checksum does not match; with
-    `salvage`, the chunks that are intact are written, and the report tells which entries are missing. `finished` is
-    called with the file and its report before that gets its name.
+    `salvage`, the chunks that are intact are written, and the report tells which entries are missing. Of a skim (some
+    of the entries or branches), `trust` is the compressed file that it was made of; no checksum is compared then.
+    `finished` is called with the file and its report before that gets its name.
 
     >>> atlasae.decompress_file("small.root", "back.root")["tree"]
     'Events'
@@ -108,7 +110,8 @@ def decompress_file(
         )
     lost = Salvage() if salvage else None
     with watching(path) as check_unchanged, open_source(path) as source:
-        contents = read_contents(source)
+        skim = contents_of(source, located(trust) if trust else None, Options.step_size)
+        contents = skim.contents
         _check_parts(path, contents, lost)
         with replacing(target, force) as temporary:
             if is_table(target):
@@ -118,7 +121,7 @@ def decompress_file(
                 _write_restored(source, contents, temporary, progress or silent, lost)
             check_unchanged()
             facts = _decompression_facts(contents, lost or Salvage()) | file_bytes(path, temporary)
-            facts |= {"seconds": time.perf_counter() - started, "output": str(target)}
+            facts |= {"notes": skim.notes, "seconds": time.perf_counter() - started, "output": str(target)}
             report = Report(facts, terminal.decompression_page)
             if finished:
                 finished(temporary, report)

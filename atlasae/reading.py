@@ -15,15 +15,16 @@ import vector
 
 from atlasae import terminal
 from atlasae.columns import Array, flatten, is_nested
-from atlasae.container import Chunk, Run, check_alike, read_contents
+from atlasae.container import Chunk, Run, check_alike
 from atlasae.display import to_html
 from atlasae.errors import UserError
 from atlasae.parts import check_parts, in_order
-from atlasae.planning import parse_size
-from atlasae.remote import Named, all_located
+from atlasae.planning import Options, parse_size
+from atlasae.remote import Named, all_located, located
 from atlasae.restoring import Chunks
 from atlasae.rootio import open_source
 from atlasae.schema import Collection
+from atlasae.skims import contents_of
 from atlasae.tables import to_frame
 
 Filter = str | Sequence[str] | Callable[[str], bool] | None
@@ -33,11 +34,12 @@ STEP_SIZE = "20 MB"
 _VECTOR_NAMES = {"m": "mass", "E": "energy"}  # of scikit-hep vector
 
 
-def open(paths: Named | Sequence[Named]) -> "CompressedTree":
+def open(paths: Named | Sequence[Named], trust: Named | None = None) -> "CompressedTree":
     """Open a compressed file, or several with the same branches, as the tree that was compressed.
 
-    Parts of a file that was cut are put in their order. Nothing is written to disk. Raises UserError for other files
-    and for parts that do not go together, DamagedFileError for damaged ones.
+    Parts of a file that was cut are put in their order. Nothing is written to disk. Of skims (some of the entries or
+    branches), `trust` is the compressed file that they were made of; no checksum is compared then. Raises UserError for
+    other files and for parts that do not go together, DamagedFileError for damaged ones.
 
     >>> with atlasae.open("small.root") as tree:
     ...     tree.arrays(["Jet_pt", "Jet_eta"], entry_stop=2).fields
@@ -47,10 +49,12 @@ def open(paths: Named | Sequence[Named]) -> "CompressedTree":
         raise UserError("no file to open: name one, or several parts")
     with ExitStack() as stack:
         sources = [stack.enter_context(open_source(path)) for path in listed]
-        found = [read_contents(source) for source in sources]
+        trusted = located(trust) if trust else None
+        found = [contents_of(source, trusted, Options.step_size).contents for source in sources]
         parts = [Chunks(sources[place], found[place]) for place in in_order(found)]
         what = f"'{sources[0].path}'" if len(sources) == 1 else f"the list of {len(sources)} files"
-        check_parts(what, [run for part in parts for run in part.contents.runs], whole=len(sources) > 1)
+        if trusted is None:  # some entries of a part are no part
+            check_parts(what, [run for part in parts for run in part.contents.runs], whole=len(sources) > 1)
         return CompressedTree(parts, stack.pop_all())
 
 

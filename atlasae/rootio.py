@@ -154,6 +154,11 @@ class Tree:
         return next((setting for setting in settings if setting is not None), _DEFAULT_COMPRESSION)
 
     @property
+    def is_even(self) -> bool:
+        """Whether all its branches have as many entries as it says."""
+        return self.is_rntuple or all(int(found.num_entries) == self.entries for found in self._fields.values())
+
+    @property
     def names(self) -> set[str]:
         """The names of all branches that hold values."""
         return set(self._fields)

@@ -143,7 +143,7 @@ def decompression_page(report: dict[str, Any]) -> Page:
         f"{_size(report['bytes_file_in'])} -> {_size(report['bytes_file_out'])}; {report['seconds']:.1f} s"
     )
     missing = [f"  entries {start} to {stop} are missing" for start, stop in report["missing"]]
-    return [done, *missing, *(f"  {problem}" for problem in report["damage"])]
+    return [done, *missing, *(f"  {problem}" for problem in (*report["damage"], *report["notes"]))]
 
 
 _COLUMNS = {

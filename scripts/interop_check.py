@@ -3,7 +3,8 @@
 The two run in different environments (uproot is not where ROOT is), hence the JSON between them. `make FILE` writes,
 with ROOT, jets and one object of every kind that is carried along; `make FILE N` writes N more histograms, so that our
 own trees have more to say. `header HEADER COMPRESSED DECOMPRESSED TREE` lets
-RDataFrame read the jets of a compressed file by its header, and compares each with the decompressed one.
+RDataFrame read the jets of a compressed file by its header, and compares each with the decompressed one. `skim FILE
+FOLDER` writes every third entry of the tree of a file, in each way that ROOT has.
 """
 
 import json
@@ -102,6 +103,24 @@ def make(path: str, more: str = "0") -> None:
     file.Close()
 
 
+def skim(path: str, folder: str) -> None:
+    """Writes copytree.root, clonetree.root and snapshot.root: every third entry, without the other trees."""
+    import ROOT
+
+    file = ROOT.TFile(path)
+    (name,) = {str(key.GetName()) for key in file.GetListOfKeys() if key.GetClassName() == "TTree"}
+    tree = file.Get(name)
+    for how in ("copytree", "clonetree"):
+        out = ROOT.TFile(f"{folder}/{how}.root", "RECREATE")
+        skimmed = tree.CopyTree("Entry$ % 3 == 1") if how == "copytree" else tree.CloneTree(0)
+        for entry in range(1, int(tree.GetEntries()), 3) if how == "clonetree" else ():
+            tree.GetEntry(entry)
+            skimmed.Fill()
+        skimmed.Write()
+        out.Close()
+    ROOT.RDataFrame(name, path).Filter("rdfentry_ % 3 == 1").Snapshot(name, f"{folder}/snapshot.root")
+
+
 READ_BY_HEADER = """
 #include "{header}"
 ROOT::RDF::RNode read_by_header(ROOT::RDF::RNode df) {{
@@ -150,11 +169,14 @@ def header(path: str, compressed: str, decompressed: str, tree: str) -> bool:
 
 
 def main(command: str, *paths: str) -> int:
-    """Runs `sums`, `make`, `compare` or `header`; 1 if a number differs."""
+    """Runs `sums`, `make`, `skim`, `compare` or `header`; 1 if a number differs."""
     if command == "header":
         return 0 if header(*paths) else 1
     if command == "make":
         make(*paths)
+        return 0
+    if command == "skim":
+        skim(*paths)
         return 0
     if command == "sums":
         json.dump({path: uproot_sums(path) for path in paths}, sys.stdout)

@@ -22,7 +22,7 @@ FLOORS = [
     {"storage", "packed", "units", "model", "rootio", "tables", "tallies", "training", "running"},
     {"codec", "collection", "classifier", "recipes", "container", "planning", "targets", "journal"},
     {"learning", "checkpoints", "copying", "packing", "counting", "cpp", "graphs", "encoding", "parts"},
-    {"restoring", "compressing"},
+    {"restoring", "compressing", "skims"},
     {"reading", "export", "verification"},
     {"pipeline", "pairs", "peers"},
     {"benchmark", "evaluation"},

@@ -395,8 +395,8 @@ def test_changed_rows_are_damage(tmp_path, tree, column, change, says):
         (make_contents(make_run(chunks=1)), 5, "2 chunks for 1 runs"),
         (make_contents(make_run(), make_run(chunks=1)), 10, "4 chunks for 2 runs"),
         (Contents([], []), 0, "0 chunks for 0 runs"),
-        (make_contents(make_run()), 4, "tree 'Events' does not have the 5 entries compressed"),
-        (make_contents(make_run(), make_run()), 5, "tree 'Events' does not have the 10 entries compressed"),
+        (make_contents(make_run()), 6, "tree 'Events' does not have the 5 entries compressed"),
+        (make_contents(make_run(), make_run()), 11, "tree 'Events' does not have the 10 entries compressed"),
         (Contents([make_run(chunks=1)], [Chunk(5, 11, SUMS[1:])]), 5, "checksums"),
         (make_contents(make_run(tree="jets")), 5, "tree 'jets' does not have the 5 entries compressed"),
     ],
@@ -406,6 +406,17 @@ def test_a_folder_that_contradicts_itself_or_its_tree_is_damage(tmp_path, conten
     with pytest.raises(DamagedFileError, match=says) as caught:
         read(path)
     assert str(path) in str(caught.value)
+
+
+def test_fewer_entries_are_a_skim_where_all_branches_have_as_many_else_damage(tmp_path):
+    with open_source(write(tmp_path / "x.root", make_contents(make_run()), 4)) as source:
+        with pytest.raises(
+            UserError, match=r"x.root' looks like a skim .* has 4 of the 5 entries compressed; .* --trust"
+        ):
+            read_contents(source)
+        source.trees["Events"].entries = 3
+        with pytest.raises(DamagedFileError, match="tree 'Events' does not have the 5 entries compressed"):
+            read_contents(source)
 
 
 @pytest.mark.parametrize(("tree", "column"), [("chunks", None), ("models", None), ("runs", "json"), ("chunks", "jets")])
