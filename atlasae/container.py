@@ -17,8 +17,8 @@ from atlasae.columns import checksum_bytes
 from atlasae.display import Report
 from atlasae.errors import DamagedFileError, UserError
 from atlasae.remote import Location
-from atlasae.rootio import FACTS, Source, Target, Tree, damage, open_source
-from atlasae.schema import FOLDER, LIST, Branch, Collection, stand_ins
+from atlasae.rootio import FACTS, Source, Target, Tree, damage, has_traces, open_source
+from atlasae.schema import FOLDER, LIST, TITLES, Branch, Collection, stand_ins
 
 FORMAT = 1  # of the folder; raise it when an old reader would go wrong
 _LATER = {"ntuple", "aliases", "places", "exact_prefix"}
@@ -182,18 +182,18 @@ def write_contents(target: Target, contents: Contents) -> None:
         "json": ak.Array(texts),
         "checksum": ak.Array(np.array([checksum_bytes(text.encode()) for text in texts], np.uint64)),
     }
-    target.make_tree(_RUNS, runs, title="one row a compression").extend(runs)
+    target.make_tree(_RUNS, runs, title=TITLES["runs"]).extend(runs)
     chunks = {
         "entries": ak.Array(np.array([chunk.entries for chunk in contents.chunks], np.int64)),
         "jets": ak.Array(np.array([chunk.jets for chunk in contents.chunks], np.int64)),
         "checksums": _jagged([np.array(chunk.checksums, np.uint64) for chunk in contents.chunks], np.uint64),
     }
-    target.make_tree(_CHUNKS, chunks, title="one row a chunk of events").extend(chunks)
+    target.make_tree(_CHUNKS, chunks, title=TITLES["chunks"]).extend(chunks)
     models = {
         "sha256": ak.Array(list(contents.models) or [""])[: len(contents.models)],
         "content": _jagged([np.frombuffer(content, np.uint8) for content in contents.models.values()], np.uint8),
     }
-    target.make_tree(_MODELS, models, title="one row a model that is not packaged").extend(models)
+    target.make_tree(_MODELS, models, title=TITLES["models"]).extend(models)
     target.write_object(_ABOUT, _about(contents))
 
 
@@ -202,6 +202,10 @@ def read_contents(source: Source) -> Contents:
     if not is_compressed(source):
         if _is_remainder(source):
             raise DamagedFileError(f"'{source.path}' is damaged: it has no '{_RUNS}' tree, but what goes with it")
+        if has_traces(source.path):
+            raise DamagedFileError(
+                f"'{source.path}' is damaged: its directory does not lead to what atlasae wrote in it"
+            )
         raise UserError(f"'{source.path}' was not compressed by atlasae: it has no '{_RUNS}' tree")
     with damage(f"'{FOLDER}' in '{source.path}'"):
         rows = _rows(source, _RUNS, ["json", "checksum"])
