@@ -17,8 +17,8 @@ from atlasae.columns import checksum_bytes
 from atlasae.display import Report
 from atlasae.errors import DamagedFileError, UserError
 from atlasae.remote import Location
-from atlasae.rootio import FACTS, Source, Target, Tree, damage, open_source
-from atlasae.schema import FOLDER, LIST, Branch, Collection, stand_ins
+from atlasae.rootio import FACTS, Source, Target, Tree, damage, has_traces, open_source
+from atlasae.schema import FOLDER, LIST, TITLES, Branch, Collection, stand_ins
 from atlasae.storage import any_storage_of
 
 FORMAT = 2  # of the folder; raise it when an old reader would go wrong
@@ -190,18 +190,18 @@ def write_contents(target: Target, contents: Contents) -> None:
         "json": _byte_rows(texts),
         "checksum": ak.Array(np.array([checksum_bytes(text) for text in texts], np.uint64)),
     }
-    target.make_tree(_RUNS, runs, title="one row a compression").extend(runs)
+    target.make_tree(_RUNS, runs, title=TITLES["runs"]).extend(runs)
     chunks = {
         "entries": ak.Array(np.array([chunk.entries for chunk in contents.chunks], np.int64)),
         "jets": ak.Array(np.array([chunk.jets for chunk in contents.chunks], np.int64)),
         "checksums": _jagged([np.array(chunk.checksums, np.uint64) for chunk in contents.chunks], np.uint64),
     }
-    target.make_tree(_CHUNKS, chunks, title="one row a chunk of events").extend(chunks)
+    target.make_tree(_CHUNKS, chunks, title=TITLES["chunks"]).extend(chunks)
     models = {
         "sha256": ak.Array(np.frombuffer(bytes.fromhex("".join(contents.models)), np.uint8).reshape(-1, 32)),
         "content": _byte_rows(contents.models.values()),
     }
-    target.make_tree(_MODELS, models, title="one row a model that is not packaged").extend(models)
+    target.make_tree(_MODELS, models, title=TITLES["models"]).extend(models)
     target.write_object(_ABOUT, _about(contents))
 
 
@@ -220,6 +220,10 @@ def read_folder(source: Source) -> Contents:
     if not is_compressed(source):
         if _is_remainder(source):
             raise DamagedFileError(f"'{source.path}' is damaged: it has no '{_RUNS}' tree, but what goes with it")
+        if has_traces(source.path):
+            raise DamagedFileError(
+                f"'{source.path}' is damaged: its directory does not lead to what atlasae wrote in it"
+            )
         if found := _stand_in(source):
             why = f"it has branch '{found}', but no '{_RUNS}'"
             raise UserError(_like_a_skim(source, why, packed=found.endswith("packed")))

@@ -105,6 +105,7 @@ def train(  # noqa: PLR0913  # as many as the command has options
     return Report(facts | told, terminal.training_page)
 
 
+@torch.random.fork_rng(devices=[])  # the caller's random numbers are none of ours
 def learn(
     paths: Sequence[Location],
     recipe: Recipe,
@@ -132,6 +133,7 @@ def learn(
     return Model.from_autoencoder(autoencoder, facts), history
 
 
+@torch.random.fork_rng(devices=[])  # the caller's random numbers are none of ours
 def learn_from(jets: Floats) -> Model:
     """Fit the packaged model to a sample of the jets (n x 4) it is to compress; takes some seconds."""
     shuffled = np.random.default_rng(SELF.seed).permutation(jets)[:SELF_JETS]
@@ -150,6 +152,7 @@ def learn_from(jets: Floats) -> Model:
     )
 
 
+@torch.random.fork_rng(devices=[])  # the caller's random numbers are none of ours
 def learn_list(variables: VariableList, rows: Floats) -> Model:
     """Fit an autoencoder of any list of variables to a sample (n x variables); raises UserError for too few rows.
 

@@ -64,6 +64,7 @@ class Model:
         return to_html(terminal.model_page(self.describe()))
 
     @classmethod
+    @torch.random.fork_rng(devices=[])  # layers begin with random numbers, and the caller's are none of ours
     def from_bytes(cls, content: bytes, name: str) -> "Model":
         """Read a model file's bytes; raises UserError where they are none, or of another format version."""
         try:

@@ -23,13 +23,12 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 from atlasae.display import harmless
 from atlasae.errors import UserError
 
-for name in ("matplotlib.font_manager", "matplotlib.mathtext", "matplotlib.backends.backend_pdf", "fontTools"):
-    logging.getLogger(name).setLevel(logging.ERROR)  # they tell of fonts and glyphs that nobody asked for
-
 __all__ = ["Figure"]  # so that others need not import matplotlib to name what they get
 
 Numbers = Sequence[float] | npt.NDArray[np.float64]
 
+# They tell of fonts and glyphs that nobody asked for.
+TALKATIVE = ("matplotlib.font_manager", "matplotlib.mathtext", "matplotlib.backends.backend_pdf", "fontTools")
 FAR = 6  # times the residuals: a bound further off is told, and not drawn
 FEW = 10  # in the fullest bin: then a linear axis
 SIZE = (6.0, 4.8)  # inches: at half of it, a journal's column, the smallest letters still have 6 points
@@ -124,9 +123,22 @@ def _in_style(draw: Callable[Arguments, Figure]) -> Callable[Arguments, Figure]:
 
 @contextmanager
 def styled() -> Iterator[None]:
-    """The style of all figures, for drawing and for saving."""
-    with matplotlib.style.context(STYLE):
+    """The style of all figures, for drawing and for saving; settings and loggers are as they were afterwards."""
+    with matplotlib.style.context(STYLE), _quiet():
         yield
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    loggers = [logging.getLogger(name) for name in TALKATIVE]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 @_in_style

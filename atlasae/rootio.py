@@ -2,6 +2,7 @@
 
 import io
 import math
+import re
 import traceback
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -10,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any, Self
+from typing import Any, BinaryIO, Self
 
 import awkward as ak
 import numpy as np
@@ -23,7 +24,7 @@ from atlasae.fields import Leaf, assemble, counters_of, describe, is_hidden, kin
 from atlasae.leaf_names import mend_leaves, write_leaves
 from atlasae.leaves import interpretation_of
 from atlasae.remote import Location, Remote
-from atlasae.schema import Branch, Unwritable
+from atlasae.schema import TITLES, Branch, Unwritable
 from atlasae.sources import LocalSource, OwnSource, guarded, own_classes, reaching
 
 OBJECTS = uproot.ZLIB(6)  # where files are merged, histograms add up, and no checksum of ours guards them: ZLIB does
@@ -35,7 +36,17 @@ REQUESTS = 4  # at once, of a file elsewhere
 FACTS = (LookupError, TypeError, AttributeError, ArithmeticError)  # what JSON of another shape leads to
 _ADDRESSABLE = 1 << 47  # bytes: no machine has more
 _INTERPRETERS = ("uproot", "awkward")  # of the bytes of a file
+_HEAD, _TAIL, _PIECE, _LONGEST = 1 << 20, 1 << 23, 1 << 20, 100  # bytes in which traces are looked for
 _IN_MEMORY = ("@fUniqueID", "@fBits")  # of an object: where and how it is held
+
+
+def _as_told(*texts: str) -> bytes:
+    """Short texts as a file has them: each behind its length."""
+    return b"".join(bytes([len(text)]) + text.encode() for text in texts)
+
+
+_KEYS = [("TTree", *titled) for titled in TITLES.items()] + [("TBasket", "checksums", "chunks")]
+_TRACE = re.compile(b"|".join(re.escape(_as_told(*key)) for key in _KEYS))
 
 
 class BasketLZMA(uproot.LZMA):  # type: ignore[misc]  # uproot has no types
@@ -284,12 +295,33 @@ def is_root(path: Location) -> bool:
         return raw.read(4) == b"root"
 
 
+def has_traces(path: Location) -> bool:
+    """Whether a file on this machine has keys of what atlasae writes beside the jets near its begin or its end.
+
+    What is left of a compressed file whose header or directory is damaged is known by them. For files elsewhere nobody
+    looks: it would be as much as fetching them.
+    """
+    if not isinstance(path, Path):
+        return False
+    with reaching(path), path.open("rb") as file:
+        size = path.stat().st_size
+        starts = [*range(0, _HEAD, _PIECE), *range(max(_HEAD, size - _TAIL), size, _PIECE)]
+        return any(_TRACE.search(_piece(file, start)) for start in starts)
+
+
+def _piece(file: BinaryIO, start: int) -> bytes:
+    file.seek(start)
+    return file.read(_PIECE + _LONGEST)
+
+
 @contextmanager
 def open_source(path: Location) -> Iterator[Source]:
     """Open a ROOT file to read; raises UserError where it is none, DamagedFileError where it breaks off."""
     if isinstance(path, Path) and not path.is_file():
         raise UserError(f"'{path}' is a folder: name a file in it" if path.is_dir() else f"no such file: '{path}'")
     if not is_root(path):
+        if has_traces(path):
+            raise DamagedFileError(f"'{path}' is damaged: it has lost the header of a ROOT file; get it again")
         raise UserError(f"'{path}' is not a ROOT file: give a .root file, or a table (.pkl, .parquet)")
     with guarded:
         with damage(f"'{path}'"):

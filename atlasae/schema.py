@@ -34,6 +34,11 @@ DIMENSIONFUL = frozenset({"pt", "m", "E", "px", "py", "pz"})
 MEV_PER_UNIT = {"MeV": 1.0, "GeV": 1000.0, "TeV": 1_000_000.0}
 
 FOLDER = "atlasae"  # of a compressed file: what atlasae needs to undo its work
+TITLES = {  # of the trees in it
+    "runs": "one row a compression",
+    "chunks": "one row a chunk of events",
+    "models": "one row a model that is not packaged",
+}
 
 LIST = "[]"  # in the place of a member of an RNTuple's records, `Jet[].pt`: behind a collection
 

@@ -131,6 +131,52 @@ def test_the_commands_start_without_what_takes_long():
     assert found.stdout == "[]\n"
 
 
+LEFT_ALONE = """
+import contextlib, logging, pkgutil, signal, sys, warnings, importlib
+for name in (*libraries, "vector.backends.awkward", "pyarrow.parquet", "torch.onnx"):  # which may have their own habits
+    with contextlib.suppress(ImportError):
+        importlib.import_module(name)
+import fontTools.subset, matplotlib.backends.backend_pdf, matplotlib.mathtext, mplhep, numpy, torch, uproot
+
+def state():
+    names = ("matplotlib", "matplotlib.font_manager", "matplotlib.mathtext", "matplotlib.backends.backend_pdf")
+    loggers = [logging.getLogger(name) for name in (*names, "fontTools", "fontTools.subset", "torch", "root")]
+    classes = {name: (found, dict(getattr(found, "known_versions", {}))) for name, found in uproot.classes.items()}
+    unpackers = {k: dict(vars(v)) for k, v in vars(uproot.compression).items() if k.startswith("_decompress_Z")}
+    return {
+        "uproot": (dict(vars(uproot.compression)), unpackers, classes),
+        "loggers": [(one.level, one.disabled, one.propagate, [*one.handlers], [*one.filters]) for one in loggers],
+        "logging": (logging.root.level, [*logging.root.handlers], logging.root.manager.disable),
+        "matplotlib": dict(matplotlib.rcParams),
+        "warnings": [*warnings.filters],
+        "torch": (torch.get_num_threads(), torch.get_default_dtype(), torch.random.get_rng_state().tolist()),
+        "numpy": (numpy.geterr(), numpy.random.get_state()[1].tolist()),
+        "python": (sys.getrecursionlimit(), sys.excepthook, [signal.getsignal(one) for one in signal.valid_signals()]),
+    }
+
+before = state()
+import atlasae
+for module in pkgutil.iter_modules(atlasae.__path__):
+    importlib.import_module(f"atlasae.{module.name}")
+imported = state()
+atlasae.compress_file(path, f"{path}.small.root")
+atlasae.decompress_file(f"{path}.small.root", f"{path}.back.root")
+with atlasae.open(f"{path}.small.root") as tree:
+    tree.arrays()
+figure = atlasae.plotting.spectrum([0, 1, 2], [3, 4], [3, 4], [0, 0], atlasae.plotting.Quantity("x"))
+for suffix in ("png", "pdf"):
+    atlasae.plotting.save(figure, atlasae.remote.located(f"{path}.{suffix}"))
+used = state()
+print([name for after in (imported, used) for name in before if after[name] != before[name]])
+"""
+
+
+def test_other_libraries_are_left_as_they_were(jets_file):
+    code = f"path, libraries = {str(jets_file)!r}, {sorted(DOORS)}\n{LEFT_ALONE}"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True)
+    assert (found.stdout, found.stderr) == ("[]\n", "")
+
+
 @pytest.mark.parametrize("command", ["compress", "decompress", "info", "verify"])
 def test_packed_files_need_no_torch(command, tmp_path):
     path = Path(__file__).parent / "golden" / "format-1" / "packed.root"

@@ -32,7 +32,7 @@ from atlasae.container import (
     write_contents,
 )
 from atlasae.errors import DamagedFileError, UserError
-from atlasae.rootio import create, open_source
+from atlasae.rootio import create, has_traces, open_source
 from atlasae.schema import Branch, Collection
 
 JETS = Collection(
@@ -525,3 +525,33 @@ def test_a_folder_or_a_tree_of_another_name_is_damage(name, tmp_path):
     path.write_bytes(path.read_bytes().replace(bytes([len(name)]) + name, bytes([len(name)]) + other))
     with pytest.raises(DamagedFileError, match="'atlasae/runs' tree, but what goes with it"):
         read(path)
+
+
+BEGINS = {
+    "magic": slice(0, 4),
+    "header": slice(0, 100),
+    "root directory": slice(100, 300),
+    "first kilobytes": slice(0, 4096),
+}
+
+
+@pytest.mark.parametrize("where", BEGINS.values(), ids=BEGINS.keys())
+@pytest.mark.parametrize("lie", [b"\x00", b"\xff"])
+def test_what_is_left_of_a_compressed_file_is_damaged(where, lie, compressed):
+    content = bytearray(compressed.read_bytes())
+    content[where] = lie * (where.stop - where.start)
+    compressed.write_bytes(content)
+    with pytest.raises(DamagedFileError, match="is damaged: "), open_source(compressed) as source:
+        read_contents(source)
+
+
+def test_traces_are_looked_for_where_they_are(tmp_path, compressed, jets_file):
+    small, far = compressed.read_bytes(), tmp_path / "far.root"
+    kept = small.index(b"\x05TTree\x04runs")
+    far.write_bytes(b"root" + bytes((1 << 20) - kept - 10) + small + bytes(9_000_000))
+    assert has_traces(far)  # across two pieces
+    far.write_bytes(bytes(9_000_000) + small + bytes(1_000_000))
+    assert has_traces(far)
+    assert not has_traces(jets_file)
+    with pytest.raises(UserError, match="was not compressed by atlasae"), open_source(jets_file) as source:
+        read_contents(source)
