@@ -144,7 +144,12 @@ def restore_packed(
 
 
 def pack(
-    codec: PackedCodec, cells: Columns, exact: Bools, counts: Counts, columns: Sequence[Array], codes: Codes
+    codec: PackedCodec,
+    cells: Columns,
+    exact: Bools,
+    counts: Counts,
+    columns: Sequence[Array],
+    codes: Codes | None = None,
 ) -> bytes:
     """The bytes of a chunk: the exact jets (how many bytes they take, where they are, what they are), then words."""
     kept = b""
@@ -153,7 +158,7 @@ def pack(
         planes = _planes(where.astype(WORD)) + b"".join(_planes(column[exact]) for column in columns)
         kept = lzma.compress(planes, format=lzma.FORMAT_RAW, filters=_EXACT)
         kept += b"\0" * (-len(kept) % WORD.itemsize)  # so that the basket is of whole words, as `baskets` expects
-    words = codec.encode(cells[:, ~exact], counts_of(~exact, counts), codes[~exact])
+    words = codec.encode(cells[:, ~exact], counts_of(~exact, counts), None if codes is None else codes[~exact])
     return np.array([int(exact.sum()), len(kept)], WORD).tobytes() + kept + words.astype(WORD).tobytes()
 
 

@@ -1,5 +1,6 @@
 """What stands where there is no jet: rows that repeat bit for bit, such as -999 four times, each kept once."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,7 @@ Latents = npt.NDArray[np.float32]
 
 MOST = 8  # rows of a collection
 FEWEST = 10  # times that one has to come in a sample
+_DIGITS = re.compile("[0-9a-f]+")
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,10 @@ class Padding:
     @classmethod
     def of_config(cls, config: Mapping[str, Any]) -> "Padding":
         """The rows that a codec's configuration has; raises ValueError where these are none."""
-        return cls(msgspec.convert(config.get("padding", []), tuple[tuple[str, ...], ...]))
+        rows = msgspec.convert(config.get("padding", []), tuple[tuple[str, ...], ...])
+        if wrong := [digits for row in rows for digits in row if not _DIGITS.fullmatch(digits)]:
+            raise ValueError(f"padding {wrong[0]!r} is no number")
+        return cls(rows)
 
     def find(self, columns: Columns) -> Codes:
         """The code of every row of columns."""

@@ -12,7 +12,8 @@ from atlasae.schema import MEV_PER_UNIT, Collection
 
 GEV_PER_UNIT = {unit: scale / MEV_PER_UNIT["GeV"] for unit, scale in MEV_PER_UNIT.items()}
 GUESSED = ("MeV", "GeV")  # nobody's files are in TeV, unless the user says so
-SOFT, HARD = 0.5, 50_000.0  # GeV: hardly a jet is below, or beyond
+SOFT = {"MeV": 0.5, "GeV": 0.0, "TeV": 0.0}  # GeV: hardly a jet is below, in files that tell soft ones by MeV
+HARD = 50_000.0  # GeV: hardly a jet is beyond
 POSSIBLE = {"MeV": (1.0, 20_000.0), "GeV": (1.0, 20_000.0), "TeV": (1.0, 7_000.0)}  # GeV: the median pt of any jets
 USUAL = {"MeV": (7.0, 20_000.0), "GeV": (1.0, 7_000.0)}  # GeV: a median that is no reason to doubt what names say
 FEW, FEW_OF = 2, 1e-3  # jets beyond HARD, and the share of all, that may be mistakes
@@ -68,7 +69,7 @@ def momenta_of(pt: Floats) -> Momenta | None:
 
     def fits(unit: str, gev: float) -> bool:
         low, high = POSSIBLE[unit]
-        return soft * gev >= SOFT and low <= median * gev <= high and int((pt * gev > HARD).sum()) <= few
+        return soft * gev >= SOFT[unit] and low <= median * gev <= high and int((pt * gev > HARD).sum()) <= few
 
     return Momenta(median, tuple(unit for unit, gev in GEV_PER_UNIT.items() if fits(unit, gev)))
 

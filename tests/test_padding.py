@@ -50,9 +50,14 @@ def test_padding_is_in_a_configuration_only_where_there_is_some():
     padding = Padding.of_sample(columns())
     assert Padding().config() == {} and Padding.of_config({}) == Padding()
     assert Padding.of_config(json.loads(json.dumps(padding.config()))) == padding
-    for wrong in ({"padding": 3}, {"padding": [[1]]}):
-        with pytest.raises(ValueError, match="Expected"):
-            Padding.of_config(wrong)
+    for wrong, says in (
+        (3, "Expected"),
+        ([[1]], "Expected"),
+        ([["-1"]], "is no number"),
+        ([["0); //"]], "is no number"),
+    ):
+        with pytest.raises(ValueError, match=says):
+            Padding.of_config({"padding": wrong})
 
 
 def test_latents_are_marked():
