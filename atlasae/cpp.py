@@ -12,8 +12,7 @@ from atlasae.bottleneck import ASINH_SCALE, Beside, BottleneckAutoencoder
 from atlasae.codec import BottleneckCodec, FloatsCodec
 from atlasae.coordinates import LARGEST_PHI, MASS_FLOOR
 from atlasae.invertible import Constant, Density
-from atlasae.rounding import Rounding
-from atlasae.schema import MEV_PER_UNIT, Collection
+from atlasae.schema import MEV_PER_UNIT, Collection, Rounding
 
 JETS = ("pt", "eta", "phi", "m")
 _TYPES = {"f4": "float", "f8": "double"}
@@ -197,7 +196,7 @@ def _stored(collection: Collection, v: str) -> str:
 
 
 def _rounded(formula: str, rounding: Rounding | None) -> str:
-    """What `Rounding.of` makes of a number."""
+    """What `rounding.rounded` makes of a number."""
     if rounding is None:
         return formula
     if rounding.bits is None:

@@ -9,7 +9,8 @@ import numpy as np
 
 from atlasae.coordinates import DRIFT, MASS_FLOOR, Floats, Layout, inner, signed_root, signed_square, wrap
 from atlasae.errors import UserError
-from atlasae.rounding import Column, Rounding, find_rounding
+from atlasae.rounding import Column, find_rounding, finer, room
+from atlasae.schema import Rounding
 
 FULL_BOUND = 1e-3  # `full` spends every bit; the few jets in tails that it leaves worse than this are kept exact
 SMALLEST = 1e-7  # what float32 resolves
@@ -126,7 +127,7 @@ def room_of(rounding: Rounding, variable: str, column: Column, scale: float, bou
     values, unit = values[unit > 0], unit[unit > 0]
     if not len(values):
         return bound
-    found = np.quantile(rounding.room(values, bound * unit) / unit, RARE, method="lower")
+    found = np.quantile(room(values, rounding, bound * unit) / unit, RARE, method="lower")
     return min(float(found), max(bound, WIDEST))
 
 
@@ -141,7 +142,7 @@ def find_roundings(
     for variable, column in columns.items():
         rounding, bound = find_rounding(column), bounds[variable]
         while rounding and not full and room_of(rounding, variable, column, scale, bound) < ROOM * bound:
-            rounding = rounding.finer()
+            rounding = finer(rounding)
         if rounding and (rounding.bits is None or rounding.bits < np.finfo(column.dtype).nmant):
             found[variable] = rounding
     return found

@@ -1,13 +1,13 @@
 """Which branches of a tree are jets: collections, their variables, units and dtypes."""
 
 import fnmatch
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from atlasae.errors import UserError
-from atlasae.rounding import Rounding
 
 # How experiments spell each variable, in lower case; the first spelling is our own name for it.
 SPELLINGS = {
@@ -32,6 +32,8 @@ LAYOUTS = (
 DIMENSIONFUL = frozenset({"pt", "m", "E", "px", "py", "pz"})
 
 MEV_PER_UNIT = {"MeV": 1.0, "GeV": 1000.0, "TeV": 1_000_000.0}
+
+MOST_BITS = 52  # of the mantissa of a float64
 
 FOLDER = "atlasae"  # of a compressed file: what atlasae needs to undo its work
 TITLES = {  # of the trees in it
@@ -98,6 +100,21 @@ class Unwritable:
     name: str
     why: str
     branch: Branch | None = None
+
+
+@dataclass(frozen=True)
+class Rounding:
+    """To so many bits of the mantissa, or, where `bits` is none, to origin + k step in the unit of the branch."""
+
+    bits: int | None = None
+    origin: float = 0.0
+    step: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for what rounds to nothing."""
+        grid = math.isfinite(self.origin) and 0 < self.step < math.inf
+        if not (grid if self.bits is None else 0 <= self.bits <= MOST_BITS):
+            raise ValueError(f"{self} is none")
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ import numpy.typing as npt
 from atlasae.coordinates import DRIFT, MASS_FLOOR, Bools, Floats, Layout, inner, is_physical, moved
 from atlasae.padding import Padding
 from atlasae.precision import errors, room_of, steps
-from atlasae.rounding import Rounding
-from atlasae.schema import MEV_PER_UNIT, Collection
+from atlasae.rounding import rounded
+from atlasae.schema import MEV_PER_UNIT, Collection, Rounding
 from atlasae.variables import VariableList
 
 Latents = npt.NDArray[np.float32]
@@ -105,7 +105,7 @@ class Storage(Restoring):
             columns = [column / unit for column, unit in zip(values.T, self._units(), strict=True)]
             for place, variable in enumerate(self.layout.variables):
                 if rounding := self.roundings.get(variable):
-                    columns[place] = rounding.of(columns[place])
+                    columns[place] = rounded(columns[place], rounding)
             return [column.astype(dtype) for column, dtype in zip(columns, self.dtypes, strict=True)]
 
     def steps(

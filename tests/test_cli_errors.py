@@ -76,7 +76,7 @@ FORGED = (3, ("'Jet' in entries 0 to 60 is damaged: latents are not finite",))
     ids=["memory", "data"],
 )
 def test_lack_of_memory_is_told_and_ends_a_salvage(error, code, words, compressed, tmp_path, monkeypatch):
-    monkeypatch.setattr(restoring, "restore_columns", failing(bug("ours")))
+    monkeypatch.setattr(restoring, "restore_columns", failing(error))
     refused(code, words, "decompress", compressed, tmp_path / "out.root", out=compressed)
     words = words if code == 2 else ("no part of the jets",)
     refused(code, words, "decompress", compressed, tmp_path / "out.root", "--salvage", out=compressed)

@@ -7,7 +7,7 @@ from pathlib import Path
 import awkward as ak
 import pytest
 from conftest import Result, read_tree, run_main, succeeded, write_layout
-from test_pipeline import merge
+from helpers import merge
 
 import atlasae
 from atlasae.container import read_contents

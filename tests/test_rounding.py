@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from atlasae.coordinates import Layout
 from atlasae.precision import find_roundings, room_of
-from atlasae.rounding import Rounding, find_rounding
+from atlasae.rounding import find_rounding, rounded
+from atlasae.schema import Rounding
 from atlasae.storage import Storage
 
 PT_M = ("pt", "eta", "phi", "m")
@@ -35,7 +36,7 @@ def test_cut_mantissas_are_found(bits):
     values = cut(np.random.default_rng(1).normal(size=1000), bits)
     assert find_rounding(values) == Rounding(bits)
     assert find_rounding(values.astype(np.float64)) == Rounding(bits)
-    assert Rounding(bits).of(values.astype(np.float64)).astype(np.float32).tobytes() == values.tobytes()
+    assert rounded(values.astype(np.float64), Rounding(bits)).astype(np.float32).tobytes() == values.tobytes()
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -43,7 +44,7 @@ def test_a_grid_is_found_and_its_numbers_come_back(dtype):
     drawn = np.random.default_rng(1).choice(GRID, 300).astype(dtype)
     found = find_rounding(drawn)
     assert found is not None and found.bits is None and found.step == pytest.approx(10 / 4095, rel=1e-5)
-    np.testing.assert_allclose(found.of(drawn + found.step * 0.49), drawn, atol=2e-6)
+    np.testing.assert_allclose(rounded(drawn + found.step * 0.49, found), drawn, atol=2e-6)
 
 
 def test_numbers_as_fine_as_their_type_were_not_rounded():
@@ -57,7 +58,7 @@ def test_numbers_as_fine_as_their_type_were_not_rounded():
 
 def test_what_is_no_number_is_no_matter_of_rounding():
     values = np.array([np.nan, np.inf, -np.inf, 0.0, -0.0])
-    found = Rounding(3).of(values)
+    found = rounded(values, Rounding(3))
     np.testing.assert_array_equal(found, values)
     assert np.signbit(found).tolist() == np.signbit(values).tolist()
     with pytest.raises(ValueError, match="is none"):
@@ -76,14 +77,14 @@ def test_what_is_no_number_is_no_matter_of_rounding():
 def test_what_is_decoded_within_its_room_keeps_its_bound(bits, bound, value, off, variable):
     """Where numbers are closer together below a power of two than above it, the value is not the power itself."""
     rounding = Rounding(bits)
-    original = rounding.of(np.array([value]))
+    original = rounded(np.array([value]), rounding)
     if np.frexp(original)[0] == 0.5:
         return
     unit = {"pt": original, "m": np.maximum(original, 0.1)}.get(variable, np.ones(1))
     room = room_of(rounding, variable, original, 1000.0, bound)
     decoded = original + 0.999999 * off * room * unit
     if np.frexp(decoded)[1] == np.frexp(original)[1]:
-        assert (np.abs(rounding.of(decoded) - original) <= bound * unit * (1 + 1e-12)).all()
+        assert (np.abs(rounded(decoded, rounding) - original) <= bound * unit * (1 + 1e-12)).all()
 
 
 def test_room_is_half_a_step_where_the_input_is_coarser_than_the_bound():
@@ -109,7 +110,7 @@ def test_masses_of_zero_stay_within_their_bound():
     mass = np.zeros(100, np.float32)
     (rounding,) = find_roundings({"m": mass}, 1000.0, {"m": 1e-3}, full=False).values()
     decoded = np.linspace(-1, 1, 101) * room_of(rounding, "m", mass, 1000.0, 1e-3) * 0.1
-    assert np.abs(rounding.of(decoded)).max() <= 1e-4
+    assert np.abs(rounded(decoded, rounding)).max() <= 1e-4
 
 
 @pytest.mark.parametrize("layout", ["floats", "packed"])

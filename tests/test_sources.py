@@ -1,3 +1,4 @@
+import os
 import re
 import tracemalloc
 import zlib
@@ -144,7 +145,7 @@ def test_a_disk_that_fails_is_no_damage(sound, monkeypatch):
         raise OSError(5, "Input/output error")
 
     with open_source(sound) as source:
-        monkeypatch.setattr("os.pread", failing)
+        monkeypatch.setattr(os, "pread", failing)
         with pytest.raises(UnreachableError, match=r"can't read '.*x.root': Input/output error"):
             source.trees["T"].read(["x"], 0, 6)
 
