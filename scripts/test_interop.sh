@@ -50,6 +50,9 @@ if grep "left out" "$folder/said"; then exit 1; fi
 for file in small rewritten; do
     .venv/bin/atlasae verify "$folder/objects.root" "$folder/$file.root"
 done
+.venv/bin/atlasae decompress "$folder/small.root" "$folder/objects.back.root"
+.venv/bin/python scripts/interop_check.py sums "$folder"/{small,rewritten,objects.back}.root > "$folder/sums.json"
+"$root_python" -W ignore scripts/interop_check.py compare "$folder/sums.json"
 
 .venv/bin/python scripts/interop_check.py sums "$folder/merged.root" "$folder/back.root" > "$folder/sums.json"
 "$root_python" -W ignore scripts/interop_check.py compare "$folder/sums.json"
