@@ -1,7 +1,8 @@
-"""Leaves of a TTree: what stands in brackets in their titles tells a shape, so their names can have none.
+"""Leaves of a TTree: what stands in brackets in their titles tells a shape, so the names there can have none.
 
-ROOT calls the leaf of a branch `x[3]` just `x`. uproot calls it `x[3]`, and takes that for a shape when it reads it
-again, as parts of ROOT do. Here it is `x_3_`: as long as the name of its branch, so that it can be put in its place.
+ROOT calls the leaf of a branch `x[3]` just `x`, in its title too. uproot writes `x[3]`, and takes that for a shape when
+it reads it again, as parts of ROOT do. Here the title says `x_3_`, which is as long; the leaf keeps the name of its
+branch, by which TTreeReader looks for it.
 """
 
 from collections.abc import Iterable
@@ -24,32 +25,36 @@ def mend_leaves(branches: Iterable[Any]) -> None:
 
 
 def write_leaves(tree: Any) -> None:
-    """Put names without brackets in the place of those that uproot has written of the leaves of a tree."""
+    """Put titles in which names have no brackets in the place of those that uproot has written."""
     written = tree._cascading
     for branch in written._branch_data:
         name, count = branch["fName"], branch["counter"]["fName"] if branch["counter"] else ""
         title = name + f"[{count}]" * bool(count) + "".join(f"[{n}]" for n in branch["shape"])
-        before, after = _texts(name, title), _texts(_plain(name), _plain_title(name, title, count))
+        before, after = _text(title), _text(_plain_title(name, title, count))
         if after != before:
-            place = written.key.seek_location + branch["tleaf_reference_number"] - _KEYS_TO_TAGS + _BEFORE_NAME
+            place = written.key.seek_location + branch["tleaf_reference_number"] - _KEYS_TO_TAGS
+            place += _BEFORE_NAME + len(_text(name))
             assert tree.file.sink.read(place, len(before)) == before, f"the leaf of '{name}' is elsewhere"
             tree.file.sink.write(place, after)
 
 
-def _plain(name: str) -> str:
+def plain(name: str) -> str:
+    """The name without brackets; it is as long.
+
+    >>> plain("x[3]")
+    'x_3_'
+    """
     return name.translate(_BRACKETS)
 
 
 def _plain_title(name: str, title: str, count: str) -> str:
-    """The title of a leaf without brackets in its name, or in that of the leaf that counts it; its shape stays."""
-    shape = title.removeprefix(name).replace(f"[{count}]", f"[{_plain(count)}]")
-    return (_plain(name) if title.startswith(name) else "") + shape
+    """The title of a leaf without brackets in the names of its branch and of what counts it; its shape stays."""
+    shape = title.removeprefix(name).replace(f"[{count}]", f"[{plain(count)}]")
+    return (plain(name) if title.startswith(name) else "") + shape
 
 
-def _texts(*texts: str) -> bytes:
-    """Texts as ROOT stores them."""
-    encoded = (text.encode(errors="surrogateescape") for text in texts)
-    return b"".join(
-        (bytes([len(text)]) if len(text) < _LONG else bytes([_LONG]) + len(text).to_bytes(4, "big")) + text
-        for text in encoded
-    )
+def _text(text: str) -> bytes:
+    """A text as ROOT stores it."""
+    encoded = text.encode(errors="surrogateescape")
+    size = bytes([len(encoded)]) if len(encoded) < _LONG else bytes([_LONG]) + len(encoded).to_bytes(4, "big")
+    return size + encoded

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from atlasae.errors import UserError
+from atlasae.leaves import plain
 
 # How experiments spell each variable, in lower case; the first spelling is our own name for it.
 SPELLINGS = {
@@ -280,6 +281,7 @@ class _CounterNames:
     of_records: dict[str, str] = field(default_factory=dict)
 
     def made(self, name: str) -> str:
+        name = plain(name)  # ROOT looks for counters by what stands in brackets
         while name in self.used:
             name += "_"
         self.used.add(name)

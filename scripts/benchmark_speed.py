@@ -5,10 +5,10 @@
 
 A long file is made from IN (data/jets.root unless given) by scripts/make_large.py in a temporary folder. Then, one
 after the other, each in a process of its own and all on one core: uproot reads the tree and writes it back with LZMA(9)
-and with ZSTD(5), in chunks as long as atlasae's; atlasae compresses it in both layouts and decompresses that; and the
-codecs do by themselves what scripts/benchmark_codecs.py tells. Times leave imports out. Peak memory is that of the
-whole process, imports included. With --times-five atlasae compresses and decompresses a file five times as long, too:
-memory must not grow, and time not more than the file.
+and with ZSTD(5), in chunks as long as atlasae's; atlasae compresses it in both layouts, with and without reading back
+what it wrote, and decompresses that; and the codecs do by themselves what scripts/benchmark_codecs.py tells. Times
+leave imports out. Peak memory is that of the whole process, imports included. With --times-five atlasae compresses and
+decompresses a file five times as long, too: memory must not grow, and time not more than the file.
 """
 
 import argparse
@@ -63,14 +63,14 @@ def copy_with_uproot(algorithm: str, level: int) -> Job:
     return copy
 
 
-def compress(packed: bool) -> Job:
-    """`atlasae compress` in one of the layouts."""
+def compress(packed: bool, read_back: bool = True) -> Job:
+    """`atlasae compress` in one of the layouts, with or without reading back what it wrote."""
     import atlasae.compressing  # noqa: F401  (imported when it compresses: not part of the time here)
     from atlasae.pipeline import compress_file
     from atlasae.planning import Options
     from atlasae.precision import Precision
 
-    options = Options(Precision.parse("1e-3"), packed=packed)
+    options = Options(Precision.parse("1e-3"), packed=packed, read_back=read_back)
     return lambda path, target: None if compress_file(path, target, options) else None
 
 
@@ -85,15 +85,21 @@ def decompress(packed: bool) -> Job:
 
 LZMA, ZSTD = "uproot LZMA(9)", "uproot ZSTD(5)"
 FLOATS, PACKED = ("compress", "decompress"), ("compress, packed", "decompress, packed")
+NOT_READ_BACK = ("compress, --no-read-back", "compress, packed, --no-read-back")
 JOBS: dict[str, Callable[[], Job]] = {
     LZMA: lambda: copy_with_uproot("LZMA", 9),
     ZSTD: lambda: copy_with_uproot("ZSTD", 5),
+    NOT_READ_BACK[0]: lambda: compress(packed=False, read_back=False),
     FLOATS[0]: lambda: compress(packed=False),
     FLOATS[1]: lambda: decompress(packed=False),
+    NOT_READ_BACK[1]: lambda: compress(packed=True, read_back=False),
     PACKED[0]: lambda: compress(packed=True),
     PACKED[1]: lambda: decompress(packed=True),
 }
-RATIOS = ((FLOATS[0], LZMA), (PACKED[0], ZSTD), (FLOATS[1], ZSTD), (PACKED[1], ZSTD))
+RATIOS = (
+    *((FLOATS[0], LZMA), (PACKED[0], ZSTD), (FLOATS[1], ZSTD), (PACKED[1], ZSTD)),
+    *((FLOATS[0], NOT_READ_BACK[0]), (PACKED[0], NOT_READ_BACK[1])),
+)
 
 
 def run_job(name: str, path: Path, target: Path) -> None:
@@ -140,7 +146,7 @@ def text(found: dict[str, Any]) -> str:
     for name, row in found["jobs"].items():
         sizes = f"{row['bytes_in'] / MEGABYTE:6.1f} -> {row['bytes_out'] / MEGABYTE:6.1f} MB"
         took = f"{row['seconds']:6.1f} s ({row['cpu_seconds']:.1f} s CPU)"
-        lines.append(f"  {name:20}{took}  peak {row['peak_bytes'] / MEGABYTE:4.0f} MB  {sizes}")
+        lines.append(f"  {name:34}{took}  peak {row['peak_bytes'] / MEGABYTE:4.0f} MB  {sizes}")
     lines += [f"  {one} takes {ratio:.2f} x the time of {other}" for one, ratio, other in found.get("ratios", ())]
     for name, speeds in found.get("codecs", {}).items():
         ways = ", ".join(f"{way} {speed:.1f}" for way, speed in speeds.items())

@@ -1,10 +1,10 @@
 """Entries and branch sums of every tree: `sums FILE...` takes them with uproot, `compare JSON` with ROOT as well.
 
 The two run in different environments (uproot is not where ROOT is), hence the JSON between them. `make FILE` writes,
-with ROOT, jets and one object of every kind that is carried along; `make FILE N` writes N more histograms, so that our
-own trees have more to say. `header HEADER COMPRESSED DECOMPRESSED TREE` lets
-RDataFrame read the jets of a compressed file by its header, and compares each with the decompressed one. `skim FILE
-FOLDER` writes every third entry of the tree of a file, in each way that ROOT has.
+with ROOT, jets, branches with odd names, and one object of every kind that is carried along; `make FILE N` writes N
+more histograms, so that our own trees have more to say. `header HEADER COMPRESSED DECOMPRESSED TREE` lets RDataFrame
+read the jets of a compressed file by its header, and compares each with the decompressed one. `skim FILE FOLDER` writes
+every third entry of the tree of a file, in each way that ROOT has.
 """
 
 import json
@@ -86,11 +86,18 @@ def make(path: str, more: str = "0") -> None:
     jet = {variable: array("f", [0]) for variable in ("pt", "eta", "phi", "m")}
     for variable, value in jet.items():
         tree.Branch(f"jet_{variable}", value, f"jet_{variable}/F")
+    # Names with brackets, as of members that are arrays, and a counter whose leaf has the name of another branch.
+    position, hits, number, other = array("f", [1, 2, 3]), array("f", range(4)), array("i", [0]), array("i", [0])
+    tree.Branch("vertex.pos[3]", position, "pos[3]/F")
+    tree.Branch("number", number, "hits/I")
+    tree.Branch("hits", other, "other/I")
+    tree.Branch("values", hits, "values[hits]/F")
     histogram, profile = ROOT.TH1F("histogram", "jets;pt;N", 10, 0, 200), ROOT.TProfile("profile", "m", 10, 0, 200)
-    for _ in range(500):
+    for i in range(500):
         pt = 20 + random.Exp(50)
-        for value, number in zip(jet.values(), (pt, random.Gaus(), random.Uniform(-3, 3), pt / 10), strict=True):
-            value[0] = number
+        for value, v in zip(jet.values(), (pt, random.Gaus(), random.Uniform(-3, 3), pt / 10), strict=True):
+            value[0] = v
+        number[0], other[0], position[2] = i % 4, 1000 + i, i
         tree.Fill()
         histogram.Fill(pt)
         profile.Fill(pt, pt / 10)

@@ -50,6 +50,9 @@ if grep "left out" "$folder/said"; then exit 1; fi
 for file in small rewritten; do
     .venv/bin/atlasae verify "$folder/objects.root" "$folder/$file.root"
 done
+.venv/bin/atlasae decompress "$folder/small.root" "$folder/objects.back.root"
+.venv/bin/python scripts/interop_check.py sums "$folder"/{small,rewritten,objects.back}.root > "$folder/sums.json"
+"$root_python" -W ignore scripts/interop_check.py compare "$folder/sums.json"
 
 # Texts of ours merge whatever their lengths, short before long and long before short, in every way that hadd has.
 "$root_python" -W ignore scripts/interop_check.py make "$folder/long.root" 300

@@ -119,7 +119,7 @@ def confusing(tmp_path, monkeypatch):
     jets = random_jets(int(counts.sum()))
     branches = {f"jet_{v}": ak.unflatten(jets[v].astype(np.float32), counts) for v in ("pt", "eta", "phi", "m")}
     with monkeypatch.context() as patched:
-        patched.setattr(leaf_names, "_plain", lambda name: "njet" if name == "numb" else name)
+        patched.setattr(leaf_names, "plain", lambda name: "njet" if name == "numb" else name)
         counters = dict.fromkeys(branches, "numb")
         return written(tmp_path / "in.root", branches | {"njet": KINDS["number"]}, counters)
 

@@ -247,6 +247,11 @@ def test_flat_jets_have_no_counter_but_their_exact_branches_do():
     assert set(name_counters([collection], [], set())) == set(collection.exact.values())
 
 
+def test_made_counters_have_no_brackets():
+    counters = name_counters([jets("jet[0]_")], branches("x[3]") + branches("y", counter="n[y]"), {"nx_3_"})
+    assert set(counters.values()) == {"njet_0_", "njet_0__exact", "nx_3__", "n[y]"}
+
+
 def test_made_counters_avoid_each_other_and_what_is_taken():
     one, other = jets("jet_"), jets("jet.")  # both would be `njet`
     carried = branches("jet", "x") + branches("y", counter="ny") + branches("flat", jagged=False)
