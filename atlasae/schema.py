@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from atlasae.errors import UserError
-from atlasae.leaves import plain
+from atlasae.leaf_names import plain
 
 # How experiments spell each variable, in lower case; the first spelling is our own name for it.
 SPELLINGS = {

@@ -3,8 +3,9 @@
 The two run in different environments (uproot is not where ROOT is), hence the JSON between them. `make FILE` writes,
 with ROOT, jets, branches with odd names, and one object of every kind that is carried along; `make FILE N` writes N
 more histograms, so that our own trees have more to say. `header HEADER COMPRESSED DECOMPRESSED TREE` lets RDataFrame
-read the jets of a compressed file by its header, and compares each with the decompressed one. `skim FILE FOLDER` writes
-every third entry of the tree of a file, in each way that ROOT has.
+read the jets of a compressed file by its header, and compares each with the decompressed one. `same FILE FILE TREE
+EXPRESSION...` compares what ROOT reads of branches in two files. `skim FILE FOLDER` writes every third entry of the
+tree of a file, in each way that ROOT has.
 """
 
 import json
@@ -175,10 +176,30 @@ def header(path: str, compressed: str, decompressed: str, tree: str) -> bool:
     return good and bool(columns)
 
 
+def same(one: str, other: str, tree: str, *expressions: str) -> bool:
+    """Prints a line for every expression of branches; True if ROOT reads the same numbers from both files."""
+    import ROOT
+
+    good = True
+    for expression in expressions:
+        numbers = []
+        for path in (one, other):
+            file = ROOT.TFile.Open(path)
+            found = file.Get(tree)
+            found.SetEstimate(10_000_000)
+            many = found.Draw(expression, "", "goff")
+            numbers.append([found.GetV1()[i] for i in range(many)])
+        equal = bool(numbers[0]) and numbers[0] == numbers[1]
+        print(f"{'OK' if equal else 'DIFFERS'} {expression}: {len(numbers[0])} numbers of {one} in {other}")
+        good = good and equal
+    return good
+
+
 def main(command: str, *paths: str) -> int:
-    """Runs `sums`, `make`, `skim`, `compare` or `header`; 1 if a number differs."""
-    if command == "header":
-        return 0 if header(*paths) else 1
+    """Runs `sums`, `make`, `skim`, `compare`, `header` or `same`; 1 if a number differs."""
+    if command in ("header", "same"):
+        check = header if command == "header" else same
+        return 0 if check(*paths) else 1
     if command == "make":
         make(*paths)
         return 0

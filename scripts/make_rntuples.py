@@ -258,6 +258,7 @@ std::unique_ptr<RField<T>> steps(const char* name, int bits) {
 
 void quantized(const std::string& path) {
     auto model = RNTupleModel::Create();
+    auto jets = model->MakeField<std::vector<Four>>("jets");
     model->AddField(steps<double>("few", 7));
     model->AddField(steps<double>("all", 32));
     model->AddField(steps<float>("single", 29));
@@ -277,6 +278,7 @@ void quantized(const std::string& path) {
             updater->AddField(steps<double>("late", 20));
             updater->CommitUpdate();
         }
+        jets->assign(i % 3, some_jet());
         for (auto& value : doubles) *value = i / 7. - 2;
         *single = i / 7. - 2;
         list->assign(i % 3, i / 7. - 2);

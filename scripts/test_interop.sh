@@ -95,10 +95,21 @@ grep "can't be one tree" "$folder/said"
 "$root_python" -W ignore scripts/interop_check.py header \
     "$folder/jets.h" "$folder/merged.root" "$folder/back.root" CollectionTree
 
+# What ROOT stores in few bits, or in no bytes, comes back as ROOT reads it.
+mkdir "$folder/leaves"
+"$root_python" -W ignore scripts/make_leaves.py "$folder/leaves"
+for layout in packed floats; do
+    .venv/bin/atlasae compress "$folder/leaves/jets.root" "$folder/small.root" --layout "$layout" --force
+    .venv/bin/atlasae verify "$folder/leaves/jets.root" "$folder/small.root"
+    .venv/bin/atlasae decompress "$folder/small.root" "$folder/leaves/back.root" --force
+    "$root_python" -W ignore scripts/interop_check.py same \
+        "$folder/leaves/jets.root" "$folder/leaves/back.root" Events nJet tag fixed "Length\$(text)"
+done
+
 # RNTuples that ROOT wrote, of every layout, become RNTuples that ROOT reads; hadd does not yet merge them, as the note says.
 mkdir "$folder/rntuples"
 "$root_python" -W ignore scripts/make_rntuples.py "$folder/rntuples"
-for layout in records types nanoaod physlite; do
+for layout in records types nanoaod physlite quantized; do
     file=$folder/rntuples/$layout
     .venv/bin/atlasae compress "$file.root" "$file.small.root" --format rntuple --drop-unwritable
     .venv/bin/atlasae verify "$file.root" "$file.small.root"

@@ -13,8 +13,8 @@ MODULES = sorted(path.stem for path in PACKAGE.glob("*.py") if path.stem != "__i
 
 # An entry may stand here before its module does; a module may not be without its entry.
 FLOORS = [
-    {"errors", "display"},
-    {"schema", "leaf_names"},
+    {"errors", "display", "leaf_names"},
+    {"schema"},
     {"remote", "rounding", "coordinates", "plotting", "baskets", "grid", "padding", "terminal", "coding", "leaves"},
     {
         *("columns", "fields", "invertible", "bottleneck", "precision", "metrics", "variables", "lattice", "priors"),

@@ -101,7 +101,7 @@ def test_steps_between_two_bounds_are_the_doubles_that_root_reads():
     filled = [i / 7 - 2 for i in range(30)]
     with open_source(GOLDEN / "quantized.root") as source:
         tree = tree_of(source)
-        types = {branch.name: branch.dtype for branch in tree.branches}
+        types = {branch.name: branch.dtype for branch in tree.branches if "jets" not in branch.name}
         assert types == {"few": "<f8", "all": "<f8", "single": "<f4", "list": "<f8", "cut": "<f8"}
         assert [u.name for u in tree.unwritable] == ["late"]  # zeros before it begins are no steps
         read = tree.read(list(types), 0, 30)

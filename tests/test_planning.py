@@ -153,6 +153,15 @@ def test_a_real_file_is_planned_in_its_own_order(tmp_path, layout):
     assert {branch.name for branch in plan.carried} == set(plan.originals) - set(jets.branches.values())
 
 
+def test_branches_that_would_be_jets_and_are_not_read_are_named(tmp_path):
+    with uproot.recreate(tmp_path / "x.root") as file:
+        numbers = {f"jet_{v}": ak.Array([[1.0], [2.0, 3.0]]) for v in ("pt", "eta", "phi")}
+        file["T"] = numbers | {"jet_m": ak.Array([[[1.0]], [[2.0], [3.0]]]), "mu_m": ak.Array([[[1.0]], [[2.0]]])}
+    told = r"name them with --jets; not read: jet_m \(a TTree .* holds no var \* var \* float64\)$"
+    with open_source(tmp_path / "x.root") as source, pytest.raises(UserError, match=told):
+        choose_tree(source, None, ())
+
+
 @pytest.mark.parametrize(
     ("drop", "dropped"),
     [
