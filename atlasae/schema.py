@@ -233,6 +233,7 @@ class _CounterNames:
     of_records: dict[str, str] = field(default_factory=dict)
 
     def made(self, name: str) -> str:
+        name = name.replace(".", "_")  # ROOT's Snapshot crashes on counters with dots in their names
         while name in self.used:
             name += "_"
         self.used.add(name)
