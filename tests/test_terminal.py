@@ -291,13 +291,14 @@ def test_sizes_have_a_unit(size, said):
 def test_a_decompression_in_words():
     facts = {"output": "b.root", "jets": 4200, "entries": 60_000, "tree": "Events", "seconds": 0.06}
     whole = "b.root: 4,200 jets in 60,000 entries of 'Events'; 0.1 s"
-    assert piped(terminal.decompression_page(facts | {"missing": [], "damage": []})) == whole
-    lost = {"missing": [(10, 20), (50, 60)], "damage": ["branch 'z0' is damaged"]}
+    assert piped(terminal.decompression_page(facts | {"missing": [], "damage": [], "notes": []})) == whole
+    lost = {"missing": [(10, 20), (50, 60)], "damage": ["branch 'z0' is damaged"], "notes": ["a skim"]}
     assert piped(terminal.decompression_page(facts | lost)).splitlines() == [
         whole,
         "  entries 10 to 20 are missing",
         "  entries 50 to 60 are missing",
         "  branch 'z0' is damaged",
+        "  a skim",
     ]
 
 
