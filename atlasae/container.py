@@ -313,9 +313,10 @@ def check_alike(runs: Sequence[Run], what: str, merged: bool = True) -> None:
         for one, two in pairs:
             if changed := [fact for fact in one | two if one.get(fact) != two.get(fact)]:
                 here, there = (found.get(changed[0], "not") for found in (one, two))
+                name, other = (f"'{of.source['name']}'" for of in (first, run))
                 raise UserError(
-                    f"{what} can't be one tree: {changed[0]} is {here} in '{first.source['name']}', {there} in "
-                    f"'{run.source['name']}'; take them one by one"
+                    f"{what} can't be one tree: {changed[0]} is {here} in {name}, {there} in "
+                    f"{'another ' * (name == other)}{other}; take them one by one"
                 )
 
 

@@ -281,7 +281,8 @@ class _CounterNames:
     of_records: dict[str, str] = field(default_factory=dict)
 
     def made(self, name: str) -> str:
-        name = plain(name)  # ROOT looks for counters by what stands in brackets
+        # ROOT looks for counters by what stands in brackets, and its Snapshot crashes on those with dots in their names.
+        name = plain(name).replace(".", "_")
         while name in self.used:
             name += "_"
         self.used.add(name)

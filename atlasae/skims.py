@@ -52,8 +52,7 @@ def contents_of(source: Source, trusted: Location | None, step_size: int) -> Ski
         tree = _tree_of(source, told, trusted)
         entries = list(_collections(tree, told, trusted))
         if trusted != source.path:
-            for entry in entries:
-                _check_origin(tree, _tree_of(whole, told, trusted), entry.collection.latents, step_size)
+            _check_origin(tree, _tree_of(whole, told, trusted), told.runs[0], entries, step_size)
     run = _run_of(tree, told.runs[0], entries)
     chunks = list(_chunks(tree, run, step_size))
     contents = Contents([replace(run, chunks=len(chunks))], chunks, told.models)
@@ -63,18 +62,32 @@ def contents_of(source: Source, trusted: Location | None, step_size: int) -> Ski
 def _tree_of(source: Source, told: Contents, trusted: Location) -> Tree:
     """The tree with floats or bytes of these jets, which may have another name."""
     stand_ins = {name for entry in told.runs[0].collections for name in entry.collection.latents}
-    found = [tree for tree in source.trees.values() if tree.names & stand_ins]
+    dotless = {name.replace(".", "_") for name in stand_ins}
+    found = [tree for tree in source.trees.values() if tree.names & (stand_ins | dotless)]
     named = [tree for tree in found if tree.name == told.runs[0].tree]
     if not found:
         raise UserError(f"'{source.path}' is no skim of '{trusted}': none of its trees has '{min(stand_ins)}'")
     return (named or found)[0]
 
 
+def _spelled(name: str, tree: Tree) -> str:
+    """How a skim calls a branch: Snapshot makes underscores of dots."""
+    return name if name in tree.names else name.replace(".", "_")
+
+
+def _in_skim(collection: Collection, tree: Tree) -> Collection:
+    """The collection with what stands for it as the skim calls it."""
+    if collection.latents[0] in tree.names:
+        return collection
+    exact = collection.exact_prefix and collection.exact_prefix.replace(".", "_")
+    return replace(collection, prefix=collection.prefix.replace(".", "_"), exact_prefix=exact)
+
+
 def _collections(tree: Tree, told: Contents, trusted: Location) -> Iterator[CompressedCollection]:
     """The collections that came along; raises UserError for those that can't be decoded."""
     known = {branch.name: branch for branch in tree.branches}
     for entry in told.runs[0].collections:
-        collection = entry.collection
+        collection = _in_skim(entry.collection, tree)
         if known.keys().isdisjoint(collection.latents):
             continue
         if collection.packed:
@@ -87,7 +100,7 @@ def _collections(tree: Tree, told: Contents, trusted: Location) -> Iterator[Comp
                 f"'{trusted}' is merged from {len(found)} runs, '{collection.name}' on {len(kinds)} different grids: "
                 "nothing tells of which an entry of a skim is; skim each run's own file, before it is merged"
             )
-        yield entry
+        yield replace(entry, collection=collection)
 
 
 def _check_branches(collection: Collection, known: dict[str, Branch], trusted: Location) -> None:
@@ -101,21 +114,23 @@ def _check_branches(collection: Collection, known: dict[str, Branch], trusted: L
             raise UserError(f"branch '{name}' is of type {known[name].dtype}: not a skim of '{trusted}'")
 
 
-def _check_origin(tree: Tree, whole: Tree, latents: Sequence[str], step_size: int) -> None:
+def _check_origin(tree: Tree, whole: Tree, told: Run, entries: Sequence[CompressedCollection], step_size: int) -> None:
     """Look some jets up in the file that the skim is said to be of; raises UserError where it has others."""
+    latents = {entry.collection.name: entry.collection.latents for entry in told.collections}
     every = max(1, tree.entries // LOOKED_UP)
-    wanted = [keys[::every] for keys in _keys(tree, latents, step_size)]
-    missing = np.unique(np.concatenate(wanted))
-    looked_up = len(missing)
-    for keys in _keys(whole, latents, step_size):
-        if not len(missing):
-            return
-        missing = np.setdiff1d(missing, keys)
-    if len(missing):
-        raise UserError(
-            f"{len(missing)} of {looked_up} jets looked up are not in the file to trust: name the compressed file that "
-            "the skim was made of, for a skim of several files these, merged"
-        )
+    for collection in (entry.collection for entry in entries):
+        wanted = [keys[::every] for keys in _keys(tree, collection.latents, step_size)]
+        missing = np.unique(np.concatenate(wanted))
+        looked_up = len(missing)
+        for keys in _keys(whole, latents[collection.name], step_size) if looked_up else ():
+            missing = np.setdiff1d(missing, keys)
+            if not len(missing):
+                break
+        if len(missing):
+            raise UserError(
+                f"{len(missing)} of {looked_up} jets looked up are not in the file to trust: name the compressed file "
+                "that the skim was made of, for a skim of several files these, merged"
+            )
 
 
 def _keys(tree: Tree, latents: Sequence[str], step_size: int) -> Iterator[Keys]:
@@ -132,18 +147,23 @@ def _run_of(tree: Tree, told: Run, entries: Sequence[CompressedCollection]) -> R
     """What the compression of these entries would have said."""
     jets = {name for entry in entries for name in entry.collection.branches.values()}
     made = [name for entry in entries for name in (*entry.collection.latents, *entry.collection.exact.values())]
-    counting = {*told.counters.values(), *(branch.counter for branch in tree.branches if branch.counter)}
+    counting = {*(_spelled(counter, tree) for counter in told.counters.values()), *_counters(tree)}
     carried = [branch for branch in tree.branches if branch.name not in {*made, *counting, *jets}]
-    names = [branch.name for branch in carried]
+    before = {_spelled(name, tree): name for name in told.originals}
+    names = {before.get(branch.name, branch.name): branch.name for branch in carried}
     originals = [name for name in told.originals if name in jets or name in names]
     originals += [name for name in names if name not in originals]
     known = {name: counter for name, counter in told.counters.items() if name in originals}
     counters = name_counters([entry.collection for entry in entries], carried, {*originals, *counting})
     return replace(
         told, tree=tree.name, title=tree.title, entries=tree.entries, collections=list(entries), originals=originals,
-        carried=carried, written=[*names, *made], counters=counters | known, copied=Copied(), aliases={}, places={},
-        table=None, ntuple=False,
+        carried=carried, written=[*names.values(), *made], counters=counters | known, copied=Copied(),
+        aliases={name: stays for name, stays in names.items() if name != stays}, places={}, table=None, ntuple=False,
     )  # fmt: skip
+
+
+def _counters(tree: Tree) -> set[str]:
+    return {branch.counter for branch in tree.branches if branch.counter}
 
 
 def _chunks(tree: Tree, run: Run, step_size: int) -> Iterator[Chunk]:
@@ -158,7 +178,7 @@ def _notes(tree: Tree, run: Run, told: Run, trusted: Location) -> list[str]:
     notes = [f"a skim of '{trusted}', as you say: no checksum fits its {tree.entries} entries, none was compared"]
     if gone := [name for name in told.originals if name not in run.originals]:
         notes.append(f"did not come along: {some(gone)}")
-    before = {branch.name: branch.dtype for branch in told.carried}
+    before = {_spelled(branch.name, tree): branch.dtype for branch in told.carried}
     for branch in run.carried:
         if branch.dtype != before.get(branch.name, branch.dtype):
             notes.append(f"branch '{branch.name}' is of type {branch.dtype} now, was {before[branch.name]}")

@@ -273,6 +273,14 @@ def test_made_counters_avoid_each_other_and_what_is_taken():
     assert "flat" not in counters
 
 
+def test_counters_that_are_made_have_no_dots_in_their_names():
+    # RDataFrame's Snapshot writes dots as underscores, and crashes where it looks for such a counter
+    (collection,) = find_collections([Branch(f"AntiKt4Jets.{v}", "<f4", True) for v in ("pt", "eta", "phi", "m")])
+    counters = name_counters([collection], [Branch("Muons.pt", "<f4", True)], {"nMuons_pt"})
+    assert counters["AntiKt4Jets.exact_pt"] == "nAntiKt4Jets_exact" and counters["AntiKt4Jets.z0"] == "nAntiKt4Jets"
+    assert counters["Muons.pt"] == "nMuons_pt_"
+
+
 def test_stand_ins_are_everything_written_for_the_jets():
     shared, own = jets("jet_", counter="njet"), jets("Jet_")
     for collection, counter in ((shared, []), (own, ["nJet"])):

@@ -1,26 +1,35 @@
 """Skims of compressed files: their jets come back by what the whole file says, or are refused."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import awkward as ak
 import numpy as np
 import pytest
 import uproot
-from conftest import TREES, bits, declared, nothing_left, read_tree, run_main, succeeded, write_layout
+from conftest import TREES, bits, declared, nothing_left, read_tree, run_main, succeeded, write_layout, write_tree
 
 import atlasae
 from atlasae.errors import UserError
 
 
-def skim(small: Path, keep: slice, names: Sequence[str] | None = None, to: str = "", **more: ak.Array) -> Path:
+def skim(
+    small: Path,
+    keep: slice,
+    names: Sequence[str] | None = None,
+    to: str = "",
+    spell: Callable[[str], str] = str,
+    **more: ak.Array,
+) -> Path:
     """Some entries and branches of the tree, without the folder, as ROOT's CopyTree and Snapshot leave it."""
     path = small.with_name("skim.root")
     with uproot.open(small) as before, uproot.recreate(path) as after:
         tree = next(name for name in before.keys(cycle=False, recursive=False) if name != "atlasae")
         leaves = {branch.name: branch.member("fLeaves")[0].member("fLeafCount") for branch in before[tree].branches}
-        counters = {name: leaf.member("fName") for name, leaf in leaves.items() if leaf is not None}
-        found = {name: array[keep] for name, array in read_tree(small, tree).items() if names is None or name in names}
+        counters = {spell(name): spell(leaf.member("fName")) for name, leaf in leaves.items() if leaf is not None}
+        found = {
+            spell(name): array[keep] for name, array in read_tree(small, tree).items() if names is None or name in names
+        }
         types = {name: declared(array) for name, array in (found | more).items()}
         after.mktree(to or tree, types, counter_name=lambda name: counters.get(name, f"n{name}")).extend(found | more)
     return path
@@ -63,6 +72,22 @@ def test_skims_of_every_layout_come_back(keep, layout, tmp_path):
         assert bits(back[name]) == bits(array[keep])
     with atlasae.open(part, trust=small) as opened:
         assert {name: bits(opened[name].array()) for name in whole} == {name: bits(back[name]) for name in whole}
+
+
+def test_branches_that_snapshot_calls_otherwise_get_their_names_back(tmp_path):
+    branches = read_tree(write_layout(tmp_path / "xaod.root", "xaod"), "CollectionTree")
+    branches = {name.replace("weight", "event.weight"): array for name, array in branches.items()}
+    counters = {name: "njets" for name in branches if name.startswith("AntiKt4")}
+    path, small = write_tree(tmp_path / "in.root", "dots", branches, counters), tmp_path / "small.root"
+    succeeded("compress", path, small)
+    part = skim(small, slice(2, 30), spell=lambda name: name.replace(".", "_"))
+    assert not any("." in name for name in read_tree(part, "dots"))
+    said = succeeded("decompress", part, tmp_path / "back.root", "--trust", small).out
+    assert "did not come along" not in said and "is of type" not in said
+    succeeded("decompress", small, tmp_path / "whole.root")
+    whole, back = (read_tree(tmp_path / name, "dots") for name in ("whole.root", "back.root"))
+    assert list(back) == list(whole) and "event.weight" in back
+    assert {name: bits(array) for name, array in back.items()} == {n: bits(a[2:30]) for n, a in whole.items()}
 
 
 def test_jets_that_are_exact_are_so_in_a_skim(small, tmp_path):

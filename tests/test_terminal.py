@@ -311,13 +311,14 @@ def test_a_decompression_in_words():
     facts = {"output": "b.root", "jets": 4200, "entries": 60_000, "tree": "Events", "seconds": 0.06}
     facts |= {"bytes_file_in": 2_990_000, "bytes_file_out": 3_030_000}
     whole = "b.root: 4,200 jets in 60,000 entries of 'Events'; 2.99 MB -> 3.03 MB; 0.1 s"
-    assert piped(terminal.decompression_page(facts | {"missing": [], "damage": []})) == whole
-    lost = {"missing": [(10, 20), (50, 60)], "damage": ["branch 'z0' is damaged"]}
+    assert piped(terminal.decompression_page(facts | {"missing": [], "damage": [], "notes": []})) == whole
+    lost = {"missing": [(10, 20), (50, 60)], "damage": ["branch 'z0' is damaged"], "notes": ["a skim"]}
     assert piped(terminal.decompression_page(facts | lost)).splitlines() == [
         whole,
         "  entries 10 to 20 are missing",
         "  entries 50 to 60 are missing",
         "  branch 'z0' is damaged",
+        "  a skim",
     ]
 
 
