@@ -13,7 +13,7 @@ import uproot
 from conftest import bits, write_tree
 
 from atlasae.errors import AtlasaeError, UnreachableError
-from atlasae.rootio import open_source
+from atlasae.rootio import RemoteSource, open_source
 from atlasae.sources import LocalSource, OwnSource, guarded, own_classes
 
 # --- what a file teaches uproot
@@ -111,6 +111,10 @@ def test_a_bomb_in_our_files_takes_no_memory(kind):
             unpacked(OwnSource(), bomb)
         assert tracemalloc.get_traced_memory()[1] < 1_000_000
         tracemalloc.stop()
+
+
+def test_all_that_we_read_is_guarded():
+    assert issubclass(LocalSource, OwnSource) and issubclass(RemoteSource, OwnSource)
 
 
 @pytest.mark.parametrize("kind", BOMBS)
