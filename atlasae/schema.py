@@ -281,7 +281,7 @@ class _CounterNames:
     of_records: dict[str, str] = field(default_factory=dict)
 
     def made(self, name: str) -> str:
-        # ROOT looks for counters by what stands in brackets, and its Snapshot crashes on those with dots in their names.
+        # ROOT looks for counters by what stands in brackets, and its Snapshot crashes on those with dots.
         name = plain(name).replace(".", "_")
         while name in self.used:
             name += "_"
