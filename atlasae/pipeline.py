@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Sequence
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,7 @@ from atlasae.planning import Opened, Options, Plan, make_plan, open_for, settle_
 from atlasae.remote import Location, local, located
 from atlasae.restoring import Progress, Salvage, restored_events, silent
 from atlasae.rootio import PAGES, Behind, Source, Target, Writer, create, open_source, parse_compression
-from atlasae.schema import Branch, stand_ins
+from atlasae.schema import Branch, LeftOut, stand_ins
 from atlasae.tables import Table, is_table, write_table
 from atlasae.targets import check_target, replacing
 
@@ -88,11 +89,12 @@ def decompress_file(
     with open_source(path) as source:
         contents = read_contents(source)
         with replacing(target) as temporary:
+            left_out = list[LeftOut]()
             if is_table(target):
                 write_table(temporary, _restored_table(source, contents, progress or silent, lost))
             else:
-                _write_restored(source, contents, temporary, progress or silent, lost)
-    facts = _decompression_facts(contents, lost or Salvage())
+                left_out = _write_restored(source, contents, temporary, progress or silent, lost)
+    facts = _decompression_facts(contents, lost or Salvage()) | {"notes": terminal.left_out_lines(left_out)}
     facts |= {"seconds": time.perf_counter() - started, "output": str(target)}
     return Report(facts, terminal.decompression_page)
 
@@ -136,6 +138,7 @@ def compression_facts(run: Run, sizes: dict[str, int], notes: list[str], seconds
         "model_sha256": run.collections[0].model_sha256,
         "carried": [branch.name for branch in run.carried],
         "dropped": run.dropped,
+        "left_out": [asdict(thing) for thing in run.left_out],
         "notes": notes,
         "seconds": seconds,
     }
@@ -148,15 +151,21 @@ def _write_compressed(
     plan = settle_plan(plan, [compressor.collection for compressor in start.compressors])
     chosen = parse_compression(options.compression) if options.compression else PAGES
     with create(path, chosen) if options.rntuple else create(path) as target:
+        copied, left_out = _copy_others(opened, options, target)
         chunks, written = _write_chunks(opened, plan, start.compressors, options, target, progress)
         notes = [*start.notes, *(note for compressor in start.compressors if (note := compressor.note()))]
-        copied = Copied()
-        if opened.source and not options.only_jets and not (opened.part and opened.part.number):
-            copied, left_out = copy_others(opened.source, opened.tree, target, options.step_size, options.rntuple)
-            notes += left_out
-        run = _run(opened, plan, start, chunks, written, copied, options)
+        notes += terminal.left_out_lines(left_out)
+        run = replace(_run(opened, plan, start, chunks, written, options), copied=copied, left_out=left_out)
         write_contents(target, Contents([run], chunks, start.embedded))
     return run, notes
+
+
+def _copy_others(opened: Opened, options: Options, target: Target) -> tuple[Copied, list[LeftOut]]:
+    """Copy what is not the jets' tree, first of all: what can't be written may end the run."""
+    if not opened.source or options.only_jets or (opened.part and opened.part.number):
+        return Copied(), []
+    source, tree, step_size = opened.source, opened.tree, options.step_size
+    return copy_others(source, tree, target, step_size, options.rntuple, options.drop_unwritable)
 
 
 def _start(events: Events, plan: Plan, options: Options) -> Start:
@@ -230,7 +239,6 @@ def _run(
     start: Start,
     chunks: list[Chunk],
     written: list[str],
-    copied: Copied,
     options: Options,
 ) -> Run:
     return Run(
@@ -254,7 +262,6 @@ def _run(
         dropped=plan.dropped,
         versions={package: version(package) for package in ("atlasae", "torch", "uproot", "awkward", "numpy")},
         table=opened.table,
-        copied=copied,
         ntuple=options.rntuple and opened.tree_read is not None and opened.tree_read.is_rntuple,
         aliases=plan.aliases,
         places=plan.places,
@@ -273,7 +280,10 @@ def _promised(compressor: Compressing) -> dict[str, float | None]:
     return {variable: bound if math.isfinite(bound) else None for variable, bound in compressor.bounds.items()}
 
 
-def _write_restored(source: Source, contents: Contents, path: Path, progress: Progress, lost: Salvage | None) -> None:
+def _write_restored(
+    source: Source, contents: Contents, path: Path, progress: Progress, lost: Salvage | None
+) -> list[LeftOut]:
+    """Write the file that was compressed; returns what of the compressed one can't be written."""
     run = contents.runs[0]
     with create(path) as target:
         writer = None
@@ -285,7 +295,7 @@ def _write_restored(source: Source, contents: Contents, path: Path, progress: Pr
                 behind.extend(writer, events)
         if writer is None:
             raise _all_lost(source)
-        copy_back(source, contents, target, Options.step_size, lost.damage if lost else None)
+        return copy_back(source, contents, target, Options.step_size, lost.damage if lost else None)
 
 
 def _restored_tree(source: Source, run: Run, events: dict[str, ak.Array], target: Target) -> Writer:

@@ -16,6 +16,7 @@ import numpy as np
 import uproot
 
 from atlasae.baskets import compress_basket, store_basket
+from atlasae.beside import functions_in, kept_beside, lost_in
 from atlasae.columns import checksum_bytes
 from atlasae.errors import AtlasaeError, DamagedFileError, UnreachableError, UserError
 from atlasae.fields import Leaf, assemble, counters_of, describe, is_hidden, kind_of, leaves_of, other_names, short
@@ -28,6 +29,7 @@ PAGES = uproot.LZMA(9)  # of an RNTuple with latents: all its fields are compres
 ALGORITHMS = {"zlib": uproot.ZLIB, "lzma": uproot.LZMA, "lz4": uproot.LZ4, "zstd": uproot.ZSTD}
 _DEFAULT_COMPRESSION = uproot.ZSTD(5)
 REQUESTS = 4  # at once, of a file elsewhere
+_NOT_OF_THE_FILE = (UnreachableError, OSError, MemoryError)  # what goes wrong with it may be right the next time
 _IN_MEMORY = ("@fUniqueID", "@fBits")  # of an object: where and how it is held
 
 
@@ -157,6 +159,11 @@ class Tree:
         except ValueError:  # a setting that does not exist
             return _DEFAULT_COMPRESSION
 
+    @cached_property
+    def beside(self) -> list[str]:
+        """What ROOT keeps of the tree beside its branches, and uproot does not write."""
+        return [] if self.is_rntuple else kept_beside(self._source)
+
     @property
     def names(self) -> set[str]:
         """The names of all branches that hold values."""
@@ -237,27 +244,52 @@ class Tree:
         return described
 
 
+@dataclass(frozen=True)
+class Written:
+    """A histogram or the like that can be copied: its checksum, and what of it is lost by that."""
+
+    checksum: int
+    lost: list[str]
+
+
 @dataclass
 class Source:
-    """An open ROOT file: its trees by path, its other objects, and what was passed over in it."""
+    """An open ROOT file: its trees by path, its other objects, its folders with their titles, and older cycles."""
 
     path: Location
     file: Any
     trees: dict[str, Tree] = field(default_factory=dict)
     objects: list[str] = field(default_factory=list)
+    folders: dict[str, str] = field(default_factory=dict)
+    older: list[str] = field(default_factory=list)
 
-    def copy_object(self, name: str, target: "Target | None" = None) -> int | str:
-        """Copy a histogram or the like, or only read it; its checksum, or the reason where uproot can't."""
+    def repeats(self, older: str) -> bool:
+        """Whether an older cycle holds the very bytes of the latest."""
+        keys = [self.file.key(older), self.file.key(older.rpartition(";")[0])]
+        if len({(key.fClassName, key.fObjlen) for key in keys}) > 1:
+            return False
+        with damage(f"'{older}' in '{self.path}'"):
+            one, other = (key.get_uncompressed_chunk_cursor()[0].raw_data for key in keys)
+        return bytes(one) == bytes(other)
+
+    def copy_object(self, name: str, target: "Target | None" = None) -> Written | str:
+        """Copy a histogram or the like, or only read it; what came of it, or the reason where uproot can't."""
+        kind = short(self.file.classname_of(name))
         try:
             found = self.file[name]
             thing = str(found) if isinstance(found, str) else found
-            if target:
-                target.write_object(name, thing)
-            return checksum_bytes(*_facts(_as_written(thing)))
-        except UnreachableError:
+        except _NOT_OF_THE_FILE:
             raise
-        except Exception as error:  # whatever class can't be written, and however uproot says so
-            return _line(error)
+        except Exception:  # whatever uproot raises on a class that it can't read
+            return f"uproot can't read this {kind}"
+        try:
+            written = _as_written(thing)
+        except Exception:  # nor write, and however it says so
+            return f"uproot can't write this {kind}{functions_in(found)}"
+        if target:
+            target.write_object(name, thing)
+        lost = [f"class {kind}"] if isinstance(found, str) and kind != "TObjString" else lost_in(found, written)
+        return Written(checksum_bytes(*_facts(written)), lost)
 
 
 def is_root(path: Location) -> bool:
@@ -474,11 +506,21 @@ def _check_size(source: Source) -> None:
 
 
 def _fill(source: Source) -> None:
-    """Sort the latest cycle of every object of a file into trees and others."""
-    for name, kind in source.file.classnames(cycle=False).items():
+    """Sort the latest cycle of every object of a file into trees, folders and others."""
+    kinds = source.file.classnames()
+    latest: dict[str, int] = {}
+    for key in kinds:
+        name, _, cycle = key.rpartition(";")
+        latest[name] = max(int(cycle), latest.get(name, 0))
+    newest = {f"{name};{cycle}" for name, cycle in latest.items()}
+    source.older = [key for key in kinds if key not in newest]
+    for name, cycle in latest.items():
+        kind = kinds[f"{name};{cycle}"]
         if kind in ("TTree", "TNtuple", "TNtupleD", "ROOT::RNTuple"):
             source.trees[name] = Tree(source.file[name], name)
-        elif not kind.startswith("TDirectory"):
+        elif kind.startswith("TDirectory"):
+            source.folders[name] = str(source.file.key(name).fTitle or "")
+        else:
             source.objects.append(name)
 
 

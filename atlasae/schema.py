@@ -34,6 +34,7 @@ DIMENSIONFUL = frozenset({"pt", "m", "E", "px", "py", "pz"})
 MEV_PER_UNIT = {"MeV": 1.0, "GeV": 1000.0}
 
 FOLDER = "atlasae"  # of a compressed file: what atlasae needs to undo its work
+FOLDER_TREES = ("runs", "chunks", "models")
 
 LIST = "[]"  # in the place of a member of an RNTuple's records, `Jet[].pt`: behind a collection
 
@@ -75,6 +76,21 @@ class Unwritable:
     name: str
     why: str
     branch: Branch | None = None
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """What else of a file does not come along, and why; `minor` is what belongs to something that does come."""
+
+    name: str
+    why: str
+    minor: bool = False
+
+
+def listed(things: Sequence[Unwritable | LeftOut], most: int = 5) -> str:
+    """The first of what can't be written, each with its reason, and how many more there are."""
+    more = f"; and {len(things) - most} more" * (len(things) > most)
+    return "; ".join(f"{thing.name} ({thing.why})" for thing in things[:most]) + more
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """A compressed file against its original, or by itself: jets within their precision, all else bit for bit."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import awkward as ak
@@ -57,7 +57,9 @@ def verify_file(original: str | Location, compressed: str | Location, progress: 
     """Compare a compressed file with its original: jets within their precision, all else bit for bit.
 
     `differences` lists what is not as promised, `branches` how each branch of the original was kept; `max_error` holds
-    the largest error of every variable, by collection. Raises DamagedFileError where a checksum does not match.
+    the largest error of every variable, by collection. What a run recorded as left out is listed in `left_out` and is
+    no difference; what else of the original is not there is one. Raises DamagedFileError where a checksum does not
+    match.
 
     >>> atlasae.verify_file("in.root", "small.root")["differences"]
     []
@@ -128,6 +130,7 @@ def _compare(opened: Opened, source: Source, contents: Contents, progress: Progr
         "max_error": found.largest,
         "precision": {entry.collection.name: entry.precision for entry in contents.runs[0].collections},
         "branches": {name: found.branches[run.aliases.get(name, name)] for name in found.branches},
+        "left_out": [asdict(thing) for thing in contents.left_out],
         "differences": found.differences,
     }
 

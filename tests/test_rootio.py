@@ -27,7 +27,17 @@ from uproot.writing import _cascadentuple
 
 from atlasae.errors import AtlasaeError, DamagedFileError, UserError
 from atlasae.remote import Remote
-from atlasae.rootio import BasketLZMA, Behind, Source, Target, create, damage, open_source, parse_compression
+from atlasae.rootio import (
+    BasketLZMA,
+    Behind,
+    Source,
+    Target,
+    Written,
+    create,
+    damage,
+    open_source,
+    parse_compression,
+)
 from atlasae.schema import Branch, Unwritable
 
 # What conftest's bystanders are, said once more: dtype, and whether an entry holds many.
@@ -333,7 +343,7 @@ def test_histograms_are_copied_from_any_folder(tmp_path):
     path = write_tree(tmp_path / "x.root", "T", NUMBERS, top=numbers, cuts__deep__hist=numbers)
     with open_source(path) as source, create(tmp_path / "y.root") as target:
         assert sorted(source.objects) == ["cuts/deep/hist", "top"]
-        assert [type(source.copy_object(name, target)) for name in source.objects] == [int, int]
+        assert [type(source.copy_object(name, target)) for name in source.objects] == [Written, Written]
         target.write_object("note", "é\n")
     with uproot.open(tmp_path / "y.root") as file:
         assert str(file["note"]) == "é\n"
@@ -346,18 +356,27 @@ def test_histograms_are_copied_from_any_folder(tmp_path):
 def test_texts_are_copied_from_any_folder(tmp_path, text):
     path = write_tree(tmp_path / "x.root", "T", NUMBERS, top=text, cuts__deep__text=text)
     with open_source(path) as source, create(tmp_path / "y.root") as target:
-        assert [type(source.copy_object(name, target)) for name in source.objects] == [int, int]
+        assert [type(source.copy_object(name, target)) for name in source.objects] == [Written, Written]
     with uproot.open(tmp_path / "y.root") as file:
         assert [str(file[name]) for name in ("cuts/deep/text", "top")] == [text, text]
         assert file.classname_of("top") == "TObjString"
 
 
+class Things(dict[str, object]):
+    """What a file gives by name, and what it calls it."""
+
+    def classname_of(self, name: str) -> str:
+        """The same of all."""
+        return "TThing"
+
+
 def test_what_can_not_be_copied_is_told_and_nothing_else_is_lost(tmp_path):
-    source = Source(tmp_path / "x.root", {"odd": object(), "text": "hello"})
+    source = Source(tmp_path / "x.root", Things(odd=object(), text="hello"))
     with create(tmp_path / "y.root") as target:
-        assert "object" in str(source.copy_object("odd", target))
-        assert isinstance(source.copy_object("not there", target), str)
-        assert isinstance(source.copy_object("text", target), int)
+        assert source.copy_object("odd", target) == "uproot can't write this TThing"
+        assert source.copy_object("not there", target) == "uproot can't read this TThing"
+        found = source.copy_object("text", target)
+        assert isinstance(found, Written) and found.lost == ["class TThing"]
     with uproot.open(tmp_path / "y.root") as file:
         assert file.keys() == ["text;1"]
 
@@ -373,7 +392,8 @@ def test_the_latest_cycle_of_a_tree_is_the_tree(tmp_path):
         assert source.trees["sub/T"].read(["x"], 0, 5)["x"].tolist() == [5] * 5
         assert source.objects == ["hist"]
         with create(tmp_path / "y.root") as target:
-            assert isinstance(source.copy_object("hist", target), int)
+            assert isinstance(source.copy_object("hist", target), Written)
+        assert sorted(source.older) == ["hist;1", "sub/T;1"]
     with uproot.open(tmp_path / "y.root") as file:
         assert file["hist"].values().sum() == 5
 
