@@ -13,7 +13,7 @@ MODULES = sorted(path.stem for path in PACKAGE.glob("*.py") if path.stem != "__i
 # An entry may stand here before its module does; a module may not be without its entry.
 FLOORS = [
     {"errors", "display"},
-    {"remote", "schema", "coordinates", "plotting", "baskets", "grid", "coding", "beside", "bottleneck"},
+    {"remote", "schema", "coordinates", "plotting", "baskets", "grid", "coding", "beside", "bottleneck", "pickles"},
     {"columns", "terminal", "fields", "invertible", "precision", "metrics", "variables", "lattice", "priors"},
     {"storage", "packed", "model", "rootio", "tables", "tallies", "training", "running"},
     {"codec", "collection", "classifier", "recipes", "container", "planning", "targets", "journal"},
