@@ -149,11 +149,11 @@ def _older_cycles(source: Source) -> Iterator[LeftOut]:
 
 
 def _of_folders(source: Source) -> Iterator[LeftOut]:
-    held = (*source.trees, *source.objects, *source.folders)
+    holding = {name.rpartition("/")[0] for name in (*source.trees, *source.objects, *source.folders)}
     for name, title in source.folders.items():
         if _is_ours(name):
             continue
-        if not any(other.startswith(f"{name}/") for other in held):
+        if name not in holding:
             yield LeftOut(f"empty folder '{name}'", UNWRITTEN, minor=True)
         elif title not in ("", name, name.rpartition("/")[2]):
             yield LeftOut(f"title of folder '{name}'", UNWRITTEN, minor=True)

@@ -254,12 +254,13 @@ class Written:
 
 @dataclass
 class Source:
-    """An open ROOT file: its trees by path, its other objects, its folders with their titles, and older cycles."""
+    """An open ROOT file: trees by path, other objects and their classes, folders with their titles, older cycles."""
 
     path: Location
     file: Any
     trees: dict[str, Tree] = field(default_factory=dict)
     objects: list[str] = field(default_factory=list)
+    kinds: dict[str, str] = field(default_factory=dict)
     folders: dict[str, str] = field(default_factory=dict)
     older: list[str] = field(default_factory=list)
 
@@ -274,7 +275,7 @@ class Source:
 
     def copy_object(self, name: str, target: "Target | None" = None) -> Written | str:
         """Copy a histogram or the like, or only read it; what came of it, or the reason where uproot can't."""
-        kind = short(self.file.classname_of(name))
+        kind = short(self.kinds.get(name, "object"))
         try:
             found = self.file[name]
             thing = str(found) if isinstance(found, str) else found
@@ -506,22 +507,29 @@ def _check_size(source: Source) -> None:
 
 
 def _fill(source: Source) -> None:
-    """Sort the latest cycle of every object of a file into trees, folders and others."""
-    kinds = source.file.classnames()
+    """Sort what is in a file, the latest cycle of everything, into trees, folders and others."""
+    _sort(source, source.file, "")
+
+
+def _sort(source: Source, directory: Any, path: str) -> None:
+    kinds = directory.classnames(recursive=False)
     latest: dict[str, int] = {}
     for key in kinds:
         name, _, cycle = key.rpartition(";")
         latest[name] = max(int(cycle), latest.get(name, 0))
-    newest = {f"{name};{cycle}" for name, cycle in latest.items()}
-    source.older = [key for key in kinds if key not in newest]
-    for name, cycle in latest.items():
-        kind = kinds[f"{name};{cycle}"]
-        if kind in ("TTree", "TNtuple", "TNtupleD", "ROOT::RNTuple"):
-            source.trees[name] = Tree(source.file[name], name)
+    for key, kind in kinds.items():
+        name, _, cycle = key.rpartition(";")
+        whole = path + name
+        if int(cycle) < latest[name]:
+            source.older.append(path + key)
+        elif kind in ("TTree", "TNtuple", "TNtupleD", "ROOT::RNTuple"):
+            source.trees[whole] = Tree(directory[key], whole)
         elif kind.startswith("TDirectory"):
-            source.folders[name] = str(source.file.key(name).fTitle or "")
+            source.folders[whole] = str(directory.key(key).fTitle or "")
+            _sort(source, directory[key], f"{whole}/")
         else:
-            source.objects.append(name)
+            source.objects.append(whole)
+            source.kinds[whole] = str(kind)
 
 
 def _holders(source: Any) -> Iterator[tuple[str, Any]]:

@@ -362,21 +362,14 @@ def test_texts_are_copied_from_any_folder(tmp_path, text):
         assert file.classname_of("top") == "TObjString"
 
 
-class Things(dict[str, object]):
-    """What a file gives by name, and what it calls it."""
-
-    def classname_of(self, name: str) -> str:
-        """The same of all."""
-        return "TThing"
-
-
 def test_what_can_not_be_copied_is_told_and_nothing_else_is_lost(tmp_path):
-    source = Source(tmp_path / "x.root", Things(odd=object(), text="hello"))
+    kinds = {"odd": "TThing", "text": "string"}
+    source = Source(tmp_path / "x.root", {"odd": object(), "text": "hello"}, kinds=kinds)
     with create(tmp_path / "y.root") as target:
         assert source.copy_object("odd", target) == "uproot can't write this TThing"
-        assert source.copy_object("not there", target) == "uproot can't read this TThing"
+        assert source.copy_object("not there", target) == "uproot can't read this object"
         found = source.copy_object("text", target)
-        assert isinstance(found, Written) and found.lost == ["class TThing"]
+        assert isinstance(found, Written) and found.lost == ["class string"]
     with uproot.open(tmp_path / "y.root") as file:
         assert file.keys() == ["text;1"]
 
