@@ -59,7 +59,9 @@ def commands() -> None:
 @click.option("--compression", metavar="ALGORITHM:LEVEL", help="Of carried branches; default: as they were.")
 @click.option("--only-jets", is_flag=True, help="Leave everything but jets out.")
 @click.option("--drop", multiple=True, metavar="GLOB", help="Leave these branches out.")
-@click.option("--drop-unwritable", is_flag=True, help="Leave out what uproot can't write, and say so.")
+@click.option(
+    "--drop-unwritable", is_flag=True, help="Leave out branches and objects that uproot can't write, and say so."
+)
 @click.option("--step-size", default="20MB", show_default=True, help="Uncompressed bytes worked on at once.")
 @click.option("--no-read-back", is_flag=True, help="Do not read the output again, and compare it with IN, in the end.")
 @options.force

@@ -18,7 +18,7 @@ from atlasae.display import Report
 from atlasae.errors import DamagedFileError, UserError
 from atlasae.remote import Location
 from atlasae.rootio import FACTS, Source, Target, Tree, damage, has_traces, open_source
-from atlasae.schema import FOLDER, LIST, TITLES, Branch, Collection, stand_ins
+from atlasae.schema import FOLDER, LIST, TITLES, Branch, Collection, LeftOut, stand_ins
 from atlasae.storage import any_storage_of
 
 FORMAT = 2  # of the folder; raise it when an old reader would go wrong
@@ -28,7 +28,7 @@ PACKED_SKIM = (
     "packed jets of a chunk are all in its first entry, so that some of its entries can't be decoded: skim what "
     "`atlasae decompress` gives, or files with --layout floats"
 )
-_LATER = {"ntuple", "aliases", "places", "exact_prefix", "roundings"}
+_LATER = {"ntuple", "aliases", "places", "exact_prefix", "roundings", "left_out", "minor"}
 _RUNS, _CHUNKS, _MODELS, _ABOUT = (f"{FOLDER}/{name}" for name in ("runs", "chunks", "models", "about"))
 
 
@@ -104,12 +104,19 @@ class Run:
     ntuple: bool = False  # made of an RNTuple and written as one
     aliases: dict[str, str] = field(default_factory=dict)  # originals that are another by another name
     places: dict[str, str] = field(default_factory=dict)  # of originals in the records of that RNTuple
+    left_out: list[LeftOut] = field(default_factory=list)  # of what is not branches of its tree
 
     @property
     def restored(self) -> set[str]:
         """The branches that come back: those carried, those of the jets, and these by another name."""
         jets = {name for entry in self.collections for name in entry.collection.branches.values()}
         return jets | {branch.name for branch in self.carried} | set(self.aliases)
+
+    @property
+    def carries_others(self) -> bool:
+        """Whether what is not jets came along: not with --only-jets, nor in any part of a file but the first."""
+        number, _ = self.source.get("part", (0, 1))
+        return number == 0 and (bool(self.carried or self.left_out) or self.copied != Copied())
 
     @property
     def single(self) -> list[str]:
@@ -158,6 +165,11 @@ class Contents:
     def over_runs(self, name: str) -> list[CompressedCollection]:
         """A collection as every run has it."""
         return [entry for run in self.runs for entry in run.collections if entry.collection.name == name]
+
+    @property
+    def left_out(self) -> list[LeftOut]:
+        """What any of the runs left out."""
+        return list(dict.fromkeys(thing for run in self.runs for thing in run.left_out))
 
     def chunks_by_run(self) -> Iterator[tuple[Run, int, Chunk]]:
         """Every chunk with its run and its first entry in the (merged) tree."""
@@ -249,7 +261,7 @@ def _is_remainder(source: Source) -> bool:
     """Whether a file without runs has the other trees of the folder, or all three in a folder of another name."""
     folders = [name.rpartition("/")[::2] for name in source.trees]
     found = {folder: {leaf for other, leaf in folders if other == folder} for folder, _ in folders}
-    return FOLDER in found or any({"runs", "chunks", "models"} <= leaves for leaves in found.values())
+    return FOLDER in found or any(set(TITLES) <= leaves for leaves in found.values())
 
 
 def _check(source: Source, contents: Contents) -> None:
@@ -432,6 +444,7 @@ def _described_file(path: Location, source: Source, contents: Contents) -> dict[
         "jets": sum(entry.jets for run in contents.runs for entry in run.collections),
         "collections": [_described(name, contents.runs, tree) for name in names],
         "carried": len(contents.runs[0].carried),
+        "left_out": [asdict(thing) for thing in contents.left_out],
         "runs": [_described_run(run, contents) for run in contents.runs],
     }
 

@@ -9,45 +9,51 @@ import awkward as ak
 from atlasae.columns import Events, checksum, dtype_of, miscounted
 from atlasae.container import Chunk, Contents, Copied, CopiedTree
 from atlasae.errors import DamagedFileError, UserError, sparing
-from atlasae.rootio import Source, Target, Tree, Writer
-from atlasae.schema import FOLDER, name_counters
+from atlasae.rootio import Source, Target, Tree, Writer, Written
+from atlasae.schema import FOLDER, LeftOut, listed, name_counters
+
+UNWRITTEN = "uproot does not write it"
 
 
 def copy_others(
-    source: Source, tree: str, target: Target, step_size: int, nested: bool = False
-) -> tuple[Copied, list[str]]:
-    """Copy all trees but `tree`, and all objects; returns what was copied, with checksums, and what was left out.
+    source: Source, tree: str, target: Target, step_size: int, nested: bool = False, drop_unwritable: bool = False
+) -> tuple[Copied, list[LeftOut]]:
+    """Copy all objects, and all trees but `tree`; returns what was copied, with checksums, and what was left out.
 
-    RNTuples stay RNTuples, with all these hold, where they are `nested`; else they become TTrees.
+    RNTuples stay RNTuples, with all these hold, where they are `nested`; else they become TTrees. Raises UserError,
+    before any tree is copied, where something can't be written that is not to be left out (`drop_unwritable`).
     """
-    copied, notes = Copied(), []
-    for other in _others(source, tree, nested):
-        if _names(other):  # else there is nothing to write
-            copied.trees.append(_copy_tree(other, target, step_size))
-        notes += [f"branch '{u.name}' of tree '{other.name}' is left out: {u.why}" for u in other.unwritable]
-        notes += [f"field '{name}' of '{other.name}' is '{stays}' there" for name, stays in other.aliases.items()]
+    copied, others = Copied(), list(_others(source, tree, nested))
+    left_out = _unwritten(source, tree, others)
     for name in _objects(source):
         found = source.copy_object(name, target)
-        if isinstance(found, str):
-            notes.append(f"'{name}' is left out: {found}")
-        else:
+        left_out += _lost(name, found)
+        if isinstance(found, Written):
             copied.objects.append(name)
-            copied.checksums[name] = found
-    return copied, notes
+            copied.checksums[name] = found.checksum
+    unwritable = [thing for thing in left_out if not thing.minor]
+    if unwritable and not drop_unwritable:
+        problem = f"'{source.path}' has {len(unwritable)} things beside its jets that can't be written"
+        raise UserError(f"{problem}: {listed(unwritable)}; --drop-unwritable leaves them out")
+    copied.trees.extend(_copy_tree(other, target, step_size) for other in others if _names(other))
+    return copied, left_out
 
 
 def copy_back(
     source: Source, contents: Contents, target: Target | None, step_size: int, lost: list[str] | None = None
-) -> None:
+) -> list[LeftOut]:
     """Copy the other trees and objects of a compressed file, or only check them where there is no target.
 
-    Raises DamagedFileError where a checksum differs; with `lost`, what is damaged is left out and told there.
+    Returns what later hands put there, and can't be written. Raises DamagedFileError where a checksum differs; with
+    `lost`, what is damaged is left out and told there.
     """
     recorded, known = _recorded(contents), _known_objects(contents)
     for name in sorted((set(recorded) - set(source.trees)) | (set(known) - set(source.objects))):
         with sparing(lost):
             raise DamagedFileError(f"'{source.path}' is damaged: '{name}' was in it and is gone")
-    for other in _others(source, contents.runs[0].tree, nested=True):
+    tree, others = contents.runs[0].tree, list(_others(source, contents.runs[0].tree, nested=True))
+    left_out = _unwritten(source, tree, others)
+    for other in others:
         if other.name in recorded:
             _copy_checked(other, target, recorded[other.name], lost)
         elif target:  # of a later hand
@@ -55,12 +61,16 @@ def copy_back(
                 _copy_tree(other, target, step_size)
     for name in _objects(source):
         with sparing(lost):
-            _copy_object(source, name, target, known)
+            left_out += _lost(name, _copy_object(source, name, target, known))
+    return left_out
 
 
 def compare_others(original: Source, contents: Contents) -> list[str]:
-    """What the other trees and objects of an original hold that the compressed file was not made from."""
-    differences = []
+    """What the other trees and objects of an original hold that the compressed file was not made from.
+
+    And all that is not in that file, though its runs do not tell that they left it out.
+    """
+    differences, left_out = [], list[LeftOut]()
     for name, copied in _recorded(contents).items():
         tree, entries = original.trees.get(name), sum(chunk.entries for chunk in copied.chunks)
         if tree is None or tree.entries != entries:
@@ -74,9 +84,80 @@ def compare_others(original: Source, contents: Contents) -> list[str]:
     for name, known in _known_objects(contents).items():
         if name not in original.objects:
             differences.append(f"'{name}' is not in the original")
-        elif known is not None and original.copy_object(name) != known:
+            continue
+        found = original.copy_object(name)
+        left_out += _lost(name, found)
+        if known is not None and not (isinstance(found, Written) and found.checksum == known):
             differences.append(f"'{name}' differs")
-    return differences
+    return differences + _untold(original, contents, left_out)
+
+
+def _untold(original: Source, contents: Contents, left_out: Sequence[LeftOut]) -> list[str]:
+    """What is lost of an original, by `left_out` or because nothing is known of it, and not told by the runs."""
+    if not any(run.carries_others for run in contents.runs):
+        return []
+    tree, recorded, known = contents.runs[0].tree, _recorded(contents), _known_objects(contents)
+    others = [_as_carried(other, recorded) for other in _others(original, tree, nested=False)]
+    names = [thing.name for thing in (*_unwritten(original, tree, others), *left_out)]
+    names += [f"'{name}'" for name in _objects(original) if name not in known]
+    names += [_shown(other) for other in others if other.name not in recorded]
+    told = {thing.name for thing in contents.left_out}
+    untold = [name for name in dict.fromkeys(names) if name not in told]
+    return [f"{name} of the original is not in the compressed file" for name in untold]
+
+
+def _as_carried(tree: Tree, recorded: dict[str, CopiedTree]) -> Tree:
+    """A tree with what an RNTuple can hold, where it was carried as one that holds it."""
+    nesting = tree.nesting()
+    return nesting if tree.name in recorded and _names(nesting) == recorded[tree.name].branches else tree
+
+
+def _unwritten(source: Source, tree: str, others: Iterable[Tree]) -> list[LeftOut]:
+    """What there is in a file beside values that are written: of its trees, of its folders, older cycles."""
+    left_out = [_beside(what, jets) for name, jets in source.trees.items() if name == tree for what in jets.beside]
+    for other in others:
+        left_out += [_beside(what, other) for what in other.beside]
+        left_out += [LeftOut(f"branch '{u.name}' of {_shown(other)}", u.why) for u in other.unwritable]
+        for name, stays in other.aliases.items():
+            left_out.append(LeftOut(f"field '{name}' of {_shown(other)}", f"it is '{stays}' there", minor=True))
+        if not _names(other):
+            left_out.append(LeftOut(_shown(other), "none of its branches can be written", minor=not other.unwritable))
+    return [*left_out, *_older_cycles(source), *_of_folders(source)]
+
+
+def _shown(tree: Tree) -> str:
+    return f"tree '{tree.name}'"
+
+
+def _beside(what: str, tree: Tree) -> LeftOut:
+    return LeftOut(f"{what} of {_shown(tree)}", UNWRITTEN, minor=True)
+
+
+def _lost(name: str, found: Written | str) -> list[LeftOut]:
+    """What does not come along of an object: all of it, or some of its members."""
+    if isinstance(found, str):
+        return [LeftOut(f"'{name}'", found)]
+    return [LeftOut(f"{what} of '{name}'", UNWRITTEN, minor=True) for what in found.lost]
+
+
+def _older_cycles(source: Source) -> Iterator[LeftOut]:
+    """Of trees these are earlier saves of what the latest holds; of other objects, what differs from it."""
+    for key in source.older:
+        name, _, cycle = key.rpartition(";")
+        is_tree = name in source.trees
+        if not _is_ours(name) and (is_tree or not source.repeats(key)):
+            yield LeftOut(f"cycle {cycle} of '{name}'", "only the latest is carried", minor=is_tree)
+
+
+def _of_folders(source: Source) -> Iterator[LeftOut]:
+    holding = {name.rpartition("/")[0] for name in (*source.trees, *source.objects, *source.folders)}
+    for name, title in source.folders.items():
+        if _is_ours(name):
+            continue
+        if name not in holding:
+            yield LeftOut(f"empty folder '{name}'", UNWRITTEN, minor=True)
+        elif title not in ("", name, name.rpartition("/")[2]):
+            yield LeftOut(f"title of folder '{name}'", UNWRITTEN, minor=True)
 
 
 def entry_ranges(events: Events, names: Iterable[str], step_size: int) -> Iterator[tuple[int, int]]:
@@ -173,15 +254,15 @@ def _read_checked(tree: Tree, copied: CopiedTree, chunk: Chunk, start: int, stop
     return events
 
 
-def _copy_object(source: Source, name: str, target: Target | None, known: dict[str, int | None]) -> None:
-    if name in known:  # else it is of a later hand
-        found = source.copy_object(name)
-        if isinstance(found, str):
-            raise DamagedFileError(f"'{name}' in '{source.path}' is damaged: {found}")
-        if known[name] not in (None, found):
-            raise DamagedFileError(f"'{name}' in '{source.path}' is damaged: its checksum differs")
-    if target:
-        source.copy_object(name, target)
+def _copy_object(source: Source, name: str, target: Target | None, known: dict[str, int | None]) -> Written | str:
+    if name not in known:  # it is of a later hand
+        return source.copy_object(name, target)
+    found = source.copy_object(name)
+    if isinstance(found, str):
+        raise DamagedFileError(f"'{name}' in '{source.path}' is damaged: {found}")
+    if known[name] not in (None, found.checksum):
+        raise DamagedFileError(f"'{name}' in '{source.path}' is damaged: its checksum differs")
+    return source.copy_object(name, target) if target else found
 
 
 def _known_objects(contents: Contents) -> dict[str, int | None]:
@@ -214,4 +295,8 @@ def _changed(copied: CopiedTree, chunk: Chunk, events: dict[str, ak.Array]) -> l
 
 
 def _objects(source: Source) -> list[str]:
-    return [name for name in source.objects if not name.startswith(f"{FOLDER}/")]
+    return [name for name in source.objects if not _is_ours(name)]
+
+
+def _is_ours(name: str) -> bool:
+    return f"{name}/".startswith(f"{FOLDER}/")

@@ -1,6 +1,5 @@
 """A codec as one C++ header: three floats to jets, with no library but the standard one."""
 
-import json
 from collections.abc import Iterable, Sequence
 from importlib import resources
 
@@ -11,12 +10,14 @@ from torch.nn import functional
 from atlasae.bottleneck import ASINH_SCALE, Beside, BottleneckAutoencoder
 from atlasae.codec import BottleneckCodec, FloatsCodec
 from atlasae.coordinates import LARGEST_PHI, MASS_FLOOR
+from atlasae.errors import DamagedFileError
 from atlasae.invertible import Constant, Density
-from atlasae.schema import MEV_PER_UNIT, Collection, Rounding
+from atlasae.schema import LAYOUTS, MEV_PER_UNIT, Collection, Rounding
 
 JETS = ("pt", "eta", "phi", "m")
 _TYPES = {"f4": "float", "f8": "double"}
 _NEEDED = {"px": ("pt", "phi"), "py": ("pt", "phi"), "pz": ("pt", "eta"), "E": JETS}  # of a jet, for what is stored
+_ESCAPED = {"\\": "\\\\", '"': '\\"', "?": "\\?"}
 _ACTIVATIONS = {nn.Tanh: "tanh", nn.ReLU: "relu", nn.SiLU: "silu", nn.GELU: "gelu", nn.LeakyReLU: "leaky_relu"}
 
 _HEAD = """\
@@ -82,7 +83,7 @@ inline {type} stored_E(const Jets& jets, int k) {{
 """
 
 _JAGGED = """\
-// {branch}
+// "{branch}"{unit}
 ATLASAE_FUNCTION List<{type}> {v}(const List<float>& z0, const List<float>& z1, const List<float>& z2,
     const List<std::int32_t>& exact_index, const List<{type}>& exact_{v}) {{
     List<{type}> values = detail::restore<{needed}>(z0, z1, z2, exact_index, exact_{v}, detail::stored_{v});
@@ -92,7 +93,7 @@ ATLASAE_FUNCTION List<{type}> {v}(const List<float>& z0, const List<float>& z1, 
 """
 
 _FLAT = """\
-// {branch}
+// "{branch}"{unit}
 ATLASAE_FUNCTION {type} {v}(float z0, float z1, float z2, const List<std::int32_t>& exact_index,
     const List<{type}>& exact_{v}) {{
     if (!exact_index.empty()) return exact_{v}.at(0);
@@ -116,7 +117,11 @@ _FILL = {
 
 
 def cpp_header(codec: FloatsCodec | BottleneckCodec, collection: Collection, made: str) -> str:
-    """The header that brings the branches of a collection (with settled units) back; `made` says of what it is."""
+    """The header that brings the branches of a collection (with settled units) back; `made` says of what it is.
+
+    Raises DamagedFileError where a collection has other words than those that may become code.
+    """
+    _check_words(collection)
     if isinstance(codec, FloatsCodec):
         located = any(link.located for link in codec.autoencoder.links)
         parts = ["words", *(["locations"] if located else []), *(["densities"] if codec.grid.exponent else [])]
@@ -138,14 +143,22 @@ def cpp_header(codec: FloatsCodec | BottleneckCodec, collection: Collection, mad
     return "".join([head, *activations, body, paddings, _part("events"), stored, *public])
 
 
+def _check_words(collection: Collection) -> None:
+    known = collection.variables in LAYOUTS and collection.units in MEV_PER_UNIT
+    if not known or not all(collection.dtypes.get(v, "")[1:] in _TYPES for v in collection.variables):
+        raise DamagedFileError(
+            f"collection '{collection.name}' is damaged: its variables, types or units are not of jets"
+        )
+
+
 def _part(name: str) -> str:
     """What is the same in all headers, of atlasae/decoder."""
     return resources.files("atlasae").joinpath("decoder", f"{name}.h").read_text(encoding="ascii")
 
 
 def _text(name: str) -> str:
-    """What a file calls something, fit for a comment."""
-    return json.dumps(name)[1:-1]
+    """What a file calls something, as it stands between quotes in C++: plain ASCII on one line, without trigraphs."""
+    return "".join(_ESCAPED.get(c) or (c if " " <= c <= "~" else f"\\U{ord(c):08x}") for c in name)
 
 
 def _usage(collection: Collection) -> Iterable[str]:
@@ -167,8 +180,9 @@ def _padding(collection: Collection, v: str, digits: Sequence[str]) -> str:
 def _function(collection: Collection, v: str, padded: bool) -> str:
     needed = " | ".join(f"detail::of_{jet}" for jet in _NEEDED.get(v, (v,)))
     unit = f" ({collection.units})" if v not in ("eta", "phi") else ""
-    what = {"v": v, "type": _type(collection, v), "needed": needed, "branch": _text(collection.branches[v]) + unit}
-    what["padding"] = _FILL[collection.jagged].format(v=v) if padded else ""
+    branch, kind = _text(collection.branches[v]), _type(collection, v)
+    padding = _FILL[collection.jagged].format(v=v) if padded else ""
+    what = {"v": v, "type": kind, "needed": needed, "branch": branch, "unit": unit, "padding": padding}
     return (_JAGGED if collection.jagged else _FLAT).format(**what)
 
 

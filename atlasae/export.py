@@ -103,7 +103,8 @@ def _graph(module: torch.nn.Module, example: torch.Tensor, given: str, told: str
             dynamo=False,
         )
     model = onnx.load_from_string(written.getvalue())
-    facts = {"made": found.made, "columns": "pt, eta, phi, m; MeV", "precision": json.dumps(found.precision)}
+    made = found.made.encode("utf-8", "replace").decode()  # what is in a file need not be text
+    facts = {"made": made, "columns": "pt, eta, phi, m; MeV", "precision": json.dumps(found.precision)}
     onnx.helper.set_model_props(model, facts)
     onnx.checker.check_model(model)
     content: bytes = model.SerializeToString()

@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,7 @@ from atlasae.planning import Opened, Options, Part, Plan, make_plan, open_for, s
 from atlasae.remote import Location, Named, local, located, watching
 from atlasae.restoring import Progress, Salvage, restored_events, silent
 from atlasae.rootio import PAGES, Behind, Source, Target, Writer, create, open_source, parse_compression
-from atlasae.schema import Branch, stand_ins
+from atlasae.schema import Branch, LeftOut, stand_ins
 from atlasae.skims import contents_of
 from atlasae.storage import any_storage_of
 from atlasae.tables import Table, is_pickle, is_table, write_table
@@ -111,18 +112,18 @@ def decompress_file(
     lost = Salvage() if salvage else None
     with watching(path) as check_unchanged, open_source(path) as source:
         skim = contents_of(source, located(trust) if trust else None, Options.step_size)
-        contents = skim.contents
+        contents, left_out = skim.contents, list[LeftOut]()
         _check_parts(path, contents, lost)
         with replacing(target, force) as temporary:
             if is_table(target):
                 table = _restored_table(source, contents, progress or silent, lost)
                 write_table(temporary, table if is_pickle(target) else table.for_parquet())
             else:
-                _write_restored(source, contents, temporary, progress or silent, lost)
+                left_out = _write_restored(source, contents, temporary, progress or silent, lost)
             check_unchanged()
             facts = _decompression_facts(contents, lost or Salvage()) | file_bytes(path, temporary)
-            facts |= {"notes": skim.notes, "seconds": time.perf_counter() - started, "output": str(target)}
-            report = Report(facts, terminal.decompression_page)
+            facts |= {"notes": [*skim.notes, *terminal.left_out_lines(left_out)], "output": str(target)}
+            report = Report(facts | {"seconds": time.perf_counter() - started}, terminal.decompression_page)
             if finished:
                 finished(temporary, report)
     return report
@@ -205,6 +206,7 @@ def compression_facts(run: Run, sizes: dict[str, int], notes: list[str], seconds
         "model_sha256": run.collections[0].model_sha256,
         "carried": [branch.name for branch in run.carried],
         "dropped": run.dropped,
+        "left_out": [asdict(thing) for thing in run.left_out],
         "notes": notes,
         "seconds": seconds,
     }
@@ -218,13 +220,11 @@ def _write_compressed(
     plan = settle_plan(plan, [compressor.collection for compressor in start.compressors])
     carried = _carried_compression(opened, options)
     with create(path, carried or PAGES) if options.rntuple else create(path, told=carried) as target:
+        copied, left_out = _copy_others(opened, options, target)
         chunks, types = _write_chunks(opened, plan, start.compressors, options, target, progress)
         notes = [*start.notes, *(note for compressor in start.compressors if (note := compressor.note()))]
-        copied = Copied()
-        if opened.source and not options.only_jets and not (opened.part and opened.part.number):
-            copied, left_out = copy_others(opened.source, opened.tree, target, options.step_size, options.rntuple)
-            notes += left_out
-        run = _run(opened, plan, start, chunks, list(types), copied, options)
+        notes += terminal.left_out_lines(left_out)
+        run = replace(_run(opened, plan, start, chunks, list(types), options), copied=copied, left_out=left_out)
         write_contents(target, Contents([run], chunks, start.embedded))
     return run, notes, types
 
@@ -234,6 +234,14 @@ def _carried_compression(opened: Opened, options: Options) -> Any:
     if options.compression:
         return parse_compression(options.compression)
     return opened.tree_read.compression if opened.tree_read and not options.rntuple else None
+
+
+def _copy_others(opened: Opened, options: Options, target: Target) -> tuple[Copied, list[LeftOut]]:
+    """Copy what is not the jets' tree, first of all: what can't be written may end the run."""
+    if not opened.source or options.only_jets or (opened.part and opened.part.number):
+        return Copied(), []
+    source, tree, step_size = opened.source, opened.tree, options.step_size
+    return copy_others(source, tree, target, step_size, options.rntuple, options.drop_unwritable)
 
 
 def _start(events: Events, plan: Plan, options: Options) -> Start:
@@ -306,7 +314,6 @@ def _run(
     start: Start,
     chunks: list[Chunk],
     written: list[str],
-    copied: Copied,
     options: Options,
 ) -> Run:
     return Run(
@@ -330,7 +337,6 @@ def _run(
         dropped=plan.dropped,
         versions={package: version(package) for package in ("atlasae", "torch", "uproot", "awkward", "numpy")},
         table=opened.table,
-        copied=copied,
         ntuple=options.rntuple and opened.tree_read is not None and opened.tree_read.is_rntuple,
         aliases=plan.aliases,
         places=plan.places,
@@ -350,7 +356,10 @@ def _promised(compressor: Compressing) -> dict[str, float | None]:
     return {variable: bound if math.isfinite(bound) else None for variable, bound in compressor.bounds.items()}
 
 
-def _write_restored(source: Source, contents: Contents, path: Path, progress: Progress, lost: Salvage | None) -> None:
+def _write_restored(
+    source: Source, contents: Contents, path: Path, progress: Progress, lost: Salvage | None
+) -> list[LeftOut]:
+    """Write the file that was compressed; returns what of the compressed one can't be written."""
     run = contents.runs[0]
     with create(path, told=source.trees[run.tree].compression) as target:
         writer = None
@@ -361,7 +370,7 @@ def _write_restored(source: Source, contents: Contents, path: Path, progress: Pr
                 behind.extend(writer, events)
         if writer is None:
             raise _all_lost(source)
-        copy_back(source, contents, target, Options.step_size, lost.damage if lost else None)
+        return copy_back(source, contents, target, Options.step_size, lost.damage if lost else None)
 
 
 def _restored_tree(source: Source, run: Run, events: dict[str, ak.Array], target: Target) -> Writer:

@@ -19,12 +19,14 @@ from atlasae.rootio import Source, Tree, open_source, parse_compression
 from atlasae.schema import (
     FOLDER,
     LIST,
+    TITLES,
     Branch,
     Collection,
     Unwritable,
     find_collections,
     in_records,
     list_collection,
+    listed,
     lone_counters,
     made_places,
     match_branches,
@@ -245,7 +247,7 @@ def open_input(
         yield _open_table(path)
         return
     with open_source(path) as source:
-        if any(name.startswith(f"{FOLDER}/") for name in source.trees):
+        if any(f"{FOLDER}/{name}" in source.trees for name in TITLES):
             raise UserError(f"'{path}' is compressed by atlasae already: `atlasae decompress` it first")
         found = choose_tree(source, tree, patterns) if tree or not names else tree_with(source, names)
         yield Opened(path, found.nesting() if nested else found, found.name, found.title, source)
@@ -298,6 +300,7 @@ def _holds(tree: Tree, patterns: Sequence[str]) -> bool:
 def make_plan(opened: Opened, options: Options) -> Plan:
     """Decide what becomes of every branch; raises UserError where something would be lost unasked."""
     events, tree = opened.events, opened.tree_read
+    _refuse_folder(opened, options)
     places, aliases = (tree.places, tree.aliases) if tree else ({}, {})
     collections = _collections(opened, options)
     jets = {name for collection in collections for name in collection.branches.values()}
@@ -328,6 +331,17 @@ def make_plan(opened: Opened, options: Options) -> Plan:
         places={name: places[name] for name in (*originals, *aliases) if name in places} if options.rntuple else {},
         counted={name: counters[name] for name in names if name in originals and counters.get(name) in stay},
     )
+
+
+def _refuse_folder(opened: Opened, options: Options) -> None:
+    """A file's own folder or object of the name of ours; raises UserError."""
+    source = opened.source
+    others = (*source.trees, *source.objects, *source.folders) if source and not options.only_jets else ()
+    if any(name.partition("/")[0] == FOLDER for name in (opened.tree, *others)):
+        raise UserError(
+            f"'{opened.path}' has a folder or object '{FOLDER}' of its own, where atlasae is to write: "
+            "give it another name (rootmv)"
+        )
 
 
 def settle_plan(plan: Plan, collections: list[Collection]) -> Plan:
@@ -461,9 +475,7 @@ def _refuse_names(names: Sequence[str], places: Mapping[str, str], opened: Opene
 
 
 def _unwritable_message(unwritable: Sequence[Unwritable], path: Location, options: Options) -> str:
-    listed = "; ".join(f"{u.name} ({u.why})" for u in unwritable[:5])
-    more = f"; and {len(unwritable) - 5} more" if len(unwritable) > 5 else ""
-    problem = f"'{path}' has {len(unwritable)} branches that can't be written: {listed}{more}"
+    problem = f"'{path}' has {len(unwritable)} branches that can't be written: {listed(unwritable)}"
     nested = sum(u.branch is not None for u in unwritable) * (not options.packed)
     carries = f", --format rntuple carries {'them' if nested == len(unwritable) else f'{nested} of them'}"
     return f"{problem}; --drop-unwritable leaves them out{carries if nested else ''}"

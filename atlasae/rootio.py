@@ -18,6 +18,7 @@ import numpy as np
 import uproot
 
 from atlasae.baskets import compress_basket, store_basket
+from atlasae.beside import functions_in, kept_beside, lost_in
 from atlasae.columns import checksum_bytes
 from atlasae.errors import AtlasaeError, DamagedFileError, MemoryShortError, UserError, memory_short
 from atlasae.fields import Leaf, assemble, counters_of, describe, is_hidden, kind_of, leaves_of, other_names, short
@@ -169,6 +170,11 @@ class Tree:
         """Whether all its branches have as many entries as it says."""
         return self.is_rntuple or all(int(found.num_entries) == self.entries for found in self._fields.values())
 
+    @cached_property
+    def beside(self) -> list[str]:
+        """What ROOT keeps of the tree beside its branches, and uproot does not write."""
+        return [] if self.is_rntuple else kept_beside(self._source)
+
     @property
     def names(self) -> set[str]:
         """The names of all branches that hold values."""
@@ -257,33 +263,61 @@ class Tree:
         return described
 
 
+@dataclass(frozen=True)
+class Written:
+    """A histogram or the like that can be copied: its checksum, and what of it is lost by that."""
+
+    checksum: int
+    lost: list[str]
+
+
 @dataclass
 class Source:
-    """An open ROOT file: its trees by path, its other objects, and what was passed over in it."""
+    """An open ROOT file: trees by path, other objects and their classes, folders with their titles, older cycles."""
 
     path: Location
     file: Any
     keys: dict[str, Any] = field(default_factory=dict)  # the latest cycle of each, by its path
     trees: dict[str, Tree] = field(default_factory=dict)
     objects: list[str] = field(default_factory=list)
+    kinds: dict[str, str] = field(default_factory=dict)
+    folders: dict[str, str] = field(default_factory=dict)
+    older: dict[str, Any] = field(default_factory=dict)  # cycles beside the latest, by path and cycle
 
     @property
     def uuid(self) -> str:
         """What ROOT tells this file from all others by."""
         return str(self.file.file.uuid)
 
-    def copy_object(self, name: str, target: "Target | None" = None) -> int | str:
-        """Copy a histogram or the like, or only read it; its checksum, or the reason where uproot can't."""
+    def repeats(self, older: str) -> bool:
+        """Whether an older cycle holds the very bytes of the latest."""
+        keys = [self.older[older], self.keys[older.rpartition(";")[0]]]
+        if len({(key.fClassName, key.fObjlen) for key in keys}) > 1:
+            return False
+        with damage(f"'{older}' in '{self.path}'"):
+            one, other = (key.get_uncompressed_chunk_cursor()[0].raw_data for key in keys)
+        return bytes(one) == bytes(other)
+
+    def copy_object(self, name: str, target: "Target | None" = None) -> Written | str:
+        """Copy a histogram or the like, or only read it; what came of it, or the reason where uproot can't."""
+        kind = short(self.kinds.get(name, "object"))
         try:
             found = self.keys[name].get()
             thing = str(found) if isinstance(found, str) else found
-            if target:
-                target.write_object(name, thing)
-            return checksum_bytes(*_facts(_as_written(thing)))
-        except Exception as error:  # whatever class can't be written, and however uproot says so
+        except Exception as error:  # whatever uproot raises on a class that it can't read
             if not is_of_bytes(error):
                 raise
-            return _line(error)
+            return f"uproot can't read this {kind}"
+        try:
+            written = _as_written(thing)
+        except Exception as error:  # nor write, and however it says so
+            if not is_of_bytes(error):
+                raise
+            return f"uproot can't write this {kind}{functions_in(found)}"
+        if target:
+            target.write_object(name, thing)
+        lost = [f"class {kind}"] if isinstance(found, str) and kind != "TObjString" else lost_in(found, written)
+        return Written(checksum_bytes(*_facts(written)), lost)
 
 
 def is_root(path: Location) -> bool:
@@ -576,15 +610,21 @@ def _check_size(source: Source) -> None:
 
 
 def _fill(source: Source) -> None:
-    """Sort the latest cycle of every object of a file into trees and others."""
+    """Sort what is in a file, the latest cycle of everything, into trees, folders and others."""
+    cycles: dict[str, list[Any]] = {}
     for name, key in _keys(source.file):
-        if name not in source.keys or abs(source.keys[name].fCycle) < abs(key.fCycle):
-            source.keys[name] = key
-    for name, key in source.keys.items():
-        if key.fClassName in ("TTree", "TNtuple", "TNtupleD", "ROOT::RNTuple"):
-            source.trees[name] = Tree(key.get(), name)
-        elif not key.fClassName.startswith("TDirectory"):
+        cycles.setdefault(name, []).append(key)
+    for name, keys in cycles.items():
+        *older, latest = sorted(keys, key=lambda key: abs(int(key.fCycle)))
+        source.keys[name] = latest
+        source.older |= {f"{name};{key.fCycle}": key for key in older}
+        if latest.fClassName in ("TTree", "TNtuple", "TNtupleD", "ROOT::RNTuple"):
+            source.trees[name] = Tree(latest.get(), name)
+        elif latest.fClassName.startswith("TDirectory"):
+            source.folders[name] = str(latest.fTitle or "")
+        else:
             source.objects.append(name)
+            source.kinds[name] = str(latest.fClassName)
 
 
 def _keys(directory: Any) -> Iterator[tuple[str, Any]]:

@@ -119,6 +119,21 @@ class Rounding:
 
 
 @dataclass(frozen=True)
+class LeftOut:
+    """What else of a file does not come along, and why; `minor` is what belongs to something that does come."""
+
+    name: str
+    why: str
+    minor: bool = False
+
+
+def listed(things: Sequence[Unwritable | LeftOut], most: int = 5) -> str:
+    """The first of what can't be written, each with its reason, and how many more there are."""
+    more = f"; and {len(things) - most} more" * (len(things) > most)
+    return "; ".join(f"{thing.name} ({thing.why})" for thing in things[:most]) + more
+
+
+@dataclass(frozen=True)
 class Collection:
     """One set of jets in a tree: which branch holds which variable, in which units."""
 

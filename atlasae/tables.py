@@ -1,12 +1,10 @@
 """Tables of numbers in files: pandas pickles and parquet.
 
 A pickle is a program. Here it may only build inert stand-ins that record which class was named, with which arguments
-and which state; the table is then made from those records with numpy, and no code of the file or of pandas runs.
+and which state (`atlasae.pickles`); the table is then made from those records with numpy, and no code of the file or of
+pandas runs. The file bounds what it takes: no more rows, and no more bytes of numbers, than it has bytes.
 """
 
-import functools
-import pickle
-import pickletools
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -14,12 +12,13 @@ from dataclasses import dataclass, field, replace
 from importlib import import_module
 from itertools import chain, pairwise
 from pathlib import Path
-from typing import Any, BinaryIO, ClassVar, Self, TypeAlias
+from typing import Any, BinaryIO, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from atlasae.errors import DamagedFileError, UserError
+from atlasae.pickles import BROKEN, Bounded, Recorded, Recorder, RefusedError, walk
 from atlasae.remote import Location
 
 PICKLE_SUFFIXES = (".pkl", ".pickle")
@@ -48,19 +47,7 @@ _ALLOWED = {
     "_codecs": {"encode"},
     "datetime": {"date", "datetime", "time", "timedelta", "timezone"},
 }
-# Opcodes that reach outside the file: objects registered in this process, or handed over beside the stream.
-_REFUSED_OPCODES = {"EXT1", "EXT2", "EXT4", "PERSID", "BINPERSID", "NEXT_BUFFER", "READONLY_BUFFER"}
-# What a pickle whose bytes were changed makes the unpickler raise.
-_BROKEN_PICKLE = (
-    pickle.UnpicklingError,
-    EOFError,
-    ValueError,
-    TypeError,
-    AttributeError,
-    LookupError,
-    ArithmeticError,
-    MemoryError,
-)
+MOST_COLUMNS = 100_000  # of a pickle: each takes more memory than its name and its numbers
 _PLAIN_INDEXES = {"Index", "Int64Index", "UInt64Index", "Float64Index", "NumericIndex"}
 # Numbers that may be missing without being NaN: no numpy dtype holds them as they are.
 _NULLABLE_ARRAYS = {"IntegerArray", "FloatingArray", "BooleanArray", "ArrowExtensionArray", "SparseArray"}
@@ -172,45 +159,6 @@ def _stored_index(labels: range | Array) -> Array | None:
 # Pickle: from bytes to records
 
 
-class _Recorded:
-    """What a pickle says of one object: its class by name, the arguments it was made with, the state it was given."""
-
-    path: ClassVar[str]
-    args: tuple[Any, ...]
-    state: Any
-
-    def __new__(cls, *args: Any) -> Self:
-        recorded = super().__new__(cls)
-        recorded.args, recorded.state = args, None
-        return recorded
-
-    def __setstate__(self, state: Any) -> None:
-        self.state = state
-
-
-@functools.cache
-def _stand_in(path: str) -> type[_Recorded]:
-    return type(path.rpartition(".")[2], (_Recorded,), {"path": path})
-
-
-class _Recorder(pickle.Unpickler):
-    """Records a pickle; refuses every name that no DataFrame is made of."""
-
-    def __init__(self, stream: BinaryIO, file: str) -> None:
-        super().__init__(stream, encoding="latin-1")  # Python 2 wrote arrays as str: latin-1 keeps their bytes
-        self.file = file
-
-    def find_class(self, module: str, name: str) -> Any:
-        """A stand-in for the class; never the class itself."""
-        if name in _ALLOWED.get(module.partition(".")[0], ()):
-            return _stand_in(f"{module}.{name}")
-        shown = ascii(f"{module}.{name}")[1:-1][:80]  # a name from a file may hold anything, terminal codes too
-        raise UserError(
-            f"{self.file}: refuses to load {shown}: a pickle may run code, and only tables of numbers are read;"
-            " save it as parquet"
-        )
-
-
 def _kind(value: Any) -> str:
     """The class a value is of or stands for; helpers that make an object of their first argument count as that."""
     kind = type(value).__name__
@@ -220,36 +168,33 @@ def _kind(value: Any) -> str:
 
 
 def _read_pickle(stream: BinaryIO, file: str) -> Table:
-    _check_opcodes(stream, file)
-    stream.seek(0)
+    bounded = Bounded(stream)
     try:
-        frame = _Recorder(stream, file).load()
-    except _BROKEN_PICKLE as error:
+        _check_opcodes(stream, bounded, file)
+        stream.seek(0)
+        frame = Recorder(bounded, _ALLOWED).record()
+    except RefusedError as error:
+        raise UserError(
+            f"{file}: refuses {error}: a pickle may run code, and only tables of numbers are read; save it as parquet"
+        ) from None
+    except BROKEN as error:
         raise DamagedFileError(f"{file}: damaged: its pickle makes no sense ({_line(error)})") from None
     try:
         if _kind(frame) != "DataFrame":
             raise UserError(f"{file}: holds an object of type {_shown_kind(frame)}, not a DataFrame: save that itself")
-        return _table(frame, file)
+        return _table(frame, bounded.size, file)
     except (ValueError, OverflowError, MemoryError) as error:
         raise DamagedFileError(f"{file}: damaged: its table contradicts itself ({_line(error)})") from None
     except (TypeError, AttributeError, LookupError):
         raise UserError(f"{file}: a DataFrame in a layout of no pandas known here: save it as parquet") from None
 
 
-def _check_opcodes(stream: BinaryIO, file: str) -> None:
-    """Walk through a pickle without doing what it says.
-
-    So a file that breaks off is known before anything is built, and a flipped bit in a memo index, an array's size
-    for the unpickler, does not take all memory.
-    """
-    start, size = stream.read(1), stream.seek(0, 2)
+def _check_opcodes(stream: BinaryIO, bounded: Bounded, file: str) -> None:
+    """Walk through a pickle that is all of a file."""
+    start = stream.read(1)
     stream.seek(0)
     try:
-        for opcode, argument, _ in pickletools.genops(stream):
-            if opcode.name in _REFUSED_OPCODES:
-                raise UserError(f"{file}: refuses pickle opcode {opcode.name}: no table of numbers needs it")
-            if opcode.name in ("PUT", "LONG_BINPUT") and argument is not None and argument > size:
-                raise ValueError(f"memo index {argument}")
+        walk(bounded)
     except (ValueError, LookupError, MemoryError, OverflowError) as error:
         if start in (b"", b"\x80"):  # how every pickle since protocol 2 begins
             raise DamagedFileError(f"{file}: damaged: its pickle breaks off ({_line(error)})") from None
@@ -271,17 +216,21 @@ def _shown_kind(value: Any) -> str:
 # Pickle: from records to a table
 
 
-def _table(frame: _Recorded, file: str) -> Table:
+def _table(frame: Recorded, size: int, file: str) -> Table:
     state = frame.state
     axes, blocks = _axes_and_blocks(state["_mgr"] if "_mgr" in state else state["_data"])
     column_labels, row_labels = _column_labels(axes[0], file), _row_labels(axes[1], file)
-    all_positions = _all_positions(blocks, len(column_labels))
+    all_positions = _all_positions(blocks, len(column_labels), file)
     labels = column_labels.tolist() if isinstance(column_labels, np.ndarray) else list(column_labels)
+    if len(row_labels) > size:  # a number takes a byte at least
+        raise ValueError(f"{len(row_labels)} rows in {size} bytes")
     names = _names(labels, file)
     stored: dict[int, Array] = {}
     for (values, _), positions in zip(blocks, all_positions, strict=True):
         _refuse_nullable(values, [names[position] for position in positions], file)
         stored.update(_columns(values, positions, len(row_labels)))
+        if sum(column.nbytes for column in stored.values()) > 2 * size:  # some of the numbers stand for two columns
+            raise ValueError("its columns are of the same numbers")
     return Table(
         columns={name: stored[position] for position, name in enumerate(names) if position in stored},
         index=_stored_index(row_labels),
@@ -303,7 +252,7 @@ def _left_out(attributes: Any) -> tuple[str, ...]:
     return (f"attributes of the table are left out: {len(attributes)} in its attrs",) if attributes else ()
 
 
-def _axes_and_blocks(manager: _Recorded) -> tuple[Any, list[tuple[Any, Any]]]:
+def _axes_and_blocks(manager: Recorded) -> tuple[Any, list[tuple[Any, Any]]]:
     """Both axes, and (values, placement) of each block of columns of one dtype."""
     if manager.state is None:  # since pandas 1.3
         blocks, axes = manager.args
@@ -312,11 +261,18 @@ def _axes_and_blocks(manager: _Recorded) -> tuple[Any, list[tuple[Any, Any]]]:
     return described["axes"], [(block["values"], block["mgr_locs"]) for block in described["blocks"]]
 
 
-def _all_positions(blocks: list[tuple[Any, Any]], n_columns: int) -> list[Sequence[int]]:
+def _all_positions(blocks: list[tuple[Any, Any]], n_columns: int, file: str) -> list[Sequence[int]]:
     """Which columns each block holds; together all of them, and each once."""
-    positions = [_positions(placement, n_columns) for _, placement in blocks]
+    positions, left = list[Sequence[int]](), n_columns
+    for _, placement in blocks:
+        positions.append(_positions(placement, n_columns))
+        left -= len(positions[-1])
+        if left < 0:
+            break
+    if not left and n_columns > MOST_COLUMNS:
+        raise UserError(f"{file}: has {n_columns} columns: {MOST_COLUMNS} are read at most; save it as parquet")
     # The number first: one flipped bit in a RangeIndex can ask for names of billions of columns.
-    if sum(map(len, positions)) != n_columns or sorted(chain(*positions)) != list(range(n_columns)):
+    if left or sorted(chain(*positions)) != list(range(n_columns)):
         raise ValueError("its blocks are not its columns")
     return positions
 
@@ -327,7 +283,7 @@ def _positions(placement: Any, n_columns: int) -> Sequence[int]:
     array = _array(placement)
     if array is None or array.ndim != 1:
         raise TypeError("placement")
-    return [int(position) for position in array]
+    return list(map(int, array)) if len(array) <= n_columns else range(len(array))  # too many are refused
 
 
 def _columns(values: Any, positions: Sequence[int], rows: int) -> dict[int, Array]:
@@ -346,7 +302,7 @@ def _refuse_nullable(values: Any, names: list[str], file: str) -> None:
         raise UserError(f"{file}: column {names[0]!r} is of type {kind}, not plain numbers: use astype() before saving")
 
 
-def _column_labels(axis: _Recorded, file: str) -> Labels:
+def _column_labels(axis: Recorded, file: str) -> Labels:
     labels = _labels(axis)
     if labels is None:
         raise UserError(f"{file}: its columns are a {axis.args[0].__name__}: give each column one name")
@@ -362,7 +318,7 @@ def _names(labels: Sequence[Name], file: str) -> list[str]:
     return names
 
 
-def _row_labels(axis: _Recorded, file: str) -> range | Array:
+def _row_labels(axis: Recorded, file: str) -> range | Array:
     labels = _labels(axis)
     if isinstance(labels, list) and not labels:
         return range(0)
@@ -372,7 +328,7 @@ def _row_labels(axis: _Recorded, file: str) -> range | Array:
     return labels
 
 
-def _axis_name(axis: _Recorded) -> Name | None:
+def _axis_name(axis: Recorded) -> Name | None:
     return _index_name(axis.args[1].get("name"))
 
 
@@ -382,7 +338,7 @@ def _index_name(name: Any) -> Name | None:
     return name
 
 
-def _labels(axis: _Recorded) -> Labels | None:
+def _labels(axis: Recorded) -> Labels | None:
     """The labels of an axis; None for kinds of index that are neither numbers nor strings."""
     index_class, details = axis.args
     if index_class.__name__ == "RangeIndex":
@@ -420,7 +376,7 @@ def _array(values: Any) -> Array | None:
 
 def _bytes(value: Any) -> bytes | bytearray:
     """The bytes of a buffer in whichever disguise a protocol gave them."""
-    while _kind(value) in ("encode", "bytes", "bytearray", "py_buffer") and isinstance(value, _Recorded):
+    while _kind(value) in ("encode", "bytes", "bytearray", "py_buffer") and isinstance(value, Recorded):
         if value.args[1:] not in ((), ("latin1",), ("latin-1",)):
             raise TypeError("encoding")
         value = value.args[0] if value.args else b""
@@ -431,14 +387,16 @@ def _bytes(value: Any) -> bytes | bytearray:
     return value
 
 
-def _arrow_strings(array: _Recorded) -> list[Any]:
+def _arrow_strings(array: Recorded) -> list[Any]:
     """The strings of a recorded pyarrow array: one buffer of UTF-8, one of the offsets where each string ends."""
     arrow_type, length, nulls, offset, buffers = array.args[0][:5]
     if nulls or not length:
-        return [None] * length  # no name: refused where names are made
+        return [None] * min(length, 1)  # no name: refused where names are made
     width = {"string": "<i4", "large_string": "<i8"}[arrow_type.args[0]]
     bounds = np.frombuffer(_bytes(buffers[1]), width)[offset : offset + length + 1]
     text = _bytes(buffers[2])
+    if np.any(np.diff(bounds) < 0):
+        raise ValueError("strings that end before they begin")
     return [text[start:end].decode() for start, end in pairwise(bounds.tolist())]
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from atlasae.display import Page, Table, some
+from atlasae.schema import LeftOut
 
 LIBRARIES = ("torch", "uproot", "awkward", "numpy", "constriction", "cramjam", "hist", "mplhep")
 
@@ -143,7 +144,8 @@ def decompression_page(report: dict[str, Any]) -> Page:
         f"{_size(report['bytes_file_in'])} -> {_size(report['bytes_file_out'])}; {report['seconds']:.1f} s"
     )
     missing = [f"  entries {start} to {stop} are missing" for start, stop in report["missing"]]
-    return [done, *missing, *(f"  {problem}" for problem in (*report["damage"], *report["notes"]))]
+    notes = [f"note: {note}" for note in report["notes"]]
+    return [done, *missing, *(f"  {problem}" for problem in report["damage"]), *notes]
 
 
 _COLUMNS = {
@@ -163,7 +165,17 @@ def many_page(report: dict[str, Any]) -> Page:
     rows = [[Path(file["output"]).name, *_cells(file, shown), _state(file)] for file in report["files"]]
     failed = f"{report['failed']} failed" if report["failed"] else "all done"
     rows.append([f"{len(report['files'])} files", *_cells(report, shown), failed])
-    return [Table(headings, rows, words=(0, len(headings) - 1)), *(f"note: {note}" for note in report["notes"])]
+    noted = [*(f"note: {note}" for note in report["notes"]), *_notes_of_many(report["files"])]
+    return [Table(headings, rows, words=(0, len(headings) - 1)), *noted]
+
+
+def _notes_of_many(files: Sequence[dict[str, Any]]) -> list[str]:
+    """Every note once, with the files it is of."""
+    notes: dict[str, list[str]] = {}
+    for file in files:
+        for note in file.get("notes", ()):
+            notes.setdefault(note, []).append(Path(file["output"]).name)
+    return [f"note: {some(names, 3)}: {note}" for note, names in notes.items()]
 
 
 def _cells(file: dict[str, Any], shown: list[str]) -> list[str]:
@@ -205,7 +217,20 @@ def info_page(facts: dict[str, Any]) -> Page:
         *_collections([_of_all_runs(collection, runs) for collection in facts["collections"]]),
         "",
         made,
+        *_left_out_page(facts),
     ]
+
+
+def left_out_lines(left_out: Sequence[LeftOut]) -> list[str]:
+    """What was left out of a file, in a line for each reason."""
+    whys: dict[str, list[str]] = {}
+    for thing in left_out:
+        whys.setdefault(thing.why, []).append(thing.name)
+    return [f"{some(names, 30)} {'are' if len(names) > 1 else 'is'} left out: {why}" for why, names in whys.items()]
+
+
+def _left_out_page(report: dict[str, Any]) -> list[str]:
+    return left_out_lines([LeftOut(**thing) for thing in report["left_out"]])
 
 
 def _bounds(run: dict[str, Any]) -> str:
@@ -260,6 +285,7 @@ def verification_page(report: dict[str, Any]) -> Page:
         f"{report['entries']:,} entries compared: {verdict}",
         *(f"  {problem}" for problem in problems[:20]),
         "  branches: " + ", ".join(f"{n} {how}" for how, n in kept.items()),
+        *(f"  {line}" for line in _left_out_page(report)),
         *([Table(["jets", "variable", "bound", "largest error"], rows, words=(0, 1))] if rows else []),
         *_floors(collections),
     ]

@@ -2,7 +2,7 @@
 
 import shlex
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +64,9 @@ def verify_file(original: Named, compressed: Named, progress: Progress | None = 
     """Compare a compressed file with its original: jets within their precision, all else bit for bit.
 
     `differences` lists what is not as promised, `branches` how each branch of the original was kept; `max_error` holds
-    the largest error of every variable, by collection. Raises DamagedFileError where a checksum does not match.
+    the largest error of every variable, by collection. What a run recorded as left out is listed in `left_out` and is
+    no difference; what else of the original is not there is one. Raises DamagedFileError where a checksum does not
+    match.
 
     >>> atlasae.verify_file("in.root", "small.root")["differences"]
     []
@@ -201,6 +203,7 @@ def _compare(opened: Opened, source: Source, contents: Contents, progress: Progr
         "floors": {name: any_storage_of(collection).floors for name, collection in collections.items()},
         "units": {name: collection.units for name, collection in collections.items()},
         "branches": {name: found.branches[run.aliases.get(name, name)] for name in found.branches},
+        "left_out": [asdict(thing) for thing in contents.left_out],
         "differences": found.differences,
     }
 

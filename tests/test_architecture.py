@@ -18,7 +18,7 @@ FLOORS = [
     {"remote", "rounding", "coordinates", "plotting", "baskets", "grid", "padding", "terminal", "coding", "leaves"},
     {
         *("columns", "fields", "invertible", "bottleneck", "precision", "metrics", "variables", "lattice", "priors"),
-        "sources",
+        *("sources", "beside", "pickles"),
     },
     {"storage", "packed", "units", "model", "rootio", "tables", "tallies", "training", "running"},
     {"codec", "collection", "classifier", "recipes", "container", "planning", "targets", "journal"},

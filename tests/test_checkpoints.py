@@ -2,6 +2,8 @@ import copy
 import hashlib
 import os
 import pickle
+import zipfile
+from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +13,11 @@ import pytest
 import torch
 from conftest import SHARED, succeeded
 
+from atlasae import checkpoints
 from atlasae.checkpoints import import_checkpoint
 from atlasae.errors import UserError
 from atlasae.model import Model
+from atlasae.pickles import RefusedError
 
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
 
@@ -219,6 +223,71 @@ def test_a_checkpoint_that_would_run_code_is_refused_and_not_run(zipped, tmp_pat
     assert not proof.exists()
     torch.load(path, weights_only=False)
     assert proof.exists()  # it is malicious
+
+
+def number_of(path: Path, old: int, new: int) -> Path:
+    """Say another whole number (of two bytes) in the pickle of a checkpoint."""
+    content = path.read_bytes()
+    one, other = (b"M" + number.to_bytes(2, "little") for number in (old, new))
+    assert one in content
+    path.write_bytes(content.replace(one, other))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("tensor", "numbers", "words"),
+    [
+        (torch.zeros(700), (700, 40_000), "a storage of 40000 numbers"),
+        (torch.zeros(1).expand(700), (700, 40_000), None),  # of one number: a view that takes no memory
+        (torch.zeros(900)[:700], (700, 901), "a tensor that reaches to 901 of 900 numbers"),
+    ],
+)
+def test_sizes_that_a_checkpoint_only_declares_are_refused(tensor, numbers, words, tmp_path):
+    path = tmp_path / "odd.pth"
+    torch.save({"a": tensor}, path, _use_new_zipfile_serialization=False)
+    checkpoints._check_sizes(path)
+    number_of(path, *numbers)
+    if words is None:
+        checkpoints._check_sizes(path)
+        return
+    with pytest.raises(RefusedError, match=words):
+        checkpoints._check_sizes(path)
+
+
+class Reduced:
+    """Something to pickle as a call."""
+
+    def __init__(self, function: object, args: tuple[object, ...]) -> None:
+        self.call = function, args
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return self.call
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ({((1, 2), 3): 0}, "a key made of keys"),
+        (Reduced(OrderedDict, ([(((1, 2), 3), 0)],)), "a key made of keys"),
+        (Reduced(torch.FloatTensor, (5,)), "to load torch.FloatTensor"),
+        (Reduced(torch.storage.UntypedStorage, (5,)), "to call UntypedStorage"),
+        (bytearray(5), "to load __builtin__.bytearray"),
+    ],
+)
+def test_what_may_take_for_ever_or_any_memory_is_refused(value, words, zipped, tmp_path, recipe):
+    path = tmp_path / "odd.pth"
+    torch.save({"model": state_dict() | {"more": value}}, path, _use_new_zipfile_serialization=zipped)
+    refused(path, recipe, "odd.pth", f"refuses {words}")
+
+
+def test_archives_that_unpack_to_more_than_they_are_are_refused(tmp_path, recipe):
+    path, packed = tmp_path / "whole.pth", tmp_path / "packed.pth"
+    torch.save({"model": state_dict() | {"more": torch.zeros(10_000)}}, path)
+    with zipfile.ZipFile(path) as archive, zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as other:
+        for part in archive.namelist():
+            other.writestr(part, archive.read(part))
+    refused(packed, recipe, "packed.pth", "larger than the file")
 
 
 # --- a published one

@@ -1,6 +1,7 @@
 """What is not jets: other trees and objects, copied there and back, and every way they can differ."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,8 +17,9 @@ from atlasae import rootio
 from atlasae.columns import ArrayEvents, checksum
 from atlasae.container import Chunk, Contents, Copied, CopiedTree, Run
 from atlasae.copying import compare_others, copy_back, copy_others, entry_ranges
-from atlasae.errors import DamagedFileError
+from atlasae.errors import DamagedFileError, UnreachableError, UserError
 from atlasae.rootio import create, open_source
+from atlasae.schema import LeftOut
 
 STEP = 1_000_000
 HISTOGRAM = np.histogram([1.0, 2.0, 2.5, 9.0], bins=4)
@@ -56,15 +58,17 @@ def original(tmp_path: Path) -> Path:
     return write(tmp_path / "in.root", trees(), **OBJECTS)
 
 
-def copied(path: Path, target: Path, step_size: int = STEP) -> tuple[Copied, list[str]]:
+def copied(path: Path, target: Path, step_size: int = STEP) -> tuple[Copied, list[LeftOut]]:
     with open_source(path) as source, create(target) as made:
-        return copy_others(source, "Events", made, step_size)
+        return copy_others(source, "Events", made, step_size, drop_unwritable=True)
 
 
-def contents(*parts: Copied) -> Contents:
+def contents(*parts: Copied, left_out: Sequence[LeftOut] = ()) -> Contents:
     """A compressed file's contents, as far as they are looked at here; one run for each part."""
     runs = [
-        Run({}, "Events", "", 5, 1, [], [], [], [], {}, [], {}, copied=part)  # the rest is about the jets
+        Run(
+            {}, "Events", "", 5, 1, [], [], [], [], {}, [], {}, copied=part, left_out=[*left_out]
+        )  # the rest is of jets
         for part in parts
     ]
     return Contents(runs, [])
@@ -86,9 +90,9 @@ def differences(path: Path, what: Contents) -> list[str]:
 
 @pytest.mark.parametrize("step_size", [STEP, 300])
 def test_other_trees_and_objects_come_back(step_size, original, tmp_path):
-    found, notes = copied(original, tmp_path / "small.root", step_size)
+    found, left_out = copied(original, tmp_path / "small.root", step_size)
     restored(tmp_path / "small.root", contents(found), tmp_path / "back.root")
-    assert notes == []
+    assert left_out == []
     for path in (tmp_path / "small.root", tmp_path / "back.root"):
         with uproot.open(path) as file:
             assert "Events" not in file
@@ -129,7 +133,7 @@ def test_the_folder_of_a_compressed_file_is_not_copied(tmp_path):
             assert "atlasae" not in file and "top" not in file and "folder/more" in file
 
 
-def test_what_can_not_be_copied_is_noted_and_the_rest_is(tmp_path):
+def test_what_can_not_be_copied_is_told_and_the_rest_is(tmp_path):
     nested = ak.Array([[[1, 2], []], [[3]]])
     numbers = ak.Array(np.arange(2))
     with uproot.recreate(tmp_path / "in.root") as file:
@@ -137,20 +141,54 @@ def test_what_can_not_be_copied_is_noted_and_the_rest_is(tmp_path):
         for name, branches in {"other": {"a": numbers, "tracks": nested}, "hopeless": {"tracks": nested}}.items():
             types = {n: a.layout.form.type if n == "tracks" else declared(a) for n, a in branches.items()}
             file.mkrntuple(name, types).extend(branches)
-    found, notes = copied(tmp_path / "in.root", tmp_path / "small.root")
-    told = ["branch 'tracks' of tree 'hopeless' is left out", "branch 'tracks' of tree 'other' is left out"]
-    assert [note.partition(":")[0] for note in sorted(notes)] == told
+    found, left_out = copied(tmp_path / "in.root", tmp_path / "small.root")
+    told = ["branch 'tracks' of tree 'hopeless'", "branch 'tracks' of tree 'other'", "tree 'hopeless'"]
+    assert sorted(thing.name for thing in left_out) == told
     assert list(read_tree(tmp_path / "small.root", "other")) == ["a"]
     restored(tmp_path / "small.root", contents(found), tmp_path / "back.root")
     assert bits(read_tree(tmp_path / "back.root", "other")["a"]) == bits(numbers)
-    assert differences(tmp_path / "in.root", contents(found)) == []  # what was left out is told, not a difference
+    assert differences(tmp_path / "in.root", contents(found, left_out=left_out)) == []  # the runs tell
+    untold = differences(tmp_path / "in.root", contents(found))
+    assert sorted(untold) == [f"{name} of the original is not in the compressed file" for name in told]
 
 
-def test_an_object_that_can_not_be_copied_is_noted(original, tmp_path, monkeypatch):
-    monkeypatch.setattr(rootio.Target, "write_object", lambda *arguments: 1 / 0)
-    found, notes = copied(original, tmp_path / "small.root")
+def test_an_object_that_can_not_be_copied_is_told(original, tmp_path, monkeypatch):
+    monkeypatch.setattr(rootio, "_as_written", lambda thing: 1 / 0)
+    found, left_out = copied(original, tmp_path / "small.root")
     assert found.objects == []
-    assert sorted(notes) == [f"'{name}' is left out: division by zero" for name in ("folder/deep/note", "top")]
+    kinds = {"folder/deep/note": "TObjString", "top": "TH1D"}
+    assert {thing.name: thing.why for thing in left_out} == {
+        f"'{name}'": f"uproot can't write this {kind}" for name, kind in kinds.items()
+    }
+
+
+def test_what_can_not_be_written_ends_the_run_before_trees_are_copied(original, tmp_path, monkeypatch):
+    monkeypatch.setattr(rootio, "_as_written", lambda thing: 1 / 0)
+    monkeypatch.setattr(rootio.Target, "make_tree", None)
+    words = r"'.*in.root' has 2 things beside its jets that can't be written: '.*; --drop-unwritable leaves them out"
+    with open_source(original) as source, create(tmp_path / "x.root") as made, pytest.raises(UserError, match=words):
+        copy_others(source, "Events", made, STEP)
+
+
+@pytest.mark.parametrize("error", [OSError("no space left"), MemoryError(), UnreachableError("no way")])
+def test_a_disk_that_fails_is_no_object_to_leave_out(error, original, tmp_path, monkeypatch):
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(rootio.Target, "write_object", fail)
+    with pytest.raises(type(error)):
+        copied(original, tmp_path / "small.root")
+
+
+def test_what_later_hands_put_there_and_can_not_be_written_is_told(original, tmp_path):
+    small = tmp_path / "small.root"
+    found, _ = copied(original, small)
+    with uproot.update(small) as file:
+        file["top"] = np.histogram([5.0], bins=4)
+        file.mkdir("nothing")
+    with open_source(small) as source:
+        left_out = copy_back(source, contents(replace(found, checksums={})), None, STEP)
+    assert [thing.name for thing in left_out] == ["cycle 1 of 'top'", "empty folder 'nothing'"]
 
 
 # --- later hands, and damage

@@ -1,6 +1,8 @@
 """The C++ header against Python's own decoding: for every layout of jets, exact jets and both architectures."""
 
+import functools
 import json
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -12,9 +14,12 @@ import pytest
 import uproot
 from conftest import random_jets, read_tree, run_main, succeeded, untrained_bottleneck, write_layout, write_tree
 
+from atlasae import export
 from atlasae.bottleneck import ACTIVATIONS
 from atlasae.coordinates import MASS_FLOOR
-from atlasae.schema import MEV_PER_UNIT
+from atlasae.cpp import cpp_header
+from atlasae.errors import DamagedFileError
+from atlasae.schema import MEV_PER_UNIT, Collection
 
 pytestmark = [
     pytest.mark.usefixtures("one_torch_thread"),
@@ -235,3 +240,59 @@ def test_rounded_jets_are_rounded_as_python_rounds_them(tmp_path):
     np.testing.assert_allclose(found["Jet_eta"], branches["Jet_eta"], atol=1e-6)
     for branch in ("Jet_pt", "Jet_m"):
         assert found[branch].tobytes() == ak.to_numpy(branches[branch]).tobytes()
+
+
+# --- names that a file chooses
+
+HOSTILE = [
+    "a\nint hostile;\n",
+    "a\\",
+    "a??/",
+    "*/ int hostile; /*",
+    '"); int hostile; //',
+    "é\u2028\r\nint hostile;\ud800",
+]
+TOKENS = re.compile(
+    r'//(?:\\\n|[^\n])*|/\*.*?\*/|"(?:\\.|[^"\\])*"', re.DOTALL
+)  # comments and strings, as C++ has them
+
+
+@functools.cache
+def default() -> export.Exported:
+    return export.exported("default", None, "1e-2")
+
+
+def header(collection: Collection, made: str = "for a test") -> str:
+    return cpp_header(default().codec, collection, made)
+
+
+def of_jets(jagged: bool, branches: dict[str, str], prefix: str, **more: Any) -> Collection:
+    facts = {"dtypes": dict.fromkeys(branches, "<f4"), "units": "GeV", "counter": None} | more
+    return Collection(prefix, prefix, branches, jagged=jagged, **facts)
+
+
+@pytest.mark.parametrize("jagged", [True, False])
+@pytest.mark.parametrize("name", HOSTILE)
+def test_no_name_of_a_file_becomes_code(name, jagged, tmp_path):
+    plain = header(of_jets(jagged, {v: f"Jet_{v}" for v in ("pt", "eta", "phi", "m")}, "Jet_"))
+    odd = header(of_jets(jagged, {v: f"{v}{name}" for v in ("pt", "eta", "phi", "m")}, name), f"of '{name}'")
+    assert TOKENS.sub("", odd) == TOKENS.sub("", plain)
+    assert odd.isascii()
+    (tmp_path / "jets.h").write_text(odd)
+    (tmp_path / "main.cpp").write_text('#include "jets.h"\n')
+    strict = ["-std=c++17", "-fsyntax-only", "-trigraphs", "-Wall", "-Wcomment", "-Werror"]
+    subprocess.run(["g++", *strict, tmp_path / "main.cpp"], check=True)
+
+
+@pytest.mark.parametrize(
+    ("branches", "more"),
+    [
+        ({"pt": "a", "eta": "b", "phi": "c", "m() { int hostile; } int x": "d"}, {}),
+        ({"pt": "a", "eta": "b", "phi": "c"}, {}),
+        ({"pt": "a", "eta": "b", "phi": "c", "m": "d"}, {"units": "GeV; int hostile"}),
+        ({"pt": "a", "eta": "b", "phi": "c", "m": "d"}, {"dtypes": dict.fromkeys(("pt", "eta", "phi", "m"), "<i4")}),
+    ],
+)
+def test_words_that_become_code_are_those_of_jets(branches, more):
+    with pytest.raises(DamagedFileError, match="collection 'Jet_' is damaged: its variables, types or units"):
+        header(of_jets(True, branches, "Jet_", **more))

@@ -1,5 +1,6 @@
 """What is exported from where: files, models, merged files, and what can't be."""
 
+import dataclasses
 import shutil
 import sys
 from pathlib import Path
@@ -15,7 +16,7 @@ from atlasae.codec import FloatsCodec
 from atlasae.container import Contents, read_contents
 from atlasae.encoding import drawn_jets
 from atlasae.errors import UserError
-from atlasae.export import chosen_entry, exported
+from atlasae.export import chosen_entry, exported, onnx_graphs
 from atlasae.model import default_model
 from atlasae.precision import Precision
 from atlasae.rootio import open_source
@@ -179,6 +180,12 @@ def test_a_graph_says_what_it_is_of(tmp_path):
     succeeded("export", "default", "--onnx", "-o", tmp_path / "graphs", "--quiet")
     found = {entry.key: entry.value for entry in onnx.load(tmp_path / "graphs" / "decoder.onnx").metadata_props}
     assert default_model().sha256[:12] in found["made"] and "MeV" in found["columns"]
+
+
+def test_a_graph_of_a_name_that_is_no_text_is_written():
+    found = dataclasses.replace(exported("default", None, "1e-2"), source="\ud800.root")
+    made = {prop.key: prop.value for prop in onnx.load_from_string(onnx_graphs(found)[0]).metadata_props}["made"]
+    assert made.startswith("of '?.root' (Jet), model ")
 
 
 def test_a_folder_of_graphs_is_refused_where_it_can_not_be(tmp_path, monkeypatch):

@@ -28,7 +28,18 @@ from uproot.writing import _cascadentuple
 from atlasae import rootio
 from atlasae.errors import AtlasaeError, DamagedFileError, MemoryShortError, UnreachableError, UserError
 from atlasae.remote import Remote
-from atlasae.rootio import FACTS, BasketLZMA, Behind, Source, Target, create, damage, open_source, parse_compression
+from atlasae.rootio import (
+    FACTS,
+    BasketLZMA,
+    Behind,
+    Source,
+    Target,
+    Written,
+    create,
+    damage,
+    open_source,
+    parse_compression,
+)
 from atlasae.schema import Branch, Unwritable
 
 # What conftest's bystanders are, said once more: dtype, and whether an entry holds many.
@@ -354,7 +365,7 @@ def test_histograms_are_copied_from_any_folder(tmp_path):
     path = write_tree(tmp_path / "x.root", "T", NUMBERS, top=numbers, cuts__deep__hist=numbers)
     with open_source(path) as source, create(tmp_path / "y.root") as target:
         assert sorted(source.objects) == ["cuts/deep/hist", "top"]
-        assert [type(source.copy_object(name, target)) for name in source.objects] == [int, int]
+        assert [type(source.copy_object(name, target)) for name in source.objects] == [Written, Written]
         target.write_object("note", "é\n")
     with uproot.open(tmp_path / "y.root") as file:
         assert str(file["note"]) == "é\n"
@@ -367,7 +378,7 @@ def test_histograms_are_copied_from_any_folder(tmp_path):
 def test_texts_are_copied_from_any_folder(tmp_path, text):
     path = write_tree(tmp_path / "x.root", "T", NUMBERS, top=text, cuts__deep__text=text)
     with open_source(path) as source, create(tmp_path / "y.root") as target:
-        assert [type(source.copy_object(name, target)) for name in source.objects] == [int, int]
+        assert [type(source.copy_object(name, target)) for name in source.objects] == [Written, Written]
     with uproot.open(tmp_path / "y.root") as file:
         assert [str(file[name]) for name in ("cuts/deep/text", "top")] == [text, text]
         assert file.classname_of("top") == "TObjString"
@@ -375,11 +386,12 @@ def test_texts_are_copied_from_any_folder(tmp_path, text):
 
 def test_what_can_not_be_copied_is_told_and_nothing_else_is_lost(tmp_path):
     keys = {"odd": SimpleNamespace(get=object), "text": SimpleNamespace(get=lambda: "hello")}
-    source = Source(tmp_path / "x.root", None, keys)
+    source = Source(tmp_path / "x.root", None, keys, kinds={"odd": "TThing", "text": "string"})
     with create(tmp_path / "y.root") as target:
-        assert "object" in str(source.copy_object("odd", target))
-        assert isinstance(source.copy_object("not there", target), str)
-        assert isinstance(source.copy_object("text", target), int)
+        assert source.copy_object("odd", target) == "uproot can't write this TThing"
+        assert source.copy_object("not there", target) == "uproot can't read this object"
+        found = source.copy_object("text", target)
+        assert isinstance(found, Written) and found.lost == ["class string"]
     with uproot.open(tmp_path / "y.root") as file:
         assert file.keys() == ["text;1"]
 
@@ -395,7 +407,8 @@ def test_the_latest_cycle_of_a_tree_is_the_tree(tmp_path):
         assert source.trees["sub/T"].read(["x"], 0, 5)["x"].tolist() == [5] * 5
         assert source.objects == ["hist"]
         with create(tmp_path / "y.root") as target:
-            assert isinstance(source.copy_object("hist", target), int)
+            assert isinstance(source.copy_object("hist", target), Written)
+        assert sorted(source.older) == ["hist;1", "sub/T;1"]
     with uproot.open(tmp_path / "y.root") as file:
         assert file["hist"].values().sum() == 5
 

@@ -18,7 +18,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from atlasae import tables as reader
 from atlasae.errors import AtlasaeError, DamagedFileError, UserError
+from atlasae.pickles import Recorded, stand_in
 from atlasae.tables import Table, is_table, read_table, write_table
 
 pd = pytest.importorskip("pandas")
@@ -784,6 +786,64 @@ def test_sizes_that_do_not_fit_are_damage(tmp_path: Path) -> None:
         (tmp_path / "t.pkl").write_bytes(whole[:place] + b"M\x2b\x01" + whole[place + 3 :])
         with pytest.raises(DamagedFileError, match=rf"contradicts itself \({reason}"):
             read_table(tmp_path / "t.pkl")
+
+
+def test_rows_that_no_number_is_of_are_not_made(tmp_path: Path) -> None:
+    made = pd.DataFrame({"text": []}, index=pd.RangeIndex(5, 5))
+    whole = pickle.dumps(made, 5)
+    end = whole.rindex(b"K\x05")
+    (tmp_path / "t.pkl").write_bytes(whole[:end] + b"J\x00\x00\x01\x00" + whole[end + 2 :])
+    with pytest.raises(DamagedFileError, match=r"6553. rows in \d+ bytes"):
+        read_table(tmp_path / "t.pkl")
+
+
+def test_columns_beyond_count_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reader, "MOST_COLUMNS", 50)
+    path = pickled(tmp_path / "t.pkl", pd.DataFrame(np.empty((0, 51))))
+    with pytest.raises(UserError, match=r"has 51 columns: 50 are read at most"):
+        read_table(path)
+    assert len(read_table(pickled(tmp_path / "t.pkl", pd.DataFrame(np.ones((2, 50))))).columns) == 50
+
+
+def recorded(path: str, *args: Any, state: Any = None) -> Recorded:
+    found = stand_in(path)(*args)
+    found.state = state
+    return found
+
+
+def blocks_of_the_same_numbers(blocks: int, rows: int) -> Recorded:
+    """What a pickle says whose blocks refer to one array."""
+    dtype = recorded("numpy.dtype", "f8", state=(3, "<"))
+    values = recorded("numpy._core.numeric._frombuffer", bytes(8 * rows), dtype, (1, rows), "C")
+    placed = [recorded("builtins.slice", i, i + 1, 1) for i in range(blocks)]
+    made = tuple(recorded("pandas._libs.internals._unpickle_block", values, place, 2) for place in placed)
+    index = stand_in("pandas.core.indexes.range.RangeIndex")
+    axes = [
+        recorded("pandas._new_Index", index, {"start": 0, "stop": n, "step": 1, "name": None}) for n in (blocks, rows)
+    ]
+    return recorded("pandas.DataFrame", state={"_mgr": recorded("pandas.BlockManager", made, axes)})
+
+
+def test_one_array_is_not_many_columns() -> None:
+    assert len(reader._table(blocks_of_the_same_numbers(2, 1000), 9000, "t.pkl").columns) == 2
+    with pytest.raises(ValueError, match="columns are of the same numbers"):
+        reader._table(blocks_of_the_same_numbers(9, 1000), 9000, "t.pkl")
+
+
+def test_strings_of_a_buffer_share_nothing_of_it() -> None:
+    offsets = np.array([0, 6, 0, 6], "<i4").tobytes()
+    buffers = (None, offsets, b"abcdef")
+    kind = recorded("pyarrow.type_for_alias", "string")
+    with pytest.raises(ValueError, match="strings that end before they begin"):
+        reader._arrow_strings(recorded("pyarrow._restore_array", (kind, 3, 0, 0, buffers)))
+    assert reader._arrow_strings(recorded("pyarrow._restore_array", (kind, 10**9, 1, 0, buffers))) == [None]
+
+
+def test_keys_made_of_keys_are_refused(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"a": [1.0]})
+    frame.attrs = {((1, 2), 3): "x"}
+    with pytest.raises(UserError, match=r"t.pkl: refuses a key made of keys: "):
+        read_table(pickled(tmp_path / "t.pkl", frame))
 
 
 def test_names_for_billions_of_columns_are_damage(tmp_path: Path) -> None:

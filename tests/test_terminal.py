@@ -6,6 +6,7 @@ import pytest
 
 from atlasae import terminal
 from atlasae.display import Page, to_text
+from atlasae.schema import LeftOut
 
 
 def piped(page: Page) -> str:
@@ -308,18 +309,20 @@ def test_sizes_have_a_unit(size, said):
 
 
 def test_a_decompression_in_words():
-    facts = {"output": "b.root", "jets": 4200, "entries": 60_000, "tree": "Events", "seconds": 0.06}
+    facts = {"output": "b.root", "jets": 4200, "entries": 60_000, "tree": "Events", "seconds": 0.06, "notes": []}
     facts |= {"bytes_file_in": 2_990_000, "bytes_file_out": 3_030_000}
     whole = "b.root: 4,200 jets in 60,000 entries of 'Events'; 2.99 MB -> 3.03 MB; 0.1 s"
-    assert piped(terminal.decompression_page(facts | {"missing": [], "damage": [], "notes": []})) == whole
+    assert piped(terminal.decompression_page(facts | {"missing": [], "damage": []})) == whole
     lost = {"missing": [(10, 20), (50, 60)], "damage": ["branch 'z0' is damaged"], "notes": ["a skim"]}
     assert piped(terminal.decompression_page(facts | lost)).splitlines() == [
         whole,
         "  entries 10 to 20 are missing",
         "  entries 50 to 60 are missing",
         "  branch 'z0' is damaged",
-        "  a skim",
+        "note: a skim",
     ]
+    noted = facts | {"missing": [], "damage": [], "notes": ["something"]}
+    assert piped(terminal.decompression_page(noted)).splitlines() == [whole, "note: something"]
 
 
 def test_a_file_that_is_intact_in_words():
@@ -340,7 +343,7 @@ def test_what_is_inside_a_file_in_words():
     bits = {"pt": 20.4, "eta": 15, "phi": 14, "m": 16.2}
     run |= {"collections": [ENTRY | {"bits": bits}, ENTRY | {"name": "Fat", "bits": {}, "precision": {"pt": None}}]}
     facts = {"file": "small.root", "bytes": 900, "tree": "Events", "entries": 60_000, "carried": 12, "runs": [run]}
-    facts |= {"collections": [ENTRY, ENTRY | {"name": "Fat", "branches": {"pt": "Fat_pt"}}]}
+    facts |= {"collections": [ENTRY, ENTRY | {"name": "Fat", "branches": {"pt": "Fat_pt"}}], "left_out": []}
     assert piped(terminal.info_page(facts)).splitlines() == [
         "small.root: 900 B, tree 'Events', 60,000 entries, 12 branches carried",
         "",
@@ -370,7 +373,7 @@ def test_what_is_told_of_a_merged_file_holds_for_all_of_it():
     runs = [run | {"collections": [{"name": "Jet"} | entry]} for entry in (loose, tight)]
     whole = ENTRY | {"branches": {"pt": "Jet_pt", "eta": "Jet_eta"}}
     facts = {"file": "small.root", "bytes": 900, "tree": "Events", "entries": 60_000, "carried": 12, "runs": runs}
-    lines = piped(terminal.info_page(facts | {"collections": [whole]})).splitlines()
+    lines = piped(terminal.info_page(facts | {"collections": [whole], "left_out": []})).splitlines()
     assert [line.split() for line in lines[6:8]] == [
         ["Jet_pt", "0.01", "0.0099", "20.0"],
         ["Jet_eta", "none", "0.5"],
@@ -378,9 +381,21 @@ def test_what_is_told_of_a_merged_file_holds_for_all_of_it():
     assert len(lines) == 12
 
 
+def test_what_was_left_out_is_listed_by_reason():
+    things = [
+        LeftOut("'a'", "odd"),
+        LeftOut("weight of tree 't'", "no words for it", minor=True),
+        LeftOut("'b'", "odd"),
+    ]
+    assert terminal.left_out_lines(things) == [
+        "'a', 'b' are left out: odd",
+        "weight of tree 't' is left out: no words for it",
+    ]
+
+
 def test_what_differs_is_listed_up_to_twenty():
     report = {"entries": 60_000, "max_error": {"Jet": {"pt": 0.0009}}, "precision": {"Jet": {"pt": 1e-3, "m": 1e-3}}}
-    report |= {"floors": {"Jet": {"m": 0.1}}, "units": {"Jet": "GeV"}}
+    report |= {"floors": {"Jet": {"m": 0.1}}, "units": {"Jet": "GeV"}, "left_out": []}
     report["branches"] = {"a": "bit for bit", "Jet_pt": "within precision", "b": "bit for bit"}
     agrees = piped(terminal.verification_page(report | {"differences": []}))
     assert agrees.splitlines() == [
