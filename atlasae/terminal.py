@@ -165,7 +165,7 @@ def many_page(report: dict[str, Any]) -> Page:
     rows = [[Path(file["output"]).name, *_cells(file, shown), _state(file)] for file in report["files"]]
     failed = f"{report['failed']} failed" if report["failed"] else "all done"
     rows.append([f"{len(report['files'])} files", *_cells(report, shown), failed])
-    noted = [*(f"note: {note}" for note in report["notes"]), *_notes_of_many(report["files"])]
+    noted = [*(f"note: {note}" for note in report.get("notes", ())), *_notes_of_many(report["files"])]
     return [Table(headings, rows, words=(0, len(headings) - 1)), *noted]
 
 
