@@ -135,7 +135,8 @@ def run_stages(path: Path, layout: str, folder: Path) -> None:
     watch(pipeline, "checksum", "checksums")
     watch(pipeline, "_start", "choosing grid and model")
     began = time.process_time()
-    pipeline.compress_file(path, folder / "stages.root", Options(packed=layout == "packed", force=True, read_back=False))
+    options = Options(packed=layout == "packed", force=True, read_back=False)
+    pipeline.compress_file(path, folder / "stages.root", options)
     total = time.process_time() - began
     spent["all else"] = total - sum(spent.values())
     peak = peak_bytes()
