@@ -121,13 +121,18 @@ def confusing(tmp_path, monkeypatch):
     with monkeypatch.context() as patched:
         patched.setattr(leaf_names, "plain", lambda name: "njet" if name == "numb" else name)
         counters = dict.fromkeys(branches, "numb")
-        return written(tmp_path / "in.root", branches | {"njet": KINDS["number"]}, counters)
+        path = written(tmp_path / "in.root", branches | {"njet": KINDS["number"]}, counters)
+    named = path.read_bytes().replace(b"\4numb\4njet", b"\4njet\4njet")  # the leaf itself, not only its title
+    path.write_bytes(named)
+    return path
 
 
 @pytest.mark.parametrize("layout", ["floats", "packed"])
 def test_a_branch_that_is_called_as_the_leaf_of_a_counter_comes_back(confusing, layout):
     small, back = confusing.with_name("small.root"), confusing.with_name("back.root")
     assert titles(confusing)["numb"] == "njet" and titles(confusing)["jet_pt"] == "jet_pt[njet]"
+    with uproot.open(confusing) as file:
+        assert file["T"]["numb"].member("fLeaves")[0].member("fName") == "njet"
     succeeded("compress", confusing, small, "--layout", layout, "--units", "MeV")
     succeeded("verify", confusing, small)
     succeeded("decompress", small, back)
