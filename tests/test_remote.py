@@ -287,7 +287,7 @@ def test_a_connection_that_breaks_is_no_damage_and_leaves_no_output(served, tmp_
     needed = len(served.asked)
     assert needed > 3
     out.unlink()
-    for answered in range(1, needed):
+    for answered in range(1, needed - 1):  # the last one asks only whether the file has changed
         served.asked.clear()
         served.cut_after = answered
         words = ("can't read", served.said("jets.root"))
