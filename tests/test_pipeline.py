@@ -949,7 +949,8 @@ def test_every_format_has_its_golden_files():
         f"format-{i + 1}/{kind}"
         for i in range(FORMAT)
         for kind in ("default", "embedded", "mlp", "ntuple", "list", "packed")
-    ],
+    ]
+    + ["format-2/rounded", "format-2/rounded_packed"],
 )
 def test_a_file_of_the_past_still_opens(name, tmp_path):
     succeeded("verify", GOLDEN / f"{name}.root")

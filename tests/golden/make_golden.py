@@ -63,6 +63,11 @@ def main() -> None:
         }.items():
             if not (HERE / f"{name}.root").exists():
                 make(name, original, options)
+        rounded = Path(folder) / "jets_rounded.root"
+        write_rounded(rounded)
+        for name, options in {"rounded": usual, "rounded_packed": replace(usual, packed=True)}.items():
+            if not (HERE / f"{name}.root").exists():
+                make(name, rounded, options)
         if not (HERE / "records.root").exists():  # is compared with what ROOT wrote, in rntuple/
             records = HERE.parent / "rntuple" / "records.root"
             compress_file(records, HERE / "records.root", replace(usual, rntuple=True))
@@ -130,6 +135,23 @@ def write_original(path: Path) -> None:
     with uproot.recreate(path) as file:
         types = {name: declared(array) for name, array in branches.items()}
         file.mktree("Events", types, counter_name=lambda name: counters[name]).extend(branches)
+
+
+def write_rounded(path: Path) -> None:
+    """Write jets that were rounded before, with padding between: mantissas cut to 10 bits, eta on a grid, and -999."""
+    rng = np.random.default_rng(20261128)
+    columns = [x.astype(np.float32) for x in jets(rng, 3 * ENTRIES, unit=1000.0)]
+    for column in (columns[0], columns[3]):
+        column.view(np.uint32)[:] &= 0xFFFFE000
+    columns[1] = (np.round(columns[1] * 10) / 10).astype(np.float32)
+    absent = rng.random(3 * ENTRIES) < 0.3
+    for column in columns:
+        column[absent] = -999
+    names = COLLECTIONS[0]
+    with uproot.recreate(path) as file:
+        counted = {name: ak.unflatten(column, np.full(ENTRIES, 3)) for name, column in zip(names, columns, strict=True)}
+        types = {name: declared(array) for name, array in counted.items()}
+        file.mktree("Events", types, counter_name=lambda name: "nJet").extend(counted)
 
 
 def jets(rng: np.random.Generator, n: int, unit: float) -> list[np.ndarray]:
