@@ -12,6 +12,7 @@ from atlasae.codec import BottleneckCodec, FloatsCodec
 from atlasae.coordinates import LARGEST_PHI, MASS_FLOOR
 from atlasae.errors import DamagedFileError
 from atlasae.invertible import Constant, Density
+from atlasae.rounding import gap_at_pi
 from atlasae.schema import LAYOUTS, MEV_PER_UNIT, Collection, Rounding
 
 JETS = ("pt", "eta", "phi", "m")
@@ -206,7 +207,11 @@ def _stored(collection: Collection, v: str) -> str:
         "pz": "jets.pt.at[k] * std::sinh(jets.eta.at[k])",
     }.get(v, f"jets.{v}.at[k]")
     formula = formula if v in ("eta", "phi") else f"{formula} / {scale}"
-    return _COLUMN.format(type=kind, v=v, formula=_rounded(formula, (collection.roundings or {}).get(v)))
+    rounding = (collection.roundings or {}).get(v)
+    formula = _rounded(formula, rounding)
+    if rounding and v == "phi":
+        formula = f"inside_pi({formula}, {gap_at_pi(rounding)!r}, {LARGEST_PHI!r})"
+    return _COLUMN.format(type=kind, v=v, formula=formula)
 
 
 def _rounded(formula: str, rounding: Rounding | None) -> str:

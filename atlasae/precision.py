@@ -9,14 +9,13 @@ import numpy as np
 
 from atlasae.coordinates import DRIFT, MASS_FLOOR, Floats, Layout, inner, signed_root, signed_square, wrap
 from atlasae.errors import UserError
-from atlasae.rounding import Column, find_rounding, finer, room
+from atlasae.rounding import RARE, Column, find_rounding, finer, room
 from atlasae.schema import Rounding
 
 FULL_BOUND = 1e-3  # `full` spends every bit; the few jets in tails that it leaves worse than this are kept exact
 SMALLEST = 1e-7  # what float32 resolves
 ROOM = 0.6  # of the bound is left to the codec at least: else what is decoded is rounded to a bit more
 WIDEST = 0.1  # what a codec may be off by, however coarse the input is
-RARE = 1e-3  # of the jets may be exact for the room of the others
 VARIABLES = ("pt", "eta", "phi", "m", "E")
 
 

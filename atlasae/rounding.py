@@ -10,12 +10,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from atlasae.coordinates import LARGEST_PHI, Floats
 from atlasae.schema import Rounding
 
 Column = npt.NDArray[Any]  # of floats
-Floats = npt.NDArray[np.float64]
 
 FEWEST, LOOKED_AT = 20, 20_000  # values that show a grid
+RARE = 1e-3  # of the values may be others: such jets are exact
+DENSE = 2.0**-20  # of a bound: numbers so near each other round to nothing
 LACKING = 4  # bits that rounded numbers have fewer than their type
 
 
@@ -28,17 +30,38 @@ def rounded(values: Floats, rounding: Rounding) -> Floats:
         return np.asarray(np.ldexp(np.rint(np.ldexp(mantissas, rounding.bits + 1)), exponents - rounding.bits - 1))
 
 
+def rounded_phi(values: Floats, rounding: Rounding) -> Floats:
+    """The same for angles: where the nearest number is beyond pi, the next one on this side of it."""
+    found = rounded(values, rounding)
+    inside = np.where(np.abs(found) > np.pi, found - np.copysign(gap_at_pi(rounding), found), found)
+    return np.asarray(np.clip(inside, -LARGEST_PHI, LARGEST_PHI))
+
+
+def gap_at_pi(rounding: Rounding) -> float:
+    """How far apart numbers are around pi."""
+    return rounding.step if rounding.bits is None else 2.0 ** (1 - rounding.bits)
+
+
+def spacing(values: Floats, rounding: Rounding) -> Floats:
+    """How far the nearest other number is from each value; below a power of two they are half as far apart."""
+    if rounding.bits is None:
+        return np.full(len(values), rounding.step)
+    mantissas, exponents = np.frexp(values)
+    return np.asarray(np.ldexp(1.0, exponents - rounding.bits - 1 - (np.abs(mantissas) == 0.5)))
+
+
 def room(values: Floats, rounding: Rounding, bounds: Floats) -> Floats:
     """How far off each value may be decoded so that the nearest number is within its bound.
 
     Numbers that are q apart leave (floor(bound / q) + 1/2) q. Around 0 mantissas have numbers without end: there what
     is decoded moves by a share of itself.
     """
-    if rounding.bits is None:
-        return np.asarray((np.floor(bounds / rounding.step) + 0.5) * rounding.step)
-    apart = np.ldexp(1.0, np.frexp(values)[1] - rounding.bits - 1)
-    around = bounds / (1 + 0.5 ** (rounding.bits + 1))
-    return np.where(values == 0, around, (np.floor(bounds / apart) + 0.5) * apart)
+    apart, around = spacing(values, rounding), bounds
+    if rounding.bits is not None:
+        around = bounds / (1 + 0.5 ** (rounding.bits + 1))
+    dense = (apart < bounds * DENSE) | (values == 0) & (rounding.bits is not None)
+    apart = np.where(dense, 1.0, apart)
+    return np.where(dense, around, (np.floor(bounds / apart) + 0.5) * apart)
 
 
 def finer(rounding: Rounding) -> Rounding:
@@ -49,25 +72,29 @@ def finer(rounding: Rounding) -> Rounding:
 
 
 def find_rounding(column: Column) -> Rounding | None:
-    """How the numbers of a branch were rounded; none where they are as fine as their type."""
+    """How nearly all numbers of a branch were rounded, the coarsest way; none where they are as fine as their type."""
     values = column[np.isfinite(column)].astype(column.dtype.newbyteorder("="))
+    values = values[:: max(1, len(values) // LOOKED_AT)]
     if not len(values):
         return None
-    mantissa, bits = int(np.finfo(column.dtype).nmant), _bits(values)
-    cut = Rounding(bits) if mantissa - bits >= LACKING else None
-    return _grid(values[:: -(-len(values) // LOOKED_AT)].astype(np.float64), 0.5**bits) or cut
+    mantissa, bits = int(np.finfo(values.dtype).nmant), _bits(values)
+    found = [Rounding(bits)] if mantissa - bits >= LACKING else []
+    found += [grid for known in (mantissa, bits) if (grid := _grid(values, 0.5**known))]
+    wide = values.astype(np.float64)
+    return max(found, key=lambda rounding: float(np.median(spacing(wide, rounding))), default=None)
 
 
 def _bits(values: Column) -> int:
-    """The leading bits of the mantissas, all of which are 0 beyond."""
+    """The leading bits of the mantissas of nearly all numbers, which are 0 beyond."""
     mantissa = int(np.finfo(values.dtype).nmant)
-    used = int(np.bitwise_or.reduce(values.view(f"u{values.itemsize}"))) & ((1 << mantissa) - 1)
-    return mantissa - ((used & -used).bit_length() - 1) if used else 0
+    words = values.view(f"u{values.itemsize}") & ((1 << mantissa) - 1)
+    unused = np.where(words == 0, mantissa, np.frexp((words & -words).astype(np.float64))[1] - 1)
+    return mantissa - int(np.quantile(unused, RARE, method="lower"))
 
 
-def _grid(values: Floats, blur: float) -> Rounding | None:
+def _grid(values: Column, blur: float) -> Rounding | None:
     """The grid that numbers are on, so far as they can tell that are known to a share `blur` of themselves."""
-    known = np.unique(values)
+    known = np.unique(values.astype(np.float64))
     if len(known) < FEWEST:
         return None
     gaps, blurred = np.diff(known), 2 * blur * float(np.abs(known).max())
@@ -76,4 +103,13 @@ def _grid(values: Floats, blur: float) -> Rounding | None:
     steps = np.rint(gaps / gaps.min())
     step = float(gaps.sum() / steps.sum())
     away = known[1:] - known[0] - step * np.cumsum(steps)
-    return Rounding(None, float(known[0]), step) if np.abs(away).max() <= blurred else None
+    if np.abs(away).max() > 4 * blurred:  # of both numbers, and of the step
+        return None
+    return _plain(known, values.dtype, step) or Rounding(None, float(known[0]), step)
+
+
+def _plain(known: Floats, dtype: np.dtype[Any], step: float) -> Rounding | None:
+    """The grid of a short step through zero, if all numbers are on it bit for bit."""
+    short = float(f"{step:.6g}")
+    plain = Rounding(None, 0.0, short)
+    return plain if np.array_equal(rounded(known, plain).astype(dtype), known.astype(dtype)) else None

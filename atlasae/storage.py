@@ -10,7 +10,7 @@ import numpy.typing as npt
 from atlasae.coordinates import DRIFT, MASS_FLOOR, Bools, Floats, Layout, inner, is_physical, moved
 from atlasae.padding import Padding
 from atlasae.precision import errors, room_of, steps
-from atlasae.rounding import rounded
+from atlasae.rounding import rounded, rounded_phi
 from atlasae.schema import MEV_PER_UNIT, Collection, Rounding
 from atlasae.variables import VariableList
 
@@ -105,7 +105,8 @@ class Storage(Restoring):
             columns = [column / unit for column, unit in zip(values.T, self._units(), strict=True)]
             for place, variable in enumerate(self.layout.variables):
                 if rounding := self.roundings.get(variable):
-                    columns[place] = rounded(columns[place], rounding)
+                    to = rounded_phi if variable == "phi" else rounded
+                    columns[place] = to(columns[place], rounding)
             return [column.astype(dtype) for column, dtype in zip(columns, self.dtypes, strict=True)]
 
     def steps(

@@ -14,8 +14,8 @@ MODULES = sorted(path.stem for path in PACKAGE.glob("*.py") if path.stem != "__i
 # An entry may stand here before its module does; a module may not be without its entry.
 FLOORS = [
     {"errors", "display", "leaf_names"},
-    {"schema"},
-    {"remote", "rounding", "coordinates", "plotting", "baskets", "grid", "padding", "terminal", "coding", "leaves"},
+    {"schema", "coordinates"},
+    {"remote", "rounding", "plotting", "baskets", "grid", "padding", "terminal", "coding", "leaves"},
     {
         *("columns", "fields", "invertible", "bottleneck", "precision", "metrics", "variables", "lattice", "priors"),
         *("sources", "beside", "pickles"),

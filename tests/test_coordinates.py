@@ -17,6 +17,7 @@ from atlasae.coordinates import (
     inner,
     is_physical,
     jets_to_columns,
+    moved,
     signed_root,
     signed_square,
     to_coordinates,
@@ -331,3 +332,12 @@ def test_columns_without_bounds_are_no_warning():
     for last in ("m", "E"):
         assert columns_to_jets(wild, ("pt", "eta", "phi", last)).shape == (6, 4)
     assert jets_to_columns(table((1e300, 10, 0, 1e300)), ("pt", "eta", "phi", "m"))[0, 0] == 1e297
+
+
+def test_what_others_may_decode_is_off_by_the_drift_as_errors_are_counted():
+    jets = np.array([[5e4, 1.0, -2.0, 5e3], [2e4, -3.0, 3.0, 20.0], [1e5, 0.0, 0.0, -400.0]])
+    floors = np.array([5e3, 100.0, 400.0])
+    for drift in (1e-6, -2e-3):
+        off = moved(jets, drift) - jets
+        expected = drift * np.stack([jets[:, 0], np.ones(3), np.ones(3), floors], axis=1)
+        np.testing.assert_allclose(off, expected, rtol=1e-6, atol=1e-11)

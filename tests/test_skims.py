@@ -7,7 +7,18 @@ import awkward as ak
 import numpy as np
 import pytest
 import uproot
-from conftest import TREES, bits, declared, nothing_left, read_tree, run_main, succeeded, write_layout, write_tree
+from conftest import (
+    TREES,
+    bits,
+    declared,
+    nothing_left,
+    read_tree,
+    refused,
+    run_main,
+    succeeded,
+    write_layout,
+    write_tree,
+)
 
 import atlasae
 from atlasae.errors import UserError
@@ -179,3 +190,13 @@ def test_trust_is_of_one_skim(small, tmp_path):
     assert result.failed(2, "--trust is of one skim: give IN and OUT")
     with pytest.raises(UserError, match="looks like a skim"):
         atlasae.open(skim(small, slice(5)))
+
+
+def test_padding_is_of_one_file_too(tmp_path):
+    """Collections of nothing but padding have one grid, whatever they are padded with."""
+    for i, number in enumerate((-999, 0)):
+        columns = {f"jet1_{v}": ak.Array(np.full(300, number, np.float32)) for v in ("pt", "eta", "phi", "m")}
+        path, small = write_tree(tmp_path / f"{i}.root", "Events", columns), tmp_path / f"{i}.small.root"
+        succeeded("compress", path, small, "--units", "GeV", "--quiet")
+    words, out = ("jets looked up are not in the file to trust",), tmp_path / "back.root"
+    refused(2, words, "decompress", tmp_path / "0.small.root", out, "--trust", tmp_path / "1.small.root", out=out)

@@ -30,7 +30,8 @@ std::size_t some(const float* z0, const float* z1, const float* z2, std::size_t 
     float z[3][size];
     for (std::size_t k = 0; k < size; ++k) {
         const std::size_t i = start + (k < count ? k : 0);
-        z[0][k] = paddings && z0[i] < 0 ? 1 : z0[i], z[1][k] = z1[i], z[2][k] = z2[i];
+        const bool none = paddings && z0[i] < 0;
+        z[0][k] = none ? 1 : z0[i], z[1][k] = none ? 1 : z1[i], z[2][k] = none ? 1 : z2[i];
     }
     block_here<wanted>(z, count, jets);
     return count;

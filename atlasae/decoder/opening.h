@@ -82,6 +82,12 @@ inline double on_grid(double x, double origin, double step) {
     return origin + step * std::nearbyint((x - origin) / step);
 }
 
+// What was rounded to beyond pi, on this side of it.
+inline double inside_pi(double phi, double gap, double largest) {
+    const double found = std::fabs(phi) > 3.141592653589793 ? phi - std::copysign(gap, phi) : phi;
+    return within(found, -largest, largest);
+}
+
 // exp to 1e-12: 2^n exp(r), n in the last bits of a number so large that it holds no fraction, exp(r) a series.
 ATLASAE_INLINE void exponential(Block& block) {
     constexpr double shift = 0x1.8p52;
