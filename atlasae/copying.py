@@ -3,6 +3,7 @@
 import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import accumulate
 
 import awkward as ak
 
@@ -150,7 +151,7 @@ def _older_cycles(source: Source) -> Iterator[LeftOut]:
 
 
 def _of_folders(source: Source) -> Iterator[LeftOut]:
-    holding = {name.rpartition("/")[0] for name in (*source.trees, *source.objects, *source.folders)}
+    holding = {folder for name in (*source.trees, *source.objects, *source.folders) for folder in _above(name)}
     for name, title in source.folders.items():
         if _is_ours(name):
             continue
@@ -158,6 +159,17 @@ def _of_folders(source: Source) -> Iterator[LeftOut]:
             yield LeftOut(f"empty folder '{name}'", UNWRITTEN, minor=True)
         elif title not in ("", name, name.rpartition("/")[2]):
             yield LeftOut(f"title of folder '{name}'", UNWRITTEN, minor=True)
+
+
+def _above(name: str) -> list[str]:
+    """What stands before each slash of a name: folders, or what becomes one."""
+    return list(accumulate(name.split("/")[:-1], "{}/{}".format))
+
+
+def moved(source: Source, names: Iterable[str]) -> list[str]:
+    """Which of what is written was no folder's, and has a slash in its name: uproot makes a folder of that."""
+    within = (name for name in names if not source.folders.keys() >= set(_above(name)))
+    return [f"'{name}' becomes folder '{name.rpartition('/')[0]}' with '{name.rpartition('/')[2]}'" for name in within]
 
 
 def entry_ranges(events: Events, names: Iterable[str], step_size: int) -> Iterator[tuple[int, int]]:

@@ -23,7 +23,7 @@ from atlasae.container import (
     bits_of,
     write_contents,
 )  # fmt: skip
-from atlasae.copying import copy_back, copy_others, entry_ranges, read_counted
+from atlasae.copying import copy_back, copy_others, entry_ranges, moved, read_counted
 from atlasae.display import Report
 from atlasae.errors import DamagedFileError, UserError
 from atlasae.packing import start_packing
@@ -224,6 +224,8 @@ def _write_compressed(
         chunks, types = _write_chunks(opened, plan, start.compressors, options, target, progress)
         notes = [*start.notes, *(note for compressor in start.compressors if (note := compressor.note()))]
         notes += terminal.left_out_lines(left_out)
+        written = [opened.tree, *(other.name for other in copied.trees), *copied.objects]
+        notes += moved(opened.source, written) if opened.source else []
         run = replace(_run(opened, plan, start, chunks, list(types), options), copied=copied, left_out=left_out)
         write_contents(target, Contents([run], chunks, start.embedded))
     return run, notes, types
