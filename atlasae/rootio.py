@@ -9,6 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, BinaryIO, Self
@@ -159,11 +160,17 @@ class Tree:
     @property
     def compression(self) -> Any:
         """How the branches are compressed: as the first says that says anything, else as the file; else ZSTD(5)."""
-        if self.is_rntuple:
-            return _DEFAULT_COMPRESSION
-        codes = [found.member("fCompress") for found in self._fields.values()]  # of uproot's branches always 0
-        settings = (_compression_of(code) for code in (*codes, self._source.file.fCompress))
+        settings = map(_compression_of, chain(self._settings(), [self._source.file.fCompress]))
         return next((setting for setting in settings if setting is not None), _DEFAULT_COMPRESSION)
+
+    def _settings(self) -> Iterator[int]:
+        """The compression of each branch, of an RNTuple of its columns in each cluster, as the file tells it."""
+        if not self.is_rntuple:
+            yield from (found.member("fCompress") for found in self._fields.values())  # of uproot's branches always 0
+            return
+        with damage(f"RNTuple '{self.name}'"):
+            columns = [column for cluster in self._source.page_link_list for column in cluster]
+        yield from (column.compression_settings for column in columns if not column.suppressed)
 
     @property
     def is_even(self) -> bool:
@@ -288,6 +295,11 @@ class Source:
     def uuid(self) -> str:
         """What ROOT tells this file from all others by."""
         return str(self.file.file.uuid)
+
+    @property
+    def compression(self) -> Any:
+        """What the file tells of its branches; ZSTD(5) where it tells nothing."""
+        return _compression_of(self.file.file.fCompress) or _DEFAULT_COMPRESSION
 
     def repeats(self, older: str) -> bool:
         """Whether an older cycle holds the very bytes of the latest."""
