@@ -413,7 +413,7 @@ def _restored_table(source: Source, contents: Contents, progress: Progress, lost
     for name in columns.keys() & set(facts.get("swapped", ())):
         columns[name] = columns[name].astype(columns[name].dtype.newbyteorder())
     index = columns.pop(facts["index"], None) if facts.get("index") else None  # it may be dropped
-    more = {key: facts[key] for key in ("ranged", "names", "heading") if key in facts}
+    more = {key: facts[key] for key in ("ranged", "names", "heading", "texts") if key in facts}
     return Table(columns, index, facts.get("index_name"), nulls=tuple(facts.get("nulls", ())), **more)
 
 

@@ -366,7 +366,7 @@ def _open_table(path: Location) -> Opened:
         facts["index"], columns[name] = name, table.index
     swapped = [name for name, values in columns.items() if not values.dtype.isnative]
     columns = {name: values.astype(values.dtype.newbyteorder("=")) for name, values in columns.items()}
-    more = {"ranged": table.ranged and table.index is not None, "names": table.names}
+    more = {"ranged": table.ranged and table.index is not None, "names": table.names, "texts": table.texts}
     more |= {"nulls": list(table.nulls), "swapped": swapped}
     facts |= {key: value for key, value in more.items() if value}
     facts |= {"heading": table.heading} if table.heading is not None else {}
