@@ -10,7 +10,7 @@ import awkward as ak
 from atlasae.columns import Events, checksum, dtype_of, miscounted
 from atlasae.container import Chunk, Contents, Copied, CopiedTree
 from atlasae.errors import DamagedFileError, UserError, sparing
-from atlasae.rootio import Source, Target, Tree, Writer, Written
+from atlasae.rootio import UNNAMED, Source, Target, Tree, Writer, Written, can_name
 from atlasae.schema import FOLDER, LeftOut, listed, name_counters
 
 UNWRITTEN = "uproot does not write it"
@@ -36,7 +36,7 @@ def copy_others(
     if unwritable and not drop_unwritable:
         problem = f"'{source.path}' has {len(unwritable)} things beside its jets that can't be written"
         raise UserError(f"{problem}: {listed(unwritable)}; --drop-unwritable leaves them out")
-    copied.trees.extend(_copy_tree(other, target, step_size) for other in others if _names(other))
+    copied.trees.extend(_copy_tree(other, target, step_size) for other in others if _is_writable(other))
     return copied, left_out
 
 
@@ -57,7 +57,7 @@ def copy_back(
     for other in others:
         if other.name in recorded:
             _copy_checked(other, target, recorded[other.name], lost)
-        elif target:  # of a later hand
+        elif target and can_name(other.name):  # of a later hand
             with sparing(lost):
                 _copy_tree(other, target, step_size)
     for name in _objects(source):
@@ -121,7 +121,9 @@ def _unwritten(source: Source, tree: str, others: Iterable[Tree]) -> list[LeftOu
         left_out += [LeftOut(f"branch '{u.name}' of {_shown(other)}", u.why) for u in other.unwritable]
         for name, stays in other.aliases.items():
             left_out.append(LeftOut(f"field '{name}' of {_shown(other)}", f"it is '{stays}' there", minor=True))
-        if not _names(other):
+        if not can_name(other.name):
+            left_out.append(LeftOut(_shown(other), UNNAMED))
+        elif not _names(other):
             left_out.append(LeftOut(_shown(other), "none of its branches can be written", minor=not other.unwritable))
     return [*left_out, *_older_cycles(source), *_of_folders(source)]
 
@@ -229,6 +231,10 @@ def _declare(tree: Tree, target: Target, copied: CopiedTree, events: dict[str, a
 def _names(tree: Tree) -> list[str]:
     implied = set(_counters(tree).values())
     return [branch.name for branch in tree.branches if branch.name not in implied]
+
+
+def _is_writable(tree: Tree) -> bool:
+    return can_name(tree.name) and bool(_names(tree))
 
 
 def _counters(tree: Tree) -> dict[str, str]:

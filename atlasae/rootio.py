@@ -36,6 +36,7 @@ ALGORITHMS = {"zlib": uproot.ZLIB, "lzma": uproot.LZMA, "lz4": uproot.LZ4, "zstd
 _DEFAULT_COMPRESSION = uproot.ZSTD(5)
 REQUESTS = 4  # at once, of a file elsewhere
 FACTS = (LookupError, TypeError, AttributeError, ArithmeticError)  # what JSON of another shape leads to
+UNNAMED = "uproot writes no name with nothing beside a slash"
 _ADDRESSABLE = 1 << 47  # bytes: no machine has more
 _INTERPRETERS = ("uproot", "awkward")  # of the bytes of a file
 _HEAD, _TAIL, _PIECE, _LONGEST = 1 << 20, 1 << 23, 1 << 20, 100  # bytes in which traces are looked for
@@ -312,6 +313,8 @@ class Source:
 
     def copy_object(self, name: str, target: "Target | None" = None) -> Written | str:
         """Copy a histogram or the like, or only read it; what came of it, or the reason where uproot can't."""
+        if not can_name(name):
+            return UNNAMED
         kind = short(self.kinds.get(name, "object"))
         try:
             found = self.keys[name].get()
@@ -330,6 +333,11 @@ class Source:
             target.write_object(name, thing)
         lost = [f"class {kind}"] if isinstance(found, str) and kind != "TObjString" else lost_in(found, written)
         return Written(checksum_bytes(*_facts(written)), lost)
+
+
+def can_name(name: str) -> bool:
+    """Whether uproot can write something of this name: it takes what is between slashes for folders."""
+    return all(name.split("/"))
 
 
 def is_root(path: Location) -> bool:

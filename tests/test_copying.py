@@ -188,6 +188,28 @@ def test_what_has_a_slash_in_its_name_fills_its_folder_and_becomes_one(tmp_path)
         assert not compare_others(source, contents(found))
 
 
+def test_what_has_nothing_beside_a_slash_in_its_name_can_not_be_written(tmp_path):
+    path = write(tmp_path / "in.root", trees() | {"p_q_": trees()["Events"]}, _h_1=HISTOGRAM, one__h__1=HISTOGRAM)
+    content = path.read_bytes()
+    for name, odd in ((b"p_q_", b"p/q/"), (b"_h_1", b"/h/1")):
+        content = content.replace(b"\4" + name, b"\4" + odd)
+    path.write_bytes(content)
+    unwritable = (
+        "2 things .*tree 'p/q/' .uproot writes no name with nothing beside a slash.; '/h/1' .uproot writes no name"
+    )
+    with (
+        open_source(path) as source,
+        create(tmp_path / "none.root") as made,
+        pytest.raises(UserError, match=unwritable),
+    ):
+        copy_others(source, "Events", made, STEP)
+    found, left_out = copied(path, tmp_path / "small.root")
+    assert {thing.name for thing in left_out} == {"tree 'p/q/'", "'/h/1'"}
+    assert found.objects == ["one/h/1"] and "p/q/" not in {tree.name for tree in found.trees}
+    with open_source(path) as source:
+        assert not compare_others(source, contents(found, left_out=left_out))
+
+
 @pytest.mark.parametrize("error", [OSError("no space left"), MemoryError(), UnreachableError("no way")])
 def test_a_disk_that_fails_is_no_object_to_leave_out(error, original, tmp_path, monkeypatch):
     def fail(*_: object) -> None:
