@@ -3,13 +3,14 @@
 import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import accumulate
 
 import awkward as ak
 
 from atlasae.columns import Events, checksum, dtype_of, miscounted
 from atlasae.container import Chunk, Contents, Copied, CopiedTree
 from atlasae.errors import DamagedFileError, UserError, sparing
-from atlasae.rootio import Source, Target, Tree, Writer, Written
+from atlasae.rootio import UNNAMED, Source, Target, Tree, Writer, Written, can_name
 from atlasae.schema import FOLDER, LeftOut, listed, name_counters
 
 UNWRITTEN = "uproot does not write it"
@@ -35,7 +36,7 @@ def copy_others(
     if unwritable and not drop_unwritable:
         problem = f"'{source.path}' has {len(unwritable)} things beside its jets that can't be written"
         raise UserError(f"{problem}: {listed(unwritable)}; --drop-unwritable leaves them out")
-    copied.trees.extend(_copy_tree(other, target, step_size) for other in others if _names(other))
+    copied.trees.extend(_copy_tree(other, target, step_size) for other in others if _is_writable(other))
     return copied, left_out
 
 
@@ -56,7 +57,7 @@ def copy_back(
     for other in others:
         if other.name in recorded:
             _copy_checked(other, target, recorded[other.name], lost)
-        elif target:  # of a later hand
+        elif target and can_name(other.name):  # of a later hand
             with sparing(lost):
                 _copy_tree(other, target, step_size)
     for name in _objects(source):
@@ -120,7 +121,9 @@ def _unwritten(source: Source, tree: str, others: Iterable[Tree]) -> list[LeftOu
         left_out += [LeftOut(f"branch '{u.name}' of {_shown(other)}", u.why) for u in other.unwritable]
         for name, stays in other.aliases.items():
             left_out.append(LeftOut(f"field '{name}' of {_shown(other)}", f"it is '{stays}' there", minor=True))
-        if not _names(other):
+        if not can_name(other.name):
+            left_out.append(LeftOut(_shown(other), UNNAMED))
+        elif not _names(other):
             left_out.append(LeftOut(_shown(other), "none of its branches can be written", minor=not other.unwritable))
     return [*left_out, *_older_cycles(source), *_of_folders(source)]
 
@@ -150,7 +153,7 @@ def _older_cycles(source: Source) -> Iterator[LeftOut]:
 
 
 def _of_folders(source: Source) -> Iterator[LeftOut]:
-    holding = {name.rpartition("/")[0] for name in (*source.trees, *source.objects, *source.folders)}
+    holding = {folder for name in (*source.trees, *source.objects, *source.folders) for folder in _above(name)}
     for name, title in source.folders.items():
         if _is_ours(name):
             continue
@@ -158,6 +161,17 @@ def _of_folders(source: Source) -> Iterator[LeftOut]:
             yield LeftOut(f"empty folder '{name}'", UNWRITTEN, minor=True)
         elif title not in ("", name, name.rpartition("/")[2]):
             yield LeftOut(f"title of folder '{name}'", UNWRITTEN, minor=True)
+
+
+def _above(name: str) -> list[str]:
+    """What stands before each slash of a name: folders, or what becomes one."""
+    return list(accumulate(name.split("/")[:-1], "{}/{}".format))
+
+
+def moved(source: Source, names: Iterable[str]) -> list[str]:
+    """Which of what is written was no folder's, and has a slash in its name: uproot makes a folder of that."""
+    within = (name for name in names if not source.folders.keys() >= set(_above(name)))
+    return [f"'{name}' becomes folder '{name.rpartition('/')[0]}' with '{name.rpartition('/')[2]}'" for name in within]
 
 
 def entry_ranges(events: Events, names: Iterable[str], step_size: int) -> Iterator[tuple[int, int]]:
@@ -217,6 +231,10 @@ def _declare(tree: Tree, target: Target, copied: CopiedTree, events: dict[str, a
 def _names(tree: Tree) -> list[str]:
     implied = set(_counters(tree).values())
     return [branch.name for branch in tree.branches if branch.name not in implied]
+
+
+def _is_writable(tree: Tree) -> bool:
+    return can_name(tree.name) and bool(_names(tree))
 
 
 def _counters(tree: Tree) -> dict[str, str]:

@@ -52,20 +52,32 @@ class AsShortFloats(uproot.AsDtype):  # type: ignore[misc]  # uproot has no type
 
 
 class AsTexts(uproot.AsStrings):  # type: ignore[misc]  # uproot has no types
-    """C strings; an empty one takes no bytes, not even for its length."""
+    """Texts, each behind its length; an empty C string takes no bytes, not even for that."""
 
-    def basket_array(self, data: Any, byte_offsets: Any, *arguments: Any, **named: Any) -> Any:
-        """The texts of a basket."""
+    def basket_array(self, data: Any, byte_offsets: Any, basket: Any, branch: Any, *others: Any, **named: Any) -> Any:
+        """The texts of a basket; raises UserError where nothing tells them apart."""
         if byte_offsets is None:
-            return super().basket_array(data, byte_offsets, *arguments, **named)
-        starts, stops = byte_offsets[:-1].astype(np.int64), byte_offsets[1:].astype(np.int64)
-        if np.any(stops < starts) or np.any(stops > len(data)):
+            texts = super().basket_array(data, byte_offsets, basket, branch, *others, **named)
+            if len(texts) != basket.num_entries:  # some are empty
+                raise _without_offsets(branch)
+            return texts
+        starts, stops = _places(byte_offsets, basket)
+        if np.any(stops < starts) or np.any(starts < 0) or np.any(stops > len(data)):
             raise ValueError("the offsets of its texts are not those of a basket")
         filled = stops > starts
-        starts[filled] += np.where(data[starts[filled]] == 255, 5, 1)
+        starts[filled] += self._before(data, starts[filled])
+        if np.any(stops < starts):
+            raise ValueError("its texts have no room for their lengths")
         offsets = np.concatenate([[0], np.cumsum(stops - starts)])
         places = np.arange(offsets[-1]) + np.repeat(starts - offsets[:-1], np.diff(offsets))
         return uproot.interpretation.strings.StringArray(offsets, data[places].tobytes())
+
+    def _before(self, data: Any, starts: npt.NDArray[Any]) -> Any:
+        """How many bytes stand before each text."""
+        if self.length_bytes == "4":
+            return self.header_bytes + 4
+        lengths = np.append(data, np.uint8(0))[np.minimum(starts + self.header_bytes, len(data))]
+        return self.header_bytes + np.where(lengths == 255, 5, 1)
 
 
 class AsLists(uproot.AsJagged):  # type: ignore[misc]  # uproot has no types
@@ -75,14 +87,31 @@ class AsLists(uproot.AsJagged):  # type: ignore[misc]  # uproot has no types
         """The lists of a basket; raises UserError where nothing tells them apart."""
         if byte_offsets is None:
             if self.header_bytes or branch.count_branch is None:
-                raise UserError(
-                    f"branch '{branch.name}' has baskets without offsets, which uproot can't read: --drop it"
-                )
+                raise _without_offsets(branch)
             counts = _counts(branch, *branch.entry_offsets[basket.basket_num : basket.basket_num + 2])
             byte_offsets = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)]) * self.content.itemsize
             if np.any(counts < 0) or byte_offsets[-1] != len(data):
                 raise ValueError(f"its counter tells {byte_offsets[-1]} bytes of {len(data)}")
+        else:
+            starts, stops = _places(byte_offsets, basket)
+            byte_offsets = np.append(starts, stops[-1:])
         return super().basket_array(data, byte_offsets, basket, branch, *others, **named)
+
+
+def _places(byte_offsets: npt.NDArray[Any], basket: Any) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    """Where the entries of a basket start and stop.
+
+    Offsets count from the begin of its key, so none is 0; where ROOT stores, by kGenerateOffsetMap, from one entry to
+    the next how far it is, the first is.
+    """
+    starts, stop, key = byte_offsets[:-1].astype(np.int64), byte_offsets[-1:].astype(np.int64), basket.member("fKeylen")
+    if len(starts) and starts[0] == -key:
+        starts = np.cumsum(starts + key)
+    return starts, np.append(starts[1:], stop)
+
+
+def _without_offsets(branch: Any) -> UserError:
+    return UserError(f"branch '{branch.name}' has baskets without offsets, which uproot can't read: --drop it")
 
 
 def interpretation_of(branch: Any) -> Any:
@@ -93,6 +122,8 @@ def interpretation_of(branch: Any) -> Any:
     if leaves[0].classname == "TLeafC":
         return AsTexts()
     found = _truncated(branch, leaves[0]) or branch.interpretation
+    if type(found) is uproot.AsStrings:
+        return AsTexts(found.header_bytes, found.length_bytes)
     # A subclass of uproot's reads objects, which are told apart otherwise.
     return AsLists(found.content, found.header_bytes) if type(found) is uproot.AsJagged else found
 

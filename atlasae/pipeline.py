@@ -23,7 +23,7 @@ from atlasae.container import (
     bits_of,
     write_contents,
 )  # fmt: skip
-from atlasae.copying import copy_back, copy_others, entry_ranges, read_counted
+from atlasae.copying import copy_back, copy_others, entry_ranges, moved, read_counted
 from atlasae.display import Report
 from atlasae.errors import DamagedFileError, UserError
 from atlasae.packing import start_packing
@@ -219,21 +219,24 @@ def _write_compressed(
     start = _start(opened.events, plan, options)
     plan = settle_plan(plan, [compressor.collection for compressor in start.compressors])
     carried = _carried_compression(opened, options)
-    with create(path, carried or PAGES) if options.rntuple else create(path, told=carried) as target:
+    pages = {"compression": carried if options.compression else PAGES} if options.rntuple else {}
+    with create(path, told=carried, **pages) as target:
         copied, left_out = _copy_others(opened, options, target)
         chunks, types = _write_chunks(opened, plan, start.compressors, options, target, progress)
         notes = [*start.notes, *(note for compressor in start.compressors if (note := compressor.note()))]
         notes += terminal.left_out_lines(left_out)
+        written = [opened.tree, *(other.name for other in copied.trees), *copied.objects]
+        notes += moved(opened.source, written) if opened.source else []
         run = replace(_run(opened, plan, start, chunks, list(types), options), copied=copied, left_out=left_out)
         write_contents(target, Contents([run], chunks, start.embedded))
     return run, notes, types
 
 
 def _carried_compression(opened: Opened, options: Options) -> Any:
-    """As asked for, else as the input's; None for a table, and for an RNTuple, whose fields are compressed alike."""
+    """As asked for, else as the input's; None for a table."""
     if options.compression:
         return parse_compression(options.compression)
-    return opened.tree_read.compression if opened.tree_read and not options.rntuple else None
+    return opened.tree_read.compression if opened.tree_read else None
 
 
 def _copy_others(opened: Opened, options: Options, target: Target) -> tuple[Copied, list[LeftOut]]:
@@ -361,7 +364,8 @@ def _write_restored(
 ) -> list[LeftOut]:
     """Write the file that was compressed; returns what of the compressed one can't be written."""
     run = contents.runs[0]
-    with create(path, told=source.trees[run.tree].compression) as target:
+    compression = _restored_compression(source, run)
+    with create(path, compression) as target:
         writer = None
         with Behind() as behind:
             for _, restored in restored_events(source, contents, progress, lost):
@@ -377,7 +381,13 @@ def _restored_tree(source: Source, run: Run, events: dict[str, ak.Array], target
     """What was an RNTuple, and was written as one, is one again."""
     if run.ntuple:
         return target.make_ntuple(run.tree, events, run.title, run.places)
-    return target.make_tree(run.tree, events, run.title, run.counters, source.trees[run.tree].compression)
+    return target.make_tree(run.tree, events, run.title, run.counters, _restored_compression(source, run))
+
+
+def _restored_compression(source: Source, run: Run) -> Any:
+    """As the branches that were carried; pages of an RNTuple are compressed alike, and the file tells how they were."""
+    tree = source.trees[run.tree]
+    return source.compression if tree.is_rntuple else tree.compression
 
 
 def _all_lost(source: Source) -> DamagedFileError:
@@ -403,7 +413,7 @@ def _restored_table(source: Source, contents: Contents, progress: Progress, lost
     for name in columns.keys() & set(facts.get("swapped", ())):
         columns[name] = columns[name].astype(columns[name].dtype.newbyteorder())
     index = columns.pop(facts["index"], None) if facts.get("index") else None  # it may be dropped
-    more = {key: facts[key] for key in ("ranged", "names", "heading") if key in facts}
+    more = {key: facts[key] for key in ("ranged", "names", "heading", "texts") if key in facts}
     return Table(columns, index, facts.get("index_name"), nulls=tuple(facts.get("nulls", ())), **more)
 
 

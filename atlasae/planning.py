@@ -15,7 +15,7 @@ from atlasae.display import some
 from atlasae.errors import UserError
 from atlasae.precision import Precision
 from atlasae.remote import Location, Named, local
-from atlasae.rootio import Source, Tree, open_source, parse_compression
+from atlasae.rootio import UNNAMED, Source, Tree, can_name, open_source, parse_compression
 from atlasae.schema import (
     FOLDER,
     LIST,
@@ -301,6 +301,8 @@ def make_plan(opened: Opened, options: Options) -> Plan:
     """Decide what becomes of every branch; raises UserError where something would be lost unasked."""
     events, tree = opened.events, opened.tree_read
     _refuse_folder(opened, options)
+    if not can_name(opened.tree):
+        raise UserError(f"tree '{opened.tree}' can't be written: {UNNAMED}; give it another name (rootmv)")
     places, aliases = (tree.places, tree.aliases) if tree else ({}, {})
     collections = _collections(opened, options)
     jets = {name for collection in collections for name in collection.branches.values()}
@@ -366,7 +368,7 @@ def _open_table(path: Location) -> Opened:
         facts["index"], columns[name] = name, table.index
     swapped = [name for name, values in columns.items() if not values.dtype.isnative]
     columns = {name: values.astype(values.dtype.newbyteorder("=")) for name, values in columns.items()}
-    more = {"ranged": table.ranged and table.index is not None, "names": table.names}
+    more = {"ranged": table.ranged and table.index is not None, "names": table.names, "texts": table.texts}
     more |= {"nulls": list(table.nulls), "swapped": swapped}
     facts |= {key: value for key, value in more.items() if value}
     facts |= {"heading": table.heading} if table.heading is not None else {}

@@ -9,6 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, BinaryIO, Self
@@ -35,6 +36,7 @@ ALGORITHMS = {"zlib": uproot.ZLIB, "lzma": uproot.LZMA, "lz4": uproot.LZ4, "zstd
 _DEFAULT_COMPRESSION = uproot.ZSTD(5)
 REQUESTS = 4  # at once, of a file elsewhere
 FACTS = (LookupError, TypeError, AttributeError, ArithmeticError)  # what JSON of another shape leads to
+UNNAMED = "uproot writes no name with nothing beside a slash"
 _ADDRESSABLE = 1 << 47  # bytes: no machine has more
 _INTERPRETERS = ("uproot", "awkward")  # of the bytes of a file
 _HEAD, _TAIL, _PIECE, _LONGEST = 1 << 20, 1 << 23, 1 << 20, 100  # bytes in which traces are looked for
@@ -159,11 +161,17 @@ class Tree:
     @property
     def compression(self) -> Any:
         """How the branches are compressed: as the first says that says anything, else as the file; else ZSTD(5)."""
-        if self.is_rntuple:
-            return _DEFAULT_COMPRESSION
-        codes = [found.member("fCompress") for found in self._fields.values()]  # of uproot's branches always 0
-        settings = (_compression_of(code) for code in (*codes, self._source.file.fCompress))
+        settings = map(_compression_of, chain(self._settings(), [self._source.file.fCompress]))
         return next((setting for setting in settings if setting is not None), _DEFAULT_COMPRESSION)
+
+    def _settings(self) -> Iterator[int]:
+        """The compression of each branch, of an RNTuple of its columns in each cluster, as the file tells it."""
+        if not self.is_rntuple:
+            yield from (found.member("fCompress") for found in self._fields.values())  # of uproot's branches always 0
+            return
+        with damage(f"RNTuple '{self.name}'"):
+            columns = [column for cluster in self._source.page_link_list for column in cluster]
+        yield from (column.compression_settings for column in columns if not column.suppressed)
 
     @property
     def is_even(self) -> bool:
@@ -289,6 +297,11 @@ class Source:
         """What ROOT tells this file from all others by."""
         return str(self.file.file.uuid)
 
+    @property
+    def compression(self) -> Any:
+        """What the file tells of its branches; ZSTD(5) where it tells nothing."""
+        return _compression_of(self.file.file.fCompress) or _DEFAULT_COMPRESSION
+
     def repeats(self, older: str) -> bool:
         """Whether an older cycle holds the very bytes of the latest."""
         keys = [self.older[older], self.keys[older.rpartition(";")[0]]]
@@ -300,6 +313,8 @@ class Source:
 
     def copy_object(self, name: str, target: "Target | None" = None) -> Written | str:
         """Copy a histogram or the like, or only read it; what came of it, or the reason where uproot can't."""
+        if not can_name(name):
+            return UNNAMED
         kind = short(self.kinds.get(name, "object"))
         try:
             found = self.keys[name].get()
@@ -318,6 +333,11 @@ class Source:
             target.write_object(name, thing)
         lost = [f"class {kind}"] if isinstance(found, str) and kind != "TObjString" else lost_in(found, written)
         return Written(checksum_bytes(*_facts(written)), lost)
+
+
+def can_name(name: str) -> bool:
+    """Whether uproot can write something of this name: it takes what is between slashes for folders."""
+    return all(name.split("/"))
 
 
 def is_root(path: Location) -> bool:

@@ -51,6 +51,7 @@ MOST_COLUMNS = 100_000  # of a pickle: each takes more memory than its name and 
 _PLAIN_INDEXES = {"Index", "Int64Index", "UInt64Index", "Float64Index", "NumericIndex"}
 # Numbers that may be missing without being NaN: no numpy dtype holds them as they are.
 _NULLABLE_ARRAYS = {"IntegerArray", "FloatingArray", "BooleanArray", "ArrowExtensionArray", "SparseArray"}
+_TEXT_ARRAYS = {"ArrowStringArray", "StringArray"}
 _NUMBER = re.compile("b1|[iu][1248]|f[248]")
 
 Array: TypeAlias = NDArray[Any]
@@ -65,7 +66,8 @@ class Table:
     `columns` maps names to 1-D arrays in the file's order, with the dtypes as stored (bool, integers, float16/32/64);
     `index` holds the row labels, None for 0..n-1, `ranged` where they are a RangeIndex; `skipped` names the columns
     left out because they hold no numbers. `names` has the names that are no strings, `heading` is the name of all
-    names, `nulls` tells in which columns of floats NaN stands for null, `notes` what is not kept.
+    names, `texts` the type of pandas that holds them, if not object; `nulls` tells in which columns of floats NaN
+    stands for null, `notes` what is not kept.
     """
 
     columns: dict[str, Array]
@@ -75,6 +77,7 @@ class Table:
     ranged: bool = False
     names: dict[str, Name] = field(default_factory=dict)
     heading: Name | None = None
+    texts: str | None = None
     nulls: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -239,6 +242,7 @@ def _table(frame: Recorded, size: int, file: str) -> Table:
         ranged=isinstance(row_labels, range),
         names=_other_names(names, labels),
         heading=_axis_name(axes[0]),
+        texts=_texts(axes[0]),
         notes=_left_out(state.get("attrs")),
     )
 
@@ -330,6 +334,17 @@ def _row_labels(axis: Recorded, file: str) -> range | Array:
 
 def _axis_name(axis: Recorded) -> Name | None:
     return _index_name(axis.args[1].get("name"))
+
+
+def _texts(axis: Recorded) -> str | None:
+    """The type of pandas that names are of, if not object: `str`, or `string`, which says NA where one is missing."""
+    data = axis.args[1].get("data")
+    kind = _kind(data)
+    if kind.removesuffix("NumpySemantics") not in _TEXT_ARRAYS:
+        return None
+    dtype = data.state[0] if kind.startswith("StringArray") else data.state.get("_dtype")
+    missing = next(iter(getattr(dtype, "args", ())[1:]), None)
+    return "str" if kind.endswith("NumpySemantics") or isinstance(missing, float) else "string"
 
 
 def _index_name(name: Any) -> Name | None:
@@ -424,7 +439,7 @@ def _from_arrow(table: Any, metadata: dict[str, Any], file: str) -> Table:
     names = [name for name in table.column_names if name != field]
     arrays = {name: _arrow_numbers(table[name], name, file) for name in names}
     numbers = {name: array for name, array in arrays.items() if array is not None}
-    heading, labels_of = _arrow_names(names, metadata)
+    heading, labels_of, texts = _arrow_names(names, metadata)
     return Table(
         columns=numbers,
         index=_stored_index(labels),
@@ -433,16 +448,19 @@ def _from_arrow(table: Any, metadata: dict[str, Any], file: str) -> Table:
         ranged=isinstance(labels, range),
         names=labels_of,
         heading=heading,
+        texts=texts,
         nulls=tuple(name for name in numbers if table[name].null_count),
         notes=(*_left_out(metadata.get("attributes")), *_arrow_notes(table, numbers, metadata)),
     )
 
 
-def _arrow_names(names: Sequence[str], metadata: dict[str, Any]) -> tuple[Name | None, dict[str, Name]]:
-    """The name of all names, and the names that are numbers: parquet has strings, pandas notes what they were."""
+def _arrow_names(names: Sequence[str], metadata: dict[str, Any]) -> tuple[Name | None, dict[str, Name], str | None]:
+    """The name of all names, the names that are numbers, and the type of texts; pandas notes what they were."""
     noted = (metadata.get("column_indexes") or [{}])[0]
-    kind = {"int64": int, "float64": float}.get(noted.get("numpy_type"))
-    return _index_name(noted.get("name")), {name: kind(name) for name in names} if kind else {}
+    noted_type = noted.get("numpy_type")
+    kind = {"int64": int, "float64": float}.get(noted_type)
+    texts = noted_type if noted_type in ("str", "string") else None
+    return _index_name(noted.get("name")), {name: kind(name) for name in names} if kind else {}, texts
 
 
 def _arrow_notes(table: Any, numbers: Mapping[str, Array], metadata: dict[str, Any]) -> list[str]:
@@ -519,10 +537,15 @@ def _frame(table: Table) -> Any:
         index = pandas.Index(table.index, name=table.index_name)
     frame = pandas.DataFrame(table.columns, index=index)
     labels = [table.names.get(name, name) for name in table.columns]
-    # pandas 3's own strings no older pandas can read.
-    numbers = labels and all(type(label) in (int, float) for label in labels)
-    frame.columns = pandas.Index(labels, dtype=None if numbers else object, name=table.heading)
+    frame.columns = pandas.Index(labels, dtype=_label_type(table, labels), name=table.heading)
     return frame
+
+
+def _label_type(table: Table, labels: Sequence[Name]) -> Any:
+    """The type of names; pandas 3's own strings, which no older pandas can read, only where they were those."""
+    if labels and all(type(label) in (int, float) for label in labels):
+        return None
+    return table.texts if table.texts and not table.names else object
 
 
 def _steps(table: Table) -> range | None:

@@ -4,7 +4,8 @@
 
 `numbers` has every way to store a Double32_t or Float16_t, `old` has the titles of older files, `members` those of a
 class, `texts` C strings, `offsets` arrays whose baskets have none; `unequal` has branches that were filled more or less
-often than their tree, or elsewhere; the name of `a/b` has a slash in it. A second file has jets of such numbers.
+often than their tree, or elsewhere; the name of `a/b` has a slash in it. A second file has jets of such numbers, a
+third texts in baskets that tell the steps from one to the next (kGenerateOffsetMap).
 """
 
 import sys
@@ -73,14 +74,18 @@ void make_members() {
   }
   tree.Write();
 }
-void make_texts() {
-  TTree tree("texts", ""); char text[4][600]; tree.SetAutoFlush(5);
+void make_texts(bool steps) {
+  TTree tree("texts", ""); char text[4][600]; std::string string; TString old_string, *pointer = &old_string;
+  ROOT::TIOFeatures features; features.Set(ROOT::Experimental::EIOFeatures::kGenerateOffsetMap);
+  if (steps) tree.SetIOFeatures(features);
+  tree.SetAutoFlush(5);
   const char* names[] = {"first", "middle", "long", "none"};
+  if (steps) { tree.Branch("string", &string); tree.Branch("old_string", "TString", &pointer); }
   for (int i = 0; i < 4; i++) tree.Branch(names[i], text[i], (std::string(names[i]) + "/C").c_str());
   for (int entry = 0; entry < 20; entry++) {
     const int lengths[] = {entry % 5 ? 3 : 0, entry % 4 ? entry % 4 : 0, 253 + entry % 4, 0};
     for (int i = 0; i < 4; i++) { std::fill_n(text[i], lengths[i], char('a' + entry)); text[i][lengths[i]] = 0; }
-    tree.Fill();
+    string = text[2]; old_string = text[1]; tree.Fill();
   }
   tree.Write();
 }
@@ -146,7 +151,7 @@ TEXTS = ("first", "middle", "long", "none")
 
 
 def main(folder: str) -> None:
-    """Write leaves.root, jets.root, and in leaves.npz all numbers of both."""
+    """Write steps.root, leaves.root, jets.root, and in leaves.npz all numbers of the latter."""
     import ROOT
 
     ROOT.gErrorIgnoreLevel = ROOT.kError
@@ -158,9 +163,12 @@ def main(folder: str) -> None:
     with ROOT.TFile.Open(str(root), "RECREATE", "", 209):
         ROOT.make_numbers("numbers", _branches("numbers"), False)
         ROOT.make_numbers("old", _branches("old"), True)
-        for make in (ROOT.make_members, ROOT.make_texts, ROOT.make_offsets):
-            make()
+        ROOT.make_members()
+        ROOT.make_texts(False)
+        ROOT.make_offsets()
         ROOT.make_unequal(elsewhere.name)
+    with ROOT.TFile.Open(str(root.with_stem("steps")), "RECREATE", "", 209):
+        ROOT.make_texts(True)
     with ROOT.TFile.Open(str(jets), "RECREATE", "", 209):
         ROOT.make_events()
     found = dict(_as_read(ROOT, root, "numbers", "members", "offsets"))

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from atlasae import rootio
 from atlasae.columns import ArrayEvents, checksum
 from atlasae.container import Chunk, Contents, Copied, CopiedTree, Run
-from atlasae.copying import compare_others, copy_back, copy_others, entry_ranges
+from atlasae.copying import compare_others, copy_back, copy_others, entry_ranges, moved
 from atlasae.errors import DamagedFileError, UnreachableError, UserError
 from atlasae.rootio import create, open_source
 from atlasae.schema import LeftOut
@@ -168,6 +168,46 @@ def test_what_can_not_be_written_ends_the_run_before_trees_are_copied(original, 
     words = r"'.*in.root' has 2 things beside its jets that can't be written: '.*; --drop-unwritable leaves them out"
     with open_source(original) as source, create(tmp_path / "x.root") as made, pytest.raises(UserError, match=words):
         copy_others(source, "Events", made, STEP)
+
+
+def test_what_has_a_slash_in_its_name_fills_its_folder_and_becomes_one(tmp_path):
+    path = write(tmp_path / "in.root", trees() | {"one/p_q": trees()["Events"]}, two__h_1=HISTOGRAM, three__h=HISTOGRAM)
+    content = path.read_bytes()
+    for name in (b"p_q", b"h_1"):
+        content = content.replace(b"\3" + name, b"\3" + name.replace(b"_", b"/"))
+    path.write_bytes(content)
+    found, left_out = copied(path, tmp_path / "small.root")
+    names = [*(tree.name for tree in found.trees), *found.objects]
+    assert not left_out and {"folder/more", "one/p/q", "two/h/1", "three/h"} <= set(names)
+    with open_source(path) as source, open_source(tmp_path / "small.root") as small:
+        assert sorted(moved(source, ["Events", *names])) == [
+            "'one/p/q' becomes folder 'one/p' with 'q'",
+            "'two/h/1' becomes folder 'two/h' with '1'",
+        ]
+        assert not moved(small, ["Events", *names]) and "one/p" in small.folders
+        assert not compare_others(source, contents(found))
+
+
+def test_what_has_nothing_beside_a_slash_in_its_name_can_not_be_written(tmp_path):
+    path = write(tmp_path / "in.root", trees() | {"p_q_": trees()["Events"]}, _h_1=HISTOGRAM, one__h__1=HISTOGRAM)
+    content = path.read_bytes()
+    for name, odd in ((b"p_q_", b"p/q/"), (b"_h_1", b"/h/1")):
+        content = content.replace(b"\4" + name, b"\4" + odd)
+    path.write_bytes(content)
+    unwritable = (
+        "2 things .*tree 'p/q/' .uproot writes no name with nothing beside a slash.; '/h/1' .uproot writes no name"
+    )
+    with (
+        open_source(path) as source,
+        create(tmp_path / "none.root") as made,
+        pytest.raises(UserError, match=unwritable),
+    ):
+        copy_others(source, "Events", made, STEP)
+    found, left_out = copied(path, tmp_path / "small.root")
+    assert {thing.name for thing in left_out} == {"tree 'p/q/'", "'/h/1'"}
+    assert found.objects == ["one/h/1"] and "p/q/" not in {tree.name for tree in found.trees}
+    with open_source(path) as source:
+        assert not compare_others(source, contents(found, left_out=left_out))
 
 
 @pytest.mark.parametrize("error", [OSError("no space left"), MemoryError(), UnreachableError("no way")])

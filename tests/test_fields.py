@@ -17,7 +17,7 @@ from atlasae.fields import assemble, leaves_of
 from atlasae.pipeline import compress_file, decompress_file
 from atlasae.planning import NO_HADD, Options
 from atlasae.precision import Precision
-from atlasae.rootio import Tree, open_source
+from atlasae.rootio import PAGES, Tree, create, open_source
 from atlasae.schema import find_collections
 from atlasae.verification import check_file, verify_file
 
@@ -284,6 +284,22 @@ def test_other_rntuples_stay_rntuples_with_all_they_hold(tmp_path):
         file["Events"] = ak.Array({"Jet": records(counts)})
         file.mkrntuple("more/runs", ak.Array(runs | {"texts": ak.Array([["b"], []] * 15)}))
     assert "branch 'texts' of tree 'more/runs' differs in entries 0 to 30" in verify_file(other, small)["differences"]
+
+
+@pytest.mark.parametrize("rntuple", [False, True])
+def test_what_was_an_rntuple_is_compressed_as_it_was(rntuple, tmp_path):
+    path = tmp_path / "in.root"
+    with create(path, uproot.LZ4(3)) as target:
+        for name in ("Events", "other"):
+            array = {"leadjet": ak.zip(single(20)), "number": ak.Array(np.arange(20.0))}
+            target.file[name] = ak.Array(array)
+    _, small, back = round_trip(path, tmp_path, rntuple=rntuple)
+    for name in (small, back):
+        with open_source(name) as source:
+            trees = [source.trees["Events"], source.trees["other"]]
+            pages = PAGES if rntuple and name == small else uproot.LZ4(3)
+            assert source.compression.code == uproot.LZ4(3).code
+            assert [(tree.is_rntuple, tree.compression.code) for tree in trees] == [(rntuple, pages.code)] * 2
 
 
 def test_a_table_can_not_hold_what_is_nested(tmp_path):

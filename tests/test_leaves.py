@@ -117,25 +117,69 @@ def test_the_range_of_a_member_that_the_file_does_not_tell_is_not_guessed():
             interpretation_of(branch)
 
 
-def test_texts_may_be_empty_anywhere_and_long():
-    lengths = {
-        "first": [3 if entry % 5 else 0 for entry in range(20)],
-        "middle": [entry % 4 for entry in range(20)],
-        "long": [253 + entry % 4 for entry in range(20)],
-        "none": [0] * 20,
-    }
-    with open_source(ROOT_FILE) as source:
+LENGTHS = {
+    "first": [3 if entry % 5 else 0 for entry in range(20)],
+    "middle": [entry % 4 for entry in range(20)],
+    "long": [253 + entry % 4 for entry in range(20)],
+    "none": [0] * 20,
+}
+
+
+@pytest.mark.parametrize(
+    ("file", "like"), [("leaves.root", {}), ("steps.root", {"string": "long", "old_string": "middle"})]
+)
+def test_texts_may_be_empty_anywhere_and_long(file, like):
+    lengths = LENGTHS | {name: LENGTHS[other] for name, other in like.items()}
+    with open_source(GOLDEN / file) as source:
         tree = source.trees["texts"]
+        assert [branch.name for branch in tree.branches] == [*like, *LENGTHS]
         for name, wanted in lengths.items():
             texts = [chr(ord("a") + entry) * length for entry, length in enumerate(wanted)]
             assert tree.read([name], 0, 20)[name].to_list() == texts
             assert tree.read([name], 3, 12)[name].to_list() == texts[3:12]
 
 
-@pytest.mark.parametrize("offsets", [[0, 3, 2, 4], [0, 2, 5]])
+def basket_of(entries: int) -> Any:
+    """A basket with these entries, and nothing that is read of it."""
+    return SimpleNamespace(num_entries=entries, basket_num=0, member={"fKeylen": 70}.__getitem__)
+
+
+def texts_of(data: bytes, offsets: list[int] | None, entries: int, **how: Any) -> list[str]:
+    """What is read of a basket with these bytes and offsets."""
+    given = None if offsets is None else np.array(offsets, np.int32)
+    nothing = {"context": {}, "cursor_offset": 0, "library": None, "options": {}}
+    branch = SimpleNamespace(name="x")
+    return list(
+        AsTexts(**how).basket_array(np.frombuffer(data, np.uint8), given, basket_of(entries), branch, **nothing)
+    )
+
+
+@pytest.mark.parametrize("offsets", [[0, 3, 2, 4], [0, 2, 5], [-70, -65, -70, 4], [-3, 2, 4]])
 def test_offsets_that_are_none_of_texts_are_damage(offsets):
     with pytest.raises(ValueError, match="offsets of its texts"):
-        AsTexts().basket_array(np.array([1, 97, 1, 98], np.uint8), np.array(offsets, np.int32))
+        texts_of(b"\1a\1b", offsets, len(offsets) - 1)
+
+
+def test_texts_without_room_for_their_lengths_are_damage():
+    with pytest.raises(ValueError, match="no room for their lengths"):
+        texts_of(b"\1a\377b", [0, 2, 4], 2)
+
+
+@pytest.mark.parametrize("offsets", [[0, 2, 2, 5], [-70, -68, -70, 5]])
+def test_texts_are_told_apart_by_where_they_are_or_by_the_steps_between_them(offsets):
+    assert texts_of(b"\1a\2bc", offsets, 3) == ["a", "", "bc"]
+
+
+@pytest.mark.parametrize("header", [0, 2])
+def test_the_lengths_of_texts_may_take_four_bytes(header):
+    data = bytes(header) + b"\0\0\0\1a"
+    assert texts_of(data * 2, [0, len(data), 2 * len(data)], 2, header_bytes=header, length_bytes="4") == ["a", "a"]
+
+
+def test_texts_without_offsets_are_read_unless_some_are_empty():
+    assert texts_of(b"\1a\2bc", None, 2) == ["a", "bc"]
+    with pytest.raises(UserError, match="^branch 'x' has baskets without offsets, .* --drop it$"):
+        texts_of(b"\1a\2bc", None, 3)
 
 
 def lists_without_offsets(counts: list[int], data: bytes, header_bytes: int = 0, counted: bool = True) -> Any:
@@ -145,7 +189,15 @@ def lists_without_offsets(counts: list[int], data: bytes, header_bytes: int = 0,
     branch = SimpleNamespace(name="x", entry_offsets=[0, len(counts)], count_branch=counter if counted else None)
     lists = AsLists(uproot.AsDtype(">i2"), header_bytes)
     nothing = {"context": {}, "cursor_offset": 0, "library": None, "options": {}}
-    return lists.basket_array(np.frombuffer(data, np.uint8), None, SimpleNamespace(basket_num=0), branch, **nothing)
+    return lists.basket_array(np.frombuffer(data, np.uint8), None, basket_of(len(counts)), branch, **nothing)
+
+
+@pytest.mark.parametrize("offsets", [[0, 2, 2, 6], [-70, -68, -70, 6]])
+def test_lists_are_told_apart_by_where_they_are_or_by_the_steps_between_them(offsets):
+    nothing = {"context": {}, "cursor_offset": 0, "library": None, "options": {}}
+    data, given = np.frombuffer(b"\0\1\0\2\0\3", np.uint8), np.array(offsets, np.int32)
+    lists = AsLists(uproot.AsDtype(">i2")).basket_array(data, given, basket_of(3), SimpleNamespace(), **nothing)
+    assert list(map(list, lists)) == [[1], [], [2, 3]]
 
 
 def test_counts_that_do_not_fit_are_damage():

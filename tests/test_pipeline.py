@@ -879,6 +879,16 @@ def test_a_table_comes_back_as_a_table(suffix, table, tmp_path):
     check_table({name: before[name].to_numpy() for name in before}, {name: after[name].to_numpy() for name in after})
 
 
+@pytest.mark.parametrize("texts", ["object", "str", "string"])
+def test_a_table_keeps_the_type_of_its_names(texts, frame, tmp_path):
+    frame.columns = frame.columns.astype(texts)
+    frame.to_pickle(tmp_path / "in.pkl")
+    succeeded("compress", tmp_path / "in.pkl", tmp_path / "small.root", "--layout", "packed")
+    succeeded("verify", tmp_path / "in.pkl", tmp_path / "small.root")
+    succeeded("decompress", tmp_path / "small.root", tmp_path / "back.pkl")
+    assert pd.read_pickle(tmp_path / "back.pkl").columns.dtype == texts
+
+
 def test_a_table_keeps_byte_order_labels_and_nulls(frame, tmp_path):
     odd = frame.assign(**{"5": 1.0}).rename(columns={"5": 5}).rename_axis(columns="variable")
     odd = odd.astype({"pt": ">f4", "m": ">f8", "event": ">i8"}).set_axis(pd.RangeIndex(300, 0, -1, name=3), axis=0)

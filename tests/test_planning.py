@@ -363,6 +363,14 @@ def test_row_labels_of_a_table_become_a_column_of_a_free_name(tmp_path, suffix, 
     assert [branch.name for branch in plan.carried] == [*others, name]
 
 
+@pytest.mark.parametrize("name", ["/a", "a/", "a//b"])
+def test_jets_of_a_tree_with_nothing_beside_a_slash_are_refused(name):
+    columns = ArrayEvents({v: np.ones(3, np.float32) for v in ("pt", "eta", "phi", "m")})
+    opened = Opened(Path("x.root"), columns, name)
+    with pytest.raises(UserError, match=f"tree '{name}' can't be written: .* beside a slash; .* .rootmv."):
+        make_plan(opened, options())
+
+
 def test_a_table_without_row_labels_stays_without(tmp_path):
     write_table(tmp_path / "x.pkl", Table({v: np.ones(3, ">f8") for v in ("pt", "eta", "phi", "E")}))
     with open_input(tmp_path / "x.pkl", None, ()) as opened:

@@ -556,6 +556,24 @@ def test_a_file_tells_how_its_branches_are_compressed(tmp_path):
         assert source.trees["T"].compression.code == uproot.LZ4(4).code
 
 
+@pytest.mark.parametrize("setting", [uproot.LZMA(9), uproot.ZLIB(1), uproot.LZ4(4)])
+def test_an_rntuple_is_compressed_as_its_pages_say_and_else_as_its_file(tmp_path, setting):
+    with create(tmp_path / "x.root", setting, told=uproot.ZLIB(9)) as target:
+        target.make_ntuple("T", NUMBERS).extend(NUMBERS)
+        target.make_ntuple("empty", NUMBERS)
+    with open_source(tmp_path / "x.root") as source:
+        assert source.trees["T"].compression.code == setting.code
+        assert source.trees["empty"].compression.code == source.compression.code == uproot.ZLIB(9).code
+
+
+def test_an_rntuple_that_is_not_compressed_is_written_with_zstd(tmp_path):
+    with uproot.recreate(tmp_path / "x.root", compression=None) as file:
+        file.mkrntuple("T", NUMBERS)
+        file["T"].extend(NUMBERS)
+    with open_source(tmp_path / "x.root") as source:
+        assert source.trees["T"].compression.code == source.compression.code == uproot.ZSTD(5).code
+
+
 def test_damage_names_what_is_damaged_on_one_short_line():
     with pytest.raises(DamagedFileError) as caught, damage("branch 'x'"):
         raise ValueError("first line\n  second line\n" + "very long " * 50)

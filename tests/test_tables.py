@@ -346,6 +346,30 @@ def test_pandas_reads_what_is_written(tmp_path: Path, suffix: str) -> None:
     assert suffix == ".parquet" or back.columns.dtype == object  # the one kind of name that every pandas unpickles
 
 
+@pytest.mark.parametrize("protocol", [2, 5])
+@pytest.mark.parametrize("storage", ["python", "pyarrow"])
+@pytest.mark.parametrize(("missing", "texts"), [(np.nan, "str"), (pd.NA, "string")])
+def test_names_are_of_the_type_that_they_were(
+    tmp_path: Path, missing: Any, texts: str, storage: Any, protocol: int
+) -> None:
+    frame = pd.DataFrame({"pt": [1.0], "m": [2.0]})
+    frame.columns = pd.Index(["pt", "m"], dtype=pd.StringDtype(storage, missing), name="variable")
+    frame.to_pickle(tmp_path / "t.pkl", protocol=protocol)
+    table = read_table(tmp_path / "t.pkl")
+    assert table.texts == texts
+    for suffix in SUFFIXES:
+        write_table(tmp_path / f"back{suffix}", table)
+        assert read_table(tmp_path / f"back{suffix}").texts == texts
+    back = pd.read_pickle(tmp_path / "back.pkl").columns
+    assert back.dtype == texts and back.tolist() == ["pt", "m"] and back.name == "variable"
+
+
+def test_no_type_of_texts_is_of_names_that_are_not(tmp_path: Path) -> None:
+    table = Table({"pt": np.ones(1), "0": np.ones(1)}, names={"0": 0}, texts="str")
+    write_table(tmp_path / "t.pkl", table)
+    assert pd.read_pickle(tmp_path / "t.pkl").columns.tolist() == ["pt", 0]
+
+
 def test_write_into_no_folder(tmp_path: Path) -> None:
     for suffix in SUFFIXES:
         with pytest.raises(UserError, match="cannot write"):
