@@ -90,7 +90,7 @@ def as_rounded(collection: Collection, precision: Precision, columns: Sequence[A
         return collection
     jets = storage.is_jet(columns)
     stored = {v: column[jets] for v, column in zip(collection.variables, columns, strict=True)}
-    return replace(collection, roundings=find_roundings(stored, storage.scale, bounds, precision.full))
+    return replace(collection, roundings=find_roundings(stored, storage.scale, bounds, precision.full) or None)
 
 
 def restore_columns(collection: Collection, codec: Decoder, events: dict[str, ak.Array]) -> dict[str, ak.Array]:
