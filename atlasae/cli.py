@@ -11,7 +11,7 @@ from atlasae.display import Report
 from atlasae.errors import UserError
 from atlasae.options import IN, OUT, SETTINGS, UNITS
 from atlasae.remote import Location
-from atlasae.running import completion_script, progress, run, show, show_many, to_json
+from atlasae.running import completion_script, progress, run, several_outputs, show, show_many, to_json
 
 # Libraries that take long to import are imported by the command that needs them: `--help` and `info` answer at once.
 
@@ -87,7 +87,7 @@ def compress(
         from atlasae.planning import parse_size
 
         size = parse_size(given["split_size"], "--split-size") if given["split_size"] else None
-        with progress("compressing", quiet) as advance:
+        with several_outputs(), progress("compressing", quiet) as advance:
             report = compress_files(paths, output, asked, options.workers(given), advance, size)
         return show_many(report, as_json, quiet)
     from atlasae.pipeline import compress_file
@@ -152,7 +152,7 @@ def decompress(
         if given["trust"]:
             raise UserError("--trust is of one skim: give IN and OUT")
         asked = Restoring(salvage, force)
-        with progress("decompressing", quiet) as advance:
+        with several_outputs(), progress("decompressing", quiet) as advance:
             report = decompress_files(paths, output, asked, options.workers(given), advance)
         return show_many(report, as_json, quiet)
     from atlasae.pipeline import decompress_file
@@ -239,6 +239,7 @@ def verify(paths: tuple[Location, ...], quiet: bool, as_json: bool, **given: Any
 @options.quiet
 @options.as_json
 @options.debug
+@several_outputs()
 def evaluate(
     paths: tuple[Location, ...],
     output: Path | None,
@@ -308,6 +309,7 @@ def _pair(paths: tuple[Location, ...], given: dict[str, Any]) -> tuple[Location,
 @options.quiet
 @options.as_json
 @options.debug
+@several_outputs()
 def benchmark(path: Location, output: Path | None, force: bool, quiet: bool, as_json: bool, **given: Any) -> None:
     """Measure bytes per jet against precision, beside what people use today, on the jets of IN."""
     from atlasae.benchmark import benchmark_file
@@ -331,6 +333,7 @@ def benchmark(path: Location, output: Path | None, force: bool, quiet: bool, as_
 @options.quiet
 @options.as_json
 @options.debug
+@several_outputs()
 def plot(paths: tuple[Location, ...], output: Path, force: bool, quiet: bool, as_json: bool, **given: Any) -> None:
     """Draw an evaluation (of two files, or a report), compare several reports, or draw how models were trained."""
     from atlasae import figures
@@ -483,6 +486,7 @@ def completion(shell: str) -> None:
 @options.quiet
 @options.as_json
 @options.debug
+@several_outputs()
 def export(
     source: str,
     form: str | None,
