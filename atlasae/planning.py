@@ -498,11 +498,19 @@ def _notes(
     made = [name for name in implied if name not in known and not name.endswith(("exact", "packed"))]
     if made and not options.rntuple:
         notes.append(f"vectors are written as counted arrays; {len(made)} counters such as {sorted(made)[0]} are new")
-    if options.rntuple:
-        notes.append(NO_HADD)
+    notes += [NO_HADD] if options.rntuple else _notes_of_trees(opened, options)
     if opened.tree_read and opened.tree_read.is_rntuple:
         notes += _notes_of_rntuple(opened.tree_read, options.rntuple, aliases)
     return notes
+
+
+def _notes_of_trees(opened: Opened, options: Options) -> list[str]:
+    """Which RNTuples become TTrees: the one that is read, and those beside it, where they are copied."""
+    others = opened.source.trees.values() if opened.source else ()
+    copied = not (options.only_jets or (opened.part and opened.part.number))
+    names = [t.name for t in others if t.is_rntuple and (copied or t.name == opened.tree) and t.branches]
+    kept = "" if options.packed else "; --format rntuple keeps them"
+    return [f"RNTuples are written as TTrees: {some(names)}{kept}"] if names else []
 
 
 def _notes_of_rntuple(tree: Tree, rntuple: bool, aliases: Mapping[str, str]) -> list[str]:

@@ -21,6 +21,7 @@ from atlasae.planning import (
     Plan,
     choose_tree,
     make_plan,
+    open_for,
     open_input,
     parse_size,
 )
@@ -312,6 +313,30 @@ def test_members_of_records_have_names_that_root_takes(tmp_path):
         assert opened.tree_read.places == {"r.a b": "r.a b"}
         with pytest.raises(UserError, match="'r.a b' can't be a field"):
             make_plan(opened, options(rntuple=True, jets=("pt,eta,phi,m",)))
+
+
+@pytest.mark.parametrize(
+    ("given", "note"),
+    [
+        ({}, "RNTuples are written as TTrees: Events, Runs, More; --format rntuple keeps them"),
+        ({"packed": True}, "RNTuples are written as TTrees: Events, Runs, More"),
+        ({"only_jets": True}, "RNTuples are written as TTrees: Events; --format rntuple keeps them"),
+        ({"tree": "trees"}, "RNTuples are written as TTrees: Events, Runs, More; --format rntuple keeps them"),
+        ({"tree": "trees", "only_jets": True}, None),
+        ({"rntuple": True}, None),
+    ],
+)
+def test_rntuples_that_become_trees_are_told_once(given, note, tmp_path):
+    jets = {f"Jet_{v}": [1.0, 2.0] for v in ("pt", "eta", "phi", "mass")}
+    with uproot.recreate(tmp_path / "in.root") as file:
+        file.mkrntuple("Events", jets | {"more": [1, 2]})
+        file.mktree("trees", dict.fromkeys(jets, "f8")).extend({name: np.array([1.0]) for name in jets})
+        file.mkrntuple("Runs", {"run": [1, 2]})
+        file.mkrntuple("More", {"x": [1.0]})
+    asked = Options(units="GeV", **given)
+    with open_for(tmp_path / "in.root", asked) as opened:
+        notes = make_plan(opened, asked).notes
+    assert [told for told in notes if "written as TTrees" in told] == [note] * bool(note)
 
 
 def test_an_rntuple_takes_no_names_with_dots():
