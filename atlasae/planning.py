@@ -187,6 +187,11 @@ class Opened:
         """The tree in the file; none for a table."""
         return self.source.trees[self.tree] if self.source else None
 
+    @property
+    def where(self) -> str:
+        """The tree with its jets, or the table, as messages call it."""
+        return f"tree '{self.tree}'" if self.table is None else f"'{self.path}'"
+
     def within(self, entries: tuple[int, int] | None) -> "Opened":
         """The same with these entries of its tree alone, so far as it has them; with all where there is no range."""
         if entries is None:
@@ -261,17 +266,19 @@ def choose_tree(source: Source, name: str | None, patterns: Sequence[str]) -> Tr
         return source.trees[name]
     candidates = [tree for tree in source.trees.values() if _holds(tree, patterns)]
     if not candidates and patterns and source.trees:
-        find_in(largest := max(source.trees.values(), key=lambda tree: tree.entries), largest.name, patterns)
+        find_in(
+            largest := max(source.trees.values(), key=lambda tree: tree.entries), f"tree '{largest.name}'", patterns
+        )
     if not candidates:
         trees = ", ".join(f"'{tree}'" for tree in source.trees) or "no tree"
         problem = f"'{source.path}' has no jets: looked for *_pt, *.pt in {trees}; name them with --jets"
-        raise UserError(problem + _unread_variables(source))
+        raise UserError(problem + _unread_variables(u for tree in source.trees.values() for u in tree.unwritable))
     return max(candidates, key=lambda tree: (tree.entries, len(tree.branches)))
 
 
-def _unread_variables(source: Source) -> str:
+def _unread_variables(unwritable: Iterable[Unwritable]) -> str:
     """What a message says of branches that are called as variables of jets are, and can't be read."""
-    unread = [u for tree in source.trees.values() for u in tree.unwritable if spells_jets(u.name)]
+    unread = [u for u in unwritable if spells_jets(u.name)]
     listed = "; ".join(f"{u.name} ({u.why})" for u in unread[:4])
     return f"; not read: {listed}{', ...' if len(unread) > 4 else ''}" if unread else ""
 
@@ -377,7 +384,7 @@ def _collections(opened: Opened, options: Options) -> list[Collection]:
     if options.packed:
         _refuse_unpacked(options)
     if options.variables is None:
-        found = [replace(c, packed=options.packed) for c in find_in(opened.events, opened.tree, options.jets)]
+        found = [replace(c, packed=options.packed) for c in find_in(opened.events, opened.where, options.jets)]
         return [in_records(c) for c in found] if options.rntuple else found
     if options.jets or options.units or options.model not in ("default", "self"):
         raise UserError("--variables goes without --jets, --units and --model: the list says all, its model is fitted")
@@ -394,15 +401,20 @@ def _refuse_unpacked(options: Options) -> None:
         raise UserError(f"--layout packed packs jets into TTrees by its own tables: leave out {wrong[0]}")
 
 
-def find_in(events: Events, tree: str, patterns: Sequence[str]) -> list[Collection]:
-    """The jet collections that patterns name, or all there are; raises UserError where there are none."""
+def find_in(events: Events, where: str, patterns: Sequence[str]) -> list[Collection]:
+    """The jet collections that patterns name, or all there are; raises UserError where there are none (`where`)."""
     branches = events.branches
-    if patterns:
+    unread = _unread_variables(events.unwritable)
+    if unread and isinstance(events, ArrayEvents):
+        unread += "; a table has one jet a row: columns of lists are not read"
+    try:
         found = [resolve_pattern(pattern, branches) for pattern in patterns]
-    else:
+    except UserError as error:
+        raise UserError(f"{error}{unread}") from error
+    if not patterns:
         found = [c for c in find_collections(branches) if _is_consistent(c, events)]
     if not found:
-        raise UserError(f"tree '{tree}' has no jets: looked for *_pt, *.pt; name them with --jets")
+        raise UserError(f"{where} has no jets: looked for *_pt, *.pt; name them with --jets{unread}")
     if len({name for c in found for name in c.branches.values()}) < 4 * len(found):
         raise UserError("--jets names a branch twice: a branch belongs to one collection")
     return _named_apart(found)

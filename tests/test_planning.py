@@ -8,6 +8,7 @@ from typing import Any
 
 import awkward as ak
 import numpy as np
+import pandas as pd
 import pytest
 import uproot
 from conftest import VARIABLES, counted, make_counts, write_layout
@@ -152,6 +153,26 @@ def test_a_real_file_is_planned_in_its_own_order(tmp_path, layout):
     counters = {"nhit", "ngood", "nJet", "NJet", "njets"} & set(names)
     assert set(names) == set(plan.originals) | counters and not set(plan.originals) & counters
     assert {branch.name for branch in plan.carried} == set(plan.originals) - set(jets.branches.values())
+
+
+@pytest.mark.parametrize("suffix", [".pkl", ".parquet"])
+@pytest.mark.parametrize(
+    ("jets", "told"),
+    [
+        ((), "'.*x.p.*' has no jets: looked for .*; name them with --jets"),
+        (("jet_",), "no jets 'jet_': .*"),
+        (("jet_pt,jet_eta,jet_phi,jet_m",), "no branch 'jet_pt' .*"),
+    ],
+)
+def test_a_table_of_lists_is_told_to_have_one_jet_a_row(suffix, jets, told, tmp_path):
+    lists = pd.DataFrame({f"jet_{v}": [[1.0, 2.0], [3.0]] for v in ("pt", "eta", "phi", "m")} | {"event": [1, 2]})
+    lists.to_parquet(tmp_path / "x.parquet") if suffix == ".parquet" else lists.to_pickle(tmp_path / "x.pkl")
+    unread = (
+        r"; not read: jet_pt \(holds no single numbers\).*; a table has one jet a row: columns of lists are not read"
+    )
+    asked = Options(jets=jets)
+    with open_for(tmp_path / f"x{suffix}", asked) as opened, pytest.raises(UserError, match=f"^{told}{unread}$"):
+        make_plan(opened, asked)
 
 
 def test_branches_that_would_be_jets_and_are_not_read_are_named(tmp_path):
