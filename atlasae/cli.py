@@ -31,7 +31,11 @@ def commands() -> None:
 @click.argument("paths", metavar="IN OUT | IN... -o FOLDER", nargs=-1, required=True, type=IN)
 @options.output
 @options.on_many
-@click.option("--split-size", metavar="SIZE", help="Many files: cut those that are larger, such as 2GB, into parts.")
+@click.option(
+    "--split-size",
+    metavar="SIZE",
+    help="Many files: cut ROOT files that are larger, such as 2GB, into parts; tables stay whole.",
+)
 @click.option("--tree", help="Tree to compress; default: the largest that holds jets.")
 @click.option("--jets", multiple=True, metavar="PATTERN", help="`Jet_{pt,eta,phi,mass}`, a prefix, or four names.")
 @click.option("--variables", metavar="TOML", type=SETTINGS, help="Any list of branches, each with its precision.")
@@ -63,7 +67,7 @@ def commands() -> None:
     "--drop-unwritable", is_flag=True, help="Leave out branches and objects that uproot can't write, and say so."
 )
 @click.option("--step-size", default="20MB", show_default=True, help="Uncompressed bytes worked on at once.")
-@click.option("--no-read-back", is_flag=True, help="Do not read the output again, and compare it with IN, in the end.")
+@click.option("--no-read-back", is_flag=True, help="Skip reading the output back and comparing it with IN.")
 @options.force
 @options.quiet
 @options.as_json
@@ -127,7 +131,10 @@ def _asked(precision: str, step_size: str, given: dict[str, Any]) -> Any:
 @options.on_many
 @click.option("--salvage", is_flag=True, help="Of a damaged file, bring back what is intact, and say what is not.")
 @click.option(
-    "--trust", metavar="FULL", type=IN, help="Of a skim, the compressed file it was made of; no checksum fits."
+    "--trust",
+    metavar="FULL",
+    type=IN,
+    help="Of a skim: the compressed file it was made of; the skim's own checksums can't be checked.",
 )
 @options.force
 @options.quiet

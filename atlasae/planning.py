@@ -107,7 +107,7 @@ class Options:
         precision: the largest error: 1e-3, "1e-3", {"pt": 1e-3, ...} for each variable, "full", "none" or a Precision.
         tree: the tree to compress; by default the largest that holds jets.
         jets: which jets: a prefix, `Jet_{pt,eta,phi,mass}` or four names; several in a list. By default all.
-        units: of pt and m, `MeV` or `GeV`; by default found from the names, else from the values.
+        units: of pt and m, `MeV`, `GeV` or `TeV`; by default found from names and values together.
         variables: a TOML file that lists branches, each with its precision, in the place of jets.
         model: a model file (or one of tables, for packed), `default` or `self`.
         compression: of carried branches, such as "zstd:5"; by default as they were.
@@ -116,9 +116,10 @@ class Options:
         context: whether packed jets are told by the jets before them in their event: smaller, and slower.
         only_jets: whether to leave out everything but the jets.
         drop: names or wildcards of branches to leave out; several in a list.
-        drop_unwritable: whether to leave out branches that can't be written, and say so.
+        drop_unwritable: whether to leave out branches and objects that can't be written, and say so.
         step_size: memory that the events of a chunk may take: bytes, or "20MB".
         force: whether to replace an output that exists.
+        read_back: whether to read the output back, before it gets its name, and compare it with the input.
         part: the part of the file to compress; by default all of it.
 
     >>> atlasae.Options(precision=1e-4, jets="Jet_", step_size="20 MB").jets
