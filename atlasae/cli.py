@@ -11,7 +11,7 @@ from atlasae.display import Report
 from atlasae.errors import UserError
 from atlasae.options import IN, OUT, SETTINGS, UNITS
 from atlasae.remote import Location
-from atlasae.running import completion_script, progress, run, show, show_many, to_json
+from atlasae.running import completion_script, progress, run, several_outputs, show, show_many, to_json
 
 # Libraries that take long to import are imported by the command that needs them: `--help` and `info` answer at once.
 
@@ -31,7 +31,11 @@ def commands() -> None:
 @click.argument("paths", metavar="IN OUT | IN... -o FOLDER", nargs=-1, required=True, type=IN)
 @options.output
 @options.on_many
-@click.option("--split-size", metavar="SIZE", help="Many files: cut those that are larger, such as 2GB, into parts.")
+@click.option(
+    "--split-size",
+    metavar="SIZE",
+    help="Many files: cut ROOT files that are larger, such as 2GB, into parts; tables stay whole.",
+)
 @click.option("--tree", help="Tree to compress; default: the largest that holds jets.")
 @click.option("--jets", multiple=True, metavar="PATTERN", help="`Jet_{pt,eta,phi,mass}`, a prefix, or four names.")
 @click.option("--variables", metavar="TOML", type=SETTINGS, help="Any list of branches, each with its precision.")
@@ -63,7 +67,7 @@ def commands() -> None:
     "--drop-unwritable", is_flag=True, help="Leave out branches and objects that uproot can't write, and say so."
 )
 @click.option("--step-size", default="20MB", show_default=True, help="Uncompressed bytes worked on at once.")
-@click.option("--no-read-back", is_flag=True, help="Do not read the output again, and compare it with IN, in the end.")
+@click.option("--no-read-back", is_flag=True, help="Skip reading the output back and comparing it with IN.")
 @options.force
 @options.quiet
 @options.as_json
@@ -87,7 +91,7 @@ def compress(
         from atlasae.planning import parse_size
 
         size = parse_size(given["split_size"], "--split-size") if given["split_size"] else None
-        with progress("compressing", quiet) as advance:
+        with several_outputs(), progress("compressing", quiet) as advance:
             report = compress_files(paths, output, asked, options.workers(given), advance, size)
         return show_many(report, as_json, quiet)
     from atlasae.pipeline import compress_file
@@ -127,7 +131,10 @@ def _asked(precision: str, step_size: str, given: dict[str, Any]) -> Any:
 @options.on_many
 @click.option("--salvage", is_flag=True, help="Of a damaged file, bring back what is intact, and say what is not.")
 @click.option(
-    "--trust", metavar="FULL", type=IN, help="Of a skim, the compressed file it was made of; no checksum fits."
+    "--trust",
+    metavar="FULL",
+    type=IN,
+    help="Of a skim: the compressed file it was made of; the skim's own checksums can't be checked.",
 )
 @options.force
 @options.quiet
@@ -152,7 +159,7 @@ def decompress(
         if given["trust"]:
             raise UserError("--trust is of one skim: give IN and OUT")
         asked = Restoring(salvage, force)
-        with progress("decompressing", quiet) as advance:
+        with several_outputs(), progress("decompressing", quiet) as advance:
             report = decompress_files(paths, output, asked, options.workers(given), advance)
         return show_many(report, as_json, quiet)
     from atlasae.pipeline import decompress_file
@@ -239,6 +246,7 @@ def verify(paths: tuple[Location, ...], quiet: bool, as_json: bool, **given: Any
 @options.quiet
 @options.as_json
 @options.debug
+@several_outputs()
 def evaluate(
     paths: tuple[Location, ...],
     output: Path | None,
@@ -308,6 +316,7 @@ def _pair(paths: tuple[Location, ...], given: dict[str, Any]) -> tuple[Location,
 @options.quiet
 @options.as_json
 @options.debug
+@several_outputs()
 def benchmark(path: Location, output: Path | None, force: bool, quiet: bool, as_json: bool, **given: Any) -> None:
     """Measure bytes per jet against precision, beside what people use today, on the jets of IN."""
     from atlasae.benchmark import benchmark_file
@@ -331,6 +340,7 @@ def benchmark(path: Location, output: Path | None, force: bool, quiet: bool, as_
 @options.quiet
 @options.as_json
 @options.debug
+@several_outputs()
 def plot(paths: tuple[Location, ...], output: Path, force: bool, quiet: bool, as_json: bool, **given: Any) -> None:
     """Draw an evaluation (of two files, or a report), compare several reports, or draw how models were trained."""
     from atlasae import figures
@@ -483,6 +493,7 @@ def completion(shell: str) -> None:
 @options.quiet
 @options.as_json
 @options.debug
+@several_outputs()
 def export(
     source: str,
     form: str | None,

@@ -40,6 +40,11 @@ class Counted:
         return f"{self.exact_jets / self.jets:.0%} of the jets of '{name}' are kept exactly: {why}"
 
 
+def or_other_units(collection: Collection) -> str:
+    """What a note asks where jets are odd; nothing of a list of variables, which has no units."""
+    return f"; right units? they are taken as {collection.units}, --units says otherwise" if collection.units else ""
+
+
 class Described(Protocol):
     """A codec that can say what it is."""
 

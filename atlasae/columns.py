@@ -51,7 +51,7 @@ class ArrayEvents:
         self.columns = {name: values for name, values in columns.items() if values.dtype != np.float16}
         self.entries = len(next(iter(columns.values()), ()))
         self.branches = [Branch(name, values.dtype.str, jagged=False) for name, values in self.columns.items()]
-        self.unwritable = [Unwritable(name, "holds no numbers") for name in skipped]
+        self.unwritable = [Unwritable(name, "holds no single numbers") for name in skipped]
         self.unwritable += [
             Unwritable(name, "a TTree holds no float16") for name in columns if name not in self.columns
         ]

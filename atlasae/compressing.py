@@ -9,7 +9,7 @@ import numpy as np
 
 from atlasae.baskets import compress_words
 from atlasae.codec import AnyCodec, Encoded, FloatsCodec, choose_codec, choose_list_codec, encode_within, few_threads
-from atlasae.collection import Counted, Start, as_rounded
+from atlasae.collection import Counted, Start, as_rounded, or_other_units
 from atlasae.columns import Array, Counts, Events, counts_of, index_in_event, to_columns, unflatten
 from atlasae.coordinates import Floats
 from atlasae.errors import UserError
@@ -53,7 +53,7 @@ class Compressor(Counted):
         if isinstance(self.codec, FloatsCodec) and self.codec.grid.word_bits > MANTISSA_BITS - 0.1:
             why = "three floats hold 69 bits, too few for this precision; 5e-5 or `full` takes less space"
         else:
-            why = "they are unlike the jets the model knows, or unphysical"
+            why = "they are unlike the jets the model knows, or unphysical" + or_other_units(self.collection)
         return self.many_exact(self.collection.name, why)
 
 

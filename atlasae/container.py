@@ -171,6 +171,11 @@ class Contents:
         """What any of the runs left out."""
         return list(dict.fromkeys(thing for run in self.runs for thing in run.left_out))
 
+    @property
+    def dropped(self) -> list[str]:
+        """The branches that any of the runs left out of its tree."""
+        return list(dict.fromkeys(name for run in self.runs for name in run.dropped))
+
     def chunks_by_run(self) -> Iterator[tuple[Run, int, Chunk]]:
         """Every chunk with its run and its first entry in the (merged) tree."""
         chunks = iter(self.chunks)
@@ -444,6 +449,7 @@ def _described_file(path: Location, source: Source, contents: Contents) -> dict[
         "jets": sum(entry.jets for run in contents.runs for entry in run.collections),
         "collections": [_described(name, contents.runs, tree) for name in names],
         "carried": len(contents.runs[0].carried),
+        "dropped": contents.dropped,
         "left_out": [asdict(thing) for thing in contents.left_out],
         "runs": [_described_run(run, contents) for run in contents.runs],
     }

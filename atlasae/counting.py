@@ -97,7 +97,7 @@ def _events(path: Location, patterns: Sequence[str], units: str | None) -> Itera
     """The jets (n x 4, MeV) of a file that can be packed, and how many each event has, chunk by chunk."""
     with open_input(path, None, patterns) as opened:
         settled: list[Collection] = []
-        collections = find_in(opened.events, opened.tree, patterns)
+        collections = find_in(opened.events, opened.where, patterns)
         names = [name for collection in collections for name in collection.branches.values()]
         for start in range(0, opened.events.entries, STEP_ENTRIES):
             events = opened.events.read(names, start, min(start + STEP_ENTRIES, opened.events.entries))

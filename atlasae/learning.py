@@ -297,7 +297,7 @@ def read_samples(paths: Sequence[Location], patterns: Sequence[str] = (), units:
     first = 0
     for path in paths:
         with open_input(path, None, patterns) as opened:
-            for found, numbers in _read_file(opened.events, patterns, units, opened.tree, MOST_JETS // len(paths)):
+            for found, numbers in _read_file(opened.events, patterns, units, opened.where, MOST_JETS // len(paths)):
                 jets.append(found)
                 events.append(numbers + first)
         first = max((int(numbers.max()) for numbers in events if len(numbers)), default=-1) + 1
@@ -352,10 +352,10 @@ def _rows(autoencoder: Autoencoder, jets: Floats) -> torch.Tensor:
 
 
 def _read_file(
-    events: Events, patterns: Sequence[str], units: str | None, tree: str, most: int
+    events: Events, patterns: Sequence[str], units: str | None, where: str, most: int
 ) -> Iterator[tuple[Floats, npt.NDArray[np.int64]]]:
     """Jets and event numbers (rising) chunk by chunk; not all chunks of a long file."""
-    collections = find_in(events, tree, patterns)
+    collections = find_in(events, where, patterns)
     names = [name for collection in collections for name in collection.branches.values()]
     numbers = None if any(c.jagged for c in collections) else event_numbers(events, collections[0])
     starts = list(range(0, events.entries, STEP_ENTRIES))

@@ -9,7 +9,7 @@ import awkward as ak
 import numpy as np
 import numpy.typing as npt
 
-from atlasae.collection import Counted, Start, as_rounded, merge_largest
+from atlasae.collection import Counted, Start, as_rounded, merge_largest, or_other_units
 from atlasae.columns import Array, Counts, counts_of, to_columns, unflatten
 from atlasae.coordinates import Bools, inner
 from atlasae.errors import UserError
@@ -56,7 +56,9 @@ class PackedCompressor(Counted):
 
     def note(self) -> str | None:
         """What the user should know of the jets so far."""
-        return self.many_exact(self.collection.name, "they are beyond the grid, or unphysical")
+        return self.many_exact(
+            self.collection.name, "they are beyond the grid, or unphysical" + or_other_units(self.collection)
+        )
 
     def _cells(self, columns: Sequence[Array]) -> tuple[Columns, Bools, dict[str, float]]:
         """The cells of all jets, which of those would break a bound, and the largest error of the others."""

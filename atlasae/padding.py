@@ -49,6 +49,13 @@ class Padding:
             raise ValueError(f"padding {wrong[0]!r} is no number")
         return cls(rows)
 
+    def check(self, dtypes: Sequence[np.dtype[Any]]) -> None:
+        """Raise ValueError where a row is not one of numbers of these types."""
+        widths = [2 * dtype.itemsize for dtype in dtypes]
+        for place, row in enumerate(self.rows, start=1):
+            if [len(digits) for digits in row] != widths:
+                raise ValueError(f"row {place} of the padding is none of {', '.join(map(str, dtypes))}")
+
     def find(self, columns: Columns) -> Codes:
         """The code of every row of columns."""
         codes = np.zeros(len(columns[0]), np.int32)
@@ -58,11 +65,9 @@ class Padding:
         return codes
 
     def fill(self, columns: Columns, codes: Codes) -> None:
-        """Put the rows into columns, where their codes are; raises ValueError for rows of other types."""
+        """Put the rows into columns of their types (`check`), where their codes are."""
         for code, row in enumerate(self.rows, start=1):
             for column, digits in zip(columns, row, strict=True):
-                if len(digits) != 2 * column.dtype.itemsize:
-                    raise ValueError(f"padding '{digits}' is no {column.dtype}")
                 _bits(column)[codes == code] = int(digits, 16)
 
     def mark(self, latents: Latents, codes: Codes) -> Latents:

@@ -107,7 +107,7 @@ class Options:
         precision: the largest error: 1e-3, "1e-3", {"pt": 1e-3, ...} for each variable, "full", "none" or a Precision.
         tree: the tree to compress; by default the largest that holds jets.
         jets: which jets: a prefix, `Jet_{pt,eta,phi,mass}` or four names; several in a list. By default all.
-        units: of pt and m, `MeV` or `GeV`; by default found from the names, else from the values.
+        units: of pt and m, `MeV`, `GeV` or `TeV`; by default found from names and values together.
         variables: a TOML file that lists branches, each with its precision, in the place of jets.
         model: a model file (or one of tables, for packed), `default` or `self`.
         compression: of carried branches, such as "zstd:5"; by default as they were.
@@ -116,9 +116,10 @@ class Options:
         context: whether packed jets are told by the jets before them in their event: smaller, and slower.
         only_jets: whether to leave out everything but the jets.
         drop: names or wildcards of branches to leave out; several in a list.
-        drop_unwritable: whether to leave out branches that can't be written, and say so.
+        drop_unwritable: whether to leave out branches and objects that can't be written, and say so.
         step_size: memory that the events of a chunk may take: bytes, or "20MB".
         force: whether to replace an output that exists.
+        read_back: whether to read the output back, before it gets its name, and compare it with the input.
         part: the part of the file to compress; by default all of it.
 
     >>> atlasae.Options(precision=1e-4, jets="Jet_", step_size="20 MB").jets
@@ -186,6 +187,11 @@ class Opened:
     def tree_read(self) -> Tree | None:
         """The tree in the file; none for a table."""
         return self.source.trees[self.tree] if self.source else None
+
+    @property
+    def where(self) -> str:
+        """The tree with its jets, or the table, as messages call it."""
+        return f"tree '{self.tree}'" if self.table is None else f"'{self.path}'"
 
     def within(self, entries: tuple[int, int] | None) -> "Opened":
         """The same with these entries of its tree alone, so far as it has them; with all where there is no range."""
@@ -261,17 +267,19 @@ def choose_tree(source: Source, name: str | None, patterns: Sequence[str]) -> Tr
         return source.trees[name]
     candidates = [tree for tree in source.trees.values() if _holds(tree, patterns)]
     if not candidates and patterns and source.trees:
-        find_in(largest := max(source.trees.values(), key=lambda tree: tree.entries), largest.name, patterns)
+        find_in(
+            largest := max(source.trees.values(), key=lambda tree: tree.entries), f"tree '{largest.name}'", patterns
+        )
     if not candidates:
         trees = ", ".join(f"'{tree}'" for tree in source.trees) or "no tree"
         problem = f"'{source.path}' has no jets: looked for *_pt, *.pt in {trees}; name them with --jets"
-        raise UserError(problem + _unread_variables(source))
+        raise UserError(problem + _unread_variables(u for tree in source.trees.values() for u in tree.unwritable))
     return max(candidates, key=lambda tree: (tree.entries, len(tree.branches)))
 
 
-def _unread_variables(source: Source) -> str:
+def _unread_variables(unwritable: Iterable[Unwritable]) -> str:
     """What a message says of branches that are called as variables of jets are, and can't be read."""
-    unread = [u for tree in source.trees.values() for u in tree.unwritable if spells_jets(u.name)]
+    unread = [u for u in unwritable if spells_jets(u.name)]
     listed = "; ".join(f"{u.name} ({u.why})" for u in unread[:4])
     return f"; not read: {listed}{', ...' if len(unread) > 4 else ''}" if unread else ""
 
@@ -379,7 +387,7 @@ def _collections(opened: Opened, options: Options) -> list[Collection]:
     if options.packed:
         _refuse_unpacked(options)
     if options.variables is None:
-        found = [replace(c, packed=options.packed) for c in find_in(opened.events, opened.tree, options.jets)]
+        found = [replace(c, packed=options.packed) for c in find_in(opened.events, opened.where, options.jets)]
         return [in_records(c) for c in found] if options.rntuple else found
     if options.jets or options.units or options.model not in ("default", "self"):
         raise UserError("--variables goes without --jets, --units and --model: the list says all, its model is fitted")
@@ -396,15 +404,20 @@ def _refuse_unpacked(options: Options) -> None:
         raise UserError(f"--layout packed packs jets into TTrees by its own tables: leave out {wrong[0]}")
 
 
-def find_in(events: Events, tree: str, patterns: Sequence[str]) -> list[Collection]:
-    """The jet collections that patterns name, or all there are; raises UserError where there are none."""
+def find_in(events: Events, where: str, patterns: Sequence[str]) -> list[Collection]:
+    """The jet collections that patterns name, or all there are; raises UserError where there are none (`where`)."""
     branches = events.branches
-    if patterns:
+    unread = _unread_variables(events.unwritable)
+    if unread and isinstance(events, ArrayEvents):
+        unread += "; a table has one jet a row: columns of lists are not read"
+    try:
         found = [resolve_pattern(pattern, branches) for pattern in patterns]
-    else:
+    except UserError as error:
+        raise UserError(f"{error}{unread}") from error
+    if not patterns:
         found = [c for c in find_collections(branches) if _is_consistent(c, events)]
     if not found:
-        raise UserError(f"tree '{tree}' has no jets: looked for *_pt, *.pt; name them with --jets")
+        raise UserError(f"{where} has no jets: looked for *_pt, *.pt; name them with --jets{unread}")
     if len({name for c in found for name in c.branches.values()}) < 4 * len(found):
         raise UserError("--jets names a branch twice: a branch belongs to one collection")
     return _named_apart(found)
@@ -500,11 +513,19 @@ def _notes(
     made = [name for name in implied if name not in known and not name.endswith(("exact", "packed"))]
     if made and not options.rntuple:
         notes.append(f"vectors are written as counted arrays; {len(made)} counters such as {sorted(made)[0]} are new")
-    if options.rntuple:
-        notes.append(NO_HADD)
+    notes += [NO_HADD] if options.rntuple else _notes_of_trees(opened, options)
     if opened.tree_read and opened.tree_read.is_rntuple:
         notes += _notes_of_rntuple(opened.tree_read, options.rntuple, aliases)
     return notes
+
+
+def _notes_of_trees(opened: Opened, options: Options) -> list[str]:
+    """Which RNTuples become TTrees: the one that is read, and those beside it, where they are copied."""
+    others = opened.source.trees.values() if opened.source else ()
+    copied = not (options.only_jets or (opened.part and opened.part.number))
+    names = [t.name for t in others if t.is_rntuple and (copied or t.name == opened.tree) and t.branches]
+    kept = "" if options.packed else "; --format rntuple keeps them"
+    return [f"RNTuples are written as TTrees: {some(names)}{kept}"] if names else []
 
 
 def _notes_of_rntuple(tree: Tree, rntuple: bool, aliases: Mapping[str, str]) -> list[str]:

@@ -179,7 +179,8 @@ class CompressedTree(Mapping[str, "CompressedBranch"]):
     ) -> ak.Array:
         """The jets of a collection (the first by default) as records that behave like four-vectors.
 
-        In the units of the file: `jets.mass`, `jets.deltaR(other)`, `(jets[:, 0] + jets[:, 1]).mass`.
+        In the units of the file: `jets.mass`, `jets.deltaR(other)`, `(pairs[:, 0] + pairs[:, 1]).mass`, where `pairs`
+        are of events of two or more, `jets[ak.num(jets) > 1]`.
         """
         chosen = self._collection(collection)
         events = self._read(list(chosen.branches.values()), entry_start, entry_stop)

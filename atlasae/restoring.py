@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 import awkward as ak
 import numpy as np
@@ -17,6 +18,7 @@ from atlasae.rootio import FACTS, Source, Tree, damage
 from atlasae.schema import FOLDER, Collection
 from atlasae.storage import Decoder
 
+Made = TypeVar("Made", bound=Decoder | PackedCodec)
 Progress = Callable[[int, int], None]  # entries done, entries in all
 
 
@@ -202,7 +204,7 @@ def codec_of(entry: CompressedCollection, contents: Contents) -> Decoder | Packe
         with damage(f"the tables or the codec of '{entry.collection.name}'", *FACTS):
             priors = Priors.from_bytes(content) if content is not None else packaged_priors(sha)
             if priors is not None:
-                return packed_codec_of(entry.codec, priors)
+                return _of_types(entry.collection, packed_codec_of(entry.codec, priors))
         raise UserError(f"tables {sha[:12]} are neither in the file nor in this atlasae: upgrade atlasae")
     from atlasae.codec import codec_of_config  # here, since torch takes its time, and packed jets need none
     from atlasae.model import Model, packaged_model
@@ -212,7 +214,13 @@ def codec_of(entry: CompressedCollection, contents: Contents) -> Decoder | Packe
     if model is None:
         raise UserError(f"model {sha[:12]} is neither in the file nor in this atlasae: upgrade atlasae")
     with damage(f"the codec of '{entry.collection.name}'", *FACTS):
-        return codec_of_config(entry.codec, model.autoencoder)
+        return _of_types(entry.collection, codec_of_config(entry.codec, model.autoencoder))
+
+
+def _of_types(collection: Collection, codec: Made) -> Made:
+    """The codec, checked to have padding of the types of this collection; raises ValueError where it has other."""
+    codec.padding.check([np.dtype(collection.dtypes[variable]) for variable in collection.variables])
+    return codec
 
 
 def silent(done: int, total: int) -> None:

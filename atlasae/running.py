@@ -24,6 +24,21 @@ _COMPLETE = "_ATLASAE_COMPLETE"  # what a shell sets when it asks how a line may
 INTERRUPTED = 130  # what a shell reports for Ctrl-C
 
 
+class SomeLeft(KeyboardInterrupt):
+    """A command was interrupted that writes several outputs: some of them may be there."""
+
+
+@contextmanager
+def several_outputs() -> Iterator[None]:
+    """Around what writes one output after the other: where it is interrupted, nobody is told that none was left."""
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        if str(error):  # it tells how far it came
+            raise
+        raise SomeLeft from error
+
+
 def run(commands: click.Group) -> NoReturn:
     """Run the command that was typed; an error is one line on stderr and an exit code (2: mend it, 3: damaged)."""
     for number in (signal.SIGTERM, signal.SIGINT):  # so that a batch system's kill leaves no temporary file
@@ -54,7 +69,8 @@ def run(commands: click.Group) -> NoReturn:
 def _explain(error: BaseException) -> tuple[str, int]:
     """What to tell the user of an error, and the exit code."""
     if isinstance(error, click.exceptions.Abort | KeyboardInterrupt):
-        return f"interrupted: {str(error) or 'no output was left'}", INTERRUPTED
+        told = str(error) or ("" if isinstance(error, SomeLeft) else "no output was left")
+        return ": ".join(filter(None, ("interrupted", told))), INTERRUPTED
     if isinstance(error, click.ClickException):
         return error.format_message().rstrip("."), error.exit_code
     return explain(error)

@@ -80,10 +80,8 @@ def compression_page(report: dict[str, Any]) -> Page:
         lines.append(f"jets: {_size(before)} -> {_size(after)}, {report['bytes_per_jet']:.2f} bytes per jet")
     lines.append(f"whole file: {_size(report['bytes_file_in'])} -> {_size(report['bytes_file_out'])}")
     lines.append(f"carried: {len(report['carried'])} branches; {report['seconds']:.1f} s")
-    if report["dropped"]:
-        lines.append(f"dropped: {len(report['dropped'])} branches: {some(report['dropped'], 6)}")
     notes = [f"note: {note}" for note in report["notes"]]
-    return [heading, "", *_collections(report["collections"]), "", *lines, *notes]
+    return [heading, "", *_collections(report["collections"]), "", *lines, *_dropped(report), *notes]
 
 
 def _collections(entries: Sequence[dict[str, Any]]) -> list[str | Table]:
@@ -106,14 +104,17 @@ def _collections(entries: Sequence[dict[str, Any]]) -> list[str | Table]:
 
 
 def _floors(entries: Sequence[dict[str, Any]]) -> list[str]:
-    """Of which variables the error is relative to a floor, where they are below it."""
-    named: dict[str, list[str]] = {}
+    """Of which variables, in which collections, the error is relative to a floor, where they are below it."""
+    named: dict[tuple[str, str], list[str]] = {}
     for entry in entries:
         for variable, floor in entry["floors"].items():
             if entry["precision"].get(variable) is not None:
                 text = f"{floor:g} {entry['units'] or ''}".rstrip()
-                named.setdefault(text, []).append(_variables(entry)[variable])
-    return [f"relative to {floor} at least: the error of {some(names, 6)}" for floor, names in named.items()]
+                named.setdefault((variable, text), []).append(entry["name"])
+    return [
+        f"errors of {variable} are relative to {variable}, or to {floor} where {variable} is smaller ({some(names, 6)})"
+        for (variable, floor), names in named.items()
+    ]
 
 
 def _sizes(entry: dict[str, Any]) -> tuple[str, str]:
@@ -230,7 +231,14 @@ def left_out_lines(left_out: Sequence[LeftOut]) -> list[str]:
 
 
 def _left_out_page(report: dict[str, Any]) -> list[str]:
-    return left_out_lines([LeftOut(**thing) for thing in report["left_out"]])
+    """What is not in a compressed file of what it was made of: branches of its tree, and what was beside it."""
+    return [*_dropped(report), *left_out_lines([LeftOut(**thing) for thing in report["left_out"]])]
+
+
+def _dropped(report: dict[str, Any]) -> list[str]:
+    """The branches that were dropped, in a line, where there are any."""
+    names = report["dropped"]
+    return [f"dropped: {len(names)} branches: {some(names, 6)}"] if names else []
 
 
 def _bounds(run: dict[str, Any]) -> str:
@@ -264,6 +272,7 @@ def integrity_page(report: dict[str, Any]) -> Page:
         f"{len(report['branches'])} branches",
         *carried,
         *models,
+        *(f"  {line}" for line in _left_out_page(report)),
     ]
 
 
@@ -278,7 +287,7 @@ def verification_page(report: dict[str, Any]) -> Page:
         for variable in report["precision"][name]
     ]
     collections = [
-        {"name": name, "branches": {}} | {key: report[key][name] for key in ("precision", "floors", "units")}
+        {"name": name} | {key: report[key][name] for key in ("precision", "floors", "units")}
         for name in report["max_error"]
     ]
     return [

@@ -56,6 +56,8 @@ def check_file(compressed: Named, progress: Progress | None = None) -> Report:
         "trees": sorted({tree.name for run in contents.runs for tree in run.copied.trees}),
         "objects": sorted({name for run in contents.runs for name in run.copied.objects}),
         "models": sorted(contents.models),
+        "dropped": contents.dropped,
+        "left_out": [asdict(thing) for thing in contents.left_out],
     }
     return Report(facts, terminal.integrity_page)
 
@@ -64,9 +66,9 @@ def verify_file(original: Named, compressed: Named, progress: Progress | None = 
     """Compare a compressed file with its original: jets within their precision, all else bit for bit.
 
     `differences` lists what is not as promised, `branches` how each branch of the original was kept; `max_error` holds
-    the largest error of every variable, by collection. What a run recorded as left out is listed in `left_out` and is
-    no difference; what else of the original is not there is one. Raises DamagedFileError where a checksum does not
-    match.
+    the largest error of every variable, by collection. What a run recorded as left out is listed in `dropped` (branches
+    of its tree) and `left_out`, and is no difference; what else of the original is not there is one. Raises
+    DamagedFileError where a checksum does not match.
 
     >>> atlasae.verify_file("in.root", "small.root")["differences"]
     []
@@ -203,6 +205,7 @@ def _compare(opened: Opened, source: Source, contents: Contents, progress: Progr
         "floors": {name: any_storage_of(collection).floors for name, collection in collections.items()},
         "units": {name: collection.units for name, collection in collections.items()},
         "branches": {name: found.branches[run.aliases.get(name, name)] for name in found.branches},
+        "dropped": contents.dropped,
         "left_out": [asdict(thing) for thing in contents.left_out],
         "differences": found.differences,
     }

@@ -42,7 +42,7 @@ TIMES = 3
 def read_jets(path: Path) -> Sample:
     """The jets of the first collection of a file."""
     with open_input(path, None, ()) as opened:
-        return read_sample(opened, find_in(opened.events, opened.tree, ())[0]).settled(None).with_coordinates()
+        return read_sample(opened, find_in(opened.events, opened.where, ())[0]).settled(None).with_coordinates()
 
 
 def measure(sample: Sample) -> dict[str, dict[str, float]]:

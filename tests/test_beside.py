@@ -74,10 +74,21 @@ def test_every_command_tells_what_was_left_out(tmp_path):
     assert told == dict.fromkeys(MINOR, True) | dict.fromkeys(STOPS, False)
     notes = " ".join(result.report["notes"])
     assert [name for name in told if name not in notes] == []
-    for command in (["info", small], ["verify", MADE_BY_ROOT, small]):
+    for command in (["info", small], ["verify", small], ["verify", MADE_BY_ROOT, small]):
         page = succeeded(*command).out
         assert [name for name in told if name not in page] == []
         assert succeeded(*command, "--json").report["left_out"] == result.report["left_out"]
+
+
+@pytest.mark.parametrize("asked", [("--drop", "w*", "--drop", "event"), ("--only-jets",)])
+def test_every_command_tells_which_branches_were_dropped(asked, jets_file, tmp_path):
+    small = tmp_path / "small.root"
+    dropped = succeeded("compress", jets_file, small, *asked, "--json").report["dropped"]
+    assert {"weight", "event"} <= set(dropped)
+    (line,) = [x for x in succeeded("compress", jets_file, small, *asked, "--force").out.splitlines() if "dropped" in x]
+    for command in (["info", small], ["verify", small], ["verify", jets_file, small]):
+        assert line in map(str.strip, succeeded(*command).out.splitlines())
+        assert succeeded(*command, "--json").report["dropped"] == dropped
 
 
 def test_only_jets_need_nothing_else(tmp_path):

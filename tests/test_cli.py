@@ -385,7 +385,11 @@ def test_a_note_says_that_many_jets_do_not_fit(tmp_path):
     path = write_tree(tmp_path / "in.root", "jets", {name: ak.Array(values) for name, values in jets.items()})
     text = succeeded("compress", path, tmp_path / "out.root").out
     assert row(text, "jets")[1:4] == ["MeV", "100", "7"]
-    assert "note: 7% of the jets of 'jets' are kept exactly" in text
+    asked = "unphysical; right units? they are taken as MeV, --units says otherwise\n"
+    for layout in ("floats", "packed"):
+        text = succeeded("compress", path, tmp_path / "out.root", "--force", "--layout", layout).out
+        (note,) = [line for line in text.splitlines(keepends=True) if "kept exactly" in line]
+        assert note.startswith("note: 7% of the jets of 'jets' are kept exactly: they are ") and note.endswith(asked)
 
 
 def test_notes_say_what_uproot_writes_otherwise(tmp_path):

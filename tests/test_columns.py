@@ -107,7 +107,7 @@ def test_columns_in_memory_are_read_like_a_tree():
     assert table.entries == 4
     assert table.branches == [Branch("pt", "<f8", jagged=False), Branch("n", "<i2", jagged=False)]
     assert {(u.name, u.why) for u in table.unwritable} == {
-        ("label", "holds no numbers"),
+        ("label", "holds no single numbers"),
         ("half", "a TTree holds no float16"),
     }
     assert table.read(["n"], 1, 3)["n"].tolist() == [1, 2]

@@ -488,6 +488,7 @@ def test_describe_tells_what_was_written(tmp_path):
             }
         ],
         "carried": 2,
+        "dropped": ["Muon_pt"],
         "left_out": [],
         "runs": [
             {"source": "jets.root", "source_bytes": 12345, "model_sha256": SHA, "model_from": "in the file"}

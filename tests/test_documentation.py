@@ -4,14 +4,18 @@ import dataclasses
 import doctest
 import importlib
 import pathlib
+import re
 import runpy
 import sys
 from pathlib import Path
 
+import awkward as ak
+import numpy as np
 import pytest
-from conftest import succeeded, write_layout
+from conftest import counted, make_counts, succeeded, write_layout, write_tree
 
 import atlasae
+from atlasae.schema import MEV_PER_UNIT
 
 PACKAGE = Path(__file__).parents[1] / "atlasae"
 MODULES = sorted(path.stem for path in PACKAGE.glob("*.py") if ">>>" in path.read_text(encoding="utf-8"))
@@ -51,10 +55,28 @@ def test_what_is_raised_has_a_public_name(folder):
             verb(5)
 
 
+def test_the_readme_reads_a_file_as_it_shows(tmp_path, monkeypatch):
+    """Where some events have no two jets, too."""
+    text = (PACKAGE.parent / "README.md").read_text(encoding="utf-8")
+    (shown,) = [block for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "tree.jets()" in block]
+    jets = counted("nanoaod", make_counts(50))
+    numbers = ak.num(jets["Jet_pt"])
+    assert ak.min(numbers) < 2 < ak.max(numbers)
+    met = {"MET_pt": ak.Array(np.ones(50, np.float32))}
+    write_tree(tmp_path / "in.root", "Events", jets | met, dict.fromkeys(jets, "nJet"))
+    succeeded("compress", tmp_path / "in.root", tmp_path / "out.root")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "shown.py").write_text(shown)
+    found = runpy.run_path("shown.py")
+    assert len(found["pairs"]) == ak.sum(numbers > 1)
+
+
 def test_every_option_is_told_in_one_line():
     told = [line.partition(":")[0].strip() for line in atlasae.Options.__doc__.splitlines() if ": " in line]
     names = [field.name for field in dataclasses.fields(atlasae.Options)]
     assert [name for name in names if told.count(name) != 1] == []
+    (units,) = [line for line in atlasae.Options.__doc__.splitlines() if line.strip().startswith("units: ")]
+    assert [unit for unit in MEV_PER_UNIT if f"`{unit}`" not in units] == []
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.name)

@@ -1,22 +1,25 @@
 """Rows that stand where there is no jet: found, coded once, and back bit for bit."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import awkward as ak
 import numpy as np
 import pytest
 import uproot
-from conftest import bits, random_jets, read_tree, succeeded, write_tree
+from conftest import bits, random_jets, read_tree, refused, run_main, succeeded, write_tree
 
 import atlasae
 from atlasae.codec import codec_of_config
 from atlasae.coding import Reader
+from atlasae.container import read_contents, write_contents
 from atlasae.lattice import Lattice
 from atlasae.model import default_model
 from atlasae.packed import PackedCodec
 from atlasae.padding import MOST, Padding
 from atlasae.priors import default_priors
+from atlasae.rootio import create, open_source
 
 FOUR = ("pt", "eta", "phi", "m")
 
@@ -70,8 +73,36 @@ def test_latents_are_marked():
     for code in (-4.0, -0.5, -np.inf):
         with pytest.raises(ValueError, match="rows that are not there"):
             padding.unmark(np.array([[code, 1, 1]], np.float32))
-    with pytest.raises(ValueError, match="padding '00' is no float32"):
-        Padding((("00",) * 4,)).fill([np.zeros(1, np.float32)] * 4, np.ones(1, np.int32))
+
+
+@pytest.mark.parametrize("row", [("00", "0" * 8), ("0" * 8,), ("0" * 8,) * 3, ("0" * 9, "0" * 8), ()])
+def test_rows_of_other_types_are_refused(row):
+    right, dtypes = ("0" * 8, "f" * 16), [np.dtype("<f4"), np.dtype("<f8")]
+    Padding((right, right)).check(dtypes)
+    with pytest.raises(ValueError, match="row 2 of the padding is none of float32, float64"):
+        Padding((right, row)).check(dtypes)
+
+
+@pytest.mark.parametrize("layout", ["floats", "packed", "list"])
+@pytest.mark.parametrize("row", [["0" * 8] * 5, ["0" * 8] * 3 + ["0" * 9]])
+def test_a_file_with_padding_of_other_types_is_damaged(layout, row, tmp_path):
+    small, forged = tmp_path / "small.root", tmp_path / "forged.root"
+    if layout == "list":
+        (tmp_path / "list.toml").write_text(listed(**{f"jet_{v}": "linear" for v in FOUR}))
+    asked = ("--variables", tmp_path / "list.toml") if layout == "list" else ("--layout", layout)
+    succeeded("compress", padded_file(tmp_path, jagged=False), small, *asked)
+    with open_source(small) as source, create(forged) as target:
+        contents = read_contents(source)
+        (run,) = contents.runs
+        tree = source.trees[run.tree]
+        events = tree.read(run.written, 0, tree.entries)
+        target.make_tree(run.tree, events, counters=run.counters).extend(events)
+        entries = [replace(entry, codec=entry.codec | {"padding": [row]}) for entry in run.collections]
+        write_contents(target, replace(contents, runs=[replace(run, collections=entries)]))
+    assert run_main("verify", forged).failed(3, "the codec of", "row 1 of the padding is none of float32")
+    refused(3, ("damaged",), "decompress", forged, tmp_path / "back.root", out=tmp_path / "back.root")
+    if layout == "floats":
+        refused(3, ("damaged",), "export", forged, "--cpp", "-o", tmp_path / "jets.h", out=tmp_path / "jets.h")
 
 
 @pytest.mark.parametrize("context", [True, False])
@@ -104,6 +135,12 @@ def test_codes_cost_what_they_tell():
     ended = (np.arange(10) >= real[:, None]).astype(np.int32).ravel()
     without = len(codec.encode(jets[:, ended == 0], real, np.zeros(real.sum(), np.int32)))
     assert 32 * (len(codec.encode(jets, np.full(2_000, 10), ended)) - without) / 20_000 < 0.5
+
+
+def listed(**kinds: str) -> str:
+    """A list of variables, with the coordinate of each."""
+    tables = (f'[[variable]]\nbranch = "{name}"\ncoordinate = "{k}"\nprecision = 1e-3\n' for name, k in kinds.items())
+    return "".join(tables)
 
 
 def padded_file(folder: Path, jagged: bool, dtype: str = "<f4", n: int = 3000) -> Path:
@@ -160,11 +197,10 @@ def test_later_padding_of_other_kinds_is_exact(layout, tmp_path):
 
 
 def test_lists_have_padding_too(tmp_path):
-    path, listed = padded_file(tmp_path, jagged=False), tmp_path / "list.toml"
+    path, toml = padded_file(tmp_path, jagged=False), tmp_path / "list.toml"
     kinds = {"jet_pt": "log", "jet_eta": "linear", "jet_m": "log"}
-    tables = [f'[[variable]]\nbranch = "{name}"\ncoordinate = "{k}"\nprecision = 1e-3\n' for name, k in kinds.items()]
-    listed.write_text("".join(tables))
-    report = succeeded("compress", path, tmp_path / "small.root", "--variables", listed, "--json").report
+    toml.write_text(listed(**kinds))
+    report = succeeded("compress", path, tmp_path / "small.root", "--variables", toml, "--json").report
     assert report["exact_jets"] == 3
     succeeded("verify", path, tmp_path / "small.root")
 

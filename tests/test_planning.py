@@ -8,6 +8,7 @@ from typing import Any
 
 import awkward as ak
 import numpy as np
+import pandas as pd
 import pytest
 import uproot
 from conftest import VARIABLES, counted, make_counts, write_layout
@@ -21,6 +22,7 @@ from atlasae.planning import (
     Plan,
     choose_tree,
     make_plan,
+    open_for,
     open_input,
     parse_size,
 )
@@ -151,6 +153,26 @@ def test_a_real_file_is_planned_in_its_own_order(tmp_path, layout):
     counters = {"nhit", "ngood", "nJet", "NJet", "njets"} & set(names)
     assert set(names) == set(plan.originals) | counters and not set(plan.originals) & counters
     assert {branch.name for branch in plan.carried} == set(plan.originals) - set(jets.branches.values())
+
+
+@pytest.mark.parametrize("suffix", [".pkl", ".parquet"])
+@pytest.mark.parametrize(
+    ("jets", "told"),
+    [
+        ((), "'.*x.p.*' has no jets: looked for .*; name them with --jets"),
+        (("jet_",), "no jets 'jet_': .*"),
+        (("jet_pt,jet_eta,jet_phi,jet_m",), "no branch 'jet_pt' .*"),
+    ],
+)
+def test_a_table_of_lists_is_told_to_have_one_jet_a_row(suffix, jets, told, tmp_path):
+    lists = pd.DataFrame({f"jet_{v}": [[1.0, 2.0], [3.0]] for v in ("pt", "eta", "phi", "m")} | {"event": [1, 2]})
+    lists.to_parquet(tmp_path / "x.parquet") if suffix == ".parquet" else lists.to_pickle(tmp_path / "x.pkl")
+    unread = (
+        r"; not read: jet_pt \(holds no single numbers\).*; a table has one jet a row: columns of lists are not read"
+    )
+    asked = Options(jets=jets)
+    with open_for(tmp_path / f"x{suffix}", asked) as opened, pytest.raises(UserError, match=f"^{told}{unread}$"):
+        make_plan(opened, asked)
 
 
 def test_branches_that_would_be_jets_and_are_not_read_are_named(tmp_path):
@@ -312,6 +334,30 @@ def test_members_of_records_have_names_that_root_takes(tmp_path):
         assert opened.tree_read.places == {"r.a b": "r.a b"}
         with pytest.raises(UserError, match="'r.a b' can't be a field"):
             make_plan(opened, options(rntuple=True, jets=("pt,eta,phi,m",)))
+
+
+@pytest.mark.parametrize(
+    ("given", "note"),
+    [
+        ({}, "RNTuples are written as TTrees: Events, Runs, More; --format rntuple keeps them"),
+        ({"packed": True}, "RNTuples are written as TTrees: Events, Runs, More"),
+        ({"only_jets": True}, "RNTuples are written as TTrees: Events; --format rntuple keeps them"),
+        ({"tree": "trees"}, "RNTuples are written as TTrees: Events, Runs, More; --format rntuple keeps them"),
+        ({"tree": "trees", "only_jets": True}, None),
+        ({"rntuple": True}, None),
+    ],
+)
+def test_rntuples_that_become_trees_are_told_once(given, note, tmp_path):
+    jets = {f"Jet_{v}": [1.0, 2.0] for v in ("pt", "eta", "phi", "mass")}
+    with uproot.recreate(tmp_path / "in.root") as file:
+        file.mkrntuple("Events", jets | {"more": [1, 2]})
+        file.mktree("trees", dict.fromkeys(jets, "f8")).extend({name: np.array([1.0]) for name in jets})
+        file.mkrntuple("Runs", {"run": [1, 2]})
+        file.mkrntuple("More", {"x": [1.0]})
+    asked = Options(units="GeV", **given)
+    with open_for(tmp_path / "in.root", asked) as opened:
+        notes = make_plan(opened, asked).notes
+    assert [told for told in notes if "written as TTrees" in told] == [note] * bool(note)
 
 
 def test_an_rntuple_takes_no_names_with_dots():

@@ -7,13 +7,15 @@ import os
 import pty
 import re
 import shutil
+import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from conftest import Terminal, nothing_left, run_main, succeeded
 
-from atlasae import compressing
+from atlasae import compressing, plotting
 from atlasae.running import to_json
 
 
@@ -31,7 +33,8 @@ def test_a_terminal_gets_tables_that_fit_it(compressed):
     os.close(theirs)
     assert b"\x1b[1mcollection" in told
     plain = re.sub(r"\x1b\[\d*m", "", told.decode()).split("\r\n\r\n", 1)[1]
-    assert max(map(len, plain.splitlines())) <= 60 and "Jet_mass" in plain
+    tables = [line for line in plain.splitlines() if not line.startswith("errors of ")]
+    assert max(map(len, tables)) <= 60 and "Jet_mass" in plain
 
 
 def test_quiet_prints_nothing(jets_file, tmp_path):
@@ -131,6 +134,21 @@ def test_signals_that_come_while_a_run_cleans_up_change_nothing(tmp_path):
     assert done.stderr == "atlasae: interrupted: no output was left\n"
     assert (done.returncode, done.stdout) == (130, "heard\n")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_of_figures_is_not_said_to_be_empty(jets_file, compressed, tmp_path, monkeypatch):
+    saved = []
+
+    def save(figure: object, path: Path) -> None:
+        saved.append(path)
+        if len(saved) == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+        path.write_text("a figure")
+
+    monkeypatch.setattr(plotting, "save", save)
+    result = run_main("plot", jets_file, compressed, "-o", tmp_path / "plots")
+    assert (result.code, result.out, result.err) == (130, "", "atlasae: interrupted\n")
+    assert len(list((tmp_path / "plots").iterdir())) == 2
 
 
 def test_names_that_are_not_utf8_are_printed_as_they_are(tmp_path):

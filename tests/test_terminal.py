@@ -265,14 +265,15 @@ def test_a_mass_that_is_promised_and_no_branch_has_a_row():
 
 def test_the_floor_of_a_promise_is_told_with_it():
     jets, fat = (ENTRY | {"precision": {"m": 1e-3}, "branches": {"m": name}} for name in ("Jet_mass", "Fat_mass"))
+    fat |= {"name": "Fat"}
     energy = ENTRY | {"name": "truth", "precision": {"m": 1e-3}, "units": "MeV", "floors": {"m": 100.0}}
     one = ENTRY | {"name": "list", "precision": {"x": 1e-3}, "branches": {"x": "x"}, "units": "", "floors": {"x": 2.5}}
     listed = [jets, fat, energy | {"branches": {"E": "truth_E"}}, one]
     lines = piped(terminal.compression_page(COMPRESSED | {"collections": listed})).splitlines()
     assert [line for line in lines if "relative" in line] == [
-        "relative to 0.1 GeV at least: the error of Jet_mass, Fat_mass",
-        "relative to 100 MeV at least: the error of truth: m",
-        "relative to 2.5 at least: the error of x",
+        "errors of m are relative to m, or to 0.1 GeV where m is smaller (Jet, Fat)",
+        "errors of m are relative to m, or to 100 MeV where m is smaller (truth)",
+        "errors of x are relative to x, or to 2.5 where x is smaller (list)",
     ]
     lines = piped(terminal.compression_page(COMPRESSED | {"collections": [ENTRY]})).splitlines()
     assert not [line for line in lines if "relative" in line]  # nothing is promised of m
@@ -327,6 +328,7 @@ def test_a_decompression_in_words():
 
 def test_a_file_that_is_intact_in_words():
     facts = {"entries": 60_000, "jets": 4200, "chunks": 3, "branches": ["a", "z0"], "trees": [], "objects": []}
+    facts |= {"dropped": [], "left_out": []}
     whole = "intact: 60,000 entries, 4,200 jets, 3 chunks of 2 branches"
     assert piped(terminal.integrity_page(facts | {"models": []})) == whole
     more = {"trees": ["more"], "objects": ["h"], "models": ["0123456789abcdef"]}
@@ -343,7 +345,11 @@ def test_what_is_inside_a_file_in_words():
     bits = {"pt": 20.4, "eta": 15, "phi": 14, "m": 16.2}
     run |= {"collections": [ENTRY | {"bits": bits}, ENTRY | {"name": "Fat", "bits": {}, "precision": {"pt": None}}]}
     facts = {"file": "small.root", "bytes": 900, "tree": "Events", "entries": 60_000, "carried": 12, "runs": [run]}
-    facts |= {"collections": [ENTRY, ENTRY | {"name": "Fat", "branches": {"pt": "Fat_pt"}}], "left_out": []}
+    facts |= {
+        "collections": [ENTRY, ENTRY | {"name": "Fat", "branches": {"pt": "Fat_pt"}}],
+        "dropped": [],
+        "left_out": [],
+    }
     assert piped(terminal.info_page(facts)).splitlines() == [
         "small.root: 900 B, tree 'Events', 60,000 entries, 12 branches carried",
         "",
@@ -373,7 +379,7 @@ def test_what_is_told_of_a_merged_file_holds_for_all_of_it():
     runs = [run | {"collections": [{"name": "Jet"} | entry]} for entry in (loose, tight)]
     whole = ENTRY | {"branches": {"pt": "Jet_pt", "eta": "Jet_eta"}}
     facts = {"file": "small.root", "bytes": 900, "tree": "Events", "entries": 60_000, "carried": 12, "runs": runs}
-    lines = piped(terminal.info_page(facts | {"collections": [whole], "left_out": []})).splitlines()
+    lines = piped(terminal.info_page(facts | {"collections": [whole], "dropped": [], "left_out": []})).splitlines()
     assert [line.split() for line in lines[6:8]] == [
         ["Jet_pt", "0.01", "0.0099", "20.0"],
         ["Jet_eta", "none", "0.5"],
@@ -395,7 +401,7 @@ def test_what_was_left_out_is_listed_by_reason():
 
 def test_what_differs_is_listed_up_to_twenty():
     report = {"entries": 60_000, "max_error": {"Jet": {"pt": 0.0009}}, "precision": {"Jet": {"pt": 1e-3, "m": 1e-3}}}
-    report |= {"floors": {"Jet": {"m": 0.1}}, "units": {"Jet": "GeV"}, "left_out": []}
+    report |= {"floors": {"Jet": {"m": 0.1}}, "units": {"Jet": "GeV"}, "dropped": [], "left_out": []}
     report["branches"] = {"a": "bit for bit", "Jet_pt": "within precision", "b": "bit for bit"}
     agrees = piped(terminal.verification_page(report | {"differences": []}))
     assert agrees.splitlines() == [
@@ -404,7 +410,7 @@ def test_what_differs_is_listed_up_to_twenty():
         "jets  variable  bound  largest error",
         "Jet   pt        0.001         0.0009",
         "Jet   m         0.001              0",
-        "relative to 0.1 GeV at least: the error of Jet: m",
+        "errors of m are relative to m, or to 0.1 GeV where m is smaller (Jet)",
     ]
     lines = piped(terminal.verification_page(report | {"differences": [f"d{i}" for i in range(25)]})).splitlines()
     assert lines[0] == "60,000 entries compared: 25 differences"
