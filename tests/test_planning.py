@@ -420,7 +420,7 @@ def test_jets_of_a_tree_with_nothing_beside_a_slash_are_refused(name):
 def test_a_table_without_row_labels_stays_without(tmp_path):
     write_table(tmp_path / "x.pkl", Table({v: np.ones(3, ">f8") for v in ("pt", "eta", "phi", "E")}))
     with open_input(tmp_path / "x.pkl", None, ()) as opened:
-        assert opened.table == {"index": None, "index_name": None}
+        assert opened.table == {"index": None, "index_name": None, "swapped": ["pt", "eta", "phi", "E"]}
         assert [branch.dtype for branch in opened.events.branches] == ["<f8"] * 4  # as a tree holds them
         assert opened.events.read(["E"], 0, 3)["E"].tolist() == [1, 1, 1]
 
