@@ -349,7 +349,8 @@ def test_rows_without_a_number_are_no_events(tmp_path):
 
 # --- events by hand
 
-PAIRED = Paired(Collection("Jet", "Jet_", {v: f"Jet_{v}" for v in JETS}, dict.fromkeys(JETS, "<f8"), True), 90, 30)
+BRANCHES = {v: f"Jet_{v}" for v in JETS}
+PAIRED = Paired(Collection("Jet", "Jet_", BRANCHES, dict.fromkeys(JETS, "<f8"), True, units="MeV"), 90, 30)
 PI = math.pi
 
 
