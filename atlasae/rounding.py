@@ -56,12 +56,14 @@ def room(values: Floats, rounding: Rounding, bounds: Floats) -> Floats:
     Numbers that are q apart leave (floor(bound / q) + 1/2) q. Around 0 mantissas have numbers without end: there what
     is decoded moves by a share of itself.
     """
-    apart, around = spacing(values, rounding), bounds
+    below, around = spacing(values, rounding), bounds
+    above = below
     if rounding.bits is not None:
+        above = np.where(np.abs(np.frexp(values)[0]) == 0.5, 2 * below, below)
         around = bounds / (1 + 0.5 ** (rounding.bits + 1))
-    dense = (apart < bounds * DENSE) | (values == 0) & (rounding.bits is not None)
-    apart = np.where(dense, 1.0, apart)
-    return np.where(dense, around, (np.floor(bounds / apart) + 0.5) * apart)
+    dense = (below < bounds * DENSE) | (values == 0) & (rounding.bits is not None)
+    sides = [np.where(dense, 1.0, side) for side in (below, above)]
+    return np.where(dense, around, np.min([(np.floor(bounds / side) + 0.5) * side for side in sides], axis=0))
 
 
 def finer(rounding: Rounding) -> Rounding:

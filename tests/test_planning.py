@@ -323,7 +323,7 @@ def test_an_rntuple_takes_any_other_name(name):
 @pytest.mark.parametrize(("tree", "refused"), [("a b", True), ("a.b", True), ("a b/c", False), ("", True)])
 def test_an_rntuple_has_a_name_that_root_takes(tree, refused):
     opened = Opened(Path("in.root"), Events(NANOAOD), tree)
-    with pytest.raises(UserError, match=f"'{tree}' can't be the name of an RNTuple") if refused else nullcontext():
+    with pytest.raises(UserError, match=f"'{tree}' can't be ") if refused else nullcontext():
         make_plan(opened, options(rntuple=True))
 
 
