@@ -167,7 +167,7 @@ def test_what_is_made_of_a_url_is_what_is_made_of_the_file(served, tmp_path):
 @pytest.mark.parametrize("ranges", [True, False])
 @pytest.mark.parametrize("name", ["jets.pkl", "jets.parquet"])
 def test_tables_are_read_whole(name, ranges, web, tmp_path):
-    frame = pd.DataFrame({v: np.linspace(1, 2, 40) for v in ("pt", "eta", "phi", "m")})
+    frame = pd.DataFrame({v: np.linspace(1, 2, 40) * (40 if v == "pt" else 1) for v in ("pt", "eta", "phi", "m")})
     frame.to_pickle(web.folder / name) if name.endswith("pkl") else frame.to_parquet(web.folder / name)
     web.ranges = ranges
     report = succeeded("compress", web.url(name), tmp_path / "out.root", *PACKED, "--json").report
@@ -176,6 +176,7 @@ def test_tables_are_read_whole(name, ranges, web, tmp_path):
 
 def test_only_what_is_needed_is_read(web, tmp_path):
     jets = {v: ak.Array(np.linspace(1, 2, 1000).astype(np.float32)) for v in ("pt", "eta", "phi", "m")}
+    jets["pt"] = jets["pt"] * 40
     noise = {"noise": ak.Array(np.random.default_rng(1).random((1000, 500)))}
     path = write_tree(web.folder / "jets.root", "jets", jets | noise)
     small = web.folder / "small.root"
