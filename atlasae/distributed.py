@@ -240,7 +240,11 @@ def _local_cluster(distributed: Any, number: int) -> Iterator[Any]:
     with (
         config.set(LOCAL_CONFIG),
         distributed.LocalCluster(
-            n_workers=number, threads_per_worker=1, dashboard_address=None, silence_logs=logging.CRITICAL
+            n_workers=number,
+            threads_per_worker=1,
+            dashboard_address=None,
+            scheduler_kwargs={"dashboard_address": ":0"},  # else all look for one port, though there is no dashboard
+            silence_logs=logging.CRITICAL,
         ) as cluster,
     ):
         yield cluster

@@ -136,7 +136,8 @@ def test_dask_lets_local_workers_keep_their_memory_and_does_not_watch_them(input
 
 def test_a_dask_cluster_is_found_by_its_address(inputs, tmp_path):
     out = tmp_path / "out"
-    with distributed.LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as cluster:
+    free = {"dashboard_address": ":0"}  # another test has a cluster at the same time
+    with distributed.LocalCluster(1, threads_per_worker=1, dashboard_address=None, scheduler_kwargs=free) as cluster:
         address = cluster.scheduler_address
         inputs[0].write_bytes(b"")
         result = run_main("compress", *inputs, "-o", out, *PACKED, "--dask", address)
