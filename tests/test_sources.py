@@ -13,7 +13,7 @@ import uproot
 from conftest import bits, write_tree
 
 from atlasae.errors import AtlasaeError, UnreachableError
-from atlasae.rootio import Written, RemoteSource, open_source
+from atlasae.rootio import RemoteSource, Written, open_source
 from atlasae.sources import LocalSource, OwnSource, guarded, own_classes
 
 # --- what a file teaches uproot
