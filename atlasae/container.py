@@ -105,6 +105,7 @@ class Run:
     aliases: dict[str, str] = field(default_factory=dict)  # originals that are another by another name
     places: dict[str, str] = field(default_factory=dict)  # of originals in the records of that RNTuple
     left_out: list[LeftOut] = field(default_factory=list)  # of what is not branches of its tree
+    options: str = ""  # the digest of what was asked for
 
     @property
     def restored(self) -> set[str]:

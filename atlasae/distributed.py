@@ -32,14 +32,19 @@ LOCAL_CONFIG = {
 }
 
 
+Work = Callable[["Task"], dict[str, Any]]
+Recognise = Callable[["Task"], dict[str, Any] | None]
+
+
 @dataclass(frozen=True)
 class Task:
     """What is to be done with one file: a function of this task that can be pickled, and what it needs to know."""
 
-    work: Callable[["Task"], dict[str, Any]]
+    work: "Work"
     path: Location
     target: Path
     options: Any = None
+    recognise: "Recognise | None" = None  # the report of an output, by its own content
     journaled: bool = False  # in the folder of the target
     source: Source | None = None  # of one that is journaled, from when it is begun
 
@@ -51,11 +56,9 @@ class Task:
     @property
     def digest(self) -> str:
         """A digest of all that decides what comes out, but the input itself; raises OSError of a file it needs."""
-        named = [getattr(self.options, name, None) for name in ("model", "variables")]
-        files = [Path(name).read_bytes() for name in named if name and Path(name).is_file()]
-        options = replace(self.options, force=False) if hasattr(self.options, "force") else self.options
+        options = getattr(self.options, "digest", self.options)
         facts = f"{self.work.__name__} {options} {version('atlasae')}"
-        return f"{checksum_bytes(facts.encode(), *files):016x}"
+        return f"{checksum_bytes(facts.encode()):016x}"
 
 
 @dataclass(frozen=True)
@@ -98,10 +101,19 @@ def perform(task: Task) -> Outcome:
 
 
 def _made_before(task: Task) -> dict[str, Any] | None:
-    """The report of an output that is there since a worker died of this task when all was done."""
+    """The report of an output that is there since a worker died of this task when all was done.
+
+    Where the journal lost its line, the output's own content tells; then it gets another line.
+    """
     if task.source is None or getattr(task.options, "force", False) or not task.target.exists():
         return None
-    return Journal(task.target.parent).find(task.source, task.target.name)
+    journal = Journal(task.target.parent)
+    if task.target.name in journal.lines or task.recognise is None:
+        return journal.find(task.source, task.target.name)
+    report = task.recognise(task)
+    if report is not None:
+        task.finished(task.target, report)
+    return report
 
 
 # --- processes on this machine

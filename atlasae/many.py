@@ -2,7 +2,7 @@
 
 import glob
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,11 +10,11 @@ from typing import Any
 
 from atlasae import terminal
 from atlasae.display import Report
-from atlasae.distributed import Outcome, Task, Workers
+from atlasae.distributed import Outcome, Recognise, Task, Work, Workers
 from atlasae.errors import AtlasaeError, UserError
 from atlasae.journal import Journal, Source
 from atlasae.parts import first_run, key_of, number_of, part_of, part_path, parts_in
-from atlasae.pipeline import compress_file, decompress_file
+from atlasae.pipeline import compress_file, decompress_file, recognise_compressed, recognise_restored
 from atlasae.planning import Options, Part, open_for
 from atlasae.remote import Location, Remote
 from atlasae.restoring import Progress
@@ -32,6 +32,11 @@ class Restoring:
     salvage: bool = False
     force: bool = False
 
+    @property
+    def digest(self) -> str:
+        """All that decides what comes out."""
+        return str(replace(self, force=False))
+
 
 def compress_files(
     paths: Sequence[Location],
@@ -45,7 +50,7 @@ def compress_files(
 
     A ROOT file of more than `split_size` bytes becomes several, `NAME.part0.root` and so on, each of a run of entries.
     """
-    tasks = pair_up(compress_task, expand(paths), folder, options)
+    tasks = pair_up(compress_task, expand(paths), folder, options, recognise_compressed_task)
     if split_size:
         tasks = refuse_clashes([part for task in tasks for part in split(task, split_size)])
     return run_into(folder, tasks, workers, progress)
@@ -55,7 +60,9 @@ def decompress_files(
     paths: Sequence[Location], folder: Path, options: Restoring, workers: Workers, progress: Progress | None = None
 ) -> Report:
     """Decompress every file into a folder; returns a report of all. Raises UserError before anything is done."""
-    tasks = pair_up(decompress_task, expand(paths), folder, options)
+    tasks = pair_up(
+        decompress_task, expand(paths), folder, options, None if options.salvage else recognise_restored_task
+    )
     return run_into(folder, tasks, workers, progress)
 
 
@@ -157,6 +164,20 @@ def decompress_task(task: Task) -> Report:
     return decompress_file(task.path, task.target, force, salvage=salvage, finished=task.finished)
 
 
+def recognise_compressed_task(task: Task) -> Report | None:
+    """The report of what stands in the place of the output, if it is that output."""
+    with suppress(AtlasaeError):  # of something else
+        return recognise_compressed(task.path, task.target, task.options)
+    return None
+
+
+def recognise_restored_task(task: Task) -> Report | None:
+    """The report of what stands in the place of the output, if it is that output."""
+    with suppress(AtlasaeError):
+        return recognise_restored(task.path, task.target)
+    return None
+
+
 def verify_task(task: Task) -> Report:
     """Compare one file with its original."""
     return verify_file(task.path, task.target)
@@ -189,10 +210,11 @@ def output_name(path: Location) -> str:
 
 
 def pair_up(
-    work: Callable[[Task], dict[str, Any]], paths: Sequence[Location], folder: Path, options: Any = None
+    work: Work, paths: Sequence[Location], folder: Path, options: Any = None, recognise: Recognise | None = None
 ) -> list[Task]:
     """A task for every file, all outputs in one folder; raises UserError where two would have one name."""
-    return refuse_clashes([Task(work, path, folder.absolute() / output_name(path), options) for path in paths])
+    folder = folder.absolute()
+    return refuse_clashes([Task(work, path, folder / output_name(path), options, recognise) for path in paths])
 
 
 def refuse_clashes(tasks: list[Task]) -> list[Task]:
@@ -280,12 +302,14 @@ def mixed(tasks: Sequence[Task], done: Mapping[Path, Outcome]) -> Iterator[Outco
 
 def _in_the_way(group: Sequence[Task], others: Sequence[Path]) -> str | None:
     """Why outputs of one input can't be written beside other files: some would be of one split, some of another."""
-    targets = {task.target for task in group}
+    made = {task.target: task for task in group}
     for other in others:
-        if other in targets:
-            if len(group) > 1 and not group[0].options.force:
+        run = first_run(other)
+        if other in made:
+            told = run is not None and run.options == made[other].options.digest  # its own task will look closer
+            if len(group) > 1 and not told and not group[0].options.force:
                 return f"'{other}' exists: choose another folder, or replace all parts with --force"
-        elif (run := first_run(other)) and run.source["name"] == group[0].path.name:
+        elif run and run.source["name"] == group[0].path.name:
             return _stale(other, group[0].path)
     return None
 

@@ -21,6 +21,7 @@ from atlasae.container import (
     Copied,
     Run,
     bits_of,
+    read_contents,
     write_contents,
 )  # fmt: skip
 from atlasae.copying import copy_back, copy_others, entry_ranges, moved, read_counted
@@ -28,7 +29,7 @@ from atlasae.display import Report
 from atlasae.errors import DamagedFileError, UserError
 from atlasae.packing import start_packing
 from atlasae.parts import check_parts
-from atlasae.planning import Opened, Options, Part, Plan, make_plan, open_for, settle_plan
+from atlasae.planning import Opened, Options, Plan, make_plan, open_for, settle_plan
 from atlasae.remote import Location, Named, local, located, watching
 from atlasae.restoring import Progress, Salvage, restored_events, silent
 from atlasae.rootio import PAGES, Behind, Source, Target, Writer, create, open_source, parse_compression
@@ -37,7 +38,7 @@ from atlasae.skims import contents_of
 from atlasae.storage import any_storage_of
 from atlasae.tables import Table, is_pickle, is_table, write_table
 from atlasae.targets import check_target, replacing
-from atlasae.verification import read_back
+from atlasae.verification import compare_files, read_back
 
 Finished = Callable[[Path, Report], None]
 
@@ -74,12 +75,39 @@ def compress_file(
             if options.read_back:
                 read_back(temporary, opened, types, reading)
             check_unchanged()
-            facts = compression_facts(run, jet_bytes(temporary, run), plan.notes + notes, time.perf_counter() - started)
-            facts |= file_bytes(path, temporary, opened.part) | {"output": str(target)}
-            report = Report(facts, terminal.compression_page)
+            facts = compression_facts(path, temporary, run) | {"notes": plan.notes + notes, "output": str(target)}
+            report = Report(facts | {"seconds": time.perf_counter() - started}, terminal.compression_page)
             if finished:
                 finished(temporary, report)
     return report
+
+
+def recognise_compressed(path: Location, target: Path, options: Options) -> Report | None:
+    """The report of a compressed file that stands at `target`, if it is what `compress_file` makes of just this.
+
+    Its own content tells: what was asked for, and every branch and jet against the input's. Raises what reading does.
+    """
+    with open_source(target) as source:
+        run, *others = read_contents(source).runs
+    if others or (run.options, run.versions["atlasae"]) != (options.digest, version("atlasae")):
+        return None
+    if compare_files(path, target)["differences"]:
+        return None
+    facts = compression_facts(path, target, run) | {"notes": [], "seconds": 0.0, "output": str(target)}
+    return Report(facts, terminal.compression_page)
+
+
+def recognise_restored(path: Location, target: Path) -> Report | None:
+    """The report of a file that stands at `target`, if it is what `decompress_file` makes of a compressed one.
+
+    Raises what reading does.
+    """
+    with open_source(path) as source:
+        facts = _decompression_facts(read_contents(source), Salvage())
+    if compare_files(target, path, restored=True)["differences"]:
+        return None
+    facts |= file_bytes(path, target) | {"notes": [], "seconds": 0.0, "output": str(target)}
+    return Report(facts, terminal.decompression_page)
 
 
 def decompress_file(
@@ -168,11 +196,11 @@ def _decompression_facts(contents: Contents, lost: Salvage) -> dict[str, Any]:
     }
 
 
-def file_bytes(path: Location, target: Path, part: Part | None = None) -> dict[str, int]:
-    """The sizes of the whole files, before and after; of a part its share of the file, by entries."""
+def file_bytes(path: Location, target: Path, part: tuple[int, int] = (0, 1)) -> dict[str, int]:
+    """The sizes of the whole files, before and after; of a part (its number, of how many) its share of the file."""
+    number, parts = part
     before = path.stat().st_size
-    if part:
-        before = before * (part.number + 1) // part.parts - before * part.number // part.parts
+    before = before * (number + 1) // parts - before * number // parts
     return {"bytes_file_in": before, "bytes_file_out": target.stat().st_size}
 
 
@@ -186,8 +214,9 @@ def jet_bytes(path: Path, run: Run) -> dict[str, int]:
         }
 
 
-def compression_facts(run: Run, sizes: dict[str, int], notes: list[str], seconds: float) -> dict[str, Any]:
-    """What `compress --json` prints."""
+def compression_facts(path: Location, target: Path, run: Run) -> dict[str, Any]:
+    """What `compress --json` prints of a file that is made."""
+    sizes = jet_bytes(target, run)
     jets = sum(entry.jets for entry in run.collections)
     bytes_out = sum(sizes.values())
     return {
@@ -207,8 +236,7 @@ def compression_facts(run: Run, sizes: dict[str, int], notes: list[str], seconds
         "carried": [branch.name for branch in run.carried],
         "dropped": run.dropped,
         "left_out": [asdict(thing) for thing in run.left_out],
-        "notes": notes,
-        "seconds": seconds,
+        **file_bytes(path, target, run.source.get("part", (0, 1))),
     }
 
 
@@ -343,6 +371,7 @@ def _run(
         ntuple=options.rntuple and opened.tree_read is not None and opened.tree_read.is_rntuple,
         aliases=plan.aliases,
         places=plan.places,
+        options=options.digest,
     )  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeVar, overload
 
 import numpy as np
 
-from atlasae.columns import ArrayEvents, Counts, Events, Window, to_columns
+from atlasae.columns import ArrayEvents, Counts, Events, Window, checksum_bytes, to_columns
 from atlasae.display import some
 from atlasae.errors import UserError
 from atlasae.precision import Precision
@@ -155,6 +155,12 @@ class Options:
                 raise UserError(f"{name} {given!r} is no text")
         if self.compression:
             parse_compression(self.compression)
+
+    @property
+    def digest(self) -> str:
+        """A digest of all that decides what comes out, but the input; raises OSError of a file that it needs."""
+        files = [Path(name).read_bytes() for name in (self.model, self.variables) if name and Path(name).is_file()]
+        return f"{checksum_bytes(str(replace(self, force=False)).encode(), *files):016x}"
 
 
 def parse_size(text: str, name: str) -> int:

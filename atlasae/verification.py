@@ -19,7 +19,7 @@ from atlasae.errors import DamagedFileError, UserError
 from atlasae.fields import short
 from atlasae.parts import check_parts, entries_of
 from atlasae.planning import Opened, Options, open_input
-from atlasae.remote import Named, located, watching
+from atlasae.remote import Location, Named, located, watching
 from atlasae.restoring import Chunks, Progress, Salvage, changed_branches, restored_events, silent
 from atlasae.rootio import Source, Tree, open_source
 from atlasae.schema import Branch
@@ -73,16 +73,23 @@ def verify_file(original: Named, compressed: Named, progress: Progress | None = 
     >>> atlasae.verify_file("in.root", "small.root")["differences"]
     []
     """
-    original, compressed = located(original), located(compressed)
+    return Report(compare_files(located(original), located(compressed), progress), terminal.verification_page)
+
+
+def compare_files(
+    original: Location, compressed: Location, progress: Progress | None = None, restored: bool = False
+) -> dict[str, Any]:
+    """What `verify_file` reports; a file that was `restored` has of a part that part alone."""
     with watching(original, compressed) as check_unchanged, open_source(compressed) as source:
         contents = read_contents(source)
         check_parts(f"'{compressed}'", contents.runs)
         run = contents.runs[0]
+        entries = None if restored else entries_of(contents.runs)
         with open_input(original, run.tree if not is_table(original) else None, (), nested=run.ntuple) as opened:
-            facts = _compare(opened.within(entries_of(contents.runs)), source, contents, progress or silent)
+            facts = _compare(opened.within(entries), source, contents, progress or silent)
         copy_back(source, contents, None, Options.step_size)
         check_unchanged()
-    return Report(facts, terminal.verification_page)
+    return facts
 
 
 def read_back(path: Path, original: Opened, types: Mapping[str, Any], progress: Progress) -> None:
