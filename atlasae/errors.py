@@ -1,7 +1,9 @@
 """What can go wrong, and the exit code each failure ends with."""
 
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 UNEXPECTED = 1  # exit code of a bug of ours
 
@@ -87,3 +89,19 @@ def sparing(lost: list[str] | None) -> Iterator[None]:
         if lost is None:
             raise
         lost.append(str(error))
+
+
+def once(ending: type[BaseException]) -> Callable[[int, Any], None]:
+    """A handler of signals that raises this, unless it is on its way: what cleans up is not to be stopped by another.
+
+    Not by a flag: where what was raised is caught, as at the end of a training, the next signal is heard.
+    """
+
+    def handle(number: int, frame: Any) -> None:
+        error = sys.exception()
+        while error is not None and not isinstance(error, ending):
+            error = error.__context__
+        if error is None:
+            raise ending
+
+    return handle

@@ -21,18 +21,19 @@ from typing import Any
 
 import numpy as np
 
-from atlasae.codec import choose_codec, few_threads
-from atlasae.columns import Counts
-from atlasae.compressing import encoded_size
-from atlasae.coordinates import Floats, to_coordinates
-from atlasae.lattice import Lattice
-from atlasae.model import default_model
-from atlasae.packed import PackedCodec
-from atlasae.peers import VARIABLES, Sample, grid_cells, narrow, read_sample
-from atlasae.planning import find_in, open_input
-from atlasae.precision import Precision, steps
-from atlasae.priors import default_priors
-from atlasae.storage import blocks, storage_of
+from atlasae.codecs.floats import few_threads
+from atlasae.codecs.lattice import Lattice
+from atlasae.codecs.model import default_model
+from atlasae.codecs.packed import PackedCodec
+from atlasae.codecs.priors import default_priors
+from atlasae.codecs.search import choose_codec
+from atlasae.compression.floats import encoded_size
+from atlasae.files.events import Counts
+from atlasae.jets.coordinates import Floats, to_coordinates
+from atlasae.jets.inputs import find_in, open_input
+from atlasae.jets.precision import Precision, steps
+from atlasae.jets.stored import blocks, storage_of
+from atlasae.reports.peers import VARIABLES, Sample, grid_cells, narrow, read_sample
 
 SAMPLE = Path(__file__).parents[1] / "data" / "jets.root"
 BOUND = 1e-3

@@ -21,14 +21,14 @@ import numpy as np
 import onnxruntime
 import torch
 
-from atlasae.codec import few_threads
-from atlasae.coordinates import MASS_FLOOR, Floats
-from atlasae.cpp import cpp_header
-from atlasae.encoding import drawn_jets
-from atlasae.export import Exported, exported, onnx_graphs
-from atlasae.invertible import InvertibleAutoencoder
-from atlasae.model import load_model
-from atlasae.storage import Latents, blocks
+from atlasae.codecs.arrays import drawn_jets
+from atlasae.codecs.chain import InvertibleAutoencoder
+from atlasae.codecs.floats import few_threads
+from atlasae.codecs.model import load_model
+from atlasae.export.cpp import cpp_header
+from atlasae.export.export import Exported, exported, onnx_graphs
+from atlasae.jets.coordinates import MASS_FLOOR, Floats
+from atlasae.jets.stored import Latents, blocks
 
 PROGRAM = """
 #include "jets.h"

@@ -23,19 +23,20 @@ from typing import Any
 import numpy as np
 import torch
 
-from atlasae.checkpoints import import_checkpoint
-from atlasae.codec import AnyCodec, BottleneckCodec, choose_codec
-from atlasae.coordinates import Floats, Layout, energy, wrap
-from atlasae.invertible import InvertibleAutoencoder
-from atlasae.learning import Sample, Split, describe_jets, event_parts, fit, read_samples, untrained
-from atlasae.metrics import half_width, residuals
-from atlasae.model import Autoencoder, Model, default_model
-from atlasae.pipeline import compress_file
-from atlasae.planning import Options
-from atlasae.precision import Precision
-from atlasae.recipes import Recipe, read_recipe
-from atlasae.storage import Storage
-from atlasae.tables import Table, write_table
+from atlasae.codecs.chain import InvertibleAutoencoder
+from atlasae.codecs.floats import AnyCodec, BottleneckCodec
+from atlasae.codecs.model import Autoencoder, Model, default_model
+from atlasae.codecs.search import choose_codec
+from atlasae.compression.compress import compress_file
+from atlasae.compression.plan import Options
+from atlasae.files.tables import Table, write_table
+from atlasae.jets.coordinates import Floats, Layout, energy, wrap
+from atlasae.jets.precision import Precision
+from atlasae.jets.residuals import half_width, residuals
+from atlasae.jets.stored import Storage
+from atlasae.training.checkpoints import import_checkpoint
+from atlasae.training.recipes import Recipe, read_recipe
+from atlasae.training.train import Sample, Split, describe_jets, event_parts, fit, read_samples, untrained
 
 ROOT = Path(__file__).parents[1]
 RECIPES = ROOT / "scripts" / "recipes"

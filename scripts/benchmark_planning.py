@@ -107,8 +107,9 @@ def stages(path: Path, layout: str, folder: Path) -> dict[str, Any]:
 
 def run_stages(path: Path, layout: str, folder: Path) -> None:
     """Compress one file in this process with its stages watched, and print what they took, as JSON."""
-    from atlasae import compressing, packing, pipeline, rootio
-    from atlasae.planning import Options
+    from atlasae.compression import compress, floats, packed
+    from atlasae.compression.plan import Options
+    from atlasae.files import trees, writing
 
     spent: dict[str, float] = defaultdict(float)
     within = threading.local()  # seconds of stages inside the one that goes on
@@ -128,15 +129,15 @@ def run_stages(path: Path, layout: str, folder: Path) -> None:
 
         setattr(owner, name, watched)
 
-    watch(rootio.Tree, "read", "reading baskets")
-    watch(compressing.Compressor, "compress", "encoding, and decoding to compare")
-    watch(packing.PackedCompressor, "compress", "encoding, and decoding to compare")
-    watch(rootio.Writer, "extend", "compressing baskets, and writing")
-    watch(pipeline, "checksum", "checksums")
-    watch(pipeline, "_start", "choosing grid and model")
+    watch(trees.Tree, "read", "reading baskets")
+    watch(floats.Compressor, "compress", "encoding, and decoding to compare")
+    watch(packed.PackedCompressor, "compress", "encoding, and decoding to compare")
+    watch(writing.Writer, "extend", "compressing baskets, and writing")
+    watch(compress, "checksum", "checksums")
+    watch(compress, "_start", "choosing grid and model")
     began = time.process_time()
     options = Options(packed=layout == "packed", force=True, read_back=False)
-    pipeline.compress_file(path, folder / "stages.root", options)
+    compress.compress_file(path, folder / "stages.root", options)
     total = time.process_time() - began
     spent["all else"] = total - sum(spent.values())
     peak = peak_bytes()

@@ -22,14 +22,16 @@ from typing import Any
 
 import numpy as np
 
-from atlasae.columns import checksum
-from atlasae.container import CompressedCollection, read_contents
-from atlasae.coordinates import Floats, is_physical, wrap
-from atlasae.peers import Sample, largest, peers, read_sample
-from atlasae.pipeline import compress_file, decompress_file
-from atlasae.planning import Opened, Options, open_input
-from atlasae.precision import Precision
-from atlasae.rootio import open_source
+from atlasae.compression.compress import compress_file
+from atlasae.compression.decompress import decompress_file
+from atlasae.compression.format import CompressedCollection, read_contents
+from atlasae.compression.plan import Options
+from atlasae.files.checksums import checksum
+from atlasae.files.trees import open_source
+from atlasae.jets.coordinates import Floats, is_physical, wrap
+from atlasae.jets.inputs import Opened, open_input
+from atlasae.jets.precision import Precision
+from atlasae.reports.peers import Sample, largest, peers, read_sample
 
 SAMPLE = Path(__file__).parents[1] / "data" / "jets.root"
 PRECISIONS = ("1e-2", "1e-3", "1e-4", "full")

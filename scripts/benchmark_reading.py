@@ -32,9 +32,9 @@ STEP = "2 MB"
 def read_seconds(path: Path) -> dict[str, float]:
     """The shortest of some times that one branch takes: decoded by decompress's loop, and asked of `atlasae.open`."""
     import atlasae
-    from atlasae.container import read_contents
-    from atlasae.restoring import restored_events, silent
-    from atlasae.rootio import open_source
+    from atlasae.compression.chunks import restored_events, silent
+    from atlasae.compression.format import read_contents
+    from atlasae.files.trees import open_source
 
     def decode() -> None:
         with open_source(path) as source:

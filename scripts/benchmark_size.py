@@ -21,17 +21,19 @@ from typing import Any
 import numpy as np
 from benchmark_precision import SAMPLE, compare, within
 
-from atlasae.container import CompressedCollection, read_contents
-from atlasae.lattice import Lattice
-from atlasae.packed import PackedCodec
-from atlasae.packing import steps_apart
-from atlasae.peers import VARIABLES, Sample, peers, read_sample
-from atlasae.pipeline import compress_file, decompress_file
-from atlasae.planning import Opened, Options, open_input
-from atlasae.precision import Precision, steps
-from atlasae.priors import default_priors
-from atlasae.rootio import open_source
-from atlasae.storage import storage_of
+from atlasae.codecs.lattice import Lattice
+from atlasae.codecs.packed import PackedCodec
+from atlasae.codecs.priors import default_priors
+from atlasae.compression.compress import compress_file
+from atlasae.compression.decompress import decompress_file
+from atlasae.compression.format import CompressedCollection, read_contents
+from atlasae.compression.packed import steps_apart
+from atlasae.compression.plan import Options
+from atlasae.files.trees import open_source
+from atlasae.jets.inputs import Opened, open_input
+from atlasae.jets.precision import Precision, steps
+from atlasae.jets.stored import storage_of
+from atlasae.reports.peers import VARIABLES, Sample, peers, read_sample
 
 LAYOUTS: dict[str, dict[str, Any]] = {
     "**atlasae, packed**": {"packed": True},

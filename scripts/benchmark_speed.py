@@ -38,9 +38,10 @@ def copy_with_uproot(algorithm: str, level: int) -> Job:
     """Read the tree and write it back in atlasae's chunks: what one would do without atlasae."""
     import uproot
 
-    from atlasae.copying import entry_ranges
-    from atlasae.planning import Options, choose_tree
-    from atlasae.rootio import open_source
+    from atlasae.compression.others import entry_ranges
+    from atlasae.compression.plan import Options
+    from atlasae.files.trees import open_source
+    from atlasae.jets.inputs import choose_tree
 
     compression = getattr(uproot, algorithm)(level)
 
@@ -65,10 +66,10 @@ def copy_with_uproot(algorithm: str, level: int) -> Job:
 
 def compress(packed: bool, read_back: bool = True) -> Job:
     """`atlasae compress` in one of the layouts, with or without reading back what it wrote."""
-    import atlasae.compressing  # noqa: F401  (imported when it compresses: not part of the time here)
-    from atlasae.pipeline import compress_file
-    from atlasae.planning import Options
-    from atlasae.precision import Precision
+    import atlasae.compression.floats  # noqa: F401  (imported when it compresses: not part of the time here)
+    from atlasae.compression.compress import compress_file
+    from atlasae.compression.plan import Options
+    from atlasae.jets.precision import Precision
 
     options = Options(Precision.parse("1e-3"), packed=packed, read_back=read_back)
     return lambda path, target: None if compress_file(path, target, options) else None
@@ -77,8 +78,8 @@ def compress(packed: bool, read_back: bool = True) -> Job:
 def decompress(packed: bool) -> Job:
     """`atlasae decompress` of a file in one of the layouts."""
     if not packed:
-        import atlasae.model  # noqa: F401
-    from atlasae.pipeline import decompress_file
+        import atlasae.codecs.model  # noqa: F401
+    from atlasae.compression.decompress import decompress_file
 
     return lambda path, target: None if decompress_file(path, target) else None
 

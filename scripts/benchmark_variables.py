@@ -17,16 +17,18 @@ from typing import Any
 
 import numpy as np
 
-from atlasae.columns import Array, to_columns
-from atlasae.container import read_contents
-from atlasae.peers import LZMA, Sample, narrow, round_mantissa, tree_bytes
-from atlasae.pipeline import compress_file
-from atlasae.planning import Options, open_input
-from atlasae.precision import Precision
-from atlasae.rootio import open_source
-from atlasae.storage import ListStorage, list_storage_of
-from atlasae.variables import WHOLE, Variable
-from atlasae.verification import verify_file
+from atlasae.compression.compress import compress_file
+from atlasae.compression.format import read_contents
+from atlasae.compression.plan import Options
+from atlasae.compression.verify import verify_file
+from atlasae.files.events import Array
+from atlasae.files.trees import open_source
+from atlasae.jets.columns import to_columns
+from atlasae.jets.inputs import open_input
+from atlasae.jets.precision import Precision
+from atlasae.jets.stored import ListStorage, list_storage_of
+from atlasae.jets.variables import WHOLE, Variable
+from atlasae.reports.peers import LZMA, Sample, narrow, round_mantissa, tree_bytes
 
 ROOT = Path(__file__).parents[1]
 

@@ -35,14 +35,15 @@ import numpy as np
 import torch
 import uproot
 
-from atlasae.bottleneck import Bottleneck, BottleneckAutoencoder
-from atlasae.cli import main as atlasae_main
-from atlasae.columns import checksum
-from atlasae.container import Chunk, Contents, Copied, Run, read_contents, write_contents
-from atlasae.model import Model, default_model
-from atlasae.priors import Priors, default_priors
-from atlasae.rootio import create, open_source
-from atlasae.tables import Table, write_table
+from atlasae.codecs.bottleneck import Bottleneck, BottleneckAutoencoder
+from atlasae.codecs.model import Model, default_model
+from atlasae.codecs.priors import Priors, default_priors
+from atlasae.commands.cli import main as atlasae_main
+from atlasae.compression.format import Chunk, Contents, Copied, Run, read_contents, write_contents
+from atlasae.files.checksums import checksum
+from atlasae.files.tables import Table, write_table
+from atlasae.files.trees import open_source
+from atlasae.files.writing import create
 
 JETS = Path(__file__).parents[1] / "data" / "jets.root"
 ENTRIES = 40

@@ -18,10 +18,10 @@ import numpy as np
 import torch
 import uproot
 
-from atlasae.pipeline import compress_file
-from atlasae.planning import Options
-from atlasae.precision import Precision
-from atlasae.verification import verify_file
+from atlasae.compression.compress import compress_file
+from atlasae.compression.plan import Options
+from atlasae.compression.verify import verify_file
+from atlasae.jets.precision import Precision
 
 JETS = Path(__file__).parents[1] / "data" / "jets.root"
 ENTRIES = 500

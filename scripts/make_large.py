@@ -16,14 +16,17 @@ from pathlib import Path
 import awkward as ak
 import numpy as np
 
-from atlasae.columns import flatten, to_columns, unflatten
-from atlasae.coordinates import LARGEST_PHI, Floats, is_physical, wrap
 from atlasae.errors import UserError
-from atlasae.planning import choose_tree
-from atlasae.rootio import Tree, create, open_source
-from atlasae.schema import Collection, find_collections, name_counters
-from atlasae.storage import Storage, storage_of
-from atlasae.units import settle
+from atlasae.files.events import flatten, unflatten
+from atlasae.files.trees import Tree, open_source
+from atlasae.files.writing import create
+from atlasae.jets.collections import Collection, name_counters
+from atlasae.jets.columns import to_columns
+from atlasae.jets.coordinates import LARGEST_PHI, Floats, is_physical, wrap
+from atlasae.jets.inputs import choose_tree
+from atlasae.jets.recognition import find_collections
+from atlasae.jets.stored import Storage, storage_of
+from atlasae.jets.units import settle
 
 EVENTS_AT_ONCE = 10_000  # events in a basket
 RELATIVE = 0.03  # standard deviation of the smearing of pt and m

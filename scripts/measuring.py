@@ -3,7 +3,7 @@
 import resource
 import sys
 
-ATLASAE = (sys.executable, "-c", "from atlasae.cli import main; main()")
+ATLASAE = (sys.executable, "-c", "from atlasae.commands.cli import main; main()")
 _PEAK_UNIT = 1 if sys.platform == "darwin" else 1024  # bytes in what getrusage calls one
 
 

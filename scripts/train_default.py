@@ -11,11 +11,11 @@ import argparse
 import json
 from pathlib import Path
 
-from atlasae.codec import few_threads
-from atlasae.learning import learn
-from atlasae.model import LARGEST
-from atlasae.recipes import Recipe
-from atlasae.training import Course
+from atlasae.codecs.floats import few_threads
+from atlasae.codecs.model import LARGEST
+from atlasae.training.loop import Course
+from atlasae.training.recipes import Recipe
+from atlasae.training.train import learn
 
 RECIPE = Recipe(seed=20261123, course=Course(steps=4000, patience=40))
 DEFAULT = Path(__file__).parents[1] / "atlasae" / "models" / "default.safetensors"

@@ -10,7 +10,7 @@ The same as `atlasae train --arch tables`, but for the packaged priors, which ha
 import argparse
 from pathlib import Path
 
-from atlasae.counting import count_files
+from atlasae.training.tables import count_files
 
 DEFAULT = Path(__file__).parents[1] / "atlasae" / "models" / "priors.safetensors"
 

@@ -1,7 +1,7 @@
 """What every codec has to keep: checks to call with a codec, after numcodecs' tests/common.py.
 
-A new codec is tested by a few short functions that call these; see test_codec.py. Errors are worked out here, and by
-nothing that the codec uses.
+A new codec is tested by a few short functions that call these; see codecs/test_codec.py. Errors are worked out here,
+and by nothing that the codec uses.
 """
 
 import json
@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from conftest import largest_errors
 
-from atlasae.codec import BottleneckCodec, codec_of_config
-from atlasae.model import packaged_model
+from atlasae.codecs.floats import BottleneckCodec, codec_of_config
+from atlasae.codecs.model import packaged_model
 
 GOLDEN = Path(__file__).parent / "golden"
 

@@ -20,7 +20,7 @@ import uproot
 from hypothesis import settings
 from servers import Web, XRootD, web_server, xrootd_server
 
-from atlasae.cli import main
+from atlasae.commands.cli import main
 
 # A network on a busy machine can take longer over one example than hypothesis allows. The same examples at every run: a
 # change is to blame for what fails; `--hypothesis-profile=default` looks for new ones.
@@ -102,7 +102,7 @@ def succeeded(*arguments: object) -> Result:
 
 def jet_grid(exponent: float, cells: Any, first: Any, levels: Any, digits: Any) -> Any:
     """A grid of jets: words of pt, eta and phi, each followed by one of these digits of m."""
-    from atlasae.grid import Grid, jet_words
+    from atlasae.codecs.grid import Grid, jet_words
 
     return Grid(exponent, cells, first, levels, jet_words(levels, digits))
 
@@ -230,7 +230,7 @@ def layout(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(scope="session")
 def one_torch_thread() -> Iterator[None]:
     """Torch on one thread, as the commands have it: on a busy machine twenty times faster."""
-    from atlasae.codec import few_threads
+    from atlasae.codecs.floats import few_threads
 
     with few_threads():
         yield
@@ -398,7 +398,7 @@ def network_by_hand() -> Any:
     """A network that nobody trained: it keeps pt, eta and phi, and takes m to be a tenth of pt."""
     import torch
 
-    from atlasae.bottleneck import Bottleneck, BottleneckAutoencoder
+    from atlasae.codecs.bottleneck import Bottleneck, BottleneckAutoencoder
 
     columns, scalings = ("m", "pt", "phi", "eta"), ("log10", "log10", "linear", "linear")
     network = BottleneckAutoencoder(Bottleneck(columns, scalings, hidden=(2,), skip=True)).double()
@@ -416,7 +416,7 @@ def network_by_hand() -> Any:
 @pytest.fixture
 def by_hand(tmp_path: Path) -> Path:
     """A model file of `network_by_hand`."""
-    from atlasae.model import Model
+    from atlasae.codecs.model import Model
 
     (tmp_path / "by_hand.model").write_bytes(Model.from_autoencoder(network_by_hand(), {}).content)
     return tmp_path / "by_hand.model"
@@ -424,8 +424,8 @@ def by_hand(tmp_path: Path) -> Path:
 
 def untrained_bottleneck(activation: str, columns: tuple[str, ...]) -> bytes:
     """A model that nobody trained; where m comes first, with everything that a shape may have."""
-    from atlasae.bottleneck import Bottleneck, BottleneckAutoencoder
-    from atlasae.model import Model
+    from atlasae.codecs.bottleneck import Bottleneck, BottleneckAutoencoder
+    from atlasae.codecs.model import Model
 
     odd = columns[0] == "m"
     scalings = ("asinh", "linear", "linear", "log10") if odd else ("log10", "linear", "linear", "log10")

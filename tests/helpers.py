@@ -10,11 +10,11 @@ import numpy as np
 import uproot
 from conftest import bits, declared, jet_grid, random_jets, read_tree
 
-from atlasae.coordinates import Layout
-from atlasae.pipeline import compress_file
-from atlasae.planning import Options
-from atlasae.precision import Precision
-from atlasae.storage import Storage
+from atlasae.compression.compress import compress_file
+from atlasae.compression.plan import Options
+from atlasae.jets.coordinates import Layout
+from atlasae.jets.precision import Precision
+from atlasae.jets.stored import Storage
 
 PT_M, PT_E = ("pt", "eta", "phi", "m"), ("pt", "eta", "phi", "E")
 P_E, P_M = ("px", "py", "pz", "E"), ("px", "py", "pz", "m")
@@ -44,9 +44,9 @@ def stored(jets: dict[str, np.ndarray], kept: Storage) -> list[np.ndarray]:
 
 def uniform_codec(step: float) -> Any:
     """Equal steps over the whole support."""
-    from atlasae.codec import FloatsCodec
-    from atlasae.grid import radices
-    from atlasae.model import default_model
+    from atlasae.codecs.floats import FloatsCodec
+    from atlasae.codecs.grid import radices
+    from atlasae.codecs.model import default_model
 
     cells = tuple(span / step for span in SPANS)
     levels = tuple(math.ceil(n) for n in cells)

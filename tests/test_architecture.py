@@ -1,62 +1,55 @@
-"""Every module has a floor, imports only from floors below it, and leaves heavy libraries to their one door."""
+"""A package imports only from those left of it, a heavy library has one door, a public name one place."""
 
 import ast
+import graphlib
 import subprocess
 import sys
+from collections import defaultdict
 from pathlib import Path
 
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "atlasae"
-TESTS = sorted(Path(__file__).parent.glob("*.py"))
-MODULES = sorted(path.stem for path in PACKAGE.glob("*.py") if path.stem != "__init__")
+TESTS = sorted(Path(__file__).parent.rglob("*.py"))
+MODULES = sorted(
+    ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
+    for path in PACKAGE.rglob("*.py")
+    if path.stem != "__init__"
+)
 
-# An entry may stand here before its module does; a module may not be without its entry.
-FLOORS = [
-    {"errors", "display", "leaf_names"},
-    {"schema", "coordinates"},
-    {"remote", "rounding", "plotting", "baskets", "grid", "padding", "terminal", "coding", "leaves"},
-    {
-        *("columns", "fields", "invertible", "bottleneck", "precision", "metrics", "variables", "lattice", "priors"),
-        *("sources", "beside", "pickles"),
-    },
-    {"storage", "packed", "units", "model", "rootio", "tables", "tallies", "training", "running"},
-    {"codec", "collection", "classifier", "recipes", "container", "planning", "targets", "journal"},
-    {"learning", "checkpoints", "copying", "packing", "counting", "cpp", "graphs", "encoding", "parts"},
-    {"restoring", "compressing", "skims"},
-    {"reading", "export", "verification"},
-    {"pipeline", "pairs", "peers"},
-    {"benchmark", "evaluation"},
-    {"figures", "distributed", "batch"},
-    {"many", "options"},
-    {"cli"},
+# From left to right; those in one pair of brackets don't know each other.
+ORDER = [
+    *(("errors",), ("report",), ("pages",), ("files",), ("jets",), ("codecs",), ("training",), ("compression",)),
+    *(("export", "reports"), ("batch",), ("commands",)),
 ]
-FLOOR = {module: height for height, modules in enumerate(FLOORS) for module in modules}
+PLACE = {package: place for place, packages in enumerate(ORDER) for package in packages}
+MOST_MODULES = 16  # of a package
 
 DOORS = {
-    "uproot": {"rootio", "sources", "leaves"},
+    "uproot": {"files.trees", "files.writing", "files.sources", "files.leaves", "files.damage"},
     "torch": {
-        *("grid", "invertible", "bottleneck", "codec", "model", "training"),
-        *("classifier", "learning", "checkpoints", "peers", "benchmark", "cpp", "graphs", "encoding", "export"),
+        *("codecs.grid", "codecs.chain", "codecs.bottleneck", "codecs.floats", "codecs.search", "codecs.model"),
+        *("codecs.arrays", "training.loop", "training.train", "training.checkpoints", "reports.classifier"),
+        *("reports.peers", "reports.benchmark", "export.cpp", "export.onnx", "export.export"),
     },
-    "click": {"cli", "options", "running"},
-    "rich": {"display", "running"},
-    "safetensors": {"model", "priors"},
-    "constriction": {"coding"},
-    "pandas": {"tables"},
-    "pyarrow": {"tables"},
-    "hist": {"tallies"},
-    "matplotlib": {"plotting"},
-    "mplhep": {"plotting"},
-    "pcodec": {"peers"},
-    "pysz": {"peers"},
-    "vector": {"reading"},
-    "dask": {"distributed"},
-    "distributed": {"distributed"},
-    "onnx": {"export"},
-    "fsspec": {"remote"},
-    "aiohttp": {"remote"},
-    "XRootD": {"remote"},
+    "click": {"commands.cli", "commands.options", "commands.running"},
+    "rich": {"report", "commands.running"},
+    "safetensors": {"codecs.model", "codecs.priors"},
+    "constriction": {"codecs.entropy"},
+    "pandas": {"files.tables"},
+    "pyarrow": {"files.tables"},
+    "hist": {"reports.histograms"},
+    "matplotlib": {"reports.plotting"},
+    "mplhep": {"reports.plotting"},
+    "pcodec": {"reports.peers"},
+    "pysz": {"reports.peers"},
+    "vector": {"compression.tree"},
+    "dask": {"batch.workers"},
+    "distributed": {"batch.workers"},
+    "onnx": {"export.export"},
+    "fsspec": {"files.remote"},
+    "aiohttp": {"files.remote"},
+    "XRootD": {"files.remote"},
 }
 
 
@@ -72,23 +65,47 @@ def imports(path: Path) -> set[str]:
     return names
 
 
-def test_every_module_has_one_floor_and_its_own_subject():
-    assert sorted(FLOOR) == sorted(module for modules in FLOORS for module in modules)
-    assert set(MODULES) <= set(FLOOR)
-    assert "utils" not in MODULES
-    assert {path.parent for path in PACKAGE.rglob("*.py")} == {PACKAGE}
+def path_of(module: str) -> Path:
+    return PACKAGE.joinpath(*module.split(".")).with_suffix(".py")
+
+
+def own_imports(module: str) -> set[str]:
+    """The modules of atlasae that a module imports."""
+    names = {name.removeprefix("atlasae.") for name in imports(path_of(module)) if name.startswith("atlasae.")}
+    return {known for known in MODULES for name in names if name == known or name.startswith(f"{known}.")}
+
+
+def test_every_module_is_in_one_package_that_is_not_too_large():
+    packages = defaultdict(list)
+    for module in MODULES:
+        packages[module.partition(".")[0]].append(module)
+    assert set(packages) == set(PLACE)
+    assert max(map(len, packages.values())) <= MOST_MODULES
+    assert not any(module.endswith("utils") for module in MODULES)
+    assert {path.parent.parent for path in PACKAGE.rglob("*.py")} <= {PACKAGE, PACKAGE.parent}
 
 
 @pytest.mark.parametrize("module", MODULES)
-def test_imports_go_downward(module):
-    own = {name.split(".")[1] for name in imports(PACKAGE / f"{module}.py") if name.startswith("atlasae.")}
-    assert [name for name in own if FLOOR[name] >= FLOOR[module]] == []
+def test_a_package_imports_only_from_those_left_of_it(module):
+    own = module.partition(".")[0]
+    others = {name.partition(".")[0] for name in own_imports(module)} - {own}
+    assert [other for other in others if PLACE[other] >= PLACE[own]] == []
+
+
+def test_imports_run_in_no_circle():
+    graphlib.TopologicalSorter({module: own_imports(module) for module in MODULES}).prepare()
 
 
 @pytest.mark.parametrize("module", MODULES)
 def test_heavy_libraries_have_one_door(module):
-    libraries = {name.split(".")[0] for name in imports(PACKAGE / f"{module}.py")}
+    libraries = {name.split(".")[0] for name in imports(path_of(module))}
     assert [library for library in libraries if module not in DOORS.get(library, {module})] == []
+
+
+def test_packages_hold_no_code():
+    for package in PACKAGE.glob("*/__init__.py"):
+        (docstring,) = ast.parse(package.read_text(encoding="utf-8")).body
+        assert isinstance(docstring, ast.Expr) and isinstance(docstring.value, ast.Constant)
 
 
 @pytest.mark.parametrize("path", TESTS, ids=lambda path: path.stem)
@@ -127,7 +144,7 @@ def test_init_only_tells_where_names_are():
 
 def test_the_commands_start_without_what_takes_long():
     heavy = {"torch", "uproot", "awkward", "numpy", "rich", "fsspec"}
-    code = f"import atlasae.cli, sys; print(sorted({heavy} & sys.modules.keys()))"
+    code = f"import atlasae.commands.cli, sys; print(sorted({heavy} & sys.modules.keys()))"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True)
     assert found.stdout == "[]\n"
 
@@ -157,16 +174,16 @@ def state():
 
 before = state()
 import atlasae
-for module in pkgutil.iter_modules(atlasae.__path__):
-    importlib.import_module(f"atlasae.{module.name}")
+for module in pkgutil.walk_packages(atlasae.__path__, "atlasae."):
+    importlib.import_module(module.name)
 imported = state()
 atlasae.compress_file(path, f"{path}.small.root")
 atlasae.decompress_file(f"{path}.small.root", f"{path}.back.root")
 with atlasae.open(f"{path}.small.root") as tree:
     tree.arrays()
-figure = atlasae.plotting.spectrum([0, 1, 2], [3, 4], [3, 4], [0, 0], atlasae.plotting.Quantity("x"))
+figure = atlasae.reports.plotting.spectrum([0, 1, 2], [3, 4], [3, 4], [0, 0], atlasae.reports.plotting.Quantity("x"))
 for suffix in ("png", "pdf"):
-    atlasae.plotting.save(figure, atlasae.remote.located(f"{path}.{suffix}"))
+    atlasae.reports.plotting.save(figure, atlasae.files.remote.located(f"{path}.{suffix}"))
 used = state()
 print([name for after in (imported, used) for name in before if after[name] != before[name]])
 """
@@ -187,6 +204,8 @@ def test_packed_files_need_no_torch(command, tmp_path):
     arguments = ["atlasae", command, str(path), *map(str, out.get(command, []))]
     code = f"import atexit, sys; sys.argv = {arguments}; atexit.register(lambda: print('torch' in sys.modules))"
     found = subprocess.run(
-        [sys.executable, "-c", f"{code}; from atlasae.cli import main; main()"], capture_output=True, check=True
+        [sys.executable, "-c", f"{code}; from atlasae.commands.cli import main; main()"],
+        capture_output=True,
+        check=True,
     )
     assert found.stdout.decode().splitlines()[-1] == "False"

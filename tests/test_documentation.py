@@ -15,7 +15,7 @@ import pytest
 from conftest import counted, make_counts, succeeded, write_layout, write_tree
 
 import atlasae
-from atlasae.schema import MEV_PER_UNIT
+from atlasae.jets.collections import MEV_PER_UNIT
 
 PACKAGE = Path(__file__).parents[1] / "atlasae"
 MODULES = sorted(path.stem for path in PACKAGE.glob("*.py") if ">>>" in path.read_text(encoding="utf-8"))

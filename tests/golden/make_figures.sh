@@ -3,5 +3,5 @@
 set -eu
 cd "$(dirname "$0")/../.."
 # pytest-mpl warns that it draws into the folder it would compare with: that is what we want.
-python -m pytest tests/test_plotting.py -k looks_as --mpl-generate-path=tests/golden/figures \
+python -m pytest tests/reports/test_plotting.py -k looks_as --mpl-generate-path=tests/golden/figures \
   -W "ignore:Ignoring --mpl-baseline-path"

@@ -14,14 +14,15 @@ import numpy as np
 import torch
 import uproot
 
-from atlasae.bottleneck import Bottleneck, BottleneckAutoencoder
-from atlasae.container import FORMAT
-from atlasae.invertible import jet_autoencoder
-from atlasae.model import Model
-from atlasae.pipeline import compress_file, decompress_file
-from atlasae.planning import Options
-from atlasae.precision import Precision
-from atlasae.verification import verify_file
+from atlasae.codecs.bottleneck import Bottleneck, BottleneckAutoencoder
+from atlasae.codecs.chain import jet_autoencoder
+from atlasae.codecs.model import Model
+from atlasae.compression.compress import compress_file
+from atlasae.compression.decompress import decompress_file
+from atlasae.compression.format import FORMAT
+from atlasae.compression.plan import Options
+from atlasae.compression.verify import verify_file
+from atlasae.jets.precision import Precision
 
 HERE = Path(__file__).parent / f"format-{FORMAT}"
 COLLECTIONS = (

@@ -1,0 +1,379 @@
+"""Many files: one task each, a journal of what is done, one report in the end."""
+
+import glob
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, nullcontext, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from atlasae import pages
+from atlasae.batch.journal import Journal, Source
+from atlasae.batch.workers import Outcome, Recognise, Task, Work, Workers
+from atlasae.compression.chunks import Progress
+from atlasae.compression.compress import compress_file, recognise_compressed
+from atlasae.compression.decompress import decompress_file, recognise_restored
+from atlasae.compression.parts import first_run, key_of, number_of, part_of, part_path, parts_in
+from atlasae.compression.plan import Options, open_for
+from atlasae.compression.verify import verify_file
+from atlasae.errors import AtlasaeError, UserError
+from atlasae.files.outputs import remove_leftovers
+from atlasae.files.remote import Location, Remote
+from atlasae.files.tables import is_table
+from atlasae.jets.inputs import Part
+from atlasae.report import Report
+
+ADDED = ("entries", "jets", "exact_jets", "bytes_file_in", "bytes_file_out", "bytes_jets_in", "bytes_jets_out")  # up
+
+
+@dataclass(frozen=True)
+class Restoring:
+    """What `atlasae decompress` may be told."""
+
+    salvage: bool = False
+    force: bool = False
+
+    @property
+    def digest(self) -> str:
+        """All that decides what comes out."""
+        return str(replace(self, force=False))
+
+
+def compress_files(
+    paths: Sequence[Location],
+    folder: Path,
+    options: Options,
+    workers: Workers,
+    progress: Progress | None = None,
+    split_size: int | None = None,
+) -> Report:
+    """Compress every file into a folder; returns a report of all. Raises UserError before anything is done.
+
+    A ROOT file of more than `split_size` bytes becomes several, `NAME.part0.root` and so on, each of a run of entries.
+    """
+    tasks = pair_up(compress_task, expand(paths), folder, options, recognise_compressed_task)
+    if split_size:
+        tasks = refuse_clashes([part for task in tasks for part in split(task, split_size)])
+    return run_into(folder, tasks, workers, progress)
+
+
+def decompress_files(
+    paths: Sequence[Location], folder: Path, options: Restoring, workers: Workers, progress: Progress | None = None
+) -> Report:
+    """Decompress every file into a folder; returns a report of all. Raises UserError before anything is done."""
+    tasks = pair_up(
+        decompress_task, expand(paths), folder, options, None if options.salvage else recognise_restored_task
+    )
+    return run_into(folder, tasks, workers, progress)
+
+
+def verify_files(
+    originals: Sequence[Location], folder: Path, workers: Workers, progress: Progress | None = None
+) -> Report:
+    """Compare every file with the one in the folder that `compress_files` made of it; returns a report of all."""
+    tasks = find_parts(pair_up(verify_task, expand(originals), folder), folder)
+    return run_tasks(tasks, workers, None, progress)
+
+
+def evaluate_many(
+    originals: Sequence[Location],
+    folder: Path,
+    workers: Workers,
+    progress: Progress | None = None,
+    patterns: Sequence[str] = (),
+    units: str | None = None,
+) -> Any:
+    """Evaluate every file with the one in the folder of its name; returns an `Evaluated` of all files together.
+
+    Its report has the `files`, and how many `failed`; raises UserError where all did.
+    """
+    tasks = find_parts(pair_up(evaluate_task, expand(originals), folder), folder)
+    asked = Evaluating(tuple(patterns), units, _common_ranges(tasks, patterns, units))
+    total, files = None, list[dict[str, Any]]()
+    with closing(workers.outcomes([replace(task, options=asked) for task in tasks])) as outcomes:
+        for outcome in _in_order(tasks, outcomes):
+            total, error = _add_up(total, outcome)
+            files.append({"input": str(outcome.task.path), "output": str(outcome.task.target), "error": error})
+            if progress:
+                progress(len(files), len(tasks))
+    if total is None:
+        raise UserError(f"no file can be evaluated: {files[0]['error']}")
+    found = total.evaluated()
+    found.report.update(files=files, failed=sum(file["error"] is not None for file in files))
+    return found
+
+
+@dataclass(frozen=True)
+class Evaluating:
+    """What `atlasae evaluate` may be told, and how far the histograms go."""
+
+    patterns: tuple[str, ...]
+    units: str | None
+    ranges: dict[str, Any]
+
+
+def _common_ranges(tasks: Sequence[Task], patterns: Sequence[str], units: str | None) -> dict[str, Any]:
+    """How far the histograms of all files are to go: as the first jets of the first file with any have it."""
+    from atlasae.reports.evaluation import first_ranges  # here, since torch takes its time
+
+    for task in tasks:
+        with suppress(AtlasaeError, OSError):  # its own task will tell
+            if found := first_ranges(task.path, task.target, patterns, units):
+                return found
+    return {}
+
+
+def _in_order(tasks: Sequence[Task], outcomes: Iterator[Outcome]) -> Iterator[Outcome]:
+    """The outcomes in the order of the tasks: sums are then the same to the last bit, whoever was first."""
+    waiting: dict[Path, Outcome] = {}
+    for task in tasks:
+        while task.target not in waiting:
+            outcome = next(outcomes)
+            waiting[outcome.task.target] = outcome
+        yield waiting.pop(task.target)
+
+
+def _add_up(total: Any, outcome: Outcome) -> tuple[Any, str | None]:
+    """Add what was tallied of one file; returns the sum, and what was wrong."""
+    if outcome.error is not None:
+        return total, outcome.error
+    if total is None:
+        return outcome.report["tallied"], None
+    try:
+        total.merge(outcome.report["tallied"])
+    except UserError as error:
+        return total, str(error)
+    return total, None
+
+
+def evaluate_task(task: Task) -> dict[str, Any]:
+    """Tally one pair of files."""
+    from atlasae.reports.evaluation import tally_files
+
+    asked = task.options
+    return {"tallied": tally_files(task.path, task.target, None, asked.patterns, asked.units, asked.ranges)}
+
+
+def compress_task(task: Task) -> Report:
+    """Compress one file."""
+    return compress_file(task.path, task.target, task.options, finished=task.finished)
+
+
+def decompress_task(task: Task) -> Report:
+    """Decompress one file."""
+    force, salvage = task.options.force, task.options.salvage
+    return decompress_file(task.path, task.target, force, salvage=salvage, finished=task.finished)
+
+
+def recognise_compressed_task(task: Task) -> Report | None:
+    """The report of what stands in the place of the output, if it is that output."""
+    with suppress(AtlasaeError):  # of something else
+        return recognise_compressed(task.path, task.target, task.options)
+    return None
+
+
+def recognise_restored_task(task: Task) -> Report | None:
+    """The report of what stands in the place of the output, if it is that output."""
+    with suppress(AtlasaeError):
+        return recognise_restored(task.path, task.target)
+    return None
+
+
+def verify_task(task: Task) -> Report:
+    """Compare one file with its original."""
+    return verify_file(task.path, task.target)
+
+
+def expand(paths: Sequence[Location]) -> list[Location]:
+    """The files that are named or that globs fit, each once; raises UserError for a glob that fits none."""
+    found: list[Location] = []
+    for path in paths:
+        if isinstance(path, Remote):
+            found += path.matches()
+            continue
+        if path.is_dir():
+            raise UserError(f"'{path}' is a folder: name files in it, such as '{path / '*.root'}'")
+        # Not Path.glob, which knows no absolute patterns.
+        is_glob = glob.has_magic(str(path)) and not path.exists()
+        fitting = sorted(map(Path, glob.glob(str(path), recursive=True))) if is_glob else [path]  # noqa: PTH207
+        if not fitting:
+            raise UserError(f"no file fits '{path}'")
+        found += [file.absolute() for file in fitting if not file.is_dir()]
+    return list(dict.fromkeys(found))
+
+
+def output_name(path: Location) -> str:
+    """What the output of a file is called: `a.root` of `a.root`, of `a.root.1` (as on the grid) and of `a.parquet`."""
+    if is_table(path):
+        return f"{path.stem}.root"
+    stem, root, _ = path.name.partition(".root.")
+    return f"{stem}.root" if root else path.name
+
+
+def pair_up(
+    work: Work, paths: Sequence[Location], folder: Path, options: Any = None, recognise: Recognise | None = None
+) -> list[Task]:
+    """A task for every file, all outputs in one folder; raises UserError where two would have one name."""
+    folder = folder.absolute()
+    return refuse_clashes([Task(work, path, folder / output_name(path), options, recognise) for path in paths])
+
+
+def refuse_clashes(tasks: list[Task]) -> list[Task]:
+    """The tasks, if each has an output of its own; else raises UserError."""
+    made: dict[Path, Location] = {}
+    for task in tasks:
+        if task.target in made:
+            raise UserError(
+                f"'{made[task.target]}' and '{task.path}' would both become '{task.target}': use two folders"
+            )
+        made[task.target] = task.path
+    return tasks
+
+
+def split(task: Task, size: int) -> list[Task]:
+    """Tasks for parts of a ROOT file of about so many bytes each; the task itself where it is no larger.
+
+    A file that can't be read is left whole: its task tells why.
+    """
+    try:
+        parts = 1 if is_table(task.path) else -(-task.path.stat().st_size // size)
+        with open_for(task.path, task.options) if parts > 1 else nullcontext() as opened:
+            entries = opened.events.entries if opened else 0
+    except (AtlasaeError, OSError):
+        return [task]
+    parts = min(parts, entries)
+    if parts < 2:
+        return [task]
+    ends = [entries * number // parts for number in range(parts + 1)]
+    ranges = [Part(ends[number], ends[number + 1], number, parts) for number in range(parts)]
+    return [
+        replace(task, target=part_path(task.target, part.number, parts), options=replace(task.options, part=part))
+        for part in ranges
+    ]
+
+
+def find_parts(tasks: Sequence[Task], folder: Path) -> list[Task]:
+    """The tasks, those of outputs that were cut as tasks for their parts, with those that are missing or stale."""
+    beside = parts_in(folder)
+    return [one for task in tasks for one in _parts_of(task, beside.get(task.target.name, ()))]
+
+
+def _parts_of(task: Task, paths: Sequence[Path]) -> list[Task]:
+    """A task for every part of the split that the first one is of, of these files; the others are stale.
+
+    All are where the whole is there, too. Where none can be read, the first is a task alone, which tells why.
+    """
+    made = {path: run for path in paths if (run := first_run(path)) and run.source["name"] == task.path.name}
+    cut = {path: (key_of(run), part) for path, run in made.items() if (part := part_of(run))}
+    found: dict[int, Path] = {}
+    if task.target.exists() or not paths:
+        wanted = [task]
+    elif not cut:
+        wanted = [replace(task, target=paths[0])]
+    else:
+        key, first = next(iter(cut.values()))
+        names = {number_of(path): path for path in paths}
+        found = {part.number: path for path, (k, part) in cut.items() if (k, part.parts) == (key, first.parts)}
+        wanted = [
+            replace(task, target=found.get(n) or names.get(n) or part_path(task.target, n, first.parts))
+            for n in range(first.parts)
+        ]
+    taken = {one.target for one in wanted}
+    return wanted + [replace(task, work=stale_task, target=path) for path in cut if path not in taken]
+
+
+def stale_task(task: Task) -> dict[str, Any]:
+    """Say that a file is left over."""
+    raise UserError(_stale(task.target, task.path))
+
+
+def mixed(tasks: Sequence[Task], done: Mapping[Path, Outcome]) -> Iterator[Outcome]:
+    """The outcomes of tasks that are not done because what was made of their input before, otherwise cut, is beside."""
+    by_input: dict[Location, list[Task]] = {}
+    for task in tasks:
+        by_input.setdefault(task.path, []).append(task)
+    beside = parts_in(tasks[0].target.parent) if tasks else {}
+    for path, group in by_input.items():
+        left = [task for task in group if task.target not in done]
+        whole = group[0].target.with_name(output_name(path))
+        others = [other for other in (whole, *beside.get(whole.name, ())) if other not in done and other.exists()]
+        if left and (problem := _in_the_way(group, others)):
+            yield from (Outcome(task, error=problem) for task in left)
+
+
+def _in_the_way(group: Sequence[Task], others: Sequence[Path]) -> str | None:
+    """Why outputs of one input can't be written beside other files: some would be of one split, some of another."""
+    made = {task.target: task for task in group}
+    for other in others:
+        run = first_run(other)
+        if other in made:
+            told = run is not None and run.options == made[other].options.digest  # its own task will look closer
+            if len(group) > 1 and not told and not group[0].options.force:
+                return f"'{other}' exists: choose another folder, or replace all parts with --force"
+        elif run and run.source["name"] == group[0].path.name:
+            return _stale(other, group[0].path)
+    return None
+
+
+def _stale(path: Path, source: Location) -> str:
+    return f"'{path}' is of '{source.name}' as it was cut another time: remove it, or use another folder"
+
+
+def run_into(folder: Path, tasks: Sequence[Task], workers: Workers, progress: Progress | None = None) -> Report:
+    """Do tasks whose outputs belong in a folder with a journal; it is made where there is none."""
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"'{folder}' is no folder: outputs of many files need one")
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        return run_tasks(tasks, workers, Journal(folder.absolute()), progress)
+    finally:
+        remove_leftovers(folder)  # of workers that were killed
+
+
+def run_tasks(
+    tasks: Sequence[Task], workers: Workers, journal: Journal | None, progress: Progress | None = None
+) -> Report:
+    """Do all tasks but those whose output the journal knows as done; returns the report of all.
+
+    Where it is interrupted, KeyboardInterrupt says how far it came; what the journal has needs not be done again.
+    """
+    started = time.perf_counter()
+    done = {task.target: outcome for task in tasks if (outcome := _known(task, journal))}
+    done |= {outcome.task.target: outcome for outcome in (mixed(tasks, done) if journal else ())}
+    left = [replace(task, journaled=journal is not None) for task in tasks if task.target not in done]
+    try:
+        with closing(workers.outcomes(left)) as outcomes:
+            for outcome in outcomes:
+                done[outcome.task.target] = outcome
+                if progress:
+                    progress(len(done), len(tasks))
+    except KeyboardInterrupt:
+        more = "; run it again to go on" if journal else ""
+        raise KeyboardInterrupt(f"{len(done)} of {len(tasks)} files are done{more}") from None
+    notes = journal.notes if journal else []
+    return summary([done[task.target] for task in tasks], notes, time.perf_counter() - started)
+
+
+def _known(task: Task, journal: Journal | None) -> Outcome | None:
+    """The outcome of a task that the journal knows as done."""
+    if journal is None or task.target.name not in journal.lines:
+        return None
+    report = None
+    with suppress(AtlasaeError, OSError):  # its own task will tell
+        report = journal.find(Source.of(task.path, task.digest), task.target.name)
+    return None if report is None else Outcome(task, report, reused=True)
+
+
+def summary(outcomes: Sequence[Outcome], notes: Sequence[str], seconds: float) -> Report:
+    """What many files came to: a report for each, how many failed, and sums."""
+    files = [
+        {"input": str(o.task.path)} | o.report | {"output": str(o.task.target), "error": o.error, "reused": o.reused}
+        for o in outcomes
+    ]
+    good = [o.report for o in outcomes if o.error is None]
+    totals = {key: sum(r[key] for r in good) for key in ADDED if good and all(key in r for r in good)}
+    if totals.get("jets") and "bytes_jets_out" in totals:
+        totals["bytes_per_jet"] = totals["bytes_jets_out"] / totals["jets"]
+    facts = {"files": files, "failed": len(outcomes) - len(good), **totals, "notes": notes, "seconds": seconds}
+    return Report(facts, pages.many_page)

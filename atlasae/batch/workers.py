@@ -1,0 +1,273 @@
+"""Workers: a task for every file, done by processes here or by dask workers anywhere."""
+
+import logging
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from importlib.metadata import version
+from multiprocessing import resource_tracker
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import Any
+
+from atlasae.batch.journal import Entry, Journal, Source, add_entry, hex_of
+from atlasae.errors import UserError, explain, once
+from atlasae.files.checksums import checksum_bytes
+from atlasae.files.remote import Location
+
+LOCAL = "local"  # a dask cluster of this process
+ATTEMPTS = 3  # how often a worker may die of one file
+# Of local dask workers. Dask's own has them hand memory back at once, to ask for it again, and watches where they spend
+# their time: together half as much work again.
+LOCAL_CONFIG = {
+    "distributed.nanny.pre-spawn-environ": dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), 1),
+    "distributed.worker.profile.enabled": False,
+}
+
+
+Work = Callable[["Task"], dict[str, Any]]
+Recognise = Callable[["Task"], dict[str, Any] | None]
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is to be done with one file: a function of this task that can be pickled, and what it needs to know."""
+
+    work: "Work"
+    path: Location
+    target: Path
+    options: Any = None
+    recognise: "Recognise | None" = None  # the report of an output, by its own content
+    journaled: bool = False  # in the folder of the target
+    source: Source | None = None  # of one that is journaled, from when it is begun
+
+    def finished(self, made: Path, report: Mapping[str, Any]) -> None:
+        """Journal what is made before it gets its name: after a crash its bytes tell that it is done."""
+        if self.source:
+            add_entry(self.target.parent, Entry(self.source, self.target.name, hex_of(made), dict(report)))
+
+    @property
+    def digest(self) -> str:
+        """A digest of all that decides what comes out, but the input itself; raises OSError of a file it needs."""
+        options = getattr(self.options, "digest", self.options)
+        facts = f"{self.work.__name__} {options} {version('atlasae')}"
+        return f"{checksum_bytes(facts.encode()):016x}"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a task: a report, or why there is none."""
+
+    task: Task
+    report: dict[str, Any] = field(default_factory=dict)
+    error: str | None = None
+    reused: bool = False
+
+
+@dataclass(frozen=True)
+class Workers:
+    """Who works: so many processes on this machine, or dask workers, of an address or `local` ones."""
+
+    number: int = 1
+    dask: str | None = None
+
+    def outcomes(self, tasks: Sequence[Task]) -> Generator[Outcome, None, None]:
+        """Do all tasks; the outcomes come as they are done."""
+        if self.dask is None:
+            return _in_processes(tasks, self.number)
+        return _on_dask(tasks, self.dask, self.number)
+
+
+def perform(task: Task) -> Outcome:
+    """Do one task, wherever this is; what is wrong with its file is part of the outcome, as nobody need try again."""
+    try:
+        if task.journaled:
+            task = replace(task, source=Source.of(task.path, task.digest))
+        if report := _made_before(task):
+            return Outcome(task, report, reused=True)
+        report = task.work(task)
+        if problems := report.get("differences"):
+            return Outcome(task, report, f"'{task.target}': {len(problems)} differences: {problems[0]}")
+    except Exception as error:
+        return Outcome(task, error=explain(error)[0])
+    return Outcome(task, report)
+
+
+def _made_before(task: Task) -> dict[str, Any] | None:
+    """The report of an output that is there since a worker died of this task when all was done.
+
+    Where the journal lost its line, the output's own content tells; then it gets another line.
+    """
+    if task.source is None or getattr(task.options, "force", False) or not task.target.exists():
+        return None
+    journal = Journal(task.target.parent)
+    if task.target.name in journal.lines or task.recognise is None:
+        return journal.find(task.source, task.target.name)
+    report = task.recognise(task)
+    if report is not None:
+        task.finished(task.target, report)
+    return report
+
+
+# --- processes on this machine
+
+
+def _in_processes(tasks: Sequence[Task], number: int) -> Generator[Outcome, None, None]:
+    """Do tasks in so many processes, each with a thread that looks after it alone.
+
+    When one dies, nobody but its own task is to blame, and no other is harmed.
+    """
+    waiting, outcomes = SimpleQueue[Task](), SimpleQueue[Outcome]()
+    for task in tasks:
+        waiting.put(task)
+    keepers = [_Keeper(waiting, outcomes) for _ in range(min(number, len(tasks)))]
+    try:
+        for keeper in keepers:
+            keeper.start()
+        for _ in tasks:
+            yield outcomes.get()
+    except BaseException:
+        for keeper in keepers:
+            keeper.stop()
+        raise
+    finally:
+        for keeper in keepers:
+            keeper.join()
+
+
+class _Keeper(threading.Thread):
+    """Gives tasks to one worker process, and gets another process when it dies."""
+
+    def __init__(self, waiting: SimpleQueue[Task], outcomes: SimpleQueue[Outcome]) -> None:
+        super().__init__()
+        self.waiting, self.outcomes = waiting, outcomes
+        self.stopping = threading.Event()
+        self.pool: ProcessPoolExecutor | None = None
+        self.pid: int | None = None
+
+    def run(self) -> None:
+        """Do what waits, until nothing does."""
+        resource_tracker.ensure_running()  # else its start unblocks what is blocked
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # for workers that are starting: they inherit it
+        try:
+            while not self.stopping.is_set():
+                self.outcomes.put(self._try(self.waiting.get_nowait()))
+        except Empty:
+            pass
+        finally:
+            self._let_go()
+
+    def stop(self) -> None:
+        """End the worker, whatever it does: it removes its temporary files first."""
+        self.stopping.set()
+        if self.pid is not None:
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGTERM)
+
+    def _try(self, task: Task) -> Outcome:
+        for _ in range(ATTEMPTS):
+            try:
+                worker = self._worker()
+                if self.stopping.is_set():
+                    break
+                return worker.submit(_perform_here, task).result()
+            except BrokenProcessPool:
+                self._let_go()
+            except Exception as error:  # of pickling, say: without an outcome somebody would wait for ever
+                return Outcome(task, error=explain(error)[0])
+        return Outcome(task, error=f"'{task.path}': its worker was killed {ATTEMPTS} times: is there enough memory?")
+
+    def _worker(self) -> ProcessPoolExecutor:
+        if self.pool is None:
+            spawn = multiprocessing.get_context("spawn")  # a fork would take locks of other threads along
+            self.pool = ProcessPoolExecutor(1, spawn, _prepare_worker)
+            self.pid = self.pool.submit(os.getpid).result()
+        return self.pool
+
+    def _let_go(self) -> None:
+        pool, self.pool, self.pid = self.pool, None, None
+        if pool:
+            pool.shutdown()
+
+
+def _prepare_worker() -> None:
+    """Let a worker end with its parent, or when that says so, and not by Ctrl-C, which the parent hears too."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, once(SystemExit))
+    threading.Thread(target=_leave_with_parent, daemon=True).start()
+
+
+def _leave_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent:
+        parent.join()
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _perform_here(task: Task) -> Outcome:
+    try:
+        return perform(task)
+    except SystemExit:  # what was unfinished is removed by now
+        os._exit(1)
+
+
+# --- dask
+
+
+def _on_dask(tasks: Sequence[Task], address: str, number: int) -> Generator[Outcome, None, None]:
+    """Do tasks as futures of a cluster; it gives those of a worker that died to another."""
+    distributed = _library()
+    with _client(distributed, address, number) as client:
+        # Not pure: a task that failed is to be done when it is asked for again.
+        futures = {client.submit(perform, task, retries=ATTEMPTS - 1, pure=False): task for task in tasks}
+        for future in distributed.as_completed(futures):
+            error = future.exception()
+            yield Outcome(futures[future], error=_lost(error)) if error else future.result()
+
+
+@contextmanager
+def _client(distributed: Any, address: str, number: int) -> Iterator[Any]:
+    """A client of the cluster at an address, or of a `local` one that lives as long; raises UserError."""
+    with ExitStack() as stack:
+        if address == LOCAL:
+            address = stack.enter_context(_local_cluster(distributed, number))
+        try:
+            yield stack.enter_context(distributed.Client(address))
+        except (OSError, ValueError) as error:
+            raise UserError(f"no dask scheduler at '{address}': {error}; give its address, or `local`") from error
+
+
+@contextmanager
+def _local_cluster(distributed: Any, number: int) -> Iterator[Any]:
+    """A cluster of this machine, each worker with one thread."""
+    from dask import config
+
+    with (
+        config.set(LOCAL_CONFIG),
+        distributed.LocalCluster(
+            n_workers=number,
+            threads_per_worker=1,
+            dashboard_address=None,
+            scheduler_kwargs={"dashboard_address": ":0"},  # else all look for one port, though there is no dashboard
+            silence_logs=logging.CRITICAL,
+        ) as cluster,
+    ):
+        yield cluster
+
+
+def _library() -> Any:
+    try:
+        import distributed
+    except ImportError as error:
+        raise UserError("--dask needs dask.distributed: pip install 'atlasae[distributed]'") from error
+    return distributed
+
+
+def _lost(error: BaseException) -> str:
+    return f"dask gave up: {type(error).__name__}: {error}"

@@ -1,0 +1,1 @@
+"""Jets to latents or bytes, and back, within a bound."""

@@ -1,0 +1,140 @@
+"""Jets in memory to latents and back: a model on a grid, and the promise that goes with it."""
+
+from collections.abc import Mapping
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from atlasae.codecs.chain import InvertibleAutoencoder
+from atlasae.codecs.codec import Encoded, encode_within
+from atlasae.codecs.floats import BottleneckCodec, FloatsCodec, codec_of_config, few_threads
+from atlasae.codecs.model import VARIABLES, Autoencoder, Model, as_model, packaged_model
+from atlasae.codecs.search import choose_codec
+from atlasae.errors import UserError
+from atlasae.files.remote import Named
+from atlasae.jets.coordinates import Bools, Floats, Layout, from_coordinates, is_physical
+from atlasae.jets.precision import Precision
+from atlasae.jets.stored import Latents, Storage, blocks
+
+DRAWN = 50_000  # jets that a model's grid is chosen on
+STORAGE = Storage(Layout(VARIABLES), (np.dtype("<f4"),) * 4, scale=1.0)  # what is decoded may be kept in float32
+
+
+class Codec:
+    """Jets (n x 4: pt, eta, phi, m in MeV) to three float32 each and back, each jet within a precision or marked.
+
+    `precision` is what `Options` takes, `model` a model, its file, or `default`. The grid is chosen on
+    jets drawn from the model, so that it is the same for whatever jets, and that of `atlasae export MODEL`. Errors are
+    relative in pt and in m (to 100 MeV at least), and differences in eta and phi. Raises UserError for a precision that
+    is none, and for a model that is not of jets.
+
+    >>> codec = atlasae.Codec(precision=1e-3)
+    >>> jets = np.array([[50_000, 0.5, -1.2, 8_000], [np.nan, 0, 0, 0]])
+    >>> latents, exact = codec.encode(jets)
+    >>> exact.tolist()
+    [False, True]
+    >>> back = codec.decode(latents)
+    >>> back[exact] = jets[exact]
+    >>> bool(abs(back[0, 0] / 50_000 - 1) <= 1e-3)
+    True
+    >>> atlasae.Codec.from_config(codec.config()) == codec
+    True
+    """
+
+    def __init__(
+        self, precision: Precision | float | str | Mapping[str, float] = "1e-3", model: Named | Model = "default"
+    ) -> None:
+        asked = Precision.read(precision)
+        self.precision = precision if isinstance(precision, str) else asked.text
+        self.model = as_model(model)
+        columns = STORAGE.to_columns(_jets_of(self.model.autoencoder))
+        with few_threads():
+            codec = choose_codec(self.model.autoencoder, STORAGE, asked, columns, _outside)
+        assert isinstance(codec, FloatsCodec | BottleneckCodec)
+        self.bounds, self.codec = asked.of(STORAGE.layout), codec
+
+    @few_threads()
+    def encode(self, jets: npt.ArrayLike) -> tuple[Latents, Bools]:
+        """Latents (n x 3), and which jets are to be kept as they are: what is decoded of all others is within bounds.
+
+        To be kept are jets with NaN, inf, pt <= 0, m < 0, |eta| > 10 or phi beyond pi, and those that the model can't
+        hold within the precision; their latents are those of some jet.
+        """
+        found = encode_within(self.codec, STORAGE, self.bounds, list(_rows(jets, VARIABLES, np.float64).T))
+        return found.latents, found.exact
+
+    def decode(self, latents: npt.ArrayLike) -> Floats:
+        """The jets (n x 4, float64) of latents (n x 3); raises UserError for latents that are none."""
+        words = _rows(latents, ("z0", "z1", "z2"), np.float32)
+        try:
+            return np.concatenate([self.codec.decode(words[block]) for block in blocks(len(words))])
+        except ValueError as error:
+            raise UserError(f"{error}: give latents that `encode` made") from error
+
+    def config(self) -> dict[str, Any]:
+        """What `from_config` needs, beside a model that is not packaged; plain JSON."""
+        return {"precision": self.precision, "model": self.model.sha256, "codec": self.codec.config()}
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any], model: Model | None = None) -> Self:
+        """Make the codec that `config` described; raises UserError where it is none, or of another model."""
+        made = cls.__new__(cls)
+        try:
+            found = model or packaged_model(config["model"])
+            if found is None or found.sha256 != config["model"]:
+                raise UserError(f"the codec is of model '{config['model']}': give that one, with load_model")
+            made.precision, made.model = str(config["precision"]), found
+            codec = codec_of_config(config["codec"], found.autoencoder)
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            raise UserError(f"no codec's configuration: {error}") from error
+        if not isinstance(codec, FloatsCodec | BottleneckCodec):
+            raise UserError("the codec is of a list of variables: jets need pt, eta, phi and m")
+        made.bounds, made.codec = Precision.parse(made.precision).of(STORAGE.layout), codec
+        return made
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Codec) and self._made_of() == other._made_of()
+
+    def __hash__(self) -> int:
+        return hash(self.model.sha256)
+
+    def _made_of(self) -> tuple[object, ...]:
+        return self.model.sha256, self.bounds, self.codec.config()
+
+    def __repr__(self) -> str:
+        return f"<Codec of model {self.model.sha256[:12]} at precision {self.precision}>"
+
+
+def _rows(values: npt.ArrayLike, names: tuple[str, ...], dtype: npt.DTypeLike) -> Any:
+    rows = np.asarray(values, dtype)
+    if rows.ndim != 2 or rows.shape[1] != len(names):
+        raise UserError(f"an array of shape {rows.shape}: give n x {len(names)}, {', '.join(names)}")
+    return rows
+
+
+def _jets_of(autoencoder: Autoencoder) -> Floats:
+    """What to choose a grid on; a network with a bottleneck has none to choose."""
+    if not isinstance(autoencoder, InvertibleAutoencoder):
+        return BottleneckCodec.stand_in[None]
+    if (names := tuple(link.name for link in autoencoder.links)) != VARIABLES:
+        raise UserError(f"the model is of a list of variables, {', '.join(names)}: jets need pt, eta, phi and m")
+    return drawn_jets(autoencoder, DRAWN)
+
+
+def _outside(encoded: Encoded) -> int:
+    """The jets that a grid does not keep; a program that has only the three floats would lose them."""
+    return int(encoded.exact.sum())
+
+
+@torch.no_grad()
+def drawn_jets(autoencoder: InvertibleAutoencoder, n: int) -> Floats:
+    """Jets (at most n x 4: pt, eta, phi, m in MeV) as the densities have them, the same at every call."""
+    generator = torch.Generator().manual_seed(0)
+    u = torch.rand((len(autoencoder.links), n), dtype=torch.float64, generator=generator)
+    known: list[torch.Tensor] = []
+    for i, density in enumerate(autoencoder.densities):
+        known.append(autoencoder.origin(i, known) + density.quantile(u[i], autoencoder.context(i, known), 1.0))
+    jets = from_coordinates(torch.stack(known, dim=1).numpy())
+    return jets[is_physical(jets)]

@@ -1,0 +1,310 @@
+"""The packed layout: jets on a uniform grid, entropy-coded with what the model and the event let expect of each."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from atlasae.codecs.entropy import SEEN, Cells, Coder, Contexts, Reader, Table, Words, Writer, uniform
+from atlasae.codecs.lattice import COSINES, LOW, SINES, UNIT, Lattice, direction
+from atlasae.codecs.priors import Priors
+from atlasae.files.events import Counts, counts_of, index_in_event
+from atlasae.jets.coordinates import Floats
+from atlasae.jets.padding import Codes, Padding
+
+Columns = npt.NDArray[np.int32]  # 4 x n: cells of log pt, eta, phi and mu
+
+RANKS = 16  # jets of an event that are told by those before them; later ones are coded alone
+FIRST_BLOCK = 128  # jets coded before the tables learn of them
+EARLY = 2**15  # jets that are coded in blocks of a fourth of all before them; later blocks are as long as all
+MULTIPLICITIES = 5  # numbers of jets that are told apart, the largest with all beyond
+PT_EDGES = (10.1, 10.3, 10.6, 11.0, 11.5, 12.2, 12.9, 13.6)  # of log pt (MeV): contexts of what follows it
+ETA_EDGES = (1.0, 2.0, 3.0)  # of |eta|: contexts of the mass
+PLACES = 8  # contexts of a jet's place in its event: rank up to four, and whether it is the last
+AFTER = 4  # ranks that padding is told apart by
+RECOILS = 3  # ranks that the direction of a jet is told apart by
+RATIOS = 20  # contexts of pt against the recoil of the jets before: half octaves of its square
+LOWEST_RATIO = 1023 - 14
+BALANCES, LOWEST_BALANCE = 6, 1023 - 6  # contexts of how far the jets before are from balance, against the last
+LIGHT = 0.01  # of mu, 1 MeV: massless jets lie there, whatever their pt
+CONTEXTS = {  # of each table
+    "pt": MULTIPLICITIES + 1,
+    "fall": (len(PT_EDGES) + 1) * PLACES * BALANCES,
+    "eta": len(PT_EDGES) + 1,
+    "phi": RATIOS * RECOILS,
+    "m": (len(PT_EDGES) + 1) * (len(ETA_EDGES) + 1),
+}
+
+
+@dataclass(frozen=True)
+class PackedCodec:
+    """Jets of events to words and back. Words depend on the priors, the lattice, and nothing else that is not given.
+
+    Without `context` each jet is coded by itself: its event is not asked, and the tables learn nothing.
+    """
+
+    priors: Priors
+    lattice: Lattice
+    context: bool = True
+    padding: Padding = Padding()
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for tables of other contexts."""
+        if (found := {name: len(prior.counts) for name, prior in self.priors.of.items()}) != CONTEXTS:
+            raise ValueError(f"tables of {found} contexts, not of {CONTEXTS}")
+
+    def config(self) -> dict[str, Any]:
+        """What `packed_codec_of` needs, beside the priors."""
+        described = {"layout": "packed", "steps": list(self.lattice.steps), "context": self.context}
+        return described | self.padding.config()
+
+    def encode(self, cells: Columns, counts: Counts, codes: Codes | None = None) -> Words:
+        """The words of cells (4 x n) in events of so many jets; `codes` say which of these are padding instead."""
+        writer = Writer()
+        if self.padding.rows:
+            codes = self._code(writer, counts, np.zeros(cells.shape[1], np.int32) if codes is None else codes)
+            cells, counts = cells[:, codes == 0], counts_of(codes == 0, counts)
+        Walk(self).through(writer, counts, cells)
+        return writer.words()
+
+    def decode(self, words: Words, counts: Counts) -> Columns:
+        """The cells (4 x n) that words hold, without padding; raises ValueError for words that hold none."""
+        return self.decode_padded(words, counts)[0]
+
+    def decode_padded(self, words: Words, counts: Counts) -> tuple[Columns, Codes]:
+        """The cells (4 x n) that words hold, and the code of every jet: cells are of those with code 0."""
+        reader, codes = Reader(words), np.zeros(int(counts.sum()), np.int32)
+        if self.padding.rows:
+            codes = self._code(reader, counts, None)
+            counts = counts_of(codes == 0, counts)
+        cells = Walk(self).through(reader, counts, None)
+        if not reader.is_at_end:
+            raise ValueError("words of other jets")
+        return cells, codes
+
+    def _code(self, coder: Coder, counts: Counts, codes: Codes | None) -> Codes:
+        """Code which jets of events are padding: by the jet before in the event, and how often that was so."""
+        counts = counts if self.context else np.ones(int(counts.sum()), np.int64)
+        kinds, found = len(self.padding.rows) + 1, np.empty(int(counts.sum()), np.int32)
+        table = Table(np.arange(kinds + 1), np.full((1 + AFTER * kinds, kinds), SEEN))
+        for events, jets in _blocks(counts):
+            rows, ranks = _by_rank(counts[events])
+            given = None if codes is None else codes[jets][rows]
+            found[jets][rows] = _code_ranks(coder, table, ranks, len(found[jets]), given)
+            table.settle()
+        return found
+
+
+def _code_ranks(coder: Coder, table: Table, ranks: list[Counts], n: int, codes: Codes | None) -> Codes:
+    """Code which of n jets are padding: of every event the first jet, then the second, in the context of the first."""
+    kinds, found, begin, before = table.prior.shape[1], np.empty(n, np.int32), 0, 0
+    for rank, counts in enumerate(ranks):
+        here, there = slice(begin, begin + len(counts)), slice(before, before + len(counts))
+        place = 1 + (min(rank, AFTER) - 1) * kinds
+        contexts = np.asarray(place + found[there], np.uint16) if rank else None
+        found[here] = coder.code(table, contexts, _part(codes, here), len(counts))
+        before, begin = begin, begin + len(counts)
+    late = slice(begin, n)
+    found[late] = coder.code(table, None, _part(codes, late), n - begin)
+    return found
+
+
+class Sums:
+    """The momenta of the jets before, added up event by event, and the size of the last of them; in whole numbers."""
+
+    def __init__(self, events: int) -> None:
+        self.x, self.y, self.last = np.zeros(events), np.zeros(events), np.zeros(events)
+
+    def add(self, size: Floats, cosines: Floats, sines: Floats) -> None:
+        """Add the next jets."""
+        self.x += size * cosines
+        self.y += size * sines
+        self.last = size
+
+    def keep(self, events: int) -> None:
+        """Go on with the first events only."""
+        self.x, self.y, self.last = self.x[:events], self.y[:events], self.last[:events]
+
+    @property
+    def square(self) -> Floats:
+        """The square of their size."""
+        return np.asarray(self.x * self.x + self.y * self.y)
+
+
+class Walk:
+    """The way through the jets of a chunk, the same for writing and for reading; and the tables that learn on it."""
+
+    def __init__(self, codec: PackedCodec) -> None:
+        lattice, priors = codec.lattice, codec.priors.of
+        (pt, eta, phi, m), steps = lattice.sizes, lattice.steps
+        self.lattice, self.context = lattice, codec.context
+        self.anchors = np.floor((np.arange(pt) + 0.5) * (steps[0] / steps[3])).astype(np.int32)
+        self.top, self.light = m, max(1, int(LIGHT / steps[3]))
+        self.pt = priors["pt"].table(steps[0], 0, pt, codec.context)
+        self.fall = priors["fall"].table(steps[0], -pt, pt, codec.context)
+        self.eta = priors["eta"].table(steps[1], 0, eta, codec.context)
+        self.any_phi = uniform(phi)
+        self.phi = priors["phi"].table(steps[2], 0, phi, codec.context)
+        self.mass = priors["m"].table(steps[3], -int(self.anchors[-1]), m, codec.context, self.light)
+        self.tables = (self.pt, self.fall, self.eta, self.phi, self.mass)
+        self.pt_class = _classes(PT_EDGES, float(LOW[0]), steps[0], pt)
+        self.eta_class = _folded_classes(ETA_EDGES, float(LOW[1]), steps[1], eta)
+        # Where phi is counted from, for every direction of the jets before: half a turn from what balances them.
+        self.phi_from = lattice.cells_of_directions
+        self.cosines, self.sines = COSINES[lattice.directions], SINES[lattice.directions]
+
+    def through(self, coder: Coder, counts: Counts, cells: Columns | None) -> Columns:
+        """Code the jets of all events, block by block."""
+        if not self.context:
+            counts = np.ones(int(counts.sum()), np.int64)
+        found = np.empty((4, int(counts.sum())), np.int32)
+        for events, jets in _blocks(counts):
+            self._block(coder, counts[events], None if cells is None else cells[:, jets], found[:, jets])
+            for table in self.tables:
+                table.settle()
+        return found
+
+    def _block(self, coder: Coder, counts: Counts, given: Columns | None, found: Columns) -> None:
+        """Code the jets of some events, into `found`: pt and phi by rank, then eta and m of all."""
+        n = found.shape[1]
+        rows, ranks = _by_rank(counts)
+        found[0, rows], found[2, rows] = self._transverse(
+            coder, ranks, n, None if given is None else given[0, rows], None if given is None else given[2, rows]
+        )
+        classes = self.pt_class.take(found[0])
+        found[1] = coder.code(self.eta, classes, None if given is None else given[1], n)
+        contexts = classes * np.uint16(len(ETA_EDGES) + 1) + self.eta_class.take(found[1])
+        relative = None if given is None else self.relative_mass(given[0], given[3])
+        found[3] = self.mass_of(found[0], coder.code(self.mass, contexts, relative, n))
+        if n and not 0 <= found[3].min() <= found[3].max() < self.top:
+            raise ValueError("jets beyond the grid")
+
+    def _transverse(
+        self, coder: Coder, ranks: list[Counts], n: int, given_pt: Cells | None, given_phi: Cells | None
+    ) -> tuple[Cells, Cells]:
+        """Code pt and phi rank by rank: of every event the first jet, then the second, which recoils, and so on.
+
+        `ranks` are the numbers of jets of the events that have a jet of each rank.
+        """
+        pt, phi = np.empty(n, np.int32), np.empty(n, np.int32)
+        begin, before, sums = 0, 0, Sums(len(ranks[0]) if ranks else 0)
+        for rank, counts in enumerate(ranks):
+            here, there = slice(begin, begin + len(counts)), slice(before, before + len(counts))
+            given = _part(given_pt, here), _part(given_phi, here)
+            if rank == 0:
+                pt[here] = coder.code(self.pt, self._multiplicity(counts), given[0], len(counts))
+                phi[here] = coder.code(self.any_phi, None, given[1], len(counts))
+                size = self.lattice.sizes_of_pt.take(pt[here])
+            else:
+                sums.keep(len(counts))
+                square = sums.square
+                pt[here] = self._fall(coder, rank, counts, square / _square(sums.last), pt[there], given[0])
+                size = self.lattice.sizes_of_pt.take(pt[here])
+                ratio = _square(size) / np.maximum(square, 1.0)
+                phi[here] = self._recoil(coder, rank, ratio, direction(sums.x, sums.y), given[1])
+            if rank + 1 < len(ranks):
+                sums.add(size, self.cosines.take(phi[here]), self.sines.take(phi[here]))
+            before, begin = begin, begin + len(counts)
+        late = slice(begin, n)
+        pt[late] = coder.code(self.pt, None, _part(given_pt, late), n - begin)
+        phi[late] = coder.code(self.any_phi, None, _part(given_phi, late), n - begin)
+        return pt, phi
+
+    def _fall(
+        self, coder: Coder, rank: int, counts: Counts, balance: Floats, previous: Cells, pt: Cells | None
+    ) -> Cells:
+        """Code pt by how far it is below the jet before; `balance` is that of the jets before, against the last."""
+        contexts = _place(rank, counts) + np.uint16(PLACES) * _octaves(balance, LOWEST_BALANCE, BALANCES)
+        contexts *= np.uint16(len(PT_EDGES) + 1)
+        contexts += self.pt_class.take(previous)
+        fall = coder.code(self.fall, contexts, None if pt is None else previous - pt, len(counts))
+        return np.asarray(np.clip(previous - fall, 0, self.lattice.sizes[0] - 1))  # in a forged file it may be beyond
+
+    def _recoil(self, coder: Coder, rank: int, ratio: Floats, before: Cells, phi: Cells | None) -> Cells:
+        """Code phi from the direction that balances the jets before; `ratio` is that of pt to theirs, squared."""
+        turn, start = np.int32(self.lattice.sizes[2]), self.phi_from.take(before)
+        contexts = _octaves(ratio, LOWEST_RATIO, RATIOS) + np.uint16(RATIOS * (min(rank, RECOILS) - 1))
+        relative = None if phi is None else phi - start
+        if relative is not None:
+            relative += turn * (relative < 0)
+        found = coder.code(self.phi, contexts, relative, len(before)) + start
+        return np.asarray(found - turn * (found >= turn))
+
+    def _multiplicity(self, counts: Counts) -> Contexts | None:
+        return np.minimum(counts, MULTIPLICITIES).astype(np.uint16) if self.context else None
+
+    def relative_mass(self, pt: Cells, m: Cells) -> Cells:
+        """The cell of mu as it is coded: from that of log pt, but for massless jets."""
+        from_zero = m - np.int32(self.lattice.zero_mass)
+        light = (from_zero >= 0) & (from_zero < self.light)
+        return np.where(light, from_zero + np.int32(self.top), m - self.anchors[pt])
+
+    def mass_of(self, pt: Cells, relative: Cells) -> Cells:
+        """The inverse of `relative_mass`."""
+        light = relative - np.int32(self.top - self.lattice.zero_mass)
+        return np.where(relative >= self.top, light, relative + self.anchors[pt])
+
+
+def _place(rank: int, counts: Counts) -> Contexts:
+    """The class of a jet's place in its event: its rank, and whether it is the last one."""
+    return np.asarray((counts == rank + 1) + 2 * (min(rank, PLACES // 2) - 1), np.uint16)
+
+
+def _octaves(square: Floats, lowest: int, classes: int) -> Contexts:
+    """The class of a squared ratio, by octaves: read off the exponent of a float64."""
+    return np.asarray(np.clip((square.view(np.int64) >> 52) - lowest, 0, classes - 1), np.uint16)
+
+
+def _square(size: Floats) -> Floats:
+    """The square of the size of momenta, in the units of `Sums`."""
+    size = size * float(UNIT)
+    return size * size
+
+
+def _part(column: Cells | None, rows: slice) -> Cells | None:
+    return None if column is None else column[rows]
+
+
+def _blocks(counts: Counts) -> Iterator[tuple[slice, slice]]:
+    """Events and their jets: some first, then ever more, since every block costs time."""
+    ends = np.cumsum(counts)
+    first, jets, size = 0, 0, FIRST_BLOCK
+    while first < len(counts):
+        last = max(first + 1, int(np.searchsorted(ends, jets + size, side="right")))
+        yield slice(first, last), slice(jets, int(ends[last - 1]))
+        first, jets = last, int(ends[last - 1])
+        size = max(FIRST_BLOCK, jets // 4 if jets < EARLY else jets)
+
+
+def _by_rank(counts: Counts) -> tuple[npt.NDArray[np.int64] | slice, list[Counts]]:
+    """The rows of jets in the order they are coded in; and for each rank the numbers of jets of its events.
+
+    All first jets, all second ones and so on, events with the most jets first: the jets before those of a rank are the
+    first ones of the rank before. Jets beyond the last rank come at the end, as they are.
+    """
+    most = int(counts.max(initial=0))
+    if most == 1 and counts.min() == 1:
+        return slice(None), [counts]
+    missing = np.asarray(RANKS - np.minimum(counts, RANKS), np.uint16)
+    order = np.argsort(missing, kind="stable")
+    with_more = np.cumsum(np.bincount(missing, minlength=RANKS + 1))[::-1]  # than 0 jets and so on, from the second
+    starts, sorted_counts = (np.cumsum(counts) - counts)[order], counts[order]
+    numbers = with_more[1 : min(RANKS, most) + 1].tolist()
+    rows = [starts[:n] + rank for rank, n in enumerate(numbers)]
+    if most > RANKS:
+        rows.append(np.flatnonzero(index_in_event(counts) >= RANKS))
+    return np.concatenate([np.empty(0, np.int64), *rows]), [sorted_counts[:n] for n in numbers]
+
+
+def _classes(edges: Sequence[float], low: float, step: float, cells: int) -> Contexts:
+    """The class of every cell, cut at `edges` of the coordinate."""
+    bounds = np.floor((np.array(edges) - low) / step)
+    return np.asarray(np.searchsorted(bounds, np.arange(cells), side="right"), np.uint16)
+
+
+def _folded_classes(edges: Sequence[float], low: float, step: float, cells: int) -> Contexts:
+    """The class of every cell by the size of the coordinate."""
+    size = np.abs(low + (np.arange(cells) + 0.5) * step)
+    return np.asarray(np.searchsorted(np.array(edges), size, side="right"), np.uint16)

@@ -1,0 +1,122 @@
+"""What several commands take: paths that may be elsewhere, options, and what these mean together."""
+
+from collections.abc import Callable
+from functools import reduce
+from pathlib import Path
+from typing import Any
+
+import click
+
+from atlasae import pages
+from atlasae.errors import UserError
+from atlasae.files.remote import Location, Remote, local, located
+from atlasae.jets.collections import MEV_PER_UNIT
+
+_Command = Callable[..., Any]
+
+
+class _Input(click.Path):
+    """A local path, or the URL of an input."""
+
+    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> Any:
+        location = located(value)
+        return location if isinstance(location, Remote) else super().convert(location, parameter, context)
+
+
+class _Local(click.Path):
+    """A local path; a URL is refused, with what to do instead."""
+
+    def __init__(self, instead: str) -> None:
+        super().__init__(path_type=Path)
+        self.instead = instead
+
+    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> Any:
+        return super().convert(local(value, self.instead), parameter, context)
+
+
+def _several(*options: Callable[[_Command], _Command]) -> Callable[[_Command], _Command]:
+    """A decorator that gives a command several options, in this order."""
+    return lambda command: reduce(lambda made, option: option(made), reversed(options), command)
+
+
+def _show_versions(context: click.Context, parameter: click.Parameter, asked: bool) -> None:
+    if asked:
+        click.echo(pages.versions_text())
+        context.exit()
+
+
+UNITS = click.Choice(list(MEV_PER_UNIT))
+IN, OUT, SETTINGS = _Input(path_type=Path), _Local("write it here, and copy it there"), _Local("copy it here")
+
+as_json = click.option(
+    "--json", "as_json", is_flag=True, help="Print one JSON object on stdout and nothing else there."
+)
+quiet = click.option("--quiet", is_flag=True, help="Print nothing but errors.")
+force = click.option("--force", is_flag=True, help="Replace OUT if it exists.")
+debug = click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+
+output = click.option("-o", "--output", metavar="FOLDER", type=OUT, help="Of many files: where the outputs go.")
+on_many = _several(
+    click.option("--workers", type=click.IntRange(min=1), metavar="N", help="Many files: processes.  [default: 1]"),
+    click.option("--dask", metavar="ADDRESS", help="Many files: by dask workers there; `local`: by N made here."),
+)
+labelled = _several(
+    click.option("--label", "text", default="Internal", show_default=True, help="Status, behind the experiment."),
+    click.option("--no-experiment-label", is_flag=True, help="Leave the name of the experiment out."),
+    click.option("--energy", default="", metavar="TEV", help="Centre-of-mass energy to write on figures."),
+    click.option("--luminosity", default="", metavar="IFB", help="Luminosity to write on figures."),
+)
+version = click.option(
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_show_versions, help="Of this and libraries."
+)
+
+
+def workers(given: dict[str, Any]) -> Any:
+    """The `Workers` that `on_many` names."""
+    from atlasae.batch.workers import Workers
+
+    return Workers(given["workers"] or 1, given["dask"])
+
+
+def label(given: dict[str, Any]) -> Any:
+    """The `Label` that `labelled` describes."""
+    from atlasae.reports.plotting import Label, check_label
+
+    experiment = "" if given["no_experiment_label"] else "ATLAS"
+    asked = Label(given["text"], experiment, given["energy"], given["luminosity"])
+    check_label(asked)
+    return asked
+
+
+def in_and_out(paths: tuple[Location, ...], given: dict[str, Any]) -> tuple[Location, Path]:
+    """The two paths of a command on one file; raises click's errors, or UserError where many files are meant."""
+    if len(paths) == 1:
+        raise click.UsageError("Missing argument 'OUT', or -o FOLDER")
+    if len(paths) > 2:
+        raise UserError(f"IN and OUT, or many files and -o FOLDER: {len(paths)} were named without a folder")
+    refuse_workers(given)
+    return paths[0], local(paths[1])
+
+
+def folder_of(paths: tuple[Location, ...]) -> Path | None:
+    """The folder that a list of files ends with, if it does."""
+    last = paths[-1]
+    return last if len(paths) > 1 and isinstance(last, Path) and last.is_dir() else None
+
+
+def refuse_workers(given: dict[str, Any]) -> None:
+    """Raise UserError where one file is meant, and there are options for many."""
+    if wrong := [name for name in ("workers", "dask", "split_size") if given.get(name) is not None]:
+        raise UserError(f"--{wrong[0].replace('_', '-')} is for many files and a folder: leave it out")
+
+
+def words_given(context: click.Context) -> list[str]:
+    """The options of a command that were given, as they would be given again."""
+    words = []
+    for option in context.command.params:
+        source = context.get_parameter_source(option.name or "")
+        if isinstance(option, click.Option) and source is click.core.ParameterSource.COMMANDLINE:
+            value = context.params[option.name or ""]
+            for one in value if option.multiple else [value]:
+                words += [option.opts[-1]] if option.is_flag else [option.opts[-1], str(one)]
+    return words

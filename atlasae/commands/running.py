@@ -1,0 +1,125 @@
+"""How a command runs: its progress and its report on a terminal, and what is said when it ends."""
+
+import io
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import NoReturn
+
+import click
+from click.shell_completion import get_completion_class, shell_complete
+
+from atlasae import pages
+from atlasae.errors import explain, once
+from atlasae.files.remote import masked
+from atlasae.report import Report, harmless, to_json, to_text
+
+_PROGRAM = "atlasae"
+_COMPLETE = "_ATLASAE_COMPLETE"  # what a shell sets when it asks how a line may go on
+INTERRUPTED = 130  # what a shell reports for Ctrl-C
+
+
+class SomeLeft(KeyboardInterrupt):
+    """A command was interrupted that writes several outputs: some of them may be there."""
+
+
+@contextmanager
+def several_outputs() -> Iterator[None]:
+    """Around what writes one output after the other: where it is interrupted, nobody is told that none was left."""
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        if str(error):  # it tells how far it came
+            raise
+        raise SomeLeft from error
+
+
+def run(commands: click.Group) -> NoReturn:
+    """Run the command that was typed; an error is one line on stderr and an exit code (2: mend it, 3: damaged)."""
+    for number in (signal.SIGTERM, signal.SIGINT):  # so that a batch system's kill leaves no temporary file
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, once(KeyboardInterrupt))
+    _take_any_name()
+    try:
+        if instruction := os.environ.get(_COMPLETE):
+            sys.exit(shell_complete(commands, {}, _PROGRAM, _COMPLETE, instruction))
+        # Not commands(): click's own main prints an empty line at Ctrl-C.
+        with commands.make_context(_PROGRAM, sys.argv[1:]) as context:
+            code = commands.invoke(context)
+    except click.exceptions.Exit as done:
+        code = done.exit_code
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.ctx.get_help())
+        code = error.exit_code
+    except (Exception, KeyboardInterrupt) as error:
+        _end_undisturbed()
+        if "--debug" in sys.argv:
+            click.echo(masked(traceback.format_exc()), err=True, nl=False)
+        message, code = _explain(error)
+        click.echo(harmless(f"atlasae: {message}".replace("\n", " ")), err=True)
+    _end_undisturbed()
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _explain(error: BaseException) -> tuple[str, int]:
+    """What to tell the user of an error, and the exit code."""
+    if isinstance(error, click.exceptions.Abort | KeyboardInterrupt):
+        told = str(error) or ("" if isinstance(error, SomeLeft) else "no output was left")
+        return ": ".join(filter(None, ("interrupted", told))), INTERRUPTED
+    if isinstance(error, click.ClickException):
+        return error.format_message().rstrip("."), error.exit_code
+    return explain(error)
+
+
+def _end_undisturbed() -> None:
+    """Let a signal that comes at the very end change neither what is said nor the exit code."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
+
+
+def _take_any_name() -> None:
+    """Let names of files that are not UTF-8 be printed as they are."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="surrogateescape")
+
+
+def completion_script(commands: click.Group, shell: str) -> str:
+    """What makes a shell (bash, zsh, fish) complete commands and options."""
+    found = get_completion_class(shell)
+    assert found is not None
+    return found(commands, {}, _PROGRAM, _COMPLETE).source()
+
+
+def show(report: Report, as_json: bool, quiet: bool) -> None:
+    """Print a report as its page or as one JSON object; or nothing."""
+    if as_json:
+        click.echo(to_json(report))
+    elif not quiet:
+        click.echo(to_text(report.page, sys.stdout.isatty()))
+
+
+def show_many(report: Report, as_json: bool, quiet: bool) -> int:
+    """Show what became of many files, those that failed on stderr; returns the exit code."""
+    show(report, as_json, quiet)
+    for file in report.get("files", ()):
+        if file["error"] is not None:
+            click.echo(harmless(f"atlasae: {pages.failure_line(file)}"), err=True)
+    return 1 if report.get("failed") else 0
+
+
+@contextmanager
+def progress(what: str, quiet: bool) -> Iterator[Callable[[int, int], None] | None]:
+    """A progress bar on stderr, only on a terminal."""
+    if quiet or not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)

@@ -1,0 +1,1 @@
+"""File to file: compress, decompress, verify, read."""

@@ -1,0 +1,329 @@
+"""Whole files: compress, chunk by chunk, in memory that does not grow with the file."""
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import awkward as ak
+import numpy as np
+
+from atlasae import pages
+from atlasae.compression.chunks import Progress, silent
+from atlasae.compression.collection import Compressing, Start, merge_largest
+from atlasae.compression.format import (
+    Chunk,
+    CompressedCollection,
+    Contents,
+    Copied,
+    Run,
+    bits_of,
+    read_contents,
+    write_contents,
+)  # fmt: skip
+from atlasae.compression.others import copy_others, entry_ranges, moved, read_counted
+from atlasae.compression.packed import start_packing
+from atlasae.compression.plan import Options, Plan, make_plan, open_for, settle_plan
+from atlasae.compression.verify import compare_files, read_back
+from atlasae.errors import UserError
+from atlasae.files.checksums import checksum
+from atlasae.files.events import Events
+from atlasae.files.outputs import check_target, replacing
+from atlasae.files.remote import Location, Named, local, located, watching
+from atlasae.files.trees import open_source
+from atlasae.files.writing import PAGES, Behind, Target, Writer, create, parse_compression
+from atlasae.jets.collections import stand_ins
+from atlasae.jets.inputs import Opened
+from atlasae.jets.stored import any_storage_of
+from atlasae.report import LeftOut, Report
+
+Finished = Callable[[Path, Report], None]
+
+PLACES, PLACE_ENTRIES = 12, 500  # where a long file is looked into before its codecs are chosen
+
+
+def compress_file(
+    path: Named,
+    target: Named,
+    options: Options | None = None,
+    progress: Progress | None = None,
+    *,
+    finished: Finished | None = None,
+) -> Report:
+    """Compress the jets of a ROOT file or table into three float32 branches a collection; returns the report.
+
+    What was written is read again and compared, unless the options say not to. Raises UserError for what the user can
+    mend, DamagedFileError for a damaged input; then no output is left. `finished` is called with the file and its
+    report before that gets its name.
+
+    >>> options = atlasae.Options(precision=1e-4, packed=True)
+    >>> report = atlasae.compress_file("in.root", "packed.root", options)
+    >>> report["precision"]["Jet"]["pt"], max(report["max_error"].values()) < 1e-4
+    (0.0001, True)
+    """
+    started = time.perf_counter()
+    path, target, options = located(path), local(target), _checked(options)
+    writing, reading = _halves(progress or silent) if options.read_back else (progress or silent, silent)
+    check_target(path, target, options.force)
+    with watching(path) as check_unchanged, open_for(path, options) as opened:
+        plan = make_plan(opened, options)
+        with replacing(target, options.force) as temporary:
+            run, notes, types = _write_compressed(opened, plan, options, temporary, writing)
+            if options.read_back:
+                read_back(temporary, opened, types, reading)
+            check_unchanged()
+            facts = compression_facts(path, temporary, run) | {"notes": plan.notes + notes, "output": str(target)}
+            report = Report(facts | {"seconds": time.perf_counter() - started}, pages.compression_page)
+            if finished:
+                finished(temporary, report)
+    return report
+
+
+def recognise_compressed(path: Location, target: Path, options: Options) -> Report | None:
+    """The report of a compressed file that stands at `target`, if it is what `compress_file` makes of just this.
+
+    Its own content tells: what was asked for, and every branch and jet against the input's. Raises what reading does.
+    """
+    with open_source(target) as source:
+        run, *others = read_contents(source).runs
+    if others or (run.options, run.versions["atlasae"]) != (options.digest, version("atlasae")):
+        return None
+    if compare_files(path, target)["differences"]:
+        return None
+    facts = compression_facts(path, target, run) | {"notes": [], "seconds": 0.0, "output": str(target)}
+    return Report(facts, pages.compression_page)
+
+
+def _checked(options: Options | None) -> Options:
+    """What `compress_file` was told; raises UserError where that is something else."""
+    if not isinstance(options, Options | None):
+        raise UserError(f"{options!r} is no Options: give atlasae.Options(precision=...)")
+    return options or Options()
+
+
+def _halves(progress: Progress) -> tuple[Progress, Progress]:
+    """Progress through the same entries twice, as one."""
+
+    def first(done: int, total: int) -> None:
+        progress(done, 2 * total)
+
+    def second(done: int, total: int) -> None:
+        progress(total + done, 2 * total)
+
+    return first, second
+
+
+def file_bytes(path: Location, target: Path, part: tuple[int, int] = (0, 1)) -> dict[str, int]:
+    """The sizes of the whole files, before and after; of a part (its number, of how many) its share of the file."""
+    number, parts = part
+    before = path.stat().st_size
+    before = before * (number + 1) // parts - before * number // parts
+    return {"bytes_file_in": before, "bytes_file_out": target.stat().st_size}
+
+
+def jet_bytes(path: Path, run: Run) -> dict[str, int]:
+    """Compressed basket bytes of all that stands in for each collection: latents, exact branches, made counters."""
+    with open_source(path) as source:
+        tree = source.trees[run.tree]
+        return {
+            entry.collection.name: tree.compressed_bytes(stand_ins(entry.collection, run.counters))
+            for entry in run.collections
+        }
+
+
+def compression_facts(path: Location, target: Path, run: Run) -> dict[str, Any]:
+    """What `compress --json` prints of a file that is made."""
+    sizes = jet_bytes(target, run)
+    jets = sum(entry.jets for entry in run.collections)
+    bytes_out = sum(sizes.values())
+    return {
+        "entries": run.entries,
+        "jets": jets,
+        "tree": run.tree,
+        "collections": [_collection_facts(entry, sizes[entry.collection.name]) for entry in run.collections],
+        "precision": {entry.collection.name: entry.precision for entry in run.collections},
+        "floors": {entry.collection.name: any_storage_of(entry.collection).floors for entry in run.collections},
+        "bits": {entry.collection.name: bits_of(entry) for entry in run.collections},
+        "bytes_jets_in": sum(entry.bytes_in for entry in run.collections),
+        "bytes_jets_out": bytes_out,
+        "bytes_per_jet": bytes_out / jets if jets else None,
+        "exact_jets": sum(entry.exact_jets for entry in run.collections),
+        "max_error": merge_largest(entry.max_error for entry in run.collections),
+        "model_sha256": run.collections[0].model_sha256,
+        "carried": [branch.name for branch in run.carried],
+        "dropped": run.dropped,
+        "left_out": [asdict(thing) for thing in run.left_out],
+        **file_bytes(path, target, run.source.get("part", (0, 1))),
+    }
+
+
+def _write_compressed(
+    opened: Opened, plan: Plan, options: Options, path: Path, progress: Progress
+) -> tuple[Run, list[str], dict[str, Any]]:
+    """Write the file; returns its run, what the user should know, and the types that its branches have in memory."""
+    start = _start(opened.events, plan, options)
+    plan = settle_plan(plan, [compressor.collection for compressor in start.compressors])
+    carried = _carried_compression(opened, options)
+    of_pages = {"compression": carried if options.compression else PAGES} if options.rntuple else {}
+    with create(path, told=carried, **of_pages) as target:
+        copied, left_out = _copy_others(opened, options, target)
+        chunks, types = _write_chunks(opened, plan, start.compressors, options, target, progress)
+        notes = [*start.notes, *(note for compressor in start.compressors if (note := compressor.note()))]
+        notes += pages.left_out_lines(left_out)
+        written = [opened.tree, *(other.name for other in copied.trees), *copied.objects]
+        notes += moved(opened.source, written) if opened.source else []
+        run = replace(_run(opened, plan, start, chunks, list(types), options), copied=copied, left_out=left_out)
+        write_contents(target, Contents([run], chunks, start.embedded))
+    return run, notes, types
+
+
+def _carried_compression(opened: Opened, options: Options) -> Any:
+    """As asked for, else as the input's; None for a table."""
+    if options.compression:
+        return parse_compression(options.compression)
+    return opened.tree_read.compression if opened.tree_read else None
+
+
+def _copy_others(opened: Opened, options: Options, target: Target) -> tuple[Copied, list[LeftOut]]:
+    """Copy what is not the jets' tree, first of all: what can't be written may end the run."""
+    if not opened.source or options.only_jets or (opened.part and opened.part.number):
+        return Copied(), []
+    source, tree, step_size = opened.source, opened.tree, options.step_size
+    return copy_others(source, tree, target, step_size, options.rntuple, options.drop_unwritable)
+
+
+def _start(events: Events, plan: Plan, options: Options) -> Start:
+    sample = _sample(events, plan, options.step_size)
+    if options.packed:
+        return start_packing(plan, options, sample)
+    from atlasae.compression.floats import (
+        start_compressors,  # here, since torch takes its time, and packed jets need none
+    )
+
+    return start_compressors(events, plan, options, sample)
+
+
+def _sample(events: Events, plan: Plan, step_size: int) -> dict[str, ak.Array]:
+    """The jets to choose codecs by: the first chunk, and some of every part of the file.
+
+    Samples are often merged in slices of pt: the jets at the end are not those of the beginning.
+    """
+    names = [name for collection in plan.collections for name in collection.branches.values()]
+    (start, stop), *later = entry_ranges(events, plan.read, step_size)
+    ends = (stop, max(stop, events.entries - PLACE_ENTRIES))
+    places: list[int] = np.linspace(*ends, PLACES).astype(int).tolist() if later else []
+    ranges = [(start, stop), *((place, min(place + PLACE_ENTRIES, events.entries)) for place in places)]
+    parts = [events.read(names, begin, end) for begin, end in ranges]
+    return {name: ak.concatenate([part[name] for part in parts]) for name in names}
+
+
+def _write_chunks(
+    opened: Opened,
+    plan: Plan,
+    compressors: Sequence[Compressing],
+    options: Options,
+    target: Target,
+    progress: Progress,
+) -> tuple[list[Chunk], dict[str, Any]]:
+    """Write the tree chunk by chunk; returns the chunks and the type of every branch, in the order of checksums."""
+    writer, written = None, dict[str, ak.Array]()
+    chunks: list[Chunk] = []
+    with Behind() as behind:
+        for start, stop in entry_ranges(opened.events, plan.read, options.step_size):
+            events = read_counted(opened.events, plan.read, plan.counted, start, stop)
+            written = {branch.name: events[branch.name] for branch in plan.carried}
+            for compressor in compressors:
+                written |= compressor.compress(events)
+            for counter, branch in plan.lone_counters.items():
+                written[counter] = ak.values_astype(ak.num(events[branch]), np.int32)
+            writer = writer or _compressed_tree(target, opened, plan, options, written)
+            behind.extend(writer, written)
+            jets = sum(compressor.jets for compressor in compressors) - sum(chunk.jets for chunk in chunks)
+            chunks.append(Chunk(stop - start, jets, [checksum(array) for array in written.values()]))
+            progress(stop, opened.events.entries)
+    return chunks, {name: array.type.content for name, array in written.items()}
+
+
+def _compressed_tree(
+    target: Target, opened: Opened, plan: Plan, options: Options, columns: dict[str, ak.Array]
+) -> Writer:
+    if options.rntuple:
+        return target.make_ntuple(opened.tree, columns, opened.title, plan.places_written)
+    carried = _carried_compression(opened, options)
+    words = [name for collection in plan.collections for name in stand_ins(collection, plan.counters)]
+    writer = target.make_tree(opened.tree, columns, opened.title, plan.counters, carried, words)
+    packed = [name for collection in plan.collections if collection.packed for name in collection.latents]
+    writer.store(packed)
+    writer.expect_zeros([plan.counters[name] for name in packed])
+    return writer
+
+
+def _run(
+    opened: Opened,
+    plan: Plan,
+    start: Start,
+    chunks: list[Chunk],
+    written: list[str],
+    options: Options,
+) -> Run:
+    return Run(
+        source=_source(opened),
+        tree=opened.tree,
+        title=opened.title,
+        entries=opened.events.entries,
+        chunks=len(chunks),
+        collections=[
+            CompressedCollection(
+                c.collection, c.codec.config(), _promised(c), start.model_sha256, c.jets, c.exact_jets, c.max_error,
+                # Baskets inside the tree object have no size of their own.
+                bytes_in=opened.events.compressed_bytes(list(c.collection.branches.values())) or c.bytes_in,
+            )
+            for c in start.compressors
+        ],
+        originals=plan.originals,
+        carried=plan.carried,
+        written=written,
+        counters=plan.counters,
+        dropped=plan.dropped,
+        versions={package: version(package) for package in ("atlasae", "torch", "uproot", "awkward", "numpy")},
+        table=opened.table,
+        ntuple=options.rntuple and opened.tree_read is not None and opened.tree_read.is_rntuple,
+        aliases=plan.aliases,
+        places=plan.places,
+        options=options.digest,
+    )  # fmt: skip
+
+
+def _source(opened: Opened) -> dict[str, Any]:
+    """What a run tells of its input, and which part of it this is."""
+    facts: dict[str, Any] = {"name": opened.path.name, "bytes": opened.path.stat().st_size}
+    if part := opened.part:
+        facts |= {"entries": [part.start, part.stop], "part": [part.number, part.parts]}
+        facts |= {"uuid": opened.source.uuid} if opened.source else {}
+    return facts
+
+
+def _promised(compressor: Compressing) -> dict[str, float | None]:
+    return {variable: bound if math.isfinite(bound) else None for variable, bound in compressor.bounds.items()}
+
+
+def _collection_facts(entry: CompressedCollection, bytes_out: int) -> dict[str, Any]:
+    collection = entry.collection
+    return {
+        "name": collection.name,
+        "branches": collection.branches,
+        "units": collection.units,
+        "jets": entry.jets,
+        "exact_jets": entry.exact_jets,
+        "precision": entry.precision,
+        "floors": any_storage_of(collection).floors,
+        "max_error": entry.max_error,
+        "bits": bits_of(entry),
+        "exponent": entry.codec.get("exponent"),
+        "bytes_in": entry.bytes_in,
+        "bytes_out": bytes_out,
+        "bytes_per_jet": bytes_out / entry.jets if entry.jets else None,
+    }

@@ -1,0 +1,168 @@
+"""Whole files back: the jets under their own names, chunk by chunk."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import awkward as ak
+import numpy as np
+
+from atlasae import pages
+from atlasae.compression.chunks import Progress, Salvage, restored_events, silent
+from atlasae.compression.compress import Finished, file_bytes
+from atlasae.compression.format import (
+    Contents,
+    Run,
+    read_contents,
+)  # fmt: skip
+from atlasae.compression.others import copy_back
+from atlasae.compression.parts import check_parts
+from atlasae.compression.plan import Options
+from atlasae.compression.skims import contents_of
+from atlasae.compression.verify import compare_files
+from atlasae.errors import DamagedFileError, UserError
+from atlasae.files.branches import Branch
+from atlasae.files.outputs import check_target, replacing
+from atlasae.files.remote import Location, Named, local, located, watching
+from atlasae.files.tables import Table, is_pickle, is_table, write_table
+from atlasae.files.trees import Source, open_source
+from atlasae.files.writing import Behind, Target, Writer, create
+from atlasae.report import LeftOut, Report
+
+
+def recognise_restored(path: Location, target: Path) -> Report | None:
+    """The report of a file that stands at `target`, if it is what `decompress_file` makes of a compressed one.
+
+    Raises what reading does.
+    """
+    with open_source(path) as source:
+        facts = _decompression_facts(read_contents(source), Salvage())
+    if compare_files(target, path, restored=True)["differences"]:
+        return None
+    facts |= file_bytes(path, target) | {"notes": [], "seconds": 0.0, "output": str(target)}
+    return Report(facts, pages.decompression_page)
+
+
+def decompress_file(
+    path: Named,
+    target: Named,
+    force: bool = False,
+    progress: Progress | None = None,
+    salvage: bool = False,
+    trust: Named | None = None,
+    *,
+    finished: Finished | None = None,
+) -> Report:
+    """Bring the jets of a compressed file back under their own names; returns a report.
+
+    OUT's suffix decides between ROOT, pickle and parquet. Raises DamagedFileError where a checksum does not match; with
+    `salvage`, the chunks that are intact are written, and the report tells which entries are missing. Of a skim (some
+    of the entries or branches), `trust` is the compressed file that it was made of; no checksum is compared then.
+    `finished` is called with the file and its report before that gets its name.
+
+    >>> atlasae.decompress_file("small.root", "back.root")["tree"]
+    'Events'
+    """
+    started = time.perf_counter()
+    path, target = located(path), local(target)
+    check_target(path, target, force, tables=True)
+    if target.suffix and not target.suffix.startswith(".root") and not is_table(target):
+        raise UserError(
+            f"'{target}' ends in '{target.suffix}', a format not written here: name it .root, .pkl or .parquet"
+        )
+    lost = Salvage() if salvage else None
+    with watching(path) as check_unchanged, open_source(path) as source:
+        skim = contents_of(source, located(trust) if trust else None, Options.step_size)
+        contents, left_out = skim.contents, list[LeftOut]()
+        _check_parts(path, contents, lost)
+        with replacing(target, force) as temporary:
+            if is_table(target):
+                table = _restored_table(source, contents, progress or silent, lost)
+                write_table(temporary, table if is_pickle(target) else table.for_parquet())
+            else:
+                left_out = _write_restored(source, contents, temporary, progress or silent, lost)
+            check_unchanged()
+            facts = _decompression_facts(contents, lost or Salvage()) | file_bytes(path, temporary)
+            facts |= {"notes": [*skim.notes, *pages.left_out_lines(left_out)], "output": str(target)}
+            report = Report(facts | {"seconds": time.perf_counter() - started}, pages.decompression_page)
+            if finished:
+                finished(temporary, report)
+    return report
+
+
+def _check_parts(path: Location, contents: Contents, lost: Salvage | None) -> None:
+    """Note in `lost` that a merged file has parts that do not go together; raises UserError where nothing is noted."""
+    try:
+        check_parts(f"'{path}'", contents.runs)
+    except UserError as error:
+        if lost is None:
+            raise UserError(f"{error}; --salvage brings back what is there, as it is") from error
+        lost.damage.append(str(error))
+
+
+def _decompression_facts(contents: Contents, lost: Salvage) -> dict[str, Any]:
+    return {
+        "entries": sum(chunk.entries for chunk in contents.chunks) - sum(stop - start for start, stop in lost.missing),
+        "jets": sum(chunk.jets for chunk in contents.chunks) - lost.jets,
+        "tree": contents.runs[0].tree,
+        "missing": lost.missing,
+        "damage": lost.damage,
+    }
+
+
+def _write_restored(
+    source: Source, contents: Contents, path: Path, progress: Progress, lost: Salvage | None
+) -> list[LeftOut]:
+    """Write the file that was compressed; returns what of the compressed one can't be written."""
+    run = contents.runs[0]
+    compression = _restored_compression(source, run)
+    with create(path, compression) as target:
+        writer = None
+        with Behind() as behind:
+            for _, restored in restored_events(source, contents, progress, lost):
+                events = {name: restored[name] for name in run.originals}  # merging goes by names, not by their order
+                writer = writer or _restored_tree(source, run, events, target)
+                behind.extend(writer, events)
+        if writer is None:
+            raise _all_lost(source)
+        return copy_back(source, contents, target, Options.step_size, lost.damage if lost else None)
+
+
+def _restored_tree(source: Source, run: Run, events: dict[str, ak.Array], target: Target) -> Writer:
+    """What was an RNTuple, and was written as one, is one again."""
+    if run.ntuple:
+        return target.make_ntuple(run.tree, events, run.title, run.places)
+    return target.make_tree(run.tree, events, run.title, run.counters, _restored_compression(source, run))
+
+
+def _restored_compression(source: Source, run: Run) -> Any:
+    """As the branches that were carried; pages of an RNTuple are compressed alike, and the file tells how they were."""
+    tree = source.trees[run.tree]
+    return source.compression if tree.is_rntuple else tree.compression
+
+
+def _all_lost(source: Source) -> DamagedFileError:
+    return DamagedFileError(f"no part of the jets in '{source.path}' is intact: get the file again")
+
+
+def _is_nested(branch: Branch) -> bool:
+    """Whether an entry is more than a column of a table can hold: a number, a text or a fixed array."""
+    return not (branch.holds_numbers or branch.dtype == "string" or branch.dtype.endswith(" array"))
+
+
+def _restored_table(source: Source, contents: Contents, progress: Progress, lost: Salvage | None) -> Table:
+    run = contents.runs[0]
+    if any(branch.jagged for branch in run.carried) or any(c.collection.jagged for c in run.collections):
+        raise UserError(f"'{source.path}' has several jets an event: a table has one a row; write a .root file")
+    if nested := [branch.name for branch in run.carried if _is_nested(branch)]:
+        raise UserError(f"'{source.path}': a table can't hold '{nested[0]}'; write a .root file")
+    chunks = [events for _, events in restored_events(source, contents, progress, lost)]
+    if not chunks:
+        raise _all_lost(source)
+    columns = {name: np.concatenate([ak.to_numpy(chunk[name]) for chunk in chunks]) for name in run.originals}
+    facts = run.table or {}
+    for name in columns.keys() & set(facts.get("swapped", ())):
+        columns[name] = columns[name].astype(columns[name].dtype.newbyteorder())
+    index = columns.pop(facts["index"], None) if facts.get("index") else None  # it may be dropped
+    more = {key: facts[key] for key in ("ranged", "names", "heading", "texts") if key in facts}
+    return Table(columns, index, facts.get("index_name"), nulls=tuple(facts.get("nulls", ())), **more)

@@ -1,0 +1,508 @@
+"""The `atlasae/` folder of a compressed file: runs, chunks and models, as JSON and bytes."""
+
+import hashlib
+import json
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
+from typing import Any
+
+import awkward as ak
+import msgspec
+import numpy as np
+
+from atlasae import pages
+from atlasae.errors import DamagedFileError, UserError
+from atlasae.files.branches import FOLDER, LIST, TITLES, Branch
+from atlasae.files.checksums import checksum_bytes
+from atlasae.files.damage import FACTS, damage, has_traces
+from atlasae.files.remote import Location
+from atlasae.files.trees import Source, Tree, open_source
+from atlasae.files.writing import Target
+from atlasae.jets.collections import Collection, stand_ins
+from atlasae.jets.stored import any_storage_of
+from atlasae.report import LeftOut, Report
+
+FORMAT = 2  # of the folder; raise it when an old reader would go wrong
+READ = (1, FORMAT)  # format 1 has texts where later ones have bytes
+_PARTS = "where parts of several formats were merged, decompress each by itself"
+PACKED_SKIM = (
+    "packed jets of a chunk are all in its first entry, so that some of its entries can't be decoded: skim what "
+    "`atlasae decompress` gives, or files with --layout floats"
+)
+_LATER = {"ntuple", "aliases", "places", "exact_prefix", "roundings", "left_out", "minor"}
+_RUNS, _CHUNKS, _MODELS, _ABOUT = (f"{FOLDER}/{name}" for name in ("runs", "chunks", "models", "about"))
+
+
+@dataclass(frozen=True)
+class CompressedCollection:
+    """A collection with how it was compressed: codec configuration, bounds (None: not promised), what came of it."""
+
+    collection: Collection
+    codec: dict[str, Any]
+    precision: dict[str, float | None]
+    model_sha256: str
+    jets: int
+    exact_jets: int
+    max_error: dict[str, float]
+    bytes_in: int
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """A run of events that was written together, with the checksum of every branch in `Run.written`."""
+
+    entries: int
+    jets: int
+    checksums: list[int]
+
+
+@dataclass(frozen=True)
+class CopiedTree:
+    """Another tree of the file, carried as it was; its chunks have no jets.
+
+    `dtypes` and `branches` are in the order of the checksums; the first files of format 1 have neither, and no title.
+    """
+
+    name: str
+    chunks: list[Chunk]
+    dtypes: list[str] = field(default_factory=list)
+    branches: list[str] = field(default_factory=list)
+    counters: dict[str, str] = field(default_factory=dict)
+    title: str | None = None
+
+
+@dataclass(frozen=True)
+class Copied:
+    """What else of the file was carried: other trees, and objects by name, with the checksums of what was written.
+
+    The first files of format 1 have no checksums of objects.
+    """
+
+    trees: list[CopiedTree] = field(default_factory=list)
+    objects: list[str] = field(default_factory=list)
+    checksums: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One compression: everything needed to undo it, but the model's weights."""
+
+    source: dict[str, Any]
+    tree: str
+    title: str
+    entries: int
+    chunks: int
+    collections: list[CompressedCollection]
+    originals: list[str]
+    carried: list[Branch]
+    written: list[str]
+    counters: dict[str, str]
+    dropped: list[str]
+    versions: dict[str, str]
+    table: dict[str, Any] | None = None
+    copied: Copied = field(default_factory=Copied)
+    format: int = FORMAT
+    ntuple: bool = False  # made of an RNTuple and written as one
+    aliases: dict[str, str] = field(default_factory=dict)  # originals that are another by another name
+    places: dict[str, str] = field(default_factory=dict)  # of originals in the records of that RNTuple
+    left_out: list[LeftOut] = field(default_factory=list)  # of what is not branches of its tree
+    options: str = ""  # the digest of what was asked for
+
+    @property
+    def restored(self) -> set[str]:
+        """The branches that come back: those carried, those of the jets, and these by another name."""
+        jets = {name for entry in self.collections for name in entry.collection.branches.values()}
+        return jets | {branch.name for branch in self.carried} | set(self.aliases)
+
+    @property
+    def carries_others(self) -> bool:
+        """Whether what is not jets came along: not with --only-jets, nor in any part of a file but the first."""
+        number, _ = self.source.get("part", (0, 1))
+        return number == 0 and (bool(self.carried or self.left_out) or self.copied != Copied())
+
+    @property
+    def single(self) -> list[str]:
+        """The originals without those that are another by another name."""
+        return [name for name in self.originals if name not in self.aliases]
+
+    @property
+    def needed(self) -> set[str]:
+        """The branches to bring those back from."""
+        made = {name for c in self.collections for name in (*c.collection.latents, *c.collection.exact.values())}
+        return made | {branch.name for branch in self.carried}
+
+    def to_json(self) -> str:
+        """The run as one JSON object."""
+        return json.dumps(asdict(self, dict_factory=_told))
+
+    @classmethod
+    def from_json(cls, text: str) -> "Run":
+        """Read what `to_json` wrote; raises UserError for another format, DamagedFileError for anything else."""
+        try:
+            facts = json.loads(text)
+            if facts["format"] not in READ:
+                raise UserError(_other_format(facts))
+            run = msgspec.convert(facts, cls)
+            if set(run.originals) != run.restored:
+                raise ValueError("its originals are not the branches that come back")
+            if not set(run.aliases.values()) <= set(run.single):
+                raise ValueError("it has other names of branches that do not come back")
+            if wrong := [name for name, place in run.places.items() if place.replace(LIST, "") != name]:
+                raise ValueError(f"'{wrong[0]}' is not at its place")
+            if missing := run.needed - set(run.written):
+                raise ValueError(f"branch '{min(missing)}' was not written")
+            return run
+        except (ValueError, LookupError, TypeError, RecursionError) as error:
+            raise DamagedFileError(f"'{_RUNS}' is damaged: {error}") from error
+
+
+@dataclass
+class Contents:
+    """All that a compressed file says of itself; a merged file has several runs."""
+
+    runs: list[Run]
+    chunks: list[Chunk]
+    models: dict[str, bytes] = field(default_factory=dict)
+
+    def over_runs(self, name: str) -> list[CompressedCollection]:
+        """A collection as every run has it."""
+        return [entry for run in self.runs for entry in run.collections if entry.collection.name == name]
+
+    @property
+    def left_out(self) -> list[LeftOut]:
+        """What any of the runs left out."""
+        return list(dict.fromkeys(thing for run in self.runs for thing in run.left_out))
+
+    @property
+    def dropped(self) -> list[str]:
+        """The branches that any of the runs left out of its tree."""
+        return list(dict.fromkeys(name for run in self.runs for name in run.dropped))
+
+    def chunks_by_run(self) -> Iterator[tuple[Run, int, Chunk]]:
+        """Every chunk with its run and its first entry in the (merged) tree."""
+        chunks = iter(self.chunks)
+        start = 0
+        for run in self.runs:
+            for _ in range(run.chunks):
+                chunk = next(chunks)
+                yield run, start, chunk
+                start += chunk.entries
+
+
+def _told(facts: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Without what was added to the format later, where it says nothing."""
+    return {key: value for key, value in facts if value or key not in _LATER}
+
+
+def is_compressed(source: Source) -> bool:
+    """Whether a file holds what atlasae compress wrote."""
+    return _RUNS in source.trees
+
+
+def write_contents(target: Target, contents: Contents) -> None:
+    """Write the folder; TTrees, so that a merged file has the rows of every part.
+
+    Texts are lists of bytes: where ROOT merges branches of texts, it has room for those of the first file alone.
+    """
+    texts = [run.to_json().encode() for run in contents.runs]
+    runs = {
+        "json": _byte_rows(texts),
+        "checksum": ak.Array(np.array([checksum_bytes(text) for text in texts], np.uint64)),
+    }
+    target.make_tree(_RUNS, runs, title=TITLES["runs"]).extend(runs)
+    chunks = {
+        "entries": ak.Array(np.array([chunk.entries for chunk in contents.chunks], np.int64)),
+        "jets": ak.Array(np.array([chunk.jets for chunk in contents.chunks], np.int64)),
+        "checksums": _jagged([np.array(chunk.checksums, np.uint64) for chunk in contents.chunks], np.uint64),
+    }
+    target.make_tree(_CHUNKS, chunks, title=TITLES["chunks"]).extend(chunks)
+    models = {
+        "sha256": ak.Array(np.frombuffer(bytes.fromhex("".join(contents.models)), np.uint8).reshape(-1, 32)),
+        "content": _byte_rows(contents.models.values()),
+    }
+    target.make_tree(_MODELS, models, title=TITLES["models"]).extend(models)
+    target.write_object(_ABOUT, _about(contents))
+
+
+def read_contents(source: Source) -> Contents:
+    """Read the folder; raises UserError where there is none, DamagedFileError where it contradicts itself or the tree.
+
+    A tree with fewer entries than were compressed is a skim, where nothing else is wrong with it: a UserError, too.
+    """
+    contents = read_folder(source)
+    _check_tree(source, contents)
+    return contents
+
+
+def read_folder(source: Source) -> Contents:
+    """Read the folder, whatever the tree has become; raises as `read_contents` does."""
+    if not is_compressed(source):
+        if _is_remainder(source):
+            raise DamagedFileError(f"'{source.path}' is damaged: it has no '{_RUNS}' tree, but what goes with it")
+        if has_traces(source.path):
+            raise DamagedFileError(
+                f"'{source.path}' is damaged: its directory does not lead to what atlasae wrote in it"
+            )
+        if found := _stand_in(source):
+            why = f"it has branch '{found}', but no '{_RUNS}'"
+            raise UserError(_like_a_skim(source, why, packed=found.endswith("packed")))
+        raise UserError(f"'{source.path}' was not compressed by atlasae: it has no '{_RUNS}' tree")
+    with damage(f"'{FOLDER}' in '{source.path}'"):
+        rows = _rows(source, _RUNS, ["json", "checksum"])
+        chunk_rows = _rows(source, _CHUNKS, ["entries", "jets", "checksums"])
+        model_rows = _rows(source, _MODELS, ["sha256", "content"])
+        chunks = [
+            Chunk(*row)
+            for row in zip(*(chunk_rows[k].to_list() for k in ("entries", "jets", "checksums")), strict=True)
+        ]
+        models = dict(zip(_names_of(model_rows["sha256"]), _bytes_of(model_rows["content"]), strict=True))
+        texts = _bytes_of(rows["json"])
+        if [checksum_bytes(text) for text in texts] != rows["checksum"].to_list():
+            raise ValueError(f"the checksum of '{_RUNS}' differs; get the file again; {_PARTS}")
+    contents = Contents([Run.from_json(text.decode()) for text in texts], chunks, models)
+    _check(source, contents)
+    return contents
+
+
+def _is_remainder(source: Source) -> bool:
+    """Whether a file without runs has the other trees of the folder, or all three in a folder of another name."""
+    folders = [name.rpartition("/")[::2] for name in source.trees]
+    found = {folder: {leaf for other, leaf in folders if other == folder} for folder, _ in folders}
+    return FOLDER in found or any(set(TITLES) <= leaves for leaves in found.values())
+
+
+def _check(source: Source, contents: Contents) -> None:
+    """Whether the rows of the folder fit each other, and the tree."""
+    for sha, content in contents.models.items():
+        if hashlib.sha256(content).hexdigest() != sha:
+            raise DamagedFileError(f"model {sha[:12]} in '{source.path}' is damaged: its bytes have another SHA-256")
+    if not contents.runs or len(contents.chunks) != sum(run.chunks for run in contents.runs):
+        raise DamagedFileError(
+            f"'{source.path}' is damaged: {len(contents.chunks)} chunks for {len(contents.runs)} runs; {_PARTS}"
+        )
+    check_alike(contents.runs, f"'{source.path}' merges files that")
+    for run, start, chunk in contents.chunks_by_run():
+        if len(chunk.checksums) != len(run.written):
+            raise DamagedFileError(
+                f"'{source.path}' is damaged: the checksums of entry {start} are not of its branches"
+            )
+
+
+def _check_tree(source: Source, contents: Contents) -> None:
+    name = contents.runs[0].tree
+    tree, entries = source.trees.get(name), sum(chunk.entries for chunk in contents.chunks)
+    told = sum(run.entries for run in contents.runs)
+    if tree is not None and tree.entries < entries == told and tree.is_even:
+        why = f"tree '{name}' has {tree.entries} of the {entries} entries compressed"
+        packed = any(entry.collection.packed for entry in contents.runs[0].collections)
+        raise UserError(_like_a_skim(source, why, packed))
+    if tree is None or tree.entries != entries:
+        raise DamagedFileError(
+            f"'{source.path}' is damaged: tree '{name}' does not have the {entries} entries compressed"
+        )
+
+
+def _stand_in(source: Source) -> str | None:
+    """A branch that stands in for jets, by its name and those beside it."""
+    for names in (tree.names for tree in source.trees.values()):
+        for name in sorted(names):
+            prefix = name.removesuffix("z0")
+            if f"{prefix}z0" == name and {f"{prefix}z1", f"{prefix}exact_index"} <= names:
+                return name
+            if name.endswith("packed") and f"n{name}" in names:
+                return name
+    return None
+
+
+def _like_a_skim(source: Source, why: str, packed: bool) -> str:
+    what = PACKED_SKIM if packed else "decompress it with --trust FULL.root, the compressed file it was made of"
+    return f"'{source.path}' looks like a skim of a compressed file: {why}; {what}"
+
+
+def check_alike(runs: Sequence[Run], what: str, merged: bool = True) -> None:
+    """Raises UserError where runs can't be one tree; it says what differs between which sources.
+
+    Runs that are `merged` in one file are written alike as well; others need only be restored to the same.
+    """
+    first = runs[0]
+    facts, others = _facts_of_tree(first, merged), _facts_of_others(first)
+    for run in runs[1:]:
+        pairs = [(facts, _facts_of_tree(run, merged))]
+        pairs += [(others[name], found) for name, found in _facts_of_others(run).items() if name in others]
+        for one, two in pairs:
+            if changed := [fact for fact in one | two if one.get(fact) != two.get(fact)]:
+                here, there = (found.get(changed[0], "not") for found in (one, two))
+                name, other = (f"'{of.source['name']}'" for of in (first, run))
+                raise UserError(
+                    f"{what} can't be one tree: {changed[0]} is {here} in {name}, {there} in "
+                    f"{'another ' * (name == other)}{other}; take them one by one"
+                )
+
+
+def _facts_of_tree(run: Run, written: bool) -> dict[str, str]:
+    """What a tree has to be like to be one with another, by what to call each fact."""
+    facts = {"the tree": f"'{run.tree}'"}
+    facts |= {f"branch '{branch.name}'": _type_of(branch.dtype, branch.jagged) for branch in run.carried}
+    facts |= {f"branch '{name}'": f"'{stays}' by another name" for name, stays in run.aliases.items()}
+    for collection in (entry.collection for entry in run.collections):
+        facts |= _facts_of_jets(collection) | (_facts_of_stand_ins(collection) if written else {})
+    counted = run.counters if written else run.counters.keys() & set(run.originals)
+    return facts | {f"the counter of '{name}'": f"'{run.counters[name]}'" for name in sorted(counted)}
+
+
+def _facts_of_jets(collection: Collection) -> dict[str, str]:
+    name, dtypes = collection.name, collection.dtypes
+    types = {v: f"{_type_of(dtypes[v], collection.jagged)}, {v} of '{name}'," for v in collection.branches}
+    return {f"branch '{branch}'": types[v] for v, branch in collection.branches.items()} | {
+        f"the unit of '{name}'": str(collection.units),
+        f"the kind of '{name}'": "jets" if collection.terms is None else "a list of variables",
+    }
+
+
+def _facts_of_stand_ins(collection: Collection) -> dict[str, str]:
+    return {
+        f"the layout of '{collection.name}'": "packed" if collection.packed else "floats",
+        f"what stands for '{collection.name}'": ", ".join((*collection.latents, *collection.exact.values())),
+    }
+
+
+def _facts_of_others(run: Run) -> dict[str, dict[str, str]]:
+    """The branches of the other trees, where they are known: they were not from the beginning."""
+    return {
+        tree.name: {
+            f"branch '{name}' of tree '{tree.name}'": _type_of(dtype, name in tree.counters)
+            for name, dtype in zip(tree.branches, tree.dtypes, strict=True)
+        }
+        for tree in run.copied.trees
+        if tree.branches
+    }
+
+
+def _type_of(dtype: str, jagged: bool) -> str:
+    return f"a list of {dtype}" if jagged else dtype
+
+
+def loosest(entries: Sequence[CompressedCollection]) -> dict[str, float | None]:
+    """What is promised of every jet of a merged file: nothing, where one part of it promises nothing."""
+    bounds = {v: [entry.precision.get(v) for entry in entries] for v in entries[0].precision}
+    return {v: None if None in found else max(x for x in found if x is not None) for v, found in bounds.items()}
+
+
+def _rows(source: Source, name: str, columns: list[str]) -> dict[str, ak.Array]:
+    if name not in source.trees:
+        raise ValueError(f"it has no tree '{name}'")
+    tree = source.trees[name]
+    return tree.read(columns, 0, tree.entries)
+
+
+def _jagged(rows: list[np.ndarray[Any, Any]], dtype: type) -> ak.Array:
+    values: np.ndarray[Any, Any] = np.concatenate([np.empty(0, dtype), *rows]).astype(dtype)
+    return ak.unflatten(values, np.array([len(row) for row in rows], np.int64))
+
+
+def _byte_rows(rows: Iterable[bytes]) -> ak.Array:
+    return _jagged([np.frombuffer(row, np.uint8) for row in rows], np.uint8)
+
+
+def _bytes_of(rows: ak.Array) -> list[bytes]:
+    """The bytes of each row, of a text those it is made of."""
+    return [ak.to_numpy(row).tobytes() for row in ak.without_parameters(rows)]
+
+
+def _names_of(rows: ak.Array) -> list[str]:
+    """The SHA-256 of each row, which format 1 has as a text."""
+    return [row.decode() if len(row) == 64 else row.hex() for row in _bytes_of(rows)]
+
+
+def _other_format(facts: dict[str, Any]) -> str:
+    maker = facts.get("versions", {}).get("atlasae", "of a later day")
+    return (
+        f"made by atlasae {maker} in format {facts['format']}: this is atlasae {version('atlasae')}, which reads "
+        f"formats {READ[0]} to {FORMAT}; it needs atlasae {maker} or later"
+    )
+
+
+def _about(contents: Contents) -> str:
+    names = [c.collection.name for run in contents.runs for c in run.collections]
+    packed = any(c.collection.packed for run in contents.runs for c in run.collections)
+    return (
+        f"The jets of this file ({', '.join(names)}) were {'packed' if packed else 'compressed'} by atlasae"
+        f"{'' if packed else ' to three floats each'}. "
+        "`atlasae decompress` brings them back: pip install atlasae."
+    )
+
+
+def describe(path: Location) -> Report:
+    """What `atlasae info` prints, from a compressed file, without its model."""
+    with open_source(path) as source:
+        contents = read_contents(source)
+        with damage(f"'{FOLDER}' in '{path}'", *FACTS):
+            return Report(_described_file(path, source, contents), pages.info_page)
+
+
+def _described_file(path: Location, source: Source, contents: Contents) -> dict[str, Any]:
+    tree = source.trees[contents.runs[0].tree]
+    names = dict.fromkeys(entry.collection.name for run in contents.runs for entry in run.collections)
+    return {
+        "file": str(path),
+        "bytes": path.stat().st_size,
+        "tree": tree.name,
+        "entries": tree.entries,
+        "jets": sum(entry.jets for run in contents.runs for entry in run.collections),
+        "collections": [_described(name, contents.runs, tree) for name in names],
+        "carried": len(contents.runs[0].carried),
+        "dropped": contents.dropped,
+        "left_out": [asdict(thing) for thing in contents.left_out],
+        "runs": [_described_run(run, contents) for run in contents.runs],
+    }
+
+
+def bits_of(entry: CompressedCollection) -> dict[str, float]:
+    """Bits that each variable occupies in the three words; nothing where the latents are no grid."""
+    if "levels" not in entry.codec:
+        return {}
+    names = entry.collection.variables if entry.collection.terms else ("pt", "eta", "phi", "m")
+    return {v: round(math.log2(n), 2) for v, n in zip(names, entry.codec["levels"], strict=True)}
+
+
+def _described(name: str, runs: list[Run], tree: Tree) -> dict[str, Any]:
+    """One collection over all runs of a merged file."""
+    found = [(run, entry) for run in runs for entry in run.collections if entry.collection.name == name]
+    entries = [entry for _, entry in found]
+    jets = sum(entry.jets for entry in entries)
+    size = tree.compressed_bytes(stand_ins(entries[0].collection, found[0][0].counters))
+    return {
+        "name": entries[0].collection.name,
+        "branches": entries[0].collection.branches,
+        "units": entries[0].collection.units,
+        "floors": any_storage_of(entries[0].collection).floors,
+        "jets": jets,
+        "exact_jets": sum(entry.exact_jets for entry in entries),
+        "bytes_in": sum(entry.bytes_in for entry in entries),
+        "bytes": size,
+        "bytes_per_jet": size / jets if jets else None,
+    }
+
+
+def _described_run(run: Run, contents: Contents) -> dict[str, Any]:
+    sha = run.collections[0].model_sha256
+    return {
+        "source": str(run.source["name"]),
+        "source_bytes": int(run.source["bytes"]),
+        "entries": run.entries,
+        "chunks": run.chunks,
+        "collections": [
+            {
+                "name": entry.collection.name,
+                "precision": entry.precision,
+                "bits": bits_of(entry),
+                "max_error": entry.max_error,
+            }
+            for entry in run.collections
+        ],
+        "model_sha256": sha,
+        "model_from": "in the file" if sha in contents.models else "packaged with atlasae",
+        "versions": run.versions,
+    }

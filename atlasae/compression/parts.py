@@ -1,0 +1,117 @@
+"""Parts of a file that was cut: what they are called, what each says of itself, and whether they go together."""
+
+import re
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+
+import msgspec
+
+from atlasae.compression.format import Contents, Run, read_contents
+from atlasae.errors import AtlasaeError, DamagedFileError, UserError
+from atlasae.files.trees import open_source
+from atlasae.jets.inputs import Part
+from atlasae.report import some
+
+_NAME = re.compile(r"(.+)\.part([0-9]+)(|\.[^.]*)", re.DOTALL)
+Key = tuple[str, int, str]  # of the file that was cut: its name, its size, and the UUID that ROOT gave it
+
+
+def part_path(target: Path, number: int, parts: int) -> Path:
+    """Where a part of an output goes: numbers have as many digits as the last, so that names sort as they do."""
+    return target.with_name(f"{target.stem}.part{number:0{len(str(parts - 1))}}{target.suffix}")
+
+
+def parts_in(folder: Path) -> dict[str, list[Path]]:
+    """The files of a folder that are named as parts, in the order of their numbers, by the name of the whole."""
+    files = sorted(folder.iterdir()) if folder.is_dir() else []
+    named = [(match, path) for path in files if (match := _NAME.fullmatch(path.name))]
+    found: dict[str, list[Path]] = {}
+    for match, path in sorted(named, key=lambda pair: int(pair[0][2])):
+        found.setdefault(match[1] + match[3], []).append(path)
+    return found
+
+
+def number_of(path: Path) -> int:
+    """The number in the name of a part."""
+    match = _NAME.fullmatch(path.name)
+    assert match is not None
+    return int(match[2])
+
+
+def part_of(run: Run) -> Part | None:
+    """Which part of its source a run was made of, if not of the whole; raises DamagedFileError where it makes none."""
+    if "part" not in run.source:
+        return None
+    try:
+        (start, stop), (number, parts) = run.source["entries"], run.source["part"]
+        return msgspec.convert({"start": start, "stop": stop, "number": number, "parts": parts}, Part)
+    except (LookupError, TypeError, ValueError) as error:
+        raise DamagedFileError(f"which part of '{run.source.get('name')}' a run was made of is damaged") from error
+
+
+def first_run(path: Path) -> Run | None:
+    """What a file says of itself, if it can be read and was compressed."""
+    try:
+        with open_source(path) as source:
+            run = read_contents(source).runs[0]
+        part_of(run)
+        return run
+    except (AtlasaeError, OSError):
+        return None
+
+
+def entries_of(runs: Sequence[Run]) -> tuple[int, int] | None:
+    """The entries of their source that runs were made of, where they are parts of one; parts may be merged again."""
+    found = [part for run in runs if (part := part_of(run))]
+    if len(found) < len(runs) or len({key_of(run) for run in runs}) > 1:
+        return None
+    return found[0].start, found[-1].stop
+
+
+def key_of(run: Run) -> Key:
+    """What tells the file that a run was made of from others; the first files of format 1 know no UUID of it."""
+    return str(run.source["name"]), int(run.source["bytes"]), str(run.source.get("uuid", ""))
+
+
+def in_order(files: Sequence[Contents]) -> list[int]:
+    """The places of files, the parts of one source in their order: names that were not padded sort in another."""
+    order, places = list(range(len(files))), dict[Key, list[int]]()
+    for place, contents in enumerate(files):
+        if entries_of(contents.runs):
+            places.setdefault(key_of(contents.runs[0]), []).append(place)
+    for found in places.values():
+        ordered = sorted(found, key=lambda place: entries_of(files[place].runs) or (0, 0))
+        for place, other in zip(found, ordered, strict=True):
+            order[place] = other
+    return order
+
+
+def check_parts(what: str, runs: Sequence[Run], whole: bool = False) -> None:
+    """Raise UserError where parts of a source are not of one split, each once and in order; `whole`: and all there."""
+    found: dict[Key, list[Part]] = {}
+    for run in runs:
+        if part := part_of(run):
+            found.setdefault(key_of(run), []).append(part)
+    uncut = {key_of(run)[:2] for run in runs if part_of(run) is None}
+    for key, parts in found.items():
+        problem = "in parts and whole" if key[:2] in uncut else _problem(parts, whole)
+        if problem:
+            raise UserError(f"{what} has '{key[0]}' {problem}: take each part of one split, once and in order")
+
+
+def _problem(parts: Sequence[Part], whole: bool) -> str | None:
+    """What is wrong with parts of one source, if anything."""
+    numbers, splits = [part.number for part in parts], sorted({part.parts for part in parts})
+    if len(splits) > 1:
+        return f"cut into {' and into '.join(map(str, splits))} parts"
+    if twice := {number for number in numbers if numbers.count(number) > 1}:
+        return f"with part {min(twice)} of {splits[0]} twice"
+    if numbers != sorted(numbers):
+        return f"with its parts in the order {some(map(str, numbers))}"
+    wanted = range(splits[0]) if whole else range(numbers[0], numbers[-1] + 1)
+    if missing := [number for number in wanted if number not in numbers]:
+        return f"without part {missing[0]} of {splits[0]}"
+    if any(first.stop != second.start for first, second in pairwise(parts)):
+        return "in parts that do not meet"
+    return None

@@ -1,0 +1,347 @@
+"""What is to become of each branch, as the options have it."""
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, fields, replace
+from os import PathLike, fspath
+from pathlib import Path
+from typing import Generic, TypeVar, overload
+
+from atlasae.errors import UserError
+from atlasae.files.branches import FOLDER, LIST, Branch, Unwritable, listed
+from atlasae.files.checksums import checksum_bytes
+from atlasae.files.remote import Location, Named, local
+from atlasae.files.trees import Tree
+from atlasae.files.writing import UNNAMED, can_name, parse_compression
+from atlasae.jets.collections import Collection, in_records, lone_counters, made_places, name_counters, read_units
+from atlasae.jets.inputs import Opened, Part, find_in, open_input
+from atlasae.jets.precision import Precision
+from atlasae.jets.recognition import (
+    list_collection,
+    match_branches,
+    read_patterns,
+)  # fmt: skip
+from atlasae.jets.variables import read_variables
+from atlasae.report import some
+
+_BYTES = {"b": 1, "kb": 1_000, "mb": 1_000_000, "gb": 1_000_000_000}
+NO_HADD = "ROOT's hadd (6.40) aborts on RNTuples written by uproot, which have no page checksums: merge TTrees"
+_NTUPLE_NAME = re.compile(r"[^./ \\\x00-\x1f\x7f]+")  # ROOT::Internal::EnsureValidNameForRNTuple
+_NO_NAME = "where ROOT allows no dots, slashes, blanks, backslashes or control signs"
+
+
+Given = TypeVar("Given")
+Kept = TypeVar("Kept")
+
+
+class Taken(Generic[Given, Kept]):
+    """A field that is given in several forms and kept in one: `read` turns the first into the second."""
+
+    def __init__(self, read: Callable[[Given], Kept], default: Kept) -> None:
+        self.read, self.default = read, default
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    @overload
+    def __get__(self, instance: None, owner: type) -> Kept: ...
+    @overload
+    def __get__(self, instance: object, owner: type) -> Kept: ...
+    def __get__(self, instance: object | None, owner: type) -> Kept:
+        kept: Kept = self.default if instance is None else instance.__dict__[self.name]
+        return kept
+
+    def __set__(self, instance: object, given: Given) -> None:
+        instance.__dict__[self.name] = self.read(given)
+
+
+def _file(given: Named | None) -> Path | None:
+    return None if given is None else local(given, "copy it here")
+
+
+def _model(given: str | PathLike[str]) -> str:
+    if not isinstance(given, str | PathLike):
+        raise UserError(f"model {given!r} is none: give a model file, `default` or `self`")
+    return fspath(given)
+
+
+def _size(given: int | str) -> int:
+    if isinstance(given, bool) or not isinstance(given, int | str):
+        raise UserError(f"step_size {given!r} is no size: give one such as 20MB, or a number of bytes")
+    return parse_size(str(given), "step_size")
+
+
+@dataclass(frozen=True)
+class Options:
+    """What `compress_file` may be told, as `atlasae compress --help` has it; raises UserError for what can't be.
+
+    Args:
+        precision: the largest error: 1e-3, "1e-3", {"pt": 1e-3, ...} for each variable, "full", "none" or a Precision.
+        tree: the tree to compress; by default the largest that holds jets.
+        jets: which jets: a prefix, `Jet_{pt,eta,phi,mass}` or four names; several in a list. By default all.
+        units: of pt and m, `MeV`, `GeV` or `TeV`; by default found from names and values together.
+        variables: a TOML file that lists branches, each with its precision, in the place of jets.
+        model: a model file (or one of tables, for packed), `default` or `self`.
+        compression: of carried branches, such as "zstd:5"; by default as they were.
+        rntuple: whether to write an RNTuple, not a TTree.
+        packed: whether to pack the jets of a chunk into bytes, not into three floats each.
+        context: whether packed jets are told by the jets before them in their event: smaller, and slower.
+        only_jets: whether to leave out everything but the jets.
+        drop: names or wildcards of branches to leave out; several in a list.
+        drop_unwritable: whether to leave out branches and objects that can't be written, and say so.
+        step_size: memory that the events of a chunk may take: bytes, or "20MB".
+        force: whether to replace an output that exists.
+        read_back: whether to read the output back, before it gets its name, and compare it with the input.
+        part: the part of the file to compress; by default all of it.
+
+    >>> atlasae.Options(precision=1e-4, jets="Jet_", step_size="20 MB").jets
+    ('Jet_',)
+    """
+
+    precision: Taken[Precision | float | str | Mapping[str, float], Precision] = Taken(
+        Precision.read, Precision.parse("1e-3")
+    )
+    tree: str | None = None
+    jets: Taken[str | Iterable[str], tuple[str, ...]] = Taken(read_patterns, ())
+    units: Taken[str | None, str | None] = Taken(read_units, None)
+    variables: Taken[Named | None, Path | None] = Taken(_file, None)
+    model: Taken[str | PathLike[str], str] = Taken(_model, "default")
+    compression: str | None = None
+    rntuple: bool = False
+    packed: bool = False
+    context: bool = True
+    only_jets: bool = False
+    drop: Taken[str | Iterable[str], tuple[str, ...]] = Taken(read_patterns, ())
+    drop_unwritable: bool = False
+    step_size: Taken[int | str, int] = Taken(_size, 20_000_000)
+    force: bool = False
+    read_back: bool = True
+    part: Part | None = None
+
+    def __post_init__(self) -> None:
+        for option in fields(self):
+            if isinstance(option.default, bool) and not isinstance(given := getattr(self, option.name), bool):
+                raise UserError(f"{option.name} {given!r} is neither True nor False")
+        for name in ("tree", "compression"):
+            if not isinstance(given := getattr(self, name), str | None):
+                raise UserError(f"{name} {given!r} is no text")
+        if self.compression:
+            parse_compression(self.compression)
+
+    @property
+    def digest(self) -> str:
+        """A digest of all that decides what comes out, but the input; raises OSError of a file that it needs."""
+        files = [Path(name).read_bytes() for name in (self.model, self.variables) if name and Path(name).is_file()]
+        return f"{checksum_bytes(str(replace(self, force=False)).encode(), *files):016x}"
+
+
+def parse_size(text: str, name: str) -> int:
+    """The bytes of a size such as `20MB` or `1.5 GB`; raises UserError, which says what `name` was given.
+
+    >>> parse_size("20 kB", "step_size")
+    20000
+    """
+    match = re.fullmatch(r"\s*(\d+\.?\d*|\.\d+)\s*([kmg]?b)?\s*", text, re.ASCII | re.IGNORECASE)
+    size = float(match[1]) * _BYTES[(match[2] or "b").lower()] if match else 0.0
+    if not size > 0:
+        raise UserError(f"{name} '{text}' is no size: give one such as 20MB")
+    return max(1, int(size))
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Which branches become latents, which are carried, which are left out."""
+
+    collections: list[Collection]
+    carried: list[Branch]
+    originals: list[str]
+    counters: dict[str, str]
+    dropped: list[str]
+    notes: list[str]
+    aliases: dict[str, str] = field(default_factory=dict)  # other names of what an RNTuple holds
+    places: dict[str, str] = field(default_factory=dict)  # where the members of its records stand
+    counted: dict[str, str] = field(default_factory=dict)  # branches with counters that the input has
+
+    @property
+    def read(self) -> list[str]:
+        """The branches to read; others are these by another name."""
+        return [name for name in self.originals if name not in self.aliases]
+
+    @property
+    def places_written(self) -> dict[str, str]:
+        """Where all that is written to an RNTuple stands, if not by itself."""
+        made = (made_places(collection, self.places) for collection in self.collections)
+        return self.places | {name: place for found in made for name, place in found.items()}
+
+    @property
+    def lone_counters(self) -> dict[str, str]:
+        """Counters of packed jets that are written by themselves, each with a branch that it counts."""
+        return lone_counters(self.collections, self.carried, self.counters)
+
+
+@contextmanager
+def open_for(path: Location, options: Options) -> Iterator[Opened]:
+    """Open an input as the options of `compress` say."""
+    names = read_variables(options.variables).names if options.variables else ()
+    with open_input(path, options.tree, options.jets, names, options.rntuple) as opened:
+        part = options.part
+        yield replace(opened.within((part.start, part.stop)), part=part) if part else opened
+
+
+def make_plan(opened: Opened, options: Options) -> Plan:
+    """Decide what becomes of every branch; raises UserError where something would be lost unasked."""
+    events, tree = opened.events, opened.tree_read
+    _refuse_folder(opened, options)
+    if not can_name(opened.tree):
+        raise UserError(f"tree '{opened.tree}' can't be written: {UNNAMED}; give it another name (rootmv)")
+    places, aliases = (tree.places, tree.aliases) if tree else ({}, {})
+    collections = _collections(opened, options)
+    jets = {name for collection in collections for name in collection.branches.values()}
+    names = [branch.name for branch in events.branches]
+    asked = match_branches(options.drop, [*names, *aliases, *(u.name for u in events.unwritable)])
+    dropped = (set(names) | set(aliases) if options.only_jets else asked) - jets
+    unwritable = [u for u in events.unwritable if u.name not in dropped]
+    if unwritable and not (options.drop_unwritable or options.only_jets):
+        raise UserError(_unwritable_message(unwritable, opened.path, options))
+    kept = [branch for branch in events.branches if branch.name not in dropped and branch.name not in jets]
+    counters = name_counters(collections, kept, set(names), places)
+    implied = set(counters.values())
+    carried = [branch for branch in kept if branch.name not in implied]
+    _refuse_taken(collections, {branch.name for branch in kept} | jets)
+    if options.rntuple:
+        _refuse_names([branch.name for branch in carried] + sorted(jets), places, opened)
+    originals = jets | {branch.name for branch in carried}
+    stay = set(names) - asked
+    aliases = {name: stays for name, stays in aliases.items() if stays in originals and name not in dropped}
+    return Plan(
+        collections=collections,
+        carried=carried,
+        originals=[*(name for name in names if name in originals), *aliases],
+        counters=counters,
+        dropped=sorted(dropped - implied) + [u.name for u in unwritable],
+        notes=_notes(opened, options, implied, collections, aliases),
+        aliases=aliases,
+        places={name: places[name] for name in (*originals, *aliases) if name in places} if options.rntuple else {},
+        counted={name: counters[name] for name in names if name in originals and counters.get(name) in stay},
+    )
+
+
+def _refuse_folder(opened: Opened, options: Options) -> None:
+    """A file's own folder or object of the name of ours; raises UserError."""
+    source = opened.source
+    others = (*source.trees, *source.objects, *source.folders) if source and not options.only_jets else ()
+    if any(name.partition("/")[0] == FOLDER for name in (opened.tree, *others)):
+        raise UserError(
+            f"'{opened.path}' has a folder or object '{FOLDER}' of its own, where atlasae is to write: "
+            "give it another name (rootmv)"
+        )
+
+
+def settle_plan(plan: Plan, collections: list[Collection]) -> Plan:
+    """The plan with its collections settled: a list of variables takes as many latents as its precision needs."""
+    counters = dict(plan.counters)
+    for before, after in zip(plan.collections, collections, strict=True):
+        if after.jagged:
+            counters |= dict.fromkeys(after.latents, plan.counters[before.latents[0]])
+    names = set(plan.originals)
+    _refuse_taken(collections, names)
+    return replace(plan, collections=collections, counters=counters)
+
+
+def _collections(opened: Opened, options: Options) -> list[Collection]:
+    if options.packed:
+        _refuse_unpacked(options)
+    if options.variables is None:
+        found = [replace(c, packed=options.packed) for c in find_in(opened.events, opened.where, options.jets)]
+        return [in_records(c) for c in found] if options.rntuple else found
+    if options.jets or options.units or options.model not in ("default", "self"):
+        raise UserError("--variables goes without --jets, --units and --model: the list says all, its model is fitted")
+    variables = read_variables(options.variables)
+    found = [list_collection(opened.events.branches, variables.names, variables.to_json())]
+    return [in_records(c) for c in found] if options.rntuple else found
+
+
+def _refuse_unpacked(options: Options) -> None:
+    """What the packed layout does not do; raises UserError."""
+    given = {"--variables": options.variables is not None, "--format rntuple": options.rntuple}
+    given["--model self"] = options.model == "self"
+    if wrong := [name for name, there in given.items() if there]:
+        raise UserError(f"--layout packed packs jets into TTrees by its own tables: leave out {wrong[0]}")
+
+
+def _refuse_taken(collections: list[Collection], names: set[str]) -> None:
+    taken = set(names)
+    for collection in collections:
+        made = {*collection.latents, *collection.exact.values()}
+        made |= {collection.exact_prefix.removesuffix(".")} if collection.exact_prefix else set()
+        if clash := sorted(made & taken):
+            raise UserError(f"branch '{clash[0]}' is in the way of '{collection.name}': leave it out with --drop")
+        taken |= made
+
+
+def _refuse_names(names: Sequence[str], places: Mapping[str, str], opened: Opened) -> None:
+    """Refuse what ROOT takes for no name in an RNTuple: it would not open the file."""
+    tree = opened.tree.rpartition("/")[2]
+    if not _NTUPLE_NAME.fullmatch(tree):
+        raise UserError(f"'{opened.path}': '{tree}' can't be the name of an RNTuple, {_NO_NAME}: write --format ttree")
+    for name in names:
+        members = places[name].replace(LIST, "").split(".") if name in places else [name]
+        if not all(_NTUPLE_NAME.fullmatch(member) for member in members):
+            message = f"'{name}' can't be a field of an RNTuple, {_NO_NAME}: write --format ttree, or leave it out"
+            raise UserError(f"'{opened.path}': {message}")
+
+
+def _unwritable_message(unwritable: Sequence[Unwritable], path: Location, options: Options) -> str:
+    problem = f"'{path}' has {len(unwritable)} branches that can't be written: {listed(unwritable)}"
+    nested = sum(u.branch is not None for u in unwritable) * (not options.packed)
+    carries = f", --format rntuple carries {'them' if nested == len(unwritable) else f'{nested} of them'}"
+    return f"{problem}; --drop-unwritable leaves them out{carries if nested else ''}"
+
+
+def _notes(
+    opened: Opened,
+    options: Options,
+    implied: set[str],
+    collections: Sequence[Collection],
+    aliases: Mapping[str, str],
+) -> list[str]:
+    """What uproot writes otherwise than it was, said once."""
+    branches = opened.events.branches
+    notes = list(opened.notes)
+    retyped = [branch.name for branch in branches if branch.name in implied and branch.dtype != "<i4"]
+    if retyped:
+        notes.append(f"counters are written as int32: {', '.join(retyped)}")
+    known = {branch.name for branch in branches}
+    made = [name for name in implied if name not in known and not name.endswith(("exact", "packed"))]
+    if made and not options.rntuple:
+        notes.append(f"vectors are written as counted arrays; {len(made)} counters such as {sorted(made)[0]} are new")
+    notes += [NO_HADD] if options.rntuple else _notes_of_trees(opened, options)
+    if opened.tree_read and opened.tree_read.is_rntuple:
+        notes += _notes_of_rntuple(opened.tree_read, options.rntuple, aliases)
+    return notes
+
+
+def _notes_of_trees(opened: Opened, options: Options) -> list[str]:
+    """Which RNTuples become TTrees: the one that is read, and those beside it, where they are copied."""
+    others = opened.source.trees.values() if opened.source else ()
+    copied = not (options.only_jets or (opened.part and opened.part.number))
+    names = [t.name for t in others if t.is_rntuple and (copied or t.name == opened.tree) and t.branches]
+    kept = "" if options.packed else "; --format rntuple keeps them"
+    return [f"RNTuples are written as TTrees: {some(names)}{kept}"] if names else []
+
+
+def _notes_of_rntuple(tree: Tree, rntuple: bool, aliases: Mapping[str, str]) -> list[str]:
+    """What of an RNTuple is written otherwise than it was."""
+    notes = []
+    if members := sorted(set(tree.places) - set(tree.hidden) - set(aliases)):
+        kept = "stay records, of classes without a name" if rntuple else f"become branches, such as {members[0]}"
+        notes.append(f"records {kept}: {some(dict.fromkeys(name.partition('.')[0] for name in members))}")
+    if unnamed := dict.fromkeys(name.partition(".")[0] for name in tree.hidden):
+        notes.append(f"members of collections without a name come by that of their projection: {some(unnamed)}")
+    if aliases:
+        notes.append(f"fields by another name are written once: {some(aliases)}")
+    holds = {branch.name for branch in (tree.nesting() if rntuple else tree).branches}
+    if lost := [name for name in tree.types_lost if name in holds]:
+        notes.append(f"numbers and lists of other C++ types are written as plain ones: {some(lost)}")
+    return notes

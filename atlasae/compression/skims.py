@@ -1,0 +1,186 @@
+"""Skims of compressed files: some of the entries, some of the branches, decoded by what the whole file says.
+
+ROOT's Snapshot, CopyTree and CloneTree keep the three floats and the exact jets of an entry as they are, but not the
+folder `atlasae`. So the file that a skim was made of is asked how its jets were coded. No checksum fits a skim.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from atlasae.compression.format import (
+    PACKED_SKIM,
+    Chunk,
+    CompressedCollection,
+    Contents,
+    Copied,
+    Run,
+    read_contents,
+    read_folder,
+)  # fmt: skip
+from atlasae.compression.others import entry_ranges
+from atlasae.errors import UserError
+from atlasae.files.branches import Branch
+from atlasae.files.events import flatten
+from atlasae.files.remote import Location
+from atlasae.files.trees import Source, Tree, open_source
+from atlasae.jets.collections import Collection, name_counters
+from atlasae.report import some
+
+LOOKED_UP = 1_000_000  # entries of a skim, whose jets have to be in the file it was made of
+Keys = npt.NDArray[np.uint64]
+
+
+@dataclass(frozen=True)
+class Skim:
+    """What is in a skim, as if it had been compressed by itself, and what the user should know."""
+
+    contents: Contents
+    notes: list[str]
+
+
+def contents_of(source: Source, trusted: Location | None, step_size: int) -> Skim:
+    """What a compressed file says of itself, or, of a skim, the `trusted` file that it was made of.
+
+    Raises UserError where the jets can't be decoded by that.
+    """
+    if trusted is None:
+        return Skim(read_contents(source), [])
+    with open_source(trusted) as whole:
+        told = read_folder(whole)
+        tree = _tree_of(source, told, trusted)
+        entries = list(_collections(tree, told, trusted))
+        if trusted != source.path:
+            _check_origin(tree, _tree_of(whole, told, trusted), told.runs[0], entries, step_size)
+    run = _run_of(tree, told.runs[0], entries)
+    chunks = list(_chunks(tree, run, step_size))
+    contents = Contents([replace(run, chunks=len(chunks))], chunks, told.models)
+    return Skim(contents, _notes(tree, run, told.runs[0], trusted))
+
+
+def _tree_of(source: Source, told: Contents, trusted: Location) -> Tree:
+    """The tree with floats or bytes of these jets, which may have another name."""
+    stand_ins = {name for entry in told.runs[0].collections for name in entry.collection.latents}
+    dotless = {name.replace(".", "_") for name in stand_ins}
+    found = [tree for tree in source.trees.values() if tree.names & (stand_ins | dotless)]
+    named = [tree for tree in found if tree.name == told.runs[0].tree]
+    if not found:
+        raise UserError(f"'{source.path}' is no skim of '{trusted}': none of its trees has '{min(stand_ins)}'")
+    return (named or found)[0]
+
+
+def _spelled(name: str, tree: Tree) -> str:
+    """How a skim calls a branch: Snapshot makes underscores of dots."""
+    return name if name in tree.names else name.replace(".", "_")
+
+
+def _in_skim(collection: Collection, tree: Tree) -> Collection:
+    """The collection with what stands for it as the skim calls it."""
+    if collection.latents[0] in tree.names:
+        return collection
+    exact = collection.exact_prefix and collection.exact_prefix.replace(".", "_")
+    return replace(collection, prefix=collection.prefix.replace(".", "_"), exact_prefix=exact)
+
+
+def _collections(tree: Tree, told: Contents, trusted: Location) -> Iterator[CompressedCollection]:
+    """The collections that came along; raises UserError for those that can't be decoded."""
+    known = {branch.name: branch for branch in tree.branches}
+    for entry in told.runs[0].collections:
+        collection = _in_skim(entry.collection, tree)
+        if known.keys().isdisjoint(collection.latents):
+            continue
+        if collection.packed:
+            raise UserError(f"'{collection.name}' is packed: {PACKED_SKIM}")
+        _check_branches(collection, known, trusted)
+        found = told.over_runs(collection.name)
+        kinds = {(repr(one.codec), repr(one.collection.roundings), one.model_sha256) for one in found}
+        if len(kinds) > 1:
+            raise UserError(
+                f"'{trusted}' is merged from {len(found)} runs, '{collection.name}' on {len(kinds)} different grids: "
+                "nothing tells of which an entry of a skim is; skim each run's own file, before it is merged"
+            )
+        yield replace(entry, collection=collection)
+
+
+def _check_branches(collection: Collection, known: dict[str, Branch], trusted: Location) -> None:
+    exact = {collection.exact[v]: dtype for v, dtype in collection.dtypes.items()}
+    wanted = {name: Branch(name, "<f4", collection.jagged) for name in collection.latents}
+    wanted |= {name: Branch(name, dtype, True) for name, dtype in {collection.exact["index"]: "<i4", **exact}.items()}
+    if missing := [name for name in wanted if name not in known]:
+        raise UserError(f"'{collection.name}' can't be decoded without '{missing[0]}': skim with {', '.join(wanted)}")
+    for name, branch in wanted.items():
+        if (known[name].dtype, known[name].jagged) != (branch.dtype, branch.jagged):
+            raise UserError(f"branch '{name}' is of type {known[name].dtype}: not a skim of '{trusted}'")
+
+
+def _check_origin(tree: Tree, whole: Tree, told: Run, entries: Sequence[CompressedCollection], step_size: int) -> None:
+    """Look some jets up in the file that the skim is said to be of; raises UserError where it has others."""
+    latents = {entry.collection.name: entry.collection.latents for entry in told.collections}
+    every = max(1, tree.entries // LOOKED_UP)
+    for collection in (entry.collection for entry in entries):
+        wanted = [keys[::every] for keys in _keys(tree, collection.latents, step_size)]
+        missing = np.unique(np.concatenate(wanted))
+        looked_up = len(missing)
+        for keys in _keys(whole, latents[collection.name], step_size) if looked_up else ():
+            missing = np.setdiff1d(missing, keys)
+            if not len(missing):
+                break
+        if len(missing):
+            raise UserError(
+                f"{len(missing)} of {looked_up} jets looked up are not in the file to trust: name the compressed file "
+                "that the skim was made of, for a skim of several files these, merged"
+            )
+
+
+def _keys(tree: Tree, latents: Sequence[str], step_size: int) -> Iterator[Keys]:
+    """A number for the floats of each jet."""
+    for start, stop in entry_ranges(tree, latents, step_size):
+        keys: Keys = np.zeros(1, np.uint64)
+        for array in tree.read(latents, start, stop).values():
+            bits = np.ascontiguousarray(flatten(array)[0], np.float32).view(np.uint32)
+            keys = keys * np.uint64(0x9E3779B97F4A7C15) + bits
+        yield keys
+
+
+def _run_of(tree: Tree, told: Run, entries: Sequence[CompressedCollection]) -> Run:
+    """What the compression of these entries would have said."""
+    jets = {name for entry in entries for name in entry.collection.branches.values()}
+    made = [name for entry in entries for name in (*entry.collection.latents, *entry.collection.exact.values())]
+    counting = {*(_spelled(counter, tree) for counter in told.counters.values()), *_counters(tree)}
+    carried = [branch for branch in tree.branches if branch.name not in {*made, *counting, *jets}]
+    before = {_spelled(name, tree): name for name in told.originals}
+    names = {before.get(branch.name, branch.name): branch.name for branch in carried}
+    originals = [name for name in told.originals if name in jets or name in names]
+    originals += [name for name in names if name not in originals]
+    known = {name: counter for name, counter in told.counters.items() if name in originals}
+    counters = name_counters([entry.collection for entry in entries], carried, {*originals, *counting})
+    return replace(
+        told, tree=tree.name, title=tree.title, entries=tree.entries, collections=list(entries), originals=originals,
+        carried=carried, written=[*names.values(), *made], counters=counters | known, copied=Copied(),
+        aliases={name: stays for name, stays in names.items() if name != stays}, places={}, table=None, ntuple=False,
+    )  # fmt: skip
+
+
+def _counters(tree: Tree) -> set[str]:
+    return {branch.counter for branch in tree.branches if branch.counter}
+
+
+def _chunks(tree: Tree, run: Run, step_size: int) -> Iterator[Chunk]:
+    """Runs of entries without checksums."""
+    latents = [entry.collection.latents[0] for entry in run.collections]
+    for start, stop in entry_ranges(tree, run.written, step_size):
+        events = tree.read(latents, start, stop)
+        yield Chunk(stop - start, sum(int(flatten(array)[1].sum()) for array in events.values()), [])
+
+
+def _notes(tree: Tree, run: Run, told: Run, trusted: Location) -> list[str]:
+    notes = [f"a skim of '{trusted}', as you say: no checksum fits its {tree.entries} entries, none was compared"]
+    if gone := [name for name in told.originals if name not in run.originals]:
+        notes.append(f"did not come along: {some(gone)}")
+    before = {_spelled(branch.name, tree): branch.dtype for branch in told.carried}
+    for branch in run.carried:
+        if branch.dtype != before.get(branch.name, branch.dtype):
+            notes.append(f"branch '{branch.name}' is of type {branch.dtype} now, was {before[branch.name]}")
+    return notes + [f"branch '{found.name}' is left out: {found.why}" for found in tree.unwritable]

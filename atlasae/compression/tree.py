@@ -1,0 +1,330 @@
+"""Compressed files read as the trees they stand for: jets are decoded when they are asked for."""
+
+import fnmatch
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import cached_property
+from types import TracebackType
+from typing import Any, Self
+
+import awkward as ak
+import numpy as np
+import vector
+
+from atlasae import pages
+from atlasae.compression.chunks import Chunks
+from atlasae.compression.format import Chunk, Run, check_alike
+from atlasae.compression.parts import check_parts, in_order
+from atlasae.compression.plan import Options, parse_size
+from atlasae.compression.skims import contents_of
+from atlasae.errors import UserError
+from atlasae.files.events import Array, flatten, is_nested
+from atlasae.files.remote import Named, all_located, located
+from atlasae.files.tables import to_frame
+from atlasae.files.trees import open_source
+from atlasae.jets.collections import Collection
+from atlasae.report import to_html
+
+Filter = str | Sequence[str] | Callable[[str], bool] | None
+
+LIBRARIES = ("ak", "np", "pd")
+STEP_SIZE = "20 MB"
+_VECTOR_NAMES = {"m": "mass", "E": "energy"}  # of scikit-hep vector
+
+
+def open(paths: Named | Sequence[Named], trust: Named | None = None) -> "CompressedTree":
+    """Open a compressed file, or several with the same branches, as the tree that was compressed.
+
+    Parts of a file that was cut are put in their order. Nothing is written to disk. Of skims (some of the entries or
+    branches), `trust` is the compressed file that they were made of; no checksum is compared then. Raises UserError for
+    other files and for parts that do not go together, DamagedFileError for damaged ones.
+
+    >>> with atlasae.open("small.root") as tree:
+    ...     tree.arrays(["Jet_pt", "Jet_eta"], entry_stop=2).fields
+    ['Jet_pt', 'Jet_eta']
+    """
+    if not (listed := all_located(paths)):
+        raise UserError("no file to open: name one, or several parts")
+    with ExitStack() as stack:
+        sources = [stack.enter_context(open_source(path)) for path in listed]
+        trusted = located(trust) if trust else None
+        found = [contents_of(source, trusted, Options.step_size).contents for source in sources]
+        parts = [Chunks(sources[place], found[place]) for place in in_order(found)]
+        what = f"'{sources[0].path}'" if len(sources) == 1 else f"the list of {len(sources)} files"
+        if trusted is None:  # some entries of a part are no part
+            check_parts(what, [run for part in parts for run in part.contents.runs], whole=len(sources) > 1)
+        return CompressedTree(parts, stack.pop_all())
+
+
+@dataclass(frozen=True)
+class Place:
+    """A chunk of one of the files, and the entries of the whole that it holds."""
+
+    chunks: Chunks
+    run: Run
+    first: int  # in its file
+    chunk: Chunk
+    begin: int
+    end: int
+
+
+class CompressedTree(Mapping[str, "CompressedBranch"]):
+    """The tree that was compressed, over one or several files: a mapping of branches, with methods as uproot's has.
+
+    Every branch that is read is checked against its checksum. One chunk is kept decoded, so that memory does not grow
+    with the file, and what follows in the same chunk is not decoded again.
+    """
+
+    def __init__(self, parts: Sequence[Chunks], resources: ExitStack) -> None:
+        self._resources = resources
+        self._closed = False
+        self._places = list(_places(parts))
+        self._run = parts[0].contents.runs[0]
+        self._kept: tuple[Place | None, dict[str, ak.Array]] = None, {}
+        self.name = self._run.tree
+        self.title = self._run.title
+        self.num_entries = self._places[-1].end
+        check_alike([run for chunks in parts for run in chunks.contents.runs], "what you open", merged=False)
+
+    def __enter__(self) -> Self:
+        """The tree itself; its files are closed at the end."""
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        """Close the files."""
+        self.close()
+
+    def close(self) -> None:
+        """Close the files; reading raises UserError from then on."""
+        self._closed = True
+        self._resources.close()
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._names
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __repr__(self) -> str:
+        return f"<CompressedTree {self.name!r} ({len(self._names)} branches, {self.num_entries} entries)>"
+
+    def _repr_html_(self) -> str:
+        collections = [
+            {"branches": c.branches, "units": c.units, "types": {v: np.dtype(d).name for v, d in c.dtypes.items()}}
+            for c in self._collections.values()
+        ]
+        jets = {name for collection in self._collections.values() for name in collection.branches.values()}
+        others = [name for name in self._names if name not in jets]
+        return to_html(pages.tree_page({
+            "tree": self.name, "entries": self.num_entries, "collections": collections, "others": others,
+        }))  # fmt: skip
+
+    def __getitem__(self, name: str) -> "CompressedBranch":
+        """One branch; raises KeyError where there is none of this name."""
+        if name not in self:
+            raise KeyError(f"no branch '{name}' in tree '{self.name}': there are {', '.join(self._names[:6])} ...")
+        return CompressedBranch(self, name)
+
+    def keys(self, *, filter_name: Filter = None) -> list[str]:  # type: ignore[override]  # a list, as uproot's is
+        """The names of the branches; a filter is a glob, `/a regular expression/`, several of these, or a function."""
+        return [name for name in self._names if _passes(name, filter_name)]
+
+    @property
+    def collections(self) -> list[str]:
+        """The names of the compressed collections, for `jets`."""
+        return list(self._collections)
+
+    def arrays(
+        self,
+        expressions: str | Iterable[str] | None = None,
+        *,
+        filter_name: Filter = None,
+        entry_start: int | None = None,
+        entry_stop: int | None = None,
+        library: str = "ak",
+    ) -> Any:
+        """Branches for entries [entry_start, entry_stop): records ("ak"), a dict ("np") or a DataFrame ("pd").
+
+        `expressions` names branches, all by default; a DataFrame's index counts entries of the tree. Raises UserError
+        for branches that are not there.
+        """
+        names = self._chosen(expressions, filter_name)
+        begin, _, _ = slice(entry_start, entry_stop).indices(self.num_entries)
+        return _in_library(self._read(names, entry_start, entry_stop), library, begin)
+
+    def iterate(
+        self,
+        expressions: str | Iterable[str] | None = None,
+        *,
+        step_size: int | str = STEP_SIZE,
+        filter_name: Filter = None,
+        entry_start: int | None = None,
+        entry_stop: int | None = None,
+        library: str = "ak",
+    ) -> Iterator[Any]:
+        """What `arrays` gives, so many entries (or bytes, such as "20 MB") at a time; memory does not grow."""
+        names = self._chosen(expressions, filter_name)
+        step = self._entries_in(step_size, names)
+        begin, end, _ = slice(entry_start, entry_stop).indices(self.num_entries)
+        for start in range(begin, end, step):
+            yield _in_library(self._read(names, start, min(start + step, end)), library, start)
+
+    def jets(
+        self, collection: str | None = None, *, entry_start: int | None = None, entry_stop: int | None = None
+    ) -> ak.Array:
+        """The jets of a collection (the first by default) as records that behave like four-vectors.
+
+        In the units of the file: `jets.mass`, `jets.deltaR(other)`, `(pairs[:, 0] + pairs[:, 1]).mass`, where `pairs`
+        are of events of two or more, `jets[ak.num(jets) > 1]`.
+        """
+        chosen = self._collection(collection)
+        events = self._read(list(chosen.branches.values()), entry_start, entry_stop)
+        fields = {_VECTOR_NAMES.get(v, v): events[name] for v, name in chosen.branches.items()}
+        return vector.zip(fields)
+
+    @cached_property
+    def _counters(self) -> dict[str, str]:
+        """The counters that the original had, each with a branch that it counts."""
+        jets = [(c.counter, name) for c in self._collections.values() for name in c.branches.values()]
+        carried = [(branch.counter, branch.name) for branch in self._run.carried]
+        return {counter: name for counter, name in (*jets, *carried) if counter}
+
+    @cached_property
+    def _names(self) -> list[str]:
+        firsts = {name: self._run.counters[name] for name in self._run.originals if name in self._run.counters}
+        named = ([c, name] if (c := firsts.get(name)) in self._counters else [name] for name in self._run.originals)
+        return list(dict.fromkeys(name for pair in named for name in pair))
+
+    @cached_property
+    def _collections(self) -> dict[str, Collection]:
+        return {entry.collection.name: entry.collection for entry in self._run.collections}
+
+    def _collection(self, name: str | None) -> Collection:
+        four = {key: c for key, c in self._collections.items() if c.terms is None}
+        if (name or next(iter(four), "")) not in four:
+            raise UserError(f"no jets '{name}' in tree '{self.name}': there are {', '.join(four) or 'none'}")
+        return four[name or next(iter(four))]
+
+    def _chosen(self, expressions: str | Iterable[str] | None, filter_name: Filter) -> list[str]:
+        if expressions is None:
+            return self.keys(filter_name=filter_name)
+        names = [expressions] if isinstance(expressions, str) else list(expressions)
+        if missing := [name for name in names if name not in self]:
+            raise UserError(f"no branch '{missing[0]}' in tree '{self.name}': there are {', '.join(self._names[:6])}")
+        return [name for name in names if _passes(name, filter_name)]
+
+    def _read(self, names: Sequence[str], entry_start: int | None, entry_stop: int | None) -> dict[str, ak.Array]:
+        begin, end, _ = slice(entry_start, entry_stop).indices(self.num_entries)
+        parts = [
+            {name: array[max(begin, p.begin) - p.begin : max(begin, end) - p.begin] for name, array in found.items()}
+            for p in self._overlapping(begin, end)
+            for found in [self._restored(p, names)]
+        ]
+        return parts[0] if len(parts) == 1 else {name: ak.concatenate([part[name] for part in parts]) for name in names}
+
+    def _overlapping(self, begin: int, end: int) -> Iterator[Place]:
+        """The chunks that hold any of these entries; one that holds none where there are no entries, for the types."""
+        found = [place for place in self._places if place.begin < end and begin < place.end]
+        yield from found or self._places[:1]
+
+    def _restored(self, place: Place, names: Sequence[str]) -> dict[str, ak.Array]:
+        """Branches of a chunk, decoded only where they are not at hand."""
+        if self._closed:
+            raise UserError(f"tree '{self.name}' is closed: read it before, or open the file again")
+        if self._kept[0] is not place:
+            self._kept = place, {}  # before the next chunk is read: memory holds one
+        kept = self._kept[1]
+        branches = dict.fromkeys(self._counters.get(name, name) for name in names)
+        missing = [name for name in branches if name not in kept]
+        if missing:
+            kept |= self._decoded(place, missing)
+        return {name: _counted(kept[self._counters[name]]) if name in self._counters else kept[name] for name in names}
+
+    def _decoded(self, place: Place, names: list[str]) -> dict[str, ak.Array]:
+        """Branches of a chunk; what is decoded with them, the other variables of their jets, is kept too."""
+        groups = [list(collection.branches.values()) for collection in self._collections.values()]
+        single = {self._run.aliases.get(name, name) for name in names}
+        together = [name for group in groups if not single.isdisjoint(group) for name in group]
+        names = list(dict.fromkeys([*names, *together]))
+        return place.chunks.read(place.run, place.first, place.chunk, names).restored(names)
+
+    def _entries_in(self, step_size: int | str, names: Sequence[str]) -> int:
+        if isinstance(step_size, int):
+            if step_size < 1:
+                raise UserError(f"step_size={step_size}: give a number of entries, or a size such as '20 MB'")
+            return step_size
+        wanted, first = parse_size(step_size, "step_size"), self._places[0]
+        size = sum(array.nbytes for array in self._restored(first, names).values()) / max(1, first.end - first.begin)
+        return max(1, int(wanted / max(1.0, size)))
+
+
+@dataclass(frozen=True)
+class CompressedBranch:
+    """One branch of a compressed tree."""
+
+    tree: CompressedTree
+    name: str
+
+    @property
+    def num_entries(self) -> int:
+        """The entries of the tree."""
+        return self.tree.num_entries
+
+    def array(self, *, entry_start: int | None = None, entry_stop: int | None = None, library: str = "ak") -> Any:
+        """Its values for entries [entry_start, entry_stop); "np" gives an object array where they are lists."""
+        found = self.tree.arrays([self.name], entry_start=entry_start, entry_stop=entry_stop, library=library)
+        return found[self.name]
+
+
+def _places(parts: Sequence[Chunks]) -> Iterator[Place]:
+    begin = 0
+    for chunks in parts:
+        for run, first, chunk in chunks:
+            yield Place(chunks, run, first, chunk, begin, begin + chunk.entries)
+            begin += chunk.entries
+
+
+def _counted(array: ak.Array) -> ak.Array:
+    return ak.values_astype(ak.num(array), np.int32)
+
+
+def _passes(name: str, wanted: Filter) -> bool:
+    if wanted is None:
+        return True
+    if isinstance(wanted, str):
+        if match := re.fullmatch(r"/(.*)/(i?)", wanted):
+            return re.match(match[1], name, re.IGNORECASE if match[2] else 0) is not None
+        return fnmatch.fnmatchcase(name, wanted)
+    return wanted(name) if callable(wanted) else any(_passes(name, one) for one in wanted)
+
+
+def _in_library(events: Mapping[str, ak.Array], library: str, begin: int) -> Any:
+    if library not in LIBRARIES:
+        raise UserError(f"library='{library}' is not known: give one of {', '.join(LIBRARIES)}")
+    if library == "ak":
+        return ak.Array(
+            ak.contents.RecordArray(
+                [array.layout for array in events.values()], list(events), length=None if events else 0
+            )
+        )
+    columns = {name: _to_numpy(array) for name, array in events.items()}
+    return columns if library == "np" else to_frame(columns, begin)
+
+
+def _to_numpy(array: ak.Array) -> Array:
+    """As uproot does: an object array of arrays where entries are lists, of texts where they are texts."""
+    layout = array.layout
+    if layout.parameter("__array__") == "string":
+        return np.array(array.to_list(), object)
+    if is_nested(array):
+        return np.fromiter(array.to_list(), np.dtype(object), count=len(array))
+    if not layout.is_list or layout.is_regular:
+        return np.asarray(ak.to_numpy(array))
+    values, counts = flatten(array)
+    parts = np.split(values, np.cumsum(counts)[:-1])
+    return np.fromiter(parts, np.dtype(object), count=len(counts))

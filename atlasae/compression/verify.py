@@ -1,0 +1,273 @@
+"""A compressed file against its original, or by itself: jets within their precision, all else bit for bit."""
+
+import shlex
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import awkward as ak
+import numpy as np
+
+from atlasae import pages
+from atlasae.compression.chunks import Chunks, Progress, Salvage, changed_branches, restored_events, silent
+from atlasae.compression.collection import merge_largest
+from atlasae.compression.format import Chunk, CompressedCollection, Contents, Run, loosest, read_contents
+from atlasae.compression.others import compare_others, copy_back
+from atlasae.compression.parts import check_parts, entries_of
+from atlasae.compression.plan import Options
+from atlasae.errors import DamagedFileError, UserError
+from atlasae.files.branches import Branch
+from atlasae.files.checksums import checksum
+from atlasae.files.events import miscounted
+from atlasae.files.remote import Location, Named, located, watching
+from atlasae.files.rntuple import short
+from atlasae.files.tables import is_table
+from atlasae.files.trees import Source, Tree, open_source
+from atlasae.jets.columns import to_columns
+from atlasae.jets.inputs import Opened, open_input
+from atlasae.jets.stored import any_storage_of
+from atlasae.report import Report
+
+EXACT, WITHIN, DIFFERENT = "bit for bit", "within precision", "different"
+
+
+def check_file(compressed: Named, progress: Progress | None = None) -> Report:
+    """Check a compressed file by itself: every checksum, the models, and that all of it decodes.
+
+    Returns what was checked; raises DamagedFileError that tells what is damaged, and how much else.
+
+    >>> atlasae.check_file("small.root")["entries"]
+    200
+    """
+    compressed = located(compressed)
+    with watching(compressed) as check_unchanged, open_source(compressed) as source:
+        contents, lost = read_contents(source), Salvage()
+        check_parts(f"'{compressed}'", contents.runs)
+        chunks = sum(1 for _ in restored_events(source, contents, progress or silent, lost))
+        copy_back(source, contents, None, Options.step_size, lost.damage)
+        check_unchanged()
+    if lost.damage:
+        more = f"; and {len(lost.damage) - 1} more: decompress --salvage" if len(lost.damage) > 1 else ""
+        raise DamagedFileError(lost.damage[0] + more)
+    run = contents.runs[0]
+    facts = {
+        "entries": sum(chunk.entries for chunk in contents.chunks),
+        "jets": sum(chunk.jets for chunk in contents.chunks),
+        "chunks": chunks,
+        "branches": run.written,
+        "trees": sorted({tree.name for run in contents.runs for tree in run.copied.trees}),
+        "objects": sorted({name for run in contents.runs for name in run.copied.objects}),
+        "models": sorted(contents.models),
+        "dropped": contents.dropped,
+        "left_out": [asdict(thing) for thing in contents.left_out],
+    }
+    return Report(facts, pages.integrity_page)
+
+
+def verify_file(original: Named, compressed: Named, progress: Progress | None = None) -> Report:
+    """Compare a compressed file with its original: jets within their precision, all else bit for bit.
+
+    `differences` lists what is not as promised, `branches` how each branch of the original was kept; `max_error` holds
+    the largest error of every variable, by collection. What a run recorded as left out is listed in `dropped` (branches
+    of its tree) and `left_out`, and is no difference; what else of the original is not there is one. Raises
+    DamagedFileError where a checksum does not match.
+
+    >>> atlasae.verify_file("in.root", "small.root")["differences"]
+    []
+    """
+    return Report(compare_files(located(original), located(compressed), progress), pages.verification_page)
+
+
+def compare_files(
+    original: Location, compressed: Location, progress: Progress | None = None, restored: bool = False
+) -> dict[str, Any]:
+    """What `verify_file` reports; a file that was `restored` has of a part that part alone."""
+    with watching(original, compressed) as check_unchanged, open_source(compressed) as source:
+        contents = read_contents(source)
+        check_parts(f"'{compressed}'", contents.runs)
+        run = contents.runs[0]
+        entries = None if restored else entries_of(contents.runs)
+        with open_input(original, run.tree if not is_table(original) else None, (), nested=run.ntuple) as opened:
+            facts = _compare(opened.within(entries), source, contents, progress or silent)
+        copy_back(source, contents, None, Options.step_size)
+        check_unchanged()
+    return facts
+
+
+def read_back(path: Path, original: Opened, types: Mapping[str, Any], progress: Progress) -> None:
+    """Check what `compress` just wrote against what it was made of, before anybody relies on it.
+
+    Every checksum is that of what is read again, every branch has its type (of an entry, as awkward has it), and the
+    jets are within their precision of the original's. Raises UserError that names what is not, and what to leave out.
+    """
+    try:
+        with open_source(path) as source:
+            contents = read_contents(source)
+            for run, start, chunk in (chunks := Chunks(source, contents)):
+                _read_chunk_back(chunks, run, start, chunk, original, types)
+                progress(start + chunk.entries, chunks.tree.entries)
+            copy_back(source, contents, None, Options.step_size)
+    except DamagedFileError as error:
+        raise UserError(f"what was written does not read back: {error}; --only-jets leaves all but jets out") from error
+
+
+def _read_chunk_back(
+    chunks: Chunks, run: Run, start: int, chunk: Chunk, original: Opened, types: Mapping[str, Any]
+) -> None:
+    stop = start + chunk.entries
+    try:
+        written = chunks.read(run, start, chunk)
+        restored = written.restored()
+    except DamagedFileError as error:
+        for name, why in _lost(chunks.tree, run, start, chunk):
+            raise UserError(_not_back(run, name, why)) from error
+        raise
+    for name, array in written.events.items():
+        if chunk.entries and array.type.content != types[name]:
+            raise UserError(_not_back(run, name, f"{types[name]} was written, {array.type.content} is read"))
+    for entry in run.collections:
+        names = list(entry.collection.branches.values())
+        if problems := _compare_jets(entry, original.events.read(names, start, stop), restored)[1]:
+            raise UserError(_not_back(run, names[0], f"{problems[0]} in entries {start} to {stop}"))
+
+
+def _lost(tree: Tree, run: Run, start: int, chunk: Chunk) -> Iterator[tuple[str, str]]:
+    """The branches of a chunk that do not read back as they were written, and why."""
+    for name in run.written:
+        try:
+            events = tree.read([name], start, start + chunk.entries)
+        except DamagedFileError as error:
+            yield name, " ".join(str(error.__cause__ or error).split())
+        else:
+            yield from changed_branches(run, chunk, events).items()
+
+
+def _not_back(run: Run, name: str, why: str) -> str:
+    """What does not read back, and how to go on without it."""
+    carried = name in {branch.name for branch in run.carried}
+    out = f"leave it out with --drop {shlex.quote(name)}" if carried else "choose other jets with --jets"
+    return f"branch '{name}' does not read back as it was: {short(why, 150)}; {out}"
+
+
+@dataclass
+class Comparison:
+    """What was found so far: how each branch was kept, the largest errors, and what is not as promised."""
+
+    branches: dict[str, str]
+    largest: dict[str, dict[str, float]] = field(default_factory=dict)
+    differences: list[str] = field(default_factory=list)
+
+    def add(self, run: Run, original: dict[str, ak.Array], restored: dict[str, ak.Array], where: str) -> None:
+        """Compare a chunk; `original` lacks the branches that are not there."""
+        jets = {name for entry in run.collections for name in entry.collection.branches.values()}
+        for name, array in original.items():
+            if name not in jets and checksum(array) != checksum(restored[name]):
+                self.differences.append(f"branch '{name}' differs in {where}")
+                self.branches[name] = DIFFERENT
+        for entry in run.collections:
+            if set(entry.collection.branches.values()) <= set(original):
+                self._add_jets(entry, original, restored, where)
+
+    def _add_jets(
+        self, entry: CompressedCollection, original: dict[str, ak.Array], restored: dict[str, ak.Array], where: str
+    ) -> None:
+        name = entry.collection.name
+        largest, worse = _compare_jets(entry, original, restored)
+        self.largest[name] = merge_largest([self.largest.get(name, {}), largest])
+        self.differences += [f"{name}: {problem} in {where}" for problem in worse]
+        for branch in entry.collection.branches.values():
+            if self.branches[branch] != DIFFERENT:
+                self.branches[branch] = DIFFERENT if worse else WITHIN
+
+
+def _compare(opened: Opened, source: Source, contents: Contents, progress: Progress) -> dict[str, Any]:
+    run = contents.runs[0]
+    known = {branch.name: branch for branch in opened.events.branches}
+    names = set(known) | _same_names(run, opened)
+    found = Comparison({name: EXACT if name in names else DIFFERENT for name in run.originals})
+    found.differences += _compare_branches(run, known, names)
+    start = 0
+    for run, restored in restored_events(source, contents, progress):
+        stop = start + len(next(iter(restored.values())))
+        there = [name for name in run.originals if name in known]
+        counted = {n: c for n in there if (c := run.counters.get(n)) in known and c not in run.originals}
+        counters = list(dict.fromkeys(counted.values()))
+        original = opened.events.read([*there, *counters], start, min(stop, opened.events.entries))
+        values = {name: original.pop(name) for name in counters}
+        wrong = dict.fromkeys(counted[name] for name in miscounted(restored | values, counted))
+        found.add(run, original, restored, f"entries {start} to {stop}")
+        found.differences += [f"counter '{name}' differs in entries {start} to {stop}" for name in wrong]
+        start = stop
+    if start != opened.events.entries:
+        found.differences.append(
+            f"{start} entries were compressed, the original has {opened.events.entries}"
+            + " there" * bool(entries_of(contents.runs))
+        )
+    if opened.source:
+        found.differences += compare_others(opened.source, contents)
+    found.differences += _compare_labels(contents.runs[0].table or {}, opened.table)
+    collections = {entry.collection.name: entry.collection for entry in run.collections}
+    return {
+        "entries": start,
+        "max_error": found.largest,
+        "precision": {name: loosest(contents.over_runs(name)) for name in collections},
+        "floors": {name: any_storage_of(collection).floors for name, collection in collections.items()},
+        "units": {name: collection.units for name, collection in collections.items()},
+        "branches": {name: found.branches[run.aliases.get(name, name)] for name in found.branches},
+        "dropped": contents.dropped,
+        "left_out": [asdict(thing) for thing in contents.left_out],
+        "differences": found.differences,
+    }
+
+
+def _compare_labels(told: Mapping[str, Any], original: Mapping[str, Any] | None) -> list[str]:
+    """What a table has beside its numbers (row labels, names, byte order), where that is another."""
+    if original is None:
+        return []
+    return [
+        f"the table's {key} is {told[key]!r} here, {original.get(key)!r} in the original"
+        for key in told
+        if str(told[key]) != str(original.get(key))
+    ]
+
+
+def _same_names(run: Run, original: Opened) -> set[str]:
+    """The other names of branches that the original has, too, for the same."""
+    others = original.tree_read.aliases if original.tree_read else {}
+    return {name for name, stays in run.aliases.items() if others.get(name) == stays}
+
+
+def _compare_branches(run: Run, known: Mapping[str, Branch], names: set[str]) -> list[str]:
+    """Branches that are in one of the files only, or jets of another type."""
+    implied = set(run.counters.values())
+    differences = [f"branch '{name}' is not in the original" for name in run.originals if name not in names]
+    new = set(known) - set(run.originals) - set(run.dropped) - implied
+    differences += [f"branch '{name}' of the original is not in the compressed file" for name in sorted(new)]
+    for entry in run.collections:
+        for variable, name in entry.collection.branches.items():
+            if name in known and known[name].dtype != (dtype := entry.collection.dtypes[variable]):
+                differences.append(f"branch '{name}' is of type {known[name].dtype} in the original, {dtype} before")
+    return differences
+
+
+def _compare_jets(
+    entry: CompressedCollection, original: dict[str, ak.Array], restored: dict[str, ak.Array]
+) -> tuple[dict[str, float], list[str]]:
+    before, counts = to_columns(entry.collection, original)
+    after, counts_after = to_columns(entry.collection, restored)
+    if not np.array_equal(counts, counts_after):
+        return {}, ["jets per event differ"]
+    storage = any_storage_of(entry.collection)
+    pairs = zip(before, after, strict=True)
+    same = np.all([a.view(f"u{a.itemsize}") == b.view(f"u{b.itemsize}") for a, b in pairs], axis=0)
+    with np.errstate(all="ignore"):
+        everything = storage.errors(storage.to_values(before), storage.to_values(after))
+    largest = {v: float(e[~same].max(initial=0.0)) for v, e in everything.items() if v in entry.precision}
+    problems = []
+    for variable, bound in entry.precision.items():
+        if bound is None:
+            continue
+        if beyond := int((~(everything[variable] <= bound) & ~same).sum()):
+            problems.append(f"{beyond} jets beyond {bound:g} in {variable}")
+    return largest, problems

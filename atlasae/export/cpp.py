@@ -1,0 +1,453 @@
+"""A codec as one C++ header: three floats to jets, with no library but the standard one."""
+
+from collections.abc import Iterable, Sequence
+from importlib import resources
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from atlasae.codecs.bottleneck import ASINH_SCALE, Beside, BottleneckAutoencoder
+from atlasae.codecs.chain import Constant, Density
+from atlasae.codecs.floats import BottleneckCodec, FloatsCodec
+from atlasae.errors import DamagedFileError
+from atlasae.jets.collections import MEV_PER_UNIT, Collection, Rounding
+from atlasae.jets.coordinates import LARGEST_PHI, MASS_FLOOR
+from atlasae.jets.recognition import LAYOUTS
+from atlasae.jets.rounding import gap_at_pi
+
+JETS = ("pt", "eta", "phi", "m")
+_TYPES = {"f4": "float", "f8": "double"}
+_NEEDED = {"px": ("pt", "phi"), "py": ("pt", "phi"), "pz": ("pt", "eta"), "E": JETS}  # of a jet, for what is stored
+_ESCAPED = {"\\": "\\\\", '"': '\\"', "?": "\\?"}
+_ACTIVATIONS = {nn.Tanh: "tanh", nn.ReLU: "relu", nn.SiLU: "silu", nn.GELU: "gelu", nn.LeakyReLU: "leaky_relu"}
+
+_HEAD = """\
+// Jets from their three floats, made by atlasae: {made}.
+// C++17, no dependencies; with ROOT's headers the functions take and give RVec, without them std::vector.
+// Values differ from those of `atlasae decompress` by less than 1e-6 as errors are counted (m: of max(|m|, 100 MeV)).
+//
+{usage}
+//
+// ROOT's interpreter takes it as it is; after gROOT->LoadMacro("jets.h+O") it calls what the machine's compiler made.
+// decode(z0, z1, z2, n, pt, eta, phi, m) decodes n jets at once, into MeV and radians; not exact jets, nor padding.
+// Two headers in one program: #define ATLASAE_NAMESPACE before each #include.
+"""
+
+_ACTIVATION = """\
+ATLASAE_INLINE void {name}(Block* x, int n) {{
+    for (int i = 0; i < n; ++i)
+        for (double& v : x[i].at) v = {formula};
+}}
+
+"""
+_FORMULAS = {
+    "tanh": "std::tanh(v)",
+    "relu": "v > 0 ? v : 0",
+    "gelu": "0.5 * v * (1 + std::erf(v * 0.70710678118654752))",
+    "leaky_relu": "v > 0 ? v : 0.01 * v",
+}
+
+_OPENING = """\
+template <unsigned wanted>
+ATLASAE_INLINE void block(const float (&z)[3][size], [[maybe_unused]] std::size_t count, Jets& jets) {
+"""
+
+_COLUMN = """\
+inline {type} stored_{v}(const Jets& jets, int k) {{
+    return static_cast<{type}>({formula});
+}}
+
+"""
+
+_PADDING = """\
+// What stands where there is no jet: z0 is minus its place here.
+inline {type} padding_{v}(float z0) {{
+    static constexpr std::uint{bits}_t rows[] = {{{rows}}};
+    const float code = -z0;
+    if (!(code >= 1 && code <= paddings && code == std::floor(code)))
+        throw std::invalid_argument("atlasae: latents stand for rows that are not there: wrong header");
+    {type} value;
+    std::memcpy(&value, &rows[static_cast<int>(code) - 1], sizeof value);
+    return value;
+}}
+
+"""
+
+_ENERGY = """\
+inline {type} stored_E(const Jets& jets, int k) {{
+    const double a = {scale} * stored_{a}(jets, k), b = {unit} * stored_{b}(jets, k), c = {unit} * stored_{c}(jets, k);
+    const double m = jets.m.at[k], square = {square} + m * std::fabs(m);
+    (void)c;
+    return static_cast<{type}>(std::sqrt(square > 0 ? square : 0) / {scale});
+}}
+
+"""
+
+_JAGGED = """\
+// "{branch}"{unit}
+ATLASAE_FUNCTION List<{type}> {v}(const List<float>& z0, const List<float>& z1, const List<float>& z2,
+    const List<std::int32_t>& exact_index, const List<{type}>& exact_{v}) {{
+    List<{type}> values = detail::restore<{needed}>(z0, z1, z2, exact_index, exact_{v}, detail::stored_{v});
+{padding}    return values;
+}}
+
+"""
+
+_FLAT = """\
+// "{branch}"{unit}
+ATLASAE_FUNCTION {type} {v}(float z0, float z1, float z2, const List<std::int32_t>& exact_index,
+    const List<{type}>& exact_{v}) {{
+    if (!exact_index.empty()) return exact_{v}.at(0);
+{padding}    detail::Jets jets;
+    detail::some<{needed}>(&z0, &z1, &z2, 0, 1, jets);
+    return detail::stored_{v}(jets, 0);
+}}
+
+"""
+
+
+_FILL = {
+    True: """\
+    for (std::size_t i = 0; i < values.size(); ++i)
+        if (z0[i] < 0) values[i] = detail::padding_{v}(z0[i]);
+""",
+    False: """\
+    if (z0 < 0) return detail::padding_{v}(z0);
+""",
+}  # by whether jets are jagged
+
+
+def cpp_header(codec: FloatsCodec | BottleneckCodec, collection: Collection, made: str) -> str:
+    """The header that brings the branches of a collection (with settled units) back; `made` says of what it is.
+
+    Raises DamagedFileError where a collection has other words than those that may become code.
+    """
+    _check_words(collection)
+    if isinstance(codec, FloatsCodec):
+        located = any(link.located for link in codec.autoencoder.links)
+        parts = ["words", *(["locations"] if located else []), *(["densities"] if codec.grid.exponent else [])]
+        body = "".join(map(_part, parts)) + _chain(codec)
+    else:
+        body = _network_block(codec.network)
+    used = [name for name in _FORMULAS if f" {name}(" in body]
+    activations = [_ACTIVATION.format(name=name, formula=_FORMULAS[name]) for name in used]
+    head = _HEAD.format(made=_text(made), usage="\n".join(_usage(collection))) + _part("opening") + _part("silu")
+    stored = "".join(_stored(collection, v) for v in collection.variables)
+    rows = codec.padding.rows
+    paddings = f"inline constexpr int paddings = {len(rows)};\n\n"
+    stored += "".join(
+        _padding(collection, v, row)
+        for v, row in zip(collection.variables if rows else (), zip(*rows, strict=True), strict=True)
+    )
+    functions = "".join(_function(collection, v, bool(rows)) for v in collection.variables)
+    public = ["}  // namespace detail\n\n", functions, _part("closing")]
+    return "".join([head, *activations, body, paddings, _part("events"), stored, *public])
+
+
+def _check_words(collection: Collection) -> None:
+    known = collection.variables in LAYOUTS and collection.units in MEV_PER_UNIT
+    if not known or not all(collection.dtypes.get(v, "")[1:] in _TYPES for v in collection.variables):
+        raise DamagedFileError(
+            f"collection '{collection.name}' is damaged: its variables, types or units are not of jets"
+        )
+
+
+def _part(name: str) -> str:
+    """What is the same in all headers, of `decoder/` beside this."""
+    return resources.files("atlasae").joinpath("export", "decoder", f"{name}.h").read_text(encoding="ascii")
+
+
+def _text(name: str) -> str:
+    """What a file calls something, as it stands between quotes in C++: plain ASCII on one line, without trigraphs."""
+    return "".join(_ESCAPED.get(c) or (c if " " <= c <= "~" else f"\\U{ord(c):08x}") for c in name)
+
+
+def _usage(collection: Collection) -> Iterable[str]:
+    for v, branch in collection.branches.items():
+        names = ", ".join(
+            f'"{_text(name)}"' for name in (*collection.latents, collection.exact["index"], collection.exact[v])
+        )
+        column = "".join(c if c.isascii() and c.isalnum() else "_" for c in branch)
+        yield f'//   df.Define("{column}", atlasae::{v}, {{{names}}})'
+
+
+def _padding(collection: Collection, v: str, digits: Sequence[str]) -> str:
+    """The rows that stand where there is no jet, as far as one variable goes."""
+    bits = 8 * int(collection.dtypes[v][2:])
+    rows = ", ".join(f"0x{int(number, 16):x}" for number in digits)
+    return _PADDING.format(type=_type(collection, v), v=v, bits=bits, rows=rows)
+
+
+def _function(collection: Collection, v: str, padded: bool) -> str:
+    needed = " | ".join(f"detail::of_{jet}" for jet in _NEEDED.get(v, (v,)))
+    unit = f" ({collection.units})" if v not in ("eta", "phi") else ""
+    branch, kind = _text(collection.branches[v]), _type(collection, v)
+    padding = _FILL[collection.jagged].format(v=v) if padded else ""
+    what = {"v": v, "type": kind, "needed": needed, "branch": branch, "unit": unit, "padding": padding}
+    return (_JAGGED if collection.jagged else _FLAT).format(**what)
+
+
+def _type(collection: Collection, v: str) -> str:
+    return _TYPES[collection.dtypes[v][1:]]
+
+
+def _stored(collection: Collection, v: str) -> str:
+    """What stands in the branch of a variable: in its own unit and type."""
+    assert collection.units is not None
+    scale, kind = MEV_PER_UNIT[collection.units], _type(collection, v)
+    if v == "E":
+        a, b, c = collection.variables[:3]
+        cartesian = a == "px"
+        square = "a * a + b * b + c * c" if cartesian else "a * std::cosh(b) * (a * std::cosh(b))"
+        unit = scale if cartesian else 1.0
+        return _ENERGY.format(type=kind, a=a, b=b, c=c, scale=scale, unit=unit, square=square)
+    formula = {
+        "px": "jets.pt.at[k] * std::cos(jets.phi.at[k])",
+        "py": "jets.pt.at[k] * std::sin(jets.phi.at[k])",
+        "pz": "jets.pt.at[k] * std::sinh(jets.eta.at[k])",
+    }.get(v, f"jets.{v}.at[k]")
+    formula = formula if v in ("eta", "phi") else f"{formula} / {scale}"
+    rounding = (collection.roundings or {}).get(v)
+    formula = _rounded(formula, rounding)
+    if rounding and v == "phi":
+        formula = f"inside_pi({formula}, {gap_at_pi(rounding)!r}, {LARGEST_PHI!r})"
+    return _COLUMN.format(type=kind, v=v, formula=formula)
+
+
+def _rounded(formula: str, rounding: Rounding | None) -> str:
+    """What `rounding.rounded` makes of a number."""
+    if rounding is None:
+        return formula
+    if rounding.bits is None:
+        return f"on_grid({formula}, {rounding.origin!r}, {rounding.step!r})"
+    return f"cut<{rounding.bits}>({formula})"
+
+
+class _Network:
+    """A network in C++: its numbers, and the statements that run a block of jets through it."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.tables: list[str] = []
+        self.steps: list[str] = []
+
+    def run(self, module: nn.Module, x: str, width: int) -> tuple[str, int]:
+        """Add what `module` does to the blocks `x`, so many of them; gives where its outputs are, and how many."""
+        match module:
+            case nn.Sequential():
+                for part in module:
+                    x, width = self.run(part, x, width)
+            case Beside():
+                straight, outputs = self.run(module.straight, x, width)  # first: activations change their input
+                x, width = self.run(module.layers, x, width)
+                self.steps.append(_each(outputs, f"{x}[i].at[k] += {straight}[i].at[k]"))
+            case nn.Linear():
+                bias = module.bias if module.bias is not None else torch.zeros(module.out_features)
+                return self._linear(module.weight, bias, x)
+            case nn.BatchNorm1d():
+                self._normalise(module, x)
+            case nn.Dropout():
+                pass
+            case _:
+                self.steps.append(f"{_ACTIVATIONS[type(module)]}({x}, {width});")
+        return x, width
+
+    def _linear(self, weight: Tensor, bias: Tensor, x: str) -> tuple[str, int]:
+        place = len(self.tables)
+        names = [f"{self.name}_{place + i}" for i in range(2)]
+        self.tables += [_table(names[0], weight), _table(names[1], bias)]
+        y = f"y{place}"
+        self.steps += [f"Block {y}[{len(bias)}];", f"linear({names[0]}, {names[1]}, {x}, {y});"]
+        return y, len(bias)
+
+    def _normalise(self, norm: nn.BatchNorm1d, x: str) -> None:
+        assert norm.running_var is not None and norm.running_mean is not None
+        factor = norm.weight / (norm.running_var + norm.eps).sqrt()
+        names = [f"{self.name}_{len(self.tables) + i}" for i in range(2)]
+        self.tables += [_table(names[0], factor), _table(names[1], norm.bias - norm.running_mean * factor)]
+        self.steps.append(_each(len(factor), f"{x}[i].at[k] = {x}[i].at[k] * {names[0]}[i] + {names[1]}[i]"))
+
+
+def _each(n: int, statement: str) -> str:
+    return f"for (int i = 0; i < {n}; ++i)\n    for (int k = 0; k < size; ++k) {statement};"
+
+
+def _table(name: str, numbers: Tensor, kind: str = "double") -> str:
+    """A constant array of one or two dimensions, for a register to be filled from."""
+    values = numbers.detach().double()
+    shape = "".join(f"[{n}]" for n in values.shape)
+    literal = repr if kind == "double" else _float
+    rows = [", ".join(map(literal, row)) for row in (values if values.ndim == 2 else values[None]).tolist()]
+    inner = ",\n".join(f"{{{row}}}" for row in rows)
+    return f"alignas(32) inline constexpr {kind} {name}{shape} = {f'{{{inner}}}' if values.ndim == 2 else inner};\n"
+
+
+def _float(number: float) -> str:
+    return f"{number:.9g}f" if set(f"{number:.9g}") & set(".e") else f"{number:.9g}.f"
+
+
+def _indented(lines: Iterable[str], depth: int) -> str:
+    return "".join(f"{'    ' * depth}{line}\n" for text in lines for line in text.splitlines())
+
+
+def _chain(codec: FloatsCodec) -> str:
+    """The walk of `InvertibleAutoencoder.decode`, and `from_coordinates`."""
+    tables, steps = [], []
+    for i in range(len(JETS)):
+        network = _Network(f"link{i}")
+        steps += [f"if constexpr ((wanted & {_mask(codec, i)}) != 0) {{"]
+        steps += [_indented(_link(codec, i, network), 1), "}"]
+        tables += network.tables
+    return "".join([*tables, "\n", _OPENING, _indented([*_cells(codec), *steps, *_finish()], 1), "}\n\n"])
+
+
+def _mask(codec: FloatsCodec, i: int) -> int:
+    """The variables for which that of link i is needed, one bit each."""
+    needed = 1 << i
+    for j in range(i + 1, len(JETS)):
+        link = codec.autoencoder.links[j]
+        before = {*link.given, *([] if link.anchor is None else [link.anchor])}
+        needed |= _mask(codec, j) if i in before else 0
+    return needed
+
+
+def _cells(codec: FloatsCodec) -> Iterable[str]:
+    yield f"std::int64_t cell[{len(JETS)}][size] = {{}};"
+    yield f"Block y[{len(JETS)}] = {{}};"
+    yield "for (int k = 0; k < size; ++k) {"
+    for j, digits in enumerate(codec.grid.words):
+        yield f"    std::uint32_t word{j} = word_of(z[{j}][k]);"
+        for digit in reversed(digits):
+            yield f"    cell[{digit.variable}][k] += digit<{digit.radix}>(word{j}) * std::int64_t{{{digit.divisor}}};"
+    over = " || ".join(f"word{j}" for j in range(len(codec.grid.words)))
+    yield f'    if ({over}) throw std::invalid_argument("atlasae: latents hold more than their digits: wrong header");'
+    yield "}"
+
+
+def _link(codec: FloatsCodec, i: int, network: _Network) -> Iterable[str]:
+    """The coordinate of variable i, from its cell and the coordinates before it."""
+    link, grid, density = codec.autoencoder.links[i], codec.grid, codec.autoencoder.densities[i]
+    yield f"const Block u = cumulative(cell[{i}], {grid.first[i]}, {grid.cells[i]!r});"
+    origin = f"{float(link.offset)!r}" + (f" + y[{link.anchor}].at[k]" if link.anchor is not None else "")
+    if link.located:
+        origin += " + where.at[k]"
+        yield from _context(codec, i, "given")
+        yield "Block where = {};"
+        tables, names = _location(codec.autoencoder.locations[str(i)], f"link{i}_where")
+        network.tables += tables
+        yield f"for (std::size_t k = 0; k < count; ++k) where.at[k] = location({', '.join(names)}, given, k);"
+    if grid.exponent:
+        yield from _bins(codec, i, network)
+        yield f"const Block inside = quantile(u, link{i}_edges, mass);"
+        inside = "inside.at[k]"
+    else:
+        low, high = float(density.edges[0]), float(density.edges[-1])
+        inside = f"({low!r} + {high - low!r} * u.at[k])"
+    yield f"for (int k = 0; k < size; ++k) y[{i}].at[k] = {origin} + {inside};"
+
+
+def _location(module: nn.Module, name: str) -> tuple[list[str], list[str]]:
+    """The tables of a network with two hidden layers and one output, in float, and what to give `location`."""
+    first, second, last = (part for part in module.modules() if isinstance(part, nn.Linear))
+    wide = -len(first.bias) % 8
+    tables = {
+        "0": functional.pad(first.weight.T, (0, wide)),
+        "1": functional.pad(first.bias, (0, wide)),
+        "2": functional.pad(second.weight.T, (0, wide, 0, wide)),
+        "3": functional.pad(second.bias, (0, wide)),
+        "4": functional.pad(last.weight[0], (0, wide)),
+    }
+    names = [f"{name}_{number}" for number in tables]
+    text = [_table(f"{name}_{number}", table, "float") for number, table in tables.items()]
+    return text, [*names, _float(last.bias.item())]
+
+
+def _context(codec: FloatsCodec, i: int, name: str) -> Iterable[str]:
+    """What the networks of variable i are given, nowhere beyond what they were trained on."""
+    given = codec.autoencoder.links[i].given
+    yield f"Block {name}[{len(given)}];"
+    yield "for (int k = 0; k < size; ++k) {"
+    for place, j in enumerate(given):
+        link, (low, high) = codec.autoencoder.links[j], codec.autoencoder.trained[j].tolist()
+        asked = f"within(y[{j}].at[k], {low!r}, {high!r})"
+        yield f"    {name}[{place}].at[k] = ({asked} - {float(link.centre)!r}) / {float(link.scale)!r};"
+    yield "}"
+
+
+def _bins(codec: FloatsCodec, i: int, network: _Network) -> Iterable[str]:
+    """The mass of every bin, where steps are not equal."""
+    density, exponent = codec.autoencoder.densities[i], codec.grid.exponent
+    network.tables.append(_table(f"link{i}_edges", density.edges))
+    bins = len(density.edges) - 1
+    if isinstance(density.logits, Constant):
+        with torch.no_grad():
+            network.tables.append(_table(f"link{i}_mass", density.masses(torch.empty(0), exponent)[0]))
+        yield f"Block mass[{bins}];"
+        yield _each(bins, f"mass[i].at[k] = link{i}_mass[i]")
+        return
+    yield from _context(codec, i, "context")
+    mass, _ = network.run(density.logits, "context", len(codec.autoencoder.links[i].given))
+    network.tables += _shares(density, exponent, f"link{i}")
+    yield from network.steps
+    yield f"Block* const mass = {mass};"
+    yield f"masses(mass, link{i}_share, link{i}_stretch, {exponent!r}, {density.uniform!r});"
+
+
+def _shares(density: Density, exponent: float, name: str) -> Sequence[str]:
+    widths = density.edges.diff()
+    return [_table(f"{name}_share", widths / widths.sum()), _table(f"{name}_stretch", widths ** (1 - exponent))]
+
+
+def _finish() -> Iterable[str]:
+    yield "if constexpr ((wanted & of_pt) != 0) exponential(jets.pt = y[0]);"
+    yield "jets.eta = y[1];"
+    yield from _clipped("y[2].at[k]")
+    yield "if constexpr ((wanted & of_m) != 0) {"
+    yield "    jets.m = from_symlog(y[3]);"
+    yield f"    for (double& m : jets.m.at) m *= {MASS_FLOOR!r};"
+    yield "}"
+
+
+def _clipped(phi: str) -> Iterable[str]:
+    """phi as the largest float32 below pi has it at most."""
+    nearest = f"within({phi}, {-LARGEST_PHI!r}, {LARGEST_PHI!r})"
+    yield f"for (int k = 0; k < size; ++k) jets.phi.at[k] = {nearest};"
+
+
+def _network_block(autoencoder: BottleneckAutoencoder) -> str:
+    """The steps of `BottleneckAutoencoder.decode`, and `columns_to_jets`."""
+    shape, network = autoencoder.shape, _Network("decoder")
+    out, _ = network.run(autoencoder.decoder, "latent", shape.latent)
+    steps = [f"Block latent[{shape.latent}];"]
+    steps += ["for (int k = 0; k < size; ++k) {"]
+    steps += [f"    latent[{j}].at[k] = z[{j}][k];" for j in range(shape.latent)]
+    finite = " && ".join(f"std::isfinite(z[{j}][k])" for j in range(shape.latent))
+    steps += [f'    if (!({finite})) throw std::invalid_argument("atlasae: latents are not finite");', "}"]
+    steps += [*network.steps, "for (int k = 0; k < size; ++k) {"]
+    for j, (column, scaling) in enumerate(zip(shape.columns, shape.scalings, strict=True)):
+        mean, std = float(autoencoder.mean[j]), float(autoencoder.std[j])
+        steps.append(f"    const double {column} = {scaling}({out}[{j}].at[k] * {std!r} + {mean!r});")
+    steps += [*_jet(shape.columns), "}"]
+    return "".join([_UNSCALE, *network.tables, "\n", _OPENING, _indented(steps, 1), "}\n\n"])
+
+
+_UNSCALE = f"""\
+inline double linear(double x) {{ return x; }}
+inline double log10(double x) {{ return std::exp(within(x, -30, 30) * 2.302585092994046); }}
+inline double asinh(double x) {{ return std::sinh(within(x, -60, 60)) * {ASINH_SCALE!r}; }}
+
+"""
+
+
+def _jet(columns: Sequence[str]) -> Iterable[str]:
+    """A jet of the columns that a network tells: in GeV, phi anywhere."""
+    turn = "6.283185307179586"
+    yield "    jets.pt.at[k] = 1000 * pt, jets.eta.at[k] = eta;"
+    yield f"    const double turned = phi - {turn} * std::floor((phi + {turn} / 2) / {turn});"
+    yield f"    jets.phi.at[k] = within(turned, {-LARGEST_PHI!r}, {LARGEST_PHI!r});"
+    if "m" in columns:
+        yield "    jets.m.at[k] = 1000 * m;"
+        return
+    yield "    const double p = 1000 * pt * std::cosh(eta), square = (1000 * E - p) * (1000 * E + p);"
+    yield "    jets.m.at[k] = std::copysign(std::sqrt(std::fabs(square)), square);"

@@ -1,0 +1,192 @@
+"""A codec for other programs: of a compressed file, or of a model with a grid of its own."""
+
+import io
+import json
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from atlasae import pages
+from atlasae.codecs.arrays import Codec
+from atlasae.codecs.floats import BottleneckCodec, FloatsCodec
+from atlasae.codecs.model import VARIABLES
+from atlasae.compression.chunks import codec_of
+from atlasae.compression.format import CompressedCollection, Contents, read_contents
+from atlasae.errors import UserError
+from atlasae.export.cpp import cpp_header
+from atlasae.export.onnx import graphs_of
+from atlasae.files.damage import is_root
+from atlasae.files.outputs import check_target, replacing
+from atlasae.files.remote import Location, Remote, located
+from atlasae.files.trees import open_source
+from atlasae.jets.collections import Collection
+from atlasae.jets.stored import storage_of
+from atlasae.report import Report
+
+OPSET = 17  # of ONNX: programs of 2022 and later read it
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What is exported: a codec, the collection it is of, and where both are from."""
+
+    codec: FloatsCodec | BottleneckCodec
+    collection: Collection
+    precision: dict[str, float | None]
+    model_sha256: str
+    source: str
+
+    @property
+    def made(self) -> str:
+        """Where it is from, in a line."""
+        return f"of '{self.source}' ({self.collection.name}), model {self.model_sha256[:12]}"
+
+
+def export_cpp(source: str, target: Path, jets: str | None, precision: str | None, force: bool) -> Report:
+    """Write the C++ header that reads a compressed file, or jets encoded by a model; raises UserError."""
+    _check(source, target, force)
+    found = exported(source, jets, precision)
+    text = cpp_header(found.codec, found.collection, found.made)
+    with replacing(target, force) as temporary:
+        temporary.write_text(text, encoding="ascii")
+    return _report(found, [target])
+
+
+def export_onnx(source: str, folder: Path, jets: str | None, precision: str | None, force: bool) -> Report:
+    """Write encoder.onnx and decoder.onnx into a folder, made if it is not there; raises UserError."""
+    targets = [folder / "encoder.onnx", folder / "decoder.onnx"]
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"'{folder}' is no folder: name one for {targets[0].name} and {targets[1].name}")
+    if not folder.absolute().parent.is_dir():
+        raise UserError(f"no folder '{folder.parent}' for the output: make it first")
+    for target in targets if folder.exists() else []:
+        _check(source, target, force)
+    found = exported(source, jets, precision)
+    if found.codec.padding.rows:
+        raise UserError(f"'{source}' has rows where there is no jet, which an ONNX graph can't tell: export --cpp can")
+    contents = onnx_graphs(found)
+    folder.mkdir(exist_ok=True)
+    for target, content in zip(targets, contents, strict=True):
+        with replacing(target, force) as temporary:
+            temporary.write_bytes(content)
+    return _report(found, targets)
+
+
+def onnx_graphs(found: Exported) -> tuple[bytes, bytes]:
+    """Encoder (jets, n x 4 float64 in MeV, to latents, n x 3 float32) and decoder, each a whole ONNX file."""
+    encoder, decoder = graphs_of(found.codec)
+    jets = torch.from_numpy(np.repeat(found.codec.stand_in[None], 3, axis=0))
+    latents = torch.from_numpy(found.codec.encode(jets.numpy()))
+    return _graph(encoder, jets, "jets", "latents", found), _graph(decoder, latents, "latents", "jets", found)
+
+
+@torch.no_grad()
+def _graph(module: torch.nn.Module, example: torch.Tensor, given: str, told: str, found: Exported) -> bytes:
+    try:
+        import onnx
+    except ImportError as error:
+        raise UserError("--onnx needs onnx: install it with `pip install 'atlasae[onnx]'`") from error
+    written = io.BytesIO()
+    with warnings.catch_warnings():
+        # torch prefers its newer exporter, which needs onnxscript; and warns that constants become constants.
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            module.eval(),
+            (example,),
+            written,  # type: ignore[arg-type]  # the type of the newer exporter's; this one takes files in memory
+            input_names=[given],
+            output_names=[told],
+            dynamic_axes={given: {0: "n"}, told: {0: "n"}},
+            opset_version=OPSET,
+            dynamo=False,
+        )
+    model = onnx.load_from_string(written.getvalue())
+    made = found.made.encode("utf-8", "replace").decode()  # what is in a file need not be text
+    facts = {"made": made, "columns": "pt, eta, phi, m; MeV", "precision": json.dumps(found.precision)}
+    onnx.helper.set_model_props(model, facts)
+    onnx.checker.check_model(model)
+    content: bytes = model.SerializeToString()
+    return content
+
+
+def exported(source: str, jets: str | None, precision: str | None) -> Exported:
+    """The codec of a compressed file, or of a model with a grid chosen on jets drawn from it."""
+    location = located(source)
+    if _is_compressed(location):
+        if precision is not None:
+            raise UserError(f"--precision {precision} is of a model: '{location}' keeps what it was compressed with")
+        return _of_file(location, jets)
+    if jets is not None:
+        raise UserError(f"--jets {jets} is of a compressed file: '{source}' is a model")
+    return _of_model(source, precision or "1e-3")
+
+
+def _is_compressed(location: Location) -> bool:
+    """Whether this is a compressed file: by its first bytes, or by its name where there is none; models are here."""
+    if isinstance(location, Remote):
+        return True
+    return is_root(location) if location.is_file() else location.suffix == ".root"
+
+
+def _check(source: str, target: Path, force: bool) -> None:
+    location = located(source)
+    is_input = isinstance(location, Remote) or location.is_file()
+    check_target(location if is_input else target.absolute().parent, target, force)
+
+
+def _report(found: Exported, written: list[Path]) -> Report:
+    facts = {
+        "files": [str(path) for path in written],
+        "bytes": sum(path.stat().st_size for path in written),
+        "collection": found.collection.name,
+        "branches": found.collection.branches,
+        "units": found.collection.units,
+        "precision": found.precision,
+        "floors": storage_of(found.collection).floors,
+        "model_sha256": found.model_sha256,
+    }
+    return Report(facts, pages.export_page)
+
+
+def _of_file(path: Location, jets: str | None) -> Exported:
+    with open_source(path) as source:
+        contents = read_contents(source)
+    entry = chosen_entry(path, contents, jets)
+    collection = entry.collection
+    if collection.packed:
+        raise UserError(f"'{path}' has the packed layout, which only atlasae reads: compress with --layout floats")
+    codec = codec_of(entry, contents)
+    if not isinstance(codec, FloatsCodec | BottleneckCodec):
+        raise UserError(f"'{path}' holds a list of variables: only jets are exported, compressed without --variables")
+    return Exported(codec, collection, entry.precision, entry.model_sha256, path.name)
+
+
+def chosen_entry(path: Location, contents: Contents, jets: str | None) -> CompressedCollection:
+    """The collection of this name, or the only one; raises UserError where its runs have different codecs."""
+    entries = [entry for run in contents.runs for entry in run.collections]
+    names = list(dict.fromkeys(entry.collection.name for entry in entries))
+    if jets is None and len(names) > 1:
+        raise UserError(f"'{path}' has several collections: choose one of {', '.join(names)} with --jets")
+    found = [entry for entry in entries if entry.collection.name == (jets or names[0])]
+    if not found:
+        raise UserError(f"'{path}' has no collection '{jets}': choose from {', '.join(names)}")
+    kinds = {(repr(entry.codec), entry.model_sha256, repr(entry.collection)) for entry in found}
+    if len(kinds) > 1:
+        raise UserError(
+            f"'{path}' is merged from {len(found)} runs, '{found[0].collection.name}' on {len(kinds)} different grids: "
+            "export each run's own file, before it was merged"
+        )
+    return found[0]
+
+
+def _of_model(name: str, precision: str) -> Exported:
+    made = Codec(precision, name)
+    branches, dtypes = {v: f"Jet_{v}" for v in VARIABLES}, dict.fromkeys(VARIABLES, "<f4")
+    collection = Collection("Jet", "Jet_", branches, dtypes, jagged=True, units="MeV")
+    kept: dict[str, float | None] = dict.fromkeys(VARIABLES)
+    if isinstance(made.codec, FloatsCodec):  # a network with a bottleneck promises nothing by itself
+        kept |= made.bounds
+    return Exported(made.codec, collection, kept, made.model.sha256, Path(name).name)

@@ -1,0 +1,1 @@
+"""Bytes anywhere, no jets: ROOT files, tables and what stores them."""

@@ -1,0 +1,51 @@
+"""Checksums of branches and files: XXH3 of their values."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import awkward as ak
+import numpy as np
+import xxhash
+
+from atlasae.files.events import is_nested
+
+
+def checksum_bytes(*parts: bytes) -> int:
+    """A 64-bit hash (XXH3) of bytes."""
+    digest = xxhash.xxh3_64()
+    for part in parts:
+        digest.update(part)
+    return digest.intdigest()
+
+
+def checksum_file(path: Path) -> int:
+    """A 64-bit hash (XXH3) of the bytes of a file."""
+    digest = xxhash.xxh3_64()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.intdigest()
+
+
+def checksum(array: ak.Array) -> int:
+    """A 64-bit hash (XXH3) of the values and the event boundaries of an array, whatever its memory layout."""
+    return checksum_bytes(*_parts(ak.without_parameters(array)))  # a string is a list of bytes
+
+
+def _parts(array: ak.Array) -> Iterator[bytes]:
+    """What is in an array, level by level: which values are missing, how many a list holds, the values."""
+    layout = array.layout
+    if layout.is_option:
+        yield ak.to_numpy(ak.is_none(array)).tobytes()
+        array = ak.drop_none(array, axis=0)
+        yield from _parts(array)
+    elif layout.is_record:
+        for name in layout.fields:
+            yield from _parts(array[name])
+    elif layout.is_list and not layout.is_regular:
+        yield ak.to_numpy(ak.num(array)).astype("<i8").tobytes()
+        yield from _parts(ak.flatten(array))
+    elif layout.is_regular and is_nested(array):
+        yield from _parts(ak.flatten(array))
+    else:
+        yield np.ascontiguousarray(ak.to_numpy(array)).tobytes()

@@ -1,0 +1,286 @@
+"""Fields of RNTuples: records are taken apart into their members, and put together again.
+
+The place of a member is written `Jet[].p4.pt`: a list (`[]`) of records, in each a record `p4` with a number `pt`. Its
+name is the same without brackets, as ROOT and uproot have it.
+"""
+
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property, partial
+from typing import Any
+
+import awkward as ak
+import numpy as np
+import numpy.typing as npt
+
+from atlasae.files.branches import LIST, Branch, Unwritable
+
+_ANONYMOUS = "_"  # begins the names that ROOT's importer makes up: `_collection0`
+_QUANTIZED = 0x1D  # the type of a column of Real32Quant
+_CARDINALITY = "-cardinality"  # ends the column of a field that only counts a collection
+
+# What each number is in C++; the column behind it may hold it otherwise, in fewer bits.
+_NUMBERS = {f"std::{sign}int{bits}_t": f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)}
+_NUMBERS |= {"float": "float32", "double": "float64", "bool": "bool"}
+# What uproot writes too; an RVec becomes a vector, which ROOT reads as either, and what counts becomes a number.
+_KEPT = {"std::vector", "ROOT::VecOps::RVec", "std::array", "std::string", "std::optional", "ROOT::RNTupleCardinality"}
+
+
+@dataclass(frozen=True)
+class Leaf:
+    """A field, or a member of records at any depth, that is read by itself; `form` is what awkward makes of it."""
+
+    name: str
+    place: str
+    field: Any
+    form: Any
+
+    def read(self, start: int, stop: int) -> ak.Array:
+        """Its values for entries [start, stop), as the numbers they are in C++."""
+        if not self._quantized:
+            array = self._array(start, stop)
+            return array if self.number in (None, self._stored) else ak.values_astype(array, self.number)
+        with _steps_kept(self.field.ntuple):
+            array = self._array(start, stop)
+        return ak.transform(partial(_dequantized, self._quantized[0], str(self.number or self._stored)), array)
+
+    def _array(self, start: int, stop: int) -> ak.Array:
+        return self.field.array(entry_start=start, entry_stop=stop, array_cache=None)
+
+    @cached_property
+    def columns(self) -> tuple[str, ...]:
+        """The columns it is made of, from without; two leaves of the same are one, by two names."""
+        return tuple(reversed(re.findall(rf'"column-(\d+(?:{_CARDINALITY})?)', self.form.to_json())))
+
+    @cached_property
+    def _quantized(self) -> list[Any]:
+        """The columns of its numbers, if these are stored as steps between two bounds."""
+        column = next(reversed(self.columns), "")
+        if not column.isdigit():
+            return []
+        ntuple = self.field.ntuple
+        field = ntuple.column_records[int(column)].field_id
+        columns = [ntuple.column_records[record.idx] for record in ntuple._column_records_dict[field]]
+        return columns if any(record.type == _QUANTIZED for record in columns) else []
+
+    @property
+    def lost_steps(self) -> bool:
+        """Whether zeros before a late beginning, or other ways to store them, are mixed with steps between bounds."""
+        return len(self._quantized) > 1 or any(record.first_element_index for record in self._quantized)
+
+    @property
+    def projected(self) -> bool:
+        """Whether this is another name for what stands elsewhere."""
+        return self.field.record.source_field_id is not None
+
+    @property
+    def cardinality_of(self) -> str | None:
+        """The column of the collection that it counts; None for other leaves."""
+        first = next(iter(self.columns), "")
+        return first.removesuffix(_CARDINALITY) if first.endswith(_CARDINALITY) else None
+
+    @property
+    def number(self) -> str | None:
+        """The dtype of its numbers in C++; None where it holds no numbers, or of a type unknown here."""
+        words = re.findall(r"[\w:]+", re.sub(r",\d+>", ">", self.field.typename))
+        return _NUMBERS.get(words[-1]) if words and self._stored else None
+
+    @property
+    def keeps_type(self) -> bool:
+        """Whether what is written of it has the same type in C++."""
+        words = set(re.findall(r"[\w:]+", self.field.typename))
+        return all(word in _NUMBERS or word in _KEPT or word.isdigit() for word in words)
+
+    @cached_property
+    def _stored(self) -> str | None:
+        """The dtype of its column, where it holds numbers, or lists of them."""
+        form = self.form
+        while (form.is_list or form.is_option) and form.parameter("__array__") != "string":
+            form = form.content
+        return str(form.primitive) if form.is_numpy else None
+
+
+@contextmanager
+def _steps_kept(ntuple: Any) -> Iterator[None]:
+    """Numbers stored as steps between two bounds are read as these: uproot makes floats of what may be doubles."""
+    known = ntuple.post_process
+    ntuple.post_process = lambda buffer, how: None if how.dtype_str == "real32quant" else known(buffer, how)
+    try:
+        yield
+    finally:
+        del ntuple.post_process
+
+
+def _dequantized(column: Any, number: str, layout: Any, **_: Any) -> Any:
+    """Numbers from steps between two bounds, as ROOT computes them."""
+    if not layout.is_numpy:
+        return None
+    step = (column.max_value - column.min_value) / (2**column.nbits - 1)
+    return ak.contents.NumpyArray((layout.data.view(np.uint32) * step + column.min_value).astype(number))
+
+
+def leaves_of(top: Any) -> Iterator[Leaf | Unwritable]:
+    """The members of a field of an RNTuple, in their order, or the field itself; raises where uproot can't read it."""
+    if "." in top.name:  # ROOT allows no such name, uproot writes it and can't read it
+        yield Unwritable(top.name, "a dot tells where a member is, and can't be in a name")
+    else:
+        yield from _leaves(top, top.to_akform()[0].content(top.name), top.name, None)
+
+
+def _leaves(found: Any, form: Any, place: str, around: Any) -> Iterator[Leaf | Unwritable]:
+    """`around` is the form of the list that these are in already; lists in it stay what they are."""
+    records = form.content if _is_list(form) and around is None else form
+    if not (records.is_record and records.fields):
+        whole = ak.forms.ListOffsetForm(around.offsets, form, form_key=around.form_key) if around else form
+        yield Leaf(place.replace(LIST, "") if "." in place else place, place, found, whole)
+        return
+    inside = around if records is form else form
+    for member in found.fields:
+        where = f"{place}{LIST * (records is not form)}.{member.name}"
+        if "." in member.name or LIST in found.name + member.name:
+            name = f"{place.replace(LIST, '')}.{member.name}"
+            yield Unwritable(name, f"'.' and '{LIST}' tell where a member is, and can't be in its name")
+        else:
+            yield from _leaves(member, records.content(member.name), where, inside)
+
+
+def _is_list(form: Any) -> bool:
+    return form.is_list and not form.is_regular and form.parameter("__array__") != "string"
+
+
+def other_names(leaves: Sequence[Leaf]) -> dict[str, str]:
+    """The leaves that are another by another name, with the name that stays.
+
+    That is the name of the collection itself, but where the importer made it up: `_collection0.Jet_pt` is `Jet_pt`.
+    """
+    alike = defaultdict[tuple[object, ...], list[Leaf]](list)
+    for leaf in leaves:
+        if leaf.columns and leaf.cardinality_of is None:
+            alike[leaf.columns, str(leaf.form.type), leaf.number].append(leaf)
+    names: dict[str, str] = {}
+    for group in alike.values():
+        stays, *others = sorted(group, key=lambda leaf: (leaf.name.startswith(_ANONYMOUS), leaf.projected))
+        if any(leaf.projected for leaf in group):
+            names |= {leaf.name: stays.name for leaf in others}
+    return names
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a name is made up, and nobody will miss it."""
+    return name.startswith(_ANONYMOUS)
+
+
+def counters_of(leaves: Sequence[Leaf]) -> dict[str, str]:
+    """The fields that count a collection, by its column."""
+    return {leaf.cardinality_of: leaf.name for leaf in reversed(leaves) if leaf.cardinality_of is not None}
+
+
+def describe(leaf: Leaf, counter: str | None) -> Branch | Unwritable:
+    """What a leaf holds as a branch of a TTree; if none can hold it, why, and what it is in an RNTuple."""
+    if leaf.lost_steps:
+        return Unwritable(
+            leaf.name, "in some entries its numbers are stored otherwise, and uproot does not tell in which"
+        )
+    kind = kind_of(leaf.form, leaf.number)
+    if kind is not None:
+        return Branch(leaf.name, *kind, counter if kind[1] else None)
+    if not leaf.columns:
+        return Unwritable(leaf.name, "it holds no values")
+    why = f"a TTree written by uproot holds no {short(leaf.form.type)}"
+    if not _writable(leaf.form) and leaf.number is None:
+        return Unwritable(leaf.name, f"uproot writes no {short(leaf.form.type)}")
+    array = ak.Array(leaf.form.length_zero_array())
+    array = ak.values_astype(array, leaf.number) if leaf.number else array
+    return Unwritable(leaf.name, why, Branch(leaf.name, str(array.type.content), jagged=False))
+
+
+def kind_of(form: Any, number: str | None = None) -> tuple[str, bool] | None:
+    """The dtype of a branch, and whether an entry holds many; None where no branch can hold it.
+
+    `number` is the type of the numbers, if it is another than that of the form.
+    """
+    if form.parameter("__array__") == "string":
+        return "string", False
+    jagged = form.is_list and not form.is_regular
+    inner = form.content if jagged else form
+    while inner.is_regular and not jagged:
+        inner = inner.content
+    fixed = form.is_regular or len(getattr(inner, "inner_shape", ())) > 0
+    dtype = np.dtype(number or inner.primitive) if inner.is_numpy else np.dtype(object)
+    if (jagged and fixed) or dtype.kind not in "biuf" or dtype == np.float16:
+        return None
+    return dtype.str + " array" * fixed, jagged
+
+
+def _writable(form: Any) -> bool:
+    """Whether uproot writes it to an RNTuple."""
+    if form.is_record:
+        return bool(form.fields) and all(_writable(form.content(name)) for name in form.fields)
+    if form.is_list or form.is_option:
+        return _writable(form.content)
+    return bool(form.is_numpy) and form.primitive != "float16"
+
+
+def assemble(columns: Mapping[str, ak.Array], places: Mapping[str, str]) -> ak.Array:
+    """Members put together to records, and fields beside them, as one array of records.
+
+    Raises ValueError where the members of a collection do not hold equally many.
+    """
+    top: dict[str, Any] = {}
+    for name, array in columns.items():
+        *parents, last = places.get(name, name).split(".")
+        records = top
+        for parent in parents:
+            records = records.setdefault(parent, {})
+        records[last] = array
+    return ak.Array(_record(top))
+
+
+def _record(members: Mapping[str, Any]) -> Any:
+    """An array of records of members, which may be records and collections themselves."""
+    contents = {
+        key if isinstance(member, ak.Array) else key.removesuffix(LIST): _content(key, member)
+        for key, member in members.items()
+    }
+    names = None if all(map(str.isdigit, contents)) else list(contents)
+    return ak.contents.RecordArray(list(contents.values()), names)
+
+
+def _content(key: str, member: Any) -> Any:
+    if isinstance(member, ak.Array):
+        return member.layout
+    if not key.endswith(LIST):
+        return _record(member)
+    counts = [ak.to_numpy(ak.num(array)) for array in _arrays(member)]
+    if any(not np.array_equal(count, counts[0]) for count in counts[1:]):
+        raise ValueError(f"the members of '{key.removesuffix(LIST)}' do not hold equally many")
+    return _listed(_record(_flattened(member)), counts[0])
+
+
+def _listed(content: Any, counts: npt.NDArray[np.int64]) -> Any:
+    offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+    return ak.contents.ListOffsetArray(ak.index.Index64(offsets), content)
+
+
+def _arrays(members: Mapping[str, Any]) -> Iterator[ak.Array]:
+    for member in members.values():
+        if isinstance(member, ak.Array):
+            yield member
+        else:
+            yield from _arrays(member)
+
+
+def _flattened(members: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        key: ak.flatten(member) if isinstance(member, ak.Array) else _flattened(member)
+        for key, member in members.items()
+    }
+
+
+def short(kind: Any, longest: int = 60) -> str:
+    """A type, or whatever, on one short line."""
+    text = str(kind)
+    return text if len(text) <= longest else text[: longest - 3] + "..."

@@ -1,0 +1,435 @@
+"""ROOT files in: trees and RNTuples, a run of events at a time."""
+
+import io
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import awkward as ak
+import numpy as np
+import uproot
+
+from atlasae.errors import DamagedFileError, UserError
+from atlasae.files.beside import functions_in, kept_beside, lost_in
+from atlasae.files.branches import Branch, Unwritable
+from atlasae.files.checksums import checksum_bytes
+from atlasae.files.damage import _line, damage, has_traces, is_of_bytes, is_root
+from atlasae.files.leaf_names import mend_leaves
+from atlasae.files.leaves import interpretation_of
+from atlasae.files.remote import Location, Remote
+from atlasae.files.rntuple import (
+    Leaf,
+    counters_of,
+    describe,
+    is_hidden,
+    kind_of,
+    leaves_of,
+    other_names,
+    short,
+)
+from atlasae.files.sources import LocalSource, RemoteSource, guarded, own_classes
+from atlasae.files.writing import _DEFAULT_COMPRESSION, UNNAMED, Target, _compression_of, can_name
+
+_IN_MEMORY = ("@fUniqueID", "@fBits")  # of an object: where and how it is held
+
+
+class Tree:
+    """A TTree or RNTuple: which branches can be carried, and their values a run of events at a time.
+
+    The branches of an RNTuple are its fields, and the members of its records. With `nested`, those count that only
+    another RNTuple can hold.
+    """
+
+    def __init__(self, source: Any, name: str, nested: bool = False) -> None:
+        self.name = name
+        self.is_rntuple = not isinstance(source, uproot.TTree)
+        self.title = str((source.description if self.is_rntuple else source.title) or "")
+        self.entries = int(source.num_entries)
+        self.nested = nested and self.is_rntuple
+        self._source = source
+
+    def nesting(self) -> "Tree":
+        """The same with what an RNTuple can hold, for an RNTuple."""
+        return Tree(self._source, self.name, nested=True)
+
+    @cached_property
+    def branches(self) -> list[Branch]:
+        """The branches that can be carried, in the order of the file."""
+        found = [branch for branch in self._described if isinstance(branch, Branch)]
+        if self.nested:
+            return [replace(branch, counter=None) for branch in found]
+        # The hidden size of a TClonesArray is no branch.
+        known = {branch.name for branch in found if not branch.jagged}
+        return [branch if branch.counter in known else replace(branch, counter=None) for branch in found]
+
+    @cached_property
+    def unwritable(self) -> list[Unwritable]:
+        """The branches that can't be carried."""
+        return [branch for branch in self._described if isinstance(branch, Unwritable)]
+
+    def read(self, names: Sequence[str], start: int, stop: int) -> dict[str, ak.Array]:
+        """Read these branches for events [start, stop); raises DamagedFileError."""
+        self._fetch(names, start, stop)
+        events = {}
+        for name in names:
+            with damage(f"branch '{name}' of tree '{self.name}' in entries {start} to {stop}"):
+                array = _read(self._field(name), start, stop)
+                if len(array) != stop - start:
+                    raise ValueError(f"{len(array)} of {stop - start} entries")
+            events[name] = array
+        return events
+
+    def _fetch(self, names: Sequence[str], start: int, stop: int) -> None:
+        """Ask for all baskets at once where the file is elsewhere: one after the other, each would take its time."""
+        source = self._source.file.source
+        if isinstance(source, RemoteSource):
+            with damage(f"tree '{self.name}' in entries {start} to {stop}"):
+                source.fetch(self._ranges(names, start, stop))
+
+    def _ranges(self, names: Sequence[str], start: int, stop: int) -> set[tuple[int, int]]:
+        """Where in the file the baskets or pages of these branches are, for events [start, stop)."""
+        if self.is_rntuple:
+            locators = (page.locator for _, page in self._pages(names, start, stop))
+            return {(locator.offset, locator.offset + locator.num_bytes) for locator in locators}
+        baskets = [self._field(name).entries_to_ranges_or_baskets(start, stop) for name in names]
+        return {range_ for found in baskets for _, range_ in found if isinstance(range_, tuple)}
+
+    def bytes_per_entry(self, names: Sequence[str]) -> float:
+        """Uncompressed size of an entry of these branches."""
+        if self.is_rntuple:
+            sizes = (page.num_elements * bits / 8 for bits, page in self._pages(names))
+            return float(sum(sizes)) / max(1, self.entries)
+        known = sum(int(self._fields[name].uncompressed_bytes) for name in names) or 8 * len(names) * self.entries
+        return known / max(1, self.entries)
+
+    def compressed_bytes(self, names: Sequence[str]) -> int:
+        """Compressed basket bytes of these branches."""
+        if self.is_rntuple:  # it needs no counters
+            known = [name for name in names if name in self._fields]
+            return sum(int(page.locator.num_bytes) for _, page in self._pages(known))
+        return sum(int(self._fields[name].compressed_bytes) for name in names)
+
+    def _pages(self, names: Sequence[str], start: int = 0, stop: int | None = None) -> Iterator[tuple[int, Any]]:
+        """The pages of these fields, each with the bits of a number in it; what members share comes once.
+
+        All, or those of the clusters with any of the events [start, stop).
+        """
+        columns = {int(column.partition("-")[0]) for name in names for column in self._field(name).columns}
+        stop = self.entries if stop is None else stop
+        for summary, cluster in zip(self._source.cluster_summaries, self._source.page_link_list, strict=True):
+            first = summary.num_first_entry
+            if first < stop and start < first + summary.num_entries:
+                for column in columns.intersection(range(len(cluster))):  # a field may come later
+                    bits = self._source.column_records[column].nbits
+                    yield from ((bits, page) for page in cluster[column].pages)
+
+    @property
+    def compression(self) -> Any:
+        """How the branches are compressed: as the first says that says anything, else as the file; else ZSTD(5)."""
+        settings = map(_compression_of, chain(self._settings(), [self._source.file.fCompress]))
+        return next((setting for setting in settings if setting is not None), _DEFAULT_COMPRESSION)
+
+    def _settings(self) -> Iterator[int]:
+        """The compression of each branch, of an RNTuple of its columns in each cluster, as the file tells it."""
+        if not self.is_rntuple:
+            yield from (found.member("fCompress") for found in self._fields.values())  # of uproot's branches always 0
+            return
+        with damage(f"RNTuple '{self.name}'"):
+            columns = [column for cluster in self._source.page_link_list for column in cluster]
+        yield from (column.compression_settings for column in columns if not column.suppressed)
+
+    @property
+    def is_even(self) -> bool:
+        """Whether all its branches have as many entries as it says."""
+        return self.is_rntuple or all(int(found.num_entries) == self.entries for found in self._fields.values())
+
+    @cached_property
+    def beside(self) -> list[str]:
+        """What ROOT keeps of the tree beside its branches, and uproot does not write."""
+        return [] if self.is_rntuple else kept_beside(self._source)
+
+    @property
+    def names(self) -> set[str]:
+        """The names of all branches that hold values."""
+        return set(self._fields)
+
+    def _field(self, name: str) -> Any:
+        if name not in self._fields:
+            raise ValueError(f"tree '{self.name}' has no branch '{name}'")
+        return self._fields[name]
+
+    @cached_property
+    def _fields(self) -> dict[str, Any]:
+        """Whatever holds values, by name."""
+        if self.is_rntuple:
+            return {leaf.name: leaf for leaf in self._leaves if isinstance(leaf, Leaf)}
+        fields: dict[str, Any] = {}
+        mend_leaves(self._source.itervalues(recursive=True))
+        for name, found in _holders(self._source):
+            fields.setdefault(name, found)
+        return fields
+
+    @cached_property
+    def _leaves(self) -> list[Leaf | Unwritable]:
+        """What an RNTuple holds, member by member."""
+        found: list[Leaf | Unwritable] = []
+        for top in self._source.fields:
+            try:
+                found += leaves_of(top)
+            except Exception as error:  # whatever uproot raises where it can't read one
+                if not is_of_bytes(error):
+                    raise
+                found.append(Unwritable(top.name, f"uproot can't read {short(top.typename)}"))
+        return found
+
+    @cached_property
+    def places(self) -> dict[str, str]:
+        """Where the members of an RNTuple's records stand."""
+        return {name: leaf.place for name, leaf in self._fields.items() if self.is_rntuple and "." in name}
+
+    @cached_property
+    def _other_names(self) -> dict[str, str]:
+        return other_names(list(self._fields.values())) if self.is_rntuple else {}
+
+    @property
+    def aliases(self) -> dict[str, str]:
+        """Fields of an RNTuple that are others by another name; those come for them."""
+        return {name: stays for name, stays in self._other_names.items() if not is_hidden(name)}
+
+    @property
+    def hidden(self) -> list[str]:
+        """Fields that nobody named, and that come by the name of their projection."""
+        return [name for name in self._other_names if is_hidden(name)]
+
+    @property
+    def types_lost(self) -> list[str]:
+        """The branches whose type in C++ is another when they are written again."""
+        return [name for name, leaf in self._fields.items() if self.is_rntuple and not leaf.keeps_type]
+
+    @cached_property
+    def _described(self) -> list[Branch | Unwritable]:
+        if self.is_rntuple:
+            return self._described_fields()
+        described: list[Branch | Unwritable] = []
+        for name, found in _holders(self._source):
+            if found is not self._fields[name]:
+                described.append(Unwritable(name, "the second branch of this name"))
+                continue
+            try:
+                described.append(_describe(name, found, self.entries))
+            except Exception as error:  # an interpretation that fails is one that can't be carried
+                if not is_of_bytes(error):
+                    raise
+                described.append(Unwritable(name, _line(error)))
+        return described
+
+    def _described_fields(self) -> list[Branch | Unwritable]:
+        counters = counters_of(list(self._fields.values()))
+        described: list[Branch | Unwritable] = []
+        for leaf in self._leaves:
+            if isinstance(leaf, Unwritable):
+                described.append(leaf)
+            elif leaf.name not in self._other_names:
+                found = describe(leaf, counters.get(next(iter(leaf.columns), "")))
+                only_nested = self.nested and isinstance(found, Unwritable) and found.branch
+                described.append(only_nested or found)
+        return described
+
+
+@dataclass(frozen=True)
+class Written:
+    """A histogram or the like that can be copied: its checksum, and what of it is lost by that."""
+
+    checksum: int
+    lost: list[str]
+
+
+@dataclass
+class Source:
+    """An open ROOT file: trees by path, other objects and their classes, folders with their titles, older cycles."""
+
+    path: Location
+    file: Any
+    keys: dict[str, Any] = field(default_factory=dict)  # the latest cycle of each, by its path
+    trees: dict[str, Tree] = field(default_factory=dict)
+    objects: list[str] = field(default_factory=list)
+    kinds: dict[str, str] = field(default_factory=dict)
+    folders: dict[str, str] = field(default_factory=dict)
+    older: dict[str, Any] = field(default_factory=dict)  # cycles beside the latest, by path and cycle
+
+    @property
+    def uuid(self) -> str:
+        """What ROOT tells this file from all others by."""
+        return str(self.file.file.uuid)
+
+    @property
+    def compression(self) -> Any:
+        """What the file tells of its branches; ZSTD(5) where it tells nothing."""
+        return _compression_of(self.file.file.fCompress) or _DEFAULT_COMPRESSION
+
+    def repeats(self, older: str) -> bool:
+        """Whether an older cycle holds the very bytes of the latest."""
+        keys = [self.older[older], self.keys[older.rpartition(";")[0]]]
+        if len({(key.fClassName, key.fObjlen) for key in keys}) > 1:
+            return False
+        with damage(f"'{older}' in '{self.path}'"):
+            one, other = (key.get_uncompressed_chunk_cursor()[0].raw_data for key in keys)
+        return bytes(one) == bytes(other)
+
+    def copy_object(self, name: str, target: "Target | None" = None) -> Written | str:
+        """Copy a histogram or the like, or only read it; what came of it, or the reason where uproot can't."""
+        if not can_name(name):
+            return UNNAMED
+        kind = short(self.kinds.get(name, "object"))
+        try:
+            found = self.keys[name].get()
+            thing = str(found) if isinstance(found, str) else found
+        except Exception as error:  # whatever uproot raises on a class that it can't read
+            if not is_of_bytes(error):
+                raise
+            return f"uproot can't read this {kind}"
+        try:
+            written = _as_written(thing)
+        except Exception as error:  # nor write, and however it says so
+            if not is_of_bytes(error):
+                raise
+            return f"uproot can't write this {kind}{functions_in(found)}"
+        if target:
+            target.write_object(name, thing)
+        lost = [f"class {kind}"] if isinstance(found, str) and kind != "TObjString" else lost_in(found, written)
+        return Written(checksum_bytes(*_facts(written)), lost)
+
+
+@contextmanager
+def open_source(path: Location) -> Iterator[Source]:
+    """Open a ROOT file to read; raises UserError where it is none, DamagedFileError where it breaks off."""
+    if isinstance(path, Path) and not path.is_file():
+        raise UserError(f"'{path}' is a folder: name a file in it" if path.is_dir() else f"no such file: '{path}'")
+    if not is_root(path):
+        if has_traces(path):
+            raise DamagedFileError(f"'{path}' is damaged: it has lost the header of a ROOT file; get it again")
+        raise UserError(f"'{path}' is not a ROOT file: give a .root file, or a table (.pkl, .parquet)")
+    with guarded:
+        with damage(f"'{path}'"):
+            file = _opened(path)
+        with file:
+            source = Source(path, file)
+            with damage(f"'{path}'"):
+                _check_size(source)
+                _fill(source)
+            yield source
+
+
+def _opened(path: Location) -> Any:
+    ours = {"object_cache": None, "array_cache": None, "custom_classes": own_classes(), "minimal_ttree_metadata": False}
+    if isinstance(path, Remote):  # as a dict: in a text, what follows a colon would be an object in the file
+        return uproot.open({str(path): None}, handler=RemoteSource, remote=path, **ours)
+    return uproot.open(path, handler=LocalSource, **ours)
+
+
+def _check_size(source: Source) -> None:
+    """A file that was cut may end in bytes nobody reads; its header tells how long it was."""
+    size, whole = source.path.stat().st_size, int(source.file.file.fEND)
+    if size < whole:
+        raise ValueError(f"it ends after {size} of {whole} bytes; get it again")
+
+
+def _fill(source: Source) -> None:
+    """Sort what is in a file, the latest cycle of everything, into trees, folders and others."""
+    cycles: dict[str, list[Any]] = {}
+    for name, key in _keys(source.file):
+        cycles.setdefault(name, []).append(key)
+    for name, keys in cycles.items():
+        *older, latest = sorted(keys, key=lambda key: abs(int(key.fCycle)))
+        source.keys[name] = latest
+        source.older |= {f"{name};{key.fCycle}": key for key in older}
+        if latest.fClassName in ("TTree", "TNtuple", "TNtupleD", "ROOT::RNTuple"):
+            source.trees[name] = Tree(latest.get(), name)
+        elif latest.fClassName.startswith("TDirectory"):
+            source.folders[name] = str(latest.fTitle or "")
+        else:
+            source.objects.append(name)
+            source.kinds[name] = str(latest.fClassName)
+
+
+def _keys(directory: Any) -> Iterator[tuple[str, Any]]:
+    """All keys by path; uproot looks for folders where a name has a slash, a colon or a semicolon in it."""
+    for key in directory._keys:
+        yield key.fName, key
+        if key.fClassName in ("TDirectory", "TDirectoryFile"):
+            yield from ((f"{key.fName}/{name}", inner) for name, inner in _keys(key.get()))
+
+
+def _holders(source: Any) -> Iterator[tuple[str, Any]]:
+    """Name and branch of whatever holds values in a TTree."""
+    for branch in source.itervalues(recursive=True):
+        # A branch with branches below it groups them, and holds nothing but, at most, their counter.
+        if not branch.branches:
+            yield branch.name, branch
+
+
+def _describe(name: str, found: Any, entries: int) -> Branch | Unwritable:
+    """What a branch of a tree with these entries holds, or why uproot can't write the like."""
+    if why := _unreadable(found, entries):
+        return Unwritable(name, why)
+    interpretation = interpretation_of(found)
+    if not isinstance(interpretation, (uproot.AsDtype, uproot.AsJagged, uproot.AsStrings)):
+        return Unwritable(name, f"uproot writes no {short(found.typename)}")
+    if found.streamer is not None and name.endswith("fBits"):
+        # TObject::Streamer adds two bytes to each fBits of an object that some TRef refers to.
+        return Unwritable(name, "uproot reads the bits of a TObject wrongly where references point to it")
+    form = interpretation.awkward_form(found.file)
+    kind = kind_of(form)
+    if kind is None:
+        return Unwritable(name, f"a TTree written by uproot holds no {short(form.type)}")
+    return Branch(name, *kind, _counter(found) if kind[1] else None)
+
+
+def _unreadable(found: Any, entries: int) -> str | None:
+    """Why a branch of a tree with these entries can't be read, if so."""
+    if found.num_entries != entries:
+        return f"it has {found.num_entries} entries, and its tree {entries}"
+    if elsewhere := found.member("fFileName", none_if_missing=True):
+        return f"its values are in the file '{short(elsewhere)}'"
+    return "uproot writes no branch of several leaves" if len(found.member("fLeaves")) > 1 else None
+
+
+def _counter(branch: Any) -> str | None:
+    """The branch that counts a jagged one of a TTree: its leaf may have the name of another branch."""
+    counter = branch.count_branch
+    # One with branches below it counts these, and holds nothing that could be carried.
+    return None if counter is None or counter.branches else str(counter.name)
+
+
+def _read(found: Any, start: int, stop: int) -> ak.Array:
+    if isinstance(found, Leaf):
+        return found.read(start, stop)
+    return found.array(interpretation_of(found), start, stop, array_cache=None)
+
+
+def _as_written(thing: Any) -> Any:
+    """An object as it is read once uproot has written it: what is stored of a class differs by who wrote it."""
+    file = uproot.recreate(buffer := io.BytesIO())  # uproot closes the buffer with the file: too early
+    file["x"] = thing
+    with uproot.open(io.BytesIO(buffer.getvalue()), custom_classes=own_classes()) as written:
+        return written["x"]
+
+
+def _facts(thing: Any) -> Iterator[bytes]:
+    """All that an object says, but what ROOT changes when it reads and writes it."""
+    if isinstance(thing, uproot.Model) and not isinstance(thing, str):
+        yield thing.classname.encode()
+        members = (value for name, value in sorted(thing.members.items()) if name not in _IN_MEMORY)
+        for part in (*thing.bases, *members, getattr(thing, "_data", ())):  # of arrays and lists
+            yield from _facts(part)
+    elif isinstance(thing, np.ndarray):
+        yield np.ascontiguousarray(thing, thing.dtype.newbyteorder("<")).tobytes()
+    elif isinstance(thing, Iterable) and not isinstance(thing, str | bytes):
+        for part in thing:
+            yield from _facts(part)
+    else:
+        yield str(thing).encode()

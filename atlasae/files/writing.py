@@ -1,0 +1,193 @@
+"""ROOT files out: trees and RNTuples, branch by branch."""
+
+from collections.abc import Collection, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import awkward as ak
+import numpy as np
+import uproot
+
+from atlasae.errors import UserError
+from atlasae.files.damage import _line, damage
+from atlasae.files.leaf_names import write_leaves
+from atlasae.files.rntuple import (
+    assemble,
+)
+from atlasae.files.xz import compress_basket, store_basket
+
+OBJECTS = uproot.ZLIB(6)  # where files are merged, histograms add up, and no checksum of ours guards them: ZLIB does
+ZEROS = uproot.ZSTD(9)  # of branches of zeros: xz takes more around them
+PAGES = uproot.LZMA(9)  # of an RNTuple with latents: all its fields are compressed alike
+ALGORITHMS = {"zlib": uproot.ZLIB, "lzma": uproot.LZMA, "lz4": uproot.LZ4, "zstd": uproot.ZSTD}
+_DEFAULT_COMPRESSION = uproot.ZSTD(5)
+UNNAMED = "uproot writes no name with nothing beside a slash"
+
+
+class BasketLZMA(uproot.LZMA):  # type: ignore[misc]  # uproot has no types
+    """LZMA for branches of four-byte values, with the filters of `atlasae.files.xz`."""
+
+    def compress(self, data: bytes) -> bytes:
+        """Compress one block of a basket."""
+        return compress_basket(bytes(data))
+
+
+class StoredLZMA(uproot.LZMA):  # type: ignore[misc]  # uproot has no types
+    """LZMA for branches of bytes that are packed already: it stores them, for time spent on them is lost."""
+
+    def compress(self, data: bytes) -> bytes:
+        """Store one block of a basket."""
+        return store_basket(bytes(data))
+
+
+def can_name(name: str) -> bool:
+    """Whether uproot can write something of this name: it takes what is between slashes for folders."""
+    return all(name.split("/"))
+
+
+class Target:
+    """A ROOT file being written, tree by tree."""
+
+    def __init__(self, file: Any) -> None:
+        self.file = file
+        self._trees: list[Any] = []
+
+    def make_tree(
+        self,
+        name: str,
+        columns: Mapping[str, ak.Array],
+        title: str = "",
+        counters: Mapping[str, str] | None = None,
+        compression: Any = None,
+        words: Collection[str] = (),
+    ) -> "Writer":
+        """Declare a tree with branches like these (arrays with the right types; their values are not written).
+
+        `counters` names the counter of a jagged branch, `n<branch>` unless given; branches may share one. `words` are
+        branches (or counters) of four-byte values to compress as latents are.
+        """
+        counters = counters or {}
+        types = {column: _declared(array) for column, array in columns.items()}
+        tree = self.file.mktree(name, types, title=title, counter_name=lambda c: counters.get(c, f"n{c}"))
+        if compression is not None:
+            tree.compression = compression
+        for column in words:
+            tree[column].compression = BasketLZMA(9)
+        self._trees.append(tree)
+        return Writer(tree)
+
+    def make_ntuple(
+        self, name: str, columns: Mapping[str, ak.Array], title: str = "", places: Mapping[str, str] | None = None
+    ) -> "Writer":
+        """Declare an RNTuple with fields like these; those that have `places` are members of records."""
+        form = _assembled(columns, places or {}).layout.form
+        return Writer(self.file.mkrntuple(name, form, description=title), places or {})
+
+    def write_object(self, name: str, thing: Any) -> None:
+        """Write a histogram, a text (as TObjString) or the like."""
+        before, self.file.compression = self.file.compression, OBJECTS
+        try:
+            self.file[name] = thing
+        finally:
+            self.file.compression = before
+
+    def finish(self) -> None:
+        """Give leaves the names that readers expect, when all is written: a tree moves while it grows."""
+        for tree in self._trees:
+            write_leaves(tree)
+
+
+@dataclass
+class Writer:
+    """A tree being filled; an RNTuple has `places`."""
+
+    tree: Any
+    places: Mapping[str, str] | None = None
+
+    def expect_zeros(self, branches: Collection[str]) -> None:
+        """Compress branches as those that hold little else; before anything is written."""
+        for name in branches:
+            self.tree[name].compression = ZEROS
+
+    def store(self, branches: Collection[str]) -> None:
+        """Leave branches of packed bytes as they are; before anything is written."""
+        for name in branches:
+            self.tree[name].compression = StoredLZMA(9)
+
+    def extend(self, events: Mapping[str, ak.Array]) -> None:
+        """Append events; nothing happens where there are none (ROOT can't read an empty cluster)."""
+        if len(next(iter(events.values()))):
+            self.tree.extend(dict(events) if self.places is None else _assembled(events, self.places))
+
+
+class Behind:
+    """Writes every chunk while the next is made, in a thread of its own: compressors leave Python to others."""
+
+    def __enter__(self) -> Self:
+        """Start the thread."""
+        self._pool, self._last = ThreadPoolExecutor(1), Future[None]()
+        self._last.set_result(None)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Wait for the last chunk; what went wrong there is raised here."""
+        with self._pool:
+            if kind is None:
+                self._last.result()
+
+    def extend(self, writer: Writer, events: Mapping[str, ak.Array]) -> None:
+        """Append events when those before are written."""
+        self._last.result()
+        self._last = self._pool.submit(writer.extend, events)
+
+
+@contextmanager
+def create(path: Path, compression: Any = _DEFAULT_COMPRESSION, told: Any = None) -> Iterator[Target]:
+    """Open a ROOT file to write; an RNTuple's pages are compressed as the file is.
+
+    `told` is the compression of its branches, if that is another: uproot has a place to say so in the file alone.
+    """
+    with uproot.recreate(path, compression=compression) as file:
+        target = Target(file)
+        yield target
+        target.finish()
+        file.compression = told or compression
+
+
+def parse_compression(text: str) -> Any:
+    """Read `zstd:5`, `lzma:9`, ... ; raises UserError."""
+    name, _, level = text.partition(":")
+    if name not in ALGORITHMS or not (level or "5").isdigit():
+        raise UserError(f"--compression '{text}': give one of {', '.join(ALGORITHMS)} and a level, such as zstd:5")
+    try:
+        return ALGORITHMS[name](int(level or "5"))
+    except ValueError as error:
+        raise UserError(f"--compression '{text}': {_line(error)}") from error
+
+
+def _compression_of(code: int) -> Any:
+    """The compression of a setting as files have it; None for no compression, and for what does not exist."""
+    algorithm, level = divmod(code, 100)
+    try:  # settings below 100 are older than the choice
+        return uproot.compression.Compression.from_code_pair(algorithm or uproot.const.kZLIB, level)
+    except ValueError:
+        return None
+
+
+def _assembled(events: Mapping[str, ak.Array], places: Mapping[str, str]) -> ak.Array:
+    with damage("what tells the records of members"):
+        return assemble(events, places)
+
+
+def _declared(array: ak.Array) -> Any:
+    """The type mktree and mkrntuple are to declare for an array."""
+    layout = array.layout
+    if layout.parameter("__array__") == "string":
+        return "string"
+    if layout.is_list and not layout.is_regular:
+        return layout.form.type
+    values = ak.to_numpy(array)
+    return np.dtype((values.dtype, values.shape[1:]))

@@ -1,0 +1,1 @@
+"""What a jet and its error are."""

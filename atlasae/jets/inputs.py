@@ -1,0 +1,213 @@
+"""An input: its tree with jets, opened, or a table."""
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from atlasae.errors import UserError
+from atlasae.files.branches import FOLDER, TITLES, Unwritable
+from atlasae.files.events import ArrayEvents, Counts, Events, Window
+from atlasae.files.remote import Location
+from atlasae.files.tables import is_table, read_table
+from atlasae.files.trees import Source, Tree, open_source
+from atlasae.jets.collections import Collection
+from atlasae.jets.columns import to_columns
+from atlasae.jets.recognition import (
+    find_collections,
+    resolve_pattern,
+    spells_jets,
+)  # fmt: skip
+
+TABLE_TREE = "jets"  # the tree that a table becomes
+INDEX = "index"  # the column a table's row labels become
+_EVENT_NUMBER = re.compile(r"(^|[._:])(event|event_?number|evt)$", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Part:
+    """Which part of a file: entries [start, stop) of its tree, the number of the part and how many there are."""
+
+    start: int
+    stop: int
+    number: int
+    parts: int
+
+
+@dataclass(frozen=True)
+class Opened:
+    """An input: the events to compress, their tree, the file around it (none for a table)."""
+
+    path: Location
+    events: Events
+    tree: str
+    title: str = ""
+    source: Source | None = None
+    table: dict[str, Any] | None = None
+    part: Part | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def tree_read(self) -> Tree | None:
+        """The tree in the file; none for a table."""
+        return self.source.trees[self.tree] if self.source else None
+
+    @property
+    def where(self) -> str:
+        """The tree with its jets, or the table, as messages call it."""
+        return f"tree '{self.tree}'" if self.table is None else f"'{self.path}'"
+
+    def within(self, entries: tuple[int, int] | None) -> "Opened":
+        """The same with these entries of its tree alone, so far as it has them; with all where there is no range."""
+        if entries is None:
+            return self
+        start, stop = (min(entry, self.events.entries) for entry in entries)
+        return replace(self, events=Window(self.events, start, max(start, stop)))
+
+
+@contextmanager
+def open_input(
+    path: Location, tree: str | None, patterns: Sequence[str], names: Sequence[str] = (), nested: bool = False
+) -> Iterator[Opened]:
+    """Open a ROOT file at the tree with jets (or with the branches `names`), or a table.
+
+    `nested` is for what only an RNTuple can hold, where that is to be written.
+    """
+    if is_table(path):
+        yield _open_table(path)
+        return
+    with open_source(path) as source:
+        if any(f"{FOLDER}/{name}" in source.trees for name in TITLES):
+            raise UserError(f"'{path}' is compressed by atlasae already: `atlasae decompress` it first")
+        found = choose_tree(source, tree, patterns) if tree or not names else tree_with(source, names)
+        yield Opened(path, found.nesting() if nested else found, found.name, found.title, source)
+
+
+def choose_tree(source: Source, name: str | None, patterns: Sequence[str]) -> Tree:
+    """The tree of this name, or the one with the most entries among those that hold jets; raises UserError."""
+    if name is not None:
+        if name not in source.trees:
+            raise UserError(f"no tree '{name}' in '{source.path}': there are {', '.join(source.trees) or 'none'}")
+        return source.trees[name]
+    candidates = [tree for tree in source.trees.values() if _holds(tree, patterns)]
+    if not candidates and patterns and source.trees:
+        find_in(
+            largest := max(source.trees.values(), key=lambda tree: tree.entries), f"tree '{largest.name}'", patterns
+        )
+    if not candidates:
+        trees = ", ".join(f"'{tree}'" for tree in source.trees) or "no tree"
+        problem = f"'{source.path}' has no jets: looked for *_pt, *.pt in {trees}; name them with --jets"
+        raise UserError(problem + _unread_variables(u for tree in source.trees.values() for u in tree.unwritable))
+    return max(candidates, key=lambda tree: (tree.entries, len(tree.branches)))
+
+
+def _unread_variables(unwritable: Iterable[Unwritable]) -> str:
+    """What a message says of branches that are called as variables of jets are, and can't be read."""
+    unread = [u for u in unwritable if spells_jets(u.name)]
+    listed = "; ".join(f"{u.name} ({u.why})" for u in unread[:4])
+    return f"; not read: {listed}{', ...' if len(unread) > 4 else ''}" if unread else ""
+
+
+def tree_with(source: Source, names: Sequence[str]) -> Tree:
+    """The tree with the most entries among those that have all these branches; raises UserError."""
+    candidates = [tree for tree in source.trees.values() if tree.names >= set(names)]
+    if not candidates:
+        most = max(source.trees.values(), key=lambda tree: len(tree.names & set(names)), default=None)
+        missing = next(name for name in names if most is None or name not in most.names)
+        where = f"'{most.name}'" if most else "the file"
+        raise UserError(f"no tree has all branches of the list: '{missing}' is not in {where} of '{source.path}'")
+    return max(candidates, key=lambda tree: tree.entries)
+
+
+def _holds(tree: Tree, patterns: Sequence[str]) -> bool:
+    """Whether a tree has the jets that patterns name, or any."""
+    if not patterns:
+        return bool(find_collections(tree.branches))
+    try:
+        return bool([resolve_pattern(pattern, tree.branches) for pattern in patterns])
+    except UserError:
+        return False
+
+
+def _open_table(path: Location) -> Opened:
+    table = read_table(path)
+    columns = dict(table.columns)
+    facts: dict[str, Any] = {"index": None, "index_name": table.index_name}
+    if table.index is not None:
+        name = INDEX
+        while name in columns:
+            name += "_"
+        facts["index"], columns[name] = name, table.index
+    swapped = [name for name, values in columns.items() if not values.dtype.isnative]
+    columns = {name: values.astype(values.dtype.newbyteorder("=")) for name, values in columns.items()}
+    more = {"ranged": table.ranged and table.index is not None, "names": table.names, "texts": table.texts}
+    more |= {"nulls": list(table.nulls), "swapped": swapped}
+    facts |= {key: value for key, value in more.items() if value}
+    facts |= {"heading": table.heading} if table.heading is not None else {}
+    return Opened(path, ArrayEvents(columns, table.skipped), TABLE_TREE, table=facts, notes=table.notes)
+
+
+def find_in(events: Events, where: str, patterns: Sequence[str]) -> list[Collection]:
+    """The jet collections that patterns name, or all there are; raises UserError where there are none (`where`)."""
+    branches = events.branches
+    unread = _unread_variables(events.unwritable)
+    if unread and isinstance(events, ArrayEvents):
+        unread += "; a table has one jet a row: columns of lists are not read"
+    try:
+        found = [resolve_pattern(pattern, branches) for pattern in patterns]
+    except UserError as error:
+        raise UserError(f"{error}{unread}") from error
+    if not patterns:
+        found = [c for c in find_collections(branches) if _is_consistent(c, events)]
+    if not found:
+        raise UserError(f"{where} has no jets: looked for *_pt, *.pt; name them with --jets{unread}")
+    if len({name for c in found for name in c.branches.values()}) < 4 * len(found):
+        raise UserError("--jets names a branch twice: a branch belongs to one collection")
+    return _named_apart(found)
+
+
+def _named_apart(collections: list[Collection]) -> list[Collection]:
+    """Collections are told apart by name in reports: `Jet_pt` and `Jet.pt` can't both be of `Jet`."""
+    names = [collection.name for collection in collections]
+    return [replace(c, name=c.prefix) if names.count(c.name) > 1 else c for c in collections]
+
+
+def event_numbers(events: Events, collection: Collection) -> Counts:
+    """Which event each row of a table belongs to, where several rows may be one event.
+
+    From a column that is called so. Else rows are put in the order of their labels, where they may have been shuffled,
+    and a new event begins where pt rises or a label is missing: two events may be taken for one, but rows of one never
+    for two.
+    """
+    if named := event_branch(events):
+        values = np.asarray(events.read([named], 0, events.entries)[named])
+        return np.unique(values, return_inverse=True)[1].astype(np.int64)
+    momentum = [np.asarray(events.read([name], 0, events.entries)[name]) for name in collection.branches.values()][:2]
+    pt = np.hypot(*momentum) if collection.variables[0] == "px" else momentum[0]
+    labels = events.columns.get(INDEX) if isinstance(events, ArrayEvents) else None
+    if labels is None or labels.dtype.kind not in "iu" or len(np.unique(labels)) < len(labels):
+        labels = np.arange(len(pt))
+    order = np.argsort(labels, kind="stable")
+    begins = np.diff(labels[order].astype(np.int64), prepend=-2) != 1
+    begins[1:] |= np.diff(pt[order]) > 0
+    numbers = np.empty(len(pt), np.int64)
+    numbers[order] = np.cumsum(begins) - 1
+    return numbers
+
+
+def event_branch(events: Events) -> str | None:
+    """The branch that numbers the events, where each row is one jet; found by its name."""
+    single = [branch.name for branch in events.branches if branch.holds_numbers and not branch.jagged]
+    return next((name for name in single if _EVENT_NUMBER.search(name)), None)
+
+
+def _is_consistent(collection: Collection, events: Events) -> bool:
+    """Whether the four branches hold equally many jets, so far as the first events tell."""
+    try:
+        to_columns(collection, events.read(list(collection.branches.values()), 0, min(events.entries, 1000)))
+    except UserError:
+        return False
+    return True

@@ -1,0 +1,129 @@
+"""What is shown of a report: lines and tables, as text in a terminal and as HTML in a notebook."""
+
+import io
+import json
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import Any, TypeAlias
+
+WIDEST = 100_000  # columns of text that goes nowhere in particular: a name that is cut is no name
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of cells under headings; columns of words stand at the left, all others, numbers, at the right."""
+
+    headings: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    words: Sequence[int] = (0,)
+
+
+Page: TypeAlias = Sequence[str | Table]  # lines and tables, one below the other
+
+
+class Report(dict[str, Any]):
+    """What was done or found: a dictionary of plain JSON, which a notebook shows as a terminal does."""
+
+    def __init__(self, facts: Mapping[str, Any], to_page: Callable[[dict[str, Any]], Page]) -> None:
+        super().__init__(facts)
+        self._to_page = to_page
+
+    @property
+    def page(self) -> Page:
+        """What is shown of it."""
+        return self._to_page(self)
+
+    def _repr_html_(self) -> str:
+        return to_html(self.page)
+
+
+def harmless(text: str) -> str:
+    """Text without what would steer a terminal: names in a file may be anything."""
+    return "".join(c if c.isprintable() or c == "\n" else "?" for c in text)
+
+
+def some(names: Iterable[str], most: int = 5) -> str:
+    """The first of many names, and how many more there are."""
+    listed = list(names)
+    return ", ".join(listed[:most]) + f" and {len(listed) - most} more" * (len(listed) > most)
+
+
+def to_text(page: Page, terminal: bool = False) -> str:
+    """A page as text: plain, and as wide as it takes; or as a terminal has it, in its colours and its width."""
+    return "\n".join(_table_text(block, terminal) if isinstance(block, Table) else harmless(block) for block in page)
+
+
+def _table_text(table: Table, terminal: bool) -> str:
+    from rich import box
+    from rich import table as rich
+    from rich.console import Console
+    from rich.text import Text
+
+    frame, between = (box.SIMPLE_HEAD, 1) if terminal else (None, 2)
+    drawn = rich.Table(box=frame, padding=(0, between, 0, 0), show_edge=False, pad_edge=False)
+    for i, heading in enumerate(table.headings):
+        words = i in table.words
+        drawn.add_column(
+            Text(_on_a_line(heading)), justify="left" if words else "right", overflow="fold", no_wrap=not words
+        )
+    for row in table.rows:
+        drawn.add_row(*(Text(_on_a_line(cell)) for cell in row))
+    if terminal:
+        console = Console(force_terminal=True)
+    else:
+        width = Console(width=WIDEST).measure(drawn).maximum
+        console = Console(file=io.StringIO(), width=width, color_system=None)
+    with console.capture() as captured:
+        console.print(drawn)
+    return "\n".join(line.rstrip() for line in captured.get().splitlines())
+
+
+def to_html(page: Page) -> str:
+    """A page as HTML; what stands in a file is text there and nothing else."""
+    return "\n".join(
+        _table_html(block) if isinstance(block, Table) else f"<div>{_escaped(block)}</div>" for block in page
+    )
+
+
+def _table_html(table: Table) -> str:
+    sides = ["left" if i in table.words else "right" for i in range(len(table.headings))]
+
+    def line(tag: str, cells: Sequence[str]) -> str:
+        pairs = zip(cells, sides, strict=True)
+        inner = "".join(f'<{tag} style="text-align: {side}">{_escaped(cell)}</{tag}>' for cell, side in pairs)
+        return f"<tr>{inner}</tr>"
+
+    rows = "\n".join(line("td", row) for row in table.rows)
+    return f"<table>\n<thead>{line('th', table.headings)}</thead>\n<tbody>\n{rows}\n</tbody>\n</table>"
+
+
+def _on_a_line(text: str) -> str:
+    return harmless(text).replace("\n", "?")
+
+
+def _escaped(text: str) -> str:
+    return escape(harmless(text))
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """What else of a file does not come along, and why; `minor` is what belongs to something that does come."""
+
+    name: str
+    why: str
+    minor: bool = False
+
+
+def to_json(report: Mapping[str, Any]) -> str:
+    """A report as JSON, which knows no infinity: an error without end is null."""
+    return json.dumps(_finite(report), allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,1 @@
+"""What compression cost: residuals, response, peers, figures."""

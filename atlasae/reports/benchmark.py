@@ -1,0 +1,110 @@
+"""Bytes per jet against guaranteed precision: a file at several precisions, beside what people use today."""
+
+import math
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from atlasae import pages
+from atlasae.codecs.chain import InvertibleAutoencoder
+from atlasae.codecs.floats import few_threads
+from atlasae.compression.chunks import Progress, silent
+from atlasae.compression.compress import compress_file
+from atlasae.compression.plan import Options
+from atlasae.errors import UserError
+from atlasae.files.events import unflatten
+from atlasae.files.remote import Location
+from atlasae.files.writing import create
+from atlasae.jets.coordinates import Floats, to_coordinates
+from atlasae.jets.inputs import find_in, open_input
+from atlasae.jets.precision import Precision
+from atlasae.report import Report
+from atlasae.reports.peers import Sample, peers, read_sample
+from atlasae.training.loop import bits_per_row
+from atlasae.training.train import FEWEST_EVENTS, learn_from
+
+PRECISIONS = (3e-2, 1e-2, 3e-3, 1e-3, 3e-4, 1e-4)
+MOST_JETS = 200_000  # of a file, about: more change no digit
+FIRST = 1000  # entries that tell how many jets an entry has
+OURS, PACKED = "atlasae, three floats", "atlasae, packed"
+FLOOR = "entropy (fitted model)"
+TREE = "jets"
+
+
+def benchmark_file(
+    path: Location,
+    patterns: Sequence[str] = (),
+    units: str | None = None,
+    model: str = "default",
+    progress: Progress | None = None,
+) -> Report:
+    """Measure the first collection of jets of a file, or the first 200,000 of its jets; returns the report.
+
+    Jets without coordinates (NaN, pt <= 0) are left out. `curves` holds bytes per jet by method, one for each of
+    `precisions`; null where a method can't hold that precision. Raises UserError where there are too few jets.
+    """
+    sample = read_jets(path, patterns, units)
+    rows = []
+    with few_threads(), tempfile.TemporaryDirectory() as folder:
+        entropy = fit_entropy(sample.jets)
+        for done, bound in enumerate(PRECISIONS, start=1):
+            row = {OURS: compressed_bytes(sample, bound, model, Path(folder))}
+            row[PACKED] = compressed_bytes(sample, bound, "default", Path(folder), packed=True)
+            rows.append(row | peers(sample, bound, Path(folder)) | {FLOOR: entropy(bound)})
+            (progress or silent)(done, len(PRECISIONS))
+    names = dict.fromkeys(name for row in rows for name in row)
+    facts = {
+        "input": path.name,
+        "collection": sample.collection.name,
+        "branches": sample.collection.branches,
+        "jets": len(sample.columns[0]),
+        "precisions": list(PRECISIONS),
+        "curves": {name: [row.get(name) for row in rows] for name in names},
+        "missing": [package for package in ("pcodec", "pysz") if find_spec(package) is None],
+    }
+    return Report(facts, pages.benchmark_page)
+
+
+def read_jets(path: Location, patterns: Sequence[str], units: str | None) -> Sample:
+    """The jets with coordinates of the first collection of a file."""
+    with open_input(path, None, patterns) as opened:
+        collection = find_in(opened.events, opened.where, patterns)[0]
+        some = len(read_sample(opened, collection, FIRST).columns[0]) or 1
+        enough = min(opened.events.entries, FIRST) * (MOST_JETS / some)
+        sample = read_sample(opened, collection, math.ceil(enough)).settled(units).with_coordinates()
+    if len(sample.columns[0]) < FEWEST_EVENTS:
+        raise UserError(f"'{path}' has {len(sample.columns[0])} jets to measure: at least {FEWEST_EVENTS} are needed")
+    return sample
+
+
+def compressed_bytes(sample: Sample, bound: float, model: str, folder: Path, packed: bool = False) -> float:
+    """Bytes per jet of a sample as `atlasae compress` writes it, a model of its own included."""
+    path, names = folder / "sample.root", sample.collection.branches
+    events = {
+        name: unflatten(column, sample.counts, sample.collection.jagged)
+        for name, column in zip(names.values(), sample.columns, strict=True)
+    }
+    with create(path) as target:
+        target.make_tree(TREE, events, counters=dict.fromkeys(events, "njets")).extend(events)
+    pattern = ",".join(f"{variable}={name}" for variable, name in names.items())
+    given = Options(Precision.parse(f"{bound:g}"), jets=(pattern,), units=sample.collection.units, force=True)
+    options = replace(given, model=model, packed=packed)
+    return float(compress_file(path, folder / "compressed.root", options)["bytes_per_jet"])
+
+
+def fit_entropy(jets: Floats) -> Callable[[float], float]:
+    """Bytes per jet that a model fitted to four fifths of the jets needs for the others, by the bound on each variable.
+
+    No coder with this model takes fewer, jet by jet; a better model may know more.
+    """
+    shuffled = np.random.default_rng(1).permutation(jets)
+    test, training = np.split(shuffled, [len(jets) // 5])
+    autoencoder = learn_from(training).autoencoder
+    assert isinstance(autoencoder, InvertibleAutoencoder)
+    coordinates = torch.from_numpy(to_coordinates(test))
+    return lambda bound: bits_per_row(autoencoder, coordinates, 2 * float(np.log1p(bound))) / 8

@@ -1,0 +1,273 @@
+"""Two files side by side: the jets of every chunk, before and after."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import awkward as ak
+import numpy as np
+import numpy.typing as npt
+
+from atlasae.compression.chunks import Chunks, Progress, WrittenChunk, pieces
+from atlasae.compression.format import CompressedCollection, Contents, is_compressed, loosest, read_contents
+from atlasae.compression.others import entry_ranges
+from atlasae.compression.parts import check_parts, entries_of
+from atlasae.compression.plan import Options
+from atlasae.errors import UserError
+from atlasae.files.events import Array, Counts, flatten
+from atlasae.files.remote import Location
+from atlasae.files.tables import is_table
+from atlasae.files.trees import Source, open_source
+from atlasae.jets.collections import Collection, stand_ins
+from atlasae.jets.columns import to_columns
+from atlasae.jets.coordinates import Bools, Floats
+from atlasae.jets.inputs import Opened, event_branch, event_numbers, find_in, open_input
+from atlasae.jets.stored import storage_of
+from atlasae.jets.units import settle
+
+PART = 100_000  # jets looked at at once
+FIRST = 20_000  # entries that settle the units
+
+Numbers = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Paired:
+    """A collection that is in both files: what was promised, and what it takes (bytes in baskets) before and after."""
+
+    collection: Collection
+    bytes_before: int
+    bytes_after: int
+    precision: dict[str, float | None] = field(default_factory=dict)
+    exact_jets: int | None = None
+    latents: tuple[str, ...] = ()
+    meaning: tuple[str, ...] = ()  # of each latent
+
+
+@dataclass(frozen=True)
+class JetPairs:
+    """The jets of some entries before and after (n x 4: pt, eta, phi, m in MeV), and which are the same bit for bit.
+
+    `counts` are the jets of each event; where each row is one jet, `numbers` tell its event, if anything does.
+    """
+
+    before: Floats
+    after: Floats
+    same: Bools
+    counts: Counts | None
+    numbers: Numbers | None
+    latents: Floats | None
+
+
+Pieces = Iterator[tuple[int, dict[str, ak.Array], dict[str, ak.Array], dict[str, ak.Array]]]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """An original and what became of it, open to read.
+
+    `pieces` yields the first entry of some, the original's branches there, those brought back, and the latents.
+    """
+
+    original: Opened
+    paired: list[Paired]
+    pieces: Pieces
+    facts: dict[str, Any]
+
+    def jets(self) -> Iterator[tuple[str, JetPairs]]:
+        """The jets of every collection, piece by piece, with the name of the collection."""
+        numbers, branch = self._table_numbers, self._number_branch
+        for start, before, after, latents in self.pieces:
+            stop = start + len(next(iter(after.values())))
+            if branch:
+                numbers = np.asarray(self.original.events.read([branch], start, stop)[branch]).astype(np.int64)
+            of_piece = numbers if branch or numbers is None else numbers[start:stop]
+            for paired in self.paired:
+                yield paired.collection.name, _jet_pairs(paired, before, after, latents, of_piece)
+            del before, after, latents  # views of a chunk, which would be kept while the next is read
+
+    @property
+    def contiguous(self) -> bool:
+        """Whether the jets of an event follow each other; rows of a table may have been shuffled."""
+        return self._table_numbers is None
+
+    @property
+    def _flat(self) -> Collection | None:
+        return next((paired.collection for paired in self.paired if not paired.collection.jagged), None)
+
+    @property
+    def _number_branch(self) -> str | None:
+        return event_branch(self.original.events) if self._flat and self.original.table is None else None
+
+    @cached_property
+    def _table_numbers(self) -> Numbers | None:
+        flat = self._flat
+        return event_numbers(self.original.events, flat) if flat and self.original.table is not None else None
+
+
+@contextmanager
+def open_pair(
+    original: Location,
+    compressed: Location,
+    progress: Progress,
+    patterns: Sequence[str] = (),
+    units: str | None = None,
+) -> Iterator[Pair]:
+    """Open an original beside what was compressed or decompressed from it; raises UserError where they differ.
+
+    A compressed file knows its jets and their units; of a decompressed one, `patterns` and `units` tell, as for
+    `compress`.
+    """
+    with ExitStack() as stack:
+        if not is_table(compressed):
+            source = stack.enter_context(open_source(compressed))
+            if is_compressed(source):
+                contents = read_contents(source)
+                check_parts(f"'{compressed}'", contents.runs)
+                tree = None if is_table(original) else contents.runs[0].tree
+                before = stack.enter_context(open_input(original, tree, ())).within(entries_of(contents.runs))
+                yield _with_compressed(before, source, contents, progress)
+                return
+        before = stack.enter_context(open_input(original, None, patterns))
+        tree = before.tree if not is_table(compressed) and before.table is None else None
+        after = stack.enter_context(open_input(compressed, tree, patterns))
+        collections = find_in(before.events, before.where, patterns)
+        yield _with_plain(before, after, _settled(before, collections, units), progress)
+
+
+def _with_compressed(original: Opened, source: Source, contents: Contents, progress: Progress) -> Pair:
+    run, tree = contents.runs[0], source.trees[contents.runs[0].tree]
+    _same_entries(original, source.path, tree.entries)
+    entries = [entry for entry in run.collections if entry.collection.terms is None]
+    if not entries:
+        raise UserError(f"'{source.path}' holds a list of variables, no four-momenta: `atlasae verify` compares those")
+    paired = []
+    for entry in entries:
+        name = entry.collection.name
+        _same_branches(original, entry.collection, source.path)
+        runs = contents.over_runs(name)
+        paired.append(
+            Paired(
+                collection=entry.collection,
+                bytes_before=original.events.compressed_bytes(list(entry.collection.branches.values())),
+                bytes_after=tree.compressed_bytes(stand_ins(entry.collection, run.counters)),
+                precision=loosest(runs),
+                exact_jets=sum(found.exact_jets for found in runs),
+                latents=() if entry.collection.packed else entry.collection.latents,
+                meaning=_meaning(entry),
+            )
+        )
+    facts = {"original": original.path.name, "compressed": source.path.name, "entries": tree.entries, "tree": tree.name}
+    facts |= {"model_sha256": entries[0].model_sha256, "bytes": source.path.stat().st_size}
+    return Pair(original, paired, _restored_pieces(original, source, contents, paired, progress), facts)
+
+
+def _restored_pieces(
+    original: Opened, source: Source, contents: Contents, paired: Sequence[Paired], progress: Progress
+) -> Pieces:
+    chunks = Chunks(source, contents)
+    for run, start, chunk in chunks:
+        yield from _pieces_of(chunks.read(run, start, chunk).unpacked(), original, paired)
+        progress(start + chunk.entries, chunks.tree.entries)
+
+
+def _pieces_of(written: WrittenChunk, original: Opened, paired: Sequence[Paired]) -> Pieces:
+    names = [name for p in paired for name in p.collection.branches.values()]
+    latents = [name for p in paired for name in p.latents]
+    start, entries = written.start, written.chunk.entries
+    before = original.events.read(names, start, start + entries)
+    for first, last in pieces(entries, written.chunk.jets, PART):
+        part = written.part(first, last)
+        yield start + first, _part(before, first, last), part.restored(), {n: part.events[n] for n in latents}
+
+
+def _part(events: dict[str, ak.Array], first: int, last: int) -> dict[str, ak.Array]:
+    return {name: array[first:last] for name, array in events.items()}
+
+
+def _settled(opened: Opened, collections: Sequence[Collection], units: str | None) -> list[Collection]:
+    names = [name for collection in collections for name in collection.branches.values()]
+    first = opened.events.read(names, 0, min(opened.events.entries, FIRST))
+    return settle(collections, units, [to_columns(collection, first)[0] for collection in collections])
+
+
+def _with_plain(before: Opened, after: Opened, collections: Sequence[Collection], progress: Progress) -> Pair:
+    _same_entries(before, after.path, after.events.entries)
+    found = []
+    for collection in collections:
+        names = list(collection.branches.values())
+        _same_branches(after, collection, before.path)
+        found.append(Paired(collection, before.events.compressed_bytes(names), after.events.compressed_bytes(names)))
+    facts = {"original": before.path.name, "compressed": after.path.name, "entries": before.events.entries}
+    facts |= {"tree": before.tree, "bytes": after.path.stat().st_size}
+    return Pair(before, found, _plain_pieces(before, after, found, progress), facts)
+
+
+def _plain_pieces(before: Opened, after: Opened, paired: Sequence[Paired], progress: Progress) -> Pieces:
+    names = [name for p in paired for name in p.collection.branches.values()]
+    for start, stop in entry_ranges(before.events, names, Options.step_size):
+        events = before.events.read(names, start, stop), after.events.read(names, start, stop)
+        jets = sum(len(flatten(events[0][next(iter(p.collection.branches.values()))])[0]) for p in paired)
+        for first, last in pieces(stop - start, jets, PART):
+            yield start + first, _part(events[0], first, last), _part(events[1], first, last), {}
+        progress(stop, before.events.entries)
+
+
+def _jet_pairs(
+    paired: Paired,
+    before: dict[str, ak.Array],
+    after: dict[str, ak.Array],
+    latents: dict[str, ak.Array],
+    numbers: Numbers | None,
+) -> JetPairs:
+    collection, storage = paired.collection, storage_of(paired.collection)
+    (columns, counts), (restored, counts_after) = to_columns(collection, before), to_columns(collection, after)
+    if not np.array_equal(counts, counts_after):
+        raise UserError(
+            f"'{collection.name}' has other numbers of jets per event in the two files: not the same events"
+        )
+    words = [ak.to_numpy(ak.flatten(latents[name], axis=None)) for name in paired.latents] if latents else []
+    return JetPairs(
+        before=storage.to_rows(storage.to_values(columns)),
+        after=storage.to_rows(storage.to_values(restored)),
+        same=_same_bits(columns, restored),
+        counts=counts if collection.jagged else None,
+        numbers=None if collection.jagged else numbers,
+        latents=np.stack(words, axis=1).astype(np.float64) if words else None,
+    )
+
+
+def _same_bits(before: Sequence[Array], after: Sequence[Array]) -> Bools:
+    pairs = [(a, b.astype(a.dtype, copy=False)) for a, b in zip(before, after, strict=True)]
+    return np.asarray(np.all([a.view(f"u{a.itemsize}") == b.view(f"u{b.itemsize}") for a, b in pairs], axis=0))
+
+
+def _same_entries(original: Opened, path: Location, entries: int) -> None:
+    if original.events.entries != entries:
+        raise UserError(
+            f"'{path}' has {entries} entries, '{original.path}' {original.events.entries}: not the same events"
+        )
+
+
+def _same_branches(opened: Opened, collection: Collection, path: Location) -> None:
+    known = {branch.name for branch in opened.events.branches}
+    if missing := [name for name in collection.branches.values() if name not in known]:
+        raise UserError(f"'{opened.path}' has no branch '{missing[0]}' of '{path}': not the same jets")
+
+
+def _meaning(entry: CompressedCollection) -> tuple[str, ...]:
+    """What each latent holds: the bits of each variable, the leading ones first."""
+    variables = ("pt", "eta", "phi", "m")
+    if "words" not in entry.codec:
+        return tuple("an output of the network" for _ in entry.collection.latents)
+    words = [
+        [
+            f"{np.log2(digit['radix']):.1f} bits of {variables[digit['variable']]}"
+            for digit in word
+            if digit["radix"] > 1
+        ]
+        for word in entry.codec["words"]
+    ]
+    return tuple(" and ".join(word) or "nothing" for word in words)

@@ -1,0 +1,449 @@
+"""A file against what became of it: the report that physicists and figures are given."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from atlasae import pages
+from atlasae.codecs.floats import few_threads
+from atlasae.compression.chunks import Progress, silent
+from atlasae.errors import UserError
+from atlasae.files.events import Counts
+from atlasae.files.remote import Location, watching
+from atlasae.files.writing import create
+from atlasae.jets.coordinates import MASS_FLOOR, Floats, energy, is_physical
+from atlasae.jets.residuals import (
+    RELATIVE,
+    VARIABLES,
+    back_to_back,
+    by_pt,
+    kolmogorov_smirnov,
+    leading_sum,
+    mass_response,
+    residuals,
+    two_leading,
+)
+from atlasae.jets.stored import storage_of
+from atlasae.report import Report
+from atlasae.reports.classifier import tell_apart
+from atlasae.reports.comparison import JetPairs, Numbers, Pair, Paired, open_pair
+from atlasae.reports.histograms import (
+    AXES,
+    ETA_EDGES,
+    MASS_EDGES,
+    PT_EDGES,
+    SIGNED_EDGES,
+    Correlation,
+    Density,
+    Histogram,
+    Spectrum,
+    Spread,
+    Thinned,
+    logarithmic,
+    reach,
+)
+
+FORMAT = 1  # of a report; raise it when an old reader would go wrong
+SHOWN = ("pt", "eta", "phi", "m", "E")  # variables whose spectra and residuals are drawn
+MOST_SAMPLED = 50_000  # jets that the two-sample tests look at
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """A report (plain JSON), and the histograms it was made of, by name."""
+
+    report: Report
+    histograms: dict[str, Histogram]
+
+
+@dataclass
+class Tallied:
+    """What pairs of files added up to so far: facts of the files, and an evaluation a collection, by name."""
+
+    facts: dict[str, Any]
+    evaluations: dict[str, "Evaluation"]
+    files: int = 1
+
+    @property
+    def ranges(self) -> dict[str, "Ranges"]:
+        """The ranges of the densities of every collection that had jets: others of the same ranges can be merged."""
+        return {
+            name: Ranges(e.residuals.ranges, e.latents.ranges if e.latents else None)
+            for name, e in self.evaluations.items()
+            if e.residuals
+        }
+
+    def merge(self, other: "Tallied") -> None:
+        """Add another pair of files; raises UserError where it is of other jets."""
+        mine, theirs = ([e.paired.collection for e in tallied.evaluations.values()] for tallied in (self, other))
+        if mine != theirs or self.facts["tree"] != other.facts["tree"]:
+            there, here = other.facts["original"], self.facts["original"]
+            raise UserError(f"'{there}' has other jets than '{here}': evaluate it by itself")
+        for name, evaluation in self.evaluations.items():
+            evaluation.merge(other.evaluations[name])
+        for key in ("entries", "bytes"):
+            if key in self.facts and key in other.facts:
+                self.facts[key] += other.facts[key]
+        if self.facts.get("model_sha256") != other.facts.get("model_sha256"):
+            self.facts.pop("model_sha256", None)
+        self.files += other.files
+
+    def evaluated(self) -> Evaluated:
+        """The report, and the histograms."""
+        with few_threads():
+            found = [evaluation.figures() for evaluation in self.evaluations.values()]
+        histograms = {f"{c}/{name}": h for c, e in self.evaluations.items() for name, h in e.histograms().items()}
+        more = f" and {self.files - 1} more" if self.files > 1 else ""
+        named = {key: f"{self.facts[key]}{more}" for key in ("original", "compressed")}
+        facts = {"format": FORMAT} | self.facts | named | {"collections": found}
+        return Evaluated(Report(facts, pages.evaluation_page), histograms)
+
+
+@dataclass(frozen=True)
+class Ranges:
+    """How far the histograms of residuals and of latents go, as the first jets have it."""
+
+    residuals: Sequence[tuple[float, float]] | None = None
+    latents: Sequence[tuple[float, float]] | None = None
+
+
+def evaluate_files(
+    original: Location,
+    compressed: Location,
+    progress: Progress | None = None,
+    patterns: Sequence[str] = (),
+    units: str | None = None,
+) -> Evaluated:
+    """Compare jets with what became of them in a compressed or decompressed file, chunk by chunk.
+
+    `patterns` and `units` tell which jets a decompressed file is compared in, as for `compress`.
+    Raises UserError where the files are not of the same events, DamagedFileError where one is damaged.
+    """
+    return tally_files(original, compressed, progress, patterns, units).evaluated()
+
+
+def tally_files(
+    original: Location,
+    compressed: Location,
+    progress: Progress | None = None,
+    patterns: Sequence[str] = (),
+    units: str | None = None,
+    ranges: Mapping[str, Ranges] | None = None,
+) -> Tallied:
+    """What `evaluate_files` reports of, before it is summed up: tallies of several files of the same ranges merge."""
+    with (
+        few_threads(),
+        watching(original, compressed) as check_unchanged,
+        open_pair(original, compressed, progress or silent, patterns, units) as pair,
+    ):
+        tallied = _start(pair, ranges or {})
+        for name, jets in pair.jets():
+            tallied.evaluations[name].add(jets)
+        check_unchanged()
+        for evaluation in tallied.evaluations.values():
+            evaluation.rows.finish()
+    return tallied
+
+
+def first_ranges(
+    original: Location, compressed: Location, patterns: Sequence[str] = (), units: str | None = None
+) -> dict[str, Ranges]:
+    """The ranges of the densities of a pair of files, from its first jets."""
+    with few_threads(), open_pair(original, compressed, silent, patterns, units) as pair:
+        tallied = _start(pair, {})
+        for name, jets in pair.jets():
+            tallied.evaluations[name].add(jets)
+            if len(tallied.ranges) == len(tallied.evaluations):
+                break
+    return tallied.ranges
+
+
+def _start(pair: Pair, ranges: Mapping[str, Ranges]) -> Tallied:
+    names = [(p, p.collection.name) for p in pair.paired]
+    return Tallied(pair.facts, {n: Evaluation(p, pair.contiguous, ranges.get(n, Ranges())) for p, n in names})
+
+
+def write_histograms(path: Path, histograms: Mapping[str, Histogram]) -> None:
+    """Write histograms into a ROOT file, each under its name."""
+    with create(path) as target:
+        for name, histogram in histograms.items():
+            target.write_object(name, histogram)
+
+
+class Evaluation:
+    """One collection on its way through the chunks: the tallies of all that is asked."""
+
+    def __init__(self, paired: Paired, contiguous: bool = True, ranges: Ranges | None = None) -> None:
+        self.paired, self.ranges = paired, ranges or Ranges()
+        self.events = EventTally()
+        self.rows = EventRows(self.events, contiguous)
+        self.jets = self.not_compared = self.changed = self.light = 0
+        self.in_pt = {v: Spread(PT_EDGES) for v in VARIABLES}
+        self.in_abs_eta = {v: Spread(ETA_EDGES) for v in VARIABLES}
+        self.in_eta = {v: Spread(SIGNED_EDGES) for v in RELATIVE}
+        self.heavy = Spread(np.array([0.0, np.inf]))
+        self.spectra = {v: Spectrum(AXES[v]) for v in SHOWN}
+        self.correlation = Correlation(VARIABLES)
+        self.sample = Thinned(MOST_SAMPLED)
+        self.residuals: Density | None = None
+        self.latents: Density | None = None
+
+    def add(self, jets: JetPairs) -> None:
+        """Add the jets of one chunk; those without coordinates are only compared bit for bit."""
+        usable = is_physical(jets.before)
+        before, after = jets.before[usable], jets.after[usable]
+        self.jets += len(usable)
+        self.not_compared += int((~usable).sum())
+        self.changed += int((~usable & ~jets.same).sum())
+        self.light += int((np.abs(before[:, 3]) < MASS_FLOOR).sum())
+        self._add_residuals(before, after)
+        for variable, values in _shown(before).items():
+            self.spectra[variable].add(values, _shown(after)[variable])
+        self.sample.add(np.concatenate([before, after], axis=1))
+        self._add_latents(jets.latents)
+        if jets.counts is not None:
+            counts = np.bincount(
+                np.repeat(np.arange(len(jets.counts)), jets.counts)[usable], minlength=len(jets.counts)
+            )
+            self.events.add(before, after, counts)
+        elif jets.numbers is not None:
+            self.rows.add(before, after, jets.numbers[usable])
+
+    def merge(self, other: "Evaluation") -> None:
+        """Add what another evaluation, of other files and the same ranges, holds."""
+        self.paired = _joined(self.paired, other.paired)
+        for name in ("jets", "not_compared", "changed", "light"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        for mine, theirs in (
+            (self.in_pt, other.in_pt),
+            (self.in_abs_eta, other.in_abs_eta),
+            (self.in_eta, other.in_eta),
+        ):
+            for variable, spread in mine.items():
+                spread.merge(theirs[variable])
+        for variable, spectrum in self.spectra.items():
+            spectrum.merge(other.spectra[variable])
+        self.heavy.merge(other.heavy)
+        self.correlation.merge(other.correlation)
+        self.sample.merge(other.sample)
+        self.events.merge(other.events)
+        self.residuals = _merged(self.residuals, other.residuals)
+        self.latents = _merged(self.latents, other.latents)
+
+    def _add_residuals(self, before: Floats, after: Floats) -> None:
+        found = residuals(before, after)
+        for variable, residual in found.items():
+            self.in_pt[variable].add(before[:, 0], residual)
+            self.in_abs_eta[variable].add(np.abs(before[:, 1]), residual)
+        for variable, spread in self.in_eta.items():
+            spread.add(before[:, 1], found[variable])
+        response = mass_response(before, after)
+        self.heavy.add(np.ones(len(response)), response)
+        self.correlation.add([found[v] for v in VARIABLES])
+        if self.residuals is None and len(before):
+            ranges = self.ranges.residuals or [(-far, far) for far in (reach(found[v]) for v in SHOWN)]
+            self.residuals = Density(SHOWN, ranges)
+        if self.residuals:
+            self.residuals.add([found[v] for v in SHOWN])
+
+    def _add_latents(self, latents: Floats | None) -> None:
+        if latents is None or not len(latents):
+            return
+        if self.latents is None:
+            ranges = self.ranges.latents or [_around(column) for column in latents.T]
+            self.latents = Density(self.paired.latents, ranges)
+        self.latents.add(list(latents.T))
+
+    def figures(self) -> dict[str, Any]:
+        """The report of this collection."""
+        self.rows.finish()
+        collection, jets = self.paired.collection, max(1, self.jets)
+        return {
+            "name": collection.name,
+            "branches": collection.branches,
+            "units": collection.units,
+            "jets": self.jets,
+            "exact_jets": self.paired.exact_jets,
+            "not_compared": {"jets": self.not_compared, "changed": self.changed},
+            "light_jets": self.light,
+            "precision": self.paired.precision,
+            "floors": storage_of(collection).floors,
+            "bytes_per_jet_before": self.paired.bytes_before / jets,
+            "bytes_per_jet": self.paired.bytes_after / jets,
+            "variables": {v: self._variable(v) for v in VARIABLES},
+            "mass_above_500_MeV": self.heavy.figures(),
+            "correlation": self.correlation.figures(),
+            "events": self.events.figures(),
+            "two_sample": self._two_sample(),
+            "spectra": {v: spectrum.figures() for v, spectrum in self.spectra.items()},
+            "residuals": self.residuals.figures() if self.residuals else None,
+            "latents": self.latents.figures() | {"meaning": self.paired.meaning} if self.latents else None,
+        }
+
+    def histograms(self) -> dict[str, Histogram]:
+        """Spectra before and after, residuals and latents, in MeV and radians."""
+        spectra = self.spectra | {"dijet_mass": self.events.mass, "ht": self.events.ht}
+        found = {f"before/{name}": spectrum.before for name, spectrum in spectra.items()}
+        found |= {f"after/{name}": spectrum.after for name, spectrum in spectra.items()}
+        for group, density in (("residual", self.residuals), ("latent", self.latents)):
+            if density:
+                names = [name.removeprefix(self.paired.collection.prefix) for name in density.names]
+                found |= {f"{group}/{name}": one for name, one in zip(names, density.single, strict=True)}
+                found |= {f"{group}/{names[i]}_{names[j]}": both for (i, j), both in density.pairs.items()}
+        return found
+
+    def _variable(self, variable: str) -> dict[str, Any]:
+        found = {
+            "residual": "difference" if variable in ("eta", "phi") else "relative",
+            "bound": self.paired.precision.get(variable),
+            "all": self.in_pt[variable].figures(),
+            "in_pt": self.in_pt[variable].by_bin(),
+            "in_abs_eta": self.in_abs_eta[variable].by_bin(),
+        }
+        return found | ({"in_eta": self.in_eta[variable].by_bin()} if variable in RELATIVE else {})
+
+    def _two_sample(self) -> dict[str, Any]:
+        rows = self.sample.rows(8)
+        before, after = rows[:, :4], rows[:, 4:]
+        tests = {}
+        if len(rows):
+            pairs = {v: (values, _shown(after)[v]) for v, values in _shown(before).items()}
+            found = {v: kolmogorov_smirnov(*pair) for v, pair in pairs.items()}
+            tests = {v: {"distance": distance, "p_value": p} for v, (distance, p) in found.items()}
+        return {"jets": len(rows), "kolmogorov_smirnov": tests, "classifier": tell_apart(before, after)}
+
+
+@dataclass
+class EventTally:
+    """What whole events tell: dijet mass, HT, and whether jets changed places."""
+
+    events: int = 0
+    scattered: bool = False  # jets of one event were found in two places: nothing can be told
+    reordered_events: int = 0
+    reordered_jets: int = 0
+    mass: Spectrum = field(default_factory=lambda: Spectrum(logarithmic(1e3, 1e8)))
+    mass_spread: Spread = field(default_factory=lambda: Spread(MASS_EDGES))
+    balanced: Spread = field(default_factory=lambda: Spread(MASS_EDGES))  # back to back: what a resonance would be
+    ht: Spectrum = field(default_factory=lambda: Spectrum(logarithmic(1e3, 1e8)))
+    ht_spread: Spread = field(default_factory=lambda: Spread(MASS_EDGES))
+
+    def add(self, before: Floats, after: Floats, counts: Counts) -> None:
+        """Add events, whose jets (n x 4, MeV) follow each other."""
+        self.events += int((counts > 0).sum())
+        moved = by_pt(before, counts) != by_pt(after, counts)
+        self.reordered_jets += int(moved.sum())
+        self.reordered_events += len(np.unique(np.repeat(np.arange(len(counts)), counts)[moved]))
+        masses = two_leading(before, counts), two_leading(after, counts)
+        _add_pairs(self.mass, self.mass_spread, *masses)
+        apart = back_to_back(before, counts)
+        with np.errstate(all="ignore"):
+            self.balanced.add(masses[0][apart], masses[1][apart] / masses[0][apart] - 1)
+        _add_pairs(self.ht, self.ht_spread, leading_sum(before, counts), leading_sum(after, counts))
+
+    def merge(self, other: "EventTally") -> None:
+        """Add other events."""
+        self.events += other.events
+        self.scattered |= other.scattered
+        self.reordered_events += other.reordered_events
+        self.reordered_jets += other.reordered_jets
+        self.mass.merge(other.mass)
+        self.mass_spread.merge(other.mass_spread)
+        self.balanced.merge(other.balanced)
+        self.ht.merge(other.ht)
+        self.ht_spread.merge(other.ht_spread)
+
+    def figures(self) -> dict[str, Any]:
+        """The report of events; nothing where rows tell no events."""
+        if not self.events or self.scattered:
+            return {"events": 0}
+        return {
+            "events": self.events,
+            "reordered": {"events": self.reordered_events, "jets": self.reordered_jets},
+            "dijet_mass": _of_events(self.mass, self.mass_spread),
+            "dijet_mass_back_to_back": self.balanced.figures(),
+            "ht": _of_events(self.ht, self.ht_spread),
+        }
+
+
+def _merged(one: Density | None, other: Density | None) -> Density | None:
+    if one and other:
+        one.merge(other)
+    return one or other
+
+
+def _joined(one: Paired, other: Paired) -> Paired:
+    """What two pairs of files come to: what is promised of the jets of both, and the sum of the bytes."""
+    both = [(one.precision.get(v), other.precision.get(v)) for v in one.precision]
+    known = one.exact_jets is not None and other.exact_jets is not None
+    return replace(
+        one,
+        bytes_before=one.bytes_before + other.bytes_before,
+        bytes_after=one.bytes_after + other.bytes_after,
+        precision={v: max(a, b) if a and b else None for v, (a, b) in zip(one.precision, both, strict=True)},
+        exact_jets=(one.exact_jets or 0) + (other.exact_jets or 0) if known else None,
+    )
+
+
+def _add_pairs(spectrum: Spectrum, spread: Spread, before: Floats, after: Floats) -> None:
+    there = np.isfinite(before)
+    spectrum.add(before[there], after[there])
+    with np.errstate(all="ignore"):  # a mass of 0
+        spread.add(before[there], after[there] / before[there] - 1)
+
+
+def _of_events(spectrum: Spectrum, spread: Spread) -> dict[str, Any]:
+    return {"all": spread.figures(), "in_value": spread.by_bin(), "spectrum": spectrum.figures()}
+
+
+class EventRows:
+    """Jets that come one a row, with the number of their event: put together to events.
+
+    Where the rows of an event follow each other, the last event waits for the next chunk; else all wait for the end.
+    Rows that turn out not to follow each other tell no events.
+    """
+
+    def __init__(self, tally: EventTally, contiguous: bool) -> None:
+        self.tally, self.contiguous = tally, contiguous
+        self.waiting: list[tuple[Floats, Floats, Numbers]] = []
+
+    def add(self, before: Floats, after: Floats, numbers: Numbers) -> None:
+        """Add rows."""
+        self.waiting.append((before, after, numbers))
+        if not self.contiguous:
+            return
+        before, after, numbers = self._joined()
+        begins = np.flatnonzero(np.diff(numbers)) + 1
+        self.tally.scattered |= len(begins) + 1 > max(1, len(np.unique(numbers)))
+        last = int(begins[-1]) if len(begins) else 0
+        self._pass_on(before[:last], after[:last], numbers[:last])
+        self.waiting = [(before[last:], after[last:], numbers[last:])]
+
+    def finish(self) -> None:
+        """Pass on what waits."""
+        if self.waiting:
+            before, after, numbers = self._joined()
+            order = np.argsort(numbers, kind="stable")
+            self._pass_on(before[order], after[order], numbers[order])
+            self.waiting = []
+
+    def _joined(self) -> tuple[Floats, Floats, Numbers]:
+        before, after, numbers = (np.concatenate(parts) for parts in zip(*self.waiting, strict=True))
+        return before, after, numbers
+
+    def _pass_on(self, before: Floats, after: Floats, numbers: Numbers) -> None:
+        begins = np.flatnonzero(np.diff(numbers, prepend=numbers[:1] - 1))
+        self.tally.add(before, after, np.diff(begins, append=len(numbers)))
+
+
+def _shown(jets: Floats) -> dict[str, Floats]:
+    return dict(zip(SHOWN, (*jets.T, energy(jets)), strict=True))
+
+
+def _around(column: Sequence[float] | Floats) -> tuple[float, float]:
+    low, high = float(np.min(column)), float(np.max(column))
+    margin = 0.02 * (high - low) or max(1e-6, 1e-6 * abs(low))
+    return low - margin, math.nextafter(high + margin, math.inf)

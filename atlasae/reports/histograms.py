@@ -1,0 +1,330 @@
+"""Tallies: what residuals and spectra add up to, chunk by chunk, in memory that does not grow with the file."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import hist
+import numpy as np
+import numpy.typing as npt
+
+from atlasae.jets.coordinates import Floats
+from atlasae.jets.residuals import CENTRAL, CENTRAL_95, QUANTILES
+
+Counts = npt.NDArray[np.int64]
+Histogram = hist.Hist[Any]
+
+# A residual r lies at sign(r) log10(1 + |r| / SMALLEST): bins of 1 % of r, whatever the precision.
+SMALLEST = 1e-9
+_SCALE = hist.axis.Regular(10501, -21.002, 21.002, name="residual")
+
+PT_EDGES = np.array([0, 20, 30, 45, 60, 85, 110, 150, 200, 300, 400, 600, 800, 1200, 2000, np.inf]) * 1000.0  # MeV
+ETA_EDGES = np.array([0, 0.5, 1, 1.5, 2, 2.5, 3, 3.5, 4, 4.5, np.inf])  # of |eta|
+MASS_EDGES = np.array([0, 50, 100, 150, 200, 300, 400, 600, 800, 1200, 2000, 4000, np.inf]) * 1000.0  # MeV
+SIGNED_EDGES = np.linspace(-5, 5, 21)  # of eta
+
+
+@dataclass
+class Spread:
+    """Residuals of one variable, in bins of another number: everything that is asked of them, in constant memory.
+
+    `edges` bound the bins; a residual whose other number is in none of them is left out. Residuals that are not finite
+    are counted in `lost` and in nothing else.
+    """
+
+    edges: Floats
+    lost: int = 0
+    lowest: Floats = field(init=False)
+    highest: Floats = field(init=False)
+    fine: Histogram = field(init=False)
+    moments: Histogram = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Make empty histograms."""
+        bins = hist.axis.Variable(self.edges, name="at")
+        self.lowest, self.highest = np.full((2, len(self.edges) - 1), [[np.inf], [-np.inf]])
+        self.fine = hist.Hist(bins, _SCALE, storage=hist.storage.Int64())
+        self.moments = hist.Hist(bins, storage=hist.storage.Mean())
+
+    def add(self, at: Floats, residual: Floats) -> None:
+        """Add residuals, each with the number that its bin follows from."""
+        finite = np.isfinite(residual)
+        self.lost += int((~finite).sum())
+        at, residual = at[finite], residual[finite]
+        self.fine.fill(at, np.copysign(np.log10(1 + np.abs(residual) / SMALLEST), residual))
+        self.moments.fill(at, sample=residual)
+        index = np.digitize(at, self.edges) - 1
+        inside = (index >= 0) & (index < len(self.lowest))
+        np.minimum.at(self.lowest, index[inside], residual[inside])
+        np.maximum.at(self.highest, index[inside], residual[inside])
+
+    def merge(self, other: "Spread") -> None:
+        """Add what another one of the same edges holds."""
+        self.lost += other.lost
+        self.fine += other.fine
+        self.moments += other.moments
+        self.lowest, self.highest = np.minimum(self.lowest, other.lowest), np.maximum(self.highest, other.highest)
+
+    def figures(self) -> dict[str, Any]:
+        """The figures of all bins together."""
+        counts = self.fine.view(flow=True)[1:-1].sum(axis=0)
+        found = figures_of(counts, *_joined(self.moments), (self.lowest.min(), self.highest.max()))
+        return found | ({"not_finite": self.lost} if self.lost else {})
+
+    def by_bin(self) -> list[dict[str, Any]]:
+        """The figures of every bin that is not empty, with its edges."""
+        counts, moments = self.fine.view(flow=True)[1:-1], self.moments.view()
+        return [
+            {"low": float(self.edges[i]), "high": float(self.edges[i + 1])}
+            | figures_of(counts[i], moments[i]["value"], _variance(moments[i]), (self.lowest[i], self.highest[i]))
+            for i in range(len(counts))
+            if counts[i].sum()
+        ]
+
+
+def figures_of(counts: Counts, mean: float, variance: float, ends: tuple[float, float]) -> dict[str, Any]:
+    """Mean, standard deviation, half-widths, largest size and quantiles; only the number where there are no jets.
+
+    `ends` are the lowest and the highest residual: no quantile lies beyond them.
+    """
+    if not (jets := int(counts.sum())):
+        return {"jets": 0}
+    found = {q: float(np.clip(quantile(counts, q / 100), *ends)) for q in QUANTILES}
+    return {
+        "jets": jets,
+        "mean": float(mean),
+        "std": float(np.sqrt(variance)),
+        "half_width_68": (found[CENTRAL[1]] - found[CENTRAL[0]]) / 2,
+        "half_width_95": (found[CENTRAL_95[1]] - found[CENTRAL_95[0]]) / 2,
+        "largest": float(max(abs(ends[0]), abs(ends[1]))),
+        "quantiles": {f"{q:g}": value for q, value in found.items()},
+    }
+
+
+def quantile(counts: Counts, share: float) -> float:
+    """The residual below which this share of the counts (of `Spread.fine`, flow bins included) lies."""
+    running = np.concatenate([[0], np.cumsum(counts)])
+    edges = np.concatenate([[_SCALE.edges[0]], _SCALE.edges, [_SCALE.edges[-1]]])
+    i = int(np.searchsorted(running, share * running[-1], side="right")) - 1
+    i = min(i, int(np.flatnonzero(counts)[-1]))
+    at = edges[i] + (edges[i + 1] - edges[i]) * (share * running[-1] - running[i]) / counts[i]
+    return float(np.copysign(SMALLEST * (10 ** abs(at) - 1), at))
+
+
+def _joined(moments: Histogram) -> tuple[float, float]:
+    total: Any = moments.sum()
+    return total.value, total.variance if total.count > 1 else 0.0
+
+
+def _variance(moment: Any) -> float:
+    return float(moment["_sum_of_deltas_squared"] / (moment["count"] - 1)) if moment["count"] > 1 else 0.0
+
+
+@dataclass
+class Spectrum:
+    """How a number is distributed before and after, and how many jets changed their bin.
+
+    Both are the same jets: what is uncertain in the ratio of two bins is what moved between them.
+    """
+
+    axis: Any
+    before: Histogram = field(init=False)
+    after: Histogram = field(init=False)
+    moved: Counts = field(init=False)  # into or out of each bin
+
+    def __post_init__(self) -> None:
+        """Make empty histograms."""
+        self.before = hist.Hist(self.axis, storage=hist.storage.Double())
+        self.after = hist.Hist(self.axis, storage=hist.storage.Double())
+        self.moved = np.zeros(len(self.axis) + 2, np.int64)
+
+    def add(self, before: Floats, after: Floats) -> None:
+        """Add the numbers of the same jets, before and after."""
+        self.before.fill(before)
+        self.after.fill(after)
+        one, other = (self.axis.index(values) + 1 for values in (before, after))
+        self.moved += np.bincount(one[one != other], minlength=len(self.moved))
+        self.moved += np.bincount(other[one != other], minlength=len(self.moved))
+
+    def merge(self, other: "Spectrum") -> None:
+        """Add what another one of the same axis holds."""
+        self.before += other.before
+        self.after += other.after
+        self.moved += other.moved
+
+    def figures(self) -> dict[str, Any]:
+        """Edges and counts of the bins between the first and the last that is not empty, and what is outside them."""
+        before, after = (h.view(flow=True).astype(np.int64) for h in (self.before, self.after))
+        filled = np.flatnonzero(before[1:-1] + after[1:-1])
+        if not len(filled):
+            return {"edges": [], "before": [], "after": [], "moved": [], "outside": int(before.sum())}
+        first, last = int(filled[0]), int(filled[-1]) + 1
+        shown = slice(first + 1, last + 1)
+        return {
+            "edges": self.axis.edges[first : last + 1].tolist(),
+            "before": before[shown].tolist(),
+            "after": after[shown].tolist(),
+            "moved": self.moved[shown].tolist(),
+            "outside": int(before[0] + before[-1]),
+        }
+
+
+def logarithmic(low: float, high: float, per_decade: int = 20) -> Any:
+    """An axis for what falls over decades."""
+    bins = round(np.log10(high / low) * per_decade)
+    return hist.axis.Regular(bins, low, high, transform=hist.axis.transform.log, name="x")
+
+
+def linear(low: float, high: float, bins: int) -> Any:
+    """An axis for what is spread evenly."""
+    return hist.axis.Regular(bins, low, high, name="x")
+
+
+AXES = {
+    "pt": logarithmic(1e2, 1e8),
+    "eta": linear(-5, 5, 50),
+    "phi": linear(-np.pi, np.pi, 32),
+    "m": logarithmic(10, 1e7),
+    "E": logarithmic(1e2, 1e8),
+}  # MeV
+
+
+@dataclass
+class Density:
+    """How often pairs of numbers occur: one two-dimensional histogram for every two columns, one for each column."""
+
+    names: tuple[str, ...]
+    ranges: Sequence[tuple[float, float]]
+    bins: int = 60
+
+    @cached_property
+    def _axes(self) -> list[Any]:
+        return [hist.axis.Regular(self.bins, *limits) for limits in self.ranges]
+
+    @cached_property
+    def single(self) -> list[Histogram]:
+        """One histogram a column."""
+        return [hist.Hist(axis, storage=hist.storage.Double()) for axis in self._axes]
+
+    @cached_property
+    def pairs(self) -> dict[tuple[int, int], Histogram]:
+        """One histogram for every two columns."""
+        axes = list(enumerate(self._axes))
+        return {(i, j): hist.Hist(a, b, storage=hist.storage.Double()) for i, a in axes for j, b in axes if i < j}
+
+    def add(self, columns: Sequence[Floats]) -> None:
+        """Add rows, given column by column."""
+        for one, column in zip(self.single, columns, strict=True):
+            one.fill(column)
+        for (i, j), both in self.pairs.items():
+            both.fill(columns[i], columns[j])
+
+    def merge(self, other: "Density") -> None:
+        """Add what another one of the same names and ranges holds; raises ValueError for one of others."""
+        if (self.names, list(self.ranges)) != (other.names, list(other.ranges)):
+            raise ValueError(f"{self.names} in {self.ranges} and {other.names} in {other.ranges} do not add up")
+        for one, more in zip(self.single, other.single, strict=True):
+            one += more  # noqa: PLW2901  (a histogram adds in place)
+        for key, both in self.pairs.items():
+            both += other.pairs[key]  # noqa: PLW2901  (the same)
+
+    def figures(self) -> dict[str, Any]:
+        """Edges and counts."""
+        return {
+            "names": list(self.names),
+            "edges": [axis.edges.tolist() for axis in self._axes],
+            "counts": [one.view().astype(np.int64).tolist() for one in self.single],
+            "outside": [int(one.sum(flow=True) - one.sum()) for one in self.single],
+            "pairs": [
+                {"x": i, "y": j, "counts": both.view().astype(np.int64).tolist()} for (i, j), both in self.pairs.items()
+            ],
+        }
+
+
+@dataclass
+class Correlation:
+    """The correlation matrix (Pearson) of columns that come in parts."""
+
+    names: tuple[str, ...]
+    rows: int = 0
+    mean: Floats = field(init=False)
+    products: Floats = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Begin with nothing."""
+        self.mean, self.products = np.zeros(len(self.names)), np.zeros((len(self.names),) * 2)
+
+    def add(self, columns: Sequence[Floats]) -> None:
+        """Add rows, given column by column; those that are not finite are left out (Chan et al. 1979)."""
+        table = np.stack(columns, axis=1)
+        table = table[np.isfinite(table).all(axis=1)]
+        if not len(table):
+            return
+        mean = table.mean(axis=0)
+        deviations = table - mean
+        self._join(len(table), mean, deviations.T @ deviations)
+
+    def merge(self, other: "Correlation") -> None:
+        """Add what another one of the same names holds."""
+        if other.rows:
+            self._join(other.rows, other.mean, other.products)
+
+    def _join(self, rows: int, mean: Floats, products: Floats) -> None:
+        shift, total = mean - self.mean, self.rows + rows
+        self.products += products + np.outer(shift, shift) * self.rows * rows / total
+        self.mean += shift * rows / total
+        self.rows = total
+
+    def figures(self) -> dict[str, Any]:
+        """The matrix; null where a column never changes."""
+        spread = np.sqrt(np.diag(self.products))
+        spread[spread <= 1e-12 * np.abs(self.mean) * np.sqrt(self.rows)] = np.nan  # it is rounding alone
+        with np.errstate(all="ignore"):
+            matrix = self.products / np.outer(spread, spread)
+        return {"variables": list(self.names), "rows": self.rows, "matrix": matrix.tolist()}
+
+
+@dataclass
+class Thinned:
+    """At most `most` rows, from all over what came: where there are more, every second is left out, again and again."""
+
+    most: int
+    every: int = 1
+    seen: int = 0
+    parts: list[Floats] = field(default_factory=list)
+
+    def add(self, rows: Floats) -> None:
+        """Add rows (n x columns)."""
+        self.parts.append(rows[-self.seen % self.every :: self.every].copy())  # a view would keep all rows
+        self.seen += len(rows)
+        self._thin()
+
+    def merge(self, other: "Thinned") -> None:
+        """Add what another one kept, both thinned alike: the same rows as of all at once where none were left out."""
+        kept = Thinned(self.most, other.every, other.seen, list(other.parts))
+        while self.every != kept.every:
+            (self if self.every < kept.every else kept)._halve()
+        self.parts += kept.parts
+        self.seen += kept.seen
+        self._thin()
+
+    def _thin(self) -> None:
+        while sum(map(len, self.parts)) > self.most:
+            self._halve()
+
+    def _halve(self) -> None:
+        self.parts = [np.concatenate(self.parts)[::2].copy()] if self.parts else []
+        self.every *= 2
+
+    def rows(self, columns: int) -> Floats:
+        """What is kept (n x columns)."""
+        return np.concatenate([np.empty((0, columns)), *self.parts])
+
+
+def reach(values: Floats, least: float = 1e-9) -> float:
+    """A round number that nearly all sizes are below: how far a histogram of such values should go."""
+    sizes = np.abs(values[np.isfinite(values)])
+    wanted = max(least, 1.2 * float(np.quantile(sizes, 0.999)) if len(sizes) else 0.0)
+    decade = 10 ** np.floor(np.log10(wanted))
+    return float(next(step * decade for step in (1, 1.5, 2, 3, 5, 7, 10) if step * decade >= wanted))

@@ -1,0 +1,191 @@
+"""What people use today: the same jets, in the same events, at the same guaranteed bound, by other means."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from atlasae.codecs.grid import MANTISSA_BITS, Grid, jet_words, pack, radices
+from atlasae.files.events import Array, Counts, counts_of, unflatten
+from atlasae.files.trees import open_source
+from atlasae.files.writing import create, parse_compression
+from atlasae.jets.collections import Collection
+from atlasae.jets.columns import to_columns
+from atlasae.jets.coordinates import MASS_FLOOR, Floats, from_coordinates, is_physical, to_coordinates
+from atlasae.jets.inputs import Opened
+from atlasae.jets.residuals import residuals
+from atlasae.jets.stored import storage_of
+from atlasae.jets.units import settle
+
+Cells = npt.NDArray[np.int64]
+
+VARIABLES = ("pt", "eta", "phi", "m")
+ZSTD, LZMA = "zstd:5", "lzma:9"
+
+
+@dataclass(frozen=True)
+class Sample:
+    """The jets of one collection: stored columns and jets per event."""
+
+    collection: Collection
+    columns: list[Array]
+    counts: Counts
+
+    @property
+    def jets(self) -> Floats:
+        """The jets (n x 4: pt, eta, phi, m in MeV)."""
+        storage = storage_of(self.collection)
+        return storage.layout.to_jets(storage.to_values(self.columns))
+
+    def with_coordinates(self) -> "Sample":
+        """Only the jets that have coordinates."""
+        kept = is_physical(self.jets)
+        return Sample(self.collection, [column[kept] for column in self.columns], counts_of(kept, self.counts))
+
+    def settled(self, units: str | None) -> "Sample":
+        """The same sample with its units known, given or found from the jets."""
+        return replace(self, collection=settle([self.collection], units, [self.columns])[0])
+
+    def as_jets(self) -> "Sample":
+        """The jets as pt, eta, phi and m, in MeV and float32, where they are stored in another way."""
+        if self.collection.variables == VARIABLES:
+            return self
+        branches, dtypes = {v: v for v in VARIABLES}, dict.fromkeys(VARIABLES, "<f4")
+        collection = replace(self.collection, branches=branches, dtypes=dtypes, units="MeV")
+        return Sample(collection, [column.astype(np.float32) for column in self.jets.T], self.counts)
+
+
+def read_sample(opened: Opened, collection: Collection, entries: int | None = None) -> Sample:
+    """The jets of a collection in the first entries, or in all."""
+    stop = opened.events.entries if entries is None else min(entries, opened.events.entries)
+    events = opened.events.read(list(collection.branches.values()), 0, stop)
+    return Sample(collection, *to_columns(collection, events))
+
+
+def peers(sample: Sample, bound: float, folder: Path) -> dict[str, float]:
+    """Bytes per jet of every peer at a bound; raises ValueError where one does not hold it.
+
+    Every peer gets pt, eta, phi and m; only `as it is` keeps what is stored. All jets need coordinates.
+    """
+    plain = dict(zip(sample.collection.variables, sample.columns, strict=True))
+    sample = sample.as_jets()
+    jets, rounded = sample.jets, round_mantissas(sample, bound)
+    cells = grid_cells(jets, bound)
+    over = cells | {"m": cells["m"] - cells["pt"]}
+    small, ratio = ({v: narrow(q) for v, q in grid.items()} for grid in (cells, over))
+    trees: dict[str, tuple[Mapping[str, Array], str, bool]] = {
+        "as it is, ZSTD(5)": (plain, ZSTD, False),
+        "as it is, LZMA(9)": (plain, LZMA, False),
+        "mantissas rounded, ZSTD(5)": (rounded, ZSTD, False),
+        "mantissas rounded, LZMA(9)": (rounded, LZMA, False),
+        "grid in integers, ZSTD(5)": (ratio, ZSTD, False),
+        "grid in integers, LZMA(9)": (ratio, LZMA, False),
+    }
+    if words := grid_words(over):
+        trees["grid in three floats, LZMA(9)"] = (words, LZMA, False)
+        trees["grid in three floats, our LZMA"] = (words, LZMA, True)
+    found = {name: tree_bytes(sample, *tree, folder / "peer.root") for name, tree in trees.items()}
+    found |= {"grid, pcodec, no events": pcodec_bytes(small, ratio), "SZ3, no events": sz3_bytes(jets, bound)}
+    return {name: size / len(jets) for name, size in found.items() if size}
+
+
+def largest(errors: Floats) -> float:
+    """The largest error of any jet."""
+    return float(np.abs(errors).max(initial=0))
+
+
+def round_mantissas(sample: Sample, bound: float) -> dict[str, Array]:
+    """Every variable with the fewest mantissa bits (of a float32) that hold the bound."""
+    rounded: dict[str, Array] = {}
+    for column, variable in enumerate(VARIABLES):
+        for bits in range(1, 24):
+            columns = list(sample.columns)
+            columns[column] = round_mantissa(columns[column].astype(np.float32), bits)
+            if (
+                largest(residuals(sample.jets, Sample(sample.collection, columns, sample.counts).jets)[variable])
+                <= bound
+            ):
+                break
+        rounded[variable] = columns[column]
+    return rounded
+
+
+def round_mantissa(values: Array, bits: int) -> Array:
+    """Float32 with the last 23 - bits of the mantissa zero, rounded to even."""
+    raw, drop = values.view(np.uint32).astype(np.int64), 23 - bits
+    if drop:
+        raw = (raw + (1 << (drop - 1)) - 1 + ((raw >> drop) & 1)) >> drop << drop
+    return np.asarray(raw.astype(np.uint32).view(np.float32))
+
+
+def grid_cells(jets: Floats, bound: float) -> dict[str, Cells]:
+    """Cells of a uniform grid in the coordinates (log pt, eta, phi, mu); raises ValueError where the bound breaks."""
+    step = 2 * np.array([np.log1p(bound), bound, bound, np.log1p(bound)])
+    cells = np.rint(to_coordinates(jets) / step)
+    back = from_coordinates(cells * step)
+    floor = np.maximum(np.abs(jets[:, 3]), MASS_FLOOR)
+    off = [back[:, 0] / jets[:, 0] - 1, *(back - jets)[:, 1:3].T, (back[:, 3] - jets[:, 3]) / floor]
+    if max(largest(error) for error in off) > bound * (1 + 1e-9):
+        raise ValueError(f"the grid does not hold {bound:g}")
+    return dict(zip(VARIABLES, cells.astype(np.int64).T, strict=True))
+
+
+def narrow(cells: Cells) -> Array:
+    """Cells from zero, in the smallest unsigned integers."""
+    return np.asarray(cells - cells.min(), dtype=np.min_scalar_type(int(np.ptp(cells))))
+
+
+def grid_words(cells: Mapping[str, Cells]) -> dict[str, Array] | None:
+    """The plain grid in three floats, packed as the autoencoder packs its own; None where it takes more bits."""
+    shifted = {variable: q - q.min() for variable, q in cells.items()}
+    levels = [int(q.max()) + 1 for q in shifted.values()]
+    grid = Grid(0.0, (1.0,) * 4, (0,) * 4, tuple(levels), jet_words(levels, radices(levels)))
+    if grid.word_bits > MANTISSA_BITS:
+        return None
+    latents = pack([torch.from_numpy(shifted[v]) for v in VARIABLES], grid).numpy()
+    return {f"z{j}": latents[:, j].copy() for j in range(3)}
+
+
+def tree_bytes(sample: Sample, columns: Mapping[str, Array], compression: str, words: bool, path: Path) -> int:
+    """Compressed basket bytes of columns in the events of the sample."""
+    jagged = sample.collection.jagged
+    events = {name: unflatten(column, sample.counts, jagged) for name, column in columns.items()}
+    counters = dict.fromkeys(columns, "njets")
+    with create(path) as target:
+        chosen = parse_compression(compression)
+        target.make_tree("t", events, "", counters, chosen, list(columns) if words else ()).extend(events)
+    with open_source(path) as source:
+        return source.trees["t"].compressed_bytes(list(columns))
+
+
+def pcodec_bytes(*candidates: Mapping[str, Array]) -> int:
+    """Bytes of the smaller of several grids with pcodec; 0 without pcodec."""
+    try:
+        from pcodec import ChunkConfig, standalone
+    except ImportError:
+        return 0
+    config = ChunkConfig(compression_level=12)
+    wide = [[q.astype(np.uint32 if q.itemsize == 4 else np.uint16) for q in grid.values()] for grid in candidates]
+    return min(sum(len(standalone.simple_compress(q, config)) for q in grid) for grid in wide)
+
+
+def sz3_bytes(jets: Floats, bound: float) -> int:
+    """Bytes of the coordinates with SZ3 and the best of its algorithms for each; 0 without pysz."""
+    try:
+        from pysz import sz, szAlgorithm, szConfig, szErrorBoundMode
+    except ImportError:
+        return 0
+    total, logarithm = 0, float(np.log1p(bound))  # of pt and m
+    for values, limit in zip(
+        to_coordinates(jets).T.astype(np.float32), (logarithm, bound, bound, logarithm), strict=True
+    ):
+        sizes = []
+        for algorithm in (szAlgorithm.NOPRED, szAlgorithm.LORENZO_REG, szAlgorithm.INTERP_LORENZO):
+            config = szConfig(values.shape)
+            config.errorBoundMode, config.absErrorBound, config.cmprAlgo = szErrorBoundMode.ABS, limit, algorithm
+            sizes.append(len(sz.compress(np.ascontiguousarray(values), config)[0]))
+        total += min(sizes)
+    return total

@@ -1,0 +1,1 @@
+"""Models and tables of your own jets."""

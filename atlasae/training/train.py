@@ -1,0 +1,399 @@
+"""From files of jets to a model: read, split by event, train, test once."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from atlasae import pages
+from atlasae.codecs.bottleneck import Bottleneck, BottleneckAutoencoder
+from atlasae.codecs.chain import InvertibleAutoencoder, Link, jet_autoencoder
+from atlasae.codecs.floats import BottleneckCodec
+from atlasae.codecs.model import Autoencoder, Model, as_model, default_model, domain_of
+from atlasae.errors import UserError
+from atlasae.files.events import Events
+from atlasae.files.outputs import check_target, write_kept
+from atlasae.files.remote import Location, Named, all_located, local
+from atlasae.jets.collections import read_units
+from atlasae.jets.columns import to_columns
+from atlasae.jets.coordinates import Floats, is_physical, jets_to_columns, to_coordinates
+from atlasae.jets.inputs import event_numbers, find_in, open_input
+from atlasae.jets.recognition import read_patterns
+from atlasae.jets.residuals import half_widths, residuals
+from atlasae.jets.stored import storage_of
+from atlasae.jets.units import settle
+from atlasae.jets.variables import WHOLE, Variable, VariableList
+from atlasae.report import Report
+from atlasae.training.loop import (
+    INTERRUPTED,
+    Course,
+    History,
+    Objective,
+    Watcher,
+    bits_per_row,
+    find_rate,
+    negative_log_likelihood,
+    reconstruction,
+    run_course,
+)  # fmt: skip
+from atlasae.training.recipes import Recipe, read_recipe
+
+MOST_JETS = 2_000_000  # more teach nothing that these don't
+STEP_ENTRIES = 20_000  # entries read at once
+SHARES = (0.8, 0.1)  # of the events, to train on and to validate on; the rest is for the test
+FEWEST_EVENTS = 30
+SELF = Recipe(course=Course(steps=300, batch=2048, learning_rate=3e-3, validate_every=50))  # `--model self`
+FEWEST_ROWS, LIST_HIDDEN = 100, 4
+SELF_JETS = 50_000
+FAR = 10  # times the range of 99 % of the rows: a row further off than that is an outlier
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Jets (n x 4: pt, eta, phi, m in MeV) and the event each belongs to, a number of its own in all files."""
+
+    jets: Floats
+    events: npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Split:
+    """Jets to train on, to validate on, and for the test at the end; no event is in two of them."""
+
+    training: Floats
+    validation: Floats
+    test: Floats
+
+
+def train(  # noqa: PLR0913  # as many as the command has options
+    paths: Named | Sequence[Named],
+    target: Named,
+    recipe: Recipe | Named | None = None,
+    *,
+    jets: str | Sequence[str] = (),
+    units: str | None = None,
+    start: Model | Named | None = None,
+    device: str = "cpu",
+    force: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> Report:
+    """Train a model on the jets of files, ROOT and tables, and write it; returns the report.
+
+    `recipe` is one, or its file; `jets` and `units` are as for `compress`; `start` is a model to go on from, or its
+    file. Ctrl-C ends the training and keeps the best so far. Raises UserError for what the user can mend,
+    DamagedFileError for a damaged input; then no output is left.
+
+    >>> recipe = atlasae.read_recipe(settings=["course.steps=20"])
+    >>> atlasae.train(["in.root"], "own.model", recipe)["architecture"]
+    'invertible'
+    >>> atlasae.compress_file("in.root", "own.root", atlasae.Options(model="own.model"))["jets"] > 0
+    True
+    """
+    listed = all_located(paths)
+    target = local(target)
+    for path in listed:
+        check_target(path, target, force)
+    start = start if start is None else as_model(start)
+    if not isinstance(recipe, Recipe):
+        recipe = read_recipe(recipe, otherwise=start.facts["architecture"] if start else None)
+    watch: Watcher | None = (lambda step, steps, loss: progress(step, steps)) if progress else None
+    model, history = learn(listed, recipe, read_patterns(jets), read_units(units), start, device, watch)
+    facts = write_kept(target, model, force) | {"ended": history.ended}
+    told = {key: model.facts[key] for key in ("architecture", "provenance", "test")}
+    return Report(facts | told, pages.training_page)
+
+
+@torch.random.fork_rng(devices=[])  # the caller's random numbers are none of ours
+def learn(
+    paths: Sequence[Location],
+    recipe: Recipe,
+    patterns: Sequence[str] = (),
+    units: str | None = None,
+    start: Model | None = None,
+    device: str = "cpu",
+    watch: Watcher | None = None,
+) -> tuple[Model, History]:
+    """Train a model on the jets of files (ROOT and tables mixed), from scratch or from another model.
+
+    Raises UserError where there are too few jets, or no such device. The jets for the test are looked at once,
+    after training.
+    """
+    _check_device(device)
+    sample = read_samples(paths, patterns, units)
+    split = split_by_event(sample, recipe.seed)
+    autoencoder = _begin(recipe, split.training, start)
+    history = fit(autoencoder, split, recipe, device, watch)
+    facts = describe_jets(autoencoder, split.training) | {
+        "provenance": _provenance(paths, sample, split, recipe, start, device),
+        "test": figures_on(autoencoder, split.test),
+        "history": history.to_json(),
+    }
+    return Model.from_autoencoder(autoencoder, facts), history
+
+
+@torch.random.fork_rng(devices=[])  # the caller's random numbers are none of ours
+def learn_from(jets: Floats) -> Model:
+    """Fit the packaged model to a sample of the jets (n x 4) it is to compress; takes some seconds."""
+    shuffled = np.random.default_rng(SELF.seed).permutation(jets)[:SELF_JETS]
+    held_out = len(shuffled) // 10
+    split = Split(shuffled[2 * held_out :], shuffled[:held_out], shuffled[held_out : 2 * held_out])
+    model = default_model()
+    assert isinstance(model.autoencoder, InvertibleAutoencoder)
+    model.autoencoder.limit(torch.from_numpy(to_coordinates(split.training)))
+    torch.manual_seed(SELF.seed)
+    history = fit(model.autoencoder, split, SELF)
+    _pass_on(history)
+    facts = describe_jets(model.autoencoder, split.training)
+    return Model.from_autoencoder(
+        model.autoencoder,
+        facts | {"provenance": {"files": ["the input"], "seed": SELF.seed, "steps": history.steps[-1]}},
+    )
+
+
+@torch.random.fork_rng(devices=[])  # the caller's random numbers are none of ours
+def learn_list(variables: VariableList, rows: Floats) -> Model:
+    """Fit an autoencoder of any list of variables to a sample (n x variables); raises UserError for too few rows.
+
+    Each variable is conditioned on those before it. Where the next one lies is learned; whole numbers, and angles, lie
+    where they lie.
+    """
+    usable = variables.usable(rows)
+    if usable.sum() < FEWEST_ROWS:
+        raise UserError(_too_few(variables, rows, int(usable.sum())))
+    rows = rows[usable]
+    coordinates = np.random.default_rng(SELF.seed).permutation(variables.to_coordinates(rows))[:SELF_JETS]
+    coordinates = coordinates[_is_near(coordinates)]
+    torch.manual_seed(SELF.seed)
+    autoencoder = InvertibleAutoencoder(*chain_of(variables, coordinates))
+    known = torch.from_numpy(coordinates)
+    autoencoder.limit(known)
+    held_out = len(known) // 10
+    split = known[held_out:], known[:held_out]
+    _pass_on(run_course(autoencoder, negative_log_likelihood, split, SELF.course, SELF.seed))
+    facts = {"columns": [v.branch for v in variables.variables], "units": "as stored", "variables": variables.to_json()}
+    return Model.from_autoencoder(autoencoder, facts | {"provenance": {"files": ["the input"], "seed": SELF.seed}})
+
+
+def _is_near(coordinates: Floats) -> npt.NDArray[np.bool_]:
+    """Whether each row is near the others: a few that are far off are better kept exactly than given bits by all."""
+    low, high = np.quantile(coordinates, [0.005, 0.995], axis=0)
+    margin = FAR * np.where(high > low, high - low, np.maximum(np.abs(low), 1))
+    return np.asarray(((coordinates >= low - margin) & (coordinates <= high + margin)).all(axis=1))
+
+
+def _too_few(variables: VariableList, rows: Floats, usable: int) -> str:
+    counts = [int(v.usable(x).sum()) for v, x in zip(variables.variables, rows.T, strict=True)]
+    fewest = variables.variables[counts.index(min(counts))]
+    what = f"{usable} rows with a coordinate of every variable, fewest of '{fewest.branch}' ({fewest.coordinate})"
+    return f"{what}: at least {FEWEST_ROWS} are needed"
+
+
+def _pass_on(history: History) -> None:
+    """Ctrl-C while a model is fitted to an input is not meant for the model alone."""
+    if history.ended == INTERRUPTED:
+        raise KeyboardInterrupt
+
+
+def chain_of(variables: VariableList, coordinates: Floats) -> tuple[list[Link], list[torch.Tensor]]:
+    """The links of a list of variables, and the edges of their bins, for coordinates (n x variables) like these."""
+    links, edges = [], []
+    for i, (variable, y) in enumerate(zip(variables.variables, coordinates.T, strict=True)):
+        located = bool(i) and variable.coordinate not in (*WHOLE, "angle")
+        middle, spread = float(y.mean()), float(y.std()) or 1.0
+        given = tuple(range(i)) if located else ()
+        offset = middle if located else 0.0
+        links.append(Link(variable.branch, given, LIST_HIDDEN, located, offset=offset, centre=middle, scale=spread))
+        low, high = _support(variable, y - offset)
+        bins = 32 if variable.coordinate not in WHOLE else min(32, round(high - low))
+        edges.append(torch.linspace(low, high, bins + 1, dtype=torch.float64))
+    return links, edges
+
+
+def _support(variable: Variable, y: Floats) -> tuple[float, float]:
+    """Where coordinates may lie; of whole numbers between two halves, so that every cell is one of them."""
+    match variable.coordinate:
+        case "angle":
+            return -np.pi, np.pi
+        case "categorical":
+            return -0.5, len(variable.categories) - 0.5
+        case "integer":
+            margin = np.ceil(0.1 * np.ptp(y)) + 2
+            return float(y.min() - margin) - 0.5, float(y.max() + margin) + 0.5
+    reach = 1.5 * float(np.ptp(y)) + 0.1  # around a location that may be anywhere among them
+    return float(y.min()) - reach, float(y.max()) + reach
+
+
+def _begin(recipe: Recipe, jets: Floats, start: Model | None) -> Autoencoder:
+    """What a training begins with; raises UserError where the recipe asks for another network than there is."""
+    torch.manual_seed(recipe.seed)
+    if start is None:
+        return untrained(recipe, jets)
+    known = start.autoencoder
+    if start.facts["architecture"] != recipe.arch:
+        raise UserError(f"--arch {recipe.arch}: the model to go on from is {start.facts['architecture']}, and stays so")
+    if isinstance(known, BottleneckAutoencoder) and recipe.network not in (known.shape, Bottleneck()):
+        raise UserError("the model to go on from keeps its network: leave `network` out of the recipe")
+    return known
+
+
+def untrained(recipe: Recipe, jets: Floats) -> Autoencoder:
+    """A new autoencoder, which knows the range or the normalisation of these jets and nothing else."""
+    if recipe.arch == "invertible":
+        autoencoder = jet_autoencoder()
+        autoencoder.limit(torch.from_numpy(to_coordinates(jets)))
+        return autoencoder
+    network = BottleneckAutoencoder(recipe.network)
+    network.normalise_by(torch.from_numpy(jets_to_columns(jets, recipe.network.columns)))
+    return network
+
+
+def fit(
+    autoencoder: Autoencoder, split: Split, recipe: Recipe, device: str = "cpu", watch: Watcher | None = None
+) -> History:
+    """Train an autoencoder on a split; it is on the CPU and in float64 afterwards."""
+    rows = tuple(_rows(autoencoder, jets).to(device) for jets in (split.training, split.validation))
+    objective = _objective(autoencoder, recipe)
+    if isinstance(autoencoder, BottleneckAutoencoder):  # twice as fast; the normalisation stays float64
+        autoencoder.encoder.float()
+        autoencoder.decoder.float()
+    history = run_course(autoencoder.to(device), objective, (rows[0], rows[1]), recipe.course, recipe.seed, watch)
+    autoencoder.to("cpu").double()
+    return history
+
+
+def learning_rates(
+    paths: Sequence[Location],
+    recipe: Recipe,
+    patterns: Sequence[str] = (),
+    units: str | None = None,
+    start: Model | None = None,
+) -> tuple[list[float], list[float], float]:
+    """What `training.find_rate` finds for a new network of a recipe, or for a model, on the jets of files."""
+    split = split_by_event(read_samples(paths, patterns, units), recipe.seed)
+    autoencoder = _begin(recipe, split.training, start).float()
+    objective, rows = _objective(autoencoder, recipe), _rows(autoencoder, split.training).float()
+    return find_rate(autoencoder, objective, rows, recipe.course, recipe.seed)
+
+
+def _objective(autoencoder: Autoencoder, recipe: Recipe) -> Objective:
+    if isinstance(autoencoder, InvertibleAutoencoder):
+        return negative_log_likelihood
+    return reconstruction(recipe.loss, recipe.weights, recipe.beta)
+
+
+def _check_device(device: str) -> None:
+    if device.partition(":")[0] not in ("cpu", "cuda"):
+        raise UserError(f"--device {device}: networks are trained on cpu or cuda")
+    if device != "cpu" and not torch.cuda.is_available():
+        raise UserError(f"--device {device}: torch finds no GPU here; use --device cpu")
+
+
+def read_samples(paths: Sequence[Location], patterns: Sequence[str] = (), units: str | None = None) -> Sample:
+    """The jets of files that have coordinates, all collections together; at most `MOST_JETS`, from all over a file."""
+    jets: list[Floats] = []
+    events: list[npt.NDArray[np.int64]] = []
+    first = 0
+    for path in paths:
+        with open_input(path, None, patterns) as opened:
+            for found, numbers in _read_file(opened.events, patterns, units, opened.where, MOST_JETS // len(paths)):
+                jets.append(found)
+                events.append(numbers + first)
+        first = max((int(numbers.max()) for numbers in events if len(numbers)), default=-1) + 1
+    sample = Sample(np.concatenate([np.empty((0, 4)), *jets]), np.concatenate([np.empty(0, np.int64), *events]))
+    if (n := len(np.unique(sample.events))) < FEWEST_EVENTS:
+        raise UserError(f"{n} events with jets in {', '.join(map(str, paths))}: at least {FEWEST_EVENTS} are needed")
+    return sample
+
+
+def split_by_event(sample: Sample, seed: int) -> Split:
+    """Split a sample three ways, at random from the seed; jets of one event stay together."""
+    return Split(*(sample.jets[part] for part in event_parts(sample.events, seed)))
+
+
+def event_parts(
+    events: npt.NDArray[np.int64], seed: int, shares: tuple[float, float] = SHARES
+) -> list[npt.NDArray[np.bool_]]:
+    """Which jets to train on, to validate on and to test with, by the events they belong to."""
+    shuffled = np.random.default_rng(seed).permutation(np.unique(events))
+    ends = np.cumsum([int(share * len(shuffled)) for share in shares])
+    return [np.isin(events, part) for part in np.split(shuffled, ends)]
+
+
+def describe_jets(autoencoder: Autoencoder, jets: Floats) -> dict[str, Any]:
+    """Columns, units, coordinates and domain: what a model of these jets expects."""
+    if isinstance(autoencoder, InvertibleAutoencoder):
+        coordinates = ["log pt", "eta", "phi", "mu: m / 100 MeV below 100 MeV, sign(m) (1 + log(|m| / 100 MeV)) above"]
+        described = {"columns": ["pt", "eta", "phi", "m"], "units": "MeV", "coordinates": coordinates}
+    else:
+        shape = autoencoder.shape
+        described = {"columns": list(shape.columns), "units": "GeV", "coordinates": list(shape.scalings)}
+    return described | {"domain": domain_of(jets)}
+
+
+def figures_on(autoencoder: Autoencoder, jets: Floats) -> dict[str, Any]:
+    """What a model makes of jets it has not seen: bits per jet at 1e-3, or half-widths of the residuals."""
+    if isinstance(autoencoder, InvertibleAutoencoder):
+        return {"jets": len(jets), "bits_per_jet_at_1e-3": bits_per_row(autoencoder, _rows(autoencoder, jets), 2e-3)}
+    codec = BottleneckCodec(autoencoder)
+    normalised = autoencoder.normalised(torch.from_numpy(jets_to_columns(jets, autoencoder.shape.columns)))
+    with torch.no_grad():
+        error = float(((autoencoder(normalised) - normalised) ** 2).mean())
+    widths = half_widths(residuals(jets, codec.decode(codec.encode(jets))))
+    return {"jets": len(jets), "mean_squared_error": error, "half_widths": widths}
+
+
+def _rows(autoencoder: Autoencoder, jets: Floats) -> torch.Tensor:
+    """Jets as an autoencoder is trained on them."""
+    if isinstance(autoencoder, InvertibleAutoencoder):
+        return torch.from_numpy(to_coordinates(jets))
+    return autoencoder.normalised(torch.from_numpy(jets_to_columns(jets, autoencoder.shape.columns))).float()
+
+
+def _read_file(
+    events: Events, patterns: Sequence[str], units: str | None, where: str, most: int
+) -> Iterator[tuple[Floats, npt.NDArray[np.int64]]]:
+    """Jets and event numbers (rising) chunk by chunk; not all chunks of a long file."""
+    collections = find_in(events, where, patterns)
+    names = [name for collection in collections for name in collection.branches.values()]
+    numbers = None if any(c.jagged for c in collections) else event_numbers(events, collections[0])
+    starts = list(range(0, events.entries, STEP_ENTRIES))
+    first = events.read(names, 0, min(STEP_ENTRIES, events.entries))
+    columns = [to_columns(collection, first)[0] for collection in collections]
+    settled = settle(collections, units, columns)
+    per_chunk = max(1, sum(len(found[0]) for found in columns))
+    for start in starts[:: max(1, len(starts) * per_chunk // most)]:
+        chunk = events.read(names, start, min(start + STEP_ENTRIES, events.entries))
+        for collection in settled:
+            found, counts = to_columns(collection, chunk)
+            storage = storage_of(collection)
+            jets = storage.to_rows(storage.to_values(found))
+            entry = np.repeat(np.arange(start, start + len(counts)), counts)
+            kept = is_physical(jets)
+            yield jets[kept], (entry if numbers is None else numbers[entry])[kept]
+
+
+def _provenance(
+    paths: Sequence[Location], sample: Sample, split: Split, recipe: Recipe, start: Model | None, device: str
+) -> dict[str, Any]:
+    jets = {"training": len(split.training), "validation": len(split.validation), "test": len(split.test)}
+    return {
+        "files": [path.name for path in paths],
+        "events": len(np.unique(sample.events)),
+        "jets": jets,
+        "seed": recipe.seed,
+        "course": asdict(recipe.course),
+        "objective": _objective_facts(recipe),
+        "from": start.sha256 if start else None,
+        "device": device,
+        "versions": {package: version(package) for package in ("atlasae", "torch", "numpy")},
+    }
+
+
+def _objective_facts(recipe: Recipe) -> dict[str, Any]:
+    if recipe.arch == "invertible":
+        return {"loss": "negative log-likelihood"}
+    return {"loss": recipe.loss, "beta": recipe.beta, "weights": list(recipe.weights)}

@@ -1,0 +1,215 @@
+"""Workers: every task is done, whoever works on it, and whatever happens to others."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import dask
+import distributed
+import pytest
+from conftest import refused, run_main, succeeded
+from helpers import PACKED, compressed_alone, contents, left_over
+
+from atlasae.batch.journal import NAME, Journal
+from atlasae.batch.many import compress_task, run_into, run_tasks
+from atlasae.batch.workers import Outcome, Task, Workers
+from atlasae.compression.plan import Options
+from atlasae.errors import UserError
+from atlasae.files.outputs import replacing
+from atlasae.jets.precision import Precision
+
+# --- workers that die
+
+
+def ignore(task: Task) -> dict[str, Any]:
+    task.target.write_text("done")
+    return {"pid": os.getpid()}
+
+
+def die_once(task: Task) -> dict[str, Any]:
+    """Kill this process at the first attempt on `b.root`, in the middle of its work."""
+    marker = task.path.with_suffix(".tried")
+    if task.path.name == "b.root" and not marker.exists():
+        marker.touch()
+        with replacing(task.target, False):
+            os.kill(os.getpid(), signal.SIGKILL)
+    return compress_task(task)
+
+
+def die_when_done(task: Task) -> dict[str, Any]:
+    """Kill this process when `b.root` is there, before anybody hears of it."""
+    report = compress_task(task)
+    if task.path.name == "b.root":
+        os.kill(os.getpid(), signal.SIGKILL)
+    return report
+
+
+def die_always(task: Task) -> dict[str, Any]:
+    """Kill this process at every attempt on `b.root`."""
+    if task.path.name == "b.root":
+        with task.path.with_suffix(".tried").open("a") as file:
+            file.write("x")
+        os.kill(os.getpid(), signal.SIGKILL)
+    return ignore(task)
+
+
+def refuse(task: Task) -> dict[str, Any]:
+    with task.path.with_suffix(".tried").open("a") as file:
+        file.write("x")
+    raise UserError("not this one")
+
+
+def tell_environment(task: Task) -> dict[str, Any]:
+    return ignore(task) | {"environment": dict(os.environ), "profiled": dask.config.get(PROFILE)}
+
+
+def tasks_of(work: Callable[[Task], dict[str, Any]], inputs: list[Path], folder: Path) -> list[Task]:
+    options = Options(Precision.parse("1e-3"), packed=True)
+    return [Task(work, path, folder / path.name, options) for path in inputs]
+
+
+PROFILE = "distributed.worker.profile.enabled"
+CREWS = {"processes": Workers(2), "dask": Workers(2, "local")}
+
+
+@pytest.fixture(params=CREWS)
+def workers(request: pytest.FixtureRequest) -> Workers:
+    return CREWS[request.param]
+
+
+def test_a_killed_worker_harms_nothing(workers, inputs, tmp_path):
+    out = tmp_path / "out"
+    report = run_into(out, tasks_of(die_once, inputs, out), workers)
+    assert report["failed"] == 0 and inputs[1].with_suffix(".tried").exists()
+    assert contents(out) == compressed_alone(inputs, tmp_path / "alone")
+    assert left_over(out) == []
+    assert sorted(Journal(out).lines) == ["a.root", "b.root", "c.root"]
+
+
+def test_what_a_killed_worker_had_done_is_done(workers, inputs, tmp_path):
+    out = tmp_path / "out"
+    report = run_into(out, tasks_of(die_when_done, inputs, out), workers)
+    assert [file["error"] for file in report["files"]] == [None] * 3
+    assert [file["reused"] for file in report["files"]] == [False, True, False]
+    assert contents(out) == compressed_alone(inputs, tmp_path / "alone")
+
+
+def test_a_file_that_kills_every_worker_is_given_up(inputs, tmp_path):
+    report = run_tasks(tasks_of(die_always, inputs, tmp_path), Workers(2), None)
+    assert [file["error"] is None for file in report["files"]] == [True, False, True]
+    assert "killed" in report["files"][1]["error"]
+    assert inputs[1].with_suffix(".tried").read_text() == "xxx"
+
+
+def test_what_the_user_must_mend_is_not_tried_again(workers, inputs, tmp_path):
+    report = run_tasks(tasks_of(refuse, inputs[:1], tmp_path), workers, None)
+    assert report["files"][0]["error"] == "not this one"
+    assert inputs[0].with_suffix(".tried").read_text() == "x"
+
+
+def test_every_task_has_an_outcome_though_it_cannot_be_pickled(inputs, tmp_path):
+    (outcome,) = Workers(1).outcomes(tasks_of(lambda task: {}, inputs[:1], tmp_path))
+    assert isinstance(outcome, Outcome) and "ickle" in str(outcome.error)
+
+
+# --- dask
+
+
+def test_dask_makes_the_same_files(inputs, tmp_path):
+    out = tmp_path / "out"
+    report = succeeded("compress", *inputs, "-o", out, *PACKED, "--dask", "local", "--workers", 2, "--json").report
+    assert report["failed"] == 0
+    assert contents(out) == compressed_alone(inputs, tmp_path / "alone")
+
+
+def test_dask_lets_local_workers_keep_their_memory_and_does_not_watch_them(inputs, tmp_path):
+    (outcome,) = CREWS["dask"].outcomes(tasks_of(tell_environment, inputs[:1], tmp_path))
+    assert "MALLOC_TRIM_THRESHOLD_" not in outcome.report["environment"]
+    assert outcome.report["environment"]["OMP_NUM_THREADS"] == "1"
+    assert outcome.report["profiled"] is False and dask.config.get(PROFILE) is True
+
+
+def test_a_dask_cluster_is_found_by_its_address(inputs, tmp_path):
+    out = tmp_path / "out"
+    free = {"dashboard_address": ":0"}  # another test has a cluster at the same time
+    with distributed.LocalCluster(1, threads_per_worker=1, dashboard_address=None, scheduler_kwargs=free) as cluster:
+        address = cluster.scheduler_address
+        inputs[0].write_bytes(b"")
+        result = run_main("compress", *inputs, "-o", out, *PACKED, "--dask", address)
+    assert result.code == 1 and "a.root" in result.err and "is not a ROOT file" in result.err
+    assert sorted(path.name for path in out.iterdir()) == [NAME, "b.root", "c.root"]
+
+
+def test_without_dask_it_says_so(inputs, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    words = ("--dask needs", "atlasae[distributed]")
+    refused(2, words, "compress", *inputs, "-o", tmp_path / "out", "--dask", "local", out=tmp_path / "x")
+
+
+@pytest.mark.parametrize("address", ["nowhere:1", "tcp://127.0.0.1:9", "x://y"])
+def test_where_no_scheduler_is_it_says_so(address, inputs, tmp_path):
+    words = ("no dask scheduler", address)
+    with dask.config.set({"distributed.comm.timeouts.connect": "100ms"}):
+        refused(2, words, "compress", *inputs, "-o", tmp_path / "out", "--dask", address, out=tmp_path / "x")
+
+
+# --- interrupted
+
+
+INTERRUPTED = """if True:
+    import os, signal, sys, time
+    from pathlib import Path
+    from atlasae.commands.cli import main
+    from atlasae.batch.workers import Task
+    from atlasae.files.outputs import replacing
+
+    def linger(task):
+        with replacing(task.target, False) as temporary:
+            Path(str(task.path) + ".begun").write_text(str(os.getpid()))
+            signal.pause()
+
+    if __name__ == "__main__":
+        import atlasae.batch.many as many
+        many.compress_task = linger
+        main()
+    """
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+def test_workers_end_with_the_command_and_leave_nothing(how, inputs, tmp_path):
+    script, out = tmp_path / "script.py", tmp_path / "out"
+    script.write_text(INTERRUPTED)
+    command = [sys.executable, script, "compress", *inputs[:2], "-o", out, "--workers", "2", *PACKED]
+    process = subprocess.Popen([*map(str, command)], stderr=subprocess.PIPE, text=True)
+    begun = [path.with_name(path.name + ".begun") for path in inputs[:2]]
+    wait_for(lambda: all(path.exists() and path.read_text() for path in begun))
+    assert len(left_over(out)) == 2
+    process.send_signal(how)
+    wait_for(lambda: process.poll() is not None)
+    wait_for(lambda: not any(is_alive(int(path.read_text())) for path in begun))
+    err = process.communicate()[1]
+    assert left_over(out) == []
+    if how != signal.SIGKILL:
+        assert process.returncode == 130
+        assert err == "atlasae: interrupted: 0 of 2 files are done; run it again to go on\n"
+
+
+def wait_for(there: Callable[[], bool]) -> None:
+    """Wait until something is so; what a minute of our own CPU time does not see never comes."""
+    began = time.process_time()
+    while not there():
+        assert time.process_time() - began < 60
+        os.sched_yield()
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True

@@ -1,0 +1,85 @@
+"""The grid of jets, and momenta in whole numbers that every machine rounds alike."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from atlasae.codecs import lattice
+from atlasae.codecs.lattice import HIGH, LOW, PER_E, SLOPES, TURN, UNIT, Lattice, direction
+from atlasae.jets.coordinates import to_coordinates
+
+STEPS = (2e-3, 2e-3, 2e-3, 2e-3)
+DIAMOND = np.arange(-SLOPES, SLOPES + 1) / SLOPES
+
+
+@pytest.mark.parametrize(
+    ("exact", "table"),
+    [
+        (2**10 * np.exp(np.arange(len(lattice.EXPONENTIALS)) / PER_E), lattice.EXPONENTIALS),
+        (UNIT * np.cos(2 * np.pi * (np.arange(TURN) + 0.5) / TURN), lattice.COSINES),
+        (UNIT * np.sin(2 * np.pi * (np.arange(TURN) + 0.5) / TURN), lattice.SINES),
+        (np.arctan2(DIAMOND, 1 - np.abs(DIAMOND)) * TURN / (2 * np.pi), lattice.DIRECTIONS),
+    ],
+    ids=["exponentials", "cosines", "sines", "directions"],
+)
+def test_no_number_is_near_a_tie_so_that_every_library_rounds_alike(exact, table):
+    assert np.array_equal(np.rint(exact), table)
+    inner = exact[np.abs(exact * 2 - np.rint(exact * 2)) > 0]  # a whole number is none either
+    distance = np.abs(np.abs(inner - np.floor(inner)) - 0.5)
+    assert distance.min() > 1e-7 * max(1.0, float(np.abs(exact).max()) * 1e-8)
+
+
+@given(
+    st.floats(math.log(600), 16.8), st.floats(-9.99, 9.99), st.floats(-3.14, 3.14), st.floats(-1e6, 1e6),
+    st.floats(-5, 0),
+)  # fmt: skip
+def test_a_cell_is_no_further_than_half_a_step(log_pt, eta, phi, m, exponent):
+    jets = np.array([[math.exp(log_pt), eta, phi, m]])
+    grid = Lattice((10**exponent,) * 4)
+    cells, held = grid.cells(jets)
+    assert held.all() and cells.shape == (4, 1) and cells.dtype == np.int32
+    assert np.abs(grid.coordinates(cells) - to_coordinates(jets)).max() <= 10**exponent / 2 + 1e-9
+    assert np.array_equal(grid.cells(grid.jets(cells))[0], cells)
+
+
+@pytest.mark.parametrize(
+    "jet",
+    [
+        *((400, 0, 0, 0), (3e7, 0, 0, 0), (np.nan, 0, 0, 0), (1e4, np.inf, 0, 0)),
+        *((1e4, 0, 3.2, 0), (0, 0, 0, 0), (1e4, 0, 0, 1e12)),
+    ],
+)  # fmt: skip
+def test_jets_beyond_the_grid_have_no_cell(jet):
+    cells, held = Lattice(STEPS).cells(np.array([jet, (5e4, 0, 0, 5e3)]))
+    assert held.tolist() == [False, True]
+    assert ((cells >= 0) & (cells < np.array(Lattice(STEPS).sizes)[:, None])).all()
+
+
+@pytest.mark.parametrize("steps", [(0, 1, 1, 1), (1, 1, 1, -1), (1, 1, math.nan, 1), (1, 1, 1, 5), (1e-9, 1, 1, 1)])
+def test_steps_that_make_no_grid_are_refused(steps):
+    with pytest.raises(ValueError, match="make no grid"):
+        Lattice(steps)
+
+
+def test_momenta_in_whole_numbers_are_close_to_the_jets():
+    grid = Lattice(STEPS)
+    assert grid.sizes == tuple(math.ceil(x) for x in (HIGH - LOW) / 2e-3)
+    middle = np.exp(LOW[0] + (np.arange(grid.sizes[0]) + 0.5) * 2e-3)
+    unit = grid.sizes_of_pt / middle
+    assert unit.max() / unit.min() < 1.006
+    phi = LOW[2] + (np.arange(grid.sizes[2]) + 0.5) * 2e-3
+    apart = (grid.directions + 0.5) * 2 * np.pi / TURN - phi
+    assert np.abs((apart + np.pi) % (2 * np.pi) - np.pi).max() < 2 * np.pi / TURN
+    assert np.abs(grid.cells_of_directions[grid.directions] - np.arange(grid.sizes[2])).max() <= 2
+    assert grid.coordinates(np.array([[0], [0], [0], [grid.zero_mass]], np.int32))[0, 3] == pytest.approx(0, abs=2e-3)
+
+
+@given(st.lists(st.tuples(st.integers(-(2**40), 2**40), st.integers(-(2**40), 2**40)), min_size=1, max_size=20))
+def test_directions_are_those_of_the_arctangent(pairs):
+    x, y = np.array([pair for pair in pairs if pair != (0, 0)] or [(1, 0)], float).T
+    apart = direction(x, y) * 2 * np.pi / TURN - np.arctan2(y, x)
+    assert np.abs((apart + np.pi) % (2 * np.pi) - np.pi).max() < 2 * 2 * np.pi / TURN
+    assert direction(np.zeros(1), np.zeros(1)).tolist() == [0]

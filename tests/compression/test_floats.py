@@ -1,0 +1,289 @@
+import dataclasses
+from collections.abc import Iterator
+from functools import cache
+from typing import Any
+
+import awkward as ak
+import numpy as np
+import pytest
+from conftest import GEV, VARIABLES, bits, jet_columns, largest_errors, make_counts
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from atlasae.codecs.floats import few_threads
+from atlasae.codecs.model import Model, default_model
+from atlasae.compression.collection import restore_columns
+from atlasae.compression.floats import Compressor, start_compressor
+from atlasae.errors import UserError
+from atlasae.files.branches import Branch
+from atlasae.jets.collections import Collection
+from atlasae.jets.precision import Precision
+from atlasae.jets.recognition import resolve_pattern
+from atlasae.jets.stored import storage_of
+from atlasae.jets.units import settle
+
+BOUND = 1e-3
+JAGGED = ("xaod", "nanoaod", "energy", "cartesian")
+# Bits of float32 that no network may touch: NaNs with payloads (one signalling), infinities, zeros, a subnormal.
+NAN, SIGNALLING, MINUS_NAN = 0x7FC00123, 0x7FA00001, 0xFFC00001
+INF, MINUS_INF, ZERO, MINUS_ZERO, SUBNORMAL = 0x7F800000, 0xFF800000, 0, 0x80000000, 1
+
+
+@pytest.fixture(autouse=True)
+def on_few_threads() -> Iterator[None]:
+    with few_threads():
+        yield
+
+
+@cache
+def model() -> Model:
+    return default_model()
+
+
+def collection_of(columns: dict[str, np.ndarray], jagged: bool) -> Collection:
+    branches = [Branch(name, a.dtype.str, jagged, "n" if jagged else None) for name, a in columns.items()]
+    return resolve_pattern(",".join(columns), branches)
+
+
+def events_of(columns: dict[str, np.ndarray], counts: np.ndarray | None) -> dict[str, ak.Array]:
+    return {name: ak.Array(a) if counts is None else ak.unflatten(a, counts) for name, a in columns.items()}
+
+
+def start(columns: dict[str, np.ndarray], counts: np.ndarray | None, **how: Any) -> Compressor:
+    """A compressor chosen by these jets, as `compress` chooses it."""
+    precision = Precision.parse(how.get("precision", str(BOUND)))
+    found = collection_of(columns, jagged=counts is not None)
+    (settled,) = settle([found], how.get("units"), [list(columns.values())])
+    return start_compressor(settled, precision, model(), events_of(columns, counts))
+
+
+def round_trip(compressor: Compressor, events: dict[str, ak.Array]) -> tuple[dict[str, ak.Array], dict[str, ak.Array]]:
+    """The branches that stand in for the events, and the events restored from them."""
+    written = compressor.compress(events)
+    return written, restore_columns(compressor.collection, compressor.codec, written)
+
+
+def plain(array: ak.Array) -> np.ndarray:
+    return np.asarray(ak.to_numpy(ak.flatten(array, axis=None)))
+
+
+def same_bits(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Which numbers are the same, NaN payloads and signs of zeros included."""
+    whole = f"u{one.itemsize}"
+    return np.asarray(one.view(whole) == other.view(whole))
+
+
+def places_of(written: dict[str, ak.Array], collection: Collection, counts: np.ndarray) -> np.ndarray:
+    """Where, among all jets, the exact branches say the jets kept exactly are."""
+    firsts = np.cumsum(counts) - counts
+    index = written[collection.exact["index"]].to_list()
+    return np.array([first + i for first, event in zip(firsts, index, strict=True) for i in event], int)
+
+
+def unit(layout: str) -> float:
+    return 1000.0 if layout in GEV else 1.0
+
+
+def promised_errors(
+    layout: str, before: dict[str, Any], after: dict[str, Any], which: np.ndarray | slice = slice(None)
+) -> dict[str, float]:
+    """The largest errors among the jets chosen."""
+    names = VARIABLES[layout].items()
+    both = [{v: ak.Array(plain(arrays[name])[which]) for v, name in names} for arrays in (before, after)]
+    return largest_errors(*both, unit(layout))
+
+
+# --- round trip
+
+
+@pytest.mark.parametrize("layout", [*JAGGED, "flat"])
+def test_jets_come_back_within_their_bounds_and_type(layout):
+    counts = None if layout == "flat" else make_counts(150)
+    columns = jet_columns(layout, 300 if counts is None else int(counts.sum()))
+    compressor = start(columns, counts)
+    events = events_of(columns, counts)
+    written, restored = round_trip(compressor, events)
+    collection = compressor.collection
+    assert list(written) == [*collection.latents, *collection.exact.values()]
+    for name in collection.latents:
+        assert str(written[name].type) == str(next(iter(events.values())).type)  # float32, as many as there were
+        assert counts is None or ak.num(written[name]).to_list() == counts.tolist()
+    assert sorted(restored) == sorted(columns)
+    for name, array in events.items():
+        assert bits(restored[name])[:3] == bits(array)[:3]  # type, jets per event, dtype
+    errors = promised_errors(layout, columns, restored)
+    assert {v: e for v, e in errors.items() if not e <= BOUND} == {}
+    assert max(errors.values()) > BOUND / 100  # else nothing was compressed
+
+
+ODD = {  # place, variable: bits
+    (0, "pt"): NAN,
+    (3, "m"): SIGNALLING,
+    (4, "eta"): MINUS_NAN,
+    (7, "phi"): INF,
+    (8, "m"): MINUS_INF,
+    (12, "pt"): MINUS_ZERO,
+    (13, "pt"): ZERO,
+    (14, "pt"): np.float32(-5e4).view(np.uint32),
+    (20, "phi"): np.float32(3.5).view(np.uint32),
+    (21, "eta"): np.float32(-11).view(np.uint32),
+    (22, "pt"): np.float32(3e38).view(np.uint32),
+    (23, "pt"): SUBNORMAL,
+    (39, "m"): np.float32(-3e38).view(np.uint32),
+}
+
+
+@pytest.mark.parametrize("jagged", [True, False])
+def test_odd_jets_come_back_bit_for_bit_from_where_they_were(jagged):
+    counts = make_counts(25, seed=3) if jagged else None
+    n = int(counts.sum()) if counts is not None else 50
+    assert n >= 40
+    columns = jet_columns("flat", n)
+    compressor = start(columns, counts)  # chosen before anything odd was seen
+    for (place, variable), word in ODD.items():
+        columns[variable].view(np.uint32)[place] = word
+    written, restored = round_trip(compressor, events_of(columns, counts))
+    odd = sorted({place for place, _ in ODD})
+    places = places_of(written, compressor.collection, counts if jagged else np.ones(n, int))
+    assert places.tolist() == odd
+    for variable, column in columns.items():
+        kept = written[compressor.collection.exact[variable]]
+        assert plain(kept).tobytes() == column[odd].tobytes()
+        assert same_bits(plain(restored[variable]), column)[odd].all()
+    ordinary = np.delete(np.arange(n), odd)
+    errors = promised_errors("flat", columns, restored, ordinary)
+    assert max(errors.values()) <= BOUND
+    assert compressor.max_error == pytest.approx(errors, rel=1e-6)
+    assert (compressor.jets, compressor.exact_jets, compressor.bytes_in) == (n, len(odd), 16 * n)
+
+
+def words(low: float, high: float) -> st.SearchStrategy[int]:
+    return st.floats(low, high, width=32).map(lambda x: int(np.float32(x).view(np.uint32)))
+
+
+momenta, angles = words(1e3, 1e7), words(-3, 3)
+special = st.sampled_from([NAN, SIGNALLING, MINUS_NAN, INF, MINUS_INF, ZERO, MINUS_ZERO, SUBNORMAL])
+anything = st.one_of(special, st.integers(0, 2**32 - 1), momenta, angles)
+jets = st.one_of(
+    st.tuples(momenta, angles, angles, momenta),  # as ordinary as it gets
+    st.tuples(momenta, momenta, momenta, momenta),
+    st.tuples(anything, anything, anything, anything),
+)
+wild_jets = st.lists(st.lists(jets, max_size=4), min_size=1, max_size=8)
+
+
+@cache
+def seasoned(layout: str) -> Compressor:
+    """A compressor that has chosen its codec by ordinary jets."""
+    return start(jet_columns(layout, 500), np.full(100, 5))
+
+
+@settings(max_examples=50)
+@given(wild_jets, st.sampled_from(["xaod", "energy", "cartesian"]))
+def test_any_bits_are_kept_within_their_bounds_or_exactly(events, layout):
+    counts = np.array([len(event) for event in events])
+    table = np.array([jet for event in events for jet in event], np.uint32).reshape(-1, 4).view(np.float32)
+    columns = {name: np.ascontiguousarray(table[:, j]) for j, name in enumerate(VARIABLES[layout].values())}
+    compressor = dataclasses.replace(seasoned(layout), jets=0, exact_jets=0, max_error={})
+    written, restored = round_trip(compressor, events_of(columns, counts))
+    exact = np.zeros(len(table), bool)
+    exact[places_of(written, compressor.collection, counts)] = True
+    assert all(same_bits(plain(restored[name]), column)[exact].all() for name, column in columns.items())
+    errors = promised_errors(layout, columns, restored, ~exact)
+    assert {v: e for v, e in errors.items() if not e <= 1.0001 * BOUND} == {}  # computed here by other formulas
+    assert (compressor.jets, compressor.exact_jets) == (len(table), exact.sum())
+
+
+def test_a_compressor_adds_up_over_the_chunks():
+    columns = jet_columns("flat", 400)
+    compressor, whole = start(columns, None), start(columns, None)
+    columns["pt"][[5, 300]] = -1
+    whole.compress(events_of(columns, None))
+    for part in (slice(0, 350), slice(350, 350), slice(350, 400)):
+        compressor.compress(events_of({name: column[part] for name, column in columns.items()}, None))
+    assert (compressor.jets, compressor.exact_jets, compressor.bytes_in) == (400, 2, 6400)
+    assert compressor.max_error == pytest.approx(whole.max_error)
+
+
+def test_every_column_keeps_its_own_dtype():
+    columns = jet_columns("flat", 200)
+    columns = {name: a.astype(np.float64 if name in ("pt", "m") else np.float32) for name, a in columns.items()}
+    columns["m"].view(np.uint64)[7] = 0x7FF0000000ABCDEF  # a signalling NaN with a payload
+    compressor = start(columns, None)
+    written, restored = round_trip(compressor, events_of(columns, None))
+    assert {name: a.dtype for name, a in columns.items()} == {name: plain(a).dtype for name, a in restored.items()}
+    assert {name: plain(written[f"exact_{name}"]).dtype for name in columns} == {n: a.dtype for n, a in columns.items()}
+    assert same_bits(plain(restored["m"]), columns["m"])[7]
+    assert compressor.bytes_in == 200 * (8 + 4 + 4 + 8)
+
+
+@pytest.mark.parametrize("counts", [np.zeros(0, int), np.zeros(5, int), None])
+def test_no_jets_at_all_come_back(counts):
+    columns = {name: column[:0] for name, column in jet_columns("flat", 1).items()}
+    compressor = start(columns, counts)
+    events = events_of(columns, counts)
+    written, restored = round_trip(compressor, events)
+    assert [name for name in columns if bits(restored[name]) != bits(events[name])] == []
+    assert (compressor.jets, compressor.exact_jets, compressor.bytes_in) == (0, 0, 0)
+    assert {len(array) for array in written.values()} == {0 if counts is None else len(counts)}
+    # jets may still come later
+    later = jet_columns("flat", 50)
+    _, restored = round_trip(compressor, events_of(later, None if counts is None else np.full(10, 5)))
+    assert max(promised_errors("flat", later, restored).values()) <= BOUND
+
+
+def test_events_whose_branches_differ_are_refused():
+    columns, counts = jet_columns("flat", 10), np.array([4, 6])
+    compressor = start(columns, counts)
+    events = events_of(columns, counts) | {"phi": ak.unflatten(columns["phi"], [5, 5])}
+    with pytest.raises(UserError, match="'pt' and 'phi' differ in jets per event"):
+        compressor.compress(events)
+
+
+# --- units and storage
+
+
+@pytest.mark.parametrize(
+    ("layout", "scale", "units", "settled"),
+    [
+        ("flat", 1, None, "MeV"),
+        ("flat", 1e-3, None, "GeV"),
+        ("flat", 1, "GeV", "GeV"),
+        ("flat", 1e-3, "MeV", "MeV"),
+        ("nanoaod", 1, None, "GeV"),
+        ("nanoaod", 1000, None, "MeV"),
+        ("cartesian", 1, None, "GeV"),
+        ("cartesian", 1000, None, "MeV"),
+        ("xaod", 1, None, "MeV"),
+    ],
+)
+def test_units_are_settled_by_the_jets_unless_they_are_given(layout, scale, units, settled):
+    columns = jet_columns(layout, 60)
+    angles = [VARIABLES[layout].get(v) for v in ("eta", "phi")]
+    columns = {name: a if name in angles else (a * scale).astype(np.float32) for name, a in columns.items()}
+    next(iter(columns.values()))[:20] = [np.nan, np.inf, -np.inf, 3e38] * 5  # tell nothing
+    compressor = start(columns, None, units=units)
+    assert compressor.collection.units == settled
+    assert compressor.storage.scale == {"MeV": 1.0, "GeV": 1000.0}[settled]
+    assert compressor.collection == collection_of(columns, jagged=False).settled(settled)
+
+
+@pytest.mark.parametrize("layout", JAGGED)
+def test_storage_is_that_of_the_collection(layout):
+    columns = jet_columns(layout, 4)
+    last = list(columns)[-1]
+    columns[last] = columns[last].astype(">f8")
+    storage = storage_of(collection_of(columns, jagged=True).settled("GeV"))
+    assert storage.layout.variables == tuple(VARIABLES[layout])
+    assert storage.dtypes == (np.dtype("<f4"),) * 3 + (np.dtype(">f8"),)
+    assert storage.scale == 1000
+
+
+def test_bounds_are_those_of_the_layout():
+    bounds = "pt=1e-2,eta=2e-3,phi=3e-3,m=4e-2,E=1e-2"
+    assert start(jet_columns("flat", 50), None, precision=bounds).bounds == {
+        "pt": 1e-2, "eta": 2e-3, "phi": 3e-3, "m": 4e-2,
+    }  # fmt: skip
+    assert start(jet_columns("energy", 50), None, precision=bounds).bounds["E"] == 1e-2
+    with pytest.raises(UserError, match="--precision leaves out phi, m"):
+        start(jet_columns("flat", 50), None, precision="pt=1e-3,eta=1e-3")

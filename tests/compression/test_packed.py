@@ -1,0 +1,150 @@
+"""Collections to one branch of bytes and back: within the bounds or bit for bit, and nothing of other bytes."""
+
+import zlib
+
+import awkward as ak
+import numpy as np
+import pytest
+from conftest import random_jets
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from atlasae.codecs.priors import default_priors
+from atlasae.compression import packed
+from atlasae.compression.packed import PackedCompressor, pack, packed_codec_of, restore_packed, start_packed, unpack
+from atlasae.errors import UserError
+from atlasae.jets.collections import Collection
+from atlasae.jets.precision import Precision
+
+PT_M = ("pt", "eta", "phi", "m")
+COUNTS = np.array([0, 3, 1, 0, 6, 2])
+
+
+def collection(dtype: str = "<f4", jagged: bool = True) -> Collection:
+    branches = {v: f"jet_{v}" for v in PT_M}
+    return Collection("jet", "jet_", branches, dict.fromkeys(PT_M, dtype), jagged, units="MeV", packed=True)
+
+
+def events(dtype: str = "<f4", odd: dict[tuple[str, int], float] | None = None) -> dict[str, ak.Array]:
+    jets = {v: x.astype(dtype) for v, x in random_jets(int(COUNTS.sum())).items()}
+    for (variable, i), value in (odd or {}).items():
+        jets[variable][i] = value
+    return {f"jet_{v}": ak.unflatten(jets[v], COUNTS) for v in PT_M}
+
+
+def compressor(dtype: str = "<f4", precision: str = "1e-3", context: bool = True) -> PackedCompressor:
+    return start_packed(collection(dtype), Precision.parse(precision), default_priors(), events(dtype), context)
+
+
+def flat(found: dict[str, ak.Array]) -> dict[str, np.ndarray]:
+    return {name: ak.to_numpy(ak.flatten(array)) for name, array in found.items()}
+
+
+@pytest.mark.parametrize("dtype", ["<f4", "<f8"])
+@pytest.mark.parametrize("context", [True, False])
+def test_jets_come_back_within_the_bounds_or_bit_for_bit(dtype, context):
+    odd = {("pt", 0): np.nan, ("m", 4): -5.0, ("eta", 5): 10.5, ("phi", 6): 4.0, ("pt", 11): 0.0, ("m", 2): 3e37}
+    before, one = events(dtype, odd), compressor(dtype, context=context)
+    written = one.compress(before)
+    assert list(written) == ["jet_packed"] and ak.num(written["jet_packed"])[1:].to_list() == [0] * 5
+    after = restore_packed(one.collection, one.codec, written, COUNTS)
+    exact = np.zeros(12, bool)
+    exact[[i for _, i in odd]] = True
+    assert (one.jets, one.exact_jets) == (12, 6) and max(one.max_error.values()) <= 1e-3
+    for name, values in flat(before).items():
+        found = flat(after)[name]
+        assert found.dtype == values.dtype and ak.num(after[name]).to_list() == COUNTS.tolist()
+        assert found[exact].tobytes() == values[exact].tobytes()
+        scale = np.abs(values) if name in ("jet_pt", "jet_m") else 1.0
+        assert (np.abs(found - values)[~exact] <= (1e-3 * scale * np.ones(12))[~exact]).all()
+
+
+def test_events_without_jets_and_no_events_come_back():
+    one, none = compressor(), {name: array[:0] for name, array in events().items()}
+    assert len(restore_packed(one.collection, one.codec, one.compress(none), COUNTS[:0])["jet_pt"]) == 0
+    empty = {name: array[:1] for name, array in events().items()}
+    back = restore_packed(one.collection, one.codec, one.compress(empty), COUNTS[:1])
+    assert back["jet_m"].to_list() == [[]]
+
+
+@pytest.mark.parametrize("precision", ["full", "none", "1e-6", "pt=1e-3,eta=1e-3,phi=1e-7,m=1e-3"])
+def test_what_packs_nothing_is_told(precision):
+    with pytest.raises(UserError, match="--layout packed keeps a bound: give --precision a number of 1e-05 or more"):
+        compressor(precision=precision)
+
+
+def test_more_jets_than_are_read_back_are_not_packed(monkeypatch):
+    monkeypatch.setattr(packed, "MOST_JETS", 11)
+    with pytest.raises(UserError, match="12 jets in a chunk, 11 at most: give a smaller --step-size"):
+        compressor().compress(events())
+
+
+def test_the_codec_comes_back_from_what_it_says():
+    one = compressor(context=False).codec
+    assert packed_codec_of(one.config(), default_priors()) == one
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{"steps": [1e-3] * 3}, {"steps": ["1"] * 4}, {"steps": [0.0] * 4}, {"steps": [float("nan")] * 4}, {"context": 1},
+     {"steps": None}, {"steps": [1, 1, 1, 1]}, {"steps": [1.1e-8, 1e-3, 1e-3, 1e-3]}],
+)  # fmt: skip
+def test_what_is_no_codec_is_refused(changed):
+    with pytest.raises((ValueError, TypeError)):
+        packed_codec_of(compressor().codec.config() | changed, default_priors())
+
+
+def packed_bytes() -> tuple[PackedCompressor, bytes, np.ndarray]:
+    one = compressor()
+    content = one.compress(events(odd={("pt", 0): np.nan, ("m", 7): -1.0}))["jet_packed"]
+    return one, ak.to_numpy(content[0]).tobytes(), COUNTS
+
+
+def forged(number: int, kept: bytes, words: bytes = b"") -> bytes:
+    return np.array([number, len(kept)], "<u4").tobytes() + kept + words
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"\0" * 7,
+        forged(0, b"", b"abc"),
+        forged(2, b"no zlib"),
+        forged(2, zlib.compress(b"\0" * 39)),
+        forged(2, zlib.compress(b"\0" * 40)),  # the same jet twice
+        forged(1, zlib.compress(b"\xff" * 20)),  # beyond the last
+        forged(2**31, zlib.compress(b"\0" * 10_000_000)),
+        forged(0, b"", b"\1\0\0\0\0\0\0\0"),  # no words end in zero
+    ],
+    ids=range(9),
+)
+def test_other_bytes_are_refused(content):
+    one = compressor()
+    with pytest.raises((ValueError, zlib.error)):
+        unpack(one.codec, one.storage, content, COUNTS)
+
+
+@settings(max_examples=60)
+@given(st.integers(0, 10**9), st.integers(1, 255))
+def test_a_changed_byte_is_some_jets_or_refused(place, change):
+    one, content, counts = packed_bytes()
+    spoiled = bytearray(content)
+    spoiled[place % len(content)] ^= change
+    try:
+        columns = unpack(one.codec, one.storage, bytes(spoiled), counts)
+    except (ValueError, zlib.error):
+        return
+    assert [len(column) for column in columns] == [12] * 4
+
+
+def test_packing_is_undone():
+    one, cells = compressor(), np.stack([np.arange(12, dtype=np.int32) + 1000] * 4)
+    cells[3] += 9000
+    columns = [np.arange(12, dtype="<f4") + i for i in range(4)]
+    exact = np.zeros(12, bool)
+    exact[[3, 11]] = True
+    found = unpack(one.codec, one.storage, pack(one.codec, cells, exact, COUNTS, columns), COUNTS)
+    for column, expected, jets in zip(found, columns, one.codec.lattice.jets(cells).T, strict=True):
+        assert column[exact].tolist() == expected[exact].tolist()
+        assert np.allclose(column[~exact], jets[~exact], rtol=1e-6)

@@ -1,0 +1,182 @@
+import lzma
+import struct
+
+import awkward as ak
+import cramjam
+import numpy as np
+import pytest
+import uproot
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from atlasae.files import trees, writing
+from atlasae.files.xz import OFFSETS, WORDS, compress_basket, compress_words, join_streams, store_basket
+
+GENERATOR = np.random.default_rng(20261124)
+
+
+def blocks_in(stream: bytes) -> int:
+    """How many blocks the index of an xz stream names."""
+    index_size = (struct.unpack_from("<I", stream, len(stream) - 8)[0] + 1) * 4
+    return stream[len(stream) - 12 - index_size + 1]
+
+
+def basket(counts: np.ndarray, key: int = 70) -> bytes:
+    """A jagged basket as ROOT lays it out: values, then a count and so many entry offsets, from the key on."""
+    latents = GENERATOR.uniform(1, 2, counts.sum()).astype(">f4").tobytes()
+    offsets = key + 4 * np.concatenate([[0], np.cumsum(counts)])
+    return latents + struct.pack(">I", len(offsets)) + offsets.astype(">i4").tobytes()
+
+
+def words(*numbers: int) -> bytes:
+    return np.array(numbers, dtype=">u4").tobytes()
+
+
+def test_a_jagged_basket_becomes_two_blocks_of_one_stream():
+    data = basket(GENERATOR.integers(0, 9, 3000))
+    packed = compress_basket(data)
+    assert lzma.decompress(packed) == data
+    assert blocks_in(packed) == 2
+    assert len(packed) < len(compress_words(data))  # what the second block is for
+
+
+def test_a_flat_basket_is_one_block():
+    data = GENERATOR.uniform(1, 2, 1000).astype(">f4").tobytes()
+    packed = compress_basket(data)
+    assert lzma.decompress(packed) == data
+    assert blocks_in(packed) == 1
+    assert packed == compress_words(data)
+
+
+@pytest.mark.parametrize("counts", [[0], [1], [0, 0, 0], [0, 1, 0], [5] * 2])
+def test_tiny_baskets_come_back(counts):
+    data = basket(np.array(counts))
+    assert lzma.decompress(compress_basket(data)) == data
+
+
+def test_the_offsets_of_events_without_jets_are_one_block():
+    packed = compress_basket(basket(np.zeros(500, int)))
+    assert blocks_in(packed) == 1
+    assert len(packed) < 100  # 500 equal offsets have no differences
+
+
+def test_nothing_comes_back_as_nothing():
+    assert lzma.decompress(compress_basket(b"")) == b""
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_come_back(data):
+    assert lzma.decompress(compress_basket(data)) == data
+    assert lzma.decompress(compress_words(data)) == data
+
+
+@given(st.lists(st.integers(0, 12), max_size=40).map(lambda numbers: words(*numbers)), st.binary(max_size=3))
+def test_wrong_guesses_are_harmless(data, tail):
+    # Small numbers look like counts and offsets wherever one starts to read.
+    assert lzma.decompress(compress_basket(data + tail)) == data + tail
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        words(0x3F800000, 2, 70, 74),  # one value, one event
+        words(3, 2, 70, 74),  # the value could be a count
+        words(1, 1, 1),
+        words(2, 8, 12),
+        words(0, 0, 0),
+        words(1, 70),  # no values, no events
+        words(0xFFFFFFFF, 0xFFFFFFFF),
+    ],
+)
+def test_ambiguous_baskets_come_back(data):
+    assert lzma.decompress(compress_basket(data)) == data
+
+
+@settings(max_examples=40)
+@given(st.lists(st.binary(min_size=1, max_size=400), min_size=1, max_size=5), st.data())
+def test_joined_streams_hold_what_each_held(parts, data):
+    streams = [
+        lzma.compress(
+            part, lzma.FORMAT_XZ, lzma.CHECK_CRC32, filters=data.draw(st.sampled_from([WORDS, OFFSETS]))
+        )
+        for part in parts
+    ]  # fmt: skip
+    joined = join_streams(streams)
+    assert lzma.decompress(joined) == b"".join(parts)
+    assert blocks_in(joined) == len(parts)
+
+
+def test_more_than_one_byte_of_length_is_joined():
+    parts = [b"a" * 10, bytes(1000), GENERATOR.bytes(300_000), b"b"]  # sizes in the index of 1, 2 and 3 bytes
+    assert lzma.decompress(join_streams([compress_words(part) for part in parts])) == b"".join(parts)
+
+
+def test_more_than_127_streams_are_joined():
+    parts = [bytes([i]) * 3 for i in range(200)]  # the count takes two bytes
+    assert lzma.decompress(join_streams([compress_words(part) for part in parts])) == b"".join(parts)
+
+
+def test_a_flipped_bit_is_noticed():
+    packed = bytearray(compress_basket(basket(GENERATOR.integers(0, 9, 300))))
+    packed[len(packed) // 2] ^= 1
+    with pytest.raises(lzma.LZMAError):
+        lzma.decompress(bytes(packed))
+
+
+def events_of(counts: list[int]) -> ak.Array:
+    return ak.unflatten(GENERATOR.uniform(1, 2, sum(counts)).astype(np.float32), counts)
+
+
+JAGGED = {
+    "many": GENERATOR.integers(0, 9, 2000).tolist(),
+    "no jets at all": [0] * 300,
+    "one jet": [1],
+    "one event of many": [2000],
+    "first and last events empty": [0, 3, 0, 0, 2, 0],
+}
+
+
+@pytest.mark.parametrize("counts", JAGGED.values(), ids=JAGGED)
+def test_uproot_reads_jagged_branches(tmp_path, monkeypatch, counts):
+    baskets = []
+    monkeypatch.setattr(trees, "compress_basket", lambda data: baskets.append(data) or compress_basket(data))
+    array = events_of(counts)
+    with writing.create(tmp_path / "x.root") as file:
+        writer = file.make_tree("t", {"z": array}, words=["z", "nz"])
+        writer.extend({"z": array})
+        writer.extend({"z": array[::-1]})
+    with uproot.open(tmp_path / "x.root") as file:
+        assert ak.array_equal(file["t"]["z"].array(), ak.concatenate([array, array[::-1]]))
+        assert file["t"]["nz"].array().tolist() == counts + counts[::-1]
+    assert len(baskets) == 4
+    if len(counts) == 2000:  # what uproot writes is what we take it for
+        assert [blocks_in(compress_basket(data)) for data in baskets if len(data) > 4 * 2000] == [2, 2]
+
+
+@pytest.mark.parametrize("length", [1, 2, 5000])
+def test_uproot_reads_flat_branches(tmp_path, length):
+    values = GENERATOR.uniform(1, 2, length).astype(np.float32)
+    with writing.create(tmp_path / "x.root") as file:
+        writer = file.make_tree("t", {"z": ak.Array(values)}, words=["z"])
+        writer.extend({"z": ak.Array(values)})
+    with uproot.open(tmp_path / "x.root") as file:
+        assert file["t"]["z"].array(library="np").tobytes() == values.tobytes()
+
+
+def test_uproot_reads_a_tree_without_entries(tmp_path):
+    with writing.create(tmp_path / "x.root") as file:
+        file.make_tree("t", {"z": events_of([1]), "flat": ak.Array([1.0])}, words=["z", "nz", "flat"])
+    with uproot.open(tmp_path / "x.root") as file:
+        assert file["t"].num_entries == 0
+        assert len(file["t"]["z"].array()) == 0
+
+
+@pytest.mark.parametrize("size", [0, 1, 4, 65_535, 65_536, 65_537, 200_000])
+@pytest.mark.parametrize("events", [0, 3])
+def test_packed_bytes_are_stored_as_they_are(size, events):
+    data = np.random.default_rng(1).integers(0, 256, size, dtype=np.uint8).tobytes()
+    ends = np.array([70, *[70 + size] * events], ">u4")
+    basket = data + (np.array([len(ends)], ">u4").tobytes() + ends.tobytes() if events else b"")
+    stored = store_basket(basket)
+    assert lzma.decompress(stored) == bytes(cramjam.xz.decompress(stored)) == basket
+    assert data[:60_000] in stored and len(stored) < len(basket) + 130 + size // 10_000

@@ -1,0 +1,671 @@
+"""Figures: how each looks, what it says, and that no text is cut off or covered."""
+
+import inspect
+import subprocess
+import sys
+from collections.abc import Callable, Iterable
+from functools import cache
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.cbook import is_math_text
+from matplotlib.text import Text
+from matplotlib.transforms import Bbox
+
+from atlasae.errors import UserError
+from atlasae.reports import plotting
+from atlasae.reports.plotting import NO_LABEL, QUANTITIES, Figure, Label
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "figures"
+SHORT = Label("Internal", "ATLAS", "13", "140", "AntiKt4TruthJets")
+LONG = Label("Simulation Preliminary", "ATLAS", "13.6", "140.1", "AntiKt10UFOCSSKSoftDropBeta100Zcut10JetsAuxDyn")
+LABELS = {"short": SHORT, "long": LONG, "none": NO_LABEL}
+BELL = np.array([0, 1, 4, 9, 14, 9, 4, 1, 1, 0])
+SHARES = dict(zip(("2.5", "15.865", "50", "84.135", "97.5"), (-1.9, -1.0, 0.1, 1.0, 2.0), strict=True))
+
+
+def quantiles(width: float) -> dict[str, float]:
+    return {q: share * width for q, share in SHARES.items()}
+
+
+def numbers(width: float, mean: float | None = None) -> dict[str, Any]:
+    return {
+        "mean": 0.1 * width if mean is None else mean,
+        "half_width_68": width,
+        "quantiles": quantiles(width),
+    }
+
+
+def symmetric(width: float) -> np.ndarray:
+    return np.linspace(-3 * width, 3 * width, len(BELL) + 1)
+
+
+def in_bins(*edges: float, width: float = 1e-3) -> list[dict[str, Any]]:
+    """What a report says of bins with these edges, the residuals wider from one to the next."""
+    pairs = list(zip(edges[:-1], edges[1:], strict=True))
+    return [{"low": a, "high": b, "quantiles": quantiles(width * (1 + 0.2 * i))} for i, (a, b) in enumerate(pairs)]
+
+
+def spectrum(label: Label = NO_LABEL, times: float = 1, what: str = "Jets") -> Figure:
+    """A falling spectrum in MeV, a jet of which moved."""
+    before = np.round(np.array([5000, 1200, 300, 80, 20, 5, 1, 0]) * times)
+    after, moved = before.copy(), np.zeros(8)
+    if before[3]:
+        after[2:4] += (1, -1)
+        moved[2:4] = 1
+    edges = np.geomspace(20_000, 2_000_000, 9)
+    return plotting.spectrum(edges, before, after, moved, QUANTITIES["pt"], label, what)
+
+
+def residuals(
+    label: Label = NO_LABEL,
+    width: float = 1e-4,
+    bound: float | None = 2.5e-4,
+    times: int = 1,
+    mean: float | None = None,
+) -> Figure:
+    found = numbers(width, mean)
+    return plotting.residuals(symmetric(width), BELL * times, found, QUANTITIES["pt"], True, bound, label)
+
+
+def response(label: Label = NO_LABEL, width: float = 1e-3) -> Figure:
+    bins = in_bins(0, 20_000, 45_000, 110_000, 400_000, 2_000_000, float("inf"), width=width)
+    return plotting.response(bins, QUANTITIES["m"], QUANTITIES["pt"], label)
+
+
+def matrix(label: Label = NO_LABEL) -> Figure:
+    values = np.array([[1, -0.32, 0.7, -0.004], [-0.32, 1, 0.01, np.nan], [0.7, 0.01, 1, 0], [-0.004, np.nan, 0, 1]])
+    return plotting.matrix(["pt", "eta", "phi", "mjj"], values, label)
+
+
+def corner(label: Label = NO_LABEL, width: float = 1e-4, times: int = 1) -> Figure:
+    edges = [symmetric(width), symmetric(3 * width), symmetric(40 * width)]
+    both = np.outer(BELL, BELL) * times
+    pairs = {(0, 1): both, (0, 2): both, (1, 2): 0 * both}
+    symbols = [QUANTITIES[v].symbol for v in ("pt", "eta", "phi")]
+    return plotting.corner(symbols, edges, [BELL * times] * 3, pairs, label)
+
+
+def latents(label: Label = NO_LABEL, times: int = 1) -> Figure:
+    meaning = ["11.3 bits of pt and 4.0 bits of m", "11.1 bits of eta and 4.0 bits of m", "nothing"]
+    edges = [np.linspace(1, 2, 11), np.linspace(1, 1.001, 11), np.linspace(0.999, 1.001, 11)]
+    return plotting.latents(["$z_0$", "$z_1$", "$z_2$"], meaning, edges, [BELL * times, BELL[::-1], BELL], label)
+
+
+BOUNDS = [3e-2, 1e-2, 3e-3, 1e-3, 3e-4, 1e-4]
+PEERS = ("as it is, ZSTD(5)", "mantissas rounded, ZSTD(5)", "mantissas rounded, LZMA(9)", "grid in integers, LZMA(9)")
+PEERS += ("grid in three floats, our LZMA", "grid, pcodec, no events", "SZ3, no events")
+
+
+def sizes(label: Label = NO_LABEL) -> Figure:
+    curves = {"ours": (BOUNDS, [2.9, 3.6, 4.4, 5.2, 6.0, 6.8]), "floor": (BOUNDS, [2.8, 3.5, 4.3, 5.1, 5.9, 6.7])}
+    curves |= {name: (BOUNDS, [i + 3 + 0.8 * k for k in range(6)]) for i, name in enumerate(PEERS)}
+    return plotting.sizes(curves, "ours", "floor", label)
+
+
+def training(label: Label = NO_LABEL, scale: float = 1.0) -> Figure:
+    losses = {"training": [None, 3.0, 2.4, 2.1, 2.0, 1.9], "validation": [3.4, 3.0, 2.5, 2.3, None, 2.4]}
+    scaled = {name: [v if v is None else scale * v for v in values] for name, values in losses.items()}
+    return plotting.training([0, 50, 100, 150, 200, 250], scaled, label)
+
+
+def learning_rates(label: Label = NO_LABEL) -> Figure:
+    rates = np.geomspace(1e-6, 1, 13)
+    return plotting.learning_rates(rates, 1 + (np.log10(rates) + 2.5) ** 2, 3e-3, label)
+
+
+def comparison(label: Label = NO_LABEL, names: Iterable[str] = ("one", "another", "third")) -> Figure:
+    names = list(names)
+    widths = {v: [1e-4 * (i + k + 1) for i in range(len(names))] for k, v in enumerate(("pt", "eta", "m", "mjj"))}
+    widths["mjj"][0] = float("nan")
+    return plotting.comparison(names, widths, "half-width of the central 68 %", label)
+
+
+FIGURES: dict[str, Callable[..., Figure]] = {
+    draw.__name__: draw
+    for draw in (
+        *(spectrum, residuals, response, matrix, corner, latents, sizes, training, learning_rates, comparison),
+    )
+}
+
+
+# --- what is in a figure
+
+
+@cache
+def figure(name: str, label: str) -> Figure:
+    """Each figure with each label, drawn once."""
+    return on_canvas(FIGURES[name](LABELS[label]))
+
+
+def on_canvas(drawn: Figure) -> Figure:
+    """A figure that was drawn; `written` are its texts and where they are."""
+    found: list[tuple[str, list[float]]] = []
+    draw = Text.draw
+
+    def note(text: Text, renderer: Any, *args: Any, **kwargs: Any) -> None:
+        if text.get_visible() and text.get_text().strip():
+            found.append((text.get_text(), text.get_window_extent(renderer).extents.tolist()))
+        draw(text, renderer, *args, **kwargs)
+
+    with mock.patch.object(Text, "draw", note), plotting.styled():
+        FigureCanvasAgg(drawn).draw()
+    drawn.written = found
+    return drawn
+
+
+def outside(drawn: Figure) -> list[str]:
+    """The texts that do not lie on the canvas, to a pixel of it."""
+    width, height = drawn.bbox.width, drawn.bbox.height
+    boxes = [(text, x0, y0, width - x1, height - y1) for text, (x0, y0, x1, y1) in drawn.written]
+    return [text for text, *margins in boxes if min(margins) < -1]
+
+
+def words(drawn: Figure) -> list[str]:
+    """Every text of a figure."""
+    return [text for text, _ in drawn.written]
+
+
+def label_boxes(axes: Axes) -> list[Bbox]:
+    """Where the label's lines are, and everything else that was written into the axes."""
+    return [text.get_window_extent() for text in axes.texts if text.get_text()]
+
+
+def legend_texts(axes: Axes) -> list[str]:
+    return [text.get_text() for text in axes.get_legend().get_texts()]
+
+
+def curve(axes: Axes, name: str) -> Any:
+    return next(line for line in axes.get_lines() if line.get_label() == name)
+
+
+# --- how figures look
+
+
+@pytest.mark.parametrize("name", FIGURES)
+@pytest.mark.mpl_image_compare(tolerance=3, savefig_kwargs={"dpi": 60}, style=plotting.STYLE)
+def test_a_figure_looks_as_it_did(name):
+    return FIGURES[name](SHORT)
+
+
+def test_every_drawing_function_has_a_golden_figure():
+    functions = {n: f for n, f in vars(plotting).items() if inspect.isfunction(f) and not n.startswith("_")}
+    drawing = [n for n, f in functions.items() if inspect.signature(f).return_annotation is Figure]
+    assert sorted(drawing) == sorted(FIGURES)
+    golden = [f"test_a_figure_looks_as_it_did_{name}.png" for name in FIGURES]
+    assert sorted(path.name for path in GOLDEN.iterdir()) == sorted(golden)
+    assert sum(path.stat().st_size for path in GOLDEN.iterdir()) < 300_000
+
+
+def test_a_missing_golden_figure_fails(tmp_path):
+    test = f"{__file__}::test_a_figure_looks_as_it_did[comparison]"
+    command = [sys.executable, "-m", "pytest", "-q", f"--mpl-baseline-path={tmp_path}", test]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, cwd=GOLDEN.parents[2])
+    assert done.returncode == 1 and "1 failed" in done.stdout, done.stdout
+    assert "Image file not found for comparison" in done.stdout
+
+
+# --- what drawing leaves behind
+
+
+def settings() -> dict[str, Any]:
+    """Matplotlib's settings, but for the backend, which it chooses when it is first asked."""
+    return {name: value for name, value in mpl.rcParams.items() if name != "backend"}
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_drawing_leaves_the_settings_as_they_were(name):
+    before, open_figures = settings(), plt.get_fignums()
+    assert isinstance(FIGURES[name](), Figure)
+    assert settings() == before and plt.get_fignums() == open_figures
+
+
+def test_a_figure_that_fails_leaves_the_settings_as_they_were():
+    before = settings()
+    with pytest.raises(ValueError, match="mismatch"):
+        plotting.spectrum([1, 2, 3], [1], [1], [1], QUANTITIES["pt"])
+    assert settings() == before
+
+
+@pytest.mark.parametrize("suffix", ["png", "pdf", "svg"])
+def test_a_figure_is_saved_twice_as_the_same_bytes(suffix, tmp_path):
+    drawn, before = corner(SHORT), settings()
+    paths = [tmp_path / f"{i}.{suffix}" for i in range(2)]
+    for path in paths:
+        plotting.save(drawn, path)
+    one, other = (path.read_bytes() for path in paths)
+    assert one == other
+    assert one[:4] in (b"\x89PNG", b"%PDF", b"<?xm") and b"Date" not in one
+    assert settings() == before
+
+
+def test_a_figure_is_drawn_twice_as_the_same_bytes(tmp_path):
+    for i in range(2):
+        plotting.save(matrix(SHORT), tmp_path / f"{i}.pdf")
+    assert (tmp_path / "0.pdf").read_bytes() == (tmp_path / "1.pdf").read_bytes()
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.PDF", "b/a.svg"])
+def test_a_suffix_that_a_figure_can_have_is_taken(name):
+    plotting.check_suffix(Path(name))
+
+
+@pytest.mark.parametrize("name", ["a", "a.root", "a.png.gz", ".png"])
+def test_a_suffix_that_no_figure_has_is_refused(name):
+    with pytest.raises(UserError, match=r"no figure ends in .*\.png, \.pdf or \.svg"):
+        plotting.check_suffix(Path(name))
+
+
+# --- text that can be read
+
+
+@pytest.mark.parametrize("label", LABELS)
+@pytest.mark.parametrize("name", FIGURES)
+def test_no_text_leaves_the_canvas(name, label):
+    assert outside(figure(name, label)) == []
+
+
+@pytest.mark.parametrize("label", ["short", "long"])
+@pytest.mark.parametrize("name", [name for name in FIGURES if name not in ("matrix", "corner", "latents")])
+def test_label_and_legend_stay_apart(name, label):
+    axes = figure(name, label).axes[0]
+    legend = axes.get_legend().get_window_extent()
+    assert len(label_boxes(axes)) == 4
+    assert [box for box in label_boxes(axes) if legend.overlaps(box)] == []
+
+
+@pytest.mark.parametrize("name", [name for name in FIGURES if name != "matrix"])
+def test_the_numbers_along_an_axis_stay_apart(name):
+    assert crowded_numbers(figure(name, "short")) == []
+
+
+@pytest.mark.parametrize("ends", [(20_000, 600_000), (20_000, 1e6), (8_000, 90_000), (1, 1e8), (450_000, 500_000)])
+def test_the_numbers_along_a_spectrum_stay_apart_whatever_it_spans(ends):
+    edges = np.geomspace(*ends, 31)
+    drawn = on_canvas(plotting.spectrum(edges, [9] * 30, [9] * 30, [0] * 30, QUANTITIES["pt"], SHORT))
+    assert crowded_numbers(drawn) == [] and outside(drawn) == []
+
+
+def crowded_numbers(drawn: Figure) -> list[tuple[str, str]]:
+    """Neighbours along an axis whose texts lie on each other."""
+    crowded = []
+    for axes in drawn.axes:
+        for axis, side in ((axes.xaxis, 0), (axes.yaxis, 1)):
+            ticks = axis.get_ticklabels(which="both") if axes.get_visible() else []
+            known = [(tick.get_text(), tick.get_window_extent().extents.tolist()) for tick in ticks]
+            shown = sorted((box[side], box[side + 2], text) for text, box in known if (text, box) in drawn.written)
+            crowded += [(a[2], b[2]) for a, b in zip(shown[:-1], shown[1:], strict=True) if b[0] < a[1]]
+    return crowded
+
+
+@pytest.mark.parametrize("scale", [1, 0.99e3, 3.1])
+def test_losses_stay_clear_of_the_label(scale):
+    axes = on_canvas(training(SHORT, scale)).axes[0]
+    for name in ("training", "validation"):
+        points = axes.transData.transform(curve(axes, name).get_xydata())
+        assert [p for p in points for box in label_boxes(axes) if box.contains(*p)] == []
+
+
+def test_the_data_stay_below_the_label_and_the_legend():
+    for name in ("spectrum", "residuals", "response", "sizes", "comparison"):
+        axes = figure(name, "short").axes[0]
+        boxes = [*label_boxes(axes), axes.get_legend().get_window_extent()]
+        lowest = min(box.y0 for box in boxes)
+        paths = [*(line.get_xydata() for line in axes.get_lines()), *(p.get_path().vertices for p in axes.patches)]
+        heights = np.concatenate([axes.transData.transform(path)[:, 1] for path in paths])
+        assert np.nanmax(heights) < lowest, name
+
+
+# --- what the label says
+
+
+@pytest.mark.parametrize(
+    ("label", "expected"),
+    [
+        (
+            Label("Internal", "ATLAS", "13", "140", "Jet"),
+            ["ATLAS", "Internal", r"13 TeV, 140 fb$^{\mathrm{-1}}$", "Jet"],
+        ),
+        (Label("Work in progress", "", "13.6", "", ""), ["Work in progress", "13.6 TeV"]),
+        (Label("Internal", "CMS", "", "3.2", ""), ["CMS", "Internal", r"3.2 fb$^{\mathrm{-1}}$"]),
+        (Label("", "ATLAS"), ["ATLAS"]),
+        (Label("", "", note="Jet"), ["Jet"]),
+        (NO_LABEL, []),
+    ],
+)
+def test_a_label_says_what_it_was_told(label, expected):
+    drawn = on_canvas(residuals(label))
+    found = [text.get_text().removeprefix(r"$\sqrt{s}$ = ") for text in drawn.axes[0].texts if text.get_text()]
+    assert found == expected
+    assert [word for word in words(drawn) if "TeV" in word or "fb" in word] == [
+        text.get_text() for text in drawn.axes[0].texts if "TeV" in text.get_text() or "fb" in text.get_text()
+    ]
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_every_figure_has_its_label(name):
+    found = words(figure(name, "short"))
+    assert [word for word in ("ATLAS", "Internal", "AntiKt4TruthJets") if found.count(word) != 1] == []
+    assert r"$\sqrt{s}$ = 13 TeV, 140 fb$^{\mathrm{-1}}$" in found
+    assert {"ATLAS", "Internal"} & set(words(figure(name, "none"))) == set()
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_a_name_is_no_formula_in_any_figure(name):
+    drawn = on_canvas(FIGURES[name](Label("Internal", "ATLAS", "13", "140", r"jet$x$ $\frac{")))
+    assert shown(drawn)[r"jet\$x\$ \$\frac{"] == r"jet$x$ $\frac{"
+
+
+ODD = ("$", "a$b", "$x$", r"$\frac{", r"a\$b$", r"\$", "a_b^c", "%{#}~&", "_begins", "back\\slash")
+
+
+@pytest.mark.parametrize("name", [*ODD, "two\nlines", "no UTF-8 \udcff", "\x1b[1m"])
+def test_names_are_drawn_as_they_are_written(name, tmp_path):
+    drawn = on_canvas(comparison(Label("", "", note=name), [name, "other"]))
+    written = "".join(c if c.isprintable() else " " if c == "\n" else "?" for c in name)
+    assert list(shown(drawn).values()).count(written) == 1
+    assert [text.strip() for text in legend_texts(drawn.axes[0])] == [plotting.plain(name), "other"]
+    plotting.save(drawn, tmp_path / "a.pdf")
+
+
+def shown(drawn: Figure) -> dict[str, str]:
+    """What matplotlib makes of texts that are no formulas."""
+    return {text: text.replace(r"\$", "$") for text in words(drawn) if not is_math_text(text)}
+
+
+@pytest.mark.parametrize("text", [r"$\frac{$", r"a $\nothing$", "$x$$"])
+def test_a_label_that_is_no_formula_is_refused(text):
+    plotting.check_label(Label(r"$\sqrt{s}$ and \$", energy="13", luminosity="140", note="$x$"))
+    plotting.check_label(Label("100 $"))
+    if text == "$x$$":  # three dollars are no formula at all
+        plotting.check_label(Label(text))
+        return
+    for label in (Label(text), Label(energy=text), Label(luminosity=text)):
+        with pytest.raises(UserError, match="has a formula that can't be drawn"):
+            plotting.check_label(label)
+
+
+def test_a_note_is_added_to_a_label():
+    assert Label("Internal", "ATLAS", "13", "140").with_note("AntiKt4TruthJets") == SHORT
+
+
+# --- spectra
+
+
+def test_a_spectrum_says_what_it_shows():
+    drawn = figure("spectrum", "none")
+    assert {r"$p_\mathrm{T}$ [GeV]", "Jets / bin", "dec. / orig.", "original", "decompressed"} <= set(words(drawn))
+    axes, lower = drawn.axes
+    assert axes.get_xlim() == lower.get_xlim() == pytest.approx((20, 2000))  # GeV
+    assert (axes.get_xscale(), axes.get_yscale()) == ("log", "log")
+    events = on_canvas(spectrum(what="Events"))
+    assert "Events / bin" in words(events) and "Jets / bin" not in words(events)
+
+
+def test_the_ratio_has_the_jets_that_moved_as_bars():
+    (container,) = figure("spectrum", "none").axes[1].containers
+    points, _, (bars,) = container
+    assert points.get_ydata() == pytest.approx([1, 1, 301 / 300, 79 / 80, 1, 1, 1])  # none of an empty bin
+    lengths = [(segment[1] - segment[0])[1] for segment in bars.get_segments()]
+    assert lengths == pytest.approx([0, 0, 2 / 300, 2 / 80, 0, 0, 0])
+
+
+def test_even_bins_are_drawn_on_even_scales():
+    drawn = plotting.spectrum(np.linspace(-3, 3, 4), [5, 6, 7], [5, 6, 7], [0, 0, 0], QUANTITIES["phi"])
+    axes = drawn.axes[0]
+    assert (axes.get_xscale(), axes.get_yscale()) == ("linear", "linear")
+    assert axes.get_xlim() == (-3, 3) and r"$\phi$ [rad]" in words(on_canvas(drawn))
+
+
+@pytest.mark.parametrize("times", [0, 2e-4, 42 / 6606, 1e7])
+def test_a_spectrum_of_any_number_of_jets_is_drawn(times):
+    drawn = on_canvas(spectrum(SHORT, times))
+    assert outside(drawn) == []
+    top, most = drawn.axes[0].get_ylim()[1], round(5000 * times)
+    assert max(1, most) < top < max(100, 1e8 * most)
+
+
+# --- residuals
+
+
+def test_residuals_say_what_they_show():
+    drawn = figure("residuals", "none")
+    found = words(drawn)
+    assert r"$p_\mathrm{T}$(dec.) / $p_\mathrm{T}$(orig.) $-$ 1 [$\mathrm{10^{-4}}$]" in found
+    assert "mean $\\mathrm{1.0 \\times 10^{-5}}$\n68 %: $\\pm$$\\mathrm{1.0 \\times 10^{-4}}$" in found
+    assert {"Jets / bin", "promised bound"} <= set(found)
+    assert drawn.axes[0].get_xlim() == pytest.approx((-3, 3))
+
+
+def test_the_promised_bound_is_where_it_is():
+    (bound,) = (c for c in figure("residuals", "none").axes[0].collections if c.get_label() == "promised bound")
+    assert [segment[0][0] for segment in bound.get_segments()] == pytest.approx([-2.5, 2.5])
+
+
+@pytest.mark.parametrize("bound", [None, 0.0])
+def test_a_bound_that_is_none_is_not_drawn(bound):
+    drawn = residuals(bound=bound)
+    assert not any("promised" in text for text in legend_texts(drawn.axes[0]))
+    assert drawn.axes[0].get_xlim() == pytest.approx((-3, 3))
+
+
+def test_residuals_far_inside_their_bound_show_it_all_the_same():
+    near = residuals(bound=1e-3).axes[0]
+    (bound,) = (c for c in near.collections if c.get_label() == "promised bound")
+    assert [segment[0][0] for segment in bound.get_segments()] == pytest.approx([-10, 10])
+    assert near.get_xlim() == pytest.approx((-12.5, 12.5))
+    far = residuals(bound=1e-2).axes[0]
+    assert r"promised bound $\pm$0.01" in legend_texts(far)
+    assert far.get_xlim() == pytest.approx((-3, 3))
+
+
+def test_a_difference_has_a_unit_and_no_ratio():
+    found = plotting.residuals(symmetric(0.5), BELL, numbers(0.5), QUANTITIES["phi"], False)
+    assert found.axes[0].get_xlabel() == r"$\Delta$$\phi$ [rad]"
+
+
+@pytest.mark.parametrize("width", [1e-9, 1e-4, 0.0999, 1, 10])
+@pytest.mark.parametrize("times", [0, 10**7])
+def test_residuals_of_any_size_and_number_are_drawn(width, times):
+    drawn = on_canvas(residuals(SHORT, width, 2.5 * width, times))
+    assert outside(drawn) == []
+    power = 1.0 if width * 3 >= 0.1 else 10.0 ** np.floor(np.log10(3 * width))
+    assert drawn.axes[0].get_xlim() == pytest.approx((-3 * width / power, 3 * width / power))
+    assert drawn.axes[0].get_ylim()[1] > max(1, 14 * times)
+
+
+@pytest.mark.parametrize(
+    ("mean", "shown"),
+    [
+        (0.0, "0"),
+        (-0.012, "$-$0.012"),
+        (99.4, "99"),
+        (99.9, "100"),
+        (1234.0, r"$\mathrm{1.2 \times 10^{3}}$"),
+        (-9.94e-5, r"$\mathrm{-9.9 \times 10^{-5}}$"),
+        (9.96e-5, r"$\mathrm{1.0 \times 10^{-4}}$"),
+    ],
+)
+def test_a_mean_is_written_with_two_digits(mean, shown):
+    (text,) = [t for t in legend_texts(residuals(mean=mean).axes[0]) if "mean" in t]
+    assert text.splitlines()[0] == f"mean {shown}"
+
+
+# --- responses
+
+
+def test_a_response_says_what_it_shows():
+    drawn = figure("response", "none")
+    assert r"$m$(dec.) / $m$(orig.) $-$ 1 [$\mathrm{10^{-3}}$]" in words(drawn)
+    assert {r"$p_\mathrm{T}$ [GeV]", "median", "68 %", "95 %"} <= set(words(drawn))
+    bands = {patch.get_label(): patch.get_data() for patch in drawn.axes[0].patches}
+    widths = 1 + 0.2 * np.arange(5)  # the last bin has no end
+    assert bands["median"].edges == pytest.approx([0, 20, 45, 110, 400, 2000])
+    assert bands["median"].values == pytest.approx(0.1 * widths)
+    for name, low, high in (("68 %", -1.0, 1.0), ("95 %", -1.9, 2.0)):
+        assert bands[name].baseline == pytest.approx(low * widths)
+        assert bands[name].values == pytest.approx(high * widths)
+
+
+def test_a_bin_without_jets_is_left_open():
+    bins = in_bins(0, 1, 2, 3, 4)
+    drawn = plotting.response([bins[0], bins[3]], QUANTITIES["m"], QUANTITIES["eta"])
+    (median,) = (patch for patch in drawn.axes[0].patches if patch.get_label() == "median")
+    values, edges = median.get_data().values, median.get_data().edges
+    covered = [(a, b) for a, b, value in zip(edges[:-1], edges[1:], values, strict=True) if np.isfinite(value)]
+    assert covered == [(0, 1), (3, 4)]
+
+
+@pytest.mark.parametrize("high", [float("inf"), None])
+def test_a_bin_without_end_is_drawn_where_it_is_the_only_one(high):
+    bins = [{"low": 2e6, "high": high, "quantiles": quantiles(1e-3)}]
+    assert plotting.response(bins, QUANTITIES["m"], QUANTITIES["pt"]).axes[0].get_xlim() == (2000, 4000)
+
+
+@pytest.mark.parametrize("width", [0, 1e-9, 10])
+def test_responses_of_any_size_are_drawn(width):
+    drawn = on_canvas(response(SHORT, width))
+    assert outside(drawn) == []
+    low, high = drawn.axes[0].get_ylim()
+    assert low < 0 < high
+
+
+# --- matrices and corners
+
+
+def test_a_matrix_shows_its_numbers_and_leaves_out_what_is_not_defined():
+    found = [text.get_text() for text in figure("matrix", "none").axes[0].texts if text.get_text()]
+    assert found.count("1.00") == 4 and found.count("$-$0.32") == 2 and found.count("0.70") == 2
+    assert found.count("0.00") == 4  # of -0.004 and of 0
+    assert len(found) == 14
+    assert [t.get_text() for t in figure("matrix", "none").axes[0].get_xticklabels()][3] == "$m_{jj}$"
+
+
+def test_a_matrix_without_any_number_is_drawn():
+    drawn = on_canvas(plotting.matrix(["pt", "m"], np.full((2, 2), np.nan), SHORT))
+    assert outside(drawn) == [] and len(drawn.axes[0].texts) == 4
+
+
+def test_a_corner_has_a_panel_for_every_two_columns():
+    drawn = figure("corner", "none")
+    assert [axes.get_visible() for axes in drawn.axes] == [True, False, False, True, True, False, True, True, True]
+    assert r"$p_\mathrm{T}$ [$\mathrm{10^{-4}}$]" in words(drawn) and r"$\phi$ [$\mathrm{10^{-2}}$]" in words(drawn)
+    assert words(drawn).count(r"$\eta$ [$\mathrm{10^{-4}}$]") == 2  # below and beside
+    filled = [len(axes.collections) for axes in drawn.axes if axes.get_visible()]
+    assert filled == [0, 1, 0, 1, 0, 0]  # densities, but for one without jets
+
+
+@pytest.mark.parametrize("width", [1e-9, 10])
+@pytest.mark.parametrize("times", [0, 1, 10**7])
+def test_corners_of_any_size_and_number_are_drawn(width, times):
+    assert outside(on_canvas(corner(SHORT, width, times))) == []
+
+
+def test_a_corner_of_one_jet_is_drawn():
+    counts = np.zeros(10)
+    counts[3] = 1
+    drawn = plotting.corner(["a", "b"], [symmetric(1)] * 2, [counts] * 2, {(0, 1): np.outer(counts, counts)}, SHORT)
+    assert outside(on_canvas(drawn)) == []
+    (mesh,) = drawn.axes[2].collections
+    assert mesh.get_array().compressed().tolist() == [1]
+    assert np.argwhere(~mesh.get_array().mask.reshape(10, 10)).tolist() == [[3, 3]]
+
+
+def test_a_density_has_the_first_column_along_x():
+    counts = np.zeros((10, 10))
+    counts[2, 7] = 5
+    drawn = plotting.corner(["a", "b"], [symmetric(1)] * 2, [BELL] * 2, {(0, 1): counts})
+    (mesh,) = drawn.axes[2].collections
+    assert np.argwhere(~mesh.get_array().mask.reshape(10, 10)).tolist() == [[7, 2]]  # row y, column x
+
+
+@pytest.mark.parametrize("times", [0, 10**7])
+def test_latents_of_any_number_are_drawn(times):
+    drawn = on_canvas(latents(NO_LABEL, times))
+    assert {"$z_0$", "$z_2$", "nothing", "11.3 bits of pt and 4.0 bits of m"} <= set(words(drawn))
+    assert [axes.get_xlim() for axes in drawn.axes] == [(1, 2), (1, 1.001), (0.999, 1.001)]
+
+
+# --- sizes, losses, comparisons
+
+
+def test_sizes_fall_to_the_left_and_the_first_stands_out():
+    axes = figure("sizes", "none").axes[0]
+    left, right = axes.get_xlim()
+    assert left > 3e-2 and right < 1e-4 and axes.get_ylim()[0] == 0
+    assert legend_texts(axes) == ["ours", *PEERS, "floor"]
+    widths = {line.get_label(): line.get_linewidth() for line in axes.get_lines()}
+    assert max(widths, key=widths.get) == "ours"
+    assert curve(axes, "floor").get_marker() in ("None", "", None)
+    looks = [(line.get_color(), line.get_marker(), line.get_linestyle()) for line in axes.get_lines()]
+    assert len(set(looks)) == len(looks)
+
+
+@pytest.mark.parametrize("value", [1e-9, 1e7])
+def test_sizes_at_one_precision_are_drawn(value):
+    curves = {"ours": ([1e-3], [value]), "floor": ([1e-3], [value / 2]), "other": ([1e-3, 1e-4], [value, value])}
+    assert outside(on_canvas(plotting.sizes(curves, "ours", "floor", SHORT))) == []
+
+
+def test_the_weights_kept_are_those_of_the_lowest_validation():
+    axes = figure("training", "none").axes[0]
+    assert list(curve(axes, "weights kept").get_xdata()) == [150, 150]
+    assert np.isnan(curve(axes, "training").get_ydata()[0]) and np.isnan(curve(axes, "validation").get_ydata()[4])
+    assert {"step", "loss", "training", "validation", "weights kept"} <= set(words(figure("training", "none")))
+    assert axes.get_yscale() == "linear"
+
+
+@pytest.mark.parametrize("losses", [[-3.0, -4.0], [0.0, 1.0], [1e-9, 1e-8], [1e7, None], [2.0, float("nan")]])
+def test_losses_of_any_size_are_drawn(losses):
+    drawn = on_canvas(plotting.training([0, 5], {"training": [None, None], "validation": losses}, SHORT))
+    assert outside(drawn) == []
+    assert drawn.axes[0].get_yscale() == ("log" if losses == [1e-9, 1e-8] else "linear")
+
+
+@pytest.mark.parametrize("losses", [[3.0, 2.0, 9.0], [3.0, -2.0, float("nan")]])
+def test_the_learning_rate_to_choose_is_marked(losses):
+    drawn = on_canvas(plotting.learning_rates([1e-4, 1e-3, 1e-2], losses, 1e-3, SHORT))
+    assert list(curve(drawn.axes[0], "choose 0.001").get_xdata()) == [1e-3, 1e-3]
+    assert {"choose 0.001", "learning rate", "training loss"} <= set(words(drawn)) and outside(drawn) == []
+
+
+def test_a_comparison_has_a_marker_for_every_name_and_variable():
+    axes = figure("comparison", "none").axes[0]
+    assert legend_texts(axes) == ["one", "another", "third"]
+    assert curve(axes, "another").get_ydata() == pytest.approx([2e-4, 3e-4, 4e-4, 5e-4])
+    assert [t.get_text() for t in axes.get_xticklabels()] == [r"$p_\mathrm{T}$", r"$\eta$", "$m$", "$m_{jj}$"]
+    places = np.concatenate([line.get_xdata() for line in axes.get_lines()])
+    assert len(set(places)) == 12
+
+
+@pytest.mark.parametrize("widths", [[0.0, 0.0], [float("nan"), 1.0], [1e-9, 10.0]])
+def test_widths_of_any_size_are_compared(widths):
+    drawn = on_canvas(plotting.comparison(["a", "b"], {"pt": widths, "other": widths}, "width", SHORT))
+    assert outside(drawn) == [] and {"a", "b", "other", "width"} <= set(words(drawn))
+
+
+def test_many_long_names_are_compared():
+    names = [f"AntiKt4EMPFlow_{i}_with_a_long_name" for i in range(10)]
+    drawn = on_canvas(comparison(SHORT, names))
+    assert outside(drawn) == [] and set(names) <= set(words(drawn))
+    looks = {(line.get_color(), line.get_marker()) for line in drawn.axes[0].get_lines()}
+    assert len(looks) == len(names)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("Jet, 17,082 jets", "Jet, 17,082 jets"),
+        ("AntiKt4TruthJetsAuxDyn, 17,082 jets", "AntiK...uxDyn, 17,082 jets"),
+        ("AntiKt4EMPFlowJetsAuxDyn_calibrated", "AntiKt4EMPFlo...calibrated"),
+    ],
+)
+def test_a_long_name_loses_its_middle_and_no_digit_of_a_number(text, shown):
+    assert plotting._shortened(text) == shown

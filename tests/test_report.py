@@ -1,0 +1,112 @@
+"""Pages as a terminal, a pipe and a notebook have them."""
+
+import copy
+import json
+import pickle
+from html.parser import HTMLParser
+
+import pytest
+
+from atlasae.report import Page, Report, Table, harmless, to_html, to_text
+
+HOSTILE = "[red]x[/red] :smile: \x1b[31m\x07<b>&\"'\n"
+LONG = "branch_" * 40
+TABLE = Table(["branch", "jets"], [["Jet_pt", "1,234"], [LONG, "5"]])
+
+
+class Parsed(HTMLParser):
+    """Tags that must balance, and the text between them."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.seen: list[str] = []
+        self.texts: list[str] = []
+        self.feed(html)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: object) -> None:
+        self.open.append(tag)
+        self.seen.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.texts.append(data)
+
+
+@pytest.fixture
+def narrow(monkeypatch):
+    """A terminal of 80 columns that knows colours."""
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+
+
+def test_a_pipe_gets_whole_names_and_plain_text():
+    text = to_text(["one", TABLE, "two"])
+    assert "\x1b" not in text and text.isascii()
+    assert [line.split() for line in text.splitlines()] == [
+        ["one"],
+        ["branch", "jets"],
+        ["Jet_pt", "1,234"],
+        [LONG, "5"],
+        ["two"],
+    ]
+
+
+def test_a_terminal_gets_what_fits_it_and_no_name_is_cut(narrow):
+    text = to_text([TABLE], terminal=True)
+    assert "\x1b[1m" in text
+    plain = text.replace("\x1b[1m", "").replace("\x1b[0m", "")
+    assert max(map(len, plain.splitlines())) <= 80 and "…" not in plain
+    assert LONG in "".join(line.split(" ")[0] for line in plain.splitlines())
+    assert "1,234" in plain
+
+
+def test_a_terminal_without_colours_gets_none(narrow, monkeypatch):
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert "\x1b[3" not in to_text([TABLE], terminal=True)
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_names_steer_nothing(terminal, narrow):
+    text = to_text([HOSTILE, Table(["a", "b"], [[HOSTILE, HOSTILE]])], terminal)
+    assert "\x1b[31m" not in text and "\x07" not in text
+    words = "[red]x[/red] :smile: ?[31m?<b>&\"'"
+    assert text.count(words) == 3
+    assert to_text(["x"]) == harmless("x")
+
+
+def test_html_holds_names_as_text():
+    parsed = Parsed(to_html([HOSTILE, Table(["a", HOSTILE], [[HOSTILE, "1"]])]))
+    assert "b" not in parsed.seen
+    assert [text.strip() for text in parsed.texts if text.strip()] == [
+        harmless(HOSTILE).strip(), "a", harmless(HOSTILE).strip(), harmless(HOSTILE).strip(), "1",
+    ]  # fmt: skip
+
+
+def test_html_is_a_table_with_numbers_at_the_right():
+    html = to_html(["one", TABLE])
+    assert Parsed(html).seen == ["div", "table", "thead", "tr", "th", "th", "tbody", *["tr", "td", "td"] * 2]
+    assert '<td style="text-align: left">Jet_pt</td><td style="text-align: right">1,234</td>' in html
+
+
+def page(facts: dict[str, object]) -> Page:
+    return [f"{facts['jets']} jets"]
+
+
+def test_a_report_is_a_dictionary():
+    facts = {"jets": 3, "notes": ["a"]}
+    report = Report(facts, page)
+    assert report == facts and isinstance(report, dict)
+    assert json.loads(json.dumps(report)) == facts
+    assert report._repr_html_() == "<div>3 jets</div>"
+
+
+@pytest.mark.parametrize("copied", [lambda report: pickle.loads(pickle.dumps(report)), copy.copy, copy.deepcopy])
+def test_a_report_travels(copied):
+    again = copied(Report({"jets": 3}, page))
+    assert again == {"jets": 3} and again._repr_html_() == "<div>3 jets</div>"
