@@ -6,7 +6,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from atlasae.report import LeftOut, Page, Table, some
+from atlasae.report import LeftOut, Page, PageTable, some
 
 LIBRARIES = ("torch", "uproot", "awkward", "numpy", "constriction", "cramjam", "hist", "mplhep")
 
@@ -47,7 +47,7 @@ def model_page(facts: dict[str, Any]) -> Page:
         return lines
     units = {"pt": "pt in MeV", "eta": "eta", "phi": "phi", "m": "m in MeV"}
     rows = [[units[variable], *(f"{x:.5g}" for x in facts["domain"][variable])] for variable in units]
-    return [*lines, Table(["jets it knows", *(f"{100 * q:g} %" for q in facts["quantiles"])], rows)]
+    return [*lines, PageTable(["jets it knows", *(f"{100 * q:g} %" for q in facts["quantiles"])], rows)]
 
 
 def export_page(report: dict[str, Any]) -> Page:
@@ -83,7 +83,7 @@ def compression_page(report: dict[str, Any]) -> Page:
     return [heading, "", *_collections(report["collections"]), "", *lines, *_dropped(report), *notes]
 
 
-def _collections(entries: Sequence[dict[str, Any]]) -> list[str | Table]:
+def _collections(entries: Sequence[dict[str, Any]]) -> list[str | PageTable]:
     """What became of collections as a whole, and of each of their variables."""
     wholes = [
         [entry["name"], entry["units"] or "", f"{entry['jets']:,}", f"{entry['exact_jets']:,}", *_sizes(entry)]
@@ -95,9 +95,9 @@ def _collections(entries: Sequence[dict[str, Any]]) -> list[str | Table]:
         for variable, branch in _variables(entry).items()
     ]
     return [
-        Table(["collection", "unit", "jets", "exact", "bytes per jet", "before"], wholes, words=(0, 1)),
+        PageTable(["collection", "unit", "jets", "exact", "bytes per jet", "before"], wholes, words=(0, 1)),
         "",
-        Table(["branch", "bound", "largest error", "bits"], variables),
+        PageTable(["branch", "bound", "largest error", "bits"], variables),
         *_floors(entries),
     ]
 
@@ -166,7 +166,7 @@ def many_page(report: dict[str, Any]) -> Page:
     failed = f"{report['failed']} failed" if report["failed"] else "all done"
     rows.append([f"{len(report['files'])} files", *_cells(report, shown), failed])
     noted = [*(f"note: {note}" for note in report.get("notes", ())), *_notes_of_many(report["files"])]
-    return [Table(headings, rows, words=(0, len(headings) - 1)), *noted]
+    return [PageTable(headings, rows, words=(0, len(headings) - 1)), *noted]
 
 
 def _notes_of_many(files: Sequence[dict[str, Any]]) -> list[str]:
@@ -199,7 +199,7 @@ def failure_line(file: dict[str, Any]) -> str:
 def info_page(facts: dict[str, Any]) -> Page:
     """What is inside a compressed file."""
     runs = facts["runs"]
-    made = Table(
+    made = PageTable(
         ["compressed from", "size", "entries", "chunks", "bound", "model", "atlasae"],
         [
             [
@@ -294,14 +294,14 @@ def verification_page(report: dict[str, Any]) -> Page:
         *(f"  {problem}" for problem in problems[:20]),
         "  branches: " + ", ".join(f"{n} {how}" for how, n in kept.items()),
         *(f"  {line}" for line in _left_out_page(report)),
-        *([Table(["jets", "variable", "bound", "largest error"], rows, words=(0, 1))] if rows else []),
+        *([PageTable(["jets", "variable", "bound", "largest error"], rows, words=(0, 1))] if rows else []),
         *_floors(collections),
     ]
 
 
 def evaluation_page(report: dict[str, Any]) -> Page:
     """What `evaluate` found, collection by collection."""
-    page: list[str | Table] = [
+    page: list[str | PageTable] = [
         f"{report['original']} -> {report['compressed']}: {report['entries']:,} entries of '{report['tree']}'"
     ]
     for collection in report["collections"]:
@@ -317,7 +317,7 @@ def evaluation_page(report: dict[str, Any]) -> Page:
     return page
 
 
-def _residuals(collection: dict[str, Any]) -> Table:
+def _residuals(collection: dict[str, Any]) -> PageTable:
     rows = {variable: (found["all"], found["bound"]) for variable, found in collection["variables"].items()}
     rows["m > .5 GeV"] = (collection["mass_above_500_MeV"], None)
     events = collection["events"]
@@ -326,7 +326,7 @@ def _residuals(collection: dict[str, Any]) -> Table:
         rows["  apart"] = (events["dijet_mass_back_to_back"], None)
         rows["HT"] = (events["ht"]["all"], None)
     keys = ("mean", "std", "half_width_68", "half_width_95", "largest")
-    return Table(
+    return PageTable(
         ["", "mean", "std", "68 %", "95 %", "largest", "bound"],
         [
             [name, *(f"{found[key]:.2g}" for key in keys), f"{bound:.2g}" if bound else ""]
@@ -369,7 +369,7 @@ def benchmark_page(report: dict[str, Any]) -> Page:
     missing = report["missing"]
     return [
         f"{report['input']}, {report['collection']}: {report['jets']:,} jets",
-        Table(
+        PageTable(
             ["bytes per jet, guaranteed precision", *(f"{bound:g}" for bound in report["precisions"])],
             [
                 [name, *("-" if size is None else f"{size:.2f}" for size in sizes)]
@@ -398,7 +398,7 @@ def tree_page(facts: dict[str, Any]) -> Page:
     others = [f"and {len(facts['others'])} other branches: {some(facts['others'], 6)}"] if facts["others"] else []
     return [
         f"tree '{facts['tree']}': {facts['entries']:,} entries",
-        Table(["branch", "variable", "unit", "type"], rows, words=(0, 1, 2, 3)),
+        PageTable(["branch", "variable", "unit", "type"], rows, words=(0, 1, 2, 3)),
         *others,
     ]
 

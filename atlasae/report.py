@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any, TypeAlias
 
-WIDEST = 100_000  # columns of text that goes nowhere in particular: a name that is cut is no name
+_WIDEST = 100_000  # columns of text that goes nowhere in particular: a name that is cut is no name
 
 
 @dataclass(frozen=True)
-class Table:
+class PageTable:
     """Rows of cells under headings; columns of words stand at the left, all others, numbers, at the right."""
 
     headings: Sequence[str]
@@ -20,7 +20,7 @@ class Table:
     words: Sequence[int] = (0,)
 
 
-Page: TypeAlias = Sequence[str | Table]  # lines and tables, one below the other
+Page: TypeAlias = Sequence[str | PageTable]  # lines and tables, one below the other
 
 
 class Report(dict[str, Any]):
@@ -52,10 +52,12 @@ def some(names: Iterable[str], most: int = 5) -> str:
 
 def to_text(page: Page, terminal: bool = False) -> str:
     """A page as text: plain, and as wide as it takes; or as a terminal has it, in its colours and its width."""
-    return "\n".join(_table_text(block, terminal) if isinstance(block, Table) else harmless(block) for block in page)
+    return "\n".join(
+        _table_text(block, terminal) if isinstance(block, PageTable) else harmless(block) for block in page
+    )
 
 
-def _table_text(table: Table, terminal: bool) -> str:
+def _table_text(table: PageTable, terminal: bool) -> str:
     from rich import box
     from rich import table as rich
     from rich.console import Console
@@ -73,7 +75,7 @@ def _table_text(table: Table, terminal: bool) -> str:
     if terminal:
         console = Console(force_terminal=True)
     else:
-        width = Console(width=WIDEST).measure(drawn).maximum
+        width = Console(width=_WIDEST).measure(drawn).maximum
         console = Console(file=io.StringIO(), width=width, color_system=None)
     with console.capture() as captured:
         console.print(drawn)
@@ -83,11 +85,11 @@ def _table_text(table: Table, terminal: bool) -> str:
 def to_html(page: Page) -> str:
     """A page as HTML; what stands in a file is text there and nothing else."""
     return "\n".join(
-        _table_html(block) if isinstance(block, Table) else f"<div>{_escaped(block)}</div>" for block in page
+        _table_html(block) if isinstance(block, PageTable) else f"<div>{_escaped(block)}</div>" for block in page
     )
 
 
-def _table_html(table: Table) -> str:
+def _table_html(table: PageTable) -> str:
     sides = ["left" if i in table.words else "right" for i in range(len(table.headings))]
 
     def line(tag: str, cells: Sequence[str]) -> str:

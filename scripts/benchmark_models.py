@@ -36,7 +36,7 @@ from atlasae.jets.residuals import half_width, residuals
 from atlasae.jets.stored import Storage
 from atlasae.training.checkpoints import import_checkpoint
 from atlasae.training.recipes import Recipe, read_recipe
-from atlasae.training.train import Sample, Split, describe_jets, event_parts, fit, read_samples, untrained
+from atlasae.training.train import Split, TrainingSample, describe_jets, event_parts, fit, read_samples, untrained
 
 ROOT = Path(__file__).parents[1]
 RECIPES = ROOT / "scripts" / "recipes"
@@ -48,7 +48,7 @@ COLUMNS = ("pt", "m", "eta", "phi", "E", "dijet")
 Codecs = Callable[[Floats], Floats]  # jets (n x 4, MeV) to what comes back
 
 
-def split(sample: Sample, more: Floats) -> tuple[Split, np.ndarray]:
+def split(sample: TrainingSample, more: Floats) -> tuple[Split, np.ndarray]:
     """Training, validation and test jets, and the events of the test jets."""
     chosen = event_parts(sample.events, SEED, SHARES)
     jets = [sample.jets[part] for part in chosen]

@@ -7,11 +7,11 @@ from html.parser import HTMLParser
 
 import pytest
 
-from atlasae.report import Page, Report, Table, harmless, to_html, to_text
+from atlasae.report import Page, PageTable, Report, harmless, to_html, to_text
 
 HOSTILE = "[red]x[/red] :smile: \x1b[31m\x07<b>&\"'\n"
 LONG = "branch_" * 40
-TABLE = Table(["branch", "jets"], [["Jet_pt", "1,234"], [LONG, "5"]])
+TABLE = PageTable(["branch", "jets"], [["Jet_pt", "1,234"], [LONG, "5"]])
 
 
 class Parsed(HTMLParser):
@@ -73,7 +73,7 @@ def test_a_terminal_without_colours_gets_none(narrow, monkeypatch):
 
 @pytest.mark.parametrize("terminal", [False, True])
 def test_names_steer_nothing(terminal, narrow):
-    text = to_text([HOSTILE, Table(["a", "b"], [[HOSTILE, HOSTILE]])], terminal)
+    text = to_text([HOSTILE, PageTable(["a", "b"], [[HOSTILE, HOSTILE]])], terminal)
     assert "\x1b[31m" not in text and "\x07" not in text
     words = "[red]x[/red] :smile: ?[31m?<b>&\"'"
     assert text.count(words) == 3
@@ -81,7 +81,7 @@ def test_names_steer_nothing(terminal, narrow):
 
 
 def test_html_holds_names_as_text():
-    parsed = Parsed(to_html([HOSTILE, Table(["a", HOSTILE], [[HOSTILE, "1"]])]))
+    parsed = Parsed(to_html([HOSTILE, PageTable(["a", HOSTILE], [[HOSTILE, "1"]])]))
     assert "b" not in parsed.seen
     assert [text.strip() for text in parsed.texts if text.strip()] == [
         harmless(HOSTILE).strip(), "a", harmless(HOSTILE).strip(), harmless(HOSTILE).strip(), "1",

@@ -21,7 +21,7 @@ _BEGINS = re.compile(rb'\{"check": "([0-9a-f]{16})", ')
 
 
 @dataclass(frozen=True)
-class Source:
+class Origin:
     """What an output is made of: a file as it was, and the digest of what was to be done with it.
 
     Of a file elsewhere, `version` is what its store tells.
@@ -34,7 +34,7 @@ class Source:
     version: str = ""
 
     @classmethod
-    def of(cls, path: Location, options: str) -> "Source":
+    def of(cls, path: Location, options: str) -> "Origin":
         """The file as it is; raises OSError where there is none, or UnreachableError of one that is elsewhere."""
         if isinstance(path, Remote):
             return cls(str(path), path.stat().st_size, 0, options, path.stat().version)
@@ -46,7 +46,7 @@ class Source:
 class Entry:
     """An output that is done: its name in the folder, the XXH3 of its bytes, and the report."""
 
-    source: Source
+    source: Origin
     output: str
     checksum: str
     report: dict[str, Any]
@@ -81,7 +81,7 @@ class Journal:
                 damaged.append(str(number))
         self.notes = [f"'{self.path}': what is in line {some(damaged)} is damaged, and not counted"] if damaged else []
 
-    def find(self, source: Source, output: str) -> dict[str, Any] | None:
+    def find(self, source: Origin, output: str) -> dict[str, Any] | None:
         """The report of an output that is made of just this, and has the bytes it had then.
 
         Of several lines any will do: a run that was killed, or refused, has written one and made nothing.

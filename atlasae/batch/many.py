@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from atlasae import pages
-from atlasae.batch.journal import Journal, Source
+from atlasae.batch.journal import Journal, Origin
 from atlasae.batch.workers import Outcome, Recognise, Task, Work, Workers
 from atlasae.compression.chunks import Progress
 from atlasae.compression.compress import compress_file, recognise_compressed
@@ -28,7 +28,7 @@ ADDED = ("entries", "jets", "exact_jets", "bytes_file_in", "bytes_file_out", "by
 
 
 @dataclass(frozen=True)
-class Restoring:
+class RestoreOptions:
     """What `atlasae decompress` may be told."""
 
     salvage: bool = False
@@ -59,7 +59,7 @@ def compress_files(
 
 
 def decompress_files(
-    paths: Sequence[Location], folder: Path, options: Restoring, workers: Workers, progress: Progress | None = None
+    paths: Sequence[Location], folder: Path, options: RestoreOptions, workers: Workers, progress: Progress | None = None
 ) -> Report:
     """Decompress every file into a folder; returns a report of all. Raises UserError before anything is done."""
     tasks = pair_up(
@@ -361,7 +361,7 @@ def _known(task: Task, journal: Journal | None) -> Outcome | None:
         return None
     report = None
     with suppress(AtlasaeError, OSError):  # its own task will tell
-        report = journal.find(Source.of(task.path, task.digest), task.target.name)
+        report = journal.find(Origin.of(task.path, task.digest), task.target.name)
     return None if report is None else Outcome(task, report, reused=True)
 
 

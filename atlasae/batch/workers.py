@@ -16,7 +16,7 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any
 
-from atlasae.batch.journal import Entry, Journal, Source, add_entry, hex_of
+from atlasae.batch.journal import Entry, Journal, Origin, add_entry, hex_of
 from atlasae.errors import UserError, explain, once
 from atlasae.files.checksums import checksum_bytes
 from atlasae.files.remote import Location
@@ -45,7 +45,7 @@ class Task:
     options: Any = None
     recognise: "Recognise | None" = None  # the report of an output, by its own content
     journaled: bool = False  # in the folder of the target
-    source: Source | None = None  # of one that is journaled, from when it is begun
+    source: Origin | None = None  # of one that is journaled, from when it is begun
 
     def finished(self, made: Path, report: Mapping[str, Any]) -> None:
         """Journal what is made before it gets its name: after a crash its bytes tell that it is done."""
@@ -88,7 +88,7 @@ def perform(task: Task) -> Outcome:
     """Do one task, wherever this is; what is wrong with its file is part of the outcome, as nobody need try again."""
     try:
         if task.journaled:
-            task = replace(task, source=Source.of(task.path, task.digest))
+            task = replace(task, source=Origin.of(task.path, task.digest))
         if report := _made_before(task):
             return Outcome(task, report, reused=True)
         report = task.work(task)

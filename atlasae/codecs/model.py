@@ -25,9 +25,9 @@ from atlasae.report import to_html
 
 Autoencoder = InvertibleAutoencoder | BottleneckAutoencoder
 
-FORMAT = 1  # of a model file; raise it when an old reader would go wrong
+MODEL_FORMAT = 1  # of a model file; raise it when an old reader would go wrong
 VARIABLES = ("pt", "eta", "phi", "m")
-QUANTILES = (0.001, 0.01, 0.5, 0.99, 0.999)  # of the jets trained on, kept as the domain of a model
+_QUANTILES = (0.001, 0.01, 0.5, 0.99, 0.999)  # of the jets trained on, kept as the domain of a model
 MOST_OUTSIDE = 0.05  # of the jets, before the user is told that they are not what the model knows
 FEWEST_TO_WARN = 20
 LARGEST = 65_536  # bytes: a model travels inside every file it compressed
@@ -55,7 +55,7 @@ class Model:
         """Its facts, with its name, and how large it is."""
         parameters = sum(parameter.numel() for parameter in self.autoencoder.parameters())
         sizes = {"sha256": self.sha256, "bytes": len(self.content), "parameters": parameters}
-        return self.facts | sizes | {"quantiles": list(QUANTILES)}
+        return self.facts | sizes | {"quantiles": list(_QUANTILES)}
 
     def __repr__(self) -> str:
         return f"<Model {self.sha256[:12]}: {self.facts['architecture']}, {len(self.content)} bytes>"
@@ -73,8 +73,8 @@ class Model:
             version = facts["format"]
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise UserError(f"'{name}' is no atlasae model: expected a safetensors file made by atlasae") from error
-        if version != FORMAT:
-            raise UserError(f"model '{name}' has format version {version!r}: this atlasae reads version {FORMAT}")
+        if version != MODEL_FORMAT:
+            raise UserError(f"model '{name}' has format version {version!r}: this atlasae reads version {MODEL_FORMAT}")
         try:
             autoencoder = _build(facts, load(content))
         except (SafetensorError, RuntimeError, LookupError, TypeError, ValueError, AttributeError) as error:
@@ -94,13 +94,15 @@ class Model:
         state = autoencoder.state_dict()
         exact = {name for name, _ in autoencoder.named_buffers()}
         weights = {key: tensor if key in exact else tensor.float() for key, tensor in state.items()}
-        text = json.dumps({"format": FORMAT} | _architecture(autoencoder) | facts, sort_keys=True, allow_nan=False)
+        text = json.dumps(
+            {"format": MODEL_FORMAT} | _architecture(autoencoder) | facts, sort_keys=True, allow_nan=False
+        )
         return cls.from_bytes(save(weights, metadata={_KEY: text}), "new model")
 
 
 def domain_of(jets: Floats) -> dict[str, list[float]]:
-    """The quantiles of jets (n x 4: pt, eta, phi, m in MeV) by variable; `QUANTILES` says which."""
-    found = np.quantile(jets, QUANTILES, axis=0)
+    """The quantiles of jets (n x 4: pt, eta, phi, m in MeV) by variable; `_QUANTILES` says which."""
+    found = np.quantile(jets, _QUANTILES, axis=0)
     return {variable: [float(f"{q:.5g}") for q in found[:, i]] for i, variable in enumerate(VARIABLES)}
 
 
@@ -210,7 +212,7 @@ def _is_domain(domain: Any) -> bool:
     def rising(numbers: Any) -> bool:
         if not isinstance(numbers, list) or not all(type(number) in (int, float) for number in numbers):
             return False
-        return len(numbers) == len(QUANTILES) and numbers == sorted(numbers) and all(map(math.isfinite, numbers))
+        return len(numbers) == len(_QUANTILES) and numbers == sorted(numbers) and all(map(math.isfinite, numbers))
 
     return isinstance(domain, dict) and all(rising(domain.get(variable)) for variable in VARIABLES)
 

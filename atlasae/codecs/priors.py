@@ -14,7 +14,7 @@ from safetensors.numpy import load, save
 from atlasae.codecs.entropy import Table
 
 RESOLUTION = 2.0**16  # of the edges of bins: whole numbers too
-LARGEST = 1 << 20  # bytes
+_LARGEST = 1 << 20  # bytes
 MOST_EDGES = 1024  # of a table
 FARTHEST = 100 * int(RESOLUTION)  # edge
 _PACKAGED = ("priors.safetensors",)
@@ -68,7 +68,7 @@ class Priors:
     def from_bytes(cls, content: bytes) -> "Priors":
         """Read stored tables; raises ValueError where there are none, or such as can't be."""
         try:
-            arrays = load(content) if len(content) <= LARGEST else {}
+            arrays = load(content) if len(content) <= _LARGEST else {}
         except (SafetensorError, LookupError, TypeError, ValueError) as error:
             raise ValueError("no safetensors") from error
         names = sorted({name.partition(".")[0] for name in arrays})

@@ -155,11 +155,11 @@ def decompress(
     Many files (globs, too) go into FOLDER, each under its own name.
     """
     if output:
-        from atlasae.batch.many import Restoring, decompress_files
+        from atlasae.batch.many import RestoreOptions, decompress_files
 
         if given["trust"]:
             raise UserError("--trust is of one skim: give IN and OUT")
-        asked = Restoring(salvage, force)
+        asked = RestoreOptions(salvage, force)
         with several_outputs(), progress("decompressing", quiet) as advance:
             report = decompress_files(paths, output, asked, options.workers(given), advance)
         return show_many(report, as_json, quiet)
@@ -448,7 +448,7 @@ def _learning_rate(
     plotting.check_suffix(plot)
     rates, losses, chosen = learning_rates(paths, recipe, given["jets"], given["units"], start)
     with replacing(plot, force) as temporary:
-        plotting.save(plotting.learning_rates(rates, losses, chosen), temporary)
+        plotting.save(plotting.learning_rate_figure(rates, losses, chosen), temporary)
     facts = {"output": str(plot), "learning_rate": chosen, "rates": rates, "losses": losses}
     return Report(facts, pages.rate_page)
 

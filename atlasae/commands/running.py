@@ -19,7 +19,7 @@ from atlasae.report import Report, harmless, to_json, to_text
 
 _PROGRAM = "atlasae"
 _COMPLETE = "_ATLASAE_COMPLETE"  # what a shell sets when it asks how a line may go on
-INTERRUPTED = 130  # what a shell reports for Ctrl-C
+_INTERRUPTED = 130  # what a shell reports for Ctrl-C
 
 
 class SomeLeft(KeyboardInterrupt):
@@ -68,7 +68,7 @@ def _explain(error: BaseException) -> tuple[str, int]:
     """What to tell the user of an error, and the exit code."""
     if isinstance(error, click.exceptions.Abort | KeyboardInterrupt):
         told = str(error) or ("" if isinstance(error, SomeLeft) else "no output was left")
-        return ": ".join(filter(None, ("interrupted", told))), INTERRUPTED
+        return ": ".join(filter(None, ("interrupted", told))), _INTERRUPTED
     if isinstance(error, click.ClickException):
         return error.format_message().rstrip("."), error.exit_code
     return explain(error)

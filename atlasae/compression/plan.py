@@ -31,28 +31,28 @@ _NTUPLE_NAME = re.compile(r"[^./ \\\x00-\x1f\x7f]+")  # ROOT::Internal::EnsureVa
 _NO_NAME = "where ROOT allows no dots, slashes, blanks, backslashes or control signs"
 
 
-Given = TypeVar("Given")
-Kept = TypeVar("Kept")
+_Given = TypeVar("_Given")
+_Kept = TypeVar("_Kept")
 
 
-class Taken(Generic[Given, Kept]):
+class Taken(Generic[_Given, _Kept]):
     """A field that is given in several forms and kept in one: `read` turns the first into the second."""
 
-    def __init__(self, read: Callable[[Given], Kept], default: Kept) -> None:
+    def __init__(self, read: Callable[[_Given], _Kept], default: _Kept) -> None:
         self.read, self.default = read, default
 
     def __set_name__(self, owner: type, name: str) -> None:
         self.name = name
 
     @overload
-    def __get__(self, instance: None, owner: type) -> Kept: ...
+    def __get__(self, instance: None, owner: type) -> _Kept: ...
     @overload
-    def __get__(self, instance: object, owner: type) -> Kept: ...
-    def __get__(self, instance: object | None, owner: type) -> Kept:
-        kept: Kept = self.default if instance is None else instance.__dict__[self.name]
+    def __get__(self, instance: object, owner: type) -> _Kept: ...
+    def __get__(self, instance: object | None, owner: type) -> _Kept:
+        kept: _Kept = self.default if instance is None else instance.__dict__[self.name]
         return kept
 
-    def __set__(self, instance: object, given: Given) -> None:
+    def __set__(self, instance: object, given: _Given) -> None:
         instance.__dict__[self.name] = self.read(given)
 
 

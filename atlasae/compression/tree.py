@@ -29,7 +29,7 @@ from atlasae.report import to_html
 
 Filter = str | Sequence[str] | Callable[[str], bool] | None
 
-LIBRARIES = ("ak", "np", "pd")
+_LIBRARIES = ("ak", "np", "pd")
 STEP_SIZE = "20 MB"
 _VECTOR_NAMES = {"m": "mass", "E": "energy"}  # of scikit-hep vector
 
@@ -304,8 +304,8 @@ def _passes(name: str, wanted: Filter) -> bool:
 
 
 def _in_library(events: Mapping[str, ak.Array], library: str, begin: int) -> Any:
-    if library not in LIBRARIES:
-        raise UserError(f"library='{library}' is not known: give one of {', '.join(LIBRARIES)}")
+    if library not in _LIBRARIES:
+        raise UserError(f"library='{library}' is not known: give one of {', '.join(_LIBRARIES)}")
     if library == "ak":
         return ak.Array(
             ak.contents.RecordArray(

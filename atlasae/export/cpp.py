@@ -16,9 +16,9 @@ from atlasae.jets.coordinates import LARGEST_PHI, MASS_FLOOR
 from atlasae.jets.recognition import LAYOUTS
 from atlasae.jets.rounding import gap_at_pi
 
-JETS = ("pt", "eta", "phi", "m")
+_JETS = ("pt", "eta", "phi", "m")
 _TYPES = {"f4": "float", "f8": "double"}
-_NEEDED = {"px": ("pt", "phi"), "py": ("pt", "phi"), "pz": ("pt", "eta"), "E": JETS}  # of a jet, for what is stored
+_NEEDED = {"px": ("pt", "phi"), "py": ("pt", "phi"), "pz": ("pt", "eta"), "E": _JETS}  # of a jet, for what is stored
 _ESCAPED = {"\\": "\\\\", '"': '\\"', "?": "\\?"}
 _ACTIVATIONS = {nn.Tanh: "tanh", nn.ReLU: "relu", nn.SiLU: "silu", nn.GELU: "gelu", nn.LeakyReLU: "leaky_relu"}
 
@@ -294,7 +294,7 @@ def _indented(lines: Iterable[str], depth: int) -> str:
 def _chain(codec: FloatsCodec) -> str:
     """The walk of `InvertibleAutoencoder.decode`, and `from_coordinates`."""
     tables, steps = [], []
-    for i in range(len(JETS)):
+    for i in range(len(_JETS)):
         network = _Network(f"link{i}")
         steps += [f"if constexpr ((wanted & {_mask(codec, i)}) != 0) {{"]
         steps += [_indented(_link(codec, i, network), 1), "}"]
@@ -305,7 +305,7 @@ def _chain(codec: FloatsCodec) -> str:
 def _mask(codec: FloatsCodec, i: int) -> int:
     """The variables for which that of link i is needed, one bit each."""
     needed = 1 << i
-    for j in range(i + 1, len(JETS)):
+    for j in range(i + 1, len(_JETS)):
         link = codec.autoencoder.links[j]
         before = {*link.given, *([] if link.anchor is None else [link.anchor])}
         needed |= _mask(codec, j) if i in before else 0
@@ -313,8 +313,8 @@ def _mask(codec: FloatsCodec, i: int) -> int:
 
 
 def _cells(codec: FloatsCodec) -> Iterable[str]:
-    yield f"std::int64_t cell[{len(JETS)}][size] = {{}};"
-    yield f"Block y[{len(JETS)}] = {{}};"
+    yield f"std::int64_t cell[{len(_JETS)}][size] = {{}};"
+    yield f"Block y[{len(_JETS)}] = {{}};"
     yield "for (int k = 0; k < size; ++k) {"
     for j, digits in enumerate(codec.grid.words):
         yield f"    std::uint32_t word{j} = word_of(z[{j}][k]);"

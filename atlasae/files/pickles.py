@@ -14,7 +14,7 @@ from typing import Any, BinaryIO, ClassVar, Self
 
 MOST_KEYS = 100_000  # of a dictionary
 MOST_KEY_PARTS = 100  # of a key that is a tuple
-MOST_BITS = 65_536  # of a whole number
+_MOST_BITS = 65_536  # of a whole number
 _LARGE = 1 << 16  # bytes to read at once without asking whether they are there
 # Opcodes that reach outside the file: objects registered in this process, or handed over beside the stream.
 _OUTSIDE = {"EXT1", "EXT2", "EXT4", "NEXT_BUFFER", "READONLY_BUFFER"}
@@ -87,7 +87,7 @@ def walk(stream: Bounded, persistent: bool = False) -> None:
         if isinstance(argument, int):
             if opcode.name in ("PUT", "LONG_BINPUT", "FRAME") and argument > stream.size:
                 raise ValueError(f"{opcode.name} {argument}")
-            if argument.bit_length() > MOST_BITS:
+            if argument.bit_length() > _MOST_BITS:
                 raise RefusedError(f"a whole number of {argument.bit_length()} bits")
 
 

@@ -18,7 +18,7 @@ from atlasae.errors import AtlasaeError, UnreachableError, UserError
 
 SILENCE = 30  # seconds without an answer after which a server is given up
 CONNECTING = 10  # seconds it may take to reach one
-BLOCK = 32_768  # bytes of a file's directory that are read, and kept, at once
+_BLOCK = 32_768  # bytes of a file's directory that are read, and kept, at once
 WEB = ("http", "https")
 NOT_FOUND, FORBIDDEN = 3011, 3010  # how XRootD says 404 and 403
 # What reads URLs of a scheme, and the extra of atlasae that installs it.
@@ -167,7 +167,7 @@ class Remote:
     def _blocks(self) -> Any:
         from fsspec.caching import BlockCache
 
-        return BlockCache(BLOCK, lambda start, stop: self.read([(start, stop)])[0], self.stat().st_size)
+        return BlockCache(_BLOCK, lambda start, stop: self.read([(start, stop)])[0], self.stat().st_size)
 
     @cached_property
     def _facts(self) -> Facts:

@@ -178,7 +178,7 @@ def counters_of(leaves: Sequence[Leaf]) -> dict[str, str]:
     return {leaf.cardinality_of: leaf.name for leaf in reversed(leaves) if leaf.cardinality_of is not None}
 
 
-def describe(leaf: Leaf, counter: str | None) -> Branch | Unwritable:
+def branch_of(leaf: Leaf, counter: str | None) -> Branch | Unwritable:
     """What a leaf holds as a branch of a TTree; if none can hold it, why, and what it is in an RNTuple."""
     if leaf.lost_steps:
         return Unwritable(

@@ -54,8 +54,8 @@ _NULLABLE_ARRAYS = {"IntegerArray", "FloatingArray", "BooleanArray", "ArrowExten
 _TEXT_ARRAYS = {"ArrowStringArray", "StringArray"}
 _NUMBER = re.compile("b1|[iu][1248]|f[248]")
 
-Array: TypeAlias = NDArray[Any]
-Labels: TypeAlias = range | Array | list[Any]
+_Array: TypeAlias = NDArray[Any]
+Labels: TypeAlias = range | _Array | list[Any]
 Name: TypeAlias = str | int | float
 
 
@@ -70,8 +70,8 @@ class Table:
     stands for null, `notes` what is not kept.
     """
 
-    columns: dict[str, Array]
-    index: Array | None = None
+    columns: dict[str, _Array]
+    index: _Array | None = None
     index_name: Name | None = None
     skipped: tuple[str, ...] = ()
     ranged: bool = False
@@ -130,7 +130,7 @@ def write_table(path: Path, table: Table) -> None:
         raise UserError(f"cannot write {path}: {error.strerror or error}") from None
 
 
-def to_frame(columns: Mapping[str, Array], first: int) -> Any:
+def to_frame(columns: Mapping[str, _Array], first: int) -> Any:
     """A DataFrame of columns, a row an entry, from entry `first` on; lists stay lists, as objects.
 
     Raises UserError without pandas.
@@ -153,7 +153,7 @@ def _unique(names: Sequence[str], file: str) -> None:
             raise UserError(f"{file}: column {name!r} is there twice: rename one")
 
 
-def _stored_index(labels: range | Array) -> Array | None:
+def _stored_index(labels: range | _Array) -> _Array | None:
     if not isinstance(labels, range):
         return labels
     return None if labels == range(len(labels)) else np.arange(labels.start, labels.stop, labels.step, dtype=np.int64)
@@ -228,7 +228,7 @@ def _table(frame: Recorded, size: int, file: str) -> Table:
     if len(row_labels) > size:  # a number takes a byte at least
         raise ValueError(f"{len(row_labels)} rows in {size} bytes")
     names = _names(labels, file)
-    stored: dict[int, Array] = {}
+    stored: dict[int, _Array] = {}
     for (values, _), positions in zip(blocks, all_positions, strict=True):
         _refuse_nullable(values, [names[position] for position in positions], file)
         stored.update(_columns(values, positions, len(row_labels)))
@@ -290,7 +290,7 @@ def _positions(placement: Any, n_columns: int) -> Sequence[int]:
     return list(map(int, array)) if len(array) <= n_columns else range(len(array))  # too many are refused
 
 
-def _columns(values: Any, positions: Sequence[int], rows: int) -> dict[int, Array]:
+def _columns(values: Any, positions: Sequence[int], rows: int) -> dict[int, _Array]:
     array = _array(values)
     if array is None:
         return {}
@@ -322,7 +322,7 @@ def _names(labels: Sequence[Name], file: str) -> list[str]:
     return names
 
 
-def _row_labels(axis: Recorded, file: str) -> range | Array:
+def _row_labels(axis: Recorded, file: str) -> range | _Array:
     labels = _labels(axis)
     if isinstance(labels, list) and not labels:
         return range(0)
@@ -373,7 +373,7 @@ def _labels(axis: Recorded) -> Labels | None:
     return None
 
 
-def _array(values: Any) -> Array | None:
+def _array(values: Any) -> _Array | None:
     """A recorded numpy array of numbers; None for an array of anything else."""
     match _kind(values):
         case "_frombuffer":
@@ -463,7 +463,7 @@ def _arrow_names(names: Sequence[str], metadata: dict[str, Any]) -> tuple[Name |
     return _index_name(noted.get("name")), {name: kind(name) for name in names} if kind else {}, texts
 
 
-def _arrow_notes(table: Any, numbers: Mapping[str, Array], metadata: dict[str, Any]) -> list[str]:
+def _arrow_notes(table: Any, numbers: Mapping[str, _Array], metadata: dict[str, Any]) -> list[str]:
     """What numpy has no types for, and what else stands in the file."""
     types = {column["field_name"]: column["numpy_type"] for column in metadata.get("columns", ())}
     notes = [
@@ -477,7 +477,7 @@ def _arrow_notes(table: Any, numbers: Mapping[str, Array], metadata: dict[str, A
     return notes
 
 
-def _arrow_index(table: Any, metadata: dict[str, Any], file: str) -> tuple[str | None, range | Array, Name | None]:
+def _arrow_index(table: Any, metadata: dict[str, Any], file: str) -> tuple[str | None, range | _Array, Name | None]:
     """The field that holds the row labels, the labels and their name, as pandas noted them in the file's metadata."""
     if len(metadata.get("column_indexes", ())) > 1:
         raise UserError(f"{file}: its columns are a MultiIndex: give each column one name")
@@ -494,7 +494,7 @@ def _arrow_index(table: Any, metadata: dict[str, Any], file: str) -> tuple[str |
     return None, range(table.num_rows), None
 
 
-def _arrow_labels(table: Any, field: str, metadata: dict[str, Any], file: str) -> tuple[Array, Name | None]:
+def _arrow_labels(table: Any, field: str, metadata: dict[str, Any], file: str) -> tuple[_Array, Name | None]:
     array = _arrow_numbers(table[field], field, file)
     if array is None:
         kind = table[field].type
@@ -503,7 +503,7 @@ def _arrow_labels(table: Any, field: str, metadata: dict[str, Any], file: str) -
     return array, _index_name(names[field])
 
 
-def _arrow_numbers(column: Any, name: str, file: str) -> Array | None:
+def _arrow_numbers(column: Any, name: str, file: str) -> _Array | None:
     """A column's numbers; None if it holds anything else.
 
     pandas writes NaN as null, so in a column of floats nulls are NaN; unless it has NaN besides, for then the two
@@ -517,7 +517,7 @@ def _arrow_numbers(column: Any, name: str, file: str) -> Array | None:
         raise UserError(
             f"{file}: column {name!r} has {column.null_count} null(s), which {column.type} cannot say: fill them"
         )
-    array: Array = column.to_numpy()
+    array: _Array = column.to_numpy()
     if column.null_count and np.isnan(array).sum() != column.null_count:
         raise UserError(f"{file}: column {name!r} has nulls and NaN, which would become one: fill the nulls")
     return array.copy()
@@ -574,7 +574,7 @@ def _write_parquet(path: Path, table: Table) -> None:
     parquet.write_table(arrow.Table.from_arrays(columns, schema=schema), path, write_page_checksum=True)
 
 
-def _arrow_array(arrow: Any, name: str, array: Array, file: str, nulls: bool) -> Any:
+def _arrow_array(arrow: Any, name: str, array: _Array, file: str, nulls: bool) -> Any:
     try:
         return arrow.array(array, from_pandas=nulls)
     except arrow.ArrowNotImplementedError:

@@ -23,8 +23,8 @@ from atlasae.files.leaves import interpretation_of
 from atlasae.files.remote import Location, Remote
 from atlasae.files.rntuple import (
     Leaf,
+    branch_of,
     counters_of,
-    describe,
     is_hidden,
     kind_of,
     leaves_of,
@@ -234,7 +234,7 @@ class Tree:
             if isinstance(leaf, Unwritable):
                 described.append(leaf)
             elif leaf.name not in self._other_names:
-                found = describe(leaf, counters.get(next(iter(leaf.columns), "")))
+                found = branch_of(leaf, counters.get(next(iter(leaf.columns), "")))
                 only_nested = self.nested and isinstance(found, Unwritable) and found.branch
                 described.append(only_nested or found)
         return described

@@ -15,7 +15,7 @@ from atlasae.jets.coordinates import LARGEST_PHI, Floats
 
 Column = npt.NDArray[Any]  # of floats
 
-FEWEST, LOOKED_AT = 20, 20_000  # values that show a grid
+_FEWEST, LOOKED_AT = 20, 20_000  # values that show a grid
 RARE = 1e-3  # of the values may be others: such jets are exact
 DENSE = 2.0**-20  # of a bound: numbers so near each other round to nothing
 LACKING = 4  # bits that rounded numbers have fewer than their type
@@ -97,7 +97,7 @@ def _bits(values: Column) -> int:
 def _grid(values: Column, blur: float) -> Rounding | None:
     """The grid that numbers are on, so far as they can tell that are known to a share `blur` of themselves."""
     known = np.unique(values.astype(np.float64))
-    if len(known) < FEWEST:
+    if len(known) < _FEWEST:
         return None
     gaps, blurred = np.diff(known), 2 * blur * float(np.abs(known).max())
     if gaps.min() < 2**LACKING * blurred:

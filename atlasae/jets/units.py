@@ -16,8 +16,8 @@ SOFT = {"MeV": 0.5, "GeV": 0.0, "TeV": 0.0}  # GeV: hardly a jet is below, in fi
 HARD = 50_000.0  # GeV: hardly a jet is beyond
 POSSIBLE = {"MeV": (1.0, 20_000.0), "GeV": (1.0, 20_000.0), "TeV": (1.0, 7_000.0)}  # GeV: the median pt of any jets
 USUAL = {"MeV": (7.0, 20_000.0), "GeV": (1.0, 7_000.0)}  # GeV: a median that is no reason to doubt what names say
-FEW, FEW_OF = 2, 1e-3  # jets beyond HARD, and the share of all, that may be mistakes
-LARGEST = 1e9  # in no unit a jet's pt
+_FEW, FEW_OF = 2, 1e-3  # jets beyond HARD, and the share of all, that may be mistakes
+_LARGEST = 1e9  # in no unit a jet's pt
 LARGEST_ETA = 10.0
 
 
@@ -57,7 +57,9 @@ def valid_pt(collection: Collection, columns: Sequence[Array]) -> Floats:
         first, second, _, fourth = (column.astype(np.float64) for column in columns)
         cartesian = collection.variables[0] == "px"
         pt = np.hypot(first, second) if cartesian else first
-        return np.asarray(pt[(pt > 0) & (pt < LARGEST) & (fourth >= 0) & (cartesian | (np.abs(second) <= LARGEST_ETA))])
+        return np.asarray(
+            pt[(pt > 0) & (pt < _LARGEST) & (fourth >= 0) & (cartesian | (np.abs(second) <= LARGEST_ETA))]
+        )
 
 
 def momenta_of(pt: Floats) -> Momenta | None:
@@ -65,7 +67,7 @@ def momenta_of(pt: Floats) -> Momenta | None:
     if not len(pt):
         return None
     soft, median = np.quantile(pt, [0.05, 0.5]).tolist()
-    few = max(FEW, FEW_OF * len(pt))
+    few = max(_FEW, FEW_OF * len(pt))
 
     def fits(unit: str, gev: float) -> bool:
         low, high = POSSIBLE[unit]

@@ -29,8 +29,8 @@ from atlasae.training.loop import bits_per_row
 from atlasae.training.train import FEWEST_EVENTS, learn_from
 
 PRECISIONS = (3e-2, 1e-2, 3e-3, 1e-3, 3e-4, 1e-4)
-MOST_JETS = 200_000  # of a file, about: more change no digit
-FIRST = 1000  # entries that tell how many jets an entry has
+ENOUGH_JETS = 200_000  # of a file, about: more change no digit
+_FIRST = 1000  # entries that tell how many jets an entry has
 OURS, PACKED = "atlasae, three floats", "atlasae, packed"
 FLOOR = "entropy (fitted model)"
 TREE = "jets"
@@ -74,8 +74,8 @@ def read_jets(path: Location, patterns: Sequence[str], units: str | None) -> Sam
     """The jets with coordinates of the first collection of a file."""
     with open_input(path, None, patterns) as opened:
         collection = find_in(opened.events, opened.where, patterns)[0]
-        some = len(read_sample(opened, collection, FIRST).columns[0]) or 1
-        enough = min(opened.events.entries, FIRST) * (MOST_JETS / some)
+        some = len(read_sample(opened, collection, _FIRST).columns[0]) or 1
+        enough = min(opened.events.entries, _FIRST) * (ENOUGH_JETS / some)
         sample = read_sample(opened, collection, math.ceil(enough)).settled(units).with_coordinates()
     if len(sample.columns[0]) < FEWEST_EVENTS:
         raise UserError(f"'{path}' has {len(sample.columns[0])} jets to measure: at least {FEWEST_EVENTS} are needed")

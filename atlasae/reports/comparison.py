@@ -28,9 +28,9 @@ from atlasae.jets.stored import storage_of
 from atlasae.jets.units import settle
 
 PART = 100_000  # jets looked at at once
-FIRST = 20_000  # entries that settle the units
+_FIRST = 20_000  # entries that settle the units
 
-Numbers = npt.NDArray[np.int64]
+EventNumbers = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class JetPairs:
     after: Floats
     same: Bools
     counts: Counts | None
-    numbers: Numbers | None
+    numbers: EventNumbers | None
     latents: Floats | None
 
 
@@ -102,7 +102,7 @@ class Pair:
         return event_branch(self.original.events) if self._flat and self.original.table is None else None
 
     @cached_property
-    def _table_numbers(self) -> Numbers | None:
+    def _table_numbers(self) -> EventNumbers | None:
         flat = self._flat
         return event_numbers(self.original.events, flat) if flat and self.original.table is not None else None
 
@@ -189,7 +189,7 @@ def _part(events: dict[str, ak.Array], first: int, last: int) -> dict[str, ak.Ar
 
 def _settled(opened: Opened, collections: Sequence[Collection], units: str | None) -> list[Collection]:
     names = [name for collection in collections for name in collection.branches.values()]
-    first = opened.events.read(names, 0, min(opened.events.entries, FIRST))
+    first = opened.events.read(names, 0, min(opened.events.entries, _FIRST))
     return settle(collections, units, [to_columns(collection, first)[0] for collection in collections])
 
 
@@ -220,7 +220,7 @@ def _jet_pairs(
     before: dict[str, ak.Array],
     after: dict[str, ak.Array],
     latents: dict[str, ak.Array],
-    numbers: Numbers | None,
+    numbers: EventNumbers | None,
 ) -> JetPairs:
     collection, storage = paired.collection, storage_of(paired.collection)
     (columns, counts), (restored, counts_after) = to_columns(collection, before), to_columns(collection, after)

@@ -30,15 +30,15 @@ from atlasae.jets.residuals import (
 from atlasae.jets.stored import storage_of
 from atlasae.report import Report
 from atlasae.reports.classifier import tell_apart
-from atlasae.reports.comparison import JetPairs, Numbers, Pair, Paired, open_pair
+from atlasae.reports.comparison import EventNumbers, JetPairs, Pair, Paired, open_pair
 from atlasae.reports.histograms import (
     AXES,
-    ETA_EDGES,
+    ETA_BINS,
     MASS_EDGES,
-    PT_EDGES,
+    PT_BINS,
     SIGNED_EDGES,
     Correlation,
-    Density,
+    DensityHistogram,
     Histogram,
     Spectrum,
     Spread,
@@ -47,7 +47,7 @@ from atlasae.reports.histograms import (
     reach,
 )
 
-FORMAT = 1  # of a report; raise it when an old reader would go wrong
+REPORT_FORMAT = 1  # of a report; raise it when an old reader would go wrong
 SHOWN = ("pt", "eta", "phi", "m", "E")  # variables whose spectra and residuals are drawn
 MOST_SAMPLED = 50_000  # jets that the two-sample tests look at
 
@@ -99,7 +99,7 @@ class Tallied:
         histograms = {f"{c}/{name}": h for c, e in self.evaluations.items() for name, h in e.histograms().items()}
         more = f" and {self.files - 1} more" if self.files > 1 else ""
         named = {key: f"{self.facts[key]}{more}" for key in ("original", "compressed")}
-        facts = {"format": FORMAT} | self.facts | named | {"collections": found}
+        facts = {"format": REPORT_FORMAT} | self.facts | named | {"collections": found}
         return Evaluated(Report(facts, pages.evaluation_page), histograms)
 
 
@@ -182,15 +182,15 @@ class Evaluation:
         self.events = EventTally()
         self.rows = EventRows(self.events, contiguous)
         self.jets = self.not_compared = self.changed = self.light = 0
-        self.in_pt = {v: Spread(PT_EDGES) for v in VARIABLES}
-        self.in_abs_eta = {v: Spread(ETA_EDGES) for v in VARIABLES}
+        self.in_pt = {v: Spread(PT_BINS) for v in VARIABLES}
+        self.in_abs_eta = {v: Spread(ETA_BINS) for v in VARIABLES}
         self.in_eta = {v: Spread(SIGNED_EDGES) for v in RELATIVE}
         self.heavy = Spread(np.array([0.0, np.inf]))
         self.spectra = {v: Spectrum(AXES[v]) for v in SHOWN}
         self.correlation = Correlation(VARIABLES)
         self.sample = Thinned(MOST_SAMPLED)
-        self.residuals: Density | None = None
-        self.latents: Density | None = None
+        self.residuals: DensityHistogram | None = None
+        self.latents: DensityHistogram | None = None
 
     def add(self, jets: JetPairs) -> None:
         """Add the jets of one chunk; those without coordinates are only compared bit for bit."""
@@ -246,7 +246,7 @@ class Evaluation:
         self.correlation.add([found[v] for v in VARIABLES])
         if self.residuals is None and len(before):
             ranges = self.ranges.residuals or [(-far, far) for far in (reach(found[v]) for v in SHOWN)]
-            self.residuals = Density(SHOWN, ranges)
+            self.residuals = DensityHistogram(SHOWN, ranges)
         if self.residuals:
             self.residuals.add([found[v] for v in SHOWN])
 
@@ -255,7 +255,7 @@ class Evaluation:
             return
         if self.latents is None:
             ranges = self.ranges.latents or [_around(column) for column in latents.T]
-            self.latents = Density(self.paired.latents, ranges)
+            self.latents = DensityHistogram(self.paired.latents, ranges)
         self.latents.add(list(latents.T))
 
     def figures(self) -> dict[str, Any]:
@@ -369,7 +369,7 @@ class EventTally:
         }
 
 
-def _merged(one: Density | None, other: Density | None) -> Density | None:
+def _merged(one: DensityHistogram | None, other: DensityHistogram | None) -> DensityHistogram | None:
     if one and other:
         one.merge(other)
     return one or other
@@ -408,9 +408,9 @@ class EventRows:
 
     def __init__(self, tally: EventTally, contiguous: bool) -> None:
         self.tally, self.contiguous = tally, contiguous
-        self.waiting: list[tuple[Floats, Floats, Numbers]] = []
+        self.waiting: list[tuple[Floats, Floats, EventNumbers]] = []
 
-    def add(self, before: Floats, after: Floats, numbers: Numbers) -> None:
+    def add(self, before: Floats, after: Floats, numbers: EventNumbers) -> None:
         """Add rows."""
         self.waiting.append((before, after, numbers))
         if not self.contiguous:
@@ -430,11 +430,11 @@ class EventRows:
             self._pass_on(before[order], after[order], numbers[order])
             self.waiting = []
 
-    def _joined(self) -> tuple[Floats, Floats, Numbers]:
+    def _joined(self) -> tuple[Floats, Floats, EventNumbers]:
         before, after, numbers = (np.concatenate(parts) for parts in zip(*self.waiting, strict=True))
         return before, after, numbers
 
-    def _pass_on(self, before: Floats, after: Floats, numbers: Numbers) -> None:
+    def _pass_on(self, before: Floats, after: Floats, numbers: EventNumbers) -> None:
         begins = np.flatnonzero(np.diff(numbers, prepend=numbers[:1] - 1))
         self.tally.add(before, after, np.diff(begins, append=len(numbers)))
 

@@ -18,8 +18,7 @@ from atlasae.files.tables import is_table
 from atlasae.jets.residuals import RELATIVE
 from atlasae.reports import plotting
 from atlasae.reports.benchmark import FLOOR, OURS
-from atlasae.reports.evaluation import FORMAT as REPORT_FORMAT
-from atlasae.reports.evaluation import SHOWN, evaluate_files
+from atlasae.reports.evaluation import REPORT_FORMAT, SHOWN, evaluate_files
 from atlasae.reports.plotting import QUANTITIES, Label
 
 SUFFIXES = (".png", ".pdf")
@@ -28,10 +27,10 @@ UNDRAWN = ("as it is, LZMA(9)", "grid in integers, ZSTD(5)", "grid in three floa
 CORNER = 4  # residuals in the corner plot: pt, eta, phi, m
 
 Figure = plotting.Figure
-Named = Iterator[tuple[str, Figure]]
+NamedFigures = Iterator[tuple[str, Figure]]
 
 
-def figures_of(paths: Sequence[Location], label: Label, progress: Progress | None = None) -> Named:
+def figures_of(paths: Sequence[Location], label: Label, progress: Progress | None = None) -> NamedFigures:
     """The figures of an original and a compressed file, of a report, of several reports, or of models."""
     if gone := [path for path in paths if isinstance(path, Path) and not path.is_file()]:
         raise UserError(f"no such file: '{gone[0]}'")
@@ -56,7 +55,7 @@ def _names(paths: Sequence[Location]) -> list[str]:
     return short if len(set(short)) == len(short) else [str(path) for path in paths]
 
 
-def _as_far_as_known(drawn: Named, what: str, command: str) -> Named:
+def _as_far_as_known(drawn: NamedFigures, what: str, command: str) -> NamedFigures:
     """Figures of files that may come from anywhere; raises UserError where one lacks what is drawn."""
     try:
         yield from drawn
@@ -64,7 +63,7 @@ def _as_far_as_known(drawn: Named, what: str, command: str) -> Named:
         raise UserError(f"{what} can't be drawn: it lacks what `atlasae {command}` writes ({error!r})") from error
 
 
-def report_figures(report: Mapping[str, Any], label: Label) -> Named:
+def report_figures(report: Mapping[str, Any], label: Label) -> NamedFigures:
     """Every figure of an evaluation, with a name that sorts by subject; none of a collection without jets."""
     stems = _stems([collection["name"] for collection in report["collections"]])
     for stem, collection in zip(stems, report["collections"], strict=True):
@@ -73,7 +72,7 @@ def report_figures(report: Mapping[str, Any], label: Label) -> Named:
                 yield f"{stem}_{name}", figure
 
 
-def _collection_figures(collection: Mapping[str, Any], label: Label) -> Named:
+def _collection_figures(collection: Mapping[str, Any], label: Label) -> NamedFigures:
     yield from _spectra(collection, label)
     yield from _residuals(collection, label)
     yield from _responses(collection, label)
@@ -87,7 +86,7 @@ def _collection_figures(collection: Mapping[str, Any], label: Label) -> Named:
         yield from _latents(latents, label)
 
 
-def _spectra(collection: Mapping[str, Any], label: Label) -> Named:
+def _spectra(collection: Mapping[str, Any], label: Label) -> NamedFigures:
     for variable, found in collection["spectra"].items():
         if found["edges"]:
             yield f"1_spectrum_{variable}", _spectrum(found, variable, label)
@@ -98,7 +97,7 @@ def _spectrum(found: Mapping[str, Any], variable: str, label: Label, what: str =
     return plotting.spectrum(edges, before, after, moved, QUANTITIES[variable], label, what)
 
 
-def _residuals(collection: Mapping[str, Any], label: Label) -> Named:
+def _residuals(collection: Mapping[str, Any], label: Label) -> NamedFigures:
     drawn = collection["residuals"]
     for variable, edges, counts in zip(drawn["names"], drawn["edges"], drawn["counts"], strict=True):
         found = collection["variables"][variable]
@@ -107,11 +106,13 @@ def _residuals(collection: Mapping[str, Any], label: Label) -> Named:
         relative = found["residual"] == "relative"
         yield (
             f"2_residual_{variable}",
-            plotting.residuals(edges, counts, found["all"], QUANTITIES[variable], relative, found["bound"], label),
+            plotting.residual_figure(
+                edges, counts, found["all"], QUANTITIES[variable], relative, found["bound"], label
+            ),
         )
 
 
-def _responses(collection: Mapping[str, Any], label: Label) -> Named:
+def _responses(collection: Mapping[str, Any], label: Label) -> NamedFigures:
     for variable in RELATIVE:
         found = collection["variables"][variable]
         for other, bins in (("pt", found["in_pt"]), ("eta", found["in_eta"])):
@@ -131,7 +132,7 @@ def _pairs(drawn: Mapping[str, Any]) -> dict[tuple[int, int], Any]:
     return {(pair["x"], pair["y"]): pair["counts"] for pair in drawn["pairs"]}
 
 
-def _events(events: Mapping[str, Any], label: Label) -> Named:
+def _events(events: Mapping[str, Any], label: Label) -> NamedFigures:
     for key, variable in (("dijet_mass", "mjj"), ("ht", "ht")):
         if not events["events"] or not events[key]["all"]["jets"]:
             continue
@@ -144,7 +145,7 @@ def _events(events: Mapping[str, Any], label: Label) -> Named:
         )
 
 
-def _latents(latents: Mapping[str, Any], label: Label) -> Named:
+def _latents(latents: Mapping[str, Any], label: Label) -> NamedFigures:
     symbols = [f"$z_{i}$" for i in range(len(latents["names"]))]
     yield "6_latents", plotting.latents(symbols, latents["meaning"], latents["edges"], latents["counts"], label)
     yield "6_latents_pairs", plotting.corner(symbols, latents["edges"], latents["counts"], _pairs(latents), label)
@@ -158,7 +159,7 @@ def training_figures(name: str, facts: Mapping[str, Any], label: Label) -> Itera
         yield plotting.training(history["steps"], losses, label.with_note(f"{name}: {facts['architecture']}"))
 
 
-def benchmark_figures(report: Mapping[str, Any], label: Label) -> Named:
+def benchmark_figures(report: Mapping[str, Any], label: Label) -> NamedFigures:
     """Bytes per jet against precision; of the peers only what each can do best, and what files are today."""
     curves = {}
     for name, sizes in report["curves"].items():
@@ -170,7 +171,7 @@ def benchmark_figures(report: Mapping[str, Any], label: Label) -> Named:
     yield f"{_stem(report['collection'])}_7_size", plotting.sizes(curves, OURS, FLOOR, noted)
 
 
-def models_figures(models: Mapping[str, Mapping[str, Any]], label: Label) -> Named:
+def models_figures(models: Mapping[str, Mapping[str, Any]], label: Label) -> NamedFigures:
     """How each model was trained, and the half-widths on their own test jets side by side, of those that have any."""
     for stem, (name, facts) in zip(_stems(list(models)), models.items(), strict=True):
         for figure in training_figures(name, facts, label):
@@ -182,7 +183,7 @@ def models_figures(models: Mapping[str, Mapping[str, Any]], label: Label) -> Nam
         yield "models_9_comparison", plotting.comparison(list(known), columns, WIDTH, label.with_note("test jets"))
 
 
-def comparison_figures(reports: Mapping[str, Mapping[str, Any]], label: Label) -> Named:
+def comparison_figures(reports: Mapping[str, Mapping[str, Any]], label: Label) -> NamedFigures:
     """Half-widths of several reports side by side, collection by collection; of one each, whatever their names."""
     listed = {name: report["collections"] for name, report in reports.items()}
     alone = all(len(collections) == 1 for collections in listed.values())
@@ -237,7 +238,7 @@ def check_folder(folder: Path, force: bool) -> None:
         raise UserError(f"'{folder}' is not empty: choose another folder, or replace figures in it with --force")
 
 
-def save_all(figures: Named, folder: Path, force: bool) -> list[str]:
+def save_all(figures: NamedFigures, folder: Path, force: bool) -> list[str]:
     """Write each figure as PNG and PDF into a folder, made if need be; returns the paths."""
     written = []
     for name, figure in figures:

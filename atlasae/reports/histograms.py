@@ -15,12 +15,12 @@ from atlasae.jets.residuals import CENTRAL, CENTRAL_95, QUANTILES
 Counts = npt.NDArray[np.int64]
 Histogram = hist.Hist[Any]
 
-# A residual r lies at sign(r) log10(1 + |r| / SMALLEST): bins of 1 % of r, whatever the precision.
-SMALLEST = 1e-9
+# A residual r lies at sign(r) log10(1 + |r| / _SMALLEST): bins of 1 % of r, whatever the precision.
+_SMALLEST = 1e-9
 _SCALE = hist.axis.Regular(10501, -21.002, 21.002, name="residual")
 
-PT_EDGES = np.array([0, 20, 30, 45, 60, 85, 110, 150, 200, 300, 400, 600, 800, 1200, 2000, np.inf]) * 1000.0  # MeV
-ETA_EDGES = np.array([0, 0.5, 1, 1.5, 2, 2.5, 3, 3.5, 4, 4.5, np.inf])  # of |eta|
+PT_BINS = np.array([0, 20, 30, 45, 60, 85, 110, 150, 200, 300, 400, 600, 800, 1200, 2000, np.inf]) * 1000.0  # MeV
+ETA_BINS = np.array([0, 0.5, 1, 1.5, 2, 2.5, 3, 3.5, 4, 4.5, np.inf])  # of |eta|
 MASS_EDGES = np.array([0, 50, 100, 150, 200, 300, 400, 600, 800, 1200, 2000, 4000, np.inf]) * 1000.0  # MeV
 SIGNED_EDGES = np.linspace(-5, 5, 21)  # of eta
 
@@ -52,7 +52,7 @@ class Spread:
         finite = np.isfinite(residual)
         self.lost += int((~finite).sum())
         at, residual = at[finite], residual[finite]
-        self.fine.fill(at, np.copysign(np.log10(1 + np.abs(residual) / SMALLEST), residual))
+        self.fine.fill(at, np.copysign(np.log10(1 + np.abs(residual) / _SMALLEST), residual))
         self.moments.fill(at, sample=residual)
         index = np.digitize(at, self.edges) - 1
         inside = (index >= 0) & (index < len(self.lowest))
@@ -69,7 +69,7 @@ class Spread:
     def figures(self) -> dict[str, Any]:
         """The figures of all bins together."""
         counts = self.fine.view(flow=True)[1:-1].sum(axis=0)
-        found = figures_of(counts, *_joined(self.moments), (self.lowest.min(), self.highest.max()))
+        found = _figures_of(counts, *_joined(self.moments), (self.lowest.min(), self.highest.max()))
         return found | ({"not_finite": self.lost} if self.lost else {})
 
     def by_bin(self) -> list[dict[str, Any]]:
@@ -77,13 +77,13 @@ class Spread:
         counts, moments = self.fine.view(flow=True)[1:-1], self.moments.view()
         return [
             {"low": float(self.edges[i]), "high": float(self.edges[i + 1])}
-            | figures_of(counts[i], moments[i]["value"], _variance(moments[i]), (self.lowest[i], self.highest[i]))
+            | _figures_of(counts[i], moments[i]["value"], _variance(moments[i]), (self.lowest[i], self.highest[i]))
             for i in range(len(counts))
             if counts[i].sum()
         ]
 
 
-def figures_of(counts: Counts, mean: float, variance: float, ends: tuple[float, float]) -> dict[str, Any]:
+def _figures_of(counts: Counts, mean: float, variance: float, ends: tuple[float, float]) -> dict[str, Any]:
     """Mean, standard deviation, half-widths, largest size and quantiles; only the number where there are no jets.
 
     `ends` are the lowest and the highest residual: no quantile lies beyond them.
@@ -109,7 +109,7 @@ def quantile(counts: Counts, share: float) -> float:
     i = int(np.searchsorted(running, share * running[-1], side="right")) - 1
     i = min(i, int(np.flatnonzero(counts)[-1]))
     at = edges[i] + (edges[i + 1] - edges[i]) * (share * running[-1] - running[i]) / counts[i]
-    return float(np.copysign(SMALLEST * (10 ** abs(at) - 1), at))
+    return float(np.copysign(_SMALLEST * (10 ** abs(at) - 1), at))
 
 
 def _joined(moments: Histogram) -> tuple[float, float]:
@@ -191,7 +191,7 @@ AXES = {
 
 
 @dataclass
-class Density:
+class DensityHistogram:
     """How often pairs of numbers occur: one two-dimensional histogram for every two columns, one for each column."""
 
     names: tuple[str, ...]
@@ -220,7 +220,7 @@ class Density:
         for (i, j), both in self.pairs.items():
             both.fill(columns[i], columns[j])
 
-    def merge(self, other: "Density") -> None:
+    def merge(self, other: "DensityHistogram") -> None:
         """Add what another one of the same names and ranges holds; raises ValueError for one of others."""
         if (self.names, list(self.ranges)) != (other.names, list(other.ranges)):
             raise ValueError(f"{self.names} in {self.ranges} and {other.names} in {other.ranges} do not add up")

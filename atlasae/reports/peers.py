@@ -20,7 +20,7 @@ from atlasae.jets.residuals import residuals
 from atlasae.jets.stored import storage_of
 from atlasae.jets.units import settle
 
-Cells = npt.NDArray[np.int64]
+_Cells = npt.NDArray[np.int64]
 
 VARIABLES = ("pt", "eta", "phi", "m")
 ZSTD, LZMA = "zstd:5", "lzma:9"
@@ -121,7 +121,7 @@ def round_mantissa(values: Array, bits: int) -> Array:
     return np.asarray(raw.astype(np.uint32).view(np.float32))
 
 
-def grid_cells(jets: Floats, bound: float) -> dict[str, Cells]:
+def grid_cells(jets: Floats, bound: float) -> dict[str, _Cells]:
     """Cells of a uniform grid in the coordinates (log pt, eta, phi, mu); raises ValueError where the bound breaks."""
     step = 2 * np.array([np.log1p(bound), bound, bound, np.log1p(bound)])
     cells = np.rint(to_coordinates(jets) / step)
@@ -133,12 +133,12 @@ def grid_cells(jets: Floats, bound: float) -> dict[str, Cells]:
     return dict(zip(VARIABLES, cells.astype(np.int64).T, strict=True))
 
 
-def narrow(cells: Cells) -> Array:
+def narrow(cells: _Cells) -> Array:
     """Cells from zero, in the smallest unsigned integers."""
     return np.asarray(cells - cells.min(), dtype=np.min_scalar_type(int(np.ptp(cells))))
 
 
-def grid_words(cells: Mapping[str, Cells]) -> dict[str, Array] | None:
+def grid_words(cells: Mapping[str, _Cells]) -> dict[str, Array] | None:
     """The plain grid in three floats, packed as the autoencoder packs its own; None where it takes more bits."""
     shifted = {variable: q - q.min() for variable, q in cells.items()}
     levels = [int(q.max()) + 1 for q in shifted.values()]

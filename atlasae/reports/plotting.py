@@ -29,8 +29,8 @@ Numbers = Sequence[float] | npt.NDArray[np.float64]
 
 # They tell of fonts and glyphs that nobody asked for.
 TALKATIVE = ("matplotlib.font_manager", "matplotlib.mathtext", "matplotlib.backends.backend_pdf", "fontTools")
-FAR = 6  # times the residuals: a bound further off is told, and not drawn
-FEW = 10  # in the fullest bin: then a linear axis
+_FAR = 6  # times the residual_figure: a bound further off is told, and not drawn
+_FEW = 10  # in the fullest bin: then a linear axis
 SIZE = (6.0, 4.8)  # inches: at half of it, a journal's column, the smallest letters still have 6 points
 STYLE = [
     mplhep.style.ATLAS,
@@ -56,7 +56,7 @@ LINES = (BLUE, RED, ORANGE, GREEN, "#832db6", "#a96b59", GREY, "#717581")  # col
 DASHES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1)), (0, (7, 3)))
 MARKERS = ("o", "s", "^", "v", "D", "P", "X", "*")
 LINE = 0.3  # inches from one line of a label to the next
-ROOM = 1.6  # of the range: what labels and legend need above the data
+_ROOM = 1.6  # of the range: what labels and legend need above the data
 
 
 @dataclass(frozen=True)
@@ -177,7 +177,7 @@ def spectrum(
 
 
 @_in_style
-def residuals(
+def residual_figure(
     edges: Numbers,
     counts: Numbers,
     numbers: Mapping[str, Any],
@@ -186,7 +186,7 @@ def residuals(
     bound: float | None = None,
     label: Label = NO_LABEL,
 ) -> Figure:
-    """A histogram of residuals with their mean, the half-width of the central 68 %, and the promised bound."""
+    """A histogram of residual_figure with their mean, the half-width of the central 68 %, and the promised bound."""
     figure = Figure(figsize=SIZE)
     axes = figure.add_subplot()
     x, power = _scaled(edges)
@@ -200,7 +200,7 @@ def residuals(
     axes.errorbar([mean], [1.08 * most], xerr=bars, fmt="o", color=BLACK, capsize=4, linewidth=2, label=name)
     reach = x[-1]
     if bound:
-        near = bound / power <= FAR * reach  # else the residuals would be a line in the middle
+        near = bound / power <= _FAR * reach  # else the residual_figure would be a line in the middle
         reach = 1.25 * bound / power if near and bound / power >= reach else reach
         ends = [-bound / power, bound / power] if near else []
         name = "promised bound" + (f" $\\pm${_short(bound)}" if not near else "")
@@ -217,7 +217,7 @@ def residuals(
 def response(bins: Sequence[Mapping[str, Any]], quantity: Quantity, other: Quantity, label: Label = NO_LABEL) -> Figure:
     """The response, after / before, against another variable: median, and bands that hold 68 % and 95 % of the jets.
 
-    `bins` have `low`, `high` and the `quantiles` of the relative residuals, which are the response less 1.
+    `bins` have `low`, `high` and the `quantiles` of the relative residual_figure, which are the response less 1.
     """
     figure = Figure(figsize=SIZE)
     axes = figure.add_subplot()
@@ -349,7 +349,7 @@ def latents(
         _filled(axes, values, np.asarray(bins))
         axes.set(xlim=(bins[0], bins[-1]), ylabel="Jets / bin", ylim=(0, 1.5 * max(1, *values)))
         axes.set_xlabel(name)
-        axes.text(0.05, 0.93, plain(holds), transform=axes.transAxes, va="top", fontsize=12)
+        axes.text(0.05, 0.93, escaped(holds), transform=axes.transAxes, va="top", fontsize=12)
         axes.ticklabel_format(axis="both", useOffset=False)
         axes.locator_params(axis="x", nbins=5)
         axes.tick_params(axis="x", which="major", pad=6)
@@ -404,7 +404,7 @@ def training(steps: Numbers, losses: Mapping[str, Sequence[float | None]], label
 
 
 @_in_style
-def learning_rates(rates: Numbers, losses: Numbers, chosen: float, label: Label = NO_LABEL) -> Figure:
+def learning_rate_figure(rates: Numbers, losses: Numbers, chosen: float, label: Label = NO_LABEL) -> Figure:
     """The loss against a learning rate that grows at every step, and the rate to choose."""
     figure = Figure(figsize=SIZE)
     axes = figure.add_subplot()
@@ -428,7 +428,7 @@ def comparison(
         at = np.arange(len(widths)) + (i - (len(names) - 1) / 2) * 0.6 / max(1, len(names))
         values = [found[i] for found in widths.values()]
         look: dict[str, Any] = {"color": LINES[i % 8], "marker": MARKERS[(i + i // 8) % 8], "markersize": 8}
-        shown = plain(_shortened(name, 40))
+        shown = escaped(_shortened(name, 40))
         axes.plot(at, values, linestyle="", label=" " * shown.startswith("_") + shown, **look)  # _ hides it
     axes.set_xticks(range(len(widths)), [QUANTITIES[v].symbol if v in QUANTITIES else v for v in widths])
     axes.tick_params(axis="x", which="minor", bottom=False, top=False)
@@ -484,11 +484,11 @@ def _around_one(axes: Axes, ratio: npt.NDArray[np.float64], error: npt.NDArray[n
 def _head_room(axes: Axes, counts: npt.NDArray[np.float64], falls: bool) -> None:
     """Leave room above the data for label and legend."""
     most = max(1.0, float(counts.max(initial=0.0)))
-    if falls and most > FEW:
+    if falls and most > _FEW:
         axes.set_yscale("log")
-        axes.set_ylim(0.5, 0.5 * (most / 0.5) ** ROOM)
+        axes.set_ylim(0.5, 0.5 * (most / 0.5) ** _ROOM)
     else:
-        axes.set_ylim(0, ROOM * most)
+        axes.set_ylim(0, _ROOM * most)
 
 
 def _room_above(axes: Axes, values: Numbers) -> None:
@@ -552,10 +552,10 @@ def _height(axes: Axes) -> float:
 def _lines(label: Label) -> list[str]:
     energy = rf"$\sqrt{{s}}$ = {label.energy} TeV" if label.energy else ""
     luminosity = rf"{label.luminosity} fb$^{{\mathrm{{-1}}}}$" if label.luminosity else ""
-    return [line for line in (", ".join(filter(None, [energy, luminosity])), plain(_shortened(label.note))) if line]
+    return [line for line in (", ".join(filter(None, [energy, luminosity])), escaped(_shortened(label.note))) if line]
 
 
-def plain(text: str) -> str:
+def escaped(text: str) -> str:
     """A name as it is written, whatever is in it: what stands between dollars would be a formula."""
     return harmless(text).replace("\n", " ").replace("$", r"\$")
 

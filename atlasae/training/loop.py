@@ -23,7 +23,7 @@ LOSSES: dict[str, Callable[[float], nn.Module]] = {
 }
 SCHEDULES = ("one-cycle", "cosine", "constant")
 RATES, RATE_STEPS = (1e-6, 1.0), 200  # of the learning rate finder
-BLOCK = 65_536  # rows validated at once
+_BLOCK = 65_536  # rows validated at once
 CURVES = ("training", "validation")  # losses
 INTERRUPTED = "interrupted"  # how a training ended at Ctrl-C
 
@@ -145,8 +145,8 @@ def validation_loss(network: nn.Module, objective: Objective, rows: Tensor) -> f
     network.eval()
     with torch.no_grad():
         total = 0.0
-        for start in range(0, len(rows), BLOCK):
-            block = rows[start : start + BLOCK]
+        for start in range(0, len(rows), _BLOCK):
+            block = rows[start : start + _BLOCK]
             total += float(objective(network, block)) * len(block)
     network.train()
     return total / len(rows) if math.isfinite(total) else math.inf

@@ -23,7 +23,7 @@ CHOICES = {
     "schedule": SCHEDULES,
 }
 COURSES = {"invertible": Course(), "mlp": Course(steps=20_000, batch=2048, learning_rate=3e-3, validate_every=500)}
-LARGEST = 2.0**63  # of a number: what torch takes as a seed
+_LARGEST = 2.0**63  # of a number: what torch takes as a seed
 MOST_ROWS = 2**20  # of a batch: more is a mistake, and more memory than there may be
 ZERO_ALLOWED = ("dropout", "weight_decay", "clip", "seed")
 
@@ -122,7 +122,7 @@ def _check_value(key: str, value: Any, default: Any, where: str) -> None:
     alike = {tuple: (list,), float: (int, float)}.get(type(default), (type(default),))
     if type(value) not in alike:
         raise UserError(f"{where}: {key} = {value!r} is of another type than its default {default!r}")
-    if type(value) in (int, float) and not (0 < value < LARGEST or (value == 0 and key in ZERO_ALLOWED)):
+    if type(value) in (int, float) and not (0 < value < _LARGEST or (value == 0 and key in ZERO_ALLOWED)):
         raise UserError(f"{where}: {key} = {value} makes no sense: give a positive number")
     if key == "batch" and value > MOST_ROWS:
         raise UserError(f"{where}: batch = {value} is too many jets at once: give up to {MOST_ROWS}")

@@ -23,13 +23,13 @@ from atlasae.jets.units import settle
 from atlasae.report import Report
 
 STEP = 2e-4  # finer than any bin
-STEP_ENTRIES = 100_000  # entries read at once
-FEWEST_JETS = 1000
+_STEP_ENTRIES = 100_000  # entries read at once
+_FEWEST_JETS = 1000
 STRENGTH = {"pt": 100, "fall": 600, "eta": 300, "phi": 600, "m": 240}  # jets that a context weighs as much as
 BLEND, PARENT, UNIFORM = 20.0, 0.01, 0.01  # jets, and shares, given to what is more general
 
 
-def pieces(*parts: tuple[float, float, int]) -> Integers:
+def _pieces(*parts: tuple[float, float, int]) -> Integers:
     """Edges of bins, from ends and numbers of bins."""
     edges = [np.linspace(low, high, bins + 1)[:-1] for low, high, bins in parts]
     return np.rint(np.append(np.concatenate(edges), parts[-1][1]) * RESOLUTION).astype(np.int64)
@@ -37,15 +37,15 @@ def pieces(*parts: tuple[float, float, int]) -> Integers:
 
 PI = float(np.pi)
 EDGES = {
-    "pt": pieces((0, 2.8, 28), (2.8, 7.8, 167), (7.8, 10.7, 29)),
-    "fall": pieces((-10.7, -0.5, 11), (-0.5, 0, 5), (0, 1, 64), (1, 3, 40), (3, 10.7, 15)),
-    "eta": pieces((0, 4, 8), (4, 16, 96), (16, 20, 8)),
-    "phi": pieces(
+    "pt": _pieces((0, 2.8, 28), (2.8, 7.8, 167), (7.8, 10.7, 29)),
+    "fall": _pieces((-10.7, -0.5, 11), (-0.5, 0, 5), (0, 1, 64), (1, 3, 40), (3, 10.7, 15)),
+    "eta": _pieces((0, 4, 8), (4, 16, 96), (16, 20, 8)),
+    "phi": _pieces(
         *((0, PI - 1, 12), (PI - 1, PI - 0.25, 15), (PI - 0.25, PI - 0.06, 9), (PI - 0.06, PI + 0.06, 16)),
         *((PI + 0.06, PI + 0.25, 9), (PI + 0.25, PI + 1, 15), (PI + 1, 2 * PI, 12)),
     ),
     # of mu - log pt, counted from where their cells begin; the last bin is that of massless jets
-    "m": pieces(
+    "m": _pieces(
         *((-10.8, 9.2, 4), (9.2, 17.7, 9), (17.7, 19.2, 10), (19.2, 21.8, 65), (21.8, 23.2, 7), (23.2, 40, 4)),
         (40, 41, 1),
     ),
@@ -87,8 +87,8 @@ def count_files(
             jets += len(rows)
             for name, found in _count(empty, rows, counts).items():
                 total[name] += found
-    if jets < FEWEST_JETS:
-        raise UserError(f"{jets} jets are too few to make tables of: give files with {FEWEST_JETS} or more")
+    if jets < _FEWEST_JETS:
+        raise UserError(f"{jets} jets are too few to make tables of: give files with {_FEWEST_JETS} or more")
     if known:
         total = {name: counts + known.of[name].counts // SEEN for name, counts in total.items()}
     return Priors.from_tables({n: Prior(EDGES[n], expected(n, counts)) for n, counts in total.items()}), jets
@@ -100,8 +100,8 @@ def _events(path: Location, patterns: Sequence[str], units: str | None) -> Itera
         settled: list[Collection] = []
         collections = find_in(opened.events, opened.where, patterns)
         names = [name for collection in collections for name in collection.branches.values()]
-        for start in range(0, opened.events.entries, STEP_ENTRIES):
-            events = opened.events.read(names, start, min(start + STEP_ENTRIES, opened.events.entries))
+        for start in range(0, opened.events.entries, _STEP_ENTRIES):
+            events = opened.events.read(names, start, min(start + _STEP_ENTRIES, opened.events.entries))
             settled = settled or settle(collections, units, [to_columns(c, events)[0] for c in collections])
             for collection in settled:
                 columns, counts = to_columns(collection, events)

@@ -42,18 +42,18 @@ from atlasae.training.loop import (
 )  # fmt: skip
 from atlasae.training.recipes import Recipe, read_recipe
 
-MOST_JETS = 2_000_000  # more teach nothing that these don't
+MOST_ROWS = 2_000_000  # more teach nothing that these don't
 STEP_ENTRIES = 20_000  # entries read at once
 SHARES = (0.8, 0.1)  # of the events, to train on and to validate on; the rest is for the test
 FEWEST_EVENTS = 30
-SELF = Recipe(course=Course(steps=300, batch=2048, learning_rate=3e-3, validate_every=50))  # `--model self`
+SELF_RECIPE = Recipe(course=Course(steps=300, batch=2048, learning_rate=3e-3, validate_every=50))  # `--model self`
 FEWEST_ROWS, LIST_HIDDEN = 100, 4
 SELF_JETS = 50_000
-FAR = 10  # times the range of 99 % of the rows: a row further off than that is an outlier
+_FAR = 10  # times the range of 99 % of the rows: a row further off than that is an outlier
 
 
 @dataclass(frozen=True)
-class Sample:
+class TrainingSample:
     """Jets (n x 4: pt, eta, phi, m in MeV) and the event each belongs to, a number of its own in all files."""
 
     jets: Floats
@@ -138,19 +138,19 @@ def learn(
 @torch.random.fork_rng(devices=[])  # the caller's random numbers are none of ours
 def learn_from(jets: Floats) -> Model:
     """Fit the packaged model to a sample of the jets (n x 4) it is to compress; takes some seconds."""
-    shuffled = np.random.default_rng(SELF.seed).permutation(jets)[:SELF_JETS]
+    shuffled = np.random.default_rng(SELF_RECIPE.seed).permutation(jets)[:SELF_JETS]
     held_out = len(shuffled) // 10
     split = Split(shuffled[2 * held_out :], shuffled[:held_out], shuffled[held_out : 2 * held_out])
     model = default_model()
     assert isinstance(model.autoencoder, InvertibleAutoencoder)
     model.autoencoder.limit(torch.from_numpy(to_coordinates(split.training)))
-    torch.manual_seed(SELF.seed)
-    history = fit(model.autoencoder, split, SELF)
+    torch.manual_seed(SELF_RECIPE.seed)
+    history = fit(model.autoencoder, split, SELF_RECIPE)
     _pass_on(history)
     facts = describe_jets(model.autoencoder, split.training)
     return Model.from_autoencoder(
         model.autoencoder,
-        facts | {"provenance": {"files": ["the input"], "seed": SELF.seed, "steps": history.steps[-1]}},
+        facts | {"provenance": {"files": ["the input"], "seed": SELF_RECIPE.seed, "steps": history.steps[-1]}},
     )
 
 
@@ -165,23 +165,25 @@ def learn_list(variables: VariableList, rows: Floats) -> Model:
     if usable.sum() < FEWEST_ROWS:
         raise UserError(_too_few(variables, rows, int(usable.sum())))
     rows = rows[usable]
-    coordinates = np.random.default_rng(SELF.seed).permutation(variables.to_coordinates(rows))[:SELF_JETS]
+    coordinates = np.random.default_rng(SELF_RECIPE.seed).permutation(variables.to_coordinates(rows))[:SELF_JETS]
     coordinates = coordinates[_is_near(coordinates)]
-    torch.manual_seed(SELF.seed)
+    torch.manual_seed(SELF_RECIPE.seed)
     autoencoder = InvertibleAutoencoder(*chain_of(variables, coordinates))
     known = torch.from_numpy(coordinates)
     autoencoder.limit(known)
     held_out = len(known) // 10
     split = known[held_out:], known[:held_out]
-    _pass_on(run_course(autoencoder, negative_log_likelihood, split, SELF.course, SELF.seed))
+    _pass_on(run_course(autoencoder, negative_log_likelihood, split, SELF_RECIPE.course, SELF_RECIPE.seed))
     facts = {"columns": [v.branch for v in variables.variables], "units": "as stored", "variables": variables.to_json()}
-    return Model.from_autoencoder(autoencoder, facts | {"provenance": {"files": ["the input"], "seed": SELF.seed}})
+    return Model.from_autoencoder(
+        autoencoder, facts | {"provenance": {"files": ["the input"], "seed": SELF_RECIPE.seed}}
+    )
 
 
 def _is_near(coordinates: Floats) -> npt.NDArray[np.bool_]:
     """Whether each row is near the others: a few that are far off are better kept exactly than given bits by all."""
     low, high = np.quantile(coordinates, [0.005, 0.995], axis=0)
-    margin = FAR * np.where(high > low, high - low, np.maximum(np.abs(low), 1))
+    margin = _FAR * np.where(high > low, high - low, np.maximum(np.abs(low), 1))
     return np.asarray(((coordinates >= low - margin) & (coordinates <= high + margin)).all(axis=1))
 
 
@@ -292,24 +294,24 @@ def _check_device(device: str) -> None:
         raise UserError(f"--device {device}: torch finds no GPU here; use --device cpu")
 
 
-def read_samples(paths: Sequence[Location], patterns: Sequence[str] = (), units: str | None = None) -> Sample:
-    """The jets of files that have coordinates, all collections together; at most `MOST_JETS`, from all over a file."""
+def read_samples(paths: Sequence[Location], patterns: Sequence[str] = (), units: str | None = None) -> TrainingSample:
+    """The jets of files that have coordinates, all collections together; at most `MOST_ROWS`, from all over a file."""
     jets: list[Floats] = []
     events: list[npt.NDArray[np.int64]] = []
     first = 0
     for path in paths:
         with open_input(path, None, patterns) as opened:
-            for found, numbers in _read_file(opened.events, patterns, units, opened.where, MOST_JETS // len(paths)):
+            for found, numbers in _read_file(opened.events, patterns, units, opened.where, MOST_ROWS // len(paths)):
                 jets.append(found)
                 events.append(numbers + first)
         first = max((int(numbers.max()) for numbers in events if len(numbers)), default=-1) + 1
-    sample = Sample(np.concatenate([np.empty((0, 4)), *jets]), np.concatenate([np.empty(0, np.int64), *events]))
+    sample = TrainingSample(np.concatenate([np.empty((0, 4)), *jets]), np.concatenate([np.empty(0, np.int64), *events]))
     if (n := len(np.unique(sample.events))) < FEWEST_EVENTS:
         raise UserError(f"{n} events with jets in {', '.join(map(str, paths))}: at least {FEWEST_EVENTS} are needed")
     return sample
 
 
-def split_by_event(sample: Sample, seed: int) -> Split:
+def split_by_event(sample: TrainingSample, seed: int) -> Split:
     """Split a sample three ways, at random from the seed; jets of one event stay together."""
     return Split(*(sample.jets[part] for part in event_parts(sample.events, seed)))
 
@@ -377,7 +379,7 @@ def _read_file(
 
 
 def _provenance(
-    paths: Sequence[Location], sample: Sample, split: Split, recipe: Recipe, start: Model | None, device: str
+    paths: Sequence[Location], sample: TrainingSample, split: Split, recipe: Recipe, start: Model | None, device: str
 ) -> dict[str, Any]:
     jets = {"training": len(split.training), "validation": len(split.validation), "test": len(split.test)}
     return {

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from atlasae.batch.journal import NAME, Entry, Journal, Source, add_entry
+from atlasae.batch.journal import NAME, Entry, Journal, Origin, add_entry
 from atlasae.errors import UnreachableError, UserError
 from atlasae.files.checksums import checksum_bytes
 from atlasae.files.remote import Remote
@@ -19,7 +19,7 @@ def entry(tmp_path: Path) -> Entry:
     """An output that is there, made of an input that is."""
     (tmp_path / "in").write_bytes(b"input")
     (tmp_path / "out").write_bytes(b"output")
-    source = Source.of(tmp_path / "in", "options")
+    source = Origin.of(tmp_path / "in", "options")
     return Entry(source, "out", f"{checksum_bytes(b'output'):016x}", {"jets": 3, "error": float("inf")})
 
 
@@ -63,7 +63,7 @@ def test_a_line_of_another_version_is_not_done(entry, tmp_path):
     assert Journal(tmp_path).notes == []
 
 
-@pytest.mark.parametrize("other", [{"checksum": "0"}, {"source": Source("other", 5, 1, "options")}, {"report": {}}])
+@pytest.mark.parametrize("other", [{"checksum": "0"}, {"source": Origin("other", 5, 1, "options")}, {"report": {}}])
 @pytest.mark.parametrize("later", [False, True])
 def test_lines_of_runs_that_were_killed_or_refused_are_in_nobodys_way(other, later, entry, tmp_path):
     for one in (entry, replace(entry, **other))[:: -1 if later else 1]:
@@ -117,8 +117,8 @@ def test_where_it_cannot_be_written_it_says_so(entry, tmp_path):
 def test_a_source_elsewhere_is_what_its_store_tells(web):
     (web.folder / "in").write_bytes(b"input")
     web.etags["in"] = "first"
-    of_url = Source.of(Remote(web.url("in")), "options")
-    assert of_url == Source(web.said("in"), 5, 0, "options", "ETag first")
+    of_url = Origin.of(Remote(web.url("in")), "options")
+    assert of_url == Origin(web.said("in"), 5, 0, "options", "ETag first")
     web.status = 503
     with pytest.raises(UnreachableError, match="503"):
-        Source.of(Remote(web.url("in")), "options")
+        Origin.of(Remote(web.url("in")), "options")

@@ -252,7 +252,7 @@ def test_a_command_without_its_arguments_is_refused(command, tmp_path):
 
 def model_of_version(version: int) -> bytes:
     content = default_model().content
-    there, other = (f'\\"format\\": {v}'.encode() for v in (atlasae.codecs.model.FORMAT, version))
+    there, other = (f'\\"format\\": {v}'.encode() for v in (atlasae.codecs.model.MODEL_FORMAT, version))
     assert content.count(there) == 1 and len(there) == len(other)
     return content.replace(there, other)
 

@@ -42,7 +42,7 @@ def quick() -> Iterator[None]:
     """Networks that learn little, at two precisions."""
     with pytest.MonkeyPatch.context() as patch:
         course = Course(steps=4, batch=64, validate_every=2)
-        patch.setattr(train, "SELF", replace(train.SELF, course=course))
+        patch.setattr(train, "SELF_RECIPE", replace(train.SELF_RECIPE, course=course))
         patch.setattr(atlasae.reports.classifier, "COURSE", course)
         patch.setattr(benchmark, "PRECISIONS", (1e-2, 1e-3))
         yield

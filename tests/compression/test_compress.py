@@ -649,8 +649,8 @@ def test_runs_of_networks_and_of_grids_are_merged(by_hand, jets_file, tmp_path):
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fit for some steps, and to few jets too."""
-    course = dataclasses.replace(train.SELF.course, steps=20, batch=64, validate_every=10)
-    monkeypatch.setattr(train, "SELF", dataclasses.replace(train.SELF, course=course))
+    course = dataclasses.replace(train.SELF_RECIPE.course, steps=20, batch=64, validate_every=10)
+    monkeypatch.setattr(train, "SELF_RECIPE", dataclasses.replace(train.SELF_RECIPE, course=course))
     monkeypatch.setattr(floats, "FEWEST_TO_FIT", 20)
 
 

@@ -32,8 +32,8 @@ PEERS = {
 def quick() -> Iterator[None]:
     """Models that learn little, at three precisions."""
     with pytest.MonkeyPatch.context() as patch:
-        course = replace(train.SELF.course, steps=4, batch=64, validate_every=2)
-        patch.setattr(train, "SELF", replace(train.SELF, course=course))
+        course = replace(train.SELF_RECIPE.course, steps=4, batch=64, validate_every=2)
+        patch.setattr(train, "SELF_RECIPE", replace(train.SELF_RECIPE, course=course))
         patch.setattr(benchmark, "PRECISIONS", BOUNDS)
         yield
 
@@ -162,7 +162,7 @@ def test_no_jets_are_too_few(tmp_path):
 @pytest.mark.parametrize("most", [40, 200])
 def test_of_many_jets_the_first_are_measured(most, jets_path, monkeypatch):
     every = read_jets(jets_path, (), None)
-    monkeypatch.setattr(benchmark, "MOST_JETS", most)
+    monkeypatch.setattr(benchmark, "ENOUGH_JETS", most)
     first = read_jets(jets_path, (), None)
     assert most * 0.7 < len(first.jets) < most * 1.3
     assert first.jets.tolist() == every.jets[: len(first.jets)].tolist()
@@ -170,7 +170,7 @@ def test_of_many_jets_the_first_are_measured(most, jets_path, monkeypatch):
 
 
 def test_few_jets_among_many_events_are_all_measured(tmp_path, monkeypatch):
-    monkeypatch.setattr(benchmark, "MOST_JETS", 100)
+    monkeypatch.setattr(benchmark, "ENOUGH_JETS", 100)
     counts = np.zeros(2000, int)
     counts[::40] = 1
     branches = counted("nanoaod", counts)

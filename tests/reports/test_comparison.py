@@ -479,8 +479,8 @@ def test_a_file_that_is_not_there_is_refused(missing, suffix, nanoaod, tmp_path)
 
 
 def test_a_list_of_variables_is_refused(tmp_path, monkeypatch):
-    course = replace(train.SELF.course, steps=2, validate_every=1)
-    monkeypatch.setattr(train, "SELF", replace(train.SELF, course=course))
+    course = replace(train.SELF_RECIPE.course, steps=2, validate_every=1)
+    monkeypatch.setattr(train, "SELF_RECIPE", replace(train.SELF_RECIPE, course=course))
     original = write_layout(tmp_path / "in.root", "nanoaod", 60)
     tables = [f'[[variable]]\nbranch = "{name}"\ncoordinate = "linear"\nprecision = 1e-3' for name in NAMES[:2]]
     (tmp_path / "list.toml").write_text("\n".join(tables))

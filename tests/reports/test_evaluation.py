@@ -21,7 +21,7 @@ from atlasae.report import to_json
 from atlasae.reports import evaluation
 from atlasae.reports.comparison import JetPairs, Paired
 from atlasae.reports.evaluation import Evaluation, EventRows, EventTally, evaluate_files, write_histograms
-from atlasae.reports.histograms import AXES, ETA_EDGES, PT_EDGES
+from atlasae.reports.histograms import AXES, ETA_BINS, PT_BINS
 
 JETS = ("pt", "eta", "phi", "m")
 NANO = ("Jet_pt", "Jet_eta", "Jet_phi", "Jet_mass")
@@ -125,7 +125,7 @@ def test_residuals_are_those_of_numpy(variable, report, numbers):
     assert agrees(found["all"], residual)
     assert 0 < found["all"]["largest"] < 0.03
     assert found["bound"] == (1e-2 if variable in JETS else None)
-    for key, of, edges in (("in_pt", before[:, 0], PT_EDGES), ("in_abs_eta", np.abs(before[:, 1]), ETA_EDGES)):
+    for key, of, edges in (("in_pt", before[:, 0], PT_BINS), ("in_abs_eta", np.abs(before[:, 1]), ETA_BINS)):
         inside = [residual[(of >= low) & (of < high)] for low, high in zip(edges, edges[1:], strict=False)]
         filled = [part for part in inside if len(part)]
         assert [one["jets"] for one in found[key]] == [len(part) for part in filled]

@@ -12,7 +12,7 @@ from atlasae.jets.residuals import QUANTILES
 from atlasae.reports.histograms import (
     AXES,
     Correlation,
-    Density,
+    DensityHistogram,
     Spectrum,
     Spread,
     Thinned,
@@ -262,7 +262,7 @@ def test_every_variable_that_is_shown_has_an_axis_in_mev():
 
 
 def test_a_density_by_hand():
-    found = Density(("a", "b", "c"), [(0, 2), (0, 4), (-1, 1)], bins=2)
+    found = DensityHistogram(("a", "b", "c"), [(0, 2), (0, 4), (-1, 1)], bins=2)
     found.add([array(0.5, 0.5, 1.5, 9), array(1, 3, 3, 3), array(0.5, -0.5, 0.5, NAN)])
     assert found.figures() == {
         "names": ["a", "b", "c"],
@@ -279,7 +279,10 @@ def test_a_density_by_hand():
 
 @given(st.lists(st.tuples(st.floats(-1, 3), st.floats(-1, 3)), max_size=20), st.lists(st.integers(0, 99), max_size=4))
 def test_a_density_in_parts_is_that_of_all_at_once(pairs, cuts):
-    rows, once, apart = np.array(pairs).reshape(-1, 2), *(Density(("a", "b"), [(0, 2)] * 2, 3) for _ in range(2))
+    rows, once, apart = (
+        np.array(pairs).reshape(-1, 2),
+        *(DensityHistogram(("a", "b"), [(0, 2)] * 2, 3) for _ in range(2)),
+    )
     once.add(list(rows.T))
     for part in parts(rows, cuts):
         apart.add(list(part.T))
@@ -289,7 +292,7 @@ def test_a_density_in_parts_is_that_of_all_at_once(pairs, cuts):
 @given(st.lists(st.tuples(st.floats(-1, 3), st.floats(-1, 3)), max_size=20), st.integers(0, 20))
 def test_merged_densities_are_those_of_all_at_once(pairs, cut):
     rows = np.array(pairs).reshape(-1, 2)
-    once, merged, other = (Density(("a", "b"), [(0, 2)] * 2, 3) for _ in range(3))
+    once, merged, other = (DensityHistogram(("a", "b"), [(0, 2)] * 2, 3) for _ in range(3))
     for density, part in ((once, rows), (merged, rows[:cut]), (other, rows[cut:])):
         density.add(list(part.T))
     merged.merge(other)
@@ -298,7 +301,7 @@ def test_merged_densities_are_those_of_all_at_once(pairs, cut):
 
 def test_densities_of_other_ranges_do_not_add_up():
     with pytest.raises(ValueError, match="do not add up"):
-        Density(("a",), [(0, 1)]).merge(Density(("a",), [(0, 2)]))
+        DensityHistogram(("a",), [(0, 1)]).merge(DensityHistogram(("a",), [(0, 2)]))
 
 
 # --- correlations

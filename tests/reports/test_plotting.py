@@ -72,7 +72,7 @@ def residuals(
     mean: float | None = None,
 ) -> Figure:
     found = numbers(width, mean)
-    return plotting.residuals(symmetric(width), BELL * times, found, QUANTITIES["pt"], True, bound, label)
+    return plotting.residual_figure(symmetric(width), BELL * times, found, QUANTITIES["pt"], True, bound, label)
 
 
 def response(label: Label = NO_LABEL, width: float = 1e-3) -> Figure:
@@ -118,7 +118,7 @@ def training(label: Label = NO_LABEL, scale: float = 1.0) -> Figure:
 
 def learning_rates(label: Label = NO_LABEL) -> Figure:
     rates = np.geomspace(1e-6, 1, 13)
-    return plotting.learning_rates(rates, 1 + (np.log10(rates) + 2.5) ** 2, 3e-3, label)
+    return plotting.learning_rate_figure(rates, 1 + (np.log10(rates) + 2.5) ** 2, 3e-3, label)
 
 
 def comparison(label: Label = NO_LABEL, names: Iterable[str] = ("one", "another", "third")) -> Figure:
@@ -371,7 +371,7 @@ def test_names_are_drawn_as_they_are_written(name, tmp_path):
     drawn = on_canvas(comparison(Label("", "", note=name), [name, "other"]))
     written = "".join(c if c.isprintable() else " " if c == "\n" else "?" for c in name)
     assert list(shown(drawn).values()).count(written) == 1
-    assert [text.strip() for text in legend_texts(drawn.axes[0])] == [plotting.plain(name), "other"]
+    assert [text.strip() for text in legend_texts(drawn.axes[0])] == [plotting.escaped(name), "other"]
     plotting.save(drawn, tmp_path / "a.pdf")
 
 
@@ -467,7 +467,7 @@ def test_residuals_far_inside_their_bound_show_it_all_the_same():
 
 
 def test_a_difference_has_a_unit_and_no_ratio():
-    found = plotting.residuals(symmetric(0.5), BELL, numbers(0.5), QUANTITIES["phi"], False)
+    found = plotting.residual_figure(symmetric(0.5), BELL, numbers(0.5), QUANTITIES["phi"], False)
     assert found.axes[0].get_xlabel() == r"$\Delta$$\phi$ [rad]"
 
 
@@ -631,7 +631,7 @@ def test_losses_of_any_size_are_drawn(losses):
 
 @pytest.mark.parametrize("losses", [[3.0, 2.0, 9.0], [3.0, -2.0, float("nan")]])
 def test_the_learning_rate_to_choose_is_marked(losses):
-    drawn = on_canvas(plotting.learning_rates([1e-4, 1e-3, 1e-2], losses, 1e-3, SHORT))
+    drawn = on_canvas(plotting.learning_rate_figure([1e-4, 1e-3, 1e-2], losses, 1e-3, SHORT))
     assert list(curve(drawn.axes[0], "choose 0.001").get_xdata()) == [1e-3, 1e-3]
     assert {"choose 0.001", "learning rate", "training loss"} <= set(words(drawn)) and outside(drawn) == []
 

@@ -378,7 +378,7 @@ def test_a_history_is_json_whatever_the_losses_were():
 
 
 def test_the_validation_loss_is_the_mean_over_all_rows(monkeypatch):
-    monkeypatch.setattr(loop, "BLOCK", 3)
+    monkeypatch.setattr(loop, "_BLOCK", 3)
     rows, network = torch.arange(7.0)[:, None] ** 2, Counter()
 
     def mean(network: nn.Module, rows: torch.Tensor) -> torch.Tensor:

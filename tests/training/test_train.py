@@ -17,7 +17,7 @@ from atlasae.codecs.model import Model, default_model, load_model
 from atlasae.errors import UserError
 from atlasae.training.loop import Course, bits_per_row, run_course
 from atlasae.training.recipes import Recipe, read_recipe
-from atlasae.training.train import Sample, Split, learn, learn_from, read_samples, split_by_event, train
+from atlasae.training.train import Split, TrainingSample, learn, learn_from, read_samples, split_by_event, train
 
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
 
@@ -108,7 +108,7 @@ def test_jets_without_coordinates_are_left_out(tmp_path):
 
 def test_of_too_many_jets_some_are_taken_from_everywhere(tmp_path, monkeypatch):
     monkeypatch.setattr(atlasae.training.train, "STEP_ENTRIES", 10)
-    monkeypatch.setattr(atlasae.training.train, "MOST_JETS", 120)
+    monkeypatch.setattr(atlasae.training.train, "MOST_ROWS", 120)
     numbers = np.arange(600)
     paths = [write_frame(tmp_path / f"{i}.pkl", table(600), event=numbers) for i in range(2)]
     found = read_samples(paths).events
@@ -251,7 +251,7 @@ def test_a_split_takes_every_jet_once_and_no_event_twice(events):
     rng = np.random.default_rng(events)
     numbers = rng.permutation(np.repeat(np.arange(events) * 3, rng.integers(1, 5, events)))
     jets = np.column_stack([np.arange(len(numbers)), numbers, numbers, numbers]).astype(float)
-    split = split_by_event(Sample(jets, numbers), seed=1)
+    split = split_by_event(TrainingSample(jets, numbers), seed=1)
     parts = (split.training, split.validation, split.test)
     assert sorted(np.concatenate(parts)[:, 0]) == jets[:, 0].tolist()
     there = [set(part[:, 1]) for part in parts]
@@ -260,7 +260,7 @@ def test_a_split_takes_every_jet_once_and_no_event_twice(events):
 
 
 def test_the_seed_decides_the_split():
-    sample = Sample(table(500), np.arange(500) // 2)
+    sample = TrainingSample(table(500), np.arange(500) // 2)
     one, again, other = (split_by_event(sample, seed) for seed in (1, 1, 2))
     for name in ("training", "validation", "test"):
         np.testing.assert_array_equal(getattr(one, name), getattr(again, name))
@@ -480,8 +480,10 @@ def massless_forward() -> np.ndarray:
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """A hundred steps instead of some hundreds."""
-    course = replace(atlasae.training.train.SELF.course, steps=100, batch=512)
-    monkeypatch.setattr(atlasae.training.train, "SELF", replace(atlasae.training.train.SELF, course=course))
+    course = replace(atlasae.training.train.SELF_RECIPE.course, steps=100, batch=512)
+    monkeypatch.setattr(
+        atlasae.training.train, "SELF_RECIPE", replace(atlasae.training.train.SELF_RECIPE, course=course)
+    )
 
 
 def test_a_model_of_the_inputs_own_knows_its_jets_better(quick):
