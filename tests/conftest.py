@@ -237,6 +237,15 @@ def one_torch_thread() -> Iterator[None]:
         yield
 
 
+@pytest.fixture
+def quick_classifier(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A classifier that learns little, where it does not matter how well it tells jets apart."""
+    from atlasae import classifier
+    from atlasae.training import Course
+
+    monkeypatch.setattr(classifier, "COURSE", Course(steps=4, batch=64, validate_every=2))
+
+
 @pytest.fixture(scope="session")
 def made_once(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     """A NanoAOD-like file of 60 events, and the same compressed."""

@@ -281,7 +281,7 @@ def kept(path: Path) -> bool:
 
 
 @pytest.fixture
-def cut(tmp_path: Path, here: None) -> list[Path]:
+def cut(tmp_path: Path, here: None, quick_classifier: None) -> list[Path]:
     """A file, and the two parts that it was compressed into."""
     path = write_layout(tmp_path / "a.root", "nanoaod", entries=100)
     succeeded("compress", path, "-o", tmp_path / "out", *PACKED, "--split-size", f"{path.stat().st_size - 1}B")
@@ -326,7 +326,7 @@ def test_what_cannot_be_read_is_not_cut(inputs, tmp_path):
 
 
 @pytest.fixture
-def evaluated(inputs: list[Path], tmp_path: Path, here: None) -> list[Path]:
+def evaluated(inputs: list[Path], tmp_path: Path, here: None, quick_classifier: None) -> list[Path]:
     """Three files, one without events, compressed into `out`; their originals."""
     write_layout(inputs[1], "nanoaod", entries=0)
     succeeded("compress", *inputs, "-o", tmp_path / "out")

@@ -310,7 +310,7 @@ def check_promise(sample: Sample, before: dict[str, ak.Array], after: dict[str, 
 def test_the_promise(how, variables, tmp_path_factory):
     folder = tmp_path_factory.mktemp("promise")
 
-    @settings(max_examples=8)
+    @settings(max_examples=6)
     @given(samples(variables))
     def promise(sample: Sample) -> None:
         before = {f"jet_{v}": array for v, array in sample.jets.items()}

@@ -126,6 +126,7 @@ def test_secrets_are_masked_wherever_urls_are():
 # --- what can be done with a URL
 
 
+@pytest.mark.usefixtures("quick_classifier")
 def test_every_command_reads_urls(served, tmp_path):
     jets, small = served.url("jets.root"), served.url("small.root")
     write_layout(served.folder / "many.root", "nanoaod", 1000)
