@@ -9,4 +9,4 @@ cd "$(dirname "$0")/.."
 .venv/bin/ruff check
 .venv/bin/ruff format --check
 .venv/bin/mypy
-.venv/bin/python -m pytest -q -n 2
+.venv/bin/python -m pytest -q -n 2 --dist worksteal  # neighbours stay together: they share what is made for them

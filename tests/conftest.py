@@ -4,10 +4,11 @@ import contextlib
 import io
 import json
 import os
+import pickle
 import shutil
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -236,6 +237,15 @@ def one_torch_thread() -> Iterator[None]:
         yield
 
 
+@pytest.fixture
+def quick_classifier(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A classifier that learns little, where it does not matter how well it tells jets apart."""
+    from atlasae.reports import classifier
+    from atlasae.training.loop import Course
+
+    monkeypatch.setattr(classifier, "COURSE", Course(steps=4, batch=64, validate_every=2))
+
+
 @pytest.fixture(scope="session")
 def made_once(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     """A NanoAOD-like file of 60 events, and the same compressed."""
@@ -258,11 +268,42 @@ def compressed(jets_file: Path, made_once: dict[str, bytes], tmp_path: Path) -> 
     return tmp_path / "small.root"
 
 
+@pytest.fixture(scope="session")
+def inputs_once(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """Three files of jets that differ."""
+    folder = tmp_path_factory.mktemp("inputs")
+    for seed, name in enumerate("abc", 1):
+        write_layout(folder / f"{name}.root", "nanoaod", seed=seed)
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
 @pytest.fixture
-def inputs(tmp_path: Path) -> list[Path]:
+def inputs(inputs_once: dict[str, bytes], tmp_path: Path) -> list[Path]:
     """Three files of jets that differ."""
     (tmp_path / "in").mkdir()
-    return [write_layout(tmp_path / "in" / f"{name}.root", "nanoaod", seed=seed) for seed, name in enumerate("abc", 1)]
+    for name, content in inputs_once.items():
+        (tmp_path / "in" / name).write_bytes(content)
+    return [tmp_path / "in" / name for name in inputs_once]
+
+
+def work_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have many files done in this process, where processes are not the point: each takes a second to start.
+
+    Tasks and outcomes are pickled all the same; of several workers, the one that has the last file is done first.
+    """
+    from atlasae.batch import workers
+
+    def in_this_process(tasks: Sequence[Any], number: int) -> Iterator[Any]:
+        for task in tasks if number == 1 else reversed(tasks):
+            yield pickle.loads(pickle.dumps(workers.perform(pickle.loads(pickle.dumps(task)))))
+
+    monkeypatch.setattr(workers, "_in_processes", in_this_process)
+
+
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many files are done in this process."""
+    work_here(monkeypatch)
 
 
 @pytest.fixture

@@ -16,8 +16,8 @@ def run_script(name: str, *arguments: object) -> str:
 
 
 def test_changed_files_are_refused_or_come_out_right():
-    told = run_script("fuzz.py", "--number", 300, "--seed", 1)
-    assert "300 files changed, seed 1: 0 failures" in told
+    told = run_script("fuzz.py", "--number", 120, "--seed", 1, "--workers", 1)
+    assert "120 files changed, seed 1: 0 failures" in told
     kinds = ("compressed, flip", "compressed, forge", "compressed, cut", "model, header", "input, scribble")
     assert [kind for kind in kinds if kind not in told] == []
     assert "refused" in told and "correct" in told

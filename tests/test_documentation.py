@@ -22,10 +22,19 @@ MODULES = sorted(path.stem for path in PACKAGE.glob("*.py") if ">>>" in path.rea
 EXAMPLES = sorted((Path(__file__).parents[1] / "scripts" / "examples").glob("*.py"))
 
 
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """The content of a file to compress, and of the same compressed."""
+    folder = tmp_path_factory.mktemp("made")
+    succeeded("compress", write_layout(folder / "in.root", "nanoaod", entries=200), folder / "small.root")
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
 @pytest.fixture
-def folder(tmp_path, monkeypatch):
+def folder(made, tmp_path, monkeypatch):
     """A folder with a file to compress, and the same compressed."""
-    succeeded("compress", write_layout(tmp_path / "in.root", "nanoaod", entries=200), tmp_path / "small.root")
+    for name, content in made.items():
+        (tmp_path / name).write_bytes(content)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

@@ -132,21 +132,24 @@ def likely_words(cells: Sequence[Tensor], levels: Sequence[int], weigh: Weigh) -
     Every number of bits for each word, in every order; `weigh` estimates the bytes of a word of all jets.
     """
     bits = (levels[3] - 1).bit_length()
+    own, mass = [cell.numpy() for cell in cells[:3]], cells[3].numpy()
 
     @cache
     def weight(j: int, width: int, below: int) -> float:
         if levels[j] << width > 1 << MANTISSA_BITS:
             return math.inf
-        return weigh((cells[j] * 2**width + cells[3] // 2**below % 2**width).numpy())
+        return weigh((own[j] << width) + (mass >> below & (1 << width) - 1))
 
-    found: dict[Words, float] = {}
+    found: dict[tuple[tuple[int, int], ...], float] = {}
     for order, (one, two) in product(permutations(range(3)), product(range(bits + 1), repeat=2)):
         if one + two <= bits:
             # From the leading bits of m to the last: (width, bits below it) of each word.
-            spread = dict(zip(order, ((one, bits - one), (two, bits - one - two), (bits - one - two, 0)), strict=True))
-            words = tuple(_word(j, levels[j], *spread[j]) for j in range(3))
-            found[words] = sum(weight(j, *spread[j]) for j in range(3))
-    return sorted((words for words, total in found.items() if total < math.inf), key=found.__getitem__)
+            parts = ((one, bits - one), (two, bits - one - two), (bits - one - two, 0))
+            spread = tuple(parts[order.index(j)] if parts[order.index(j)][0] else (0, 0) for j in range(3))
+            if spread not in found:
+                found[spread] = sum(weight(j, *spread[j]) for j in range(3))
+    likely = sorted((spread for spread, total in found.items() if total < math.inf), key=found.__getitem__)
+    return [tuple(_word(j, levels[j], *spread[j]) for j in range(3)) for spread in likely]
 
 
 def _word(j: int, levels: int, width: int, below: int) -> tuple[Digit, ...]:

@@ -63,11 +63,10 @@ def estimate_words(words: npt.NDArray[np.int64]) -> float:
     bits, before = 0.0, np.zeros_like(words)
     for shift in (16, 8, 0):
         byte = words >> shift & 0xFF
-        counts = np.bincount((before >> 6 << 8) + byte, minlength=1024).reshape(4, 256)
-        of_context = counts.sum(axis=1)
-        seen = counts[counts > 0]
-        bits += float(of_context[of_context > 0] @ np.log2(of_context[of_context > 0]) - seen @ np.log2(seen))
-        bits += _LEARNING * (len(seen) - np.count_nonzero(of_context))
+        context = before >> 6
+        of_context, seen = (counts[counts > 0] for counts in (np.bincount(context), np.bincount((context << 8) + byte)))
+        bits += float(of_context @ np.log2(of_context) - seen @ np.log2(seen))
+        bits += _LEARNING * (len(seen) - len(of_context))
         before = byte
     return bits / 8
 

@@ -18,6 +18,7 @@ Histogram = hist.Hist[Any]
 # A residual r lies at sign(r) log10(1 + |r| / _SMALLEST): bins of 1 % of r, whatever the precision.
 _SMALLEST = 1e-9
 _SCALE = hist.axis.Regular(10501, -21.002, 21.002, name="residual")
+_FLOW_EDGES = np.concatenate([[_SCALE.edges[0]], _SCALE.edges, [_SCALE.edges[-1]]])  # of the flow bins, too: empty ones
 
 PT_BINS = np.array([0, 20, 30, 45, 60, 85, 110, 150, 200, 300, 400, 600, 800, 1200, 2000, np.inf]) * 1000.0  # MeV
 ETA_BINS = np.array([0, 0.5, 1, 1.5, 2, 2.5, 3, 3.5, 4, 4.5, np.inf])  # of |eta|
@@ -105,10 +106,9 @@ def _figures_of(counts: Counts, mean: float, variance: float, ends: tuple[float,
 def quantile(counts: Counts, share: float) -> float:
     """The residual below which this share of the counts (of `Spread.fine`, flow bins included) lies."""
     running = np.concatenate([[0], np.cumsum(counts)])
-    edges = np.concatenate([[_SCALE.edges[0]], _SCALE.edges, [_SCALE.edges[-1]]])
     i = int(np.searchsorted(running, share * running[-1], side="right")) - 1
     i = min(i, int(np.flatnonzero(counts)[-1]))
-    at = edges[i] + (edges[i + 1] - edges[i]) * (share * running[-1] - running[i]) / counts[i]
+    at = _FLOW_EDGES[i] + (_FLOW_EDGES[i + 1] - _FLOW_EDGES[i]) * (share * running[-1] - running[i]) / counts[i]
     return float(np.copysign(_SMALLEST * (10 ** abs(at) - 1), at))
 
 

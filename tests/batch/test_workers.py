@@ -1,11 +1,12 @@
 """Workers: every task is done, whoever works on it, and whatever happens to others."""
 
+import logging
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from helpers import PACKED, compressed_alone, contents, left_over
 
 from atlasae.batch.journal import NAME, Journal
 from atlasae.batch.many import compress_task, run_into, run_tasks
-from atlasae.batch.workers import Outcome, Task, Workers
+from atlasae.batch.workers import LOCAL_CONFIG, Outcome, Task, Workers
 from atlasae.compression.plan import Options
 from atlasae.errors import UserError
 from atlasae.files.outputs import replacing
@@ -74,12 +75,22 @@ def tasks_of(work: Callable[[Task], dict[str, Any]], inputs: list[Path], folder:
 
 
 PROFILE = "distributed.worker.profile.enabled"
-CREWS = {"processes": Workers(2), "dask": Workers(2, "local")}
 
 
-@pytest.fixture(params=CREWS)
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[str]:
+    """The address of a dask cluster of two workers."""
+    free = {"dashboard_address": ":0"}  # another test has a cluster at the same time
+    quiet = {"dashboard_address": None, "scheduler_kwargs": free, "silence_logs": logging.CRITICAL}
+    with dask.config.set(LOCAL_CONFIG):  # dask's own would stay in the environment, for the next cluster
+        found = distributed.LocalCluster(2, threads_per_worker=1, **quiet)
+    with found:
+        yield found.scheduler_address
+
+
+@pytest.fixture(params=["processes", "dask"])
 def workers(request: pytest.FixtureRequest) -> Workers:
-    return CREWS[request.param]
+    return Workers(2, request.getfixturevalue("cluster") if request.param == "dask" else None)
 
 
 def test_a_killed_worker_harms_nothing(workers, inputs, tmp_path):
@@ -128,19 +139,16 @@ def test_dask_makes_the_same_files(inputs, tmp_path):
 
 
 def test_dask_lets_local_workers_keep_their_memory_and_does_not_watch_them(inputs, tmp_path):
-    (outcome,) = CREWS["dask"].outcomes(tasks_of(tell_environment, inputs[:1], tmp_path))
+    (outcome,) = Workers(2, "local").outcomes(tasks_of(tell_environment, inputs[:1], tmp_path))
     assert "MALLOC_TRIM_THRESHOLD_" not in outcome.report["environment"]
     assert outcome.report["environment"]["OMP_NUM_THREADS"] == "1"
     assert outcome.report["profiled"] is False and dask.config.get(PROFILE) is True
 
 
-def test_a_dask_cluster_is_found_by_its_address(inputs, tmp_path):
+def test_a_dask_cluster_is_found_by_its_address(cluster, inputs, tmp_path):
     out = tmp_path / "out"
-    free = {"dashboard_address": ":0"}  # another test has a cluster at the same time
-    with distributed.LocalCluster(1, threads_per_worker=1, dashboard_address=None, scheduler_kwargs=free) as cluster:
-        address = cluster.scheduler_address
-        inputs[0].write_bytes(b"")
-        result = run_main("compress", *inputs, "-o", out, *PACKED, "--dask", address)
+    inputs[0].write_bytes(b"")
+    result = run_main("compress", *inputs, "-o", out, *PACKED, "--dask", cluster)
     assert result.code == 1 and "a.root" in result.err and "is not a ROOT file" in result.err
     assert sorted(path.name for path in out.iterdir()) == [NAME, "b.root", "c.root"]
 

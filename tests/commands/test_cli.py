@@ -68,7 +68,7 @@ def test_a_changed_byte_never_changes_a_result(short):
     expected = {name: bits(array) for name, array in read_tree(short.with_name("back.root"), "Events").items()}
     path, out = (short.parent / "flipped" / name for name in ("in.root", "out.root"))
 
-    @settings(max_examples=50)
+    @settings(max_examples=30)
     @given(position=st.integers(0, size - 1), change=st.integers(1, 255))
     def changed(position: int, change: int) -> None:
         content = bytearray(short.read_bytes())

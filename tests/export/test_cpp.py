@@ -271,15 +271,16 @@ def of_jets(jagged: bool, branches: dict[str, str], prefix: str, **more: Any) ->
     return Collection(prefix, prefix, branches, jagged=jagged, **facts)
 
 
-@pytest.mark.parametrize("jagged", [True, False])
 @pytest.mark.parametrize("name", HOSTILE)
-def test_no_name_of_a_file_becomes_code(name, jagged, tmp_path):
-    plain = header(of_jets(jagged, {v: f"Jet_{v}" for v in ("pt", "eta", "phi", "m")}, "Jet_"))
-    odd = header(of_jets(jagged, {v: f"{v}{name}" for v in ("pt", "eta", "phi", "m")}, name), f"of '{name}'")
-    assert TOKENS.sub("", odd) == TOKENS.sub("", plain)
-    assert odd.isascii()
-    (tmp_path / "jets.h").write_text(odd)
-    (tmp_path / "main.cpp").write_text('#include "jets.h"\n')
+def test_no_name_of_a_file_becomes_code(name, tmp_path):
+    for jagged in (True, False):
+        plain = header(of_jets(jagged, {v: f"Jet_{v}" for v in ("pt", "eta", "phi", "m")}, "Jet_"))
+        odd = header(of_jets(jagged, {v: f"{v}{name}" for v in ("pt", "eta", "phi", "m")}, name), f"of '{name}'")
+        assert TOKENS.sub("", odd) == TOKENS.sub("", plain)
+        assert odd.isascii()
+        (tmp_path / f"jagged{jagged:d}.h").write_text(odd)
+    lines = [f'#define ATLASAE_NAMESPACE n{i}\n#include "jagged{i}.h"\n' for i in (0, 1)]  # as in a program of both
+    (tmp_path / "main.cpp").write_text("".join(lines))
     strict = ["-std=c++17", "-fsyntax-only", "-trigraphs", "-Wall", "-Wcomment", "-Werror"]
     subprocess.run(["g++", *strict, tmp_path / "main.cpp"], check=True)
 

@@ -3,6 +3,8 @@
 import dataclasses
 import shutil
 import sys
+from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -17,12 +19,21 @@ from atlasae.codecs.floats import FloatsCodec
 from atlasae.codecs.model import default_model
 from atlasae.compression.format import Contents, read_contents
 from atlasae.errors import UserError
+from atlasae.export import export
 from atlasae.export.export import chosen_entry, exported, onnx_graphs
 from atlasae.files.trees import open_source
 from atlasae.jets.precision import Precision
 from atlasae.jets.stored import storage_of
 
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def chosen_once() -> Iterator[None]:
+    """The grid of a model at a precision, which takes seconds to choose, is chosen by the first test alone."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(export, "Codec", cache(export.Codec))
+        yield
 
 
 def test_a_file_is_exported_with_its_own_grid(compressed, tmp_path):
@@ -183,7 +194,7 @@ def test_a_graph_says_what_it_is_of(tmp_path):
 
 
 def test_a_graph_of_a_name_that_is_no_text_is_written():
-    found = dataclasses.replace(exported("default", None, "1e-2"), source="\ud800.root")
+    found = dataclasses.replace(exported("default", None, "1e-3"), source="\ud800.root")
     made = {prop.key: prop.value for prop in onnx.load_from_string(onnx_graphs(found)[0]).metadata_props}["made"]
     assert made.startswith("of '?.root' (Jet), model ")
 

@@ -12,7 +12,7 @@ import fsspec
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import nothing_left, refused, run_main, succeeded, write_layout, write_tree
+from conftest import nothing_left, refused, run_main, succeeded, work_here, write_layout, write_tree
 from servers import dead_port
 
 import atlasae
@@ -127,6 +127,7 @@ def test_secrets_are_masked_wherever_urls_are():
 # --- what can be done with a URL
 
 
+@pytest.mark.usefixtures("quick_classifier")
 def test_every_command_reads_urls(served, tmp_path):
     jets, small = served.url("jets.root"), served.url("small.root")
     write_layout(served.folder / "many.root", "nanoaod", 1000)
@@ -390,6 +391,7 @@ def test_settings_stay_here(jets_file, tmp_path):
 # --- many files
 
 
+@pytest.mark.usefixtures("here")
 def test_many_files_are_done_once_whatever_signs_their_urls(served, tmp_path):
     shutil.copy(served.folder / "jets.root", served.folder / "other jets.root")
     served.etags |= {"jets.root": '"1"', "other jets.root": '"1"'}
@@ -416,7 +418,7 @@ def test_many_files_are_done_once_whatever_signs_their_urls(served, tmp_path):
     assert gone.code == 1 and [file["reused"] for file in gone.report["files"]] == [False, False]
 
 
-def test_many_files_by_workers_into_parts_and_back(served, tmp_path):
+def test_many_files_by_workers_into_parts_and_back(served, tmp_path, monkeypatch):
     out = tmp_path / "out"
     command = (
         "compress",
@@ -432,10 +434,12 @@ def test_many_files_by_workers_into_parts_and_back(served, tmp_path):
     )
     files = succeeded(*command).report["files"]
     assert len(files) > 1 and sum(file["entries"] for file in files) == 60
+    work_here(monkeypatch)
     checked = succeeded("verify", served.url("jets.root"), out, "--json").report["files"]
     assert [file["differences"] for file in checked] == [[]] * len(files)
 
 
+@pytest.mark.usefixtures("here")
 def test_a_file_that_cannot_be_reached_is_not_split_but_fails_alone(served, tmp_path):
     served.status = 503
     result = run_main("compress", served.url("jets.root"), "-o", tmp_path / "out", "--split-size", "1kB", "--json")
