@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from atlasae import options, terminal
-from atlasae.display import Report
+from atlasae.display import Report, markdown_text
 from atlasae.errors import UserError
 from atlasae.options import IN, OUT, SETTINGS, UNITS
 from atlasae.remote import Location
@@ -450,6 +450,18 @@ def _learning_rate(
         plotting.save(plotting.learning_rates(rates, losses, chosen), temporary)
     facts = {"output": str(plot), "learning_rate": chosen, "rates": rates, "losses": losses}
     return Report(facts, terminal.rate_page)
+
+
+@commands.command("help")
+@click.argument("topic", required=False)
+def explain(topic: str | None) -> None:
+    """Explain TOPIC on a page; without one, list the topics."""
+    from atlasae.topics import list_of_topics, topic_text
+
+    if topic is not None:
+        click.echo(markdown_text(topic_text(topic), sys.stdout.isatty()))
+    else:
+        click.echo(list_of_topics())
 
 
 @commands.command("import-checkpoint")

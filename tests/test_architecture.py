@@ -28,7 +28,7 @@ FLOORS = [
     {"pipeline", "pairs", "peers"},
     {"benchmark", "evaluation"},
     {"figures", "distributed", "batch"},
-    {"many", "options"},
+    {"many", "options", "topics"},
     {"cli"},
 ]
 FLOOR = {module: height for height, modules in enumerate(FLOORS) for module in modules}
