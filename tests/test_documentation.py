@@ -83,7 +83,7 @@ def test_the_readme_is_short_and_starts_two_scripts():
 def test_what_pages_name_is_there(page):
     """Files behind links and pictures, files of the repository in the text, topics, and extras to install."""
     text = page.read_text(encoding="utf-8")
-    links = [link for link in re.findall(r"\]\(([^)]+)\)", text) if not link.startswith("https://")]
+    links = [link for link in re.findall(r'(?:\]\(|src=")([^)"]+)', text) if not link.startswith("https://")]
     assert [link for link in links if not (page.parent / link).exists()] == []
     named = re.findall(r"(?:atlasae|data|plots|scripts|tests)/[\w./-]*\w\.\w+", text)
     assert [path for path in named if not (ROOT / path).exists()] == []
@@ -108,6 +108,16 @@ def test_commands_of_pages_are_understood(line, monkeypatch):
 
 def test_the_list_of_commands_is_complete():
     assert {line.split()[1] for line in lines_of(DOCS / "commands.md")} | {"completion"} == set(commands.commands)
+
+
+def test_the_glossary_has_the_words_in_their_order():
+    found = re.findall(r"^\*\*([\w -]+)\*\*: ", (DOCS / "glossary.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert found == sorted(set(found))
+    asked = (
+        "jet collection branch basket chunk latent bound precision layout model tables run part skim padding sentinel"
+    )
+    asked += " rounding carried response residual checksum salvage"
+    assert {*asked.split(), "exact jet"} <= {*found}
 
 
 @pytest.fixture
