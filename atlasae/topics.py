@@ -11,7 +11,7 @@ _COMMENT = re.compile(r"<!--.*?-->\n?", re.DOTALL)
 
 def topics() -> dict[str, str]:
     """What each topic is about, in one line: what follows the colon in the heading of its page."""
-    found = sorted(page.name.removesuffix(".md") for page in _FOLDER.iterdir())
+    found = sorted(page.name.removesuffix(".md") for page in _FOLDER.iterdir() if page.name.endswith(".md"))
     return {name: _text(name).partition("\n")[0].partition(": ")[2] for name in found}
 
 
