@@ -9,6 +9,7 @@ from html import escape
 from typing import Any, TypeAlias
 
 _WIDEST = 100_000  # columns of text that goes nowhere in particular: a name that is cut is no name
+_WIDEST_READ = 100  # columns of running text: longer lines are hard to follow
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,19 @@ def _table_text(table: PageTable, terminal: bool) -> str:
     with console.capture() as captured:
         console.print(drawn)
     return "\n".join(line.rstrip() for line in captured.get().splitlines())
+
+
+def markdown_text(text: str, terminal: bool = False) -> str:
+    """A text in Markdown: as it is, or as a terminal has it, with headings, tables and lines that fit."""
+    if not terminal:
+        return text.rstrip()
+    from rich.console import Console
+    from rich.markdown import Markdown
+
+    console = Console(force_terminal=True)
+    with console.capture() as captured:
+        console.print(Markdown(text, hyperlinks=False), width=min(console.width, _WIDEST_READ))
+    return captured.get().rstrip()
 
 
 def to_html(page: Page) -> str:

@@ -1,4 +1,4 @@
-"""What documentation shows, run: the examples of every docstring, and the scripts of scripts/examples."""
+"""What documentation shows, run: examples of docstrings and pages, commands, and the scripts of scripts/examples."""
 
 import dataclasses
 import doctest
@@ -6,7 +6,10 @@ import importlib
 import pathlib
 import re
 import runpy
+import shlex
+import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import awkward as ak
@@ -15,11 +18,30 @@ import pytest
 from conftest import counted, make_counts, succeeded, write_layout, write_tree
 
 import atlasae
+from atlasae.commands.cli import commands
+from atlasae.commands.topics import topics
 from atlasae.jets.collections import MEV_PER_UNIT
 
-PACKAGE = Path(__file__).parents[1] / "atlasae"
-MODULES = sorted(path.stem for path in PACKAGE.glob("*.py") if ">>>" in path.read_text(encoding="utf-8"))
-EXAMPLES = sorted((Path(__file__).parents[1] / "scripts" / "examples").glob("*.py"))
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "atlasae"
+README, DOCS = ROOT / "README.md", PACKAGE / "docs"
+PAGES = [README, *sorted(DOCS.glob("*.md"))]
+MODULES = sorted(
+    ".".join(path.relative_to(ROOT).with_suffix("").parts)
+    for path in PACKAGE.rglob("*.py")
+    if ">>>" in path.read_text(encoding="utf-8")
+)
+EXAMPLES = sorted((ROOT / "scripts" / "examples").glob("*.py"))
+EXTRAS = set(tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"])
+
+
+def lines_of(page: Path) -> list[str]:
+    """The commands in the blocks of a page."""
+    blocks = re.findall(r"```\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    return [line for block in blocks for line in block.splitlines() if line.startswith("atlasae ")]
+
+
+LINES = sorted({line for page in PAGES for line in lines_of(page)})
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +63,7 @@ def folder(made, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("module", MODULES)
 def test_docstrings_do_what_they_show(module, folder):
-    found = importlib.import_module(f"atlasae.{module}")
+    found = importlib.import_module(module)
     names = vars(found) | {"atlasae": atlasae, "pathlib": pathlib}
     for test in doctest.DocTestFinder(exclude_empty=True).find(found, found.__name__, globs=names):
         result = doctest.DocTestRunner().run(test)
@@ -64,10 +86,56 @@ def test_what_is_raised_has_a_public_name(folder):
             verb(5)
 
 
-def test_the_readme_reads_a_file_as_it_shows(tmp_path, monkeypatch):
-    """Where some events have no two jets, too."""
-    text = (PACKAGE.parent / "README.md").read_text(encoding="utf-8")
-    (shown,) = [block for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "tree.jets()" in block]
+def test_the_readme_is_short_and_starts_two_scripts():
+    text = README.read_text(encoding="utf-8")
+    assert len(text.encode()) <= 9000
+    assert "bash scripts/demo.sh" in text and "bash scripts/test.sh" in text
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
+def test_what_pages_name_is_there(page):
+    """Files behind links and pictures, files of the repository in the text, topics, and extras to install."""
+    text = page.read_text(encoding="utf-8")
+    links = [link for link in re.findall(r'(?:\]\(|src=")([^)"]+)', text) if not link.startswith("https://")]
+    assert [link for link in links if not (page.parent / link).exists()] == []
+    named = re.findall(r"(?:atlasae|data|plots|scripts|tests)/[\w./-]*\w\.\w+", text)
+    assert [path for path in named if not (ROOT / path).exists()] == []
+    assert set(re.findall(r"`(?:[^`\n]* )?atlasae\s+help\s+([\w-]+)", text)) <= set(topics())
+    assert {extra for some in re.findall(r"atlasae\[([\w,]+)\]", text) for extra in some.split(",")} <= EXTRAS
+
+
+def test_the_readme_names_every_topic_and_every_extra():
+    text = README.read_text(encoding="utf-8")
+    assert set(re.findall(r"\(atlasae/docs/([\w-]+)\.md\)", text)) == set(topics())
+    assert EXTRAS - {"docs", "test"} <= set(re.findall(r"`(\w+)`", text))
+
+
+@pytest.mark.parametrize("line", LINES)
+def test_commands_of_pages_are_understood(line, monkeypatch):
+    name, *words = shlex.split(line, comments=True)[1:]
+    command = commands.commands[name]
+    monkeypatch.setattr(sys, "argv", ["atlasae", name, *words])
+    with command.make_context(name, words) as context:
+        assert context.args == []
+
+
+def test_the_list_of_commands_is_complete():
+    assert {line.split()[1] for line in lines_of(DOCS / "commands.md")} | {"completion"} == set(commands.commands)
+
+
+def test_the_glossary_has_the_words_in_their_order():
+    found = re.findall(r"^\*\*([\w -]+)\*\*: ", (DOCS / "glossary.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert found == sorted(set(found))
+    asked = (
+        "jet collection branch basket chunk latent bound precision layout model tables run part skim padding sentinel"
+    )
+    asked += " rounding carried response residual checksum salvage"
+    assert {*asked.split(), "exact jet"} <= {*found}
+
+
+@pytest.fixture
+def opened(tmp_path, monkeypatch):
+    """Where the examples of pages run: in.root, and out.root made of it; some events have no two jets."""
     jets = counted("nanoaod", make_counts(50))
     numbers = ak.num(jets["Jet_pt"])
     assert ak.min(numbers) < 2 < ak.max(numbers)
@@ -75,9 +143,41 @@ def test_the_readme_reads_a_file_as_it_shows(tmp_path, monkeypatch):
     write_tree(tmp_path / "in.root", "Events", jets | met, dict.fromkeys(jets, "nJet"))
     succeeded("compress", tmp_path / "in.root", tmp_path / "out.root")
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "shown.py").write_text(shown)
+    return numbers
+
+
+def shown_in(page: Path, language: str) -> list[str]:
+    """The blocks of code of a page."""
+    return re.findall(rf"```{language}\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+
+
+@pytest.mark.parametrize("page", [README, DOCS / "python.md"], ids=lambda path: path.name)
+def test_pages_read_a_file_as_they_show(page, opened):
+    """Where some events have no two jets, too."""
+    (shown,) = [block for block in shown_in(page, "python") if "tree.jets()" in block]
+    Path("shown.py").write_text(shown)
     found = runpy.run_path("shown.py")
-    assert len(found["pairs"]) == ak.sum(numbers > 1)
+    assert len(found["pairs"]) == ak.sum(opened > 1)
+
+
+def test_what_the_page_on_python_shows_runs(opened):
+    ran = []
+    for block in shown_in(DOCS / "python.md", "python"):
+        if "coffea" not in block:  # no extra installs it
+            Path("shown.py").write_text(block)
+            ran.append(runpy.run_path("shown.py"))
+    _, report, arrays = ran
+    assert report["report"]["precision"]["Jet"]["pt"] == 1e-4
+    back, jets = arrays["back"], arrays["jets"]
+    assert np.abs(back / jets - 1)[:, [0, 3]].max() <= 1e-3 and np.abs(back - jets)[:, 1:3].max() <= 1e-3
+
+
+@pytest.mark.parametrize("page", [README, DOCS / "cpp.md"], ids=lambda path: path.name)
+def test_pages_read_a_file_in_cpp_as_its_header_says(page, opened):
+    succeeded("export", "out.root", "--cpp", "-o", "jets.h")
+    (block,) = shown_in(page, "cpp")
+    (shown,) = re.findall(r"= df\.(.*);", block)
+    assert f"df.{shown}\n" in Path("jets.h").read_text()
 
 
 def test_every_option_is_told_in_one_line():
@@ -86,6 +186,21 @@ def test_every_option_is_told_in_one_line():
     assert [name for name in names if told.count(name) != 1] == []
     (units,) = [line for line in atlasae.Options.__doc__.splitlines() if line.strip().startswith("units: ")]
     assert [unit for unit in MEV_PER_UNIT if f"`{unit}`" not in units] == []
+
+
+def test_the_page_of_public_names_is_built_without_a_warning(tmp_path):
+    pytest.importorskip("pdoc")
+    command = [sys.executable, "-W", "error", ROOT / "scripts" / "docs.py", tmp_path / "new" / "docs"]
+    done = subprocess.run([*map(str, command)], capture_output=True, check=False, text=True)
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout
+    page = (tmp_path / "new" / "docs" / "index.html").read_text(encoding="utf-8")
+    returned = {"CompressedBranch", "CompressedTree", "Model", "Recipe", "Report"}
+    assert set(re.findall(r'<section id="(\w+)"', page)) == {*atlasae.__all__} | returned
+    places = set(re.findall(r'\bid="([^"]+)"', page))
+    assert {"Codec.encode", "CompressedTree.arrays", "Options.precision"} <= places
+    assert set(re.findall(r'href="#([^"]+)"', page)) <= places
+    assert re.findall(r'href="(?!#|https://)[^"]*', page) == []  # a page by itself
+    assert "_array_like" not in page.split("<main", 1)[1].split("pdoc-code codehilite")[0]
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.name)

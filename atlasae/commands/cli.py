@@ -12,7 +12,7 @@ from atlasae.commands.options import IN, OUT, SETTINGS, UNITS
 from atlasae.commands.running import completion_script, progress, run, several_outputs, show, show_many
 from atlasae.errors import UserError
 from atlasae.files.remote import Location
-from atlasae.report import Report, to_json
+from atlasae.report import Report, markdown_text, to_json
 
 # Libraries that take long to import are imported by the command that needs them: `--help` and `info` answer at once.
 
@@ -451,6 +451,18 @@ def _learning_rate(
         plotting.save(plotting.learning_rate_figure(rates, losses, chosen), temporary)
     facts = {"output": str(plot), "learning_rate": chosen, "rates": rates, "losses": losses}
     return Report(facts, pages.rate_page)
+
+
+@commands.command("help")
+@click.argument("topic", required=False)
+def explain(topic: str | None) -> None:
+    """Explain TOPIC on a page; without one, list the topics."""
+    from atlasae.commands.topics import list_of_topics, topic_text
+
+    if topic is not None:
+        click.echo(markdown_text(topic_text(topic), sys.stdout.isatty()))
+    else:
+        click.echo(list_of_topics())
 
 
 @commands.command("import-checkpoint")
