@@ -1,28 +1,25 @@
 #!/usr/bin/env python
 """Million jets a second that the codecs encode and decode in memory, beside pcodec and SZ3 on the same jets.
 
-    python scripts/benchmark_codecs.py [IN.root] [--json]
-
-IN is a long file, such as scripts/make_large.py makes (data/jets.root unless given). Jets are arrays of float64 (pt,
-eta, phi, m) at first and at last; what is between them are latents (three floats) or bytes (packed). Precision is 1e-3,
-the models are the packaged ones; every time is the best of three. Decoded jets are made and dropped block by block, as
-`decompress` uses them. The peers (extra `benchmark`) encode what they would have to: pcodec the cells of a grid, SZ3
-the coordinates, both made of the same arrays in the time that is told.
+A long file is made of FILE. Jets are arrays of float64 (pt, eta, phi, m) at first and at last; what is between them are
+latents (three floats) or bytes (packed). Precision is 1e-3, the models are the packaged ones; CPU seconds are the
+fewest of three turns. Decoded jets are made and dropped block by block, as `decompress` uses them. The peers (extra
+`benchmark`) encode what they would have to: pcodec the cells of a grid, SZ3 the coordinates, both made of the same
+arrays in the time that is told.
 """
 
 import argparse
-import json
-import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from harness import Tables, Works, fastest, long_file, main, millions_a_second
 
 from atlasae.codec import choose_codec, few_threads
-from atlasae.columns import Counts
 from atlasae.compressing import encoded_size
 from atlasae.coordinates import Floats, to_coordinates
 from atlasae.lattice import Lattice
@@ -34,9 +31,8 @@ from atlasae.precision import Precision, steps
 from atlasae.priors import default_priors
 from atlasae.storage import blocks, storage_of
 
-SAMPLE = Path(__file__).parents[1] / "data" / "jets.root"
 BOUND = 1e-3
-TIMES = 3
+Work = Callable[[], Any]
 
 
 def read_jets(path: Path) -> Sample:
@@ -45,47 +41,37 @@ def read_jets(path: Path) -> Sample:
         return read_sample(opened, find_in(opened.events, opened.where, ())[0]).settled(None).with_coordinates()
 
 
-def measure(sample: Sample) -> dict[str, dict[str, float]]:
-    """Million jets a second, by codec and way."""
-    jets, seconds = sample.jets, {"three floats": time_floats(sample)}
-    storage = storage_of(sample.collection)
-    step = steps(Precision.parse(str(BOUND)).of(storage.layout), storage.layout, storage.dtypes)
-    for name, context in (("packed", True), ("packed, --no-context", False)):
-        codec = PackedCodec(default_priors(), Lattice((step[0], step[1], step[2], step[3])), context)
-        seconds[name] = time_packed(codec, jets, sample.counts)
-    for name, peer in (("grid, pcodec", with_pcodec), ("SZ3", with_sz3)):
-        try:
-            seconds[name] = {"encode": best(partial(peer, jets))[0]}
-        except ImportError:
-            continue
-    return {name: {way: len(jets) / 1e6 / took for way, took in row.items()} for name, row in seconds.items()}
+def floats_works(sample: Sample) -> tuple[Work, Work]:
+    """Jets to latents, and back."""
+    jets, precision, size = sample.jets, Precision.parse(str(BOUND)), encoded_size(sample.columns)
+    autoencoder = default_model().autoencoder
+    codec = choose_codec(autoencoder, storage_of(sample.collection), precision, sample.columns, size)
+    latents = [codec.encode(jets[part]) for part in blocks(len(jets))]
+
+    def encode() -> None:
+        deque((codec.encode(jets[part]) for part in blocks(len(jets))), maxlen=0)
+
+    return encode, lambda: deque(map(codec.decode, latents), maxlen=0)
 
 
-def time_floats(sample: Sample) -> dict[str, float]:
-    """Seconds of jets to latents and back."""
-    jets, precision = sample.jets, Precision.parse(str(BOUND))
-    with few_threads():
-        autoencoder, size = default_model().autoencoder, encoded_size(sample.columns)
-        codec = choose_codec(autoencoder, storage_of(sample.collection), precision, sample.columns, size)
-        encode, latents = best(lambda: [codec.encode(jets[part]) for part in blocks(len(jets))])
-        decode, _ = best(lambda: deque(map(codec.decode, latents), maxlen=0))
-    return {"encode": encode, "decode": decode}
-
-
-def time_packed(codec: PackedCodec, jets: Floats, counts: Counts) -> dict[str, float]:
-    """Seconds of jets to bytes and back."""
+def packed_works(sample: Sample, context: bool) -> tuple[Work, Work]:
+    """Jets to bytes, and back."""
+    jets, layout = sample.jets, storage_of(sample.collection)
+    step = steps(Precision.parse(str(BOUND)).of(layout.layout), layout.layout, layout.dtypes)
+    codec = PackedCodec(default_priors(), Lattice((step[0], step[1], step[2], step[3])), context)
 
     def pack() -> bytes:
         cells = [codec.lattice.cells(jets[part])[0] for part in blocks(len(jets))]
-        return codec.encode(np.concatenate(cells, axis=1), counts).tobytes()
+        return codec.encode(np.concatenate(cells, axis=1), sample.counts).tobytes()
+
+    content = pack()
 
     def unpack() -> None:
-        cells = codec.decode(np.frombuffer(content, np.uint32), counts)
+        cells = codec.decode(np.frombuffer(content, np.uint32), sample.counts)
         for part in blocks(len(jets)):
             codec.lattice.jets(cells[:, part])
 
-    encode, content = best(pack)
-    return {"encode": encode, "decode": best(unpack)[0]}
+    return pack, unpack
 
 
 def with_pcodec(jets: Floats) -> list[bytes]:
@@ -106,31 +92,22 @@ def with_sz3(jets: Floats) -> list[Any]:
     return [sz.compress(column, config) for column in columns]
 
 
-def best(job: Callable[[], Any]) -> tuple[float, Any]:
-    """The shortest of some times (seconds), and what the job gave."""
-    times = []
-    for _ in range(TIMES):
-        started = time.perf_counter()
-        given = job()
-        times.append(time.perf_counter() - started)
-    return min(times), given
-
-
-def text(found: Mapping[str, Mapping[str, float]]) -> str:
-    """The speeds as lines to read."""
-    rows = ((name, ", ".join(f"{way} {speed:.1f}" for way, speed in row.items())) for name, row in found.items())
-    return "\n".join(f"{name:22}{ways} million jets a second" for name, ways in rows)
-
-
-def main() -> None:
-    """Read the command line, measure, print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("input", type=Path, nargs="?", default=SAMPLE)
-    parser.add_argument("--json", action="store_true")
-    args = parser.parse_args()
-    found = measure(read_jets(args.input))
-    print(json.dumps(found) if args.json else text(found))
+def measure(given: argparse.Namespace, folder: Path) -> Tables:
+    """Million jets a second, by codec and way."""
+    sample = read_jets(long_file(given.files[0], given.jets, given.scratch))
+    works: Works = {}
+    for name, pair in (
+        ("floats", floats_works(sample)),
+        ("packed", packed_works(sample, context=True)),
+        ("packed, --no-context", packed_works(sample, context=False)),
+    ):
+        works |= {(name, "encode"): pair[0], (name, "decode"): pair[1]}
+    for name, package, peer in (("grid, pcodec", "pcodec", with_pcodec), ("SZ3", "pysz", with_sz3)):
+        if find_spec(package):
+            works |= {(name, "encode"): partial(peer, sample.jets)}
+    with few_threads():
+        return {"million jets a second": millions_a_second(len(sample.jets), fastest(works))}
 
 
 if __name__ == "__main__":
-    main()
+    main(__doc__, measure, jets=1_000_000)

@@ -1,18 +1,17 @@
-"""One way to measure: each job in a process of its own, in turn with its peers; figures in results.json and results.md.
-
-A subject is a script of this folder with `measure(given, folder)`, which returns tables of figures, and with `JOBS`, the
-jobs it measures in processes of their own. A job is prepared by its function (imports belong there) and then called:
-only the call is timed. CPU seconds are user and system time of the process and of those it started; of several turns
-the least counts, of peak memory the largest. Processes have one thread for linear algebra and, but for `many`, one core.
+"""One way to measure: each job in a process of its own, in turn with its peers; results.json and results.md.
 
     python scripts/benchmarks/SUBJECT.py [FILE...] [-o FOLDER]
 
-measures one subject, prints its tables and replaces its part of results.json and results.md in FOLDER (this folder
-unless given). The standard library alone is imported here: `rdataframe` runs in a Python that has nothing else of ours.
+measures one subject, prints its tables and replaces its part of the results in FOLDER (this folder unless given). A
+subject is a script of this folder: `measure(given, folder)` returns its tables, and `JOBS` are what it measures in
+processes of their own. A job is prepared by its function, imports included, and then called: only the call is timed.
+CPU seconds are user and system time of the process and of those it started; of several turns the least counts, of peak
+memory the largest. The standard library alone is imported here: ROOT's Python may have nothing else.
 """
 
 import argparse
 import json
+import math
 import os
 import platform
 import resource
@@ -39,6 +38,7 @@ MEGABYTE = 1e6
 Row = dict[str, float]
 Table = dict[str, Row]
 Tables = dict[str, Table]
+Works = dict[tuple[str, str], Callable[[], object]]
 Jobs = Mapping[str, Callable[..., Callable[[], Any]]]
 
 
@@ -59,32 +59,36 @@ class Taken:
         return Taken(min(self.cpu, other.cpu), min(self.wall, other.wall), max(self.peak, other.peak), self.found)
 
 
-def take_turns(jobs: Mapping[str, Sequence[object]], times: int, python: str = sys.executable) -> dict[str, Taken]:
+def take_turns(jobs: Mapping[str, Sequence[object]], times: int) -> dict[str, Taken]:
     """Do every job (subject, job, arguments) so many times, one after the other in each round: load is shared."""
     found: dict[str, Taken] = {}
     for _ in range(times):
         for name, job in jobs.items():
-            taken = alone(*job, python=python)
+            taken = alone(*job)
             found[name] = taken.better(found[name]) if name in found else taken
     return found
 
 
 def alone(*job: object, python: str = sys.executable) -> Taken:
     """Do a job in a process of its own; raises CalledProcessError where it fails."""
-    command = [python, "-W", "ignore", __file__, *map(str, job)]
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    line = [python, "-W", "ignore", __file__, *map(str, job)]
+    done = subprocess.run(line, check=True, stdout=subprocess.PIPE, text=True)
     return Taken(**json.loads(done.stdout.splitlines()[-1]))
 
 
-def command(*arguments: object) -> tuple[str, ...]:
-    """The job of running an `atlasae` command; it returns what the command printed."""
-    return (Path(__file__).stem, "command", *map(str, arguments))
+def command(*arguments: object) -> Taken:
+    """Run a command of atlasae, imports included; what it printed is `found`."""
+    return alone(*command_job(*arguments))
+
+
+def command_job(*arguments: object) -> tuple[object, ...]:
+    """The job of running a command of atlasae."""
+    return (Path(__file__).stem, "command", *arguments)
 
 
 def run_command(*arguments: str) -> Callable[[], str]:
     """Prepare a command of atlasae."""
-    line = [ATLASAE, *arguments]
-    return lambda: subprocess.run(line, check=True, stdout=subprocess.PIPE, text=True).stdout
+    return lambda: subprocess.run([ATLASAE, *arguments], check=True, stdout=subprocess.PIPE, text=True).stdout
 
 
 JOBS: Jobs = {"command": run_command}
@@ -99,20 +103,26 @@ def run_job(subject: str, name: str, *arguments: str) -> None:
     print(json.dumps({"cpu": cpu, "wall": wall, "peak": peak_bytes(), "found": found}))
 
 
-def fastest(works: Mapping[str, Callable[[], object]], times: int = 3) -> dict[str, float]:
-    """The fewest CPU seconds that each work takes in this process, of several turns."""
-    took: dict[str, list[float]] = {name: [] for name in works}
+def fastest(works: Works, times: int = 3) -> Table:
+    """The fewest CPU seconds that each work (row, column) takes in this process, of several turns."""
+    table = Table()
     for _ in range(times):
-        for name, work in works.items():
-            started = cpu_seconds()
+        for (name, column), work in works.items():
+            row, started = table.setdefault(name, {}), cpu_seconds()
             work()
-            took[name].append(cpu_seconds() - started)
-    return {name: min(seconds) for name, seconds in took.items()}
+            row[column] = min(cpu_seconds() - started, row.get(column, math.inf))
+    return table
+
+
+def millions_a_second(jets: float, seconds: Table) -> Table:
+    """Million jets a second."""
+    return {name: {column: jets / 1e6 / took for column, took in row.items()} for name, row in seconds.items()}
 
 
 def cpu_seconds() -> float:
     """User and system time of this process and of those that it started and that have ended."""
-    return sum(os.times()[:4])
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(one.ru_utime + one.ru_stime for one in used)
 
 
 def peak_bytes() -> float:
@@ -125,42 +135,40 @@ def peak_bytes() -> float:
     return unit * max(own, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
 
 
-def on_one_core() -> None:
-    """Keep this process, and all that it starts, on one core where the system can do that."""
-    if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-
-
 def long_file(path: Path, jets: int, folder: Path, seed: int = 1) -> Path:
-    """A file of so many jets like those of `path` (scripts/make_large.py); made once in a folder."""
+    """A file of so many jets like those of `path`; made once in a folder."""
     target = folder / f"{path.stem}_{jets}_{seed}.root"
     if not target.exists():
-        given = [path, target, "--jets", jets, "--seed", seed]
-        subprocess.run([sys.executable, MAKE_LARGE, *map(str, given)], check=True)
+        given = map(str, (path, target, "--jets", jets, "--seed", seed))
+        subprocess.run([sys.executable, MAKE_LARGE, *given], check=True)
     return target
 
 
 # Results
 
 
-def main(about: str | None, measure: Callable[[argparse.Namespace, Path], Tables], **options: Any) -> None:
-    """Read the command line of a subject, measure, print its tables and write them into the results.
+def main(
+    about: str | None, measure: Callable[[argparse.Namespace, Path], Tables], cores: int = 1, **options: Any
+) -> None:
+    """Read the command line of a subject, measure on one core or on all (0), print the tables, write the results.
 
-    Options are keywords with their defaults: numbers, lists, False for flags, None for texts.
+    Options are keywords with their defaults: a number, a text or None, a list of texts.
     """
     parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("files", type=Path, nargs="*", default=[SAMPLE], metavar="FILE", help="data/jets.root unless given")
+    parser.add_argument("files", type=Path, nargs="*", default=[SAMPLE], metavar="FILE", help="or data/jets.root")
     parser.add_argument("-o", dest="output", type=Path, default=HERE, metavar="FOLDER", help="of the results")
     parser.add_argument("--scratch", type=Path, metavar="FOLDER", help="keeps long files that several subjects need")
     for name, default in options.items():
-        kind: dict[str, Any] = {"action": "store_true"} if default is False else {"type": type(default), "default": default}
-        if isinstance(default, list) or default is None:
-            kind = {"type": str, "default": default} | ({} if default is None else {"nargs": "+"})
-        parser.add_argument(f"--{name}", **kind)
+        kind = {"nargs": "+"} if isinstance(default, list) else {"type": str if default is None else type(default)}
+        parser.add_argument(f"--{name.replace('_', '-')}", default=default, **kind)
     given = parser.parse_args()
-    os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
     facts = circumstances()
-    with tempfile.TemporaryDirectory(dir=given.scratch) as folder:
+    os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+    if cores and hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:cores])
+    given.output.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder:
+        given.scratch = given.scratch or Path(folder)
         tables = measure(given, Path(folder))
     subject = Path(sys.argv[0]).stem
     print("\n".join(page(subject, save(given.output, subject, about or "", facts, tables))))
@@ -168,8 +176,9 @@ def main(about: str | None, measure: Callable[[argparse.Namespace, Path], Tables
 
 def circumstances() -> dict[str, Any]:
     """When and on what is measured; no name of the machine."""
-    facts = {"date": datetime.now(UTC).date().isoformat(), "load": os.getloadavg()[0], "cores": os.cpu_count()}
-    return facts | {"python": platform.python_version()} | {name: version(name) for name in LIBRARIES}
+    facts = {"date": datetime.now(UTC).date().isoformat(), "load": round(os.getloadavg()[0], 1)}
+    libraries = {name: version(name) for name in LIBRARIES}
+    return facts | {"cores": os.cpu_count(), "python": platform.python_version()} | libraries
 
 
 def save(folder: Path, subject: str, about: str, facts: Mapping[str, Any], tables: Tables) -> dict[str, Any]:
@@ -192,15 +201,14 @@ def rounded(figures: Any) -> Any:
 
 def document(results: Mapping[str, Any]) -> str:
     """All results in Markdown."""
-    lines = ["# What was measured", "", "Made from `results.json` by the scripts of this folder: `bash run.sh`.", ""]
+    lines = ["# What was measured", "", "Made of `results.json` by the scripts of this folder: `bash run.sh`.", ""]
     return "\n".join([*lines, *(line for subject, part in results.items() for line in page(subject, part))])
 
 
 def page(subject: str, part: Mapping[str, Any]) -> Iterator[str]:
     """One subject in Markdown."""
-    yield from (f"## {subject}", "", part["about"], "")
-    yield ", ".join(f"{name} {fact:.2f}" if name == "load" else f"{name} {fact}" for name, fact in part["measured"].items())
-    yield ""
+    facts = ", ".join(f"{name} {fact}" for name, fact in part["measured"].items())
+    yield from (f"## {subject}", "", part["about"], "", f"Measured: {facts}.", "")
     for name, rows in part["tables"].items():
         columns = list(dict.fromkeys(column for row in rows.values() for column in row))
         yield f"| {name} | " + " | ".join(columns) + " |"

@@ -1,25 +1,21 @@
 #!/usr/bin/env python
-"""Measure how fast ROOT's RDataFrame reads jets by an exported header, on one core; needs a Python with ROOT.
+"""Million jets a second that ROOT's RDataFrame reads by an exported header, on one core; needs a Python with ROOT.
 
-    atlasae compress LARGE.root small.root && atlasae export small.root --cpp -o jets.h
-    python scripts/benchmark_rdataframe.py jets.h small.root TREE
-
-LARGE.root is made by scripts/make_large.py. Each branch of the header is summed over all jets, alone and all together,
-by the header as ROOT's interpreter compiles it, and as ACLiC does. Beside it stand the three floats as they are, with
-what LZMA alone takes of that; and what decoding adds to reading them, its exact jets included. Seconds are of the
-processor, the least of five.
+A long file is made of FILE (scripts/make_large.py), compressed, and its header exported. Each branch of the header is
+summed over all jets, alone and all together, by the header as ROOT's interpreter compiles it, and as ACLiC does. Beside
+it stand the three floats as they are, with what LZMA alone takes of that; and what decoding adds to reading them, its
+exact jets included. Seconds are of the processor, the fewest of five.
 """
 
 import argparse
-import shutil
-import subprocess
-import sys
-import tempfile
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from harness import Jobs, Table, Tables, Works, alone, command, fastest, long_file, main, millions_a_second
+
 TIMES = 5
+WAYS = ("interpreter", "ACLiC")
+LZMA, FLOATS, ALL = "LZMA of the floats alone", "the floats", "all of them"
 COUNT = """
 double count_jets(ROOT::RDF::RNode df) {{
     auto size = [](const ROOT::RVec<float>& z) {{ return double(z.size()); }};
@@ -45,18 +41,8 @@ double {name}(ROOT::RDF::RNode df) {{
 """
 
 
-def seconds(work: Callable[[], object]) -> float:
-    """Of the processor, all threads together: the least of some."""
-    took = []
-    for _ in range(TIMES):
-        started = time.process_time()
-        work()
-        took.append(time.process_time() - started)
-    return min(took)
-
-
-def sum_seconds(name: str, defines: Sequence[str], columns: Sequence[str], path: str, tree: str) -> float:
-    """Compile the sum of some columns over all jets, and time it."""
+def sum_of(name: str, defines: Sequence[str], columns: Sequence[str], path: str, tree: str) -> Callable[[], object]:
+    """Compile the sum of some columns over all jets; the sum."""
     import ROOT
 
     code = SUM.format(
@@ -67,52 +53,55 @@ def sum_seconds(name: str, defines: Sequence[str], columns: Sequence[str], path:
         columns=", ".join(f'"{column}"' for column in columns),
     )
     ROOT.gInterpreter.Declare(code)
-    return seconds(lambda: getattr(ROOT, name)(ROOT.RDF.AsRNode(ROOT.RDataFrame(tree, path))))
+    return lambda: getattr(ROOT, name)(ROOT.RDF.AsRNode(ROOT.RDataFrame(tree, path)))
 
 
-def report(name: str, jets: float, took: float, reading: float | None = None) -> None:
-    """A row: million jets a second in all, and of decoding alone."""
-    own = "" if reading is None else f"{jets / (took - reading) / 1e6:12.2f}"
-    print(f"  {name:32}{took:8.2f} s{jets / took / 1e6:12.2f}{own}", flush=True)
-
-
-def measure(header: str, path: str, tree: str, compiled: bool) -> None:
-    """Print a row for each set of branches, the header compiled by ACLiC or by the interpreter."""
+def read(header: str, path: str, way: str) -> Callable[[], Table]:
+    """Compile a header; million jets a second of every set of branches."""
     import ROOT
 
     lines = [line for line in Path(header).read_text().splitlines() if line.startswith("//   df.Define(")]
     made, latents = [line.split('"')[1] for line in lines], lines[0].split('"')[3:8:2]
     defines = [line.removeprefix("//   df") for line in lines]
-    if compiled and ROOT.gROOT.LoadMacro(f"{header}+O"):
+    with ROOT.TFile.Open(path) as file:
+        tree = next(key.GetName() for key in file.GetListOfKeys() if key.GetClassName() == "TTree")
+    if way == "ACLiC" and ROOT.gROOT.LoadMacro(f"{header}+O"):
         raise SystemExit(f"ACLiC does not compile '{header}'")
     ROOT.gInterpreter.Declare(f'#include "{header}"')
     ROOT.gInterpreter.Declare(COUNT.format(latent=latents[0]))
+    column = f"{way}, reading included"
+    works: Works = {
+        (LZMA, column): lambda: ROOT.unpack(path, tree, latents),
+        (FLOATS, column): sum_of("sum_floats", [], latents, path, tree),
+        (ALL, column): sum_of("sum_all", defines, made, path, tree),
+    }
+    for number, (line, name) in enumerate(zip(defines, made, strict=True)):
+        works |= {(name.rpartition("_")[2], column): sum_of(f"sum_{number}", [line], [name], path, tree)}
     jets = ROOT.count_jets(ROOT.RDF.AsRNode(ROOT.RDataFrame(tree, path)))
-    print(f"{'ACLiC' if compiled else 'interpreter'}: {int(jets)} jets; million a second in all, and decoded")
-    report("three floats, LZMA alone", jets, seconds(lambda: ROOT.unpack(path, tree, latents)))
-    reading = sum_seconds("sum_floats", [], latents, path, tree)
-    report("three floats", jets, reading)
-    for number, (line, column) in enumerate(zip(defines, made, strict=True)):
-        report(column, jets, sum_seconds(f"sum_{number}", [line], [column], path, tree), reading)
-    report("all of them", jets, sum_seconds("sum_all", defines, made, path, tree), reading)
+    return lambda: millions_a_second(jets, fastest(works, TIMES))
 
 
-def main() -> None:
-    """Read the command line; measure both ways, each in a process of its own."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name in ("header", "path", "tree"):
-        parser.add_argument(name)
-    parser.add_argument("--only", choices=("interpreter", "ACLiC"), help="one way only, in this process")
-    args = parser.parse_args()
-    if args.only:
-        measure(args.header, args.path, args.tree, args.only == "ACLiC")
-        return
-    with tempfile.TemporaryDirectory() as folder:  # ACLiC leaves its library beside the header
-        header = shutil.copy(args.header, folder)
-        for way in ("interpreter", "ACLiC"):
-            command = [sys.executable, "-W", "ignore", __file__, header, args.path, args.tree, "--only", way]
-            subprocess.run(command, check=True)
+JOBS: Jobs = {"read": read}
+
+
+def measure(given: argparse.Namespace, folder: Path) -> Tables:
+    """Compile both ways, each in a process of its own."""
+    if not given.root:
+        raise SystemExit("give a Python that has ROOT: --root PYTHON")
+    large, small = long_file(given.files[0], given.jets, given.scratch), folder / "small.root"
+    command("compress", large, small, "--no-read-back", "--quiet")
+    table: Table = {}
+    for way in WAYS:  # each has its header: ACLiC leaves its library beside it
+        header, column = folder / f"{way}.h", f"{way}, reading included"
+        command("export", small, "--cpp", "-o", header, "--quiet")
+        found: Table = alone("rdataframe", "read", header, small, way, python=given.root).found
+        for name, row in found.items():
+            table.setdefault(name, {}).update(row)
+            if name not in (LZMA, FLOATS):
+                own = 1 / (1 / row[column] - 1 / found[FLOATS][column])
+                table[name][f"{way}, decoding alone"] = own
+    return {"million jets a second": table}
 
 
 if __name__ == "__main__":
-    main()
+    main(__doc__, measure, root=None, jets=2_000_000)

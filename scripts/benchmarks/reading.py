@@ -1,115 +1,107 @@
 #!/usr/bin/env python
-"""Measure atlasae.open: one branch of a million jets beside what decompress takes to decode it, and its memory.
+"""What atlasae.open takes for one branch and for all four of the jets, beside uproot on the original; and its memory.
 
-    python scripts/benchmark_reading.py [IN.root] [--jets 1500000] [--json]
-
-A long file and one ten times as long are made from IN (data/jets.root unless given) by scripts/make_large.py, and
-compressed in both layouts. Decompress's own decoding is its loop over chunks (read, check, decode every branch of the
-jets) with nothing written. Peak memory is that of a process that iterates over the file in steps of 2 MB;
-the shorter file has more jets than a chunk, which memory holds one of.
+A long file and one four times as long are made of FILE (scripts/make_large.py), and compressed in both layouts, the
+jets alone. Beside `open` stand uproot, which reads the same branches of the original, and decompress's own decoding:
+its loop over chunks (read, check, decode every branch of the jets) with nothing written. Seconds are CPU seconds of one
+core, the fewest of three turns. Peak memory is that of a process that iterates over one branch in steps of 2 MB; the
+shorter file has more jets than a chunk, which memory holds one of.
 """
 
 import argparse
-import json
-import subprocess
-import sys
-import tempfile
-import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from measuring import peak_bytes
+from harness import MEGABYTE, Jobs, Table, Tables, Works, alone, command, fastest, long_file, main
 
-# Only the standard library here: a process inherits the peak memory of the one that starts it.
-
-MAKE_LARGE = Path(__file__).parent / "make_large.py"
-SAMPLE = Path(__file__).parents[1] / "data" / "jets.root"
-TIMES = 5  # of which the shortest counts
-LONGER = 10
+LAYOUTS = ("floats", "packed")
+LONGER = 4
 STEP = "2 MB"
+ORIGINAL = "uproot, the original"
+ONE, FOUR, LOOP = "one branch, CPU s", "all four, CPU s", "decompress's loop, CPU s"
 
 
-def read_seconds(path: Path) -> dict[str, float]:
-    """The shortest of some times that one branch takes: decoded by decompress's loop, and asked of `atlasae.open`."""
+def names_of(tree: Any) -> list[str]:
+    """The branches of the jets, that of pt first."""
+    (pt,) = tree.keys(filter_name="/(.*[._])?[pP][tT]/")[:1]
+    return [pt, *(pt[:-2] + name for name in ("eta", "phi", "m"))]
+
+
+def open_and_read(path: str, names: list[str]) -> None:
+    """Branches of a compressed file."""
     import atlasae
+
+    with atlasae.open(path) as tree:
+        tree.arrays(names)
+
+
+def read_original(path: str, where: str, names: list[str]) -> None:
+    """Branches of the original."""
+    import uproot
+
+    with uproot.open(path) as file:
+        file[where].arrays(names)
+
+
+def loop(path: str) -> None:
+    """What decompress decodes, chunk by chunk."""
     from atlasae.container import read_contents
     from atlasae.restoring import restored_events, silent
     from atlasae.rootio import open_source
 
-    def decode() -> None:
-        with open_source(path) as source:
-            for _ in restored_events(source, read_contents(source), silent):
-                pass
-
-    def ask() -> None:
-        with atlasae.open(path) as tree:
-            tree.arrays(tree.keys(filter_name="*pt")[0])
-
-    found: dict[str, list[float]] = {"decompress": [], "open": []}
-    for _ in range(TIMES):  # in turn, so that a slow moment is shared
-        for name, work in (("decompress", decode), ("open", ask)):
-            started = time.perf_counter()
-            work()
-            found[name].append(time.perf_counter() - started)
-    return {name: min(seconds) for name, seconds in found.items()}
+    with open_source(Path(path)) as source:
+        for _ in restored_events(source, read_contents(source), silent):
+            pass
 
 
-def iterate(path: Path) -> dict[str, float]:
-    """Peak memory of iterating over one branch."""
+def read(original: str, *compressed: str) -> Callable[[], Table]:
+    """Prepare every way to read, which are taken in turn."""
     import atlasae
 
-    with atlasae.open(path) as tree:
-        jets = sum(int(step.nbytes) for step in tree.iterate(filter_name="*pt", step_size=STEP))
-    return {"peak": peak_bytes() / 1e6, "bytes": jets}
+    with atlasae.open(compressed[0]) as tree:
+        names, where = names_of(tree), tree.name
+    works: Works = {}
+    for column, some in ((ONE, names[:1]), (FOUR, names)):
+        works |= {(ORIGINAL, column): partial(read_original, original, where, some)}
+        for layout, path in zip(LAYOUTS, compressed, strict=True):
+            works |= {(layout, column): partial(open_and_read, path, some), (layout, LOOP): partial(loop, path)}
+    return lambda: fastest(works)
 
 
-def apart(job: str, path: Path) -> dict[str, float]:
-    """What a job finds in a process of its own."""
-    done = subprocess.run([sys.executable, __file__, "--job", job, path], check=True, capture_output=True, text=True)
-    return dict(json.loads(done.stdout))
+def iterate(path: str) -> Callable[[], int]:
+    """Go through one branch, step by step."""
+    import atlasae
+
+    def work() -> int:
+        with atlasae.open(path) as tree:
+            return sum(int(step.nbytes) for step in tree.iterate(names_of(tree)[:1], step_size=STEP))
+
+    return work
 
 
-def measure(path: Path, jets: int, folder: Path) -> list[dict[str, Any]]:
-    """The rows of the table: a layout each."""
-    rows = []
-    files = {times: folder / f"{times}.root" for times in (1, LONGER)}
-    for times, large in files.items():
-        subprocess.run([sys.executable, MAKE_LARGE, path, large, "--jets", str(times * jets)], check=True)
-    for layout in ("floats", "packed"):
-        small = {}
-        for times, large in files.items():
-            small[times] = folder / f"{layout}{times}.root"
-            atlasae = Path(sys.executable).with_name("atlasae")
-            options = ["--layout", layout, "--only-jets", "--quiet"]
-            subprocess.run([atlasae, "compress", large, small[times], *options], check=True)
-        peaks = [apart("iterate", small[times])["peak"] for times in files]
-        rows.append({"layout": layout} | apart("read_seconds", small[1]) | {"peak": peaks[0], "peak_longer": peaks[1]})
-    return rows
+JOBS: Jobs = {"read": read, "iterate": iterate}
 
 
-def main() -> None:
-    """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("path", nargs="?", type=Path, default=SAMPLE)
-    parser.add_argument("--jets", type=int, default=1_500_000)
-    parser.add_argument("--json", action="store_true")
-    parser.add_argument("--job", choices=["read_seconds", "iterate"], help=argparse.SUPPRESS)
-    given = parser.parse_args()
-    if given.job:
-        print(json.dumps({"read_seconds": read_seconds, "iterate": iterate}[given.job](given.path)))
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        rows = measure(given.path, given.jets, Path(folder))
-    if given.json:
-        print(json.dumps({"input": given.path.name, "jets": given.jets, "rows": rows}))
-        return
-    columns = ["decode, s", "open, s", "ratio", "peak, MB", f"of {LONGER} times as many"]
-    print(f"| {given.path.name}, {given.jets:,} jets | " + " | ".join(columns) + " |")
-    print("|---|---|---|---|---|---|")
-    for r in rows:
-        seconds = f"{r['decompress']:.2f} | {r['open']:.2f} | {r['open'] / r['decompress']:.2f}"
-        print(f"| {r['layout']} | {seconds} | {r['peak']:.0f} | {r['peak_longer']:.0f} |")
+def measure(given: argparse.Namespace, folder: Path) -> Tables:
+    """A row for each layout, and one for uproot."""
+    (path,), small = given.files, {}
+    large = {times: long_file(path, times * given.jets, given.scratch) for times in (1, LONGER)}
+    for layout in LAYOUTS:
+        for times, original in large.items():
+            small[layout, times] = target = folder / f"{layout}{times}.root"
+            command("compress", original, target, "--layout", layout, "--only-jets", "--no-read-back", "--quiet")
+    table: Table = alone("reading", "read", large[1], *(small[layout, 1] for layout in LAYOUTS)).found
+    peers = table[ORIGINAL]
+    for layout in LAYOUTS:
+        row = table[layout]
+        row |= {"one branch / uproot": row[ONE] / peers[ONE], "all four / uproot": row[FOUR] / peers[FOUR]}
+        row |= {"one branch / loop": row[ONE] / row[LOOP]}
+        for times, column in ((1, "peak, MB"), (LONGER, f"peak of {LONGER} times as many jets, MB")):
+            row[column] = alone("reading", "iterate", small[layout, times]).peak / MEGABYTE
+    return {"input": {path.name: {"jets": given.jets}}, "opening": table}
 
 
 if __name__ == "__main__":
-    main()
+    main(__doc__, measure, jets=1_000_000)

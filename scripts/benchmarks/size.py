@@ -4,10 +4,10 @@
 Every FILE is compressed in each layout and decompressed, and no jet may be off by more than the bound. Bytes per jet
 are those of everything in the ROOT file that stands for the jets, exact jets included, but not the counter that the
 input has; the models are the packaged ones, which are not in the file. The peers (extra `benchmark`) get the same jets
-in the same events, in a TTree by the same writer, and hold the same bound for every jet; pcodec and SZ3 know no ROOT and
-no events, and their bytes are those of four bare arrays. Collections with E or px, py, pz have no peers here, and jets
-without coordinates are left out of the peers' samples. `one blob an event` is the packed layout as it would be with
-every event by itself: words of the first events, each coded from the packaged tables; ROOT would take more.
+in the same events, in a TTree by the same writer, and hold the same bound for every jet; pcodec and SZ3 know no ROOT
+and no events, and their bytes are those of four bare arrays. Collections with E or px, py, pz have no peers here, and
+jets without coordinates are left out of the peers' samples. `one blob an event` is the packed layout with every event
+by itself: words of the first events, each coded from the packaged tables; ROOT would take more.
 
 Whole files are those of FILE and --whole, compressed at 1e-3 with everything else that is in them, but for the branches
 and objects that can't be written, which are counted.

@@ -1,34 +1,29 @@
 #!/usr/bin/env python
 """Bytes per jet of a long list of variables, beside LZMA of the same branches rounded to the same precision.
 
-    python scripts/benchmark_variables.py [IN] [--variables scripts/recipes/extended.toml] [--json]
-
-IN (data/jets.root unless given) is compressed with `--variables` and verified. Beside it the same branches, in the same
-events and by the same writer: as they are; with the mantissas of each rounded to the fewest bits that hold its
-precision for every jet; and as whole numbers of steps (32 bits). Whole numbers stay as they are. Bytes are those of
-compressed baskets; the model, which is in the file once, is counted in a row of its own.
+FILE is compressed with `--variables` and verified. Beside it the same branches, in the same events and by the same
+writer: as they are; with the mantissas of each rounded to the fewest bits that hold its precision for every jet; and as
+integers, the number of steps. Integers stay as they are. Bytes are those of compressed baskets; the model, which is in
+the file once, is counted in a row of its own.
 """
 
 import argparse
-import json
-import tempfile
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from harness import HERE, Row, Tables, main
 
 from atlasae.columns import Array, to_columns
 from atlasae.container import read_contents
 from atlasae.peers import LZMA, Sample, narrow, round_mantissa, tree_bytes
 from atlasae.pipeline import compress_file
 from atlasae.planning import Options, open_input
-from atlasae.precision import Precision
 from atlasae.rootio import open_source
-from atlasae.storage import ListStorage, list_storage_of
+from atlasae.storage import list_storage_of
 from atlasae.variables import WHOLE, Variable
 from atlasae.verification import verify_file
 
-ROOT = Path(__file__).parents[1]
+RECIPE = HERE.parent / "recipes" / "extended.toml"
 
 
 def rounded(variable: Variable, column: Array) -> Array:
@@ -44,65 +39,51 @@ def rounded(variable: Variable, column: Array) -> Array:
 
 
 def gridded(variable: Variable, column: Array) -> Array:
-    """A column as whole numbers of steps."""
+    """A column as numbers of steps."""
     if variable.coordinate in WHOLE:
         return column
     return narrow(np.rint(variable.encode(column.astype(np.float64)) / variable.step(0.0)).astype(np.int64))
 
 
-def measure(path: Path, variables: Path, folder: Path) -> dict[str, Any]:
-    """Bytes per jet of atlasae and of its peers."""
+def sizes(path: Path, variables: Path, folder: Path) -> Row:
+    """Bytes per jet of atlasae and of its peers; raises ValueError where a jet did not come back."""
     compressed, peer = folder / "compressed.root", folder / "peer.root"
-    report = compress_file(path, compressed, Options(Precision.parse("1e-3"), variables=variables))
+    report = compress_file(path, compressed, Options(variables=variables, force=True))
     if problems := verify_file(path, compressed)["differences"]:
         raise ValueError(problems[0])
     with open_source(compressed) as source:
         contents = read_contents(source)
     collection = contents.runs[0].collections[0].collection
-    storage: ListStorage = list_storage_of(collection)
+    names, storage = list(collection.branches.values()), list_storage_of(collection)
     with open_input(path, report["tree"], ()) as opened:
-        columns, counts = to_columns(
-            collection, opened.events.read(list(collection.branches.values()), 0, opened.events.entries)
-        )
-    usable = storage.usable(storage.to_values(columns))
-    if not usable.all():
-        raise ValueError(f"{int((~usable).sum())} jets have no coordinates: give a file without such")
-    sample = Sample(collection, columns, counts)
+        columns, counts = to_columns(collection, opened.events.read(names, 0, opened.events.entries))
+    if not storage.usable(storage.to_values(columns)).all():
+        raise ValueError(f"jets of '{path}' have no coordinates: give a file without such")
+    sample, jets = Sample(collection, columns, counts), len(columns[0])
+    pairs = list(zip(storage.variables.variables, columns, strict=True))
     variants = {
         "as they are, LZMA(9)": columns,
-        "rounded, LZMA(9)": [rounded(*pair) for pair in zip(storage.variables.variables, columns, strict=True)],
-        "grid in integers, LZMA(9)": [
-            gridded(*pair) for pair in zip(storage.variables.variables, columns, strict=True)
-        ],
+        "rounded, LZMA(9)": [rounded(*pair) for pair in pairs],
+        "grid in integers, LZMA(9)": [gridded(*pair) for pair in pairs],
     }
-    names = list(collection.branches.values())
-    sizes = {
-        name: tree_bytes(sample, dict(zip(names, found, strict=True)), LZMA, False, peer) / len(columns[0])
+    ours = {
+        f"atlasae, {collection.words} floats": float(report["bytes_per_jet"]),
+        "its model, once a file": sum(map(len, contents.models.values())) / jets,
+    }
+    return ours | {
+        name: tree_bytes(sample, dict(zip(names, found, strict=True)), LZMA, False, peer) / jets
         for name, found in variants.items()
     }
-    model = sum(map(len, contents.models.values())) / len(columns[0])
-    ours = {f"atlasae, {collection.words} floats": report["bytes_per_jet"], "its model, once a file": model}
-    return {"input": path.name, "variables": len(names), "jets": len(columns[0]), "bytes_per_jet": ours | sizes}
 
 
-def main() -> None:
-    """Read the command line, measure, print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("input", type=Path, nargs="?", default=ROOT / "data" / "jets.root", metavar="IN")
-    parser.add_argument("--variables", type=Path, default=ROOT / "scripts" / "recipes" / "extended.toml")
-    parser.add_argument("--json", action="store_true")
-    args = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        found = measure(args.input, args.variables, Path(folder))
-    if args.json:
-        print(json.dumps(found))
-        return
-    print(
-        f"| {found['variables']} variables of {found['jets']:,} jets in {found['input']} | bytes per jet |\n|---|---|"
-    )
-    for name, size in found["bytes_per_jet"].items():
-        print(f"| {name} | {size:.2f} |")
+def measure(given: argparse.Namespace, folder: Path) -> Tables:
+    """A row for every way, a column for every file."""
+    rows: dict[str, Row] = {}
+    for path in given.files:
+        for name, size in sizes(path, Path(given.variables), folder).items():
+            rows.setdefault(name, {})[path.name] = size
+    return {"bytes per jet": rows}
 
 
 if __name__ == "__main__":
-    main()
+    main(__doc__, measure, variables=str(RECIPE))
