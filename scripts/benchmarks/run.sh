@@ -1,0 +1,62 @@
+#!/usr/bin/env bash
+# Measures every subject and writes results.json and results.md; ten minutes or so of one core, and of two for `many`.
+# Usage: run.sh [DATA [ROOT_PYTHON]]
+#   DATA         a folder with the real data: atlas_trigger_jets_dev.pkl, pythia_dijet.root, others for whole files
+#   ROOT_PYTHON  a Python that has ROOT
+# What is not there is left out, and said. PYTHON=... takes that Python instead of .venv; LONG=1 measures what takes
+# long, too: five times as many jets for `speed`, and `models`, which trains for a quarter of an hour and more.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+
+if [[ -z ${PYTHON:-} ]]; then
+    [[ -d .venv ]] || python3 -m venv .venv
+    PYTHON=.venv/bin/python
+    "$PYTHON" -m pip install --quiet --constraint scripts/constraints.txt --editable '.[benchmark,onnx,distributed]'
+fi
+data=${1:-}
+root_python=${2:-}
+scratch=$(mktemp -d)
+trap 'rm -r "$scratch"' EXIT
+
+present() { # those of the named files that are in DATA
+    local name
+    for name in "$@"; do
+        if [[ -n $data && -e $data/$name ]]; then
+            echo "$data/$name"
+        else
+            echo "left out, not in DATA: $name" >&2
+        fi
+    done
+}
+measure() { # a subject and its arguments
+    local began=$SECONDS
+    "$PYTHON" -W ignore "scripts/benchmarks/$1.py" "${@:2}" --scratch "$scratch"
+    echo "$1 took $((SECONDS - began)) s" >&2
+}
+
+mapfile -t dijets < <(present pythia_dijet.root)
+mapfile -t trigger < <(present atlas_trigger_jets_dev.pkl)
+mapfile -t others < <(present atlas_physlite.root atlas_open_data_4lep.root cms_nanoaod_wide.root cms_nanoaod.root \
+    cms_hzz_pxpypze.root delphes.root fcc_edm4hep.root)
+samples=(data/jets.root "${trigger[@]}" "${dijets[@]}")
+
+measure size "${samples[@]}" ${others:+--whole "${others[@]}"}
+measure precision "${samples[@]}"
+measure variables
+measure plots
+measure speed "${dijets[@]}" ${LONG:+--longer 5}
+measure codec "${dijets[@]}"
+measure reading
+measure planning
+measure export
+measure many
+if [[ -n $root_python ]]; then
+    measure rdataframe "${dijets[@]}" --root "$root_python"
+else
+    echo "left out, without ROOT_PYTHON: rdataframe" >&2
+fi
+if [[ -n ${LONG:-} ]]; then
+    measure models "${trigger[@]}" ${dijets:+--more "${dijets[@]}"}
+else
+    echo "left out, without LONG=1: models" >&2
+fi
