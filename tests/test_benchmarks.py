@@ -253,4 +253,6 @@ def test_long_files_repeat_nothing(tmp_path, monkeypatch):
     assert set(found["run"].tolist()) == {7} and set(found["text"].tolist()) == {"abc"}
     charges = ak.to_numpy(ak.flatten(found["Muon_charge"])).reshape(3, 80)
     assert not (charges[0] == charges[1]).all() and (np.sort(charges) == np.sort(charges[0])).all()
-    assert found["Muon_charge"].type == found["Muon_charge"][:0].type or ak.num(found["Muon_charge"]).tolist() == [2] * 120
+    assert (
+        found["Muon_charge"].type == found["Muon_charge"][:0].type or ak.num(found["Muon_charge"]).tolist() == [2] * 120
+    )

@@ -31,6 +31,7 @@ HERE = Path(__file__).parent
 SAMPLE = HERE.parents[1] / "data" / "jets.root"
 MAKE_LARGE = HERE.parent / "make_large.py"
 ATLASAE = str(Path(sys.executable).with_name("atlasae"))
+COMMAND = ("harness", "command")  # the job of running a command of atlasae
 LIBRARIES = ("atlasae", "numpy", "torch", "uproot")
 DIGITS = 6  # of a figure in results.json
 MEGABYTE = 1e6
@@ -78,12 +79,7 @@ def alone(*job: object, python: str = sys.executable) -> Taken:
 
 def command(*arguments: object) -> Taken:
     """Run a command of atlasae, imports included; what it printed is `found`."""
-    return alone(*command_job(*arguments))
-
-
-def command_job(*arguments: object) -> tuple[object, ...]:
-    """The job of running a command of atlasae."""
-    return (Path(__file__).stem, "command", *arguments)
+    return alone(*COMMAND, *arguments)
 
 
 def run_command(*arguments: str) -> Callable[[], str]:

@@ -10,7 +10,7 @@ import argparse
 import json
 from pathlib import Path
 
-from harness import Tables, command_job, long_file, main, take_turns
+from harness import COMMAND, Tables, long_file, main, take_turns
 
 
 def crews(workers: int) -> dict[str, list[str]]:
@@ -23,16 +23,11 @@ def measure(given: argparse.Namespace, folder: Path) -> Tables:
     """Make the files and let every crew compress them; raises ValueError where they wrote different files."""
     (path,) = given.files
     inputs = [long_file(path, given.jets, given.scratch, seed) for seed in range(1, given.number + 1)]
-    jobs = {
-        name: command_job(
-            "compress", *inputs, "-o", folder / name, "--layout", given.layout, "--json", *options, "--force"
-        )
-        for name, options in crews(given.workers).items()
-    }
-    found = take_turns(jobs, given.times)
-    sizes = {name: json.loads(taken.found)["bytes_jets_out"] for name, taken in found.items()}
-    if len(set(sizes.values())) > 1:
-        raise ValueError(f"the crews wrote different files: {sizes}")
+    line = (*COMMAND, "compress", *inputs, "--layout", given.layout, "--json", "-o")
+    jobs = {name: (*line, folder / name, *options) for name, options in crews(given.workers).items()}
+    found = take_turns(jobs, 1)
+    if len({json.loads(taken.found)["bytes_jets_out"] for taken in found.values()}) > 1:
+        raise ValueError(f"the crews wrote different files: {found}")
     alone = found[next(iter(jobs))].wall
     rows = {
         name: {"wall, s": taken.wall, "CPU, s": taken.cpu, "times as fast": alone / taken.wall}
@@ -42,4 +37,4 @@ def measure(given: argparse.Namespace, folder: Path) -> Tables:
 
 
 if __name__ == "__main__":
-    main(__doc__, measure, jets=100_000, number=8, cores=0, workers=2, layout="floats", times=1)
+    main(__doc__, measure, jets=100_000, number=8, cores=0, workers=2, layout="floats")

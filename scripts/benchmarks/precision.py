@@ -91,9 +91,7 @@ def measure(given: argparse.Namespace, folder: Path) -> Tables:
     rows = {}
     for path in given.files:
         for layout, options in LAYOUTS.items():
-            for precision in given.precision:
-                if layout == "packed" and precision == FULL:
-                    continue
+            for precision in [one for one in given.precision if layout == "floats" or one != FULL]:
                 collections = list(compared(path, folder, precision=precision, **options))
                 for found in collections:
                     name = f"{path.name}, {found.entry.collection.name}" if len(collections) > 1 else path.name

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from harness import MEGABYTE, Jobs, Row, Table, Tables, Taken, long_file, main, take_turns
+from harness import MEGABYTE, Jobs, Table, Tables, long_file, main, take_turns
 
 ZSTD, LZMA = "ZSTD(5)", "LZMA(9)"
 LAYOUTS = ("floats", "packed")
@@ -82,49 +82,36 @@ def decompress(path: str, target: str, layout: str) -> Callable[[], None]:
 JOBS: Jobs = {"copy": copy_with_uproot, "compress": compress, "decompress": decompress}
 
 
-def jobs(large: Path, folder: Path, copies: bool) -> dict[str, tuple[str, ...]]:
-    """What is done with a long file: job and arguments, by the name of the row."""
-    back, found = str(folder / "back.root"), dict[str, tuple[str, ...]]()
-    for kind in (ZSTD, LZMA) if copies else ():
-        found[f"uproot copies, {kind}"] = ("copy", str(large), str(folder / f"{kind}.root"), kind)
+def rows(large: Path, folder: Path, times: int) -> Table:
+    """Do all jobs in turn; time, memory and MB of each, and its time beside those of uproot's copies."""
+    jobs: dict[str, tuple[object, ...]] = {}
+    jobs |= {f"uproot copies, {kind}": ("copy", large, folder / f"{kind}.root", kind) for kind in (ZSTD, LZMA)}
     for layout in LAYOUTS:
-        small = str(folder / f"{layout}.root")
-        found[f"compress, {layout}"] = ("compress", str(large), small, layout)
-        if copies:
-            found[f"compress, {layout}, {NOT_READ_BACK}"] = (*found[f"compress, {layout}"], NOT_READ_BACK)
-        found[f"decompress, {layout}"] = ("decompress", small, back, layout)
-    return found
-
-
-def rows(large: Path, folder: Path, times: int, copies: bool) -> Table:
-    """Do all jobs in turn; times, memory and MB."""
-    asked = jobs(large, folder, copies)
-    taken = take_turns({name: ("speed", *job) for name, job in asked.items()}, times)
-    return {name: row(taken[name], *job[1:3]) for name, job in asked.items()}
-
-
-def row(taken: Taken, path: str, target: str) -> Row:
-    """One job's figures."""
-    megabytes = (Path(name).stat().st_size / MEGABYTE for name in (path, target))
-    found = {"CPU, s": taken.cpu, "wall, s": taken.wall, "peak, MB": taken.peak / MEGABYTE}
-    return found | dict(zip(("read, MB", "written, MB"), megabytes, strict=True))
+        small, back = folder / f"{layout}.root", folder / "back.root"
+        jobs[f"compress, {layout}"] = ("compress", large, small, layout)
+        jobs[f"compress, {layout}, {NOT_READ_BACK}"] = ("compress", large, small, layout, NOT_READ_BACK)
+        jobs[f"decompress, {layout}"] = ("decompress", small, back, layout)
+    table, found = Table(), take_turns({name: ("speed", *job) for name, job in jobs.items()}, times)
+    copies = {f"of {kind}": found[f"uproot copies, {kind}"].cpu for kind in (ZSTD, LZMA)}
+    for name, taken in found.items():
+        read, written = (Path(str(path)).stat().st_size / MEGABYTE for path in jobs[name][1:3])
+        row = table[name] = {"CPU, s": taken.cpu, "wall, s": taken.wall, "peak, MB": taken.peak / MEGABYTE}
+        row |= {column: taken.cpu / seconds for column, seconds in copies.items()}
+        row |= {"read, MB": read, "written, MB": written}
+    return table
 
 
 def measure(given: argparse.Namespace, folder: Path) -> Tables:
-    """The jobs, each beside uproot's copies, and what reading back adds."""
+    """The jobs, and what reading back adds."""
     (path,) = given.files
-    large = long_file(path, given.jets, given.scratch)
-    table = rows(large, folder, given.times, copies=True)
-    for kind in (ZSTD, LZMA):
-        for found in table.values():
-            found[f"of {kind}"] = found["CPU, s"] / table[f"uproot copies, {kind}"]["CPU, s"]
-    seconds = {name: found["CPU, s"] for name, found in table.items()}
+    table = rows(long_file(path, given.jets, given.scratch), folder, given.times)
+    seconds = {name: row["CPU, s"] for name, row in table.items()}
     added = {name: seconds[f"compress, {name}"] / seconds[f"compress, {name}, {NOT_READ_BACK}"] for name in LAYOUTS}
     back = {name: {"adds to compress, %": 100 * (ratio - 1)} for name, ratio in added.items()}
     tables: Tables = {"input": {path.name: {"jets": given.jets}}, "jobs": table, "reading back": back}
     if given.longer > 1:
         longer = long_file(path, given.longer * given.jets, given.scratch)
-        tables[f"{given.longer} times as many jets"] = rows(longer, folder, 1, copies=False)
+        tables[f"{given.longer} times as many jets"] = rows(longer, folder, 1)
     return tables
 
 
