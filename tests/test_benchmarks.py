@@ -20,7 +20,7 @@ SUBJECTS = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem != "har
 NUMBER = r"(?<![\w.])(?<!\d,)(?>(?:\d+(?:,\d{3})*(?:\.\d+)?|\.\d+)(?:e[-+]?\d+)?)(?!\s*[MGT]eV)"
 UNIT = r"bytes per jet|bytes|kB|MB|GB|TB|%|seconds|s|minutes|million jets a second|times as fast"
 QUOTED = re.compile(rf"({NUMBER})(?:\s*({UNIT})(?!\w))?")
-BLOCK = re.compile(r"^<!-- figures: (.+) -->\n(\S.*?)(?=\n\s*\n|\Z)", re.MULTILINE | re.DOTALL)
+BLOCK = re.compile(r"^<!-- figures: ([^\n]+) -->\n(\S.*?)(?=\n\s*\n|\Z)", re.MULTILINE | re.DOTALL)
 UNSEEN = re.compile(r"^```.*?^```|`[^`\n]*`|\]\([^)\n]*\)|<[^>]*>", re.MULTILINE | re.DOTALL)  # code, links, tags
 REQUIRED = {"size/bytes per jet", "size/whole files", "speed/jobs"}
 
@@ -133,6 +133,13 @@ def test_figures_rounded_as_written_are_found(text, keys):
 )
 def test_other_figures_are_told(text, keys, wrong):
     assert unmeasured(text, RESULTS, keys) == wrong
+
+
+def test_a_block_ends_at_a_blank_line():
+    text = (
+        "<!-- figures: a -->\n| 1 |\n| 2 |\n\nplain\n\n<!-- figures: b; c -->\nline\n<!-- figures: d -->\n\nno block\n"
+    )
+    assert BLOCK.findall(text) == [("a", "| 1 |\n| 2 |"), ("b; c", "line\n<!-- figures: d -->")]
 
 
 def test_an_unknown_key_is_an_error():
@@ -253,6 +260,4 @@ def test_long_files_repeat_nothing(tmp_path, monkeypatch):
     assert set(found["run"].tolist()) == {7} and set(found["text"].tolist()) == {"abc"}
     charges = ak.to_numpy(ak.flatten(found["Muon_charge"])).reshape(3, 80)
     assert not (charges[0] == charges[1]).all() and (np.sort(charges) == np.sort(charges[0])).all()
-    assert (
-        found["Muon_charge"].type == found["Muon_charge"][:0].type or ak.num(found["Muon_charge"]).tolist() == [2] * 120
-    )
+    assert ak.num(found["Muon_charge"]).tolist() == [2] * 120

@@ -99,4 +99,4 @@ def measure(given: argparse.Namespace, folder: Path) -> Tables:
 
 
 if __name__ == "__main__":
-    main(__doc__, measure, model="default", jets=1_000_000)
+    main(__doc__, measure, model="default", jets=300_000)

@@ -37,4 +37,4 @@ def measure(given: argparse.Namespace, folder: Path) -> Tables:
 
 
 if __name__ == "__main__":
-    main(__doc__, measure, jets=100_000, number=8, cores=0, workers=2, layout="floats")
+    main(__doc__, measure, jets=50_000, number=6, cores=0, workers=2, layout="floats")

@@ -1,12 +1,12 @@
 #!/usr/bin/env python
 """What a file and a million jets cost, and what a very large sample would take on a batch system.
 
-Files of a hundred, a million and three million jets are made of FILE (scripts/make_large.py). The command line
+Files of a hundred, a million and two million jets are made of FILE (scripts/make_large.py). The command line
 compresses (without reading back) and decompresses each, in both layouts; CPU time is that of the whole process, imports
-included. A million jets cost half of what three million take beyond one; what one million takes beyond that is the cost
-of a file. The rest is arithmetic: it takes for granted that a batch system starts jobs as fast as they end, and that
-storage keeps up; the rates at which it would have to are told. At last, where the time of a long file goes, as measured
-in its threads.
+included. A million jets cost what two million take beyond one; what one million takes beyond that is the cost of a
+file. The rest is arithmetic: it takes for granted that a batch system starts jobs as fast as they end, and that storage
+keeps up; the rates at which it would have to are told. At last, where the time of a long file goes, as measured in its
+threads.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from typing import Any
 
 from harness import MEGABYTE, Jobs, Row, Tables, alone, command, long_file, main
 
-FEW, MILLION, LONG = 100, 1_000_000, 3_000_000
+FEW, MILLION, LONG = 100, 1_000_000, 2_000_000
 LAYOUTS = ("floats", "packed")
 JETS, PER_FILE, CORES = 1e12, 1e7, 1_000
 HOUR = 3600
@@ -45,14 +45,13 @@ def costs(path: Path, folder: Path, scratch: Path) -> dict[str, Row]:
 
 def cost(seconds: dict[int, float], sizes: dict[str, dict[int, int]], verb: str, layout: str) -> Row:
     """The costs of one command from what files of three lengths took."""
-    millions = (LONG - MILLION) / MILLION
-    slope = (seconds[LONG] - seconds[MILLION]) / millions
-    grown = {key: (row[LONG] - row[MILLION]) / millions / MEGABYTE for key, row in sizes.items()}
+    million = seconds[LONG] - seconds[MILLION]
+    grown = {key: (row[LONG] - row[MILLION]) / MEGABYTE for key, row in sizes.items()}
     read, written = ("original", layout) if verb == "compress" else (layout, "original")
     return {
         "100 jets, CPU s": seconds[FEW],
-        "a file, CPU s": max(seconds[MILLION] - slope, 0.0),
-        "a million jets, CPU s": slope,
+        "a file, CPU s": max(seconds[MILLION] - million, 0.0),
+        "a million jets, CPU s": million,
         "a million jets, MB read": grown[read],
         "a million jets, MB written": grown[written],
     }

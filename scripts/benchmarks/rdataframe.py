@@ -104,4 +104,4 @@ def measure(given: argparse.Namespace, folder: Path) -> Tables:
 
 
 if __name__ == "__main__":
-    main(__doc__, measure, root=None, jets=2_000_000)
+    main(__doc__, measure, root=None, jets=1_000_000)

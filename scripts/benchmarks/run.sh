@@ -2,9 +2,10 @@
 # Measures every subject and writes results.json and results.md; ten minutes or so of one core, and of two for `many`.
 # Usage: run.sh [DATA [ROOT_PYTHON]]
 #   DATA         a folder with the real data: atlas_trigger_jets_dev.pkl, pythia_dijet.root, others for whole files
-#   ROOT_PYTHON  a Python that has ROOT
-# What is not there is left out, and said. PYTHON=... takes that Python instead of .venv; LONG=1 measures what takes
-# long, too: five times as many jets for `speed`, and `models`, which trains for a quarter of an hour and more.
+#   ROOT_PYTHON  a Python that has ROOT: two minutes more
+# What is not there is left out, and said. PYTHON=... takes that Python instead of .venv. LONG=1 measures what takes
+# long, too: five times as many jets for `speed`, the figures of `plots`, and `models`, which trains for a quarter of an
+# hour and more.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -43,7 +44,6 @@ samples=(data/jets.root "${trigger[@]}" "${dijets[@]}")
 measure size "${samples[@]}" ${others:+--whole "${others[@]}"}
 measure precision "${samples[@]}"
 measure variables
-measure plots
 measure speed "${dijets[@]}" ${LONG:+--longer 5}
 measure codec "${dijets[@]}"
 measure reading
@@ -56,7 +56,9 @@ else
     echo "left out, without ROOT_PYTHON: rdataframe" >&2
 fi
 if [[ -n ${LONG:-} ]]; then
-    measure models "${trigger[@]}" ${dijets:+--more "${dijets[@]}"}
+    mapfile -t published < <(present AE_3D_200_no1cycle_trainforever.pth)
+    measure plots --plots plots
+    measure models "${trigger[@]}" ${dijets:+--more "${dijets[@]}"} ${published:+--checkpoint "${published[0]}"}
 else
-    echo "left out, without LONG=1: models" >&2
+    echo "left out, without LONG=1: plots, models" >&2
 fi
