@@ -17,33 +17,29 @@ from harness import MEGABYTE, Jobs, Table, Tables, long_file, main, take_turns
 ZSTD, LZMA = "ZSTD(5)", "LZMA(9)"
 LAYOUTS = ("floats", "packed")
 NOT_READ_BACK = "--no-read-back"
+CHUNK = "20 MB"  # of events in memory, as atlasae has it unless told otherwise
 
 
 def copy_with_uproot(path: str, target: str, compression: str) -> Callable[[], None]:
-    """Read the tree and write it back in atlasae's chunks: what one would do without atlasae."""
+    """Read the only tree and write it back in chunks like atlasae's: what one would do without atlasae."""
+    import awkward as ak
     import uproot
-
-    from atlasae.copying import entry_ranges
-    from atlasae.planning import Options, choose_tree
-    from atlasae.rootio import open_source
 
     algorithm, level = compression.removesuffix(")").split("(")
 
     def copy() -> None:
-        with open_source(Path(path)) as source:
-            tree = choose_tree(source, None, ())
-            counters = {branch.name: branch.counter for branch in tree.branches if branch.counter}
-            names = [branch.name for branch in tree.branches if branch.name not in counters.values()]
-            ranges = list(entry_ranges(tree, names, Options.step_size))
         chosen = getattr(uproot, algorithm)(int(level))
         with uproot.open(path) as file, uproot.recreate(target, compression=chosen) as output:
-            writer = None
-            for start, stop in ranges:
-                arrays = file[tree.name].arrays(names, entry_start=start, entry_stop=stop)
-                events = {name: arrays[name] for name in names}
+            (tree,) = (file[name] for name in file.keys(filter_classname="TTree"))
+            counters = {
+                branch.name: branch.count_branch.name for branch in tree.branches if branch.count_branch is not None
+            }
+            names, writer = [branch.name for branch in tree.branches if branch.name not in counters.values()], None
+            for arrays in tree.iterate(names, step_size=CHUNK):
+                events = dict(zip(names, ak.unzip(arrays), strict=True))
                 if writer is None:
                     types = {name: array.layout.form.type for name, array in events.items()}
-                    writer = output.mktree(tree.name, types, counter_name=lambda name: counters[name])
+                    writer = output.mktree(tree.name, types, counter_name=counters.__getitem__)
                 writer.extend(events)
 
     return copy
