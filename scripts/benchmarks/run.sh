@@ -5,19 +5,21 @@
 #   ROOT_PYTHON  a Python that has ROOT: two minutes more
 # What is not there is left out, and said. PYTHON=... takes that Python instead of .venv. LONG=1 measures what takes
 # long, too: five times as many jets for `speed`, the figures of `plots`, and `models`, which trains for a quarter of an
-# hour and more.
+# hour and more. A subject that fails keeps its old figures and stops no other; the exit code is 1 then.
 set -euo pipefail
-cd "$(dirname "$0")/../.."
 
+repository=$(cd "$(dirname "$0")/../.." && pwd)
 if [[ -z ${PYTHON:-} ]]; then
-    [[ -d .venv ]] || python3 -m venv .venv
-    PYTHON=.venv/bin/python
-    "$PYTHON" -m pip install --quiet --constraint scripts/constraints.txt --editable '.[benchmark,onnx,distributed]'
+    PYTHON=$repository/.venv/bin/python
+    [[ -e $PYTHON ]] || python3 -m venv "$repository/.venv"
+    "$PYTHON" -m pip install --quiet --constraint "$repository/scripts/constraints.txt" \
+        --editable "$repository[benchmark,distributed,onnx,tables]"
 fi
 data=${1:-}
 root_python=${2:-}
 scratch=$(mktemp -d)
 trap 'rm -r "$scratch"' EXIT
+failed=0
 
 present() { # those of the named files that are in DATA
     local name
@@ -31,7 +33,10 @@ present() { # those of the named files that are in DATA
 }
 measure() { # a subject and its arguments
     local began=$SECONDS
-    "$PYTHON" -W ignore "scripts/benchmarks/$1.py" "${@:2}" --scratch "$scratch"
+    "$PYTHON" -W ignore "$repository/scripts/benchmarks/$1.py" "${@:2}" --scratch "$scratch" || {
+        echo "failed: $1" >&2
+        failed=1
+    }
     echo "$1 took $((SECONDS - began)) s" >&2
 }
 
@@ -39,7 +44,7 @@ mapfile -t dijets < <(present pythia_dijet.root)
 mapfile -t trigger < <(present atlas_trigger_jets_dev.pkl)
 mapfile -t others < <(present atlas_physlite.root atlas_open_data_4lep.root cms_nanoaod_wide.root cms_nanoaod.root \
     cms_hzz_pxpypze.root delphes.root fcc_edm4hep.root)
-samples=(data/jets.root "${trigger[@]}" "${dijets[@]}")
+samples=("$repository/data/jets.root" "${trigger[@]}" "${dijets[@]}")
 
 measure size "${samples[@]}" ${others:+--whole "${others[@]}"}
 measure precision "${samples[@]}"
@@ -57,8 +62,9 @@ else
 fi
 if [[ -n ${LONG:-} ]]; then
     mapfile -t published < <(present AE_3D_200_no1cycle_trainforever.pth)
-    measure plots --plots plots
+    measure plots --plots "$repository/plots"
     measure models "${trigger[@]}" ${dijets:+--more "${dijets[@]}"} ${published:+--checkpoint "${published[0]}"}
 else
     echo "left out, without LONG=1: plots, models" >&2
 fi
+exit "$failed"
