@@ -80,7 +80,6 @@ def make_corpus(folder: Path) -> None:
     table = make_table()
     for suffix in ("pkl", "parquet"):
         write_table(folder / f"input-table.{suffix}", table)
-    write_table(folder / "jets.pkl", table)
     (folder / "model-invertible.model").write_bytes(default_model().content)
     torch.manual_seed(1)
     network = BottleneckAutoencoder(Bottleneck(("m", "pt", "phi", "eta"), ("log10", "log10", "linear", "linear"), (8,)))
@@ -90,42 +89,62 @@ def make_corpus(folder: Path) -> None:
         "embedded": ["--precision", "full", "--model", str(folder / "model-mlp.model")],
         "ntuple": ["--format", "rntuple", "--only-jets"],
     }
+    make_original(folder / "fields.root", separator="_")  # ROOT allows no dots in names of fields
     for name, options in ways.items():
-        run(["compress", str(folder / "input-jets.root"), str(folder / f"compressed-{name}.root"), *options])
-    run(["compress", str(folder / "jets.pkl"), str(folder / "compressed-table.root")])
+        source = "fields.root" if name == "ntuple" else "input-jets.root"
+        make(["compress", str(folder / source), str(folder / f"compressed-{name}.root"), *options])
+    compress_tables(folder)
     restore_all(folder)
 
 
 def make_packed_corpus(folder: Path) -> None:
     """Write small compressed files in the packed layout, and no others."""
     make_original(folder / "jets.root")
-    write_table(folder / "jets.pkl", make_table())
     tables = {name: replace(prior, counts=(prior.counts + 1) // 2) for name, prior in default_priors().of.items()}
     (folder / "tables.safetensors").write_bytes(Priors.from_tables(tables).content)
     own = ["--model", str(folder / "tables.safetensors")]
     ways = {"default": ["--step-size", "4kB"], "embedded": ["--only-jets", *own], "alone": ["--no-context"]}
     for name, options in ways.items():
         target = str(folder / f"compressed-{name}.root")
-        run(["compress", str(folder / "jets.root"), target, "--layout", "packed", *options])
-    run(["compress", str(folder / "jets.pkl"), str(folder / "compressed-table.root"), "--layout", "packed"])
+        make(["compress", str(folder / "jets.root"), target, "--layout", "packed", *options])
+    compress_tables(folder, "--layout", "packed")
     restore_all(folder)
+
+
+def compress_tables(folder: Path, *options: str) -> None:
+    """Compress the first jets as a table, and the same with cut mantissas and rows of -999."""
+    table = make_table()
+    rounded = {v: (x.astype(np.float32).view(np.uint32) >> 13 << 13).view(np.float32) for v, x in table.columns.items()}
+    for values in rounded.values():
+        values[::5] = -999
+    for name, one in {"table": table, "rounded": Table(rounded, None, None)}.items():
+        write_table(folder / f"{name}.pkl", one)
+        told = [str(folder / f"{name}.pkl"), str(folder / f"compressed-{name}.root"), "--units", "MeV"]
+        make(["compress", *told, *options])
 
 
 def restore_all(folder: Path) -> None:
     """Decompress every compressed file: what changed copies are compared with."""
     for path in folder.glob("compressed-*.root"):
-        run(["decompress", str(path), str(path.with_name(path.name.replace("compressed", "restored")))])
+        make(["decompress", str(path), str(path.with_name(path.name.replace("compressed", "restored")))])
 
 
-def make_original(path: Path) -> None:
+def make(arguments: list[str]) -> None:
+    """Run a command that has to succeed; raises RuntimeError."""
+    code, errors = run(arguments)
+    if code:
+        raise RuntimeError(errors)
+
+
+def make_original(path: Path, separator: str = ".") -> None:
     """Write a few events, with what else a file may hold."""
     with uproot.open(JETS) as file:
         tree = next(file[name] for name, kind in file.classnames().items() if kind == "TTree")
         events = {branch.name: branch.array(entry_stop=ENTRIES) for branch in tree.branches}
-    events = {name: array for name, array in events.items() if not name.startswith("n")}
+    events = {name.replace(".", separator): array for name, array in events.items() if not name.startswith("n")}
     with uproot.recreate(path) as file:
         types = {name: a.layout.form.type if a.ndim > 1 else ak.to_numpy(a).dtype for name, a in events.items()}
-        file.mktree("CollectionTree", types, counter_name=lambda name: f"n{name.split('.')[0]}").extend(events)
+        file.mktree("CollectionTree", types, counter_name=lambda name: f"n{name.split(separator)[0]}").extend(events)
         texts = ak.Array(["a text", "é" * 300, ""] * 10)
         file.mktree("more", {"x": "f8", "text": "string"}).extend({"x": np.arange(30.0), "text": texts})
         file["histogram"] = np.histogram(np.arange(30.0))
