@@ -9,7 +9,7 @@ import uproot
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from atlasae.files import trees, writing
+from atlasae.files import writing
 from atlasae.files.xz import OFFSETS, WORDS, compress_basket, compress_words, join_streams, store_basket
 
 GENERATOR = np.random.default_rng(20261124)
@@ -139,7 +139,7 @@ JAGGED = {
 @pytest.mark.parametrize("counts", JAGGED.values(), ids=JAGGED)
 def test_uproot_reads_jagged_branches(tmp_path, monkeypatch, counts):
     baskets = []
-    monkeypatch.setattr(trees, "compress_basket", lambda data: baskets.append(data) or compress_basket(data))
+    monkeypatch.setattr(writing, "compress_basket", lambda data: baskets.append(data) or compress_basket(data))
     array = events_of(counts)
     with writing.create(tmp_path / "x.root") as file:
         writer = file.make_tree("t", {"z": array}, words=["z", "nz"])
