@@ -157,7 +157,7 @@ def texts_of(data: bytes, offsets: list[int] | None, entries: int, **how: Any) -
 
 @pytest.mark.parametrize("offsets", [[0, 3, 2, 4], [0, 2, 5], [-70, -65, -70, 4], [-3, 2, 4]])
 def test_offsets_that_are_none_of_texts_are_damage(offsets):
-    with pytest.raises(ValueError, match="offsets of its texts"):
+    with pytest.raises(ValueError, match="offsets of its strings"):
         texts_of(b"\1a\1b", offsets, len(offsets) - 1)
 
 

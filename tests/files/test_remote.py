@@ -275,7 +275,7 @@ def test_a_server_that_never_answers(served, impatient):
 
 def test_a_server_that_does_not_tell_how_long_files_are(served):
     served.lengths = False
-    assert run_main("info", served.url("small.root")).failed(2, "does not tell how long it is: download it first")
+    assert run_main("info", served.url("small.root")).failed(2, "does not tell its size: download it first")
 
 
 def test_a_server_that_sends_files_only_whole(served):

@@ -435,7 +435,7 @@ def test_members_are_put_together_at_their_places():
 
 
 def test_members_that_do_not_hold_equally_many_are_refused():
-    with pytest.raises(ValueError, match="the members of 'a' do not hold equally many"):
+    with pytest.raises(ValueError, match="the members of 'a' have different numbers of values"):
         assemble({"a.x": ak.Array([[1], []]), "a.y": ak.Array([[], [1]])}, {"a.x": "a[].x", "a.y": "a[].y"})
 
 
