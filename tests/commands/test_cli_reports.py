@@ -368,7 +368,7 @@ def test_a_history_that_is_none_is_refused(history, models, tmp_path):
 
 def test_what_does_not_go_together_is_refused(jets_file, compressed, report, by_hand, tmp_path):
     out = ["-o", tmp_path / "figures"]
-    words = ("nothing to draw of", "an original and what became of it, reports, or models")
+    words = ("nothing to draw of", "an original and its compressed file, reports, or models")
     refused(2, words, "plot", jets_file, *out, out=jets_file)
     refused(2, words, "plot", jets_file, compressed, report, *out, out=jets_file)
     refused(2, words, "plot", jets_file, compressed, by_hand, *out, out=jets_file)

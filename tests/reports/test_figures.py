@@ -283,7 +283,7 @@ def test_two_files_are_evaluated_and_drawn(asked, jets_file, compressed, monkeyp
 def test_what_is_neither_is_refused(names, tmp_path):
     for name in names:
         (tmp_path / name).write_bytes(b"root")
-    with pytest.raises(UserError, match="nothing to draw of .*: give an original and what became of it, reports"):
+    with pytest.raises(UserError, match="nothing to draw of .*: give an original and its compressed file, reports"):
         list(figures.figures_of([tmp_path / name for name in names], LABEL))
 
 
