@@ -86,7 +86,7 @@ def test_a_bad_byte_costs_its_line_and_is_said(data, entry, tmp_path):
     journal = Journal(tmp_path)
     assert list(journal.lines) == ["before", "behind"]
     assert journal.find(entry.source, "out") is None
-    assert journal.notes == [f"'{path}': what is in line 2 is damaged, and not counted"]
+    assert journal.notes == [f"'{path}': line 2 is damaged, and ignored"]
 
 
 def test_a_text_for_a_number_costs_its_line(entry, tmp_path):

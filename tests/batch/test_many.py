@@ -214,7 +214,7 @@ def test_a_bad_line_of_the_journal_is_said_and_costs_nothing(inputs, tmp_path):
     succeeded(*command)
     lines = (out / NAME).read_bytes().splitlines(keepends=True)
     (out / NAME).write_bytes(lines[0] + lines[1].replace(b'"jets": ', b'"jets": "') + lines[2])
-    note = f"'{out / NAME}': what is in line 2 is damaged, and not counted"
+    note = f"'{out / NAME}': line 2 is damaged, and ignored"
     result = succeeded(*command, "--json")
     assert result.report["notes"] == [note]
     assert all(file["reused"] for file in result.report["files"])
