@@ -18,7 +18,7 @@ from atlasae.jets.rounding import gap_at_pi
 
 _JETS = ("pt", "eta", "phi", "m")
 _TYPES = {"f4": "float", "f8": "double"}
-_NEEDED = {"px": ("pt", "phi"), "py": ("pt", "phi"), "pz": ("pt", "eta"), "E": _JETS}  # which variables a stored one follows from
+_NEEDED = {"px": ("pt", "phi"), "py": ("pt", "phi"), "pz": ("pt", "eta"), "E": _JETS}  # inputs of a stored one
 _ESCAPED = {"\\": "\\\\", '"': '\\"', "?": "\\?"}
 _ACTIVATIONS = {nn.Tanh: "tanh", nn.ReLU: "relu", nn.SiLU: "silu", nn.GELU: "gelu", nn.LeakyReLU: "leaky_relu"}
 
