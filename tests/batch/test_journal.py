@@ -1,4 +1,4 @@
-"""The journal: what is done is known, and nothing else is."""
+"""The journal knows the outputs that are done, and nothing else."""
 
 import os
 from dataclasses import replace
@@ -16,7 +16,7 @@ from atlasae.files.remote import Remote
 
 @pytest.fixture
 def entry(tmp_path: Path) -> Entry:
-    """An output that is there, made of an input that is."""
+    """An entry for an input and an output that exist."""
     (tmp_path / "in").write_bytes(b"input")
     (tmp_path / "out").write_bytes(b"output")
     source = Origin.of(tmp_path / "in", "options")

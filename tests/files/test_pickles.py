@@ -1,4 +1,4 @@
-"""What a pickle may ask for: refused before it is made. Nothing here would do harm if it were not."""
+"""What a pickle may ask for is refused before it is made; the pickles here are harmless anyway."""
 
 import io
 import pickle
@@ -13,7 +13,7 @@ ALLOWED = {"collections": {"OrderedDict"}, "builtins": {"bytearray"}}
 
 
 def record(stream: bytes) -> Any:
-    """What the records of a pickle are, after the walk through it."""
+    """The records of a pickle, after the walk through its opcodes."""
     opened = io.BytesIO(stream)
     walk(Bounded(opened))
     opened.seek(0)
