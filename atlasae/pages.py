@@ -1,4 +1,4 @@
-"""What the commands say: reports to pages of lines and tables."""
+"""Pages of the commands: reports as lines and tables."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -12,17 +12,17 @@ LIBRARIES = ("torch", "uproot", "awkward", "numpy", "constriction", "cramjam", "
 
 
 def versions_text() -> str:
-    """This version, and those of the libraries that have a say in what is written and read."""
+    """The versions of atlasae, and of the libraries that affect what it writes and reads."""
     return "\n".join([f"atlasae {version('atlasae')}", *(f"  {name} {version(name)}" for name in LIBRARIES)])
 
 
 def rate_page(report: dict[str, Any]) -> Page:
-    """What `train --find-rate` found."""
+    """The result of `train --find-rate`."""
     return [f"{report['output']}: learning rate {report['learning_rate']:.1g}, as in --set course.learning_rate=..."]
 
 
 def training_page(report: dict[str, Any]) -> Page:
-    """A model that was trained or imported."""
+    """A trained or imported model."""
     lines = [f"{report['output']}: {report['architecture']}, {_size(report['bytes'])}, SHA-256 {report['sha256'][:12]}"]
     if "test" in report:
         jets = report["provenance"]["jets"]
@@ -32,7 +32,7 @@ def training_page(report: dict[str, Any]) -> Page:
 
 
 def model_page(facts: dict[str, Any]) -> Page:
-    """A model by itself: `Model.describe`."""
+    """A model as `Model.describe` shows it."""
     lines = [
         f"{facts['architecture']} model: {facts['parameters']:,} parameters, {_size(facts['bytes'])}",
         f"SHA-256 {facts['sha256']}",
@@ -51,7 +51,7 @@ def model_page(facts: dict[str, Any]) -> Page:
 
 
 def export_page(report: dict[str, Any]) -> Page:
-    """A codec written for other programs."""
+    """An exported codec."""
     units = f"in {report['units']}, model {report['model_sha256'][:12]}"
     branches = ", ".join(report["branches"].values())
     return [f"{', '.join(report['files'])}: {_size(report['bytes'])}, for {branches} {units}"]
@@ -71,7 +71,7 @@ def _test_line(test: dict[str, Any]) -> str:
 
 
 def compression_page(report: dict[str, Any]) -> Page:
-    """What `compress` did."""
+    """The result of `compress`."""
     heading = f"{report['output']}: {report['jets']:,} jets in {report['entries']:,} entries of '{report['tree']}'"
     lines = []
     before, after = report["bytes_jets_in"], report["bytes_jets_out"]
@@ -84,7 +84,7 @@ def compression_page(report: dict[str, Any]) -> Page:
 
 
 def _collections(entries: Sequence[dict[str, Any]]) -> list[str | PageTable]:
-    """What became of collections as a whole, and of each of their variables."""
+    """Tables of collections, and of their variables with bounds, largest errors and bits."""
     wholes = [
         [entry["name"], entry["units"] or "", f"{entry['jets']:,}", f"{entry['exact_jets']:,}", *_sizes(entry)]
         for entry in entries
@@ -103,7 +103,7 @@ def _collections(entries: Sequence[dict[str, Any]]) -> list[str | PageTable]:
 
 
 def _floors(entries: Sequence[dict[str, Any]]) -> list[str]:
-    """Of which variables, in which collections, the error is relative to a floor, where they are below it."""
+    """Lines on variables whose errors are relative to a floor where they are smaller, with their collections."""
     named: dict[tuple[str, str], list[str]] = {}
     for entry in entries:
         for variable, floor in entry["floors"].items():
@@ -123,13 +123,13 @@ def _sizes(entry: dict[str, Any]) -> tuple[str, str]:
 
 
 def _variables(entry: dict[str, Any]) -> dict[str, str]:
-    """The branches, and what is promised though it is none: m where it is what E and p make."""
+    """Branches by variable, and variables with a bound but no branch: m, if E and p are stored."""
     branches: dict[str, str] = entry["branches"]
     return branches | {v: f"{entry['name']}: {v}" for v in entry["precision"] if v not in branches}
 
 
 def _promise(variable: str, entry: dict[str, Any]) -> list[str]:
-    """The bound of a variable and its largest error; nothing where nothing is promised of it."""
+    """The bound of a variable and its largest error; empty for a variable without a promise."""
     if variable not in entry["precision"]:
         return ["", ""]
     bound = entry["precision"][variable]
@@ -138,7 +138,7 @@ def _promise(variable: str, entry: dict[str, Any]) -> list[str]:
 
 
 def decompression_page(report: dict[str, Any]) -> Page:
-    """What `decompress` did."""
+    """The result of `decompress`."""
     done = (
         f"{report['output']}: {report['jets']:,} jets in {report['entries']:,} entries of '{report['tree']}'; "
         f"{_size(report['bytes_file_in'])} -> {_size(report['bytes_file_out'])}; {report['seconds']:.1f} s"
@@ -159,7 +159,7 @@ _COLUMNS = {
 
 
 def many_page(report: dict[str, Any]) -> Page:
-    """What became of many files: a row each, and their sums."""
+    """A table of many files with their sums."""
     shown = [key for key in _COLUMNS if key in report]
     headings = ["file", *(_COLUMNS[key] for key in shown), "seconds", ""]
     rows = [[Path(file["output"]).name, *_cells(file, shown), _state(file)] for file in report["files"]]
@@ -170,7 +170,7 @@ def many_page(report: dict[str, Any]) -> Page:
 
 
 def _notes_of_many(files: Sequence[dict[str, Any]]) -> list[str]:
-    """Every note once, with the files it is of."""
+    """Every note once, with the names of its files."""
     notes: dict[str, list[str]] = {}
     for file in files:
         for note in file.get("notes", ()):
@@ -191,13 +191,13 @@ def _state(file: dict[str, Any]) -> str:
 
 
 def failure_line(file: dict[str, Any]) -> str:
-    """Why one of many files failed, with its name."""
+    """The error of one of many files, with its name."""
     error = file["error"].replace("\n", " ")
     return error if file["input"] in error else f"'{file['input']}': {error}"
 
 
 def info_page(facts: dict[str, Any]) -> Page:
-    """What is inside a compressed file."""
+    """The contents of a compressed file."""
     runs = facts["runs"]
     made = PageTable(
         ["compressed from", "size", "entries", "chunks", "bound", "model", "atlasae"],
@@ -222,7 +222,7 @@ def info_page(facts: dict[str, Any]) -> Page:
 
 
 def left_out_lines(left_out: Sequence[LeftOut]) -> list[str]:
-    """What was left out of a file, in a line for each reason."""
+    """What was left out of a file, one line per reason."""
     whys: dict[str, list[str]] = {}
     for thing in left_out:
         whys.setdefault(thing.why, []).append(thing.name)
@@ -230,24 +230,24 @@ def left_out_lines(left_out: Sequence[LeftOut]) -> list[str]:
 
 
 def _left_out_page(report: dict[str, Any]) -> list[str]:
-    """What is not in a compressed file of what it was made of: branches of its tree, and what was beside it."""
+    """Lines on what a compressed file lacks of its input: branches of the tree, other trees and objects."""
     return [*_dropped(report), *left_out_lines([LeftOut(**thing) for thing in report["left_out"]])]
 
 
 def _dropped(report: dict[str, Any]) -> list[str]:
-    """The branches that were dropped, in a line, where there are any."""
+    """A line on dropped branches, if there are any."""
     names = report["dropped"]
     return [f"dropped: {len(names)} branches: {some(names, 6)}"] if names else []
 
 
 def _bounds(run: dict[str, Any]) -> str:
-    """Every bound of a run once, the tightest first."""
+    """The bounds of a run, each once, the tightest first."""
     bounds = {bound for entry in run["collections"] for bound in entry["precision"].values()}
     return ", ".join([f"{bound:g}" for bound in sorted(bounds - {None})] + ["none"] * (None in bounds))
 
 
 def _of_all_runs(collection: dict[str, Any], runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """A collection of a merged file, with what holds for every run: the loosest bounds, the largest of the rest."""
+    """A collection of a merged file, with the loosest bounds and the largest errors and bits of its runs."""
     found = [entry for run in runs for entry in run["collections"] if entry["name"] == collection["name"]]
     bounds = {v: [entry["precision"].get(v) for entry in found] for v in found[0]["precision"]}
     return collection | {
@@ -262,7 +262,7 @@ def _largest(found: Sequence[dict[str, float]]) -> dict[str, float]:
 
 
 def integrity_page(report: dict[str, Any]) -> Page:
-    """What `verify` found in a compressed file alone."""
+    """The result of `verify` on a compressed file alone."""
     others = ", ".join(f"'{name}'" for name in [*report["trees"], *report["objects"]])
     carried = [f"  carried beside it: {others}"] if others else []
     models = [f"  model {sha[:12]} is in the file" for sha in report["models"]]
@@ -276,7 +276,7 @@ def integrity_page(report: dict[str, Any]) -> Page:
 
 
 def verification_page(report: dict[str, Any]) -> Page:
-    """What `verify` found."""
+    """The result of `verify`."""
     kept = Counter(report["branches"].values())
     problems = report["differences"]
     verdict = f"{len(problems)} differences" if problems else "as promised"
@@ -300,7 +300,7 @@ def verification_page(report: dict[str, Any]) -> Page:
 
 
 def evaluation_page(report: dict[str, Any]) -> Page:
-    """What `evaluate` found, collection by collection."""
+    """The result of `evaluate`, collection by collection."""
     page: list[str | PageTable] = [
         f"{report['original']} -> {report['compressed']}: {report['entries']:,} entries of '{report['tree']}'"
     ]
@@ -365,7 +365,7 @@ def _remarks(collection: dict[str, Any]) -> list[str]:
 
 
 def benchmark_page(report: dict[str, Any]) -> Page:
-    """What `benchmark` measured."""
+    """The result of `benchmark`."""
     missing = report["missing"]
     return [
         f"{report['input']}, {report['collection']}: {report['jets']:,} jets",
@@ -382,14 +382,14 @@ def benchmark_page(report: dict[str, Any]) -> Page:
 
 
 def figures_page(report: dict[str, Any]) -> Page:
-    """Where the figures are."""
+    """The paths of the figures."""
     if not report["figures"]:
         return ["no figures: there are no jets to draw"]
     return [f"{report['output']}: {len(report['figures']) // 2} figures, as PNG and PDF"]
 
 
 def tree_page(facts: dict[str, Any]) -> Page:
-    """A compressed tree that is open: its jets, and what else there is."""
+    """An open compressed tree: its jets, and its other branches."""
     rows = [
         [branch, variable, collection["units"] or "", collection["types"][variable]]
         for collection in facts["collections"]

@@ -1,4 +1,4 @@
-"""What is shown of a report: lines and tables, as text in a terminal and as HTML in a notebook."""
+"""Reports as pages of lines and tables: text in a terminal, HTML in a notebook."""
 
 import io
 import json
@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any, TypeAlias
 
-_WIDEST = 100_000  # columns of text that goes nowhere in particular: a name that is cut is no name
-_WIDEST_READ = 100  # columns of running text: longer lines are hard to follow
+_WIDEST = 100_000  # columns of piped text: wide enough that no name is cut
+_WIDEST_READ = 100  # columns of running text: longer lines are hard to read
 
 
 @dataclass(frozen=True)
 class PageTable:
-    """Rows of cells under headings; columns of words stand at the left, all others, numbers, at the right."""
+    """Rows of cells under headings; the columns in `words` are aligned left, the others right."""
 
     headings: Sequence[str]
     rows: Sequence[Sequence[str]]
@@ -25,7 +25,7 @@ Page: TypeAlias = Sequence[str | PageTable]  # lines and tables, one below the o
 
 
 class Report(dict[str, Any]):
-    """What was done or found: a dictionary of plain JSON, which a notebook shows as a terminal does."""
+    """A dictionary of plain JSON with the result of a call; a notebook shows it as the terminal does."""
 
     def __init__(self, facts: Mapping[str, Any], to_page: Callable[[dict[str, Any]], Page]) -> None:
         super().__init__(facts)
@@ -33,7 +33,7 @@ class Report(dict[str, Any]):
 
     @property
     def page(self) -> Page:
-        """What is shown of it."""
+        """The report as lines and tables."""
         return self._to_page(self)
 
     def _repr_html_(self) -> str:
@@ -41,18 +41,18 @@ class Report(dict[str, Any]):
 
 
 def harmless(text: str) -> str:
-    """Text without what would steer a terminal: names in a file may be anything."""
+    """A text with control characters replaced by `?`: names in a file may contain terminal codes."""
     return "".join(c if c.isprintable() or c == "\n" else "?" for c in text)
 
 
 def some(names: Iterable[str], most: int = 5) -> str:
-    """The first of many names, and how many more there are."""
+    """The first `most` names, and the number of the others."""
     listed = list(names)
     return ", ".join(listed[:most]) + f" and {len(listed) - most} more" * (len(listed) > most)
 
 
 def to_text(page: Page, terminal: bool = False) -> str:
-    """A page as text: plain, and as wide as it takes; or as a terminal has it, in its colours and its width."""
+    """A page as text: plain and of any width, or for a terminal in its colours and width."""
     return "\n".join(
         _table_text(block, terminal) if isinstance(block, PageTable) else harmless(block) for block in page
     )
@@ -84,7 +84,7 @@ def _table_text(table: PageTable, terminal: bool) -> str:
 
 
 def markdown_text(text: str, terminal: bool = False) -> str:
-    """A text in Markdown: as it is, or as a terminal has it, with headings, tables and lines that fit."""
+    """A Markdown text: plain, or for a terminal with formatted headings, tables and lines."""
     if not terminal:
         return text.rstrip()
     from rich.console import Console
@@ -97,7 +97,7 @@ def markdown_text(text: str, terminal: bool = False) -> str:
 
 
 def to_html(page: Page) -> str:
-    """A page as HTML; what stands in a file is text there and nothing else."""
+    """A page as HTML, in which names from files are escaped."""
     return "\n".join(
         _table_html(block) if isinstance(block, PageTable) else f"<div>{_escaped(block)}</div>" for block in page
     )
@@ -125,7 +125,7 @@ def _escaped(text: str) -> str:
 
 @dataclass(frozen=True)
 class LeftOut:
-    """What else of a file does not come along, and why; `minor` is what belongs to something that does come."""
+    """An object or branch that is left out, and why; `minor` if it is a detail of one that is carried."""
 
     name: str
     why: str
@@ -133,7 +133,7 @@ class LeftOut:
 
 
 def to_json(report: Mapping[str, Any]) -> str:
-    """A report as JSON, which knows no infinity: an error without end is null."""
+    """A report as JSON; numbers that are not finite become null, because JSON has no infinity."""
     return json.dumps(_finite(report), allow_nan=False)
 
 

@@ -1,4 +1,4 @@
-"""What the commands say: every line from a report, and nothing that a report does not have."""
+"""Pages of the commands: every line comes from a report, and is absent where the report lacks it."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from atlasae.report import LeftOut, Page, to_text
 
 
 def piped(page: Page) -> str:
-    """What is said where it goes into a pipe."""
+    """The text of a page in a pipe."""
     return to_text(page)
 
 
@@ -21,7 +21,7 @@ def spread(width: float, **more: float) -> dict[str, Any]:
 
 
 def collection(**more: Any) -> dict[str, Any]:
-    """What `evaluate` reports of a collection, in short."""
+    """A short report of `evaluate` on a collection."""
     variables = {
         "pt": {"all": spread(1e-4), "bound": 1e-3},
         "m": {"all": spread(4e-4), "bound": 1e-3},
@@ -275,7 +275,7 @@ def test_the_floor_of_a_promise_is_told_with_it():
         "errors of x are relative to x, or to 2.5 where x is smaller (list)",
     ]
     lines = piped(pages.compression_page(COMPRESSED | {"collections": [ENTRY]})).splitlines()
-    assert not [line for line in lines if "relative" in line]  # nothing is promised of m
+    assert not [line for line in lines if "relative" in line]  # m has no bound
 
 
 def test_branches_that_nothing_is_promised_of_are_named():

@@ -1,4 +1,4 @@
-"""Pages as a terminal, a pipe and a notebook have them."""
+"""Pages in a terminal, a pipe and a notebook."""
 
 import copy
 import json

@@ -1,4 +1,4 @@
-"""The commands: parse, one library call, say where the file is."""
+"""The commands: each parses its options, makes one library call and shows the report."""
 
 import sys
 from pathlib import Path
@@ -14,11 +14,11 @@ from atlasae.errors import UserError
 from atlasae.files.remote import Location
 from atlasae.report import Report, markdown_text, to_json
 
-# Libraries that take long to import are imported by the command that needs them: `--help` and `info` answer at once.
+# Slow imports are inside the commands that need them, so that `--help` and `info` answer at once.
 
 
 def main() -> None:
-    """What `atlasae` calls."""
+    """The entry point of `atlasae`."""
     run(commands)
 
 
@@ -40,7 +40,7 @@ def commands() -> None:
 @click.option("--tree", help="Tree to compress; default: the largest that holds jets.")
 @click.option("--jets", multiple=True, metavar="PATTERN", help="`Jet_{pt,eta,phi,mass}`, a prefix, or four names.")
 @click.option("--variables", metavar="TOML", type=SETTINGS, help="Any list of branches, each with its precision.")
-@click.option("--units", type=UNITS, help="Default: from the collection, else the values.")
+@click.option("--units", type=UNITS, help="Default: from names of branches, else from the values.")
 @click.option("--model", default="default", show_default=True, help="Model (or tables) file, packaged, or `self`.")
 @click.option(
     "--precision", default="1e-3", show_default=True, help="`1e-3`, `pt=1e-3,eta=...,phi=...,m=...`, `full`, `none`."
@@ -59,15 +59,15 @@ def commands() -> None:
     type=click.Choice(["ttree", "rntuple"]),
     default="ttree",
     show_default=True,
-    help="What to write; ROOT's hadd merges TTrees alone.",
+    help="Format of OUT; ROOT's hadd merges TTrees alone.",
 )
-@click.option("--compression", metavar="ALGORITHM:LEVEL", help="Of carried branches; default: as they were.")
-@click.option("--only-jets", is_flag=True, help="Leave everything but jets out.")
+@click.option("--compression", metavar="ALGORITHM:LEVEL", help="For carried branches; default: as in IN.")
+@click.option("--only-jets", is_flag=True, help="Leave out everything but jets.")
 @click.option("--drop", multiple=True, metavar="GLOB", help="Leave these branches out.")
 @click.option(
     "--drop-unwritable", is_flag=True, help="Leave out branches and objects that uproot can't write, and say so."
 )
-@click.option("--step-size", default="20MB", show_default=True, help="Uncompressed bytes worked on at once.")
+@click.option("--step-size", default="20MB", show_default=True, help="Uncompressed bytes per chunk.")
 @click.option("--no-read-back", is_flag=True, help="Skip reading the output back and comparing it with IN.")
 @options.force
 @options.quiet
@@ -84,7 +84,7 @@ def compress(
 ) -> int:
     """Compress the jets of IN (ROOT file or table) into three float32 branches a collection, or one of packed bytes.
 
-    Many files (globs, too) go into FOLDER, each under its own name; what a run that was cut off has done is kept.
+    Many files (globs, too) go into FOLDER under their own names; finished outputs of an interrupted run are kept.
     """
     asked = _asked(precision, step_size, given)
     if output:
@@ -105,7 +105,7 @@ def compress(
 
 
 def _asked(precision: str, step_size: str, given: dict[str, Any]) -> Any:
-    """What `compress` was told."""
+    """The `Options` of `compress`; raises UserError."""
     from atlasae.compression.plan import Options, parse_size
     from atlasae.jets.precision import Precision
 
@@ -130,12 +130,12 @@ def _asked(precision: str, step_size: str, given: dict[str, Any]) -> Any:
 @click.argument("paths", metavar="IN OUT | IN... -o FOLDER", nargs=-1, required=True, type=IN)
 @options.output
 @options.on_many
-@click.option("--salvage", is_flag=True, help="Of a damaged file, bring back what is intact, and say what is not.")
+@click.option("--salvage", is_flag=True, help="Decompress what is intact of a damaged file, and report the rest.")
 @click.option(
     "--trust",
     metavar="FULL",
     type=IN,
-    help="Of a skim: the compressed file it was made of; the skim's own checksums can't be checked.",
+    help="For a skim: the compressed file it was made from; the skim's checksums can't be checked.",
 )
 @options.force
 @options.quiet
@@ -150,7 +150,7 @@ def decompress(
     as_json: bool,
     **given: Any,
 ) -> int:
-    """Bring the jets of IN back, under their own names, into OUT (.root, .pkl or .parquet).
+    """Decompress the jets of IN, under their own names, into OUT (.root, .pkl or .parquet).
 
     Many files (globs, too) go into FOLDER, each under its own name.
     """
@@ -177,7 +177,7 @@ def decompress(
 @click.argument("name", metavar="COMMAND", type=click.Choice(["compress", "decompress", "verify"]))
 @click.argument("arguments", metavar="ARGUMENTS...", nargs=-1, required=True, type=click.UNPROCESSED)
 def batch(scheduler: str, name: str, arguments: tuple[str, ...]) -> None:
-    """Print a submit file that runs COMMAND on many files, as a job each; options of COMMAND are given as ever."""
+    """Print a submit file that runs COMMAND, with the options given, as one job for each of many files."""
     from atlasae.batch.many import expand, pair_up, verify_task
     from atlasae.batch.submit import batch_script
 
@@ -187,7 +187,7 @@ def batch(scheduler: str, name: str, arguments: tuple[str, ...]) -> None:
         if folder is None:
             raise UserError(f"batch {name} is for many files and a folder: `-o FOLDER`, or of verify the last one")
         files = expand(paths if output else paths[:-1])
-        pair_up(verify_task, files, folder)  # refuses two of one name
+        pair_up(verify_task, files, folder)  # raises UserError for two with the same name
         last = [] if output else [str(folder.absolute())]
         given = options.words_given(context)
     program = str(Path(sys.argv[0]).absolute())
@@ -199,7 +199,7 @@ def batch(scheduler: str, name: str, arguments: tuple[str, ...]) -> None:
 @options.as_json
 @options.debug
 def info(path: Location, as_json: bool, debug: bool) -> None:
-    """Say what is inside FILE: collections, precision, model, bytes per jet."""
+    """Show what FILE contains: collections, precision, model, bytes per jet."""
     from atlasae.compression.format import describe
 
     show(describe(path), as_json, False)
@@ -241,8 +241,8 @@ def verify(paths: tuple[Location, ...], quiet: bool, as_json: bool, **given: Any
 @options.on_many
 @click.option("-o", "--output", metavar="REPORT", type=OUT, help="Write the whole report as JSON.")
 @click.option("--histograms", metavar="OUT.root", type=OUT, help="Write the histograms into a ROOT file.")
-@click.option("--jets", multiple=True, metavar="PATTERN", help="As for compress, where COMPRESSED is decompressed.")
-@click.option("--units", type=UNITS, help="The same.")
+@click.option("--jets", multiple=True, metavar="PATTERN", help="As for compress, if COMPRESSED is decompressed.")
+@click.option("--units", type=UNITS, help="As for compress, if COMPRESSED is decompressed.")
 @options.force
 @options.quiet
 @options.as_json
@@ -259,9 +259,9 @@ def evaluate(
     as_json: bool,
     **given: Any,
 ) -> int:
-    """Measure what compression cost: residuals, response, dijets, and whether a classifier can tell.
+    """Measure what compression cost: residuals, response, dijets, and a classifier that tries to see the difference.
 
-    Many files with those of the same names in FOLDER are measured together.
+    Many files are measured together, each against the file of its name in FOLDER.
     """
     from atlasae.files.outputs import check_target, replacing
     from atlasae.reports.evaluation import evaluate_files, write_histograms
@@ -290,14 +290,14 @@ def evaluate(
 
 
 def _files_in(originals: tuple[Location, ...], folder: Path) -> list[Path]:
-    """All on this machine that many originals and a folder may be read from."""
+    """All local files that many originals and a folder may be read from."""
     from atlasae.batch.many import expand
 
     return [path for path in (*expand(originals), *folder.iterdir()) if isinstance(path, Path) and path.is_file()]
 
 
 def _pair(paths: tuple[Location, ...], given: dict[str, Any]) -> tuple[Location, Location]:
-    """The one original and what became of it."""
+    """The original and its compressed or decompressed file; raises UserError for more files."""
     if len(paths) == 1:
         raise click.UsageError("Missing argument 'COMPRESSED'")
     if len(paths) > 2:
@@ -308,7 +308,7 @@ def _pair(paths: tuple[Location, ...], given: dict[str, Any]) -> tuple[Location,
 
 @commands.command()
 @click.argument("path", metavar="IN", type=IN)
-@click.option("-o", "--output", metavar="FOLDER", type=OUT, help="Draw it: where the figure goes.")
+@click.option("-o", "--output", metavar="FOLDER", type=OUT, help="Draw the result; folder for the figure.")
 @click.option("--jets", multiple=True, metavar="PATTERN", help="As for compress.")
 @click.option("--units", type=UNITS, help="As for compress.")
 @click.option("--model", default="default", show_default=True, help="As for compress.")
@@ -319,7 +319,7 @@ def _pair(paths: tuple[Location, ...], given: dict[str, Any]) -> tuple[Location,
 @options.debug
 @several_outputs()
 def benchmark(path: Location, output: Path | None, force: bool, quiet: bool, as_json: bool, **given: Any) -> None:
-    """Measure bytes per jet against precision, beside what people use today, on the jets of IN."""
+    """Measure bytes per jet against precision, compared with other methods, on the jets of IN."""
     from atlasae.reports.benchmark import benchmark_file
 
     if output:
@@ -335,7 +335,7 @@ def benchmark(path: Location, output: Path | None, force: bool, quiet: bool, as_
 
 @commands.command()
 @click.argument("paths", metavar="ORIGINAL COMPRESSED | REPORT... | MODEL...", nargs=-1, required=True, type=IN)
-@click.option("-o", "--output", required=True, metavar="FOLDER", type=OUT, help="Where the figures go.")
+@click.option("-o", "--output", required=True, metavar="FOLDER", type=OUT, help="Folder for the figures.")
 @options.labelled
 @options.force
 @options.quiet
@@ -359,11 +359,11 @@ def plot(paths: tuple[Location, ...], output: Path, force: bool, quiet: bool, as
 @click.option(
     "--arch",
     type=click.Choice(["invertible", "mlp", "tables"]),
-    help="Default: that of the recipe, else invertible; `tables` are for `compress --layout packed`.",
+    help="Default: from the recipe, else invertible; `tables` are for `compress --layout packed`.",
 )
 @click.option("--config", metavar="FILE", type=SETTINGS, help="Recipe (TOML), such as those in scripts/recipes.")
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Such as `course.steps=500`; as in TOML.")
-@click.option("--from", "start", metavar="MODEL", help="Go on from this model; `default` is the packaged one.")
+@click.option("--from", "start", metavar="MODEL", help="Continue from this model; `default` is the packaged one.")
 @click.option("--seed", type=int, help="Of the split and of the training.")
 @click.option("--jets", multiple=True, metavar="PATTERN", help="As for compress.")
 @click.option("--units", type=UNITS, help="As for compress.")
@@ -381,7 +381,7 @@ def train(
     as_json: bool,
     **given: Any,
 ) -> None:
-    """Train a model on the jets of files, ROOT and tables; Ctrl-C keeps the best so far."""
+    """Train a model on the jets of files, ROOT and tables; Ctrl-C keeps the best weights so far."""
     if given["arch"] == "tables":
         show(_count_tables(paths, output, force, find_rate, given), as_json, quiet)
         return
@@ -419,7 +419,7 @@ def _count_tables(
 
 
 def _model_or_plot(output: Path | None, find_rate: Path | None) -> Path:
-    """What `train` is to write; raises UserError for both, and for nothing."""
+    """The path that `train` writes; raises UserError unless exactly one is given."""
     if find_rate and output:
         raise UserError("-o MODEL or --find-rate PLOT, not both: the rate is looked for without training a model")
     target = find_rate or output
@@ -429,7 +429,7 @@ def _model_or_plot(output: Path | None, find_rate: Path | None) -> Path:
 
 
 def _recipe(given: dict[str, Any], start: Any) -> Any:
-    """The `Recipe` that `train` was told; of the architecture of the model to start from, unless it says another."""
+    """The `Recipe` from the options of `train`; its default architecture is that of the model to continue from."""
     from atlasae.training.recipes import read_recipe
 
     settings = [*given["settings"], *([f"seed={given['seed']}"] if given["seed"] is not None else [])]
@@ -440,7 +440,7 @@ def _recipe(given: dict[str, Any], start: Any) -> Any:
 def _learning_rate(
     paths: tuple[Location, ...], recipe: Any, given: dict[str, Any], start: Any, plot: Path, force: bool
 ) -> Report:
-    """Look for the learning rate, and plot how it was found; returns the report."""
+    """Find the learning rate, and plot the loss against it; returns the report."""
     from atlasae.files.outputs import replacing
     from atlasae.reports import plotting
     from atlasae.training.train import learning_rates
@@ -456,7 +456,7 @@ def _learning_rate(
 @commands.command("help")
 @click.argument("topic", required=False)
 def explain(topic: str | None) -> None:
-    """Explain TOPIC on a page; without one, list the topics."""
+    """Show the page on TOPIC, or the list of topics."""
     from atlasae.commands.topics import list_of_topics, topic_text
 
     if topic is not None:
@@ -476,7 +476,7 @@ def explain(topic: str | None) -> None:
 def import_checkpoint(
     path: Path, recipe: Path, output: Path, force: bool, quiet: bool, as_json: bool, debug: bool
 ) -> None:
-    """Make a model of a published torch checkpoint, without running its code."""
+    """Make a model from a published torch checkpoint, without running its code."""
     from atlasae.files.outputs import check_target, write_kept
     from atlasae.training import checkpoints
 
@@ -491,17 +491,17 @@ def import_checkpoint(
 @commands.command()
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion(shell: str) -> None:
-    """Print what makes SHELL complete atlasae's commands and options: `eval "$(atlasae completion bash)"`."""
+    """Print a script that completes atlasae's commands in SHELL: `eval "$(atlasae completion bash)"`."""
     click.echo(completion_script(commands, shell))
 
 
 @commands.command()
 @click.argument("source", metavar="MODEL|FILE")
-@click.option("--cpp", "form", flag_value="cpp", help="A C++ header, which needs no library: for RDataFrame.")
+@click.option("--cpp", "form", flag_value="cpp", help="A C++ header without dependencies, for RDataFrame.")
 @click.option("--onnx", "form", flag_value="onnx", help="Two ONNX graphs, encoder.onnx and decoder.onnx.")
 @click.option("-o", "--output", required=True, metavar="PATH", type=OUT, help="The header, or the graphs' folder.")
-@click.option("--jets", metavar="NAME", help="Of a file with several collections: which.")
-@click.option("--precision", help="Of a model: what its grid is to keep; default: 1e-3, on jets drawn from it.")
+@click.option("--jets", metavar="NAME", help="The collection, if FILE has several.")
+@click.option("--precision", help="For a model: the bounds of its grid; default: 1e-3, on jets drawn from it.")
 @options.force
 @options.quiet
 @options.as_json

@@ -1,4 +1,4 @@
-"""Whether a network can tell original from decompressed jets."""
+"""A classifier that tries to separate original from decompressed jets."""
 
 from typing import Any
 
@@ -16,10 +16,10 @@ COURSE = Course(steps=500, batch=2048, learning_rate=5e-3, validate_every=50)
 
 
 def tell_apart(before: Floats, after: Floats) -> dict[str, Any] | None:
-    """Train a small network to tell jets (n x 4, MeV) from what became of them, and try it on jets it has not seen.
+    """Train a network to separate original from decompressed jets (n x 4, MeV), and test it on held-out jets.
 
-    Returns the area under its ROC curve, .5 where it can only guess, with its standard error; nothing of fewer than
-    100 jets. A jet is in the same part before and after.
+    Returns the area under its ROC curve (0.5 for a guess) and its standard error; None for fewer than 100 jets. An
+    original and its decompressed jet are in the same part.
     """
     usable = is_physical(before) & is_physical(after)
     before, after = before[usable], after[usable]
@@ -35,7 +35,7 @@ def tell_apart(before: Floats, after: Floats) -> dict[str, Any] | None:
         labels = np.repeat([0.0, 1.0], len(part))
         return torch.from_numpy(np.column_stack([(both - middle) / spread, labels])).float()
 
-    with torch.random.fork_rng(devices=[]):  # the caller's random numbers are none of ours
+    with torch.random.fork_rng(devices=[]):  # leave the caller's random state as it is
         return _tried(rows(training), rows(validation), rows(test))
 
 

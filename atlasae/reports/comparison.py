@@ -1,4 +1,4 @@
-"""Two files side by side: the jets of every chunk, before and after."""
+"""Two files side by side: the jets of each chunk before and after compression."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -27,15 +27,15 @@ from atlasae.jets.inputs import Opened, event_branch, event_numbers, find_in, op
 from atlasae.jets.stored import storage_of
 from atlasae.jets.units import settle
 
-PART = 100_000  # jets looked at at once
-_FIRST = 20_000  # entries that settle the units
+PART = 100_000  # jets per piece
+_FIRST = 20_000  # entries from which units are found
 
 EventNumbers = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class Paired:
-    """A collection that is in both files: what was promised, and what it takes (bytes in baskets) before and after."""
+    """A collection that is in both files: its precision, and its bytes in baskets before and after."""
 
     collection: Collection
     bytes_before: int
@@ -43,14 +43,14 @@ class Paired:
     precision: dict[str, float | None] = field(default_factory=dict)
     exact_jets: int | None = None
     latents: tuple[str, ...] = ()
-    meaning: tuple[str, ...] = ()  # of each latent
+    meaning: tuple[str, ...] = ()  # of each latent: which bits of which variables it holds
 
 
 @dataclass(frozen=True)
 class JetPairs:
-    """The jets of some entries before and after (n x 4: pt, eta, phi, m in MeV), and which are the same bit for bit.
+    """Jets of some entries before and after (n x 4: pt, eta, phi, m in MeV), and which are the same bit for bit.
 
-    `counts` are the jets of each event; where each row is one jet, `numbers` tell its event, if anything does.
+    `counts` are the jets per event; if each row is one jet, `numbers` are its event numbers, or None without any.
     """
 
     before: Floats
@@ -66,9 +66,10 @@ Pieces = Iterator[tuple[int, dict[str, ak.Array], dict[str, ak.Array], dict[str,
 
 @dataclass(frozen=True)
 class Pair:
-    """An original and what became of it, open to read.
+    """An original and its compressed or decompressed file, open for reading.
 
-    `pieces` yields the first entry of some, the original's branches there, those brought back, and the latents.
+    `pieces` yields, for ranges of entries: the first entry, the original's branches, the decompressed branches,
+    latents.
     """
 
     original: Opened
@@ -77,7 +78,7 @@ class Pair:
     facts: dict[str, Any]
 
     def jets(self) -> Iterator[tuple[str, JetPairs]]:
-        """The jets of every collection, piece by piece, with the name of the collection."""
+        """The jets of every collection, piece by piece, each with the collection's name."""
         numbers, branch = self._table_numbers, self._number_branch
         for start, before, after, latents in self.pieces:
             stop = start + len(next(iter(after.values())))
@@ -86,11 +87,11 @@ class Pair:
             of_piece = numbers if branch or numbers is None else numbers[start:stop]
             for paired in self.paired:
                 yield paired.collection.name, _jet_pairs(paired, before, after, latents, of_piece)
-            del before, after, latents  # views of a chunk, which would be kept while the next is read
+            del before, after, latents  # views, which would keep this chunk while the next is read
 
     @property
     def contiguous(self) -> bool:
-        """Whether the jets of an event follow each other; rows of a table may have been shuffled."""
+        """Whether the jets of an event are adjacent; the rows of a table may have been shuffled."""
         return self._table_numbers is None
 
     @property
@@ -115,9 +116,9 @@ def open_pair(
     patterns: Sequence[str] = (),
     units: str | None = None,
 ) -> Iterator[Pair]:
-    """Open an original beside what was compressed or decompressed from it; raises UserError where they differ.
+    """Open an original and the file compressed or decompressed from it; raises UserError where they differ.
 
-    A compressed file knows its jets and their units; of a decompressed one, `patterns` and `units` tell, as for
+    A compressed file knows its jets and their units; for a decompressed one, `patterns` and `units` tell, as for
     `compress`.
     """
     with ExitStack() as stack:
@@ -258,7 +259,7 @@ def _same_branches(opened: Opened, collection: Collection, path: Location) -> No
 
 
 def _meaning(entry: CompressedCollection) -> tuple[str, ...]:
-    """What each latent holds: the bits of each variable, the leading ones first."""
+    """The contents of each latent: bits of variables, leading ones first."""
     variables = ("pt", "eta", "phi", "m")
     if "words" not in entry.codec:
         return tuple("an output of the network" for _ in entry.collection.latents)

@@ -1,4 +1,4 @@
-"""What is exported from where: files, models, merged files, and what can't be."""
+"""Sources of exports: files, models, merged files, and what can't be exported."""
 
 import dataclasses
 import shutil
@@ -30,7 +30,7 @@ pytestmark = pytest.mark.usefixtures("one_torch_thread")
 
 @pytest.fixture(autouse=True, scope="module")
 def chosen_once() -> Iterator[None]:
-    """The grid of a model at a precision, which takes seconds to choose, is chosen by the first test alone."""
+    """The grid of a model at a precision takes seconds to choose: only the first test does so."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(export, "Codec", cache(export.Codec))
         yield
@@ -51,7 +51,7 @@ def test_a_file_is_exported_with_its_own_grid(compressed, tmp_path):
 
 
 def test_a_compressed_file_is_known_by_its_bytes_not_by_its_name(compressed, tmp_path):
-    """Grids call files x.root.1; and a model may be called as it likes."""
+    """Grids name files x.root.1, and a model may have any name."""
     shutil.copy(compressed, tmp_path / "user.x.root.1")
     out = tmp_path / "jets.h"
     succeeded("export", tmp_path / "user.x.root.1", "--cpp", "-o", out, "--quiet")
@@ -137,9 +137,9 @@ def sessions(folder: Path) -> list[onnxruntime.InferenceSession]:
 
 
 def check_onnx(source: object, folder: Path, jets: np.ndarray, precision: str | None = None) -> None:
-    """What Python keeps within its bounds, ONNX decodes within them, from Python's latents and from its own.
+    """ONNX decodes what Python keeps within its bounds within them, from Python's latents and from its own.
 
-    A network with a bottleneck has no bounds by itself: there ONNX gives what Python gives.
+    A bottleneck network has no bounds: there ONNX gives the same values as Python.
     """
     options = ["--precision", precision] if precision else []
     succeeded("export", source, "--onnx", "-o", folder, "--quiet", *options)

@@ -16,13 +16,13 @@ GENERATOR = np.random.default_rng(20261124)
 
 
 def blocks_in(stream: bytes) -> int:
-    """How many blocks the index of an xz stream names."""
+    """The number of blocks in the index of an xz stream."""
     index_size = (struct.unpack_from("<I", stream, len(stream) - 8)[0] + 1) * 4
     return stream[len(stream) - 12 - index_size + 1]
 
 
 def basket(counts: np.ndarray, key: int = 70) -> bytes:
-    """A jagged basket as ROOT lays it out: values, then a count and so many entry offsets, from the key on."""
+    """A jagged basket in ROOT's layout: values, then a count and as many entry offsets, which count from the key on."""
     latents = GENERATOR.uniform(1, 2, counts.sum()).astype(">f4").tobytes()
     offsets = key + 4 * np.concatenate([[0], np.cumsum(counts)])
     return latents + struct.pack(">I", len(offsets)) + offsets.astype(">i4").tobytes()

@@ -1,4 +1,4 @@
-"""Bytes per jet against precision: what is measured, of which jets, and what is told."""
+"""Bytes per jet against precision: what is measured, of which jets, and what is reported."""
 
 import sys
 import tempfile
@@ -30,7 +30,7 @@ PEERS = {
 
 @pytest.fixture(autouse=True, scope="module")
 def quick() -> Iterator[None]:
-    """Models that learn little, at three precisions."""
+    """Models that are hardly trained, at three precisions."""
     with pytest.MonkeyPatch.context() as patch:
         course = replace(train.SELF_RECIPE.course, steps=4, batch=64, validate_every=2)
         patch.setattr(train, "SELF_RECIPE", replace(train.SELF_RECIPE, course=course))
@@ -46,7 +46,7 @@ def jets_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def report(jets_path: Path) -> dict[str, Any]:
-    """What is measured of it."""
+    """The report of the benchmark on it."""
     return benchmark_file(jets_path)
 
 

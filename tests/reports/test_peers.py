@@ -1,4 +1,4 @@
-"""What people use today: every way of writing the jets holds its bound, and takes the bytes it is said to take."""
+"""Peers: every method holds its bound, and takes the bytes that are reported."""
 
 import sys
 from collections.abc import Mapping
@@ -54,7 +54,7 @@ Recorded = list[tuple[dict[str, np.ndarray], str, bool, int]]
 
 @pytest.fixture
 def recorded(monkeypatch: pytest.MonkeyPatch) -> Recorded:
-    """The columns of every tree that was written, its compression, and whether it is that of our latents."""
+    """The columns of every tree written, its compression, and whether it is that of latents."""
     found: Recorded = []
 
     def recording(sample: Sample, columns: Mapping[str, Any], compression: str, words: bool, path: Path) -> int:
@@ -67,7 +67,7 @@ def recorded(monkeypatch: pytest.MonkeyPatch) -> Recorded:
 
 
 def errors(before: np.ndarray, after: np.ndarray) -> np.ndarray:
-    """The largest error of each variable, as it is promised."""
+    """The largest error of each variable, relative where its bound is."""
     scale = np.stack([before[:, 0], np.ones(len(before)), np.ones(len(before)), np.maximum(np.abs(before[:, 3]), 100)])
     difference = after - before
     difference[:, 2] = (difference[:, 2] + np.pi) % (2 * np.pi) - np.pi
@@ -75,7 +75,7 @@ def errors(before: np.ndarray, after: np.ndarray) -> np.ndarray:
 
 
 def from_cells(cells: Mapping[str, np.ndarray], bound: float) -> np.ndarray:
-    """The jets that cells of the grid mean, by hand."""
+    """The jets at the centres of grid cells, by hand."""
     relative, absolute = 2 * np.log1p(bound), 2 * bound
     size = np.abs(cells["m"] * relative)
     m = np.sign(cells["m"]) * np.where(size < 1, 100 * size, 100 * np.exp(size - 1))
@@ -197,7 +197,7 @@ def test_what_fits_no_three_floats_is_left_out(sample, recorded, tmp_path):
 
 
 def algorithm(path: Path, branch: Any) -> bytes:
-    """What the first compressed block of a branch begins with."""
+    """The first bytes of a branch's first compressed block."""
     start = int(branch.member("fBasketSeek")[0])
     content = path.read_bytes()
     return content[start + int.from_bytes(content[start + 14 : start + 16]) :][:2]
