@@ -107,7 +107,8 @@ def measure(given: argparse.Namespace, folder: Path) -> Tables:
         if find_spec(package):
             works |= {(name, "encode"): partial(peer, sample.jets)}
     with few_threads():
-        return {"million jets a second": millions_a_second(len(sample.jets), fastest(works))}
+        table = millions_a_second(len(sample.jets), fastest(works))
+    return {"input": {given.files[0].name: {"jets": len(sample.jets)}}, "million jets a second": table}
 
 
 if __name__ == "__main__":

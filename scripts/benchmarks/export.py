@@ -95,7 +95,8 @@ def measure(given: argparse.Namespace, folder: Path) -> Tables:
     with few_threads():
         rough = speeds(given.model, "1e-3", given.jets, folder)
         full = speeds(given.model, "full", given.jets // 10, folder)
-    return {"million jets a second": {name: row | full[name] for name, row in rough.items()}}
+    table = {name: row | full[name] for name, row in rough.items()}
+    return {"input": {given.model: {"jets": given.jets}}, "million jets a second": table}
 
 
 if __name__ == "__main__":

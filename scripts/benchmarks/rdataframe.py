@@ -100,7 +100,7 @@ def measure(given: argparse.Namespace, folder: Path) -> Tables:
             if name not in (LZMA, FLOATS):
                 own = 1 / (1 / row[column] - 1 / found[FLOATS][column])
                 table[name][f"{way}, decoding alone"] = own
-    return {"million jets a second": table}
+    return {"input": {given.files[0].name: {"jets": given.jets}}, "million jets a second": table}
 
 
 if __name__ == "__main__":

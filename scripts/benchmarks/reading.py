@@ -104,4 +104,4 @@ def measure(given: argparse.Namespace, folder: Path) -> Tables:
 
 
 if __name__ == "__main__":
-    main(__doc__, measure, jets=1_000_000)
+    main(__doc__, measure, jets=500_000)
