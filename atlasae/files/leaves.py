@@ -91,7 +91,7 @@ class AsLists(uproot.AsJagged):  # type: ignore[misc]  # uproot has no types
             counts = _counts(branch, *branch.entry_offsets[basket.basket_num : basket.basket_num + 2])
             byte_offsets = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)]) * self.content.itemsize
             if np.any(counts < 0) or byte_offsets[-1] != len(data):
-                raise ValueError(f"its counter tells {byte_offsets[-1]} bytes of {len(data)}")
+                raise ValueError(f"its counter gives {byte_offsets[-1]} bytes, and its basket has {len(data)}")
         else:
             starts, stops = _places(byte_offsets, basket)
             byte_offsets = np.append(starts, stops[-1:])
