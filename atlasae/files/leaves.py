@@ -46,7 +46,7 @@ class AsShortFloats(uproot.AsDtype):  # type: ignore[misc]  # uproot has no type
         """The numbers of a basket, computed as in ROOT."""
         parts, sign = super().basket_array(*arguments, **named), 1 << (self._bits + 1)
         mantissa = parts["mantissa"].astype(np.uint32)
-        # Rounding may carry out of the mantissa: the bit above it, which is then set, is the exponent's lowest bit.
+        # Rounding may carry into the bit above the mantissa, which is ORed into the lowest bit of the exponent.
         words = parts["exponent"].astype(np.uint32) << 23 | (mantissa & (sign - 1)) << (23 - self._bits)
         return (words | ((mantissa & sign) != 0).astype(np.uint32) << 31).view(np.float32).astype(self.to_dtype.base)
 
