@@ -110,7 +110,7 @@ def _asked(precision: str, step_size: str, given: dict[str, Any]) -> Any:
     from atlasae.jets.precision import Precision
 
     if given["no_context"] and given["layout"] != "packed":
-        raise UserError("--no-context is of the packed layout: add --layout packed")
+        raise UserError("--no-context is for the packed layout: add --layout packed")
     return Options(
         precision=Precision.parse(precision),
         step_size=parse_size(step_size, "--step-size"),
@@ -158,7 +158,7 @@ def decompress(
         from atlasae.batch.many import RestoreOptions, decompress_files
 
         if given["trust"]:
-            raise UserError("--trust is of one skim: give IN and OUT")
+            raise UserError("--trust is for one skim: give IN and OUT")
         asked = RestoreOptions(salvage, force)
         with several_outputs(), progress("decompressing", quiet) as advance:
             report = decompress_files(paths, output, asked, options.workers(given), advance)
@@ -414,7 +414,7 @@ def _count_tables(
     if wrong := [name for name, value in unset.items() if value is not None]:
         raise UserError(f"--arch tables counts jets, there is nothing to set: leave out {wrong[0]}")
     if output is None:
-        raise UserError("no place for the tables: name it with -o MODEL")
+        raise UserError("no output for the tables: name it with -o MODEL")
     return train_tables(paths, output, given["jets"], given["units"], force)
 
 
@@ -424,7 +424,7 @@ def _model_or_plot(output: Path | None, find_rate: Path | None) -> Path:
         raise UserError("-o MODEL or --find-rate PLOT, not both: the rate is looked for without training a model")
     target = find_rate or output
     if target is None:
-        raise UserError("no place for the model: name it with -o MODEL, or look for the learning rate with --find-rate")
+        raise UserError("no output for the model: name it with -o MODEL, or look for a learning rate with --find-rate")
     return target
 
 

@@ -66,7 +66,7 @@ def export_onnx(source: str, folder: Path, jets: str | None, precision: str | No
         _check(source, target, force)
     found = exported(source, jets, precision)
     if found.codec.padding.rows:
-        raise UserError(f"'{source}' has rows where there is no jet, which an ONNX graph can't tell: export --cpp can")
+        raise UserError(f"'{source}' has padding, which an ONNX graph can't decode: export it with --cpp")
     contents = onnx_graphs(found)
     folder.mkdir(exist_ok=True)
     for target, content in zip(targets, contents, strict=True):
@@ -117,10 +117,10 @@ def exported(source: str, jets: str | None, precision: str | None) -> Exported:
     location = located(source)
     if _is_compressed(location):
         if precision is not None:
-            raise UserError(f"--precision {precision} is of a model: '{location}' keeps what it was compressed with")
+            raise UserError(f"--precision {precision} is for a model: '{location}' keeps its own precision")
         return _of_file(location, jets)
     if jets is not None:
-        raise UserError(f"--jets {jets} is of a compressed file: '{source}' is a model")
+        raise UserError(f"--jets {jets} is for a compressed file: '{source}' is a model")
     return _of_model(source, precision or "1e-3")
 
 

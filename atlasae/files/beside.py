@@ -27,7 +27,7 @@ def kept_beside(tree: Any) -> list[str]:
     try:
         found |= _members_behind(tree) if tree.has_member("fIndexValues") else _bytes_behind(tree)
     except Exception:  # uproot raises anything where the bytes have another layout
-        found["what stands behind the aliases"] = True
+        found["what follows the aliases"] = True
     return [name for name, there in found.items() if there]
 
 

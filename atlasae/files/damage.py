@@ -32,7 +32,7 @@ _TRACE = re.compile(b"|".join(re.escape(_as_told(*key)) for key in _KEYS))
 
 
 def is_root(path: Location) -> bool:
-    """Whether a file begins with `root`; suffixes don't tell, for grids name files x.root.1."""
+    """Whether a file begins with `root`: suffixes are unreliable, for grids name files x.root.1."""
     if isinstance(path, Remote):
         path.check_ranges()
         return path.peek(0, 4) == b"root"

@@ -46,7 +46,7 @@ class AsShortFloats(uproot.AsDtype):  # type: ignore[misc]  # uproot has no type
         """The numbers of a basket, computed as in ROOT."""
         parts, sign = super().basket_array(*arguments, **named), 1 << (self._bits + 1)
         mantissa = parts["mantissa"].astype(np.uint32)
-        # Rounding may carry out of the mantissa: the bit above it, which is then set, is the exponent's lowest bit.
+        # Rounding may carry into the bit above the mantissa, which is ORed into the lowest bit of the exponent.
         words = parts["exponent"].astype(np.uint32) << 23 | (mantissa & (sign - 1)) << (23 - self._bits)
         return (words | ((mantissa & sign) != 0).astype(np.uint32) << 31).view(np.float32).astype(self.to_dtype.base)
 
@@ -91,7 +91,7 @@ class AsLists(uproot.AsJagged):  # type: ignore[misc]  # uproot has no types
             counts = _counts(branch, *branch.entry_offsets[basket.basket_num : basket.basket_num + 2])
             byte_offsets = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)]) * self.content.itemsize
             if np.any(counts < 0) or byte_offsets[-1] != len(data):
-                raise ValueError(f"its counter tells {byte_offsets[-1]} bytes of {len(data)}")
+                raise ValueError(f"its counter gives {byte_offsets[-1]} bytes, and its basket has {len(data)}")
         else:
             starts, stops = _places(byte_offsets, basket)
             byte_offsets = np.append(starts, stops[-1:])

@@ -262,7 +262,7 @@ def check_exists(path: Location) -> None:
 def watching(*paths: Location) -> Iterator[Callable[[], None]]:
     """Yield a function to call after reading, which raises UserError where a file has changed since this began.
 
-    An error inside is replaced in the same way, because a change may be its cause.
+    An error inside is replaced by that one if a file has changed, which may be its cause.
     """
     before = [_state(path) for path in paths]
 

@@ -125,7 +125,7 @@ def _dequantized(column: Any, number: str, layout: Any, **_: Any) -> Any:
 def leaves_of(top: Any) -> Iterator[Leaf | Unwritable]:
     """The members of a top-level field, in order, or the field itself; raises what uproot raises on unknown types."""
     if "." in top.name:  # uproot writes such names, which ROOT forbids, and can't read them
-        yield Unwritable(top.name, "a dot tells where a member is, and can't be in a name")
+        yield Unwritable(top.name, "a dot separates a record from a member, and can't be in a name")
     else:
         yield from _leaves(top, top.to_akform()[0].content(top.name), top.name, None)
 
@@ -142,7 +142,7 @@ def _leaves(found: Any, form: Any, place: str, around: Any) -> Iterator[Leaf | U
         where = f"{place}{LIST * (records is not form)}.{member.name}"
         if "." in member.name or LIST in found.name + member.name:
             name = f"{place.replace(LIST, '')}.{member.name}"
-            yield Unwritable(name, f"'.' and '{LIST}' tell where a member is, and can't be in its name")
+            yield Unwritable(name, f"'.' and '{LIST}' separate records from members, and can't be in a name")
         else:
             yield from _leaves(member, records.content(member.name), where, inside)
 
@@ -183,7 +183,7 @@ def branch_of(leaf: Leaf, counter: str | None) -> Branch | Unwritable:
     """The branch that a leaf becomes; where a TTree can't hold it, an Unwritable with the branch for an RNTuple."""
     if leaf.lost_steps:
         return Unwritable(
-            leaf.name, "in some entries its numbers are stored otherwise, and uproot does not tell in which"
+            leaf.name, "some entries have another encoding of its numbers, and uproot does not tell which"
         )
     kind = kind_of(leaf.form, leaf.number)
     if kind is not None:

@@ -190,7 +190,7 @@ def _read_pickle(stream: BinaryIO, file: str) -> Table:
     except (ValueError, OverflowError, MemoryError) as error:
         raise DamagedFileError(f"{file}: damaged: its table contradicts itself ({_line(error)})") from None
     except (TypeError, AttributeError, LookupError):
-        raise UserError(f"{file}: a DataFrame in a layout of no pandas known here: save it as parquet") from None
+        raise UserError(f"{file}: a DataFrame with the layout of an unknown pandas: save it as parquet") from None
 
 
 def _check_opcodes(stream: BinaryIO, bounded: Bounded, file: str) -> None:
@@ -234,7 +234,7 @@ def _table(frame: Recorded, size: int, file: str) -> Table:
         _refuse_nullable(values, [names[position] for position in positions], file)
         stored.update(_columns(values, positions, len(row_labels)))
         if sum(column.nbytes for column in stored.values()) > 2 * size:  # numbers used for two columns
-            raise ValueError("its columns are of the same numbers")
+            raise ValueError("its columns share their numbers")
     return Table(
         columns={name: stored[position] for position, name in enumerate(names) if position in stored},
         index=_stored_index(row_labels),
@@ -516,11 +516,11 @@ def _arrow_numbers(column: Any, name: str, file: str) -> _Array | None:
         return None
     if column.null_count and not floats:
         raise UserError(
-            f"{file}: column {name!r} has {column.null_count} null(s), which {column.type} cannot say: fill them"
+            f"{file}: column {name!r} has {column.null_count} null(s), which {column.type} cannot hold: fill them"
         )
     array: _Array = column.to_numpy()
     if column.null_count and np.isnan(array).sum() != column.null_count:
-        raise UserError(f"{file}: column {name!r} has nulls and NaN, which would become one: fill the nulls")
+        raise UserError(f"{file}: column {name!r} has nulls and NaN, which numpy cannot distinguish: fill the nulls")
     return array.copy()
 
 

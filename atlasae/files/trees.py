@@ -332,7 +332,7 @@ def _opened(path: Location) -> Any:
 
 
 def _check_size(source: Source) -> None:
-    """Raise ValueError where the file is shorter than its header says: what is missing may never be read."""
+    """Raise ValueError where the file is shorter than its header says: the missing end might never be read."""
     size, whole = source.path.stat().st_size, int(source.file.file.fEND)
     if size < whole:
         raise ValueError(f"it ends after {size} of {whole} bytes; get it again")
@@ -413,7 +413,7 @@ def _read(found: Any, start: int, stop: int) -> ak.Array:
 
 def _as_written(thing: Any) -> Any:
     """An object written by uproot and read again: uproot and ROOT store different versions of a class."""
-    file = uproot.recreate(buffer := io.BytesIO())  # which uproot closes with the file: too early
+    file = uproot.recreate(buffer := io.BytesIO())  # uproot closes the buffer with the file: too early
     file["x"] = thing
     with uproot.open(io.BytesIO(buffer.getvalue()), custom_classes=own_classes()) as written:
         return written["x"]

@@ -24,7 +24,7 @@ ZEROS = uproot.ZSTD(9)  # for branches of zeros, for which xz headers are too la
 PAGES = uproot.LZMA(9)  # for an RNTuple with latents: all its fields have one compression
 ALGORITHMS = {"zlib": uproot.ZLIB, "lzma": uproot.LZMA, "lz4": uproot.LZ4, "zstd": uproot.ZSTD}
 _DEFAULT_COMPRESSION = uproot.ZSTD(5)
-UNNAMED = "uproot writes no name with nothing beside a slash"
+UNNAMED = "uproot writes no name with an empty part beside a slash"
 
 
 class BasketLZMA(uproot.LZMA):  # type: ignore[misc]  # uproot has no types

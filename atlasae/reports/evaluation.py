@@ -105,7 +105,7 @@ class Tallied:
 
 @dataclass(frozen=True)
 class Ranges:
-    """The ranges of the histograms of residuals and latents, from the first jets; empty before."""
+    """The ranges of the histograms of residuals and latents; None until the first jets give them."""
 
     residuals: Sequence[tuple[float, float]] | None = None
     latents: Sequence[tuple[float, float]] | None = None

@@ -29,7 +29,7 @@ Numbers = Sequence[float] | npt.NDArray[np.float64]
 
 # loggers that report missing fonts and glyphs
 TALKATIVE = ("matplotlib.font_manager", "matplotlib.mathtext", "matplotlib.backends.backend_pdf", "fontTools")
-_FAR = 6  # times the largest residual: a bound beyond is printed, not drawn
+_FAR = 6  # times the range of the axis: a bound beyond is printed, not drawn
 _FEW = 10  # jets in the fullest bin: with fewer, the axis is linear
 SIZE = (6.0, 4.8)  # inches: at a journal's column width, half of this, the smallest letters have 6 points
 STYLE = [
@@ -56,7 +56,7 @@ LINES = (BLUE, RED, ORANGE, GREEN, "#832db6", "#a96b59", GREY, "#717581")  # col
 DASHES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1)), (0, (7, 3)))
 MARKERS = ("o", "s", "^", "v", "D", "P", "X", "*")
 LINE = 0.3  # inches between lines of a label
-_ROOM = 1.6  # times the data's range: the height of the axis, with room for labels and legend
+_ROOM = 1.6  # height of an axis, in units of the data's, with room for labels and legend
 
 
 @dataclass(frozen=True)

@@ -97,7 +97,7 @@ def _check_archive(path: Path, size: int) -> None:
         names = [part.filename.lower() for part in parts]
         pickles = [part for part in parts if part.filename.lower().endswith("data.pkl")]
         if len(set(names)) < len(names) or len(pickles) != 1 or sum(part.file_size for part in parts) > size:
-            raise RefusedError("an archive of parts of one name, or larger than the file")
+            raise RefusedError("an archive with repeated names, or larger than its file")
         _check_pickle(io.BytesIO(archive.read(pickles[0])), size)
 
 

@@ -234,9 +234,9 @@ def _begin(recipe: Recipe, jets: Floats, start: Model | None) -> Autoencoder:
         return untrained(recipe, jets)
     known = start.autoencoder
     if start.facts["architecture"] != recipe.arch:
-        raise UserError(f"--arch {recipe.arch}: the model to go on from is {start.facts['architecture']}, and stays so")
+        raise UserError(f"--arch {recipe.arch}: the model to continue from is {start.facts['architecture']}: use that")
     if isinstance(known, BottleneckAutoencoder) and recipe.network not in (known.shape, Bottleneck()):
-        raise UserError("the model to go on from keeps its network: leave `network` out of the recipe")
+        raise UserError("the model to continue from keeps its network: leave `network` out of the recipe")
     return known
 
 

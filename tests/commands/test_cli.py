@@ -539,7 +539,7 @@ def test_a_training_that_makes_no_sense_is_refused(options, words, jets_file, tm
 
 
 def test_a_training_without_a_place_for_the_model_is_refused(jets_file):
-    refused(2, ("no place for the model", "-o MODEL"), "train", jets_file, *MLP, out=jets_file)
+    refused(2, ("no output for the model", "-o MODEL"), "train", jets_file, *MLP, out=jets_file)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
@@ -691,7 +691,7 @@ def test_tables_are_made_and_told(jets_file, tmp_path):
     )
     for words, more in (
         (("nothing to set", "--seed"), ("--seed", "1", "-o", out)),
-        (("no place for the tables",), ()),
+        (("no output for the tables",), ()),
         (("--device",), ("--device", "cuda", "-o", out)),
     ):
         assert run_main("train", jets_file, "--arch", "tables", *more).failed(2, *words)

@@ -328,7 +328,7 @@ def test_dots_in_an_rntuple_are_refused(tmp_path):
         ("compress jets.root out.root --tree Nothing", ("no tree 'Nothing' in 'jets.root'", "there are Events")),
         ("compress table.txt out.root", ("'table.txt' is not a ROOT file", "(.pkl, .parquet)")),
         ("train", ("Missing argument",)),
-        ("train jets.root", ("no place for the model", "-o MODEL")),
+        ("train jets.root", ("no output for the model", "-o MODEL")),
         ("train jets.root -o m --arch tree", ("'tree'", "'invertible', 'mlp'")),
         ("train jets.root -o m --config no.toml", ("no recipe 'no.toml'", "scripts/recipes")),
         ("train jets.root -o m --set course.stepps=3", ("no setting 'stepps'", "there are")),

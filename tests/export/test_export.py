@@ -119,7 +119,7 @@ def test_what_can_not_be_exported_is_refused(compressed, jets_file, tmp_path):
     refused(2, ("not compressed by atlasae",), "export", jets_file, "--cpp", "-o", out, out=out)
     refused(2, ("no model 'nothing'",), "export", "nothing", "--cpp", "-o", out, out=out)
     refused(
-        2, ("--precision", "is of a model"), "export", compressed, "--precision", "1e-3", "--cpp", "-o", out, out=out
+        2, ("--precision", "is for a model"), "export", compressed, "--precision", "1e-3", "--cpp", "-o", out, out=out
     )
     refused(2, ("--jets", "is a model"), "export", "default", "--jets", "Jet", "--cpp", "-o", out, out=out)
     refused(2, ("is the input",), "export", compressed, "--cpp", "-o", compressed, "--force", out=out)

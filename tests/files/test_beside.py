@@ -43,7 +43,7 @@ def test_bytes_behind_a_tree_that_make_no_sense_are_told():
     with uproot.open(MADE_BY_ROOT) as file:
         tree = file["plain"]
         tree.member("fLeaves").cursor.skip(10**6)
-        assert kept_beside(tree) == ["what stands behind the aliases"]
+        assert kept_beside(tree) == ["what follows the aliases"]
 
 
 @pytest.mark.parametrize(

@@ -205,7 +205,7 @@ def test_counts_that_do_not_fit_are_damage():
     branch_counts = [1, 0, 2]
     assert list(map(list, lists_without_offsets(branch_counts, b"\0\1\0\2\0\3"))) == [[1], [], [2, 3]]
     for counts in ([1, 0, 3], [4, -2, 1], [2**31, 0, 1]):
-        with pytest.raises(ValueError, match="its counter tells"):
+        with pytest.raises(ValueError, match="its counter gives"):
             lists_without_offsets(counts, b"\0\1\0\2\0\3")
 
 

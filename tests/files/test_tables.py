@@ -517,7 +517,7 @@ def test_knows_one_encoding_of_bytes(tmp_path: Path) -> None:
     stream = pickle.dumps(FRAMES["object names"](), 2)
     assert stream.count(b"latin1") == 1
     (tmp_path / "t.pkl").write_bytes(stream.replace(b"latin1", b"rot_13"))
-    with pytest.raises(UserError, match="layout of no pandas known here"):
+    with pytest.raises(UserError, match="layout of an unknown pandas"):
         read_table(tmp_path / "t.pkl")
 
 
@@ -654,7 +654,7 @@ def test_refuses_unknown_layouts(tmp_path: Path) -> None:
     stream = io.BytesIO()
     OldPickler(stream, 2).dump(old_object("pandas.core.frame", "DataFrame", {"_data": {}}))
     (tmp_path / "t.pkl").write_bytes(stream.getvalue())
-    with pytest.raises(UserError, match="layout of no pandas known here"):
+    with pytest.raises(UserError, match="layout of an unknown pandas"):
         read_table(tmp_path / "t.pkl")
 
 
@@ -850,7 +850,7 @@ def blocks_of_the_same_numbers(blocks: int, rows: int) -> Recorded:
 
 def test_one_array_is_not_many_columns() -> None:
     assert len(reader._table(blocks_of_the_same_numbers(2, 1000), 9000, "t.pkl").columns) == 2
-    with pytest.raises(ValueError, match="columns are of the same numbers"):
+    with pytest.raises(ValueError, match="columns share their numbers"):
         reader._table(blocks_of_the_same_numbers(9, 1000), 9000, "t.pkl")
 
 
