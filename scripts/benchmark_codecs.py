@@ -29,10 +29,11 @@ from atlasae.codecs.priors import default_priors
 from atlasae.codecs.search import choose_codec
 from atlasae.compression.floats import encoded_size
 from atlasae.files.events import Counts
-from atlasae.jets.coordinates import Floats, to_coordinates
+from atlasae.jets.coordinates import Floats
 from atlasae.jets.inputs import find_in, open_input
 from atlasae.jets.precision import Precision, steps
 from atlasae.jets.stored import blocks, storage_of
+from atlasae.jets.variables import JET
 from atlasae.reports.peers import VARIABLES, Sample, grid_cells, narrow, read_sample
 
 SAMPLE = Path(__file__).parents[1] / "data" / "jets.root"
@@ -50,7 +51,7 @@ def measure(sample: Sample) -> dict[str, dict[str, float]]:
     """Million jets a second, by codec and way."""
     jets, seconds = sample.jets, {"three floats": time_floats(sample)}
     storage = storage_of(sample.collection)
-    step = steps(Precision.parse(str(BOUND)).of(storage.layout), storage.layout, storage.dtypes)
+    step = steps(Precision.parse(str(BOUND)).of(storage.layout), storage.layout, storage.rounding)
     for name, context in (("packed", True), ("packed, --no-context", False)):
         codec = PackedCodec(default_priors(), Lattice((step[0], step[1], step[2], step[3])), context)
         seconds[name] = time_packed(codec, jets, sample.counts)
@@ -101,7 +102,7 @@ def with_sz3(jets: Floats) -> list[Any]:
     """Coordinates, column by column."""
     from pysz import sz, szConfig, szErrorBoundMode
 
-    columns = np.ascontiguousarray(to_coordinates(jets).T.astype(np.float32))
+    columns = np.ascontiguousarray(JET.to_coordinates(jets).T.astype(np.float32))
     config = szConfig(columns[0].shape)
     config.errorBoundMode, config.absErrorBound = szErrorBoundMode.ABS, BOUND
     return [sz.compress(column, config) for column in columns]

@@ -30,7 +30,8 @@ from atlasae.codecs.search import choose_codec
 from atlasae.compression.compress import compress_file
 from atlasae.compression.plan import Options
 from atlasae.files.tables import Table, write_table
-from atlasae.jets.coordinates import Floats, Layout, energy, wrap
+from atlasae.jets.coordinates import Floats, energy, wrap
+from atlasae.jets.layouts import Layout
 from atlasae.jets.precision import Precision
 from atlasae.jets.residuals import half_width, residuals
 from atlasae.jets.stored import Storage

@@ -28,9 +28,10 @@ from atlasae.compression.format import CompressedCollection, read_contents
 from atlasae.compression.plan import Options
 from atlasae.files.checksums import checksum
 from atlasae.files.trees import open_source
-from atlasae.jets.coordinates import Floats, is_physical, wrap
+from atlasae.jets.coordinates import Floats, wrap
 from atlasae.jets.inputs import Opened, open_input
 from atlasae.jets.precision import Precision
+from atlasae.jets.variables import JET
 from atlasae.reports.peers import Sample, largest, peers, read_sample
 
 SAMPLE = Path(__file__).parents[1] / "data" / "jets.root"
@@ -42,7 +43,7 @@ CENTRAL = (15.865, 84.135)  # percentiles around the central 68 %
 
 def residuals(before: Sample, after: Sample) -> dict[str, Floats]:
     """Signed errors of the jets that have coordinates; relative for pt, m and E."""
-    kept = is_physical(before.jets)
+    kept = JET.usable(before.jets)
     a, b = before.jets[kept], after.jets[kept]
     found = {
         "pt": b[:, 0] / a[:, 0] - 1,

@@ -21,7 +21,7 @@ from atlasae.files.remote import Location
 from atlasae.files.trees import Source, Tree, open_source
 from atlasae.files.writing import Target
 from atlasae.jets.collections import Collection, stand_ins
-from atlasae.jets.stored import any_storage_of
+from atlasae.jets.stored import storage_of
 from atlasae.report import LeftOut, Report
 
 FORMAT = 2  # of the folder; raise it when an old reader would go wrong
@@ -477,7 +477,7 @@ def _described(name: str, runs: list[Run], tree: Tree) -> dict[str, Any]:
         "name": entries[0].collection.name,
         "branches": entries[0].collection.branches,
         "units": entries[0].collection.units,
-        "floors": any_storage_of(entries[0].collection).floors,
+        "floors": storage_of(entries[0].collection).floors,
         "jets": jets,
         "exact_jets": sum(entry.exact_jets for entry in entries),
         "bytes_in": sum(entry.bytes_in for entry in entries),

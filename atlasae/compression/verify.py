@@ -26,7 +26,7 @@ from atlasae.files.tables import is_table
 from atlasae.files.trees import Source, Tree, open_source
 from atlasae.jets.columns import to_columns
 from atlasae.jets.inputs import Opened, open_input
-from atlasae.jets.stored import any_storage_of
+from atlasae.jets.stored import storage_of
 from atlasae.report import Report
 
 EXACT, WITHIN, DIFFERENT = "bit for bit", "within precision", "different"
@@ -212,7 +212,7 @@ def _compare(opened: Opened, source: Source, contents: Contents, progress: Progr
         "entries": start,
         "max_error": found.largest,
         "precision": {name: loosest(contents.over_runs(name)) for name in collections},
-        "floors": {name: any_storage_of(collection).floors for name, collection in collections.items()},
+        "floors": {name: storage_of(collection).floors for name, collection in collections.items()},
         "units": {name: collection.units for name, collection in collections.items()},
         "branches": {name: found.branches[run.aliases.get(name, name)] for name in found.branches},
         "dropped": contents.dropped,
@@ -258,7 +258,7 @@ def _compare_jets(
     after, counts_after = to_columns(entry.collection, restored)
     if not np.array_equal(counts, counts_after):
         return {}, ["jets per event differ"]
-    storage = any_storage_of(entry.collection)
+    storage = storage_of(entry.collection)
     pairs = zip(before, after, strict=True)
     same = np.all([a.view(f"u{a.itemsize}") == b.view(f"u{b.itemsize}") for a, b in pairs], axis=0)
     with np.errstate(all="ignore"):

@@ -230,8 +230,8 @@ def _jet_pairs(
         )
     words = [ak.to_numpy(ak.flatten(latents[name], axis=None)) for name in paired.latents] if latents else []
     return JetPairs(
-        before=storage.to_rows(storage.to_values(columns)),
-        after=storage.to_rows(storage.to_values(restored)),
+        before=storage.rows(columns),
+        after=storage.rows(restored),
         same=_same_bits(columns, restored),
         counts=counts if collection.jagged else None,
         numbers=None if collection.jagged else numbers,

@@ -13,14 +13,15 @@ from hypothesis import strategies as st
 
 import atlasae.jets.stored
 from atlasae.codecs.bottleneck import Bottleneck, BottleneckAutoencoder
-from atlasae.codecs.codec import Encoded, encode_within
+from atlasae.codecs.codec import Encoded, encode_within, restore
 from atlasae.codecs.floats import BottleneckCodec, FloatsCodec, codec_of_config, few_threads
 from atlasae.codecs.model import default_model
 from atlasae.codecs.search import choose_codec, fit_grid
 from atlasae.errors import UserError
-from atlasae.jets.coordinates import from_coordinates, inner
+from atlasae.jets.coordinates import inner
 from atlasae.jets.precision import Precision
 from atlasae.jets.stored import Storage
+from atlasae.jets.variables import JET
 
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
 
@@ -58,7 +59,7 @@ def check_within(codec: FloatsCodec, kept: Storage, columns: list[np.ndarray], b
     """Every jet that is not exact is within its bounds; the fraction that is exact."""
     encoded = encode_within(codec, kept, bounds, columns)
     within = ~encoded.exact
-    found = found_errors(kept, columns, kept.restore(codec, encoded.latents))
+    found = found_errors(kept, columns, restore(codec, kept, encoded.latents))
     worst = {v: float(error[within].max(initial=0)) for v, error in found.items() if v in bounds}
     assert {v: error for v, error in worst.items() if not error <= bounds[v] * (1 + 1e-9)} == {}
     # A light m that comes from E has lost digits to cancellation: other arithmetic gives another sixth digit.
@@ -265,7 +266,10 @@ def test_jets_outside_the_grid_are_exact_and_leave_the_others_alone():
 
 def test_one_jet_over_one_bound_is_exact():
     kept, codec, columns = storage(PT_M), codecs("uniform"), list(table(500).T)
-    loose, error = dict.fromkeys(PT_M, 1e-2), found_errors(kept, columns, kept.restore(codec, codec.encode(table(500))))
+    loose, error = (
+        dict.fromkeys(PT_M, 1e-2),
+        found_errors(kept, columns, restore(codec, kept, codec.encode(table(500)))),
+    )
     for variable in PT_M:
         limit = float(np.median(error[variable]))
         encoded = encode_within(codec, kept, loose | {variable: limit}, columns)
@@ -304,10 +308,10 @@ def test_the_promise_holds_whoever_decodes(text, variables, dtype):
     codec = choose_codec(MODEL.autoencoder, kept, precision, few, size)
     encoded = encode_within(codec, kept, bounds, columns)
     assert not encoded.exact.all()
-    values, here = kept.to_values(columns), kept.restore(codec, encoded.latents)
+    values, here = kept.to_values(columns), restore(codec, kept, encoded.latents)
     moved = 0
     for other in (in_single(codec), in_batches(codec, 10_000), in_batches(in_single(codec), 777)):
-        restored = kept.restore(other, encoded.latents)
+        restored = restore(other, kept, encoded.latents)
         found = kept.errors(values, kept.to_values(restored))
         assert {
             v: error[~encoded.exact].max() for v, error in found.items() if (error > bounds[v])[~encoded.exact].any()
@@ -350,9 +354,9 @@ def test_the_promise_holds_in_onnxruntime(variables, monkeypatch):
     program = torch.onnx.export(Decoder(codec).eval(), example, dynamo=True, dynamic_shapes=sizes, verbose=False)
     session = runtime.InferenceSession(program.model_proto.SerializeToString())
     (found,) = session.run(None, {session.get_inputs()[0].name: encoded.latents})
-    monkeypatch.setattr(FloatsCodec, "decode", lambda self, latents: from_coordinates(found.astype(np.float64)))
+    monkeypatch.setattr(FloatsCodec, "decode", lambda self, latents: JET.from_coordinates(found.astype(np.float64)))
     monkeypatch.setattr(atlasae.jets.stored, "BLOCK", len(found))
-    restored = kept.restore(codec, encoded.latents)
+    restored = restore(codec, kept, encoded.latents)
     errors = kept.errors(kept.to_values(columns), kept.to_values(restored))
     assert not encoded.exact.all()
     assert {
@@ -379,7 +383,7 @@ def test_the_promise_of_a_network_holds_in_single_precision(bound):
     within = ~encode_within(codec, kept, bounds, columns).exact
     latents = codec.encode(kept.to_rows(values))
     for other in (codec, codec.single):
-        found = kept.errors(values, kept.to_values(kept.restore(other, latents)))
+        found = kept.errors(values, kept.to_values(restore(other, kept, latents)))
         assert all((found[v] <= bound)[within].all() for v in bounds)
     assert within.any() and not within.all()
 
@@ -435,7 +439,7 @@ def test_full_spends_all_bits_and_still_bounds(variables):
     assert 22.9 < codec.grid.word_bits <= 23
     assert sum(codec.grid.bits) > 68.5
     assert check_within(codec, kept, columns, precision.of(kept.layout)) < 0.01
-    errors = found_errors(kept, columns, kept.restore(codec, encode_within(codec, kept, {}, columns).latents))
+    errors = found_errors(kept, columns, restore(codec, kept, encode_within(codec, kept, {}, columns).latents))
     assert max(float(np.median(error)) for error in errors.values()) < 2e-5
 
 

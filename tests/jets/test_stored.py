@@ -7,7 +7,8 @@ from helpers import DOUBLE, P_E, P_M, PT_E, PT_M, SINGLE, storage, stored, table
 from hypothesis import given
 from hypothesis import strategies as st
 
-from atlasae.jets.coordinates import Layout
+from atlasae.codecs.codec import restore
+from atlasae.jets.layouts import Layout
 from atlasae.jets.stored import Storage
 
 any_column = st.lists(st.floats(width=32), min_size=4, max_size=4).map(lambda values: np.array(values, np.float32))
@@ -54,9 +55,9 @@ def test_rounding_is_that_of_the_coarsest_dtype(dtypes, rounding):
 def test_restored_columns_are_the_decoded_jets_as_they_were_stored(variables):
     kept = Storage(Layout(variables), (DOUBLE, SINGLE, DOUBLE, DOUBLE), 1000.0)
     jets, codec = random_jets(50), uniform_codec(1e-4)
-    columns = kept.restore(codec, codec.encode(table(50)))
+    columns = restore(codec, kept, codec.encode(table(50)))
     assert [column.dtype for column in columns] == list(kept.dtypes)
     for before, after in zip(stored(jets, kept), columns, strict=True):
         scale = 1 if before is columns[1] else np.abs(before).max()
         assert np.abs(after - before).max() <= 1.1e-4 * scale
-    assert [len(column) for column in kept.restore(codec, codec.encode(table(0)))] == [0] * 4
+    assert [len(column) for column in restore(codec, kept, codec.encode(table(0)))] == [0] * 4
