@@ -384,12 +384,6 @@ def _type_of(dtype: str, jagged: bool) -> str:
     return f"a list of {dtype}" if jagged else dtype
 
 
-def loosest(entries: Sequence[CompressedCollection]) -> dict[str, float | None]:
-    """What is promised of every jet of a merged file: nothing, where one part of it promises nothing."""
-    bounds = {v: [entry.precision.get(v) for entry in entries] for v in entries[0].precision}
-    return {v: None if None in found else max(x for x in found if x is not None) for v, found in bounds.items()}
-
-
 def _rows(source: Source, name: str, columns: list[str]) -> dict[str, ak.Array]:
     if name not in source.trees:
         raise ValueError(f"it has no tree '{name}'")

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from atlasae.files.branches import LIST, Branch, Unwritable
+from atlasae.report import short
 
 _ANONYMOUS = "_"  # begins the names that ROOT's importer makes up: `_collection0`
 _QUANTIZED = 0x1D  # the type of a column of Real32Quant
@@ -278,9 +279,3 @@ def _flattened(members: Mapping[str, Any]) -> dict[str, Any]:
         key: ak.flatten(member) if isinstance(member, ak.Array) else _flattened(member)
         for key, member in members.items()
     }
-
-
-def short(kind: Any, longest: int = 60) -> str:
-    """A type, or whatever, on one short line."""
-    text = str(kind)
-    return text if len(text) <= longest else text[: longest - 3] + "..."
