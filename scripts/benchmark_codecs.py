@@ -27,7 +27,6 @@ from atlasae.codecs.model import default_model
 from atlasae.codecs.packed import PackedCodec
 from atlasae.codecs.priors import default_priors
 from atlasae.codecs.search import choose_codec
-from atlasae.compression.floats import encoded_size
 from atlasae.files.events import Counts
 from atlasae.jets.coordinates import Floats
 from atlasae.jets.inputs import find_in, open_input
@@ -67,8 +66,8 @@ def time_floats(sample: Sample) -> dict[str, float]:
     """Seconds of jets to latents and back."""
     jets, precision = sample.jets, Precision.parse(str(BOUND))
     with few_threads():
-        autoencoder, size = default_model().autoencoder, encoded_size(sample.columns)
-        codec = choose_codec(autoencoder, storage_of(sample.collection), precision, sample.columns, size)
+        autoencoder = default_model().autoencoder
+        codec = choose_codec(autoencoder, storage_of(sample.collection), precision, sample.columns)
         encode, latents = best(lambda: [codec.encode(jets[part]) for part in blocks(len(jets))])
         decode, _ = best(lambda: deque(map(codec.decode, latents), maxlen=0))
     return {"encode": encode, "decode": decode}

@@ -120,7 +120,7 @@ def through(codec: AnyCodec) -> Codecs:
 def full_codec(autoencoder: Autoencoder, training: Floats) -> AnyCodec:
     """The codec of an invertible autoencoder with `--precision full`, its range chosen on training jets."""
     storage = Storage(Layout(("pt", "eta", "phi", "m")), (np.dtype("<f8"),) * 4, 1.0)
-    return choose_codec(autoencoder, storage, Precision.parse("full"), list(training.T), lambda encoded: 0)
+    return choose_codec(autoencoder, storage, Precision.parse("full"), list(training.T), lambda encoded, kept: 0)
 
 
 def trained(recipe: Recipe, jets: Split, start: Autoencoder | None = None) -> tuple[Autoencoder, float]:

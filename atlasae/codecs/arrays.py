@@ -16,8 +16,9 @@ from atlasae.errors import UserError
 from atlasae.files.remote import Named
 from atlasae.jets.coordinates import Bools, Floats
 from atlasae.jets.layouts import Layout
+from atlasae.jets.padding import Latents
 from atlasae.jets.precision import Precision
-from atlasae.jets.stored import Latents, Storage, blocks
+from atlasae.jets.stored import Storage, blocks
 from atlasae.jets.variables import JET
 
 DRAWN = 50_000  # jets that a model's grid is chosen on
@@ -124,7 +125,7 @@ def _jets_of(autoencoder: Autoencoder) -> Floats:
     return drawn_jets(autoencoder, DRAWN)
 
 
-def _outside(encoded: Encoded) -> int:
+def _outside(encoded: Encoded, storage: Storage) -> int:
     """The jets that a grid does not keep; a program that has only the three floats would lose them."""
     return int(encoded.exact.sum())
 

@@ -8,13 +8,13 @@ import numpy as np
 import numpy.typing as npt
 
 from atlasae.jets.coordinates import DRIFT, Bools, Floats
-from atlasae.jets.padding import Padding
-from atlasae.jets.stored import Latents, Storage, Stored, blocks
+from atlasae.jets.padding import Latents, Padding, Stored
+from atlasae.jets.stored import Storage, blocks
 
 DRIFTS = 4  # of a network's own drift: another float32 arithmetic differs from both that were tried
 
 
-class Coder(Protocol):
+class RowCoder(Protocol):
     """What turns rows into numbers and back, each row by itself."""
 
     @property
@@ -44,7 +44,7 @@ class Decoder(Protocol):
         ...
 
 
-class FloatsCoder(Coder, Decoder, Protocol):
+class FloatsCoder(RowCoder, Decoder, Protocol):
     """A coder whose numbers are the float32 of branches."""
 
     @property
@@ -63,7 +63,7 @@ class Encoded:
 
 
 def encode_and_compare(
-    coder: Coder, storage: Storage, bounds: Mapping[str, float], columns: Stored, drift: float = DRIFT
+    coder: RowCoder, storage: Storage, bounds: Mapping[str, float], columns: Stored, drift: float = DRIFT
 ) -> Encoded:
     """Encode stored columns, decode them again, and tell which rows are not within their bounds.
 
@@ -104,7 +104,7 @@ def restore(codec: Decoder, storage: Storage, latents: Latents) -> list[npt.NDAr
 
 
 def _worst(
-    coder: Coder, storage: Storage, values: Floats, latents: npt.NDArray[Any], found: dict[str, Floats]
+    coder: RowCoder, storage: Storage, values: Floats, latents: npt.NDArray[Any], found: dict[str, Floats]
 ) -> dict[str, Floats]:
     """The errors that rows may have in other arithmetic; `found` are those in ours.
 

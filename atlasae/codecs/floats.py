@@ -16,8 +16,7 @@ from atlasae.codecs.chain import InvertibleAutoencoder
 from atlasae.codecs.grid import Grid, grid_of_config
 from atlasae.errors import UserError
 from atlasae.jets.coordinates import Floats, columns_to_jets, jets_to_columns
-from atlasae.jets.padding import Padding
-from atlasae.jets.stored import Latents
+from atlasae.jets.padding import Latents, Padding
 from atlasae.jets.variables import JET, VariableList
 
 THREADS, MOST_THREADS = "ATLASAE_THREADS", 1024

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from operator import itemgetter
 
 import numpy as np
@@ -24,10 +25,11 @@ from atlasae.codecs.grid import (
     unpack,
 )
 from atlasae.errors import UserError
-from atlasae.files.xz import estimate_words
+from atlasae.files.xz import compress_words, estimate_words
 from atlasae.jets.coordinates import Floats
+from atlasae.jets.padding import Stored
 from atlasae.jets.precision import FULL_BOUND, Precision
-from atlasae.jets.stored import LARGEST_WHOLE, Storage, Stored, blocks
+from atlasae.jets.stored import LARGEST_WHOLE, Storage, blocks
 from atlasae.jets.variables import JET
 
 SAMPLE = 12_000  # jets on which candidates are measured
@@ -40,19 +42,33 @@ LIKELY = 4  # arrangements of the cells in words that are measured
 MARGIN = 0.02  # of the range seen in the sample: other jets go a little further
 FEW = 2_000  # jets that do not show how far others may go
 
+Size = Callable[[Encoded, Storage], float]
+
+
+def encoded_bytes(encoded: Encoded, storage: Storage) -> int:
+    """The bytes that encoded rows take in a file, the exact ones included."""
+    words = (np.ascontiguousarray(word.astype(">f4")).tobytes() for word in encoded.latents.T)
+    bytes_per_exact = 4 + sum(dtype.itemsize for dtype in storage.dtypes)
+    return sum(_word_bytes(word) for word in words) + bytes_per_exact * int(encoded.exact.sum())
+
+
+@lru_cache(maxsize=64)  # candidates differ in some of their words only
+def _word_bytes(words: bytes) -> int:
+    return len(compress_words(words))
+
 
 def choose_codec(
     autoencoder: InvertibleAutoencoder | BottleneckAutoencoder,
     storage: Storage,
     precision: Precision,
     columns: Stored,
-    size: Callable[[Encoded], int],
+    size: Size = encoded_bytes,
 ) -> AnyCodec:
     """Choose the grid by the bytes it takes on these rows, those stored exactly included.
 
     `size` tells the bytes of an encoded sample. With `full` every bit is spent whatever the grid, so there the
     candidate with the smallest sum of squared errors is taken. A network with a bottleneck leaves nothing to choose,
-    nor does a list of variables.
+    and a list of variables gets equal steps.
     """
     if isinstance(autoencoder, BottleneckAutoencoder):
         return BottleneckCodec(autoencoder)
@@ -69,13 +85,13 @@ def choose_codec(
     for grid in _candidates(autoencoder, coordinates, precision, bounds, storage.steps(bounds, columns)):
         codec = FloatsCodec(autoencoder, grid, padding)
         encoded = encode_within(codec, storage, bounds, sample)
-        cost = _squared_error(codec, storage, sample, encoded) if precision.full else float(size(encoded))
+        cost = _squared_error(codec, storage, sample, encoded) if precision.full else float(size(encoded, storage))
         tried.append((cost, codec, encoded))
     tried.sort(key=itemgetter(0))
     if precision.full:
         return tried[0][1]
     near = [(codec, encoded) for cost, codec, encoded in tried if cost <= NEAR * tried[0][0]]
-    return min((_arranged(codec, encoded, size) for codec, encoded in near), key=itemgetter(0))[1]
+    return min((_arranged(codec, encoded, storage, size) for codec, encoded in near), key=itemgetter(0))[1]
 
 
 @torch.no_grad()
@@ -93,7 +109,7 @@ def _equal_steps(autoencoder: InvertibleAutoencoder, storage: Storage, steps: Se
     return Grid(0.0, tuple(cells), first, levels, list_words(levels))
 
 
-def _arranged(codec: FloatsCodec, encoded: Encoded, size: Callable[[Encoded], int]) -> tuple[int, FloatsCodec]:
+def _arranged(codec: FloatsCodec, encoded: Encoded, storage: Storage, size: Size) -> tuple[float, FloatsCodec]:
     """Bytes, and the codec with its cells in the words that take the fewest: up to 6 % less than those of `radices`."""
     grid = codec.grid
     latents, codes = codec.padding.unmark(encoded.latents)
@@ -103,7 +119,7 @@ def _arranged(codec: FloatsCodec, encoded: Encoded, size: Callable[[Encoded], in
         *(replace(grid, words=words) for words in likely_words(cells, grid.levels, estimate_words)[:LIKELY]),
     ]
     packed = (codec.padding.mark(pack(cells, other).numpy(), codes) for other in candidates)
-    sizes = [size(replace(encoded, latents=latents)) for latents in packed]
+    sizes = [size(replace(encoded, latents=latents), storage) for latents in packed]
     smallest = min(range(len(sizes)), key=sizes.__getitem__)
     return sizes[smallest], replace(codec, grid=candidates[smallest])
 

@@ -1,8 +1,7 @@
 """Collections on their way into a file as floats: the model and codec each gets, and the branches that stand in."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 
 import awkward as ak
 import numpy as np
@@ -12,12 +11,11 @@ from atlasae.codecs.codec import Encoded, encode_within
 from atlasae.codecs.floats import AnyCodec, FloatsCodec, few_threads
 from atlasae.codecs.grid import MANTISSA_BITS
 from atlasae.codecs.model import Model, default_model, domain_warning, load_model, packaged_model
-from atlasae.codecs.search import choose_codec
+from atlasae.codecs.search import choose_codec, encoded_bytes
 from atlasae.compression.collection import Counted, Start, as_rounded, or_other_units
 from atlasae.compression.plan import Options, Plan
 from atlasae.errors import UserError
 from atlasae.files.events import Array, Counts, Events, counts_of, index_in_event, unflatten
-from atlasae.files.xz import compress_words
 from atlasae.jets.collections import Collection
 from atlasae.jets.columns import to_columns
 from atlasae.jets.coordinates import Floats
@@ -72,7 +70,7 @@ def start_compressor(
     columns, _ = to_columns(settled, events)
     settled = as_rounded(settled, precision, columns)
     storage = storage_of(settled)
-    codec = choose_codec(model.autoencoder, storage, precision, columns, encoded_size(columns))
+    codec = choose_codec(model.autoencoder, storage, precision, columns)
     warning = domain_warning(model, storage.usable_rows(columns), settled.name)
     return Compressor(settled, codec, storage, precision.of(storage.layout), warning=warning)
 
@@ -82,7 +80,7 @@ def start_list_compressor(
 ) -> Compressor:
     """The compressor of a list of variables, its grid settled by a sample."""
     storage, (columns, _) = storage_of(collection), to_columns(collection, events)
-    codec = choose_codec(model.autoencoder, storage, precision, columns, encoded_size(columns))
+    codec = choose_codec(model.autoencoder, storage, precision, columns)
     assert isinstance(codec, FloatsCodec)
     settled = replace(collection, words=len(codec.grid.words))
     return Compressor(settled, codec, storage, precision.of(storage.layout))
@@ -152,24 +150,9 @@ def sampled_bytes(compressors: Sequence[Compressor], events: Mapping[str, ak.Arr
     total = 0
     for compressor in compressors:
         columns, _ = to_columns(compressor.collection, events)
-        total += encoded_size(columns)(encode_within(compressor.codec, compressor.storage, compressor.bounds, columns))
+        encoded = encode_within(compressor.codec, compressor.storage, compressor.bounds, columns)
+        total += encoded_bytes(encoded, compressor.storage)
     return total
-
-
-def encoded_size(columns: Sequence[Array]) -> Callable[[Encoded], int]:
-    """What tells the bytes that encoded jets take, those of these stored columns that are exact included."""
-    bytes_per_exact = 4 + sum(column.dtype.itemsize for column in columns)
-
-    def size(encoded: Encoded) -> int:
-        words = (np.ascontiguousarray(encoded.latents[:, j].astype(">f4")).tobytes() for j in range(3))
-        return sum(_word_bytes(word) for word in words) + bytes_per_exact * int(encoded.exact.sum())
-
-    return size
-
-
-@lru_cache(maxsize=64)  # candidates differ in some of their words only
-def _word_bytes(words: bytes) -> int:
-    return len(compress_words(words))
 
 
 def exact_branches(

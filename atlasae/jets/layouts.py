@@ -6,14 +6,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from atlasae.jets.coordinates import (
-    MASS_FLOOR,
-    Bools,
-    Floats,
-    momentum,
-    signed_root,
-    signed_square,
-)
+from atlasae.jets.coordinates import MASS_FLOOR, Bools, Floats, momentum, signed_root, signed_square
 from atlasae.jets.variables import JET, VariableList
 
 

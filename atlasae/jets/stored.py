@@ -1,6 +1,6 @@
 """How a collection keeps its numbers: stored columns to the rows that a codec encodes, and back."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,13 +10,10 @@ import numpy.typing as npt
 from atlasae.jets.collections import MEV_PER_UNIT, Collection, Rounding
 from atlasae.jets.coordinates import DRIFT, Bools, Floats, inner
 from atlasae.jets.layouts import Layout
-from atlasae.jets.padding import Padding
+from atlasae.jets.padding import Padding, Stored
 from atlasae.jets.precision import room_of, steps
 from atlasae.jets.rounding import rounded, rounded_phi
 from atlasae.jets.variables import VariableList
-
-Latents = npt.NDArray[np.float32]
-Stored = Sequence[npt.NDArray[Any]]
 
 BLOCK = 16_384  # rows worked on at once, so that memory does not grow with the chunk
 SAMPLE = 20_000  # rows that padding is looked for in

@@ -11,16 +11,7 @@ import msgspec
 import numpy as np
 
 from atlasae.errors import UserError
-from atlasae.jets.coordinates import (
-    LARGEST_ETA,
-    LARGEST_PHI,
-    MASS_FLOOR,
-    Bools,
-    Floats,
-    from_symlog,
-    to_symlog,
-    wrap,
-)
+from atlasae.jets.coordinates import LARGEST_ETA, LARGEST_PHI, MASS_FLOOR, Bools, Floats, from_symlog, to_symlog, wrap
 
 COORDINATES = ("log", "linear", "asinh", "angle", "integer", "categorical")
 WHOLE = ("integer", "categorical")  # exact, or not at all

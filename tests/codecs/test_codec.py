@@ -13,15 +13,16 @@ from hypothesis import strategies as st
 
 import atlasae.jets.stored
 from atlasae.codecs.bottleneck import Bottleneck, BottleneckAutoencoder
-from atlasae.codecs.codec import Encoded, encode_within, restore
+from atlasae.codecs.codec import Encoded, encode_and_compare, encode_within, restore
 from atlasae.codecs.floats import BottleneckCodec, FloatsCodec, codec_of_config, few_threads
+from atlasae.codecs.lattice import Lattice
 from atlasae.codecs.model import default_model
 from atlasae.codecs.search import choose_codec, fit_grid
 from atlasae.errors import UserError
 from atlasae.jets.coordinates import inner
 from atlasae.jets.precision import Precision
 from atlasae.jets.stored import Storage
-from atlasae.jets.variables import JET
+from atlasae.jets.variables import JET, VariableList
 
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
 
@@ -31,7 +32,7 @@ ODD = [  # in the support, and far from what the model was trained on
 ]  # fmt: skip
 
 
-def size(encoded: Encoded) -> int:
+def size(encoded: Encoded, kept: Storage) -> int:
     """Information in the latents if all cells were as likely, plus the jets kept exactly."""
     distinct = [1 + len(np.unique(column)) for column in encoded.latents.T]
     return int(len(encoded.latents) * sum(map(math.log2, distinct)) / 8) + 24 * int(encoded.exact.sum())
@@ -256,6 +257,20 @@ def test_jets_that_have_no_coordinates_or_no_place_are_exact(variable, dtype):
     assert max(encoded.largest.values()) <= 1e-3
 
 
+def test_jets_without_a_cell_of_a_lattice_are_exact_in_the_same_loop():
+    kept, columns, lattice = storage(PT_E), stored(random_jets(4), storage(PT_E)), Lattice((1e-3,) * 4)
+    columns[0][0], columns[1][1], columns[3][2] = 400.0, -10.001, np.inf  # MeV: below the first cell of log pt
+    found = encode_and_compare(lattice, kept, dict.fromkeys(("pt", "eta", "phi", "E"), 0.9), columns, 1e-6)
+    assert found.exact.tolist() == [True, True, True, False]
+    assert np.array_equal(found.latents[3], lattice.cells(kept.rows(columns))[0][:, 3])
+
+
+def test_a_list_of_other_variables_than_the_model_has_is_refused():
+    config = codecs("uniform").config() | {"layout": "list", "variables": VariableList(JET.variables[:3]).to_json()}
+    with pytest.raises(ValueError, match="layout 'list' is of 3 variables, the model of 4"):
+        codec_of_config(config, MODEL.autoencoder)
+
+
 def test_jets_outside_the_grid_are_exact_and_leave_the_others_alone():
     kept, columns = storage(PT_M), list(table(3).T)
     codec, bounds = uniform_codec(1e-3), dict.fromkeys(PT_M, 1e-3)
@@ -449,13 +464,13 @@ def test_the_candidate_of_the_smallest_size_is_taken(wanted):
     columns = stored(random_jets(3000), kept)
     seen: list[np.ndarray] = []
 
-    def collect(encoded: Encoded) -> int:
+    def collect(encoded: Encoded, kept: Storage) -> int:
         seen.append(encoded.latents)
         return 5
 
     choose_codec(MODEL.autoencoder, kept, precision, columns, collect)
     sizes = iter([3 if i == wanted % len(seen) else 4 for i in range(len(seen))])
-    codec = choose_codec(MODEL.autoencoder, kept, precision, columns, lambda _: next(sizes))
+    codec = choose_codec(MODEL.autoencoder, kept, precision, columns, lambda *_: next(sizes))
     found = encode_within(codec, kept, precision.of(kept.layout), columns).latents
     np.testing.assert_array_equal(found, seen[wanted])
 

@@ -67,6 +67,23 @@ def test_what_others_may_decode_is_off_by_the_drift_as_errors_are_counted():
         np.testing.assert_allclose(off, expected, rtol=1e-6, atol=1e-11)
 
 
+def test_jets_are_a_list_of_variables():
+    listed = VariableList(JET.variables)
+    jets = np.array([[5e4, 1.0, -2.0, 5e3], [2e4, -3.0, 3.0, 20.0], [1e5, 0.0, 0.0, -400.0]])
+    coordinates = JET.to_coordinates(jets)
+    assert [v.coordinate for v in JET.variables] == ["log", "linear", "angle", "asinh"] and listed != JET
+    assert np.array_equal(coordinates, listed.to_coordinates(jets))
+    assert np.array_equal(JET.from_coordinates(coordinates), listed.from_coordinates(coordinates))
+    assert JET.usable(jets).all() and listed.usable(jets).all()
+
+
+def test_residuals_are_errors_with_their_sign():
+    before, after = np.array([[2.0, 1.0, 3.1, 50.0]]), np.array([[1.8, 0.75, -3.1, 40.0]])
+    found = {v: float(x[0]) for v, x in JET.residuals(before, after).items()}
+    assert found == pytest.approx({"pt": -0.1, "eta": -0.25, "phi": 2 * math.pi - 6.2, "m": -0.1})
+    assert {v: float(x[0]) for v, x in JET.errors(before, after).items()} == {v: abs(x) for v, x in found.items()}
+
+
 def test_categories_are_those_of_the_sample():
     listed = VariableList((Variable("a", "categorical"), Variable("b", "linear", 0.1)))
     rows = np.array([[5.0, 1.0], [np.nan, 2.0], [4.0, 3.0], [5.0, 4.0]])
