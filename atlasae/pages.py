@@ -6,7 +6,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from atlasae.report import LeftOut, Page, PageTable, some
+from atlasae.report import LeftOut, Page, PageTable, loosest, some
 
 LIBRARIES = ("torch", "uproot", "awkward", "numpy", "constriction", "cramjam", "hist", "mplhep")
 
@@ -249,9 +249,8 @@ def _bounds(run: dict[str, Any]) -> str:
 def _of_all_runs(collection: dict[str, Any], runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """A collection of a merged file, with the loosest bounds and the largest errors and bits of its runs."""
     found = [entry for run in runs for entry in run["collections"] if entry["name"] == collection["name"]]
-    bounds = {v: [entry["precision"].get(v) for entry in found] for v in found[0]["precision"]}
     return collection | {
-        "precision": {v: None if None in given else max(given) for v, given in bounds.items()},
+        "precision": loosest([entry["precision"] for entry in found]),
         "max_error": _largest([entry["max_error"] for entry in found]),
         "bits": _largest([entry["bits"] for entry in found]),
     }

@@ -45,6 +45,23 @@ def harmless(text: str) -> str:
     return "".join(c if c.isprintable() or c == "\n" else "?" for c in text)
 
 
+def short(kind: Any, longest: int = 60) -> str:
+    """The text of a type, or of anything else, cut where it is longer."""
+    text = str(kind)
+    return text if len(text) <= longest else text[: longest - 3] + "..."
+
+
+def line_of(error: BaseException) -> str:
+    """The message of an error on one short line, printable; where it has none, the name of its class."""
+    return short(harmless(" ".join(str(error).split())) or type(error).__name__, 150)
+
+
+def loosest(precisions: Sequence[Mapping[str, float | None]]) -> dict[str, float | None]:
+    """What is promised of all the jets that several promises are of: of a variable nothing, where one promises none."""
+    bounds = {v: [precision.get(v) for precision in precisions] for v in precisions[0]}
+    return {v: None if None in found else max(x for x in found if x is not None) for v, found in bounds.items()}
+
+
 def some(names: Iterable[str], most: int = 5) -> str:
     """The first `most` names, and the number of the others."""
     listed = list(names)

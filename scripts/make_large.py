@@ -25,11 +25,12 @@ from atlasae.files.trees import Tree, open_source
 from atlasae.files.writing import create
 from atlasae.jets.collections import Collection, name_counters
 from atlasae.jets.columns import to_columns
-from atlasae.jets.coordinates import LARGEST_PHI, Floats, is_physical, wrap
+from atlasae.jets.coordinates import LARGEST_PHI, Floats, wrap
 from atlasae.jets.inputs import choose_tree
 from atlasae.jets.recognition import find_collections
 from atlasae.jets.stored import Storage, storage_of
 from atlasae.jets.units import settle
+from atlasae.jets.variables import JET
 
 EVENTS_AT_ONCE = 10_000  # events in a basket
 RELATIVE = 0.03  # standard deviation of the smearing of pt and m
@@ -66,15 +67,15 @@ def smear(jets: Floats, random: np.random.Generator) -> Floats:
     moved[:, [0, 3]] *= np.exp(RELATIVE * noise[:, [0, 3]])
     moved[:, 1:3] += ABSOLUTE * noise[:, 1:3]
     moved[:, 2] = np.clip(wrap(moved[:, 2]), -LARGEST_PHI, LARGEST_PHI)
-    return np.where(is_physical(jets)[:, None], moved, jets)
+    return np.where(JET.usable(jets)[:, None], moved, jets)
 
 
 def smear_events(source: Jets, events: dict[str, ak.Array], random: np.random.Generator) -> dict[str, ak.Array]:
     """The same events with the jets smeared."""
     columns, counts = to_columns(source.collection, events)
     storage = source.storage
-    jets = smear(storage.layout.to_jets(storage.to_values(columns)), random)
-    smeared = storage.to_columns(storage.layout.from_jets(jets, storage.dtypes, storage.scale))
+    jets = smear(storage.rows(columns), random)
+    smeared = storage.to_columns(storage.from_rows(jets))
     named = zip(source.collection.branches.values(), smeared, strict=True)
     return events | {name: unflatten(column, counts, source.collection.jagged) for name, column in named}
 

@@ -12,7 +12,7 @@ from conftest import bits, declared, jet_grid, random_jets, read_tree
 
 from atlasae.compression.compress import compress_file
 from atlasae.compression.plan import Options
-from atlasae.jets.coordinates import Layout
+from atlasae.jets.layouts import Layout
 from atlasae.jets.precision import Precision
 from atlasae.jets.stored import Storage
 

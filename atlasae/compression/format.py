@@ -21,7 +21,7 @@ from atlasae.files.remote import Location
 from atlasae.files.trees import Source, Tree, open_source
 from atlasae.files.writing import Target
 from atlasae.jets.collections import Collection, stand_ins
-from atlasae.jets.stored import any_storage_of
+from atlasae.jets.stored import storage_of
 from atlasae.report import LeftOut, Report
 
 FORMAT = 2  # of the folder; raise it when an old reader would go wrong
@@ -384,12 +384,6 @@ def _type_of(dtype: str, jagged: bool) -> str:
     return f"a list of {dtype}" if jagged else dtype
 
 
-def loosest(entries: Sequence[CompressedCollection]) -> dict[str, float | None]:
-    """What is promised of every jet of a merged file: nothing, where one part of it promises nothing."""
-    bounds = {v: [entry.precision.get(v) for entry in entries] for v in entries[0].precision}
-    return {v: None if None in found else max(x for x in found if x is not None) for v, found in bounds.items()}
-
-
 def _rows(source: Source, name: str, columns: list[str]) -> dict[str, ak.Array]:
     if name not in source.trees:
         raise ValueError(f"it has no tree '{name}'")
@@ -477,7 +471,7 @@ def _described(name: str, runs: list[Run], tree: Tree) -> dict[str, Any]:
         "name": entries[0].collection.name,
         "branches": entries[0].collection.branches,
         "units": entries[0].collection.units,
-        "floors": any_storage_of(entries[0].collection).floors,
+        "floors": storage_of(entries[0].collection).floors,
         "jets": jets,
         "exact_jets": sum(entry.exact_jets for entry in entries),
         "bytes_in": sum(entry.bytes_in for entry in entries),

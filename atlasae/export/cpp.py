@@ -292,7 +292,7 @@ def _indented(lines: Iterable[str], depth: int) -> str:
 
 
 def _chain(codec: FloatsCodec) -> str:
-    """The C++ form of `InvertibleAutoencoder.decode` and `from_coordinates`."""
+    """The C++ form of `InvertibleAutoencoder.decode` and `JET.from_coordinates`."""
     tables, steps = [], []
     for i in range(len(_JETS)):
         network = _Network(f"link{i}")

@@ -24,6 +24,7 @@ from atlasae.files.remote import Location, Remote, located
 from atlasae.files.trees import open_source
 from atlasae.jets.collections import Collection
 from atlasae.jets.stored import storage_of
+from atlasae.jets.variables import JET
 from atlasae.report import Report
 
 OPSET = 17  # of ONNX: readable by programs since 2022
@@ -159,7 +160,7 @@ def _of_file(path: Location, jets: str | None) -> Exported:
     if collection.packed:
         raise UserError(f"'{path}' has the packed layout, which only atlasae reads: compress with --layout floats")
     codec = codec_of(entry, contents)
-    if not isinstance(codec, FloatsCodec | BottleneckCodec):
+    if not isinstance(codec, FloatsCodec | BottleneckCodec) or codec.variables != JET:
         raise UserError(f"'{path}' holds a list of variables: only jets are exported, compressed without --variables")
     return Exported(codec, collection, entry.precision, entry.model_sha256, path.name)
 

@@ -116,7 +116,7 @@ def _quotient(whole: Tensor, divisor: int) -> Tensor:
 
 
 def _coordinates(jets: Tensor) -> tuple[Tensor, ...]:
-    """`to_coordinates` in ONNX operations."""
+    """`JET.to_coordinates` in ONNX operations."""
     pt, eta, phi, m = jets.unbind(1)
     x = m / MASS_FLOOR
     size = x.abs()
@@ -124,7 +124,7 @@ def _coordinates(jets: Tensor) -> tuple[Tensor, ...]:
 
 
 def _jets(coordinates: Sequence[Tensor]) -> Tensor:
-    """`from_coordinates` in ONNX operations."""
+    """`JET.from_coordinates` in ONNX operations."""
     log_pt, eta, phi, mu = coordinates
     size = mu.abs()
     m = MASS_FLOOR * torch.where(size < 1, mu, mu.sign() * (size.clamp(min=1) - 1).exp())

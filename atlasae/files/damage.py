@@ -11,10 +11,8 @@ from typing import BinaryIO
 from atlasae.errors import AtlasaeError, DamagedFileError, MemoryShortError, memory_short
 from atlasae.files.branches import TITLES
 from atlasae.files.remote import Location, Remote
-from atlasae.files.rntuple import (
-    short,
-)
 from atlasae.files.sources import reaching
+from atlasae.report import line_of
 
 FACTS = (LookupError, TypeError, AttributeError, ArithmeticError)  # raised where JSON has another structure
 _ADDRESSABLE = 1 << 47  # bytes: the address space of a process
@@ -69,7 +67,7 @@ def damage(what: str, *more: type[Exception]) -> Iterator[None]:
         yield
     except Exception as error:
         if is_of_bytes(error) or isinstance(error, more):
-            raise DamagedFileError(f"{what} is damaged: {_line(error)}") from error
+            raise DamagedFileError(f"{what} is damaged: {line_of(error)}") from error
         if isinstance(error, MemoryError):
             raise MemoryShortError(memory_short(what, error)) from error
         raise
@@ -96,7 +94,3 @@ def _at_work(error: Exception) -> str:
     places = [str(frame.f_globals.get("__name__")) for frame, _ in traceback.walk_tb(error.__traceback__)]
     packages = [place.partition(".")[0] for place in places]
     return next((name for name in reversed(packages) if name in {"atlasae", *_INTERPRETERS}), "")
-
-
-def _line(error: BaseException) -> str:
-    return short(" ".join(str(error).split()) or type(error).__name__, 150)

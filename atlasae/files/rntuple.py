@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from atlasae.files.branches import LIST, Branch, Unwritable
+from atlasae.report import short
 
 _ANONYMOUS = "_"  # prefix of the names that ROOT's RNTupleImporter gives to collections: `_collection0`
 _QUANTIZED = 0x1D  # column type Real32Quant
@@ -279,9 +280,3 @@ def _flattened(members: Mapping[str, Any]) -> dict[str, Any]:
         key: ak.flatten(member) if isinstance(member, ak.Array) else _flattened(member)
         for key, member in members.items()
     }
-
-
-def short(kind: Any, longest: int = 60) -> str:
-    """A type or other object as a text of at most `longest` characters."""
-    text = str(kind)
-    return text if len(text) <= longest else text[: longest - 3] + "..."

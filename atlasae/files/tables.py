@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from atlasae.errors import DamagedFileError, UserError
 from atlasae.files.pickles import BROKEN, Bounded, Recorded, Recorder, RefusedError, walk
 from atlasae.files.remote import Location
+from atlasae.report import line_of
 
 PICKLE_SUFFIXES = (".pkl", ".pickle")
 PARQUET_SUFFIXES = (".parquet", ".pq")
@@ -182,13 +183,13 @@ def _read_pickle(stream: BinaryIO, file: str) -> Table:
             f"{file}: refuses {error}: a pickle may run code, and only tables of numbers are read; save it as parquet"
         ) from None
     except BROKEN as error:
-        raise DamagedFileError(f"{file}: damaged: its pickle makes no sense ({_line(error)})") from None
+        raise DamagedFileError(f"{file}: damaged: its pickle makes no sense ({line_of(error)})") from None
     try:
         if _kind(frame) != "DataFrame":
             raise UserError(f"{file}: holds an object of type {_shown_kind(frame)}, not a DataFrame: save that itself")
         return _table(frame, bounded.size, file)
     except (ValueError, OverflowError, MemoryError) as error:
-        raise DamagedFileError(f"{file}: damaged: its table contradicts itself ({_line(error)})") from None
+        raise DamagedFileError(f"{file}: damaged: its table contradicts itself ({line_of(error)})") from None
     except (TypeError, AttributeError, LookupError):
         raise UserError(f"{file}: a DataFrame with the layout of an unknown pandas: save it as parquet") from None
 
@@ -201,15 +202,10 @@ def _check_opcodes(stream: BinaryIO, bounded: Bounded, file: str) -> None:
         walk(bounded)
     except (ValueError, LookupError, MemoryError, OverflowError) as error:
         if start in (b"", b"\x80"):  # protocol 2 and later
-            raise DamagedFileError(f"{file}: damaged: its pickle breaks off ({_line(error)})") from None
+            raise DamagedFileError(f"{file}: damaged: its pickle breaks off ({line_of(error)})") from None
         raise UserError(f"{file}: not a pickle, whatever its suffix says") from None
     if stream.read(1):
         raise UserError(f"{file}: goes on after its first object: save one DataFrame per file")
-
-
-def _line(error: Exception) -> str:
-    """The message of an error as one short printable line."""
-    return ascii(" ".join(str(error).split()) or type(error).__name__)[1:-1][:100]
 
 
 def _shown_kind(value: Any) -> str:
@@ -432,7 +428,7 @@ def _read_parquet(stream: BinaryIO, file: str) -> Table:
     except (arrow.ArrowException, OSError, ValueError, TypeError, AttributeError, LookupError) as error:
         if isinstance(error, MemoryError) or getattr(error, "errno", None):  # an error of the machine, not damage
             raise
-        raise DamagedFileError(f"{file}: damaged: not the parquet that was written ({_line(error)})") from None
+        raise DamagedFileError(f"{file}: damaged: not the parquet that was written ({line_of(error)})") from None
 
 
 def _from_arrow(table: Any, metadata: dict[str, Any], file: str) -> Table:

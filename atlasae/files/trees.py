@@ -17,7 +17,7 @@ from atlasae.errors import DamagedFileError, UserError
 from atlasae.files.beside import functions_in, kept_beside, lost_in
 from atlasae.files.branches import Branch, Unwritable
 from atlasae.files.checksums import checksum_bytes
-from atlasae.files.damage import _line, damage, has_traces, is_of_bytes, is_root
+from atlasae.files.damage import damage, has_traces, is_of_bytes, is_root
 from atlasae.files.leaf_names import mend_leaves
 from atlasae.files.leaves import interpretation_of
 from atlasae.files.remote import Location, Remote
@@ -29,10 +29,10 @@ from atlasae.files.rntuple import (
     kind_of,
     leaves_of,
     other_names,
-    short,
 )
 from atlasae.files.sources import LocalSource, RemoteSource, guarded, own_classes
 from atlasae.files.writing import _DEFAULT_COMPRESSION, UNNAMED, Target, _compression_of, can_name
+from atlasae.report import line_of, short
 
 _IN_MEMORY = ("@fUniqueID", "@fBits")  # members with the state of an object in memory
 
@@ -224,7 +224,7 @@ class Tree:
             except Exception as error:  # uproot raises anything where it can't interpret a branch
                 if not is_of_bytes(error):
                     raise
-                described.append(Unwritable(name, _line(error)))
+                described.append(Unwritable(name, line_of(error)))
         return described
 
     def _described_fields(self) -> list[Branch | Unwritable]:

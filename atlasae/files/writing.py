@@ -12,12 +12,13 @@ import numpy as np
 import uproot
 
 from atlasae.errors import UserError
-from atlasae.files.damage import _line, damage
+from atlasae.files.damage import damage
 from atlasae.files.leaf_names import write_leaves
 from atlasae.files.rntuple import (
     assemble,
 )
 from atlasae.files.xz import compress_basket, store_basket
+from atlasae.report import line_of
 
 OBJECTS = uproot.ZLIB(6)  # hadd adds histograms up, so no checksum of atlasae covers them; ZLIB has one of its own
 ZEROS = uproot.ZSTD(9)  # for branches of zeros, for which xz headers are too large
@@ -165,7 +166,7 @@ def parse_compression(text: str) -> Any:
     try:
         return ALGORITHMS[name](int(level or "5"))
     except ValueError as error:
-        raise UserError(f"--compression '{text}': {_line(error)}") from error
+        raise UserError(f"--compression '{text}': {line_of(error)}") from error
 
 
 def _compression_of(code: int) -> Any:

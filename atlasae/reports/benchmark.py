@@ -20,9 +20,10 @@ from atlasae.errors import UserError
 from atlasae.files.events import unflatten
 from atlasae.files.remote import Location
 from atlasae.files.writing import create
-from atlasae.jets.coordinates import Floats, to_coordinates
+from atlasae.jets.coordinates import Floats
 from atlasae.jets.inputs import find_in, open_input
 from atlasae.jets.precision import Precision
+from atlasae.jets.variables import JET
 from atlasae.report import Report
 from atlasae.reports.peers import Sample, peers, read_sample
 from atlasae.training.loop import bits_per_row
@@ -106,5 +107,5 @@ def fit_entropy(jets: Floats) -> Callable[[float], float]:
     test, training = np.split(shuffled, [len(jets) // 5])
     autoencoder = learn_from(training).autoencoder
     assert isinstance(autoencoder, InvertibleAutoencoder)
-    coordinates = torch.from_numpy(to_coordinates(test))
+    coordinates = torch.from_numpy(JET.to_coordinates(test))
     return lambda bound: bits_per_row(autoencoder, coordinates, 2 * float(np.log1p(bound))) / 8

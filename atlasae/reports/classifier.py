@@ -6,8 +6,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from atlasae.jets.coordinates import Floats, is_physical, to_coordinates
+from atlasae.jets.coordinates import Floats
 from atlasae.jets.residuals import area_under_curve
+from atlasae.jets.variables import JET
 from atlasae.training.loop import Course, run_course
 
 FEWEST_JETS = 100
@@ -21,17 +22,17 @@ def tell_apart(before: Floats, after: Floats) -> dict[str, Any] | None:
     Returns the area under its ROC curve (0.5 for a guess) and its standard error; None for fewer than 100 jets. An
     original and its decompressed jet are in the same part.
     """
-    usable = is_physical(before) & is_physical(after)
+    usable = JET.usable(before) & JET.usable(after)
     before, after = before[usable], after[usable]
     if len(before) < FEWEST_JETS:
         return None
     shuffled = np.random.default_rng(SEED).permutation(len(before))
     validation, test, training = np.split(shuffled, [len(before) // 10, len(before) // 2])
-    scale = to_coordinates(before[training])
+    scale = JET.to_coordinates(before[training])
     middle, spread = scale.mean(axis=0), np.maximum(scale.std(axis=0), 1e-12)
 
     def rows(part: np.ndarray[Any, Any]) -> Tensor:
-        both = to_coordinates(np.concatenate([before[part], after[part]]))
+        both = JET.to_coordinates(np.concatenate([before[part], after[part]]))
         labels = np.repeat([0.0, 1.0], len(part))
         return torch.from_numpy(np.column_stack([(both - middle) / spread, labels])).float()
 

@@ -11,21 +11,22 @@ import numpy as np
 import numpy.typing as npt
 
 from atlasae.compression.chunks import Chunks, Progress, WrittenChunk, pieces
-from atlasae.compression.format import CompressedCollection, Contents, is_compressed, loosest, read_contents
+from atlasae.compression.format import CompressedCollection, Contents, is_compressed, read_contents
 from atlasae.compression.others import entry_ranges
 from atlasae.compression.parts import check_parts, entries_of
 from atlasae.compression.plan import Options
 from atlasae.errors import UserError
-from atlasae.files.events import Array, Counts, flatten
+from atlasae.files.events import Counts, flatten
 from atlasae.files.remote import Location
 from atlasae.files.tables import is_table
 from atlasae.files.trees import Source, open_source
 from atlasae.jets.collections import Collection, stand_ins
-from atlasae.jets.columns import to_columns
+from atlasae.jets.columns import same_bits, to_columns
 from atlasae.jets.coordinates import Bools, Floats
 from atlasae.jets.inputs import Opened, event_branch, event_numbers, find_in, open_input
 from atlasae.jets.stored import storage_of
 from atlasae.jets.units import settle
+from atlasae.report import loosest
 
 PART = 100_000  # jets per piece
 _FIRST = 20_000  # entries from which units are found
@@ -154,7 +155,7 @@ def _with_compressed(original: Opened, source: Source, contents: Contents, progr
                 collection=entry.collection,
                 bytes_before=original.events.compressed_bytes(list(entry.collection.branches.values())),
                 bytes_after=tree.compressed_bytes(stand_ins(entry.collection, run.counters)),
-                precision=loosest(runs),
+                precision=loosest([found.precision for found in runs]),
                 exact_jets=sum(found.exact_jets for found in runs),
                 latents=() if entry.collection.packed else entry.collection.latents,
                 meaning=_meaning(entry),
@@ -231,18 +232,13 @@ def _jet_pairs(
         )
     words = [ak.to_numpy(ak.flatten(latents[name], axis=None)) for name in paired.latents] if latents else []
     return JetPairs(
-        before=storage.to_rows(storage.to_values(columns)),
-        after=storage.to_rows(storage.to_values(restored)),
-        same=_same_bits(columns, restored),
+        before=storage.rows(columns),
+        after=storage.rows(restored),
+        same=same_bits(columns, restored),
         counts=counts if collection.jagged else None,
         numbers=None if collection.jagged else numbers,
         latents=np.stack(words, axis=1).astype(np.float64) if words else None,
     )
-
-
-def _same_bits(before: Sequence[Array], after: Sequence[Array]) -> Bools:
-    pairs = [(a, b.astype(a.dtype, copy=False)) for a, b in zip(before, after, strict=True)]
-    return np.asarray(np.all([a.view(f"u{a.itemsize}") == b.view(f"u{b.itemsize}") for a, b in pairs], axis=0))
 
 
 def _same_entries(original: Opened, path: Location, entries: int) -> None:

@@ -15,7 +15,7 @@ from atlasae.errors import UserError
 from atlasae.files.events import Counts
 from atlasae.files.remote import Location, watching
 from atlasae.files.writing import create
-from atlasae.jets.coordinates import MASS_FLOOR, Floats, energy, is_physical
+from atlasae.jets.coordinates import MASS_FLOOR, Floats, energy
 from atlasae.jets.residuals import (
     RELATIVE,
     VARIABLES,
@@ -28,6 +28,7 @@ from atlasae.jets.residuals import (
     two_leading,
 )
 from atlasae.jets.stored import storage_of
+from atlasae.jets.variables import JET
 from atlasae.report import Report
 from atlasae.reports.classifier import tell_apart
 from atlasae.reports.comparison import EventNumbers, JetPairs, Pair, Paired, open_pair
@@ -194,7 +195,7 @@ class Evaluation:
 
     def add(self, jets: JetPairs) -> None:
         """Add the jets of a chunk; those without coordinates are only compared bit for bit."""
-        usable = is_physical(jets.before)
+        usable = JET.usable(jets.before)
         before, after = jets.before[usable], jets.after[usable]
         self.jets += len(usable)
         self.not_compared += int((~usable).sum())

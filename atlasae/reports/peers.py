@@ -14,11 +14,12 @@ from atlasae.files.trees import open_source
 from atlasae.files.writing import create, parse_compression
 from atlasae.jets.collections import Collection
 from atlasae.jets.columns import to_columns
-from atlasae.jets.coordinates import MASS_FLOOR, Floats, from_coordinates, is_physical, to_coordinates
+from atlasae.jets.coordinates import MASS_FLOOR, Floats
 from atlasae.jets.inputs import Opened
 from atlasae.jets.residuals import residuals
 from atlasae.jets.stored import storage_of
 from atlasae.jets.units import settle
+from atlasae.jets.variables import JET
 
 _Cells = npt.NDArray[np.int64]
 
@@ -37,12 +38,11 @@ class Sample:
     @property
     def jets(self) -> Floats:
         """The jets (n x 4: pt, eta, phi, m in MeV)."""
-        storage = storage_of(self.collection)
-        return storage.layout.to_jets(storage.to_values(self.columns))
+        return storage_of(self.collection).rows(self.columns)
 
     def with_coordinates(self) -> "Sample":
         """The jets that have coordinates."""
-        kept = is_physical(self.jets)
+        kept = JET.usable(self.jets)
         return Sample(self.collection, [column[kept] for column in self.columns], counts_of(kept, self.counts))
 
     def settled(self, units: str | None) -> "Sample":
@@ -124,8 +124,8 @@ def round_mantissa(values: Array, bits: int) -> Array:
 def grid_cells(jets: Floats, bound: float) -> dict[str, _Cells]:
     """Cells of a uniform grid in log pt, eta, phi and mu; raises ValueError where an error exceeds the bound."""
     step = 2 * np.array([np.log1p(bound), bound, bound, np.log1p(bound)])
-    cells = np.rint(to_coordinates(jets) / step)
-    back = from_coordinates(cells * step)
+    cells = np.rint(JET.to_coordinates(jets) / step)
+    back = JET.from_coordinates(cells * step)
     floor = np.maximum(np.abs(jets[:, 3]), MASS_FLOOR)
     off = [back[:, 0] / jets[:, 0] - 1, *(back - jets)[:, 1:3].T, (back[:, 3] - jets[:, 3]) / floor]
     if max(largest(error) for error in off) > bound * (1 + 1e-9):
@@ -180,7 +180,7 @@ def sz3_bytes(jets: Floats, bound: float) -> int:
         return 0
     total, logarithm = 0, float(np.log1p(bound))  # bound of log pt and log m
     for values, limit in zip(
-        to_coordinates(jets).T.astype(np.float32), (logarithm, bound, bound, logarithm), strict=True
+        JET.to_coordinates(jets).T.astype(np.float32), (logarithm, bound, bound, logarithm), strict=True
     ):
         sizes = []
         for algorithm in (szAlgorithm.NOPRED, szAlgorithm.LORENZO_REG, szAlgorithm.INTERP_LORENZO):

@@ -17,6 +17,7 @@ from atlasae.codecs.bottleneck import BottleneckAutoencoder
 from atlasae.codecs.model import Model
 from atlasae.errors import UserError
 from atlasae.files.pickles import Bounded, Recorded, Recorder, RefusedError, check_keys, stand_in, walk
+from atlasae.report import line_of
 from atlasae.training.recipes import Recipe, make_recipe, read_toml
 
 _REALS, _OTHERS = ("Double", "Float", "Half", "BFloat16"), ("Byte", "Bool", "ComplexDouble", "ComplexFloat", "Untyped")
@@ -157,7 +158,7 @@ def _reason(error: Exception) -> str:
         return f"refuses {error}"
     if isinstance(error, pickle.UnpicklingError):  # torch's message says how to run the code nevertheless
         return "it is no torch file, or holds more than tensors, and code is not run"
-    return " ".join(str(error).split())[:150] or type(error).__name__
+    return line_of(error)
 
 
 def _fill(layers: nn.Module, names: Sequence[str], weights: dict[str, Tensor], where: str) -> None:

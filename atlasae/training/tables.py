@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 
 from atlasae import pages
-from atlasae.codecs.entropy import SEEN, Cells, Contexts, Table, runs_of
+from atlasae.codecs.entropy import SEEN, Cells, Contexts, Integers, Table, runs_of
 from atlasae.codecs.lattice import LOW, Lattice
 from atlasae.codecs.packed import CONTEXTS, PackedCodec, Walk
-from atlasae.codecs.priors import RESOLUTION, Integers, Prior, Priors, default_priors
+from atlasae.codecs.priors import RESOLUTION, Prior, Priors, default_priors
 from atlasae.errors import UserError
 from atlasae.files.events import Counts, counts_of
 from atlasae.files.outputs import check_target, write_kept
@@ -106,7 +106,7 @@ def _events(path: Location, patterns: Sequence[str], units: str | None) -> Itera
             for collection in settled:
                 columns, counts = to_columns(collection, events)
                 storage = storage_of(collection)
-                jets = storage.to_rows(storage.to_values(columns))
+                jets = storage.rows(columns)
                 kept = storage.usable(jets)
                 yield jets[kept], counts_of(kept, counts)
 

@@ -20,13 +20,13 @@ from atlasae.files.outputs import check_target, write_kept
 from atlasae.files.remote import Location, Named, all_located, local
 from atlasae.jets.collections import read_units
 from atlasae.jets.columns import to_columns
-from atlasae.jets.coordinates import Floats, is_physical, jets_to_columns, to_coordinates
+from atlasae.jets.coordinates import Floats, jets_to_columns
 from atlasae.jets.inputs import event_numbers, find_in, open_input
 from atlasae.jets.recognition import read_patterns
 from atlasae.jets.residuals import half_widths, residuals
 from atlasae.jets.stored import storage_of
 from atlasae.jets.units import settle
-from atlasae.jets.variables import WHOLE, Variable, VariableList
+from atlasae.jets.variables import JET, WHOLE, Variable, VariableList
 from atlasae.report import Report
 from atlasae.training.loop import (
     INTERRUPTED,
@@ -142,7 +142,7 @@ def learn_from(jets: Floats) -> Model:
     split = Split(shuffled[2 * held_out :], shuffled[:held_out], shuffled[held_out : 2 * held_out])
     model = default_model()
     assert isinstance(model.autoencoder, InvertibleAutoencoder)
-    model.autoencoder.limit(torch.from_numpy(to_coordinates(split.training)))
+    model.autoencoder.limit(torch.from_numpy(JET.to_coordinates(split.training)))
     torch.manual_seed(SELF_RECIPE.seed)
     history = fit(model.autoencoder, split, SELF_RECIPE)
     _pass_on(history)
@@ -244,7 +244,7 @@ def untrained(recipe: Recipe, jets: Floats) -> Autoencoder:
     """A new autoencoder with the range or the normalisation of these jets and random weights."""
     if recipe.arch == "invertible":
         autoencoder = jet_autoencoder()
-        autoencoder.limit(torch.from_numpy(to_coordinates(jets)))
+        autoencoder.limit(torch.from_numpy(JET.to_coordinates(jets)))
         return autoencoder
     network = BottleneckAutoencoder(recipe.network)
     network.normalise_by(torch.from_numpy(jets_to_columns(jets, recipe.network.columns)))
@@ -349,7 +349,7 @@ def figures_on(autoencoder: Autoencoder, jets: Floats) -> dict[str, Any]:
 def _rows(autoencoder: Autoencoder, jets: Floats) -> torch.Tensor:
     """Jets as the rows that an autoencoder is trained on."""
     if isinstance(autoencoder, InvertibleAutoencoder):
-        return torch.from_numpy(to_coordinates(jets))
+        return torch.from_numpy(JET.to_coordinates(jets))
     return autoencoder.normalised(torch.from_numpy(jets_to_columns(jets, autoencoder.shape.columns))).float()
 
 
@@ -369,10 +369,9 @@ def _read_file(
         chunk = events.read(names, start, min(start + STEP_ENTRIES, events.entries))
         for collection in settled:
             found, counts = to_columns(collection, chunk)
-            storage = storage_of(collection)
-            jets = storage.to_rows(storage.to_values(found))
+            jets = storage_of(collection).rows(found)
             entry = np.repeat(np.arange(start, start + len(counts)), counts)
-            kept = is_physical(jets)
+            kept = JET.usable(jets)
             yield jets[kept], (entry if numbers is None else numbers[entry])[kept]
 
 

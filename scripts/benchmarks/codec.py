@@ -25,11 +25,11 @@ from atlasae.codecs.model import default_model
 from atlasae.codecs.packed import PackedCodec
 from atlasae.codecs.priors import default_priors
 from atlasae.codecs.search import choose_codec
-from atlasae.compression.floats import encoded_size
-from atlasae.jets.coordinates import Floats, to_coordinates
+from atlasae.jets.coordinates import Floats
 from atlasae.jets.inputs import find_in, open_input
 from atlasae.jets.precision import Precision, steps
 from atlasae.jets.stored import blocks, storage_of
+from atlasae.jets.variables import JET
 from atlasae.reports.peers import VARIABLES, Sample, grid_cells, narrow, read_sample
 
 BOUND = 1e-3
@@ -44,9 +44,9 @@ def read_jets(path: Path) -> Sample:
 
 def floats_works(sample: Sample) -> tuple[Work, Work]:
     """Jets to latents, and back."""
-    jets, precision, size = sample.jets, Precision.parse(str(BOUND)), encoded_size(sample.columns)
+    jets, precision = sample.jets, Precision.parse(str(BOUND))
     autoencoder = default_model().autoencoder
-    codec = choose_codec(autoencoder, storage_of(sample.collection), precision, sample.columns, size)
+    codec = choose_codec(autoencoder, storage_of(sample.collection), precision, sample.columns)
     latents = [codec.encode(jets[part]) for part in blocks(len(jets))]
 
     def encode() -> None:
@@ -58,7 +58,7 @@ def floats_works(sample: Sample) -> tuple[Work, Work]:
 def packed_works(sample: Sample, context: bool) -> tuple[Work, Work]:
     """Jets to bytes, and back."""
     jets, layout = sample.jets, storage_of(sample.collection)
-    step = steps(Precision.parse(str(BOUND)).of(layout.layout), layout.layout, layout.dtypes)
+    step = steps(Precision.parse(str(BOUND)).of(layout.layout), layout.layout, layout.rounding)
     codec = PackedCodec(default_priors(), Lattice((step[0], step[1], step[2], step[3])), context)
 
     def pack() -> bytes:
@@ -87,7 +87,7 @@ def with_sz3(jets: Floats) -> list[Any]:
     """Coordinates, column by column."""
     from pysz import sz, szConfig, szErrorBoundMode
 
-    columns = np.ascontiguousarray(to_coordinates(jets).T.astype(np.float32))
+    columns = np.ascontiguousarray(JET.to_coordinates(jets).T.astype(np.float32))
     config = szConfig(columns[0].shape)
     config.errorBoundMode, config.absErrorBound = szErrorBoundMode.ABS, BOUND
     return [sz.compress(column, config) for column in columns]

@@ -23,7 +23,8 @@ from atlasae.codecs.model import load_model
 from atlasae.export.cpp import cpp_header
 from atlasae.export.export import Exported, exported, onnx_graphs
 from atlasae.jets.coordinates import MASS_FLOOR, Floats
-from atlasae.jets.stored import Latents, blocks
+from atlasae.jets.padding import Latents
+from atlasae.jets.stored import blocks
 
 PROGRAM = """
 #include "jets.h"

@@ -25,7 +25,8 @@ from atlasae.codecs.search import choose_codec
 from atlasae.compression.compress import compress_file
 from atlasae.compression.plan import Options
 from atlasae.files.tables import Table, write_table
-from atlasae.jets.coordinates import Floats, Layout
+from atlasae.jets.coordinates import Floats
+from atlasae.jets.layouts import Layout
 from atlasae.jets.precision import Precision
 from atlasae.jets.residuals import back_to_back, half_width, mass_response, residuals, two_leading
 from atlasae.jets.stored import Storage
@@ -99,7 +100,9 @@ def classic(autoencoder: Autoencoder) -> Way:
 def full(autoencoder: Autoencoder, training: Floats) -> Way:
     """An invertible autoencoder with `--precision full`, its range chosen on training jets."""
     storage = Storage(Layout(("pt", "eta", "phi", "m")), (np.dtype("<f8"),) * 4, 1.0)
-    return through(choose_codec(autoencoder, storage, Precision.parse("full"), list(training.T), lambda encoded: 0))
+    return through(
+        choose_codec(autoencoder, storage, Precision.parse("full"), list(training.T), lambda encoded, kept: 0)
+    )
 
 
 def trained(recipe: Recipe, jets: Split, start: Autoencoder | None = None) -> tuple[Autoencoder, Row]:

@@ -22,9 +22,10 @@ from atlasae.compression.format import CompressedCollection, read_contents
 from atlasae.compression.plan import Options
 from atlasae.files.checksums import checksum
 from atlasae.files.trees import open_source
-from atlasae.jets.coordinates import Floats, is_physical
+from atlasae.jets.coordinates import Floats
 from atlasae.jets.inputs import Opened, open_input
 from atlasae.jets.residuals import half_width, residuals
+from atlasae.jets.variables import JET
 from atlasae.reports.peers import Sample, largest, read_sample
 
 LAYOUTS: dict[str, dict[str, Any]] = {"floats": {}, "packed": {"packed": True}}
@@ -44,7 +45,7 @@ class Compared:
     @property
     def errors(self) -> dict[str, Floats]:
         """Signed errors of the jets that have coordinates, by variable."""
-        kept = is_physical(self.before.jets)
+        kept = JET.usable(self.before.jets)
         found = residuals(self.before.jets[kept], self.after.jets[kept])
         chosen = {variable: found[variable] for variable in STORED}
         if "E" in self.before.collection.variables:

@@ -65,7 +65,7 @@ def blob_bytes(sample: Sample, bound: float) -> float:
     """Bytes per jet of packed words, each of the first events by itself."""
     storage = storage_of(sample.collection)
     bounds = Precision.parse(str(bound)).of(storage.layout)
-    step = steps(bounds, storage.layout, storage.dtypes, steps_apart(storage))
+    step = steps(bounds, storage.layout, storage.rounding, steps_apart(storage))
     codec = PackedCodec(default_priors(), Lattice((step[0], step[1], step[2], step[3])))
     counts = sample.counts[sample.counts > 0][:EVENTS]
     cells, _ = codec.lattice.cells(sample.jets[: counts.sum()])

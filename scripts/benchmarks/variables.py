@@ -20,8 +20,9 @@ from atlasae.compression.verify import verify_file
 from atlasae.files.events import Array
 from atlasae.files.trees import open_source
 from atlasae.jets.columns import to_columns
+from atlasae.jets.coordinates import inner
 from atlasae.jets.inputs import open_input
-from atlasae.jets.stored import list_storage_of
+from atlasae.jets.stored import storage_of
 from atlasae.jets.variables import WHOLE, Variable
 from atlasae.reports.peers import LZMA, Sample, narrow, round_mantissa, tree_bytes
 
@@ -44,7 +45,11 @@ def gridded(variable: Variable, column: Array) -> Array:
     """A column as numbers of steps."""
     if variable.coordinate in WHOLE:
         return column
-    return narrow(np.rint(variable.encode(column.astype(np.float64)) / variable.step(0.0)).astype(np.int64))
+    return narrow(
+        np.rint(variable.encode(column.astype(np.float64)) / variable.step(inner(variable.precision), 0.0)).astype(
+            np.int64
+        )
+    )
 
 
 def sizes(path: Path, variables: Path, folder: Path) -> Row:
@@ -56,7 +61,7 @@ def sizes(path: Path, variables: Path, folder: Path) -> Row:
     with open_source(compressed) as source:
         contents = read_contents(source)
     collection = contents.runs[0].collections[0].collection
-    names, storage = list(collection.branches.values()), list_storage_of(collection)
+    names, storage = list(collection.branches.values()), storage_of(collection)
     with open_input(path, report["tree"], ()) as opened:
         columns, counts = to_columns(collection, opened.events.read(names, 0, opened.events.entries))
     if not storage.usable(storage.to_values(columns)).all():

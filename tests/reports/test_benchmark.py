@@ -15,7 +15,8 @@ from conftest import counted, make_counts, random_jets, read_tree, succeeded, wr
 
 from atlasae.codecs.model import default_model
 from atlasae.errors import UserError
-from atlasae.reports import benchmark, peers
+from atlasae.jets.variables import FourMomentum
+from atlasae.reports import benchmark
 from atlasae.reports.benchmark import FLOOR, OURS, PACKED, benchmark_file, compressed_bytes, fit_entropy, read_jets
 from atlasae.training import train
 
@@ -208,7 +209,7 @@ def test_the_floor_is_that_of_jets_it_was_not_fitted_to(monkeypatch):
 
 
 def test_a_peer_that_breaks_its_bound_ends_the_benchmark(jets_path, monkeypatch):
-    monkeypatch.setattr(peers, "from_coordinates", lambda coordinates: coordinates)
+    monkeypatch.setattr(FourMomentum, "from_coordinates", lambda self, coordinates: coordinates)
     with pytest.raises(ValueError, match="the grid does not hold"):
         benchmark_file(jets_path)
 

@@ -17,6 +17,7 @@ from conftest import eight, read_tree, write_layout
 from pcodec import standalone
 
 from atlasae.codecs.grid import Grid, jet_words, radices, unpack
+from atlasae.jets.variables import FourMomentum
 from atlasae.reports import peers
 from atlasae.reports.benchmark import read_jets
 from atlasae.reports.peers import Sample, grid_cells, grid_words, narrow, round_mantissa, round_mantissas, tree_bytes
@@ -162,7 +163,7 @@ def test_a_grid_holds_its_bound(bound, sample):
 def test_a_grid_that_does_not_hold_its_bound_is_told(monkeypatch):
     with pytest.raises(ValueError, match="the grid does not hold 1e-17"):
         grid_cells(JETS, 1e-17)  # beyond what float64 can tell
-    monkeypatch.setattr(peers, "from_coordinates", lambda y: from_coordinates(y) * 1.02)
+    monkeypatch.setattr(FourMomentum, "from_coordinates", lambda self, y: from_coordinates(y) * 1.02)
     with pytest.raises(ValueError, match=r"the grid does not hold 0\.01"):
         grid_cells(JETS, 0.01)
 
