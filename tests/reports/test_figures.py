@@ -50,7 +50,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, tuple[Any, ...]]]:
     def instead(name: str) -> Any:
         return lambda *arguments: found.append((name, arguments)) or Figure(figsize=(1, 1))
 
-    names = "spectrum residuals response matrix corner latents sizes training learning_rates comparison"
+    names = "spectrum residual_figure response matrix corner latents sizes training learning_rate_figure comparison"
     for name in names.split():
         monkeypatch.setattr(plotting, name, instead(name))
     return found
