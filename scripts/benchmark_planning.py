@@ -107,7 +107,7 @@ def stages(path: Path, layout: str, folder: Path) -> dict[str, Any]:
 
 def run_stages(path: Path, layout: str, folder: Path) -> None:
     """Compress one file in this process with its stages watched, and print what they took, as JSON."""
-    from atlasae.compression import compress, floats, packed
+    from atlasae.compression import collection, compress
     from atlasae.compression.plan import Options
     from atlasae.files import trees, writing
 
@@ -130,8 +130,7 @@ def run_stages(path: Path, layout: str, folder: Path) -> None:
         setattr(owner, name, watched)
 
     watch(trees.Tree, "read", "reading baskets")
-    watch(floats.Compressor, "compress", "encoding, and decoding to compare")
-    watch(packed.PackedCompressor, "compress", "encoding, and decoding to compare")
+    watch(collection.Compressor, "compress", "encoding, and decoding to compare")
     watch(writing.Writer, "extend", "compressing baskets, and writing")
     watch(compress, "checksum", "checksums")
     watch(compress, "_start", "choosing grid and model")

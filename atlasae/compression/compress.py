@@ -13,7 +13,7 @@ import numpy as np
 
 from atlasae import pages
 from atlasae.compression.chunks import Progress, silent
-from atlasae.compression.collection import Compressing, Start, merge_largest
+from atlasae.compression.collection import Compressor, FileLayout, Start, merge_largest
 from atlasae.compression.format import (
     Chunk,
     CompressedCollection,
@@ -24,8 +24,8 @@ from atlasae.compression.format import (
     read_contents,
     write_contents,
 )  # fmt: skip
+from atlasae.compression.layouts import layout_named
 from atlasae.compression.others import copy_others, entry_ranges, moved, read_counted
-from atlasae.compression.packed import start_packing
 from atlasae.compression.plan import Options, Plan, make_plan, open_for, settle_plan
 from atlasae.compression.verify import compare_files, read_back
 from atlasae.errors import UserError
@@ -197,13 +197,7 @@ def _copy_others(opened: Opened, options: Options, target: Target) -> tuple[Copi
 
 def _start(events: Events, plan: Plan, options: Options) -> Start:
     sample = _sample(events, plan, options.step_size)
-    if options.packed:
-        return start_packing(plan, options, sample)
-    from atlasae.compression.floats import (
-        start_compressors,  # here, since torch takes its time, and packed jets need none
-    )
-
-    return start_compressors(events, plan, options, sample)
+    return layout_named(options.layout).start(plan, options, sample, events.entries)
 
 
 def _sample(events: Events, plan: Plan, step_size: int) -> dict[str, ak.Array]:
@@ -223,7 +217,7 @@ def _sample(events: Events, plan: Plan, step_size: int) -> dict[str, ak.Array]:
 def _write_chunks(
     opened: Opened,
     plan: Plan,
-    compressors: Sequence[Compressing],
+    compressors: Sequence[Compressor[FileLayout]],
     options: Options,
     target: Target,
     progress: Progress,
@@ -239,7 +233,7 @@ def _write_chunks(
                 written |= compressor.compress(events)
             for counter, branch in plan.lone_counters.items():
                 written[counter] = ak.values_astype(ak.num(events[branch]), np.int32)
-            writer = writer or _compressed_tree(target, opened, plan, options, written)
+            writer = writer or _compressed_tree(target, opened, plan, options, compressors, written)
             behind.extend(writer, written)
             jets = sum(compressor.jets for compressor in compressors) - sum(chunk.jets for chunk in chunks)
             chunks.append(Chunk(stop - start, jets, [checksum(array) for array in written.values()]))
@@ -248,16 +242,21 @@ def _write_chunks(
 
 
 def _compressed_tree(
-    target: Target, opened: Opened, plan: Plan, options: Options, columns: dict[str, ak.Array]
+    target: Target,
+    opened: Opened,
+    plan: Plan,
+    options: Options,
+    compressors: Sequence[Compressor[FileLayout]],
+    columns: dict[str, ak.Array],
 ) -> Writer:
     if options.rntuple:
         return target.make_ntuple(opened.tree, columns, opened.title, plan.places_written)
     carried = _carried_compression(opened, options)
     words = [name for collection in plan.collections for name in stand_ins(collection, plan.counters)]
     writer = target.make_tree(opened.tree, columns, opened.title, plan.counters, carried, words)
-    packed = [name for collection in plan.collections if collection.packed for name in collection.latents]
-    writer.store(packed)
-    writer.expect_zeros([plan.counters[name] for name in packed])
+    coded = [name for c in compressors if c.layout.by_chunk for name in c.collection.latents]
+    writer.store(coded)
+    writer.expect_zeros([plan.counters[name] for name in coded])
     return writer
 
 
@@ -277,7 +276,8 @@ def _run(
         chunks=len(chunks),
         collections=[
             CompressedCollection(
-                c.collection, c.codec.config(), _promised(c), start.model_sha256, c.jets, c.exact_jets, c.max_error,
+                c.collection, c.layout.codec.config(), _promised(c.bounds), start.model_sha256,
+                c.jets, c.exact_jets, c.max_error,
                 # Baskets inside the tree object have no size of their own.
                 bytes_in=opened.events.compressed_bytes(list(c.collection.branches.values())) or c.bytes_in,
             )
@@ -306,8 +306,8 @@ def _source(opened: Opened) -> dict[str, Any]:
     return facts
 
 
-def _promised(compressor: Compressing) -> dict[str, float | None]:
-    return {variable: bound if math.isfinite(bound) else None for variable, bound in compressor.bounds.items()}
+def _promised(bounds: dict[str, float]) -> dict[str, float | None]:
+    return {variable: bound if math.isfinite(bound) else None for variable, bound in bounds.items()}
 
 
 def _collection_facts(entry: CompressedCollection, bytes_out: int) -> dict[str, Any]:

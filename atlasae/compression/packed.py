@@ -1,9 +1,9 @@
 """One collection on its way through a file in the packed layout: four branches to one of bytes, and back."""
 
 import lzma
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar, Self
 
 import awkward as ak
 import numpy as np
@@ -12,13 +12,15 @@ import numpy.typing as npt
 from atlasae.codecs.lattice import Lattice
 from atlasae.codecs.packed import Columns, PackedCodec
 from atlasae.codecs.priors import Priors, default_priors, packaged_priors
-from atlasae.compression.collection import Counted, Start, as_rounded, merge_largest, or_other_units
+from atlasae.compression.collection import Compressor, Start, Stored, as_rounded, merge_largest, or_other_units
+from atlasae.compression.format import CompressedCollection, Run
 from atlasae.compression.plan import Options, Plan
-from atlasae.errors import UserError
+from atlasae.errors import DamagedFileError, UserError
+from atlasae.files.damage import FACTS, damage
 from atlasae.files.events import Array, Counts, counts_of, unflatten
 from atlasae.files.remote import local
 from atlasae.jets.collections import Collection
-from atlasae.jets.columns import to_columns
+from atlasae.jets.columns import to_branches, to_columns
 from atlasae.jets.coordinates import Bools, inner
 from atlasae.jets.padding import Codes, Padding
 from atlasae.jets.precision import Precision
@@ -31,49 +33,98 @@ WORD = np.dtype("<u4")
 _EXACT = [{"id": lzma.FILTER_LZMA1, "preset": 9, "lc": 1, "lp": 0, "pb": 0, "dict_size": 1 << 20}]  # of byte planes
 
 
-@dataclass
-class PackedCompressor(Counted):
-    """One collection on its way through the chunks: its codec, and what became of its jets."""
+@dataclass(frozen=True)
+class PackedLayout:
+    """The jets of a chunk as bytes, all in its first entry; their counter alone tells how many an event has."""
 
     collection: Collection
     codec: PackedCodec
-    storage: Storage
-    bounds: dict[str, float]
+    by_chunk: ClassVar[bool] = True
 
-    def compress(self, events: Mapping[str, ak.Array]) -> dict[str, ak.Array]:
-        """The branch of bytes that stands in for the jets of these events: all in the first, none in the others."""
-        columns, counts = to_columns(self.collection, events)
+    @classmethod
+    def start(cls, plan: Plan, options: Options, sample: Mapping[str, ak.Array], entries: int) -> Start:
+        """Choose grid and padding of every collection by a sample of the jets; raises UserError."""
+        priors = load_priors(options.model)
+        settled = settle(plan.collections, options.units, [to_columns(c, sample)[0] for c in plan.collections])
+        compressors = [start_packed(c, options.precision, priors, sample, options.context) for c in settled]
+        embedded = {} if packaged_priors(priors.sha256) else {priors.sha256: priors.content}
+        return Start(compressors, priors.sha256, embedded)
+
+    @classmethod
+    def from_config(cls, entry: CompressedCollection, content: bytes | None) -> Self:
+        """The layout of a compressed file, with its tables; raises UserError where none are known."""
+        sha = entry.model_sha256
+        with damage(f"the tables or the codec of '{entry.collection.name}'", *FACTS):
+            priors = Priors.from_bytes(content) if content is not None else packaged_priors(sha)
+            if priors is not None:
+                return cls(entry.collection, packed_codec_of(entry.codec, priors))
+        raise UserError(f"tables {sha[:12]} are neither in the file nor in this atlasae: upgrade atlasae")
+
+    @staticmethod
+    def counting(run: Run, collection: Collection, written: Container[str]) -> list[str]:
+        """The branches that tell how many jets an event has: their counter, or carried ones that share it."""
+        if not collection.jagged:
+            return []
+        counter = run.counter_of(collection)
+        carriers = (branch.name for branch in run.carried if branch.jagged and run.counters.get(branch.name) == counter)
+        return [name for name in (counter, *carriers) if name in written]
+
+    def counts(self, run: Run, events: Mapping[str, ak.Array]) -> Counts:
+        """The jets in each of compressed events; raises DamagedFileError where there can't be so many."""
+        collection = self.collection
+        if not collection.jagged:
+            return np.ones(len(events[collection.latents[0]]), np.int64)
+        counter, *_ = [*self.counting(run, collection, events), None]
+        if counter is None:
+            raise DamagedFileError(f"'{collection.name}' is damaged: nothing counts its jets")
+        found = events[counter] if counter == run.counter_of(collection) else ak.num(events[counter])
+        if found.ndim != 1 or (counts := ak.to_numpy(found)).dtype.kind not in "iu":
+            raise DamagedFileError(f"'{counter}' is damaged: it counts nothing")
+        if counts.min(initial=0) < 0 or int(counts.astype(np.int64).sum()) > MOST_JETS:
+            raise DamagedFileError(f"'{counter}' is damaged: {counts.min()} to {counts.max()} jets in an event")
+        return np.asarray(counts, np.int64)
+
+    def compress(self, columns: Sequence[Array], counts: Counts, bounds: dict[str, float]) -> Stored:
+        """The branch of bytes that stands in for the jets of a chunk: all in the first entry, none in the others."""
         if len(columns[0]) > MOST_JETS:
             raise UserError(f"{len(columns[0])} jets in a chunk, {MOST_JETS} at most: give a smaller --step-size")
         codes = self.codec.padding.find(columns)
-        cells, exact, largest = self._cells(columns)
+        cells, exact, largest = self._cells(columns, bounds)
         exact &= codes == 0
         content = pack(self.codec, cells, exact, counts, columns, codes)
-        self.count(columns, exact, largest)
         lengths = np.zeros(len(counts), np.int64)
         lengths[:1] = len(content)
+        values = np.frombuffer(content if len(counts) else b"", np.uint8)
         (name,) = self.collection.latents
-        return {name: unflatten(np.frombuffer(content if len(counts) else b"", np.uint8), lengths, jagged=True)}
+        return Stored({name: unflatten(values, lengths, jagged=True)}, exact, largest)
 
-    def note(self) -> str | None:
-        """What the user should know of the jets so far."""
-        return self.many_exact(
-            self.collection.name, "they are beyond the grid, or unphysical" + or_other_units(self.collection)
-        )
+    def restore(self, events: Mapping[str, ak.Array], counts: Counts) -> dict[str, ak.Array]:
+        """The original four branches of a chunk; undoes `compress`. Raises ValueError for other bytes."""
+        (name,) = self.collection.latents
+        content = ak.to_numpy(ak.flatten(events[name], axis=None)).astype(np.uint8).tobytes()
+        storage = storage_of(self.collection)
+        columns = unpack(self.codec, storage, content, counts) if len(counts) else _empty(storage)
+        return to_branches(self.collection, columns, counts)
 
-    def _cells(self, columns: Sequence[Array]) -> tuple[Columns, Bools, dict[str, float]]:
+    @property
+    def why_exact(self) -> str:
+        """Why jets are kept exactly, as far as their layout knows."""
+        return "they are beyond the grid, or unphysical" + or_other_units(self.collection)
+
+    def _cells(self, columns: Sequence[Array], bounds: dict[str, float]) -> tuple[Columns, Bools, dict[str, float]]:
         """The cells of all jets, which of those would break a bound, and the largest error of the others."""
+        storage, lattice = storage_of(self.collection), self.codec.lattice
         cells, exact, largest = [], [], dict[str, float]()
         # What a file says is decided by whole numbers: no machine decodes to another float than the next one.
-        kept = {v: inner(bound, steps_apart(self.storage)) for v, bound in self.bounds.items()}
+        kept = {v: inner(bound, steps_apart(storage)) for v, bound in bounds.items()}
         for start in range(0, max(len(columns[0]), 1), BLOCK):
-            values = self.storage.to_values([column[start : start + BLOCK] for column in columns])
-            jets = self.storage.to_rows(values)
-            found, held = self.codec.lattice.cells(jets)
-            decoded = self.codec.lattice.jets(found)
-            errors = self.storage.errors_of(values, decoded)
-            worst = self.storage.worst_errors(values, decoded, errors, steps_apart(self.storage))
-            within = held & self.storage.usable(jets) & np.all([worst[v] <= kept[v] for v in kept], axis=0)
+            values = storage.to_values([column[start : start + BLOCK] for column in columns])
+            jets = storage.to_rows(values)
+            found, held = lattice.cells(jets)
+            decoded = lattice.jets(found)
+            errors = storage.errors_of(values, decoded)
+            worst = storage.worst_errors(values, decoded, errors, steps_apart(storage))
+            within = held & storage.usable(jets) & np.all([worst[v] <= kept[v] for v in kept], axis=0)
             largest = merge_largest([largest, {v: float(errors[v][within].max(initial=0.0)) for v in kept}])
             cells.append(found)
             exact.append(~within)
@@ -83,15 +134,6 @@ class PackedCompressor(Counted):
 def steps_apart(storage: Storage) -> float:
     """How far decoded jets may lie apart on two machines: a step of the stored floats."""
     return 16 * storage.rounding  # of |eta| below 10, absolute
-
-
-def start_packing(plan: Plan, options: Options, sample: Mapping[str, ak.Array]) -> Start:
-    """Choose a compressor for every collection by a sample of the jets; raises UserError."""
-    priors = load_priors(options.model)
-    settled = settle(plan.collections, options.units, [to_columns(c, sample)[0] for c in plan.collections])
-    compressors = [start_packed(c, options.precision, priors, sample, options.context) for c in settled]
-    embedded = {} if packaged_priors(priors.sha256) else {priors.sha256: priors.content}
-    return Start(compressors, priors.sha256, embedded)
 
 
 def load_priors(name: str) -> Priors:
@@ -111,7 +153,7 @@ def load_priors(name: str) -> Priors:
 
 def start_packed(
     settled: Collection, precision: Precision, priors: Priors, events: Mapping[str, ak.Array], context: bool
-) -> PackedCompressor:
+) -> Compressor[PackedLayout]:
     """Settle grid and padding of a collection, whose units are known; raises UserError for what packs nothing."""
     columns, _ = to_columns(settled, events)
     settled = as_rounded(settled, precision, columns)
@@ -122,7 +164,7 @@ def start_packed(
     wanted = storage.steps(bounds, columns, steps_apart(storage))
     lattice = Lattice((wanted[0], wanted[1], wanted[2], wanted[3]))
     padding = storage.padding(columns)
-    return PackedCompressor(settled, PackedCodec(priors, lattice, context, padding), storage, bounds)
+    return Compressor(PackedLayout(settled, PackedCodec(priors, lattice, context, padding)), bounds)
 
 
 def packed_codec_of(config: dict[str, Any], priors: Priors) -> PackedCodec:
@@ -132,18 +174,6 @@ def packed_codec_of(config: dict[str, Any], priors: Priors) -> PackedCodec:
         raise ValueError("steps or context of another kind")
     lattice = Lattice((wanted[0], wanted[1], wanted[2], wanted[3]))
     return PackedCodec(priors, lattice, context, Padding.of_config(config))
-
-
-def restore_packed(
-    collection: Collection, codec: PackedCodec, events: Mapping[str, ak.Array], counts: Counts
-) -> dict[str, ak.Array]:
-    """The original four branches of a chunk; undoes `PackedCompressor.compress`. Raises ValueError for other bytes."""
-    (name,) = collection.latents
-    content = ak.to_numpy(ak.flatten(events[name], axis=None)).astype(np.uint8).tobytes()
-    storage = storage_of(collection)
-    columns = unpack(codec, storage, content, counts) if len(counts) else _empty(storage)
-    named = zip(collection.branches.values(), columns, strict=True)
-    return {branch: unflatten(column, counts, collection.jagged) for branch, column in named}
 
 
 def pack(

@@ -130,6 +130,13 @@ class Options:
             parse_compression(self.compression)
 
     @property
+    def layout(self) -> str:
+        """The name of the layout that is asked for."""
+        if self.packed:
+            return "packed"
+        return "list" if self.variables else "floats"
+
+    @property
     def digest(self) -> str:
         """A digest of all that decides what comes out, but the input; raises OSError of a file that it needs."""
         files = [Path(name).read_bytes() for name in (self.model, self.variables) if name and Path(name).is_file()]

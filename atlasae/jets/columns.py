@@ -1,12 +1,12 @@
 """The columns of a collection: all jets of a run of events, variable by variable."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import awkward as ak
 import numpy as np
 
 from atlasae.errors import UserError
-from atlasae.files.events import Array, Counts, flatten
+from atlasae.files.events import Array, Counts, flatten, unflatten
 from atlasae.jets.collections import Collection
 
 
@@ -22,3 +22,9 @@ def to_columns(collection: Collection, events: Mapping[str, ak.Array]) -> tuple[
             first = next(iter(parts))
             raise UserError(f"'{first}' and '{name}' differ in jets per event: not one collection; choose with --jets")
     return [values for values, _ in parts.values()], counts[0]
+
+
+def to_branches(collection: Collection, columns: Sequence[Array], counts: Counts) -> dict[str, ak.Array]:
+    """The branches of a collection from the columns of its jets; undoes `to_columns`."""
+    named = zip(collection.branches.values(), columns, strict=True)
+    return {name: unflatten(column, counts, collection.jagged) for name, column in named}

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from atlasae.compression.chunks import Chunks, Progress, WrittenChunk, pieces
 from atlasae.compression.format import CompressedCollection, Contents, is_compressed, loosest, read_contents
+from atlasae.compression.layouts import kind_of
 from atlasae.compression.others import entry_ranges
 from atlasae.compression.parts import check_parts, entries_of
 from atlasae.compression.plan import Options
@@ -140,7 +141,7 @@ def open_pair(
 def _with_compressed(original: Opened, source: Source, contents: Contents, progress: Progress) -> Pair:
     run, tree = contents.runs[0], source.trees[contents.runs[0].tree]
     _same_entries(original, source.path, tree.entries)
-    entries = [entry for entry in run.collections if entry.collection.terms is None]
+    entries = [entry for entry in run.collections if entry.collection.holds_jets]
     if not entries:
         raise UserError(f"'{source.path}' holds a list of variables, no four-momenta: `atlasae verify` compares those")
     paired = []
@@ -155,7 +156,7 @@ def _with_compressed(original: Opened, source: Source, contents: Contents, progr
                 bytes_after=tree.compressed_bytes(stand_ins(entry.collection, run.counters)),
                 precision=loosest(runs),
                 exact_jets=sum(found.exact_jets for found in runs),
-                latents=() if entry.collection.packed else entry.collection.latents,
+                latents=() if kind_of(entry).by_chunk else entry.collection.latents,
                 meaning=_meaning(entry),
             )
         )
@@ -259,7 +260,7 @@ def _same_branches(opened: Opened, collection: Collection, path: Location) -> No
 
 def _meaning(entry: CompressedCollection) -> tuple[str, ...]:
     """What each latent holds: the bits of each variable, the leading ones first."""
-    variables = ("pt", "eta", "phi", "m")
+    variables = entry.collection.coded
     if "words" not in entry.codec:
         return tuple("an output of the network" for _ in entry.collection.latents)
     words = [
