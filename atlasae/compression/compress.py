@@ -34,7 +34,7 @@ from atlasae.files.events import Events
 from atlasae.files.outputs import check_target, replacing
 from atlasae.files.remote import Location, Named, local, located, watching
 from atlasae.files.trees import open_source
-from atlasae.files.writing import PAGES, Behind, Target, Writer, create, parse_compression
+from atlasae.files.writing import PAGES, Behind, Target, Writer, create
 from atlasae.jets.collections import stand_ins
 from atlasae.jets.inputs import Opened
 from atlasae.jets.stored import any_storage_of
@@ -75,11 +75,8 @@ def compress_file(
             if options.read_back:
                 read_back(temporary, opened, types, reading)
             check_unchanged()
-            facts = compression_facts(path, temporary, run) | {"notes": plan.notes + notes, "output": str(target)}
-            report = Report(facts | {"seconds": time.perf_counter() - started}, pages.compression_page)
-            if finished:
-                finished(temporary, report)
-    return report
+            report = Report(compression_facts(path, temporary, run), pages.compression_page)
+            return ended(report, target, plan.notes + notes, started, temporary, finished)
 
 
 def recognise_compressed(path: Location, target: Path, options: Options) -> Report | None:
@@ -93,8 +90,23 @@ def recognise_compressed(path: Location, target: Path, options: Options) -> Repo
         return None
     if compare_files(path, target)["differences"]:
         return None
-    facts = compression_facts(path, target, run) | {"notes": [], "seconds": 0.0, "output": str(target)}
-    return Report(facts, pages.compression_page)
+    return ended(Report(compression_facts(path, target, run), pages.compression_page), target)
+
+
+def ended(
+    report: Report,
+    target: Path,
+    notes: Sequence[str] = (),
+    started: float | None = None,
+    made: Path | None = None,
+    finished: Finished | None = None,
+) -> Report:
+    """The report of a whole file with what the user should know, once `finished` is told what is made; its end."""
+    seconds = 0.0 if started is None else time.perf_counter() - started
+    report |= {"notes": list(notes), "output": str(target), "seconds": seconds}
+    if finished and made:
+        finished(made, report)
+    return report
 
 
 def _checked(options: Options | None) -> Options:
@@ -166,9 +178,8 @@ def _write_compressed(
     """Write the file; returns its run, what the user should know, and the types that its branches have in memory."""
     start = _start(opened.events, plan, options)
     plan = settle_plan(plan, [compressor.collection for compressor in start.compressors])
-    carried = _carried_compression(opened, options)
-    of_pages = {"compression": carried if options.compression else PAGES} if options.rntuple else {}
-    with create(path, told=carried, **of_pages) as target:
+    of_pages = {"compression": plan.compression if options.compression else PAGES} if options.rntuple else {}
+    with create(path, told=plan.compression, **of_pages) as target:
         copied, left_out = _copy_others(opened, options, target)
         chunks, types = _write_chunks(opened, plan, start.compressors, options, target, progress)
         notes = [*start.notes, *(note for compressor in start.compressors if (note := compressor.note()))]
@@ -178,13 +189,6 @@ def _write_compressed(
         run = replace(_run(opened, plan, start, chunks, list(types), options), copied=copied, left_out=left_out)
         write_contents(target, Contents([run], chunks, start.embedded))
     return run, notes, types
-
-
-def _carried_compression(opened: Opened, options: Options) -> Any:
-    """As asked for, else as the input's; None for a table."""
-    if options.compression:
-        return parse_compression(options.compression)
-    return opened.tree_read.compression if opened.tree_read else None
 
 
 def _copy_others(opened: Opened, options: Options, target: Target) -> tuple[Copied, list[LeftOut]]:
@@ -251,9 +255,8 @@ def _compressed_tree(
 ) -> Writer:
     if options.rntuple:
         return target.make_ntuple(opened.tree, columns, opened.title, plan.places_written)
-    carried = _carried_compression(opened, options)
     words = [name for collection in plan.collections for name in stand_ins(collection, plan.counters)]
-    writer = target.make_tree(opened.tree, columns, opened.title, plan.counters, carried, words)
+    writer = target.make_tree(opened.tree, columns, opened.title, plan.counters, plan.compression, words)
     coded = [name for c in compressors if c.layout.by_chunk for name in c.collection.latents]
     writer.store(coded)
     writer.expect_zeros([plan.counters[name] for name in coded])
