@@ -7,7 +7,7 @@ import awkward as ak
 
 from atlasae.compression.collection import FileLayout
 from atlasae.compression.format import Chunk, Contents, Run
-from atlasae.compression.layouts import kind_of, layout_of
+from atlasae.compression.layouts import layout_of
 from atlasae.errors import DamagedFileError, sparing
 from atlasae.files.branches import FOLDER
 from atlasae.files.checksums import checksum
@@ -114,9 +114,9 @@ def sources_of(run: Run, names: Sequence[str]) -> list[str]:
     """The written branches that these original branches are restored from."""
     names = [run.aliases.get(name, name) for name in names]
     sources = {branch.name for branch in run.carried}.intersection(names)
-    for entry in run.collections:
-        if not set((collection := entry.collection).branches.values()).isdisjoint(names):
-            counting = kind_of(entry).counting(run, collection, run.written)[:1]
+    for collection in (entry.collection for entry in run.collections):
+        if not set(collection.branches.values()).isdisjoint(names):
+            counting = run.counting(collection, run.written)[:1]
             sources |= {*collection.latents, *collection.exact.values(), *counting}
     return [name for name in run.written if name in sources]
 

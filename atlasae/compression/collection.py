@@ -1,6 +1,6 @@
 """One collection of a file: how it is stored, and what became of its jets on the way there."""
 
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar
 
@@ -33,7 +33,7 @@ class Described(Protocol):
 
 
 @dataclass(frozen=True)
-class Stored:
+class CompressedJets:
     """The jets of a chunk as they are stored: the branches, which jets are exact, the largest error of the others."""
 
     branches: dict[str, ak.Array]
@@ -66,16 +66,11 @@ class FileLayout(Protocol):
         """The layout of a compressed file, with the model it has; raises UserError where none is known, or damage."""
         ...
 
-    @staticmethod
-    def counting(run: Run, collection: Collection, written: Container[str]) -> list[str]:
-        """Which written branches, beside the latents, tell how many jets an event has; the first is enough."""
-        ...
-
     def counts(self, run: Run, events: Mapping[str, ak.Array]) -> Counts:
         """The jets in each of compressed events; raises DamagedFileError where there can't be so many."""
         ...
 
-    def compress(self, columns: Sequence[Array], counts: Counts, bounds: dict[str, float]) -> Stored:
+    def compress(self, columns: Sequence[Array], counts: Counts, bounds: dict[str, float]) -> CompressedJets:
         """Store the jets of a chunk, each within its bounds or bit for bit."""
         ...
 

@@ -1,6 +1,6 @@
 """The layouts of floats: which model and codec a collection gets, and the branches that stand in for its jets."""
 
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import ClassVar, Self
@@ -14,7 +14,7 @@ from atlasae.codecs.floats import AnyCodec, FloatsCodec, codec_of_config, few_th
 from atlasae.codecs.grid import MANTISSA_BITS
 from atlasae.codecs.model import Model, default_model, domain_warning, load_model, packaged_model
 from atlasae.codecs.search import choose_codec, choose_list_codec
-from atlasae.compression.collection import Compressor, FileLayout, Start, Stored, as_rounded, or_other_units
+from atlasae.compression.collection import CompressedJets, Compressor, FileLayout, Start, as_rounded, or_other_units
 from atlasae.compression.format import CompressedCollection, Run
 from atlasae.compression.plan import Options, Plan
 from atlasae.errors import UserError
@@ -25,8 +25,8 @@ from atlasae.jets.collections import Collection
 from atlasae.jets.columns import to_branches, to_columns
 from atlasae.jets.coordinates import Bools, Floats
 from atlasae.jets.precision import Precision
+from atlasae.jets.reading import settle_by
 from atlasae.jets.stored import Latents, any_storage_of, list_storage_of, storage_of
-from atlasae.jets.units import settle
 from atlasae.training.train import learn_from, learn_list
 
 SELF = "self"  # the model that is fitted to the input
@@ -45,11 +45,11 @@ class WordsLayout:
     @few_threads()
     def start(cls, plan: Plan, options: Options, sample: Mapping[str, ak.Array], entries: int) -> Start:
         """Choose the model, and a codec for every collection of jets, by a sample of them; raises UserError."""
-        settled = settle(plan.collections, options.units, [to_columns(c, sample)[0] for c in plan.collections])
+        settled = settle_by(plan.collections, options.units, sample)
         if options.model == SELF:
             return _start_fitted(settled, options.precision, sample, entries)
         model = _jet_model(options.model)
-        compressors = _start_all(settled, options.precision, model, sample)
+        compressors = [start_floats(collection, options.precision, model, sample) for collection in settled]
         found = (domain_warning(model, sample_jets([collection], sample), collection.name) for collection in settled)
         return _start(compressors, model, [warning for warning in found if warning])
 
@@ -63,11 +63,6 @@ class WordsLayout:
         with damage(f"the codec of '{entry.collection.name}'", *FACTS):
             return cls(entry.collection, codec_of_config(entry.codec, model.autoencoder))
 
-    @staticmethod
-    def counting(run: Run, collection: Collection, written: Container[str]) -> list[str]:
-        """None: every jet has its latents."""
-        return []
-
     def counts(self, run: Run, events: Mapping[str, ak.Array]) -> Counts:
         """The jets in each of compressed events."""
         return flatten(events[self.collection.latents[0]])[1]
@@ -77,7 +72,7 @@ class WordsLayout:
         return encode_within(self.codec, any_storage_of(self.collection), bounds, columns)
 
     @few_threads()
-    def compress(self, columns: Sequence[Array], counts: Counts, bounds: dict[str, float]) -> Stored:
+    def compress(self, columns: Sequence[Array], counts: Counts, bounds: dict[str, float]) -> CompressedJets:
         """The latent and exact branches that stand in for the jets of a chunk."""
         encoded = self.encode(columns, bounds)
         latents = {
@@ -85,7 +80,7 @@ class WordsLayout:
             for j, name in enumerate(self.collection.latents)
         }
         exact = exact_branches(self.collection, columns, counts, encoded.exact)
-        return Stored(latents | exact, encoded.exact, encoded.largest)
+        return CompressedJets(latents | exact, encoded.exact, encoded.largest)
 
     def restore(self, events: Mapping[str, ak.Array], counts: Counts) -> dict[str, ak.Array]:
         """The original branches; undoes `compress`. Raises ValueError for latents or exact jets that can't be."""
@@ -157,24 +152,18 @@ def start_floats(
     return Compressor(LAYOUTS[codec.config()["layout"]](settled, codec), precision.of(storage.layout))
 
 
-def _start_all(
-    settled: Sequence[Collection], precision: Precision, model: Model, sample: Mapping[str, ak.Array]
-) -> list[Compressor[WordsLayout]]:
-    return [start_floats(collection, precision, model, sample) for collection in settled]
-
-
 def _start_fitted(
     settled: Sequence[Collection], precision: Precision, sample: Mapping[str, ak.Array], entries: int
 ) -> Start:
     """Choose between the packaged model and one that is fitted to the sample, by the bytes of all `entries`."""
     model = default_model()
-    compressors = _start_all(settled, precision, model, sample)
+    compressors = [start_floats(collection, precision, model, sample) for collection in settled]
     jets = sample_jets(settled, sample)
     if len(jets) < FEWEST_TO_FIT:
         note = f"{len(jets)} jets are too few for a model of their own: the packaged one is used"
         return _start(compressors, model, [note])
     own = learn_from(jets)
-    fitted = _start_all(settled, precision, own, sample)
+    fitted = [start_floats(collection, precision, own, sample) for collection in settled]
     sizes = [sampled_bytes(candidates, sample) for candidates in (compressors, fitted)]
     saved = (sizes[0] - sizes[1]) * entries / max(1, len(next(iter(sample.values()))))
     told = f"a model of its own saves {saved / 1000:,.1f} kB and takes {len(own.content) / 1000:,.1f} kB"

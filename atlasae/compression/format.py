@@ -3,7 +3,7 @@
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from typing import Any
@@ -128,11 +128,6 @@ class Run:
         return number == 0 and (bool(self.carried or self.left_out) or self.copied != Copied())
 
     @property
-    def layout(self) -> str:
-        """How its jets are stored, as `--layout` has it."""
-        return self.collections[0].collection.layout
-
-    @property
     def single(self) -> list[str]:
         """The originals without those that are another by another name."""
         return [name for name in self.originals if name not in self.aliases]
@@ -146,6 +141,14 @@ class Run:
     def counter_of(self, collection: Collection) -> str:
         """The counter of a collection's own branches; nothing where it has none."""
         return self.counters.get(next(iter(collection.branches.values())), "")
+
+    def counting(self, collection: Collection, written: Container[str]) -> list[str]:
+        """The branches that tell how many jets an event has: their counter, or carried ones that share it."""
+        if not collection.told_by_counter:
+            return []
+        counter = self.counter_of(collection)
+        carriers = (b.name for b in self.carried if b.jagged and self.counters.get(b.name) == counter)
+        return [name for name in (counter, *carriers) if name in written]
 
     def to_json(self) -> str:
         """The run as one JSON object."""
@@ -310,7 +313,7 @@ def _check_tree(source: Source, contents: Contents) -> None:
     told = sum(run.entries for run in contents.runs)
     if tree is not None and tree.entries < entries == told and tree.is_even:
         why = f"tree '{name}' has {tree.entries} of the {entries} entries compressed"
-        raise UserError(_like_a_skim(source, why, contents.runs[0].layout))
+        raise UserError(_like_a_skim(source, why, contents.runs[0].collections[0].collection.layout))
     if tree is None or tree.entries != entries:
         raise DamagedFileError(
             f"'{source.path}' is damaged: tree '{name}' does not have the {entries} entries compressed"
@@ -438,8 +441,9 @@ def _other_format(facts: dict[str, Any]) -> str:
 
 def _about(contents: Contents) -> str:
     names = [c.collection.name for run in contents.runs for c in run.collections]
+    layout = contents.runs[0].collections[0].collection.layout
     return (
-        f"The jets of this file ({', '.join(names)}) were {_MADE[contents.runs[0].layout]}. "
+        f"The jets of this file ({', '.join(names)}) were {_MADE[layout]}. "
         "`atlasae decompress` brings them back: pip install atlasae."
     )
 

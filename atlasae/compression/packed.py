@@ -1,7 +1,7 @@
 """One collection on its way through a file in the packed layout: four branches to one of bytes, and back."""
 
 import lzma
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
@@ -12,7 +12,7 @@ import numpy.typing as npt
 from atlasae.codecs.lattice import Lattice
 from atlasae.codecs.packed import Columns, PackedCodec
 from atlasae.codecs.priors import Priors, default_priors, packaged_priors
-from atlasae.compression.collection import Compressor, Start, Stored, as_rounded, merge_largest, or_other_units
+from atlasae.compression.collection import CompressedJets, Compressor, Start, as_rounded, merge_largest, or_other_units
 from atlasae.compression.format import CompressedCollection, Run
 from atlasae.compression.plan import Options, Plan
 from atlasae.errors import DamagedFileError, UserError
@@ -24,8 +24,8 @@ from atlasae.jets.columns import to_branches, to_columns
 from atlasae.jets.coordinates import Bools, inner
 from atlasae.jets.padding import Codes, Padding
 from atlasae.jets.precision import Precision
+from atlasae.jets.reading import settle_by
 from atlasae.jets.stored import BLOCK, Storage, storage_of
-from atlasae.jets.units import settle
 
 FINEST = 1e-5  # bound: the tables of finer grids would take long to make
 MOST_JETS = 2**25  # of a chunk
@@ -45,7 +45,7 @@ class PackedLayout:
     def start(cls, plan: Plan, options: Options, sample: Mapping[str, ak.Array], entries: int) -> Start:
         """Choose grid and padding of every collection by a sample of the jets; raises UserError."""
         priors = load_priors(options.model)
-        settled = settle(plan.collections, options.units, [to_columns(c, sample)[0] for c in plan.collections])
+        settled = settle_by(plan.collections, options.units, sample)
         compressors = [start_packed(c, options.precision, priors, sample, options.context) for c in settled]
         embedded = {} if packaged_priors(priors.sha256) else {priors.sha256: priors.content}
         return Start(compressors, priors.sha256, embedded)
@@ -60,21 +60,12 @@ class PackedLayout:
                 return cls(entry.collection, packed_codec_of(entry.codec, priors))
         raise UserError(f"tables {sha[:12]} are neither in the file nor in this atlasae: upgrade atlasae")
 
-    @staticmethod
-    def counting(run: Run, collection: Collection, written: Container[str]) -> list[str]:
-        """The branches that tell how many jets an event has: their counter, or carried ones that share it."""
-        if not collection.jagged:
-            return []
-        counter = run.counter_of(collection)
-        carriers = (branch.name for branch in run.carried if branch.jagged and run.counters.get(branch.name) == counter)
-        return [name for name in (counter, *carriers) if name in written]
-
     def counts(self, run: Run, events: Mapping[str, ak.Array]) -> Counts:
         """The jets in each of compressed events; raises DamagedFileError where there can't be so many."""
         collection = self.collection
         if not collection.jagged:
             return np.ones(len(events[collection.latents[0]]), np.int64)
-        counter, *_ = [*self.counting(run, collection, events), None]
+        counter, *_ = [*run.counting(collection, events), None]
         if counter is None:
             raise DamagedFileError(f"'{collection.name}' is damaged: nothing counts its jets")
         found = events[counter] if counter == run.counter_of(collection) else ak.num(events[counter])
@@ -84,7 +75,7 @@ class PackedLayout:
             raise DamagedFileError(f"'{counter}' is damaged: {counts.min()} to {counts.max()} jets in an event")
         return np.asarray(counts, np.int64)
 
-    def compress(self, columns: Sequence[Array], counts: Counts, bounds: dict[str, float]) -> Stored:
+    def compress(self, columns: Sequence[Array], counts: Counts, bounds: dict[str, float]) -> CompressedJets:
         """The branch of bytes that stands in for the jets of a chunk: all in the first entry, none in the others."""
         if len(columns[0]) > MOST_JETS:
             raise UserError(f"{len(columns[0])} jets in a chunk, {MOST_JETS} at most: give a smaller --step-size")
@@ -96,7 +87,7 @@ class PackedLayout:
         lengths[:1] = len(content)
         values = np.frombuffer(content if len(counts) else b"", np.uint8)
         (name,) = self.collection.latents
-        return Stored({name: unflatten(values, lengths, jagged=True)}, exact, largest)
+        return CompressedJets({name: unflatten(values, lengths, jagged=True)}, exact, largest)
 
     def restore(self, events: Mapping[str, ak.Array], counts: Counts) -> dict[str, ak.Array]:
         """The original four branches of a chunk; undoes `compress`. Raises ValueError for other bytes."""

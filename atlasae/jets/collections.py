@@ -79,6 +79,11 @@ class Collection:
         return "packed" if self.packed else "floats"
 
     @property
+    def told_by_counter(self) -> bool:
+        """Whether nothing but a counter tells how many jets an event has."""
+        return self.packed and self.jagged
+
+    @property
     def latents(self) -> tuple[str, ...]:
         """The names of the branches that replace the variables: three of float32 for jets, or one of bytes."""
         if self.packed:
@@ -189,5 +194,5 @@ def lone_counters(
 ) -> dict[str, str]:
     """The counters of packed jets that no other branch brings along, each with one of the branches it counts."""
     shared = {counters[branch.name] for branch in carried if branch.jagged}
-    first = [next(iter(c.branches.values())) for c in collections if c.jagged and not c.exact]
+    first = [next(iter(c.branches.values())) for c in collections if c.told_by_counter]
     return {counters[name]: name for name in first if counters[name] not in shared}

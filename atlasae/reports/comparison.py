@@ -25,8 +25,7 @@ from atlasae.jets.collections import Collection, stand_ins
 from atlasae.jets.columns import to_columns
 from atlasae.jets.coordinates import Bools, Floats
 from atlasae.jets.inputs import Opened, event_branch, event_numbers, find_in, open_input
-from atlasae.jets.stored import storage_of
-from atlasae.jets.units import settle
+from atlasae.jets.reading import StoredJets, settle_by
 
 PART = 100_000  # jets looked at at once
 FIRST = 20_000  # entries that settle the units
@@ -191,7 +190,7 @@ def _part(events: dict[str, ak.Array], first: int, last: int) -> dict[str, ak.Ar
 def _settled(opened: Opened, collections: Sequence[Collection], units: str | None) -> list[Collection]:
     names = [name for collection in collections for name in collection.branches.values()]
     first = opened.events.read(names, 0, min(opened.events.entries, FIRST))
-    return settle(collections, units, [to_columns(collection, first)[0] for collection in collections])
+    return settle_by(collections, units, first)
 
 
 def _with_plain(before: Opened, after: Opened, collections: Sequence[Collection], progress: Progress) -> Pair:
@@ -223,18 +222,18 @@ def _jet_pairs(
     latents: dict[str, ak.Array],
     numbers: Numbers | None,
 ) -> JetPairs:
-    collection, storage = paired.collection, storage_of(paired.collection)
-    (columns, counts), (restored, counts_after) = to_columns(collection, before), to_columns(collection, after)
-    if not np.array_equal(counts, counts_after):
+    collection = paired.collection
+    one, other = (StoredJets(collection, *to_columns(collection, events)) for events in (before, after))
+    if not np.array_equal(one.counts, other.counts):
         raise UserError(
             f"'{collection.name}' has other numbers of jets per event in the two files: not the same events"
         )
     words = [ak.to_numpy(ak.flatten(latents[name], axis=None)) for name in paired.latents] if latents else []
     return JetPairs(
-        before=storage.to_rows(storage.to_values(columns)),
-        after=storage.to_rows(storage.to_values(restored)),
-        same=_same_bits(columns, restored),
-        counts=counts if collection.jagged else None,
+        before=one.jets,
+        after=other.jets,
+        same=_same_bits(one.columns, other.columns),
+        counts=one.counts if collection.jagged else None,
         numbers=None if collection.jagged else numbers,
         latents=np.stack(words, axis=1).astype(np.float64) if words else None,
     )

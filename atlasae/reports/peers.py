@@ -9,15 +9,15 @@ import numpy.typing as npt
 import torch
 
 from atlasae.codecs.grid import MANTISSA_BITS, Grid, jet_words, pack, radices
-from atlasae.files.events import Array, Counts, counts_of, unflatten
+from atlasae.files.events import Array, counts_of, unflatten
 from atlasae.files.trees import open_source
 from atlasae.files.writing import create, parse_compression
 from atlasae.jets.collections import Collection
 from atlasae.jets.columns import to_columns
 from atlasae.jets.coordinates import MASS_FLOOR, Floats, from_coordinates, is_physical, to_coordinates
 from atlasae.jets.inputs import Opened
+from atlasae.jets.reading import StoredJets
 from atlasae.jets.residuals import residuals
-from atlasae.jets.stored import storage_of
 from atlasae.jets.units import settle
 
 Cells = npt.NDArray[np.int64]
@@ -27,18 +27,8 @@ ZSTD, LZMA = "zstd:5", "lzma:9"
 
 
 @dataclass(frozen=True)
-class Sample:
-    """The jets of one collection: stored columns and jets per event."""
-
-    collection: Collection
-    columns: list[Array]
-    counts: Counts
-
-    @property
-    def jets(self) -> Floats:
-        """The jets (n x 4: pt, eta, phi, m in MeV)."""
-        storage = storage_of(self.collection)
-        return storage.layout.to_jets(storage.to_values(self.columns))
+class Sample(StoredJets):
+    """The jets of one collection, all at once."""
 
     def with_coordinates(self) -> "Sample":
         """Only the jets that have coordinates."""

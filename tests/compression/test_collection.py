@@ -6,7 +6,7 @@ import awkward as ak
 import numpy as np
 import pytest
 
-from atlasae.compression.collection import Compressor, Stored, merge_largest
+from atlasae.compression.collection import CompressedJets, Compressor, merge_largest
 from atlasae.jets.collections import Collection
 
 
@@ -31,10 +31,10 @@ class Exactly:
         names = {variable: variable for variable in ("pt", "eta", "phi", "m")}
         self.collection = Collection("Jet", "Jet_", names, dict.fromkeys(names, "<f4"), jagged=False)
 
-    def compress(self, columns: Any, counts: Any, bounds: Any) -> Stored:
+    def compress(self, columns: Any, counts: Any, bounds: Any) -> CompressedJets:
         """Tell which jets are exact, and the largest error of the others."""
         exact = columns[0] < 0
-        return Stored({}, exact, {"pt": float(columns[0][~exact].max(initial=0.0)) / 10})
+        return CompressedJets({}, exact, {"pt": float(columns[0][~exact].max(initial=0.0)) / 10})
 
 
 def test_chunks_add_up():
