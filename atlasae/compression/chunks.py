@@ -1,27 +1,20 @@
 """Chunks of a compressed file, checked against their checksums and decoded."""
 
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TypeVar
 
 import awkward as ak
-import numpy as np
 
-from atlasae.codecs.codec import Decoder
-from atlasae.codecs.packed import PackedCodec
-from atlasae.codecs.priors import Priors, packaged_priors
-from atlasae.compression.collection import restore_columns
-from atlasae.compression.format import Chunk, CompressedCollection, Contents, Run
-from atlasae.compression.packed import MOST_JETS, packed_codec_of, restore_packed
-from atlasae.errors import DamagedFileError, UserError, sparing
+from atlasae.compression.collection import FileLayout
+from atlasae.compression.format import Chunk, Contents, Run
+from atlasae.compression.layouts import layout_of
+from atlasae.errors import DamagedFileError, sparing
 from atlasae.files.branches import FOLDER
 from atlasae.files.checksums import checksum
-from atlasae.files.damage import FACTS, damage
-from atlasae.files.events import Counts, dtype_of, flatten
+from atlasae.files.damage import damage
+from atlasae.files.events import dtype_of
 from atlasae.files.trees import Source, Tree
-from atlasae.jets.collections import Collection
 
-Made = TypeVar("Made", bound=Decoder | PackedCodec)
 Progress = Callable[[int, int], None]  # entries done, entries in all
 
 
@@ -41,50 +34,45 @@ class Salvage:
 
 @dataclass(frozen=True)
 class WrittenChunk:
-    """A chunk as it was written: its run, its first entry in the tree, its branches, and what decodes them."""
+    """A chunk as it was written: its run, its first entry in the tree, its branches, and the run's layouts."""
 
     run: Run
     start: int
     chunk: Chunk
     events: dict[str, ak.Array]
-    codecs: list[Decoder | PackedCodec]
+    layouts: list[FileLayout]
 
     def restored(self, names: Sequence[str] | None = None) -> dict[str, ak.Array]:
         """The original branches, or some of them; raises DamagedFileError where what is stored can't be decoded."""
         events, aliases = dict(self.events), self.run.aliases
         names = self.run.originals if names is None else names
         single = {aliases.get(name, name) for name in names}
-        for entry, codec in zip(self.run.collections, self.codecs, strict=True):
-            if not events.keys() >= set(entry.collection.branches.values()).intersection(single):
-                with damage(f"'{entry.collection.name}' {_where(self.start, self.chunk)}"):
-                    events |= self._decoded(entry.collection, codec)
+        for layout in self.layouts:
+            if not events.keys() >= set(layout.collection.branches.values()).intersection(single):
+                with damage(f"'{layout.collection.name}' {_where(self.start, self.chunk)}"):
+                    events |= layout.restore(self.events, layout.counts(self.run, self.events))
         return {name: events[aliases.get(name, name)] for name in names}
 
-    def _decoded(self, collection: Collection, codec: Decoder | PackedCodec) -> dict[str, ak.Array]:
-        if isinstance(codec, PackedCodec):
-            return restore_packed(collection, codec, self.events, jets_per_event(self.run, collection, self.events))
-        return restore_columns(collection, codec, self.events)
-
     def unpacked(self) -> "WrittenChunk":
-        """The same with packed jets decoded, since their bytes can't be cut."""
-        if not any(entry.collection.packed for entry in self.run.collections):
+        """The same with jets decoded whose bytes can't be cut."""
+        if not any(layout.by_chunk for layout in self.layouts):
             return self
         return replace(self, events=self.events | self.restored())
 
     def part(self, first: int, last: int) -> "WrittenChunk":
         """Some of its entries, counted from its own first."""
         events = {name: array[first:last] for name, array in self.events.items()}
-        jets = count_jets(self.run, events)
-        return WrittenChunk(self.run, self.start + first, Chunk(last - first, jets, []), events, self.codecs)
+        jets = count_jets(self.run, self.layouts, events)
+        return WrittenChunk(self.run, self.start + first, Chunk(last - first, jets, []), events, self.layouts)
 
 
 class Chunks:
-    """The chunks of a compressed file; the codec of a run is made when its first chunk is read."""
+    """The chunks of a compressed file; the layouts of a run are made when its first chunk is read."""
 
     def __init__(self, source: Source, contents: Contents) -> None:
         self.tree: Tree = source.trees[contents.runs[0].tree]
         self.contents = contents
-        self._codecs: dict[int, list[Decoder | PackedCodec]] = {}
+        self._layouts: dict[int, list[FileLayout]] = {}
 
     def __iter__(self) -> Iterator[tuple[Run, int, Chunk]]:
         """Every chunk with its run and its first entry in the tree."""
@@ -95,14 +83,15 @@ class Chunks:
 
         Raises DamagedFileError where a checksum, a type or the number of jets is another.
         """
-        if id(run) not in self._codecs:
-            self._codecs[id(run)] = [codec_of(entry, self.contents) for entry in run.collections]
+        if id(run) not in self._layouts:
+            self._layouts[id(run)] = [layout_of(entry, self.contents) for entry in run.collections]
+        layouts = self._layouts[id(run)]
         written = run.written if names is None else sources_of(run, names)
         events = self.tree.read(written, start, start + chunk.entries)
         with damage(f"tree '{self.tree.name}' {_where(start, chunk)}"):
             if chunk.checksums:  # a skim has none
-                _check(run, start, chunk, events)
-        return WrittenChunk(run, start, chunk, events, self._codecs[id(run)])
+                _check(WrittenChunk(run, start, chunk, events, layouts))
+        return WrittenChunk(run, start, chunk, events, layouts)
 
 
 def restored_events(
@@ -127,7 +116,8 @@ def sources_of(run: Run, names: Sequence[str]) -> list[str]:
     sources = {branch.name for branch in run.carried}.intersection(names)
     for collection in (entry.collection for entry in run.collections):
         if not set(collection.branches.values()).isdisjoint(names):
-            sources |= {*collection.latents, *collection.exact.values(), *_counting(run, collection, run.written)[:1]}
+            counting = run.counting(collection, run.written)[:1]
+            sources |= {*collection.latents, *collection.exact.values(), *counting}
     return [name for name in run.written if name in sources]
 
 
@@ -142,13 +132,13 @@ def pieces(entries: int, jets: int, most: int) -> Iterator[tuple[int, int]]:
         yield first, min(first + step, entries)
 
 
-def _check(run: Run, start: int, chunk: Chunk, events: dict[str, ak.Array]) -> None:
-    where = _where(start, chunk)
+def _check(written: WrittenChunk) -> None:
+    run, chunk, events, where = written.run, written.chunk, written.events, _where(written.start, written.chunk)
     if changed := changed_branches(run, chunk, events):
         (name, why), *others = changed.items()
         more = f" (and {len(others)} more)" if others else ""
         raise DamagedFileError(f"branch '{name}'{more} is damaged: {why} {where}; get the file again")
-    if len(events) == len(run.written) and (jets := count_jets(run, events)) != chunk.jets:
+    if len(events) == len(run.written) and (jets := count_jets(run, written.layouts, events)) != chunk.jets:
         raise DamagedFileError(f"'{FOLDER}/chunks' is damaged: {chunk.jets} jets where there are {jets} {where}")
 
 
@@ -164,66 +154,9 @@ def _where(start: int, chunk: Chunk) -> str:
     return f"in entries {start} to {start + chunk.entries}"
 
 
-def count_jets(run: Run, events: Mapping[str, ak.Array]) -> int:
+def count_jets(run: Run, layouts: Sequence[FileLayout], events: Mapping[str, ak.Array]) -> int:
     """Jets in compressed events, over all collections."""
-    return sum(int(jets_per_event(run, entry.collection, events).sum()) for entry in run.collections)
-
-
-def jets_per_event(run: Run, collection: Collection, events: Mapping[str, ak.Array]) -> Counts:
-    """The jets of a collection in each of compressed events; raises DamagedFileError where there can't be so many."""
-    if not collection.packed:
-        return flatten(events[collection.latents[0]])[1]
-    if not collection.jagged:
-        return np.ones(len(events[collection.latents[0]]), np.int64)
-    counter, *_ = [*_counting(run, collection, events), None]
-    if counter is None:
-        raise DamagedFileError(f"'{collection.name}' is damaged: nothing counts its jets")
-    found = events[counter] if counter == _counter_of(run, collection) else ak.num(events[counter])
-    if found.ndim != 1 or (counts := ak.to_numpy(found)).dtype.kind not in "iu":
-        raise DamagedFileError(f"'{counter}' is damaged: it counts nothing")
-    if counts.min(initial=0) < 0 or int(counts.astype(np.int64).sum()) > MOST_JETS:
-        raise DamagedFileError(f"'{counter}' is damaged: {counts.min()} to {counts.max()} jets in an event")
-    return np.asarray(counts, np.int64)
-
-
-def _counting(run: Run, collection: Collection, written: Container[str]) -> list[str]:
-    """The branches that tell how many packed jets an event has: their counter, or carried ones that share it."""
-    counter = _counter_of(run, collection)
-    if not (collection.packed and collection.jagged):
-        return []
-    carriers = (branch.name for branch in run.carried if branch.jagged and run.counters.get(branch.name) == counter)
-    return [name for name in (counter, *carriers) if name in written]
-
-
-def _counter_of(run: Run, collection: Collection) -> str:
-    return run.counters.get(next(iter(collection.branches.values())), "")
-
-
-def codec_of(entry: CompressedCollection, contents: Contents) -> Decoder | PackedCodec:
-    """The codec of a compressed collection, with its model from the file or from the package; raises UserError."""
-    sha = entry.model_sha256
-    if entry.collection.packed:
-        content = contents.models.get(sha)
-        with damage(f"the tables or the codec of '{entry.collection.name}'", *FACTS):
-            priors = Priors.from_bytes(content) if content is not None else packaged_priors(sha)
-            if priors is not None:
-                return _of_types(entry.collection, packed_codec_of(entry.codec, priors))
-        raise UserError(f"tables {sha[:12]} are neither in the file nor in this atlasae: upgrade atlasae")
-    from atlasae.codecs.floats import codec_of_config  # here, since torch takes its time, and packed jets need none
-    from atlasae.codecs.model import Model, packaged_model
-
-    content = contents.models.get(sha)
-    model = Model.from_bytes(content, sha[:12]) if content is not None else packaged_model(sha)
-    if model is None:
-        raise UserError(f"model {sha[:12]} is neither in the file nor in this atlasae: upgrade atlasae")
-    with damage(f"the codec of '{entry.collection.name}'", *FACTS):
-        return _of_types(entry.collection, codec_of_config(entry.codec, model.autoencoder))
-
-
-def _of_types(collection: Collection, codec: Made) -> Made:
-    """The codec, checked to have padding of the types of this collection; raises ValueError where it has other."""
-    codec.padding.check([np.dtype(collection.dtypes[variable]) for variable in collection.variables])
-    return codec
+    return sum(int(layout.counts(run, events).sum()) for layout in layouts)
 
 
 def silent(done: int, total: int) -> None:

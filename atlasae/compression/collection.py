@@ -1,44 +1,124 @@
-"""One collection of a file: what became of its jets, and its four branches from those that stand in."""
+"""One collection of a file: how it is stored, and what became of its jets on the way there."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar
 
 import awkward as ak
-import numpy as np
 
-from atlasae.codecs.codec import Decoder, restore
-from atlasae.files.events import Array, flatten, unflatten
+from atlasae.compression.format import CompressedCollection, Run
+from atlasae.compression.plan import Options, Plan
+from atlasae.files.events import Array, Counts
 from atlasae.jets.collections import Collection
+from atlasae.jets.columns import to_columns
 from atlasae.jets.coordinates import Bools
+from atlasae.jets.padding import Padding
 from atlasae.jets.precision import Precision, find_roundings
 from atlasae.jets.stored import storage_of
 
 MANY_EXACT = 0.05  # of the jets: then something does not fit, and the user is told
 
 
-@dataclass(kw_only=True)
-class Counted:
-    """What became of the jets of a collection, chunk by chunk."""
+class Described(Protocol):
+    """A codec that can say what it is."""
 
-    warning: str | None = None
+    @property
+    def padding(self) -> Padding:
+        """The rows where there is no jet."""
+        ...
+
+    def config(self) -> dict[str, Any]:
+        """What it takes to make it again; plain JSON, `layout` is the name of the layout."""
+        ...
+
+
+@dataclass(frozen=True)
+class CompressedJets:
+    """The jets of a chunk as they are stored: the branches, which jets are exact, the largest error of the others."""
+
+    branches: dict[str, ak.Array]
+    exact: Bools
+    largest: dict[str, float]
+
+
+class FileLayout(Protocol):
+    """How the jets of a collection are stored: what turns its own branches into those that stand in, and back."""
+
+    by_chunk: ClassVar[bool]  # the latents of a chunk are bytes in its first entry: they can't be cut or compressed
+
+    @property
+    def collection(self) -> Collection:
+        """The collection, with its units."""
+        ...
+
+    @property
+    def codec(self) -> Described:
+        """What codes the jets."""
+        ...
+
+    @classmethod
+    def start(cls, plan: Plan, options: Options, sample: Mapping[str, ak.Array], entries: int) -> "Start":
+        """Choose a layout for every collection of `entries` events by a sample of them; raises UserError."""
+        ...
+
+    @classmethod
+    def from_config(cls, entry: CompressedCollection, content: bytes | None) -> Self:
+        """The layout of a compressed file, with the model it has; raises UserError where none is known, or damage."""
+        ...
+
+    def counts(self, run: Run, events: Mapping[str, ak.Array]) -> Counts:
+        """The jets in each of compressed events; raises DamagedFileError where there can't be so many."""
+        ...
+
+    def compress(self, columns: Sequence[Array], counts: Counts, bounds: dict[str, float]) -> CompressedJets:
+        """Store the jets of a chunk, each within its bounds or bit for bit."""
+        ...
+
+    def restore(self, events: Mapping[str, ak.Array], counts: Counts) -> dict[str, ak.Array]:
+        """The original branches of compressed events; undoes `compress`. Raises ValueError for other numbers."""
+        ...
+
+    @property
+    def why_exact(self) -> str:
+        """Why jets are kept exactly, as far as their layout knows."""
+        ...
+
+
+Layout_co = TypeVar("Layout_co", bound=FileLayout, covariant=True)
+
+
+@dataclass
+class Compressor(Generic[Layout_co]):
+    """One collection on its way through the chunks, and what became of its jets so far."""
+
+    layout: Layout_co
+    bounds: dict[str, float]
     jets: int = 0
     exact_jets: int = 0
     bytes_in: int = 0
     max_error: dict[str, float] = field(default_factory=dict)
 
-    def count(self, columns: Sequence[Array], exact: Bools, largest: dict[str, float]) -> None:
-        """Add the jets of a chunk, which of them are exact, and the largest error of the others."""
-        self.jets += len(exact)
-        self.exact_jets += int(exact.sum())
-        self.bytes_in += sum(column.nbytes for column in columns)
-        self.max_error = merge_largest([self.max_error, largest])
+    @property
+    def collection(self) -> Collection:
+        """The collection, with its units."""
+        return self.layout.collection
 
-    def many_exact(self, name: str, why: str) -> str | None:
+    def compress(self, events: Mapping[str, ak.Array]) -> dict[str, ak.Array]:
+        """The branches that stand in for the jets of these events."""
+        columns, counts = to_columns(self.collection, events)
+        stored = self.layout.compress(columns, counts, self.bounds)
+        self.jets += len(stored.exact)
+        self.exact_jets += int(stored.exact.sum())
+        self.bytes_in += sum(column.nbytes for column in columns)
+        self.max_error = merge_largest([self.max_error, stored.largest])
+        return stored.branches
+
+    def note(self) -> str | None:
         """What the user should know where many jets are exact."""
         if self.exact_jets <= MANY_EXACT * self.jets:
             return None
-        return f"{self.exact_jets / self.jets:.0%} of the jets of '{name}' are kept exactly: {why}"
+        share = self.exact_jets / self.jets
+        return f"{share:.0%} of the jets of '{self.collection.name}' are kept exactly: {self.layout.why_exact}"
 
 
 def or_other_units(collection: Collection) -> str:
@@ -46,43 +126,11 @@ def or_other_units(collection: Collection) -> str:
     return f"; right units? they are taken as {collection.units}, --units says otherwise" if collection.units else ""
 
 
-class Described(Protocol):
-    """A codec that can say what it is."""
-
-    def config(self) -> dict[str, Any]:
-        """What it takes to make it again; plain JSON."""
-        ...
-
-
-class Compressing(Protocol):
-    """One collection on its way into a file, in any layout."""
-
-    collection: Collection
-    bounds: dict[str, float]
-    jets: int
-    exact_jets: int
-    bytes_in: int
-    max_error: dict[str, float]
-
-    @property
-    def codec(self) -> Described:
-        """What codes the jets."""
-        ...
-
-    def compress(self, events: dict[str, ak.Array]) -> dict[str, ak.Array]:
-        """The branches that stand in for the jets of these events."""
-        ...
-
-    def note(self) -> str | None:
-        """What the user should know of the jets so far."""
-        ...
-
-
 @dataclass(frozen=True)
 class Start:
     """How a file is compressed: a compressor for every collection, their model, what the user should know."""
 
-    compressors: Sequence[Compressing]
+    compressors: Sequence[Compressor[FileLayout]]
     model_sha256: str
     embedded: dict[str, bytes]  # the model, where it has to travel in the file
     notes: Sequence[str] = ()
@@ -97,22 +145,6 @@ def as_rounded(collection: Collection, precision: Precision, columns: Sequence[A
     jets = storage.is_jet(columns)
     stored = {v: column[jets] for v, column in zip(collection.variables, columns, strict=True)}
     return replace(collection, roundings=find_roundings(stored, storage.scale, bounds, precision.full) or None)
-
-
-def restore_columns(collection: Collection, codec: Decoder, events: dict[str, ak.Array]) -> dict[str, ak.Array]:
-    """The original four branches from the latent and exact branches; undoes `Compressor.compress`."""
-    parts = [flatten(events[name]) for name in collection.latents]
-    counts = parts[0][1]
-    columns = restore(codec, storage_of(collection), np.stack([values for values, _ in parts], axis=1))
-    listed, exact_counts = flatten(events[collection.exact["index"]])
-    index = listed.astype(np.int64)
-    if not ((index >= 0) & (index < np.repeat(counts, exact_counts))).all():
-        raise ValueError("exact jets that are not in their events")
-    where = np.repeat(np.cumsum(counts) - counts, exact_counts) + index
-    for variable, column in zip(collection.variables, columns, strict=True):
-        column[where] = flatten(events[collection.exact[variable]])[0]
-    named = zip(collection.branches.values(), columns, strict=True)
-    return {name: unflatten(column, counts, collection.jagged) for name, column in named}
 
 
 def merge_largest(found_errors: Iterable[dict[str, float]]) -> dict[str, float]:

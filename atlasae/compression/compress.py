@@ -13,7 +13,7 @@ import numpy as np
 
 from atlasae import pages
 from atlasae.compression.chunks import Progress, silent
-from atlasae.compression.collection import Compressing, Start, merge_largest
+from atlasae.compression.collection import Compressor, FileLayout, Start, merge_largest
 from atlasae.compression.format import (
     Chunk,
     CompressedCollection,
@@ -24,8 +24,8 @@ from atlasae.compression.format import (
     read_contents,
     write_contents,
 )  # fmt: skip
+from atlasae.compression.layouts import layout_named
 from atlasae.compression.others import copy_others, entry_ranges, moved, read_counted
-from atlasae.compression.packed import start_packing
 from atlasae.compression.plan import Options, Plan, make_plan, open_for, settle_plan
 from atlasae.compression.verify import compare_files, read_back
 from atlasae.errors import UserError
@@ -34,7 +34,7 @@ from atlasae.files.events import Events
 from atlasae.files.outputs import check_target, replacing
 from atlasae.files.remote import Location, Named, local, located, watching
 from atlasae.files.trees import open_source
-from atlasae.files.writing import PAGES, Behind, Target, Writer, create, parse_compression
+from atlasae.files.writing import PAGES, Behind, Target, Writer, create
 from atlasae.jets.collections import stand_ins
 from atlasae.jets.inputs import Opened
 from atlasae.jets.stored import storage_of
@@ -75,11 +75,8 @@ def compress_file(
             if options.read_back:
                 read_back(temporary, opened, types, reading)
             check_unchanged()
-            facts = compression_facts(path, temporary, run) | {"notes": plan.notes + notes, "output": str(target)}
-            report = Report(facts | {"seconds": time.perf_counter() - started}, pages.compression_page)
-            if finished:
-                finished(temporary, report)
-    return report
+            report = Report(compression_facts(path, temporary, run), pages.compression_page)
+            return ended(report, target, plan.notes + notes, started, temporary, finished)
 
 
 def recognise_compressed(path: Location, target: Path, options: Options) -> Report | None:
@@ -93,8 +90,23 @@ def recognise_compressed(path: Location, target: Path, options: Options) -> Repo
         return None
     if compare_files(path, target)["differences"]:
         return None
-    facts = compression_facts(path, target, run) | {"notes": [], "seconds": 0.0, "output": str(target)}
-    return Report(facts, pages.compression_page)
+    return ended(Report(compression_facts(path, target, run), pages.compression_page), target)
+
+
+def ended(
+    report: Report,
+    target: Path,
+    notes: Sequence[str] = (),
+    started: float | None = None,
+    made: Path | None = None,
+    finished: Finished | None = None,
+) -> Report:
+    """The report of a whole file with what the user should know, once `finished` is told what is made; its end."""
+    seconds = 0.0 if started is None else time.perf_counter() - started
+    report |= {"notes": list(notes), "output": str(target), "seconds": seconds}
+    if finished and made:
+        finished(made, report)
+    return report
 
 
 def _checked(options: Options | None) -> Options:
@@ -166,9 +178,8 @@ def _write_compressed(
     """Write the file; returns its run, what the user should know, and the types that its branches have in memory."""
     start = _start(opened.events, plan, options)
     plan = settle_plan(plan, [compressor.collection for compressor in start.compressors])
-    carried = _carried_compression(opened, options)
-    of_pages = {"compression": carried if options.compression else PAGES} if options.rntuple else {}
-    with create(path, told=carried, **of_pages) as target:
+    of_pages = {"compression": plan.compression if options.compression else PAGES} if options.rntuple else {}
+    with create(path, told=plan.compression, **of_pages) as target:
         copied, left_out = _copy_others(opened, options, target)
         chunks, types = _write_chunks(opened, plan, start.compressors, options, target, progress)
         notes = [*start.notes, *(note for compressor in start.compressors if (note := compressor.note()))]
@@ -178,13 +189,6 @@ def _write_compressed(
         run = replace(_run(opened, plan, start, chunks, list(types), options), copied=copied, left_out=left_out)
         write_contents(target, Contents([run], chunks, start.embedded))
     return run, notes, types
-
-
-def _carried_compression(opened: Opened, options: Options) -> Any:
-    """As asked for, else as the input's; None for a table."""
-    if options.compression:
-        return parse_compression(options.compression)
-    return opened.tree_read.compression if opened.tree_read else None
 
 
 def _copy_others(opened: Opened, options: Options, target: Target) -> tuple[Copied, list[LeftOut]]:
@@ -197,13 +201,7 @@ def _copy_others(opened: Opened, options: Options, target: Target) -> tuple[Copi
 
 def _start(events: Events, plan: Plan, options: Options) -> Start:
     sample = _sample(events, plan, options.step_size)
-    if options.packed:
-        return start_packing(plan, options, sample)
-    from atlasae.compression.floats import (
-        start_compressors,  # here, since torch takes its time, and packed jets need none
-    )
-
-    return start_compressors(events, plan, options, sample)
+    return layout_named(options.layout).start(plan, options, sample, events.entries)
 
 
 def _sample(events: Events, plan: Plan, step_size: int) -> dict[str, ak.Array]:
@@ -223,7 +221,7 @@ def _sample(events: Events, plan: Plan, step_size: int) -> dict[str, ak.Array]:
 def _write_chunks(
     opened: Opened,
     plan: Plan,
-    compressors: Sequence[Compressing],
+    compressors: Sequence[Compressor[FileLayout]],
     options: Options,
     target: Target,
     progress: Progress,
@@ -239,7 +237,7 @@ def _write_chunks(
                 written |= compressor.compress(events)
             for counter, branch in plan.lone_counters.items():
                 written[counter] = ak.values_astype(ak.num(events[branch]), np.int32)
-            writer = writer or _compressed_tree(target, opened, plan, options, written)
+            writer = writer or _compressed_tree(target, opened, plan, options, compressors, written)
             behind.extend(writer, written)
             jets = sum(compressor.jets for compressor in compressors) - sum(chunk.jets for chunk in chunks)
             chunks.append(Chunk(stop - start, jets, [checksum(array) for array in written.values()]))
@@ -248,16 +246,20 @@ def _write_chunks(
 
 
 def _compressed_tree(
-    target: Target, opened: Opened, plan: Plan, options: Options, columns: dict[str, ak.Array]
+    target: Target,
+    opened: Opened,
+    plan: Plan,
+    options: Options,
+    compressors: Sequence[Compressor[FileLayout]],
+    columns: dict[str, ak.Array],
 ) -> Writer:
     if options.rntuple:
         return target.make_ntuple(opened.tree, columns, opened.title, plan.places_written)
-    carried = _carried_compression(opened, options)
     words = [name for collection in plan.collections for name in stand_ins(collection, plan.counters)]
-    writer = target.make_tree(opened.tree, columns, opened.title, plan.counters, carried, words)
-    packed = [name for collection in plan.collections if collection.packed for name in collection.latents]
-    writer.store(packed)
-    writer.expect_zeros([plan.counters[name] for name in packed])
+    writer = target.make_tree(opened.tree, columns, opened.title, plan.counters, plan.compression, words)
+    coded = [name for c in compressors if c.layout.by_chunk for name in c.collection.latents]
+    writer.store(coded)
+    writer.expect_zeros([plan.counters[name] for name in coded])
     return writer
 
 
@@ -277,7 +279,8 @@ def _run(
         chunks=len(chunks),
         collections=[
             CompressedCollection(
-                c.collection, c.codec.config(), _promised(c), start.model_sha256, c.jets, c.exact_jets, c.max_error,
+                c.collection, c.layout.codec.config(), _promised(c.bounds), start.model_sha256,
+                c.jets, c.exact_jets, c.max_error,
                 # Baskets inside the tree object have no size of their own.
                 bytes_in=opened.events.compressed_bytes(list(c.collection.branches.values())) or c.bytes_in,
             )
@@ -306,8 +309,8 @@ def _source(opened: Opened) -> dict[str, Any]:
     return facts
 
 
-def _promised(compressor: Compressing) -> dict[str, float | None]:
-    return {variable: bound if math.isfinite(bound) else None for variable, bound in compressor.bounds.items()}
+def _promised(bounds: dict[str, float]) -> dict[str, float | None]:
+    return {variable: bound if math.isfinite(bound) else None for variable, bound in bounds.items()}
 
 
 def _collection_facts(entry: CompressedCollection, bytes_out: int) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from atlasae import pages
 from atlasae.compression.chunks import Progress, Salvage, restored_events, silent
-from atlasae.compression.compress import Finished, file_bytes
+from atlasae.compression.compress import Finished, ended, file_bytes
 from atlasae.compression.format import (
     Contents,
     Run,
@@ -39,8 +39,7 @@ def recognise_restored(path: Location, target: Path) -> Report | None:
         facts = _decompression_facts(read_contents(source), Salvage())
     if compare_files(target, path, restored=True)["differences"]:
         return None
-    facts |= file_bytes(path, target) | {"notes": [], "seconds": 0.0, "output": str(target)}
-    return Report(facts, pages.decompression_page)
+    return ended(Report(facts | file_bytes(path, target), pages.decompression_page), target)
 
 
 def decompress_file(
@@ -83,11 +82,8 @@ def decompress_file(
                 left_out = _write_restored(source, contents, temporary, progress or silent, lost)
             check_unchanged()
             facts = _decompression_facts(contents, lost or Salvage()) | file_bytes(path, temporary)
-            facts |= {"notes": [*skim.notes, *pages.left_out_lines(left_out)], "output": str(target)}
-            report = Report(facts | {"seconds": time.perf_counter() - started}, pages.decompression_page)
-            if finished:
-                finished(temporary, report)
-    return report
+            notes = [*skim.notes, *pages.left_out_lines(left_out)]
+            return ended(Report(facts, pages.decompression_page), target, notes, started, temporary, finished)
 
 
 def _check_parts(path: Location, contents: Contents, lost: Salvage | None) -> None:

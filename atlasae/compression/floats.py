@@ -1,121 +1,178 @@
-"""Collections on their way into a file as floats: the model and codec each gets, and the branches that stand in."""
+"""The layouts of floats: which model and codec a collection gets, and the branches that stand in for its jets."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import ClassVar, Self
 
 import awkward as ak
 import numpy as np
 
 from atlasae.codecs.chain import JETS, InvertibleAutoencoder
-from atlasae.codecs.codec import Encoded, encode_within
-from atlasae.codecs.floats import AnyCodec, FloatsCodec, few_threads
+from atlasae.codecs.codec import Encoded, encode_within, restore
+from atlasae.codecs.floats import AnyCodec, FloatsCodec, codec_of_config, few_threads
 from atlasae.codecs.grid import MANTISSA_BITS
 from atlasae.codecs.model import Model, default_model, domain_warning, load_model, packaged_model
 from atlasae.codecs.search import choose_codec, encoded_bytes
-from atlasae.compression.collection import Counted, Start, as_rounded, or_other_units
+from atlasae.compression.collection import CompressedJets, Compressor, FileLayout, Start, as_rounded, or_other_units
+from atlasae.compression.format import CompressedCollection, Run
 from atlasae.compression.plan import Options, Plan
 from atlasae.errors import UserError
-from atlasae.files.events import Array, Counts, Events, counts_of, index_in_event, unflatten
+from atlasae.files.damage import FACTS, damage
+from atlasae.files.events import Array, Counts, counts_of, flatten, index_in_event, unflatten
 from atlasae.jets.collections import Collection
-from atlasae.jets.columns import to_columns
-from atlasae.jets.coordinates import Floats
+from atlasae.jets.columns import to_branches, to_columns
+from atlasae.jets.coordinates import Bools, Floats
+from atlasae.jets.padding import Latents
 from atlasae.jets.precision import Precision
-from atlasae.jets.stored import Storage, storage_of
-from atlasae.jets.units import settle
-from atlasae.jets.variables import JET
+from atlasae.jets.reading import settle_by
+from atlasae.jets.stored import storage_of
 from atlasae.training.train import learn_from, learn_list
 
 SELF = "self"  # the model that is fitted to the input
 FEWEST_TO_FIT = 1000  # jets
 
 
-@dataclass
-class Compressor(Counted):
-    """One collection on its way through the chunks: its codec, and what became of its jets."""
+@dataclass(frozen=True)
+class WordsLayout:
+    """Float32 in a branch for each latent, jet by jet, and branches of the jets that are kept exactly."""
 
     collection: Collection
     codec: AnyCodec
-    storage: Storage
-    bounds: dict[str, float]
+    by_chunk: ClassVar[bool] = False
+
+    @classmethod
+    @few_threads()
+    def start(cls, plan: Plan, options: Options, sample: Mapping[str, ak.Array], entries: int) -> Start:
+        """Choose the model, and a codec for every collection of jets, by a sample of them; raises UserError."""
+        settled = settle_by(plan.collections, options.units, sample)
+        if options.model == SELF:
+            return _start_fitted(settled, options.precision, sample, entries)
+        model = _jet_model(options.model)
+        compressors = [start_floats(collection, options.precision, model, sample) for collection in settled]
+        found = (domain_warning(model, sample_jets([collection], sample), collection.name) for collection in settled)
+        return _start(compressors, model, [warning for warning in found if warning])
+
+    @classmethod
+    def from_config(cls, entry: CompressedCollection, content: bytes | None) -> Self:
+        """The layout of a compressed file, with its model; raises UserError where none is known, DamagedFileError."""
+        sha = entry.model_sha256
+        model = Model.from_bytes(content, sha[:12]) if content is not None else packaged_model(sha)
+        if model is None:
+            raise UserError(f"model {sha[:12]} is neither in the file nor in this atlasae: upgrade atlasae")
+        with damage(f"the codec of '{entry.collection.name}'", *FACTS):
+            return cls(entry.collection, codec_of_config(entry.codec, model.autoencoder))
+
+    def counts(self, run: Run, events: Mapping[str, ak.Array]) -> Counts:
+        """The jets in each of compressed events."""
+        return flatten(events[self.collection.latents[0]])[1]
+
+    def encode(self, columns: Sequence[Array], bounds: dict[str, float]) -> Encoded:
+        """The latents of jets, and which of them break a bound."""
+        return encode_within(self.codec, storage_of(self.collection), bounds, columns)
 
     @few_threads()
-    def compress(self, events: dict[str, ak.Array]) -> dict[str, ak.Array]:
-        """The latent and exact branches that stand in for the jets of these events."""
-        columns, counts = to_columns(self.collection, events)
-        encoded = encode_within(self.codec, self.storage, self.bounds, columns)
-        self.count(columns, encoded.exact, encoded.largest)
+    def compress(self, columns: Sequence[Array], counts: Counts, bounds: dict[str, float]) -> CompressedJets:
+        """The latent and exact branches that stand in for the jets of a chunk."""
+        encoded = self.encode(columns, bounds)
         latents = {
             name: unflatten(encoded.latents[:, j], counts, self.collection.jagged)
             for j, name in enumerate(self.collection.latents)
         }
-        return latents | exact_branches(self.collection, columns, counts, encoded)
+        exact = exact_branches(self.collection, columns, counts, encoded.exact)
+        return CompressedJets(latents | exact, encoded.exact, encoded.largest)
 
-    def note(self) -> str | None:
-        """What the user should know of the jets so far."""
-        if (
-            isinstance(self.codec, FloatsCodec)
-            and self.codec.variables == JET
-            and self.codec.grid.word_bits > MANTISSA_BITS - 0.1
-        ):
-            why = "three floats hold 69 bits, too few for this precision; 5e-5 or `full` takes less space"
-        else:
-            why = "they are unlike the jets the model knows, or unphysical" + or_other_units(self.collection)
-        return self.many_exact(self.collection.name, why)
+    def restore(self, events: Mapping[str, ak.Array], counts: Counts) -> dict[str, ak.Array]:
+        """The original branches; undoes `compress`. Raises ValueError for latents or exact jets that can't be."""
+        collection = self.collection
+        latents: Latents = np.stack([flatten(events[name])[0] for name in collection.latents], axis=1)
+        columns = restore(self.codec, storage_of(collection), latents)
+        listed, exact_counts = flatten(events[collection.exact["index"]])
+        index = listed.astype(np.int64)
+        if not ((index >= 0) & (index < np.repeat(counts, exact_counts))).all():
+            raise ValueError("exact jets that are not in their events")
+        where = np.repeat(np.cumsum(counts) - counts, exact_counts) + index
+        for variable, column in zip(collection.variables, columns, strict=True):
+            column[where] = flatten(events[collection.exact[variable]])[0]
+        return to_branches(collection, columns, counts)
+
+    @property
+    def why_exact(self) -> str:
+        """Why jets are kept exactly, as far as their layout knows."""
+        return "they are unlike the jets the model knows, or unphysical" + or_other_units(self.collection)
 
 
-def start_compressor(
-    settled: Collection, precision: Precision, model: Model, events: dict[str, ak.Array]
-) -> Compressor:
+@dataclass(frozen=True)
+class FloatsLayout(WordsLayout):
+    """Three floats a jet, of a chain of densities on a grid."""
+
+    codec: FloatsCodec
+
+    @property
+    def why_exact(self) -> str:
+        """Why jets are kept exactly: a grid that fills its words can't be finer."""
+        if self.codec.grid.word_bits > MANTISSA_BITS - 0.1:
+            return "three floats hold 69 bits, too few for this precision; 5e-5 or `full` takes less space"
+        return super().why_exact
+
+
+@dataclass(frozen=True)
+class ListLayout(WordsLayout):
+    """As many floats as a list of variables needs, of a model that is fitted to the input and goes with it."""
+
+    @classmethod
+    @few_threads()
+    def start(cls, plan: Plan, options: Options, sample: Mapping[str, ak.Array], entries: int) -> Start:
+        """Fit a model of the list of variables to a sample, and choose its grid; raises UserError."""
+        (collection,) = plan.collections
+        columns, _ = to_columns(collection, sample)
+        storage = storage_of(collection)
+        rows = storage.to_values(columns)
+        variables = storage.variables.with_categories(rows)
+        model = learn_list(variables, rows)
+        known = replace(collection, terms=variables.to_json())
+        storage = storage_of(known)
+        codec = choose_codec(model.autoencoder, storage, options.precision, columns)
+        assert isinstance(codec, FloatsCodec)
+        layout = cls(replace(known, words=len(codec.grid.words)), codec)
+        note = f"the model of {len(variables.variables)} variables is in the file: {len(model.content) / 1000:,.1f} kB"
+        return _start([Compressor(layout, options.precision.of(storage.layout))], model, [note])
+
+
+LAYOUTS: dict[str, type[WordsLayout]] = {"floats": FloatsLayout, "list": ListLayout, "bottleneck": WordsLayout}
+
+
+def start_floats(
+    settled: Collection, precision: Precision, model: Model, events: Mapping[str, ak.Array]
+) -> Compressor[WordsLayout]:
     """Settle the codec of a collection, whose units are known, by a sample of its events."""
     columns, _ = to_columns(settled, events)
     settled = as_rounded(settled, precision, columns)
     storage = storage_of(settled)
     codec = choose_codec(model.autoencoder, storage, precision, columns)
-    warning = domain_warning(model, storage.usable_rows(columns), settled.name)
-    return Compressor(settled, codec, storage, precision.of(storage.layout), warning=warning)
+    return Compressor(LAYOUTS[codec.config()["layout"]](settled, codec), precision.of(storage.layout))
 
 
-def start_list_compressor(
-    collection: Collection, precision: Precision, model: Model, events: Mapping[str, ak.Array]
-) -> Compressor:
-    """The compressor of a list of variables, its grid settled by a sample."""
-    storage, (columns, _) = storage_of(collection), to_columns(collection, events)
-    codec = choose_codec(model.autoencoder, storage, precision, columns)
-    assert isinstance(codec, FloatsCodec)
-    settled = replace(collection, words=len(codec.grid.words))
-    return Compressor(settled, codec, storage, precision.of(storage.layout))
-
-
-@few_threads()
-def start_compressors(events: Events, plan: Plan, options: Options, sample: dict[str, ak.Array]) -> Start:
-    """Choose the model, and a compressor for every collection, by a sample of the jets; raises UserError."""
-
-    def start(model: Model) -> list[Compressor]:
-        return [start_compressor(collection, options.precision, model, sample) for collection in settled]
-
-    if options.variables:
-        return _start_list(plan.collections[0], options.precision, sample)
-    settled = settle(plan.collections, options.units, [to_columns(c, sample)[0] for c in plan.collections])
-    if options.model != SELF:
-        model = _jet_model(options.model)
-        compressors = start(model)
-        return _start(compressors, model, [c.warning for c in compressors if c.warning])
-    model, compressors = default_model(), start(default_model())
+def _start_fitted(
+    settled: Sequence[Collection], precision: Precision, sample: Mapping[str, ak.Array], entries: int
+) -> Start:
+    """Choose between the packaged model and one that is fitted to the sample, by the bytes of all `entries`."""
+    model = default_model()
+    compressors = [start_floats(collection, precision, model, sample) for collection in settled]
     jets = sample_jets(settled, sample)
     if len(jets) < FEWEST_TO_FIT:
         note = f"{len(jets)} jets are too few for a model of their own: the packaged one is used"
         return _start(compressors, model, [note])
     own = learn_from(jets)
-    fitted = start(own)
+    fitted = [start_floats(collection, precision, own, sample) for collection in settled]
     sizes = [sampled_bytes(candidates, sample) for candidates in (compressors, fitted)]
-    saved = (sizes[0] - sizes[1]) * events.entries / max(1, len(next(iter(sample.values()))))
+    saved = (sizes[0] - sizes[1]) * entries / max(1, len(next(iter(sample.values()))))
     told = f"a model of its own saves {saved / 1000:,.1f} kB and takes {len(own.content) / 1000:,.1f} kB"
     if saved > len(own.content):
         return _start(fitted, own, [f"{told}: it is in the file"])
     return _start(compressors, model, [f"{told}: the packaged one is used"])
 
 
-def _start(compressors: Sequence[Compressor], model: Model, notes: Sequence[str]) -> Start:
+def _start(compressors: Sequence[Compressor[FileLayout]], model: Model, notes: Sequence[str]) -> Start:
     embedded = {} if packaged_model(model.sha256) else {model.sha256: model.content}
     return Start(compressors, model.sha256, embedded, notes)
 
@@ -128,38 +185,25 @@ def _jet_model(name: str) -> Model:
     return model
 
 
-def _start_list(collection: Collection, precision: Precision, sample: dict[str, ak.Array]) -> Start:
-    """A model of a list of variables, fitted to a sample, and the compressor that uses it."""
-    columns, _ = to_columns(collection, sample)
-    storage = storage_of(collection)
-    rows = storage.to_values(columns)
-    variables = storage.variables.with_categories(rows)
-    model = learn_list(variables, rows)
-    settled = replace(collection, terms=variables.to_json())
-    note = f"the model of {len(variables.variables)} variables is in the file: {len(model.content) / 1000:,.1f} kB"
-    return _start([start_list_compressor(settled, precision, model, sample)], model, [note])
-
-
 def sample_jets(settled: Sequence[Collection], events: Mapping[str, ak.Array]) -> Floats:
     """The jets (n x 4, MeV) of a sample that have coordinates, all collections together."""
     return np.concatenate([storage_of(c).usable_rows(to_columns(c, events)[0]) for c in settled])
 
 
-def sampled_bytes(compressors: Sequence[Compressor], events: Mapping[str, ak.Array]) -> int:
+def sampled_bytes(compressors: Sequence[Compressor[WordsLayout]], events: Mapping[str, ak.Array]) -> int:
     """Bytes of a sample's jets as these compressors would write them."""
     total = 0
     for compressor in compressors:
         columns, _ = to_columns(compressor.collection, events)
-        encoded = encode_within(compressor.codec, compressor.storage, compressor.bounds, columns)
-        total += encoded_bytes(encoded, compressor.storage)
+        encoded = compressor.layout.encode(columns, compressor.bounds)
+        total += encoded_bytes(encoded, storage_of(compressor.collection))
     return total
 
 
 def exact_branches(
-    collection: Collection, columns: Sequence[Array], counts: Counts, encoded: Encoded
+    collection: Collection, columns: Sequence[Array], counts: Counts, exact: Bools
 ) -> dict[str, ak.Array]:
     """The jets kept as they were: where they are in their events, and their four originals."""
-    selected = encoded.exact
-    kept = [index_in_event(counts)[selected], *(column[selected] for column in columns)]
-    per_event = counts_of(selected, counts)
+    kept = [index_in_event(counts)[exact], *(column[exact] for column in columns)]
+    per_event = counts_of(exact, counts)
     return {name: ak.unflatten(v, per_event) for name, v in zip(collection.exact.values(), kept, strict=True)}

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from typing import Any
@@ -31,6 +31,11 @@ PACKED_SKIM = (
     "packed jets of a chunk are all in its first entry, so that some of its entries can't be decoded: skim what "
     "`atlasae decompress` gives, or files with --layout floats"
 )
+_SKIMS = {
+    "packed": PACKED_SKIM,
+    "floats": "decompress it with --trust FULL.root, the compressed file it was made of",
+}
+_MADE = {"packed": "packed by atlasae", "floats": "compressed by atlasae to three floats each"}
 _LATER = {"ntuple", "aliases", "places", "exact_prefix", "roundings", "left_out", "minor"}
 _RUNS, _CHUNKS, _MODELS, _ABOUT = (f"{FOLDER}/{name}" for name in ("runs", "chunks", "models", "about"))
 
@@ -132,6 +137,18 @@ class Run:
         """The branches to bring those back from."""
         made = {name for c in self.collections for name in (*c.collection.latents, *c.collection.exact.values())}
         return made | {branch.name for branch in self.carried}
+
+    def counter_of(self, collection: Collection) -> str:
+        """The counter of a collection's own branches; nothing where it has none."""
+        return self.counters.get(next(iter(collection.branches.values())), "")
+
+    def counting(self, collection: Collection, written: Container[str]) -> list[str]:
+        """The branches that tell how many jets an event has: their counter, or carried ones that share it."""
+        if not collection.told_by_counter:
+            return []
+        counter = self.counter_of(collection)
+        carriers = (b.name for b in self.carried if b.jagged and self.counters.get(b.name) == counter)
+        return [name for name in (counter, *carriers) if name in written]
 
     def to_json(self) -> str:
         """The run as one JSON object."""
@@ -247,7 +264,7 @@ def read_folder(source: Source) -> Contents:
             )
         if found := _stand_in(source):
             why = f"it has branch '{found}', but no '{_RUNS}'"
-            raise UserError(_like_a_skim(source, why, packed=found.endswith("packed")))
+            raise UserError(_like_a_skim(source, why, "packed" if found.endswith("packed") else "floats"))
         raise UserError(f"'{source.path}' was not compressed by atlasae: it has no '{_RUNS}' tree")
     with damage(f"'{FOLDER}' in '{source.path}'"):
         rows = _rows(source, _RUNS, ["json", "checksum"])
@@ -296,8 +313,7 @@ def _check_tree(source: Source, contents: Contents) -> None:
     told = sum(run.entries for run in contents.runs)
     if tree is not None and tree.entries < entries == told and tree.is_even:
         why = f"tree '{name}' has {tree.entries} of the {entries} entries compressed"
-        packed = any(entry.collection.packed for entry in contents.runs[0].collections)
-        raise UserError(_like_a_skim(source, why, packed))
+        raise UserError(_like_a_skim(source, why, contents.runs[0].collections[0].collection.layout))
     if tree is None or tree.entries != entries:
         raise DamagedFileError(
             f"'{source.path}' is damaged: tree '{name}' does not have the {entries} entries compressed"
@@ -316,9 +332,8 @@ def _stand_in(source: Source) -> str | None:
     return None
 
 
-def _like_a_skim(source: Source, why: str, packed: bool) -> str:
-    what = PACKED_SKIM if packed else "decompress it with --trust FULL.root, the compressed file it was made of"
-    return f"'{source.path}' looks like a skim of a compressed file: {why}; {what}"
+def _like_a_skim(source: Source, why: str, layout: str) -> str:
+    return f"'{source.path}' looks like a skim of a compressed file: {why}; {_SKIMS[layout]}"
 
 
 def check_alike(runs: Sequence[Run], what: str, merged: bool = True) -> None:
@@ -357,13 +372,13 @@ def _facts_of_jets(collection: Collection) -> dict[str, str]:
     types = {v: f"{_type_of(dtypes[v], collection.jagged)}, {v} of '{name}'," for v in collection.branches}
     return {f"branch '{branch}'": types[v] for v, branch in collection.branches.items()} | {
         f"the unit of '{name}'": str(collection.units),
-        f"the kind of '{name}'": "jets" if collection.terms is None else "a list of variables",
+        f"the kind of '{name}'": "jets" if collection.holds_jets else "a list of variables",
     }
 
 
 def _facts_of_stand_ins(collection: Collection) -> dict[str, str]:
     return {
-        f"the layout of '{collection.name}'": "packed" if collection.packed else "floats",
+        f"the layout of '{collection.name}'": collection.layout,
         f"what stands for '{collection.name}'": ", ".join((*collection.latents, *collection.exact.values())),
     }
 
@@ -420,10 +435,9 @@ def _other_format(facts: dict[str, Any]) -> str:
 
 def _about(contents: Contents) -> str:
     names = [c.collection.name for run in contents.runs for c in run.collections]
-    packed = any(c.collection.packed for run in contents.runs for c in run.collections)
+    layout = contents.runs[0].collections[0].collection.layout
     return (
-        f"The jets of this file ({', '.join(names)}) were {'packed' if packed else 'compressed'} by atlasae"
-        f"{'' if packed else ' to three floats each'}. "
+        f"The jets of this file ({', '.join(names)}) were {_MADE[layout]}. "
         "`atlasae decompress` brings them back: pip install atlasae."
     )
 
@@ -457,8 +471,8 @@ def bits_of(entry: CompressedCollection) -> dict[str, float]:
     """Bits that each variable occupies in the three words; nothing where the latents are no grid."""
     if "levels" not in entry.codec:
         return {}
-    names = entry.collection.variables if entry.collection.terms else ("pt", "eta", "phi", "m")
-    return {v: round(math.log2(n), 2) for v, n in zip(names, entry.codec["levels"], strict=True)}
+    pairs = zip(entry.collection.coded, entry.codec["levels"], strict=True)
+    return {v: round(math.log2(n), 2) for v, n in pairs}
 
 
 def _described(name: str, runs: list[Run], tree: Tree) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 import lzma
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar, Self
 
 import awkward as ak
 import numpy as np
@@ -13,18 +13,20 @@ from atlasae.codecs.codec import encode_and_compare
 from atlasae.codecs.lattice import Lattice
 from atlasae.codecs.packed import Columns, PackedCodec
 from atlasae.codecs.priors import Priors, default_priors, packaged_priors
-from atlasae.compression.collection import Counted, Start, as_rounded, or_other_units
+from atlasae.compression.collection import CompressedJets, Compressor, Start, as_rounded, or_other_units
+from atlasae.compression.format import CompressedCollection, Run
 from atlasae.compression.plan import Options, Plan
-from atlasae.errors import UserError
+from atlasae.errors import DamagedFileError, UserError
+from atlasae.files.damage import FACTS, damage
 from atlasae.files.events import Array, Counts, counts_of, unflatten
 from atlasae.files.remote import local
 from atlasae.jets.collections import Collection
-from atlasae.jets.columns import to_columns
+from atlasae.jets.columns import to_branches, to_columns
 from atlasae.jets.coordinates import Bools
 from atlasae.jets.padding import Codes, Padding
 from atlasae.jets.precision import Precision
+from atlasae.jets.reading import settle_by
 from atlasae.jets.stored import Storage, blocks, storage_of
-from atlasae.jets.units import settle
 
 FINEST = 1e-5  # bound: the tables of finer grids would take long to make
 MOST_JETS = 2**25  # of a chunk
@@ -32,51 +34,81 @@ WORD = np.dtype("<u4")
 _EXACT = [{"id": lzma.FILTER_LZMA1, "preset": 9, "lc": 1, "lp": 0, "pb": 0, "dict_size": 1 << 20}]  # of byte planes
 
 
-@dataclass
-class PackedCompressor(Counted):
-    """One collection on its way through the chunks: its codec, and what became of its jets."""
+@dataclass(frozen=True)
+class PackedLayout:
+    """The jets of a chunk as bytes, all in its first entry; their counter alone tells how many an event has."""
 
     collection: Collection
     codec: PackedCodec
-    storage: Storage
-    bounds: dict[str, float]
+    by_chunk: ClassVar[bool] = True
 
-    def compress(self, events: Mapping[str, ak.Array]) -> dict[str, ak.Array]:
-        """The branch of bytes that stands in for the jets of these events: all in the first, none in the others."""
-        columns, counts = to_columns(self.collection, events)
+    @classmethod
+    def start(cls, plan: Plan, options: Options, sample: Mapping[str, ak.Array], entries: int) -> Start:
+        """Choose grid and padding of every collection by a sample of the jets; raises UserError."""
+        priors = load_priors(options.model)
+        settled = settle_by(plan.collections, options.units, sample)
+        compressors = [start_packed(c, options.precision, priors, sample, options.context) for c in settled]
+        embedded = {} if packaged_priors(priors.sha256) else {priors.sha256: priors.content}
+        return Start(compressors, priors.sha256, embedded)
+
+    @classmethod
+    def from_config(cls, entry: CompressedCollection, content: bytes | None) -> Self:
+        """The layout of a compressed file, with its tables; raises UserError where none are known."""
+        sha = entry.model_sha256
+        with damage(f"the tables or the codec of '{entry.collection.name}'", *FACTS):
+            priors = Priors.from_bytes(content) if content is not None else packaged_priors(sha)
+            if priors is not None:
+                return cls(entry.collection, packed_codec_of(entry.codec, priors))
+        raise UserError(f"tables {sha[:12]} are neither in the file nor in this atlasae: upgrade atlasae")
+
+    def counts(self, run: Run, events: Mapping[str, ak.Array]) -> Counts:
+        """The jets in each of compressed events; raises DamagedFileError where there can't be so many."""
+        collection = self.collection
+        if not collection.jagged:
+            return np.ones(len(events[collection.latents[0]]), np.int64)
+        counter, *_ = [*run.counting(collection, events), None]
+        if counter is None:
+            raise DamagedFileError(f"'{collection.name}' is damaged: nothing counts its jets")
+        found = events[counter] if counter == run.counter_of(collection) else ak.num(events[counter])
+        if found.ndim != 1 or (counts := ak.to_numpy(found)).dtype.kind not in "iu":
+            raise DamagedFileError(f"'{counter}' is damaged: it counts nothing")
+        if counts.min(initial=0) < 0 or int(counts.astype(np.int64).sum()) > MOST_JETS:
+            raise DamagedFileError(f"'{counter}' is damaged: {counts.min()} to {counts.max()} jets in an event")
+        return np.asarray(counts, np.int64)
+
+    def compress(self, columns: Sequence[Array], counts: Counts, bounds: dict[str, float]) -> CompressedJets:
+        """The branch of bytes that stands in for the jets of a chunk: all in the first entry, none in the others."""
         if len(columns[0]) > MOST_JETS:
             raise UserError(f"{len(columns[0])} jets in a chunk, {MOST_JETS} at most: give a smaller --step-size")
         # What a file says is decided by whole numbers: no machine decodes to another float than the next one.
-        drift = steps_apart(self.storage)
-        found = encode_and_compare(self.codec.lattice, self.storage, self.bounds, columns, drift)
+        storage = storage_of(self.collection)
+        found = encode_and_compare(self.codec.lattice, storage, bounds, columns, steps_apart(storage))
         codes = self.codec.padding.find(columns)
         exact = found.exact & (codes == 0)
         content = pack(self.codec, found.latents.T, exact, counts, columns, codes)
-        self.count(columns, exact, found.largest)
         lengths = np.zeros(len(counts), np.int64)
         lengths[:1] = len(content)
+        values = np.frombuffer(content if len(counts) else b"", np.uint8)
         (name,) = self.collection.latents
-        return {name: unflatten(np.frombuffer(content if len(counts) else b"", np.uint8), lengths, jagged=True)}
+        return CompressedJets({name: unflatten(values, lengths, jagged=True)}, exact, found.largest)
 
-    def note(self) -> str | None:
-        """What the user should know of the jets so far."""
-        return self.many_exact(
-            self.collection.name, "they are beyond the grid, or unphysical" + or_other_units(self.collection)
-        )
+    def restore(self, events: Mapping[str, ak.Array], counts: Counts) -> dict[str, ak.Array]:
+        """The original four branches of a chunk; undoes `compress`. Raises ValueError for other bytes."""
+        (name,) = self.collection.latents
+        content = ak.to_numpy(ak.flatten(events[name], axis=None)).astype(np.uint8).tobytes()
+        storage = storage_of(self.collection)
+        columns = unpack(self.codec, storage, content, counts) if len(counts) else _empty(storage)
+        return to_branches(self.collection, columns, counts)
+
+    @property
+    def why_exact(self) -> str:
+        """Why jets are kept exactly, as far as their layout knows."""
+        return "they are beyond the grid, or unphysical" + or_other_units(self.collection)
 
 
 def steps_apart(storage: Storage) -> float:
     """How far decoded jets may lie apart on two machines: a step of the stored floats."""
     return 16 * storage.rounding  # of |eta| below 10, absolute
-
-
-def start_packing(plan: Plan, options: Options, sample: Mapping[str, ak.Array]) -> Start:
-    """Choose a compressor for every collection by a sample of the jets; raises UserError."""
-    priors = load_priors(options.model)
-    settled = settle(plan.collections, options.units, [to_columns(c, sample)[0] for c in plan.collections])
-    compressors = [start_packed(c, options.precision, priors, sample, options.context) for c in settled]
-    embedded = {} if packaged_priors(priors.sha256) else {priors.sha256: priors.content}
-    return Start(compressors, priors.sha256, embedded)
 
 
 def load_priors(name: str) -> Priors:
@@ -96,7 +128,7 @@ def load_priors(name: str) -> Priors:
 
 def start_packed(
     settled: Collection, precision: Precision, priors: Priors, events: Mapping[str, ak.Array], context: bool
-) -> PackedCompressor:
+) -> Compressor[PackedLayout]:
     """Settle grid and padding of a collection, whose units are known; raises UserError for what packs nothing."""
     columns, _ = to_columns(settled, events)
     settled = as_rounded(settled, precision, columns)
@@ -107,7 +139,7 @@ def start_packed(
     wanted = storage.steps(bounds, columns, steps_apart(storage))
     lattice = Lattice((wanted[0], wanted[1], wanted[2], wanted[3]))
     padding = storage.padding(columns)
-    return PackedCompressor(settled, PackedCodec(priors, lattice, context, padding), storage, bounds)
+    return Compressor(PackedLayout(settled, PackedCodec(priors, lattice, context, padding)), bounds)
 
 
 def packed_codec_of(config: dict[str, Any], priors: Priors) -> PackedCodec:
@@ -117,18 +149,6 @@ def packed_codec_of(config: dict[str, Any], priors: Priors) -> PackedCodec:
         raise ValueError("steps or context of another kind")
     lattice = Lattice((wanted[0], wanted[1], wanted[2], wanted[3]))
     return PackedCodec(priors, lattice, context, Padding.of_config(config))
-
-
-def restore_packed(
-    collection: Collection, codec: PackedCodec, events: Mapping[str, ak.Array], counts: Counts
-) -> dict[str, ak.Array]:
-    """The original four branches of a chunk; undoes `PackedCompressor.compress`. Raises ValueError for other bytes."""
-    (name,) = collection.latents
-    content = ak.to_numpy(ak.flatten(events[name], axis=None)).astype(np.uint8).tobytes()
-    storage = storage_of(collection)
-    columns = unpack(codec, storage, content, counts) if len(counts) else _empty(storage)
-    named = zip(collection.branches.values(), columns, strict=True)
-    return {branch: unflatten(column, counts, collection.jagged) for branch, column in named}
 
 
 def pack(

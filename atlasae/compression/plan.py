@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
 from os import PathLike, fspath
 from pathlib import Path
-from typing import Generic, TypeVar, overload
+from typing import Any, Generic, TypeVar, overload
 
 from atlasae.errors import UserError
 from atlasae.files.branches import FOLDER, LIST, Branch, Unwritable, listed
@@ -130,6 +130,13 @@ class Options:
             parse_compression(self.compression)
 
     @property
+    def layout(self) -> str:
+        """The name of the layout that is asked for."""
+        if self.packed:
+            return "packed"
+        return "list" if self.variables else "floats"
+
+    @property
     def digest(self) -> str:
         """A digest of all that decides what comes out, but the input; raises OSError of a file that it needs."""
         files = [Path(name).read_bytes() for name in (self.model, self.variables) if name and Path(name).is_file()]
@@ -162,6 +169,7 @@ class Plan:
     aliases: dict[str, str] = field(default_factory=dict)  # other names of what an RNTuple holds
     places: dict[str, str] = field(default_factory=dict)  # where the members of its records stand
     counted: dict[str, str] = field(default_factory=dict)  # branches with counters that the input has
+    compression: Any = None  # of carried branches: as asked for, else as the input's; None for a table
 
     @property
     def read(self) -> list[str]:
@@ -196,6 +204,7 @@ def make_plan(opened: Opened, options: Options) -> Plan:
     if not can_name(opened.tree):
         raise UserError(f"tree '{opened.tree}' can't be written: {UNNAMED}; give it another name (rootmv)")
     places, aliases = (tree.places, tree.aliases) if tree else ({}, {})
+    as_it_was = tree.compression if tree else None
     collections = _collections(opened, options)
     jets = {name for collection in collections for name in collection.branches.values()}
     names = [branch.name for branch in events.branches]
@@ -224,6 +233,7 @@ def make_plan(opened: Opened, options: Options) -> Plan:
         aliases=aliases,
         places={name: places[name] for name in (*originals, *aliases) if name in places} if options.rntuple else {},
         counted={name: counters[name] for name in names if name in originals and counters.get(name) in stay},
+        compression=parse_compression(options.compression) if options.compression else as_it_was,
     )
 
 

@@ -205,7 +205,7 @@ class CompressedTree(Mapping[str, "CompressedBranch"]):
         return {entry.collection.name: entry.collection for entry in self._run.collections}
 
     def _collection(self, name: str | None) -> Collection:
-        four = {key: c for key, c in self._collections.items() if c.terms is None}
+        four = {key: c for key, c in self._collections.items() if c.holds_jets}
         if (name or next(iter(four), "")) not in four:
             raise UserError(f"no jets '{name}' in tree '{self.name}': there are {', '.join(four) or 'none'}")
         return four[name or next(iter(four))]

@@ -5,6 +5,7 @@ import json
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -13,8 +14,8 @@ from atlasae import pages
 from atlasae.codecs.arrays import Codec
 from atlasae.codecs.floats import BottleneckCodec, FloatsCodec
 from atlasae.codecs.model import VARIABLES
-from atlasae.compression.chunks import codec_of
 from atlasae.compression.format import CompressedCollection, Contents, read_contents
+from atlasae.compression.layouts import layout_of
 from atlasae.errors import UserError
 from atlasae.export.cpp import cpp_header
 from atlasae.export.onnx import graphs_of
@@ -24,7 +25,6 @@ from atlasae.files.remote import Location, Remote, located
 from atlasae.files.trees import open_source
 from atlasae.jets.collections import Collection
 from atlasae.jets.stored import storage_of
-from atlasae.jets.variables import JET
 from atlasae.report import Report
 
 OPSET = 17  # of ONNX: readable by programs since 2022
@@ -156,13 +156,12 @@ def _of_file(path: Location, jets: str | None) -> Exported:
     with open_source(path) as source:
         contents = read_contents(source)
     entry = chosen_entry(path, contents, jets)
-    collection = entry.collection
-    if collection.packed:
+    if entry.collection.layout == "packed":
         raise UserError(f"'{path}' has the packed layout, which only atlasae reads: compress with --layout floats")
-    codec = codec_of(entry, contents)
-    if not isinstance(codec, FloatsCodec | BottleneckCodec) or codec.variables != JET:
+    if not entry.collection.holds_jets:
         raise UserError(f"'{path}' holds a list of variables: only jets are exported, compressed without --variables")
-    return Exported(codec, collection, entry.precision, entry.model_sha256, path.name)
+    codec = cast(FloatsCodec | BottleneckCodec, layout_of(entry, contents).codec)
+    return Exported(codec, entry.collection, entry.precision, entry.model_sha256, path.name)
 
 
 def chosen_entry(path: Location, contents: Contents, jets: str | None) -> CompressedCollection:

@@ -64,6 +64,26 @@ class Collection:
         return tuple(self.branches)
 
     @property
+    def holds_jets(self) -> bool:
+        """Whether its variables are a four-momentum."""
+        return self.terms is None
+
+    @property
+    def coded(self) -> tuple[str, ...]:
+        """The variables that a codec encodes: pt, eta, phi and m of jets, whatever is stored of them."""
+        return ("pt", "eta", "phi", "m") if self.holds_jets else self.variables
+
+    @property
+    def layout(self) -> str:
+        """How its jets are stored, as `--layout` has it."""
+        return "packed" if self.packed else "floats"
+
+    @property
+    def told_by_counter(self) -> bool:
+        """Whether nothing but a counter tells how many jets an event has."""
+        return self.packed and self.jagged
+
+    @property
     def latents(self) -> tuple[str, ...]:
         """The names of the branches that replace the variables: three of float32 for jets, or one of bytes."""
         if self.packed:
@@ -84,9 +104,9 @@ class Collection:
         return replace(self, units=units)
 
     @property
-    def exact_counter(self) -> str:
-        """The counter that the exact branches share."""
-        return f"n{self.prefix}exact"
+    def made_counter(self) -> str:
+        """The counter that the exact branches share, or that of the bytes."""
+        return f"n{self.prefix}{'packed' if self.packed else 'exact'}"
 
 
 def name_counters(
@@ -108,10 +128,7 @@ def name_counters(
             first = next(iter(collection.branches.values()))
             counter = collection.counter or names.counting(first, collection.name)
             counters |= dict.fromkeys([*collection.latents, *collection.branches.values()], counter)
-        if collection.packed:
-            counters |= dict.fromkeys(collection.latents, names.made(f"n{collection.prefix}packed"))
-        else:
-            counters |= dict.fromkeys(collection.exact.values(), names.made(collection.exact_counter))
+        counters |= dict.fromkeys(collection.exact.values() or collection.latents, names.made(collection.made_counter))
     for branch in carried:
         if branch.jagged:
             counters[branch.name] = branch.counter or names.counting(branch.name, branch.name)
@@ -177,5 +194,5 @@ def lone_counters(
 ) -> dict[str, str]:
     """The counters of packed jets that no other branch brings along, each with one of the branches it counts."""
     shared = {counters[branch.name] for branch in carried if branch.jagged}
-    first = [next(iter(c.branches.values())) for c in collections if c.packed and c.jagged]
+    first = [next(iter(c.branches.values())) for c in collections if c.told_by_counter]
     return {counters[name]: name for name in first if counters[name] not in shared}

@@ -6,7 +6,7 @@ import awkward as ak
 import numpy as np
 
 from atlasae.errors import UserError
-from atlasae.files.events import Array, Counts, flatten
+from atlasae.files.events import Array, Counts, flatten, unflatten
 from atlasae.jets.collections import Collection
 from atlasae.jets.coordinates import Bools
 
@@ -30,3 +30,9 @@ def same_bits(before: Sequence[Array], after: Sequence[Array]) -> Bools:
     with np.errstate(all="ignore"):
         pairs = [(a, b.astype(a.dtype, copy=False)) for a, b in zip(before, after, strict=True)]
     return np.asarray(np.all([a.view(f"u{a.itemsize}") == b.view(f"u{b.itemsize}") for a, b in pairs], axis=0))
+
+
+def to_branches(collection: Collection, columns: Sequence[Array], counts: Counts) -> dict[str, ak.Array]:
+    """The branches of a collection from the columns of its jets; undoes `to_columns`."""
+    named = zip(collection.branches.values(), columns, strict=True)
+    return {name: unflatten(column, counts, collection.jagged) for name, column in named}

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from atlasae.compression.chunks import Chunks, Progress, WrittenChunk, pieces
 from atlasae.compression.format import CompressedCollection, Contents, is_compressed, read_contents
+from atlasae.compression.layouts import kind_of
 from atlasae.compression.others import entry_ranges
 from atlasae.compression.parts import check_parts, entries_of
 from atlasae.compression.plan import Options
@@ -24,8 +25,7 @@ from atlasae.jets.collections import Collection, stand_ins
 from atlasae.jets.columns import same_bits, to_columns
 from atlasae.jets.coordinates import Bools, Floats
 from atlasae.jets.inputs import Opened, event_branch, event_numbers, find_in, open_input
-from atlasae.jets.stored import storage_of
-from atlasae.jets.units import settle
+from atlasae.jets.reading import StoredJets, settle_by
 from atlasae.report import loosest
 
 PART = 100_000  # jets per piece
@@ -142,7 +142,7 @@ def open_pair(
 def _with_compressed(original: Opened, source: Source, contents: Contents, progress: Progress) -> Pair:
     run, tree = contents.runs[0], source.trees[contents.runs[0].tree]
     _same_entries(original, source.path, tree.entries)
-    entries = [entry for entry in run.collections if entry.collection.terms is None]
+    entries = [entry for entry in run.collections if entry.collection.holds_jets]
     if not entries:
         raise UserError(f"'{source.path}' holds a list of variables, no four-momenta: `atlasae verify` compares those")
     paired = []
@@ -157,7 +157,7 @@ def _with_compressed(original: Opened, source: Source, contents: Contents, progr
                 bytes_after=tree.compressed_bytes(stand_ins(entry.collection, run.counters)),
                 precision=loosest([found.precision for found in runs]),
                 exact_jets=sum(found.exact_jets for found in runs),
-                latents=() if entry.collection.packed else entry.collection.latents,
+                latents=() if kind_of(entry).by_chunk else entry.collection.latents,
                 meaning=_meaning(entry),
             )
         )
@@ -192,7 +192,7 @@ def _part(events: dict[str, ak.Array], first: int, last: int) -> dict[str, ak.Ar
 def _settled(opened: Opened, collections: Sequence[Collection], units: str | None) -> list[Collection]:
     names = [name for collection in collections for name in collection.branches.values()]
     first = opened.events.read(names, 0, min(opened.events.entries, _FIRST))
-    return settle(collections, units, [to_columns(collection, first)[0] for collection in collections])
+    return settle_by(collections, units, first)
 
 
 def _with_plain(before: Opened, after: Opened, collections: Sequence[Collection], progress: Progress) -> Pair:
@@ -224,18 +224,18 @@ def _jet_pairs(
     latents: dict[str, ak.Array],
     numbers: EventNumbers | None,
 ) -> JetPairs:
-    collection, storage = paired.collection, storage_of(paired.collection)
-    (columns, counts), (restored, counts_after) = to_columns(collection, before), to_columns(collection, after)
-    if not np.array_equal(counts, counts_after):
+    collection = paired.collection
+    one, other = (StoredJets(collection, *to_columns(collection, events)) for events in (before, after))
+    if not np.array_equal(one.counts, other.counts):
         raise UserError(
             f"'{collection.name}' has other numbers of jets per event in the two files: not the same events"
         )
     words = [ak.to_numpy(ak.flatten(latents[name], axis=None)) for name in paired.latents] if latents else []
     return JetPairs(
-        before=storage.rows(columns),
-        after=storage.rows(restored),
-        same=same_bits(columns, restored),
-        counts=counts if collection.jagged else None,
+        before=one.jets,
+        after=other.jets,
+        same=same_bits(one.columns, other.columns),
+        counts=one.counts if collection.jagged else None,
         numbers=None if collection.jagged else numbers,
         latents=np.stack(words, axis=1).astype(np.float64) if words else None,
     )
@@ -256,7 +256,7 @@ def _same_branches(opened: Opened, collection: Collection, path: Location) -> No
 
 def _meaning(entry: CompressedCollection) -> tuple[str, ...]:
     """The contents of each latent: bits of variables, leading ones first."""
-    variables = ("pt", "eta", "phi", "m")
+    variables = entry.collection.coded
     if "words" not in entry.codec:
         return tuple("an output of the network" for _ in entry.collection.latents)
     words = [

@@ -9,15 +9,15 @@ import numpy.typing as npt
 import torch
 
 from atlasae.codecs.grid import MANTISSA_BITS, Grid, jet_words, pack, radices
-from atlasae.files.events import Array, Counts, counts_of, unflatten
+from atlasae.files.events import Array, counts_of, unflatten
 from atlasae.files.trees import open_source
 from atlasae.files.writing import create, parse_compression
 from atlasae.jets.collections import Collection
 from atlasae.jets.columns import to_columns
 from atlasae.jets.coordinates import MASS_FLOOR, Floats
 from atlasae.jets.inputs import Opened
+from atlasae.jets.reading import StoredJets
 from atlasae.jets.residuals import residuals
-from atlasae.jets.stored import storage_of
 from atlasae.jets.units import settle
 from atlasae.jets.variables import JET
 
@@ -28,17 +28,8 @@ ZSTD, LZMA = "zstd:5", "lzma:9"
 
 
 @dataclass(frozen=True)
-class Sample:
-    """The jets of a collection: stored columns, and jets per event."""
-
-    collection: Collection
-    columns: list[Array]
-    counts: Counts
-
-    @property
-    def jets(self) -> Floats:
-        """The jets (n x 4: pt, eta, phi, m in MeV)."""
-        return storage_of(self.collection).rows(self.columns)
+class Sample(StoredJets):
+    """The jets of one collection, all at once."""
 
     def with_coordinates(self) -> "Sample":
         """The jets that have coordinates."""

@@ -14,12 +14,10 @@ from atlasae.errors import UserError
 from atlasae.files.events import Counts, counts_of
 from atlasae.files.outputs import check_target, write_kept
 from atlasae.files.remote import Location
-from atlasae.jets.collections import Collection
-from atlasae.jets.columns import to_columns
 from atlasae.jets.coordinates import Floats
 from atlasae.jets.inputs import find_in, open_input
+from atlasae.jets.reading import read_jets
 from atlasae.jets.stored import storage_of
-from atlasae.jets.units import settle
 from atlasae.report import Report
 
 STEP = 2e-4  # of the lattice: finer than the width of any bin
@@ -97,18 +95,11 @@ def count_files(
 def _events(path: Location, patterns: Sequence[str], units: str | None) -> Iterator[tuple[Floats, Counts]]:
     """The jets (n x 4, MeV) of a file that can be packed and the number in each event, chunk by chunk."""
     with open_input(path, None, patterns) as opened:
-        settled: list[Collection] = []
         collections = find_in(opened.events, opened.where, patterns)
-        names = [name for collection in collections for name in collection.branches.values()]
-        for start in range(0, opened.events.entries, _STEP_ENTRIES):
-            events = opened.events.read(names, start, min(start + _STEP_ENTRIES, opened.events.entries))
-            settled = settled or settle(collections, units, [to_columns(c, events)[0] for c in collections])
-            for collection in settled:
-                columns, counts = to_columns(collection, events)
-                storage = storage_of(collection)
-                jets = storage.rows(columns)
-                kept = storage.usable(jets)
-                yield jets[kept], counts_of(kept, counts)
+        for _, stored in read_jets(opened.events, collections, units, _STEP_ENTRIES):
+            jets = stored.jets
+            kept = storage_of(stored.collection).usable(jets)
+            yield jets[kept], counts_of(kept, stored.counts)
 
 
 def _count(empty: Priors, jets: Floats, counts: Counts) -> dict[str, Integers]:

@@ -19,13 +19,11 @@ from atlasae.files.events import Events
 from atlasae.files.outputs import check_target, write_kept
 from atlasae.files.remote import Location, Named, all_located, local
 from atlasae.jets.collections import read_units
-from atlasae.jets.columns import to_columns
 from atlasae.jets.coordinates import Floats, jets_to_columns
 from atlasae.jets.inputs import event_numbers, find_in, open_input
+from atlasae.jets.reading import read_jets
 from atlasae.jets.recognition import read_patterns
 from atlasae.jets.residuals import half_widths, residuals
-from atlasae.jets.stored import storage_of
-from atlasae.jets.units import settle
 from atlasae.jets.variables import JET, WHOLE, Variable, VariableList
 from atlasae.report import Report
 from atlasae.training.loop import (
@@ -358,21 +356,12 @@ def _read_file(
 ) -> Iterator[tuple[Floats, npt.NDArray[np.int64]]]:
     """Jets and event numbers (rising) chunk by chunk; every n-th chunk of a long file."""
     collections = find_in(events, where, patterns)
-    names = [name for collection in collections for name in collection.branches.values()]
     numbers = None if any(c.jagged for c in collections) else event_numbers(events, collections[0])
-    starts = list(range(0, events.entries, STEP_ENTRIES))
-    first = events.read(names, 0, min(STEP_ENTRIES, events.entries))
-    columns = [to_columns(collection, first)[0] for collection in collections]
-    settled = settle(collections, units, columns)
-    per_chunk = max(1, sum(len(found[0]) for found in columns))
-    for start in starts[:: max(1, len(starts) * per_chunk // most)]:
-        chunk = events.read(names, start, min(start + STEP_ENTRIES, events.entries))
-        for collection in settled:
-            found, counts = to_columns(collection, chunk)
-            jets = storage_of(collection).rows(found)
-            entry = np.repeat(np.arange(start, start + len(counts)), counts)
-            kept = JET.usable(jets)
-            yield jets[kept], (entry if numbers is None else numbers[entry])[kept]
+    for start, stored in read_jets(events, collections, units, STEP_ENTRIES, most):
+        jets, counts = stored.jets, stored.counts
+        entry = np.repeat(np.arange(start, start + len(counts)), counts)
+        kept = JET.usable(jets)
+        yield jets[kept], (entry if numbers is None else numbers[entry])[kept]
 
 
 def _provenance(

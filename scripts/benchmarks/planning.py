@@ -74,7 +74,7 @@ def plan(row: Row) -> Row:
 
 def stages(path: str, target: str, layout: str) -> Callable[[], dict[str, float]]:
     """Compress a file with its stages watched; the CPU seconds of each, by the threads it is spent in."""
-    from atlasae.compression import compress, floats, packed
+    from atlasae.compression import collection, compress
     from atlasae.compression.plan import Options
     from atlasae.files import trees, writing
 
@@ -97,8 +97,7 @@ def stages(path: str, target: str, layout: str) -> Callable[[], dict[str, float]
         setattr(owner, name, watched)
 
     watch(trees.Tree, "read", "reading baskets")
-    watch(floats.Compressor, "compress", "encoding, and decoding to compare")
-    watch(packed.PackedCompressor, "compress", "encoding, and decoding to compare")
+    watch(collection.Compressor, "compress", "encoding, and decoding to compare")
     watch(writing.Writer, "extend", "compressing baskets, and writing")
     watch(compress, "checksum", "checksums")
     watch(compress, "_start", "choosing grid and model")

@@ -30,8 +30,9 @@ from conftest import (
 import atlasae.codecs.model
 import atlasae.training.loop
 from atlasae.codecs.model import default_model
-from atlasae.compression import chunks
+from atlasae.compression.floats import FloatsLayout
 from atlasae.compression.format import read_contents, write_contents
+from atlasae.compression.packed import PackedLayout
 from atlasae.files.trees import open_source
 from atlasae.files.writing import create
 
@@ -55,7 +56,7 @@ def failing(error: Exception) -> Callable[..., Any]:
 @pytest.mark.parametrize("layout", ["floats", "packed"])
 def test_a_bug_in_decoding_is_no_damage(bug, layout, jets_file, tmp_path, monkeypatch):
     succeeded("compress", jets_file, tmp_path / "small.root", "--layout", layout)
-    monkeypatch.setattr(chunks, {"floats": "restore_columns", "packed": "restore_packed"}[layout], failing(bug("ours")))
+    monkeypatch.setattr({"floats": FloatsLayout, "packed": PackedLayout}[layout], "restore", failing(bug("ours")))
     with nothing_left(tmp_path / "out.root"):
         for more in ([], ["--salvage"]):
             result = run_main("decompress", tmp_path / "small.root", tmp_path / "out.root", *more)
@@ -75,7 +76,7 @@ FORGED = (3, ("'Jet' in entries 0 to 60 is damaged: latents are not finite",))
     ids=["memory", "data"],
 )
 def test_lack_of_memory_is_told_and_ends_a_salvage(error, code, words, compressed, tmp_path, monkeypatch):
-    monkeypatch.setattr(chunks, "restore_columns", failing(error))
+    monkeypatch.setattr(FloatsLayout, "restore", failing(error))
     refused(code, words, "decompress", compressed, tmp_path / "out.root", out=compressed)
     words = words if code == 2 else ("no part of the jets",)
     refused(code, words, "decompress", compressed, tmp_path / "out.root", "--salvage", out=compressed)

@@ -9,8 +9,9 @@ from conftest import succeeded, write_layout
 from hypothesis import given
 from hypothesis import strategies as st
 
-from atlasae.compression.chunks import Chunks, WrittenChunk, jets_per_event, pieces
+from atlasae.compression.chunks import Chunks, WrittenChunk, pieces
 from atlasae.compression.format import read_contents
+from atlasae.compression.layouts import layout_of
 from atlasae.errors import DamagedFileError
 from atlasae.files.checksums import checksum
 from atlasae.files.trees import open_source
@@ -48,13 +49,13 @@ def test_packed_jets_are_counted_by_their_counter_or_by_a_branch_that_shares_it(
             contents = read_contents(source)
             (run,) = contents.runs
             tree, (entry,) = source.trees[run.tree], run.collections
-            events = tree.read(run.written, 0, tree.entries)
-            assert jets_per_event(run, entry.collection, events).sum() == entry.jets
+            events, layout = tree.read(run.written, 0, tree.entries), layout_of(entry, contents)
+            assert layout.counts(run, events).sum() == entry.jets
             counter = run.counters["Jet_pt"]
             lies = [np.full(tree.entries, lie, np.int32) for lie in (-1, 2**25)]
             for wrong in (*lies, np.full(tree.entries, np.nan), np.ones((tree.entries, 2), int)):
                 with pytest.raises(DamagedFileError, match=f"'{counter}' is damaged"):
-                    jets_per_event(run, entry.collection, events | {counter: ak.Array(wrong)})
+                    layout.counts(run, events | {counter: ak.Array(wrong)})
             nobody = replace(run, counters=run.counters | {"Jet_pt": "nothere"})
             with pytest.raises(DamagedFileError, match="'Jet' is damaged: nothing counts its jets"):
-                jets_per_event(nobody, entry.collection, events)
+                layout.counts(nobody, events)

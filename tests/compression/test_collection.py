@@ -1,9 +1,13 @@
 """What becomes of a collection, chunk by chunk."""
 
+from typing import Any
+
+import awkward as ak
 import numpy as np
 import pytest
 
-from atlasae.compression.collection import Counted, merge_largest
+from atlasae.compression.collection import CompressedJets, Compressor, merge_largest
+from atlasae.jets.collections import Collection
 
 
 @pytest.mark.parametrize(
@@ -18,8 +22,28 @@ def test_the_largest_error_is_taken_variable_by_variable(found, largest):
     assert merge_largest(iter(found)) == largest
 
 
+class Exactly:
+    """A layout that keeps the jets exactly whose pt is below zero, and says that the others are 0.1 pt off."""
+
+    why_exact = "pt < 0"
+
+    def __init__(self) -> None:
+        names = {variable: variable for variable in ("pt", "eta", "phi", "m")}
+        self.collection = Collection("Jet", "Jet_", names, dict.fromkeys(names, "<f4"), jagged=False)
+
+    def compress(self, columns: Any, counts: Any, bounds: Any) -> CompressedJets:
+        """Tell which jets are exact, and the largest error of the others."""
+        exact = columns[0] < 0
+        return CompressedJets({}, exact, {"pt": float(columns[0][~exact].max(initial=0.0)) / 10})
+
+
 def test_chunks_add_up():
-    counted = Counted()
-    for exact, error in (([True, False], 0.1), ([False], 0.3)):
-        counted.count([np.zeros(len(exact), np.float32)] * 4, np.array(exact), {"pt": error})
-    assert (counted.jets, counted.exact_jets, counted.bytes_in, counted.max_error) == (3, 1, 48, {"pt": 0.3})
+    compressor: Any = Compressor(Exactly(), {"pt": 1.0})
+    for pt in ([-1, 1], [3]):
+        column = ak.Array(np.array(pt, np.float32))
+        compressor.compress(dict.fromkeys(("pt", "eta", "phi", "m"), column))
+    assert (compressor.jets, compressor.exact_jets, compressor.bytes_in) == (3, 1, 48)
+    assert compressor.max_error == pytest.approx({"pt": 0.3})
+    assert compressor.note() == "33% of the jets of 'Jet' are kept exactly: pt < 0"
+    compressor.jets = 20
+    assert compressor.note() is None

@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 
 from atlasae.codecs.floats import few_threads
 from atlasae.codecs.model import Model, default_model
-from atlasae.compression.collection import restore_columns
-from atlasae.compression.floats import Compressor, start_compressor
+from atlasae.compression.collection import Compressor
+from atlasae.compression.floats import WordsLayout, start_floats
 from atlasae.errors import UserError
 from atlasae.files.branches import Branch
+from atlasae.files.events import flatten
 from atlasae.jets.collections import Collection
 from atlasae.jets.precision import Precision
 from atlasae.jets.recognition import resolve_pattern
@@ -49,18 +50,21 @@ def events_of(columns: dict[str, np.ndarray], counts: np.ndarray | None) -> dict
     return {name: ak.Array(a) if counts is None else ak.unflatten(a, counts) for name, a in columns.items()}
 
 
-def start(columns: dict[str, np.ndarray], counts: np.ndarray | None, **how: Any) -> Compressor:
+def start(columns: dict[str, np.ndarray], counts: np.ndarray | None, **how: Any) -> Compressor[WordsLayout]:
     """A compressor chosen by these jets, as `compress` chooses it."""
     precision = Precision.parse(how.get("precision", str(BOUND)))
     found = collection_of(columns, jagged=counts is not None)
     (settled,) = settle([found], how.get("units"), [list(columns.values())])
-    return start_compressor(settled, precision, model(), events_of(columns, counts))
+    return start_floats(settled, precision, model(), events_of(columns, counts))
 
 
-def round_trip(compressor: Compressor, events: dict[str, ak.Array]) -> tuple[dict[str, ak.Array], dict[str, ak.Array]]:
+def round_trip(
+    compressor: Compressor[WordsLayout], events: dict[str, ak.Array]
+) -> tuple[dict[str, ak.Array], dict[str, ak.Array]]:
     """The branches that stand in for the events, and the events restored from them."""
     written = compressor.compress(events)
-    return written, restore_columns(compressor.collection, compressor.codec, written)
+    _, counts = flatten(written[compressor.collection.latents[0]])
+    return written, compressor.layout.restore(written, counts)
 
 
 def plain(array: ak.Array) -> np.ndarray:
@@ -173,7 +177,7 @@ wild_jets = st.lists(st.lists(jets, max_size=4), min_size=1, max_size=8)
 
 
 @cache
-def seasoned(layout: str) -> Compressor:
+def seasoned(layout: str) -> Compressor[WordsLayout]:
     """A compressor that has chosen its codec by ordinary jets."""
     return start(jet_columns(layout, 500), np.full(100, 5))
 
@@ -264,7 +268,7 @@ def test_units_are_settled_by_the_jets_unless_they_are_given(layout, scale, unit
     next(iter(columns.values()))[:20] = [np.nan, np.inf, -np.inf, 3e38] * 5  # tell nothing
     compressor = start(columns, None, units=units)
     assert compressor.collection.units == settled
-    assert compressor.storage.scale == {"MeV": 1.0, "GeV": 1000.0}[settled]
+    assert storage_of(compressor.collection).scale == {"MeV": 1.0, "GeV": 1000.0}[settled]
     assert compressor.collection == collection_of(columns, jagged=False).settled(settled)
 
 

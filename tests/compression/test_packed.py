@@ -11,10 +11,12 @@ from hypothesis import strategies as st
 
 from atlasae.codecs.priors import default_priors
 from atlasae.compression import packed
-from atlasae.compression.packed import PackedCompressor, pack, packed_codec_of, restore_packed, start_packed, unpack
+from atlasae.compression.collection import Compressor
+from atlasae.compression.packed import PackedLayout, pack, packed_codec_of, start_packed, unpack
 from atlasae.errors import UserError
 from atlasae.jets.collections import Collection
 from atlasae.jets.precision import Precision
+from atlasae.jets.stored import storage_of
 
 PT_M = ("pt", "eta", "phi", "m")
 COUNTS = np.array([0, 3, 1, 0, 6, 2])
@@ -32,7 +34,7 @@ def events(dtype: str = "<f4", odd: dict[tuple[str, int], float] | None = None) 
     return {f"jet_{v}": ak.unflatten(jets[v], COUNTS) for v in PT_M}
 
 
-def compressor(dtype: str = "<f4", precision: str = "1e-3", context: bool = True) -> PackedCompressor:
+def compressor(dtype: str = "<f4", precision: str = "1e-3", context: bool = True) -> Compressor[PackedLayout]:
     return start_packed(collection(dtype), Precision.parse(precision), default_priors(), events(dtype), context)
 
 
@@ -47,7 +49,7 @@ def test_jets_come_back_within_the_bounds_or_bit_for_bit(dtype, context):
     before, one = events(dtype, odd), compressor(dtype, context=context)
     written = one.compress(before)
     assert list(written) == ["jet_packed"] and ak.num(written["jet_packed"])[1:].to_list() == [0] * 5
-    after = restore_packed(one.collection, one.codec, written, COUNTS)
+    after = one.layout.restore(written, COUNTS)
     exact = np.zeros(12, bool)
     exact[[i for _, i in odd]] = True
     assert (one.jets, one.exact_jets) == (12, 6) and max(one.max_error.values()) <= 1e-3
@@ -61,9 +63,9 @@ def test_jets_come_back_within_the_bounds_or_bit_for_bit(dtype, context):
 
 def test_events_without_jets_and_no_events_come_back():
     one, none = compressor(), {name: array[:0] for name, array in events().items()}
-    assert len(restore_packed(one.collection, one.codec, one.compress(none), COUNTS[:0])["jet_pt"]) == 0
+    assert len(one.layout.restore(one.compress(none), COUNTS[:0])["jet_pt"]) == 0
     empty = {name: array[:1] for name, array in events().items()}
-    back = restore_packed(one.collection, one.codec, one.compress(empty), COUNTS[:1])
+    back = one.layout.restore(one.compress(empty), COUNTS[:1])
     assert back["jet_m"].to_list() == [[]]
 
 
@@ -80,7 +82,7 @@ def test_more_jets_than_are_read_back_are_not_packed(monkeypatch):
 
 
 def test_the_codec_comes_back_from_what_it_says():
-    one = compressor(context=False).codec
+    one = compressor(context=False).layout.codec
     assert packed_codec_of(one.config(), default_priors()) == one
 
 
@@ -91,10 +93,10 @@ def test_the_codec_comes_back_from_what_it_says():
 )  # fmt: skip
 def test_what_is_no_codec_is_refused(changed):
     with pytest.raises((ValueError, TypeError)):
-        packed_codec_of(compressor().codec.config() | changed, default_priors())
+        packed_codec_of(compressor().layout.codec.config() | changed, default_priors())
 
 
-def packed_bytes() -> tuple[PackedCompressor, bytes, np.ndarray]:
+def packed_bytes() -> tuple[Compressor[PackedLayout], bytes, np.ndarray]:
     one = compressor()
     content = one.compress(events(odd={("pt", 0): np.nan, ("m", 7): -1.0}))["jet_packed"]
     return one, ak.to_numpy(content[0]).tobytes(), COUNTS
@@ -122,7 +124,7 @@ def forged(number: int, kept: bytes, words: bytes = b"") -> bytes:
 def test_other_bytes_are_refused(content):
     one = compressor()
     with pytest.raises((ValueError, zlib.error)):
-        unpack(one.codec, one.storage, content, COUNTS)
+        unpack(one.layout.codec, storage_of(one.collection), content, COUNTS)
 
 
 @settings(max_examples=60)
@@ -132,7 +134,7 @@ def test_a_changed_byte_is_some_jets_or_refused(place, change):
     spoiled = bytearray(content)
     spoiled[place % len(content)] ^= change
     try:
-        columns = unpack(one.codec, one.storage, bytes(spoiled), counts)
+        columns = unpack(one.layout.codec, storage_of(one.collection), bytes(spoiled), counts)
     except (ValueError, zlib.error):
         return
     assert [len(column) for column in columns] == [12] * 4
@@ -144,7 +146,9 @@ def test_packing_is_undone():
     columns = [np.arange(12, dtype="<f4") + i for i in range(4)]
     exact = np.zeros(12, bool)
     exact[[3, 11]] = True
-    found = unpack(one.codec, one.storage, pack(one.codec, cells, exact, COUNTS, columns), COUNTS)
-    for column, expected, jets in zip(found, columns, one.codec.lattice.jets(cells).T, strict=True):
+    found = unpack(
+        one.layout.codec, storage_of(one.collection), pack(one.layout.codec, cells, exact, COUNTS, columns), COUNTS
+    )
+    for column, expected, jets in zip(found, columns, one.layout.codec.lattice.jets(cells).T, strict=True):
         assert column[exact].tolist() == expected[exact].tolist()
         assert np.allclose(column[~exact], jets[~exact], rtol=1e-6)

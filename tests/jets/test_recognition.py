@@ -129,7 +129,7 @@ def test_latent_and_exact_branches_live_under_the_prefix():
     assert list(jets.exact.values()) == [
         "Jet_exact_index", "Jet_exact_pt", "Jet_exact_eta", "Jet_exact_phi", "Jet_exact_m",
     ]  # fmt: skip
-    assert jets.exact_counter == "nJet_exact"
+    assert jets.made_counter == "nJet_exact"
 
 
 # --- --jets PATTERN
@@ -279,7 +279,7 @@ def test_stand_ins_are_everything_written_for_the_jets():
     shared, own = jets("jet_", counter="njet"), jets("Jet_")
     for collection, counter in ((shared, []), (own, ["nJet"])):
         counters = name_counters([collection], [], {"njet"})
-        expected = [*collection.latents, *collection.exact.values(), collection.exact_counter, *counter]
+        expected = [*collection.latents, *collection.exact.values(), collection.made_counter, *counter]
         assert stand_ins(collection, counters) == expected
 
 

@@ -1,0 +1,36 @@
+"""The layouts of compressed files, by the names that configurations of codecs have."""
+
+import numpy as np
+
+from atlasae.compression.collection import FileLayout
+from atlasae.compression.format import CompressedCollection, Contents
+from atlasae.compression.packed import PackedLayout
+from atlasae.files.damage import FACTS, damage
+
+
+def layout_named(name: str) -> type[FileLayout]:
+    """The layout of this name; raises ValueError where there is none."""
+    if name == "packed":
+        return PackedLayout
+    from atlasae.compression.floats import LAYOUTS  # here, since torch takes its time, and packed jets need none
+
+    if name not in LAYOUTS:
+        raise ValueError(f"layout '{name}' is unknown")
+    return LAYOUTS[name]
+
+
+def kind_of(entry: CompressedCollection) -> type[FileLayout]:
+    """The layout that a compressed collection has; raises DamagedFileError for none, or that of other branches."""
+    with damage(f"the codec of '{entry.collection.name}'", *FACTS):
+        kind = layout_named(entry.codec["layout"])
+        if kind.by_chunk != (entry.collection.layout == "packed"):
+            raise ValueError(f"layout '{entry.codec['layout']}' of jets in {entry.collection.latents[0]}")
+        return kind
+
+
+def layout_of(entry: CompressedCollection, contents: Contents) -> FileLayout:
+    """The layout of a compressed collection, with its model from the file or from the package; raises UserError."""
+    layout, collection = kind_of(entry).from_config(entry, contents.models.get(entry.model_sha256)), entry.collection
+    with damage(f"the codec of '{collection.name}'", *FACTS):
+        layout.codec.padding.check([np.dtype(collection.dtypes[variable]) for variable in collection.variables])
+    return layout
