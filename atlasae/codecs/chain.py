@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from atlasae.codecs.grid import Grid, pack, unpack
 
-SMALLEST = 1e-100  # scale: what is divided by less may be infinite
+_SMALLEST = 1e-100  # scale: what is divided by less may be infinite
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Link:
                 and all(map(_is_whole, (*self.given, self.hidden, 0 if self.anchor is None else self.anchor)))
             ),
             "offset, centre and scale are finite numbers, scale positive": not (
-                all(type(x) in (int, float) and _is_finite(x) for x in numbers) and self.scale > SMALLEST
+                all(type(x) in (int, float) and _is_finite(x) for x in numbers) and self.scale > _SMALLEST
             ),
         }
         if messages := [message for message, is_wrong in wrong.items() if is_wrong]:

@@ -22,7 +22,7 @@ MOST_LOOKED_UP = 1 << 20  # cells that a table of bins is made for
 
 
 @dataclass
-class Table:
+class CodingTable:
     """How likely each bin of cells is in every context: whole numbers, alike wherever a file is read.
 
     `edges` (bins + 1) are the first cells of the bins; inside a bin all cells are alike. A table soon fits jets it was
@@ -107,26 +107,26 @@ class Table:
         return np.asarray(self.prior.sum(axis=0) * SHARE // max(1, int(self.prior.sum())))
 
 
-def uniform(size: int) -> Table:
+def uniform(size: int) -> CodingTable:
     """The table of cells below `size` that are all alike."""
-    return Table(np.array([0, size]), np.ones((1, 1), np.int64), adapts=False)
+    return CodingTable(np.array([0, size]), np.ones((1, 1), np.int64), adapts=False)
 
 
 class Coder(Protocol):
     """Either direction: a writer takes the cells and returns them, a reader takes none and returns those written."""
 
-    def code(self, table: Table, contexts: Contexts | None, cells: Cells | None, n: int) -> Cells:
+    def code(self, table: CodingTable, contexts: Contexts | None, cells: Cells | None, n: int) -> Cells:
         """Code n cells, each in its context (all in the first, where there are none)."""
         ...
 
 
-class Writer:
+class WordWriter:
     """Cells to words. The coder is a stack: what is to be read first is written last, when all is known."""
 
     def __init__(self) -> None:
         self.steps: list[tuple[Any, ...]] = []
 
-    def code(self, table: Table, contexts: Contexts | None, cells: Cells | None, n: int) -> Cells:
+    def code(self, table: CodingTable, contexts: Contexts | None, cells: Cells | None, n: int) -> Cells:
         """Note cells to be written."""
         assert cells is not None
         runs = runs_of(contexts, n)
@@ -169,7 +169,7 @@ class Reader:
         """Whether all was read that was written."""
         return bool(self.coder.is_empty())
 
-    def code(self, table: Table, contexts: Contexts | None, cells: Cells | None, n: int) -> Cells:
+    def code(self, table: CodingTable, contexts: Contexts | None, cells: Cells | None, n: int) -> Cells:
         """Read cells."""
         runs = runs_of(contexts, n)
         bins = self._bins(table, runs, n)
@@ -183,7 +183,7 @@ class Reader:
         table.note(runs, bins)
         return found if runs.order is None else _put(found, runs.order)
 
-    def _bins(self, table: Table, runs: "Runs", n: int) -> Integers:
+    def _bins(self, table: CodingTable, runs: "Runs", n: int) -> Integers:
         if len(table.widths) == 1 or not n:
             return np.zeros(n, np.int64)
         parts = [self.coder.decode(table.model(context), end - first) for context, first, end in runs]

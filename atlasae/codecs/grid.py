@@ -28,7 +28,7 @@ class Digit:
     divisor: int = 1
 
 
-Words = tuple[tuple[Digit, ...], ...]
+WordLayout = tuple[tuple[Digit, ...], ...]
 Weigh = Callable[[npt.NDArray[np.int64]], float]
 
 
@@ -45,7 +45,7 @@ class Grid:
     cells: tuple[float, ...]
     first: tuple[int, ...]
     levels: tuple[int, ...]
-    words: Words
+    words: WordLayout
 
     @property
     def bits(self) -> tuple[float, ...]:
@@ -100,13 +100,13 @@ def balanced_radices(levels: Sequence[int]) -> tuple[int, int, int]:
     return first, second, third
 
 
-def jet_words(levels: Sequence[int], digits: Sequence[int]) -> Words:
+def jet_words(levels: Sequence[int], digits: Sequence[int]) -> WordLayout:
     """The words of jets: pt, eta and phi, each followed by one of the three digits of m."""
     divisors = (digits[1] * digits[2], digits[2], 1)
     return tuple((Digit(j, levels[j]), Digit(3, digits[j], divisors[j])) for j in range(3))
 
 
-def list_words(levels: Sequence[int]) -> Words:
+def list_words(levels: Sequence[int]) -> WordLayout:
     """Words for any list of variables: whole bits of each, the widest first, split only where no word has room."""
     bits = [(n - 1).bit_length() for n in levels]
     room = [MANTISSA_BITS] * max(1, -(-sum(bits) // MANTISSA_BITS))
@@ -126,7 +126,7 @@ def list_words(levels: Sequence[int]) -> Words:
     return tuple(tuple(word) for word in words)
 
 
-def likely_words(cells: Sequence[Tensor], levels: Sequence[int], weigh: Weigh) -> list[Words]:
+def likely_words(cells: Sequence[Tensor], levels: Sequence[int], weigh: Weigh) -> list[WordLayout]:
     """Ways to spread the bits of m over the words of pt, eta and phi, the one of the least weight first.
 
     Every number of bits for each word, in every order; `weigh` estimates the bytes of a word of all jets.

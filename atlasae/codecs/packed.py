@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from atlasae.codecs.entropy import SEEN, Cells, Coder, Contexts, Reader, Table, Words, Writer, uniform
+from atlasae.codecs.entropy import SEEN, Cells, Coder, CodingTable, Contexts, Reader, Words, WordWriter, uniform
 from atlasae.codecs.lattice import COSINES, LOW, SINES, UNIT, Lattice, direction
 from atlasae.codecs.priors import Priors
 from atlasae.files.events import Counts, counts_of, index_in_event
@@ -62,7 +62,7 @@ class PackedCodec:
 
     def encode(self, cells: Columns, counts: Counts, codes: Codes | None = None) -> Words:
         """The words of cells (4 x n) in events of so many jets; `codes` say which of these are padding instead."""
-        writer = Writer()
+        writer = WordWriter()
         if self.padding.rows:
             codes = self._code(writer, counts, np.zeros(cells.shape[1], np.int32) if codes is None else codes)
             cells, counts = cells[:, codes == 0], counts_of(codes == 0, counts)
@@ -88,7 +88,7 @@ class PackedCodec:
         """Code which jets of events are padding: by the jet before in the event, and how often that was so."""
         counts = counts if self.context else np.ones(int(counts.sum()), np.int64)
         kinds, found = len(self.padding.rows) + 1, np.empty(int(counts.sum()), np.int32)
-        table = Table(np.arange(kinds + 1), np.full((1 + AFTER * kinds, kinds), SEEN))
+        table = CodingTable(np.arange(kinds + 1), np.full((1 + AFTER * kinds, kinds), SEEN))
         for events, jets in _blocks(counts):
             rows, ranks = _by_rank(counts[events])
             given = None if codes is None else codes[jets][rows]
@@ -97,7 +97,7 @@ class PackedCodec:
         return found
 
 
-def _code_ranks(coder: Coder, table: Table, ranks: list[Counts], n: int, codes: Codes | None) -> Codes:
+def _code_ranks(coder: Coder, table: CodingTable, ranks: list[Counts], n: int, codes: Codes | None) -> Codes:
     """Code which of n jets are padding: of every event the first jet, then the second, in the context of the first."""
     kinds, found, begin, before = table.prior.shape[1], np.empty(n, np.int32), 0, 0
     for rank, counts in enumerate(ranks):

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from atlasae.codecs.entropy import Integers, Table
+from atlasae.codecs.entropy import CodingTable, Integers
 from atlasae.codecs.packaged import TABLES, packaged, packaged_as, sha256_of
 
 RESOLUTION = 2.0**16  # of the edges of bins: whole numbers too
@@ -25,7 +25,7 @@ class Prior:
     edges: Integers
     counts: Integers
 
-    def table(self, step: float, low: int, high: int, adapts: bool, apart: int = 0) -> Table:
+    def table(self, step: float, low: int, high: int, adapts: bool, apart: int = 0) -> CodingTable:
         """The table of cells from `low` to `high` (excluded) of this step; bins without a cell join the next one.
 
         The last bin may stand for so many cells `apart`, which then come after `high`.
@@ -38,7 +38,7 @@ class Prior:
         counts = np.zeros((len(self.counts), int(filled.sum())), np.int64)
         np.add.at(counts.T, into, self.counts[:, :bins].T)
         ends = [high, high + apart] if apart else [high]
-        return Table(np.append(edges[:-1][filled], ends), np.hstack([counts, self.counts[:, bins:]]), adapts)
+        return CodingTable(np.append(edges[:-1][filled], ends), np.hstack([counts, self.counts[:, bins:]]), adapts)
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ from atlasae.jets.precision import FULL_BOUND, Precision
 from atlasae.jets.stored import LARGEST_WHOLE, Storage, blocks
 from atlasae.jets.variables import JET
 
-SAMPLE = 12_000  # jets on which candidates are measured
+_SAMPLE = 12_000  # jets on which candidates are measured
 TEMPERS = (0.0, 0.2)  # exponents tried for a guaranteed bound
 FULL_TEMPERS = (0.2, 1 / 3, 0.5, 2 / 3)  # and for `full`; 1/3 is the best for the r.m.s. (Panter and Dite 1951)
 FULL_WEIGHTS = {"pt": 1.0, "eta": 2.0, "phi": 2.0, "m": 1.0}  # with `full`: 2e-5 in an angle is as good as 1e-5 in pt
@@ -80,7 +80,7 @@ def choose_codec(
         raise UserError("--precision none is for a network that promises nothing (mlp): give a bound, or `full`")
     padding = storage.padding(columns)
     coordinates = torch.from_numpy(JET.to_coordinates(rows if len(rows) else np.array([JET.example])))
-    sample = [column[:: max(1, len(column) // SAMPLE)] for column in columns]
+    sample = [column[:: max(1, len(column) // _SAMPLE)] for column in columns]
     tried: list[tuple[float, FloatsCodec, Encoded]] = []
     for grid in _candidates(autoencoder, coordinates, precision, bounds, storage.steps(bounds, columns)):
         codec = FloatsCodec(autoencoder, grid, padding)
@@ -146,7 +146,7 @@ def _candidates(
 @torch.no_grad()
 def _spread(autoencoder: InvertibleAutoencoder, coordinates: torch.Tensor, exponent: float) -> tuple[Floats, Floats]:
     """Inverse density and cumulative value u (both n x 4) of the jets, or of a sample where the network is asked."""
-    sample = coordinates[:: max(1, len(coordinates) // SAMPLE)]
+    sample = coordinates[:: max(1, len(coordinates) // _SAMPLE)]
     width = (-autoencoder.log_densities(sample, exponent)).exp()
     asked = sample if exponent else coordinates
     u = [autoencoder.cumulative(asked[block], exponent).numpy() for block in blocks(len(asked))]

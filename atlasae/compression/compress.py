@@ -42,7 +42,7 @@ from atlasae.report import LeftOut, Report
 
 Finished = Callable[[Path, Report], None]
 
-PLACES, PLACE_ENTRIES = 12, 500  # where a long file is looked into before its codecs are chosen
+_PLACES, _PLACE_ENTRIES = 12, 500  # where a long file is looked into before its codecs are chosen
 
 
 def compress_file(
@@ -211,9 +211,9 @@ def _sample(events: Events, plan: Plan, step_size: int) -> dict[str, ak.Array]:
     """
     names = [name for collection in plan.collections for name in collection.branches.values()]
     (start, stop), *later = entry_ranges(events, plan.read, step_size)
-    ends = (stop, max(stop, events.entries - PLACE_ENTRIES))
-    places: list[int] = np.linspace(*ends, PLACES).astype(int).tolist() if later else []
-    ranges = [(start, stop), *((place, min(place + PLACE_ENTRIES, events.entries)) for place in places)]
+    ends = (stop, max(stop, events.entries - _PLACE_ENTRIES))
+    places: list[int] = np.linspace(*ends, _PLACES).astype(int).tolist() if later else []
+    ranges = [(start, stop), *((place, min(place + _PLACE_ENTRIES, events.entries)) for place in places)]
     parts = [events.read(names, begin, end) for begin, end in ranges]
     return {name: ak.concatenate([part[name] for part in parts]) for name in names}
 

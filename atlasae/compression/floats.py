@@ -138,7 +138,7 @@ class ListLayout(WordsLayout):
         return _start([Compressor(layout, options.precision.of(storage.layout))], model, [note])
 
 
-LAYOUTS: dict[str, type[WordsLayout]] = {"floats": FloatsLayout, "list": ListLayout, "bottleneck": WordsLayout}
+FLOATS_LAYOUTS: dict[str, type[WordsLayout]] = {"floats": FloatsLayout, "list": ListLayout, "bottleneck": WordsLayout}
 
 
 def start_floats(
@@ -149,7 +149,7 @@ def start_floats(
     settled = as_rounded(settled, precision, columns)
     storage = storage_of(settled)
     codec = choose_codec(model.autoencoder, storage, precision, columns)
-    return Compressor(LAYOUTS[codec.config()["layout"]](settled, codec), precision.of(storage.layout))
+    return Compressor(FLOATS_LAYOUTS[codec.config()["layout"]](settled, codec), precision.of(storage.layout))
 
 
 def _start_fitted(

@@ -12,14 +12,14 @@ def layout_named(name: str) -> type[FileLayout]:
     """The layout of this name; raises ValueError where there is none."""
     if name == "packed":
         return PackedLayout
-    from atlasae.compression.floats import LAYOUTS  # here, since torch takes its time, and packed jets need none
+    from atlasae.compression.floats import FLOATS_LAYOUTS  # here, since torch takes its time, and packed jets need none
 
-    if name not in LAYOUTS:
+    if name not in FLOATS_LAYOUTS:
         raise ValueError(f"layout '{name}' is unknown")
-    return LAYOUTS[name]
+    return FLOATS_LAYOUTS[name]
 
 
-def kind_of(entry: CompressedCollection) -> type[FileLayout]:
+def layout_kind(entry: CompressedCollection) -> type[FileLayout]:
     """The layout that a compressed collection has; raises DamagedFileError for none, or that of other branches."""
     with damage(f"the codec of '{entry.collection.name}'", *FACTS):
         kind = layout_named(entry.codec["layout"])
@@ -30,7 +30,10 @@ def kind_of(entry: CompressedCollection) -> type[FileLayout]:
 
 def layout_of(entry: CompressedCollection, contents: Contents) -> FileLayout:
     """The layout of a compressed collection, with its model from the file or from the package; raises UserError."""
-    layout, collection = kind_of(entry).from_config(entry, contents.models.get(entry.model_sha256)), entry.collection
+    layout, collection = (
+        layout_kind(entry).from_config(entry, contents.models.get(entry.model_sha256)),
+        entry.collection,
+    )
     with damage(f"the codec of '{collection.name}'", *FACTS):
         layout.codec.padding.check([np.dtype(collection.dtypes[variable]) for variable in collection.variables])
     return layout

@@ -28,7 +28,7 @@ from atlasae.jets.precision import Precision
 from atlasae.jets.reading import settle_by
 from atlasae.jets.stored import Storage, blocks, storage_of
 
-FINEST = 1e-5  # bound: the tables of finer grids would take long to make
+_FINEST = 1e-5  # bound: the tables of finer grids would take long to make
 MOST_JETS = 2**25  # of a chunk
 WORD = np.dtype("<u4")
 _EXACT = [{"id": lzma.FILTER_LZMA1, "preset": 9, "lc": 1, "lp": 0, "pb": 0, "dict_size": 1 << 20}]  # of byte planes
@@ -85,7 +85,7 @@ class PackedLayout:
         found = encode_and_compare(self.codec.lattice, storage, bounds, columns, steps_apart(storage))
         codes = self.codec.padding.find(columns)
         exact = found.exact & (codes == 0)
-        content = pack(self.codec, found.latents.T, exact, counts, columns, codes)
+        content = pack_chunk(self.codec, found.latents.T, exact, counts, columns, codes)
         lengths = np.zeros(len(counts), np.int64)
         lengths[:1] = len(content)
         values = np.frombuffer(content if len(counts) else b"", np.uint8)
@@ -97,7 +97,7 @@ class PackedLayout:
         (name,) = self.collection.latents
         content = ak.to_numpy(ak.flatten(events[name], axis=None)).astype(np.uint8).tobytes()
         storage = storage_of(self.collection)
-        columns = unpack(self.codec, storage, content, counts) if len(counts) else _empty(storage)
+        columns = unpack_chunk(self.codec, storage, content, counts) if len(counts) else _empty(storage)
         return to_branches(self.collection, columns, counts)
 
     @property
@@ -134,8 +134,10 @@ def start_packed(
     settled = as_rounded(settled, precision, columns)
     storage = storage_of(settled)
     bounds = precision.of(storage.layout)
-    if precision.full or precision.unbounded or min(bounds.values()) < FINEST:
-        raise UserError(f"--layout packed keeps a bound: give --precision a number of {FINEST:g} or more, such as 1e-3")
+    if precision.full or precision.unbounded or min(bounds.values()) < _FINEST:
+        raise UserError(
+            f"--layout packed keeps a bound: give --precision a number of {_FINEST:g} or more, such as 1e-3"
+        )
     wanted = storage.steps(bounds, columns, steps_apart(storage))
     lattice = Lattice((wanted[0], wanted[1], wanted[2], wanted[3]))
     padding = storage.padding(columns)
@@ -151,7 +153,7 @@ def packed_codec_of(config: dict[str, Any], priors: Priors) -> PackedCodec:
     return PackedCodec(priors, lattice, context, Padding.of_config(config))
 
 
-def pack(
+def pack_chunk(
     codec: PackedCodec,
     cells: Columns,
     exact: Bools,
@@ -170,8 +172,8 @@ def pack(
     return np.array([int(exact.sum()), len(kept)], WORD).tobytes() + kept + words.astype(WORD).tobytes()
 
 
-def unpack(codec: PackedCodec, storage: Storage, content: bytes, counts: Counts) -> list[npt.NDArray[np.generic]]:
-    """The four columns of a chunk; the inverse of `pack`."""
+def unpack_chunk(codec: PackedCodec, storage: Storage, content: bytes, counts: Counts) -> list[npt.NDArray[np.generic]]:
+    """The four columns of a chunk; the inverse of `pack_chunk`."""
     jets, (number, size) = int(counts.sum()), np.frombuffer(content[:8], WORD).tolist()
     where, originals = _kept(content[8 : 8 + size], number, jets, storage)
     exact = np.zeros(jets, bool)

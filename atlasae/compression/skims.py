@@ -20,7 +20,7 @@ from atlasae.compression.format import (
     read_contents,
     read_folder,
 )  # fmt: skip
-from atlasae.compression.layouts import kind_of
+from atlasae.compression.layouts import layout_kind
 from atlasae.compression.others import entry_ranges
 from atlasae.errors import UserError
 from atlasae.files.branches import Branch
@@ -92,7 +92,7 @@ def _collections(tree: Tree, told: Contents, trusted: Location) -> Iterator[Comp
         collection = _in_skim(entry.collection, tree)
         if known.keys().isdisjoint(collection.latents):
             continue
-        if kind_of(entry).by_chunk:
+        if layout_kind(entry).by_chunk:
             raise UserError(f"'{collection.name}' is packed: {PACKED_SKIM}")
         _check_branches(collection, known, trusted)
         found = told.over_runs(collection.name)

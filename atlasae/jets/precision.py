@@ -17,8 +17,8 @@ from atlasae.jets.variables import VariableList
 FULL_BOUND = 1e-3  # `full` spends every bit; the few jets in tails that it leaves worse than this are kept exact
 SMALLEST = 1e-7  # what float32 resolves
 ROOM = 0.6  # of the bound is left to the codec at least: else what is decoded is rounded to a bit more
-WIDEST = 0.1  # what a codec may be off by, however coarse the input is
-VARIABLES = ("pt", "eta", "phi", "m", "E")
+_WIDEST = 0.1  # what a codec may be off by, however coarse the input is
+PROMISED = ("pt", "eta", "phi", "m", "E")
 
 
 @dataclass(frozen=True)
@@ -39,16 +39,16 @@ class Precision:
     def parse(cls, text: str) -> "Precision":
         """Read `1e-3`, `pt=1e-3,eta=1e-3,phi=1e-3,m=1e-2`, `full` or `none`; raises UserError."""
         if text == "full":
-            return cls(dict.fromkeys(VARIABLES, FULL_BOUND), full=True)
+            return cls(dict.fromkeys(PROMISED, FULL_BOUND), full=True)
         if text == "none":
-            return cls(dict.fromkeys(VARIABLES, math.inf))
+            return cls(dict.fromkeys(PROMISED, math.inf))
         if "=" not in text:
-            return cls(dict.fromkeys(VARIABLES, _bound(text, text)))
+            return cls(dict.fromkeys(PROMISED, _bound(text, text)))
         bounds = {}
         for part in text.split(","):
             variable, _, value = part.strip().partition("=")
-            if variable not in VARIABLES:
-                raise UserError(f"--precision '{text}' names '{variable}': choose from {', '.join(VARIABLES)}")
+            if variable not in PROMISED:
+                raise UserError(f"--precision '{text}' names '{variable}': choose from {', '.join(PROMISED)}")
             if variable in bounds:
                 raise UserError(f"--precision '{text}' names '{variable}' twice: give each variable one bound")
             bounds[variable] = _bound(value, text)
@@ -75,7 +75,7 @@ class Precision:
         if self.full or self.unbounded:
             return "full" if self.full else "none"
         if self.everywhere:
-            return f"{self.bounds[VARIABLES[0]]!r}"
+            return f"{self.bounds[PROMISED[0]]!r}"
         return ",".join(f"{variable}={bound!r}" for variable, bound in self.bounds.items())
 
     @property
@@ -124,7 +124,7 @@ def room_of(rounding: Rounding, variable: str, column: Column, scale: float, bou
     if not len(values):
         return bound
     found = np.quantile(room(values, rounding, bound * unit) / unit, RARE, method="lower")
-    return min(float(found), max(bound, WIDEST))
+    return min(float(found), max(bound, _WIDEST))
 
 
 def find_roundings(

@@ -3,14 +3,12 @@
 from collections.abc import Mapping
 
 import numpy as np
-import numpy.typing as npt
 
+from atlasae.files.events import Counts
 from atlasae.jets.coordinates import Bools, Floats, energy, momentum, wrap
 from atlasae.jets.variables import JET
 
-Counts = npt.NDArray[np.int64]
-
-VARIABLES = ("pt", "eta", "phi", "m", "E", "px", "py", "pz")
+COMPARED = ("pt", "eta", "phi", "m", "E", "px", "py", "pz")
 RELATIVE = ("pt", "m", "E")  # their response, after / before, is what a detector's is
 HEAVY = 500.0  # MeV: below it m(after) / m(before) says nothing
 DIJET_PT, DIJET_PHI = 60_000.0, 2.5  # MeV, rad

@@ -16,7 +16,7 @@ from atlasae.jets.rounding import rounded, rounded_phi
 from atlasae.jets.variables import VariableList
 
 BLOCK = 16_384  # rows worked on at once, so that memory does not grow with the chunk
-SAMPLE = 20_000  # rows that padding is looked for in
+_SAMPLE = 20_000  # rows that padding is looked for in
 LARGEST_WHOLE = 2.0**53  # float64 holds all whole numbers below
 
 
@@ -85,7 +85,7 @@ class Storage:
 
     def padding(self, columns: Stored) -> Padding:
         """What stands in stored columns where there is no jet."""
-        some = np.random.default_rng(0).permutation(len(columns[0]))[:SAMPLE]  # of all places in an event
+        some = np.random.default_rng(0).permutation(len(columns[0]))[:_SAMPLE]  # of all places in an event
         rows = [column[some] for column in columns]
         other = ~self.is_jet(rows)
         return Padding.of_sample([row[other] for row in rows])

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from atlasae.compression.chunks import Chunks, Progress, WrittenChunk, pieces
 from atlasae.compression.format import CompressedCollection, Contents, is_compressed, read_contents
-from atlasae.compression.layouts import kind_of
+from atlasae.compression.layouts import layout_kind
 from atlasae.compression.others import entry_ranges
 from atlasae.compression.parts import check_parts, entries_of
 from atlasae.compression.plan import Options
@@ -157,7 +157,7 @@ def _with_compressed(original: Opened, source: Source, contents: Contents, progr
                 bytes_after=tree.compressed_bytes(stand_ins(entry.collection, run.counters)),
                 precision=loosest([found.precision for found in runs]),
                 exact_jets=sum(found.exact_jets for found in runs),
-                latents=() if kind_of(entry).by_chunk else entry.collection.latents,
+                latents=() if layout_kind(entry).by_chunk else entry.collection.latents,
                 meaning=_meaning(entry),
             )
         )

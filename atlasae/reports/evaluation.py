@@ -17,8 +17,8 @@ from atlasae.files.remote import Location, watching
 from atlasae.files.writing import create
 from atlasae.jets.coordinates import MASS_FLOOR, Floats, energy
 from atlasae.jets.residuals import (
+    COMPARED,
     RELATIVE,
-    VARIABLES,
     back_to_back,
     by_pt,
     kolmogorov_smirnov,
@@ -183,12 +183,12 @@ class Evaluation:
         self.events = EventTally()
         self.rows = EventRows(self.events, contiguous)
         self.jets = self.not_compared = self.changed = self.light = 0
-        self.in_pt = {v: Spread(PT_BINS) for v in VARIABLES}
-        self.in_abs_eta = {v: Spread(ETA_BINS) for v in VARIABLES}
+        self.in_pt = {v: Spread(PT_BINS) for v in COMPARED}
+        self.in_abs_eta = {v: Spread(ETA_BINS) for v in COMPARED}
         self.in_eta = {v: Spread(SIGNED_EDGES) for v in RELATIVE}
         self.heavy = Spread(np.array([0.0, np.inf]))
         self.spectra = {v: Spectrum(AXES[v]) for v in SHOWN}
-        self.correlation = Correlation(VARIABLES)
+        self.correlation = Correlation(COMPARED)
         self.sample = Thinned(MOST_SAMPLED)
         self.residuals: DensityHistogram | None = None
         self.latents: DensityHistogram | None = None
@@ -244,7 +244,7 @@ class Evaluation:
             spread.add(before[:, 1], found[variable])
         response = mass_response(before, after)
         self.heavy.add(np.ones(len(response)), response)
-        self.correlation.add([found[v] for v in VARIABLES])
+        self.correlation.add([found[v] for v in COMPARED])
         if self.residuals is None and len(before):
             ranges = self.ranges.residuals or [(-far, far) for far in (reach(found[v]) for v in SHOWN)]
             self.residuals = DensityHistogram(SHOWN, ranges)
@@ -275,7 +275,7 @@ class Evaluation:
             "floors": storage_of(collection).floors,
             "bytes_per_jet_before": self.paired.bytes_before / jets,
             "bytes_per_jet": self.paired.bytes_after / jets,
-            "variables": {v: self._variable(v) for v in VARIABLES},
+            "variables": {v: self._variable(v) for v in COMPARED},
             "mass_above_500_MeV": self.heavy.figures(),
             "correlation": self.correlation.figures(),
             "events": self.events.figures(),

@@ -7,12 +7,11 @@ from typing import Any
 
 import hist
 import numpy as np
-import numpy.typing as npt
 
+from atlasae.files.events import Counts
 from atlasae.jets.coordinates import Floats
 from atlasae.jets.residuals import CENTRAL, CENTRAL_95, QUANTILES
 
-Counts = npt.NDArray[np.int64]
 Histogram = hist.Hist[Any]
 
 # A residual r is filled at sign(r) log10(1 + |r| / _SMALLEST): bins of 1 % of r for any precision.

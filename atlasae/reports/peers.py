@@ -9,6 +9,7 @@ import numpy.typing as npt
 import torch
 
 from atlasae.codecs.grid import MANTISSA_BITS, Grid, jet_words, pack, radices
+from atlasae.codecs.model import VARIABLES
 from atlasae.files.events import Array, counts_of, unflatten
 from atlasae.files.trees import open_source
 from atlasae.files.writing import create, parse_compression
@@ -23,7 +24,6 @@ from atlasae.jets.variables import JET
 
 _Cells = npt.NDArray[np.int64]
 
-VARIABLES = ("pt", "eta", "phi", "m")
 ZSTD, LZMA = "zstd:5", "lzma:9"
 
 

@@ -24,7 +24,7 @@ CHOICES = {
 }
 COURSES = {"invertible": Course(), "mlp": Course(steps=20_000, batch=2048, learning_rate=3e-3, validate_every=500)}
 _LARGEST = 2.0**63  # numbers fit a signed 64-bit integer, as torch's seeds
-MOST_ROWS = 2**20  # in a batch: more would take gigabytes of memory
+_MOST_ROWS = 2**20  # in a batch: more would take gigabytes of memory
 ZERO_ALLOWED = ("dropout", "weight_decay", "clip", "seed")
 
 
@@ -124,8 +124,8 @@ def _check_value(key: str, value: Any, default: Any, where: str) -> None:
         raise UserError(f"{where}: {key} = {value!r} is of another type than its default {default!r}")
     if type(value) in (int, float) and not (0 < value < _LARGEST or (value == 0 and key in ZERO_ALLOWED)):
         raise UserError(f"{where}: {key} = {value} makes no sense: give a positive number")
-    if key == "batch" and value > MOST_ROWS:
-        raise UserError(f"{where}: batch = {value} is too many jets at once: give up to {MOST_ROWS}")
+    if key == "batch" and value > _MOST_ROWS:
+        raise UserError(f"{where}: batch = {value} is too many jets at once: give up to {_MOST_ROWS}")
 
 
 def _check_weights(recipe: Recipe, where: str) -> None:

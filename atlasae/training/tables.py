@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from atlasae import pages
-from atlasae.codecs.entropy import SEEN, Cells, Contexts, Integers, Table, runs_of
+from atlasae.codecs.entropy import SEEN, Cells, CodingTable, Contexts, Integers, runs_of
 from atlasae.codecs.lattice import LOW, Lattice
 from atlasae.codecs.packed import CONTEXTS, PackedCodec, Walk
 from atlasae.codecs.priors import RESOLUTION, Prior, Priors, default_priors
@@ -63,7 +63,7 @@ def train_tables(
 class Counting:
     """A coder that writes nothing and counts bins in the tables."""
 
-    def code(self, table: Table, contexts: Contexts | None, cells: Cells | None, n: int) -> Cells:
+    def code(self, table: CodingTable, contexts: Contexts | None, cells: Cells | None, n: int) -> Cells:
         """Count the bins of these cells, by context; returns the cells."""
         assert cells is not None
         runs = runs_of(contexts, n)

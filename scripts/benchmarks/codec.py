@@ -21,7 +21,7 @@ from harness import Tables, Works, fastest, long_file, main, millions_a_second
 
 from atlasae.codecs.floats import few_threads
 from atlasae.codecs.lattice import Lattice
-from atlasae.codecs.model import default_model
+from atlasae.codecs.model import VARIABLES, default_model
 from atlasae.codecs.packed import PackedCodec
 from atlasae.codecs.priors import default_priors
 from atlasae.codecs.search import choose_codec
@@ -30,7 +30,7 @@ from atlasae.jets.inputs import find_in, open_input
 from atlasae.jets.precision import Precision, steps
 from atlasae.jets.stored import blocks, storage_of
 from atlasae.jets.variables import JET
-from atlasae.reports.peers import VARIABLES, Sample, grid_cells, narrow, read_sample
+from atlasae.reports.peers import Sample, grid_cells, narrow, read_sample
 
 BOUND = 1e-3
 Work = Callable[[], Any]

@@ -22,6 +22,7 @@ from harness import Row, Table, Tables, main
 from precision import LAYOUTS, Compared, compared
 
 from atlasae.codecs.lattice import Lattice
+from atlasae.codecs.model import VARIABLES
 from atlasae.codecs.packed import PackedCodec
 from atlasae.codecs.priors import default_priors
 from atlasae.compression.compress import compress_file
@@ -29,7 +30,7 @@ from atlasae.compression.packed import steps_apart
 from atlasae.compression.plan import Options
 from atlasae.jets.precision import Precision, steps
 from atlasae.jets.stored import storage_of
-from atlasae.reports.peers import VARIABLES, Sample, largest, peers
+from atlasae.reports.peers import Sample, largest, peers
 
 OURS: dict[str, dict[str, Any]] = {
     "atlasae, packed": {"packed": True},

@@ -8,19 +8,28 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from atlasae.codecs.entropy import FAITH, LARGEST_UNIFORM, MOST_LOOKED_UP, SEEN, Reader, Table, Writer, uniform
+from atlasae.codecs.entropy import (
+    FAITH,
+    LARGEST_UNIFORM,
+    MOST_LOOKED_UP,
+    SEEN,
+    CodingTable,
+    Reader,
+    WordWriter,
+    uniform,
+)
 
 
-def table(edges: list[int], counts: list[list[int]], adapts: bool = True) -> Table:
-    return Table(np.array(edges, np.int64), np.array(counts, np.int64), adapts)
+def table(edges: list[int], counts: list[list[int]], adapts: bool = True) -> CodingTable:
+    return CodingTable(np.array(edges, np.int64), np.array(counts, np.int64), adapts)
 
 
 def cells_of(values: list[int]) -> np.ndarray:
     return np.array(values, np.int32)
 
 
-def words_of(known: Table, contexts: np.ndarray | None, cells: np.ndarray) -> np.ndarray:
-    writer = Writer()
+def words_of(known: CodingTable, contexts: np.ndarray | None, cells: np.ndarray) -> np.ndarray:
+    writer = WordWriter()
     assert np.array_equal(writer.code(known, contexts, cells, len(cells)), cells)
     return writer.words()
 
@@ -44,7 +53,7 @@ def coded(draw: st.DrawFn) -> tuple[list[int], list[list[int]], list[int], list[
 @given(coded(), st.booleans())
 def test_what_is_written_is_read(example, adapts):
     edges, counts, contexts, cells = example
-    writer, given_contexts = Writer(), np.array(contexts, np.uint16)
+    writer, given_contexts = WordWriter(), np.array(contexts, np.uint16)
     writing, reading = (table(edges, counts, adapts) for _ in range(2))
     for _ in range(2):  # tables have learned, the second time
         writer.code(writing, given_contexts, cells_of(cells), len(cells))
@@ -82,7 +91,7 @@ def test_a_table_that_adapts_learns_what_it_codes():
 
 def test_what_comes_more_often_than_expected_is_expected_in_other_contexts_too():
     known = table([0, 1, 2, 3], [[100 * SEEN] * 3, [200 * SEEN, 300 * SEEN, 400 * SEEN]])
-    Writer().code(known, np.zeros(2000, np.uint16), cells_of([2] * 2000), 2000)
+    WordWriter().code(known, np.zeros(2000, np.uint16), cells_of([2] * 2000), 2000)
     known.settle()
     first, other = known.counts / known.counts.sum(axis=1, keepdims=True)
     assert first[2] > 0.9
@@ -105,7 +114,7 @@ def test_a_table_of_very_many_cells_finds_bins_too():
 def test_words_are_those_of_the_first_release():
     rng = np.random.default_rng(7)
     known = table([0, 5, 50, 200], [[60, 600, 6], [1, 2, 3]])
-    writer = Writer()
+    writer = WordWriter()
     writer.code(known, rng.integers(0, 2, 500).astype(np.uint16), rng.integers(0, 200, 500).astype(np.int32), 500)
     writer.code(uniform(100_000), None, rng.integers(0, 100_000, 50).astype(np.int32), 50)
     words = writer.words()

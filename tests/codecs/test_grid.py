@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from atlasae.codecs.grid import Grid, Words, grid_of_config, jet_words, likely_words, pack, unpack
+from atlasae.codecs.grid import Grid, WordLayout, grid_of_config, jet_words, likely_words, pack, unpack
 from atlasae.files.xz import compress_words, estimate_words
 
 levels_of_jets = st.tuples(*[st.integers(1, 2**12)] * 3, st.integers(1, 2**14))
@@ -29,11 +29,11 @@ def nothing(word: np.ndarray) -> float:
     return 0.0
 
 
-def grid(levels: Sequence[int], words: Words) -> Grid:
+def grid(levels: Sequence[int], words: WordLayout) -> Grid:
     return Grid(0.0, tuple(map(float, levels)), (0,) * 4, tuple(levels), words)
 
 
-def bits_of_m(words: Words) -> list[int]:
+def bits_of_m(words: WordLayout) -> list[int]:
     """Which bits of m's cell the words hold, all of them."""
     digits = [digit for word in words for digit in word if digit.variable == 3]
     ranges = [(digit.divisor.bit_length() - 1, digit.radix.bit_length() - 1) for digit in digits]
@@ -82,7 +82,7 @@ def test_the_ways_are_sorted_by_the_weight_of_their_words():
     def weigh(word: np.ndarray) -> float:
         return float(len(zlib.compress(word.astype(">u4").tobytes())))
 
-    def total(words: Words) -> float:
+    def total(words: WordLayout) -> float:
         packed = pack(cells, grid(levels, words)).numpy().view(np.uint32) & 0x7FFFFF
         return sum(weigh(column) for column in packed.T)
 

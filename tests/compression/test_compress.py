@@ -707,7 +707,7 @@ def test_what_a_model_of_their_own_saves_is_counted_over_the_whole_file(quick, j
         return next(sizes)
 
     monkeypatch.setattr(floats, "sampled_bytes", sampled)
-    monkeypatch.setattr(compress, "PLACE_ENTRIES", 1)
+    monkeypatch.setattr(compress, "_PLACE_ENTRIES", 1)
     command = ["compress", jets_file, tmp_path / "small.root", "--model", "self", "--step-size", "1kB", "--json"]
     (note,) = model_notes(succeeded(*command))
     assert seen[0] == seen[1] < 40

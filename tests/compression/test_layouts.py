@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from conftest import succeeded
 
-from atlasae.compression.floats import LAYOUTS
+from atlasae.compression.floats import FLOATS_LAYOUTS
 from atlasae.compression.format import Contents, read_contents
-from atlasae.compression.layouts import kind_of, layout_named, layout_of
+from atlasae.compression.layouts import layout_kind, layout_named, layout_of
 from atlasae.compression.packed import PackedLayout
 from atlasae.errors import DamagedFileError, UserError
 from atlasae.files.trees import open_source
@@ -23,7 +23,7 @@ def contents(request, jets_file, tmp_path) -> Contents:
 
 
 def test_names_lead_to_layouts():
-    assert {name: layout_named(name) for name in LAYOUTS} == LAYOUTS
+    assert {name: layout_named(name) for name in FLOATS_LAYOUTS} == FLOATS_LAYOUTS
     assert layout_named("packed") is PackedLayout
     with pytest.raises(ValueError, match="layout 'zip' is unknown"):
         layout_named("zip")
@@ -32,7 +32,7 @@ def test_names_lead_to_layouts():
 def test_a_file_tells_its_layout(contents):
     (entry,) = contents.runs[0].collections
     layout = layout_of(entry, contents)
-    assert type(layout) is kind_of(entry) is layout_named(entry.codec["layout"])
+    assert type(layout) is layout_kind(entry) is layout_named(entry.codec["layout"])
     assert layout.collection == entry.collection and json.loads(json.dumps(layout.codec.config())) == entry.codec
 
 
@@ -42,7 +42,7 @@ def test_a_codec_of_no_layout_or_of_other_branches_is_damage(contents, codec: An
     if codec == "another":
         codec = {**entry.codec, "layout": {"packed": "floats", "floats": "packed"}[entry.codec["layout"]]}
     with pytest.raises(DamagedFileError, match="the codec of '.*' is damaged"):
-        kind_of(replace(entry, codec=codec))
+        layout_kind(replace(entry, codec=codec))
 
 
 def test_a_model_that_nobody_has_is_asked_for(contents):

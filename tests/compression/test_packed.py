@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from atlasae.codecs.priors import default_priors
 from atlasae.compression import packed
 from atlasae.compression.collection import Compressor
-from atlasae.compression.packed import PackedLayout, pack, packed_codec_of, start_packed, unpack
+from atlasae.compression.packed import PackedLayout, pack_chunk, packed_codec_of, start_packed, unpack_chunk
 from atlasae.errors import UserError
 from atlasae.jets.collections import Collection
 from atlasae.jets.precision import Precision
@@ -124,7 +124,7 @@ def forged(number: int, kept: bytes, words: bytes = b"") -> bytes:
 def test_other_bytes_are_refused(content):
     one = compressor()
     with pytest.raises((ValueError, zlib.error)):
-        unpack(one.layout.codec, storage_of(one.collection), content, COUNTS)
+        unpack_chunk(one.layout.codec, storage_of(one.collection), content, COUNTS)
 
 
 @settings(max_examples=60)
@@ -134,7 +134,7 @@ def test_a_changed_byte_is_some_jets_or_refused(place, change):
     spoiled = bytearray(content)
     spoiled[place % len(content)] ^= change
     try:
-        columns = unpack(one.layout.codec, storage_of(one.collection), bytes(spoiled), counts)
+        columns = unpack_chunk(one.layout.codec, storage_of(one.collection), bytes(spoiled), counts)
     except (ValueError, zlib.error):
         return
     assert [len(column) for column in columns] == [12] * 4
@@ -146,8 +146,11 @@ def test_packing_is_undone():
     columns = [np.arange(12, dtype="<f4") + i for i in range(4)]
     exact = np.zeros(12, bool)
     exact[[3, 11]] = True
-    found = unpack(
-        one.layout.codec, storage_of(one.collection), pack(one.layout.codec, cells, exact, COUNTS, columns), COUNTS
+    found = unpack_chunk(
+        one.layout.codec,
+        storage_of(one.collection),
+        pack_chunk(one.layout.codec, cells, exact, COUNTS, columns),
+        COUNTS,
     )
     for column, expected, jets in zip(found, columns, one.layout.codec.lattice.jets(cells).T, strict=True):
         assert column[exact].tolist() == expected[exact].tolist()

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from atlasae.errors import UserError
 from atlasae.jets.coordinates import DRIFT, MASS_FLOOR, inner
 from atlasae.jets.layouts import Layout
-from atlasae.jets.precision import FULL_BOUND, SMALLEST, VARIABLES, Precision, steps
+from atlasae.jets.precision import FULL_BOUND, PROMISED, SMALLEST, Precision, steps
 from atlasae.jets.variables import JET
 
 PT_M = Layout(("pt", "eta", "phi", "m"))
@@ -21,19 +21,19 @@ DOUBLE, SINGLE = (np.dtype("<f8"),) * 4, (np.dtype("<f4"),) * 4
 
 @pytest.mark.parametrize("text", ["1e-3", "0.001", ".001", "1E-3", " 1e-3 "])
 def test_one_number_bounds_every_variable(text):
-    assert Precision.parse(text) == Precision(dict.fromkeys(VARIABLES, 1e-3))
+    assert Precision.parse(text) == Precision(dict.fromkeys(PROMISED, 1e-3))
 
 
 def test_none_bounds_nothing():
     nothing = Precision.parse("none")
-    assert nothing == Precision(dict.fromkeys(VARIABLES, math.inf))
+    assert nothing == Precision(dict.fromkeys(PROMISED, math.inf))
     assert nothing.of(PT_E) == dict.fromkeys(("pt", "eta", "phi", "E", "m"), math.inf)
     assert nothing.unbounded
     assert not any(Precision.parse(text).unbounded for text in ("full", "1e-3", "pt=0.99,eta=0.99,phi=0.99,m=0.99"))
 
 
 def test_full_asks_for_every_bit_and_still_bounds():
-    assert Precision.parse("full") == Precision(dict.fromkeys(VARIABLES, FULL_BOUND), full=True)
+    assert Precision.parse("full") == Precision(dict.fromkeys(PROMISED, FULL_BOUND), full=True)
 
 
 @pytest.mark.parametrize(
