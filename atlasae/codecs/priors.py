@@ -86,14 +86,17 @@ def _prior(edges: npt.NDArray[np.generic], counts: npt.NDArray[np.generic]) -> P
     return found
 
 
-@cache
 def default_priors() -> Priors:
     """The packaged priors."""
-    return Priors.from_bytes(packaged(TABLES[-1]))
+    return _read(packaged(TABLES[-1]))
 
 
-@cache
 def packaged_priors(sha256: str) -> Priors | None:
     """The packaged priors of this name, now or in any earlier release, or None."""
     content = packaged_as(sha256, TABLES)
-    return None if content is None else Priors.from_bytes(content)
+    return None if content is None else _read(content)
+
+
+@cache
+def _read(content: bytes) -> Priors:
+    return Priors.from_bytes(content)
