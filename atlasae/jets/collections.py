@@ -38,7 +38,7 @@ class Rounding:
         """Raise ValueError unless `bits` is in 0...52, or origin and step are finite and the step positive."""
         grid = math.isfinite(self.origin) and 0 < self.step < math.inf
         if not (grid if self.bits is None else 0 <= self.bits <= MOST_BITS):
-            raise ValueError(f"{self} is none")
+            raise ValueError(f"{self} has bits, origin or step out of range")
 
 
 @dataclass(frozen=True)

@@ -46,7 +46,7 @@ class Padding:
         """The padding of a codec's configuration; raises ValueError for digits that are not hexadecimal."""
         rows = msgspec.convert(config.get("padding", []), tuple[tuple[str, ...], ...])
         if wrong := [digits for row in rows for digits in row if not _DIGITS.fullmatch(digits)]:
-            raise ValueError(f"padding {wrong[0]!r} is no number")
+            raise ValueError(f"padding {wrong[0]!r} is not hexadecimal")
         return cls(rows)
 
     def check(self, dtypes: Sequence[np.dtype[Any]]) -> None:
@@ -54,7 +54,7 @@ class Padding:
         widths = [2 * dtype.itemsize for dtype in dtypes]
         for place, row in enumerate(self.rows, start=1):
             if [len(digits) for digits in row] != widths:
-                raise ValueError(f"row {place} of the padding is none of {', '.join(map(str, dtypes))}")
+                raise ValueError(f"row {place} of the padding does not have the bits of {', '.join(map(str, dtypes))}")
 
     def find(self, columns: Stored) -> Codes:
         """The code of every row of these columns (int32)."""
@@ -90,7 +90,7 @@ class Padding:
             return latents, np.zeros(len(latents), np.int32)
         codes = np.where(marked, -latents[:, 0], 0)
         if (codes > len(self.rows)).any() or (codes != np.rint(codes)).any():
-            raise ValueError("latents stand for rows that are not there")
+            raise ValueError("latents have a code of padding that the codec lacks")
         return np.where(marked[:, None], np.float32(1), latents), codes.astype(np.int32)
 
 

@@ -96,7 +96,7 @@ def list_collection(branches: Sequence[Branch], names: Sequence[str], terms: lis
             raise UserError(f"no branch '{name}' of numbers for --variables: {_nearest(name, by_name)}")
     chosen = [by_name[name] for name in names]
     if len({branch.jagged for branch in chosen}) > 1:
-        raise UserError(f"--variables names lists and single numbers: '{names[0]}' and another are not alike")
+        raise UserError(f"--variables mixes lists and single numbers: give branches like '{names[0]}' only")
     prefix = _common_prefix(names)
     counters = {branch.counter for branch in chosen}
     return Collection(

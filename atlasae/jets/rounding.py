@@ -1,7 +1,7 @@
 """Rounding of inputs: mantissas with few bits, or multiples of a step. Decoded values are rounded in the same way.
 
 Codecs then need not store bits that the input lacks, and ROOT compresses a decompressed file as well as the original.
-NanoAOD rounds mantissas of pt to 10 bits, RNTuples have Real32Trunc and Real32Quant, triggers store multiples of a step.
+NanoAOD rounds mantissas of pt to 10 bits, RNTuples have Real32Trunc and Real32Quant, triggers use multiples of a step.
 """
 
 from dataclasses import replace

@@ -277,7 +277,7 @@ def _variable(table: dict[str, Any], path: Path) -> Variable:
 def _check_precision(coordinate: str, precision: float, where: str) -> None:
     if coordinate in WHOLE:
         if precision:
-            raise UserError(f"{where}: {coordinate} numbers come back as they were: leave precision out")
+            raise UserError(f"{where}: {coordinate} numbers are decoded exactly: leave precision out")
     elif coordinate == "linear":  # in the units of the branch, so any positive number is possible
         if not 0 < precision < math.inf:
             raise UserError(f"{where}: precision {precision} is no positive number: give it in the branch's units")

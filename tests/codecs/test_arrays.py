@@ -149,7 +149,7 @@ def test_a_bottleneck_promises_by_marking_what_it_does_not_keep():
     [
         ({"precision": "2"}, "no bound between"),
         ({"codec": {}}, "no codec's configuration"),
-        ({"codec": {"layout": "bottleneck"}}, "not of this model"),
+        ({"codec": {"layout": "bottleneck"}}, "does not fit the kind of the model"),
         ({"codec": None}, "no codec's configuration"),
     ],
 )

@@ -212,7 +212,7 @@ def test_no_promise_is_for_networks_with_a_bottleneck():
 def test_a_codec_of_another_kind_of_network_is_refused():
     grid, bottleneck = codecs("uniform").config(), BottleneckCodec(network("by hand")).config()
     for config, autoencoder in ((grid, network("by hand")), (bottleneck, MODEL.autoencoder)):
-        with pytest.raises(ValueError, match=f"layout '{config['layout']}' is not of this model"):
+        with pytest.raises(ValueError, match=f"layout '{config['layout']}' does not fit the kind of the model"):
             codec_of_config(config, autoencoder)
 
 
@@ -267,7 +267,7 @@ def test_jets_without_a_cell_of_a_lattice_are_exact_in_the_same_loop():
 
 def test_a_list_of_other_variables_than_the_model_has_is_refused():
     config = codecs("uniform").config() | {"layout": "list", "variables": VariableList(JET.variables[:3]).to_json()}
-    with pytest.raises(ValueError, match="layout 'list' is of 3 variables, the model of 4"):
+    with pytest.raises(ValueError, match="layout 'list' has 3 variables, but the model 4"):
         codec_of_config(config, MODEL.autoencoder)
 
 

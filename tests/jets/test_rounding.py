@@ -61,9 +61,9 @@ def test_what_is_no_number_is_no_matter_of_rounding():
     found = rounded(values, Rounding(3))
     np.testing.assert_array_equal(found, values)
     assert np.signbit(found).tolist() == np.signbit(values).tolist()
-    with pytest.raises(ValueError, match="is none"):
+    with pytest.raises(ValueError, match="out of range"):
         Rounding(None, 0.0, 0.0)
-    with pytest.raises(ValueError, match="is none"):
+    with pytest.raises(ValueError, match="out of range"):
         Rounding(99)
 
 
