@@ -24,7 +24,7 @@ def largest(before: np.ndarray, after: np.ndarray) -> dict[str, float]:
 
 
 def check_latents(latents: np.ndarray, jets: int) -> None:
-    """Three float32 a jet in [1, 2), so that 23 bits of each are free and none is a special number."""
+    """Latents are three float32 per jet in [1, 2): 23 free bits each, no NaN, inf or subnormal numbers."""
     assert latents.dtype == np.float32
     assert latents.shape == (jets, 3)
     assert ((latents >= 1) & (latents < 2)).all()

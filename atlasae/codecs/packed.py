@@ -215,7 +215,7 @@ class Walk:
     def _fall(
         self, coder: Coder, rank: int, counts: Counts, balance: Floats, previous: Cells, pt: Cells | None
     ) -> Cells:
-        """Code pt as its distance below that of the jet before; `balance` is (|vector sum| / pt of the jet before)^2."""
+        """Code pt as its distance below that of the jet before; `balance` is (|vector sum| / pt of that jet)^2."""
         contexts = _place(rank, counts) + np.uint16(PLACES) * _octaves(balance, LOWEST_BALANCE, BALANCES)
         contexts *= np.uint16(len(PT_EDGES) + 1)
         contexts += self.pt_class.take(previous)

@@ -1,4 +1,4 @@
-"""Jets of events through the packed layout and back; what it learns, and what it makes of forged words."""
+"""Jets of events are coded and decoded in the packed layout; tables adapt, and forged words are refused."""
 
 import hashlib
 
@@ -27,7 +27,7 @@ def cells_of(n: int, seed: int = 1, step: float = 2e-3) -> np.ndarray:
 
 
 def falling(cells: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """The jets of every event in falling pt."""
+    """Jets, sorted by falling pt in every event."""
     return cells[:, np.lexsort((-cells[0], np.repeat(np.arange(len(counts)), counts)))]
 
 

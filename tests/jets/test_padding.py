@@ -1,4 +1,4 @@
-"""Rows that stand where there is no jet: found, coded once, and back bit for bit."""
+"""Padding is found, coded with one code per row, and decoded bit for bit."""
 
 import json
 from dataclasses import replace
@@ -26,7 +26,7 @@ FOUR = ("pt", "eta", "phi", "m")
 
 
 def columns(dtypes: tuple[str, ...] = ("<f4", "<f8", "<i2", "|b1")) -> list[np.ndarray]:
-    """Rows of which two repeat, one of those with NaN, and of a third that is the like but for a sign."""
+    """80 rows of five kinds: NaN with and without a payload, 0, -0 and 1."""
     first = np.array([np.nan, 0.0, -0.0, 1.0] * 20, "<f4")
     first.view("u4")[::8] |= 7  # half of the NaN have a payload
     return [first, np.zeros(80, dtypes[1]), np.full(80, -999, dtypes[2]), np.ones(80, dtypes[3])]
@@ -125,7 +125,7 @@ def test_packed_words_hold_the_codes(context, counts):
 
 
 def test_codes_cost_what_they_tell():
-    """0.61 bits where 15 % are jets; where padding ends events, half of what each jet by itself would cost."""
+    """A code costs its entropy, 0.61 bits, if 15 % are jets; less if padding follows the jets of an event."""
     rng = np.random.default_rng(5)
     codec = PackedCodec(default_priors(), Lattice((2e-3,) * 4), True, Padding((("0" * 8,) * 4,)))
     flat = (rng.random(20_000) > 0.15).astype(np.int32)
@@ -139,13 +139,13 @@ def test_codes_cost_what_they_tell():
 
 
 def listed(**kinds: str) -> str:
-    """A list of variables, with the coordinate of each."""
+    """A list of variables in TOML, from the coordinate of each branch."""
     tables = (f'[[variable]]\nbranch = "{name}"\ncoordinate = "{k}"\nprecision = 1e-3\n' for name, k in kinds.items())
     return "".join(tables)
 
 
 def padded_file(folder: Path, jagged: bool, dtype: str = "<f4", n: int = 3000) -> Path:
-    """Jets of which most are padding of three kinds, and some are exact."""
+    """A file with 30 % jets, three of them exact, and three kinds of padding."""
     jets, rng = random_jets(n), np.random.default_rng(3)
     kind = rng.choice(4, n, p=[0.3, 0.4, 0.2, 0.1])
     found = {}
