@@ -82,7 +82,7 @@ class Density(nn.Module):
         self.logits: nn.Module = network(context, hidden, bins) if context else Constant(bins)
 
     def log_weights(self, context: Tensor) -> Tensor:
-        """Log probability of each bin (n x K, or 1 x K without a context)."""
+        """The logarithm of the probability of each bin (n x K, or 1 x K without a context)."""
         logits: Tensor = self.logits(context)
         widths = self.edges.diff()
         return ((1 - self.uniform) * logits.softmax(-1) + self.uniform * widths / widths.sum()).log()

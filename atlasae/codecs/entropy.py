@@ -42,17 +42,17 @@ class Table:
 
     @cached_property
     def widths(self) -> Cells:
-        """Cells of each bin."""
+        """The number of cells of each bin."""
         return np.diff(self.edges).astype(np.int32)
 
     @cached_property
     def widest(self) -> int:
-        """Cells of the widest bin."""
+        """The number of cells of the widest bin."""
         return int(self.widths.max())
 
     @cached_property
     def narrowest(self) -> int:
-        """Cells of the narrowest bin."""
+        """The number of cells of the narrowest bin."""
         return int(self.widths.min())
 
     def bins(self, cells: Cells) -> Cells:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from atlasae.jets.collections import Rounding
 from atlasae.jets.coordinates import LARGEST_PHI, Floats
 
-Column = npt.NDArray[Any]  # of floats
+Column = npt.NDArray[Any]  # float32 or float64
 
 _FEWEST, LOOKED_AT = 20, 20_000  # different values that show a step, at least; values looked at, at most
 RARE = 1e-3  # share of values that may be rounded otherwise: their jets are exact
