@@ -1,13 +1,13 @@
 #!/usr/bin/env python
-"""Make a long file of jets from a short one: its tree again and again, every time smeared a little differently.
+"""Make a long file of jets from a short one by repeating its tree, smeared differently each time.
 
     python scripts/make_large.py IN.root OUT.root --jets 2000000 [--seed S]
 
-IN is a ROOT file with one jet collection, such as data/jets.root. Every repeat smears pt and m by some percent and
-moves eta and phi by some hundredths, so that no jet and no run of bytes comes twice. Nor do the other branches come
-twice, which would cost a compressor nothing: floats are smeared like pt, integers that differ in all events (event
-numbers) go on counting, and all other numbers change places; nested values and texts stay as they are. The last event
-is the one that brings the last jet asked for. The tree's title records how it was made.
+IN is a ROOT file with one jet collection, such as data/jets.root. Every repetition smears pt and m by 3 % and eta and
+phi by 0.03, so that no jet and no sequence of bytes repeats. Other branches do not repeat either, as a compressor
+would find that: floats are smeared like pt, integers that differ in all events (event numbers) continue, and all other
+numbers are permuted; nested values and texts are unchanged. The file ends with the event of the last jet that was asked
+for. The tree's title records how it was made.
 """
 
 import argparse
@@ -33,15 +33,15 @@ from atlasae.jets.units import settle
 from atlasae.jets.variables import JET
 
 EVENTS_AT_ONCE = 10_000  # events in a basket
-RELATIVE = 0.03  # standard deviation of the smearing of pt and m
-ABSOLUTE = 0.03  # and of the shift of eta and phi
-NUMBERS = r"\d+ \* (var \* )?(u?int|float)\d+"  # the types of what is varied: a number an event, or a list of them
+RELATIVE = 0.03  # standard deviation of the factor of pt and m
+ABSOLUTE = 0.03  # standard deviation of the shift of eta and phi
+NUMBERS = r"\d+ \* (var \* )?(u?int|float)\d+"  # types of branches that are varied: a number or list per event
 SEED = 1
 
 
 @dataclass(frozen=True)
 class Jets:
-    """The one jet collection of a tree, and how it keeps its numbers."""
+    """The only jet collection of a tree, and its storage."""
 
     tree: Tree
     collection: Collection
@@ -49,7 +49,7 @@ class Jets:
 
     @classmethod
     def of(cls, tree: Tree) -> "Jets":
-        """Find the collection and settle its units; raises UserError unless there is one and no more."""
+        """The collection of a tree with its units; raises UserError unless there is exactly one, with jets."""
         found = find_collections(tree.branches)
         if len(found) != 1:
             raise UserError(f"tree '{tree.name}' has {len(found)} jet collections: give a file with one")
@@ -61,7 +61,7 @@ class Jets:
 
 
 def smear(jets: Floats, random: np.random.Generator) -> Floats:
-    """Jets (n x 4: pt, eta, phi, m in MeV) moved by a detector's resolution or so; unphysical ones stay."""
+    """Jets (n x 4: pt, eta, phi, m in MeV) smeared by about a detector's resolution; unphysical ones are unchanged."""
     noise = random.standard_normal(jets.shape)
     moved = jets.copy()
     moved[:, [0, 3]] *= np.exp(RELATIVE * noise[:, [0, 3]])
@@ -71,7 +71,7 @@ def smear(jets: Floats, random: np.random.Generator) -> Floats:
 
 
 def smear_events(source: Jets, events: dict[str, ak.Array], random: np.random.Generator) -> dict[str, ak.Array]:
-    """The same events with the jets smeared."""
+    """The events with smeared jets."""
     columns, counts = to_columns(source.collection, events)
     storage = source.storage
     jets = smear(storage.rows(columns), random)
@@ -81,7 +81,7 @@ def smear_events(source: Jets, events: dict[str, ak.Array], random: np.random.Ge
 
 
 def vary(array: ak.Array, first: int, random: np.random.Generator) -> ak.Array:
-    """A branch beside the jets as other events may have it; `first` is how many events there were before them."""
+    """A variation of another branch, as further events may have it; `first` is the number of events before these."""
     if not re.fullmatch(NUMBERS, str(array.type)):
         return array
     values, counts = flatten(array)
@@ -96,7 +96,7 @@ def vary(array: ak.Array, first: int, random: np.random.Generator) -> ak.Array:
 
 
 def repeats(source: Jets, names: list[str], jets: int, seed: int) -> Iterator[dict[str, ak.Array]]:
-    """Chunks of smeared events until there are so many jets."""
+    """Chunks of smeared events, up to the event with the last of `jets` jets."""
     own = list(source.collection.branches.values())
     left, repeat, first = jets, 0, own[0]
     while left > 0:
@@ -114,7 +114,7 @@ def repeats(source: Jets, names: list[str], jets: int, seed: int) -> Iterator[di
 
 
 def make_large(path: Path, target: Path, jets: int, seed: int = SEED) -> None:
-    """Write `target` with that many jets made from those of `path`; raises UserError where there are none."""
+    """Write `target` with `jets` jets or a few more, made from those of `path`; raises UserError without jets."""
     with open_source(path) as file:
         source = Jets.of(choose_tree(file, None, ()))
         tree, collection = source.tree, source.collection

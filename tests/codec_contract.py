@@ -24,14 +24,14 @@ def largest(before: np.ndarray, after: np.ndarray) -> dict[str, float]:
 
 
 def check_latents(latents: np.ndarray, jets: int) -> None:
-    """Three float32 a jet in [1, 2), so that 23 bits of each are free and none is a special number."""
+    """Latents are three float32 per jet in [1, 2): 23 free bits each, no NaN, inf or subnormal numbers."""
     assert latents.dtype == np.float32
     assert latents.shape == (jets, 3)
     assert ((latents >= 1) & (latents < 2)).all()
 
 
 def check_round_trip(codec: Any, jets: np.ndarray, bounds: dict[str, float]) -> None:
-    """Jets are decoded within their bounds; compressing them a second time changes nothing more."""
+    """Jets are decoded within their bounds; compressing these a second time changes them no further."""
     given = jets.copy()
     latents = codec.encode(jets)
     check_latents(latents, len(jets))
@@ -45,7 +45,7 @@ def check_round_trip(codec: Any, jets: np.ndarray, bounds: dict[str, float]) -> 
 
 
 def check_batches(codec: Any, jets: np.ndarray, latents: np.ndarray, decoded: np.ndarray) -> None:
-    """A jet's latents do not depend on the jets beside it or on the call; its decoded values only in the last bits."""
+    """A jet's latents do not depend on other jets or on the call; its decoded values only in the last bits."""
     np.testing.assert_array_equal(codec.encode(jets), latents)
     check_latents(codec.encode(jets[:0]), 0)
     assert codec.decode(latents[:0]).shape == (0, 4)
@@ -69,7 +69,7 @@ def check_smooth(codec: Any, jets: np.ndarray) -> None:
     np.testing.assert_array_equal(jets, given)
     np.testing.assert_array_equal(codec.encode(jets), latents)
     np.testing.assert_array_equal(codec.decode(latents), decoded)
-    for size in (1, 33):  # beside other jets the last bits may differ
+    for size in (1, 33):  # the last bits may depend on the number of jets
         np.testing.assert_allclose(codec.encode(jets[:size]), latents[:size], rtol=1e-6, atol=1e-6)
         np.testing.assert_allclose(codec.decode(latents[:size]), decoded[:size], rtol=1e-9, atol=1e-9)
     assert codec.encode(jets[:0]).shape == (0, 3) and codec.decode(latents[:0]).shape == (0, 4)

@@ -19,15 +19,15 @@ from atlasae.jets.stored import Storage
 PT_M, PT_E = ("pt", "eta", "phi", "m"), ("pt", "eta", "phi", "E")
 P_E, P_M = ("px", "py", "pz", "E"), ("px", "py", "pz", "m")
 SINGLE, DOUBLE = np.dtype("<f4"), np.dtype("<f8")
-SPANS = (10.7, 12.0, 2 * math.pi, 19.0)  # of the support of log pt, eta, phi, mu
-PACKED = ("--layout", "packed")  # it imports no torch: workers start sooner
+SPANS = (10.7, 12.0, 2 * math.pi, 19.0)  # ranges of the support of log pt, eta, phi, mu
+PACKED = ("--layout", "packed")  # does not import torch, so that workers start faster
 
 
 # --- jets of a codec
 
 
 def table(n: int, seed: int = 1) -> np.ndarray:
-    """Jets (n x 4: pt, eta, phi, m in MeV)."""
+    """Random jets (n x 4: pt, eta, phi, m in MeV)."""
     jets = random_jets(n, seed)
     return np.column_stack([jets[v] for v in PT_M])
 
@@ -43,7 +43,7 @@ def stored(jets: dict[str, np.ndarray], kept: Storage) -> list[np.ndarray]:
 
 
 def uniform_codec(step: float) -> Any:
-    """Equal steps over the whole support."""
+    """A codec with equal steps over the whole support."""
     from atlasae.codecs.floats import FloatsCodec
     from atlasae.codecs.grid import radices
     from atlasae.codecs.model import default_model

@@ -1,1 +1,1 @@
-"""Jets to latents or bytes, and back, within a bound."""
+"""Codecs: jets to latents or bytes and back, within bounds."""

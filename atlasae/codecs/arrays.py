@@ -1,4 +1,4 @@
-"""Jets in memory to latents and back: a model on a grid, and the promise that goes with it."""
+"""The codec of the Python API: jets in arrays to latents and back, within a precision."""
 
 from collections.abc import Mapping
 from typing import Any, Self
@@ -21,17 +21,17 @@ from atlasae.jets.precision import Precision
 from atlasae.jets.stored import Storage, blocks
 from atlasae.jets.variables import JET
 
-DRAWN = 50_000  # jets that a model's grid is chosen on
-STORAGE = Storage(Layout(VARIABLES), (np.dtype("<f4"),) * 4)  # what is decoded may be kept in float32
+DRAWN = 50_000  # jets drawn from the model, on which its grid is chosen
+STORAGE = Storage(Layout(VARIABLES), (np.dtype("<f4"),) * 4)  # bounds hold for decoded jets stored as float32, too
 
 
 class Codec:
-    """Jets (n x 4: pt, eta, phi, m in MeV) to three float32 each and back, each jet within a precision or marked.
+    """Encodes jets (n x 4: pt, eta, phi, m in MeV) as three float32 each; jets that exceed a bound are marked exact.
 
-    `precision` is what `Options` takes, `model` a model, its file, or `default`. The grid is chosen on
-    jets drawn from the model, so that it is the same for whatever jets, and that of `atlasae export MODEL`. Errors are
-    relative in pt and in m (to 100 MeV at least), and differences in eta and phi. Raises UserError for a precision that
-    is none, and for a model that is not of jets.
+    `precision` is as for `Options`, `model` a model, its file, or `default`. The grid is chosen on jets drawn from the
+    model: it does not depend on the jets, and `atlasae export MODEL` has the same. Errors are relative for pt and m (to
+    max(|m|, 100 MeV)), differences for eta and phi. Raises UserError for an invalid precision or a model of other
+    variables.
 
     >>> codec = atlasae.Codec(precision=1e-3)
     >>> jets = np.array([[50_000, 0.5, -1.2, 8_000], [np.nan, 0, 0, 0]])
@@ -59,16 +59,16 @@ class Codec:
 
     @few_threads()
     def encode(self, jets: npt.ArrayLike) -> tuple[Latents, Bools]:
-        """Latents (n x 3), and which jets are to be kept as they are: what is decoded of all others is within bounds.
+        """Latents (n x 3), and which jets are exact (n): the caller must store these, all others decode within bounds.
 
-        To be kept are jets with NaN, inf, pt <= 0, m < 0, |eta| > 10 or phi beyond pi, and those that the model can't
-        hold within the precision; their latents are those of some jet.
+        Exact are jets with NaN, inf, pt <= 0, m < 0, |eta| > 10 or |phi| > pi, and those that would exceed a bound;
+        their latents are those of an example.
         """
         found = encode_within(self.codec, STORAGE, self.bounds, list(_rows(jets, VARIABLES, np.float64).T))
         return found.latents, found.exact
 
     def decode(self, latents: npt.ArrayLike) -> Floats:
-        """The jets (n x 4, float64) of latents (n x 3); raises UserError for latents that are none."""
+        """The jets (n x 4, float64) of latents (n x 3); raises UserError for latents that `encode` can't make."""
         words = _rows(latents, ("z0", "z1", "z2"), np.float32)
         try:
             return np.concatenate([self.codec.decode(words[block]) for block in blocks(len(words))])
@@ -76,12 +76,12 @@ class Codec:
             raise UserError(f"{error}: give latents that `encode` made") from error
 
     def config(self) -> dict[str, Any]:
-        """What `from_config` needs, beside a model that is not packaged; plain JSON."""
+        """The configuration as plain JSON for `from_config`, which also needs the model unless it is packaged."""
         return {"precision": self.precision, "model": self.model.sha256, "codec": self.codec.config()}
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any], model: Model | None = None) -> Self:
-        """Make the codec that `config` described; raises UserError where it is none, or of another model."""
+        """The codec of a configuration; raises UserError if it is invalid or needs another model."""
         made = cls.__new__(cls)
         try:
             found = model or packaged_model(config["model"])
@@ -117,7 +117,7 @@ def _rows(values: npt.ArrayLike, names: tuple[str, ...], dtype: npt.DTypeLike) -
 
 
 def _jets_of(autoencoder: Autoencoder) -> Floats:
-    """What to choose a grid on; a network with a bottleneck has none to choose."""
+    """Jets on which a grid is chosen: drawn from the model, or one example for a bottleneck, which has no grid."""
     if not isinstance(autoencoder, InvertibleAutoencoder):
         return BottleneckCodec.stand_in[None]
     if (names := tuple(link.name for link in autoencoder.links)) != VARIABLES:
@@ -126,13 +126,13 @@ def _jets_of(autoencoder: Autoencoder) -> Floats:
 
 
 def _outside(encoded: Encoded, storage: Storage) -> int:
-    """The jets that a grid does not keep; a program that has only the three floats would lose them."""
+    """The number of exact jets, as the size to minimise: a program with only the three floats would lose them."""
     return int(encoded.exact.sum())
 
 
 @torch.no_grad()
 def drawn_jets(autoencoder: InvertibleAutoencoder, n: int) -> Floats:
-    """Jets (at most n x 4: pt, eta, phi, m in MeV) as the densities have them, the same at every call."""
+    """At most n jets (pt, eta, phi, m in MeV) drawn from the densities of a model, the same at every call."""
     generator = torch.Generator().manual_seed(0)
     u = torch.rand((len(autoencoder.links), n), dtype=torch.float64, generator=generator)
     known: list[torch.Tensor] = []

@@ -1,4 +1,4 @@
-"""The classic autoencoder: a network with a bottleneck, trained to give back what it was given."""
+"""The classic autoencoder: a network with a bottleneck, trained to reproduce its input."""
 
 import math
 from collections.abc import Sequence
@@ -12,17 +12,17 @@ ACTIVATIONS = {"tanh": nn.Tanh, "relu": nn.ReLU, "leaky_relu": nn.LeakyReLU, "si
 SCALINGS = ("linear", "log10", "asinh")
 COLUMNS = (("pt", "eta", "phi", "m"), ("pt", "eta", "phi", "E"))  # in any order
 LATENTS = 3
-WIDEST = 4096  # units of a layer: more is a mistake, or a hostile file
-ASINH_SCALE = 0.1  # GeV: below it asinh is a straight line, so that m <= 0 is legal
+WIDEST = 4096  # units of a layer; larger numbers are refused as mistakes or attacks
+ASINH_SCALE = 0.1  # GeV: below it asinh(x / scale) is nearly linear, so that m <= 0 is possible
 
 
 @dataclass(frozen=True)
 class Bottleneck:
-    """The shape of a network: columns in its own order, how each is scaled, layers.
+    """The shape of a network: its columns in order, the scaling of each, and its layers.
 
     Columns are variables of jets in GeV and radians. The decoder has the encoder's hidden layers in reverse.
-    `latent_activation` puts an activation behind the latents too, before the decoder, as some published networks do;
-    `skip` adds a linear layer beside encoder and decoder, so that only what bends has to be learned by the layers.
+    `latent_activation` adds an activation before the first layer of the decoder, as in some published networks. `skip`
+    adds a linear layer parallel to encoder and decoder, so that the other layers learn the nonlinear part only.
     """
 
     columns: tuple[str, ...] = ("pt", "eta", "phi", "E")
@@ -36,7 +36,7 @@ class Bottleneck:
     skip: bool = False
 
     def __post_init__(self) -> None:
-        """Raise ValueError for what is no network of jets: a shape that exists is a valid one."""
+        """Raise ValueError for a shape that is not of a network of jets."""
         widths = (*self.hidden, self.latent)
         wrong = {
             f"columns {', '.join(map(str, self.columns))}: a network of jets takes pt, eta, phi and m or E": (
@@ -49,7 +49,7 @@ class Bottleneck:
                 not self.hidden or not all(type(width) is int and 0 < width <= WIDEST for width in widths)
             ),
             f"latent = {self.latent}: jets become {LATENTS} floats": self.latent != LATENTS,
-            f"dropout = {self.dropout} makes no sense: give less than 1": not 0 <= self.dropout < 1,
+            f"dropout = {self.dropout}: give a number from 0 to less than 1": not 0 <= self.dropout < 1,
             "batch_norm, latent_activation and skip are true or false": not all(
                 type(flag) is bool for flag in (self.batch_norm, self.latent_activation, self.skip)
             ),
@@ -60,7 +60,7 @@ class Bottleneck:
 
 
 class BottleneckAutoencoder(nn.Module):
-    """A 4 -> 3 -> 4 network on scaled and normalised columns; the normalisation is part of it.
+    """A 4 -> 3 -> 4 network that scales and normalises its columns itself.
 
     >>> network = BottleneckAutoencoder(Bottleneck(hidden=(8,)))
     >>> network.decode(network.encode(torch.ones(5, 4))).shape
@@ -89,27 +89,27 @@ class BottleneckAutoencoder(nn.Module):
         self.register_buffer("std", torch.ones(inputs, dtype=torch.float64))
 
     def normalise_by(self, columns: Tensor) -> None:
-        """Set mean and standard deviation to those of these columns (n x columns), once scaled."""
+        """Set mean and standard deviation to those of these columns (n x columns) after scaling."""
         scaled = scale(columns, self.shape.scalings)
         self.mean.copy_(scaled.mean(dim=0))
         self.std.copy_(scaled.std(dim=0))
 
     def normalised(self, columns: Tensor) -> Tensor:
-        """Columns (n x columns, float64, GeV and radians) as the network sees them."""
+        """Columns (n x columns, float64, GeV and radians), scaled, with mean 0 and standard deviation 1."""
         return (scale(columns, self.shape.scalings) - self.mean) / self.std
 
     def encode(self, columns: Tensor) -> Tensor:
-        """Turn columns into latents (n x latent)."""
+        """The latents (n x latent) of columns."""
         latents: Tensor = self.encoder(self.normalised(columns).to(self._dtype))
         return latents
 
     def decode(self, latents: Tensor) -> Tensor:
-        """Turn latents back into columns (float64)."""
+        """The columns (float64) of latents."""
         normalised: Tensor = self.decoder(latents.to(self._dtype))
         return unscale(normalised.double() * self.std + self.mean, self.shape.scalings)
 
     def forward(self, normalised: Tensor) -> Tensor:
-        """Normalised columns through the bottleneck and back."""
+        """Normalised columns, encoded and decoded."""
         restored: Tensor = self.decoder(self.encoder(normalised))
         return restored
 
@@ -119,7 +119,7 @@ class BottleneckAutoencoder(nn.Module):
 
 
 class Beside(nn.Module):
-    """Layers and a linear layer beside them, added up."""
+    """The sum of layers and of a linear layer parallel to them."""
 
     def __init__(self, layers: nn.Module, inputs: int, outputs: int) -> None:
         super().__init__()
@@ -127,13 +127,13 @@ class Beside(nn.Module):
         self.straight = nn.Linear(inputs, outputs, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """The sum of both."""
+        """The sum of both outputs."""
         total: Tensor = self.layers(x) + self.straight(x)
         return total
 
 
 def scale(columns: Tensor, scalings: Sequence[str]) -> Tensor:
-    """Each column linear, as log10 (of at least 1e-6) or as asinh(x / 0.1); undone by `unscale`."""
+    """Columns, each scaled as x, log10 max(x, 1e-6) or asinh(x / 0.1); `unscale` is the inverse."""
     scaled = []
     for column, scaling in zip(columns.unbind(1), scalings, strict=True):
         match scaling:
@@ -147,7 +147,7 @@ def scale(columns: Tensor, scalings: Sequence[str]) -> Tensor:
 
 
 def unscale(scaled: Tensor, scalings: Sequence[str]) -> Tensor:
-    """The inverse of `scale`; numbers stay finite whatever the network says."""
+    """The inverse of `scale`; clamped, so that log10 and asinh columns are finite for any finite or infinite input."""
     columns = []
     for column, scaling in zip(scaled.unbind(1), scalings, strict=True):
         match scaling:
@@ -161,7 +161,7 @@ def unscale(scaled: Tensor, scalings: Sequence[str]) -> Tensor:
 
 
 def _layers(sizes: Sequence[int], shape: Bottleneck) -> nn.Sequential:
-    """Linear layers with what belongs between them; nothing behind the last, be it bottleneck or output."""
+    """Linear layers with batch norm, activation and dropout between them; none of these follows the last layer."""
     layers: list[nn.Module] = []
     for inputs, outputs in pairwise(sizes[:-1]):
         layers.append(nn.Linear(inputs, outputs))

@@ -1,4 +1,4 @@
-"""The invertible autoencoder: a chain of learned one-dimensional densities, jets to three floats and back."""
+"""The invertible autoencoder: a chain of learned one-dimensional densities that maps jets to three floats and back."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -15,10 +15,10 @@ _SMALLEST = 1e-100  # scale: what is divided by less may be infinite
 
 @dataclass(frozen=True)
 class Link:
-    """One variable of the chain: the variables before it that its density is given, and where its support lies.
+    """One variable of the chain: the earlier variables that condition its density (`given`), and its support.
 
-    The support begins at `offset`, and moves with the coordinate of the variable `anchor` and with a location learned
-    from those given.
+    The edges of the bins are relative to an origin: `offset`, plus the coordinate of the variable `anchor`, plus, if
+    `located`, a location learned from the variables `given`.
     """
 
     name: str
@@ -27,15 +27,15 @@ class Link:
     located: bool = False
     anchor: int | None = None
     offset: float = 0.0
-    centre: float = 0.0  # of the coordinate, as what follows is given it: (y - centre) / scale
+    centre: float = 0.0  # later variables are conditioned on (y - centre) / scale
     scale: float = 1.0
 
     def __post_init__(self) -> None:
-        """Raise ValueError for what is no link: one that exists is a valid one."""
+        """Raise ValueError for values of other types, or numbers that are not finite, negative or too small."""
         numbers = (self.offset, self.centre, self.scale)
         wrong = {
-            "a name is text, and located true or false": not (type(self.name) is str and type(self.located) is bool),
-            "variables before it are given as whole numbers": not (
+            "name must be text, and located true or false": not (type(self.name) is str and type(self.located) is bool),
+            "given, hidden and anchor must be integers from 0": not (
                 type(self.given) is tuple
                 and all(map(_is_whole, (*self.given, self.hidden, 0 if self.anchor is None else self.anchor)))
             ),
@@ -55,7 +55,7 @@ def _is_whole(number: object) -> bool:
     return type(number) is int and number >= 0
 
 
-# Jets: log pt from 0.5 GeV to 22 TeV; mu, which grows with pt, around what its pt and eta let expect.
+# Jets: log pt from 0.5 GeV to 22 TeV; mu relative to log pt (it grows with pt) and to a location learned from pt, eta.
 _MU_CORE, _MU_SUPPORT = (-2.0, 1.6), (-14.0, 5.0)
 JETS = (
     Link("pt", centre=11.0, scale=2.0),
@@ -66,10 +66,10 @@ JETS = (
 
 
 class Density(nn.Module):
-    """Probability of each of K bins given a context: p(y | c) = w_k(c) / width_k, constant inside a bin.
+    """A density of K bins given a context: p(y | c) = w_k(c) / width_k, constant inside a bin.
 
-    The weights come from a network of the context, or are free numbers where there is none. A few percent of a
-    uniform density is mixed in, so that no value of the support is impossible.
+    The weights are the output of a network of the context, or free parameters without a context. A uniform density is
+    mixed in with a share `uniform` (3 %), so that no value in the support has probability 0.
     """
 
     edges: Tensor
@@ -82,22 +82,22 @@ class Density(nn.Module):
         self.logits: nn.Module = network(context, hidden, bins) if context else Constant(bins)
 
     def log_weights(self, context: Tensor) -> Tensor:
-        """Log probability of each bin (n x K, or 1 x K without a context)."""
+        """The logarithm of the probability of each bin (n x K, or 1 x K without a context)."""
         logits: Tensor = self.logits(context)
         widths = self.edges.diff()
         return ((1 - self.uniform) * logits.softmax(-1) + self.uniform * widths / widths.sum()).log()
 
     def masses(self, context: Tensor, exponent: float) -> Tensor:
-        """Integral of the density to the power `exponent` over each bin, normalised to 1."""
+        """Integral of the density to the power `exponent` (tempered) over each bin, normalised to 1."""
         log_widths = self.edges.diff().log()
-        if exponent == 0:  # the network has no say: do not run it
+        if exponent == 0:  # a uniform density: the network is not needed
             return log_widths.softmax(-1)[None]
         tempered = exponent * (self.log_weights(context) - log_widths) + log_widths
         return tempered.softmax(-1)
 
     def cumulative(self, y: Tensor, context: Tensor, exponent: float) -> Tensor:
-        """F(y | c) of the tempered density, in [0, 1]; its inverse is `quantile`."""
-        if exponent == 0:  # a straight line
+        """The cumulative distribution F(y | c) of the tempered density, in [0, 1]; its inverse is `quantile`."""
+        if exponent == 0:  # linear
             return ((y - self.edges[0]) / (self.edges[-1] - self.edges[0])).clamp(0, 1)
         k = self._bin(y)
         masses = self.masses(context, exponent)
@@ -117,7 +117,7 @@ class Density(nn.Module):
         return self.edges[k] + self.edges.diff()[k] * inside.clamp(0, 1)
 
     def log_density(self, y: Tensor, context: Tensor, exponent: float = 1.0) -> Tensor:
-        """Log of the tempered density at y (n)."""
+        """Logarithm of the tempered density at y (n)."""
         k = self._bin(y)
         return _pick(self.masses(context, exponent), k).log() - self.edges.diff().log()[k]
 
@@ -126,23 +126,23 @@ class Density(nn.Module):
 
 
 class Constant(nn.Module):
-    """What stands in for a network where there is no context: the same free numbers for every jet (1 x K)."""
+    """The logits of a density without a context: free parameters (1 x K), the same for every jet."""
 
     def __init__(self, outputs: int) -> None:
         super().__init__()
         self.values = nn.Parameter(torch.zeros(1, outputs))
 
     def forward(self, context: Tensor) -> Tensor:
-        """The numbers, whatever the context."""
+        """The parameters, for any context."""
         return self.values
 
 
 class InvertibleAutoencoder(nn.Module):
     """Coordinates to floats and back by a chain of densities, for jets p(log pt) p(eta | pt) p(phi) p(mu | pt, eta).
 
-    Encoding is closed loop: each variable is conditioned on what the decoder will know of those before it, so no error
-    spreads from one variable to the next. Everything is float64: machines that differ in the last bit then move a
-    result by 1e-14, and no decision hangs on it. After `.float()` it decodes in float32, to within `DRIFT`.
+    Each variable is conditioned on the decoded values of those before it, so that errors do not propagate from one
+    variable to the next. All arithmetic is float64: results differ by 1e-14 between machines, which changes no cell
+    when decoding. After `.float()`, decoding is in float32 and correct to `DRIFT`.
     """
 
     trained: Tensor
@@ -153,9 +153,9 @@ class InvertibleAutoencoder(nn.Module):
         super().__init__()
         for i, link in enumerate(links):
             if not all(k < i for k in (*link.given, *([] if link.anchor is None else [link.anchor]))):
-                raise ValueError(f"link {link.name!r} is given variables that are not before it")
+                raise ValueError(f"link {link.name!r} depends on variables that do not precede it")
         self.links = tuple(links)
-        # Torch's containers are sequences and mappings of what was put in, but their types do not say so.
+        # Torch's containers behave as sequences and mappings of these classes, but are not typed so.
         self.densities = nn.ModuleList(  # type: ignore[assignment]
             Density(bins.double(), len(link.given), link.hidden) for link, bins in zip(links, edges, strict=True)
         )
@@ -167,33 +167,33 @@ class InvertibleAutoencoder(nn.Module):
         self.double()
 
     def limit(self, coordinates: Tensor) -> None:
-        """Note the range of the coordinates (n x variables) to train on; beyond it, networks are not asked."""
+        """Store the range (quantiles 1e-4 and 1 - 1e-4) of training coordinates, to which contexts are clamped."""
         ends = torch.tensor([1e-4, 1 - 1e-4], dtype=torch.float64)
         for i, column in enumerate(coordinates.unbind(1)):
-            # torch.quantile takes no more than 16 million numbers.
+            # torch.quantile accepts at most 16 million numbers.
             self.trained[i] = column[:: max(1, len(column) // 1_000_000)].quantile(ends.to(column.device))
 
     def context(self, i: int, known: Sequence[Tensor]) -> Tensor:
-        """What variable i is conditioned on (n x given), from the coordinates before it."""
+        """The context of variable i (n x given) from the coordinates before it, scaled."""
         if not self.links[i].given:
             return torch.empty(0)
-        # Outside what it was trained on, a network is asked for the nearest it knows.
+        # Clamped to the range of training: networks extrapolate badly.
         limits = self.trained.tolist()
         given = [(self.links[k], known[k].clamp(*limits[k])) for k in self.links[i].given]
         return torch.stack([(y - link.centre) / link.scale for link, y in given], dim=-1)
 
     def origin(self, i: int, known: Sequence[Tensor]) -> Tensor | float:
-        """Where the support of variable i lies."""
+        """The origin of the bins of variable i, one per row or the same for all."""
         link = self.links[i]
         origin: Tensor | float = link.offset
         if link.anchor is not None:
             origin = origin + known[link.anchor]
-        if link.located:  # the network has only the deviation from the anchor to learn
+        if link.located:  # the network learns the deviation from the anchor
             origin = origin + self.locations[str(i)](self.context(i, known)).squeeze(-1)
         return origin
 
     def cumulative(self, coordinates: Tensor, exponent: float) -> Tensor:
-        """u (n x variables) of each coordinate given the ones before it, not quantised."""
+        """The cumulative value u (n x variables) of each coordinate given the ones before it, not quantised."""
         y = coordinates.unbind(1)
         return torch.stack([
             density.cumulative(y[i] - self.origin(i, y), self.context(i, y), exponent)
@@ -201,7 +201,7 @@ class InvertibleAutoencoder(nn.Module):
         ], dim=1)  # fmt: skip
 
     def log_densities(self, coordinates: Tensor, exponent: float = 1.0) -> Tensor:
-        """Log density (n x variables) of each coordinate given the ones before it."""
+        """Logarithm of the density (n x variables) of each coordinate given the ones before it."""
         y = coordinates.unbind(1)
         return torch.stack([
             density.log_density(y[i] - self.origin(i, y), self.context(i, y), exponent)
@@ -209,12 +209,12 @@ class InvertibleAutoencoder(nn.Module):
         ], dim=1)  # fmt: skip
 
     def log_density(self, coordinates: Tensor) -> Tensor:
-        """Log density (n) of whole rows; minus its mean over ln 2 is the bits a row needs, up to the step."""
+        """Logarithm of the density (n) of rows; -mean / ln 2 is the bits per row, up to a constant set by the steps."""
         return self.log_densities(coordinates).sum(dim=1)
 
     @torch.no_grad()
     def encode(self, coordinates: Tensor, grid: Grid) -> Tensor:
-        """Turn coordinates (n x variables, float64) into latents (n x words, float32 in [1, 2))."""
+        """The latents (n x words, float32 in [1, 2)) of coordinates (n x variables, float64)."""
         cells: list[Tensor] = []
         known: list[Tensor] = []
         for i, density in enumerate(self.densities):
@@ -227,14 +227,14 @@ class InvertibleAutoencoder(nn.Module):
 
     @torch.no_grad()
     def decode(self, latents: Tensor, grid: Grid) -> Tensor:
-        """Turn latents back into coordinates (n x variables, float64): the same walk, from the cells."""
+        """The coordinates (n x variables, float64) of latents: the middles of their cells; raises ValueError."""
         known: list[Tensor] = []
         for i, cell in enumerate(unpack(latents, grid)):
             known.append(self.origin(i, known) + self._centre(i, cell, self._asked(i, known, grid), grid))
         return torch.stack(known, dim=1)
 
     def _asked(self, i: int, known: Sequence[Tensor], grid: Grid) -> Tensor:
-        # Equal steps ask no network.
+        # Equal steps (exponent 0) need no context.
         return self.context(i, known) if grid.exponent else torch.empty(0)
 
     def _centre(self, i: int, cell: Tensor, context: Tensor, grid: Grid) -> Tensor:
@@ -243,7 +243,7 @@ class InvertibleAutoencoder(nn.Module):
 
 
 def jet_autoencoder() -> InvertibleAutoencoder:
-    """The untrained autoencoder of jets, in the coordinates of `atlasae.jets.coordinates`."""
+    """The untrained autoencoder of jets, in the coordinates of `atlasae.jets.variables.JET`."""
     double = torch.float64
     core = torch.linspace(*_MU_CORE, 49, dtype=double)
     below = torch.linspace(_MU_SUPPORT[0], _MU_CORE[0], 13, dtype=double)
@@ -258,7 +258,7 @@ def jet_autoencoder() -> InvertibleAutoencoder:
 
 
 def network(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
-    """A small smooth network with two hidden layers."""
+    """A network with two hidden layers and SiLU activations."""
     sizes = [inputs, hidden, hidden, outputs]
     layers = [layer for a, b in pairwise(sizes) for layer in (nn.Linear(a, b), nn.SiLU())]
     return nn.Sequential(*layers[:-1])

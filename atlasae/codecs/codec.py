@@ -1,4 +1,4 @@
-"""The one loop that keeps the promise: encode, decode, compare, keep exactly what fails."""
+"""The loop that keeps the promise: encode, decode, compare, and mark rows that exceed a bound as exact."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -11,51 +11,51 @@ from atlasae.jets.coordinates import DRIFT, Bools, Floats
 from atlasae.jets.padding import Latents, Padding, Stored
 from atlasae.jets.stored import Storage, blocks
 
-DRIFTS = 4  # of a network's own drift: another float32 arithmetic differs from both that were tried
+DRIFTS = 4  # margin in units of the difference of float64 and float32: other float32 arithmetic may differ by more
 
 
 class RowCoder(Protocol):
-    """What turns rows into numbers and back, each row by itself."""
+    """Encodes rows as numbers and decodes them, each row independently."""
 
     @property
     def single(self) -> Self | None:
-        """The same in float32 arithmetic, where its own drift is not known to be below `DRIFT`."""
+        """The same coder in float32 arithmetic, or None if its drift is known to be below `DRIFT`."""
         ...
 
     def encode(self, rows: Floats) -> npt.NDArray[Any]:
-        """Turn rows (n x variables) into numbers (n x words); rows without coordinates into some."""
+        """The numbers (n x words) of rows (n x variables); rows without coordinates get any numbers."""
         ...
 
     def decode(self, latents: Any) -> Floats:
-        """Turn numbers back into rows."""
+        """The rows of numbers."""
         ...
 
 
 class Decoder(Protocol):
-    """What turns latents back into rows: jets, or the variables of a list."""
+    """Decodes latents to rows: jets, or the variables of a list."""
 
     @property
     def padding(self) -> Padding:
-        """The rows that some latents stand for."""
+        """The padding, for which some latents are reserved."""
         ...
 
     def decode(self, latents: Latents) -> Floats:
-        """Turn latents back into rows."""
+        """The rows of latents."""
         ...
 
 
 class FloatsCoder(RowCoder, Decoder, Protocol):
-    """A coder whose numbers are the float32 of branches."""
+    """A coder whose numbers are float32 latents."""
 
     @property
     def stand_in(self) -> Floats:
-        """A row that is encoded in place of one without coordinates."""
+        """The row that is encoded instead of a row without coordinates."""
         ...
 
 
 @dataclass(frozen=True)
 class Encoded:
-    """What encoding a run of rows gave: latents, which rows break a bound, the largest error of the others."""
+    """Encoded rows: their latents, which rows exceed a bound, and the largest error of the others by variable."""
 
     latents: npt.NDArray[Any]
     exact: Bools
@@ -65,9 +65,9 @@ class Encoded:
 def encode_and_compare(
     coder: RowCoder, storage: Storage, bounds: Mapping[str, float], columns: Stored, drift: float = DRIFT
 ) -> Encoded:
-    """Encode stored columns, decode them again, and tell which rows are not within their bounds.
+    """Encode stored columns, decode them, and find the rows that exceed a bound.
 
-    A row counts as within where it is so by a margin (`inner`), for whoever decodes it may be off by `drift`.
+    Bounds are reduced by `drift` (`inner`), since other arithmetic may decode a row differently by that much.
     """
     latents, exact, largest = [], [], dict.fromkeys(bounds, 0.0)
     kept = storage.kept(bounds, drift)
@@ -86,16 +86,16 @@ def encode_and_compare(
 
 
 def encode_within(codec: FloatsCoder, storage: Storage, bounds: Mapping[str, float], columns: Stored) -> Encoded:
-    """The same for float32 of branches: all exact rows have the latents of one row, and padding has its own."""
+    """The same for float32 latents: exact rows get those of `stand_in`, padding its own, and padding is not exact."""
     found = encode_and_compare(codec, storage, bounds, columns)
     codes = codec.padding.find(columns)
-    # Nobody looks at the latents of exact rows: alike, they cost nothing.
+    # The latents of exact rows are not used: equal ones compress to nearly nothing.
     found.latents[found.exact] = codec.encode(codec.stand_in[None])
     return replace(found, latents=codec.padding.mark(found.latents, codes), exact=found.exact & (codes == 0))
 
 
 def restore(codec: Decoder, storage: Storage, latents: Latents) -> list[npt.NDArray[Any]]:
-    """Decode latents into the columns that a reader of the decompressed file will see."""
+    """The columns, with padding, that decompression makes of latents; raises ValueError for impossible latents."""
     latents, codes = codec.padding.unmark(latents)
     parts = [storage.to_columns(storage.from_rows(codec.decode(latents[block]))) for block in blocks(len(latents))]
     columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
@@ -106,14 +106,14 @@ def restore(codec: Decoder, storage: Storage, latents: Latents) -> list[npt.NDAr
 def _worst(
     coder: RowCoder, storage: Storage, values: Floats, latents: npt.NDArray[Any], found: dict[str, Floats]
 ) -> dict[str, Floats]:
-    """The errors that rows may have in other arithmetic; `found` are those in ours.
+    """The errors that rows may have in other arithmetic, where `found` are those in float64.
 
-    A chain of densities moves by `DRIFT` at most, which `inner` leaves room for. A network that tells E and p, whose
-    difference is the mass, has no such limit: there each jet is decoded in float32 too.
+    A chain of densities drifts by `DRIFT` at most, for which `inner` leaves room. A network with outputs pt and E has
+    no such limit, since m is their small difference: its drift is measured, by decoding each jet in float32, too.
     """
     if coder.single is None:
         return found
     single = storage.errors_of(values, coder.single.decode(latents))
-    with np.errstate(invalid="ignore"):  # what is no number in both is no drift
+    with np.errstate(invalid="ignore"):  # NaN in both has no drift
         drifts = {variable: np.nan_to_num(np.abs(single[variable] - error)) for variable, error in found.items()}
     return {variable: error + DRIFTS * drifts[variable] for variable, error in found.items()}

@@ -1,4 +1,4 @@
-"""Whole numbers to bytes and back by tables of whole numbers: one walk over the numbers writes them, and reads them."""
+"""Entropy coding of integers with tables of integer probabilities; the same calls write and read."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,20 +14,20 @@ Contexts = npt.NDArray[np.uint16]
 Words = npt.NDArray[np.uint32]
 Integers = npt.NDArray[np.int64]
 
-SEEN = 64  # what one more number adds to a count: priors are that much finer
-FAITH = 600  # cells that must have come before a bin that comes twice as often as expected is half believed
-SHARE = 1 << 16  # the whole, where shares are whole numbers
-LARGEST_UNIFORM = 1 << 16  # of constriction's 24 bits, so that none is wasted; what is larger is coded as two digits
-MOST_LOOKED_UP = 1 << 20  # cells that a table of bins is made for
+SEEN = 64  # count of one coded cell; counts of priors may thus be fractions of a cell
+FAITH = 600  # pseudo-count of the expectation: after 600 cells a bin's observed frequency has half of the weight
+SHARE = 1 << 16  # shares are integers in units of 1 / SHARE
+LARGEST_UNIFORM = 1 << 16  # sizes; constriction has 24 bits for a uniform model. Larger offsets are coded as two digits
+MOST_LOOKED_UP = 1 << 20  # cells of the largest range with a lookup table of bins
 
 
 @dataclass
 class CodingTable:
     """How likely each bin of cells is in every context: whole numbers, alike wherever a file is read.
 
-    `edges` (bins + 1) are the first cells of the bins; inside a bin all cells are alike. A table soon fits jets it was
-    not made for: `settle` adds what was coded since to `learned`, and corrects the prior (both contexts x bins) in all
-    contexts, bin by bin, by how often it came against how often it was expected.
+    `edges` (bins + 1) are the first cells of the bins, and the end; cells in a bin are equally likely. To adapt to
+    other jets than those of the prior, `settle` adds the cells coded since the last call to `learned`, and multiplies
+    each bin of the prior (both contexts x bins) by the ratio of observed to expected cells over all contexts.
     """
 
     edges: Integers
@@ -35,24 +35,24 @@ class CodingTable:
     adapts: bool = True
 
     def __post_init__(self) -> None:
-        """Start with nothing coded."""
+        """Start from the prior, with no cells coded."""
         self.counts, self.learned = self.prior, np.zeros_like(self.prior)
         self._coded: list[Cells | Integers] = []
         self._models: dict[int, Any] = {}
 
     @cached_property
     def widths(self) -> Cells:
-        """Cells of each bin."""
+        """The number of cells of each bin."""
         return np.diff(self.edges).astype(np.int32)
 
     @cached_property
     def widest(self) -> int:
-        """Cells of the widest bin."""
+        """The number of cells of the widest bin."""
         return int(self.widths.max())
 
     @cached_property
     def narrowest(self) -> int:
-        """Cells of the narrowest bin."""
+        """The number of cells of the narrowest bin."""
         return int(self.widths.min())
 
     def bins(self, cells: Cells) -> Cells:
@@ -71,19 +71,19 @@ class CodingTable:
         return self.edges[:-1].astype(np.int32)
 
     def model(self, context: int) -> Any:
-        """The coder's model of a context; counts below 2^53 are exact as float64, and all else is integers."""
+        """The coder's model of a context, from its counts; these are below 2^53 and thus exact as float64."""
         if context not in self._models:
             self._models[context] = stream.model.Categorical(self.counts[context].astype(np.float64), perfect=False)
         return self._models[context]
 
     def note(self, runs: "Runs", bins: Cells | Integers) -> None:
-        """Keep what was coded, in the order of its contexts, until `settle`."""
+        """Keep coded bins, in the order of their contexts, until `settle`."""
         if self.adapts:
             size = self.prior.shape[1]
             self._coded.append(bins if runs.order is None else np.repeat(runs.contexts * size, runs.lengths) + bins)
 
     def settle(self) -> None:
-        """Learn of what was coded."""
+        """Update the counts with the bins coded since the last call."""
         if self._coded:
             seen = np.bincount(np.concatenate(self._coded), minlength=self.learned.size)
             self.learned += seen.reshape(self.learned.shape)
@@ -92,7 +92,7 @@ class CodingTable:
             self._models.clear()
 
     def _corrected(self) -> Integers:
-        """The prior, corrected. Sums are of whole numbers, and single products and quotients are alike everywhere."""
+        """The prior times observed over expected cells; IEEE 754 makes its few float64 operations equal everywhere."""
         expected = (self.learned.sum(axis=1, keepdims=True) * self._shares).sum(axis=0)
         faith = FAITH * self._usual + 1
         ratio = (self.learned.sum(axis=0) * SHARE + faith) / (expected + faith)
@@ -113,7 +113,7 @@ def uniform(size: int) -> CodingTable:
 
 
 class Coder(Protocol):
-    """Either direction: a writer takes the cells and returns them, a reader takes none and returns those written."""
+    """A writer, which takes cells and returns them, or a reader, which takes None and returns the cells written."""
 
     def code(self, table: CodingTable, contexts: Contexts | None, cells: Cells | None, n: int) -> Cells:
         """Code n cells, each in its context (all in the first, where there are none)."""
@@ -151,7 +151,7 @@ class WordWriter:
             self.steps.append((offsets, stream.model.Uniform(), sizes))
 
     def words(self) -> Words:
-        """All that was noted, as the words that `Reader` takes."""
+        """The words of all steps, for `Reader`."""
         coder = stream.stack.AnsCoder()
         for step in reversed(self.steps):
             coder.encode_reverse(*step)
@@ -166,7 +166,7 @@ class Reader:
 
     @property
     def is_at_end(self) -> bool:
-        """Whether all was read that was written."""
+        """Whether all cells have been read."""
         return bool(self.coder.is_empty())
 
     def code(self, table: CodingTable, contexts: Contexts | None, cells: Cells | None, n: int) -> Cells:
@@ -200,25 +200,25 @@ class Reader:
 
 @dataclass(frozen=True)
 class Runs:
-    """Cells with those of a context side by side: in this order (None: as they are), in runs of these lengths."""
+    """Cells sorted by context: their order (None: unchanged), and the contexts and lengths of the runs."""
 
     order: Integers | None
     contexts: Integers
     lengths: Integers
 
     def __iter__(self) -> Iterator[tuple[int, int, int]]:
-        """The context of every run, where it begins and where it ends."""
+        """The context, begin and end of every run."""
         ends = np.cumsum(self.lengths)
         return zip(self.contexts.tolist(), (ends - self.lengths).tolist(), ends.tolist(), strict=True)
 
 
 def runs_of(contexts: Contexts | None, n: int) -> Runs:
-    """The runs of n cells in these contexts (None: all in the first)."""
+    """The runs of n cells in these contexts (None: all in context 0)."""
     if contexts is None or not n:
         return Runs(None, np.zeros(min(n, 1), np.int64), np.full(min(n, 1), n))
     lengths = np.bincount(contexts)
     some = np.flatnonzero(lengths)
-    keys = contexts.astype(np.uint8) if len(lengths) <= 1 << 8 else contexts  # sorted by the byte: a third of the time
+    keys = contexts.astype(np.uint8) if len(lengths) <= 1 << 8 else contexts  # radix sort of bytes: a third of the time
     return Runs(np.argsort(keys, kind="stable"), some, lengths[some])
 
 

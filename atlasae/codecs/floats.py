@@ -1,4 +1,4 @@
-"""Codecs of float32 latents: from jets, or rows of any list of variables, to latents and back."""
+"""Codecs of the floats layout: jets, or rows of a list of variables, to float32 latents and back."""
 
 import os
 from collections.abc import Iterator
@@ -24,9 +24,9 @@ THREADS, MOST_THREADS = "ATLASAE_THREADS", 1024
 
 @contextmanager
 def few_threads() -> Iterator[None]:
-    """Let torch work on one thread, or as many as ATLASAE_THREADS says; raises UserError where it says no number.
+    """Limit torch to one thread or to ATLASAE_THREADS; raises UserError unless that is a number from 1 to 1024.
 
-    Blocks are too small to share, and on a busy machine the waiting costs more.
+    Blocks of rows are too small to gain from more threads, and lose on a busy machine.
     """
     text = os.environ.get(THREADS, "1")
     if not text.isdecimal() or not 1 <= int(text) <= MOST_THREADS:
@@ -41,9 +41,9 @@ def few_threads() -> Iterator[None]:
 
 @dataclass(frozen=True)
 class FloatsCodec:
-    """The latents of an autoencoder on a grid: three float32 a jet, or as many a row as a list of variables needs.
+    """An invertible autoencoder on a grid: three float32 per jet, or as many per row as a list of variables needs.
 
-    Four verbs: `encode` and `decode` rows (of jets n x 4: pt, eta, phi, m in MeV), `config` out and `from_config` in.
+    Rows are jets (n x 4: pt, eta, phi, m in MeV) or variables of a list.
     """
 
     autoencoder: InvertibleAutoencoder
@@ -54,51 +54,51 @@ class FloatsCodec:
 
     @cached_property
     def stand_in(self) -> Floats:
-        """A row that is encoded in place of one without coordinates: an example, or that of the first cells."""
+        """The row that is encoded instead of a row without coordinates: an example, or that of the first cells."""
         if self.variables.example is not None:
             return np.array(self.variables.example)
         return np.asarray(self.decode(np.ones((1, len(self.grid.words)), np.float32))[0])
 
     def encode(self, rows: Floats) -> Latents:
-        """Turn rows into latents (n x words); one without coordinates gets some latents, and will decode to another."""
+        """The latents (n x words) of rows; rows without coordinates get those of `stand_in`."""
         safe = np.where(self.variables.usable(rows)[:, None], rows, self.stand_in)
         latents = self.autoencoder.encode(torch.from_numpy(self.variables.to_coordinates(safe)), self.grid)
         return np.asarray(latents.numpy())
 
     @few_threads()
     def decode(self, latents: Latents) -> Floats:
-        """Turn latents back into rows."""
+        """The rows of latents; raises ValueError for latents outside the grid."""
         coordinates = self.autoencoder.decode(torch.tensor(latents), self.grid).double().numpy()
         return self.variables.from_coordinates(coordinates)
 
     def config(self) -> dict[str, Any]:
-        """What `from_config` needs, beside the autoencoder; plain JSON."""
+        """The configuration as plain JSON for `from_config`, which also needs the autoencoder."""
         listed = {"layout": "list", "variables": self.variables.to_json()}
         described = {"layout": "floats"} if self.variables == JET else listed
         return {**described, **asdict(self.grid), **self.padding.config()}
 
     @classmethod
     def from_config(cls, config: dict[str, Any], autoencoder: InvertibleAutoencoder) -> "FloatsCodec":
-        """Make the codec that `config` described; raises ValueError where it, or the autoencoder, is of other rows."""
+        """The codec of a configuration; raises ValueError if it is invalid or does not fit the autoencoder."""
         layout = config["layout"]
         variables = VariableList.from_json(config["variables"]) if layout == "list" else JET
         n = len(variables.variables)
         if len(autoencoder.links) != n:
-            raise ValueError(f"layout '{layout}' is of {n} variables, the model of {len(autoencoder.links)}")
+            raise ValueError(f"layout '{layout}' has {n} variables, but the model {len(autoencoder.links)}")
         return cls(autoencoder, grid_of_config(config, n), Padding.of_config(config), variables)
 
 
 @dataclass(frozen=True)
 class BottleneckCodec:
-    """Three float32 a jet: the latents of a network with a bottleneck, as they come."""
+    """The latents of a network with a bottleneck: three float32 per jet, not quantised."""
 
     network: BottleneckAutoencoder
-    padding: ClassVar[Padding] = Padding()  # its latents may be anything: none is left for rows
+    padding: ClassVar[Padding] = Padding()  # latents may be any numbers, so that none can be reserved for padding
     variables: ClassVar[VariableList] = JET
     stand_in: ClassVar[Floats] = np.array(JET.example)
 
     def encode(self, jets: Floats) -> Latents:
-        """Turn jets into latents (n x 3)."""
+        """The latents (n x 3) of jets; jets without coordinates get those of `stand_in`."""
         safe = np.where(JET.usable(jets)[:, None], jets, self.stand_in)
         columns = torch.from_numpy(jets_to_columns(safe, self.network.shape.columns))
         with torch.no_grad():
@@ -106,7 +106,7 @@ class BottleneckCodec:
 
     @few_threads()
     def decode(self, latents: Latents) -> Floats:
-        """Turn latents back into jets (n x 4); raises ValueError for latents that are no numbers."""
+        """The jets (n x 4) of latents; raises ValueError for NaN and inf."""
         if not np.isfinite(latents).all():
             raise ValueError("latents are not finite")
         with torch.no_grad():
@@ -114,7 +114,7 @@ class BottleneckCodec:
         return columns_to_jets(columns, self.network.shape.columns)
 
     def config(self) -> dict[str, Any]:
-        """What `codec_of_config` needs, beside the network."""
+        """The configuration for `codec_of_config`, which also needs the network."""
         return {"layout": "bottleneck"}
 
     @cached_property
@@ -127,9 +127,9 @@ AnyCodec = FloatsCodec | BottleneckCodec
 
 
 def codec_of_config(config: dict[str, Any], autoencoder: InvertibleAutoencoder | BottleneckAutoencoder) -> AnyCodec:
-    """Make the codec that `config` described; raises ValueError where the autoencoder is of another kind."""
+    """The codec of a configuration; raises ValueError if it is invalid or the autoencoder of another kind."""
     if isinstance(autoencoder, BottleneckAutoencoder) != (config["layout"] == "bottleneck"):
-        raise ValueError(f"layout '{config['layout']}' is not of this model")
+        raise ValueError(f"layout '{config['layout']}' does not fit the kind of the model")
     if isinstance(autoencoder, BottleneckAutoencoder):
         return BottleneckCodec(autoencoder)
     return FloatsCodec.from_config(config, autoencoder)

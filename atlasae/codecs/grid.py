@@ -1,4 +1,4 @@
-"""The grid: cumulative values to cells, whole numbers, and cells to the words of three floats, and back."""
+"""The grid: how cumulative values become cells (integers), and cells the mantissas of float32 words."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -13,9 +13,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-MANTISSA_BITS = 23  # of a float32: what is free once the exponent is fixed by 1 <= z < 2
-_ONE = 0x3F800000  # the float32 1.0
-_MOST_CELLS = 1 << 48  # of a variable: beyond it whole numbers of 64 bits might not hold what is made of them
+MANTISSA_BITS = 23  # of a float32; 1 <= z < 2 fixes its sign and exponent
+_ONE = 0x3F800000  # the bits of the float32 1.0
+_MOST_CELLS = 1 << 48  # of a variable; with more, intermediate int64 values might overflow
 _FIELDS = ("exponent", "cells", "first", "levels", "words")
 
 
@@ -34,10 +34,10 @@ Weigh = Callable[[npt.NDArray[np.int64]], float]
 
 @dataclass(frozen=True)
 class Grid:
-    """How cumulative values u become whole numbers, and whole numbers the words of the latents.
+    """How cumulative values u become cells, and cells the words of latents.
 
-    Variable i has the cell floor(u_i cells_i) - first_i, kept in [0, levels_i). A word is a number in the mixed radix
-    of its digits, the leading one first. `exponent` is the power of the density that u is the integral of: 0 for equal
+    Variable i has the cell floor(u_i cells_i) - first_i, clamped to [0, levels_i). A word is a number in the mixed
+    radix of its digits, the leading one first. u is the integral of the density to the power `exponent`: 0 gives equal
     steps.
     """
 
@@ -49,17 +49,17 @@ class Grid:
 
     @property
     def bits(self) -> tuple[float, ...]:
-        """Bits that each variable occupies."""
+        """The bits of each variable: log2 of its levels."""
         return tuple(math.log2(levels) for levels in self.levels)
 
     @property
     def word_bits(self) -> float:
-        """Bits of the fullest word; at most 23 fit a float32."""
+        """The bits of the fullest word; a float32 has 23."""
         return max(math.log2(math.prod(digit.radix for digit in word)) for word in self.words)
 
 
 def grid_of_config(config: dict[str, Any], variables: int) -> Grid:
-    """The grid that a codec's configuration describes, for so many variables; raises ValueError where it is none."""
+    """The grid of a codec's configuration; raises ValueError if it is invalid or has another number of variables."""
     grid = msgspec.convert({field: config[field] for field in _FIELDS}, Grid)
     sizes = {variables, len(grid.cells), len(grid.first), len(grid.levels)}
     digits = [digit for word in grid.words for digit in word]
@@ -68,17 +68,17 @@ def grid_of_config(config: dict[str, Any], variables: int) -> Grid:
     if len(sizes) > 1 or not all(0 <= digit.variable < variables for digit in digits) or not fits:
         raise ValueError(f"a grid of {len(grid.levels)} variables in {len(grid.words)} words, for {variables}")
     if not all(0 < n < math.inf for n in grid.cells) or not 0 <= grid.exponent <= 1 or max(whole) > _MOST_CELLS:
-        raise ValueError("a grid of cells that can't be")
+        raise ValueError("a grid with an impossible exponent or number of cells")
     if min([*grid.levels, *(min(digit.radix, digit.divisor) for digit in digits)]) < 1:
-        raise ValueError("a grid of no cells")
+        raise ValueError("a grid with a variable or digit without cells")
     return grid
 
 
 def radices(levels: Sequence[int]) -> tuple[int, int, int]:
-    """Digits of m's cell that compress best.
+    """The radices of the three digits of m's cell that compress best.
 
-    The words are right-aligned in the mantissa, and digits are whole bits where that takes no further byte: LZMA
-    models bytes, bit by bit. Measured at 1e-3: 0.25 bytes per jet less than left-aligned words of decimal digits.
+    They are powers of two if that takes no more bytes per word, for LZMA models bytes bit by bit. With words
+    right-aligned in the mantissa, this saves 0.25 bytes per jet at 1e-3 against left-aligned decimal digits.
     """
     balanced = balanced_radices(levels)
     powers = [2**k for k in range(MANTISSA_BITS)]
@@ -92,7 +92,7 @@ def radices(levels: Sequence[int]) -> tuple[int, int, int]:
 
 
 def balanced_radices(levels: Sequence[int]) -> tuple[int, int, int]:
-    """Digits of m's cell that leave the three words (nearly) equally full: the most that fits 69 bits."""
+    """The radices of the three digits of m's cell that fill the three words (nearly) equally, to use all 69 bits."""
     capacity = max(levels[:3])
     while math.prod(capacity // n for n in levels[:3]) < levels[3]:
         capacity += max(1, capacity >> 8)
@@ -115,7 +115,7 @@ def list_words(levels: Sequence[int]) -> WordLayout:
         left = bits[variable]
         while left or not bits[variable]:
             fitting = [j for j in range(len(room)) if room[j] >= left]
-            # The fullest word that takes all of it; else as much as the emptiest takes.
+            # All bits into the fullest word with room for them; else as many as fit the emptiest.
             j = min(fitting, key=room.__getitem__) if fitting else max(range(len(room)), key=room.__getitem__)
             width = min(left, room[j])
             left -= width
@@ -129,7 +129,7 @@ def list_words(levels: Sequence[int]) -> WordLayout:
 def likely_words(cells: Sequence[Tensor], levels: Sequence[int], weigh: Weigh) -> list[WordLayout]:
     """Ways to spread the bits of m over the words of pt, eta and phi, the one of the least weight first.
 
-    Every number of bits for each word, in every order; `weigh` estimates the bytes of a word of all jets.
+    All numbers of bits per word are tried, in every order; `weigh` estimates the bytes of one word of all jets.
     """
     bits = (levels[3] - 1).bit_length()
     own, mass = [cell.numpy() for cell in cells[:3]], cells[3].numpy()
@@ -143,7 +143,7 @@ def likely_words(cells: Sequence[Tensor], levels: Sequence[int], weigh: Weigh) -
     found: dict[tuple[tuple[int, int], ...], float] = {}
     for order, (one, two) in product(permutations(range(3)), product(range(bits + 1), repeat=2)):
         if one + two <= bits:
-            # From the leading bits of m to the last: (width, bits below it) of each word.
+            # (width, bits below it) of each word, from the leading bits of m to the last.
             parts = ((one, bits - one), (two, bits - one - two), (bits - one - two, 0))
             spread = tuple(parts[order.index(j)] if parts[order.index(j)][0] else (0, 0) for j in range(3))
             if spread not in found:
@@ -157,7 +157,7 @@ def _word(j: int, levels: int, width: int, below: int) -> tuple[Digit, ...]:
 
 
 def pack(cells: Sequence[Tensor], grid: Grid) -> Tensor:
-    """Put cells (each n, whole numbers) into float32 words (n x words) in [1, 2)."""
+    """The float32 words (n x words, in [1, 2)) of cells (one int64 tensor of n per variable)."""
     words = []
     for digits in grid.words:
         word = torch.zeros_like(cells[0])
@@ -168,7 +168,7 @@ def pack(cells: Sequence[Tensor], grid: Grid) -> Tensor:
 
 
 def unpack(latents: Tensor, grid: Grid) -> list[Tensor]:
-    """Take the cells out of the words; the inverse of `pack`. Raises ValueError for latents that `pack` never makes."""
+    """The cells of words; the inverse of `pack`. Raises ValueError for latents that `pack` can't make."""
     if not bool(((latents >= 1) & (latents < 2)).all()):
         raise ValueError("latents are not between 1 and 2")
     words = (latents.contiguous().view(torch.int32) & ((1 << MANTISSA_BITS) - 1)).long().unbind(1)
@@ -179,7 +179,7 @@ def unpack(latents: Tensor, grid: Grid) -> list[Tensor]:
             cells[digit.variable] = cells[digit.variable] + word % digit.radix * digit.divisor
             word = word // digit.radix
         if bool(word.any()):
-            raise ValueError("latents hold more than their digits")
+            raise ValueError("latents exceed the digits of the grid")
     return cells
 
 

@@ -1,4 +1,4 @@
-"""Models as files: the weights of an autoencoder and everything needed to use them, in one safetensors file."""
+"""Model files: the weights of an autoencoder, with all that is needed to use them, in one safetensors file."""
 
 import json
 import math
@@ -24,20 +24,20 @@ from atlasae.report import line_of, to_html
 
 Autoencoder = InvertibleAutoencoder | BottleneckAutoencoder
 
-MODEL_FORMAT = 1  # of a model file; raise it when an old reader would go wrong
+MODEL_FORMAT = 1  # version of the model file; to be raised when old readers would misread a new file
 VARIABLES = ("pt", "eta", "phi", "m")
-_QUANTILES = (0.001, 0.01, 0.5, 0.99, 0.999)  # of the jets trained on, kept as the domain of a model
-MOST_OUTSIDE = 0.05  # of the jets, before the user is told that they are not what the model knows
-FEWEST_TO_WARN = 20
-LARGEST = 65_536  # bytes: a model travels inside every file it compressed
-_KEY = "atlasae"  # safetensors keeps one free dictionary of strings; ours holds JSON under this name
+_QUANTILES = (0.001, 0.01, 0.5, 0.99, 0.999)  # of the training jets, stored as the domain of a model
+MOST_OUTSIDE = 0.05  # share of jets outside the domain above which `domain_warning` warns
+FEWEST_TO_WARN = 20  # jets
+LARGEST = 65_536  # bytes of a model; each file compressed with it contains it
+_KEY = "atlasae"  # the metadata of a safetensors file is a dictionary of strings: JSON under this key
 
 
 @dataclass(frozen=True)
 class Model:
-    """An autoencoder with its facts (coordinates, units, domain, provenance) and the bytes it is stored as.
+    """An autoencoder with its facts (coordinates, units, domain, provenance) and the bytes of its file.
 
-    The SHA-256 of the bytes is its name: constants and weights can't be parted.
+    It is identified by the SHA-256 of these bytes, which cover constants and weights.
     """
 
     content: bytes
@@ -46,11 +46,11 @@ class Model:
 
     @cached_property
     def sha256(self) -> str:
-        """The name of the model."""
+        """The SHA-256 of the model's bytes, as hexadecimal digits."""
         return sha256_of(self.content)
 
     def describe(self) -> dict[str, Any]:
-        """Its facts, with its name, and how large it is."""
+        """The facts of the model, its SHA-256, and its size in bytes and parameters."""
         parameters = sum(parameter.numel() for parameter in self.autoencoder.parameters())
         sizes = {"sha256": self.sha256, "bytes": len(self.content), "parameters": parameters}
         return self.facts | sizes | {"quantiles": list(_QUANTILES)}
@@ -62,9 +62,9 @@ class Model:
         return to_html(pages.model_page(self.describe()))
 
     @classmethod
-    @torch.random.fork_rng(devices=[])  # layers begin with random numbers, and the caller's are none of ours
+    @torch.random.fork_rng(devices=[])  # layers draw random numbers; the caller's generator must not advance
     def from_bytes(cls, content: bytes, name: str) -> "Model":
-        """Read a model file's bytes; raises UserError where they are none, or of another format version."""
+        """The model of a file's bytes; raises UserError if they are invalid or of another format version."""
         try:
             size = int.from_bytes(content[:8], "little")
             facts = json.loads(json.loads(content[8 : 8 + size])["__metadata__"][_KEY])
@@ -78,16 +78,16 @@ class Model:
         except (SafetensorError, RuntimeError, LookupError, TypeError, ValueError, AttributeError) as error:
             raise UserError(f"model '{name}' has other weights than its architecture: {line_of(error)}") from error
         if "domain" in facts and not _is_domain(facts["domain"]):
-            raise UserError(f"model '{name}' has a domain that is none: five rising quantiles of each variable")
+            raise UserError(f"model '{name}' has no valid domain: it needs five rising quantiles of each variable")
         if not _usable(autoencoder):
             raise UserError(f"model '{name}' has weights that are not finite, or bins out of order: train it again")
         return cls(content, autoencoder.eval(), facts)
 
     @classmethod
     def from_autoencoder(cls, autoencoder: Autoencoder, facts: dict[str, Any]) -> "Model":
-        """Make a model of a trained autoencoder; weights are stored as float32 and used as stored.
+        """The model of a trained autoencoder, with weights rounded to float32.
 
-        Bins, limits and normalisation stay float64: an edge at pi must not move.
+        Bins, limits and normalisation are stored as float64, as an edge at pi must not be rounded.
         """
         state = autoencoder.state_dict()
         exact = {name for name, _ in autoencoder.named_buffers()}
@@ -99,13 +99,13 @@ class Model:
 
 
 def domain_of(jets: Floats) -> dict[str, list[float]]:
-    """The quantiles of jets (n x 4: pt, eta, phi, m in MeV) by variable; `_QUANTILES` says which."""
+    """The quantiles `_QUANTILES` of jets (n x 4: pt, eta, phi, m in MeV) by variable."""
     found = np.quantile(jets, _QUANTILES, axis=0)
     return {variable: [float(f"{q:.5g}") for q in found[:, i]] for i, variable in enumerate(VARIABLES)}
 
 
 def domain_warning(model: Model, jets: Floats, name: str) -> str | None:
-    """What to tell of jets (n x 4, MeV) that are unlike those a model was trained on; nothing of fewer than 20."""
+    """A warning if 20 or more jets (n x 4, MeV) are unlike those a model was trained on, else None."""
     if len(jets) < FEWEST_TO_WARN or "domain" not in model.facts:
         return None
     for i, variable in enumerate(VARIABLES):
@@ -133,7 +133,7 @@ def default_model() -> Model:
 
 
 def load_model(name: Named = "default") -> Model:
-    """The packaged model `default`, or one from a file; raises UserError.
+    """The packaged model `default`, or one from a file; raises UserError for a missing or invalid file.
 
     >>> atlasae.load_model().facts["columns"]
     ['pt', 'eta', 'phi', 'm']
@@ -147,25 +147,25 @@ def load_model(name: Named = "default") -> Model:
 
 
 def as_model(given: Model | Named) -> Model:
-    """A model, or that of a name or file; raises UserError."""
+    """The model itself, or that of a name or file (`load_model`); raises UserError."""
     return given if isinstance(given, Model) else load_model(given)
 
 
 def packaged_model(sha256: str) -> Model | None:
-    """The packaged model of this name, now or in any earlier release, or None."""
+    """The model with this SHA-256 of those packaged with this or an earlier release, or None."""
     content = packaged_as(sha256, MODELS)
     return None if content is None else Model.from_bytes(content, sha256[:12])
 
 
 def _architecture(autoencoder: Autoencoder) -> dict[str, Any]:
-    """What `_build` needs beside the weights."""
+    """The facts that `_build` needs besides the weights."""
     if isinstance(autoencoder, InvertibleAutoencoder):
         return {"architecture": "invertible", "chain": [asdict(link) for link in autoencoder.links]}
     return {"architecture": "mlp", "network": asdict(autoencoder.shape)}
 
 
 def _build(facts: dict[str, Any], weights: dict[str, Tensor]) -> Autoencoder:
-    """The autoencoder that a model file describes; everything is float64 from here on."""
+    """The autoencoder of a model file, in float64; raises various errors for invalid facts or weights."""
     autoencoder: Autoencoder
     for name, tensor in weights.items():
         if tensor.dtype not in (torch.float32, torch.float64) and not name.endswith("num_batches_tracked"):
@@ -176,7 +176,7 @@ def _build(facts: dict[str, Any], weights: dict[str, Tensor]) -> Autoencoder:
         _check_width(link.hidden for link in links)
         autoencoder = InvertibleAutoencoder(links, edges)
     elif facts["architecture"] == "mlp":
-        with torch.device("meta"):  # no memory for weights that may not be there
+        with torch.device("meta"):  # allocates nothing: the facts may claim more weights than the file has
             autoencoder = BottleneckAutoencoder(Bottleneck(**_tuples(facts["network"])))
     else:
         raise ValueError(f"architecture '{facts['architecture']}' is unknown")

@@ -1,11 +1,11 @@
-"""The models and tables that come with atlasae: what was compressed with one names it by the SHA-256 of its bytes."""
+"""Models and tables that are packaged with atlasae; compressed files refer to them by SHA-256."""
 
 import hashlib
 from collections.abc import Sequence
 from functools import cache
 from importlib import resources
 
-# Of every release, the present one last: files name any of them.
+# Those of all releases, the current ones last, since files of any release must decode.
 MODELS = ("default.safetensors",)
 TABLES = ("priors.safetensors",)
 
@@ -17,10 +17,10 @@ def packaged(name: str) -> bytes:
 
 
 def packaged_as(sha256: str, names: Sequence[str]) -> bytes | None:
-    """The bytes with this SHA-256 of packaged files, or None."""
+    """The bytes of the packaged file with this SHA-256, or None."""
     return next((content for content in map(packaged, names) if sha256_of(content) == sha256), None)
 
 
 def sha256_of(content: bytes) -> str:
-    """The SHA-256 of bytes, as hexadecimal digits: what files call a model or tables by."""
+    """The SHA-256 of bytes, as hexadecimal digits."""
     return hashlib.sha256(content).hexdigest()

@@ -1,4 +1,4 @@
-"""The packed layout: jets on a uniform grid, entropy-coded with what the model and the event let expect of each."""
+"""The packed layout: jets on a uniform grid, entropy-coded with probabilities that depend on the event so far."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -16,20 +16,20 @@ from atlasae.jets.padding import Codes, Padding
 
 Columns = npt.NDArray[np.int32]  # 4 x n: cells of log pt, eta, phi and mu
 
-RANKS = 16  # jets of an event that are told by those before them; later ones are coded alone
-FIRST_BLOCK = 128  # jets coded before the tables learn of them
-EARLY = 2**15  # jets that are coded in blocks of a fourth of all before them; later blocks are as long as all
-MULTIPLICITIES = 5  # numbers of jets that are told apart, the largest with all beyond
-PT_EDGES = (10.1, 10.3, 10.6, 11.0, 11.5, 12.2, 12.9, 13.6)  # of log pt (MeV): contexts of what follows it
-ETA_EDGES = (1.0, 2.0, 3.0)  # of |eta|: contexts of the mass
-PLACES = 8  # contexts of a jet's place in its event: rank up to four, and whether it is the last
-AFTER = 4  # ranks that padding is told apart by
-RECOILS = 3  # ranks that the direction of a jet is told apart by
-RATIOS = 20  # contexts of pt against the recoil of the jets before: half octaves of its square
-LOWEST_RATIO = 1023 - 14
-BALANCES, LOWEST_BALANCE = 6, 1023 - 6  # contexts of how far the jets before are from balance, against the last
-LIGHT = 0.01  # of mu, 1 MeV: massless jets lie there, whatever their pt
-CONTEXTS = {  # of each table
+RANKS = 16  # jets of an event that are predicted from those before them; later ones are coded independently
+FIRST_BLOCK = 128  # jets in the first block; the tables are updated after each block
+EARLY = 2**15  # up to here a block has a fourth of the jets before it; later blocks have as many as all before
+MULTIPLICITIES = 5  # classes of the number of jets: 1 to 4, and 5 or more
+PT_EDGES = (10.1, 10.3, 10.6, 11.0, 11.5, 12.2, 12.9, 13.6)  # log pt (MeV): classes for the next pt, eta and m
+ETA_EDGES = (1.0, 2.0, 3.0)  # |eta|: classes for m
+PLACES = 8  # classes of a jet's position in its event: rank up to four, times whether it is the last
+AFTER = 4  # classes of the rank for padding
+RECOILS = 3  # classes of the rank for phi
+RATIOS = 20  # classes of (pt / |vector sum of the jets before|)^2, in octaves
+LOWEST_RATIO = 1023 - 14  # exponent of the lowest of these, as float64 stores it (biased by 1023)
+BALANCES, LOWEST_BALANCE = 6, 1023 - 6  # the same for (|vector sum of the jets before| / pt of the last of them)^2
+LIGHT = 0.01  # of mu, which is 1 MeV: jets below are massless, at any pt
+CONTEXTS = {  # number of contexts of each table
     "pt": MULTIPLICITIES + 1,
     "fall": (len(PT_EDGES) + 1) * PLACES * BALANCES,
     "eta": len(PT_EDGES) + 1,
@@ -40,9 +40,9 @@ CONTEXTS = {  # of each table
 
 @dataclass(frozen=True)
 class PackedCodec:
-    """Jets of events to words and back. Words depend on the priors, the lattice, and nothing else that is not given.
+    """Encodes the cells of jets, event by event, as words, and decodes them.
 
-    Without `context` each jet is coded by itself: its event is not asked, and the tables learn nothing.
+    Without `context`, each jet is coded independently of its event, and the tables do not adapt.
     """
 
     priors: Priors
@@ -51,12 +51,12 @@ class PackedCodec:
     padding: Padding = Padding()
 
     def __post_init__(self) -> None:
-        """Raise ValueError for tables of other contexts."""
+        """Raise ValueError for tables with other numbers of contexts."""
         if (found := {name: len(prior.counts) for name, prior in self.priors.of.items()}) != CONTEXTS:
             raise ValueError(f"tables of {found} contexts, not of {CONTEXTS}")
 
     def config(self) -> dict[str, Any]:
-        """What `packed_codec_of` needs, beside the priors."""
+        """The configuration for `packed_codec_of`, which also needs the priors."""
         described = {"layout": "packed", "steps": list(self.lattice.steps), "context": self.context}
         return described | self.padding.config()
 
@@ -70,22 +70,22 @@ class PackedCodec:
         return writer.words()
 
     def decode(self, words: Words, counts: Counts) -> Columns:
-        """The cells (4 x n) that words hold, without padding; raises ValueError for words that hold none."""
+        """The cells (4 x n) of words, without padding; raises ValueError if the words are not of these events."""
         return self.decode_padded(words, counts)[0]
 
     def decode_padded(self, words: Words, counts: Counts) -> tuple[Columns, Codes]:
-        """The cells (4 x n) that words hold, and the code of every jet: cells are of those with code 0."""
+        """The cells (4 x n, of jets with code 0) and the padding code of every jet; raises ValueError as `decode`."""
         reader, codes = Reader(words), np.zeros(int(counts.sum()), np.int32)
         if self.padding.rows:
             codes = self._code(reader, counts, None)
             counts = counts_of(codes == 0, counts)
         cells = Walk(self).through(reader, counts, None)
         if not reader.is_at_end:
-            raise ValueError("words of other jets")
+            raise ValueError("words do not end with the last jet")
         return cells, codes
 
     def _code(self, coder: Coder, counts: Counts, codes: Codes | None) -> Codes:
-        """Code which jets of events are padding: by the jet before in the event, and how often that was so."""
+        """Code the padding code of every jet, in the context of its rank and of the code of the jet before."""
         counts = counts if self.context else np.ones(int(counts.sum()), np.int64)
         kinds, found = len(self.padding.rows) + 1, np.empty(int(counts.sum()), np.int32)
         table = CodingTable(np.arange(kinds + 1), np.full((1 + AFTER * kinds, kinds), SEEN))
@@ -112,29 +112,29 @@ def _code_ranks(coder: Coder, table: CodingTable, ranks: list[Counts], n: int, c
 
 
 class Sums:
-    """The momenta of the jets before, added up event by event, and the size of the last of them; in whole numbers."""
+    """Per event, the vector sum of the transverse momenta of the jets so far, and the pt of the last; all integers."""
 
     def __init__(self, events: int) -> None:
         self.x, self.y, self.last = np.zeros(events), np.zeros(events), np.zeros(events)
 
     def add(self, size: Floats, cosines: Floats, sines: Floats) -> None:
-        """Add the next jets."""
+        """Add the next jet of every event, from its pt and direction."""
         self.x += size * cosines
         self.y += size * sines
         self.last = size
 
     def keep(self, events: int) -> None:
-        """Go on with the first events only."""
+        """Drop all but the first `events` events."""
         self.x, self.y, self.last = self.x[:events], self.y[:events], self.last[:events]
 
     @property
     def square(self) -> Floats:
-        """The square of their size."""
+        """The square of the vector sum."""
         return np.asarray(self.x * self.x + self.y * self.y)
 
 
 class Walk:
-    """The way through the jets of a chunk, the same for writing and for reading; and the tables that learn on it."""
+    """One pass over the jets of a chunk, the same for writing and reading, with its adaptive tables."""
 
     def __init__(self, codec: PackedCodec) -> None:
         lattice, priors = codec.lattice, codec.priors.of
@@ -151,12 +151,12 @@ class Walk:
         self.tables = (self.pt, self.fall, self.eta, self.phi, self.mass)
         self.pt_class = _classes(PT_EDGES, float(LOW[0]), steps[0], pt)
         self.eta_class = _folded_classes(ETA_EDGES, float(LOW[1]), steps[1], eta)
-        # Where phi is counted from, for every direction of the jets before: half a turn from what balances them.
+        # By direction of the vector sum of the jets before: its cell of phi, from which the cells of phi are counted.
         self.phi_from = lattice.cells_of_directions
         self.cosines, self.sines = COSINES[lattice.directions], SINES[lattice.directions]
 
     def through(self, coder: Coder, counts: Counts, cells: Columns | None) -> Columns:
-        """Code the jets of all events, block by block."""
+        """Code the jets of all events, block by block; returns their cells (4 x n)."""
         if not self.context:
             counts = np.ones(int(counts.sum()), np.int64)
         found = np.empty((4, int(counts.sum())), np.int32)
@@ -167,7 +167,7 @@ class Walk:
         return found
 
     def _block(self, coder: Coder, counts: Counts, given: Columns | None, found: Columns) -> None:
-        """Code the jets of some events, into `found`: pt and phi by rank, then eta and m of all."""
+        """Code the jets of some events and write them to `found`: pt and phi rank by rank, then all eta, then all m."""
         n = found.shape[1]
         rows, ranks = _by_rank(counts)
         found[0, rows], found[2, rows] = self._transverse(
@@ -179,14 +179,14 @@ class Walk:
         relative = None if given is None else self.relative_mass(given[0], given[3])
         found[3] = self.mass_of(found[0], coder.code(self.mass, contexts, relative, n))
         if n and not 0 <= found[3].min() <= found[3].max() < self.top:
-            raise ValueError("jets beyond the grid")
+            raise ValueError("jets outside the grid")
 
     def _transverse(
         self, coder: Coder, ranks: list[Counts], n: int, given_pt: Cells | None, given_phi: Cells | None
     ) -> tuple[Cells, Cells]:
-        """Code pt and phi rank by rank: of every event the first jet, then the second, which recoils, and so on.
+        """Code pt and phi rank by rank: the first jets of all events, then the second ones, which recoil, and so on.
 
-        `ranks` are the numbers of jets of the events that have a jet of each rank.
+        `ranks` has, for each rank, the numbers of jets of the events with a jet of this rank.
         """
         pt, phi = np.empty(n, np.int32), np.empty(n, np.int32)
         begin, before, sums = 0, 0, Sums(len(ranks[0]) if ranks else 0)
@@ -215,15 +215,15 @@ class Walk:
     def _fall(
         self, coder: Coder, rank: int, counts: Counts, balance: Floats, previous: Cells, pt: Cells | None
     ) -> Cells:
-        """Code pt by how far it is below the jet before; `balance` is that of the jets before, against the last."""
+        """Code pt as its distance below that of the jet before; `balance` is (|vector sum| / pt of that jet)^2."""
         contexts = _place(rank, counts) + np.uint16(PLACES) * _octaves(balance, LOWEST_BALANCE, BALANCES)
         contexts *= np.uint16(len(PT_EDGES) + 1)
         contexts += self.pt_class.take(previous)
         fall = coder.code(self.fall, contexts, None if pt is None else previous - pt, len(counts))
-        return np.asarray(np.clip(previous - fall, 0, self.lattice.sizes[0] - 1))  # in a forged file it may be beyond
+        return np.asarray(np.clip(previous - fall, 0, self.lattice.sizes[0] - 1))  # a forged file may exceed the grid
 
     def _recoil(self, coder: Coder, rank: int, ratio: Floats, before: Cells, phi: Cells | None) -> Cells:
-        """Code phi from the direction that balances the jets before; `ratio` is that of pt to theirs, squared."""
+        """Code phi relative to the direction `before` of the vector sum; `ratio` is (pt / |vector sum|)^2."""
         turn, start = np.int32(self.lattice.sizes[2]), self.phi_from.take(before)
         contexts = _octaves(ratio, LOWEST_RATIO, RATIOS) + np.uint16(RATIOS * (min(rank, RECOILS) - 1))
         relative = None if phi is None else phi - start
@@ -236,29 +236,29 @@ class Walk:
         return np.minimum(counts, MULTIPLICITIES).astype(np.uint16) if self.context else None
 
     def relative_mass(self, pt: Cells, m: Cells) -> Cells:
-        """The cell of mu as it is coded: from that of log pt, but for massless jets."""
+        """The cell of mu as it is coded: relative to that of log pt or, for massless jets, beyond these, from m = 0."""
         from_zero = m - np.int32(self.lattice.zero_mass)
         light = (from_zero >= 0) & (from_zero < self.light)
         return np.where(light, from_zero + np.int32(self.top), m - self.anchors[pt])
 
     def mass_of(self, pt: Cells, relative: Cells) -> Cells:
-        """The inverse of `relative_mass`."""
+        """The cell of mu; the inverse of `relative_mass`."""
         light = relative - np.int32(self.top - self.lattice.zero_mass)
         return np.where(relative >= self.top, light, relative + self.anchors[pt])
 
 
 def _place(rank: int, counts: Counts) -> Contexts:
-    """The class of a jet's place in its event: its rank, and whether it is the last one."""
+    """The class of a jet's position in its event: its rank, and whether it is the last."""
     return np.asarray((counts == rank + 1) + 2 * (min(rank, PLACES // 2) - 1), np.uint16)
 
 
 def _octaves(square: Floats, lowest: int, classes: int) -> Contexts:
-    """The class of a squared ratio, by octaves: read off the exponent of a float64."""
+    """The class of a squared ratio by octave: the exponent of its float64, minus `lowest`."""
     return np.asarray(np.clip((square.view(np.int64) >> 52) - lowest, 0, classes - 1), np.uint16)
 
 
 def _square(size: Floats) -> Floats:
-    """The square of the size of momenta, in the units of `Sums`."""
+    """The squares of pt in the units of `Sums`."""
     size = size * float(UNIT)
     return size * size
 
@@ -268,7 +268,7 @@ def _part(column: Cells | None, rows: slice) -> Cells | None:
 
 
 def _blocks(counts: Counts) -> Iterator[tuple[slice, slice]]:
-    """Events and their jets: some first, then ever more, since every block costs time."""
+    """Slices of events and of their jets, in growing blocks: small ones adapt tables early, large ones are faster."""
     ends = np.cumsum(counts)
     first, jets, size = 0, 0, FIRST_BLOCK
     while first < len(counts):
@@ -279,17 +279,17 @@ def _blocks(counts: Counts) -> Iterator[tuple[slice, slice]]:
 
 
 def _by_rank(counts: Counts) -> tuple[npt.NDArray[np.int64] | slice, list[Counts]]:
-    """The rows of jets in the order they are coded in; and for each rank the numbers of jets of its events.
+    """The rows of jets in the order of coding, and for each rank the numbers of jets of the events that reach it.
 
-    All first jets, all second ones and so on, events with the most jets first: the jets before those of a rank are the
-    first ones of the rank before. Jets beyond the last rank come at the end, as they are.
+    The order is all first jets, all second ones and so on, events with the most jets first, so that the events of a
+    rank are the first events of the rank before. Jets beyond the last rank follow in their own order.
     """
     most = int(counts.max(initial=0))
     if most == 1 and counts.min() == 1:
         return slice(None), [counts]
     missing = np.asarray(RANKS - np.minimum(counts, RANKS), np.uint16)
     order = np.argsort(missing, kind="stable")
-    with_more = np.cumsum(np.bincount(missing, minlength=RANKS + 1))[::-1]  # than 0 jets and so on, from the second
+    with_more = np.cumsum(np.bincount(missing, minlength=RANKS + 1))[::-1]  # [k]: events with k jets or more
     starts, sorted_counts = (np.cumsum(counts) - counts)[order], counts[order]
     numbers = with_more[1 : min(RANKS, most) + 1].tolist()
     rows = [starts[:n] + rank for rank, n in enumerate(numbers)]
@@ -299,12 +299,12 @@ def _by_rank(counts: Counts) -> tuple[npt.NDArray[np.int64] | slice, list[Counts
 
 
 def _classes(edges: Sequence[float], low: float, step: float, cells: int) -> Contexts:
-    """The class of every cell, cut at `edges` of the coordinate."""
+    """The class of every cell by the `edges` of its coordinate."""
     bounds = np.floor((np.array(edges) - low) / step)
     return np.asarray(np.searchsorted(bounds, np.arange(cells), side="right"), np.uint16)
 
 
 def _folded_classes(edges: Sequence[float], low: float, step: float, cells: int) -> Contexts:
-    """The class of every cell by the size of the coordinate."""
+    """The class of every cell by the absolute value of its coordinate."""
     size = np.abs(low + (np.arange(cells) + 0.5) * step)
     return np.asarray(np.searchsorted(np.array(edges), size, side="right"), np.uint16)

@@ -1,4 +1,4 @@
-"""What the packed layout expects of jets before it has seen any: tables of whole numbers, packaged for ever."""
+"""The tables of the packed layout: integer probabilities from which it starts, packaged for ever."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,15 +12,15 @@ from safetensors.numpy import load, save
 from atlasae.codecs.entropy import CodingTable, Integers
 from atlasae.codecs.packaged import TABLES, packaged, packaged_as, sha256_of
 
-RESOLUTION = 2.0**16  # of the edges of bins: whole numbers too
-_LARGEST = 1 << 20  # bytes
-MOST_EDGES = 1024  # of a table
-FARTHEST = 100 * int(RESOLUTION)  # edge
+RESOLUTION = 2.0**16  # edges of bins are integers in units of 1 / RESOLUTION of a coordinate
+_LARGEST = 1 << 20  # bytes of a file of tables
+MOST_EDGES = 1024  # edges of a table
+FARTHEST = 100 * int(RESOLUTION)  # largest absolute edge
 
 
 @dataclass(frozen=True)
 class Prior:
-    """What is expected of one variable: edges of bins (in coordinates times 65,536), counts (contexts x bins)."""
+    """The table of one variable: edges of bins (in units of 1/65536 of its coordinate), counts (contexts x bins)."""
 
     edges: Integers
     counts: Integers
@@ -28,7 +28,7 @@ class Prior:
     def table(self, step: float, low: int, high: int, adapts: bool, apart: int = 0) -> CodingTable:
         """The table of cells from `low` to `high` (excluded) of this step; bins without a cell join the next one.
 
-        The last bin may stand for so many cells `apart`, which then come after `high`.
+        If `apart` is not 0, the last bin is that of `apart` further cells, which follow `high`.
         """
         bins = self.counts.shape[1] - (apart > 0)
         edges = np.clip(np.floor(self.edges[: bins + 1] / (RESOLUTION * step)).astype(np.int64), low, high)
@@ -43,30 +43,30 @@ class Prior:
 
 @dataclass(frozen=True)
 class Priors:
-    """The priors of all variables, and the bytes they are stored as, whose SHA-256 is their name."""
+    """The tables of all variables, and the bytes of their file, whose SHA-256 identifies them."""
 
     content: bytes
     of: Mapping[str, Prior]
 
     @property
     def sha256(self) -> str:
-        """The name."""
+        """The SHA-256 of the bytes, as hexadecimal digits."""
         return sha256_of(self.content)
 
     @classmethod
     def from_tables(cls, tables: Mapping[str, Prior]) -> "Priors":
-        """Store tables; counts are below 65,536."""
+        """The priors of tables, whose counts must be below 65536."""
         arrays = {f"{name}.edges": prior.edges.astype(np.int32) for name, prior in tables.items()}
         arrays |= {f"{name}.counts": prior.counts.astype(np.uint16) for name, prior in tables.items()}
         return cls.from_bytes(save(arrays))
 
     @classmethod
     def from_bytes(cls, content: bytes) -> "Priors":
-        """Read stored tables; raises ValueError where there are none, or such as can't be."""
+        """The priors of a file's bytes; raises ValueError for invalid ones."""
         try:
             arrays = load(content) if len(content) <= _LARGEST else {}
         except (SafetensorError, LookupError, TypeError, ValueError) as error:
-            raise ValueError("no safetensors") from error
+            raise ValueError("not a safetensors file") from error
         names = sorted({name.partition(".")[0] for name in arrays})
         if not names or set(arrays) != {f"{name}.{part}" for name in names for part in ("edges", "counts")}:
             raise ValueError("no tables of edges and counts")
@@ -75,14 +75,14 @@ class Priors:
 
 
 def _prior(edges: npt.NDArray[np.generic], counts: npt.NDArray[np.generic]) -> Prior:
-    """A prior of stored arrays, as `Priors.from_tables` writes them."""
+    """A prior of the arrays that `Priors.from_tables` stores; raises ValueError for others."""
     if (edges.dtype.name, counts.dtype.name, edges.ndim, counts.ndim) != ("int32", "uint16", 1, 2):
         raise ValueError("tables of another type or shape")
     found = Prior(edges.astype(np.int64), counts.astype(np.int64))
     if not 3 <= len(edges) <= MOST_EDGES or counts.shape[1] != len(edges) - 1:
         raise ValueError(f"tables of {counts.shape[1]} bins between {len(edges)} edges")
     if (np.diff(found.edges) <= 0).any() or np.abs(found.edges).max() > FARTHEST or found.counts.min(initial=1) < 1:
-        raise ValueError("tables of bins that can't be")
+        raise ValueError("tables with edges out of order or range, or counts of 0")
     return found
 
 
@@ -92,7 +92,7 @@ def default_priors() -> Priors:
 
 
 def packaged_priors(sha256: str) -> Priors | None:
-    """The packaged priors of this name, now or in any earlier release, or None."""
+    """The priors with this SHA-256 of those packaged with this or an earlier release, or None."""
     content = packaged_as(sha256, TABLES)
     return None if content is None else _read(content)
 

@@ -1,4 +1,4 @@
-"""The grid and the exponent that take the fewest bytes, measured on a sample."""
+"""Search of the grid and the exponent with the fewest bytes, measured on a sample."""
 
 import math
 from collections.abc import Callable, Container, Iterator, Sequence
@@ -39,20 +39,20 @@ FULL_WEIGHTS = {"pt": 1.0, "eta": 2.0, "phi": 2.0, "m": 1.0}  # with `full`: 2e-
 TAILS = (0.0, 1e-4, 3e-4, 1e-3)  # jets left to the exact branches on purpose, where that makes the grid smaller
 NEAR = 1.003  # times the smallest size: such grids have their cells arranged in words before one is taken
 LIKELY = 4  # arrangements of the cells in words that are measured
-MARGIN = 0.02  # of the range seen in the sample: other jets go a little further
-FEW = 2_000  # jets that do not show how far others may go
+MARGIN = 0.02  # the grid is wider on each side by this share of the sample's range, for other jets
+FEW = 2_000  # with fewer jets, the range of others can't be estimated
 
 Size = Callable[[Encoded, Storage], float]
 
 
 def encoded_bytes(encoded: Encoded, storage: Storage) -> int:
-    """The bytes that encoded rows take in a file, the exact ones included."""
+    """The bytes of encoded rows in a file, exact rows included."""
     words = (np.ascontiguousarray(word.astype(">f4")).tobytes() for word in encoded.latents.T)
     bytes_per_exact = 4 + sum(dtype.itemsize for dtype in storage.dtypes)
     return sum(_word_bytes(word) for word in words) + bytes_per_exact * int(encoded.exact.sum())
 
 
-@lru_cache(maxsize=64)  # candidates differ in some of their words only
+@lru_cache(maxsize=64)  # candidates share some of their words
 def _word_bytes(words: bytes) -> int:
     return len(compress_words(words))
 
@@ -64,11 +64,10 @@ def choose_codec(
     columns: Stored,
     size: Size = encoded_bytes,
 ) -> AnyCodec:
-    """Choose the grid by the bytes it takes on these rows, those stored exactly included.
+    """The codec whose grid takes the fewest bytes on a sample of these columns, exact rows included; raises UserError.
 
-    `size` tells the bytes of an encoded sample. With `full` every bit is spent whatever the grid, so there the
-    candidate with the smallest sum of squared errors is taken. A network with a bottleneck leaves nothing to choose,
-    and a list of variables gets equal steps.
+    `size` gives the bytes of an encoded sample. With `full` all grids use all bits, so the one with the smallest sum
+    of squared errors is chosen. A network with a bottleneck has no grid, and a list of variables gets equal steps.
     """
     if isinstance(autoencoder, BottleneckAutoencoder):
         return BottleneckCodec(autoencoder)
@@ -77,7 +76,7 @@ def choose_codec(
         grid = _equal_steps(autoencoder, storage, storage.steps(bounds, columns), rows)
         return FloatsCodec(autoencoder, grid, storage.padding(columns), variables)
     if precision.unbounded:
-        raise UserError("--precision none is for a network that promises nothing (mlp): give a bound, or `full`")
+        raise UserError("--precision none is for networks without bounds (mlp): give a bound, or `full`")
     padding = storage.padding(columns)
     coordinates = torch.from_numpy(JET.to_coordinates(rows if len(rows) else np.array([JET.example])))
     sample = [column[:: max(1, len(column) // _SAMPLE)] for column in columns]
@@ -96,7 +95,7 @@ def choose_codec(
 
 @torch.no_grad()
 def _equal_steps(autoencoder: InvertibleAutoencoder, storage: Storage, steps: Sequence[float], rows: Floats) -> Grid:
-    """The grid of these steps over the range of rows, in as few words as it takes; raises UserError for too many."""
+    """The grid with these steps over the range of the rows; raises UserError for 2^53 steps or more of a variable."""
     variables = storage.variables
     spans = [float(density.edges[-1] - density.edges[0]) for density in autoencoder.densities]
     cells = [span / step for span, step in zip(spans, steps, strict=True)]
@@ -110,7 +109,7 @@ def _equal_steps(autoencoder: InvertibleAutoencoder, storage: Storage, steps: Se
 
 
 def _arranged(codec: FloatsCodec, encoded: Encoded, storage: Storage, size: Size) -> tuple[float, FloatsCodec]:
-    """Bytes, and the codec with its cells in the words that take the fewest: up to 6 % less than those of `radices`."""
+    """The fewest bytes of all arrangements of cells in words, and its codec: up to 6 % less than with `radices`."""
     grid = codec.grid
     latents, codes = codec.padding.unmark(encoded.latents)
     cells = unpack(torch.from_numpy(latents), grid)
@@ -133,7 +132,7 @@ def _candidates(
 ) -> Iterator[Grid]:
     if precision.full:
         wanted = [step * weight for step, weight in zip(wanted, FULL_WEIGHTS.values(), strict=True)]
-    # Where m is given up, E alone says how well it must be known: usually much less.
+    # Without a bound of m, that of E limits its error, usually much less.
     loosened = (1, 4, 16, 64) if "m" not in bounds else (1,)
     for exponent in FULL_TEMPERS if precision.full else TEMPERS:
         width, u = _spread(autoencoder, coordinates, exponent)
@@ -154,10 +153,10 @@ def _spread(autoencoder: InvertibleAutoencoder, coordinates: torch.Tensor, expon
 
 
 def fit_grid(width: Floats, u: Floats, exponent: float, step: Sequence[float], tail: float, fill: bool) -> Grid:
-    """The grid of at most 69 bits whose cells are as wide as `step` at most, over the range of `u`.
+    """The grid of at most 69 bits whose cells are no wider than `step`, over the range of `u`.
 
-    `tail` of the jets may lie beyond m's range, or in wider cells. With `fill` all 69 bits are used, and `step` only
-    says how the variables' errors compare.
+    A share `tail` of the jets may lie outside the range of m, or in wider cells. With `fill`, all 69 bits are used, and
+    only the ratios of the steps count.
     """
     typical = np.exp(np.log(width).mean(axis=0)) if fill else np.quantile(width, 1 - tail, axis=0)
     cells = [float(w) / s for w, s in zip(typical, step, strict=True)]
@@ -166,7 +165,7 @@ def fit_grid(width: Floats, u: Floats, exponent: float, step: Sequence[float], t
         if fill or _grid(*wide).word_bits <= MANTISSA_BITS:
             return _scaled(*wide) if fill else _grid(*wide)
     lower, upper = u.min(axis=0).tolist(), u.max(axis=0).tolist()
-    if tail:  # only m has outliers worth the bytes: massless jets, far below the others of their pt
+    if tail:  # only for m are exact jets cheaper than a wider range: massless jets lie far below the others
         lower[3], upper[3] = np.quantile(u[:, 3], [tail, 1 - tail / 10]).tolist()
     grid = _grid(exponent, cells, lower, upper)
     return _scaled(exponent, cells, lower, upper) if fill or grid.word_bits > MANTISSA_BITS else grid
@@ -186,7 +185,7 @@ def _grid(
 def _window(
     cells: Sequence[float], lower: Sequence[float], upper: Sequence[float]
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """First cell and number of cells of each variable, for a range of u and a little more."""
+    """The first cell and the number of cells of each variable, for a range of u widened by `MARGIN`."""
     first, levels = [], []
     for n, low, high in zip(cells, lower, upper, strict=True):
         margin = max(MARGIN * (high - low) * n, 2)
@@ -197,7 +196,7 @@ def _window(
 
 
 def _scaled(exponent: float, cells: Sequence[float], lower: Sequence[float], upper: Sequence[float]) -> Grid:
-    """The finest of the grids with these cells times any factor that fits three words."""
+    """The finest grid in three words with these numbers of cells times a common factor, found by bisection."""
     small, large = -40.0, 40.0  # powers of two
     for _ in range(50):
         middle = (small + large) / 2
@@ -211,5 +210,5 @@ def _squared_error(codec: FloatsCodec, storage: Storage, columns: Stored, encode
     found = storage.errors(storage.to_values(columns), decoded)
     within = ~encoded.exact
     weighted = [error[within] / FULL_WEIGHTS.get(variable, 1.0) for variable, error in found.items()]
-    # An exact jet costs as much as many bits: weigh it as an error of the bound.
+    # An exact jet counts as an error of the size of the bound, since it costs many bytes.
     return float(sum(error @ error for error in weighted)) + FULL_BOUND**2 * float(encoded.exact.sum())

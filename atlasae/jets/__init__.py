@@ -1,1 +1,1 @@
-"""What a jet and its error are."""
+"""Jets: their variables, coordinates, units, storage in trees, and errors."""

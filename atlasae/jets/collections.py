@@ -1,4 +1,4 @@
-"""What jets are called in a tree: collections, their branches, units and dtypes."""
+"""Collections: the branches, dtypes, counters and units of a set of jets in a tree."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -13,11 +13,11 @@ DIMENSIONFUL = frozenset({"pt", "m", "E", "px", "py", "pz"})
 
 MEV_PER_UNIT = {"MeV": 1.0, "GeV": 1000.0, "TeV": 1_000_000.0}
 
-MOST_BITS = 52  # of the mantissa of a float64
+MOST_BITS = 52  # bits of the mantissa of a float64
 
 
 def read_units(given: str | None) -> str | None:
-    """The units of this name, however it is written; raises UserError."""
+    """The unit of this name in any case (`gev` is GeV), or None if None is given; raises UserError for other names."""
     if given is None or given in MEV_PER_UNIT:
         return given
     known = {name.lower(): name for name in MEV_PER_UNIT}
@@ -28,22 +28,22 @@ def read_units(given: str | None) -> str | None:
 
 @dataclass(frozen=True)
 class Rounding:
-    """To so many bits of the mantissa, or, where `bits` is none, to origin + k step in the unit of the branch."""
+    """How an input was rounded: to `bits` bits of the mantissa or, if None, to origin + k step in the branch's unit."""
 
     bits: int | None = None
     origin: float = 0.0
     step: float = 0.0
 
     def __post_init__(self) -> None:
-        """Raise ValueError for what rounds to nothing."""
+        """Raise ValueError unless `bits` is in 0...52, or origin and step are finite and the step positive."""
         grid = math.isfinite(self.origin) and 0 < self.step < math.inf
         if not (grid if self.bits is None else 0 <= self.bits <= MOST_BITS):
-            raise ValueError(f"{self} is none")
+            raise ValueError(f"{self} has bits, origin or step out of range")
 
 
 @dataclass(frozen=True)
 class Collection:
-    """One set of jets in a tree: which branch holds which variable, in which units."""
+    """One set of jets in a tree: its branches by variable, their dtypes and counter, and the units of pt and m."""
 
     name: str
     prefix: str
@@ -53,14 +53,14 @@ class Collection:
     counter: str | None = None
     units: str | None = None
     words: int = 3
-    terms: list[dict[str, Any]] | None = None  # of a list of variables that are no four-momentum
-    packed: bool = False  # into one branch of bytes, whose jets per event are told by their counter
-    exact_prefix: str | None = None  # of the exact branches, where it is not the prefix and `exact_`
-    roundings: dict[str, Rounding] | None = None  # of the variables that the input has rounded
+    terms: list[dict[str, Any]] | None = None  # `VariableList.to_json`, for a list of variables instead of jets
+    packed: bool = False  # stored in one branch of bytes (`--layout packed`); its counter gives the jets per event
+    exact_prefix: str | None = None  # prefix of the exact branches, if it is not `prefix` + `exact_`
+    roundings: dict[str, Rounding] | None = None  # by variable, where the input was rounded
 
     @property
     def variables(self) -> tuple[str, ...]:
-        """The four variables in the order of the layout, for instance pt, eta, phi, m."""
+        """The variables in the order of the layout, for instance pt, eta, phi, m."""
         return tuple(self.branches)
 
     @property
@@ -85,14 +85,14 @@ class Collection:
 
     @property
     def latents(self) -> tuple[str, ...]:
-        """The names of the branches that replace the variables: three of float32 for jets, or one of bytes."""
+        """The names of the branches that replace the variables: one float32 per word (3 for jets), or one of bytes."""
         if self.packed:
             return (f"{self.prefix}packed",)
         return tuple(f"{self.prefix}z{j}" for j in range(self.words))
 
     @property
     def exact(self) -> dict[str, str]:
-        """The branches of the jets kept as they were: index in the event, then the originals; none if packed."""
+        """The branches of exact jets: the index in the event, then each variable; empty if packed."""
         if self.packed:
             return {}
         exact = self.exact_prefix or f"{self.prefix}exact_"
@@ -100,7 +100,7 @@ class Collection:
         return {"index": f"{exact}index"} | kept
 
     def settled(self, units: str) -> "Collection":
-        """The same collection with its units known."""
+        """A copy of the collection with these units."""
         return replace(self, units=units)
 
     @property
@@ -115,11 +115,11 @@ def name_counters(
     taken: set[str],
     places: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
-    """The counter of every jagged branch that compressing or decompressing may write.
+    """The counter of every jagged branch that compression or decompression may write, by branch.
 
-    Branches keep the counter they had. One is made for those that had none (vectors, RNTuple fields), of a name that
-    is not `taken`; a collection's branches share theirs, and so do the members of an RNTuple's records, which `places`
-    tells.
+    Branches keep the counter they had. The others (vectors, RNTuple fields) get a new one, whose name is not in
+    `taken`: one per collection, and one per collection of records of an RNTuple; `places` maps branches to their paths
+    in the RNTuple.
     """
     counters: dict[str, str] = {}
     names = _CounterNames(set(taken), places or {})
@@ -137,14 +137,14 @@ def name_counters(
 
 @dataclass
 class _CounterNames:
-    """Makes names for counters, other than those in use; members of the same records share one."""
+    """Makes names of counters that are not in use yet; members of the same records share one."""
 
     used: set[str]
     places: Mapping[str, str]
     of_records: dict[str, str] = field(default_factory=dict)
 
     def made(self, name: str) -> str:
-        # ROOT looks for counters by what stands in brackets, and its Snapshot crashes on those with dots.
+        # ROOT takes the counter from the brackets of the leaf's title; RDataFrame's Snapshot crashes on dots in it.
         name = plain(name).replace(".", "_")
         while name in self.used:
             name += "_"
@@ -161,14 +161,14 @@ class _CounterNames:
 
 
 def in_records(collection: Collection) -> Collection:
-    """The collection as an RNTuple can hold it: exact branches of jets in records get records of their own."""
+    """The collection as an RNTuple can hold it: if its jets are members of records, so are its exact branches."""
     if not any("." in name for name in collection.branches.values()):
         return collection
     return replace(collection, exact_prefix=f"{collection.prefix.replace('.', '_')}exact.")
 
 
 def made_places(collection: Collection, places: Mapping[str, str]) -> dict[str, str]:
-    """Where in an RNTuple the branches stand that stand in for a collection: latents beside the variables."""
+    """The paths in an RNTuple of a collection's stand-ins, by branch: latents are members of the variables' records."""
     found = {}
     records, dot, _ = collection.prefix.rpartition(".")
     if dot:
@@ -181,7 +181,7 @@ def made_places(collection: Collection, places: Mapping[str, str]) -> dict[str, 
 
 
 def stand_ins(collection: Collection, counters: Mapping[str, str]) -> list[str]:
-    """The branches that stand in for a collection: latents, exact branches, and the counters made for them."""
+    """The stand-ins of a collection: latents, exact branches, and the counters made for them."""
     names = [*collection.latents, *collection.exact.values()]
     names.append(counters[names[-1]])
     if collection.jagged and collection.counter is None:
@@ -192,7 +192,7 @@ def stand_ins(collection: Collection, counters: Mapping[str, str]) -> list[str]:
 def lone_counters(
     collections: Sequence[Collection], carried: Sequence[Branch], counters: Mapping[str, str]
 ) -> dict[str, str]:
-    """The counters of packed jets that no other branch brings along, each with one of the branches it counts."""
+    """The counters of packed jets that no carried branch shares, each with the first branch of its collection."""
     shared = {counters[branch.name] for branch in carried if branch.jagged}
     first = [next(iter(c.branches.values())) for c in collections if c.told_by_counter]
     return {counters[name]: name for name in first if counters[name] not in shared}

@@ -1,4 +1,4 @@
-"""The columns of a collection: all jets of a run of events, variable by variable."""
+"""The columns of a collection: one flat array per stored variable, with all jets of some consecutive events."""
 
 from collections.abc import Mapping, Sequence
 
@@ -12,9 +12,9 @@ from atlasae.jets.coordinates import Bools
 
 
 def to_columns(collection: Collection, events: Mapping[str, ak.Array]) -> tuple[list[Array], Counts]:
-    """The four stored variables of every jet (flat, in their own dtypes) and the jets per event.
+    """The stored variables of every jet (flat arrays, in their own dtypes) and the jets per event.
 
-    Raises UserError where the four branches do not hold equally many jets in every event.
+    Raises UserError if the branches differ in jets per event.
     """
     parts = {name: flatten(events[name]) for name in collection.branches.values()}
     counts = [count for _, count in parts.values()]
@@ -26,7 +26,7 @@ def to_columns(collection: Collection, events: Mapping[str, ak.Array]) -> tuple[
 
 
 def same_bits(before: Sequence[Array], after: Sequence[Array]) -> Bools:
-    """Whether each jet of some columns is bit for bit that of others, in the types of the first."""
+    """Whether each jet is the same bit for bit in both sets of columns, once `after` has the dtypes of `before`."""
     with np.errstate(all="ignore"):
         pairs = [(a, b.astype(a.dtype, copy=False)) for a, b in zip(before, after, strict=True)]
     return np.asarray(np.all([a.view(f"u{a.itemsize}") == b.view(f"u{b.itemsize}") for a, b in pairs], axis=0))

@@ -1,4 +1,4 @@
-"""An input: its tree with jets, opened, or a table."""
+"""Inputs: the tree with jets of a ROOT file, or a table."""
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -22,14 +22,14 @@ from atlasae.jets.recognition import (
     spells_jets,
 )  # fmt: skip
 
-TABLE_TREE = "jets"  # the tree that a table becomes
-INDEX = "index"  # the column a table's row labels become
+TABLE_TREE = "jets"  # name of the tree that is written for a table
+INDEX = "index"  # name of the column that is written for a table's row labels
 _EVENT_NUMBER = re.compile(r"(^|[._:])(event|event_?number|evt)$", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
 class Part:
-    """Which part of a file: entries [start, stop) of its tree, the number of the part and how many there are."""
+    """A part of a file: entries [start, stop) of its tree, the number of the part, and the number of parts."""
 
     start: int
     stop: int
@@ -39,7 +39,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Opened:
-    """An input: the events to compress, their tree, the file around it (none for a table)."""
+    """An open input: the events to compress, the name and title of their tree, and the ROOT file (None for a table)."""
 
     path: Location
     events: Events
@@ -52,16 +52,16 @@ class Opened:
 
     @property
     def tree_read(self) -> Tree | None:
-        """The tree in the file; none for a table."""
+        """The tree in the file, or None for a table."""
         return self.source.trees[self.tree] if self.source else None
 
     @property
     def where(self) -> str:
-        """The tree with its jets, or the table, as messages call it."""
+        """The tree or the table as messages name it."""
         return f"tree '{self.tree}'" if self.table is None else f"'{self.path}'"
 
     def within(self, entries: tuple[int, int] | None) -> "Opened":
-        """The same with these entries of its tree alone, so far as it has them; with all where there is no range."""
+        """The input with the entries [start, stop) only, as far as they exist; with all entries without a range."""
         if entries is None:
             return self
         start, stop = (min(entry, self.events.entries) for entry in entries)
@@ -72,9 +72,9 @@ class Opened:
 def open_input(
     path: Location, tree: str | None, patterns: Sequence[str], names: Sequence[str] = (), nested: bool = False
 ) -> Iterator[Opened]:
-    """Open a ROOT file at the tree with jets (or with the branches `names`), or a table.
+    """Open a ROOT file at the tree with jets (or with the branches `names`), or a table; raises UserError.
 
-    `nested` is for what only an RNTuple can hold, where that is to be written.
+    With `nested`, the branches include those that only an RNTuple can hold, for output to one.
     """
     if is_table(path):
         yield _open_table(path)
@@ -87,7 +87,7 @@ def open_input(
 
 
 def choose_tree(source: Source, name: str | None, patterns: Sequence[str]) -> Tree:
-    """The tree of this name, or the one with the most entries among those that hold jets; raises UserError."""
+    """The tree of this name, or of those with jets the one with the most entries; raises UserError if there is none."""
     if name is not None:
         if name not in source.trees:
             raise UserError(f"no tree '{name}' in '{source.path}': there are {', '.join(source.trees) or 'none'}")
@@ -105,14 +105,14 @@ def choose_tree(source: Source, name: str | None, patterns: Sequence[str]) -> Tr
 
 
 def _unread_variables(unwritable: Iterable[Unwritable]) -> str:
-    """What a message says of branches that are called as variables of jets are, and can't be read."""
+    """The end of a message: branches named like variables of jets that can't be read, with reasons; may be empty."""
     unread = [u for u in unwritable if spells_jets(u.name)]
     listed = "; ".join(f"{u.name} ({u.why})" for u in unread[:4])
     return f"; not read: {listed}{', ...' if len(unread) > 4 else ''}" if unread else ""
 
 
 def tree_with(source: Source, names: Sequence[str]) -> Tree:
-    """The tree with the most entries among those that have all these branches; raises UserError."""
+    """The tree with the most entries of those that have all these branches; raises UserError if none has."""
     candidates = [tree for tree in source.trees.values() if tree.names >= set(names)]
     if not candidates:
         most = max(source.trees.values(), key=lambda tree: len(tree.names & set(names)), default=None)
@@ -123,7 +123,7 @@ def tree_with(source: Source, names: Sequence[str]) -> Tree:
 
 
 def _holds(tree: Tree, patterns: Sequence[str]) -> bool:
-    """Whether a tree has the jets that patterns name, or any."""
+    """Whether a tree has the collections that `patterns` name, or, without patterns, any."""
     if not patterns:
         return bool(find_collections(tree.branches))
     try:
@@ -151,7 +151,7 @@ def _open_table(path: Location) -> Opened:
 
 
 def find_in(events: Events, where: str, patterns: Sequence[str]) -> list[Collection]:
-    """The jet collections that patterns name, or all there are; raises UserError where there are none (`where`)."""
+    """The collections that `patterns` name, or all; raises UserError, which names `where`, if there are none."""
     branches = events.branches
     unread = _unread_variables(events.unwritable)
     if unread and isinstance(events, ArrayEvents):
@@ -170,17 +170,17 @@ def find_in(events: Events, where: str, patterns: Sequence[str]) -> list[Collect
 
 
 def _named_apart(collections: list[Collection]) -> list[Collection]:
-    """Collections are told apart by name in reports: `Jet_pt` and `Jet.pt` can't both be of `Jet`."""
+    """Collections with different names: `Jet_pt` and `Jet.pt` would both be of `Jet`, so they get their prefixes."""
     names = [collection.name for collection in collections]
     return [replace(c, name=c.prefix) if names.count(c.name) > 1 else c for c in collections]
 
 
 def event_numbers(events: Events, collection: Collection) -> Counts:
-    """Which event each row of a table belongs to, where several rows may be one event.
+    """The number of the event of each row of a table with one jet per row.
 
-    From a column that is called so. Else rows are put in the order of their labels, where they may have been shuffled,
-    and a new event begins where pt rises or a label is missing: two events may be taken for one, but rows of one never
-    for two.
+    It comes from a column named like an event number. Without one, rows are sorted by their labels (they may have been
+    shuffled), and a new event begins where pt rises or a label is missing. Two events may then be taken for one, but
+    the jets of one event are never split.
     """
     if named := event_branch(events):
         values = np.asarray(events.read([named], 0, events.entries)[named])
@@ -199,13 +199,13 @@ def event_numbers(events: Events, collection: Collection) -> Counts:
 
 
 def event_branch(events: Events) -> str | None:
-    """The branch that numbers the events, where each row is one jet; found by its name."""
+    """The first flat branch of numbers that is named like an event number (`event`, `eventNumber`, `evt`), or None."""
     single = [branch.name for branch in events.branches if branch.holds_numbers and not branch.jagged]
     return next((name for name in single if _EVENT_NUMBER.search(name)), None)
 
 
 def _is_consistent(collection: Collection, events: Events) -> bool:
-    """Whether the four branches hold equally many jets, so far as the first events tell."""
+    """Whether the four branches agree in jets per event in the first 1000 events."""
     try:
         to_columns(collection, events.read(list(collection.branches.values()), 0, min(events.entries, 1000)))
     except UserError:

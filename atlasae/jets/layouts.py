@@ -1,4 +1,4 @@
-"""Four stored variables of jets, and their way to pt, eta, phi and m and back."""
+"""Layouts: conversion of four stored variables to pt, eta, phi and m and back."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from atlasae.jets.variables import JET, VariableList
 
 @dataclass(frozen=True)
 class Layout:
-    """Four stored variables, such as (px, py, pz, E), and their way to (pt, eta, phi, m) and back.
+    """Four stored variables, such as (px, py, pz, E), and their conversion to (pt, eta, phi, m) and back.
 
     Formulas: p = pt cosh(eta), pz = pt sinh(eta), m^2 = (E - p)(E + p) with its sign kept (PDG review, kinematics).
 
@@ -41,11 +41,11 @@ class Layout:
 
     @property
     def promised(self) -> tuple[str, ...]:
-        """The variables the promise is on: those a physicist reads, never px, py or pz alone."""
+        """The variables with a bound: pt, eta, phi, m, and E if it is stored; px, py and pz have none."""
         return ("pt", "eta", "phi", "E", "m") if self.has_energy else ("pt", "eta", "phi", "m")
 
     def to_rows(self, values: Floats) -> Floats:
-        """Turn stored values (n x 4, MeV) into jets (pt, eta, phi, m); NaN and inf pass through without warning."""
+        """Jets (n x 4: pt, eta, phi, m) from stored values (n x 4, MeV), without warnings for NaN and inf."""
         with np.errstate(all="ignore"):
             pt_eta_phi = _cylindrical(values[:, :3]) if self.cartesian else values[:, :3]
             m = values[:, 3]
@@ -55,9 +55,9 @@ class Layout:
             return np.column_stack([pt_eta_phi, m])
 
     def from_rows(self, jets: Floats, dtypes: Sequence[np.dtype[Any]], scale: float) -> Floats:
-        """Turn jets into stored values: what `dtypes` hold in units of `scale` MeV, as float64 in MeV.
+        """Stored values (n x 4, float64, MeV) of jets, the momenta rounded to `dtypes` in units of `scale` MeV.
 
-        E is made from the momentum as it is stored, after rounding, so that the mass it implies is the jet's.
+        E is computed from the rounded momentum, so that E and p together give the mass of the jet.
         """
         stored = np.column_stack([momentum(jets) if self.cartesian else jets[:, :3], jets[:, 3]])
         for column in range(3):
@@ -69,18 +69,18 @@ class Layout:
         return stored
 
     def usable(self, jets: Floats) -> Bools:
-        """Whether each jet may be stored by its coordinates; others, stored negative masses too, come back bit for bit.
+        """Whether each jet may be stored by its coordinates; the others become exact jets.
 
-        With E the sign of m is no more than the rounding of E: there it may.
+        A stored m must not be negative. An m derived from E may be, as its sign comes from the rounding of E.
         """
         return JET.usable(jets) & (self.has_energy | (jets[:, 3] >= 0))
 
     def errors(self, values: Floats, decoded: Floats, rounding: float = 0.0) -> dict[str, Floats]:
         """The error of every jet in each promised variable, from stored values (n x 4, MeV) before and after.
 
-        pt and E: relative. eta, phi: difference, phi wrapped. m: relative to max(|m|, MASS_FLOOR); where m is derived
-        from E, less what the stored floats leave undefined: with relative rounding r, m^2 is known to
-        r (2 E^2 + 2 p^2 (1 + |eta|)), however the jets are stored.
+        Errors of pt and E are relative, those of eta and phi differences (phi wrapped), that of m relative to
+        max(|m|, MASS_FLOOR). If m is derived from E, its square has an uncertainty of r (2 E^2 + 2 p^2 (1 + |eta|)) by
+        the relative rounding r of the stored numbers, which is subtracted first.
         """
         before, after = self.to_rows(values), self.to_rows(decoded)
         found = JET.errors(before, after)
@@ -91,13 +91,13 @@ class Layout:
         return {variable: found[variable] for variable in self.promised}
 
     def shared(self, largest: dict[str, float]) -> dict[str, float]:
-        """The largest error of pt, eta, phi and m, from those of the promised variables; m may have none beside E.
+        """The largest errors of pt, eta, phi and m that keep the bounds `largest`; these may lack m if they have E.
 
-        dE/E = (p/E)^2 (dpt/pt + tanh(eta) deta) + (m/E)^2 dm/m, so pt and eta share the bound on E between them.
+        dE/E = (p/E)^2 (dpt/pt + tanh(eta) deta) + (m/E)^2 dm/m, so pt and eta get half of the bound of E each.
         """
         if "E" not in largest:
             return largest
-        share = 0.5 if "m" in largest else 0.45  # a tenth of E's bound buys a mass that is given up several bits
+        share = 0.5 if "m" in largest else 0.45  # without a bound of m, 10 % of E's bound saves several bits of m
         power = share * float(np.log1p(largest["E"]))
         pt, eta = min(largest["pt"], float(np.expm1(power))), min(largest["eta"], power)
         return largest | {"pt": pt, "eta": eta, "m": min(largest.get("m", largest["E"]), largest["E"])}

@@ -1,4 +1,4 @@
-"""What is promised of every jet: the largest error of each variable, and how it is measured."""
+"""Precision: the bound of each variable, and the steps of coordinates that keep it."""
 
 import math
 from collections.abc import Mapping
@@ -25,7 +25,7 @@ PROMISED = ("pt", "eta", "phi", "m", "E")
 class Precision:
     """The largest error of each variable: relative for pt, m and E, absolute for eta and phi.
 
-    m's is relative to max(|m|, 100 MeV). `full` asks for the best the three floats can do, `none` for no promise.
+    That of m is relative to max(|m|, 100 MeV). `full` is the best that three floats can do, `none` has no bounds.
 
     >>> atlasae.Precision.parse("pt=1e-3,eta=1e-3,phi=1e-3,m=1e-2").bounds["m"]
     0.01
@@ -33,11 +33,11 @@ class Precision:
 
     bounds: dict[str, float]
     full: bool = False
-    everywhere: bool = True  # one number for every variable, not a list of them
+    everywhere: bool = True  # one number for all variables, not one for each
 
     @classmethod
     def parse(cls, text: str) -> "Precision":
-        """Read `1e-3`, `pt=1e-3,eta=1e-3,phi=1e-3,m=1e-2`, `full` or `none`; raises UserError."""
+        """Read `1e-3`, `pt=1e-3,eta=1e-3,phi=1e-3,m=1e-2`, `full` or `none`; raises UserError for other text."""
         if text == "full":
             return cls(dict.fromkeys(PROMISED, FULL_BOUND), full=True)
         if text == "none":
@@ -56,7 +56,7 @@ class Precision:
 
     @classmethod
     def read(cls, given: "Precision | float | str | Mapping[str, float]") -> "Precision":
-        """The precision that was given: one, a number, a bound of each variable, or text; raises UserError.
+        """A precision from a Precision, a number, bounds by variable, or text for `parse`; raises UserError.
 
         >>> atlasae.Precision.read({"pt": 1e-3, "eta": 1e-3, "phi": 1e-3, "m": 1e-2}).text
         'pt=0.001,eta=0.001,phi=0.001,m=0.01'
@@ -71,7 +71,7 @@ class Precision:
 
     @property
     def text(self) -> str:
-        """What `parse` makes this of."""
+        """The text that `parse` reads as this precision."""
         if self.full or self.unbounded:
             return "full" if self.full else "none"
         if self.everywhere:
@@ -80,13 +80,13 @@ class Precision:
 
     @property
     def unbounded(self) -> bool:
-        """Whether nothing is promised, only measured."""
+        """Whether there are no bounds (`none`): errors are measured only."""
         return math.inf in self.bounds.values()
 
     def of(self, layout: Layout | VariableList) -> dict[str, float]:
-        """The bounds on the variables promised for this layout; m may be given up where E is promised.
+        """The bounds of the promised variables of a layout; raises UserError if one is missing.
 
-        A list of variables has bounds of its own.
+        Only m may be missing, if E is stored. A list of variables has its own bounds.
         """
         if isinstance(layout, VariableList):
             return layout.bounds
@@ -104,18 +104,18 @@ def steps(
     drift: float = DRIFT,
     rooms: Mapping[str, float] | None = None,
 ) -> list[float]:
-    """The step of each coordinate whose half keeps `inner` of every bound, rounding included.
+    """The step of each coordinate: twice the largest error that keeps `inner` of every bound, rounding included.
 
-    Variables in `rooms` keep their bound where they are off by so much, and are rounded as their input was.
+    `rooms` has that error for variables that are rounded after decoding as their input was (`room_of`).
     """
     largest = {variable: inner(bound, drift) for variable, bound in (*bounds.items(), *(rooms or {}).items())}
     return layout.rows.steps(layout.shared(largest), rounding)
 
 
 def room_of(rounding: Rounding, variable: str, column: Column, scale: float, bound: float) -> float:
-    """How far off jets may be decoded, as errors of the variable are counted, so that all but `RARE` keep their bound.
+    """The error of a decoded variable before rounding with which all jets but a share `RARE` keep their bound after it.
 
-    `scale` is MeV per unit of the branch.
+    It is relative or absolute as the bound is; `scale` is MeV per unit of the branch.
     """
     values = column[np.isfinite(column)].astype(np.float64)
     size = {"pt": np.abs(values), "m": np.maximum(np.abs(values), MASS_FLOOR / scale)}
@@ -130,9 +130,9 @@ def room_of(rounding: Rounding, variable: str, column: Column, scale: float, bou
 def find_roundings(
     columns: Mapping[str, Column], scale: float, bounds: Mapping[str, float], full: bool
 ) -> dict[str, Rounding]:
-    """How each variable is to be rounded once it is decoded: as the input is, or finer where that takes too much room.
+    """The rounding of each variable after decoding: that of the input, or finer until `ROOM` of the bound is left.
 
-    With `full` there is no bound to leave room for.
+    With `full`, it is that of the input. Variables that need no rounding are missing.
     """
     found = {}
     for variable, column in columns.items():

@@ -1,4 +1,4 @@
-"""Which branches of a tree are jets."""
+"""Recognition of jet collections by the names of branches."""
 
 import fnmatch
 import re
@@ -9,7 +9,7 @@ from atlasae.errors import UserError
 from atlasae.files.branches import Branch
 from atlasae.jets.collections import Collection
 
-# How experiments spell each variable, in lower case; the first spelling is our own name for it.
+# How experiments spell each variable, in lower case; the first spelling is atlasae's name for it.
 SPELLINGS = {
     "pt": ("pt",),
     "eta": ("eta",),
@@ -22,7 +22,7 @@ SPELLINGS = {
 }
 VARIABLE = {spelling: variable for variable, spellings in SPELLINGS.items() for spelling in spellings}
 
-# In the order tried: with both m and E present, m carries more (E alone hides it behind the momentum).
+# In the order tried: with both m and E present, m is preferred, since E^2 - p^2 loses digits of it.
 LAYOUTS = (
     ("pt", "eta", "phi", "m"),
     ("pt", "eta", "phi", "E"),
@@ -33,12 +33,12 @@ LAYOUTS = (
 _TOKENS = "|".join(sorted((re.escape(s) for s in VARIABLE), key=len, reverse=True))
 _SEPARATED = re.compile(rf"^(?P<stem>.*[^._:/ ])(?P<separator>[._:/ ]+)(?P<token>{_TOKENS})$", re.IGNORECASE)
 _CAMEL = re.compile(r"^(?P<stem>.*[a-z0-9])(?P<separator>)(?P<token>Pt|PT|Eta|Phi|M|Mass|E|Energy|Px|Py|Pz|PX|PY|PZ)$")
-_MOMENTUM = {"p4", "momentum", "fourmomentum", "fourvector", "kinematics"}  # of what it is a part of
+_MOMENTUM = {"p4", "momentum", "fourmomentum", "fourvector", "kinematics"}  # the stem before these must be jet-like
 _BARE = re.compile(rf"^(?P<stem>)(?P<separator>)(?P<token>{_TOKENS})$", re.IGNORECASE)
 
 
 def read_patterns(given: str | Iterable[str]) -> tuple[str, ...]:
-    """Several patterns, or one; raises UserError."""
+    """The patterns of `jets=`, given as one string or several; raises UserError for anything else."""
     patterns = (given,) if isinstance(given, str) else tuple(given) if isinstance(given, Iterable) else (given,)
     if wrong := [pattern for pattern in patterns if not isinstance(pattern, str)]:
         raise UserError(f"{wrong[0]!r} is no pattern: give one as text, or a list of such")
@@ -46,7 +46,7 @@ def read_patterns(given: str | Iterable[str]) -> tuple[str, ...]:
 
 
 def find_collections(branches: Sequence[Branch]) -> list[Collection]:
-    """Recognise every jet collection among the branches of a tree.
+    """All jet collections among the branches of a tree.
 
     A collection is four branches with a common, jet-like stem (or none at all) that spell the variables of one of
     `LAYOUTS`, all jagged or all flat, all floating point.
@@ -61,10 +61,10 @@ def find_collections(branches: Sequence[Branch]) -> list[Collection]:
 
 
 def resolve_pattern(pattern: str, branches: Sequence[Branch]) -> Collection:
-    """Make the collection that `--jets PATTERN` names.
+    """The collection that `--jets PATTERN` names.
 
     PATTERN is `Jet_{pt,eta,phi,mass}`, a bare prefix such as `Jet_` or `Jet`, or four names `a,b,c,d`, where a name
-    that does not end in a variable is given as `variable=name`. Raises UserError where the branches are not there.
+    that does not end in a variable is given as `variable=name`. Raises UserError if branches are missing.
     """
     by_name = {branch.name: branch for branch in branches}
     if "," not in pattern:
@@ -83,20 +83,20 @@ def resolve_pattern(pattern: str, branches: Sequence[Branch]) -> Collection:
 
 
 def spells_jets(name: str) -> bool:
-    """Whether a branch is called as a variable of jets is."""
+    """Whether a branch is named like a variable of jets."""
     parts = _split(name)
     return parts is not None and _jet_like(parts[0])
 
 
 def list_collection(branches: Sequence[Branch], names: Sequence[str], terms: list[dict[str, Any]]) -> Collection:
-    """The collection of a list of variables; raises UserError for branches that are not there, or not alike."""
+    """The collection of a list of variables; raises UserError if branches are missing, or both jagged and flat."""
     by_name = {branch.name: branch for branch in branches}
     for name in names:
         if name not in by_name or not by_name[name].holds_numbers:
             raise UserError(f"no branch '{name}' of numbers for --variables: {_nearest(name, by_name)}")
     chosen = [by_name[name] for name in names]
     if len({branch.jagged for branch in chosen}) > 1:
-        raise UserError(f"--variables names lists and single numbers: '{names[0]}' and another are not alike")
+        raise UserError(f"--variables mixes lists and single numbers: give branches like '{names[0]}' only")
     prefix = _common_prefix(names)
     counters = {branch.counter for branch in chosen}
     return Collection(
@@ -112,7 +112,7 @@ def list_collection(branches: Sequence[Branch], names: Sequence[str], terms: lis
 
 
 def match_branches(patterns: Sequence[str], names: Sequence[str]) -> set[str]:
-    """The names that match any of the shell patterns; raises UserError where a pattern matches none."""
+    """The names that match any of the shell patterns; raises UserError if a pattern matches none."""
     matched: set[str] = set()
     for pattern in patterns:
         hits = [name for name in names if name == pattern or fnmatch.fnmatchcase(name, pattern)]
@@ -130,7 +130,7 @@ def _split(name: str) -> tuple[str, str, str] | None:
 
 
 def _jet_like(stem: str) -> bool:
-    # The last part alone: `XJets.ActiveArea4vec_pt` is an area, `XJets.JetConstitScaleMomentum_pt` is a jet.
+    # Only the last part counts: `XJets.ActiveArea4vec_pt` is an area, `XJets.JetConstitScaleMomentum_pt` is a jet.
     *parts, last = re.split(r"[.:/]", stem.lower())
     if parts and last in _MOMENTUM:
         last = parts[-1]
@@ -193,7 +193,7 @@ def _common_prefix(names: Iterable[str]) -> str:
 
 
 def _common_suffix(names: Sequence[str]) -> str:
-    """What follows the variables, behind a separator: `nom_` of Jet_pt_nom, Jet_eta_nom ..."""
+    """The common ending after the variables, as part of a prefix: `nom_` for Jet_pt_nom, Jet_eta_nom ..., or empty."""
     tails = {
         match[1] for name in names if (match := re.search(rf"(?:{_TOKENS})[._:/ ]([^._:/ ]+)$", name, re.IGNORECASE))
     }

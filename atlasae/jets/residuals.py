@@ -1,4 +1,4 @@
-"""What compression cost: residuals of jets and of pairs of jets, their widths, and whether anyone could tell."""
+"""Statistics of compressed jets: residuals of jets and of pairs of jets, their widths, and tests of equality."""
 
 from collections.abc import Mapping
 
@@ -18,12 +18,12 @@ QUANTILES = (0.1, 1.0, *CENTRAL_95[:1], *CENTRAL[:1], 50.0, *CENTRAL[1:], *CENTR
 
 
 def residuals(before: Floats, after: Floats) -> dict[str, Floats]:
-    """Signed residuals of jets (n x 4: pt, eta, phi, m in MeV).
+    """Signed residuals of jets (n x 4: pt, eta, phi, m in MeV), by variable.
 
-    pt and E are relative, m is relative to max(|m|, 100 MeV), eta and phi are differences, phi wrapped; px and py are
-    relative to pt, pz to |p|.
+    Those of pt and E are relative, that of m to max(|m|, 100 MeV), those of px and py to pt, that of pz to |p|. Those
+    of eta and phi are differences (phi wrapped).
     """
-    with np.errstate(all="ignore"):  # a network may say anything
+    with np.errstate(all="ignore"):  # the output of a network has no limits
         momenta, moved = momentum(before), momentum(after)
         size = before[:, 0] * np.cosh(before[:, 1])
         return JET.residuals(before, after) | {
@@ -35,16 +35,16 @@ def residuals(before: Floats, after: Floats) -> dict[str, Floats]:
 
 
 def mass_response(before: Floats, after: Floats) -> Floats:
-    """m(after) / m(before) - 1 of the jets (n x 4) heavier than 0.5 GeV, an imaginary mass taken as 0.
+    """m(after) / m(before) - 1 of the jets (n x 4) heavier than 0.5 GeV; negative masses after are taken as 0.
 
-    This is how the masses of published networks are quoted, whose jets often have none.
+    Published networks quote the residual of m in this way.
     """
     heavy = before[:, 3] > HEAVY
     return np.asarray(np.maximum(after[heavy, 3], 0) / before[heavy, 3] - 1)
 
 
 def half_width(residual: Floats) -> float:
-    """Half the width of the central 68 %; NaN without jets."""
+    """Half of the width of the central 68 %; NaN without jets."""
     if not len(residual):
         return float("nan")
     low, high = np.percentile(residual, CENTRAL)
@@ -57,7 +57,7 @@ def half_widths(found: Mapping[str, Floats]) -> dict[str, float]:
 
 
 def two_leading(jets: Floats, counts: Counts) -> Floats:
-    """Mass (MeV) of the two jets of largest pt of every event; NaN where there are fewer."""
+    """Mass (MeV) of the two jets of largest pt of every event; NaN with fewer than two jets."""
     pairs, events = leading_pairs(jets, counts)
     found = np.full(len(counts), np.nan)
     with np.errstate(all="ignore"):
@@ -68,7 +68,7 @@ def two_leading(jets: Floats, counts: Counts) -> Floats:
 
 
 def back_to_back(jets: Floats, counts: Counts) -> Bools:
-    """Whether the two leading jets of every event are beyond 60 GeV and more than 2.5 apart in phi: a true dijet."""
+    """Whether the two leading jets of every event have pt > 60 GeV and are more than 2.5 apart in phi."""
     pairs, events = leading_pairs(jets, counts)
     found = np.zeros(len(counts), bool)
     apart = np.abs(wrap(jets[pairs[:, 0], 2] - jets[pairs[:, 1], 2])) > DIJET_PHI
@@ -77,14 +77,14 @@ def back_to_back(jets: Floats, counts: Counts) -> Bools:
 
 
 def leading_pairs(jets: Floats, counts: Counts) -> tuple[Counts, Counts]:
-    """The rows of the two jets of largest pt (k x 2), and the events they are of: those with two jets."""
+    """The rows of the two jets of largest pt (k x 2), and their events: those with two jets or more."""
     order, starts = by_pt(jets, counts), np.cumsum(counts) - counts
     events = np.flatnonzero(counts >= 2)
     return order[np.stack([starts[events], starts[events] + 1], axis=1)], events
 
 
 def leading_sum(jets: Floats, counts: Counts, leading: int = 4) -> Floats:
-    """HT (MeV): the summed pt of the leading jets of every event; NaN where there are none."""
+    """HT (MeV): the sum of pt over the `leading` jets of largest pt of every event; NaN without jets."""
     order, starts = by_pt(jets, counts), np.cumsum(counts) - counts
     rank = np.arange(len(jets)) - np.repeat(starts, counts)
     pt = np.where(rank < leading, jets[order, 0], 0.0)
@@ -93,15 +93,15 @@ def leading_sum(jets: Floats, counts: Counts, leading: int = 4) -> Floats:
 
 
 def by_pt(jets: Floats, counts: Counts) -> Counts:
-    """The jets of every event in falling pt, ties as they were; events stay in order."""
+    """The rows of all jets, event by event, in falling pt; equal pt keep their order."""
     return np.lexsort((-jets[:, 0], np.repeat(np.arange(len(counts)), counts)))
 
 
 def kolmogorov_smirnov(before: Floats, after: Floats) -> tuple[float, float]:
     """The largest distance between two cumulative distributions, and the probability of a larger one by chance.
 
-    The probability is the asymptotic one for independent samples (Numerical Recipes, section 14.3); samples of the same
-    jets are closer than that.
+    The probability is the asymptotic one for independent samples (Numerical Recipes, section 14.3). Distances of
+    samples of the same jets are smaller.
     """
     every = np.sort(np.concatenate([before, after]))
     shares = [np.searchsorted(np.sort(part), every, side="right") / len(part) for part in (before, after)]
@@ -115,17 +115,17 @@ def kolmogorov_smirnov(before: Floats, after: Floats) -> tuple[float, float]:
 def area_under_curve(before: Floats, after: Floats) -> tuple[float, float]:
     """The area under the ROC curve of scores of the same jets before and after, and its standard error.
 
-    The error is that of DeLong et al. (1988, Biometrics 44, 837), with the covariance that comes of every jet being in
-    both samples.
+    The error is that of DeLong et al. (1988, Biometrics 44, 837), with the covariance of the two samples, which hold
+    the same jets.
     """
-    above = _share_below(before, after)  # of the scores before, for each jet after
-    beyond = 1 - _share_below(after, before)  # of the scores after, for each jet before
+    above = _share_below(before, after)  # per jet: share of the scores before that are below its score after
+    beyond = 1 - _share_below(after, before)  # per jet: share of the scores after that are above its score before
     error = float((above + beyond).std(ddof=1) / np.sqrt(len(before))) if len(before) > 1 else 0.0
     return float(above.mean()), error
 
 
 def _share_below(reference: Floats, values: Floats) -> Floats:
-    """The share of the reference below each value, ties by half."""
+    """The share of the reference that is below each value; equal numbers count half."""
     ordered = np.sort(reference)
     sides = [np.searchsorted(ordered, values, side=side) for side in ("left", "right")]
     return np.asarray((sides[0] + sides[1]) / (2 * len(ordered)))

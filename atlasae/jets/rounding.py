@@ -1,7 +1,7 @@
-"""Inputs that were rounded before: mantissas that were cut, numbers on a grid; what is decoded is rounded as they were.
+"""Rounding of inputs: mantissas with few bits, or multiples of a step. Decoded values are rounded in the same way.
 
-What an input does not tell apart needs no bits, and jets that come back with the bits they had take no more space than
-before: NanoAOD cuts mantissas of pt to 10 bits, RNTuples hold Real32Trunc and Real32Quant, triggers count in units.
+Codecs then need not store bits that the input lacks, and ROOT compresses a decompressed file as well as the original.
+NanoAOD rounds mantissas of pt to 10 bits, RNTuples have Real32Trunc and Real32Quant, triggers use multiples of a step.
 """
 
 from dataclasses import replace
@@ -13,16 +13,16 @@ import numpy.typing as npt
 from atlasae.jets.collections import Rounding
 from atlasae.jets.coordinates import LARGEST_PHI, Floats
 
-Column = npt.NDArray[Any]  # of floats
+Column = npt.NDArray[Any]  # float32 or float64
 
-_FEWEST, LOOKED_AT = 20, 20_000  # values that show a grid
-RARE = 1e-3  # of the values may be others: such jets are exact
-DENSE = 2.0**-20  # of a bound: numbers so near each other round to nothing
-LACKING = 4  # bits that rounded numbers have fewer than their type
+_FEWEST, LOOKED_AT = 20, 20_000  # different values that show a step, at least; values looked at, at most
+RARE = 1e-3  # share of values that may be rounded otherwise: their jets are exact
+DENSE = 2.0**-20  # of a bound: rounding to numbers that are closer together is neglected
+LACKING = 4  # bits of the mantissa that rounding must have removed, at least
 
 
 def rounded(values: Floats, rounding: Rounding) -> Floats:
-    """The nearest numbers that there are; NaN and inf as they are."""
+    """Values rounded to the nearest number of this rounding; NaN and inf are kept."""
     with np.errstate(invalid="ignore", over="ignore"):
         if rounding.bits is None:
             return np.asarray(rounding.origin + rounding.step * np.rint((values - rounding.origin) / rounding.step))
@@ -31,19 +31,19 @@ def rounded(values: Floats, rounding: Rounding) -> Floats:
 
 
 def rounded_phi(values: Floats, rounding: Rounding) -> Floats:
-    """The same for angles: where the nearest number is beyond pi, the next one on this side of it."""
+    """Angles rounded as `rounded` does, but to the next number towards 0 if the nearest one is beyond pi."""
     found = rounded(values, rounding)
     inside = np.where(np.abs(found) > np.pi, found - np.copysign(gap_at_pi(rounding), found), found)
     return np.asarray(np.clip(inside, -LARGEST_PHI, LARGEST_PHI))
 
 
 def gap_at_pi(rounding: Rounding) -> float:
-    """How far apart numbers are around pi."""
+    """The distance of neighbouring numbers near pi."""
     return rounding.step if rounding.bits is None else 2.0 ** (1 - rounding.bits)
 
 
 def spacing(values: Floats, rounding: Rounding) -> Floats:
-    """How far the nearest other number is from each value; below a power of two they are half as far apart."""
+    """The distance from each value to the nearest other number; below a power of two it is half of that above."""
     if rounding.bits is None:
         return np.full(len(values), rounding.step)
     mantissas, exponents = np.frexp(values)
@@ -51,10 +51,10 @@ def spacing(values: Floats, rounding: Rounding) -> Floats:
 
 
 def room(values: Floats, rounding: Rounding, bounds: Floats) -> Floats:
-    """How far off each value may be decoded so that the nearest number is within its bound.
+    """The largest error of each value before rounding with which it is within its bound after rounding.
 
-    Numbers that are q apart leave (floor(bound / q) + 1/2) q. Around 0 mantissas have numbers without end: there what
-    is decoded moves by a share of itself.
+    For numbers at a distance q it is (floor(bound / q) + 1/2) q. Near 0 a rounded mantissa has numbers at any small
+    distance: there rounding changes a decoded value by a relative 2^-(bits + 1).
     """
     below, around = spacing(values, rounding), bounds
     above = below
@@ -67,14 +67,14 @@ def room(values: Floats, rounding: Rounding, bounds: Floats) -> Floats:
 
 
 def finer(rounding: Rounding) -> Rounding:
-    """The same with a number more between any two."""
+    """The rounding with one more number between neighbours: one bit more, or half of the step."""
     if rounding.bits is None:
         return replace(rounding, step=rounding.step / 2)
     return replace(rounding, bits=rounding.bits + 1)
 
 
 def find_rounding(column: Column) -> Rounding | None:
-    """How nearly all numbers of a branch were rounded, the coarsest way; none where they are as fine as their type."""
+    """The coarsest rounding of all but a share `RARE` of the values; None if they have all bits of their type."""
     values = column[np.isfinite(column)].astype(column.dtype.newbyteorder("="))
     values = values[:: max(1, len(values) // LOOKED_AT)]
     if not len(values):
@@ -87,7 +87,7 @@ def find_rounding(column: Column) -> Rounding | None:
 
 
 def _bits(values: Column) -> int:
-    """The leading bits of the mantissas of nearly all numbers, which are 0 beyond."""
+    """The number of leading bits of the mantissa after which all but a share `RARE` of the values have zeros only."""
     mantissa = int(np.finfo(values.dtype).nmant)
     words = values.view(f"u{values.itemsize}") & ((1 << mantissa) - 1)
     unused = np.where(words == 0, mantissa, np.frexp((words & -words).astype(np.float64))[1] - 1)
@@ -95,7 +95,7 @@ def _bits(values: Column) -> int:
 
 
 def _grid(values: Column, blur: float) -> Rounding | None:
-    """The grid that numbers are on, so far as they can tell that are known to a share `blur` of themselves."""
+    """The grid on which values with a relative uncertainty `blur` lie, or None."""
     known = np.unique(values.astype(np.float64))
     if len(known) < _FEWEST:
         return None
@@ -105,13 +105,13 @@ def _grid(values: Column, blur: float) -> Rounding | None:
     steps = np.rint(gaps / gaps.min())
     step = float(gaps.sum() / steps.sum())
     away = known[1:] - known[0] - step * np.cumsum(steps)
-    if np.abs(away).max() > 4 * blurred:  # of both numbers, and of the step
+    if np.abs(away).max() > 4 * blurred:  # the uncertainties of both numbers and of the step
         return None
     return _plain(known, values.dtype, step) or Rounding(None, float(known[0]), step)
 
 
 def _plain(known: Floats, dtype: np.dtype[Any], step: float) -> Rounding | None:
-    """The grid of a short step through zero, if all numbers are on it bit for bit."""
+    """The grid through 0 whose step has 6 digits, if all values are on it bit for bit, or None."""
     short = float(f"{step:.6g}")
     plain = Rounding(None, 0.0, short)
     return plain if np.array_equal(rounded(known, plain).astype(dtype), known.astype(dtype)) else None

@@ -1,4 +1,4 @@
-"""How a collection keeps its numbers: stored columns to the rows that a codec encodes, and back."""
+"""Conversion of a collection's stored columns to the rows that a codec encodes, and back."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -22,10 +22,9 @@ LARGEST_WHOLE = 2.0**53  # float64 holds all whole numbers below
 
 @dataclass(frozen=True)
 class Storage:
-    """How a collection keeps its rows: which variables are stored, dtype of each, MeV per unit, and what is rounded.
+    """How a collection stores its rows: variables, their dtypes, MeV per unit, and the roundings of the input.
 
-    A row is a jet (pt, eta, phi, m in MeV), whichever four variables are stored, or the variables of a list as they
-    are stored, in whatever units.
+    A row is a jet (pt, eta, phi, m in MeV) for any stored layout, or the variables of a list in their stored units.
     """
 
     layout: Layout | VariableList
@@ -39,12 +38,12 @@ class Storage:
         return self.layout.rows
 
     def to_values(self, columns: Stored) -> Floats:
-        """Stored columns to float64 values, momenta in MeV (n x variables)."""
+        """Values (n x variables, float64, momenta in MeV) of stored columns."""
         with np.errstate(over="ignore", invalid="ignore"):  # a signalling NaN, or GeV that overflow in MeV
             return np.column_stack([c.astype(np.float64) * u for c, u in zip(columns, self._units(), strict=True)])
 
     def to_columns(self, values: Floats) -> list[npt.NDArray[Any]]:
-        """Values to columns in their own dtypes and units; the inverse of `to_values`."""
+        """Columns of values, rounded, in their own dtypes and units; the inverse of `to_values`."""
         with np.errstate(over="ignore", invalid="ignore"):
             columns = [column / unit for column, unit in zip(values.T, self._units(), strict=True)]
             for variable, rounding in self.roundings.items():
@@ -56,11 +55,11 @@ class Storage:
             ]
 
     def to_rows(self, values: Floats) -> Floats:
-        """Values to the rows that a codec encodes."""
+        """The rows that a codec encodes, from values."""
         return self.layout.to_rows(values)
 
     def from_rows(self, rows: Floats) -> Floats:
-        """Rows that a codec decoded to values; the inverse of `to_rows`."""
+        """Values of decoded rows; the inverse of `to_rows`."""
         return self.layout.from_rows(rows, self.dtypes, self.scale)
 
     def rows(self, columns: Stored) -> Floats:
@@ -68,7 +67,7 @@ class Storage:
         return self.to_rows(self.to_values(columns))
 
     def usable(self, rows: Floats) -> Bools:
-        """Whether each row may be stored by its coordinates, and is in float64 what is stored."""
+        """Whether each row may be stored by its coordinates; stored integers must be below 2^53, exact in float64."""
         whole = [dtype.kind in "iu" for dtype in self.dtypes]
         return self.layout.usable(rows) & np.asarray(np.abs(rows[:, whole]) < LARGEST_WHOLE).all(axis=1)
 
@@ -78,7 +77,7 @@ class Storage:
         return rows[self.usable(rows)]
 
     def is_jet(self, columns: Stored) -> Bools:
-        """Whether each row of stored columns may be more than padding: is usable, with no E below zero."""
+        """Whether each row of stored columns is a jet and not padding: usable, and with E >= 0 if E is stored."""
         values = self.to_values(columns)
         found = self.usable(self.to_rows(values))
         return found & (values[:, 3] >= 0) if self.layout.has_energy else found
@@ -91,16 +90,16 @@ class Storage:
         return Padding.of_sample([row[other] for row in rows])
 
     def kept(self, bounds: Mapping[str, float], drift: float = DRIFT) -> dict[str, float]:
-        """The bounds to keep here, so that the promised ones hold wherever rows are decoded.
+        """The bounds to keep at compression (`inner`), so that the promised ones hold in other arithmetic.
 
-        What is stored as whole numbers is off by a whole number: there the bound itself is kept.
+        Errors of variables stored as integers are integers: their bounds are kept without a margin.
         """
         stored = zip(self.layout.names, self.dtypes, strict=True)
         whole = {name for name, dtype in stored if dtype.kind != "f"}
         return {variable: bound if variable in whole else inner(bound, drift) for variable, bound in bounds.items()}
 
     def steps(self, bounds: Mapping[str, float], columns: Stored, drift: float = DRIFT) -> list[float]:
-        """The steps of the coordinates that keep these bounds, of rows like those in `columns`."""
+        """The steps of the coordinates that keep these bounds for rows like those in `columns`."""
         jets = self.is_jet(columns) if self.roundings else np.empty(0, bool)
         stored = dict(zip(self.layout.names, columns, strict=True))
         rooms = {
@@ -114,13 +113,13 @@ class Storage:
         return self.layout.errors(values, decoded, self.rounding)
 
     def errors_of(self, values: Floats, rows: Floats) -> dict[str, Floats]:
-        """The error of every row that a codec decoded, once it is stored, against the values it was."""
+        """The error of every decoded row, after rounding to the stored dtypes, against the original values."""
         return self.errors(values, self.to_values(self.to_columns(self.from_rows(rows))))
 
     def worst_errors(self, values: Floats, rows: Floats, found: dict[str, Floats], drift: float) -> dict[str, Floats]:
-        """The errors that rows decoded `drift` off may have more than `found`, beside the drift itself.
+        """The largest of the errors `found` and of those of rows that are decoded `drift` higher or lower.
 
-        What is halfway between two numbers may be rounded to either.
+        A value close to the middle between two numbers of its rounding may be rounded to either.
         """
         if not self.roundings:
             return found
@@ -129,12 +128,12 @@ class Storage:
 
     @property
     def floors(self) -> dict[str, float]:
-        """Below which size, in stored units, the error of a variable is relative to this."""
+        """The floor of each variable in stored units: below it, the error is relative to the floor."""
         return {v.branch: v.scale / self.scale for v in self.variables.variables if v.coordinate == "asinh"}
 
     @property
     def rounding(self) -> float:
-        """Largest relative error of rounding to the stored dtypes."""
+        """The largest relative error of rounding to the stored dtypes."""
         return max((float(np.finfo(dtype).eps) for dtype in self.dtypes if dtype.kind == "f"), default=0.0) / 2
 
     def _units(self) -> list[float]:
@@ -142,7 +141,7 @@ class Storage:
 
 
 def storage_of(collection: Collection) -> Storage:
-    """How a collection keeps its numbers: jets, whose units are settled, or a list of variables."""
+    """The storage of a collection of jets, whose units must be known, or of a list of variables."""
     dtypes = tuple(np.dtype(collection.dtypes[variable]) for variable in collection.variables)
     if collection.terms is not None:
         return Storage(VariableList.from_json(collection.terms), dtypes)
@@ -151,5 +150,5 @@ def storage_of(collection: Collection) -> Storage:
 
 
 def blocks(n: int) -> list[slice]:
-    """The slices of n rows, `BLOCK` at a time."""
+    """Slices of n rows with `BLOCK` rows each; one empty slice if n is 0."""
     return [slice(start, start + BLOCK) for start in range(0, max(n, 1), BLOCK)]

@@ -1,4 +1,4 @@
-"""In which units jets are stored: told by how experiments name branches, and by where the momenta of jets can lie."""
+"""Units of stored jets, from the experiments' names of branches and the range of pt."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,24 +11,24 @@ from atlasae.jets.collections import MEV_PER_UNIT, Collection
 from atlasae.jets.coordinates import LARGEST_ETA, Floats
 
 GEV_PER_UNIT = {unit: scale / MEV_PER_UNIT["GeV"] for unit, scale in MEV_PER_UNIT.items()}
-GUESSED = ("MeV", "GeV")  # nobody's files are in TeV, unless the user says so
-SOFT = {"MeV": 0.5, "GeV": 0.0, "TeV": 0.0}  # GeV: hardly a jet is below, in files that tell soft ones by MeV
-HARD = 50_000.0  # GeV: hardly a jet is beyond
-POSSIBLE = {"MeV": (1.0, 20_000.0), "GeV": (1.0, 20_000.0), "TeV": (1.0, 7_000.0)}  # GeV: the median pt of any jets
-USUAL = {"MeV": (7.0, 20_000.0), "GeV": (1.0, 7_000.0)}  # GeV: a median that is no reason to doubt what names say
-_FEW, FEW_OF = 2, 1e-3  # jets beyond HARD, and the share of all, that may be mistakes
-_LARGEST = 1e9  # in no unit a jet's pt
+GUESSED = ("MeV", "GeV")  # TeV only if the user gives it: no known files have it
+SOFT = {"MeV": 0.5, "GeV": 0.0, "TeV": 0.0}  # GeV: lower limit of the 5 % quantile of pt, by the unit of the branch
+HARD = 50_000.0  # GeV: pt above this is impossible, except for a few jets
+POSSIBLE = {"MeV": (1.0, 20_000.0), "GeV": (1.0, 20_000.0), "TeV": (1.0, 7_000.0)}  # GeV: range of the median pt
+USUAL = {"MeV": (7.0, 20_000.0), "GeV": (1.0, 7_000.0)}  # GeV: medians with which the unit of the name is accepted
+_FEW, FEW_OF = 2, 1e-3  # jets above HARD that are accepted as mistakes: a number, or a share of all
+_LARGEST = 1e9  # larger numbers are not a pt in any unit
 
 
 @dataclass(frozen=True)
 class Momenta:
-    """Where the pt of a collection's jets lies, as stored; `fits` are the units it may be in."""
+    """The median pt of a collection as stored, and the units that are possible for its values."""
 
     median: float
     fits: tuple[str, ...]
 
     def usual(self, unit: str) -> bool:
-        """Whether the median is where the habits of this unit have it."""
+        """Whether the median pt is in the usual range of this unit."""
         low, high = USUAL[unit]
         return unit in self.fits and low <= self.median * GEV_PER_UNIT[unit] <= high
 
@@ -36,10 +36,10 @@ class Momenta:
 def settle(
     collections: Sequence[Collection], units: str | None, columns: Sequence[Sequence[Array]]
 ) -> list[Collection]:
-    """The collections of a tree with their units, given or found from their names and the columns of a sample.
+    """The collections of a tree with their units: those given, or those found from names and the columns of a sample.
 
-    A wrong guess of the smaller unit would break the promise on m, so there is none: raises UserError where names and
-    values disagree, and where values fit two units and no other collection tells. One without jets follows the others.
+    A wrong unit would break the promise on m. Therefore UserError is raised if name and values disagree, or if the
+    values fit two units and no other collection decides. A collection without jets gets the unit of the others.
     """
     if units:
         return [collection.settled(units) for collection in collections]
@@ -51,7 +51,7 @@ def settle(
 
 
 def valid_pt(collection: Collection, columns: Sequence[Array]) -> Floats:
-    """pt of the jets, as stored, without what stands where there is no jet: zeros, negative numbers, NaN, eta = 999."""
+    """pt of the jets as stored, without padding: 0, negative numbers, NaN, eta = 999."""
     with np.errstate(over="ignore", invalid="ignore"):
         first, second, _, fourth = (column.astype(np.float64) for column in columns)
         cartesian = collection.variables[0] == "px"
@@ -62,7 +62,7 @@ def valid_pt(collection: Collection, columns: Sequence[Array]) -> Floats:
 
 
 def momenta_of(pt: Floats) -> Momenta | None:
-    """Where these lie, in whatever unit; None where there are no jets."""
+    """The median of pt (in any unit) and the possible units, or None without jets."""
     if not len(pt):
         return None
     soft, median = np.quantile(pt, [0.05, 0.5]).tolist()
@@ -76,7 +76,7 @@ def momenta_of(pt: Floats) -> Momenta | None:
 
 
 def _told(collection: Collection, momenta: Momenta) -> str | None:
-    """The unit that name and values agree on, or that values alone leave; None where they leave several."""
+    """The unit on which name and values agree, or the only one that the values fit; None if they fit several."""
     convention, strict = _convention(collection)
     if convention and momenta.usual(convention) and (strict or "TeV" not in momenta.fits):
         return convention
@@ -87,7 +87,7 @@ def _told(collection: Collection, momenta: Momenta) -> str | None:
 
 
 def _by_others(collection: Collection, momenta: Momenta | None, others: set[str]) -> str:
-    """The unit of the other collections of the tree, where they have one and the values do not forbid it."""
+    """The unit of the other collections of the tree; raises UserError if they differ or the values don't fit it."""
     other = next(iter(others)) if len(others) == 1 else None
     if momenta is None:
         return other or _convention(collection)[0] or "GeV"
@@ -97,7 +97,7 @@ def _by_others(collection: Collection, momenta: Momenta | None, others: set[str]
 
 
 def _convention(collection: Collection) -> tuple[str | None, bool]:
-    """The unit that jets named so are in, and whether always: ATLAS xAOD, Delphes, EDM4hep; others have the habit."""
+    """The unit by the branches' names, and whether it is certain: for ATLAS xAOD, Delphes and EDM4hep it is."""
     names = list(collection.branches.values())
     fourth = names[-1]
     if "Aux" in collection.prefix:
@@ -110,7 +110,7 @@ def _convention(collection: Collection) -> tuple[str | None, bool]:
 
 
 def _meanings(momenta: Momenta) -> str:
-    """What the median would be in every unit, and how to say which it is."""
+    """The end of a message: the median pt in every unit, and the option to give."""
     meanings = ", ".join(f"{_in_gev(momenta.median * gev)} in {unit}" for unit, gev in GEV_PER_UNIT.items())
     return f"the median pt {momenta.median:.4g} would be {meanings}: say which with --units"
 

@@ -1,4 +1,4 @@
-"""Lists of variables: the coordinate of each, its inverse, and what an error of it is. Jets are the list `JET`."""
+"""Lists of variables: the coordinate of each, its inverse, and its error. Jets are the list `JET`."""
 
 import math
 import tomllib
@@ -14,19 +14,19 @@ from atlasae.errors import UserError
 from atlasae.jets.coordinates import LARGEST_ETA, LARGEST_PHI, MASS_FLOOR, Bools, Floats, from_symlog, to_symlog, wrap
 
 COORDINATES = ("log", "linear", "asinh", "angle", "integer", "categorical")
-WHOLE = ("integer", "categorical")  # exact, or not at all
+WHOLE = ("integer", "categorical")  # decoded exactly, or kept as exact jets
 MOST_CATEGORIES = 256
 _KEYS = {"branch", "coordinate", "precision", "scale"}
-_OTHER_SIGN = math.ulp(0.0)  # the error of a whole number whose sign alone is another, or is not: -0.0 is not 0.0
+_OTHER_SIGN = math.ulp(0.0)  # error of an integer whose sign differs, such as -0.0 for 0.0: the smallest above 0
 
 
 @dataclass(frozen=True)
 class Variable:
-    """A branch, how it is encoded, and its largest error.
+    """A branch, its coordinate, and its largest error.
 
-    The error is relative for log (positive numbers), absolute for linear and angle (radians, wrapped), relative to
-    max(|x|, scale) for asinh; integer and categorical numbers come back as they were. Categories are few numbers in no
-    order; which, is found in the data.
+    The error is relative for log (positive numbers), absolute for linear and angle (radians, wrapped), and relative to
+    max(|x|, scale) for asinh; integer and categorical numbers are decoded exactly. Categories are a few different
+    numbers, found in the data.
     """
 
     branch: str
@@ -36,7 +36,7 @@ class Variable:
     categories: tuple[float, ...] = ()
 
     def encode(self, x: Floats) -> Floats:
-        """Numbers to coordinates."""
+        """The coordinates of numbers."""
         match self.coordinate:
             case "log":
                 return np.asarray(np.log(x))
@@ -47,7 +47,7 @@ class Variable:
         return x
 
     def decode(self, y: Floats) -> Floats:
-        """Coordinates to numbers; the inverse of `encode`."""
+        """The numbers of coordinates; the inverse of `encode`."""
         match self.coordinate:
             case "log":
                 return np.asarray(np.exp(y))
@@ -78,7 +78,7 @@ class Variable:
         return found
 
     def unit(self, x: Floats) -> Floats:
-        """By how much each number is off where its error is 1."""
+        """The change of each number that is an error of 1."""
         match self.coordinate:
             case "log":
                 return x
@@ -87,7 +87,7 @@ class Variable:
         return np.ones(len(x))
 
     def residual(self, before: Floats, after: Floats) -> Floats:
-        """How far each number is off, with its sign, as the precision is meant."""
+        """The signed error of each number, relative or absolute as its precision."""
         with np.errstate(all="ignore"):
             match self.coordinate:
                 case "log":
@@ -99,14 +99,14 @@ class Variable:
             return np.asarray(after - before)
 
     def error(self, before: Floats, after: Floats) -> Floats:
-        """The error of each number: the size of its residual, and of whole numbers whether the sign is another."""
+        """The absolute residual of each number; of integers, `_OTHER_SIGN` if only the sign of 0 may differ."""
         found = np.abs(self.residual(before, after))
         if self.coordinate in WHOLE:
             return np.where(np.signbit(before) == np.signbit(after), found, _OTHER_SIGN)
         return np.asarray(found)
 
     def step(self, largest: float, rounding: float | np.float32) -> float:
-        """The step of the coordinate whose half is an error of `largest`, `rounding` (a relative error) included."""
+        """The step of the coordinate: half of it is an error of `largest`, less the relative error `rounding`."""
         if self.coordinate in WHOLE:
             return 1.0
         half = np.log1p(largest) if self.coordinate in ("log", "asinh") else largest
@@ -115,9 +115,9 @@ class Variable:
 
 @dataclass(frozen=True)
 class VariableList:
-    """Variables that are encoded together, in the order of the chain, and are stored as they are.
+    """Variables that are encoded together, in the order of the chain, and stored without conversion.
 
-    The step of each leaves room for so many `roundings` of a number to the stored type.
+    Steps are smaller than bounds allow by `roundings` times the relative error of rounding to the stored type.
     """
 
     variables: tuple[Variable, ...]
@@ -126,7 +126,7 @@ class VariableList:
     example: ClassVar[Sequence[float] | None] = None  # a row that any model of these variables can encode
 
     def to_coordinates(self, rows: Floats) -> Floats:
-        """Rows (n x variables) to coordinates; all must be usable."""
+        """The coordinates of rows (n x variables), which must be usable."""
         return np.stack([v.encode(x) for v, x in zip(self.variables, rows.T, strict=True)], axis=1)
 
     def from_coordinates(self, coordinates: Floats) -> Floats:
@@ -138,7 +138,7 @@ class VariableList:
         return np.asarray(np.all([v.usable(x) for v, x in zip(self.variables, rows.T, strict=True)], axis=0))
 
     def errors(self, before: Floats, after: Floats, rounding: float = 0.0) -> dict[str, Floats]:
-        """The error of every number, by branch; nothing is derived of these numbers, so `rounding` excuses nothing."""
+        """The error of every number, by branch; `rounding` has no effect, since no variable is derived from others."""
         columns = zip(self.variables, before.T, after.T, strict=True)
         return {v.branch: v.error(x, y) for v, x, y in columns}
 
@@ -148,32 +148,32 @@ class VariableList:
         return {v.branch: v.residual(x, y) for v, x, y in columns}
 
     def moved(self, rows: Floats, drift: float) -> Floats:
-        """Rows as whoever decodes them otherwise may find them: every number has an error of `drift`."""
+        """Rows in which every number has an error of `drift`, as decoding in other arithmetic may give."""
         return np.stack([x + drift * v.unit(x) for v, x in zip(self.variables, rows.T, strict=True)], axis=1)
 
     def steps(self, largest: Mapping[str, float], rounding: float | np.float32) -> list[float]:
-        """The step of each coordinate whose half is the largest error, rounding to the stored types included."""
+        """The step of each coordinate: half of it is the largest error, less rounding to the stored types."""
         return [v.step(largest[v.branch], self.roundings * rounding) for v in self.variables]
 
     @property
     def rows(self) -> "VariableList":
-        """What rows hold: these variables."""
+        """The variables of rows: this list."""
         return self
 
     def to_rows(self, values: Floats) -> Floats:
-        """Stored values to rows: they are the same."""
+        """The rows of stored values: the same numbers."""
         return values
 
     def from_rows(self, rows: Floats, dtypes: Sequence[np.dtype[Any]], scale: float) -> Floats:
-        """Rows to stored values, whatever their types and unit: they are the same."""
+        """The stored values of rows: the same numbers for any dtypes and scale."""
         return rows
 
     def shared(self, largest: dict[str, float]) -> dict[str, float]:
-        """The largest error of each variable of a row, from those of the stored variables: they are the same."""
+        """The largest error of each variable of a row, from the bounds of the stored variables: the same numbers."""
         return largest
 
     def with_categories(self, rows: Floats) -> "VariableList":
-        """The same list, with the categories that a sample (n x variables) holds; raises UserError for too many."""
+        """The list with the categories of a sample (n x variables); raises UserError for a variable with over 256."""
         known = []
         for variable, x in zip(self.variables, rows.T, strict=True):
             found = np.unique(x[np.isfinite(x)]) if variable.coordinate == "categorical" else np.empty(0)
@@ -193,21 +193,21 @@ class VariableList:
         return {v.branch: v.precision for v in self.variables}
 
     def to_json(self) -> list[dict[str, Any]]:
-        """Plain JSON, for `from_json`."""
+        """The list as plain JSON, for `from_json`."""
         return [asdict(variable) for variable in self.variables]
 
     @classmethod
     def from_json(cls, facts: list[dict[str, Any]]) -> "VariableList":
-        """Read what `to_json` made; raises ValueError for anything else."""
+        """The list from JSON of `to_json`; raises ValueError for anything else."""
         return cls(msgspec.convert(facts, tuple[Variable, ...]))
 
 
 @dataclass(frozen=True)
 class FourMomentum(VariableList):
-    """pt, eta, phi and m (MeV) of a jet; what is stored may be other variables, of which these are derived (`Layout`).
+    """pt, eta, phi and m (MeV) of a jet, which may be derived from other stored variables (`Layout`).
 
-    A step in the coordinates log pt, eta, phi and mu is the same error of each variable: one of m relative to
-    max(|m|, 100 MeV). Jets have coordinates where |eta| <= 10, and phi is decoded to no more than float32 has below pi.
+    A step of a coordinate (log pt, eta, phi, mu) is the same error at any value: of m, one relative to
+    max(|m|, 100 MeV). Jets have coordinates if |eta| <= 10. Decoded |phi| is at most the largest float32 below pi.
     """
 
     variables: tuple[Variable, ...] = (
@@ -216,16 +216,16 @@ class FourMomentum(VariableList):
         Variable("phi", "angle"),
         Variable("m", "asinh", scale=MASS_FLOOR),
     )
-    roundings: ClassVar[int] = 8  # more than of a list: pt and phi are derived from px and py, m from E and p
+    roundings: ClassVar[int] = 8  # twice that of a list, since pt and phi may be derived from px and py, m from E and p
     example: ClassVar[Sequence[float] | None] = (50_000.0, 0.0, 0.0, 5_000.0)
 
     def steps(self, largest: Mapping[str, float], rounding: float | np.float32) -> list[float]:
-        """The same; of stored float32, those of eta and phi are worked out in float32, as in every file so far."""
+        """The steps; for stored float32, those of eta and phi are computed in float32, as in all existing files."""
         single = rounding >= np.finfo(np.float32).eps / 2
         return super().steps(largest, np.float32(rounding) if single else rounding)
 
     def from_coordinates(self, coordinates: Floats) -> Floats:
-        """Coordinates (n x 4) to jets, phi within pi in float32, too."""
+        """The jets of coordinates (n x 4), with |phi| below pi as float32 too."""
         jets = super().from_coordinates(coordinates)
         jets[:, 2].clip(-LARGEST_PHI, LARGEST_PHI, out=jets[:, 2])
         return jets
@@ -239,9 +239,9 @@ JET = FourMomentum()
 
 
 def read_variables(path: Path) -> VariableList:
-    """Read a list of variables: `[[variable]]` tables in TOML with branch, coordinate, precision, scale.
+    """The list of variables of a TOML file: `[[variable]]` tables with branch, coordinate, precision, scale.
 
-    Raises UserError for what makes no sense.
+    Raises UserError for a missing file, other settings, or values out of range.
     """
     if not path.is_file():
         raise UserError(f"no list of variables '{path}': give a TOML file, such as scripts/recipes/extended.toml")
@@ -277,8 +277,8 @@ def _variable(table: dict[str, Any], path: Path) -> Variable:
 def _check_precision(coordinate: str, precision: float, where: str) -> None:
     if coordinate in WHOLE:
         if precision:
-            raise UserError(f"{where}: {coordinate} numbers come back as they were: leave precision out")
-    elif coordinate == "linear":  # in whatever units: 100 may be fine, and 1e-9, too
+            raise UserError(f"{where}: {coordinate} numbers are decoded exactly: leave precision out")
+    elif coordinate == "linear":  # in the units of the branch, so any positive number is possible
         if not 0 < precision < math.inf:
             raise UserError(f"{where}: precision {precision} is no positive number: give it in the branch's units")
     elif not 1e-7 <= precision < 1:

@@ -1,11 +1,10 @@
 #!/usr/bin/env python
-"""Million jets a second that the codecs encode and decode in memory, beside pcodec and SZ3 on the same jets.
+"""Million jets per second that the codecs encode and decode in memory, compared with pcodec and SZ3 on the same jets.
 
-A long file is made of FILE. Jets are arrays of float64 (pt, eta, phi, m) at first and at last; what is between them are
-latents (three floats) or bytes (packed). Precision is 1e-3, the models are the packaged ones; CPU seconds are the
-fewest of three turns. Decoded jets are made and dropped block by block, as `decompress` uses them. The peers (extra
-`benchmark`) encode what they would have to: pcodec the cells of a grid, SZ3 the coordinates, both made of the same
-arrays in the time that is told.
+A long file is made from FILE. Jets are float64 arrays (pt, eta, phi, m), encoded as latents (three floats) or bytes
+(packed) and decoded again. The precision is 1e-3, with the packaged models; CPU seconds are the minimum of three runs.
+Decoded jets are dropped block by block, as in `decompress`. The peers (extra `benchmark`) encode the same jets: pcodec
+the cells of a grid, SZ3 the coordinates; their time includes the computation of these.
 """
 
 import argparse
@@ -43,7 +42,7 @@ def read_jets(path: Path) -> Sample:
 
 
 def floats_works(sample: Sample) -> tuple[Work, Work]:
-    """Jets to latents, and back."""
+    """Encoding of jets as latents, and decoding of these."""
     jets, precision = sample.jets, Precision.parse(str(BOUND))
     autoencoder = default_model().autoencoder
     codec = choose_codec(autoencoder, storage_of(sample.collection), precision, sample.columns)
@@ -56,7 +55,7 @@ def floats_works(sample: Sample) -> tuple[Work, Work]:
 
 
 def packed_works(sample: Sample, context: bool) -> tuple[Work, Work]:
-    """Jets to bytes, and back."""
+    """Encoding of jets as bytes, and decoding of these."""
     jets, layout = sample.jets, storage_of(sample.collection)
     step = steps(Precision.parse(str(BOUND)).of(layout.layout), layout.layout, layout.rounding)
     codec = PackedCodec(default_priors(), Lattice((step[0], step[1], step[2], step[3])), context)
@@ -76,7 +75,7 @@ def packed_works(sample: Sample, context: bool) -> tuple[Work, Work]:
 
 
 def with_pcodec(jets: Floats) -> list[bytes]:
-    """Cells of a grid, column by column."""
+    """The cells of a grid, compressed by pcodec column by column."""
     from pcodec import ChunkConfig, standalone
 
     cells = grid_cells(jets, BOUND)
@@ -84,7 +83,7 @@ def with_pcodec(jets: Floats) -> list[bytes]:
 
 
 def with_sz3(jets: Floats) -> list[Any]:
-    """Coordinates, column by column."""
+    """The coordinates, compressed by SZ3 column by column."""
     from pysz import sz, szConfig, szErrorBoundMode
 
     columns = np.ascontiguousarray(JET.to_coordinates(jets).T.astype(np.float32))
@@ -94,7 +93,7 @@ def with_sz3(jets: Floats) -> list[Any]:
 
 
 def measure(given: argparse.Namespace, folder: Path) -> Tables:
-    """Million jets a second, by codec and way."""
+    """Million jets per second by codec, for encoding and decoding."""
     sample = read_jets(long_file(given.files[0], given.jets, given.scratch))
     works: Works = {}
     for name, pair in (

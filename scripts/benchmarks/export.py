@@ -1,10 +1,10 @@
 #!/usr/bin/env python
-"""Million jets a second that exported codecs decode and encode on one core, beside atlasae itself.
+"""Million jets per second that exported codecs decode and encode on one core, compared with atlasae itself.
 
-A model is exported with a grid at 1e-3 and at `full` (a tenth of the jets: a network for every variable); the jets are
-drawn from it. The C++ header is compiled with g++ -O2, nothing more; the ONNX graphs run in onnxruntime on one thread.
-Each figure is the best of three, by CPU seconds; atlasae is measured from jets to latents and back, as in its own files
-but for reading and writing.
+A model is exported with a grid at 1e-3 and at `full` (with a tenth of the jets, as every variable needs a network); the
+jets are drawn from the model. The C++ header is compiled with g++ -O2, the ONNX graphs run in onnxruntime on one
+thread. Each figure is the best of three, by CPU seconds; atlasae is measured from jets to latents and back, without
+files.
 """
 
 import argparse
@@ -48,7 +48,7 @@ TIMES = 3
 
 
 def cpp_seconds(found: Exported, latents: Latents, decoded: Floats, folder: Path) -> float:
-    """Seconds that the header decodes; raises AssertionError where its jets are others than Python's."""
+    """The seconds in which the header decodes; raises AssertionError if its jets differ from Python's."""
     (folder / "jets.h").write_text(cpp_header(found.codec, found.collection, found.made))
     (folder / "main.cpp").write_text(PROGRAM)
     np.ascontiguousarray(latents.T).tofile(folder / "in")
@@ -62,7 +62,7 @@ def cpp_seconds(found: Exported, latents: Latents, decoded: Floats, folder: Path
 
 
 def onnx_works(found: Exported, jets: Floats, latents: Latents) -> dict[str, Callable[[], object]]:
-    """Both graphs, a block at a time."""
+    """Encoding and decoding by the ONNX graphs, block by block."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     encoder, decoder = (onnxruntime.InferenceSession(graph, options) for graph in onnx_graphs(found))
@@ -74,7 +74,7 @@ def onnx_works(found: Exported, jets: Floats, latents: Latents) -> dict[str, Cal
 
 
 def speeds(model: str, precision: str, n: int, folder: Path) -> Table:
-    """Million jets a second of a model at a precision."""
+    """Million jets per second for a model at a precision."""
     found, autoencoder = exported(model, None, precision), load_model(model).autoencoder
     if not isinstance(autoencoder, InvertibleAutoencoder):
         raise SystemExit(f"'{model}' is no chain of densities: give one")
@@ -92,7 +92,7 @@ def speeds(model: str, precision: str, n: int, folder: Path) -> Table:
 
 
 def measure(given: argparse.Namespace, folder: Path) -> Tables:
-    """All speeds, a column for each precision."""
+    """All speeds, with a column for each precision."""
     with few_threads():
         rough = speeds(given.model, "1e-3", given.jets, folder)
         full = speeds(given.model, "full", given.jets // 10, folder)

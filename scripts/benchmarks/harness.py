@@ -1,12 +1,12 @@
-"""One way to measure: each job in a process of its own, in turn with its peers; results.json and results.md.
+"""The harness of all benchmarks: jobs run in separate processes, in turns; writes results.json and results.md.
 
     python scripts/benchmarks/SUBJECT.py [FILE...] [-o FOLDER]
 
-measures one subject, prints its tables and replaces its part of the results in FOLDER (this folder unless given). A
-subject is a script of this folder: `measure(given, folder)` returns its tables, and `JOBS` are what it measures in
-processes of their own. A job is prepared by its function, imports included, and then called: only the call is timed.
-CPU seconds are user and system time of the process and of those it started; of several turns the least counts, of peak
-memory the largest. The standard library alone is imported here: ROOT's Python may have nothing else.
+measures one subject, prints its tables and replaces its part of the results in FOLDER (this folder by default). A
+subject is a script in this folder: `measure(given, folder)` returns its tables, and `JOBS` are measured in separate
+processes. The function of a job prepares it, imports included, and returns a callable; only the call is timed. CPU
+seconds are user and system time of the process and its children; of several runs the minimum counts, and of peak
+memory the maximum. Only the standard library is imported here: ROOT's Python may have nothing else.
 """
 
 import argparse
@@ -31,9 +31,9 @@ HERE = Path(__file__).parent
 SAMPLE = HERE.parents[1] / "data" / "jets.root"
 MAKE_LARGE = HERE.parent / "make_large.py"
 ATLASAE = str(Path(sys.executable).with_name("atlasae"))
-COMMAND = ("harness", "command")  # the job of running a command of atlasae
+COMMAND = ("harness", "command")  # the job that runs a command of atlasae
 LIBRARIES = ("atlasae", "numpy", "torch", "uproot")
-DIGITS = 6  # of a figure in results.json
+DIGITS = 6  # significant digits of a figure in results.json
 MEGABYTE = 1e6
 
 Row = dict[str, float]
@@ -48,7 +48,7 @@ Jobs = Mapping[str, Callable[..., Callable[[], Any]]]
 
 @dataclass(frozen=True)
 class Taken:
-    """What a job took: seconds and bytes; and what it returned, which must be JSON."""
+    """CPU and wall time (seconds) and peak memory (bytes) of a job, and what it returned, which must be JSON."""
 
     cpu: float
     wall: float
@@ -56,12 +56,12 @@ class Taken:
     found: Any
 
     def better(self, other: "Taken") -> "Taken":
-        """The lesser of both times, the larger of both peaks."""
+        """The smaller times and the larger peak of two runs."""
         return Taken(min(self.cpu, other.cpu), min(self.wall, other.wall), max(self.peak, other.peak), self.found)
 
 
 def take_turns(jobs: Mapping[str, Sequence[object]], times: int) -> dict[str, Taken]:
-    """Do every job (subject, job, arguments) so many times, one after the other in each round: load is shared."""
+    """Run every job (subject, job, arguments) `times` times, in rounds, so that other load affects all jobs alike."""
     found: dict[str, Taken] = {}
     for _ in range(times):
         for name, job in jobs.items():
@@ -71,14 +71,14 @@ def take_turns(jobs: Mapping[str, Sequence[object]], times: int) -> dict[str, Ta
 
 
 def alone(*job: object, python: str = sys.executable) -> Taken:
-    """Do a job in a process of its own; raises CalledProcessError where it fails."""
+    """Run a job in a separate process; raises CalledProcessError if it fails."""
     line = [python, "-W", "ignore", __file__, *map(str, job)]
     done = subprocess.run(line, check=True, stdout=subprocess.PIPE, text=True)
     return Taken(**json.loads(done.stdout.splitlines()[-1]))
 
 
 def command(*arguments: object) -> Taken:
-    """Run a command of atlasae, imports included; what it printed is `found`."""
+    """Run a command of atlasae, imports included; `found` is its output."""
     return alone(*COMMAND, *arguments)
 
 
@@ -91,7 +91,7 @@ JOBS: Jobs = {"command": run_command}
 
 
 def run_job(subject: str, name: str, *arguments: str) -> None:
-    """Prepare a job, do it in this process, and print what it took as JSON."""
+    """Prepare a job, run it in this process, and print its `Taken` as JSON."""
     work = import_module(subject).JOBS[name](*arguments)
     cpu, wall = cpu_seconds(), time.perf_counter()
     found = work()
@@ -100,7 +100,7 @@ def run_job(subject: str, name: str, *arguments: str) -> None:
 
 
 def fastest(works: Works, times: int = 3) -> Table:
-    """The fewest CPU seconds that each work (row, column) takes in this process, of several turns."""
+    """The CPU seconds of each work (row, column) in this process, the minimum of several runs."""
     table = Table()
     for _ in range(times):
         for (name, column), work in works.items():
@@ -111,28 +111,28 @@ def fastest(works: Works, times: int = 3) -> Table:
 
 
 def millions_a_second(jets: float, seconds: Table) -> Table:
-    """Million jets a second."""
+    """Million jets per second, from the seconds for `jets` jets."""
     return {name: {column: jets / 1e6 / took for column, took in row.items()} for name, row in seconds.items()}
 
 
 def cpu_seconds() -> float:
-    """User and system time of this process and of those that it started and that have ended."""
+    """User and system time (seconds) of this process and of its finished children."""
     used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     return sum(one.ru_utime + one.ru_stime for one in used)
 
 
 def peak_bytes() -> float:
-    """The most memory that this process held, or one that it started and that has ended, imports included."""
+    """The peak memory (bytes) of this process or of a finished child, imports included."""
     unit = 1 if sys.platform == "darwin" else 1024
     own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     status = Path("/proc/self/status")
-    if status.exists():  # a process inherits ru_maxrss of the one that starts it, but not this
+    if status.exists():  # a process inherits ru_maxrss of its parent, but not VmHWM
         own = next(int(line.split()[1]) for line in status.read_text().splitlines() if line.startswith("VmHWM"))
     return unit * max(own, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
 
 
 def long_file(path: Path, jets: int, folder: Path, seed: int = 1) -> Path:
-    """A file of so many jets like those of `path`; made once in a folder."""
+    """A file with at least `jets` jets made from those of `path`; an existing one in the folder is used again."""
     target = folder / f"{path.stem}_{jets}_{seed}.root"
     if not target.exists():
         given = map(str, (path, target, "--jets", jets, "--seed", seed))
@@ -148,7 +148,7 @@ def main(
 ) -> None:
     """Read the command line of a subject, measure on one core or on all (0), print the tables, write the results.
 
-    Options are keywords with their defaults: a number, a text or None, a list of texts.
+    Further options are keywords with their defaults: a number, a text or None, a list of texts.
     """
     parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("files", type=Path, nargs="*", default=[SAMPLE], metavar="FILE", help="or data/jets.root")
@@ -171,14 +171,14 @@ def main(
 
 
 def circumstances() -> dict[str, Any]:
-    """When and on what is measured; no name of the machine."""
+    """Date, load, cores and versions of libraries; not the name of the machine."""
     facts = {"date": datetime.now(UTC).date().isoformat(), "load": round(os.getloadavg()[0], 1)}
     libraries = {name: version(name) for name in LIBRARIES}
     return facts | {"cores": os.cpu_count(), "python": platform.python_version()} | libraries
 
 
 def save(folder: Path, subject: str, about: str, facts: Mapping[str, Any], tables: Tables) -> dict[str, Any]:
-    """Replace a subject's part of results.json, and write results.md anew; returns the part."""
+    """Replace a subject's part of results.json, and rewrite results.md; returns the part."""
     path = folder / "results.json"
     results = json.loads(path.read_text()) if path.exists() else {}
     part = {"about": about.partition("\n")[0], "measured": dict(facts), "tables": rounded(tables)}
@@ -189,7 +189,7 @@ def save(folder: Path, subject: str, about: str, facts: Mapping[str, Any], table
 
 
 def rounded(figures: Any) -> Any:
-    """Figures with as many digits as mean something."""
+    """Figures, rounded to `DIGITS` significant digits."""
     if isinstance(figures, Mapping):
         return {name: rounded(figure) for name, figure in figures.items()}
     return figures if isinstance(figures, int) else float(f"{figures:.{DIGITS}g}")
@@ -202,7 +202,7 @@ def document(results: Mapping[str, Any]) -> str:
 
 
 def page(subject: str, part: Mapping[str, Any]) -> Iterator[str]:
-    """One subject in Markdown."""
+    """The lines of one subject in Markdown."""
     facts = ", ".join(f"{name} {fact}" for name, fact in part["measured"].items())
     yield from (f"## {subject}", "", part["about"], "", f"Measured: {facts}.", "")
     for name, rows in part["tables"].items():
@@ -215,7 +215,7 @@ def page(subject: str, part: Mapping[str, Any]) -> Iterator[str]:
 
 
 def text(figure: float | None) -> str:
-    """A figure as it is read."""
+    """A figure with 4 digits, or as an integer from 1000; empty for None."""
     if figure is None:
         return ""
     return f"{figure:,.0f}" if abs(figure) >= 1000 or isinstance(figure, int) else f"{figure:.4g}"

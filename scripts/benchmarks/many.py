@@ -1,9 +1,8 @@
 #!/usr/bin/env python
-"""What workers bring: many files compressed by one process, by several, and by dask workers made here.
+"""Speed-up by workers: many files compressed by one process, by several, and by local dask workers.
 
-The files are made of FILE, each with a seed of its own. Every crew compresses them all with the command line, from its
-start to its end, with one thread for each process; the outputs must be the same number of bytes of jets, whoever made
-them. Crews take turns, on all cores.
+The files are made from FILE, each with its own seed. Each set of workers compresses all files by one command, measured
+as a whole, with one thread per process, on all cores. The total bytes of jets must be the same for all sets.
 """
 
 import argparse
@@ -14,13 +13,13 @@ from harness import COMMAND, Tables, long_file, main, take_turns
 
 
 def crews(workers: int) -> dict[str, list[str]]:
-    """The options of everyone who is measured; the first is what the others are compared with."""
+    """The options of each set of workers; the others are compared with the first."""
     several = ["--workers", str(workers)]
     return {"1 process": [], f"{workers} processes": several, f"{workers} dask workers": [*several, "--dask", "local"]}
 
 
 def measure(given: argparse.Namespace, folder: Path) -> Tables:
-    """Make the files and let every crew compress them; raises ValueError where they wrote different files."""
+    """Make the files and compress them with every set of workers; raises ValueError if the outputs differ in bytes."""
     (path,) = given.files
     inputs = [long_file(path, given.jets, given.scratch, seed) for seed in range(1, given.number + 1)]
     line = (*COMMAND, "compress", *inputs, "--layout", given.layout, "--json", "-o")

@@ -1,12 +1,12 @@
 #!/usr/bin/env python
-"""Networks that turn four jet variables into three floats, side by side on jets none of them was trained on.
+"""Networks that encode four jet variables as three floats, compared on jets that none of them was trained on.
 
-FILE is split by event: 60 % to train on, 10 % to validate on, 30 % to be tested on. The classic networks are trained on
+FILE is split by event: 60 % for training, 10 % for validation, 30 % for the test. The classic networks are trained on
 the first part and on all jets of --more, the others on the first part. Every row has the half-widths of the central
-68 % of the residuals of the test jets: pt, m, E and the mass of dijets relative, eta and phi differences; m only where
-it is over 0.5 GeV. Dijets are the two leading jets of an event, both beyond 60 GeV and more than 2.5 apart in phi.
-Networks on (pt, eta, phi, E) look good because E says nothing of the mass: look at the columns m and dijet mass.
---checkpoint takes the published AE_3D_200, as it is and fine-tuned. Training takes a quarter of an hour and more.
+68 % of the residuals of the test jets, relative for pt, m (above 0.5 GeV only), E and the mass of dijets, absolute for
+eta and phi. Dijets are the two leading jets of an event, both above 60 GeV and more than 2.5 apart in phi. Networks on
+(pt, eta, phi, E) can have a small residual of E and a large one of m: compare the columns m and dijet mass.
+--checkpoint takes the published AE_3D_200, unchanged and fine-tuned. Training takes a quarter of an hour or more.
 """
 
 import argparse
@@ -39,11 +39,11 @@ SHARES, SEED = (0.6, 0.1), 1
 COLUMNS = ("pt", "m", "eta", "phi", "E", "dijet mass")
 TRAINED, SIZE = "trained, CPU s", "bytes per jet at 1e-3"
 
-Way = Callable[[Floats], Floats]  # jets (n x 4, MeV) to what comes back
+Way = Callable[[Floats], Floats]  # jets (n x 4, MeV) to decoded jets
 
 
 def split(sample: TrainingSample, more: Floats) -> tuple[Split, np.ndarray]:
-    """Training, validation and test jets, and the number of test jets of each event."""
+    """Training, validation and test jets, and the test jets per event."""
     chosen = event_parts(sample.events, SEED, SHARES)
     jets = [sample.jets[part] for part in chosen]
     counts = np.unique(sample.events[chosen[2]], return_counts=True)[1]
@@ -61,7 +61,7 @@ def widths(before: Floats, after: Floats, counts: np.ndarray) -> Row:
 
 
 def simple_ways(training: Floats) -> Iterator[tuple[str, Way]]:
-    """What three floats can do without any network."""
+    """Names and functions of ways to keep three floats without a network."""
     edges = np.quantile(training[:, 0], np.linspace(0, 1, 41))
     bins = np.clip(np.searchsorted(edges, training[:, 0]) - 1, 0, 39)
     medians = np.array([np.median(training[bins == k, 3]) for k in range(40)])
@@ -87,12 +87,12 @@ def simple_ways(training: Floats) -> Iterator[tuple[str, Way]]:
 
 
 def through(codec: AnyCodec) -> Way:
-    """A codec as jets to what comes back."""
+    """A function from jets to those that a codec decodes."""
     return lambda jets: codec.decode(codec.encode(jets))
 
 
 def classic(autoencoder: Autoencoder) -> Way:
-    """A classic network as jets to what comes back."""
+    """A function from jets to those that a classic network decodes."""
     assert not isinstance(autoencoder, InvertibleAutoencoder)
     return through(BottleneckCodec(autoencoder))
 
@@ -106,7 +106,7 @@ def full(autoencoder: Autoencoder, training: Floats) -> Way:
 
 
 def trained(recipe: Recipe, jets: Split, start: Autoencoder | None = None) -> tuple[Autoencoder, Row]:
-    """A network trained on these jets, and the seconds it took."""
+    """A network trained on these jets, and the seconds of its training."""
     torch.manual_seed(recipe.seed)
     autoencoder = start or untrained(recipe, jets.training)
     began = cpu_seconds()
@@ -147,7 +147,7 @@ def invertible_rows(alone: Split, folder: Path) -> Iterator[tuple[str, Way, Row]
 
 
 def measure(given: argparse.Namespace, folder: Path) -> Tables:
-    """A row for each network."""
+    """The table with a row for each network."""
     more = read_samples(list(map(Path, given.more))).jets if given.more else np.empty((0, 4))
     jets, counts = split(read_samples(given.files), more)
     alone, table = replace(jets, training=jets.training[: len(jets.training) - len(more)]), {}

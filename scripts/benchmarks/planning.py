@@ -1,12 +1,11 @@
 #!/usr/bin/env python
-"""What a file and a million jets cost, and what a very large sample would take on a batch system.
+"""Costs per file and per million jets, and an estimate for a very large sample on a batch system.
 
-Files of a hundred, a million and two million jets are made of FILE (scripts/make_large.py). The command line
+Files of a hundred, a million and two million jets are made from FILE (scripts/make_large.py). The command line
 compresses (without reading back) and decompresses each, in both layouts; CPU time is that of the whole process, imports
-included. A million jets cost what two million take beyond one; what one million takes beyond that is the cost of a
-file. The rest is arithmetic: it takes for granted that a batch system starts jobs as fast as they end, and that storage
-keeps up; the rates at which it would have to are told. At last, where the time of a long file goes, as measured in its
-threads.
+included. The cost of a million jets is that of two million minus that of one; the cost of a file is the rest of that of
+one million. The estimate assumes that the batch system starts jobs as fast as they end and that storage keeps up; the
+rates that this needs are given. The last table has the shares of CPU time of the stages of compressing a long file.
 """
 
 import argparse
@@ -27,7 +26,7 @@ HOUR = 3600
 
 
 def costs(path: Path, folder: Path, scratch: Path) -> dict[str, Row]:
-    """What each command costs, a file and a million jets, and the bytes of those."""
+    """The costs of each command per file and per million jets, with the bytes read and written."""
     used: dict[str, dict[int, float]] = defaultdict(dict)
     sizes: dict[str, dict[int, int]] = defaultdict(dict)
     for jets in (FEW, MILLION, LONG):
@@ -44,7 +43,7 @@ def costs(path: Path, folder: Path, scratch: Path) -> dict[str, Row]:
 
 
 def cost(seconds: dict[int, float], sizes: dict[str, dict[int, int]], verb: str, layout: str) -> Row:
-    """The costs of one command from what files of three lengths took."""
+    """The costs of one command, from the CPU seconds and bytes of files of three lengths."""
     million = seconds[LONG] - seconds[MILLION]
     grown = {key: (row[LONG] - row[MILLION]) / MEGABYTE for key, row in sizes.items()}
     read, written = ("original", layout) if verb == "compress" else (layout, "original")
@@ -58,7 +57,7 @@ def cost(seconds: dict[int, float], sizes: dict[str, dict[int, int]], verb: str,
 
 
 def plan(row: Row) -> Row:
-    """What 10^12 jets would take: core hours, hours on a thousand cores, and the bytes that storage has to move."""
+    """The estimate for 10^12 jets: core hours, hours on 1000 cores, and the bytes and rate of storage."""
     files, millions = JETS / PER_FILE, JETS / MILLION
     core_seconds = files * row["a file, CPU s"] + millions * row["a million jets, CPU s"]
     read, written = (millions * row[f"a million jets, MB {way}"] * MEGABYTE for way in ("read", "written"))
@@ -79,7 +78,7 @@ def stages(path: str, target: str, layout: str) -> Callable[[], dict[str, float]
     from atlasae.files import trees, writing
 
     spent: dict[str, float] = defaultdict(float)
-    within = threading.local()  # seconds of stages inside the one that goes on
+    within = threading.local()  # seconds of stages nested in the current one
 
     def watch(owner: Any, name: str, stage: str) -> None:
         plain: Callable[..., Any] = getattr(owner, name)
@@ -114,7 +113,7 @@ JOBS: Jobs = {"stages": stages}
 
 
 def shares(large: Path, folder: Path, layout: str) -> Row:
-    """Where the CPU time of compressing a long file goes, and the peak memory."""
+    """The shares (%) of CPU time of the stages of compressing a long file."""
     taken = alone("planning", "stages", large, folder / "stages.root", layout)
     row = {stage: 100 * seconds / taken.cpu for stage, seconds in taken.found.items()}
     return row | {"all else": 100 - sum(row.values())}

@@ -1,7 +1,7 @@
 #!/usr/bin/env python
-"""What compression at 1e-3 changes, as `evaluate` and `benchmark` tell it, and the figures of plots/.
+"""Changes by compression at 1e-3 as reported by `evaluate` and `benchmark`, and the figures of plots/.
 
-FILE is compressed, evaluated and drawn; with --plots the figures that the README shows are copied into that folder.
+FILE is compressed, evaluated and drawn; with --plots, the figures of the README are copied to that folder.
 """
 
 import argparse
@@ -19,12 +19,12 @@ BOUND = 1e-3
 
 
 def told(*arguments: object) -> Any:
-    """What a command says as JSON."""
+    """The JSON output of a command."""
     return json.loads(command(*arguments, "--json", "--force").found)
 
 
 def figures(report: Any, benchmark: Any) -> Row:
-    """What the report on the first collection says, and the bytes per jet of a model fitted to the jets."""
+    """Figures of the report on the first collection, and the bytes per jet with a model fitted to the jets."""
     found = report["collections"][0]
     row = {f"{name}: {WIDTH}": variable["all"]["half_width_68"] for name, variable in found["variables"].items()}
     events = found["events"]
@@ -38,7 +38,7 @@ def figures(report: Any, benchmark: Any) -> Row:
 
 
 def measure(given: argparse.Namespace, folder: Path) -> Tables:
-    """A column for every file; the figures of the first."""
+    """The tables, with a column for every file; the plots are of the first."""
     table = Table()
     for path in given.files:
         small, report, drawn = folder / "small.root", folder / "report.json", folder / path.stem

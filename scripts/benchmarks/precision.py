@@ -1,10 +1,10 @@
 #!/usr/bin/env python
-"""Bytes per jet and errors of jets that come back, at every precision and in both layouts.
+"""Bytes per jet and errors of decompressed jets, at every precision and in both layouts.
 
 Every FILE is compressed and decompressed. The errors are those of the decompressed file, computed here and not by
-atlasae; counts, order and all other branches must be the input's. Errors of pt, m and E are relative, m's to
-max(|m|, 100 MeV). With E, m is what E and the momentum make, so its largest error holds what the input's own rounding
-leaves open. Jets without coordinates (NaN, pt <= 0) have no errors.
+atlasae; counts, order and all other branches must be those of the input. Errors of pt, m and E are relative, that of m
+to max(|m|, 100 MeV). With E, m is computed from E and the momentum, so that its largest error includes the effect of
+the input's own rounding. Jets without coordinates (NaN, pt <= 0) have no errors.
 """
 
 import argparse
@@ -29,13 +29,13 @@ from atlasae.jets.variables import JET
 from atlasae.reports.peers import Sample, largest, read_sample
 
 LAYOUTS: dict[str, dict[str, Any]] = {"floats": {}, "packed": {"packed": True}}
-FULL = "full"  # of floats alone: packed cells have no last bit
+FULL = "full"  # for the floats layout only: packed words have no fixed number of bits to fill
 STORED = ("pt", "eta", "phi", "m")
 
 
 @dataclass(frozen=True)
 class Compared:
-    """The jets of one collection before and after, and what they take."""
+    """The jets of one collection before and after, and their bytes."""
 
     entry: CompressedCollection
     before: Sample
@@ -55,7 +55,7 @@ class Compared:
 
 
 def compared(path: Path, folder: Path, **options: Any) -> Iterator[Compared]:
-    """Compress and decompress a file; its collections. Raises ValueError where anything but jets did not come back."""
+    """The collections of a file, compressed and decompressed; raises ValueError if other branches changed."""
     small, restored = folder / "compressed.root", folder / "restored.root"
     report = compress_file(path, small, Options(drop_unwritable=True, force=True, **options))
     decompress_file(small, restored, force=True)
@@ -72,7 +72,7 @@ def compared(path: Path, folder: Path, **options: Any) -> Iterator[Compared]:
 
 
 def check_carried(original: Opened, restored: Opened, names: list[str]) -> None:
-    """Compare all branches that are no jets, bit for bit; raises ValueError."""
+    """Compare all branches but those of jets bit for bit; raises ValueError if they differ."""
     for name in names:
         one, other = (opened.events.read([name], 0, opened.events.entries)[name] for opened in (original, restored))
         if checksum(one) != checksum(other):
@@ -80,7 +80,7 @@ def check_carried(original: Opened, restored: Opened, names: list[str]) -> None:
 
 
 def figures(found: Compared) -> Row:
-    """What became of the jets of a collection."""
+    """The figures of a collection: bytes per jet, exact jets, and errors."""
     row = {"jets": found.entry.jets, "bytes per jet": found.bytes_per_jet}
     row["exact, %"] = 100 * found.entry.exact_jets / found.entry.jets
     for variable, errors in found.errors.items():
@@ -90,7 +90,7 @@ def figures(found: Compared) -> Row:
 
 
 def measure(given: argparse.Namespace, folder: Path) -> Tables:
-    """A row for every file, layout and precision."""
+    """The table with a row for every file, layout and precision."""
     rows = {}
     for path in given.files:
         for layout, options in LAYOUTS.items():

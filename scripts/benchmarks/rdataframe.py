@@ -1,10 +1,10 @@
 #!/usr/bin/env python
-"""Million jets a second that ROOT's RDataFrame reads by an exported header, on one core; needs a Python with ROOT.
+"""Million jets per second that RDataFrame reads with an exported header, on one core; needs a Python with ROOT.
 
-A long file is made of FILE (scripts/make_large.py), compressed, and its header exported. Each branch of the header is
-summed over all jets, alone and all together, by the header as ROOT's interpreter compiles it, and as ACLiC does. Beside
-it stand the three floats as they are, with what LZMA alone takes of that; and what decoding adds to reading them, its
-exact jets included. Seconds are of the processor, the fewest of five.
+A long file is made from FILE (scripts/make_large.py), compressed, and its header exported. Each branch of the header is
+summed over all jets, alone and all together, with the header compiled by ROOT's interpreter and by ACLiC. For
+comparison: the sum of the three floats without decoding, the part of it that is LZMA, and the time that decoding adds,
+exact jets included. Times are CPU seconds, the minimum of five runs.
 """
 
 import argparse
@@ -42,7 +42,7 @@ double {name}(ROOT::RDF::RNode df) {{
 
 
 def sum_of(name: str, defines: Sequence[str], columns: Sequence[str], path: str, tree: str) -> Callable[[], object]:
-    """Compile the sum of some columns over all jets; the sum."""
+    """Compile the sum of some columns over all jets; returns the function that computes it."""
     import ROOT
 
     code = SUM.format(
@@ -57,7 +57,7 @@ def sum_of(name: str, defines: Sequence[str], columns: Sequence[str], path: str,
 
 
 def read(header: str, path: str, way: str) -> Callable[[], Table]:
-    """Compile a header; million jets a second of every set of branches."""
+    """Compile a header; returns million jets per second for every set of branches."""
     import ROOT
 
     lines = [line for line in Path(header).read_text().splitlines() if line.startswith("//   df.Define(")]
@@ -85,13 +85,13 @@ JOBS: Jobs = {"read": read}
 
 
 def measure(given: argparse.Namespace, folder: Path) -> Tables:
-    """Compile both ways, each in a process of its own."""
+    """Measure both ways of compilation, each in a separate process."""
     if not given.root:
         raise SystemExit("give a Python that has ROOT: --root PYTHON")
     large, small = long_file(given.files[0], given.jets, given.scratch), folder / "small.root"
     command("compress", large, small, "--no-read-back", "--quiet")
     table: Table = {}
-    for way in WAYS:  # each has its header: ACLiC leaves its library beside it
+    for way in WAYS:  # each with its own header, next to which ACLiC writes its library
         header, column = folder / f"{way}.h", f"{way}, reading included"
         command("export", small, "--cpp", "-o", header, "--quiet")
         found: Table = alone("rdataframe", "read", header, small, way, python=given.root).found

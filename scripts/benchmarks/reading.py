@@ -1,11 +1,11 @@
 #!/usr/bin/env python
-"""What atlasae.open takes for one branch and for all four of the jets, beside uproot on the original; and its memory.
+"""Time and memory of atlasae.open for one and for all four branches of jets, compared with uproot on the original.
 
-A long file and one four times as long are made of FILE (scripts/make_large.py), and compressed in both layouts, the
-jets alone. Beside `open` stand uproot, which reads the same branches of the original, and decompress's own decoding:
-its loop over chunks (read, check, decode every branch of the jets) with nothing written. Seconds are CPU seconds of one
-core, the fewest of three turns. Peak memory is that of a process that iterates over one branch in steps of 2 MB; the
-shorter file has more jets than a chunk, which memory holds one of.
+A long file and one four times as long are made from FILE (scripts/make_large.py), and compressed in both layouts, only
+the jets. `open` is compared with uproot, which reads the same branches of the original, and with the decoding of
+decompress: its loop over chunks (read, check, decode every branch of the jets), without writing. Times are CPU seconds
+of one core, the minimum of three runs. Peak memory is that of a process that iterates over one branch in steps of 2 MB;
+even the shorter file has more than one chunk, and memory holds one at a time.
 """
 
 import argparse
@@ -24,13 +24,13 @@ ONE, FOUR, LOOP = "one branch, CPU s", "all four, CPU s", "decompress's loop, CP
 
 
 def names_of(tree: Any) -> list[str]:
-    """The branches of the jets, that of pt first."""
+    """The branches of the jets, pt first."""
     (pt,) = tree.keys(filter_name="/(.*[._])?[pP][tT]/")[:1]
     return [pt, *(pt[:-2] + name for name in ("eta", "phi", "m"))]
 
 
 def open_and_read(path: str, names: list[str]) -> None:
-    """Branches of a compressed file."""
+    """Read branches of a compressed file by `atlasae.open`."""
     import atlasae
 
     with atlasae.open(path) as tree:
@@ -38,7 +38,7 @@ def open_and_read(path: str, names: list[str]) -> None:
 
 
 def read_original(path: str, where: str, names: list[str]) -> None:
-    """Branches of the original."""
+    """Read branches of the original by uproot."""
     import uproot
 
     with uproot.open(path) as file:
@@ -46,7 +46,7 @@ def read_original(path: str, where: str, names: list[str]) -> None:
 
 
 def loop(path: str) -> None:
-    """What decompress decodes, chunk by chunk."""
+    """Decode all jets chunk by chunk, as decompress does."""
     from atlasae.compression.chunks import restored_events, silent
     from atlasae.compression.format import read_contents
     from atlasae.files.trees import open_source
@@ -57,7 +57,7 @@ def loop(path: str) -> None:
 
 
 def read(original: str, *compressed: str) -> Callable[[], Table]:
-    """Prepare every way to read, which are taken in turn."""
+    """Prepare to measure every way of reading, in turns."""
     import atlasae
 
     with atlasae.open(compressed[0]) as tree:
@@ -71,7 +71,7 @@ def read(original: str, *compressed: str) -> Callable[[], Table]:
 
 
 def iterate(path: str) -> Callable[[], int]:
-    """Go through one branch, step by step."""
+    """Prepare to iterate over one branch in steps."""
     import atlasae
 
     def work() -> int:
@@ -85,7 +85,7 @@ JOBS: Jobs = {"read": read, "iterate": iterate}
 
 
 def measure(given: argparse.Namespace, folder: Path) -> Tables:
-    """A row for each layout, and one for uproot."""
+    """The tables, with a row for each layout and one for uproot."""
     (path,), small = given.files, {}
     large = {times: long_file(path, times * given.jets, given.scratch) for times in (1, LONGER)}
     for layout in LAYOUTS:

@@ -1,16 +1,16 @@
 #!/usr/bin/env python
-"""Bytes of jets in every layout, beside what people use today at the same guaranteed bound; and of whole files.
+"""Bytes of jets in every layout, compared with other methods at the same guaranteed bound; and of whole files.
 
-Every FILE is compressed in each layout and decompressed, and no jet may be off by more than the bound. Bytes per jet
-are those of everything in the ROOT file that stands for the jets, exact jets included, but not the counter that the
-input has; the models are the packaged ones, which are not in the file. The peers (extra `benchmark`) get the same jets
-in the same events, in a TTree by the same writer, and hold the same bound for every jet; pcodec and SZ3 know no ROOT
-and no events, and their bytes are those of four bare arrays. Collections with E or px, py, pz have no peers here, and
-jets without coordinates are left out of the peers' samples. `one blob an event` is the packed layout with every event
-by itself: words of the first events, each coded from the packaged tables; ROOT would take more.
+Every FILE is compressed in each layout and decompressed, and every jet must be within the bound. Bytes per jet are of
+all stand-ins in the ROOT file, exact jets included, without the counter of the input; the models are the packaged ones,
+which are not in the file. The peers (extra `benchmark`) get the same jets in the same events, in a TTree by the same
+writer, and keep the same bound for every jet; the bytes of pcodec and SZ3 are those of four plain arrays, without ROOT
+and events. Collections with E or px, py, pz have no peers here, and jets without coordinates are left out of the peers'
+samples. `one blob an event` is the packed layout with independent events: words of the first events, each coded from
+the packaged tables, without ROOT's overhead.
 
-Whole files are those of FILE and --whole, compressed at 1e-3 with everything else that is in them, but for the branches
-and objects that can't be written, which are counted.
+Whole files are those of FILE and --whole, compressed at 1e-3 with all other contents but the branches and objects that
+can't be written, which are counted.
 """
 
 import argparse
@@ -38,11 +38,11 @@ OURS: dict[str, dict[str, Any]] = {
     "atlasae, floats": {},
 }
 BLOBS = "atlasae, packed, one blob an event"
-EVENTS = 500  # that are coded each by itself
+EVENTS = 500  # events that are coded independently
 
 
 def jet_sizes(path: Path, precision: str, folder: Path) -> Row:
-    """Bytes per jet of the first collection of pt, eta, phi and m, by method; empty where there is none."""
+    """Bytes per jet of the first collection of pt, eta, phi and m, by method; empty without one."""
     row, sample = Row(), None
     for layout, options in OURS.items():
         for found in compared(path, folder, precision=precision, only_jets=True, **options):
@@ -55,7 +55,7 @@ def jet_sizes(path: Path, precision: str, folder: Path) -> Row:
 
 
 def within(found: Compared, bound: float) -> float:
-    """The bytes per jet of a collection; raises ValueError where a jet is beyond the bound."""
+    """The bytes per jet of a collection; raises ValueError if a jet exceeds the bound."""
     errors = {variable: largest(error) for variable, error in found.errors.items()}
     if not max(errors.values()) <= bound:
         raise ValueError(f"'{found.entry.collection.name}' is beyond {bound:g}: {errors}")
@@ -63,7 +63,7 @@ def within(found: Compared, bound: float) -> float:
 
 
 def blob_bytes(sample: Sample, bound: float) -> float:
-    """Bytes per jet of packed words, each of the first events by itself."""
+    """Bytes per jet of packed words, with each of the first events coded independently."""
     storage = storage_of(sample.collection)
     bounds = Precision.parse(str(bound)).of(storage.layout)
     step = steps(bounds, storage.layout, storage.rounding, steps_apart(storage))
@@ -77,7 +77,7 @@ def blob_bytes(sample: Sample, bound: float) -> float:
 
 
 def whole_file(path: Path, folder: Path) -> Row:
-    """The bytes of a file before and after, in both layouts, and how many branches and objects could not be written."""
+    """The bytes of a file before and after, in both layouts, and the number of branches and objects not written."""
     before, row = path.stat().st_size, Row()
     for layout, options in LAYOUTS.items():
         target = folder / "whole.root"
@@ -89,7 +89,7 @@ def whole_file(path: Path, folder: Path) -> Row:
 
 
 def measure(given: argparse.Namespace, folder: Path) -> Tables:
-    """Bytes per jet, a column for every file and precision, and kB of whole files."""
+    """Bytes per jet, with a column for every file and precision, and kB of whole files."""
     sizes = Table()
     for path in given.files:
         for precision in given.precision:

@@ -1,10 +1,10 @@
 #!/usr/bin/env python
-"""Time and memory of compress and decompress on a long file, beside uproot writing the same tree.
+"""Time and memory of compress and decompress on a long file, compared with uproot copying the same tree.
 
-A long file is made of FILE (scripts/make_large.py). Each job runs in a process of its own and all on one core: uproot
-reads the tree and writes it back with LZMA(9) and with ZSTD(5), in chunks as long as atlasae's; atlasae compresses it
-in both layouts, with and without reading back what it wrote, and decompresses that. Times leave imports out, memory
-does not. With --longer N atlasae works on a file N times as long, too: memory must not grow, time not more than it.
+A long file is made from FILE (scripts/make_large.py). Each job runs in a separate process, all on one core: uproot
+reads the tree and writes it with LZMA(9) and with ZSTD(5), in chunks as long as atlasae's; atlasae compresses it in
+both layouts, with and without reading back, and decompresses the result. Times exclude imports, memory includes them.
+With --longer N, a file N times as long is measured, too: memory must not grow, and time by no more than N.
 """
 
 import argparse
@@ -17,11 +17,11 @@ from harness import MEGABYTE, Jobs, Table, Tables, long_file, main, take_turns
 ZSTD, LZMA = "ZSTD(5)", "LZMA(9)"
 LAYOUTS = ("floats", "packed")
 NOT_READ_BACK = "--no-read-back"
-CHUNK = "20 MB"  # of events in memory, as atlasae has it unless told otherwise
+CHUNK = "20 MB"  # of events in memory, atlasae's default
 
 
 def copy_with_uproot(path: str, target: str, compression: str) -> Callable[[], None]:
-    """Read the only tree and write it back in chunks like atlasae's: what one would do without atlasae."""
+    """Prepare to copy the only tree by uproot, in chunks of the same size as atlasae's."""
     import awkward as ak
     import uproot
 
@@ -46,7 +46,7 @@ def copy_with_uproot(path: str, target: str, compression: str) -> Callable[[], N
 
 
 def without_torch(work: Callable[[], object], layout: str) -> Callable[[], None]:
-    """The work, of which packed bytes must not need torch; raises AssertionError."""
+    """The work, checked not to import torch in the packed layout; raises AssertionError."""
 
     def done() -> None:
         work()
@@ -56,18 +56,18 @@ def without_torch(work: Callable[[], object], layout: str) -> Callable[[], None]
 
 
 def compress(path: str, target: str, layout: str, *flags: str) -> Callable[[], None]:
-    """`atlasae compress` in a layout, with or without reading back what it wrote."""
+    """Prepare `atlasae compress` in a layout, with or without reading back."""
     from atlasae.compression.compress import compress_file
     from atlasae.compression.plan import Options
 
     if layout == "floats":
-        import atlasae.compression.floats  # noqa: F401  (imported when it compresses: not part of the time here)
+        import atlasae.compression.floats  # noqa: F401  (else imported in the timed call)
     options = Options(packed=layout == "packed", read_back=NOT_READ_BACK not in flags, force=True)
     return without_torch(lambda: compress_file(path, target, options), layout)
 
 
 def decompress(path: str, target: str, layout: str) -> Callable[[], None]:
-    """`atlasae decompress` of a file in a layout."""
+    """Prepare `atlasae decompress` of a file in a layout."""
     from atlasae.compression.decompress import decompress_file
 
     if layout == "floats":
@@ -79,7 +79,7 @@ JOBS: Jobs = {"copy": copy_with_uproot, "compress": compress, "decompress": deco
 
 
 def rows(large: Path, folder: Path, times: int) -> Table:
-    """Do all jobs in turn; time, memory and MB of each, and its time beside those of uproot's copies."""
+    """Time, memory and MB of each job, run in turns, and its time relative to uproot's copies."""
     jobs: dict[str, tuple[object, ...]] = {}
     jobs |= {f"uproot copies, {kind}": ("copy", large, folder / f"{kind}.root", kind) for kind in (ZSTD, LZMA)}
     for layout in LAYOUTS:
@@ -98,7 +98,7 @@ def rows(large: Path, folder: Path, times: int) -> Table:
 
 
 def measure(given: argparse.Namespace, folder: Path) -> Tables:
-    """The jobs, and what reading back adds."""
+    """The jobs, and the time that reading back adds."""
     (path,) = given.files
     table = rows(long_file(path, given.jets, given.scratch), folder, given.times)
     seconds = {name: row["CPU, s"] for name, row in table.items()}

@@ -1,10 +1,10 @@
 #!/usr/bin/env python
-"""Bytes per jet of a long list of variables, beside LZMA of the same branches rounded to the same precision.
+"""Bytes per jet of a long list of variables, compared with LZMA of the same branches rounded to the same precision.
 
-FILE is compressed with `--variables` and verified. Beside it the same branches, in the same events and by the same
-writer: as they are; with the mantissas of each rounded to the fewest bits that hold its precision for every jet; and as
-integers, the number of steps. Integers stay as they are. Bytes are those of compressed baskets; the model, which is in
-the file once, is counted in a row of its own.
+FILE is compressed with `--variables` and verified. It is compared with the same branches, in the same events and by the
+same writer: unchanged; with mantissas rounded to the fewest bits that keep the precision for every jet; and as numbers
+of steps (integers). Branches of integers are unchanged. Bytes are those of compressed baskets; the model, which is in
+the file once, has its own row.
 """
 
 import argparse
@@ -30,7 +30,7 @@ RECIPE = HERE.parent / "recipes" / "extended.toml"
 
 
 def rounded(variable: Variable, column: Array) -> Array:
-    """A column with the fewest mantissa bits that hold the precision."""
+    """A column with the fewest mantissa bits that keep the precision."""
     if variable.coordinate in WHOLE:
         return column
     before = column.astype(np.float64)
@@ -42,7 +42,7 @@ def rounded(variable: Variable, column: Array) -> Array:
 
 
 def gridded(variable: Variable, column: Array) -> Array:
-    """A column as numbers of steps."""
+    """A column as integers, in units of a step."""
     if variable.coordinate in WHOLE:
         return column
     return narrow(
@@ -53,7 +53,7 @@ def gridded(variable: Variable, column: Array) -> Array:
 
 
 def sizes(path: Path, variables: Path, folder: Path) -> Row:
-    """Bytes per jet of atlasae and of its peers; raises ValueError where a jet did not come back."""
+    """Bytes per jet of atlasae and of its peers; raises ValueError if a jet exceeds its bounds."""
     compressed, peer = folder / "compressed.root", folder / "peer.root"
     report = compress_file(path, compressed, Options(variables=variables, force=True))
     if problems := verify_file(path, compressed)["differences"]:
@@ -84,7 +84,7 @@ def sizes(path: Path, variables: Path, folder: Path) -> Row:
 
 
 def measure(given: argparse.Namespace, folder: Path) -> Tables:
-    """A row for every way, a column for every file."""
+    """The table with a row for every method and a column for every file."""
     rows: dict[str, Row] = {}
     for path in given.files:
         for name, size in sizes(path, Path(given.variables), folder).items():

@@ -1,4 +1,4 @@
-"""Jets in memory: what is not marked is within its bounds, whatever it is."""
+"""The codec of arrays: every jet that is not marked exact is within its bounds."""
 
 import json
 from functools import lru_cache
@@ -46,7 +46,7 @@ def table(n: int) -> np.ndarray:
 
 
 def alone(codec: Codec) -> Any:
-    """A codec as the contract has it: latents alone, of jets none of which is marked."""
+    """A codec with the methods of the contract: `encode` returns latents only, and checks that no jet is exact."""
 
     def encode(jets: np.ndarray) -> np.ndarray:
         latents, exact = codec.encode(jets)
@@ -149,7 +149,7 @@ def test_a_bottleneck_promises_by_marking_what_it_does_not_keep():
     [
         ({"precision": "2"}, "no bound between"),
         ({"codec": {}}, "no codec's configuration"),
-        ({"codec": {"layout": "bottleneck"}}, "not of this model"),
+        ({"codec": {"layout": "bottleneck"}}, "does not fit the kind of the model"),
         ({"codec": None}, "no codec's configuration"),
     ],
 )

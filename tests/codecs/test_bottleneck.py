@@ -18,7 +18,7 @@ def doubles(rows: object) -> torch.Tensor:
 
 
 COLUMNS = doubles([[50.0, 0.5, -3.0, 60.0], [400.0, -2.5, 1.0, 2500.0], [21.0, 4.0, 3.1, 600.0]])
-LARGEST = {"linear": 1e300, "log10": 1e29, "asinh": 1e24}  # that come back
+LARGEST = {"linear": 1e300, "log10": 1e29, "asinh": 1e24}  # numbers that scaling and its inverse reproduce
 
 shapes = st.builds(
     Bottleneck,
@@ -161,7 +161,7 @@ def test_an_activation_of_the_latents_is_the_decoders():
         network = made(hidden=(6,), activation="tanh", latent_activation=latent_activation)
         with torch.no_grad():
             assert torch.equal(network.decode(far), network.decode(2 * far)) == latent_activation
-            assert network.encode(COLUMNS).abs().max() > 1  # not squeezed
+            assert network.encode(COLUMNS).abs().max() > 1  # not limited by an activation
 
 
 def test_layers_beside_the_straight_ones_are_added_up():
@@ -181,7 +181,7 @@ def test_encode_and_decode_are_finite_whatever_the_input(shape, rows, latents):
     bounded = doubles([[*row, 1.0] for row in rows])
     for i, scaling in enumerate(shape.scalings):
         if scaling == "linear":
-            bounded[:, i] = bounded[:, i].clamp(-1e290, 1e290)  # times weights it has to be a number
+            bounded[:, i] = bounded[:, i].clamp(-1e290, 1e290)  # products with weights must be finite
     with torch.no_grad():
         assert network.encode(bounded).isfinite().all()
         assert network.decode(torch.tensor([latents])).isfinite().all()

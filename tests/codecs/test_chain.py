@@ -15,12 +15,12 @@ from atlasae.jets.variables import JET
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
 
 EXPONENTS = [0.0, 0.2, 1 / 3, 1.0, 2.0]
-SPANS = torch.tensor([10.7, 12.0, 2 * math.pi, 19.0], dtype=torch.float64)  # of log pt, eta, phi, mu
+SPANS = torch.tensor([10.7, 12.0, 2 * math.pi, 19.0], dtype=torch.float64)  # ranges of log pt, eta, phi, mu
 EDGES = torch.tensor([-2.0, -1.5, 0.0, 0.25, 4.0], dtype=torch.float64)
 
 
 def density(context: int, sharpness: float = 2.0) -> Density:
-    """Bins of unequal widths and probabilities."""
+    """A density with bins of unequal widths and probabilities."""
     torch.manual_seed(5)
     made = Density(EDGES, context=context, hidden=8).double()
     with torch.no_grad():
@@ -62,7 +62,7 @@ def test_a_cumulative_rises_from_0_to_1_and_stays_there(context, exponent):
 @pytest.mark.parametrize("exponent", EXPONENTS)
 @pytest.mark.parametrize("context", [0, 2])
 def test_a_quantile_undoes_the_cumulative(context, exponent):
-    y = torch.linspace(-2, 4, 241, dtype=torch.float64)  # every edge among them
+    y = torch.linspace(-2, 4, 241, dtype=torch.float64)  # includes every edge
     c, u, d = contexts(context, 241), torch.linspace(0, 1, 241, dtype=torch.float64), density(context)
     torch.testing.assert_close(d.quantile(d.cumulative(y, c, exponent), c, exponent), y, rtol=0, atol=1e-10)
     torch.testing.assert_close(d.cumulative(d.quantile(u, c, exponent), c, exponent), u, rtol=0, atol=1e-12)
@@ -123,7 +123,7 @@ def test_a_word_by_hand():
 
 @st.composite
 def packings(draw: st.DrawFn) -> tuple[Grid, list[list[int]]]:
-    """A grid that fits three words, and cells of some jets: the first and last of all among them."""
+    """A grid that fits three words, and cells of jets, which include the first and last of each variable."""
     digits = [draw(st.one_of(st.integers(1, 300), st.integers(1, 2**23))) for _ in range(3)]
     levels = [draw(st.integers(1, 2**23 // radix)) for radix in digits]
     if draw(st.booleans()):
@@ -152,7 +152,7 @@ def test_words_are_unpacked_whatever_the_radices(packing):
 def test_radices_cover_the_cells_of_m_and_fit_where_anything_does(digits, levels, m):
     found = digits((*levels, m))
     assert math.prod(found) >= m and min(found) >= 1
-    # `balanced_radices` looks for the capacity in steps of a 256th.
+    # `balanced_radices` increases the capacity in steps of 1/256.
     if math.prod((2**23 - 2**15) // n for n in levels) >= m:
         assert max(n * radix for n, radix in zip(levels, found, strict=True)) <= 2**23
 
@@ -160,9 +160,9 @@ def test_radices_cover_the_cells_of_m_and_fit_where_anything_does(digits, levels
 @pytest.mark.parametrize(
     ("levels", "fullest"),
     [
-        ((1000, 1000, 1000, 1000), 16_000),  # ten of each would be 10 000: two bytes as well
+        ((1000, 1000, 1000, 1000), 16_000),  # radices of 10 would give 10,000: two bytes as well
         ((1 << 16, 1 << 16, 1 << 16, 1 << 20), 1 << 23),
-        ((20_000, 100, 100, 27), 20_000),  # the fullest word takes no digit
+        ((20_000, 100, 100, 27), 20_000),  # the fullest word gets no digit of m
     ],
 )
 def test_radices_are_whole_bits_where_that_takes_no_further_byte(levels, fullest):
@@ -194,7 +194,7 @@ def test_equal_steps_leave_at_most_half_a_step(name, cells):
     assert latents.dtype == torch.float32 and latents.shape == (1000, 3)
     assert ((latents >= 1) & (latents < 2)).all()
     error = (model.decode(latents, whole(0.0, cells)) - y).abs()
-    assert (error <= SPANS / torch.tensor(cells) / 2 * (1 + 1e-9)).all()  # a coarse pt spoils nothing after it
+    assert (error <= SPANS / torch.tensor(cells) / 2 * (1 + 1e-9)).all()  # in spite of a coarse pt
     assert (error.max(0).values > SPANS / torch.tensor(cells) / 2 * 0.9).all()
 
 
@@ -225,7 +225,7 @@ def test_batches_change_nothing(exponent, size):
 def test_numbers_inside_are_float64():
     model, y = autoencoder("default"), coordinates(100)
     assert {tensor.dtype for tensor in model.state_dict().values()} == {torch.float64}
-    # Steps of 1e-9, which float32 can't tell apart: only the jets' neighbourhood fits the words.
+    # Steps of 1e-9, below the resolution of float32: only a small range around the jets fits the words.
     within = torch.linspace(1e-4, 5e-3, 100, dtype=torch.float64)
     near = torch.stack([6.2 + 4 + within, -6 + 6.1 + within, -math.pi + 3 + within, y[:, 3]], dim=1)
     first = (4_000_000_000, 6_100_000_000, 3_000_000_000, 0)

@@ -27,19 +27,19 @@ from atlasae.jets.variables import JET, VariableList
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
 
 MODEL = default_model()
-ODD = [  # in the support, and far from what the model was trained on
+ODD = [  # in the support, but far from the training jets
     (600, 5.9, math.pi, 0), (1e7, -5.9, -math.pi, -0.0), (2e4, 0, 0, -99), (2e4, 1, -1, 100), (5e6, 0, 3, 1e-3),
 ]  # fmt: skip
 
 
 def size(encoded: Encoded, kept: Storage) -> int:
-    """Information in the latents if all cells were as likely, plus the jets kept exactly."""
+    """Bits of latents with equally likely cells, plus those of exact jets."""
     distinct = [1 + len(np.unique(column)) for column in encoded.latents.T]
     return int(len(encoded.latents) * sum(map(math.log2, distinct)) / 8) + 24 * int(encoded.exact.sum())
 
 
 def found_errors(kept: Storage, before: list[np.ndarray], after: list[np.ndarray]) -> dict[str, np.ndarray]:
-    """The error of every jet in each variable, m from E too where it is stored in float64."""
+    """The error of every jet in each variable, including that of m from E if E is stored as float64."""
     pairs = [dict(zip(kept.layout.variables, columns, strict=True)) for columns in (before, after)]
     found = jet_errors(*pairs, kept.scale)
     if kept.layout.has_energy and kept.dtypes[3] == DOUBLE:
@@ -57,13 +57,13 @@ def with_mass(columns: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def check_within(codec: FloatsCodec, kept: Storage, columns: list[np.ndarray], bounds: dict[str, float]) -> float:
-    """Every jet that is not exact is within its bounds; the fraction that is exact."""
+    """Check that every jet that is not exact is within its bounds; returns the share of exact jets."""
     encoded = encode_within(codec, kept, bounds, columns)
     within = ~encoded.exact
     found = found_errors(kept, columns, restore(codec, kept, encoded.latents))
     worst = {v: float(error[within].max(initial=0)) for v, error in found.items() if v in bounds}
     assert {v: error for v, error in worst.items() if not error <= bounds[v] * (1 + 1e-9)} == {}
-    # A light m that comes from E has lost digits to cancellation: other arithmetic gives another sixth digit.
+    # A small m from E has lost digits by cancellation: its sixth digit depends on the arithmetic.
     assert {v: encoded.largest[v] for v in worst} == pytest.approx(worst, rel=1e-4, abs=1e-7)
     return float(encoded.exact.mean())
 
@@ -81,7 +81,7 @@ def codecs(name: str) -> FloatsCodec:
 
 # --- the contract
 
-HALF, ANGLE = math.expm1(0.5e-3 + 1e-12), 0.5e-3 + 1e-12  # of a step of 1e-3
+HALF, ANGLE = math.expm1(0.5e-3 + 1e-12), 0.5e-3 + 1e-12  # half of a step of 1e-3: relative error, absolute error
 CONTRACT = [
     ("uniform", np.concatenate([table(1000), ODD]), {"pt": HALF, "eta": ANGLE, "phi": ANGLE, "m": HALF}),
     ("tempered", table(1000), dict.fromkeys(PT_M, 1e-3)),
@@ -115,7 +115,7 @@ def test_an_old_file_that_is_gone_is_a_failure():
 
 @lru_cache
 def network(kind: str) -> BottleneckAutoencoder:
-    """One made by hand; one of chance, on E, its columns in another order; both promise nothing."""
+    """A network made by hand, or a random one with E and its columns in another order; neither has bounds."""
     if kind == "by hand":
         return network_by_hand()
     torch.manual_seed(3)
@@ -134,7 +134,7 @@ def test_a_bottleneck_says_the_same_every_day(kind):
 
 
 def test_a_bottleneck_is_told_columns_in_its_own_order_and_units():
-    # One that keeps pt, phi and eta, takes m for a tenth of pt, and wants GeV.
+    # The network by hand keeps pt (in GeV), phi and eta, and decodes m as a tenth of pt.
     codec, jets = BottleneckCodec(network("by hand")), table(200)
     latents = codec.encode(jets)
     np.testing.assert_allclose(
@@ -212,7 +212,7 @@ def test_no_promise_is_for_networks_with_a_bottleneck():
 def test_a_codec_of_another_kind_of_network_is_refused():
     grid, bottleneck = codecs("uniform").config(), BottleneckCodec(network("by hand")).config()
     for config, autoencoder in ((grid, network("by hand")), (bottleneck, MODEL.autoencoder)):
-        with pytest.raises(ValueError, match=f"layout '{config['layout']}' is not of this model"):
+        with pytest.raises(ValueError, match=f"layout '{config['layout']}' does not fit the kind of the model"):
             codec_of_config(config, autoencoder)
 
 
@@ -240,7 +240,7 @@ def test_jets_without_coordinates_change_nothing_for_the_others():
 STRANGE = {
     "pt": [0.0, -0.0, -1.0, np.nan, np.inf, 1e-40],
     "eta": [10.001, -1e30, np.nan, -np.inf],
-    "phi": [3.15, -3.15, 1e30, np.nan, np.float32(np.pi)],  # pi in float32 is beyond pi
+    "phi": [3.15, -3.15, 1e30, np.nan, np.float32(np.pi)],  # pi as float32 is above pi
     "m": [np.nan, np.inf, -np.inf, 3e38, -1e-30, -99.0, -5000.0],
 }
 
@@ -253,7 +253,7 @@ def test_jets_that_have_no_coordinates_or_no_place_are_exact(variable, dtype):
     columns[PT_M.index(variable)][::2] = values
     encoded = encode_within(codecs("uniform"), kept, dict.fromkeys(PT_M, 1e-3), columns)
     assert encoded.exact.tolist() == [True, False] * len(values)
-    assert len(np.unique(encoded.latents[::2], axis=0)) == 1  # they are never looked at, and cost nothing
+    assert len(np.unique(encoded.latents[::2], axis=0)) == 1  # latents of exact jets are equal, and cost nearly nothing
     assert max(encoded.largest.values()) <= 1e-3
 
 
@@ -267,7 +267,7 @@ def test_jets_without_a_cell_of_a_lattice_are_exact_in_the_same_loop():
 
 def test_a_list_of_other_variables_than_the_model_has_is_refused():
     config = codecs("uniform").config() | {"layout": "list", "variables": VariableList(JET.variables[:3]).to_json()}
-    with pytest.raises(ValueError, match="layout 'list' is of 3 variables, the model of 4"):
+    with pytest.raises(ValueError, match="layout 'list' has 3 variables, but the model 4"):
         codec_of_config(config, MODEL.autoencoder)
 
 
@@ -291,11 +291,11 @@ def test_one_jet_over_one_bound_is_exact():
         assert encoded.exact.tolist() == (error[variable] > inner(limit)).tolist()
 
 
-# --- whoever decodes
+# --- decoding in other arithmetic
 
 
 def in_batches(codec: FloatsCodec, n: int) -> FloatsCodec:
-    """The same codec, n jets at a time."""
+    """The same codec, decoding n jets at a time."""
 
     class Batches(FloatsCodec):
         def decode(self, latents):
@@ -305,7 +305,7 @@ def in_batches(codec: FloatsCodec, n: int) -> FloatsCodec:
 
 
 def in_single(codec: FloatsCodec) -> FloatsCodec:
-    """The same codec in float32 arithmetic."""
+    """The same codec, decoding in float32."""
     return FloatsCodec(copy.deepcopy(codec.autoencoder).float(), codec.grid)
 
 
@@ -332,11 +332,11 @@ def test_the_promise_holds_whoever_decodes(text, variables, dtype):
             v: error[~encoded.exact].max() for v, error in found.items() if (error > bounds[v])[~encoded.exact].any()
         } == {}
         moved += sum(int((a != b).sum()) for a, b in zip(here, restored, strict=True))
-    assert moved  # else nothing was tried
+    assert moved  # other arithmetic did change some jets
 
 
 class Decoder(torch.nn.Module):
-    """Latents to coordinates in float32, all arithmetic in one graph."""
+    """Latents to coordinates in float32, as one graph."""
 
     def __init__(self, codec: FloatsCodec) -> None:
         super().__init__()
@@ -392,7 +392,7 @@ def test_threads_and_single_jets_change_nothing_beyond_the_last_bits(threads, mo
 def test_the_promise_of_a_network_holds_in_single_precision(bound):
     codec, kept = BottleneckCodec(network("by hand")), storage(PT_E)
     values = kept.to_values(stored(random_jets(2000, seed=3), kept))
-    off = values[:, 0] * 10 ** np.linspace(-8, -2, 2000)  # E near, and not so near, what the network says
+    off = values[:, 0] * 10 ** np.linspace(-8, -2, 2000)  # E at relative distances of 1e-8 to 1e-2 from the network's
     values[:, 3] = np.sqrt((values[:, 0] * np.cosh(values[:, 1])) ** 2 + (0.1 * values[:, 0] + off) ** 2)
     columns, bounds = kept.to_columns(values), dict.fromkeys(("pt", "eta", "phi", "E"), bound)
     within = ~encode_within(codec, kept, bounds, columns).exact
@@ -508,7 +508,7 @@ jets_with_mass = st.lists(
 def test_any_jets_are_within_any_bounds_or_exact(variables, jets, light, exponent, dtype, scale):
     pt, eta, phi, ratio = np.array(jets).T
     m = pt * ratio
-    if "m" in variables:  # with E, floats leave so small a mass undefined
+    if "m" in variables:  # with E, such small masses are undefined by rounding
         m[: len(light)] = light[: len(m)]
     p = pt * np.array([np.cos(phi), np.sin(phi), np.sinh(eta)])
     energy = np.sqrt((p**2).sum(axis=0) + m**2)
@@ -540,7 +540,7 @@ def test_a_grid_always_fits_three_words(window, step, width, tail, fill, n):
     for first, levels, cells in zip(grid.first, grid.levels, grid.cells, strict=True):
         assert first >= 0 and levels >= 1
         assert first + levels <= max(1, math.ceil(cells))
-    # All steps are finer or coarser by one factor; coarser only where they have to be.
+    # All steps are scaled by one factor, and never made coarser than needed to fit.
     factors = [n * s / w for n, s, w in zip(grid.cells, step, width, strict=True)]
     assert factors == pytest.approx([factors[0]] * 4, rel=1e-9)
     if not fill:
@@ -553,7 +553,7 @@ def test_a_tail_of_light_jets_makes_the_window_of_m_smaller():
     u = np.tile(np.linspace(0.4005, 0.5995, 10_000)[:, None], 4)
     u[:5, 3] = 0.01
     whole, cut = (fit_grid(np.ones((10_000, 4)), u, 0.0, [1e-3] * 4, tail, fill=False) for tail in (0.0, 1e-3))
-    assert whole.levels == (604 - 396, 604 - 396, 604 - 396, 612)  # the range, 2 % of it on both sides, whole cells
+    assert whole.levels == (604 - 396, 604 - 396, 604 - 396, 612)  # the range plus 2 % on both sides, in integer cells
     assert cut.levels[:3] == whole.levels[:3]
     assert 200 < cut.levels[3] <= 606 - 394
 

@@ -1,4 +1,4 @@
-"""Cells through the entropy coder and back: bits as the tables promise, words that never change."""
+"""Cells are coded and decoded, in as many bits as probabilities give, and words never change."""
 
 import hashlib
 import math
@@ -36,7 +36,7 @@ def words_of(known: CodingTable, contexts: np.ndarray | None, cells: np.ndarray)
 
 @st.composite
 def coded(draw: st.DrawFn) -> tuple[list[int], list[list[int]], list[int], list[int]]:
-    """Edges, counts, contexts and cells, from one bin of one cell to bins that take two digits."""
+    """Edges, counts, contexts and cells, from one bin of one cell to bins whose offsets need two digits."""
     widths = draw(
         st.lists(st.sampled_from([1, 2, 7, 1000, LARGEST_UNIFORM, 3 * LARGEST_UNIFORM + 5]), min_size=1, max_size=6)
     )
@@ -55,7 +55,7 @@ def test_what_is_written_is_read(example, adapts):
     edges, counts, contexts, cells = example
     writer, given_contexts = WordWriter(), np.array(contexts, np.uint16)
     writing, reading = (table(edges, counts, adapts) for _ in range(2))
-    for _ in range(2):  # tables have learned, the second time
+    for _ in range(2):  # the second time with updated tables
         writer.code(writing, given_contexts, cells_of(cells), len(cells))
         writer.code(uniform(5), None, cells_of([c % 5 for c in cells]), len(cells))
         writing.settle()
@@ -82,7 +82,7 @@ def test_a_table_that_adapts_learns_what_it_codes():
     cells = cells_of([3] * 1000)
     learned, fixed = (table([0, 1, 2, 3, 4], [[SEEN] * 4], adapts) for adapts in (True, False))
     for known in (learned, fixed):
-        for _ in range(2):  # until it settles, a table is as it was
+        for _ in range(2):  # a table does not change before `settle`
             assert len(words_of(known, None, cells)) == pytest.approx(1000 * math.log2(4) / 32, abs=3)
         known.settle()
     assert learned.learned.tolist() == [[0, 0, 0, 2000]] and not fixed.learned.any()

@@ -17,7 +17,7 @@ levels_of_jets = st.tuples(*[st.integers(1, 2**12)] * 3, st.integers(1, 2**14))
 
 
 def jets(levels: Sequence[int], n: int = 50, seed: int = 1) -> list[torch.Tensor]:
-    """Cells of pt, eta, phi and m; the first and the last of each among them."""
+    """Cells of pt, eta, phi and m, which include the first and the last of each."""
     rng = np.random.default_rng(seed)
     cells = [rng.integers(0, count, n) for count in levels]
     for column, count in zip(cells, levels, strict=True):
@@ -46,7 +46,7 @@ def bits_of_m(words: WordLayout) -> list[int]:
 def test_every_way_holds_each_bit_of_m_once_and_fits_a_float(levels):
     cells = jets(levels)
     found = likely_words(cells, levels, nothing)
-    assert found  # three words of 12 bits have room for 14 more
+    assert found  # three words with 12 of 23 bits used have room for 14 more
     assert len(set(found)) == len(found)
     for words in found:
         assert bits_of_m(words) == [*range((levels[3] - 1).bit_length())]
@@ -61,7 +61,7 @@ def test_every_way_holds_each_bit_of_m_once_and_fits_a_float(levels):
 def test_every_order_and_number_of_bits_is_tried():
     found = likely_words(jets((2, 2, 2, 8)), (2, 2, 2, 8), nothing)
     by_hand = set()
-    for first in range(4):  # bits of the leading part, wherever it goes; then of the second; the rest
+    for first in range(4):  # number of bits of the leading part; the second part and the rest follow
         for second in range(4 - first):
             parts = [(first, 3 - first), (second, 3 - first - second), (3 - first - second, 0)]
             for order in ((0, 1, 2), (0, 2, 1), (1, 0, 2), (1, 2, 0), (2, 0, 1), (2, 1, 0)):
@@ -98,7 +98,7 @@ def test_a_word_is_weighed_once():
         return float(len(seen))
 
     likely_words(jets((300, 40, 500, 900)), (300, 40, 500, 900), weigh)
-    parts = sum(range(1, 12))  # widths and places of a part of 10 bits: each in each of three words
+    parts = sum(range(1, 12))  # widths and offsets of a part of 10 bits, in each of three words
     assert len(seen) <= 3 * parts
 
 
@@ -146,7 +146,7 @@ def test_words_that_never_change_cost_next_to_nothing():
 
 
 def test_the_estimate_of_independent_bits_is_their_number():
-    words = np.arange(2**16).astype(np.int64)  # each of 65,536 words once: 16 bits of each
+    words = np.arange(2**16).astype(np.int64)  # 65,536 different words: 16 bits each
     learning = 3 * (2 * 256 + 4 * 256)
     assert 2**16 * 2 <= estimate_words(words) <= 2**16 * 2 + learning
     assert estimate_words(words) == pytest.approx(math.log2(2**16) / 8 * 2**16, rel=0.01)

@@ -70,7 +70,7 @@ def test_the_default_model_is_small_and_can_run_no_code():
     assert len(STORED) <= 65_536
     header = json.loads(STORED[8:HEADER])
     numbers = [entry["data_offsets"] for name, entry in header.items() if name != "__metadata__"]
-    assert max(end for _, end in numbers) == len(STORED) - HEADER  # a header of JSON, numbers, and nothing else
+    assert max(end for _, end in numbers) == len(STORED) - HEADER  # a JSON header and the weights only
     assert {entry["dtype"] for name, entry in header.items() if name != "__metadata__"} == {"F32", "F64"}
 
 
@@ -87,7 +87,7 @@ def test_the_packaged_model_is_found_by_its_name_and_no_other_is():
 
 
 def test_models_of_earlier_releases_are_kept():
-    # One that files refer to by its name alone: this line is never taken out, others join it.
+    # Files refer to this model by its SHA-256 only: never remove this line, only add others.
     assert packaged_model("5a3a465ed47cee1c3ec723c0bd606a8731e3f4dc0f108b69a4b884ab57ec2f72") is not None
 
 
@@ -124,7 +124,7 @@ def test_a_model_is_used_as_it_is_stored():
     trained = jet_autoencoder()
     stored, used = load(random_model().content), random_model().autoencoder.state_dict()
     for name, tensor in trained.state_dict().items():
-        exact = name.endswith("edges") or name == "trained"  # an edge at pi must not move
+        exact = name.endswith("edges") or name == "trained"  # an edge at pi must not be rounded
         assert stored[name].dtype == (torch.float64 if exact else torch.float32)
         assert torch.equal(stored[name].double(), used[name])
         torch.testing.assert_close(used[name], tensor, rtol=0 if exact else 1e-7, atol=0)
@@ -233,7 +233,7 @@ def test_weights_that_can_not_be_used_are_refused(content):
 )
 def test_weights_of_another_type_are_refused(dtype, numbers):
     header = json.loads(STORED[8:HEADER])
-    header["trained"] |= {"dtype": dtype, "shape": [numbers]}  # as many bytes
+    header["trained"] |= {"dtype": dtype, "shape": [numbers]}  # the same number of bytes
     refused(headed(json.dumps(header).encode()) + STORED[HEADER:], "weights")
 
 
@@ -289,13 +289,13 @@ SHAPE = {"columns": ["E", "phi", "pt", "eta"], "scalings": ["log10", "linear", "
 
 @cache
 def bottleneck(**more: object) -> BottleneckAutoencoder:
-    """A network of chance, with a normalisation that no float32 holds."""
+    """A random network, with a normalisation that float32 would round."""
     torch.manual_seed(4)
     shape = {key: tuple(value) for key, value in SHAPE.items()} | {"hidden": (9, 7), "activation": "gelu"}
     network = BottleneckAutoencoder(Bottleneck(**shape | more))
     network.mean.copy_(torch.tensor([1.1, 2.2, 3.3, 4.4], dtype=torch.float64) / 3)
     network.std.copy_(torch.tensor([1.1, 2.2, 3.3, 4.4], dtype=torch.float64) / 7)
-    network(torch.randn(50, 4))  # a batch norm moves
+    network(torch.randn(50, 4))  # updates the statistics of the batch norm
     return network.double().eval()
 
 
@@ -321,7 +321,7 @@ def test_a_bottleneck_is_read_back_as_it_was_made(more):
 
 
 def network_facts(**change: object) -> bytes:
-    """A small network's file whose facts were changed."""
+    """The file of a small network with changed facts."""
     facts = Model.from_autoencoder(network_by_hand(), {}).facts
     text = json.dumps(facts | {"network": facts["network"] | change})
     return save(network_by_hand().state_dict(), metadata={"atlasae": text})
@@ -362,7 +362,7 @@ def test_a_bottleneck_of_another_shape_is_refused(change):
 
 @pytest.mark.parametrize("hidden", [[4096, 4096], [4] * 100])
 def test_no_memory_is_taken_for_weights_that_are_not_there(hidden, monkeypatch):
-    # A small file could ask for more than there is: forty layers of 4096 are 5 GB.
+    # A small file could claim more memory than exists: forty layers of 4096 units take 5 GB.
     content = network_facts(hidden=hidden)
     monkeypatch.setattr(
         torch.nn.Linear, "reset_parameters", lambda layer: layer.weight.is_meta or pytest.fail("memory was taken")

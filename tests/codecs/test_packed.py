@@ -1,4 +1,4 @@
-"""Jets of events through the packed layout and back; what it learns, and what it makes of forged words."""
+"""Jets of events are coded and decoded in the packed layout; tables adapt, and forged words are refused."""
 
 import hashlib
 
@@ -27,7 +27,7 @@ def cells_of(n: int, seed: int = 1, step: float = 2e-3) -> np.ndarray:
 
 
 def falling(cells: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """The jets of every event in falling pt."""
+    """Jets, sorted by falling pt in every event."""
     return cells[:, np.lexsort((-cells[0], np.repeat(np.arange(len(counts)), counts)))]
 
 
@@ -102,7 +102,7 @@ def test_forged_words_are_some_jets_or_refused(words, counts):
     try:
         cells = codec().decode(np.array(words, np.uint32), np.array(counts, np.int64))
     except ValueError as error:
-        assert "beyond the grid" in str(error) or "other jets" in str(error)
+        assert "outside the grid" in str(error) or "do not end with" in str(error)
     else:
         assert cells.shape == (4, sum(counts)) and ((cells >= 0).all())
         assert np.isfinite(codec().lattice.jets(cells)).all()
@@ -112,7 +112,7 @@ def test_words_of_other_jets_are_refused():
     counts = np.full(100, 3)
     words = codec().encode(cells_of(300), counts)
     for changed, per_event in ((words, counts[1:]), (np.append(words, [5]).astype(np.uint32), counts)):
-        with pytest.raises(ValueError, match="beyond the grid|other jets"):
+        with pytest.raises(ValueError, match="outside the grid|do not end with"):
             codec().decode(changed, per_event)
 
 

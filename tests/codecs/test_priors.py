@@ -1,4 +1,4 @@
-"""Tables of what is expected, fitted to any step; the packaged ones are kept for ever."""
+"""Tables of priors, converted to any step; the packaged ones are kept for ever."""
 
 import numpy as np
 import pytest

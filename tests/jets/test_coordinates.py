@@ -21,7 +21,7 @@ from atlasae.jets.coordinates import (
 )
 from atlasae.jets.variables import JET
 
-masses = st.floats(-1e6, 1e6) | st.floats(-200, 200)  # half of them about the floor
+masses = st.floats(-1e6, 1e6) | st.floats(-200, 200)  # half of them near the floor
 jets = st.tuples(st.floats(1e-3, 1e8), st.floats(-10, 10), st.floats(-LARGEST_PHI, LARGEST_PHI), masses)
 
 
@@ -39,7 +39,7 @@ def table(*rows: tuple[float, ...]) -> np.ndarray:
 @example((1e-300, 10.0, LARGEST_PHI, -1e300))
 def test_coordinates_are_undone(jet):
     back = JET.from_coordinates(JET.to_coordinates(table(jet)))[0]
-    assert back[0] == pytest.approx(jet[0], rel=1e-12)  # log pt of 700 carries 1e-13
+    assert back[0] == pytest.approx(jet[0], rel=1e-12)  # |log pt| is up to 700, with a rounding error of 1e-13
     assert tuple(back[1:3]) == jet[1:3]
     assert back[3] == pytest.approx(jet[3], rel=1e-12, abs=1e-300)
     assert np.signbit(back[3]) == np.signbit(jet[3])
@@ -96,7 +96,7 @@ def test_mu_grows_with_m(a, b):
 def test_a_step_in_mu_is_that_error_of_m_above_the_floor(m, step):
     mu = JET.to_coordinates(table((1, 0, 0, m)))
     moved = JET.from_coordinates(mu + [0, 0, 0, step])[0, 3]
-    # exp(T) - 1 at most, relative to the mass or the floor, whichever is larger
+    # at most exp(T) - 1, relative to the larger of mass and floor
     assert abs(moved - m) <= (math.expm1(step) * (1 + 1e-6)) * max(abs(m), MASS_FLOOR)
     assert abs(moved - m) >= step * (1 - step) * max(abs(m), MASS_FLOOR) * (1 - 1e-4)
 
@@ -147,7 +147,7 @@ SQUARE = table((3000, 0, 0, 4000), (3000, 0, 0.5, -2000), (2000, 0, -3, -3000), 
 
 
 def test_an_energy_by_hand():
-    # E^2 = p^2 + m |m|, nothing where that is negative
+    # E^2 = p^2 + m |m|, or 0 if that is negative
     assert energy(SQUARE) == pytest.approx([5000, math.sqrt(9e6 - 4e6), 0, 2600])
 
 

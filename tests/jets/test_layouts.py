@@ -62,7 +62,7 @@ def test_layouts_are_undone(variables, dtype, scale, jet):
     assert back[0] == pytest.approx(jet[0], rel=4 * eps)
     assert back[1] == pytest.approx(jet[1], abs=20 * eps)
     assert back[2] == pytest.approx(jet[2], abs=4 * eps)
-    # m^2 = E^2 - p^2: rounding E moves m^2 by eps E^2, and no more, because p is taken as stored
+    # m^2 = E^2 - p^2: only the rounding of E changes m^2, by eps E^2, because p is computed from stored values
     slack = 2 * eps * (p**2 + jet[3] ** 2) if layout.has_energy else 4 * eps * jet[3] ** 2 + 1e-70
     assert abs(back[3] * abs(back[3]) - jet[3] * abs(jet[3])) <= slack + 1e-12 * p**2 * layout.has_energy
 
@@ -89,7 +89,7 @@ def test_stored_values_by_hand(variables, dtype, scale, jet):
     p = math.hypot(*held) if variables[0] == "px" else held[0] * math.cosh(held[1])
     stored = Layout(variables).from_rows(table(jet), (dtype,) * 4, scale)
     assert stored[0] == pytest.approx([*held, math.sqrt(p**2 + m * abs(m)) if variables[3] == "E" else m], rel=1e-14)
-    # E is of the momentum as stored: the mass is lost to no more than float64's cancellation
+    # E is computed from the stored momentum: m^2 is exact up to the cancellation in float64
     back = Layout(variables).to_rows(stored)[0, 3]
     assert back * abs(back) == pytest.approx(m * abs(m), abs=4e-16 * p**2, rel=1e-14)
 

@@ -1,4 +1,4 @@
-"""Rows that stand where there is no jet: found, coded once, and back bit for bit."""
+"""Padding is found, coded with one code per row, and decoded bit for bit."""
 
 import json
 from dataclasses import replace
@@ -26,7 +26,7 @@ FOUR = ("pt", "eta", "phi", "m")
 
 
 def columns(dtypes: tuple[str, ...] = ("<f4", "<f8", "<i2", "|b1")) -> list[np.ndarray]:
-    """Rows of which two repeat, one of those with NaN, and of a third that is the like but for a sign."""
+    """80 rows of five kinds: NaN with and without a payload, 0, -0 and 1."""
     first = np.array([np.nan, 0.0, -0.0, 1.0] * 20, "<f4")
     first.view("u4")[::8] |= 7  # half of the NaN have a payload
     return [first, np.zeros(80, dtypes[1]), np.full(80, -999, dtypes[2]), np.ones(80, dtypes[3])]
@@ -57,8 +57,8 @@ def test_padding_is_in_a_configuration_only_where_there_is_some():
     for wrong, says in (
         (3, "Expected"),
         ([[1]], "Expected"),
-        ([["-1"]], "is no number"),
-        ([["0); //"]], "is no number"),
+        ([["-1"]], "is not hexadecimal"),
+        ([["0); //"]], "is not hexadecimal"),
     ):
         with pytest.raises(ValueError, match=says):
             Padding.of_config({"padding": wrong})
@@ -72,7 +72,7 @@ def test_latents_are_marked():
     back, found = padding.unmark(marked)
     assert found.tolist() == codes.tolist() and (back >= 1).all() and back[0].tobytes() == latents[0].tobytes()
     for code in (-4.0, -0.5, -np.inf):
-        with pytest.raises(ValueError, match="rows that are not there"):
+        with pytest.raises(ValueError, match="a code of padding that the codec lacks"):
             padding.unmark(np.array([[code, 1, 1]], np.float32))
 
 
@@ -80,7 +80,7 @@ def test_latents_are_marked():
 def test_rows_of_other_types_are_refused(row):
     right, dtypes = ("0" * 8, "f" * 16), [np.dtype("<f4"), np.dtype("<f8")]
     Padding((right, right)).check(dtypes)
-    with pytest.raises(ValueError, match="row 2 of the padding is none of float32, float64"):
+    with pytest.raises(ValueError, match="row 2 of the padding does not have the bits of float32, float64"):
         Padding((right, row)).check(dtypes)
 
 
@@ -100,7 +100,7 @@ def test_a_file_with_padding_of_other_types_is_damaged(layout, row, tmp_path):
         target.make_tree(run.tree, events, counters=run.counters).extend(events)
         entries = [replace(entry, codec=entry.codec | {"padding": [row]}) for entry in run.collections]
         write_contents(target, replace(contents, runs=[replace(run, collections=entries)]))
-    assert run_main("verify", forged).failed(3, "the codec of", "row 1 of the padding is none of float32")
+    assert run_main("verify", forged).failed(3, "the codec of", "row 1 of the padding does not have")
     refused(3, ("damaged",), "decompress", forged, tmp_path / "back.root", out=tmp_path / "back.root")
     if layout == "floats":
         refused(3, ("damaged",), "export", forged, "--cpp", "-o", tmp_path / "jets.h", out=tmp_path / "jets.h")
@@ -119,13 +119,13 @@ def test_packed_words_hold_the_codes(context, counts):
     found, found_codes = codec.decode_padded(words, np.array(counts))
     assert found_codes.tolist() == codes.tolist() and found.tolist() == cells[:, codes == 0].tolist()
     if n:
-        with pytest.raises(ValueError, match=r"other jets|beyond the grid"):
+        with pytest.raises(ValueError, match=r"do not end with|outside the grid"):
             codec.decode_padded(np.concatenate([np.arange(1, 9, dtype=np.uint32), words]), np.array(counts))
     assert Reader(words) is not None
 
 
 def test_codes_cost_what_they_tell():
-    """0.61 bits where 15 % are jets; where padding ends events, half of what each jet by itself would cost."""
+    """A code costs its entropy, 0.61 bits, if 15 % are jets; less if padding follows the jets of an event."""
     rng = np.random.default_rng(5)
     codec = PackedCodec(default_priors(), Lattice((2e-3,) * 4), True, Padding((("0" * 8,) * 4,)))
     flat = (rng.random(20_000) > 0.15).astype(np.int32)
@@ -139,13 +139,13 @@ def test_codes_cost_what_they_tell():
 
 
 def listed(**kinds: str) -> str:
-    """A list of variables, with the coordinate of each."""
+    """A list of variables in TOML, from the coordinate of each branch."""
     tables = (f'[[variable]]\nbranch = "{name}"\ncoordinate = "{k}"\nprecision = 1e-3\n' for name, k in kinds.items())
     return "".join(tables)
 
 
 def padded_file(folder: Path, jagged: bool, dtype: str = "<f4", n: int = 3000) -> Path:
-    """Jets of which most are padding of three kinds, and some are exact."""
+    """A file with 30 % jets, three of them exact, and three kinds of padding."""
     jets, rng = random_jets(n), np.random.default_rng(3)
     kind = rng.choice(4, n, p=[0.3, 0.4, 0.2, 0.1])
     found = {}

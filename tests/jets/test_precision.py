@@ -103,7 +103,7 @@ def test_a_bound_left_out_is_missed():
 
 
 def rounding_of(dtypes: tuple[np.dtype, ...]) -> float:
-    """The relative error of rounding to these."""
+    """The relative error of rounding to the first of these dtypes."""
     return float(np.finfo(dtypes[0]).eps) / 2
 
 
@@ -156,7 +156,7 @@ def test_a_step_is_never_wasted_nor_gone(dtypes, exponent):
 
 def test_room_for_other_arithmetic_by_hand():
     assert inner(1e-3) == pytest.approx(0.997e-3)
-    assert inner(8e-6) == pytest.approx(6e-6)  # at most a quarter, where float32 could not keep the bound anyway
+    assert inner(8e-6) == pytest.approx(6e-6)  # the margin is at most a quarter of the bound
     assert inner(math.inf) == math.inf
     assert inner(0.0) == 0.0
     assert DRIFT == 3e-6
@@ -198,7 +198,7 @@ def test_phi_is_a_circle(a, b):
         (200, 220, 0.1),
         (-200, -180, 0.1),
         (-1000, 1000, 2.0),
-        (50, 500, 4.5),  # the original's mass counts
+        (50, 500, 4.5),  # relative to the original mass
     ],
 )
 def test_an_error_of_m_is_relative_to_the_mass_or_the_floor(before, after, expected):
@@ -235,7 +235,7 @@ def test_what_the_stored_floats_leave_undefined_is_no_error_of_m():
 
 
 def test_more_of_m_is_undefined_at_large_eta():
-    # eta itself is rounded: p moves by eta times the rounding
+    # eta is rounded, too, which changes p by eta times the relative rounding
     p, eta = 1e5 * math.cosh(3), 3.0
     energy, rounding = math.hypot(p, 5e4), 1e-4
     for part, defined in ((0.99, False), (1.01, True)):

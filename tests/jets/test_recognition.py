@@ -259,7 +259,7 @@ def test_made_counters_avoid_each_other_and_what_is_taken():
         {counters["x"]},
         {counters["y"]},
     ]
-    assert all(len(group) == 1 for group in made)  # one counter a group
+    assert all(len(group) == 1 for group in made)  # one counter per group
     names = [name for group in made for name in group]
     assert len(set(names)) == len(names)
     assert not {"njet", "nx", "x_"} & set(names)
@@ -268,7 +268,7 @@ def test_made_counters_avoid_each_other_and_what_is_taken():
 
 
 def test_counters_that_are_made_have_no_dots_in_their_names():
-    # RDataFrame's Snapshot writes dots as underscores, and crashes where it looks for such a counter
+    # RDataFrame's Snapshot replaces dots by underscores, and crashes if a counter has one
     (collection,) = find_collections([Branch(f"AntiKt4Jets.{v}", "<f4", True) for v in ("pt", "eta", "phi", "m")])
     counters = name_counters([collection], [Branch("Muons.pt", "<f4", True)], {"nMuons_pt"})
     assert counters["AntiKt4Jets.exact_pt"] == "nAntiKt4Jets_exact" and counters["AntiKt4Jets.z0"] == "nAntiKt4Jets"

@@ -24,7 +24,7 @@ NAN = math.nan
 
 
 def jets(*rows: tuple[float, float, float, float]) -> np.ndarray:
-    """pt, eta, phi, m of jets."""
+    """Jets as an array (n x 4: pt, eta, phi, m)."""
     return np.array(rows, float).reshape(-1, 4)
 
 
@@ -35,8 +35,8 @@ def test_residuals_by_hand():
     assert set(found) == {"pt", "eta", "phi", "m", "E", "px", "py", "pz"}
     assert found["pt"] == pytest.approx([0.1, -0.5, 0.0])
     assert found["eta"] == pytest.approx([-0.1, 0.0, 0.25])
-    assert found["phi"] == pytest.approx([0.1, 6.2 - 2 * math.pi, 0.0])  # the short way round
-    assert found["m"] == pytest.approx([-0.1, -10 / 100, 2.0])  # below 100 MeV: of 100 MeV
+    assert found["phi"] == pytest.approx([0.1, 6.2 - 2 * math.pi, 0.0])  # wrapped
+    assert found["m"] == pytest.approx([-0.1, -10 / 100, 2.0])  # below 100 MeV: relative to 100 MeV
     energies = [
         (math.hypot(1e5 * math.cosh(1.0), 1e4), math.hypot(1.1e5 * math.cosh(0.9), 0.9e4)),
         (math.hypot(2e5 * math.cosh(0.5), 50), math.hypot(1e5 * math.cosh(0.5), 40)),
@@ -51,9 +51,9 @@ def test_residuals_of_momenta_by_hand():
     px, py, pz = momentum(before).T
     assert [px, py, pz] == [pytest.approx(values) for values in ([100, 100, 0], [0, 0, 200], [75, -75, 0])]
     found = residuals(before, after)
-    assert found["px"] == pytest.approx([-100 / 100, (-90 - 100) / 100, 0])  # of pt
+    assert found["px"] == pytest.approx([-100 / 100, (-90 - 100) / 100, 0])  # relative to pt
     assert found["py"] == pytest.approx([110 / 100, 0, 0])
-    assert found["pz"] == pytest.approx([(82.5 - 75) / 125, (-67.5 + 75) / 125, 150 / 200])  # of |p|, mass or not
+    assert found["pz"] == pytest.approx([(82.5 - 75) / 125, (-67.5 + 75) / 125, 150 / 200])  # relative to |p|
 
 
 def test_jets_that_did_not_change_have_no_residual():
@@ -63,7 +63,7 @@ def test_jets_that_did_not_change_have_no_residual():
 
 def test_residuals_of_what_is_no_number_are_none():
     before, after = jets((1e5, 1, 0, 10), (1e5, 1, 0, 10)), jets((NAN,) * 4, (1e5, 1e4, 0, 10))
-    found = residuals(before, after)  # without a warning
+    found = residuals(before, after)  # raises no warning
     assert [math.isnan(residual[0]) for residual in found.values()] == [True] * 8
     assert (found["E"][1], found["pz"][1]) == (math.inf, math.inf)
 
@@ -72,7 +72,7 @@ def test_the_mass_response_by_hand():
     before, after = np.zeros((2, 5, 4))
     before[:, 3] = 1000, 500, 501, -1000, 2000
     after[:, 3] = 1100, 7, 0, 5, -30
-    assert mass_response(before, after) == pytest.approx([0.1, -1, -1])  # 500 MeV are not above it, -30 are taken as 0
+    assert mass_response(before, after) == pytest.approx([0.1, -1, -1])  # 500 MeV is not above 0.5 GeV, -30 counts as 0
 
 
 def test_the_mass_response_of_light_jets_is_empty():
@@ -84,8 +84,8 @@ def test_the_mass_response_of_light_jets_is_empty():
     ("values", "expected"),
     [
         (np.arange(0, 101) / 10, (8.4135 - 1.5865) / 2),  # percentiles between the values
-        (np.arange(0, 101) / 10 + 5, (8.4135 - 1.5865) / 2),  # where they lie is no width
-        (np.array([*[0.0] * 90, *[1e9] * 5, *[-1e9] * 5]), 0.0),  # nor are a few far away
+        (np.arange(0, 101) / 10 + 5, (8.4135 - 1.5865) / 2),  # an offset does not change the width
+        (np.array([*[0.0] * 90, *[1e9] * 5, *[-1e9] * 5]), 0.0),  # nor do 10 % of outliers
         (np.array([-2.0, 2.0]), 2 * 0.6827),
         (np.array([3.0]), 0.0),
     ],
@@ -115,13 +115,13 @@ def test_no_jets_have_no_width():
         ([(50, 0, 0, 0), (50, 0, math.pi, 0)], 100),  # back to back
         ([(30, 0, 0, 0), (40, 0, math.pi / 2, 0)], math.sqrt(70**2 - 50**2)),
         ([(1, LN2, 1, 0), (1, -LN2, 1, 0)], math.sqrt(2.5**2 - 2**2)),  # forward and backward
-        ([(3, 0, 0, 4), (3, 0, math.pi, 4)], 10),  # their own masses count
-        ([(5, 0, 0, -4), (5, 0, math.pi, -4)], 6),  # an imaginary mass lowers E
-        ([(5, 0, 0, -4), (5, 0, 0, -4)], 0),  # E below p: no mass
+        ([(3, 0, 0, 4), (3, 0, math.pi, 4)], 10),  # the jets' own masses are included
+        ([(5, 0, 0, -4), (5, 0, math.pi, -4)], 6),  # a negative mass lowers E
+        ([(5, 0, 0, -4), (5, 0, 0, -4)], 0),  # E < p: the mass is 0
         (
             [(5, 0, 0, 9), (30, 0, 0, 0), (6, 1, 1, 3), (40, 0, math.pi / 2, 0)],
             math.sqrt(70**2 - 50**2),
-        ),  # of pt, not m
+        ),  # leading in pt, not in m
         ([(5, 0, 0, 9)], NAN),
         ([], NAN),
     ],
@@ -143,12 +143,12 @@ def test_dijet_masses_are_of_their_own_events():
     ("event", "expected"),
     [
         ([(61e3, 0, 0, 0), (61e3, 3, math.pi, 0)], True),
-        ([(61e3, 0, 3.0, 0), (61e3, 0, -0.4, 0)], True),  # 2.88 apart, the short way round
+        ([(61e3, 0, 3.0, 0), (61e3, 0, -0.4, 0)], True),  # 2.88 apart, wrapped
         ([(61e3, 0, 3.0, 0), (61e3, 0, -3.0, 0)], False),
         ([(61e3, 0, 0, 0), (61e3, 0, 2.51, 0)], True),
         ([(61e3, 0, 0, 0), (61e3, 0, -2.49, 0)], False),
         ([(61e3, 0, 0, 0), (59e3, 0, math.pi, 0)], False),
-        ([(50e3, 0, 1, 0), (61e3, 0, 0, 0), (99e3, 0, math.pi, 0)], True),  # the third is not asked
+        ([(50e3, 0, 1, 0), (61e3, 0, 0, 0), (99e3, 0, math.pi, 0)], True),  # the third jet has no effect
         ([(70e3, 0, 0.1, 0), (61e3, 0, 0, 0), (99e3, 0, math.pi, 0)], True),
         ([(99e3, 0, 0, 0)], False),
         ([], False),
@@ -170,7 +170,7 @@ def test_ht_is_the_pt_of_the_leading_jets():
 
 def test_jets_are_put_in_falling_pt_within_their_events():
     rows = jets(*[(p, 0, 0, 0) for p in (1, 3, 2, 9, 4, 4, 5, 4)])
-    assert by_pt(rows, np.array([3, 0, 1, 4])).tolist() == [1, 2, 0, 3, 6, 4, 5, 7]  # ties as they were
+    assert by_pt(rows, np.array([3, 0, 1, 4])).tolist() == [1, 2, 0, 3, 6, 4, 5, 7]  # equal pt keep their order
 
 
 # --- two samples
@@ -183,8 +183,8 @@ def test_jets_are_put_in_falling_pt_within_their_events():
         ([4, 1, 3, 2], [2, 3, 4, 1], 0),
         ([1, 2], [3, 4, 5], 1),
         ([1, 2], [1.5, 1.6, 5], 0.5),
-        ([0, 0, 1], [0, 1, 1], 1 / 3),  # ties step together
-        ([1, 2, 3, 4], [1, 2, NAN, NAN], 0.5),  # what is no number lies beyond all
+        ([0, 0, 1], [0, 1, 1], 1 / 3),  # equal values are one step of the distributions
+        ([1, 2, 3, 4], [1, 2, NAN, NAN], 0.5),  # NaN is above all numbers
     ],
 )
 def test_a_distance_of_kolmogorov_by_hand(before, after, distance):
@@ -194,7 +194,7 @@ def test_a_distance_of_kolmogorov_by_hand(before, after, distance):
 
 
 @pytest.mark.parametrize(
-    ("moved", "probability"),  # of 20,000: the critical distances of the tables, 1.224, 1.358 and 1.628 over n
+    ("moved", "probability"),  # by the tables' critical distances, 1.224, 1.358 and 1.628 over 100
     [(0, 1), (1, 1), (244, 0.1012), (271, 0.0504), (325, 0.0101), (20_000, 0)],
 )
 def test_a_probability_of_kolmogorov_is_that_of_the_tables(moved, probability):
@@ -215,7 +215,7 @@ def test_a_probability_of_few_jets_by_hand():
     ("before", "after", "area", "error"),
     [
         ([0, 1], [0.5, 2], 0.75, 0),
-        ([0, 1, 2], [3, 0.5, 1.5], 2 / 3, 1 / 3),  # shares 1, 1/3, 2/3 and 1, 2/3, 1/3: their sums vary by sqrt(1/3)
+        ([0, 1, 2], [3, 0.5, 1.5], 2 / 3, 1 / 3),  # shares 1, 1/3, 2/3 and 1, 2/3, 1/3: sums with a variance of 1/3
         ([5, 5, 5], [5, 5, 5], 0.5, 0),
         ([1, 2, 3], [1, 2, 3], 0.5, 0),
         ([1, 2], [3, 4], 1, 0),

@@ -68,7 +68,7 @@ def test_restored_columns_are_the_decoded_jets_as_they_were_stored(variables):
     assert [len(column) for column in restore(codec, kept, codec.encode(table(0)))] == [0] * 4
 
 
-PINNED = {  # steps of log pt, eta, phi and mu at 1e-3, as in the first release: another last bit is another file
+PINNED = {  # steps of log pt, eta, phi and mu at 1e-3 in the first release: files need the same bits
     (PT_M, SINGLE): (0.001992052976874609, 0.001993046374991536, 0.001993046374991536, 0.001992052976874609),
     (PT_M, DOUBLE): (0.001993006651189239, 0.0019939999999982238, 0.0019939999999982238, 0.001993006651189239),
     (P_E, SINGLE): (0.0009955496512791015, 0.0009955496061593294, 0.001993046374991536, 0.001992052976874609),
@@ -96,5 +96,5 @@ def test_whole_numbers_keep_the_bound_itself():
     kept = Storage(listed, (DOUBLE, np.dtype("<i8")))
     assert kept.kept(listed.bounds) == {"x": inner(1e-3), "n": 2.0}
     rows = np.array([[1.0, 2.0**53], [1.0, 5.0], [np.nan, 5.0]])
-    assert kept.usable(rows).tolist() == [False, True, False]  # beyond 2^53 float64 holds not every one
+    assert kept.usable(rows).tolist() == [False, True, False]  # above 2^53, float64 lacks some integers
     assert [column.tolist() for column in kept.to_columns(np.array([[0.25, 1.6]]))] == [[0.25], [2]]

@@ -1,4 +1,4 @@
-"""In which units jets are: as their names and values say, or as the user has to."""
+"""Units come from names and values of jets, or have to be given."""
 
 from pathlib import Path
 
@@ -33,7 +33,7 @@ def collection(names: str) -> Collection:
 
 
 def columns(names: str, median: float, spread: float = 0.3, n: int = 400) -> list[np.ndarray]:
-    """Jets whose pt has this median, as stored."""
+    """Stored columns of jets whose pt has this median."""
     rng = np.random.default_rng(int(median * 1e4) % 1000)
     pt, phi = median * np.exp(spread * rng.permutation(np.linspace(-2.5, 2.5, n))), rng.uniform(-3, 3, n)
     eta = rng.normal(0, 1, n)
@@ -45,7 +45,7 @@ def columns(names: str, median: float, spread: float = 0.3, n: int = 400) -> lis
 
 
 def units(names: str, median: float, *others: tuple[str, float], **how: float) -> str:
-    """The units of a collection beside others of the tree."""
+    """The units that `settle` finds for a collection in a tree with others."""
     all_names = [(names, columns(names, median, **how)), *((other, columns(other, m)) for other, m in others)]
     listed = [collection(names) for names, _ in all_names]
     settled = settle(listed, None, [stored for _, stored in all_names])
@@ -62,8 +62,8 @@ def units(names: str, median: float, *others: tuple[str, float], **how: float) -
         *[(names, 400.0, "GeV") for names in ("plain", "NanoAOD", "tutorial", "struct", "Delphes")],  # large-R jets
         *[(names, 4e5, "MeV") for names in ("plain", "NanoAOD", "tutorial", "struct", "Aux")],
         *[(names, 10_000.0, "MeV") for names in ("Aux", "RNTuple Aux", "struct")],  # soft jets
-        *[("NanoAOD", 2_000.0, "GeV"), ("Delphes", 5_000.0, "GeV")],  # hard ones
-        *[("EDM4hep", 2.0, "GeV"), ("Delphes", 3.0, "GeV")],  # of e+ e- collisions
+        *[("NanoAOD", 2_000.0, "GeV"), ("Delphes", 5_000.0, "GeV")],  # hard jets
+        *[("EDM4hep", 2.0, "GeV"), ("Delphes", 3.0, "GeV")],  # jets of e+ e- collisions
     ],
 )
 def test_what_is_clear_is_not_asked(names, median, expected):
@@ -94,8 +94,8 @@ def test_what_is_not_clear_is_asked(names, median, says):
 
 
 def test_soft_jets_among_hard_ones_and_hard_among_soft_tell():
-    assert units(NAMES["plain"], 4_000.0, spread=1.0) == "GeV"  # in MeV jets of 0.1 GeV
-    assert units(NAMES["plain"], 8_000.0, spread=0.9) == "MeV"  # in GeV jets of 75 TeV
+    assert units(NAMES["plain"], 4_000.0, spread=1.0) == "GeV"  # MeV would mean jets of 0.1 GeV
+    assert units(NAMES["plain"], 8_000.0, spread=0.9) == "MeV"  # GeV would mean jets of 75 TeV
     assert units(NAMES["plain"], 3.0, spread=1.5) == units(NAMES["EDM4hep"], 1.2, spread=0.9) == "GeV"
 
 
@@ -112,7 +112,7 @@ def test_a_few_mistakes_tell_nothing():
 def test_what_stands_where_there_is_no_jet_is_not_asked(sentinel, median, expected):
     stored = columns(NAMES["plain"], median)
     for column in stored:
-        column[40:] = sentinel  # nine tenths
+        column[40:] = sentinel  # in nine tenths of the rows
     assert settle([collection(NAMES["plain"])], None, [stored])[0].units == expected
 
 
@@ -122,9 +122,9 @@ def test_jets_that_tell_nothing_follow_the_others_of_their_tree(median, expected
     assert units(NAMES["plain"], 4_000.0, other) == expected
     assert units(NAMES["NanoAOD"], 9_000.0, other) == expected
     assert units(NAMES["Aux"], 100.0, other, n=0) == units(NAMES["plain"], 100.0, other, n=0) == expected
-    with pytest.raises(UserError, match="may be in MeV or GeV"):  # the others are of two minds
+    with pytest.raises(UserError, match="may be in MeV or GeV"):  # the other collections differ
         units(NAMES["plain"], 4_000.0, other, ("truthjet_{pt,eta,phi,m}", median * 1000 if median < 100 else 35.0))
-    assert units(NAMES["plain"], 35.0, other) == "GeV"  # values prove otherwise
+    assert units(NAMES["plain"], 35.0, other) == "GeV"  # the values exclude the unit of the others
 
 
 @pytest.mark.parametrize(

@@ -152,7 +152,7 @@ def test_words_of_any_list_hold_every_cell(levels, random):
     words = list_words(levels)
     grid = Grid(0.0, (1.0,) * len(levels), (0,) * len(levels), tuple(levels), words)
     assert grid.word_bits <= 23
-    assert len(words) == max(1, -(-sum((n - 1).bit_length() for n in levels) // 23))  # as few as it takes
+    assert len(words) == max(1, -(-sum((n - 1).bit_length() for n in levels) // 23))  # the smallest possible number
     cells = [torch.tensor([0, n - 1, random.randrange(n)]) for n in levels]
     for before, after in zip(cells, unpack(pack(cells, grid), grid), strict=True):
         assert torch.equal(before, after)
@@ -276,7 +276,7 @@ def test_another_sign_is_an_error_of_whole_numbers(coordinate):
 
 def test_a_category_of_later_chunks_is_kept_exactly(tmp_path):
     found = columns(30_000)
-    found["x_flavour"][29_400] = 77  # in none of the places that are looked at
+    found["x_flavour"][29_400] = 77  # not in the rows of the sample
     events = {name: ak.Array(x) for name, x in found.items()}
     path = write_tree(tmp_path / "in.root", "things", events)
     listed = write(tmp_path / "list.toml", *LIST)
