@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from atlasae.codecs.grid import Grid, pack, unpack
 
-_SMALLEST = 1e-100  # scale: what is divided by less may be infinite
+_SMALLEST = 1e-100  # scale: division by less may overflow
 
 
 @dataclass(frozen=True)

@@ -108,7 +108,7 @@ class CodingTable:
 
 
 def uniform(size: int) -> CodingTable:
-    """The table of cells below `size` that are all alike."""
+    """The table in which all cells below `size` are equally likely; it does not adapt."""
     return CodingTable(np.array([0, size]), np.ones((1, 1), np.int64), adapts=False)
 
 
@@ -116,18 +116,18 @@ class Coder(Protocol):
     """A writer, which takes cells and returns them, or a reader, which takes None and returns the cells written."""
 
     def code(self, table: CodingTable, contexts: Contexts | None, cells: Cells | None, n: int) -> Cells:
-        """Code n cells, each in its context (all in the first, where there are none)."""
+        """Code n cells, each in its context (None: all in context 0)."""
         ...
 
 
 class WordWriter:
-    """Cells to words. The coder is a stack: what is to be read first is written last, when all is known."""
+    """Cells to words. The ANS coder is a stack: steps are collected, and encoded in reverse by `words`."""
 
     def __init__(self) -> None:
         self.steps: list[tuple[Any, ...]] = []
 
     def code(self, table: CodingTable, contexts: Contexts | None, cells: Cells | None, n: int) -> Cells:
-        """Note cells to be written."""
+        """Add cells to the steps to be encoded, and return them."""
         assert cells is not None
         runs = runs_of(contexts, n)
         sorted_cells = cells if runs.order is None else cells.take(runs.order)
@@ -170,7 +170,7 @@ class Reader:
         return bool(self.coder.is_empty())
 
     def code(self, table: CodingTable, contexts: Contexts | None, cells: Cells | None, n: int) -> Cells:
-        """Read cells."""
+        """Read n cells."""
         runs = runs_of(contexts, n)
         bins = self._bins(table, runs, n)
         widths, found = table.widths.take(bins), table.first.take(bins)

@@ -101,13 +101,13 @@ def balanced_radices(levels: Sequence[int]) -> tuple[int, int, int]:
 
 
 def jet_words(levels: Sequence[int], digits: Sequence[int]) -> WordLayout:
-    """The words of jets: pt, eta and phi, each followed by one of the three digits of m."""
+    """The words of jets: pt, eta and phi, each followed by one of the three digits of m's cell."""
     divisors = (digits[1] * digits[2], digits[2], 1)
     return tuple((Digit(j, levels[j]), Digit(3, digits[j], divisors[j])) for j in range(3))
 
 
 def list_words(levels: Sequence[int]) -> WordLayout:
-    """Words for any list of variables: whole bits of each, the widest first, split only where no word has room."""
+    """The words of a list of variables: bits of each cell, the widest first, split only if no word has room for all."""
     bits = [(n - 1).bit_length() for n in levels]
     room = [MANTISSA_BITS] * max(1, -(-sum(bits) // MANTISSA_BITS))
     words: list[list[Digit]] = [[] for _ in room]

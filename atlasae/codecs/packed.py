@@ -61,7 +61,7 @@ class PackedCodec:
         return described | self.padding.config()
 
     def encode(self, cells: Columns, counts: Counts, codes: Codes | None = None) -> Words:
-        """The words of cells (4 x n) in events of so many jets; `codes` say which of these are padding instead."""
+        """The words of cells (4 x n) in events with `counts` jets; where `codes` is not 0, a jet is padding instead."""
         writer = WordWriter()
         if self.padding.rows:
             codes = self._code(writer, counts, np.zeros(cells.shape[1], np.int32) if codes is None else codes)
@@ -98,7 +98,7 @@ class PackedCodec:
 
 
 def _code_ranks(coder: Coder, table: CodingTable, ranks: list[Counts], n: int, codes: Codes | None) -> Codes:
-    """Code which of n jets are padding: of every event the first jet, then the second, in the context of the first."""
+    """Code the padding codes of n jets rank by rank: the first jets of all events, then the second, and so on."""
     kinds, found, begin, before = table.prior.shape[1], np.empty(n, np.int32), 0, 0
     for rank, counts in enumerate(ranks):
         here, there = slice(begin, begin + len(counts)), slice(before, before + len(counts))

@@ -87,7 +87,7 @@ def _prior(edges: npt.NDArray[np.generic], counts: npt.NDArray[np.generic]) -> P
 
 
 def default_priors() -> Priors:
-    """The packaged priors."""
+    """The packaged priors of this release."""
     return _read(packaged(TABLES[-1]))
 
 

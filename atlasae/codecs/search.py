@@ -33,11 +33,11 @@ from atlasae.jets.stored import LARGEST_WHOLE, Storage, blocks
 from atlasae.jets.variables import JET
 
 _SAMPLE = 12_000  # jets on which candidates are measured
-TEMPERS = (0.0, 0.2)  # exponents tried for a guaranteed bound
-FULL_TEMPERS = (0.2, 1 / 3, 0.5, 2 / 3)  # and for `full`; 1/3 is the best for the r.m.s. (Panter and Dite 1951)
-FULL_WEIGHTS = {"pt": 1.0, "eta": 2.0, "phi": 2.0, "m": 1.0}  # with `full`: 2e-5 in an angle is as good as 1e-5 in pt
-TAILS = (0.0, 1e-4, 3e-4, 1e-3)  # jets left to the exact branches on purpose, where that makes the grid smaller
-NEAR = 1.003  # times the smallest size: such grids have their cells arranged in words before one is taken
+TEMPERS = (0.0, 0.2)  # exponents tried with bounds
+FULL_TEMPERS = (0.2, 1 / 3, 0.5, 2 / 3)  # exponents tried with `full`; 1/3 minimises the r.m.s. (Panter and Dite 1951)
+FULL_WEIGHTS = {"pt": 1.0, "eta": 2.0, "phi": 2.0, "m": 1.0}  # with `full`, 2e-5 in an angle counts as 1e-5 in pt
+TAILS = (0.0, 1e-4, 3e-4, 1e-3)  # shares of jets made exact so that the grid is smaller, as tried
+NEAR = 1.003  # arrangements of cells in words are tried for grids of up to this times the smallest size
 LIKELY = 4  # arrangements of the cells in words that are measured
 MARGIN = 0.02  # the grid is wider on each side by this share of the sample's range, for other jets
 FEW = 2_000  # with fewer jets, the range of others can't be estimated
@@ -144,7 +144,7 @@ def _candidates(
 
 @torch.no_grad()
 def _spread(autoencoder: InvertibleAutoencoder, coordinates: torch.Tensor, exponent: float) -> tuple[Floats, Floats]:
-    """Inverse density and cumulative value u (both n x 4) of the jets, or of a sample where the network is asked."""
+    """1 / density of a sample, and the cumulative values u of all jets or, if u needs the network, of the sample."""
     sample = coordinates[:: max(1, len(coordinates) // _SAMPLE)]
     width = (-autoencoder.log_densities(sample, exponent)).exp()
     asked = sample if exponent else coordinates

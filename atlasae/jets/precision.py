@@ -14,10 +14,10 @@ from atlasae.jets.layouts import Layout
 from atlasae.jets.rounding import RARE, Column, find_rounding, finer, room
 from atlasae.jets.variables import VariableList
 
-FULL_BOUND = 1e-3  # `full` spends every bit; the few jets in tails that it leaves worse than this are kept exact
-SMALLEST = 1e-7  # what float32 resolves
-ROOM = 0.6  # of the bound is left to the codec at least: else what is decoded is rounded to a bit more
-_WIDEST = 0.1  # what a codec may be off by, however coarse the input is
+FULL_BOUND = 1e-3  # of `full`, which uses every bit; the few jets in tails with larger errors are exact
+SMALLEST = 1e-7  # bound; float32 has a resolution of 1.2e-7
+ROOM = 0.6  # share of the bound that rounding must leave to the codec; else decoded values get one more bit
+_WIDEST = 0.1  # largest error of a codec before rounding, for inputs of any coarseness
 PROMISED = ("pt", "eta", "phi", "m", "E")
 
 

@@ -9,10 +9,10 @@ from atlasae.jets.coordinates import Bools, Floats, energy, momentum, wrap
 from atlasae.jets.variables import JET
 
 COMPARED = ("pt", "eta", "phi", "m", "E", "px", "py", "pz")
-RELATIVE = ("pt", "m", "E")  # their response, after / before, is what a detector's is
-HEAVY = 500.0  # MeV: below it m(after) / m(before) says nothing
-DIJET_PT, DIJET_PHI = 60_000.0, 2.5  # MeV, rad
-CENTRAL = (15.865, 84.135)  # percentiles around the central 68 %
+RELATIVE = ("pt", "m", "E")  # variables whose response, after / before, is plotted
+HEAVY = 500.0  # MeV: below it m(after) / m(before) is not meaningful
+DIJET_PT, DIJET_PHI = 60_000.0, 2.5  # MeV, rad: cuts of a back-to-back pair
+CENTRAL = (15.865, 84.135)  # percentiles of the limits of the central 68 %
 CENTRAL_95 = (2.5, 97.5)
 QUANTILES = (0.1, 1.0, *CENTRAL_95[:1], *CENTRAL[:1], 50.0, *CENTRAL[1:], *CENTRAL_95[1:], 99.0, 99.9)  # per cent
 

@@ -15,9 +15,9 @@ from atlasae.jets.precision import room_of, steps
 from atlasae.jets.rounding import rounded, rounded_phi
 from atlasae.jets.variables import VariableList
 
-BLOCK = 16_384  # rows worked on at once, so that memory does not grow with the chunk
-_SAMPLE = 20_000  # rows that padding is looked for in
-LARGEST_WHOLE = 2.0**53  # float64 holds all whole numbers below
+BLOCK = 16_384  # rows that are processed at once, so that memory does not grow with the chunk
+_SAMPLE = 20_000  # rows in which padding is searched for
+LARGEST_WHOLE = 2.0**53  # float64 holds all integers below
 
 
 @dataclass(frozen=True)
@@ -83,8 +83,10 @@ class Storage:
         return found & (values[:, 3] >= 0) if self.layout.has_energy else found
 
     def padding(self, columns: Stored) -> Padding:
-        """What stands in stored columns where there is no jet."""
-        some = np.random.default_rng(0).permutation(len(columns[0]))[:_SAMPLE]  # of all places in an event
+        """The padding of stored columns, found in a random sample of rows."""
+        some = np.random.default_rng(0).permutation(len(columns[0]))[
+            :_SAMPLE
+        ]  # padding follows an event's jets
         rows = [column[some] for column in columns]
         other = ~self.is_jet(rows)
         return Padding.of_sample([row[other] for row in rows])

@@ -72,7 +72,7 @@ def plan(row: Row) -> Row:
 
 
 def stages(path: str, target: str, layout: str) -> Callable[[], dict[str, float]]:
-    """Compress a file with its stages watched; the CPU seconds of each, by the threads it is spent in."""
+    """Prepare to compress a file; the call returns the CPU seconds of each stage, measured in its thread."""
     from atlasae.compression import collection, compress
     from atlasae.compression.plan import Options
     from atlasae.files import trees, writing

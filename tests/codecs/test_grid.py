@@ -34,7 +34,7 @@ def grid(levels: Sequence[int], words: WordLayout) -> Grid:
 
 
 def bits_of_m(words: WordLayout) -> list[int]:
-    """Which bits of m's cell the words hold, all of them."""
+    """The bits of m's cell that the words hold."""
     digits = [digit for word in words for digit in word if digit.variable == 3]
     ranges = [(digit.divisor.bit_length() - 1, digit.radix.bit_length() - 1) for digit in digits]
     assert [(1 << below, 1 << width) for below, width in ranges] == [(d.divisor, d.radix) for d in digits]
