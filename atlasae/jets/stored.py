@@ -84,9 +84,7 @@ class Storage:
 
     def padding(self, columns: Stored) -> Padding:
         """The padding of stored columns, found in a random sample of rows."""
-        some = np.random.default_rng(0).permutation(len(columns[0]))[
-            :_SAMPLE
-        ]  # padding follows an event's jets
+        some = np.random.default_rng(0).permutation(len(columns[0]))[:_SAMPLE]  # padding follows an event's jets
         rows = [column[some] for column in columns]
         other = ~self.is_jet(rows)
         return Padding.of_sample([row[other] for row in rows])
