@@ -3,10 +3,10 @@
 import io
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import Field, asdict, dataclass, fields
 from html import escape
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, TypeAlias, dataclass_transform
 
 _WIDEST = 100_000  # columns of text that goes nowhere in particular: a name that is cut is no name
 _WIDEST_READ = 100  # columns of running text: longer lines are hard to follow
@@ -24,17 +24,49 @@ class PageTable:
 Page: TypeAlias = Sequence[str | PageTable]  # lines and tables, one below the other
 
 
-class Report(dict[str, Any]):
-    """What was done or found: a dictionary of plain JSON, which a notebook shows as a terminal does."""
+@dataclass(frozen=True)
+class LeftOut:
+    """What else of a file does not come along, and why; `minor` is what belongs to something that does come."""
 
-    def __init__(self, facts: Mapping[str, Any], to_page: Callable[[dict[str, Any]], Page]) -> None:
-        super().__init__(facts)
-        self._to_page = to_page
+    name: str
+    why: str
+    minor: bool = False
+
+
+@dataclass_transform(frozen_default=True, kw_only_default=True)
+class Facts(dict[str, Any]):
+    """Something found: its subclasses are dataclasses whose fields are keys, too, in their order and as plain JSON.
+
+    A field that is None by default has no key where it is None.
+    """
+
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
+
+    def __init_subclass__(cls) -> None:
+        dataclass(frozen=True, eq=False, repr=False, kw_only=True)(cls)
+
+    def __post_init__(self) -> None:
+        for one in fields(self):
+            if (value := getattr(self, one.name)) is not None or one.default is not None:
+                self[one.name] = _plain(value)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    return asdict(value) if isinstance(value, LeftOut) else value
+
+
+class Report(Facts):
+    """What was done or found, which a notebook shows as a terminal does."""
 
     @property
     def page(self) -> Page:
         """What is shown of it."""
-        return self._to_page(self)
+        return self._page()
+
+    def _page(self) -> Page:
+        raise NotImplementedError
 
     def _repr_html_(self) -> str:
         return to_html(self.page)
@@ -43,6 +75,12 @@ class Report(dict[str, Any]):
 def harmless(text: str) -> str:
     """Text without what would steer a terminal: names in a file may be anything."""
     return "".join(c if c.isprintable() or c == "\n" else "?" for c in text)
+
+
+def loosest(precisions: Sequence[Mapping[str, float | None]]) -> dict[str, float | None]:
+    """What is promised of all the jets that several promises are of: of a variable nothing, where one promises none."""
+    bounds = {v: [precision.get(v) for precision in precisions] for v in precisions[0]}
+    return {v: None if None in found else max(x for x in found if x is not None) for v, found in bounds.items()}
 
 
 def some(names: Iterable[str], most: int = 5) -> str:
@@ -121,15 +159,6 @@ def _on_a_line(text: str) -> str:
 
 def _escaped(text: str) -> str:
     return escape(harmless(text))
-
-
-@dataclass(frozen=True)
-class LeftOut:
-    """What else of a file does not come along, and why; `minor` is what belongs to something that does come."""
-
-    name: str
-    why: str
-    minor: bool = False
 
 
 def to_json(report: Mapping[str, Any]) -> str:

@@ -4,6 +4,7 @@ import fcntl
 import json
 import os
 import re
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -49,11 +50,11 @@ class Entry:
     source: Origin
     output: str
     checksum: str
-    report: dict[str, Any]
+    report: Mapping[str, Any]
 
     def to_line(self) -> bytes:
         """The entry as a line of JSON, which begins with the checksum of what follows."""
-        rest = to_json(asdict(self)).encode().removeprefix(b"{")
+        rest = to_json(vars(self) | {"source": asdict(self.source)}).encode().removeprefix(b"{")
         return b'{"check": "%016x", %s' % (checksum_bytes(rest), rest)
 
 
@@ -81,7 +82,7 @@ class Journal:
                 damaged.append(str(number))
         self.notes = [f"'{self.path}': what is in line {some(damaged)} is damaged, and not counted"] if damaged else []
 
-    def find(self, source: Origin, output: str) -> dict[str, Any] | None:
+    def find(self, source: Origin, output: str) -> Mapping[str, Any] | None:
         """The report of an output that is made of just this, and has the bytes it had then.
 
         Of several lines any will do: a run that was killed, or refused, has written one and made nothing.

@@ -6,23 +6,23 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
-from atlasae import pages
 from atlasae.batch.journal import Journal, Origin
+from atlasae.batch.results import FileReport, ManyReport
 from atlasae.batch.workers import Outcome, Recognise, Task, Work, Workers
 from atlasae.compression.chunks import Progress
 from atlasae.compression.compress import compress_file, recognise_compressed
 from atlasae.compression.decompress import decompress_file, recognise_restored
 from atlasae.compression.parts import first_run, key_of, number_of, part_of, part_path, parts_in
 from atlasae.compression.plan import Options, open_for
+from atlasae.compression.results import CompressionReport, DecompressionReport, VerificationReport
 from atlasae.compression.verify import verify_file
 from atlasae.errors import AtlasaeError, UserError
 from atlasae.files.outputs import remove_leftovers
 from atlasae.files.remote import Location, Remote
 from atlasae.files.tables import is_table
 from atlasae.jets.inputs import Part
-from atlasae.report import Report
 
 ADDED = ("entries", "jets", "exact_jets", "bytes_file_in", "bytes_file_out", "bytes_jets_in", "bytes_jets_out")  # up
 
@@ -47,7 +47,7 @@ def compress_files(
     workers: Workers,
     progress: Progress | None = None,
     split_size: int | None = None,
-) -> Report:
+) -> ManyReport:
     """Compress every file into a folder; returns a report of all. Raises UserError before anything is done.
 
     A ROOT file of more than `split_size` bytes becomes several, `NAME.part0.root` and so on, each of a run of entries.
@@ -60,7 +60,7 @@ def compress_files(
 
 def decompress_files(
     paths: Sequence[Location], folder: Path, options: RestoreOptions, workers: Workers, progress: Progress | None = None
-) -> Report:
+) -> ManyReport:
     """Decompress every file into a folder; returns a report of all. Raises UserError before anything is done."""
     tasks = pair_up(
         decompress_task, expand(paths), folder, options, None if options.salvage else recognise_restored_task
@@ -70,7 +70,7 @@ def decompress_files(
 
 def verify_files(
     originals: Sequence[Location], folder: Path, workers: Workers, progress: Progress | None = None
-) -> Report:
+) -> ManyReport:
     """Compare every file with the one in the folder that `compress_files` made of it; returns a report of all."""
     tasks = find_parts(pair_up(verify_task, expand(originals), folder), folder)
     return run_tasks(tasks, workers, None, progress)
@@ -90,7 +90,7 @@ def evaluate_many(
     """
     tasks = find_parts(pair_up(evaluate_task, expand(originals), folder), folder)
     asked = Evaluating(tuple(patterns), units, _common_ranges(tasks, patterns, units))
-    total, files = None, list[dict[str, Any]]()
+    total, files = None, list[FileReport]()
     with closing(workers.outcomes([replace(task, options=asked) for task in tasks])) as outcomes:
         for outcome in _in_order(tasks, outcomes):
             total, error = _add_up(total, outcome)
@@ -100,8 +100,8 @@ def evaluate_many(
     if total is None:
         raise UserError(f"no file can be evaluated: {files[0]['error']}")
     found = total.evaluated()
-    found.report.update(files=files, failed=sum(file["error"] is not None for file in files))
-    return found
+    failed = sum(file["error"] is not None for file in files)
+    return replace(found, report=replace(found.report, files=files, failed=failed))
 
 
 @dataclass(frozen=True)
@@ -110,10 +110,10 @@ class Evaluating:
 
     patterns: tuple[str, ...]
     units: str | None
-    ranges: dict[str, Any]
+    ranges: Mapping[str, Any]
 
 
-def _common_ranges(tasks: Sequence[Task], patterns: Sequence[str], units: str | None) -> dict[str, Any]:
+def _common_ranges(tasks: Sequence[Task], patterns: Sequence[str], units: str | None) -> Mapping[str, Any]:
     """How far the histograms of all files are to go: as the first jets of the first file with any have it."""
     from atlasae.reports.evaluation import first_ranges  # here, since torch takes its time
 
@@ -147,7 +147,7 @@ def _add_up(total: Any, outcome: Outcome) -> tuple[Any, str | None]:
     return total, None
 
 
-def evaluate_task(task: Task) -> dict[str, Any]:
+def evaluate_task(task: Task) -> Mapping[str, Any]:
     """Tally one pair of files."""
     from atlasae.reports.evaluation import tally_files
 
@@ -155,32 +155,32 @@ def evaluate_task(task: Task) -> dict[str, Any]:
     return {"tallied": tally_files(task.path, task.target, None, asked.patterns, asked.units, asked.ranges)}
 
 
-def compress_task(task: Task) -> Report:
+def compress_task(task: Task) -> CompressionReport:
     """Compress one file."""
     return compress_file(task.path, task.target, task.options, finished=task.finished)
 
 
-def decompress_task(task: Task) -> Report:
+def decompress_task(task: Task) -> DecompressionReport:
     """Decompress one file."""
     force, salvage = task.options.force, task.options.salvage
     return decompress_file(task.path, task.target, force, salvage=salvage, finished=task.finished)
 
 
-def recognise_compressed_task(task: Task) -> Report | None:
+def recognise_compressed_task(task: Task) -> CompressionReport | None:
     """The report of what stands in the place of the output, if it is that output."""
     with suppress(AtlasaeError):  # of something else
         return recognise_compressed(task.path, task.target, task.options)
     return None
 
 
-def recognise_restored_task(task: Task) -> Report | None:
+def recognise_restored_task(task: Task) -> DecompressionReport | None:
     """The report of what stands in the place of the output, if it is that output."""
     with suppress(AtlasaeError):
         return recognise_restored(task.path, task.target)
     return None
 
 
-def verify_task(task: Task) -> Report:
+def verify_task(task: Task) -> VerificationReport:
     """Compare one file with its original."""
     return verify_file(task.path, task.target)
 
@@ -283,7 +283,7 @@ def _parts_of(task: Task, paths: Sequence[Path]) -> list[Task]:
     return wanted + [replace(task, work=stale_task, target=path) for path in cut if path not in taken]
 
 
-def stale_task(task: Task) -> dict[str, Any]:
+def stale_task(task: Task) -> NoReturn:
     """Say that a file is left over."""
     raise UserError(_stale(task.target, task.path))
 
@@ -320,7 +320,7 @@ def _stale(path: Path, source: Location) -> str:
     return f"'{path}' is of '{source.name}' as it was cut another time: remove it, or use another folder"
 
 
-def run_into(folder: Path, tasks: Sequence[Task], workers: Workers, progress: Progress | None = None) -> Report:
+def run_into(folder: Path, tasks: Sequence[Task], workers: Workers, progress: Progress | None = None) -> ManyReport:
     """Do tasks whose outputs belong in a folder with a journal; it is made where there is none."""
     if folder.exists() and not folder.is_dir():
         raise UserError(f"'{folder}' is no folder: outputs of many files need one")
@@ -333,7 +333,7 @@ def run_into(folder: Path, tasks: Sequence[Task], workers: Workers, progress: Pr
 
 def run_tasks(
     tasks: Sequence[Task], workers: Workers, journal: Journal | None, progress: Progress | None = None
-) -> Report:
+) -> ManyReport:
     """Do all tasks but those whose output the journal knows as done; returns the report of all.
 
     Where it is interrupted, KeyboardInterrupt says how far it came; what the journal has needs not be done again.
@@ -365,15 +365,14 @@ def _known(task: Task, journal: Journal | None) -> Outcome | None:
     return None if report is None else Outcome(task, report, reused=True)
 
 
-def summary(outcomes: Sequence[Outcome], notes: Sequence[str], seconds: float) -> Report:
+def summary(outcomes: Sequence[Outcome], notes: list[str], seconds: float) -> ManyReport:
     """What many files came to: a report for each, how many failed, and sums."""
-    files = [
-        {"input": str(o.task.path)} | o.report | {"output": str(o.task.target), "error": o.error, "reused": o.reused}
+    files: list[FileReport] = [
+        {"input": str(o.task.path), **o.report, "output": str(o.task.target), "error": o.error, "reused": o.reused}
         for o in outcomes
     ]
     good = [o.report for o in outcomes if o.error is None]
     totals = {key: sum(r[key] for r in good) for key in ADDED if good and all(key in r for r in good)}
     if totals.get("jets") and "bytes_jets_out" in totals:
         totals["bytes_per_jet"] = totals["bytes_jets_out"] / totals["jets"]
-    facts = {"files": files, "failed": len(outcomes) - len(good), **totals, "notes": notes, "seconds": seconds}
-    return Report(facts, pages.many_page)
+    return ManyReport(files=files, failed=len(outcomes) - len(good), **totals, notes=notes, seconds=seconds)

@@ -31,8 +31,8 @@ LOCAL_CONFIG = {
 }
 
 
-Work = Callable[["Task"], dict[str, Any]]
-Recognise = Callable[["Task"], dict[str, Any] | None]
+Work = Callable[["Task"], Mapping[str, Any]]
+Recognise = Callable[["Task"], Mapping[str, Any] | None]
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Task:
     def finished(self, made: Path, report: Mapping[str, Any]) -> None:
         """Journal what is made before it gets its name: after a crash its bytes tell that it is done."""
         if self.source:
-            add_entry(self.target.parent, Entry(self.source, self.target.name, hex_of(made), dict(report)))
+            add_entry(self.target.parent, Entry(self.source, self.target.name, hex_of(made), report))
 
     @property
     def digest(self) -> str:
@@ -65,7 +65,7 @@ class Outcome:
     """What became of a task: a report, or why there is none."""
 
     task: Task
-    report: dict[str, Any] = field(default_factory=dict)
+    report: Mapping[str, Any] = field(default_factory=dict)
     error: str | None = None
     reused: bool = False
 
@@ -99,7 +99,7 @@ def perform(task: Task) -> Outcome:
     return Outcome(task, report)
 
 
-def _made_before(task: Task) -> dict[str, Any] | None:
+def _made_before(task: Task) -> Mapping[str, Any] | None:
     """The report of an output that is there since a worker died of this task when all was done.
 
     Where the journal lost its line, the output's own content tells; then it gets another line.

@@ -18,6 +18,7 @@ from atlasae.compression.format import (
 from atlasae.compression.others import copy_back
 from atlasae.compression.parts import check_parts
 from atlasae.compression.plan import Options
+from atlasae.compression.results import DecompressionReport
 from atlasae.compression.skims import contents_of
 from atlasae.compression.verify import compare_files
 from atlasae.errors import DamagedFileError, UserError
@@ -27,20 +28,19 @@ from atlasae.files.remote import Location, Named, local, located, watching
 from atlasae.files.tables import Table, is_pickle, is_table, write_table
 from atlasae.files.trees import Source, open_source
 from atlasae.files.writing import Behind, Target, Writer, create
-from atlasae.report import LeftOut, Report
+from atlasae.report import LeftOut
 
 
-def recognise_restored(path: Location, target: Path) -> Report | None:
+def recognise_restored(path: Location, target: Path) -> DecompressionReport | None:
     """The report of a file that stands at `target`, if it is what `decompress_file` makes of a compressed one.
 
     Raises what reading does.
     """
     with open_source(path) as source:
-        facts = _decompression_facts(read_contents(source), Salvage())
+        contents = read_contents(source)
     if compare_files(target, path, restored=True)["differences"]:
         return None
-    facts |= file_bytes(path, target) | {"notes": [], "seconds": 0.0, "output": str(target)}
-    return Report(facts, pages.decompression_page)
+    return _report(contents, Salvage(), file_bytes(path, target), target, [], 0.0)
 
 
 def decompress_file(
@@ -52,7 +52,7 @@ def decompress_file(
     trust: Named | None = None,
     *,
     finished: Finished | None = None,
-) -> Report:
+) -> DecompressionReport:
     """Bring the jets of a compressed file back under their own names; returns a report.
 
     OUT's suffix decides between ROOT, pickle and parquet. Raises DamagedFileError where a checksum does not match; with
@@ -82,9 +82,8 @@ def decompress_file(
             else:
                 left_out = _write_restored(source, contents, temporary, progress or silent, lost)
             check_unchanged()
-            facts = _decompression_facts(contents, lost or Salvage()) | file_bytes(path, temporary)
-            facts |= {"notes": [*skim.notes, *pages.left_out_lines(left_out)], "output": str(target)}
-            report = Report(facts | {"seconds": time.perf_counter() - started}, pages.decompression_page)
+            notes, sizes = [*skim.notes, *pages.left_out_lines(left_out)], file_bytes(path, temporary)
+            report = _report(contents, lost or Salvage(), sizes, target, notes, time.perf_counter() - started)
             if finished:
                 finished(temporary, report)
     return report
@@ -100,14 +99,20 @@ def _check_parts(path: Location, contents: Contents, lost: Salvage | None) -> No
         lost.damage.append(str(error))
 
 
-def _decompression_facts(contents: Contents, lost: Salvage) -> dict[str, Any]:
-    return {
-        "entries": sum(chunk.entries for chunk in contents.chunks) - sum(stop - start for start, stop in lost.missing),
-        "jets": sum(chunk.jets for chunk in contents.chunks) - lost.jets,
-        "tree": contents.runs[0].tree,
-        "missing": lost.missing,
-        "damage": lost.damage,
-    }
+def _report(
+    contents: Contents, lost: Salvage, sizes: dict[str, int], target: Path, notes: list[str], seconds: float
+) -> DecompressionReport:
+    return DecompressionReport(
+        entries=sum(chunk.entries for chunk in contents.chunks) - sum(stop - start for start, stop in lost.missing),
+        jets=sum(chunk.jets for chunk in contents.chunks) - lost.jets,
+        tree=contents.runs[0].tree,
+        missing=lost.missing,
+        damage=lost.damage,
+        **sizes,
+        notes=notes,
+        output=str(target),
+        seconds=seconds,
+    )
 
 
 def _write_restored(

@@ -12,7 +12,7 @@ import awkward as ak
 import msgspec
 import numpy as np
 
-from atlasae import pages
+from atlasae.compression.results import InfoReport, RunCollection, RunReport, StoredCollection
 from atlasae.errors import DamagedFileError, UserError
 from atlasae.files.branches import FOLDER, LIST, TITLES, Branch
 from atlasae.files.checksums import checksum_bytes
@@ -22,7 +22,7 @@ from atlasae.files.trees import Source, Tree, open_source
 from atlasae.files.writing import Target
 from atlasae.jets.collections import Collection, stand_ins
 from atlasae.jets.stored import any_storage_of
-from atlasae.report import LeftOut, Report
+from atlasae.report import LeftOut
 
 FORMAT = 2  # of the folder; raise it when an old reader would go wrong
 READ = (1, FORMAT)  # format 1 has texts where later ones have bytes
@@ -384,12 +384,6 @@ def _type_of(dtype: str, jagged: bool) -> str:
     return f"a list of {dtype}" if jagged else dtype
 
 
-def loosest(entries: Sequence[CompressedCollection]) -> dict[str, float | None]:
-    """What is promised of every jet of a merged file: nothing, where one part of it promises nothing."""
-    bounds = {v: [entry.precision.get(v) for entry in entries] for v in entries[0].precision}
-    return {v: None if None in found else max(x for x in found if x is not None) for v, found in bounds.items()}
-
-
 def _rows(source: Source, name: str, columns: list[str]) -> dict[str, ak.Array]:
     if name not in source.trees:
         raise ValueError(f"it has no tree '{name}'")
@@ -434,29 +428,29 @@ def _about(contents: Contents) -> str:
     )
 
 
-def describe(path: Location) -> Report:
+def describe(path: Location) -> InfoReport:
     """What `atlasae info` prints, from a compressed file, without its model."""
     with open_source(path) as source:
         contents = read_contents(source)
         with damage(f"'{FOLDER}' in '{path}'", *FACTS):
-            return Report(_described_file(path, source, contents), pages.info_page)
+            return _described_file(path, source, contents)
 
 
-def _described_file(path: Location, source: Source, contents: Contents) -> dict[str, Any]:
+def _described_file(path: Location, source: Source, contents: Contents) -> InfoReport:
     tree = source.trees[contents.runs[0].tree]
     names = dict.fromkeys(entry.collection.name for run in contents.runs for entry in run.collections)
-    return {
-        "file": str(path),
-        "bytes": path.stat().st_size,
-        "tree": tree.name,
-        "entries": tree.entries,
-        "jets": sum(entry.jets for run in contents.runs for entry in run.collections),
-        "collections": [_described(name, contents.runs, tree) for name in names],
-        "carried": len(contents.runs[0].carried),
-        "dropped": contents.dropped,
-        "left_out": [asdict(thing) for thing in contents.left_out],
-        "runs": [_described_run(run, contents) for run in contents.runs],
-    }
+    return InfoReport(
+        file=str(path),
+        bytes=path.stat().st_size,
+        tree=tree.name,
+        entries=tree.entries,
+        jets=sum(entry.jets for run in contents.runs for entry in run.collections),
+        collections=[_described(name, contents.runs, tree) for name in names],
+        carried=len(contents.runs[0].carried),
+        dropped=contents.dropped,
+        left_out=contents.left_out,
+        runs=[_described_run(run, contents) for run in contents.runs],
+    )
 
 
 def bits_of(entry: CompressedCollection) -> dict[str, float]:
@@ -467,42 +461,37 @@ def bits_of(entry: CompressedCollection) -> dict[str, float]:
     return {v: round(math.log2(n), 2) for v, n in zip(names, entry.codec["levels"], strict=True)}
 
 
-def _described(name: str, runs: list[Run], tree: Tree) -> dict[str, Any]:
+def _described(name: str, runs: list[Run], tree: Tree) -> StoredCollection:
     """One collection over all runs of a merged file."""
     found = [(run, entry) for run in runs for entry in run.collections if entry.collection.name == name]
     entries = [entry for _, entry in found]
     jets = sum(entry.jets for entry in entries)
     size = tree.compressed_bytes(stand_ins(entries[0].collection, found[0][0].counters))
-    return {
-        "name": entries[0].collection.name,
-        "branches": entries[0].collection.branches,
-        "units": entries[0].collection.units,
-        "floors": any_storage_of(entries[0].collection).floors,
-        "jets": jets,
-        "exact_jets": sum(entry.exact_jets for entry in entries),
-        "bytes_in": sum(entry.bytes_in for entry in entries),
-        "bytes": size,
-        "bytes_per_jet": size / jets if jets else None,
-    }
+    return StoredCollection(
+        name=entries[0].collection.name,
+        branches=entries[0].collection.branches,
+        units=entries[0].collection.units,
+        floors=any_storage_of(entries[0].collection).floors,
+        jets=jets,
+        exact_jets=sum(entry.exact_jets for entry in entries),
+        bytes_in=sum(entry.bytes_in for entry in entries),
+        bytes=size,
+        bytes_per_jet=size / jets if jets else None,
+    )
 
 
-def _described_run(run: Run, contents: Contents) -> dict[str, Any]:
+def _described_run(run: Run, contents: Contents) -> RunReport:
     sha = run.collections[0].model_sha256
-    return {
-        "source": str(run.source["name"]),
-        "source_bytes": int(run.source["bytes"]),
-        "entries": run.entries,
-        "chunks": run.chunks,
-        "collections": [
-            {
-                "name": entry.collection.name,
-                "precision": entry.precision,
-                "bits": bits_of(entry),
-                "max_error": entry.max_error,
-            }
-            for entry in run.collections
+    return RunReport(
+        source=str(run.source["name"]),
+        source_bytes=int(run.source["bytes"]),
+        entries=run.entries,
+        chunks=run.chunks,
+        collections=[
+            RunCollection(name=e.collection.name, precision=e.precision, bits=bits_of(e), max_error=e.max_error)
+            for e in run.collections
         ],
-        "model_sha256": sha,
-        "model_from": "in the file" if sha in contents.models else "packaged with atlasae",
-        "versions": run.versions,
-    }
+        model_sha256=sha,
+        model_from="in the file" if sha in contents.models else "packaged with atlasae",
+        versions=run.versions,
+    )

@@ -4,14 +4,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
 
 import awkward as ak
 import numpy as np
 import numpy.typing as npt
 
 from atlasae.compression.chunks import Chunks, Progress, WrittenChunk, pieces
-from atlasae.compression.format import CompressedCollection, Contents, is_compressed, loosest, read_contents
+from atlasae.compression.format import CompressedCollection, Contents, is_compressed, read_contents
 from atlasae.compression.others import entry_ranges
 from atlasae.compression.parts import check_parts, entries_of
 from atlasae.compression.plan import Options
@@ -26,6 +25,8 @@ from atlasae.jets.coordinates import Bools, Floats
 from atlasae.jets.inputs import Opened, event_branch, event_numbers, find_in, open_input
 from atlasae.jets.stored import storage_of
 from atlasae.jets.units import settle
+from atlasae.report import loosest
+from atlasae.reports.results import PairFacts
 
 PART = 100_000  # jets looked at at once
 _FIRST = 20_000  # entries that settle the units
@@ -74,7 +75,7 @@ class Pair:
     original: Opened
     paired: list[Paired]
     pieces: Pieces
-    facts: dict[str, Any]
+    facts: PairFacts
 
     def jets(self) -> Iterator[tuple[str, JetPairs]]:
         """The jets of every collection, piece by piece, with the name of the collection."""
@@ -153,14 +154,20 @@ def _with_compressed(original: Opened, source: Source, contents: Contents, progr
                 collection=entry.collection,
                 bytes_before=original.events.compressed_bytes(list(entry.collection.branches.values())),
                 bytes_after=tree.compressed_bytes(stand_ins(entry.collection, run.counters)),
-                precision=loosest(runs),
+                precision=loosest([found.precision for found in runs]),
                 exact_jets=sum(found.exact_jets for found in runs),
                 latents=() if entry.collection.packed else entry.collection.latents,
                 meaning=_meaning(entry),
             )
         )
-    facts = {"original": original.path.name, "compressed": source.path.name, "entries": tree.entries, "tree": tree.name}
-    facts |= {"model_sha256": entries[0].model_sha256, "bytes": source.path.stat().st_size}
+    facts = PairFacts(
+        original=original.path.name,
+        compressed=source.path.name,
+        entries=tree.entries,
+        tree=tree.name,
+        model_sha256=entries[0].model_sha256,
+        bytes=source.path.stat().st_size,
+    )
     return Pair(original, paired, _restored_pieces(original, source, contents, paired, progress), facts)
 
 
@@ -200,8 +207,13 @@ def _with_plain(before: Opened, after: Opened, collections: Sequence[Collection]
         names = list(collection.branches.values())
         _same_branches(after, collection, before.path)
         found.append(Paired(collection, before.events.compressed_bytes(names), after.events.compressed_bytes(names)))
-    facts = {"original": before.path.name, "compressed": after.path.name, "entries": before.events.entries}
-    facts |= {"tree": before.tree, "bytes": after.path.stat().st_size}
+    facts = PairFacts(
+        original=before.path.name,
+        compressed=after.path.name,
+        entries=before.events.entries,
+        tree=before.tree,
+        bytes=after.path.stat().st_size,
+    )
     return Pair(before, found, _plain_pieces(before, after, found, progress), facts)
 
 

@@ -9,7 +9,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from atlasae import pages
 from atlasae.codecs.bottleneck import Bottleneck, BottleneckAutoencoder
 from atlasae.codecs.chain import InvertibleAutoencoder, Link, jet_autoencoder
 from atlasae.codecs.floats import BottleneckCodec
@@ -27,7 +26,6 @@ from atlasae.jets.residuals import half_widths, residuals
 from atlasae.jets.stored import storage_of
 from atlasae.jets.units import settle
 from atlasae.jets.variables import WHOLE, Variable, VariableList
-from atlasae.report import Report
 from atlasae.training.loop import (
     INTERRUPTED,
     Course,
@@ -41,6 +39,7 @@ from atlasae.training.loop import (
     run_course,
 )  # fmt: skip
 from atlasae.training.recipes import Recipe, read_recipe
+from atlasae.training.results import TrainingReport
 
 MOST_ROWS = 2_000_000  # more teach nothing that these don't
 STEP_ENTRIES = 20_000  # entries read at once
@@ -80,7 +79,7 @@ def train(  # noqa: PLR0913  # as many as the command has options
     device: str = "cpu",
     force: bool = False,
     progress: Callable[[int, int], None] | None = None,
-) -> Report:
+) -> TrainingReport:
     """Train a model on the jets of files, ROOT and tables, and write it; returns the report.
 
     `recipe` is one, or its file; `jets` and `units` are as for `compress`; `start` is a model to go on from, or its
@@ -102,9 +101,8 @@ def train(  # noqa: PLR0913  # as many as the command has options
         recipe = read_recipe(recipe, otherwise=start.facts["architecture"] if start else None)
     watch: Watcher | None = (lambda step, steps, loss: progress(step, steps)) if progress else None
     model, history = learn(listed, recipe, read_patterns(jets), read_units(units), start, device, watch)
-    facts = write_kept(target, model, force) | {"ended": history.ended}
     told = {key: model.facts[key] for key in ("architecture", "provenance", "test")}
-    return Report(facts | told, pages.training_page)
+    return TrainingReport(**write_kept(target, model, force), ended=history.ended, **told)
 
 
 @torch.random.fork_rng(devices=[])  # the caller's random numbers are none of ours
