@@ -403,9 +403,9 @@ def train(
 ) -> None:
     """Train a model on the jets of files, ROOT and tables; Ctrl-C keeps the best so far."""
     if arch == "tables":
-        unset = {"--find-rate": find_rate, "--config": config, "--set": settings or None, "--from": start}
-        _refuse_set(unset | {"--seed": seed, "--device cuda": device == "cuda" or None})
-        show(_count_tables(paths, output, jets, units, force), as_json, quiet)
+        unset: dict[str, object] = {"--find-rate": find_rate, "--config": config, "--set": settings or None}
+        unset |= {"--from": start, "--seed": seed, "--device cuda": device == "cuda" or None}
+        show(_count_tables(paths, output, jets, units, force, unset), as_json, quiet)
         return
     from atlasae.codecs.model import load_model
     from atlasae.files.outputs import check_target
@@ -428,18 +428,19 @@ def train(
     show(report, as_json, quiet)
 
 
-def _refuse_set(unset: Mapping[str, object]) -> None:
-    """Raise UserError where one of these options was given, which say how to train."""
-    if wrong := [name for name, value in unset.items() if value is not None]:
-        raise UserError(f"--arch tables counts jets, there is nothing to set: leave out {wrong[0]}")
-
-
 def _count_tables(
-    paths: tuple[Location, ...], output: Path | None, jets: tuple[str, ...], units: str | None, force: bool
+    paths: tuple[Location, ...],
+    output: Path | None,
+    jets: tuple[str, ...],
+    units: str | None,
+    force: bool,
+    unset: Mapping[str, object],
 ) -> Report:
     """Make tables for `compress --layout packed`; returns the report."""
     from atlasae.training.tables import train_tables
 
+    if wrong := [name for name, value in unset.items() if value is not None]:
+        raise UserError(f"--arch tables counts jets, there is nothing to set: leave out {wrong[0]}")
     if output is None:
         raise UserError("no place for the tables: name it with -o MODEL")
     return train_tables(paths, output, jets, units, force)

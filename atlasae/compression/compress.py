@@ -20,6 +20,7 @@ from atlasae.compression.format import (
     Contents,
     Copied,
     Run,
+    SourceFacts,
     bits_of,
     read_contents,
     write_contents,
@@ -299,12 +300,12 @@ def _run(
     )  # fmt: skip
 
 
-def _source(opened: Opened) -> dict[str, Any]:
+def _source(opened: Opened) -> SourceFacts:
     """What a run tells of its input, and which part of it this is."""
-    facts: dict[str, Any] = {"name": opened.path.name, "bytes": opened.path.stat().st_size}
+    facts = SourceFacts(name=opened.path.name, bytes=opened.path.stat().st_size)
     if part := opened.part:
-        facts |= {"entries": [part.start, part.stop], "part": [part.number, part.parts]}
-        facts |= {"uuid": opened.source.uuid} if opened.source else {}
+        facts |= SourceFacts(entries=(part.start, part.stop), part=(part.number, part.parts))
+        facts |= SourceFacts(uuid=opened.source.uuid) if opened.source else SourceFacts()
     return facts
 
 

@@ -25,7 +25,7 @@ from atlasae.errors import DamagedFileError, UserError
 from atlasae.files.branches import Branch
 from atlasae.files.outputs import check_target, replacing
 from atlasae.files.remote import Location, Named, local, located, watching
-from atlasae.files.tables import Table, is_pickle, is_table, write_table
+from atlasae.files.tables import Table, TableFacts, is_pickle, is_table, write_table
 from atlasae.files.trees import Source, open_source
 from atlasae.files.writing import Behind, Target, Writer, create
 from atlasae.report import LeftOut
@@ -165,9 +165,16 @@ def _restored_table(source: Source, contents: Contents, progress: Progress, lost
     if not chunks:
         raise _all_lost(source)
     columns = {name: np.concatenate([ak.to_numpy(chunk[name]) for chunk in chunks]) for name in run.originals}
-    facts = run.table or {}
+    facts = run.table or TableFacts()
     for name in columns.keys() & set(facts.get("swapped", ())):
         columns[name] = columns[name].astype(columns[name].dtype.newbyteorder())
-    index = columns.pop(facts["index"], None) if facts.get("index") else None  # it may be dropped
-    more = {key: facts[key] for key in ("ranged", "names", "heading", "texts") if key in facts}
-    return Table(columns, index, facts.get("index_name"), nulls=tuple(facts.get("nulls", ())), **more)
+    return Table(
+        columns,
+        index=columns.pop(label, None) if (label := facts.get("index")) else None,  # it may be dropped
+        index_name=facts.get("index_name"),
+        ranged=facts.get("ranged", False),
+        names=facts.get("names", {}),
+        heading=facts.get("heading"),
+        texts=facts.get("texts"),
+        nulls=tuple(facts.get("nulls", ())),
+    )

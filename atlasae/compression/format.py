@@ -3,10 +3,10 @@
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
-from typing import Any
+from typing import Any, TypedDict
 
 import awkward as ak
 import msgspec
@@ -18,6 +18,7 @@ from atlasae.files.branches import FOLDER, LIST, TITLES, Branch
 from atlasae.files.checksums import checksum_bytes
 from atlasae.files.damage import FACTS, damage, has_traces
 from atlasae.files.remote import Location
+from atlasae.files.tables import TableFacts
 from atlasae.files.trees import Source, Tree, open_source
 from atlasae.files.writing import Target
 from atlasae.jets.collections import Collection, stand_ins
@@ -85,11 +86,21 @@ class Copied:
     checksums: dict[str, int] = field(default_factory=dict)
 
 
+class SourceFacts(TypedDict, total=False):
+    """What a run was made of; of a part of a file its first entry and the one after its last, and which of how many."""
+
+    name: str
+    bytes: int
+    entries: tuple[int, int]
+    part: tuple[int, int]
+    uuid: str
+
+
 @dataclass(frozen=True)
 class Run:
     """One compression: everything needed to undo it, but the model's weights."""
 
-    source: dict[str, Any]
+    source: SourceFacts
     tree: str
     title: str
     entries: int
@@ -101,7 +112,7 @@ class Run:
     counters: dict[str, str]
     dropped: list[str]
     versions: dict[str, str]
-    table: dict[str, Any] | None = None
+    table: TableFacts | None = None
     copied: Copied = field(default_factory=Copied)
     format: int = FORMAT
     ntuple: bool = False  # made of an RNTuple and written as one
@@ -410,7 +421,7 @@ def _names_of(rows: ak.Array) -> list[str]:
     return [row.decode() if len(row) == 64 else row.hex() for row in _bytes_of(rows)]
 
 
-def _other_format(facts: dict[str, Any]) -> str:
+def _other_format(facts: Mapping[str, Any]) -> str:
     maker = facts.get("versions", {}).get("atlasae", "of a later day")
     return (
         f"made by atlasae {maker} in format {facts['format']}: this is atlasae {version('atlasae')}, which reads "
@@ -483,8 +494,8 @@ def _described(name: str, runs: list[Run], tree: Tree) -> StoredCollection:
 def _described_run(run: Run, contents: Contents) -> RunReport:
     sha = run.collections[0].model_sha256
     return RunReport(
-        source=str(run.source["name"]),
-        source_bytes=int(run.source["bytes"]),
+        source=run.source["name"],
+        source_bytes=run.source["bytes"],
         entries=run.entries,
         chunks=run.chunks,
         collections=[

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from importlib import import_module
 from itertools import chain, pairwise
 from pathlib import Path
-from typing import Any, BinaryIO, TypeAlias
+from typing import Any, BinaryIO, TypeAlias, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -88,6 +88,22 @@ class Table:
         names = self.names if len(self.names) == len(columns) else {}
         index_name = None if self.index_name is None else str(self.index_name)
         return replace(self, columns=columns, index=index, names=names, index_name=index_name)
+
+
+class TableFacts(TypedDict, total=False):
+    """What of a table is neither its columns nor the labels of its rows, which are in the column `index`, if any.
+
+    `swapped` names the columns of the other byte order; the rest is as `Table` has it.
+    """
+
+    index: str | None
+    index_name: Name | None
+    ranged: bool
+    names: dict[str, Name]
+    texts: str
+    nulls: list[str]
+    swapped: list[str]
+    heading: Name
 
 
 def is_pickle(path: Location) -> bool:
@@ -434,7 +450,7 @@ def _read_parquet(stream: BinaryIO, file: str) -> Table:
         raise DamagedFileError(f"{file}: damaged: not the parquet that was written ({_line(error)})") from None
 
 
-def _from_arrow(table: Any, metadata: dict[str, Any], file: str) -> Table:
+def _from_arrow(table: Any, metadata: Mapping[str, Any], file: str) -> Table:
     field, labels, index_name = _arrow_index(table, metadata, file)
     names = [name for name in table.column_names if name != field]
     arrays = {name: _arrow_numbers(table[name], name, file) for name in names}
@@ -454,7 +470,7 @@ def _from_arrow(table: Any, metadata: dict[str, Any], file: str) -> Table:
     )
 
 
-def _arrow_names(names: Sequence[str], metadata: dict[str, Any]) -> tuple[Name | None, dict[str, Name], str | None]:
+def _arrow_names(names: Sequence[str], metadata: Mapping[str, Any]) -> tuple[Name | None, dict[str, Name], str | None]:
     """The name of all names, the names that are numbers, and the type of texts; pandas notes what they were."""
     noted = (metadata.get("column_indexes") or [{}])[0]
     noted_type = noted.get("numpy_type")
@@ -463,7 +479,7 @@ def _arrow_names(names: Sequence[str], metadata: dict[str, Any]) -> tuple[Name |
     return _index_name(noted.get("name")), {name: kind(name) for name in names} if kind else {}, texts
 
 
-def _arrow_notes(table: Any, numbers: Mapping[str, _Array], metadata: dict[str, Any]) -> list[str]:
+def _arrow_notes(table: Any, numbers: Mapping[str, _Array], metadata: Mapping[str, Any]) -> list[str]:
     """What numpy has no types for, and what else stands in the file."""
     types = {column["field_name"]: column["numpy_type"] for column in metadata.get("columns", ())}
     notes = [
@@ -477,7 +493,7 @@ def _arrow_notes(table: Any, numbers: Mapping[str, _Array], metadata: dict[str, 
     return notes
 
 
-def _arrow_index(table: Any, metadata: dict[str, Any], file: str) -> tuple[str | None, range | _Array, Name | None]:
+def _arrow_index(table: Any, metadata: Mapping[str, Any], file: str) -> tuple[str | None, range | _Array, Name | None]:
     """The field that holds the row labels, the labels and their name, as pandas noted them in the file's metadata."""
     if len(metadata.get("column_indexes", ())) > 1:
         raise UserError(f"{file}: its columns are a MultiIndex: give each column one name")
@@ -494,7 +510,7 @@ def _arrow_index(table: Any, metadata: dict[str, Any], file: str) -> tuple[str |
     return None, range(table.num_rows), None
 
 
-def _arrow_labels(table: Any, field: str, metadata: dict[str, Any], file: str) -> tuple[_Array, Name | None]:
+def _arrow_labels(table: Any, field: str, metadata: Mapping[str, Any], file: str) -> tuple[_Array, Name | None]:
     array = _arrow_numbers(table[field], field, file)
     if array is None:
         kind = table[field].type

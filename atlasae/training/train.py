@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -323,7 +322,7 @@ def event_parts(
     return [np.isin(events, part) for part in np.split(shuffled, ends)]
 
 
-def describe_jets(autoencoder: Autoencoder, jets: Floats) -> dict[str, Any]:
+def describe_jets(autoencoder: Autoencoder, jets: Floats) -> dict[str, object]:
     """Columns, units, coordinates and domain: what a model of these jets expects."""
     if isinstance(autoencoder, InvertibleAutoencoder):
         coordinates = ["log pt", "eta", "phi", "mu: m / 100 MeV below 100 MeV, sign(m) (1 + log(|m| / 100 MeV)) above"]
@@ -334,7 +333,7 @@ def describe_jets(autoencoder: Autoencoder, jets: Floats) -> dict[str, Any]:
     return described | {"domain": domain_of(jets)}
 
 
-def figures_on(autoencoder: Autoencoder, jets: Floats) -> dict[str, Any]:
+def figures_on(autoencoder: Autoencoder, jets: Floats) -> dict[str, object]:
     """What a model makes of jets it has not seen: bits per jet at 1e-3, or half-widths of the residuals."""
     if isinstance(autoencoder, InvertibleAutoencoder):
         return {"jets": len(jets), "bits_per_jet_at_1e-3": bits_per_row(autoencoder, _rows(autoencoder, jets), 2e-3)}
@@ -378,7 +377,7 @@ def _read_file(
 
 def _provenance(
     paths: Sequence[Location], sample: TrainingSample, split: Split, recipe: Recipe, start: Model | None, device: str
-) -> dict[str, Any]:
+) -> dict[str, object]:
     jets = {"training": len(split.training), "validation": len(split.validation), "test": len(split.test)}
     return {
         "files": [path.name for path in paths],
@@ -393,7 +392,7 @@ def _provenance(
     }
 
 
-def _objective_facts(recipe: Recipe) -> dict[str, Any]:
+def _objective_facts(recipe: Recipe) -> dict[str, object]:
     if recipe.arch == "invertible":
         return {"loss": "negative log-likelihood"}
     return {"loss": recipe.loss, "beta": recipe.beta, "weights": list(recipe.weights)}
