@@ -1,15 +1,15 @@
-"""What can go wrong, and the exit code each failure ends with."""
+"""Errors and their exit codes."""
 
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-UNEXPECTED = 1  # exit code of a bug of ours
+UNEXPECTED = 1  # exit code of an unexpected error, a bug
 
 
 class AtlasaeError(Exception):
-    """A failure with a one-line message for the user; `exit_code` is what the command ends with.
+    """A failure with a one-line message; `exit_code` is that of the command.
 
     >>> try:
     ...     atlasae.compress_file("missing.root", "other.root")
@@ -33,19 +33,19 @@ class UserError(AtlasaeError):
 
 
 class UnreachableError(AtlasaeError):
-    """The user can mend it: bytes that did not come, for there is no file, no way to it, or a disk or server fails."""
+    """Bytes could not be read: there is no file, no connection, or a failure of the disk or the server."""
 
     exit_code = 2
 
 
 class MemoryShortError(AtlasaeError):
-    """The user can mend it: there was no memory for what was asked for."""
+    """There is not enough memory for what was asked for."""
 
     exit_code = 2
 
 
 class DamagedFileError(AtlasaeError):
-    """The file is damaged: its bytes are not what was written.
+    """The file is damaged: its bytes are not those that were written.
 
     >>> content = pathlib.Path("small.root").read_bytes()
     >>> pathlib.Path("cut.root").write_bytes(content[: len(content) // 2]) > 0
@@ -61,7 +61,7 @@ class DamagedFileError(AtlasaeError):
 
 
 def explain(error: BaseException) -> tuple[str, int]:
-    """What to tell the user of an error, and the exit code."""
+    """The message of an error for the user, and the exit code."""
     if isinstance(error, AtlasaeError):
         return str(error), error.exit_code
     if isinstance(error, MemoryError):
@@ -73,16 +73,14 @@ def explain(error: BaseException) -> tuple[str, int]:
 
 
 def memory_short(what: str, error: MemoryError) -> str:
-    """What to tell of memory that was not there for `what`."""
+    """The message for memory that ran out in doing `what`."""
     told = f" ({error})" if str(error) else ""
-    return (
-        f"memory ran out for {what}{told}: free some, or take a machine with more; compress takes less by --step-size"
-    )
+    return f"memory ran out for {what}{told}: free some, or take a machine with more; for compress, lower --step-size"
 
 
 @contextmanager
 def sparing(lost: list[str] | None) -> Iterator[None]:
-    """Note damage in `lost` and go on, where there is such a list."""
+    """Append damage to `lost` and continue; if `lost` is None, raise it."""
     try:
         yield
     except DamagedFileError as error:
@@ -92,9 +90,9 @@ def sparing(lost: list[str] | None) -> Iterator[None]:
 
 
 def once(ending: type[BaseException]) -> Callable[[int, Any], None]:
-    """A handler of signals that raises this, unless it is on its way: what cleans up is not to be stopped by another.
+    """A signal handler that raises `ending`, but not while one is handled, so that cleaning up is not interrupted.
 
-    Not by a flag: where what was raised is caught, as at the end of a training, the next signal is heard.
+    There is no flag: after the exception is caught, as at the end of a training, the next signal raises it again.
     """
 
     def handle(number: int, frame: Any) -> None:

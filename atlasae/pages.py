@@ -1,4 +1,4 @@
-"""What several commands say in the same words."""
+"""Texts that several commands share."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import version
@@ -10,12 +10,12 @@ LIBRARIES = ("torch", "uproot", "awkward", "numpy", "constriction", "cramjam", "
 
 
 def versions_text() -> str:
-    """This version, and those of the libraries that have a say in what is written and read."""
+    """The versions of atlasae, and of the libraries that affect what it writes and reads."""
     return "\n".join([f"atlasae {version('atlasae')}", *(f"  {name} {version(name)}" for name in LIBRARIES)])
 
 
 def model_page(facts: Mapping[str, Any]) -> Page:
-    """A model by itself: `Model.describe`."""
+    """A model as `Model.describe` shows it."""
     lines = [
         f"{facts['architecture']} model: {facts['parameters']:,} parameters, {size_text(facts['bytes'])}",
         f"SHA-256 {facts['sha256']}",
@@ -34,7 +34,7 @@ def model_page(facts: Mapping[str, Any]) -> Page:
 
 
 def line_of_test(test: Mapping[str, Any]) -> str:
-    """What a model made of the jets of its test."""
+    """A line on the test of a model."""
     if "half_widths" in test:
         found = "half-widths" + "".join(f"  {variable} {width:.2g}" for variable, width in test["half_widths"].items())
     else:
@@ -43,7 +43,7 @@ def line_of_test(test: Mapping[str, Any]) -> str:
 
 
 def left_out_lines(left_out: Sequence[LeftOut]) -> list[str]:
-    """What was left out of a file, in a line for each reason."""
+    """What was left out of a file, one line per reason."""
     whys: dict[str, list[str]] = {}
     for thing in left_out:
         whys.setdefault(thing.why, []).append(thing.name)
@@ -51,12 +51,12 @@ def left_out_lines(left_out: Sequence[LeftOut]) -> list[str]:
 
 
 def note_lines(notes: Iterable[str]) -> list[str]:
-    """Notes, as they stand below what they are of."""
+    """Notes, each on a line."""
     return [f"note: {note}" for note in notes]
 
 
 def size_text(count: float) -> str:
-    """A number of bytes, in a unit of three digits."""
+    """A number of bytes with its unit."""
     for unit in ("B", "kB", "MB", "GB"):
         if count < 999.995 or unit == "GB":
             break

@@ -1,4 +1,4 @@
-"""What is shown of a report: lines and tables, as text in a terminal and as HTML in a notebook."""
+"""Reports as pages of lines and tables: text in a terminal, HTML in a notebook."""
 
 import io
 import json
@@ -8,13 +8,13 @@ from dataclasses import Field, asdict, dataclass, fields
 from html import escape
 from typing import Any, ClassVar, TypeAlias, dataclass_transform
 
-_WIDEST = 100_000  # columns of text that goes nowhere in particular: a name that is cut is no name
-_WIDEST_READ = 100  # columns of running text: longer lines are hard to follow
+_WIDEST = 100_000  # columns of piped text: wide enough that no name is cut
+_WIDEST_READ = 100  # columns of running text: longer lines are hard to read
 
 
 @dataclass(frozen=True)
 class PageTable:
-    """Rows of cells under headings; columns of words stand at the left, all others, numbers, at the right."""
+    """Rows of cells under headings; the columns in `words` are aligned left, the others right."""
 
     headings: Sequence[str]
     rows: Sequence[Sequence[str]]
@@ -26,7 +26,7 @@ Page: TypeAlias = Sequence[str | PageTable]  # lines and tables, one below the o
 
 @dataclass(frozen=True)
 class LeftOut:
-    """What else of a file does not come along, and why; `minor` is what belongs to something that does come."""
+    """An object or branch that is left out, and why; `minor` if it is a detail of one that is carried."""
 
     name: str
     why: str
@@ -35,9 +35,9 @@ class LeftOut:
 
 @dataclass_transform(frozen_default=True, kw_only_default=True)
 class Facts(dict[str, Any]):
-    """Something found: its subclasses are dataclasses whose fields are keys, too, in their order and as plain JSON.
+    """Base of results: subclasses are dataclasses whose fields are also keys, in their order and as plain JSON.
 
-    A field that is None by default has no key where it is None.
+    A field with the default None has no key while it is None.
     """
 
     __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
@@ -58,11 +58,11 @@ def _plain(value: Any) -> Any:
 
 
 class Report(Facts):
-    """What was done or found, which a notebook shows as a terminal does."""
+    """The result of a call; a notebook shows it as the terminal does."""
 
     @property
     def page(self) -> Page:
-        """What is shown of it."""
+        """The report as lines and tables."""
         return self._page()
 
     def _page(self) -> Page:
@@ -73,8 +73,19 @@ class Report(Facts):
 
 
 def harmless(text: str) -> str:
-    """Text without what would steer a terminal: names in a file may be anything."""
+    """A text with control characters replaced by `?`: names in a file may contain terminal codes."""
     return "".join(c if c.isprintable() or c == "\n" else "?" for c in text)
+
+
+def short(kind: Any, longest: int = 60) -> str:
+    """The text of a type, or of anything else, cut where it is longer."""
+    text = str(kind)
+    return text if len(text) <= longest else text[: longest - 3] + "..."
+
+
+def line_of(error: BaseException) -> str:
+    """The message of an error on one short line, printable; where it has none, the name of its class."""
+    return short(harmless(" ".join(str(error).split())) or type(error).__name__, 150)
 
 
 def loosest(precisions: Sequence[Mapping[str, float | None]]) -> dict[str, float | None]:
@@ -84,13 +95,13 @@ def loosest(precisions: Sequence[Mapping[str, float | None]]) -> dict[str, float
 
 
 def some(names: Iterable[str], most: int = 5) -> str:
-    """The first of many names, and how many more there are."""
+    """The first `most` names, and the number of the others."""
     listed = list(names)
     return ", ".join(listed[:most]) + f" and {len(listed) - most} more" * (len(listed) > most)
 
 
 def to_text(page: Page, terminal: bool = False) -> str:
-    """A page as text: plain, and as wide as it takes; or as a terminal has it, in its colours and its width."""
+    """A page as text: plain and of any width, or for a terminal in its colours and width."""
     return "\n".join(
         _table_text(block, terminal) if isinstance(block, PageTable) else harmless(block) for block in page
     )
@@ -122,7 +133,7 @@ def _table_text(table: PageTable, terminal: bool) -> str:
 
 
 def markdown_text(text: str, terminal: bool = False) -> str:
-    """A text in Markdown: as it is, or as a terminal has it, with headings, tables and lines that fit."""
+    """A Markdown text: plain, or for a terminal with formatted headings, tables and lines."""
     if not terminal:
         return text.rstrip()
     from rich.console import Console
@@ -135,7 +146,7 @@ def markdown_text(text: str, terminal: bool = False) -> str:
 
 
 def to_html(page: Page) -> str:
-    """A page as HTML; what stands in a file is text there and nothing else."""
+    """A page as HTML, in which names from files are escaped."""
     return "\n".join(
         _table_html(block) if isinstance(block, PageTable) else f"<div>{_escaped(block)}</div>" for block in page
     )
@@ -162,7 +173,7 @@ def _escaped(text: str) -> str:
 
 
 def to_json(report: Mapping[str, Any]) -> str:
-    """A report as JSON, which knows no infinity: an error without end is null."""
+    """A report as JSON; numbers that are not finite become null, because JSON has no infinity."""
     return json.dumps(_finite(report), allow_nan=False)
 
 

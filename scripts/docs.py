@@ -35,16 +35,16 @@ def main() -> None:
 
 
 def to_html() -> str:
-    """The page: names are documented as members of the package, whatever module defines them."""
+    """The page; names are documented as members of the package, whichever module defines them."""
     public = [getattr(atlasae, name) for name in vars(atlasae)["__all__"]]
     documented = {found.__name__: found for found in [*public, *returned_by(public)]}
     sources = sorted({found.__module__ for found in documented.values()})
     modules = {name: pdoc.doc.Module(importlib.import_module(name)) for name in sources}
-    for module in modules.values():  # whatever else is in them has no page to link to
+    for module in modules.values():  # nothing else in a module has a page to link to
         module.members = {name: found for name, found in module.members.items() if name in documented}
     with mock.patch.multiple(atlasae, create=True, __all__=list(documented), **documented):
         page = modules["atlasae"] = pdoc.doc.Module(atlasae)
-        assert page.members  # looks for them, and for the docstring, which is that of a file for type checkers
+        assert page.members  # loads them, and the docstring, which is the stub file's
         page.docstring = topic_text("python")
     with mock.patch.object(inspect, "formatannotation", short), mock.patch.object(pdoc.doc, "formatannotation", short):
         pdoc.render.configure(docformat="google", search=False)
@@ -52,7 +52,7 @@ def to_html() -> str:
 
 
 def returned_by(public: list[Any]) -> list[Any]:
-    """The classes of atlasae that are not public, but returned by what is, or by methods of such a class."""
+    """The classes of atlasae that are not public, but returned by public names, or by methods of such classes."""
     known = list(public)
     for thing in known:  # grows while it is walked
         known += [found for found in _returned_by(thing) if found not in known]
@@ -60,7 +60,7 @@ def returned_by(public: list[Any]) -> list[Any]:
 
 
 def short(annotation: Any, *options: Any, **more: Any) -> str:
-    """An annotation as `inspect` writes it, with numpy's own names for arrays."""
+    """An annotation as `inspect` formats it, with numpy's names of arrays."""
     text = _written(annotation, *options, **more).replace(_written(npt.ArrayLike), "ArrayLike")
     return re.sub(r"numpy\.ndarray\[tuple\[[^\]]*\], numpy\.dtype\[([\w.]+)\]\]", r"NDArray[\1]", text)
 

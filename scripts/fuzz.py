@@ -3,12 +3,12 @@
     python scripts/fuzz.py --number 20000 --seed 1
     python scripts/fuzz.py --number 3000 --seed 1 --layout packed
 
-Small files of every kind are made of `data/jets.root`: compressed ones, models, tables, and ROOT files to compress.
-Copies are changed (bits, bytes, blocks, lengths, whole numbers; in forged ones the JSON, the latents or the weights,
-with checksums that fit) and given to the command that reads them, one after the other in one process (or as many as
-there are workers), which reads a sound file after each. It prints how many were refused, how many were no worse for it,
-and every failure: a traceback, a hang, jets that are not the right ones, code that ran, a file left where none should
-be, a sound file that is read otherwise than before.
+Small files of every kind are made from `data/jets.root`: compressed ones, models, tables, and ROOT files to compress.
+Copies are changed (bits, bytes, blocks, lengths, integers; in forged ones the JSON, the latents or the weights, with
+matching checksums) and passed to the command that reads them, one after the other in one process per worker, which
+reads a sound file after each. It prints how many were refused, how many gave the correct result, and every failure: a
+traceback, a hang, wrong jets, code that ran, a file that is left over, a sound file that is read differently than
+before.
 """
 
 import contextlib
@@ -47,8 +47,8 @@ from atlasae.files.writing import create
 
 JETS = Path(__file__).parents[1] / "data" / "jets.root"
 ENTRIES = 40
-HANGS = 20  # seconds of CPU time: on a busy machine nothing hangs sooner
-WAITS = 1200  # seconds: what waits, and uses none, hangs too
+HANGS = 20  # seconds of CPU time after which a command counts as hanging
+WAITS = 1200  # seconds of real time, for commands that wait without CPU time
 RUNS_CODE = ("os.system", "subprocess.Popen", "os.exec", "os.posix_spawn", "os.spawn", "socket.connect")
 ODD: tuple[Any, ...] = (
     0,
@@ -80,7 +80,6 @@ def make_corpus(folder: Path) -> None:
     table = make_table()
     for suffix in ("pkl", "parquet"):
         write_table(folder / f"input-table.{suffix}", table)
-    write_table(folder / "jets.pkl", table)
     (folder / "model-invertible.model").write_bytes(default_model().content)
     torch.manual_seed(1)
     network = BottleneckAutoencoder(Bottleneck(("m", "pt", "phi", "eta"), ("log10", "log10", "linear", "linear"), (8,)))
@@ -90,42 +89,62 @@ def make_corpus(folder: Path) -> None:
         "embedded": ["--precision", "full", "--model", str(folder / "model-mlp.model")],
         "ntuple": ["--format", "rntuple", "--only-jets"],
     }
+    make_original(folder / "fields.root", separator="_")  # ROOT allows no dots in names of fields
     for name, options in ways.items():
-        run(["compress", str(folder / "input-jets.root"), str(folder / f"compressed-{name}.root"), *options])
-    run(["compress", str(folder / "jets.pkl"), str(folder / "compressed-table.root")])
+        source = "fields.root" if name == "ntuple" else "input-jets.root"
+        make(["compress", str(folder / source), str(folder / f"compressed-{name}.root"), *options])
+    compress_tables(folder)
     restore_all(folder)
 
 
 def make_packed_corpus(folder: Path) -> None:
     """Write small compressed files in the packed layout, and no others."""
     make_original(folder / "jets.root")
-    write_table(folder / "jets.pkl", make_table())
     tables = {name: replace(prior, counts=(prior.counts + 1) // 2) for name, prior in default_priors().of.items()}
     (folder / "tables.safetensors").write_bytes(Priors.from_tables(tables).content)
     own = ["--model", str(folder / "tables.safetensors")]
     ways = {"default": ["--step-size", "4kB"], "embedded": ["--only-jets", *own], "alone": ["--no-context"]}
     for name, options in ways.items():
         target = str(folder / f"compressed-{name}.root")
-        run(["compress", str(folder / "jets.root"), target, "--layout", "packed", *options])
-    run(["compress", str(folder / "jets.pkl"), str(folder / "compressed-table.root"), "--layout", "packed"])
+        make(["compress", str(folder / "jets.root"), target, "--layout", "packed", *options])
+    compress_tables(folder, "--layout", "packed")
     restore_all(folder)
 
 
+def compress_tables(folder: Path, *options: str) -> None:
+    """Compress the first jets as a table, and the same with cut mantissas and rows of -999."""
+    table = make_table()
+    rounded = {v: (x.astype(np.float32).view(np.uint32) >> 13 << 13).view(np.float32) for v, x in table.columns.items()}
+    for values in rounded.values():
+        values[::5] = -999
+    for name, one in {"table": table, "rounded": Table(rounded, None, None)}.items():
+        write_table(folder / f"{name}.pkl", one)
+        told = [str(folder / f"{name}.pkl"), str(folder / f"compressed-{name}.root"), "--units", "MeV"]
+        make(["compress", *told, *options])
+
+
 def restore_all(folder: Path) -> None:
-    """Decompress every compressed file: what changed copies are compared with."""
+    """Decompress every compressed file, to compare changed copies with."""
     for path in folder.glob("compressed-*.root"):
-        run(["decompress", str(path), str(path.with_name(path.name.replace("compressed", "restored")))])
+        make(["decompress", str(path), str(path.with_name(path.name.replace("compressed", "restored")))])
 
 
-def make_original(path: Path) -> None:
-    """Write a few events, with what else a file may hold."""
+def make(arguments: list[str]) -> None:
+    """Run a command that has to succeed; raises RuntimeError."""
+    code, errors = run(arguments)
+    if code:
+        raise RuntimeError(errors)
+
+
+def make_original(path: Path, separator: str = ".") -> None:
+    """Write a few events, with other objects that a file may have."""
     with uproot.open(JETS) as file:
         tree = next(file[name] for name, kind in file.classnames().items() if kind == "TTree")
         events = {branch.name: branch.array(entry_stop=ENTRIES) for branch in tree.branches}
-    events = {name: array for name, array in events.items() if not name.startswith("n")}
+    events = {name.replace(".", separator): array for name, array in events.items() if not name.startswith("n")}
     with uproot.recreate(path) as file:
         types = {name: a.layout.form.type if a.ndim > 1 else ak.to_numpy(a).dtype for name, a in events.items()}
-        file.mktree("CollectionTree", types, counter_name=lambda name: f"n{name.split('.')[0]}").extend(events)
+        file.mktree("CollectionTree", types, counter_name=lambda name: f"n{name.split(separator)[0]}").extend(events)
         texts = ak.Array(["a text", "é" * 300, ""] * 10)
         file.mktree("more", {"x": "f8", "text": "string"}).extend({"x": np.arange(30.0), "text": texts})
         file["histogram"] = np.histogram(np.arange(30.0))
@@ -152,7 +171,7 @@ def flip(rng: np.random.Generator, content: bytes) -> bytes:
 
 
 def scribble(rng: np.random.Generator, content: bytes) -> bytes:
-    """Write over a few places: random bytes, zeros, or whole numbers that are seldom meant."""
+    """Overwrite a few positions with random bytes, zeros, or integers at the limits of their types."""
     changed = bytearray(content)
     for _ in range(int(rng.integers(1, 5))):
         number = struct.pack(">q", int(rng.choice([0, -1, 1, 2**31 - 1, 2**31, 2**40, 2**62])))[
@@ -165,7 +184,7 @@ def scribble(rng: np.random.Generator, content: bytes) -> bytes:
 
 
 def move(rng: np.random.Generator, content: bytes) -> bytes:
-    """Copy a block to another place, or take it out."""
+    """Copy a block to another position, or remove it."""
     start, length, place = (int(rng.integers(n)) for n in (len(content), 400, len(content)))
     block = content[start : start + length]
     if rng.random() < 0.3:
@@ -174,12 +193,12 @@ def move(rng: np.random.Generator, content: bytes) -> bytes:
 
 
 def cut(rng: np.random.Generator, content: bytes) -> bytes:
-    """Leave the end off."""
+    """Cut off the end."""
     return content[: int(rng.integers(len(content)))]
 
 
 def forge_header(rng: np.random.Generator, content: bytes) -> bytes:
-    """Change the JSON of a model file, which then still is one by its form."""
+    """Change the JSON of a model file, keeping its format valid."""
     size = int.from_bytes(content[:8], "little")
     header = json.loads(content[8 : 8 + size])
     if rng.random() < 0.5:
@@ -191,7 +210,7 @@ def forge_header(rng: np.random.Generator, content: bytes) -> bytes:
 
 
 def altered(rng: np.random.Generator, facts: Any) -> Any:
-    """JSON with one of its leaves, or branches, made something else."""
+    """JSON with a leaf or branch replaced by another value."""
     if isinstance(facts, dict | list) and len(facts) and rng.random() < 0.93:
         key = list(facts)[rng.integers(len(facts))] if isinstance(facts, dict) else int(rng.integers(len(facts)))
         changed = facts.copy()
@@ -211,7 +230,7 @@ KINDS = ("compressed-", "model-", "input-")
 
 
 def forge(rng: np.random.Generator, path: Path, target: Path) -> None:
-    """Write a compressed file of other facts, chunks or latents, with checksums that fit."""
+    """Write a compressed file with other JSON, chunks or latents, and matching checksums."""
     events, text, chunks, models = parts_of(path)
     events, chunks = dict(events), [*chunks]
     how = rng.integers(3)
@@ -231,7 +250,7 @@ def forge(rng: np.random.Generator, path: Path, target: Path) -> None:
 
 
 class Forged(Contents):
-    """Contents whose one run is any text."""
+    """Contents whose only run has any text."""
 
     def __init__(self, text: str, chunks: list[Chunk], models: dict[str, bytes]) -> None:
         run = Run({}, "CollectionTree", "", 0, 0, [], [], [], [], {}, [], {})
@@ -245,12 +264,12 @@ def parts_of(path: Path) -> tuple[dict[str, ak.Array], str, list[Chunk], dict[st
     with open_source(path) as source:
         contents = read_contents(source)
         run, tree = contents.runs[0], source.trees["CollectionTree"]
-        alone = replace(run, copied=Copied())  # else it would be missed that nothing else is there
+        alone = replace(run, copied=Copied())  # else verify would miss the other objects
         return tree.read(run.written, 0, tree.entries), alone.to_json(), contents.chunks, contents.models
 
 
 def spoil(rng: np.random.Generator, events: dict[str, ak.Array]) -> None:
-    """Change numbers of one branch to any others."""
+    """Replace numbers of one branch by random ones."""
     name = list(events)[rng.integers(len(events))]
     flat = ak.to_numpy(ak.flatten(events[name], axis=None)).copy()
     if not len(flat) or flat.dtype.kind not in "iuf":
@@ -278,7 +297,7 @@ def checksummed(events: dict[str, ak.Array], chunks: list[Chunk], written: list[
 
 @dataclass(frozen=True)
 class Task:
-    """One file to change: everything about it follows from seed and number."""
+    """One file to change; seed and number determine all about it."""
 
     folder: Path
     seed: int
@@ -287,13 +306,13 @@ class Task:
 
 
 def one(task: Task) -> tuple[str, str]:
-    """Change a file of the corpus; which kind it was, and what came of it."""
+    """Change a file of the corpus; returns its kind and the outcome."""
     rng = np.random.default_rng([task.seed, task.number])
     way = task.ways[rng.integers(len(task.ways))]
     paths = [path for path in sorted(task.folder.iterdir()) if changeable(path, way)]
     path = paths[rng.integers(len(paths))]
     sound = min(task.folder.glob("restored-*.root"))
-    known_facts(sound)  # before anything that is damaged
+    known_facts(sound)  # cached before any damaged file is read
     with tempfile.TemporaryDirectory(dir=task.folder.parent) as scratch:
         changed = Path(scratch) / path.name
         signal.setitimer(signal.ITIMER_PROF, HANGS)
@@ -303,7 +322,7 @@ def one(task: Task) -> tuple[str, str]:
             outcome = judged(task.folder, path, changed, way == FORGE)
             if not same(sound, sound):
                 outcome = f"{outcome}, but a sound file is read otherwise after it"
-        except BaseException as error:  # noqa: BLE001 - whatever it is, it is a failure to be counted
+        except BaseException as error:  # noqa: BLE001 - every exception is counted as a failure
             outcome = f"{type(error).__name__}: {error}"
         finally:
             signal.setitimer(signal.ITIMER_PROF, 0)
@@ -312,7 +331,7 @@ def one(task: Task) -> tuple[str, str]:
 
 
 def changeable(path: Path, way: str) -> bool:
-    """Whether a file of the corpus is there to be changed in this way."""
+    """Whether a file of the corpus can be changed in this way."""
     if way == FORGE:
         return path.name in ("compressed-default.root", "compressed-embedded.root")
     return path.name.partition("-")[0] == "model" if way == "header" else path.name.startswith(KINDS)
@@ -329,7 +348,7 @@ def change(rng: np.random.Generator, way: str, path: Path, changed: Path) -> Non
 
 
 def judged(folder: Path, path: Path, changed: Path, forged: bool) -> str:
-    """Give a changed file to its command: `refused`, `correct`, or what is wrong."""
+    """Pass a changed file to its command; returns `refused`, `correct`, or what is wrong."""
     out = changed.with_name("out.root")
     kind, _, name = path.stem.partition("-")
     commands = {
@@ -353,7 +372,7 @@ def judged(folder: Path, path: Path, changed: Path, forged: bool) -> str:
 
 
 def told_otherwise(changed: Path, code: int) -> str | None:
-    """What `info` does wrong, or `verify` says of a file that decompress (by its exit code) took otherwise."""
+    """What `info` does wrong, or where `verify` contradicts the exit code of decompress; else None."""
     told, errors = run(["info", str(changed)])
     if told and (told not in (2, 3) or not is_one_line(errors)):
         return f"info: exit {told}: {errors}"
@@ -364,12 +383,12 @@ def told_otherwise(changed: Path, code: int) -> str | None:
 
 
 def is_one_line(errors: str) -> bool:
-    """Whether an error is told as it should be."""
+    """Whether an error is reported on one line."""
     return errors.startswith("atlasae: ") and errors.count("\n") == 1
 
 
 def run(arguments: list[str]) -> tuple[int, str]:
-    """Exit code and stderr of `atlasae ARGUMENTS`; whatever else it raises comes through."""
+    """Exit code and stderr of `atlasae ARGUMENTS`; other exceptions pass."""
     out, errors = io.StringIO(), io.StringIO()
     before, sys.argv = sys.argv, ["atlasae", *arguments]
     try:
@@ -383,18 +402,18 @@ def run(arguments: list[str]) -> tuple[int, str]:
 
 
 def same(path: Path, reference: Path) -> bool:
-    """Whether two ROOT files hold the same trees, bit for bit, and the same objects."""
+    """Whether two ROOT files have the same trees, bit for bit, and the same objects."""
     return facts_of(path) == known_facts(reference)
 
 
 @cache
 def known_facts(path: Path) -> list[tuple[Any, ...]]:
-    """The same, remembered."""
+    """`facts_of`, cached."""
     return facts_of(path)
 
 
 def facts_of(path: Path) -> list[tuple[Any, ...]]:
-    """All that a file says, in few words."""
+    """The contents of a file as checksums and names."""
     with open_source(path) as source:
         trees = [
             (name, tree.title, branch, checksum(tree.read([branch.name], 0, tree.entries)[branch.name]))
@@ -405,7 +424,7 @@ def facts_of(path: Path) -> list[tuple[Any, ...]]:
 
 
 def start_worker() -> None:
-    """Let nothing run code, or run for long, in this process."""
+    """Forbid that files run code, or commands run for long, in this process."""
     torch.set_num_threads(1)
     for number in (signal.SIGPROF, signal.SIGALRM):
         signal.signal(number, hanging)
@@ -413,13 +432,13 @@ def start_worker() -> None:
 
 
 def hanging(number: int, frame: object) -> None:
-    """End what takes too long; no handler of ours takes it for damage."""
+    """Raise an exception that no handler of atlasae takes for damage."""
     os.write(2, b"a hang: this process ends\n")
     os._exit(9)
 
 
 def watch(event: str, arguments: tuple[Any, ...]) -> None:
-    """End the process where a file would run something."""
+    """End the process where a file would run code."""
     if event in RUNS_CODE:
         os.write(2, f"code would run: {event} {arguments}\n".encode())
         os._exit(8)
@@ -429,14 +448,14 @@ def watch(event: str, arguments: tuple[Any, ...]) -> None:
 
 
 def outcomes(tasks: list[Task], workers: int) -> Iterator[tuple[Task, str, str]]:
-    """What came of every task."""
+    """Yields the outcome of every task."""
     with ThreadPoolExecutor(workers) as threads:
         for part in threads.map(apart, [tasks[i::workers] for i in range(workers)]):
             yield from part
 
 
 def apart(tasks: list[Task]) -> list[tuple[Task, str, str]]:
-    """Do tasks one after the other in a process of their own, which is made anew where one of them ends it."""
+    """Do tasks in another process, one after the other; a process that ends is replaced."""
     done, pool = [], new_process()
     for task in tasks:
         try:
@@ -449,7 +468,7 @@ def apart(tasks: list[Task]) -> list[tuple[Task, str, str]]:
 
 
 def new_process() -> ProcessPoolExecutor:
-    """A process to do tasks in."""
+    """A process for tasks."""
     return ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), start_worker)
 
 
@@ -461,7 +480,7 @@ def new_process() -> ProcessPoolExecutor:
 @click.option("--way", "ways", multiple=True, type=click.Choice([*MUTATIONS, FORGE]), help="Only change in these ways.")
 @click.option("--layout", type=click.Choice(["floats", "packed"]), default="floats", show_default=True)
 def main(number: int, seed: int, workers: int, first: int, ways: tuple[str, ...], layout: str) -> None:
-    """Change files at random, and count what comes of it."""
+    """Change files at random, and count the outcomes."""
     counts: Counter[tuple[str, str]] = Counter()
     failures = []
     with tempfile.TemporaryDirectory() as scratch:
@@ -469,7 +488,7 @@ def main(number: int, seed: int, workers: int, first: int, ways: tuple[str, ...]
         folder.mkdir()
         if layout == "packed":
             make_packed_corpus(folder)
-            ways = ways or (*(way for way in MUTATIONS if way != "header"), FORGE)  # no model is in these
+            ways = ways or (*(way for way in MUTATIONS if way != "header"), FORGE)  # there are no models
         else:
             make_corpus(folder)
         for task, kind, outcome in outcomes(

@@ -1,11 +1,11 @@
 """Entries and branch sums of every tree: `sums FILE...` takes them with uproot, `compare JSON` with ROOT as well.
 
-The two run in different environments (uproot is not where ROOT is), hence the JSON between them. `make FILE` writes,
-with ROOT, jets, branches with odd names, and one object of every kind that is carried along; `make FILE N` writes N
-more histograms, so that our own trees have more to say. `header HEADER COMPRESSED DECOMPRESSED TREE` lets RDataFrame
-read the jets of a compressed file by its header, and compares each with the decompressed one. `same FILE FILE TREE
-EXPRESSION...` compares what ROOT reads of branches in two files. `skim FILE FOLDER` writes every third entry of the
-tree of a file, in each way that ROOT has.
+JSON connects the two because uproot and ROOT are in different environments. `make FILE` writes, with ROOT, jets,
+branches with odd names, and one object of every kind that is carried; `make FILE N` adds N histograms, which make
+atlasae's own trees larger. `header HEADER COMPRESSED DECOMPRESSED TREE` reads the jets of a compressed file by
+RDataFrame with its header, and compares each with the decompressed one. `same FILE FILE TREE EXPRESSION...` compares
+what ROOT reads of branches in two files. `skim FILE FOLDER` writes every third entry of a file's tree, in each way that
+ROOT has.
 """
 
 import json
@@ -15,8 +15,8 @@ from array import array
 from pathlib import Path
 from typing import Any
 
-Sums = dict[str, dict[str, float]]  # tree -> branch -> sum of its values, with the number of entries among them
-ENTRIES = "number of entries"  # no branch is called so
+Sums = dict[str, dict[str, float]]  # tree -> branch -> sum of its values, and the number of entries
+ENTRIES = "number of entries"  # no branch has this name
 
 
 def uproot_sums(path: str) -> Sums:
@@ -37,12 +37,12 @@ def uproot_sums(path: str) -> Sums:
 
 
 def is_numeric(branch: Any) -> bool:
-    """Whether RDataFrame sums it by this name: a number or a list of them, of a branch, a field or a member."""
+    """Whether RDataFrame sums it by this name: a number or a list of numbers in a branch, a field or a member."""
     if hasattr(branch, "branches"):
         return bool(branch.typename != "char*")
     kind = str(branch.array(entry_stop=0).type.content).removeprefix("var * ")
     numbers = {f"{kind}{bits}" for kind in ("int", "uint", "float") for bits in (8, 16, 32, 64)}
-    return kind in {"bool", *numbers} and not branch.name.isdigit()  # members of tuples ROOT calls `_0`
+    return kind in {"bool", *numbers} and not branch.name.isdigit()  # ROOT names members of tuples `_0`
 
 
 def root_sums(path: str, wanted: Sums) -> Sums:
@@ -59,12 +59,12 @@ def root_sums(path: str, wanted: Sums) -> Sums:
 
 
 def agree(one: float, other: float) -> bool:
-    """Equal but for the order of summation; two NaNs agree."""
+    """Whether sums are equal but for the order of summation; NaN equals NaN."""
     return math.isclose(one, other, rel_tol=1e-9) or (math.isnan(one) and math.isnan(other))
 
 
 def compare(sums: dict[str, Sums]) -> bool:
-    """Prints a line for every tree and every number that differs; True if none does."""
+    """Print a line for every tree and every number that differs; returns True if none does."""
     good = True
     for path, wanted in sums.items():
         found = root_sums(path, wanted)
@@ -79,7 +79,7 @@ def compare(sums: dict[str, Sums]) -> bool:
 
 
 def make(path: str, more: str = "0") -> None:
-    """Writes jets as ROOT does, and histograms, a profile, a graph and a text."""
+    """Write jets, histograms, a profile, a graph and a text with ROOT."""
     import ROOT
 
     file, random = ROOT.TFile(path, "RECREATE"), ROOT.TRandom3(1)
@@ -87,7 +87,7 @@ def make(path: str, more: str = "0") -> None:
     jet = {variable: array("f", [0]) for variable in ("pt", "eta", "phi", "m")}
     for variable, value in jet.items():
         tree.Branch(f"jet_{variable}", value, f"jet_{variable}/F")
-    # Names with brackets, as of members that are arrays, and a counter whose leaf has the name of another branch.
+    # Names with brackets, as array members have, and a counter whose leaf has another branch's name.
     position, hits, number, other = array("f", [1, 2, 3]), array("f", range(4)), array("i", [0]), array("i", [0])
     tree.Branch("vertex.pos[3]", position, "pos[3]/F")
     tree.Branch("number", number, "hits/I")
@@ -112,7 +112,7 @@ def make(path: str, more: str = "0") -> None:
 
 
 def skim(path: str, folder: str) -> None:
-    """Writes copytree.root, clonetree.root and snapshot.root: every third entry, without the other trees."""
+    """Write copytree.root, clonetree.root and snapshot.root: every third entry, without the other trees."""
     import ROOT
 
     file = ROOT.TFile(path)
@@ -148,12 +148,12 @@ double largest_difference(const std::vector<ROOT::RVec<T>>& one, const std::vect
     return largest;
 }}
 """
-CLOSE = 1e-6  # of a value that is decoded twice, and in float32: less than the promise leaves room for
-MASS_FLOOR = 100.0  # MeV: errors of smaller masses are counted as of this one
+CLOSE = 1e-6  # relative difference of values decoded in double and in float32
+MASS_FLOOR = 100.0  # MeV: errors of smaller masses are relative to this
 
 
 def header(path: str, compressed: str, decompressed: str, tree: str) -> bool:
-    """Prints a line for every branch; True if RDataFrame reads each jet as `atlasae decompress` has it."""
+    """Print a line for every branch; returns True if RDataFrame reads each jet as `atlasae decompress` writes it."""
     import ROOT
 
     lines = [line for line in Path(path).read_text().splitlines() if line.startswith("//   df.Define(")]
@@ -177,7 +177,7 @@ def header(path: str, compressed: str, decompressed: str, tree: str) -> bool:
 
 
 def same(one: str, other: str, tree: str, *expressions: str) -> bool:
-    """Prints a line for every expression of branches; True if ROOT reads the same numbers from both files."""
+    """Print a line for every expression of branches; returns True if ROOT reads the same numbers from both files."""
     import ROOT
 
     good = True
@@ -196,7 +196,7 @@ def same(one: str, other: str, tree: str, *expressions: str) -> bool:
 
 
 def main(command: str, *paths: str) -> int:
-    """Runs `sums`, `make`, `skim`, `compare`, `header` or `same`; 1 if a number differs."""
+    """Run `sums`, `make`, `skim`, `compare`, `header` or `same`; returns 1 if a number differs."""
     if command in ("header", "same"):
         check = header if command == "header" else same
         return 0 if check(*paths) else 1

@@ -1,9 +1,9 @@
-"""Kill `compress --force` at random moments: the old target must be there as it was, or the new one whole.
+"""Kill `compress --force` at random moments: the target must then be the old file or the complete new one.
 
     python scripts/kill.py --number 100 --seed 1
 
 Each time a process compresses the first events of `data/jets.root` over an older file, and gets SIGKILL after a random
-time; the next run must find its way, and the last one leave nothing but its target.
+time. The next run must succeed, and the last one must leave nothing but its target.
 """
 
 import os
@@ -29,7 +29,7 @@ OPTIONS = Options(Precision.parse("1e-3"), force=True, step_size=20_000)
 
 
 def make_input(path: Path) -> None:
-    """Write the first events alone."""
+    """Write the first events of data/jets.root."""
     with uproot.open(JETS) as file:
         tree = file["CollectionTree"]
         names = [f"AntiKt4TruthJetsAuxDyn.{v}" for v in ("pt", "eta", "phi", "m")]
@@ -40,7 +40,7 @@ def make_input(path: Path) -> None:
 
 
 def compress_in_a_fork(path: Path, target: Path) -> int:
-    """The process that compresses."""
+    """Start a process that compresses; returns its id."""
     child = os.fork()
     if not child:
         compress_file(path, target, OPTIONS)
@@ -49,7 +49,7 @@ def compress_in_a_fork(path: Path, target: Path) -> int:
 
 
 def killed_after(seconds: float, path: Path, target: Path) -> bool:
-    """Compress, and kill it after so long; whether it was still at work."""
+    """Compress, and kill it after this time; returns whether it was still running."""
     child = compress_in_a_fork(path, target)
     time.sleep(seconds)
     os.kill(child, signal.SIGKILL)
@@ -57,7 +57,7 @@ def killed_after(seconds: float, path: Path, target: Path) -> bool:
 
 
 def state_of(path: Path, target: Path, old: bytes) -> str:
-    """`old`, `new` or what is wrong with the target."""
+    """`old`, `new`, or what is wrong with the target."""
     if target.read_bytes() == old:
         return "old"
     return "new" if not verify_file(path, target)["differences"] else "broken"
@@ -67,13 +67,13 @@ def state_of(path: Path, target: Path, old: bytes) -> str:
 @click.option("--number", default=100, show_default=True, help="How many times to kill.")
 @click.option("--seed", default=1, show_default=True)
 def main(number: int, seed: int) -> None:
-    """Kill compress at random moments, and count what is left."""
+    """Kill compress at random moments, and count the states of the target."""
     torch.set_num_threads(1)
     rng = np.random.default_rng(seed)
     with tempfile.TemporaryDirectory() as scratch:
         path, target = Path(scratch) / "in.root", Path(scratch) / "out.root"
         make_input(path)
-        compress_file(path, target, OPTIONS)  # the first is slower
+        compress_file(path, target, OPTIONS)  # the first call is slower
         started = time.perf_counter()
         compress_file(path, target, OPTIONS)
         needed, old = time.perf_counter() - started, target.read_bytes()

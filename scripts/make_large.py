@@ -4,11 +4,14 @@
     python scripts/make_large.py IN.root OUT.root --jets 2000000 [--seed S]
 
 IN is a ROOT file with one jet collection, such as data/jets.root. Every repeat smears pt and m by some percent and
-moves eta and phi by some hundredths, so that no jet and no run of bytes comes twice; all other branches are kept as
-they are. The last event is the one that brings the last jet asked for. The tree's title records how it was made.
+moves eta and phi by some hundredths, so that no jet and no run of bytes comes twice. Nor do the other branches come
+twice, which would cost a compressor nothing: floats are smeared like pt, integers that differ in all events (event
+numbers) go on counting, and all other numbers change places; nested values and texts stay as they are. The last event
+is the one that brings the last jet asked for. The tree's title records how it was made.
 """
 
 import argparse
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,15 +25,17 @@ from atlasae.files.trees import Tree, open_source
 from atlasae.files.writing import create
 from atlasae.jets.collections import Collection, name_counters
 from atlasae.jets.columns import to_columns
-from atlasae.jets.coordinates import LARGEST_PHI, Floats, is_physical, wrap
+from atlasae.jets.coordinates import LARGEST_PHI, Floats, wrap
 from atlasae.jets.inputs import choose_tree
 from atlasae.jets.recognition import find_collections
 from atlasae.jets.stored import Storage, storage_of
 from atlasae.jets.units import settle
+from atlasae.jets.variables import JET
 
 EVENTS_AT_ONCE = 10_000  # events in a basket
 RELATIVE = 0.03  # standard deviation of the smearing of pt and m
 ABSOLUTE = 0.03  # and of the shift of eta and phi
+NUMBERS = r"\d+ \* (var \* )?(u?int|float)\d+"  # the types of what is varied: a number an event, or a list of them
 SEED = 1
 
 
@@ -62,29 +67,46 @@ def smear(jets: Floats, random: np.random.Generator) -> Floats:
     moved[:, [0, 3]] *= np.exp(RELATIVE * noise[:, [0, 3]])
     moved[:, 1:3] += ABSOLUTE * noise[:, 1:3]
     moved[:, 2] = np.clip(wrap(moved[:, 2]), -LARGEST_PHI, LARGEST_PHI)
-    return np.where(is_physical(jets)[:, None], moved, jets)
+    return np.where(JET.usable(jets)[:, None], moved, jets)
 
 
 def smear_events(source: Jets, events: dict[str, ak.Array], random: np.random.Generator) -> dict[str, ak.Array]:
     """The same events with the jets smeared."""
     columns, counts = to_columns(source.collection, events)
     storage = source.storage
-    jets = smear(storage.layout.to_jets(storage.to_values(columns)), random)
-    smeared = storage.to_columns(storage.layout.from_jets(jets, storage.dtypes, storage.scale))
+    jets = smear(storage.rows(columns), random)
+    smeared = storage.to_columns(storage.from_rows(jets))
     named = zip(source.collection.branches.values(), smeared, strict=True)
     return events | {name: unflatten(column, counts, source.collection.jagged) for name, column in named}
 
 
+def vary(array: ak.Array, first: int, random: np.random.Generator) -> ak.Array:
+    """A branch beside the jets as other events may have it; `first` is how many events there were before them."""
+    if not re.fullmatch(NUMBERS, str(array.type)):
+        return array
+    values, counts = flatten(array)
+    different = len(np.unique(values))
+    if values.dtype.kind == "f" and different > len(values) / 2:
+        varied = values * np.exp(RELATIVE * random.standard_normal(len(values))).astype(values.dtype)
+    elif array.ndim == 1 and different == len(values):
+        varied = values + np.array(first).astype(values.dtype)
+    else:
+        varied = random.permutation(values)
+    return unflatten(varied, counts, array.ndim > 1)
+
+
 def repeats(source: Jets, names: list[str], jets: int, seed: int) -> Iterator[dict[str, ak.Array]]:
     """Chunks of smeared events until there are so many jets."""
-    left, repeat, first = jets, 0, next(iter(source.collection.branches.values()))
+    own = list(source.collection.branches.values())
+    left, repeat, first = jets, 0, own[0]
     while left > 0:
         random = np.random.default_rng([seed, repeat])
         for start in range(0, source.tree.entries, EVENTS_AT_ONCE):
             events = source.tree.read(names, start, min(start + EVENTS_AT_ONCE, source.tree.entries))
             running = np.cumsum(flatten(events[first])[1])
             wanted = int(np.searchsorted(running, left)) + 1
-            yield smear_events(source, {name: array[:wanted] for name, array in events.items()}, random)
+            some = {name: vary(array[:wanted], repeat * source.tree.entries, random) for name, array in events.items()}
+            yield smear_events(source, some | {name: events[name][:wanted] for name in own}, random)
             left -= int(running[min(wanted, len(running)) - 1])
             if left <= 0:
                 return

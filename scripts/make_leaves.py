@@ -1,11 +1,11 @@
-"""Write, with ROOT, trees that uproot reads wrongly, and what ROOT reads in them: golden files of the tests.
+"""Write, with ROOT, trees that uproot reads wrongly, and the numbers that ROOT reads: golden files of the tests.
 
     python scripts/make_leaves.py FOLDER    (a Python with ROOT 6.40; as in test_interop.sh)
 
-`numbers` has every way to store a Double32_t or Float16_t, `old` has the titles of older files, `members` those of a
-class, `texts` C strings, `offsets` arrays whose baskets have none; `unequal` has branches that were filled more or less
-often than their tree, or elsewhere; the name of `a/b` has a slash in it. A second file has jets of such numbers, a
-third texts in baskets that tell the steps from one to the next (kGenerateOffsetMap).
+`numbers` has every way to store a Double32_t or Float16_t, `old` the leaf titles of older ROOT versions, `members`
+those in a class, `texts` C strings, `offsets` arrays whose baskets have no offsets; `unequal` has branches with more or
+fewer entries than their tree, or in another file; the name of `a/b` has a slash. A second file has jets of such
+numbers, a third strings in baskets with differences of offsets (kGenerateOffsetMap).
 """
 
 import sys
@@ -151,14 +151,14 @@ TEXTS = ("first", "middle", "long", "none")
 
 
 def main(folder: str) -> None:
-    """Write steps.root, leaves.root, jets.root, and in leaves.npz all numbers of the latter."""
+    """Write steps.root, leaves.root, jets.root, and all numbers of the latter in leaves.npz."""
     import ROOT
 
     ROOT.gErrorIgnoreLevel = ROOT.kError
     ROOT.gInterpreter.Declare(CODE)
     root, elsewhere, today = (Path(folder).resolve() / f"{name}.root" for name in ("leaves", "elsewhere", "today"))
     jets = root.with_stem("jets")
-    with ROOT.TFile.Open(str(today), "RECREATE"):  # ROOT 6.40 reads no titles of older files
+    with ROOT.TFile.Open(str(today), "RECREATE"):  # ROOT 6.40 can't read titles of older versions
         ROOT.make_numbers("old", _branches("old"), False)
     with ROOT.TFile.Open(str(root), "RECREATE", "", 209):
         ROOT.make_numbers("numbers", _branches("numbers"), False)
@@ -182,7 +182,7 @@ def main(folder: str) -> None:
 
 
 def _branches(tree: str) -> list[str]:
-    """Name, shape and type of the branches of a tree; each range comes in several shapes."""
+    """Name, shape and type of the branches of a tree; each range has several shapes."""
     return [
         word
         for i in range(len(RANGES))
@@ -194,7 +194,7 @@ def _branches(tree: str) -> list[str]:
 
 
 def _as_read(ROOT: Any, path: Path, *trees: str) -> Iterator[tuple[str, np.ndarray]]:
-    """All numbers of every branch, which is called `tree.branch`."""
+    """All numbers of every branch, which is named `tree.branch`."""
     file = ROOT.TFile.Open(str(path))
     for name in trees:
         tree = file.Get(name)

@@ -1,10 +1,10 @@
-"""Write, with ROOT, small RNTuples of layouts that uproot can't write: golden files of the tests.
+"""Write, with ROOT, small RNTuples with layouts that uproot can't write: golden files of the tests.
 
     python scripts/make_rntuples.py FOLDER    (a Python with ROOT 6.40; as in test_interop.sh)
 
-`records` has jets as records, with projected fields; `types` one field of most types that there are, some of which
-begin late; `nanoaod` is what ROOT's RNTupleImporter makes of NanoAOD; `physlite` has the names and types of PHYSLITE;
-`quantized` has numbers that are stored as steps between two bounds.
+`records` has jets as records, with projected fields; `types` a field of nearly every type, of which some columns begin
+late; `nanoaod` is made from NanoAOD by ROOT's RNTupleImporter; `physlite` has the names and types of PHYSLITE;
+`quantized` has Real32Quant columns.
 """
 
 import sys
@@ -291,7 +291,7 @@ LAYOUTS = ("records", "types", "nanoaod", "physlite", "quantized")
 
 
 def main(folder: str) -> int:
-    """Writes a file of every layout."""
+    """Write a file of every layout."""
     import ROOT
 
     for library in ("libMathCore", "libROOTNTuple"):  # before code that needs them is compiled

@@ -1,10 +1,10 @@
-"""Train the packaged default model from simulated jets that may be shipped.
+"""Train the packaged default model from simulated jets that may be distributed.
 
     python scripts/generate_jets.py TRUTH.root --events 37000 --seed 101
     python scripts/generate_jets.py SMEARED.root --events 37000 --seed 202 --smear
     python scripts/train_default.py TRUTH.root SMEARED.root [-o atlasae/models/default.safetensors]
 
-With and without smearing, so that the model has seen both particle and detector jets.
+One sample is smeared and one is not, so the model knows both particle and detector jets.
 """
 
 import argparse
@@ -22,7 +22,7 @@ DEFAULT = Path(__file__).parents[1] / "atlasae" / "models" / "default.safetensor
 
 
 def main() -> None:
-    """Train, report what the model makes of the jets held out, and write it."""
+    """Train, report figures on the test jets, and write the model."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("inputs", nargs="+", type=Path)
     parser.add_argument("-o", "--output", type=Path, default=DEFAULT)

@@ -1,10 +1,10 @@
-"""Make the packaged priors of the packed layout from simulated events that may be shipped.
+"""Make the packaged priors of the packed layout from simulated events that may be distributed.
 
     python scripts/generate_jets.py TRUTH.root --events 110000 --seed 101
     python scripts/generate_jets.py SMEARED.root --events 110000 --seed 303 --smear
     python scripts/train_priors.py TRUTH.root SMEARED.root [-o atlasae/models/priors.safetensors]
 
-The same as `atlasae train --arch tables`, but for the packaged priors, which have no say here.
+The same as `atlasae train --arch tables`, but without the packaged priors as a start.
 """
 
 import argparse

@@ -1,7 +1,7 @@
-"""What every codec has to keep: checks to call with a codec, after numcodecs' tests/common.py.
+"""The contract of every codec: checks to call with a codec, after numcodecs' tests/common.py.
 
-A new codec is tested by a few short functions that call these; see codecs/test_codec.py. Errors are worked out here,
-and by nothing that the codec uses.
+A new codec is tested by a few short functions that call these; see codecs/test_codec.py. Errors are computed here,
+without the functions that codecs use.
 """
 
 import json
@@ -31,7 +31,7 @@ def check_latents(latents: np.ndarray, jets: int) -> None:
 
 
 def check_round_trip(codec: Any, jets: np.ndarray, bounds: dict[str, float]) -> None:
-    """Jets come back within their bounds; compressing them a second time loses nothing more."""
+    """Jets are decoded within their bounds; compressing them a second time changes nothing more."""
     given = jets.copy()
     latents = codec.encode(jets)
     check_latents(latents, len(jets))
@@ -45,7 +45,7 @@ def check_round_trip(codec: Any, jets: np.ndarray, bounds: dict[str, float]) -> 
 
 
 def check_batches(codec: Any, jets: np.ndarray, latents: np.ndarray, decoded: np.ndarray) -> None:
-    """A jet's latents do not depend on the jets beside it, nor on the day; its decoded values in the last bits."""
+    """A jet's latents do not depend on the jets beside it or on the call; its decoded values only in the last bits."""
     np.testing.assert_array_equal(codec.encode(jets), latents)
     check_latents(codec.encode(jets[:0]), 0)
     assert codec.decode(latents[:0]).shape == (0, 4)
@@ -58,7 +58,7 @@ def check_batches(codec: Any, jets: np.ndarray, latents: np.ndarray, decoded: np
 
 
 def check_smooth(codec: Any, jets: np.ndarray) -> None:
-    """Latents of a network that promises nothing: three finite float32, the same every day, whatever the jets."""
+    """Latents of a network without bounds: three finite float32, the same in every call, for any jets."""
     given = jets.copy()
     latents = codec.encode(jets)
     assert (latents.dtype, latents.shape) == (np.float32, (len(jets), 3))
@@ -69,14 +69,14 @@ def check_smooth(codec: Any, jets: np.ndarray) -> None:
     np.testing.assert_array_equal(jets, given)
     np.testing.assert_array_equal(codec.encode(jets), latents)
     np.testing.assert_array_equal(codec.decode(latents), decoded)
-    for size in (1, 33):  # beside other jets the last bits may be others
+    for size in (1, 33):  # beside other jets the last bits may differ
         np.testing.assert_allclose(codec.encode(jets[:size]), latents[:size], rtol=1e-6, atol=1e-6)
         np.testing.assert_allclose(codec.decode(latents[:size]), decoded[:size], rtol=1e-9, atol=1e-9)
     assert codec.encode(jets[:0]).shape == (0, 3) and codec.decode(latents[:0]).shape == (0, 4)
 
 
 def check_config(codec: Any, jets: np.ndarray) -> None:
-    """A codec's configuration is plain JSON, and is all that it takes beside the network to make it again."""
+    """A codec's configuration is plain JSON, and with the network is enough to make the codec again."""
     text = json.dumps(codec.config(), allow_nan=False)
     network = codec.network if isinstance(codec, BottleneckCodec) else codec.autoencoder
     again = codec_of_config(json.loads(text), network)
@@ -88,7 +88,7 @@ def check_config(codec: Any, jets: np.ndarray) -> None:
 
 
 def check_old_file(codec_class: Any, path: Path) -> None:
-    """Latents written by any earlier version decode to what they meant then; a file that is gone is a failure."""
+    """Latents written by any earlier version decode to the same values as then; a missing file is a failure."""
     old = json.loads(path.read_text(encoding="utf-8"))
     model = packaged_model(old["model"])
     assert model is not None, "a packaged model is kept for ever"
@@ -99,7 +99,7 @@ def check_old_file(codec_class: Any, path: Path) -> None:
 
 
 def write_old_file(codec: Any, model: str, jets: np.ndarray, path: Path) -> None:
-    """Write a file for `check_old_file`, once in the life of a format; never called by a test.
+    """Write a file for `check_old_file`, once per format; no test calls it.
 
     `model` is the SHA-256 of the packaged model. An old file is never written again:
 

@@ -28,7 +28,7 @@ from atlasae.commands.cli import main
 settings.register_profile("atlasae", deadline=None, derandomize=True)
 settings.load_profile("atlasae")
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell lets what it runs with `&` ignore it
-pytest.register_assert_rewrite("codec_contract", "helpers")  # its failures tell as much as a test's
+pytest.register_assert_rewrite("codec_contract", "helpers")  # so that their asserts are explained like a test's
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 LAYOUTS = ("xaod", "nanoaod", "flat", "energy", "cartesian", "rntuple", "rntuple_xaod")
@@ -47,7 +47,7 @@ GEV = ("nanoaod", "cartesian", "rntuple")
 
 @dataclass
 class Result:
-    """What a command left: exit code, stdout, stderr."""
+    """The result of a command: exit code, stdout, stderr."""
 
     code: int
     out: str
@@ -61,7 +61,7 @@ class Result:
         return found
 
     def failed(self, code: int, *words: str) -> bool:
-        """Whether it ended with this code, nothing on stdout and one line on stderr that says all the words."""
+        """Whether the command ended with this code, an empty stdout and one line on stderr that has all the words."""
         assert self.code == code, self
         assert self.out == "", self
         assert self.err.startswith("atlasae: ") and self.err.endswith("\n") and self.err.count("\n") == 1, self
@@ -71,10 +71,10 @@ class Result:
 
 
 class Terminal(io.StringIO):
-    """A text in memory that says it is a terminal; as `io.StringIO`, what `run_main` prints to."""
+    """A text in memory that claims to be a terminal; as `io.StringIO`, what `run_main` prints to."""
 
     def isatty(self) -> bool:
-        """It does."""
+        """It claims so."""
         return True
 
 
@@ -95,7 +95,7 @@ def run_main(*arguments: object) -> Result:
 
 
 def succeeded(*arguments: object) -> Result:
-    """Run `atlasae ARGUMENTS`, which must have nothing to complain about."""
+    """Run `atlasae ARGUMENTS`, which must succeed and print nothing on stderr."""
     result = run_main(*arguments)
     assert result.code == 0 and result.err == "", result
     return result
@@ -137,7 +137,7 @@ def jet_columns(layout: str, n: int, seed: int = 1) -> dict[str, np.ndarray]:
 
 
 def make_counts(entries: int, seed: int = 1) -> np.ndarray:
-    """Jets per event: none in many."""
+    """Jets per event: in many events none."""
     return np.random.default_rng(seed).integers(0, 5, entries)
 
 
@@ -164,7 +164,7 @@ def bystanders(entries: int, seed: int = 2) -> dict[str, ak.Array]:
 
 
 def strings(rng: np.random.Generator, entries: int) -> ak.Array:
-    """Text of 0 to 300 characters, some of more than one byte."""
+    """Strings of 0 to 300 characters, some with several bytes."""
     texts = [("é" if i % 3 else "x") * int(rng.integers(0, 150)) for i in range(entries)]
     return ak.Array([*texts, "end"])[:entries]
 
@@ -201,7 +201,7 @@ def declared(array: ak.Array) -> Any:
 
 
 def write_layout(path: Path, layout: str, entries: int = 60, seed: int = 1) -> Path:
-    """Write a file of one of LAYOUTS, jets between bystanders."""
+    """Write a file of one of LAYOUTS: jets between bystanders."""
     others = bystanders(entries, seed + 1)
     before = {name: others[name] for name in ("event", "weight", "hit")}
     after = {name: array for name, array in others.items() if name not in before}
@@ -230,7 +230,7 @@ def layout(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="session")
 def one_torch_thread() -> Iterator[None]:
-    """Torch on one thread, as the commands have it: on a busy machine twenty times faster."""
+    """Torch on one thread, as in the commands: on a busy machine twenty times faster."""
     from atlasae.codecs.floats import few_threads
 
     with few_threads():
@@ -239,7 +239,7 @@ def one_torch_thread() -> Iterator[None]:
 
 @pytest.fixture
 def quick_classifier(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A classifier that learns little, where it does not matter how well it tells jets apart."""
+    """A quick classifier, for tests that do not depend on how well it separates jets."""
     from atlasae.reports import classifier
     from atlasae.training.loop import Course
 
@@ -287,9 +287,9 @@ def inputs(inputs_once: dict[str, bytes], tmp_path: Path) -> list[Path]:
 
 
 def work_here(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have many files done in this process, where processes are not the point: each takes a second to start.
+    """Do the tasks of many files in this process, since starting a process takes a second.
 
-    Tasks and outcomes are pickled all the same; of several workers, the one that has the last file is done first.
+    Tasks and outcomes are pickled nevertheless; with several workers, the last file is done first.
     """
     from atlasae.batch import workers
 
@@ -325,7 +325,7 @@ def xrootd() -> Iterator[XRootD]:
 
 @contextlib.contextmanager
 def nothing_left(*paths: Path) -> Iterator[None]:
-    """Check that the folder of the paths is, byte for byte, as it was."""
+    """Check that the folder of the paths has the same files with the same bytes afterwards."""
     folders = {path.parent for path in paths}
     before = {file: file.read_bytes() for folder in folders for file in folder.iterdir() if file.is_file()}
     yield
@@ -335,7 +335,7 @@ def nothing_left(*paths: Path) -> Iterator[None]:
 
 
 def refused(code: int, words: tuple[str, ...], *arguments: object, out: Path) -> None:
-    """Check that a command fails with one line that says the words, and leaves the folder of OUT as it was."""
+    """Check that a command fails with one line that contains the words, and changes nothing in the folder of OUT."""
     with nothing_left(out):
         assert run_main(*arguments).failed(code, *words)
 
@@ -354,7 +354,7 @@ class Malicious:
 
 
 def read_tree(path: Path, tree: str) -> dict[str, ak.Array]:
-    """All branches of a tree, in the file's order, counters left out."""
+    """All branches of a tree except counters, in the file's order."""
     with uproot.open(path, array_cache=None, object_cache=None) as file:
         found = file[tree]
         names = [str(name) for name in found.keys(recursive=False)]
@@ -393,7 +393,7 @@ def eight(jets: dict[str, ak.Array], unit: float) -> dict[str, np.ndarray]:
 
 
 def jet_errors(before: dict[str, ak.Array], after: dict[str, ak.Array], unit: float) -> dict[str, np.ndarray]:
-    """The error of every jet in each promised variable; m derived from E is left to the tool."""
+    """The error of every jet in each variable with a bound; m derived from E is left to the tool."""
     a, b = eight(before, unit), eight(after, unit)
     found = {
         "pt": np.abs(b["pt"] / a["pt"] - 1),
@@ -408,7 +408,7 @@ def jet_errors(before: dict[str, ak.Array], after: dict[str, ak.Array], unit: fl
 
 
 def same_jets(before: dict[str, ak.Array], after: dict[str, ak.Array]) -> np.ndarray:
-    """Which jets are bit for bit what they were, in all four variables."""
+    """Which jets have the same bits as before, in all four variables."""
     pairs = [[ak.to_numpy(ak.flatten(jets[v], axis=None)) for jets in (before, after)] for v in before]
     return np.all([a.view(f"u{a.itemsize}") == b.view(f"u{b.itemsize}") for a, b in pairs], axis=0)
 
@@ -436,7 +436,7 @@ def check_restored(original: Path, restored: Path, tree: str, layout: str, preci
 
 
 def network_by_hand() -> Any:
-    """A network that nobody trained: it keeps pt, eta and phi, and takes m to be a tenth of pt."""
+    """An untrained network that keeps pt, eta and phi, and sets m to a tenth of pt."""
     import torch
 
     from atlasae.codecs.bottleneck import Bottleneck, BottleneckAutoencoder
@@ -464,7 +464,7 @@ def by_hand(tmp_path: Path) -> Path:
 
 
 def untrained_bottleneck(activation: str, columns: tuple[str, ...]) -> bytes:
-    """A model that nobody trained; where m comes first, with everything that a shape may have."""
+    """An untrained model; where m comes first, with every option of a network."""
     from atlasae.codecs.bottleneck import Bottleneck, BottleneckAutoencoder
     from atlasae.codecs.model import Model
 

@@ -1,4 +1,4 @@
-"""What several test modules share beside conftest.py: jets of a codec, many files, merged files."""
+"""Helpers that several test modules share besides conftest.py: jets of a codec, many files, merged files."""
 
 import math
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from conftest import bits, declared, jet_grid, random_jets, read_tree
 
 from atlasae.compression.compress import compress_file
 from atlasae.compression.plan import Options
-from atlasae.jets.coordinates import Layout
+from atlasae.jets.layouts import Layout
 from atlasae.jets.precision import Precision
 from atlasae.jets.stored import Storage
 
@@ -20,7 +20,7 @@ PT_M, PT_E = ("pt", "eta", "phi", "m"), ("pt", "eta", "phi", "E")
 P_E, P_M = ("px", "py", "pz", "E"), ("px", "py", "pz", "m")
 SINGLE, DOUBLE = np.dtype("<f4"), np.dtype("<f8")
 SPANS = (10.7, 12.0, 2 * math.pi, 19.0)  # of the support of log pt, eta, phi, mu
-PACKED = ("--layout", "packed")  # needs no torch: workers start sooner
+PACKED = ("--layout", "packed")  # it imports no torch: workers start sooner
 
 
 # --- jets of a codec
@@ -57,7 +57,7 @@ def uniform_codec(step: float) -> Any:
 
 
 def compressed_alone(paths: list[Path], folder: Path) -> dict[str, bytes]:
-    """What the files should become: each compressed by itself; the bytes of its trees."""
+    """The expected outputs: each file compressed by itself, as the bytes of its trees."""
     folder.mkdir()
     for path in paths:
         compress_file(path, folder / path.name, Options(Precision.parse("1e-3"), packed=True))
@@ -65,7 +65,7 @@ def compressed_alone(paths: list[Path], folder: Path) -> dict[str, bytes]:
 
 
 def contents(folder: Path) -> dict[str, Any]:
-    """The jets of every file of a folder, whatever ROOT wrote about when."""
+    """The jets of every file of a folder, without ROOT's dates."""
     return {
         path.name: {name: bits(array) for name, array in read_tree(path, "Events").items()}
         for path in sorted(folder.glob("*.root"))
@@ -80,7 +80,7 @@ def left_over(folder: Path) -> list[Path]:
 
 
 def merge(target: Path, *parts: Path) -> None:
-    """Do what `hadd` does: every tree's entries one part after the other."""
+    """Merge files as `hadd` does: the entries of every tree, part after part."""
     with uproot.open(parts[0]) as first:
         trees = {name: counters_of(first[name]) for name in first.keys(filter_classname="TTree", cycle=False)}
     with uproot.recreate(target) as file:

@@ -1,4 +1,4 @@
-"""Servers of this machine that tests read files from: a web server that can misbehave, and XRootD's own."""
+"""Local servers that tests read files from: a web server with settings to misbehave, and XRootD's own."""
 
 import os
 import re
@@ -17,27 +17,27 @@ from urllib.parse import unquote, urlsplit
 
 @dataclass
 class Web:
-    """A web server of the files of a folder, what it was asked for, and in what way it is to misbehave."""
+    """A web server of a folder, the requests it got, and settings to misbehave."""
 
     folder: Path
     port: int = 0
-    ranges: bool = True  # whether it sends parts of files
-    status: int | None = None  # with which it answers everything
+    ranges: bool = True  # whether it answers range requests
+    status: int | None = None  # status of every answer, if not None
     etags: dict[str, str] = field(default_factory=dict)
-    cut_after: float = float("inf")  # how many requests it answers before it breaks connections
-    silent: bool = False  # whether it takes requests and never answers
-    lengths: bool = True  # whether it tells how long files are
+    cut_after: float = float("inf")  # requests that it answers before it cuts connections
+    silent: bool = False  # whether it accepts requests and never answers
+    lengths: bool = True  # whether it sends Content-Length
     sent: int = 0  # bytes of files
     asked: list[str] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
     over: threading.Event = field(default_factory=threading.Event)
 
     def url(self, name: str) -> str:
-        """The URL of a file, with all that nobody else is to see."""
+        """The URL of a file, with credentials and a query string."""
         return f"http://user:password@127.0.0.1:{self.port}/{name}?signature=SECRET"
 
     def said(self, name: str) -> str:
-        """The same as it may be said."""
+        """The URL without these, as messages show it."""
         return f"http://127.0.0.1:{self.port}/{name}"
 
 
@@ -83,7 +83,7 @@ class Handler(BaseHTTPRequestHandler):
 
 @contextmanager
 def web_server(folder: Path) -> Iterator[Web]:
-    """A web server of a folder, on a port that is free."""
+    """A web server of a folder, on a free port."""
     web = Web(folder)
     handler = type("OfThisFolder", (Handler,), {"web": web})
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
@@ -99,7 +99,7 @@ def web_server(folder: Path) -> Iterator[Web]:
 
 
 def dead_port() -> int:
-    """A port where nobody listens."""
+    """A port on which no server listens."""
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         return int(found.getsockname()[1])
@@ -107,14 +107,14 @@ def dead_port() -> int:
 
 @dataclass
 class XRootD:
-    """A server of XRootD, a folder, and the URL by which it has that."""
+    """A server of XRootD, its folder, and the URL of that."""
 
     folder: Path
     url: str
     process: subprocess.Popen[str]
 
     def stop(self) -> None:
-        """Stop it, whatever it does."""
+        """Stop it at once."""
         self.process.kill()
         self.process.wait()
 
@@ -124,13 +124,13 @@ def xrootd_server() -> Iterator[XRootD]:
     """A server of XRootD; it needs the program `xrootd`."""
     assert (program := shutil.which("xrootd"))
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)  # not pytest's: nobody but its owner may enter that
+        folder = Path(name)  # not pytest's, which only its owner may enter
         config = ["all.export /", f"oss.localroot {folder}/data", f"xrd.port {(port := dead_port())}"]
         config += [f"all.adminpath {folder}/admin", f"all.pidpath {folder}/admin", "xrd.network nodnr"]
         (folder / "xrootd.cfg").write_text("\n".join(config) + "\n")
         (folder / "data" / "files").mkdir(parents=True)
         (folder / "admin").mkdir()
-        if as_root := os.getuid() == 0:  # as whom it refuses to run
+        if as_root := os.getuid() == 0:  # it refuses to run as root
             for path in (folder, *folder.rglob("*")):
                 path.chmod(0o777)
         command = [program, *(["-R", "nobody"] if as_root else []), "-c", str(folder / "xrootd.cfg")]

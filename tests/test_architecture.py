@@ -17,7 +17,7 @@ MODULES = sorted(
     if path.stem != "__init__"
 )
 
-# From left to right; those in one pair of brackets don't know each other.
+# From left to right; packages in one pair of brackets don't import each other.
 ORDER = [
     *(("errors",), ("report",), ("pages",), ("files",), ("jets",), ("codecs",), ("training",), ("compression",)),
     *(("export", "reports"), ("batch",), ("commands",)),
@@ -54,7 +54,7 @@ DOORS = {
 
 
 def imports(path: Path) -> set[str]:
-    """Dotted names of all that a module imports, in its functions too."""
+    """Dotted names of all imports of a module, in its functions too."""
     names = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
@@ -116,7 +116,7 @@ def test_tests_do_not_import_each_other(path):
 
 @pytest.mark.parametrize("path", TESTS, ids=lambda path: path.stem)
 def test_patches_name_objects(path):
-    """A dotted string outlives what it names: nobody sees it when a module is renamed or taken apart."""
+    """A dotted string survives renaming of the module that it names, and then patches nothing."""
     calls = [node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Call)]
     patches = [node for node in calls if node.args and ast.unparse(node.func).endswith(("setattr", "delattr", "patch"))]
     assert [ast.unparse(node) for node in patches if isinstance(node.args[0], ast.Constant | ast.JoinedStr)] == []
@@ -124,7 +124,7 @@ def test_patches_name_objects(path):
 
 @pytest.mark.parametrize("path", [*TESTS, PACKAGE.parent / "scripts" / "fuzz.py"], ids=lambda path: path.stem)
 def test_no_test_looks_at_a_clock(path):
-    """What a busy machine makes late is no failure: CPU time is measured."""
+    """A busy machine may make anything late: only CPU time is measured."""
     clocks = {"time.time", "time.monotonic", "time.perf_counter", "time.sleep"}
     tree = ast.parse(path.read_text(encoding="utf-8"))
     assert (

@@ -1,4 +1,4 @@
-"""Files changed at random, and processes killed at random: the scripts that do it, a few times."""
+"""The scripts that damage files and kill processes at random, for a few rounds."""
 
 import subprocess
 import sys
@@ -8,7 +8,7 @@ SCRIPTS = Path(__file__).parents[1] / "scripts"
 
 
 def run_script(name: str, *arguments: object) -> str:
-    """What a script prints; it must end well."""
+    """The output of a script, which must succeed."""
     command = [sys.executable, SCRIPTS / name, *map(str, arguments)]
     done = subprocess.run(command, check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr

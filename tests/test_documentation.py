@@ -1,4 +1,4 @@
-"""What documentation shows, run: examples of docstrings and pages, commands, and the scripts of scripts/examples."""
+"""Documentation, executed: examples of docstrings and pages, commands, and the scripts of scripts/examples."""
 
 import dataclasses
 import doctest
@@ -94,7 +94,7 @@ def test_the_readme_is_short_and_starts_two_scripts():
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
 def test_what_pages_name_is_there(page):
-    """Files behind links and pictures, files of the repository in the text, topics, and extras to install."""
+    """Files behind links and pictures, files of the repository in the text, topics, and extras to install exist."""
     text = page.read_text(encoding="utf-8")
     links = [link for link in re.findall(r'(?:\]\(|src=")([^)"]+)', text) if not link.startswith("https://")]
     assert [link for link in links if not (page.parent / link).exists()] == []
@@ -135,7 +135,7 @@ def test_the_glossary_has_the_words_in_their_order():
 
 @pytest.fixture
 def opened(tmp_path, monkeypatch):
-    """Where the examples of pages run: in.root, and out.root made of it; some events have no two jets."""
+    """A folder for the examples of pages: in.root, with events of fewer than two jets, and out.root made from it."""
     jets = counted("nanoaod", make_counts(50))
     numbers = ak.num(jets["Jet_pt"])
     assert ak.min(numbers) < 2 < ak.max(numbers)
@@ -153,7 +153,7 @@ def shown_in(page: Path, language: str) -> list[str]:
 
 @pytest.mark.parametrize("page", [README, DOCS / "python.md"], ids=lambda path: path.name)
 def test_pages_read_a_file_as_they_show(page, opened):
-    """Where some events have no two jets, too."""
+    """Also where some events have fewer than two jets."""
     (shown,) = [block for block in shown_in(page, "python") if "tree.jets()" in block]
     Path("shown.py").write_text(shown)
     found = runpy.run_path("shown.py")

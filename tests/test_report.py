@@ -1,4 +1,4 @@
-"""Pages as a terminal, a pipe and a notebook have them."""
+"""Pages in a terminal, a pipe and a notebook."""
 
 import copy
 import json
@@ -8,7 +8,20 @@ from html.parser import HTMLParser
 
 import pytest
 
-from atlasae.report import Facts, LeftOut, Page, PageTable, Report, harmless, to_html, to_json, to_text
+from atlasae.report import (
+    Facts,
+    LeftOut,
+    Page,
+    PageTable,
+    Report,
+    harmless,
+    line_of,
+    loosest,
+    short,
+    to_html,
+    to_json,
+    to_text,
+)
 
 HOSTILE = "[red]x[/red] :smile: \x1b[31m\x07<b>&\"'\n"
 LONG = "branch_" * 40
@@ -147,3 +160,20 @@ def test_a_report_has_the_fields_that_are_named():
     with pytest.raises(AttributeError):
         found().jets = 4
     assert list(replace(found(), file="x")) == ["file", *AS_JSON]
+
+
+def test_an_error_is_told_on_one_short_line():
+    assert line_of(ValueError("a\n  b\x1b[2J")) == "a b?[2J"
+    assert line_of(KeyError()) == "KeyError"
+    told = line_of(ValueError("x" * 200))
+    assert (len(told), told[-4:]) == (150, "x...")
+
+
+def test_what_is_long_is_cut_where_it_is_longer_and_no_sooner():
+    assert (short("x" * 60), short("x" * 61), short(12, 2), short(1234, 3)) == ("x" * 60, "x" * 57 + "...", "12", "...")
+
+
+def test_the_loosest_promise_holds_for_all():
+    found = loosest([{"pt": 1e-3, "m": 1e-2}, {"pt": 2e-3, "m": None}, {"pt": 1e-4, "m": 1.0}])
+    assert found == {"pt": 2e-3, "m": None}
+    assert loosest([{"pt": 1e-3, "m": 1e-2}, {"pt": 1e-3}]) == {"pt": 1e-3, "m": None}

@@ -1,4 +1,4 @@
-"""Files of experiments, where they are at hand: everything comes back, and in as few bytes as it did."""
+"""Files of experiments, if present: everything is restored, in no more bytes than before."""
 
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,7 @@ def read(path: Path, tree: str, names: list[str]) -> dict[str, ak.Array]:
         branches: dict[str, Any] = {}
         for branch in file[tree].itervalues(recursive=True):
             if branch.name in names and not branch.branches:
-                branches.setdefault(branch.name, branch)  # Delphes has two of some names: a TTree holds the first
+                branches.setdefault(branch.name, branch)  # Delphes has two of some names: a TTree has the first
         return {name: branch.array() for name, branch in branches.items()}
 
 
@@ -60,7 +60,7 @@ def test_a_file_of_an_experiment_comes_back(path, tmp_path):
 
 
 def negative_masses(collection: dict[str, Any], before: dict[str, ak.Array]) -> int:
-    """Jets stored with a mass below zero, which come back bit for bit."""
+    """The number of jets with stored masses below zero, which are restored bit for bit."""
     branches = collection["branches"]
     return int(ak.sum(before[branches["m"]] < 0, axis=None)) if "m" in branches else 0
 

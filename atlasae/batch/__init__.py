@@ -1,1 +1,1 @@
-"""Many files: workers, a journal, commands for a cluster."""
+"""Many files: worker processes, a journal, submit files for a cluster."""

@@ -1,4 +1,4 @@
-"""The journal of a folder of outputs: what each was made of, so that a run that was cut off goes on where it was."""
+"""The journal of an output folder: which outputs are done, so that an interrupted command continues there."""
 
 import fcntl
 import json
@@ -23,9 +23,9 @@ _BEGINS = re.compile(rb'\{"check": "([0-9a-f]{16})", ')
 
 @dataclass(frozen=True)
 class Origin:
-    """What an output is made of: a file as it was, and the digest of what was to be done with it.
+    """The origin of an output: its input file (path, size, time) and the digest of the task's options.
 
-    Of a file elsewhere, `version` is what its store tells.
+    `version` is for remote files, whose stores give entity tags and the like.
     """
 
     input: str
@@ -36,7 +36,7 @@ class Origin:
 
     @classmethod
     def of(cls, path: Location, options: str) -> "Origin":
-        """The file as it is; raises OSError where there is none, or UnreachableError of one that is elsewhere."""
+        """The origin of a file as it is now; raises OSError or UnreachableError where it is missing."""
         if isinstance(path, Remote):
             return cls(str(path), path.stat().st_size, 0, options, path.stat().version)
         facts = path.stat()
@@ -45,7 +45,7 @@ class Origin:
 
 @dataclass(frozen=True)
 class Entry:
-    """An output that is done: its name in the folder, the XXH3 of its bytes, and the report."""
+    """A finished output: its name in the folder, the XXH3 hash of its bytes, and the report."""
 
     source: Origin
     output: str
@@ -53,14 +53,14 @@ class Entry:
     report: Mapping[str, Any]
 
     def to_line(self) -> bytes:
-        """The entry as a line of JSON, which begins with the checksum of what follows."""
+        """The entry as a line of JSON that begins with the checksum of its other bytes."""
         rest = to_json(vars(self) | {"source": asdict(self.source)}).encode().removeprefix(b"{")
         return b'{"check": "%016x", %s' % (checksum_bytes(rest), rest)
 
 
 @dataclass(frozen=True)
 class _Name:
-    """All of an entry that need be known of thousands to find one."""
+    """The part of an entry that is decoded to find it among thousands."""
 
     output: str
 
@@ -69,7 +69,7 @@ _Told = TypeVar("_Told", Entry, _Name)
 
 
 class Journal:
-    """The entries of a folder's journal, one a line; a line that is damaged is none, and is said in the notes."""
+    """The entries of a folder's journal, one per line; damaged lines are skipped and named in the notes."""
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / NAME
@@ -80,12 +80,12 @@ class Journal:
                 self.lines.setdefault(name.output, []).append(line)
             else:
                 damaged.append(str(number))
-        self.notes = [f"'{self.path}': what is in line {some(damaged)} is damaged, and not counted"] if damaged else []
+        self.notes = [f"'{self.path}': line {some(damaged)} is damaged, and ignored"] if damaged else []
 
     def find(self, source: Origin, output: str) -> Mapping[str, Any] | None:
-        """The report of an output that is made of just this, and has the bytes it had then.
+        """The report of an output with this origin, if the file still has the bytes noted there; else None.
 
-        Of several lines any will do: a run that was killed, or refused, has written one and made nothing.
+        Any of several lines may fit: a killed run leaves a line without its output.
         """
         entries = [entry for line in self.lines.get(output, ()) if (entry := _read(line, Entry))]
         fitting = {entry.checksum: entry.report for entry in entries if entry.source == source}
@@ -94,11 +94,11 @@ class Journal:
 
 
 def add_entry(folder: Path, entry: Entry) -> None:
-    """Append a line to a folder's journal, and wait until it is on the disk; other runs may append to the same."""
+    """Append a line to a folder's journal, locked against other runs, and wait until it is on the disk."""
     path, line = folder / NAME, entry.to_line() + b"\n"
     try:
         with path.open("ab+") as file:
-            with suppress(OSError):  # a file system without locks
+            with suppress(OSError):  # some file systems have no locks
                 fcntl.flock(file, fcntl.LOCK_EX)
             file.write(line if _ends_a_line(file) else b"\n" + line)
             file.flush()
@@ -108,12 +108,12 @@ def add_entry(folder: Path, entry: Entry) -> None:
 
 
 def hex_of(path: Path) -> str:
-    """The XXH3 of a file's bytes, as it stands in a journal."""
+    """The XXH3 hash of a file's bytes in hex, as in a journal."""
     return f"{checksum_file(path):016x}"
 
 
 def _read(line: bytes, kind: type[_Told]) -> _Told | None:
-    """What a line tells; nothing of one that is damaged, or of another version."""
+    """The decoded line; None if it is damaged or of another version."""
     begins = _BEGINS.match(line)
     if begins is None or checksum_bytes(line[begins.end() :]) != int(begins[1], 16):
         return None
@@ -122,13 +122,13 @@ def _read(line: bytes, kind: type[_Told]) -> _Told | None:
     except msgspec.MsgspecError:
         pass
     try:
-        return msgspec.convert(json.loads(line), kind)  # names that are not UTF-8 are no JSON to msgspec
+        return msgspec.convert(json.loads(line), kind)  # msgspec refuses names that are not UTF-8
     except ValueError:
         return None
 
 
 def _ends_a_line(file: Any) -> bool:
-    """Whether what is appended begins a line: a crash may have cut the last one."""
+    """Whether the file is empty or ends with a line break: a crash may have cut its last line."""
     size = file.seek(0, os.SEEK_END)
     file.seek(max(0, size - 1))
     return file.read(1) in (b"", b"\n")

@@ -1,4 +1,4 @@
-"""Many files: one task each, a journal of what is done, one report in the end."""
+"""Many files: one task per file, a journal of finished outputs, one report."""
 
 import glob
 import time
@@ -24,19 +24,19 @@ from atlasae.files.remote import Location, Remote
 from atlasae.files.tables import is_table
 from atlasae.jets.inputs import Part
 
-ADDED = ("entries", "jets", "exact_jets", "bytes_file_in", "bytes_file_out", "bytes_jets_in", "bytes_jets_out")  # up
+ADDED = ("entries", "jets", "exact_jets", "bytes_file_in", "bytes_file_out", "bytes_jets_in", "bytes_jets_out")  # sums
 
 
 @dataclass(frozen=True)
 class RestoreOptions:
-    """What `atlasae decompress` may be told."""
+    """The options of `atlasae decompress`."""
 
     salvage: bool = False
     force: bool = False
 
     @property
     def digest(self) -> str:
-        """All that decides what comes out."""
+        """A text of all options that affect the output."""
         return str(replace(self, force=False))
 
 
@@ -50,7 +50,8 @@ def compress_files(
 ) -> ManyReport:
     """Compress every file into a folder; returns a report of all. Raises UserError before anything is done.
 
-    A ROOT file of more than `split_size` bytes becomes several, `NAME.part0.root` and so on, each of a run of entries.
+    A ROOT file of more than `split_size` bytes becomes several, `NAME.part0.root` and so on, each of consecutive
+    entries.
     """
     tasks = pair_up(compress_task, expand(paths), folder, options, recognise_compressed_task)
     if split_size:
@@ -71,7 +72,7 @@ def decompress_files(
 def verify_files(
     originals: Sequence[Location], folder: Path, workers: Workers, progress: Progress | None = None
 ) -> ManyReport:
-    """Compare every file with the one in the folder that `compress_files` made of it; returns a report of all."""
+    """Compare every file with its output of `compress_files` in the folder; returns a report of all."""
     tasks = find_parts(pair_up(verify_task, expand(originals), folder), folder)
     return run_tasks(tasks, workers, None, progress)
 
@@ -84,9 +85,9 @@ def evaluate_many(
     patterns: Sequence[str] = (),
     units: str | None = None,
 ) -> Any:
-    """Evaluate every file with the one in the folder of its name; returns an `Evaluated` of all files together.
+    """Evaluate every file with the file of its name in the folder; returns an `Evaluated` of all files together.
 
-    Its report has the `files`, and how many `failed`; raises UserError where all did.
+    The report has `files` and the number that `failed`; raises UserError if all did.
     """
     tasks = find_parts(pair_up(evaluate_task, expand(originals), folder), folder)
     asked = Evaluating(tuple(patterns), units, _common_ranges(tasks, patterns, units))
@@ -106,7 +107,7 @@ def evaluate_many(
 
 @dataclass(frozen=True)
 class Evaluating:
-    """What `atlasae evaluate` may be told, and how far the histograms go."""
+    """The options of `atlasae evaluate`, and the ranges of the histograms."""
 
     patterns: tuple[str, ...]
     units: str | None
@@ -114,18 +115,18 @@ class Evaluating:
 
 
 def _common_ranges(tasks: Sequence[Task], patterns: Sequence[str], units: str | None) -> Mapping[str, Any]:
-    """How far the histograms of all files are to go: as the first jets of the first file with any have it."""
-    from atlasae.reports.evaluation import first_ranges  # here, since torch takes its time
+    """The histogram ranges for all files, from the first jets of the first file that has jets."""
+    from atlasae.reports.evaluation import first_ranges  # here, because importing torch is slow
 
     for task in tasks:
-        with suppress(AtlasaeError, OSError):  # its own task will tell
+        with suppress(AtlasaeError, OSError):  # its own task reports the error
             if found := first_ranges(task.path, task.target, patterns, units):
                 return found
     return {}
 
 
 def _in_order(tasks: Sequence[Task], outcomes: Iterator[Outcome]) -> Iterator[Outcome]:
-    """The outcomes in the order of the tasks: sums are then the same to the last bit, whoever was first."""
+    """The outcomes in the order of the tasks, so that sums have the same bits in every run."""
     waiting: dict[Path, Outcome] = {}
     for task in tasks:
         while task.target not in waiting:
@@ -135,7 +136,7 @@ def _in_order(tasks: Sequence[Task], outcomes: Iterator[Outcome]) -> Iterator[Ou
 
 
 def _add_up(total: Any, outcome: Outcome) -> tuple[Any, str | None]:
-    """Add what was tallied of one file; returns the sum, and what was wrong."""
+    """Add the evaluation of one file; returns the sum, and the error if there was one."""
     if outcome.error is not None:
         return total, outcome.error
     if total is None:
@@ -148,7 +149,7 @@ def _add_up(total: Any, outcome: Outcome) -> tuple[Any, str | None]:
 
 
 def evaluate_task(task: Task) -> Mapping[str, Any]:
-    """Tally one pair of files."""
+    """Evaluate one pair of files."""
     from atlasae.reports.evaluation import tally_files
 
     asked = task.options
@@ -167,14 +168,14 @@ def decompress_task(task: Task) -> DecompressionReport:
 
 
 def recognise_compressed_task(task: Task) -> CompressionReport | None:
-    """The report of what stands in the place of the output, if it is that output."""
-    with suppress(AtlasaeError):  # of something else
+    """The report of the file at the target, if it is the task's finished output."""
+    with suppress(AtlasaeError):  # another file
         return recognise_compressed(task.path, task.target, task.options)
     return None
 
 
 def recognise_restored_task(task: Task) -> DecompressionReport | None:
-    """The report of what stands in the place of the output, if it is that output."""
+    """The report of the file at the target, if it is the task's finished output."""
     with suppress(AtlasaeError):
         return recognise_restored(task.path, task.target)
     return None
@@ -186,7 +187,7 @@ def verify_task(task: Task) -> VerificationReport:
 
 
 def expand(paths: Sequence[Location]) -> list[Location]:
-    """The files that are named or that globs fit, each once; raises UserError for a glob that fits none."""
+    """The files named, or matched by globs, each once; raises UserError for a glob without a match."""
     found: list[Location] = []
     for path in paths:
         if isinstance(path, Remote):
@@ -194,7 +195,7 @@ def expand(paths: Sequence[Location]) -> list[Location]:
             continue
         if path.is_dir():
             raise UserError(f"'{path}' is a folder: name files in it, such as '{path / '*.root'}'")
-        # Not Path.glob, which knows no absolute patterns.
+        # Path.glob refuses absolute patterns.
         is_glob = glob.has_magic(str(path)) and not path.exists()
         fitting = sorted(map(Path, glob.glob(str(path), recursive=True))) if is_glob else [path]  # noqa: PTH207
         if not fitting:
@@ -204,7 +205,7 @@ def expand(paths: Sequence[Location]) -> list[Location]:
 
 
 def output_name(path: Location) -> str:
-    """What the output of a file is called: `a.root` of `a.root`, of `a.root.1` (as on the grid) and of `a.parquet`."""
+    """The name of a file's output: `a.root` for `a.root`, `a.root.1` (as on the grid) and `a.parquet`."""
     if is_table(path):
         return f"{path.stem}.root"
     stem, root, _ = path.name.partition(".root.")
@@ -214,13 +215,13 @@ def output_name(path: Location) -> str:
 def pair_up(
     work: Work, paths: Sequence[Location], folder: Path, options: Any = None, recognise: Recognise | None = None
 ) -> list[Task]:
-    """A task for every file, all outputs in one folder; raises UserError where two would have one name."""
+    """A task for every file, with outputs in one folder; raises UserError where two have the same name."""
     folder = folder.absolute()
     return refuse_clashes([Task(work, path, folder / output_name(path), options, recognise) for path in paths])
 
 
 def refuse_clashes(tasks: list[Task]) -> list[Task]:
-    """The tasks, if each has an output of its own; else raises UserError."""
+    """The tasks, if their outputs differ; else raises UserError."""
     made: dict[Path, Location] = {}
     for task in tasks:
         if task.target in made:
@@ -232,9 +233,9 @@ def refuse_clashes(tasks: list[Task]) -> list[Task]:
 
 
 def split(task: Task, size: int) -> list[Task]:
-    """Tasks for parts of a ROOT file of about so many bytes each; the task itself where it is no larger.
+    """Tasks for parts of a ROOT file of about `size` bytes each; the task itself if the file is not larger.
 
-    A file that can't be read is left whole: its task tells why.
+    A file that can't be read is not split: its task reports the error.
     """
     try:
         parts = 1 if is_table(task.path) else -(-task.path.stat().st_size // size)
@@ -254,15 +255,15 @@ def split(task: Task, size: int) -> list[Task]:
 
 
 def find_parts(tasks: Sequence[Task], folder: Path) -> list[Task]:
-    """The tasks, those of outputs that were cut as tasks for their parts, with those that are missing or stale."""
+    """The tasks, each replaced by tasks for all parts of its output (missing and stale ones, too) if that was split."""
     beside = parts_in(folder)
     return [one for task in tasks for one in _parts_of(task, beside.get(task.target.name, ()))]
 
 
 def _parts_of(task: Task, paths: Sequence[Path]) -> list[Task]:
-    """A task for every part of the split that the first one is of, of these files; the others are stale.
+    """Tasks for all parts of the split that the first of these files belongs to; parts of other splits are stale.
 
-    All are where the whole is there, too. Where none can be read, the first is a task alone, which tells why.
+    If the unsplit output exists, all parts are stale. If no part can be read, a task for the first reports why.
     """
     made = {path: run for path in paths if (run := first_run(path)) and run.source["name"] == task.path.name}
     cut = {path: (key_of(run), part) for path, run in made.items() if (part := part_of(run))}
@@ -284,12 +285,12 @@ def _parts_of(task: Task, paths: Sequence[Path]) -> list[Task]:
 
 
 def stale_task(task: Task) -> NoReturn:
-    """Say that a file is left over."""
+    """Raise UserError: a file is left from another split."""
     raise UserError(_stale(task.target, task.path))
 
 
 def mixed(tasks: Sequence[Task], done: Mapping[Path, Outcome]) -> Iterator[Outcome]:
-    """The outcomes of tasks that are not done because what was made of their input before, otherwise cut, is beside."""
+    """Failed outcomes for tasks whose input has an output of another split in the same folder."""
     by_input: dict[Location, list[Task]] = {}
     for task in tasks:
         by_input.setdefault(task.path, []).append(task)
@@ -303,12 +304,12 @@ def mixed(tasks: Sequence[Task], done: Mapping[Path, Outcome]) -> Iterator[Outco
 
 
 def _in_the_way(group: Sequence[Task], others: Sequence[Path]) -> str | None:
-    """Why outputs of one input can't be written beside other files: some would be of one split, some of another."""
+    """The reason why outputs of an input can't be written: existing ones belong to another split; else None."""
     made = {task.target: task for task in group}
     for other in others:
         run = first_run(other)
         if other in made:
-            told = run is not None and run.options == made[other].options.digest  # its own task will look closer
+            told = run is not None and run.options == made[other].options.digest  # its own task checks more
             if len(group) > 1 and not told and not group[0].options.force:
                 return f"'{other}' exists: choose another folder, or replace all parts with --force"
         elif run and run.source["name"] == group[0].path.name:
@@ -317,26 +318,26 @@ def _in_the_way(group: Sequence[Task], others: Sequence[Path]) -> str | None:
 
 
 def _stale(path: Path, source: Location) -> str:
-    return f"'{path}' is of '{source.name}' as it was cut another time: remove it, or use another folder"
+    return f"'{path}' is from another split of '{source.name}': remove it, or use another folder"
 
 
 def run_into(folder: Path, tasks: Sequence[Task], workers: Workers, progress: Progress | None = None) -> ManyReport:
-    """Do tasks whose outputs belong in a folder with a journal; it is made where there is none."""
+    """Do tasks with outputs in a folder with a journal; the folder is made if missing."""
     if folder.exists() and not folder.is_dir():
         raise UserError(f"'{folder}' is no folder: outputs of many files need one")
     folder.mkdir(parents=True, exist_ok=True)
     try:
         return run_tasks(tasks, workers, Journal(folder.absolute()), progress)
     finally:
-        remove_leftovers(folder)  # of workers that were killed
+        remove_leftovers(folder)  # killed workers leave temporary files
 
 
 def run_tasks(
     tasks: Sequence[Task], workers: Workers, journal: Journal | None, progress: Progress | None = None
 ) -> ManyReport:
-    """Do all tasks but those whose output the journal knows as done; returns the report of all.
+    """Do all tasks except those that the journal has as done; returns the report of all.
 
-    Where it is interrupted, KeyboardInterrupt says how far it came; what the journal has needs not be done again.
+    When interrupted, raises KeyboardInterrupt with the number of finished files; those in the journal are not repeated.
     """
     started = time.perf_counter()
     done = {task.target: outcome for task in tasks if (outcome := _known(task, journal))}
@@ -356,17 +357,17 @@ def run_tasks(
 
 
 def _known(task: Task, journal: Journal | None) -> Outcome | None:
-    """The outcome of a task that the journal knows as done."""
+    """The outcome of a task that the journal has as done; else None."""
     if journal is None or task.target.name not in journal.lines:
         return None
     report = None
-    with suppress(AtlasaeError, OSError):  # its own task will tell
+    with suppress(AtlasaeError, OSError):  # its own task reports the error
         report = journal.find(Origin.of(task.path, task.digest), task.target.name)
     return None if report is None else Outcome(task, report, reused=True)
 
 
 def summary(outcomes: Sequence[Outcome], notes: list[str], seconds: float) -> ManyReport:
-    """What many files came to: a report for each, how many failed, and sums."""
+    """The report of many files: a report for each, the number that failed, and sums."""
     files: list[FileReport] = [
         {"input": str(o.task.path), **o.report, "output": str(o.task.target), "error": o.error, "reused": o.reused}
         for o in outcomes

@@ -1,4 +1,4 @@
-"""What is reported of many files, and how it is shown."""
+"""The report of many files, and its page."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,7 +20,7 @@ _COLUMNS = {
 
 
 class ManyReport(Report):
-    """What became of many files: a report of each, how many `failed`, and sums of those that did not."""
+    """A report of each file, the number that `failed`, and the sums of the others."""
 
     files: list[FileReport]
     failed: int
@@ -46,7 +46,7 @@ class ManyReport(Report):
 
 
 def _notes_of_many(files: Sequence[FileReport]) -> list[str]:
-    """Every note once, with the files it is of."""
+    """Every note once, with the names of its files."""
     notes: dict[str, list[str]] = {}
     for file in files:
         for note in file.get("notes", ()):
@@ -67,6 +67,6 @@ def _state(file: FileReport) -> str:
 
 
 def failure_line(file: FileReport) -> str:
-    """Why one of many files failed, with its name."""
+    """The error of one of many files, with its name."""
     error = file["error"].replace("\n", " ")
     return error if file["input"] in error else f"'{file['input']}': {error}"

@@ -1,4 +1,4 @@
-"""Submit files of batch systems: one job a file."""
+"""Submit files for batch systems, with one job per file."""
 
 import re
 import shlex
@@ -8,17 +8,17 @@ from pathlib import Path
 from atlasae.errors import UserError
 from atlasae.files.remote import Location, address
 
-FILE = "$(file)"  # a line of an HTCondor queue
+FILE = "$(file)"  # the variable of an HTCondor queue
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-_ENDS = re.compile(r"^[ #)@]|[ \\]$")  # what HTCondor cuts off, or takes for a comment, for the end or for more to come
+_ENDS = re.compile(r"^[ #)@]|[ \\]$")  # HTCondor strips these or reads them as syntax
 
 
 def batch_script(
     scheduler: str, program: Sequence[str], before: Sequence[str], after: Sequence[str], paths: Sequence[Location]
 ) -> str:
-    """A submit file that runs `program before PATH after` for every file, as a job each, from this folder.
+    """A submit file that runs `program before PATH after` for every file as a job of its own, in the current folder.
 
-    Raises UserError for a name that would be read there as anything else than a name.
+    Raises UserError for a name that the batch system would parse as anything else than a name.
     """
     if scheduler == "slurm":
         return _slurm_script([*program, *before], after, list(map(address, paths)))
@@ -27,7 +27,7 @@ def batch_script(
 
 def _slurm_script(before: Sequence[str], after: Sequence[str], paths: Sequence[str]) -> str:
     folder = str(Path.cwd())
-    if _CONTROL.search(folder) or "\\" in folder:  # of the lines that Slurm itself reads; all others are the shell's
+    if _CONTROL.search(folder) or "\\" in folder:  # Slurm parses the folder itself, the shell all else
         raise UserError(_refusal(folder, "Slurm", "its line breaks or backslashes"))
     return "\n".join([
         "#!/bin/bash",

@@ -1,4 +1,4 @@
-"""Workers: a task for every file, done by processes here or by dask workers anywhere."""
+"""Workers: one task per file, done by local processes or by dask workers."""
 
 import logging
 import multiprocessing
@@ -21,10 +21,9 @@ from atlasae.errors import UserError, explain, once
 from atlasae.files.checksums import checksum_bytes
 from atlasae.files.remote import Location
 
-LOCAL = "local"  # a dask cluster of this process
-ATTEMPTS = 3  # how often a worker may die of one file
-# Of local dask workers. Dask's own has them hand memory back at once, to ask for it again, and watches where they spend
-# their time: together half as much work again.
+LOCAL = "local"  # `--dask local`: a cluster of this process
+ATTEMPTS = 3  # to do a task whose worker dies
+# By default local dask workers trim memory all the time and profile themselves, which takes 50 % more CPU time.
 LOCAL_CONFIG = {
     "distributed.nanny.pre-spawn-environ": dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), 1),
     "distributed.worker.profile.enabled": False,
@@ -37,24 +36,24 @@ Recognise = Callable[["Task"], Mapping[str, Any] | None]
 
 @dataclass(frozen=True)
 class Task:
-    """What is to be done with one file: a function of this task that can be pickled, and what it needs to know."""
+    """What to do with one file: a function that can be pickled and takes this task, and its arguments."""
 
     work: "Work"
     path: Location
     target: Path
     options: Any = None
-    recognise: "Recognise | None" = None  # the report of an output, by its own content
-    journaled: bool = False  # in the folder of the target
-    source: Origin | None = None  # of one that is journaled, from when it is begun
+    recognise: "Recognise | None" = None  # the report of an existing output, from its content
+    journaled: bool = False  # whether the target's folder has a journal
+    source: Origin | None = None  # set when a journaled task begins
 
     def finished(self, made: Path, report: Mapping[str, Any]) -> None:
-        """Journal what is made before it gets its name: after a crash its bytes tell that it is done."""
+        """Write an output to the journal before it is renamed: after a crash, its bytes show that it is complete."""
         if self.source:
             add_entry(self.target.parent, Entry(self.source, self.target.name, hex_of(made), report))
 
     @property
     def digest(self) -> str:
-        """A digest of all that decides what comes out, but the input itself; raises OSError of a file it needs."""
+        """A digest of all that affects the output except the input; raises OSError where a file it needs is missing."""
         options = getattr(self.options, "digest", self.options)
         facts = f"{self.work.__name__} {options} {version('atlasae')}"
         return f"{checksum_bytes(facts.encode()):016x}"
@@ -62,7 +61,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a task: a report, or why there is none."""
+    """The result of a task: a report or an error."""
 
     task: Task
     report: Mapping[str, Any] = field(default_factory=dict)
@@ -72,20 +71,20 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Workers:
-    """Who works: so many processes on this machine, or dask workers, of an address or `local` ones."""
+    """Who does the tasks: `number` local processes, or dask workers at an address or `local`."""
 
     number: int = 1
     dask: str | None = None
 
     def outcomes(self, tasks: Sequence[Task]) -> Generator[Outcome, None, None]:
-        """Do all tasks; the outcomes come as they are done."""
+        """Do all tasks; yields outcomes in the order in which they finish."""
         if self.dask is None:
             return _in_processes(tasks, self.number)
         return _on_dask(tasks, self.dask, self.number)
 
 
 def perform(task: Task) -> Outcome:
-    """Do one task, wherever this is; what is wrong with its file is part of the outcome, as nobody need try again."""
+    """Do one task in this process; all errors become part of the outcome, because repeating would not help."""
     try:
         if task.journaled:
             task = replace(task, source=Origin.of(task.path, task.digest))
@@ -100,9 +99,9 @@ def perform(task: Task) -> Outcome:
 
 
 def _made_before(task: Task) -> Mapping[str, Any] | None:
-    """The report of an output that is there since a worker died of this task when all was done.
+    """The report of an existing output, complete because a worker died after writing it; else None.
 
-    Where the journal lost its line, the output's own content tells; then it gets another line.
+    If the journal lost its line, the output is recognised by its content and gets another line.
     """
     if task.source is None or getattr(task.options, "force", False) or not task.target.exists():
         return None
@@ -119,9 +118,9 @@ def _made_before(task: Task) -> Mapping[str, Any] | None:
 
 
 def _in_processes(tasks: Sequence[Task], number: int) -> Generator[Outcome, None, None]:
-    """Do tasks in so many processes, each with a thread that looks after it alone.
+    """Do tasks in `number` processes, each with a thread of its own.
 
-    When one dies, nobody but its own task is to blame, and no other is harmed.
+    If a process dies, only its own task is affected.
     """
     waiting, outcomes = SimpleQueue[Task](), SimpleQueue[Outcome]()
     for task in tasks:
@@ -142,7 +141,7 @@ def _in_processes(tasks: Sequence[Task], number: int) -> Generator[Outcome, None
 
 
 class _Keeper(threading.Thread):
-    """Gives tasks to one worker process, and gets another process when it dies."""
+    """Feeds tasks to one worker process, and starts another when it dies."""
 
     def __init__(self, waiting: SimpleQueue[Task], outcomes: SimpleQueue[Outcome]) -> None:
         super().__init__()
@@ -152,9 +151,9 @@ class _Keeper(threading.Thread):
         self.pid: int | None = None
 
     def run(self) -> None:
-        """Do what waits, until nothing does."""
-        resource_tracker.ensure_running()  # else its start unblocks what is blocked
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # for workers that are starting: they inherit it
+        """Do waiting tasks until there are none."""
+        resource_tracker.ensure_running()  # else starting it later would unblock SIGINT
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # workers inherit the mask while they start
         try:
             while not self.stopping.is_set():
                 self.outcomes.put(self._try(self.waiting.get_nowait()))
@@ -164,7 +163,7 @@ class _Keeper(threading.Thread):
             self._let_go()
 
     def stop(self) -> None:
-        """End the worker, whatever it does: it removes its temporary files first."""
+        """End the worker, which first removes its temporary files."""
         self.stopping.set()
         if self.pid is not None:
             with suppress(ProcessLookupError):
@@ -179,13 +178,13 @@ class _Keeper(threading.Thread):
                 return worker.submit(_perform_here, task).result()
             except BrokenProcessPool:
                 self._let_go()
-            except Exception as error:  # of pickling, say: without an outcome somebody would wait for ever
+            except Exception as error:  # from pickling, say: the caller waits for an outcome
                 return Outcome(task, error=explain(error)[0])
         return Outcome(task, error=f"'{task.path}': its worker was killed {ATTEMPTS} times: is there enough memory?")
 
     def _worker(self) -> ProcessPoolExecutor:
         if self.pool is None:
-            spawn = multiprocessing.get_context("spawn")  # a fork would take locks of other threads along
+            spawn = multiprocessing.get_context("spawn")  # a fork would copy locks held by other threads
             self.pool = ProcessPoolExecutor(1, spawn, _prepare_worker)
             self.pid = self.pool.submit(os.getpid).result()
         return self.pool
@@ -197,7 +196,7 @@ class _Keeper(threading.Thread):
 
 
 def _prepare_worker() -> None:
-    """Let a worker end with its parent, or when that says so, and not by Ctrl-C, which the parent hears too."""
+    """Let a worker end with its parent or on SIGTERM, and ignore Ctrl-C, which the parent gets as well."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, once(SystemExit))
     threading.Thread(target=_leave_with_parent, daemon=True).start()
@@ -213,7 +212,7 @@ def _leave_with_parent() -> None:
 def _perform_here(task: Task) -> Outcome:
     try:
         return perform(task)
-    except SystemExit:  # what was unfinished is removed by now
+    except SystemExit:  # temporary files are removed by now
         os._exit(1)
 
 
@@ -221,10 +220,10 @@ def _perform_here(task: Task) -> Outcome:
 
 
 def _on_dask(tasks: Sequence[Task], address: str, number: int) -> Generator[Outcome, None, None]:
-    """Do tasks as futures of a cluster; it gives those of a worker that died to another."""
+    """Do tasks as futures of a dask cluster, which repeats those of dead workers."""
     distributed = _library()
     with _client(distributed, address, number) as client:
-        # Not pure: a task that failed is to be done when it is asked for again.
+        # pure=False: a task that failed is done again when submitted again.
         futures = {client.submit(perform, task, retries=ATTEMPTS - 1, pure=False): task for task in tasks}
         for future in distributed.as_completed(futures):
             error = future.exception()
@@ -233,7 +232,7 @@ def _on_dask(tasks: Sequence[Task], address: str, number: int) -> Generator[Outc
 
 @contextmanager
 def _client(distributed: Any, address: str, number: int) -> Iterator[Any]:
-    """A client of the cluster at an address, or of a `local` one that lives as long; raises UserError."""
+    """A client of the cluster at an address, or of a `local` one that ends with it; raises UserError."""
     with ExitStack() as stack:
         if address == LOCAL:
             address = stack.enter_context(_local_cluster(distributed, number))
@@ -245,7 +244,7 @@ def _client(distributed: Any, address: str, number: int) -> Iterator[Any]:
 
 @contextmanager
 def _local_cluster(distributed: Any, number: int) -> Iterator[Any]:
-    """A cluster of this machine, each worker with one thread."""
+    """A local cluster of workers with one thread each."""
     from dask import config
 
     with (
@@ -254,7 +253,7 @@ def _local_cluster(distributed: Any, number: int) -> Iterator[Any]:
             n_workers=number,
             threads_per_worker=1,
             dashboard_address=None,
-            scheduler_kwargs={"dashboard_address": ":0"},  # else all look for one port, though there is no dashboard
+            scheduler_kwargs={"dashboard_address": ":0"},  # else all try the same port
             silence_logs=logging.CRITICAL,
         ) as cluster,
     ):

@@ -9,17 +9,20 @@ import torch
 
 from atlasae.codecs.chain import InvertibleAutoencoder
 from atlasae.codecs.codec import Encoded, encode_within
-from atlasae.codecs.floats import BottleneckCodec, FloatsCodec, codec_of_config, few_threads
+from atlasae.codecs.floats import BottleneckCodec, codec_of_config, few_threads
 from atlasae.codecs.model import VARIABLES, Autoencoder, Model, as_model, packaged_model
 from atlasae.codecs.search import choose_codec
 from atlasae.errors import UserError
 from atlasae.files.remote import Named
-from atlasae.jets.coordinates import Bools, Floats, Layout, from_coordinates, is_physical
+from atlasae.jets.coordinates import Bools, Floats
+from atlasae.jets.layouts import Layout
+from atlasae.jets.padding import Latents
 from atlasae.jets.precision import Precision
-from atlasae.jets.stored import Latents, Storage, blocks
+from atlasae.jets.stored import Storage, blocks
+from atlasae.jets.variables import JET
 
 DRAWN = 50_000  # jets that a model's grid is chosen on
-STORAGE = Storage(Layout(VARIABLES), (np.dtype("<f4"),) * 4, scale=1.0)  # what is decoded may be kept in float32
+STORAGE = Storage(Layout(VARIABLES), (np.dtype("<f4"),) * 4)  # what is decoded may be kept in float32
 
 
 class Codec:
@@ -52,7 +55,6 @@ class Codec:
         columns = STORAGE.to_columns(_jets_of(self.model.autoencoder))
         with few_threads():
             codec = choose_codec(self.model.autoencoder, STORAGE, asked, columns, _outside)
-        assert isinstance(codec, FloatsCodec | BottleneckCodec)
         self.bounds, self.codec = asked.of(STORAGE.layout), codec
 
     @few_threads()
@@ -89,7 +91,7 @@ class Codec:
             codec = codec_of_config(config["codec"], found.autoencoder)
         except (ValueError, LookupError, TypeError, AttributeError) as error:
             raise UserError(f"no codec's configuration: {error}") from error
-        if not isinstance(codec, FloatsCodec | BottleneckCodec):
+        if codec.variables != JET:
             raise UserError("the codec is of a list of variables: jets need pt, eta, phi and m")
         made.bounds, made.codec = Precision.parse(made.precision).of(STORAGE.layout), codec
         return made
@@ -123,7 +125,7 @@ def _jets_of(autoencoder: Autoencoder) -> Floats:
     return drawn_jets(autoencoder, DRAWN)
 
 
-def _outside(encoded: Encoded) -> int:
+def _outside(encoded: Encoded, storage: Storage) -> int:
     """The jets that a grid does not keep; a program that has only the three floats would lose them."""
     return int(encoded.exact.sum())
 
@@ -136,5 +138,5 @@ def drawn_jets(autoencoder: InvertibleAutoencoder, n: int) -> Floats:
     known: list[torch.Tensor] = []
     for i, density in enumerate(autoencoder.densities):
         known.append(autoencoder.origin(i, known) + density.quantile(u[i], autoencoder.context(i, known), 1.0))
-    jets = from_coordinates(torch.stack(known, dim=1).numpy())
-    return jets[is_physical(jets)]
+    jets = JET.from_coordinates(torch.stack(known, dim=1).numpy())
+    return jets[JET.usable(jets)]

@@ -9,12 +9,14 @@ mathematical library rounds them alike.
 import math
 from dataclasses import dataclass
 from functools import cached_property
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
 from atlasae.codecs.entropy import Cells
-from atlasae.jets.coordinates import MASS_FLOOR, Bools, Floats, from_coordinates, to_symlog
+from atlasae.jets.coordinates import MASS_FLOOR, Bools, Floats, to_symlog
+from atlasae.jets.variables import JET
 
 LOW = np.array([6.2, -10.0, -math.pi, -20.0])  # where the cells of log pt, eta, phi and mu begin
 HIGH = np.array([16.9, 10.0, math.pi, 20.0])
@@ -36,6 +38,7 @@ class Lattice:
     """A uniform grid in the coordinates log pt, eta, phi and mu: a cell is a whole number for each of the four."""
 
     steps: tuple[float, float, float, float]
+    single: ClassVar[None] = None
 
     def __post_init__(self) -> None:
         """Raise ValueError for steps that make no grid."""
@@ -61,9 +64,17 @@ class Lattice:
             held &= (row >= 0) & (row < size)
         return np.where(held, found, 0).astype(np.int32), held
 
+    def encode(self, rows: Floats) -> npt.NDArray[np.int32]:
+        """The cells (n x 4) of jets; one without a cell gets the first ones, and will decode to another."""
+        return self.cells(rows)[0].T
+
+    def decode(self, latents: npt.NDArray[np.int32]) -> Floats:
+        """The jets in the middle of cells (n x 4)."""
+        return self.jets(latents.T)
+
     def jets(self, cells: npt.NDArray[np.int32]) -> Floats:
         """The jets (n x 4, MeV) in the middle of cells (4 x n)."""
-        return from_coordinates(self.coordinates(cells))
+        return JET.from_coordinates(self.coordinates(cells))
 
     def coordinates(self, cells: npt.NDArray[np.int32]) -> Floats:
         """The middles (n x 4) of cells (4 x n); phi may lie a little beyond pi."""

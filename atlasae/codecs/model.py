@@ -1,12 +1,10 @@
 """Models as files: the weights of an autoencoder and everything needed to use them, in one safetensors file."""
 
-import hashlib
 import json
 import math
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from importlib import resources
 from typing import Any
 
 import numpy as np
@@ -18,10 +16,11 @@ from torch import Tensor
 from atlasae import pages
 from atlasae.codecs.bottleneck import WIDEST, Bottleneck, BottleneckAutoencoder
 from atlasae.codecs.chain import InvertibleAutoencoder, Link
+from atlasae.codecs.packaged import MODELS, packaged, packaged_as, sha256_of
 from atlasae.errors import UserError
 from atlasae.files.remote import Named, local
 from atlasae.jets.coordinates import Floats
-from atlasae.report import to_html
+from atlasae.report import line_of, to_html
 
 Autoencoder = InvertibleAutoencoder | BottleneckAutoencoder
 
@@ -32,7 +31,6 @@ MOST_OUTSIDE = 0.05  # of the jets, before the user is told that they are not wh
 FEWEST_TO_WARN = 20
 LARGEST = 65_536  # bytes: a model travels inside every file it compressed
 _KEY = "atlasae"  # safetensors keeps one free dictionary of strings; ours holds JSON under this name
-_PACKAGED = ("default.safetensors",)
 
 
 @dataclass(frozen=True)
@@ -49,7 +47,7 @@ class Model:
     @cached_property
     def sha256(self) -> str:
         """The name of the model."""
-        return hashlib.sha256(self.content).hexdigest()
+        return sha256_of(self.content)
 
     def describe(self) -> dict[str, Any]:
         """Its facts, with its name, and how large it is."""
@@ -78,7 +76,7 @@ class Model:
         try:
             autoencoder = _build(facts, load(content))
         except (SafetensorError, RuntimeError, LookupError, TypeError, ValueError, AttributeError) as error:
-            raise UserError(f"model '{name}' has other weights than its architecture: {_line(error)}") from error
+            raise UserError(f"model '{name}' has other weights than its architecture: {line_of(error)}") from error
         if "domain" in facts and not _is_domain(facts["domain"]):
             raise UserError(f"model '{name}' has a domain that is none: five rising quantiles of each variable")
         if not _usable(autoencoder):
@@ -131,7 +129,7 @@ def domain_warning(model: Model, jets: Floats, name: str) -> str | None:
 
 def default_model() -> Model:
     """The packaged default model."""
-    return Model.from_bytes(_packaged(_PACKAGED[-1]), _PACKAGED[-1])
+    return Model.from_bytes(packaged(MODELS[-1]), "default")
 
 
 def load_model(name: Named = "default") -> Model:
@@ -155,12 +153,8 @@ def as_model(given: Model | Named) -> Model:
 
 def packaged_model(sha256: str) -> Model | None:
     """The packaged model of this name, now or in any earlier release, or None."""
-    models = (Model.from_bytes(_packaged(name), name) for name in _PACKAGED)
-    return next((model for model in models if model.sha256 == sha256), None)
-
-
-def _packaged(name: str) -> bytes:
-    return (resources.files("atlasae") / "models" / name).read_bytes()
+    content = packaged_as(sha256, MODELS)
+    return None if content is None else Model.from_bytes(content, sha256[:12])
 
 
 def _architecture(autoencoder: Autoencoder) -> dict[str, Any]:
@@ -215,7 +209,3 @@ def _is_domain(domain: Any) -> bool:
         return len(numbers) == len(_QUANTILES) and numbers == sorted(numbers) and all(map(math.isfinite, numbers))
 
     return isinstance(domain, dict) and all(rising(domain.get(variable)) for variable in VARIABLES)
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]

@@ -1,25 +1,21 @@
 """What the packed layout expects of jets before it has seen any: tables of whole numbers, packaged for ever."""
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from importlib import resources
 
 import numpy as np
 import numpy.typing as npt
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from atlasae.codecs.entropy import Table
+from atlasae.codecs.entropy import Integers, Table
+from atlasae.codecs.packaged import TABLES, packaged, packaged_as, sha256_of
 
 RESOLUTION = 2.0**16  # of the edges of bins: whole numbers too
 _LARGEST = 1 << 20  # bytes
 MOST_EDGES = 1024  # of a table
 FARTHEST = 100 * int(RESOLUTION)  # edge
-_PACKAGED = ("priors.safetensors",)
-
-Integers = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -55,7 +51,7 @@ class Priors:
     @property
     def sha256(self) -> str:
         """The name."""
-        return hashlib.sha256(self.content).hexdigest()
+        return sha256_of(self.content)
 
     @classmethod
     def from_tables(cls, tables: Mapping[str, Prior]) -> "Priors":
@@ -93,14 +89,11 @@ def _prior(edges: npt.NDArray[np.generic], counts: npt.NDArray[np.generic]) -> P
 @cache
 def default_priors() -> Priors:
     """The packaged priors."""
-    return _read(_PACKAGED[-1])
-
-
-def packaged_priors(sha256: str) -> Priors | None:
-    """The packaged priors of this name, now or in any earlier release, or None."""
-    return next((priors for priors in map(_read, _PACKAGED) if priors.sha256 == sha256), None)
+    return Priors.from_bytes(packaged(TABLES[-1]))
 
 
 @cache
-def _read(name: str) -> Priors:
-    return Priors.from_bytes((resources.files("atlasae") / "models" / name).read_bytes())
+def packaged_priors(sha256: str) -> Priors | None:
+    """The packaged priors of this name, now or in any earlier release, or None."""
+    content = packaged_as(sha256, TABLES)
+    return None if content is None else Priors.from_bytes(content)

@@ -1,18 +1,18 @@
 """The grid and the exponent that take the fewest bytes, measured on a sample."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from operator import itemgetter
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from atlasae.codecs.bottleneck import BottleneckAutoencoder
 from atlasae.codecs.chain import InvertibleAutoencoder
-from atlasae.codecs.codec import Encoded, encode_within
-from atlasae.codecs.floats import _STAND_IN, AnyCodec, BottleneckCodec, FloatsCodec, ListCodec
+from atlasae.codecs.codec import Encoded, encode_within, restore
+from atlasae.codecs.floats import AnyCodec, BottleneckCodec, FloatsCodec
 from atlasae.codecs.grid import (
     MANTISSA_BITS,
     Grid,
@@ -25,13 +25,12 @@ from atlasae.codecs.grid import (
     unpack,
 )
 from atlasae.errors import UserError
-from atlasae.files.xz import estimate_words
-from atlasae.jets.coordinates import (
-    Floats,
-    to_coordinates,
-)  # fmt: skip
-from atlasae.jets.precision import FULL_BOUND, Precision, errors
-from atlasae.jets.stored import LARGEST_WHOLE, ListStorage, Storage, blocks
+from atlasae.files.xz import compress_words, estimate_words
+from atlasae.jets.coordinates import Floats
+from atlasae.jets.padding import Stored
+from atlasae.jets.precision import FULL_BOUND, Precision
+from atlasae.jets.stored import LARGEST_WHOLE, Storage, blocks
+from atlasae.jets.variables import JET
 
 SAMPLE = 12_000  # jets on which candidates are measured
 TEMPERS = (0.0, 0.2)  # exponents tried for a guaranteed bound
@@ -43,62 +42,74 @@ LIKELY = 4  # arrangements of the cells in words that are measured
 MARGIN = 0.02  # of the range seen in the sample: other jets go a little further
 FEW = 2_000  # jets that do not show how far others may go
 
+Size = Callable[[Encoded, Storage], float]
+
+
+def encoded_bytes(encoded: Encoded, storage: Storage) -> int:
+    """The bytes that encoded rows take in a file, the exact ones included."""
+    words = (np.ascontiguousarray(word.astype(">f4")).tobytes() for word in encoded.latents.T)
+    bytes_per_exact = 4 + sum(dtype.itemsize for dtype in storage.dtypes)
+    return sum(_word_bytes(word) for word in words) + bytes_per_exact * int(encoded.exact.sum())
+
+
+@lru_cache(maxsize=64)  # candidates differ in some of their words only
+def _word_bytes(words: bytes) -> int:
+    return len(compress_words(words))
+
 
 def choose_codec(
     autoencoder: InvertibleAutoencoder | BottleneckAutoencoder,
     storage: Storage,
     precision: Precision,
-    columns: Sequence[npt.NDArray[np.generic]],
-    size: Callable[[Encoded], int],
+    columns: Stored,
+    size: Size = encoded_bytes,
 ) -> AnyCodec:
-    """Choose the grid by the bytes it takes on these jets, those stored exactly included.
+    """Choose the grid by the bytes it takes on these rows, those stored exactly included.
 
     `size` tells the bytes of an encoded sample. With `full` every bit is spent whatever the grid, so there the
-    candidate with the smallest sum of squared errors is taken. A network with a bottleneck leaves nothing to choose.
+    candidate with the smallest sum of squared errors is taken. A network with a bottleneck leaves nothing to choose,
+    and a list of variables gets equal steps.
     """
     if isinstance(autoencoder, BottleneckAutoencoder):
         return BottleneckCodec(autoencoder)
+    variables, rows, bounds = storage.variables, storage.usable_rows(columns), precision.of(storage.layout)
+    if variables != JET:
+        grid = _equal_steps(autoencoder, storage, storage.steps(bounds, columns), rows)
+        return FloatsCodec(autoencoder, grid, storage.padding(columns), variables)
     if precision.unbounded:
         raise UserError("--precision none is for a network that promises nothing (mlp): give a bound, or `full`")
-    bounds = precision.of(storage.layout)
-    jets, padding = storage.usable_jets(columns), storage.padding(columns)
-    coordinates = torch.from_numpy(to_coordinates(jets if len(jets) else _STAND_IN[None]))
+    padding = storage.padding(columns)
+    coordinates = torch.from_numpy(JET.to_coordinates(rows if len(rows) else np.array([JET.example])))
     sample = [column[:: max(1, len(column) // SAMPLE)] for column in columns]
     tried: list[tuple[float, FloatsCodec, Encoded]] = []
-    for grid in _candidates(autoencoder, coordinates, precision, storage, columns):
+    for grid in _candidates(autoencoder, coordinates, precision, bounds, storage.steps(bounds, columns)):
         codec = FloatsCodec(autoencoder, grid, padding)
         encoded = encode_within(codec, storage, bounds, sample)
-        cost = _squared_error(codec, storage, sample, encoded) if precision.full else float(size(encoded))
+        cost = _squared_error(codec, storage, sample, encoded) if precision.full else float(size(encoded, storage))
         tried.append((cost, codec, encoded))
     tried.sort(key=itemgetter(0))
     if precision.full:
         return tried[0][1]
     near = [(codec, encoded) for cost, codec, encoded in tried if cost <= NEAR * tried[0][0]]
-    return min((_arranged(codec, encoded, size) for codec, encoded in near), key=itemgetter(0))[1]
+    return min((_arranged(codec, encoded, storage, size) for codec, encoded in near), key=itemgetter(0))[1]
 
 
 @torch.no_grad()
-def choose_list_codec(
-    autoencoder: InvertibleAutoencoder, storage: ListStorage, columns: Sequence[npt.NDArray[np.generic]]
-) -> ListCodec:
-    """The grid of equal steps that keeps every precision, over the range of a sample; in as few words as it takes."""
+def _equal_steps(autoencoder: InvertibleAutoencoder, storage: Storage, steps: Sequence[float], rows: Floats) -> Grid:
+    """The grid of these steps over the range of rows, in as few words as it takes; raises UserError for too many."""
     variables = storage.variables
-    rows = storage.to_rows(storage.to_values(columns))
-    rows = rows[storage.usable(rows)]
-    coordinates = torch.from_numpy(variables.to_coordinates(rows))
     spans = [float(density.edges[-1] - density.edges[0]) for density in autoencoder.densities]
-    cells = [span / v.step(storage.rounding) for span, v in zip(spans, variables.variables, strict=True)]
+    cells = [span / step for span, step in zip(spans, steps, strict=True)]
     for variable, n in zip(variables.variables, cells, strict=True):
         if not n < LARGEST_WHOLE:
             what = f"'{variable.branch}' takes {n:.1g} steps at precision {variable.precision:g}"
             raise UserError(f"{what}, {LARGEST_WHOLE:.1g} at most: give a larger precision")
-    u = autoencoder.cumulative(coordinates, 0.0).numpy()
+    u = autoencoder.cumulative(torch.from_numpy(variables.to_coordinates(rows)), 0.0).numpy()
     first, levels = _window(cells, u.min(axis=0).tolist(), u.max(axis=0).tolist())
-    grid = Grid(0.0, tuple(cells), first, levels, list_words(levels))
-    return ListCodec(autoencoder, grid, variables, storage.padding(columns))
+    return Grid(0.0, tuple(cells), first, levels, list_words(levels))
 
 
-def _arranged(codec: FloatsCodec, encoded: Encoded, size: Callable[[Encoded], int]) -> tuple[int, FloatsCodec]:
+def _arranged(codec: FloatsCodec, encoded: Encoded, storage: Storage, size: Size) -> tuple[float, FloatsCodec]:
     """Bytes, and the codec with its cells in the words that take the fewest: up to 6 % less than those of `radices`."""
     grid = codec.grid
     latents, codes = codec.padding.unmark(encoded.latents)
@@ -108,7 +119,7 @@ def _arranged(codec: FloatsCodec, encoded: Encoded, size: Callable[[Encoded], in
         *(replace(grid, words=words) for words in likely_words(cells, grid.levels, estimate_words)[:LIKELY]),
     ]
     packed = (codec.padding.mark(pack(cells, other).numpy(), codes) for other in candidates)
-    sizes = [size(replace(encoded, latents=latents)) for latents in packed]
+    sizes = [size(replace(encoded, latents=latents), storage) for latents in packed]
     smallest = min(range(len(sizes)), key=sizes.__getitem__)
     return sizes[smallest], replace(codec, grid=candidates[smallest])
 
@@ -117,11 +128,9 @@ def _candidates(
     autoencoder: InvertibleAutoencoder,
     coordinates: torch.Tensor,
     precision: Precision,
-    storage: Storage,
-    columns: Sequence[npt.NDArray[np.generic]],
+    bounds: Container[str],
+    wanted: Sequence[float],
 ) -> Iterator[Grid]:
-    bounds = precision.of(storage.layout)
-    wanted = storage.steps(bounds, columns)
     if precision.full:
         wanted = [step * weight for step, weight in zip(wanted, FULL_WEIGHTS.values(), strict=True)]
     # Where m is given up, E alone says how well it must be known: usually much less.
@@ -197,11 +206,9 @@ def _scaled(exponent: float, cells: Sequence[float], lower: Sequence[float], upp
     return _grid(exponent, [n * 2**small for n in cells], lower, upper, balanced_radices)
 
 
-def _squared_error(
-    codec: FloatsCodec, storage: Storage, columns: Sequence[npt.NDArray[np.generic]], encoded: Encoded
-) -> float:
-    decoded = storage.to_values(storage.restore(codec, encoded.latents))
-    found = errors(storage.layout, storage.to_values(columns), decoded, storage.rounding)
+def _squared_error(codec: FloatsCodec, storage: Storage, columns: Stored, encoded: Encoded) -> float:
+    decoded = storage.to_values(restore(codec, storage, encoded.latents))
+    found = storage.errors(storage.to_values(columns), decoded)
     within = ~encoded.exact
     weighted = [error[within] / FULL_WEIGHTS.get(variable, 1.0) for variable, error in found.items()]
     # An exact jet costs as much as many bits: weigh it as an error of the bound.

@@ -1,4 +1,4 @@
-"""The commands: parse, one library call, say where the file is."""
+"""The commands: each parses its options, makes one library call and shows the report."""
 
 import sys
 from collections.abc import Mapping
@@ -15,11 +15,11 @@ from atlasae.errors import UserError
 from atlasae.files.remote import Location
 from atlasae.report import Report, markdown_text, to_json
 
-# Libraries that take long to import are imported by the command that needs them: `--help` and `info` answer at once.
+# Slow imports are inside the commands that need them, so that `--help` and `info` answer at once.
 
 
 def main() -> None:
-    """What `atlasae` calls."""
+    """The entry point of `atlasae`."""
     run(commands)
 
 
@@ -41,7 +41,7 @@ def commands() -> None:
 @click.option("--tree", help="Tree to compress; default: the largest that holds jets.")
 @click.option("--jets", multiple=True, metavar="PATTERN", help="`Jet_{pt,eta,phi,mass}`, a prefix, or four names.")
 @click.option("--variables", metavar="TOML", type=SETTINGS, help="Any list of branches, each with its precision.")
-@click.option("--units", type=UNITS, help="Default: from the collection, else the values.")
+@click.option("--units", type=UNITS, help="Default: from names of branches, else from the values.")
 @click.option("--model", default="default", show_default=True, help="Model (or tables) file, packaged, or `self`.")
 @click.option(
     "--precision", default="1e-3", show_default=True, help="`1e-3`, `pt=1e-3,eta=...,phi=...,m=...`, `full`, `none`."
@@ -60,15 +60,15 @@ def commands() -> None:
     type=click.Choice(["ttree", "rntuple"]),
     default="ttree",
     show_default=True,
-    help="What to write; ROOT's hadd merges TTrees alone.",
+    help="Format of OUT; ROOT's hadd merges TTrees alone.",
 )
-@click.option("--compression", metavar="ALGORITHM:LEVEL", help="Of carried branches; default: as they were.")
-@click.option("--only-jets", is_flag=True, help="Leave everything but jets out.")
+@click.option("--compression", metavar="ALGORITHM:LEVEL", help="For carried branches; default: as in IN.")
+@click.option("--only-jets", is_flag=True, help="Leave out everything but jets.")
 @click.option("--drop", multiple=True, metavar="GLOB", help="Leave these branches out.")
 @click.option(
     "--drop-unwritable", is_flag=True, help="Leave out branches and objects that uproot can't write, and say so."
 )
-@click.option("--step-size", default="20MB", show_default=True, help="Uncompressed bytes worked on at once.")
+@click.option("--step-size", default="20MB", show_default=True, help="Uncompressed bytes per chunk.")
 @click.option("--no-read-back", is_flag=True, help="Skip reading the output back and comparing it with IN.")
 @options.force
 @options.quiet
@@ -92,13 +92,13 @@ def compress(
 ) -> int:
     """Compress the jets of IN (ROOT file or table) into three float32 branches a collection, or one of packed bytes.
 
-    Many files (globs, too) go into FOLDER, each under its own name; what a run that was cut off has done is kept.
+    Many files (globs, too) go into FOLDER under their own names; finished outputs of an interrupted run are kept.
     """
     from atlasae.compression.plan import Options, parse_size
     from atlasae.jets.precision import Precision
 
     if no_context and layout != "packed":
-        raise UserError("--no-context is of the packed layout: add --layout packed")
+        raise UserError("--no-context is for the packed layout: add --layout packed")
     told = Options(
         precision=Precision.parse(precision),
         step_size=parse_size(step_size, "--step-size"),
@@ -128,12 +128,12 @@ def compress(
 @click.argument("paths", metavar="IN OUT | IN... -o FOLDER", nargs=-1, required=True, type=IN)
 @options.output
 @options.on_many
-@click.option("--salvage", is_flag=True, help="Of a damaged file, bring back what is intact, and say what is not.")
+@click.option("--salvage", is_flag=True, help="Decompress what is intact of a damaged file, and report the rest.")
 @click.option(
     "--trust",
     metavar="FULL",
     type=IN,
-    help="Of a skim: the compressed file it was made of; the skim's own checksums can't be checked.",
+    help="For a skim: the compressed file it was made from; the skim's checksums can't be checked.",
 )
 @options.force
 @options.quiet
@@ -150,7 +150,7 @@ def decompress(
     quiet: bool,
     as_json: bool,
 ) -> int:
-    """Bring the jets of IN back, under their own names, into OUT (.root, .pkl or .parquet).
+    """Decompress the jets of IN, under their own names, into OUT (.root, .pkl or .parquet).
 
     Many files (globs, too) go into FOLDER, each under its own name.
     """
@@ -158,7 +158,7 @@ def decompress(
         from atlasae.batch.many import RestoreOptions, decompress_files
 
         if trust:
-            raise UserError("--trust is of one skim: give IN and OUT")
+            raise UserError("--trust is for one skim: give IN and OUT")
         asked = RestoreOptions(salvage, force)
         with several_outputs(), progress("decompressing", quiet) as advance:
             many = decompress_files(paths, output, asked, options.make_workers(workers, dask), advance)
@@ -177,7 +177,7 @@ def decompress(
 @click.argument("name", metavar="COMMAND", type=click.Choice(["compress", "decompress", "verify"]))
 @click.argument("arguments", metavar="ARGUMENTS...", nargs=-1, required=True, type=click.UNPROCESSED)
 def batch(scheduler: str, name: str, arguments: tuple[str, ...]) -> None:
-    """Print a submit file that runs COMMAND on many files, as a job each; options of COMMAND are given as ever."""
+    """Print a submit file that runs COMMAND, with the options given, as one job for each of many files."""
     from atlasae.batch.many import expand, pair_up, verify_task
     from atlasae.batch.submit import batch_script
 
@@ -187,7 +187,7 @@ def batch(scheduler: str, name: str, arguments: tuple[str, ...]) -> None:
         if folder is None:
             raise UserError(f"batch {name} is for many files and a folder: `-o FOLDER`, or of verify the last one")
         files = expand(paths if output else paths[:-1])
-        pair_up(verify_task, files, folder)  # refuses two of one name
+        pair_up(verify_task, files, folder)  # raises UserError for two with the same name
         last = [] if output else [str(folder.absolute())]
         given = options.words_given(context)
     program = str(Path(sys.argv[0]).absolute())
@@ -199,7 +199,7 @@ def batch(scheduler: str, name: str, arguments: tuple[str, ...]) -> None:
 @options.as_json
 @options.debug
 def info(path: Location, as_json: bool) -> None:
-    """Say what is inside FILE: collections, precision, model, bytes per jet."""
+    """Show what FILE contains: collections, precision, model, bytes per jet."""
     from atlasae.compression.format import describe
 
     show(describe(path), as_json, False)
@@ -241,8 +241,8 @@ def verify(paths: tuple[Location, ...], workers: int | None, dask: str | None, q
 @options.on_many
 @click.option("-o", "--output", metavar="REPORT", type=OUT, help="Write the whole report as JSON.")
 @click.option("--histograms", metavar="OUT.root", type=OUT, help="Write the histograms into a ROOT file.")
-@click.option("--jets", multiple=True, metavar="PATTERN", help="As for compress, where COMPRESSED is decompressed.")
-@click.option("--units", type=UNITS, help="The same.")
+@click.option("--jets", multiple=True, metavar="PATTERN", help="As for compress, if COMPRESSED is decompressed.")
+@click.option("--units", type=UNITS, help="As for compress, if COMPRESSED is decompressed.")
 @options.force
 @options.quiet
 @options.as_json
@@ -260,9 +260,9 @@ def evaluate(
     quiet: bool,
     as_json: bool,
 ) -> int:
-    """Measure what compression cost: residuals, response, dijets, and whether a classifier can tell.
+    """Measure what compression cost: residuals, response, dijets, and a classifier that tries to see the difference.
 
-    Many files with those of the same names in FOLDER are measured together.
+    Many files are measured together, each against the file of its name in FOLDER.
     """
     from atlasae.files.outputs import check_target, replacing
     from atlasae.reports.evaluation import evaluate_files, write_histograms
@@ -292,14 +292,14 @@ def evaluate(
 
 
 def _files_in(originals: tuple[Location, ...], folder: Path) -> list[Path]:
-    """All on this machine that many originals and a folder may be read from."""
+    """All local files that many originals and a folder may be read from."""
     from atlasae.batch.many import expand
 
     return [path for path in (*expand(originals), *folder.iterdir()) if isinstance(path, Path) and path.is_file()]
 
 
 def _pair(paths: tuple[Location, ...]) -> tuple[Location, Location]:
-    """The one original and what became of it."""
+    """The original and its compressed or decompressed file; raises UserError for more files."""
     if len(paths) == 1:
         raise click.UsageError("Missing argument 'COMPRESSED'")
     if len(paths) > 2:
@@ -309,7 +309,7 @@ def _pair(paths: tuple[Location, ...]) -> tuple[Location, Location]:
 
 @commands.command()
 @click.argument("path", metavar="IN", type=IN)
-@click.option("-o", "--output", metavar="FOLDER", type=OUT, help="Draw it: where the figure goes.")
+@click.option("-o", "--output", metavar="FOLDER", type=OUT, help="Draw the result; folder for the figure.")
 @click.option("--jets", multiple=True, metavar="PATTERN", help="As for compress.")
 @click.option("--units", type=UNITS, help="As for compress.")
 @click.option("--model", default="default", show_default=True, help="As for compress.")
@@ -330,7 +330,7 @@ def benchmark(
     as_json: bool,
     **label: Any,
 ) -> None:
-    """Measure bytes per jet against precision, beside what people use today, on the jets of IN."""
+    """Measure bytes per jet against precision, compared with other methods, on the jets of IN."""
     from atlasae.reports.benchmark import benchmark_file
 
     if output:
@@ -347,7 +347,7 @@ def benchmark(
 
 @commands.command()
 @click.argument("paths", metavar="ORIGINAL COMPRESSED | REPORT... | MODEL...", nargs=-1, required=True, type=IN)
-@click.option("-o", "--output", required=True, metavar="FOLDER", type=OUT, help="Where the figures go.")
+@click.option("-o", "--output", required=True, metavar="FOLDER", type=OUT, help="Folder for the figures.")
 @options.labelled
 @options.force
 @options.quiet
@@ -372,11 +372,11 @@ def plot(paths: tuple[Location, ...], output: Path, force: bool, quiet: bool, as
 @click.option(
     "--arch",
     type=click.Choice(["invertible", "mlp", "tables"]),
-    help="Default: that of the recipe, else invertible; `tables` are for `compress --layout packed`.",
+    help="Default: from the recipe, else invertible; `tables` are for `compress --layout packed`.",
 )
 @click.option("--config", metavar="FILE", type=SETTINGS, help="Recipe (TOML), such as those in scripts/recipes.")
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Such as `course.steps=500`; as in TOML.")
-@click.option("--from", "start", metavar="MODEL", help="Go on from this model; `default` is the packaged one.")
+@click.option("--from", "start", metavar="MODEL", help="Continue from this model; `default` is the packaged one.")
 @click.option("--seed", type=int, help="Of the split and of the training.")
 @click.option("--jets", multiple=True, metavar="PATTERN", help="As for compress.")
 @click.option("--units", type=UNITS, help="As for compress.")
@@ -401,7 +401,7 @@ def train(
     quiet: bool,
     as_json: bool,
 ) -> None:
-    """Train a model on the jets of files, ROOT and tables; Ctrl-C keeps the best so far."""
+    """Train a model on the jets of files, ROOT and tables; Ctrl-C keeps the best weights so far."""
     if arch == "tables":
         unset: dict[str, object] = {"--find-rate": find_rate, "--config": config, "--set": settings or None}
         unset |= {"--from": start, "--seed": seed, "--device cuda": device == "cuda" or None}
@@ -442,17 +442,17 @@ def _count_tables(
     if wrong := [name for name, value in unset.items() if value is not None]:
         raise UserError(f"--arch tables counts jets, there is nothing to set: leave out {wrong[0]}")
     if output is None:
-        raise UserError("no place for the tables: name it with -o MODEL")
+        raise UserError("no output for the tables: name it with -o MODEL")
     return train_tables(paths, output, jets, units, force)
 
 
 def _model_or_plot(output: Path | None, find_rate: Path | None) -> Path:
-    """What `train` is to write; raises UserError for both, and for nothing."""
+    """The path that `train` writes; raises UserError unless exactly one is given."""
     if find_rate and output:
         raise UserError("-o MODEL or --find-rate PLOT, not both: the rate is looked for without training a model")
     target = find_rate or output
     if target is None:
-        raise UserError("no place for the model: name it with -o MODEL, or look for the learning rate with --find-rate")
+        raise UserError("no output for the model: name it with -o MODEL, or look for a learning rate with --find-rate")
     return target
 
 
@@ -465,7 +465,7 @@ def _learning_rate(
     plot: Path,
     force: bool,
 ) -> Report:
-    """Look for the learning rate, and plot how it was found; returns the report."""
+    """Find the learning rate, and plot the loss against it; returns the report."""
     from atlasae.files.outputs import replacing
     from atlasae.reports import plotting
     from atlasae.training.results import RateReport
@@ -481,7 +481,7 @@ def _learning_rate(
 @commands.command("help")
 @click.argument("topic", required=False)
 def explain(topic: str | None) -> None:
-    """Explain TOPIC on a page; without one, list the topics."""
+    """Show the page on TOPIC, or the list of topics."""
     from atlasae.commands.topics import list_of_topics, topic_text
 
     if topic is not None:
@@ -499,7 +499,7 @@ def explain(topic: str | None) -> None:
 @options.as_json
 @options.debug
 def import_checkpoint(path: Path, recipe: Path, output: Path, force: bool, quiet: bool, as_json: bool) -> None:
-    """Make a model of a published torch checkpoint, without running its code."""
+    """Make a model from a published torch checkpoint, without running its code."""
     from atlasae.files.outputs import check_target, write_kept
     from atlasae.training import checkpoints
     from atlasae.training.results import TrainingReport
@@ -514,17 +514,17 @@ def import_checkpoint(path: Path, recipe: Path, output: Path, force: bool, quiet
 @commands.command()
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion(shell: str) -> None:
-    """Print what makes SHELL complete atlasae's commands and options: `eval "$(atlasae completion bash)"`."""
+    """Print a script that completes atlasae's commands in SHELL: `eval "$(atlasae completion bash)"`."""
     click.echo(completion_script(commands, shell))
 
 
 @commands.command()
 @click.argument("source", metavar="MODEL|FILE")
-@click.option("--cpp", "form", flag_value="cpp", help="A C++ header, which needs no library: for RDataFrame.")
+@click.option("--cpp", "form", flag_value="cpp", help="A C++ header without dependencies, for RDataFrame.")
 @click.option("--onnx", "form", flag_value="onnx", help="Two ONNX graphs, encoder.onnx and decoder.onnx.")
 @click.option("-o", "--output", required=True, metavar="PATH", type=OUT, help="The header, or the graphs' folder.")
-@click.option("--jets", metavar="NAME", help="Of a file with several collections: which.")
-@click.option("--precision", help="Of a model: what its grid is to keep; default: 1e-3, on jets drawn from it.")
+@click.option("--jets", metavar="NAME", help="The collection, if FILE has several.")
+@click.option("--precision", help="For a model: the bounds of its grid; default: 1e-3, on jets drawn from it.")
 @options.force
 @options.quiet
 @options.as_json

@@ -1,4 +1,4 @@
-"""What several commands take: paths that may be elsewhere, options, and what these mean together."""
+"""Options and arguments that several commands share, and checks of their combinations."""
 
 from collections.abc import Callable
 from functools import reduce
@@ -24,7 +24,7 @@ class _Input(click.Path):
 
 
 class _Local(click.Path):
-    """A local path; a URL is refused, with what to do instead."""
+    """A local path; a URL is refused, with advice."""
 
     def __init__(self, instead: str) -> None:
         super().__init__(path_type=Path)
@@ -35,7 +35,7 @@ class _Local(click.Path):
 
 
 def _several(*options: Callable[[_Command], _Command]) -> Callable[[_Command], _Command]:
-    """A decorator that gives a command several options, in this order."""
+    """A decorator that adds several options to a command, in this order."""
     return lambda command: reduce(lambda made, option: option(made), reversed(options), command)
 
 
@@ -55,31 +55,31 @@ quiet = click.option("--quiet", is_flag=True, help="Print nothing but errors.")
 force = click.option("--force", is_flag=True, help="Replace OUT if it exists.")
 debug = click.option("--debug", is_flag=True, expose_value=False, help="Show the traceback of an error.")
 
-output = click.option("-o", "--output", metavar="FOLDER", type=OUT, help="Of many files: where the outputs go.")
+output = click.option("-o", "--output", metavar="FOLDER", type=OUT, help="Many files: folder for the outputs.")
 on_many = _several(
     click.option("--workers", type=click.IntRange(min=1), metavar="N", help="Many files: processes.  [default: 1]"),
-    click.option("--dask", metavar="ADDRESS", help="Many files: by dask workers there; `local`: by N made here."),
+    click.option("--dask", metavar="ADDRESS", help="Many files: dask scheduler; `local`: N workers made here."),
 )
 labelled = _several(
-    click.option("--label", "text", default="Internal", show_default=True, help="Status, behind the experiment."),
-    click.option("--no-experiment-label", is_flag=True, help="Leave the name of the experiment out."),
+    click.option("--label", "text", default="Internal", show_default=True, help="Status after the experiment's name."),
+    click.option("--no-experiment-label", is_flag=True, help="Leave out the name of the experiment."),
     click.option("--energy", default="", metavar="TEV", help="Centre-of-mass energy to write on figures."),
     click.option("--luminosity", default="", metavar="IFB", help="Luminosity to write on figures."),
 )
 version = click.option(
-    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_show_versions, help="Of this and libraries."
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_show_versions, help="Show all versions."
 )
 
 
 def make_workers(workers: int | None, dask: str | None) -> Any:
-    """The `Workers` that `on_many` names."""
+    """The `Workers` that the options ask for."""
     from atlasae.batch.workers import Workers
 
     return Workers(workers or 1, dask)
 
 
 def make_label(text: str, no_experiment_label: bool, energy: str, luminosity: str) -> Any:
-    """The `Label` that `labelled` describes."""
+    """The `Label` that the options describe; raises UserError."""
     from atlasae.reports.plotting import Label, check_label
 
     asked = Label(text, "" if no_experiment_label else "ATLAS", energy, luminosity)
@@ -88,7 +88,7 @@ def make_label(text: str, no_experiment_label: bool, energy: str, luminosity: st
 
 
 def in_and_out(paths: tuple[Location, ...], **of_many: object) -> tuple[Location, Path]:
-    """The two paths of a command on one file; raises click's errors, or UserError where many files are meant."""
+    """The two paths of a command on one file; raises click's errors, or UserError for more than two."""
     if len(paths) == 1:
         raise click.UsageError("Missing argument 'OUT', or -o FOLDER")
     if len(paths) > 2:
@@ -98,19 +98,19 @@ def in_and_out(paths: tuple[Location, ...], **of_many: object) -> tuple[Location
 
 
 def folder_of(paths: tuple[Location, ...]) -> Path | None:
-    """The folder that a list of files ends with, if it does."""
+    """The last path, if it is a folder after other paths; else None."""
     last = paths[-1]
     return last if len(paths) > 1 and isinstance(last, Path) and last.is_dir() else None
 
 
 def refuse_many(**of_many: object) -> None:
-    """Raise UserError where one file is meant, and one of these options for many was given."""
+    """Raise UserError for options of many files in a command on one file."""
     if wrong := [name for name, value in of_many.items() if value is not None]:
         raise UserError(f"--{wrong[0].replace('_', '-')} is for many files and a folder: leave it out")
 
 
 def words_given(context: click.Context) -> list[str]:
-    """The options of a command that were given, as they would be given again."""
+    """The options given on the command line, as words to give again."""
     words = []
     for option in context.command.params:
         source = context.get_parameter_source(option.name or "")

@@ -1,4 +1,4 @@
-"""How a command runs: its progress and its report on a terminal, and what is said when it ends."""
+"""How a command runs: signals, errors and exit codes, progress and report on the terminal."""
 
 import io
 import os
@@ -18,35 +18,35 @@ from atlasae.files.remote import masked
 from atlasae.report import Report, harmless, to_json, to_text
 
 _PROGRAM = "atlasae"
-_COMPLETE = "_ATLASAE_COMPLETE"  # what a shell sets when it asks how a line may go on
-_INTERRUPTED = 130  # what a shell reports for Ctrl-C
+_COMPLETE = "_ATLASAE_COMPLETE"  # set by a shell that asks for completions
+_INTERRUPTED = 130  # exit code after Ctrl-C, as in shells
 
 
 class SomeLeft(KeyboardInterrupt):
-    """A command was interrupted that writes several outputs: some of them may be there."""
+    """The interruption of a command that may have finished some of its outputs."""
 
 
 @contextmanager
 def several_outputs() -> Iterator[None]:
-    """Around what writes one output after the other: where it is interrupted, nobody is told that none was left."""
+    """Turn KeyboardInterrupt into SomeLeft, so that the message does not say that no output was left."""
     try:
         yield
     except KeyboardInterrupt as error:
-        if str(error):  # it tells how far it came
+        if str(error):  # it says how many are done
             raise
         raise SomeLeft from error
 
 
 def run(commands: click.Group) -> NoReturn:
-    """Run the command that was typed; an error is one line on stderr and an exit code (2: mend it, 3: damaged)."""
-    for number in (signal.SIGTERM, signal.SIGINT):  # so that a batch system's kill leaves no temporary file
+    """Run a command; an error becomes one line on stderr and an exit code (2: user's, 3: damaged file)."""
+    for number in (signal.SIGTERM, signal.SIGINT):  # so that a batch system's kill removes temporary files
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, once(KeyboardInterrupt))
     _take_any_name()
     try:
         if instruction := os.environ.get(_COMPLETE):
             sys.exit(shell_complete(commands, {}, _PROGRAM, _COMPLETE, instruction))
-        # Not commands(): click's own main prints an empty line at Ctrl-C.
+        # Not commands(): click's main prints an empty line at Ctrl-C.
         with commands.make_context(_PROGRAM, sys.argv[1:]) as context:
             code = commands.invoke(context)
     except click.exceptions.Exit as done:
@@ -65,7 +65,7 @@ def run(commands: click.Group) -> NoReturn:
 
 
 def _explain(error: BaseException) -> tuple[str, int]:
-    """What to tell the user of an error, and the exit code."""
+    """The message of an error, and the exit code."""
     if isinstance(error, click.exceptions.Abort | KeyboardInterrupt):
         told = str(error) or ("" if isinstance(error, SomeLeft) else "no output was left")
         return ": ".join(filter(None, ("interrupted", told))), _INTERRUPTED
@@ -75,27 +75,27 @@ def _explain(error: BaseException) -> tuple[str, int]:
 
 
 def _end_undisturbed() -> None:
-    """Let a signal that comes at the very end change neither what is said nor the exit code."""
+    """Ignore signals at the very end, which would change the message or the exit code."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
 
 
 def _take_any_name() -> None:
-    """Let names of files that are not UTF-8 be printed as they are."""
+    """Print names of files that are not UTF-8 as their bytes."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="surrogateescape")
 
 
 def completion_script(commands: click.Group, shell: str) -> str:
-    """What makes a shell (bash, zsh, fish) complete commands and options."""
+    """A script for a shell (bash, zsh, fish) that completes commands and options."""
     found = get_completion_class(shell)
     assert found is not None
     return found(commands, {}, _PROGRAM, _COMPLETE).source()
 
 
 def show(report: Report, as_json: bool, quiet: bool) -> None:
-    """Print a report as its page or as one JSON object; or nothing."""
+    """Print a report as a page or as one JSON object; nothing if `quiet`."""
     if as_json:
         click.echo(to_json(report))
     elif not quiet:
@@ -103,7 +103,7 @@ def show(report: Report, as_json: bool, quiet: bool) -> None:
 
 
 def show_many(report: Report, as_json: bool, quiet: bool) -> int:
-    """Show what became of many files, those that failed on stderr; returns the exit code."""
+    """Print the report of many files, with failures on stderr; returns the exit code."""
     show(report, as_json, quiet)
     for file in report.get("files", ()):
         if file["error"] is not None:
@@ -113,7 +113,7 @@ def show_many(report: Report, as_json: bool, quiet: bool) -> int:
 
 @contextmanager
 def progress(what: str, quiet: bool) -> Iterator[Callable[[int, int], None] | None]:
-    """A progress bar on stderr, only on a terminal."""
+    """Yield a progress function with a bar on stderr, or None if that is no terminal or `quiet`."""
     if quiet or not sys.stderr.isatty():
         yield None
         return

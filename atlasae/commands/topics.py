@@ -1,4 +1,4 @@
-"""The documentation that travels with the package: one page of Markdown per topic, in `atlasae/docs`."""
+"""The pages of `atlasae help`: one Markdown file per topic, in `atlasae/docs`."""
 
 import re
 from importlib import resources
@@ -10,13 +10,13 @@ _COMMENT = re.compile(r"<!--.*?-->\n?", re.DOTALL)
 
 
 def topics() -> dict[str, str]:
-    """What each topic is about, in one line: what follows the colon in the heading of its page."""
+    """A line on each topic: the text after the colon in the heading of its page."""
     found = sorted(page.name.removesuffix(".md") for page in _FOLDER.iterdir() if page.name.endswith(".md"))
     return {name: _text(name).partition("\n")[0].partition(": ")[2] for name in found}
 
 
 def list_of_topics() -> str:
-    """Every topic with its line, and how to read one."""
+    """All topics with their lines, and how to read one."""
     known = topics()
     width = max(map(len, known))
     return "\n".join(
@@ -25,12 +25,12 @@ def list_of_topics() -> str:
 
 
 def topic_text(name: str) -> str:
-    """The page of a topic, as Markdown; raises UserError that names the topics there are."""
+    """The page of a topic, as Markdown; raises UserError that names the topics."""
     if name not in (known := topics()):
         raise UserError(f"no topic '{name}': choose from {', '.join(known)}")
     return _text(name)
 
 
 def _text(name: str) -> str:
-    """A page without its comments, which are for tests."""
+    """A page without its HTML comments, which tests use."""
     return _COMMENT.sub("", (_FOLDER / f"{name}.md").read_text(encoding="utf-8"))

@@ -7,6 +7,7 @@ from typing import TypeVar
 import awkward as ak
 import numpy as np
 
+from atlasae.codecs.codec import Decoder
 from atlasae.codecs.packed import PackedCodec
 from atlasae.codecs.priors import Priors, packaged_priors
 from atlasae.compression.collection import restore_columns
@@ -19,7 +20,6 @@ from atlasae.files.damage import FACTS, damage
 from atlasae.files.events import Counts, dtype_of, flatten
 from atlasae.files.trees import Source, Tree
 from atlasae.jets.collections import Collection
-from atlasae.jets.stored import Decoder
 
 Made = TypeVar("Made", bound=Decoder | PackedCodec)
 Progress = Callable[[int, int], None]  # entries done, entries in all

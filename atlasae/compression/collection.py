@@ -7,11 +7,12 @@ from typing import Any, Protocol
 import awkward as ak
 import numpy as np
 
+from atlasae.codecs.codec import Decoder, restore
 from atlasae.files.events import Array, flatten, unflatten
 from atlasae.jets.collections import Collection
 from atlasae.jets.coordinates import Bools
 from atlasae.jets.precision import Precision, find_roundings
-from atlasae.jets.stored import Decoder, any_storage_of, storage_of
+from atlasae.jets.stored import storage_of
 
 MANY_EXACT = 0.05  # of the jets: then something does not fit, and the user is told
 
@@ -91,7 +92,7 @@ def as_rounded(collection: Collection, precision: Precision, columns: Sequence[A
     """The settled collection with how a sample of its jets has been rounded, where it stores pt, eta, phi and m."""
     storage = storage_of(collection)
     bounds = precision.of(storage.layout)
-    if storage.layout.cartesian or storage.layout.has_energy or precision.unbounded:
+    if storage.layout.names != storage.variables.names or precision.unbounded:
         return collection
     jets = storage.is_jet(columns)
     stored = {v: column[jets] for v, column in zip(collection.variables, columns, strict=True)}
@@ -102,7 +103,7 @@ def restore_columns(collection: Collection, codec: Decoder, events: dict[str, ak
     """The original four branches from the latent and exact branches; undoes `Compressor.compress`."""
     parts = [flatten(events[name]) for name in collection.latents]
     counts = parts[0][1]
-    columns = any_storage_of(collection).restore(codec, np.stack([values for values, _ in parts], axis=1))
+    columns = restore(codec, storage_of(collection), np.stack([values for values, _ in parts], axis=1))
     listed, exact_counts = flatten(events[collection.exact["index"]])
     index = listed.astype(np.int64)
     if not ((index >= 0) & (index < np.repeat(counts, exact_counts))).all():

@@ -39,7 +39,7 @@ from atlasae.files.trees import open_source
 from atlasae.files.writing import PAGES, Behind, Target, Writer, create, parse_compression
 from atlasae.jets.collections import stand_ins
 from atlasae.jets.inputs import Opened
-from atlasae.jets.stored import any_storage_of
+from atlasae.jets.stored import storage_of
 from atlasae.report import LeftOut, Report
 
 Finished = Callable[[Path, Report], None]
@@ -145,7 +145,7 @@ def _report(path: Location, made: Path, run: Run, target: Path, notes: list[str]
         tree=run.tree,
         collections=[_collection_report(entry, sizes[entry.collection.name]) for entry in run.collections],
         precision={entry.collection.name: entry.precision for entry in run.collections},
-        floors={entry.collection.name: any_storage_of(entry.collection).floors for entry in run.collections},
+        floors={entry.collection.name: storage_of(entry.collection).floors for entry in run.collections},
         bits={entry.collection.name: bits_of(entry) for entry in run.collections},
         bytes_jets_in=sum(entry.bytes_in for entry in run.collections),
         bytes_jets_out=bytes_out,
@@ -322,7 +322,7 @@ def _collection_report(entry: CompressedCollection, bytes_out: int) -> Collectio
         jets=entry.jets,
         exact_jets=entry.exact_jets,
         precision=entry.precision,
-        floors=any_storage_of(collection).floors,
+        floors=storage_of(collection).floors,
         max_error=entry.max_error,
         bits=bits_of(entry),
         exponent=entry.codec.get("exponent"),

@@ -1,8 +1,7 @@
 """Collections on their way into a file as floats: the model and codec each gets, and the branches that stand in."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 
 import awkward as ak
 import numpy as np
@@ -12,18 +11,18 @@ from atlasae.codecs.codec import Encoded, encode_within
 from atlasae.codecs.floats import AnyCodec, FloatsCodec, few_threads
 from atlasae.codecs.grid import MANTISSA_BITS
 from atlasae.codecs.model import Model, default_model, domain_warning, load_model, packaged_model
-from atlasae.codecs.search import choose_codec, choose_list_codec
+from atlasae.codecs.search import choose_codec, encoded_bytes
 from atlasae.compression.collection import Counted, Start, as_rounded, or_other_units
 from atlasae.compression.plan import Options, Plan
 from atlasae.errors import UserError
 from atlasae.files.events import Array, Counts, Events, counts_of, index_in_event, unflatten
-from atlasae.files.xz import compress_words
 from atlasae.jets.collections import Collection
 from atlasae.jets.columns import to_columns
 from atlasae.jets.coordinates import Floats
 from atlasae.jets.precision import Precision
-from atlasae.jets.stored import ListStorage, Storage, list_storage_of, storage_of
+from atlasae.jets.stored import Storage, storage_of
 from atlasae.jets.units import settle
+from atlasae.jets.variables import JET
 from atlasae.training.train import learn_from, learn_list
 
 SELF = "self"  # the model that is fitted to the input
@@ -36,7 +35,7 @@ class Compressor(Counted):
 
     collection: Collection
     codec: AnyCodec
-    storage: Storage | ListStorage
+    storage: Storage
     bounds: dict[str, float]
 
     @few_threads()
@@ -53,7 +52,11 @@ class Compressor(Counted):
 
     def note(self) -> str | None:
         """What the user should know of the jets so far."""
-        if isinstance(self.codec, FloatsCodec) and self.codec.grid.word_bits > MANTISSA_BITS - 0.1:
+        if (
+            isinstance(self.codec, FloatsCodec)
+            and self.codec.variables == JET
+            and self.codec.grid.word_bits > MANTISSA_BITS - 0.1
+        ):
             why = "three floats hold 69 bits, too few for this precision; 5e-5 or `full` takes less space"
         else:
             why = "they are unlike the jets the model knows, or unphysical" + or_other_units(self.collection)
@@ -67,19 +70,20 @@ def start_compressor(
     columns, _ = to_columns(settled, events)
     settled = as_rounded(settled, precision, columns)
     storage = storage_of(settled)
-    codec = choose_codec(model.autoencoder, storage, precision, columns, encoded_size(columns))
-    warning = domain_warning(model, storage.usable_jets(columns), settled.name)
+    codec = choose_codec(model.autoencoder, storage, precision, columns)
+    warning = domain_warning(model, storage.usable_rows(columns), settled.name)
     return Compressor(settled, codec, storage, precision.of(storage.layout), warning=warning)
 
 
 def start_list_compressor(
-    collection: Collection, autoencoder: InvertibleAutoencoder, events: Mapping[str, ak.Array]
+    collection: Collection, precision: Precision, model: Model, events: Mapping[str, ak.Array]
 ) -> Compressor:
     """The compressor of a list of variables, its grid settled by a sample."""
-    storage = list_storage_of(collection)
-    codec = choose_list_codec(autoencoder, storage, to_columns(collection, events)[0])
+    storage, (columns, _) = storage_of(collection), to_columns(collection, events)
+    codec = choose_codec(model.autoencoder, storage, precision, columns)
+    assert isinstance(codec, FloatsCodec)
     settled = replace(collection, words=len(codec.grid.words))
-    return Compressor(settled, codec, storage, storage.variables.bounds)
+    return Compressor(settled, codec, storage, precision.of(storage.layout))
 
 
 @few_threads()
@@ -90,7 +94,7 @@ def start_compressors(events: Events, plan: Plan, options: Options, sample: dict
         return [start_compressor(collection, options.precision, model, sample) for collection in settled]
 
     if options.variables:
-        return _start_list(plan.collections[0], sample)
+        return _start_list(plan.collections[0], options.precision, sample)
     settled = settle(plan.collections, options.units, [to_columns(c, sample)[0] for c in plan.collections])
     if options.model != SELF:
         model = _jet_model(options.model)
@@ -124,22 +128,21 @@ def _jet_model(name: str) -> Model:
     return model
 
 
-def _start_list(collection: Collection, sample: dict[str, ak.Array]) -> Start:
+def _start_list(collection: Collection, precision: Precision, sample: dict[str, ak.Array]) -> Start:
     """A model of a list of variables, fitted to a sample, and the compressor that uses it."""
     columns, _ = to_columns(collection, sample)
-    storage = list_storage_of(collection)
+    storage = storage_of(collection)
     rows = storage.to_values(columns)
     variables = storage.variables.with_categories(rows)
     model = learn_list(variables, rows)
     settled = replace(collection, terms=variables.to_json())
-    assert isinstance(model.autoencoder, InvertibleAutoencoder)
     note = f"the model of {len(variables.variables)} variables is in the file: {len(model.content) / 1000:,.1f} kB"
-    return _start([start_list_compressor(settled, model.autoencoder, sample)], model, [note])
+    return _start([start_list_compressor(settled, precision, model, sample)], model, [note])
 
 
 def sample_jets(settled: Sequence[Collection], events: Mapping[str, ak.Array]) -> Floats:
     """The jets (n x 4, MeV) of a sample that have coordinates, all collections together."""
-    return np.concatenate([storage_of(c).usable_jets(to_columns(c, events)[0]) for c in settled])
+    return np.concatenate([storage_of(c).usable_rows(to_columns(c, events)[0]) for c in settled])
 
 
 def sampled_bytes(compressors: Sequence[Compressor], events: Mapping[str, ak.Array]) -> int:
@@ -147,24 +150,9 @@ def sampled_bytes(compressors: Sequence[Compressor], events: Mapping[str, ak.Arr
     total = 0
     for compressor in compressors:
         columns, _ = to_columns(compressor.collection, events)
-        total += encoded_size(columns)(encode_within(compressor.codec, compressor.storage, compressor.bounds, columns))
+        encoded = encode_within(compressor.codec, compressor.storage, compressor.bounds, columns)
+        total += encoded_bytes(encoded, compressor.storage)
     return total
-
-
-def encoded_size(columns: Sequence[Array]) -> Callable[[Encoded], int]:
-    """What tells the bytes that encoded jets take, those of these stored columns that are exact included."""
-    bytes_per_exact = 4 + sum(column.dtype.itemsize for column in columns)
-
-    def size(encoded: Encoded) -> int:
-        words = (np.ascontiguousarray(encoded.latents[:, j].astype(">f4")).tobytes() for j in range(3))
-        return sum(_word_bytes(word) for word in words) + bytes_per_exact * int(encoded.exact.sum())
-
-    return size
-
-
-@lru_cache(maxsize=64)  # candidates differ in some of their words only
-def _word_bytes(words: bytes) -> int:
-    return len(compress_words(words))
 
 
 def exact_branches(

@@ -22,7 +22,7 @@ from atlasae.files.tables import TableFacts
 from atlasae.files.trees import Source, Tree, open_source
 from atlasae.files.writing import Target
 from atlasae.jets.collections import Collection, stand_ins
-from atlasae.jets.stored import any_storage_of
+from atlasae.jets.stored import storage_of
 from atlasae.report import LeftOut
 
 FORMAT = 2  # of the folder; raise it when an old reader would go wrong
@@ -482,7 +482,7 @@ def _described(name: str, runs: list[Run], tree: Tree) -> StoredCollection:
         name=entries[0].collection.name,
         branches=entries[0].collection.branches,
         units=entries[0].collection.units,
-        floors=any_storage_of(entries[0].collection).floors,
+        floors=storage_of(entries[0].collection).floors,
         jets=jets,
         exact_jets=sum(entry.exact_jets for entry in entries),
         bytes_in=sum(entry.bytes_in for entry in entries),

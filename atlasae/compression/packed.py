@@ -9,20 +9,21 @@ import awkward as ak
 import numpy as np
 import numpy.typing as npt
 
+from atlasae.codecs.codec import encode_and_compare
 from atlasae.codecs.lattice import Lattice
 from atlasae.codecs.packed import Columns, PackedCodec
 from atlasae.codecs.priors import Priors, default_priors, packaged_priors
-from atlasae.compression.collection import Counted, Start, as_rounded, merge_largest, or_other_units
+from atlasae.compression.collection import Counted, Start, as_rounded, or_other_units
 from atlasae.compression.plan import Options, Plan
 from atlasae.errors import UserError
 from atlasae.files.events import Array, Counts, counts_of, unflatten
 from atlasae.files.remote import local
 from atlasae.jets.collections import Collection
 from atlasae.jets.columns import to_columns
-from atlasae.jets.coordinates import Bools, inner
+from atlasae.jets.coordinates import Bools
 from atlasae.jets.padding import Codes, Padding
 from atlasae.jets.precision import Precision
-from atlasae.jets.stored import BLOCK, Storage, storage_of
+from atlasae.jets.stored import Storage, blocks, storage_of
 from atlasae.jets.units import settle
 
 FINEST = 1e-5  # bound: the tables of finer grids would take long to make
@@ -45,11 +46,13 @@ class PackedCompressor(Counted):
         columns, counts = to_columns(self.collection, events)
         if len(columns[0]) > MOST_JETS:
             raise UserError(f"{len(columns[0])} jets in a chunk, {MOST_JETS} at most: give a smaller --step-size")
+        # What a file says is decided by whole numbers: no machine decodes to another float than the next one.
+        drift = steps_apart(self.storage)
+        found = encode_and_compare(self.codec.lattice, self.storage, self.bounds, columns, drift)
         codes = self.codec.padding.find(columns)
-        cells, exact, largest = self._cells(columns)
-        exact &= codes == 0
-        content = pack(self.codec, cells, exact, counts, columns, codes)
-        self.count(columns, exact, largest)
+        exact = found.exact & (codes == 0)
+        content = pack(self.codec, found.latents.T, exact, counts, columns, codes)
+        self.count(columns, exact, found.largest)
         lengths = np.zeros(len(counts), np.int64)
         lengths[:1] = len(content)
         (name,) = self.collection.latents
@@ -60,24 +63,6 @@ class PackedCompressor(Counted):
         return self.many_exact(
             self.collection.name, "they are beyond the grid, or unphysical" + or_other_units(self.collection)
         )
-
-    def _cells(self, columns: Sequence[Array]) -> tuple[Columns, Bools, dict[str, float]]:
-        """The cells of all jets, which of those would break a bound, and the largest error of the others."""
-        cells, exact, largest = [], [], dict[str, float]()
-        # What a file says is decided by whole numbers: no machine decodes to another float than the next one.
-        kept = {v: inner(bound, steps_apart(self.storage)) for v, bound in self.bounds.items()}
-        for start in range(0, max(len(columns[0]), 1), BLOCK):
-            values = self.storage.to_values([column[start : start + BLOCK] for column in columns])
-            jets = self.storage.to_rows(values)
-            found, held = self.codec.lattice.cells(jets)
-            decoded = self.codec.lattice.jets(found)
-            errors = self.storage.errors_of(values, decoded)
-            worst = self.storage.worst_errors(values, decoded, errors, steps_apart(self.storage))
-            within = held & self.storage.usable(jets) & np.all([worst[v] <= kept[v] for v in kept], axis=0)
-            largest = merge_largest([largest, {v: float(errors[v][within].max(initial=0.0)) for v in kept}])
-            cells.append(found)
-            exact.append(~within)
-        return np.concatenate(cells, axis=1), np.concatenate(exact), largest
 
 
 def steps_apart(storage: Storage) -> float:
@@ -175,8 +160,7 @@ def unpack(codec: PackedCodec, storage: Storage, content: bytes, counts: Counts)
     cells, codes = codec.decode_padded(words, counts_of(~exact, counts))
     columns = _empty(storage, jets)
     there = np.flatnonzero(~exact)
-    for start in range(0, cells.shape[1], BLOCK):
-        block = slice(start, start + BLOCK)
+    for block in blocks(cells.shape[1]):
         rows = there[codes == 0][block] if number or codes.any() else block
         restored = storage.to_columns(storage.from_rows(codec.lattice.jets(cells[:, block])))
         for column, values in zip(columns, restored, strict=True):

@@ -1,4 +1,4 @@
-"""What the commands on compressed files report, and how it is shown."""
+"""Reports of the commands on compressed files, and their pages."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -6,11 +6,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from atlasae.pages import left_out_lines, note_lines, size_text
 from atlasae.report import Facts, LeftOut, Page, PageTable, Report, loosest, some
 
-Bounds = Mapping[str, float | None]  # by variable; None: nothing is promised
+Bounds = Mapping[str, float | None]  # by variable; None is no promise
 
 
 class CollectionReport(Facts):
-    """What became of a collection: `bytes_in` and `bytes_out` are compressed bytes in baskets.
+    """A compressed collection: `bytes_in` and `bytes_out` are compressed bytes in baskets.
 
     `branches`, `precision` (the bounds), `floors`, `max_error` and `bits` are by variable.
     """
@@ -31,10 +31,10 @@ class CollectionReport(Facts):
 
 
 class CompressionReport(Report):
-    """What `compress` did: figures of all jets and of the whole file; `bytes_jets_*` are compressed bytes in baskets.
+    """The result of `compress` for all jets and the whole file; `bytes_jets_*` are compressed bytes in baskets.
 
     `precision`, `floors` and `bits` are by collection and variable, `max_error` by variable. `carried` and `dropped`
-    name branches of the tree, `left_out` what else of the file is not in the output.
+    name branches of the tree, `left_out` lists other objects of the file.
     """
 
     entries: int
@@ -78,7 +78,7 @@ class CompressionReport(Report):
 
 
 def _collections(entries: Sequence[CollectionReport]) -> list[str | PageTable]:
-    """What became of collections as a whole, and of each of their variables."""
+    """Tables of collections, and of their variables with bounds, largest errors and bits."""
     wholes = [[e.name, e.units or "", f"{e.jets:,}", f"{e.exact_jets:,}", *_sizes(e)] for e in entries]
     variables = [
         [branch, *_promise(variable, e.precision, e.max_error, e.jets), f"{bits:.1f}" if bits is not None else ""]
@@ -95,7 +95,7 @@ def _collections(entries: Sequence[CollectionReport]) -> list[str | PageTable]:
 
 
 def _floors(entries: Iterable[tuple[str, str | None, Mapping[str, float], Bounds]]) -> list[str]:
-    """Of which variables, in which collections, the error is relative to a floor, where they are below it."""
+    """Lines on variables whose errors are relative to a floor where they are smaller, with their collections."""
     named: dict[tuple[str, str], list[str]] = {}
     for name, units, floors, precision in entries:
         for variable, floor in floors.items():
@@ -114,12 +114,12 @@ def _sizes(entry: CollectionReport) -> tuple[str, str]:
 
 
 def _variables(entry: CollectionReport) -> dict[str, str]:
-    """The branches, and what is promised though it is none: m where it is what E and p make."""
+    """Branches by variable, and variables with a bound but no branch: m, if E and p are stored."""
     return {**entry.branches, **{v: f"{entry.name}: {v}" for v in entry.precision if v not in entry.branches}}
 
 
 def _promise(variable: str, precision: Bounds, largest: Mapping[str, float], jets: int) -> list[str]:
-    """The bound of a variable and its largest error; nothing where nothing is promised of it."""
+    """The bound of a variable and its largest error; empty for a variable without a promise."""
     if variable not in precision:
         return ["", ""]
     bound = precision[variable]
@@ -127,12 +127,12 @@ def _promise(variable: str, precision: Bounds, largest: Mapping[str, float], jet
 
 
 def _dropped(names: Sequence[str]) -> list[str]:
-    """The branches that were dropped, in a line, where there are any."""
+    """A line on dropped branches, if there are any."""
     return [f"dropped: {len(names)} branches: {some(names, 6)}"] if names else []
 
 
 class DecompressionReport(Report):
-    """What `decompress` did; of a damaged file, `missing` are the runs of entries that did not come back."""
+    """The result of `decompress`; `missing` are the ranges of entries that salvage could not restore."""
 
     entries: int
     jets: int
@@ -170,7 +170,7 @@ class StoredCollection(Facts):
 
 
 class RunCollection(Facts):
-    """What one run promised of a collection, by variable, and what came of it."""
+    """A collection in one run: bounds, bits and largest errors by variable."""
 
     name: str
     precision: Bounds
@@ -179,7 +179,7 @@ class RunCollection(Facts):
 
 
 class RunReport(Facts):
-    """One compression: what it was made of, and with what."""
+    """One compression: its source, model and versions."""
 
     source: str
     source_bytes: int
@@ -192,7 +192,7 @@ class RunReport(Facts):
 
 
 class InfoReport(Report):
-    """What is inside a compressed file, which a merge may have made of several runs."""
+    """The contents of a compressed file; a merged file has several runs."""
 
     file: str
     bytes: int
@@ -230,13 +230,13 @@ class InfoReport(Report):
 
 
 def _bounds(run: RunReport) -> str:
-    """Every bound of a run once, the tightest first."""
+    """The bounds of a run, each once, the tightest first."""
     bounds = {bound for entry in run.collections for bound in entry.precision.values()}
     return ", ".join([f"{x:g}" for x in sorted(b for b in bounds if b is not None)] + ["none"] * (None in bounds))
 
 
 def _of_all_runs(stored: StoredCollection, runs: Sequence[RunReport]) -> CollectionReport:
-    """A collection of a merged file, with what holds for every run: the loosest bounds, the largest of the rest."""
+    """A collection of a merged file, with the loosest bounds and the largest errors and bits of its runs."""
     found = [entry for run in runs for entry in run.collections if entry.name == stored.name]
     kept = ("name", "branches", "units", "floors", "jets", "exact_jets", "bytes_in", "bytes_per_jet")
     return CollectionReport(
@@ -254,7 +254,7 @@ def _largest(found: Sequence[Mapping[str, float]]) -> dict[str, float]:
 
 
 class IntegrityReport(Report):
-    """What `verify` found in a compressed file alone: how much is intact, and what is in it beside the jets."""
+    """The result of `verify` on a compressed file alone."""
 
     entries: int
     jets: int
@@ -278,7 +278,7 @@ class IntegrityReport(Report):
 
 
 class VerificationReport(Report):
-    """What `verify` found against the original: `differences` lists what is not as promised.
+    """The result of `verify` against the original: `differences` lists every broken promise.
 
     `max_error`, `precision`, `floors` and `units` are by collection; `branches` tells how each branch was kept.
     """

@@ -21,13 +21,12 @@ from atlasae.files.branches import Branch
 from atlasae.files.checksums import checksum
 from atlasae.files.events import miscounted
 from atlasae.files.remote import Location, Named, located, watching
-from atlasae.files.rntuple import short
 from atlasae.files.tables import is_table
 from atlasae.files.trees import Source, Tree, open_source
-from atlasae.jets.columns import to_columns
+from atlasae.jets.columns import same_bits, to_columns
 from atlasae.jets.inputs import Opened, open_input
-from atlasae.jets.stored import any_storage_of
-from atlasae.report import loosest
+from atlasae.jets.stored import storage_of
+from atlasae.report import line_of, loosest, short
 
 EXACT, WITHIN, DIFFERENT = "bit for bit", "within precision", "different"
 
@@ -137,7 +136,7 @@ def _lost(tree: Tree, run: Run, start: int, chunk: Chunk) -> Iterator[tuple[str,
         try:
             events = tree.read([name], start, start + chunk.entries)
         except DamagedFileError as error:
-            yield name, " ".join(str(error.__cause__ or error).split())
+            yield name, line_of(error.__cause__ or error)
         else:
             yield from changed_branches(run, chunk, events).items()
 
@@ -211,7 +210,7 @@ def _compare(opened: Opened, source: Source, contents: Contents, progress: Progr
         entries=start,
         max_error=found.largest,
         precision={name: loosest([entry.precision for entry in contents.over_runs(name)]) for name in collections},
-        floors={name: any_storage_of(collection).floors for name, collection in collections.items()},
+        floors={name: storage_of(collection).floors for name, collection in collections.items()},
         units={name: collection.units for name, collection in collections.items()},
         branches={name: found.branches[run.aliases.get(name, name)] for name in found.branches},
         dropped=contents.dropped,
@@ -257,9 +256,8 @@ def _compare_jets(
     after, counts_after = to_columns(entry.collection, restored)
     if not np.array_equal(counts, counts_after):
         return {}, ["jets per event differ"]
-    storage = any_storage_of(entry.collection)
-    pairs = zip(before, after, strict=True)
-    same = np.all([a.view(f"u{a.itemsize}") == b.view(f"u{b.itemsize}") for a, b in pairs], axis=0)
+    storage = storage_of(entry.collection)
+    same = same_bits(before, after)
     with np.errstate(all="ignore"):
         everything = storage.errors(storage.to_values(before), storage.to_values(after))
     largest = {v: float(e[~same].max(initial=0.0)) for v, e in everything.items() if v in entry.precision}

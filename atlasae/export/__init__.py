@@ -1,1 +1,1 @@
-"""Models as C++ and ONNX."""
+"""Models as C++ headers and ONNX graphs."""

@@ -1,4 +1,4 @@
-"""A codec as one C++ header: three floats to jets, with no library but the standard one."""
+"""A codec as one C++ header that decodes three floats to jets with the standard library alone."""
 
 from collections.abc import Iterable, Sequence
 from importlib import resources
@@ -18,7 +18,7 @@ from atlasae.jets.rounding import gap_at_pi
 
 _JETS = ("pt", "eta", "phi", "m")
 _TYPES = {"f4": "float", "f8": "double"}
-_NEEDED = {"px": ("pt", "phi"), "py": ("pt", "phi"), "pz": ("pt", "eta"), "E": _JETS}  # of a jet, for what is stored
+_NEEDED = {"px": ("pt", "phi"), "py": ("pt", "phi"), "pz": ("pt", "eta"), "E": _JETS}  # inputs of a stored one
 _ESCAPED = {"\\": "\\\\", '"': '\\"', "?": "\\?"}
 _ACTIVATIONS = {nn.Tanh: "tanh", nn.ReLU: "relu", nn.SiLU: "silu", nn.GELU: "gelu", nn.LeakyReLU: "leaky_relu"}
 
@@ -115,13 +115,13 @@ _FILL = {
     False: """\
     if (z0 < 0) return detail::padding_{v}(z0);
 """,
-}  # by whether jets are jagged
+}  # keyed by whether jets are jagged
 
 
 def cpp_header(codec: FloatsCodec | BottleneckCodec, collection: Collection, made: str) -> str:
-    """The header that brings the branches of a collection (with settled units) back; `made` says of what it is.
+    """The header that decodes the branches of a collection with settled units; `made` is its line on their origin.
 
-    Raises DamagedFileError where a collection has other words than those that may become code.
+    Raises DamagedFileError where a collection has names, types or units that may not become code.
     """
     _check_words(collection)
     if isinstance(codec, FloatsCodec):
@@ -154,12 +154,12 @@ def _check_words(collection: Collection) -> None:
 
 
 def _part(name: str) -> str:
-    """What is the same in all headers, of `decoder/` beside this."""
+    """A file of `decoder/`, the part that is the same in all headers."""
     return resources.files("atlasae").joinpath("export", "decoder", f"{name}.h").read_text(encoding="ascii")
 
 
 def _text(name: str) -> str:
-    """What a file calls something, as it stands between quotes in C++: plain ASCII on one line, without trigraphs."""
+    """A name from a file as the inside of a C++ string literal: ASCII on one line, without trigraphs."""
     return "".join(_ESCAPED.get(c) or (c if " " <= c <= "~" else f"\\U{ord(c):08x}") for c in name)
 
 
@@ -173,7 +173,7 @@ def _usage(collection: Collection) -> Iterable[str]:
 
 
 def _padding(collection: Collection, v: str, digits: Sequence[str]) -> str:
-    """The rows that stand where there is no jet, as far as one variable goes."""
+    """The values of one variable in the rows of padding."""
     bits = 8 * int(collection.dtypes[v][2:])
     rows = ", ".join(f"0x{int(number, 16):x}" for number in digits)
     return _PADDING.format(type=_type(collection, v), v=v, bits=bits, rows=rows)
@@ -193,7 +193,7 @@ def _type(collection: Collection, v: str) -> str:
 
 
 def _stored(collection: Collection, v: str) -> str:
-    """What stands in the branch of a variable: in its own unit and type."""
+    """The stored value of a variable, in its own unit and type."""
     assert collection.units is not None
     scale, kind = MEV_PER_UNIT[collection.units], _type(collection, v)
     if v == "E":
@@ -216,7 +216,7 @@ def _stored(collection: Collection, v: str) -> str:
 
 
 def _rounded(formula: str, rounding: Rounding | None) -> str:
-    """What `rounding.rounded` makes of a number."""
+    """The C++ form of `rounding.rounded`."""
     if rounding is None:
         return formula
     if rounding.bits is None:
@@ -225,7 +225,7 @@ def _rounded(formula: str, rounding: Rounding | None) -> str:
 
 
 class _Network:
-    """A network in C++: its numbers, and the statements that run a block of jets through it."""
+    """A network in C++: its constants, and the statements that evaluate it for a block of jets."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -233,13 +233,13 @@ class _Network:
         self.steps: list[str] = []
 
     def run(self, module: nn.Module, x: str, width: int) -> tuple[str, int]:
-        """Add what `module` does to the blocks `x`, so many of them; gives where its outputs are, and how many."""
+        """Add the statements of `module` on `width` blocks at `x`; returns the name and number of its outputs."""
         match module:
             case nn.Sequential():
                 for part in module:
                     x, width = self.run(part, x, width)
             case Beside():
-                straight, outputs = self.run(module.straight, x, width)  # first: activations change their input
+                straight, outputs = self.run(module.straight, x, width)  # activations overwrite their input
                 x, width = self.run(module.layers, x, width)
                 self.steps.append(_each(outputs, f"{x}[i].at[k] += {straight}[i].at[k]"))
             case nn.Linear():
@@ -274,7 +274,7 @@ def _each(n: int, statement: str) -> str:
 
 
 def _table(name: str, numbers: Tensor, kind: str = "double") -> str:
-    """A constant array of one or two dimensions, for a register to be filled from."""
+    """A constant array of one or two dimensions, aligned for vector loads."""
     values = numbers.detach().double()
     shape = "".join(f"[{n}]" for n in values.shape)
     literal = repr if kind == "double" else _float
@@ -292,7 +292,7 @@ def _indented(lines: Iterable[str], depth: int) -> str:
 
 
 def _chain(codec: FloatsCodec) -> str:
-    """The walk of `InvertibleAutoencoder.decode`, and `from_coordinates`."""
+    """The C++ form of `InvertibleAutoencoder.decode` and `JET.from_coordinates`."""
     tables, steps = [], []
     for i in range(len(_JETS)):
         network = _Network(f"link{i}")
@@ -303,7 +303,7 @@ def _chain(codec: FloatsCodec) -> str:
 
 
 def _mask(codec: FloatsCodec, i: int) -> int:
-    """The variables for which that of link i is needed, one bit each."""
+    """Bits of variable i and of those whose decoding needs it."""
     needed = 1 << i
     for j in range(i + 1, len(_JETS)):
         link = codec.autoencoder.links[j]
@@ -326,7 +326,7 @@ def _cells(codec: FloatsCodec) -> Iterable[str]:
 
 
 def _link(codec: FloatsCodec, i: int, network: _Network) -> Iterable[str]:
-    """The coordinate of variable i, from its cell and the coordinates before it."""
+    """The coordinate of variable i from its cell and the coordinates before it."""
     link, grid, density = codec.autoencoder.links[i], codec.grid, codec.autoencoder.densities[i]
     yield f"const Block u = cumulative(cell[{i}], {grid.first[i]}, {grid.cells[i]!r});"
     origin = f"{float(link.offset)!r}" + (f" + y[{link.anchor}].at[k]" if link.anchor is not None else "")
@@ -348,7 +348,7 @@ def _link(codec: FloatsCodec, i: int, network: _Network) -> Iterable[str]:
 
 
 def _location(module: nn.Module, name: str) -> tuple[list[str], list[str]]:
-    """The tables of a network with two hidden layers and one output, in float, and what to give `location`."""
+    """The tables of a float network with two hidden layers and one output, and the arguments of `location`."""
     first, second, last = (part for part in module.modules() if isinstance(part, nn.Linear))
     wide = -len(first.bias) % 8
     tables = {
@@ -364,7 +364,7 @@ def _location(module: nn.Module, name: str) -> tuple[list[str], list[str]]:
 
 
 def _context(codec: FloatsCodec, i: int, name: str) -> Iterable[str]:
-    """What the networks of variable i are given, nowhere beyond what they were trained on."""
+    """The inputs of the networks of variable i, clipped to the range of the training."""
     given = codec.autoencoder.links[i].given
     yield f"Block {name}[{len(given)}];"
     yield "for (int k = 0; k < size; ++k) {"
@@ -376,7 +376,7 @@ def _context(codec: FloatsCodec, i: int, name: str) -> Iterable[str]:
 
 
 def _bins(codec: FloatsCodec, i: int, network: _Network) -> Iterable[str]:
-    """The mass of every bin, where steps are not equal."""
+    """The mass of every bin, for links whose steps are not equal."""
     density, exponent = codec.autoencoder.densities[i], codec.grid.exponent
     network.tables.append(_table(f"link{i}_edges", density.edges))
     bins = len(density.edges) - 1
@@ -410,13 +410,13 @@ def _finish() -> Iterable[str]:
 
 
 def _clipped(phi: str) -> Iterable[str]:
-    """phi as the largest float32 below pi has it at most."""
+    """phi, at most the largest float32 below pi."""
     nearest = f"within({phi}, {-LARGEST_PHI!r}, {LARGEST_PHI!r})"
     yield f"for (int k = 0; k < size; ++k) jets.phi.at[k] = {nearest};"
 
 
 def _network_block(autoencoder: BottleneckAutoencoder) -> str:
-    """The steps of `BottleneckAutoencoder.decode`, and `columns_to_jets`."""
+    """The C++ form of `BottleneckAutoencoder.decode` and `columns_to_jets`."""
     shape, network = autoencoder.shape, _Network("decoder")
     out, _ = network.run(autoencoder.decoder, "latent", shape.latent)
     steps = [f"Block latent[{shape.latent}];"]
@@ -441,7 +441,7 @@ inline double asinh(double x) {{ return std::sinh(within(x, -60, 60)) * {ASINH_S
 
 
 def _jet(columns: Sequence[str]) -> Iterable[str]:
-    """A jet of the columns that a network tells: in GeV, phi anywhere."""
+    """A jet from a network's columns: in GeV, with phi in any turn."""
     turn = "6.283185307179586"
     yield "    jets.pt.at[k] = 1000 * pt, jets.eta.at[k] = eta;"
     yield f"    const double turned = phi - {turn} * std::floor((phi + {turn} / 2) / {turn});"

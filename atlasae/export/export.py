@@ -1,4 +1,4 @@
-"""A codec for other programs: of a compressed file, or of a model with a grid of its own."""
+"""Exporting a codec: that of a compressed file, or of a model with a newly chosen grid."""
 
 import io
 import json
@@ -24,15 +24,16 @@ from atlasae.files.remote import Location, Remote, located
 from atlasae.files.trees import open_source
 from atlasae.jets.collections import Collection
 from atlasae.jets.stored import storage_of
+from atlasae.jets.variables import JET
 from atlasae.pages import size_text
 from atlasae.report import Page, Report
 
-OPSET = 17  # of ONNX: programs of 2022 and later read it
+OPSET = 17  # of ONNX: readable by programs since 2022
 
 
 @dataclass(frozen=True)
 class Exported:
-    """What is exported: a codec, the collection it is of, and where both are from."""
+    """A codec to export, its collection, and their origin."""
 
     codec: FloatsCodec | BottleneckCodec
     collection: Collection
@@ -42,12 +43,12 @@ class Exported:
 
     @property
     def made(self) -> str:
-        """Where it is from, in a line."""
+        """The origin in one line."""
         return f"of '{self.source}' ({self.collection.name}), model {self.model_sha256[:12]}"
 
 
 class ExportReport(Report):
-    """A codec written for other programs, and what it was of."""
+    """An exported codec, and the collection it is for."""
 
     files: list[str]
     bytes: int
@@ -64,7 +65,7 @@ class ExportReport(Report):
 
 
 def export_cpp(source: str, target: Path, jets: str | None, precision: str | None, force: bool) -> ExportReport:
-    """Write the C++ header that reads a compressed file, or jets encoded by a model; raises UserError."""
+    """Write the C++ header that decodes a compressed file, or jets encoded by a model; raises UserError."""
     _check(source, target, force)
     found = exported(source, jets, precision)
     text = cpp_header(found.codec, found.collection, found.made)
@@ -74,7 +75,7 @@ def export_cpp(source: str, target: Path, jets: str | None, precision: str | Non
 
 
 def export_onnx(source: str, folder: Path, jets: str | None, precision: str | None, force: bool) -> ExportReport:
-    """Write encoder.onnx and decoder.onnx into a folder, made if it is not there; raises UserError."""
+    """Write encoder.onnx and decoder.onnx into a folder, which is made if missing; raises UserError."""
     targets = [folder / "encoder.onnx", folder / "decoder.onnx"]
     if folder.exists() and not folder.is_dir():
         raise UserError(f"'{folder}' is no folder: name one for {targets[0].name} and {targets[1].name}")
@@ -84,7 +85,7 @@ def export_onnx(source: str, folder: Path, jets: str | None, precision: str | No
         _check(source, target, force)
     found = exported(source, jets, precision)
     if found.codec.padding.rows:
-        raise UserError(f"'{source}' has rows where there is no jet, which an ONNX graph can't tell: export --cpp can")
+        raise UserError(f"'{source}' has padding, which an ONNX graph can't decode: export it with --cpp")
     contents = onnx_graphs(found)
     folder.mkdir(exist_ok=True)
     for target, content in zip(targets, contents, strict=True):
@@ -94,7 +95,7 @@ def export_onnx(source: str, folder: Path, jets: str | None, precision: str | No
 
 
 def onnx_graphs(found: Exported) -> tuple[bytes, bytes]:
-    """Encoder (jets, n x 4 float64 in MeV, to latents, n x 3 float32) and decoder, each a whole ONNX file."""
+    """Encoder (jets, n x 4 float64 in MeV, to latents, n x 3 float32) and decoder, as bytes of ONNX files."""
     encoder, decoder = graphs_of(found.codec)
     jets = torch.from_numpy(np.repeat(found.codec.stand_in[None], 3, axis=0))
     latents = torch.from_numpy(found.codec.encode(jets.numpy()))
@@ -109,12 +110,12 @@ def _graph(module: torch.nn.Module, example: torch.Tensor, given: str, told: str
         raise UserError("--onnx needs onnx: install it with `pip install 'atlasae[onnx]'`") from error
     written = io.BytesIO()
     with warnings.catch_warnings():
-        # torch prefers its newer exporter, which needs onnxscript; and warns that constants become constants.
+        # torch's newer exporter needs onnxscript; the older one warns about constants.
         warnings.simplefilter("ignore")
         torch.onnx.export(
             module.eval(),
             (example,),
-            written,  # type: ignore[arg-type]  # the type of the newer exporter's; this one takes files in memory
+            written,  # type: ignore[arg-type]  # typed for the newer exporter; files in memory work
             input_names=[given],
             output_names=[told],
             dynamic_axes={given: {0: "n"}, told: {0: "n"}},
@@ -122,7 +123,7 @@ def _graph(module: torch.nn.Module, example: torch.Tensor, given: str, told: str
             dynamo=False,
         )
     model = onnx.load_from_string(written.getvalue())
-    made = found.made.encode("utf-8", "replace").decode()  # what is in a file need not be text
+    made = found.made.encode("utf-8", "replace").decode()  # names in a file may not be UTF-8
     facts = {"made": made, "columns": "pt, eta, phi, m; MeV", "precision": json.dumps(found.precision)}
     onnx.helper.set_model_props(model, facts)
     onnx.checker.check_model(model)
@@ -131,19 +132,19 @@ def _graph(module: torch.nn.Module, example: torch.Tensor, given: str, told: str
 
 
 def exported(source: str, jets: str | None, precision: str | None) -> Exported:
-    """The codec of a compressed file, or of a model with a grid chosen on jets drawn from it."""
+    """The codec of a compressed file, or of a model with a grid chosen on jets drawn from the model."""
     location = located(source)
     if _is_compressed(location):
         if precision is not None:
-            raise UserError(f"--precision {precision} is of a model: '{location}' keeps what it was compressed with")
+            raise UserError(f"--precision {precision} is for a model: '{location}' keeps its own precision")
         return _of_file(location, jets)
     if jets is not None:
-        raise UserError(f"--jets {jets} is of a compressed file: '{source}' is a model")
+        raise UserError(f"--jets {jets} is for a compressed file: '{source}' is a model")
     return _of_model(source, precision or "1e-3")
 
 
 def _is_compressed(location: Location) -> bool:
-    """Whether this is a compressed file: by its first bytes, or by its name where there is none; models are here."""
+    """Whether this is a ROOT file: by its first bytes, or its suffix if it does not exist; a model is never remote."""
     if isinstance(location, Remote):
         return True
     return is_root(location) if location.is_file() else location.suffix == ".root"
@@ -176,7 +177,7 @@ def _of_file(path: Location, jets: str | None) -> Exported:
     if collection.packed:
         raise UserError(f"'{path}' has the packed layout, which only atlasae reads: compress with --layout floats")
     codec = codec_of(entry, contents)
-    if not isinstance(codec, FloatsCodec | BottleneckCodec):
+    if not isinstance(codec, FloatsCodec | BottleneckCodec) or codec.variables != JET:
         raise UserError(f"'{path}' holds a list of variables: only jets are exported, compressed without --variables")
     return Exported(codec, collection, entry.precision, entry.model_sha256, path.name)
 
@@ -204,6 +205,6 @@ def _of_model(name: str, precision: str) -> Exported:
     branches, dtypes = {v: f"Jet_{v}" for v in VARIABLES}, dict.fromkeys(VARIABLES, "<f4")
     collection = Collection("Jet", "Jet_", branches, dtypes, jagged=True, units="MeV")
     kept: dict[str, float | None] = dict.fromkeys(VARIABLES)
-    if isinstance(made.codec, FloatsCodec):  # a network with a bottleneck promises nothing by itself
+    if isinstance(made.codec, FloatsCodec):  # a bottleneck network has no bounds of its own
         kept |= made.bounds
     return Exported(made.codec, collection, kept, made.model.sha256, Path(name).name)

@@ -1,7 +1,7 @@
-"""A codec as graphs of plain operations, which ONNX has: jets to three floats and back, constants and all.
+"""A codec as ONNX graphs of elementary operations: jets to three floats and back, with all constants.
 
-ONNX knows no bits of a float, no search in sorted numbers and not every function of doubles: what codecs do by these is
-written here with comparisons, sums and exponentials. The graphs' numbers are double, as the codecs' are.
+ONNX lacks access to the bits of a float, searching in sorted arrays, and some functions of doubles. They are written
+with comparisons, sums and exponentials here. The graphs compute in double precision, as the codecs do.
 """
 
 import copy
@@ -16,7 +16,7 @@ from atlasae.codecs.floats import BottleneckCodec, FloatsCodec
 from atlasae.codecs.grid import MANTISSA_BITS
 from atlasae.jets.coordinates import LARGEST_PHI, MASS_FLOOR
 
-STEPS = 1 << MANTISSA_BITS  # of a float32 between 1 and 2
+STEPS = 1 << MANTISSA_BITS  # float32 values in [1, 2)
 
 
 def graphs_of(codec: FloatsCodec | BottleneckCodec) -> tuple[nn.Module, nn.Module]:
@@ -27,7 +27,7 @@ def graphs_of(codec: FloatsCodec | BottleneckCodec) -> tuple[nn.Module, nn.Modul
 
 
 class Chain(nn.Module):
-    """What encoder and decoder of a chain of densities have in common."""
+    """What encoder and decoder of a chain of densities share."""
 
     def __init__(self, codec: FloatsCodec) -> None:
         super().__init__()
@@ -43,7 +43,7 @@ class Chain(nn.Module):
         return (exponent * (weights.log() - log_widths) + log_widths).softmax(-1)
 
     def coordinate(self, i: int, cell: Tensor, known: Sequence[Tensor]) -> Tensor:
-        """The middle of a cell, from the coordinates before it."""
+        """The centre of a cell, given the coordinates before it."""
         u = ((cell.double() + (self.grid.first[i] + 0.5)) / self.grid.cells[i]).clamp(0, 1)
         edges = self.autoencoder.densities[i].edges
         if self.grid.exponent == 0:
@@ -54,7 +54,7 @@ class Chain(nn.Module):
 
 
 class ChainDecoder(Chain):
-    """Latents of a chain of densities to jets."""
+    """From latents of a chain of densities to jets."""
 
     def forward(self, latents: Tensor) -> Tensor:
         """Latents (n x 3, float32) to jets (n x 4)."""
@@ -72,7 +72,7 @@ class ChainDecoder(Chain):
 
 
 class ChainEncoder(Chain):
-    """Jets to latents of a chain of densities."""
+    """From jets to latents of a chain of densities."""
 
     def forward(self, jets: Tensor) -> Tensor:
         """Jets (n x 4) to latents (n x 3, float32)."""
@@ -86,14 +86,14 @@ class ChainEncoder(Chain):
         return torch.stack([self.word(j, cells) for j in range(len(self.grid.words))], dim=1).float()
 
     def word(self, j: int, cells: Sequence[Tensor]) -> Tensor:
-        """A float between 1 and 2 whose last 23 bits are the digits of word j."""
+        """Word j as a float in [1, 2), whose last 23 bits are its digits."""
         word = torch.zeros_like(cells[0])
         for digit in self.grid.words[j]:
             word = word * digit.radix + _quotient(cells[digit.variable], digit.divisor) % digit.radix
         return 1 + word.double() / STEPS
 
     def cumulative(self, i: int, y: Tensor, known: Sequence[Tensor]) -> Tensor:
-        """The part of the (tempered) density of variable i below y."""
+        """The integral of the (tempered) density of variable i up to y."""
         edges = self.autoencoder.densities[i].edges
         if self.grid.exponent == 0:
             return ((y - edges[:1]) / (edges[-1:] - edges[:1])).clamp(0, 1)
@@ -102,7 +102,7 @@ class ChainEncoder(Chain):
 
 
 def _quantile(u: Tensor, masses: Tensor, edges: Tensor) -> Tensor:
-    """Where the cumulative value is u: each bin gives the part of its width that u fills."""
+    """The position where the cumulative density is u, linear within a bin."""
     below = masses.cumsum(-1) - masses
     return edges[:1] + (((u[:, None] - below) / masses).clamp(0, 1) * _widths(edges)).sum(dim=1)
 
@@ -116,7 +116,7 @@ def _quotient(whole: Tensor, divisor: int) -> Tensor:
 
 
 def _coordinates(jets: Tensor) -> tuple[Tensor, ...]:
-    """`to_coordinates`."""
+    """`JET.to_coordinates` in ONNX operations."""
     pt, eta, phi, m = jets.unbind(1)
     x = m / MASS_FLOOR
     size = x.abs()
@@ -124,7 +124,7 @@ def _coordinates(jets: Tensor) -> tuple[Tensor, ...]:
 
 
 def _jets(coordinates: Sequence[Tensor]) -> Tensor:
-    """`from_coordinates`."""
+    """`JET.from_coordinates` in ONNX operations."""
     log_pt, eta, phi, mu = coordinates
     size = mu.abs()
     m = MASS_FLOOR * torch.where(size < 1, mu, mu.sign() * (size.clamp(min=1) - 1).exp())
@@ -132,7 +132,7 @@ def _jets(coordinates: Sequence[Tensor]) -> Tensor:
 
 
 class BottleneckEncoder(nn.Module):
-    """Jets to the latents of a network with a bottleneck."""
+    """From jets to latents of a bottleneck network."""
 
     def __init__(self, codec: BottleneckCodec) -> None:
         super().__init__()
@@ -152,7 +152,7 @@ class BottleneckEncoder(nn.Module):
 
 
 class BottleneckDecoder(nn.Module):
-    """Latents of a network with a bottleneck to jets."""
+    """From latents of a bottleneck network to jets."""
 
     def __init__(self, codec: BottleneckCodec) -> None:
         super().__init__()
@@ -177,23 +177,23 @@ class BottleneckDecoder(nn.Module):
 
 
 class LeakyReLU(nn.Module):
-    """`nn.LeakyReLU`, for doubles too."""
+    """`nn.LeakyReLU`, also for doubles."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """x, or a hundredth of it where it is negative."""
+        """x, or x / 100 where it is negative."""
         return torch.where(x > 0, x, 0.01 * x)
 
 
 class GELU(nn.Module):
-    """`nn.GELU`; its error function is in float32, the only one that ONNX's programs have."""
+    """`nn.GELU`; its error function is computed in float32, the only type that ONNX runtimes implement."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """x times the part of a Gaussian below it."""
+        """x times the standard normal distribution function of x."""
         return 0.5 * x * (1 + (x * math.sqrt(0.5)).float().erf().double())
 
 
 def _plain(network: BottleneckAutoencoder) -> BottleneckAutoencoder:
-    """A copy whose activations all have doubles."""
+    """A copy in which all activations work on doubles."""
     network = copy.deepcopy(network)
     for module in list(network.modules()):
         for name, child in module.named_children():

@@ -1,1 +1,1 @@
-"""Bytes anywhere, no jets: ROOT files, tables and what stores them."""
+"""Files of any content: ROOT files, tables, remote files, checksums and safe output."""

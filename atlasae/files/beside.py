@@ -1,6 +1,6 @@
-"""What ROOT keeps beside values, and uproot does not write: of a tree beside its branches, of an object in its members.
+"""What ROOT stores besides values and uproot does not write: of a tree besides its branches, of an object its members.
 
-What is given here are uproot's models: what it read of an object, base by base and member by member.
+Arguments are uproot's models of objects, with their bases and members.
 """
 
 import struct
@@ -9,16 +9,16 @@ from typing import Any
 
 import numpy as np
 
-MEANT = 0x00FFFE80  # the bits of a TObject that classes and users give a meaning; the others are ROOT's housekeeping
-_CLIPPED = 1 << 10  # set in graphs unless somebody unsets it: they are drawn inside their frame
-_HELD = {"@fUniqueID", "@pidf", "fSize", "fN"}  # how an object is held in memory; lengths of lists, which are compared
-_BYTE_COUNT = 0x40000000  # set in the first word of what tells its own length
-_REFERENCED = 1 << 4  # set in the bits of a TObject that two more bytes follow
+MEANT = 0x00FFFE80  # bits of TObject::fBits that classes and users set; the others are ROOT's own state
+_CLIPPED = 1 << 10  # TGraph::kClipFrame, set by default: the graph is drawn inside its frame
+_HELD = {"@fUniqueID", "@pidf", "fSize", "fN"}  # state in memory; lengths of lists, which are compared
+_BYTE_COUNT = 0x40000000  # kByteCountMask: the word gives the length of what follows
+_REFERENCED = 1 << 4  # TObject::kIsReferenced: two more bytes, the process id, follow fBits
 _NEW_CLASS = 0xFFFFFFFF
 
 
 def kept_beside(tree: Any) -> list[str]:
-    """What a TTree has beside its branches, each in a word or two."""
+    """Short names of what a TTree has besides its branches: aliases, an index, friends, user info ..."""
     found = {
         f"class {tree.classname}": tree.classname != "TTree",
         "weight": tree.member("fWeight", none_if_missing=True) not in (None, 1.0),
@@ -26,13 +26,13 @@ def kept_beside(tree: Any) -> list[str]:
     }
     try:
         found |= _members_behind(tree) if tree.has_member("fIndexValues") else _bytes_behind(tree)
-    except Exception:  # whatever uproot raises where bytes are not what they were taken for
-        found["what stands behind the aliases"] = True
+    except Exception:  # uproot raises anything where the bytes have another layout
+        found["what follows the aliases"] = True
     return [name for name, there in found.items() if there]
 
 
 def _members_behind(tree: Any) -> dict[str, bool]:
-    """What uproot has read of trees of old versions."""
+    """What follows the aliases in trees of old versions, whose members uproot reads."""
     found = {name: tree.member(name, none_if_missing=True) for name in _BEHIND}
     return {
         "index": len(tree.member("fIndexValues")) > 0 or found["fTreeIndex"] is not None,
@@ -46,7 +46,7 @@ _BEHIND = ("fTreeIndex", "fFriends", "fUserInfo", "fBranchRef")
 
 
 def _bytes_behind(tree: Any) -> dict[str, bool]:
-    """What uproot passes over of other trees, since few ask for it: all that stands behind the aliases."""
+    """What follows the aliases in other trees: uproot does not parse it, so it is read here from the bytes."""
     walk = _Walk(tree.chunk, tree.member("fLeaves").cursor.copy())
     walk.skip()  # the leaves
     walk.skip()  # the aliases
@@ -60,57 +60,57 @@ def _bytes_behind(tree: Any) -> dict[str, bool]:
 
 
 class _Walk:
-    """Goes from one thing to the next in the bytes of an object."""
+    """A cursor that moves from one member to the next in the bytes of an object."""
 
     def __init__(self, chunk: Any, cursor: Any) -> None:
         self.chunk, self.cursor = chunk, cursor
 
     def word(self) -> int:
-        """The next four bytes."""
+        """The next four bytes as an unsigned integer."""
         return int(self.cursor.field(self.chunk, struct.Struct(">I"), {}))
 
     def skip(self) -> bool:
-        """Pass over an object or a pointer to one; whether there is one."""
+        """Skip an object or a pointer; returns whether it is not null."""
         count = self.word()
-        if count & _BYTE_COUNT:  # else it points nowhere, or to what was before
+        if count & _BYTE_COUNT:  # else a null pointer, or a reference to an earlier object
             self.cursor.skip(count & ~_BYTE_COUNT)
         return count != 0
 
     def skip_array(self, size: int) -> bool:
-        """Pass over a TArray with numbers of so many bytes; whether it holds any."""
+        """Skip a TArray with elements of `size` bytes; returns whether it has any."""
         length = self.word()
         self.cursor.skip(length * size)
         return length > 0
 
     def skip_list(self) -> bool:
-        """Pass over a pointer to a TList; whether there is something in that list."""
+        """Skip a pointer to a TList; returns whether the list has entries."""
         inside = _Walk(self.chunk, self.cursor.copy())
         return self.skip() and inside.holds_something()
 
     def holds_something(self) -> bool:
-        """Whether a TList holds anything: ROOT makes empty ones of user info where somebody asked for it."""
+        """Whether a TList has entries: `TTree::GetUserInfo` creates an empty list in files that never had one."""
         if not self.word() & _BYTE_COUNT:
-            return True  # a list that was before
+            return True  # a reference to an earlier list
         if self.word() == _NEW_CLASS:
             self.cursor.classname(self.chunk, {})
-        self.cursor.skip(4 + 2 + 2 + 4)  # length and version of the list, version and number of its TObject
+        self.cursor.skip(4 + 2 + 2 + 4)  # byte count and version of the list, version and fUniqueID of its TObject
         self.cursor.skip(2 if self.word() & _REFERENCED else 0)
         self.cursor.string(self.chunk, {})
         return self.word() > 0
 
 
 def functions_in(thing: Any) -> str:
-    """What a histogram or graph has in its list of functions, fit for the end of a line."""
+    """The classes in the list of functions of a histogram or graph, as the end of a message."""
     functions = thing.member("fFunctions", none_if_missing=True) if hasattr(thing, "all_members") else None
     kinds = dict.fromkeys(str(function.classname) for function in functions or ())
     return f" with its {', '.join(kinds)}" * bool(kinds)
 
 
 def lost_in(before: Any, after: Any) -> list[str]:
-    """What of an object is not the same in what was written of it: its members, or the base that lists or holds it."""
+    """Names of the members that differ between an object and its copy, or of the base that is an array or list."""
     if not hasattr(before, "all_members"):
         return []
-    return [name.removeprefix("@") for name in dict.fromkeys(_lost(before, after)) if name != "fName"]  # the key's now
+    return [name.removeprefix("@") for name in dict.fromkeys(_lost(before, after)) if name != "fName"]  # its key's
 
 
 def _lost(before: Any, after: Any) -> Iterator[str]:
@@ -130,7 +130,7 @@ def _lost(before: Any, after: Any) -> Iterator[str]:
 
 
 def _differs(before: Any, after: Any) -> bool:
-    """Whether a member says something else: what neither says, one may have as an empty list."""
+    """Whether two values of a member differ; None, zero and an empty list are equal to each other."""
     if not (_says(before) and _says(after)):
         return _says(before) != _says(after)
     if hasattr(before, "all_members") and not isinstance(before, str):
@@ -144,14 +144,14 @@ def _differs(before: Any, after: Any) -> bool:
 
 
 def _says(value: Any) -> bool:
-    """Whether a value is more than nothing, zero or an empty list."""
+    """Whether a value is other than None, zero and an empty list."""
     if isinstance(value, float | int | np.number):
         return bool(value)
     return value is not None and not (hasattr(value, "__len__") and len(value) == 0)
 
 
 def _listings(model: Any) -> Iterator[Any]:
-    """The object and its bases, so far as they are arrays or lists."""
+    """The object and those of its bases that are arrays or lists."""
     for base in model.bases:
         yield from _listings(base)
     if hasattr(model, "_data"):

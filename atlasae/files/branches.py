@@ -1,26 +1,26 @@
-"""What a tree holds: branches, what they are of, and how a file of ours names its own."""
+"""Branches of a tree: names, types, counters, and the names of atlasae's own trees."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from atlasae.report import LeftOut
 
-FOLDER = "atlasae"  # of a compressed file: what atlasae needs to undo its work
-TITLES = {  # of the trees in it
+FOLDER = "atlasae"  # folder of a compressed file with the trees that decompression needs
+TITLES = {  # of the trees in FOLDER
     "runs": "one row a compression",
     "chunks": "one row a chunk of events",
     "models": "one row a model that is not packaged",
 }
 
-LIST = "[]"  # in the place of a member of an RNTuple's records, `Jet[].pt`: behind a collection
+LIST = "[]"  # follows a collection in the path of an RNTuple's member, as in `Jet[].pt`
 
 
 @dataclass(frozen=True)
 class Branch:
-    """A branch as the file describes it: `dtype` of one number, and whether entries hold many of them.
+    """A branch: its name, the `dtype` of its numbers, whether entries are lists (`jagged`), and the counter of these.
 
-    `dtype` is `string`, or ends in ` array`, where an entry is no number and no list of numbers; in an RNTuple it may
-    be any type that awkward arrays have.
+    `dtype` is `string` or ends in ` array` where an entry is neither a number nor a list of numbers; in an RNTuple, any
+    awkward type.
     """
 
     name: str
@@ -30,7 +30,7 @@ class Branch:
 
     @property
     def is_float(self) -> bool:
-        """Whether this may be a variable of jets."""
+        """Whether the numbers are float32 or float64, as a variable of jets needs."""
         return self.dtype[1:] in ("f4", "f8")
 
     @property
@@ -41,7 +41,7 @@ class Branch:
 
 @dataclass(frozen=True)
 class Unwritable:
-    """A branch that can't be carried, and why; `branch` is what an RNTuple can hold, where a TTree can't."""
+    """A branch that can't be carried, and why; `branch` describes it if an RNTuple could hold it, but no TTree."""
 
     name: str
     why: str
@@ -49,6 +49,6 @@ class Unwritable:
 
 
 def listed(things: Sequence[Unwritable | LeftOut], most: int = 5) -> str:
-    """The first of what can't be written, each with its reason, and how many more there are."""
+    """The first `most` items, each with its reason, and the number of the others."""
     more = f"; and {len(things) - most} more" * (len(things) > most)
     return "; ".join(f"{thing.name} ({thing.why})" for thing in things[:most]) + more

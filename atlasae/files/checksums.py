@@ -1,4 +1,4 @@
-"""Checksums of branches and files: XXH3 of their values."""
+"""Checksums (XXH3, 64 bits) of branches and files."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +11,7 @@ from atlasae.files.events import is_nested
 
 
 def checksum_bytes(*parts: bytes) -> int:
-    """A 64-bit hash (XXH3) of bytes."""
+    """The XXH3 hash (64 bits) of some bytes, one after the other."""
     digest = xxhash.xxh3_64()
     for part in parts:
         digest.update(part)
@@ -19,7 +19,7 @@ def checksum_bytes(*parts: bytes) -> int:
 
 
 def checksum_file(path: Path) -> int:
-    """A 64-bit hash (XXH3) of the bytes of a file."""
+    """The XXH3 hash (64 bits) of the bytes of a file."""
     digest = xxhash.xxh3_64()
     with path.open("rb") as file:
         while block := file.read(1 << 20):
@@ -28,12 +28,12 @@ def checksum_file(path: Path) -> int:
 
 
 def checksum(array: ak.Array) -> int:
-    """A 64-bit hash (XXH3) of the values and the event boundaries of an array, whatever its memory layout."""
+    """The XXH3 hash (64 bits) of the values and event boundaries of an array; its memory layout does not matter."""
     return checksum_bytes(*_parts(ak.without_parameters(array)))  # a string is a list of bytes
 
 
 def _parts(array: ak.Array) -> Iterator[bytes]:
-    """What is in an array, level by level: which values are missing, how many a list holds, the values."""
+    """The bytes of an array, level by level: which values are missing, the lengths of lists, the values."""
     layout = array.layout
     if layout.is_option:
         yield ak.to_numpy(ak.is_none(array)).tobytes()

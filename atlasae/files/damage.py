@@ -1,4 +1,4 @@
-"""What of an error is damage: to blame is the file, not the machine, the user or a bug of ours."""
+"""Which errors are damage of a file, rather than a fault of the machine, of the user or of atlasae."""
 
 import math
 import re
@@ -11,19 +11,17 @@ from typing import BinaryIO
 from atlasae.errors import AtlasaeError, DamagedFileError, MemoryShortError, memory_short
 from atlasae.files.branches import TITLES
 from atlasae.files.remote import Location, Remote
-from atlasae.files.rntuple import (
-    short,
-)
 from atlasae.files.sources import reaching
+from atlasae.report import line_of
 
-FACTS = (LookupError, TypeError, AttributeError, ArithmeticError)  # what JSON of another shape leads to
-_ADDRESSABLE = 1 << 47  # bytes: no machine has more
-_INTERPRETERS = ("uproot", "awkward")  # of the bytes of a file
-_HEAD, _TAIL, _PIECE, _LONGEST = 1 << 20, 1 << 23, 1 << 20, 100  # bytes in which traces are looked for
+FACTS = (LookupError, TypeError, AttributeError, ArithmeticError)  # raised where JSON has another structure
+_ADDRESSABLE = 1 << 47  # bytes: the address space of a process
+_INTERPRETERS = ("uproot", "awkward")  # packages that parse the bytes of a file
+_HEAD, _TAIL, _PIECE, _LONGEST = 1 << 20, 1 << 23, 1 << 20, 100  # bytes searched for traces
 
 
 def _as_told(*texts: str) -> bytes:
-    """Short texts as a file has them: each behind its length."""
+    """Short strings as ROOT stores them: a length byte, then the characters."""
     return b"".join(bytes([len(text)]) + text.encode() for text in texts)
 
 
@@ -32,7 +30,7 @@ _TRACE = re.compile(b"|".join(re.escape(_as_told(*key)) for key in _KEYS))
 
 
 def is_root(path: Location) -> bool:
-    """Whether a file begins as a ROOT file does, whatever it is called: grids call them x.root.1."""
+    """Whether a file begins with `root`: suffixes are unreliable, for grids name files x.root.1."""
     if isinstance(path, Remote):
         path.check_ranges()
         return path.peek(0, 4) == b"root"
@@ -41,10 +39,10 @@ def is_root(path: Location) -> bool:
 
 
 def has_traces(path: Location) -> bool:
-    """Whether a file on this machine has keys of what atlasae writes beside the jets near its begin or its end.
+    """Whether a local file has keys of atlasae's own trees in its first MiB or its last 8 MiB.
 
-    What is left of a compressed file whose header or directory is damaged is known by them. For files elsewhere nobody
-    looks: it would be as much as fetching them.
+    They identify a compressed file whose header or directory is damaged. A remote file gives False: the search would
+    download 9 MiB.
     """
     if not isinstance(path, Path):
         return False
@@ -61,27 +59,26 @@ def _piece(file: BinaryIO, start: int) -> bytes:
 
 @contextmanager
 def damage(what: str, *more: type[Exception]) -> Iterator[None]:
-    """Turn what bad bytes lead to into a DamagedFileError about `what`; all that `is_of_bytes` denies is no damage.
+    """Turn errors caused by the bytes of a file (`is_of_bytes`, or of class `more`) into DamagedFileError about `what`.
 
-    With `more`, such errors too, of whoever takes apart facts of a file. Without memory it is a MemoryShortError.
+    A MemoryError that they don't cause becomes MemoryShortError; all other errors pass.
     """
     try:
         yield
     except Exception as error:
         if is_of_bytes(error) or isinstance(error, more):
-            raise DamagedFileError(f"{what} is damaged: {_line(error)}") from error
+            raise DamagedFileError(f"{what} is damaged: {line_of(error)}") from error
         if isinstance(error, MemoryError):
             raise MemoryShortError(memory_short(what, error)) from error
         raise
 
 
 def is_of_bytes(error: Exception) -> bool:
-    """Whether the bytes of a file are to blame for an error: not a bug of ours, not the machine, not the user.
+    """Whether the bytes of a file caused an error, rather than a bug of atlasae, the machine or the user.
 
-    To blame are bytes for whatever is raised in uproot or awkward, of a dozen classes, and for each ValueError of ours:
-    what a file says is checked before it is used. All else that our code raises is a bug of it. An OSError with a
-    number comes of the system (uproot has one without, for a file that ends early), and a MemoryError of the machine,
-    where it asks for what a machine may have.
+    They did if uproot or awkward raised it (a dozen classes), or if it is a ValueError of atlasae, which checks what it
+    reads before it uses it. An OSError with errno comes from the system (uproot raises one without for a file that ends
+    early). A MemoryError is of the bytes only if they ask for more than a process can address.
     """
     if isinstance(error, AtlasaeError):
         return False
@@ -93,11 +90,7 @@ def is_of_bytes(error: Exception) -> bool:
 
 
 def _at_work(error: Exception) -> str:
-    """Which of atlasae and what it reads bytes with was at work when an error was raised: the innermost of them."""
+    """The innermost of atlasae, uproot and awkward in the traceback of an error."""
     places = [str(frame.f_globals.get("__name__")) for frame, _ in traceback.walk_tb(error.__traceback__)]
     packages = [place.partition(".")[0] for place in places]
     return next((name for name in reversed(packages) if name in {"atlasae", *_INTERPRETERS}), "")
-
-
-def _line(error: BaseException) -> str:
-    return short(" ".join(str(error).split()) or type(error).__name__, 150)

@@ -1,4 +1,4 @@
-"""Events: the columns of a tree, and the jets of each event."""
+"""Events: columns of a tree or a table, and conversions between jets and events."""
 
 from collections.abc import Mapping, Sequence
 from typing import Protocol
@@ -14,7 +14,7 @@ Counts = npt.NDArray[np.int64]
 
 
 class Events(Protocol):
-    """Something with branches that can be read a run of events at a time: a tree, or a table in memory."""
+    """Branches that are read by ranges of entries: a tree, or a table in memory."""
 
     entries: int
 
@@ -25,7 +25,7 @@ class Events(Protocol):
 
     @property
     def unwritable(self) -> list[Unwritable]:
-        """The branches that can't."""
+        """The branches that can't be carried, with reasons."""
         ...
 
     def read(self, names: Sequence[str], start: int, stop: int) -> dict[str, ak.Array]:
@@ -33,16 +33,16 @@ class Events(Protocol):
         ...
 
     def bytes_per_entry(self, names: Sequence[str]) -> float:
-        """Uncompressed size of an entry of these branches."""
+        """Uncompressed bytes per entry of these branches."""
         ...
 
     def compressed_bytes(self, names: Sequence[str]) -> int:
-        """Bytes these branches take as they are."""
+        """Bytes that these branches take in their file."""
         ...
 
 
 class ArrayEvents:
-    """Columns in memory, one jet per entry, read like a tree."""
+    """Columns in memory with one jet per entry, read like a tree."""
 
     def __init__(self, columns: Mapping[str, Array], skipped: Sequence[str] = ()) -> None:
         self.columns = {name: values for name, values in columns.items() if values.dtype != np.float16}
@@ -58,16 +58,16 @@ class ArrayEvents:
         return {name: ak.Array(self.columns[name][start:stop]) for name in names}
 
     def bytes_per_entry(self, names: Sequence[str]) -> float:
-        """Size of a row of these columns."""
+        """Bytes per row of these columns."""
         return float(sum(self.columns[name].dtype.itemsize for name in names))
 
     def compressed_bytes(self, names: Sequence[str]) -> int:
-        """Size of these columns; in memory nothing is compressed."""
+        """Bytes of these columns, which are not compressed in memory."""
         return sum(self.columns[name].nbytes for name in names)
 
 
 class Window:
-    """Some of the events of a tree, [first, last), read as if there were no others."""
+    """Entries [first, last) of a tree, read as a tree of their own."""
 
     def __init__(self, events: Events, first: int, last: int) -> None:
         self.events, self.first, self.entries = events, first, last - first
@@ -78,17 +78,17 @@ class Window:
         return self.events.read(names, self.first + start, self.first + stop)
 
     def bytes_per_entry(self, names: Sequence[str]) -> float:
-        """Uncompressed size of an entry of these branches, over all events."""
+        """Uncompressed bytes per entry of these branches, as the mean over the whole tree."""
         return self.events.bytes_per_entry(names)
 
     def compressed_bytes(self, names: Sequence[str]) -> int:
-        """The window's share of the bytes these branches take; the shares of windows side by side add up."""
+        """The window's share of the bytes of these branches; the shares of adjacent windows add up to all bytes."""
         size, entries = self.events.compressed_bytes(names), max(1, self.events.entries)
         return size * (self.first + self.entries) // entries - size * self.first // entries
 
 
 def flatten(array: ak.Array) -> tuple[Array, Counts]:
-    """Split an array into its values (flat) and the number of values of each event."""
+    """Split an array into its flat values and the number of values in each event."""
     if array.ndim == 1:
         return ak.to_numpy(array), np.ones(len(array), np.int64)
     return ak.to_numpy(ak.flatten(array)), ak.to_numpy(ak.num(array)).astype(np.int64)
@@ -100,26 +100,26 @@ def unflatten(values: Array, counts: Counts, jagged: bool) -> ak.Array:
 
 
 def index_in_event(counts: Counts) -> npt.NDArray[np.int32]:
-    """The position of every jet in its own event."""
+    """The index of every jet in its event."""
     starts = np.repeat(np.cumsum(counts) - counts, counts)
     return (np.arange(len(starts)) - starts).astype(np.int32)
 
 
 def counts_of(selected: npt.NDArray[np.bool_], counts: Counts) -> Counts:
-    """How many jets of each event are selected."""
+    """The number of selected jets in each event."""
     running = np.concatenate([[0], np.cumsum(selected)])
     ends = np.cumsum(counts)
     return np.asarray(running[ends] - running[ends - counts], dtype=np.int64)
 
 
 def miscounted(events: Mapping[str, ak.Array], counters: Mapping[str, str]) -> list[str]:
-    """The branches whose counters, given by their names, are not how many values they have in each event."""
+    """The branches whose counters (`counters` maps branch to counter) differ from their numbers of values."""
     pairs = ((name, events[counter], ak.num(events[name])) for name, counter in counters.items())
     return [name for name, counter, counts in pairs if not np.array_equal(ak.to_numpy(counter), ak.to_numpy(counts))]
 
 
 def dtype_of(array: ak.Array) -> str:
-    """The type of one number of an array, as `Branch.dtype` has it; of texts `string`, of what is nested awkward's."""
+    """The dtype of an array's numbers, as in `Branch.dtype`; `string` for strings, the awkward type of nested lists."""
     if array.layout.parameter("__array__") == "string":
         return "string"
     if is_nested(array):
@@ -128,7 +128,7 @@ def dtype_of(array: ak.Array) -> str:
 
 
 def is_nested(array: ak.Array) -> bool:
-    """Whether an entry is neither a number nor a list or a fixed array of numbers."""
+    """Whether an entry is neither a number nor a list or fixed-size array of numbers."""
     form = array.layout.form
     if form.is_list and not form.is_regular:
         return not (form.content.is_unknown or (form.content.is_numpy and not form.content.inner_shape))

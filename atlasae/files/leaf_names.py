@@ -1,21 +1,21 @@
-"""Leaves of a TTree: what stands in brackets in their titles tells a shape, so the names there can have none.
+"""Leaf titles of TTrees: brackets in a title give a shape, so branch names must appear there without brackets.
 
-ROOT calls the leaf of a branch `x[3]` just `x`, in its title too. uproot writes `x[3]`, and takes that for a shape when
-it reads it again, as parts of ROOT do. Here the title says `x_3_`, which is as long; the leaf keeps the name of its
-branch, by which TTreeReader looks for it.
+For a branch `x[3]`, ROOT writes the leaf title `x`. uproot writes `x[3]`, and reads that as a shape, as parts of ROOT
+do. Here the title becomes `x_3_`, which has the same length; the leaf keeps the name of its branch, by which
+TTreeReader looks for it.
 """
 
 from collections.abc import Iterable
 from typing import Any
 
 _BRACKETS = str.maketrans("[]", "__")
-_BEFORE_NAME = 8 + len(b"TLeafX\0") + 28  # bytes of a leaf: its tag and class, and the headers of its bases
-_KEYS_TO_TAGS = 2  # what ROOT adds to a place in a key
-_LONG = 255  # bytes of a text from which on its length takes five, not one
+_BEFORE_NAME = 8 + len(b"TLeafX\0") + 28  # bytes of a leaf: class tag, class name, headers of its bases
+_KEYS_TO_TAGS = 2  # ROOT adds 2 to the offset of an object in a key: kMapOffset
+_LONG = 255  # from this length on, ROOT stores it in five bytes instead of one
 
 
 def mend_leaves(branches: Iterable[Any]) -> None:
-    """Mend the titles of leaves whose names have brackets, before uproot looks for shapes in them."""
+    """Remove brackets of names from leaf titles, before uproot parses shapes from these."""
     for branch in branches:
         for leaf in branch.member("fLeaves"):
             counter = leaf.member("fLeafCount")
@@ -25,7 +25,7 @@ def mend_leaves(branches: Iterable[Any]) -> None:
 
 
 def write_leaves(tree: Any) -> None:
-    """Put titles in which names have no brackets in the place of those that uproot has written."""
+    """Overwrite, in the file, the leaf titles that uproot wrote with brackets of names."""
     written = tree._cascading
     for branch in written._branch_data:
         name, count = branch["fName"], branch["counter"]["fName"] if branch["counter"] else ""
@@ -39,7 +39,7 @@ def write_leaves(tree: Any) -> None:
 
 
 def plain(name: str) -> str:
-    """The name without brackets; it is as long.
+    """The name with underscores instead of brackets, which has the same length.
 
     >>> plain("x[3]")
     'x_3_'
@@ -48,13 +48,13 @@ def plain(name: str) -> str:
 
 
 def _plain_title(name: str, title: str, count: str) -> str:
-    """The title of a leaf without brackets in the names of its branch and of what counts it; its shape stays."""
+    """A leaf title without brackets in the names of its branch and counter; the shape stays."""
     shape = title.removeprefix(name).replace(f"[{count}]", f"[{plain(count)}]")
     return (plain(name) if title.startswith(name) else "") + shape
 
 
 def _text(text: str) -> bytes:
-    """A text as ROOT stores it."""
+    """A string as ROOT stores it: its length, then its bytes."""
     encoded = text.encode(errors="surrogateescape")
     size = bytes([len(encoded)]) if len(encoded) < _LONG else bytes([_LONG]) + len(encoded).to_bytes(4, "big")
     return size + encoded

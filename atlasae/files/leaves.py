@@ -1,4 +1,4 @@
-"""Leaves of TTrees that uproot reads wrongly, or not at all: truncated numbers, texts, arrays without offsets."""
+"""Leaves of TTrees that uproot reads wrongly or not at all: Double32_t, Float16_t, strings, lists without offsets."""
 
 import math
 import re
@@ -10,70 +10,70 @@ import uproot
 
 from atlasae.errors import UserError
 
-_DTYPES = {"Double32_t": "f8", "Float16_t": "f4"}  # in memory
+_DTYPES = {"Double32_t": "f8", "Float16_t": "f4"}  # types in memory
 _LEAVES = {"TLeafD32": "Double32_t", "TLeafF16": "Float16_t"}
 _KINDS = {uproot.const.kDouble32: "Double32_t", uproot.const.kFloat16: "Float16_t"}
-_PLAIN_BITS = 12  # of the mantissa of a Float16_t that nothing is said of
-_MOST_BITS = 14  # of a mantissa, which shares 16 with its sign and the rounding
-_ONE, _ARRAY, _POINTER = range(3)  # what a member of a class is, of a kind of number
-_VECTOR_BYTES, _POINTER_BYTES = 10, 1  # before the numbers of an entry
-_OWN_RANGE = re.compile(r"(?:^|/)[df] *(\[[^\[\]]*\])\s*$")  # of `x[n]/d[0,1]`, in older files only `d[0,1]`
+_PLAIN_BITS = 12  # mantissa bits of a Float16_t without a range
+_MOST_BITS = 14  # mantissa bits: sign and rounding take two of 16
+_ONE, _ARRAY, _POINTER = range(3)  # offsets of fType: a number, a fixed array, a pointer with a counter
+_VECTOR_BYTES, _POINTER_BYTES = 10, 1  # bytes in front of the numbers of an entry
+_OWN_RANGE = re.compile(r"(?:^|/)[df] *(\[[^\[\]]*\])\s*$")  # in `x[n]/d[0,1]`, or in older files `d[0,1]`
 _NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?")
 _PI = {"2pi": 2.0, "2*pi": 2.0, "twopi": 2.0, "pi/2": 0.5, "pi/4": 0.25, "pi": 1.0}
 
 
 class AsSteps(uproot.AsDtype):  # type: ignore[misc]  # uproot has no types
-    """Numbers that are `low` and a whole number of steps, of which `factor` make 1."""
+    """Integers n >= 0 that stand for `low + n / factor`: Double32_t and Float16_t with a range."""
 
     def __init__(self, low: float, factor: float, to: npt.DTypeLike, shape: tuple[int, ...]) -> None:
         super().__init__((">u4", shape), (to, shape))
         self._low, self._factor = low, factor
 
     def basket_array(self, *arguments: Any, **named: Any) -> Any:
-        """The numbers of a basket, as ROOT computes them."""
+        """The numbers of a basket, computed as in ROOT."""
         steps = super().basket_array(*arguments, **named)
         return (steps / self._factor + self._low).astype(self.to_dtype.base)
 
 
 class AsShortFloats(uproot.AsDtype):  # type: ignore[misc]  # uproot has no types
-    """Floats of three bytes: an exponent, and a mantissa of a few bits behind its sign."""
+    """Floats of three bytes: one of exponent, two with the sign above a mantissa of `bits` bits."""
 
     def __init__(self, bits: int, to: npt.DTypeLike, shape: tuple[int, ...]) -> None:
         super().__init__(([("exponent", "u1"), ("mantissa", ">u2")], shape), (to, shape))
         self._bits = bits
 
     def basket_array(self, *arguments: Any, **named: Any) -> Any:
-        """The numbers of a basket, as ROOT computes them."""
+        """The numbers of a basket, computed as in ROOT."""
         parts, sign = super().basket_array(*arguments, **named), 1 << (self._bits + 1)
         mantissa = parts["mantissa"].astype(np.uint32)
-        # What rounding carried out of the mantissa stands in its upmost bit, and is one with the exponent's lowest.
+        # Rounding may carry into the bit above the mantissa, which is ORed into the lowest bit of the exponent.
         words = parts["exponent"].astype(np.uint32) << 23 | (mantissa & (sign - 1)) << (23 - self._bits)
         return (words | ((mantissa & sign) != 0).astype(np.uint32) << 31).view(np.float32).astype(self.to_dtype.base)
 
 
 class AsTexts(uproot.AsStrings):  # type: ignore[misc]  # uproot has no types
-    """Texts, each behind its length; an empty C string takes no bytes, not even for that."""
+    """Strings, each after its length; an empty C string takes no bytes, not even a length."""
 
     def basket_array(self, data: Any, byte_offsets: Any, basket: Any, branch: Any, *others: Any, **named: Any) -> Any:
-        """The texts of a basket; raises UserError where nothing tells them apart."""
+        """The strings of a basket; raises UserError where there are no offsets and some strings are empty."""
         if byte_offsets is None:
             texts = super().basket_array(data, byte_offsets, basket, branch, *others, **named)
-            if len(texts) != basket.num_entries:  # some are empty
+            if len(texts) != basket.num_entries:  # some strings are empty
                 raise _without_offsets(branch)
             return texts
         starts, stops = _places(byte_offsets, basket)
         if np.any(stops < starts) or np.any(starts < 0) or np.any(stops > len(data)):
-            raise ValueError("the offsets of its texts are not those of a basket")
+            raise ValueError("the offsets of its strings are not those of a basket")
         filled = stops > starts
         starts[filled] += self._before(data, starts[filled])
         if np.any(stops < starts):
-            raise ValueError("its texts have no room for their lengths")
+            raise ValueError("its strings have no room for their lengths")
         offsets = np.concatenate([[0], np.cumsum(stops - starts)])
         places = np.arange(offsets[-1]) + np.repeat(starts - offsets[:-1], np.diff(offsets))
         return uproot.interpretation.strings.StringArray(offsets, data[places].tobytes())
 
     def _before(self, data: Any, starts: npt.NDArray[Any]) -> Any:
-        """How many bytes stand before each text."""
+        """The number of bytes in front of each string."""
         if self.length_bytes == "4":
             return self.header_bytes + 4
         lengths = np.append(data, np.uint8(0))[np.minimum(starts + self.header_bytes, len(data))]
@@ -81,17 +81,17 @@ class AsTexts(uproot.AsStrings):  # type: ignore[misc]  # uproot has no types
 
 
 class AsLists(uproot.AsJagged):  # type: ignore[misc]  # uproot has no types
-    """Lists in a branch whose baskets may have no offsets: then its counter tells them apart, from its own baskets."""
+    """Lists in a branch whose baskets may have no offsets; the counter then gives the lengths of the lists."""
 
     def basket_array(self, data: Any, byte_offsets: Any, basket: Any, branch: Any, *others: Any, **named: Any) -> Any:
-        """The lists of a basket; raises UserError where nothing tells them apart."""
+        """The lists of a basket; raises UserError where there are neither offsets nor a counter."""
         if byte_offsets is None:
             if self.header_bytes or branch.count_branch is None:
                 raise _without_offsets(branch)
             counts = _counts(branch, *branch.entry_offsets[basket.basket_num : basket.basket_num + 2])
             byte_offsets = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)]) * self.content.itemsize
             if np.any(counts < 0) or byte_offsets[-1] != len(data):
-                raise ValueError(f"its counter tells {byte_offsets[-1]} bytes of {len(data)}")
+                raise ValueError(f"its counter gives {byte_offsets[-1]} bytes, and its basket has {len(data)}")
         else:
             starts, stops = _places(byte_offsets, basket)
             byte_offsets = np.append(starts, stops[-1:])
@@ -99,10 +99,10 @@ class AsLists(uproot.AsJagged):  # type: ignore[misc]  # uproot has no types
 
 
 def _places(byte_offsets: npt.NDArray[Any], basket: Any) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
-    """Where the entries of a basket start and stop.
+    """The bytes [start, stop) of each entry of a basket.
 
-    Offsets count from the begin of its key, so none is 0; where ROOT stores, by kGenerateOffsetMap, from one entry to
-    the next how far it is, the first is.
+    Offsets count from the beginning of the basket's key, so none is 0. With kGenerateOffsetMap, ROOT stores differences
+    instead, of which the first is 0.
     """
     starts, stop, key = byte_offsets[:-1].astype(np.int64), byte_offsets[-1:].astype(np.int64), basket.member("fKeylen")
     if len(starts) and starts[0] == -key:
@@ -115,7 +115,7 @@ def _without_offsets(branch: Any) -> UserError:
 
 
 def interpretation_of(branch: Any) -> Any:
-    """How a branch without branches is read: as uproot says, but for what it reads wrongly; raises where nobody can."""
+    """The uproot interpretation of a branch, with those that uproot gets wrong replaced; raises what uproot raises."""
     leaves = branch.member("fLeaves")
     if len(leaves) != 1:
         return branch.interpretation
@@ -124,19 +124,19 @@ def interpretation_of(branch: Any) -> Any:
     found = _truncated(branch, leaves[0]) or branch.interpretation
     if type(found) is uproot.AsStrings:
         return AsTexts(found.header_bytes, found.length_bytes)
-    # A subclass of uproot's reads objects, which are told apart otherwise.
+    # Subclasses of AsJagged read objects, whose lengths are stored otherwise.
     return AsLists(found.content, found.header_bytes) if type(found) is uproot.AsJagged else found
 
 
 def _counts(branch: Any, start: int, stop: int) -> npt.NDArray[Any]:
-    """How many numbers entries [start, stop) of a branch hold, as its counter says."""
+    """The lengths of the lists in entries [start, stop) of a branch, from its counter."""
     counter = branch.count_branch
     counts = counter.array(interpretation_of(counter), start, stop, array_cache=None, library="np")
     return np.asarray(counts[branch.count_leaf.member("fName")] if counts.dtype.names else counts)
 
 
 def _truncated(branch: Any, leaf: Any) -> Any:
-    """How numbers are read that ROOT stores in less than they are in memory; None of a branch of others."""
+    """The interpretation of a Double32_t or Float16_t, stored with fewer bits than in memory; None for other types."""
     if leaf.classname in _LEAVES:
         own_range = _OWN_RANGE.search(leaf.member("fTitle"))
         return _listed(leaf, _numbers(_LEAVES[leaf.classname], own_range[1] if own_range else "", _shape(leaf)))
@@ -145,7 +145,7 @@ def _truncated(branch: Any, leaf: Any) -> Any:
     held, kind = divmod(leaf.member("fType"), uproot.const.kOffsetL)
     if kind in _KINDS and held in (_ONE, _ARRAY):
         return _listed(leaf, _numbers(_KINDS[kind], _element(branch).title, _shape(leaf)))
-    # A member of what is in a list already would be a list of lists.
+    # A list inside a collection would be a list of lists.
     return None if branch.member("fType") else _truncated_list(branch, leaf)
 
 
@@ -154,18 +154,18 @@ def _listed(leaf: Any, numbers: Any) -> Any:
 
 
 def _truncated_list(branch: Any, leaf: Any) -> Any:
-    """The same for a member of a class that holds a list in each entry."""
+    """The same for a class member that is a list: a counted pointer, or a vector."""
     held, kind = divmod(leaf.member("fType"), uproot.const.kOffsetL)
     if kind in _KINDS and held == _POINTER:
         return uproot.AsJagged(_numbers(_KINDS[kind], _element(branch).title, ()), _POINTER_BYTES)
     vector = re.fullmatch(r"(?:std::)?vector<(Double32_t|Float16_t)>", _typename(branch))
-    if vector and leaf.member("fLen") == 1:  # whatever range is said of a vector, ROOT does without
+    if vector and leaf.member("fLen") == 1:  # ROOT ignores the range of a vector
         return uproot.AsJagged(_numbers(vector[1], "", ()), _VECTOR_BYTES)
     return None
 
 
 def _numbers(kind: str, title: str, shape: tuple[int, ...]) -> Any:
-    """How the numbers of a Double32_t or Float16_t are read, of which `title` may tell the range."""
+    """The interpretation of numbers of type `kind` (Double32_t or Float16_t), with the range in `title`, if any."""
     low, factor = read_range(title)
     if factor:
         return AsSteps(low, factor, _DTYPES[kind], shape)
@@ -178,9 +178,9 @@ def _numbers(kind: str, title: str, shape: tuple[int, ...]) -> Any:
 
 
 def read_range(title: str) -> tuple[float, float]:
-    """The lowest number and the steps in 1 of a range `[low,high,bits]` in a comment, as ROOT reads it.
+    """The lowest number and the steps per 1 of a range `[low,high,bits]` in a title or comment, parsed as in ROOT.
 
-    Without a range, no steps, and instead of the lowest number the bits of the mantissa, 0 where nothing is said.
+    Without a range, the number of mantissa bits (0 if not given) and 0 steps.
     """
     found = [inner.split(",") for inner in re.findall(r"\[([^\]]*)\]", title)[:2] if "," in inner]
     if not found:
@@ -195,7 +195,7 @@ def read_range(title: str) -> tuple[float, float]:
 
 
 def _bound(text: str) -> float:
-    """One end of a range; like ROOT, 0 of what is no number, and pi of what has pi in it."""
+    """One end of a range, parsed as in ROOT: a multiple of pi, a number, or 0 for anything else."""
     text = text.lower().replace(" ", "")
     if "pi" in text:
         times = next(times for name, times in _PI.items() if name in text)
@@ -205,7 +205,7 @@ def _bound(text: str) -> float:
 
 
 def _shape(leaf: Any) -> tuple[int, ...]:
-    """The fixed dimensions of a leaf, as its title says, or flat where that says something else than its length."""
+    """The fixed dimensions of a leaf from its title; one dimension of all elements where the title contradicts fLen."""
     length = leaf.member("fLen")
     shape = tuple(map(int, re.findall(r"\[(\d+)\]", leaf.member("fTitle"))))
     if math.prod(shape) == length:
@@ -214,14 +214,14 @@ def _shape(leaf: Any) -> tuple[int, ...]:
 
 
 def _typename(branch: Any) -> str:
-    """The class of what a branch holds, without blanks."""
+    """The C++ class of a branch's values, without blanks."""
     member = branch.member("fParentName", none_if_missing=True) and branch.streamer
     name = member.typename if member else branch.member("fClassName", none_if_missing=True)
     return (name or "").replace(" ", "")
 
 
 def _element(branch: Any) -> Any:
-    """What the file says of the member of a class that a branch holds; raises ValueError where it says nothing."""
+    """The streamer element of the class member that a branch holds; raises ValueError where the file has none."""
     versions = branch.file.streamers.get(branch.member("fClassName").replace(" ", ""), {})
     info, place = versions.get(branch.member("fClassVersion")), branch.member("fID")
     if info is not None and info.member("fCheckSum") == branch.member("fCheckSum"):

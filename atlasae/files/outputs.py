@@ -1,4 +1,4 @@
-"""Where the output goes: checked before anything is read, written beside its place, and there all at once."""
+"""Output files: targets are checked before anything is read, written under a temporary name, then renamed."""
 
 import fcntl
 import os
@@ -14,11 +14,11 @@ from atlasae.files.remote import Location, check_exists
 from atlasae.files.tables import is_table
 from atlasae.report import Facts
 
-_TEMPORARY = ".atlasae-"  # how the names of unfinished outputs begin
+_TEMPORARY = ".atlasae-"  # prefix of the names of unfinished outputs
 
 
 def check_target(path: Location, target: Path, force: bool, tables: bool = False) -> None:
-    """Refuse to write where something would be lost, or a table's name where no table comes; raises UserError."""
+    """Raise UserError for a target that exists, is the input, or has a table's suffix unless `tables`."""
     check_exists(path)
     if target.exists() and isinstance(path, Path) and path.samefile(target):
         raise UserError(f"'{target}' is the input: the output needs another name")
@@ -35,16 +35,16 @@ def check_target(path: Location, target: Path, force: bool, tables: bool = False
 
 
 class Kept(Protocol):
-    """A model, or tables: bytes that are known by their hash."""
+    """Content known by its hash: a model or tables."""
 
     @property
     def content(self) -> bytes:
-        """Its file."""
+        """The bytes of its file."""
         ...
 
     @property
     def sha256(self) -> str:
-        """The hash of that."""
+        """The SHA-256 hash of these bytes."""
         ...
 
 
@@ -57,7 +57,7 @@ class Written(Facts):
 
 
 def write_kept(target: Path, kept: Kept, force: bool) -> Written:
-    """Write the file of a model or of tables; returns what a report tells of it."""
+    """Write the file of a model or of tables; returns target, sha256 and size for a report."""
     with replacing(target, force) as temporary:
         temporary.write_bytes(kept.content)
     return Written(output=str(target), sha256=kept.sha256, bytes=len(kept.content))
@@ -65,12 +65,12 @@ def write_kept(target: Path, kept: Kept, force: bool) -> Written:
 
 @contextmanager
 def replacing(target: Path, force: bool) -> Iterator[Path]:
-    """A temporary name beside the target, which gets the target's name at the end, removed if anything goes wrong.
+    """Yield a temporary name beside the target, which is renamed to the target at the end and removed after an error.
 
-    What was written is on the disk before that: a crash of the machine leaves the old or the new. Without `force` a
-    target that came meanwhile stays, and it is a UserError. What a killed run left in the folder is removed.
+    The bytes are flushed to disk before the renaming, so a crash leaves the old file or the new one. Raises UserError
+    where the target has appeared meanwhile, unless `force`. Leftovers of killed runs in the folder are removed.
     """
-    target = target.resolve()  # a link stays one
+    target = target.resolve()  # follow a symbolic link, so that it stays one
     made: list[Path] = []
     try:
         remove_leftovers(target.parent)
@@ -80,7 +80,7 @@ def replacing(target: Path, force: bool) -> Iterator[Path]:
             _rename(temporary, target, force)
             _flush(target.parent)
     except OSError as error:
-        if error.filename not in (None, *map(str, made)):  # of something that was read
+        if error.filename not in (None, *map(str, made)):  # an error in reading an input
             raise
         raise UserError(f"can't write '{target}': {error.strerror or error}") from error
     finally:
@@ -89,9 +89,9 @@ def replacing(target: Path, force: bool) -> Iterator[Path]:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove the unfinished outputs of runs that were killed: what such a run made and no process holds a lock on."""
+    """Remove unfinished outputs of killed runs: files that atlasae made and no process has locked."""
     for leftover in folder.glob(f"{_TEMPORARY}*"):
-        with suppress(OSError):  # a lock that somebody holds, or a file of somebody else's
+        with suppress(OSError):  # locked by a process, or another user's file
             handle = os.open(leftover, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK)
             try:
                 if _is_marked(leftover, handle):
@@ -103,15 +103,15 @@ def remove_leftovers(folder: Path) -> None:
 
 @contextmanager
 def _temporary(target: Path, made: list[Path]) -> Iterator[Path]:
-    """Make a file and hold a lock on it, which the system lets go when this process ends, however it ends.
+    """Make a file and lock it; the system releases the lock when this process ends for any reason.
 
-    It is locked before it has the name that leftovers are known by. All names it may have are put into `made`.
+    It is locked before it gets a name that `remove_leftovers` looks for. Both names are added to `made`.
     """
     unmarked = target.with_name(f"{_TEMPORARY}{secrets.token_hex(8)}{target.suffix}")
     made.append(unmarked)
     handle = os.open(unmarked, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
     try:
-        with suppress(OSError):  # a file system without locks
+        with suppress(OSError):  # some file systems have no locks
             fcntl.flock(handle, fcntl.LOCK_EX)
         marked = unmarked.with_name(f"{_TEMPORARY}{_mark(handle)}-{secrets.token_hex(8)}{target.suffix}")
         made.append(marked)
@@ -121,17 +121,17 @@ def _temporary(target: Path, made: list[Path]) -> Iterator[Path]:
 
 
 def _mark(handle: int) -> str:
-    """What stands in the name of a temporary file: its own number in the file system, which no other file has."""
+    """The inode number of a temporary file in hex, part of its name: no other file has the same."""
     return f"{os.fstat(handle).st_ino:x}"
 
 
 def _is_marked(path: Path, handle: int) -> bool:
-    """Whether a file was made by `_temporary`: a user's own may have a name like that, but not with its number."""
+    """Whether `_temporary` made a file: its name contains its own inode number."""
     return re.fullmatch(rf"{_mark(handle)}-[0-9a-f]{{16}}", path.stem.removeprefix(_TEMPORARY)) is not None
 
 
 def _rename(temporary: Path, target: Path, force: bool) -> None:
-    """Give a file its name; without `force` only if nobody else has it: it is looked for and taken in one step."""
+    """Rename a file; without `force` only if the target does not exist, checked and renamed in one step."""
     if force:
         temporary.replace(target)
         return
@@ -144,11 +144,11 @@ def _rename(temporary: Path, target: Path, force: bool) -> None:
 
 
 def _take(temporary: Path, target: Path) -> None:
-    """Give a file a name that is free, too; raises FileExistsError. Without hard links a file of no bytes holds it."""
+    """Rename a file to a free name; raises FileExistsError. Without hard links, an empty file reserves the name."""
     try:
         target.hardlink_to(temporary)
     except FileExistsError:
-        if not target.samefile(temporary):  # else it is this link: a server of NFS was asked twice
+        if not target.samefile(temporary):  # else it is this link: NFS may repeat a request
             raise
     except OSError:
         os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL))
@@ -160,7 +160,7 @@ def _take(temporary: Path, target: Path) -> None:
 
 
 def _flush(path: Path) -> None:
-    """Wait until a file, or the names in a folder, are on the disk."""
+    """Wait until a file, or the entries of a folder, are on the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

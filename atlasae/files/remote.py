@@ -1,4 +1,4 @@
-"""Inputs that are elsewhere, by URL: the one door to fsspec and to what it reads root://, https:// and s3:// with."""
+"""Remote inputs by URL: the one door to fsspec and its drivers for root://, https:// and s3://."""
 
 import atexit
 import io
@@ -16,25 +16,25 @@ from urllib.parse import SplitResult, unquote, urlsplit
 
 from atlasae.errors import AtlasaeError, UnreachableError, UserError
 
-SILENCE = 30  # seconds without an answer after which a server is given up
-CONNECTING = 10  # seconds it may take to reach one
-_BLOCK = 32_768  # bytes of a file's directory that are read, and kept, at once
+SILENCE = 30  # seconds without an answer before a server is given up
+CONNECTING = 10  # seconds to wait for a connection
+_BLOCK = 32_768  # bytes: metadata is read and cached in blocks of this size
 WEB = ("http", "https")
-NOT_FOUND, FORBIDDEN = 3011, 3010  # how XRootD says 404 and 403
-# What reads URLs of a scheme, and the extra of atlasae that installs it.
+NOT_FOUND, FORBIDDEN = 3011, 3010  # XRootD's codes for 404 and 403
+# Per scheme, the package that reads it and the extra of atlasae that installs it.
 EXTRAS = {
     **dict.fromkeys(WEB, ("aiohttp", "http")),
     "root": ("fsspec-xrootd", "xrootd"),
     "s3": ("s3fs", "s3"),
 }
 _URL = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
-# By what a store tells that a file has changed, if it does.
+# Metadata, if the store gives them, that change with the file.
 _VERSION = ("ETag", "Content-MD5", "Digest", "Last-Modified", "LastModified", "mtime", "created")
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What a store tells of a file: its size, named as in `os.stat_result`, and by what a change of it would show."""
+    """Metadata of a remote file: its size, named as in `os.stat_result`, and a text that changes with the file."""
 
     st_size: int
     version: str
@@ -42,9 +42,9 @@ class Facts:
 
 @dataclass(frozen=True, repr=False)
 class Remote:
-    """A file elsewhere, with as many verbs of a `Path` as inputs need; `str` leaves out all that may be secret.
+    """A remote file with the methods of `Path` that inputs need; `str` omits credentials and query strings.
 
-    All that goes wrong on the way to it is an UnreachableError: only bytes that came can be damaged.
+    All errors in reaching it are UnreachableErrors: only bytes that arrived can be damaged.
     """
 
     url: str
@@ -56,7 +56,7 @@ class Remote:
         return f"Remote('{self}')"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Remote, (self.url,)  # a worker makes its own connection, and looks anew
+        return Remote, (self.url,)  # a worker process opens its own connection
 
     @property
     def name(self) -> str:
@@ -74,24 +74,24 @@ class Remote:
         return self._last.suffix
 
     def stat(self) -> Facts:
-        """Its facts, asked for once; raises UnreachableError where there is none, or no way to it."""
+        """Its metadata, requested once; raises UnreachableError where it does not exist or can't be reached."""
         return self._facts
 
     def open(self, mode: str = "rb") -> BinaryIO:
-        """The whole of it, in memory."""
+        """The whole file in memory."""
         try:
             return io.BytesIO(self.read([(0, self.stat().st_size)])[0])
         finally:
             self.close()
 
     def close(self) -> None:
-        """Let go of what its file system keeps open of it: XRootD's complains at the end where the server is gone."""
+        """Drop what fsspec caches of it: XRootD's driver prints errors at exit if the server is gone."""
         files, path = self._store
         with suppress(Exception):
             files.invalidate_cache(path)
 
     def read(self, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
-        """The bytes of each range [start, stop), so far as the file has them."""
+        """The bytes of each range [start, stop), clipped to the size of the file."""
         size = self.stat().st_size
         inside = [(int(min(max(0, start), size)), int(min(stop, size))) for start, stop in ranges]
         asked = [(start, stop) for start, stop in inside if start < stop]
@@ -106,12 +106,12 @@ class Remote:
         return [found.get(one, b"") for one in inside]
 
     def peek(self, start: int, stop: int) -> bytes:
-        """A few bytes, of blocks that are kept: directories are read bit by bit, and again and again."""
+        """The bytes [start, stop) from cached blocks: directories are read in small pieces, repeatedly."""
         found: bytes = self._blocks._fetch(min(start, self.stat().st_size), min(stop, self.stat().st_size))
         return found
 
     def check_ranges(self) -> None:
-        """Raise UserError where its server sends files only whole: every basket would be as much as the file."""
+        """Raise UserError where the server ignores range requests: each basket would download the whole file."""
         if self._split.scheme not in WEB or self.stat().st_size < 2:
             return
         files, path = self._store
@@ -125,7 +125,7 @@ class Remote:
                 raise UserError(message) from error
 
     def matches(self) -> list["Remote"]:
-        """The files that fit, where it is a glob, else itself; raises UserError where there are none or no list."""
+        """The files that match a glob, or this file if it is none; raises UserError without a match or a listing."""
         if not set("*[") & set(self._split.path):
             return [self]
         if self._split.scheme in WEB:
@@ -149,7 +149,7 @@ class Remote:
 
     @cached_property
     def _store(self) -> tuple[Any, str]:
-        """The file system it is in, and its path there; raises UserError where what reads it is not installed."""
+        """The fsspec file system and the path in it; raises UserError where its driver is not installed."""
         with self._reaching():
             import fsspec
 
@@ -177,21 +177,21 @@ class Remote:
         if facts["type"] == "directory":
             raise UserError(f"'{self}' is a folder: name a file in it")
         if facts["size"] is None:
-            raise UserError(f"the server of '{self}' does not tell how long it is: download it first")
+            raise UserError(f"the server of '{self}' does not tell its size: download it first")
         return Facts(int(facts["size"]), ", ".join(f"{key} {facts[key]}" for key in _VERSION if key in facts))
 
     @contextmanager
     def _reaching(self) -> Iterator[None]:
-        """Turn whatever goes wrong on the way to the file into an UnreachableError."""
+        """Turn errors of fsspec and its drivers into UnreachableError."""
         try:
             yield
         except (AtlasaeError, MemoryError):
             raise
-        except Exception as error:  # of a dozen libraries, each with classes of its own
+        except Exception as error:  # a dozen libraries raise classes of their own
             raise UnreachableError(self._trouble(error)) from error
 
     def _trouble(self, error: Exception) -> str:
-        cause = error.__cause__ or error  # fsspec calls it a missing file, whatever a web server says
+        cause = error.__cause__ or error  # fsspec turns every HTTP error into FileNotFoundError
         status = getattr(cause, "status", 0)
         code = next((code for code in (NOT_FOUND, FORBIDDEN) if f"[{code}]" in str(cause)), status)
         if code in (404, 410, NOT_FOUND) or (isinstance(cause, FileNotFoundError) and not status):
@@ -205,16 +205,16 @@ class Remote:
 
 
 Location = Path | Remote
-Named = str | os.PathLike[str] | Remote  # what names a location to a user of the library
+Named = str | os.PathLike[str] | Remote  # what users may give as a location
 
 
 def is_url(text: str) -> bool:
-    """Whether this is a URL; a local path may begin like one nowhere but in `file://`."""
+    """Whether a text is a URL; only `file://` URLs are local paths."""
     return bool(_URL.match(text))
 
 
 def located(named: Named) -> Location:
-    """The location that a text or path names; raises UserError for a URL that names no file, and for other things."""
+    """The location that a text or path names; raises UserError for a URL without a file name, and for other types."""
     if isinstance(named, Remote):
         return named
     if not isinstance(named, str | os.PathLike):
@@ -233,12 +233,12 @@ def located(named: Named) -> Location:
 
 
 def all_located(named: Named | Iterable[Named]) -> list[Location]:
-    """The locations that are named, by one name or several."""
+    """The locations that one name or several name."""
     return [located(one) for one in (named if isinstance(named, Iterable) and not isinstance(named, str) else [named])]
 
 
 def local(named: Named, instead: str = "write it here, and copy it there") -> Path:
-    """The path of what can only be on this machine; raises UserError for a URL, with what to do instead."""
+    """The path of a local file; raises UserError for a URL, with `instead` as the advice."""
     location = located(named)
     if isinstance(location, Remote):
         raise UserError(f"'{location}' is a URL, and only inputs are read from one: {instead}")
@@ -246,7 +246,7 @@ def local(named: Named, instead: str = "write it here, and copy it there") -> Pa
 
 
 def address(location: Location) -> str:
-    """What names a location to a program: a URL with all its secrets."""
+    """The path or the full URL, credentials included, to pass to a program."""
     return location.url if isinstance(location, Remote) else str(location)
 
 
@@ -260,15 +260,15 @@ def check_exists(path: Location) -> None:
 
 @contextmanager
 def watching(*paths: Location) -> Iterator[Callable[[], None]]:
-    """Yields what to call when files have been read: it raises UserError where one is no longer what it was before.
+    """Yield a function to call after reading, which raises UserError where a file has changed since this began.
 
-    So does any error while they are read, for a change may be why.
+    An error inside is replaced by that one if a file has changed, which may be its cause.
     """
     before = [_state(path) for path in paths]
 
     def check() -> None:
         for path, state in zip(paths, before, strict=True):
-            if state != _state(Remote(path.url) if isinstance(path, Remote) else path):  # one that asks anew
+            if state != _state(Remote(path.url) if isinstance(path, Remote) else path):  # a new one, which asks again
                 raise UserError(
                     f"'{path}' changed while it was read, and parts of it may be old and others new: try again when "
                     f"nobody writes it{', or copy it here first' if isinstance(path, Remote) else ''}"
@@ -283,7 +283,7 @@ def watching(*paths: Location) -> Iterator[Callable[[], None]]:
 
 
 def _state(path: Location) -> tuple[object, ...]:
-    """What is another when a file is; nothing of one that is not there, and of pipes, which change as they are read."""
+    """Metadata that change with a file; empty for a missing file, and for pipes, which change as they are read."""
     if isinstance(path, Remote):
         return path.stat().st_size, path.stat().version
     with suppress(OSError):
@@ -294,17 +294,17 @@ def _state(path: Location) -> tuple[object, ...]:
 
 
 def masked(text: str) -> str:
-    """A text without the users, passwords and query strings of the URLs in it."""
+    """A text with user names, passwords and query strings removed from its URLs."""
     return re.sub(r"\?\S+", "", re.sub(r"://[^/\s]*@", "://", text))
 
 
 def _options(scheme: str) -> dict[str, Any]:
-    """How long libraries are to wait: by themselves it is minutes."""
+    """Options of a driver that make it time out; by default it takes minutes."""
     if scheme in WEB:
         import aiohttp
 
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECTING, sock_read=SILENCE)
-        # Not compressed: a range of compressed bytes is not one of the file's. With the user's proxy and ~/.netrc.
+        # Not compressed, for ranges would count compressed bytes. trust_env: the user's proxy and ~/.netrc.
         return {"client_kwargs": {"timeout": timeout, "headers": {"Accept-Encoding": "identity"}, "trust_env": True}}
     if scheme == "s3":
         timeouts = {"connect_timeout": CONNECTING, "read_timeout": SILENCE}
@@ -317,11 +317,11 @@ def _options(scheme: str) -> dict[str, Any]:
 
 @cache
 def _hurry_xrootd() -> None:
-    """Give up soon; where XRD_CONNECTIONWINDOW and the like are set, they win."""
+    """Shorten XRootD's time-outs, unless variables such as XRD_CONNECTIONWINDOW set them."""
     from XRootD.client.env import EnvPutInt
 
     times = {"ConnectionWindow": CONNECTING, "ConnectionRetry": 1, "TimeoutResolution": 1}
     for name, value in (times | {"RequestTimeout": SILENCE, "StreamErrorWindow": 0}).items():
         EnvPutInt(name, value)  # type: ignore[no-untyped-call]  # XRootD has no types
-    # In the end it looks at every object there is, and torch has some that warn of being looked at.
+    # At exit XRootD inspects every object in memory, and some of torch's warn when they are inspected.
     atexit.register(warnings.filterwarnings, "ignore", module=r"XRootD\.client\.finalize")

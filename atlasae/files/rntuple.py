@@ -1,7 +1,7 @@
-"""Fields of RNTuples: records are taken apart into their members, and put together again.
+"""Fields of RNTuples: records are split into their members, and put together again.
 
-The place of a member is written `Jet[].p4.pt`: a list (`[]`) of records, in each a record `p4` with a number `pt`. Its
-name is the same without brackets, as ROOT and uproot have it.
+The path of a member is `Jet[].p4.pt`: a collection (`[]`) of records, each with a record `p4` and its number `pt`. The
+member's name is the same without brackets, as in ROOT and uproot.
 """
 
 import re
@@ -17,21 +17,22 @@ import numpy as np
 import numpy.typing as npt
 
 from atlasae.files.branches import LIST, Branch, Unwritable
+from atlasae.report import short
 
-_ANONYMOUS = "_"  # begins the names that ROOT's importer makes up: `_collection0`
-_QUANTIZED = 0x1D  # the type of a column of Real32Quant
-_CARDINALITY = "-cardinality"  # ends the column of a field that only counts a collection
+_ANONYMOUS = "_"  # prefix of the names that ROOT's RNTupleImporter gives to collections: `_collection0`
+_QUANTIZED = 0x1D  # column type Real32Quant
+_CARDINALITY = "-cardinality"  # suffix of the column of a field RNTupleCardinality
 
-# What each number is in C++; the column behind it may hold it otherwise, in fewer bits.
+# Types of numbers in C++; the column may store fewer bits.
 _NUMBERS = {f"std::{sign}int{bits}_t": f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)}
 _NUMBERS |= {"float": "float32", "double": "float64", "bool": "bool"}
-# What uproot writes too; an RVec becomes a vector, which ROOT reads as either, and what counts becomes a number.
+# Types that uproot writes as well; an RVec becomes a vector, which ROOT reads as either, a cardinality an integer.
 _KEPT = {"std::vector", "ROOT::VecOps::RVec", "std::array", "std::string", "std::optional", "ROOT::RNTupleCardinality"}
 
 
 @dataclass(frozen=True)
 class Leaf:
-    """A field, or a member of records at any depth, that is read by itself; `form` is what awkward makes of it."""
+    """A field, or a member of records at any depth, that is read by itself; `form` is its awkward form."""
 
     name: str
     place: str
@@ -39,7 +40,7 @@ class Leaf:
     form: Any
 
     def read(self, start: int, stop: int) -> ak.Array:
-        """Its values for entries [start, stop), as the numbers they are in C++."""
+        """Its values for entries [start, stop), with the number type that it has in C++."""
         if not self._quantized:
             array = self._array(start, stop)
             return array if self.number in (None, self._stored) else ak.values_astype(array, self.number)
@@ -52,12 +53,12 @@ class Leaf:
 
     @cached_property
     def columns(self) -> tuple[str, ...]:
-        """The columns it is made of, from without; two leaves of the same are one, by two names."""
+        """The columns it is made of, outermost first; leaves with the same columns have the same data."""
         return tuple(reversed(re.findall(rf'"column-(\d+(?:{_CARDINALITY})?)', self.form.to_json())))
 
     @cached_property
     def _quantized(self) -> list[Any]:
-        """The columns of its numbers, if these are stored as steps between two bounds."""
+        """The columns of its numbers if any is Real32Quant, which stores steps between two bounds; else empty."""
         column = next(reversed(self.columns), "")
         if not column.isdigit():
             return []
@@ -68,35 +69,35 @@ class Leaf:
 
     @property
     def lost_steps(self) -> bool:
-        """Whether zeros before a late beginning, or other ways to store them, are mixed with steps between bounds."""
+        """Whether some entries have zeros (a column that begins late) or another encoding than quantised numbers."""
         return len(self._quantized) > 1 or any(record.first_element_index for record in self._quantized)
 
     @property
     def projected(self) -> bool:
-        """Whether this is another name for what stands elsewhere."""
+        """Whether this is a projected field: another name for the data of another field."""
         return self.field.record.source_field_id is not None
 
     @property
     def cardinality_of(self) -> str | None:
-        """The column of the collection that it counts; None for other leaves."""
+        """The column of the collection whose size this field is; None for other fields."""
         first = next(iter(self.columns), "")
         return first.removesuffix(_CARDINALITY) if first.endswith(_CARDINALITY) else None
 
     @property
     def number(self) -> str | None:
-        """The dtype of its numbers in C++; None where it holds no numbers, or of a type unknown here."""
+        """The dtype of its numbers in C++; None for a field without numbers, or with an unknown type."""
         words = re.findall(r"[\w:]+", re.sub(r",\d+>", ">", self.field.typename))
         return _NUMBERS.get(words[-1]) if words and self._stored else None
 
     @property
     def keeps_type(self) -> bool:
-        """Whether what is written of it has the same type in C++."""
+        """Whether the field that uproot writes has the same C++ type."""
         words = set(re.findall(r"[\w:]+", self.field.typename))
         return all(word in _NUMBERS or word in _KEPT or word.isdigit() for word in words)
 
     @cached_property
     def _stored(self) -> str | None:
-        """The dtype of its column, where it holds numbers, or lists of them."""
+        """The dtype of its column of numbers; None for a field without numbers."""
         form = self.form
         while (form.is_list or form.is_option) and form.parameter("__array__") != "string":
             form = form.content
@@ -105,7 +106,7 @@ class Leaf:
 
 @contextmanager
 def _steps_kept(ntuple: Any) -> Iterator[None]:
-    """Numbers stored as steps between two bounds are read as these: uproot makes floats of what may be doubles."""
+    """Read Real32Quant columns as integers: uproot would turn them into float32, though they may be doubles."""
     known = ntuple.post_process
     ntuple.post_process = lambda buffer, how: None if how.dtype_str == "real32quant" else known(buffer, how)
     try:
@@ -115,7 +116,7 @@ def _steps_kept(ntuple: Any) -> Iterator[None]:
 
 
 def _dequantized(column: Any, number: str, layout: Any, **_: Any) -> Any:
-    """Numbers from steps between two bounds, as ROOT computes them."""
+    """The numbers of a Real32Quant column from its integers, computed as in ROOT."""
     if not layout.is_numpy:
         return None
     step = (column.max_value - column.min_value) / (2**column.nbits - 1)
@@ -123,15 +124,15 @@ def _dequantized(column: Any, number: str, layout: Any, **_: Any) -> Any:
 
 
 def leaves_of(top: Any) -> Iterator[Leaf | Unwritable]:
-    """The members of a field of an RNTuple, in their order, or the field itself; raises where uproot can't read it."""
-    if "." in top.name:  # ROOT allows no such name, uproot writes it and can't read it
-        yield Unwritable(top.name, "a dot tells where a member is, and can't be in a name")
+    """The members of a top-level field, in order, or the field itself; raises what uproot raises on unknown types."""
+    if "." in top.name:  # uproot writes such names, which ROOT forbids, and can't read them
+        yield Unwritable(top.name, "a dot separates a record from a member, and can't be in a name")
     else:
         yield from _leaves(top, top.to_akform()[0].content(top.name), top.name, None)
 
 
 def _leaves(found: Any, form: Any, place: str, around: Any) -> Iterator[Leaf | Unwritable]:
-    """`around` is the form of the list that these are in already; lists in it stay what they are."""
+    """The same for a member at `place`; `around` is the form of the collection around it: lists in that stay whole."""
     records = form.content if _is_list(form) and around is None else form
     if not (records.is_record and records.fields):
         whole = ak.forms.ListOffsetForm(around.offsets, form, form_key=around.form_key) if around else form
@@ -142,7 +143,7 @@ def _leaves(found: Any, form: Any, place: str, around: Any) -> Iterator[Leaf | U
         where = f"{place}{LIST * (records is not form)}.{member.name}"
         if "." in member.name or LIST in found.name + member.name:
             name = f"{place.replace(LIST, '')}.{member.name}"
-            yield Unwritable(name, f"'.' and '{LIST}' tell where a member is, and can't be in its name")
+            yield Unwritable(name, f"'.' and '{LIST}' separate records from members, and can't be in a name")
         else:
             yield from _leaves(member, records.content(member.name), where, inside)
 
@@ -152,9 +153,10 @@ def _is_list(form: Any) -> bool:
 
 
 def other_names(leaves: Sequence[Leaf]) -> dict[str, str]:
-    """The leaves that are another by another name, with the name that stays.
+    """Leaves with the same data as another leaf, each with the name of the leaf that is kept.
 
-    That is the name of the collection itself, but where the importer made it up: `_collection0.Jet_pt` is `Jet_pt`.
+    Kept is the collection's member rather than its projection, unless RNTupleImporter made up the collection's name:
+    then `Jet_pt`, rather than `_collection0.Jet_pt`.
     """
     alike = defaultdict[tuple[object, ...], list[Leaf]](list)
     for leaf in leaves:
@@ -169,20 +171,20 @@ def other_names(leaves: Sequence[Leaf]) -> dict[str, str]:
 
 
 def is_hidden(name: str) -> bool:
-    """Whether a name is made up, and nobody will miss it."""
+    """Whether RNTupleImporter made the name up."""
     return name.startswith(_ANONYMOUS)
 
 
 def counters_of(leaves: Sequence[Leaf]) -> dict[str, str]:
-    """The fields that count a collection, by its column."""
+    """The fields that are the sizes of collections, by the column of the collection."""
     return {leaf.cardinality_of: leaf.name for leaf in reversed(leaves) if leaf.cardinality_of is not None}
 
 
 def branch_of(leaf: Leaf, counter: str | None) -> Branch | Unwritable:
-    """What a leaf holds as a branch of a TTree; if none can hold it, why, and what it is in an RNTuple."""
+    """The branch that a leaf becomes; where a TTree can't hold it, an Unwritable with the branch for an RNTuple."""
     if leaf.lost_steps:
         return Unwritable(
-            leaf.name, "in some entries its numbers are stored otherwise, and uproot does not tell in which"
+            leaf.name, "some entries have another encoding of its numbers, and uproot does not tell which"
         )
     kind = kind_of(leaf.form, leaf.number)
     if kind is not None:
@@ -198,9 +200,9 @@ def branch_of(leaf: Leaf, counter: str | None) -> Branch | Unwritable:
 
 
 def kind_of(form: Any, number: str | None = None) -> tuple[str, bool] | None:
-    """The dtype of a branch, and whether an entry holds many; None where no branch can hold it.
+    """The dtype of a branch of this form and whether it is jagged; None where a TTree can't hold it.
 
-    `number` is the type of the numbers, if it is another than that of the form.
+    `number` is the type of the numbers, if it differs from the form's.
     """
     if form.parameter("__array__") == "string":
         return "string", False
@@ -216,7 +218,7 @@ def kind_of(form: Any, number: str | None = None) -> tuple[str, bool] | None:
 
 
 def _writable(form: Any) -> bool:
-    """Whether uproot writes it to an RNTuple."""
+    """Whether uproot writes this form to an RNTuple."""
     if form.is_record:
         return bool(form.fields) and all(_writable(form.content(name)) for name in form.fields)
     if form.is_list or form.is_option:
@@ -225,9 +227,9 @@ def _writable(form: Any) -> bool:
 
 
 def assemble(columns: Mapping[str, ak.Array], places: Mapping[str, str]) -> ak.Array:
-    """Members put together to records, and fields beside them, as one array of records.
+    """One array of records from columns, of which those in `places` become members at these paths.
 
-    Raises ValueError where the members of a collection do not hold equally many.
+    Raises ValueError where the members of a collection have different numbers of values.
     """
     top: dict[str, Any] = {}
     for name, array in columns.items():
@@ -240,7 +242,7 @@ def assemble(columns: Mapping[str, ak.Array], places: Mapping[str, str]) -> ak.A
 
 
 def _record(members: Mapping[str, Any]) -> Any:
-    """An array of records of members, which may be records and collections themselves."""
+    """An array of records from members, which may be records and collections themselves."""
     contents = {
         key if isinstance(member, ak.Array) else key.removesuffix(LIST): _content(key, member)
         for key, member in members.items()
@@ -256,7 +258,7 @@ def _content(key: str, member: Any) -> Any:
         return _record(member)
     counts = [ak.to_numpy(ak.num(array)) for array in _arrays(member)]
     if any(not np.array_equal(count, counts[0]) for count in counts[1:]):
-        raise ValueError(f"the members of '{key.removesuffix(LIST)}' do not hold equally many")
+        raise ValueError(f"the members of '{key.removesuffix(LIST)}' have different numbers of values")
     return _listed(_record(_flattened(member)), counts[0])
 
 
@@ -278,9 +280,3 @@ def _flattened(members: Mapping[str, Any]) -> dict[str, Any]:
         key: ak.flatten(member) if isinstance(member, ak.Array) else _flattened(member)
         for key, member in members.items()
     }
-
-
-def short(kind: Any, longest: int = 60) -> str:
-    """A type, or whatever, on one short line."""
-    text = str(kind)
-    return text if len(text) <= longest else text[: longest - 3] + "..."

@@ -1,4 +1,4 @@
-"""What uproot reads our files by: their bytes, blocks that hold no more than they say, classes of one file alone."""
+"""How uproot reads files here: own sources of bytes, decompression with a bound on size, classes kept per file."""
 
 import os
 import weakref
@@ -21,14 +21,14 @@ import uproot
 from atlasae.errors import UnreachableError
 from atlasae.files.remote import Remote
 
-_BOUNDED = {"ZLIB": cramjam.zlib, "LZMA": cramjam.xz, "ZSTD": cramjam.zstd}  # LZ4's blocks are bounded in uproot's own
+_BOUNDED = {"ZLIB": cramjam.zlib, "LZMA": cramjam.xz, "ZSTD": cramjam.zstd}  # uproot bounds LZ4 itself
 
 
 def own_classes() -> dict[str, Any]:
-    """uproot's classes as they were before any file, to be given to one: what it teaches of its own ends with it.
+    """uproot's built-in classes, to be given to one file as its own.
 
-    uproot makes classes by what a file says of them, and keeps them for every later file of the process: one damaged
-    file would spoil them all.
+    uproot makes classes from the streamers of a file and keeps them for every later file of the process: one damaged
+    file would spoil all later ones.
     """
     return {name: _own(found) for name, found in list(uproot.classes.items()) if not _is_taught(found)}
 
@@ -41,18 +41,18 @@ def _own(found: Any) -> Any:
 
 
 def _is_taught(found: Any) -> bool:
-    """Whether some file told of a class."""
+    """Whether uproot made this class from the streamers of a file."""
     return bool(found.__module__ == uproot.dynamic.__name__)
 
 
 class OwnSource(uproot.source.chunk.Source):  # type: ignore[misc]  # uproot has no types
-    """What uproot reads a file by that atlasae opened, and by what `guarded` knows it."""
+    """A source of bytes that atlasae opened, which `guarded` recognises."""
 
 
 class LocalSource(OwnSource):
-    """What uproot reads a file on this machine by: a disk that fails is told of, and is no damage.
+    """Reads a local file; an error of the disk is an UnreachableError, not damage.
 
-    uproot's own may map the file into memory: where its disk fails, or another program cuts it, that ends the process.
+    uproot's own may map the file into memory: if its disk fails or another program truncates it, the process is killed.
     """
 
     def __init__(self, file_path: str, **_: Any) -> None:
@@ -60,29 +60,29 @@ class LocalSource(OwnSource):
         self._file_path = file_path
         with reaching(file_path):
             self._descriptor = os.open(file_path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
-            self._close = weakref.finalize(self, os.close, self._descriptor)  # uproot forgets it where it can't go on
+            self._close = weakref.finalize(self, os.close, self._descriptor)  # uproot may not, after an error
             self._num_bytes = os.fstat(self._descriptor).st_size
 
     @property
     def closed(self) -> bool:
-        """Whether its file is."""
+        """Whether its file is closed."""
         return not self._close.alive
 
     def chunk(self, start: int, stop: int) -> Any:
-        """One range of bytes."""
+        """The bytes [start, stop)."""
         return uproot.source.chunk.Chunk(
             self, start, stop, uproot.source.futures.TrivialFuture(self._read(start, stop))
         )
 
     def chunks(self, ranges: list[tuple[int, int]], notifications: Any) -> list[Any]:
-        """Many ranges, each read when it is looked at: so no more than one is held that nobody needs yet."""
+        """Many ranges, each read when its chunk is used, so that unused ones take no memory."""
         chunks = [uproot.source.chunk.Chunk(self, *one, _Later(partial(self._read, *one))) for one in ranges]
         for chunk in chunks:
             notifications.put(chunk)
         return chunks
 
     def _read(self, start: int, stop: int) -> bytes:
-        """The bytes of [start, stop), so far as the file has them."""
+        """The bytes [start, stop), clipped to the size of the file."""
         position, stop = max(0, int(start)), min(int(stop), self._num_bytes)
         parts = []
         with reaching(self._file_path):
@@ -99,7 +99,7 @@ class LocalSource(OwnSource):
 
 
 class _Later:
-    """A future whose result is made when it is asked for."""
+    """A future that computes its result when asked for it."""
 
     def __init__(self, make: Callable[[], bytes]) -> None:
         self._make = make
@@ -111,7 +111,7 @@ class _Later:
 
 @contextmanager
 def reaching(path: str | Path) -> Iterator[None]:
-    """Turn what the system says of a file that it can't read into an UnreachableError."""
+    """Turn an OSError in reading a file into an UnreachableError."""
     try:
         yield
     except OSError as error:
@@ -119,11 +119,11 @@ def reaching(path: str | Path) -> Iterator[None]:
 
 
 class _Guard:
-    """While it is entered, blocks of files that an `OwnSource` reads unpack to no more than they say.
+    """While entered, blocks in files of an `OwnSource` decompress to no more bytes than they declare.
 
-    A few hundred bytes of a file may unpack to as many gigabytes, and uproot's own would do it before it looks. All of
-    a process unpacks by one function of uproot. Ours is in its place so long as files of ours are open, and asks whose
-    bytes they are: what other threads read of their own files meanwhile is unpacked by uproot's, as ever.
+    A few hundred bytes may decompress to gigabytes, and uproot checks the size afterwards. All threads decompress
+    through `uproot.compression.decompress`. It is replaced while files of atlasae are open; the replacement passes the
+    blocks of other sources on to uproot's function.
     """
 
     def __init__(self) -> None:
@@ -139,7 +139,7 @@ class _Guard:
     def __exit__(self, *_: object) -> None:
         with self._lock:
             self._open -= 1
-            if not self._open and uproot.compression.decompress is self._ours:  # else somebody put theirs over it
+            if not self._open and uproot.compression.decompress is self._ours:  # else somebody has replaced it since
                 uproot.compression.decompress = self._theirs
 
 
@@ -155,7 +155,7 @@ def _by_source(theirs: Any) -> Any:
 
 
 def _unpack(into: Callable[[Any, Any], int], data: Any, uncompressed_bytes: int) -> Any:
-    """Decompress as many bytes as a block says it holds; raises where there are more of them, and takes no memory."""
+    """Decompress into the declared number of bytes; raises ValueError where there are more."""
     unpacked = np.empty(uncompressed_bytes, np.uint8)
     try:
         return unpacked[: into(data, unpacked)]
@@ -164,28 +164,29 @@ def _unpack(into: Callable[[Any, Any], int], data: Any, uncompressed_bytes: int)
 
 
 def _bounded(name: str) -> Any:
-    """uproot's decompressor of this name, but bounded."""
+    """A copy of uproot's decompressor of this name, with a bound."""
     found = copy(getattr(uproot.compression, name))
     found.decompress = partial(_unpack, _BOUNDED[found.name].decompress_into)
     return found
 
 
 def _with_bounds() -> Any:
-    """uproot's `decompress`, with decompressors that are bounded."""
-    theirs = unwrap(uproot.compression.decompress)  # if others have put theirs around it
+    """A copy of uproot's `decompress` that calls the decompressors with a bound."""
+    theirs = unwrap(uproot.compression.decompress)  # in case others have wrapped it
     names = [f"_decompress_{name}" for name in _BOUNDED]
     places = vars(uproot.compression) | {name: _bounded(name) for name in names}
     return FunctionType(theirs.__code__, places, theirs.__name__, theirs.__defaults__)
 
 
 _unpack_blocks = _with_bounds()
-REQUESTS = 4  # at once, of a file elsewhere
+REQUESTS = 4  # parallel requests per remote file
 
 
 class RemoteSource(OwnSource):
-    """What uproot reads a file elsewhere by: many ranges at once, each checked to be as long as asked for.
+    """Reads a remote file: many ranges in parallel, each checked for its length.
 
-    uproot's own takes what a web server sends whole for a part, and makes damage of a connection that breaks.
+    uproot's own takes a whole file from a server without range requests for a part, and reports lost connections as
+    damage.
     """
 
     def __init__(self, file_path: str, *, remote: Remote, **_: Any) -> None:
@@ -193,23 +194,23 @@ class RemoteSource(OwnSource):
         self._file_path, self._remote = file_path, remote
         self._num_bytes = remote.stat().st_size
         self._executor = ThreadPoolExecutor(REQUESTS)
-        self._fetched: dict[tuple[int, int], Any] = {}  # futures of what was asked for ahead
+        self._fetched: dict[tuple[int, int], Any] = {}  # futures of prefetched ranges
         self._closed = False
 
     @property
     def closed(self) -> bool:
-        """Whether its file is."""
+        """Whether its file is closed."""
         return self._closed
 
     def chunk(self, start: int, stop: int) -> Any:
-        """One range of bytes: of the directory, or a page that was asked for ahead."""
+        """The bytes [start, stop): metadata from cached blocks, or a prefetched page."""
         if fetched := self._fetched.get((start, stop)):
             return uproot.source.chunk.Chunk(self, start, stop, fetched)
         data = uproot.source.futures.TrivialFuture(self._remote.peek(start, stop))
         return uproot.source.chunk.Chunk(self, start, stop, data)
 
     def chunks(self, ranges: list[tuple[int, int]], notifications: Any) -> Any:
-        """Many ranges, those close to each other by one request; each is told of when it is there."""
+        """Many ranges, near ones by one request; each is announced in `notifications` when it has arrived."""
         if not set(ranges) <= self._fetched.keys():
             return uproot.source.coalesce.coalesce_requests(
                 ranges, lambda asked: self._executor.submit(self._remote.read, asked), self, notifications
@@ -220,7 +221,7 @@ class RemoteSource(OwnSource):
         return chunks
 
     def fetch(self, ranges: Collection[tuple[int, int]]) -> None:
-        """Ask for ranges that `chunks` is to be asked for next; those before are forgotten."""
+        """Prefetch ranges that `chunks` will be asked for; earlier ones are dropped."""
         known = {one: future for one, future in self._fetched.items() if one in ranges}
         chunks = self.chunks([one for one in ranges if one not in known], SimpleQueue())
         self._fetched = known | {(chunk.start, chunk.stop): chunk.future for chunk in chunks}
@@ -229,7 +230,7 @@ class RemoteSource(OwnSource):
         return self
 
     def __exit__(self, *_: object) -> None:
-        if not self._closed:  # uproot closes it once more when Python ends, with nobody there to answer
+        if not self._closed:  # uproot closes it again at exit, when the server may be gone
             self._closed = True
             self._executor.shutdown(cancel_futures=True)
             self._remote.close()

@@ -2,7 +2,8 @@
 
 A pickle is a program. Here it may only build inert stand-ins that record which class was named, with which arguments
 and which state (`atlasae.files.pickles`); the table is then made from those records with numpy, and no code of the file
-or of pandas runs. The file bounds what it takes: no more rows, and no more bytes of numbers, than it has bytes.
+or of pandas runs. The size of the file is a bound on what it makes: no more rows, and no more bytes of numbers, than it
+has bytes.
 """
 
 import re
@@ -20,11 +21,12 @@ from numpy.typing import NDArray
 from atlasae.errors import DamagedFileError, UserError
 from atlasae.files.pickles import BROKEN, Bounded, Recorded, Recorder, RefusedError, walk
 from atlasae.files.remote import Location
+from atlasae.report import line_of
 
 PICKLE_SUFFIXES = (".pkl", ".pickle")
 PARQUET_SUFFIXES = (".parquet", ".pq")
 
-# The names a pickled DataFrame is made of, by top package: pandas moved its classes about, but kept their names.
+# Classes and functions in a pickled DataFrame, by top package: pandas moves modules, but keeps these names.
 _PANDAS_NAMES = """
     DataFrame Series BlockManager SingleBlockManager _unpickle_block new_block
     Index RangeIndex Int64Index UInt64Index Float64Index NumericIndex MultiIndex CategoricalIndex DatetimeIndex
@@ -47,9 +49,9 @@ _ALLOWED = {
     "_codecs": {"encode"},
     "datetime": {"date", "datetime", "time", "timedelta", "timezone"},
 }
-MOST_COLUMNS = 100_000  # of a pickle: each takes more memory than its name and its numbers
+MOST_COLUMNS = 100_000  # in a pickle: a column takes more memory than its name and numbers
 _PLAIN_INDEXES = {"Index", "Int64Index", "UInt64Index", "Float64Index", "NumericIndex"}
-# Numbers that may be missing without being NaN: no numpy dtype holds them as they are.
+# Types with missing values other than NaN, which no numpy dtype has.
 _NULLABLE_ARRAYS = {"IntegerArray", "FloatingArray", "BooleanArray", "ArrowExtensionArray", "SparseArray"}
 _TEXT_ARRAYS = {"ArrowStringArray", "StringArray"}
 _NUMBER = re.compile("b1|[iu][1248]|f[248]")
@@ -64,10 +66,10 @@ class Table:
     """Columns of numbers of one length.
 
     `columns` maps names to 1-D arrays in the file's order, with the dtypes as stored (bool, integers, float16/32/64);
-    `index` holds the row labels, None for 0..n-1, `ranged` where they are a RangeIndex; `skipped` names the columns
-    left out because they hold no numbers. `names` has the names that are no strings, `heading` is the name of all
-    names, `texts` the type of pandas that holds them, if not object; `nulls` tells in which columns of floats NaN
-    stands for null, `notes` what is not kept.
+    `index` holds the row labels, None for 0..n-1, `ranged` if they are a RangeIndex; `skipped` names the columns left
+    out because they hold no numbers. `names` maps names to labels that are not strings, `heading` is the name of the
+    column index, `texts` its pandas type if not object; `nulls` names the columns of floats in which NaN stands for
+    null; `notes` says what is not kept.
     """
 
     columns: dict[str, _Array]
@@ -82,7 +84,7 @@ class Table:
     notes: tuple[str, ...] = ()
 
     def for_parquet(self) -> "Table":
-        """The same as parquet has it: numbers in one byte order, names that are strings unless all are numbers."""
+        """The same table as parquet stores it: native byte order, and labels as strings unless all are numbers."""
         columns = {name: values.astype(values.dtype.newbyteorder("=")) for name, values in self.columns.items()}
         index = None if self.index is None else self.index.astype(self.index.dtype.newbyteorder("="))
         names = self.names if len(self.names) == len(columns) else {}
@@ -107,22 +109,22 @@ class TableFacts(TypedDict, total=False):
 
 
 def is_pickle(path: Location) -> bool:
-    """Whether the suffix is one of a pickle; raises UserError where it is of no table."""
+    """Whether the suffix is .pkl or .pickle; raises UserError where it is no table's suffix."""
     if not is_table(path):
         raise UserError(f"{path.name}: {path.suffix!r} is no table's suffix: use .pkl or .parquet")
     return path.suffix.lower() in PICKLE_SUFFIXES
 
 
 def is_table(path: Location) -> bool:
-    """Whether the suffix is one of a table: .pkl, .pickle, .parquet, .pq."""
+    """Whether the suffix is a table's: .pkl, .pickle, .parquet, .pq."""
     return path.suffix.lower() in PICKLE_SUFFIXES + PARQUET_SUFFIXES
 
 
 def read_table(path: Location) -> Table:
-    """Read a pickled DataFrame (of any pandas since 0.14) or a parquet file; the suffix decides which.
+    """Read a pickled DataFrame (of pandas 0.14 or later) or a parquet file; the suffix decides which.
 
-    Raises UserError for what is no table of numbers (for a pickle: whatever else it tries to load), DamagedFileError
-    for a file that breaks off or contradicts itself.
+    Raises UserError for anything else than a table of numbers (of a pickle: for any other class it names),
+    DamagedFileError for a file that is truncated or contradicts itself.
     """
     read = _read_pickle if is_pickle(path) else _read_parquet
     try:
@@ -147,7 +149,7 @@ def write_table(path: Path, table: Table) -> None:
 
 
 def to_frame(columns: Mapping[str, _Array], first: int) -> Any:
-    """A DataFrame of columns, a row an entry, from entry `first` on; lists stay lists, as objects.
+    """A DataFrame with an entry per row, numbered from `first`; lists become objects.
 
     Raises UserError without pandas.
     """
@@ -179,7 +181,7 @@ def _stored_index(labels: range | _Array) -> _Array | None:
 
 
 def _kind(value: Any) -> str:
-    """The class a value is of or stands for; helpers that make an object of their first argument count as that."""
+    """The class of a value or of what it stands for; of a function that makes an object, the class it is given."""
     kind = type(value).__name__
     if kind in ("_reconstructor", "__pyx_unpickle_NDArrayBacked", "_new_Index"):
         return str(value.args[0].__name__)
@@ -197,34 +199,29 @@ def _read_pickle(stream: BinaryIO, file: str) -> Table:
             f"{file}: refuses {error}: a pickle may run code, and only tables of numbers are read; save it as parquet"
         ) from None
     except BROKEN as error:
-        raise DamagedFileError(f"{file}: damaged: its pickle makes no sense ({_line(error)})") from None
+        raise DamagedFileError(f"{file}: damaged: its pickle makes no sense ({line_of(error)})") from None
     try:
         if _kind(frame) != "DataFrame":
             raise UserError(f"{file}: holds an object of type {_shown_kind(frame)}, not a DataFrame: save that itself")
         return _table(frame, bounded.size, file)
     except (ValueError, OverflowError, MemoryError) as error:
-        raise DamagedFileError(f"{file}: damaged: its table contradicts itself ({_line(error)})") from None
+        raise DamagedFileError(f"{file}: damaged: its table contradicts itself ({line_of(error)})") from None
     except (TypeError, AttributeError, LookupError):
-        raise UserError(f"{file}: a DataFrame in a layout of no pandas known here: save it as parquet") from None
+        raise UserError(f"{file}: a DataFrame with the layout of an unknown pandas: save it as parquet") from None
 
 
 def _check_opcodes(stream: BinaryIO, bounded: Bounded, file: str) -> None:
-    """Walk through a pickle that is all of a file."""
+    """Walk through the opcodes of a file that holds one pickle and nothing else."""
     start = stream.read(1)
     stream.seek(0)
     try:
         walk(bounded)
     except (ValueError, LookupError, MemoryError, OverflowError) as error:
-        if start in (b"", b"\x80"):  # how every pickle since protocol 2 begins
-            raise DamagedFileError(f"{file}: damaged: its pickle breaks off ({_line(error)})") from None
+        if start in (b"", b"\x80"):  # protocol 2 and later
+            raise DamagedFileError(f"{file}: damaged: its pickle breaks off ({line_of(error)})") from None
         raise UserError(f"{file}: not a pickle, whatever its suffix says") from None
     if stream.read(1):
         raise UserError(f"{file}: goes on after its first object: save one DataFrame per file")
-
-
-def _line(error: Exception) -> str:
-    """The error's own message on one line, short and printable."""
-    return ascii(" ".join(str(error).split()) or type(error).__name__)[1:-1][:100]
 
 
 def _shown_kind(value: Any) -> str:
@@ -241,15 +238,15 @@ def _table(frame: Recorded, size: int, file: str) -> Table:
     column_labels, row_labels = _column_labels(axes[0], file), _row_labels(axes[1], file)
     all_positions = _all_positions(blocks, len(column_labels), file)
     labels = column_labels.tolist() if isinstance(column_labels, np.ndarray) else list(column_labels)
-    if len(row_labels) > size:  # a number takes a byte at least
+    if len(row_labels) > size:  # each takes a byte or more
         raise ValueError(f"{len(row_labels)} rows in {size} bytes")
     names = _names(labels, file)
     stored: dict[int, _Array] = {}
     for (values, _), positions in zip(blocks, all_positions, strict=True):
         _refuse_nullable(values, [names[position] for position in positions], file)
         stored.update(_columns(values, positions, len(row_labels)))
-        if sum(column.nbytes for column in stored.values()) > 2 * size:  # some of the numbers stand for two columns
-            raise ValueError("its columns are of the same numbers")
+        if sum(column.nbytes for column in stored.values()) > 2 * size:  # numbers used for two columns
+            raise ValueError("its columns share their numbers")
     return Table(
         columns={name: stored[position] for position, name in enumerate(names) if position in stored},
         index=_stored_index(row_labels),
@@ -264,7 +261,7 @@ def _table(frame: Recorded, size: int, file: str) -> Table:
 
 
 def _other_names(names: Sequence[str], labels: Sequence[Name]) -> dict[str, Name]:
-    """The names that are no strings, by what they are called here."""
+    """The labels that are not strings, by the names that columns have here."""
     return {name: label for name, label in zip(names, labels, strict=True) if not isinstance(label, str)}
 
 
@@ -273,16 +270,16 @@ def _left_out(attributes: Any) -> tuple[str, ...]:
 
 
 def _axes_and_blocks(manager: Recorded) -> tuple[Any, list[tuple[Any, Any]]]:
-    """Both axes, and (values, placement) of each block of columns of one dtype."""
+    """Both axes, and (values, placement) of each block: columns of one dtype."""
     if manager.state is None:  # since pandas 1.3
         blocks, axes = manager.args
         return axes, [block.args[:2] for block in blocks]
-    described = manager.state[3]["0.14.1"]  # the format's version, named after the pandas that began it
+    described = manager.state[3]["0.14.1"]  # version of the format, named after the pandas that introduced it
     return described["axes"], [(block["values"], block["mgr_locs"]) for block in described["blocks"]]
 
 
 def _all_positions(blocks: list[tuple[Any, Any]], n_columns: int, file: str) -> list[Sequence[int]]:
-    """Which columns each block holds; together all of them, and each once."""
+    """The positions of the columns in each block, which together are all columns, each once."""
     positions, left = list[Sequence[int]](), n_columns
     for _, placement in blocks:
         positions.append(_positions(placement, n_columns))
@@ -291,7 +288,7 @@ def _all_positions(blocks: list[tuple[Any, Any]], n_columns: int, file: str) -> 
             break
     if not left and n_columns > MOST_COLUMNS:
         raise UserError(f"{file}: has {n_columns} columns: {MOST_COLUMNS} are read at most; save it as parquet")
-    # The number first: one flipped bit in a RangeIndex can ask for names of billions of columns.
+    # The number is compared first: one flipped bit in a RangeIndex may declare billions of columns.
     if left or sorted(chain(*positions)) != list(range(n_columns)):
         raise ValueError("its blocks are not its columns")
     return positions
@@ -312,7 +309,7 @@ def _columns(values: Any, positions: Sequence[int], rows: int) -> dict[int, _Arr
         return {}
     if array.shape != (len(positions), rows):
         raise ValueError(f"block of shape {array.shape} for {len(positions)} columns of {rows} rows")
-    # Copied: a row of a block may be read-only, or strided.
+    # Copied, because a row of a block may be read-only or strided.
     return {position: column.copy() for position, column in zip(positions, array, strict=True)}
 
 
@@ -353,7 +350,7 @@ def _axis_name(axis: Recorded) -> Name | None:
 
 
 def _texts(axis: Recorded) -> str | None:
-    """The type of pandas that names are of, if not object: `str`, or `string`, which says NA where one is missing."""
+    """The pandas type of labels other than object: `str`, or `string`, whose missing value is NA."""
     data = axis.args[1].get("data")
     kind = _kind(data)
     if kind.removesuffix("NumpySemantics") not in _TEXT_ARRAYS:
@@ -370,7 +367,7 @@ def _index_name(name: Any) -> Name | None:
 
 
 def _labels(axis: Recorded) -> Labels | None:
-    """The labels of an axis; None for kinds of index that are neither numbers nor strings."""
+    """The labels of an axis; None for an index that is neither numbers nor strings."""
     index_class, details = axis.args
     if index_class.__name__ == "RangeIndex":
         return range(details["start"], details["stop"], details["step"])
@@ -390,7 +387,7 @@ def _labels(axis: Recorded) -> Labels | None:
 
 
 def _array(values: Any) -> _Array | None:
-    """A recorded numpy array of numbers; None for an array of anything else."""
+    """A recorded numpy array of numbers; None for other arrays."""
     match _kind(values):
         case "_frombuffer":
             data, dtype, shape, order = values.args[:4]
@@ -406,7 +403,7 @@ def _array(values: Any) -> _Array | None:
 
 
 def _bytes(value: Any) -> bytes | bytearray:
-    """The bytes of a buffer in whichever disguise a protocol gave them."""
+    """The bytes of a buffer, which each pickle protocol wraps in another way."""
     while _kind(value) in ("encode", "bytes", "bytearray", "py_buffer") and isinstance(value, Recorded):
         if value.args[1:] not in ((), ("latin1",), ("latin-1",)):
             raise TypeError("encoding")
@@ -419,10 +416,10 @@ def _bytes(value: Any) -> bytes | bytearray:
 
 
 def _arrow_strings(array: Recorded) -> list[Any]:
-    """The strings of a recorded pyarrow array: one buffer of UTF-8, one of the offsets where each string ends."""
+    """The strings of a recorded pyarrow array: one buffer of UTF-8, and one of offsets at which strings end."""
     arrow_type, length, nulls, offset, buffers = array.args[0][:5]
     if nulls or not length:
-        return [None] * min(length, 1)  # no name: refused where names are made
+        return [None] * min(length, 1)  # no names: refused later
     width = {"string": "<i4", "large_string": "<i8"}[arrow_type.args[0]]
     bounds = np.frombuffer(_bytes(buffers[1]), width)[offset : offset + length + 1]
     text = _bytes(buffers[2])
@@ -445,9 +442,9 @@ def _read_parquet(stream: BinaryIO, file: str) -> Table:
         _unique(table.column_names, file)
         return _from_arrow(table, metadata, file)
     except (arrow.ArrowException, OSError, ValueError, TypeError, AttributeError, LookupError) as error:
-        if isinstance(error, MemoryError) or getattr(error, "errno", None):  # of the machine, not of the file
+        if isinstance(error, MemoryError) or getattr(error, "errno", None):  # an error of the machine, not damage
             raise
-        raise DamagedFileError(f"{file}: damaged: not the parquet that was written ({_line(error)})") from None
+        raise DamagedFileError(f"{file}: damaged: not the parquet that was written ({line_of(error)})") from None
 
 
 def _from_arrow(table: Any, metadata: Mapping[str, Any], file: str) -> Table:
@@ -471,7 +468,7 @@ def _from_arrow(table: Any, metadata: Mapping[str, Any], file: str) -> Table:
 
 
 def _arrow_names(names: Sequence[str], metadata: Mapping[str, Any]) -> tuple[Name | None, dict[str, Name], str | None]:
-    """The name of all names, the names that are numbers, and the type of texts; pandas notes what they were."""
+    """The column index's name, the labels that are numbers, and the type of strings, from pandas' metadata."""
     noted = (metadata.get("column_indexes") or [{}])[0]
     noted_type = noted.get("numpy_type")
     kind = {"int64": int, "float64": float}.get(noted_type)
@@ -480,7 +477,7 @@ def _arrow_names(names: Sequence[str], metadata: Mapping[str, Any]) -> tuple[Nam
 
 
 def _arrow_notes(table: Any, numbers: Mapping[str, _Array], metadata: Mapping[str, Any]) -> list[str]:
-    """What numpy has no types for, and what else stands in the file."""
+    """Notes on column types that numpy lacks, and on metadata that is left out."""
     types = {column["field_name"]: column["numpy_type"] for column in metadata.get("columns", ())}
     notes = [
         f"column {name!r} is of type {types[name]}, and becomes {array.dtype}"
@@ -494,7 +491,7 @@ def _arrow_notes(table: Any, numbers: Mapping[str, _Array], metadata: Mapping[st
 
 
 def _arrow_index(table: Any, metadata: Mapping[str, Any], file: str) -> tuple[str | None, range | _Array, Name | None]:
-    """The field that holds the row labels, the labels and their name, as pandas noted them in the file's metadata."""
+    """The field with the row labels, the labels and their name, from pandas' metadata."""
     if len(metadata.get("column_indexes", ())) > 1:
         raise UserError(f"{file}: its columns are a MultiIndex: give each column one name")
     noted = metadata.get("index_columns", ())
@@ -506,7 +503,7 @@ def _arrow_index(table: Any, metadata: Mapping[str, Any], file: str) -> tuple[st
             return None, labels, _index_name(noted[0]["name"])
     elif noted and noted[0] in table.column_names:
         return noted[0], *_arrow_labels(table, noted[0], metadata, file)
-    # No pandas wrote it, or a tool without pandas picked columns or rows and left the note as it was.
+    # Not written by pandas, or another tool selected columns or rows and kept the old metadata.
     return None, range(table.num_rows), None
 
 
@@ -522,8 +519,8 @@ def _arrow_labels(table: Any, field: str, metadata: Mapping[str, Any], file: str
 def _arrow_numbers(column: Any, name: str, file: str) -> _Array | None:
     """A column's numbers; None if it holds anything else.
 
-    pandas writes NaN as null, so in a column of floats nulls are NaN; unless it has NaN besides, for then the two
-    mean different things, and numpy has one.
+    pandas writes NaN as null, so nulls in a column of floats become NaN. A column with both is refused: numpy has one
+    value for the two.
     """
     types = _library("pyarrow.types", "parquet")
     floats = types.is_floating(column.type)
@@ -531,11 +528,11 @@ def _arrow_numbers(column: Any, name: str, file: str) -> _Array | None:
         return None
     if column.null_count and not floats:
         raise UserError(
-            f"{file}: column {name!r} has {column.null_count} null(s), which {column.type} cannot say: fill them"
+            f"{file}: column {name!r} has {column.null_count} null(s), which {column.type} cannot hold: fill them"
         )
     array: _Array = column.to_numpy()
     if column.null_count and np.isnan(array).sum() != column.null_count:
-        raise UserError(f"{file}: column {name!r} has nulls and NaN, which would become one: fill the nulls")
+        raise UserError(f"{file}: column {name!r} has nulls and NaN, which numpy cannot distinguish: fill the nulls")
     return array.copy()
 
 
@@ -558,14 +555,14 @@ def _frame(table: Table) -> Any:
 
 
 def _label_type(table: Table, labels: Sequence[Name]) -> Any:
-    """The type of names; pandas 3's own strings, which no older pandas can read, only where they were those."""
+    """The type of labels; pandas 3's own strings, which older versions can't read, only if they were those."""
     if labels and all(type(label) in (int, float) for label in labels):
         return None
     return table.texts if table.texts and not table.names else object
 
 
 def _steps(table: Table) -> range | None:
-    """The row labels as a range, where they were one and still are: rows may be missing."""
+    """The row labels as a range, if they were one and still are (rows may have been dropped); else None."""
     if not table.ranged or table.index is None or not len(table.index):
         return None
     labels = table.index.tolist()
@@ -585,7 +582,7 @@ def _write_parquet(path: Path, table: Table) -> None:
     arrays = dict(table.columns)
     if table.index is not None and _steps(table) is None:
         arrays[schema.names[-1]] = table.index
-    # Not DataFrame.to_parquet: it writes NaN as null, and a NaN's bits are lost.
+    # Not DataFrame.to_parquet, which writes NaN as null and so loses its bits.
     columns = [_arrow_array(arrow, name, array, path.name, name in table.nulls) for name, array in arrays.items()]
     parquet.write_table(arrow.Table.from_arrays(columns, schema=schema), path, write_page_checksum=True)
 

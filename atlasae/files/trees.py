@@ -1,4 +1,4 @@
-"""ROOT files in: trees and RNTuples, a run of events at a time."""
+"""Reading ROOT files: trees and RNTuples by ranges of entries, other objects by copying."""
 
 import io
 from collections.abc import Iterable, Iterator, Sequence
@@ -17,7 +17,7 @@ from atlasae.errors import DamagedFileError, UserError
 from atlasae.files.beside import functions_in, kept_beside, lost_in
 from atlasae.files.branches import Branch, Unwritable
 from atlasae.files.checksums import checksum_bytes
-from atlasae.files.damage import _line, damage, has_traces, is_of_bytes, is_root
+from atlasae.files.damage import damage, has_traces, is_of_bytes, is_root
 from atlasae.files.leaf_names import mend_leaves
 from atlasae.files.leaves import interpretation_of
 from atlasae.files.remote import Location, Remote
@@ -29,18 +29,18 @@ from atlasae.files.rntuple import (
     kind_of,
     leaves_of,
     other_names,
-    short,
 )
 from atlasae.files.sources import LocalSource, RemoteSource, guarded, own_classes
 from atlasae.files.writing import _DEFAULT_COMPRESSION, UNNAMED, Target, _compression_of, can_name
+from atlasae.report import line_of, short
 
-_IN_MEMORY = ("@fUniqueID", "@fBits")  # of an object: where and how it is held
+_IN_MEMORY = ("@fUniqueID", "@fBits")  # members with the state of an object in memory
 
 
 class Tree:
-    """A TTree or RNTuple: which branches can be carried, and their values a run of events at a time.
+    """A TTree or RNTuple: its branches, and their values by ranges of entries.
 
-    The branches of an RNTuple are its fields, and the members of its records. With `nested`, those count that only
+    The branches of an RNTuple are its fields and the members of its records; with `nested`, also those that only
     another RNTuple can hold.
     """
 
@@ -53,7 +53,7 @@ class Tree:
         self._source = source
 
     def nesting(self) -> "Tree":
-        """The same with what an RNTuple can hold, for an RNTuple."""
+        """The same tree with `nested`, if it is an RNTuple."""
         return Tree(self._source, self.name, nested=True)
 
     @cached_property
@@ -62,17 +62,17 @@ class Tree:
         found = [branch for branch in self._described if isinstance(branch, Branch)]
         if self.nested:
             return [replace(branch, counter=None) for branch in found]
-        # The hidden size of a TClonesArray is no branch.
+        # The size of a TClonesArray is counted in a hidden branch.
         known = {branch.name for branch in found if not branch.jagged}
         return [branch if branch.counter in known else replace(branch, counter=None) for branch in found]
 
     @cached_property
     def unwritable(self) -> list[Unwritable]:
-        """The branches that can't be carried."""
+        """The branches that can't be carried, with reasons."""
         return [branch for branch in self._described if isinstance(branch, Unwritable)]
 
     def read(self, names: Sequence[str], start: int, stop: int) -> dict[str, ak.Array]:
-        """Read these branches for events [start, stop); raises DamagedFileError."""
+        """Read these branches for entries [start, stop); raises DamagedFileError."""
         self._fetch(names, start, stop)
         events = {}
         for name in names:
@@ -84,14 +84,14 @@ class Tree:
         return events
 
     def _fetch(self, names: Sequence[str], start: int, stop: int) -> None:
-        """Ask for all baskets at once where the file is elsewhere: one after the other, each would take its time."""
+        """Prefetch the baskets of a remote file in parallel: one by one, each would cost a round trip."""
         source = self._source.file.source
         if isinstance(source, RemoteSource):
             with damage(f"tree '{self.name}' in entries {start} to {stop}"):
                 source.fetch(self._ranges(names, start, stop))
 
     def _ranges(self, names: Sequence[str], start: int, stop: int) -> set[tuple[int, int]]:
-        """Where in the file the baskets or pages of these branches are, for events [start, stop)."""
+        """The byte ranges of the baskets or pages of these branches for entries [start, stop)."""
         if self.is_rntuple:
             locators = (page.locator for _, page in self._pages(names, start, stop))
             return {(locator.offset, locator.offset + locator.num_bytes) for locator in locators}
@@ -99,7 +99,7 @@ class Tree:
         return {range_ for found in baskets for _, range_ in found if isinstance(range_, tuple)}
 
     def bytes_per_entry(self, names: Sequence[str]) -> float:
-        """Uncompressed size of an entry of these branches."""
+        """Uncompressed bytes per entry of these branches."""
         if self.is_rntuple:
             sizes = (page.num_elements * bits / 8 for bits, page in self._pages(names))
             return float(sum(sizes)) / max(1, self.entries)
@@ -107,36 +107,36 @@ class Tree:
         return known / max(1, self.entries)
 
     def compressed_bytes(self, names: Sequence[str]) -> int:
-        """Compressed basket bytes of these branches."""
-        if self.is_rntuple:  # it needs no counters
+        """Compressed bytes of these branches in baskets or pages."""
+        if self.is_rntuple:  # it has no counters
             known = [name for name in names if name in self._fields]
             return sum(int(page.locator.num_bytes) for _, page in self._pages(known))
         return sum(int(self._fields[name].compressed_bytes) for name in names)
 
     def _pages(self, names: Sequence[str], start: int = 0, stop: int | None = None) -> Iterator[tuple[int, Any]]:
-        """The pages of these fields, each with the bits of a number in it; what members share comes once.
+        """The pages of these fields, each with the bits per number; a column that members share comes once.
 
-        All, or those of the clusters with any of the events [start, stop).
+        Only the clusters with any of the entries [start, stop).
         """
         columns = {int(column.partition("-")[0]) for name in names for column in self._field(name).columns}
         stop = self.entries if stop is None else stop
         for summary, cluster in zip(self._source.cluster_summaries, self._source.page_link_list, strict=True):
             first = summary.num_first_entry
             if first < stop and start < first + summary.num_entries:
-                for column in columns.intersection(range(len(cluster))):  # a field may come later
+                for column in columns.intersection(range(len(cluster))):  # a field may be added later
                     bits = self._source.column_records[column].nbits
                     yield from ((bits, page) for page in cluster[column].pages)
 
     @property
     def compression(self) -> Any:
-        """How the branches are compressed: as the first says that says anything, else as the file; else ZSTD(5)."""
+        """The compression of the first branch that has one, else of the file, else ZSTD(5)."""
         settings = map(_compression_of, chain(self._settings(), [self._source.file.fCompress]))
         return next((setting for setting in settings if setting is not None), _DEFAULT_COMPRESSION)
 
     def _settings(self) -> Iterator[int]:
-        """The compression of each branch, of an RNTuple of its columns in each cluster, as the file tells it."""
+        """The compression settings of each branch, or of each column of an RNTuple in each cluster."""
         if not self.is_rntuple:
-            yield from (found.member("fCompress") for found in self._fields.values())  # of uproot's branches always 0
+            yield from (found.member("fCompress") for found in self._fields.values())  # uproot writes 0
             return
         with damage(f"RNTuple '{self.name}'"):
             columns = [column for cluster in self._source.page_link_list for column in cluster]
@@ -144,17 +144,17 @@ class Tree:
 
     @property
     def is_even(self) -> bool:
-        """Whether all its branches have as many entries as it says."""
+        """Whether all branches have as many entries as the tree."""
         return self.is_rntuple or all(int(found.num_entries) == self.entries for found in self._fields.values())
 
     @cached_property
     def beside(self) -> list[str]:
-        """What ROOT keeps of the tree beside its branches, and uproot does not write."""
+        """What ROOT stores besides the branches of the tree, and uproot does not write."""
         return [] if self.is_rntuple else kept_beside(self._source)
 
     @property
     def names(self) -> set[str]:
-        """The names of all branches that hold values."""
+        """The names of all branches with values."""
         return set(self._fields)
 
     def _field(self, name: str) -> Any:
@@ -164,7 +164,7 @@ class Tree:
 
     @cached_property
     def _fields(self) -> dict[str, Any]:
-        """Whatever holds values, by name."""
+        """The branches or fields with values, by name; of two with one name, the first."""
         if self.is_rntuple:
             return {leaf.name: leaf for leaf in self._leaves if isinstance(leaf, Leaf)}
         fields: dict[str, Any] = {}
@@ -175,12 +175,12 @@ class Tree:
 
     @cached_property
     def _leaves(self) -> list[Leaf | Unwritable]:
-        """What an RNTuple holds, member by member."""
+        """The fields of an RNTuple, split into members."""
         found: list[Leaf | Unwritable] = []
         for top in self._source.fields:
             try:
                 found += leaves_of(top)
-            except Exception as error:  # whatever uproot raises where it can't read one
+            except Exception as error:  # whatever uproot raises for types it can't read
                 if not is_of_bytes(error):
                     raise
                 found.append(Unwritable(top.name, f"uproot can't read {short(top.typename)}"))
@@ -188,7 +188,7 @@ class Tree:
 
     @cached_property
     def places(self) -> dict[str, str]:
-        """Where the members of an RNTuple's records stand."""
+        """The paths of the members of an RNTuple's records, by name."""
         return {name: leaf.place for name, leaf in self._fields.items() if self.is_rntuple and "." in name}
 
     @cached_property
@@ -197,17 +197,17 @@ class Tree:
 
     @property
     def aliases(self) -> dict[str, str]:
-        """Fields of an RNTuple that are others by another name; those come for them."""
+        """Fields of an RNTuple with the same data as another field, by whose name it is carried."""
         return {name: stays for name, stays in self._other_names.items() if not is_hidden(name)}
 
     @property
     def hidden(self) -> list[str]:
-        """Fields that nobody named, and that come by the name of their projection."""
+        """Fields with names that RNTupleImporter made up; their data is carried under the name of the projection."""
         return [name for name in self._other_names if is_hidden(name)]
 
     @property
     def types_lost(self) -> list[str]:
-        """The branches whose type in C++ is another when they are written again."""
+        """The branches whose C++ type changes when uproot writes them."""
         return [name for name, leaf in self._fields.items() if self.is_rntuple and not leaf.keeps_type]
 
     @cached_property
@@ -221,10 +221,10 @@ class Tree:
                 continue
             try:
                 described.append(_describe(name, found, self.entries))
-            except Exception as error:  # an interpretation that fails is one that can't be carried
+            except Exception as error:  # uproot raises anything where it can't interpret a branch
                 if not is_of_bytes(error):
                     raise
-                described.append(Unwritable(name, _line(error)))
+                described.append(Unwritable(name, line_of(error)))
         return described
 
     def _described_fields(self) -> list[Branch | Unwritable]:
@@ -242,7 +242,7 @@ class Tree:
 
 @dataclass(frozen=True)
 class Written:
-    """A histogram or the like that can be copied: its checksum, and what of it is lost by that."""
+    """A copied histogram or other object: its checksum, and the parts that the copy lacks."""
 
     checksum: int
     lost: list[str]
@@ -254,25 +254,25 @@ class Source:
 
     path: Location
     file: Any
-    keys: dict[str, Any] = field(default_factory=dict)  # the latest cycle of each, by its path
+    keys: dict[str, Any] = field(default_factory=dict)  # latest cycles by path
     trees: dict[str, Tree] = field(default_factory=dict)
     objects: list[str] = field(default_factory=list)
     kinds: dict[str, str] = field(default_factory=dict)
     folders: dict[str, str] = field(default_factory=dict)
-    older: dict[str, Any] = field(default_factory=dict)  # cycles beside the latest, by path and cycle
+    older: dict[str, Any] = field(default_factory=dict)  # other cycles, by path and cycle
 
     @property
     def uuid(self) -> str:
-        """What ROOT tells this file from all others by."""
+        """The UUID of the file, by which ROOT distinguishes files."""
         return str(self.file.file.uuid)
 
     @property
     def compression(self) -> Any:
-        """What the file tells of its branches; ZSTD(5) where it tells nothing."""
+        """The compression of the file, or ZSTD(5) if it has none."""
         return _compression_of(self.file.file.fCompress) or _DEFAULT_COMPRESSION
 
     def repeats(self, older: str) -> bool:
-        """Whether an older cycle holds the very bytes of the latest."""
+        """Whether an older cycle has the same bytes as the latest."""
         keys = [self.older[older], self.keys[older.rpartition(";")[0]]]
         if len({(key.fClassName, key.fObjlen) for key in keys}) > 1:
             return False
@@ -281,20 +281,20 @@ class Source:
         return bytes(one) == bytes(other)
 
     def copy_object(self, name: str, target: "Target | None" = None) -> Written | str:
-        """Copy a histogram or the like, or only read it; what came of it, or the reason where uproot can't."""
+        """Copy an object to a target, or only read it without one; returns a text where uproot can't."""
         if not can_name(name):
             return UNNAMED
         kind = short(self.kinds.get(name, "object"))
         try:
             found = self.keys[name].get()
             thing = str(found) if isinstance(found, str) else found
-        except Exception as error:  # whatever uproot raises on a class that it can't read
+        except Exception as error:  # whatever uproot raises for a class it can't read
             if not is_of_bytes(error):
                 raise
             return f"uproot can't read this {kind}"
         try:
             written = _as_written(thing)
-        except Exception as error:  # nor write, and however it says so
+        except Exception as error:  # or can't write
             if not is_of_bytes(error):
                 raise
             return f"uproot can't write this {kind}{functions_in(found)}"
@@ -306,7 +306,7 @@ class Source:
 
 @contextmanager
 def open_source(path: Location) -> Iterator[Source]:
-    """Open a ROOT file to read; raises UserError where it is none, DamagedFileError where it breaks off."""
+    """Open a ROOT file for reading; raises UserError for other files, DamagedFileError for a truncated file."""
     if isinstance(path, Path) and not path.is_file():
         raise UserError(f"'{path}' is a folder: name a file in it" if path.is_dir() else f"no such file: '{path}'")
     if not is_root(path):
@@ -326,20 +326,20 @@ def open_source(path: Location) -> Iterator[Source]:
 
 def _opened(path: Location) -> Any:
     ours = {"object_cache": None, "array_cache": None, "custom_classes": own_classes(), "minimal_ttree_metadata": False}
-    if isinstance(path, Remote):  # as a dict: in a text, what follows a colon would be an object in the file
+    if isinstance(path, Remote):  # as a dict: in a string, uproot takes what follows a colon for an object's name
         return uproot.open({str(path): None}, handler=RemoteSource, remote=path, **ours)
     return uproot.open(path, handler=LocalSource, **ours)
 
 
 def _check_size(source: Source) -> None:
-    """A file that was cut may end in bytes nobody reads; its header tells how long it was."""
+    """Raise ValueError where the file is shorter than its header says: the missing end might never be read."""
     size, whole = source.path.stat().st_size, int(source.file.file.fEND)
     if size < whole:
         raise ValueError(f"it ends after {size} of {whole} bytes; get it again")
 
 
 def _fill(source: Source) -> None:
-    """Sort what is in a file, the latest cycle of everything, into trees, folders and others."""
+    """Sort the latest cycles of a file's keys into trees, folders and other objects."""
     cycles: dict[str, list[Any]] = {}
     for name, key in _keys(source.file):
         cycles.setdefault(name, []).append(key)
@@ -357,7 +357,7 @@ def _fill(source: Source) -> None:
 
 
 def _keys(directory: Any) -> Iterator[tuple[str, Any]]:
-    """All keys by path; uproot looks for folders where a name has a slash, a colon or a semicolon in it."""
+    """All keys by path, without uproot's lookup by name, which parses slashes, colons and semicolons."""
     for key in directory._keys:
         yield key.fName, key
         if key.fClassName in ("TDirectory", "TDirectoryFile"):
@@ -365,22 +365,22 @@ def _keys(directory: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _holders(source: Any) -> Iterator[tuple[str, Any]]:
-    """Name and branch of whatever holds values in a TTree."""
+    """Name and branch for every branch of a TTree with values."""
     for branch in source.itervalues(recursive=True):
-        # A branch with branches below it groups them, and holds nothing but, at most, their counter.
+        # A branch with sub-branches groups them; the only value it may hold is their counter.
         if not branch.branches:
             yield branch.name, branch
 
 
 def _describe(name: str, found: Any, entries: int) -> Branch | Unwritable:
-    """What a branch of a tree with these entries holds, or why uproot can't write the like."""
+    """The branch of a tree with these entries, or the reason why uproot can't write one like it."""
     if why := _unreadable(found, entries):
         return Unwritable(name, why)
     interpretation = interpretation_of(found)
     if not isinstance(interpretation, (uproot.AsDtype, uproot.AsJagged, uproot.AsStrings)):
         return Unwritable(name, f"uproot writes no {short(found.typename)}")
     if found.streamer is not None and name.endswith("fBits"):
-        # TObject::Streamer adds two bytes to each fBits of an object that some TRef refers to.
+        # TObject::Streamer adds two bytes to fBits of objects that a TRef refers to.
         return Unwritable(name, "uproot reads the bits of a TObject wrongly where references point to it")
     form = interpretation.awkward_form(found.file)
     kind = kind_of(form)
@@ -390,7 +390,7 @@ def _describe(name: str, found: Any, entries: int) -> Branch | Unwritable:
 
 
 def _unreadable(found: Any, entries: int) -> str | None:
-    """Why a branch of a tree with these entries can't be read, if so."""
+    """The reason why a branch of a tree with these entries can't be read or written, if there is one."""
     if found.num_entries != entries:
         return f"it has {found.num_entries} entries, and its tree {entries}"
     if elsewhere := found.member("fFileName", none_if_missing=True):
@@ -399,9 +399,9 @@ def _unreadable(found: Any, entries: int) -> str | None:
 
 
 def _counter(branch: Any) -> str | None:
-    """The branch that counts a jagged one of a TTree: its leaf may have the name of another branch."""
+    """The name of the branch that counts a jagged one; its leaf may have another branch's name."""
     counter = branch.count_branch
-    # One with branches below it counts these, and holds nothing that could be carried.
+    # A counter with sub-branches counts these, and has no values that could be carried.
     return None if counter is None or counter.branches else str(counter.name)
 
 
@@ -412,7 +412,7 @@ def _read(found: Any, start: int, stop: int) -> ak.Array:
 
 
 def _as_written(thing: Any) -> Any:
-    """An object as it is read once uproot has written it: what is stored of a class differs by who wrote it."""
+    """An object written by uproot and read again: uproot and ROOT store different versions of a class."""
     file = uproot.recreate(buffer := io.BytesIO())  # uproot closes the buffer with the file: too early
     file["x"] = thing
     with uproot.open(io.BytesIO(buffer.getvalue()), custom_classes=own_classes()) as written:
@@ -420,11 +420,11 @@ def _as_written(thing: Any) -> Any:
 
 
 def _facts(thing: Any) -> Iterator[bytes]:
-    """All that an object says, but what ROOT changes when it reads and writes it."""
+    """The bytes of all members of an object, but for those that ROOT changes when it reads and writes it."""
     if isinstance(thing, uproot.Model) and not isinstance(thing, str):
         yield thing.classname.encode()
         members = (value for name, value in sorted(thing.members.items()) if name not in _IN_MEMORY)
-        for part in (*thing.bases, *members, getattr(thing, "_data", ())):  # of arrays and lists
+        for part in (*thing.bases, *members, getattr(thing, "_data", ())):  # arrays and lists have _data
             yield from _facts(part)
     elif isinstance(thing, np.ndarray):
         yield np.ascontiguousarray(thing, thing.dtype.newbyteorder("<")).tobytes()

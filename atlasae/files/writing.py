@@ -1,4 +1,4 @@
-"""ROOT files out: trees and RNTuples, branch by branch."""
+"""Writing ROOT files: trees, RNTuples and other objects."""
 
 from collections.abc import Collection, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -12,19 +12,20 @@ import numpy as np
 import uproot
 
 from atlasae.errors import UserError
-from atlasae.files.damage import _line, damage
+from atlasae.files.damage import damage
 from atlasae.files.leaf_names import write_leaves
 from atlasae.files.rntuple import (
     assemble,
 )
 from atlasae.files.xz import compress_basket, store_basket
+from atlasae.report import line_of
 
-OBJECTS = uproot.ZLIB(6)  # where files are merged, histograms add up, and no checksum of ours guards them: ZLIB does
-ZEROS = uproot.ZSTD(9)  # of branches of zeros: xz takes more around them
-PAGES = uproot.LZMA(9)  # of an RNTuple with latents: all its fields are compressed alike
+OBJECTS = uproot.ZLIB(6)  # hadd adds histograms up, so no checksum of atlasae covers them; ZLIB has one of its own
+ZEROS = uproot.ZSTD(9)  # for branches of zeros, for which xz headers are too large
+PAGES = uproot.LZMA(9)  # for an RNTuple with latents: all its fields have one compression
 ALGORITHMS = {"zlib": uproot.ZLIB, "lzma": uproot.LZMA, "lz4": uproot.LZ4, "zstd": uproot.ZSTD}
 _DEFAULT_COMPRESSION = uproot.ZSTD(5)
-UNNAMED = "uproot writes no name with nothing beside a slash"
+UNNAMED = "uproot writes no name with an empty part beside a slash"
 
 
 class BasketLZMA(uproot.LZMA):  # type: ignore[misc]  # uproot has no types
@@ -36,7 +37,7 @@ class BasketLZMA(uproot.LZMA):  # type: ignore[misc]  # uproot has no types
 
 
 class StoredLZMA(uproot.LZMA):  # type: ignore[misc]  # uproot has no types
-    """LZMA for branches of bytes that are packed already: it stores them, for time spent on them is lost."""
+    """LZMA for branches of packed bytes, stored as they are: they can't be compressed further."""
 
     def compress(self, data: bytes) -> bytes:
         """Store one block of a basket."""
@@ -44,7 +45,7 @@ class StoredLZMA(uproot.LZMA):  # type: ignore[misc]  # uproot has no types
 
 
 def can_name(name: str) -> bool:
-    """Whether uproot can write something of this name: it takes what is between slashes for folders."""
+    """Whether uproot can write this name: no part between slashes may be empty, for it makes folders of them."""
     return all(name.split("/"))
 
 
@@ -64,10 +65,10 @@ class Target:
         compression: Any = None,
         words: Collection[str] = (),
     ) -> "Writer":
-        """Declare a tree with branches like these (arrays with the right types; their values are not written).
+        """Declare a tree with branches of the types of `columns`, whose values are not written.
 
         `counters` names the counter of a jagged branch, `n<branch>` unless given; branches may share one. `words` are
-        branches (or counters) of four-byte values to compress as latents are.
+        branches (or counters) of four-byte values, compressed with `BasketLZMA`.
         """
         counters = counters or {}
         types = {column: _declared(array) for column, array in columns.items()}
@@ -82,12 +83,12 @@ class Target:
     def make_ntuple(
         self, name: str, columns: Mapping[str, ak.Array], title: str = "", places: Mapping[str, str] | None = None
     ) -> "Writer":
-        """Declare an RNTuple with fields like these; those that have `places` are members of records."""
+        """Declare an RNTuple with fields of the types of `columns`; those in `places` become members of records."""
         form = _assembled(columns, places or {}).layout.form
         return Writer(self.file.mkrntuple(name, form, description=title), places or {})
 
     def write_object(self, name: str, thing: Any) -> None:
-        """Write a histogram, a text (as TObjString) or the like."""
+        """Write a histogram, a string (as TObjString) or another object."""
         before, self.file.compression = self.file.compression, OBJECTS
         try:
             self.file[name] = thing
@@ -95,7 +96,7 @@ class Target:
             self.file.compression = before
 
     def finish(self) -> None:
-        """Give leaves the names that readers expect, when all is written: a tree moves while it grows."""
+        """Mend leaf titles after all is written, for a tree moves in the file while it grows."""
         for tree in self._trees:
             write_leaves(tree)
 
@@ -108,23 +109,23 @@ class Writer:
     places: Mapping[str, str] | None = None
 
     def expect_zeros(self, branches: Collection[str]) -> None:
-        """Compress branches as those that hold little else; before anything is written."""
+        """Compress these branches as `ZEROS`; call it before anything is written."""
         for name in branches:
             self.tree[name].compression = ZEROS
 
     def store(self, branches: Collection[str]) -> None:
-        """Leave branches of packed bytes as they are; before anything is written."""
+        """Store these branches of packed bytes as they are; call it before anything is written."""
         for name in branches:
             self.tree[name].compression = StoredLZMA(9)
 
     def extend(self, events: Mapping[str, ak.Array]) -> None:
-        """Append events; nothing happens where there are none (ROOT can't read an empty cluster)."""
+        """Append events; an empty chunk writes nothing, because ROOT can't read an empty cluster."""
         if len(next(iter(events.values()))):
             self.tree.extend(dict(events) if self.places is None else _assembled(events, self.places))
 
 
 class Behind:
-    """Writes every chunk while the next is made, in a thread of its own: compressors leave Python to others."""
+    """Writes each chunk in a thread while the next is made: compression releases Python's lock."""
 
     def __enter__(self) -> Self:
         """Start the thread."""
@@ -133,22 +134,22 @@ class Behind:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        """Wait for the last chunk; what went wrong there is raised here."""
+        """Wait for the last chunk; raises the error that writing it raised."""
         with self._pool:
             if kind is None:
                 self._last.result()
 
     def extend(self, writer: Writer, events: Mapping[str, ak.Array]) -> None:
-        """Append events when those before are written."""
+        """Append events, after those before are written."""
         self._last.result()
         self._last = self._pool.submit(writer.extend, events)
 
 
 @contextmanager
 def create(path: Path, compression: Any = _DEFAULT_COMPRESSION, told: Any = None) -> Iterator[Target]:
-    """Open a ROOT file to write; an RNTuple's pages are compressed as the file is.
+    """Open a ROOT file for writing; the pages of an RNTuple get the compression of the file.
 
-    `told` is the compression of its branches, if that is another: uproot has a place to say so in the file alone.
+    `told` is the compression to note in the file, if that of its branches differs: uproot can't note it per branch.
     """
     with uproot.recreate(path, compression=compression) as file:
         target = Target(file)
@@ -158,20 +159,20 @@ def create(path: Path, compression: Any = _DEFAULT_COMPRESSION, told: Any = None
 
 
 def parse_compression(text: str) -> Any:
-    """Read `zstd:5`, `lzma:9`, ... ; raises UserError."""
+    """The compression that `zstd:5`, `lzma:9` ... stand for; raises UserError."""
     name, _, level = text.partition(":")
     if name not in ALGORITHMS or not (level or "5").isdigit():
         raise UserError(f"--compression '{text}': give one of {', '.join(ALGORITHMS)} and a level, such as zstd:5")
     try:
         return ALGORITHMS[name](int(level or "5"))
     except ValueError as error:
-        raise UserError(f"--compression '{text}': {_line(error)}") from error
+        raise UserError(f"--compression '{text}': {line_of(error)}") from error
 
 
 def _compression_of(code: int) -> Any:
-    """The compression of a setting as files have it; None for no compression, and for what does not exist."""
+    """The compression of a setting in a file; None for no compression or an unknown one."""
     algorithm, level = divmod(code, 100)
-    try:  # settings below 100 are older than the choice
+    try:  # settings below 100 are levels of ZLIB
         return uproot.compression.Compression.from_code_pair(algorithm or uproot.const.kZLIB, level)
     except ValueError:
         return None
@@ -183,7 +184,7 @@ def _assembled(events: Mapping[str, ak.Array], places: Mapping[str, str]) -> ak.
 
 
 def _declared(array: ak.Array) -> Any:
-    """The type mktree and mkrntuple are to declare for an array."""
+    """The type that mktree and mkrntuple need for an array."""
     layout = array.layout
     if layout.parameter("__array__") == "string":
         return "string"

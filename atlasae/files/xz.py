@@ -16,17 +16,17 @@ import numpy.typing as npt
 
 Filters = list[dict[str, int]]
 
-# Four-byte words, of which two bytes never change: the literal model is told the position in the word (lp). There are
+# Four-byte words, of which two bytes never change: the literal model is given the position in the word (lp). There are
 # no long repeats to find, so a small window and one attempt give the same size in less than half the time.
 _LZMA = {"id": lzma.FILTER_LZMA2, "preset": 9, "lc": 2, "lp": 2, "pb": 2, "dict_size": 1 << 16}
 WORDS: Filters = [_LZMA | {"mf": lzma.MF_HC3, "nice_len": 32, "depth": 1}]
 OFFSETS: Filters = [{"id": lzma.FILTER_DELTA, "dist": 4}, _LZMA | {"mf": lzma.MF_BT2, "nice_len": 16, "depth": 1}]
 
-_LEARNING = 3.0  # bits that LZMA spends on a probability before it knows it
+_LEARNING = 3.0  # bits spent on each probability before LZMA has learned it
 _FLAGS = b"\0\x01"  # of a stream whose blocks end in their CRC32
 _HEADER = b"\xfd7zXZ\0" + _FLAGS + struct.pack("<I", zlib.crc32(_FLAGS))
 _FOOTER_SIZE = 12
-_CHUNK = 1 << 16  # bytes of an LZMA2 chunk that is not compressed, at most
+_CHUNK = 1 << 16  # bytes: the largest LZMA2 chunk that is not compressed
 
 
 def compress_basket(data: bytes) -> bytes:
@@ -39,7 +39,7 @@ def compress_basket(data: bytes) -> bytes:
 
 
 def store_basket(data: bytes) -> bytes:
-    """Put a basket of bytes that are packed already into an xz stream as they are; only its offsets are compressed."""
+    """Put a basket of packed bytes into an xz stream uncompressed; only its entry offsets are compressed."""
     split = len(data) - _offsets_size(data)
     blocks, records = ([part] for part in _stored(data[:split]))
     if split < len(data):
@@ -50,15 +50,15 @@ def store_basket(data: bytes) -> bytes:
 
 
 def compress_words(data: bytes) -> bytes:
-    """Compress four-byte values alone: the size they will have in a basket."""
+    """Compress four-byte values alone, to the size they will have in a basket."""
     return _xz(data, WORDS)
 
 
 def estimate_words(words: npt.NDArray[np.int64]) -> float:
-    """About the bytes `compress_words` makes of words below 2^24; good enough to tell which of many to try.
+    """Estimate the bytes that `compress_words` makes of words below 2^24, to choose the candidates that are compressed.
 
-    The entropy of each byte given its place and the two leading bits of the byte before, which is what the literal
-    model is told (`WORDS`), and some bits to learn each probability.
+    The entropy of each byte given its position and the two leading bits of the byte before, which is the context of the
+    literal model (`WORDS`), and some bits to learn each probability.
     """
     bits, before = 0.0, np.zeros_like(words)
     for shift in (16, 8, 0):
@@ -72,13 +72,13 @@ def estimate_words(words: npt.NDArray[np.int64]) -> float:
 
 
 def join_streams(streams: Sequence[bytes]) -> bytes:
-    """Make one xz stream, of as many blocks, from streams of one block each."""
+    """Make one xz stream with several blocks from streams with one block each."""
     blocks, records = zip(*map(_block, streams), strict=True)
     return _stream(blocks, records)
 
 
 def _stream(blocks: Sequence[bytes], records: Sequence[bytes]) -> bytes:
-    """An xz stream of blocks, each with its record in the index."""
+    """An xz stream of blocks and their records in the index."""
     index = b"\0" + _integer(len(records)) + b"".join(records)
     index += b"\0" * (-len(index) % 4)
     index += struct.pack("<I", zlib.crc32(index))
@@ -87,7 +87,7 @@ def _stream(blocks: Sequence[bytes], records: Sequence[bytes]) -> bytes:
 
 
 def _block(stream: bytes) -> tuple[bytes, bytes]:
-    """The one block of a stream, and its record."""
+    """The block of a stream with one block, and its record."""
     index_size = (struct.unpack_from("<I", stream, len(stream) - 8)[0] + 1) * 4
     index_start = len(stream) - _FOOTER_SIZE - index_size
     return stream[len(_HEADER) : index_start], _record(stream[index_start : index_start + index_size])
@@ -103,21 +103,21 @@ def _xz_offsets(data: bytes) -> bytes:
 
 
 def _stored(data: bytes) -> tuple[bytes, bytes]:
-    """A block of LZMA2 chunks that are not compressed, and its record."""
+    """A block of uncompressed LZMA2 chunks, and its record."""
     chunks = [data[start : start + _CHUNK] for start in range(0, len(data), _CHUNK)]
     # control byte: 1 resets the dictionary, 2 goes on, 0 ends
     packed = b"".join(bytes([1 + (i > 0)]) + struct.pack(">H", len(c) - 1) + c for i, c in enumerate(chunks)) + b"\0"
-    header = b"\x02\0\x21\x01\x08\0\0\0"  # three words, one filter: LZMA2 with 64 kB
+    header = b"\x02\0\x21\x01\x08\0\0\0"  # three four-byte words; one filter, LZMA2 with a 64 kB dictionary
     header += struct.pack("<I", zlib.crc32(header))
     block = header + packed + b"\0" * (-len(packed) % 4) + struct.pack("<I", zlib.crc32(data))
     return block, _integer(len(header) + len(packed) + 4) + _integer(len(data))
 
 
 def _offsets_size(data: bytes) -> int:
-    """Bytes of the entry offsets at the end of a basket, with the count in front of them; 0 where there are none.
+    """The number of bytes of entry offsets and their count at the end of a basket; 0 where there are none.
 
     A count c is followed by c offsets to the end, of which the last minus the first is the size of the values. A wrong
-    guess costs bytes, never truth: both parts decompress to what they were.
+    guess makes the stream larger but never wrong: both parts decompress to what they were.
     """
     words = np.frombuffer(data, ">u4", count=len(data) // 4)
     counts = np.arange(1, len(words))
@@ -128,7 +128,7 @@ def _offsets_size(data: bytes) -> int:
 
 
 def _record(index: bytes) -> bytes:
-    """The one record of an index: its two integers (unpadded size, size), still encoded."""
+    """The record of an index with one: its two integers (unpadded size, size), still encoded."""
     end = 2
     for _ in range(2):
         while index[end] & 0x80:

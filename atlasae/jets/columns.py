@@ -1,6 +1,6 @@
 """The columns of a collection: all jets of a run of events, variable by variable."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import awkward as ak
 import numpy as np
@@ -8,6 +8,7 @@ import numpy as np
 from atlasae.errors import UserError
 from atlasae.files.events import Array, Counts, flatten
 from atlasae.jets.collections import Collection
+from atlasae.jets.coordinates import Bools
 
 
 def to_columns(collection: Collection, events: Mapping[str, ak.Array]) -> tuple[list[Array], Counts]:
@@ -22,3 +23,10 @@ def to_columns(collection: Collection, events: Mapping[str, ak.Array]) -> tuple[
             first = next(iter(parts))
             raise UserError(f"'{first}' and '{name}' differ in jets per event: not one collection; choose with --jets")
     return [values for values, _ in parts.values()], counts[0]
+
+
+def same_bits(before: Sequence[Array], after: Sequence[Array]) -> Bools:
+    """Whether each jet of some columns is bit for bit that of others, in the types of the first."""
+    with np.errstate(all="ignore"):
+        pairs = [(a, b.astype(a.dtype, copy=False)) for a, b in zip(before, after, strict=True)]
+    return np.asarray(np.all([a.view(f"u{a.itemsize}") == b.view(f"u{b.itemsize}") for a, b in pairs], axis=0))

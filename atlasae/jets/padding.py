@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-Columns = Sequence[npt.NDArray[Any]]
+Stored = Sequence[npt.NDArray[Any]]  # columns of a collection
 Codes = npt.NDArray[np.int32]
 Latents = npt.NDArray[np.float32]
 
@@ -29,7 +29,7 @@ class Padding:
     rows: tuple[tuple[str, ...], ...] = ()
 
     @classmethod
-    def of_sample(cls, columns: Columns) -> "Padding":
+    def of_sample(cls, columns: Stored) -> "Padding":
         """The rows that come most often in these columns, of what is no jet."""
         numbers = np.stack([_bits(column).astype(np.uint64) for column in columns], axis=1)
         found, times = np.unique(numbers, axis=0, return_counts=True)
@@ -56,7 +56,7 @@ class Padding:
             if [len(digits) for digits in row] != widths:
                 raise ValueError(f"row {place} of the padding is none of {', '.join(map(str, dtypes))}")
 
-    def find(self, columns: Columns) -> Codes:
+    def find(self, columns: Stored) -> Codes:
         """The code of every row of columns."""
         codes = np.zeros(len(columns[0]), np.int32)
         for code, row in enumerate(self.rows, start=1):
@@ -64,7 +64,7 @@ class Padding:
             codes[np.all([_bits(column) == int(digits, 16) for column, digits in pairs], axis=0)] = code
         return codes
 
-    def fill(self, columns: Columns, codes: Codes) -> None:
+    def fill(self, columns: Stored, codes: Codes) -> None:
         """Put the rows into columns of their types (`check`), where their codes are."""
         for code, row in enumerate(self.rows, start=1):
             for column, digits in zip(columns, row, strict=True):

@@ -1,7 +1,7 @@
 """What is promised of every jet: the largest error of each variable, and how it is measured."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import SupportsFloat
 
@@ -9,8 +9,10 @@ import numpy as np
 
 from atlasae.errors import UserError
 from atlasae.jets.collections import Rounding
-from atlasae.jets.coordinates import DRIFT, MASS_FLOOR, Floats, Layout, inner, signed_root, signed_square, wrap
+from atlasae.jets.coordinates import DRIFT, MASS_FLOOR, inner
+from atlasae.jets.layouts import Layout
 from atlasae.jets.rounding import RARE, Column, find_rounding, finer, room
+from atlasae.jets.variables import VariableList
 
 FULL_BOUND = 1e-3  # `full` spends every bit; the few jets in tails that it leaves worse than this are kept exact
 SMALLEST = 1e-7  # what float32 resolves
@@ -81,8 +83,13 @@ class Precision:
         """Whether nothing is promised, only measured."""
         return math.inf in self.bounds.values()
 
-    def of(self, layout: Layout) -> dict[str, float]:
-        """The bounds on the variables promised for this layout; m may be given up where E is promised."""
+    def of(self, layout: Layout | VariableList) -> dict[str, float]:
+        """The bounds on the variables promised for this layout; m may be given up where E is promised.
+
+        A list of variables has bounds of its own.
+        """
+        if isinstance(layout, VariableList):
+            return layout.bounds
         promised = [v for v in layout.promised if v in self.bounds or not (v == "m" and layout.has_energy)]
         if missing := [v for v in promised if v not in self.bounds]:
             stored = ", ".join(layout.variables)
@@ -91,28 +98,18 @@ class Precision:
 
 
 def steps(
-    bounds: dict[str, float],
-    layout: Layout,
-    dtypes: Sequence[np.dtype[np.floating]],
+    bounds: Mapping[str, float],
+    layout: Layout | VariableList,
+    rounding: float,
     drift: float = DRIFT,
     rooms: Mapping[str, float] | None = None,
 ) -> list[float]:
-    """The step of each coordinate (log pt, eta, phi, mu) whose half keeps `inner` of every bound, rounding included.
+    """The step of each coordinate whose half keeps `inner` of every bound, rounding included.
 
     Variables in `rooms` keep their bound where they are off by so much, and are rounded as their input was.
-    dE/E = (p/E)^2 (dpt/pt + tanh(eta) deta) + (m/E)^2 dm/m, so pt and eta share the bound on E between them.
     """
-    largest = {variable: inner(bound, drift) for variable, bound in bounds.items()}
-    largest |= {variable: inner(room, drift) for variable, room in (rooms or {}).items()}
-    if "E" in bounds:
-        share = 0.5 if "m" in bounds else 0.45  # a tenth of E's bound buys a mass that is given up several bits
-        power = share * float(np.log1p(largest["E"]))
-        largest["pt"] = min(largest["pt"], float(np.expm1(power)))
-        largest["eta"] = min(largest["eta"], power)
-        largest["m"] = min(largest.get("m", largest["E"]), largest["E"])
-    rounding = 4 * max(np.finfo(dtype).eps for dtype in dtypes)
-    halves = {v: np.log1p(t) if v in ("pt", "m") else t for v, t in largest.items()}
-    return [float(2 * max(halves[v] - rounding, halves[v] / 2)) for v in ("pt", "eta", "phi", "m")]
+    largest = {variable: inner(bound, drift) for variable, bound in (*bounds.items(), *(rooms or {}).items())}
+    return layout.rows.steps(layout.shared(largest), rounding)
 
 
 def room_of(rounding: Rounding, variable: str, column: Column, scale: float, bound: float) -> float:
@@ -145,37 +142,6 @@ def find_roundings(
         if rounding and (rounding.bits is None or rounding.bits < np.finfo(column.dtype).nmant):
             found[variable] = rounding
     return found
-
-
-def errors(layout: Layout, values: Floats, decoded: Floats, rounding: float) -> dict[str, Floats]:
-    """The error of every jet in each promised variable, from stored values (n x 4, MeV) before and after.
-
-    pt and E: relative. eta, phi: difference, phi wrapped. m: relative to max(|m|, MASS_FLOOR); where m is derived
-    from E, less what the stored floats leave undefined: with relative rounding r, m^2 is known to
-    r (2 E^2 + 2 p^2 (1 + |eta|)), however the jets are stored.
-    """
-    before, after = layout.to_jets(values), layout.to_jets(decoded)
-    with np.errstate(all="ignore"):
-        found = {
-            "pt": np.abs(after[:, 0] / before[:, 0] - 1),
-            "eta": np.abs(after[:, 1] - before[:, 1]),
-            "phi": np.abs(wrap(after[:, 2] - before[:, 2])),
-            "m": np.abs(after[:, 3] - before[:, 3]) / np.maximum(np.abs(before[:, 3]), MASS_FLOOR),
-        }
-        if layout.has_energy:
-            found["E"] = np.abs(decoded[:, 3] / values[:, 3] - 1)
-            found["m"] = _defined_mass_error(before, after, values[:, 3], rounding)
-    return {variable: found[variable] for variable in layout.promised}
-
-
-def _defined_mass_error(before: Floats, after: Floats, energy: Floats, rounding: float) -> Floats:
-    square = signed_square(before[:, 3])
-    p = before[:, 0] * np.cosh(before[:, 1])
-    undefined = rounding * (2 * energy**2 + 2 * p**2 * (1 + np.abs(before[:, 1])))
-    change = signed_square(after[:, 3]) - square
-    excess = np.copysign(np.maximum(np.abs(change) - undefined, 0), change)
-    beyond = np.abs(signed_root(square + excess) - before[:, 3])
-    return np.asarray(beyond / np.maximum(np.abs(before[:, 3]), MASS_FLOOR))
 
 
 def _bound(value: str, text: str) -> float:

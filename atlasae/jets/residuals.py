@@ -5,7 +5,8 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
-from atlasae.jets.coordinates import MASS_FLOOR, Bools, Floats, energy, wrap
+from atlasae.jets.coordinates import Bools, Floats, energy, momentum, wrap
+from atlasae.jets.variables import JET
 
 Counts = npt.NDArray[np.int64]
 
@@ -24,26 +25,15 @@ def residuals(before: Floats, after: Floats) -> dict[str, Floats]:
     pt and E are relative, m is relative to max(|m|, 100 MeV), eta and phi are differences, phi wrapped; px and py are
     relative to pt, pz to |p|.
     """
-    floor = np.maximum(np.abs(before[:, 3]), MASS_FLOOR)
     with np.errstate(all="ignore"):  # a network may say anything
         momenta, moved = momentum(before), momentum(after)
         size = before[:, 0] * np.cosh(before[:, 1])
-        return {
-            "pt": after[:, 0] / before[:, 0] - 1,
-            "eta": after[:, 1] - before[:, 1],
-            "phi": wrap(after[:, 2] - before[:, 2]),
-            "m": (after[:, 3] - before[:, 3]) / floor,
+        return JET.residuals(before, after) | {
             "E": energy(after) / energy(before) - 1,
             "px": (moved[:, 0] - momenta[:, 0]) / before[:, 0],
             "py": (moved[:, 1] - momenta[:, 1]) / before[:, 0],
             "pz": (moved[:, 2] - momenta[:, 2]) / size,
         }
-
-
-def momentum(jets: Floats) -> Floats:
-    """px, py, pz (n x 3, MeV) of jets (n x 4: pt, eta, phi, m in MeV)."""
-    pt, eta, phi, _ = jets.T
-    return np.stack([pt * np.cos(phi), pt * np.sin(phi), pt * np.sinh(eta)], axis=1)
 
 
 def mass_response(before: Floats, after: Floats) -> Floats:

@@ -8,7 +8,7 @@ import numpy as np
 from atlasae.errors import UserError
 from atlasae.files.events import Array
 from atlasae.jets.collections import MEV_PER_UNIT, Collection
-from atlasae.jets.coordinates import Floats
+from atlasae.jets.coordinates import LARGEST_ETA, Floats
 
 GEV_PER_UNIT = {unit: scale / MEV_PER_UNIT["GeV"] for unit, scale in MEV_PER_UNIT.items()}
 GUESSED = ("MeV", "GeV")  # nobody's files are in TeV, unless the user says so
@@ -18,7 +18,6 @@ POSSIBLE = {"MeV": (1.0, 20_000.0), "GeV": (1.0, 20_000.0), "TeV": (1.0, 7_000.0
 USUAL = {"MeV": (7.0, 20_000.0), "GeV": (1.0, 7_000.0)}  # GeV: a median that is no reason to doubt what names say
 _FEW, FEW_OF = 2, 1e-3  # jets beyond HARD, and the share of all, that may be mistakes
 _LARGEST = 1e9  # in no unit a jet's pt
-LARGEST_ETA = 10.0
 
 
 @dataclass(frozen=True)

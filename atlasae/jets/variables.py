@@ -1,16 +1,17 @@
-"""Any list of variables of jets: each with its coordinate, its inverse, and what an error of it is."""
+"""Lists of variables: the coordinate of each, its inverse, and what an error of it is. Jets are the list `JET`."""
 
 import math
 import tomllib
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 import numpy as np
 
 from atlasae.errors import UserError
-from atlasae.jets.coordinates import Bools, Floats, from_symlog, inner, to_symlog, wrap
+from atlasae.jets.coordinates import LARGEST_ETA, LARGEST_PHI, MASS_FLOOR, Bools, Floats, from_symlog, to_symlog, wrap
 
 COORDINATES = ("log", "linear", "asinh", "angle", "integer", "categorical")
 WHOLE = ("integer", "categorical")  # exact, or not at all
@@ -76,34 +77,53 @@ class Variable:
                     found &= np.isfinite(x / self.scale)
         return found
 
-    def error(self, before: Floats, after: Floats) -> Floats:
-        """The error of each number, as the precision is meant."""
+    def unit(self, x: Floats) -> Floats:
+        """By how much each number is off where its error is 1."""
+        match self.coordinate:
+            case "log":
+                return x
+            case "asinh":
+                return np.maximum(np.abs(x), self.scale)
+        return np.ones(len(x))
+
+    def residual(self, before: Floats, after: Floats) -> Floats:
+        """How far each number is off, with its sign, as the precision is meant."""
         with np.errstate(all="ignore"):
             match self.coordinate:
                 case "log":
-                    return np.abs(after / before - 1)
+                    return np.asarray(after / before - 1)
                 case "angle":
-                    return np.abs(wrap(after - before))
+                    return wrap(after - before)
                 case "asinh":
-                    return np.abs(after - before) / np.maximum(np.abs(before), self.scale)
-                case "integer" | "categorical":
-                    return np.where(np.signbit(before) == np.signbit(after), np.abs(after - before), _OTHER_SIGN)
-            return np.abs(after - before)
+                    return np.asarray((after - before) / self.unit(before))
+            return np.asarray(after - before)
 
-    def step(self, rounding: float) -> float:
-        """The step of the coordinate whose half keeps the precision, rounding to the stored type included."""
+    def error(self, before: Floats, after: Floats) -> Floats:
+        """The error of each number: the size of its residual, and of whole numbers whether the sign is another."""
+        found = np.abs(self.residual(before, after))
+        if self.coordinate in WHOLE:
+            return np.where(np.signbit(before) == np.signbit(after), found, _OTHER_SIGN)
+        return np.asarray(found)
+
+    def step(self, largest: float, rounding: float | np.float32) -> float:
+        """The step of the coordinate whose half is an error of `largest`, `rounding` (a relative error) included."""
         if self.coordinate in WHOLE:
             return 1.0
-        kept = inner(self.precision)
-        half = np.log1p(kept) if self.coordinate in ("log", "asinh") else kept
-        return float(2 * max(half - 4 * rounding, half / 2))
+        half = np.log1p(largest) if self.coordinate in ("log", "asinh") else largest
+        return float(2 * max(half - rounding, half / 2))
 
 
 @dataclass(frozen=True)
 class VariableList:
-    """Variables that are encoded together, in the order of the chain."""
+    """Variables that are encoded together, in the order of the chain, and are stored as they are.
+
+    The step of each leaves room for so many `roundings` of a number to the stored type.
+    """
 
     variables: tuple[Variable, ...]
+    roundings: ClassVar[int] = 4
+    has_energy: ClassVar[bool] = False
+    example: ClassVar[Sequence[float] | None] = None  # a row that any model of these variables can encode
 
     def to_coordinates(self, rows: Floats) -> Floats:
         """Rows (n x variables) to coordinates; all must be usable."""
@@ -117,10 +137,40 @@ class VariableList:
         """Whether all numbers of each row have coordinates."""
         return np.asarray(np.all([v.usable(x) for v, x in zip(self.variables, rows.T, strict=True)], axis=0))
 
-    def errors(self, before: Floats, after: Floats) -> dict[str, Floats]:
-        """The error of every number, by branch."""
+    def errors(self, before: Floats, after: Floats, rounding: float = 0.0) -> dict[str, Floats]:
+        """The error of every number, by branch; nothing is derived of these numbers, so `rounding` excuses nothing."""
         columns = zip(self.variables, before.T, after.T, strict=True)
         return {v.branch: v.error(x, y) for v, x, y in columns}
+
+    def residuals(self, before: Floats, after: Floats) -> dict[str, Floats]:
+        """The residual of every number, by branch."""
+        columns = zip(self.variables, before.T, after.T, strict=True)
+        return {v.branch: v.residual(x, y) for v, x, y in columns}
+
+    def moved(self, rows: Floats, drift: float) -> Floats:
+        """Rows as whoever decodes them otherwise may find them: every number has an error of `drift`."""
+        return np.stack([x + drift * v.unit(x) for v, x in zip(self.variables, rows.T, strict=True)], axis=1)
+
+    def steps(self, largest: Mapping[str, float], rounding: float | np.float32) -> list[float]:
+        """The step of each coordinate whose half is the largest error, rounding to the stored types included."""
+        return [v.step(largest[v.branch], self.roundings * rounding) for v in self.variables]
+
+    @property
+    def rows(self) -> "VariableList":
+        """What rows hold: these variables."""
+        return self
+
+    def to_rows(self, values: Floats) -> Floats:
+        """Stored values to rows: they are the same."""
+        return values
+
+    def from_rows(self, rows: Floats, dtypes: Sequence[np.dtype[Any]], scale: float) -> Floats:
+        """Rows to stored values, whatever their types and unit: they are the same."""
+        return rows
+
+    def shared(self, largest: dict[str, float]) -> dict[str, float]:
+        """The largest error of each variable of a row, from those of the stored variables: they are the same."""
+        return largest
 
     def with_categories(self, rows: Floats) -> "VariableList":
         """The same list, with the categories that a sample (n x variables) holds; raises UserError for too many."""
@@ -150,6 +200,42 @@ class VariableList:
     def from_json(cls, facts: list[dict[str, Any]]) -> "VariableList":
         """Read what `to_json` made; raises ValueError for anything else."""
         return cls(msgspec.convert(facts, tuple[Variable, ...]))
+
+
+@dataclass(frozen=True)
+class FourMomentum(VariableList):
+    """pt, eta, phi and m (MeV) of a jet; what is stored may be other variables, of which these are derived (`Layout`).
+
+    A step in the coordinates log pt, eta, phi and mu is the same error of each variable: one of m relative to
+    max(|m|, 100 MeV). Jets have coordinates where |eta| <= 10, and phi is decoded to no more than float32 has below pi.
+    """
+
+    variables: tuple[Variable, ...] = (
+        Variable("pt", "log"),
+        Variable("eta", "linear"),
+        Variable("phi", "angle"),
+        Variable("m", "asinh", scale=MASS_FLOOR),
+    )
+    roundings: ClassVar[int] = 8  # more than of a list: pt and phi are derived from px and py, m from E and p
+    example: ClassVar[Sequence[float] | None] = (50_000.0, 0.0, 0.0, 5_000.0)
+
+    def steps(self, largest: Mapping[str, float], rounding: float | np.float32) -> list[float]:
+        """The same; of stored float32, those of eta and phi are worked out in float32, as in every file so far."""
+        single = rounding >= np.finfo(np.float32).eps / 2
+        return super().steps(largest, np.float32(rounding) if single else rounding)
+
+    def from_coordinates(self, coordinates: Floats) -> Floats:
+        """Coordinates (n x 4) to jets, phi within pi in float32, too."""
+        jets = super().from_coordinates(coordinates)
+        jets[:, 2].clip(-LARGEST_PHI, LARGEST_PHI, out=jets[:, 2])
+        return jets
+
+    def usable(self, rows: Floats) -> Bools:
+        """Whether each jet has coordinates: finite, pt > 0, |eta| <= 10, |phi| <= pi."""
+        return super().usable(rows) & (np.abs(rows[:, 1]) <= LARGEST_ETA)
+
+
+JET = FourMomentum()
 
 
 def read_variables(path: Path) -> VariableList:

@@ -1,1 +1,1 @@
-"""What compression cost: residuals, response, peers, figures."""
+"""Reports on what compression costs: residuals, response, other methods, figures."""

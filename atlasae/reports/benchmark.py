@@ -1,4 +1,4 @@
-"""Bytes per jet against guaranteed precision: a file at several precisions, beside what people use today."""
+"""Bytes per jet against the guaranteed precision, for atlasae and its peers."""
 
 import math
 import tempfile
@@ -19,17 +19,18 @@ from atlasae.errors import UserError
 from atlasae.files.events import unflatten
 from atlasae.files.remote import Location
 from atlasae.files.writing import create
-from atlasae.jets.coordinates import Floats, to_coordinates
+from atlasae.jets.coordinates import Floats
 from atlasae.jets.inputs import find_in, open_input
 from atlasae.jets.precision import Precision
+from atlasae.jets.variables import JET
 from atlasae.reports.peers import Sample, peers, read_sample
 from atlasae.reports.results import BenchmarkReport
 from atlasae.training.loop import bits_per_row
 from atlasae.training.train import FEWEST_EVENTS, learn_from
 
 PRECISIONS = (3e-2, 1e-2, 3e-3, 1e-3, 3e-4, 1e-4)
-ENOUGH_JETS = 200_000  # of a file, about: more change no digit
-_FIRST = 1000  # entries that tell how many jets an entry has
+ENOUGH_JETS = 200_000  # of a file, about: more change no printed digit
+_FIRST = 1000  # entries read to estimate the jets per entry
 OURS, PACKED = "atlasae, three floats", "atlasae, packed"
 FLOOR = "entropy (fitted model)"
 TREE = "jets"
@@ -42,10 +43,10 @@ def benchmark_file(
     model: str = "default",
     progress: Progress | None = None,
 ) -> BenchmarkReport:
-    """Measure the first collection of jets of a file, or the first 200,000 of its jets; returns the report.
+    """Measure about 200,000 jets of a file's first collection, from its first entry on; returns the report.
 
-    Jets without coordinates (NaN, pt <= 0) are left out. `curves` holds bytes per jet by method, one for each of
-    `precisions`; null where a method can't hold that precision. Raises UserError where there are too few jets.
+    Jets without coordinates (NaN, pt <= 0) are left out. `curves` maps methods to bytes per jet, one for each of
+    `precisions`; null where a method can't hold that precision. Raises UserError for too few jets.
     """
     sample = read_jets(path, patterns, units)
     rows = []
@@ -81,7 +82,7 @@ def read_jets(path: Location, patterns: Sequence[str], units: str | None) -> Sam
 
 
 def compressed_bytes(sample: Sample, bound: float, model: str, folder: Path, packed: bool = False) -> float:
-    """Bytes per jet of a sample as `atlasae compress` writes it, a model of its own included."""
+    """Bytes per jet of a sample compressed by atlasae, a model of its own included."""
     path, names = folder / "sample.root", sample.collection.branches
     events = {
         name: unflatten(column, sample.counts, sample.collection.jagged)
@@ -96,13 +97,13 @@ def compressed_bytes(sample: Sample, bound: float, model: str, folder: Path, pac
 
 
 def fit_entropy(jets: Floats) -> Callable[[float], float]:
-    """Bytes per jet that a model fitted to four fifths of the jets needs for the others, by the bound on each variable.
+    """Fit a model to four fifths of the jets; returns the bytes per jet of the others as a function of the bound.
 
-    No coder with this model takes fewer, jet by jet; a better model may know more.
+    That is the entropy: no coder that codes jets one by one with this model takes fewer bytes. Other models may.
     """
     shuffled = np.random.default_rng(1).permutation(jets)
     test, training = np.split(shuffled, [len(jets) // 5])
     autoencoder = learn_from(training).autoencoder
     assert isinstance(autoencoder, InvertibleAutoencoder)
-    coordinates = torch.from_numpy(to_coordinates(test))
+    coordinates = torch.from_numpy(JET.to_coordinates(test))
     return lambda bound: bits_per_row(autoencoder, coordinates, 2 * float(np.log1p(bound))) / 8

@@ -1,4 +1,4 @@
-"""Whether a network can tell original from decompressed jets."""
+"""A classifier that tries to separate original from decompressed jets."""
 
 from typing import Any
 
@@ -6,8 +6,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from atlasae.jets.coordinates import Floats, is_physical, to_coordinates
+from atlasae.jets.coordinates import Floats
 from atlasae.jets.residuals import area_under_curve
+from atlasae.jets.variables import JET
 from atlasae.reports.results import Separation
 from atlasae.training.loop import Course, run_course
 
@@ -17,26 +18,26 @@ COURSE = Course(steps=500, batch=2048, learning_rate=5e-3, validate_every=50)
 
 
 def tell_apart(before: Floats, after: Floats) -> Separation | None:
-    """Train a small network to tell jets (n x 4, MeV) from what became of them, and try it on jets it has not seen.
+    """Train a network to separate original from decompressed jets (n x 4, MeV), and test it on held-out jets.
 
-    Returns the area under its ROC curve, .5 where it can only guess, with its standard error; nothing of fewer than
-    100 jets. A jet is in the same part before and after.
+    Returns the area under its ROC curve (0.5 for a guess) and its standard error; None for fewer than 100 jets. An
+    original and its decompressed jet are in the same part.
     """
-    usable = is_physical(before) & is_physical(after)
+    usable = JET.usable(before) & JET.usable(after)
     before, after = before[usable], after[usable]
     if len(before) < FEWEST_JETS:
         return None
     shuffled = np.random.default_rng(SEED).permutation(len(before))
     validation, test, training = np.split(shuffled, [len(before) // 10, len(before) // 2])
-    scale = to_coordinates(before[training])
+    scale = JET.to_coordinates(before[training])
     middle, spread = scale.mean(axis=0), np.maximum(scale.std(axis=0), 1e-12)
 
     def rows(part: np.ndarray[Any, Any]) -> Tensor:
-        both = to_coordinates(np.concatenate([before[part], after[part]]))
+        both = JET.to_coordinates(np.concatenate([before[part], after[part]]))
         labels = np.repeat([0.0, 1.0], len(part))
         return torch.from_numpy(np.column_stack([(both - middle) / spread, labels])).float()
 
-    with torch.random.fork_rng(devices=[]):  # the caller's random numbers are none of ours
+    with torch.random.fork_rng(devices=[]):  # leave the caller's random state as it is
         return _tried(rows(training), rows(validation), rows(test))
 
 

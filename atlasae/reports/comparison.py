@@ -1,4 +1,4 @@
-"""Two files side by side: the jets of every chunk, before and after."""
+"""Two files side by side: the jets of each chunk before and after compression."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -15,12 +15,12 @@ from atlasae.compression.others import entry_ranges
 from atlasae.compression.parts import check_parts, entries_of
 from atlasae.compression.plan import Options
 from atlasae.errors import UserError
-from atlasae.files.events import Array, Counts, flatten
+from atlasae.files.events import Counts, flatten
 from atlasae.files.remote import Location
 from atlasae.files.tables import is_table
 from atlasae.files.trees import Source, open_source
 from atlasae.jets.collections import Collection, stand_ins
-from atlasae.jets.columns import to_columns
+from atlasae.jets.columns import same_bits, to_columns
 from atlasae.jets.coordinates import Bools, Floats
 from atlasae.jets.inputs import Opened, event_branch, event_numbers, find_in, open_input
 from atlasae.jets.stored import storage_of
@@ -28,15 +28,15 @@ from atlasae.jets.units import settle
 from atlasae.report import loosest
 from atlasae.reports.results import PairFacts
 
-PART = 100_000  # jets looked at at once
-_FIRST = 20_000  # entries that settle the units
+PART = 100_000  # jets per piece
+_FIRST = 20_000  # entries from which units are found
 
 EventNumbers = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class Paired:
-    """A collection that is in both files: what was promised, and what it takes (bytes in baskets) before and after."""
+    """A collection that is in both files: its precision, and its bytes in baskets before and after."""
 
     collection: Collection
     bytes_before: int
@@ -44,14 +44,14 @@ class Paired:
     precision: dict[str, float | None] = field(default_factory=dict)
     exact_jets: int | None = None
     latents: tuple[str, ...] = ()
-    meaning: tuple[str, ...] = ()  # of each latent
+    meaning: tuple[str, ...] = ()  # of each latent: which bits of which variables it holds
 
 
 @dataclass(frozen=True)
 class JetPairs:
-    """The jets of some entries before and after (n x 4: pt, eta, phi, m in MeV), and which are the same bit for bit.
+    """Jets of some entries before and after (n x 4: pt, eta, phi, m in MeV), and which are the same bit for bit.
 
-    `counts` are the jets of each event; where each row is one jet, `numbers` tell its event, if anything does.
+    `counts` are the jets per event; if each row is one jet, `numbers` are its event numbers, or None without any.
     """
 
     before: Floats
@@ -67,9 +67,10 @@ Pieces = Iterator[tuple[int, dict[str, ak.Array], dict[str, ak.Array], dict[str,
 
 @dataclass(frozen=True)
 class Pair:
-    """An original and what became of it, open to read.
+    """An original and its compressed or decompressed file, open for reading.
 
-    `pieces` yields the first entry of some, the original's branches there, those brought back, and the latents.
+    `pieces` yields, for ranges of entries: the first entry, the original's branches, the decompressed branches,
+    latents.
     """
 
     original: Opened
@@ -78,7 +79,7 @@ class Pair:
     facts: PairFacts
 
     def jets(self) -> Iterator[tuple[str, JetPairs]]:
-        """The jets of every collection, piece by piece, with the name of the collection."""
+        """The jets of every collection, piece by piece, each with the collection's name."""
         numbers, branch = self._table_numbers, self._number_branch
         for start, before, after, latents in self.pieces:
             stop = start + len(next(iter(after.values())))
@@ -87,11 +88,11 @@ class Pair:
             of_piece = numbers if branch or numbers is None else numbers[start:stop]
             for paired in self.paired:
                 yield paired.collection.name, _jet_pairs(paired, before, after, latents, of_piece)
-            del before, after, latents  # views of a chunk, which would be kept while the next is read
+            del before, after, latents  # views, which would keep this chunk while the next is read
 
     @property
     def contiguous(self) -> bool:
-        """Whether the jets of an event follow each other; rows of a table may have been shuffled."""
+        """Whether the jets of an event are adjacent; the rows of a table may have been shuffled."""
         return self._table_numbers is None
 
     @property
@@ -116,9 +117,9 @@ def open_pair(
     patterns: Sequence[str] = (),
     units: str | None = None,
 ) -> Iterator[Pair]:
-    """Open an original beside what was compressed or decompressed from it; raises UserError where they differ.
+    """Open an original and the file compressed or decompressed from it; raises UserError where they differ.
 
-    A compressed file knows its jets and their units; of a decompressed one, `patterns` and `units` tell, as for
+    A compressed file knows its jets and their units; for a decompressed one, `patterns` and `units` tell, as for
     `compress`.
     """
     with ExitStack() as stack:
@@ -242,18 +243,13 @@ def _jet_pairs(
         )
     words = [ak.to_numpy(ak.flatten(latents[name], axis=None)) for name in paired.latents] if latents else []
     return JetPairs(
-        before=storage.to_rows(storage.to_values(columns)),
-        after=storage.to_rows(storage.to_values(restored)),
-        same=_same_bits(columns, restored),
+        before=storage.rows(columns),
+        after=storage.rows(restored),
+        same=same_bits(columns, restored),
         counts=counts if collection.jagged else None,
         numbers=None if collection.jagged else numbers,
         latents=np.stack(words, axis=1).astype(np.float64) if words else None,
     )
-
-
-def _same_bits(before: Sequence[Array], after: Sequence[Array]) -> Bools:
-    pairs = [(a, b.astype(a.dtype, copy=False)) for a, b in zip(before, after, strict=True)]
-    return np.asarray(np.all([a.view(f"u{a.itemsize}") == b.view(f"u{b.itemsize}") for a, b in pairs], axis=0))
 
 
 def _same_entries(original: Opened, path: Location, entries: int) -> None:
@@ -270,7 +266,7 @@ def _same_branches(opened: Opened, collection: Collection, path: Location) -> No
 
 
 def _meaning(entry: CompressedCollection) -> tuple[str, ...]:
-    """What each latent holds: the bits of each variable, the leading ones first."""
+    """The contents of each latent: bits of variables, leading ones first."""
     variables = ("pt", "eta", "phi", "m")
     if "words" not in entry.codec:
         return tuple("an output of the network" for _ in entry.collection.latents)

@@ -1,4 +1,4 @@
-"""A file against what became of it: the report that physicists and figures are given."""
+"""The evaluation of a compressed or decompressed file against its original: the report, and its histograms."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,7 @@ from atlasae.errors import UserError
 from atlasae.files.events import Counts
 from atlasae.files.remote import Location, watching
 from atlasae.files.writing import create
-from atlasae.jets.coordinates import MASS_FLOOR, Floats, energy, is_physical
+from atlasae.jets.coordinates import MASS_FLOOR, Floats, energy
 from atlasae.jets.residuals import (
     RELATIVE,
     VARIABLES,
@@ -26,6 +26,7 @@ from atlasae.jets.residuals import (
     two_leading,
 )
 from atlasae.jets.stored import storage_of
+from atlasae.jets.variables import JET
 from atlasae.reports.classifier import tell_apart
 from atlasae.reports.comparison import EventNumbers, JetPairs, Pair, Paired, open_pair
 from atlasae.reports.histograms import (
@@ -53,14 +54,14 @@ from atlasae.reports.results import (
     VariableFigures,
 )
 
-REPORT_FORMAT = 1  # of a report; raise it when an old reader would go wrong
-SHOWN = ("pt", "eta", "phi", "m", "E")  # variables whose spectra and residuals are drawn
-MOST_SAMPLED = 50_000  # jets that the two-sample tests look at
+REPORT_FORMAT = 1  # raise it when older versions would misread a report
+SHOWN = ("pt", "eta", "phi", "m", "E")  # variables with figures of spectra and residuals
+MOST_SAMPLED = 50_000  # jets in the two-sample tests
 
 
 @dataclass(frozen=True)
 class Evaluated:
-    """A report, and the histograms it was made of, by name."""
+    """A report and its histograms by name."""
 
     report: EvaluationReport
     histograms: dict[str, Histogram]
@@ -68,7 +69,7 @@ class Evaluated:
 
 @dataclass
 class Tallied:
-    """What pairs of files added up to so far: facts of the files, and an evaluation a collection, by name."""
+    """Sums over pairs of files: facts of the files, and an evaluation per collection, by name."""
 
     facts: PairFacts
     evaluations: dict[str, "Evaluation"]
@@ -76,7 +77,7 @@ class Tallied:
 
     @property
     def ranges(self) -> dict[str, "Ranges"]:
-        """The ranges of the densities of every collection that had jets: others of the same ranges can be merged."""
+        """The histogram ranges of every collection with jets: evaluations with the same ranges can be merged."""
         return {
             name: Ranges(e.residuals.ranges, e.latents.ranges if e.latents else None)
             for name, e in self.evaluations.items()
@@ -84,7 +85,7 @@ class Tallied:
         }
 
     def merge(self, other: "Tallied") -> None:
-        """Add another pair of files; raises UserError where it is of other jets."""
+        """Add another pair of files; raises UserError where its collections differ."""
         mine, theirs = ([e.paired.collection for e in tallied.evaluations.values()] for tallied in (self, other))
         if mine != theirs or self.facts.tree != other.facts.tree:
             there, here = other.facts.original, self.facts.original
@@ -95,7 +96,7 @@ class Tallied:
         self.files += other.files
 
     def evaluated(self) -> Evaluated:
-        """The report, and the histograms."""
+        """The report and its histograms."""
         with few_threads():
             found = [evaluation.figures() for evaluation in self.evaluations.values()]
         histograms = {f"{c}/{name}": h for c, e in self.evaluations.items() for name, h in e.histograms().items()}
@@ -107,7 +108,7 @@ class Tallied:
 
 @dataclass(frozen=True)
 class Ranges:
-    """How far the histograms of residuals and of latents go, as the first jets have it."""
+    """The ranges of the histograms of residuals and latents; None until the first jets give them."""
 
     residuals: Sequence[tuple[float, float]] | None = None
     latents: Sequence[tuple[float, float]] | None = None
@@ -120,10 +121,10 @@ def evaluate_files(
     patterns: Sequence[str] = (),
     units: str | None = None,
 ) -> Evaluated:
-    """Compare jets with what became of them in a compressed or decompressed file, chunk by chunk.
+    """Compare the jets of a compressed or decompressed file with the original, chunk by chunk.
 
-    `patterns` and `units` tell which jets a decompressed file is compared in, as for `compress`.
-    Raises UserError where the files are not of the same events, DamagedFileError where one is damaged.
+    `patterns` and `units` say which jets of a decompressed file are compared, as for `compress`. Raises UserError where
+    the files are not of the same events, DamagedFileError where one is damaged.
     """
     return tally_files(original, compressed, progress, patterns, units).evaluated()
 
@@ -136,7 +137,7 @@ def tally_files(
     units: str | None = None,
     ranges: Mapping[str, Ranges] | None = None,
 ) -> Tallied:
-    """What `evaluate_files` reports of, before it is summed up: tallies of several files of the same ranges merge."""
+    """The sums that `evaluate_files` reports; those of several files with the same ranges can be merged."""
     with (
         few_threads(),
         watching(original, compressed) as check_unchanged,
@@ -154,7 +155,7 @@ def tally_files(
 def first_ranges(
     original: Location, compressed: Location, patterns: Sequence[str] = (), units: str | None = None
 ) -> dict[str, Ranges]:
-    """The ranges of the densities of a pair of files, from its first jets."""
+    """The histogram ranges of a pair of files, from its first jets."""
     with few_threads(), open_pair(original, compressed, silent, patterns, units) as pair:
         tallied = _start(pair, {})
         for name, jets in pair.jets():
@@ -170,14 +171,14 @@ def _start(pair: Pair, ranges: Mapping[str, Ranges]) -> Tallied:
 
 
 def write_histograms(path: Path, histograms: Mapping[str, Histogram]) -> None:
-    """Write histograms into a ROOT file, each under its name."""
+    """Write histograms to a ROOT file, each under its name."""
     with create(path) as target:
         for name, histogram in histograms.items():
             target.write_object(name, histogram)
 
 
 class Evaluation:
-    """One collection on its way through the chunks: the tallies of all that is asked."""
+    """The sums over chunks for one collection."""
 
     def __init__(self, paired: Paired, contiguous: bool = True, ranges: Ranges | None = None) -> None:
         self.paired, self.ranges = paired, ranges or Ranges()
@@ -195,8 +196,8 @@ class Evaluation:
         self.latents: DensityHistogram | None = None
 
     def add(self, jets: JetPairs) -> None:
-        """Add the jets of one chunk; those without coordinates are only compared bit for bit."""
-        usable = is_physical(jets.before)
+        """Add the jets of a chunk; those without coordinates are only compared bit for bit."""
+        usable = JET.usable(jets.before)
         before, after = jets.before[usable], jets.after[usable]
         self.jets += len(usable)
         self.not_compared += int((~usable).sum())
@@ -216,7 +217,7 @@ class Evaluation:
             self.rows.add(before, after, jets.numbers[usable])
 
     def merge(self, other: "Evaluation") -> None:
-        """Add what another evaluation, of other files and the same ranges, holds."""
+        """Add another evaluation with the same ranges."""
         self.paired = _joined(self.paired, other.paired)
         for name in ("jets", "not_compared", "changed", "light"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
@@ -321,20 +322,20 @@ class Evaluation:
 
 @dataclass
 class EventTally:
-    """What whole events tell: dijet mass, HT, and whether jets changed places."""
+    """Sums over events: dijet mass, HT, and changes of the order of jets in pt."""
 
     events: int = 0
-    scattered: bool = False  # jets of one event were found in two places: nothing can be told
+    scattered: bool = False  # jets of an event are not adjacent: events unknown
     reordered_events: int = 0
     reordered_jets: int = 0
     mass: Spectrum = field(default_factory=lambda: Spectrum(logarithmic(1e3, 1e8)))
     mass_spread: Spread = field(default_factory=lambda: Spread(MASS_EDGES))
-    balanced: Spread = field(default_factory=lambda: Spread(MASS_EDGES))  # back to back: what a resonance would be
+    balanced: Spread = field(default_factory=lambda: Spread(MASS_EDGES))  # back to back, as from a resonance
     ht: Spectrum = field(default_factory=lambda: Spectrum(logarithmic(1e3, 1e8)))
     ht_spread: Spread = field(default_factory=lambda: Spread(MASS_EDGES))
 
     def add(self, before: Floats, after: Floats, counts: Counts) -> None:
-        """Add events, whose jets (n x 4, MeV) follow each other."""
+        """Add events, whose jets (n x 4, MeV) are adjacent."""
         self.events += int((counts > 0).sum())
         moved = by_pt(before, counts) != by_pt(after, counts)
         self.reordered_jets += int(moved.sum())
@@ -359,7 +360,7 @@ class EventTally:
         self.ht_spread.merge(other.ht_spread)
 
     def figures(self) -> EventFigures:
-        """The report of events; nothing where rows tell no events."""
+        """The report of events; `events` is 0 if the file does not tell them."""
         if not self.events or self.scattered:
             return EventFigures(events=0)
         return EventFigures(
@@ -378,7 +379,7 @@ def _merged(one: DensityHistogram | None, other: DensityHistogram | None) -> Den
 
 
 def _joined(one: Paired, other: Paired) -> Paired:
-    """What two pairs of files come to: what is promised of the jets of both, and the sum of the bytes."""
+    """Two pairs as one: the loosest bounds, and the sums of bytes and exact jets."""
     both = [(one.precision.get(v), other.precision.get(v)) for v in one.precision]
     known = one.exact_jets is not None and other.exact_jets is not None
     return replace(
@@ -393,7 +394,7 @@ def _joined(one: Paired, other: Paired) -> Paired:
 def _add_pairs(spectrum: Spectrum, spread: Spread, before: Floats, after: Floats) -> None:
     there = np.isfinite(before)
     spectrum.add(before[there], after[there])
-    with np.errstate(all="ignore"):  # a mass of 0
+    with np.errstate(all="ignore"):  # masses may be 0
         spread.add(before[there], after[there] / before[there] - 1)
 
 
@@ -402,10 +403,10 @@ def _of_events(spectrum: Spectrum, spread: Spread) -> EventVariable:
 
 
 class EventRows:
-    """Jets that come one a row, with the number of their event: put together to events.
+    """Groups jets, one per row, by event number.
 
-    Where the rows of an event follow each other, the last event waits for the next chunk; else all wait for the end.
-    Rows that turn out not to follow each other tell no events.
+    If the rows of an event are adjacent, the last event is kept for the next chunk, else all are kept until the end. If
+    they turn out not to be adjacent, no events are reported.
     """
 
     def __init__(self, tally: EventTally, contiguous: bool) -> None:
@@ -425,7 +426,7 @@ class EventRows:
         self.waiting = [(before[last:], after[last:], numbers[last:])]
 
     def finish(self) -> None:
-        """Pass on what waits."""
+        """Add the rows that were kept."""
         if self.waiting:
             before, after, numbers = self._joined()
             order = np.argsort(numbers, kind="stable")

@@ -1,4 +1,4 @@
-"""Reports to figures: what is drawn of an evaluation, of a model, of a benchmark, and under which names."""
+"""From reports to figures: which figures an evaluation, a model or a benchmark has, and their names."""
 
 import json
 import re
@@ -24,14 +24,14 @@ from atlasae.reports.plotting import QUANTITIES, Label
 SUFFIXES = (".png", ".pdf")
 WIDTH = "half-width of the central 68 %"
 UNDRAWN = ("as it is, LZMA(9)", "grid in integers, ZSTD(5)", "grid in three floats, LZMA(9)")
-CORNER = 4  # residuals in the corner plot: pt, eta, phi, m
+CORNER = 4  # variables in the corner plot: pt, eta, phi, m
 
 Figure = plotting.Figure
 NamedFigures = Iterator[tuple[str, Figure]]
 
 
 def figures_of(paths: Sequence[Location], label: Label, progress: Progress | None = None) -> NamedFigures:
-    """The figures of an original and a compressed file, of a report, of several reports, or of models."""
+    """The figures of an original with its compressed file, of one or more reports, or of models."""
     if gone := [path for path in paths if isinstance(path, Path) and not path.is_file()]:
         raise UserError(f"no such file: '{gone[0]}'")
     names = _names(paths)
@@ -46,17 +46,17 @@ def figures_of(paths: Sequence[Location], label: Label, progress: Progress | Non
         original, compressed = paths
         return report_figures(evaluate_files(original, compressed, progress).report, label)
     listed = ", ".join(map(str, paths))
-    raise UserError(f"nothing to draw of {listed}: give an original and what became of it, reports, or models")
+    raise UserError(f"nothing to draw of {listed}: give an original and its compressed file, reports, or models")
 
 
 def _names(paths: Sequence[Location]) -> list[str]:
-    """A name for each file: that without folder and suffix, where it tells them apart."""
+    """A name for each file: without folder and suffix, if these names differ."""
     short = [path.stem for path in paths]
     return short if len(set(short)) == len(short) else [str(path) for path in paths]
 
 
 def _as_far_as_known(drawn: NamedFigures, what: str, command: str) -> NamedFigures:
-    """Figures of files that may come from anywhere; raises UserError where one lacks what is drawn."""
+    """Figures of a report or model; raises UserError where it lacks a value that is drawn."""
     try:
         yield from drawn
     except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
@@ -64,7 +64,7 @@ def _as_far_as_known(drawn: NamedFigures, what: str, command: str) -> NamedFigur
 
 
 def report_figures(report: Mapping[str, Any], label: Label) -> NamedFigures:
-    """Every figure of an evaluation, with a name that sorts by subject; none of a collection without jets."""
+    """Every figure of an evaluation, with names that sort by subject; none for a collection without jets."""
     stems = _stems([collection["name"] for collection in report["collections"]])
     for stem, collection in zip(stems, report["collections"], strict=True):
         if collection["variables"]["pt"]["all"]["jets"]:
@@ -101,7 +101,7 @@ def _residuals(collection: Mapping[str, Any], label: Label) -> NamedFigures:
     drawn = collection["residuals"]
     for variable, edges, counts in zip(drawn["names"], drawn["edges"], drawn["counts"], strict=True):
         found = collection["variables"][variable]
-        if not found["all"]["jets"]:  # none of them came back as a number
+        if not found["all"]["jets"]:  # no residual is finite
             continue
         relative = found["residual"] == "relative"
         yield (
@@ -152,7 +152,7 @@ def _latents(latents: Mapping[str, Any], label: Label) -> NamedFigures:
 
 
 def training_figures(name: str, facts: Mapping[str, Any], label: Label) -> Iterator[Figure]:
-    """The losses a model went through in training; nothing of a model that kept none."""
+    """The losses of a model's training; no figure for a model without them."""
     history = facts.get("history") or {}
     if any(loss is not None for loss in history.get("validation", [])):
         losses = {name: history[name] for name in ("training", "validation")}
@@ -160,7 +160,7 @@ def training_figures(name: str, facts: Mapping[str, Any], label: Label) -> Itera
 
 
 def benchmark_figures(report: Mapping[str, Any], label: Label) -> NamedFigures:
-    """Bytes per jet against precision; of the peers only what each can do best, and what files are today."""
+    """Bytes per jet against precision, for all methods but those in `UNDRAWN`."""
     curves = {}
     for name, sizes in report["curves"].items():
         if name in UNDRAWN:
@@ -172,7 +172,7 @@ def benchmark_figures(report: Mapping[str, Any], label: Label) -> NamedFigures:
 
 
 def models_figures(models: Mapping[str, Mapping[str, Any]], label: Label) -> NamedFigures:
-    """How each model was trained, and the half-widths on their own test jets side by side, of those that have any."""
+    """The training of each model, and the half-widths of all models on their own test jets."""
     for stem, (name, facts) in zip(_stems(list(models)), models.items(), strict=True):
         for figure in training_figures(name, facts, label):
             yield f"{stem}_8_training", figure
@@ -184,7 +184,7 @@ def models_figures(models: Mapping[str, Mapping[str, Any]], label: Label) -> Nam
 
 
 def comparison_figures(reports: Mapping[str, Mapping[str, Any]], label: Label) -> NamedFigures:
-    """Half-widths of several reports side by side, collection by collection; of one each, whatever their names."""
+    """Half-widths of several reports per collection; reports with one collection each are compared anyway."""
     listed = {name: report["collections"] for name, report in reports.items()}
     alone = all(len(collections) == 1 for collections in listed.values())
     names = [c["name"] for collections in listed.values() for c in collections]
@@ -200,7 +200,7 @@ def comparison_figures(reports: Mapping[str, Mapping[str, Any]], label: Label) -
 
 
 def _widths(collection: Mapping[str, Any]) -> dict[str, float]:
-    """The half-widths of a collection, dijet mass included where there are dijets."""
+    """The half-widths of a collection, and of the dijet mass if it has dijets."""
     if not collection["variables"]["pt"]["all"]["jets"]:
         return {}
     widths = {v: collection["variables"][v]["all"]["half_width_68"] for v in SHOWN}
@@ -209,7 +209,7 @@ def _widths(collection: Mapping[str, Any]) -> dict[str, float]:
 
 
 def read_report(path: Location) -> Mapping[str, Any]:
-    """Read a report of `atlasae evaluate`; raises UserError where a file is none."""
+    """Read a report of `atlasae evaluate`; raises UserError for other files."""
     try:
         with path.open("rb") as file:
             report = json.load(file)
@@ -224,14 +224,14 @@ def read_report(path: Location) -> Mapping[str, Any]:
 
 
 def is_model(path: Location) -> bool:
-    """Whether a file is neither a report, nor a ROOT file, nor a table: a model, then."""
+    """Whether a local file is neither a report, a ROOT file nor a table."""
     if isinstance(path, Remote):
         return False
     return path.suffix != ".json" and not is_table(path) and path.is_file() and not is_root(path)
 
 
 def check_folder(folder: Path, force: bool) -> None:
-    """Refuse a folder where figures would replace something unasked; raises UserError."""
+    """Raise UserError for a file, or for a folder with files that figures might replace, unless `force`."""
     if folder.exists() and not folder.is_dir():
         raise UserError(f"'{folder}' is a file: figures go into a folder")
     if folder.is_dir() and not force and any(folder.iterdir()):
@@ -239,7 +239,7 @@ def check_folder(folder: Path, force: bool) -> None:
 
 
 def save_all(figures: NamedFigures, folder: Path, force: bool) -> list[str]:
-    """Write each figure as PNG and PDF into a folder, made if need be; returns the paths."""
+    """Write each figure as PNG and PDF into a folder, which is made if missing; returns the paths."""
     written = []
     for name, figure in figures:
         folder.mkdir(parents=True, exist_ok=True)
@@ -251,7 +251,7 @@ def save_all(figures: NamedFigures, folder: Path, force: bool) -> list[str]:
 
 
 def _stems(names: Sequence[str]) -> list[str]:
-    """Names as they can stand in file names, each another one."""
+    """Names as parts of file names, made different."""
     stems: list[str] = []
     for name in names:
         stem = _stem(name)

@@ -1,4 +1,4 @@
-"""Tallies: what residuals and spectra add up to, chunk by chunk, in memory that does not grow with the file."""
+"""Sums over chunks, in memory independent of the size of a file: residuals, spectra, correlations."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -23,10 +23,10 @@ from atlasae.reports.results import (
 Counts = npt.NDArray[np.int64]
 Histogram = hist.Hist[Any]
 
-# A residual r lies at sign(r) log10(1 + |r| / _SMALLEST): bins of 1 % of r, whatever the precision.
+# A residual r is filled at sign(r) log10(1 + |r| / _SMALLEST): bins of 1 % of r for any precision.
 _SMALLEST = 1e-9
 _SCALE = hist.axis.Regular(10501, -21.002, 21.002, name="residual")
-_FLOW_EDGES = np.concatenate([[_SCALE.edges[0]], _SCALE.edges, [_SCALE.edges[-1]]])  # of the flow bins, too: empty ones
+_FLOW_EDGES = np.concatenate([[_SCALE.edges[0]], _SCALE.edges, [_SCALE.edges[-1]]])  # with empty flow bins
 
 PT_BINS = np.array([0, 20, 30, 45, 60, 85, 110, 150, 200, 300, 400, 600, 800, 1200, 2000, np.inf]) * 1000.0  # MeV
 ETA_BINS = np.array([0, 0.5, 1, 1.5, 2, 2.5, 3, 3.5, 4, 4.5, np.inf])  # of |eta|
@@ -36,10 +36,9 @@ SIGNED_EDGES = np.linspace(-5, 5, 21)  # of eta
 
 @dataclass
 class Spread:
-    """Residuals of one variable, in bins of another number: everything that is asked of them, in constant memory.
+    """Residuals of one variable in bins of another (`edges`): moments, extremes and quantiles, in constant memory.
 
-    `edges` bound the bins; a residual whose other number is in none of them is left out. Residuals that are not finite
-    are counted in `lost` and in nothing else.
+    A residual outside the bins is left out. Residuals that are not finite are only counted, in `lost`.
     """
 
     edges: Floats
@@ -57,7 +56,7 @@ class Spread:
         self.moments = hist.Hist(bins, storage=hist.storage.Mean())
 
     def add(self, at: Floats, residual: Floats) -> None:
-        """Add residuals, each with the number that its bin follows from."""
+        """Add residuals at these values of the variable that is binned."""
         finite = np.isfinite(residual)
         self.lost += int((~finite).sum())
         at, residual = at[finite], residual[finite]
@@ -69,7 +68,7 @@ class Spread:
         np.maximum.at(self.highest, index[inside], residual[inside])
 
     def merge(self, other: "Spread") -> None:
-        """Add what another one of the same edges holds."""
+        """Add another Spread with the same edges."""
         self.lost += other.lost
         self.fine += other.fine
         self.moments += other.moments
@@ -95,9 +94,9 @@ class Spread:
 def _figures_of(
     counts: Counts, mean: float, variance: float, ends: tuple[float, float], **more: Any
 ) -> ResidualFigures:
-    """Mean, standard deviation, half-widths, largest size and quantiles; only the number where there are no jets.
+    """Mean, standard deviation, half-widths, largest size and quantiles; only the number of jets if it is 0.
 
-    `ends` are the lowest and the highest residual: no quantile lies beyond them.
+    `ends` are the lowest and highest residual, which limit the quantiles.
     """
     if not (jets := int(counts.sum())):
         return ResidualFigures(jets=0, **more)
@@ -115,7 +114,7 @@ def _figures_of(
 
 
 def quantile(counts: Counts, share: float) -> float:
-    """The residual below which this share of the counts (of `Spread.fine`, flow bins included) lies."""
+    """The residual below which this share of the counts (of `Spread.fine`, flow bins included) is."""
     running = np.concatenate([[0], np.cumsum(counts)])
     i = int(np.searchsorted(running, share * running[-1], side="right")) - 1
     i = min(i, int(np.flatnonzero(counts)[-1]))
@@ -134,15 +133,15 @@ def _variance(moment: Any) -> float:
 
 @dataclass
 class Spectrum:
-    """How a number is distributed before and after, and how many jets changed their bin.
+    """The distribution of a variable before and after, and the number of jets that changed bins.
 
-    Both are the same jets: what is uncertain in the ratio of two bins is what moved between them.
+    The jets are the same before and after, so the uncertainty of the ratio in a bin comes from the jets that moved.
     """
 
     axis: Any
     before: Histogram = field(init=False)
     after: Histogram = field(init=False)
-    moved: Counts = field(init=False)  # into or out of each bin
+    moved: Counts = field(init=False)  # jets that moved into or out of each bin
 
     def __post_init__(self) -> None:
         """Make empty histograms."""
@@ -151,7 +150,7 @@ class Spectrum:
         self.moved = np.zeros(len(self.axis) + 2, np.int64)
 
     def add(self, before: Floats, after: Floats) -> None:
-        """Add the numbers of the same jets, before and after."""
+        """Add the values of the same jets, before and after."""
         self.before.fill(before)
         self.after.fill(after)
         one, other = (self.axis.index(values) + 1 for values in (before, after))
@@ -159,13 +158,13 @@ class Spectrum:
         self.moved += np.bincount(other[one != other], minlength=len(self.moved))
 
     def merge(self, other: "Spectrum") -> None:
-        """Add what another one of the same axis holds."""
+        """Add another Spectrum with the same axis."""
         self.before += other.before
         self.after += other.after
         self.moved += other.moved
 
     def figures(self) -> SpectrumFigures:
-        """Edges and counts of the bins between the first and the last that is not empty, and what is outside them."""
+        """Edges and counts from the first to the last filled bin, and the counts outside of the axis."""
         before, after = (h.view(flow=True).astype(np.int64) for h in (self.before, self.after))
         filled = np.flatnonzero(before[1:-1] + after[1:-1])
         if not len(filled):
@@ -182,13 +181,13 @@ class Spectrum:
 
 
 def logarithmic(low: float, high: float, per_decade: int = 20) -> Any:
-    """An axis for what falls over decades."""
+    """An axis for steeply falling distributions."""
     bins = round(np.log10(high / low) * per_decade)
     return hist.axis.Regular(bins, low, high, transform=hist.axis.transform.log, name="x")
 
 
 def linear(low: float, high: float, bins: int) -> Any:
-    """An axis for what is spread evenly."""
+    """An axis with bins of equal width."""
     return hist.axis.Regular(bins, low, high, name="x")
 
 
@@ -203,7 +202,7 @@ AXES = {
 
 @dataclass
 class DensityHistogram:
-    """How often pairs of numbers occur: one two-dimensional histogram for every two columns, one for each column."""
+    """Two-dimensional histograms of every pair of columns, and one-dimensional ones of every column."""
 
     names: tuple[str, ...]
     ranges: Sequence[tuple[float, float]]
@@ -215,12 +214,12 @@ class DensityHistogram:
 
     @cached_property
     def single(self) -> list[Histogram]:
-        """One histogram a column."""
+        """One histogram per column."""
         return [hist.Hist(axis, storage=hist.storage.Double()) for axis in self._axes]
 
     @cached_property
     def pairs(self) -> dict[tuple[int, int], Histogram]:
-        """One histogram for every two columns."""
+        """One histogram per pair of columns."""
         axes = list(enumerate(self._axes))
         return {(i, j): hist.Hist(a, b, storage=hist.storage.Double()) for i, a in axes for j, b in axes if i < j}
 
@@ -232,7 +231,7 @@ class DensityHistogram:
             both.fill(columns[i], columns[j])
 
     def merge(self, other: "DensityHistogram") -> None:
-        """Add what another one of the same names and ranges holds; raises ValueError for one of others."""
+        """Add another one; raises ValueError for other names or ranges."""
         if (self.names, list(self.ranges)) != (other.names, list(other.ranges)):
             raise ValueError(f"{self.names} in {self.ranges} and {other.names} in {other.ranges} do not add up")
         for one, more in zip(self.single, other.single, strict=True):
@@ -256,7 +255,7 @@ class DensityHistogram:
 
 @dataclass
 class Correlation:
-    """The correlation matrix (Pearson) of columns that come in parts."""
+    """The correlation matrix (Pearson) of columns, chunk by chunk."""
 
     names: tuple[str, ...]
     rows: int = 0
@@ -264,11 +263,11 @@ class Correlation:
     products: Floats = field(init=False)
 
     def __post_init__(self) -> None:
-        """Begin with nothing."""
+        """Make an empty matrix."""
         self.mean, self.products = np.zeros(len(self.names)), np.zeros((len(self.names),) * 2)
 
     def add(self, columns: Sequence[Floats]) -> None:
-        """Add rows, given column by column; those that are not finite are left out (Chan et al. 1979)."""
+        """Add rows, given column by column, but for those that are not finite (Chan et al. 1979)."""
         table = np.stack(columns, axis=1)
         table = table[np.isfinite(table).all(axis=1)]
         if not len(table):
@@ -278,7 +277,7 @@ class Correlation:
         self._join(len(table), mean, deviations.T @ deviations)
 
     def merge(self, other: "Correlation") -> None:
-        """Add what another one of the same names holds."""
+        """Add another one of the same names."""
         if other.rows:
             self._join(other.rows, other.mean, other.products)
 
@@ -289,9 +288,9 @@ class Correlation:
         self.rows = total
 
     def figures(self) -> CorrelationFigures:
-        """The matrix; null where a column never changes."""
+        """The matrix; null where a column is constant."""
         spread = np.sqrt(np.diag(self.products))
-        spread[spread <= 1e-12 * np.abs(self.mean) * np.sqrt(self.rows)] = np.nan  # it is rounding alone
+        spread[spread <= 1e-12 * np.abs(self.mean) * np.sqrt(self.rows)] = np.nan  # rounding errors only
         with np.errstate(all="ignore"):
             matrix = self.products / np.outer(spread, spread)
         return CorrelationFigures(variables=list(self.names), rows=self.rows, matrix=matrix.tolist())
@@ -299,7 +298,7 @@ class Correlation:
 
 @dataclass
 class Thinned:
-    """At most `most` rows, from all over what came: where there are more, every second is left out, again and again."""
+    """At most `most` rows, evenly from all rows added: every second row is dropped whenever there are more."""
 
     most: int
     every: int = 1
@@ -313,7 +312,7 @@ class Thinned:
         self._thin()
 
     def merge(self, other: "Thinned") -> None:
-        """Add what another one kept, both thinned alike: the same rows as of all at once where none were left out."""
+        """Add the rows of another sample, as if they had been added here; thinning may select others."""
         kept = Thinned(self.most, other.every, other.seen, list(other.parts))
         while self.every != kept.every:
             (self if self.every < kept.every else kept)._halve()
@@ -330,12 +329,12 @@ class Thinned:
         self.every *= 2
 
     def rows(self, columns: int) -> Floats:
-        """What is kept (n x columns)."""
+        """The kept rows (n x columns)."""
         return np.concatenate([np.empty((0, columns)), *self.parts])
 
 
 def reach(values: Floats, least: float = 1e-9) -> float:
-    """A round number that nearly all sizes are below: how far a histogram of such values should go."""
+    """A round number above 99.9 % of the absolute values: the range of a histogram of them."""
     sizes = np.abs(values[np.isfinite(values)])
     wanted = max(least, 1.2 * float(np.quantile(sizes, 0.999)) if len(sizes) else 0.0)
     decade = 10 ** np.floor(np.log10(wanted))

@@ -1,4 +1,4 @@
-"""What people use today: the same jets, in the same events, at the same guaranteed bound, by other means."""
+"""Peers: the same jets, in the same events, stored by other methods at the same bound."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -14,11 +14,12 @@ from atlasae.files.trees import open_source
 from atlasae.files.writing import create, parse_compression
 from atlasae.jets.collections import Collection
 from atlasae.jets.columns import to_columns
-from atlasae.jets.coordinates import MASS_FLOOR, Floats, from_coordinates, is_physical, to_coordinates
+from atlasae.jets.coordinates import MASS_FLOOR, Floats
 from atlasae.jets.inputs import Opened
 from atlasae.jets.residuals import residuals
 from atlasae.jets.stored import storage_of
 from atlasae.jets.units import settle
+from atlasae.jets.variables import JET
 
 _Cells = npt.NDArray[np.int64]
 
@@ -28,7 +29,7 @@ ZSTD, LZMA = "zstd:5", "lzma:9"
 
 @dataclass(frozen=True)
 class Sample:
-    """The jets of one collection: stored columns and jets per event."""
+    """The jets of a collection: stored columns, and jets per event."""
 
     collection: Collection
     columns: list[Array]
@@ -37,20 +38,19 @@ class Sample:
     @property
     def jets(self) -> Floats:
         """The jets (n x 4: pt, eta, phi, m in MeV)."""
-        storage = storage_of(self.collection)
-        return storage.layout.to_jets(storage.to_values(self.columns))
+        return storage_of(self.collection).rows(self.columns)
 
     def with_coordinates(self) -> "Sample":
-        """Only the jets that have coordinates."""
-        kept = is_physical(self.jets)
+        """The jets that have coordinates."""
+        kept = JET.usable(self.jets)
         return Sample(self.collection, [column[kept] for column in self.columns], counts_of(kept, self.counts))
 
     def settled(self, units: str | None) -> "Sample":
-        """The same sample with its units known, given or found from the jets."""
+        """The sample in units that are given or found from the jets."""
         return replace(self, collection=settle([self.collection], units, [self.columns])[0])
 
     def as_jets(self) -> "Sample":
-        """The jets as pt, eta, phi and m, in MeV and float32, where they are stored in another way."""
+        """The jets as pt, eta, phi and m in MeV and float32, if they are stored as other variables."""
         if self.collection.variables == VARIABLES:
             return self
         branches, dtypes = {v: v for v in VARIABLES}, dict.fromkeys(VARIABLES, "<f4")
@@ -66,9 +66,9 @@ def read_sample(opened: Opened, collection: Collection, entries: int | None = No
 
 
 def peers(sample: Sample, bound: float, folder: Path) -> dict[str, float]:
-    """Bytes per jet of every peer at a bound; raises ValueError where one does not hold it.
+    """Bytes per jet of every peer at a bound; raises ValueError where one violates it.
 
-    Every peer gets pt, eta, phi and m; only `as it is` keeps what is stored. All jets need coordinates.
+    Every peer stores pt, eta, phi and m; only `as it is` keeps the stored variables. All jets need coordinates.
     """
     plain = dict(zip(sample.collection.variables, sample.columns, strict=True))
     sample = sample.as_jets()
@@ -93,7 +93,7 @@ def peers(sample: Sample, bound: float, folder: Path) -> dict[str, float]:
 
 
 def largest(errors: Floats) -> float:
-    """The largest error of any jet."""
+    """The largest absolute error."""
     return float(np.abs(errors).max(initial=0))
 
 
@@ -122,10 +122,10 @@ def round_mantissa(values: Array, bits: int) -> Array:
 
 
 def grid_cells(jets: Floats, bound: float) -> dict[str, _Cells]:
-    """Cells of a uniform grid in the coordinates (log pt, eta, phi, mu); raises ValueError where the bound breaks."""
+    """Cells of a uniform grid in log pt, eta, phi and mu; raises ValueError where an error exceeds the bound."""
     step = 2 * np.array([np.log1p(bound), bound, bound, np.log1p(bound)])
-    cells = np.rint(to_coordinates(jets) / step)
-    back = from_coordinates(cells * step)
+    cells = np.rint(JET.to_coordinates(jets) / step)
+    back = JET.from_coordinates(cells * step)
     floor = np.maximum(np.abs(jets[:, 3]), MASS_FLOOR)
     off = [back[:, 0] / jets[:, 0] - 1, *(back - jets)[:, 1:3].T, (back[:, 3] - jets[:, 3]) / floor]
     if max(largest(error) for error in off) > bound * (1 + 1e-9):
@@ -139,7 +139,7 @@ def narrow(cells: _Cells) -> Array:
 
 
 def grid_words(cells: Mapping[str, _Cells]) -> dict[str, Array] | None:
-    """The plain grid in three floats, packed as the autoencoder packs its own; None where it takes more bits."""
+    """The cells as three floats, packed as the autoencoder packs its own; None where they take more bits."""
     shifted = {variable: q - q.min() for variable, q in cells.items()}
     levels = [int(q.max()) + 1 for q in shifted.values()]
     grid = Grid(0.0, (1.0,) * 4, (0,) * 4, tuple(levels), jet_words(levels, radices(levels)))
@@ -150,7 +150,7 @@ def grid_words(cells: Mapping[str, _Cells]) -> dict[str, Array] | None:
 
 
 def tree_bytes(sample: Sample, columns: Mapping[str, Array], compression: str, words: bool, path: Path) -> int:
-    """Compressed basket bytes of columns in the events of the sample."""
+    """Compressed bytes, in baskets, of columns in the events of the sample."""
     jagged = sample.collection.jagged
     events = {name: unflatten(column, sample.counts, jagged) for name, column in columns.items()}
     counters = dict.fromkeys(columns, "njets")
@@ -162,7 +162,7 @@ def tree_bytes(sample: Sample, columns: Mapping[str, Array], compression: str, w
 
 
 def pcodec_bytes(*candidates: Mapping[str, Array]) -> int:
-    """Bytes of the smaller of several grids with pcodec; 0 without pcodec."""
+    """Bytes of the smallest candidate compressed by pcodec; 0 without pcodec."""
     try:
         from pcodec import ChunkConfig, standalone
     except ImportError:
@@ -173,14 +173,14 @@ def pcodec_bytes(*candidates: Mapping[str, Array]) -> int:
 
 
 def sz3_bytes(jets: Floats, bound: float) -> int:
-    """Bytes of the coordinates with SZ3 and the best of its algorithms for each; 0 without pysz."""
+    """Bytes of the coordinates compressed by SZ3, with its best algorithm for each; 0 without pysz."""
     try:
         from pysz import sz, szAlgorithm, szConfig, szErrorBoundMode
     except ImportError:
         return 0
-    total, logarithm = 0, float(np.log1p(bound))  # of pt and m
+    total, logarithm = 0, float(np.log1p(bound))  # bound of log pt and log m
     for values, limit in zip(
-        to_coordinates(jets).T.astype(np.float32), (logarithm, bound, bound, logarithm), strict=True
+        JET.to_coordinates(jets).T.astype(np.float32), (logarithm, bound, bound, logarithm), strict=True
     ):
         sizes = []
         for algorithm in (szAlgorithm.NOPRED, szAlgorithm.LORENZO_REG, szAlgorithm.INTERP_LORENZO):

@@ -1,4 +1,4 @@
-"""Figures from arrays: the one door to matplotlib. Nothing here computes a residual, and only `save` saves."""
+"""Figures from arrays: the one door to matplotlib. No residual is computed here; only `save` writes files."""
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,19 +23,19 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 from atlasae.errors import UserError
 from atlasae.report import harmless
 
-__all__ = ["Figure"]  # so that others need not import matplotlib to name what they get
+__all__ = ["Figure"]  # other modules name the type without importing matplotlib
 
 Numbers = Sequence[float] | npt.NDArray[np.float64]
 
-# They tell of fonts and glyphs that nobody asked for.
+# loggers that report missing fonts and glyphs
 TALKATIVE = ("matplotlib.font_manager", "matplotlib.mathtext", "matplotlib.backends.backend_pdf", "fontTools")
-_FAR = 6  # times the residual_figure: a bound further off is told, and not drawn
-_FEW = 10  # in the fullest bin: then a linear axis
-SIZE = (6.0, 4.8)  # inches: at half of it, a journal's column, the smallest letters still have 6 points
+_FAR = 6  # times the range of the axis: a bound beyond is printed, not drawn
+_FEW = 10  # jets in the fullest bin: with fewer, the axis is linear
+SIZE = (6.0, 4.8)  # inches: at a journal's column width, half of this, the smallest letters have 6 points
 STYLE = [
     mplhep.style.ATLAS,
     {
-        "font.family": "TeX Gyre Heros",  # by its name: matplotlib looks a family up only when it draws
+        "font.family": "TeX Gyre Heros",  # mplhep's first choice; looked up when drawn
         "axes.labelsize": 15,
         "xtick.labelsize": 13,
         "ytick.labelsize": 13,
@@ -45,8 +45,8 @@ STYLE = [
         "figure.subplot.right": 0.96,
         "figure.subplot.top": 0.95,
         "savefig.dpi": 150,
-        "svg.hashsalt": "atlasae",  # the same names in every run
-        "text.usetex": False,  # names of branches and files are no LaTeX
+        "svg.hashsalt": "atlasae",  # the same element ids in every run
+        "text.usetex": False,  # names of branches are not LaTeX
         "text.parse_math": True,
     },
 ]
@@ -55,13 +55,13 @@ INNER, OUTER = "#3f90da", "#bcd9f2"  # bands of 68 % and 95 %
 LINES = (BLUE, RED, ORANGE, GREEN, "#832db6", "#a96b59", GREY, "#717581")  # colour-blind safe (Petroff 2021)
 DASHES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1)), (0, (7, 3)))
 MARKERS = ("o", "s", "^", "v", "D", "P", "X", "*")
-LINE = 0.3  # inches from one line of a label to the next
-_ROOM = 1.6  # of the range: what labels and legend need above the data
+LINE = 0.3  # inches between lines of a label
+_ROOM = 1.6  # height of an axis, in units of the data's, with room for labels and legend
 
 
 @dataclass(frozen=True)
 class Quantity:
-    """How a variable is written on an axis; numbers come in MeV and are drawn in GeV."""
+    """The name of a variable on an axis, and its unit; values are in MeV and drawn in GeV."""
 
     symbol: str
     unit: str = ""
@@ -73,7 +73,7 @@ class Quantity:
 
     @property
     def scale(self) -> float:
-        """What numbers are multiplied with."""
+        """The factor from stored values to drawn ones."""
         return 1e-3 if self.unit == "GeV" else 1.0
 
 
@@ -93,7 +93,7 @@ QUANTITIES = {
 
 @dataclass(frozen=True)
 class Label:
-    """What stands in the corner: experiment, status, energy (TeV), luminosity (inverse fb), what is shown."""
+    """The text in the corner: experiment, status, energy (TeV), luminosity (1/fb), and a note."""
 
     text: str = "Internal"
     experiment: str = "ATLAS"
@@ -102,7 +102,7 @@ class Label:
     note: str = ""
 
     def with_note(self, note: str) -> "Label":
-        """The same label, with a line that says what is shown."""
+        """The same label with this note."""
         return replace(self, note=note)
 
 
@@ -111,7 +111,7 @@ Arguments = ParamSpec("Arguments")
 
 
 def _in_style(draw: Callable[Arguments, Figure]) -> Callable[Arguments, Figure]:
-    """Draw in the style of ATLAS, and leave matplotlib's settings as they were."""
+    """Draw in the style of ATLAS, then restore matplotlib's settings."""
 
     @wraps(draw)
     def drawn(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Figure:
@@ -123,7 +123,7 @@ def _in_style(draw: Callable[Arguments, Figure]) -> Callable[Arguments, Figure]:
 
 @contextmanager
 def styled() -> Iterator[None]:
-    """The style of all figures, for drawing and for saving; settings and loggers are as they were afterwards."""
+    """The style of all figures, for drawing and saving; settings and levels of loggers are restored."""
     with matplotlib.style.context(STYLE), _quiet():
         yield
 
@@ -151,10 +151,10 @@ def spectrum(
     label: Label = NO_LABEL,
     what: str = "Jets",
 ) -> Figure:
-    """How a number is distributed before and after, and the ratio.
+    """A distribution before and after, and the ratio.
 
-    Both are the same jets: the bars of the ratio are the jets that moved between bins (`moved`), not the square root of
-    their number.
+    The jets are the same before and after: the ratio's error bars are the jets that moved between bins (`moved`), not
+    the square root of their number.
     """
     figure, (axes, lower) = _two_panels()
     x = np.asarray(edges) * quantity.scale
@@ -186,7 +186,7 @@ def residual_figure(
     bound: float | None = None,
     label: Label = NO_LABEL,
 ) -> Figure:
-    """A histogram of residual_figure with their mean, the half-width of the central 68 %, and the promised bound."""
+    """A histogram of residuals with their mean, the half-width of the central 68 %, and the promised bound."""
     figure = Figure(figsize=SIZE)
     axes = figure.add_subplot()
     x, power = _scaled(edges)
@@ -200,7 +200,7 @@ def residual_figure(
     axes.errorbar([mean], [1.08 * most], xerr=bars, fmt="o", color=BLACK, capsize=4, linewidth=2, label=name)
     reach = x[-1]
     if bound:
-        near = bound / power <= _FAR * reach  # else the residual_figure would be a line in the middle
+        near = bound / power <= _FAR * reach  # else the residuals would be a line in the middle
         reach = 1.25 * bound / power if near and bound / power >= reach else reach
         ends = [-bound / power, bound / power] if near else []
         name = "promised bound" + (f" $\\pm${_short(bound)}" if not near else "")
@@ -215,9 +215,9 @@ def residual_figure(
 
 @_in_style
 def response(bins: Sequence[Mapping[str, Any]], quantity: Quantity, other: Quantity, label: Label = NO_LABEL) -> Figure:
-    """The response, after / before, against another variable: median, and bands that hold 68 % and 95 % of the jets.
+    """The response (after / before) against another variable: median, and bands with 68 % and 95 % of the jets.
 
-    `bins` have `low`, `high` and the `quantiles` of the relative residual_figure, which are the response less 1.
+    `bins` have `low`, `high` and the `quantiles` of the relative residuals, which are the response minus 1.
     """
     figure = Figure(figsize=SIZE)
     axes = figure.add_subplot()
@@ -244,7 +244,7 @@ def response(bins: Sequence[Mapping[str, Any]], quantity: Quantity, other: Quant
 
 
 def _without_gaps(bins: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Bins that follow each other, empty ones put between them; one without an upper edge only where it is alone."""
+    """Bins with empty ones in the gaps; a bin without an upper edge is kept only if it is the only one."""
     shown = [b for b in bins if b["high"] is not None and np.isfinite(b["high"])]
     shown = shown or [{**bins[0], "high": 2 * bins[0]["low"]}]
     filled: list[Mapping[str, Any]] = []
@@ -257,7 +257,7 @@ def _without_gaps(bins: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
 
 @_in_style
 def matrix(names: Sequence[str], values: npt.NDArray[np.float64], label: Label = NO_LABEL) -> Figure:
-    """A correlation matrix with its numbers; what is not defined stays white."""
+    """A correlation matrix with its numbers; undefined ones stay white."""
     figure = Figure(figsize=(SIZE[0], SIZE[0]))
     axes = figure.add_subplot()
     figure.subplots_adjust(left=0.1, right=0.97, bottom=0.08, top=0.83)
@@ -291,7 +291,7 @@ def corner(
     pairs: Mapping[tuple[int, int], Any],
     label: Label = NO_LABEL,
 ) -> Figure:
-    """Every column's histogram on the diagonal, every two columns' density below it."""
+    """The histogram of every column on the diagonal, the density of every pair below it."""
     n = len(edges)
     figure = Figure(figsize=(SIZE[0] * 1.1, SIZE[0] * 1.1))
     grid = figure.subplots(n, n, squeeze=False)
@@ -316,7 +316,7 @@ def _outer_labels(axes: Axes, at: tuple[int, int], n: int, below: str, beside: s
     axes.tick_params(labelsize=10, length=4)
     for axis in (axes.xaxis, axes.yaxis)[: 1 + (i != j)]:
         low, high = axis.get_view_interval()
-        away = 0.1 * (high - low)  # from the edges: labels of neighbours do not touch
+        away = 0.1 * (high - low)  # from the edges: so labels of neighbours don't overlap
         axis.set_ticks([t for t in MaxNLocator(4).tick_values(low, high) if low + away <= t <= high - away])
     axes.ticklabel_format(useOffset=False)
     axes.tick_params(which="minor", bottom=False, left=False, top=False, right=False)
@@ -341,7 +341,7 @@ def latents(
     counts: Sequence[Numbers],
     label: Label = NO_LABEL,
 ) -> Figure:
-    """The distribution of every latent, and what it holds."""
+    """The distribution of every latent, with its contents."""
     figure = Figure(figsize=(SIZE[0], SIZE[1] * 1.5))
     rows = figure.subplots(len(names), 1, squeeze=False)[:, 0]
     figure.subplots_adjust(hspace=0.55, top=0.87, bottom=0.1, right=0.92)
@@ -359,7 +359,7 @@ def latents(
 
 @_in_style
 def sizes(curves: Mapping[str, tuple[Numbers, Numbers]], first: str, floor: str, label: Label = NO_LABEL) -> Figure:
-    """Bytes per jet against the guaranteed precision; `first` stands out, and `floor` is a line without points."""
+    """Bytes per jet against the guaranteed precision; `first` is drawn thick, `floor` as a line without markers."""
     figure = Figure(figsize=(SIZE[0], SIZE[1] * 1.25))
     axes = figure.add_subplot()
     figure.subplots_adjust(left=0.13, right=0.96, bottom=0.13, top=0.83)
@@ -388,7 +388,7 @@ def sizes(curves: Mapping[str, tuple[Numbers, Numbers]], first: str, floor: str,
 
 @_in_style
 def training(steps: Numbers, losses: Mapping[str, Sequence[float | None]], label: Label = NO_LABEL) -> Figure:
-    """The losses of a training, validation by validation."""
+    """The losses of a training at every validation."""
     figure = Figure(figsize=SIZE)
     axes = figure.add_subplot()
     finite = [value for values in losses.values() for value in values if value is not None]
@@ -405,7 +405,7 @@ def training(steps: Numbers, losses: Mapping[str, Sequence[float | None]], label
 
 @_in_style
 def learning_rate_figure(rates: Numbers, losses: Numbers, chosen: float, label: Label = NO_LABEL) -> Figure:
-    """The loss against a learning rate that grows at every step, and the rate to choose."""
+    """The loss against a growing learning rate, and the suggested rate."""
     figure = Figure(figsize=SIZE)
     axes = figure.add_subplot()
     axes.plot(rates, losses, color=BLUE)
@@ -420,7 +420,7 @@ def learning_rate_figure(rates: Numbers, losses: Numbers, chosen: float, label: 
 def comparison(
     names: Sequence[str], widths: Mapping[str, Sequence[float]], ylabel: str, label: Label = NO_LABEL
 ) -> Figure:
-    """One number of every variable for several models or files, one marker each."""
+    """One figure of every variable, such as the half-width, for several models or files, with one marker each."""
     figure = Figure(figsize=(SIZE[0] * 1.25, SIZE[1] * 1.15))
     axes = figure.add_subplot()
     figure.subplots_adjust(left=0.14, right=0.97)
@@ -428,7 +428,7 @@ def comparison(
         at = np.arange(len(widths)) + (i - (len(names) - 1) / 2) * 0.6 / max(1, len(names))
         values = [found[i] for found in widths.values()]
         shown = escaped(_shortened(name, 40))
-        text, marker = " " * shown.startswith("_") + shown, MARKERS[(i + i // 8) % 8]  # _ hides it
+        text, marker = " " * shown.startswith("_") + shown, MARKERS[(i + i // 8) % 8]  # _ would hide it
         axes.plot(at, values, linestyle="", label=text, color=LINES[i % 8], marker=marker, markersize=8)
     axes.set_xticks(range(len(widths)), [QUANTITIES[v].symbol if v in QUANTITIES else v for v in widths])
     axes.tick_params(axis="x", which="minor", bottom=False, top=False)
@@ -442,14 +442,14 @@ def comparison(
 
 
 def check_suffix(path: Path) -> None:
-    """Raise UserError for a name that no figure can have."""
+    """Raise UserError for a suffix that is not .png, .pdf or .svg."""
     if path.suffix.lower().removeprefix(".") not in FigureCanvasBase.get_supported_filetypes():
         raise UserError(f"'{path}': no figure ends in '{path.suffix}': name it .png, .pdf or .svg")
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Write a figure; the suffix says as what."""
-    dates = {".pdf": {"CreationDate": None}, ".svg": {"Date": None}}  # else no two runs would agree
+    """Write a figure in the format of the suffix."""
+    dates = {".pdf": {"CreationDate": None}, ".svg": {"Date": None}}  # so that all runs agree
     with styled():
         figure.savefig(path, metadata=dates.get(path.suffix.lower()))
 
@@ -471,7 +471,7 @@ def _centres(x: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 
 
 def _is_logarithmic(x: npt.NDArray[np.float64]) -> bool:
-    """Whether bins grow: edges at least three times as wide at the end, and none negative."""
+    """Whether bins suit a logarithmic axis: the last at least three times as wide as the first, no edge negative."""
     return bool(x[0] >= 0 and len(x) > 2 and (x[-1] - x[-2]) > 3 * (x[1] - x[0]))
 
 
@@ -506,7 +506,7 @@ def _room_above(axes: Axes, values: Numbers) -> None:
 
 
 def _logarithmic_x(axes: Axes) -> None:
-    """A logarithmic axis; over less than two decades 1, 2 and 5 are written out, and nothing between them."""
+    """A logarithmic axis; for less than two decades, with labels at 1, 2 and 5 times powers of ten."""
     axes.set_xscale("log")
     low, high = axes.get_xlim()
     if high < 100 * low:
@@ -523,7 +523,7 @@ def _finish(axes: Axes, label: Label) -> None:
 
 
 def _corner_text(axes: Axes, label: Label, at: tuple[float, float] | None = None) -> None:
-    """Experiment and status in the upper left corner, or elsewhere (in units of the axes), and what is shown below."""
+    """Experiment and status in the upper left corner, or at `at` (in units of the axes), with the note below."""
     step = LINE / _height(axes)
     x, y = at or (0.045, 1 - 0.6 * step)
     status: Any = {"transform": axes.transAxes, "va": "top", "fontsize": 15}
@@ -556,7 +556,7 @@ def _lines(label: Label) -> list[str]:
 
 
 def escaped(text: str) -> str:
-    """A name as it is written, whatever is in it: what stands between dollars would be a formula."""
+    """A name with escaped dollars, between which matplotlib would see a formula."""
     return harmless(text).replace("\n", " ").replace("$", r"\$")
 
 
@@ -570,7 +570,7 @@ def check_label(label: Label) -> None:
 
 
 def _shortened(text: str, longest: int = 26) -> str:
-    """A long name without its middle; what follows a comma stays whole."""
+    """A long name with the middle cut out; the part after a comma stays."""
     if len(text) <= longest:
         return text
     name, comma, rest = text.partition(", ")
@@ -580,7 +580,7 @@ def _shortened(text: str, longest: int = 26) -> str:
 
 
 def _power(largest: float) -> float:
-    """The power of ten to write numbers of this size in: 1 from .1 to 1000."""
+    """The power of ten for axis values of this size: 1 from .1 to 1000."""
     if not 0 < largest < 0.1:
         return 1.0
     return float(10.0 ** np.floor(np.log10(largest)))
@@ -599,7 +599,7 @@ def _times(power: float, unit: str = "") -> str:
 
 
 def _short(value: float) -> str:
-    """A number with two digits, the power of ten written out."""
+    """A number with two digits; a power of ten is written as a formula."""
     digits, exponent = f"{value:.1e}".split("e")
     if value == 0 or -2 <= int(exponent) <= 2:
         shown = f"{value:.0f}" if int(exponent) == 2 else f"{value:.2g}"

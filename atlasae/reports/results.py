@@ -1,4 +1,4 @@
-"""What evaluations, benchmarks and figures report, and how it is shown."""
+"""Reports of evaluations, benchmarks and figures, and their pages."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -82,7 +82,7 @@ class EventVariable(Facts):
 
 
 class EventFigures(Facts):
-    """What whole events tell; of none, or where rows tell no events, their number alone.
+    """Variables of whole events; without events, or if rows have no event number, `events` alone.
 
     `reordered` counts the `jets` that changed places in pt, and their `events`.
     """
@@ -111,7 +111,7 @@ class TwoSample(Facts):
 
 
 class CollectionFigures(Facts):
-    """What compression cost a collection; of a file that was decompressed, nobody knows how many jets were exact.
+    """The evaluation of a collection; `exact_jets` is None for a decompressed file.
 
     `not_compared` counts the `jets` without a residual, and those of them that `changed`.
     """
@@ -138,7 +138,7 @@ class CollectionFigures(Facts):
 
 
 class PairFacts(Facts):
-    """Of which files a pair is, and the `bytes` of the second, with its model where it is compressed."""
+    """The names of a pair of files, and size and model of the compressed one."""
 
     original: str
     compressed: str
@@ -148,14 +148,14 @@ class PairFacts(Facts):
     bytes: int
 
     def merged(self, other: "PairFacts") -> "PairFacts":
-        """Of this pair and another one: the sums; a model where it is that of both."""
+        """The sums of two pairs; the model if both have the same."""
         model = self.model_sha256 if self.model_sha256 == other.model_sha256 else None
         sums = {key: self[key] + other[key] for key in ("entries", "bytes")}
         return replace(self, **sums, model_sha256=model)
 
 
 class EvaluationReport(Report):
-    """What `evaluate` found, collection by collection; of many files, `files` tells what is wrong with each."""
+    """The result of `evaluate`, collection by collection; of many files, `files` has the error of each."""
 
     format: int
     original: str
@@ -229,7 +229,7 @@ def _two_sample(tests: TwoSample) -> list[str]:
 
 
 class BenchmarkReport(Report):
-    """What `benchmark` measured: `curves` holds bytes per jet by method, one for each of `precisions`.
+    """The result of `benchmark`: `curves` holds bytes per jet by method, one for each of `precisions`.
 
     `missing` are packages of methods that are not installed.
     """

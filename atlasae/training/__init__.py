@@ -1,1 +1,1 @@
-"""Models and tables of your own jets."""
+"""Models and tables trained on a user's own jets."""

@@ -1,4 +1,4 @@
-"""Checkpoints that others published: their weights in a model file of ours."""
+"""Published torch checkpoints, converted to model files of atlasae."""
 
 import hashlib
 import io
@@ -17,29 +17,30 @@ from atlasae.codecs.bottleneck import BottleneckAutoencoder
 from atlasae.codecs.model import Model
 from atlasae.errors import UserError
 from atlasae.files.pickles import Bounded, Recorded, Recorder, RefusedError, check_keys, stand_in, walk
+from atlasae.report import line_of
 from atlasae.training.recipes import Recipe, make_recipe, read_toml
 
 _REALS, _OTHERS = ("Double", "Float", "Half", "BFloat16"), ("Byte", "Bool", "ComplexDouble", "ComplexFloat", "Untyped")
 _STORAGES = (*_REALS, "Long", "Int", "Short", "Char", *_OTHERS)
 _REBUILDS = ("tensor", "tensor_v2", "tensor_v3", "parameter", "sparse_tensor", "meta_tensor_no_storage")
 _CALLED = {*(f"_rebuild_{what}" for what in _REBUILDS), "Parameter", "Size", "device", "encode", "_get_layout"}
-_NAMES = {  # of what checkpoints of weights are made, by top package
+_NAMES = {  # classes and functions in checkpoints of weights, by top package
     "collections": {"OrderedDict"},
     "_codecs": {"encode"},
     "torch": _CALLED
     | {f"{kind}Storage" for kind in _STORAGES}
     | {name for name in dir(torch) if isinstance(getattr(torch, name), torch.dtype)},
 }
-LEGACY_PICKLES = 5  # before the numbers: a mark, a version, a machine, the object, the names of its storages
+LEGACY_PICKLES = 5  # before the numbers: magic number, protocol version, machine, the object, keys of storages
 WANTED = {"encoder": list, "decoder": list, "mean": list, "std": list}
 
 
 def import_checkpoint(path: Path, recipe_path: Path) -> Model:
-    """Read a torch checkpoint without running its code, and make a model of it; raises UserError.
+    """Convert a torch checkpoint to a model without running its code; raises UserError.
 
     The recipe (TOML) has a table `network` and a table `checkpoint`: the names of the linear layers of `encoder` and
-    `decoder` in order, `mean` and `std` of the columns, `state` (the key of the weights, if they are not all there is)
-    and `domain`, the quantiles of the jets trained on, in MeV.
+    `decoder` in order, `mean` and `std` of the columns, `state` (the key of the weights, if there are other keys) and
+    `domain`, the quantiles of the training jets, in MeV.
     """
     facts = read_toml(recipe_path)
     described = facts.pop("checkpoint", None)
@@ -65,13 +66,13 @@ def import_checkpoint(path: Path, recipe_path: Path) -> Model:
 def _weights(path: Path, key: str | None) -> dict[str, Tensor]:
     """The tensors of a checkpoint by name."""
     try:
-        # weights_only: an allow-list of classes; a pickle that wants to run code is refused.
+        # weights_only: torch allows few classes, and refuses pickles that call anything else.
         _check_sizes(path)
-        with warnings.catch_warnings(action="ignore"):  # of what comes of it we tell in one line
+        with warnings.catch_warnings(action="ignore"):  # the error is reported in one line
             loaded = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise UserError(f"no such file: '{path}'") from None
-    except Exception as error:  # whatever a file that is none, or a hostile one, leads torch to
+    except Exception as error:  # torch raises anything for other or hostile files
         raise UserError(f"'{path}' is no checkpoint of weights alone: {_reason(error)}") from error
     found = loaded.get(key) if key and isinstance(loaded, dict) else loaded
     if not isinstance(found, dict) or not all(isinstance(tensor, Tensor) for tensor in found.values()):
@@ -80,10 +81,10 @@ def _weights(path: Path, key: str | None) -> dict[str, Tensor]:
 
 
 def _check_sizes(path: Path) -> None:
-    """Raise RefusedError, or whatever a broken pickle does, where torch would take more memory than the file does."""
+    """Raise RefusedError, or one of `BROKEN`, where torch would allocate more memory than the size of the file."""
     size = path.stat().st_size
     with path.open("rb") as stream:
-        if stream.read(4) == b"PK\x03\x04":  # as torch tells
+        if stream.read(4) == b"PK\x03\x04":  # a zip archive, as torch tells it
             _check_archive(path, size)
             return
         stream.seek(0)
@@ -97,7 +98,7 @@ def _check_archive(path: Path, size: int) -> None:
         names = [part.filename.lower() for part in parts]
         pickles = [part for part in parts if part.filename.lower().endswith("data.pkl")]
         if len(set(names)) < len(names) or len(pickles) != 1 or sum(part.file_size for part in parts) > size:
-            raise RefusedError("an archive of parts of one name, or larger than the file")
+            raise RefusedError("an archive with repeated names, or larger than its file")
         _check_pickle(io.BytesIO(archive.read(pickles[0])), size)
 
 
@@ -109,7 +110,7 @@ def _check_pickle(stream: BinaryIO, size: int) -> None:
 
 
 class _Sizes(Recorder):
-    """Records a checkpoint; refuses what would take more memory than the file does."""
+    """Records a checkpoint; refuses storages and tensors larger than the file."""
 
     def __init__(self, stream: Bounded, size: int) -> None:
         super().__init__(stream, _NAMES, {"collections.OrderedDict": OrderedDict})
@@ -117,7 +118,7 @@ class _Sizes(Recorder):
         self.numbers: dict[str, int] = {}
 
     def persistent_load(self, pid: Any) -> Recorded:
-        """A storage, and how many numbers it has."""
+        """A storage with its number of elements."""
         if pid[0] != "storage" or type(pid[4]) is not int:
             raise RefusedError("what is no storage of numbers")
         self.numbers[str(pid[2])] = pid[4]
@@ -126,7 +127,7 @@ class _Sizes(Recorder):
         return stand_in("storage")(pid[4])
 
     def load_reduce(self) -> None:
-        """A call."""
+        """REDUCE: a call of an allowed function."""
         call, args = self.stack[-2:]
         if call is OrderedDict:
             check_keys([key for key, _ in args[0]] if args else [])
@@ -137,7 +138,7 @@ class _Sizes(Recorder):
         self.dispatched(pickle.REDUCE)
 
     def load_build(self) -> None:
-        """A state: of dictionaries alone, since that of a tensor may be of any size."""
+        """BUILD: the state of a dictionary; a tensor's is refused, because it may declare any size."""
         if not isinstance(self.stack[-2], OrderedDict):
             raise RefusedError(f"a state of {type(self.stack[-2]).__name__}")
         self.dispatched(pickle.BUILD)
@@ -146,7 +147,7 @@ class _Sizes(Recorder):
 
 
 def _check_extent(storage: Recorded, offset: int, shape: tuple[int, ...], strides: tuple[int, ...]) -> None:
-    """Whether a tensor is inside its storage, which torch would make larger else."""
+    """Raise RefusedError for a tensor that exceeds its storage, which torch would enlarge."""
     reach = offset + sum((length - 1) * stride for length, stride in zip(shape, strides, strict=True)) + 1
     if min((offset, *shape, *strides)) < 0 or (min(shape, default=1) and reach > storage.args[0]):
         raise RefusedError(f"a tensor that reaches to {reach} of {storage.args[0]} numbers")
@@ -155,9 +156,9 @@ def _check_extent(storage: Recorded, offset: int, shape: tuple[int, ...], stride
 def _reason(error: Exception) -> str:
     if isinstance(error, RefusedError):
         return f"refuses {error}"
-    if isinstance(error, pickle.UnpicklingError):  # torch then tells how to run the code all the same
+    if isinstance(error, pickle.UnpicklingError):  # torch's message says how to run the code nevertheless
         return "it is no torch file, or holds more than tensors, and code is not run"
-    return " ".join(str(error).split())[:150] or type(error).__name__
+    return line_of(error)
 
 
 def _fill(layers: nn.Module, names: Sequence[str], weights: dict[str, Tensor], where: str) -> None:

@@ -1,4 +1,4 @@
-"""Fit an autoencoder to jets: one loop, whatever the network."""
+"""The training loop, common to all networks."""
 
 import copy
 import math
@@ -12,7 +12,7 @@ from atlasae.codecs.chain import InvertibleAutoencoder
 from atlasae.errors import UserError
 
 Objective = Callable[[nn.Module, Tensor], Tensor]
-Watcher = Callable[[int, int, float], None]  # steps done, steps in all, validation loss
+Watcher = Callable[[int, int, float], None]  # arguments: steps done, all steps, validation loss
 
 OPTIMISERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
 LOSSES: dict[str, Callable[[float], nn.Module]] = {
@@ -22,18 +22,18 @@ LOSSES: dict[str, Callable[[float], nn.Module]] = {
 }
 SCHEDULES = ("one-cycle", "cosine", "constant")
 RATES, RATE_STEPS = (1e-6, 1.0), 200  # of the learning rate finder
-_BLOCK = 65_536  # rows validated at once
-CURVES = ("training", "validation")  # losses
-INTERRUPTED = "interrupted"  # how a training ended at Ctrl-C
+_BLOCK = 65_536  # rows per validation batch
+CURVES = ("training", "validation")  # names of losses
+INTERRUPTED = "interrupted"  # the value of History.ended after Ctrl-C
 
 
 @dataclass(frozen=True)
 class Course:
-    """How a network is trained, and for how long.
+    """The settings of a training.
 
     `schedule` is one-cycle (Smith and Topin 2018, arXiv:1708.07120), cosine (Loshchilov and Hutter 2016,
-    arXiv:1608.03983) or constant. `clip` is the largest norm of a gradient, 0 for any. Weight decay spares norms and
-    biases.
+    arXiv:1608.03983) or constant. `clip` is the largest norm of a gradient, 0 for no limit. Norms and biases have no
+    weight decay.
     """
 
     steps: int = 1200
@@ -44,12 +44,12 @@ class Course:
     schedule: str = "one-cycle"
     clip: float = 0.0
     validate_every: int = 100  # steps
-    patience: int = 10  # validations without a better one, before training ends
+    patience: int = 10  # validations without improvement before training ends
 
 
 @dataclass
 class History:
-    """What training went through: step and losses of every validation, and how it ended."""
+    """The steps and losses of all validations, and how the training ended."""
 
     steps: list[int] = field(default_factory=list)
     training: list[float] = field(default_factory=list)
@@ -63,13 +63,13 @@ class History:
         self.validation.append(validation)
 
     def to_json(self) -> dict[str, object]:
-        """For a model's facts; JSON knows no infinity: a loss that was not finite is null."""
+        """The history for a model's facts; losses that are not finite become null, because JSON has no infinity."""
         losses = {name: [x if math.isfinite(x) else None for x in getattr(self, name)] for name in CURVES}
         return {"steps": self.steps, **losses, "ended": self.ended}
 
     @property
     def since_best(self) -> int:
-        """Validations since the best one."""
+        """The number of validations since the best one."""
         return len(self.validation) - 1 - self.validation.index(min(self.validation))
 
 
@@ -83,8 +83,8 @@ def run_course(
 ) -> History:
     """Train a network on the first of `rows`, and leave it with the weights that were best on the second.
 
-    The same seed gives the same weights on one machine. Ctrl-C ends the training and keeps the best weights so far; it
-    is passed on where there are none yet. Raises UserError where no validation ever gave a finite loss.
+    The same seed gives the same weights on the same machine. Ctrl-C ends the training and keeps the best weights;
+    before the first validation it raises KeyboardInterrupt. Raises UserError if no validation gave a finite loss.
     """
     history, best = History(), copy.deepcopy(network.state_dict())
     network.train()
@@ -111,7 +111,7 @@ def run_course(
 
 
 def _check_finite(history: History) -> None:
-    """Raise UserError where nothing was learned."""
+    """Raise UserError if no validation gave a finite loss."""
     if not math.isfinite(min(history.validation)):
         raise UserError(f"the loss is not finite after {history.steps[-1]} steps: try a lower course.learning_rate")
 
@@ -119,10 +119,10 @@ def _check_finite(history: History) -> None:
 def find_rate(
     network: nn.Module, objective: Objective, rows: Tensor, course: Course, seed: int
 ) -> tuple[list[float], list[float], float]:
-    """Train with a learning rate that grows from 1e-6 to 1 (Smith 2015, arXiv:1506.01186), and then undo it.
+    """Train with a learning rate that grows from 1e-6 to 1 (Smith 2015, arXiv:1506.01186), then restore the weights.
 
-    Returns rates, smoothed losses, and the rate to choose: a third of that with the lowest loss. Ends where the loss
-    explodes.
+    Returns rates, smoothed losses, and the suggested rate: a third of the one with the lowest loss. Stops where the
+    loss explodes.
     """
     before, (low, high), steps = copy.deepcopy(network.state_dict()), RATES, RATE_STEPS
     growing = replace(course, steps=steps, schedule="constant", learning_rate=low)
@@ -140,7 +140,7 @@ def find_rate(
 
 
 def validation_loss(network: nn.Module, objective: Objective, rows: Tensor) -> float:
-    """Mean loss over all rows, with the network as it will be used; infinite where it is not a number."""
+    """Mean loss over all rows in evaluation mode; infinite if it is not a number."""
     network.eval()
     with torch.no_grad():
         total = 0.0
@@ -152,10 +152,10 @@ def validation_loss(network: nn.Module, objective: Objective, rows: Tensor) -> f
 
 
 def negative_log_likelihood(network: nn.Module, coordinates: Tensor) -> Tensor:
-    """Nats per row of an invertible autoencoder, plus the distances from the learned locations.
+    """Nats per row of an invertible autoencoder, plus the mean distances from the learned locations.
 
-    A density of bins is flat inside a bin and says nothing about where its origin should be; the mean distance does,
-    and makes the location the conditional median.
+    The density is constant within a bin, so the likelihood does not determine the location of the bins; the mean
+    distance does: its minimum is the conditional median.
     """
     assert isinstance(network, InvertibleAutoencoder)
     y = coordinates.unbind(1)
@@ -166,9 +166,9 @@ def negative_log_likelihood(network: nn.Module, coordinates: Tensor) -> Tensor:
 
 
 def reconstruction(loss: str, weights: Sequence[float] = (), beta: float = 1.0) -> Objective:
-    """The objective of a network that is to give back its (normalised) rows, each column times its weight.
+    """The loss between the (normalised) rows and the network's output, each column times its weight.
 
-    At `beta` smooth_l1 and huber turn from a square into a straight line.
+    At a difference of `beta`, smooth_l1 and huber change from quadratic to linear.
     """
     measure = LOSSES[loss](beta)
 
@@ -181,7 +181,7 @@ def reconstruction(loss: str, weights: Sequence[float] = (), beta: float = 1.0) 
 
 
 def bits_per_row(network: InvertibleAutoencoder, coordinates: Tensor, step: float) -> float:
-    """Bits a row needs on a grid of this step in every coordinate, according to the model."""
+    """The bits per row on a grid of this step in every coordinate, by the model's density."""
     with torch.no_grad():
         nats = -network.log_density(coordinates).mean().item()
     return (nats - coordinates.shape[1] * math.log(step)) / math.log(2)
@@ -197,7 +197,7 @@ def _steps(
         chosen = torch.randint(0, len(rows), (course.batch,), generator=generator, device=rows.device)
         loss = objective(network, rows[chosen])
         optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]  # of torch
+        loss.backward()  # type: ignore[no-untyped-call]  # torch's
         if course.clip:
             nn.utils.clip_grad_norm_(network.parameters(), course.clip)
         optimiser.step()

@@ -1,4 +1,4 @@
-"""Recipes: what to train and how, from a TOML file and from the command line."""
+"""Recipes: settings of a training, from a TOML file and from the command line."""
 
 import math
 import tomllib
@@ -14,7 +14,7 @@ from atlasae.training.loop import LOSSES, OPTIMISERS, SCHEDULES, Course
 
 ARCHITECTURES = ("invertible", "mlp")
 
-# What a word may be; numbers are checked by their type and sign.
+# Allowed words; numbers are checked for type and sign.
 CHOICES = {
     "arch": ARCHITECTURES,
     "activation": tuple(ACTIVATIONS),
@@ -23,17 +23,17 @@ CHOICES = {
     "schedule": SCHEDULES,
 }
 COURSES = {"invertible": Course(), "mlp": Course(steps=20_000, batch=2048, learning_rate=3e-3, validate_every=500)}
-_LARGEST = 2.0**63  # of a number: what torch takes as a seed
-MOST_ROWS = 2**20  # of a batch: more is a mistake, and more memory than there may be
+_LARGEST = 2.0**63  # numbers fit a signed 64-bit integer, as torch's seeds
+MOST_ROWS = 2**20  # in a batch: more would take gigabytes of memory
 ZERO_ALLOWED = ("dropout", "weight_decay", "clip", "seed")
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything that decides what comes out of a training, but the jets.
+    """All settings of a training but its jets.
 
-    A TOML file holds the same: `arch`, `seed`, `loss`, `beta` (where smooth_l1 and huber turn straight), `weights` (one
-    a column, all 1 unless given) and the tables `network` (of --arch mlp) and `course`.
+    A TOML file has the same keys: `arch`, `seed`, `loss`, `beta` (where smooth_l1 and huber become linear), `weights`
+    (one per column, 1 unless given) and the tables `network` (of --arch mlp) and `course`.
     """
 
     arch: str = "invertible"
@@ -53,7 +53,7 @@ def read_recipe(
 ) -> Recipe:
     """Read a recipe file, then `key=value` settings such as `course.steps=500`; raises UserError.
 
-    An `arch` given here goes before that of the file; `otherwise` is that of a recipe that names none.
+    `arch` overrides the recipe's; `otherwise` is used if the recipe has none.
 
     >>> atlasae.read_recipe(settings=["course.steps=500"], arch="mlp").course.steps
     500
@@ -67,7 +67,7 @@ def read_recipe(
 
 
 def make_recipe(facts: Mapping[str, Any], where: str) -> Recipe:
-    """Make a recipe of what TOML says; raises UserError for a key or value that is none."""
+    """The recipe of a parsed TOML file; raises UserError for an unknown key or a wrong value."""
     plain = {key: value for key, value in facts.items() if key not in ("network", "course")}
     for table in ("network", "course"):
         if not isinstance(facts.get(table, {}), dict):
@@ -103,7 +103,7 @@ def _merge(facts: dict[str, Any], more: Mapping[str, Any]) -> None:
 
 
 def _filled(default: Filled, facts: Mapping[str, Any], where: str) -> Filled:
-    """The defaults with what is given instead, each of the right type."""
+    """The defaults, updated with values that have the right types; raises UserError."""
     known = {f.name for f in fields(default)}
     for key, value in facts.items():
         if key not in known:

@@ -1,4 +1,4 @@
-"""What the commands that make models and tables report, and how it is shown."""
+"""Reports of the commands that make models and tables, and their pages."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,9 +9,9 @@ from atlasae.report import Page, Report
 
 
 class TrainingReport(Written, Report):
-    """A model that was trained, or imported: then it has `columns`, and neither `test` nor why training `ended`.
+    """A trained model; an imported one has `columns` instead of `test` and `ended`.
 
-    `provenance` and `test` are what the model file tells.
+    `provenance` and `test` are those of the model file.
     """
 
     ended: str | None = None
@@ -39,7 +39,7 @@ class TablesReport(Written, Report):
 
 
 class RateReport(Report):
-    """What `train --find-rate` found, and the losses at each of the rates it tried."""
+    """The result of `train --find-rate`, with the loss at each rate."""
 
     output: str
     learning_rate: float

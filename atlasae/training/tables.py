@@ -1,14 +1,14 @@
-"""Tables of the packed layout from jets: how often each bin occurs in each context."""
+"""Tables of the packed layout: counts of each bin in each context, from jets."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from atlasae.codecs.entropy import SEEN, Cells, Contexts, Table, runs_of
+from atlasae.codecs.entropy import SEEN, Cells, Contexts, Integers, Table, runs_of
 from atlasae.codecs.lattice import LOW, Lattice
 from atlasae.codecs.packed import CONTEXTS, PackedCodec, Walk
-from atlasae.codecs.priors import RESOLUTION, Integers, Prior, Priors, default_priors
+from atlasae.codecs.priors import RESOLUTION, Prior, Priors, default_priors
 from atlasae.errors import UserError
 from atlasae.files.events import Counts, counts_of
 from atlasae.files.outputs import check_target, write_kept
@@ -21,15 +21,15 @@ from atlasae.jets.stored import storage_of
 from atlasae.jets.units import settle
 from atlasae.training.results import TablesReport
 
-STEP = 2e-4  # finer than any bin
-_STEP_ENTRIES = 100_000  # entries read at once
+STEP = 2e-4  # of the lattice: finer than the width of any bin
+_STEP_ENTRIES = 100_000  # entries per chunk
 _FEWEST_JETS = 1000
-STRENGTH = {"pt": 100, "fall": 600, "eta": 300, "phi": 600, "m": 240}  # jets that a context weighs as much as
-BLEND, PARENT, UNIFORM = 20.0, 0.01, 0.01  # jets, and shares, given to what is more general
+STRENGTH = {"pt": 100, "fall": 600, "eta": 300, "phi": 600, "m": 240}  # weight of each context's prior, in jets
+BLEND, PARENT, UNIFORM = 20.0, 0.01, 0.01  # weights: mean over contexts (in jets, as a share), uniform
 
 
 def _pieces(*parts: tuple[float, float, int]) -> Integers:
-    """Edges of bins, from ends and numbers of bins."""
+    """Edges of bins, from (low, high, number of bins) of adjacent intervals."""
     edges = [np.linspace(low, high, bins + 1)[:-1] for low, high, bins in parts]
     return np.rint(np.append(np.concatenate(edges), parts[-1][1]) * RESOLUTION).astype(np.int64)
 
@@ -43,7 +43,7 @@ EDGES = {
         *((0, PI - 1, 12), (PI - 1, PI - 0.25, 15), (PI - 0.25, PI - 0.06, 9), (PI - 0.06, PI + 0.06, 16)),
         *((PI + 0.06, PI + 0.25, 9), (PI + 0.25, PI + 1, 15), (PI + 1, 2 * PI, 12)),
     ),
-    # of mu - log pt, counted from where their cells begin; the last bin is that of massless jets
+    # mu - log pt, from the lower edge of its cells; the last bin has massless jets
     "m": _pieces(
         *((-10.8, 9.2, 4), (9.2, 17.7, 9), (17.7, 19.2, 10), (19.2, 21.8, 65), (21.8, 23.2, 7), (23.2, 40, 4)),
         (40, 41, 1),
@@ -54,7 +54,7 @@ EDGES = {
 def train_tables(
     paths: Sequence[Location], target: Path, patterns: Sequence[str] = (), units: str | None = None, force: bool = False
 ) -> TablesReport:
-    """Make tables for the packed layout of the jets of files, and write them; returns the report."""
+    """Make tables for the packed layout from the jets of files, and write them; returns the report."""
     for path in paths:
         check_target(path, target, force)
     priors, jets = count_files(paths, patterns, units, default_priors())
@@ -62,10 +62,10 @@ def train_tables(
 
 
 class Counting:
-    """A coder that writes nothing: the tables learn what they are shown."""
+    """A coder that writes nothing and counts bins in the tables."""
 
     def code(self, table: Table, contexts: Contexts | None, cells: Cells | None, n: int) -> Cells:
-        """Let the table learn."""
+        """Count the bins of these cells, by context; returns the cells."""
         assert cells is not None
         runs = runs_of(contexts, n)
         table.note(runs, table.bins(cells if runs.order is None else cells[runs.order]))
@@ -75,9 +75,9 @@ class Counting:
 def count_files(
     paths: Sequence[Location], patterns: Sequence[str] = (), units: str | None = None, known: Priors | None = None
 ) -> tuple[Priors, int]:
-    """The priors of the jets of files (ROOT and tables), and how many jets those are; raises UserError.
+    """The priors from the jets of files (ROOT and tables), and the number of jets; raises UserError.
 
-    `known` priors have a say too, the less the more jets there are.
+    The counts of `known` priors are added: their weight falls with the number of jets.
     """
     total = {name: np.zeros((CONTEXTS[name], len(edges) - 1), np.int64) for name, edges in EDGES.items()}
     empty, jets = Priors.from_tables({name: Prior(EDGES[name], counts + 1) for name, counts in total.items()}), 0
@@ -94,7 +94,7 @@ def count_files(
 
 
 def _events(path: Location, patterns: Sequence[str], units: str | None) -> Iterator[tuple[Floats, Counts]]:
-    """The jets (n x 4, MeV) of a file that can be packed, and how many each event has, chunk by chunk."""
+    """The jets (n x 4, MeV) of a file that can be packed and the number in each event, chunk by chunk."""
     with open_input(path, None, patterns) as opened:
         settled: list[Collection] = []
         collections = find_in(opened.events, opened.where, patterns)
@@ -105,13 +105,13 @@ def _events(path: Location, patterns: Sequence[str], units: str | None) -> Itera
             for collection in settled:
                 columns, counts = to_columns(collection, events)
                 storage = storage_of(collection)
-                jets = storage.to_rows(storage.to_values(columns))
+                jets = storage.rows(columns)
                 kept = storage.usable(jets)
                 yield jets[kept], counts_of(kept, counts)
 
 
 def _count(empty: Priors, jets: Floats, counts: Counts) -> dict[str, Integers]:
-    """How often every bin occurs in every context."""
+    """The counts of every bin in every context."""
     lattice = Lattice((STEP,) * 4)
     cells, held = lattice.cells(jets)
     walk = Walk(PackedCodec(empty, lattice))
@@ -119,12 +119,12 @@ def _count(empty: Priors, jets: Floats, counts: Counts) -> dict[str, Integers]:
     tables = {"pt": walk.pt, "fall": walk.fall, "eta": walk.eta, "phi": walk.phi, "m": walk.mass}
     found = {name: table.learned for name, table in tables.items()}
     every, _ = np.histogram(np.log(jets[held, 0]) - LOW[0], EDGES["pt"] / RESOLUTION)
-    found["pt"][0] += every  # the first context is of jets whose events are not asked
+    found["pt"][0] += every  # context 0 is of jets coded without their events
     return found
 
 
 def expected(name: str, counts: Integers) -> Integers:
-    """Counts of a prior, from those seen."""
+    """The counts of a prior from observed counts: blended with the mean over contexts and with a uniform density."""
     widths = np.diff(EDGES[name]) / np.ptp(EDGES[name])
     parent = counts.sum(axis=0) + widths * len(widths)
     parent /= parent.sum()

@@ -1,4 +1,4 @@
-"""From files of jets to a model: read, split by event, train, test once."""
+"""Training: read the jets of files, split them by event, train, test once."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -18,13 +18,13 @@ from atlasae.files.outputs import check_target, write_kept
 from atlasae.files.remote import Location, Named, all_located, local
 from atlasae.jets.collections import read_units
 from atlasae.jets.columns import to_columns
-from atlasae.jets.coordinates import Floats, is_physical, jets_to_columns, to_coordinates
+from atlasae.jets.coordinates import Floats, jets_to_columns
 from atlasae.jets.inputs import event_numbers, find_in, open_input
 from atlasae.jets.recognition import read_patterns
 from atlasae.jets.residuals import half_widths, residuals
 from atlasae.jets.stored import storage_of
 from atlasae.jets.units import settle
-from atlasae.jets.variables import WHOLE, Variable, VariableList
+from atlasae.jets.variables import JET, WHOLE, Variable, VariableList
 from atlasae.training.loop import (
     INTERRUPTED,
     Course,
@@ -40,19 +40,19 @@ from atlasae.training.loop import (
 from atlasae.training.recipes import Recipe, read_recipe
 from atlasae.training.results import TrainingReport
 
-MOST_ROWS = 2_000_000  # more teach nothing that these don't
-STEP_ENTRIES = 20_000  # entries read at once
-SHARES = (0.8, 0.1)  # of the events, to train on and to validate on; the rest is for the test
+MOST_ROWS = 2_000_000  # jets: a larger sample does not improve the model
+STEP_ENTRIES = 20_000  # entries per chunk
+SHARES = (0.8, 0.1)  # of the events, for training and validation; the rest is for the test
 FEWEST_EVENTS = 30
 SELF_RECIPE = Recipe(course=Course(steps=300, batch=2048, learning_rate=3e-3, validate_every=50))  # `--model self`
 FEWEST_ROWS, LIST_HIDDEN = 100, 4
 SELF_JETS = 50_000
-_FAR = 10  # times the range of 99 % of the rows: a row further off than that is an outlier
+_FAR = 10  # outliers are this many times the central 99 % range away from it
 
 
 @dataclass(frozen=True)
 class TrainingSample:
-    """Jets (n x 4: pt, eta, phi, m in MeV) and the event each belongs to, a number of its own in all files."""
+    """Jets (n x 4: pt, eta, phi, m in MeV) and the number of each one's event, unique over all files."""
 
     jets: Floats
     events: npt.NDArray[np.int64]
@@ -60,7 +60,7 @@ class TrainingSample:
 
 @dataclass(frozen=True)
 class Split:
-    """Jets to train on, to validate on, and for the test at the end; no event is in two of them."""
+    """Jets for training, validation and test; all jets of an event are in the same part."""
 
     training: Floats
     validation: Floats
@@ -81,8 +81,8 @@ def train(  # noqa: PLR0913  # as many as the command has options
 ) -> TrainingReport:
     """Train a model on the jets of files, ROOT and tables, and write it; returns the report.
 
-    `recipe` is one, or its file; `jets` and `units` are as for `compress`; `start` is a model to go on from, or its
-    file. Ctrl-C ends the training and keeps the best so far. Raises UserError for what the user can mend,
+    `recipe` is one, or its file; `jets` and `units` are as for `compress`; `start` is a model to continue from, or its
+    file. Ctrl-C ends the training and keeps the best weights. Raises UserError for what the user can mend,
     DamagedFileError for a damaged input; then no output is left.
 
     >>> recipe = atlasae.read_recipe(settings=["course.steps=20"])
@@ -104,7 +104,7 @@ def train(  # noqa: PLR0913  # as many as the command has options
     return TrainingReport(**write_kept(target, model, force), ended=history.ended, **told)
 
 
-@torch.random.fork_rng(devices=[])  # the caller's random numbers are none of ours
+@torch.random.fork_rng(devices=[])  # leave the caller's random state as it is
 def learn(
     paths: Sequence[Location],
     recipe: Recipe,
@@ -116,8 +116,7 @@ def learn(
 ) -> tuple[Model, History]:
     """Train a model on the jets of files (ROOT and tables mixed), from scratch or from another model.
 
-    Raises UserError where there are too few jets, or no such device. The jets for the test are looked at once,
-    after training.
+    The test jets are used once, after training. Raises UserError for too few jets or an unavailable device.
     """
     _check_device(device)
     sample = read_samples(paths, patterns, units)
@@ -132,15 +131,15 @@ def learn(
     return Model.from_autoencoder(autoencoder, facts), history
 
 
-@torch.random.fork_rng(devices=[])  # the caller's random numbers are none of ours
+@torch.random.fork_rng(devices=[])  # leave the caller's random state as it is
 def learn_from(jets: Floats) -> Model:
-    """Fit the packaged model to a sample of the jets (n x 4) it is to compress; takes some seconds."""
+    """Fit the packaged model to a sample of the jets (n x 4) that it will compress; takes some seconds."""
     shuffled = np.random.default_rng(SELF_RECIPE.seed).permutation(jets)[:SELF_JETS]
     held_out = len(shuffled) // 10
     split = Split(shuffled[2 * held_out :], shuffled[:held_out], shuffled[held_out : 2 * held_out])
     model = default_model()
     assert isinstance(model.autoencoder, InvertibleAutoencoder)
-    model.autoencoder.limit(torch.from_numpy(to_coordinates(split.training)))
+    model.autoencoder.limit(torch.from_numpy(JET.to_coordinates(split.training)))
     torch.manual_seed(SELF_RECIPE.seed)
     history = fit(model.autoencoder, split, SELF_RECIPE)
     _pass_on(history)
@@ -151,12 +150,11 @@ def learn_from(jets: Floats) -> Model:
     )
 
 
-@torch.random.fork_rng(devices=[])  # the caller's random numbers are none of ours
+@torch.random.fork_rng(devices=[])  # leave the caller's random state as it is
 def learn_list(variables: VariableList, rows: Floats) -> Model:
     """Fit an autoencoder of any list of variables to a sample (n x variables); raises UserError for too few rows.
 
-    Each variable is conditioned on those before it. Where the next one lies is learned; whole numbers, and angles, lie
-    where they lie.
+    Each variable is conditioned on those before it, and its location is learned, except for integers and angles.
     """
     usable = variables.usable(rows)
     if usable.sum() < FEWEST_ROWS:
@@ -178,7 +176,7 @@ def learn_list(variables: VariableList, rows: Floats) -> Model:
 
 
 def _is_near(coordinates: Floats) -> npt.NDArray[np.bool_]:
-    """Whether each row is near the others: a few that are far off are better kept exactly than given bits by all."""
+    """Whether each row is near the others: the few outliers are stored exactly, instead of costing every row bits."""
     low, high = np.quantile(coordinates, [0.005, 0.995], axis=0)
     margin = _FAR * np.where(high > low, high - low, np.maximum(np.abs(low), 1))
     return np.asarray(((coordinates >= low - margin) & (coordinates <= high + margin)).all(axis=1))
@@ -192,13 +190,13 @@ def _too_few(variables: VariableList, rows: Floats, usable: int) -> str:
 
 
 def _pass_on(history: History) -> None:
-    """Ctrl-C while a model is fitted to an input is not meant for the model alone."""
+    """Raise KeyboardInterrupt if Ctrl-C ended a training that is part of a compression."""
     if history.ended == INTERRUPTED:
         raise KeyboardInterrupt
 
 
 def chain_of(variables: VariableList, coordinates: Floats) -> tuple[list[Link], list[torch.Tensor]]:
-    """The links of a list of variables, and the edges of their bins, for coordinates (n x variables) like these."""
+    """The links of a list of variables, and the edges of their bins, from coordinates (n x variables)."""
     links, edges = [], []
     for i, (variable, y) in enumerate(zip(variables.variables, coordinates.T, strict=True)):
         located = bool(i) and variable.coordinate not in (*WHOLE, "angle")
@@ -213,7 +211,7 @@ def chain_of(variables: VariableList, coordinates: Floats) -> tuple[list[Link], 
 
 
 def _support(variable: Variable, y: Floats) -> tuple[float, float]:
-    """Where coordinates may lie; of whole numbers between two halves, so that every cell is one of them."""
+    """The range of a variable's bins; for integers it ends at half-integers, so that each cell is one integer."""
     match variable.coordinate:
         case "angle":
             return -np.pi, np.pi
@@ -222,28 +220,28 @@ def _support(variable: Variable, y: Floats) -> tuple[float, float]:
         case "integer":
             margin = np.ceil(0.1 * np.ptp(y)) + 2
             return float(y.min() - margin) - 0.5, float(y.max() + margin) + 0.5
-    reach = 1.5 * float(np.ptp(y)) + 0.1  # around a location that may be anywhere among them
+    reach = 1.5 * float(np.ptp(y)) + 0.1  # on both sides of the location, which may be anywhere in y
     return float(y.min()) - reach, float(y.max()) + reach
 
 
 def _begin(recipe: Recipe, jets: Floats, start: Model | None) -> Autoencoder:
-    """What a training begins with; raises UserError where the recipe asks for another network than there is."""
+    """The autoencoder to train; raises UserError if the recipe asks for another network than that of `start`."""
     torch.manual_seed(recipe.seed)
     if start is None:
         return untrained(recipe, jets)
     known = start.autoencoder
     if start.facts["architecture"] != recipe.arch:
-        raise UserError(f"--arch {recipe.arch}: the model to go on from is {start.facts['architecture']}, and stays so")
+        raise UserError(f"--arch {recipe.arch}: the model to continue from is {start.facts['architecture']}: use that")
     if isinstance(known, BottleneckAutoencoder) and recipe.network not in (known.shape, Bottleneck()):
-        raise UserError("the model to go on from keeps its network: leave `network` out of the recipe")
+        raise UserError("the model to continue from keeps its network: leave `network` out of the recipe")
     return known
 
 
 def untrained(recipe: Recipe, jets: Floats) -> Autoencoder:
-    """A new autoencoder, which knows the range or the normalisation of these jets and nothing else."""
+    """A new autoencoder with the range or the normalisation of these jets and random weights."""
     if recipe.arch == "invertible":
         autoencoder = jet_autoencoder()
-        autoencoder.limit(torch.from_numpy(to_coordinates(jets)))
+        autoencoder.limit(torch.from_numpy(JET.to_coordinates(jets)))
         return autoencoder
     network = BottleneckAutoencoder(recipe.network)
     network.normalise_by(torch.from_numpy(jets_to_columns(jets, recipe.network.columns)))
@@ -253,10 +251,10 @@ def untrained(recipe: Recipe, jets: Floats) -> Autoencoder:
 def fit(
     autoencoder: Autoencoder, split: Split, recipe: Recipe, device: str = "cpu", watch: Watcher | None = None
 ) -> History:
-    """Train an autoencoder on a split; it is on the CPU and in float64 afterwards."""
+    """Train an autoencoder on a split; afterwards it is on the CPU and in float64."""
     rows = tuple(_rows(autoencoder, jets).to(device) for jets in (split.training, split.validation))
     objective = _objective(autoencoder, recipe)
-    if isinstance(autoencoder, BottleneckAutoencoder):  # twice as fast; the normalisation stays float64
+    if isinstance(autoencoder, BottleneckAutoencoder):  # in float32, twice as fast; the normalisation stays float64
         autoencoder.encoder.float()
         autoencoder.decoder.float()
     history = run_course(autoencoder.to(device), objective, (rows[0], rows[1]), recipe.course, recipe.seed, watch)
@@ -271,7 +269,7 @@ def learning_rates(
     units: str | None = None,
     start: Model | None = None,
 ) -> tuple[list[float], list[float], float]:
-    """What `training.find_rate` finds for a new network of a recipe, or for a model, on the jets of files."""
+    """The result of `find_rate` for a new network of a recipe, or for a model, on the jets of files."""
     split = split_by_event(read_samples(paths, patterns, units), recipe.seed)
     autoencoder = _begin(recipe, split.training, start).float()
     objective, rows = _objective(autoencoder, recipe), _rows(autoencoder, split.training).float()
@@ -292,7 +290,7 @@ def _check_device(device: str) -> None:
 
 
 def read_samples(paths: Sequence[Location], patterns: Sequence[str] = (), units: str | None = None) -> TrainingSample:
-    """The jets of files that have coordinates, all collections together; at most `MOST_ROWS`, from all over a file."""
+    """The physical jets of files, all collections together: at most `MOST_ROWS`, spread over each file."""
     jets: list[Floats] = []
     events: list[npt.NDArray[np.int64]] = []
     first = 0
@@ -316,14 +314,14 @@ def split_by_event(sample: TrainingSample, seed: int) -> Split:
 def event_parts(
     events: npt.NDArray[np.int64], seed: int, shares: tuple[float, float] = SHARES
 ) -> list[npt.NDArray[np.bool_]]:
-    """Which jets to train on, to validate on and to test with, by the events they belong to."""
+    """Masks of the jets for training, validation and test, by their events."""
     shuffled = np.random.default_rng(seed).permutation(np.unique(events))
     ends = np.cumsum([int(share * len(shuffled)) for share in shares])
     return [np.isin(events, part) for part in np.split(shuffled, ends)]
 
 
 def describe_jets(autoencoder: Autoencoder, jets: Floats) -> dict[str, object]:
-    """Columns, units, coordinates and domain: what a model of these jets expects."""
+    """Columns, units, coordinates and domain that a model of these jets expects."""
     if isinstance(autoencoder, InvertibleAutoencoder):
         coordinates = ["log pt", "eta", "phi", "mu: m / 100 MeV below 100 MeV, sign(m) (1 + log(|m| / 100 MeV)) above"]
         described = {"columns": ["pt", "eta", "phi", "m"], "units": "MeV", "coordinates": coordinates}
@@ -334,7 +332,7 @@ def describe_jets(autoencoder: Autoencoder, jets: Floats) -> dict[str, object]:
 
 
 def figures_on(autoencoder: Autoencoder, jets: Floats) -> dict[str, object]:
-    """What a model makes of jets it has not seen: bits per jet at 1e-3, or half-widths of the residuals."""
+    """Figures of a model on test jets: bits per jet at a bound of 1e-3, or half-widths of the residuals."""
     if isinstance(autoencoder, InvertibleAutoencoder):
         return {"jets": len(jets), "bits_per_jet_at_1e-3": bits_per_row(autoencoder, _rows(autoencoder, jets), 2e-3)}
     codec = BottleneckCodec(autoencoder)
@@ -346,16 +344,16 @@ def figures_on(autoencoder: Autoencoder, jets: Floats) -> dict[str, object]:
 
 
 def _rows(autoencoder: Autoencoder, jets: Floats) -> torch.Tensor:
-    """Jets as an autoencoder is trained on them."""
+    """Jets as the rows that an autoencoder is trained on."""
     if isinstance(autoencoder, InvertibleAutoencoder):
-        return torch.from_numpy(to_coordinates(jets))
+        return torch.from_numpy(JET.to_coordinates(jets))
     return autoencoder.normalised(torch.from_numpy(jets_to_columns(jets, autoencoder.shape.columns))).float()
 
 
 def _read_file(
     events: Events, patterns: Sequence[str], units: str | None, where: str, most: int
 ) -> Iterator[tuple[Floats, npt.NDArray[np.int64]]]:
-    """Jets and event numbers (rising) chunk by chunk; not all chunks of a long file."""
+    """Jets and event numbers (rising) chunk by chunk; every n-th chunk of a long file."""
     collections = find_in(events, where, patterns)
     names = [name for collection in collections for name in collection.branches.values()]
     numbers = None if any(c.jagged for c in collections) else event_numbers(events, collections[0])
@@ -368,10 +366,9 @@ def _read_file(
         chunk = events.read(names, start, min(start + STEP_ENTRIES, events.entries))
         for collection in settled:
             found, counts = to_columns(collection, chunk)
-            storage = storage_of(collection)
-            jets = storage.to_rows(storage.to_values(found))
+            jets = storage_of(collection).rows(found)
             entry = np.repeat(np.arange(start, start + len(counts)), counts)
-            kept = is_physical(jets)
+            kept = JET.usable(jets)
             yield jets[kept], (entry if numbers is None else numbers[entry])[kept]
 
 

@@ -13,7 +13,7 @@ import atlasae
 
 
 def main() -> None:
-    """Fill the spectrum some events at a time, and print it."""
+    """Fill the spectrum chunk by chunk, and print it."""
     spectrum = hist.Hist.new.Reg(20, 10, 10_000, transform=hist.axis.transform.log, name="mjj").Double()
     with atlasae.open(sys.argv[1]) as tree:
         for start in range(0, tree.num_entries, 100_000):

@@ -12,7 +12,7 @@ import atlasae
 
 
 def main() -> None:
-    """Print what the file holds, its first events, and the mean number of jets."""
+    """Print what the file contains, its first events, and the mean number of jets."""
     with atlasae.open(sys.argv[1]) as tree:
         print(tree, tree.collections)
         print(tree.arrays(filter_name="*pt", entry_stop=3).to_list())

@@ -1,4 +1,4 @@
-"""The journal: what is done is known, and nothing else is."""
+"""The journal knows the outputs that are done, and nothing else."""
 
 import os
 from dataclasses import replace
@@ -16,7 +16,7 @@ from atlasae.files.remote import Remote
 
 @pytest.fixture
 def entry(tmp_path: Path) -> Entry:
-    """An output that is there, made of an input that is."""
+    """An entry for an input and an output that exist."""
     (tmp_path / "in").write_bytes(b"input")
     (tmp_path / "out").write_bytes(b"output")
     source = Origin.of(tmp_path / "in", "options")
@@ -86,7 +86,7 @@ def test_a_bad_byte_costs_its_line_and_is_said(data, entry, tmp_path):
     journal = Journal(tmp_path)
     assert list(journal.lines) == ["before", "behind"]
     assert journal.find(entry.source, "out") is None
-    assert journal.notes == [f"'{path}': what is in line 2 is damaged, and not counted"]
+    assert journal.notes == [f"'{path}': line 2 is damaged, and ignored"]
 
 
 def test_a_text_for_a_number_costs_its_line(entry, tmp_path):

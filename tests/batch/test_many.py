@@ -1,4 +1,4 @@
-"""Many files: every one comes out, and one that fails harms no other."""
+"""Many files: each is done, and one that fails does not affect the others."""
 
 import json
 import math
@@ -214,7 +214,7 @@ def test_a_bad_line_of_the_journal_is_said_and_costs_nothing(inputs, tmp_path):
     succeeded(*command)
     lines = (out / NAME).read_bytes().splitlines(keepends=True)
     (out / NAME).write_bytes(lines[0] + lines[1].replace(b'"jets": ', b'"jets": "') + lines[2])
-    note = f"'{out / NAME}': what is in line 2 is damaged, and not counted"
+    note = f"'{out / NAME}': line 2 is damaged, and ignored"
     result = succeeded(*command, "--json")
     assert result.report["notes"] == [note]
     assert all(file["reused"] for file in result.report["files"])
@@ -234,7 +234,7 @@ def test_a_run_that_was_killed_after_its_line_or_after_its_output_is_gone_on_wit
     succeeded("verify", *inputs, out)
 
 
-# Dies of the second output: the first time before it has its name, the next time when it has it.
+# The process dies of the second output: first before it has its name, then after.
 KILLED = """if True:
     import os, signal, sys
     from pathlib import Path
@@ -407,7 +407,7 @@ def test_many_are_evaluated_as_the_files_together(evaluated, tmp_path):
 
 
 def flat(value: Any, at: str = "") -> dict[str, Any]:
-    """The leaves of a report, by where they are; what is not finite is null, as in JSON."""
+    """The leaves of a report by path; what is not finite is null, as in JSON."""
     if isinstance(value, dict):
         return {k: v for key, one in value.items() for k, v in flat(one, f"{at}/{key}").items()}
     if isinstance(value, (list, tuple)):

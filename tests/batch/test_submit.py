@@ -1,4 +1,4 @@
-"""Submit files: every job does one file, and all together what the command would."""
+"""Submit files: every job does one file, and all jobs together the same as the command."""
 
 import json
 import os
@@ -19,7 +19,7 @@ from atlasae.errors import UserError
 
 @pytest.fixture
 def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A program `atlasae` in the folder we are in."""
+    """A program `atlasae` in the current folder."""
     monkeypatch.chdir(tmp_path)
     path = tmp_path / "atlasae"
     path.write_text(
@@ -97,7 +97,7 @@ print(json.dumps([os.getcwd(), *sys.argv[1:]]))
 
 @pytest.fixture
 def tell(tmp_path: Path) -> Callable[[str, Path], list[str]]:
-    """What a task of a Slurm array calls its program with: folder and arguments, the program's name behind them."""
+    """The folder and arguments with which a task of a Slurm array calls its program, after the program's name."""
 
     def told(script: str, folder: Path) -> list[str]:
         (line,) = [line for line in script.splitlines() if line.startswith("#SBATCH --chdir=")]

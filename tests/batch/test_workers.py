@@ -1,4 +1,4 @@
-"""Workers: every task is done, whoever works on it, and whatever happens to others."""
+"""Workers: every task is done, by any kind of worker, even if other workers die."""
 
 import logging
 import os
@@ -43,7 +43,7 @@ def die_once(task: Task) -> dict[str, Any]:
 
 
 def die_when_done(task: Task) -> dict[str, Any]:
-    """Kill this process when `b.root` is there, before anybody hears of it."""
+    """Kill this process when `b.root` is complete, before its outcome is returned."""
     report = compress_task(task)
     if task.path.name == "b.root":
         os.kill(os.getpid(), signal.SIGKILL)
@@ -208,7 +208,7 @@ def test_workers_end_with_the_command_and_leave_nothing(how, inputs, tmp_path):
 
 
 def wait_for(there: Callable[[], bool]) -> None:
-    """Wait until something is so; what a minute of our own CPU time does not see never comes."""
+    """Wait until a condition holds, for at most a minute of CPU time."""
     began = time.process_time()
     while not there():
         assert time.process_time() - began < 60

@@ -19,7 +19,7 @@ from atlasae.codecs.model import Model, default_model
 from atlasae.errors import UserError
 from atlasae.export.export import exported
 from atlasae.jets.precision import Precision
-from atlasae.jets.variables import VariableList
+from atlasae.jets.variables import JET, VariableList
 from atlasae.training.train import chain_of
 
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
@@ -158,6 +158,13 @@ def test_a_config_that_is_none_is_refused(change, words):
         Codec.from_config(codec_at("1e-3").config() | change)
     with pytest.raises(UserError, match="no codec's configuration: 'model'"):
         Codec.from_config({})
+
+
+def test_a_config_of_a_list_of_variables_is_refused():
+    config = codec_at("1e-3").config()
+    listed = config["codec"] | {"layout": "list", "variables": JET.to_json()}
+    with pytest.raises(UserError, match="the codec is of a list of variables: jets need pt, eta, phi and m"):
+        Codec.from_config(config | {"codec": listed})
 
 
 def test_arrays_of_another_shape_are_refused():

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from atlasae.codecs.chain import Density, InvertibleAutoencoder, jet_autoencoder
 from atlasae.codecs.grid import Grid, balanced_radices, pack, radices, unpack
 from atlasae.codecs.model import default_model
-from atlasae.jets.coordinates import to_coordinates
+from atlasae.jets.variables import JET
 
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
 
@@ -40,7 +40,7 @@ def autoencoder(name: str) -> InvertibleAutoencoder:
 
 def coordinates(n: int, seed: int = 1) -> torch.Tensor:
     jets = random_jets(n, seed)
-    return torch.from_numpy(to_coordinates(np.column_stack([jets[v] for v in ("pt", "eta", "phi", "m")])))
+    return torch.from_numpy(JET.to_coordinates(np.column_stack([jets[v] for v in ("pt", "eta", "phi", "m")])))
 
 
 # --- one density

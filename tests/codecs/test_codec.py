@@ -13,14 +13,16 @@ from hypothesis import strategies as st
 
 import atlasae.jets.stored
 from atlasae.codecs.bottleneck import Bottleneck, BottleneckAutoencoder
-from atlasae.codecs.codec import Encoded, encode_within
+from atlasae.codecs.codec import Encoded, encode_and_compare, encode_within, restore
 from atlasae.codecs.floats import BottleneckCodec, FloatsCodec, codec_of_config, few_threads
+from atlasae.codecs.lattice import Lattice
 from atlasae.codecs.model import default_model
 from atlasae.codecs.search import choose_codec, fit_grid
 from atlasae.errors import UserError
-from atlasae.jets.coordinates import from_coordinates, inner
+from atlasae.jets.coordinates import inner
 from atlasae.jets.precision import Precision
 from atlasae.jets.stored import Storage
+from atlasae.jets.variables import JET, VariableList
 
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
 
@@ -30,7 +32,7 @@ ODD = [  # in the support, and far from what the model was trained on
 ]  # fmt: skip
 
 
-def size(encoded: Encoded) -> int:
+def size(encoded: Encoded, kept: Storage) -> int:
     """Information in the latents if all cells were as likely, plus the jets kept exactly."""
     distinct = [1 + len(np.unique(column)) for column in encoded.latents.T]
     return int(len(encoded.latents) * sum(map(math.log2, distinct)) / 8) + 24 * int(encoded.exact.sum())
@@ -58,7 +60,7 @@ def check_within(codec: FloatsCodec, kept: Storage, columns: list[np.ndarray], b
     """Every jet that is not exact is within its bounds; the fraction that is exact."""
     encoded = encode_within(codec, kept, bounds, columns)
     within = ~encoded.exact
-    found = found_errors(kept, columns, kept.restore(codec, encoded.latents))
+    found = found_errors(kept, columns, restore(codec, kept, encoded.latents))
     worst = {v: float(error[within].max(initial=0)) for v, error in found.items() if v in bounds}
     assert {v: error for v, error in worst.items() if not error <= bounds[v] * (1 + 1e-9)} == {}
     # A light m that comes from E has lost digits to cancellation: other arithmetic gives another sixth digit.
@@ -255,6 +257,20 @@ def test_jets_that_have_no_coordinates_or_no_place_are_exact(variable, dtype):
     assert max(encoded.largest.values()) <= 1e-3
 
 
+def test_jets_without_a_cell_of_a_lattice_are_exact_in_the_same_loop():
+    kept, columns, lattice = storage(PT_E), stored(random_jets(4), storage(PT_E)), Lattice((1e-3,) * 4)
+    columns[0][0], columns[1][1], columns[3][2] = 400.0, -10.001, np.inf  # MeV: below the first cell of log pt
+    found = encode_and_compare(lattice, kept, dict.fromkeys(("pt", "eta", "phi", "E"), 0.9), columns, 1e-6)
+    assert found.exact.tolist() == [True, True, True, False]
+    assert np.array_equal(found.latents[3], lattice.cells(kept.rows(columns))[0][:, 3])
+
+
+def test_a_list_of_other_variables_than_the_model_has_is_refused():
+    config = codecs("uniform").config() | {"layout": "list", "variables": VariableList(JET.variables[:3]).to_json()}
+    with pytest.raises(ValueError, match="layout 'list' is of 3 variables, the model of 4"):
+        codec_of_config(config, MODEL.autoencoder)
+
+
 def test_jets_outside_the_grid_are_exact_and_leave_the_others_alone():
     kept, columns = storage(PT_M), list(table(3).T)
     codec, bounds = uniform_codec(1e-3), dict.fromkeys(PT_M, 1e-3)
@@ -265,7 +281,10 @@ def test_jets_outside_the_grid_are_exact_and_leave_the_others_alone():
 
 def test_one_jet_over_one_bound_is_exact():
     kept, codec, columns = storage(PT_M), codecs("uniform"), list(table(500).T)
-    loose, error = dict.fromkeys(PT_M, 1e-2), found_errors(kept, columns, kept.restore(codec, codec.encode(table(500))))
+    loose, error = (
+        dict.fromkeys(PT_M, 1e-2),
+        found_errors(kept, columns, restore(codec, kept, codec.encode(table(500)))),
+    )
     for variable in PT_M:
         limit = float(np.median(error[variable]))
         encoded = encode_within(codec, kept, loose | {variable: limit}, columns)
@@ -304,10 +323,10 @@ def test_the_promise_holds_whoever_decodes(text, variables, dtype):
     codec = choose_codec(MODEL.autoencoder, kept, precision, few, size)
     encoded = encode_within(codec, kept, bounds, columns)
     assert not encoded.exact.all()
-    values, here = kept.to_values(columns), kept.restore(codec, encoded.latents)
+    values, here = kept.to_values(columns), restore(codec, kept, encoded.latents)
     moved = 0
     for other in (in_single(codec), in_batches(codec, 10_000), in_batches(in_single(codec), 777)):
-        restored = kept.restore(other, encoded.latents)
+        restored = restore(other, kept, encoded.latents)
         found = kept.errors(values, kept.to_values(restored))
         assert {
             v: error[~encoded.exact].max() for v, error in found.items() if (error > bounds[v])[~encoded.exact].any()
@@ -350,9 +369,9 @@ def test_the_promise_holds_in_onnxruntime(variables, monkeypatch):
     program = torch.onnx.export(Decoder(codec).eval(), example, dynamo=True, dynamic_shapes=sizes, verbose=False)
     session = runtime.InferenceSession(program.model_proto.SerializeToString())
     (found,) = session.run(None, {session.get_inputs()[0].name: encoded.latents})
-    monkeypatch.setattr(FloatsCodec, "decode", lambda self, latents: from_coordinates(found.astype(np.float64)))
+    monkeypatch.setattr(FloatsCodec, "decode", lambda self, latents: JET.from_coordinates(found.astype(np.float64)))
     monkeypatch.setattr(atlasae.jets.stored, "BLOCK", len(found))
-    restored = kept.restore(codec, encoded.latents)
+    restored = restore(codec, kept, encoded.latents)
     errors = kept.errors(kept.to_values(columns), kept.to_values(restored))
     assert not encoded.exact.all()
     assert {
@@ -379,7 +398,7 @@ def test_the_promise_of_a_network_holds_in_single_precision(bound):
     within = ~encode_within(codec, kept, bounds, columns).exact
     latents = codec.encode(kept.to_rows(values))
     for other in (codec, codec.single):
-        found = kept.errors(values, kept.to_values(kept.restore(other, latents)))
+        found = kept.errors(values, kept.to_values(restore(other, kept, latents)))
         assert all((found[v] <= bound)[within].all() for v in bounds)
     assert within.any() and not within.all()
 
@@ -435,7 +454,7 @@ def test_full_spends_all_bits_and_still_bounds(variables):
     assert 22.9 < codec.grid.word_bits <= 23
     assert sum(codec.grid.bits) > 68.5
     assert check_within(codec, kept, columns, precision.of(kept.layout)) < 0.01
-    errors = found_errors(kept, columns, kept.restore(codec, encode_within(codec, kept, {}, columns).latents))
+    errors = found_errors(kept, columns, restore(codec, kept, encode_within(codec, kept, {}, columns).latents))
     assert max(float(np.median(error)) for error in errors.values()) < 2e-5
 
 
@@ -445,13 +464,13 @@ def test_the_candidate_of_the_smallest_size_is_taken(wanted):
     columns = stored(random_jets(3000), kept)
     seen: list[np.ndarray] = []
 
-    def collect(encoded: Encoded) -> int:
+    def collect(encoded: Encoded, kept: Storage) -> int:
         seen.append(encoded.latents)
         return 5
 
     choose_codec(MODEL.autoencoder, kept, precision, columns, collect)
     sizes = iter([3 if i == wanted % len(seen) else 4 for i in range(len(seen))])
-    codec = choose_codec(MODEL.autoencoder, kept, precision, columns, lambda _: next(sizes))
+    codec = choose_codec(MODEL.autoencoder, kept, precision, columns, lambda *_: next(sizes))
     found = encode_within(codec, kept, precision.of(kept.layout), columns).latents
     np.testing.assert_array_equal(found, seen[wanted])
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from atlasae.codecs import lattice
 from atlasae.codecs.lattice import HIGH, LOW, PER_E, SLOPES, TURN, UNIT, Lattice, direction
-from atlasae.jets.coordinates import to_coordinates
+from atlasae.jets.variables import JET
 
 STEPS = (2e-3, 2e-3, 2e-3, 2e-3)
 DIAMOND = np.arange(-SLOPES, SLOPES + 1) / SLOPES
@@ -41,7 +41,7 @@ def test_a_cell_is_no_further_than_half_a_step(log_pt, eta, phi, m, exponent):
     grid = Lattice((10**exponent,) * 4)
     cells, held = grid.cells(jets)
     assert held.all() and cells.shape == (4, 1) and cells.dtype == np.int32
-    assert np.abs(grid.coordinates(cells) - to_coordinates(jets)).max() <= 10**exponent / 2 + 1e-9
+    assert np.abs(grid.coordinates(cells) - JET.to_coordinates(jets)).max() <= 10**exponent / 2 + 1e-9
     assert np.array_equal(grid.cells(grid.jets(cells))[0], cells)
 
 

@@ -1,4 +1,4 @@
-"""The command line: options, reports, exit codes; what users get wrong is in test_cli_errors.py."""
+"""The command line: options, reports, exit codes; user errors are in test_cli_errors.py."""
 
 import hashlib
 import io
@@ -51,7 +51,7 @@ JETS = VARIABLES["nanoaod"].values()
 
 @pytest.fixture(scope="module")
 def short(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A compressed file of few entries, so that a byte of it means something; decompressed, it is `back.root`."""
+    """A compressed file of few entries, of which most bytes matter; decompressed, it is `back.root`."""
     folder = tmp_path_factory.mktemp("short")
     jets = counted("nanoaod", make_counts(12))
     others = bystanders(12)
@@ -86,7 +86,7 @@ def test_a_changed_byte_never_changes_a_result(short):
 
 
 def basket(path: Path, tree: str, branch: str) -> slice:
-    """Where in a file the content of a branch's first basket is."""
+    """The bytes of a file with the content of a branch's first basket."""
     with uproot.open(path) as file:
         found = file[tree][branch]
         start, size = (int(found.member(name)[0]) for name in ("fBasketSeek", "fBasketBytes"))
@@ -354,7 +354,7 @@ def test_carried_branches_are_compressed_as_asked(text, begins, jets_file, tmp_p
 
 @pytest.mark.parametrize("layout", ["floats", "packed"])
 def test_carried_branches_are_compressed_as_the_file_they_come_from(layout, tmp_path):
-    """There and back; uproot says so in the file, not in the branches."""
+    """There and back; uproot notes it in the file, not in the branches."""
     branches = counted("nanoaod", make_counts(60)) | {"event": ak.Array(np.arange(60))}
     with uproot.recreate(tmp_path / "in.root", compression=uproot.LZMA(8)) as file:
         types = {name: declared(array) for name, array in branches.items()}
@@ -539,7 +539,7 @@ def test_a_training_that_makes_no_sense_is_refused(options, words, jets_file, tm
 
 
 def test_a_training_without_a_place_for_the_model_is_refused(jets_file):
-    refused(2, ("no place for the model", "-o MODEL"), "train", jets_file, *MLP, out=jets_file)
+    refused(2, ("no output for the model", "-o MODEL"), "train", jets_file, *MLP, out=jets_file)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
@@ -627,7 +627,7 @@ def test_the_learning_rate_is_told_beside_its_plot(table_of_jets, tmp_path):
 
 @pytest.fixture
 def published(tmp_path: Path) -> tuple[Path, Path]:
-    """A checkpoint of another program, and the recipe that says what it is."""
+    """A checkpoint of another program, and the recipe that describes it."""
     rng = np.random.default_rng(7)
     sizes = {"a": (5, 4), "b": (3, 5), "c": (5, 3), "d": (4, 5)}
     weights = {f"{name}.weight": torch.from_numpy(rng.normal(0, 0.5, shape)) for name, shape in sizes.items()}
@@ -691,7 +691,7 @@ def test_tables_are_made_and_told(jets_file, tmp_path):
     )
     for words, more in (
         (("nothing to set", "--seed"), ("--seed", "1", "-o", out)),
-        (("no place for the tables",), ()),
+        (("no output for the tables",), ()),
         (("--device",), ("--device", "cuda", "-o", out)),
     ):
         assert run_main("train", jets_file, "--arch", "tables", *more).failed(2, *words)

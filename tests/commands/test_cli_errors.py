@@ -1,4 +1,4 @@
-"""What a user gets wrong: one line that names the thing, the value and what to do, and nothing left behind."""
+"""User errors: one line that names the thing, the value and what to do, and no output left."""
 
 import errno
 import os
@@ -43,7 +43,7 @@ COMMANDS = ("compress", "decompress", "info", "verify", "train", "import-checkpo
 
 
 def failing(error: Exception) -> Callable[..., Any]:
-    """A function that fails."""
+    """A function that raises this error."""
 
     def fail(*_: Any, **more: Any) -> Any:
         raise error
@@ -279,7 +279,7 @@ def test_what_is_no_model_of_ours_is_refused(content, words, jets_file, tmp_path
 
 @pytest.fixture
 def nested_file(tmp_path: Path) -> Path:
-    """An RNTuple with a branch that no TTree of uproot holds."""
+    """An RNTuple with a branch that uproot can't write to a TTree."""
     counts = make_counts(20)
     branches = counted("rntuple", counts) | {"tracks": ak.Array([[[1, 2], []]] * 20), "n": ak.Array(np.arange(20))}
     types = {n: a.layout.form.type if n == "tracks" else declared(a) for n, a in branches.items()}
@@ -328,7 +328,7 @@ def test_dots_in_an_rntuple_are_refused(tmp_path):
         ("compress jets.root out.root --tree Nothing", ("no tree 'Nothing' in 'jets.root'", "there are Events")),
         ("compress table.txt out.root", ("'table.txt' is not a ROOT file", "(.pkl, .parquet)")),
         ("train", ("Missing argument",)),
-        ("train jets.root", ("no place for the model", "-o MODEL")),
+        ("train jets.root", ("no output for the model", "-o MODEL")),
         ("train jets.root -o m --arch tree", ("'tree'", "'invertible', 'mlp'")),
         ("train jets.root -o m --config no.toml", ("no recipe 'no.toml'", "scripts/recipes")),
         ("train jets.root -o m --set course.stepps=3", ("no setting 'stepps'", "there are")),

@@ -39,7 +39,7 @@ OURS = "atlasae, three floats"
 
 @pytest.fixture(autouse=True, scope="module")
 def quick() -> Iterator[None]:
-    """Networks that learn little, at two precisions."""
+    """Networks that are hardly trained, at two precisions."""
     with pytest.MonkeyPatch.context() as patch:
         course = Course(steps=4, batch=64, validate_every=2)
         patch.setattr(train, "SELF_RECIPE", replace(train.SELF_RECIPE, course=course))
@@ -66,7 +66,7 @@ def report(report_text: str, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def short_report(report: Path) -> Path:
-    """A report of one spectrum and what goes with every report."""
+    """A report with one spectrum and the fields of every report."""
     found = json.loads(report.read_text())
     collection = found["collections"][0]
     collection |= {"spectra": {"pt": collection["spectra"]["pt"]}, "events": {"events": 0}, "latents": None}
@@ -92,12 +92,12 @@ def sketched(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Figure]]:
 
 
 def strict(text: str) -> Any:
-    """What JSON says; NaN and Infinity are no JSON."""
+    """Parsed JSON; raises for NaN and Infinity, which JSON lacks."""
     return json.loads(text, parse_constant=pytest.fail)
 
 
 def refused(code: int, words: tuple[str, ...], *arguments: object, out: Path) -> None:
-    """Check that a command fails with one line that says the words, and leaves the files beside OUT as they were."""
+    """Check that a command fails with one line that contains the words, and changes no files in the folder of OUT."""
     files = sorted(path for path in out.parent.rglob("*") if path.is_file())
     with nothing_left(out):
         assert run_main(*arguments).failed(code, *words)
@@ -332,7 +332,7 @@ def test_several_reports_are_compared(report, short_report, sketched, tmp_path):
 
 @pytest.fixture
 def models(one_torch_thread: None, tmp_path: Path) -> list[Path]:
-    """Two models, trained for a moment."""
+    """Two models, trained for a few steps."""
     jets = random_jets(200, seed=6)
     pd.DataFrame({v: jets[v] for v in ("pt", "eta", "phi", "m")}).to_pickle(tmp_path / "jets.pkl")
     paths = [tmp_path / "first.model", tmp_path / "second.model"]
@@ -368,7 +368,7 @@ def test_a_history_that_is_none_is_refused(history, models, tmp_path):
 
 def test_what_does_not_go_together_is_refused(jets_file, compressed, report, by_hand, tmp_path):
     out = ["-o", tmp_path / "figures"]
-    words = ("nothing to draw of", "an original and what became of it, reports, or models")
+    words = ("nothing to draw of", "an original and its compressed file, reports, or models")
     refused(2, words, "plot", jets_file, *out, out=jets_file)
     refused(2, words, "plot", jets_file, compressed, report, *out, out=jets_file)
     refused(2, words, "plot", jets_file, compressed, by_hand, *out, out=jets_file)
@@ -419,7 +419,7 @@ def test_a_folder_with_something_in_it_is_refused(short_report, sketched, tmp_pa
 
 @pytest.fixture(scope="module")
 def measured(made_once: dict[str, bytes], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Result]:
-    """A folder with a figure, and what the benchmark printed."""
+    """A folder with a figure, and the output of the benchmark."""
     folder = tmp_path_factory.mktemp("benchmark")
     (folder / "jets.root").write_bytes(made_once["jets.root"])
     return folder / "figures", succeeded("benchmark", folder / "jets.root", "-o", folder / "figures", "--json")

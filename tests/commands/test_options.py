@@ -1,4 +1,4 @@
-"""What several commands take: in which order, where it may be, and what goes together."""
+"""Options that several commands share: their order, values and combinations."""
 
 from importlib.metadata import version
 from pathlib import Path
@@ -24,7 +24,7 @@ ONE = {"workers": None, "dask": None, "split_size": None}
 @options.labelled
 @options.force
 def command(**given: object) -> None:
-    """A command of this test."""
+    """A command for this test."""
 
 
 def test_options_stand_in_the_order_they_are_given_in():

@@ -1,4 +1,4 @@
-"""How a command runs: its progress, its report, its errors, and how a shell completes its line."""
+"""How a command runs: its progress, report and errors, and how a shell completes its line."""
 
 import io
 import json

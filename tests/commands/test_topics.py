@@ -1,4 +1,4 @@
-"""Topics of `atlasae help`: all there, one line each, plain in a pipe and drawn on a terminal, and at once."""
+"""Topics of `atlasae help`: all listed, one line each, plain in a pipe and formatted on a terminal, at once."""
 
 import io
 import re

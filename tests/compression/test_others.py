@@ -198,7 +198,7 @@ def test_what_has_nothing_beside_a_slash_in_its_name_can_not_be_written(tmp_path
         content = content.replace(b"\4" + name, b"\4" + odd)
     path.write_bytes(content)
     unwritable = (
-        "2 things .*tree 'p/q/' .uproot writes no name with nothing beside a slash.; '/h/1' .uproot writes no name"
+        "2 things .*tree 'p/q/' .uproot writes no name with an empty part beside a slash.; '/h/1' .uproot writes no"
     )
     with (
         open_source(path) as source,

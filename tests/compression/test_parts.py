@@ -182,7 +182,7 @@ def test_what_is_left_of_another_split_is_named_by_verify_and_in_the_way_of_comp
     result = verified(made, two)
     stale = ["a.part0.root", "a.part1.root"] if name == "a.root" else [name]
     assert result.code == 1 and result.report["failed"] == len(stale)
-    assert [line for line in result.err.splitlines() if "cut another time: remove it" not in line] == []
+    assert [line for line in result.err.splitlines() if "another split of 'a.root': remove it" not in line] == []
     assert all(name in line for name, line in zip(stale, result.err.splitlines(), strict=True))
     before = {file: file.read_bytes() for file in two.iterdir()}
     for force in ([], ["--force"]):
@@ -203,7 +203,7 @@ def test_parts_are_never_mixed_with_those_of_another_split(made):
     assert result.code == 1 and "a.part0.root' exists" in result.err
     assert {file: file.read_bytes() for file in folder.iterdir()} == before
     result = run_main("compress", path, "-o", folder, *PACKED)
-    assert result.code == 1 and "a.part0.root' is of 'a.root' as it was cut another time: remove it" in result.err
+    assert result.code == 1 and "a.part0.root' is from another split of 'a.root': remove it" in result.err
     assert {file: file.read_bytes() for file in folder.iterdir()} == before
     cut(path, folder, 5, "--force")
     assert verified(made, folder).code == 0

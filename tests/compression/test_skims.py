@@ -187,7 +187,7 @@ def test_a_skim_of_files_on_different_grids_is_refused(small, tmp_path):
 
 def test_trust_is_of_one_skim(small, tmp_path):
     result = run_main("decompress", small, "-o", tmp_path / "folder", "--trust", small)
-    assert result.failed(2, "--trust is of one skim: give IN and OUT")
+    assert result.failed(2, "--trust is for one skim: give IN and OUT")
     with pytest.raises(UserError, match="looks like a skim"):
         atlasae.open(skim(small, slice(5)))
 

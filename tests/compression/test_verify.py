@@ -24,7 +24,7 @@ from conftest import (
 from atlasae.compression import compress
 from atlasae.compression.compress import compress_file
 from atlasae.compression.plan import Options
-from atlasae.files import trees
+from atlasae.files import trees, writing
 from atlasae.files.writing import Writer
 
 Branches = dict[str, ak.Array]
@@ -385,7 +385,7 @@ def test_a_branch_that_is_written_wrongly_is_named_and_nothing_left(jets_file, m
 def test_a_branch_that_reads_back_as_another_type_is_named(tmp_path, monkeypatch):
     """Of the same bytes: no checksum would tell."""
     monkeypatch.setattr(trees, "mend_leaves", lambda branches: None)
-    monkeypatch.setattr(trees, "write_leaves", lambda tree: None)
+    monkeypatch.setattr(writing, "write_leaves", lambda tree: None)
     columns = jet_columns("flat", 6) | {"w[1]": np.arange(6, dtype=np.float32)}
     pd.DataFrame(columns).to_pickle(tmp_path / "jets.pkl")
     words = ("'w[1]' does not read back", "float32 was written, 1 * float32 is read", "--drop 'w[1]'")

@@ -1,4 +1,4 @@
-"""The C++ header against Python's own decoding: for every layout of jets, exact jets and both architectures."""
+"""The C++ header compared with Python's decoding: all layouts of jets, exact jets and both architectures."""
 
 import functools
 import json
@@ -30,7 +30,7 @@ JETS = Path(__file__).parents[2] / "data" / "jets.root"
 VARIABLES = ("pt", "eta", "phi", "m")
 TYPES = {"float32": "float", "float64": "double"}
 
-# Reads the events of a file of raw numbers, as RDataFrame gives them, and writes one variable of all jets.
+# Reads the events of a file of raw numbers, as RDataFrame passes them, and writes one variable of all jets.
 PROGRAM = """
 #include "jets.h"
 #include "jets.h"
@@ -73,7 +73,7 @@ def compiled(folder: Path, program: str) -> Path:
 
 
 def read_by_cpp(small: Path, folder: Path) -> dict[str, np.ndarray]:
-    """The jets of a compressed file, by branch and flat, as its header gives them."""
+    """The jets of a compressed file decoded by its header, by branch and flat."""
     succeeded("export", small, "--cpp", "-o", folder / "jets.h", "--quiet", "--force")
     run = runs(small)[0]
     collection = run["collections"][0]["collection"]
@@ -99,7 +99,7 @@ def read_by_cpp(small: Path, folder: Path) -> dict[str, np.ndarray]:
 def split(
     raw: bytes, latents: ak.Array, variables: dict[str, str], dtypes: dict[str, np.dtype]
 ) -> dict[str, np.ndarray]:
-    """What the program wrote, event by event and in an event variable by variable."""
+    """The output of the program, which is event by event and in an event variable by variable."""
     counts = ak.num(latents).to_list() if latents.ndim > 1 else [1] * len(latents)
     found: dict[str, list[np.ndarray]] = {branch: [] for branch in variables.values()}
     start = 0
@@ -117,7 +117,7 @@ def runs(small: Path) -> list[dict[str, Any]]:
 
 
 def check_like_python(small: Path, folder: Path) -> dict[str, np.ndarray]:
-    """Every jet as `atlasae decompress` has it, to 1e-6 as errors are counted, and bit for bit where it is exact."""
+    """Every jet is as `atlasae decompress` writes it: to 1e-6, relative where bounds are, or bit for bit if exact."""
     found = read_by_cpp(small, folder)
     run = runs(small)[0]
     collection = run["collections"][0]["collection"]
@@ -156,7 +156,7 @@ def test_every_jet_of_the_packaged_file_is_as_python_decodes_it(precision, tmp_p
     ("layout", "precision"), [("nanoaod", "5e-6"), ("flat", "5e-6"), ("energy", "2e-5"), ("cartesian", "2e-5")]
 )
 def test_every_layout_is_as_python_decodes_it(layout, precision, tmp_path):
-    """So finely that three floats do not hold all jets: some are exact."""
+    """At a precision at which three floats don't hold all jets: some are exact."""
     files = write_layout(tmp_path / "in.root", layout), tmp_path / "small.root"
     report = succeeded("compress", *files, "--json", "--precision", precision).report
     assert 0 < report["exact_jets"] < report["jets"]
@@ -188,13 +188,13 @@ def test_padding_is_as_python_decodes_it(jagged, dtype, tmp_path):
     for v, values in branches.items():
         assert found[f"jet_{v}"][::3].tobytes() == values[::3].tobytes()
     onnx = run_main("export", tmp_path / "small.root", "--onnx", "-o", tmp_path / "onnx")
-    assert onnx.failed(2, "rows where there is no jet", "--cpp") and not (tmp_path / "onnx").exists()
+    assert onnx.failed(2, "has padding", "--cpp") and not (tmp_path / "onnx").exists()
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("columns", [("pt", "eta", "phi", "E"), ("m", "phi", "eta", "pt")])
 def test_every_bottleneck_is_as_python_decodes_it(activation, columns, tmp_path):
-    """An untrained network keeps nearly no jet within its precision; with none promised, none is exact."""
+    """An untrained network keeps almost no jet within its precision; without bounds, none is exact."""
     (tmp_path / "mlp.safetensors").write_bytes(untrained_bottleneck(activation, columns))
     write_layout(tmp_path / "in.root", "nanoaod")
     options = ("--model", tmp_path / "mlp.safetensors", "--precision", "none", "--quiet")
@@ -226,7 +226,7 @@ def test_two_headers_go_into_one_program(compressed, tmp_path):
 
 
 def test_rounded_jets_are_rounded_as_python_rounds_them(tmp_path):
-    """Finer than the input is: cut mantissas and numbers on a grid come back, of powers of two bit for bit."""
+    """Rounded finer than the input: cut mantissas and grids come back, those of powers of two bit for bit."""
     jets = random_jets(300)
     rounded = (np.round(jets["pt"] / 500) / 2, np.round(jets["eta"], 1), jets["phi"], np.round(jets["m"] / 250) / 4)
     columns = dict(zip(VARIABLES, rounded, strict=True))
@@ -279,7 +279,7 @@ def test_no_name_of_a_file_becomes_code(name, tmp_path):
         assert TOKENS.sub("", odd) == TOKENS.sub("", plain)
         assert odd.isascii()
         (tmp_path / f"jagged{jagged:d}.h").write_text(odd)
-    lines = [f'#define ATLASAE_NAMESPACE n{i}\n#include "jagged{i}.h"\n' for i in (0, 1)]  # as in a program of both
+    lines = [f'#define ATLASAE_NAMESPACE n{i}\n#include "jagged{i}.h"\n' for i in (0, 1)]  # a program that reads both
     (tmp_path / "main.cpp").write_text("".join(lines))
     strict = ["-std=c++17", "-fsyntax-only", "-trigraphs", "-Wall", "-Wcomment", "-Werror"]
     subprocess.run(["g++", *strict, tmp_path / "main.cpp"], check=True)

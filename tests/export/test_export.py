@@ -1,4 +1,4 @@
-"""What is exported from where: files, models, merged files, and what can't be."""
+"""Sources of exports: files, models, merged files, and what can't be exported."""
 
 import dataclasses
 import shutil
@@ -11,6 +11,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from codec_contract import GOLDEN
 from conftest import counted, make_counts, random_jets, refused, succeeded, untrained_bottleneck, write_tree
 
 from atlasae.codecs.arrays import drawn_jets
@@ -30,7 +31,7 @@ pytestmark = pytest.mark.usefixtures("one_torch_thread")
 
 @pytest.fixture(autouse=True, scope="module")
 def chosen_once() -> Iterator[None]:
-    """The grid of a model at a precision, which takes seconds to choose, is chosen by the first test alone."""
+    """The grid of a model at a precision takes seconds to choose: only the first test does so."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(export, "Codec", cache(export.Codec))
         yield
@@ -51,7 +52,7 @@ def test_a_file_is_exported_with_its_own_grid(compressed, tmp_path):
 
 
 def test_a_compressed_file_is_known_by_its_bytes_not_by_its_name(compressed, tmp_path):
-    """Grids call files x.root.1; and a model may be called as it likes."""
+    """Grids name files x.root.1, and a model may have any name."""
     shutil.copy(compressed, tmp_path / "user.x.root.1")
     out = tmp_path / "jets.h"
     succeeded("export", tmp_path / "user.x.root.1", "--cpp", "-o", out, "--quiet")
@@ -61,6 +62,11 @@ def test_a_compressed_file_is_known_by_its_bytes_not_by_its_name(compressed, tmp
     refused(
         2, ("no such file", "absent.root"), "export", tmp_path / "absent.root", "--cpp", "-o", out, "--force", out=out
     )
+
+
+def test_a_list_of_variables_is_not_exported():
+    with pytest.raises(UserError, match=r"list\.root' holds a list of variables: only jets are exported"):
+        exported(str(GOLDEN / "format-2" / "list.root"), None, None)
 
 
 @pytest.mark.parametrize("precision", ["1e-3", "pt=1e-2,eta=1e-3,phi=1e-3,m=1e-2", "full"])
@@ -119,7 +125,7 @@ def test_what_can_not_be_exported_is_refused(compressed, jets_file, tmp_path):
     refused(2, ("not compressed by atlasae",), "export", jets_file, "--cpp", "-o", out, out=out)
     refused(2, ("no model 'nothing'",), "export", "nothing", "--cpp", "-o", out, out=out)
     refused(
-        2, ("--precision", "is of a model"), "export", compressed, "--precision", "1e-3", "--cpp", "-o", out, out=out
+        2, ("--precision", "is for a model"), "export", compressed, "--precision", "1e-3", "--cpp", "-o", out, out=out
     )
     refused(2, ("--jets", "is a model"), "export", "default", "--jets", "Jet", "--cpp", "-o", out, out=out)
     refused(2, ("is the input",), "export", compressed, "--cpp", "-o", compressed, "--force", out=out)
@@ -137,9 +143,9 @@ def sessions(folder: Path) -> list[onnxruntime.InferenceSession]:
 
 
 def check_onnx(source: object, folder: Path, jets: np.ndarray, precision: str | None = None) -> None:
-    """What Python keeps within its bounds, ONNX decodes within them, from Python's latents and from its own.
+    """ONNX decodes what Python keeps within its bounds within them, from Python's latents and from its own.
 
-    A network with a bottleneck has no bounds by itself: there ONNX gives what Python gives.
+    A bottleneck network has no bounds: there ONNX gives the same values as Python.
     """
     options = ["--precision", precision] if precision else []
     succeeded("export", source, "--onnx", "-o", folder, "--quiet", *options)

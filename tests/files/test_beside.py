@@ -1,4 +1,4 @@
-"""What ROOT keeps beside values: found in a file that ROOT made, told by every command, and no more than there is."""
+"""What ROOT stores besides values: found in a file made by ROOT, and reported by every command, and nothing more."""
 
 import io
 from pathlib import Path
@@ -36,14 +36,14 @@ def compressed(tmp_path: Path, *options: str) -> tuple[Path, Result]:
 @pytest.mark.parametrize("name", OF_TREES)
 def test_what_a_tree_has_beside_its_branches(name):
     with uproot.open(MADE_BY_ROOT) as file:
-        assert kept_beside(file[name]) == OF_TREES[name]  # of `plain`, somebody asked for its user info: it is empty
+        assert kept_beside(file[name]) == OF_TREES[name]  # in `plain`, user info was asked for: an empty list
 
 
 def test_bytes_behind_a_tree_that_make_no_sense_are_told():
     with uproot.open(MADE_BY_ROOT) as file:
         tree = file["plain"]
         tree.member("fLeaves").cursor.skip(10**6)
-        assert kept_beside(tree) == ["what stands behind the aliases"]
+        assert kept_beside(tree) == ["what follows the aliases"]
 
 
 @pytest.mark.parametrize(
@@ -128,7 +128,7 @@ def test_a_folder_or_object_of_the_name_of_ours_is_refused(name, tmp_path):
 
 
 def test_what_no_run_recorded_is_a_difference(tmp_path):
-    """A file that was compressed before its original got more."""
+    """A file compressed before its original got another object."""
     path, small = with_jets(tmp_path / "in.root", first="a text"), tmp_path / "small.root"
     succeeded("compress", path, small, "--layout", "packed")
     with_jets(path, first="a text", second="another", empty__x="one more")

@@ -1,4 +1,4 @@
-"""Names with brackets and other signs in them: written and read again, each of every kind of branch."""
+"""Names with brackets and other signs, in every kind of branch: written and read again."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -44,7 +44,7 @@ def read(path: Path) -> dict[str, ak.Array]:
 
 
 def titles(path: Path) -> dict[str, str]:
-    """The title of the leaf of every branch, as it stands in the file."""
+    """The title of every branch's leaf, as stored in the file."""
     with uproot.open(path) as file:
         branches = file["T"].branches
         return {branch.name: branch.member("fLeaves")[0].member("fTitle") for branch in branches}
@@ -123,7 +123,7 @@ def confusing(tmp_path, monkeypatch):
         patched.setattr(leaf_names, "plain", lambda name: "njet" if name == "numb" else name)
         counters = dict.fromkeys(branches, "numb")
         path = written(tmp_path / "in.root", branches | {"njet": KINDS["number"]}, counters)
-    named = path.read_bytes().replace(b"\4numb\4njet", b"\4njet\4njet")  # the leaf itself, not only its title
+    named = path.read_bytes().replace(b"\4numb\4njet", b"\4njet\4njet")  # the leaf's name, not only its title
     path.write_bytes(named)
     return path
 
@@ -143,7 +143,7 @@ def test_a_branch_that_is_called_as_the_leaf_of_a_counter_comes_back(confusing, 
 
 
 def test_a_counter_that_comes_back_otherwise_is_refused_unless_dropped(confusing, monkeypatch):
-    """As files of old have it: the name of the leaf was taken for that of the branch."""
+    """As in old files: the name of the leaf was taken for that of the branch."""
     small = confusing.with_name("small.root")
     leaf = lambda branch: str(branch.member("fLeaves")[0].member("fLeafCount").member("fName"))  # noqa: E731
     asked = ("compress", confusing, small, "--layout", "packed", "--units", "MeV")

@@ -1,4 +1,4 @@
-"""Leaves that uproot reads wrongly: what ROOT wrote (scripts/make_leaves.py), against what ROOT reads there."""
+"""Leaves that uproot reads wrongly: written by ROOT (scripts/make_leaves.py), compared with what ROOT reads."""
 
 import math
 from pathlib import Path
@@ -37,7 +37,7 @@ def numbers_of(branch: Any, start: int, stop: int) -> np.ndarray:
 
 
 def branches_of(file: Any, tree: str) -> dict[str, Any]:
-    """The branches of a tree that hold numbers, called as ROOT calls them."""
+    """The branches with numbers of a tree, by ROOT's names."""
     found = (branch for branch in file[tree].itervalues(recursive=True) if not branch.branches)
     return {f"{tree}.{branch.name.partition('[')[0]}": branch for branch in found if len(branch.member("fLeaves")) == 1}
 
@@ -141,12 +141,12 @@ def test_texts_may_be_empty_anywhere_and_long(file, like):
 
 
 def basket_of(entries: int) -> Any:
-    """A basket with these entries, and nothing that is read of it."""
+    """A basket with these entries; its bytes are not read."""
     return SimpleNamespace(num_entries=entries, basket_num=0, member={"fKeylen": 70}.__getitem__)
 
 
 def texts_of(data: bytes, offsets: list[int] | None, entries: int, **how: Any) -> list[str]:
-    """What is read of a basket with these bytes and offsets."""
+    """The strings read from a basket with these bytes and offsets."""
     given = None if offsets is None else np.array(offsets, np.int32)
     nothing = {"context": {}, "cursor_offset": 0, "library": None, "options": {}}
     branch = SimpleNamespace(name="x")
@@ -157,7 +157,7 @@ def texts_of(data: bytes, offsets: list[int] | None, entries: int, **how: Any) -
 
 @pytest.mark.parametrize("offsets", [[0, 3, 2, 4], [0, 2, 5], [-70, -65, -70, 4], [-3, 2, 4]])
 def test_offsets_that_are_none_of_texts_are_damage(offsets):
-    with pytest.raises(ValueError, match="offsets of its texts"):
+    with pytest.raises(ValueError, match="offsets of its strings"):
         texts_of(b"\1a\1b", offsets, len(offsets) - 1)
 
 
@@ -184,7 +184,7 @@ def test_texts_without_offsets_are_read_unless_some_are_empty():
 
 
 def lists_without_offsets(counts: list[int], data: bytes, header_bytes: int = 0, counted: bool = True) -> Any:
-    """What is read of a basket with these bytes and no offsets."""
+    """The lists read from a basket with these bytes and no offsets."""
     counter = uproot.open(ROOT_FILE)["numbers/n"]
     counter.array = lambda *_, **__: np.array(counts)
     branch = SimpleNamespace(name="x", entry_offsets=[0, len(counts)], count_branch=counter if counted else None)
@@ -205,7 +205,7 @@ def test_counts_that_do_not_fit_are_damage():
     branch_counts = [1, 0, 2]
     assert list(map(list, lists_without_offsets(branch_counts, b"\0\1\0\2\0\3"))) == [[1], [], [2, 3]]
     for counts in ([1, 0, 3], [4, -2, 1], [2**31, 0, 1]):
-        with pytest.raises(ValueError, match="its counter tells"):
+        with pytest.raises(ValueError, match="its counter gives"):
             lists_without_offsets(counts, b"\0\1\0\2\0\3")
 
 

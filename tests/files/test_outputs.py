@@ -1,4 +1,4 @@
-"""Outputs appear whole or not at all, whatever ends the process that writes them."""
+"""Outputs appear complete or not at all, however the process that writes them ends."""
 
 import contextlib
 import errno
@@ -171,7 +171,7 @@ with replacing(Path(sys.argv[1]), True) as temporary:
 
 
 def half_written(target: Path, number: int) -> subprocess.Popen[bytes]:
-    """A process that has written half of its output, or died of it."""
+    """A process that was stopped or killed after writing half of its output."""
     command = [sys.executable, "-c", HALF, str(target), str(int(number))]
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 

@@ -1,4 +1,4 @@
-"""What a pickle may ask for: refused before it is made. Nothing here would do harm if it were not."""
+"""What a pickle may ask for is refused before it is made; the pickles here are harmless anyway."""
 
 import io
 import pickle
@@ -13,7 +13,7 @@ ALLOWED = {"collections": {"OrderedDict"}, "builtins": {"bytearray"}}
 
 
 def record(stream: bytes) -> Any:
-    """What the records of a pickle are, after the walk through it."""
+    """The records of a pickle, after the walk through its opcodes."""
     opened = io.BytesIO(stream)
     walk(Bounded(opened))
     opened.seek(0)
@@ -98,7 +98,7 @@ def test_a_declared_size_that_is_not_there_is_not_asked_for(stream):
 
 
 def test_numbers_of_many_digits_are_refused():
-    with pytest.raises(RefusedError, match="a whole number of 7[0-9]{4} bits"):
+    with pytest.raises(RefusedError, match="an integer of 7[0-9]{4} bits"):
         record(pickle.dumps(1 << 70_000))
 
 

@@ -1,4 +1,4 @@
-"""Inputs at a URL: read like files, a part at a time; what goes wrong on the way is one line, and no secret in it."""
+"""Inputs at a URL: read in ranges; each failure is one line without secrets."""
 
 import os
 import pickle
@@ -81,7 +81,7 @@ def test_other_texts_are_paths(text):
 
 
 class Named:
-    """A path of somebody else's library."""
+    """A path object of another library."""
 
     def __init__(self, text: str) -> None:
         self.text = text
@@ -232,7 +232,7 @@ def test_a_server_of_xrootd_that_is_lost_on_the_way(xrootd, made_once):
         xrootd.stop()
         source.trees["Events"].read(["Jet_pt"], 0, 60)
     files, _ = location._store
-    assert files._readonly_filehandle_cache._cache == {}  # or it would complain at the end of the process
+    assert files._readonly_filehandle_cache._cache == {}  # or it would print an error at exit
 
 
 def test_a_server_of_xrootd_that_is_not_there():
@@ -275,7 +275,7 @@ def test_a_server_that_never_answers(served, impatient):
 
 def test_a_server_that_does_not_tell_how_long_files_are(served):
     served.lengths = False
-    assert run_main("info", served.url("small.root")).failed(2, "does not tell how long it is: download it first")
+    assert run_main("info", served.url("small.root")).failed(2, "does not tell its size: download it first")
 
 
 def test_a_server_that_sends_files_only_whole(served):
@@ -466,7 +466,7 @@ def test_models_stay_here(layout, jets_file, tmp_path):
 
 
 def overwrite(path: Path) -> None:
-    """In place, by as many other bytes."""
+    """Overwrite a file in place with the same number of other bytes."""
     with path.open("r+b") as file:
         file.write(bytes(100))
     os.utime(path, ns=(0, path.stat().st_mtime_ns + 1))
@@ -533,7 +533,7 @@ def test_a_url_whose_server_tells_another_version_has_changed(served):
 
 @pytest.mark.parametrize("work", ["compress", "decompress", "verify", "check", "evaluate"])
 def test_nothing_is_made_of_a_file_that_changes(jets_file, compressed, work):
-    """Not even where all of it could be read."""
+    """Even if all of it could be read."""
     out = jets_file.with_name("out.root")
     changed = jets_file if work in ("compress", "verify") else compressed
 

@@ -1,4 +1,4 @@
-"""RNTuples of every layout: those ROOT wrote (scripts/make_rntuples.py), and records that uproot writes."""
+"""RNTuples of every layout: written by ROOT (scripts/make_rntuples.py), and records written by uproot."""
 
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,7 @@ JETS = {
     "nanoaod": ["Jet"],
     "physlite": ["AnalysisJetsAuxDyn"],
 }
-# What no TTree holds, and what not even an RNTuple that uproot writes.
+# Values that no TTree holds, and some that uproot can't write to an RNTuple either.
 NESTED = {
     "records": ["Jet.weights", "Jet.tagger"],
     "types": ["texts", "arrays", "maybe", "maybes", "nested", "map.0", "several", "late_maybe"],
@@ -47,13 +47,13 @@ def tree_of(source: Any, nested: bool = False) -> Tree:
 
 
 def values(path: Path, name: str) -> ak.Array:
-    """A field as uproot reads it, whatever it is in C++."""
+    """A field as uproot reads it, whatever its C++ type."""
     with uproot.open(path) as file:
         return file["Events"][name].array()
 
 
 def same(one: ak.Array, other: ak.Array) -> bool:
-    """Whether two arrays hold the same, however they lie in memory."""
+    """Whether two arrays have the same values, whatever their memory layout."""
     return bool(one.to_list() == other.to_list())
 
 
@@ -95,7 +95,7 @@ def test_numbers_have_the_type_they_have_in_cpp_however_few_bits_their_columns_h
 
 
 def steps(value: float, bits: int) -> float:
-    """What ROOT reads of a number that it stored as one of so many steps between -10 and 20."""
+    """The number that ROOT reads after storing one in so many bits between -10 and 20."""
     most = 2**bits - 1
     return int(0.5 + (value + 10) * (most / 30)) * (30 / most) - 10
 
@@ -106,7 +106,7 @@ def test_steps_between_two_bounds_are_the_doubles_that_root_reads():
         tree = tree_of(source)
         types = {branch.name: branch.dtype for branch in tree.branches if "jets" not in branch.name}
         assert types == {"few": "<f8", "all": "<f8", "single": "<f4", "list": "<f8", "cut": "<f8"}
-        assert [u.name for u in tree.unwritable] == ["late"]  # zeros before it begins are no steps
+        assert [u.name for u in tree.unwritable] == ["late"]  # zeros before it begins are not quantised
         read = tree.read(list(types), 0, 30)
         part = tree.read(["list"], 10, 20)["list"]
     assert read["few"].to_list() == [steps(value, 7) for value in filled]
@@ -159,7 +159,7 @@ def test_a_member_is_read_without_the_others():
 
 
 def round_trip(original: Path, folder: Path, **given: Any) -> tuple[dict[str, Any], Path, Path]:
-    """The report of a compression, the compressed and the decompressed file; all promises are kept."""
+    """The report of a compression, the compressed and the decompressed file; checks all bounds."""
     small, back = folder / "small.root", folder / "back.root"
     report = compress_file(original, small, Options(**given))
     assert verify_file(original, small)["differences"] == []
@@ -318,7 +318,7 @@ def test_a_table_can_not_hold_what_is_nested(tmp_path):
 
 
 def single(entries: int) -> dict[str, ak.Array]:
-    """The four variables of one jet an entry."""
+    """The four variables, with one jet per entry."""
     rng = np.random.default_rng(3)
     pt = rng.uniform(20, 200, entries)
     columns = {"pt": pt, "eta": rng.normal(size=entries), "phi": rng.uniform(-3, 3, entries), "mass": pt / 10}
@@ -326,7 +326,7 @@ def single(entries: int) -> dict[str, ak.Array]:
 
 
 def records(counts: np.ndarray[Any, Any]) -> ak.Array:
-    """Jets as records, some an entry."""
+    """Jets as records, several per entry."""
     return ak.unflatten(ak.zip(single(int(counts.sum()))), counts)
 
 
@@ -358,7 +358,7 @@ def test_names_that_look_like_places_stay_or_are_told(rntuple, tmp_path):
     numbers = ak.Array(np.arange(30))
     more = {"x[]": numbers, "x": numbers, "y*": numbers, "J.q": numbers, "met[]": ak.zip({"x": numbers})}
     path = write_records(tmp_path / "in.root", odd=ak.with_field(odd, odd["pt"], "a.b"), **more)
-    with pytest.raises(UserError, match="4 branches that can't be written: .*can't be in its name"):
+    with pytest.raises(UserError, match="4 branches that can't be written: .*can't be in a name"):
         compress_file(path, tmp_path / "small.root", Options(rntuple=rntuple))
     report, small, back = round_trip(path, tmp_path, rntuple=rntuple, drop_unwritable=True)
     assert sorted(report["dropped"]) == ["J.q", "met.x", "odd.a.b", "odd.c[]"]
@@ -406,7 +406,7 @@ def test_another_original_is_told_member_by_member(tmp_path):
 
 
 def test_damage_of_a_member_is_noticed(tmp_path):
-    """Neither uproot nor ROOT would notice: pages that uproot writes have no checksums."""
+    """uproot and ROOT would not notice: pages that uproot writes have no checksums."""
     pattern = np.random.default_rng(1).integers(0, 2**62, 30)
     jets = ak.with_field(records(np.full(30, 1)), ak.unflatten(pattern, np.full(30, 1)), "word")
     with uproot.recreate(tmp_path / "in.root") as file:
@@ -435,7 +435,7 @@ def test_members_are_put_together_at_their_places():
 
 
 def test_members_that_do_not_hold_equally_many_are_refused():
-    with pytest.raises(ValueError, match="the members of 'a' do not hold equally many"):
+    with pytest.raises(ValueError, match="the members of 'a' have different numbers of values"):
         assemble({"a.x": ak.Array([[1], []]), "a.y": ak.Array([[], [1]])}, {"a.x": "a[].x", "a.y": "a[].y"})
 
 

@@ -27,7 +27,7 @@ def sound(tmp_path_factory) -> Path:
 
 
 def told(path: Path) -> Any:
-    """All that is read of a file, or why it is not."""
+    """All values of a file, or the error in reading it."""
     try:
         with open_source(path) as source:
             tree = source.trees["T"]
@@ -39,7 +39,7 @@ def told(path: Path) -> Any:
 
 
 def versions(content: bytes) -> list[int]:
-    """Where in the record of a file's tree the versions of its first classes are, each behind a number of bytes."""
+    """Positions of the versions of the first classes in the record of a file's tree, each after a byte count."""
     places = [i + 5 for i in range(len(content) - 6) if content[i : i + 2] == b"\x40\x00" and not content[i + 4]]
     return [place for place in places if 0 < content[place] < 32][2:10]
 
@@ -61,7 +61,7 @@ def test_what_a_damaged_file_teaches_ends_with_it(sound):
             changed[place] ^= change
             damaged.write_bytes(changed)
             found = told(damaged)
-            assert first.setdefault((place, change), found) == found  # whatever was read before it
+            assert first.setdefault((place, change), found) == found  # independent of the files read before
         assert told(sound) == expected
     assert any("is damaged" in found for found in first.values() if isinstance(found, str))
     assert known() == before
@@ -73,7 +73,7 @@ def test_classes_of_one_file_are_not_those_of_another():
     one["TTree"].known_versions[99] = one["TTree"]
     assert 99 not in other["TTree"].known_versions and 99 not in uproot.classes["TTree"].known_versions
     assert other["TTree"].known_versions == uproot.classes["TTree"].known_versions
-    assert other["TList"] is uproot.classes["TList"]  # it learns nothing
+    assert other["TList"] is uproot.classes["TList"]  # which gets no new versions
 
 
 def test_what_uproot_was_taught_before_is_not_ours(monkeypatch):

@@ -1,4 +1,4 @@
-"""Tables come back bit for bit, from every pandas; and nothing that a pickle says is ever run."""
+"""Tables are restored bit for bit, for every pandas; and nothing in a pickle is ever run."""
 
 import contextlib
 import copyreg
@@ -81,7 +81,7 @@ def mixed_frame() -> Any:
 
 
 def expected_table(frame: Any) -> Table:
-    """What pandas itself says is in a frame of numbers."""
+    """The table of a frame of numbers, by pandas itself."""
     plain = isinstance(frame.index, pd.RangeIndex) and list(frame.index) == list(range(len(frame)))
     return Table(
         {str(name): frame[name].to_numpy() for name in frame},
@@ -190,7 +190,7 @@ def test_keeps_byte_order_of_pickles_and_refuses_it_in_parquet(tmp_path: Path) -
 
 
 class OldPickler(pickle._Pickler):
-    """Writes a class by its name, whether or not it can be imported."""
+    """Pickles a class by its name, even if it can't be imported."""
 
     write: Callable[[bytes], object]  # typeshed leaves both out
     memoize: Callable[[object], None]
@@ -201,7 +201,7 @@ class OldPickler(pickle._Pickler):
 
 
 class Python2Pickler(OldPickler):
-    """Writes text and bytes alike as Python 2's str."""
+    """Pickles str and bytes alike as Python 2's str."""
 
     def save_str(self, obj: str | bytes) -> None:
         content = obj.encode() if isinstance(obj, str) else obj
@@ -212,7 +212,7 @@ class Python2Pickler(OldPickler):
 
 
 class Made:
-    """Something to pickle as what a call returns."""
+    """An object to pickle as the result of a call."""
 
     def __init__(self, *call: Any) -> None:
         self.call = call
@@ -403,7 +403,7 @@ ATTACKS: dict[str, Callable[[str], Any]] = {
 
 
 def assert_attack_fails(path: Path, marker: Path, stream: bytes) -> str:
-    """The stream does make the marker when it is unpickled, and neither makes it nor is read here."""
+    """The stream makes the marker when it is unpickled, but does not when it is read here, and is refused."""
     with contextlib.suppress(Exception):  # what comes after the marker does not matter
         pickle.loads(stream)
     assert marker.exists(), "this attack is none"
@@ -472,7 +472,7 @@ def test_refused_name_is_shown_on_one_harmless_line(tmp_path: Path) -> None:
 
 
 def test_refuses_registered_extensions(tmp_path: Path) -> None:
-    """An extension's object may be cached in this process, and then no name is ever looked up."""
+    """An extension's object may be cached in this process, so that no name is looked up."""
     marker = tmp_path / "m"
     copyreg.add_extension("posix", "system", 240)
     try:
@@ -517,7 +517,7 @@ def test_knows_one_encoding_of_bytes(tmp_path: Path) -> None:
     stream = pickle.dumps(FRAMES["object names"](), 2)
     assert stream.count(b"latin1") == 1
     (tmp_path / "t.pkl").write_bytes(stream.replace(b"latin1", b"rot_13"))
-    with pytest.raises(UserError, match="layout of no pandas known here"):
+    with pytest.raises(UserError, match="layout of an unknown pandas"):
         read_table(tmp_path / "t.pkl")
 
 
@@ -654,7 +654,7 @@ def test_refuses_unknown_layouts(tmp_path: Path) -> None:
     stream = io.BytesIO()
     OldPickler(stream, 2).dump(old_object("pandas.core.frame", "DataFrame", {"_data": {}}))
     (tmp_path / "t.pkl").write_bytes(stream.getvalue())
-    with pytest.raises(UserError, match="layout of no pandas known here"):
+    with pytest.raises(UserError, match="layout of an unknown pandas"):
         read_table(tmp_path / "t.pkl")
 
 
@@ -836,7 +836,7 @@ def recorded(path: str, *args: Any, state: Any = None) -> Recorded:
 
 
 def blocks_of_the_same_numbers(blocks: int, rows: int) -> Recorded:
-    """What a pickle says whose blocks refer to one array."""
+    """The records of a pickle whose blocks refer to one array."""
     dtype = recorded("numpy.dtype", "f8", state=(3, "<"))
     values = recorded("numpy._core.numeric._frombuffer", bytes(8 * rows), dtype, (1, rows), "C")
     placed = [recorded("builtins.slice", i, i + 1, 1) for i in range(blocks)]
@@ -850,7 +850,7 @@ def blocks_of_the_same_numbers(blocks: int, rows: int) -> Recorded:
 
 def test_one_array_is_not_many_columns() -> None:
     assert len(reader._table(blocks_of_the_same_numbers(2, 1000), 9000, "t.pkl").columns) == 2
-    with pytest.raises(ValueError, match="columns are of the same numbers"):
+    with pytest.raises(ValueError, match="columns share their numbers"):
         reader._table(blocks_of_the_same_numbers(9, 1000), 9000, "t.pkl")
 
 

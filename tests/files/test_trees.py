@@ -33,7 +33,7 @@ from atlasae.files.remote import Remote
 from atlasae.files.trees import Source, Written, open_source
 from atlasae.files.writing import BasketLZMA, Behind, Target, create, parse_compression
 
-# What conftest's bystanders are, said once more: dtype, and whether an entry holds many.
+# conftest's bystanders: dtype, and whether an entry is a list.
 TYPES = {
     "event": ("<u8", False),
     "number": ("<i8", False),
@@ -54,13 +54,13 @@ NUMBERS = {"x": ak.Array(np.arange(5, dtype=np.float32))}
 
 
 def raw_branches(path: Path, tree: str) -> dict[str, Any]:
-    """The branches (or fields) of a tree as uproot has them; the file stays open as long as they are used."""
+    """The branches (or fields) of a tree in uproot; the file stays open while they are used."""
     found = uproot.open(path)[tree]
     return {name: found[name] for name in found.keys(recursive=False)}
 
 
 def read_everything(path: Path) -> dict[str, dict[str, ak.Array]]:
-    """Whatever atlasae may ask a file for; the values."""
+    """All values that atlasae may read from a file."""
     values: dict[str, dict[str, ak.Array]] = {}
     with open_source(path) as source:
         for name, tree in source.trees.items():
@@ -74,7 +74,7 @@ def read_everything(path: Path) -> dict[str, dict[str, ak.Array]]:
 
 
 def write_ntuple(path: Path, branches: dict[str, ak.Array]) -> Path:
-    """An RNTuple `T` of whatever uproot can write there: more than the types of TTrees."""
+    """An RNTuple `T` of any arrays that uproot can write there: more than the types of TTrees."""
     with uproot.recreate(path) as file:
         file["T"] = branches
     return path
@@ -279,7 +279,7 @@ def test_a_tree_says_of_itself_what_it_was_declared_as(tmp_path, layout):
 
 
 def algorithm(branch: Any) -> bytes:
-    """The first two bytes of a branch's first basket: how it is compressed."""
+    """The first two bytes of a branch's first basket: its compression algorithm."""
     key = branch.basket_key(0)
     return Path(branch.file.file_path).read_bytes()[key.fSeekKey + key.fKeylen :][:2]
 
@@ -467,14 +467,14 @@ def test_bytes_after_the_end_do_no_harm(small_file):
 
 @pytest.fixture(scope="module")
 def live_places(small_file) -> list[int]:
-    """Most of a small TTree is room for more baskets: the bytes that are not."""
+    """Offsets of the bytes in use: most of a small TTree is space for more baskets."""
     content = small_file.read_bytes()
     return [i for i in range(len(content)) if any(content[max(0, i - 3) : i + 4])]
 
 
 @pytest.fixture
 def little_memory() -> Iterator[None]:
-    """A gigabyte more: a changed RNTuple may promise billions of numbers, for which uproot makes room."""
+    """A limit of one more gigabyte: a changed RNTuple may declare billions of numbers, which uproot allocates."""
     resource = pytest.importorskip("resource")
     before = resource.getrlimit(resource.RLIMIT_AS)
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
@@ -484,7 +484,7 @@ def little_memory() -> Iterator[None]:
 
 
 class Nowhere(dict[str, Any]):
-    """A file that keeps what is written to it."""
+    """A dictionary in place of a file, which keeps what is written to it."""
 
     compression = None
 
@@ -506,7 +506,7 @@ def test_a_changed_byte_never_ends_in_a_traceback(small_file, live_places, data,
 
 
 def with_setting(path: Path, setting: int) -> Path:
-    """A file of LZMA(9) with a branch that says otherwise."""
+    """A file with the compression LZMA(9) and a branch with another."""
     with uproot.recreate(path, compression=uproot.LZMA(9)) as file:
         file.mktree("T", {"only": np.dtype("f4")}).extend({"only": NUMBERS["x"]})
     content = bytearray(path.read_bytes())
@@ -528,7 +528,7 @@ def test_a_compression_setting_that_does_not_exist_never_ends_in_a_traceback(tmp
     ("setting", "code"), [(0, 209), (-1, 209), (2005, 209), (110, 209), (100, 209), (1, 101), (9, 109), (404, 404)]
 )
 def test_branches_are_compressed_as_they_say_and_else_as_their_file(tmp_path, setting, code):
-    """Settings below 100 are of old files, and of ZLIB."""
+    """Settings below 100 are from old files, and mean ZLIB."""
     with open_source(with_setting(tmp_path / "x.root", setting)) as source:
         assert source.trees["T"].compression.code == code
 
@@ -609,7 +609,7 @@ def test_facts_of_another_shape_are_damage_where_they_are_taken_apart():
 
 
 def too_much(length: int) -> MemoryError:
-    """What numpy raises where there is no memory for so many numbers."""
+    """The error of numpy that can't allocate so many numbers."""
     error = MemoryError(f"Unable to allocate {length} numbers")
     error.shape = (length,)  # type: ignore[attr-defined]
     return error
@@ -692,7 +692,7 @@ def test_a_block_that_unpacks_to_more_than_it_says_is_damage(compression, tmp_pa
 
 
 class Recorder:
-    """A writer that notes what it was given, and fails where it is told to."""
+    """A writer that notes its input, and fails where it is told to."""
 
     def __init__(self, fails: bool = False) -> None:
         self.given: list[object] = []

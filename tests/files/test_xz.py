@@ -9,20 +9,20 @@ import uproot
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from atlasae.files import trees, writing
+from atlasae.files import writing
 from atlasae.files.xz import OFFSETS, WORDS, compress_basket, compress_words, join_streams, store_basket
 
 GENERATOR = np.random.default_rng(20261124)
 
 
 def blocks_in(stream: bytes) -> int:
-    """How many blocks the index of an xz stream names."""
+    """The number of blocks in the index of an xz stream."""
     index_size = (struct.unpack_from("<I", stream, len(stream) - 8)[0] + 1) * 4
     return stream[len(stream) - 12 - index_size + 1]
 
 
 def basket(counts: np.ndarray, key: int = 70) -> bytes:
-    """A jagged basket as ROOT lays it out: values, then a count and so many entry offsets, from the key on."""
+    """A jagged basket in ROOT's layout: values, then a count and as many entry offsets, which count from the key on."""
     latents = GENERATOR.uniform(1, 2, counts.sum()).astype(">f4").tobytes()
     offsets = key + 4 * np.concatenate([[0], np.cumsum(counts)])
     return latents + struct.pack(">I", len(offsets)) + offsets.astype(">i4").tobytes()
@@ -139,7 +139,7 @@ JAGGED = {
 @pytest.mark.parametrize("counts", JAGGED.values(), ids=JAGGED)
 def test_uproot_reads_jagged_branches(tmp_path, monkeypatch, counts):
     baskets = []
-    monkeypatch.setattr(trees, "compress_basket", lambda data: baskets.append(data) or compress_basket(data))
+    monkeypatch.setattr(writing, "compress_basket", lambda data: baskets.append(data) or compress_basket(data))
     array = events_of(counts)
     with writing.create(tmp_path / "x.root") as file:
         writer = file.make_tree("t", {"z": array}, words=["z", "nz"])

@@ -1,6 +1,6 @@
-"""Makes beside.root with real ROOT: what it keeps of trees, objects and folders that uproot reads but does not write.
+"""Make beside.root with ROOT: what it stores of trees, objects and folders that uproot reads but does not write.
 
-Run where `import ROOT` works; tests read the file.
+Run it where `import ROOT` works; tests read the file.
 """
 
 import ROOT

@@ -1,8 +1,8 @@
-"""Write the golden files of the present format that are not there yet; every later atlasae has to open them.
+"""Write the missing golden files of the present format, which every later version of atlasae has to read.
 
     python tests/golden/make_golden.py
 
-Each is a small compressed file and, in an .npz, every branch that decompressing it gave on the day it was made.
+Each is a small compressed file and, in an .npz, every branch of its decompressed file when it was made.
 """
 
 import tempfile
@@ -44,7 +44,7 @@ ODD = (np.nan, np.inf, -np.inf, 0.0, -0.0, -1.0, 1e-45, 11.0, -3.2, 1e30)
 
 
 def main() -> None:
-    """Write every kind: the packaged model, models inside the file of either architecture, an RNTuple, a list."""
+    """Write every kind: the packaged model, models in the file of both architectures, an RNTuple, a list."""
     HERE.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         original, model, mlp = (Path(folder) / name for name in ("original.root", "a.safetensors", "mlp.safetensors"))
@@ -75,7 +75,7 @@ def main() -> None:
 
 
 def make(name: str, original: Path, options: Options) -> None:
-    """Write one golden file and what it decompresses to."""
+    """Write one golden file and its decompressed values."""
     compressed, restored = HERE / f"{name}.root", original.with_name(f"{name}.root")
     compress_file(original, compressed, options)
     assert not verify_file(original, compressed)["differences"]
@@ -93,7 +93,7 @@ def make(name: str, original: Path, options: Options) -> None:
 
 
 def read(path: Path) -> dict[str, ak.Array]:
-    """All branches but counters."""
+    """All branches except counters."""
     with uproot.open(path) as file:
         return {b.name: b.array() for b in file["Events"].branches if not b.name.startswith("n")}
 
@@ -108,12 +108,12 @@ def parts(array: ak.Array) -> tuple[np.ndarray, np.ndarray]:
 
 
 def bits(values: np.ndarray) -> np.ndarray:
-    """The words behind floats."""
+    """The bits of floats as integers."""
     return values.view(f"u{values.itemsize}")
 
 
 def write_original(path: Path) -> None:
-    """Write jets of both precisions of float, odd ones among them, between branches of other types."""
+    """Write jets of float32 and float64, odd ones among them, between branches of other types."""
     rng = np.random.default_rng(20261124)
     counts = rng.integers(0, 4, ENTRIES), rng.integers(0, 3, ENTRIES)
     single = [x.astype(np.float32) for x in jets(rng, int(counts[0].sum()), unit=1000.0)]
@@ -139,7 +139,7 @@ def write_original(path: Path) -> None:
 
 
 def write_rounded(path: Path) -> None:
-    """Write jets that were rounded before, with padding between: mantissas cut to 10 bits, eta on a grid, and -999."""
+    """Write rounded jets with padding between: mantissas cut to 10 bits, eta on a grid, and -999."""
     rng = np.random.default_rng(20261128)
     columns = [x.astype(np.float32) for x in jets(rng, 3 * ENTRIES, unit=1000.0)]
     for column in (columns[0], columns[3]):
@@ -169,7 +169,7 @@ def declared(array: ak.Array) -> object:
 
 
 def small_model() -> Model:
-    """A model nobody trained, of few different weights, so that it takes little space."""
+    """An untrained model with few different weights, so that it takes little space."""
     torch.manual_seed(1)
     autoencoder = jet_autoencoder()
     with torch.no_grad():
@@ -179,7 +179,7 @@ def small_model() -> Model:
 
 
 def small_network() -> Model:
-    """A classic network that keeps pt, eta and phi, and takes m to be a tenth of pt."""
+    """A bottleneck network that keeps pt, eta and phi, and sets m to a tenth of pt."""
     columns, scalings = ("m", "pt", "phi", "eta"), ("log10", "log10", "linear", "linear")
     network = BottleneckAutoencoder(Bottleneck(columns, scalings, hidden=(2,), skip=True)).double()
     with torch.no_grad():

@@ -2,36 +2,24 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from atlasae.jets.coordinates import (
     DRIFT,
     LARGEST_PHI,
     MASS_FLOOR,
-    Layout,
     columns_to_jets,
     energy,
-    from_coordinates,
     from_symlog,
     inner,
-    is_physical,
     jets_to_columns,
-    moved,
     signed_root,
     signed_square,
-    to_coordinates,
     to_symlog,
     wrap,
 )
-
-LAYOUTS = [
-    ("pt", "eta", "phi", "m"),
-    ("pt", "eta", "phi", "E"),
-    ("px", "py", "pz", "E"),
-    ("px", "py", "pz", "m"),
-]
-SINGLE, DOUBLE = np.dtype("<f4"), np.dtype("<f8")
+from atlasae.jets.variables import JET
 
 masses = st.floats(-1e6, 1e6) | st.floats(-200, 200)  # half of them about the floor
 jets = st.tuples(st.floats(1e-3, 1e8), st.floats(-10, 10), st.floats(-LARGEST_PHI, LARGEST_PHI), masses)
@@ -50,7 +38,7 @@ def table(*rows: tuple[float, ...]) -> np.ndarray:
 @example((5e4, 0.0, 0.0, 5e-324))
 @example((1e-300, 10.0, LARGEST_PHI, -1e300))
 def test_coordinates_are_undone(jet):
-    back = from_coordinates(to_coordinates(table(jet)))[0]
+    back = JET.from_coordinates(JET.to_coordinates(table(jet)))[0]
     assert back[0] == pytest.approx(jet[0], rel=1e-12)  # log pt of 700 carries 1e-13
     assert tuple(back[1:3]) == jet[1:3]
     assert back[3] == pytest.approx(jet[3], rel=1e-12, abs=1e-300)
@@ -66,9 +54,9 @@ def test_coordinates_are_undone(jet):
     ],
 )  # fmt: skip
 def test_mu_is_linear_below_the_floor_and_logarithmic_above(m, mu):
-    coordinates = to_coordinates(table((math.e**11, 1.5, -2.5, m)))
+    coordinates = JET.to_coordinates(table((math.e**11, 1.5, -2.5, m)))
     assert coordinates[0] == pytest.approx([11, 1.5, -2.5, mu], abs=1e-12)
-    assert from_coordinates(table((11, 1.5, -2.5, mu)))[0] == pytest.approx([math.e**11, 1.5, -2.5, m], rel=1e-12)
+    assert JET.from_coordinates(table((11, 1.5, -2.5, mu)))[0] == pytest.approx([math.e**11, 1.5, -2.5, m], rel=1e-12)
 
 
 def test_the_constants_are_what_files_were_written_with():
@@ -100,21 +88,21 @@ def test_symlog_is_what_its_formula_says(x):
 @given(masses, masses)
 def test_mu_grows_with_m(a, b):
     low, high = sorted([a, b])
-    mu = to_coordinates(table((1, 0, 0, low), (1, 0, 0, high)))[:, 3]
+    mu = JET.to_coordinates(table((1, 0, 0, low), (1, 0, 0, high)))[:, 3]
     assert mu[0] <= mu[1]
 
 
 @given(masses, st.floats(1e-6, 1e-2))
 def test_a_step_in_mu_is_that_error_of_m_above_the_floor(m, step):
-    mu = to_coordinates(table((1, 0, 0, m)))
-    moved = from_coordinates(mu + [0, 0, 0, step])[0, 3]
+    mu = JET.to_coordinates(table((1, 0, 0, m)))
+    moved = JET.from_coordinates(mu + [0, 0, 0, step])[0, 3]
     # exp(T) - 1 at most, relative to the mass or the floor, whichever is larger
     assert abs(moved - m) <= (math.expm1(step) * (1 + 1e-6)) * max(abs(m), MASS_FLOOR)
     assert abs(moved - m) >= step * (1 - step) * max(abs(m), MASS_FLOOR) * (1 - 1e-4)
 
 
 def test_phi_never_leaves_its_range_in_float32():
-    phi = from_coordinates(table((10, 0, math.pi, 1), (10, 0, -math.pi, 1), (10, 0, 7, 1)))[:, 2]
+    phi = JET.from_coordinates(table((10, 0, math.pi, 1), (10, 0, -math.pi, 1), (10, 0, 7, 1)))[:, 2]
     assert (np.abs(phi.astype(np.float32)) <= np.pi).all()
     assert np.abs(phi) == pytest.approx(np.pi, abs=4e-7)
 
@@ -134,7 +122,7 @@ PHYSICAL = (5e4, 1.0, 2.0, 5e3)
 def test_physical_jets_are_those_with_coordinates(column, value, physical):
     jet = table(PHYSICAL, PHYSICAL)
     jet[1, column] = value
-    assert is_physical(jet).tolist() == [True, physical]
+    assert JET.usable(jet).tolist() == [True, physical]
 
 
 @given(st.floats(-20, 20))
@@ -151,134 +139,6 @@ def test_signed_root_undoes_the_signed_square(m):
     square = signed_square(np.array([m]))
     assert np.sign(square[0]) == np.sign(m) or abs(m) < 1e-150
     assert signed_root(square)[0] == pytest.approx(m, rel=1e-12, abs=1e-150)
-
-
-# --- layouts
-
-HAND = {
-    ("pt", "eta", "phi", "m"): (5.0, 0.5, 0.25, -12.0),
-    ("pt", "eta", "phi", "E"): (5.0, 0.0, 0.25, 13.0),
-    ("px", "py", "pz", "E"): (3.0, 4.0, 12.0, 15.0),
-    ("px", "py", "pz", "m"): (3.0, 4.0, 12.0, 7.0),
-}
-EXPECTED = {
-    ("pt", "eta", "phi", "m"): (5.0, 0.5, 0.25, -12.0),
-    ("pt", "eta", "phi", "E"): (5.0, 0.0, 0.25, 12.0),
-    ("px", "py", "pz", "E"): (5.0, math.asinh(2.4), math.atan2(4, 3), math.sqrt(56)),
-    ("px", "py", "pz", "m"): (5.0, math.asinh(2.4), math.atan2(4, 3), 7.0),
-}
-
-
-@pytest.mark.parametrize("variables", LAYOUTS)
-def test_jets_of_every_layout_by_hand(variables):
-    assert Layout(variables).to_jets(table(HAND[variables]))[0] == pytest.approx(EXPECTED[variables], rel=1e-14)
-
-
-def test_an_energy_below_the_momentum_is_a_negative_mass():
-    assert Layout(LAYOUTS[2]).to_jets(table((3, 4, 12, 12)))[0, 3] == pytest.approx(-5)
-    assert Layout(LAYOUTS[1]).to_jets(table((13, 0, 0, 5)))[0, 3] == pytest.approx(-12)
-
-
-@pytest.mark.parametrize("variables", LAYOUTS)
-@pytest.mark.parametrize("dtype", [SINGLE, DOUBLE])
-@pytest.mark.parametrize("scale", [1.0, 1000.0])
-@settings(max_examples=25)  # for each of 16 cases
-@given(jet=st.tuples(st.floats(1e3, 1e7), st.floats(-5, 5), st.floats(-3.14, 3.14), st.floats(-1e2, 1e6)))
-def test_layouts_are_undone(variables, dtype, scale, jet):
-    layout = Layout(variables)
-    p = jet[0] * math.cosh(jet[1])
-    if jet[3] < 0:
-        jet = (*jet[:3], -0.5 * abs(jet[3]))
-    stored = layout.from_jets(table(jet), (dtype,) * 4, scale)
-    units = np.array([scale if v not in ("eta", "phi") else 1.0 for v in variables])
-    rounded = (stored / units).astype(dtype).astype(np.float64) * units
-    back = layout.to_jets(rounded)[0]
-    eps = float(np.finfo(dtype).eps)
-    assert back[0] == pytest.approx(jet[0], rel=4 * eps)
-    assert back[1] == pytest.approx(jet[1], abs=20 * eps)
-    assert back[2] == pytest.approx(jet[2], abs=4 * eps)
-    # m^2 = E^2 - p^2: rounding E moves m^2 by eps E^2, and no more, because p is taken as stored
-    slack = 2 * eps * (p**2 + jet[3] ** 2) if layout.has_energy else 4 * eps * jet[3] ** 2 + 1e-70
-    assert abs(back[3] * abs(back[3]) - jet[3] * abs(jet[3])) <= slack + 1e-12 * p**2 * layout.has_energy
-
-
-JETS = {
-    "usual": (54_321.123456789, 1.23456789, 0.987654321, 9_876.54321),
-    "light": (54_321.123456789, -2.3456789, -2.987654321, 139.57),
-    "massless": (54_321.123456789, 0.3456789, 3.1415, 0.0),
-    "negative": (54_321.123456789, 0.0, -3.1415, -2_345.6789),
-    "forward": (20_123.456789, 4.8765432, 1.5707963, 5_432.1),
-}
-
-
-@pytest.mark.parametrize("variables", LAYOUTS)
-@pytest.mark.parametrize("dtype", [SINGLE, DOUBLE])
-@pytest.mark.parametrize("scale", [1.0, 1000.0])
-@pytest.mark.parametrize("jet", JETS.values(), ids=JETS)
-def test_stored_values_by_hand(variables, dtype, scale, jet):
-    pt, eta, phi, m = jet
-    px, py, pz = pt * math.cos(phi), pt * math.sin(phi), pt * math.sinh(eta)
-    momentum = {"pt": pt, "eta": eta, "phi": phi, "px": px, "py": py, "pz": pz}
-    units = [1 if v in ("eta", "phi") else scale for v in variables[:3]]
-    held = [float(dtype.type(momentum[v] / unit)) * unit for v, unit in zip(variables[:3], units, strict=True)]
-    p = math.hypot(*held) if variables[0] == "px" else held[0] * math.cosh(held[1])
-    stored = Layout(variables).from_jets(table(jet), (dtype,) * 4, scale)
-    assert stored[0] == pytest.approx([*held, math.sqrt(p**2 + m * abs(m)) if variables[3] == "E" else m], rel=1e-14)
-    # E is of the momentum as stored: the mass is lost to no more than float64's cancellation
-    back = Layout(variables).to_jets(stored)[0, 3]
-    assert back * abs(back) == pytest.approx(m * abs(m), abs=4e-16 * p**2, rel=1e-14)
-
-
-@pytest.mark.parametrize("variables", LAYOUTS)
-def test_each_jet_is_turned_by_itself(variables):
-    layout, jets = Layout(variables), table(*JETS.values())
-    stored = layout.from_jets(jets, (SINGLE,) * 4, 1000.0)
-    alone = [layout.from_jets(jet[None], (SINGLE,) * 4, 1000.0)[0] for jet in jets]
-    assert stored == pytest.approx(np.array(alone), rel=1e-14)
-    assert layout.to_jets(stored) == pytest.approx(
-        np.array([layout.to_jets(row[None])[0] for row in stored]), rel=1e-14
-    )
-
-
-@pytest.mark.parametrize("variables", LAYOUTS)
-def test_each_momentum_has_its_own_dtype(variables):
-    jet = table(JETS["usual"])
-    double, single = (Layout(variables).from_jets(jet, (dtype,) * 4, 1.0)[0] for dtype in (DOUBLE, SINGLE))
-    for column in range(3):
-        dtypes = [SINGLE if i == column else DOUBLE for i in range(4)]
-        mixed = Layout(variables).from_jets(jet, tuple(dtypes), 1.0)[0, :3]
-        assert mixed.tolist() == [(single if i == column else double)[i] for i in range(3)]
-
-
-@pytest.mark.parametrize("variables", LAYOUTS)
-def test_momenta_leave_from_jets_as_their_dtypes_hold_them(variables):
-    jet = table((54_321.123456789, 1.23456789, 0.987654321, 9_876.54321))
-    stored = Layout(variables).from_jets(jet, (SINGLE,) * 4, 1000.0)
-    units = np.array([1000.0 if v not in ("eta", "phi") else 1.0 for v in variables])[:3]
-    in_units = stored[0, :3] / units
-    assert in_units == pytest.approx(in_units.astype(np.float32).astype(np.float64), rel=1e-15)
-
-
-def test_nan_and_infinity_pass_through_without_a_warning():
-    values = table(*[(a, b, a, b) for a in (np.nan, np.inf, -np.inf, 0.0, 1e308) for b in (np.nan, -np.inf, 1e308)])
-    for variables in LAYOUTS:
-        assert Layout(variables).to_jets(values).shape == values.shape
-
-
-def test_an_energy_is_never_the_root_of_something_negative():
-    assert Layout(LAYOUTS[1]).from_jets(table((10, 0, 0, -20)), (DOUBLE,) * 4, 1.0)[0, 3] == 0
-
-
-def test_layouts_are_told_apart_by_their_variables_and_stay_as_they_are():
-    assert {Layout(variables): variables for variables in LAYOUTS}[Layout(tuple(LAYOUTS[2]))] == LAYOUTS[2]
-    with pytest.raises(AttributeError):
-        Layout(LAYOUTS[0]).variables = LAYOUTS[1]
-
-
-def test_what_is_promised():
-    found = [Layout(variables).promised for variables in LAYOUTS]
-    with_energy, without = ("pt", "eta", "phi", "E", "m"), ("pt", "eta", "phi", "m")
-    assert found == [without, with_energy, with_energy, without]
 
 
 # --- columns of a network
@@ -332,12 +192,3 @@ def test_columns_without_bounds_are_no_warning():
     for last in ("m", "E"):
         assert columns_to_jets(wild, ("pt", "eta", "phi", last)).shape == (6, 4)
     assert jets_to_columns(table((1e300, 10, 0, 1e300)), ("pt", "eta", "phi", "m"))[0, 0] == 1e297
-
-
-def test_what_others_may_decode_is_off_by_the_drift_as_errors_are_counted():
-    jets = np.array([[5e4, 1.0, -2.0, 5e3], [2e4, -3.0, 3.0, 20.0], [1e5, 0.0, 0.0, -400.0]])
-    floors = np.array([5e3, 100.0, 400.0])
-    for drift in (1e-6, -2e-3):
-        off = moved(jets, drift) - jets
-        expected = drift * np.stack([jets[:, 0], np.ones(3), np.ones(3), floors], axis=1)
-        np.testing.assert_allclose(off, expected, rtol=1e-6, atol=1e-11)

@@ -7,8 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from atlasae.errors import UserError
-from atlasae.jets.coordinates import DRIFT, MASS_FLOOR, Layout, from_coordinates, inner, to_coordinates
-from atlasae.jets.precision import FULL_BOUND, SMALLEST, VARIABLES, Precision, errors, steps
+from atlasae.jets.coordinates import DRIFT, MASS_FLOOR, inner
+from atlasae.jets.layouts import Layout
+from atlasae.jets.precision import FULL_BOUND, SMALLEST, VARIABLES, Precision, steps
+from atlasae.jets.variables import JET
 
 PT_M = Layout(("pt", "eta", "phi", "m"))
 PT_E = Layout(("pt", "eta", "phi", "E"))
@@ -100,22 +102,27 @@ def test_a_bound_left_out_is_missed():
 # --- steps
 
 
+def rounding_of(dtypes: tuple[np.dtype, ...]) -> float:
+    """The relative error of rounding to these."""
+    return float(np.finfo(dtypes[0]).eps) / 2
+
+
 def test_steps_by_hand():
     bounds = {"pt": 1e-2, "eta": 2e-2, "phi": 3e-2, "m": 0.5}
     expected = [2 * math.log(1.01 - 3e-6), 4e-2 - 6e-6, 6e-2 - 6e-6, 2 * math.log(1.5 - 3e-6)]
-    assert steps(bounds, PT_M, DOUBLE) == pytest.approx(expected, rel=1e-9)
+    assert steps(bounds, PT_M, rounding_of(DOUBLE)) == pytest.approx(expected, rel=1e-9)
 
 
 def test_pt_and_eta_share_the_bound_on_the_energy():
     bounds = dict.fromkeys(("pt", "eta", "phi", "m"), 1e-2)
-    without, shared = steps(bounds, P_M, DOUBLE), steps(bounds | {"E": 1e-2}, P_E, DOUBLE)
+    without, shared = steps(bounds, P_M, rounding_of(DOUBLE)), steps(bounds | {"E": 1e-2}, P_E, rounding_of(DOUBLE))
     assert shared == pytest.approx([without[0] / 2, without[1] / 2, without[2], without[3]], rel=1e-2)
-    assert steps(bounds | {"E": 0.5}, P_E, DOUBLE) == pytest.approx(without)
+    assert steps(bounds | {"E": 0.5}, P_E, rounding_of(DOUBLE)) == pytest.approx(without)
 
 
 def test_without_a_bound_on_m_the_energy_gives_one():
     bounds = {"pt": 1e-3, "eta": 1e-3, "phi": 1e-3, "E": 2e-2}
-    assert steps(bounds, PT_E, DOUBLE)[3] == pytest.approx(2 * math.log(1.02 - 3e-6), rel=1e-9)
+    assert steps(bounds, PT_E, rounding_of(DOUBLE))[3] == pytest.approx(2 * math.log(1.02 - 3e-6), rel=1e-9)
 
 
 @pytest.mark.parametrize("layout", [PT_M, PT_E, P_E, P_M])
@@ -130,11 +137,10 @@ def test_half_a_step_in_every_coordinate_keeps_every_bound(layout, dtypes, expon
     bound = 10**-exponent if dtypes is DOUBLE else max(10**-exponent, 5e-6)
     bounds = dict.fromkeys(layout.promised, bound)
     before = np.array([[*jet[:3], jet[0] * jet[3]]])
-    half = np.array(steps(bounds, layout, dtypes)) / 2
-    moved = from_coordinates(to_coordinates(before) + half * signs)
-    values, decoded = (layout.from_jets(jets, DOUBLE, 1.0) for jets in (before, moved))
-    rounding = np.finfo(dtypes[0]).eps / 2
-    found = errors(layout, values, decoded.astype(dtypes[0]).astype(np.float64), rounding)
+    half = np.array(steps(bounds, layout, rounding_of(dtypes))) / 2
+    moved = JET.from_coordinates(JET.to_coordinates(before) + half * signs)
+    values, decoded = (layout.from_rows(jets, DOUBLE, 1.0) for jets in (before, moved))
+    found = layout.errors(values, decoded.astype(dtypes[0]).astype(np.float64), rounding_of(dtypes))
     assert {v: e[0] for v, e in found.items() if not e[0] <= bound} == {}
 
 
@@ -142,7 +148,7 @@ def test_half_a_step_in_every_coordinate_keeps_every_bound(layout, dtypes, expon
 @given(exponent=st.floats(0.1, 7))
 def test_a_step_is_never_wasted_nor_gone(dtypes, exponent):
     bound = 10**-exponent
-    for step in steps(dict.fromkeys(PT_M.variables, bound), PT_M, dtypes):
+    for step in steps(dict.fromkeys(PT_M.variables, bound), PT_M, rounding_of(dtypes)):
         assert math.log1p(inner(bound)) / 2 <= step / 2 < bound
         if dtypes is DOUBLE:
             assert step / 2 >= math.log1p(inner(bound)) * (1 - 1e-6) - 1e-15
@@ -160,7 +166,7 @@ def test_room_for_other_arithmetic_by_hand():
 
 
 def error(layout: Layout, before: tuple[float, ...], after: tuple[float, ...], rounding: float = 0.0) -> dict:
-    found = errors(layout, np.array([before]), np.array([after]), rounding)
+    found = layout.errors(np.array([before]), np.array([after]), rounding)
     assert tuple(found) == layout.promised
     return {variable: float(e[0]) for variable, e in found.items()}
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from atlasae.jets.collections import Rounding
-from atlasae.jets.coordinates import Layout
+from atlasae.jets.layouts import Layout
 from atlasae.jets.precision import find_roundings, room_of
 from atlasae.jets.rounding import find_rounding, rounded, rounded_phi
 from atlasae.jets.stored import Storage

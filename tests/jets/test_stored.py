@@ -1,5 +1,7 @@
 """Stored columns to rows and back, in any dtypes, units and layout."""
 
+import math
+
 import numpy as np
 import pytest
 from conftest import random_jets
@@ -7,8 +9,12 @@ from helpers import DOUBLE, P_E, P_M, PT_E, PT_M, SINGLE, storage, stored, table
 from hypothesis import given
 from hypothesis import strategies as st
 
-from atlasae.jets.coordinates import Layout
+from atlasae.codecs.codec import restore
+from atlasae.jets.coordinates import inner
+from atlasae.jets.layouts import Layout
+from atlasae.jets.precision import Precision
 from atlasae.jets.stored import Storage
+from atlasae.jets.variables import Variable, VariableList
 
 any_column = st.lists(st.floats(width=32), min_size=4, max_size=4).map(lambda values: np.array(values, np.float32))
 
@@ -54,9 +60,41 @@ def test_rounding_is_that_of_the_coarsest_dtype(dtypes, rounding):
 def test_restored_columns_are_the_decoded_jets_as_they_were_stored(variables):
     kept = Storage(Layout(variables), (DOUBLE, SINGLE, DOUBLE, DOUBLE), 1000.0)
     jets, codec = random_jets(50), uniform_codec(1e-4)
-    columns = kept.restore(codec, codec.encode(table(50)))
+    columns = restore(codec, kept, codec.encode(table(50)))
     assert [column.dtype for column in columns] == list(kept.dtypes)
     for before, after in zip(stored(jets, kept), columns, strict=True):
         scale = 1 if before is columns[1] else np.abs(before).max()
         assert np.abs(after - before).max() <= 1.1e-4 * scale
-    assert [len(column) for column in kept.restore(codec, codec.encode(table(0)))] == [0] * 4
+    assert [len(column) for column in restore(codec, kept, codec.encode(table(0)))] == [0] * 4
+
+
+PINNED = {  # steps of log pt, eta, phi and mu at 1e-3, as in the first release: another last bit is another file
+    (PT_M, SINGLE): (0.001992052976874609, 0.001993046374991536, 0.001993046374991536, 0.001992052976874609),
+    (PT_M, DOUBLE): (0.001993006651189239, 0.0019939999999982238, 0.0019939999999982238, 0.001993006651189239),
+    (P_E, SINGLE): (0.0009955496512791015, 0.0009955496061593294, 0.001993046374991536, 0.001992052976874609),
+    (P_E, DOUBLE): (0.0009965033255937314, 0.0009965033255937314, 0.0019939999999982238, 0.001993006651189239),
+}
+
+
+@pytest.mark.parametrize(("variables", "dtype"), PINNED)
+def test_steps_of_jets_are_the_same_to_the_last_bit(variables, dtype):
+    kept = storage(variables, dtype)
+    bounds = Precision.parse("1e-3").of(kept.layout)
+    assert tuple(kept.steps(bounds, list(table(3).T))) == PINNED[variables, dtype]
+
+
+def test_a_list_leaves_room_for_half_as_many_roundings_as_jets():
+    listed = VariableList((Variable("x", "linear", 1e-3), Variable("y", "log", 1e-3), Variable("n", "integer")))
+    kept = Storage(listed, (SINGLE, SINGLE, np.dtype("<i4")))
+    half = inner(1e-3) - 4 * 2.0**-24
+    expected = [2 * half, 2 * (math.log1p(inner(1e-3)) - 4 * 2.0**-24), 1.0]
+    assert kept.steps(listed.bounds, list(table(3).T[:3])) == expected
+
+
+def test_whole_numbers_keep_the_bound_itself():
+    listed = VariableList((Variable("x", "linear", 1e-3), Variable("n", "linear", 2.0)))
+    kept = Storage(listed, (DOUBLE, np.dtype("<i8")))
+    assert kept.kept(listed.bounds) == {"x": inner(1e-3), "n": 2.0}
+    rows = np.array([[1.0, 2.0**53], [1.0, 5.0], [np.nan, 5.0]])
+    assert kept.usable(rows).tolist() == [False, True, False]  # beyond 2^53 float64 holds not every one
+    assert [column.tolist() for column in kept.to_columns(np.array([[0.25, 1.6]]))] == [[0.25], [2]]

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from atlasae.codecs.grid import Grid, list_words, pack, unpack
 from atlasae.errors import UserError
-from atlasae.jets.variables import Variable, VariableList, read_variables
+from atlasae.jets.coordinates import inner
+from atlasae.jets.variables import JET, Variable, VariableList, read_variables
 
 RECIPES = Path(__file__).parents[2] / "scripts" / "recipes"
 EXTENDED = RECIPES / "extended.toml"
@@ -33,7 +34,7 @@ def test_half_a_step_off_is_within_the_precision(kind, data):
     x = np.array(data.draw(st.lists(numbers, min_size=1, max_size=20)))
     off = np.array(data.draw(st.lists(st.floats(-0.499, 0.499), min_size=len(x), max_size=len(x))))
     assert variable.usable(x).all()
-    decoded = variable.decode(variable.encode(x) + off * variable.step(0.0))
+    decoded = variable.decode(variable.encode(x) + off * variable.step(inner(variable.precision), 0.0))
     assert (variable.error(x, decoded) <= variable.precision).all()
 
 
@@ -55,6 +56,32 @@ def test_errors_are_measured_as_the_precision_is_meant():
     assert Variable("x", "linear", 0.1).error(before, after) == pytest.approx([0.2, 0.3])
     assert Variable("x", "asinh", 0.1, scale=10).error(before, after) == pytest.approx([0.02, 0.03])
     assert Variable("x", "angle", 0.1).error(np.array([3.1]), np.array([-3.1])) == pytest.approx([2 * math.pi - 6.2])
+
+
+def test_what_others_may_decode_is_off_by_the_drift_as_errors_are_counted():
+    jets = np.array([[5e4, 1.0, -2.0, 5e3], [2e4, -3.0, 3.0, 20.0], [1e5, 0.0, 0.0, -400.0]])
+    floors = np.array([5e3, 100.0, 400.0])
+    for drift in (1e-6, -2e-3):
+        off = JET.moved(jets, drift) - jets
+        expected = drift * np.stack([jets[:, 0], np.ones(3), np.ones(3), floors], axis=1)
+        np.testing.assert_allclose(off, expected, rtol=1e-6, atol=1e-11)
+
+
+def test_jets_are_a_list_of_variables():
+    listed = VariableList(JET.variables)
+    jets = np.array([[5e4, 1.0, -2.0, 5e3], [2e4, -3.0, 3.0, 20.0], [1e5, 0.0, 0.0, -400.0]])
+    coordinates = JET.to_coordinates(jets)
+    assert [v.coordinate for v in JET.variables] == ["log", "linear", "angle", "asinh"] and listed != JET
+    assert np.array_equal(coordinates, listed.to_coordinates(jets))
+    assert np.array_equal(JET.from_coordinates(coordinates), listed.from_coordinates(coordinates))
+    assert JET.usable(jets).all() and listed.usable(jets).all()
+
+
+def test_residuals_are_errors_with_their_sign():
+    before, after = np.array([[2.0, 1.0, 3.1, 50.0]]), np.array([[1.8, 0.75, -3.1, 40.0]])
+    found = {v: float(x[0]) for v, x in JET.residuals(before, after).items()}
+    assert found == pytest.approx({"pt": -0.1, "eta": -0.25, "phi": 2 * math.pi - 6.2, "m": -0.1})
+    assert {v: float(x[0]) for v, x in JET.errors(before, after).items()} == {v: abs(x) for v, x in found.items()}
 
 
 def test_categories_are_those_of_the_sample():

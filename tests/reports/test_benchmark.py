@@ -1,4 +1,4 @@
-"""Bytes per jet against precision: what is measured, of which jets, and what is told."""
+"""Bytes per jet against precision: what is measured, of which jets, and what is reported."""
 
 import sys
 import tempfile
@@ -15,7 +15,8 @@ from conftest import counted, make_counts, random_jets, read_tree, succeeded, wr
 
 from atlasae.codecs.model import default_model
 from atlasae.errors import UserError
-from atlasae.reports import benchmark, peers
+from atlasae.jets.variables import FourMomentum
+from atlasae.reports import benchmark
 from atlasae.reports.benchmark import FLOOR, OURS, PACKED, benchmark_file, compressed_bytes, fit_entropy, read_jets
 from atlasae.training import train
 
@@ -30,7 +31,7 @@ PEERS = {
 
 @pytest.fixture(autouse=True, scope="module")
 def quick() -> Iterator[None]:
-    """Models that learn little, at three precisions."""
+    """Models that are hardly trained, at three precisions."""
     with pytest.MonkeyPatch.context() as patch:
         course = replace(train.SELF_RECIPE.course, steps=4, batch=64, validate_every=2)
         patch.setattr(train, "SELF_RECIPE", replace(train.SELF_RECIPE, course=course))
@@ -46,7 +47,7 @@ def jets_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def report(jets_path: Path) -> dict[str, Any]:
-    """What is measured of it."""
+    """The report of the benchmark on it."""
     return benchmark_file(jets_path)
 
 
@@ -208,7 +209,7 @@ def test_the_floor_is_that_of_jets_it_was_not_fitted_to(monkeypatch):
 
 
 def test_a_peer_that_breaks_its_bound_ends_the_benchmark(jets_path, monkeypatch):
-    monkeypatch.setattr(peers, "from_coordinates", lambda coordinates: coordinates)
+    monkeypatch.setattr(FourMomentum, "from_coordinates", lambda self, coordinates: coordinates)
     with pytest.raises(ValueError, match="the grid does not hold"):
         benchmark_file(jets_path)
 

@@ -1,4 +1,4 @@
-"""A network that tells original from decompressed jets, where there is something to tell."""
+"""A classifier that separates original from decompressed jets if they differ."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""An original and what became of it, side by side: the jets of both as uproot and pandas read them."""
+"""An original and its compressed or decompressed file: the jets of both as uproot and pandas read them."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -52,7 +52,7 @@ def jets_of(original: Path, compressed: Path, look: Callable[[Pair], object] = b
 
 
 def joined(chunks: list[JetPairs]) -> JetPairs:
-    """The chunks as one."""
+    """The chunks joined."""
 
     def whole(name: str) -> np.ndarray | None:
         parts = [getattr(chunk, name) for chunk in chunks]
@@ -62,7 +62,7 @@ def joined(chunks: list[JetPairs]) -> JetPairs:
 
 
 def only(found: dict[str, list[JetPairs]]) -> JetPairs:
-    """The jets of the one collection there is."""
+    """The jets of the only collection."""
     (chunks,) = found.values()
     return joined(chunks)
 
@@ -80,7 +80,7 @@ def read_jets(path: Path, layout: str) -> dict[str, ak.Array]:
 
 
 def mev(path: Path, layout: str) -> np.ndarray:
-    """pt, eta, phi, m in MeV of the jets of a file, as numpy makes them of what uproot reads."""
+    """pt, eta, phi, m in MeV of the jets of a file, computed by numpy from what uproot reads."""
     found = eight(read_jets(path, layout), 1000.0 if layout in GEV else 1.0)
     if "m" not in found:
         square = found["E"] ** 2 - (found["pt"] * np.cosh(found["eta"])) ** 2
@@ -89,7 +89,7 @@ def mev(path: Path, layout: str) -> np.ndarray:
 
 
 def same_values(found: np.ndarray, expected: np.ndarray) -> bool:
-    """Whether jets are the same, but for the last bits of a mass that is made of E and p."""
+    """Whether jets are equal, but for the last bits of a mass computed from E and p."""
     largest = np.abs(found - expected).max(axis=0)
     return found.shape == expected.shape and bool((largest <= [1e-6, 1e-9, 1e-12, 1e-2]).all())
 
@@ -321,7 +321,7 @@ def merged(folder: Path, *options: tuple[str, ...]) -> list[Path]:
 
 @pytest.fixture(scope="module")
 def two(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """Two files, the second compressed less precisely, beside what they are merged to."""
+    """Two files, the second compressed less precisely, and the files merged from them."""
     return merged(tmp_path_factory.mktemp("two"), ("--precision", "1e-3"), ("--precision", "1e-2"))
 
 

@@ -1,4 +1,4 @@
-"""The report of an evaluation: its numbers beside numpy's, and odd files."""
+"""The report of an evaluation: its figures compared with numpy's, and odd files."""
 
 import json
 import math
@@ -30,7 +30,7 @@ Report = dict[str, Any]
 
 
 def report_of(original: Path, compressed: Path) -> Report:
-    """The report as a reader of its JSON has it."""
+    """The report after a round trip through JSON."""
     report = evaluate_files(original, compressed).report
     return json.loads(to_json(report))
 
@@ -90,7 +90,7 @@ def numbers(made: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def by_numpy(before: np.ndarray, after: np.ndarray) -> dict[str, np.ndarray]:
-    """Residuals of jets, of four-vectors."""
+    """Residuals of jets, computed from four-vectors by numpy."""
     (pt, eta, phi, m), (pt2, eta2, phi2, m2) = before.T, after.T
     p, p2 = pt * np.cosh(eta), pt2 * np.cosh(eta2)
     return {
@@ -106,7 +106,7 @@ def by_numpy(before: np.ndarray, after: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def agrees(found: Report, residual: np.ndarray) -> bool:
-    """Whether the figures of a spread are those of these residuals, the half-width as far as these few tell it."""
+    """Whether the figures of a spread match these residuals; the half-width as far as so few determine it."""
     low, high = (
         [np.percentile(residual, 50 + half, method=m) for half in (-34.135, 34.135)] for m in ("lower", "higher")
     )
@@ -215,7 +215,7 @@ def test_facts_are_those_of_the_files(report, made):
     found = only(report)
     with uproot.open(made / "in.root") as file:
         before = sum(file["Events"][name].compressed_bytes for name in NANO)
-    told = json.loads((made / "told.json").read_text())  # by `compress`
+    told = json.loads((made / "told.json").read_text())  # printed by `compress`
     assert (report["format"], report["entries"], report["tree"]) == (1, 40, "Events")
     assert (report["original"], report["compressed"]) == ("in.root", "small.root")
     assert report["bytes"] == (made / "small.root").stat().st_size
@@ -243,7 +243,7 @@ def test_histograms_of_residuals_and_latents_hold_every_jet(report, numbers):
 
 
 def without_promise(report: Report) -> list[Report]:
-    """The collections, without what only a compressed file tells, or what depends on how it is cut."""
+    """The collections, without what only a compressed file knows, or what depends on its chunks."""
     own = ("exact_jets", "precision", "bytes_per_jet", "latents", "residuals")
     kept = [{k: v for k, v in found.items() if k not in own} for found in report["collections"]]
     for found in kept:
@@ -252,7 +252,7 @@ def without_promise(report: Report) -> list[Report]:
 
 
 def alike(one: Any, other: Any) -> bool:
-    """Whether two reports tell the same, but for the last digits."""
+    """Whether two reports are equal, but for the last digits."""
     if isinstance(one, dict):
         return list(one) == list(other) and all(alike(one[key], other[key]) for key in one)
     if isinstance(one, list):
@@ -369,7 +369,7 @@ def figures(*chunks: JetPairs, contiguous: bool = True) -> Report:
 
 BEFORE = [(50e3, 0, 0, 0), (50e3, 0, PI, 0), (40e3, 1, 1, 5), (30e3, 0, 0, 0), (40e3, 0, PI / 2, 0), (9e3, 0, 0, 0)]
 AFTER = [(60e3, 0, 0, 0), (60e3, 0, PI, 0), (41e3, 1, 1, 5), (40e3, 0, 0, 0), (30e3, 0, PI / 2, 0), (9e3, 0, 0, 0)]
-COUNTS = [2, 0, 1, 3]  # jets; the last event turns its leading ones about
+COUNTS = [2, 0, 1, 3]  # jets per event; the leading two of the last event swap
 
 
 def test_dijets_by_hand():

@@ -1,4 +1,4 @@
-"""Reports to figures: which are drawn, how they are named, and what is refused."""
+"""From reports to figures: which are drawn, their names, and what is refused."""
 
 import json
 import re
@@ -19,7 +19,7 @@ COUNTERS = {f"Jet_{v}": "nJet" for v in ("pt", "eta", "phi", "mass")}
 
 
 def evaluated(folder: Path, counts: list[int]) -> dict[str, Any]:
-    """The report of a file with so many jets in its events, as JSON has it."""
+    """The report, as in JSON, of a file with events of so many jets."""
     write_tree(folder / "in.root", "Events", counted("nanoaod", np.array(counts)), COUNTERS)
     succeeded("compress", folder / "in.root", folder / "small.root", "--quiet")
     succeeded("evaluate", folder / "in.root", folder / "small.root", "-o", folder / "report.json", "--quiet")
@@ -44,20 +44,20 @@ def drawn(report: dict[str, Any]) -> dict[str, Figure]:
 
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, tuple[Any, ...]]]:
-    """What plotting is asked for; it gives empty figures."""
+    """Calls of plotting with their arguments; the figures are empty."""
     found: list[tuple[str, tuple[Any, ...]]] = []
 
     def instead(name: str) -> Any:
         return lambda *arguments: found.append((name, arguments)) or Figure(figsize=(1, 1))
 
-    names = "spectrum residuals response matrix corner latents sizes training learning_rates comparison"
+    names = "spectrum residual_figure response matrix corner latents sizes training learning_rate_figure comparison"
     for name in names.split():
         monkeypatch.setattr(plotting, name, instead(name))
     return found
 
 
 def renamed(report: dict[str, Any], *names: str) -> dict[str, Any]:
-    """A report of as many collections, each like the first."""
+    """A report with a copy of the first collection for every name."""
     return report | {"collections": [report["collections"][0] | {"name": name} for name in names]}
 
 
@@ -213,7 +213,7 @@ def test_a_report_without_events_is_compared_with_one_that_has_them(report):
 
 
 def facts(m: float | None = None, **more: Any) -> dict[str, Any]:
-    """What is told of a model."""
+    """Facts of a model."""
     test = {"jets": 9} | ({"half_widths": {"pt": 0.1, "eta": 0.01, "phi": 0.01, "m": m, "E": 0.1}} if m else {})
     return {"architecture": "mlp", "test": test} | more
 
@@ -283,7 +283,7 @@ def test_two_files_are_evaluated_and_drawn(asked, jets_file, compressed, monkeyp
 def test_what_is_neither_is_refused(names, tmp_path):
     for name in names:
         (tmp_path / name).write_bytes(b"root")
-    with pytest.raises(UserError, match="nothing to draw of .*: give an original and what became of it, reports"):
+    with pytest.raises(UserError, match="nothing to draw of .*: give an original and its compressed file, reports"):
         list(figures.figures_of([tmp_path / name for name in names], LABEL))
 
 
@@ -347,7 +347,7 @@ def test_a_file_is_no_folder(force, tmp_path):
 
 
 class Failing(Figure):
-    """Writes something, and fails."""
+    """A figure that writes some bytes, then fails."""
 
     def __init__(self, error: Exception) -> None:
         super().__init__(figsize=(1, 1))

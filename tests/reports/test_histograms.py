@@ -1,4 +1,4 @@
-"""Tallies by hand, in parts, and beside numpy, which has everything in memory."""
+"""Sums over chunks, compared with values by hand and with numpy on all values."""
 
 import math
 
@@ -30,7 +30,7 @@ def array(*values: float) -> np.ndarray:
 
 
 def parts(values: np.ndarray, cuts: list[int]) -> list[np.ndarray]:
-    """The values in as many parts as there are cuts and one more, some of them empty."""
+    """The values in one part more than there are cuts; some are empty."""
     return np.split(values, sorted(cut % (len(values) + 1) for cut in cuts))
 
 
@@ -103,7 +103,7 @@ def test_a_small_spread_beside_a_large_mean_is_found():
 
 
 def check_quantiles(residual: np.ndarray) -> None:
-    """A quantile is one of the two residuals beside it, or lies between them, within 1 %."""
+    """A quantile lies between the two residuals next to it, within 1 %."""
     found = spread_of(residual)["quantiles"]
     for q in QUANTILES:
         low, high = (float(np.percentile(residual, q, method=side)) for side in ("lower", "higher"))

@@ -1,4 +1,4 @@
-"""What people use today: every way of writing the jets holds its bound, and takes the bytes it is said to take."""
+"""Peers: every method holds its bound, and takes the bytes that are reported."""
 
 import sys
 from collections.abc import Mapping
@@ -17,6 +17,7 @@ from conftest import eight, read_tree, write_layout
 from pcodec import standalone
 
 from atlasae.codecs.grid import Grid, jet_words, radices, unpack
+from atlasae.jets.variables import FourMomentum
 from atlasae.reports import peers
 from atlasae.reports.benchmark import read_jets
 from atlasae.reports.peers import Sample, grid_cells, grid_words, narrow, round_mantissa, round_mantissas, tree_bytes
@@ -54,7 +55,7 @@ Recorded = list[tuple[dict[str, np.ndarray], str, bool, int]]
 
 @pytest.fixture
 def recorded(monkeypatch: pytest.MonkeyPatch) -> Recorded:
-    """The columns of every tree that was written, its compression, and whether it is that of our latents."""
+    """The columns of every tree written, its compression, and whether it is that of latents."""
     found: Recorded = []
 
     def recording(sample: Sample, columns: Mapping[str, Any], compression: str, words: bool, path: Path) -> int:
@@ -67,7 +68,7 @@ def recorded(monkeypatch: pytest.MonkeyPatch) -> Recorded:
 
 
 def errors(before: np.ndarray, after: np.ndarray) -> np.ndarray:
-    """The largest error of each variable, as it is promised."""
+    """The largest error of each variable, relative where its bound is."""
     scale = np.stack([before[:, 0], np.ones(len(before)), np.ones(len(before)), np.maximum(np.abs(before[:, 3]), 100)])
     difference = after - before
     difference[:, 2] = (difference[:, 2] + np.pi) % (2 * np.pi) - np.pi
@@ -75,7 +76,7 @@ def errors(before: np.ndarray, after: np.ndarray) -> np.ndarray:
 
 
 def from_cells(cells: Mapping[str, np.ndarray], bound: float) -> np.ndarray:
-    """The jets that cells of the grid mean, by hand."""
+    """The jets at the centres of grid cells, by hand."""
     relative, absolute = 2 * np.log1p(bound), 2 * bound
     size = np.abs(cells["m"] * relative)
     m = np.sign(cells["m"]) * np.where(size < 1, 100 * size, 100 * np.exp(size - 1))
@@ -162,7 +163,7 @@ def test_a_grid_holds_its_bound(bound, sample):
 def test_a_grid_that_does_not_hold_its_bound_is_told(monkeypatch):
     with pytest.raises(ValueError, match="the grid does not hold 1e-17"):
         grid_cells(JETS, 1e-17)  # beyond what float64 can tell
-    monkeypatch.setattr(peers, "from_coordinates", lambda y: from_coordinates(y) * 1.02)
+    monkeypatch.setattr(FourMomentum, "from_coordinates", lambda self, y: from_coordinates(y) * 1.02)
     with pytest.raises(ValueError, match=r"the grid does not hold 0\.01"):
         grid_cells(JETS, 0.01)
 
@@ -197,7 +198,7 @@ def test_what_fits_no_three_floats_is_left_out(sample, recorded, tmp_path):
 
 
 def algorithm(path: Path, branch: Any) -> bytes:
-    """What the first compressed block of a branch begins with."""
+    """The first bytes of a branch's first compressed block."""
     start = int(branch.member("fBasketSeek")[0])
     content = path.read_bytes()
     return content[start + int.from_bytes(content[start + 14 : start + 16]) :][:2]

@@ -48,13 +48,13 @@ def symmetric(width: float) -> np.ndarray:
 
 
 def in_bins(*edges: float, width: float = 1e-3) -> list[dict[str, Any]]:
-    """What a report says of bins with these edges, the residuals wider from one to the next."""
+    """Bins of a report with these edges and growing residuals."""
     pairs = list(zip(edges[:-1], edges[1:], strict=True))
     return [{"low": a, "high": b, "quantiles": quantiles(width * (1 + 0.2 * i))} for i, (a, b) in enumerate(pairs)]
 
 
 def spectrum(label: Label = NO_LABEL, times: float = 1, what: str = "Jets") -> Figure:
-    """A falling spectrum in MeV, a jet of which moved."""
+    """A falling spectrum in MeV, with one jet that changed bins."""
     before = np.round(np.array([5000, 1200, 300, 80, 20, 5, 1, 0]) * times)
     after, moved = before.copy(), np.zeros(8)
     if before[3]:
@@ -146,7 +146,7 @@ def figure(name: str, label: str) -> Figure:
 
 
 def on_canvas(drawn: Figure) -> Figure:
-    """A figure that was drawn; `written` are its texts and where they are."""
+    """A drawn figure; `written` are its texts with their positions."""
     found: list[tuple[str, list[float]]] = []
     draw = Text.draw
 
@@ -162,7 +162,7 @@ def on_canvas(drawn: Figure) -> Figure:
 
 
 def outside(drawn: Figure) -> list[str]:
-    """The texts that do not lie on the canvas, to a pixel of it."""
+    """The texts that are not on the canvas, to a pixel."""
     width, height = drawn.bbox.width, drawn.bbox.height
     boxes = [(text, x0, y0, width - x1, height - y1) for text, (x0, y0, x1, y1) in drawn.written]
     return [text for text, *margins in boxes if min(margins) < -1]
@@ -174,7 +174,7 @@ def words(drawn: Figure) -> list[str]:
 
 
 def label_boxes(axes: Axes) -> list[Bbox]:
-    """Where the label's lines are, and everything else that was written into the axes."""
+    """The boxes of the label's lines, and of all other text in the axes."""
     return [text.get_window_extent() for text in axes.texts if text.get_text()]
 
 
@@ -216,7 +216,7 @@ def test_a_missing_golden_figure_fails(tmp_path):
 
 
 def settings() -> dict[str, Any]:
-    """Matplotlib's settings, but for the backend, which it chooses when it is first asked."""
+    """Matplotlib's settings, except the backend, which it chooses at the first call."""
     return {name: value for name, value in mpl.rcParams.items() if name != "backend"}
 
 
@@ -294,7 +294,7 @@ def test_the_numbers_along_a_spectrum_stay_apart_whatever_it_spans(ends):
 
 
 def crowded_numbers(drawn: Figure) -> list[tuple[str, str]]:
-    """Neighbours along an axis whose texts lie on each other."""
+    """Neighbouring numbers of an axis that overlap."""
     crowded = []
     for axes in drawn.axes:
         for axis, side in ((axes.xaxis, 0), (axes.yaxis, 1)):
@@ -376,7 +376,7 @@ def test_names_are_drawn_as_they_are_written(name, tmp_path):
 
 
 def shown(drawn: Figure) -> dict[str, str]:
-    """What matplotlib makes of texts that are no formulas."""
+    """Texts without formulas as matplotlib draws them."""
     return {text: text.replace(r"\$", "$") for text in words(drawn) if not is_math_text(text)}
 
 

@@ -44,7 +44,7 @@ MEAN, STD = np.array([1.5, 0.1, -0.2, 300.0]), np.array([0.5, 1.5, 1.8, 400.0])
 
 
 def state_dict() -> dict[str, torch.Tensor]:
-    """Layers as another program has them."""
+    """The layers of another program's network."""
     rng = np.random.default_rng(7)
     weights: dict[str, torch.Tensor] = {}
     for name, inputs, outputs in zip(NAMES, SIZES, SIZES[1:], strict=False):
@@ -54,7 +54,7 @@ def state_dict() -> dict[str, torch.Tensor]:
 
 
 def forward(normalised: np.ndarray, names: list[str], weights: dict[str, torch.Tensor]) -> np.ndarray:
-    """Linear layers with a tanh between them, by hand."""
+    """Linear layers with a tanh between them, computed by numpy."""
     matrices, biases = ([weights[f"{name}.{kind}"].double().numpy() for name in names] for kind in ("weight", "bias"))
     x = normalised @ matrices[0].T + biases[0]
     for matrix, bias in zip(matrices[1:], biases[1:], strict=True):
@@ -157,7 +157,7 @@ def refused(checkpoint: Path, recipe: Path, *words: str) -> None:
         ([("std = [0.5, 1.5, 1.8, 400.0]", "std = [0.5, nan, 1.8, 400.0]")], ()),
         ([("[checkpoint]", "[check]")], ("checkpoint",)),
         ([('activation = "tanh"', 'activation = "elu"')], ("'elu'",)),
-        # Beside layers that are not in the checkpoint, what is imported would be another network.
+        # The checkpoint lacks these layers: without them the imported network would differ.
         ([("hidden = [6, 5]", "hidden = [6, 5]\nbatch_norm = true")], ("batch_norm",)),
         ([("hidden = [6, 5]", "hidden = [6, 5]\nskip = true")], ("skip",)),
         ([("domain = {pt = [1, 2, 3, 4, 5],", "domain = {pt = [1, 2, 3],")], ("domain",)),
@@ -195,7 +195,7 @@ def test_what_is_no_checkpoint_is_refused(content, tmp_path, recipe):
     (tmp_path / "odd.pth").write_bytes(content)
     with pytest.raises(UserError, match=r"'.*odd\.pth' is no checkpoint of weights alone: \w") as caught:
         import_checkpoint(tmp_path / "odd.pth", recipe)
-    assert "weights_only" not in str(caught.value)  # torch's way to run the code all the same
+    assert "weights_only" not in str(caught.value)  # torch's advice on how to run the code
 
 
 def test_files_that_are_not_there_are_told(checkpoint, recipe, tmp_path):
@@ -226,7 +226,7 @@ def test_a_checkpoint_that_would_run_code_is_refused_and_not_run(zipped, tmp_pat
 
 
 def number_of(path: Path, old: int, new: int) -> Path:
-    """Say another whole number (of two bytes) in the pickle of a checkpoint."""
+    """Replace an integer (of two bytes) in the pickle of a checkpoint."""
     content = path.read_bytes()
     one, other = (b"M" + number.to_bytes(2, "little") for number in (old, new))
     assert one in content
@@ -255,7 +255,7 @@ def test_sizes_that_a_checkpoint_only_declares_are_refused(tensor, numbers, word
 
 
 class Reduced:
-    """Something to pickle as a call."""
+    """An object to pickle as a call."""
 
     def __init__(self, function: object, args: tuple[object, ...]) -> None:
         self.call = function, args

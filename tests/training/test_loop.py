@@ -52,7 +52,7 @@ def fitted(steps: int = 60, seed: int = 1) -> InvertibleAutoencoder:
 
 
 def untrained() -> InvertibleAutoencoder:
-    """All networks zero: every bin as likely as the others, mu around log pt - 6."""
+    """An autoencoder with zeros as weights: all bins have the same probability, mu is around log pt - 6."""
     autoencoder = jet_autoencoder()
     with torch.no_grad():
         for parameter in autoencoder.parameters():
@@ -61,7 +61,7 @@ def untrained() -> InvertibleAutoencoder:
 
 
 def test_training_repeats_itself_from_the_seed():
-    torch.manual_seed(99)  # nothing else has a say
+    torch.manual_seed(99)  # no other test's random numbers matter
     again, _ = fit(coordinates(2000, seed=1), 5, 1)
     torch.rand(3)
     first, other = fitted(5, seed=1).state_dict(), fitted(5, seed=2).state_dict()
@@ -144,7 +144,7 @@ def test_the_objective_has_the_slope_it_says_in_every_weight():
 
 
 class Weights(nn.Module):
-    """Free numbers: a matrix, which may decay, and a bias and a norm, which may not."""
+    """Parameters: a matrix with weight decay, and a bias and a norm without."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -158,7 +158,7 @@ SLOPES = {"matrix": 3.0, "bias": -0.5, "norm.weight": 0.0}
 
 
 def after_one_step(slopes: dict[str, float], **course: object) -> dict[str, float]:
-    """What one step adds to each of the parameters, where the objective has these slopes."""
+    """The change of each parameter after one step, for an objective with these slopes."""
     network = Weights()
     before = {name: parameter.detach().clone() for name, parameter in network.named_parameters()}
     course = Course(steps=1, learning_rate=0.1, schedule="constant", **course)
@@ -283,7 +283,7 @@ def test_looking_for_a_rate_ends_where_the_loss_explodes(beyond):
 
 
 class Counter(nn.Module):
-    """A number that every step raises by one."""
+    """A parameter that every step raises by one."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -294,7 +294,7 @@ COUNT = {"learning_rate": 1.0, "optimiser": "sgd", "schedule": "constant", "batc
 
 
 def played(losses: list[float]) -> Callable[[nn.Module, torch.Tensor], torch.Tensor]:
-    """An objective that moves `Counter` by one a step, and whose validation losses are these."""
+    """An objective that moves `Counter` by one per step, with these validation losses."""
     left: Iterator[float] = iter(losses)
 
     def objective(network: nn.Module, rows: torch.Tensor) -> torch.Tensor:
@@ -386,7 +386,7 @@ def test_the_validation_loss_is_the_mean_over_all_rows(monkeypatch):
         return rows.mean()
 
     assert validation_loss(network, mean, rows) == pytest.approx((0 + 1 + 4 + 9 + 16 + 25 + 36) / 7)
-    assert network.training  # it goes on
+    assert network.training  # it continues
     rows[5] = math.nan
     assert validation_loss(network, mean, rows) == math.inf
 

@@ -126,7 +126,7 @@ def test_a_course_that_is_not_told_is_that_of_the_architecture(tmp_path):
 def test_a_recipe_of_ours_is_one(path):
     facts = tomllib.loads(path.read_text(encoding="utf-8"))
     assert read_toml(path) == facts
-    facts.pop("checkpoint", None)  # of what is imported, not trained
+    facts.pop("checkpoint", None)  # belongs to an import, not to a training
     recipe = make_recipe(facts, path.name)
     for table, made in (("network", recipe.network), ("course", recipe.course)):
         for key, value in facts.pop(table, {}).items():
@@ -152,7 +152,7 @@ NONSENSE = [
     ("seed=1.5", "seed", "1.5"),
     ("seed=-1", "seed", "-1"),
     ("seed=true", "seed", "True"),
-    ("seed=18446744073709551616", "seed"),  # no generator takes it
+    ("seed=18446744073709551616", "seed"),  # torch's generators refuse it
     ("weights=3", "weights", "3"),
     ("weights=[1,1,1]", "weights", "each of the columns"),
     ("weights=[1,1,1,0]", "weights", "positive"),
@@ -193,7 +193,7 @@ NONSENSE = [
     ("course.steps=0", "steps", "0"),
     ("course.steps=5.0", "steps", "5.0"),
     ("course.batch=-1", "batch"),
-    ("course.batch=1048577", "batch", "1048577", "1048576"),  # no memory holds what some batches would take
+    ("course.batch=1048577", "batch", "1048577", "1048576"),  # larger batches exceed any memory
     ("beta=0.0", "beta", "positive"),
     ("beta='small'", "beta"),
     ("course.learning_rate=0.0", "learning_rate"),

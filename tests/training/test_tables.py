@@ -1,4 +1,4 @@
-"""Tables of the packed layout, counted in jets: they are those the walk uses, and pay on such jets."""
+"""Tables of the packed layout made from jets: the counts of the walk, which make similar jets smaller."""
 
 import numpy as np
 import pandas as pd
@@ -14,7 +14,7 @@ from atlasae.training.tables import EDGES, STRENGTH, count_files, expected
 
 
 def narrow_jets(n: int, seed: int = 1) -> np.ndarray:
-    """Jets of one pt and little mass, as no simulation has them."""
+    """Jets of one pt and small mass, unlike any simulation."""
     jets = random_jets(n, seed)
     rng = np.random.default_rng(seed)
     jets |= {"pt": 50_000 * np.exp(rng.normal(0, 0.01, n)), "m": rng.uniform(4000, 4100, n)}
@@ -56,5 +56,5 @@ def test_what_is_expected_weighs_as_much_as_it_should_and_leaves_nothing_out(nam
     found = expected(name, counts)
     assert found.min() >= 1 and found.max() < 2**16
     assert found.sum(axis=1) == pytest.approx(SEEN * STRENGTH[name], rel=0.03)
-    assert found[0, 3] > 0.95 * found[0].sum()  # a context that was seen often is as it was seen
-    assert found[1:, 3].min() > 0.9 * found[0, 3] - SEEN  # and the others are like all together
+    assert found[0, 3] > 0.95 * found[0].sum()  # a context with many jets is close to its own counts
+    assert found[1:, 3].min() > 0.9 * found[0, 3] - SEEN  # the others are close to the mean over contexts

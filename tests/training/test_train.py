@@ -42,7 +42,7 @@ def write_frame(path: Path, jets: np.ndarray, unit: float = 1.0, **more: np.ndar
 
 
 def same(found: np.ndarray, expected: np.ndarray) -> None:
-    """Check jets against others, up to float32; m where it is not lost in an E."""
+    """Check that jets are equal up to float32, and m unless it is lost in the rounding of E."""
     assert found.dtype == np.float64
     np.testing.assert_allclose(found[:, :3], expected[:, :3], rtol=2e-6, atol=1e-5)
     energies = [np.sqrt((jets[:, 0] * np.cosh(jets[:, 1])) ** 2 + jets[:, 3] ** 2) for jets in (found, expected)]
@@ -51,13 +51,13 @@ def same(found: np.ndarray, expected: np.ndarray) -> None:
 
 
 def is_partition(found: np.ndarray, truth: Sequence[int]) -> bool:
-    """Whether jets have the same number where they are of the same event, and only there."""
+    """Whether jets have the same number if and only if they are of the same event."""
     pairs = set(zip(found.tolist(), truth, strict=True))
     return len(pairs) == len(set(truth)) == len(np.unique(found))
 
 
 def straddles(found: np.ndarray, truth: Sequence[int]) -> bool:
-    """Whether the jets of any event have more than one number."""
+    """Whether the jets of an event have more than one number."""
     return len(set(zip(found.tolist(), truth, strict=True))) > len(set(truth))
 
 
@@ -479,7 +479,7 @@ def massless_forward() -> np.ndarray:
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A hundred steps instead of some hundreds."""
+    """A hundred steps instead of hundreds."""
     course = replace(atlasae.training.train.SELF_RECIPE.course, steps=100, batch=512)
     monkeypatch.setattr(
         atlasae.training.train, "SELF_RECIPE", replace(atlasae.training.train.SELF_RECIPE, course=course)
@@ -499,7 +499,7 @@ def test_a_model_of_the_inputs_own_knows_its_jets_better(quick):
 
 
 def coordinates(jets: np.ndarray) -> torch.Tensor:
-    """Of jets lighter than 100 MeV."""
+    """Coordinates of jets lighter than 100 MeV."""
     return torch.from_numpy(np.column_stack([np.log(jets[:, 0]), jets[:, 1:3], jets[:, 3] / 100]))
 
 

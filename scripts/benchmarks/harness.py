@@ -1,0 +1,225 @@
+"""One way to measure: each job in a process of its own, in turn with its peers; results.json and results.md.
+
+    python scripts/benchmarks/SUBJECT.py [FILE...] [-o FOLDER]
+
+measures one subject, prints its tables and replaces its part of the results in FOLDER (this folder unless given). A
+subject is a script of this folder: `measure(given, folder)` returns its tables, and `JOBS` are what it measures in
+processes of their own. A job is prepared by its function, imports included, and then called: only the call is timed.
+CPU seconds are user and system time of the process and of those it started; of several turns the least counts, of peak
+memory the largest. The standard library alone is imported here: ROOT's Python may have nothing else.
+"""
+
+import argparse
+import json
+import math
+import os
+import platform
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib import import_module
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+SAMPLE = HERE.parents[1] / "data" / "jets.root"
+MAKE_LARGE = HERE.parent / "make_large.py"
+ATLASAE = str(Path(sys.executable).with_name("atlasae"))
+COMMAND = ("harness", "command")  # the job of running a command of atlasae
+LIBRARIES = ("atlasae", "numpy", "torch", "uproot")
+DIGITS = 6  # of a figure in results.json
+MEGABYTE = 1e6
+
+Row = dict[str, float]
+Table = dict[str, Row]
+Tables = dict[str, Table]
+Works = dict[tuple[str, str], Callable[[], object]]
+Jobs = Mapping[str, Callable[..., Callable[[], Any]]]
+
+
+# Measuring
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What a job took: seconds and bytes; and what it returned, which must be JSON."""
+
+    cpu: float
+    wall: float
+    peak: float
+    found: Any
+
+    def better(self, other: "Taken") -> "Taken":
+        """The lesser of both times, the larger of both peaks."""
+        return Taken(min(self.cpu, other.cpu), min(self.wall, other.wall), max(self.peak, other.peak), self.found)
+
+
+def take_turns(jobs: Mapping[str, Sequence[object]], times: int) -> dict[str, Taken]:
+    """Do every job (subject, job, arguments) so many times, one after the other in each round: load is shared."""
+    found: dict[str, Taken] = {}
+    for _ in range(times):
+        for name, job in jobs.items():
+            taken = alone(*job)
+            found[name] = taken.better(found[name]) if name in found else taken
+    return found
+
+
+def alone(*job: object, python: str = sys.executable) -> Taken:
+    """Do a job in a process of its own; raises CalledProcessError where it fails."""
+    line = [python, "-W", "ignore", __file__, *map(str, job)]
+    done = subprocess.run(line, check=True, stdout=subprocess.PIPE, text=True)
+    return Taken(**json.loads(done.stdout.splitlines()[-1]))
+
+
+def command(*arguments: object) -> Taken:
+    """Run a command of atlasae, imports included; what it printed is `found`."""
+    return alone(*COMMAND, *arguments)
+
+
+def run_command(*arguments: str) -> Callable[[], str]:
+    """Prepare a command of atlasae."""
+    return lambda: subprocess.run([ATLASAE, *arguments], check=True, stdout=subprocess.PIPE, text=True).stdout
+
+
+JOBS: Jobs = {"command": run_command}
+
+
+def run_job(subject: str, name: str, *arguments: str) -> None:
+    """Prepare a job, do it in this process, and print what it took as JSON."""
+    work = import_module(subject).JOBS[name](*arguments)
+    cpu, wall = cpu_seconds(), time.perf_counter()
+    found = work()
+    cpu, wall = cpu_seconds() - cpu, time.perf_counter() - wall
+    print(json.dumps({"cpu": cpu, "wall": wall, "peak": peak_bytes(), "found": found}))
+
+
+def fastest(works: Works, times: int = 3) -> Table:
+    """The fewest CPU seconds that each work (row, column) takes in this process, of several turns."""
+    table = Table()
+    for _ in range(times):
+        for (name, column), work in works.items():
+            row, started = table.setdefault(name, {}), cpu_seconds()
+            work()
+            row[column] = min(cpu_seconds() - started, row.get(column, math.inf))
+    return table
+
+
+def millions_a_second(jets: float, seconds: Table) -> Table:
+    """Million jets a second."""
+    return {name: {column: jets / 1e6 / took for column, took in row.items()} for name, row in seconds.items()}
+
+
+def cpu_seconds() -> float:
+    """User and system time of this process and of those that it started and that have ended."""
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(one.ru_utime + one.ru_stime for one in used)
+
+
+def peak_bytes() -> float:
+    """The most memory that this process held, or one that it started and that has ended, imports included."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    status = Path("/proc/self/status")
+    if status.exists():  # a process inherits ru_maxrss of the one that starts it, but not this
+        own = next(int(line.split()[1]) for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+    return unit * max(own, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+
+
+def long_file(path: Path, jets: int, folder: Path, seed: int = 1) -> Path:
+    """A file of so many jets like those of `path`; made once in a folder."""
+    target = folder / f"{path.stem}_{jets}_{seed}.root"
+    if not target.exists():
+        given = map(str, (path, target, "--jets", jets, "--seed", seed))
+        subprocess.run([sys.executable, MAKE_LARGE, *given], check=True)
+    return target
+
+
+# Results
+
+
+def main(
+    about: str | None, measure: Callable[[argparse.Namespace, Path], Tables], cores: int = 1, **options: Any
+) -> None:
+    """Read the command line of a subject, measure on one core or on all (0), print the tables, write the results.
+
+    Options are keywords with their defaults: a number, a text or None, a list of texts.
+    """
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("files", type=Path, nargs="*", default=[SAMPLE], metavar="FILE", help="or data/jets.root")
+    parser.add_argument("-o", dest="output", type=Path, default=HERE, metavar="FOLDER", help="of the results")
+    parser.add_argument("--scratch", type=Path, metavar="FOLDER", help="keeps long files that several subjects need")
+    for name, default in options.items():
+        kind = {"nargs": "+"} if isinstance(default, list) else {"type": str if default is None else type(default)}
+        parser.add_argument(f"--{name.replace('_', '-')}", default=default, **kind)
+    given = parser.parse_args()
+    facts = circumstances()
+    os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+    if cores and hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:cores])
+    given.output.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder:
+        given.scratch = given.scratch or Path(folder)
+        tables = measure(given, Path(folder))
+    subject = Path(sys.argv[0]).stem
+    print("\n".join(page(subject, save(given.output, subject, about or "", facts, tables))))
+
+
+def circumstances() -> dict[str, Any]:
+    """When and on what is measured; no name of the machine."""
+    facts = {"date": datetime.now(UTC).date().isoformat(), "load": round(os.getloadavg()[0], 1)}
+    libraries = {name: version(name) for name in LIBRARIES}
+    return facts | {"cores": os.cpu_count(), "python": platform.python_version()} | libraries
+
+
+def save(folder: Path, subject: str, about: str, facts: Mapping[str, Any], tables: Tables) -> dict[str, Any]:
+    """Replace a subject's part of results.json, and write results.md anew; returns the part."""
+    path = folder / "results.json"
+    results = json.loads(path.read_text()) if path.exists() else {}
+    part = {"about": about.partition("\n")[0], "measured": dict(facts), "tables": rounded(tables)}
+    results = dict(sorted((results | {subject: part}).items()))
+    path.write_text(json.dumps(results, indent=1) + "\n")
+    (folder / "results.md").write_text(document(results))
+    return part
+
+
+def rounded(figures: Any) -> Any:
+    """Figures with as many digits as mean something."""
+    if isinstance(figures, Mapping):
+        return {name: rounded(figure) for name, figure in figures.items()}
+    return figures if isinstance(figures, int) else float(f"{figures:.{DIGITS}g}")
+
+
+def document(results: Mapping[str, Any]) -> str:
+    """All results in Markdown."""
+    lines = ["# What was measured", "", "Made of `results.json` by the scripts of this folder: `bash run.sh`.", ""]
+    return "\n".join([*lines, *(line for subject, part in results.items() for line in page(subject, part))])
+
+
+def page(subject: str, part: Mapping[str, Any]) -> Iterator[str]:
+    """One subject in Markdown."""
+    facts = ", ".join(f"{name} {fact}" for name, fact in part["measured"].items())
+    yield from (f"## {subject}", "", part["about"], "", f"Measured: {facts}.", "")
+    for name, rows in part["tables"].items():
+        columns = list(dict.fromkeys(column for row in rows.values() for column in row))
+        yield f"| {name} | " + " | ".join(columns) + " |"
+        yield "|---" * (len(columns) + 1) + "|"
+        for title, row in rows.items():
+            yield f"| {title} | " + " | ".join(text(row.get(column)) for column in columns) + " |"
+        yield ""
+
+
+def text(figure: float | None) -> str:
+    """A figure as it is read."""
+    if figure is None:
+        return ""
+    return f"{figure:,.0f}" if abs(figure) >= 1000 or isinstance(figure, int) else f"{figure:.4g}"
+
+
+if __name__ == "__main__":
+    run_job(*sys.argv[1:])

@@ -1,0 +1,162 @@
+#!/usr/bin/env python
+"""Networks that turn four jet variables into three floats, side by side on jets none of them was trained on.
+
+FILE is split by event: 60 % to train on, 10 % to validate on, 30 % to be tested on. The classic networks are trained on
+the first part and on all jets of --more, the others on the first part. Every row has the half-widths of the central
+68 % of the residuals of the test jets: pt, m, E and the mass of dijets relative, eta and phi differences; m only where
+it is over 0.5 GeV. Dijets are the two leading jets of an event, both beyond 60 GeV and more than 2.5 apart in phi.
+Networks on (pt, eta, phi, E) look good because E says nothing of the mass: look at the columns m and dijet mass.
+--checkpoint takes the published AE_3D_200, as it is and fine-tuned. Training takes a quarter of an hour and more.
+"""
+
+import argparse
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from harness import HERE, Row, Tables, cpu_seconds, main
+
+from atlasae.codecs.chain import InvertibleAutoencoder
+from atlasae.codecs.floats import AnyCodec, BottleneckCodec
+from atlasae.codecs.model import Autoencoder, Model, default_model
+from atlasae.codecs.search import choose_codec
+from atlasae.compression.compress import compress_file
+from atlasae.compression.plan import Options
+from atlasae.files.tables import Table, write_table
+from atlasae.jets.coordinates import Floats
+from atlasae.jets.layouts import Layout
+from atlasae.jets.precision import Precision
+from atlasae.jets.residuals import back_to_back, half_width, mass_response, residuals, two_leading
+from atlasae.jets.stored import Storage
+from atlasae.training.checkpoints import import_checkpoint
+from atlasae.training.recipes import Recipe, read_recipe
+from atlasae.training.train import Split, TrainingSample, describe_jets, event_parts, fit, read_samples, untrained
+
+RECIPES = HERE.parent / "recipes"
+SHARES, SEED = (0.6, 0.1), 1
+COLUMNS = ("pt", "m", "eta", "phi", "E", "dijet mass")
+TRAINED, SIZE = "trained, CPU s", "bytes per jet at 1e-3"
+
+Way = Callable[[Floats], Floats]  # jets (n x 4, MeV) to what comes back
+
+
+def split(sample: TrainingSample, more: Floats) -> tuple[Split, np.ndarray]:
+    """Training, validation and test jets, and the number of test jets of each event."""
+    chosen = event_parts(sample.events, SEED, SHARES)
+    jets = [sample.jets[part] for part in chosen]
+    counts = np.unique(sample.events[chosen[2]], return_counts=True)[1]
+    return Split(np.concatenate([jets[0], more]), jets[1], jets[2]), counts
+
+
+def widths(before: Floats, after: Floats, counts: np.ndarray) -> Row:
+    """The half-widths of one row."""
+    found, dijets = residuals(before, after), back_to_back(before, counts)
+    found["m"] = mass_response(before, after)
+    masses = [two_leading(jets, counts)[dijets] for jets in (after, before)]
+    found["dijet mass"] = masses[0] / masses[1] - 1
+    row = {column: half_width(found[column]) for column in COLUMNS}
+    return row | {"mean of pt, m, eta, phi": float(np.prod([row[v] for v in ("pt", "m", "eta", "phi")]) ** 0.25)}
+
+
+def simple_ways(training: Floats) -> Iterator[tuple[str, Way]]:
+    """What three floats can do without any network."""
+    edges = np.quantile(training[:, 0], np.linspace(0, 1, 41))
+    bins = np.clip(np.searchsorted(edges, training[:, 0]) - 1, 0, 39)
+    medians = np.array([np.median(training[bins == k, 3]) for k in range(40)])
+
+    def keep_three(jets: Floats) -> Floats:
+        kept = jets.copy()
+        kept[:, 3] = medians[np.clip(np.searchsorted(edges, jets[:, 0]) - 1, 0, 39)]
+        return kept
+
+    def four_numbers(bits: int) -> Way:
+        def rounded(jets: Floats) -> Floats:
+            scaled = np.stack([np.log10(jets[:, 0]), *jets[:, 1:3].T, np.log10(np.maximum(jets[:, 3], 0) + 1)], axis=1)
+            low, high = scaled.min(axis=0), scaled.max(axis=0)
+            steps = (high - low) / (2**bits - 1)
+            back = np.rint((scaled - low) / steps) * steps + low
+            return np.stack([10 ** back[:, 0], *back[:, 1:3].T, 10 ** back[:, 3] - 1], axis=1)
+
+        return rounded
+
+    yield "no network: pt, eta, phi kept, m the median in its pt bin", keep_three
+    yield "no network: four 12-bit numbers (6 bytes a jet)", four_numbers(12)
+    yield "no network: four 17-bit numbers (three floats)", four_numbers(17)
+
+
+def through(codec: AnyCodec) -> Way:
+    """A codec as jets to what comes back."""
+    return lambda jets: codec.decode(codec.encode(jets))
+
+
+def classic(autoencoder: Autoencoder) -> Way:
+    """A classic network as jets to what comes back."""
+    assert not isinstance(autoencoder, InvertibleAutoencoder)
+    return through(BottleneckCodec(autoencoder))
+
+
+def full(autoencoder: Autoencoder, training: Floats) -> Way:
+    """An invertible autoencoder with `--precision full`, its range chosen on training jets."""
+    storage = Storage(Layout(("pt", "eta", "phi", "m")), (np.dtype("<f8"),) * 4, 1.0)
+    return through(
+        choose_codec(autoencoder, storage, Precision.parse("full"), list(training.T), lambda encoded, kept: 0)
+    )
+
+
+def trained(recipe: Recipe, jets: Split, start: Autoencoder | None = None) -> tuple[Autoencoder, Row]:
+    """A network trained on these jets, and the seconds it took."""
+    torch.manual_seed(recipe.seed)
+    autoencoder = start or untrained(recipe, jets.training)
+    began = cpu_seconds()
+    fit(autoencoder, jets, recipe)
+    return autoencoder, {TRAINED: cpu_seconds() - began}
+
+
+def size(jets: Floats, model: str, folder: Path) -> Row:
+    """Bytes per jet of a table of these jets at precision 1e-3, as `atlasae compress` writes it."""
+    columns = {v: jets[:, i].astype(np.float32) for i, v in enumerate(("pt", "eta", "phi", "m"))}
+    write_table(folder / "test.pkl", Table(columns))
+    options = Options(units="MeV", model=model, force=True)
+    return {SIZE: float(compress_file(folder / "test.pkl", folder / "test.root", options)["bytes_per_jet"])}
+
+
+def classic_rows(given: argparse.Namespace, jets: Split, alone: Split) -> Iterator[tuple[str, Way, Row]]:
+    """The classic networks: trained here, and the published one."""
+    for name in ("mlp_E", "mlp_m"):
+        recipe = read_recipe(RECIPES / f"{name}.toml", given.settings)
+        network, seconds = trained(recipe, jets)
+        yield f"mlp on ({', '.join(recipe.network.columns)})", classic(network), seconds
+    if given.checkpoint:
+        published = import_checkpoint(Path(given.checkpoint), RECIPES / "ae_3d_200.toml").autoencoder
+        yield "AE_3D_200 as published, (pt, eta, phi, E)", classic(published), {}
+        tuned, seconds = trained(read_recipe(RECIPES / "fine_tune.toml", given.settings), alone, published)
+        yield "AE_3D_200, fine-tuned", classic(tuned), seconds
+
+
+def invertible_rows(alone: Split, folder: Path) -> Iterator[tuple[str, Way, Row]]:
+    """The invertible autoencoder with all 69 bits: packaged, and trained on FILE alone."""
+    packaged, own = default_model().autoencoder, folder / "own.safetensors"
+    yield "invertible, packaged, --precision full", full(packaged, alone.training), size(alone.test, "default", folder)
+    autoencoder, seconds = trained(Recipe(), alone)
+    model = Model.from_autoencoder(autoencoder, describe_jets(autoencoder, alone.training))
+    own.write_bytes(model.content)
+    row = seconds | size(alone.test, str(own), folder)
+    yield "invertible, trained on FILE, --precision full", full(model.autoencoder, alone.training), row
+
+
+def measure(given: argparse.Namespace, folder: Path) -> Tables:
+    """A row for each network."""
+    more = read_samples(list(map(Path, given.more))).jets if given.more else np.empty((0, 4))
+    jets, counts = split(read_samples(given.files), more)
+    alone, table = replace(jets, training=jets.training[: len(jets.training) - len(more)]), {}
+    for name, way in simple_ways(alone.training):
+        table[name] = widths(jets.test, way(jets.test), counts)
+    for name, way, row in (*classic_rows(given, jets, alone), *invertible_rows(alone, folder)):
+        table[name] = widths(jets.test, way(jets.test), counts) | row
+    return {"three floats": table}
+
+
+if __name__ == "__main__":
+    main(__doc__, measure, more=[], checkpoint=None, settings=[])

@@ -1,0 +1,58 @@
+#!/usr/bin/env python
+"""What compression at 1e-3 changes, as `evaluate` and `benchmark` tell it, and the figures of plots/.
+
+FILE is compressed, evaluated and drawn; with --plots the figures that the README shows are copied into that folder.
+"""
+
+import argparse
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from harness import Row, Table, Tables, command, main
+
+FIGURES = ("3_response_pt_against_pt", "4_residuals", "5_dijet_mass", "7_size")
+LABEL = ("--no-experiment-label", "--label", "Pythia 8, smeared", "--energy", "13.6")
+WIDTH = "half-width of the central 68 %"
+BOUND = 1e-3
+
+
+def told(*arguments: object) -> Any:
+    """What a command says as JSON."""
+    return json.loads(command(*arguments, "--json", "--force").found)
+
+
+def figures(report: Any, benchmark: Any) -> Row:
+    """What the report on the first collection says, and the bytes per jet of a model fitted to the jets."""
+    found = report["collections"][0]
+    row = {f"{name}: {WIDTH}": variable["all"]["half_width_68"] for name, variable in found["variables"].items()}
+    events = found["events"]
+    if events["events"]:
+        row[f"dijet mass: {WIDTH}"] = events["dijet_mass"]["all"]["half_width_68"]
+        row["jets that change their place in an event"] = events["reordered"]["jets"]
+    classifier = found["two_sample"]["classifier"]
+    row |= {"classifier: AUC": classifier["auc"], "classifier: error of the AUC": classifier["error"]}
+    at = benchmark["precisions"].index(BOUND)
+    return row | {f"{name}, bytes per jet": curve[at] for name, curve in benchmark["curves"].items() if curve[at]}
+
+
+def measure(given: argparse.Namespace, folder: Path) -> Tables:
+    """A column for every file; the figures of the first."""
+    table = Table()
+    for path in given.files:
+        small, report, drawn = folder / "small.root", folder / "report.json", folder / path.stem
+        told("compress", path, small, "--precision", BOUND)
+        told("evaluate", path, small, "-o", report)
+        told("plot", report, "-o", drawn, *LABEL)
+        benchmark = told("benchmark", path, "-o", drawn, *LABEL)
+        for name, figure in figures(json.loads(report.read_text()), benchmark).items():
+            table.setdefault(name, {})[path.name] = figure
+    for name in FIGURES if given.plots else ():
+        (figure,) = (folder / given.files[0].stem).glob(f"*_{name}.png")
+        shutil.copy(figure, Path(given.plots) / f"{name}.png")
+    return {f"at {BOUND:g}": table}
+
+
+if __name__ == "__main__":
+    main(__doc__, measure, plots=None)
