@@ -3,10 +3,10 @@
 import io
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import Field, asdict, dataclass, fields
 from html import escape
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, TypeAlias, dataclass_transform
 
 _WIDEST = 100_000  # columns of piped text: wide enough that no name is cut
 _WIDEST_READ = 100  # columns of running text: longer lines are hard to read
@@ -24,17 +24,49 @@ class PageTable:
 Page: TypeAlias = Sequence[str | PageTable]  # lines and tables, one below the other
 
 
-class Report(dict[str, Any]):
-    """A dictionary of plain JSON with the result of a call; a notebook shows it as the terminal does."""
+@dataclass(frozen=True)
+class LeftOut:
+    """An object or branch that is left out, and why; `minor` if it is a detail of one that is carried."""
 
-    def __init__(self, facts: Mapping[str, Any], to_page: Callable[[dict[str, Any]], Page]) -> None:
-        super().__init__(facts)
-        self._to_page = to_page
+    name: str
+    why: str
+    minor: bool = False
+
+
+@dataclass_transform(frozen_default=True, kw_only_default=True)
+class Facts(dict[str, Any]):
+    """Base of results: subclasses are dataclasses whose fields are also keys, in their order and as plain JSON.
+
+    A field with the default None has no key while it is None.
+    """
+
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
+
+    def __init_subclass__(cls) -> None:
+        dataclass(frozen=True, eq=False, repr=False, kw_only=True)(cls)
+
+    def __post_init__(self) -> None:
+        for one in fields(self):
+            if (value := getattr(self, one.name)) is not None or one.default is not None:
+                self[one.name] = _plain(value)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    return asdict(value) if isinstance(value, LeftOut) else value
+
+
+class Report(Facts):
+    """The result of a call; a notebook shows it as the terminal does."""
 
     @property
     def page(self) -> Page:
         """The report as lines and tables."""
-        return self._to_page(self)
+        return self._page()
+
+    def _page(self) -> Page:
+        raise NotImplementedError
 
     def _repr_html_(self) -> str:
         return to_html(self.page)
@@ -138,15 +170,6 @@ def _on_a_line(text: str) -> str:
 
 def _escaped(text: str) -> str:
     return escape(harmless(text))
-
-
-@dataclass(frozen=True)
-class LeftOut:
-    """An object or branch that is left out, and why; `minor` if it is a detail of one that is carried."""
-
-    name: str
-    why: str
-    minor: bool = False
 
 
 def to_json(report: Mapping[str, Any]) -> str:

@@ -194,10 +194,11 @@ def test_the_page_of_public_names_is_built_without_a_warning(tmp_path):
     done = subprocess.run([*map(str, command)], capture_output=True, check=False, text=True)
     assert (done.returncode, done.stderr) == (0, ""), done.stdout
     page = (tmp_path / "new" / "docs" / "index.html").read_text(encoding="utf-8")
-    returned = {"CompressedBranch", "CompressedTree", "Model", "Recipe", "Report"}
+    reports = {f"{what}Report" for what in ("Compression", "Decompression", "Integrity", "Training", "Verification")}
+    returned = {"CompressedBranch", "CompressedTree", "Model", "Recipe", *reports}
     assert set(re.findall(r'<section id="(\w+)"', page)) == {*atlasae.__all__} | returned
     places = set(re.findall(r'\bid="([^"]+)"', page))
-    assert {"Codec.encode", "CompressedTree.arrays", "Options.precision"} <= places
+    assert {"Codec.encode", "CompressedTree.arrays", "CompressionReport.bytes_per_jet", "Options.precision"} <= places
     assert set(re.findall(r'href="#([^"]+)"', page)) <= places
     assert re.findall(r'href="(?!#|https://)[^"]*', page) == []  # a page by itself
     assert "_array_like" not in page.split("<main", 1)[1].split("pdoc-code codehilite")[0]

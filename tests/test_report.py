@@ -3,11 +3,25 @@
 import copy
 import json
 import pickle
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
 
-from atlasae.report import Page, PageTable, Report, harmless, line_of, loosest, short, to_html, to_text
+from atlasae.report import (
+    Facts,
+    LeftOut,
+    Page,
+    PageTable,
+    Report,
+    harmless,
+    line_of,
+    loosest,
+    short,
+    to_html,
+    to_json,
+    to_text,
+)
 
 HOSTILE = "[red]x[/red] :smile: \x1b[31m\x07<b>&\"'\n"
 LONG = "branch_" * 40
@@ -94,22 +108,58 @@ def test_html_is_a_table_with_numbers_at_the_right():
     assert '<td style="text-align: left">Jet_pt</td><td style="text-align: right">1,234</td>' in html
 
 
-def page(facts: dict[str, object]) -> Page:
-    return [f"{facts['jets']} jets"]
+class Part(Facts):
+    """Of a report."""
+
+    name: str
+
+
+class Found(Report):
+    """A report of this test."""
+
+    file: str | None = None
+    jets: int
+    parts: list[Part]
+    left_out: list[LeftOut]
+    bound: float | None
+
+    def _page(self) -> Page:
+        return [f"{self.jets} jets"]
+
+
+def found() -> Found:
+    return Found(jets=3, parts=[Part(name="a")], left_out=[LeftOut("'b'", "odd")], bound=None)
+
+
+AS_JSON = {
+    "jets": 3,
+    "parts": [{"name": "a"}],
+    "left_out": [{"name": "'b'", "why": "odd", "minor": False}],
+    "bound": None,
+}
 
 
 def test_a_report_is_a_dictionary():
-    facts = {"jets": 3, "notes": ["a"]}
-    report = Report(facts, page)
+    report, facts = found(), AS_JSON
     assert report == facts and isinstance(report, dict)
+    assert list(report) == list(facts) and json.loads(to_json(report)) == facts
     assert json.loads(json.dumps(report)) == facts
     assert report._repr_html_() == "<div>3 jets</div>"
 
 
 @pytest.mark.parametrize("copied", [lambda report: pickle.loads(pickle.dumps(report)), copy.copy, copy.deepcopy])
 def test_a_report_travels(copied):
-    again = copied(Report({"jets": 3}, page))
-    assert again == {"jets": 3} and again._repr_html_() == "<div>3 jets</div>"
+    again = copied(found())
+    assert again == AS_JSON and again._repr_html_() == "<div>3 jets</div>"
+    assert (type(again), again.parts[0].name, again.left_out) == (Found, "a", [LeftOut("'b'", "odd")])
+
+
+def test_a_report_has_the_fields_that_are_named():
+    with pytest.raises(TypeError, match="jets"):
+        Found(parts=[], left_out=[], bound=None)
+    with pytest.raises(AttributeError):
+        found().jets = 4
+    assert list(replace(found(), file="x")) == ["file", *AS_JSON]
 
 
 def test_an_error_is_told_on_one_short_line():

@@ -4,6 +4,7 @@ import fcntl
 import json
 import os
 import re
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -49,11 +50,11 @@ class Entry:
     source: Origin
     output: str
     checksum: str
-    report: dict[str, Any]
+    report: Mapping[str, Any]
 
     def to_line(self) -> bytes:
         """The entry as a line of JSON that begins with the checksum of its other bytes."""
-        rest = to_json(asdict(self)).encode().removeprefix(b"{")
+        rest = to_json(vars(self) | {"source": asdict(self.source)}).encode().removeprefix(b"{")
         return b'{"check": "%016x", %s' % (checksum_bytes(rest), rest)
 
 
@@ -81,7 +82,7 @@ class Journal:
                 damaged.append(str(number))
         self.notes = [f"'{self.path}': line {some(damaged)} is damaged, and ignored"] if damaged else []
 
-    def find(self, source: Origin, output: str) -> dict[str, Any] | None:
+    def find(self, source: Origin, output: str) -> Mapping[str, Any] | None:
         """The report of an output with this origin, if the file still has the bytes noted there; else None.
 
         Any of several lines may fit: a killed run leaves a line without its output.

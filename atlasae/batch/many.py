@@ -6,23 +6,23 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
-from atlasae import pages
 from atlasae.batch.journal import Journal, Origin
+from atlasae.batch.results import FileReport, ManyReport
 from atlasae.batch.workers import Outcome, Recognise, Task, Work, Workers
 from atlasae.compression.chunks import Progress
 from atlasae.compression.compress import compress_file, recognise_compressed
 from atlasae.compression.decompress import decompress_file, recognise_restored
 from atlasae.compression.parts import first_run, key_of, number_of, part_of, part_path, parts_in
 from atlasae.compression.plan import Options, open_for
+from atlasae.compression.results import CompressionReport, DecompressionReport, VerificationReport
 from atlasae.compression.verify import verify_file
 from atlasae.errors import AtlasaeError, UserError
 from atlasae.files.outputs import remove_leftovers
 from atlasae.files.remote import Location, Remote
 from atlasae.files.tables import is_table
 from atlasae.jets.inputs import Part
-from atlasae.report import Report
 
 ADDED = ("entries", "jets", "exact_jets", "bytes_file_in", "bytes_file_out", "bytes_jets_in", "bytes_jets_out")  # sums
 
@@ -47,7 +47,7 @@ def compress_files(
     workers: Workers,
     progress: Progress | None = None,
     split_size: int | None = None,
-) -> Report:
+) -> ManyReport:
     """Compress every file into a folder; returns a report of all. Raises UserError before anything is done.
 
     A ROOT file of more than `split_size` bytes becomes several, `NAME.part0.root` and so on, each of consecutive
@@ -61,7 +61,7 @@ def compress_files(
 
 def decompress_files(
     paths: Sequence[Location], folder: Path, options: RestoreOptions, workers: Workers, progress: Progress | None = None
-) -> Report:
+) -> ManyReport:
     """Decompress every file into a folder; returns a report of all. Raises UserError before anything is done."""
     tasks = pair_up(
         decompress_task, expand(paths), folder, options, None if options.salvage else recognise_restored_task
@@ -71,7 +71,7 @@ def decompress_files(
 
 def verify_files(
     originals: Sequence[Location], folder: Path, workers: Workers, progress: Progress | None = None
-) -> Report:
+) -> ManyReport:
     """Compare every file with its output of `compress_files` in the folder; returns a report of all."""
     tasks = find_parts(pair_up(verify_task, expand(originals), folder), folder)
     return run_tasks(tasks, workers, None, progress)
@@ -91,7 +91,7 @@ def evaluate_many(
     """
     tasks = find_parts(pair_up(evaluate_task, expand(originals), folder), folder)
     asked = Evaluating(tuple(patterns), units, _common_ranges(tasks, patterns, units))
-    total, files = None, list[dict[str, Any]]()
+    total, files = None, list[FileReport]()
     with closing(workers.outcomes([replace(task, options=asked) for task in tasks])) as outcomes:
         for outcome in _in_order(tasks, outcomes):
             total, error = _add_up(total, outcome)
@@ -101,8 +101,8 @@ def evaluate_many(
     if total is None:
         raise UserError(f"no file can be evaluated: {files[0]['error']}")
     found = total.evaluated()
-    found.report.update(files=files, failed=sum(file["error"] is not None for file in files))
-    return found
+    failed = sum(file["error"] is not None for file in files)
+    return replace(found, report=replace(found.report, files=files, failed=failed))
 
 
 @dataclass(frozen=True)
@@ -111,10 +111,10 @@ class Evaluating:
 
     patterns: tuple[str, ...]
     units: str | None
-    ranges: dict[str, Any]
+    ranges: Mapping[str, Any]
 
 
-def _common_ranges(tasks: Sequence[Task], patterns: Sequence[str], units: str | None) -> dict[str, Any]:
+def _common_ranges(tasks: Sequence[Task], patterns: Sequence[str], units: str | None) -> Mapping[str, Any]:
     """The histogram ranges for all files, from the first jets of the first file that has jets."""
     from atlasae.reports.evaluation import first_ranges  # here, because importing torch is slow
 
@@ -148,7 +148,7 @@ def _add_up(total: Any, outcome: Outcome) -> tuple[Any, str | None]:
     return total, None
 
 
-def evaluate_task(task: Task) -> dict[str, Any]:
+def evaluate_task(task: Task) -> Mapping[str, Any]:
     """Evaluate one pair of files."""
     from atlasae.reports.evaluation import tally_files
 
@@ -156,32 +156,32 @@ def evaluate_task(task: Task) -> dict[str, Any]:
     return {"tallied": tally_files(task.path, task.target, None, asked.patterns, asked.units, asked.ranges)}
 
 
-def compress_task(task: Task) -> Report:
+def compress_task(task: Task) -> CompressionReport:
     """Compress one file."""
     return compress_file(task.path, task.target, task.options, finished=task.finished)
 
 
-def decompress_task(task: Task) -> Report:
+def decompress_task(task: Task) -> DecompressionReport:
     """Decompress one file."""
     force, salvage = task.options.force, task.options.salvage
     return decompress_file(task.path, task.target, force, salvage=salvage, finished=task.finished)
 
 
-def recognise_compressed_task(task: Task) -> Report | None:
+def recognise_compressed_task(task: Task) -> CompressionReport | None:
     """The report of the file at the target, if it is the task's finished output."""
     with suppress(AtlasaeError):  # another file
         return recognise_compressed(task.path, task.target, task.options)
     return None
 
 
-def recognise_restored_task(task: Task) -> Report | None:
+def recognise_restored_task(task: Task) -> DecompressionReport | None:
     """The report of the file at the target, if it is the task's finished output."""
     with suppress(AtlasaeError):
         return recognise_restored(task.path, task.target)
     return None
 
 
-def verify_task(task: Task) -> Report:
+def verify_task(task: Task) -> VerificationReport:
     """Compare one file with its original."""
     return verify_file(task.path, task.target)
 
@@ -284,7 +284,7 @@ def _parts_of(task: Task, paths: Sequence[Path]) -> list[Task]:
     return wanted + [replace(task, work=stale_task, target=path) for path in cut if path not in taken]
 
 
-def stale_task(task: Task) -> dict[str, Any]:
+def stale_task(task: Task) -> NoReturn:
     """Raise UserError: a file is left from another split."""
     raise UserError(_stale(task.target, task.path))
 
@@ -321,7 +321,7 @@ def _stale(path: Path, source: Location) -> str:
     return f"'{path}' is from another split of '{source.name}': remove it, or use another folder"
 
 
-def run_into(folder: Path, tasks: Sequence[Task], workers: Workers, progress: Progress | None = None) -> Report:
+def run_into(folder: Path, tasks: Sequence[Task], workers: Workers, progress: Progress | None = None) -> ManyReport:
     """Do tasks with outputs in a folder with a journal; the folder is made if missing."""
     if folder.exists() and not folder.is_dir():
         raise UserError(f"'{folder}' is no folder: outputs of many files need one")
@@ -334,7 +334,7 @@ def run_into(folder: Path, tasks: Sequence[Task], workers: Workers, progress: Pr
 
 def run_tasks(
     tasks: Sequence[Task], workers: Workers, journal: Journal | None, progress: Progress | None = None
-) -> Report:
+) -> ManyReport:
     """Do all tasks except those that the journal has as done; returns the report of all.
 
     When interrupted, raises KeyboardInterrupt with the number of finished files; those in the journal are not repeated.
@@ -366,15 +366,14 @@ def _known(task: Task, journal: Journal | None) -> Outcome | None:
     return None if report is None else Outcome(task, report, reused=True)
 
 
-def summary(outcomes: Sequence[Outcome], notes: Sequence[str], seconds: float) -> Report:
+def summary(outcomes: Sequence[Outcome], notes: list[str], seconds: float) -> ManyReport:
     """The report of many files: a report for each, the number that failed, and sums."""
-    files = [
-        {"input": str(o.task.path)} | o.report | {"output": str(o.task.target), "error": o.error, "reused": o.reused}
+    files: list[FileReport] = [
+        {"input": str(o.task.path), **o.report, "output": str(o.task.target), "error": o.error, "reused": o.reused}
         for o in outcomes
     ]
     good = [o.report for o in outcomes if o.error is None]
     totals = {key: sum(r[key] for r in good) for key in ADDED if good and all(key in r for r in good)}
     if totals.get("jets") and "bytes_jets_out" in totals:
         totals["bytes_per_jet"] = totals["bytes_jets_out"] / totals["jets"]
-    facts = {"files": files, "failed": len(outcomes) - len(good), **totals, "notes": notes, "seconds": seconds}
-    return Report(facts, pages.many_page)
+    return ManyReport(files=files, failed=len(outcomes) - len(good), **totals, notes=notes, seconds=seconds)

@@ -30,8 +30,8 @@ LOCAL_CONFIG = {
 }
 
 
-Work = Callable[["Task"], dict[str, Any]]
-Recognise = Callable[["Task"], dict[str, Any] | None]
+Work = Callable[["Task"], Mapping[str, Any]]
+Recognise = Callable[["Task"], Mapping[str, Any] | None]
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Task:
     def finished(self, made: Path, report: Mapping[str, Any]) -> None:
         """Write an output to the journal before it is renamed: after a crash, its bytes show that it is complete."""
         if self.source:
-            add_entry(self.target.parent, Entry(self.source, self.target.name, hex_of(made), dict(report)))
+            add_entry(self.target.parent, Entry(self.source, self.target.name, hex_of(made), report))
 
     @property
     def digest(self) -> str:
@@ -64,7 +64,7 @@ class Outcome:
     """The result of a task: a report or an error."""
 
     task: Task
-    report: dict[str, Any] = field(default_factory=dict)
+    report: Mapping[str, Any] = field(default_factory=dict)
     error: str | None = None
     reused: bool = False
 
@@ -98,7 +98,7 @@ def perform(task: Task) -> Outcome:
     return Outcome(task, report)
 
 
-def _made_before(task: Task) -> dict[str, Any] | None:
+def _made_before(task: Task) -> Mapping[str, Any] | None:
     """The report of an existing output, complete because a worker died after writing it; else None.
 
     If the journal lost its line, the output is recognised by its content and gets another line.

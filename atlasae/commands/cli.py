@@ -1,12 +1,13 @@
 """The commands: each parses its options, makes one library call and shows the report."""
 
 import sys
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import click
 
-from atlasae import pages
 from atlasae.commands import options
 from atlasae.commands.options import IN, OUT, SETTINGS, UNITS
 from atlasae.commands.running import completion_script, progress, run, several_outputs, show, show_many
@@ -76,54 +77,51 @@ def commands() -> None:
 def compress(
     paths: tuple[Location, ...],
     output: Path | None,
+    workers: int | None,
+    dask: str | None,
+    split_size: str | None,
     precision: str,
+    layout: str,
+    no_context: bool,
+    file_format: str,
     step_size: str,
+    no_read_back: bool,
     quiet: bool,
     as_json: bool,
-    **given: Any,
+    **asked: Any,
 ) -> int:
     """Compress the jets of IN (ROOT file or table) into three float32 branches a collection, or one of packed bytes.
 
     Many files (globs, too) go into FOLDER under their own names; finished outputs of an interrupted run are kept.
     """
-    asked = _asked(precision, step_size, given)
-    if output:
-        from atlasae.batch.many import compress_files
-        from atlasae.compression.plan import parse_size
-
-        size = parse_size(given["split_size"], "--split-size") if given["split_size"] else None
-        with several_outputs(), progress("compressing", quiet) as advance:
-            report = compress_files(paths, output, asked, options.workers(given), advance, size)
-        return show_many(report, as_json, quiet)
-    from atlasae.compression.compress import compress_file
-
-    path, target = options.in_and_out(paths, given)
-    with progress("compressing", quiet) as advance:
-        report = compress_file(path, target, asked, advance)
-    show(report, as_json, quiet)
-    return 0
-
-
-def _asked(precision: str, step_size: str, given: dict[str, Any]) -> Any:
-    """The `Options` of `compress`; raises UserError."""
     from atlasae.compression.plan import Options, parse_size
     from atlasae.jets.precision import Precision
 
-    if given["no_context"] and given["layout"] != "packed":
+    if no_context and layout != "packed":
         raise UserError("--no-context is for the packed layout: add --layout packed")
-    return Options(
+    told = Options(
         precision=Precision.parse(precision),
         step_size=parse_size(step_size, "--step-size"),
-        rntuple=given["file_format"] == "rntuple",
-        packed=given["layout"] == "packed",
-        context=not given["no_context"],
-        read_back=not given["no_read_back"],
-        **{
-            key: given[key]
-            for key in ("tree", "jets", "variables", "units", "model", "compression", "only_jets", "drop")
-        },
-        **{key: given[key] for key in ("drop_unwritable", "force")},
+        rntuple=file_format == "rntuple",
+        packed=layout == "packed",
+        context=not no_context,
+        read_back=not no_read_back,
+        **asked,  # whose names are those of its fields
     )
+    if output:
+        from atlasae.batch.many import compress_files
+
+        size = parse_size(split_size, "--split-size") if split_size else None
+        with several_outputs(), progress("compressing", quiet) as advance:
+            many = compress_files(paths, output, told, options.make_workers(workers, dask), advance, size)
+        return show_many(many, as_json, quiet)
+    from atlasae.compression.compress import compress_file
+
+    path, target = options.in_and_out(paths, workers=workers, dask=dask, split_size=split_size)
+    with progress("compressing", quiet) as advance:
+        report = compress_file(path, target, told, advance)
+    show(report, as_json, quiet)
+    return 0
 
 
 @commands.command()
@@ -144,11 +142,13 @@ def _asked(precision: str, step_size: str, given: dict[str, Any]) -> Any:
 def decompress(
     paths: tuple[Location, ...],
     output: Path | None,
+    workers: int | None,
+    dask: str | None,
     salvage: bool,
+    trust: Location | None,
     force: bool,
     quiet: bool,
     as_json: bool,
-    **given: Any,
 ) -> int:
     """Decompress the jets of IN, under their own names, into OUT (.root, .pkl or .parquet).
 
@@ -157,17 +157,17 @@ def decompress(
     if output:
         from atlasae.batch.many import RestoreOptions, decompress_files
 
-        if given["trust"]:
+        if trust:
             raise UserError("--trust is for one skim: give IN and OUT")
         asked = RestoreOptions(salvage, force)
         with several_outputs(), progress("decompressing", quiet) as advance:
-            report = decompress_files(paths, output, asked, options.workers(given), advance)
-        return show_many(report, as_json, quiet)
+            many = decompress_files(paths, output, asked, options.make_workers(workers, dask), advance)
+        return show_many(many, as_json, quiet)
     from atlasae.compression.decompress import decompress_file
 
-    path, target = options.in_and_out(paths, given)
+    path, target = options.in_and_out(paths, workers=workers, dask=dask)
     with progress("decompressing", quiet) as advance:
-        report = decompress_file(path, target, force, advance, salvage, given["trust"])
+        report = decompress_file(path, target, force, advance, salvage, trust)
     show(report, as_json, quiet)
     return 0
 
@@ -198,7 +198,7 @@ def batch(scheduler: str, name: str, arguments: tuple[str, ...]) -> None:
 @click.argument("path", metavar="FILE", type=IN)
 @options.as_json
 @options.debug
-def info(path: Location, as_json: bool, debug: bool) -> None:
+def info(path: Location, as_json: bool) -> None:
     """Show what FILE contains: collections, precision, model, bytes per jet."""
     from atlasae.compression.format import describe
 
@@ -211,7 +211,7 @@ def info(path: Location, as_json: bool, debug: bool) -> None:
 @options.quiet
 @options.as_json
 @options.debug
-def verify(paths: tuple[Location, ...], quiet: bool, as_json: bool, **given: Any) -> int:
+def verify(paths: tuple[Location, ...], workers: int | None, dask: str | None, quiet: bool, as_json: bool) -> int:
     """Compare COMPRESSED with ORIGINAL: jets within their precision, all else bit for bit; exit 1 if not.
 
     Without ORIGINAL, check COMPRESSED by itself: all checksums, its models, and that it decodes; exit 3 if damaged.
@@ -221,9 +221,9 @@ def verify(paths: tuple[Location, ...], quiet: bool, as_json: bool, **given: Any
         from atlasae.batch.many import verify_files
 
         with progress("verifying", quiet) as advance:
-            report = verify_files(paths[:-1], folder, options.workers(given), advance)
-        return show_many(report, as_json, quiet)
-    options.refuse_workers(given)
+            many = verify_files(paths[:-1], folder, options.make_workers(workers, dask), advance)
+        return show_many(many, as_json, quiet)
+    options.refuse_many(workers=workers, dask=dask)
     from atlasae.compression.verify import check_file, verify_file
 
     if len(paths) > 2:
@@ -250,6 +250,8 @@ def verify(paths: tuple[Location, ...], quiet: bool, as_json: bool, **given: Any
 @several_outputs()
 def evaluate(
     paths: tuple[Location, ...],
+    workers: int | None,
+    dask: str | None,
     output: Path | None,
     histograms: Path | None,
     jets: tuple[str, ...],
@@ -257,7 +259,6 @@ def evaluate(
     force: bool,
     quiet: bool,
     as_json: bool,
-    **given: Any,
 ) -> int:
     """Measure what compression cost: residuals, response, dijets, and a classifier that tries to see the difference.
 
@@ -276,9 +277,10 @@ def evaluate(
         if folder:
             from atlasae.batch.many import evaluate_many
 
-            found = evaluate_many(paths[:-1], folder, options.workers(given), advance, jets, units)
+            found = evaluate_many(paths[:-1], folder, options.make_workers(workers, dask), advance, jets, units)
         else:
-            original, compressed = _pair(paths, given)
+            options.refuse_many(workers=workers, dask=dask)
+            original, compressed = _pair(paths)
             found = evaluate_files(original, compressed, advance, jets, units)
     if output:
         with replacing(output, force) as temporary:
@@ -296,13 +298,12 @@ def _files_in(originals: tuple[Location, ...], folder: Path) -> list[Path]:
     return [path for path in (*expand(originals), *folder.iterdir()) if isinstance(path, Path) and path.is_file()]
 
 
-def _pair(paths: tuple[Location, ...], given: dict[str, Any]) -> tuple[Location, Location]:
+def _pair(paths: tuple[Location, ...]) -> tuple[Location, Location]:
     """The original and its compressed or decompressed file; raises UserError for more files."""
     if len(paths) == 1:
         raise click.UsageError("Missing argument 'COMPRESSED'")
     if len(paths) > 2:
         raise UserError(f"evaluate takes ORIGINAL and COMPRESSED, or a folder last: {len(paths)} files were named")
-    options.refuse_workers(given)
     return paths[0], paths[1]
 
 
@@ -318,7 +319,17 @@ def _pair(paths: tuple[Location, ...], given: dict[str, Any]) -> tuple[Location,
 @options.as_json
 @options.debug
 @several_outputs()
-def benchmark(path: Location, output: Path | None, force: bool, quiet: bool, as_json: bool, **given: Any) -> None:
+def benchmark(
+    path: Location,
+    output: Path | None,
+    jets: tuple[str, ...],
+    units: str | None,
+    model: str,
+    force: bool,
+    quiet: bool,
+    as_json: bool,
+    **label: Any,
+) -> None:
     """Measure bytes per jet against precision, compared with other methods, on the jets of IN."""
     from atlasae.reports.benchmark import benchmark_file
 
@@ -327,9 +338,10 @@ def benchmark(path: Location, output: Path | None, force: bool, quiet: bool, as_
 
         figures.check_folder(output, force)
     with progress("measuring", quiet) as advance:
-        report = benchmark_file(path, given["jets"], given["units"], given["model"], advance)
+        report = benchmark_file(path, jets, units, model, advance)
     if output:
-        report["figures"] = figures.save_all(figures.benchmark_figures(report, options.label(given)), output, force)
+        drawn = figures.benchmark_figures(report, options.make_label(**label))
+        report = replace(report, figures=figures.save_all(drawn, output, force))
     show(report, as_json, quiet)
 
 
@@ -342,14 +354,15 @@ def benchmark(path: Location, output: Path | None, force: bool, quiet: bool, as_
 @options.as_json
 @options.debug
 @several_outputs()
-def plot(paths: tuple[Location, ...], output: Path, force: bool, quiet: bool, as_json: bool, **given: Any) -> None:
+def plot(paths: tuple[Location, ...], output: Path, force: bool, quiet: bool, as_json: bool, **label: Any) -> None:
     """Draw an evaluation (of two files, or a report), compare several reports, or draw how models were trained."""
     from atlasae.reports import figures
+    from atlasae.reports.results import FiguresReport
 
     figures.check_folder(output, force)
     with progress("evaluating", quiet) as advance:
-        written = figures.save_all(figures.figures_of(paths, options.label(given), advance), output, force)
-    show(Report({"output": str(output), "figures": written}, pages.figures_page), as_json, quiet)
+        written = figures.save_all(figures.figures_of(paths, options.make_label(**label), advance), output, force)
+    show(FiguresReport(output=str(output), figures=written), as_json, quiet)
 
 
 @commands.command()
@@ -376,46 +389,61 @@ def train(
     paths: tuple[Location, ...],
     output: Path | None,
     find_rate: Path | None,
+    arch: str | None,
+    config: Path | None,
+    settings: tuple[str, ...],
+    start: str | None,
+    seed: int | None,
+    jets: tuple[str, ...],
+    units: str | None,
+    device: str,
     force: bool,
     quiet: bool,
     as_json: bool,
-    **given: Any,
 ) -> None:
     """Train a model on the jets of files, ROOT and tables; Ctrl-C keeps the best weights so far."""
-    if given["arch"] == "tables":
-        show(_count_tables(paths, output, force, find_rate, given), as_json, quiet)
+    if arch == "tables":
+        unset: dict[str, object] = {"--find-rate": find_rate, "--config": config, "--set": settings or None}
+        unset |= {"--from": start, "--seed": seed, "--device cuda": device == "cuda" or None}
+        show(_count_tables(paths, output, jets, units, force, unset), as_json, quiet)
         return
     from atlasae.codecs.model import load_model
     from atlasae.files.outputs import check_target
-    from atlasae.training import train
+    from atlasae.training.recipes import read_recipe
+    from atlasae.training.train import train as train_model
 
     target = _model_or_plot(output, find_rate)
-    start = load_model(given["start"]) if given["start"] else None
-    recipe = _recipe(given, start)
-    for path in (*paths, *(Path(given[key]) for key in ("config", "start") if given[key] not in (None, "default"))):
+    model = load_model(start) if start else None
+    settings += () if seed is None else (f"seed={seed}",)
+    recipe = read_recipe(config, settings, arch, otherwise=model.facts["architecture"] if model else None)
+    for path in (*paths, *filter(None, [config, Path(start) if start and start != "default" else None])):
         check_target(path, target, force)
     if find_rate:
-        show(_learning_rate(paths, recipe, given, start, find_rate, force), as_json, quiet)
+        show(_learning_rate(paths, recipe, jets, units, model, find_rate, force), as_json, quiet)
         return
-    told = {key: given[key] for key in ("jets", "units", "device")}
     with progress("training", quiet) as advance:
-        report = train.train(paths, target, recipe, start=start, force=force, progress=advance, **told)
+        report = train_model(
+            paths, target, recipe, jets=jets, units=units, start=model, device=device, force=force, progress=advance
+        )
     show(report, as_json, quiet)
 
 
 def _count_tables(
-    paths: tuple[Location, ...], output: Path | None, force: bool, find_rate: Path | None, given: dict[str, Any]
+    paths: tuple[Location, ...],
+    output: Path | None,
+    jets: tuple[str, ...],
+    units: str | None,
+    force: bool,
+    unset: Mapping[str, object],
 ) -> Report:
     """Make tables for `compress --layout packed`; returns the report."""
     from atlasae.training.tables import train_tables
 
-    unset = {"--find-rate": find_rate, "--config": given["config"], "--set": given["settings"] or None}
-    unset |= {"--from": given["start"], "--seed": given["seed"], "--device cuda": given["device"] == "cuda" or None}
     if wrong := [name for name, value in unset.items() if value is not None]:
         raise UserError(f"--arch tables counts jets, there is nothing to set: leave out {wrong[0]}")
     if output is None:
         raise UserError("no output for the tables: name it with -o MODEL")
-    return train_tables(paths, output, given["jets"], given["units"], force)
+    return train_tables(paths, output, jets, units, force)
 
 
 def _model_or_plot(output: Path | None, find_rate: Path | None) -> Path:
@@ -428,29 +456,26 @@ def _model_or_plot(output: Path | None, find_rate: Path | None) -> Path:
     return target
 
 
-def _recipe(given: dict[str, Any], start: Any) -> Any:
-    """The `Recipe` from the options of `train`; its default architecture is that of the model to continue from."""
-    from atlasae.training.recipes import read_recipe
-
-    settings = [*given["settings"], *([f"seed={given['seed']}"] if given["seed"] is not None else [])]
-    architecture = start.facts["architecture"] if start else None
-    return read_recipe(given["config"], settings, given["arch"], otherwise=architecture)
-
-
 def _learning_rate(
-    paths: tuple[Location, ...], recipe: Any, given: dict[str, Any], start: Any, plot: Path, force: bool
+    paths: tuple[Location, ...],
+    recipe: Any,
+    jets: tuple[str, ...],
+    units: str | None,
+    start: Any,
+    plot: Path,
+    force: bool,
 ) -> Report:
     """Find the learning rate, and plot the loss against it; returns the report."""
     from atlasae.files.outputs import replacing
     from atlasae.reports import plotting
+    from atlasae.training.results import RateReport
     from atlasae.training.train import learning_rates
 
     plotting.check_suffix(plot)
-    rates, losses, chosen = learning_rates(paths, recipe, given["jets"], given["units"], start)
+    rates, losses, chosen = learning_rates(paths, recipe, jets, units, start)
     with replacing(plot, force) as temporary:
         plotting.save(plotting.learning_rate_figure(rates, losses, chosen), temporary)
-    facts = {"output": str(plot), "learning_rate": chosen, "rates": rates, "losses": losses}
-    return Report(facts, pages.rate_page)
+    return RateReport(output=str(plot), learning_rate=chosen, rates=rates, losses=losses)
 
 
 @commands.command("help")
@@ -473,19 +498,17 @@ def explain(topic: str | None) -> None:
 @options.quiet
 @options.as_json
 @options.debug
-def import_checkpoint(
-    path: Path, recipe: Path, output: Path, force: bool, quiet: bool, as_json: bool, debug: bool
-) -> None:
+def import_checkpoint(path: Path, recipe: Path, output: Path, force: bool, quiet: bool, as_json: bool) -> None:
     """Make a model from a published torch checkpoint, without running its code."""
     from atlasae.files.outputs import check_target, write_kept
     from atlasae.training import checkpoints
+    from atlasae.training.results import TrainingReport
 
     for read in (path, recipe):
         check_target(read, output, force)
     model = checkpoints.import_checkpoint(path, recipe)
-    facts = write_kept(output, model, force)
-    facts |= {key: model.facts[key] for key in ("architecture", "columns", "provenance")}
-    show(Report(facts, pages.training_page), as_json, quiet)
+    told = {key: model.facts[key] for key in ("architecture", "columns", "provenance")}
+    show(TrainingReport(**write_kept(output, model, force), **told), as_json, quiet)
 
 
 @commands.command()
@@ -516,7 +539,6 @@ def export(
     force: bool,
     quiet: bool,
     as_json: bool,
-    debug: bool,
 ) -> None:
     """Write the codec of a compressed FILE (or of a model file, or `default`) for programs without atlasae."""
     from atlasae.export.export import export_cpp, export_onnx

@@ -53,7 +53,7 @@ as_json = click.option(
 )
 quiet = click.option("--quiet", is_flag=True, help="Print nothing but errors.")
 force = click.option("--force", is_flag=True, help="Replace OUT if it exists.")
-debug = click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+debug = click.option("--debug", is_flag=True, expose_value=False, help="Show the traceback of an error.")
 
 output = click.option("-o", "--output", metavar="FOLDER", type=OUT, help="Many files: folder for the outputs.")
 on_many = _several(
@@ -71,30 +71,29 @@ version = click.option(
 )
 
 
-def workers(given: dict[str, Any]) -> Any:
+def make_workers(workers: int | None, dask: str | None) -> Any:
     """The `Workers` that the options ask for."""
     from atlasae.batch.workers import Workers
 
-    return Workers(given["workers"] or 1, given["dask"])
+    return Workers(workers or 1, dask)
 
 
-def label(given: dict[str, Any]) -> Any:
+def make_label(text: str, no_experiment_label: bool, energy: str, luminosity: str) -> Any:
     """The `Label` that the options describe; raises UserError."""
     from atlasae.reports.plotting import Label, check_label
 
-    experiment = "" if given["no_experiment_label"] else "ATLAS"
-    asked = Label(given["text"], experiment, given["energy"], given["luminosity"])
+    asked = Label(text, "" if no_experiment_label else "ATLAS", energy, luminosity)
     check_label(asked)
     return asked
 
 
-def in_and_out(paths: tuple[Location, ...], given: dict[str, Any]) -> tuple[Location, Path]:
+def in_and_out(paths: tuple[Location, ...], **of_many: object) -> tuple[Location, Path]:
     """The two paths of a command on one file; raises click's errors, or UserError for more than two."""
     if len(paths) == 1:
         raise click.UsageError("Missing argument 'OUT', or -o FOLDER")
     if len(paths) > 2:
         raise UserError(f"IN and OUT, or many files and -o FOLDER: {len(paths)} were named without a folder")
-    refuse_workers(given)
+    refuse_many(**of_many)
     return paths[0], local(paths[1])
 
 
@@ -104,9 +103,9 @@ def folder_of(paths: tuple[Location, ...]) -> Path | None:
     return last if len(paths) > 1 and isinstance(last, Path) and last.is_dir() else None
 
 
-def refuse_workers(given: dict[str, Any]) -> None:
+def refuse_many(**of_many: object) -> None:
     """Raise UserError for options of many files in a command on one file."""
-    if wrong := [name for name in ("workers", "dask", "split_size") if given.get(name) is not None]:
+    if wrong := [name for name, value in of_many.items() if value is not None]:
         raise UserError(f"--{wrong[0].replace('_', '-')} is for many files and a folder: leave it out")
 
 
@@ -116,7 +115,7 @@ def words_given(context: click.Context) -> list[str]:
     for option in context.command.params:
         source = context.get_parameter_source(option.name or "")
         if isinstance(option, click.Option) and source is click.core.ParameterSource.COMMANDLINE:
-            value = context.params[option.name or ""]
+            value: Any = context.params.get(option.name or "")
             for one in value if option.multiple else [value]:
                 words += [option.opts[-1]] if option.is_flag else [option.opts[-1], str(one)]
     return words

@@ -12,7 +12,7 @@ from typing import NoReturn
 import click
 from click.shell_completion import get_completion_class, shell_complete
 
-from atlasae import pages
+from atlasae.batch.results import failure_line
 from atlasae.errors import explain, once
 from atlasae.files.remote import masked
 from atlasae.report import Report, harmless, to_json, to_text
@@ -107,7 +107,7 @@ def show_many(report: Report, as_json: bool, quiet: bool) -> int:
     show(report, as_json, quiet)
     for file in report.get("files", ()):
         if file["error"] is not None:
-            click.echo(harmless(f"atlasae: {pages.failure_line(file)}"), err=True)
+            click.echo(harmless(f"atlasae: {failure_line(file)}"), err=True)
     return 1 if report.get("failed") else 0
 
 

@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from atlasae.compression.format import (
     Contents,
     Copied,
     Run,
+    SourceFacts,
     bits_of,
     read_contents,
     write_contents,
@@ -27,6 +28,7 @@ from atlasae.compression.format import (
 from atlasae.compression.layouts import layout_named
 from atlasae.compression.others import copy_others, entry_ranges, moved, read_counted
 from atlasae.compression.plan import Options, Plan, make_plan, open_for, settle_plan
+from atlasae.compression.results import CollectionReport, CompressionReport
 from atlasae.compression.verify import compare_files, read_back
 from atlasae.errors import UserError
 from atlasae.files.checksums import checksum
@@ -52,7 +54,7 @@ def compress_file(
     progress: Progress | None = None,
     *,
     finished: Finished | None = None,
-) -> Report:
+) -> CompressionReport:
     """Compress the jets of a ROOT file or table into three float32 branches a collection; returns the report.
 
     What was written is read again and compared, unless the options say not to. Raises UserError for what the user can
@@ -75,11 +77,13 @@ def compress_file(
             if options.read_back:
                 read_back(temporary, opened, types, reading)
             check_unchanged()
-            report = Report(compression_facts(path, temporary, run), pages.compression_page)
-            return ended(report, target, plan.notes + notes, started, temporary, finished)
+            report = _report(path, temporary, run, target, plan.notes + notes, time.perf_counter() - started)
+            if finished:
+                finished(temporary, report)
+    return report
 
 
-def recognise_compressed(path: Location, target: Path, options: Options) -> Report | None:
+def recognise_compressed(path: Location, target: Path, options: Options) -> CompressionReport | None:
     """The report of a compressed file that stands at `target`, if it is what `compress_file` makes of just this.
 
     Its own content tells: what was asked for, and every branch and jet against the input's. Raises what reading does.
@@ -90,23 +94,7 @@ def recognise_compressed(path: Location, target: Path, options: Options) -> Repo
         return None
     if compare_files(path, target)["differences"]:
         return None
-    return ended(Report(compression_facts(path, target, run), pages.compression_page), target)
-
-
-def ended(
-    report: Report,
-    target: Path,
-    notes: Sequence[str] = (),
-    started: float | None = None,
-    made: Path | None = None,
-    finished: Finished | None = None,
-) -> Report:
-    """The report of a whole file with what the user should know, once `finished` is told what is made; its end."""
-    seconds = 0.0 if started is None else time.perf_counter() - started
-    report |= {"notes": list(notes), "output": str(target), "seconds": seconds}
-    if finished and made:
-        finished(made, report)
-    return report
+    return _report(path, target, run, target, [], 0.0)
 
 
 def _checked(options: Options | None) -> Options:
@@ -146,30 +134,33 @@ def jet_bytes(path: Path, run: Run) -> dict[str, int]:
         }
 
 
-def compression_facts(path: Location, target: Path, run: Run) -> dict[str, Any]:
-    """What `compress --json` prints of a file that is made."""
-    sizes = jet_bytes(target, run)
+def _report(path: Location, made: Path, run: Run, target: Path, notes: list[str], seconds: float) -> CompressionReport:
+    """What is reported of a file that is made, and will be called `target`."""
+    sizes = jet_bytes(made, run)
     jets = sum(entry.jets for entry in run.collections)
     bytes_out = sum(sizes.values())
-    return {
-        "entries": run.entries,
-        "jets": jets,
-        "tree": run.tree,
-        "collections": [_collection_facts(entry, sizes[entry.collection.name]) for entry in run.collections],
-        "precision": {entry.collection.name: entry.precision for entry in run.collections},
-        "floors": {entry.collection.name: storage_of(entry.collection).floors for entry in run.collections},
-        "bits": {entry.collection.name: bits_of(entry) for entry in run.collections},
-        "bytes_jets_in": sum(entry.bytes_in for entry in run.collections),
-        "bytes_jets_out": bytes_out,
-        "bytes_per_jet": bytes_out / jets if jets else None,
-        "exact_jets": sum(entry.exact_jets for entry in run.collections),
-        "max_error": merge_largest(entry.max_error for entry in run.collections),
-        "model_sha256": run.collections[0].model_sha256,
-        "carried": [branch.name for branch in run.carried],
-        "dropped": run.dropped,
-        "left_out": [asdict(thing) for thing in run.left_out],
-        **file_bytes(path, target, run.source.get("part", (0, 1))),
-    }
+    return CompressionReport(
+        entries=run.entries,
+        jets=jets,
+        tree=run.tree,
+        collections=[_collection_report(entry, sizes[entry.collection.name]) for entry in run.collections],
+        precision={entry.collection.name: entry.precision for entry in run.collections},
+        floors={entry.collection.name: storage_of(entry.collection).floors for entry in run.collections},
+        bits={entry.collection.name: bits_of(entry) for entry in run.collections},
+        bytes_jets_in=sum(entry.bytes_in for entry in run.collections),
+        bytes_jets_out=bytes_out,
+        bytes_per_jet=bytes_out / jets if jets else None,
+        exact_jets=sum(entry.exact_jets for entry in run.collections),
+        max_error=merge_largest(entry.max_error for entry in run.collections),
+        model_sha256=run.collections[0].model_sha256,
+        carried=[branch.name for branch in run.carried],
+        dropped=run.dropped,
+        left_out=run.left_out,
+        **file_bytes(path, made, run.source.get("part", (0, 1))),
+        notes=notes,
+        output=str(target),
+        seconds=seconds,
+    )
 
 
 def _write_compressed(
@@ -300,12 +291,12 @@ def _run(
     )  # fmt: skip
 
 
-def _source(opened: Opened) -> dict[str, Any]:
+def _source(opened: Opened) -> SourceFacts:
     """What a run tells of its input, and which part of it this is."""
-    facts: dict[str, Any] = {"name": opened.path.name, "bytes": opened.path.stat().st_size}
+    facts = SourceFacts(name=opened.path.name, bytes=opened.path.stat().st_size)
     if part := opened.part:
-        facts |= {"entries": [part.start, part.stop], "part": [part.number, part.parts]}
-        facts |= {"uuid": opened.source.uuid} if opened.source else {}
+        facts |= SourceFacts(entries=(part.start, part.stop), part=(part.number, part.parts))
+        facts |= SourceFacts(uuid=opened.source.uuid) if opened.source else SourceFacts()
     return facts
 
 
@@ -313,20 +304,20 @@ def _promised(bounds: dict[str, float]) -> dict[str, float | None]:
     return {variable: bound if math.isfinite(bound) else None for variable, bound in bounds.items()}
 
 
-def _collection_facts(entry: CompressedCollection, bytes_out: int) -> dict[str, Any]:
+def _collection_report(entry: CompressedCollection, bytes_out: int) -> CollectionReport:
     collection = entry.collection
-    return {
-        "name": collection.name,
-        "branches": collection.branches,
-        "units": collection.units,
-        "jets": entry.jets,
-        "exact_jets": entry.exact_jets,
-        "precision": entry.precision,
-        "floors": storage_of(collection).floors,
-        "max_error": entry.max_error,
-        "bits": bits_of(entry),
-        "exponent": entry.codec.get("exponent"),
-        "bytes_in": entry.bytes_in,
-        "bytes_out": bytes_out,
-        "bytes_per_jet": bytes_out / entry.jets if entry.jets else None,
-    }
+    return CollectionReport(
+        name=collection.name,
+        branches=collection.branches,
+        units=collection.units,
+        jets=entry.jets,
+        exact_jets=entry.exact_jets,
+        precision=entry.precision,
+        floors=storage_of(collection).floors,
+        max_error=entry.max_error,
+        bits=bits_of(entry),
+        exponent=entry.codec.get("exponent"),
+        bytes_in=entry.bytes_in,
+        bytes_out=bytes_out,
+        bytes_per_jet=bytes_out / entry.jets if entry.jets else None,
+    )

@@ -9,7 +9,7 @@ import numpy as np
 
 from atlasae import pages
 from atlasae.compression.chunks import Progress, Salvage, restored_events, silent
-from atlasae.compression.compress import Finished, ended, file_bytes
+from atlasae.compression.compress import Finished, file_bytes
 from atlasae.compression.format import (
     Contents,
     Run,
@@ -18,28 +18,29 @@ from atlasae.compression.format import (
 from atlasae.compression.others import copy_back
 from atlasae.compression.parts import check_parts
 from atlasae.compression.plan import Options
+from atlasae.compression.results import DecompressionReport
 from atlasae.compression.skims import contents_of
 from atlasae.compression.verify import compare_files
 from atlasae.errors import DamagedFileError, UserError
 from atlasae.files.branches import Branch
 from atlasae.files.outputs import check_target, replacing
 from atlasae.files.remote import Location, Named, local, located, watching
-from atlasae.files.tables import Table, is_pickle, is_table, write_table
+from atlasae.files.tables import Table, TableFacts, is_pickle, is_table, write_table
 from atlasae.files.trees import Source, open_source
 from atlasae.files.writing import Behind, Target, Writer, create
-from atlasae.report import LeftOut, Report
+from atlasae.report import LeftOut
 
 
-def recognise_restored(path: Location, target: Path) -> Report | None:
+def recognise_restored(path: Location, target: Path) -> DecompressionReport | None:
     """The report of a file that stands at `target`, if it is what `decompress_file` makes of a compressed one.
 
     Raises what reading does.
     """
     with open_source(path) as source:
-        facts = _decompression_facts(read_contents(source), Salvage())
+        contents = read_contents(source)
     if compare_files(target, path, restored=True)["differences"]:
         return None
-    return ended(Report(facts | file_bytes(path, target), pages.decompression_page), target)
+    return _report(contents, Salvage(), file_bytes(path, target), target, [], 0.0)
 
 
 def decompress_file(
@@ -51,7 +52,7 @@ def decompress_file(
     trust: Named | None = None,
     *,
     finished: Finished | None = None,
-) -> Report:
+) -> DecompressionReport:
     """Bring the jets of a compressed file back under their own names; returns a report.
 
     OUT's suffix decides between ROOT, pickle and parquet. Raises DamagedFileError where a checksum does not match; with
@@ -81,9 +82,11 @@ def decompress_file(
             else:
                 left_out = _write_restored(source, contents, temporary, progress or silent, lost)
             check_unchanged()
-            facts = _decompression_facts(contents, lost or Salvage()) | file_bytes(path, temporary)
-            notes = [*skim.notes, *pages.left_out_lines(left_out)]
-            return ended(Report(facts, pages.decompression_page), target, notes, started, temporary, finished)
+            notes, sizes = [*skim.notes, *pages.left_out_lines(left_out)], file_bytes(path, temporary)
+            report = _report(contents, lost or Salvage(), sizes, target, notes, time.perf_counter() - started)
+            if finished:
+                finished(temporary, report)
+    return report
 
 
 def _check_parts(path: Location, contents: Contents, lost: Salvage | None) -> None:
@@ -96,14 +99,20 @@ def _check_parts(path: Location, contents: Contents, lost: Salvage | None) -> No
         lost.damage.append(str(error))
 
 
-def _decompression_facts(contents: Contents, lost: Salvage) -> dict[str, Any]:
-    return {
-        "entries": sum(chunk.entries for chunk in contents.chunks) - sum(stop - start for start, stop in lost.missing),
-        "jets": sum(chunk.jets for chunk in contents.chunks) - lost.jets,
-        "tree": contents.runs[0].tree,
-        "missing": lost.missing,
-        "damage": lost.damage,
-    }
+def _report(
+    contents: Contents, lost: Salvage, sizes: dict[str, int], target: Path, notes: list[str], seconds: float
+) -> DecompressionReport:
+    return DecompressionReport(
+        entries=sum(chunk.entries for chunk in contents.chunks) - sum(stop - start for start, stop in lost.missing),
+        jets=sum(chunk.jets for chunk in contents.chunks) - lost.jets,
+        tree=contents.runs[0].tree,
+        missing=lost.missing,
+        damage=lost.damage,
+        **sizes,
+        notes=notes,
+        output=str(target),
+        seconds=seconds,
+    )
 
 
 def _write_restored(
@@ -156,9 +165,16 @@ def _restored_table(source: Source, contents: Contents, progress: Progress, lost
     if not chunks:
         raise _all_lost(source)
     columns = {name: np.concatenate([ak.to_numpy(chunk[name]) for chunk in chunks]) for name in run.originals}
-    facts = run.table or {}
+    facts = run.table or TableFacts()
     for name in columns.keys() & set(facts.get("swapped", ())):
         columns[name] = columns[name].astype(columns[name].dtype.newbyteorder())
-    index = columns.pop(facts["index"], None) if facts.get("index") else None  # it may be dropped
-    more = {key: facts[key] for key in ("ranged", "names", "heading", "texts") if key in facts}
-    return Table(columns, index, facts.get("index_name"), nulls=tuple(facts.get("nulls", ())), **more)
+    return Table(
+        columns,
+        index=columns.pop(label, None) if (label := facts.get("index")) else None,  # it may be dropped
+        index_name=facts.get("index_name"),
+        ranged=facts.get("ranged", False),
+        names=facts.get("names", {}),
+        heading=facts.get("heading"),
+        texts=facts.get("texts"),
+        nulls=tuple(facts.get("nulls", ())),
+    )

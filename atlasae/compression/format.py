@@ -3,26 +3,27 @@
 import hashlib
 import json
 import math
-from collections.abc import Container, Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
-from typing import Any
+from typing import Any, TypedDict
 
 import awkward as ak
 import msgspec
 import numpy as np
 
-from atlasae import pages
+from atlasae.compression.results import InfoReport, RunCollection, RunReport, StoredCollection
 from atlasae.errors import DamagedFileError, UserError
 from atlasae.files.branches import FOLDER, LIST, TITLES, Branch
 from atlasae.files.checksums import checksum_bytes
 from atlasae.files.damage import FACTS, damage, has_traces
 from atlasae.files.remote import Location
+from atlasae.files.tables import TableFacts
 from atlasae.files.trees import Source, Tree, open_source
 from atlasae.files.writing import Target
 from atlasae.jets.collections import Collection, stand_ins
 from atlasae.jets.stored import storage_of
-from atlasae.report import LeftOut, Report
+from atlasae.report import LeftOut
 
 FORMAT = 2  # of the folder; raise it when an old reader would go wrong
 READ = (1, FORMAT)  # format 1 has texts where later ones have bytes
@@ -90,11 +91,21 @@ class Copied:
     checksums: dict[str, int] = field(default_factory=dict)
 
 
+class SourceFacts(TypedDict, total=False):
+    """What a run was made of; of a part of a file its first entry and the one after its last, and which of how many."""
+
+    name: str
+    bytes: int
+    entries: tuple[int, int]
+    part: tuple[int, int]
+    uuid: str
+
+
 @dataclass(frozen=True)
 class Run:
     """One compression: everything needed to undo it, but the model's weights."""
 
-    source: dict[str, Any]
+    source: SourceFacts
     tree: str
     title: str
     entries: int
@@ -106,7 +117,7 @@ class Run:
     counters: dict[str, str]
     dropped: list[str]
     versions: dict[str, str]
-    table: dict[str, Any] | None = None
+    table: TableFacts | None = None
     copied: Copied = field(default_factory=Copied)
     format: int = FORMAT
     ntuple: bool = False  # made of an RNTuple and written as one
@@ -425,7 +436,7 @@ def _names_of(rows: ak.Array) -> list[str]:
     return [row.decode() if len(row) == 64 else row.hex() for row in _bytes_of(rows)]
 
 
-def _other_format(facts: dict[str, Any]) -> str:
+def _other_format(facts: Mapping[str, Any]) -> str:
     maker = facts.get("versions", {}).get("atlasae", "of a later day")
     return (
         f"made by atlasae {maker} in format {facts['format']}: this is atlasae {version('atlasae')}, which reads "
@@ -442,29 +453,29 @@ def _about(contents: Contents) -> str:
     )
 
 
-def describe(path: Location) -> Report:
+def describe(path: Location) -> InfoReport:
     """What `atlasae info` prints, from a compressed file, without its model."""
     with open_source(path) as source:
         contents = read_contents(source)
         with damage(f"'{FOLDER}' in '{path}'", *FACTS):
-            return Report(_described_file(path, source, contents), pages.info_page)
+            return _described_file(path, source, contents)
 
 
-def _described_file(path: Location, source: Source, contents: Contents) -> dict[str, Any]:
+def _described_file(path: Location, source: Source, contents: Contents) -> InfoReport:
     tree = source.trees[contents.runs[0].tree]
     names = dict.fromkeys(entry.collection.name for run in contents.runs for entry in run.collections)
-    return {
-        "file": str(path),
-        "bytes": path.stat().st_size,
-        "tree": tree.name,
-        "entries": tree.entries,
-        "jets": sum(entry.jets for run in contents.runs for entry in run.collections),
-        "collections": [_described(name, contents.runs, tree) for name in names],
-        "carried": len(contents.runs[0].carried),
-        "dropped": contents.dropped,
-        "left_out": [asdict(thing) for thing in contents.left_out],
-        "runs": [_described_run(run, contents) for run in contents.runs],
-    }
+    return InfoReport(
+        file=str(path),
+        bytes=path.stat().st_size,
+        tree=tree.name,
+        entries=tree.entries,
+        jets=sum(entry.jets for run in contents.runs for entry in run.collections),
+        collections=[_described(name, contents.runs, tree) for name in names],
+        carried=len(contents.runs[0].carried),
+        dropped=contents.dropped,
+        left_out=contents.left_out,
+        runs=[_described_run(run, contents) for run in contents.runs],
+    )
 
 
 def bits_of(entry: CompressedCollection) -> dict[str, float]:
@@ -475,42 +486,37 @@ def bits_of(entry: CompressedCollection) -> dict[str, float]:
     return {v: round(math.log2(n), 2) for v, n in pairs}
 
 
-def _described(name: str, runs: list[Run], tree: Tree) -> dict[str, Any]:
+def _described(name: str, runs: list[Run], tree: Tree) -> StoredCollection:
     """One collection over all runs of a merged file."""
     found = [(run, entry) for run in runs for entry in run.collections if entry.collection.name == name]
     entries = [entry for _, entry in found]
     jets = sum(entry.jets for entry in entries)
     size = tree.compressed_bytes(stand_ins(entries[0].collection, found[0][0].counters))
-    return {
-        "name": entries[0].collection.name,
-        "branches": entries[0].collection.branches,
-        "units": entries[0].collection.units,
-        "floors": storage_of(entries[0].collection).floors,
-        "jets": jets,
-        "exact_jets": sum(entry.exact_jets for entry in entries),
-        "bytes_in": sum(entry.bytes_in for entry in entries),
-        "bytes": size,
-        "bytes_per_jet": size / jets if jets else None,
-    }
+    return StoredCollection(
+        name=entries[0].collection.name,
+        branches=entries[0].collection.branches,
+        units=entries[0].collection.units,
+        floors=storage_of(entries[0].collection).floors,
+        jets=jets,
+        exact_jets=sum(entry.exact_jets for entry in entries),
+        bytes_in=sum(entry.bytes_in for entry in entries),
+        bytes=size,
+        bytes_per_jet=size / jets if jets else None,
+    )
 
 
-def _described_run(run: Run, contents: Contents) -> dict[str, Any]:
+def _described_run(run: Run, contents: Contents) -> RunReport:
     sha = run.collections[0].model_sha256
-    return {
-        "source": str(run.source["name"]),
-        "source_bytes": int(run.source["bytes"]),
-        "entries": run.entries,
-        "chunks": run.chunks,
-        "collections": [
-            {
-                "name": entry.collection.name,
-                "precision": entry.precision,
-                "bits": bits_of(entry),
-                "max_error": entry.max_error,
-            }
-            for entry in run.collections
+    return RunReport(
+        source=run.source["name"],
+        source_bytes=run.source["bytes"],
+        entries=run.entries,
+        chunks=run.chunks,
+        collections=[
+            RunCollection(name=e.collection.name, precision=e.precision, bits=bits_of(e), max_error=e.max_error)
+            for e in run.collections
         ],
-        "model_sha256": sha,
-        "model_from": "in the file" if sha in contents.models else "packaged with atlasae",
-        "versions": run.versions,
-    }
+        model_sha256=sha,
+        model_from="in the file" if sha in contents.models else "packaged with atlasae",
+        versions=run.versions,
+    )

@@ -71,7 +71,7 @@ def entries_of(runs: Sequence[Run]) -> tuple[int, int] | None:
 
 def key_of(run: Run) -> Key:
     """What tells the file that a run was made of from others; the first files of format 1 know no UUID of it."""
-    return str(run.source["name"]), int(run.source["bytes"]), str(run.source.get("uuid", ""))
+    return run.source["name"], run.source["bytes"], run.source.get("uuid", "")
 
 
 def in_order(files: Sequence[Contents]) -> list[int]:

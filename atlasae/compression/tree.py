@@ -13,7 +13,6 @@ import awkward as ak
 import numpy as np
 import vector
 
-from atlasae import pages
 from atlasae.compression.chunks import Chunks
 from atlasae.compression.format import Chunk, Run, check_alike
 from atlasae.compression.parts import check_parts, in_order
@@ -25,7 +24,7 @@ from atlasae.files.remote import Named, all_located, located
 from atlasae.files.tables import to_frame
 from atlasae.files.trees import open_source
 from atlasae.jets.collections import Collection
-from atlasae.report import to_html
+from atlasae.report import PageTable, some, to_html
 
 Filter = str | Sequence[str] | Callable[[str], bool] | None
 
@@ -114,15 +113,18 @@ class CompressedTree(Mapping[str, "CompressedBranch"]):
         return f"<CompressedTree {self.name!r} ({len(self._names)} branches, {self.num_entries} entries)>"
 
     def _repr_html_(self) -> str:
-        collections = [
-            {"branches": c.branches, "units": c.units, "types": {v: np.dtype(d).name for v, d in c.dtypes.items()}}
-            for c in self._collections.values()
+        rows = [
+            [branch, variable, collection.units or "", np.dtype(collection.dtypes[variable]).name]
+            for collection in self._collections.values()
+            for variable, branch in collection.branches.items()
         ]
-        jets = {name for collection in self._collections.values() for name in collection.branches.values()}
+        jets = {branch for branch, *_ in rows}
         others = [name for name in self._names if name not in jets]
-        return to_html(pages.tree_page({
-            "tree": self.name, "entries": self.num_entries, "collections": collections, "others": others,
-        }))  # fmt: skip
+        return to_html([
+            f"tree '{self.name}': {self.num_entries:,} entries",
+            PageTable(["branch", "variable", "unit", "type"], rows, words=(0, 1, 2, 3)),
+            *([f"and {len(others)} other branches: {some(others, 6)}"] if others else []),
+        ])  # fmt: skip
 
     def __getitem__(self, name: str) -> "CompressedBranch":
         """One branch; raises KeyError where there is none of this name."""

@@ -2,20 +2,20 @@
 
 import shlex
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import awkward as ak
 import numpy as np
 
-from atlasae import pages
 from atlasae.compression.chunks import Chunks, Progress, Salvage, changed_branches, restored_events, silent
 from atlasae.compression.collection import merge_largest
 from atlasae.compression.format import Chunk, CompressedCollection, Contents, Run, read_contents
 from atlasae.compression.others import compare_others, copy_back
 from atlasae.compression.parts import check_parts, entries_of
 from atlasae.compression.plan import Options
+from atlasae.compression.results import IntegrityReport, VerificationReport
 from atlasae.errors import DamagedFileError, UserError
 from atlasae.files.branches import Branch
 from atlasae.files.checksums import checksum
@@ -26,12 +26,12 @@ from atlasae.files.trees import Source, Tree, open_source
 from atlasae.jets.columns import same_bits, to_columns
 from atlasae.jets.inputs import Opened, open_input
 from atlasae.jets.stored import storage_of
-from atlasae.report import Report, line_of, loosest, short
+from atlasae.report import line_of, loosest, short
 
 EXACT, WITHIN, DIFFERENT = "bit for bit", "within precision", "different"
 
 
-def check_file(compressed: Named, progress: Progress | None = None) -> Report:
+def check_file(compressed: Named, progress: Progress | None = None) -> IntegrityReport:
     """Check a compressed file by itself: every checksum, the models, and that all of it decodes.
 
     Returns what was checked; raises DamagedFileError that tells what is damaged, and how much else.
@@ -50,21 +50,20 @@ def check_file(compressed: Named, progress: Progress | None = None) -> Report:
         more = f"; and {len(lost.damage) - 1} more: decompress --salvage" if len(lost.damage) > 1 else ""
         raise DamagedFileError(lost.damage[0] + more)
     run = contents.runs[0]
-    facts = {
-        "entries": sum(chunk.entries for chunk in contents.chunks),
-        "jets": sum(chunk.jets for chunk in contents.chunks),
-        "chunks": chunks,
-        "branches": run.written,
-        "trees": sorted({tree.name for run in contents.runs for tree in run.copied.trees}),
-        "objects": sorted({name for run in contents.runs for name in run.copied.objects}),
-        "models": sorted(contents.models),
-        "dropped": contents.dropped,
-        "left_out": [asdict(thing) for thing in contents.left_out],
-    }
-    return Report(facts, pages.integrity_page)
+    return IntegrityReport(
+        entries=sum(chunk.entries for chunk in contents.chunks),
+        jets=sum(chunk.jets for chunk in contents.chunks),
+        chunks=chunks,
+        branches=run.written,
+        trees=sorted({tree.name for run in contents.runs for tree in run.copied.trees}),
+        objects=sorted({name for run in contents.runs for name in run.copied.objects}),
+        models=sorted(contents.models),
+        dropped=contents.dropped,
+        left_out=contents.left_out,
+    )
 
 
-def verify_file(original: Named, compressed: Named, progress: Progress | None = None) -> Report:
+def verify_file(original: Named, compressed: Named, progress: Progress | None = None) -> VerificationReport:
     """Compare a compressed file with its original: jets within their precision, all else bit for bit.
 
     `differences` lists what is not as promised, `branches` how each branch of the original was kept; `max_error` holds
@@ -75,12 +74,12 @@ def verify_file(original: Named, compressed: Named, progress: Progress | None = 
     >>> atlasae.verify_file("in.root", "small.root")["differences"]
     []
     """
-    return Report(compare_files(located(original), located(compressed), progress), pages.verification_page)
+    return compare_files(located(original), located(compressed), progress)
 
 
 def compare_files(
     original: Location, compressed: Location, progress: Progress | None = None, restored: bool = False
-) -> dict[str, Any]:
+) -> VerificationReport:
     """What `verify_file` reports; a file that was `restored` has of a part that part alone."""
     with watching(original, compressed) as check_unchanged, open_source(compressed) as source:
         contents = read_contents(source)
@@ -88,10 +87,10 @@ def compare_files(
         run = contents.runs[0]
         entries = None if restored else entries_of(contents.runs)
         with open_input(original, run.tree if not is_table(original) else None, (), nested=run.ntuple) as opened:
-            facts = _compare(opened.within(entries), source, contents, progress or silent)
+            report = _compare(opened.within(entries), source, contents, progress or silent)
         copy_back(source, contents, None, Options.step_size)
         check_unchanged()
-    return facts
+    return report
 
 
 def read_back(path: Path, original: Opened, types: Mapping[str, Any], progress: Progress) -> None:
@@ -180,7 +179,7 @@ class Comparison:
                 self.branches[branch] = DIFFERENT if worse else WITHIN
 
 
-def _compare(opened: Opened, source: Source, contents: Contents, progress: Progress) -> dict[str, Any]:
+def _compare(opened: Opened, source: Source, contents: Contents, progress: Progress) -> VerificationReport:
     run = contents.runs[0]
     known = {branch.name: branch for branch in opened.events.branches}
     names = set(known) | _same_names(run, opened)
@@ -207,17 +206,17 @@ def _compare(opened: Opened, source: Source, contents: Contents, progress: Progr
         found.differences += compare_others(opened.source, contents)
     found.differences += _compare_labels(contents.runs[0].table or {}, opened.table)
     collections = {entry.collection.name: entry.collection for entry in run.collections}
-    return {
-        "entries": start,
-        "max_error": found.largest,
-        "precision": {name: loosest([entry.precision for entry in contents.over_runs(name)]) for name in collections},
-        "floors": {name: storage_of(collection).floors for name, collection in collections.items()},
-        "units": {name: collection.units for name, collection in collections.items()},
-        "branches": {name: found.branches[run.aliases.get(name, name)] for name in found.branches},
-        "dropped": contents.dropped,
-        "left_out": [asdict(thing) for thing in contents.left_out],
-        "differences": found.differences,
-    }
+    return VerificationReport(
+        entries=start,
+        max_error=found.largest,
+        precision={name: loosest([entry.precision for entry in contents.over_runs(name)]) for name in collections},
+        floors={name: storage_of(collection).floors for name, collection in collections.items()},
+        units={name: collection.units for name, collection in collections.items()},
+        branches={name: found.branches[run.aliases.get(name, name)] for name in found.branches},
+        dropped=contents.dropped,
+        left_out=contents.left_out,
+        differences=found.differences,
+    )
 
 
 def _compare_labels(told: Mapping[str, Any], original: Mapping[str, Any] | None) -> list[str]:

@@ -3,6 +3,7 @@
 import io
 import json
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -10,7 +11,6 @@ from typing import cast
 import numpy as np
 import torch
 
-from atlasae import pages
 from atlasae.codecs.arrays import Codec
 from atlasae.codecs.floats import BottleneckCodec, FloatsCodec
 from atlasae.codecs.model import VARIABLES
@@ -25,7 +25,8 @@ from atlasae.files.remote import Location, Remote, located
 from atlasae.files.trees import open_source
 from atlasae.jets.collections import Collection
 from atlasae.jets.stored import storage_of
-from atlasae.report import Report
+from atlasae.pages import size_text
+from atlasae.report import Page, Report
 
 OPSET = 17  # of ONNX: readable by programs since 2022
 
@@ -46,7 +47,24 @@ class Exported:
         return f"of '{self.source}' ({self.collection.name}), model {self.model_sha256[:12]}"
 
 
-def export_cpp(source: str, target: Path, jets: str | None, precision: str | None, force: bool) -> Report:
+class ExportReport(Report):
+    """An exported codec, and the collection it is for."""
+
+    files: list[str]
+    bytes: int
+    collection: str
+    branches: Mapping[str, str]
+    units: str | None
+    precision: Mapping[str, float | None]
+    floors: Mapping[str, float]
+    model_sha256: str
+
+    def _page(self) -> Page:
+        of_what = f"for {', '.join(self.branches.values())} in {self.units}, model {self.model_sha256[:12]}"
+        return [f"{', '.join(self.files)}: {size_text(self.bytes)}, {of_what}"]
+
+
+def export_cpp(source: str, target: Path, jets: str | None, precision: str | None, force: bool) -> ExportReport:
     """Write the C++ header that decodes a compressed file, or jets encoded by a model; raises UserError."""
     _check(source, target, force)
     found = exported(source, jets, precision)
@@ -56,7 +74,7 @@ def export_cpp(source: str, target: Path, jets: str | None, precision: str | Non
     return _report(found, [target])
 
 
-def export_onnx(source: str, folder: Path, jets: str | None, precision: str | None, force: bool) -> Report:
+def export_onnx(source: str, folder: Path, jets: str | None, precision: str | None, force: bool) -> ExportReport:
     """Write encoder.onnx and decoder.onnx into a folder, which is made if missing; raises UserError."""
     targets = [folder / "encoder.onnx", folder / "decoder.onnx"]
     if folder.exists() and not folder.is_dir():
@@ -138,18 +156,17 @@ def _check(source: str, target: Path, force: bool) -> None:
     check_target(location if is_input else target.absolute().parent, target, force)
 
 
-def _report(found: Exported, written: list[Path]) -> Report:
-    facts = {
-        "files": [str(path) for path in written],
-        "bytes": sum(path.stat().st_size for path in written),
-        "collection": found.collection.name,
-        "branches": found.collection.branches,
-        "units": found.collection.units,
-        "precision": found.precision,
-        "floors": storage_of(found.collection).floors,
-        "model_sha256": found.model_sha256,
-    }
-    return Report(facts, pages.export_page)
+def _report(found: Exported, written: list[Path]) -> ExportReport:
+    return ExportReport(
+        files=[str(path) for path in written],
+        bytes=sum(path.stat().st_size for path in written),
+        collection=found.collection.name,
+        branches=found.collection.branches,
+        units=found.collection.units,
+        precision=found.precision,
+        floors=storage_of(found.collection).floors,
+        model_sha256=found.model_sha256,
+    )
 
 
 def _of_file(path: Location, jets: str | None) -> Exported:

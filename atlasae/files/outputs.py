@@ -7,11 +7,12 @@ import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from atlasae.errors import UserError
 from atlasae.files.remote import Location, check_exists
 from atlasae.files.tables import is_table
+from atlasae.report import Facts
 
 _TEMPORARY = ".atlasae-"  # prefix of the names of unfinished outputs
 
@@ -47,11 +48,19 @@ class Kept(Protocol):
         ...
 
 
-def write_kept(target: Path, kept: Kept, force: bool) -> dict[str, Any]:
+class Written(Facts):
+    """What a report tells of a model, or of tables, that were written."""
+
+    output: str
+    sha256: str
+    bytes: int
+
+
+def write_kept(target: Path, kept: Kept, force: bool) -> Written:
     """Write the file of a model or of tables; returns target, sha256 and size for a report."""
     with replacing(target, force) as temporary:
         temporary.write_bytes(kept.content)
-    return {"output": str(target), "sha256": kept.sha256, "bytes": len(kept.content)}
+    return Written(output=str(target), sha256=kept.sha256, bytes=len(kept.content))
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from importlib import import_module
 from itertools import chain, pairwise
 from pathlib import Path
-from typing import Any, BinaryIO, TypeAlias
+from typing import Any, BinaryIO, TypeAlias, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -90,6 +90,22 @@ class Table:
         names = self.names if len(self.names) == len(columns) else {}
         index_name = None if self.index_name is None else str(self.index_name)
         return replace(self, columns=columns, index=index, names=names, index_name=index_name)
+
+
+class TableFacts(TypedDict, total=False):
+    """What of a table is neither its columns nor the labels of its rows, which are in the column `index`, if any.
+
+    `swapped` names the columns of the other byte order; the rest is as `Table` has it.
+    """
+
+    index: str | None
+    index_name: Name | None
+    ranged: bool
+    names: dict[str, Name]
+    texts: str
+    nulls: list[str]
+    swapped: list[str]
+    heading: Name
 
 
 def is_pickle(path: Location) -> bool:
@@ -431,7 +447,7 @@ def _read_parquet(stream: BinaryIO, file: str) -> Table:
         raise DamagedFileError(f"{file}: damaged: not the parquet that was written ({line_of(error)})") from None
 
 
-def _from_arrow(table: Any, metadata: dict[str, Any], file: str) -> Table:
+def _from_arrow(table: Any, metadata: Mapping[str, Any], file: str) -> Table:
     field, labels, index_name = _arrow_index(table, metadata, file)
     names = [name for name in table.column_names if name != field]
     arrays = {name: _arrow_numbers(table[name], name, file) for name in names}
@@ -451,7 +467,7 @@ def _from_arrow(table: Any, metadata: dict[str, Any], file: str) -> Table:
     )
 
 
-def _arrow_names(names: Sequence[str], metadata: dict[str, Any]) -> tuple[Name | None, dict[str, Name], str | None]:
+def _arrow_names(names: Sequence[str], metadata: Mapping[str, Any]) -> tuple[Name | None, dict[str, Name], str | None]:
     """The column index's name, the labels that are numbers, and the type of strings, from pandas' metadata."""
     noted = (metadata.get("column_indexes") or [{}])[0]
     noted_type = noted.get("numpy_type")
@@ -460,7 +476,7 @@ def _arrow_names(names: Sequence[str], metadata: dict[str, Any]) -> tuple[Name |
     return _index_name(noted.get("name")), {name: kind(name) for name in names} if kind else {}, texts
 
 
-def _arrow_notes(table: Any, numbers: Mapping[str, _Array], metadata: dict[str, Any]) -> list[str]:
+def _arrow_notes(table: Any, numbers: Mapping[str, _Array], metadata: Mapping[str, Any]) -> list[str]:
     """Notes on column types that numpy lacks, and on metadata that is left out."""
     types = {column["field_name"]: column["numpy_type"] for column in metadata.get("columns", ())}
     notes = [
@@ -474,7 +490,7 @@ def _arrow_notes(table: Any, numbers: Mapping[str, _Array], metadata: dict[str, 
     return notes
 
 
-def _arrow_index(table: Any, metadata: dict[str, Any], file: str) -> tuple[str | None, range | _Array, Name | None]:
+def _arrow_index(table: Any, metadata: Mapping[str, Any], file: str) -> tuple[str | None, range | _Array, Name | None]:
     """The field with the row labels, the labels and their name, from pandas' metadata."""
     if len(metadata.get("column_indexes", ())) > 1:
         raise UserError(f"{file}: its columns are a MultiIndex: give each column one name")
@@ -491,7 +507,7 @@ def _arrow_index(table: Any, metadata: dict[str, Any], file: str) -> tuple[str |
     return None, range(table.num_rows), None
 
 
-def _arrow_labels(table: Any, field: str, metadata: dict[str, Any], file: str) -> tuple[_Array, Name | None]:
+def _arrow_labels(table: Any, field: str, metadata: Mapping[str, Any], file: str) -> tuple[_Array, Name | None]:
     array = _arrow_numbers(table[field], field, file)
     if array is None:
         kind = table[field].type

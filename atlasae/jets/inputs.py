@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import cast
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from atlasae.errors import UserError
 from atlasae.files.branches import FOLDER, TITLES, Unwritable
 from atlasae.files.events import ArrayEvents, Counts, Events, Window
 from atlasae.files.remote import Location
-from atlasae.files.tables import is_table, read_table
+from atlasae.files.tables import TableFacts, is_table, read_table
 from atlasae.files.trees import Source, Tree, open_source
 from atlasae.jets.collections import Collection
 from atlasae.jets.columns import to_columns
@@ -46,7 +46,7 @@ class Opened:
     tree: str
     title: str = ""
     source: Source | None = None
-    table: dict[str, Any] | None = None
+    table: TableFacts | None = None
     part: Part | None = None
     notes: tuple[str, ...] = ()
 
@@ -135,7 +135,7 @@ def _holds(tree: Tree, patterns: Sequence[str]) -> bool:
 def _open_table(path: Location) -> Opened:
     table = read_table(path)
     columns = dict(table.columns)
-    facts: dict[str, Any] = {"index": None, "index_name": table.index_name}
+    facts: dict[str, object] = {"index": None, "index_name": table.index_name}
     if table.index is not None:
         name = INDEX
         while name in columns:
@@ -147,7 +147,9 @@ def _open_table(path: Location) -> Opened:
     more |= {"nulls": list(table.nulls), "swapped": swapped}
     facts |= {key: value for key, value in more.items() if value}
     facts |= {"heading": table.heading} if table.heading is not None else {}
-    return Opened(path, ArrayEvents(columns, table.skipped), TABLE_TREE, table=facts, notes=table.notes)
+    return Opened(
+        path, ArrayEvents(columns, table.skipped), TABLE_TREE, table=cast(TableFacts, facts), notes=table.notes
+    )
 
 
 def find_in(events: Events, where: str, patterns: Sequence[str]) -> list[Collection]:

@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from atlasae import pages
 from atlasae.codecs.chain import InvertibleAutoencoder
 from atlasae.codecs.floats import few_threads
 from atlasae.compression.chunks import Progress, silent
@@ -24,8 +23,8 @@ from atlasae.jets.coordinates import Floats
 from atlasae.jets.inputs import find_in, open_input
 from atlasae.jets.precision import Precision
 from atlasae.jets.variables import JET
-from atlasae.report import Report
 from atlasae.reports.peers import Sample, peers, read_sample
+from atlasae.reports.results import BenchmarkReport
 from atlasae.training.loop import bits_per_row
 from atlasae.training.train import FEWEST_EVENTS, learn_from
 
@@ -43,7 +42,7 @@ def benchmark_file(
     units: str | None = None,
     model: str = "default",
     progress: Progress | None = None,
-) -> Report:
+) -> BenchmarkReport:
     """Measure about 200,000 jets of a file's first collection, from its first entry on; returns the report.
 
     Jets without coordinates (NaN, pt <= 0) are left out. `curves` maps methods to bytes per jet, one for each of
@@ -59,16 +58,15 @@ def benchmark_file(
             rows.append(row | peers(sample, bound, Path(folder)) | {FLOOR: entropy(bound)})
             (progress or silent)(done, len(PRECISIONS))
     names = dict.fromkeys(name for row in rows for name in row)
-    facts = {
-        "input": path.name,
-        "collection": sample.collection.name,
-        "branches": sample.collection.branches,
-        "jets": len(sample.columns[0]),
-        "precisions": list(PRECISIONS),
-        "curves": {name: [row.get(name) for row in rows] for name in names},
-        "missing": [package for package in ("pcodec", "pysz") if find_spec(package) is None],
-    }
-    return Report(facts, pages.benchmark_page)
+    return BenchmarkReport(
+        input=path.name,
+        collection=sample.collection.name,
+        branches=sample.collection.branches,
+        jets=len(sample.columns[0]),
+        precisions=list(PRECISIONS),
+        curves={name: [row.get(name) for row in rows] for name in names},
+        missing=[package for package in ("pcodec", "pysz") if find_spec(package) is None],
+    )
 
 
 def read_jets(path: Location, patterns: Sequence[str], units: str | None) -> Sample:
@@ -95,7 +93,7 @@ def compressed_bytes(sample: Sample, bound: float, model: str, folder: Path, pac
     pattern = ",".join(f"{variable}={name}" for variable, name in names.items())
     given = Options(Precision.parse(f"{bound:g}"), jets=(pattern,), units=sample.collection.units, force=True)
     options = replace(given, model=model, packed=packed)
-    return float(compress_file(path, folder / "compressed.root", options)["bytes_per_jet"])
+    return float(compress_file(path, folder / "compressed.root", options).bytes_per_jet or 0)
 
 
 def fit_entropy(jets: Floats) -> Callable[[float], float]:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from atlasae.jets.coordinates import Floats
 from atlasae.jets.residuals import area_under_curve
 from atlasae.jets.variables import JET
+from atlasae.reports.results import Separation
 from atlasae.training.loop import Course, run_course
 
 FEWEST_JETS = 100
@@ -16,7 +17,7 @@ HIDDEN, SEED = 32, 1
 COURSE = Course(steps=500, batch=2048, learning_rate=5e-3, validate_every=50)
 
 
-def tell_apart(before: Floats, after: Floats) -> dict[str, Any] | None:
+def tell_apart(before: Floats, after: Floats) -> Separation | None:
     """Train a network to separate original from decompressed jets (n x 4, MeV), and test it on held-out jets.
 
     Returns the area under its ROC curve (0.5 for a guess) and its standard error; None for fewer than 100 jets. An
@@ -40,14 +41,14 @@ def tell_apart(before: Floats, after: Floats) -> dict[str, Any] | None:
         return _tried(rows(training), rows(validation), rows(test))
 
 
-def _tried(training: Tensor, validation: Tensor, test: Tensor) -> dict[str, Any]:
+def _tried(training: Tensor, validation: Tensor, test: Tensor) -> Separation:
     torch.manual_seed(SEED)
     network = nn.Sequential(nn.Linear(4, HIDDEN), nn.SiLU(), nn.Linear(HIDDEN, HIDDEN), nn.SiLU(), nn.Linear(HIDDEN, 1))
     run_course(network, _cross_entropy, (training, validation), COURSE, SEED)
     with torch.no_grad():
         scores = network(test[:, :-1])[:, 0].double().numpy()
     area, error = area_under_curve(*np.split(scores, 2))
-    return {"auc": area, "error": error, "jets": len(scores) // 2}
+    return Separation(auc=area, error=error, jets=len(scores) // 2)
 
 
 def _cross_entropy(network: nn.Module, rows: Tensor) -> Tensor:

@@ -4,7 +4,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
 
 import awkward as ak
 import numpy as np
@@ -27,6 +26,7 @@ from atlasae.jets.coordinates import Bools, Floats
 from atlasae.jets.inputs import Opened, event_branch, event_numbers, find_in, open_input
 from atlasae.jets.reading import StoredJets, settle_by
 from atlasae.report import loosest
+from atlasae.reports.results import PairFacts
 
 PART = 100_000  # jets per piece
 _FIRST = 20_000  # entries from which units are found
@@ -76,7 +76,7 @@ class Pair:
     original: Opened
     paired: list[Paired]
     pieces: Pieces
-    facts: dict[str, Any]
+    facts: PairFacts
 
     def jets(self) -> Iterator[tuple[str, JetPairs]]:
         """The jets of every collection, piece by piece, each with the collection's name."""
@@ -161,8 +161,14 @@ def _with_compressed(original: Opened, source: Source, contents: Contents, progr
                 meaning=_meaning(entry),
             )
         )
-    facts = {"original": original.path.name, "compressed": source.path.name, "entries": tree.entries, "tree": tree.name}
-    facts |= {"model_sha256": entries[0].model_sha256, "bytes": source.path.stat().st_size}
+    facts = PairFacts(
+        original=original.path.name,
+        compressed=source.path.name,
+        entries=tree.entries,
+        tree=tree.name,
+        model_sha256=entries[0].model_sha256,
+        bytes=source.path.stat().st_size,
+    )
     return Pair(original, paired, _restored_pieces(original, source, contents, paired, progress), facts)
 
 
@@ -202,8 +208,13 @@ def _with_plain(before: Opened, after: Opened, collections: Sequence[Collection]
         names = list(collection.branches.values())
         _same_branches(after, collection, before.path)
         found.append(Paired(collection, before.events.compressed_bytes(names), after.events.compressed_bytes(names)))
-    facts = {"original": before.path.name, "compressed": after.path.name, "entries": before.events.entries}
-    facts |= {"tree": before.tree, "bytes": after.path.stat().st_size}
+    facts = PairFacts(
+        original=before.path.name,
+        compressed=after.path.name,
+        entries=before.events.entries,
+        tree=before.tree,
+        bytes=after.path.stat().st_size,
+    )
     return Pair(before, found, _plain_pieces(before, after, found, progress), facts)
 
 

@@ -4,11 +4,9 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from atlasae import pages
 from atlasae.codecs.floats import few_threads
 from atlasae.compression.chunks import Progress, silent
 from atlasae.errors import UserError
@@ -29,7 +27,6 @@ from atlasae.jets.residuals import (
 )
 from atlasae.jets.stored import storage_of
 from atlasae.jets.variables import JET
-from atlasae.report import Report
 from atlasae.reports.classifier import tell_apart
 from atlasae.reports.comparison import EventNumbers, JetPairs, Pair, Paired, open_pair
 from atlasae.reports.histograms import (
@@ -47,6 +44,15 @@ from atlasae.reports.histograms import (
     logarithmic,
     reach,
 )
+from atlasae.reports.results import (
+    CollectionFigures,
+    EvaluationReport,
+    EventFigures,
+    EventVariable,
+    PairFacts,
+    TwoSample,
+    VariableFigures,
+)
 
 REPORT_FORMAT = 1  # raise it when older versions would misread a report
 SHOWN = ("pt", "eta", "phi", "m", "E")  # variables with figures of spectra and residuals
@@ -55,9 +61,9 @@ MOST_SAMPLED = 50_000  # jets in the two-sample tests
 
 @dataclass(frozen=True)
 class Evaluated:
-    """A report (plain JSON) and its histograms by name."""
+    """A report and its histograms by name."""
 
-    report: Report
+    report: EvaluationReport
     histograms: dict[str, Histogram]
 
 
@@ -65,7 +71,7 @@ class Evaluated:
 class Tallied:
     """Sums over pairs of files: facts of the files, and an evaluation per collection, by name."""
 
-    facts: dict[str, Any]
+    facts: PairFacts
     evaluations: dict[str, "Evaluation"]
     files: int = 1
 
@@ -81,16 +87,12 @@ class Tallied:
     def merge(self, other: "Tallied") -> None:
         """Add another pair of files; raises UserError where its collections differ."""
         mine, theirs = ([e.paired.collection for e in tallied.evaluations.values()] for tallied in (self, other))
-        if mine != theirs or self.facts["tree"] != other.facts["tree"]:
-            there, here = other.facts["original"], self.facts["original"]
+        if mine != theirs or self.facts.tree != other.facts.tree:
+            there, here = other.facts.original, self.facts.original
             raise UserError(f"'{there}' has other jets than '{here}': evaluate it by itself")
         for name, evaluation in self.evaluations.items():
             evaluation.merge(other.evaluations[name])
-        for key in ("entries", "bytes"):
-            if key in self.facts and key in other.facts:
-                self.facts[key] += other.facts[key]
-        if self.facts.get("model_sha256") != other.facts.get("model_sha256"):
-            self.facts.pop("model_sha256", None)
+        self.facts = self.facts.merged(other.facts)
         self.files += other.files
 
     def evaluated(self) -> Evaluated:
@@ -100,8 +102,8 @@ class Tallied:
         histograms = {f"{c}/{name}": h for c, e in self.evaluations.items() for name, h in e.histograms().items()}
         more = f" and {self.files - 1} more" if self.files > 1 else ""
         named = {key: f"{self.facts[key]}{more}" for key in ("original", "compressed")}
-        facts = {"format": REPORT_FORMAT} | self.facts | named | {"collections": found}
-        return Evaluated(Report(facts, pages.evaluation_page), histograms)
+        report = EvaluationReport(format=REPORT_FORMAT, **(self.facts | named), collections=found)
+        return Evaluated(report, histograms)
 
 
 @dataclass(frozen=True)
@@ -259,31 +261,31 @@ class Evaluation:
             self.latents = DensityHistogram(self.paired.latents, ranges)
         self.latents.add(list(latents.T))
 
-    def figures(self) -> dict[str, Any]:
+    def figures(self) -> CollectionFigures:
         """The report of this collection."""
         self.rows.finish()
         collection, jets = self.paired.collection, max(1, self.jets)
-        return {
-            "name": collection.name,
-            "branches": collection.branches,
-            "units": collection.units,
-            "jets": self.jets,
-            "exact_jets": self.paired.exact_jets,
-            "not_compared": {"jets": self.not_compared, "changed": self.changed},
-            "light_jets": self.light,
-            "precision": self.paired.precision,
-            "floors": storage_of(collection).floors,
-            "bytes_per_jet_before": self.paired.bytes_before / jets,
-            "bytes_per_jet": self.paired.bytes_after / jets,
-            "variables": {v: self._variable(v) for v in COMPARED},
-            "mass_above_500_MeV": self.heavy.figures(),
-            "correlation": self.correlation.figures(),
-            "events": self.events.figures(),
-            "two_sample": self._two_sample(),
-            "spectra": {v: spectrum.figures() for v, spectrum in self.spectra.items()},
-            "residuals": self.residuals.figures() if self.residuals else None,
-            "latents": self.latents.figures() | {"meaning": self.paired.meaning} if self.latents else None,
-        }
+        return CollectionFigures(
+            name=collection.name,
+            branches=collection.branches,
+            units=collection.units,
+            jets=self.jets,
+            exact_jets=self.paired.exact_jets,
+            not_compared={"jets": self.not_compared, "changed": self.changed},
+            light_jets=self.light,
+            precision=self.paired.precision,
+            floors=storage_of(collection).floors,
+            bytes_per_jet_before=self.paired.bytes_before / jets,
+            bytes_per_jet=self.paired.bytes_after / jets,
+            variables={v: self._variable(v) for v in COMPARED},
+            mass_above_500_MeV=self.heavy.figures(),
+            correlation=self.correlation.figures(),
+            events=self.events.figures(),
+            two_sample=self._two_sample(),
+            spectra={v: spectrum.figures() for v, spectrum in self.spectra.items()},
+            residuals=self.residuals.figures() if self.residuals else None,
+            latents=replace(self.latents.figures(), meaning=self.paired.meaning) if self.latents else None,
+        )
 
     def histograms(self) -> dict[str, Histogram]:
         """Spectra before and after, residuals and latents, in MeV and radians."""
@@ -297,17 +299,17 @@ class Evaluation:
                 found |= {f"{group}/{names[i]}_{names[j]}": both for (i, j), both in density.pairs.items()}
         return found
 
-    def _variable(self, variable: str) -> dict[str, Any]:
-        found = {
-            "residual": "difference" if variable in ("eta", "phi") else "relative",
-            "bound": self.paired.precision.get(variable),
-            "all": self.in_pt[variable].figures(),
-            "in_pt": self.in_pt[variable].by_bin(),
-            "in_abs_eta": self.in_abs_eta[variable].by_bin(),
-        }
-        return found | ({"in_eta": self.in_eta[variable].by_bin()} if variable in RELATIVE else {})
+    def _variable(self, variable: str) -> VariableFigures:
+        return VariableFigures(
+            residual="difference" if variable in ("eta", "phi") else "relative",
+            bound=self.paired.precision.get(variable),
+            all=self.in_pt[variable].figures(),
+            in_pt=self.in_pt[variable].by_bin(),
+            in_abs_eta=self.in_abs_eta[variable].by_bin(),
+            in_eta=self.in_eta[variable].by_bin() if variable in RELATIVE else None,
+        )
 
-    def _two_sample(self) -> dict[str, Any]:
+    def _two_sample(self) -> TwoSample:
         rows = self.sample.rows(8)
         before, after = rows[:, :4], rows[:, 4:]
         tests = {}
@@ -315,7 +317,7 @@ class Evaluation:
             pairs = {v: (values, _shown(after)[v]) for v, values in _shown(before).items()}
             found = {v: kolmogorov_smirnov(*pair) for v, pair in pairs.items()}
             tests = {v: {"distance": distance, "p_value": p} for v, (distance, p) in found.items()}
-        return {"jets": len(rows), "kolmogorov_smirnov": tests, "classifier": tell_apart(before, after)}
+        return TwoSample(jets=len(rows), kolmogorov_smirnov=tests, classifier=tell_apart(before, after))
 
 
 @dataclass
@@ -357,17 +359,17 @@ class EventTally:
         self.ht.merge(other.ht)
         self.ht_spread.merge(other.ht_spread)
 
-    def figures(self) -> dict[str, Any]:
+    def figures(self) -> EventFigures:
         """The report of events; `events` is 0 if the file does not tell them."""
         if not self.events or self.scattered:
-            return {"events": 0}
-        return {
-            "events": self.events,
-            "reordered": {"events": self.reordered_events, "jets": self.reordered_jets},
-            "dijet_mass": _of_events(self.mass, self.mass_spread),
-            "dijet_mass_back_to_back": self.balanced.figures(),
-            "ht": _of_events(self.ht, self.ht_spread),
-        }
+            return EventFigures(events=0)
+        return EventFigures(
+            events=self.events,
+            reordered={"events": self.reordered_events, "jets": self.reordered_jets},
+            dijet_mass=_of_events(self.mass, self.mass_spread),
+            dijet_mass_back_to_back=self.balanced.figures(),
+            ht=_of_events(self.ht, self.ht_spread),
+        )
 
 
 def _merged(one: DensityHistogram | None, other: DensityHistogram | None) -> DensityHistogram | None:
@@ -396,8 +398,8 @@ def _add_pairs(spectrum: Spectrum, spread: Spread, before: Floats, after: Floats
         spread.add(before[there], after[there] / before[there] - 1)
 
 
-def _of_events(spectrum: Spectrum, spread: Spread) -> dict[str, Any]:
-    return {"all": spread.figures(), "in_value": spread.by_bin(), "spectrum": spectrum.figures()}
+def _of_events(spectrum: Spectrum, spread: Spread) -> EventVariable:
+    return EventVariable(all=spread.figures(), in_value=spread.by_bin(), spectrum=spectrum.figures())
 
 
 class EventRows:

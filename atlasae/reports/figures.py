@@ -208,7 +208,7 @@ def _widths(collection: Mapping[str, Any]) -> dict[str, float]:
     return widths | ({"mjj": mass["half_width_68"]} if mass.get("jets") else {"mjj": float("nan")})
 
 
-def read_report(path: Location) -> dict[str, Any]:
+def read_report(path: Location) -> Mapping[str, Any]:
     """Read a report of `atlasae evaluate`; raises UserError for other files."""
     try:
         with path.open("rb") as file:

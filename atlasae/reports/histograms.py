@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 import hist
@@ -11,6 +12,13 @@ import numpy as np
 from atlasae.files.events import Counts
 from atlasae.jets.coordinates import Floats
 from atlasae.jets.residuals import CENTRAL, CENTRAL_95, QUANTILES
+from atlasae.reports.results import (
+    CorrelationFigures,
+    DensityFigures,
+    DensityPair,
+    ResidualFigures,
+    SpectrumFigures,
+)  # fmt: skip
 
 Histogram = hist.Hist[Any]
 
@@ -65,40 +73,43 @@ class Spread:
         self.moments += other.moments
         self.lowest, self.highest = np.minimum(self.lowest, other.lowest), np.maximum(self.highest, other.highest)
 
-    def figures(self) -> dict[str, Any]:
+    def figures(self) -> ResidualFigures:
         """The figures of all bins together."""
         counts = self.fine.view(flow=True)[1:-1].sum(axis=0)
-        found = _figures_of(counts, *_joined(self.moments), (self.lowest.min(), self.highest.max()))
-        return found | ({"not_finite": self.lost} if self.lost else {})
+        ends = self.lowest.min(), self.highest.max()
+        return _figures_of(counts, *_joined(self.moments), ends, not_finite=self.lost or None)
 
-    def by_bin(self) -> list[dict[str, Any]]:
+    def by_bin(self) -> list[ResidualFigures]:
         """The figures of every bin that is not empty, with its edges."""
         counts, moments = self.fine.view(flow=True)[1:-1], self.moments.view()
         return [
-            {"low": float(self.edges[i]), "high": float(self.edges[i + 1])}
-            | _figures_of(counts[i], moments[i]["value"], _variance(moments[i]), (self.lowest[i], self.highest[i]))
-            for i in range(len(counts))
+            _figures_of(counts[i], moments[i]["value"], _variance(moments[i]), ends, low=float(low), high=float(high))
+            for i, (low, high) in enumerate(pairwise(self.edges))
             if counts[i].sum()
+            for ends in [(self.lowest[i], self.highest[i])]
         ]
 
 
-def _figures_of(counts: Counts, mean: float, variance: float, ends: tuple[float, float]) -> dict[str, Any]:
+def _figures_of(
+    counts: Counts, mean: float, variance: float, ends: tuple[float, float], **more: Any
+) -> ResidualFigures:
     """Mean, standard deviation, half-widths, largest size and quantiles; only the number of jets if it is 0.
 
     `ends` are the lowest and highest residual, which limit the quantiles.
     """
     if not (jets := int(counts.sum())):
-        return {"jets": 0}
+        return ResidualFigures(jets=0, **more)
     found = {q: float(np.clip(quantile(counts, q / 100), *ends)) for q in QUANTILES}
-    return {
-        "jets": jets,
-        "mean": float(mean),
-        "std": float(np.sqrt(variance)),
-        "half_width_68": (found[CENTRAL[1]] - found[CENTRAL[0]]) / 2,
-        "half_width_95": (found[CENTRAL_95[1]] - found[CENTRAL_95[0]]) / 2,
-        "largest": float(max(abs(ends[0]), abs(ends[1]))),
-        "quantiles": {f"{q:g}": value for q, value in found.items()},
-    }
+    return ResidualFigures(
+        jets=jets,
+        mean=float(mean),
+        std=float(np.sqrt(variance)),
+        half_width_68=(found[CENTRAL[1]] - found[CENTRAL[0]]) / 2,
+        half_width_95=(found[CENTRAL_95[1]] - found[CENTRAL_95[0]]) / 2,
+        largest=float(max(abs(ends[0]), abs(ends[1]))),
+        quantiles={f"{q:g}": value for q, value in found.items()},
+        **more,
+    )
 
 
 def quantile(counts: Counts, share: float) -> float:
@@ -151,21 +162,21 @@ class Spectrum:
         self.after += other.after
         self.moved += other.moved
 
-    def figures(self) -> dict[str, Any]:
+    def figures(self) -> SpectrumFigures:
         """Edges and counts from the first to the last filled bin, and the counts outside of the axis."""
         before, after = (h.view(flow=True).astype(np.int64) for h in (self.before, self.after))
         filled = np.flatnonzero(before[1:-1] + after[1:-1])
         if not len(filled):
-            return {"edges": [], "before": [], "after": [], "moved": [], "outside": int(before.sum())}
+            return SpectrumFigures(edges=[], before=[], after=[], moved=[], outside=int(before.sum()))
         first, last = int(filled[0]), int(filled[-1]) + 1
         shown = slice(first + 1, last + 1)
-        return {
-            "edges": self.axis.edges[first : last + 1].tolist(),
-            "before": before[shown].tolist(),
-            "after": after[shown].tolist(),
-            "moved": self.moved[shown].tolist(),
-            "outside": int(before[0] + before[-1]),
-        }
+        return SpectrumFigures(
+            edges=self.axis.edges[first : last + 1].tolist(),
+            before=before[shown].tolist(),
+            after=after[shown].tolist(),
+            moved=self.moved[shown].tolist(),
+            outside=int(before[0] + before[-1]),
+        )
 
 
 def logarithmic(low: float, high: float, per_decade: int = 20) -> Any:
@@ -227,17 +238,18 @@ class DensityHistogram:
         for key, both in self.pairs.items():
             both += other.pairs[key]  # noqa: PLW2901  (the same)
 
-    def figures(self) -> dict[str, Any]:
+    def figures(self) -> DensityFigures:
         """Edges and counts."""
-        return {
-            "names": list(self.names),
-            "edges": [axis.edges.tolist() for axis in self._axes],
-            "counts": [one.view().astype(np.int64).tolist() for one in self.single],
-            "outside": [int(one.sum(flow=True) - one.sum()) for one in self.single],
-            "pairs": [
-                {"x": i, "y": j, "counts": both.view().astype(np.int64).tolist()} for (i, j), both in self.pairs.items()
+        return DensityFigures(
+            names=list(self.names),
+            edges=[axis.edges.tolist() for axis in self._axes],
+            counts=[one.view().astype(np.int64).tolist() for one in self.single],
+            outside=[int(one.sum(flow=True) - one.sum()) for one in self.single],
+            pairs=[
+                DensityPair(x=i, y=j, counts=both.view().astype(np.int64).tolist())
+                for (i, j), both in self.pairs.items()
             ],
-        }
+        )
 
 
 @dataclass
@@ -274,13 +286,13 @@ class Correlation:
         self.mean += shift * rows / total
         self.rows = total
 
-    def figures(self) -> dict[str, Any]:
+    def figures(self) -> CorrelationFigures:
         """The matrix; null where a column is constant."""
         spread = np.sqrt(np.diag(self.products))
         spread[spread <= 1e-12 * np.abs(self.mean) * np.sqrt(self.rows)] = np.nan  # rounding errors only
         with np.errstate(all="ignore"):
             matrix = self.products / np.outer(spread, spread)
-        return {"variables": list(self.names), "rows": self.rows, "matrix": matrix.tolist()}
+        return CorrelationFigures(variables=list(self.names), rows=self.rows, matrix=matrix.tolist())
 
 
 @dataclass

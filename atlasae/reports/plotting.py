@@ -393,8 +393,8 @@ def training(steps: Numbers, losses: Mapping[str, Sequence[float | None]], label
     axes = figure.add_subplot()
     finite = [value for values in losses.values() for value in values if value is not None]
     for (name, values), colour, dashes in zip(losses.items(), (BLUE, RED), DASHES, strict=False):
-        look: dict[str, Any] = {"color": colour, "linestyle": dashes, "marker": "o", "markersize": 3}
-        axes.plot(steps, [np.nan if v is None else v for v in values], label=name, **look)
+        known = [np.nan if v is None else v for v in values]
+        axes.plot(steps, known, label=name, color=colour, linestyle=dashes, marker="o", markersize=3)
     best = int(np.nanargmin([np.inf if v is None else v for v in losses["validation"]]))
     axes.axvline(steps[best], ymax=0.62, color=GREY, linewidth=1, linestyle=":", label="weights kept")
     axes.set(xlabel="step", ylabel="loss")
@@ -427,9 +427,9 @@ def comparison(
     for i, name in enumerate(names):
         at = np.arange(len(widths)) + (i - (len(names) - 1) / 2) * 0.6 / max(1, len(names))
         values = [found[i] for found in widths.values()]
-        look: dict[str, Any] = {"color": LINES[i % 8], "marker": MARKERS[(i + i // 8) % 8], "markersize": 8}
         shown = escaped(_shortened(name, 40))
-        axes.plot(at, values, linestyle="", label=" " * shown.startswith("_") + shown, **look)  # _ would hide it
+        text, marker = " " * shown.startswith("_") + shown, MARKERS[(i + i // 8) % 8]  # _ would hide it
+        axes.plot(at, values, linestyle="", label=text, color=LINES[i % 8], marker=marker, markersize=8)
     axes.set_xticks(range(len(widths)), [QUANTITIES[v].symbol if v in QUANTITIES else v for v in widths])
     axes.tick_params(axis="x", which="minor", bottom=False, top=False)
     values = [value for found in widths.values() for value in found if value > 0]
@@ -449,7 +449,7 @@ def check_suffix(path: Path) -> None:
 
 def save(figure: Figure, path: Path) -> None:
     """Write a figure in the format of the suffix."""
-    dates: dict[str, Any] = {".pdf": {"CreationDate": None}, ".svg": {"Date": None}}  # so that all runs agree
+    dates = {".pdf": {"CreationDate": None}, ".svg": {"Date": None}}  # so that all runs agree
     with styled():
         figure.savefig(path, metadata=dates.get(path.suffix.lower()))
 

@@ -6,7 +6,7 @@ import pickle
 import warnings
 import zipfile
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -181,8 +181,8 @@ def _copy(target: Tensor, source: Tensor, where: str) -> None:
     target.copy_(source)
 
 
-def _facts(path: Path, recipe: Recipe, described: dict[str, Any]) -> dict[str, Any]:
-    facts: dict[str, Any] = {
+def _facts(path: Path, recipe: Recipe, described: Mapping[str, Any]) -> dict[str, object]:
+    facts: dict[str, object] = {
         "columns": list(recipe.network.columns),
         "units": "GeV",
         "coordinates": list(recipe.network.scalings),

@@ -4,7 +4,6 @@ import copy
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -63,7 +62,7 @@ class History:
         self.training.append(training)
         self.validation.append(validation)
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """The history for a model's facts; losses that are not finite become null, because JSON has no infinity."""
         losses = {name: [x if math.isfinite(x) else None for x in getattr(self, name)] for name in CURVES}
         return {"steps": self.steps, **losses, "ended": self.ended}

@@ -2,7 +2,7 @@
 
 import math
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -66,7 +66,7 @@ def read_recipe(
     return make_recipe(facts, f"'{path}'" if path else "--set")
 
 
-def make_recipe(facts: dict[str, Any], where: str) -> Recipe:
+def make_recipe(facts: Mapping[str, Any], where: str) -> Recipe:
     """The recipe of a parsed TOML file; raises UserError for an unknown key or a wrong value."""
     plain = {key: value for key, value in facts.items() if key not in ("network", "course")}
     for table in ("network", "course"):
@@ -94,7 +94,7 @@ def _parse(content: bytes, where: str) -> dict[str, Any]:
         raise UserError(f'{where} is no TOML: {error}; a word needs quotes, as in arch="mlp"') from error
 
 
-def _merge(facts: dict[str, Any], more: dict[str, Any]) -> None:
+def _merge(facts: dict[str, Any], more: Mapping[str, Any]) -> None:
     for key, value in more.items():
         if isinstance(value, dict) and isinstance(facts.get(key, {}), dict):
             _merge(facts.setdefault(key, {}), value)
@@ -102,14 +102,14 @@ def _merge(facts: dict[str, Any], more: dict[str, Any]) -> None:
             facts[key] = value
 
 
-def _filled(default: Filled, facts: dict[str, Any], where: str) -> Filled:
+def _filled(default: Filled, facts: Mapping[str, Any], where: str) -> Filled:
     """The defaults, updated with values that have the right types; raises UserError."""
     known = {f.name for f in fields(default)}
     for key, value in facts.items():
         if key not in known:
             raise UserError(f"{where}: no setting '{key}': there are {', '.join(sorted(known))}")
         _check_value(key, value, getattr(default, key), where)
-    given: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in facts.items()}
+    given: Any = {key: tuple(value) if isinstance(value, list) else value for key, value in facts.items()}
     try:
         return replace(default, **given)
     except ValueError as error:

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 
-from atlasae import pages
 from atlasae.codecs.entropy import SEEN, Cells, CodingTable, Contexts, Integers, runs_of
 from atlasae.codecs.lattice import LOW, Lattice
 from atlasae.codecs.packed import CONTEXTS, PackedCodec, Walk
@@ -18,7 +17,7 @@ from atlasae.jets.coordinates import Floats
 from atlasae.jets.inputs import find_in, open_input
 from atlasae.jets.reading import read_jets
 from atlasae.jets.stored import storage_of
-from atlasae.report import Report
+from atlasae.training.results import TablesReport
 
 STEP = 2e-4  # of the lattice: finer than the width of any bin
 _STEP_ENTRIES = 100_000  # entries per chunk
@@ -52,12 +51,12 @@ EDGES = {
 
 def train_tables(
     paths: Sequence[Location], target: Path, patterns: Sequence[str] = (), units: str | None = None, force: bool = False
-) -> Report:
+) -> TablesReport:
     """Make tables for the packed layout from the jets of files, and write them; returns the report."""
     for path in paths:
         check_target(path, target, force)
     priors, jets = count_files(paths, patterns, units, default_priors())
-    return Report(write_kept(target, priors, force) | {"jets": jets}, pages.tables_page)
+    return TablesReport(**write_kept(target, priors, force), jets=jets)
 
 
 class Counting:

@@ -3,13 +3,11 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from atlasae import pages
 from atlasae.codecs.bottleneck import Bottleneck, BottleneckAutoencoder
 from atlasae.codecs.chain import InvertibleAutoencoder, Link, jet_autoencoder
 from atlasae.codecs.floats import BottleneckCodec
@@ -25,7 +23,6 @@ from atlasae.jets.reading import read_jets
 from atlasae.jets.recognition import read_patterns
 from atlasae.jets.residuals import half_widths, residuals
 from atlasae.jets.variables import JET, WHOLE, Variable, VariableList
-from atlasae.report import Report
 from atlasae.training.loop import (
     INTERRUPTED,
     Course,
@@ -39,6 +36,7 @@ from atlasae.training.loop import (
     run_course,
 )  # fmt: skip
 from atlasae.training.recipes import Recipe, read_recipe
+from atlasae.training.results import TrainingReport
 
 MOST_ROWS = 2_000_000  # jets: a larger sample does not improve the model
 STEP_ENTRIES = 20_000  # entries per chunk
@@ -78,7 +76,7 @@ def train(  # noqa: PLR0913  # as many as the command has options
     device: str = "cpu",
     force: bool = False,
     progress: Callable[[int, int], None] | None = None,
-) -> Report:
+) -> TrainingReport:
     """Train a model on the jets of files, ROOT and tables, and write it; returns the report.
 
     `recipe` is one, or its file; `jets` and `units` are as for `compress`; `start` is a model to continue from, or its
@@ -100,9 +98,8 @@ def train(  # noqa: PLR0913  # as many as the command has options
         recipe = read_recipe(recipe, otherwise=start.facts["architecture"] if start else None)
     watch: Watcher | None = (lambda step, steps, loss: progress(step, steps)) if progress else None
     model, history = learn(listed, recipe, read_patterns(jets), read_units(units), start, device, watch)
-    facts = write_kept(target, model, force) | {"ended": history.ended}
     told = {key: model.facts[key] for key in ("architecture", "provenance", "test")}
-    return Report(facts | told, pages.training_page)
+    return TrainingReport(**write_kept(target, model, force), ended=history.ended, **told)
 
 
 @torch.random.fork_rng(devices=[])  # leave the caller's random state as it is
@@ -321,7 +318,7 @@ def event_parts(
     return [np.isin(events, part) for part in np.split(shuffled, ends)]
 
 
-def describe_jets(autoencoder: Autoencoder, jets: Floats) -> dict[str, Any]:
+def describe_jets(autoencoder: Autoencoder, jets: Floats) -> dict[str, object]:
     """Columns, units, coordinates and domain that a model of these jets expects."""
     if isinstance(autoencoder, InvertibleAutoencoder):
         coordinates = ["log pt", "eta", "phi", "mu: m / 100 MeV below 100 MeV, sign(m) (1 + log(|m| / 100 MeV)) above"]
@@ -332,7 +329,7 @@ def describe_jets(autoencoder: Autoencoder, jets: Floats) -> dict[str, Any]:
     return described | {"domain": domain_of(jets)}
 
 
-def figures_on(autoencoder: Autoencoder, jets: Floats) -> dict[str, Any]:
+def figures_on(autoencoder: Autoencoder, jets: Floats) -> dict[str, object]:
     """Figures of a model on test jets: bits per jet at a bound of 1e-3, or half-widths of the residuals."""
     if isinstance(autoencoder, InvertibleAutoencoder):
         return {"jets": len(jets), "bits_per_jet_at_1e-3": bits_per_row(autoencoder, _rows(autoencoder, jets), 2e-3)}
@@ -366,7 +363,7 @@ def _read_file(
 
 def _provenance(
     paths: Sequence[Location], sample: TrainingSample, split: Split, recipe: Recipe, start: Model | None, device: str
-) -> dict[str, Any]:
+) -> dict[str, object]:
     jets = {"training": len(split.training), "validation": len(split.validation), "test": len(split.test)}
     return {
         "files": [path.name for path in paths],
@@ -381,7 +378,7 @@ def _provenance(
     }
 
 
-def _objective_facts(recipe: Recipe) -> dict[str, Any]:
+def _objective_facts(recipe: Recipe) -> dict[str, object]:
     if recipe.arch == "invertible":
         return {"loss": "negative log-likelihood"}
     return {"loss": recipe.loss, "beta": recipe.beta, "weights": list(recipe.weights)}

@@ -62,14 +62,14 @@ def test_a_list_of_files_may_end_with_a_folder(tmp_path):
 
 def test_one_file_has_one_output_and_nobody_to_share_the_work():
     path, out = Path("in.root"), Path("out.root")
-    assert options.in_and_out((path, out), ONE) == (path, out)
+    assert options.in_and_out((path, out), **ONE) == (path, out)
     with pytest.raises(click.UsageError, match="OUT"):
-        options.in_and_out((path,), ONE)
+        options.in_and_out((path,), **ONE)
     with pytest.raises(UserError, match="3 were named without a folder"):
-        options.in_and_out((path, path, out), ONE)
+        options.in_and_out((path, path, out), **ONE)
     for name, option in (("workers", "--workers"), ("split_size", "--split-size")):
         with pytest.raises(UserError, match=f"{option} is for many files"):
-            options.in_and_out((path, out), ONE | {name: 1})
+            options.in_and_out((path, out), **ONE | {name: 1})
 
 
 def test_version_names_the_libraries():

@@ -1,0 +1,311 @@
+"""Reports of the commands on compressed files, and their pages."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+
+from atlasae.pages import left_out_lines, note_lines, size_text
+from atlasae.report import Facts, LeftOut, Page, PageTable, Report, loosest, some
+
+Bounds = Mapping[str, float | None]  # by variable; None is no promise
+
+
+class CollectionReport(Facts):
+    """A compressed collection: `bytes_in` and `bytes_out` are compressed bytes in baskets.
+
+    `branches`, `precision` (the bounds), `floors`, `max_error` and `bits` are by variable.
+    """
+
+    name: str
+    branches: Mapping[str, str]
+    units: str | None
+    jets: int
+    exact_jets: int
+    precision: Bounds
+    floors: Mapping[str, float]
+    max_error: Mapping[str, float]
+    bits: Mapping[str, float]
+    exponent: float | None
+    bytes_in: int
+    bytes_out: int
+    bytes_per_jet: float | None
+
+
+class CompressionReport(Report):
+    """The result of `compress` for all jets and the whole file; `bytes_jets_*` are compressed bytes in baskets.
+
+    `precision`, `floors` and `bits` are by collection and variable, `max_error` by variable. `carried` and `dropped`
+    name branches of the tree, `left_out` lists other objects of the file.
+    """
+
+    entries: int
+    jets: int
+    tree: str
+    collections: list[CollectionReport]
+    precision: Mapping[str, Bounds]
+    floors: Mapping[str, Mapping[str, float]]
+    bits: Mapping[str, Mapping[str, float]]
+    bytes_jets_in: int
+    bytes_jets_out: int
+    bytes_per_jet: float | None
+    exact_jets: int
+    max_error: Mapping[str, float]
+    model_sha256: str
+    carried: list[str]
+    dropped: list[str]
+    left_out: list[LeftOut]
+    bytes_file_in: int
+    bytes_file_out: int
+    notes: list[str]
+    output: str
+    seconds: float
+
+    def _page(self) -> Page:
+        lines = []
+        if self.bytes_per_jet is not None and self.jets:
+            sizes = f"{size_text(self.bytes_jets_in)} -> {size_text(self.bytes_jets_out)}"
+            lines.append(f"jets: {sizes}, {self.bytes_per_jet:.2f} bytes per jet")
+        lines.append(f"whole file: {size_text(self.bytes_file_in)} -> {size_text(self.bytes_file_out)}")
+        lines.append(f"carried: {len(self.carried)} branches; {self.seconds:.1f} s")
+        return [
+            f"{self.output}: {self.jets:,} jets in {self.entries:,} entries of '{self.tree}'",
+            "",
+            *_collections(self.collections),
+            "",
+            *lines,
+            *_dropped(self.dropped),
+            *note_lines(self.notes),
+        ]
+
+
+def _collections(entries: Sequence[CollectionReport]) -> list[str | PageTable]:
+    """Tables of collections, and of their variables with bounds, largest errors and bits."""
+    wholes = [[e.name, e.units or "", f"{e.jets:,}", f"{e.exact_jets:,}", *_sizes(e)] for e in entries]
+    variables = [
+        [branch, *_promise(variable, e.precision, e.max_error, e.jets), f"{bits:.1f}" if bits is not None else ""]
+        for e in entries
+        for variable, branch in _variables(e).items()
+        for bits in [e.bits.get(variable)]
+    ]
+    return [
+        PageTable(["collection", "unit", "jets", "exact", "bytes per jet", "before"], wholes, words=(0, 1)),
+        "",
+        PageTable(["branch", "bound", "largest error", "bits"], variables),
+        *_floors((e.name, e.units, e.floors, e.precision) for e in entries),
+    ]
+
+
+def _floors(entries: Iterable[tuple[str, str | None, Mapping[str, float], Bounds]]) -> list[str]:
+    """Lines on variables whose errors are relative to a floor where they are smaller, with their collections."""
+    named: dict[tuple[str, str], list[str]] = {}
+    for name, units, floors, precision in entries:
+        for variable, floor in floors.items():
+            if precision.get(variable) is not None:
+                named.setdefault((variable, f"{floor:g} {units or ''}".rstrip()), []).append(name)
+    return [
+        f"errors of {variable} are relative to {variable}, or to {floor} where {variable} is smaller ({some(names, 6)})"
+        for (variable, floor), names in named.items()
+    ]
+
+
+def _sizes(entry: CollectionReport) -> tuple[str, str]:
+    if not entry.jets:
+        return "-", "-"
+    return f"{entry.bytes_per_jet:.2f}", f"{entry.bytes_in / entry.jets:.2f}"
+
+
+def _variables(entry: CollectionReport) -> dict[str, str]:
+    """Branches by variable, and variables with a bound but no branch: m, if E and p are stored."""
+    return {**entry.branches, **{v: f"{entry.name}: {v}" for v in entry.precision if v not in entry.branches}}
+
+
+def _promise(variable: str, precision: Bounds, largest: Mapping[str, float], jets: int) -> list[str]:
+    """The bound of a variable and its largest error; empty for a variable without a promise."""
+    if variable not in precision:
+        return ["", ""]
+    bound = precision[variable]
+    return [f"{bound:g}" if bound is not None else "none", f"{largest.get(variable, 0.0):.2g}" if jets else "-"]
+
+
+def _dropped(names: Sequence[str]) -> list[str]:
+    """A line on dropped branches, if there are any."""
+    return [f"dropped: {len(names)} branches: {some(names, 6)}"] if names else []
+
+
+class DecompressionReport(Report):
+    """The result of `decompress`; `missing` are the ranges of entries that salvage could not restore."""
+
+    entries: int
+    jets: int
+    tree: str
+    missing: list[tuple[int, int]]
+    damage: list[str]
+    bytes_file_in: int
+    bytes_file_out: int
+    notes: list[str]
+    output: str
+    seconds: float
+
+    def _page(self) -> Page:
+        return [
+            f"{self.output}: {self.jets:,} jets in {self.entries:,} entries of '{self.tree}'; "
+            f"{size_text(self.bytes_file_in)} -> {size_text(self.bytes_file_out)}; {self.seconds:.1f} s",
+            *(f"  entries {start} to {stop} are missing" for start, stop in self.missing),
+            *(f"  {problem}" for problem in self.damage),
+            *note_lines(self.notes),
+        ]
+
+
+class StoredCollection(Facts):
+    """A collection over all runs of a merged file; `bytes_in` and `bytes` are compressed bytes in baskets."""
+
+    name: str
+    branches: Mapping[str, str]
+    units: str | None
+    floors: Mapping[str, float]
+    jets: int
+    exact_jets: int
+    bytes_in: int
+    bytes: int
+    bytes_per_jet: float | None
+
+
+class RunCollection(Facts):
+    """A collection in one run: bounds, bits and largest errors by variable."""
+
+    name: str
+    precision: Bounds
+    bits: Mapping[str, float]
+    max_error: Mapping[str, float]
+
+
+class RunReport(Facts):
+    """One compression: its source, model and versions."""
+
+    source: str
+    source_bytes: int
+    entries: int
+    chunks: int
+    collections: list[RunCollection]
+    model_sha256: str
+    model_from: str
+    versions: Mapping[str, str]
+
+
+class InfoReport(Report):
+    """The contents of a compressed file; a merged file has several runs."""
+
+    file: str
+    bytes: int
+    tree: str
+    entries: int
+    jets: int
+    collections: list[StoredCollection]
+    carried: int
+    dropped: list[str]
+    left_out: list[LeftOut]
+    runs: list[RunReport]
+
+    def _page(self) -> Page:
+        made = PageTable(
+            ["compressed from", "size", "entries", "chunks", "bound", "model", "atlasae"],
+            [
+                [
+                    run.source, size_text(run.source_bytes), f"{run.entries:,}", f"{run.chunks:,}", _bounds(run),
+                    f"{run.model_sha256[:12]} ({run.model_from})", run.versions.get("atlasae", "?"),
+                ]
+                for run in self.runs
+            ],
+            words=(0, 5),
+        )  # fmt: skip
+        return [
+            f"{self.file}: {size_text(self.bytes)}, tree '{self.tree}', {self.entries:,} entries, "
+            f"{self.carried} branches carried",
+            "",
+            *_collections([_of_all_runs(collection, self.runs) for collection in self.collections]),
+            "",
+            made,
+            *_dropped(self.dropped),
+            *left_out_lines(self.left_out),
+        ]
+
+
+def _bounds(run: RunReport) -> str:
+    """The bounds of a run, each once, the tightest first."""
+    bounds = {bound for entry in run.collections for bound in entry.precision.values()}
+    return ", ".join([f"{x:g}" for x in sorted(b for b in bounds if b is not None)] + ["none"] * (None in bounds))
+
+
+def _of_all_runs(stored: StoredCollection, runs: Sequence[RunReport]) -> CollectionReport:
+    """A collection of a merged file, with the loosest bounds and the largest errors and bits of its runs."""
+    found = [entry for run in runs for entry in run.collections if entry.name == stored.name]
+    kept = ("name", "branches", "units", "floors", "jets", "exact_jets", "bytes_in", "bytes_per_jet")
+    return CollectionReport(
+        **{key: stored[key] for key in kept},
+        bytes_out=stored.bytes,
+        exponent=None,
+        precision=loosest([entry.precision for entry in found]),
+        max_error=_largest([entry.max_error for entry in found]),
+        bits=_largest([entry.bits for entry in found]),
+    )
+
+
+def _largest(found: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    return {v: max(numbers.get(v, 0.0) for numbers in found) for v in found[0]}
+
+
+class IntegrityReport(Report):
+    """The result of `verify` on a compressed file alone."""
+
+    entries: int
+    jets: int
+    chunks: int
+    branches: list[str]
+    trees: list[str]
+    objects: list[str]
+    models: list[str]
+    dropped: list[str]
+    left_out: list[LeftOut]
+
+    def _page(self) -> Page:
+        others = ", ".join(f"'{name}'" for name in [*self.trees, *self.objects])
+        return [
+            f"intact: {self.entries:,} entries, {self.jets:,} jets, {self.chunks:,} chunks of "
+            f"{len(self.branches)} branches",
+            *([f"  carried beside it: {others}"] if others else []),
+            *(f"  model {sha[:12]} is in the file" for sha in self.models),
+            *(f"  {line}" for line in (*_dropped(self.dropped), *left_out_lines(self.left_out))),
+        ]
+
+
+class VerificationReport(Report):
+    """The result of `verify` against the original: `differences` lists every broken promise.
+
+    `max_error`, `precision`, `floors` and `units` are by collection; `branches` tells how each branch was kept.
+    """
+
+    entries: int
+    max_error: Mapping[str, Mapping[str, float]]
+    precision: Mapping[str, Bounds]
+    floors: Mapping[str, Mapping[str, float]]
+    units: Mapping[str, str | None]
+    branches: Mapping[str, str]
+    dropped: list[str]
+    left_out: list[LeftOut]
+    differences: list[str]
+
+    def _page(self) -> Page:
+        kept = Counter(self.branches.values())
+        rows = [
+            [name, variable, *_promise(variable, self.precision[name], found, jets=1)]
+            for name, found in self.max_error.items()
+            for variable in self.precision[name]
+        ]
+        verdict = f"{len(self.differences)} differences" if self.differences else "as promised"
+        return [
+            f"{self.entries:,} entries compared: {verdict}",
+            *(f"  {problem}" for problem in self.differences[:20]),
+            "  branches: " + ", ".join(f"{n} {how}" for how, n in kept.items()),
+            *(f"  {line}" for line in (*_dropped(self.dropped), *left_out_lines(self.left_out))),
+            *([PageTable(["jets", "variable", "bound", "largest error"], rows, words=(0, 1))] if rows else []),
+            *_floors((name, self.units[name], self.floors[name], self.precision[name]) for name in self.max_error),
+        ]

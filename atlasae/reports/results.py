@@ -1,0 +1,268 @@
+"""Reports of evaluations, benchmarks and figures, and their pages."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from atlasae.report import Facts, Page, PageTable, Report
+
+
+class ResidualFigures(Facts):
+    """Residuals of `jets`, or of those between `low` and `high` of another variable; nothing more where there are none.
+
+    `not_finite` counts residuals that are in no other figure.
+    """
+
+    low: float | None = None
+    high: float | None = None
+    jets: int
+    mean: float | None = None
+    std: float | None = None
+    half_width_68: float | None = None
+    half_width_95: float | None = None
+    largest: float | None = None
+    quantiles: Mapping[str, float] | None = None
+    not_finite: int | None = None
+
+
+class VariableFigures(Facts):
+    """Residuals of a variable, `relative` ones or a `difference`, and the bound on them, if one is promised."""
+
+    residual: str
+    bound: float | None
+    all: ResidualFigures
+    in_pt: list[ResidualFigures]
+    in_abs_eta: list[ResidualFigures]
+    in_eta: list[ResidualFigures] | None = None
+
+
+class SpectrumFigures(Facts):
+    """A histogram before and after; `moved` counts what changed its bin, into it or out of it."""
+
+    edges: list[float]
+    before: list[int]
+    after: list[int]
+    moved: list[int]
+    outside: int
+
+
+class DensityPair(Facts):
+    """A two-dimensional histogram of the columns `x` and `y`."""
+
+    x: int
+    y: int
+    counts: list[list[int]]
+
+
+class DensityFigures(Facts):
+    """A histogram of each column, and of every two; of latents, the `meaning` of each."""
+
+    names: list[str]
+    edges: list[list[float]]
+    counts: list[list[int]]
+    outside: list[int]
+    pairs: list[DensityPair]
+    meaning: tuple[str, ...] | None = None
+
+
+class CorrelationFigures(Facts):
+    """The correlation matrix (Pearson) of residuals; not a number where one never changes."""
+
+    variables: list[str]
+    rows: int
+    matrix: list[list[float]]
+
+
+class EventVariable(Facts):
+    """A variable of events: its residuals, in all and in bins of its own value, and its spectrum."""
+
+    all: ResidualFigures
+    in_value: list[ResidualFigures]
+    spectrum: SpectrumFigures
+
+
+class EventFigures(Facts):
+    """Variables of whole events; without events, or if rows have no event number, `events` alone.
+
+    `reordered` counts the `jets` that changed places in pt, and their `events`.
+    """
+
+    events: int
+    reordered: Mapping[str, int] | None = None
+    dijet_mass: EventVariable | None = None
+    dijet_mass_back_to_back: ResidualFigures | None = None
+    ht: EventVariable | None = None
+
+
+class Separation(Facts):
+    """How well a classifier tells jets from what became of them: the area under its ROC curve, with its error."""
+
+    auc: float
+    error: float
+    jets: int
+
+
+class TwoSample(Facts):
+    """Tests of whether jets before and after are of one distribution: the `distance` and `p_value` of each variable."""
+
+    jets: int
+    kolmogorov_smirnov: Mapping[str, Mapping[str, float]]
+    classifier: Separation | None
+
+
+class CollectionFigures(Facts):
+    """The evaluation of a collection; `exact_jets` is None for a decompressed file.
+
+    `not_compared` counts the `jets` without a residual, and those of them that `changed`.
+    """
+
+    name: str
+    branches: Mapping[str, str]
+    units: str | None
+    jets: int
+    exact_jets: int | None
+    not_compared: Mapping[str, int]
+    light_jets: int
+    precision: Mapping[str, float | None]
+    floors: Mapping[str, float]
+    bytes_per_jet_before: float
+    bytes_per_jet: float
+    variables: Mapping[str, VariableFigures]
+    mass_above_500_MeV: ResidualFigures  # noqa: N815  # its key in JSON
+    correlation: CorrelationFigures
+    events: EventFigures
+    two_sample: TwoSample
+    spectra: Mapping[str, SpectrumFigures]
+    residuals: DensityFigures | None
+    latents: DensityFigures | None
+
+
+class PairFacts(Facts):
+    """The names of a pair of files, and size and model of the compressed one."""
+
+    original: str
+    compressed: str
+    entries: int
+    tree: str
+    model_sha256: str | None = None
+    bytes: int
+
+    def merged(self, other: "PairFacts") -> "PairFacts":
+        """The sums of two pairs; the model if both have the same."""
+        model = self.model_sha256 if self.model_sha256 == other.model_sha256 else None
+        sums = {key: self[key] + other[key] for key in ("entries", "bytes")}
+        return replace(self, **sums, model_sha256=model)
+
+
+class EvaluationReport(Report):
+    """The result of `evaluate`, collection by collection; of many files, `files` has the error of each."""
+
+    format: int
+    original: str
+    compressed: str
+    entries: int
+    tree: str
+    model_sha256: str | None = None
+    bytes: int
+    collections: list[CollectionFigures]
+    files: list[Mapping[str, Any]] | None = None
+    failed: int | None = None
+
+    def _page(self) -> Page:
+        page: list[str | PageTable] = [
+            f"{self.original} -> {self.compressed}: {self.entries:,} entries of '{self.tree}'"
+        ]
+        for found in self.collections:
+            exact = f", {found.exact_jets:,} exact" if found.exact_jets is not None else ""
+            sizes = f", {found.bytes_per_jet_before:.2f} -> {found.bytes_per_jet:.2f} bytes per jet"
+            page.append(f"{found.name}: {found.jets:,} jets{exact}" + sizes * bool(found.jets))
+            if found.variables["pt"].all.jets:
+                page += [_residuals(found), *_remarks(found)]
+            else:
+                page.append("  no jets to compare")
+        return page
+
+
+def _residuals(collection: CollectionFigures) -> PageTable:
+    rows = {variable: (found.all, found.bound) for variable, found in collection.variables.items()}
+    rows["m > .5 GeV"] = (collection.mass_above_500_MeV, None)
+    events = collection.events
+    if events.dijet_mass and events.dijet_mass_back_to_back and events.ht:
+        rows["dijet mass"] = (events.dijet_mass.all, None)
+        rows["  apart"] = (events.dijet_mass_back_to_back, None)
+        rows["HT"] = (events.ht.all, None)
+    keys = ("mean", "std", "half_width_68", "half_width_95", "largest")
+    return PageTable(
+        ["", "mean", "std", "68 %", "95 %", "largest", "bound"],
+        [
+            [name, *(f"{found[key]:.2g}" for key in keys), f"{bound:.2g}" if bound else ""]
+            for name, (found, bound) in rows.items()
+            if found.jets
+        ],
+    )
+
+
+def _remarks(collection: CollectionFigures) -> list[str]:
+    remarks = []
+    if odd := collection.not_compared["jets"]:
+        changed = collection.not_compared["changed"]
+        remarks.append(f"  {odd:,} jets have no residual (NaN, pt <= 0 ...): {changed:,} changed")
+    if light := collection.light_jets:
+        remarks.append(f"  {light:,} jets are lighter than 100 MeV: the residual of their m is relative to 100 MeV")
+    if moved := collection.events.reordered:
+        events = f"{moved['events']:,} events changed places, of {collection.events.events:,} events"
+        remarks.append(f"  {moved['jets']:,} jets of {events}")
+    m = collection.variables["m"]
+    if "E" in collection.branches and m.bound and (m.all.largest or 0.0) > m.bound:
+        remarks.append("  m is what E and p make: beyond its bound only by what their stored floats leave open")
+    return [*remarks, *_two_sample(collection.two_sample)]
+
+
+def _two_sample(tests: TwoSample) -> list[str]:
+    name, furthest = max(tests.kolmogorov_smirnov.items(), key=lambda item: item[1]["distance"])
+    distance, p = furthest["distance"], furthest["p_value"]
+    remarks = [f"  Kolmogorov-Smirnov: at most {distance:.2g} ({name}), p = {p:.2g}"]
+    if auc := tests.classifier:
+        told = f"AUC {auc.auc:.5f} +- {auc.error:.1g} ({auc.jets:,} jets)"
+        remarks.append(f"  a classifier tells them apart with {told}")
+    return remarks
+
+
+class BenchmarkReport(Report):
+    """The result of `benchmark`: `curves` holds bytes per jet by method, one for each of `precisions`.
+
+    `missing` are packages of methods that are not installed.
+    """
+
+    input: str
+    collection: str
+    branches: Mapping[str, str]
+    jets: int
+    precisions: list[float]
+    curves: Mapping[str, Sequence[float | None]]
+    missing: list[str]
+    figures: list[str] | None = None
+
+    def _page(self) -> Page:
+        rows = [
+            [name, *("-" if size is None else f"{size:.2f}" for size in sizes)] for name, sizes in self.curves.items()
+        ]
+        missing = ", ".join(self.missing)
+        return [
+            f"{self.input}, {self.collection}: {self.jets:,} jets",
+            PageTable(["bytes per jet, guaranteed precision", *(f"{bound:g}" for bound in self.precisions)], rows),
+            *([f"not installed: {missing}: pip install 'atlasae[benchmark]'"] if missing else []),
+            *(f"figure: {path}" for path in self.figures or ()),
+        ]
+
+
+class FiguresReport(Report):
+    """The folder and the paths of figures."""
+
+    output: str
+    figures: list[str]
+
+    def _page(self) -> Page:
+        if not self.figures:
+            return ["no figures: there are no jets to draw"]
+        return [f"{self.output}: {len(self.figures) // 2} figures, as PNG and PDF"]

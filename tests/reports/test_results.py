@@ -1,0 +1,200 @@
+"""What is said of evaluations and benchmarks: every line from a report, and nothing that a report does not have."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from atlasae.report import to_text
+from atlasae.reports.results import (
+    BenchmarkReport,
+    CollectionFigures,
+    CorrelationFigures,
+    EvaluationReport,
+    EventFigures,
+    EventVariable,
+    FiguresReport,
+    ResidualFigures,
+    Separation,
+    SpectrumFigures,
+    TwoSample,
+    VariableFigures,
+)
+
+NO_SPECTRUM = SpectrumFigures(edges=[], before=[], after=[], moved=[], outside=0)
+
+
+def spread(width: float) -> ResidualFigures:
+    half = {"half_width_68": width, "half_width_95": 2 * width}
+    return ResidualFigures(jets=9, mean=-0.1 * width, std=width, **half, largest=3 * width)
+
+
+def variable(found: ResidualFigures, bound: float | None) -> VariableFigures:
+    return VariableFigures(residual="relative", bound=bound, all=found, in_pt=[], in_abs_eta=[])
+
+
+def of_events(found: ResidualFigures) -> EventVariable:
+    return EventVariable(all=found, in_value=[], spectrum=NO_SPECTRUM)
+
+
+NONE = ResidualFigures(jets=0)
+EVENTS = EventFigures(
+    events=1500,
+    reordered={"events": 2, "jets": 5},
+    dijet_mass=of_events(spread(3e-4)),
+    dijet_mass_back_to_back=spread(5e-4),
+    ht=of_events(NONE),
+)
+VARIABLES = {
+    "pt": variable(spread(1e-4), 1e-3),
+    "m": variable(spread(4e-4), 1e-3),
+    "E": variable(spread(2e-4), None),
+}
+TESTS = TwoSample(
+    jets=4200,
+    kolmogorov_smirnov={"pt": {"distance": 0.001, "p_value": 0.9}, "m": {"distance": 0.0234, "p_value": 0.5}},
+    classifier=None,
+)
+JETS = CollectionFigures(
+    name="Jet",
+    branches=dict.fromkeys(("pt", "eta", "phi", "m"), "Jet"),
+    units="GeV",
+    jets=4200,
+    exact_jets=1234,
+    not_compared={"jets": 0, "changed": 0},
+    light_jets=0,
+    precision={},
+    floors={},
+    bytes_per_jet_before=14.46,
+    bytes_per_jet=5.8049,
+    variables=VARIABLES,
+    mass_above_500_MeV=spread(6e-4),
+    correlation=CorrelationFigures(variables=[], rows=0, matrix=[]),
+    events=EVENTS,
+    two_sample=TESTS,
+    spectra={},
+    residuals=None,
+    latents=None,
+)
+
+
+def collection(**more: Any) -> CollectionFigures:
+    """What `evaluate` reports of a collection."""
+    return replace(JETS, **more)
+
+
+def evaluation(*collections: CollectionFigures) -> str:
+    facts: dict[str, Any] = {"format": 1, "original": "in.root", "compressed": "small.root", "bytes": 900}
+    report = EvaluationReport(**facts, entries=60_000, tree="Events", collections=list(collections))
+    return to_text(report.page)
+
+
+# --- evaluate
+
+
+def test_an_evaluation_in_words():
+    assert evaluation(collection()).splitlines() == [
+        "in.root -> small.root: 60,000 entries of 'Events'",
+        "Jet: 4,200 jets, 1,234 exact, 14.46 -> 5.80 bytes per jet",
+        "              mean     std    68 %    95 %  largest  bound",
+        "pt          -1e-05  0.0001  0.0001  0.0002   0.0003  0.001",
+        "m           -4e-05  0.0004  0.0004  0.0008   0.0012  0.001",
+        "E           -2e-05  0.0002  0.0002  0.0004   0.0006",
+        "m > .5 GeV  -6e-05  0.0006  0.0006  0.0012   0.0018",
+        "dijet mass  -3e-05  0.0003  0.0003  0.0006   0.0009",
+        "  apart     -5e-05  0.0005  0.0005   0.001   0.0015",
+        "  5 jets of 2 events changed places, of 1,500 events",
+        "  Kolmogorov-Smirnov: at most 0.023 (m), p = 0.5",
+    ]
+
+
+def test_what_is_remarkable_is_told():
+    odd = {"light_jets": 1500, "not_compared": {"jets": 3000, "changed": 2}}
+    tests = replace(TESTS, classifier=Separation(auc=0.512346, error=0.00321, jets=2100))
+    lines = evaluation(collection(two_sample=tests, **odd)).splitlines()
+    assert "  3,000 jets have no residual (NaN, pt <= 0 ...): 2 changed" in lines
+    assert "  1,500 jets are lighter than 100 MeV: the residual of their m is relative to 100 MeV" in lines
+    assert lines[-1] == "  a classifier tells them apart with AUC 0.51235 +- 0.003 (2,100 jets)"
+
+
+def test_a_plain_file_has_no_exact_jets():
+    assert "Jet: 4,200 jets, 14.46 -> 5.80 bytes per jet" in evaluation(collection(exact_jets=None)).splitlines()
+    assert "4,200 jets, 0 exact, " in evaluation(collection(exact_jets=0))
+
+
+def test_rows_without_events_tell_nothing_of_events():
+    text = evaluation(collection(events=EventFigures(events=0)))
+    assert "dijet" not in text and "HT" not in text and "changed places" not in text
+    assert "\nHT " in evaluation(collection(events=replace(EVENTS, ht=of_events(spread(1e-4)))))
+
+
+def test_no_jets_are_told_as_such():
+    nothing = {v: variable(NONE, 1e-3) for v in ("pt", "E")}
+    lines = evaluation(collection(jets=0, exact_jets=0, variables=nothing), collection(name="Fat")).splitlines()
+    assert lines[1:4] == ["Jet: 0 jets, 0 exact", "  no jets to compare", lines[3]]
+    assert lines[3].startswith("Fat: 4,200 jets")
+
+
+NOTHING = ResidualFigures(jets=0, not_finite=9)
+
+
+@pytest.mark.parametrize("last", ["m", "E"])
+def test_a_variable_without_residuals_leaves_the_others(last):
+    variables = VARIABLES | {"m": variable(NOTHING, 1e-3)}
+    branches = dict.fromkeys(("pt", "eta", "phi", last), "Jet")
+    lines = evaluation(collection(variables=variables, branches=branches, mass_above_500_MeV=NOTHING)).splitlines()
+    assert [line.split()[0] for line in lines[3:7]] == ["pt", "E", "dijet", "apart"]
+
+
+def test_a_mass_that_e_and_p_leave_open_is_told():
+    with_energy = dict.fromkeys(("pt", "eta", "phi", "E"), "Jet")
+    words = "m is what E and p make"
+    assert words in evaluation(collection(branches=with_energy))  # 0.0012 of 0.001
+    assert words not in evaluation(collection())
+    within = VARIABLES | {"m": variable(spread(1e-4), 1e-3)}
+    assert words not in evaluation(collection(branches=with_energy, variables=within))
+
+
+def test_numbers_of_any_size_stay_in_their_columns():
+    variables = {"pt": variable(spread(1.23e-9), 1e-8), "m": variable(spread(12345.6), None)}
+    text = evaluation(collection(variables=variables, events=EventFigures(events=0)))
+    header, pt, m = text.splitlines()[2:5]
+    assert len(pt) == len(header) and len(m) == len(header) - len("  bound")
+    assert pt.split() == ["pt", "-1.2e-10", "1.2e-09", "1.2e-09", "2.5e-09", "3.7e-09", "1e-08"]
+    assert m.split() == ["m", "-1.2e+03", "1.2e+04", "1.2e+04", "2.5e+04", "3.7e+04"]
+
+
+MEASURED = BenchmarkReport(
+    input="in.root",
+    collection="Jet",
+    jets=12_345,
+    precisions=[0.03, 1e-3, 1e-4],
+    curves={"ours": [2.123, 5, 10.5], "a longer name": [9, None, 123.4]},
+    missing=[],
+    branches={"pt": "Jet_pt"},
+)
+
+
+def test_a_benchmark_in_words():
+    first, *table = to_text(MEASURED.page).splitlines()
+    assert first == "in.root, Jet: 12,345 jets"
+    assert table == [
+        "bytes per jet, guaranteed precision  0.03  0.001  0.0001",
+        "ours                                 2.12   5.00   10.50",
+        "a longer name                        9.00      -  123.40",
+    ]
+
+
+def test_missing_packages_and_figures_come_last():
+    report = replace(MEASURED, missing=["pcodec", "pysz"], figures=["f/a.png", "f/a.pdf"])
+    assert to_text(report.page).splitlines()[-3:] == [
+        "not installed: pcodec, pysz: pip install 'atlasae[benchmark]'",
+        "figure: f/a.png",
+        "figure: f/a.pdf",
+    ]
+
+
+def test_figures_are_counted_once():
+    drawn = FiguresReport(output="folder", figures=["a.png", "a.pdf"] * 3)
+    assert to_text(drawn.page) == "folder: 3 figures, as PNG and PDF"
+    assert to_text(replace(drawn, figures=[]).page) == "no figures: there are no jets to draw"
