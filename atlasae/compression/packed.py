@@ -129,7 +129,7 @@ def load_priors(name: str) -> Priors:
 def start_packed(
     settled: Collection, precision: Precision, priors: Priors, events: Mapping[str, ak.Array], context: bool
 ) -> Compressor[PackedLayout]:
-    """The compressor of a collection with known units, its grid chosen on a sample; raises UserError below 1e-5."""
+    """The compressor of a collection with known units and a grid for a sample; raises UserError for bounds < 1e-5."""
     columns, _ = to_columns(settled, events)
     settled = as_rounded(settled, precision, columns)
     storage = storage_of(settled)
