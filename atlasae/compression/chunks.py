@@ -139,7 +139,7 @@ def _check(written: WrittenChunk) -> None:
         more = f" (and {len(others)} more)" if others else ""
         raise DamagedFileError(f"branch '{name}'{more} is damaged: {why} {where}; get the file again")
     if len(events) == len(run.written) and (jets := count_jets(run, written.layouts, events)) != chunk.jets:
-        raise DamagedFileError(f"'{FOLDER}/chunks' is damaged: {chunk.jets} jets where there are {jets} {where}")
+        raise DamagedFileError(f"'{FOLDER}/chunks' is damaged: {chunk.jets} jets recorded, {jets} found {where}")
 
 
 def changed_branches(run: Run, chunk: Chunk, events: Mapping[str, ak.Array]) -> dict[str, str]:

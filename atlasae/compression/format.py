@@ -163,11 +163,11 @@ class Run:
                 raise UserError(_other_format(facts))
             run = msgspec.convert(facts, cls)
             if set(run.originals) != run.restored:
-                raise ValueError("its originals are not the branches that come back")
+                raise ValueError("its originals are not the branches that it restores")
             if not set(run.aliases.values()) <= set(run.single):
-                raise ValueError("it has other names of branches that do not come back")
+                raise ValueError("it has second names of branches that it does not restore")
             if wrong := [name for name, place in run.places.items() if place.replace(LIST, "") != name]:
-                raise ValueError(f"'{wrong[0]}' is not at its place")
+                raise ValueError(f"'{wrong[0]}' has a path of another name")
             if missing := run.needed - set(run.written):
                 raise ValueError(f"branch '{min(missing)}' was not written")
             return run
@@ -257,10 +257,10 @@ def read_folder(source: Source) -> Contents:
     """The contents of the folder, not compared with the tree; raises as `read_contents` does."""
     if not is_compressed(source):
         if _is_remainder(source):
-            raise DamagedFileError(f"'{source.path}' is damaged: it has no '{_RUNS}' tree, but what goes with it")
+            raise DamagedFileError(f"'{source.path}' is damaged: it has no '{_RUNS}' tree, but others of its folder")
         if has_traces(source.path):
             raise DamagedFileError(
-                f"'{source.path}' is damaged: its directory does not lead to what atlasae wrote in it"
+                f"'{source.path}' is damaged: its directory does not list the trees of atlasae that its bytes contain"
             )
         if found := _stand_in(source):
             why = f"it has branch '{found}', but no '{_RUNS}'"
@@ -303,7 +303,7 @@ def _check(source: Source, contents: Contents) -> None:
     for run, start, chunk in contents.chunks_by_run():
         if len(chunk.checksums) != len(run.written):
             raise DamagedFileError(
-                f"'{source.path}' is damaged: the checksums of entry {start} are not of its branches"
+                f"'{source.path}' is damaged: the chunk at entry {start} has other checksums than one per branch"
             )
 
 

@@ -71,7 +71,7 @@ class PackedLayout:
             raise DamagedFileError(f"'{collection.name}' is damaged: nothing counts its jets")
         found = events[counter] if counter == run.counter_of(collection) else ak.num(events[counter])
         if found.ndim != 1 or (counts := ak.to_numpy(found)).dtype.kind not in "iu":
-            raise DamagedFileError(f"'{counter}' is damaged: it counts nothing")
+            raise DamagedFileError(f"'{counter}' is damaged: it does not have one integer per event")
         if counts.min(initial=0) < 0 or int(counts.astype(np.int64).sum()) > MOST_JETS:
             raise DamagedFileError(f"'{counter}' is damaged: {counts.min()} to {counts.max()} jets in an event")
         return np.asarray(counts, np.int64)
@@ -148,7 +148,7 @@ def packed_codec_of(config: dict[str, Any], priors: Priors) -> PackedCodec:
     """The codec of a configuration; raises ValueError if it is invalid."""
     wanted, context = config["steps"], config["context"]
     if not (isinstance(context, bool) and len(wanted) == 4 and all(isinstance(step, float) for step in wanted)):
-        raise ValueError("steps or context of another kind")
+        raise ValueError("steps or context are invalid")
     lattice = Lattice((wanted[0], wanted[1], wanted[2], wanted[3]))
     return PackedCodec(priors, lattice, context, Padding.of_config(config))
 
@@ -207,12 +207,12 @@ def _kept(content: bytes, number: int, jets: int, storage: Storage) -> tuple[npt
     except lzma.LZMAError as error:
         raise ValueError(f"{number} exact jets can't be unpacked") from error
     if len(raw) != expected:
-        raise ValueError(f"{number} exact jets do not fit")
+        raise ValueError(f"{number} exact jets are not of the expected size")
     ends = np.cumsum([0, *(number * dtype.itemsize for dtype in types)]).tolist()
     parts = [_from_planes(raw[ends[i] : ends[i + 1]], dtype) for i, dtype in enumerate(types)]
     where = np.cumsum(parts[0].astype(np.int64))
     if (np.diff(where) <= 0).any() or where[-1] >= jets:
-        raise ValueError("exact jets that are not there")
+        raise ValueError("indices of exact jets are invalid")
     return where, parts[1:]
 
 

@@ -529,7 +529,7 @@ def test_a_folder_or_a_tree_of_another_name_is_damage(name, tmp_path):
     path = write(tmp_path / "x.root", make_contents(make_run()), 5)
     other = bytes([name[0] ^ 1]) + name[1:]
     path.write_bytes(path.read_bytes().replace(bytes([len(name)]) + name, bytes([len(name)]) + other))
-    with pytest.raises(DamagedFileError, match="'atlasae/runs' tree, but what goes with it"):
+    with pytest.raises(DamagedFileError, match="'atlasae/runs' tree, but others of its folder"):
         read(path)
 
 
