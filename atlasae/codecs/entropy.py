@@ -23,7 +23,7 @@ MOST_LOOKED_UP = 1 << 20  # cells of the largest range with a lookup table of bi
 
 @dataclass
 class CodingTable:
-    """How likely each bin of cells is in every context: whole numbers, alike wherever a file is read.
+    """The probabilities of bins of cells in every context, as integers, so that all machines decode alike.
 
     `edges` (bins + 1) are the first cells of the bins, and the end; cells in a bin are equally likely. To adapt to
     other jets than those of the prior, `settle` adds the cells coded since the last call to `learned`, and multiplies

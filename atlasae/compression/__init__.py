@@ -1,1 +1,1 @@
-"""File to file: compress, decompress, verify, read."""
+"""Operations on whole files: compress, decompress, verify and read."""

@@ -1,4 +1,4 @@
-"""Chunks of a compressed file, checked against their checksums and decoded."""
+"""Reads the chunks of a compressed file, compares them with their checksums and decodes them."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -15,26 +15,26 @@ from atlasae.files.damage import damage
 from atlasae.files.events import dtype_of
 from atlasae.files.trees import Source, Tree
 
-Progress = Callable[[int, int], None]  # entries done, entries in all
+Progress = Callable[[int, int], None]  # arguments: entries done, all entries
 
 
 @dataclass
 class Salvage:
-    """What could not be brought back: which entries of the tree, how many jets, and what is wrong where."""
+    """What a salvage lost: ranges of entries of the tree, the number of jets, and messages about the damage."""
 
     missing: list[tuple[int, int]] = field(default_factory=list)
     jets: int = 0
     damage: list[str] = field(default_factory=list)
 
     def miss(self, start: int, chunk: Chunk) -> None:
-        """Note a chunk that is not there."""
+        """Record a chunk, whose first entry is `start`, as lost."""
         self.missing.append((start, start + chunk.entries))
         self.jets += chunk.jets
 
 
 @dataclass(frozen=True)
 class WrittenChunk:
-    """A chunk as it was written: its run, its first entry in the tree, its branches, and the run's layouts."""
+    """A compressed chunk as read: its run, its first entry in the tree, its branches, and the layouts of the run."""
 
     run: Run
     start: int
@@ -43,7 +43,7 @@ class WrittenChunk:
     layouts: list[FileLayout]
 
     def restored(self, names: Sequence[str] | None = None) -> dict[str, ak.Array]:
-        """The original branches, or some of them; raises DamagedFileError where what is stored can't be decoded."""
+        """The original branches, all or those named; raises DamagedFileError if they can't be decoded."""
         events, aliases = dict(self.events), self.run.aliases
         names = self.run.originals if names is None else names
         single = {aliases.get(name, name) for name in names}
@@ -54,13 +54,13 @@ class WrittenChunk:
         return {name: events[aliases.get(name, name)] for name in names}
 
     def unpacked(self) -> "WrittenChunk":
-        """The same with jets decoded whose bytes can't be cut."""
+        """The chunk with the original branches too if its jets are packed, as `part` can't cut their bytes."""
         if not any(layout.by_chunk for layout in self.layouts):
             return self
         return replace(self, events=self.events | self.restored())
 
     def part(self, first: int, last: int) -> "WrittenChunk":
-        """Some of its entries, counted from its own first."""
+        """Entries `first` to `last` (excluded) of the chunk, counted from its first entry."""
         events = {name: array[first:last] for name, array in self.events.items()}
         jets = count_jets(self.run, self.layouts, events)
         return WrittenChunk(self.run, self.start + first, Chunk(last - first, jets, []), events, self.layouts)
@@ -79,9 +79,9 @@ class Chunks:
         return self.contents.chunks_by_run()
 
     def read(self, run: Run, start: int, chunk: Chunk, names: Sequence[str] | None = None) -> WrittenChunk:
-        """One chunk, or what it takes to restore some of its branches.
+        """A chunk with its written branches; with `names`, only those from which these originals are restored.
 
-        Raises DamagedFileError where a checksum, a type or the number of jets is another.
+        Raises DamagedFileError if a checksum, a type or the number of jets differs from that recorded.
         """
         if id(run) not in self._layouts:
             self._layouts[id(run)] = [layout_of(entry, self.contents) for entry in run.collections]
@@ -97,7 +97,7 @@ class Chunks:
 def restored_events(
     source: Source, contents: Contents, progress: Progress, lost: Salvage | None = None
 ) -> Iterator[tuple[Run, dict[str, ak.Array]]]:
-    """Every chunk of a compressed file with its original branches; raises DamagedFileError, or notes what is lost."""
+    """The run and the original branches of every chunk; raises DamagedFileError, or with `lost` records the damage."""
     chunks = Chunks(source, contents)
     for run, start, chunk in chunks:
         events = None
@@ -111,7 +111,7 @@ def restored_events(
 
 
 def sources_of(run: Run, names: Sequence[str]) -> list[str]:
-    """The written branches that these original branches are restored from."""
+    """The written branches from which these original branches are restored, in the order of `run.written`."""
     names = [run.aliases.get(name, name) for name in names]
     sources = {branch.name for branch in run.carried}.intersection(names)
     for collection in (entry.collection for entry in run.collections):
@@ -122,7 +122,7 @@ def sources_of(run: Run, names: Sequence[str]) -> list[str]:
 
 
 def pieces(entries: int, jets: int, most: int) -> Iterator[tuple[int, int]]:
-    """Ranges of about `most` jets, events whole (one where there are none): one at a time takes little memory.
+    """Ranges of entries with about `most` jets each, to limit memory; one empty range if there are no entries.
 
     >>> list(pieces(10, 100, 40))
     [(0, 4), (4, 8), (8, 10)]
@@ -139,11 +139,11 @@ def _check(written: WrittenChunk) -> None:
         more = f" (and {len(others)} more)" if others else ""
         raise DamagedFileError(f"branch '{name}'{more} is damaged: {why} {where}; get the file again")
     if len(events) == len(run.written) and (jets := count_jets(run, written.layouts, events)) != chunk.jets:
-        raise DamagedFileError(f"'{FOLDER}/chunks' is damaged: {chunk.jets} jets where there are {jets} {where}")
+        raise DamagedFileError(f"'{FOLDER}/chunks' is damaged: {chunk.jets} jets recorded, {jets} found {where}")
 
 
 def changed_branches(run: Run, chunk: Chunk, events: Mapping[str, ak.Array]) -> dict[str, str]:
-    """The branches of a chunk that are not what was written, and why; a checksum is of bytes, whatever they mean."""
+    """The branches of a chunk whose checksum or type differs, and which; a checksum does not include the type."""
     checksums = zip(run.written, chunk.checksums, strict=True)
     found = {n: "checksum differs" for n, known in checksums if n in events and checksum(events[n]) != known}
     dtypes = {branch.name: branch.dtype.removesuffix(" array") for branch in run.carried if branch.name in events}
@@ -155,9 +155,9 @@ def _where(start: int, chunk: Chunk) -> str:
 
 
 def count_jets(run: Run, layouts: Sequence[FileLayout], events: Mapping[str, ak.Array]) -> int:
-    """Jets in compressed events, over all collections."""
+    """The number of jets in compressed events, all collections together."""
     return sum(int(layout.counts(run, events).sum()) for layout in layouts)
 
 
 def silent(done: int, total: int) -> None:
-    """No progress bar."""
+    """Ignore the progress."""

@@ -1,4 +1,4 @@
-"""One collection of a file: how it is stored, and what became of its jets on the way there."""
+"""The interface of layouts, and the compression of one collection with its counts of jets and its errors."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -16,25 +16,25 @@ from atlasae.jets.padding import Padding
 from atlasae.jets.precision import Precision, find_roundings
 from atlasae.jets.stored import storage_of
 
-MANY_EXACT = 0.05  # of the jets: then something does not fit, and the user is told
+MANY_EXACT = 0.05  # share of exact jets above which the user is told
 
 
 class Described(Protocol):
-    """A codec that can say what it is."""
+    """A codec with a configuration."""
 
     @property
     def padding(self) -> Padding:
-        """The rows where there is no jet."""
+        """The padding: the rows that are no jets."""
         ...
 
     def config(self) -> dict[str, Any]:
-        """What it takes to make it again; plain JSON, `layout` is the name of the layout."""
+        """The configuration, as plain JSON, from which the codec is made again; `layout` is the name of the layout."""
         ...
 
 
 @dataclass(frozen=True)
 class CompressedJets:
-    """The jets of a chunk as they are stored: the branches, which jets are exact, the largest error of the others."""
+    """The stand-ins of the jets of a chunk, which jets are exact, and the largest errors of the others."""
 
     branches: dict[str, ak.Array]
     exact: Bools
@@ -42,9 +42,9 @@ class CompressedJets:
 
 
 class FileLayout(Protocol):
-    """How the jets of a collection are stored: what turns its own branches into those that stand in, and back."""
+    """Converts the branches of a collection to its stand-ins and back."""
 
-    by_chunk: ClassVar[bool]  # the latents of a chunk are bytes in its first entry: they can't be cut or compressed
+    by_chunk: ClassVar[bool]  # all jets of a chunk are bytes in its first entry, which can't be cut or compressed
 
     @property
     def collection(self) -> Collection:
@@ -53,34 +53,34 @@ class FileLayout(Protocol):
 
     @property
     def codec(self) -> Described:
-        """What codes the jets."""
+        """The codec of the jets."""
         ...
 
     @classmethod
     def start(cls, plan: Plan, options: Options, sample: Mapping[str, ak.Array], entries: int) -> "Start":
-        """Choose a layout for every collection of `entries` events by a sample of them; raises UserError."""
+        """The compressors of all collections, with codecs chosen on a sample of the `entries`; raises UserError."""
         ...
 
     @classmethod
     def from_config(cls, entry: CompressedCollection, content: bytes | None) -> Self:
-        """The layout of a compressed file, with the model it has; raises UserError where none is known, or damage."""
+        """The layout of a compressed collection; raises UserError for an unknown model, DamagedFileError."""
         ...
 
     def counts(self, run: Run, events: Mapping[str, ak.Array]) -> Counts:
-        """The jets in each of compressed events; raises DamagedFileError where there can't be so many."""
+        """The number of jets in each compressed event; raises DamagedFileError for impossible numbers."""
         ...
 
     def compress(self, columns: Sequence[Array], counts: Counts, bounds: dict[str, float]) -> CompressedJets:
-        """Store the jets of a chunk, each within its bounds or bit for bit."""
+        """The stand-ins of the jets of a chunk, each of which decodes within the bounds or bit for bit."""
         ...
 
     def restore(self, events: Mapping[str, ak.Array], counts: Counts) -> dict[str, ak.Array]:
-        """The original branches of compressed events; undoes `compress`. Raises ValueError for other numbers."""
+        """The original branches of events; the inverse of `compress`. Raises ValueError for invalid stand-ins."""
         ...
 
     @property
     def why_exact(self) -> str:
-        """Why jets are kept exactly, as far as their layout knows."""
+        """The likely reason why many jets are exact, for a note."""
         ...
 
 
@@ -89,7 +89,7 @@ Layout_co = TypeVar("Layout_co", bound=FileLayout, covariant=True)
 
 @dataclass
 class Compressor(Generic[Layout_co]):
-    """One collection on its way through the chunks, and what became of its jets so far."""
+    """Compresses one collection chunk by chunk, and sums up its jets, exact jets, bytes and largest errors."""
 
     layout: Layout_co
     bounds: dict[str, float]
@@ -104,7 +104,7 @@ class Compressor(Generic[Layout_co]):
         return self.layout.collection
 
     def compress(self, events: Mapping[str, ak.Array]) -> dict[str, ak.Array]:
-        """The branches that stand in for the jets of these events."""
+        """The stand-ins of the jets of these events."""
         columns, counts = to_columns(self.collection, events)
         stored = self.layout.compress(columns, counts, self.bounds)
         self.jets += len(stored.exact)
@@ -114,7 +114,7 @@ class Compressor(Generic[Layout_co]):
         return stored.branches
 
     def note(self) -> str | None:
-        """What the user should know where many jets are exact."""
+        """A note with the share of exact jets, if it exceeds 5 %, and the likely reason."""
         if self.exact_jets <= MANY_EXACT * self.jets:
             return None
         share = self.exact_jets / self.jets
@@ -122,22 +122,22 @@ class Compressor(Generic[Layout_co]):
 
 
 def or_other_units(collection: Collection) -> str:
-    """What a note asks where jets are odd; nothing of a list of variables, which has no units."""
+    """The end of a note that asks whether the units are right; empty for a list of variables, which has none."""
     return f"; right units? they are taken as {collection.units}, --units says otherwise" if collection.units else ""
 
 
 @dataclass(frozen=True)
 class Start:
-    """How a file is compressed: a compressor for every collection, their model, what the user should know."""
+    """The compressors of all collections, their model, and notes for the user."""
 
     compressors: Sequence[Compressor[FileLayout]]
     model_sha256: str
-    embedded: dict[str, bytes]  # the model, where it has to travel in the file
+    embedded: dict[str, bytes]  # the model by SHA-256, if the file must contain it
     notes: Sequence[str] = ()
 
 
 def as_rounded(collection: Collection, precision: Precision, columns: Sequence[Array]) -> Collection:
-    """The settled collection with how a sample of its jets has been rounded, where it stores pt, eta, phi and m."""
+    """The collection with the roundings found in a sample of its jets, if it stores pt, eta, phi and m."""
     storage = storage_of(collection)
     bounds = precision.of(storage.layout)
     if storage.layout.names != storage.variables.names or precision.unbounded:
@@ -148,7 +148,7 @@ def as_rounded(collection: Collection, precision: Precision, columns: Sequence[A
 
 
 def merge_largest(found_errors: Iterable[dict[str, float]]) -> dict[str, float]:
-    """The largest error of every variable over several runs of jets."""
+    """The largest error of each variable over several sets of jets."""
     largest: dict[str, float] = {}
     for found in found_errors:
         for variable, error in found.items():

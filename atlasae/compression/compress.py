@@ -1,4 +1,4 @@
-"""Whole files: compress, chunk by chunk, in memory that does not grow with the file."""
+"""Compression of a whole file, chunk by chunk, in memory that does not grow with the file."""
 
 import math
 import time
@@ -44,7 +44,7 @@ from atlasae.report import LeftOut, Report
 
 Finished = Callable[[Path, Report], None]
 
-_PLACES, _PLACE_ENTRIES = 12, 500  # where a long file is looked into before its codecs are chosen
+_PLACES, _PLACE_ENTRIES = 12, 500  # positions, and entries at each, that the sample takes from a long file
 
 
 def compress_file(
@@ -57,9 +57,9 @@ def compress_file(
 ) -> CompressionReport:
     """Compress the jets of a ROOT file or table into three float32 branches a collection; returns the report.
 
-    What was written is read again and compared, unless the options say not to. Raises UserError for what the user can
-    mend, DamagedFileError for a damaged input; then no output is left. `finished` is called with the file and its
-    report before that gets its name.
+    The output is read back and compared with the input, unless `read_back` is False. Raises UserError for wrong options
+    or input, DamagedFileError for a damaged input; no output is left then. `finished` is called with the temporary file
+    and the report before the file gets its final name.
 
     >>> options = atlasae.Options(precision=1e-4, packed=True)
     >>> report = atlasae.compress_file("in.root", "packed.root", options)
@@ -86,7 +86,7 @@ def compress_file(
 def recognise_compressed(path: Location, target: Path, options: Options) -> CompressionReport | None:
     """The report of a compressed file that stands at `target`, if it is what `compress_file` makes of just this.
 
-    Its own content tells: what was asked for, and every branch and jet against the input's. Raises what reading does.
+    Compares version, options, and every branch and jet with the input. Raises UserError and DamagedFileError.
     """
     with open_source(target) as source:
         run, *others = read_contents(source).runs
@@ -98,14 +98,14 @@ def recognise_compressed(path: Location, target: Path, options: Options) -> Comp
 
 
 def _checked(options: Options | None) -> Options:
-    """What `compress_file` was told; raises UserError where that is something else."""
+    """The options, by default the default ones; raises UserError for an object of another type."""
     if not isinstance(options, Options | None):
         raise UserError(f"{options!r} is no Options: give atlasae.Options(precision=...)")
     return options or Options()
 
 
 def _halves(progress: Progress) -> tuple[Progress, Progress]:
-    """Progress through the same entries twice, as one."""
+    """Two callbacks that report the progress of writing and of reading back as the halves of one."""
 
     def first(done: int, total: int) -> None:
         progress(done, 2 * total)
@@ -117,7 +117,7 @@ def _halves(progress: Progress) -> tuple[Progress, Progress]:
 
 
 def file_bytes(path: Location, target: Path, part: tuple[int, int] = (0, 1)) -> dict[str, int]:
-    """The sizes of the whole files, before and after; of a part (its number, of how many) its share of the file."""
+    """Bytes of the input and output files; for a part (its number, the number of parts), its share of the input."""
     number, parts = part
     before = path.stat().st_size
     before = before * (number + 1) // parts - before * number // parts
@@ -125,7 +125,7 @@ def file_bytes(path: Location, target: Path, part: tuple[int, int] = (0, 1)) -> 
 
 
 def jet_bytes(path: Path, run: Run) -> dict[str, int]:
-    """Compressed basket bytes of all that stands in for each collection: latents, exact branches, made counters."""
+    """Compressed basket bytes of the stand-ins of each collection: latents, exact branches and their counters."""
     with open_source(path) as source:
         tree = source.trees[run.tree]
         return {
@@ -166,7 +166,7 @@ def _report(path: Location, made: Path, run: Run, target: Path, notes: list[str]
 def _write_compressed(
     opened: Opened, plan: Plan, options: Options, path: Path, progress: Progress
 ) -> tuple[Run, list[str], dict[str, Any]]:
-    """Write the file; returns its run, what the user should know, and the types that its branches have in memory."""
+    """Write the file; returns its run, notes for the user, and the awkward type of each branch."""
     start = _start(opened.events, plan, options)
     plan = settle_plan(plan, [compressor.collection for compressor in start.compressors])
     of_pages = {"compression": plan.compression if options.compression else PAGES} if options.rntuple else {}
@@ -183,7 +183,7 @@ def _write_compressed(
 
 
 def _copy_others(opened: Opened, options: Options, target: Target) -> tuple[Copied, list[LeftOut]]:
-    """Copy what is not the jets' tree, first of all: what can't be written may end the run."""
+    """Copy the other trees and objects; done first, since an unwritable one may end the run."""
     if not opened.source or options.only_jets or (opened.part and opened.part.number):
         return Copied(), []
     source, tree, step_size = opened.source, opened.tree, options.step_size
@@ -196,9 +196,9 @@ def _start(events: Events, plan: Plan, options: Options) -> Start:
 
 
 def _sample(events: Events, plan: Plan, step_size: int) -> dict[str, ak.Array]:
-    """The jets to choose codecs by: the first chunk, and some of every part of the file.
+    """The sample on which codecs are chosen: the first chunk, and 500 entries at each of 12 positions behind it.
 
-    Samples are often merged in slices of pt: the jets at the end are not those of the beginning.
+    Simulated samples are often merged from slices in pt, so that the first chunk alone would not be representative.
     """
     names = [name for collection in plan.collections for name in collection.branches.values()]
     (start, stop), *later = entry_ranges(events, plan.read, step_size)
@@ -217,7 +217,7 @@ def _write_chunks(
     target: Target,
     progress: Progress,
 ) -> tuple[list[Chunk], dict[str, Any]]:
-    """Write the tree chunk by chunk; returns the chunks and the type of every branch, in the order of checksums."""
+    """Write the tree chunk by chunk; returns the chunks, and the type of each branch in the order of checksums."""
     writer, written = None, dict[str, ak.Array]()
     chunks: list[Chunk] = []
     with Behind() as behind:
@@ -272,7 +272,7 @@ def _run(
             CompressedCollection(
                 c.collection, c.layout.codec.config(), _promised(c.bounds), start.model_sha256,
                 c.jets, c.exact_jets, c.max_error,
-                # Baskets inside the tree object have no size of their own.
+                # `compressed_bytes` is 0 for baskets inside the tree object.
                 bytes_in=opened.events.compressed_bytes(list(c.collection.branches.values())) or c.bytes_in,
             )
             for c in start.compressors

@@ -1,4 +1,4 @@
-"""Whole files back: the jets under their own names, chunk by chunk."""
+"""Decompression of a whole file, chunk by chunk, to branches with the original names."""
 
 import time
 from pathlib import Path
@@ -34,7 +34,7 @@ from atlasae.report import LeftOut
 def recognise_restored(path: Location, target: Path) -> DecompressionReport | None:
     """The report of a file that stands at `target`, if it is what `decompress_file` makes of a compressed one.
 
-    Raises what reading does.
+    Raises UserError and DamagedFileError.
     """
     with open_source(path) as source:
         contents = read_contents(source)
@@ -55,10 +55,10 @@ def decompress_file(
 ) -> DecompressionReport:
     """Bring the jets of a compressed file back under their own names; returns a report.
 
-    OUT's suffix decides between ROOT, pickle and parquet. Raises DamagedFileError where a checksum does not match; with
-    `salvage`, the chunks that are intact are written, and the report tells which entries are missing. Of a skim (some
-    of the entries or branches), `trust` is the compressed file that it was made of; no checksum is compared then.
-    `finished` is called with the file and its report before that gets its name.
+    The suffix of `target` selects ROOT, pickle or parquet. Raises DamagedFileError if a checksum differs; with
+    `salvage`, intact chunks are written, and the report lists the missing entries. For a skim (some of the entries or
+    branches), `trust` is the compressed file that it was made from; no checksums are compared then. `finished` is
+    called with the temporary file and the report before the file gets its final name.
 
     >>> atlasae.decompress_file("small.root", "back.root")["tree"]
     'Events'
@@ -90,7 +90,7 @@ def decompress_file(
 
 
 def _check_parts(path: Location, contents: Contents, lost: Salvage | None) -> None:
-    """Note in `lost` that a merged file has parts that do not go together; raises UserError where nothing is noted."""
+    """Raise UserError if a merged file has parts that do not fit together; with `lost`, record it there instead."""
     try:
         check_parts(f"'{path}'", contents.runs)
     except UserError as error:
@@ -118,14 +118,14 @@ def _report(
 def _write_restored(
     source: Source, contents: Contents, path: Path, progress: Progress, lost: Salvage | None
 ) -> list[LeftOut]:
-    """Write the file that was compressed; returns what of the compressed one can't be written."""
+    """Write the original file; returns what of the compressed file was left out, as it can't be written."""
     run = contents.runs[0]
     compression = _restored_compression(source, run)
     with create(path, compression) as target:
         writer = None
         with Behind() as behind:
             for _, restored in restored_events(source, contents, progress, lost):
-                events = {name: restored[name] for name in run.originals}  # merging goes by names, not by their order
+                events = {name: restored[name] for name in run.originals}  # hadd matches branches by name, in any order
                 writer = writer or _restored_tree(source, run, events, target)
                 behind.extend(writer, events)
         if writer is None:
@@ -134,14 +134,14 @@ def _write_restored(
 
 
 def _restored_tree(source: Source, run: Run, events: dict[str, ak.Array], target: Target) -> Writer:
-    """What was an RNTuple, and was written as one, is one again."""
+    """The writer of the tree: an RNTuple if both original and compressed tree are, else a TTree."""
     if run.ntuple:
         return target.make_ntuple(run.tree, events, run.title, run.places)
     return target.make_tree(run.tree, events, run.title, run.counters, _restored_compression(source, run))
 
 
 def _restored_compression(source: Source, run: Run) -> Any:
-    """As the branches that were carried; pages of an RNTuple are compressed alike, and the file tells how they were."""
+    """The compression of the carried branches; for an RNTuple, that of the file, which all its pages have."""
     tree = source.trees[run.tree]
     return source.compression if tree.is_rntuple else tree.compression
 
@@ -151,7 +151,7 @@ def _all_lost(source: Source) -> DamagedFileError:
 
 
 def _is_nested(branch: Branch) -> bool:
-    """Whether an entry is more than a column of a table can hold: a number, a text or a fixed array."""
+    """Whether entries are other than what a column of a table holds: a number, a string or an array of fixed size."""
     return not (branch.holds_numbers or branch.dtype == "string" or branch.dtype.endswith(" array"))
 
 

@@ -1,4 +1,4 @@
-"""The layouts of floats: which model and codec a collection gets, and the branches that stand in for its jets."""
+"""The layouts with float32 latents: choice of model and codec, and the stand-ins of the jets."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -29,12 +29,12 @@ from atlasae.jets.stored import storage_of
 from atlasae.training.train import learn_from, learn_list
 
 SELF = "self"  # the model that is fitted to the input
-FEWEST_TO_FIT = 1000  # jets
+FEWEST_TO_FIT = 1000  # jets in a sample, for a model to be fitted to it
 
 
 @dataclass(frozen=True)
 class WordsLayout:
-    """Float32 in a branch for each latent, jet by jet, and branches of the jets that are kept exactly."""
+    """One float32 branch per latent, with one value per jet, and the branches of exact jets."""
 
     collection: Collection
     codec: AnyCodec
@@ -43,7 +43,7 @@ class WordsLayout:
     @classmethod
     @few_threads()
     def start(cls, plan: Plan, options: Options, sample: Mapping[str, ak.Array], entries: int) -> Start:
-        """Choose the model, and a codec for every collection of jets, by a sample of them; raises UserError."""
+        """The compressors of all collections, with model and codecs chosen on a sample; raises UserError."""
         settled = settle_by(plan.collections, options.units, sample)
         if options.model == SELF:
             return _start_fitted(settled, options.precision, sample, entries)
@@ -54,7 +54,7 @@ class WordsLayout:
 
     @classmethod
     def from_config(cls, entry: CompressedCollection, content: bytes | None) -> Self:
-        """The layout of a compressed file, with its model; raises UserError where none is known, DamagedFileError."""
+        """The layout of a compressed collection; raises UserError for an unknown model, DamagedFileError."""
         sha = entry.model_sha256
         model = Model.from_bytes(content, sha[:12]) if content is not None else packaged_model(sha)
         if model is None:
@@ -63,16 +63,16 @@ class WordsLayout:
             return cls(entry.collection, codec_of_config(entry.codec, model.autoencoder))
 
     def counts(self, run: Run, events: Mapping[str, ak.Array]) -> Counts:
-        """The jets in each of compressed events."""
+        """The number of jets in each compressed event."""
         return flatten(events[self.collection.latents[0]])[1]
 
     def encode(self, columns: Sequence[Array], bounds: dict[str, float]) -> Encoded:
-        """The latents of jets, and which of them break a bound."""
+        """The latents of jets, and which jets exceed a bound."""
         return encode_within(self.codec, storage_of(self.collection), bounds, columns)
 
     @few_threads()
     def compress(self, columns: Sequence[Array], counts: Counts, bounds: dict[str, float]) -> CompressedJets:
-        """The latent and exact branches that stand in for the jets of a chunk."""
+        """The latent and exact branches of the jets of a chunk."""
         encoded = self.encode(columns, bounds)
         latents = {
             name: unflatten(encoded.latents[:, j], counts, self.collection.jagged)
@@ -82,7 +82,7 @@ class WordsLayout:
         return CompressedJets(latents | exact, encoded.exact, encoded.largest)
 
     def restore(self, events: Mapping[str, ak.Array], counts: Counts) -> dict[str, ak.Array]:
-        """The original branches; undoes `compress`. Raises ValueError for latents or exact jets that can't be."""
+        """The original branches; the inverse of `compress`. Raises ValueError for invalid latents or exact jets."""
         collection = self.collection
         latents: Latents = np.stack([flatten(events[name])[0] for name in collection.latents], axis=1)
         columns = restore(self.codec, storage_of(collection), latents)
@@ -97,19 +97,19 @@ class WordsLayout:
 
     @property
     def why_exact(self) -> str:
-        """Why jets are kept exactly, as far as their layout knows."""
+        """The likely reason why many jets are exact, for a note."""
         return "they are unlike the jets the model knows, or unphysical" + or_other_units(self.collection)
 
 
 @dataclass(frozen=True)
 class FloatsLayout(WordsLayout):
-    """Three floats a jet, of a chain of densities on a grid."""
+    """Three floats per jet, made by a chain of densities on a grid."""
 
     codec: FloatsCodec
 
     @property
     def why_exact(self) -> str:
-        """Why jets are kept exactly: a grid that fills its words can't be finer."""
+        """The likely reason why many jets are exact; a grid that uses all bits of its words can't be finer."""
         if self.codec.grid.word_bits > MANTISSA_BITS - 0.1:
             return "three floats hold 69 bits, too few for this precision; 5e-5 or `full` takes less space"
         return super().why_exact
@@ -117,12 +117,12 @@ class FloatsLayout(WordsLayout):
 
 @dataclass(frozen=True)
 class ListLayout(WordsLayout):
-    """As many floats as a list of variables needs, of a model that is fitted to the input and goes with it."""
+    """The floats of a list of variables, as many as its precision needs; the model is fitted to the input."""
 
     @classmethod
     @few_threads()
     def start(cls, plan: Plan, options: Options, sample: Mapping[str, ak.Array], entries: int) -> Start:
-        """Fit a model of the list of variables to a sample, and choose its grid; raises UserError."""
+        """The compressors of all collections, with a model fitted to a sample and its grid; raises UserError."""
         (collection,) = plan.collections
         columns, _ = to_columns(collection, sample)
         storage = storage_of(collection)
@@ -144,7 +144,7 @@ FLOATS_LAYOUTS: dict[str, type[WordsLayout]] = {"floats": FloatsLayout, "list": 
 def start_floats(
     settled: Collection, precision: Precision, model: Model, events: Mapping[str, ak.Array]
 ) -> Compressor[WordsLayout]:
-    """Settle the codec of a collection, whose units are known, by a sample of its events."""
+    """The compressor of a collection with known units, its codec chosen on a sample of its events."""
     columns, _ = to_columns(settled, events)
     settled = as_rounded(settled, precision, columns)
     storage = storage_of(settled)
@@ -155,7 +155,7 @@ def start_floats(
 def _start_fitted(
     settled: Sequence[Collection], precision: Precision, sample: Mapping[str, ak.Array], entries: int
 ) -> Start:
-    """Choose between the packaged model and one that is fitted to the sample, by the bytes of all `entries`."""
+    """The start with the packaged model or one fitted to the sample, whichever needs fewer bytes for all `entries`."""
     model = default_model()
     compressors = [start_floats(collection, precision, model, sample) for collection in settled]
     jets = sample_jets(settled, sample)
@@ -186,12 +186,12 @@ def _jet_model(name: str) -> Model:
 
 
 def sample_jets(settled: Sequence[Collection], events: Mapping[str, ak.Array]) -> Floats:
-    """The jets (n x 4, MeV) of a sample that have coordinates, all collections together."""
+    """The jets (n x 4, MeV) with valid coordinates in a sample, all collections together."""
     return np.concatenate([storage_of(c).usable_rows(to_columns(c, events)[0]) for c in settled])
 
 
 def sampled_bytes(compressors: Sequence[Compressor[WordsLayout]], events: Mapping[str, ak.Array]) -> int:
-    """Bytes of a sample's jets as these compressors would write them."""
+    """The bytes that these compressors need for the jets of a sample."""
     total = 0
     for compressor in compressors:
         columns, _ = to_columns(compressor.collection, events)
@@ -203,7 +203,7 @@ def sampled_bytes(compressors: Sequence[Compressor[WordsLayout]], events: Mappin
 def exact_branches(
     collection: Collection, columns: Sequence[Array], counts: Counts, exact: Bools
 ) -> dict[str, ak.Array]:
-    """The jets kept as they were: where they are in their events, and their four originals."""
+    """The branches of exact jets: their indices in their events, and their original values."""
     kept = [index_in_event(counts)[exact], *(column[exact] for column in columns)]
     per_event = counts_of(exact, counts)
     return {name: ak.unflatten(v, per_event) for name, v in zip(collection.exact.values(), kept, strict=True)}

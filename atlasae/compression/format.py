@@ -25,8 +25,8 @@ from atlasae.jets.collections import Collection, stand_ins
 from atlasae.jets.stored import storage_of
 from atlasae.report import LeftOut
 
-FORMAT = 2  # of the folder; raise it when an old reader would go wrong
-READ = (1, FORMAT)  # format 1 has texts where later ones have bytes
+FORMAT = 2  # version of the folder; to be raised when old readers would misread a new file
+READ = (1, FORMAT)  # format 1 stores strings, format 2 bytes
 _PARTS = "where parts of several formats were merged, decompress each by itself"
 PACKED_SKIM = (
     "packed jets of a chunk are all in its first entry, so that some of its entries can't be decoded: skim what "
@@ -43,7 +43,7 @@ _RUNS, _CHUNKS, _MODELS, _ABOUT = (f"{FOLDER}/{name}" for name in ("runs", "chun
 
 @dataclass(frozen=True)
 class CompressedCollection:
-    """A collection with how it was compressed: codec configuration, bounds (None: not promised), what came of it."""
+    """A compressed collection: configuration of its codec, bounds (None: not promised), numbers of jets, errors."""
 
     collection: Collection
     codec: dict[str, Any]
@@ -57,7 +57,7 @@ class CompressedCollection:
 
 @dataclass(frozen=True)
 class Chunk:
-    """A run of events that was written together, with the checksum of every branch in `Run.written`."""
+    """Consecutive entries that were compressed together, with the checksum of every branch in `Run.written`."""
 
     entries: int
     jets: int
@@ -66,7 +66,7 @@ class Chunk:
 
 @dataclass(frozen=True)
 class CopiedTree:
-    """Another tree of the file, carried as it was; its chunks have no jets.
+    """A carried tree; its chunks have no jets.
 
     `dtypes` and `branches` are in the order of the checksums; the first files of format 1 have neither, and no title.
     """
@@ -81,7 +81,7 @@ class CopiedTree:
 
 @dataclass(frozen=True)
 class Copied:
-    """What else of the file was carried: other trees, and objects by name, with the checksums of what was written.
+    """The carried trees and objects, the latter by name, with the checksums of the objects as written.
 
     The first files of format 1 have no checksums of objects.
     """
@@ -103,7 +103,7 @@ class SourceFacts(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class Run:
-    """One compression: everything needed to undo it, but the model's weights."""
+    """One compression, with everything that decompression needs except the model."""
 
     source: SourceFacts
     tree: str
@@ -120,41 +120,41 @@ class Run:
     table: TableFacts | None = None
     copied: Copied = field(default_factory=Copied)
     format: int = FORMAT
-    ntuple: bool = False  # made of an RNTuple and written as one
-    aliases: dict[str, str] = field(default_factory=dict)  # originals that are another by another name
-    places: dict[str, str] = field(default_factory=dict)  # of originals in the records of that RNTuple
-    left_out: list[LeftOut] = field(default_factory=list)  # of what is not branches of its tree
-    options: str = ""  # the digest of what was asked for
+    ntuple: bool = False  # whether both input and output are RNTuples
+    aliases: dict[str, str] = field(default_factory=dict)  # second name of a branch -> name of the branch
+    places: dict[str, str] = field(default_factory=dict)  # paths of originals in the records of that RNTuple
+    left_out: list[LeftOut] = field(default_factory=list)  # other than branches of its tree, which are in `dropped`
+    options: str = ""  # `Options.digest`
 
     @property
     def restored(self) -> set[str]:
-        """The branches that come back: those carried, those of the jets, and these by another name."""
+        """The branches that decompression restores: carried ones, those of jets, and aliases of either."""
         jets = {name for entry in self.collections for name in entry.collection.branches.values()}
         return jets | {branch.name for branch in self.carried} | set(self.aliases)
 
     @property
     def carries_others(self) -> bool:
-        """Whether what is not jets came along: not with --only-jets, nor in any part of a file but the first."""
+        """Whether other trees and objects were carried: not with --only-jets, and only in the first part of a file."""
         number, _ = self.source.get("part", (0, 1))
         return number == 0 and (bool(self.carried or self.left_out) or self.copied != Copied())
 
     @property
     def single(self) -> list[str]:
-        """The originals without those that are another by another name."""
+        """The originals without aliases."""
         return [name for name in self.originals if name not in self.aliases]
 
     @property
     def needed(self) -> set[str]:
-        """The branches to bring those back from."""
+        """The written branches from which the originals are restored."""
         made = {name for c in self.collections for name in (*c.collection.latents, *c.collection.exact.values())}
         return made | {branch.name for branch in self.carried}
 
     def counter_of(self, collection: Collection) -> str:
-        """The counter of a collection's own branches; nothing where it has none."""
+        """The counter of the original branches of a collection, or an empty string."""
         return self.counters.get(next(iter(collection.branches.values())), "")
 
     def counting(self, collection: Collection, written: Container[str]) -> list[str]:
-        """The branches that tell how many jets an event has: their counter, or carried ones that share it."""
+        """The branches that give the number of jets per event: their counter, or carried branches with the same one."""
         if not collection.told_by_counter:
             return []
         counter = self.counter_of(collection)
@@ -167,18 +167,18 @@ class Run:
 
     @classmethod
     def from_json(cls, text: str) -> "Run":
-        """Read what `to_json` wrote; raises UserError for another format, DamagedFileError for anything else."""
+        """The run that `to_json` wrote; raises UserError for an unknown format, DamagedFileError if it is invalid."""
         try:
             facts = json.loads(text)
             if facts["format"] not in READ:
                 raise UserError(_other_format(facts))
             run = msgspec.convert(facts, cls)
             if set(run.originals) != run.restored:
-                raise ValueError("its originals are not the branches that come back")
+                raise ValueError("its originals are not the branches that it restores")
             if not set(run.aliases.values()) <= set(run.single):
-                raise ValueError("it has other names of branches that do not come back")
+                raise ValueError("it has second names of branches that it does not restore")
             if wrong := [name for name, place in run.places.items() if place.replace(LIST, "") != name]:
-                raise ValueError(f"'{wrong[0]}' is not at its place")
+                raise ValueError(f"'{wrong[0]}' has a path of another name")
             if missing := run.needed - set(run.written):
                 raise ValueError(f"branch '{min(missing)}' was not written")
             return run
@@ -188,24 +188,24 @@ class Run:
 
 @dataclass
 class Contents:
-    """All that a compressed file says of itself; a merged file has several runs."""
+    """The contents of the folder `atlasae`: runs (several in a merged file), chunks, and models by SHA-256."""
 
     runs: list[Run]
     chunks: list[Chunk]
     models: dict[str, bytes] = field(default_factory=dict)
 
     def over_runs(self, name: str) -> list[CompressedCollection]:
-        """A collection as every run has it."""
+        """The collection of this name in every run."""
         return [entry for run in self.runs for entry in run.collections if entry.collection.name == name]
 
     @property
     def left_out(self) -> list[LeftOut]:
-        """What any of the runs left out."""
+        """What the runs left out, without repetition."""
         return list(dict.fromkeys(thing for run in self.runs for thing in run.left_out))
 
     @property
     def dropped(self) -> list[str]:
-        """The branches that any of the runs left out of its tree."""
+        """The branches that the runs left out of their tree, without repetition."""
         return list(dict.fromkeys(name for run in self.runs for name in run.dropped))
 
     def chunks_by_run(self) -> Iterator[tuple[Run, int, Chunk]]:
@@ -220,19 +220,19 @@ class Contents:
 
 
 def _told(facts: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Without what was added to the format later, where it says nothing."""
+    """The facts of an object as a dict, without empty values of fields that were added to the format later."""
     return {key: value for key, value in facts if value or key not in _LATER}
 
 
 def is_compressed(source: Source) -> bool:
-    """Whether a file holds what atlasae compress wrote."""
+    """Whether a file was written by `atlasae compress`: it has a tree of runs."""
     return _RUNS in source.trees
 
 
 def write_contents(target: Target, contents: Contents) -> None:
-    """Write the folder; TTrees, so that a merged file has the rows of every part.
+    """Write the folder as TTrees, so that hadd concatenates the rows of all files.
 
-    Texts are lists of bytes: where ROOT merges branches of texts, it has room for those of the first file alone.
+    Strings are written as lists of bytes: hadd allocates string branches for the longest string of the first file.
     """
     texts = [run.to_json().encode() for run in contents.runs]
     runs = {
@@ -255,9 +255,9 @@ def write_contents(target: Target, contents: Contents) -> None:
 
 
 def read_contents(source: Source) -> Contents:
-    """Read the folder; raises UserError where there is none, DamagedFileError where it contradicts itself or the tree.
+    """The contents of the folder; raises UserError if there is none, DamagedFileError if it does not fit the tree.
 
-    A tree with fewer entries than were compressed is a skim, where nothing else is wrong with it: a UserError, too.
+    If the tree only has fewer entries than were compressed, the file is a skim, which is a UserError.
     """
     contents = read_folder(source)
     _check_tree(source, contents)
@@ -265,13 +265,13 @@ def read_contents(source: Source) -> Contents:
 
 
 def read_folder(source: Source) -> Contents:
-    """Read the folder, whatever the tree has become; raises as `read_contents` does."""
+    """The contents of the folder, not compared with the tree; raises as `read_contents` does."""
     if not is_compressed(source):
         if _is_remainder(source):
-            raise DamagedFileError(f"'{source.path}' is damaged: it has no '{_RUNS}' tree, but what goes with it")
+            raise DamagedFileError(f"'{source.path}' is damaged: it has no '{_RUNS}' tree, but others of its folder")
         if has_traces(source.path):
             raise DamagedFileError(
-                f"'{source.path}' is damaged: its directory does not lead to what atlasae wrote in it"
+                f"'{source.path}' is damaged: its directory does not list the trees of atlasae that its bytes contain"
             )
         if found := _stand_in(source):
             why = f"it has branch '{found}', but no '{_RUNS}'"
@@ -295,14 +295,14 @@ def read_folder(source: Source) -> Contents:
 
 
 def _is_remainder(source: Source) -> bool:
-    """Whether a file without runs has the other trees of the folder, or all three in a folder of another name."""
+    """Whether a file without runs has other trees of the folder, or all three in a folder of another name."""
     folders = [name.rpartition("/")[::2] for name in source.trees]
     found = {folder: {leaf for other, leaf in folders if other == folder} for folder, _ in folders}
     return FOLDER in found or any(set(TITLES) <= leaves for leaves in found.values())
 
 
 def _check(source: Source, contents: Contents) -> None:
-    """Whether the rows of the folder fit each other, and the tree."""
+    """Raise DamagedFileError or UserError if models, runs and chunks do not fit together."""
     for sha, content in contents.models.items():
         if hashlib.sha256(content).hexdigest() != sha:
             raise DamagedFileError(f"model {sha[:12]} in '{source.path}' is damaged: its bytes have another SHA-256")
@@ -314,7 +314,7 @@ def _check(source: Source, contents: Contents) -> None:
     for run, start, chunk in contents.chunks_by_run():
         if len(chunk.checksums) != len(run.written):
             raise DamagedFileError(
-                f"'{source.path}' is damaged: the checksums of entry {start} are not of its branches"
+                f"'{source.path}' is damaged: the chunk at entry {start} has other checksums than one per branch"
             )
 
 
@@ -332,7 +332,7 @@ def _check_tree(source: Source, contents: Contents) -> None:
 
 
 def _stand_in(source: Source) -> str | None:
-    """A branch that stands in for jets, by its name and those beside it."""
+    """The name of a latent branch, recognised by the names of its tree, or None."""
     for names in (tree.names for tree in source.trees.values()):
         for name in sorted(names):
             prefix = name.removesuffix("z0")
@@ -348,9 +348,9 @@ def _like_a_skim(source: Source, why: str, layout: str) -> str:
 
 
 def check_alike(runs: Sequence[Run], what: str, merged: bool = True) -> None:
-    """Raises UserError where runs can't be one tree; it says what differs between which sources.
+    """Raise UserError, with the difference and both sources, if runs can't be one tree.
 
-    Runs that are `merged` in one file are written alike as well; others need only be restored to the same.
+    Runs `merged` in one file must have the same written branches; others only the same restored ones.
     """
     first = runs[0]
     facts, others = _facts_of_tree(first, merged), _facts_of_others(first)
@@ -368,7 +368,7 @@ def check_alike(runs: Sequence[Run], what: str, merged: bool = True) -> None:
 
 
 def _facts_of_tree(run: Run, written: bool) -> dict[str, str]:
-    """What a tree has to be like to be one with another, by what to call each fact."""
+    """What must be equal in all runs of a tree: names of the facts for messages, with their values."""
     facts = {"the tree": f"'{run.tree}'"}
     facts |= {f"branch '{branch.name}'": _type_of(branch.dtype, branch.jagged) for branch in run.carried}
     facts |= {f"branch '{name}'": f"'{stays}' by another name" for name, stays in run.aliases.items()}
@@ -395,7 +395,7 @@ def _facts_of_stand_ins(collection: Collection) -> dict[str, str]:
 
 
 def _facts_of_others(run: Run) -> dict[str, dict[str, str]]:
-    """The branches of the other trees, where they are known: they were not from the beginning."""
+    """The branches of the carried trees, if recorded (not by the first files of format 1)."""
     return {
         tree.name: {
             f"branch '{name}' of tree '{tree.name}'": _type_of(dtype, name in tree.counters)
@@ -427,12 +427,12 @@ def _byte_rows(rows: Iterable[bytes]) -> ak.Array:
 
 
 def _bytes_of(rows: ak.Array) -> list[bytes]:
-    """The bytes of each row, of a text those it is made of."""
+    """The bytes of each row, whether it is a string or a list of bytes."""
     return [ak.to_numpy(row).tobytes() for row in ak.without_parameters(rows)]
 
 
 def _names_of(rows: ak.Array) -> list[str]:
-    """The SHA-256 of each row, which format 1 has as a text."""
+    """The SHA-256 of each row, which format 1 stores as 64 hexadecimal digits."""
     return [row.decode() if len(row) == 64 else row.hex() for row in _bytes_of(rows)]
 
 
@@ -479,7 +479,7 @@ def _described_file(path: Location, source: Source, contents: Contents) -> InfoR
 
 
 def bits_of(entry: CompressedCollection) -> dict[str, float]:
-    """Bits that each variable occupies in the three words; nothing where the latents are no grid."""
+    """The bits of each variable in the words; empty for latents without a grid."""
     if "levels" not in entry.codec:
         return {}
     pairs = zip(entry.collection.coded, entry.codec["levels"], strict=True)

@@ -1,4 +1,4 @@
-"""The layouts of compressed files, by the names that configurations of codecs have."""
+"""The layouts of compressed files, selected by their name in the configuration of the codec."""
 
 import numpy as np
 
@@ -9,10 +9,10 @@ from atlasae.files.damage import FACTS, damage
 
 
 def layout_named(name: str) -> type[FileLayout]:
-    """The layout of this name; raises ValueError where there is none."""
+    """The layout of this name; raises ValueError for an unknown one."""
     if name == "packed":
         return PackedLayout
-    from atlasae.compression.floats import FLOATS_LAYOUTS  # here, since torch takes its time, and packed jets need none
+    from atlasae.compression.floats import FLOATS_LAYOUTS  # here, as it imports torch: slow, and packed jets need none
 
     if name not in FLOATS_LAYOUTS:
         raise ValueError(f"layout '{name}' is unknown")
@@ -20,7 +20,7 @@ def layout_named(name: str) -> type[FileLayout]:
 
 
 def layout_kind(entry: CompressedCollection) -> type[FileLayout]:
-    """The layout that a compressed collection has; raises DamagedFileError for none, or that of other branches."""
+    """The layout of a compressed collection; raises DamagedFileError if unknown or if its branches do not fit."""
     with damage(f"the codec of '{entry.collection.name}'", *FACTS):
         kind = layout_named(entry.codec["layout"])
         if kind.by_chunk != (entry.collection.layout == "packed"):
@@ -29,7 +29,7 @@ def layout_kind(entry: CompressedCollection) -> type[FileLayout]:
 
 
 def layout_of(entry: CompressedCollection, contents: Contents) -> FileLayout:
-    """The layout of a compressed collection, with its model from the file or from the package; raises UserError."""
+    """The layout of a compressed collection with its model; raises UserError for an unknown model, DamagedFileError."""
     layout, collection = (
         layout_kind(entry).from_config(entry, contents.models.get(entry.model_sha256)),
         entry.collection,

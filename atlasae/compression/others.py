@@ -1,4 +1,4 @@
-"""What is not jets: the other trees and objects of a file, and the checksums that tell later damage."""
+"""The other trees and objects of a file: copied, restored, and compared by checksums."""
 
 import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -25,8 +25,8 @@ def copy_others(
 ) -> tuple[Copied, list[LeftOut]]:
     """Copy all objects, and all trees but `tree`; returns what was copied, with checksums, and what was left out.
 
-    RNTuples stay RNTuples, with all these hold, where they are `nested`; else they become TTrees. Raises UserError,
-    before any tree is copied, where something can't be written that is not to be left out (`drop_unwritable`).
+    RNTuples stay RNTuples, nested fields included, if `nested`; else they become TTrees. Without `drop_unwritable`,
+    raises UserError for anything that can't be written, before any tree is copied.
     """
     copied, others = Copied(), list(_others(source, tree, nested))
     left_out = _unwritten(source, tree, others)
@@ -47,10 +47,10 @@ def copy_others(
 def copy_back(
     source: Source, contents: Contents, target: Target | None, step_size: int, lost: list[str] | None = None
 ) -> list[LeftOut]:
-    """Copy the other trees and objects of a compressed file, or only check them where there is no target.
+    """Copy the other trees and objects of a compressed file, or only check them if there is no target.
 
-    Returns what later hands put there, and can't be written. Raises DamagedFileError where a checksum differs; with
-    `lost`, what is damaged is left out and told there.
+    Returns what can't be written, such as objects added after the compression. Raises DamagedFileError if a checksum
+    differs; with `lost`, what is damaged is left out and recorded there.
     """
     recorded, known = _recorded(contents), _known_objects(contents)
     for name in sorted((set(recorded) - set(source.trees)) | (set(known) - set(source.objects))):
@@ -61,7 +61,7 @@ def copy_back(
     for other in others:
         if other.name in recorded:
             _copy_checked(other, target, recorded[other.name], lost)
-        elif target and can_name(other.name):  # of a later hand
+        elif target and can_name(other.name):  # added after the compression
             with sparing(lost):
                 _copy_tree(other, target, step_size)
     for name in _objects(source):
@@ -71,9 +71,9 @@ def copy_back(
 
 
 def compare_others(original: Source, contents: Contents) -> list[str]:
-    """What the other trees and objects of an original hold that the compressed file was not made from.
+    """The differences between the other trees and objects of an original and those that were compressed.
 
-    And all that is not in that file, though its runs do not tell that they left it out.
+    What is not in the compressed file is one too, unless its runs recorded it as left out.
     """
     differences, left_out = [], list[LeftOut]()
     for name, copied in _recorded(contents).items():
@@ -98,7 +98,7 @@ def compare_others(original: Source, contents: Contents) -> list[str]:
 
 
 def _untold(original: Source, contents: Contents, left_out: Sequence[LeftOut]) -> list[str]:
-    """What is lost of an original, by `left_out` or because nothing is known of it, and not told by the runs."""
+    """Messages for what of an original is neither in the compressed file nor recorded as left out."""
     if not any(run.carries_others for run in contents.runs):
         return []
     tree, recorded, known = contents.runs[0].tree, _recorded(contents), _known_objects(contents)
@@ -112,13 +112,13 @@ def _untold(original: Source, contents: Contents, left_out: Sequence[LeftOut]) -
 
 
 def _as_carried(tree: Tree, recorded: dict[str, CopiedTree]) -> Tree:
-    """A tree with what an RNTuple can hold, where it was carried as one that holds it."""
+    """The tree with its nested fields, if these were carried in an RNTuple, else the tree itself."""
     nesting = tree.nesting()
     return nesting if tree.name in recorded and _names(nesting) == recorded[tree.name].branches else tree
 
 
 def _unwritten(source: Source, tree: str, others: Iterable[Tree]) -> list[LeftOut]:
-    """What there is in a file beside values that are written: of its trees, of its folders, older cycles."""
+    """What of trees and folders can't be written or is left out, and the older cycles."""
     left_out = [_beside(what, jets) for name, jets in source.trees.items() if name == tree for what in jets.beside]
     for other in others:
         left_out += [_beside(what, other) for what in other.beside]
@@ -141,14 +141,14 @@ def _beside(what: str, tree: Tree) -> LeftOut:
 
 
 def _lost(name: str, found: Written | str) -> list[LeftOut]:
-    """What does not come along of an object: all of it, or some of its members."""
+    """What of an object is left out: all of it, or some of its members."""
     if isinstance(found, str):
         return [LeftOut(f"'{name}'", found)]
     return [LeftOut(f"{what} of '{name}'", UNWRITTEN, minor=True) for what in found.lost]
 
 
 def _older_cycles(source: Source) -> Iterator[LeftOut]:
-    """Of trees these are earlier saves of what the latest holds; of other objects, what differs from it."""
+    """The older cycles of trees (earlier saves, thus minor) and those of other objects that differ from the latest."""
     for key in source.older:
         name, _, cycle = key.rpartition(";")
         is_tree = name in source.trees
@@ -168,18 +168,18 @@ def _of_folders(source: Source) -> Iterator[LeftOut]:
 
 
 def _above(name: str) -> list[str]:
-    """What stands before each slash of a name: folders, or what becomes one."""
+    """The part of a name before each of its slashes: the folders that it is written to."""
     return list(accumulate(name.split("/")[:-1], "{}/{}".format))
 
 
 def moved(source: Source, names: Iterable[str]) -> list[str]:
-    """Which of what is written was no folder's, and has a slash in its name: uproot makes a folder of that."""
+    """A note for each name with a slash that is not in a folder of the input: uproot makes a folder of it."""
     within = (name for name in names if not source.folders.keys() >= set(_above(name)))
     return [f"'{name}' becomes folder '{name.rpartition('/')[0]}' with '{name.rpartition('/')[2]}'" for name in within]
 
 
 def entry_ranges(events: Events, names: Iterable[str], step_size: int) -> Iterator[tuple[int, int]]:
-    """Chunks of about `step_size` uncompressed bytes; one empty chunk where there are no entries."""
+    """Ranges of entries with about `step_size` uncompressed bytes each; one empty range if there are no entries."""
     step = max(1, int(step_size / max(1.0, events.bytes_per_entry(list(names)))))
     for start in range(0, max(events.entries, 1), step):
         yield start, min(start + step, events.entries)
@@ -188,9 +188,9 @@ def entry_ranges(events: Events, names: Iterable[str], step_size: int) -> Iterat
 def read_counted(
     events: Events, names: Sequence[str], counters: Mapping[str, str], start: int, stop: int
 ) -> dict[str, ak.Array]:
-    """Read branches, of which some have these counters; raises UserError where a counter is not what it stands for.
+    """The branches of some entries; raises UserError if one of `counters` differs from the lengths of its branch.
 
-    Counters are not carried: they come back as how many values there are.
+    Counters are not carried: they are restored from the lengths.
     """
     read = events.read([*names, *dict.fromkeys(counters.values())], start, stop)
     if wrong := miscounted(read, counters):
@@ -277,7 +277,7 @@ def _read_checked(tree: Tree, copied: CopiedTree, chunk: Chunk, start: int, stop
 
 
 def _copy_object(source: Source, name: str, target: Target | None, known: dict[str, int | None]) -> Written | str:
-    if name not in known:  # it is of a later hand
+    if name not in known:  # it was added after the compression
         return source.copy_object(name, target)
     found = source.copy_object(name)
     if isinstance(found, str):
@@ -288,7 +288,7 @@ def _copy_object(source: Source, name: str, target: Target | None, known: dict[s
 
 
 def _known_objects(contents: Contents) -> dict[str, int | None]:
-    """The objects that were carried, with their checksums where they are still what they were: merging adds them up."""
+    """The carried objects, with their checksums if there is one run: hadd adds up the histograms of several files."""
     alone = len(contents.runs) == 1
     return {
         name: run.copied.checksums.get(name) if alone else None for run in contents.runs for name in run.copied.objects
@@ -296,7 +296,7 @@ def _known_objects(contents: Contents) -> dict[str, int | None]:
 
 
 def _recorded(contents: Contents) -> dict[str, CopiedTree]:
-    """What is known of every other tree, over all runs of a merged file."""
+    """The record of each carried tree, with the chunks of all runs of a merged file."""
     recorded: dict[str, CopiedTree] = {}
     for run in contents.runs:
         for copied in run.copied.trees:
@@ -306,7 +306,7 @@ def _recorded(contents: Contents) -> dict[str, CopiedTree]:
 
 
 def _changed(copied: CopiedTree, chunk: Chunk, events: dict[str, ak.Array]) -> list[str]:
-    """The branches whose checksum or type is not the recorded one; all of them where there are more or fewer."""
+    """The branches whose checksum or type differs from the recorded one; if names differ, the added and lost ones."""
     if copied.branches and list(events) != copied.branches:
         return sorted(set(events) ^ set(copied.branches)) or list(events)
     dtypes = copied.dtypes or [dtype_of(array) for array in events.values()]

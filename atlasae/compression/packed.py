@@ -1,4 +1,4 @@
-"""One collection on its way through a file in the packed layout: four branches to one of bytes, and back."""
+"""The packed layout: the four branches of a collection as one branch of bytes, and back."""
 
 import lzma
 from collections.abc import Mapping, Sequence
@@ -28,15 +28,15 @@ from atlasae.jets.precision import Precision
 from atlasae.jets.reading import settle_by
 from atlasae.jets.stored import Storage, blocks, storage_of
 
-_FINEST = 1e-5  # bound: the tables of finer grids would take long to make
-MOST_JETS = 2**25  # of a chunk
+_FINEST = 1e-5  # smallest bound: tables of finer grids take too long to compute
+MOST_JETS = 2**25  # in a chunk
 WORD = np.dtype("<u4")
-_EXACT = [{"id": lzma.FILTER_LZMA1, "preset": 9, "lc": 1, "lp": 0, "pb": 0, "dict_size": 1 << 20}]  # of byte planes
+_EXACT = [{"id": lzma.FILTER_LZMA1, "preset": 9, "lc": 1, "lp": 0, "pb": 0, "dict_size": 1 << 20}]  # for byte planes
 
 
 @dataclass(frozen=True)
 class PackedLayout:
-    """The jets of a chunk as bytes, all in its first entry; their counter alone tells how many an event has."""
+    """All jets of a chunk as bytes in its first entry; the number of jets per event is given by a counter."""
 
     collection: Collection
     codec: PackedCodec
@@ -44,7 +44,7 @@ class PackedLayout:
 
     @classmethod
     def start(cls, plan: Plan, options: Options, sample: Mapping[str, ak.Array], entries: int) -> Start:
-        """Choose grid and padding of every collection by a sample of the jets; raises UserError."""
+        """The compressors of all collections, with grids and padding chosen on a sample; raises UserError."""
         priors = load_priors(options.model)
         settled = settle_by(plan.collections, options.units, sample)
         compressors = [start_packed(c, options.precision, priors, sample, options.context) for c in settled]
@@ -53,7 +53,7 @@ class PackedLayout:
 
     @classmethod
     def from_config(cls, entry: CompressedCollection, content: bytes | None) -> Self:
-        """The layout of a compressed file, with its tables; raises UserError where none are known."""
+        """The layout of a compressed collection; raises UserError for unknown tables, DamagedFileError."""
         sha = entry.model_sha256
         with damage(f"the tables or the codec of '{entry.collection.name}'", *FACTS):
             priors = Priors.from_bytes(content) if content is not None else packaged_priors(sha)
@@ -62,7 +62,7 @@ class PackedLayout:
         raise UserError(f"tables {sha[:12]} are neither in the file nor in this atlasae: upgrade atlasae")
 
     def counts(self, run: Run, events: Mapping[str, ak.Array]) -> Counts:
-        """The jets in each of compressed events; raises DamagedFileError where there can't be so many."""
+        """The number of jets in each compressed event; raises DamagedFileError for impossible numbers."""
         collection = self.collection
         if not collection.jagged:
             return np.ones(len(events[collection.latents[0]]), np.int64)
@@ -71,16 +71,16 @@ class PackedLayout:
             raise DamagedFileError(f"'{collection.name}' is damaged: nothing counts its jets")
         found = events[counter] if counter == run.counter_of(collection) else ak.num(events[counter])
         if found.ndim != 1 or (counts := ak.to_numpy(found)).dtype.kind not in "iu":
-            raise DamagedFileError(f"'{counter}' is damaged: it counts nothing")
+            raise DamagedFileError(f"'{counter}' is damaged: it does not have one integer per event")
         if counts.min(initial=0) < 0 or int(counts.astype(np.int64).sum()) > MOST_JETS:
             raise DamagedFileError(f"'{counter}' is damaged: {counts.min()} to {counts.max()} jets in an event")
         return np.asarray(counts, np.int64)
 
     def compress(self, columns: Sequence[Array], counts: Counts, bounds: dict[str, float]) -> CompressedJets:
-        """The branch of bytes that stands in for the jets of a chunk: all in the first entry, none in the others."""
+        """The branch of bytes of the jets of a chunk: all bytes in the first entry, none in the others."""
         if len(columns[0]) > MOST_JETS:
             raise UserError(f"{len(columns[0])} jets in a chunk, {MOST_JETS} at most: give a smaller --step-size")
-        # What a file says is decided by whole numbers: no machine decodes to another float than the next one.
+        # Cells are decoded by integers, so that decoded jets differ by at most `steps_apart` between machines.
         storage = storage_of(self.collection)
         found = encode_and_compare(self.codec.lattice, storage, bounds, columns, steps_apart(storage))
         codes = self.codec.padding.find(columns)
@@ -93,7 +93,7 @@ class PackedLayout:
         return CompressedJets({name: unflatten(values, lengths, jagged=True)}, exact, found.largest)
 
     def restore(self, events: Mapping[str, ak.Array], counts: Counts) -> dict[str, ak.Array]:
-        """The original four branches of a chunk; undoes `compress`. Raises ValueError for other bytes."""
+        """The original branches; the inverse of `compress`. Raises ValueError for invalid bytes."""
         (name,) = self.collection.latents
         content = ak.to_numpy(ak.flatten(events[name], axis=None)).astype(np.uint8).tobytes()
         storage = storage_of(self.collection)
@@ -102,17 +102,17 @@ class PackedLayout:
 
     @property
     def why_exact(self) -> str:
-        """Why jets are kept exactly, as far as their layout knows."""
+        """The likely reason why many jets are exact, for a note."""
         return "they are beyond the grid, or unphysical" + or_other_units(self.collection)
 
 
 def steps_apart(storage: Storage) -> float:
-    """How far decoded jets may lie apart on two machines: a step of the stored floats."""
-    return 16 * storage.rounding  # of |eta| below 10, absolute
+    """The largest difference of decoded coordinates between machines: one step of the stored floats."""
+    return 16 * storage.rounding  # absolute, for |eta| below 10
 
 
 def load_priors(name: str) -> Priors:
-    """The packaged tables `default`, or those of a file; raises UserError."""
+    """The packaged tables `default`, or tables from a file; raises UserError for a missing or invalid file."""
     if name == "default":
         return default_priors()
     path = local(name, "copy it here")
@@ -129,7 +129,7 @@ def load_priors(name: str) -> Priors:
 def start_packed(
     settled: Collection, precision: Precision, priors: Priors, events: Mapping[str, ak.Array], context: bool
 ) -> Compressor[PackedLayout]:
-    """Settle grid and padding of a collection, whose units are known; raises UserError for what packs nothing."""
+    """The compressor of a collection with known units and a grid for a sample; raises UserError for bounds < 1e-5."""
     columns, _ = to_columns(settled, events)
     settled = as_rounded(settled, precision, columns)
     storage = storage_of(settled)
@@ -145,10 +145,10 @@ def start_packed(
 
 
 def packed_codec_of(config: dict[str, Any], priors: Priors) -> PackedCodec:
-    """The codec that `config` described; raises ValueError where it describes none."""
+    """The codec of a configuration; raises ValueError if it is invalid."""
     wanted, context = config["steps"], config["context"]
     if not (isinstance(context, bool) and len(wanted) == 4 and all(isinstance(step, float) for step in wanted)):
-        raise ValueError("steps or context of another kind")
+        raise ValueError("steps or context are invalid")
     lattice = Lattice((wanted[0], wanted[1], wanted[2], wanted[3]))
     return PackedCodec(priors, lattice, context, Padding.of_config(config))
 
@@ -161,13 +161,13 @@ def pack_chunk(
     columns: Sequence[Array],
     codes: Codes | None = None,
 ) -> bytes:
-    """The bytes of a chunk: the exact jets (how many bytes they take, where they are, what they are), then words."""
+    """The bytes of a chunk: number and size of the exact jets, their indices and values, then words."""
     kept = b""
     if exact.any():
         where = np.diff(np.flatnonzero(exact), prepend=0)
         planes = _planes(where.astype(WORD)) + b"".join(_planes(column[exact]) for column in columns)
         kept = lzma.compress(planes, format=lzma.FORMAT_RAW, filters=_EXACT)
-        kept += b"\0" * (-len(kept) % WORD.itemsize)  # so that the basket is of whole words, as `baskets` expects
+        kept += b"\0" * (-len(kept) % WORD.itemsize)  # `baskets` expects a multiple of 4 bytes
     words = codec.encode(cells[:, ~exact], counts_of(~exact, counts), None if codes is None else codes[~exact])
     return np.array([int(exact.sum()), len(kept)], WORD).tobytes() + kept + words.astype(WORD).tobytes()
 
@@ -196,7 +196,7 @@ def unpack_chunk(codec: PackedCodec, storage: Storage, content: bytes, counts: C
 
 
 def _kept(content: bytes, number: int, jets: int, storage: Storage) -> tuple[npt.NDArray[np.int64], list[Array]]:
-    """Where the exact jets are, and their four originals."""
+    """The indices of the exact jets in the chunk, and their original values; raises ValueError for invalid bytes."""
     if not number:
         return np.empty(0, np.int64), _empty(storage)
     types = [WORD, *storage.dtypes]
@@ -207,17 +207,17 @@ def _kept(content: bytes, number: int, jets: int, storage: Storage) -> tuple[npt
     except lzma.LZMAError as error:
         raise ValueError(f"{number} exact jets can't be unpacked") from error
     if len(raw) != expected:
-        raise ValueError(f"{number} exact jets do not fit")
+        raise ValueError(f"{number} exact jets are not of the expected size")
     ends = np.cumsum([0, *(number * dtype.itemsize for dtype in types)]).tolist()
     parts = [_from_planes(raw[ends[i] : ends[i + 1]], dtype) for i, dtype in enumerate(types)]
     where = np.cumsum(parts[0].astype(np.int64))
     if (np.diff(where) <= 0).any() or where[-1] >= jets:
-        raise ValueError("exact jets that are not there")
+        raise ValueError("indices of exact jets are invalid")
     return where, parts[1:]
 
 
 def _planes(values: Array) -> bytes:
-    """The first bytes of all numbers, then the second ones, and so on: they compress better."""
+    """The first bytes of all numbers, then the second bytes, and so on, which compresses better."""
     return values.view(np.uint8).reshape(len(values), -1).T.tobytes()
 
 

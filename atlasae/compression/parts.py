@@ -1,4 +1,4 @@
-"""Parts of a file that was cut: what they are called, what each says of itself, and whether they go together."""
+"""Parts of a file that was split: their names, their entries, their order, and whether they fit together."""
 
 import re
 from collections.abc import Sequence
@@ -14,16 +14,16 @@ from atlasae.jets.inputs import Part
 from atlasae.report import some
 
 _NAME = re.compile(r"(.+)\.part([0-9]+)(|\.[^.]*)", re.DOTALL)
-Key = tuple[str, int, str]  # of the file that was cut: its name, its size, and the UUID that ROOT gave it
+Key = tuple[str, int, str]  # name, size and ROOT's UUID of the file that was split
 
 
 def part_path(target: Path, number: int, parts: int) -> Path:
-    """Where a part of an output goes: numbers have as many digits as the last, so that names sort as they do."""
+    """The path of a part of an output; all numbers have as many digits as the last, so that the names sort."""
     return target.with_name(f"{target.stem}.part{number:0{len(str(parts - 1))}}{target.suffix}")
 
 
 def parts_in(folder: Path) -> dict[str, list[Path]]:
-    """The files of a folder that are named as parts, in the order of their numbers, by the name of the whole."""
+    """The files of a folder with names of parts, by the name of the whole file, in the order of their numbers."""
     files = sorted(folder.iterdir()) if folder.is_dir() else []
     named = [(match, path) for path in files if (match := _NAME.fullmatch(path.name))]
     found: dict[str, list[Path]] = {}
@@ -40,7 +40,7 @@ def number_of(path: Path) -> int:
 
 
 def part_of(run: Run) -> Part | None:
-    """Which part of its source a run was made of, if not of the whole; raises DamagedFileError where it makes none."""
+    """The part of its source that a run compressed, or None for the whole; raises DamagedFileError if it is invalid."""
     if "part" not in run.source:
         return None
     try:
@@ -51,7 +51,7 @@ def part_of(run: Run) -> Part | None:
 
 
 def first_run(path: Path) -> Run | None:
-    """What a file says of itself, if it can be read and was compressed."""
+    """The first run of a file, or None if it can't be read or is not a compressed file."""
     try:
         with open_source(path) as source:
             run = read_contents(source).runs[0]
@@ -62,7 +62,7 @@ def first_run(path: Path) -> Run | None:
 
 
 def entries_of(runs: Sequence[Run]) -> tuple[int, int] | None:
-    """The entries of their source that runs were made of, where they are parts of one; parts may be merged again."""
+    """The entries (start, stop) of their source that runs cover together, or None if they are not parts of one."""
     found = [part for run in runs if (part := part_of(run))]
     if len(found) < len(runs) or len({key_of(run) for run in runs}) > 1:
         return None
@@ -75,7 +75,7 @@ def key_of(run: Run) -> Key:
 
 
 def in_order(files: Sequence[Contents]) -> list[int]:
-    """The places of files, the parts of one source in their order: names that were not padded sort in another."""
+    """The indices of files, with the parts of each source sorted; other files keep their positions."""
     order, places = list(range(len(files))), dict[Key, list[int]]()
     for place, contents in enumerate(files):
         if entries_of(contents.runs):
@@ -88,7 +88,7 @@ def in_order(files: Sequence[Contents]) -> list[int]:
 
 
 def check_parts(what: str, runs: Sequence[Run], whole: bool = False) -> None:
-    """Raise UserError where parts of a source are not of one split, each once and in order; `whole`: and all there."""
+    """Raise UserError unless the parts of each source are of one split, each once, in order and, if `whole`, all."""
     found: dict[Key, list[Part]] = {}
     for run in runs:
         if part := part_of(run):
@@ -101,7 +101,7 @@ def check_parts(what: str, runs: Sequence[Run], whole: bool = False) -> None:
 
 
 def _problem(parts: Sequence[Part], whole: bool) -> str | None:
-    """What is wrong with parts of one source, if anything."""
+    """What is wrong with the parts of one source, or None."""
     numbers, splits = [part.number for part in parts], sorted({part.parts for part in parts})
     if len(splits) > 1:
         return f"cut into {' and into '.join(map(str, splits))} parts"

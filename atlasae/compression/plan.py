@@ -1,4 +1,4 @@
-"""What is to become of each branch, as the options have it."""
+"""The options of `compress`, and the plan that follows from them: what becomes of each branch."""
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -36,7 +36,7 @@ _Kept = TypeVar("_Kept")
 
 
 class Taken(Generic[_Given, _Kept]):
-    """A field that is given in several forms and kept in one: `read` turns the first into the second."""
+    """A field that accepts values of several types and stores the result of `read` on them."""
 
     def __init__(self, read: Callable[[_Given], _Kept], default: _Kept) -> None:
         self.read, self.default = read, default
@@ -74,25 +74,25 @@ def _size(given: int | str) -> int:
 
 @dataclass(frozen=True)
 class Options:
-    """What `compress_file` may be told, as `atlasae compress --help` has it; raises UserError for what can't be.
+    """The options of `compress_file`, as in `atlasae compress --help`; raises UserError for invalid values.
 
     Args:
         precision: the largest error: 1e-3, "1e-3", {"pt": 1e-3, ...} for each variable, "full", "none" or a Precision.
         tree: the tree to compress; by default the largest that holds jets.
         jets: which jets: a prefix, `Jet_{pt,eta,phi,mass}` or four names; several in a list. By default all.
         units: of pt and m, `MeV`, `GeV` or `TeV`; by default found from names and values together.
-        variables: a TOML file that lists branches, each with its precision, in the place of jets.
+        variables: a TOML file that lists branches, each with its precision, to compress instead of jets.
         model: a model file (or one of tables, for packed), `default` or `self`.
-        compression: of carried branches, such as "zstd:5"; by default as they were.
-        rntuple: whether to write an RNTuple, not a TTree.
-        packed: whether to pack the jets of a chunk into bytes, not into three floats each.
-        context: whether packed jets are told by the jets before them in their event: smaller, and slower.
+        compression: of carried branches, such as "zstd:5"; by default as in the input.
+        rntuple: whether to write an RNTuple instead of a TTree.
+        packed: whether to pack the jets of a chunk into bytes, instead of three floats per jet.
+        context: whether packed jets are predicted from the jets before them in their event: smaller, but slower.
         only_jets: whether to leave out everything but the jets.
         drop: names or wildcards of branches to leave out; several in a list.
-        drop_unwritable: whether to leave out branches and objects that can't be written, and say so.
-        step_size: memory that the events of a chunk may take: bytes, or "20MB".
+        drop_unwritable: whether to leave out branches and objects that can't be written, with a note.
+        step_size: uncompressed size of the events of a chunk: bytes, or "20MB".
         force: whether to replace an output that exists.
-        read_back: whether to read the output back, before it gets its name, and compare it with the input.
+        read_back: whether to read the output back and compare it with the input, before it gets its name.
         part: the part of the file to compress; by default all of it.
 
     >>> atlasae.Options(precision=1e-4, jets="Jet_", step_size="20 MB").jets
@@ -131,20 +131,20 @@ class Options:
 
     @property
     def layout(self) -> str:
-        """The name of the layout that is asked for."""
+        """The name of the layout: packed, list or floats."""
         if self.packed:
             return "packed"
         return "list" if self.variables else "floats"
 
     @property
     def digest(self) -> str:
-        """A digest of all that decides what comes out, but the input; raises OSError of a file that it needs."""
+        """A digest of all that the output depends on except the input; raises OSError for an unreadable file."""
         files = [Path(name).read_bytes() for name in (self.model, self.variables) if name and Path(name).is_file()]
         return f"{checksum_bytes(str(replace(self, force=False)).encode(), *files):016x}"
 
 
 def parse_size(text: str, name: str) -> int:
-    """The bytes of a size such as `20MB` or `1.5 GB`; raises UserError, which says what `name` was given.
+    """The bytes of a size such as `20MB` or `1.5 GB`; raises UserError, which names the option `name`.
 
     >>> parse_size("20 kB", "step_size")
     20000
@@ -158,7 +158,7 @@ def parse_size(text: str, name: str) -> int:
 
 @dataclass(frozen=True)
 class Plan:
-    """Which branches become latents, which are carried, which are left out."""
+    """Which branches are compressed, which are carried, and which are left out."""
 
     collections: list[Collection]
     carried: list[Branch]
@@ -166,31 +166,31 @@ class Plan:
     counters: dict[str, str]
     dropped: list[str]
     notes: list[str]
-    aliases: dict[str, str] = field(default_factory=dict)  # other names of what an RNTuple holds
-    places: dict[str, str] = field(default_factory=dict)  # where the members of its records stand
-    counted: dict[str, str] = field(default_factory=dict)  # branches with counters that the input has
-    compression: Any = None  # of carried branches: as asked for, else as the input's; None for a table
+    aliases: dict[str, str] = field(default_factory=dict)  # second name of a field of an RNTuple -> name of the field
+    places: dict[str, str] = field(default_factory=dict)  # paths of the members of its records
+    counted: dict[str, str] = field(default_factory=dict)  # branches whose counter is in the input -> the counter
+    compression: Any = None  # of carried branches: by option or as in the input; None for a table
 
     @property
     def read(self) -> list[str]:
-        """The branches to read; others are these by another name."""
+        """The branches to read: the originals without aliases."""
         return [name for name in self.originals if name not in self.aliases]
 
     @property
     def places_written(self) -> dict[str, str]:
-        """Where all that is written to an RNTuple stands, if not by itself."""
+        """The paths in an RNTuple of all that is written to its records."""
         made = (made_places(collection, self.places) for collection in self.collections)
         return self.places | {name: place for found in made for name, place in found.items()}
 
     @property
     def lone_counters(self) -> dict[str, str]:
-        """Counters of packed jets that are written by themselves, each with a branch that it counts."""
+        """Counters of packed jets that are written as branches of their own, each with a branch that it counts."""
         return lone_counters(self.collections, self.carried, self.counters)
 
 
 @contextmanager
 def open_for(path: Location, options: Options) -> Iterator[Opened]:
-    """Open an input as the options of `compress` say."""
+    """Open an input with the tree, jets and part that the options select."""
     names = read_variables(options.variables).names if options.variables else ()
     with open_input(path, options.tree, options.jets, names, options.rntuple) as opened:
         part = options.part
@@ -198,7 +198,7 @@ def open_for(path: Location, options: Options) -> Iterator[Opened]:
 
 
 def make_plan(opened: Opened, options: Options) -> Plan:
-    """Decide what becomes of every branch; raises UserError where something would be lost unasked."""
+    """The plan for an input; raises UserError if something would be lost that the options do not allow."""
     events, tree = opened.events, opened.tree_read
     _refuse_folder(opened, options)
     if not can_name(opened.tree):
@@ -238,7 +238,7 @@ def make_plan(opened: Opened, options: Options) -> Plan:
 
 
 def _refuse_folder(opened: Opened, options: Options) -> None:
-    """A file's own folder or object of the name of ours; raises UserError."""
+    """Raise UserError if the input has a folder or object `atlasae`, whose name the output needs."""
     source = opened.source
     others = (*source.trees, *source.objects, *source.folders) if source and not options.only_jets else ()
     if any(name.partition("/")[0] == FOLDER for name in (opened.tree, *others)):
@@ -249,7 +249,7 @@ def _refuse_folder(opened: Opened, options: Options) -> None:
 
 
 def settle_plan(plan: Plan, collections: list[Collection]) -> Plan:
-    """The plan with its collections settled: a list of variables takes as many latents as its precision needs."""
+    """The plan with settled collections; the number of latents of a list of variables follows from its precision."""
     counters = dict(plan.counters)
     for before, after in zip(plan.collections, collections, strict=True):
         if after.jagged:
@@ -273,7 +273,7 @@ def _collections(opened: Opened, options: Options) -> list[Collection]:
 
 
 def _refuse_unpacked(options: Options) -> None:
-    """What the packed layout does not do; raises UserError."""
+    """Raise UserError for options that the packed layout does not support."""
     given = {"--variables": options.variables is not None, "--format rntuple": options.rntuple}
     given["--model self"] = options.model == "self"
     if wrong := [name for name, there in given.items() if there]:
@@ -291,7 +291,7 @@ def _refuse_taken(collections: list[Collection], names: set[str]) -> None:
 
 
 def _refuse_names(names: Sequence[str], places: Mapping[str, str], opened: Opened) -> None:
-    """Refuse what ROOT takes for no name in an RNTuple: it would not open the file."""
+    """Raise UserError for names that ROOT does not allow in an RNTuple: it would not open the file."""
     tree = opened.tree.rpartition("/")[2]
     if not _NTUPLE_NAME.fullmatch(tree):
         raise UserError(f"'{opened.path}': '{tree}' can't be the name of an RNTuple, {_NO_NAME}: write --format ttree")
@@ -316,7 +316,7 @@ def _notes(
     collections: Sequence[Collection],
     aliases: Mapping[str, str],
 ) -> list[str]:
-    """What uproot writes otherwise than it was, said once."""
+    """Notes about what uproot writes differently from the input."""
     branches = opened.events.branches
     notes = list(opened.notes)
     retyped = [branch.name for branch in branches if branch.name in implied and branch.dtype != "<i4"]
@@ -333,7 +333,7 @@ def _notes(
 
 
 def _notes_of_trees(opened: Opened, options: Options) -> list[str]:
-    """Which RNTuples become TTrees: the one that is read, and those beside it, where they are copied."""
+    """A note with the RNTuples that become TTrees: the one that is compressed and those that are copied."""
     others = opened.source.trees.values() if opened.source else ()
     copied = not (options.only_jets or (opened.part and opened.part.number))
     names = [t.name for t in others if t.is_rntuple and (copied or t.name == opened.tree) and t.branches]
@@ -342,7 +342,7 @@ def _notes_of_trees(opened: Opened, options: Options) -> list[str]:
 
 
 def _notes_of_rntuple(tree: Tree, rntuple: bool, aliases: Mapping[str, str]) -> list[str]:
-    """What of an RNTuple is written otherwise than it was."""
+    """Notes about what of an RNTuple is written differently from the input."""
     notes = []
     if members := sorted(set(tree.places) - set(tree.hidden) - set(aliases)):
         kept = "stay records, of classes without a name" if rntuple else f"become branches, such as {members[0]}"

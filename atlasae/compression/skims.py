@@ -1,7 +1,7 @@
-"""Skims of compressed files: some of the entries, some of the branches, decoded by what the whole file says.
+"""Skims of compressed files: some of the entries or branches, decoded with the codecs of the whole file.
 
-ROOT's Snapshot, CopyTree and CloneTree keep the three floats and the exact jets of an entry as they are, but not the
-folder `atlasae`. So the file that a skim was made of is asked how its jets were coded. No checksum fits a skim.
+ROOT's Snapshot, CopyTree and CloneTree keep the three floats and the exact jets of an entry, but not the folder
+`atlasae`. So codecs are read from the file that the skim was made from. The checksums of its chunks do not apply.
 """
 
 from collections.abc import Iterator, Sequence
@@ -30,22 +30,22 @@ from atlasae.files.trees import Source, Tree, open_source
 from atlasae.jets.collections import Collection, name_counters
 from atlasae.report import some
 
-LOOKED_UP = 1_000_000  # entries of a skim, whose jets have to be in the file it was made of
+LOOKED_UP = 1_000_000  # entries of a skim above which only a part of its jets is looked up in the whole file
 Keys = npt.NDArray[np.uint64]
 
 
 @dataclass(frozen=True)
 class Skim:
-    """What is in a skim, as if it had been compressed by itself, and what the user should know."""
+    """The contents of a skim, as if it had been compressed by itself, and notes for the user."""
 
     contents: Contents
     notes: list[str]
 
 
 def contents_of(source: Source, trusted: Location | None, step_size: int) -> Skim:
-    """What a compressed file says of itself, or, of a skim, the `trusted` file that it was made of.
+    """The contents of a compressed file or, for a skim, those that follow from the `trusted` file it was made from.
 
-    Raises UserError where the jets can't be decoded by that.
+    Raises UserError if the skim can't be decoded with that file.
     """
     if trusted is None:
         return Skim(read_contents(source), [])
@@ -62,7 +62,7 @@ def contents_of(source: Source, trusted: Location | None, step_size: int) -> Ski
 
 
 def _tree_of(source: Source, told: Contents, trusted: Location) -> Tree:
-    """The tree with floats or bytes of these jets, which may have another name."""
+    """The tree of a skim with stand-ins of the jets; it may have another name. Raises UserError if there is none."""
     stand_ins = {name for entry in told.runs[0].collections for name in entry.collection.latents}
     dotless = {name.replace(".", "_") for name in stand_ins}
     found = [tree for tree in source.trees.values() if tree.names & (stand_ins | dotless)]
@@ -73,12 +73,12 @@ def _tree_of(source: Source, told: Contents, trusted: Location) -> Tree:
 
 
 def _spelled(name: str, tree: Tree) -> str:
-    """How a skim calls a branch: Snapshot makes underscores of dots."""
+    """The name of a branch in a skim: Snapshot replaces dots by underscores."""
     return name if name in tree.names else name.replace(".", "_")
 
 
 def _in_skim(collection: Collection, tree: Tree) -> Collection:
-    """The collection with what stands for it as the skim calls it."""
+    """The collection with its stand-ins named as in the skim."""
     if collection.latents[0] in tree.names:
         return collection
     exact = collection.exact_prefix and collection.exact_prefix.replace(".", "_")
@@ -86,7 +86,7 @@ def _in_skim(collection: Collection, tree: Tree) -> Collection:
 
 
 def _collections(tree: Tree, told: Contents, trusted: Location) -> Iterator[CompressedCollection]:
-    """The collections that came along; raises UserError for those that can't be decoded."""
+    """The collections of which the skim has latents; raises UserError for those that can't be decoded."""
     known = {branch.name: branch for branch in tree.branches}
     for entry in told.runs[0].collections:
         collection = _in_skim(entry.collection, tree)
@@ -117,7 +117,7 @@ def _check_branches(collection: Collection, known: dict[str, Branch], trusted: L
 
 
 def _check_origin(tree: Tree, whole: Tree, told: Run, entries: Sequence[CompressedCollection], step_size: int) -> None:
-    """Look some jets up in the file that the skim is said to be of; raises UserError where it has others."""
+    """Raise UserError if some jets of the skim, those looked up, are not in the whole file."""
     latents = {entry.collection.name: entry.collection.latents for entry in told.collections}
     every = max(1, tree.entries // LOOKED_UP)
     for collection in (entry.collection for entry in entries):
@@ -136,7 +136,7 @@ def _check_origin(tree: Tree, whole: Tree, told: Run, entries: Sequence[Compress
 
 
 def _keys(tree: Tree, latents: Sequence[str], step_size: int) -> Iterator[Keys]:
-    """A number for the floats of each jet."""
+    """A 64-bit hash of the latents of each jet, chunk by chunk."""
     for start, stop in entry_ranges(tree, latents, step_size):
         keys: Keys = np.zeros(1, np.uint64)
         for array in tree.read(latents, start, stop).values():
@@ -146,7 +146,7 @@ def _keys(tree: Tree, latents: Sequence[str], step_size: int) -> Iterator[Keys]:
 
 
 def _run_of(tree: Tree, told: Run, entries: Sequence[CompressedCollection]) -> Run:
-    """What the compression of these entries would have said."""
+    """The run of a skim, as if its entries had been compressed."""
     jets = {name for entry in entries for name in entry.collection.branches.values()}
     made = [name for entry in entries for name in (*entry.collection.latents, *entry.collection.exact.values())]
     counting = {*(_spelled(counter, tree) for counter in told.counters.values()), *_counters(tree)}
@@ -169,7 +169,7 @@ def _counters(tree: Tree) -> set[str]:
 
 
 def _chunks(tree: Tree, run: Run, step_size: int) -> Iterator[Chunk]:
-    """Runs of entries without checksums."""
+    """The chunks of a skim, without checksums."""
     latents = [entry.collection.latents[0] for entry in run.collections]
     for start, stop in entry_ranges(tree, run.written, step_size):
         events = tree.read(latents, start, stop)

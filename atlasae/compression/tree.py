@@ -1,4 +1,4 @@
-"""Compressed files read as the trees they stand for: jets are decoded when they are asked for."""
+"""Compressed files read as the original trees: jets are decoded when they are read."""
 
 import fnmatch
 import re
@@ -30,15 +30,15 @@ Filter = str | Sequence[str] | Callable[[str], bool] | None
 
 _LIBRARIES = ("ak", "np", "pd")
 STEP_SIZE = "20 MB"
-_VECTOR_NAMES = {"m": "mass", "E": "energy"}  # of scikit-hep vector
+_VECTOR_NAMES = {"m": "mass", "E": "energy"}  # names of the fields in scikit-hep vector
 
 
 def open(paths: Named | Sequence[Named], trust: Named | None = None) -> "CompressedTree":
     """Open a compressed file, or several with the same branches, as the tree that was compressed.
 
-    Parts of a file that was cut are put in their order. Nothing is written to disk. Of skims (some of the entries or
-    branches), `trust` is the compressed file that they were made of; no checksum is compared then. Raises UserError for
-    other files and for parts that do not go together, DamagedFileError for damaged ones.
+    Parts of a split file are sorted. Nothing is written to disk. For skims (some of the entries or branches), `trust`
+    is the compressed file that they were made from; no checksums are compared then. Raises UserError for other files
+    and for parts that do not fit together, DamagedFileError for damaged ones.
 
     >>> with atlasae.open("small.root") as tree:
     ...     tree.arrays(["Jet_pt", "Jet_eta"], entry_stop=2).fields
@@ -52,28 +52,28 @@ def open(paths: Named | Sequence[Named], trust: Named | None = None) -> "Compres
         found = [contents_of(source, trusted, Options.step_size).contents for source in sources]
         parts = [Chunks(sources[place], found[place]) for place in in_order(found)]
         what = f"'{sources[0].path}'" if len(sources) == 1 else f"the list of {len(sources)} files"
-        if trusted is None:  # some entries of a part are no part
+        if trusted is None:  # a skim of a part is not a part
             check_parts(what, [run for part in parts for run in part.contents.runs], whole=len(sources) > 1)
         return CompressedTree(parts, stack.pop_all())
 
 
 @dataclass(frozen=True)
 class Place:
-    """A chunk of one of the files, and the entries of the whole that it holds."""
+    """A chunk of one of the files, and its entries, `begin` to `end` (excluded), in the whole tree."""
 
     chunks: Chunks
     run: Run
-    first: int  # in its file
+    first: int  # its first entry in its file
     chunk: Chunk
     begin: int
     end: int
 
 
 class CompressedTree(Mapping[str, "CompressedBranch"]):
-    """The tree that was compressed, over one or several files: a mapping of branches, with methods as uproot's has.
+    """The tree that was compressed, over one or several files: a mapping of branches, with methods as in uproot.
 
-    Every branch that is read is checked against its checksum. One chunk is kept decoded, so that memory does not grow
-    with the file, and what follows in the same chunk is not decoded again.
+    Every branch that is read is compared with its checksum. The last chunk is kept decoded, so that it is not decoded
+    again for further reads, while memory does not grow with the file.
     """
 
     def __init__(self, parts: Sequence[Chunks], resources: ExitStack) -> None:
@@ -88,7 +88,7 @@ class CompressedTree(Mapping[str, "CompressedBranch"]):
         check_alike([run for chunks in parts for run in chunks.contents.runs], "what you open", merged=False)
 
     def __enter__(self) -> Self:
-        """The tree itself; its files are closed at the end."""
+        """The tree itself; its files are closed at the end of the `with` block."""
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
@@ -96,7 +96,7 @@ class CompressedTree(Mapping[str, "CompressedBranch"]):
         self.close()
 
     def close(self) -> None:
-        """Close the files; reading raises UserError from then on."""
+        """Close the files; reading raises UserError afterwards."""
         self._closed = True
         self._resources.close()
 
@@ -127,7 +127,7 @@ class CompressedTree(Mapping[str, "CompressedBranch"]):
         ])  # fmt: skip
 
     def __getitem__(self, name: str) -> "CompressedBranch":
-        """One branch; raises KeyError where there is none of this name."""
+        """The branch of this name; raises KeyError if there is none."""
         if name not in self:
             raise KeyError(f"no branch '{name}' in tree '{self.name}': there are {', '.join(self._names[:6])} ...")
         return CompressedBranch(self, name)
@@ -152,8 +152,8 @@ class CompressedTree(Mapping[str, "CompressedBranch"]):
     ) -> Any:
         """Branches for entries [entry_start, entry_stop): records ("ak"), a dict ("np") or a DataFrame ("pd").
 
-        `expressions` names branches, all by default; a DataFrame's index counts entries of the tree. Raises UserError
-        for branches that are not there.
+        `expressions` are names of branches, by default all; a DataFrame is indexed by the entries of the tree. Raises
+        UserError for unknown branches.
         """
         names = self._chosen(expressions, filter_name)
         begin, _, _ = slice(entry_start, entry_stop).indices(self.num_entries)
@@ -169,7 +169,7 @@ class CompressedTree(Mapping[str, "CompressedBranch"]):
         entry_stop: int | None = None,
         library: str = "ak",
     ) -> Iterator[Any]:
-        """What `arrays` gives, so many entries (or bytes, such as "20 MB") at a time; memory does not grow."""
+        """As `arrays`, for `step_size` entries (or bytes, such as "20 MB") at a time; memory does not grow."""
         names = self._chosen(expressions, filter_name)
         step = self._entries_in(step_size, names)
         begin, end, _ = slice(entry_start, entry_stop).indices(self.num_entries)
@@ -181,8 +181,8 @@ class CompressedTree(Mapping[str, "CompressedBranch"]):
     ) -> ak.Array:
         """The jets of a collection (the first by default) as records that behave like four-vectors.
 
-        In the units of the file: `jets.mass`, `jets.deltaR(other)`, `(pairs[:, 0] + pairs[:, 1]).mass`, where `pairs`
-        are of events of two or more, `jets[ak.num(jets) > 1]`.
+        For example `jets.mass`, in the units of the file, `jets.deltaR(other)`, or `(pairs[:, 0] + pairs[:, 1]).mass`
+        with `pairs = jets[ak.num(jets) > 1]`.
         """
         chosen = self._collection(collection)
         events = self._read(list(chosen.branches.values()), entry_start, entry_stop)
@@ -191,7 +191,7 @@ class CompressedTree(Mapping[str, "CompressedBranch"]):
 
     @cached_property
     def _counters(self) -> dict[str, str]:
-        """The counters that the original had, each with a branch that it counts."""
+        """The counters of the original, each with a branch that it counts."""
         jets = [(c.counter, name) for c in self._collections.values() for name in c.branches.values()]
         carried = [(branch.counter, branch.name) for branch in self._run.carried]
         return {counter: name for counter, name in (*jets, *carried) if counter}
@@ -230,16 +230,16 @@ class CompressedTree(Mapping[str, "CompressedBranch"]):
         return parts[0] if len(parts) == 1 else {name: ak.concatenate([part[name] for part in parts]) for name in names}
 
     def _overlapping(self, begin: int, end: int) -> Iterator[Place]:
-        """The chunks that hold any of these entries; one that holds none where there are no entries, for the types."""
+        """The chunks with any of these entries; without any, the first chunk, for the types of empty arrays."""
         found = [place for place in self._places if place.begin < end and begin < place.end]
         yield from found or self._places[:1]
 
     def _restored(self, place: Place, names: Sequence[str]) -> dict[str, ak.Array]:
-        """Branches of a chunk, decoded only where they are not at hand."""
+        """Branches of a chunk, decoded unless they are kept; raises UserError if the tree is closed."""
         if self._closed:
             raise UserError(f"tree '{self.name}' is closed: read it before, or open the file again")
         if self._kept[0] is not place:
-            self._kept = place, {}  # before the next chunk is read: memory holds one
+            self._kept = place, {}  # before the next chunk is read, so that memory holds one
         kept = self._kept[1]
         branches = dict.fromkeys(self._counters.get(name, name) for name in names)
         missing = [name for name in branches if name not in kept]
@@ -248,7 +248,7 @@ class CompressedTree(Mapping[str, "CompressedBranch"]):
         return {name: _counted(kept[self._counters[name]]) if name in self._counters else kept[name] for name in names}
 
     def _decoded(self, place: Place, names: list[str]) -> dict[str, ak.Array]:
-        """Branches of a chunk; what is decoded with them, the other variables of their jets, is kept too."""
+        """Branches of a chunk, with the other variables of their jets, which are decoded together."""
         groups = [list(collection.branches.values()) for collection in self._collections.values()]
         single = {self._run.aliases.get(name, name) for name in names}
         together = [name for group in groups if not single.isdisjoint(group) for name in group]
@@ -274,11 +274,11 @@ class CompressedBranch:
 
     @property
     def num_entries(self) -> int:
-        """The entries of the tree."""
+        """The number of entries of the tree."""
         return self.tree.num_entries
 
     def array(self, *, entry_start: int | None = None, entry_stop: int | None = None, library: str = "ak") -> Any:
-        """Its values for entries [entry_start, entry_stop); "np" gives an object array where they are lists."""
+        """Its values for entries [entry_start, entry_stop); with "np", lists are in an object array."""
         found = self.tree.arrays([self.name], entry_start=entry_start, entry_stop=entry_stop, library=library)
         return found[self.name]
 
@@ -319,7 +319,7 @@ def _in_library(events: Mapping[str, ak.Array], library: str, begin: int) -> Any
 
 
 def _to_numpy(array: ak.Array) -> Array:
-    """As uproot does: an object array of arrays where entries are lists, of texts where they are texts."""
+    """A numpy array; as in uproot, lists and strings are the elements of an object array."""
     layout = array.layout
     if layout.parameter("__array__") == "string":
         return np.array(array.to_list(), object)

@@ -1,4 +1,4 @@
-"""A compressed file against its original, or by itself: jets within their precision, all else bit for bit."""
+"""Compares a compressed file with its original (jets within bounds, all else bit for bit), or checks it alone."""
 
 import shlex
 from collections.abc import Iterator, Mapping
@@ -34,7 +34,7 @@ EXACT, WITHIN, DIFFERENT = "bit for bit", "within precision", "different"
 def check_file(compressed: Named, progress: Progress | None = None) -> IntegrityReport:
     """Check a compressed file by itself: every checksum, the models, and that all of it decodes.
 
-    Returns what was checked; raises DamagedFileError that tells what is damaged, and how much else.
+    Returns a report of what was checked; raises DamagedFileError with the first damage and the number of others.
 
     >>> atlasae.check_file("small.root")["entries"]
     200
@@ -66,10 +66,10 @@ def check_file(compressed: Named, progress: Progress | None = None) -> Integrity
 def verify_file(original: Named, compressed: Named, progress: Progress | None = None) -> VerificationReport:
     """Compare a compressed file with its original: jets within their precision, all else bit for bit.
 
-    `differences` lists what is not as promised, `branches` how each branch of the original was kept; `max_error` holds
-    the largest error of every variable, by collection. What a run recorded as left out is listed in `dropped` (branches
-    of its tree) and `left_out`, and is no difference; what else of the original is not there is one. Raises
-    DamagedFileError where a checksum does not match.
+    In the report, `differences` lists what breaks the promise, `branches` says how each branch was kept, `max_error`
+    is the largest error of each variable of each collection. What compression recorded as left out, in `dropped`
+    (branches of the tree) and `left_out`, is no difference; anything else that is missing is one. Raises
+    DamagedFileError if a checksum differs.
 
     >>> atlasae.verify_file("in.root", "small.root")["differences"]
     []
@@ -94,10 +94,10 @@ def compare_files(
 
 
 def read_back(path: Path, original: Opened, types: Mapping[str, Any], progress: Progress) -> None:
-    """Check what `compress` just wrote against what it was made of, before anybody relies on it.
+    """Compare a file that `compress` just wrote with its input.
 
-    Every checksum is that of what is read again, every branch has its type (of an entry, as awkward has it), and the
-    jets are within their precision of the original's. Raises UserError that names what is not, and what to leave out.
+    Checks every checksum, the awkward type of every branch (`types`), and that jets are within their bounds. Raises
+    UserError with the name of a branch that fails, and the option that leaves it out.
     """
     try:
         with open_source(path) as source:
@@ -131,7 +131,7 @@ def _read_chunk_back(
 
 
 def _lost(tree: Tree, run: Run, start: int, chunk: Chunk) -> Iterator[tuple[str, str]]:
-    """The branches of a chunk that do not read back as they were written, and why."""
+    """The branches of a chunk that do not read back as they were written, each with the reason."""
     for name in run.written:
         try:
             events = tree.read([name], start, start + chunk.entries)
@@ -142,7 +142,7 @@ def _lost(tree: Tree, run: Run, start: int, chunk: Chunk) -> Iterator[tuple[str,
 
 
 def _not_back(run: Run, name: str, why: str) -> str:
-    """What does not read back, and how to go on without it."""
+    """The message for a branch that does not read back, with the option that leaves it out."""
     carried = name in {branch.name for branch in run.carried}
     out = f"leave it out with --drop {shlex.quote(name)}" if carried else "choose other jets with --jets"
     return f"branch '{name}' does not read back as it was: {short(why, 150)}; {out}"
@@ -150,14 +150,14 @@ def _not_back(run: Run, name: str, why: str) -> str:
 
 @dataclass
 class Comparison:
-    """What was found so far: how each branch was kept, the largest errors, and what is not as promised."""
+    """The results of a comparison so far: how each branch was kept, the largest errors, and the differences."""
 
     branches: dict[str, str]
     largest: dict[str, dict[str, float]] = field(default_factory=dict)
     differences: list[str] = field(default_factory=list)
 
     def add(self, run: Run, original: dict[str, ak.Array], restored: dict[str, ak.Array], where: str) -> None:
-        """Compare a chunk; `original` lacks the branches that are not there."""
+        """Compare a chunk; `original` has only the branches that the original file has."""
         jets = {name for entry in run.collections for name in entry.collection.branches.values()}
         for name, array in original.items():
             if name not in jets and checksum(array) != checksum(restored[name]):
@@ -220,7 +220,7 @@ def _compare(opened: Opened, source: Source, contents: Contents, progress: Progr
 
 
 def _compare_labels(told: Mapping[str, Any], original: Mapping[str, Any] | None) -> list[str]:
-    """What a table has beside its numbers (row labels, names, byte order), where that is another."""
+    """The differences in what a table has besides its values: row labels, names, byte order."""
     if original is None:
         return []
     return [
@@ -231,13 +231,13 @@ def _compare_labels(told: Mapping[str, Any], original: Mapping[str, Any] | None)
 
 
 def _same_names(run: Run, original: Opened) -> set[str]:
-    """The other names of branches that the original has, too, for the same."""
+    """The aliases of a run that are aliases of the same branch in the original too."""
     others = original.tree_read.aliases if original.tree_read else {}
     return {name for name, stays in run.aliases.items() if others.get(name) == stays}
 
 
 def _compare_branches(run: Run, known: Mapping[str, Branch], names: set[str]) -> list[str]:
-    """Branches that are in one of the files only, or jets of another type."""
+    """Messages for branches that only one of the files has, and for jets of another type."""
     implied = set(run.counters.values())
     differences = [f"branch '{name}' is not in the original" for name in run.originals if name not in names]
     new = set(known) - set(run.originals) - set(run.dropped) - implied

@@ -1,4 +1,4 @@
-"""Jets read from a tree or a table: as they are stored, chunk by chunk, in units that the first chunk tells."""
+"""Reads jets from a tree or table chunk by chunk, as stored, in units that are found from the first chunk."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from atlasae.jets.units import settle
 
 @dataclass(frozen=True)
 class StoredJets:
-    """Jets of a collection: stored columns and jets per event."""
+    """Jets of a collection: the stored columns, and the number of jets per event."""
 
     collection: Collection
     columns: list[Array]
@@ -28,16 +28,16 @@ class StoredJets:
 
 
 def settle_by(collections: Sequence[Collection], units: str | None, sample: Mapping[str, ak.Array]) -> list[Collection]:
-    """The collections with their units, given or found from a sample of their events; raises UserError."""
+    """The collections with their units, as given or found from a sample of events; raises UserError."""
     return settle(collections, units, [to_columns(collection, sample)[0] for collection in collections])
 
 
 def read_jets(
     events: Events, collections: Sequence[Collection], units: str | None, step: int, most: int | None = None
 ) -> Iterator[tuple[int, StoredJets]]:
-    """The jets of collections, `step` entries at a time, each with the first entry; raises UserError.
+    """The jets of collections, `step` entries at a time, each with its first entry; raises UserError.
 
-    Where a file holds more than `most` jets, as the first chunk tells, some of its chunks are left out.
+    If the file has more than `most` jets, estimated from the first chunk, chunks are skipped at regular intervals.
     """
     names = [name for collection in collections for name in collection.branches.values()]
     first = events.read(names, 0, min(step, events.entries))

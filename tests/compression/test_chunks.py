@@ -1,4 +1,4 @@
-"""Chunks that are cut in pieces, and what tells how many jets packed events have."""
+"""Pieces of chunks, and the number of jets per event in packed files."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""What becomes of a collection, chunk by chunk."""
+"""Sums over the chunks of a collection, and the note about exact jets."""
 
 from typing import Any
 
@@ -23,7 +23,7 @@ def test_the_largest_error_is_taken_variable_by_variable(found, largest):
 
 
 class Exactly:
-    """A layout that keeps the jets exactly whose pt is below zero, and says that the others are 0.1 pt off."""
+    """A layout that keeps jets with pt < 0 exactly, and reports errors of 0.1 pt for the others."""
 
     why_exact = "pt < 0"
 
@@ -32,7 +32,7 @@ class Exactly:
         self.collection = Collection("Jet", "Jet_", names, dict.fromkeys(names, "<f4"), jagged=False)
 
     def compress(self, columns: Any, counts: Any, bounds: Any) -> CompressedJets:
-        """Tell which jets are exact, and the largest error of the others."""
+        """No branches; which jets are exact, and the largest error of the others."""
         exact = columns[0] < 0
         return CompressedJets({}, exact, {"pt": float(columns[0][~exact].max(initial=0.0)) / 10})
 

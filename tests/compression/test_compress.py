@@ -1,4 +1,4 @@
-"""Files in, compressed, and back: what comes back is what was promised."""
+"""Files compressed and decompressed: every jet is within its bounds, all else bit for bit."""
 
 import contextlib
 import dataclasses
@@ -66,7 +66,7 @@ GOLDEN = Path(__file__).parents[1] / "golden"
 
 
 def round_trip(path: Path, *options: object) -> Path:
-    """Compress, verify and decompress a file, beside it."""
+    """Compress, verify and decompress a file, with outputs in the same folder; returns the last."""
     small, back = (path.with_name(f"{path.stem}.{step}.root") for step in ("small", "back"))
     succeeded("compress", path, small, *options)
     succeeded("verify", path, small)
@@ -218,7 +218,7 @@ MEV = {"MeV": 1.0, "GeV": 1000.0}
 
 @dataclass
 class Sample:
-    """Jagged jets of any kind, and what is asked for them."""
+    """Jagged jets, their units, and the options with which they are compressed."""
 
     jets: dict[str, ak.Array]
     units: str
@@ -227,7 +227,7 @@ class Sample:
 
     @property
     def bounds(self) -> dict[str, float]:
-        """What is promised."""
+        """The promised bound of each variable."""
         if "=" in self.precision:
             return {v: float(bound) for v, bound in (part.split("=") for part in self.precision.split(","))}
         promised = ("pt", "eta", "phi", "m", *("E" for v in self.jets if v == "E"))
@@ -235,7 +235,7 @@ class Sample:
 
 
 def usual_jets(n: int, seed: int) -> dict[str, np.ndarray]:
-    """Half of them as jets are, half far from it."""
+    """Jets in all variables: half of them typical, half with extreme pt, eta and m."""
     jets, rng = random_jets(n, seed), np.random.default_rng(seed)
     wild = rng.random(n) < 0.5
     jets["pt"][wild] = 10 ** rng.uniform(-3, 9, wild.sum())
@@ -256,7 +256,7 @@ def samples(draw: st.DrawFn, variables: tuple[str, ...]) -> Sample:
         dtype = draw(st.sampled_from([np.float32, np.float64]))
         columns.append((usual[v] / (1 if v in ("eta", "phi") else MEV[units])).astype(dtype))
     places = st.tuples(st.integers(0, max(n - 1, 0)), st.integers(0, 3))
-    odd = st.sampled_from(ODD) | st.floats() | st.integers(0, 2**64 - 1)  # a whole number: the bits of any float
+    odd = st.sampled_from(ODD) | st.floats() | st.integers(0, 2**64 - 1)  # an integer: the bits of any float
     for (jet, variable), value in draw(st.dictionaries(places, odd, max_size=20 if n else 0)).items():
         put(columns[variable], jet, value)
     jets = {v: ak.unflatten(column, counts) for v, column in zip(variables, columns, strict=True)}
@@ -280,21 +280,21 @@ def precisions(fourth: str) -> st.SearchStrategy[str]:
 
 
 def must_be_exact(jets: dict[str, np.ndarray], stored: np.ndarray, with_mass: bool) -> np.ndarray:
-    """Jets that are no physical ones: NaN, inf, pt <= 0, |eta| > 10, |phi| > pi, m < 0 where m is stored."""
+    """Which jets are unphysical: NaN, inf, pt <= 0, |eta| > 10, |phi| > pi, m < 0 if m is stored."""
     outside = (jets["pt"] <= 0) | (np.abs(jets["eta"]) > 10) | (np.abs(jets["phi"]) > np.pi)
     outside |= with_mass & (stored[3] < 0)
     return ~np.isfinite(stored).all(axis=0) | outside
 
 
 def derived_mass_errors(before: dict[str, np.ndarray], after: dict[str, np.ndarray]) -> np.ndarray:
-    """The error of m where it is derived from E, and doubles hold it well; 0 elsewhere."""
+    """The error of m derived from E, if m > 0.001 E so that float64 is precise enough; 0 for other jets."""
     momenta = [jets["pt"] * np.cosh(jets["eta"]) for jets in (before, after)]
     m, decoded = (np.sqrt((j["E"] - p) * (j["E"] + p)) for j, p in zip((before, after), momenta, strict=True))
     return np.where(m > 1e-3 * before["E"], np.abs(decoded - m) / np.maximum(m, 100), 0)
 
 
 def check_promise(sample: Sample, before: dict[str, ak.Array], after: dict[str, ak.Array]) -> None:
-    """Check every jet by arithmetic of our own, in float64."""
+    """Check the error of every jet, computed here in float64, against its bound."""
     same, columns = same_jets(before, after), [ak.to_numpy(ak.flatten(array)) for array in before.values()]
     with np.errstate(all="ignore"):
         jets, decoded = (eight(four, MEV[sample.units]) for four in (before, after))
@@ -367,7 +367,7 @@ def test_jets_unlike_all_that_were_looked_at_are_within_the_promise(tmp_path):
 
 def test_an_event_of_a_million_jets_comes_back(tmp_path):
     path, small, back = (tmp_path / f"{name}.root" for name in ("in", "small", "back"))
-    thousand = jet_columns("nanoaod", 1000)  # again and again, so that it takes seconds
+    thousand = jet_columns("nanoaod", 1000)  # repeated, so that the test takes seconds
     jets = {name: ak.unflatten(np.tile(values, 1000), [2, 0, 999_998]) for name, values in thousand.items()}
     write_tree(path, "Events", jets, dict.fromkeys(jets, "nJet"))
     succeeded("compress", path, small)
@@ -375,7 +375,7 @@ def test_an_event_of_a_million_jets_comes_back(tmp_path):
     check_restored(path, back, "Events", "nanoaod")
 
 
-# --- what else is in the file
+# --- everything else in the file
 
 
 def test_every_collection_of_a_tree_is_compressed_in_its_own_precision_of_float(tmp_path):
@@ -422,12 +422,12 @@ def test_texts_are_carried(jets_file):
         assert file["folder/note"] == "made for a test"
 
 
-# --- what stops a run halfway
+# --- interrupted runs
 
 
 @contextlib.contextmanager
 def largest_file(size: int) -> Iterator[None]:
-    """A disk that is full after so many bytes."""
+    """Limit files to `size` bytes, like a full disk."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
     try:
@@ -481,7 +481,7 @@ def test_a_terminated_process_leaves_nothing(jets_file, tmp_path):
 
 @pytest.fixture(scope="session")
 def model_content() -> bytes:
-    """A model that nobody trained."""
+    """An untrained model."""
     torch.manual_seed(1)
     return Model.from_autoencoder(jet_autoencoder(), {}).content
 
@@ -516,11 +516,11 @@ def test_a_model_that_is_nowhere_is_told(compressed, monkeypatch, tmp_path):
         assert run_main("decompress", compressed, tmp_path / "out.root").failed(2, "upgrade atlasae")
 
 
-# --- networks that promise nothing
+# --- networks, whose errors have no bound of their own
 
 
 def check_by_hand(before: dict[str, np.ndarray], after: dict[str, np.ndarray], bound: float) -> int:
-    """Check jets that `network_by_hand` had: m is a tenth of pt, or the jet is kept exactly. How many are."""
+    """Check jets decoded by `network_by_hand`: m is pt / 10, or the jet is exact; returns the number of exact jets."""
     far = np.abs(before["pt"] / 10 - before["m"]) > bound * np.maximum(before["m"], 100)
     clear = np.abs(np.abs(before["pt"] / 10 - before["m"]) - bound * before["m"]) > 1e-5 * before["m"]
     same = np.all([before[v] == after[v] for v in before], axis=0)
@@ -532,7 +532,7 @@ def check_by_hand(before: dict[str, np.ndarray], after: dict[str, np.ndarray], b
 
 
 def as_table(path: Path) -> dict[str, np.ndarray]:
-    """The jets of a NanoAOD-like file, flat, in MeV."""
+    """The jets of a NanoAOD-like file as flat arrays, in MeV."""
     branches = read_tree(path, "Events")
     return eight({v: branches[name] for v, name in VARIABLES["nanoaod"].items()}, 1000.0)
 
@@ -595,7 +595,7 @@ def test_the_packaged_model_always_promises(jets_file, tmp_path):
 
 @pytest.fixture
 def on_energies(tmp_path: Path) -> Path:
-    """A network of chance on (pt, eta, phi, E)."""
+    """A network with random weights on (pt, eta, phi, E)."""
     torch.manual_seed(2)
     network = BottleneckAutoencoder(Bottleneck(hidden=(8,)))
     jets = random_jets(500)
@@ -648,7 +648,7 @@ def test_runs_of_networks_and_of_grids_are_merged(by_hand, jets_file, tmp_path):
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Fit for some steps, and to few jets too."""
+    """Fit models in 20 steps, and to 20 jets or more."""
     course = dataclasses.replace(train.SELF_RECIPE.course, steps=20, batch=64, validate_every=10)
     monkeypatch.setattr(train, "SELF_RECIPE", dataclasses.replace(train.SELF_RECIPE, course=course))
     monkeypatch.setattr(floats, "FEWEST_TO_FIT", 20)
@@ -699,7 +699,7 @@ def test_a_model_of_their_own_that_pays_is_in_the_file(quick, jets_file, tmp_pat
 
 
 def test_what_a_model_of_their_own_saves_is_counted_over_the_whole_file(quick, jets_file, tmp_path, monkeypatch):
-    # The first chunk of 1 kB is 10 entries or so; more of them are looked at further on.
+    # The first chunk of 1 kB has about 10 entries; the sample has more from later positions.
     sizes, seen = iter([2000, 1000]), []
 
     def sampled(compressors: object, events: dict[str, ak.Array]) -> int:
@@ -731,7 +731,7 @@ def test_a_signal_while_a_model_is_fitted_leaves_nothing(number, quick, jets_fil
 
 @pytest.fixture
 def of_such_jets(tmp_path: Path) -> Path:
-    """`network_by_hand`, said to be trained on jets like ours."""
+    """`network_by_hand`, with the domain of jets like those of `jets_file`."""
     jets = random_jets(5000, seed=8)
     domain = domain_of(np.column_stack([jets[v] for v in ("pt", "eta", "phi", "m")]))
     (tmp_path / "mine.model").write_bytes(Model.from_autoencoder(network_by_hand(), {"domain": domain}).content)
@@ -842,7 +842,7 @@ def test_merged_files_of_other_types_are_refused_by_whatever_reads_them(how, tmp
 
 @pytest.fixture
 def frame() -> pd.DataFrame:
-    """A table with its columns in an order of its own, a named index, and NaN with a payload."""
+    """A table with columns in an unusual order, a named index, and a NaN with a payload."""
     jets, rng = random_jets(300), np.random.default_rng(5)
     words = rng.integers(0, 2**32, 300, dtype=np.uint32)
     words[:2] = 0x7FC00123, 0x80000000
@@ -905,7 +905,7 @@ def test_a_table_keeps_byte_order_labels_and_nulls(frame, tmp_path):
     assert [after[name].dtype.str for name in odd] == [odd[name].dtype.str for name in odd]
     columns = [{name: f[name].to_numpy() for name in odd} for f in (odd, after)]
     check_table(*({name: a.astype(a.dtype.newbyteorder("=")) for name, a in found.items()} for found in columns))
-    succeeded("decompress", tmp_path / "small.root", tmp_path / "back.parquet")  # which has one byte order
+    succeeded("decompress", tmp_path / "small.root", tmp_path / "back.parquet")  # parquet has only one byte order
     assert pd.read_parquet(tmp_path / "back.parquet")["event"].tolist() == odd["event"].tolist()
     native = odd.astype({"pt": "<f4"}).rename_axis(columns=None)
     native.to_pickle(tmp_path / "other.pkl")
@@ -935,7 +935,7 @@ def test_a_table_comes_back_as_a_root_file(table, tmp_path):
 
 
 def check_table(before: dict[str, np.ndarray], after: dict[str, np.ndarray]) -> None:
-    """Check names, order, dtypes, jets, and the bits of the rest."""
+    """Check names, order, dtypes and jets, and the bits of other columns."""
     assert [(name, a.dtype) for name, a in after.items()] == [(name, a.dtype) for name, a in before.items()]
     jets = {"pt", "eta", "phi", "m"}
     for name in before.keys() - jets:
@@ -949,7 +949,7 @@ def test_a_file_of_events_is_no_table(compressed, tmp_path):
         assert run_main("decompress", compressed, tmp_path / "out.pkl").failed(2, "write a .root file")
 
 
-# --- files of the past
+# --- golden files of all formats
 
 
 def test_every_format_has_its_golden_files():
@@ -986,7 +986,7 @@ def test_parts_of_several_formats_are_refused(tmp_path):
                 a.type.content for a in rows[name].values()
             ]
             joined = {branch: ak.concatenate([rows[name][branch], found[branch]]) for branch in found} if same else {}
-            rows[name] = joined or rows.get(name, found)  # as `hadd -fk`, which passes over what is of another type
+            rows[name] = joined or rows.get(name, found)  # as `hadd -fk`, which skips other types
     with create(tmp_path / "merged.root") as target:
         for name, columns in rows.items():
             target.make_tree(name, columns).extend(columns)
@@ -995,7 +995,7 @@ def test_parts_of_several_formats_are_refused(tmp_path):
 
 
 def check_recorded(array: ak.Array, counts: np.ndarray, values: np.ndarray, exact: np.ndarray | None) -> None:
-    """Check a branch against what it was: bit for bit, or, where jets are not exact, up to the last bits."""
+    """Check a branch against the recorded values: bit for bit, or up to the last bits for jets that are not exact."""
     flat = ak.to_numpy(ak.flatten(array, axis=None))
     assert flat.dtype == values.dtype
     assert counts.tolist() == (ak.num(array).to_list() if array.ndim > 1 else [1] * len(array))

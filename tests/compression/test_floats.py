@@ -25,7 +25,7 @@ from atlasae.jets.units import settle
 
 BOUND = 1e-3
 JAGGED = ("xaod", "nanoaod", "energy", "cartesian")
-# Bits of float32 that no network may touch: NaNs with payloads (one signalling), infinities, zeros, a subnormal.
+# Bits of float32 that must be kept exactly: NaNs with payloads (one signalling), infinities, zeros, a subnormal.
 NAN, SIGNALLING, MINUS_NAN = 0x7FC00123, 0x7FA00001, 0xFFC00001
 INF, MINUS_INF, ZERO, MINUS_ZERO, SUBNORMAL = 0x7F800000, 0xFF800000, 0, 0x80000000, 1
 
@@ -61,7 +61,7 @@ def start(columns: dict[str, np.ndarray], counts: np.ndarray | None, **how: Any)
 def round_trip(
     compressor: Compressor[WordsLayout], events: dict[str, ak.Array]
 ) -> tuple[dict[str, ak.Array], dict[str, ak.Array]]:
-    """The branches that stand in for the events, and the events restored from them."""
+    """The stand-ins of the events, and the events restored from these."""
     written = compressor.compress(events)
     _, counts = flatten(written[compressor.collection.latents[0]])
     return written, compressor.layout.restore(written, counts)
@@ -72,13 +72,13 @@ def plain(array: ak.Array) -> np.ndarray:
 
 
 def same_bits(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """Which numbers are the same, NaN payloads and signs of zeros included."""
+    """Which numbers have the same bits, including NaN payloads and signs of zeros."""
     whole = f"u{one.itemsize}"
     return np.asarray(one.view(whole) == other.view(whole))
 
 
 def places_of(written: dict[str, ak.Array], collection: Collection, counts: np.ndarray) -> np.ndarray:
-    """Where, among all jets, the exact branches say the jets kept exactly are."""
+    """The indices, among all jets, of the exact jets, according to the exact branches."""
     firsts = np.cumsum(counts) - counts
     index = written[collection.exact["index"]].to_list()
     return np.array([first + i for first, event in zip(firsts, index, strict=True) for i in event], int)
@@ -91,7 +91,7 @@ def unit(layout: str) -> float:
 def promised_errors(
     layout: str, before: dict[str, Any], after: dict[str, Any], which: np.ndarray | slice = slice(None)
 ) -> dict[str, float]:
-    """The largest errors among the jets chosen."""
+    """The largest errors of the selected jets."""
     names = VARIABLES[layout].items()
     both = [{v: ak.Array(plain(arrays[name])[which]) for v, name in names} for arrays in (before, after)]
     return largest_errors(*both, unit(layout))
@@ -110,17 +110,17 @@ def test_jets_come_back_within_their_bounds_and_type(layout):
     collection = compressor.collection
     assert list(written) == [*collection.latents, *collection.exact.values()]
     for name in collection.latents:
-        assert str(written[name].type) == str(next(iter(events.values())).type)  # float32, as many as there were
+        assert str(written[name].type) == str(next(iter(events.values())).type)  # float32, with the same lengths
         assert counts is None or ak.num(written[name]).to_list() == counts.tolist()
     assert sorted(restored) == sorted(columns)
     for name, array in events.items():
         assert bits(restored[name])[:3] == bits(array)[:3]  # type, jets per event, dtype
     errors = promised_errors(layout, columns, restored)
     assert {v: e for v, e in errors.items() if not e <= BOUND} == {}
-    assert max(errors.values()) > BOUND / 100  # else nothing was compressed
+    assert max(errors.values()) > BOUND / 100  # else all would be exact
 
 
-ODD = {  # place, variable: bits
+ODD = {  # (index of the jet, variable): bits
     (0, "pt"): NAN,
     (3, "m"): SIGNALLING,
     (4, "eta"): MINUS_NAN,
@@ -143,7 +143,7 @@ def test_odd_jets_come_back_bit_for_bit_from_where_they_were(jagged):
     n = int(counts.sum()) if counts is not None else 50
     assert n >= 40
     columns = jet_columns("flat", n)
-    compressor = start(columns, counts)  # chosen before anything odd was seen
+    compressor = start(columns, counts)  # its codec is chosen without odd jets
     for (place, variable), word in ODD.items():
         columns[variable].view(np.uint32)[place] = word
     written, restored = round_trip(compressor, events_of(columns, counts))
@@ -169,7 +169,7 @@ momenta, angles = words(1e3, 1e7), words(-3, 3)
 special = st.sampled_from([NAN, SIGNALLING, MINUS_NAN, INF, MINUS_INF, ZERO, MINUS_ZERO, SUBNORMAL])
 anything = st.one_of(special, st.integers(0, 2**32 - 1), momenta, angles)
 jets = st.one_of(
-    st.tuples(momenta, angles, angles, momenta),  # as ordinary as it gets
+    st.tuples(momenta, angles, angles, momenta),  # typical jets
     st.tuples(momenta, momenta, momenta, momenta),
     st.tuples(anything, anything, anything, anything),
 )
@@ -178,7 +178,7 @@ wild_jets = st.lists(st.lists(jets, max_size=4), min_size=1, max_size=8)
 
 @cache
 def seasoned(layout: str) -> Compressor[WordsLayout]:
-    """A compressor that has chosen its codec by ordinary jets."""
+    """A compressor with a codec chosen on typical jets."""
     return start(jet_columns(layout, 500), np.full(100, 5))
 
 
@@ -194,7 +194,7 @@ def test_any_bits_are_kept_within_their_bounds_or_exactly(events, layout):
     exact[places_of(written, compressor.collection, counts)] = True
     assert all(same_bits(plain(restored[name]), column)[exact].all() for name, column in columns.items())
     errors = promised_errors(layout, columns, restored, ~exact)
-    assert {v: e for v, e in errors.items() if not e <= 1.0001 * BOUND} == {}  # computed here by other formulas
+    assert {v: e for v, e in errors.items() if not e <= 1.0001 * BOUND} == {}  # other formulas than in the package
     assert (compressor.jets, compressor.exact_jets) == (len(table), exact.sum())
 
 
@@ -230,7 +230,7 @@ def test_no_jets_at_all_come_back(counts):
     assert [name for name in columns if bits(restored[name]) != bits(events[name])] == []
     assert (compressor.jets, compressor.exact_jets, compressor.bytes_in) == (0, 0, 0)
     assert {len(array) for array in written.values()} == {0 if counts is None else len(counts)}
-    # jets may still come later
+    # a later chunk may have jets
     later = jet_columns("flat", 50)
     _, restored = round_trip(compressor, events_of(later, None if counts is None else np.full(10, 5)))
     assert max(promised_errors("flat", later, restored).values()) <= BOUND
@@ -265,7 +265,7 @@ def test_units_are_settled_by_the_jets_unless_they_are_given(layout, scale, unit
     columns = jet_columns(layout, 60)
     angles = [VARIABLES[layout].get(v) for v in ("eta", "phi")]
     columns = {name: a if name in angles else (a * scale).astype(np.float32) for name, a in columns.items()}
-    next(iter(columns.values()))[:20] = [np.nan, np.inf, -np.inf, 3e38] * 5  # tell nothing
+    next(iter(columns.values()))[:20] = [np.nan, np.inf, -np.inf, 3e38] * 5  # say nothing about units
     compressor = start(columns, None, units=units)
     assert compressor.collection.units == settled
     assert storage_of(compressor.collection).scale == {"MeV": 1.0, "GeV": 1000.0}[settled]

@@ -59,7 +59,7 @@ MODEL = b"weights and more weights"
 SHA = hashlib.sha256(MODEL).hexdigest()
 LATENTS = ("Jet_z0", "Jet_z1", "Jet_z2")
 EXACT = tuple(f"Jet_exact_{what}" for what in ("index", "pt", "eta", "phi", "m"))
-SUMS = [2**64 - 1, *range(9)]  # one for every branch written
+SUMS = [2**64 - 1, *range(9)]  # one per written branch
 
 
 def make_run(**changes: Any) -> Run:
@@ -92,13 +92,13 @@ def make_run(**changes: Any) -> Run:
 
 
 def make_contents(*runs: Run, models: dict[str, bytes] | None = None) -> Contents:
-    """Two chunks a run: of 3 and 2 events, with 7 and 4 jets."""
+    """Contents with two chunks per run, of 3 and 2 events, with 7 and 4 jets."""
     chunks = [Chunk(3, 7, SUMS), Chunk(2, 4, SUMS[::-1])] * len(runs)
     return Contents(list(runs), chunks, {SHA: MODEL} if models is None else models)
 
 
 def write(path: Path, contents: Contents, entries: int) -> Path:
-    """A file with the folder, and the tree it tells of."""
+    """Write a file with the folder and the tree that it describes; returns its path."""
     with create(path) as target:
         events = {name: ak.Array(np.zeros(entries, np.float32)) for name in LATENTS}
         exact = {name: ak.unflatten(np.zeros(0, np.float32), np.zeros(entries, int)) for name in EXACT}
@@ -113,16 +113,16 @@ def read(path: Path) -> Contents:
         return read_contents(source)
 
 
-Rows = dict[str, dict[str, ak.Array]]  # tree, column, its rows
+Rows = dict[str, dict[str, ak.Array]]  # tree -> column -> rows
 
 
 def rows_of(path: Path) -> Rows:
-    """The three trees of the folder, by uproot alone."""
+    """The three trees of the folder, read by uproot alone."""
     return {name: read_tree(path, name) for name in ("atlasae/runs", "atlasae/chunks", "atlasae/models")}
 
 
 def write_rows(path: Path, rows: Rows, entries: int) -> Path:
-    """A file with these rows in the folder, and a tree of so many entries."""
+    """Write a file with these rows in the folder and a tree of `entries` entries; returns its path."""
     with create(path) as target:
         for name, columns in (rows | {"Events": {"x": ak.Array(np.zeros(entries))}}).items():
             target.make_tree(name, columns).extend(columns)
@@ -149,7 +149,7 @@ def test_contents_come_back(tmp_path, contents):
 
 
 def test_what_a_file_of_many_jets_holds_comes_back(tmp_path):
-    # more text than ROOT's short strings hold, and more rows and bytes than one page
+    # strings beyond ROOT's short ones (254 bytes), and more rows and bytes than one page
     carried = [Branch(f"branch{i}", "<f4", False) for i in range(2000)]
     originals = [*JETS.branches.values(), *(branch.name for branch in carried)]
     written = [*(branch.name for branch in carried), *LATENTS, *EXACT]
@@ -179,7 +179,7 @@ def test_merged_files_hold_the_runs_of_every_part_and_each_model_once(tmp_path):
         make_contents(make_run(title="c"), models={hashlib.sha256(other).hexdigest(): other}),
     ]
     rows = [rows_of(write(tmp_path / f"{i}.root", part, 5)) for i, part in enumerate(parts)]
-    merged = {  # as hadd does it: the rows of every tree, one file after the other
+    merged = {  # as by hadd: the rows of each tree, one file after the other
         name: {column: ak.concatenate([part[name][column] for part in rows]) for column in rows[0][name]}
         for name in rows[0]
     }
@@ -227,7 +227,7 @@ def test_merged_files_that_are_no_tree_are_refused_by_what_differs(tmp_path, one
     ) as e:
         check_alike(runs, "'x.root' merges files that")
     assert says in str(e.value)
-    if set(other) == {"counters"}:  # whatever a file says of itself is looked at when it is read
+    if set(other) == {"counters"}:  # reading a file makes this check, too
         runs[1] = dataclasses.replace(runs[1], source=runs[0].source)
         with pytest.raises(UserError, match=r"can't be one tree: .* in 'jets.root', 'n' in another 'jets.root'; take"):
             read(write(tmp_path / "x.root", make_contents(*runs), 10))
@@ -242,7 +242,7 @@ def test_merged_files_may_differ_in_how_their_jets_were_coded(tmp_path):
 
 
 def test_folders_have_the_same_types_whatever_they_hold(tmp_path):
-    # hadd merges branches of one type, and makes room for the texts of the first file only: there are none
+    # hadd merges only branches of one type, and strings only up to the length in the first file: so no strings
     types = []
     for i, contents in enumerate((make_contents(make_run()), Contents([make_run(chunks=0)], []))):
         rows = rows_of(write(tmp_path / f"{i}.root", contents, 5))
@@ -274,7 +274,7 @@ def test_a_file_without_the_folder_was_not_compressed(tmp_path):
 
 # --- a run as JSON
 
-texts = st.text(st.characters(), max_size=12)  # names of files may hold what is no UTF-8: lone surrogates
+texts = st.text(st.characters(), max_size=12)  # names of files may have lone surrogates (no valid UTF-8)
 numbers = st.floats(allow_nan=False)
 
 
@@ -297,7 +297,7 @@ def test_a_run_comes_back_from_its_json(names, counters, number):
     )
     text = run.to_json()
     assert Run.from_json(text) == run
-    assert text.isascii()  # whatever reads it, in whatever encoding
+    assert text.isascii()  # readable in any encoding
     assert json.loads(text)["format"] == FORMAT
 
 
@@ -363,7 +363,7 @@ def test_what_is_no_run_is_damage(text):
 
 
 def replace_row(rows: Rows, tree: str, column: str, change: Callable[[Any], Any]) -> None:
-    """Change the one row of a column, keeping its type."""
+    """Replace the only row of a column by `change` of it, with the same type."""
     array = rows[tree][column]
     (value,) = array.to_list()
     flat = np.array(change(value), dtype=ak.to_numpy(ak.flatten(array, axis=None)).dtype)
@@ -433,7 +433,7 @@ def test_a_folder_that_lacks_something_is_damage(tmp_path, tree, column):
 
 @pytest.fixture(scope="module")
 def plain_file(tmp_path_factory) -> Path:
-    """A file in which nothing is compressed, so that its texts can be found."""
+    """A file without ROOT compression, so that its bytes can be searched for strings."""
     path = tmp_path_factory.mktemp("plain") / "x.root"
     with create(path, compression=None) as target:
         target.make_tree("Events", {"x": ak.Array([1.0])}).extend({"x": ak.Array(np.zeros(5))})
@@ -452,7 +452,7 @@ def test_a_flipped_bit_in_a_run_is_never_read(plain_file, place, bit):
         read(changed)
 
 
-# --- what `atlasae info` prints
+# --- the report of `atlasae info`
 
 
 def test_describe_tells_what_was_written(tmp_path):
@@ -529,7 +529,7 @@ def test_a_folder_or_a_tree_of_another_name_is_damage(name, tmp_path):
     path = write(tmp_path / "x.root", make_contents(make_run()), 5)
     other = bytes([name[0] ^ 1]) + name[1:]
     path.write_bytes(path.read_bytes().replace(bytes([len(name)]) + name, bytes([len(name)]) + other))
-    with pytest.raises(DamagedFileError, match="'atlasae/runs' tree, but what goes with it"):
+    with pytest.raises(DamagedFileError, match="'atlasae/runs' tree, but others of its folder"):
         read(path)
 
 
@@ -555,7 +555,7 @@ def test_traces_are_looked_for_where_they_are(tmp_path, compressed, jets_file):
     small, far = compressed.read_bytes(), tmp_path / "far.root"
     kept = small.index(b"\x05TTree\x04runs")
     far.write_bytes(b"root" + bytes((1 << 20) - kept - 10) + small + bytes(9_000_000))
-    assert has_traces(far)  # across two pieces
+    assert has_traces(far)  # the trace lies across two pieces
     far.write_bytes(bytes(9_000_000) + small + bytes(1_000_000))
     assert has_traces(far)
     assert not has_traces(jets_file)

@@ -1,4 +1,4 @@
-"""Layouts by their names: each makes what it says again, and no other name or branches are taken for it."""
+"""Layouts by name: each is made again from its configuration; unknown names and other branches are refused."""
 
 import json
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""What is not jets: other trees and objects, copied there and back, and every way they can differ."""
+"""Other trees and objects: copied, restored and compared, with every kind of difference."""
 
 import re
 from collections.abc import Sequence
@@ -31,7 +31,7 @@ Trees = dict[str, dict[str, ak.Array]]
 
 
 def trees(seed: int = 9) -> Trees:
-    """The jets' tree, and others: one in a folder, one without entries, one of jagged branches with one counter."""
+    """The tree of jets, and others: in a folder, without entries, and with two jagged branches of one counter."""
     counts = np.array([2, 0, 3])
     return {
         "Events": {"x": ak.Array(np.arange(5.0))},
@@ -67,11 +67,11 @@ def copied(path: Path, target: Path, step_size: int = STEP) -> tuple[Copied, lis
 
 
 def contents(*parts: Copied, left_out: Sequence[LeftOut] = ()) -> Contents:
-    """A compressed file's contents, as far as they are looked at here; one run for each part."""
+    """Contents with one run per part, without jets."""
     runs = [
         Run(
             {}, "Events", "", 5, 1, [], [], [], [], {}, [], {}, copied=part, left_out=[*left_out]
-        )  # the rest is of jets
+        )  # empty: what describes jets
         for part in parts
     ]
     return Contents(runs, [])
@@ -88,7 +88,7 @@ def differences(path: Path, what: Contents) -> list[str]:
         return compare_others(source, what)
 
 
-# --- there and back
+# --- round trip
 
 
 @pytest.mark.parametrize("step_size", [STEP, 300])
@@ -104,7 +104,7 @@ def test_other_trees_and_objects_come_back(step_size, original, tmp_path):
             assert {name: file[name].title for name in trees() if name != "Events"} == {
                 name: f"of {name}" for name in trees() if name != "Events"
             }
-            assert file["counted"].keys() == ["np", "p_a", "p_b"]  # one counter, as it was
+            assert file["counted"].keys() == ["np", "p_a", "p_b"]  # one counter, as in the input
         for name, branches in trees().items():
             if name != "Events":
                 back = read_tree(path, name)
@@ -150,7 +150,7 @@ def test_what_can_not_be_copied_is_told_and_the_rest_is(tmp_path):
     assert list(read_tree(tmp_path / "small.root", "other")) == ["a"]
     restored(tmp_path / "small.root", contents(found), tmp_path / "back.root")
     assert bits(read_tree(tmp_path / "back.root", "other")["a"]) == bits(numbers)
-    assert differences(tmp_path / "in.root", contents(found, left_out=left_out)) == []  # the runs tell
+    assert differences(tmp_path / "in.root", contents(found, left_out=left_out)) == []  # recorded as left out
     untold = differences(tmp_path / "in.root", contents(found))
     assert sorted(untold) == [f"{name} of the original is not in the compressed file" for name in told]
 
@@ -234,7 +234,7 @@ def test_what_later_hands_put_there_and_can_not_be_written_is_told(original, tmp
     assert [thing.name for thing in left_out] == ["cycle 1 of 'top'", "empty folder 'nothing'"]
 
 
-# --- later hands, and damage
+# --- objects added later, and damage
 
 
 def test_what_a_later_hand_added_comes_along(original, tmp_path):
@@ -348,7 +348,7 @@ def test_the_parts_of_a_merged_file_follow_each_other(original, tmp_path):
 def test_the_original_has_no_differences(original, tmp_path):
     found, _ = copied(original, tmp_path / "small.root", 300)
     assert differences(original, contents(found)) == []
-    assert differences(original, contents(Copied())) == []  # nothing else was wanted
+    assert differences(original, contents(Copied())) == []  # as with --only-jets
 
 
 def test_other_values_are_a_difference_where_they_are(original, tmp_path):

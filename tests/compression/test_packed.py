@@ -1,4 +1,4 @@
-"""Collections to one branch of bytes and back: within the bounds or bit for bit, and nothing of other bytes."""
+"""Collections as one branch of bytes: jets are within bounds or exact, and invalid bytes are refused."""
 
 import zlib
 
@@ -115,9 +115,9 @@ def forged(number: int, kept: bytes, words: bytes = b"") -> bytes:
         forged(2, b"no zlib"),
         forged(2, zlib.compress(b"\0" * 39)),
         forged(2, zlib.compress(b"\0" * 40)),  # the same jet twice
-        forged(1, zlib.compress(b"\xff" * 20)),  # beyond the last
+        forged(1, zlib.compress(b"\xff" * 20)),  # an index beyond the last jet
         forged(2**31, zlib.compress(b"\0" * 10_000_000)),
-        forged(0, b"", b"\1\0\0\0\0\0\0\0"),  # no words end in zero
+        forged(0, b"", b"\1\0\0\0\0\0\0\0"),  # words never end in zero
     ],
     ids=range(9),
 )

@@ -1,4 +1,4 @@
-"""Parts of a file that was cut: they know each other, and what does not go together is refused."""
+"""Parts of a split file: they are sorted and joined, and parts that do not fit together are refused."""
 
 import os
 import shutil
@@ -20,7 +20,7 @@ PACKED = ("--layout", "packed")
 
 
 def cut(path: Path, folder: Path, parts: int, *options: object) -> list[Path]:
-    """Compress a file into so many parts."""
+    """Compress a file into `parts` parts; returns their paths."""
     size = -(-path.stat().st_size // parts)
     succeeded("compress", path, "-o", folder, *PACKED, "--split-size", f"{size}B", *options)
     return parts_in(folder)[path.name]
@@ -42,7 +42,7 @@ def once(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def made(once: Path, tmp_path: Path) -> Path:
-    """A copy of it."""
+    """A copy of `once` in `tmp_path`."""
     shutil.copytree(once, tmp_path / "made")
     return tmp_path / "made"
 
@@ -58,7 +58,7 @@ def test_names_sort_as_numbers_do(made):
 
 
 def unpadded(folder: Path) -> list[Path]:
-    """Give parts the names they had before these were padded; returns them in the order of those names."""
+    """Rename parts to numbers without padding, as earlier releases did; returns them sorted by name."""
     for number, path in enumerate(sorted(folder.glob("*.root"))):
         path.rename(path.with_name(f"a.part{number}.root"))
     return sorted(folder.glob("*.root"))
@@ -163,7 +163,7 @@ def test_parts_that_follow_each_other_may_be_merged_by_themselves(made):
         atlasae.open([first, parts[6]])
 
 
-# --- what was made before
+# --- outputs that exist
 
 
 def verified(made: Path, folder: Path) -> Result:

@@ -41,7 +41,7 @@ def flat(*names: str, dtype: str = "<f4") -> list[Branch]:
 
 @dataclass
 class Events:
-    """Events of any branches; all jagged ones hold the same jets but where `others` says otherwise."""
+    """Events in memory: all jagged branches have the same values and lengths, except those in `others`."""
 
     branches: list[Branch]
     unwritable: list[Unwritable] = field(default_factory=list)
@@ -70,11 +70,11 @@ NANOAOD = [
 ]
 
 
-# --- which tree
+# --- choice of the tree
 
 
 def write_trees(path: Path, **trees: int) -> Path:
-    """Trees of so many entries, jets in those whose name says so, one branch more in those named `wide`."""
+    """Write trees with these numbers of entries; `jets` in a name adds jets, `wide` adds a branch."""
     with create(path) as target:
         for name, entries in trees.items():
             branches = {"x": ak.Array(np.zeros(entries))} if "wide" in name else {}
@@ -119,7 +119,7 @@ def test_a_file_without_the_tree_or_without_jets_is_refused(tmp_path, trees, nam
         choose_tree(source, name, ())
 
 
-# --- what becomes of every branch
+# --- the plan for every branch
 
 
 def test_every_branch_is_a_jet_carried_or_a_counter():
@@ -182,14 +182,14 @@ def test_branches_that_would_be_jets_and_are_not_read_are_named(tmp_path):
         (("Muon_*",), ["Muon_pt"]),
         (("Muon_*", "M*"), ["MET", "Muon_pt"]),
         (("event", "MET"), ["MET", "event"]),
-        (("Jet_*",), ["Jet_area"]),  # jets are what is to be compressed
+        (("Jet_*",), ["Jet_area"]),  # jets are compressed, not dropped
         (("odd*",), ["odd"]),
     ],
 )
 def test_dropped_branches_are_left_out_and_named(drop, dropped):
     plan = plan_of(NANOAOD, "odd", drop=drop, drop_unwritable=True)
     assert sorted(plan.dropped) == sorted({*dropped, "odd"})
-    left_over = ["nMuon"] * ("Muon_pt" in dropped)  # counts nothing any more: a branch like any other
+    left_over = ["nMuon"] * ("Muon_pt" in dropped)  # no longer a counter, so that it is carried
     kept = [name for name in ("event", *JETS, "Jet_area", *left_over, "Muon_pt", "MET") if name not in dropped]
     assert plan.originals == kept
 
@@ -247,7 +247,7 @@ def test_what_uproot_writes_otherwise_is_noted():
 def test_collections_whose_branches_differ_in_jets_are_not_taken():
     branches = NANOAOD + jagged(*(f"FatJet_{v}" for v in NANO))
     assert [c.name for c in plan_of(branches).collections] == ["Jet", "FatJet"]
-    others = {"FatJet_phi": ak.Array([[1.0], [2.0], [3.0]])}  # as many in all
+    others = {"FatJet_phi": ak.Array([[1.0], [2.0], [3.0]])}  # the same number in all
     plan = plan_of(branches, others=others)
     assert [c.name for c in plan.collections] == ["Jet"]
     assert {f"FatJet_{v}" for v in NANO} <= {branch.name for branch in plan.carried}
@@ -278,7 +278,7 @@ def test_two_collections_never_share_their_latents():
     try:
         plan = plan_of(branches, jets=patterns)
     except UserError as error:
-        assert "Jet_" in str(error)  # noqa: PT017  # to refuse is as good
+        assert "Jet_" in str(error)  # noqa: PT017  # a refusal is as good
         return
     written = [name for c in plan.collections for name in (*c.latents, *c.exact.values())]
     assert sorted(set(written)) == sorted(written)
@@ -297,7 +297,7 @@ def test_counters_avoid_every_name_of_the_tree():
     assert [branch.name for branch in plan.carried] == ["nJet", "nJet_exact", "nhits", "hits"]
 
 
-# As ROOT 6.40 has it: RFieldBase::Create of each of these fails, or succeeds.
+# As in ROOT 6.40: RFieldBase::Create fails for these names, and succeeds for those of the next test.
 @pytest.mark.parametrize("name", ["a/b", "a\\b", "a b", "a.b", "a\tb", "a\nb", "a\x7fb", "\x01", ""])
 def test_an_rntuple_takes_no_name_that_root_refuses(name):
     with pytest.raises(UserError, match="can't be a field of an RNTuple, where ROOT allows no dots.*--format ttree"):
@@ -413,7 +413,7 @@ def test_a_table_without_row_labels_stays_without(tmp_path):
     write_table(tmp_path / "x.pkl", Table({v: np.ones(3, ">f8") for v in ("pt", "eta", "phi", "E")}))
     with open_input(tmp_path / "x.pkl", None, ()) as opened:
         assert opened.table == {"index": None, "index_name": None, "swapped": ["pt", "eta", "phi", "E"]}
-        assert [branch.dtype for branch in opened.events.branches] == ["<f8"] * 4  # as a tree holds them
+        assert [branch.dtype for branch in opened.events.branches] == ["<f8"] * 4  # as read from a tree
         assert opened.events.read(["E"], 0, 3)["E"].tolist() == [1, 1, 1]
 
 
@@ -434,11 +434,11 @@ def test_what_is_no_size_is_told_with_its_name(text):
         parse_size(text, "step_size")
 
 
-# --- options, as a program gives them
+# --- options of the Python API
 
 
 class Named:
-    """A path of somebody else's library."""
+    """A path of another library than pathlib."""
 
     def __fspath__(self) -> str:
         return "x.toml"

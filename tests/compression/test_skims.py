@@ -1,4 +1,4 @@
-"""Skims of compressed files: their jets come back by what the whole file says, or are refused."""
+"""Skims of compressed files: they are decoded with the codecs of the whole file, or refused."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -32,7 +32,7 @@ def skim(
     spell: Callable[[str], str] = str,
     **more: ak.Array,
 ) -> Path:
-    """Some entries and branches of the tree, without the folder, as ROOT's CopyTree and Snapshot leave it."""
+    """A skim with some entries and branches of the tree, without the folder, as by ROOT's CopyTree and Snapshot."""
     path = small.with_name("skim.root")
     with uproot.open(small) as before, uproot.recreate(path) as after:
         tree = next(name for name in before.keys(cycle=False, recursive=False) if name != "atlasae")
@@ -48,7 +48,7 @@ def skim(
 
 @pytest.fixture
 def small(jets_file, tmp_path) -> Path:
-    """A compressed file, of which some jets are exact."""
+    """A compressed file in which some jets are exact."""
     branches = read_tree(jets_file, "Events")
     branches["Jet_pt"] = ak.where(branches["Jet_pt"] > 60, branches["Jet_pt"], np.float32(-7.5))
     path = tmp_path / "in.root"
@@ -193,7 +193,7 @@ def test_trust_is_of_one_skim(small, tmp_path):
 
 
 def test_padding_is_of_one_file_too(tmp_path):
-    """Collections of nothing but padding have one grid, whatever they are padded with."""
+    """Collections of padding alone have the same grid for any sentinel."""
     for i, number in enumerate((-999, 0)):
         columns = {f"jet1_{v}": ak.Array(np.full(300, number, np.float32)) for v in ("pt", "eta", "phi", "m")}
         path, small = write_tree(tmp_path / f"{i}.root", "Events", columns), tmp_path / f"{i}.small.root"

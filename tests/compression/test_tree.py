@@ -1,4 +1,4 @@
-"""Compressed files read as the trees they stand for: the same values as decompressing, only what is asked for."""
+"""Compressed files read as trees: the same values as after decompression, and only requested branches are read."""
 
 import awkward as ak
 import numpy as np
@@ -18,7 +18,7 @@ JETS = ["Jet_pt", "Jet_eta", "Jet_phi", "Jet_mass"]
 
 @pytest.fixture(params=["floats", "packed"])
 def pair(request, jets_file, tmp_path):
-    """A compressed file of several chunks, and the same decompressed."""
+    """A compressed file of several chunks, and the file that is decompressed from it."""
     small, back = tmp_path / "pair.root", tmp_path / "back.root"
     succeeded("compress", jets_file, small, "--layout", request.param, "--step-size", "2kB")
     succeeded("decompress", small, back)
@@ -27,7 +27,7 @@ def pair(request, jets_file, tmp_path):
 
 @pytest.fixture
 def reads(monkeypatch):
-    """The names of the branches of every read."""
+    """The names of branches in each call of `Tree.read`."""
     found = []
     read = Tree.read
     monkeypatch.setattr(
@@ -80,7 +80,7 @@ def test_steps_follow_each_other_and_decode_every_chunk_once(pair, step, reads):
         steps = list(tree.iterate(["Jet_pt", "hit"], step_size=step, entry_start=3))
         assert sum("hit" in names for names in reads) <= len(tree._places) + (
             step == "500 B"
-        )  # the first to know its size
+        )  # one more read of the first chunk, for its size
         for name in ("Jet_pt", "hit"):
             assert bits(ak.concatenate([found[name] for found in steps])) == bits(whole["Events"][name].array()[3:])
     if isinstance(step, int):

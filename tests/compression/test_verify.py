@@ -1,4 +1,4 @@
-"""What `atlasae verify` says: as promised, or where not."""
+"""`atlasae verify`: files that keep the promise, and every kind of difference and damage."""
 
 import json
 from collections.abc import Callable
@@ -32,14 +32,14 @@ JETS = ("Jet_pt", "Jet_eta", "Jet_phi", "Jet_mass")
 
 
 def changed(path: Path, change: Callable[[Branches], Branches]) -> Path:
-    """A copy of a NanoAOD-like file with other branches."""
+    """A copy of a NanoAOD-like file with its branches changed."""
     branches = change(read_tree(path, "Events"))
     counters = {name: "nJet" for name in branches if name.startswith("Jet_")}
     return write_tree(path.with_name("changed.root"), "Events", branches, counters)
 
 
 def with_values(name: str, edit: Callable[[np.ndarray], None]) -> Callable[[Branches], Branches]:
-    """Change the flat values of one branch in place."""
+    """A change of one branch: `edit` changes its flat values in place."""
 
     def change(branches: Branches) -> Branches:
         array = branches[name]
@@ -206,7 +206,7 @@ def test_branches_left_out_when_asked_are_no_difference(jets_file, tmp_path):
 def test_an_error_without_end_is_still_json(jets_file, compressed):
     zero = changed(jets_file, with_values("Jet_pt", scale(7, 0)))
     result = run_main("verify", zero, compressed, "--json")
-    json.loads(result.out, parse_constant=pytest.fail)  # NaN and Infinity are no JSON
+    json.loads(result.out, parse_constant=pytest.fail)  # NaN and Infinity are not valid JSON
 
 
 @pytest.fixture
@@ -269,12 +269,12 @@ def test_the_files_must_be_what_they_are_said_to_be(first, jets_file, compressed
     assert run_main("verify", *pair).failed(2, said)
 
 
-# --- a compressed file alone
+# --- a compressed file without its original
 
 
 @pytest.fixture
 def in_chunks(tmp_path: Path) -> Path:
-    """A file of many chunks, with another tree and a histogram beside the jets."""
+    """A compressed file of many chunks, with another tree and a histogram."""
     path = write_layout(tmp_path / "original.root", "nanoaod", entries=200)
     with uproot.update(path) as file:
         file.mktree("more", {"x": "f4"}).extend({"x": np.arange(50, dtype=np.float32)})
@@ -284,7 +284,7 @@ def in_chunks(tmp_path: Path) -> Path:
 
 
 def damaged(path: Path, *branches: str, tree: str = "Events") -> Path:
-    """A copy with one bit of the middle basket of each branch flipped."""
+    """A copy with a flipped bit in the middle basket of each branch."""
     content = bytearray(path.read_bytes())
     with uproot.open(path) as file:
         for name in branches:
@@ -356,11 +356,11 @@ def test_more_than_two_files_are_refused(compressed):
     assert run_main("verify", compressed, compressed, compressed).failed(2, "3 files were named")
 
 
-# --- what compress has written is read back
+# --- reading back by compress
 
 
 def patch_writing(monkeypatch: pytest.MonkeyPatch, name: str, change: Callable[[ak.Array], ak.Array]) -> None:
-    """Let one branch be written otherwise than it was."""
+    """Patch the writer so that it writes changed values of one branch."""
     extend = Writer.extend
 
     def extend_changed(writer: Writer, events: Branches) -> None:
@@ -383,7 +383,7 @@ def test_a_branch_that_is_written_wrongly_is_named_and_nothing_left(jets_file, m
 
 
 def test_a_branch_that_reads_back_as_another_type_is_named(tmp_path, monkeypatch):
-    """Of the same bytes: no checksum would tell."""
+    """The bytes are the same, so that checksums agree."""
     monkeypatch.setattr(trees, "mend_leaves", lambda branches: None)
     monkeypatch.setattr(writing, "write_leaves", lambda tree: None)
     columns = jet_columns("flat", 6) | {"w[1]": np.arange(6, dtype=np.float32)}
