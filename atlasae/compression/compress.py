@@ -292,7 +292,7 @@ def _run(
 
 
 def _source(opened: Opened) -> SourceFacts:
-    """What a run tells of its input, and which part of it this is."""
+    """Name and size of the input, as recorded in the run; for a part, its entries and number too."""
     facts = SourceFacts(name=opened.path.name, bytes=opened.path.stat().st_size)
     if part := opened.part:
         facts |= SourceFacts(entries=(part.start, part.stop), part=(part.number, part.parts))

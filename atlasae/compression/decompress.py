@@ -170,7 +170,7 @@ def _restored_table(source: Source, contents: Contents, progress: Progress, lost
         columns[name] = columns[name].astype(columns[name].dtype.newbyteorder())
     return Table(
         columns,
-        index=columns.pop(label, None) if (label := facts.get("index")) else None,  # it may be dropped
+        index=columns.pop(label, None) if (label := facts.get("index")) else None,  # None if it was dropped
         index_name=facts.get("index_name"),
         ranged=facts.get("ranged", False),
         names=facts.get("names", {}),

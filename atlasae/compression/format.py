@@ -454,7 +454,7 @@ def _about(contents: Contents) -> str:
 
 
 def describe(path: Location) -> InfoReport:
-    """What `atlasae info` prints, from a compressed file, without its model."""
+    """The report of `atlasae info` on a compressed file; no model is needed."""
     with open_source(path) as source:
         contents = read_contents(source)
         with damage(f"'{FOLDER}' in '{path}'", *FACTS):
@@ -487,7 +487,7 @@ def bits_of(entry: CompressedCollection) -> dict[str, float]:
 
 
 def _described(name: str, runs: list[Run], tree: Tree) -> StoredCollection:
-    """One collection over all runs of a merged file."""
+    """The facts of a collection, summed over all runs of a merged file."""
     found = [(run, entry) for run in runs for entry in run.collections if entry.collection.name == name]
     entries = [entry for _, entry in found]
     jets = sum(entry.jets for entry in entries)

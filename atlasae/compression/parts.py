@@ -70,7 +70,7 @@ def entries_of(runs: Sequence[Run]) -> tuple[int, int] | None:
 
 
 def key_of(run: Run) -> Key:
-    """What tells the file that a run was made of from others; the first files of format 1 know no UUID of it."""
+    """The name, size and UUID of the source of a run; the first files of format 1 have no UUID."""
     return run.source["name"], run.source["bytes"], run.source.get("uuid", "")
 
 

@@ -80,7 +80,7 @@ def verify_file(original: Named, compressed: Named, progress: Progress | None = 
 def compare_files(
     original: Location, compressed: Location, progress: Progress | None = None, restored: bool = False
 ) -> VerificationReport:
-    """What `verify_file` reports; a file that was `restored` has of a part that part alone."""
+    """The facts of `verify_file`'s report; `restored`: the original is a decompressed file, perhaps of a part."""
     with watching(original, compressed) as check_unchanged, open_source(compressed) as source:
         contents = read_contents(source)
         check_parts(f"'{compressed}'", contents.runs)
