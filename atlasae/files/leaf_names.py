@@ -18,6 +18,8 @@ def mend_leaves(branches: Iterable[Any]) -> None:
     """Remove brackets of names from leaf titles, before uproot parses shapes from these."""
     for branch in branches:
         for leaf in branch.member("fLeaves"):
+            if not leaf.has_member("fLeafCount"):  # a class that uproot does not know: `Tree` says so of its branch
+                continue
             counter = leaf.member("fLeafCount")
             count = counter.member("fName") if counter else ""
             title = _plain_title(leaf.member("fName"), leaf.member("fTitle"), count)

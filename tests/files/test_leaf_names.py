@@ -164,3 +164,15 @@ def test_a_counter_is_compared_with_what_it_counts():
     with pytest.raises(UserError, match="'n' counts 'x' and has other values in entries 0 to 5"):
         read_counted(Events(), ["y", "x"], {"x": "n"}, 0, ENTRIES)  # type: ignore[arg-type]
     assert list(read_counted(Events(), ["y", "x"], {}, 0, ENTRIES)) == ["y", "x"]  # type: ignore[arg-type]
+
+
+def test_a_leaf_of_an_unknown_class_is_named_and_the_other_branches_are_read(tmp_path):
+    path = tmp_path / "x.root"
+    with uproot.recreate(path) as file:
+        file.mktree("t", {"x": "f4", "n": "i8"}).extend({"x": np.ones(3, np.float32), "n": np.arange(3)})
+    path.write_bytes(path.read_bytes().replace(b"TLeafF", b"ULeafF"))
+    with open_source(path) as source:
+        tree = source.trees["t"]
+        assert [branch.name for branch in tree.branches] == ["n"]
+        assert [branch.name for branch in tree.unwritable] == ["x"]
+        assert tree.read(["n"], 0, 3)["n"].tolist() == [0, 1, 2]
