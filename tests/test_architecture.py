@@ -75,6 +75,18 @@ def own_imports(module: str) -> set[str]:
     return {known for known in MODULES for name in names if name == known or name.startswith(f"{known}.")}
 
 
+def definitions(module: str) -> set[str]:
+    """The public names that a module defines."""
+    names: set[str] = set()
+    for node in ast.parse(path_of(module).read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            names.add(node.name)
+        elif isinstance(node, ast.Assign | ast.AnnAssign):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            names |= {name.id for target in targets for name in ast.walk(target) if isinstance(name, ast.Name)}
+    return {name for name in names if not name.startswith("_")}
+
+
 def test_every_module_is_in_one_package_that_is_not_too_large():
     packages = defaultdict(list)
     for module in MODULES:
@@ -100,6 +112,14 @@ def test_imports_run_in_no_circle():
 def test_heavy_libraries_have_one_door(module):
     libraries = {name.split(".")[0] for name in imports(path_of(module))}
     assert [library for library in libraries if module not in DOORS.get(library, {module})] == []
+
+
+def test_a_public_name_has_one_place():
+    places = defaultdict(list)
+    for module in MODULES:
+        for name in definitions(module):
+            places[name].append(module)
+    assert {name: modules for name, modules in places.items() if len(modules) > 1} == {}
 
 
 def test_packages_hold_no_code():

@@ -365,7 +365,7 @@ def plot(paths: tuple[Location, ...], output: Path, force: bool, quiet: bool, as
     show(FiguresReport(output=str(output), figures=written), as_json, quiet)
 
 
-@commands.command()
+@commands.command("train")
 @click.argument("paths", metavar="IN...", nargs=-1, required=True, type=IN)
 @click.option("-o", "--output", metavar="MODEL", type=OUT, help="The model file to write.")
 @click.option("--find-rate", metavar="PLOT", type=OUT, help="Only look for the learning rate, and plot it.")
@@ -385,7 +385,7 @@ def plot(paths: tuple[Location, ...], output: Path, force: bool, quiet: bool, as
 @options.quiet
 @options.as_json
 @options.debug
-def train(
+def train_model(
     paths: tuple[Location, ...],
     output: Path | None,
     find_rate: Path | None,
@@ -480,7 +480,7 @@ def _learning_rate(
 
 @commands.command("help")
 @click.argument("topic", required=False)
-def explain(topic: str | None) -> None:
+def show_topic(topic: str | None) -> None:
     """Show the page on TOPIC, or the list of topics."""
     from atlasae.commands.topics import list_of_topics, topic_text
 
@@ -498,7 +498,7 @@ def explain(topic: str | None) -> None:
 @options.quiet
 @options.as_json
 @options.debug
-def import_checkpoint(path: Path, recipe: Path, output: Path, force: bool, quiet: bool, as_json: bool) -> None:
+def import_model(path: Path, recipe: Path, output: Path, force: bool, quiet: bool, as_json: bool) -> None:
     """Make a model from a published torch checkpoint, without running its code."""
     from atlasae.files.outputs import check_target, write_kept
     from atlasae.training import checkpoints

@@ -446,9 +446,9 @@ def _other_format(facts: Mapping[str, Any]) -> str:
 
 def _about(contents: Contents) -> str:
     names = [c.collection.name for run in contents.runs for c in run.collections]
-    layout = contents.runs[0].collections[0].collection.layout
+    layouts = dict.fromkeys(c.collection.layout for run in contents.runs for c in run.collections)
     return (
-        f"The jets of this file ({', '.join(names)}) were {_MADE[layout]}. "
+        f"The jets of this file ({', '.join(names)}) were {' or '.join(_MADE[layout] for layout in layouts)}. "
         "`atlasae decompress` brings them back: pip install atlasae."
     )
 

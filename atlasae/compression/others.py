@@ -12,7 +12,7 @@ from atlasae.errors import DamagedFileError, UserError, sparing
 from atlasae.files.branches import FOLDER, listed
 from atlasae.files.checksums import checksum
 from atlasae.files.events import Events, dtype_of, miscounted
-from atlasae.files.trees import Source, Tree, Written
+from atlasae.files.trees import CopiedObject, Source, Tree
 from atlasae.files.writing import UNNAMED, Target, Writer, can_name
 from atlasae.jets.collections import name_counters
 from atlasae.report import LeftOut
@@ -33,7 +33,7 @@ def copy_others(
     for name in _objects(source):
         found = source.copy_object(name, target)
         left_out += _lost(name, found)
-        if isinstance(found, Written):
+        if isinstance(found, CopiedObject):
             copied.objects.append(name)
             copied.checksums[name] = found.checksum
     unwritable = [thing for thing in left_out if not thing.minor]
@@ -92,7 +92,7 @@ def compare_others(original: Source, contents: Contents) -> list[str]:
             continue
         found = original.copy_object(name)
         left_out += _lost(name, found)
-        if known is not None and not (isinstance(found, Written) and found.checksum == known):
+        if known is not None and not (isinstance(found, CopiedObject) and found.checksum == known):
             differences.append(f"'{name}' differs")
     return differences + _untold(original, contents, left_out)
 
@@ -140,7 +140,7 @@ def _beside(what: str, tree: Tree) -> LeftOut:
     return LeftOut(f"{what} of {_shown(tree)}", UNWRITTEN, minor=True)
 
 
-def _lost(name: str, found: Written | str) -> list[LeftOut]:
+def _lost(name: str, found: CopiedObject | str) -> list[LeftOut]:
     """What of an object is left out: all of it, or some of its members."""
     if isinstance(found, str):
         return [LeftOut(f"'{name}'", found)]
@@ -276,7 +276,7 @@ def _read_checked(tree: Tree, copied: CopiedTree, chunk: Chunk, start: int, stop
     return events
 
 
-def _copy_object(source: Source, name: str, target: Target | None, known: dict[str, int | None]) -> Written | str:
+def _copy_object(source: Source, name: str, target: Target | None, known: dict[str, int | None]) -> CopiedObject | str:
     if name not in known:  # it was added after the compression
         return source.copy_object(name, target)
     found = source.copy_object(name)

@@ -33,7 +33,7 @@ _VERSION = ("ETag", "Content-MD5", "Digest", "Last-Modified", "LastModified", "m
 
 
 @dataclass(frozen=True)
-class Facts:
+class RemoteFacts:
     """Metadata of a remote file: its size, named as in `os.stat_result`, and a text that changes with the file."""
 
     st_size: int
@@ -73,7 +73,7 @@ class Remote:
         """The last suffix of the name."""
         return self._last.suffix
 
-    def stat(self) -> Facts:
+    def stat(self) -> RemoteFacts:
         """Its metadata, requested once; raises UnreachableError where it does not exist or can't be reached."""
         return self._facts
 
@@ -170,7 +170,7 @@ class Remote:
         return BlockCache(_BLOCK, lambda start, stop: self.read([(start, stop)])[0], self.stat().st_size)
 
     @cached_property
-    def _facts(self) -> Facts:
+    def _facts(self) -> RemoteFacts:
         files, path = self._store
         with self._reaching():
             facts = files.info(path)
@@ -178,7 +178,7 @@ class Remote:
             raise UserError(f"'{self}' is a folder: name a file in it")
         if facts["size"] is None:
             raise UserError(f"the server of '{self}' does not tell its size: download it first")
-        return Facts(int(facts["size"]), ", ".join(f"{key} {facts[key]}" for key in _VERSION if key in facts))
+        return RemoteFacts(int(facts["size"]), ", ".join(f"{key} {facts[key]}" for key in _VERSION if key in facts))
 
     @contextmanager
     def _reaching(self) -> Iterator[None]:

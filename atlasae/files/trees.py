@@ -241,7 +241,7 @@ class Tree:
 
 
 @dataclass(frozen=True)
-class Written:
+class CopiedObject:
     """A copied histogram or other object: its checksum, and the parts that the copy lacks."""
 
     checksum: int
@@ -280,7 +280,7 @@ class Source:
             one, other = (key.get_uncompressed_chunk_cursor()[0].raw_data for key in keys)
         return bytes(one) == bytes(other)
 
-    def copy_object(self, name: str, target: "Target | None" = None) -> Written | str:
+    def copy_object(self, name: str, target: "Target | None" = None) -> CopiedObject | str:
         """Copy an object to a target, or only read it without one; returns a text where uproot can't."""
         if not can_name(name):
             return UNNAMED
@@ -301,7 +301,7 @@ class Source:
         if target:
             target.write_object(name, thing)
         lost = [f"class {kind}"] if isinstance(found, str) and kind != "TObjString" else lost_in(found, written)
-        return Written(checksum_bytes(*_facts(written)), lost)
+        return CopiedObject(checksum_bytes(*_facts(written)), lost)
 
 
 @contextmanager

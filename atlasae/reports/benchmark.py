@@ -48,7 +48,7 @@ def benchmark_file(
     Jets without coordinates (NaN, pt <= 0) are left out. `curves` maps methods to bytes per jet, one for each of
     `precisions`; null where a method can't hold that precision. Raises UserError for too few jets.
     """
-    sample = read_jets(path, patterns, units)
+    sample = read_all_jets(path, patterns, units)
     rows = []
     with few_threads(), tempfile.TemporaryDirectory() as folder:
         entropy = fit_entropy(sample.jets)
@@ -69,7 +69,7 @@ def benchmark_file(
     )
 
 
-def read_jets(path: Location, patterns: Sequence[str], units: str | None) -> Sample:
+def read_all_jets(path: Location, patterns: Sequence[str], units: str | None) -> Sample:
     """The jets with coordinates of the first collection of a file."""
     with open_input(path, None, patterns) as opened:
         collection = find_in(opened.events, opened.where, patterns)[0]

@@ -25,7 +25,7 @@ from atlasae.errors import DamagedFileError, UnreachableError, UserError
 from atlasae.files import remote
 from atlasae.files.remote import Remote, address, all_located, local, located, masked, watching
 from atlasae.files.trees import open_source
-from atlasae.reports.benchmark import read_jets
+from atlasae.reports.benchmark import read_all_jets
 from atlasae.reports.evaluation import evaluate_files
 from atlasae.reports.figures import figures_of
 from atlasae.reports.plotting import Label
@@ -150,7 +150,7 @@ def test_every_command_reads_urls(served, tmp_path):
 def test_figures_are_drawn_and_sizes_measured_of_urls(served):
     jets, small = located(served.url("jets.root")), located(served.url("small.root"))
     assert next(figures_of([jets, small], Label()))[0]
-    assert len(read_jets(jets, (), None).jets) > 60
+    assert len(read_all_jets(jets, (), None).jets) > 60
 
 
 def test_what_is_made_of_a_url_is_what_is_made_of_the_file(served, tmp_path):

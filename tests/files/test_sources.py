@@ -14,7 +14,7 @@ from conftest import bits, write_tree
 
 from atlasae.errors import AtlasaeError, UnreachableError
 from atlasae.files.sources import LocalSource, OwnSource, RemoteSource, guarded, own_classes
-from atlasae.files.trees import Written, open_source
+from atlasae.files.trees import CopiedObject, open_source
 
 # --- what a file teaches uproot
 
@@ -52,7 +52,7 @@ def known() -> dict[str, Any]:
 def test_what_a_damaged_file_teaches_ends_with_it(sound):
     content, before, damaged = sound.read_bytes(), known(), sound.with_name("damaged.root")
     expected = told(sound)
-    assert all(isinstance(found, Written) for found in expected[2])  # its histograms can be copied
+    assert all(isinstance(found, CopiedObject) for found in expected[2])  # its histograms can be copied
     changes = [change for place in versions(content) for change in ((place, 1), (place - 5, 0x40))]
     first: dict[tuple[int, int], Any] = {}
     for order in (changes, changes[::-1]):

@@ -30,7 +30,7 @@ from atlasae.files import trees
 from atlasae.files.branches import Branch, Unwritable
 from atlasae.files.damage import FACTS, damage
 from atlasae.files.remote import Remote
-from atlasae.files.trees import Source, Written, open_source
+from atlasae.files.trees import CopiedObject, Source, open_source
 from atlasae.files.writing import BasketLZMA, Behind, Target, create, parse_compression
 
 # conftest's bystanders: dtype, and whether an entry is a list.
@@ -356,7 +356,7 @@ def test_histograms_are_copied_from_any_folder(tmp_path):
     path = write_tree(tmp_path / "x.root", "T", NUMBERS, top=numbers, cuts__deep__hist=numbers)
     with open_source(path) as source, create(tmp_path / "y.root") as target:
         assert sorted(source.objects) == ["cuts/deep/hist", "top"]
-        assert [type(source.copy_object(name, target)) for name in source.objects] == [Written, Written]
+        assert [type(source.copy_object(name, target)) for name in source.objects] == [CopiedObject, CopiedObject]
         target.write_object("note", "é\n")
     with uproot.open(tmp_path / "y.root") as file:
         assert str(file["note"]) == "é\n"
@@ -369,7 +369,7 @@ def test_histograms_are_copied_from_any_folder(tmp_path):
 def test_texts_are_copied_from_any_folder(tmp_path, text):
     path = write_tree(tmp_path / "x.root", "T", NUMBERS, top=text, cuts__deep__text=text)
     with open_source(path) as source, create(tmp_path / "y.root") as target:
-        assert [type(source.copy_object(name, target)) for name in source.objects] == [Written, Written]
+        assert [type(source.copy_object(name, target)) for name in source.objects] == [CopiedObject, CopiedObject]
     with uproot.open(tmp_path / "y.root") as file:
         assert [str(file[name]) for name in ("cuts/deep/text", "top")] == [text, text]
         assert file.classname_of("top") == "TObjString"
@@ -381,7 +381,7 @@ def test_what_can_not_be_copied_is_told_and_nothing_else_is_lost(tmp_path):
     with create(tmp_path / "y.root") as target:
         assert source.copy_object("odd", target) == "uproot can't write this TThing"
         found = source.copy_object("text", target)
-        assert isinstance(found, Written) and found.lost == ["class string"]
+        assert isinstance(found, CopiedObject) and found.lost == ["class string"]
     with uproot.open(tmp_path / "y.root") as file:
         assert file.keys() == ["text;1"]
 
@@ -397,7 +397,7 @@ def test_the_latest_cycle_of_a_tree_is_the_tree(tmp_path):
         assert source.trees["sub/T"].read(["x"], 0, 5)["x"].tolist() == [5] * 5
         assert source.objects == ["hist"]
         with create(tmp_path / "y.root") as target:
-            assert isinstance(source.copy_object("hist", target), Written)
+            assert isinstance(source.copy_object("hist", target), CopiedObject)
         assert sorted(source.older) == ["hist;1", "sub/T;1"]
     with uproot.open(tmp_path / "y.root") as file:
         assert file["hist"].values().sum() == 5

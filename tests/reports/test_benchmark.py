@@ -17,7 +17,7 @@ from atlasae.codecs.model import default_model
 from atlasae.errors import UserError
 from atlasae.jets.variables import FourMomentum
 from atlasae.reports import benchmark
-from atlasae.reports.benchmark import FLOOR, OURS, PACKED, benchmark_file, compressed_bytes, fit_entropy, read_jets
+from atlasae.reports.benchmark import FLOOR, OURS, PACKED, benchmark_file, compressed_bytes, fit_entropy, read_all_jets
 from atlasae.training import train
 
 BOUNDS = (1e-2, 1e-3, 1e-4)
@@ -128,10 +128,10 @@ def test_the_jets_that_are_named_are_measured(tmp_path):
     jets = {name.replace("Jet", stem): a for stem in "AB" for name, a in counted("nanoaod", make_counts(60)).items()}
     scaled = {name: array * 2 if name == "B_pt" else array for name, array in jets.items()}
     path = write_tree(tmp_path / "in.root", "Events", scaled, {name: f"n{name[0]}" for name in jets})
-    one, other = (read_jets(path, [pattern], None) for pattern in ("A_", "B_"))
+    one, other = (read_all_jets(path, [pattern], None) for pattern in ("A_", "B_"))
     assert (one.collection.name, other.collection.name) == ("A", "B")
     assert other.jets[:, 0] == pytest.approx(2 * one.jets[:, 0])
-    assert read_jets(path, ["B"], "MeV").jets[:, 0] == pytest.approx(2e-3 * one.jets[:, 0])
+    assert read_all_jets(path, ["B"], "MeV").jets[:, 0] == pytest.approx(2e-3 * one.jets[:, 0])
 
 
 def test_jets_without_coordinates_are_left_out(tmp_path):
@@ -139,7 +139,7 @@ def test_jets_without_coordinates_are_left_out(tmp_path):
     pt = ak.to_numpy(ak.flatten(jets["Jet_pt"])).copy()
     pt[:4] = np.nan, -1, 0, np.inf
     jets["Jet_pt"] = ak.unflatten(pt, np.full(40, 2))
-    sample = read_jets(write_tree(tmp_path / "in.root", "Events", jets, dict.fromkeys(jets, "nJet")), (), None)
+    sample = read_all_jets(write_tree(tmp_path / "in.root", "Events", jets, dict.fromkeys(jets, "nJet")), (), None)
     assert len(sample.jets) == 76 and sample.counts.tolist() == [0, 0] + [2] * 38
     assert sample.jets[:, 0] == pytest.approx(pt[4:] * 1000)
 
@@ -162,9 +162,9 @@ def test_no_jets_are_too_few(tmp_path):
 
 @pytest.mark.parametrize("most", [40, 200])
 def test_of_many_jets_the_first_are_measured(most, jets_path, monkeypatch):
-    every = read_jets(jets_path, (), None)
+    every = read_all_jets(jets_path, (), None)
     monkeypatch.setattr(benchmark, "ENOUGH_JETS", most)
-    first = read_jets(jets_path, (), None)
+    first = read_all_jets(jets_path, (), None)
     assert most * 0.7 < len(first.jets) < most * 1.3
     assert first.jets.tolist() == every.jets[: len(first.jets)].tolist()
     assert first.counts.tolist() == every.counts[: len(first.counts)].tolist()
@@ -176,14 +176,14 @@ def test_few_jets_among_many_events_are_all_measured(tmp_path, monkeypatch):
     counts[::40] = 1
     branches = counted("nanoaod", counts)
     path = write_tree(tmp_path / "in.root", "Events", branches, dict.fromkeys(branches, "nJet"))
-    assert len(read_jets(path, (), None).jets) == 50
+    assert len(read_all_jets(path, (), None).jets) == 50
 
 
 # --- ours and the floor
 
 
 def test_the_model_is_the_one_that_was_named(by_hand, jets_path, tmp_path):
-    sample = read_jets(jets_path, (), None)
+    sample = read_all_jets(jets_path, (), None)
     packaged, other = (compressed_bytes(sample, 1e-2, str(model), tmp_path) for model in ("default", by_hand))
     assert packaged != other
     assert other == compressed_bytes(sample, 1e-2, str(by_hand), tmp_path)

@@ -19,7 +19,7 @@ from pcodec import standalone
 from atlasae.codecs.grid import Grid, jet_words, radices, unpack
 from atlasae.jets.variables import FourMomentum
 from atlasae.reports import peers
-from atlasae.reports.benchmark import read_jets
+from atlasae.reports.benchmark import read_all_jets
 from atlasae.reports.peers import Sample, grid_cells, grid_words, narrow, round_mantissa, round_mantissas, tree_bytes
 
 VARIABLES = ("pt", "eta", "phi", "m")
@@ -41,13 +41,13 @@ JETS = np.array(
 @pytest.fixture(scope="module")
 def sample(tmp_path_factory: pytest.TempPathFactory) -> Sample:
     """Jets of 100 events, as pt, eta, phi and mass in GeV and float32."""
-    return read_jets(write_layout(tmp_path_factory.mktemp("peers") / "in.root", "nanoaod", 100), (), None)
+    return read_all_jets(write_layout(tmp_path_factory.mktemp("peers") / "in.root", "nanoaod", 100), (), None)
 
 
 @pytest.fixture(scope="module")
 def with_energy(tmp_path_factory: pytest.TempPathFactory) -> Sample:
     """Jets of 100 events, as pt, eta, phi and E in MeV."""
-    return read_jets(write_layout(tmp_path_factory.mktemp("peers") / "in.root", "energy", 100), (), None)
+    return read_all_jets(write_layout(tmp_path_factory.mktemp("peers") / "in.root", "energy", 100), (), None)
 
 
 Recorded = list[tuple[dict[str, np.ndarray], str, bool, int]]
@@ -327,7 +327,7 @@ def test_jets_are_those_of_the_file(tmp_path):
     path = write_layout(tmp_path / "in.root", "cartesian", 30)
     branches = read_tree(path, "events")
     expected = eight({v: branches[name] for v, name in BRANCHES["cartesian"].items()}, 1000)
-    found = read_jets(path, (), None).jets
+    found = read_all_jets(path, (), None).jets
     assert found[:, :3] == pytest.approx(np.stack([expected[v] for v in ("pt", "eta", "phi")], axis=1), rel=1e-6)
 
 
