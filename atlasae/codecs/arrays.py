@@ -16,7 +16,7 @@ from atlasae.errors import UserError
 from atlasae.files.remote import Named
 from atlasae.jets.coordinates import Bools, Floats
 from atlasae.jets.layouts import Layout
-from atlasae.jets.padding import Latents
+from atlasae.jets.padding import Config, Latents
 from atlasae.jets.precision import Precision
 from atlasae.jets.stored import Storage, blocks
 from atlasae.jets.variables import JET
@@ -75,7 +75,7 @@ class Codec:
         except ValueError as error:
             raise UserError(f"{error}: give latents that `encode` made") from error
 
-    def config(self) -> dict[str, Any]:
+    def config(self) -> Config:
         """The configuration as plain JSON for `from_config`, which also needs the model unless it is packaged."""
         return {"precision": self.precision, "model": self.model.sha256, "codec": self.codec.config()}
 

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from atlasae.codecs.chain import InvertibleAutoencoder
 from atlasae.codecs.grid import Grid, grid_of_config
 from atlasae.errors import UserError
 from atlasae.jets.coordinates import Floats, columns_to_jets, jets_to_columns
-from atlasae.jets.padding import Latents, Padding
+from atlasae.jets.padding import Config, Latents, Padding
 from atlasae.jets.variables import JET, VariableList
 
 THREADS, MOST_THREADS = "ATLASAE_THREADS", 1024
@@ -71,14 +71,14 @@ class FloatsCodec:
         coordinates = self.autoencoder.decode(torch.tensor(latents), self.grid).double().numpy()
         return self.variables.from_coordinates(coordinates)
 
-    def config(self) -> dict[str, Any]:
+    def config(self) -> Config:
         """The configuration as plain JSON for `from_config`, which also needs the autoencoder."""
         listed = {"layout": "list", "variables": self.variables.to_json()}
         described = {"layout": "floats"} if self.variables == JET else listed
         return {**described, **asdict(self.grid), **self.padding.config()}
 
     @classmethod
-    def from_config(cls, config: dict[str, Any], autoencoder: InvertibleAutoencoder) -> "FloatsCodec":
+    def from_config(cls, config: Config, autoencoder: InvertibleAutoencoder) -> "FloatsCodec":
         """The codec of a configuration; raises ValueError if it is invalid or does not fit the autoencoder."""
         layout = config["layout"]
         variables = VariableList.from_json(config["variables"]) if layout == "list" else JET
@@ -113,7 +113,7 @@ class BottleneckCodec:
             columns = self.network.decode(torch.tensor(latents)).numpy()
         return columns_to_jets(columns, self.network.shape.columns)
 
-    def config(self) -> dict[str, Any]:
+    def config(self) -> Config:
         """The configuration for `codec_of_config`, which also needs the network."""
         return {"layout": "bottleneck"}
 
@@ -126,7 +126,7 @@ class BottleneckCodec:
 AnyCodec = FloatsCodec | BottleneckCodec
 
 
-def codec_of_config(config: dict[str, Any], autoencoder: InvertibleAutoencoder | BottleneckAutoencoder) -> AnyCodec:
+def codec_of_config(config: Config, autoencoder: InvertibleAutoencoder | BottleneckAutoencoder) -> AnyCodec:
     """The codec of a configuration; raises ValueError if it is invalid or the autoencoder of another kind."""
     if isinstance(autoencoder, BottleneckAutoencoder) != (config["layout"] == "bottleneck"):
         raise ValueError(f"layout '{config['layout']}' does not fit the kind of the model")

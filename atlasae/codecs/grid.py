@@ -5,13 +5,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import permutations, product
-from typing import Any
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
+
+from atlasae.jets.padding import Config
 
 MANTISSA_BITS = 23  # of a float32; 1 <= z < 2 fixes its sign and exponent
 _ONE = 0x3F800000  # the bits of the float32 1.0
@@ -58,7 +59,7 @@ class Grid:
         return max(math.log2(math.prod(digit.radix for digit in word)) for word in self.words)
 
 
-def grid_of_config(config: dict[str, Any], variables: int) -> Grid:
+def grid_of_config(config: Config, variables: int) -> Grid:
     """The grid of a codec's configuration; raises ValueError if it is invalid or has another number of variables."""
     grid = msgspec.convert({field: config[field] for field in _FIELDS}, Grid)
     sizes = {variables, len(grid.cells), len(grid.first), len(grid.levels)}

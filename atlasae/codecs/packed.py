@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +11,7 @@ from atlasae.codecs.lattice import COSINES, LOW, SINES, UNIT, Lattice, direction
 from atlasae.codecs.priors import Priors
 from atlasae.files.events import Counts, counts_of, index_in_event
 from atlasae.jets.coordinates import Floats
-from atlasae.jets.padding import Codes, Padding
+from atlasae.jets.padding import Codes, Config, Padding
 
 Columns = npt.NDArray[np.int32]  # 4 x n: cells of log pt, eta, phi and mu
 
@@ -55,7 +54,7 @@ class PackedCodec:
         if (found := {name: len(prior.counts) for name, prior in self.priors.of.items()}) != CONTEXTS:
             raise ValueError(f"tables of {found} contexts, not of {CONTEXTS}")
 
-    def config(self) -> dict[str, Any]:
+    def config(self) -> Config:
         """The configuration for `packed_codec_of`, which also needs the priors."""
         described = {"layout": "packed", "steps": list(self.lattice.steps), "context": self.context}
         return described | self.padding.config()

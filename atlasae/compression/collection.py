@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar
+from typing import ClassVar, Generic, Protocol, Self, TypeVar
 
 import awkward as ak
 
@@ -12,7 +12,7 @@ from atlasae.files.events import Array, Counts
 from atlasae.jets.collections import Collection
 from atlasae.jets.columns import to_columns
 from atlasae.jets.coordinates import Bools
-from atlasae.jets.padding import Padding
+from atlasae.jets.padding import Config, Padding
 from atlasae.jets.precision import Precision, find_roundings
 from atlasae.jets.stored import storage_of
 
@@ -27,7 +27,7 @@ class Described(Protocol):
         """The padding: the rows that are no jets."""
         ...
 
-    def config(self) -> dict[str, Any]:
+    def config(self) -> Config:
         """The configuration, as plain JSON, from which the codec is made again; `layout` is the name of the layout."""
         ...
 

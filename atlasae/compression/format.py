@@ -22,6 +22,7 @@ from atlasae.files.tables import TableFacts
 from atlasae.files.trees import Source, Tree, open_source
 from atlasae.files.writing import Target
 from atlasae.jets.collections import Collection, stand_ins
+from atlasae.jets.padding import Config
 from atlasae.jets.stored import storage_of
 from atlasae.report import LeftOut
 
@@ -46,7 +47,7 @@ class CompressedCollection:
     """A compressed collection: configuration of its codec, bounds (None: not promised), numbers of jets, errors."""
 
     collection: Collection
-    codec: dict[str, Any]
+    codec: Config
     precision: dict[str, float | None]
     model_sha256: str
     jets: int

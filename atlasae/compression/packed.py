@@ -23,7 +23,7 @@ from atlasae.files.remote import local
 from atlasae.jets.collections import Collection
 from atlasae.jets.columns import to_branches, to_columns
 from atlasae.jets.coordinates import Bools
-from atlasae.jets.padding import Codes, Padding
+from atlasae.jets.padding import Codes, Config, Padding
 from atlasae.jets.precision import Precision
 from atlasae.jets.reading import settle_by
 from atlasae.jets.stored import Storage, blocks, storage_of
@@ -144,7 +144,7 @@ def start_packed(
     return Compressor(PackedLayout(settled, PackedCodec(priors, lattice, context, padding)), bounds)
 
 
-def packed_codec_of(config: dict[str, Any], priors: Priors) -> PackedCodec:
+def packed_codec_of(config: Config, priors: Priors) -> PackedCodec:
     """The codec of a configuration; raises ValueError if it is invalid."""
     wanted, context = config["steps"], config["context"]
     if not (isinstance(context, bool) and len(wanted) == 4 and all(isinstance(step, float) for step in wanted)):

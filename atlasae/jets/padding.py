@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 Stored = Sequence[npt.NDArray[Any]]  # the columns of a collection
+Config = dict[str, Any]  # the configuration of a codec, as JSON
 Codes = npt.NDArray[np.int32]
 Latents = npt.NDArray[np.float32]
 
@@ -37,7 +38,7 @@ class Padding:
         widths = [2 * column.dtype.itemsize for column in columns]
         return cls(tuple(_digits(found[i].tolist(), widths) for i in order if times[i] >= FEWEST))
 
-    def config(self) -> dict[str, Any]:
+    def config(self) -> Config:
         """The entry `padding` of a codec's configuration, which `of_config` reads; empty without rows."""
         return {"padding": [list(row) for row in self.rows]} if self.rows else {}
 
