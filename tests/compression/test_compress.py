@@ -55,7 +55,7 @@ from atlasae.codecs.bottleneck import Bottleneck, BottleneckAutoencoder
 from atlasae.codecs.chain import jet_autoencoder
 from atlasae.codecs.model import Model, default_model, domain_of
 from atlasae.codecs.priors import Priors, default_priors
-from atlasae.compression import compress, floats
+from atlasae.compression import compress, decompress, floats
 from atlasae.compression.format import FORMAT, read_contents, write_contents
 from atlasae.errors import UserError
 from atlasae.files.trees import open_source
@@ -458,7 +458,8 @@ def test_a_full_disk_leaves_no_table(suffix, table, tmp_path):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("command", ["compress", "decompress"])
 def test_a_signal_leaves_nothing(command, number, jets_file, compressed, tmp_path, monkeypatch):
-    monkeypatch.setattr(compress, "silent", lambda done, total: os.kill(os.getpid(), number))
+    module = {"compress": compress, "decompress": decompress}[command]
+    monkeypatch.setattr(module, "silent", lambda done, total: os.kill(os.getpid(), number))
     path = {"compress": jets_file, "decompress": compressed}[command]
     with nothing_left(tmp_path / "out.root"):
         assert run_main(command, path, tmp_path / "out.root").failed(130, "interrupted: no output was left")
@@ -511,7 +512,7 @@ def test_the_packaged_model_does_not_travel(compressed):
 
 
 def test_a_model_that_is_nowhere_is_told(compressed, monkeypatch, tmp_path):
-    monkeypatch.setattr(atlasae.codecs.model, "packaged_model", lambda sha256: None)
+    monkeypatch.setattr(floats, "packaged_model", lambda sha256: None)
     with nothing_left(compressed):
         assert run_main("decompress", compressed, tmp_path / "out.root").failed(2, "upgrade atlasae")
 

@@ -64,7 +64,7 @@ def spectrum(label: Label = NO_LABEL, times: float = 1, what: str = "Jets") -> F
     return plotting.spectrum(edges, before, after, moved, QUANTITIES["pt"], label, what)
 
 
-def residuals(
+def residual_figure(
     label: Label = NO_LABEL,
     width: float = 1e-4,
     bound: float | None = 2.5e-4,
@@ -116,7 +116,7 @@ def training(label: Label = NO_LABEL, scale: float = 1.0) -> Figure:
     return plotting.training([0, 50, 100, 150, 200, 250], scaled, label)
 
 
-def learning_rates(label: Label = NO_LABEL) -> Figure:
+def learning_rate_figure(label: Label = NO_LABEL) -> Figure:
     rates = np.geomspace(1e-6, 1, 13)
     return plotting.learning_rate_figure(rates, 1 + (np.log10(rates) + 2.5) ** 2, 3e-3, label)
 
@@ -131,7 +131,18 @@ def comparison(label: Label = NO_LABEL, names: Iterable[str] = ("one", "another"
 FIGURES: dict[str, Callable[..., Figure]] = {
     draw.__name__: draw
     for draw in (
-        *(spectrum, residuals, response, matrix, corner, latents, sizes, training, learning_rates, comparison),
+        *(
+            spectrum,
+            residual_figure,
+            response,
+            matrix,
+            corner,
+            latents,
+            sizes,
+            training,
+            learning_rate_figure,
+            comparison,
+        ),
     )
 }
 
@@ -314,7 +325,7 @@ def test_losses_stay_clear_of_the_label(scale):
 
 
 def test_the_data_stay_below_the_label_and_the_legend():
-    for name in ("spectrum", "residuals", "response", "sizes", "comparison"):
+    for name in ("spectrum", "residual_figure", "response", "sizes", "comparison"):
         axes = figure(name, "short").axes[0]
         boxes = [*label_boxes(axes), axes.get_legend().get_window_extent()]
         lowest = min(box.y0 for box in boxes)
@@ -341,7 +352,7 @@ def test_the_data_stay_below_the_label_and_the_legend():
     ],
 )
 def test_a_label_says_what_it_was_told(label, expected):
-    drawn = on_canvas(residuals(label))
+    drawn = on_canvas(residual_figure(label))
     found = [text.get_text().removeprefix(r"$\sqrt{s}$ = ") for text in drawn.axes[0].texts if text.get_text()]
     assert found == expected
     assert [word for word in words(drawn) if "TeV" in word or "fb" in word] == [
@@ -436,7 +447,7 @@ def test_a_spectrum_of_any_number_of_jets_is_drawn(times):
 
 
 def test_residuals_say_what_they_show():
-    drawn = figure("residuals", "none")
+    drawn = figure("residual_figure", "none")
     found = words(drawn)
     assert r"$p_\mathrm{T}$(dec.) / $p_\mathrm{T}$(orig.) $-$ 1 [$\mathrm{10^{-4}}$]" in found
     assert "mean $\\mathrm{1.0 \\times 10^{-5}}$\n68 %: $\\pm$$\\mathrm{1.0 \\times 10^{-4}}$" in found
@@ -445,23 +456,23 @@ def test_residuals_say_what_they_show():
 
 
 def test_the_promised_bound_is_where_it_is():
-    (bound,) = (c for c in figure("residuals", "none").axes[0].collections if c.get_label() == "promised bound")
+    (bound,) = (c for c in figure("residual_figure", "none").axes[0].collections if c.get_label() == "promised bound")
     assert [segment[0][0] for segment in bound.get_segments()] == pytest.approx([-2.5, 2.5])
 
 
 @pytest.mark.parametrize("bound", [None, 0.0])
 def test_a_bound_that_is_none_is_not_drawn(bound):
-    drawn = residuals(bound=bound)
+    drawn = residual_figure(bound=bound)
     assert not any("promised" in text for text in legend_texts(drawn.axes[0]))
     assert drawn.axes[0].get_xlim() == pytest.approx((-3, 3))
 
 
 def test_residuals_far_inside_their_bound_show_it_all_the_same():
-    near = residuals(bound=1e-3).axes[0]
+    near = residual_figure(bound=1e-3).axes[0]
     (bound,) = (c for c in near.collections if c.get_label() == "promised bound")
     assert [segment[0][0] for segment in bound.get_segments()] == pytest.approx([-10, 10])
     assert near.get_xlim() == pytest.approx((-12.5, 12.5))
-    far = residuals(bound=1e-2).axes[0]
+    far = residual_figure(bound=1e-2).axes[0]
     assert r"promised bound $\pm$0.01" in legend_texts(far)
     assert far.get_xlim() == pytest.approx((-3, 3))
 
@@ -474,7 +485,7 @@ def test_a_difference_has_a_unit_and_no_ratio():
 @pytest.mark.parametrize("width", [1e-9, 1e-4, 0.0999, 1, 10])
 @pytest.mark.parametrize("times", [0, 10**7])
 def test_residuals_of_any_size_and_number_are_drawn(width, times):
-    drawn = on_canvas(residuals(SHORT, width, 2.5 * width, times))
+    drawn = on_canvas(residual_figure(SHORT, width, 2.5 * width, times))
     assert outside(drawn) == []
     power = 1.0 if width * 3 >= 0.1 else 10.0 ** np.floor(np.log10(3 * width))
     assert drawn.axes[0].get_xlim() == pytest.approx((-3 * width / power, 3 * width / power))
@@ -494,7 +505,7 @@ def test_residuals_of_any_size_and_number_are_drawn(width, times):
     ],
 )
 def test_a_mean_is_written_with_two_digits(mean, shown):
-    (text,) = [t for t in legend_texts(residuals(mean=mean).axes[0]) if "mean" in t]
+    (text,) = [t for t in legend_texts(residual_figure(mean=mean).axes[0]) if "mean" in t]
     assert text.splitlines()[0] == f"mean {shown}"
 
 

@@ -287,7 +287,7 @@ def test_archives_that_unpack_to_more_than_they_are_are_refused(tmp_path, recipe
     with zipfile.ZipFile(path) as archive, zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as other:
         for part in archive.namelist():
             other.writestr(part, archive.read(part))
-    refused(packed, recipe, "packed.pth", "larger than the file")
+    refused(packed, recipe, "packed.pth", "larger than its file")
 
 
 # --- a published one
