@@ -9,7 +9,7 @@ import shutil
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -266,6 +266,15 @@ def compressed(jets_file: Path, made_once: dict[str, bytes], tmp_path: Path) -> 
     """The same file, compressed, beside it."""
     (tmp_path / "small.root").write_bytes(made_once["small.root"])
     return tmp_path / "small.root"
+
+
+@pytest.fixture
+def quick_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model fitted to the input gets a hundred steps instead of hundreds."""
+    from atlasae.training import train
+
+    course = replace(train.SELF_RECIPE.course, steps=100, batch=512)
+    monkeypatch.setattr(train, "SELF_RECIPE", replace(train.SELF_RECIPE, course=course))
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.skipif(not SHARED.is_dir(), reason="the shared data are
 FILES = sorted(path for path in SHARED.glob("*") if path.suffix in (".root", ".pkl"))
 TRIGGER_JETS = SHARED / "atlas_trigger_jets_dev.pkl"
 # uproot writes 1,500 branches in 15 s: once, in cms_nanoaod_wide, is enough. 972 of those of cms_nanoaod are flags of
-# triggers, all of one type, which are among those of cms_nanoaod_wide, too.
+# triggers.
 MANY_BRANCHES = dict.fromkeys(("atlas_physlite", "cms_nanoaod_no_events", "cms_nanoaod_rntuple"), ("--only-jets",))
 MANY_BRANCHES["cms_nanoaod"] = ("--drop", "HLT_*", "--drop", "L1_*")
 BYTES_PER_JET = {"atlas_trigger_jets_dev": 6.0, "pythia_dijet": 6.1}

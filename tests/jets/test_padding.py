@@ -22,6 +22,8 @@ from atlasae.files.trees import open_source
 from atlasae.files.writing import create
 from atlasae.jets.padding import MOST, Padding
 
+pytestmark = pytest.mark.usefixtures("quick_model")
+
 FOUR = ("pt", "eta", "phi", "m")
 
 

@@ -13,6 +13,8 @@ from atlasae.errors import UserError
 from atlasae.jets.coordinates import inner
 from atlasae.jets.variables import JET, Variable, VariableList, read_variables
 
+pytestmark = pytest.mark.usefixtures("quick_model")
+
 RECIPES = Path(__file__).parents[2] / "scripts" / "recipes"
 EXTENDED = RECIPES / "extended.toml"
 

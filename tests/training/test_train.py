@@ -477,16 +477,7 @@ def massless_forward() -> np.ndarray:
     return np.column_stack([pt, rng.normal(3, 0.05, 3000), rng.uniform(-3.14, 3.14, 3000), rng.uniform(1, 50, 3000)])
 
 
-@pytest.fixture
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A hundred steps instead of hundreds."""
-    course = replace(atlasae.training.train.SELF_RECIPE.course, steps=100, batch=512)
-    monkeypatch.setattr(
-        atlasae.training.train, "SELF_RECIPE", replace(atlasae.training.train.SELF_RECIPE, course=course)
-    )
-
-
-def test_a_model_of_the_inputs_own_knows_its_jets_better(quick):
+def test_a_model_of_the_inputs_own_knows_its_jets_better(quick_model):
     jets = massless_forward()
     own = learn_from(jets)
     bits = [bits_per_row(model.autoencoder, coordinates(jets), 2e-3) for model in (own, default_model())]
@@ -503,7 +494,7 @@ def coordinates(jets: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(np.column_stack([np.log(jets[:, 0]), jets[:, 1:3], jets[:, 3] / 100]))
 
 
-def test_a_model_of_the_inputs_own_is_made_of_a_sample_of_it(quick, monkeypatch):
+def test_a_model_of_the_inputs_own_is_made_of_a_sample_of_it(quick_model, monkeypatch):
     monkeypatch.setattr(atlasae.training.train, "SELF_JETS", 100)
     seen = []
 
