@@ -68,6 +68,10 @@ class Report(Facts):
     def _page(self) -> Page:
         raise NotImplementedError
 
+    def to_json(self) -> str:
+        """The report as `--json` prints it."""
+        return to_json(self)
+
     def _repr_html_(self) -> str:
         return to_html(self.page)
 
@@ -89,7 +93,7 @@ def line_of(error: BaseException) -> str:
 
 
 def loosest(precisions: Sequence[Mapping[str, float | None]]) -> dict[str, float | None]:
-    """What is promised of all the jets that several promises are of: of a variable nothing, where one promises none."""
+    """The loosest bound of each variable in several precisions; None if one of them has no bound."""
     bounds = {v: [precision.get(v) for precision in precisions] for v in precisions[0]}
     return {v: None if None in found else max(x for x in found if x is not None) for v, found in bounds.items()}
 

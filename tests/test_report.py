@@ -142,7 +142,7 @@ AS_JSON = {
 def test_a_report_is_a_dictionary():
     report, facts = found(), AS_JSON
     assert report == facts and isinstance(report, dict)
-    assert list(report) == list(facts) and json.loads(to_json(report)) == facts
+    assert list(report) == list(facts) and json.loads(report.to_json()) == json.loads(to_json(report)) == facts
     assert json.loads(json.dumps(report)) == facts
     assert report._repr_html_() == "<div>3 jets</div>"
 

@@ -13,7 +13,7 @@ from atlasae.commands.options import IN, OUT, SETTINGS, UNITS
 from atlasae.commands.running import completion_script, progress, run, several_outputs, show, show_many
 from atlasae.errors import UserError
 from atlasae.files.remote import Location
-from atlasae.report import Report, markdown_text, to_json
+from atlasae.report import Report, markdown_text
 
 # Slow imports are inside the commands that need them, so that `--help` and `info` answer at once.
 
@@ -284,7 +284,7 @@ def evaluate(
             found = evaluate_files(original, compressed, advance, jets, units)
     if output:
         with replacing(output, force) as temporary:
-            temporary.write_text(to_json(found.report))
+            temporary.write_text(found.report.to_json())
     if histograms:
         with replacing(histograms, force) as temporary:
             write_histograms(temporary, found.histograms)

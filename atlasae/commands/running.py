@@ -15,7 +15,7 @@ from click.shell_completion import get_completion_class, shell_complete
 from atlasae.batch.results import failure_line
 from atlasae.errors import explain, once
 from atlasae.files.remote import masked
-from atlasae.report import Report, harmless, to_json, to_text
+from atlasae.report import Report, harmless, to_text
 
 _PROGRAM = "atlasae"
 _COMPLETE = "_ATLASAE_COMPLETE"  # set by a shell that asks for completions
@@ -97,7 +97,7 @@ def completion_script(commands: click.Group, shell: str) -> str:
 def show(report: Report, as_json: bool, quiet: bool) -> None:
     """Print a report as a page or as one JSON object; nothing if `quiet`."""
     if as_json:
-        click.echo(to_json(report))
+        click.echo(report.to_json())
     elif not quiet:
         click.echo(to_text(report.page, sys.stdout.isatty()))
 
