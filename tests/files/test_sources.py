@@ -69,7 +69,8 @@ def test_what_a_damaged_file_teaches_ends_with_it(sound):
 
 def test_classes_of_one_file_are_not_those_of_another():
     one, other = own_classes(), own_classes()
-    assert one.keys() == other.keys() == uproot.classes.keys()
+    assert one.keys() == other.keys() <= uproot.classes.keys()  # which other tests have taught more
+    assert {"TTree", "TH1F", "TList"} <= one.keys()
     one["TTree"].known_versions[99] = one["TTree"]
     assert 99 not in other["TTree"].known_versions and 99 not in uproot.classes["TTree"].known_versions
     assert other["TTree"].known_versions == uproot.classes["TTree"].known_versions
