@@ -8,7 +8,10 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from atlasae.codecs.grid import Grid, pack, unpack
+from atlasae.codecs.dither import Offset
+from atlasae.codecs.grid import Grid, joined, pack, unpack
+
+Known = Sequence[Tensor] | Mapping[int, Tensor]  # coordinates by the index of their variable
 
 _SMALLEST = 1e-100  # scale: division by less may overflow
 
@@ -173,7 +176,7 @@ class InvertibleAutoencoder(nn.Module):
             # torch.quantile accepts at most 16 million numbers.
             self.trained[i] = column[:: max(1, len(column) // 1_000_000)].quantile(ends.to(column.device))
 
-    def context(self, i: int, known: Sequence[Tensor]) -> Tensor:
+    def context(self, i: int, known: Known) -> Tensor:
         """The context of variable i (n x given) from the coordinates before it, scaled."""
         if not self.links[i].given:
             return torch.empty(0)
@@ -182,7 +185,7 @@ class InvertibleAutoencoder(nn.Module):
         given = [(self.links[k], known[k].clamp(*limits[k])) for k in self.links[i].given]
         return torch.stack([(y - link.centre) / link.scale for link, y in given], dim=-1)
 
-    def origin(self, i: int, known: Sequence[Tensor]) -> Tensor | float:
+    def origin(self, i: int, known: Known) -> Tensor | float:
         """The origin of the bins of variable i, one per row or the same for all."""
         link = self.links[i]
         origin: Tensor | float = link.offset
@@ -215,31 +218,51 @@ class InvertibleAutoencoder(nn.Module):
     @torch.no_grad()
     def encode(self, coordinates: Tensor, grid: Grid) -> Tensor:
         """The latents (n x words, float32 in [1, 2)) of coordinates (n x variables, float64)."""
-        cells: list[Tensor] = []
-        known: list[Tensor] = []
-        for i, density in enumerate(self.densities):
-            origin, context = self.origin(i, known), self._asked(i, known, grid)
-            u = density.cumulative(coordinates[:, i] - origin, context, grid.exponent)
-            cell = (u * grid.cells[i]).floor().long() - grid.first[i]
-            cells.append(cell.clamp(0, grid.levels[i] - 1))
-            known.append(origin + self._centre(i, cells[-1], context, grid))
-        return pack(cells, grid)
+        known: dict[int, Tensor] = {}
+        cells, blocks, positions = dict[int, Tensor](), dict[int, Tensor](), dict[int, Tensor]()
+        for part, offset, offsets in grid.dither.walk(self.free):
+            i = part.variable
+            origin = self.origin(i, known)
+            if i not in positions:
+                u = self.densities[i].cumulative(coordinates[:, i] - origin, self._asked(i, known, grid), grid.exponent)
+                positions[i] = u * grid.cells[i] - grid.first[i]
+            if part.of_block:
+                blocks[i] = number = grid.block(i, positions[i])
+            else:
+                cells[i] = number = grid.cell(i, positions[i], blocks.get(i), offset)
+                known[i] = origin + self._middle(i, number, blocks.get(i), offset, known, grid)
+            offsets.add(number)
+        return pack([joined(cells[i], blocks.get(i)) for i in range(len(cells))], grid)
 
     @torch.no_grad()
     def decode(self, latents: Tensor, grid: Grid) -> Tensor:
         """The coordinates (n x variables, float64) of latents: the middles of their cells; raises ValueError."""
-        known: list[Tensor] = []
-        for i, cell in enumerate(unpack(latents, grid)):
-            known.append(self.origin(i, known) + self._centre(i, cell, self._asked(i, known, grid), grid))
-        return torch.stack(known, dim=1)
+        known: dict[int, Tensor] = {}
+        cells, blocks = unpack(latents, grid), dict[int, Tensor]()
+        for part, offset, offsets in grid.dither.walk(self.free):
+            i = part.variable
+            number = part.of(cells[i])
+            offsets.add(number)
+            if part.of_block:
+                blocks[i] = number
+            else:
+                middle = self._middle(i, number.to(self.trained.dtype), blocks.get(i), offset, known, grid)
+                known[i] = self.origin(i, known) + middle
+        return torch.stack([known[i] for i in range(len(cells))], dim=1)
 
-    def _asked(self, i: int, known: Sequence[Tensor], grid: Grid) -> Tensor:
+    @property
+    def free(self) -> list[bool]:
+        """Whether the origin of each variable does not depend on others."""
+        return [link.anchor is None and not link.located for link in self.links]
+
+    def _asked(self, i: int, known: Known, grid: Grid) -> Tensor:
         # Equal steps (exponent 0) need no context.
         return self.context(i, known) if grid.exponent else torch.empty(0)
 
-    def _centre(self, i: int, cell: Tensor, context: Tensor, grid: Grid) -> Tensor:
-        u = (cell.to(self.trained.dtype) + grid.first[i] + 0.5) / grid.cells[i]
-        return self.densities[i].quantile(u.clamp(0, 1), context, grid.exponent)
+    def _middle(self, i: int, cell: Tensor, block: Tensor | None, offset: Offset, known: Known, grid: Grid) -> Tensor:
+        """The coordinate of the middle of a cell, from the origin of its variable."""
+        context = self._asked(i, known, grid)
+        return self.densities[i].quantile(grid.middle(i, cell, block, offset), context, grid.exponent)
 
 
 def jet_autoencoder() -> InvertibleAutoencoder:

@@ -15,11 +15,15 @@ DRIFTS = 4  # margin in units of the difference of float64 and float32: other fl
 
 
 class RowCoder(Protocol):
-    """Encodes rows as numbers and decodes them, each row independently."""
+    """Encodes rows as numbers and decodes them, each row independently of the others."""
 
     @property
     def single(self) -> Self | None:
         """The same coder in float32 arithmetic, or None if its drift is known to be below `DRIFT`."""
+        ...
+
+    def part(self, rows: slice) -> Self:
+        """The coder of some rows of a chunk; the same, unless rows are coded by their position."""
         ...
 
     def encode(self, rows: Floats) -> npt.NDArray[Any]:
@@ -73,11 +77,11 @@ def encode_and_compare(
     kept = storage.kept(bounds, drift)
     for block in blocks(len(columns[0])):
         values = storage.to_values([column[block] for column in columns])
-        rows = storage.to_rows(values)
-        latents.append(coder.encode(rows))
-        decoded = coder.decode(latents[-1])
+        rows, here = storage.to_rows(values), coder.part(block)
+        latents.append(here.encode(rows))
+        decoded = here.decode(latents[-1])
         found = storage.errors_of(values, decoded)
-        worst = storage.worst_errors(values, decoded, _worst(coder, storage, values, latents[-1], found), drift)
+        worst = storage.worst_errors(values, decoded, _worst(here, storage, values, latents[-1], found), drift)
         within = storage.usable(rows) & np.all([worst[v] <= bound for v, bound in kept.items()], axis=0)
         exact.append(~within)
         for variable in bounds:

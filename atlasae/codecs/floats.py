@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import numpy as np
 import torch
@@ -65,6 +65,10 @@ class FloatsCodec:
         latents = self.autoencoder.encode(torch.from_numpy(self.variables.to_coordinates(safe)), self.grid)
         return np.asarray(latents.numpy())
 
+    def part(self, rows: slice) -> Self:
+        """The same codec: rows are coded by themselves."""
+        return self
+
     @few_threads()
     def decode(self, latents: Latents) -> Floats:
         """The rows of latents; raises ValueError for latents outside the grid."""
@@ -85,7 +89,9 @@ class FloatsCodec:
         n = len(variables.variables)
         if len(autoencoder.links) != n:
             raise ValueError(f"layout '{layout}' has {n} variables, but the model {len(autoencoder.links)}")
-        return cls(autoencoder, grid_of_config(config, n), Padding.of_config(config), variables)
+        grid = grid_of_config(config, n)
+        grid.dither.check(autoencoder.free, grid.exponent, grid.levels)
+        return cls(autoencoder, grid, Padding.of_config(config), variables)
 
 
 @dataclass(frozen=True)
@@ -103,6 +109,10 @@ class BottleneckCodec:
         columns = torch.from_numpy(jets_to_columns(safe, self.network.shape.columns))
         with torch.no_grad():
             return np.asarray(np.nan_to_num(self.network.encode(columns).float().numpy()))
+
+    def part(self, rows: slice) -> Self:
+        """The same codec: jets are coded by themselves."""
+        return self
 
     @few_threads()
     def decode(self, latents: Latents) -> Floats:

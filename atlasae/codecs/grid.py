@@ -12,12 +12,13 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from atlasae.codecs.dither import BLOCK, BLOCK_BITS, IN_BLOCK, NO_DITHER, Dither, Offset
 from atlasae.jets.padding import Config
 
 MANTISSA_BITS = 23  # of a float32; 1 <= z < 2 fixes its sign and exponent
 _ONE = 0x3F800000  # the bits of the float32 1.0
 _MOST_CELLS = 1 << 48  # of a variable; with more, intermediate int64 values might overflow
-_FIELDS = ("exponent", "cells", "first", "levels", "words")
+_FIELDS = ("exponent", "cells", "first", "levels", "words", "dither")
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class Grid:
 
     Variable i has the cell floor(u_i cells_i) - first_i, clamped to [0, levels_i). A word is a number in the mixed
     radix of its digits, the leading one first. u is the integral of the density to the power `exponent`: 0 gives equal
-    steps.
+    steps. `dither` shifts the cells of each row by offsets, and cuts some variables into blocks of cells.
     """
 
     exponent: float
@@ -47,6 +48,24 @@ class Grid:
     first: tuple[int, ...]
     levels: tuple[int, ...]
     words: WordLayout
+    dither: Dither = NO_DITHER
+
+    def block(self, i: int, position: Tensor) -> Tensor:
+        """The number (a float) of the block of variable i at a position, in steps from the first cell."""
+        return _whole(position / BLOCK, self.levels[i] >> BLOCK_BITS)
+
+    def cell(self, i: int, position: Tensor, block: Tensor | None, offset: Offset) -> Tensor:
+        """The number (a float) of the cell of variable i, in its block if there is one, at a position in steps."""
+        shift = torch.as_tensor(offset, dtype=position.dtype)
+        if block is None:
+            return _whole(position + shift, self.levels[i])
+        return _whole(position - block * BLOCK + shift, IN_BLOCK)
+
+    def middle(self, i: int, cell: Tensor, block: Tensor | None, offset: Offset) -> Tensor:
+        """The position u of the middle of a cell (of floats) of variable i, which may be outside of its block."""
+        steps = cell if block is None else cell + block * BLOCK
+        position = steps + (self.first[i] + 0.5) - torch.as_tensor(offset, dtype=cell.dtype)
+        return (position / self.cells[i]).clamp(0, 1)
 
     @property
     def bits(self) -> tuple[float, ...]:
@@ -61,7 +80,8 @@ class Grid:
 
 def grid_of_config(config: Config, variables: int) -> Grid:
     """The grid of a codec's configuration; raises ValueError if it is invalid or has another number of variables."""
-    grid = msgspec.convert({field: config[field] for field in _FIELDS}, Grid)
+    known: Config = {"dither": {}} | config  # formats 1 and 2 have none
+    grid = msgspec.convert({field: known[field] for field in _FIELDS}, Grid)
     sizes = {variables, len(grid.cells), len(grid.first), len(grid.levels)}
     digits = [digit for word in grid.words for digit in word]
     whole = [*grid.levels, *map(abs, grid.first), *(n for digit in digits for n in (digit.radix, digit.divisor))]
@@ -157,6 +177,11 @@ def _word(j: int, levels: int, width: int, below: int) -> tuple[Digit, ...]:
     return (Digit(j, levels), Digit(3, 1 << width, 1 << below)) if width else (Digit(j, levels),)
 
 
+def joined(cell: Tensor, block: Tensor | None) -> Tensor:
+    """The cells (int64) of a variable from numbers (floats): of the cell in its block, and of the block, if any."""
+    return (cell if block is None else cell + block * IN_BLOCK).long()
+
+
 def pack(cells: Sequence[Tensor], grid: Grid) -> Tensor:
     """The float32 words (n x words, in [1, 2)) of cells (one int64 tensor of n per variable)."""
     words = []
@@ -182,6 +207,10 @@ def unpack(latents: Tensor, grid: Grid) -> list[Tensor]:
         if bool(word.any()):
             raise ValueError("latents exceed the digits of the grid")
     return cells
+
+
+def _whole(position: Tensor, levels: int) -> Tensor:
+    return position.floor().clamp(0, levels - 1)
 
 
 def _fullest(levels: Sequence[int], digits: Sequence[int]) -> int:

@@ -9,11 +9,12 @@ that every mathematical library gives the same integers.
 import math
 from dataclasses import dataclass
 from functools import cached_property
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
 
+from atlasae.codecs.dither import MASK, mixed, offset
 from atlasae.codecs.entropy import Cells
 from atlasae.jets.coordinates import MASS_FLOOR, Bools, Floats, to_symlog
 from atlasae.jets.variables import JET
@@ -21,6 +22,7 @@ from atlasae.jets.variables import JET
 LOW = np.array([6.2, -10.0, -math.pi, -20.0])  # lower limits of log pt, eta, phi and mu
 HIGH = np.array([16.9, 10.0, math.pi, 20.0])
 FINEST = 1e-6  # smallest step: tables of all cells must fit in memory
+LIGHT = 0.01  # of mu, which is 1 MeV: jets below are massless, at any pt
 PER_E = 256  # entries of EXPONENTIALS per factor of e
 TURN = 4096  # directions in 2 pi
 UNIT = 2**14  # sines and cosines are in units of 1 / UNIT
@@ -35,9 +37,13 @@ DIRECTIONS = np.rint(np.arctan2(_SLOPES, 1 - np.abs(_SLOPES)) * TURN / (2 * np.p
 
 @dataclass(frozen=True)
 class Lattice:
-    """A uniform grid in the coordinates log pt, eta, phi and mu, with an integer cell for each."""
+    """A uniform grid in the coordinates log pt, eta, phi and mu, with an integer cell for each.
+
+    Coordinates in `shifted` have one cell more: `ShiftedLattice` shifts their cells by offsets.
+    """
 
     steps: tuple[float, float, float, float]
+    shifted: tuple[bool, bool, bool, bool] = (False,) * 4
     single: ClassVar[None] = None
 
     def __post_init__(self) -> None:
@@ -49,16 +55,24 @@ class Lattice:
     def sizes(self) -> tuple[int, ...]:
         """The number of cells of each coordinate."""
         spans = [high - low for low, high in zip(LOW.tolist(), HIGH.tolist(), strict=True)]
-        return tuple(math.ceil(span / step) for span, step in zip(spans, self.steps, strict=True))
+        found = zip(spans, self.steps, self.shifted, strict=True)
+        return tuple(math.ceil(span / step) + shifted for span, step, shifted in found)
 
-    def cells(self, jets: Floats) -> tuple[npt.NDArray[np.int32], Bools]:
-        """The cells (4 x n) of jets (n x 4, MeV), and which jets are inside the grid (n); the others get cells 0."""
+    def cells(self, jets: Floats, offsets: Floats | None = None) -> tuple[npt.NDArray[np.int32], Bools]:
+        """The cells (4 x n) of jets (n x 4, MeV), and which jets are inside the grid (n); the others get cells 0.
+
+        With `offsets` (4 x n, in steps from 0 to 1), cells are shifted by these.
+        """
         pt, eta, phi, m = jets.T
         found = np.empty((4, len(jets)))
         with np.errstate(all="ignore"):  # the coordinates of unphysical jets are NaN, which have no cell
             coordinates = np.log(pt), eta, phi, to_symlog(m / MASS_FLOOR)
             for row, values, low, step in zip(found, coordinates, LOW.tolist(), self.steps, strict=True):
-                np.floor((values - low) / step, out=row)
+                np.divide(values - low, step, out=row)
+            if offsets is not None:
+                found[:3] += offsets[:3]
+                found[3] += offsets[3] * (found[3] >= self.first_heavy)
+            np.floor(found, out=found)
         held = np.abs(phi) <= np.pi
         for row, size in zip(found, self.sizes, strict=True):
             held &= (row >= 0) & (row < size)
@@ -72,16 +86,33 @@ class Lattice:
         """The jets (n x 4, MeV) in the middle of cells (n x 4)."""
         return self.jets(latents.T)
 
-    def jets(self, cells: npt.NDArray[np.int32]) -> Floats:
-        """The jets (n x 4, MeV) in the middle of cells (4 x n)."""
-        return JET.from_coordinates(self.coordinates(cells))
+    def part(self, rows: slice) -> Self:
+        """The same grid: that of all rows of a chunk."""
+        return self
 
-    def coordinates(self, cells: npt.NDArray[np.int32]) -> Floats:
+    def jets(self, cells: npt.NDArray[np.int32], offsets: Floats | None = None) -> Floats:
+        """The jets (n x 4, MeV) in the middle of cells (4 x n)."""
+        return JET.from_coordinates(self.coordinates(cells, offsets))
+
+    def coordinates(self, cells: npt.NDArray[np.int32], offsets: Floats | None = None) -> Floats:
         """The coordinates (n x 4) of the middles of cells (4 x n); phi may exceed pi by half a step."""
         middles = cells + 0.5
+        if offsets is not None:
+            middles[:3] -= offsets[:3]
+            middles[3] -= offsets[3] * (cells[3] >= self.first_heavy)
         middles *= np.array(self.steps)[:, None]
         middles += LOW[:, None]
         return np.asarray(middles.T)
+
+    @cached_property
+    def light(self) -> int:
+        """The number of cells, from m = 0, of massless jets."""
+        return max(1, int(LIGHT / self.steps[3]))
+
+    @cached_property
+    def first_heavy(self) -> int:
+        """The cell of mu from which cells are shifted: below, massless jets keep a cell, and m its sign."""
+        return self.zero_mass + self.light
 
     @cached_property
     def zero_mass(self) -> int:
@@ -105,6 +136,38 @@ class Lattice:
         """The cell of phi in the middle of each direction."""
         places = ((np.arange(TURN) + TURN // 2) % TURN + 0.5) * (2 * math.pi / TURN / self.steps[2])
         return np.asarray(np.minimum(np.floor(places), self.sizes[2] - 1), np.int32)
+
+
+@dataclass(frozen=True)
+class ShiftedLattice:
+    """The grid of some jets of a chunk, shifted for each by offsets from a counter: the `key`, and the jet's index."""
+
+    lattice: Lattice
+    key: int
+    indices: npt.NDArray[np.int64]  # of the jets in the chunk
+    single: ClassVar[None] = None
+
+    def part(self, rows: slice) -> "ShiftedLattice":
+        """The grid of some of these jets."""
+        return ShiftedLattice(self.lattice, self.key, self.indices[rows])
+
+    def encode(self, rows: Floats) -> npt.NDArray[np.int32]:
+        """The cells (n x 4) of jets (n x 4, MeV); jets outside the grid get cells 0."""
+        return self.lattice.cells(rows, self.offsets)[0].T
+
+    def decode(self, latents: npt.NDArray[np.int32]) -> Floats:
+        """The jets (n x 4, MeV) in the middle of cells (n x 4)."""
+        return self.lattice.jets(latents.T, self.offsets)
+
+    @cached_property
+    def offsets(self) -> Floats:
+        """The offsets (4 x n), of 0 for coordinates that are not shifted."""
+        state = mixed(mixed((self.indices + self.key) & MASK))
+        found = np.zeros((4, len(state)))
+        for row in np.flatnonzero(self.lattice.shifted):
+            found[row] = offset(state)
+            state = mixed(state)
+        return found
 
 
 def direction(x: Floats, y: Floats) -> Cells:

@@ -27,7 +27,6 @@ RECOILS = 3  # classes of the rank for phi
 RATIOS = 20  # classes of (pt / |vector sum of the jets before|)^2, in octaves
 LOWEST_RATIO = 1023 - 14  # exponent of the lowest of these, as float64 stores it (biased by 1023)
 BALANCES, LOWEST_BALANCE = 6, 1023 - 6  # the same for (|vector sum of the jets before| / pt of the last of them)^2
-LIGHT = 0.01  # of mu, which is 1 MeV: jets below are massless, at any pt
 CONTEXTS = {  # number of contexts of each table
     "pt": MULTIPLICITIES + 1,
     "fall": (len(PT_EDGES) + 1) * PLACES * BALANCES,
@@ -56,7 +55,8 @@ class PackedCodec:
 
     def config(self) -> Config:
         """The configuration for `packed_codec_of`, which also needs the priors."""
-        described = {"layout": "packed", "steps": list(self.lattice.steps), "context": self.context}
+        grid = {"steps": list(self.lattice.steps), "shifted": list(self.lattice.shifted)}
+        described = {"layout": "packed", **grid, "context": self.context}
         return described | self.padding.config()
 
     def encode(self, cells: Columns, counts: Counts, codes: Codes | None = None) -> Words:
@@ -140,7 +140,7 @@ class Walk:
         (pt, eta, phi, m), steps = lattice.sizes, lattice.steps
         self.lattice, self.context = lattice, codec.context
         self.anchors = np.floor((np.arange(pt) + 0.5) * (steps[0] / steps[3])).astype(np.int32)
-        self.top, self.light = m, max(1, int(LIGHT / steps[3]))
+        self.top, self.light = m, lattice.light
         self.pt = priors["pt"].table(steps[0], 0, pt, codec.context)
         self.fall = priors["fall"].table(steps[0], -pt, pt, codec.context)
         self.eta = priors["eta"].table(steps[1], 0, eta, codec.context)

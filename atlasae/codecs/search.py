@@ -1,7 +1,7 @@
 """Search of the grid and the exponent with the fewest bytes, measured on a sample."""
 
 import math
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from operator import itemgetter
@@ -12,6 +12,7 @@ import torch
 from atlasae.codecs.bottleneck import BottleneckAutoencoder
 from atlasae.codecs.chain import InvertibleAutoencoder
 from atlasae.codecs.codec import Encoded, encode_within, restore
+from atlasae.codecs.dither import NO_DITHER, Dither
 from atlasae.codecs.floats import AnyCodec, BottleneckCodec, FloatsCodec
 from atlasae.codecs.grid import (
     MANTISSA_BITS,
@@ -33,11 +34,12 @@ from atlasae.jets.stored import LARGEST_WHOLE, Storage, blocks
 from atlasae.jets.variables import JET
 
 _SAMPLE = 12_000  # jets on which candidates are measured
-TEMPERS = (0.0, 0.2)  # exponents tried with bounds
+TEMPER = 0.2  # exponent tried with bounds that equal steps in three words can't keep
 FULL_TEMPERS = (0.2, 1 / 3, 0.5, 2 / 3)  # exponents tried with `full`; 1/3 minimises the r.m.s. (Panter and Dite 1951)
 FULL_WEIGHTS = {"pt": 1.0, "eta": 2.0, "phi": 2.0, "m": 1.0}  # with `full`, 2e-5 in an angle counts as 1e-5 in pt
 TAILS = (0.0, 1e-4, 3e-4, 1e-3)  # shares of jets made exact so that the grid is smaller, as tried
 NEAR = 1.003  # arrangements of cells in words are tried for grids of up to this times the smallest size
+SPARE = 0.1  # bits that a word has left unless the grid was made coarser to fit
 LIKELY = 4  # arrangements of the cells in words that are measured
 MARGIN = 0.02  # the grid is wider on each side by this share of the sample's range, for other jets
 FEW = 2_000  # with fewer jets, the range of others can't be estimated
@@ -63,17 +65,20 @@ def choose_codec(
     precision: Precision,
     columns: Stored,
     size: Size = encoded_bytes,
+    dither: bool = True,
 ) -> AnyCodec:
     """The codec whose grid takes the fewest bytes on a sample of these columns, exact rows included; raises UserError.
 
     `size` gives the bytes of an encoded sample. With `full` all grids use all bits, so the one with the smallest sum
-    of squared errors is chosen. A network with a bottleneck has no grid, and a list of variables gets equal steps.
+    of squared errors is chosen; else steps are equal and, with `dither`, shifted from row to row. A network with a
+    bottleneck has no grid.
     """
     if isinstance(autoencoder, BottleneckAutoencoder):
         return BottleneckCodec(autoencoder)
     variables, rows, bounds = storage.variables, storage.usable_rows(columns), precision.of(storage.layout)
+    shifts = _dither(autoencoder, storage, bounds, columns) if dither and not precision.full else NO_DITHER
     if variables != JET:
-        grid = _equal_steps(autoencoder, storage, storage.steps(bounds, columns), rows)
+        grid = _equal_steps(autoencoder, storage, storage.steps(bounds, columns), rows, shifts)
         return FloatsCodec(autoencoder, grid, storage.padding(columns), variables)
     if precision.unbounded:
         raise UserError("--precision none is for networks without bounds (mlp): give a bound, or `full`")
@@ -81,7 +86,7 @@ def choose_codec(
     coordinates = torch.from_numpy(JET.to_coordinates(rows if len(rows) else np.array([JET.example])))
     sample = [column[:: max(1, len(column) // _SAMPLE)] for column in columns]
     tried: list[tuple[float, FloatsCodec, Encoded]] = []
-    for grid in _candidates(autoencoder, coordinates, precision, bounds, storage.steps(bounds, columns)):
+    for grid in _candidates(autoencoder, coordinates, precision, bounds, storage.steps(bounds, columns), shifts):
         codec = FloatsCodec(autoencoder, grid, padding)
         encoded = encode_within(codec, storage, bounds, sample)
         cost = _squared_error(codec, storage, sample, encoded) if precision.full else float(size(encoded, storage))
@@ -93,8 +98,23 @@ def choose_codec(
     return min((_arranged(codec, encoded, storage, size) for codec, encoded in near), key=itemgetter(0))[1]
 
 
+def _dither(
+    autoencoder: InvertibleAutoencoder, storage: Storage, bounds: Mapping[str, float], columns: Stored
+) -> Dither:
+    """The dither of a chain: all continuous variables are shifted, but those that move with another one (`anchor`).
+
+    Of jets, eta and phi are cut into blocks: so jets near any pt have some 10,000 different offsets.
+    """
+    continuous = storage.continuous(bounds, columns)
+    shifted = [i for i, link in enumerate(autoencoder.links) if continuous[i] and link.anchor is None]
+    first = [i for i in shifted if autoencoder.free[i]]
+    return Dither(tuple(shifted), tuple(first[1:3] or first))
+
+
 @torch.no_grad()
-def _equal_steps(autoencoder: InvertibleAutoencoder, storage: Storage, steps: Sequence[float], rows: Floats) -> Grid:
+def _equal_steps(
+    autoencoder: InvertibleAutoencoder, storage: Storage, steps: Sequence[float], rows: Floats, dither: Dither
+) -> Grid:
     """The grid with these steps over the range of the rows; raises UserError for 2^53 steps or more of a variable."""
     variables = storage.variables
     spans = [float(density.edges[-1] - density.edges[0]) for density in autoencoder.densities]
@@ -104,8 +124,8 @@ def _equal_steps(autoencoder: InvertibleAutoencoder, storage: Storage, steps: Se
             what = f"'{variable.branch}' takes {n:.1g} steps at precision {variable.precision:g}"
             raise UserError(f"{what}, {LARGEST_WHOLE:.1g} at most: give a larger precision")
     u = autoencoder.cumulative(torch.from_numpy(variables.to_coordinates(rows)), 0.0).numpy()
-    first, levels = _window(cells, u.min(axis=0).tolist(), u.max(axis=0).tolist())
-    return Grid(0.0, tuple(cells), first, levels, list_words(levels))
+    first, levels = _window(cells, u.min(axis=0).tolist(), u.max(axis=0).tolist(), dither)
+    return Grid(0.0, tuple(cells), first, levels, list_words(levels), dither)
 
 
 def _arranged(codec: FloatsCodec, encoded: Encoded, storage: Storage, size: Size) -> tuple[float, FloatsCodec]:
@@ -129,17 +149,25 @@ def _candidates(
     precision: Precision,
     bounds: Container[str],
     wanted: Sequence[float],
+    dither: Dither,
 ) -> Iterator[Grid]:
     if precision.full:
         wanted = [step * weight for step, weight in zip(wanted, FULL_WEIGHTS.values(), strict=True)]
     # Without a bound of m, that of E limits its error, usually much less.
     loosened = (1, 4, 16, 64) if "m" not in bounds else (1,)
-    for exponent in FULL_TEMPERS if precision.full else TEMPERS:
+    steps = [[*wanted[:3], wanted[3] * factor] for factor in loosened]
+    if precision.full:
+        for exponent in FULL_TEMPERS:
+            width, u = _spread(autoencoder, coordinates, exponent)
+            yield from (fit_grid(width, u, exponent, step, TAILS[0], fill=True) for step in steps)
+        return
+    for exponent in (0.0, TEMPER):
         width, u = _spread(autoencoder, coordinates, exponent)
-        for tail in TAILS[:1] if precision.full else TAILS:
-            for factor in loosened:
-                step = [*wanted[:3], wanted[3] * factor]
-                yield fit_grid(width, u, exponent, step, tail, fill=precision.full)
+        shifts = NO_DITHER if exponent else dither
+        found = [fit_grid(width, u, exponent, step, tail, False, shifts) for tail in TAILS for step in steps]
+        yield from found
+        if all(grid.word_bits < MANTISSA_BITS - SPARE for grid in found):
+            return
 
 
 @torch.no_grad()
@@ -152,23 +180,36 @@ def _spread(autoencoder: InvertibleAutoencoder, coordinates: torch.Tensor, expon
     return width.numpy(), np.concatenate(u)
 
 
-def fit_grid(width: Floats, u: Floats, exponent: float, step: Sequence[float], tail: float, fill: bool) -> Grid:
+def fit_grid(
+    width: Floats,
+    u: Floats,
+    exponent: float,
+    step: Sequence[float],
+    tail: float,
+    fill: bool,
+    dither: Dither = NO_DITHER,
+) -> Grid:
     """The grid of at most 69 bits whose cells are no wider than `step`, over the range of `u`.
 
     A share `tail` of the jets may lie outside the range of m, or in wider cells. With `fill`, all 69 bits are used, and
-    only the ratios of the steps count.
+    only the ratios of the steps count. Where there are too few bits for `dither`, it is left out: steps are fine there.
     """
     typical = np.exp(np.log(width).mean(axis=0)) if fill else np.quantile(width, 1 - tail, axis=0)
     cells = [float(w) / s for w, s in zip(typical, step, strict=True)]
     if len(u) < FEW:
         wide = (exponent, cells, [0.0] * 4, [1.0] * 4)
-        if fill or _grid(*wide).word_bits <= MANTISSA_BITS:
-            return _scaled(*wide) if fill else _grid(*wide)
+        if fill or _fits(grid := _grid(*wide, dither=dither)):
+            return _scaled(*wide) if fill else grid
     lower, upper = u.min(axis=0).tolist(), u.max(axis=0).tolist()
     if tail:  # only for m are exact jets cheaper than a wider range: massless jets lie far below the others
         lower[3], upper[3] = np.quantile(u[:, 3], [tail, 1 - tail / 10]).tolist()
-    grid = _grid(exponent, cells, lower, upper)
-    return _scaled(exponent, cells, lower, upper) if fill or grid.word_bits > MANTISSA_BITS else grid
+    ranges = (exponent, cells, lower, upper)
+    found = [] if fill else [_grid(*ranges, dither=dither), _grid(*ranges)]
+    return next(filter(_fits, found), None) or _scaled(*ranges)
+
+
+def _fits(grid: Grid) -> bool:
+    return grid.word_bits <= MANTISSA_BITS
 
 
 def _grid(
@@ -177,21 +218,24 @@ def _grid(
     lower: Sequence[float],
     upper: Sequence[float],
     digits: Callable[[Sequence[int]], tuple[int, int, int]] = radices,
+    dither: Dither = NO_DITHER,
 ) -> Grid:
-    first, levels = _window(cells, lower, upper)
-    return Grid(exponent, tuple(cells), first, levels, jet_words(levels, digits(levels)))
+    first, levels = _window(cells, lower, upper, dither)
+    return Grid(exponent, tuple(cells), first, levels, jet_words(levels, digits(levels)), dither)
 
 
 def _window(
-    cells: Sequence[float], lower: Sequence[float], upper: Sequence[float]
+    cells: Sequence[float], lower: Sequence[float], upper: Sequence[float], dither: Dither
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """The first cell and the number of cells of each variable, for a range of u widened by `MARGIN`."""
     first, levels = [], []
-    for n, low, high in zip(cells, lower, upper, strict=True):
+    for i, (n, low, high) in enumerate(zip(cells, lower, upper, strict=True)):
         margin = max(MARGIN * (high - low) * n, 2)
         begin = max(0, math.floor(low * n - margin))
+        end = max(begin + 1, min(math.ceil(n), math.ceil(high * n + margin)))
+        begin, size = dither.window(i, begin, end)
         first.append(begin)
-        levels.append(max(1, min(math.ceil(n), math.ceil(high * n + margin)) - begin))
+        levels.append(size)
     return tuple(first), tuple(levels)
 
 

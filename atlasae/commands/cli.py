@@ -53,6 +53,7 @@ def commands() -> None:
     show_default=True,
     help="Three floats a jet, or fewer bytes that only atlasae reads.",
 )
+@click.option("--no-dither", is_flag=True, help="Equal jets decode alike; fine bins of spectra then show a comb.")
 @click.option("--no-context", is_flag=True, help="Packed: code each jet by itself, whatever its event.")
 @click.option(
     "--format",
@@ -82,6 +83,7 @@ def compress(
     split_size: str | None,
     precision: str,
     layout: str,
+    no_dither: bool,
     no_context: bool,
     file_format: str,
     step_size: str,
@@ -105,6 +107,7 @@ def compress(
         rntuple=file_format == "rntuple",
         packed=layout == "packed",
         context=not no_context,
+        dither=not no_dither,
         read_back=not no_read_back,
         **asked,  # whose names are those of its fields
     )

@@ -12,7 +12,7 @@ from atlasae.codecs.codec import Encoded, encode_within, restore
 from atlasae.codecs.floats import AnyCodec, FloatsCodec, codec_of_config, few_threads
 from atlasae.codecs.grid import MANTISSA_BITS
 from atlasae.codecs.model import Model, default_model, domain_warning, load_model, packaged_model
-from atlasae.codecs.search import choose_codec, encoded_bytes
+from atlasae.codecs.search import SPARE, choose_codec, encoded_bytes
 from atlasae.compression.collection import CompressedJets, Compressor, FileLayout, Start, as_rounded, or_other_units
 from atlasae.compression.format import CompressedCollection, Run
 from atlasae.compression.plan import Options, Plan
@@ -23,7 +23,6 @@ from atlasae.jets.collections import Collection
 from atlasae.jets.columns import to_branches, to_columns
 from atlasae.jets.coordinates import Bools, Floats
 from atlasae.jets.padding import Latents
-from atlasae.jets.precision import Precision
 from atlasae.jets.reading import settle_by
 from atlasae.jets.stored import storage_of
 from atlasae.training.train import learn_from, learn_list
@@ -46,9 +45,9 @@ class WordsLayout:
         """The compressors of all collections, with model and codecs chosen on a sample; raises UserError."""
         settled = settle_by(plan.collections, options.units, sample)
         if options.model == SELF:
-            return _start_fitted(settled, options.precision, sample, entries)
+            return _start_fitted(settled, options, sample, entries)
         model = _jet_model(options.model)
-        compressors = [start_floats(collection, options.precision, model, sample) for collection in settled]
+        compressors = [start_floats(collection, options, model, sample) for collection in settled]
         found = (domain_warning(model, sample_jets([collection], sample), collection.name) for collection in settled)
         return _start(compressors, model, [warning for warning in found if warning])
 
@@ -110,7 +109,7 @@ class FloatsLayout(WordsLayout):
     @property
     def why_exact(self) -> str:
         """The likely reason why many jets are exact; a grid that uses all bits of its words can't be finer."""
-        if self.codec.grid.word_bits > MANTISSA_BITS - 0.1:
+        if self.codec.grid.word_bits > MANTISSA_BITS - SPARE:
             return "three floats hold 69 bits, too few for this precision; 5e-5 or `full` takes less space"
         return super().why_exact
 
@@ -131,7 +130,7 @@ class ListLayout(WordsLayout):
         model = learn_list(variables, rows)
         known = replace(collection, terms=variables.to_json())
         storage = storage_of(known)
-        codec = choose_codec(model.autoencoder, storage, options.precision, columns)
+        codec = choose_codec(model.autoencoder, storage, options.precision, columns, dither=options.dither)
         assert isinstance(codec, FloatsCodec)
         layout = cls(replace(known, words=len(codec.grid.words)), codec)
         note = f"the model of {len(variables.variables)} variables is in the file: {len(model.content) / 1000:,.1f} kB"
@@ -142,28 +141,28 @@ FLOATS_LAYOUTS: dict[str, type[WordsLayout]] = {"floats": FloatsLayout, "list": 
 
 
 def start_floats(
-    settled: Collection, precision: Precision, model: Model, events: Mapping[str, ak.Array]
+    settled: Collection, options: Options, model: Model, events: Mapping[str, ak.Array]
 ) -> Compressor[WordsLayout]:
     """The compressor of a collection with known units, its codec chosen on a sample of its events."""
-    columns, _ = to_columns(settled, events)
+    columns, precision = to_columns(settled, events)[0], options.precision
     settled = as_rounded(settled, precision, columns)
     storage = storage_of(settled)
-    codec = choose_codec(model.autoencoder, storage, precision, columns)
+    codec = choose_codec(model.autoencoder, storage, precision, columns, dither=options.dither)
     return Compressor(FLOATS_LAYOUTS[codec.config()["layout"]](settled, codec), precision.of(storage.layout))
 
 
 def _start_fitted(
-    settled: Sequence[Collection], precision: Precision, sample: Mapping[str, ak.Array], entries: int
+    settled: Sequence[Collection], options: Options, sample: Mapping[str, ak.Array], entries: int
 ) -> Start:
     """The start with the packaged model or one fitted to the sample, whichever needs fewer bytes for all `entries`."""
     model = default_model()
-    compressors = [start_floats(collection, precision, model, sample) for collection in settled]
+    compressors = [start_floats(collection, options, model, sample) for collection in settled]
     jets = sample_jets(settled, sample)
     if len(jets) < FEWEST_TO_FIT:
         note = f"{len(jets)} jets are too few for a model of their own: the packaged one is used"
         return _start(compressors, model, [note])
     own = learn_from(jets)
-    fitted = [start_floats(collection, precision, own, sample) for collection in settled]
+    fitted = [start_floats(collection, options, own, sample) for collection in settled]
     sizes = [sampled_bytes(candidates, sample) for candidates in (compressors, fitted)]
     saved = (sizes[0] - sizes[1]) * entries / max(1, len(next(iter(sample.values()))))
     told = f"a model of its own saves {saved / 1000:,.1f} kB and takes {len(own.content) / 1000:,.1f} kB"

@@ -26,8 +26,8 @@ from atlasae.jets.padding import Config
 from atlasae.jets.stored import storage_of
 from atlasae.report import LeftOut
 
-FORMAT = 2  # version of the folder; to be raised when old readers would misread a new file
-READ = (1, FORMAT)  # format 1 stores strings, format 2 bytes
+FORMAT = 3  # version of the folder; to be raised when old readers would misread a new file
+READ = (1, 2, FORMAT)  # format 1 stores strings, format 2 bytes, format 3 may shift the grid from jet to jet
 _PARTS = "where parts of several formats were merged, decompress each by itself"
 PACKED_SKIM = (
     "packed jets of a chunk are all in its first entry, so that some of its entries can't be decoded: skim what "

@@ -6,17 +6,20 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
 import awkward as ak
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from atlasae.codecs.codec import encode_and_compare
-from atlasae.codecs.lattice import Lattice
+from atlasae.codecs.dither import MASK
+from atlasae.codecs.lattice import Lattice, ShiftedLattice
 from atlasae.codecs.packed import Columns, PackedCodec
 from atlasae.codecs.priors import Priors, default_priors, packaged_priors
 from atlasae.compression.collection import CompressedJets, Compressor, Start, as_rounded, or_other_units
 from atlasae.compression.format import CompressedCollection, Run
 from atlasae.compression.plan import Options, Plan
 from atlasae.errors import DamagedFileError, UserError
+from atlasae.files.checksums import checksum_bytes
 from atlasae.files.damage import FACTS, damage
 from atlasae.files.events import Array, Counts, counts_of, unflatten
 from atlasae.files.remote import local
@@ -24,7 +27,6 @@ from atlasae.jets.collections import Collection
 from atlasae.jets.columns import to_branches, to_columns
 from atlasae.jets.coordinates import Bools
 from atlasae.jets.padding import Codes, Config, Padding
-from atlasae.jets.precision import Precision
 from atlasae.jets.reading import settle_by
 from atlasae.jets.stored import Storage, blocks, storage_of
 
@@ -47,7 +49,7 @@ class PackedLayout:
         """The compressors of all collections, with grids and padding chosen on a sample; raises UserError."""
         priors = load_priors(options.model)
         settled = settle_by(plan.collections, options.units, sample)
-        compressors = [start_packed(c, options.precision, priors, sample, options.context) for c in settled]
+        compressors = [start_packed(c, options, priors, sample) for c in settled]
         embedded = {} if packaged_priors(priors.sha256) else {priors.sha256: priors.content}
         return Start(compressors, priors.sha256, embedded)
 
@@ -82,10 +84,12 @@ class PackedLayout:
             raise UserError(f"{len(columns[0])} jets in a chunk, {MOST_JETS} at most: give a smaller --step-size")
         # Cells are decoded by integers, so that decoded jets differ by at most `steps_apart` between machines.
         storage = storage_of(self.collection)
-        found = encode_and_compare(self.codec.lattice, storage, bounds, columns, steps_apart(storage))
+        key = key_of(columns)
+        coder = coder_of(self.codec.lattice, key, np.arange(len(columns[0])))
+        found = encode_and_compare(coder, storage, bounds, columns, steps_apart(storage))
         codes = self.codec.padding.find(columns)
         exact = found.exact & (codes == 0)
-        content = pack_chunk(self.codec, found.latents.T, exact, counts, columns, codes)
+        content = pack_chunk(self.codec, found.latents.T, exact, counts, columns, codes, key)
         lengths = np.zeros(len(counts), np.int64)
         lengths[:1] = len(content)
         values = np.frombuffer(content if len(counts) else b"", np.uint8)
@@ -127,10 +131,10 @@ def load_priors(name: str) -> Priors:
 
 
 def start_packed(
-    settled: Collection, precision: Precision, priors: Priors, events: Mapping[str, ak.Array], context: bool
+    settled: Collection, options: Options, priors: Priors, events: Mapping[str, ak.Array]
 ) -> Compressor[PackedLayout]:
     """The compressor of a collection with known units and a grid for a sample; raises UserError for bounds < 1e-5."""
-    columns, _ = to_columns(settled, events)
+    columns, precision = to_columns(settled, events)[0], options.precision
     settled = as_rounded(settled, precision, columns)
     storage = storage_of(settled)
     bounds = precision.of(storage.layout)
@@ -139,18 +143,28 @@ def start_packed(
             f"--layout packed keeps a bound: give --precision a number of {_FINEST:g} or more, such as 1e-3"
         )
     wanted = storage.steps(bounds, columns, steps_apart(storage))
-    lattice = Lattice((wanted[0], wanted[1], wanted[2], wanted[3]))
+    shifted = storage.continuous(bounds, columns) if options.dither else [False] * 4
+    lattice = Lattice((wanted[0], wanted[1], wanted[2], wanted[3]), (shifted[0], shifted[1], shifted[2], shifted[3]))
     padding = storage.padding(columns)
-    return Compressor(PackedLayout(settled, PackedCodec(priors, lattice, context, padding)), bounds)
+    return Compressor(PackedLayout(settled, PackedCodec(priors, lattice, options.context, padding)), bounds)
 
 
 def packed_codec_of(config: Config, priors: Priors) -> PackedCodec:
     """The codec of a configuration; raises ValueError if it is invalid."""
-    wanted, context = config["steps"], config["context"]
-    if not (isinstance(context, bool) and len(wanted) == 4 and all(isinstance(step, float) for step in wanted)):
-        raise ValueError("steps or context are invalid")
-    lattice = Lattice((wanted[0], wanted[1], wanted[2], wanted[3]))
+    lattice = msgspec.convert({"steps": config["steps"], "shifted": config.get("shifted", (False,) * 4)}, Lattice)
+    if not isinstance(context := config["context"], bool):
+        raise ValueError(f"context {context!r} is neither true nor false")
     return PackedCodec(priors, lattice, context, Padding.of_config(config))
+
+
+def key_of(columns: Sequence[Array]) -> int:
+    """The key of the shifted cells of a chunk: any number that other chunks rarely have, here a checksum of pt."""
+    return checksum_bytes(np.ascontiguousarray(columns[0]).tobytes()) & MASK
+
+
+def coder_of(lattice: Lattice, key: int, indices: npt.NDArray[np.int64]) -> Lattice | ShiftedLattice:
+    """The grid of jets with these indices in a chunk."""
+    return ShiftedLattice(lattice, key, indices) if any(lattice.shifted) else lattice
 
 
 def pack_chunk(
@@ -160,8 +174,12 @@ def pack_chunk(
     counts: Counts,
     columns: Sequence[Array],
     codes: Codes | None = None,
+    key: int = 0,
 ) -> bytes:
-    """The bytes of a chunk: number and size of the exact jets, their indices and values, then words."""
+    """The bytes of a chunk: number and size of the exact jets, the key of shifted cells, exact jets, then words.
+
+    Exact jets are their indices and values. Without shifted cells there is no key.
+    """
     kept = b""
     if exact.any():
         where = np.diff(np.flatnonzero(exact), prepend=0)
@@ -169,22 +187,26 @@ def pack_chunk(
         kept = lzma.compress(planes, format=lzma.FORMAT_RAW, filters=_EXACT)
         kept += b"\0" * (-len(kept) % WORD.itemsize)  # `baskets` expects a multiple of 4 bytes
     words = codec.encode(cells[:, ~exact], counts_of(~exact, counts), None if codes is None else codes[~exact])
-    return np.array([int(exact.sum()), len(kept)], WORD).tobytes() + kept + words.astype(WORD).tobytes()
+    head = [int(exact.sum()), len(kept), *([key] if any(codec.lattice.shifted) else [])]
+    return np.array(head, WORD).tobytes() + kept + words.astype(WORD).tobytes()
 
 
 def unpack_chunk(codec: PackedCodec, storage: Storage, content: bytes, counts: Counts) -> list[npt.NDArray[np.generic]]:
     """The four columns of a chunk; the inverse of `pack_chunk`."""
-    jets, (number, size) = int(counts.sum()), np.frombuffer(content[:8], WORD).tolist()
-    where, originals = _kept(content[8 : 8 + size], number, jets, storage)
+    jets, begin = int(counts.sum()), WORD.itemsize * (2 + any(codec.lattice.shifted))
+    number, size, *key = np.frombuffer(content[:begin], WORD).tolist()
+    where, originals = _kept(content[begin : begin + size], number, jets, storage)
     exact = np.zeros(jets, bool)
     exact[where] = True
-    words = np.frombuffer(content[8 + size :], WORD).astype(np.uint32)
+    words = np.frombuffer(content[begin + size :], WORD).astype(np.uint32)
     cells, codes = codec.decode_padded(words, counts_of(~exact, counts))
     columns = _empty(storage, jets)
     there = np.flatnonzero(~exact)
+    jets_there = there[codes == 0]
     for block in blocks(cells.shape[1]):
-        rows = there[codes == 0][block] if number or codes.any() else block
-        restored = storage.to_columns(storage.from_rows(codec.lattice.jets(cells[:, block])))
+        rows = jets_there[block]
+        coder = coder_of(codec.lattice, sum(key), rows)
+        restored = storage.to_columns(storage.from_rows(coder.decode(cells[:, block].T)))
         for column, values in zip(columns, restored, strict=True):
             column[rows] = values
     for column, values in zip(columns, originals, strict=True):

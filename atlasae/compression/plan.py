@@ -87,6 +87,7 @@ class Options:
         rntuple: whether to write an RNTuple instead of a TTree.
         packed: whether to pack the jets of a chunk into bytes, instead of three floats per jet.
         context: whether packed jets are predicted from the jets before them in their event: smaller, but slower.
+        dither: whether the grid is shifted from jet to jet, so that spectra have no comb; else equal jets decode alike.
         only_jets: whether to leave out everything but the jets.
         drop: names or wildcards of branches to leave out; several in a list.
         drop_unwritable: whether to leave out branches and objects that can't be written, with a note.
@@ -111,6 +112,7 @@ class Options:
     rntuple: bool = False
     packed: bool = False
     context: bool = True
+    dither: bool = True
     only_jets: bool = False
     drop: Taken[str | Iterable[str], tuple[str, ...]] = Taken(read_patterns, ())
     drop_unwritable: bool = False

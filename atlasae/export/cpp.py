@@ -9,6 +9,7 @@ from torch.nn import functional
 
 from atlasae.codecs.bottleneck import ASINH_SCALE, Beside, BottleneckAutoencoder
 from atlasae.codecs.chain import Constant, Density
+from atlasae.codecs.dither import BLOCK, BLOCK_BITS
 from atlasae.codecs.floats import BottleneckCodec, FloatsCodec
 from atlasae.errors import DamagedFileError
 from atlasae.jets.collections import MEV_PER_UNIT, Collection, Rounding
@@ -126,7 +127,12 @@ def cpp_header(codec: FloatsCodec | BottleneckCodec, collection: Collection, mad
     _check_words(collection)
     if isinstance(codec, FloatsCodec):
         located = any(link.located for link in codec.autoencoder.links)
-        parts = ["words", *(["locations"] if located else []), *(["densities"] if codec.grid.exponent else [])]
+        parts = [
+            "words",
+            *(["dither"] if codec.grid.dither else []),
+            *(["locations"] if located else []),
+            *(["densities"] if codec.grid.exponent else []),
+        ]
         body = "".join(map(_part, parts)) + _chain(codec)
     else:
         body = _network_block(codec.network)
@@ -314,7 +320,7 @@ def _mask(codec: FloatsCodec, i: int) -> int:
 
 def _cells(codec: FloatsCodec) -> Iterable[str]:
     yield f"std::int64_t cell[{len(_JETS)}][size] = {{}};"
-    yield f"Block y[{len(_JETS)}] = {{}};"
+    yield f"Block y[{len(_JETS)}] = {{}}, shift[{len(_JETS)}] = {{}};"
     yield "for (int k = 0; k < size; ++k) {"
     for j, digits in enumerate(codec.grid.words):
         yield f"    std::uint32_t word{j} = word_of(z[{j}][k]);"
@@ -322,13 +328,31 @@ def _cells(codec: FloatsCodec) -> Iterable[str]:
             yield f"    cell[{digit.variable}][k] += digit<{digit.radix}>(word{j}) * std::int64_t{{{digit.divisor}}};"
     over = " || ".join(f"word{j}" for j in range(len(codec.grid.words)))
     yield f'    if ({over}) throw std::invalid_argument("atlasae: latents hold more than their digits: wrong header");'
+    yield from _indented(_shifts(codec), 1).splitlines()
     yield "}"
+
+
+def _shifts(codec: FloatsCodec) -> Iterable[str]:
+    """The offset of each shifted variable of a jet (`dither.Offsets`), and cells of blocks as steps."""
+    dither, added = codec.grid.dither, list[str]()
+    if dither:
+        yield "std::int64_t state = 0;"
+    for part in dither.order(codec.autoencoder.free):
+        i = part.variable
+        if part.shifted:
+            yield from (f"state = with(state, {number});" for number in added)
+            added.clear()
+            yield "state = mixed(state);"
+            yield f"shift[{i}].at[k] = static_cast<double>(state) / 2147483648;"
+        cell = f"cell[{i}][k]"
+        added.append(f"({cell} >> {BLOCK_BITS})" if part.of_block else f"({cell} & {BLOCK})" if part.in_block else cell)
+    yield from (f"cell[{i}][k] -= cell[{i}][k] >> {BLOCK_BITS};" for i in dither.blocks)
 
 
 def _link(codec: FloatsCodec, i: int, network: _Network) -> Iterable[str]:
     """The coordinate of variable i from its cell and the coordinates before it."""
     link, grid, density = codec.autoencoder.links[i], codec.grid, codec.autoencoder.densities[i]
-    yield f"const Block u = cumulative(cell[{i}], {grid.first[i]}, {grid.cells[i]!r});"
+    yield f"const Block u = cumulative(cell[{i}], shift[{i}], {grid.first[i]}, {grid.cells[i]!r});"
     origin = f"{float(link.offset)!r}" + (f" + y[{link.anchor}].at[k]" if link.anchor is not None else "")
     if link.located:
         origin += " + where.at[k]"

@@ -6,12 +6,14 @@ with comparisons, sums and exponentials here. The graphs compute in double preci
 
 import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from atlasae.codecs.bottleneck import ASINH_SCALE, BottleneckAutoencoder
+from atlasae.codecs.chain import Known
+from atlasae.codecs.dither import BITS, BLOCK, FACTOR, IN_BLOCK, LOWER, ROUNDS, TERM
 from atlasae.codecs.floats import BottleneckCodec, FloatsCodec
 from atlasae.codecs.grid import MANTISSA_BITS
 from atlasae.jets.coordinates import LARGEST_PHI, MASS_FLOOR
@@ -33,7 +35,7 @@ class Chain(nn.Module):
         super().__init__()
         self.autoencoder, self.grid = codec.autoencoder, codec.grid
 
-    def bins(self, i: int, known: Sequence[Tensor]) -> Tensor:
+    def bins(self, i: int, known: Known) -> Tensor:
         """The mass of every bin of variable i (n x K, or 1 x K)."""
         density, exponent = self.autoencoder.densities[i], self.grid.exponent
         log_widths = _widths(density.edges).log()
@@ -42,9 +44,9 @@ class Chain(nn.Module):
         weights = (1 - density.uniform) * logits.softmax(-1) + share
         return (exponent * (weights.log() - log_widths) + log_widths).softmax(-1)
 
-    def coordinate(self, i: int, cell: Tensor, known: Sequence[Tensor]) -> Tensor:
-        """The centre of a cell, given the coordinates before it."""
-        u = ((cell.double() + (self.grid.first[i] + 0.5)) / self.grid.cells[i]).clamp(0, 1)
+    def coordinate(self, i: int, steps: Tensor, known: Known) -> Tensor:
+        """The coordinate at a position in steps from the first cell, given the coordinates before it."""
+        u = ((steps + self.grid.first[i]) / self.grid.cells[i]).clamp(0, 1)
         edges = self.autoencoder.densities[i].edges
         if self.grid.exponent == 0:
             y = edges[:1] + (edges[-1:] - edges[:1]) * u
@@ -65,10 +67,19 @@ class ChainDecoder(Chain):
             for digit in reversed(digits):
                 cells[digit.variable] = cells[digit.variable] + word % digit.radix * digit.divisor
                 word = _quotient(word, digit.radix)
-        known: list[Tensor] = []
-        for i, cell in enumerate(cells):
-            known.append(self.coordinate(i, cell, known))
-        return _jets(known)
+        known: dict[int, Tensor] = {}
+        offsets = Offsets()
+        for part in self.grid.dither.order(self.autoencoder.free):
+            i, block = part.variable, _quotient(cells[part.variable], IN_BLOCK)
+            if part.of_block:
+                offsets.add(block)
+                continue
+            blocked = i in self.grid.dither.blocks
+            offset = offsets.next() if part.shifted else 0.0
+            offsets.add(cells[i] % IN_BLOCK if blocked else cells[i])
+            steps = cells[i] - block if blocked else cells[i]
+            known[i] = self.coordinate(i, steps.double() + 0.5 - offset, known)
+        return _jets([known[i] for i in range(len(cells))])
 
 
 class ChainEncoder(Chain):
@@ -76,29 +87,60 @@ class ChainEncoder(Chain):
 
     def forward(self, jets: Tensor) -> Tensor:
         """Jets (n x 4) to latents (n x 3, float32)."""
-        cells: list[Tensor] = []
-        known: list[Tensor] = []
-        for i, y in enumerate(_coordinates(jets.double())):
-            u = self.cumulative(i, y - self.autoencoder.origin(i, known), known)
-            cell = (u * self.grid.cells[i]).floor().long() - self.grid.first[i]
-            cells.append(cell.clamp(0, self.grid.levels[i] - 1))
-            known.append(self.coordinate(i, cells[-1], known))
+        coordinates, offsets = _coordinates(jets.double()), Offsets()
+        known, blocks, cells = dict[int, Tensor](), dict[int, Tensor](), dict[int, Tensor]()
+        for part in self.grid.dither.order(self.autoencoder.free):
+            i, levels = part.variable, self.grid.levels[part.variable]
+            u = self.cumulative(i, coordinates[i] - self.autoencoder.origin(i, known), known)
+            position = u * self.grid.cells[i] - self.grid.first[i]
+            if part.of_block:
+                blocks[i] = (position / BLOCK).floor().clamp(0, levels // IN_BLOCK - 1)
+                offsets.add(blocks[i].long())
+                continue
+            offset = offsets.next() if part.shifted else 0.0
+            begin, most = (blocks[i] * BLOCK, IN_BLOCK) if part.in_block else (0.0, levels)
+            number = (position - begin + offset).floor().clamp(0, most - 1)
+            offsets.add(number.long())
+            known[i] = self.coordinate(i, begin + number + 0.5 - offset, known)
+            cells[i] = (number + blocks[i] * IN_BLOCK if part.in_block else number).long()
         return torch.stack([self.word(j, cells) for j in range(len(self.grid.words))], dim=1).float()
 
-    def word(self, j: int, cells: Sequence[Tensor]) -> Tensor:
+    def word(self, j: int, cells: Mapping[int, Tensor]) -> Tensor:
         """Word j as a float in [1, 2), whose last 23 bits are its digits."""
         word = torch.zeros_like(cells[0])
         for digit in self.grid.words[j]:
             word = word * digit.radix + _quotient(cells[digit.variable], digit.divisor) % digit.radix
         return 1 + word.double() / STEPS
 
-    def cumulative(self, i: int, y: Tensor, known: Sequence[Tensor]) -> Tensor:
+    def cumulative(self, i: int, y: Tensor, known: Known) -> Tensor:
         """The integral of the (tempered) density of variable i up to y."""
         edges = self.autoencoder.densities[i].edges
         if self.grid.exponent == 0:
             return ((y - edges[:1]) / (edges[-1:] - edges[:1])).clamp(0, 1)
         inside = ((y[:, None] - edges[:-1]) / _widths(edges)).clamp(0, 1)
         return (self.bins(i, known) * inside).sum(dim=1)
+
+
+class Offsets:
+    """`dither.Offsets` in ONNX operations, which lack shifts of signed integers."""
+
+    def __init__(self) -> None:
+        self.state = torch.zeros(1, dtype=torch.int64)
+        self.added: list[Tensor] = []
+
+    def add(self, numbers: Tensor) -> None:
+        """Let the numbers of a part change the next offsets."""
+        self.added.append(numbers)
+
+    def next(self) -> Tensor:
+        """The offsets of the next part."""
+        for numbers in self.added:
+            self.state = (self.state * FACTOR + numbers) % (1 << BITS)
+        self.added = []
+        for _ in range(ROUNDS):
+            linear = (self.state * FACTOR + TERM) % (1 << BITS)
+            self.state = _quotient(linear * linear, 1 << LOWER) % (1 << BITS)
+        return self.state.double() * 2.0**-BITS
 
 
 def _quantile(u: Tensor, masses: Tensor, edges: Tensor) -> Tensor:

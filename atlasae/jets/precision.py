@@ -9,9 +9,9 @@ import numpy as np
 
 from atlasae.errors import UserError
 from atlasae.jets.collections import Rounding
-from atlasae.jets.coordinates import DRIFT, MASS_FLOOR, inner
+from atlasae.jets.coordinates import DRIFT, MASS_FLOOR, Floats, inner
 from atlasae.jets.layouts import Layout
-from atlasae.jets.rounding import RARE, Column, find_rounding, finer, room
+from atlasae.jets.rounding import RARE, Column, find_rounding, finer, room, spacing
 from atlasae.jets.variables import VariableList
 
 FULL_BOUND = 1e-3  # of `full`, which uses every bit; the few jets in tails with larger errors are exact
@@ -117,14 +117,26 @@ def room_of(rounding: Rounding, variable: str, column: Column, scale: float, bou
 
     It is relative or absolute as the bound is; `scale` is MeV per unit of the branch.
     """
-    values = column[np.isfinite(column)].astype(np.float64)
-    size = {"pt": np.abs(values), "m": np.maximum(np.abs(values), MASS_FLOOR / scale)}
-    unit = size.get(variable, np.ones(len(values)))
-    values, unit = values[unit > 0], unit[unit > 0]
+    values, unit = _values_and_units(variable, column, scale)
     if not len(values):
         return bound
     found = np.quantile(room(values, rounding, bound * unit) / unit, RARE, method="lower")
     return min(float(found), max(bound, _WIDEST))
+
+
+def is_exact(rounding: Rounding, variable: str, column: Column, scale: float, bound: float) -> bool:
+    """Whether all jets but a share `RARE` are further from the next number of the rounding than two bounds."""
+    values, unit = _values_and_units(variable, column, scale)
+    distances = spacing(values, rounding) / unit
+    return not len(values) or float(np.quantile(distances, RARE, method="lower")) > 2 * bound
+
+
+def _values_and_units(variable: str, column: Column, scale: float) -> tuple[Floats, Floats]:
+    """The finite values of a branch, and the change of each that is an error of 1; without those at pt = 0."""
+    values = column[np.isfinite(column)].astype(np.float64)
+    size = {"pt": np.abs(values), "m": np.maximum(np.abs(values), MASS_FLOOR / scale)}
+    unit = size.get(variable, np.ones(len(values)))
+    return values[unit > 0], unit[unit > 0]
 
 
 def find_roundings(

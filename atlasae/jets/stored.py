@@ -11,9 +11,9 @@ from atlasae.jets.collections import MEV_PER_UNIT, Collection, Rounding
 from atlasae.jets.coordinates import DRIFT, Bools, Floats, inner
 from atlasae.jets.layouts import Layout
 from atlasae.jets.padding import Padding, Stored
-from atlasae.jets.precision import room_of, steps
+from atlasae.jets.precision import is_exact, room_of, steps
 from atlasae.jets.rounding import rounded, rounded_phi
-from atlasae.jets.variables import VariableList
+from atlasae.jets.variables import WHOLE, VariableList
 
 BLOCK = 16_384  # rows that are processed at once, so that memory does not grow with the chunk
 _SAMPLE = 20_000  # rows in which padding is searched for
@@ -107,6 +107,15 @@ class Storage:
             for v, rounding in self.roundings.items()
         }
         return steps(bounds, self.layout, self.rounding, drift, rooms)
+
+    def continuous(self, bounds: Mapping[str, float], columns: Stored) -> list[bool]:
+        """Whether each variable of a row has values at any distance; if not, it is decoded exactly.
+
+        These are integers, categories, and numbers rounded so that neighbours are further apart than two bounds.
+        """
+        stored = dict(zip(self.layout.names, columns, strict=True))
+        exact = {v for v, r in self.roundings.items() if is_exact(r, v, stored[v], self.scale, bounds[v])}
+        return [v.coordinate not in WHOLE and v.branch not in exact for v in self.variables.variables]
 
     def errors(self, values: Floats, decoded: Floats) -> dict[str, Floats]:
         """The error of every row in each promised variable."""

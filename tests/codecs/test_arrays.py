@@ -62,7 +62,7 @@ def test_a_codec_keeps_the_contract(precision):
     jets = table(1000)
     kept = jets[~codec.encode(jets)[1]]
     assert len(kept) > 0.99 * len(jets)
-    check_round_trip(alone(codec), kept, BOUNDS[precision])
+    check_round_trip(alone(codec), kept, BOUNDS[precision], shifted=precision != "full")
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from atlasae.codecs import lattice
-from atlasae.codecs.lattice import HIGH, LOW, PER_E, SLOPES, TURN, UNIT, Lattice, direction
+from atlasae.codecs.lattice import HIGH, LOW, PER_E, SLOPES, TURN, UNIT, Lattice, ShiftedLattice, direction
 from atlasae.jets.variables import JET
 
 STEPS = (2e-3, 2e-3, 2e-3, 2e-3)
@@ -56,6 +56,33 @@ def test_jets_beyond_the_grid_have_no_cell(jet):
     cells, held = Lattice(STEPS).cells(np.array([jet, (5e4, 0, 0, 5e3)]))
     assert held.tolist() == [False, True]
     assert ((cells >= 0) & (cells < np.array(Lattice(STEPS).sizes)[:, None])).all()
+
+
+@given(
+    st.floats(math.log(600), 16.8), st.floats(-9.99, 9.99), st.floats(-math.pi, math.pi), st.floats(-1e6, 1e6),
+    st.floats(-5, 0), st.integers(0, 2**31 - 1), st.integers(0, 2**25),
+)  # fmt: skip
+def test_a_shifted_cell_is_no_further_than_half_a_step(log_pt, eta, phi, m, exponent, key, index):
+    jets = np.array([[math.exp(log_pt), eta, phi, m]])
+    grid = ShiftedLattice(Lattice((10**exponent,) * 4, (True,) * 4), key, np.array([index]))
+    cells, held = grid.lattice.cells(jets, grid.offsets)
+    assert held.all() and cells.dtype == np.int32 and (cells[:, 0] < grid.lattice.sizes).all()
+    assert np.abs(grid.lattice.coordinates(cells, grid.offsets) - JET.to_coordinates(jets)).max() <= (
+        10**exponent / 2 + 1e-9
+    )
+    assert np.array_equal(grid.encode(jets), cells.T) and np.array_equal(grid.part(slice(0, 1)).encode(jets), cells.T)
+    assert cells[3, 0] < grid.lattice.first_heavy or grid.decode(cells.T)[0, 3] > 0
+
+
+def test_massless_jets_keep_their_cell_and_jets_alike_do_not():
+    grid = ShiftedLattice(Lattice(STEPS, (True, True, False, True)), 7, np.arange(1000))
+    cells = grid.encode(np.tile([[5e4, 0.501, 1.0, 0.0], [5e4, 0.501, 1.0, 5e3]], (500, 1)))
+    assert [len(np.unique(column)) for column in cells.T] == [2, 2, 1, 3]
+    decoded = grid.decode(cells)
+    assert len(np.unique(decoded[::2, 3])) == 1 and len(np.unique(decoded[1::2, 3])) == 500
+    assert len(np.unique(decoded[:, 0])) == 1000 and len(np.unique(decoded[:, 2])) == 1
+    other = ShiftedLattice(grid.lattice, 70_000, grid.indices)
+    assert not np.isin(other.offsets[0], grid.offsets[0]).any()
 
 
 @pytest.mark.parametrize("steps", [(0, 1, 1, 1), (1, 1, 1, -1), (1, 1, math.nan, 1), (1, 1, 1, 5), (1e-9, 1, 1, 1)])

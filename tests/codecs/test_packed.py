@@ -117,4 +117,6 @@ def test_words_of_other_jets_are_refused():
 
 
 def test_a_codec_says_what_it_is():
-    assert codec(context=False).config() == {"layout": "packed", "steps": list(STEPS), "context": False}
+    assert codec(context=False).config() == {
+        **{"layout": "packed", "steps": list(STEPS), "shifted": [False] * 4, "context": False}
+    }

@@ -14,11 +14,11 @@ from atlasae.codecs.floats import few_threads
 from atlasae.codecs.model import Model, default_model
 from atlasae.compression.collection import Compressor
 from atlasae.compression.floats import WordsLayout, start_floats
+from atlasae.compression.plan import Options
 from atlasae.errors import UserError
 from atlasae.files.branches import Branch
 from atlasae.files.events import flatten
 from atlasae.jets.collections import Collection
-from atlasae.jets.precision import Precision
 from atlasae.jets.recognition import resolve_pattern
 from atlasae.jets.stored import storage_of
 from atlasae.jets.units import settle
@@ -52,10 +52,10 @@ def events_of(columns: dict[str, np.ndarray], counts: np.ndarray | None) -> dict
 
 def start(columns: dict[str, np.ndarray], counts: np.ndarray | None, **how: Any) -> Compressor[WordsLayout]:
     """A compressor chosen by these jets, as `compress` chooses it."""
-    precision = Precision.parse(how.get("precision", str(BOUND)))
+    options = Options(how.get("precision", str(BOUND)), dither=how.get("dither", True))
     found = collection_of(columns, jagged=counts is not None)
     (settled,) = settle([found], how.get("units"), [list(columns.values())])
-    return start_floats(settled, precision, model(), events_of(columns, counts))
+    return start_floats(settled, options, model(), events_of(columns, counts))
 
 
 def round_trip(
@@ -291,3 +291,27 @@ def test_bounds_are_those_of_the_layout():
     assert start(jet_columns("energy", 50), None, precision=bounds).bounds["E"] == 1e-2
     with pytest.raises(UserError, match="--precision leaves out phi, m"):
         start(jet_columns("flat", 50), None, precision="pt=1e-3,eta=1e-3")
+
+
+@pytest.mark.parametrize("dither", [True, False])
+def test_decoded_values_lie_on_a_comb_only_without_dither(dither):
+    rng = np.random.default_rng(0)
+    columns = jet_columns("flat", 20_000)
+    columns["pt"] = (60e3 * rng.uniform(1, 1.2, 20_000)).astype(np.float32)  # 91 steps
+    compressor = start(columns, None, dither=dither)
+    _, restored = round_trip(compressor, events_of(columns, None))
+    assert max(compressor.max_error.values()) <= BOUND
+    assert (len(np.unique(plain(restored["pt"]))) > 10_000) == dither
+    moved = np.histogram(plain(restored["pt"]), 60, (60e3, 72e3))[0] - np.histogram(columns["pt"], 60, (60e3, 72e3))[0]
+    assert (np.abs(moved).max() < 60) == dither  # of 333 jets in a bin
+
+
+def test_values_that_come_back_exactly_are_not_shifted():
+    """eta in tenths, further apart than two bounds, decode to themselves; pt of ten bits does not and is shifted."""
+    columns = jet_columns("flat", 2000)
+    columns["eta"] = (np.round(columns["eta"] * 10) / 10).astype(np.float32)
+    columns["pt"].view(np.uint32)[:] &= 0xFFFFE000
+    compressor = start(columns, None)
+    assert compressor.layout.codec.config()["dither"] == {"shifted": (0, 2), "blocks": (2,)}
+    _, restored = round_trip(compressor, events_of(columns, None))
+    assert np.array_equal(plain(restored["eta"]), columns["eta"])

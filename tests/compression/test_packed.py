@@ -12,10 +12,18 @@ from hypothesis import strategies as st
 from atlasae.codecs.priors import default_priors
 from atlasae.compression import packed
 from atlasae.compression.collection import Compressor
-from atlasae.compression.packed import PackedLayout, pack_chunk, packed_codec_of, start_packed, unpack_chunk
+from atlasae.compression.packed import (
+    PackedLayout,
+    coder_of,
+    key_of,
+    pack_chunk,
+    packed_codec_of,
+    start_packed,
+    unpack_chunk,
+)
+from atlasae.compression.plan import Options
 from atlasae.errors import UserError
 from atlasae.jets.collections import Collection
-from atlasae.jets.precision import Precision
 from atlasae.jets.stored import storage_of
 
 PT_M = ("pt", "eta", "phi", "m")
@@ -35,7 +43,8 @@ def events(dtype: str = "<f4", odd: dict[tuple[str, int], float] | None = None) 
 
 
 def compressor(dtype: str = "<f4", precision: str = "1e-3", context: bool = True) -> Compressor[PackedLayout]:
-    return start_packed(collection(dtype), Precision.parse(precision), default_priors(), events(dtype), context)
+    options = Options(precision, packed=True, context=context)
+    return start_packed(collection(dtype), options, default_priors(), events(dtype))
 
 
 def flat(found: dict[str, ak.Array]) -> dict[str, np.ndarray]:
@@ -89,7 +98,8 @@ def test_the_codec_comes_back_from_what_it_says():
 @pytest.mark.parametrize(
     "changed",
     [{"steps": [1e-3] * 3}, {"steps": ["1"] * 4}, {"steps": [0.0] * 4}, {"steps": [float("nan")] * 4}, {"context": 1},
-     {"steps": None}, {"steps": [1, 1, 1, 1]}, {"steps": [1.1e-8, 1e-3, 1e-3, 1e-3]}],
+     {"steps": None}, {"steps": [True] * 4}, {"steps": [1.1e-8, 1e-3, 1e-3, 1e-3]},
+     {"shifted": [True] * 3}, {"shifted": [1] * 4}, {"shifted": None}],
 )  # fmt: skip
 def test_what_is_no_codec_is_refused(changed):
     with pytest.raises((ValueError, TypeError)):
@@ -102,8 +112,8 @@ def packed_bytes() -> tuple[Compressor[PackedLayout], bytes, np.ndarray]:
     return one, ak.to_numpy(content[0]).tobytes(), COUNTS
 
 
-def forged(number: int, kept: bytes, words: bytes = b"") -> bytes:
-    return np.array([number, len(kept)], "<u4").tobytes() + kept + words
+def forged(number: int, kept: bytes, words: bytes = b"", key: int = 5) -> bytes:
+    return np.array([number, len(kept), key], "<u4").tobytes() + kept + words
 
 
 @pytest.mark.parametrize(
@@ -111,6 +121,7 @@ def forged(number: int, kept: bytes, words: bytes = b"") -> bytes:
     [
         b"",
         b"\0" * 7,
+        b"\0" * 8,
         forged(0, b"", b"abc"),
         forged(2, b"no zlib"),
         forged(2, zlib.compress(b"\0" * 39)),
@@ -119,7 +130,7 @@ def forged(number: int, kept: bytes, words: bytes = b"") -> bytes:
         forged(2**31, zlib.compress(b"\0" * 10_000_000)),
         forged(0, b"", b"\1\0\0\0\0\0\0\0"),  # words never end in zero
     ],
-    ids=range(9),
+    ids=range(10),
 )
 def test_other_bytes_are_refused(content):
     one = compressor()
@@ -140,6 +151,25 @@ def test_a_changed_byte_is_some_jets_or_refused(place, change):
     assert [len(column) for column in columns] == [12] * 4
 
 
+def test_jets_alike_differ_when_decoded_unless_the_grid_is_not_shifted():
+    alike = {
+        name: ak.unflatten(np.full(12, value, "<f4"), COUNTS)
+        for name, value in zip(events(), (5e4, 1, 2, 5e3), strict=True)
+    }
+    for dither in (True, False):
+        options = Options(1e-3, packed=True, dither=dither)
+        one = start_packed(collection(), options, default_priors(), events())
+        assert one.layout.codec.lattice.shifted == (dither,) * 4
+        found = flat(one.layout.restore(one.compress(alike), COUNTS))
+        assert [len(np.unique(values)) for values in found.values()] == [12 if dither else 1] * 4
+
+
+def test_chunks_have_keys_of_their_own():
+    columns = [np.arange(12, dtype="<f4")] * 4
+    assert 0 <= key_of(columns) == key_of([column.copy() for column in columns]) < 2**31
+    assert key_of([column + 1 for column in columns]) != key_of(columns)
+
+
 def test_packing_is_undone():
     one, cells = compressor(), np.stack([np.arange(12, dtype=np.int32) + 1000] * 4)
     cells[3] += 9000
@@ -149,9 +179,10 @@ def test_packing_is_undone():
     found = unpack_chunk(
         one.layout.codec,
         storage_of(one.collection),
-        pack_chunk(one.layout.codec, cells, exact, COUNTS, columns),
+        pack_chunk(one.layout.codec, cells, exact, COUNTS, columns, key=7),
         COUNTS,
     )
-    for column, expected, jets in zip(found, columns, one.layout.codec.lattice.jets(cells).T, strict=True):
+    decoded = coder_of(one.layout.codec.lattice, 7, np.arange(12)).decode(cells.T)
+    for column, expected, jets in zip(found, columns, decoded.T, strict=True):
         assert column[exact].tolist() == expected[exact].tolist()
         assert np.allclose(column[~exact], jets[~exact], rtol=1e-6)

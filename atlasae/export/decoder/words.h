@@ -14,9 +14,10 @@ std::int64_t digit(std::uint32_t& word) {
     return last;
 }
 
-ATLASAE_INLINE Block cumulative(const std::int64_t* cell, double first, double cells) {
+ATLASAE_INLINE Block cumulative(const std::int64_t* cell, const Block& shift, double first, double cells) {
     Block u;
-    for (int k = 0; k < size; ++k) u.at[k] = within((static_cast<double>(cell[k]) + first + 0.5) / cells, 0, 1);
+    for (int k = 0; k < size; ++k)
+        u.at[k] = within((static_cast<double>(cell[k]) + (first + 0.5) - shift.at[k]) / cells, 0, 1);
     return u;
 }
 

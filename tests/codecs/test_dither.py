@@ -1,0 +1,117 @@
+"""Offsets that are the same on every machine, uniform, and that make errors independent of values."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from atlasae.codecs.chain import JETS
+from atlasae.codecs.dither import BLOCK, IN_BLOCK, MASK, NO_DITHER, Dither, Offsets, Part, mixed, offset
+from atlasae.codecs.grid import Grid, jet_words
+from atlasae.codecs.model import default_model
+
+JET_DITHER = Dither((0, 1, 2), (1, 2))
+FREE = [True, True, True, False]
+LEVELS = (2000, 64 * IN_BLOCK, 102 * IN_BLOCK, 4000)
+STEP = 2e-3
+
+
+def chi2(values: np.ndarray, bins: int = 64) -> float:
+    """The chi^2 per bin of values in [0, 1) against a flat distribution."""
+    expected = len(values) / bins
+    return float((((np.histogram(values, bins, (0, 1))[0] - expected) ** 2) / expected).mean())
+
+
+@given(st.integers(0, MASK))
+def test_a_state_is_mixed_by_integers_alone(state):
+    linear = (state * 1103515245 + 1013904223) % 2**31
+    assert mixed(state) == mixed(np.array([state]))[0] == linear**2 // 2**15 % 2**31
+    assert offset(np.array([state]))[0] == state / 2**31
+
+
+def test_offsets_of_neighbouring_rows_are_uniform_and_independent():
+    offsets = Offsets()
+    offsets.add(np.arange(200_000) // 400)
+    offsets.add(np.arange(200_000) % 400)
+    first = offsets.next()
+    offsets.add(np.zeros(200_000))
+    second = offsets.next()
+    for values in (first, second, (first - second) % 1, np.diff(first) % 1, np.diff(second) % 1):
+        assert chi2(values) < 1.6
+    assert first.min() >= 0 and first.max() < 1
+
+
+def test_offsets_of_jets_need_no_cell_that_needs_them():
+    assert list(JET_DITHER.order(FREE)) == [
+        Part(1, of_block=True),
+        Part(2, of_block=True),
+        Part(0, shifted=True),
+        Part(1, in_block=True, shifted=True),
+        Part(2, in_block=True, shifted=True),
+        Part(3),
+    ]
+    assert list(NO_DITHER.order(FREE)) == [Part(i) for i in range(4)] and not NO_DITHER
+
+
+@given(st.integers(0, 10_000), st.integers(1, 3000))
+def test_a_window_of_blocks_holds_all_positions(begin, size):
+    first, levels = JET_DITHER.window(1, begin, begin + size)
+    assert first % BLOCK == 0 and levels % IN_BLOCK == 0
+    assert first <= begin and begin + size <= first + levels // IN_BLOCK * BLOCK < begin + size + 2 * BLOCK
+    assert JET_DITHER.window(0, begin, begin + size) == (begin, size + 1)
+    assert JET_DITHER.window(3, begin, begin + size) == (begin, size)
+
+
+@pytest.mark.parametrize(
+    ("dither", "exponent", "why"),
+    [
+        (Dither((0,), (0,)), 0.2, "only equal steps"),
+        (Dither((0,), (1,)), 0.0, "can't be shifted"),
+        (Dither((4,)), 0.0, "can't be shifted"),
+        (Dither((0, 1), (0, 0)), 0.0, "can't be shifted"),
+        (Dither((3,), (3,)), 0.0, "in blocks"),
+        (Dither((0,), (0,)), 0.0, "blocks of other than 32 cells"),
+    ],
+)
+def test_a_dither_that_does_not_fit_its_grid_is_refused(dither, exponent, why):
+    with pytest.raises(ValueError, match=why):
+        dither.check(FREE, exponent, LEVELS)
+
+
+def shifted_grid() -> Grid:
+    """A grid of jets in equal steps with the offsets of `JET_DITHER`."""
+    spans = [float(density.edges[-1] - density.edges[0]) for density in default_model().autoencoder.densities]
+    cells = [span / STEP for span in spans]
+    first = (1000, 1500 // BLOCK * BLOCK, 0, 5500)
+    return Grid(0.0, tuple(cells), first, LEVELS, jet_words(LEVELS, (16, 16, 16)), JET_DITHER)
+
+
+@pytest.fixture(scope="module")
+def errors() -> tuple[np.ndarray, np.ndarray]:
+    """Coordinates of 50,000 jets in the middle of the grid, and their errors in steps."""
+    rng = np.random.default_rng(0)
+    y = np.stack([rng.uniform(9, 11.5, 50_000), rng.uniform(-2, 0.5, 50_000), rng.uniform(-3, 3, 50_000)], axis=1)
+    given_y = torch.from_numpy(np.column_stack([y, y[:, 0] - 6.5 + rng.normal(0, 0.2, 50_000)]))
+    model, grid = default_model().autoencoder, shifted_grid()
+    decoded = model.decode(model.encode(given_y, grid), grid)
+    return given_y.numpy(), ((decoded - given_y) / STEP).numpy()
+
+
+@pytest.mark.parametrize("variable", range(4))
+def test_errors_are_uniform_and_independent_of_the_value(errors, variable):
+    y, e = errors[0][:, variable], errors[1][:, variable]
+    assert np.abs(e).max() <= 0.5 + 1e-9
+    assert chi2(e + 0.5) < 1.6
+    for phase in np.split(np.argsort((y / STEP) % 1), 5):  # by the place in a step
+        assert abs(e[phase].mean()) < 5 * e.std() / np.sqrt(len(phase))
+        assert np.abs(e[phase]).max() > 0.49
+
+
+def test_errors_of_a_jet_are_independent_of_each_other(errors):
+    correlations = np.corrcoef(errors[1].T) - np.eye(4)
+    assert np.abs(correlations).max() < 5 / np.sqrt(50_000)
+
+
+def test_links_of_jets_leave_m_alone_that_moves_with_pt():
+    assert [link.name for link in JETS if link.anchor is None] == ["pt", "eta", "phi"]
