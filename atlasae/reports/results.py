@@ -110,6 +110,52 @@ class TwoSample(Facts):
     classifier: Separation | None
 
 
+class Change(Facts):
+    """How much the counts of `bins` changed: `chi2`, the mean of (after - before)^2 / before over the bins.
+
+    `random` is the chi2 that random errors of the same size would give, `ratio` chi2 over it, about 1 for errors that
+    do not depend on the value, and `error` what chance makes of the ratio. Nothing more where random errors move no
+    jet.
+    """
+
+    bins: int
+    chi2: float | None = None
+    random: float | None = None
+    ratio: float | None = None
+    error: float | None = None
+
+
+class FineFigures(Facts):
+    """A spectrum in bins of equal `width` from `first` (MeV, radians): jets before and after, and their `change`.
+
+    `random` is the standard deviation of each bin's count that random errors of the same size would give.
+    """
+
+    width: float
+    first: float
+    change: Change
+    before: list[int]
+    after: list[int]
+    random: list[float]
+
+
+class Passing(Facts):
+    """The number of jets above a pt (MeV) before and after; `sigma` is their shift in units of random errors'."""
+
+    pt: float
+    before: int
+    after: int
+    sigma: float
+
+
+class DistinctFigures(Facts):
+    """The number of different values of each variable, before and after, of so many `jets`."""
+
+    jets: int
+    before: Mapping[str, int]
+    after: Mapping[str, int]
+
+
 class CollectionFigures(Facts):
     """The evaluation of a collection; `exact_jets` is None for a decompressed file.
 
