@@ -32,7 +32,7 @@ LOWEST, POWER, SEED = 60_000.0, 5.0, 1  # of the falling spectrum: pt in MeV, d(
 JETS_AN_EVENT = 4
 WINDOW_OF, WINDOW = "pt, 1 GeV", (100_000.0, 120_000.0)  # MeV
 THRESHOLD = 85_000.0  # MeV
-TESTED = 200_000  # jets that the classifier gets
+TESTED = 1_000_000  # jets that the classifier gets
 
 
 def falling_jets(jets: int, seed: int = SEED) -> Floats:
@@ -126,10 +126,10 @@ def speeds(path: Path) -> Table:
     works: Works = {}
     for name, (encode, decode) in pairs.items():
         works |= {(name, "encode"): encode, (name, "decode"): decode}
-    with few_threads():
-        return millions_a_second(len(sample.jets), fastest(works, 2))
+    return millions_a_second(len(sample.jets), fastest(works, 2))
 
 
+@few_threads()
 def measure(given: argparse.Namespace, folder: Path) -> Tables:
     """The figures of every file and layout, and the speed for each file."""
     longer = [long_file(path, given.longer, given.scratch) for path in given.files]
