@@ -10,7 +10,7 @@ from atlasae.files.events import Counts
 from atlasae.jets.coordinates import LARGEST_ETA, Floats
 from atlasae.jets.residuals import half_width
 from atlasae.jets.variables import JET
-from atlasae.reports.results import Change, DistinctFigures, FineFigures, Passing
+from atlasae.reports.results import Change, CombFigures, DistinctFigures, FineFigures, Passing
 
 FEWEST = 25  # jets in a bin that is compared
 _GEV = 1000.0  # MeV
@@ -149,11 +149,6 @@ class FineSpectrum:
         )
 
 
-def fine_spectra() -> dict[str, FineSpectrum]:
-    """Empty spectra of jets, by name."""
-    return {name: FineSpectrum(*bins) for name, (_, *bins) in FINE.items()}
-
-
 @dataclass
 class Threshold:
     """The number of jets above a pt (MeV) before and after, and what random errors of the same size give."""
@@ -161,6 +156,7 @@ class Threshold:
     pt: float
     before: int = 0
     after: int = 0
+    below: int = 0
     expected: float = 0.0
     variance: float = 0.0
 
@@ -168,6 +164,7 @@ class Threshold:
         """Add the pt of jets, and the largest error of each."""
         self.before += int((before > self.pt).sum())
         self.after += int((after > self.pt).sum())
+        self.below += int((before <= self.pt).sum())
         with np.errstate(all="ignore"):
             share = np.clip((before + largest - self.pt) / (2 * largest), 0, 1)
         share = np.where(largest > 0, share, before > self.pt)
@@ -176,13 +173,13 @@ class Threshold:
 
     def merge(self, other: "Threshold") -> None:
         """Add another one of the same pt."""
-        for name in ("before", "after", "expected", "variance"):
+        for name in ("before", "after", "below", "expected", "variance"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
 
     def figures(self) -> Passing:
         """The counts, and their shift in standard deviations of what random errors give: of at least one jet."""
         sigma = (self.after - self.expected) / np.sqrt(max(self.variance, 1.0))
-        return Passing(pt=self.pt, before=self.before, after=self.after, sigma=float(sigma))
+        return Passing(pt=self.pt, before=self.before, after=self.after, below=self.below, sigma=float(sigma))
 
 
 @dataclass
@@ -214,3 +211,40 @@ class Distinct:
         found = [len(np.unique(column)) for column in values.T]
         before, after = (dict(zip(JET.names, part, strict=True)) for part in (found[:4], found[4:]))
         return DistinctFigures(jets=len(values), before=before, after=after)
+
+
+@dataclass
+class CombTally:
+    """What a comb of decoded values would change, summed over chunks of jets."""
+
+    spectra: dict[str, FineSpectrum] = field(
+        default_factory=lambda: {n: FineSpectrum(*b) for n, (_, *b) in FINE.items()}
+    )
+    above: list[Threshold] = field(default_factory=lambda: [Threshold(pt) for pt in THRESHOLDS])
+    distinct: Distinct = field(default_factory=Distinct)
+
+    def add(self, before: Floats, after: Floats, bounds: Mapping[str, float | None]) -> None:
+        """Add jets (n x 4, MeV) before and after, and the bounds that are promised."""
+        errors = largest_errors(before, after, bounds)
+        columns = {v: (before[:, i], after[:, i], errors[v]) for i, v in enumerate(JET.names)}
+        for name, spectrum in self.spectra.items():
+            spectrum.add(*columns[FINE[name][0]])
+        for threshold in self.above:
+            threshold.add(*columns["pt"])
+        self.distinct.add(before, after)
+
+    def merge(self, other: "CombTally") -> None:
+        """Add other jets."""
+        for name, spectrum in self.spectra.items():
+            spectrum.merge(other.spectra[name])
+        for mine, theirs in zip(self.above, other.above, strict=True):
+            mine.merge(theirs)
+        self.distinct.merge(other.distinct)
+
+    def figures(self) -> CombFigures:
+        """The report."""
+        return CombFigures(
+            spectra={name: spectrum.figures() for name, spectrum in self.spectra.items()},
+            above=[threshold.figures() for threshold in self.above],
+            distinct=self.distinct.figures(),
+        )

@@ -1,10 +1,13 @@
 """Reports of evaluations, benchmarks and figures, and their pages."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from atlasae.report import Facts, Page, PageTable, Report
+
+MOST_CHANGED = 1.3  # change of fine bins over that of random errors, if errors do not depend on the value
+BY_CHANCE = 3.0  # standard deviations
 
 
 class ResidualFigures(Facts):
@@ -103,7 +106,10 @@ class Separation(Facts):
 
 
 class TwoSample(Facts):
-    """Tests of whether jets before and after are of one distribution: the `distance` and `p_value` of each variable."""
+    """Tests of whether jets before and after are of one distribution: the `distance` and `p_value` of each variable.
+
+    The distance is of all `jets`, and at most `resolution` too small.
+    """
 
     jets: int
     kolmogorov_smirnov: Mapping[str, Mapping[str, float]]
@@ -140,11 +146,15 @@ class FineFigures(Facts):
 
 
 class Passing(Facts):
-    """The number of jets above a pt (MeV) before and after; `sigma` is their shift in units of random errors'."""
+    """The number of jets above a pt (MeV) before and after, and of the others before.
+
+    `sigma` is the shift in standard deviations of what random errors of the same size give.
+    """
 
     pt: float
     before: int
     after: int
+    below: int
     sigma: float
 
 
@@ -154,6 +164,14 @@ class DistinctFigures(Facts):
     jets: int
     before: Mapping[str, int]
     after: Mapping[str, int]
+
+
+class CombFigures(Facts):
+    """What a comb of decoded values would change: fine spectra by name, jets above a pt, distinct values."""
+
+    spectra: Mapping[str, FineFigures]
+    above: list[Passing]
+    distinct: DistinctFigures
 
 
 class CollectionFigures(Facts):
@@ -178,6 +196,7 @@ class CollectionFigures(Facts):
     correlation: CorrelationFigures
     events: EventFigures
     two_sample: TwoSample
+    comb: CombFigures
     spectra: Mapping[str, SpectrumFigures]
     residuals: DensityFigures | None
     latents: DensityFigures | None
@@ -223,7 +242,7 @@ class EvaluationReport(Report):
             sizes = f", {found.bytes_per_jet_before:.2f} -> {found.bytes_per_jet:.2f} bytes per jet"
             page.append(f"{found.name}: {found.jets:,} jets{exact}" + sizes * bool(found.jets))
             if found.variables["pt"].all.jets:
-                page += [_residuals(found), *_remarks(found)]
+                page += [_residuals(found), *_remarks(found), *_comb(found.comb)]
             else:
                 page.append("  no jets to compare")
         return page
@@ -267,11 +286,52 @@ def _remarks(collection: CollectionFigures) -> list[str]:
 def _two_sample(tests: TwoSample) -> list[str]:
     name, furthest = max(tests.kolmogorov_smirnov.items(), key=lambda item: item[1]["distance"])
     distance, p = furthest["distance"], furthest["p_value"]
-    remarks = [f"  Kolmogorov-Smirnov: at most {distance:.2g} ({name}), p = {p:.2g}"]
+    remarks = [f"  Kolmogorov-Smirnov: at most {distance:.2g} ({name}), p = {p:.2g} ({tests.jets:,} jets)"]
     if auc := tests.classifier:
         told = f"AUC {auc.auc:.5f} +- {auc.error:.1g} ({auc.jets:,} jets)"
-        remarks.append(f"  a classifier tells them apart with {told}")
+        remarks.append(f"  a classifier that sees phases against a grid tells them apart with {told}")
     return remarks
+
+
+def _comb(found: CombFigures) -> Iterator[str | PageTable]:
+    changes = {name: one.change for name, one in found.spectra.items() if one.change.ratio is not None}
+    if changes:
+        yield _changes(changes)
+    if passing := [one for one in found.above if one.before and one.below]:
+        yield _passing(passing)
+    yield f"  different values, of {found.distinct.jets:,} jets: " + ", ".join(
+        f"{name} {before:,} -> {found.distinct.after[name]:,}" for name, before in found.distinct.before.items()
+    )
+    if combs := [name for name, change in changes.items() if _is_comb(change)]:
+        yield f"  errors depend on the value: more jets change fine bins than by random errors ({'; '.join(combs)})"
+
+
+def _changes(changes: Mapping[str, Change]) -> PageTable:
+    """Changes of fine bins; the ratio is near 1 if errors do not depend on the value."""
+    rows = [
+        [
+            name,
+            f"{found.bins:,}",
+            *(f"{found[key]:.3g}" for key in ("chi2", "random", "ratio")),
+            f"{found['error']:.1g}",
+        ]
+        for name, found in changes.items()
+    ]
+    return PageTable(["fine bins", "number", "chi^2 per bin", "of random errors", "ratio", "+-"], rows)
+
+
+def _passing(found: Sequence[Passing]) -> PageTable:
+    rows = [
+        [f"{one.pt / 1000:g} GeV", f"{one.before:,}", f"{one.after:,}", f"{100 * (one.after / one.before - 1):+.2g} %"]
+        + [f"{one.sigma:+.1f} sigma"]
+        for one in found
+    ]
+    return PageTable(["jets above", "before", "after", "shift", "of random errors"], rows)
+
+
+def _is_comb(change: Change) -> bool:
+    """Whether bins changed more than random errors would change them, and not by chance."""
+    return bool(change["ratio"] > MOST_CHANGED + BY_CHANCE * change["error"])
 
 
 class BenchmarkReport(Report):
