@@ -58,7 +58,7 @@ from atlasae.reports.results import (
 REPORT_FORMAT = 1  # raise it when older versions would misread a report
 SHOWN = ("pt", "eta", "phi", "m", "E")  # variables with figures of spectra and residuals
 MOST_SAMPLED = 200_000  # jets that the classifier gets
-UNITS = {"eta": 1.0, "phi": 1.0}  # of ranks, else MASS_FLOOR
+_UNITS = {"eta": 1.0, "phi": 1.0}  # of ranks, else MASS_FLOOR
 
 
 @dataclass(frozen=True)
@@ -194,7 +194,7 @@ class Evaluation:
         self.spectra = {v: Spectrum(AXES[v]) for v in SHOWN}
         self.correlation = Correlation(COMPARED)
         self.comb = CombTally()
-        self.ranks = {v: Ranks(UNITS.get(v, MASS_FLOOR)) for v in SHOWN}
+        self.ranks = {v: Ranks(_UNITS.get(v, MASS_FLOOR)) for v in SHOWN}
         self.sample = Thinned(MOST_SAMPLED)
         self.residuals: DensityHistogram | None = None
         self.latents: DensityHistogram | None = None

@@ -12,7 +12,7 @@ from atlasae.jets.residuals import half_width
 from atlasae.jets.variables import JET
 from atlasae.reports.results import Change, CombFigures, DistinctFigures, FineFigures, Passing
 
-FEWEST = 25  # jets in a bin that is compared
+FEWEST_IN_BIN = 25  # jets in a bin that is compared
 _GEV = 1000.0  # MeV
 _HIGHEST = 16_384 * _GEV  # of the fine bins of pt and m
 _UNIFORM = 0.6827  # half-width of the central 68 % of errors that are uniform in +-1
@@ -78,6 +78,11 @@ class FineSpectrum:
         """The edges of all bins."""
         return np.asarray(self.low + self.width * np.arange(self._bins + 1), np.float64)
 
+    @property
+    def _squares(self) -> Floats:
+        """The mean square of the change of each bin that random errors give."""
+        return np.asarray(self.variance + (self.expected - self.before) ** 2)
+
     def add(self, before: Floats, after: Floats, largest: Floats) -> None:
         """Add a variable of jets, and the largest error of each."""
         x, reach = (before - self.low) / self.width, largest / self.width
@@ -114,14 +119,13 @@ class FineSpectrum:
     def change(self, low: float = -np.inf, high: float = np.inf) -> Change:
         """How much the bins between two values changed, compared with random errors; without bins, their number alone.
 
-        Bins have `FEWEST` jets, and are not at an end of the spectrum, where jets move out but not in.
+        Bins have `FEWEST_IN_BIN` jets, and are not at an end of the spectrum, where jets move out but not in.
         """
         low, high = max(low, self.first), min(high, self.last)
         edges = self.edges
-        used = (self.before >= FEWEST) & (edges[:-1] >= low) & (edges[1:] <= high)
-        n, shift = self.before[used], self.expected[used] - self.before[used]
-        variance = self.variance[used]
-        chi2, random = ((self.after[used] - n) ** 2 / n).sum(), ((variance + shift**2) / n).sum()
+        used = (self.before >= FEWEST_IN_BIN) & (edges[:-1] >= low) & (edges[1:] <= high)
+        n, shift, variance = self.before[used], (self.expected - self.before)[used], self.variance[used]
+        chi2, random = ((self.after[used] - n) ** 2 / n).sum(), (self._squares[used] / n).sum()
         if not random:
             return Change(bins=int(used.sum()))
         # Var((N - n)^2) of a normal N; a jet that leaves a bin enters the next: covariances add half of it.
@@ -145,7 +149,7 @@ class FineSpectrum:
             change=self.change(),
             before=self.before[shown].tolist(),
             after=self.after[shown].tolist(),
-            random=np.sqrt(self.variance[shown]).tolist(),
+            random=np.sqrt(self._squares[shown]).tolist(),
         )
 
 

@@ -134,7 +134,7 @@ class Change(Facts):
 class FineFigures(Facts):
     """A spectrum in bins of equal `width` from `first` (MeV, radians): jets before and after, and their `change`.
 
-    `random` is the standard deviation of each bin's count that random errors of the same size would give.
+    `random` is the root mean square of each bin's change that random errors of the same size would give.
     """
 
     width: float
