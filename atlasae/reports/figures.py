@@ -21,11 +21,11 @@ from atlasae.reports.benchmark import FLOOR, OURS
 from atlasae.reports.evaluation import REPORT_FORMAT, SHOWN, evaluate_files
 from atlasae.reports.fine import FEWEST_IN_BIN, FINE
 from atlasae.reports.plotting import QUANTITIES, Label
+from atlasae.reports.results import FEWEST_BINS
 
 SUFFIXES = (".png", ".pdf")
 WIDTH = "half-width of the central 68 %"
 UNDRAWN = ("as it is, LZMA(9)", "grid in integers, ZSTD(5)", "grid in three floats, LZMA(9)")
-FEWEST_BINS = 10  # with so many jets, of fine spectra that are drawn
 CORNER = 4  # variables in the corner plot: pt, eta, phi, m
 
 Figure = plotting.Figure

@@ -128,8 +128,8 @@ class FineSpectrum:
         chi2, random = ((self.after[used] - n) ** 2 / n).sum(), (self._squares[used] / n).sum()
         if not random:
             return Change(bins=int(used.sum()))
-        # Var((N - n)^2) of a normal N; a jet that leaves a bin enters the next: covariances add half of it.
-        error = np.sqrt(1.5 * ((2 * variance**2 + 4 * variance * shift**2) / n**2).sum())
+        # Var((N - n)^2) of a normal N, and of few jets that move; as these enter the next bin, covariances add half.
+        error = np.sqrt(1.5 * ((2 * variance**2 + 4 * variance * shift**2 + variance) / n**2).sum())
         bins = len(n)
         return Change(
             bins=bins,
@@ -201,13 +201,16 @@ class Distinct:
     def add(self, before: Floats, after: Floats) -> None:
         """Add jets (n x 4) before and after."""
         room = self.most - self.jets
+        if room <= 0:
+            return
         with np.errstate(over="ignore"):
             self.parts.append(np.concatenate([before[:room], after[:room]], axis=1).astype(np.float32))
 
     def merge(self, other: "Distinct") -> None:
         """Add other jets."""
         for part in other.parts:
-            self.parts.append(part[: self.most - self.jets])
+            if room := self.most - self.jets:
+                self.parts.append(part[:room])
 
     def figures(self) -> DistinctFigures:
         """The number of different values of each variable."""

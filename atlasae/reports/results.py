@@ -8,6 +8,7 @@ from atlasae.report import Facts, Page, PageTable, Report
 
 MOST_CHANGED = 1.3  # change of fine bins over that of random errors, if errors do not depend on the value
 BY_CHANCE = 3.0  # standard deviations
+FEWEST_BINS = 10  # with enough jets, of fine spectra that are judged and drawn
 
 
 class ResidualFigures(Facts):
@@ -331,7 +332,7 @@ def _passing(found: Sequence[Passing]) -> PageTable:
 
 def _is_comb(change: Change) -> bool:
     """Whether bins changed more than random errors would change them, and not by chance."""
-    return bool(change["ratio"] > MOST_CHANGED + BY_CHANCE * change["error"])
+    return bool(change.bins >= FEWEST_BINS and change["ratio"] > MOST_CHANGED + BY_CHANCE * change["error"])
 
 
 class BenchmarkReport(Report):
