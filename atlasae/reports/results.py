@@ -290,7 +290,7 @@ def _two_sample(tests: TwoSample) -> list[str]:
     remarks = [f"  Kolmogorov-Smirnov: at most {distance:.2g} ({name}), p = {p:.2g} ({tests.jets:,} jets)"]
     if auc := tests.classifier:
         told = f"AUC {auc.auc:.5f} +- {auc.error:.1g} ({auc.jets:,} jets)"
-        remarks.append(f"  a classifier that sees phases against a grid tells them apart with {told}")
+        remarks.append(f"  a classifier tells them apart with {told}")
     return remarks
 
 

@@ -52,8 +52,8 @@ def falling_file(folder: Path, jets: int) -> Path:
         drawn = np.take_along_axis(drawn, order, axis=1).astype(np.float32)
         with uproot.recreate(path) as file:
             columns = zip(JET.names, drawn.transpose(2, 0, 1), strict=True)
-            jets = {"Jets": ak.zip({name: ak.from_regular(column) for name, column in columns})}
-            file.mktree("jets", {name: array.type.content for name, array in jets.items()}).extend(jets)
+            events = ak.zip({name: ak.from_regular(column) for name, column in columns})
+            file.mktree("jets", {"Jets": events.type.content}).extend({"Jets": events})
     return path
 
 

@@ -130,7 +130,7 @@ def test_what_is_remarkable_is_told():
     lines = evaluation(collection(two_sample=tests, **odd)).splitlines()
     assert "  3,000 jets have no residual (NaN, pt <= 0 ...): 2 changed" in lines
     assert "  1,500 jets are lighter than 100 MeV: the residual of their m is relative to 100 MeV" in lines
-    told = "  a classifier that sees phases against a grid tells them apart with AUC 0.51235 +- 0.003 (2,100 jets)"
+    told = "  a classifier tells them apart with AUC 0.51235 +- 0.003 (2,100 jets)"
     assert told in lines
 
 
