@@ -5,6 +5,7 @@ import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import awkward as ak
@@ -261,3 +262,30 @@ def test_long_files_repeat_nothing(tmp_path, monkeypatch):
     charges = ak.to_numpy(ak.flatten(found["Muon_charge"])).reshape(3, 80)
     assert not (charges[0] == charges[1]).all() and (np.sort(charges) == np.sort(charges[0])).all()
     assert ak.num(found["Muon_charge"]).tolist() == [2] * 120
+
+
+def test_the_figures_of_spectra_see_a_comb(harness, monkeypatch):
+    import spectra
+
+    monkeypatch.setattr(spectra, "tell_apart", lambda before, after: None)
+    before = spectra.falling_jets(50_000)
+    pt = np.exp(np.rint(np.log(before[:, 0]) / 2e-3) * 2e-3)
+    after = np.column_stack([pt, before[:, 1:] + np.random.default_rng(1).uniform(-1e-3, 1e-3, (50_000, 3))])
+    entry = SimpleNamespace(precision=dict.fromkeys(("pt", "eta", "phi", "m"), 1e-3))
+    errors = {"pt": after[:, 0] / before[:, 0] - 1}
+    jets = {"before": SimpleNamespace(jets=before), "after": SimpleNamespace(jets=after)}
+    row = spectra.figures(SimpleNamespace(**jets, entry=entry, errors=errors, bytes_per_jet=5.0))
+    assert (row["jets"], row["bytes per jet"]) == (50_000, 5.0) and 9e-4 < row["largest error"] < 1.01e-3
+    assert row["pt: values"] < 1500 and row["pt: values before"] > 49_000
+    assert row["pt, 1 GeV"] > 5 and row["pt, 1 GeV, 100 to 120 GeV"] > 5 and row["decoded / original, from"] < 0.9
+    assert abs(row["eta, .01"] - 1) < 4 * row["eta, .01: +-"] and abs(row["above 85 GeV: sigma"]) > 3
+
+
+def test_falling_jets_fall(harness, tmp_path):
+    import spectra
+
+    jets = spectra.falling_jets(100_000)
+    assert jets[:, 0].min() > 60_000 and (jets[:, 0] > 120_000).mean() == pytest.approx(2**-4, rel=0.05)
+    path = spectra.falling_file(tmp_path, 400)
+    (first, *_) = uproot.open(path)["jets"]["Jets_pt"].array().tolist()
+    assert first == sorted(spectra.falling_jets(400)[:4, 0].astype(np.float32).tolist(), reverse=True)

@@ -19,7 +19,6 @@ from atlasae.jets.residuals import (
     RELATIVE,
     back_to_back,
     by_pt,
-    kolmogorov_smirnov,
     leading_sum,
     mass_response,
     residuals,
@@ -29,6 +28,7 @@ from atlasae.jets.stored import storage_of
 from atlasae.jets.variables import JET
 from atlasae.reports.classifier import tell_apart
 from atlasae.reports.comparison import EventNumbers, JetPairs, Pair, Paired, open_pair
+from atlasae.reports.fine import CombTally
 from atlasae.reports.histograms import (
     AXES,
     ETA_BINS,
@@ -44,6 +44,7 @@ from atlasae.reports.histograms import (
     logarithmic,
     reach,
 )
+from atlasae.reports.ranks import Ranks
 from atlasae.reports.results import (
     CollectionFigures,
     EvaluationReport,
@@ -56,7 +57,8 @@ from atlasae.reports.results import (
 
 REPORT_FORMAT = 1  # raise it when older versions would misread a report
 SHOWN = ("pt", "eta", "phi", "m", "E")  # variables with figures of spectra and residuals
-MOST_SAMPLED = 50_000  # jets in the two-sample tests
+MOST_SAMPLED = 200_000  # jets that the classifier gets
+_UNITS = {"eta": 1.0, "phi": 1.0}  # of ranks, else MASS_FLOOR
 
 
 @dataclass(frozen=True)
@@ -191,6 +193,8 @@ class Evaluation:
         self.heavy = Spread(np.array([0.0, np.inf]))
         self.spectra = {v: Spectrum(AXES[v]) for v in SHOWN}
         self.correlation = Correlation(COMPARED)
+        self.comb = CombTally()
+        self.ranks = {v: Ranks(_UNITS.get(v, MASS_FLOOR)) for v in SHOWN}
         self.sample = Thinned(MOST_SAMPLED)
         self.residuals: DensityHistogram | None = None
         self.latents: DensityHistogram | None = None
@@ -204,8 +208,11 @@ class Evaluation:
         self.changed += int((~usable & ~jets.same).sum())
         self.light += int((np.abs(before[:, 3]) < MASS_FLOOR).sum())
         self._add_residuals(before, after)
+        shown = _shown(after)
         for variable, values in _shown(before).items():
-            self.spectra[variable].add(values, _shown(after)[variable])
+            self.spectra[variable].add(values, shown[variable])
+            self.ranks[variable].add(values, shown[variable])
+        self.comb.add(before, after, self.paired.precision)
         self.sample.add(np.concatenate([before, after], axis=1))
         self._add_latents(jets.latents)
         if jets.counts is not None:
@@ -230,6 +237,8 @@ class Evaluation:
                 spread.merge(theirs[variable])
         for variable, spectrum in self.spectra.items():
             spectrum.merge(other.spectra[variable])
+            self.ranks[variable].merge(other.ranks[variable])
+        self.comb.merge(other.comb)
         self.heavy.merge(other.heavy)
         self.correlation.merge(other.correlation)
         self.sample.merge(other.sample)
@@ -282,6 +291,7 @@ class Evaluation:
             correlation=self.correlation.figures(),
             events=self.events.figures(),
             two_sample=self._two_sample(),
+            comb=self.comb.figures(),
             spectra={v: spectrum.figures() for v, spectrum in self.spectra.items()},
             residuals=self.residuals.figures() if self.residuals else None,
             latents=replace(self.latents.figures(), meaning=self.paired.meaning) if self.latents else None,
@@ -311,13 +321,11 @@ class Evaluation:
 
     def _two_sample(self) -> TwoSample:
         rows = self.sample.rows(8)
-        before, after = rows[:, :4], rows[:, 4:]
-        tests = {}
-        if len(rows):
-            pairs = {v: (values, _shown(after)[v]) for v, values in _shown(before).items()}
-            found = {v: kolmogorov_smirnov(*pair) for v, pair in pairs.items()}
-            tests = {v: {"distance": distance, "p_value": p} for v, (distance, p) in found.items()}
-        return TwoSample(jets=len(rows), kolmogorov_smirnov=tests, classifier=tell_apart(before, after))
+        return TwoSample(
+            jets=self.ranks["pt"].values,
+            kolmogorov_smirnov={v: ranks.figures() for v, ranks in self.ranks.items() if ranks.values},
+            classifier=tell_apart(rows[:, :4], rows[:, 4:]),
+        )
 
 
 @dataclass

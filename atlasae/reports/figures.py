@@ -19,7 +19,9 @@ from atlasae.jets.residuals import RELATIVE
 from atlasae.reports import plotting
 from atlasae.reports.benchmark import FLOOR, OURS
 from atlasae.reports.evaluation import REPORT_FORMAT, SHOWN, evaluate_files
+from atlasae.reports.fine import FEWEST_IN_BIN, FINE
 from atlasae.reports.plotting import QUANTITIES, Label
+from atlasae.reports.results import FEWEST_BINS
 
 SUFFIXES = (".png", ".pdf")
 WIDTH = "half-width of the central 68 %"
@@ -74,6 +76,7 @@ def report_figures(report: Mapping[str, Any], label: Label) -> NamedFigures:
 
 def _collection_figures(collection: Mapping[str, Any], label: Label) -> NamedFigures:
     yield from _spectra(collection, label)
+    yield from _fine(collection.get("comb", {}).get("spectra", {}), label)  # reports of older versions have none
     yield from _residuals(collection, label)
     yield from _responses(collection, label)
     correlation = collection["correlation"]
@@ -90,6 +93,21 @@ def _spectra(collection: Mapping[str, Any], label: Label) -> NamedFigures:
     for variable, found in collection["spectra"].items():
         if found["edges"]:
             yield f"1_spectrum_{variable}", _spectrum(found, variable, label)
+
+
+def _fine(spectra: Mapping[str, Any], label: Label) -> NamedFigures:
+    """The spectra in fine bins that random errors would change, up to the first bin with few jets."""
+    for name, found in spectra.items():
+        filled = np.array(found["before"]) >= FEWEST_IN_BIN
+        start = int(np.argmax(filled))
+        stop = start + int(np.argmin(np.append(filled[start:], False)))
+        if found["change"].get("ratio") is None or stop - start < FEWEST_BINS:
+            continue
+        edges = found["first"] + found["width"] * np.arange(start, stop + 1)
+        before, after, random = (found[column][start:stop] for column in ("before", "after", "random"))
+        quantity = QUANTITIES[FINE[name][0]]
+        drawn = plotting.fine_ratio(edges, before, after, random, quantity, found["change"], label)
+        yield f"1_fine_{_stem(name)}", drawn
 
 
 def _spectrum(found: Mapping[str, Any], variable: str, label: Label, what: str = "Jets") -> Figure:

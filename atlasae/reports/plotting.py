@@ -30,6 +30,7 @@ Numbers = Sequence[float] | npt.NDArray[np.float64]
 # loggers that report missing fonts and glyphs
 TALKATIVE = ("matplotlib.font_manager", "matplotlib.mathtext", "matplotlib.backends.backend_pdf", "fontTools")
 _FAR = 6  # times the range of the axis: a bound beyond is printed, not drawn
+MANY = 100  # bins whose markers are small
 _FEW = 10  # jets in the fullest bin: with fewer, the axis is linear
 SIZE = (6.0, 4.8)  # inches: at a journal's column width, half of this, the smallest letters have 6 points
 STYLE = [
@@ -172,6 +173,38 @@ def spectrum(
     if falls := _is_logarithmic(x):
         _logarithmic_x(lower)
     _head_room(axes, np.concatenate([first, second]), falls)
+    _finish(axes, label)
+    return figure
+
+
+@_in_style
+def fine_ratio(
+    edges: Numbers,
+    before: Numbers,
+    after: Numbers,
+    random: Numbers,
+    quantity: Quantity,
+    change: Mapping[str, float],
+    label: Label = NO_LABEL,
+) -> Figure:
+    """The ratio of decompressed to original jets in fine bins, with a band of what random errors change.
+
+    `random` is the root mean square of that change of each count; `change` has the `ratio` of chi^2 to that of random
+    errors, and its `error`. Bins without jets before are left out.
+    """
+    figure = Figure(figsize=SIZE)
+    axes = figure.add_subplot()
+    x = np.asarray(edges) * quantity.scale
+    first = np.where(np.asarray(before) > 0, np.asarray(before, float), np.nan)
+    ratio, band = np.asarray(after) / first, np.asarray(random) / first
+    axes.stairs(1 + band, x, baseline=1 - band, fill=True, color=OUTER, label="random errors")
+    axes.axhline(1, color=BLACK, linewidth=0.8)
+    told = f"decompressed,\n$\\chi^2$ ratio {change['ratio']:.3g} $\\pm$ {change['error']:.1g}"
+    axes.plot(_centres(x), ratio, "o", color=RED, markersize=2 if len(ratio) > MANY else 3.5, label=told)
+    far = max(1.3 * float(np.nanquantile(np.abs(ratio - 1), 0.995)), 3 * float(np.nanmedian(band)), 1e-3)
+    width = f"{(x[1] - x[0]):.2g} {quantity.unit}".strip()
+    axes.set(xlabel=quantity.axis, ylabel=f"dec. / orig., bins of {width}", xlim=(x[0], x[-1]))
+    axes.set_ylim(1 - far, 1 + 2.2 * far)
     _finish(axes, label)
     return figure
 

@@ -1,10 +1,14 @@
 """Reports of evaluations, benchmarks and figures, and their pages."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from atlasae.report import Facts, Page, PageTable, Report
+
+MOST_CHANGED = 1.3  # change of fine bins over that of random errors, if errors do not depend on the value
+BY_CHANCE = 3.0  # standard deviations
+FEWEST_BINS = 10  # with enough jets, of fine spectra that are judged and drawn
 
 
 class ResidualFigures(Facts):
@@ -103,11 +107,72 @@ class Separation(Facts):
 
 
 class TwoSample(Facts):
-    """Tests of whether jets before and after are of one distribution: the `distance` and `p_value` of each variable."""
+    """Tests of whether jets before and after are of one distribution: the `distance` and `p_value` of each variable.
+
+    The distance is of all `jets`, and at most `resolution` too small.
+    """
 
     jets: int
     kolmogorov_smirnov: Mapping[str, Mapping[str, float]]
     classifier: Separation | None
+
+
+class Change(Facts):
+    """How much the counts of `bins` changed: `chi2`, the mean of (after - before)^2 / before over the bins.
+
+    `random` is the chi2 that random errors of the same size would give, `ratio` chi2 over it, about 1 for errors that
+    do not depend on the value, and `error` what chance makes of the ratio. Nothing more where random errors move no
+    jet.
+    """
+
+    bins: int
+    chi2: float | None = None
+    random: float | None = None
+    ratio: float | None = None
+    error: float | None = None
+
+
+class FineFigures(Facts):
+    """A spectrum in bins of equal `width` from `first` (MeV, radians): jets before and after, and their `change`.
+
+    `random` is the root mean square of each bin's change that random errors of the same size would give.
+    """
+
+    width: float
+    first: float
+    change: Change
+    before: list[int]
+    after: list[int]
+    random: list[float]
+
+
+class Passing(Facts):
+    """The number of jets above a pt (MeV) before and after, and of the others before.
+
+    `sigma` is the shift in standard deviations of what random errors of the same size give.
+    """
+
+    pt: float
+    before: int
+    after: int
+    below: int
+    sigma: float
+
+
+class DistinctFigures(Facts):
+    """The number of different values of each variable, before and after, of so many `jets`."""
+
+    jets: int
+    before: Mapping[str, int]
+    after: Mapping[str, int]
+
+
+class CombFigures(Facts):
+    """What a comb of decoded values would change: fine spectra by name, jets above a pt, distinct values."""
+
+    spectra: Mapping[str, FineFigures]
+    above: list[Passing]
+    distinct: DistinctFigures
 
 
 class CollectionFigures(Facts):
@@ -132,6 +197,7 @@ class CollectionFigures(Facts):
     correlation: CorrelationFigures
     events: EventFigures
     two_sample: TwoSample
+    comb: CombFigures
     spectra: Mapping[str, SpectrumFigures]
     residuals: DensityFigures | None
     latents: DensityFigures | None
@@ -177,7 +243,7 @@ class EvaluationReport(Report):
             sizes = f", {found.bytes_per_jet_before:.2f} -> {found.bytes_per_jet:.2f} bytes per jet"
             page.append(f"{found.name}: {found.jets:,} jets{exact}" + sizes * bool(found.jets))
             if found.variables["pt"].all.jets:
-                page += [_residuals(found), *_remarks(found)]
+                page += [_residuals(found), *_remarks(found), *_comb(found.comb)]
             else:
                 page.append("  no jets to compare")
         return page
@@ -221,11 +287,52 @@ def _remarks(collection: CollectionFigures) -> list[str]:
 def _two_sample(tests: TwoSample) -> list[str]:
     name, furthest = max(tests.kolmogorov_smirnov.items(), key=lambda item: item[1]["distance"])
     distance, p = furthest["distance"], furthest["p_value"]
-    remarks = [f"  Kolmogorov-Smirnov: at most {distance:.2g} ({name}), p = {p:.2g}"]
+    remarks = [f"  Kolmogorov-Smirnov: at most {distance:.2g} ({name}), p = {p:.2g} ({tests.jets:,} jets)"]
     if auc := tests.classifier:
         told = f"AUC {auc.auc:.5f} +- {auc.error:.1g} ({auc.jets:,} jets)"
         remarks.append(f"  a classifier tells them apart with {told}")
     return remarks
+
+
+def _comb(found: CombFigures) -> Iterator[str | PageTable]:
+    changes = {name: one.change for name, one in found.spectra.items() if one.change.ratio is not None}
+    if changes:
+        yield _changes(changes)
+    if passing := [one for one in found.above if one.before and one.below]:
+        yield _passing(passing)
+    yield f"  different values, of {found.distinct.jets:,} jets: " + ", ".join(
+        f"{name} {before:,} -> {found.distinct.after[name]:,}" for name, before in found.distinct.before.items()
+    )
+    if combs := [name for name, change in changes.items() if _is_comb(change)]:
+        yield f"  errors depend on the value: more jets change fine bins than by random errors ({'; '.join(combs)})"
+
+
+def _changes(changes: Mapping[str, Change]) -> PageTable:
+    """Changes of fine bins; the ratio is near 1 if errors do not depend on the value."""
+    rows = [
+        [
+            name,
+            f"{found.bins:,}",
+            *(f"{found[key]:.3g}" for key in ("chi2", "random", "ratio")),
+            f"{found['error']:.1g}",
+        ]
+        for name, found in changes.items()
+    ]
+    return PageTable(["fine bins", "number", "chi^2 per bin", "of random errors", "ratio", "+-"], rows)
+
+
+def _passing(found: Sequence[Passing]) -> PageTable:
+    rows = [
+        [f"{one.pt / 1000:g} GeV", f"{one.before:,}", f"{one.after:,}", f"{100 * (one.after / one.before - 1):+.2g} %"]
+        + [f"{one.sigma:+.1f} sigma"]
+        for one in found
+    ]
+    return PageTable(["jets above", "before", "after", "shift", "of random errors"], rows)
+
+
+def _is_comb(change: Change) -> bool:
+    """Whether bins changed more than random errors would change them, and not by chance."""
+    return bool(change.bins >= FEWEST_BINS and change["ratio"] > MOST_CHANGED + BY_CHANCE * change["error"])
 
 
 class BenchmarkReport(Report):

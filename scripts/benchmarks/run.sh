@@ -51,6 +51,7 @@ measure precision "${samples[@]}"
 measure variables
 measure speed "${dijets[@]}" ${LONG:+--longer 5}
 measure codec "${dijets[@]}"
+measure spectra "${dijets[@]}"
 measure reading
 measure planning
 measure export

@@ -5,6 +5,7 @@ import pytest
 import torch
 from conftest import random_jets
 
+from atlasae.jets.variables import JET
 from atlasae.reports import classifier
 from atlasae.reports.classifier import COURSE, FEWEST_JETS, tell_apart
 from atlasae.training.loop import run_course
@@ -77,3 +78,23 @@ def test_a_network_is_trained_and_tried_on_different_jets(monkeypatch):
     assert (len(training), len(validation), found["jets"]) == (200, 40, 80)  # before and after
     assert training[:100] == training[100:] and validation[:20] == validation[20:]  # the same jets in both
     assert len({*training, *validation}) == 120
+
+
+def rounded(before: np.ndarray, step: float, columns: tuple[int, ...] = (0, 1, 2, 3)) -> np.ndarray:
+    """Jets whose coordinates are on one grid, stored as float32."""
+    y = JET.to_coordinates(before)
+    y[:, columns] = np.rint(y[:, columns] / step) * step
+    return JET.from_coordinates(y).astype(np.float32).astype(np.float64)
+
+
+def test_jets_on_a_comb_are_told_apart():
+    before = jets(4_000)
+    assert tell_apart(before, rounded(before, 2e-3))["auc"] > 0.99
+    assert tell_apart(before, rounded(before, 2e-3, (1,)))["auc"] > 0.9
+
+
+def test_jets_with_random_errors_are_not_told_apart():
+    before = jets(4_000)
+    errors = np.random.default_rng(3).uniform(-1e-3, 1e-3, before.shape)
+    found = tell_apart(before, JET.from_coordinates(JET.to_coordinates(before) + errors))
+    assert abs(found["auc"] - 0.5) < 4 * found["error"]

@@ -50,7 +50,8 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, tuple[Any, ...]]]:
     def instead(name: str) -> Any:
         return lambda *arguments: found.append((name, arguments)) or Figure(figsize=(1, 1))
 
-    names = "spectrum residual_figure response matrix corner latents sizes training learning_rate_figure comparison"
+    names = "spectrum fine_ratio residual_figure response matrix corner latents sizes training comparison"
+    names += " learning_rate_figure"
     for name in names.split():
         monkeypatch.setattr(plotting, name, instead(name))
     return found
@@ -251,6 +252,28 @@ def test_one_model_has_nothing_to_be_compared_with():
 
 
 # --- what is given
+
+
+def test_fine_spectra_are_drawn_from_the_first_filled_bin_to_the_last(report, asked):
+    counts = [3, *[100] * 10, 50, 2, 90]
+    change = {"bins": 3, "chi2": 0.2, "random": 0.1, "ratio": 2.0, "error": 0.1}
+    found = {"width": 1000.0, "first": 59_000.0, "change": change, "before": counts, "after": counts, "random": counts}
+    odd = {"m, 5 GeV": found | {"change": {"bins": 0}}, "phi, .01": found | {"before": counts[3:]}}
+    spectra = {"pt, 1 GeV": found, "eta, .01": found | {"before": counts[1:12]}} | odd
+    (collection,) = renamed(report, "Jet")["collections"]
+    comb = collection["comb"] | {"spectra": spectra}
+    drawn = [n for n, _ in figures.report_figures({"collections": [collection | {"comb": comb}]}, LABEL)]
+    assert [name for name in drawn if "fine" in name] == ["Jet_1_fine_pt_1_GeV", "Jet_1_fine_eta_01"]
+    (edges, before, after, _, quantity, told, _), other = (given for name, given in asked if name == "fine_ratio")
+    assert edges.tolist() == list(range(60_000, 72_000, 1000))
+    assert before == after == [100] * 10 + [50] and told == change and quantity == plotting.QUANTITIES["pt"]
+    assert other[0].tolist() == list(range(59_000, 71_000, 1000))
+
+
+def test_a_report_of_an_older_version_has_no_fine_spectra(report, asked):
+    (collection,) = renamed(report, "Jet")["collections"]
+    older = {key: value for key, value in collection.items() if key != "comb"}
+    assert len(list(figures.report_figures({"collections": [older]}, LABEL))) == 24
 
 
 def written(path: Path, report: dict[str, Any]) -> Path:

@@ -64,6 +64,16 @@ def spectrum(label: Label = NO_LABEL, times: float = 1, what: str = "Jets") -> F
     return plotting.spectrum(edges, before, after, moved, QUANTITIES["pt"], label, what)
 
 
+def fine_ratio(label: Label = NO_LABEL, bins: int = 40, comb: float = 0.15) -> Figure:
+    """A comb in a spectrum that falls, and one empty bin."""
+    edges = 60_000 + 1000.0 * np.arange(bins + 1)
+    before = np.round(9000 * (edges[:-1] / 60_000) ** -5)
+    before[-3] = 0
+    after = before * (1 + comb * (np.arange(bins) % 5 - 2) / 2)
+    found = {"ratio": 108.9, "error": 0.1159}
+    return plotting.fine_ratio(edges, before, after, np.sqrt(before) / 4, QUANTITIES["pt"], found, label)
+
+
 def residual_figure(
     label: Label = NO_LABEL,
     width: float = 1e-4,
@@ -133,6 +143,7 @@ FIGURES: dict[str, Callable[..., Figure]] = {
     for draw in (
         *(
             spectrum,
+            fine_ratio,
             residual_figure,
             response,
             matrix,
@@ -325,7 +336,7 @@ def test_losses_stay_clear_of_the_label(scale):
 
 
 def test_the_data_stay_below_the_label_and_the_legend():
-    for name in ("spectrum", "residual_figure", "response", "sizes", "comparison"):
+    for name in ("spectrum", "fine_ratio", "residual_figure", "response", "sizes", "comparison"):
         axes = figure(name, "short").axes[0]
         boxes = [*label_boxes(axes), axes.get_legend().get_window_extent()]
         lowest = min(box.y0 for box in boxes)

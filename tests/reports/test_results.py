@@ -8,12 +8,17 @@ import pytest
 from atlasae.report import to_text
 from atlasae.reports.results import (
     BenchmarkReport,
+    Change,
     CollectionFigures,
+    CombFigures,
     CorrelationFigures,
+    DistinctFigures,
     EvaluationReport,
     EventFigures,
     EventVariable,
     FiguresReport,
+    FineFigures,
+    Passing,
     ResidualFigures,
     Separation,
     SpectrumFigures,
@@ -55,6 +60,15 @@ TESTS = TwoSample(
     kolmogorov_smirnov={"pt": {"distance": 0.001, "p_value": 0.9}, "m": {"distance": 0.0234, "p_value": 0.5}},
     classifier=None,
 )
+
+
+def fine(change: Change) -> FineFigures:
+    return FineFigures(width=1000.0, first=0.0, change=change, before=[], after=[], random=[])
+
+
+NAMES = ("pt", "eta", "phi", "m")
+DISTINCT = DistinctFigures(jets=4200, before=dict.fromkeys(NAMES, 4000), after=dict.fromkeys(NAMES, 17))
+COMB = CombFigures(spectra={"m, 5 GeV": fine(Change(bins=0))}, above=[], distinct=DISTINCT)
 JETS = CollectionFigures(
     name="Jet",
     branches=dict.fromkeys(("pt", "eta", "phi", "m"), "Jet"),
@@ -72,6 +86,7 @@ JETS = CollectionFigures(
     correlation=CorrelationFigures(variables=[], rows=0, matrix=[]),
     events=EVENTS,
     two_sample=TESTS,
+    comb=COMB,
     spectra={},
     residuals=None,
     latents=None,
@@ -104,7 +119,8 @@ def test_an_evaluation_in_words():
         "dijet mass  -3e-05  0.0003  0.0003  0.0006   0.0009",
         "  apart     -5e-05  0.0005  0.0005   0.001   0.0015",
         "  5 jets of 2 events changed places, of 1,500 events",
-        "  Kolmogorov-Smirnov: at most 0.023 (m), p = 0.5",
+        "  Kolmogorov-Smirnov: at most 0.023 (m), p = 0.5 (4,200 jets)",
+        "  different values, of 4,200 jets: pt 4,000 -> 17, eta 4,000 -> 17, phi 4,000 -> 17, m 4,000 -> 17",
     ]
 
 
@@ -114,7 +130,35 @@ def test_what_is_remarkable_is_told():
     lines = evaluation(collection(two_sample=tests, **odd)).splitlines()
     assert "  3,000 jets have no residual (NaN, pt <= 0 ...): 2 changed" in lines
     assert "  1,500 jets are lighter than 100 MeV: the residual of their m is relative to 100 MeV" in lines
-    assert lines[-1] == "  a classifier tells them apart with AUC 0.51235 +- 0.003 (2,100 jets)"
+    told = "  a classifier tells them apart with AUC 0.51235 +- 0.003 (2,100 jets)"
+    assert told in lines
+
+
+def test_a_comb_is_told():
+    changes = {
+        "pt, 1 GeV": Change(bins=229, chi2=18.7, random=0.1714, ratio=108.9, error=0.1159),
+        "m, 1 GeV": Change(bins=59, chi2=0.0466, random=0.0332, ratio=1.4, error=0.24),  # by chance
+        "eta, .01": Change(bins=498, chi2=0.2, random=0.1, ratio=2.0, error=0.1),
+        "phi, .01": Change(bins=3),
+    }
+    above = [
+        Passing(pt=25_000.0, before=4200, after=4200, below=0, sigma=0.0),
+        Passing(pt=85_000.0, before=2000, after=2007, below=2200, sigma=4.36),
+        Passing(pt=100_000.0, before=1000, after=1000, below=3200, sigma=-0.21),
+        Passing(pt=450_000.0, before=0, after=0, below=4200, sigma=0.0),
+    ]
+    comb = replace(COMB, spectra={name: fine(change) for name, change in changes.items()}, above=above)
+    assert evaluation(collection(comb=comb)).splitlines()[-9:] == [
+        "fine bins  number  chi^2 per bin  of random errors  ratio   +-",
+        "pt, 1 GeV     229           18.7             0.171    109  0.1",
+        "m, 1 GeV       59         0.0466            0.0332    1.4  0.2",
+        "eta, .01      498            0.2               0.1      2  0.1",
+        "jets above  before  after    shift  of random errors",
+        "85 GeV       2,000  2,007  +0.35 %        +4.4 sigma",
+        "100 GeV      1,000  1,000     +0 %        -0.2 sigma",
+        "  different values, of 4,200 jets: pt 4,000 -> 17, eta 4,000 -> 17, phi 4,000 -> 17, m 4,000 -> 17",
+        "  errors depend on the value: more jets change fine bins than by random errors (pt, 1 GeV; eta, .01)",
+    ]
 
 
 def test_a_plain_file_has_no_exact_jets():
