@@ -24,6 +24,7 @@ from atlasae.codecs.model import VARIABLES, default_model
 from atlasae.codecs.packed import PackedCodec
 from atlasae.codecs.priors import default_priors
 from atlasae.codecs.search import choose_codec
+from atlasae.compression.packed import coder_of
 from atlasae.jets.coordinates import Floats
 from atlasae.jets.inputs import find_in, open_input
 from atlasae.jets.precision import Precision, steps
@@ -58,10 +59,11 @@ def packed_works(sample: Sample, context: bool) -> tuple[Work, Work]:
     """Encoding of jets as bytes, and decoding of these."""
     jets, layout = sample.jets, storage_of(sample.collection)
     step = steps(Precision.parse(str(BOUND)).of(layout.layout), layout.layout, layout.rounding)
-    codec = PackedCodec(default_priors(), Lattice((step[0], step[1], step[2], step[3])), context)
+    codec = PackedCodec(default_priors(), Lattice((step[0], step[1], step[2], step[3]), (True,) * 4), context)
+    grid = coder_of(codec.lattice, 0, np.arange(len(jets)))
 
     def pack() -> bytes:
-        cells = [codec.lattice.cells(jets[part])[0] for part in blocks(len(jets))]
+        cells = [grid.part(part).encode(jets[part]).T for part in blocks(len(jets))]
         return codec.encode(np.concatenate(cells, axis=1), sample.counts).tobytes()
 
     content = pack()
@@ -69,7 +71,7 @@ def packed_works(sample: Sample, context: bool) -> tuple[Work, Work]:
     def unpack() -> None:
         cells = codec.decode(np.frombuffer(content, np.uint32), sample.counts)
         for part in blocks(len(jets)):
-            codec.lattice.jets(cells[:, part])
+            grid.part(part).decode(cells[:, part].T)
 
     return pack, unpack
 
