@@ -96,17 +96,16 @@ def _spectra(collection: Mapping[str, Any], label: Label) -> NamedFigures:
 
 
 def _fine(spectra: Mapping[str, Any], label: Label) -> NamedFigures:
-    """The spectra in fine bins that random errors would change, up to the first bin with few jets."""
+    """The spectra in fine bins that random errors would change; bins with few jets are left out."""
     for name, found in spectra.items():
-        filled = np.array(found["before"]) >= FEWEST_IN_BIN
-        start = int(np.argmax(filled))
-        stop = start + int(np.argmin(np.append(filled[start:], False)))
-        if found["change"].get("ratio") is None or stop - start < FEWEST_BINS:
+        filled = np.flatnonzero(np.array(found["before"]) >= FEWEST_IN_BIN)
+        if found["change"].get("ratio") is None or len(filled) < FEWEST_BINS:
             continue
+        start, stop = int(filled[0]), int(filled[-1]) + 1
         edges = found["first"] + found["width"] * np.arange(start, stop + 1)
-        before, after, random = (found[column][start:stop] for column in ("before", "after", "random"))
-        quantity = QUANTITIES[FINE[name][0]]
-        drawn = plotting.fine_ratio(edges, before, after, random, quantity, found["change"], label)
+        before, after, random = (np.array(found[column][start:stop]) for column in ("before", "after", "random"))
+        shown, quantity = np.where(before >= FEWEST_IN_BIN, before, 0), QUANTITIES[FINE[name][0]]
+        drawn = plotting.fine_ratio(edges, shown, after, random, quantity, found["change"], label)
         yield f"1_fine_{_stem(name)}", drawn
 
 

@@ -201,7 +201,7 @@ def fine_ratio(
     axes.axhline(1, color=BLACK, linewidth=0.8)
     told = f"decompressed,\n$\\chi^2$ ratio {change['ratio']:.3g} $\\pm$ {change['error']:.1g}"
     axes.plot(_centres(x), ratio, "o", color=RED, markersize=2 if len(ratio) > MANY else 3.5, label=told)
-    far = max(1.3 * float(np.nanquantile(np.abs(ratio - 1), 0.995)), 3 * float(np.nanmedian(band)), 1e-3)
+    far = max(1.05 * float(np.nanmax(np.abs(ratio - 1))), 3 * float(np.nanmedian(band)), 1e-3)
     width = f"{(x[1] - x[0]):.2g} {quantity.unit}".strip()
     axes.set(xlabel=quantity.axis, ylabel=f"dec. / orig., bins of {width}", xlim=(x[0], x[-1]))
     axes.set_ylim(1 - far, 1 + 2.2 * far)

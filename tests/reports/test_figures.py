@@ -258,15 +258,16 @@ def test_fine_spectra_are_drawn_from_the_first_filled_bin_to_the_last(report, as
     counts = [3, *[100] * 10, 50, 2, 90]
     change = {"bins": 3, "chi2": 0.2, "random": 0.1, "ratio": 2.0, "error": 0.1}
     found = {"width": 1000.0, "first": 59_000.0, "change": change, "before": counts, "after": counts, "random": counts}
-    odd = {"m, 5 GeV": found | {"change": {"bins": 0}}, "phi, .01": found | {"before": counts[3:]}}
+    odd = {"m, 5 GeV": found | {"change": {"bins": 0}}, "phi, .01": found | {"before": counts[:10]}}
     spectra = {"pt, 1 GeV": found, "eta, .01": found | {"before": counts[1:12]}} | odd
     (collection,) = renamed(report, "Jet")["collections"]
     comb = collection["comb"] | {"spectra": spectra}
     drawn = [n for n, _ in figures.report_figures({"collections": [collection | {"comb": comb}]}, LABEL)]
     assert [name for name in drawn if "fine" in name] == ["Jet_1_fine_pt_1_GeV", "Jet_1_fine_eta_01"]
     (edges, before, after, _, quantity, told, _), other = (given for name, given in asked if name == "fine_ratio")
-    assert edges.tolist() == list(range(60_000, 72_000, 1000))
-    assert before == after == [100] * 10 + [50] and told == change and quantity == plotting.QUANTITIES["pt"]
+    assert edges.tolist() == list(range(60_000, 74_000, 1000))
+    assert (before.tolist(), after.tolist()) == ([100] * 10 + [50, 0, 90], [100] * 10 + [50, 2, 90])
+    assert told == change and quantity == plotting.QUANTITIES["pt"]
     assert other[0].tolist() == list(range(59_000, 71_000, 1000))
 
 
