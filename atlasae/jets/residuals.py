@@ -97,21 +97,6 @@ def by_pt(jets: Floats, counts: Counts) -> Counts:
     return np.lexsort((-jets[:, 0], np.repeat(np.arange(len(counts)), counts)))
 
 
-def kolmogorov_smirnov(before: Floats, after: Floats) -> tuple[float, float]:
-    """The largest distance between two cumulative distributions, and the probability of a larger one by chance.
-
-    The probability is the asymptotic one for independent samples (Numerical Recipes, section 14.3). Distances of
-    samples of the same jets are smaller.
-    """
-    every = np.sort(np.concatenate([before, after]))
-    shares = [np.searchsorted(np.sort(part), every, side="right") / len(part) for part in (before, after)]
-    distance = float(np.abs(shares[0] - shares[1]).max())
-    n = np.sqrt(len(before) * len(after) / (len(before) + len(after)))
-    scaled, k = (n + 0.12 + 0.11 / n) * distance, np.arange(1, 101)
-    probability = 2 * float(((-1.0) ** (k - 1) * np.exp(-2 * k**2 * scaled**2)).sum()) if scaled > 0.2 else 1.0
-    return distance, min(1.0, max(0.0, probability))
-
-
 def area_under_curve(before: Floats, after: Floats) -> tuple[float, float]:
     """The area under the ROC curve of scores of the same jets before and after, and its standard error.
 

@@ -11,7 +11,6 @@ from atlasae.jets.residuals import (
     by_pt,
     half_width,
     half_widths,
-    kolmogorov_smirnov,
     leading_sum,
     mass_response,
     momentum,
@@ -174,41 +173,6 @@ def test_jets_are_put_in_falling_pt_within_their_events():
 
 
 # --- two samples
-
-
-@pytest.mark.parametrize(
-    ("before", "after", "distance"),
-    [
-        ([1, 2, 3, 4], [3, 4, 5, 6], 0.5),
-        ([4, 1, 3, 2], [2, 3, 4, 1], 0),
-        ([1, 2], [3, 4, 5], 1),
-        ([1, 2], [1.5, 1.6, 5], 0.5),
-        ([0, 0, 1], [0, 1, 1], 1 / 3),  # equal values are one step of the distributions
-        ([1, 2, 3, 4], [1, 2, NAN, NAN], 0.5),  # NaN is above all numbers
-    ],
-)
-def test_a_distance_of_kolmogorov_by_hand(before, after, distance):
-    one, other = np.array(before, float), np.array(after, float)
-    assert kolmogorov_smirnov(one, other)[0] == pytest.approx(distance)
-    assert kolmogorov_smirnov(other, one) == pytest.approx(kolmogorov_smirnov(one, other))
-
-
-@pytest.mark.parametrize(
-    ("moved", "probability"),  # by the tables' critical distances, 1.224, 1.358 and 1.628 over 100
-    [(0, 1), (1, 1), (244, 0.1012), (271, 0.0504), (325, 0.0101), (20_000, 0)],
-)
-def test_a_probability_of_kolmogorov_is_that_of_the_tables(moved, probability):
-    values = np.arange(20_000.0)
-    distance, found = kolmogorov_smirnov(values, values + moved)
-    assert distance == pytest.approx(moved / 20_000)
-    assert found == pytest.approx(probability, abs=5e-4)
-
-
-def test_a_probability_of_few_jets_by_hand():
-    scaled = (math.sqrt(2) + 0.12 + 0.11 / math.sqrt(2)) * 0.5  # Stephens' correction
-    expected = 2 * (math.exp(-2 * scaled**2) - math.exp(-8 * scaled**2) + math.exp(-18 * scaled**2))
-    assert kolmogorov_smirnov(np.arange(4.0), np.arange(4.0) + 2)[1] == pytest.approx(expected)
-    assert expected == pytest.approx(0.534416, abs=1e-6)
 
 
 @pytest.mark.parametrize(
