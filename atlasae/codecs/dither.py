@@ -21,19 +21,23 @@ IN_BLOCK = 1 << BLOCK_BITS  # cells in a block
 BLOCK = IN_BLOCK - 1  # steps in a block: an offset cuts the first and the last cell
 BITS = 31  # of a state: products of two states fit in 63 bits
 MASK = (1 << BITS) - 1
+# By this the offset of a jet's pt, from the number p of its block of phi and e of that of eta, is a p + b e modulo 1
+# with a = .43 and b = .76: up to the 160th harmonic of a step, no more than 0.4 % of a comb is left over all blocks.
+WEIGHT = 919_296_317
 FACTOR, TERM = 1_103_515_245, 1_013_904_223  # of linear congruential generators: ISO C's example, Knuth and Lewis
-ROUNDS = 2  # for an offset: after one, second differences of neighbouring states are equal
+ROUNDS = 2  # of a hash: after one, second differences of neighbouring states are equal
 LOWER = 15  # bits of a square that are left out
 
 
 def mixed(state: Any) -> Any:
-    """The state (an integer or int64 array from 0 to `MASK`) after one round: linear, then the middle of its square."""
-    state = state * FACTOR
-    state += TERM
-    state &= MASK
-    state *= state
-    state >>= LOWER
-    state &= MASK
+    """A hash of a state (an integer or int64 array from 0 to `MASK`): linear, then the middle of its square, twice."""
+    for _ in range(ROUNDS):
+        state = state * FACTOR
+        state += TERM
+        state &= MASK
+        state *= state
+        state >>= LOWER
+        state &= MASK
     return state
 
 
@@ -109,10 +113,14 @@ NO_DITHER = Dither()
 
 
 class Offsets:
-    """The offsets of rows, from the parts before."""
+    """The offsets of rows, from the parts before.
+
+    An offset is linear in the numbers added since the one before, and starts from a hash of that one. So rows with any
+    numbers near to one another have offsets far apart, which leave less of a comb than random ones.
+    """
 
     def __init__(self) -> None:
-        self._state: Integers = np.zeros(1, np.int64)
+        self._state: Integers | None = None
         self._added: list[npt.ArrayLike] = []
 
     def add(self, numbers: npt.ArrayLike) -> None:
@@ -121,9 +129,9 @@ class Offsets:
 
     def next(self) -> npt.NDArray[np.float64]:
         """The offsets of the next part (n, or one before any part was added)."""
+        state = np.zeros(1, np.int64) if self._state is None else mixed(self._state)
         for numbers in self._added:
-            self._state = (self._state * FACTOR + np.asarray(numbers).astype(np.int64)) & MASK
+            state = (state + np.asarray(numbers).astype(np.int64)) * WEIGHT & MASK
         self._added.clear()
-        for _ in range(ROUNDS):
-            self._state = mixed(self._state)
-        return offset(self._state)
+        self._state = state
+        return offset(state)

@@ -162,7 +162,7 @@ class ShiftedLattice:
     @cached_property
     def offsets(self) -> Floats:
         """The offsets (4 x n), of 0 for coordinates that are not shifted."""
-        state = mixed(mixed((self.indices + self.key) & MASK))
+        state = mixed((self.indices + self.key) & MASK)
         found = np.zeros((4, len(state)))
         for row in np.flatnonzero(self.lattice.shifted):
             found[row] = offset(state)

@@ -334,15 +334,13 @@ def _cells(codec: FloatsCodec) -> Iterable[str]:
 
 def _shifts(codec: FloatsCodec) -> Iterable[str]:
     """The offset of each shifted variable of a jet (`dither.Offsets`), and cells of blocks as steps."""
-    dither, added = codec.grid.dither, list[str]()
-    if dither:
-        yield "std::int64_t state = 0;"
+    dither, added, state = codec.grid.dither, list[str](), "std::int64_t state = 0;"
     for part in dither.order(codec.autoencoder.free):
         i = part.variable
         if part.shifted:
+            yield state
             yield from (f"state = with(state, {number});" for number in added)
-            added.clear()
-            yield "state = mixed(state);"
+            added, state = [], "state = mixed(state);"
             yield f"shift[{i}].at[k] = static_cast<double>(state) / 2147483648;"
         cell = f"cell[{i}][k]"
         added.append(f"({cell} >> {BLOCK_BITS})" if part.of_block else f"({cell} & {BLOCK})" if part.in_block else cell)

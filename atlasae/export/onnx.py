@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from atlasae.codecs.bottleneck import ASINH_SCALE, BottleneckAutoencoder
 from atlasae.codecs.chain import Known
-from atlasae.codecs.dither import BITS, BLOCK, FACTOR, IN_BLOCK, LOWER, ROUNDS, TERM
+from atlasae.codecs.dither import BITS, BLOCK, FACTOR, IN_BLOCK, LOWER, ROUNDS, TERM, WEIGHT
 from atlasae.codecs.floats import BottleneckCodec, FloatsCodec
 from atlasae.codecs.grid import MANTISSA_BITS
 from atlasae.jets.coordinates import LARGEST_PHI, MASS_FLOOR
@@ -68,7 +68,7 @@ class ChainDecoder(Chain):
                 cells[digit.variable] = cells[digit.variable] + word % digit.radix * digit.divisor
                 word = _quotient(word, digit.radix)
         known: dict[int, Tensor] = {}
-        offsets = Offsets()
+        offsets = OffsetGraph()
         for part in self.grid.dither.order(self.autoencoder.free):
             i, block = part.variable, _quotient(cells[part.variable], IN_BLOCK)
             if part.of_block:
@@ -87,7 +87,7 @@ class ChainEncoder(Chain):
 
     def forward(self, jets: Tensor) -> Tensor:
         """Jets (n x 4) to latents (n x 3, float32)."""
-        coordinates, offsets = _coordinates(jets.double()), Offsets()
+        coordinates, offsets = _coordinates(jets.double()), OffsetGraph()
         known, blocks, cells = dict[int, Tensor](), dict[int, Tensor](), dict[int, Tensor]()
         for part in self.grid.dither.order(self.autoencoder.free):
             i, levels = part.variable, self.grid.levels[part.variable]
@@ -121,12 +121,13 @@ class ChainEncoder(Chain):
         return (self.bins(i, known) * inside).sum(dim=1)
 
 
-class Offsets:
+class OffsetGraph:
     """`dither.Offsets` in ONNX operations, which lack shifts of signed integers."""
 
     def __init__(self) -> None:
         self.state = torch.zeros(1, dtype=torch.int64)
         self.added: list[Tensor] = []
+        self.rounds = 0  # before the first offset
 
     def add(self, numbers: Tensor) -> None:
         """Let the numbers of a part change the next offsets."""
@@ -134,12 +135,13 @@ class Offsets:
 
     def next(self) -> Tensor:
         """The offsets of the next part."""
-        for numbers in self.added:
-            self.state = (self.state * FACTOR + numbers) % (1 << BITS)
-        self.added = []
-        for _ in range(ROUNDS):
+        for _ in range(self.rounds):
             linear = (self.state * FACTOR + TERM) % (1 << BITS)
             self.state = _quotient(linear * linear, 1 << LOWER) % (1 << BITS)
+        self.rounds = ROUNDS
+        for numbers in self.added:
+            self.state = (self.state + numbers) * WEIGHT % (1 << BITS)
+        self.added = []
         return self.state.double() * 2.0**-BITS
 
 

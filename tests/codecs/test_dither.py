@@ -25,21 +25,39 @@ def chi2(values: np.ndarray, bins: int = 64) -> float:
 
 @given(st.integers(0, MASK))
 def test_a_state_is_mixed_by_integers_alone(state):
-    linear = (state * 1103515245 + 1013904223) % 2**31
-    assert mixed(state) == mixed(np.array([state]))[0] == linear**2 // 2**15 % 2**31
+    expected = state
+    for _ in range(2):
+        expected = ((expected * 1103515245 + 1013904223) % 2**31) ** 2 // 2**15 % 2**31
+    assert mixed(state) == mixed(np.array([state]))[0] == expected
     assert offset(np.array([state]))[0] == state / 2**31
 
 
-def test_offsets_of_neighbouring_rows_are_uniform_and_independent():
-    offsets = Offsets()
-    offsets.add(np.arange(200_000) // 400)
-    offsets.add(np.arange(200_000) % 400)
-    first = offsets.next()
-    offsets.add(np.zeros(200_000))
-    second = offsets.next()
+def test_hashes_of_a_counter_are_uniform_and_independent():
+    first = offset(mixed(np.arange(200_000)))
+    second = offset(mixed(mixed(np.arange(200_000))))
     for values in (first, second, (first - second) % 1, np.diff(first) % 1, np.diff(second) % 1):
         assert chi2(values) < 1.6
     assert first.min() >= 0 and first.max() < 1
+
+
+@pytest.mark.parametrize("size", [80, 60, 145])
+def test_first_offsets_of_jets_leave_no_comb_over_the_blocks_of_eta_and_phi(size):
+    offsets = Offsets()
+    offsets.add(np.repeat(np.arange(size), 101))
+    offsets.add(np.tile(np.arange(101), size))
+    found = offsets.next()
+    harmonics = [abs(np.exp(2j * np.pi * k * found).mean()) for k in range(1, 160)]
+    assert max(harmonics) < 0.004  # of random ones: 0.02 and more
+
+
+def test_offsets_follow_from_the_parts_before():
+    offsets = Offsets()
+    assert offsets.next().tolist() == [0.0]
+    offsets.add(np.array([1, 2]))
+    offsets.add(np.array([3.0, 4.0]))
+    state = mixed(0)
+    expected = [((state + a) * 919296317 % 2**31 + b) * 919296317 % 2**31 for a, b in ((1, 3), (2, 4))]
+    assert offsets.next().tolist() == [value / 2**31 for value in expected]
 
 
 def test_offsets_of_jets_need_no_cell_that_needs_them():

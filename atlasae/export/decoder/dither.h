@@ -1,9 +1,9 @@
 // The state of the offsets, from 0 to 2^31 - 1, with one more number.
 inline std::int64_t with(std::int64_t state, std::int64_t number) {
-    return (state * 1103515245 + number) & 0x7fffffff;
+    return (state + number) * 919296317 & 0x7fffffff;
 }
 
-// After two rounds: each a linear step, then the middle of the square.
+// A hash of a state: two rounds of a linear step and the middle of the square.
 inline std::int64_t mixed(std::int64_t state) {
     for (int round = 0; round < 2; ++round) {
         state = (state * 1103515245 + 1013904223) & 0x7fffffff;
