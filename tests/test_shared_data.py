@@ -18,6 +18,7 @@ TRIGGER_JETS = SHARED / "atlas_trigger_jets_dev.pkl"
 # triggers.
 MANY_BRANCHES = dict.fromkeys(("atlas_physlite", "cms_nanoaod_no_events", "cms_nanoaod_rntuple"), ("--only-jets",))
 MANY_BRANCHES["cms_nanoaod"] = ("--drop", "HLT_*", "--drop", "L1_*")
+MANY_BRANCHES["cms_nanoaod_wide"] = ("--no-read-back",)  # `verify` follows, and reads all of them, too
 BYTES_PER_JET = {"atlas_trigger_jets_dev": 6.0, "pythia_dijet": 6.1}
 MEV = {"MeV": 1.0, "GeV": 1000.0}
 

@@ -199,7 +199,7 @@ def test_workers_end_with_the_command_and_leave_nothing(how, inputs, tmp_path):
         assert one.readline() == other.readline() == "begun\n"
         assert len(left_over(out)) == 2
         process.send_signal(how)
-        err = process.communicate(timeout=60)[1]
+        err = process.communicate()[1]
         assert one.read() == other.read() == ""  # a pipe ends with the worker that writes to it
     assert left_over(out) == []
     if how != signal.SIGKILL:

@@ -228,10 +228,10 @@ def test_a_changed_branch_is_told_when_it_is_read(pair, tmp_path):
         (run,), chunk = contents.runs, contents.chunks[1]
         chunk.checksums[run.written.index("weight")] ^= 1
         chunks = Chunks(source, contents)
-        places = list(chunks)
-        assert chunks.read(*places[1], ["Jet_pt"]).restored(["Jet_pt"]).keys() == {"Jet_pt"}
+        positions = list(chunks)
+        assert chunks.read(*positions[1], ["Jet_pt"]).restored(["Jet_pt"]).keys() == {"Jet_pt"}
         with pytest.raises(DamagedFileError, match="branch 'weight' is damaged: checksum differs"):
-            chunks.read(*places[1], ["weight"])
+            chunks.read(*positions[1], ["weight"])
 
 
 def test_lists_of_variables_are_read_but_are_no_vectors(quick_model, tmp_path):
