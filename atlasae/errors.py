@@ -74,8 +74,8 @@ def explain(error: BaseException) -> tuple[str, int]:
 
 def memory_short(what: str, error: MemoryError) -> str:
     """The message for memory that ran out in doing `what`."""
-    told = f" ({error})" if str(error) else ""
-    return f"memory ran out for {what}{told}: free some, or take a machine with more; for compress, lower --step-size"
+    reason = f" ({error})" if str(error) else ""
+    return f"memory ran out for {what}{reason}: free some, or take a machine with more; for compress, lower --step-size"
 
 
 @contextmanager

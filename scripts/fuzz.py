@@ -119,8 +119,8 @@ def compress_tables(folder: Path, *options: str) -> None:
         values[::5] = -999
     for name, one in {"table": table, "rounded": Table(rounded, None, None)}.items():
         write_table(folder / f"{name}.pkl", one)
-        told = [str(folder / f"{name}.pkl"), str(folder / f"compressed-{name}.root"), "--units", "MeV"]
-        make(["compress", *told, *options])
+        arguments = [str(folder / f"{name}.pkl"), str(folder / f"compressed-{name}.root"), "--units", "MeV"]
+        make(["compress", *arguments, *options])
 
 
 def restore_all(folder: Path) -> None:
@@ -178,18 +178,18 @@ def scribble(rng: np.random.Generator, content: bytes) -> bytes:
             -int(rng.choice([2, 4, 8])) :
         ]
         piece = [rng.bytes(int(rng.integers(1, 40))), bytes(int(rng.integers(1, 200))), number][rng.integers(3)]
-        place = int(rng.integers(len(changed)))
-        changed[place : place + len(piece)] = piece
+        position = int(rng.integers(len(changed)))
+        changed[position : position + len(piece)] = piece
     return bytes(changed[: len(content)])
 
 
 def move(rng: np.random.Generator, content: bytes) -> bytes:
     """Copy a block to another position, or remove it."""
-    start, length, place = (int(rng.integers(n)) for n in (len(content), 400, len(content)))
+    start, length, position = (int(rng.integers(n)) for n in (len(content), 400, len(content)))
     block = content[start : start + length]
     if rng.random() < 0.3:
         return content[:start] + content[start + length :]
-    return content[:place] + block + content[place + (len(block) if rng.random() < 0.7 else 0) :]
+    return content[:position] + block + content[position + (len(block) if rng.random() < 0.7 else 0) :]
 
 
 def cut(rng: np.random.Generator, content: bytes) -> bytes:
@@ -373,12 +373,12 @@ def judged(folder: Path, path: Path, changed: Path, forged: bool) -> str:
 
 def told_otherwise(changed: Path, code: int) -> str | None:
     """What `info` does wrong, or where `verify` contradicts the exit code of decompress; else None."""
-    told, errors = run(["info", str(changed)])
-    if told and (told not in (2, 3) or not is_one_line(errors)):
-        return f"info: exit {told}: {errors}"
-    told, errors = run(["verify", str(changed)])
-    if told != code or (told and not is_one_line(errors)):
-        return f"verify: exit {told}, decompress {code}: {errors}"
+    ended, errors = run(["info", str(changed)])
+    if ended and (ended not in (2, 3) or not is_one_line(errors)):
+        return f"info: exit {ended}: {errors}"
+    ended, errors = run(["verify", str(changed)])
+    if ended != code or (ended and not is_one_line(errors)):
+        return f"verify: exit {ended}, decompress {code}: {errors}"
     return None
 
 

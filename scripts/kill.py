@@ -24,8 +24,8 @@ from atlasae.compression.verify import verify_file
 from atlasae.jets.precision import Precision
 
 JETS = Path(__file__).parents[1] / "data" / "jets.root"
-ENTRIES = 500
-OPTIONS = Options(Precision.parse("1e-3"), force=True, step_size=20_000)
+ENTRIES = 200
+OPTIONS = Options(Precision.parse("1e-3"), force=True, step_size=8_000)
 
 
 def make_input(path: Path) -> None:

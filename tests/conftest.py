@@ -1,6 +1,7 @@
 """Small files of every kind, made on the spot, and the command line as a function."""
 
 import contextlib
+import functools
 import io
 import json
 import os
@@ -247,11 +248,27 @@ def quick_classifier(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="session")
-def made_once(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+def made_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """A function of a layout and options of `compress`: the folder of a file of 60 events that must not be changed.
+
+    It has `jets.root`, compressed `small.root`, and decompressed `back.root`; each folder is made once.
+    """
+
+    @functools.cache
+    def make(layout: str, *options: str) -> Path:
+        folder = tmp_path_factory.mktemp("made")
+        path, small = write_layout(folder / "jets.root", layout), folder / "small.root"
+        succeeded("compress", path, small, *options, "--quiet")
+        succeeded("decompress", small, folder / "back.root", "--quiet")
+        return folder
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def made_once(made_of: Callable[..., Path]) -> dict[str, bytes]:
     """A NanoAOD-like file of 60 events, and the same compressed."""
-    folder = tmp_path_factory.mktemp("made")
-    succeeded("compress", write_layout(folder / "jets.root", "nanoaod"), folder / "small.root", "--quiet")
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
+    return {name: (made_of("nanoaod") / name).read_bytes() for name in ("jets.root", "small.root")}
 
 
 @pytest.fixture

@@ -16,11 +16,11 @@ def run_script(name: str, *arguments: object) -> str:
 
 
 def test_changed_files_are_refused_or_come_out_right():
-    told = run_script("fuzz.py", "--number", 120, "--seed", 1, "--workers", 1)
-    assert "120 files changed, seed 1: 0 failures" in told
+    printed = run_script("fuzz.py", "--number", 120, "--seed", 1, "--workers", 1)
+    assert "120 files changed, seed 1: 0 failures" in printed
     kinds = ("compressed, flip", "compressed, forge", "compressed, cut", "model, header", "input, scribble")
-    assert [kind for kind in kinds if kind not in told] == []
-    assert "refused" in told and "correct" in told
+    assert [kind for kind in kinds if kind not in printed] == []
+    assert "refused" in printed and "correct" in printed
 
 
 def test_a_failure_is_not_overlooked(monkeypatch):
@@ -32,5 +32,5 @@ def test_a_failure_is_not_overlooked(monkeypatch):
 
 
 def test_killed_runs_leave_the_old_target_or_the_new_one():
-    told = run_script("kill.py", "--number", 8)
-    assert " 0 broken" in told and " 0 left at the end" in told
+    printed = run_script("kill.py", "--number", 8)
+    assert " 0 broken" in printed and " 0 left at the end" in printed

@@ -181,9 +181,9 @@ def test_pages_read_a_file_in_cpp_as_its_header_says(page, opened):
 
 
 def test_every_option_is_told_in_one_line():
-    told = [line.partition(":")[0].strip() for line in atlasae.Options.__doc__.splitlines() if ": " in line]
+    described = [line.partition(":")[0].strip() for line in atlasae.Options.__doc__.splitlines() if ": " in line]
     names = [field.name for field in dataclasses.fields(atlasae.Options)]
-    assert [name for name in names if told.count(name) != 1] == []
+    assert [name for name in names if described.count(name) != 1] == []
     (units,) = [line for line in atlasae.Options.__doc__.splitlines() if line.strip().startswith("units: ")]
     assert [unit for unit in MEV_PER_UNIT if f"`{unit}`" not in units] == []
 
@@ -197,9 +197,9 @@ def test_the_page_of_public_names_is_built_without_a_warning(tmp_path):
     reports = {f"{what}Report" for what in ("Compression", "Decompression", "Integrity", "Training", "Verification")}
     returned = {"CompressedBranch", "CompressedTree", "Model", "Recipe", *reports}
     assert set(re.findall(r'<section id="(\w+)"', page)) == {*atlasae.__all__} | returned
-    places = set(re.findall(r'\bid="([^"]+)"', page))
-    assert {"Codec.encode", "CompressedTree.arrays", "CompressionReport.bytes_per_jet", "Options.precision"} <= places
-    assert set(re.findall(r'href="#([^"]+)"', page)) <= places
+    anchors = set(re.findall(r'\bid="([^"]+)"', page))
+    assert {"Codec.encode", "CompressedTree.arrays", "CompressionReport.bytes_per_jet", "Options.precision"} <= anchors
+    assert set(re.findall(r'href="#([^"]+)"', page)) <= anchors
     assert re.findall(r'href="(?!#|https://)[^"]*', page) == []  # a page by itself
     assert "_array_like" not in page.split("<main", 1)[1].split("pdoc-code codehilite")[0]
 

@@ -309,8 +309,8 @@ def _in_the_way(group: Sequence[Task], others: Sequence[Path]) -> str | None:
     for other in others:
         run = first_run(other)
         if other in made:
-            told = run is not None and run.options == made[other].options.digest  # its own task checks more
-            if len(group) > 1 and not told and not group[0].options.force:
+            as_asked = run is not None and run.options == made[other].options.digest  # its own task checks more
+            if len(group) > 1 and not as_asked and not group[0].options.force:
                 return f"'{other}' exists: choose another folder, or replace all parts with --force"
         elif run and run.source["name"] == group[0].path.name:
             return _stale(other, group[0].path)

@@ -101,7 +101,7 @@ def compress(
 
     if no_context and layout != "packed":
         raise UserError("--no-context is for the packed layout: add --layout packed")
-    told = Options(
+    chosen = Options(
         precision=Precision.parse(precision),
         step_size=parse_size(step_size, "--step-size"),
         rntuple=file_format == "rntuple",
@@ -116,13 +116,13 @@ def compress(
 
         size = parse_size(split_size, "--split-size") if split_size else None
         with several_outputs(), progress("compressing", quiet) as advance:
-            many = compress_files(paths, output, told, options.make_workers(workers, dask), advance, size)
+            many = compress_files(paths, output, chosen, options.make_workers(workers, dask), advance, size)
         return show_many(many, as_json, quiet)
     from atlasae.compression.compress import compress_file
 
     path, target = options.in_and_out(paths, workers=workers, dask=dask, split_size=split_size)
     with progress("compressing", quiet) as advance:
-        report = compress_file(path, target, told, advance)
+        report = compress_file(path, target, chosen, advance)
     show(report, as_json, quiet)
     return 0
 
@@ -510,8 +510,8 @@ def import_model(path: Path, recipe: Path, output: Path, force: bool, quiet: boo
     for read in (path, recipe):
         check_target(read, output, force)
     model = checkpoints.import_checkpoint(path, recipe)
-    told = {key: model.facts[key] for key in ("architecture", "columns", "provenance")}
-    show(TrainingReport(**write_kept(output, model, force), **told), as_json, quiet)
+    facts = {key: model.facts[key] for key in ("architecture", "columns", "provenance")}
+    show(TrainingReport(**write_kept(output, model, force), **facts), as_json, quiet)
 
 
 @commands.command()

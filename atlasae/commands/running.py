@@ -67,8 +67,8 @@ def run(commands: click.Group) -> NoReturn:
 def _explain(error: BaseException) -> tuple[str, int]:
     """The message of an error, and the exit code."""
     if isinstance(error, click.exceptions.Abort | KeyboardInterrupt):
-        told = str(error) or ("" if isinstance(error, SomeLeft) else "no output was left")
-        return ": ".join(filter(None, ("interrupted", told))), _INTERRUPTED
+        reason = str(error) or ("" if isinstance(error, SomeLeft) else "no output was left")
+        return ": ".join(filter(None, ("interrupted", reason))), _INTERRUPTED
     if isinstance(error, click.ClickException):
         return error.format_message().rstrip("."), error.exit_code
     return explain(error)

@@ -103,7 +103,7 @@ def onnx_graphs(found: Exported) -> tuple[bytes, bytes]:
 
 
 @torch.no_grad()
-def _graph(module: torch.nn.Module, example: torch.Tensor, given: str, told: str, found: Exported) -> bytes:
+def _graph(module: torch.nn.Module, example: torch.Tensor, given: str, result: str, found: Exported) -> bytes:
     try:
         import onnx
     except ImportError as error:
@@ -117,8 +117,8 @@ def _graph(module: torch.nn.Module, example: torch.Tensor, given: str, told: str
             (example,),
             written,  # type: ignore[arg-type]  # typed for the newer exporter; files in memory work
             input_names=[given],
-            output_names=[told],
-            dynamic_axes={given: {0: "n"}, told: {0: "n"}},
+            output_names=[result],
+            dynamic_axes={given: {0: "n"}, result: {0: "n"}},
             opset_version=OPSET,
             dynamo=False,
         )

@@ -205,8 +205,8 @@ class BottleneckDecoder(nn.Module):
     def forward(self, latents: Tensor) -> Tensor:
         """Latents (n x 3, float32) to jets (n x 4)."""
         shape, network = self.network.shape, self.network
-        told = (network.decoder(latents.double()) * network.std + network.mean).unbind(1)
-        scaled = zip(shape.columns, told, shape.scalings, strict=True)
+        decoded = (network.decoder(latents.double()) * network.std + network.mean).unbind(1)
+        scaled = zip(shape.columns, decoded, shape.scalings, strict=True)
         given = {column: _unscaled(values, scaling) for column, values, scaling in scaled}
         turns = ((given["phi"] + math.pi) / (2 * math.pi)).floor()
         phi = (given["phi"] - 2 * math.pi * turns).clamp(-LARGEST_PHI, LARGEST_PHI)

@@ -91,6 +91,6 @@ def is_of_bytes(error: Exception) -> bool:
 
 def _at_work(error: Exception) -> str:
     """The innermost of atlasae, uproot and awkward in the traceback of an error."""
-    places = [str(frame.f_globals.get("__name__")) for frame, _ in traceback.walk_tb(error.__traceback__)]
-    packages = [place.partition(".")[0] for place in places]
+    modules = [str(frame.f_globals.get("__name__")) for frame, _ in traceback.walk_tb(error.__traceback__)]
+    packages = [module.partition(".")[0] for module in modules]
     return next((name for name in reversed(packages) if name in {"atlasae", *_INTERPRETERS}), "")

@@ -34,10 +34,10 @@ def write_leaves(tree: Any) -> None:
         title = name + f"[{count}]" * bool(count) + "".join(f"[{n}]" for n in branch["shape"])
         before, after = _text(title), _text(_plain_title(name, title, count))
         if after != before:
-            place = written.key.seek_location + branch["tleaf_reference_number"] - _KEYS_TO_TAGS
-            place += _BEFORE_NAME + len(_text(name))
-            assert tree.file.sink.read(place, len(before)) == before, f"the leaf of '{name}' is elsewhere"
-            tree.file.sink.write(place, after)
+            position = written.key.seek_location + branch["tleaf_reference_number"] - _KEYS_TO_TAGS
+            position += _BEFORE_NAME + len(_text(name))
+            assert tree.file.sink.read(position, len(before)) == before, f"the leaf of '{name}' is elsewhere"
+            tree.file.sink.write(position, after)
 
 
 def plain(name: str) -> str:

@@ -69,8 +69,8 @@ class AsTexts(uproot.AsStrings):  # type: ignore[misc]  # uproot has no types
         if np.any(stops < starts):
             raise ValueError("its strings have no room for their lengths")
         offsets = np.concatenate([[0], np.cumsum(stops - starts)])
-        places = np.arange(offsets[-1]) + np.repeat(starts - offsets[:-1], np.diff(offsets))
-        return uproot.interpretation.strings.StringArray(offsets, data[places].tobytes())
+        indices = np.arange(offsets[-1]) + np.repeat(starts - offsets[:-1], np.diff(offsets))
+        return uproot.interpretation.strings.StringArray(offsets, data[indices].tobytes())
 
     def _before(self, data: Any, starts: npt.NDArray[Any]) -> Any:
         """The number of bytes in front of each string."""
@@ -223,9 +223,9 @@ def _typename(branch: Any) -> str:
 def _element(branch: Any) -> Any:
     """The streamer element of the class member that a branch holds; raises ValueError where the file has none."""
     versions = branch.file.streamers.get(branch.member("fClassName").replace(" ", ""), {})
-    info, place = versions.get(branch.member("fClassVersion")), branch.member("fID")
+    info, number = versions.get(branch.member("fClassVersion")), branch.member("fID")
     if info is not None and info.member("fCheckSum") == branch.member("fCheckSum"):
-        member = dict(enumerate(info.elements)).get(place)
+        member = dict(enumerate(info.elements)).get(number)
         if member is not None and member.name == re.sub(r"\[.*", "", branch.name).rpartition(".")[2]:
             return member
     raise ValueError("the file does not tell the range of its numbers")

@@ -200,8 +200,8 @@ class Remote:
             return f"no permission to read '{self}': the server wants other credentials"
         if isinstance(cause, TimeoutError):
             return f"can't read '{self}': no answer in {SILENCE} seconds; try again"
-        told = f"{status} {getattr(cause, 'message', '')}" if status else masked(str(cause))
-        return f"can't read '{self}': {' '.join(told.split()) or type(cause).__name__}"
+        reason = f"{status} {getattr(cause, 'message', '')}" if status else masked(str(cause))
+        return f"can't read '{self}': {' '.join(reason.split()) or type(cause).__name__}"
 
 
 Location = Path | Remote

@@ -60,14 +60,11 @@ def estimate_words(words: npt.NDArray[np.int64]) -> float:
     The entropy of each byte given its position and the two leading bits of the byte before, which is the context of the
     literal model (`WORDS`), and some bits to learn each probability.
     """
-    bits, before = 0.0, np.zeros_like(words)
-    for shift in (16, 8, 0):
-        byte = words >> shift & 0xFF
-        context = before >> 6
-        of_context, seen = (counts[counts > 0] for counts in (np.bincount(context), np.bincount((context << 8) + byte)))
-        bits += float(of_context @ np.log2(of_context) - seen @ np.log2(seen))
-        bits += _LEARNING * (len(seen) - len(of_context))
-        before = byte
+    high, middle, low = words >> 16, words >> 8 & 0xFF, words & 0xFF
+    bytes_in_context = np.concatenate([high, (4 + (high >> 6) << 8) + middle, (8 + (middle >> 6) << 8) + low])
+    counts = np.bincount(bytes_in_context, minlength=12 << 8)
+    of_context, seen = (some[some > 0] for some in (counts.reshape(12, 256).sum(axis=1), counts))
+    bits = float(of_context @ np.log2(of_context) - seen @ np.log2(seen)) + _LEARNING * (len(seen) - len(of_context))
     return bits / 8
 
 

@@ -289,8 +289,8 @@ def _two_sample(tests: TwoSample) -> list[str]:
     distance, p = furthest["distance"], furthest["p_value"]
     remarks = [f"  Kolmogorov-Smirnov: at most {distance:.2g} ({name}), p = {p:.2g} ({tests.jets:,} jets)"]
     if auc := tests.classifier:
-        told = f"AUC {auc.auc:.5f} +- {auc.error:.1g} ({auc.jets:,} jets)"
-        remarks.append(f"  a classifier tells them apart with {told}")
+        figures = f"AUC {auc.auc:.5f} +- {auc.error:.1g} ({auc.jets:,} jets)"
+        remarks.append(f"  a classifier tells them apart with {figures}")
     return remarks
 
 

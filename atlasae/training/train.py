@@ -98,8 +98,8 @@ def train(  # noqa: PLR0913  # as many as the command has options
         recipe = read_recipe(recipe, otherwise=start.facts["architecture"] if start else None)
     watch: Watcher | None = (lambda step, steps, loss: progress(step, steps)) if progress else None
     model, history = learn(listed, recipe, read_patterns(jets), read_units(units), start, device, watch)
-    told = {key: model.facts[key] for key in ("architecture", "provenance", "test")}
-    return TrainingReport(**write_kept(target, model, force), ended=history.ended, **told)
+    facts = {key: model.facts[key] for key in ("architecture", "provenance", "test")}
+    return TrainingReport(**write_kept(target, model, force), ended=history.ended, **facts)
 
 
 @torch.random.fork_rng(devices=[])  # leave the caller's random state as it is

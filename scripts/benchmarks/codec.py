@@ -18,13 +18,14 @@ from typing import Any
 import numpy as np
 from harness import Tables, Works, fastest, long_file, main, millions_a_second
 
+from atlasae.codecs.entropy import Words
 from atlasae.codecs.floats import few_threads
 from atlasae.codecs.lattice import Lattice
 from atlasae.codecs.model import VARIABLES, default_model
 from atlasae.codecs.packed import PackedCodec
 from atlasae.codecs.priors import default_priors
 from atlasae.codecs.search import choose_codec
-from atlasae.compression.packed import coder_of
+from atlasae.compression.packed import coder_of, steps_apart
 from atlasae.jets.coordinates import Floats
 from atlasae.jets.inputs import find_in, open_input
 from atlasae.jets.precision import Precision, steps
@@ -55,22 +56,26 @@ def floats_works(sample: Sample) -> tuple[Work, Work]:
     return encode, lambda: deque(map(codec.decode, latents), maxlen=0)
 
 
-def packed_works(sample: Sample, context: bool) -> tuple[Work, Work]:
+def packed_codec(sample: Sample, bound: float, context: bool = True) -> PackedCodec:
+    """The codec of packed bytes at a bound, with the packaged tables."""
+    storage = storage_of(sample.collection)
+    step = steps(Precision.parse(str(bound)).of(storage.layout), storage.layout, storage.rounding, steps_apart(storage))
+    return PackedCodec(default_priors(), Lattice((step[0], step[1], step[2], step[3]), (True,) * 4), context)
+
+
+def packed_works(sample: Sample, codec: PackedCodec) -> tuple[Work, Work]:
     """Encoding of jets as bytes, and decoding of these."""
-    jets, layout = sample.jets, storage_of(sample.collection)
-    step = steps(Precision.parse(str(BOUND)).of(layout.layout), layout.layout, layout.rounding)
-    codec = PackedCodec(default_priors(), Lattice((step[0], step[1], step[2], step[3]), (True,) * 4), context)
-    grid = coder_of(codec.lattice, 0, np.arange(len(jets)))
+    parts, grid = blocks(len(sample.jets)), coder_of(codec.lattice, 0, np.arange(len(sample.jets)))
 
-    def pack() -> bytes:
-        cells = [grid.part(part).encode(jets[part]).T for part in blocks(len(jets))]
-        return codec.encode(np.concatenate(cells, axis=1), sample.counts).tobytes()
+    def pack() -> Words:
+        cells = [grid.part(part).encode(sample.jets[part]).T for part in parts]
+        return codec.encode(np.concatenate(cells, axis=1), sample.counts)
 
-    content = pack()
+    words = pack()
 
     def unpack() -> None:
-        cells = codec.decode(np.frombuffer(content, np.uint32), sample.counts)
-        for part in blocks(len(jets)):
+        cells = codec.decode(words, sample.counts)
+        for part in parts:
             grid.part(part).decode(cells[:, part].T)
 
     return pack, unpack
@@ -97,13 +102,11 @@ def with_sz3(jets: Floats) -> list[Any]:
 def measure(given: argparse.Namespace, folder: Path) -> Tables:
     """Million jets per second by codec, for encoding and decoding."""
     sample = read_jets(long_file(given.files[0], given.jets, given.scratch))
+    pairs = {"floats": floats_works(sample), "packed": packed_works(sample, packed_codec(sample, BOUND))}
+    pairs["packed, --no-context"] = packed_works(sample, packed_codec(sample, BOUND, context=False))
     works: Works = {}
-    for name, pair in (
-        ("floats", floats_works(sample)),
-        ("packed", packed_works(sample, context=True)),
-        ("packed, --no-context", packed_works(sample, context=False)),
-    ):
-        works |= {(name, "encode"): pair[0], (name, "decode"): pair[1]}
+    for name, (encode, decode) in pairs.items():
+        works |= {(name, "encode"): encode, (name, "decode"): decode}
     for name, package, peer in (("grid, pcodec", "pcodec", with_pcodec), ("SZ3", "pysz", with_sz3)):
         if find_spec(package):
             works |= {(name, "encode"): partial(peer, sample.jets)}

@@ -32,6 +32,7 @@ SAMPLE = HERE.parents[1] / "data" / "jets.root"
 MAKE_LARGE = HERE.parent / "make_large.py"
 ATLASAE = str(Path(sys.executable).with_name("atlasae"))
 COMMAND = ("harness", "command")  # the job that runs a command of atlasae
+LAYOUTS = ("floats", "packed")
 LIBRARIES = ("atlasae", "numpy", "torch", "uproot")
 DIGITS = 6  # significant digits of a figure in results.json
 MEGABYTE = 1e6

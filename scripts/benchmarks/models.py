@@ -12,14 +12,13 @@ eta and phi. Dijets are the two leading jets of an event, both above 60 GeV and 
 import argparse
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 from harness import HERE, Row, Tables, cpu_seconds, main
 
-from atlasae.codecs.chain import InvertibleAutoencoder
-from atlasae.codecs.floats import AnyCodec, BottleneckCodec
 from atlasae.codecs.model import Autoencoder, Model, default_model
 from atlasae.codecs.search import choose_codec
 from atlasae.compression.compress import compress_file
@@ -37,9 +36,9 @@ from atlasae.training.train import Split, TrainingSample, describe_jets, event_p
 RECIPES = HERE.parent / "recipes"
 SHARES, SEED = (0.6, 0.1), 1
 COLUMNS = ("pt", "m", "eta", "phi", "E", "dijet mass")
-TRAINED, SIZE = "trained, CPU s", "bytes per jet at 1e-3"
 
 Way = Callable[[Floats], Floats]  # jets (n x 4, MeV) to decoded jets
+Network = tuple[str, Autoencoder, Row]
 
 
 def split(sample: TrainingSample, more: Floats) -> tuple[Split, np.ndarray]:
@@ -61,48 +60,33 @@ def widths(before: Floats, after: Floats, counts: np.ndarray) -> Row:
 
 
 def simple_ways(training: Floats) -> Iterator[tuple[str, Way]]:
-    """Names and functions of ways to keep three floats without a network."""
+    """Ways to keep three floats, or four numbers in as many bits, without a network."""
     edges = np.quantile(training[:, 0], np.linspace(0, 1, 41))
-    bins = np.clip(np.searchsorted(edges, training[:, 0]) - 1, 0, 39)
-    medians = np.array([np.median(training[bins == k, 3]) for k in range(40)])
 
-    def keep_three(jets: Floats) -> Floats:
-        kept = jets.copy()
-        kept[:, 3] = medians[np.clip(np.searchsorted(edges, jets[:, 0]) - 1, 0, 39)]
-        return kept
+    def bins(jets: Floats) -> Floats:
+        return np.clip(np.searchsorted(edges, jets[:, 0]) - 1, 0, 39)
 
-    def four_numbers(bits: int) -> Way:
-        def rounded(jets: Floats) -> Floats:
-            scaled = np.stack([np.log10(jets[:, 0]), *jets[:, 1:3].T, np.log10(np.maximum(jets[:, 3], 0) + 1)], axis=1)
-            low, high = scaled.min(axis=0), scaled.max(axis=0)
-            steps = (high - low) / (2**bits - 1)
-            back = np.rint((scaled - low) / steps) * steps + low
-            return np.stack([10 ** back[:, 0], *back[:, 1:3].T, 10 ** back[:, 3] - 1], axis=1)
+    medians = np.array([np.median(training[bins(training) == k, 3]) for k in range(40)])
 
-        return rounded
+    def rounded(jets: Floats, bits: int) -> Floats:
+        scaled = np.stack([np.log10(jets[:, 0]), *jets[:, 1:3].T, np.log10(np.maximum(jets[:, 3], 0) + 1)], axis=1)
+        low, high = scaled.min(axis=0), scaled.max(axis=0)
+        steps = (high - low) / (2**bits - 1)
+        back = np.rint((scaled - low) / steps) * steps + low
+        return np.stack([10 ** back[:, 0], *back[:, 1:3].T, 10 ** back[:, 3] - 1], axis=1)
 
-    yield "no network: pt, eta, phi kept, m the median in its pt bin", keep_three
-    yield "no network: four 12-bit numbers (6 bytes a jet)", four_numbers(12)
-    yield "no network: four 17-bit numbers (three floats)", four_numbers(17)
+    kept = "no network: pt, eta, phi kept, m the median in its pt bin"
+    yield kept, lambda jets: np.column_stack([jets[:, :3], medians[bins(jets)]])
+    yield "no network: four 12-bit numbers (6 bytes a jet)", partial(rounded, bits=12)
+    yield "no network: four 17-bit numbers (three floats)", partial(rounded, bits=17)
 
 
-def through(codec: AnyCodec) -> Way:
-    """A function from jets to those that a codec decodes."""
-    return lambda jets: codec.decode(codec.encode(jets))
-
-
-def classic(autoencoder: Autoencoder) -> Way:
-    """A function from jets to those that a classic network decodes."""
-    assert not isinstance(autoencoder, InvertibleAutoencoder)
-    return through(BottleneckCodec(autoencoder))
-
-
-def full(autoencoder: Autoencoder, training: Floats) -> Way:
-    """An invertible autoencoder with `--precision full`, its range chosen on training jets."""
+def through(autoencoder: Autoencoder, training: Floats) -> Way:
+    """A function from jets to decoded ones: with `--precision full` on the range of training jets, where it has one."""
     storage = Storage(Layout(("pt", "eta", "phi", "m")), (np.dtype("<f8"),) * 4, 1.0)
-    return through(
-        choose_codec(autoencoder, storage, Precision.parse("full"), list(training.T), lambda encoded, kept: 0)
-    )
+    chosen = Precision.parse("full")
+    codec = choose_codec(autoencoder, storage, chosen, list(training.T), lambda encoded, kept: 0)
+    return lambda jets: codec.decode(codec.encode(jets))
 
 
 def trained(recipe: Recipe, jets: Split, start: Autoencoder | None = None) -> tuple[Autoencoder, Row]:
@@ -111,7 +95,7 @@ def trained(recipe: Recipe, jets: Split, start: Autoencoder | None = None) -> tu
     autoencoder = start or untrained(recipe, jets.training)
     began = cpu_seconds()
     fit(autoencoder, jets, recipe)
-    return autoencoder, {TRAINED: cpu_seconds() - began}
+    return autoencoder, {"trained, CPU s": cpu_seconds() - began}
 
 
 def size(jets: Floats, model: str, folder: Path) -> Row:
@@ -119,31 +103,27 @@ def size(jets: Floats, model: str, folder: Path) -> Row:
     columns = {v: jets[:, i].astype(np.float32) for i, v in enumerate(("pt", "eta", "phi", "m"))}
     write_table(folder / "test.pkl", Table(columns))
     options = Options(units="MeV", model=model, force=True)
-    return {SIZE: float(compress_file(folder / "test.pkl", folder / "test.root", options)["bytes_per_jet"])}
+    report = compress_file(folder / "test.pkl", folder / "test.root", options)
+    return {"bytes per jet at 1e-3": float(report["bytes_per_jet"])}
 
 
-def classic_rows(given: argparse.Namespace, jets: Split, alone: Split) -> Iterator[tuple[str, Way, Row]]:
-    """The classic networks: trained here, and the published one."""
+def networks(given: argparse.Namespace, jets: Split, alone: Split, folder: Path) -> Iterator[Network]:
+    """The classic networks, trained here and published, and the invertible autoencoder, packaged and of FILE alone."""
     for name in ("mlp_E", "mlp_m"):
         recipe = read_recipe(RECIPES / f"{name}.toml", given.settings)
-        network, seconds = trained(recipe, jets)
-        yield f"mlp on ({', '.join(recipe.network.columns)})", classic(network), seconds
+        yield f"mlp on ({', '.join(recipe.network.columns)})", *trained(recipe, jets)
     if given.checkpoint:
         published = import_checkpoint(Path(given.checkpoint), RECIPES / "ae_3d_200.toml").autoencoder
-        yield "AE_3D_200 as published, (pt, eta, phi, E)", classic(published), {}
-        tuned, seconds = trained(read_recipe(RECIPES / "fine_tune.toml", given.settings), alone, published)
-        yield "AE_3D_200, fine-tuned", classic(tuned), seconds
-
-
-def invertible_rows(alone: Split, folder: Path) -> Iterator[tuple[str, Way, Row]]:
-    """The invertible autoencoder with all 69 bits: packaged, and trained on FILE alone."""
-    packaged, own = default_model().autoencoder, folder / "own.safetensors"
-    yield "invertible, packaged, --precision full", full(packaged, alone.training), size(alone.test, "default", folder)
-    autoencoder, seconds = trained(Recipe(), alone)
-    model = Model.from_autoencoder(autoencoder, describe_jets(autoencoder, alone.training))
-    own.write_bytes(model.content)
-    row = seconds | size(alone.test, str(own), folder)
-    yield "invertible, trained on FILE, --precision full", full(model.autoencoder, alone.training), row
+        yield "AE_3D_200 as published, (pt, eta, phi, E)", published, {}
+        tuned = trained(read_recipe(RECIPES / "fine_tune.toml", given.settings), alone, published)
+        yield "AE_3D_200, fine-tuned", *tuned
+    packaged, path = default_model().autoencoder, folder / "own.safetensors"
+    yield "invertible, packaged, --precision full", packaged, size(alone.test, "default", folder)
+    autoencoder, row = trained(Recipe(), alone)
+    own = Model.from_autoencoder(autoencoder, describe_jets(autoencoder, alone.training))
+    path.write_bytes(own.content)
+    row |= size(alone.test, str(path), folder)
+    yield "invertible, trained on FILE, --precision full", own.autoencoder, row
 
 
 def measure(given: argparse.Namespace, folder: Path) -> Tables:
@@ -153,8 +133,8 @@ def measure(given: argparse.Namespace, folder: Path) -> Tables:
     alone, table = replace(jets, training=jets.training[: len(jets.training) - len(more)]), {}
     for name, way in simple_ways(alone.training):
         table[name] = widths(jets.test, way(jets.test), counts)
-    for name, way, row in (*classic_rows(given, jets, alone), *invertible_rows(alone, folder)):
-        table[name] = widths(jets.test, way(jets.test), counts) | row
+    for name, network, row in networks(given, jets, alone, folder):
+        table[name] = widths(jets.test, through(network, alone.training)(jets.test), counts) | row
     return {"three floats": table}
 
 

@@ -1,59 +1,40 @@
 #!/usr/bin/env python
 """Costs per file and per million jets, and an estimate for a very large sample on a batch system.
 
-Files of a hundred, a million and two million jets are made from FILE (scripts/make_large.py). The command line
-compresses (without reading back) and decompresses each, in both layouts; CPU time is that of the whole process, imports
-included. The cost of a million jets is that of two million minus that of one; the cost of a file is the rest of that of
-one million. The estimate assumes that the batch system starts jobs as fast as they end and that storage keeps up; the
-rates that this needs are given. The last table has the shares of CPU time of the stages of compressing a long file.
+Files of a hundred, a million and two million jets are made from FILE. The command line compresses (without reading
+back) and decompresses each, in both layouts; CPU time is that of the whole process, imports included. The cost of a
+million jets is that of two million minus that of one; the cost of a file is the rest of that of one million. The
+estimate assumes that the batch system starts jobs as fast as they end and that storage keeps up; the rates that this
+needs are given.
 """
 
 import argparse
-import functools
-import threading
-import time
-from collections import defaultdict
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-from harness import MEGABYTE, Jobs, Row, Tables, alone, command, long_file, main
+from harness import LAYOUTS, MEGABYTE, Row, Table, Tables, command, long_file, main
 
 FEW, MILLION, LONG = 100, 1_000_000, 2_000_000
-LAYOUTS = ("floats", "packed")
 JETS, PER_FILE, CORES = 1e12, 1e7, 1_000
 HOUR = 3600
 
 
-def costs(path: Path, folder: Path, scratch: Path) -> dict[str, Row]:
-    """The costs of each command per file and per million jets, with the bytes read and written."""
-    used: dict[str, dict[int, float]] = defaultdict(dict)
-    sizes: dict[str, dict[int, int]] = defaultdict(dict)
-    for jets in (FEW, MILLION, LONG):
-        large = long_file(path, jets, scratch)
-        sizes["original"][jets] = large.stat().st_size
-        for layout in LAYOUTS:
-            small, options = folder / f"{layout}.root", ("--force", "--quiet")
-            compressed = command("compress", large, small, "--layout", layout, "--no-read-back", *options)
-            decompressed = command("decompress", small, folder / "back.root", *options)
-            used[f"compress, {layout}"][jets] = compressed.cpu
-            used[f"decompress, {layout}"][jets] = decompressed.cpu
-            sizes[layout][jets] = small.stat().st_size
-    return {name: cost(seconds, sizes, *name.split(", ")) for name, seconds in used.items()}
+def used(original: Path, folder: Path) -> Table:
+    """CPU seconds, and MB read and written, of each command on a file."""
+    table = Table()
+    for layout in LAYOUTS:
+        small, flags = folder / f"{layout}.root", ("--layout", layout, "--no-read-back")
+        for line in (("compress", original, small, *flags), ("decompress", small, folder / "back.root")):
+            cpu = command(*line, "--force", "--quiet").cpu
+            read, written = (Path(path).stat().st_size / MEGABYTE for path in line[1:3])
+            table[f"{line[0]}, {layout}"] = {"CPU s": cpu, "MB read": read, "MB written": written}
+    return table
 
 
-def cost(seconds: dict[int, float], sizes: dict[str, dict[int, int]], verb: str, layout: str) -> Row:
-    """The costs of one command, from the CPU seconds and bytes of files of three lengths."""
-    million = seconds[LONG] - seconds[MILLION]
-    grown = {key: (row[LONG] - row[MILLION]) / MEGABYTE for key, row in sizes.items()}
-    read, written = ("original", layout) if verb == "compress" else (layout, "original")
-    return {
-        "100 jets, CPU s": seconds[FEW],
-        "a file, CPU s": max(seconds[MILLION] - million, 0.0),
-        "a million jets, CPU s": million,
-        "a million jets, MB read": grown[read],
-        "a million jets, MB written": grown[written],
-    }
+def cost(few: Row, million: Row, long: Row) -> Row:
+    """The costs of one command, from those of files of three lengths."""
+    more = {what: long[what] - million[what] for what in long}
+    row = {"100 jets, CPU s": few["CPU s"], "a file, CPU s": max(million["CPU s"] - more["CPU s"], 0.0)}
+    return row | {f"a million jets, {what}": figure for what, figure in more.items()}
 
 
 def plan(row: Row) -> Row:
@@ -71,64 +52,12 @@ def plan(row: Row) -> Row:
     }
 
 
-def stages(path: str, target: str, layout: str) -> Callable[[], dict[str, float]]:
-    """Prepare to compress a file; the call returns the CPU seconds of each stage, measured in its thread."""
-    from atlasae.compression import collection, compress
-    from atlasae.compression.plan import Options
-    from atlasae.files import trees, writing
-
-    spent: dict[str, float] = defaultdict(float)
-    within = threading.local()  # seconds of stages nested in the current one
-
-    def watch(owner: Any, name: str, stage: str) -> None:
-        plain: Callable[..., Any] = getattr(owner, name)
-
-        @functools.wraps(plain)
-        def watched(*given: Any, **named: Any) -> Any:
-            before, within.seconds, began = getattr(within, "seconds", 0.0), 0.0, time.thread_time()
-            try:
-                return plain(*given, **named)
-            finally:
-                took = time.thread_time() - began
-                spent[stage] += took - within.seconds
-                within.seconds = before + took
-
-        setattr(owner, name, watched)
-
-    watch(trees.Tree, "read", "reading baskets")
-    watch(collection.Compressor, "compress", "encoding, and decoding to compare")
-    watch(writing.Writer, "extend", "compressing baskets, and writing")
-    watch(compress, "checksum", "checksums")
-    watch(compress, "_start", "choosing grid and model")
-    options = Options(packed=layout == "packed", force=True, read_back=False)
-
-    def compressed() -> dict[str, float]:
-        compress.compress_file(path, target, options)
-        return dict(spent)
-
-    return compressed
-
-
-JOBS: Jobs = {"stages": stages}
-
-
-def shares(large: Path, folder: Path, layout: str) -> Row:
-    """The shares (%) of CPU time of the stages of compressing a long file."""
-    taken = alone("planning", "stages", large, folder / "stages.root", layout)
-    row = {stage: 100 * seconds / taken.cpu for stage, seconds in taken.found.items()}
-    return row | {"all else": 100 - sum(row.values())}
-
-
 def measure(given: argparse.Namespace, folder: Path) -> Tables:
-    """Costs, the plan, and the stages."""
+    """The costs, and the plan."""
     (path,) = given.files
-    rows = costs(path, folder, given.scratch)
-    large = long_file(path, LONG, given.scratch)
-    return {
-        "costs": rows,
-        "10^12 jets in files of 10^7": {name: plan(row) for name, row in rows.items()},
-        "compress by stages, %": {layout: shares(large, folder, layout) for layout in LAYOUTS},
-    }
+    lengths = [used(long_file(path, jets, given.scratch), folder) for jets in (FEW, MILLION, LONG)]
+    costs = {name: cost(*(table[name] for table in lengths)) for name in lengths[0]}
+    return {"costs": costs, "10^12 jets in files of 10^7": {name: plan(row) for name, row in costs.items()}}
 
 
 if __name__ == "__main__":

@@ -18,8 +18,8 @@ WIDTH = "half-width of the central 68 %"
 BOUND = 1e-3
 
 
-def told(*arguments: object) -> Any:
-    """The JSON output of a command."""
+def report_of(*arguments: object) -> Any:
+    """The report of a command."""
     return json.loads(command(*arguments, "--json", "--force").found)
 
 
@@ -42,10 +42,10 @@ def measure(given: argparse.Namespace, folder: Path) -> Tables:
     table = Table()
     for path in given.files:
         small, report, drawn = folder / "small.root", folder / "report.json", folder / path.stem
-        told("compress", path, small, "--precision", BOUND)
-        told("evaluate", path, small, "-o", report)
-        told("plot", report, "-o", drawn, *LABEL)
-        benchmark = told("benchmark", path, "-o", drawn, *LABEL)
+        report_of("compress", path, small, "--precision", BOUND)
+        report_of("evaluate", path, small, "-o", report)
+        report_of("plot", report, "-o", drawn, *LABEL)
+        benchmark = report_of("benchmark", path, "-o", drawn, *LABEL)
         for name, figure in figures(json.loads(report.read_text()), benchmark).items():
             table.setdefault(name, {})[path.name] = figure
     for name in FIGURES if given.plots else ():

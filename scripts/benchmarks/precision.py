@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from harness import Row, Tables, main
 
+from atlasae.codecs.model import VARIABLES
 from atlasae.compression.compress import compress_file
 from atlasae.compression.decompress import decompress_file
 from atlasae.compression.format import CompressedCollection, read_contents
@@ -30,7 +31,6 @@ from atlasae.reports.peers import Sample, largest, read_sample
 
 LAYOUTS: dict[str, dict[str, Any]] = {"floats": {}, "packed": {"packed": True}}
 FULL = "full"  # for the floats layout only: packed words have no fixed number of bits to fill
-STORED = ("pt", "eta", "phi", "m")
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Compared:
         """Signed errors of the jets that have coordinates, by variable."""
         kept = JET.usable(self.before.jets)
         found = residuals(self.before.jets[kept], self.after.jets[kept])
-        chosen = {variable: found[variable] for variable in STORED}
+        chosen = {variable: found[variable] for variable in VARIABLES}
         if "E" in self.before.collection.variables:
             old, new = (sample.columns[3][kept].astype(np.float64) for sample in (self.before, self.after))
             chosen["E"] = new / old - 1

@@ -9,14 +9,14 @@ even the shorter file has more than one chunk, and memory holds one at a time.
 """
 
 import argparse
+from collections import deque
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from harness import MEGABYTE, Jobs, Table, Tables, Works, alone, command, fastest, long_file, main
+from harness import LAYOUTS, MEGABYTE, Jobs, Table, Tables, Works, alone, command, fastest, long_file, main
 
-LAYOUTS = ("floats", "packed")
 LONGER = 4
 STEP = "2 MB"
 ORIGINAL = "uproot, the original"
@@ -29,42 +29,33 @@ def names_of(tree: Any) -> list[str]:
     return [pt, *(pt[:-2] + name for name in ("eta", "phi", "m"))]
 
 
-def open_and_read(path: str, names: list[str]) -> None:
-    """Read branches of a compressed file by `atlasae.open`."""
-    import atlasae
-
-    with atlasae.open(path) as tree:
-        tree.arrays(names)
-
-
-def read_original(path: str, where: str, names: list[str]) -> None:
-    """Read branches of the original by uproot."""
+def read(original: str, *compressed: str) -> Callable[[], Table]:
+    """Prepare to measure every way of reading, in turns."""
     import uproot
 
-    with uproot.open(path) as file:
-        file[where].arrays(names)
-
-
-def loop(path: str) -> None:
-    """Decode all jets chunk by chunk, as decompress does."""
+    import atlasae
     from atlasae.compression.chunks import restored_events, silent
     from atlasae.compression.format import read_contents
     from atlasae.files.trees import open_source
 
-    with open_source(Path(path)) as source:
-        for _ in restored_events(source, read_contents(source), silent):
-            pass
-
-
-def read(original: str, *compressed: str) -> Callable[[], Table]:
-    """Prepare to measure every way of reading, in turns."""
-    import atlasae
-
     with atlasae.open(compressed[0]) as tree:
         names, where = names_of(tree), tree.name
+
+    def read_original(some: list[str]) -> None:
+        with uproot.open(original) as file:
+            file[where].arrays(some)
+
+    def open_and_read(path: str, some: list[str]) -> None:
+        with atlasae.open(path) as tree:
+            tree.arrays(some)
+
+    def loop(path: str) -> None:  # as decompress does
+        with open_source(Path(path)) as source:
+            deque(restored_events(source, read_contents(source), silent), maxlen=0)
+
     works: Works = {}
     for column, some in ((ONE, names[:1]), (FOUR, names)):
-        works |= {(ORIGINAL, column): partial(read_original, original, where, some)}
+        works |= {(ORIGINAL, column): partial(read_original, some)}
         for layout, path in zip(LAYOUTS, compressed, strict=True):
             works |= {(layout, column): partial(open_and_read, path, some), (layout, LOOP): partial(loop, path)}
     return lambda: fastest(works)

@@ -18,18 +18,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from codec import packed_codec
 from harness import Row, Table, Tables, main
 from precision import LAYOUTS, Compared, compared
 
-from atlasae.codecs.lattice import Lattice
 from atlasae.codecs.model import VARIABLES
-from atlasae.codecs.packed import PackedCodec
-from atlasae.codecs.priors import default_priors
 from atlasae.compression.compress import compress_file
-from atlasae.compression.packed import steps_apart
 from atlasae.compression.plan import Options
-from atlasae.jets.precision import Precision, steps
-from atlasae.jets.stored import storage_of
 from atlasae.reports.peers import Sample, largest, peers
 
 OURS: dict[str, dict[str, Any]] = {
@@ -64,10 +59,7 @@ def within(found: Compared, bound: float) -> float:
 
 def blob_bytes(sample: Sample, bound: float) -> float:
     """Bytes per jet of packed words, with each of the first events coded independently."""
-    storage = storage_of(sample.collection)
-    bounds = Precision.parse(str(bound)).of(storage.layout)
-    step = steps(bounds, storage.layout, storage.rounding, steps_apart(storage))
-    codec = PackedCodec(default_priors(), Lattice((step[0], step[1], step[2], step[3])))
+    codec = packed_codec(sample, bound)
     counts = sample.counts[sample.counts > 0][:EVENTS]
     cells, _ = codec.lattice.cells(sample.jets[: counts.sum()])
     ends = counts.cumsum()

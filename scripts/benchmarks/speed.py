@@ -12,10 +12,9 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from harness import MEGABYTE, Jobs, Table, Tables, long_file, main, take_turns
+from harness import LAYOUTS, MEGABYTE, Jobs, Table, Tables, long_file, main, take_turns
 
 ZSTD, LZMA = "ZSTD(5)", "LZMA(9)"
-LAYOUTS = ("floats", "packed")
 NOT_READ_BACK = "--no-read-back"
 CHUNK = "20 MB"  # of events in memory, atlasae's default
 

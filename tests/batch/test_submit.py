@@ -137,17 +137,17 @@ def test_slurm_starts_in_any_folder_or_says_that_it_cannot(kind, tell, tmp_path,
         assert tell(batch_script("slurm", *words, [Path("/a")]), folder) == [str(folder), "verify", "/a"]
 
 
-@pytest.mark.parametrize("place", ["file", "folder of files", "folder", "option", "last", "program"])
+@pytest.mark.parametrize("where", ["file", "folder of files", "folder", "option", "last", "program"])
 @pytest.mark.parametrize("kind", ODD)
-def test_what_htcondor_would_not_take_for_a_name_is_refused(kind, place, tmp_path, monkeypatch):
+def test_what_htcondor_would_not_take_for_a_name_is_refused(kind, where, tmp_path, monkeypatch):
     name = ODD[kind]
-    (folder := tmp_path / (name if place == "folder" else "plain")).mkdir()
+    (folder := tmp_path / (name if where == "folder" else "plain")).mkdir()
     monkeypatch.chdir(folder)
-    path = {"file": tmp_path / name, "folder of files": tmp_path / name / "a"}.get(place, tmp_path / "a")
-    program = str(tmp_path / (name if place == "program" else "program"))
-    before = ["compress", *(["-o", name] if place == "option" else []), "--"]
-    words = [program], before, [name] if place == "last" else []
-    if kind in REFUSED or (kind in AT_THE_ENDS and place in ("file", "folder", "program")):
+    path = {"file": tmp_path / name, "folder of files": tmp_path / name / "a"}.get(where, tmp_path / "a")
+    program = str(tmp_path / (name if where == "program" else "program"))
+    before = ["compress", *(["-o", name] if where == "option" else []), "--"]
+    words = [program], before, [name] if where == "last" else []
+    if kind in REFUSED or (kind in AT_THE_ENDS and where in ("file", "folder", "program")):
         with pytest.raises(UserError, match="can't be in a submit file of HTCondor"):
             batch_script("condor", *words, [path])
         return

@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -170,15 +169,14 @@ def test_where_no_scheduler_is_it_says_so(address, inputs, tmp_path):
 
 
 INTERRUPTED = """if True:
-    import os, signal, sys, time
+    import signal
     from pathlib import Path
     from atlasae.commands.cli import main
-    from atlasae.batch.workers import Task
     from atlasae.files.outputs import replacing
 
     def linger(task):
-        with replacing(task.target, False) as temporary:
-            Path(str(task.path) + ".begun").write_text(str(os.getpid()))
+        with replacing(task.target, False) as temporary, Path(str(task.path) + ".begun").open("w") as begun:
+            print("begun", file=begun, flush=True)
             signal.pause()
 
     if __name__ == "__main__":
@@ -192,32 +190,18 @@ INTERRUPTED = """if True:
 def test_workers_end_with_the_command_and_leave_nothing(how, inputs, tmp_path):
     script, out = tmp_path / "script.py", tmp_path / "out"
     script.write_text(INTERRUPTED)
+    pipes = [path.with_name(path.name + ".begun") for path in inputs[:2]]
+    for pipe in pipes:
+        os.mkfifo(pipe)
     command = [sys.executable, script, "compress", *inputs[:2], "-o", out, "--workers", "2", *PACKED]
     process = subprocess.Popen([*map(str, command)], stderr=subprocess.PIPE, text=True)
-    begun = [path.with_name(path.name + ".begun") for path in inputs[:2]]
-    wait_for(lambda: all(path.exists() and path.read_text() for path in begun))
-    assert len(left_over(out)) == 2
-    process.send_signal(how)
-    wait_for(lambda: process.poll() is not None)
-    wait_for(lambda: not any(is_alive(int(path.read_text())) for path in begun))
-    err = process.communicate()[1]
+    with pipes[0].open() as one, pipes[1].open() as other:
+        assert one.readline() == other.readline() == "begun\n"
+        assert len(left_over(out)) == 2
+        process.send_signal(how)
+        err = process.communicate()[1]
+        assert one.read() == other.read() == ""  # a pipe ends with the worker that writes to it
     assert left_over(out) == []
     if how != signal.SIGKILL:
         assert process.returncode == 130
         assert err == "atlasae: interrupted: 0 of 2 files are done; run it again to go on\n"
-
-
-def wait_for(there: Callable[[], bool]) -> None:
-    """Wait until a condition holds, for at most a minute of CPU time."""
-    began = time.process_time()
-    while not there():
-        assert time.process_time() - began < 60
-        os.sched_yield()
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True

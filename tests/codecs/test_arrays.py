@@ -1,6 +1,7 @@
 """The codec of arrays: every jet that is not marked exact is within its bounds."""
 
 import json
+from collections.abc import Iterator
 from functools import lru_cache
 from types import SimpleNamespace
 from typing import Any
@@ -12,6 +13,7 @@ from conftest import random_jets, untrained_bottleneck
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from atlasae.codecs import arrays
 from atlasae.codecs.arrays import Codec
 from atlasae.codecs.chain import InvertibleAutoencoder
 from atlasae.codecs.floats import FloatsCodec
@@ -32,6 +34,14 @@ BOUNDS = {
     "full": dict.fromkeys(VARIABLES, 1e-3),
     "pt=1e-2,eta=1e-3,phi=1e-3,m=5e-2": {"pt": 1e-2, "eta": 1e-3, "phi": 1e-3, "m": 5e-2},
 }
+
+
+@pytest.fixture(autouse=True, scope="module")
+def few_drawn() -> Iterator[None]:
+    """Grids are chosen on 5,000 jets that are drawn, not on 50,000."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(arrays, "DRAWN", 5000)
+        yield
 
 
 @lru_cache

@@ -246,8 +246,8 @@ def test_weights_of_another_type_are_refused(dtype, numbers):
 )
 def test_damaged_bytes_are_refused_or_still_a_model(flips, end):
     damaged = bytearray(STORED)
-    for place, mask in flips:
-        damaged[place] ^= mask
+    for position, mask in flips:
+        damaged[position] ^= mask
     content = bytes(damaged[:end])
     try:
         model = Model.from_bytes(content, "mine.safetensors")

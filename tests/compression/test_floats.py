@@ -144,12 +144,12 @@ def test_odd_jets_come_back_bit_for_bit_from_where_they_were(jagged):
     assert n >= 40
     columns = jet_columns("flat", n)
     compressor = start(columns, counts)  # its codec is chosen without odd jets
-    for (place, variable), word in ODD.items():
-        columns[variable].view(np.uint32)[place] = word
+    for (row, variable), word in ODD.items():
+        columns[variable].view(np.uint32)[row] = word
     written, restored = round_trip(compressor, events_of(columns, counts))
-    odd = sorted({place for place, _ in ODD})
-    places = places_of(written, compressor.collection, counts if jagged else np.ones(n, int))
-    assert places.tolist() == odd
+    odd = sorted({row for row, _ in ODD})
+    rows = places_of(written, compressor.collection, counts if jagged else np.ones(n, int))
+    assert rows.tolist() == odd
     for variable, column in columns.items():
         kept = written[compressor.collection.exact[variable]]
         assert plain(kept).tobytes() == column[odd].tobytes()

@@ -442,10 +442,10 @@ def plain_file(tmp_path_factory) -> Path:
 
 
 @settings(max_examples=40)
-@given(place=st.integers(0, len(make_run().to_json()) - 1), bit=st.integers(0, 7))
-def test_a_flipped_bit_in_a_run_is_never_read(plain_file, place, bit):
+@given(position=st.integers(0, len(make_run().to_json()) - 1), bit=st.integers(0, 7))
+def test_a_flipped_bit_in_a_run_is_never_read(plain_file, position, bit):
     content = bytearray(plain_file.read_bytes())
-    content[content.index(make_run().to_json().encode()) + place] ^= 1 << bit
+    content[content.index(make_run().to_json().encode()) + position] ^= 1 << bit
     changed = plain_file.with_name("changed.root")
     changed.write_bytes(content)
     with pytest.raises(DamagedFileError):

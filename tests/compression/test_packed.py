@@ -140,10 +140,10 @@ def test_other_bytes_are_refused(content):
 
 @settings(max_examples=60)
 @given(st.integers(0, 10**9), st.integers(1, 255))
-def test_a_changed_byte_is_some_jets_or_refused(place, change):
+def test_a_changed_byte_is_some_jets_or_refused(position, change):
     one, content, counts = packed_bytes()
     spoiled = bytearray(content)
-    spoiled[place % len(content)] ^= change
+    spoiled[position % len(content)] ^= change
     try:
         columns = unpack_chunk(one.layout.codec, storage_of(one.collection), bytes(spoiled), counts)
     except (ValueError, zlib.error):

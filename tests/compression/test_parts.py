@@ -6,7 +6,7 @@ from pathlib import Path
 
 import awkward as ak
 import pytest
-from conftest import Result, read_tree, run_main, succeeded, write_layout
+from conftest import Result, read_tree, run_main, succeeded, work_here, write_layout
 from helpers import merge
 
 import atlasae
@@ -17,6 +17,7 @@ from atlasae.files.trees import open_source
 from atlasae.jets.inputs import Part
 
 PACKED = ("--layout", "packed")
+pytestmark = pytest.mark.usefixtures("here")
 
 
 def cut(path: Path, folder: Path, parts: int, *options: object) -> list[Path]:
@@ -32,11 +33,17 @@ def numbers(path: Path) -> list[int]:
 
 @pytest.fixture(scope="session")
 def once(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a file `a.root` of 120 events, its twelve parts in `twelve`, and its three in `three`."""
+    """A folder with files `a.root` and `b.root` of 120 events.
+
+    Twelve parts of `a.root` are in `twelve`, three in `three`; two parts of `b.root` are in `b`.
+    """
     folder = tmp_path_factory.mktemp("cut")
-    path = write_layout(folder / "a.root", "nanoaod", entries=120)
-    cut(path, folder / "twelve", 12)
-    cut(path, folder / "three", 3)
+    path, other = (write_layout(folder / f"{name}.root", "nanoaod", entries=120, seed=ord(name) - 96) for name in "ab")
+    with pytest.MonkeyPatch.context() as patch:
+        work_here(patch)
+        cut(path, folder / "twelve", 12)
+        cut(path, folder / "three", 3)
+        cut(other, folder / "b", 2)
     return folder
 
 
@@ -76,7 +83,7 @@ def test_parts_of_names_that_were_not_padded_are_put_in_order(made):
 
 
 @pytest.mark.parametrize(
-    ("places", "says"),
+    ("positions", "says"),
     [
         ([0, 0], "with part 0 of 3 twice"),
         ([0, 1], "without part 2 of 3"),
@@ -88,19 +95,17 @@ def test_parts_of_names_that_were_not_padded_are_put_in_order(made):
         ([0, 1, 2, -2], "'b.root' without part 0 of 2"),
     ],
 )
-def test_what_does_not_go_together_is_refused(places, says, made):
-    other = write_layout(made / "b.root", "nanoaod", entries=120, seed=2)
+def test_what_does_not_go_together_is_refused(positions, says, made):
     succeeded("compress", made / "a.root", made / "whole.root", *PACKED)
     files = [*sorted((made / "three").glob("*.root")), made / "twelve" / "a.part03.root"]
-    files += [cut(other, made / "b", 2)[1], made / "whole.root"]
+    files += [made / "b" / "b.part1.root", made / "whole.root"]
     with pytest.raises(UserError, match=says):
-        atlasae.open([files[place] for place in places])
+        atlasae.open([files[position] for position in positions])
 
 
 def test_a_part_alone_is_opened_and_so_are_all_of_two_files_and_one_that_is_whole(made):
     first, second, third = sorted((made / "three").glob("*.root"))
-    other = write_layout(made / "b.root", "nanoaod", entries=120, seed=2)
-    more = cut(other, made / "b", 2)
+    other, more = made / "b.root", sorted((made / "b").glob("*.root"))
     succeeded("compress", other, made / "whole.root", *PACKED)
     with atlasae.open(second) as tree:
         assert tree["event"].array().to_list() == numbers(made / "a.root")[40:80]
@@ -127,7 +132,7 @@ def test_a_file_of_the_same_name_and_size_is_another(made):
 
 
 @pytest.mark.parametrize(
-    ("places", "says"),
+    ("positions", "says"),
     [
         ([0, 0], "part 0 of 3 twice"),
         ([1, 0], "in the order 1, 0"),
@@ -135,10 +140,10 @@ def test_a_file_of_the_same_name_and_size_is_another(made):
         ([0, 3], "3 and into 12"),
     ],
 )
-def test_merged_parts_that_do_not_go_together_are_refused(places, says, made):
+def test_merged_parts_that_do_not_go_together_are_refused(positions, says, made):
     files = [*sorted((made / "three").glob("*.root")), made / "twelve" / "a.part00.root"]
     merged = made / "merged.root"
-    merge(merged, *(files[place] for place in places))
+    merge(merged, *(files[position] for position in positions))
     for command in (["verify", merged], ["verify", made / "a.root", merged], ["decompress", merged, made / "x.root"]):
         assert run_main(*command).failed(2, "merged.root", "'a.root'", says)
     assert run_main("evaluate", made / "a.root", merged).failed(2, says)
@@ -146,7 +151,7 @@ def test_merged_parts_that_do_not_go_together_are_refused(places, says, made):
         atlasae.open(merged)
     report = succeeded("decompress", "--salvage", merged, made / "back.root", "--json").report
     assert len(report["damage"]) == 1 and says in report["damage"][0]
-    expected = [number for place in places for number in read_tree(files[place], "Events")["event"].to_list()]
+    expected = [number for position in positions for number in read_tree(files[position], "Events")["event"].to_list()]
     assert numbers(made / "back.root") == expected
 
 

@@ -1,5 +1,6 @@
 """Skims of compressed files: they are decoded with the codecs of the whole file, or refused."""
 
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -46,26 +47,34 @@ def skim(
     return path
 
 
-@pytest.fixture
-def small(jets_file, tmp_path) -> Path:
-    """A compressed file in which some jets are exact."""
-    branches = read_tree(jets_file, "Events")
+@pytest.fixture(scope="session")
+def exact_once(made_of, tmp_path_factory) -> Path:
+    """The folder of a file in which some jets are exact, `in.root`, and the same compressed, `small.root`."""
+    branches = read_tree(made_of("nanoaod") / "jets.root", "Events")
     branches["Jet_pt"] = ak.where(branches["Jet_pt"] > 60, branches["Jet_pt"], np.float32(-7.5))
-    path = tmp_path / "in.root"
+    folder = tmp_path_factory.mktemp("exact")
+    path = folder / "in.root"
     with uproot.recreate(path) as file:
         types = {name: declared(array) for name, array in branches.items()}
         counters = {name: "nJet" for name in branches if name.startswith("Jet_")}
         file.mktree("Events", types, counter_name=lambda name: counters.get(name, f"n{name}")).extend(branches)
-    report = succeeded("compress", path, tmp_path / "small.root", "--json", "--step-size", "2kB").report
+    report = succeeded("compress", path, folder / "small.root", "--json", "--step-size", "2kB").report
     assert 0 < report["exact_jets"] < report["jets"]
+    return folder
+
+
+@pytest.fixture
+def small(exact_once, tmp_path) -> Path:
+    """A copy of the compressed file of `exact_once`, beside one of the file that it was made of."""
+    for path in exact_once.iterdir():
+        shutil.copy(path, tmp_path)
     return tmp_path / "small.root"
 
 
 @pytest.mark.parametrize("keep", [slice(1, None, 3), slice(0, 0), slice(0, None)])
-def test_skims_of_every_layout_come_back(keep, layout, tmp_path):
-    path, small = write_layout(tmp_path / "in.root", layout), tmp_path / "small.root"
-    succeeded("compress", path, small)
-    succeeded("decompress", small, tmp_path / "whole.root")
+def test_skims_of_every_layout_come_back(keep, layout, made_of, tmp_path):
+    folder = made_of(layout, "--layout", "floats")
+    small = Path(shutil.copy(folder / "small.root", tmp_path))
     part = skim(small, keep)
     with nothing_left(part):
         words = (
@@ -77,7 +86,7 @@ def test_skims_of_every_layout_come_back(keep, layout, tmp_path):
     said = succeeded("decompress", part, tmp_path / "back.root", "--trust", small).out
     assert "no checksum fits" in said and "did not come along" not in said
     tree = TREES.get(layout, "Events")
-    whole, back = read_tree(tmp_path / "whole.root", tree), read_tree(tmp_path / "back.root", tree)
+    whole, back = read_tree(folder / "back.root", tree), read_tree(tmp_path / "back.root", tree)
     assert list(back) == list(whole)
     for name, array in whole.items():
         assert bits(back[name]) == bits(array[keep])

@@ -16,11 +16,13 @@ from atlasae.files.trees import Tree, open_source
 JETS = ["Jet_pt", "Jet_eta", "Jet_phi", "Jet_mass"]
 
 
-@pytest.fixture(params=["floats", "packed"])
-def pair(request, jets_file, tmp_path):
+@pytest.fixture(scope="session", params=["floats", "packed"])
+def pair(request, tmp_path_factory):
     """A compressed file of several chunks, and the file that is decompressed from it."""
-    small, back = tmp_path / "pair.root", tmp_path / "back.root"
-    succeeded("compress", jets_file, small, "--layout", request.param, "--step-size", "2kB")
+    folder = tmp_path_factory.mktemp("pair")
+    small, back = folder / "pair.root", folder / "back.root"
+    path = write_layout(folder / "jets.root", "nanoaod")
+    succeeded("compress", path, small, "--layout", request.param, "--step-size", "2kB")
     succeeded("decompress", small, back)
     return small, back
 
@@ -37,13 +39,11 @@ def reads(monkeypatch):
 
 
 @pytest.mark.parametrize("how", ["floats", "packed"])
-def test_every_layout_has_the_branches_of_its_original(layout, how, tmp_path):
-    path = write_layout(tmp_path / "in.root", layout)
-    succeeded("compress", path, tmp_path / "small.root", "--layout", how)
-    succeeded("decompress", tmp_path / "small.root", tmp_path / "back.root")
-    with atlasae.open(tmp_path / "small.root") as tree, uproot.open(path) as original:
+def test_every_layout_has_the_branches_of_its_original(layout, how, made_of):
+    folder = made_of(layout, "--layout", how)
+    with atlasae.open(folder / "small.root") as tree, uproot.open(folder / "jets.root") as original:
         assert tree.keys() == original[tree.name].keys(recursive=False)
-        for name, array in read_tree(tmp_path / "back.root", tree.name).items():
+        for name, array in read_tree(folder / "back.root", tree.name).items():
             if name in tree:
                 assert bits(tree[name].array()) == bits(array)
         assert {len(jets) for jets in map(tree.jets, tree.collections)} == {tree.num_entries}
@@ -228,13 +228,13 @@ def test_a_changed_branch_is_told_when_it_is_read(pair, tmp_path):
         (run,), chunk = contents.runs, contents.chunks[1]
         chunk.checksums[run.written.index("weight")] ^= 1
         chunks = Chunks(source, contents)
-        places = list(chunks)
-        assert chunks.read(*places[1], ["Jet_pt"]).restored(["Jet_pt"]).keys() == {"Jet_pt"}
+        positions = list(chunks)
+        assert chunks.read(*positions[1], ["Jet_pt"]).restored(["Jet_pt"]).keys() == {"Jet_pt"}
         with pytest.raises(DamagedFileError, match="branch 'weight' is damaged: checksum differs"):
-            chunks.read(*places[1], ["weight"])
+            chunks.read(*positions[1], ["weight"])
 
 
-def test_lists_of_variables_are_read_but_are_no_vectors(tmp_path):
+def test_lists_of_variables_are_read_but_are_no_vectors(quick_model, tmp_path):
     rng = np.random.default_rng(3)
     branches = {name: ak.Array(rng.normal(size=300).astype(np.float32)) for name in ("a", "b")}
     path = write_tree(tmp_path / "in.root", "t", branches)

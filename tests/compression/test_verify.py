@@ -1,6 +1,7 @@
 """`atlasae verify`: files that keep the promise, and every kind of difference and damage."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -272,14 +273,23 @@ def test_the_files_must_be_what_they_are_said_to_be(first, jets_file, compressed
 # --- a compressed file without its original
 
 
-@pytest.fixture
-def in_chunks(tmp_path: Path) -> Path:
-    """A compressed file of many chunks, with another tree and a histogram."""
-    path = write_layout(tmp_path / "original.root", "nanoaod", entries=200)
+@pytest.fixture(scope="module")
+def in_chunks_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a file with another tree and a histogram, and the same compressed in many chunks."""
+    folder = tmp_path_factory.mktemp("chunks")
+    path = write_layout(folder / "original.root", "nanoaod", entries=200)
     with uproot.update(path) as file:
         file.mktree("more", {"x": "f4"}).extend({"x": np.arange(50, dtype=np.float32)})
         file["histogram"] = np.histogram([1.0, 2.0])
-    succeeded("compress", path, tmp_path / "chunks.root", "--step-size", "10kB")
+    succeeded("compress", path, folder / "chunks.root", "--step-size", "10kB")
+    return folder
+
+
+@pytest.fixture
+def in_chunks(in_chunks_once: Path, tmp_path: Path) -> Path:
+    """A compressed file of many chunks, beside its original."""
+    for path in in_chunks_once.iterdir():
+        shutil.copy(path, tmp_path)
     return tmp_path / "chunks.root"
 
 

@@ -70,13 +70,13 @@ def test_a_file_with_more_than_can_be_written_is_refused_and_names_it(tmp_path):
 
 def test_every_command_tells_what_was_left_out(tmp_path):
     small, result = compressed(tmp_path, "--drop-unwritable", "--json")
-    told = {thing["name"]: thing["minor"] for thing in result.report["left_out"]}
-    assert told == dict.fromkeys(MINOR, True) | dict.fromkeys(STOPS, False)
+    left_out = {thing["name"]: thing["minor"] for thing in result.report["left_out"]}
+    assert left_out == dict.fromkeys(MINOR, True) | dict.fromkeys(STOPS, False)
     notes = " ".join(result.report["notes"])
-    assert [name for name in told if name not in notes] == []
+    assert [name for name in left_out if name not in notes] == []
     for command in (["info", small], ["verify", small], ["verify", MADE_BY_ROOT, small]):
         page = succeeded(*command).out
-        assert [name for name in told if name not in page] == []
+        assert [name for name in left_out if name not in page] == []
         assert succeeded(*command, "--json").report["left_out"] == result.report["left_out"]
 
 

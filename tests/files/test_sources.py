@@ -40,8 +40,8 @@ def told(path: Path) -> Any:
 
 def versions(content: bytes) -> list[int]:
     """Positions of the versions of the first classes in the record of a file's tree, each after a byte count."""
-    places = [i + 5 for i in range(len(content) - 6) if content[i : i + 2] == b"\x40\x00" and not content[i + 4]]
-    return [place for place in places if 0 < content[place] < 32][2:10]
+    positions = [i + 5 for i in range(len(content) - 6) if content[i : i + 2] == b"\x40\x00" and not content[i + 4]]
+    return [position for position in positions if 0 < content[position] < 32][2:10]
 
 
 def known() -> dict[str, Any]:
@@ -53,15 +53,15 @@ def test_what_a_damaged_file_teaches_ends_with_it(sound):
     content, before, damaged = sound.read_bytes(), known(), sound.with_name("damaged.root")
     expected = told(sound)
     assert all(isinstance(found, CopiedObject) for found in expected[2])  # its histograms can be copied
-    changes = [change for place in versions(content) for change in ((place, 1), (place - 5, 0x40))]
+    changes = [change for position in versions(content) for change in ((position, 1), (position - 5, 0x40))]
     first: dict[tuple[int, int], Any] = {}
     for order in (changes, changes[::-1]):
-        for place, change in order:
+        for position, change in order:
             changed = bytearray(content)
-            changed[place] ^= change
+            changed[position] ^= change
             damaged.write_bytes(changed)
             found = told(damaged)
-            assert first.setdefault((place, change), found) == found  # independent of the files read before
+            assert first.setdefault((position, change), found) == found  # independent of the files read before
         assert told(sound) == expected
     assert any("is damaged" in found for found in first.values() if isinstance(found, str))
     assert known() == before

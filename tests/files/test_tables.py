@@ -233,12 +233,12 @@ def old_index(package: str, name: str, details: dict[str, Any]) -> Made:
     return Made(old_class(f"{package}.base", "_new_Index"), (old_class(f"{package}.numeric", name), details))
 
 
-def old_frame(managers: str = "pandas.core.internals", indexes: str = "pandas.indexes", place: int = 1) -> Any:
+def old_frame(managers: str = "pandas.core.internals", indexes: str = "pandas.indexes", location: int = 1) -> Any:
     """The layout of pandas 0.14 to 1.2: two blocks, one placed by a slice and one by an array."""
     floats, counts = np.arange(6, dtype=np.float32).reshape(2, 3), np.array([[4, 5, 6]])
     names = old_index(indexes, "Index", {"data": np.array(["pt", "n", "m"], dtype=object), "name": None})
     rows = old_index(indexes, "Int64Index", {"data": np.array([7, 8, 3]), "name": "row"})
-    blocks = [{"values": counts, "mgr_locs": np.array([place])}, {"values": floats, "mgr_locs": slice(0, 4, 2)}]
+    blocks = [{"values": counts, "mgr_locs": np.array([location])}, {"values": floats, "mgr_locs": slice(0, 4, 2)}]
     state = ([names, rows], [counts, floats], [names, names], {"0.14.1": {"axes": [names, rows], "blocks": blocks}})
     manager = old_object(managers, "BlockManager", state)
     return old_object("pandas.core.frame", "DataFrame", {"_data": manager, "_typ": "dataframe", "_metadata": []})
@@ -269,7 +269,7 @@ def test_reads_the_layout_before_pandas_1_1(tmp_path: Path, managers: str, index
 
 def test_two_blocks_for_one_column_are_damage(tmp_path: Path) -> None:
     with (tmp_path / "t.pkl").open("wb") as stream:
-        OldPickler(stream, 2).dump(old_frame(place=2))
+        OldPickler(stream, 2).dump(old_frame(location=2))
     with pytest.raises(DamagedFileError, match="its blocks are not its columns"):
         read_table(tmp_path / "t.pkl")
 
@@ -775,8 +775,8 @@ def test_changed_bytes_never_end_in_a_traceback(tmp_path: Path, suffix: str, dat
     path = tmp_path / f"t{suffix}"
     write_table(path, expected_table(mixed_frame()))
     content = bytearray(path.read_bytes())
-    place = data.draw(st.integers(0, len(content) - 1))
-    content[place] = data.draw(st.integers(0, 255))
+    position = data.draw(st.integers(0, len(content) - 1))
+    content[position] = data.draw(st.integers(0, 255))
     path.write_bytes(content)
     with contextlib.suppress(AtlasaeError):
         read_table(path)
@@ -806,8 +806,8 @@ def test_a_changed_size_takes_no_memory(tmp_path: Path, stream: bytes) -> None:
 def test_sizes_that_do_not_fit_are_damage(tmp_path: Path) -> None:
     whole, rows = pickle.dumps(pd.DataFrame({"a": np.arange(300.0)})), b"M\x2c\x01"  # 300, as a two-byte integer
     assert whole.count(rows) == 2  # of the block, and of the rows' RangeIndex
-    for place, reason in ((whole.index(rows), "cannot reshape"), (whole.rindex(rows), "block of shape")):
-        (tmp_path / "t.pkl").write_bytes(whole[:place] + b"M\x2b\x01" + whole[place + 3 :])
+    for position, reason in ((whole.index(rows), "cannot reshape"), (whole.rindex(rows), "block of shape")):
+        (tmp_path / "t.pkl").write_bytes(whole[:position] + b"M\x2b\x01" + whole[position + 3 :])
         with pytest.raises(DamagedFileError, match=rf"contradicts itself \({reason}"):
             read_table(tmp_path / "t.pkl")
 
@@ -839,8 +839,8 @@ def blocks_of_the_same_numbers(blocks: int, rows: int) -> Recorded:
     """The records of a pickle whose blocks refer to one array."""
     dtype = recorded("numpy.dtype", "f8", state=(3, "<"))
     values = recorded("numpy._core.numeric._frombuffer", bytes(8 * rows), dtype, (1, rows), "C")
-    placed = [recorded("builtins.slice", i, i + 1, 1) for i in range(blocks)]
-    made = tuple(recorded("pandas._libs.internals._unpickle_block", values, place, 2) for place in placed)
+    locations = [recorded("builtins.slice", i, i + 1, 1) for i in range(blocks)]
+    made = tuple(recorded("pandas._libs.internals._unpickle_block", values, location, 2) for location in locations)
     index = stand_in("pandas.core.indexes.range.RangeIndex")
     axes = [
         recorded("pandas._new_Index", index, {"start": 0, "stop": n, "step": 1, "name": None}) for n in (blocks, rows)

@@ -510,8 +510,8 @@ def with_setting(path: Path, setting: int) -> Path:
     with uproot.recreate(path, compression=uproot.LZMA(9)) as file:
         file.mktree("T", {"only": np.dtype("f4")}).extend({"only": NUMBERS["x"]})
     content = bytearray(path.read_bytes())
-    place = content.index(b"only/F") + len("only/F") + 10  # behind the fill attributes
-    content[place : place + 4] = setting.to_bytes(4, "big", signed=True)
+    position = content.index(b"only/F") + len("only/F") + 10  # behind the fill attributes
+    content[position : position + 4] = setting.to_bytes(4, "big", signed=True)
     path.write_bytes(content)
     return path
 

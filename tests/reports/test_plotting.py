@@ -663,8 +663,8 @@ def test_a_comparison_has_a_marker_for_every_name_and_variable():
     assert legend_texts(axes) == ["one", "another", "third"]
     assert curve(axes, "another").get_ydata() == pytest.approx([2e-4, 3e-4, 4e-4, 5e-4])
     assert [t.get_text() for t in axes.get_xticklabels()] == [r"$p_\mathrm{T}$", r"$\eta$", "$m$", "$m_{jj}$"]
-    places = np.concatenate([line.get_xdata() for line in axes.get_lines()])
-    assert len(set(places)) == 12
+    positions = np.concatenate([line.get_xdata() for line in axes.get_lines()])
+    assert len(set(positions)) == 12
 
 
 @pytest.mark.parametrize("widths", [[0.0, 0.0], [float("nan"), 1.0], [1e-9, 10.0]])

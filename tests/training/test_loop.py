@@ -118,13 +118,13 @@ def test_the_objective_by_hand():
     assert negative_log_likelihood(untrained(), jets).item() == pytest.approx(nats + (0.01 + 7.0) / 2, abs=1e-5)
 
 
-def slope(autoencoder: InvertibleAutoencoder, jets: torch.Tensor, weights: torch.Tensor, place: int) -> float:
+def slope(autoencoder: InvertibleAutoencoder, jets: torch.Tensor, weights: torch.Tensor, index: int) -> float:
     """Change of the objective by one weight, by finite difference."""
     values = []
     for step in (1e-4, -2e-4):
-        weights.view(-1)[place] += step
+        weights.view(-1)[index] += step
         values.append(negative_log_likelihood(autoencoder, jets).item())
-    weights.view(-1)[place] += 1e-4
+    weights.view(-1)[index] += 1e-4
     return (values[0] - values[1]) / 2e-4
 
 
@@ -334,7 +334,7 @@ def test_training_ends_early_where_nothing_gets_better():
 def test_the_last_step_is_validated_too():
     network, seen = Counter(), []
     course = Course(7, validate_every=5, **COUNT)
-    history = run_course(network, played([2, 1]), (ROWS, ROWS), course, 1, lambda *told: seen.append(told))
+    history = run_course(network, played([2, 1]), (ROWS, ROWS), course, 1, lambda *step: seen.append(step))
     assert history.steps == [5, 7] and network.number.item() == 7
     assert seen == [(5, 7, 2), (7, 7, 1)]
 
@@ -373,8 +373,8 @@ def test_a_loss_that_is_never_finite_is_told():
 
 def test_a_history_is_json_whatever_the_losses_were():
     history = History([1, 2], [math.inf, 3.0], [math.nan, 4.0], "interrupted")
-    told = json.loads(json.dumps(history.to_json(), allow_nan=False))
-    assert told == {"steps": [1, 2], "training": [None, 3], "validation": [None, 4], "ended": "interrupted"}
+    stored = json.loads(json.dumps(history.to_json(), allow_nan=False))
+    assert stored == {"steps": [1, 2], "training": [None, 3], "validation": [None, 4], "ended": "interrupted"}
 
 
 def test_the_validation_loss_is_the_mean_over_all_rows(monkeypatch):

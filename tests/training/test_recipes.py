@@ -87,9 +87,9 @@ def test_settings_say_the_same_as_a_file():
     facts = tomllib.loads(FULL)
     tables = {name: facts.pop(name) for name in ("network", "course")}
     flat = facts | {f"{table}.{key}": value for table, entries in tables.items() for key, value in entries.items()}
-    told = {True: "true"}
+    spelled = {True: "true"}
     settings = [
-        f"{key}={told.get(value, value) if isinstance(value, bool) else repr(value)}" for key, value in flat.items()
+        f"{key}={spelled.get(value, value) if isinstance(value, bool) else repr(value)}" for key, value in flat.items()
     ]
     assert read_recipe(None, settings) == EXPECTED
 

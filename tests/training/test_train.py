@@ -384,9 +384,9 @@ def test_a_model_to_go_on_from_keeps_its_network(learned, paths):
 def test_jets_are_read_as_they_are_for_compress(paths):
     recipe = replace(RECIPES["mlp"], course=replace(SHORT, steps=1))
     seen = []
-    model, _ = learn(paths[:1], recipe, ["Jet_"], "MeV", watch=lambda *told: seen.append(told))
-    assert model.facts["domain"]["pt"][2] < 100  # MeV, as told
-    assert [told[:2] for told in seen] == [(1, 1)]
+    model, _ = learn(paths[:1], recipe, ["Jet_"], "MeV", watch=lambda *step: seen.append(step))
+    assert model.facts["domain"]["pt"][2] < 100  # MeV, as asked
+    assert [step[:2] for step in seen] == [(1, 1)]
 
 
 @pytest.mark.parametrize("weights", [(1.0, 1.0, 1.0, 1.0), (1.0, 30.0, 1.0, 1.0)])
@@ -414,10 +414,10 @@ def test_a_network_that_diverges_is_told(paths):
 
 
 def test_training_writes_what_is_learned_and_tells_of_it(paths, tmp_path):
-    recipe, told = RECIPES["mlp"], []
+    recipe, progress = RECIPES["mlp"], []
 
     def note(done: int, steps: int) -> None:
-        told.append((done, steps))
+        progress.append((done, steps))
 
     report = train(paths[:1], tmp_path / "own.model", recipe, jets=["Jet_"], progress=note)
     model = load_model(tmp_path / "own.model")
@@ -425,7 +425,7 @@ def test_training_writes_what_is_learned_and_tells_of_it(paths, tmp_path):
     assert report["output"] == str(tmp_path / "own.model") and report["sha256"] == model.sha256
     assert report["bytes"] == len(model.content) and report["ended"] == model.facts["history"]["ended"]
     assert all(report[key] == model.facts[key] for key in ("architecture", "provenance", "test"))
-    assert told[-1] == (recipe.course.steps, recipe.course.steps)
+    assert progress[-1] == (recipe.course.steps, recipe.course.steps)
     assert "half-widths" in report._repr_html_()
 
 
@@ -508,5 +508,5 @@ def test_a_model_of_the_inputs_own_is_made_of_a_sample_of_it(quick_model, monkey
     parts = (split.training, split.validation, split.test)
     assert [len(part) for part in parts] == [80, 10, 10]
     everywhere = {tuple(row): i for i, row in enumerate(massless_forward())}
-    places = sorted(everywhere[tuple(row)] for part in parts for row in part)
-    assert len(set(places)) == 100 and places[0] < 300 and places[-1] > 2700
+    rows = sorted(everywhere[tuple(row)] for part in parts for row in part)
+    assert len(set(rows)) == 100 and rows[0] < 300 and rows[-1] > 2700
