@@ -157,6 +157,15 @@ class Tree:
         """The names of all branches with values."""
         return set(self._fields)
 
+    @property
+    def anchor(self) -> dict[str, int]:
+        """The members of the object of an RNTuple."""
+        return {name: int(value) for name, value in self._source.members.items()}
+
+    def field_number(self, name: str) -> int:
+        """The id of a field of an RNTuple, or of a member of its records."""
+        return int(self._field(name).field._fid)
+
     def _field(self, name: str) -> Any:
         if name not in self._fields:
             raise ValueError(f"tree '{self.name}' has no branch '{name}'")
@@ -270,6 +279,20 @@ class Source:
     def compression(self) -> Any:
         """The compression of the file, or ZSTD(5) if it has none."""
         return _compression_of(self.file.file.fCompress) or _DEFAULT_COMPRESSION
+
+    @property
+    def bytes(self) -> int:
+        """The size of the file, as its header has it."""
+        return int(self.file.file.fEND)
+
+    def read_bytes(self, position: int, size: int) -> bytes:
+        """Bytes of the file; raises ValueError where it has fewer."""
+        if not 0 <= position <= position + size <= self.bytes:
+            raise ValueError(f"the file does not have {size} bytes at {position}")
+        data = bytes(self.file.file.source.chunk(position, position + size).raw_data)
+        if len(data) != size:
+            raise ValueError(f"the file has {len(data)} of {size} bytes at {position}")
+        return data
 
     def repeats(self, older: str) -> bool:
         """Whether an older cycle has the same bytes as the latest."""
