@@ -7,8 +7,8 @@ import numpy.typing as npt
 _SPLIT = {0x12: 2, 0x14: 4, 0x16: 8, 0x17: 2, 0x18: 4, 0x19: 8}
 _ZIGZAG = {0x11: 2, 0x13: 4, 0x15: 8}
 _DELTA = {0x1A: 4, 0x1B: 8}
-_INDICES = {0x0E: "<u4", 0x0F: "<u8", 0x1A: "<u4", 0x1B: "<u8"}
-_REALS = {0x0C: "<f4", 0x0D: "<f8", 0x18: "<f4", 0x19: "<f8"}
+_DTYPES = {0x0E: "<u4", 0x0F: "<u8", 0x1A: "<u4", 0x1B: "<u8"}
+_DTYPES |= {0x0C: "<f4", 0x0D: "<f8", 0x18: "<f4", 0x19: "<f8"}
 _NUMBERS = {"<i1": 0x03, "<u1": 0x04, "<i2": 0x11, "<u2": 0x12, "<i4": 0x13, "<u4": 0x14, "<i8": 0x15, "<u8": 0x16}
 _NUMBERS |= {"|i1": 0x03, "|u1": 0x04, "<f4": 0x18, "<f8": 0x19}
 INDEX = 0x1B  # type of the columns with the lengths of lists, cumulated in a cluster
@@ -28,21 +28,14 @@ def kind_for(dtype: npt.DTypeLike) -> int:
     return _NUMBERS[np.dtype(dtype).str]
 
 
-def holds_reals(kind: int) -> bool:
-    """Whether a column of this type holds floats as they are, neither cut nor in steps."""
-    return kind in _REALS
-
-
-def holds_indices(kind: int) -> bool:
-    """Whether a column of this type holds the ends of lists."""
-    return kind in _INDICES
+def holds(kind: int, dtype: npt.DTypeLike) -> bool:
+    """Whether a column of this type holds floats of this dtype as they are, neither cut nor in steps."""
+    return np.dtype(dtype).kind == "f" and _DTYPES.get(kind) == np.dtype(dtype).str
 
 
 def encode(kind: int, values: Numbers) -> bytes:
     """A page of values; the type of column is one of `BITS`."""
-    values = np.ascontiguousarray(values)
-    if kind in _INDICES:
-        values = values.astype(_INDICES[kind])
+    values = np.ascontiguousarray(values, _DTYPES.get(kind))
     if kind in _DELTA:
         values = np.diff(values, prepend=values.dtype.type(0))
     elif kind in _ZIGZAG:

@@ -21,8 +21,8 @@ Names = tuple[str, ...]  # of a field: the names from the top, those of anonymou
 class Column:
     """A column of a field; `number` is its id in the file that it was read from, `late` whether it was added later."""
 
-    kind: int
-    bits: int
+    kind: int = 0
+    bits: int = 0
     representation: int = 0
     first: int | None = None
     limits: tuple[int, int] | None = None
@@ -54,9 +54,9 @@ class Field:
 class Taken:
     """A field that was taken out: the path of the field that it was in, and its place there."""
 
-    path: Names
-    place: int
     field: Field
+    path: Names = ()
+    place: int = 0
 
 
 @dataclass
@@ -64,10 +64,10 @@ class Untyped:
     """The type of a class, or of a list of it, which lost members: without them it is another one."""
 
     path: Names
-    type_name: str
-    type_alias: str
-    type_version: int
-    checksum: int | None
+    type_name: str = ""
+    type_alias: str = ""
+    type_version: int = 0
+    checksum: int | None = None
 
 
 def walk(fields: Iterable[Field], path: Names = ()) -> Iterator[tuple[Names, Field]]:
@@ -191,8 +191,13 @@ def take_out(tops: list[Field], numbers: Collection[int]) -> tuple[list[Taken], 
             if one.late or any(inner.late for _, inner in walk([one])):
                 raise UserError(f"field '{'.'.join(path)}' was added while events were written: {REWRITE}")
             among = find(tops, path[:-1]).fields if path[1:] else tops
-            taken.append(Taken(path[:-1], among.index(one) + sum(t.path == path[:-1] for t in taken), one))
+            place = among.index(one) + sum(known.path == path[:-1] for known in taken)
+            taken.append(Taken(one, path[:-1], place))
             among.remove(one)
+    for _, one in walk(known.field for known in taken):
+        one.number = None
+        for column in one.columns:
+            column.number = None
     return taken, untyped
 
 

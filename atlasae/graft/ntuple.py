@@ -32,7 +32,7 @@ from atlasae.graft.envelopes import (
     write_header,
     write_page_list,
 )  # fmt: skip
-from atlasae.graft.fields import COLLECTION, Column, Field, read_fields, walk, write_fields
+from atlasae.graft.fields import Column, Field, read_fields, walk, write_fields
 
 _EPOCH = 1  # of the version of the format; another one is another format
 _LONGEST = 1 << 30  # bytes of an envelope: more is damage
@@ -140,13 +140,6 @@ class Fill:
     inside: int = 0  # elements in this cluster
 
 
-def fills_of(branch: str, one: Field) -> list[Fill]:
-    """The columns of a field that are filled with a branch: of a list, or of numbers, or of a member of records."""
-    if one.role != COLLECTION:
-        return [Fill(one.columns[0], branch, ends=False)]
-    return [Fill(one.columns[0], branch, ends=True), *fills_of(branch, one.fields[0])]
-
-
 class NtupleWriter:
     """Writes an RNTuple with other fields than that of `source`, whose clusters it keeps.
 
@@ -217,7 +210,7 @@ class NtupleWriter:
     def _ranges(self, cluster: Cluster) -> list[Range]:
         """The ranges of all columns in a cluster, with pages copied and made; columns that begin later have none."""
         positions = self._copy(cluster)
-        made = self._write_made()
+        made = self._write_made(_told(cluster) or self._packing.setting)
         ranges = list[Range]()
         for place, column in enumerate(self._columns):
             if column.number is None:
@@ -231,14 +224,14 @@ class NtupleWriter:
             ranges.append(found)
         return ranges
 
-    def _write_made(self) -> dict[int, Range]:
-        """Write the new pages of a cluster; returns the range of each new column."""
+    def _write_made(self, told: int) -> dict[int, Range]:
+        """Write the new pages of a cluster; returns the range of each new column, with `told` as its compression."""
         pages = [page for fill in self._fills for _, page in self._made[id(fill.column)]]
         sealed = (part for page in pages for part in (page, _checksum(page)))
         at = self._target.write_blob(sealed, sum(len(page) + 8 for page in pages)) if pages else 0
         ranges = {}
         for fill in self._fills:
-            made = ranges[id(fill.column)] = Range([], fill.offset, self._packing.setting)
+            made = ranges[id(fill.column)] = Range([], fill.offset, told)
             for elements, page in self._made[id(fill.column)]:
                 made.pages.append(Page(elements, len(page), at, True))
                 at += len(page) + 8
@@ -323,6 +316,15 @@ def _keys(fields: Sequence[Field]) -> dict[int, bytes]:
 def _moved(known: Range, positions: Mapping[tuple[int, int], int]) -> Range:
     pages = [Page(page.elements, page.size, positions[page.position, page.size], True) for page in known.pages]
     return Range(pages, known.offset, known.compression)
+
+
+def _told(cluster: Cluster) -> int | None:
+    """The compression that a cluster tells; 0 or None if there is none.
+
+    New pages tell the same, whatever theirs is (each block has it in front): ROOT's hadd takes that of any column for
+    all, and would compress all others anew.
+    """
+    return next((found.compression for found in cluster.ranges if found.compression), None)
 
 
 def _checksum(sealed: bytes) -> bytes:
