@@ -11,7 +11,7 @@ from inspect import unwrap
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Lock
-from types import FunctionType
+from types import FunctionType, SimpleNamespace
 from typing import Any, Self
 
 import cramjam
@@ -179,6 +179,18 @@ def _with_bounds() -> Any:
 
 
 _unpack_blocks = _with_bounds()
+
+
+def unpack(data: bytes, size: int) -> bytes:
+    """Decompress the blocks of a record to `size` bytes; raises ValueError for blocks that are not of this size."""
+    chunk = uproot.source.chunk.Chunk.wrap(_NO_FILE, np.frombuffer(data, np.uint8))
+    found = _unpack_blocks(chunk, uproot.source.cursor.Cursor(0), {}, len(data), size).raw_data
+    if len(found) != size:
+        raise ValueError(f"{len(found)} bytes where {size} were compressed")
+    return bytes(found)
+
+
+_NO_FILE = SimpleNamespace(file_path="(bytes)")  # for uproot's messages
 REQUESTS = 4  # parallel requests per remote file
 
 
