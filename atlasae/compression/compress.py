@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from atlasae.compression.format import (
     read_contents,
     write_contents,
 )  # fmt: skip
+from atlasae.compression.grafting import Grafting, forms_of, grafting_of, plan_of, write_grafted
 from atlasae.compression.layouts import layout_named
 from atlasae.compression.others import copy_others, entry_ranges, moved, read_counted
 from atlasae.compression.plan import Options, Plan, make_plan, open_for, settle_plan
@@ -32,8 +34,9 @@ from atlasae.compression.results import CollectionReport, CompressionReport
 from atlasae.compression.verify import compare_files, read_back
 from atlasae.errors import UserError
 from atlasae.files.checksums import checksum
+from atlasae.files.damage import damage
 from atlasae.files.events import Events
-from atlasae.files.outputs import check_target, replacing
+from atlasae.files.outputs import check_target, replacing, scratch
 from atlasae.files.remote import Location, Named, local, located, watching
 from atlasae.files.trees import open_source
 from atlasae.files.writing import PAGES, Behind, Target, Writer, create
@@ -71,9 +74,10 @@ def compress_file(
     writing, reading = _halves(progress or silent) if options.read_back else (progress or silent, silent)
     check_target(path, target, options.force)
     with watching(path) as check_unchanged, open_for(path, options) as opened:
-        plan = make_plan(opened, options)
+        plan, grafting = _planned(opened, options)
         with replacing(target, options.force) as temporary:
-            run, notes, types = _write_compressed(opened, plan, options, temporary, writing)
+            write = _write_compressed if grafting is None else partial(_write_grafted, grafting)
+            run, notes, types = write(opened, plan, options, temporary, writing)
             if options.read_back:
                 read_back(temporary, opened, types, reading)
             check_unchanged()
@@ -95,6 +99,18 @@ def recognise_compressed(path: Location, target: Path, options: Options) -> Comp
     if compare_files(path, target)["differences"]:
         return None
     return _report(path, target, run, target, [], 0.0)
+
+
+def _planned(opened: Opened, options: Options) -> tuple[Plan, Grafting | None]:
+    """The plan for an input, and the input taken apart if all but its jets is to be copied byte for byte."""
+    grafting = grafting_of(opened, options)
+    if grafting is None:
+        return make_plan(opened, options), None
+    plan = plan_of(grafting, make_plan(opened, options, grafted=True))
+    forms = forms_of(grafting, opened, plan.collections)
+    if forms is None:
+        return make_plan(opened, options), None
+    return plan, replace(grafting, forms=forms)
 
 
 def _checked(options: Options | None) -> Options:
@@ -182,6 +198,23 @@ def _write_compressed(
     return run, notes, types
 
 
+def _write_grafted(
+    grafting: Grafting, opened: Opened, plan: Plan, options: Options, path: Path, progress: Progress
+) -> tuple[Run, list[str], dict[str, Any]]:
+    """Write the file with all but the jets copied; returns the same as `_write_compressed`."""
+    start = _start(opened.events, plan, options)
+    plan = settle_plan(plan, [compressor.collection for compressor in start.compressors])
+    with scratch(path) as stand_ins:
+        with create(stand_ins) as target:
+            chunks, types = _write_chunks(opened, plan, start.compressors, options, target, progress)
+        run = _run(opened, plan, start, chunks, list(types), options)
+        contents = Contents([run], chunks, start.embedded)
+        with damage(f"'{opened.path}'"):
+            contents = write_grafted(grafting, plan, stand_ins, contents, path)
+    notes = [*start.notes, *(note for compressor in start.compressors if (note := compressor.note()))]
+    return contents.runs[0], notes, types
+
+
 def _copy_others(opened: Opened, options: Options, target: Target) -> tuple[Copied, list[LeftOut]]:
     """Copy the other trees and objects; done first, since an unwritable one may end the run."""
     if not opened.source or options.only_jets or (opened.part and opened.part.number):
@@ -228,6 +261,8 @@ def _write_chunks(
                 written |= compressor.compress(events)
             for counter, branch in plan.lone_counters.items():
                 written[counter] = ak.values_astype(ak.num(events[branch]), np.int32)
+                if plan.grafted and counter in plan.counted.values():  # it stays as it is
+                    written |= opened.events.read([counter], start, stop)
             writer = writer or _compressed_tree(target, opened, plan, options, compressors, written)
             behind.extend(writer, written)
             jets = sum(compressor.jets for compressor in compressors) - sum(chunk.jets for chunk in chunks)

@@ -94,6 +94,7 @@ class Options:
         force: whether to replace an output that exists.
         read_back: whether to read the output back and compare it with the input, before it gets its name.
         part: the part of the file to compress; by default all of it.
+        rewrite: whether to write everything anew, also what could be copied byte for byte.
 
     >>> atlasae.Options(precision=1e-4, jets="Jet_", step_size="20 MB").jets
     ('Jet_',)
@@ -118,6 +119,7 @@ class Options:
     force: bool = False
     read_back: bool = True
     part: Part | None = None
+    rewrite: bool = False
 
     def __post_init__(self) -> None:
         for option in fields(self):
@@ -135,6 +137,11 @@ class Options:
         if self.packed:
             return "packed"
         return "list" if self.variables else "floats"
+
+    @property
+    def rewrites(self) -> bool:
+        """Whether these options need all branches to be read, so that nothing is copied byte for byte."""
+        return self.rewrite or self.rntuple or self.only_jets or self.compression is not None
 
     @property
     def digest(self) -> str:
@@ -170,6 +177,7 @@ class Plan:
     places: dict[str, str] = field(default_factory=dict)  # paths of the members of its records
     counted: dict[str, str] = field(default_factory=dict)  # branches whose counter is in the input -> the counter
     compression: Any = None  # of carried branches: by option or as in the input; None for a table
+    grafted: bool = False  # whether all but the jets is copied byte for byte
 
     @property
     def read(self) -> list[str]:
@@ -197,8 +205,11 @@ def open_for(path: Location, options: Options) -> Iterator[Opened]:
         yield replace(opened.within((part.start, part.stop)), part=part) if part else opened
 
 
-def make_plan(opened: Opened, options: Options) -> Plan:
-    """The plan for an input; raises UserError if something would be lost that the options do not allow."""
+def make_plan(opened: Opened, options: Options, grafted: bool = False) -> Plan:
+    """The plan for an input; raises UserError if something would be lost that the options do not allow.
+
+    Of a `grafted` file only the jets are read: all else is copied byte for byte.
+    """
     events, tree = opened.events, opened.tree_read
     _refuse_folder(opened, options)
     if not can_name(opened.tree):
@@ -210,14 +221,16 @@ def make_plan(opened: Opened, options: Options) -> Plan:
     names = [branch.name for branch in events.branches]
     asked = match_branches(options.drop, [*names, *aliases, *(u.name for u in events.unwritable)])
     dropped = (set(names) | set(aliases) if options.only_jets else asked) - jets
-    unwritable = [u for u in events.unwritable if u.name not in dropped]
+    unwritable = [u for u in events.unwritable if u.name not in dropped] if not grafted else []
     if unwritable and not (options.drop_unwritable or options.only_jets):
         raise UserError(_unwritable_message(unwritable, opened.path, options))
     kept = [branch for branch in events.branches if branch.name not in dropped and branch.name not in jets]
-    counters = name_counters(collections, kept, set(names), places)
+    taken = {branch.name for branch in kept} | jets | {u.name for u in events.unwritable if grafted}
+    kept = [] if grafted else kept
+    counters = name_counters(collections, kept, {*names, *taken}, places)
     implied = set(counters.values())
     carried = [branch for branch in kept if branch.name not in implied]
-    _refuse_taken(collections, {branch.name for branch in kept} | jets)
+    _refuse_taken(collections, taken)
     if options.rntuple:
         _refuse_names([branch.name for branch in carried] + sorted(jets), places, opened)
     originals = jets | {branch.name for branch in carried}
@@ -229,11 +242,12 @@ def make_plan(opened: Opened, options: Options) -> Plan:
         originals=[*(name for name in names if name in originals), *aliases],
         counters=counters,
         dropped=sorted(dropped - implied) + [u.name for u in unwritable],
-        notes=_notes(opened, options, implied, collections, aliases),
+        notes=list(opened.notes) if grafted else _notes(opened, options, implied, collections, aliases),
         aliases=aliases,
         places={name: places[name] for name in (*originals, *aliases) if name in places} if options.rntuple else {},
         counted={name: counters[name] for name in names if name in originals and counters.get(name) in stay},
         compression=parse_compression(options.compression) if options.compression else as_it_was,
+        grafted=grafted,
     )
 
 

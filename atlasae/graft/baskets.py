@@ -17,6 +17,7 @@ from atlasae.graft.records import Key, unpack_key
 Ints = npt.NDArray[np.int64]
 _FACTS = struct.Struct(">Hiiiib")  # version, sizes of buffers, entries, end of the data, a flag; the end of the key
 _VERSION, _OWN_FLAG = 3, 0
+_SIZE_AT = 14  # where a key has its size
 _VECTOR = struct.Struct(">IHi")  # in front of a vector: bytes | kByteCountMask, version, number of values
 _COUNT = 0x40000000
 
@@ -63,16 +64,19 @@ def open_basket(record: bytes) -> Unpacked:
 
 def embedded_basket(basket: Thing) -> Unpacked:
     """A basket inside a TTree object, where the last one of a branch may be."""
-    key, _ = unpack_key(basket.rest)
-    entries, border = _facts(basket.rest, key.keylen)
-    behind = len(basket.rest) - key.keylen
+    data = basket.rest
+    if len(data) < _SIZE_AT + 2:
+        raise ValueError(f"a basket of {len(data)} bytes")
+    keylen = int.from_bytes(data[_SIZE_AT : _SIZE_AT + 2], "big")  # the key may say that it has no bytes
+    entries, border = _facts(data, keylen)
+    behind = len(data) - keylen
     if not 0 <= border <= behind:
         raise ValueError(f"a basket with data of {border} of {behind} bytes")
-    data, offsets = basket.rest[len(basket.rest) - border :], None
-    if behind - border > key.keylen:  # offsets, and the key once more
-        words = np.frombuffer(basket.rest, ">i4", min(entries, (behind - border - key.keylen) // 4), key.keylen + 4)
-        offsets = words.astype(np.int64) - key.keylen
-    return Unpacked(entries, data, offsets)
+    offsets = None
+    if behind - border > keylen:  # offsets, and the key once more
+        words = np.frombuffer(data, ">i4", min(entries, (behind - border - keylen - 4) // 4), keylen + 4)
+        offsets = words.astype(np.int64) - keylen
+    return Unpacked(entries, data[len(data) - border :], offsets)
 
 
 def _facts(record: bytes, keylen: int) -> tuple[int, int]:
@@ -130,8 +134,8 @@ class Form:
         return whole.tobytes(), starts
 
 
-def pack_basket(data: bytes, offsets: Ints | None, entries: int, compression: Any, key: Key) -> bytes:
-    """The record of a basket whose `key` (without what follows it) has its names, position and folder."""
+def pack_basket(data: bytes, offsets: Ints | None, entries: int, compression: Any, key: Key) -> tuple[bytes, int]:
+    """The record of a basket, and its bytes before compression; `key` has its names, position and folder."""
     keylen, table = key.keylen + _FACTS.size, b""
     if offsets is not None:
         edges = np.append(offsets, len(data)) + keylen
@@ -140,7 +144,7 @@ def pack_basket(data: bytes, offsets: Ints | None, entries: int, compression: An
     size = len(data) + len(table)
     spare = entries + 1 if offsets is not None else len(data) // max(1, entries)
     facts = _FACTS.pack(_VERSION, size + keylen, spare, entries, len(data) + keylen, _OWN_FLAG)
-    return key.holding(size, len(packed), _FACTS.size).pack() + facts + packed
+    return key.holding(size, len(packed), _FACTS.size).pack() + facts + packed, keylen + size
 
 
 def cut(counts: Ints, itemsize: int, most: int) -> Sequence[tuple[int, int]]:

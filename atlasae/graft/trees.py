@@ -35,6 +35,15 @@ class GraftedTree:
         if self.thing["fBranchRef"] is not None:
             yield self.thing["fBranchRef"]
 
+    def paths(self) -> dict[str, Thing]:
+        """All branches by the names of the branches above them and their own, joined by slashes; the first of each."""
+        found: dict[str, Thing] = {}
+        for above, branches in _lists(self.thing, ()):
+            for branch in branches.items:
+                if branch is not None:
+                    found.setdefault("/".join((*above, branch.name)), branch)
+        return found
+
     def named(self, name: str) -> tuple[Thing, Thing]:
         """The first branch of a name that holds values, in front of it its list; raises KeyError."""
         for branches, branch in self.walk():
@@ -123,8 +132,9 @@ class Written:
     entries: int
 
 
-def fill(branch: Thing, baskets: Sequence[Written]) -> None:
-    """Let a branch have these baskets and no others."""
+def fill(tree: GraftedTree, branch: Thing, baskets: Sequence[Written]) -> None:
+    """Let a branch of a tree have these baskets and no others."""
+    _count(tree, branch, -1)
     size = max(_FEWEST, len(baskets) + 1)
     ends = np.cumsum([0, *(basket.entries for basket in baskets)])
     listed = {"fBasketBytes": [b.nbytes for b in baskets], "fBasketSeek": [b.at for b in baskets], "fBasketEntry": ends}
@@ -136,6 +146,7 @@ def fill(branch: Thing, baskets: Sequence[Written]) -> None:
     branch["fEntries"] = branch["fEntryNumber"] = int(ends[-1])
     branch["fTotBytes"], branch["fZipBytes"] = (sum(getattr(b, x) for b in baskets) for x in ("unpacked", "nbytes"))
     branch["fBaskets"].items = []
+    _count(tree, branch, 1)
 
 
 @dataclass(frozen=True)
@@ -156,6 +167,23 @@ def take_out(tree: GraftedTree, names: Collection[str]) -> list[Taken]:
         branches.items.pop(_index(branches, branch))
     _forget(tree, (branch for _, branch in found))
     return sorted(taken, key=lambda one: (one.above, one.place))
+
+
+def drop(tree: GraftedTree, names: Collection[str]) -> None:
+    """Take branches out for good, and the branches above them that hold no others."""
+    groups = {id(branch) for branch in tree.branches() if branch["fBranches"].items}
+    take_out(tree, names)
+    while empty := [pair for pair in tree.walk() if id(pair[1]) in groups and not pair[1]["fBranches"].items]:
+        for branches, branch in empty:
+            branches.items.pop(_index(branches, branch))
+        _forget(tree, (branch for _, branch in empty))
+
+
+def counting(tree: GraftedTree, without: Collection[str]) -> set[str]:
+    """The names of the branches that count others, but for those that count only branches `without`."""
+    owners = {id(leaf): branch.name for branch in tree.branches() for leaf in branch["fLeaves"].items}
+    counted = (leaf["fLeafCount"] for branch in tree.branches() if branch.name not in without for leaf in branch["fLeaves"].items if leaf is not None)
+    return {owners[id(leaf)] for leaf in counted if id(leaf) in owners}
 
 
 def _index(things: Thing, thing: Thing) -> int:
