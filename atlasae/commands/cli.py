@@ -58,9 +58,7 @@ def commands() -> None:
     "--format",
     "file_format",
     type=click.Choice(["ttree", "rntuple"]),
-    default="ttree",
-    show_default=True,
-    help="Format of OUT; ROOT's hadd merges TTrees alone.",
+    help="Format of OUT; by default that of IN, and a TTree for packed jets.",
 )
 @click.option("--compression", metavar="ALGORITHM:LEVEL", help="For carried branches; default: as in IN.")
 @click.option("--only-jets", is_flag=True, help="Leave out everything but jets.")
@@ -83,7 +81,7 @@ def compress(
     precision: str,
     layout: str,
     no_context: bool,
-    file_format: str,
+    file_format: str | None,
     step_size: str,
     no_read_back: bool,
     quiet: bool,
@@ -102,7 +100,7 @@ def compress(
     told = Options(
         precision=Precision.parse(precision),
         step_size=parse_size(step_size, "--step-size"),
-        rntuple=file_format == "rntuple",
+        rntuple=None if file_format is None else file_format == "rntuple",
         packed=layout == "packed",
         context=not no_context,
         read_back=not no_read_back,

@@ -15,9 +15,11 @@ from atlasae.compression.format import (
     Run,
     read_contents,
 )  # fmt: skip
+from atlasae.compression.ntuples import write_restored_ntuple
 from atlasae.compression.others import copy_back
 from atlasae.compression.parts import check_parts
 from atlasae.compression.plan import Options
+from atlasae.compression.regrafting import as_rewritten, is_grafted, taken_apart, write_regrafted
 from atlasae.compression.results import DecompressionReport
 from atlasae.compression.skims import contents_of
 from atlasae.compression.verify import compare_files
@@ -119,6 +121,13 @@ def _write_restored(
     source: Source, contents: Contents, path: Path, progress: Progress, lost: Salvage | None
 ) -> list[LeftOut]:
     """Write the original file; returns what of the compressed file was left out, as it can't be written."""
+    if is_grafted(contents) and lost is None:
+        if contents.runs[0].graft.ntuple:
+            write_restored_ntuple(source, contents, path, progress)
+        else:
+            write_regrafted(taken_apart(source, contents), path, progress)
+        return []
+    contents = as_rewritten(source, contents)
     run = contents.runs[0]
     compression = _restored_compression(source, run)
     with create(path, compression) as target:
@@ -156,6 +165,7 @@ def _is_nested(branch: Branch) -> bool:
 
 
 def _restored_table(source: Source, contents: Contents, progress: Progress, lost: Salvage | None) -> Table:
+    contents = as_rewritten(source, contents)
     run = contents.runs[0]
     if any(branch.jagged for branch in run.carried) or any(c.collection.jagged for c in run.collections):
         raise UserError(f"'{source.path}' has several jets an event: a table has one a row; write a .root file")

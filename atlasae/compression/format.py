@@ -21,13 +21,15 @@ from atlasae.files.remote import Location
 from atlasae.files.tables import TableFacts
 from atlasae.files.trees import Source, Tree, open_source
 from atlasae.files.writing import Target
+from atlasae.graft.digests import Marks
+from atlasae.graft.taken import TakenOut
 from atlasae.jets.collections import Collection, stand_ins
 from atlasae.jets.padding import Config
 from atlasae.jets.stored import storage_of
 from atlasae.report import LeftOut
 
-FORMAT = 2  # version of the folder; to be raised when old readers would misread a new file
-READ = (1, FORMAT)  # format 1 stores strings, format 2 bytes
+FORMAT = 3  # version of the folder; to be raised when old readers would misread a new file
+READ = (1, FORMAT)  # format 1 stores strings, format 2 bytes; format 3 may be grafted
 _PARTS = "where parts of several formats were merged, decompress each by itself"
 PACKED_SKIM = (
     "packed jets of a chunk are all in its first entry, so that some of its entries can't be decoded: skim what "
@@ -38,7 +40,7 @@ _SKIMS = {
     "floats": "decompress it with --trust FULL.root, the compressed file it was made of",
 }
 _MADE = {"packed": "packed by atlasae", "floats": "compressed by atlasae to three floats each"}
-_LATER = {"ntuple", "aliases", "places", "exact_prefix", "roundings", "left_out", "minor"}
+_LATER = {"ntuple", "aliases", "places", "exact_prefix", "roundings", "left_out", "minor", "graft"}
 _RUNS, _CHUNKS, _MODELS, _ABOUT = (f"{FOLDER}/{name}" for name in ("runs", "chunks", "models", "about"))
 
 
@@ -92,6 +94,37 @@ class Copied:
     checksums: dict[str, int] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class CarriedTree:
+    """A tree whose baskets were copied as they were: its entries, and the checksums of its branches."""
+
+    entries: int
+    marks: Marks
+
+
+@dataclass(frozen=True)
+class CarriedNtuple:
+    """An RNTuple from which the jets were taken out: its checksums, and how to put them back (`Surgery.to_json`)."""
+
+    carried: CarriedTree
+    surgery: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Graft:
+    """What a run has of a file that was copied byte for byte, but for the jets, whose branches were taken out.
+
+    `objects` are checksums by path and cycle, of a file with this `uuid`: ROOT writes objects anew in another.
+    """
+
+    taken: TakenOut | None
+    trees: dict[str, CarriedTree]
+    objects: dict[str, int]
+    uuid: str
+    branches: int
+    ntuple: CarriedNtuple | None = None  # if the tree is an RNTuple; there is no `taken` then
+
+
 class SourceFacts(TypedDict, total=False):
     """What a run was made of; of a part of a file its first entry and the one after its last, and which of how many."""
 
@@ -126,6 +159,7 @@ class Run:
     places: dict[str, str] = field(default_factory=dict)  # paths of originals in the records of that RNTuple
     left_out: list[LeftOut] = field(default_factory=list)  # other than branches of its tree, which are in `dropped`
     options: str = ""  # `Options.digest`
+    graft: Graft | None = None  # if all but the jets was copied as it is; `carried` and `copied` are empty then
 
     @property
     def restored(self) -> set[str]:
@@ -137,7 +171,8 @@ class Run:
     def carries_others(self) -> bool:
         """Whether other trees and objects were carried: not with --only-jets, and only in the first part of a file."""
         number, _ = self.source.get("part", (0, 1))
-        return number == 0 and (bool(self.carried or self.left_out) or self.copied != Copied())
+        found = bool(self.carried or self.left_out or self.graft) or self.copied != Copied()
+        return number == 0 and found
 
     @property
     def single(self) -> list[str]:

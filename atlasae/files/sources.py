@@ -11,7 +11,7 @@ from inspect import unwrap
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Lock
-from types import FunctionType
+from types import FunctionType, SimpleNamespace
 from typing import Any, Self
 
 import cramjam
@@ -180,6 +180,7 @@ def _with_bounds() -> Any:
 
 _unpack_blocks = _with_bounds()
 _BLOCK = 9  # bytes of the header of a compressed block
+_NO_FILE = SimpleNamespace(file_path="(bytes)")  # for uproot's messages
 
 
 def unpack(data: bytes, size: int) -> bytes:
@@ -192,15 +193,9 @@ def unpack(data: bytes, size: int) -> bytes:
         told += int.from_bytes(header[6:], "little")
         at += _BLOCK + int.from_bytes(header[3:6], "little")
     if at != len(data) or told != size:
-        raise ValueError(f"{len(data)} bytes of blocks do not hold {size} bytes")
-    chunk = uproot.source.chunk.Chunk.wrap(_Memory, np.frombuffer(data, np.uint8))
+        raise ValueError(f"{len(data)} bytes of compressed blocks do not hold {size} bytes")
+    chunk = uproot.source.chunk.Chunk.wrap(_NO_FILE, np.frombuffer(data, np.uint8))
     return bytes(_unpack_blocks(chunk, uproot.source.cursor.Cursor(0), {}, len(data), size).raw_data)
-
-
-class _Memory:
-    """The source of bytes that were read already, as uproot's messages name it."""
-
-    file_path = "what was read"
 
 
 REQUESTS = 4  # parallel requests per remote file

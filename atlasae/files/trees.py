@@ -31,7 +31,7 @@ from atlasae.files.rntuple import (
     other_names,
 )
 from atlasae.files.sources import LocalSource, RemoteSource, guarded, own_classes
-from atlasae.files.writing import _DEFAULT_COMPRESSION, UNNAMED, Target, _compression_of, can_name
+from atlasae.files.writing import _DEFAULT_COMPRESSION, UNNAMED, Target, can_name, compression_of
 from atlasae.report import line_of, short
 
 _IN_MEMORY = ("@fUniqueID", "@fBits")  # members with the state of an object in memory
@@ -130,7 +130,7 @@ class Tree:
     @property
     def compression(self) -> Any:
         """The compression of the first branch that has one, else of the file, else ZSTD(5)."""
-        settings = map(_compression_of, chain(self._settings(), [self._source.file.fCompress]))
+        settings = map(compression_of, chain(self._settings(), [self._source.file.fCompress]))
         return next((setting for setting in settings if setting is not None), _DEFAULT_COMPRESSION)
 
     def _settings(self) -> Iterator[int]:
@@ -156,11 +156,6 @@ class Tree:
     def names(self) -> set[str]:
         """The names of all branches with values."""
         return set(self._fields)
-
-    @property
-    def anchor(self) -> dict[str, int]:
-        """The members of the object of an RNTuple."""
-        return {name: int(value) for name, value in self._source.members.items()}
 
     def field_number(self, name: str) -> int:
         """The id of a field of an RNTuple, or of a member of its records."""
@@ -275,24 +270,14 @@ class Source:
         """The UUID of the file, by which ROOT distinguishes files."""
         return str(self.file.file.uuid)
 
+    def read(self, start: int, stop: int) -> bytes:
+        """The bytes [start, stop) of the file."""
+        return bytes(self.file.file.source.chunk(start, stop).raw_data)
+
     @property
     def compression(self) -> Any:
         """The compression of the file, or ZSTD(5) if it has none."""
-        return _compression_of(self.file.file.fCompress) or _DEFAULT_COMPRESSION
-
-    @property
-    def bytes(self) -> int:
-        """The size of the file, as its header has it."""
-        return int(self.file.file.fEND)
-
-    def read_bytes(self, position: int, size: int) -> bytes:
-        """Bytes of the file; raises ValueError where it has fewer."""
-        if not 0 <= position <= position + size <= self.bytes:
-            raise ValueError(f"the file does not have {size} bytes at {position}")
-        data = bytes(self.file.file.source.chunk(position, position + size).raw_data)
-        if len(data) != size:
-            raise ValueError(f"the file has {len(data)} of {size} bytes at {position}")
-        return data
+        return compression_of(self.file.file.fCompress) or _DEFAULT_COMPRESSION
 
     def repeats(self, older: str) -> bool:
         """Whether an older cycle has the same bytes as the latest."""

@@ -1,10 +1,10 @@
 """Writing ROOT files: trees, RNTuples and other objects."""
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+import io
+from collections.abc import Collection, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Any, Self
 
@@ -23,10 +23,10 @@ from atlasae.report import line_of
 
 OBJECTS = uproot.ZLIB(6)  # hadd adds histograms up, so no checksum of atlasae covers them; ZLIB has one of its own
 ZEROS = uproot.ZSTD(9)  # for branches of zeros, for which xz headers are too large
+SMALL = uproot.LZMA(9)  # for the folder of a grafted file
 PAGES = uproot.LZMA(9)  # for an RNTuple with latents: all its fields have one compression
 ALGORITHMS = {"zlib": uproot.ZLIB, "lzma": uproot.LZMA, "lz4": uproot.LZ4, "zstd": uproot.ZSTD}
 _DEFAULT_COMPRESSION = uproot.ZSTD(5)
-_KEY_BYTES = uproot.reading._key_format_big.size + 8  # of the key of a blob; 8 for the strings RBlob, "" and ""
 UNNAMED = "uproot writes no name with an empty part beside a slash"
 
 
@@ -44,11 +44,6 @@ class StoredLZMA(uproot.LZMA):  # type: ignore[misc]  # uproot has no types
     def compress(self, data: bytes) -> bytes:
         """Store one block of a basket."""
         return store_basket(bytes(data))
-
-
-def pack(data: bytes, compression: Any) -> bytes:
-    """The blocks of a page or an envelope, or the data itself where that is not larger."""
-    return bytes(uproot.compression.compress(data, compression)) if data else data
 
 
 def can_name(name: str) -> bool:
@@ -93,30 +88,6 @@ class Target:
         """Declare an RNTuple with fields of the types of `columns`; those in `places` become members of records."""
         form = _assembled(columns, places or {}).layout.form
         return Writer(self.file.mkrntuple(name, form, description=title), places or {})
-
-    def write_blob(self, parts: Iterable[bytes], size: int) -> int:
-        """Write pages or an envelope of an RNTuple, of `size` bytes together, in a key; returns where they begin."""
-        cascading, sink = self.file._cascading, self.file._file.sink
-        location = cascading.freesegments.allocate(_KEY_BYTES + size, dry_run=False)
-        key = uproot.writing._cascadentuple.RBlob_Key(location, size, size, datetime.now(), big=True)
-        key.write(sink)
-        start = at = location + key.num_bytes
-        for part in parts:
-            sink.write(at, part)
-            at += len(part)
-        if at != start + size:
-            raise ValueError(f"{at - start} bytes were written for {size}")
-        return int(start)
-
-    def write_anchor(self, name: str, anchor: bytes) -> None:
-        """Write the object of an RNTuple, whose envelopes are written."""
-        folder, _, last = name.rpartition("/")
-        directory, sink = self.file.mkdir(folder) if folder else self.file, self.file._file.sink
-        cascading = directory._cascading
-        cascading.freesegments.write(sink)
-        sink.set_file_length(cascading.freesegments.fileheader.end)
-        sink.flush()
-        cascading.add_object(sink, "ROOT::RNTuple", last, "", anchor, len(anchor), big=False)
 
     def write_object(self, name: str, thing: Any) -> None:
         """Write a histogram, a string (as TObjString) or another object."""
@@ -189,6 +160,23 @@ def create(path: Path, compression: Any = _DEFAULT_COMPRESSION, told: Any = None
         file.compression = told or compression
 
 
+class _InMemory(io.BytesIO):
+    """A file in memory that stays when uproot closes it."""
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+@contextmanager
+def create_in_memory() -> Iterator[tuple[Target, io.BytesIO]]:
+    """Open a ROOT file in memory for writing; its bytes are there at the end of the `with` block."""
+    buffer = _InMemory()
+    with uproot.recreate(buffer, compression=SMALL) as file:
+        target = Target(file)
+        yield target, buffer
+        target.finish()
+
+
 def parse_compression(text: str) -> Any:
     """The compression that `zstd:5`, `lzma:9` ... stand for; raises UserError."""
     name, _, level = text.partition(":")
@@ -200,7 +188,7 @@ def parse_compression(text: str) -> Any:
         raise UserError(f"--compression '{text}': {line_of(error)}") from error
 
 
-def _compression_of(code: int) -> Any:
+def compression_of(code: int) -> Any:
     """The compression of a setting in a file; None for no compression or an unknown one."""
     algorithm, level = divmod(code, 100)
     try:  # settings below 100 are levels of ZLIB

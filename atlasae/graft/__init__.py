@@ -1,1 +1,1 @@
-"""Grafting: the bytes of a ROOT file that are not jets are carried without being interpreted."""
+"""ROOT files edited byte by byte: records are copied as they lie, trees and RNTuples taken apart and put together."""

@@ -10,10 +10,12 @@ from typing import Any, NamedTuple
 
 from atlasae.errors import UserError
 from atlasae.files.checksums import checksum_bytes
+from atlasae.graft.buffers import REWRITE
 
-REWRITE = "--rewrite writes it anew"
 HEADER, FOOTER, PAGE_LIST = 1, 2, 3  # types of envelopes
 _ANCHOR = Struct(">HHHHQQQQQQQ")
+_OBJECT, _CHECKSUM = Struct(">IH"), Struct(">Q")
+_COUNTED, _CLASS = 0x40000000, 2  # kByteCountMask, the version of ROOT::RNTuple
 _SIZE, _COUNT, _U64, _I64, _U32 = (Struct(code) for code in ("<q", "<I", "<Q", "<q", "<I"))
 _FIELD, _COLUMN, _PAIR = Struct("<IIIHH"), Struct("<HHIHH"), Struct("<II")
 _PAGE, _LOCATOR, _LARGE = Struct("<iiQ"), Struct("<iQ"), Struct("<QQ")
@@ -211,7 +213,22 @@ class Anchor:
         """The object as ROOT stores it, with its checksum; version 2 of the class."""
         links = [number for link in (self.header, self.footer) for number in (link.position, link.size, link.length)]
         facts = _ANCHOR.pack(*self.version, *links, self.max_key)
-        return Struct(">IH").pack(0x40000000 | len(facts) + 2, 2) + facts + Struct(">Q").pack(checksum_bytes(facts))
+        return _OBJECT.pack(_COUNTED | len(facts) + 2, _CLASS) + facts + _CHECKSUM.pack(checksum_bytes(facts))
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> "Anchor":
+        """The anchor that `to_bytes` gave; raises ValueError for damage, UserError for another version of the class."""
+        if len(data) < _OBJECT.size + _ANCHOR.size + _CHECKSUM.size:
+            raise ValueError(f"the object of an RNTuple has {len(data)} bytes")
+        facts = data[_OBJECT.size : _OBJECT.size + _ANCHOR.size]
+        count, number = _OBJECT.unpack_from(data)
+        if not count & _COUNTED or number != _CLASS:
+            raise UserError(f"the RNTuple has version {number} of its class, which is not known: {REWRITE}")
+        if _CHECKSUM.unpack_from(data, len(data) - _CHECKSUM.size)[0] != checksum_bytes(facts):
+            raise ValueError("the checksum of the object of an RNTuple differs")
+        *version, at, size, length, at_footer, size_footer, length_footer, max_key = _ANCHOR.unpack(facts)
+        links = Link(length, size, at), Link(length_footer, size_footer, at_footer)
+        return cls((version[0], version[1], version[2], version[3]), *links, max_key)
 
 
 def open_envelope(kind: int, data: bytes) -> Cursor:

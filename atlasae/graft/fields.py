@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from atlasae.errors import UserError
+from atlasae.graft.buffers import REWRITE
 from atlasae.graft.elements import BITS, INDEX, kind_for
-from atlasae.graft.envelopes import REWRITE, ColumnRecord, FieldRecord, Schema
+from atlasae.graft.envelopes import ColumnRecord, FieldRecord, Schema
 
 LEAF, COLLECTION, RECORD = 0, 1, 2  # structural roles
 _CPP = {f"{sign}{bits}": f"std::{kind}{8 * bits}_t" for sign, kind in (("i", "int"), ("u", "uint")) for bits in (1, 2, 4, 8)}
@@ -188,8 +189,6 @@ def take_out(tops: list[Field], numbers: Collection[int]) -> tuple[list[Taken], 
     taken = []
     for path, one in list(walk(tops)):
         if path in uppermost:
-            if one.late or any(inner.late for _, inner in walk([one])):
-                raise UserError(f"field '{'.'.join(path)}' was added while events were written: {REWRITE}")
             among = find(tops, path[:-1]).fields if path[1:] else tops
             place = among.index(one) + sum(known.path == path[:-1] for known in taken)
             taken.append(Taken(one, path[:-1], place))

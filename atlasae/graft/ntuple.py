@@ -10,12 +10,12 @@ import numpy as np
 from atlasae.errors import UserError
 from atlasae.files.checksums import checksum_bytes
 from atlasae.files.sources import unpack
+from atlasae.graft.buffers import REWRITE
 from atlasae.graft.elements import Numbers, bytes_of, decode, encode
 from atlasae.graft.envelopes import (
     FOOTER,
     HEADER,
     PAGE_LIST,
-    REWRITE,
     Anchor,
     Cluster,
     Group,
@@ -33,6 +33,7 @@ from atlasae.graft.envelopes import (
     write_page_list,
 )  # fmt: skip
 from atlasae.graft.fields import Column, Field, read_fields, walk, write_fields
+from atlasae.graft.records import Read
 
 _EPOCH = 1  # of the version of the format; another one is another format
 _LONGEST = 1 << 30  # bytes of an envelope: more is damage
@@ -40,8 +41,6 @@ _MAX_KEY = 1 << 30  # bytes of a key, as in ROOT
 _BLOB, _RUN, _GAP = 1 << 26, 1 << 23, 1 << 16  # bytes: of a key of pages, of one read, of what is read in vain
 _PAGE_BYTES = 1 << 20  # of a new page before compression
 _SUM = (1 << 64) - 1
-
-Read = Callable[[int, int], bytes]  # position and size -> bytes; raises ValueError where the file has fewer
 
 
 class Blobs(Protocol):
@@ -94,15 +93,9 @@ class Ntuple:
             yield clusters
 
 
-def anchor_of(members: Mapping[str, int]) -> Anchor:
-    """The anchor with these members, named as in ROOT."""
-    version = tuple(members[f"fVersion{part}"] for part in ("Epoch", "Major", "Minor", "Patch"))
-    header, footer = (Link(*(members[f"f{fact}{of}"] for fact in ("Len", "NBytes", "Seek"))) for of in ("Header", "Footer"))
-    return Anchor(version, header, footer, members["fMaxKeySize"])
-
-
-def open_ntuple(anchor: Anchor, read: Read, size: int) -> Ntuple:
+def open_ntuple(anchor: Anchor, file: Read, size: int) -> Ntuple:
     """The RNTuple of an anchor in a file of this size; raises ValueError for damage, UserError for what is of a later format."""
+    read = _within(file, size)
     if anchor.version[0] != _EPOCH:
         raise UserError(f"the RNTuple has format {'.'.join(map(str, anchor.version))}, which is not known: {REWRITE}")
     header = open_envelope(HEADER, _envelope(read, anchor.header))
@@ -123,10 +116,25 @@ def open_ntuple(anchor: Anchor, read: Read, size: int) -> Ntuple:
     return Ntuple(name, description, writer, fields, columns, (schema.extra, late.extra), groups, anchor, read, size)
 
 
+def _within(read: Read, size: int) -> Read:
+    """Reads bytes of a file of this size; raises ValueError where it has fewer."""
+
+    def checked(start: int, stop: int) -> bytes:
+        data = read(start, stop) if 0 <= start <= stop <= size else b""
+        if len(data) != stop - start:
+            raise ValueError(f"the file does not have {stop - start} bytes at {start}")
+        return data
+
+    return checked
+
+
 def _envelope(read: Read, link: Link) -> bytes:
     if max(link.length, link.size) > _LONGEST:
         raise ValueError(f"an envelope of {link.length} bytes is longer than any")
-    return unpack(read(link.position, link.size), link.length)
+    return unpack(read(link.position, link.position + link.size), link.length)
+
+
+_Uses = dict[Page, list[tuple[Column, int]]]  # the columns that have a page, with its number in each
 
 
 @dataclass
@@ -143,12 +151,18 @@ class Fill:
 class NtupleWriter:
     """Writes an RNTuple with other fields than that of `source`, whose clusters it keeps.
 
-    Columns with a `number` are copied, those of `fills` filled by `extend`. `digests` has one number a cluster: of the
-    plain elements of all columns copied, whatever the compression of the pages and their encoding.
+    Columns with a `number` are copied, those of `fills` filled by `extend`. `edges` are the last entries (excluded) of
+    ranges that have checksums of their own: those of a merged file.
     """
 
     def __init__(
-        self, source: Ntuple, fields: Sequence[Field], fills: Sequence[Fill], target: Blobs, packing: Packing
+        self,
+        source: Ntuple,
+        fields: Sequence[Field],
+        fills: Sequence[Fill],
+        target: Blobs,
+        packing: Packing,
+        edges: Sequence[int] = (),
     ) -> None:
         self._source, self._fills, self._target, self._packing = source, fills, target, packing
         schema, self._late, self._columns = write_fields(fields)
@@ -159,7 +173,9 @@ class NtupleWriter:
         self._groups: list[Group] = []
         self._made: dict[int, list[tuple[int, bytes]]] = {}  # elements and bytes of new pages, by column
         self._copied = 0
-        self.digests: list[int] = []
+        self._edges = list(edges) or [source.entries]
+        copied = {self._keys[id(column)]: 0 for column in self._columns if column.number is not None}
+        self._sums = [dict(copied) for _ in self._edges]
         self._steps = self._step()
         self._current = next(self._steps, None)
         self._filled = 0
@@ -179,8 +195,17 @@ class NtupleWriter:
             if self._filled == self._current.entries:
                 self._current, self._filled = next(self._steps, None), 0
 
+    def found(self, which: int = 0) -> list[tuple[str, int]]:
+        """Name and checksum of each column that was copied, in the range of entries of this number.
+
+        The checksum is of the plain elements, whatever the compression of pages and their encoding.
+        """
+        return sorted(self._sums[which].items())
+
     def finish(self) -> bytes:
         """Write the rest; returns the anchor."""
+        while self._current is not None and not self._fills:
+            self._current = next(self._steps, None)
         if self._current is not None:
             raise ValueError(f"entries are missing from {self._current.first + self._filled} on")
         version = self._source.anchor.version
@@ -241,20 +266,20 @@ class NtupleWriter:
 
     def _copy(self, cluster: Cluster) -> dict[tuple[int, int], int]:
         """Copy the pages of a cluster; returns where each page (position, size) is now."""
-        uses: dict[Page, list[tuple[Column, int]]] = {}
+        uses = _Uses()
         for column in self._columns:
             if column.number is not None and column.number < len(cluster.ranges):
                 for number, page in enumerate(cluster.ranges[column.number].pages):
                     uses.setdefault(page, []).append((column, number))
-        digest, positions = _Sum(), dict[tuple[int, int], int]()
+        sums, place = self._range_of(cluster)
+        positions = dict[tuple[int, int], int]()
         for pages in _batches(sorted(uses, key=lambda page: page.position), _BLOB, None):
             self._count(pages)
             size = sum(page.size + 8 for page in pages)
-            at = self._target.write_blob(self._sealed(pages, uses, digest), size)
+            at = self._target.write_blob(self._sealed(pages, uses, sums, place), size)
             for page in pages:
                 positions[page.position, page.size] = at
                 at += page.size + 8
-        self.digests.append(digest.value)
         return positions
 
     def _count(self, pages: Sequence[Page]) -> None:
@@ -263,25 +288,28 @@ class NtupleWriter:
         if self._copied > self._source.size:
             raise ValueError("its pages lie over each other")
 
-    def _sealed(
-        self, pages: Sequence[Page], uses: Mapping[Page, list[tuple[Column, int]]], digest: "_Sum"
-    ) -> Iterator[bytes]:
-        """Pages with their checksums, which are added where there are none; their elements are added to the digest."""
+    def _range_of(self, cluster: Cluster) -> tuple[dict[str, int], int]:
+        """The checksums of the range of entries that a cluster belongs to, and the cluster's first entry there."""
+        first = 0
+        for edge, sums in zip(self._edges, self._sums, strict=True):
+            if cluster.first < edge:
+                return sums, cluster.first - first
+            first = edge
+        raise ValueError(f"entry {cluster.first} is behind the last of {first}")
+
+    def _sealed(self, pages: Sequence[Page], uses: _Uses, sums: dict[str, int], place: int) -> Iterator[bytes]:
+        """Pages with their checksums, which are added where there are none; their elements go into `sums`."""
         for page, sealed in read_pages(self._source.read, pages):
             for column, number in uses[page]:
                 plain = decode(column.kind, unpack(sealed, bytes_of(column.bits, page.elements)))
-                digest.value = digest.value + checksum_bytes(self._keys[id(column)], b"%d" % number, plain) & _SUM
+                name = self._keys[id(column)]
+                sums[name] = sums[name] + checksum_bytes(b"%d %d " % (place, number), plain) & _SUM
             yield sealed
             yield _checksum(sealed)
 
     def _write_envelope(self, made: bytes) -> Link:
         packed = self._packing.pack(made)
         return Link(len(made), len(packed), self._target.write_blob([packed], len(packed)))
-
-
-@dataclass
-class _Sum:
-    value: int = 0
 
 
 class _Part:
@@ -303,13 +331,13 @@ class _Part:
         return self._values[start:stop] if self._edges is None else self._values[self._edges[start] : self._edges[stop]]
 
 
-def _keys(fields: Sequence[Field]) -> dict[int, bytes]:
-    """What identifies each column in a digest: the path of its field, and its number in its representation."""
+def _keys(fields: Sequence[Field]) -> dict[int, str]:
+    """The names of columns: the path of the field, and the number of the column in its representation."""
     keys = {}
     for path, one in walk(fields):
         for column in one.columns:
             number = sum(c.representation == column.representation for c in one.columns[: one.columns.index(column)])
-            keys[id(column)] = repr((path, number)).encode()
+            keys[id(column)] = f"{'.'.join(path)}#{number}"
     return keys
 
 
@@ -335,7 +363,7 @@ def read_pages(read: Read, pages: Sequence[Page]) -> Iterator[tuple[Page, bytes]
     """Pages in the order of their positions, near ones by one read; raises ValueError if a checksum differs."""
     for run in _batches(pages, _RUN, _GAP):
         start, last = run[0].position, max(page.position + page.size + 8 * page.checksum for page in run)
-        data = read(start, last - start)
+        data = read(start, last)
         for page in run:
             sealed = data[page.position - start : page.position - start + page.size]
             end = page.position - start + page.size

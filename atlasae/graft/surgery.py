@@ -1,12 +1,14 @@
 """What is done to the fields of an RNTuple, and undone: branches taken out, others put in their place."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
 
+from atlasae.errors import UserError
+from atlasae.graft.buffers import REWRITE
 from atlasae.graft.elements import BITS, holds, kind_for
 from atlasae.graft.fields import (
     COLLECTION,
@@ -55,16 +57,10 @@ class Surgery:
         return msgspec.convert(facts, cls)
 
 
-class Operated(NamedTuple):
-    """The fields after an operation, and the columns that are to be filled."""
+def operate(ntuple: Ntuple, numbers: Mapping[str, int], made: Mapping[str, Made]) -> tuple[list[Fill], Surgery]:
+    """Take out the fields with these `numbers`, by branch, put in those `made`; returns the columns that are to be filled.
 
-    fields: list[Field]
-    fills: list[Fill]
-
-
-def operate(ntuple: Ntuple, numbers: Mapping[str, int], made: Mapping[str, Made]) -> tuple[Operated, Surgery]:
-    """Take out the fields with these `numbers`, by branch, and put in those `made`; changes the fields of `ntuple`.
-
+    Changes the fields of `ntuple`.
     A branch made beside a member of records becomes one too, and beside a projected field a projected one. A name
     with a dot is that of a member of a collection, made with it. Raises UserError for what can't be taken out.
     """
@@ -75,8 +71,16 @@ def operate(ntuple: Ntuple, numbers: Mapping[str, int], made: Mapping[str, Made]
         beside = surgery.branches[new.beside] if new.beside else None
         fills += _put_in(fields, name, new, beside, surgery.made)
     gone = {one.number for path, one in walk(fields) for taken in surgery.branches.values() if path in _real(fields, taken)}
+    _refuse_late(fields, gone)
     surgery.taken, surgery.untyped = take_out(fields, {number for number in gone if number is not None})
-    return Operated(fields, fills), surgery
+    return fills, surgery
+
+
+def _refuse_late(fields: Sequence[Field], numbers: Collection[int | None]) -> None:
+    """Raise UserError for fields that were added while events were written: the first events have none of them."""
+    for path, one in walk(fields):
+        if one.number in numbers and any(inner.late for _, inner in walk([one])):
+            raise UserError(f"field '{'.'.join(path)}' was added while events were written: {REWRITE}")
 
 
 def _real(fields: Sequence[Field], path: Names) -> list[Names]:
@@ -138,8 +142,8 @@ def fills_of(branch: str, one: Field) -> list[Fill]:
     return [Fill(one.columns[0], branch, ends=True), *fills_of(branch, one.fields[0])]
 
 
-def undo(ntuple: Ntuple, surgery: Surgery) -> Operated:
-    """The fields as they were before `operate`, and the columns of the branches; changes the fields of `ntuple`.
+def undo(ntuple: Ntuple, surgery: Surgery) -> list[Fill]:
+    """Make the fields of `ntuple` what they were before `operate`; returns the columns of the branches.
 
     `ntuple` may be one that ROOT has merged. Raises ValueError where it does not have the fields that were made.
     """
@@ -154,7 +158,7 @@ def undo(ntuple: Ntuple, surgery: Surgery) -> Operated:
     filled = {id(fill.column) for fill in fills}
     if any(c.number is None and id(c) not in filled for _, one in walk(fields) for c in one.columns):
         raise ValueError("some columns of the RNTuple are of no branch")
-    return Operated(fields, fills)
+    return fills
 
 
 def _plain(column: Column, one: Field) -> Column:

@@ -1,0 +1,220 @@
+"""Compression and decompression of RNTuples whose sealed pages are copied: only the fields of jets are taken out."""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+import awkward as ak
+
+from atlasae.compression.chunks import Progress, restored_events
+from atlasae.compression.format import CarriedNtuple, CarriedTree, Contents, Graft, Run
+from atlasae.compression.grafting import add_contents, jet_branches
+from atlasae.compression.plan import Options, Plan
+from atlasae.compression.regrafting import leave_folder
+from atlasae.errors import DamagedFileError
+from atlasae.files.branches import FOLDER
+from atlasae.files.damage import FACTS, damage
+from atlasae.files.trees import Source, Tree
+from atlasae.files.writing import PAGES, Writer
+from atlasae.graft.anchors import GraftedNtuple, ntuples_of, packing
+from atlasae.graft.composing import Composer
+from atlasae.graft.digests import Digests, Marks, objects_of, refuse_changed
+from atlasae.graft.fields import Field, take_out, walk
+from atlasae.graft.ntuple import NtupleWriter
+from atlasae.graft.records import Records
+from atlasae.graft.surgery import Made, Surgery, operate, undo
+from atlasae.graft.trees import GraftedTree, trees_of
+from atlasae.jets.collections import stand_ins
+from atlasae.jets.inputs import Opened
+
+_ANONYMOUS = re.compile(r":?_\d+")  # names of what lists hold, and of bases of classes
+
+
+@dataclass
+class NtupleFile:
+    """A file with RNTuples taken apart: its records, its trees, its RNTuples, and that of the jets."""
+
+    source: Source
+    records: Records
+    trees: list[GraftedTree]
+    ntuples: list[GraftedNtuple]
+    main: GraftedNtuple
+
+    @classmethod
+    def of(cls, source: Source, name: str) -> "NtupleFile":
+        """The file with the latest cycle of the RNTuple of this name; raises DamagedFileError and UserError."""
+        with damage(f"'{source.path}'", *FACTS):
+            records = Records(source.read, source.path.stat().st_size)
+            leave_folder(records)
+            ntuples = ntuples_of(records)
+            named = [one for one in ntuples if one.path == name]
+            if not named:
+                raise ValueError(f"it has no RNTuple '{name}'")
+            main = max(named, key=lambda one: one.key.cycle)
+            return cls(source, records, trees_of(records), ntuples, main)
+
+    @property
+    def others(self) -> list[GraftedNtuple]:
+        """The RNTuples without jets."""
+        return [one for one in self.ntuples if one is not self.main]
+
+
+def is_to_be_grafted(opened: Opened, options: Options) -> bool:
+    """Whether an input is an RNTuple that is to stay one, whose pages are copied."""
+    asked = options.rewrite or options.only_jets or options.compression is not None or options.packed
+    tree = opened.tree_read
+    return bool(tree and tree.is_rntuple and not asked and options.rntuple is not False and not opened.part)
+
+
+def as_ntuple(opened: Opened) -> Opened:
+    """The input with all fields of its RNTuple, those that no TTree can hold included."""
+    assert opened.tree_read is not None
+    return replace(opened, events=opened.tree_read.nesting())
+
+
+@contextmanager
+def grafted_ntuple(opened: Opened, plan: Plan, path: Path) -> Iterator["NtupleTarget"]:
+    """Open a file for a copy of an input, with other fields in its RNTuple."""
+    assert opened.source is not None and opened.tree_read is not None
+    file = NtupleFile.of(opened.source, opened.tree)
+    with Composer(path, file.records) as composer:
+        yield NtupleTarget(file, opened.tree_read, plan, composer)
+
+
+class NtupleTarget:
+    """Takes the stand-ins of jets, chunk by chunk, as a `Target` does, and puts them into a copy of a file."""
+
+    def __init__(self, file: NtupleFile, tree: Tree, plan: Plan, composer: Composer) -> None:
+        self._file, self._tree, self._plan, self._composer = file, tree, plan, composer
+        self._surgery = Surgery()
+        self._writer: NtupleWriter | None = None
+        self._trees: dict[str, CarriedTree] = {}
+        self._digests = Digests(file.records, file.trees, {})
+        composer.copy_all(file.trees, self._digests.seen)
+
+    def make_ntuple(self, name: str, columns: Mapping[str, ak.Array], title: str, places: Mapping[str, str]) -> Writer:
+        """Take the jets out, and put in fields of the types of `columns`, whose values are not written."""
+        beside = {latent: next(iter(c.branches.values())) for c in self._plan.collections for latent in c.latents}
+        made = {name: _made(array, beside.get(name)) for name, array in columns.items()}
+        numbers = {branch: self._tree.field_number(branch) for branch in jet_branches(self._plan.collections)}
+        ntuple = self._file.main.ntuple
+        with damage(f"RNTuple '{name}'"):
+            take_out(ntuple.fields, _numbers(ntuple.fields, self._plan.dropped))
+            fills, self._surgery = operate(ntuple, numbers, made)
+            self._writer = self._file.main.writer(self._composer, fills, packing(PAGES))
+        return _Extending(self._writer, what=f"RNTuple '{name}'")
+
+    def finish(self, contents: Contents) -> Contents:
+        """Write all else; returns the contents of the folder `atlasae`."""
+        file, run = self._file, contents.runs[0]
+        assert self._writer is not None
+        with damage(f"RNTuple '{run.tree}'"):
+            file.main.finish(self._composer, self._writer)
+        trees = {tree.path: CarriedTree(tree.thing["fEntries"], Marks.of(self._digests.found(tree.path))) for tree in file.trees}
+        trees |= {one.path: _carried(one, one.copy(self._composer, packing(PAGES))) for one in file.others}
+        ntuple = CarriedNtuple(_carried(file.main, self._writer), self._surgery.to_json())
+        objects = dict(objects_of(file.records, FOLDER))
+        graft = Graft(None, trees, objects, file.source.uuid, len(file.main.ntuple.columns), ntuple)
+        contents = replace(contents, runs=[replace(run, graft=graft)])
+        add_contents(self._composer, contents)
+        self._composer.finish(file.trees)
+        return contents
+
+
+@dataclass
+class _Extending(Writer):
+    """The writer of an RNTuple, as one of a `Target`."""
+
+    what: str = ""
+
+    def extend(self, events: Mapping[str, ak.Array]) -> None:
+        """Append events."""
+        with damage(self.what):
+            self.tree.extend(events)
+
+
+def _made(array: ak.Array, beside: str | None) -> Made:
+    jagged = array.layout.is_list and not array.layout.is_regular
+    numbers = ak.to_numpy(ak.flatten(array) if jagged else array)
+    return Made(numbers.dtype.newbyteorder("<").str, jagged, beside)
+
+
+def _numbers(fields: Sequence[Field], names: Sequence[str]) -> set[int]:
+    """The ids of fields with these names, in which those of lists' elements and of bases are left out."""
+    wanted = set(names)
+    found = ((".".join(part for part in path if not _ANONYMOUS.fullmatch(part)), one) for path, one in walk(fields))
+    return {one.number for name, one in found if name in wanted and one.number is not None}
+
+
+def _carried(one: GraftedNtuple, writer: NtupleWriter) -> CarriedTree:
+    return CarriedTree(one.ntuple.entries, Marks.of(writer.found()))
+
+
+def write_restored_ntuple(source: Source, contents: Contents, path: Path, progress: Progress) -> None:
+    """Write the original file of a grafted RNTuple; raises DamagedFileError if a checksum differs."""
+    run, compression = contents.runs[0], packing(source.trees[contents.runs[0].tree].compression)
+    file, what = NtupleFile.of(source, run.tree), f"RNTuple '{run.tree}'"
+    edges = _edges(contents.runs)
+    with Composer(path, file.records) as composer:
+        digests = Digests(file.records, file.trees, edges)
+        composer.copy_all(file.trees, digests.seen)
+        with damage(what, *FACTS):
+            fills = undo(file.main.ntuple, Surgery.from_json(_ntuple(run).surgery))
+            writer = file.main.writer(composer, fills, compression, edges[run.tree])
+        for _, events in restored_events(source, contents, progress):
+            with damage(what):
+                writer.extend(events)
+        with damage(what):
+            file.main.finish(composer, writer)
+        found = {one.path: one.copy(composer, compression, edges.get(one.path, ())) for one in file.others}
+        found |= {run.tree: writer}
+        _check(file, contents, found, digests)
+        composer.finish(file.trees)
+
+
+def _ntuple(run: Run) -> CarriedNtuple:
+    assert run.graft is not None and run.graft.ntuple is not None
+    return run.graft.ntuple
+
+
+def _trees(run: Run) -> dict[str, CarriedTree]:
+    """All trees and RNTuples of a run, by their paths."""
+    return ({} if run.graft is None else run.graft.trees) | {run.tree: _ntuple(run).carried}
+
+
+def _edges(runs: Sequence[Run]) -> dict[str, list[int]]:
+    """The last entries of each run in every tree and RNTuple."""
+    paths = {path for run in runs for path in _trees(run)}
+    return {path: list(accumulate(one.entries for run in runs if (one := _trees(run).get(path)))) for path in paths}
+
+
+def _check(file: NtupleFile, contents: Contents, written: Mapping[str, NtupleWriter], digests: Digests) -> None:
+    """Raise DamagedFileError if a checksum differs of what was copied."""
+    known = set(written) | {tree.path for tree in file.trees}
+    seen: dict[str, int] = {}
+    for run in contents.runs:
+        for path, carried in _trees(run).items():
+            if path not in known:
+                raise DamagedFileError(f"'{file.source.path}' is damaged: '{path}' was in it and is gone")
+            number = seen[path] = seen.get(path, -1) + 1
+            found = written[path].found(number) if path in written else digests.found(path, number)
+            refuse_changed(f"'{path}': column or branch", carried.marks.changed(found))
+    graft = contents.runs[0].graft
+    if graft and file.source.uuid == graft.uuid and len(contents.runs) == 1:
+        objects = dict(objects_of(file.records, FOLDER))
+        refuse_changed("object", [name for name, known in graft.objects.items() if objects.get(name) != known])
+
+
+def ntuple_as_rewritten(source: Source, contents: Contents) -> Contents:
+    """The contents of a grafted RNTuple as if all that uproot can read had been written anew, without its checksums."""
+    run, tree = contents.runs[0], source.trees[contents.runs[0].tree].nesting()
+    ours = {name for entry in run.collections for name in stand_ins(entry.collection, run.counters)}
+    carried = [branch for branch in tree.branches if branch.name not in ours]
+    names = [branch.name for branch in carried]
+    facts: dict[str, Any] = {"carried": carried, "originals": [*run.originals, *names], "graft": None}
+    facts |= {"written": [*run.written, *names], "places": run.places | {n: tree.places[n] for n in names if n in tree.places}}
+    return replace(contents, runs=[replace(one, **facts) for one in contents.runs])

@@ -1,0 +1,191 @@
+"""Decompression of grafted files: the jets' own branches are put back and filled, all else is copied byte for byte."""
+
+from dataclasses import dataclass, field, replace
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+import awkward as ak
+
+from atlasae.compression.chunks import Progress, restored_events
+from atlasae.compression.format import Contents, Graft, Run
+from atlasae.compression.grafting import latest
+from atlasae.errors import DamagedFileError
+from atlasae.files.branches import FOLDER
+from atlasae.files.damage import FACTS, damage
+from atlasae.files.events import flatten
+from atlasae.files.trees import Source
+from atlasae.files.writing import compression_of
+from atlasae.graft.baskets import Form, cut, pack_basket
+from atlasae.graft.buffers import Thing
+from atlasae.graft.composing import Composer
+from atlasae.graft.digests import Digests, objects_of, refuse_changed
+from atlasae.graft.records import Records, new_key
+from atlasae.graft.trees import GraftedTree, Written, fill, order_leaves, put_in, take_out, trees_of
+from atlasae.jets.collections import name_counters, stand_ins
+
+_FEWEST = 1000  # bytes of a basket
+
+
+@dataclass
+class Grafted:
+    """A grafted file taken apart: its records, its trees without stand-ins, and that of the jets."""
+
+    source: Source
+    contents: Contents
+    records: Records
+    trees: list[GraftedTree]
+    tree: GraftedTree
+
+    @property
+    def run(self) -> Run:
+        """The first run."""
+        return self.contents.runs[0]
+
+    @property
+    def graft(self) -> Graft:
+        """What the first run tells of its branches."""
+        assert self.run.graft is not None
+        return self.run.graft
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the branches with values, in their order."""
+        return [branch.name for _, branch in self.tree.walk() if not branch["fBranches"].items]
+
+    def put_back(self) -> list[Thing]:
+        """Put the branches of the jets back in their places, without values; returns them."""
+        taken = self.graft.taken
+        assert taken is not None
+        things = taken.things(self.tree)
+        for thing, kept in zip(things, taken.branches, strict=True):
+            put_in(self.tree, thing, kept.above, kept.place)
+        order_leaves(self.tree)
+        return things
+
+    def edges(self) -> dict[str, list[int]]:
+        """The last entries of each run in every tree, by its path."""
+        trees = {path for run in self.contents.runs if run.graft for path in run.graft.trees}
+        return {path: list(accumulate(_entries(run, path) for run in self.contents.runs)) for path in trees}
+
+    def check(self, digests: Digests) -> None:
+        """Raise DamagedFileError if a checksum differs of what the digests have seen."""
+        known = {tree.path for tree in self.trees}
+        for number, run in enumerate(self.contents.runs):
+            for path, carried in (run.graft.trees if run.graft else {}).items():
+                if path not in known:
+                    raise DamagedFileError(f"'{self.source.path}' is damaged: '{path}' was in it and is gone")
+                refuse_changed(f"tree '{path}': branch", carried.marks.changed(digests.found(path, number)))
+        if self.source.uuid == self.graft.uuid and len(self.contents.runs) == 1:
+            self._check_objects()
+
+    def _check_objects(self) -> None:
+        found = dict(objects_of(self.records, FOLDER))
+        refuse_changed("object", [name for name, known in self.graft.objects.items() if found.get(name) != known])
+
+
+def _entries(run: Run, path: str) -> int:
+    carried = run.graft.trees.get(path) if run.graft else None
+    return carried.entries if carried else 0
+
+
+def is_grafted(contents: Contents) -> bool:
+    """Whether all runs of a file were grafted."""
+    return all(run.graft is not None for run in contents.runs)
+
+
+def taken_apart(source: Source, contents: Contents) -> Grafted:
+    """A grafted file taken apart, without the stand-ins and the folder `atlasae`; raises DamagedFileError."""
+    run = contents.runs[0]
+    with damage(f"'{source.path}'", *FACTS):
+        records = Records(source.read, source.path.stat().st_size)
+        trees = latest(trees_of(records), run.tree)
+        tree = next(tree for tree in trees if tree.path == run.tree)
+        ours = {name for entry in run.collections for name in stand_ins(entry.collection, run.counters)}
+        take_out(tree, ours)
+        leave_folder(records)
+        trees = [tree for tree in trees if not tree.path.startswith(f"{FOLDER}/")]
+        return Grafted(source, contents, records, trees, tree)
+
+
+def as_rewritten(source: Source, contents: Contents) -> Contents:
+    """The contents of a grafted file as if all that uproot can read had been written anew, without its checksums."""
+    if not is_grafted(contents):
+        return contents
+    grafted, tree = taken_apart(source, contents), source.trees[contents.runs[0].tree]
+    with damage(f"'{source.path}'", *FACTS):
+        grafted.put_back()
+    run, order = grafted.run, list(dict.fromkeys(grafted.names))
+    jets, known = set(run.originals), {branch.name: branch for branch in tree.branches}
+    kept = [known[name] for name in order if name in known and name not in jets]
+    counters = name_counters([entry.collection for entry in run.collections], kept, {*order, *run.counters.values()})
+    implied = set(counters.values())
+    carried = [branch for branch in kept if branch.name not in implied]
+    names = {branch.name for branch in carried}
+    facts: dict[str, Any] = {
+        "carried": carried,
+        "originals": [name for name in order if name in jets | names],
+        "counters": counters | run.counters,
+        "graft": None,
+    }
+    written = [*run.written, *(branch.name for branch in carried if branch.name not in run.written)]
+    return replace(contents, runs=[replace(one, written=written, **facts) for one in contents.runs])
+
+
+def leave_folder(records: Records) -> None:
+    """Leave the folder `atlasae` out of the file."""
+    root = records.root
+    gone = {at for at, folder in root.folders.items() if folder.key.path_name == FOLDER}
+    root.folders = {at: folder for at, folder in root.folders.items() if at not in gone}
+    root.keys = [key for key in root.keys if key.seek not in gone]
+
+
+def write_regrafted(grafted: Grafted, path: Path, progress: Progress) -> None:
+    """Write the original file; raises DamagedFileError if a checksum differs."""
+    source, contents = grafted.source, grafted.contents
+    with Composer(path, grafted.records) as composer:
+        with damage(f"'{source.path}'", *FACTS):
+            digests = Digests(grafted.records, grafted.trees, grafted.edges())
+            composer.copy_all(grafted.trees, digests.seen)
+            grafted.check(digests)
+            taken = grafted.graft.taken
+            forms = [kept.form for kept in taken.branches] if taken else []
+            things = grafted.put_back()
+        pairs = zip(things, forms, strict=True)
+        fillers = {thing.name: Filler(composer, grafted, thing, form) for thing, form in pairs}
+        for _, events in restored_events(source, contents, progress):
+            for name, filler in fillers.items():
+                filler.add(events[name])
+        for filler in fillers.values():
+            fill(grafted.tree, filler.branch, filler.written)
+        composer.finish(grafted.trees)
+
+
+@dataclass
+class Filler:
+    """Writes the baskets of a branch, in its own form, of about the size that it says."""
+
+    composer: Composer
+    grafted: Grafted
+    branch: Thing
+    form: Form
+    written: list[Written] = field(default_factory=list)
+
+    def add(self, array: ak.Array) -> None:
+        """Write the next entries."""
+        values, counts = flatten(array)
+        starts = counts.cumsum() - counts
+        most = max(_FEWEST, self.branch["fBasketSize"])
+        for first, last in cut(counts, values.dtype.itemsize, most):
+            begin = int(starts[first])
+            self._write(values[begin : begin + int(counts[first:last].sum())], counts[first:last])
+
+    def _write(self, values: Any, counts: Any) -> None:
+        tree, composer = self.grafted.tree, self.composer
+        key = new_key(
+            b"TBasket", self.branch["fName"], tree.key.name, composer.end, tree.folder.at, tree.key.datime, big=True
+        )
+        data, offsets = self.form.pack(values, counts)
+        setting = compression_of(self.branch["fCompress"] or self.grafted.records.head.compress)
+        record, size = pack_basket(data, offsets, len(counts), setting, key)
+        self.written.append(Written(composer.append(record), len(record), size, len(counts)))

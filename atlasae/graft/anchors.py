@@ -1,0 +1,58 @@
+"""The RNTuples among the records of a file: found by their anchors, and copied to another file."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import uproot
+
+from atlasae.files.damage import damage
+from atlasae.graft.composing import Composer
+from atlasae.graft.envelopes import Anchor
+from atlasae.graft.ntuple import Fill, Ntuple, NtupleWriter, Packing, open_ntuple
+from atlasae.graft.records import Folder, Key, Records
+from atlasae.graft.trees import RNTUPLE, payload_of
+
+
+@dataclass
+class GraftedNtuple:
+    """An RNTuple of a file, with its path, its folder and the key of its anchor."""
+
+    path: str
+    folder: Folder
+    key: Key
+    ntuple: Ntuple
+
+    def writer(
+        self, composer: Composer, fills: Sequence[Fill], packing: Packing, edges: Sequence[int] = ()
+    ) -> NtupleWriter:
+        """A writer of its fields, as they are now."""
+        return NtupleWriter(self.ntuple, self.ntuple.fields, fills, composer, packing, edges)
+
+    def finish(self, composer: Composer, writer: NtupleWriter) -> None:
+        """Write the rest, and the anchor in the place of that of the input."""
+        composer.add_anchor(self.folder, self.key, writer.finish())
+
+    def copy(self, composer: Composer, packing: Packing, edges: Sequence[int] = ()) -> NtupleWriter:
+        """Copy it with all its pages; returns the writer, which has their checksums."""
+        with damage(f"RNTuple '{self.path}'"):
+            self.finish(composer, writer := self.writer(composer, (), packing, edges))
+        return writer
+
+
+def packing(compression: Any) -> Packing:
+    """How pages and envelopes are compressed, from a compression of uproot's."""
+    return Packing(lambda data: bytes(uproot.compression.compress(data, compression)), compression.code)
+
+
+def ntuples_of(records: Records) -> list[GraftedNtuple]:
+    """All RNTuples of a file, older cycles included; raises DamagedFileError, and UserError for a later format."""
+    found = []
+    for path, folder in records.root.walk():
+        for key in folder.keys:
+            if key.class_name == RNTUPLE:
+                with damage(f"RNTuple '{path}{key.path_name}'"):
+                    anchor = Anchor.from_bytes(payload_of(records, key))
+                    ntuple = open_ntuple(anchor, records.read, records.head.end)
+                found.append(GraftedNtuple(f"{path}{key.path_name}", folder, key, ntuple))
+    return found
