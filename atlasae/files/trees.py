@@ -29,6 +29,7 @@ from atlasae.files.rntuple import (
     kind_of,
     leaves_of,
     other_names,
+    tell_fields,
 )
 from atlasae.files.sources import LocalSource, RemoteSource, guarded, own_classes
 from atlasae.files.writing import _DEFAULT_COMPRESSION, UNNAMED, Target, can_name, compression_of
@@ -181,6 +182,8 @@ class Tree:
     def _leaves(self) -> list[Leaf | Unwritable]:
         """The fields of an RNTuple, split into members."""
         found: list[Leaf | Unwritable] = []
+        with damage(f"RNTuple '{self.name}'"):
+            tell_fields(self._source)
         for top in self._source.fields:
             try:
                 found += leaves_of(top)

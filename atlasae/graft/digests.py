@@ -12,7 +12,7 @@ from atlasae.files.damage import damage
 from atlasae.graft.baskets import Digest, Unpacked, embedded_basket, open_basket
 from atlasae.graft.buffers import Thing
 from atlasae.graft.records import Records
-from atlasae.graft.trees import TREES, GraftedTree, embedded, payload_of, places
+from atlasae.graft.trees import RNTUPLE, TREES, GraftedTree, embedded, payload_of, places
 
 _ROOM = 1500  # bytes of marks that a file may spend on naming what differs
 
@@ -149,7 +149,7 @@ def objects_of(records: Records, without: str) -> Iterator[tuple[str, int]]:
             continue
         for key in folder.keys:
             name = f"{path}{key.path_name};{key.cycle}"
-            if key.class_name not in TREES and key.seek not in folder.folders:
+            if key.class_name not in (*TREES, RNTUPLE) and key.seek not in folder.folders:
                 with damage(f"'{name}'"):
                     yield name, checksum_bytes(key.kind, key.title, payload_of(records, key))
 

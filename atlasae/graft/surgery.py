@@ -70,13 +70,14 @@ def operate(ntuple: Ntuple, numbers: Mapping[str, int], made: Mapping[str, Made]
     for name, new in made.items():
         beside = surgery.branches[new.beside] if new.beside else None
         fills += _put_in(fields, name, new, beside, surgery.made)
-    gone = {one.number for path, one in walk(fields) for taken in surgery.branches.values() if path in _real(fields, taken)}
+    real = {path for taken in surgery.branches.values() for path in _real(fields, taken)}
+    gone = {one.number for path, one in walk(fields) if path in real and one.number is not None}
     _refuse_late(fields, gone)
-    surgery.taken, surgery.untyped = take_out(fields, {number for number in gone if number is not None})
+    surgery.taken, surgery.untyped = take_out(fields, gone)
     return fills, surgery
 
 
-def _refuse_late(fields: Sequence[Field], numbers: Collection[int | None]) -> None:
+def _refuse_late(fields: Sequence[Field], numbers: Collection[int]) -> None:
     """Raise UserError for fields that were added while events were written: the first events have none of them."""
     for path, one in walk(fields):
         if one.number in numbers and any(inner.late for _, inner in walk([one])):
