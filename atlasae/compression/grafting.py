@@ -49,15 +49,10 @@ class Grafting:
     tree: GraftedTree
     forms: dict[str, Form] = field(default_factory=dict)
 
-    @property
-    def names(self) -> list[str]:
-        """The names of all branches that hold values."""
-        return [branch.name for _, branch in self.tree.walk() if not branch["fBranches"].items]
-
     def carried(self, plan: Plan) -> list[str]:
         """The names of the branches that are carried."""
         out = {*plan.dropped, *jet_branches(plan.collections)}
-        return [name for name in self.names if name not in out]
+        return [name for name in self.tree.names if name not in out]
 
 
 def jet_branches(collections: Sequence[Collection]) -> list[str]:
@@ -144,7 +139,7 @@ def write_grafted(grafting: Grafting, plan: Plan, stand_ins: Path, contents: Con
     with Composer(path, grafting.records) as composer, _of_file(stand_ins) as made:
         digests = Digests(grafting.records, grafting.trees, {})
         composer.copy_all(grafting.trees, digests.seen)
-        graft = Graft(out, dict(_carried(grafting.trees, digests)), {}, grafting.source.uuid, len(grafting.names))
+        graft = Graft(out, dict(_carried(grafting.trees, digests)), {}, grafting.source.uuid, len(grafting.tree.names))
         graft = replace(graft, objects=dict(objects_of(grafting.records, FOLDER)))
         _put_stand_ins(composer, grafting, made, counters)
         contents = replace(contents, runs=[replace(run, graft=graft)])
@@ -172,7 +167,7 @@ def _counters_kept(grafting: Grafting, plan: Plan) -> dict[str, Thing]:
 def _put_stand_ins(composer: Composer, grafting: Grafting, made: Records, counters: Mapping[str, Thing]) -> None:
     """Copy the baskets of the stand-ins, and put their branches into the tree, counted by what counted the jets."""
     (other,) = trees_of(made)
-    names = set(grafting.names)
+    names = set(grafting.tree.names)
     ours = [branch for _, branch in other.walk() if branch.name not in counters]
     if taken := names.intersection(branch.name for branch in ours):
         raise UserError(f"branch '{min(taken)}' is in the way of the jets: leave it out with --drop")

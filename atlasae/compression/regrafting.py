@@ -18,11 +18,13 @@ from atlasae.files.trees import Source
 from atlasae.files.writing import compression_of
 from atlasae.graft.baskets import Form, cut, pack_basket
 from atlasae.graft.buffers import Thing
+from atlasae.graft.comparing import compare_data, compare_objects, compare_trees
 from atlasae.graft.composing import Composer
 from atlasae.graft.digests import Digests, objects_of, refuse_changed
 from atlasae.graft.records import Records, new_key
-from atlasae.graft.trees import GraftedTree, Written, fill, order_leaves, put_in, take_out, trees_of
+from atlasae.graft.trees import GraftedTree, Written, drop, fill, order_leaves, put_in, take_out, trees_of
 from atlasae.jets.collections import name_counters, stand_ins
+from atlasae.jets.inputs import Opened
 
 _FEWEST = 1000  # bytes of a basket
 
@@ -49,9 +51,9 @@ class Grafted:
         return self.run.graft
 
     @property
-    def names(self) -> list[str]:
-        """The names of the branches with values, in their order."""
-        return [branch.name for _, branch in self.tree.walk() if not branch["fBranches"].items]
+    def is_untouched(self) -> bool:
+        """Whether ROOT has not written the file anew since."""
+        return self.source.uuid == self.graft.uuid and len(self.contents.runs) == 1
 
     def put_back(self) -> list[Thing]:
         """Put the branches of the jets back in their places, without values; returns them."""
@@ -76,7 +78,7 @@ class Grafted:
                 if path not in known:
                     raise DamagedFileError(f"'{self.source.path}' is damaged: '{path}' was in it and is gone")
                 refuse_changed(f"tree '{path}': branch", carried.marks.changed(digests.found(path, number)))
-        if self.source.uuid == self.graft.uuid and len(self.contents.runs) == 1:
+        if self.is_untouched:
             self._check_objects()
 
     def _check_objects(self) -> None:
@@ -108,6 +110,33 @@ def taken_apart(source: Source, contents: Contents) -> Grafted:
         return Grafted(source, contents, records, trees, tree)
 
 
+def compare_grafted(opened: Opened, grafted: Grafted) -> tuple[list[str], list[str]]:
+    """The differences between an original and all of a grafted file but the jets, and the branches with other data."""
+    source, run = opened.source, grafted.run
+    if source is None:
+        return ["the original is no ROOT file"], []
+    with damage(f"'{source.path}'", *FACTS):
+        records = Records(source.read, source.path.stat().st_size)
+        trees = latest(trees_of(records), run.tree)
+        tree = next(tree for tree in trees if tree.path == run.tree)
+        known = set(tree.names)
+        take_out(tree, [name for name in run.originals if name in known])
+        drop(tree, [name for name in run.dropped if name in known])
+        exactly = grafted.is_untouched
+        found = list(compare_trees(trees, grafted.trees, exactly))
+        data = list(compare_data((records, trees), (grafted.records, grafted.trees)))
+        found += [f"branch '{name}' of tree '{path}' differs" for path, name in data]
+        found += compare_objects(records, grafted.records, FOLDER, exactly)
+    return found, [name for path, name in data if path == run.tree]
+
+
+def check_grafted(grafted: Grafted) -> None:
+    """Read everything but the jets; raises DamagedFileError if a checksum differs."""
+    digests = Digests(grafted.records, grafted.trees, grafted.edges())
+    digests.read()
+    grafted.check(digests)
+
+
 def as_rewritten(source: Source, contents: Contents) -> Contents:
     """The contents of a grafted file as if all that uproot can read had been written anew, without its checksums."""
     if not is_grafted(contents):
@@ -115,7 +144,7 @@ def as_rewritten(source: Source, contents: Contents) -> Contents:
     grafted, tree = taken_apart(source, contents), source.trees[contents.runs[0].tree]
     with damage(f"'{source.path}'", *FACTS):
         grafted.put_back()
-    run, order = grafted.run, list(dict.fromkeys(grafted.names))
+    run, order = grafted.run, list(dict.fromkeys(grafted.tree.names))
     jets, known = set(run.originals), {branch.name: branch for branch in tree.branches}
     kept = [known[name] for name in order if name in known and name not in jets]
     counters = name_counters([entry.collection for entry in run.collections], kept, {*order, *run.counters.values()})

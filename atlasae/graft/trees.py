@@ -30,6 +30,11 @@ class GraftedTree:
         """Every list of branches with each of its branches, those with branches inside before these."""
         yield from _walk(self.thing)
 
+    @property
+    def names(self) -> list[str]:
+        """The names of the branches with values, in their order."""
+        return [branch.name for _, branch in self.walk() if not branch["fBranches"].items]
+
     def branches(self) -> Iterator[Thing]:
         """All branches, and the one that holds the tree's references."""
         yield from (branch for _, branch in self.walk())
