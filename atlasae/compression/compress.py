@@ -75,8 +75,8 @@ def compress_file(
     path, target, options = located(path), local(target), _checked(options)
     writing, reading = _halves(progress or silent) if options.read_back else (progress or silent, silent)
     check_target(path, target, options.force)
-    with watching(path) as check_unchanged, open_for(path, options) as opened:
-        opened, plan, write = _planned(opened, options)
+    with watching(path) as check_unchanged, open_for(path, options) as found:
+        opened, plan, write = _planned(found, options)
         with replacing(target, options.force) as temporary:
             run, notes, types = write(opened, plan, options, temporary, writing)
             if options.read_back:

@@ -15,7 +15,7 @@ from atlasae.compression.format import (
     Run,
     read_contents,
 )  # fmt: skip
-from atlasae.compression.ntuples import write_restored_ntuple
+from atlasae.compression.ntuples import is_ntuple, write_restored_ntuple
 from atlasae.compression.others import copy_back
 from atlasae.compression.parts import check_parts
 from atlasae.compression.plan import Options
@@ -122,7 +122,7 @@ def _write_restored(
 ) -> list[LeftOut]:
     """Write the original file; returns what of the compressed file was left out, as it can't be written."""
     if is_grafted(contents) and lost is None:
-        if contents.runs[0].graft.ntuple:
+        if is_ntuple(contents):
             write_restored_ntuple(source, contents, path, progress)
         else:
             write_regrafted(taken_apart(source, contents), path, progress)

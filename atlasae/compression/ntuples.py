@@ -14,19 +14,19 @@ from atlasae.compression.chunks import Progress, restored_events
 from atlasae.compression.format import CarriedNtuple, CarriedTree, Contents, Graft, Run
 from atlasae.compression.grafting import add_contents, jet_branches
 from atlasae.compression.plan import Options, Plan
-from atlasae.compression.regrafting import leave_folder
 from atlasae.errors import DamagedFileError
 from atlasae.files.branches import FOLDER
 from atlasae.files.damage import FACTS, damage
 from atlasae.files.trees import Source, Tree
 from atlasae.files.writing import PAGES, Writer
 from atlasae.graft.anchors import GraftedNtuple, ntuples_of, packing
+from atlasae.graft.comparing import compare_data, compare_objects, compare_trees
 from atlasae.graft.composing import Composer
 from atlasae.graft.digests import Digests, Marks, objects_of, refuse_changed
-from atlasae.graft.fields import Field, take_out, walk
+from atlasae.graft.fields import Field, described, put_back, take_out, walk
 from atlasae.graft.ntuple import NtupleWriter
 from atlasae.graft.records import Records
-from atlasae.graft.surgery import Made, Surgery, operate, undo
+from atlasae.graft.surgery import Made, Surgery, numbers_at, operate, undo
 from atlasae.graft.trees import GraftedTree, trees_of
 from atlasae.jets.collections import stand_ins
 from atlasae.jets.inputs import Opened
@@ -49,7 +49,7 @@ class NtupleFile:
         """The file with the latest cycle of the RNTuple of this name; raises DamagedFileError and UserError."""
         with damage(f"'{source.path}'", *FACTS):
             records = Records(source.read, source.path.stat().st_size)
-            leave_folder(records)
+            records.leave_out(FOLDER)
             ntuples = ntuples_of(records)
             named = [one for one in ntuples if one.path == name]
             if not named:
@@ -114,7 +114,10 @@ class NtupleTarget:
         assert self._writer is not None
         with damage(f"RNTuple '{run.tree}'"):
             file.main.finish(self._composer, self._writer)
-        trees = {tree.path: CarriedTree(tree.thing["fEntries"], Marks.of(self._digests.found(tree.path))) for tree in file.trees}
+        trees = {
+            tree.path: CarriedTree(tree.thing["fEntries"], Marks.of(self._digests.found(tree.path)))
+            for tree in file.trees
+        }
         trees |= {one.path: _carried(one, one.copy(self._composer, packing(PAGES))) for one in file.others}
         ntuple = CarriedNtuple(_carried(file.main, self._writer), self._surgery.to_json())
         objects = dict(objects_of(file.records, FOLDER))
@@ -176,6 +179,57 @@ def write_restored_ntuple(source: Source, contents: Contents, path: Path, progre
         composer.finish(file.trees)
 
 
+def is_ntuple(contents: Contents) -> bool:
+    """Whether the tree of a grafted file is an RNTuple."""
+    return all(run.graft is not None and run.graft.ntuple is not None for run in contents.runs)
+
+
+def check_ntuples(source: Source, contents: Contents) -> None:
+    """Read everything but the jets; raises DamagedFileError if a checksum differs."""
+    run = contents.runs[0]
+    file, edges = NtupleFile.of(source, run.tree), _edges(contents.runs)
+    digests = Digests(file.records, file.trees, edges)
+    digests.read()
+    with damage(f"RNTuple '{run.tree}'", *FACTS):
+        put_back(file.main.ntuple.fields, Surgery.from_json(_ntuple(run).surgery).made, (), ())
+    _check(file, contents, {one.path: one.read(edges.get(one.path, ())) for one in file.ntuples}, digests)
+
+
+def compare_ntuples(opened: Opened, source: Source, contents: Contents) -> list[str]:
+    """The differences between an original and all of a grafted file but the jets."""
+    run = contents.runs[0]
+    if opened.source is None or opened.tree_read is None or not opened.tree_read.is_rntuple:
+        return ["the original has no RNTuple"]
+    mine, theirs = NtupleFile.of(opened.source, run.tree), NtupleFile.of(source, run.tree)
+    with damage(f"RNTuple '{run.tree}'", *FACTS):
+        fields, surgery = mine.main.ntuple.fields, Surgery.from_json(_ntuple(run).surgery)
+        take_out(fields, _numbers(fields, run.dropped))
+        before = described(fields)
+        take_out(fields, {number for path in surgery.branches.values() for number in numbers_at(fields, path)})
+        put_back(theirs.main.ntuple.fields, surgery.made, (), ())
+    differences = _differing(
+        {one.path: one.read().found() for one in mine.ntuples}, {one.path: one.read().found() for one in theirs.ntuples}
+    )
+    put_back(theirs.main.ntuple.fields, (), surgery.taken, surgery.untyped)
+    after = described(theirs.main.ntuple.fields)
+    names = [name for name in before.keys() | after.keys() if before.get(name) != after.get(name)]
+    differences += [f"field '{name}' of RNTuple '{run.tree}' differs" for name in sorted(names)]
+    exactly = source.uuid == (run.graft.uuid if run.graft else "") and len(contents.runs) == 1
+    data = compare_data((mine.records, mine.trees), (theirs.records, theirs.trees))
+    differences += [*compare_trees(mine.trees, theirs.trees, exactly)]
+    differences += [f"branch '{name}' of tree '{path}' differs" for path, name in data]
+    return differences + [*compare_objects(mine.records, theirs.records, FOLDER, exactly)]
+
+
+def _differing(mine: Mapping[str, list[tuple[str, int]]], theirs: Mapping[str, list[tuple[str, int]]]) -> list[str]:
+    """The differences in the columns of RNTuples, each with name and checksum."""
+    differences = [f"RNTuple '{path}' is in one of the files only" for path in sorted(mine.keys() ^ theirs.keys())]
+    for path in sorted(mine.keys() & theirs.keys()):
+        changed = sorted({name for name, _ in set(mine[path]) ^ set(theirs[path])})
+        differences += [f"column '{name}' of RNTuple '{path}' differs" for name in changed]
+    return differences
+
+
 def _ntuple(run: Run) -> CarriedNtuple:
     assert run.graft is not None and run.graft.ntuple is not None
     return run.graft.ntuple
@@ -216,5 +270,8 @@ def ntuple_as_rewritten(source: Source, contents: Contents) -> Contents:
     carried = [branch for branch in tree.branches if branch.name not in ours]
     names = [branch.name for branch in carried]
     facts: dict[str, Any] = {"carried": carried, "originals": [*run.originals, *names], "graft": None}
-    facts |= {"written": [*run.written, *names], "places": run.places | {n: tree.places[n] for n in names if n in tree.places}}
+    facts |= {
+        "written": [*run.written, *names],
+        "places": run.places | {n: tree.places[n] for n in names if n in tree.places},
+    }
     return replace(contents, runs=[replace(one, **facts) for one in contents.runs])

@@ -10,6 +10,7 @@ import awkward as ak
 from atlasae.compression.chunks import Progress, restored_events
 from atlasae.compression.format import Contents, Graft, Run
 from atlasae.compression.grafting import latest
+from atlasae.compression.ntuples import is_ntuple, ntuple_as_rewritten
 from atlasae.errors import DamagedFileError
 from atlasae.files.branches import FOLDER
 from atlasae.files.damage import FACTS, damage
@@ -105,7 +106,7 @@ def taken_apart(source: Source, contents: Contents) -> Grafted:
         tree = next(tree for tree in trees if tree.path == run.tree)
         ours = {name for entry in run.collections for name in stand_ins(entry.collection, run.counters)}
         take_out(tree, ours)
-        leave_folder(records)
+        records.leave_out(FOLDER)
         trees = [tree for tree in trees if not tree.path.startswith(f"{FOLDER}/")]
         return Grafted(source, contents, records, trees, tree)
 
@@ -141,6 +142,8 @@ def as_rewritten(source: Source, contents: Contents) -> Contents:
     """The contents of a grafted file as if all that uproot can read had been written anew, without its checksums."""
     if not is_grafted(contents):
         return contents
+    if is_ntuple(contents):
+        return ntuple_as_rewritten(source, contents)
     grafted, tree = taken_apart(source, contents), source.trees[contents.runs[0].tree]
     with damage(f"'{source.path}'", *FACTS):
         grafted.put_back()
@@ -159,14 +162,6 @@ def as_rewritten(source: Source, contents: Contents) -> Contents:
     }
     written = [*run.written, *(branch.name for branch in carried if branch.name not in run.written)]
     return replace(contents, runs=[replace(one, written=written, **facts) for one in contents.runs])
-
-
-def leave_folder(records: Records) -> None:
-    """Leave the folder `atlasae` out of the file."""
-    root = records.root
-    gone = {at for at, folder in root.folders.items() if folder.key.path_name == FOLDER}
-    root.folders = {at: folder for at, folder in root.folders.items() if at not in gone}
-    root.keys = [key for key in root.keys if key.seek not in gone]
 
 
 def write_regrafted(grafted: Grafted, path: Path, progress: Progress) -> None:

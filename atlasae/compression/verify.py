@@ -12,6 +12,7 @@ import numpy as np
 from atlasae.compression.chunks import Chunks, Progress, Salvage, changed_branches, restored_events, silent
 from atlasae.compression.collection import merge_largest
 from atlasae.compression.format import Chunk, CompressedCollection, Contents, Run, read_contents
+from atlasae.compression.ntuples import check_ntuples, compare_ntuples, is_ntuple
 from atlasae.compression.others import compare_others, copy_back
 from atlasae.compression.parts import check_parts, entries_of
 from atlasae.compression.plan import Options
@@ -67,7 +68,9 @@ def check_file(compressed: Named, progress: Progress | None = None) -> Integrity
 
 def check_others(source: Source, contents: Contents, lost: list[str] | None = None) -> None:
     """Check all but the jets; raises DamagedFileError, or with `lost` records the damage."""
-    if is_grafted(contents):
+    if is_grafted(contents) and is_ntuple(contents):
+        check_ntuples(source, contents)
+    elif is_grafted(contents):
         check_grafted(taken_apart(source, contents))
     else:
         copy_back(source, contents, None, Options.step_size, lost)
@@ -215,7 +218,9 @@ def _compare(opened: Opened, source: Source, contents: Contents, progress: Progr
             f"{start} entries were compressed, the original has {opened.events.entries}"
             + " there" * bool(entries_of(contents.runs))
         )
-    if is_grafted(contents):
+    if is_grafted(contents) and is_ntuple(contents):
+        found.differences += compare_ntuples(opened, source, contents)
+    elif is_grafted(contents):
         _compare_grafted(opened, taken_apart(source, contents), found)
     elif opened.source:
         found.differences += compare_others(opened.source, contents)

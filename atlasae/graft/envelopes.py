@@ -101,7 +101,9 @@ class Cursor:
     def end(self, what: str) -> None:
         """Raise UserError if there is more than is known here."""
         if self.at < self.stop:
-            raise UserError(f"{what} has {self.stop - self.at} bytes of a later format, and can't be grafted: {REWRITE}")
+            raise UserError(
+                f"{what} has {self.stop - self.at} bytes of a later format, and can't be grafted: {REWRITE}"
+            )
 
     def _inner(self, start: int, size: int) -> "Cursor":
         if size < self.at - start or start + size > self.stop:
@@ -307,7 +309,11 @@ def _write_field(one: FieldRecord) -> bytes:
     flags |= _CHECKED * (one.checksum is not None)
     parts = [_FIELD.pack(one.version, one.type_version, one.parent, one.role, flags)]
     parts += map(_text, (one.name, one.type_name, one.type_alias, one.description))
-    parts += [form.pack(value) for form, value in ((_U64, one.size), (_U32, one.source), (_U32, one.checksum)) if value is not None]
+    parts += [
+        form.pack(value)
+        for form, value in ((_U64, one.size), (_U32, one.source), (_U32, one.checksum))
+        if value is not None
+    ]
     return b"".join(parts)
 
 
@@ -344,7 +350,9 @@ def read_sets(cursor: Cursor) -> None:
 def write_footer(header: bytes, late: Schema, groups: Sequence[Group], version: Version) -> bytes:
     """The footer envelope of an RNTuple with this header; from format 1.0.1 on with no sets of attributes."""
     records = [_GROUP.pack(*group[:3]) + _U64.pack(group.link.length) + _locator(*group.link[1:]) for group in groups]
-    payload = _I64.pack(0) + checksum_of(header) + _record(write_schema(late)) + _list([_record(one) for one in records])
+    payload = (
+        _I64.pack(0) + checksum_of(header) + _record(write_schema(late)) + _list([_record(one) for one in records])
+    )
     return envelope(FOOTER, payload + (_list([]) if version >= _WITH_SETS else b""))
 
 

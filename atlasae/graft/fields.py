@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -11,7 +12,9 @@ from atlasae.graft.elements import BITS, INDEX, kind_for
 from atlasae.graft.envelopes import ColumnRecord, FieldRecord, Schema
 
 LEAF, COLLECTION, RECORD = 0, 1, 2  # structural roles
-_CPP = {f"{sign}{bits}": f"std::{kind}{8 * bits}_t" for sign, kind in (("i", "int"), ("u", "uint")) for bits in (1, 2, 4, 8)}
+_CPP = {
+    f"{sign}{bits}": f"std::{kind}{8 * bits}_t" for sign, kind in (("i", "int"), ("u", "uint")) for bits in (1, 2, 4, 8)
+}
 _CPP |= {"f4": "float", "f8": "double"}
 _MOST_DEEP = 100  # fields within each other: more is damage
 
@@ -89,6 +92,17 @@ def find(fields: Sequence[Field], path: Names) -> Field:
     if found is None:
         raise ValueError("a path is empty")
     return found
+
+
+def described(fields: Sequence[Field]) -> dict[str, tuple[Any, ...]]:
+    """What is told of each field and its columns, by its path; where it is stored is no part of it."""
+    return {
+        ".".join(path): (
+            one.role, one.type_name, one.type_alias, one.description, one.version, one.type_version, one.size,
+            one.checksum, one.origin, [(column.kind, column.bits, column.limits) for column in one.columns],
+        )
+        for path, one in walk(fields)
+    }  # fmt: skip
 
 
 def read_fields(schema: Schema, late: Schema) -> list[Field]:

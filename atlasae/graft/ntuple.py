@@ -15,7 +15,6 @@ from atlasae.graft.elements import Numbers, bytes_of, decode, encode
 from atlasae.graft.envelopes import (
     FOOTER,
     HEADER,
-    PAGE_LIST,
     Anchor,
     Cluster,
     Group,

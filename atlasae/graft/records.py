@@ -196,6 +196,12 @@ class Records:
         self._check(key)
         return self.read(key.seek + key.keylen, key.seek + key.nbytes)
 
+    def leave_out(self, name: str) -> None:
+        """Leave a folder of the outermost one out."""
+        gone = {at for at, folder in self.root.folders.items() if folder.key.path_name == name}
+        self.root.folders = {at: folder for at, folder in self.root.folders.items() if at not in gone}
+        self.root.keys = [key for key in self.root.keys if key.seek not in gone]
+
     def _check(self, key: Key) -> None:
         if key.seek <= 0 or key.seek + key.nbytes > self.head.end:
             raise ValueError(f"'{key.path_name}' is said to be at {key.seek}, with {key.nbytes} bytes")

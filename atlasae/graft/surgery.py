@@ -70,11 +70,16 @@ def operate(ntuple: Ntuple, numbers: Mapping[str, int], made: Mapping[str, Made]
     for name, new in made.items():
         beside = surgery.branches[new.beside] if new.beside else None
         fills += _put_in(fields, name, new, beside, surgery.made)
-    real = {path for taken in surgery.branches.values() for path in _real(fields, taken)}
-    gone = {one.number for path, one in walk(fields) if path in real and one.number is not None}
+    gone = {number for taken in surgery.branches.values() for number in numbers_at(fields, taken)}
     _refuse_late(fields, gone)
     surgery.taken, surgery.untyped = take_out(fields, gone)
     return fills, surgery
+
+
+def numbers_at(fields: Sequence[Field], path: Names) -> list[int]:
+    """The id of a field, and that of the member of records that it projects."""
+    found = (find(fields, one).number for one in _real(fields, path))
+    return [number for number in found if number is not None]
 
 
 def _refuse_late(fields: Sequence[Field], numbers: Collection[int]) -> None:

@@ -188,7 +188,13 @@ def drop(tree: GraftedTree, names: Collection[str]) -> None:
 def counting(tree: GraftedTree, without: Collection[str]) -> set[str]:
     """The names of the branches that count others, but for those that count only branches `without`."""
     owners = {id(leaf): branch.name for branch in tree.branches() for leaf in branch["fLeaves"].items}
-    counted = (leaf["fLeafCount"] for branch in tree.branches() if branch.name not in without for leaf in branch["fLeaves"].items if leaf is not None)
+    counted = (
+        leaf["fLeafCount"]
+        for branch in tree.branches()
+        if branch.name not in without
+        for leaf in branch["fLeaves"].items
+        if leaf is not None
+    )
     return {owners[id(leaf)] for leaf in counted if id(leaf) in owners}
 
 
