@@ -139,7 +139,7 @@ def write_grafted(grafting: Grafting, plan: Plan, stand_ins: Path, contents: Con
     with Composer(path, grafting.records) as composer, _of_file(stand_ins) as made:
         digests = Digests(grafting.records, grafting.trees, {})
         composer.copy_all(grafting.trees, digests.seen)
-        graft = Graft(out, dict(_carried(grafting.trees, digests)), {}, grafting.source.uuid, len(grafting.tree.names))
+        graft = Graft(out, dict(carried_trees(grafting.trees, digests)), {}, grafting.source.uuid, len(grafting.tree.names))
         graft = replace(graft, objects=dict(objects_of(grafting.records, FOLDER)))
         _put_stand_ins(composer, grafting, made, counters)
         contents = replace(contents, runs=[replace(run, graft=graft)])
@@ -148,7 +148,8 @@ def write_grafted(grafting: Grafting, plan: Plan, stand_ins: Path, contents: Con
     return contents
 
 
-def _carried(trees: Sequence[GraftedTree], digests: Digests) -> Iterator[tuple[str, CarriedTree]]:
+def carried_trees(trees: Sequence[GraftedTree], digests: Digests) -> Iterator[tuple[str, CarriedTree]]:
+    """The entries and the checksums of trees that were copied, by their paths."""
     for tree in trees:
         yield tree.path, CarriedTree(tree.thing["fEntries"], Marks.of(digests.found(tree.path)))
 

@@ -12,7 +12,7 @@ import awkward as ak
 
 from atlasae.compression.chunks import Progress, restored_events
 from atlasae.compression.format import CarriedNtuple, CarriedTree, Contents, Graft, Run
-from atlasae.compression.grafting import add_contents, jet_branches
+from atlasae.compression.grafting import add_contents, carried_trees, jet_branches
 from atlasae.compression.plan import Options, Plan
 from atlasae.errors import DamagedFileError
 from atlasae.files.branches import FOLDER
@@ -56,6 +56,10 @@ class NtupleFile:
                 raise ValueError(f"it has no RNTuple '{name}'")
             main = max(named, key=lambda one: one.key.cycle)
             return cls(source, records, trees_of(records), ntuples, main)
+
+    def columns(self) -> dict[str, list[tuple[str, int]]]:
+        """Name and checksum of each column of all RNTuples, which are read, by their paths."""
+        return {one.path: one.read().found() for one in self.ntuples}
 
     @property
     def others(self) -> list[GraftedNtuple]:
@@ -114,10 +118,7 @@ class NtupleTarget:
         assert self._writer is not None
         with damage(f"RNTuple '{run.tree}'"):
             file.main.finish(self._composer, self._writer)
-        trees = {
-            tree.path: CarriedTree(tree.thing["fEntries"], Marks.of(self._digests.found(tree.path)))
-            for tree in file.trees
-        }
+        trees = dict(carried_trees(file.trees, self._digests))
         trees |= {one.path: _carried(one, one.copy(self._composer, packing(PAGES))) for one in file.others}
         ntuple = CarriedNtuple(_carried(file.main, self._writer), self._surgery.to_json())
         objects = dict(objects_of(file.records, FOLDER))
@@ -207,9 +208,7 @@ def compare_ntuples(opened: Opened, source: Source, contents: Contents) -> list[
         before = described(fields)
         take_out(fields, {number for path in surgery.branches.values() for number in numbers_at(fields, path)})
         put_back(theirs.main.ntuple.fields, surgery.made, (), ())
-    differences = _differing(
-        {one.path: one.read().found() for one in mine.ntuples}, {one.path: one.read().found() for one in theirs.ntuples}
-    )
+    differences = _differing(mine.columns(), theirs.columns())
     put_back(theirs.main.ntuple.fields, (), surgery.taken, surgery.untyped)
     after = described(theirs.main.ntuple.fields)
     names = [name for name in before.keys() | after.keys() if before.get(name) != after.get(name)]
@@ -240,7 +239,7 @@ def _trees(run: Run) -> dict[str, CarriedTree]:
     return ({} if run.graft is None else run.graft.trees) | {run.tree: _ntuple(run).carried}
 
 
-def _edges(runs: Sequence[Run]) -> dict[str, list[int]]:
+def _edges(runs: Sequence[Run]) -> dict[str, Sequence[int]]:
     """The last entries of each run in every tree and RNTuple."""
     paths = {path for run in runs for path in _trees(run)}
     return {path: list(accumulate(one.entries for run in runs if (one := _trees(run).get(path)))) for path in paths}
@@ -270,8 +269,6 @@ def ntuple_as_rewritten(source: Source, contents: Contents) -> Contents:
     carried = [branch for branch in tree.branches if branch.name not in ours]
     names = [branch.name for branch in carried]
     facts: dict[str, Any] = {"carried": carried, "originals": [*run.originals, *names], "graft": None}
-    facts |= {
-        "written": [*run.written, *names],
-        "places": run.places | {n: tree.places[n] for n in names if n in tree.places},
-    }
+    facts |= {"written": [*run.written, *names]}
+    facts |= {"places": run.places | {name: tree.places[name] for name in names if name in tree.places}}
     return replace(contents, runs=[replace(one, **facts) for one in contents.runs])

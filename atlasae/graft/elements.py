@@ -58,4 +58,4 @@ def decode(kind: int, page: bytes) -> bytes:
     if kind in _DELTA:
         return np.cumsum(values, dtype=values.dtype).tobytes()
     one = values.dtype.type(1)
-    return ((values >> one) ^ (np.zeros_like(values) - (values & one))).tobytes()
+    return bytes(((values >> one) ^ (np.zeros_like(values) - (values & one))).tobytes())

@@ -271,7 +271,8 @@ def read_schema(cursor: Cursor) -> Schema:
 
 def _read_field(record: Cursor) -> FieldRecord:
     version, type_version, parent, role, flags = record.take(_FIELD)
-    found = FieldRecord(version, type_version, parent, role, *(record.text() for _ in range(4)))
+    name, type_name, type_alias, description = (record.text() for _ in range(4))
+    found = FieldRecord(version, type_version, parent, role, name, type_name, type_alias, description)
     if flags & ~(_REPEATED | _PROJECTED | _CHECKED):
         raise UserError(f"field '{found.name}' has flags ({flags:#x}) not known here: {REWRITE}")
     found.size = record.take(_U64) if flags & _REPEATED else None
@@ -309,11 +310,8 @@ def _write_field(one: FieldRecord) -> bytes:
     flags |= _CHECKED * (one.checksum is not None)
     parts = [_FIELD.pack(one.version, one.type_version, one.parent, one.role, flags)]
     parts += map(_text, (one.name, one.type_name, one.type_alias, one.description))
-    parts += [
-        form.pack(value)
-        for form, value in ((_U64, one.size), (_U32, one.source), (_U32, one.checksum))
-        if value is not None
-    ]
+    more = ((_U64, one.size), (_U32, one.source), (_U32, one.checksum))
+    parts += [form.pack(value) for form, value in more if value is not None]
     return b"".join(parts)
 
 
@@ -333,7 +331,8 @@ def read_groups(cursor: Cursor) -> list[Group]:
     """The groups of clusters of a footer."""
     groups = []
     for record in cursor.records():
-        groups.append(Group(*record.take(_GROUP), record.link()))
+        first, entries, clusters = record.take(_GROUP)
+        groups.append(Group(first, entries, clusters, record.link()))
         record.end("a group of clusters")
     return groups
 

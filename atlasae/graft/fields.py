@@ -200,7 +200,7 @@ def take_out(tops: list[Field], numbers: Collection[int]) -> tuple[list[Taken], 
         gone |= more
     uppermost = [path for path in gone if not any(path[:end] in gone for end in range(1, len(path)))]
     untyped = [_untype(find(tops, path), path) for path in dict.fromkeys(_above(sorted(uppermost)))]
-    taken = []
+    taken = list[Taken]()
     for path, one in list(walk(tops)):
         if path in uppermost:
             among = find(tops, path[:-1]).fields if path[1:] else tops

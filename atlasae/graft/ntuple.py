@@ -1,4 +1,4 @@
-"""An RNTuple that is grafted: sealed pages are copied as bytes, new columns put beside them, all envelopes made anew."""
+"""An RNTuple that is grafted: sealed pages are copied as bytes, new columns put beside them, envelopes made anew."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -93,7 +93,7 @@ class Ntuple:
 
 
 def open_ntuple(anchor: Anchor, file: Read, size: int) -> Ntuple:
-    """The RNTuple of an anchor in a file of this size; raises ValueError for damage, UserError for what is of a later format."""
+    """The RNTuple of an anchor in a file of this size; raises ValueError for damage, UserError for a later format."""
     read = _within(file, size)
     if anchor.version[0] != _EPOCH:
         raise UserError(f"the RNTuple has format {'.'.join(map(str, anchor.version))}, which is not known: {REWRITE}")
