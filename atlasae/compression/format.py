@@ -29,7 +29,7 @@ from atlasae.jets.stored import storage_of
 from atlasae.report import LeftOut
 
 FORMAT = 3  # version of the folder; to be raised when old readers would misread a new file
-READ = (1, FORMAT)  # format 1 stores strings, format 2 bytes; format 3 may be grafted
+READ = range(1, FORMAT + 1)  # format 1 stores strings, format 2 bytes; format 3 may be grafted
 _PARTS = "where parts of several formats were merged, decompress each by itself"
 PACKED_SKIM = (
     "packed jets of a chunk are all in its first entry, so that some of its entries can't be decoded: skim what "
@@ -164,6 +164,22 @@ class Run:
         number, _ = self.source.get("part", (0, 1))
         found = bool(self.carried or self.left_out or self.graft) or self.copied != Copied()
         return number == 0 and found
+
+    @property
+    def carried_number(self) -> int:
+        """The number of carried branches."""
+        return self.graft.branches if self.graft else len(self.carried)
+
+    @property
+    def other_trees(self) -> set[str]:
+        """The paths of the carried trees, but that of the jets."""
+        found = self.graft.trees if self.graft else {tree.name for tree in self.copied.trees}
+        return set(found) - {self.tree}
+
+    @property
+    def other_objects(self) -> set[str]:
+        """The paths of the carried objects that are no trees."""
+        return {name.rpartition(";")[0] for name in self.graft.objects} if self.graft else set(self.copied.objects)
 
     @property
     def single(self) -> list[str]:
@@ -397,6 +413,8 @@ def check_alike(runs: Sequence[Run], what: str, merged: bool = True) -> None:
 def _facts_of_tree(run: Run, written: bool) -> dict[str, str]:
     """What must be equal in all runs of a tree: names of the facts for messages, with their values."""
     facts = {"the tree": f"'{run.tree}'"}
+    if written:
+        facts["what is not jets"] = f"copied, with {run.graft.branches} branches" if run.graft else "written anew"
     facts |= {f"branch '{branch.name}'": _type_of(branch.dtype, branch.jagged) for branch in run.carried}
     facts |= {f"branch '{name}'": f"'{stays}' by another name" for name, stays in run.aliases.items()}
     for collection in (entry.collection for entry in run.collections):
@@ -498,7 +516,7 @@ def _described_file(path: Location, source: Source, contents: Contents) -> InfoR
         entries=tree.entries,
         jets=sum(entry.jets for run in contents.runs for entry in run.collections),
         collections=[_described(name, contents.runs, tree) for name in names],
-        carried=len(contents.runs[0].carried),
+        carried=contents.runs[0].carried_number,
         dropped=contents.dropped,
         left_out=contents.left_out,
         runs=[_described_run(run, contents) for run in contents.runs],

@@ -133,14 +133,14 @@ def write_grafted(grafting: Grafting, plan: Plan, stand_ins: Path, contents: Con
     """Write the input without its jets, with their stand-ins; returns the contents of the folder `atlasae`."""
     tree, run = grafting.tree, contents.runs[0]
     counters = _counters_kept(grafting, plan)
-    taken = take_out(tree, jet_branches(plan.collections))
     drop(tree, plan.dropped)
-    out = TakenOut.of(tree, taken, grafting.forms)
+    taken = take_out(tree, jet_branches(plan.collections))
+    out, objects = TakenOut.of(tree, taken, grafting.forms), dict(objects_of(grafting.records, FOLDER))
     with Composer(path, grafting.records) as composer, _of_file(stand_ins) as made:
         digests = Digests(grafting.records, grafting.trees, {})
         composer.copy_all(grafting.trees, digests.seen)
-        graft = Graft(out, dict(_carried(grafting.trees, digests)), {}, grafting.source.uuid, len(grafting.tree.names))
-        graft = replace(graft, objects=dict(objects_of(grafting.records, FOLDER)))
+        carried = dict(_carried(grafting.trees, digests))
+        graft = Graft(out, carried, objects, grafting.source.uuid, len(grafting.tree.names))
         _put_stand_ins(composer, grafting, made, counters)
         contents = replace(contents, runs=[replace(run, graft=graft)])
         add_contents(composer, contents)

@@ -60,7 +60,7 @@ class Grafted:
         taken = self.graft.taken
         things = taken.things(self.tree)
         for thing, kept in zip(things, taken.branches, strict=True):
-            put_in(self.tree, thing, kept.above, kept.place)
+            put_in(self.tree, thing, kept.above, kept.before)
         order_leaves(self.tree)
         return things
 
@@ -77,12 +77,12 @@ class Grafted:
                 if path not in known:
                     raise DamagedFileError(f"'{self.source.path}' is damaged: '{path}' was in it and is gone")
                 refuse_changed(f"tree '{path}': branch", carried.marks.changed(digests.found(path, number)))
-        if self.is_untouched:
-            self._check_objects()
 
-    def _check_objects(self) -> None:
-        found = dict(objects_of(self.records, FOLDER))
-        refuse_changed("object", [name for name, known in self.graft.objects.items() if found.get(name) != known])
+    def check_objects(self) -> None:
+        """Raise DamagedFileError if an object other than a tree has changed since it was written."""
+        if self.is_untouched:
+            found = dict(objects_of(self.records, FOLDER))
+            refuse_changed("object", [name for name, known in self.graft.objects.items() if found.get(name) != known])
 
 
 def _entries(run: Run, path: str) -> int:
@@ -134,6 +134,7 @@ def check_grafted(grafted: Grafted) -> None:
     digests = Digests(grafted.records, grafted.trees, grafted.edges())
     digests.read()
     grafted.check(digests)
+    grafted.check_objects()
 
 
 def as_rewritten(source: Source, contents: Contents) -> Contents:
@@ -173,6 +174,7 @@ def write_regrafted(grafted: Grafted, path: Path, progress: Progress) -> None:
     source, contents = grafted.source, grafted.contents
     with Composer(path, grafted.records) as composer:
         with damage(f"'{source.path}'", *FACTS):
+            grafted.check_objects()
             digests = Digests(grafted.records, grafted.trees, grafted.edges())
             composer.copy_all(grafted.trees, digests.seen)
             grafted.check(digests)

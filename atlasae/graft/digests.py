@@ -1,7 +1,7 @@
 """Checksums of what is carried: of the data of every branch in the order of its entries, and of other objects."""
 
 import base64
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import xxhash
@@ -26,13 +26,15 @@ class Marks:
 
     @classmethod
     def of(cls, found: Sequence[tuple[str, int]]) -> "Marks":
-        """The marks of names and checksums."""
+        """The marks of names and checksums, in any order."""
+        found = sorted(found, key=lambda pair: pair[0])
         size = _size(len(found))
         each = b"".join((value % (1 << 8 * size)).to_bytes(size, "little") for _, value in found)
         return cls(_total(found), base64.b64encode(each).decode())
 
     def changed(self, found: Sequence[tuple[str, int]]) -> list[str]:
         """The names whose checksums differ; all of them where names or their number do."""
+        found = sorted(found, key=lambda pair: pair[0])
         if _total(found) == self.total:
             return []
         size, each = _size(len(found)), base64.b64decode(self.each)
@@ -88,7 +90,7 @@ class Digests:
     `edges` are the last entries (excluded) of ranges that have a checksum each: those of a merged file.
     """
 
-    def __init__(self, records: Records, trees: Sequence[GraftedTree], edges: dict[str, Sequence[int]]) -> None:
+    def __init__(self, records: Records, trees: Sequence[GraftedTree], edges: Mapping[str, Sequence[int]]) -> None:
         self._records = records
         self._feeds: dict[str, list[_Feed]] = {}
         self._of: dict[int, list[tuple[_Feed, int]]] = {}
