@@ -60,7 +60,10 @@ class CompressedCollection:
 
 @dataclass(frozen=True)
 class Chunk:
-    """Consecutive entries that were compressed together, with the checksum of every branch in `Run.written`."""
+    """Consecutive entries that were compressed together, with the checksum of every branch in `Run.written`.
+
+    In a grafted file, the numbers of `Marks` of the carried branches follow.
+    """
 
     entries: int
     jets: int
@@ -106,7 +109,8 @@ class CarriedTree:
 class Graft:
     """What a run has of a file that was copied byte for byte, but for the jets, whose branches were taken out.
 
-    `objects` are checksums by path and cycle, of a file with this `uuid`: ROOT writes objects anew in another.
+    `trees` are all trees but that of the jets, the checksums of whose branches are in the chunks. `objects` are checksums
+    by path and cycle, of a file with this `uuid`: ROOT writes objects anew in another.
     """
 
     taken: TakenOut
@@ -355,7 +359,7 @@ def _check(source: Source, contents: Contents) -> None:
         )
     check_alike(contents.runs, f"'{source.path}' merges files that")
     for run, start, chunk in contents.chunks_by_run():
-        if len(chunk.checksums) != len(run.written):
+        if len(chunk.checksums) != len(run.written) and not (run.graft and len(chunk.checksums) > len(run.written)):
             raise DamagedFileError(
                 f"'{source.path}' is damaged: the chunk at entry {start} has other checksums than one per branch"
             )

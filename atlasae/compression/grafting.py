@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from itertools import accumulate
 from pathlib import Path
 
 from atlasae.compression.format import CarriedTree, Contents, Graft, write_contents
@@ -137,20 +138,23 @@ def write_grafted(grafting: Grafting, plan: Plan, stand_ins: Path, contents: Con
     taken = take_out(tree, jet_branches(plan.collections))
     out, objects = TakenOut.of(tree, taken, grafting.forms), dict(objects_of(grafting.records, FOLDER))
     with Composer(path, grafting.records) as composer, _of_file(stand_ins) as made:
-        digests = Digests(grafting.records, grafting.trees, {})
+        edges = list(accumulate(chunk.entries for chunk in contents.chunks))
+        digests = Digests(grafting.records, grafting.trees, {tree.path: edges})
         composer.copy_all(grafting.trees, digests.seen)
-        carried = dict(_carried(grafting.trees, digests))
-        graft = Graft(out, carried, objects, grafting.source.uuid, len(grafting.tree.names))
+        carried = {
+            other.path: CarriedTree(other.thing["fEntries"], Marks.of(digests.found(other.path)))
+            for other in grafting.trees
+            if other is not tree
+        }
+        marks = [Marks.of(digests.found(tree.path, number)).numbers for number in range(len(edges))]
+        graft = Graft(out, carried, objects, grafting.source.uuid, len(tree.names))
         _put_stand_ins(composer, grafting, made, counters)
-        contents = replace(contents, runs=[replace(run, graft=graft)])
+        pairs = zip(contents.chunks, marks, strict=True)
+        chunks = [replace(chunk, checksums=chunk.checksums + numbers) for chunk, numbers in pairs]
+        contents = replace(contents, runs=[replace(run, graft=graft)], chunks=chunks)
         add_contents(composer, contents)
         composer.finish(grafting.trees)
     return contents
-
-
-def _carried(trees: Sequence[GraftedTree], digests: Digests) -> Iterator[tuple[str, CarriedTree]]:
-    for tree in trees:
-        yield tree.path, CarriedTree(tree.thing["fEntries"], Marks.of(digests.found(tree.path)))
 
 
 def _counters_kept(grafting: Grafting, plan: Plan) -> dict[str, Thing]:

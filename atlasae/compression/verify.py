@@ -15,7 +15,7 @@ from atlasae.compression.format import Chunk, CompressedCollection, Contents, Ru
 from atlasae.compression.others import compare_others, copy_back
 from atlasae.compression.parts import check_parts, entries_of
 from atlasae.compression.plan import Options
-from atlasae.compression.regrafting import Grafted, check_grafted, compare_grafted, is_grafted, taken_apart
+from atlasae.compression.regrafting import Grafted, compare_grafted, damage_of, is_grafted, taken_apart
 from atlasae.compression.results import IntegrityReport, VerificationReport
 from atlasae.errors import DamagedFileError, UserError, sparing
 from atlasae.files.branches import Branch
@@ -67,10 +67,12 @@ def check_file(compressed: Named, progress: Progress | None = None) -> Integrity
 
 def check_others(source: Source, contents: Contents, lost: list[str] | None = None) -> None:
     """Check all but the jets; raises DamagedFileError, or with `lost` records the damage."""
-    if is_grafted(contents):
-        check_grafted(taken_apart(source, contents))
-    else:
+    if not is_grafted(contents):
         copy_back(source, contents, None, Options.step_size, lost)
+        return
+    for message, _ in damage_of(taken_apart(source, contents)):
+        with sparing(lost):
+            raise DamagedFileError(message)
 
 
 def verify_file(original: Named, compressed: Named, progress: Progress | None = None) -> VerificationReport:
