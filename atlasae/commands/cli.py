@@ -66,6 +66,7 @@ def commands() -> None:
 @click.option(
     "--drop-unwritable", is_flag=True, help="Leave out branches and objects that uproot can't write, and say so."
 )
+@click.option("--rewrite", is_flag=True, help="Write everything anew, also what could be copied byte for byte.")
 @click.option("--step-size", default="20MB", show_default=True, help="Uncompressed bytes per chunk.")
 @click.option("--no-read-back", is_flag=True, help="Skip reading the output back and comparing it with IN.")
 @options.force

@@ -20,11 +20,15 @@ Progress = Callable[[int, int], None]  # arguments: entries done, all entries
 
 @dataclass
 class Salvage:
-    """What a salvage lost: ranges of entries of the tree, the number of jets, and messages about the damage."""
+    """What a salvage lost: ranges of entries of the tree, the number of jets, and messages about the damage.
+
+    `spoiled` are messages about chunks that are known to be damaged, by their first entry.
+    """
 
     missing: list[tuple[int, int]] = field(default_factory=list)
     jets: int = 0
     damage: list[str] = field(default_factory=list)
+    spoiled: dict[int, str] = field(default_factory=dict)
 
     def miss(self, start: int, chunk: Chunk) -> None:
         """Record a chunk, whose first entry is `start`, as lost."""
@@ -102,6 +106,8 @@ def restored_events(
     for run, start, chunk in chunks:
         events = None
         with sparing(lost.damage if lost else None):
+            if lost and start in lost.spoiled:
+                raise DamagedFileError(lost.spoiled[start])
             events = chunks.read(run, start, chunk).restored()
         progress(start + chunk.entries, chunks.tree.entries)
         if events is not None:

@@ -39,11 +39,12 @@ from atlasae.files.damage import damage
 from atlasae.files.events import Events
 from atlasae.files.outputs import check_target, replacing, scratch
 from atlasae.files.remote import Location, Named, local, located, watching
-from atlasae.files.trees import open_source
+from atlasae.files.trees import Tree, open_source
 from atlasae.files.writing import PAGES, Behind, Target, Writer, create
 from atlasae.jets.collections import stand_ins
 from atlasae.jets.inputs import Opened
 from atlasae.jets.stored import storage_of
+from atlasae.pages import size_text
 from atlasae.report import LeftOut, Report
 
 Finished = Callable[[Path, Report], None]
@@ -144,19 +145,33 @@ def file_bytes(path: Location, target: Path, part: tuple[int, int] = (0, 1)) -> 
     return {"bytes_file_in": before, "bytes_file_out": target.stat().st_size}
 
 
-def jet_bytes(path: Path, run: Run) -> dict[str, int]:
+def jet_bytes(tree: Tree, run: Run) -> dict[str, int]:
     """Compressed basket bytes of the stand-ins of each collection: latents, exact branches and their counters."""
-    with open_source(path) as source:
-        tree = source.trees[run.tree]
-        return {
-            entry.collection.name: tree.compressed_bytes(stand_ins(entry.collection, run.counters))
-            for entry in run.collections
-        }
+    return {
+        entry.collection.name: tree.compressed_bytes(stand_ins(entry.collection, run.counters))
+        for entry in run.collections
+    }
+
+
+def _carried(tree: Tree, run: Run) -> list[str]:
+    """The names of the carried branches."""
+    if run.graft is None:
+        return [branch.name for branch in run.carried]
+    made = {name for entry in run.collections for name in stand_ins(entry.collection, run.counters)}
+    return sorted(tree.names - made)
+
+
+def _growth(before: int, after: int) -> list[str]:
+    """A note where the output is larger than the input."""
+    return [f"the output is larger than the input, by {size_text(after - before)}"] if after > before else []
 
 
 def _report(path: Location, made: Path, run: Run, target: Path, notes: list[str], seconds: float) -> CompressionReport:
     """What is reported of a file that is made, and will be called `target`."""
-    sizes = jet_bytes(made, run)
+    with open_source(made) as source:
+        tree = source.trees[run.tree]
+        sizes, carried = jet_bytes(tree, run), _carried(tree, run)
+    file_sizes = file_bytes(path, made, run.source.get("part", (0, 1)))
     jets = sum(entry.jets for entry in run.collections)
     bytes_out = sum(sizes.values())
     return CompressionReport(
@@ -173,11 +188,11 @@ def _report(path: Location, made: Path, run: Run, target: Path, notes: list[str]
         exact_jets=sum(entry.exact_jets for entry in run.collections),
         max_error=merge_largest(entry.max_error for entry in run.collections),
         model_sha256=run.collections[0].model_sha256,
-        carried=[branch.name for branch in run.carried],
+        carried=carried,
         dropped=run.dropped,
         left_out=run.left_out,
-        **file_bytes(path, made, run.source.get("part", (0, 1))),
-        notes=notes,
+        **file_sizes,
+        notes=notes + _growth(file_sizes["bytes_file_in"], file_sizes["bytes_file_out"]),
         output=str(target),
         seconds=seconds,
     )

@@ -29,7 +29,7 @@ from atlasae.jets.stored import storage_of
 from atlasae.report import LeftOut
 
 FORMAT = 3  # version of the folder; to be raised when old readers would misread a new file
-READ = (1, FORMAT)  # format 1 stores strings, format 2 bytes; format 3 may be grafted
+READ = range(1, FORMAT + 1)  # format 1 stores strings, format 2 bytes; format 3 may be grafted
 _PARTS = "where parts of several formats were merged, decompress each by itself"
 PACKED_SKIM = (
     "packed jets of a chunk are all in its first entry, so that some of its entries can't be decoded: skim what "
@@ -60,7 +60,10 @@ class CompressedCollection:
 
 @dataclass(frozen=True)
 class Chunk:
-    """Consecutive entries that were compressed together, with the checksum of every branch in `Run.written`."""
+    """Consecutive entries that were compressed together, with the checksum of every branch in `Run.written`.
+
+    In a grafted file, the numbers of `Marks` of the carried branches follow.
+    """
 
     entries: int
     jets: int
@@ -114,7 +117,8 @@ class CarriedNtuple:
 class Graft:
     """What a run has of a file that was copied byte for byte, but for the jets, whose branches were taken out.
 
-    `objects` are checksums by path and cycle, of a file with this `uuid`: ROOT writes objects anew in another.
+    `trees` are all trees but that of the jets, the checksums of whose branches are in the chunks. `objects` are checksums
+    by path and cycle, of a file with this `uuid`: ROOT writes objects anew in another.
     """
 
     taken: TakenOut | None
@@ -173,6 +177,22 @@ class Run:
         number, _ = self.source.get("part", (0, 1))
         found = bool(self.carried or self.left_out or self.graft) or self.copied != Copied()
         return number == 0 and found
+
+    @property
+    def carried_number(self) -> int:
+        """The number of carried branches."""
+        return self.graft.branches if self.graft else len(self.carried)
+
+    @property
+    def other_trees(self) -> set[str]:
+        """The paths of the carried trees, but that of the jets."""
+        found = self.graft.trees if self.graft else {tree.name for tree in self.copied.trees}
+        return set(found) - {self.tree}
+
+    @property
+    def other_objects(self) -> set[str]:
+        """The paths of the carried objects that are no trees."""
+        return {name.rpartition(";")[0] for name in self.graft.objects} if self.graft else set(self.copied.objects)
 
     @property
     def single(self) -> list[str]:
@@ -348,7 +368,7 @@ def _check(source: Source, contents: Contents) -> None:
         )
     check_alike(contents.runs, f"'{source.path}' merges files that")
     for run, start, chunk in contents.chunks_by_run():
-        if len(chunk.checksums) != len(run.written):
+        if len(chunk.checksums) != len(run.written) and not (run.graft and len(chunk.checksums) > len(run.written)):
             raise DamagedFileError(
                 f"'{source.path}' is damaged: the chunk at entry {start} has other checksums than one per branch"
             )
@@ -406,6 +426,8 @@ def check_alike(runs: Sequence[Run], what: str, merged: bool = True) -> None:
 def _facts_of_tree(run: Run, written: bool) -> dict[str, str]:
     """What must be equal in all runs of a tree: names of the facts for messages, with their values."""
     facts = {"the tree": f"'{run.tree}'"}
+    if written:
+        facts["what is not jets"] = f"copied, with {run.graft.branches} branches" if run.graft else "written anew"
     facts |= {f"branch '{branch.name}'": _type_of(branch.dtype, branch.jagged) for branch in run.carried}
     facts |= {f"branch '{name}'": f"'{stays}' by another name" for name, stays in run.aliases.items()}
     for collection in (entry.collection for entry in run.collections):
@@ -507,7 +529,7 @@ def _described_file(path: Location, source: Source, contents: Contents) -> InfoR
         entries=tree.entries,
         jets=sum(entry.jets for run in contents.runs for entry in run.collections),
         collections=[_described(name, contents.runs, tree) for name in names],
-        carried=len(contents.runs[0].carried),
+        carried=contents.runs[0].carried_number,
         dropped=contents.dropped,
         left_out=contents.left_out,
         runs=[_described_run(run, contents) for run in contents.runs],

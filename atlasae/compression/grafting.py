@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from itertools import accumulate
 from pathlib import Path
 
 from atlasae.compression.format import CarriedTree, Contents, Graft, write_contents
@@ -133,16 +134,20 @@ def write_grafted(grafting: Grafting, plan: Plan, stand_ins: Path, contents: Con
     """Write the input without its jets, with their stand-ins; returns the contents of the folder `atlasae`."""
     tree, run = grafting.tree, contents.runs[0]
     counters = _counters_kept(grafting, plan)
-    taken = take_out(tree, jet_branches(plan.collections))
     drop(tree, plan.dropped)
-    out = TakenOut.of(tree, taken, grafting.forms)
+    taken = take_out(tree, jet_branches(plan.collections))
+    out, objects = TakenOut.of(tree, taken, grafting.forms), dict(objects_of(grafting.records, FOLDER))
     with Composer(path, grafting.records) as composer, _of_file(stand_ins) as made:
-        digests = Digests(grafting.records, grafting.trees, {})
+        edges = list(accumulate(chunk.entries for chunk in contents.chunks))
+        digests = Digests(grafting.records, grafting.trees, {tree.path: edges})
         composer.copy_all(grafting.trees, digests.seen)
-        graft = Graft(out, dict(carried_trees(grafting.trees, digests)), {}, grafting.source.uuid, len(grafting.tree.names))
-        graft = replace(graft, objects=dict(objects_of(grafting.records, FOLDER)))
+        carried = dict(carried_trees([other for other in grafting.trees if other is not tree], digests))
+        marks = [Marks.of(digests.found(tree.path, number)).numbers for number in range(len(edges))]
+        graft = Graft(out, carried, objects, grafting.source.uuid, len(tree.names))
         _put_stand_ins(composer, grafting, made, counters)
-        contents = replace(contents, runs=[replace(run, graft=graft)])
+        pairs = zip(contents.chunks, marks, strict=True)
+        chunks = [replace(chunk, checksums=chunk.checksums + numbers) for chunk, numbers in pairs]
+        contents = replace(contents, runs=[replace(run, graft=graft)], chunks=chunks)
         add_contents(composer, contents)
         composer.finish(grafting.trees)
     return contents

@@ -20,9 +20,9 @@ from atlasae.files.damage import FACTS, damage
 from atlasae.files.trees import Source, Tree
 from atlasae.files.writing import PAGES, Writer
 from atlasae.graft.anchors import GraftedNtuple, ntuples_of, packing
-from atlasae.graft.comparing import compare_data, compare_objects, compare_trees
+from atlasae.graft.comparing import compare_objects, compare_trees
 from atlasae.graft.composing import Composer
-from atlasae.graft.digests import Digests, Marks, objects_of, refuse_changed
+from atlasae.graft.digests import Digests, Marks, objects_of
 from atlasae.graft.fields import Field, described, put_back, take_out, walk
 from atlasae.graft.ntuple import NtupleWriter
 from atlasae.graft.records import Records
@@ -58,8 +58,11 @@ class NtupleFile:
             return cls(source, records, trees_of(records), ntuples, main)
 
     def columns(self) -> dict[str, list[tuple[str, int]]]:
-        """Name and checksum of each column of all RNTuples, which are read, by their paths."""
-        return {one.path: one.read().found() for one in self.ntuples}
+        """Name and checksum of each column or branch of all RNTuples and trees, which are read, by their paths."""
+        digests = Digests(self.records, self.trees, {})
+        digests.read()
+        found = {tree.path: [*digests.found(tree.path)] for tree in self.trees}
+        return found | {one.path: one.read().found() for one in self.ntuples}
 
     @property
     def others(self) -> list[GraftedNtuple]:
@@ -176,7 +179,8 @@ def write_restored_ntuple(source: Source, contents: Contents, path: Path, progre
             file.main.finish(composer, writer)
         found = {one.path: one.copy(composer, compression, edges.get(one.path, ())) for one in file.others}
         found |= {run.tree: writer}
-        _check(file, contents, found, digests)
+        for message in _damaged(file, contents, found, digests):
+            raise DamagedFileError(message)
         composer.finish(file.trees)
 
 
@@ -185,15 +189,19 @@ def is_ntuple(contents: Contents) -> bool:
     return all(run.graft is not None and run.graft.ntuple is not None for run in contents.runs)
 
 
-def check_ntuples(source: Source, contents: Contents) -> None:
-    """Read everything but the jets; raises DamagedFileError if a checksum differs."""
+def damage_of_ntuples(source: Source, contents: Contents) -> list[str]:
+    """Messages about all damage but that of the jets."""
     run = contents.runs[0]
     file, edges = NtupleFile.of(source, run.tree), _edges(contents.runs)
     digests = Digests(file.records, file.trees, edges)
     digests.read()
-    with damage(f"RNTuple '{run.tree}'", *FACTS):
-        put_back(file.main.ntuple.fields, Surgery.from_json(_ntuple(run).surgery).made, (), ())
-    _check(file, contents, {one.path: one.read(edges.get(one.path, ())) for one in file.ntuples}, digests)
+    try:
+        with damage(f"RNTuple '{run.tree}'", *FACTS):
+            put_back(file.main.ntuple.fields, Surgery.from_json(_ntuple(run).surgery).made, (), ())
+        found = {one.path: one.read(edges.get(one.path, ())) for one in file.ntuples}
+        return list(_damaged(file, contents, found, digests))
+    except DamagedFileError as error:
+        return [str(error)]
 
 
 def compare_ntuples(opened: Opened, source: Source, contents: Contents) -> list[str]:
@@ -214,18 +222,16 @@ def compare_ntuples(opened: Opened, source: Source, contents: Contents) -> list[
     names = [name for name in before.keys() | after.keys() if before.get(name) != after.get(name)]
     differences += [f"field '{name}' of RNTuple '{run.tree}' differs" for name in sorted(names)]
     exactly = source.uuid == (run.graft.uuid if run.graft else "") and len(contents.runs) == 1
-    data = compare_data((mine.records, mine.trees), (theirs.records, theirs.trees))
     differences += [*compare_trees(mine.trees, theirs.trees, exactly)]
-    differences += [f"branch '{name}' of tree '{path}' differs" for path, name in data]
     return differences + [*compare_objects(mine.records, theirs.records, FOLDER, exactly)]
 
 
 def _differing(mine: Mapping[str, list[tuple[str, int]]], theirs: Mapping[str, list[tuple[str, int]]]) -> list[str]:
-    """The differences in the columns of RNTuples, each with name and checksum."""
-    differences = [f"RNTuple '{path}' is in one of the files only" for path in sorted(mine.keys() ^ theirs.keys())]
+    """The differences in columns and branches, each with name and checksum."""
+    differences = [f"'{path}' is in one of the files only" for path in sorted(mine.keys() ^ theirs.keys())]
     for path in sorted(mine.keys() & theirs.keys()):
         changed = sorted({name for name, _ in set(mine[path]) ^ set(theirs[path])})
-        differences += [f"column '{name}' of RNTuple '{path}' differs" for name in changed]
+        differences += [f"'{name}' of '{path}' differs" for name in changed]
     return differences
 
 
@@ -245,21 +251,27 @@ def _edges(runs: Sequence[Run]) -> dict[str, Sequence[int]]:
     return {path: list(accumulate(one.entries for run in runs if (one := _trees(run).get(path)))) for path in paths}
 
 
-def _check(file: NtupleFile, contents: Contents, written: Mapping[str, NtupleWriter], digests: Digests) -> None:
-    """Raise DamagedFileError if a checksum differs of what was copied."""
+def _damaged(
+    file: NtupleFile, contents: Contents, written: Mapping[str, NtupleWriter], digests: Digests
+) -> Iterator[str]:
+    """Messages about what differs from what was written, of all that was copied."""
     known = set(written) | {tree.path for tree in file.trees}
     seen: dict[str, int] = {}
     for run in contents.runs:
         for path, carried in _trees(run).items():
-            if path not in known:
-                raise DamagedFileError(f"'{file.source.path}' is damaged: '{path}' was in it and is gone")
             number = seen[path] = seen.get(path, -1) + 1
+            if path not in known:
+                yield f"'{file.source.path}' is damaged: '{path}' was in it and is gone"
+                continue
             found = written[path].found(number) if path in written else digests.found(path, number)
-            refuse_changed(f"'{path}': column or branch", carried.marks.changed(found))
+            if changed := carried.marks.changed(found):
+                more = f" (and {len(changed) - 1} more)" * (len(changed) > 1)
+                yield f"'{changed[0]}'{more} of '{path}' is damaged: checksum differs; get the file again"
     graft = contents.runs[0].graft
     if graft and file.source.uuid == graft.uuid and len(contents.runs) == 1:
         objects = dict(objects_of(file.records, FOLDER))
-        refuse_changed("object", [name for name, known in graft.objects.items() if objects.get(name) != known])
+        changed = [name for name, value in graft.objects.items() if objects.get(name) != value]
+        yield from (f"'{name}' in '{file.source.path}' is damaged: its checksum differs" for name in changed)
 
 
 def ntuple_as_rewritten(source: Source, contents: Contents) -> Contents:

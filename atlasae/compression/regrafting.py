@@ -1,5 +1,6 @@
 """Decompression of grafted files: the jets' own branches are put back and filled, all else is copied byte for byte."""
 
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import accumulate
 from pathlib import Path
@@ -10,7 +11,7 @@ import awkward as ak
 from atlasae.compression.chunks import Progress, restored_events
 from atlasae.compression.format import Contents, Graft, Run
 from atlasae.compression.grafting import latest
-from atlasae.compression.ntuples import is_ntuple, ntuple_as_rewritten
+from atlasae.compression.ntuples import damage_of_ntuples, is_ntuple, ntuple_as_rewritten
 from atlasae.errors import DamagedFileError
 from atlasae.files.branches import FOLDER
 from atlasae.files.damage import FACTS, damage
@@ -19,9 +20,9 @@ from atlasae.files.trees import Source
 from atlasae.files.writing import compression_of
 from atlasae.graft.baskets import Form, cut, pack_basket
 from atlasae.graft.buffers import Thing
-from atlasae.graft.comparing import compare_data, compare_objects, compare_trees
+from atlasae.graft.comparing import compare_objects, compare_trees
 from atlasae.graft.composing import Composer
-from atlasae.graft.digests import Digests, objects_of, refuse_changed
+from atlasae.graft.digests import Digests, Marks, objects_of
 from atlasae.graft.records import Records, new_key
 from atlasae.graft.trees import GraftedTree, Written, drop, fill, order_leaves, put_in, take_out, trees_of
 from atlasae.jets.collections import name_counters, stand_ins
@@ -62,29 +63,57 @@ class Grafted:
         assert taken is not None
         things = taken.things(self.tree)
         for thing, kept in zip(things, taken.branches, strict=True):
-            put_in(self.tree, thing, kept.above, kept.place)
+            put_in(self.tree, thing, kept.above, kept.before)
         order_leaves(self.tree)
         return things
 
     def edges(self) -> dict[str, list[int]]:
-        """The last entries of each run in every tree, by its path."""
-        trees = {path for run in self.contents.runs if run.graft for path in run.graft.trees}
-        return {path: list(accumulate(_entries(run, path) for run in self.contents.runs)) for path in trees}
+        """The last entries of the chunks of the tree of jets, and of each run in every other tree, by its path."""
+        paths = {path for run in self.contents.runs if run.graft for path in run.graft.trees}
+        edges = {path: list(accumulate(_entries(run, path) for run in self.contents.runs)) for path in paths}
+        return edges | {self.tree.path: list(accumulate(chunk.entries for chunk in self.contents.chunks))}
 
-    def check(self, digests: Digests) -> None:
-        """Raise DamagedFileError if a checksum differs of what the digests have seen."""
+    def digests(self, sparing: bool = False) -> Digests:
+        """The checksums of all carried branches, in the ranges that have checksums in the file, of baskets to come."""
+        return Digests(self.records, self.trees, self.edges(), sparing)
+
+    def damaged(self, digests: Digests) -> Iterator[tuple[str, int]]:
+        """Messages about what differs from what was written, each with the number of its chunk, or -1."""
+        yield from self._damaged_chunks(digests)
         known = {tree.path for tree in self.trees}
         for number, run in enumerate(self.contents.runs):
             for path, carried in (run.graft.trees if run.graft else {}).items():
                 if path not in known:
-                    raise DamagedFileError(f"'{self.source.path}' is damaged: '{path}' was in it and is gone")
-                refuse_changed(f"tree '{path}': branch", carried.marks.changed(digests.found(path, number)))
-        if self.is_untouched:
-            self._check_objects()
+                    yield f"'{self.source.path}' is damaged: '{path}' was in it and is gone", -1
+                elif changed := carried.marks.changed(digests.found(path, number)):
+                    where = f"of tree '{path}' in entries {self._start(path, number)} to {self.edges()[path][number]}"
+                    yield _told(changed, where), -1
 
-    def _check_objects(self) -> None:
-        found = dict(objects_of(self.records, FOLDER))
-        refuse_changed("object", [name for name, known in self.graft.objects.items() if found.get(name) != known])
+    def _damaged_chunks(self, digests: Digests) -> Iterator[tuple[str, int]]:
+        for number, (run, start, chunk) in enumerate(self.contents.chunks_by_run()):
+            marks = Marks(chunk.checksums[len(run.written) :])
+            if changed := marks.changed(digests.found(self.tree.path, number)):
+                yield _told(changed, f"in entries {start} to {start + chunk.entries}"), number
+
+    def _start(self, path: str, number: int) -> int:
+        return self.edges()[path][number - 1] if number else 0
+
+    def check(self, digests: Digests) -> None:
+        """Raise DamagedFileError if a checksum differs of what the digests have seen."""
+        for message, _ in self.damaged(digests):
+            raise DamagedFileError(message)
+
+    def check_objects(self) -> None:
+        """Raise DamagedFileError if an object other than a tree has changed since it was written."""
+        if self.is_untouched:
+            found = dict(objects_of(self.records, FOLDER))
+            for name in (name for name, known in self.graft.objects.items() if found.get(name) != known):
+                raise DamagedFileError(f"'{name}' in '{self.source.path}' is damaged: its checksum differs")
+
+
+def _told(names: Sequence[str], where: str) -> str:
+    more = f" (and {len(names) - 1} more)" * (len(names) > 1)
+    return f"branch '{names[0]}'{more} is damaged: checksum differs {where}; get the file again"
 
 
 def _entries(run: Run, path: str) -> int:
@@ -125,17 +154,48 @@ def compare_grafted(opened: Opened, grafted: Grafted) -> tuple[list[str], list[s
         drop(tree, [name for name in run.dropped if name in known])
         exactly = grafted.is_untouched
         found = list(compare_trees(trees, grafted.trees, exactly))
-        data = list(compare_data((records, trees), (grafted.records, grafted.trees)))
-        found += [f"branch '{name}' of tree '{path}' differs" for path, name in data]
+        digests = grafted.digests(sparing=True)
+        digests.read()
+        grafted.check(digests)
+        others = Digests(records, trees, grafted.edges())
+        data = list(_compare_data(grafted, digests, others, {tree.path for tree in trees}))
+        found += [message for message, _ in data]
         found += compare_objects(records, grafted.records, FOLDER, exactly)
-    return found, [name for path, name in data if path == run.tree]
+    return found, [name for _, name in data if name]
 
 
-def check_grafted(grafted: Grafted) -> None:
-    """Read everything but the jets; raises DamagedFileError if a checksum differs."""
-    digests = Digests(grafted.records, grafted.trees, grafted.edges())
+def _compare_data(
+    grafted: Grafted, mine: Digests, theirs: Digests, trees: Collection[str]
+) -> Iterator[tuple[str, str]]:
+    """Messages about branches with other data, each with the name of the branch if its tree is that of the jets."""
+    for path in {tree.path for tree in grafted.trees} & set(trees):
+        start, main = 0, path == grafted.tree.path
+        for number, stop in enumerate(grafted.edges().get(path, [])):
+            others = dict(theirs.found(path, number))
+            for name, value in mine.found(path, number):
+                if others.get(name, value) != value:
+                    of = "" if main else f" of tree '{path}'"
+                    yield f"branch '{name}'{of} differs in entries {start} to {stop}", name * main
+            start = stop
+
+
+def damage_in(source: Source, contents: Contents) -> list[tuple[str, int]]:
+    """Messages about all damage of a grafted file but that of the jets, each with the number of its chunk, or -1."""
+    if is_ntuple(contents):
+        return [(message, -1) for message in damage_of_ntuples(source, contents)]
+    return damage_of(taken_apart(source, contents))
+
+
+def damage_of(grafted: Grafted) -> list[tuple[str, int]]:
+    """Messages about all damage but that of the jets, each with the number of its chunk in the tree of jets, or -1."""
+    digests = grafted.digests(sparing=True)
     digests.read()
-    grafted.check(digests)
+    found = list(grafted.damaged(digests))
+    try:
+        grafted.check_objects()
+    except DamagedFileError as error:
+        found.append((str(error), -1))
+    return found
 
 
 def as_rewritten(source: Source, contents: Contents) -> Contents:
@@ -169,7 +229,8 @@ def write_regrafted(grafted: Grafted, path: Path, progress: Progress) -> None:
     source, contents = grafted.source, grafted.contents
     with Composer(path, grafted.records) as composer:
         with damage(f"'{source.path}'", *FACTS):
-            digests = Digests(grafted.records, grafted.trees, grafted.edges())
+            grafted.check_objects()
+            digests = grafted.digests(sparing=True)
             composer.copy_all(grafted.trees, digests.seen)
             grafted.check(digests)
             taken = grafted.graft.taken

@@ -12,11 +12,11 @@ import numpy as np
 from atlasae.compression.chunks import Chunks, Progress, Salvage, changed_branches, restored_events, silent
 from atlasae.compression.collection import merge_largest
 from atlasae.compression.format import Chunk, CompressedCollection, Contents, Run, read_contents
-from atlasae.compression.ntuples import check_ntuples, compare_ntuples, is_ntuple
+from atlasae.compression.ntuples import compare_ntuples, is_ntuple
 from atlasae.compression.others import compare_others, copy_back
 from atlasae.compression.parts import check_parts, entries_of
 from atlasae.compression.plan import Options
-from atlasae.compression.regrafting import Grafted, check_grafted, compare_grafted, is_grafted, taken_apart
+from atlasae.compression.regrafting import Grafted, compare_grafted, damage_in, is_grafted, taken_apart
 from atlasae.compression.results import IntegrityReport, VerificationReport
 from atlasae.errors import DamagedFileError, UserError, sparing
 from atlasae.files.branches import Branch
@@ -58,8 +58,8 @@ def check_file(compressed: Named, progress: Progress | None = None) -> Integrity
         jets=sum(chunk.jets for chunk in contents.chunks),
         chunks=chunks,
         branches=run.written,
-        trees=sorted({tree.name for run in contents.runs for tree in run.copied.trees}),
-        objects=sorted({name for run in contents.runs for name in run.copied.objects}),
+        trees=sorted({name for run in contents.runs for name in run.other_trees}),
+        objects=sorted({name for run in contents.runs for name in run.other_objects}),
         models=sorted(contents.models),
         dropped=contents.dropped,
         left_out=contents.left_out,
@@ -68,12 +68,12 @@ def check_file(compressed: Named, progress: Progress | None = None) -> Integrity
 
 def check_others(source: Source, contents: Contents, lost: list[str] | None = None) -> None:
     """Check all but the jets; raises DamagedFileError, or with `lost` records the damage."""
-    if is_grafted(contents) and is_ntuple(contents):
-        check_ntuples(source, contents)
-    elif is_grafted(contents):
-        check_grafted(taken_apart(source, contents))
-    else:
+    if not is_grafted(contents):
         copy_back(source, contents, None, Options.step_size, lost)
+        return
+    for message, _ in damage_in(source, contents):
+        with sparing(lost):
+            raise DamagedFileError(message)
 
 
 def verify_file(original: Named, compressed: Named, progress: Progress | None = None) -> VerificationReport:

@@ -315,9 +315,10 @@ class _Reader:
             self._at += 1
             self._known[start_tag + self._shift] = kind
         else:
-            kind = self._known.get(word & ~_CLASS)
-            if not isinstance(kind, str):
+            known = self._known.get(word & ~_CLASS)
+            if not isinstance(known, str):
                 raise ValueError(f"an object of a class at {word & ~_CLASS}, where there is none")
+            kind = known
         self._depth += 1
         if self._depth > _DEEPEST:
             raise ValueError(f"objects inside objects, {self._depth} deep")

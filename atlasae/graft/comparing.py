@@ -4,12 +4,22 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from atlasae.graft.buffers import Thing, write_thing
-from atlasae.graft.digests import Digests, objects_of
+from atlasae.graft.digests import objects_of
 from atlasae.graft.records import Records
 from atlasae.graft.trees import GraftedTree
 
-# Members that say where the baskets are, and how large.
-_PLACES = {"fMaxBaskets", "fWriteBasket", "fTotBytes", "fZipBytes", "fBasketBytes", "fBasketEntry", "fBasketSeek"}
+# Members that say where the baskets are, how large, and of how many entries.
+_PLACES = {
+    "fEntries",
+    "fEntryNumber",
+    "fMaxBaskets",
+    "fWriteBasket",
+    "fTotBytes",
+    "fZipBytes",
+    "fBasketBytes",
+    "fBasketEntry",
+    "fBasketSeek",
+}
 _LISTED = {"fBranches", "fLeaves", "fBaskets", "fBranchRef"}  # compared by themselves, or not at all
 _COUNTERS = ("fLeafCount", "fBranchCount", "fBranchCount2")
 # What stays when ROOT writes a branch anew, as hadd does.
@@ -33,7 +43,7 @@ def _compare_branches(one: GraftedTree, other: GraftedTree, exactly: bool) -> It
     for name in mine.keys() ^ theirs.keys():
         yield f"branch '{name}' {where} is in one of the files only"
     common = [name for name in mine if name in theirs]
-    if common != [name for name in theirs if name in mine]:
+    if exactly and common != [name for name in theirs if name in mine]:
         yield f"the branches {where} are in another order"
     for name in common:
         a, b = mine[name], theirs[name]
@@ -69,20 +79,6 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Thing):
         return write_thing(value, 0)
     return (value[0], bytes(value[1])) if isinstance(value, tuple) else value
-
-
-def compare_data(
-    one: tuple[Records, Sequence[GraftedTree]], other: tuple[Records, Sequence[GraftedTree]]
-) -> Iterator[tuple[str, str]]:
-    """Tree and branch for every branch in both files whose data differs."""
-    found = []
-    for records, trees in (one, other):
-        digests = Digests(records, trees, {})
-        digests.read()
-        found.append({tree.path: dict(digests.found(tree.path)) for tree in trees})
-    for path in found[0].keys() & found[1].keys():
-        mine, theirs = found[0][path], found[1][path]
-        yield from ((path, name) for name in mine if name in theirs and mine[name] != theirs[name])
 
 
 def compare_objects(one: Records, other: Records, without: str, exactly: bool) -> Iterator[str]:

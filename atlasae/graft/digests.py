@@ -1,8 +1,8 @@
 """Checksums of what is carried: of the data of every branch in the order of its entries, and of other objects."""
 
-import base64
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import xxhash
 
@@ -12,43 +12,52 @@ from atlasae.files.damage import damage
 from atlasae.graft.baskets import Digest, Unpacked, embedded_basket, open_basket
 from atlasae.graft.buffers import Thing
 from atlasae.graft.records import Records
-from atlasae.graft.trees import RNTUPLE, TREES, GraftedTree, embedded, payload_of, places
+from atlasae.graft.trees import RNTUPLE, TREES, GraftedTree, Place, embedded, payload_of, places
 
 _ROOM = 1500  # bytes of marks that a file may spend on naming what differs
+Named = Sequence[tuple[str, int]]  # names and checksums
 
 
 @dataclass(frozen=True)
 class Marks:
-    """One checksum over many named things, and a few bits of each, which tell what differs where it does."""
+    """One checksum over many named things, and a few bits of each, which tell what differs where it does.
 
-    total: int
-    each: str
+    The first of `numbers` is the checksum, the others hold the bits of each thing, in the order of names.
+    """
+
+    numbers: list[int]
 
     @classmethod
-    def of(cls, found: Sequence[tuple[str, int]]) -> "Marks":
-        """The marks of names and checksums."""
-        size = _size(len(found))
+    def of(cls, found: Named) -> "Marks":
+        """The marks of names and checksums, in any order."""
+        found, size = _sorted(found), _size(len(found))
         each = b"".join((value % (1 << 8 * size)).to_bytes(size, "little") for _, value in found)
-        return cls(_total(found), base64.b64encode(each).decode())
+        words = (each[place : place + 8] for place in range(0, len(each), 8))
+        return cls([_total(found), *(int.from_bytes(word, "little") for word in words)])
 
-    def changed(self, found: Sequence[tuple[str, int]]) -> list[str]:
+    def changed(self, found: Named) -> list[str]:
         """The names whose checksums differ; all of them where names or their number do."""
-        if _total(found) == self.total:
+        other = Marks.of(found).numbers
+        if other[:1] == self.numbers[:1]:
             return []
-        size, each = _size(len(found)), base64.b64decode(self.each)
-        names = [name for name, _ in found]
-        if len(each) != size * len(found):
-            return names
-        before = [int.from_bytes(each[place : place + size], "little") for place in range(0, len(each), size)]
-        pairs = zip(found, before, strict=True)
-        return [name for (name, value), known in pairs if value % (1 << 8 * size) != known] or names
+        found, size = _sorted(found), _size(len(found))
+        if len(other) != len(self.numbers):
+            return [name for name, _ in found]
+        mine, theirs = (b"".join(word.to_bytes(8, "little") for word in words[1:]) for words in (self.numbers, other))
+        parts = [slice(place * size, place * size + size) for place in range(len(found))]
+        names = [name for (name, _), part in zip(found, parts, strict=True) if mine[part] != theirs[part]]
+        return names or [name for name, _ in found]
+
+
+def _sorted(found: Named) -> Named:
+    return sorted(found, key=lambda pair: pair[0])
 
 
 def _size(number: int) -> int:
     return max(1, min(8, _ROOM // max(1, number)))
 
 
-def _total(found: Iterable[tuple[str, int]]) -> int:
+def _total(found: Named) -> int:
     digest = xxhash.xxh3_64()
     for name, value in found:
         digest.update(name.encode(errors="surrogateescape") + b"\0" + value.to_bytes(8, "little"))
@@ -72,27 +81,51 @@ class _Feed:
     def take(self, basket: Unpacked) -> None:
         """Feed the next basket, whose entries may belong to several ranges."""
         begin, end = self.entry, self.entry + basket.entries
-        first = 0
-        for digest, last in zip(self.digests, self.edges, strict=True):
-            start, stop = max(begin, first), min(end, last)
-            if start < stop:
-                digest.add(basket.part(start - begin, stop - begin))
-            first = last
+        for digest, first, last in self._overlapping(begin, end):
+            digest.add(basket.part(first - begin, last - begin))
         self.entry = end
         self.fed += 1
+
+    def lose(self, number: int) -> None:
+        """Spoil the checksums of the entries of a basket of this number, which can't be opened."""
+        ends = [int(end) for end in self.branch["fBasketEntry"][1]]
+        self.entry, end = ends[number], ends[number + 1] if number + 1 < len(ends) else self.branch["fEntries"]
+        for digest, _, _ in self._overlapping(self.entry, end):
+            digest.add(_LOST)
+        self.entry = end
+        self.fed += 1
+
+    def _overlapping(self, begin: int, end: int) -> Iterator[tuple[Digest, int, int]]:
+        """The checksums of ranges that have entries in [begin, end), each with these entries."""
+        first = 0
+        for digest, last in zip(self.digests, self.edges, strict=True):
+            if max(begin, first) < min(end, last):
+                yield digest, max(begin, first), min(end, last)
+            first = last
+
+
+_LOST = b"lost"
 
 
 class Digests:
     """The checksums of all branches of trees, from the baskets that are seen while they are copied.
 
-    `edges` are the last entries (excluded) of ranges that have a checksum each: those of a merged file.
+    `edges` are the last entries (excluded) of ranges that have a checksum each, by tree. A basket that can't be opened
+    is damage, or with `sparing` spoils the checksum of its entries.
     """
 
-    def __init__(self, records: Records, trees: Sequence[GraftedTree], edges: dict[str, Sequence[int]]) -> None:
+    def __init__(
+        self,
+        records: Records,
+        trees: Sequence[GraftedTree],
+        edges: Mapping[str, Sequence[int]],
+        sparing: bool = False,
+    ) -> None:
+        self._sparing = sparing
         self._records = records
         self._feeds: dict[str, list[_Feed]] = {}
         self._of: dict[int, list[tuple[_Feed, int]]] = {}
-        self._places = {}
+        self._places: dict[int, list[Place]] = {}
         for tree in trees:
             ends = edges.get(tree.path) or [tree.thing["fEntries"]]
             self._feeds[tree.path] = []
@@ -107,14 +140,20 @@ class Digests:
         """Take in a record that is copied, if it is a basket."""
         if not (feeds := self._of.get(at)):
             return
-        basket = None
         for feed, order in feeds:
             if feed.in_order and feed.fed == order:
-                with damage(f"branch '{feed.branch.name}'"):
-                    basket = basket or open_basket(record)
-                    feed.take(basket)
+                self._take(feed, self._places[id(feed)][order].number, partial(open_basket, record))
             else:
                 feed.in_order = False
+
+    def _take(self, feed: _Feed, number: int, opened: Callable[[], Unpacked]) -> None:
+        try:
+            with damage(f"branch '{feed.branch.name}'"):
+                feed.take(opened())
+        except DamagedFileError:
+            if not self._sparing:
+                raise
+            feed.lose(number)
 
     def read(self) -> None:
         """Take in all baskets, as nobody copies them."""
@@ -132,14 +171,17 @@ class Digests:
         """Take in the baskets inside the branch object, and all others again if they were not copied in order."""
         if feed.fed < 0:
             return
-        with damage(f"branch '{feed.branch.name}'"):
-            if not feed.in_order or feed.fed < len(self._places[id(feed)]):
-                feed.__init__(feed.branch, feed.edges)  # type: ignore[misc]
-                for place in self._places[id(feed)]:
-                    feed.take(open_basket(self._records.read(place.at, place.at + place.nbytes)))
-            for _, basket in embedded(feed.branch):
-                feed.take(embedded_basket(basket))
+        listed = self._places[id(feed)]
+        if not feed.in_order or feed.fed < len(listed):
+            feed.digests, feed.entry, feed.fed = [Digest() for _ in feed.edges], 0, 0
+            for place in listed:
+                self._take(feed, place.number, partial(self._open, place))
+        for number, basket in embedded(feed.branch):
+            self._take(feed, number, partial(embedded_basket, basket))
         feed.fed = -1
+
+    def _open(self, place: Place) -> Unpacked:
+        return open_basket(self._records.read(place.at, place.at + place.nbytes))
 
 
 def objects_of(records: Records, without: str) -> Iterator[tuple[str, int]]:
@@ -152,10 +194,3 @@ def objects_of(records: Records, without: str) -> Iterator[tuple[str, int]]:
             if key.class_name not in (*TREES, RNTUPLE) and key.seek not in folder.folders:
                 with damage(f"'{name}'"):
                     yield name, checksum_bytes(key.kind, key.title, payload_of(records, key))
-
-
-def refuse_changed(what: str, changed: Sequence[str]) -> None:
-    """Raise DamagedFileError if something differs from what was written."""
-    if changed:
-        more = f" (and {len(changed) - 1} more)" * (len(changed) > 1)
-        raise DamagedFileError(f"{what} '{changed[0]}'{more} is damaged: checksum differs; get the file again")

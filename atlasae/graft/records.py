@@ -84,15 +84,15 @@ def unpack_key(data: bytes, at: int = 0) -> tuple[Key, int]:
         big = head[1] > BIG
         seek, folder = struct.unpack_from(">qq" if big else ">ii", data, at + _KEY.size)
         end = at + _KEY.size + (16 if big else 8)
-        texts = []
-        for _ in range(3):
-            text, end = unpack_string(data, end)
-            texts.append(text)
+        kind, end = unpack_string(data, end)
+        name, end = unpack_string(data, end)
+        title, end = unpack_string(data, end)
     except struct.error as error:
         raise ValueError("a key is longer than what holds it") from error
     if head[0] < head[4] or head[4] < end - at or head[2] < 0:
         raise ValueError(f"a key of {head[4]} bytes in a record of {head[0]}")
-    return Key(*head, seek, folder, *texts), end
+    nbytes, version, objlen, datime, keylen, cycle = head
+    return Key(nbytes, version, objlen, datime, keylen, cycle, seek, folder, kind, name, title), end
 
 
 def read_key(read: Read, at: int, end: int) -> Key:
@@ -138,9 +138,11 @@ class Head:
 def _read_head(data: bytes) -> Head:
     version = struct.unpack_from(">i", data, 4)[0]
     form = ">iqqiiiBiqi" if version >= _BIG_FILE else ">iiiiiiBiii"
-    numbers = struct.unpack_from(form, data, 8)
+    begin, end, *others = struct.unpack_from(form, data, 8)
     after = 8 + struct.calcsize(form)
-    return Head(version, *numbers, data[after : after + 18])
+    seek_free, nbytes_free, nfree, nbytes_name, units, compress, seek_info, nbytes_info = others
+    names = (seek_free, nbytes_free, nfree, nbytes_name)
+    return Head(version, begin, end, *names, units, compress, seek_info, nbytes_info, data[after : after + 18])
 
 
 @dataclass

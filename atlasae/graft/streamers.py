@@ -60,7 +60,9 @@ def trees_among(infos: Thing | None) -> set[str]:
 
 def _bases(info: Thing) -> set[str]:
     elements = info["fElements"]
-    return {one.name for one in elements.items if one is not None and one.kind == "TStreamerBase"} if elements else set()
+    return (
+        {one.name for one in elements.items if one is not None and one.kind == "TStreamerBase"} if elements else set()
+    )
 
 
 def _name_of(info: Thing) -> tuple[str, int]:

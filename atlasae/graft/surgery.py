@@ -60,8 +60,9 @@ class Surgery:
 def operate(ntuple: Ntuple, numbers: Mapping[str, int], made: Mapping[str, Made]) -> tuple[list[Fill], Surgery]:
     """Take out the fields with these `numbers`, by branch, and put in those `made`; returns the columns to be filled.
 
-    Changes the fields of `ntuple`. A branch made beside a member of records becomes one too, and beside a projected field a projected one. A name
-    with a dot is that of a member of a collection, made with it. Raises UserError for what can't be taken out.
+    Changes the fields of `ntuple`. A branch made beside a member of records becomes one too, and beside a projected
+    field a projected one. A name with a dot is that of a member of a collection, made with it. Raises UserError for
+    what can't be taken out.
     """
     fields, paths = ntuple.fields, {one.number: path for path, one in walk(ntuple.fields)}
     surgery = Surgery(branches={branch: paths[number] for branch, number in numbers.items()})

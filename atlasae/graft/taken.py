@@ -4,9 +4,6 @@ import base64
 import lzma
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
-
-import msgspec
 
 from atlasae.graft.baskets import Form
 from atlasae.graft.buffers import Thing, read_thing, write_thing
@@ -18,10 +15,10 @@ _MOST = 1 << 26  # bytes of branch objects; more are damage
 
 @dataclass(frozen=True)
 class Kept:
-    """A branch that was taken out: the branches above it, its place among those beside it, and its form."""
+    """A branch that was taken out: the branches above it, the one that follows it, and its form."""
 
     above: list[str]
-    place: int
+    before: str
     form: Form
 
 
@@ -42,7 +39,7 @@ class TakenOut:
             point(one.thing, lambda counter: _path(owners.get(id(counter), "")))
             listed.items.append(one.thing)
         data = lzma.compress(write_thing(listed, 0), format=lzma.FORMAT_RAW, filters=_FILTERS)
-        kept = [Kept(list(one.above), one.place, forms[one.thing.name]) for one in taken]
+        kept = [Kept(list(one.above), one.before, forms[one.thing.name]) for one in taken]
         return cls(kept, base64.b64encode(data).decode())
 
     def things(self, tree: GraftedTree) -> list[Thing]:
@@ -64,10 +61,6 @@ class TakenOut:
         for thing in found:
             point(thing, instead)
         return found
-
-    def to_facts(self) -> dict[str, Any]:
-        """The same as plain values."""
-        return msgspec.to_builtins(self)  # type: ignore[no-any-return]
 
 
 _OBJECT = b"\0\1" + bytes(8)  # a TObject of version 1

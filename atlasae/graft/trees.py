@@ -143,7 +143,8 @@ def fill(tree: GraftedTree, branch: Thing, baskets: Sequence[Written]) -> None:
     _count(tree, branch, -1)
     size = max(_FEWEST, len(baskets) + 1)
     ends = np.cumsum([0, *(basket.entries for basket in baskets)])
-    listed = {"fBasketBytes": [b.nbytes for b in baskets], "fBasketSeek": [b.at for b in baskets], "fBasketEntry": ends}
+    listed: dict[str, Sequence[int]] = {"fBasketEntry": ends.tolist()}
+    listed |= {"fBasketBytes": [b.nbytes for b in baskets], "fBasketSeek": [b.at for b in baskets]}
     for name, values in listed.items():
         array: npt.NDArray[np.int64] = np.zeros(size, np.int64)
         array[: len(values)] = values
@@ -157,22 +158,34 @@ def fill(tree: GraftedTree, branch: Thing, baskets: Sequence[Written]) -> None:
 
 @dataclass(frozen=True)
 class Taken:
-    """A branch taken out of a tree: the path of its list of branches, its place there, and the object."""
+    """A branch taken out of a tree: the path of its list of branches, the name of the next one there, and the object.
+
+    The next one is one that stayed, or empty at the end.
+    """
 
     above: tuple[str, ...]
-    place: int
+    before: str
     thing: Thing
 
 
 def take_out(tree: GraftedTree, names: Collection[str]) -> list[Taken]:
-    """Take branches out of a tree, with their leaves; raises KeyError if there is one less."""
+    """Take branches out of a tree, with their leaves; in their order; raises KeyError if one is missing."""
     found = [tree.named(name) for name in names]
-    paths = {id(branches): path for path, branches in _lists(tree.thing, ())}
-    taken = [Taken(paths[id(branches)], _index(branches, branch), branch) for branches, branch in found]
+    gone = {id(branch) for _, branch in found}
+    taken = [one for path, branches in _lists(tree.thing, ()) for one in _taken(path, branches, gone)]
     for branches, branch in found:
         branches.items.pop(_index(branches, branch))
     _forget(tree, (branch for _, branch in found))
-    return sorted(taken, key=lambda one: (one.above, one.place))
+    return taken
+
+
+def _taken(path: tuple[str, ...], branches: Thing, gone: Collection[int]) -> Iterator[Taken]:
+    """The branches of a list that are taken out, each with the name of the next that stays."""
+    things = [branch for branch in branches.items if branch is not None]
+    for place, branch in enumerate(things):
+        if id(branch) in gone:
+            behind = (other.name for other in things[place + 1 :] if id(other) not in gone)
+            yield Taken(path, next(behind, ""), branch)
 
 
 def drop(tree: GraftedTree, names: Collection[str]) -> None:
@@ -187,15 +200,13 @@ def drop(tree: GraftedTree, names: Collection[str]) -> None:
 
 def counting(tree: GraftedTree, without: Collection[str]) -> set[str]:
     """The names of the branches that count others, but for those that count only branches `without`."""
-    owners = {id(leaf): branch.name for branch in tree.branches() for leaf in branch["fLeaves"].items}
-    counted = (
-        leaf["fLeafCount"]
-        for branch in tree.branches()
-        if branch.name not in without
-        for leaf in branch["fLeaves"].items
-        if leaf is not None
-    )
-    return {owners[id(leaf)] for leaf in counted if id(leaf) in owners}
+    owners, counted = dict[int, str](), set[int]()
+    for branch in tree.branches():
+        for leaf in branch["fLeaves"].items:
+            owners[id(leaf)] = branch.name
+            if leaf is not None and branch.name not in without:
+                counted.add(id(leaf["fLeafCount"]))
+    return {owners[leaf] for leaf in counted if leaf in owners}
 
 
 def _index(things: Thing, thing: Thing) -> int:
@@ -224,12 +235,13 @@ def _lists(thing: Thing, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...
             yield from _lists(branch, (*path, branch.name))
 
 
-def put_in(tree: GraftedTree, branch: Thing, above: Sequence[str] = (), place: int | None = None) -> None:
+def put_in(tree: GraftedTree, branch: Thing, above: Sequence[str] = (), before: str = "") -> None:
     """Put a branch into a tree, by default behind all others; raises ValueError if it has no branch `above`."""
     branches = next((found for path, found in _lists(tree.thing, ()) if path == tuple(above)), None)
     if branches is None:
         branches = _empty_list(tree, above)
-    branches.items.insert(len(branches.items) if place is None else place, branch)
+    names = ["" if other is None else other.name for other in branches.items]
+    branches.items.insert(names.index(before) if before in names and before else len(names), branch)
     tree.thing["fLeaves"].items += branch["fLeaves"].items
     _count(tree, branch, 1)
 
