@@ -1,7 +1,7 @@
 """Compression and decompression of RNTuples whose sealed pages are copied: only the fields of jets are taken out."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import accumulate
@@ -23,10 +23,10 @@ from atlasae.graft.anchors import GraftedNtuple, ntuples_of, packing
 from atlasae.graft.comparing import compare_objects, compare_trees
 from atlasae.graft.composing import Composer
 from atlasae.graft.digests import Digests, Marks, objects_of
-from atlasae.graft.fields import Field, described, put_back, take_out, walk
+from atlasae.graft.fields import Field, Names, described, put_back, take_fields, walk_fields
 from atlasae.graft.ntuple import NtupleWriter
 from atlasae.graft.records import Records
-from atlasae.graft.surgery import Made, Surgery, numbers_at, operate, undo
+from atlasae.graft.surgery import Made, Surgery, operate, undo
 from atlasae.graft.trees import GraftedTree, trees_of
 from atlasae.jets.collections import stand_ins
 from atlasae.jets.inputs import Opened
@@ -100,7 +100,7 @@ class NtupleTarget:
         self._surgery = Surgery()
         self._writer: NtupleWriter | None = None
         self._trees: dict[str, CarriedTree] = {}
-        self._digests = Digests(file.records, file.trees, {})
+        self._digests, self._objects = Digests(file.records, file.trees, {}), dict(objects_of(file.records, FOLDER))
         composer.copy_all(file.trees, self._digests.seen)
 
     def make_ntuple(self, name: str, columns: Mapping[str, ak.Array], title: str, places: Mapping[str, str]) -> Writer:
@@ -110,7 +110,7 @@ class NtupleTarget:
         numbers = {branch: self._tree.field_number(branch) for branch in jet_branches(self._plan.collections)}
         ntuple = self._file.main.ntuple
         with damage(f"RNTuple '{name}'"):
-            take_out(ntuple.fields, _numbers(ntuple.fields, self._plan.dropped))
+            take_fields(ntuple.fields, _numbers(ntuple.fields, self._plan.dropped))
             fills, self._surgery = operate(ntuple, numbers, made)
             self._writer = self._file.main.writer(self._composer, fills, packing(PAGES))
         return _Extending(self._writer, what=f"RNTuple '{name}'")
@@ -124,8 +124,7 @@ class NtupleTarget:
         trees = dict(carried_trees(file.trees, self._digests))
         trees |= {one.path: _carried(one, one.copy(self._composer, packing(PAGES))) for one in file.others}
         ntuple = CarriedNtuple(_carried(file.main, self._writer), self._surgery.to_json())
-        objects = dict(objects_of(file.records, FOLDER))
-        graft = Graft(None, trees, objects, file.source.uuid, len(file.main.ntuple.columns), ntuple)
+        graft = Graft(None, trees, self._objects, file.source.uuid, len(file.main.ntuple.columns), ntuple)
         contents = replace(contents, runs=[replace(run, graft=graft)])
         add_contents(self._composer, contents)
         self._composer.finish(file.trees)
@@ -153,8 +152,12 @@ def _made(array: ak.Array, beside: str | None) -> Made:
 def _numbers(fields: Sequence[Field], names: Sequence[str]) -> set[int]:
     """The ids of fields with these names, in which those of lists' elements and of bases are left out."""
     wanted = set(names)
-    found = ((".".join(part for part in path if not _ANONYMOUS.fullmatch(part)), one) for path, one in walk(fields))
-    return {one.number for name, one in found if name in wanted and one.number is not None}
+    return {one.number for path, one in walk_fields(fields) if _dotted(path) in wanted and one.number is not None}
+
+
+def _dotted(path: Names) -> str:
+    """The name of a field as uproot and ROOT have it."""
+    return ".".join(part for part in path if not _ANONYMOUS.fullmatch(part))
 
 
 def _carried(one: GraftedNtuple, writer: NtupleWriter) -> CarriedTree:
@@ -212,25 +215,26 @@ def compare_ntuples(opened: Opened, source: Source, contents: Contents) -> list[
     mine, theirs = NtupleFile.of(opened.source, run.tree), NtupleFile.of(source, run.tree)
     with damage(f"RNTuple '{run.tree}'", *FACTS):
         fields, surgery = mine.main.ntuple.fields, Surgery.from_json(_ntuple(run).surgery)
-        take_out(fields, _numbers(fields, run.dropped))
+        take_fields(fields, _numbers(fields, run.dropped))
         before = described(fields)
-        take_out(fields, {number for path in surgery.branches.values() for number in numbers_at(fields, path)})
         put_back(theirs.main.ntuple.fields, surgery.made, (), ())
     differences = _differing(mine.columns(), theirs.columns())
     put_back(theirs.main.ntuple.fields, (), surgery.taken, surgery.untyped)
     after = described(theirs.main.ntuple.fields)
-    names = [name for name in before.keys() | after.keys() if before.get(name) != after.get(name)]
-    differences += [f"field '{name}' of RNTuple '{run.tree}' differs" for name in sorted(names)]
+    differences += [f"field '{name}' is in one of the files only" for name in sorted(before.keys() ^ after.keys())]
+    changed = sorted(name for name in before.keys() & after.keys() if before[name] != after[name])
+    differences += [f"the type of field '{name}' differs" for name in changed]
     exactly = source.uuid == (run.graft.uuid if run.graft else "") and len(contents.runs) == 1
     differences += [*compare_trees(mine.trees, theirs.trees, exactly)]
     return differences + [*compare_objects(mine.records, theirs.records, FOLDER, exactly)]
 
 
 def _differing(mine: Mapping[str, list[tuple[str, int]]], theirs: Mapping[str, list[tuple[str, int]]]) -> list[str]:
-    """The differences in columns and branches, each with name and checksum."""
+    """The differences in columns and branches that both files have, each with name and checksum."""
     differences = [f"'{path}' is in one of the files only" for path in sorted(mine.keys() ^ theirs.keys())]
     for path in sorted(mine.keys() & theirs.keys()):
-        changed = sorted({name for name, _ in set(mine[path]) ^ set(theirs[path])})
+        others = dict(theirs[path])
+        changed = [name for name, value in mine[path] if others.get(name, value) != value]
         differences += [f"'{name}' of '{path}' differs" for name in changed]
     return differences
 
@@ -280,7 +284,19 @@ def ntuple_as_rewritten(source: Source, contents: Contents) -> Contents:
     ours = {name for entry in run.collections for name in stand_ins(entry.collection, run.counters)}
     carried = [branch for branch in tree.branches if branch.name not in ours]
     names = [branch.name for branch in carried]
-    facts: dict[str, Any] = {"carried": carried, "originals": [*run.originals, *names], "graft": None}
+    aliases = {name: stays for name, stays in tree.aliases.items() if stays in names} | run.aliases
+    facts: dict[str, Any] = {"carried": carried, "aliases": aliases, "graft": None}
+    facts |= {"originals": _in_order(source, contents, {**dict.fromkeys((*run.originals, *names)), **aliases})}
     facts |= {"written": [*run.written, *names]}
     facts |= {"places": run.places | {name: tree.places[name] for name in names if name in tree.places}}
     return replace(contents, runs=[replace(one, **facts) for one in contents.runs])
+
+
+def _in_order(source: Source, contents: Contents, names: Collection[str]) -> list[str]:
+    """Names of fields in the order of the original."""
+    run = contents.runs[0]
+    ntuple = NtupleFile.of(source, run.tree).main.ntuple
+    with damage(f"RNTuple '{run.tree}'", *FACTS):
+        undo(ntuple, Surgery.from_json(_ntuple(run).surgery))
+    places = {_dotted(path): place for place, (path, _) in enumerate(walk_fields(ntuple.fields))}
+    return sorted(names, key=lambda name: places.get(name, len(places)))

@@ -11,11 +11,11 @@ _DTYPES = {0x0E: "<u4", 0x0F: "<u8", 0x1A: "<u4", 0x1B: "<u8"}
 _DTYPES |= {0x0C: "<f4", 0x0D: "<f8", 0x18: "<f4", 0x19: "<f8"}
 _NUMBERS = {"<i1": 0x03, "<u1": 0x04, "<i2": 0x11, "<u2": 0x12, "<i4": 0x13, "<u4": 0x14, "<i8": 0x15, "<u8": 0x16}
 _NUMBERS |= {"|i1": 0x03, "|u1": 0x04, "<f4": 0x18, "<f8": 0x19}
-INDEX = 0x1B  # type of the columns with the lengths of lists, cumulated in a cluster
+ENDS = 0x1B  # type of the columns with the lengths of lists, cumulated in a cluster
 BITS = {0x03: 8, 0x04: 8, 0x0C: 32, 0x0D: 64, 0x0E: 32, 0x0F: 64, 0x11: 16, 0x12: 16, 0x13: 32, 0x14: 32, 0x15: 64}
 BITS |= {0x16: 64, 0x18: 32, 0x19: 64, 0x1A: 32, 0x1B: 64}
 
-Numbers = npt.NDArray[np.generic]
+Elements = npt.NDArray[np.generic]
 
 
 def bytes_of(bits: int, elements: int) -> int:
@@ -33,7 +33,7 @@ def holds(kind: int, dtype: npt.DTypeLike) -> bool:
     return np.dtype(dtype).kind == "f" and _DTYPES.get(kind) == np.dtype(dtype).str
 
 
-def encode(kind: int, values: Numbers) -> bytes:
+def encode(kind: int, values: Elements) -> bytes:
     """A page of values; the type of column is one of `BITS`."""
     values = np.ascontiguousarray(values, _DTYPES.get(kind))
     if kind in _DELTA:

@@ -55,19 +55,19 @@ class Cursor:
         start = self._step(size)
         return self.data[start : start + size].decode("utf-8", "surrogateescape")
 
-    def pages(self, count: int) -> list["Page"]:
+    def pages(self, count: int) -> list["NtuplePage"]:
         """The next pages of a column."""
         start = self.at
         if count * _PAGE.size <= self.stop - start:
             found = list(_PAGE.iter_unpack(self.data[start : start + count * _PAGE.size]))
             if all(size >= 0 for _, size, _ in found):
                 self._step(count * _PAGE.size)
-                return [Page(abs(number), size, at, number < 0) for number, size, at in found]
+                return [NtuplePage(abs(number), size, at, number < 0) for number, size, at in found]
         return [self._page() for _ in range(count)]
 
-    def _page(self) -> "Page":
+    def _page(self) -> "NtuplePage":
         number = self.take(_HEAD)
-        return Page(abs(number), *self.locator(), number < 0)
+        return NtuplePage(abs(number), *self.locator(), number < 0)
 
     def locator(self) -> tuple[int, int]:
         """The size and the position of a range of bytes in the file."""
@@ -79,9 +79,9 @@ class Cursor:
         size, position = self.take(_LARGE)
         return size, position
 
-    def link(self) -> "Link":
+    def link(self) -> "EnvelopeLink":
         """A link to another envelope."""
-        return Link(self.take(_U64), *self.locator())
+        return EnvelopeLink(self.take(_U64), *self.locator())
 
     def record(self) -> "Cursor":
         """A cursor over the contents of the next record."""
@@ -120,7 +120,7 @@ class Cursor:
         return start
 
 
-class Page(NamedTuple):
+class NtuplePage(NamedTuple):
     """A page: its elements, size (without checksum) and position, and whether a checksum follows it."""
 
     elements: int
@@ -129,7 +129,7 @@ class Page(NamedTuple):
     checksum: bool
 
 
-class Link(NamedTuple):
+class EnvelopeLink(NamedTuple):
     """A link to an envelope: its length, its size in the file, and its position."""
 
     length: int
@@ -140,7 +140,7 @@ class Link(NamedTuple):
 class Range(NamedTuple):
     """The pages of a column in a cluster, its first element, and its compression (None: suppressed)."""
 
-    pages: list[Page]
+    pages: list[NtuplePage]
     offset: int
     compression: int | None
 
@@ -160,7 +160,7 @@ class Group(NamedTuple):
     first: int
     entries: int
     clusters: int
-    link: Link
+    link: EnvelopeLink
 
 
 @dataclass
@@ -207,8 +207,8 @@ class Anchor:
     """The object of an RNTuple in a file: the version of the format, links to header and footer, largest key."""
 
     version: Version
-    header: Link
-    footer: Link
+    header: EnvelopeLink
+    footer: EnvelopeLink
     max_key: int
 
     def to_bytes(self) -> bytes:
@@ -229,7 +229,7 @@ class Anchor:
         if _CHECKSUM.unpack_from(data, len(data) - _CHECKSUM.size)[0] != checksum_bytes(facts):
             raise ValueError("the checksum of the object of an RNTuple differs")
         *version, at, size, length, at_footer, size_footer, length_footer, max_key = _ANCHOR.unpack(facts)
-        links = Link(length, size, at), Link(length_footer, size_footer, at_footer)
+        links = EnvelopeLink(length, size, at), EnvelopeLink(length_footer, size_footer, at_footer)
         return cls((version[0], version[1], version[2], version[3]), *links, max_key)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from atlasae.errors import UserError
 from atlasae.graft.buffers import REWRITE
-from atlasae.graft.elements import BITS, INDEX, kind_for
+from atlasae.graft.elements import BITS, ENDS, kind_for
 from atlasae.graft.envelopes import ColumnRecord, FieldRecord, Schema
 
 LEAF, COLLECTION, RECORD = 0, 1, 2  # structural roles
@@ -22,7 +22,7 @@ Names = tuple[str, ...]  # of a field: the names from the top, those of anonymou
 
 
 @dataclass(eq=False)
-class Column:
+class NtupleColumn:
     """A column of a field; `number` is its id in the file that it was read from, `late` whether it was added later."""
 
     kind: int = 0
@@ -50,12 +50,12 @@ class Field:
     origin: Names | None = None
     late: bool = False
     number: int | None = None
-    columns: list[Column] = field(default_factory=list)
+    columns: list[NtupleColumn] = field(default_factory=list)
     fields: list["Field"] = field(default_factory=list)
 
 
 @dataclass
-class Taken:
+class TakenField:
     """A field that was taken out: the path of the field that it was in, and its place there."""
 
     field: Field
@@ -74,11 +74,11 @@ class Untyped:
     checksum: int | None = None
 
 
-def walk(fields: Iterable[Field], path: Names = ()) -> Iterator[tuple[Names, Field]]:
+def walk_fields(fields: Iterable[Field], path: Names = ()) -> Iterator[tuple[Names, Field]]:
     """All fields with their paths, depth first: the order in which ROOT stores them."""
     for one in fields:
         yield (*path, one.name), one
-        yield from walk(one.fields, (*path, one.name))
+        yield from walk_fields(one.fields, (*path, one.name))
 
 
 def find(fields: Sequence[Field], path: Names) -> Field:
@@ -101,7 +101,7 @@ def described(fields: Sequence[Field]) -> dict[str, tuple[Any, ...]]:
             one.role, one.type_name, one.type_alias, one.description, one.version, one.type_version, one.size,
             one.checksum, one.origin, [(column.kind, column.bits, column.limits) for column in one.columns],
         )
-        for path, one in walk(fields)
+        for path, one in walk_fields(fields)
     }  # fmt: skip
 
 
@@ -132,15 +132,15 @@ def _field(record: FieldRecord, number: int, late: bool) -> Field:
     return Field(**{name: getattr(record, name) for name in names}, late=late, number=number)
 
 
-def _column(record: ColumnRecord, number: int, late: bool) -> Column:
-    return Column(record.kind, record.bits, record.representation, record.first, record.limits, late, number)
+def _column(record: ColumnRecord, number: int, late: bool) -> NtupleColumn:
+    return NtupleColumn(record.kind, record.bits, record.representation, record.first, record.limits, late, number)
 
 
 def _read_origins(
     records: Sequence[FieldRecord], fields: Sequence[Field], tops: Sequence[Field], aliases: Sequence[tuple[int, int]]
 ) -> None:
     """Set the origins of projected fields; raises UserError where their columns are others than those of the origin."""
-    paths = {id(one): path for path, one in walk(tops)}
+    paths = {id(one): path for path, one in walk_fields(tops)}
     names = {owner: [column for column, one in aliases if one == owner] for _, owner in aliases}
     for number, record in enumerate(records):
         if record.source is None:
@@ -155,9 +155,9 @@ def _read_origins(
         raise ValueError(f"field {min(names)} shows columns of another one, but is not projected")
 
 
-def write_fields(tops: Sequence[Field]) -> tuple[Schema, Schema, list[Column]]:
+def write_fields(tops: Sequence[Field]) -> tuple[Schema, Schema, list[NtupleColumn]]:
     """The schema of these fields, its extension, and the columns in the order of their new ids."""
-    everything = list(walk(tops))
+    everything = list(walk_fields(tops))
     ordered = [pair for pair in everything if not pair[1].late]
     ordered += sorted((pair for pair in everything if pair[1].late), key=lambda pair: pair[1].number or 0)
     ids = {id(one): number for number, (_, one) in enumerate(ordered)}
@@ -186,28 +186,28 @@ def _field_record(one: Field, parent: int, source: int | None) -> FieldRecord:
     )  # fmt: skip
 
 
-def _column_record(one: Column, owner: int) -> ColumnRecord:
+def _column_record(one: NtupleColumn, owner: int) -> ColumnRecord:
     return ColumnRecord(one.kind, one.bits, owner, one.representation, one.first, one.limits)
 
 
-def take_out(tops: list[Field], numbers: Collection[int]) -> tuple[list[Taken], list[Untyped]]:
+def take_fields(tops: list[Field], numbers: Collection[int]) -> tuple[list[TakenField], list[Untyped]]:
     """Take out the fields with these ids, what they leave empty, and their projections; returns how to put them back.
 
     Classes that lose members become records without a name. Raises UserError for jets that can't be taken out.
     """
-    gone: set[Names] = {path for path, one in walk(tops) if one.number in numbers}
+    gone: set[Names] = {path for path, one in walk_fields(tops) if one.number in numbers}
     while more := _also_gone(tops, gone):
         gone |= more
     uppermost = [path for path in gone if not any(path[:end] in gone for end in range(1, len(path)))]
     untyped = [_untype(find(tops, path), path) for path in dict.fromkeys(_above(sorted(uppermost)))]
-    taken = list[Taken]()
-    for path, one in list(walk(tops)):
+    taken = list[TakenField]()
+    for path, one in list(walk_fields(tops)):
         if path in uppermost:
             among = find(tops, path[:-1]).fields if path[1:] else tops
             place = among.index(one) + sum(known.path == path[:-1] for known in taken)
-            taken.append(Taken(one, path[:-1], place))
+            taken.append(TakenField(one, path[:-1], place))
             among.remove(one)
-    for _, one in walk(known.field for known in taken):
+    for _, one in walk_fields(known.field for known in taken):
         one.number = None
         for column in one.columns:
             column.number = None
@@ -217,7 +217,7 @@ def take_out(tops: list[Field], numbers: Collection[int]) -> tuple[list[Taken], 
 def _also_gone(tops: Sequence[Field], gone: set[Names]) -> set[Names]:
     """The fields that are empty without those gone, and the top-level projections of any of those gone."""
     more = set[Names]()
-    for path, one in walk(tops):
+    for path, one in walk_fields(tops):
         inner = [(*path, member.name) for member in one.fields]
         if inner and gone.issuperset(inner):
             more.add(path)
@@ -238,8 +238,10 @@ def _untype(one: Field, path: Names) -> Untyped:
     return before
 
 
-def put_back(tops: list[Field], made: Collection[Names], taken: Iterable[Taken], untyped: Iterable[Untyped]) -> None:
-    """The inverse of `take_out`, of the same fields or of others with the same paths, without those `made`."""
+def put_back(
+    tops: list[Field], made: Collection[Names], taken: Iterable[TakenField], untyped: Iterable[Untyped]
+) -> None:
+    """The inverse of `take_fields`, of the same fields or of others with the same paths, without those `made`."""
     for path in made:
         among = find(tops, path[:-1]).fields if path[1:] else tops
         among.remove(find(tops, path))
@@ -254,13 +256,13 @@ def put_back(tops: list[Field], made: Collection[Names], taken: Iterable[Taken],
 def leaf(name: str, dtype: str) -> Field:
     """A field of numbers."""
     kind = kind_for(dtype)
-    return Field(name, LEAF, _CPP[np.dtype(dtype).str[1:]], columns=[Column(kind, BITS[kind])])
+    return Field(name, LEAF, _CPP[np.dtype(dtype).str[1:]], columns=[NtupleColumn(kind, BITS[kind])])
 
 
-def listed(name: str, inner: Field) -> Field:
+def list_of(name: str, inner: Field) -> Field:
     """A field of lists; a list of records has no class."""
     type_name = f"std::vector<{inner.type_name}>" if inner.type_name else ""
-    return Field(name, COLLECTION, type_name, columns=[Column(INDEX, BITS[INDEX])], fields=[inner])
+    return Field(name, COLLECTION, type_name, columns=[NtupleColumn(ENDS, BITS[ENDS])], fields=[inner])
 
 
 def records(name: str, members: list[Field]) -> Field:

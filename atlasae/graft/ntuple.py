@@ -11,15 +11,15 @@ from atlasae.errors import UserError
 from atlasae.files.checksums import checksum_bytes
 from atlasae.files.sources import unpack
 from atlasae.graft.buffers import REWRITE
-from atlasae.graft.elements import Numbers, bytes_of, decode, encode
+from atlasae.graft.elements import Elements, bytes_of, decode, encode
 from atlasae.graft.envelopes import (
     FOOTER,
     HEADER,
     Anchor,
     Cluster,
+    EnvelopeLink,
     Group,
-    Link,
-    Page,
+    NtuplePage,
     Range,
     open_envelope,
     read_features,
@@ -31,7 +31,7 @@ from atlasae.graft.envelopes import (
     write_header,
     write_page_list,
 )  # fmt: skip
-from atlasae.graft.fields import Column, Field, read_fields, walk, write_fields
+from atlasae.graft.fields import Field, NtupleColumn, read_fields, walk_fields, write_fields
 from atlasae.graft.records import Read
 
 _EPOCH = 1  # of the version of the format; another one is another format
@@ -66,7 +66,7 @@ class Ntuple:
     description: str
     writer: str
     fields: list[Field]
-    columns: list[Column]
+    columns: list[NtupleColumn]
     extra: tuple[list[bytes], list[bytes]]
     groups: list[Group]
     anchor: Anchor
@@ -110,7 +110,7 @@ def open_ntuple(anchor: Anchor, file: Read, size: int) -> Ntuple:
     groups = read_groups(footer)
     read_sets(footer)
     fields = read_fields(schema, late)
-    columns = sorted((c for _, one in walk(fields) for c in one.columns), key=lambda column: column.number or 0)
+    columns = sorted((c for _, one in walk_fields(fields) for c in one.columns), key=lambda column: column.number or 0)
     name, description, writer = names
     return Ntuple(name, description, writer, fields, columns, (schema.extra, late.extra), groups, anchor, read, size)
 
@@ -127,20 +127,20 @@ def _within(read: Read, size: int) -> Read:
     return checked
 
 
-def _envelope(read: Read, link: Link) -> bytes:
+def _envelope(read: Read, link: EnvelopeLink) -> bytes:
     if max(link.length, link.size) > _LONGEST:
         raise ValueError(f"an envelope of {link.length} bytes is longer than any")
     return unpack(read(link.position, link.position + link.size), link.length)
 
 
-_Uses = dict[Page, list[tuple[Column, int]]]  # the columns that have a page, with its number in each
+_Uses = dict[NtuplePage, list[tuple[NtupleColumn, int]]]  # the columns that have a page, with its number in each
 
 
 @dataclass
 class Fill:
     """A new column: its branch, and whether it holds the ends of the lists of that or their numbers."""
 
-    column: Column
+    column: NtupleColumn
     branch: str
     ends: bool
     offset: int = 0  # elements in the clusters before
@@ -257,7 +257,7 @@ class NtupleWriter:
         for fill in self._fills:
             made = ranges[id(fill.column)] = Range([], fill.offset, told)
             for elements, page in self._made[id(fill.column)]:
-                made.pages.append(Page(elements, len(page), at, True))
+                made.pages.append(NtuplePage(elements, len(page), at, True))
                 at += len(page) + 8
                 fill.offset += elements
             fill.inside = 0
@@ -281,7 +281,7 @@ class NtupleWriter:
                 at += page.size + 8
         return positions
 
-    def _count(self, pages: Sequence[Page]) -> None:
+    def _count(self, pages: Sequence[NtuplePage]) -> None:
         """Raise ValueError for pages that lie over each other: a small file would make a large one."""
         self._copied += sum(page.size for page in pages)
         if self._copied > self._source.size:
@@ -296,7 +296,7 @@ class NtupleWriter:
             first = edge
         raise ValueError(f"entry {cluster.first} is behind the last of {first}")
 
-    def _sealed(self, pages: Sequence[Page], uses: _Uses, sums: dict[str, int], place: int) -> Iterator[bytes]:
+    def _sealed(self, pages: Sequence[NtuplePage], uses: _Uses, sums: dict[str, int], place: int) -> Iterator[bytes]:
         """Pages with their checksums, which are added where there are none; their elements go into `sums`."""
         for page, sealed in read_pages(self._source.read, pages):
             for column, number in uses[page]:
@@ -306,9 +306,9 @@ class NtupleWriter:
             yield sealed
             yield _checksum(sealed)
 
-    def _write_envelope(self, made: bytes) -> Link:
+    def _write_envelope(self, made: bytes) -> EnvelopeLink:
         packed = self._packing.pack(made)
-        return Link(len(made), len(packed), self._target.write_blob([packed], len(packed)))
+        return EnvelopeLink(len(made), len(packed), self._target.write_blob([packed], len(packed)))
 
 
 class _Part:
@@ -319,7 +319,7 @@ class _Part:
         if array.layout.is_list and not array.layout.is_regular:
             self._edges = np.concatenate([[0], np.cumsum(ak.to_numpy(ak.num(array)), dtype=np.int64)])
             array = ak.flatten(array)
-        self._values: Numbers = ak.to_numpy(ak.without_parameters(array))
+        self._values: Elements = ak.to_numpy(ak.without_parameters(array))
 
     def ends(self, start: int, stop: int) -> Any:
         """The ends of the lists of entries [start, stop), counted from the first of them."""
@@ -333,7 +333,7 @@ class _Part:
 def _keys(fields: Sequence[Field]) -> dict[int, str]:
     """The names of columns: the path of the field, and the number of the column in its representation."""
     keys = {}
-    for path, one in walk(fields):
+    for path, one in walk_fields(fields):
         for column in one.columns:
             number = sum(c.representation == column.representation for c in one.columns[: one.columns.index(column)])
             keys[id(column)] = f"{'.'.join(path)}#{number}"
@@ -341,7 +341,7 @@ def _keys(fields: Sequence[Field]) -> dict[int, str]:
 
 
 def _moved(known: Range, positions: Mapping[tuple[int, int], int]) -> Range:
-    pages = [Page(page.elements, page.size, positions[page.position, page.size], True) for page in known.pages]
+    pages = [NtuplePage(page.elements, page.size, positions[page.position, page.size], True) for page in known.pages]
     return Range(pages, known.offset, known.compression)
 
 
@@ -358,7 +358,7 @@ def _checksum(sealed: bytes) -> bytes:
     return checksum_bytes(sealed).to_bytes(8, "little")
 
 
-def read_pages(read: Read, pages: Sequence[Page]) -> Iterator[tuple[Page, bytes]]:
+def read_pages(read: Read, pages: Sequence[NtuplePage]) -> Iterator[tuple[NtuplePage, bytes]]:
     """Pages in the order of their positions, near ones by one read; raises ValueError if a checksum differs."""
     for run in _batches(pages, _RUN, _GAP):
         start, last = run[0].position, max(page.position + page.size + 8 * page.checksum for page in run)
@@ -371,9 +371,9 @@ def read_pages(read: Read, pages: Sequence[Page]) -> Iterator[tuple[Page, bytes]
             yield page, sealed
 
 
-def _batches(pages: Sequence[Page], most: int, gap: int | None) -> Iterator[list[Page]]:
+def _batches(pages: Sequence[NtuplePage], most: int, gap: int | None) -> Iterator[list[NtuplePage]]:
     """Pages in groups of at most `most` bytes (or one page), with gaps no longer than `gap` between them."""
-    batch, size, stop = list[Page](), 0, 0
+    batch, size, stop = list[NtuplePage](), 0, 0
     for page in pages:
         apart = gap is not None and page.position - stop > gap
         if batch and (size + page.size > most or apart):

@@ -9,6 +9,7 @@ from atlasae.graft.records import Records, new_key, read_key
 from atlasae.graft.trees import payload_of
 
 _LIST = b"TList"
+_SIZE = 0x3FFFFFFF  # of the number in front of an object, the bits that tell its bytes
 
 
 def merged_streamers(records: Records, others: Sequence[Records], at: int) -> tuple[bytes, int]:
@@ -40,7 +41,9 @@ def streamers_of(records: Records) -> Thing | None:
     if not records.head.seek_info or not records.head.nbytes_info:
         return None
     key = read_key(records.read, records.head.seek_info, records.head.end)
-    return read_thing(payload_of(records, key), "TList", key.keylen)
+    data = payload_of(records, key)
+    size = (int.from_bytes(data[:4], "big") & _SIZE) + 4
+    return read_thing(data if any(data[size:]) else data[:size], "TList", key.keylen)  # uproot leaves room behind
 
 
 def _infos(infos: Thing | None) -> Iterator[Thing]:

@@ -12,18 +12,18 @@ from atlasae.graft.buffers import REWRITE
 from atlasae.graft.elements import BITS, holds, kind_for
 from atlasae.graft.fields import (
     COLLECTION,
-    Column,
     Field,
     Names,
-    Taken,
+    NtupleColumn,
+    TakenField,
     Untyped,
     find,
     leaf,
-    listed,
+    list_of,
     put_back,
     records,
-    take_out,
-    walk,
+    take_fields,
+    walk_fields,
 )  # fmt: skip
 from atlasae.graft.ntuple import Fill, Ntuple
 
@@ -42,7 +42,7 @@ class Made(NamedTuple):
 class Surgery:
     """How to undo what was done: fields taken out, types lost, fields put in, and the field of each branch taken."""
 
-    taken: list[Taken] = field(default_factory=list)
+    taken: list[TakenField] = field(default_factory=list)
     untyped: list[Untyped] = field(default_factory=list)
     made: list[Names] = field(default_factory=list)
     branches: dict[str, Names] = field(default_factory=dict)
@@ -64,7 +64,7 @@ def operate(ntuple: Ntuple, numbers: Mapping[str, int], made: Mapping[str, Made]
     field a projected one. A name with a dot is that of a member of a collection, made with it. Raises UserError for
     what can't be taken out.
     """
-    fields, paths = ntuple.fields, {one.number: path for path, one in walk(ntuple.fields)}
+    fields, paths = ntuple.fields, {one.number: path for path, one in walk_fields(ntuple.fields)}
     surgery = Surgery(branches={branch: paths[number] for branch, number in numbers.items()})
     fills = list[Fill]()
     for name, new in made.items():
@@ -72,7 +72,7 @@ def operate(ntuple: Ntuple, numbers: Mapping[str, int], made: Mapping[str, Made]
         fills += _put_in(fields, name, new, beside, surgery.made)
     gone = {number for taken in surgery.branches.values() for number in numbers_at(fields, taken)}
     _refuse_late(fields, gone)
-    surgery.taken, surgery.untyped = take_out(fields, gone)
+    surgery.taken, surgery.untyped = take_fields(fields, gone)
     return fills, surgery
 
 
@@ -84,8 +84,8 @@ def numbers_at(fields: Sequence[Field], path: Names) -> list[int]:
 
 def _refuse_late(fields: Sequence[Field], numbers: Collection[int]) -> None:
     """Raise UserError for fields that were added while events were written: the first events have none of them."""
-    for path, one in walk(fields):
-        if one.number in numbers and any(inner.late for _, inner in walk([one])):
+    for path, one in walk_fields(fields):
+        if one.number in numbers and any(inner.late for _, inner in walk_fields([one])):
             raise UserError(f"field '{'.'.join(path)}' was added while events were written: {REWRITE}")
 
 
@@ -112,7 +112,7 @@ def _put_in(fields: list[Field], name: str, new: Made, beside: Names | None, mad
             fields.append(_projection(fields, name, (*member[:-1], one.name), one))
             made.append((name,))
         return [Fill(one.columns[0], name, ends=False)]
-    one = listed(name, leaf("_0", new.dtype)) if new.jagged else leaf(name, new.dtype)
+    one = list_of(name, leaf("_0", new.dtype)) if new.jagged else leaf(name, new.dtype)
     _append(fields, (), one, made)
     return fills_of(name, one)
 
@@ -121,7 +121,7 @@ def _in_records(fields: list[Field], around: str, one: Field, name: str, made: l
     """Put a member into the records of a collection, which the first of its members makes."""
     fills = list[Fill]()
     if (around,) not in made:
-        collection = listed(around, records("_0", []))
+        collection = list_of(around, records("_0", []))
         _append(fields, (), collection, made)
         fills = [Fill(collection.columns[0], name, ends=True)]
     find(fields, (around, "_0")).fields.append(one)
@@ -158,19 +158,19 @@ def undo(ntuple: Ntuple, surgery: Surgery) -> list[Fill]:
     fills = list[Fill]()
     for branch, path in surgery.branches.items():
         one = find(fields, _real(fields, path)[-1])
-        for _, inner in walk([one]):
+        for _, inner in walk_fields([one]):
             inner.columns = [_plain(column, inner) for column in inner.columns if not column.representation]
         fills += fills_of(branch, one)
     filled = {id(fill.column) for fill in fills}
-    if any(c.number is None and id(c) not in filled for _, one in walk(fields) for c in one.columns):
+    if any(c.number is None and id(c) not in filled for _, one in walk_fields(fields) for c in one.columns):
         raise ValueError("some columns of the RNTuple are of no branch")
     return fills
 
 
-def _plain(column: Column, one: Field) -> Column:
+def _plain(column: NtupleColumn, one: Field) -> NtupleColumn:
     """A column for the same numbers: not cut, not in steps, not begun late."""
     dtype = _FLOATS.get(one.type_name)
     if dtype is None or holds(column.kind, np.dtype(dtype)):
-        return Column(column.kind, column.bits)
+        return NtupleColumn(column.kind, column.bits)
     kind = kind_for(dtype)
-    return Column(kind, BITS[kind])
+    return NtupleColumn(kind, BITS[kind])

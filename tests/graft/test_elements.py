@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from atlasae.graft.elements import BITS, INDEX, bytes_of, decode, encode, holds, kind_for
+from atlasae.graft.elements import BITS, ENDS, bytes_of, decode, encode, holds, kind_for
 
 DTYPES = ["<i1", "<u1", "<i2", "<u2", "<i4", "<u4", "<i8", "<u8", "<f4", "<f8"]
 
@@ -19,14 +19,14 @@ def test_decoding_inverts_encoding(dtype, data):
     assert decode(kind_for(dtype), page) == values.tobytes()
 
 
-@pytest.mark.parametrize(("kind", "dtype"), [(0x0E, "<u4"), (0x0F, "<u8"), (0x1A, "<u4"), (INDEX, "<u8")])
+@pytest.mark.parametrize(("kind", "dtype"), [(0x0E, "<u4"), (0x0F, "<u8"), (0x1A, "<u4"), (ENDS, "<u8")])
 def test_ends_of_lists_are_told_in_four_ways(kind, dtype):
     ends = np.array([0, 3, 3, 70000])
     assert decode(kind, encode(kind, ends)) == ends.astype(dtype).tobytes()
 
 
 def test_ends_are_stored_as_differences_byte_by_byte():
-    assert encode(INDEX, np.array([1, 3, 6])) == bytes([1, 2, 3]) + bytes(21)
+    assert encode(ENDS, np.array([1, 3, 6])) == bytes([1, 2, 3]) + bytes(21)
 
 
 def test_whole_numbers_near_zero_have_zeros_in_front():

@@ -16,10 +16,10 @@ from atlasae.graft.envelopes import (
     Anchor,
     Cluster,
     Cursor,
+    EnvelopeLink,
     FieldRecord,
     Group,
-    Link,
-    Page,
+    NtuplePage,
     Range,
     Schema,
     envelope,
@@ -47,7 +47,7 @@ def parts_of(path: Path) -> tuple[Anchor, bytes, bytes, list[bytes]]:
         (key,) = (key for key in records.root.keys if key.class_name == RNTUPLE)
         anchor = Anchor.from_bytes(payload_of(records, key))
 
-        def read(link: Link) -> bytes:
+        def read(link: EnvelopeLink) -> bytes:
             return unpack(source.read(link.position, link.position + link.size), link.length)
 
         header, footer = read(anchor.header), read(anchor.footer)
@@ -76,8 +76,8 @@ def test_envelopes_that_root_wrote_are_written_alike(path):
 
 
 def test_pages_beyond_two_gigabytes_and_suppressed_columns_come_back():
-    large = Page(7, 1 << 32, 1 << 40, True)
-    clusters = [Cluster(0, 5, [Range([large, Page(1, 8, 99, False)], 0, 505), Range([], -(1 << 63), None)])]
+    large = NtuplePage(7, 1 << 32, 1 << 40, True)
+    clusters = [Cluster(0, 5, [Range([large, NtuplePage(1, 8, 99, False)], 0, 505), Range([], -(1 << 63), None)])]
     made = write_page_list(bytes(8), clusters)
     assert read_page_list(made) == clusters
     assert struct.pack("<i", -(1 << 24 | 20)) in made
@@ -130,7 +130,7 @@ def test_what_a_later_format_has_is_refused_by_name():
 
 
 def test_an_anchor_is_known_by_its_version_and_checksum():
-    made = Anchor((1, 0, 0, 0), Link(1, 2, 3), Link(4, 5, 6), 7).to_bytes()
+    made = Anchor((1, 0, 0, 0), EnvelopeLink(1, 2, 3), EnvelopeLink(4, 5, 6), 7).to_bytes()
     assert made[-8:] == struct.pack(">Q", xxhash.xxh3_64_intdigest(made[6:-8]))
     with pytest.raises(ValueError, match="checksum"):
         Anchor.from_bytes(made[:20] + b"?" + made[21:])
@@ -148,7 +148,7 @@ def test_a_page_list_has_pages_for_each_of_its_clusters():
 
 
 def test_groups_tell_where_their_page_list_is():
-    groups = [Group(0, 5, 1, Link(10, 9, 8)), Group(5, 1, 1, Link(1 << 33, 1 << 32, 8))]
+    groups = [Group(0, 5, 1, EnvelopeLink(10, 9, 8)), Group(5, 1, 1, EnvelopeLink(1 << 33, 1 << 32, 8))]
     made = write_footer(bytes(8), Schema(), groups, (1, 0, 0, 0))
     cursor = open_envelope(FOOTER, made)
     cursor.at += 16

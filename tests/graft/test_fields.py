@@ -13,12 +13,12 @@ from atlasae.graft.fields import (
     described,
     find,
     leaf,
-    listed,
+    list_of,
     put_back,
     read_fields,
     records,
-    take_out,
-    walk,
+    take_fields,
+    walk_fields,
     write_fields,
 )  # fmt: skip
 
@@ -31,11 +31,11 @@ def numbered(tops: list[Field]) -> list[Field]:
 def jets() -> list[Field]:
     """An event number, jets as records of a class with pt, eta and a list of weights, projections, and a late field."""
     four = Field("p4", RECORD, "Four", checksum=5, fields=[leaf("pt", "<f4"), leaf("eta", "<f8")])
-    jet = Field("_0", RECORD, "Jet", version=3, type_version=2, fields=[four, listed("w", leaf("_0", "<i2"))])
+    jet = Field("_0", RECORD, "Jet", version=3, type_version=2, fields=[four, list_of("w", leaf("_0", "<i2"))])
     pt = ("Jet", "_0", "p4", "pt")
     fields = [
         leaf("event", "<u8"),
-        Field("Jet", COLLECTION, "std::vector<Jet>", columns=listed("x", jet).columns, fields=[jet]),
+        Field("Jet", COLLECTION, "std::vector<Jet>", columns=list_of("x", jet).columns, fields=[jet]),
         Field("Jet_pt", COLLECTION, "v", origin=("Jet",), fields=[Field("_0", type_name="float", origin=pt)]),
         Field("nJet", type_name="n", origin=("Jet",)),
         leaf("late", "<i4"),
@@ -46,7 +46,7 @@ def jets() -> list[Field]:
 
 
 def ids(tops: list[Field], *paths: str) -> set[int]:
-    return {one.number or 0 for path, one in walk(tops) if ".".join(path) in paths}
+    return {one.number or 0 for path, one in walk_fields(tops) if ".".join(path) in paths}
 
 
 def test_fields_are_what_was_written():
@@ -68,7 +68,7 @@ def test_columns_of_projections_are_aliases():
 def test_what_was_taken_out_comes_back_in_its_place():
     tops = jets()
     before, everything = write_fields(tops)[:2], described(tops)
-    taken, untyped = take_out(tops, ids(tops, "Jet._0.p4.pt", "event"))
+    taken, untyped = take_fields(tops, ids(tops, "Jet._0.p4.pt", "event"))
     assert [".".join((*one.path, one.field.name)) for one in taken] == ["event", "Jet._0.p4.pt", "Jet_pt"]
     assert [".".join(one.path) for one in untyped] == ["Jet", "Jet._0", "Jet._0.p4"]
     assert [find(tops, path).type_name for path in (("Jet",), ("Jet", "_0"), ("Jet", "_0", "p4"))] == ["", "", ""]
@@ -80,9 +80,9 @@ def test_what_was_taken_out_comes_back_in_its_place():
 
 def test_what_is_empty_without_them_is_taken_too():
     tops = jets()
-    taken, _ = take_out(tops, ids(tops, "Jet._0.p4.pt", "Jet._0.p4.eta"))
+    taken, _ = take_fields(tops, ids(tops, "Jet._0.p4.pt", "Jet._0.p4.eta"))
     assert [one.field.name for one in taken] == ["p4", "Jet_pt"]
-    taken, _ = take_out(tops, ids(tops, "Jet._0.w"))
+    taken, _ = take_fields(tops, ids(tops, "Jet._0.w"))
     assert [one.field.name for one in taken] == ["Jet", "nJet"]
 
 
@@ -92,7 +92,7 @@ def test_fields_with_jets_in_arrays_of_fixed_size_stay():
     )
     tops = numbered([pair])
     with pytest.raises(UserError, match="'pair', a std::array<Four,2>.*--rewrite"):
-        take_out(tops, ids(tops, "pair._0.pt"))
+        take_fields(tops, ids(tops, "pair._0.pt"))
 
 
 def field(parent: int, source: int | None = None) -> FieldRecord:
