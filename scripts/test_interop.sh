@@ -126,8 +126,10 @@ for layout in records types nanoaod physlite quantized; do
     .venv/bin/atlasae decompress "$file.small.root" "$file.back.root"
     same_fields "$file.root" "$file.small.root" "$layout"
     same_fields "$file.root" "$file.back.root" "$layout"
-    .venv/bin/python scripts/interop_check.py sums "$file.small.root" "$file.back.root" > "$folder/sums.json"
-    "$root_python" -W ignore scripts/interop_check.py compare "$folder/sums.json"
+    if [[ $layout == nanoaod || $layout == physlite ]]; then  # no classes: RDataFrame has the names of uproot
+        .venv/bin/python scripts/interop_check.py sums "$file.small.root" "$file.back.root" > "$folder/sums.json"
+        "$root_python" -W ignore scripts/interop_check.py compare "$folder/sums.json"
+    fi
     for how in "" -ff -f505; do
         # shellcheck disable=SC2086  # no option at all is one of the ways
         if "$hadd" -f $how "$file.twice.root" "$file.root" "$file.root"; then

@@ -161,7 +161,8 @@ def _dotted(path: Names) -> str:
 
 
 def _carried(one: GraftedNtuple, writer: NtupleWriter) -> CarriedTree:
-    return CarriedTree(one.ntuple.entries, Marks.of(writer.found()))
+    """Its entries and the checksum of all its columns: the pages have checksums of their own, which tell the place."""
+    return CarriedTree(one.ntuple.entries, Marks(Marks.of(writer.found()).numbers[:1]))
 
 
 def write_restored_ntuple(source: Source, contents: Contents, path: Path, progress: Progress) -> None:
@@ -268,9 +269,8 @@ def _damaged(
                 yield f"'{file.source.path}' is damaged: '{path}' was in it and is gone"
                 continue
             found = written[path].found(number) if path in written else digests.found(path, number)
-            if changed := carried.marks.changed(found):
-                more = f" (and {len(changed) - 1} more)" * (len(changed) > 1)
-                yield f"'{changed[0]}'{more} of '{path}' is damaged: checksum differs; get the file again"
+            if carried.marks.changed(found):
+                yield f"'{path}' is damaged: the checksum of its columns or branches differs; get the file again"
     graft = contents.runs[0].graft
     if graft and file.source.uuid == graft.uuid and len(contents.runs) == 1:
         objects = dict(objects_of(file.records, FOLDER))

@@ -219,6 +219,8 @@ def make_plan(opened: Opened, options: Options, grafted: bool = False) -> Plan:
     places, aliases = (tree.places, tree.aliases) if tree else ({}, {})
     as_it_was = tree.compression if tree else None
     collections = _collections(opened, options)
+    if grafted and options.rntuple:
+        collections = [in_records(collection, always=True) for collection in collections]
     jets = {name for collection in collections for name in collection.branches.values()}
     names = [branch.name for branch in events.branches]
     asked = match_branches(options.drop, [*names, *aliases, *(u.name for u in events.unwritable)])

@@ -18,7 +18,7 @@ from atlasae.files.leaf_names import write_leaves
 from atlasae.files.rntuple import (
     assemble,
 )
-from atlasae.files.xz import compress_basket, store_basket
+from atlasae.files.xz import compress_basket, compress_text, store_basket
 from atlasae.report import line_of
 
 OBJECTS = uproot.ZLIB(6)  # hadd adds histograms up, so no checksum of atlasae covers them; ZLIB has one of its own
@@ -38,12 +38,23 @@ class BasketLZMA(uproot.LZMA):  # type: ignore[misc]  # uproot has no types
         return compress_basket(bytes(data))
 
 
+class TextLZMA(uproot.LZMA):  # type: ignore[misc]  # uproot has no types
+    """LZMA for names and records."""
+
+    def compress(self, data: bytes) -> bytes:
+        """Compress one block."""
+        return compress_text(bytes(data))
+
+
 class StoredLZMA(uproot.LZMA):  # type: ignore[misc]  # uproot has no types
     """LZMA for branches of packed bytes, stored as they are: they can't be compressed further."""
 
     def compress(self, data: bytes) -> bytes:
         """Store one block of a basket."""
         return store_basket(bytes(data))
+
+
+RECORDS = TextLZMA(9)  # for streamer infos and envelopes
 
 
 def can_name(name: str) -> bool:

@@ -7,11 +7,14 @@ from typing import Any
 import uproot
 
 from atlasae.files.damage import damage
+from atlasae.files.writing import RECORDS
 from atlasae.graft.composing import Composer
 from atlasae.graft.envelopes import Anchor
 from atlasae.graft.ntuple import Fill, Ntuple, NtupleWriter, Packing, open_ntuple
 from atlasae.graft.records import Folder, Key, Records
 from atlasae.graft.trees import RNTUPLE, payload_of
+
+_OF_FEW = uproot.ZSTD(9)  # for pages so small that the 60 bytes that an xz stream needs are much
 
 
 @dataclass
@@ -42,7 +45,7 @@ class GraftedNtuple:
     def read(self, edges: Sequence[int] = ()) -> NtupleWriter:
         """Read all pages; returns a writer, which has their checksums."""
         with damage(f"RNTuple '{self.path}'"):
-            writer = NtupleWriter(self.ntuple, self.ntuple.fields, (), _Nowhere(), Packing(bytes, 0), edges)
+            writer = NtupleWriter(self.ntuple, self.ntuple.fields, (), _Nowhere(), Packing(bytes, bytes, 0), edges)
             writer.finish()
         return writer
 
@@ -58,8 +61,14 @@ class _Nowhere:
 
 
 def packing(compression: Any) -> Packing:
-    """How pages and envelopes are compressed, from a compression of uproot's."""
-    return Packing(lambda data: bytes(uproot.compression.compress(data, compression)), compression.code)
+    """How pages and envelopes are compressed, from a compression of uproot's, or ZSTD where that is smaller."""
+
+    def smallest(data: bytes, *compressions: Any) -> bytes:
+        return min((bytes(uproot.compression.compress(data, how)) for how in compressions), key=len)
+
+    return Packing(
+        lambda page: smallest(page, compression, _OF_FEW), lambda made: smallest(made, RECORDS, _OF_FEW), compression.code
+    )
 
 
 def ntuples_of(records: Records) -> list[GraftedNtuple]:

@@ -55,6 +55,7 @@ class Packing:
     """How new pages and envelopes are compressed, and the setting by which the page list tells it."""
 
     pack: Callable[[bytes], bytes]
+    pack_envelope: Callable[[bytes], bytes]
     setting: int
 
 
@@ -250,18 +251,26 @@ class NtupleWriter:
 
     def _write_made(self, told: int) -> dict[int, Range]:
         """Write the new pages of a cluster; returns the range of each new column, with `told` as its compression."""
-        pages = [page for fill in self._fills for _, page in self._made[id(fill.column)]]
-        sealed = (part for page in pages for part in (page, _checksum(page)))
-        at = self._target.write_blob(sealed, sum(len(page) + 8 for page in pages)) if pages else 0
+        places = self._write_once([page for fill in self._fills for _, page in self._made[id(fill.column)]])
         ranges = {}
         for fill in self._fills:
             made = ranges[id(fill.column)] = Range([], fill.offset, told)
             for elements, page in self._made[id(fill.column)]:
-                made.pages.append(NtuplePage(elements, len(page), at, True))
-                at += len(page) + 8
+                made.pages.append(NtuplePage(elements, len(page), places[page], True))
                 fill.offset += elements
             fill.inside = 0
         return ranges
+
+    def _write_once(self, pages: Sequence[bytes]) -> dict[bytes, int]:
+        """Write pages with their checksums, equal ones once; returns where each is."""
+        places = dict[bytes, int]()
+        if pages:
+            single = list(dict.fromkeys(pages))
+            sealed = (part for page in single for part in (page, _checksum(page)))
+            at = self._target.write_blob(sealed, sum(len(page) + 8 for page in single))
+            for page in single:
+                places[page], at = at, at + len(page) + 8
+        return places
 
     def _copy(self, cluster: Cluster) -> dict[tuple[int, int], int]:
         """Copy the pages of a cluster; returns where each page (position, size) is now."""
@@ -307,7 +316,7 @@ class NtupleWriter:
             yield _checksum(sealed)
 
     def _write_envelope(self, made: bytes) -> EnvelopeLink:
-        packed = self._packing.pack(made)
+        packed = self._packing.pack_envelope(made)
         return EnvelopeLink(len(made), len(packed), self._target.write_blob([packed], len(packed)))
 
 
