@@ -17,7 +17,7 @@ from atlasae.files.writing import create_in_memory
 from atlasae.graft.baskets import Form, Unpacked, embedded_basket, open_basket
 from atlasae.graft.buffers import Thing
 from atlasae.graft.composing import Composer
-from atlasae.graft.digests import Digests, Marks, objects_of
+from atlasae.graft.digests import Digests, Marks, objects_of, samples
 from atlasae.graft.records import Records
 from atlasae.graft.streamers import streamers_of, trees_among
 from atlasae.graft.taken import TakenOut
@@ -137,6 +137,7 @@ def write_grafted(grafting: Grafting, plan: Plan, stand_ins: Path, contents: Con
     drop(tree, plan.dropped)
     taken = take_out(tree, jet_branches(plan.collections))
     out, objects = TakenOut.of(tree, taken, grafting.forms), dict(objects_of(grafting.records, FOLDER))
+    found = samples(grafting.records, tree)
     with Composer(path, grafting.records) as composer, _of_file(stand_ins) as made:
         edges = list(accumulate(chunk.entries for chunk in contents.chunks))
         digests = Digests(grafting.records, grafting.trees, {tree.path: edges})
@@ -147,7 +148,7 @@ def write_grafted(grafting: Grafting, plan: Plan, stand_ins: Path, contents: Con
             if other is not tree
         }
         marks = [Marks.of(digests.found(tree.path, number)).numbers for number in range(len(edges))]
-        graft = Graft(out, carried, objects, grafting.source.uuid, len(tree.names))
+        graft = Graft(out, carried, objects, grafting.source.uuid, len(tree.names), found)
         _put_stand_ins(composer, grafting, made, counters)
         pairs = zip(contents.chunks, marks, strict=True)
         chunks = [replace(chunk, checksums=chunk.checksums + numbers) for chunk, numbers in pairs]

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from atlasae.graft.baskets import Form, cut, pack_basket
 from atlasae.graft.buffers import Thing
 from atlasae.graft.comparing import compare_objects, compare_trees
 from atlasae.graft.composing import Composer
-from atlasae.graft.digests import Digests, Marks, objects_of
+from atlasae.graft.digests import Digests, Marks, objects_of, samples
 from atlasae.graft.records import Records, new_key
 from atlasae.graft.trees import GraftedTree, Written, drop, fill, order_leaves, put_in, take_out, trees_of
 from atlasae.jets.collections import name_counters, stand_ins
@@ -39,6 +40,10 @@ class Grafted:
     records: Records
     trees: list[GraftedTree]
     tree: GraftedTree
+
+    def __post_init__(self) -> None:
+        """Take the samples, before the tree is changed."""
+        self._samples = samples(self.records, self.tree)
 
     @property
     def run(self) -> Run:
@@ -65,6 +70,17 @@ class Grafted:
         order_leaves(self.tree)
         return things
 
+    @cached_property
+    def restreamed(self) -> set[str]:
+        """The branches of objects, if ROOT has written all baskets anew, as hadd does for another compression.
+
+        Their bytes differ then: ROOT writes other versions of classes, and not all members without their dictionaries.
+        """
+        known = self.graft.samples
+        if self.is_untouched or any(known.get(path) == value for path, value in self._samples.items()):
+            return set()
+        return {branch.name for branch in self.tree.branches() if branch.kind != "TBranch"}
+
     def edges(self) -> dict[str, list[int]]:
         """The last entries of the chunks of the tree of jets, and of each run in every other tree, by its path."""
         paths = {path for run in self.contents.runs if run.graft for path in run.graft.trees}
@@ -90,7 +106,8 @@ class Grafted:
     def _damaged_chunks(self, digests: Digests) -> Iterator[tuple[str, int]]:
         for number, (run, start, chunk) in enumerate(self.contents.chunks_by_run()):
             marks = Marks(chunk.checksums[len(run.written) :])
-            if changed := marks.changed(digests.found(self.tree.path, number)):
+            changed = marks.changed(digests.found(self.tree.path, number))
+            if changed := [name for name in changed if name not in self.restreamed]:
                 yield _told(changed, f"in entries {start} to {start + chunk.entries}"), number
 
     def _start(self, path: str, number: int) -> int:
@@ -169,12 +186,20 @@ def _compare_data(
     for path in {tree.path for tree in grafted.trees} & set(trees):
         start, main = 0, path == grafted.tree.path
         for number, stop in enumerate(grafted.edges().get(path, [])):
-            others = dict(theirs.found(path, number))
-            for name, value in mine.found(path, number):
-                if others.get(name, value) != value:
+            others = _by_name(theirs.found(path, number))
+            for name, values in _by_name(mine.found(path, number)).items():
+                if others.get(name, values) != values:
                     of = "" if main else f" of tree '{path}'"
                     yield f"branch '{name}'{of} differs in entries {start} to {stop}", name * main
             start = stop
+
+
+def _by_name(found: Sequence[tuple[str, int]]) -> dict[str, list[int]]:
+    """The checksums by name: several branches may have one name."""
+    values: dict[str, list[int]] = {}
+    for name, value in found:
+        values.setdefault(name, []).append(value)
+    return values
 
 
 def damage_of(grafted: Grafted) -> list[tuple[str, int]]:

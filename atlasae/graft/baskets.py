@@ -12,12 +12,11 @@ import xxhash
 
 from atlasae.files.sources import unpack
 from atlasae.graft.buffers import Thing
-from atlasae.graft.records import Key, unpack_key
+from atlasae.graft.records import KEY_SIZE_AT, Key, unpack_key
 
 Ints = npt.NDArray[np.int64]
 _FACTS = struct.Struct(">Hiiiib")  # version, sizes of buffers, entries, end of the data, a flag; the end of the key
 _VERSION, _OWN_FLAG = 3, 0
-_SIZE_AT = 14  # where a key has its size
 _VECTOR = struct.Struct(">IHi")  # in front of a vector: bytes | kByteCountMask, version, number of values
 _COUNT = 0x40000000
 
@@ -65,9 +64,9 @@ def open_basket(record: bytes) -> Unpacked:
 def embedded_basket(basket: Thing) -> Unpacked:
     """A basket inside a TTree object, where the last one of a branch may be."""
     data = basket.rest
-    if len(data) < _SIZE_AT + 2:
+    if len(data) < KEY_SIZE_AT + 2:
         raise ValueError(f"a basket of {len(data)} bytes")
-    keylen = int.from_bytes(data[_SIZE_AT : _SIZE_AT + 2], "big")  # the key may say that it has no bytes
+    keylen = int.from_bytes(data[KEY_SIZE_AT : KEY_SIZE_AT + 2], "big")  # the key may say that it has no bytes
     entries, border = _facts(data, keylen)
     behind = len(data) - keylen
     if not 0 <= border <= behind:

@@ -11,7 +11,7 @@ from atlasae.files.checksums import checksum_bytes
 from atlasae.files.damage import damage
 from atlasae.graft.baskets import Digest, Unpacked, embedded_basket, open_basket
 from atlasae.graft.buffers import Thing
-from atlasae.graft.records import Records
+from atlasae.graft.records import KEY_SIZE_AT, Records
 from atlasae.graft.trees import TREES, GraftedTree, Place, embedded, payload_of, places
 
 _ROOM = 1500  # bytes of marks that a file may spend on naming what differs
@@ -182,6 +182,21 @@ class Digests:
 
     def _open(self, place: Place) -> Unpacked:
         return open_basket(self._records.read(place.at, place.at + place.nbytes))
+
+
+def samples(records: Records, tree: GraftedTree) -> dict[str, int]:
+    """Checksums of the first baskets of some branches as they lie in the file: they tell whether ROOT copied them."""
+    first = {path: found[0] for path, branch in tree.paths().items() if (found := places(branch, records))}
+    chosen = sorted(first)[:: max(1, len(first) // _SAMPLES)]
+    return {path: _as_it_lies(records, first[path]) for path in chosen}
+
+
+def _as_it_lies(records: Records, place: Place) -> int:
+    record = records.read(place.at, place.at + place.nbytes)
+    return checksum_bytes(record[int.from_bytes(record[KEY_SIZE_AT : KEY_SIZE_AT + 2], "big") :]) % _SHORT
+
+
+_SAMPLES, _SHORT = 6, 1 << 32
 
 
 def objects_of(records: Records, without: str) -> Iterator[tuple[str, int]]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 Read = Callable[[int, int], bytes]  # the bytes [start, stop) of a file
 
 BIG = 1000  # added to the version of a key or a folder whose positions take 8 bytes
+KEY_SIZE_AT = 14  # where a key has its own size
 _BIG_FILE = 1_000_000
 START_BIG = 2_000_000_000  # kStartBigFile: the end of a file from which its header is big
 _HEAD, _FOLDERS = 512, ("TDirectory", "TDirectoryFile")
