@@ -15,10 +15,10 @@ from atlasae.compression.format import (
     Run,
     read_contents,
 )  # fmt: skip
+from atlasae.compression.grafting import as_rewritten, damage_of, is_grafted, taken_apart, write_regrafted
 from atlasae.compression.others import copy_back
 from atlasae.compression.parts import check_parts
 from atlasae.compression.plan import Options
-from atlasae.compression.regrafting import as_rewritten, damage_of, is_grafted, taken_apart, write_regrafted
 from atlasae.compression.results import DecompressionReport
 from atlasae.compression.skims import contents_of
 from atlasae.compression.verify import compare_files

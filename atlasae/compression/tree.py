@@ -15,9 +15,9 @@ import vector
 
 from atlasae.compression.chunks import Chunks
 from atlasae.compression.format import Chunk, Run, check_alike
+from atlasae.compression.grafting import as_rewritten
 from atlasae.compression.parts import check_parts, in_order
 from atlasae.compression.plan import Options, parse_size
-from atlasae.compression.regrafting import as_rewritten
 from atlasae.compression.skims import contents_of
 from atlasae.errors import UserError
 from atlasae.files.events import Array, flatten, is_nested

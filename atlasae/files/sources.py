@@ -181,7 +181,7 @@ def _with_bounds() -> Any:
 _unpack_blocks = _with_bounds()
 
 
-def unpack(data: bytes, size: int) -> bytes:
+def unpack_blocks(data: bytes, size: int) -> bytes:
     """Decompress the blocks of a record to `size` bytes; raises ValueError for blocks that are not of this size."""
     chunk = uproot.source.chunk.Chunk.wrap(_NO_FILE, np.frombuffer(data, np.uint8))
     found = _unpack_blocks(chunk, uproot.source.cursor.Cursor(0), {}, len(data), size).raw_data
