@@ -421,7 +421,9 @@ def as_rewritten(source: Source, contents: Contents) -> Contents:
         "graft": None,
     }
     written = [*run.written, *(branch.name for branch in carried if branch.name not in run.written)]
-    return replace(contents, runs=[replace(one, written=written, **facts) for one in contents.runs])
+    made = [replace(chunk, checksums=chunk.checksums[: len(one.written)]) for one, _, chunk in contents.chunks_by_run()]
+    runs = [replace(one, written=written, **facts) for one in contents.runs]
+    return replace(contents, runs=runs, chunks=made)
 
 
 def _leave_folder(records: Records) -> None:
