@@ -13,6 +13,7 @@ import json
 import math
 import sys
 from array import array
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -254,8 +255,9 @@ def fields(one: str, other: str, name: str, *without: str) -> bool:
 
 def main(command: str, *paths: str) -> int:
     """Run `sums`, `make`, `skim`, `compare`, `header`, `same` or `fields`; returns 1 if a number differs."""
-    if checks := {"header": header, "same": same, "fields": fields}.get(command):
-        return 0 if checks(*paths) else 1
+    checks: dict[str, Callable[..., bool]] = {"header": header, "same": same, "fields": fields}
+    if check := checks.get(command):
+        return 0 if check(*paths) else 1
     if command == "make":
         make(*paths)
         return 0

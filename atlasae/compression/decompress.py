@@ -15,11 +15,11 @@ from atlasae.compression.format import (
     Run,
     read_contents,
 )  # fmt: skip
-from atlasae.compression.ntuples import is_ntuple, write_restored_ntuple
+from atlasae.compression.grafting import is_grafted, taken_apart, write_regrafted
+from atlasae.compression.ntuples import damage_in, is_ntuple, rewritten, write_restored_ntuple
 from atlasae.compression.others import copy_back
 from atlasae.compression.parts import check_parts
 from atlasae.compression.plan import Options
-from atlasae.compression.regrafting import as_rewritten, damage_in, is_grafted, taken_apart, write_regrafted
 from atlasae.compression.results import DecompressionReport
 from atlasae.compression.skims import contents_of
 from atlasae.compression.verify import compare_files
@@ -154,7 +154,7 @@ def _rewritten(source: Source, contents: Contents, lost: Salvage | None) -> Cont
             lost.damage.append(message)
         else:
             lost.spoiled[starts[number]] = message
-    return as_rewritten(source, contents)
+    return rewritten(source, contents)
 
 
 def _restored_tree(source: Source, run: Run, events: dict[str, ak.Array], target: Target) -> Writer:

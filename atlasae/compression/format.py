@@ -117,8 +117,9 @@ class CarriedNtuple:
 class Graft:
     """What a run has of a file that was copied byte for byte, but for the jets, whose branches were taken out.
 
-    `trees` are all trees but that of the jets, the checksums of whose branches are in the chunks. `objects` are checksums
-    by path and cycle, of a file with this `uuid`: ROOT writes objects anew in another.
+    `trees` are all trees but that of the jets, the checksums of whose branches are in the chunks. `objects` are
+    checksums by path and cycle, of a file with this `uuid`: ROOT writes objects anew in another. `samples` are
+    checksums of baskets as they lie in the file, which differ where ROOT has written them anew too.
     """
 
     taken: TakenOut | None
@@ -126,6 +127,7 @@ class Graft:
     objects: dict[str, int]
     uuid: str
     branches: int
+    samples: dict[str, int]
     ntuple: CarriedNtuple | None = None  # if the tree is an RNTuple; there is no `taken` then
 
 

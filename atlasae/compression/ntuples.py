@@ -12,7 +12,15 @@ import awkward as ak
 
 from atlasae.compression.chunks import Progress, restored_events
 from atlasae.compression.format import CarriedNtuple, CarriedTree, Contents, Graft, Run
-from atlasae.compression.grafting import add_contents, carried_trees, jet_branches
+from atlasae.compression.grafting import (
+    add_contents,
+    as_rewritten,
+    carried_trees,
+    damage_of,
+    is_grafted,
+    jet_branches,
+    taken_apart,
+)
 from atlasae.compression.plan import Options, Plan
 from atlasae.errors import DamagedFileError
 from atlasae.files.branches import FOLDER
@@ -124,7 +132,7 @@ class NtupleTarget:
         trees = dict(carried_trees(file.trees, self._digests))
         trees |= {one.path: _carried(one, one.copy(self._composer, packing(PAGES))) for one in file.others}
         ntuple = CarriedNtuple(_carried(file.main, self._writer), self._surgery.to_json())
-        graft = Graft(None, trees, self._objects, file.source.uuid, len(file.main.ntuple.columns), ntuple)
+        graft = Graft(None, trees, self._objects, file.source.uuid, len(file.main.ntuple.columns), {}, ntuple)
         contents = replace(contents, runs=[replace(run, graft=graft)])
         add_contents(self._composer, contents)
         self._composer.finish(file.trees)
@@ -193,7 +201,21 @@ def is_ntuple(contents: Contents) -> bool:
     return all(run.graft is not None and run.graft.ntuple is not None for run in contents.runs)
 
 
-def damage_of_ntuples(source: Source, contents: Contents) -> list[str]:
+def damage_in(source: Source, contents: Contents) -> list[tuple[str, int]]:
+    """Messages about all damage of a grafted file but that of the jets, each with the number of its chunk, or -1."""
+    if is_ntuple(contents):
+        return [(message, -1) for message in _damage_of_ntuples(source, contents)]
+    return damage_of(taken_apart(source, contents))
+
+
+def rewritten(source: Source, contents: Contents) -> Contents:
+    """The contents of a file as if all that uproot can read had been written anew, without checksums of what is not."""
+    if is_grafted(contents) and is_ntuple(contents):
+        return _ntuple_rewritten(source, contents)
+    return as_rewritten(source, contents)
+
+
+def _damage_of_ntuples(source: Source, contents: Contents) -> list[str]:
     """Messages about all damage but that of the jets."""
     run = contents.runs[0]
     file, edges = NtupleFile.of(source, run.tree), _edges(contents.runs)
@@ -278,7 +300,7 @@ def _damaged(
         yield from (f"'{name}' in '{file.source.path}' is damaged: its checksum differs" for name in changed)
 
 
-def ntuple_as_rewritten(source: Source, contents: Contents) -> Contents:
+def _ntuple_rewritten(source: Source, contents: Contents) -> Contents:
     """The contents of a grafted RNTuple as if all that uproot can read had been written anew, without its checksums."""
     run, tree = contents.runs[0], source.trees[contents.runs[0].tree].nesting()
     ours = {name for entry in run.collections for name in stand_ins(entry.collection, run.counters)}

@@ -12,11 +12,11 @@ import numpy as np
 from atlasae.compression.chunks import Chunks, Progress, Salvage, changed_branches, restored_events, silent
 from atlasae.compression.collection import merge_largest
 from atlasae.compression.format import Chunk, CompressedCollection, Contents, Run, read_contents
-from atlasae.compression.ntuples import compare_ntuples, is_ntuple
+from atlasae.compression.grafting import Grafted, compare_grafted, is_grafted, taken_apart
+from atlasae.compression.ntuples import compare_ntuples, damage_in, is_ntuple
 from atlasae.compression.others import compare_others, copy_back
 from atlasae.compression.parts import check_parts, entries_of
 from atlasae.compression.plan import Options
-from atlasae.compression.regrafting import Grafted, compare_grafted, damage_in, is_grafted, taken_apart
 from atlasae.compression.results import IntegrityReport, VerificationReport
 from atlasae.errors import DamagedFileError, UserError, sparing
 from atlasae.files.branches import Branch

@@ -183,7 +183,7 @@ _BLOCK = 9  # bytes of the header of a compressed block
 _NO_FILE = SimpleNamespace(file_path="(bytes)")  # for uproot's messages
 
 
-def unpack(data: bytes, size: int) -> bytes:
+def unpack_blocks(data: bytes, size: int) -> bytes:
     """The `size` bytes that ROOT's blocks hold, or `data` itself if it has that size; raises ValueError for others."""
     if len(data) == size:
         return data

@@ -188,6 +188,11 @@ def create_in_memory() -> Iterator[tuple[Target, io.BytesIO]]:
         target.finish()
 
 
+def pack_blocks(data: bytes, compression: Any) -> bytes:
+    """Compress the bytes of a record to blocks; where that makes them no smaller, they stay as they are."""
+    return bytes(uproot.compression.compress(data, compression))
+
+
 def parse_compression(text: str) -> Any:
     """The compression that `zstd:5`, `lzma:9` ... stand for; raises UserError."""
     name, _, level = text.partition(":")

@@ -4,17 +4,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import uproot
-
 from atlasae.files.damage import damage
-from atlasae.files.writing import RECORDS
+from atlasae.files.writing import ALGORITHMS, RECORDS, pack_blocks
 from atlasae.graft.composing import Composer
 from atlasae.graft.envelopes import Anchor
 from atlasae.graft.ntuple import Fill, Ntuple, NtupleWriter, Packing, open_ntuple
-from atlasae.graft.records import Folder, Key, Records
+from atlasae.graft.records import Folder, RecordKey, Records
 from atlasae.graft.trees import RNTUPLE, payload_of
 
-_OF_FEW = uproot.ZSTD(9)  # for pages so small that the 60 bytes that an xz stream needs are much
+_OF_FEW = ALGORITHMS["zstd"](9)  # for pages so small that the 60 bytes that an xz stream needs are much
 
 
 @dataclass
@@ -23,7 +21,7 @@ class GraftedNtuple:
 
     path: str
     folder: Folder
-    key: Key
+    key: RecordKey
     ntuple: Ntuple
 
     def writer(
@@ -64,10 +62,12 @@ def packing(compression: Any) -> Packing:
     """How pages and envelopes are compressed, from a compression of uproot's, or ZSTD where that is smaller."""
 
     def smallest(data: bytes, *compressions: Any) -> bytes:
-        return min((bytes(uproot.compression.compress(data, how)) for how in compressions), key=len)
+        return min((pack_blocks(data, how) for how in compressions), key=len)
 
     return Packing(
-        lambda page: smallest(page, compression, _OF_FEW), lambda made: smallest(made, RECORDS, _OF_FEW), compression.code
+        lambda page: smallest(page, compression, _OF_FEW),
+        lambda made: smallest(made, RECORDS, _OF_FEW),
+        compression.code,
     )
 
 

@@ -7,17 +7,16 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import uproot
 import xxhash
 
-from atlasae.files.sources import unpack
+from atlasae.files.sources import unpack_blocks
+from atlasae.files.writing import pack_blocks
 from atlasae.graft.buffers import Thing
-from atlasae.graft.records import Key, unpack_key
+from atlasae.graft.records import KEY_SIZE_AT, RecordKey, unpack_key
 
 Ints = npt.NDArray[np.int64]
 _FACTS = struct.Struct(">Hiiiib")  # version, sizes of buffers, entries, end of the data, a flag; the end of the key
 _VERSION, _OWN_FLAG = 3, 0
-_SIZE_AT = 14  # where a key has its size
 _VECTOR = struct.Struct(">IHi")  # in front of a vector: bytes | kByteCountMask, version, number of values
 _COUNT = 0x40000000
 
@@ -54,7 +53,7 @@ def open_basket(record: bytes) -> Unpacked:
     if not 0 <= border <= key.objlen:
         raise ValueError(f"a basket with data of {border} of {key.objlen} bytes")
     payload = record[key.keylen :]
-    data = unpack(payload, key.objlen) if key.is_compressed else payload
+    data = unpack_blocks(payload, key.objlen) if key.is_compressed else payload
     offsets = None
     if border < key.objlen:
         words = np.frombuffer(data, ">i4", min(entries, (key.objlen - border - 4) // 4), border + 4)
@@ -65,9 +64,9 @@ def open_basket(record: bytes) -> Unpacked:
 def embedded_basket(basket: Thing) -> Unpacked:
     """A basket inside a TTree object, where the last one of a branch may be."""
     data = basket.rest
-    if len(data) < _SIZE_AT + 2:
+    if len(data) < KEY_SIZE_AT + 2:
         raise ValueError(f"a basket of {len(data)} bytes")
-    keylen = int.from_bytes(data[_SIZE_AT : _SIZE_AT + 2], "big")  # the key may say that it has no bytes
+    keylen = int.from_bytes(data[KEY_SIZE_AT : KEY_SIZE_AT + 2], "big")  # the key may say that it has no bytes
     entries, border = _facts(data, keylen)
     behind = len(data) - keylen
     if not 0 <= border <= behind:
@@ -134,13 +133,13 @@ class Form:
         return whole.tobytes(), starts
 
 
-def pack_basket(data: bytes, offsets: Ints | None, entries: int, compression: Any, key: Key) -> tuple[bytes, int]:
+def pack_basket(data: bytes, offsets: Ints | None, entries: int, compression: Any, key: RecordKey) -> tuple[bytes, int]:
     """The record of a basket, and its bytes before compression; `key` has its names, position and folder."""
     keylen, table = key.keylen + _FACTS.size, b""
     if offsets is not None:
         edges = np.append(offsets, len(data)) + keylen
         table = struct.pack(">i", entries + 1) + edges.astype(">i4").tobytes()
-    packed = bytes(uproot.compression.compress(data + table, compression))
+    packed = pack_blocks(data + table, compression)
     size = len(data) + len(table)
     spare = entries + 1 if offsets is not None else len(data) // max(1, entries)
     facts = _FACTS.pack(_VERSION, size + keylen, spare, entries, len(data) + keylen, _OWN_FLAG)

@@ -78,8 +78,6 @@ _FORMATS = dict(_trees()) | {
     ("TStreamerInfo", 9): (_INFO := ":TNamed fCheckSum/I fClassVersion/i fElements*"),
     ("TStreamerInfo", 10): _INFO,
 }
-_LEAVES = "B C D D32 F F16 G I L O S Element Object"
-_FORMATS |= {(f"TLeaf{kind}", version): ":TLeaf ..." for kind in _LEAVES.split() for version in (1, 4)}
 _ARRAYS = {"TObjArray": 3, "TList": 5, "THashList": 5}  # collections of pointers, with the version that is known
 _PLAIN = re.compile(  # classes without pointers
     r"TAtt(Fill|Line|Marker)|ROOT::TIOFeatures|TObjString|TFriendElement|TTreeIndex|TParameter<[\w ]+>"
@@ -164,6 +162,8 @@ def _add_number(steps: list[Step], name: str, kind: str) -> None:
 
 
 _STEPS = {key: _steps(text) for key, text in _FORMATS.items()}
+_LEAVES = re.compile("TLeaf(B|C|D|D32|F|F16|G|I|L|O|S|Element|Object)")
+_OF_LEAVES = _steps(":TLeaf ...")  # of any version
 _OF_INFOS = {  # of any version, by class; the others as TStreamer
     "TStreamerElement": _steps(":TNamed ..."),
     "TStreamerSTLstring": _steps(":TStreamerSTL ..."),
@@ -176,6 +176,8 @@ def _of_class(kind: str, version: int) -> list[Step] | None:
     """The steps of a class, None for one that is kept as bytes; raises UserError for an unknown one."""
     if (steps := _STEPS.get((kind, version))) is not None:
         return steps
+    if _LEAVES.fullmatch(kind):
+        return _OF_LEAVES
     if kind.startswith("TStreamer") and kind != "TStreamerInfo":
         return _OF_INFOS.get(kind, _OF_INFOS["TStreamer"])
     if _PLAIN.fullmatch(kind):

@@ -12,11 +12,11 @@ from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
-import uproot
 
 from atlasae.errors import UserError
+from atlasae.files.writing import ALGORITHMS, pack_blocks
 from atlasae.graft.buffers import Thing, write_thing
-from atlasae.graft.records import BIG, START_BIG, Folder, Head, Key, Read, Records, new_key, pack_keys
+from atlasae.graft.records import BIG, START_BIG, Folder, Head, Read, RecordKey, Records, new_key, pack_keys
 from atlasae.graft.streamers import merged_streamers
 from atlasae.graft.trees import RNTUPLE, TREES, GraftedTree, move, places
 
@@ -24,8 +24,11 @@ Seen = Callable[[int, bytes], None]  # is given the position of each record that
 _APART = {*TREES, RNTUPLE}  # classes of objects that are not copied as they are
 _AT_ONCE, _GAP = 1 << 22, 1 << 16  # bytes that are read at once; of a gap that is read over
 _FREE_UNTIL = 2_000_000_000  # the end of the free space behind a file, as ROOT has it
-_SMALL = {b"XZ": uproot.LZMA(9), b"ZS": uproot.ZSTD(9)}  # of a TTree object, by what it was compressed with
-PLAIN = uproot.ZLIB(9)
+_SMALL = {
+    b"XZ": ALGORITHMS["lzma"](9),
+    b"ZS": ALGORITHMS["zstd"](9),
+}  # of a TTree object, by what it was compressed with
+PLAIN = ALGORITHMS["zlib"](9)
 
 
 class Moves:
@@ -147,23 +150,23 @@ class Composer:
             raise ValueError(f"{self.end - start} bytes of pages where {size} were said to be")
         return start
 
-    def add_anchor(self, folder: Folder, key: Key, payload: bytes) -> None:
+    def add_anchor(self, folder: Folder, key: RecordKey, payload: bytes) -> None:
         """Add the object of an RNTuple in the place of another."""
         made = self.add(folder, key, payload)
         folder.keys = [made if known is key else known for known in folder.keys]
 
-    def add(self, folder: Folder, key: Key, payload: bytes, size: int | None = None) -> Key:
+    def add(self, folder: Folder, key: RecordKey, payload: bytes, size: int | None = None) -> RecordKey:
         """Add a record of the class, names, time and cycle of a key, with a payload of `size` bytes uncompressed."""
         made = new_key(key.kind, key.name, key.title, self.end, folder.at, key.datime)
         made = replace(made, cycle=key.cycle).holding(len(payload) if size is None else size, len(payload))
         self.append(made.pack() + payload)
         return made
 
-    def add_tree(self, folder: Folder, key: Key, thing: Thing, compression: Any = PLAIN) -> Key:
+    def add_tree(self, folder: Folder, key: RecordKey, thing: Thing, compression: Any = PLAIN) -> RecordKey:
         """Add the record of a tree's object."""
         keylen = new_key(key.kind, key.name, key.title, self.end, folder.at, key.datime).keylen
         data = write_thing(thing, keylen)
-        return self.add(folder, key, bytes(uproot.compression.compress(data, compression)), len(data))
+        return self.add(folder, key, pack_blocks(data, compression), len(data))
 
     def add_folder(self, name: bytes) -> Folder:
         """Add a folder to the outermost one."""
@@ -204,7 +207,7 @@ class Composer:
         self._file.seek(at)
         self._file.write(data)
 
-    def _write_infos(self) -> Key | None:
+    def _write_infos(self) -> RecordKey | None:
         payload, size = merged_streamers(self.records, self._infos, self.end)
         if not size:
             return None
@@ -227,7 +230,7 @@ class Composer:
         self._write_at(0, replace(head, end=end, seek_free=at, nbytes_free=key.nbytes, nfree=1).pack())
 
 
-def _compression_of(records: Records, key: Key) -> Any:
+def _compression_of(records: Records, key: RecordKey) -> Any:
     """The compression for a TTree object: the strongest of the algorithm that it had, where this is a strong one."""
     return _SMALL.get(records.payload(key)[:2] if key.is_compressed else b"", PLAIN)
 

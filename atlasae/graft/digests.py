@@ -11,11 +11,11 @@ from atlasae.files.checksums import checksum_bytes
 from atlasae.files.damage import damage
 from atlasae.graft.baskets import Digest, Unpacked, embedded_basket, open_basket
 from atlasae.graft.buffers import Thing
-from atlasae.graft.records import Records
-from atlasae.graft.trees import RNTUPLE, TREES, GraftedTree, Place, embedded, payload_of, places
+from atlasae.graft.records import KEY_SIZE_AT, Records
+from atlasae.graft.trees import RNTUPLE, TREES, BasketPlace, GraftedTree, embedded, payload_of, places
 
 _ROOM = 1500  # bytes of marks that a file may spend on naming what differs
-Named = Sequence[tuple[str, int]]  # names and checksums
+Summed = Sequence[tuple[str, int]]  # names and checksums
 
 
 @dataclass(frozen=True)
@@ -28,14 +28,14 @@ class Marks:
     numbers: list[int]
 
     @classmethod
-    def of(cls, found: Named) -> "Marks":
+    def of(cls, found: Summed) -> "Marks":
         """The marks of names and checksums, in any order."""
         found, size = _sorted(found), _size(len(found))
         each = b"".join((value % (1 << 8 * size)).to_bytes(size, "little") for _, value in found)
         words = (each[place : place + 8] for place in range(0, len(each), 8))
         return cls([_total(found), *(int.from_bytes(word, "little") for word in words)])
 
-    def changed(self, found: Named) -> list[str]:
+    def changed(self, found: Summed) -> list[str]:
         """The names whose checksums differ; all of them where names or their number do."""
         other = Marks.of(found).numbers
         if other[:1] == self.numbers[:1]:
@@ -49,7 +49,7 @@ class Marks:
         return names or [name for name, _ in found]
 
 
-def _sorted(found: Named) -> Named:
+def _sorted(found: Summed) -> Summed:
     return sorted(found, key=lambda pair: pair[0])
 
 
@@ -57,7 +57,7 @@ def _size(number: int) -> int:
     return max(1, min(8, _ROOM // max(1, number)))
 
 
-def _total(found: Named) -> int:
+def _total(found: Summed) -> int:
     digest = xxhash.xxh3_64()
     for name, value in found:
         digest.update(name.encode(errors="surrogateescape") + b"\0" + value.to_bytes(8, "little"))
@@ -125,7 +125,7 @@ class Digests:
         self._records = records
         self._feeds: dict[str, list[_Feed]] = {}
         self._of: dict[int, list[tuple[_Feed, int]]] = {}
-        self._places: dict[int, list[Place]] = {}
+        self._places: dict[int, list[BasketPlace]] = {}
         for tree in trees:
             ends = edges.get(tree.path) or [tree.thing["fEntries"]]
             self._feeds[tree.path] = []
@@ -180,8 +180,23 @@ class Digests:
             self._take(feed, number, partial(embedded_basket, basket))
         feed.fed = -1
 
-    def _open(self, place: Place) -> Unpacked:
+    def _open(self, place: BasketPlace) -> Unpacked:
         return open_basket(self._records.read(place.at, place.at + place.nbytes))
+
+
+def samples(records: Records, tree: GraftedTree) -> dict[str, int]:
+    """Checksums of the first baskets of some branches as they lie in the file: they tell whether ROOT copied them."""
+    first = {path: found[0] for path, branch in tree.paths().items() if (found := places(branch, records))}
+    chosen = sorted(first)[:: max(1, len(first) // _SAMPLES)]
+    return {path: _as_it_lies(records, first[path]) for path in chosen}
+
+
+def _as_it_lies(records: Records, place: BasketPlace) -> int:
+    record = records.read(place.at, place.at + place.nbytes)
+    return checksum_bytes(record[int.from_bytes(record[KEY_SIZE_AT : KEY_SIZE_AT + 2], "big") :]) % _SHORT
+
+
+_SAMPLES, _SHORT = 6, 1 << 32
 
 
 def objects_of(records: Records, without: str) -> Iterator[tuple[str, int]]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from atlasae.errors import UserError
 from atlasae.files.checksums import checksum_bytes
-from atlasae.files.sources import unpack
+from atlasae.files.sources import unpack_blocks
 from atlasae.graft.buffers import REWRITE
 from atlasae.graft.elements import Elements, bytes_of, decode, encode
 from atlasae.graft.envelopes import (
@@ -131,7 +131,7 @@ def _within(read: Read, size: int) -> Read:
 def _envelope(read: Read, link: EnvelopeLink) -> bytes:
     if max(link.length, link.size) > _LONGEST:
         raise ValueError(f"an envelope of {link.length} bytes is longer than any")
-    return unpack(read(link.position, link.position + link.size), link.length)
+    return unpack_blocks(read(link.position, link.position + link.size), link.length)
 
 
 _Uses = dict[NtuplePage, list[tuple[NtupleColumn, int]]]  # the columns that have a page, with its number in each
@@ -309,7 +309,7 @@ class NtupleWriter:
         """Pages with their checksums, which are added where there are none; their elements go into `sums`."""
         for page, sealed in read_pages(self._source.read, pages):
             for column, number in uses[page]:
-                plain = decode(column.kind, unpack(sealed, bytes_of(column.bits, page.elements)))
+                plain = decode(column.kind, unpack_blocks(sealed, bytes_of(column.bits, page.elements)))
                 name = self._keys[id(column)]
                 sums[name] = sums[name] + checksum_bytes(b"%d %d " % (place, number), plain) & _SUM
             yield sealed

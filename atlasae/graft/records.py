@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 Read = Callable[[int, int], bytes]  # the bytes [start, stop) of a file
 
 BIG = 1000  # added to the version of a key or a folder whose positions take 8 bytes
+KEY_SIZE_AT = 14  # where a key has its own size
 _BIG_FILE = 1_000_000
 START_BIG = 2_000_000_000  # kStartBigFile: the end of a file from which its header is big
 _HEAD, _FOLDERS = 512, ("TDirectory", "TDirectoryFile")
@@ -20,7 +21,7 @@ _NAMED = 4096  # bytes of a key that are read first
 
 
 @dataclass(frozen=True)
-class Key:
+class RecordKey:
     """The header of a record: sizes, time, cycle, position of the record and of its folder, class, name and title."""
 
     nbytes: int
@@ -50,7 +51,7 @@ class Key:
         """Whether what follows the header is compressed."""
         return self.nbytes - self.keylen != self.objlen
 
-    def holding(self, size: int, packed: int, more: int = 0) -> "Key":
+    def holding(self, size: int, packed: int, more: int = 0) -> "RecordKey":
         """The same key with `more` bytes of its own, and `size` bytes behind it, in `packed`."""
         keylen = self.keylen + more
         return replace(self, objlen=size, keylen=keylen, nbytes=keylen + packed)
@@ -77,7 +78,7 @@ def unpack_string(data: bytes, at: int) -> tuple[bytes, int]:
     return data[at : at + size], at + size
 
 
-def unpack_key(data: bytes, at: int = 0) -> tuple[Key, int]:
+def unpack_key(data: bytes, at: int = 0) -> tuple[RecordKey, int]:
     """The key at a position, and the position behind its strings; raises ValueError for bytes that are none."""
     try:
         head = _KEY.unpack_from(data, at)
@@ -92,10 +93,10 @@ def unpack_key(data: bytes, at: int = 0) -> tuple[Key, int]:
     if head[0] < head[4] or head[4] < end - at or head[2] < 0:
         raise ValueError(f"a key of {head[4]} bytes in a record of {head[0]}")
     nbytes, version, objlen, datime, keylen, cycle = head
-    return Key(nbytes, version, objlen, datime, keylen, cycle, seek, folder, kind, name, title), end
+    return RecordKey(nbytes, version, objlen, datime, keylen, cycle, seek, folder, kind, name, title), end
 
 
-def read_key(read: Read, at: int, end: int) -> Key:
+def read_key(read: Read, at: int, end: int) -> RecordKey:
     """The key at a position of a file that ends at `end`."""
     if not 0 < at < end:
         raise ValueError(f"a record at {at}, where the file ends at {end}")
@@ -149,14 +150,14 @@ def _read_head(data: bytes) -> Head:
 class Folder:
     """A folder: its key (that of the file for the outermost), its own facts, the keys in it and its folders by key."""
 
-    key: Key
+    key: RecordKey
     version: int
     created: int
     changed: int
     nbytes_name: int
     parent: int
     uuid: bytes
-    keys: list[Key] = field(default_factory=list)
+    keys: list[RecordKey] = field(default_factory=list)
     folders: dict[int, "Folder"] = field(default_factory=dict)  # by position
 
     @property
@@ -193,7 +194,7 @@ class Records:
         except struct.error as error:
             raise ValueError("its header or a folder ends early") from error
 
-    def payload(self, key: Key) -> bytes:
+    def payload(self, key: RecordKey) -> bytes:
         """What follows a key in its record, as it is in the file."""
         self._check(key)
         return self.read(key.seek + key.keylen, key.seek + key.nbytes)
@@ -204,11 +205,11 @@ class Records:
         self.root.folders = {at: folder for at, folder in self.root.folders.items() if at not in gone}
         self.root.keys = [key for key in self.root.keys if key.seek not in gone]
 
-    def _check(self, key: Key) -> None:
+    def _check(self, key: RecordKey) -> None:
         if key.seek <= 0 or key.seek + key.nbytes > self.head.end:
             raise ValueError(f"'{key.path_name}' is said to be at {key.seek}, with {key.nbytes} bytes")
 
-    def _folder(self, key: Key, name_size: int, depth: int) -> Folder:
+    def _folder(self, key: RecordKey, name_size: int, depth: int) -> Folder:
         if key.seek in self._seen or depth > _DEEPEST:
             raise ValueError(f"folder '{key.path_name}' is inside itself")
         self._seen.add(key.seek)
@@ -227,7 +228,7 @@ class Records:
                 folder.folders[inner.seek] = self._folder(inner, inner.keylen, depth + 1)
         return folder
 
-    def _keys(self, at: int, nbytes: int) -> list[Key]:
+    def _keys(self, at: int, nbytes: int) -> list[RecordKey]:
         listed = read_key(self.read, at, self.head.end)
         if listed.nbytes != nbytes:
             raise ValueError(f"a list of keys of {listed.nbytes} bytes, which its folder says to have {nbytes}")
@@ -248,8 +249,8 @@ def pack_keys(folder: Folder) -> bytes:
     return struct.pack(">i", len(folder.keys)) + b"".join(key.pack() for key in folder.keys)
 
 
-def new_key(kind: bytes, name: bytes, title: bytes, at: int, folder: int, datime: int, big: bool = False) -> Key:
+def new_key(kind: bytes, name: bytes, title: bytes, at: int, folder: int, datime: int, big: bool = False) -> RecordKey:
     """The key of a new record at a position, without what follows it; `big` where it is so in any case."""
     big = big or at > START_BIG - (1 << 20) or folder > START_BIG
     keylen = _KEY.size + (16 if big else 8) + sum(len(pack_string(text)) for text in (kind, name, title))
-    return Key(keylen, 4 + BIG * big, 0, datime, keylen, 1, at, folder, kind, name, title)
+    return RecordKey(keylen, 4 + BIG * big, 0, datime, keylen, 1, at, folder, kind, name, title)

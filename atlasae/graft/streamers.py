@@ -2,9 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-import uproot
-
-from atlasae.files.writing import RECORDS
+from atlasae.files.writing import RECORDS, pack_blocks
 from atlasae.graft.buffers import Thing, read_thing, write_thing
 from atlasae.graft.records import Records, new_key, read_key
 from atlasae.graft.trees import payload_of
@@ -34,7 +32,7 @@ def merged_streamers(records: Records, others: Sequence[Records], at: int) -> tu
     infos.items[place:place] = unique.values()
     infos.options[place:place] = [b""] * len(unique)
     data = write_thing(infos, keylen)
-    return bytes(uproot.compression.compress(data, RECORDS)), len(data)
+    return pack_blocks(data, RECORDS), len(data)
 
 
 def streamers_of(records: Records) -> Thing | None:

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 
 from atlasae.graft.baskets import Form
 from atlasae.graft.buffers import Thing, read_thing, write_thing
-from atlasae.graft.trees import GraftedTree, Taken, point
+from atlasae.graft.trees import GraftedTree, TakenBranch, point
 
 _FILTERS = [{"id": lzma.FILTER_LZMA2, "preset": 9}]
 _MOST = 1 << 26  # bytes of branch objects; more are damage
 
 
 @dataclass(frozen=True)
-class Kept:
+class KeptBranch:
     """A branch that was taken out: the branches above it, the one that follows it, and its form."""
 
     above: list[str]
@@ -26,11 +26,11 @@ class Kept:
 class TakenOut:
     """All branches that were taken out of a tree: their facts, and their objects in one compressed buffer."""
 
-    branches: list[Kept]
+    branches: list[KeptBranch]
     objects: str
 
     @classmethod
-    def of(cls, tree: GraftedTree, taken: Sequence[Taken], forms: dict[str, Form]) -> "TakenOut":
+    def of(cls, tree: GraftedTree, taken: Sequence[TakenBranch], forms: dict[str, Form]) -> "TakenOut":
         """Branches taken out of a tree, in the order of their places; what counts them is replaced by its path."""
         owners = {id(thing): path for path, thing in _counting(tree).items()}
         listed = Thing("TObjArray", 3, {"TObject": Thing("TObject", rest=_OBJECT), "fName": b"", "fLowerBound": 0})
@@ -39,7 +39,7 @@ class TakenOut:
             point(one.thing, lambda counter: _path(owners.get(id(counter), "")))
             listed.items.append(one.thing)
         data = lzma.compress(write_thing(listed, 0), format=lzma.FORMAT_RAW, filters=_FILTERS)
-        kept = [Kept(list(one.above), one.before, forms[one.thing.name]) for one in taken]
+        kept = [KeptBranch(list(one.above), one.before, forms[one.thing.name]) for one in taken]
         return cls(kept, base64.b64encode(data).decode())
 
     def things(self, tree: GraftedTree) -> list[Thing]:

@@ -7,9 +7,9 @@ import numpy as np
 import numpy.typing as npt
 
 from atlasae.errors import UserError
-from atlasae.files.sources import unpack
+from atlasae.files.sources import unpack_blocks
 from atlasae.graft.buffers import REWRITE, Thing, read_thing
-from atlasae.graft.records import Folder, Key, Records, read_key
+from atlasae.graft.records import Folder, RecordKey, Records, read_key
 
 TREES = ("TTree", "TNtuple", "TNtupleD")
 RNTUPLE = "ROOT::RNTuple"
@@ -23,7 +23,7 @@ class GraftedTree:
 
     path: str
     folder: Folder
-    key: Key
+    key: RecordKey
     thing: Thing
 
     def walk(self) -> Iterator[tuple[Thing, Thing]]:
@@ -81,14 +81,14 @@ def trees_of(records: Records) -> list[GraftedTree]:
     return found
 
 
-def payload_of(records: Records, key: Key) -> bytes:
+def payload_of(records: Records, key: RecordKey) -> bytes:
     """What follows a key, decompressed."""
     payload = records.payload(key)
-    return unpack(payload, key.objlen) if key.is_compressed else payload
+    return unpack_blocks(payload, key.objlen) if key.is_compressed else payload
 
 
 @dataclass(frozen=True)
-class Place:
+class BasketPlace:
     """A basket of a branch: its position, its bytes, and its number."""
 
     at: int
@@ -96,7 +96,7 @@ class Place:
     number: int
 
 
-def places(branch: Thing, records: Records) -> list[Place]:
+def places(branch: Thing, records: Records) -> list[BasketPlace]:
     """The baskets of a branch that are records of the file; raises ValueError for impossible ones."""
     if branch["fFileName"]:
         return []
@@ -109,7 +109,7 @@ def places(branch: Thing, records: Records) -> list[Place]:
         at, nbytes = int(seeks[number]), int(sizes[number])
         if at:
             nbytes = nbytes or read_key(records.read, at, records.head.end).nbytes
-            found.append(Place(at, nbytes, number))
+            found.append(BasketPlace(at, nbytes, number))
     return found
 
 
@@ -129,7 +129,7 @@ def move(branch: Thing, moved: Callable[[int], int]) -> None:
 
 
 @dataclass(frozen=True)
-class Written:
+class FilledBasket:
     """A basket that was written: its position, its bytes, those before compression, and its entries."""
 
     at: int
@@ -138,7 +138,7 @@ class Written:
     entries: int
 
 
-def fill(tree: GraftedTree, branch: Thing, baskets: Sequence[Written]) -> None:
+def fill(tree: GraftedTree, branch: Thing, baskets: Sequence[FilledBasket]) -> None:
     """Let a branch of a tree have these baskets and no others."""
     _count(tree, branch, -1)
     size = max(_FEWEST, len(baskets) + 1)
@@ -157,7 +157,7 @@ def fill(tree: GraftedTree, branch: Thing, baskets: Sequence[Written]) -> None:
 
 
 @dataclass(frozen=True)
-class Taken:
+class TakenBranch:
     """A branch taken out of a tree: the path of its list of branches, the name of the next one there, and the object.
 
     The next one is one that stayed, or empty at the end.
@@ -168,7 +168,7 @@ class Taken:
     thing: Thing
 
 
-def take_out(tree: GraftedTree, names: Collection[str]) -> list[Taken]:
+def take_out(tree: GraftedTree, names: Collection[str]) -> list[TakenBranch]:
     """Take branches out of a tree, with their leaves; in their order; raises KeyError if one is missing."""
     found = [tree.named(name) for name in names]
     gone = {id(branch) for _, branch in found}
@@ -179,13 +179,13 @@ def take_out(tree: GraftedTree, names: Collection[str]) -> list[Taken]:
     return taken
 
 
-def _taken(path: tuple[str, ...], branches: Thing, gone: Collection[int]) -> Iterator[Taken]:
+def _taken(path: tuple[str, ...], branches: Thing, gone: Collection[int]) -> Iterator[TakenBranch]:
     """The branches of a list that are taken out, each with the name of the next that stays."""
     things = [branch for branch in branches.items if branch is not None]
     for place, branch in enumerate(things):
         if id(branch) in gone:
             behind = (other.name for other in things[place + 1 :] if id(other) not in gone)
-            yield Taken(path, next(behind, ""), branch)
+            yield TakenBranch(path, next(behind, ""), branch)
 
 
 def drop(tree: GraftedTree, names: Collection[str]) -> None:

@@ -7,7 +7,7 @@ import pytest
 import xxhash
 
 from atlasae.errors import UserError
-from atlasae.files.sources import unpack
+from atlasae.files.sources import unpack_blocks
 from atlasae.files.trees import open_source
 from atlasae.graft.envelopes import (
     FOOTER,
@@ -48,7 +48,7 @@ def parts_of(path: Path) -> tuple[Anchor, bytes, bytes, list[bytes]]:
         anchor = Anchor.from_bytes(payload_of(records, key))
 
         def read(link: EnvelopeLink) -> bytes:
-            return unpack(source.read(link.position, link.position + link.size), link.length)
+            return unpack_blocks(source.read(link.position, link.position + link.size), link.length)
 
         header, footer = read(anchor.header), read(anchor.footer)
         cursor = open_envelope(FOOTER, footer)
