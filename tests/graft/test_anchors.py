@@ -4,11 +4,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import awkward as ak
+import numpy as np
 import pytest
 import uproot
 
-from atlasae.errors import DamagedFileError, UserError
+from atlasae.errors import AtlasaeError, DamagedFileError, UserError
+from atlasae.files.checksums import checksum_bytes
 from atlasae.files.trees import open_source
+from atlasae.graft import ntuple
 from atlasae.graft.anchors import GraftedNtuple, ntuples_of, packing
 from atlasae.graft.composing import Composer
 from atlasae.graft.envelopes import EnvelopeLink, NtuplePage
@@ -204,6 +207,35 @@ def test_another_format_is_refused_by_name():
         anchor = taken_apart(source, RECORDS)[1].ntuple.anchor
         with pytest.raises(UserError, match="format 2.0.0.0.*--rewrite"):
             open_ntuple(replace(anchor, version=(2, 0, 0, 0)), source.read, RECORDS.stat().st_size)
+
+
+@pytest.mark.parametrize("which", range(3), ids=["header", "footer", "page list"])
+def test_envelopes_that_lie_are_damage_or_refused(which, monkeypatch):
+    """Their checksums are right, as those of a file that somebody made to harm."""
+    known, numbers = ntuple._envelope, np.random.default_rng(which)
+    read = []
+
+    def lying(file, link):
+        data = bytearray(known(file, link))
+        read.append(link)
+        if min(len(read), 3) == which + 1:
+            place = numbers.integers(8, len(data) - 12)
+            data[place : place + 4] = numbers.choice(
+                [b"\xff\xff\xff\xff", b"\0\0\0\0", b"\xff\xff\xff\x7f", b"\1\0\0\0"]
+            )
+            data[-8:] = checksum_bytes(bytes(data[:-8])).to_bytes(8, "little")
+        return bytes(data)
+
+    monkeypatch.setattr(ntuple, "_envelope", lying)
+    refused = 0
+    with open_source(RECORDS) as source:
+        for _ in range(60):
+            read.clear()
+            try:
+                taken_apart(source, RECORDS)[1].read()
+            except AtlasaeError:
+                refused += 1
+    assert refused > 20
 
 
 def test_near_pages_are_read_at_once():
