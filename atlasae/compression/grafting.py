@@ -154,7 +154,7 @@ def write_grafted(grafting: Grafting, plan: Plan, stand_ins: Path, contents: Con
     with Composer(path, grafting.records) as composer, _of_file(stand_ins) as made:
         edges = list(accumulate(chunk.entries for chunk in contents.chunks))
         digests = Digests(grafting.records, grafting.trees, {tree.path: edges})
-        composer.copy_all(grafting.trees, digests.seen)
+        composer.copy_all(grafting.trees, digests.seen, plan.recompression)
         carried = {
             other.path: CarriedTree(other.thing["fEntries"], Marks.of(digests.found(other.path)))
             for other in grafting.trees

@@ -126,10 +126,21 @@ def test_a_folder_has_few_bytes(small):
     assert sum(key.nbytes for key in inner.keys) + sum(baskets) < 6000
 
 
-@pytest.mark.parametrize("options", [Options(packed=True, rewrite=True), Options(packed=True, compression="zstd:5")])
-def test_a_file_is_written_anew_where_that_is_asked_for(options, original, tmp_path):
-    compress_file(original, tmp_path / "small.root", options)
+def test_a_file_is_written_anew_where_that_is_asked_for(original, tmp_path):
+    compress_file(original, tmp_path / "small.root", Options(packed=True, rewrite=True))
     assert run_of(tmp_path / "small.root") is None
+
+
+@pytest.mark.parametrize(("compression", "code"), [("lzma:9", b"XZ"), ("zstd:5", b"ZS")])
+def test_carried_baskets_are_compressed_as_asked(compression, code, original, tmp_path):
+    small, back = tmp_path / "small.root", tmp_path / "back.root"
+    compress_file(original, small, Options(packed=True, compression=compression))
+    decompress_file(small, back)
+    for path in (small, back):
+        found = payloads(path, "Events")["event"]
+        assert found != payloads(original, "Events")["event"] and all(code in basket[:60] for basket in found)
+    check_restored(original, back, "Events", "nanoaod")
+    succeeded("verify", original, small)
 
 
 def test_jets_that_cannot_be_put_back_are_written_anew(tmp_path):
