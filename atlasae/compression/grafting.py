@@ -154,7 +154,7 @@ def write_grafted(grafting: Grafting, plan: Plan, stand_ins: Path, contents: Con
     with Composer(path, grafting.records) as composer, _of_file(stand_ins) as made:
         edges = list(accumulate(chunk.entries for chunk in contents.chunks))
         digests = Digests(grafting.records, grafting.trees, {tree.path: edges})
-        composer.copy_all(grafting.trees, digests.seen)
+        composer.copy_all(grafting.trees, digests.seen, plan.recompression)
         carried = dict(carried_trees([other for other in grafting.trees if other is not tree], digests))
         marks = [Marks.of(digests.found(tree.path, number)).numbers for number in range(len(edges))]
         graft = Graft(out, carried, objects, grafting.source.uuid, len(tree.names), found)

@@ -143,7 +143,7 @@ class Options:
     @property
     def rewrites(self) -> bool:
         """Whether these options need all branches to be read, so that nothing is copied byte for byte."""
-        return self.rewrite or bool(self.rntuple) or self.only_jets or self.compression is not None
+        return self.rewrite or bool(self.rntuple) or self.only_jets
 
     @property
     def digest(self) -> str:
@@ -180,6 +180,7 @@ class Plan:
     counted: dict[str, str] = field(default_factory=dict)  # branches whose counter is in the input -> the counter
     compression: Any = None  # of carried branches: by option or as in the input; None for a table
     grafted: bool = False  # whether all but the jets is copied byte for byte
+    recompression: Any = None  # of carried baskets, where it was asked for
 
     @property
     def read(self) -> list[str]:
@@ -252,6 +253,7 @@ def make_plan(opened: Opened, options: Options, grafted: bool = False) -> Plan:
         counted={name: counters[name] for name in names if name in originals and counters.get(name) in stay},
         compression=parse_compression(options.compression) if options.compression else as_it_was,
         grafted=grafted,
+        recompression=parse_compression(options.compression) if options.compression else None,
     )
 
 

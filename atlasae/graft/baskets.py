@@ -146,6 +146,17 @@ def pack_basket(data: bytes, offsets: Ints | None, entries: int, compression: An
     return key.holding(size, len(packed), _FACTS.size).pack() + facts + packed, keylen + size
 
 
+def repack(compression: Any, record: bytes) -> bytes:
+    """The record of a basket with another compression; raises ValueError for bytes that are none."""
+    key, _ = unpack_key(record)
+    if key.nbytes != len(record):
+        raise ValueError(f"a basket of {len(record)} bytes, {key.nbytes} by its key")
+    payload = record[key.keylen :]
+    data = unpack_blocks(payload, key.objlen) if key.is_compressed else payload
+    packed = pack_blocks(data, compression)
+    return struct.pack(">i", key.keylen + len(packed)) + record[4 : key.keylen] + packed
+
+
 def cut(counts: Ints, itemsize: int, most: int) -> Sequence[tuple[int, int]]:
     """Ranges of entries of about `most` bytes each, for baskets."""
     if not len(counts):

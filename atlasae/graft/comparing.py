@@ -8,8 +8,9 @@ from atlasae.graft.digests import objects_of
 from atlasae.graft.records import Records
 from atlasae.graft.trees import GraftedTree
 
-# Members that say where the baskets are, how large, and of how many entries.
+# Members that say where the baskets are, how they are compressed, how large, and of how many entries.
 _PLACES = {
+    "fCompress",
     "fEntries",
     "fEntryNumber",
     "fMaxBaskets",

@@ -5,7 +5,9 @@ A copied record never moves up, so that a position that took four bytes still fi
 
 import struct
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -15,14 +17,16 @@ import numpy.typing as npt
 
 from atlasae.errors import UserError
 from atlasae.files.writing import ALGORITHMS, pack_blocks
+from atlasae.graft.baskets import repack
 from atlasae.graft.buffers import Thing, write_thing
 from atlasae.graft.records import BIG, START_BIG, Folder, Head, Read, RecordKey, Records, new_key, pack_keys
 from atlasae.graft.streamers import merged_streamers
-from atlasae.graft.trees import RNTUPLE, TREES, GraftedTree, move, places
+from atlasae.graft.trees import RNTUPLE, TREES, GraftedTree, move, places, relocate
 
 Seen = Callable[[int, bytes], None]  # is given the position of each record that is copied, and its bytes
 _APART = {*TREES, RNTUPLE}  # classes of objects that are not copied as they are
 _AT_ONCE, _GAP = 1 << 22, 1 << 16  # bytes that are read at once; of a gap that is read over
+_THREADS = 2  # that compress baskets
 _FREE_UNTIL = 2_000_000_000  # the end of the free space behind a file, as ROOT has it
 _SMALL = {
     b"XZ": ALGORITHMS["lzma"](9),
@@ -97,13 +101,18 @@ class Composer:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._file.close()
 
-    def copy_all(self, trees: Sequence[GraftedTree], seen: Seen) -> None:
-        """Copy all records but those of the trees themselves, which `finish` writes, and of branches taken out."""
-        moves = Moves(spans_of(self.records, trees), self.end)
+    def copy_all(self, trees: Sequence[GraftedTree], seen: Seen, compression: Any = None) -> None:
+        """Copy all records but those of the trees themselves, which `finish` writes, and of branches taken out.
+
+        With a compression, baskets get it, whatever they hold.
+        """
+        moves = Moves(spans_of(self.records, trees if compression is None else ()), self.end)
         folders = {folder.at: moves(folder.at) for _, folder in self.root.walk()}
         root = folders[self.root.at]
         self._copy(self.records.read, moves, lambda before: folders.get(before, root), seen)
-        for tree in trees:
+        if compression is not None:
+            self._repack(trees, lambda before: folders.get(before, root), seen, compression)
+        for tree in trees if compression is None else ():
             for branch in tree.branches():
                 move(branch, moves)
         for _, folder in list(self.root.walk()):
@@ -131,6 +140,24 @@ class Composer:
                 self._file.write(record)
                 self.end += nbytes
         assert self.end == moves.end
+
+    def _repack(self, trees: Sequence[GraftedTree], folder: Callable[[int], int], seen: Seen, compression: Any) -> None:
+        """Write the baskets of trees with another compression, made in two threads."""
+        found: dict[int, tuple[int, int]] = {}
+        with ThreadPoolExecutor(_THREADS) as pool:
+            for group in _groups(_sorted(self.records, set(_baskets(self.records, trees)))):
+                begin = int(group[0, 0])
+                data = self.records.read(begin, int(group[-1].sum()))
+                records = [data[at - begin : at - begin + nbytes] for at, nbytes in group.tolist()]
+                for at, before, after in zip(
+                    group[:, 0].tolist(), records, pool.map(partial(repack, compression), records), strict=True
+                ):
+                    seen(at, before)
+                    record = bytearray(after)
+                    _set_places(record, at, self.end, folder)
+                    found[at] = self.append(bytes(record)), len(record)
+        for tree in trees:
+            relocate(tree, found, compression.code)
 
     def append(self, record: bytes) -> int:
         """Write a record behind all others; returns its position."""

@@ -1,6 +1,6 @@
 """The TTrees of a file as objects: their branches and baskets, branches taken out and put in."""
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -126,6 +126,22 @@ def move(branch: Thing, moved: Callable[[int], int]) -> None:
     if branch["fFileName"] or not seeks.any():
         return
     branch["fBasketSeek"] = flag, np.array([moved(int(seek)) if seek else 0 for seek in seeks], np.int64)
+
+
+def relocate(tree: GraftedTree, found: Mapping[int, tuple[int, int]], setting: int) -> None:
+    """Set position and bytes of a tree's baskets, which `found` has by their old positions, and their compression."""
+    for branch in tree.branches():
+        if branch["fFileName"]:
+            continue
+        (flag, seeks), (flag_sizes, sizes) = branch["fBasketSeek"], branch["fBasketBytes"]
+        moved = [found.get(int(seek), (0, 0)) for seek in seeks]
+        grown = sum(nbytes for _, nbytes in moved) - int(sizes[: len(seeks)][seeks != 0].sum())
+        branch["fBasketSeek"] = flag, np.array([at for at, _ in moved], np.int64)
+        pairs = zip(moved, sizes, strict=False)
+        branch["fBasketBytes"] = flag_sizes, np.array([nbytes or int(size) for (_, nbytes), size in pairs], np.int64)
+        branch["fCompress"] = setting
+        for counted in (branch, tree.thing):
+            counted["fZipBytes"] = max(0, counted["fZipBytes"] + grown)
 
 
 @dataclass(frozen=True)

@@ -56,7 +56,7 @@ def small(jets_file, tmp_path) -> Path:
         types = {name: declared(array) for name, array in branches.items()}
         counters = {name: "nJet" for name in branches if name.startswith("Jet_")}
         file.mktree("Events", types, counter_name=lambda name: counters.get(name, f"n{name}")).extend(branches)
-    report = succeeded("compress", path, tmp_path / "small.root", "--json", "--step-size", "2kB").report
+    report = succeeded("compress", path, tmp_path / "small.root", "--json", "--step-size", "500B").report
     assert 0 < report["exact_jets"] < report["jets"]
     return tmp_path / "small.root"
 

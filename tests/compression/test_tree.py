@@ -20,7 +20,7 @@ JETS = ["Jet_pt", "Jet_eta", "Jet_phi", "Jet_mass"]
 def pair(request, jets_file, tmp_path):
     """A compressed file of several chunks, and the file that is decompressed from it."""
     small, back = tmp_path / "pair.root", tmp_path / "back.root"
-    succeeded("compress", jets_file, small, "--layout", request.param, "--step-size", "2kB")
+    succeeded("compress", jets_file, small, "--layout", request.param, "--step-size", "500B")
     succeeded("decompress", small, back)
     return small, back
 
