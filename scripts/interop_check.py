@@ -4,14 +4,16 @@ JSON connects the two because uproot and ROOT are in different environments. `ma
 branches with odd names, and one object of every kind that is carried; `make FILE N` adds N histograms, which make
 atlasae's own trees larger. `header HEADER COMPRESSED DECOMPRESSED TREE` reads the jets of a compressed file by
 RDataFrame with its header, and compares each with the decompressed one. `same FILE FILE TREE EXPRESSION...` compares
-what ROOT reads of branches in two files. `skim FILE FOLDER` writes every third entry of a file's tree, in each way that
-ROOT has.
+what ROOT reads of branches in two files. `fields FILE FILE NAME FIELD...` compares every value of every top-level field
+of RNTuples in two files that both have, but for those named and their like. `skim FILE FOLDER` writes every third entry
+of a file's tree, in each way that ROOT has.
 """
 
 import json
 import math
 import sys
 from array import array
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -195,10 +197,66 @@ def same(one: str, other: str, tree: str, *expressions: str) -> bool:
     return good
 
 
+SHOW = r"""
+#include <ROOT/RFieldVisitor.hxx>
+#include <ROOT/RNTupleReader.hxx>
+#include <sstream>
+template <class View>
+std::string shown(ROOT::RNTupleReader& reader, View view, std::size_t times) {
+    std::ostringstream out;
+    for (std::size_t time = 0; time < times; ++time)
+        for (auto i : reader) {
+            if constexpr (std::is_same_v<View, ROOT::RNTupleView<void>>) {
+                view(i);
+                ROOT::Internal::RPrintValueVisitor visitor(view.GetValue(), out);
+                view.GetField().AcceptVisitor(visitor);
+            } else out << std::uint64_t(view(i));
+            out << ";";
+        }
+    return out.str();
+}
+std::map<std::string, std::string> show_fields(const char* name, const char* path, std::size_t times) {
+    auto reader = ROOT::RNTupleReader::Open(name, path);
+    std::map<std::string, std::string> found;
+    for (const auto& field : reader->GetDescriptor().GetTopLevelFields()) {
+        const auto &label = field.GetFieldName(), &type = field.GetTypeName();
+        if (type.find("RNTupleCardinality<std::uint32_t>") != std::string::npos)  // which ROOT 6.40 does not print
+            found[label] = shown(*reader, reader->GetView<ROOT::RNTupleCardinality<std::uint32_t>>(label), times);
+        else found[label] = shown(*reader, reader->GetView<void>(label), times);
+    }
+    return found;
+}
+"""
+
+
+def fields(one: str, other: str, name: str, *without: str) -> bool:
+    """Print what differs; returns True if ROOT reads the same values of all fields that both files have.
+
+    Where the other file has a multiple of the entries, as after hadd, the first one is read as often.
+    """
+    import make_rntuples
+    import ROOT
+
+    for library in ("libMathCore", "libROOTNTuple"):
+        ROOT.gSystem.Load(library)
+    ROOT.gInterpreter.Declare(make_rntuples.CODE)  # classes of its fields
+    ROOT.gInterpreter.Declare(SHOW)
+    entries = [ROOT.RNTupleReader.Open(name, path).GetNEntries() for path in (one, other)]
+    times = max(1, entries[1] // max(1, entries[0]))
+    found = [ROOT.show_fields(name, path, number) for path, number in ((one, times), (other, 1))]
+    mine, theirs = ({str(key): str(value) for key, value in shown} for shown in found)
+    common = [key for key in mine if key in theirs and key not in without]
+    bad = [key for key in common if mine[key] != theirs[key]]
+    for key in bad:
+        print(f"DIFFERS {key}: {mine[key][:80]} in {one}, {theirs[key][:80]} in {other}")
+    print(f"{'DIFFERS' if bad else 'OK'} {len(common)} fields of {one}, {entries[0]} entries, in {other}, {entries[1]}")
+    return bool(common) and not bad
+
+
 def main(command: str, *paths: str) -> int:
-    """Run `sums`, `make`, `skim`, `compare`, `header` or `same`; returns 1 if a number differs."""
-    if command in ("header", "same"):
-        check = header if command == "header" else same
+    """Run `sums`, `make`, `skim`, `compare`, `header`, `same` or `fields`; returns 1 if a number differs."""
+    checks: dict[str, Callable[..., bool]] = {"header": header, "same": same, "fields": fields}
+    if check := checks.get(command):
         return 0 if check(*paths) else 1
     if command == "make":
         make(*paths)

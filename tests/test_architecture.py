@@ -20,8 +20,8 @@ MODULES = sorted(
 
 # From left to right; packages in one pair of brackets don't import each other.
 ORDER = [
-    *(("errors",), ("report",), ("pages",), ("files",), ("jets",), ("codecs",), ("training",), ("compression",)),
-    *(("export", "reports"), ("batch",), ("commands",)),
+    *(("errors",), ("report",), ("pages",), ("files",), ("graft",), ("jets",), ("codecs",), ("training",)),
+    *(("compression",), ("export", "reports"), ("batch",), ("commands",)),
 ]
 RANK = {package: rank for rank, packages in enumerate(ORDER) for package in packages}
 MOST_MODULES = 16  # of a package

@@ -59,9 +59,7 @@ def commands() -> None:
     "--format",
     "file_format",
     type=click.Choice(["ttree", "rntuple"]),
-    default="ttree",
-    show_default=True,
-    help="Format of OUT; ROOT's hadd merges TTrees alone.",
+    help="Format of OUT; by default that of IN, and a TTree for packed jets.",
 )
 @click.option("--compression", metavar="ALGORITHM:LEVEL", help="For carried branches; default: as in IN.")
 @click.option("--only-jets", is_flag=True, help="Leave out everything but jets.")
@@ -69,6 +67,7 @@ def commands() -> None:
 @click.option(
     "--drop-unwritable", is_flag=True, help="Leave out branches and objects that uproot can't write, and say so."
 )
+@click.option("--rewrite", is_flag=True, help="Write everything anew, also what could be copied byte for byte.")
 @click.option("--step-size", default="20MB", show_default=True, help="Uncompressed bytes per chunk.")
 @click.option("--no-read-back", is_flag=True, help="Skip reading the output back and comparing it with IN.")
 @options.force
@@ -85,7 +84,7 @@ def compress(
     layout: str,
     no_dither: bool,
     no_context: bool,
-    file_format: str,
+    file_format: str | None,
     step_size: str,
     no_read_back: bool,
     quiet: bool,
@@ -104,7 +103,7 @@ def compress(
     chosen = Options(
         precision=Precision.parse(precision),
         step_size=parse_size(step_size, "--step-size"),
-        rntuple=file_format == "rntuple",
+        rntuple=None if file_format is None else file_format == "rntuple",
         packed=layout == "packed",
         context=not no_context,
         dither=not no_dither,

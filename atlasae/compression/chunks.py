@@ -20,11 +20,15 @@ Progress = Callable[[int, int], None]  # arguments: entries done, all entries
 
 @dataclass
 class Salvage:
-    """What a salvage lost: ranges of entries of the tree, the number of jets, and messages about the damage."""
+    """What a salvage lost: ranges of entries of the tree, the number of jets, and messages about the damage.
+
+    `spoiled` are messages about chunks that are known to be damaged, by their first entry.
+    """
 
     missing: list[tuple[int, int]] = field(default_factory=list)
     jets: int = 0
     damage: list[str] = field(default_factory=list)
+    spoiled: dict[int, str] = field(default_factory=dict)
 
     def miss(self, start: int, chunk: Chunk) -> None:
         """Record a chunk, whose first entry is `start`, as lost."""
@@ -102,6 +106,8 @@ def restored_events(
     for run, start, chunk in chunks:
         events = None
         with sparing(lost.damage if lost else None):
+            if lost and start in lost.spoiled:
+                raise DamagedFileError(lost.spoiled[start])
             events = chunks.read(run, start, chunk).restored()
         progress(start + chunk.entries, chunks.tree.entries)
         if events is not None:
@@ -144,7 +150,7 @@ def _check(written: WrittenChunk) -> None:
 
 def changed_branches(run: Run, chunk: Chunk, events: Mapping[str, ak.Array]) -> dict[str, str]:
     """The branches of a chunk whose checksum or type differs, and which; a checksum does not include the type."""
-    checksums = zip(run.written, chunk.checksums, strict=True)
+    checksums = zip(run.written, chunk.checksums, strict=False)  # of grafted files, those of the stand-ins come first
     found = {n: "checksum differs" for n, known in checksums if n in events and checksum(events[n]) != known}
     dtypes = {branch.name: branch.dtype.removesuffix(" array") for branch in run.carried if branch.name in events}
     return found | {n: "type differs" for n, dtype in dtypes.items() if n not in found and dtype_of(events[n]) != dtype}

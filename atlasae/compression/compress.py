@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -25,24 +26,29 @@ from atlasae.compression.format import (
     read_contents,
     write_contents,
 )  # fmt: skip
+from atlasae.compression.grafting import Grafting, forms_of, grafting_of, plan_of, write_grafted
 from atlasae.compression.layouts import layout_named
+from atlasae.compression.ntuples import NtupleTarget, as_ntuple, grafted_ntuple, is_to_be_grafted
 from atlasae.compression.others import copy_others, entry_ranges, moved, read_counted
 from atlasae.compression.plan import Options, Plan, make_plan, open_for, settle_plan
 from atlasae.compression.results import CollectionReport, CompressionReport
 from atlasae.compression.verify import compare_files, read_back
 from atlasae.errors import UserError
 from atlasae.files.checksums import checksum
+from atlasae.files.damage import damage
 from atlasae.files.events import Events
-from atlasae.files.outputs import check_target, replacing
+from atlasae.files.outputs import check_target, replacing, scratch
 from atlasae.files.remote import Location, Named, local, located, watching
-from atlasae.files.trees import open_source
+from atlasae.files.trees import Tree, open_source
 from atlasae.files.writing import PAGES, Behind, Target, Writer, create
 from atlasae.jets.collections import stand_ins
 from atlasae.jets.inputs import Opened
 from atlasae.jets.stored import storage_of
+from atlasae.pages import size_text
 from atlasae.report import LeftOut, Report
 
 Finished = Callable[[Path, Report], None]
+Write = Callable[[Opened, Plan, Options, Path, Progress], tuple[Run, list[str], dict[str, Any]]]
 
 _PLACES, _PLACE_ENTRIES = 12, 500  # positions, and entries at each, that the sample takes from a long file
 
@@ -70,10 +76,10 @@ def compress_file(
     path, target, options = located(path), local(target), _checked(options)
     writing, reading = _halves(progress or silent) if options.read_back else (progress or silent, silent)
     check_target(path, target, options.force)
-    with watching(path) as check_unchanged, open_for(path, options) as opened:
-        plan = make_plan(opened, options)
+    with watching(path) as check_unchanged, open_for(path, options) as found:
+        opened, plan, write = _planned(found, options)
         with replacing(target, options.force) as temporary:
-            run, notes, types = _write_compressed(opened, plan, options, temporary, writing)
+            run, notes, types = write(opened, plan, options, temporary, writing)
             if options.read_back:
                 read_back(temporary, opened, types, reading)
             check_unchanged()
@@ -95,6 +101,21 @@ def recognise_compressed(path: Location, target: Path, options: Options) -> Comp
     if compare_files(path, target)["differences"]:
         return None
     return _report(path, target, run, target, [], 0.0)
+
+
+def _planned(opened: Opened, options: Options) -> tuple[Opened, Plan, Write]:
+    """The plan for an input, and what writes it: all but its jets is copied byte for byte where that can be done."""
+    if is_to_be_grafted(opened, options):
+        opened = as_ntuple(opened)
+        return opened, make_plan(opened, replace(options, rntuple=True), grafted=True), _write_grafted_ntuple
+    grafting = grafting_of(opened, options)
+    if grafting is None:
+        return opened, make_plan(opened, options), _write_compressed
+    plan = plan_of(grafting, make_plan(opened, options, grafted=True))
+    forms = forms_of(grafting, opened, plan.collections)
+    if forms is None:
+        return opened, make_plan(opened, options), _write_compressed
+    return opened, plan, partial(_write_grafted, replace(grafting, forms=forms))
 
 
 def _checked(options: Options | None) -> Options:
@@ -124,19 +145,33 @@ def file_bytes(path: Location, target: Path, part: tuple[int, int] = (0, 1)) -> 
     return {"bytes_file_in": before, "bytes_file_out": target.stat().st_size}
 
 
-def jet_bytes(path: Path, run: Run) -> dict[str, int]:
+def jet_bytes(tree: Tree, run: Run) -> dict[str, int]:
     """Compressed basket bytes of the stand-ins of each collection: latents, exact branches and their counters."""
-    with open_source(path) as source:
-        tree = source.trees[run.tree]
-        return {
-            entry.collection.name: tree.compressed_bytes(stand_ins(entry.collection, run.counters))
-            for entry in run.collections
-        }
+    return {
+        entry.collection.name: tree.compressed_bytes(stand_ins(entry.collection, run.counters))
+        for entry in run.collections
+    }
+
+
+def _carried(tree: Tree, run: Run) -> list[str]:
+    """The names of the carried branches."""
+    if run.graft is None:
+        return [branch.name for branch in run.carried]
+    made = {name for entry in run.collections for name in stand_ins(entry.collection, run.counters)}
+    return sorted(tree.names - made)
+
+
+def _growth(before: int, after: int) -> list[str]:
+    """A note where the output is larger than the input."""
+    return [f"the output is larger than the input, by {size_text(after - before)}"] if after > before else []
 
 
 def _report(path: Location, made: Path, run: Run, target: Path, notes: list[str], seconds: float) -> CompressionReport:
     """What is reported of a file that is made, and will be called `target`."""
-    sizes = jet_bytes(made, run)
+    with open_source(made) as source:
+        tree = source.trees[run.tree]
+        sizes, carried = jet_bytes(tree, run), _carried(tree, run)
+    file_sizes = file_bytes(path, made, run.source.get("part", (0, 1)))
     jets = sum(entry.jets for entry in run.collections)
     bytes_out = sum(sizes.values())
     return CompressionReport(
@@ -153,11 +188,11 @@ def _report(path: Location, made: Path, run: Run, target: Path, notes: list[str]
         exact_jets=sum(entry.exact_jets for entry in run.collections),
         max_error=merge_largest(entry.max_error for entry in run.collections),
         model_sha256=run.collections[0].model_sha256,
-        carried=[branch.name for branch in run.carried],
+        carried=carried,
         dropped=run.dropped,
         left_out=run.left_out,
-        **file_bytes(path, made, run.source.get("part", (0, 1))),
-        notes=notes,
+        **file_sizes,
+        notes=notes + _growth(file_sizes["bytes_file_in"], file_sizes["bytes_file_out"]),
         output=str(target),
         seconds=seconds,
     )
@@ -182,12 +217,44 @@ def _write_compressed(
     return run, notes, types
 
 
+def _write_grafted(
+    grafting: Grafting, opened: Opened, plan: Plan, options: Options, path: Path, progress: Progress
+) -> tuple[Run, list[str], dict[str, Any]]:
+    """Write the file with all but the jets copied; returns the same as `_write_compressed`."""
+    start = _start(opened.events, plan, options)
+    plan = settle_plan(plan, [compressor.collection for compressor in start.compressors])
+    with scratch(path) as stand_ins:
+        with create(stand_ins) as target:
+            chunks, types = _write_chunks(opened, plan, start.compressors, options, target, progress)
+        run = _run(opened, plan, start, chunks, list(types), options)
+        contents = Contents([run], chunks, start.embedded)
+        with damage(f"'{opened.path}'"):
+            contents = write_grafted(grafting, plan, stand_ins, contents, path)
+    notes = [*start.notes, *(note for compressor in start.compressors if (note := compressor.note()))]
+    return contents.runs[0], notes, types
+
+
+def _write_grafted_ntuple(
+    opened: Opened, plan: Plan, options: Options, path: Path, progress: Progress
+) -> tuple[Run, list[str], dict[str, Any]]:
+    """Write the file with the pages of an RNTuple copied; returns the same as `_write_compressed`."""
+    options = replace(options, rntuple=True)
+    start = _start(opened.events, plan, options)
+    plan = settle_plan(plan, [compressor.collection for compressor in start.compressors])
+    with grafted_ntuple(opened, plan, path) as target:
+        chunks, types = _write_chunks(opened, plan, start.compressors, options, target, progress)
+        run = _run(opened, plan, start, chunks, list(types), options)
+        contents = target.finish(Contents([run], chunks, start.embedded))
+    notes = [*start.notes, *(note for compressor in start.compressors if (note := compressor.note()))]
+    return contents.runs[0], notes, types
+
+
 def _copy_others(opened: Opened, options: Options, target: Target) -> tuple[Copied, list[LeftOut]]:
     """Copy the other trees and objects; done first, since an unwritable one may end the run."""
     if not opened.source or options.only_jets or (opened.part and opened.part.number):
         return Copied(), []
     source, tree, step_size = opened.source, opened.tree, options.step_size
-    return copy_others(source, tree, target, step_size, options.rntuple, options.drop_unwritable)
+    return copy_others(source, tree, target, step_size, bool(options.rntuple), options.drop_unwritable)
 
 
 def _start(events: Events, plan: Plan, options: Options) -> Start:
@@ -214,7 +281,7 @@ def _write_chunks(
     plan: Plan,
     compressors: Sequence[Compressor[FileLayout]],
     options: Options,
-    target: Target,
+    target: Target | NtupleTarget,
     progress: Progress,
 ) -> tuple[list[Chunk], dict[str, Any]]:
     """Write the tree chunk by chunk; returns the chunks, and the type of each branch in the order of checksums."""
@@ -228,6 +295,8 @@ def _write_chunks(
                 written |= compressor.compress(events)
             for counter, branch in plan.lone_counters.items():
                 written[counter] = ak.values_astype(ak.num(events[branch]), np.int32)
+                if plan.grafted and counter in plan.counted.values():  # it stays as it is
+                    written |= opened.events.read([counter], start, stop)
             writer = writer or _compressed_tree(target, opened, plan, options, compressors, written)
             behind.extend(writer, written)
             jets = sum(compressor.jets for compressor in compressors) - sum(chunk.jets for chunk in chunks)
@@ -237,14 +306,14 @@ def _write_chunks(
 
 
 def _compressed_tree(
-    target: Target,
+    target: Target | NtupleTarget,
     opened: Opened,
     plan: Plan,
     options: Options,
     compressors: Sequence[Compressor[FileLayout]],
     columns: dict[str, ak.Array],
 ) -> Writer:
-    if options.rntuple:
+    if options.rntuple or isinstance(target, NtupleTarget):
         return target.make_ntuple(opened.tree, columns, opened.title, plan.places_written)
     words = [name for collection in plan.collections for name in stand_ins(collection, plan.counters)]
     writer = target.make_tree(opened.tree, columns, opened.title, plan.counters, plan.compression, words)
@@ -284,7 +353,7 @@ def _run(
         dropped=plan.dropped,
         versions={package: version(package) for package in ("atlasae", "torch", "uproot", "awkward", "numpy")},
         table=opened.table,
-        ntuple=options.rntuple and opened.tree_read is not None and opened.tree_read.is_rntuple,
+        ntuple=bool(options.rntuple) and opened.tree_read is not None and opened.tree_read.is_rntuple,
         aliases=plan.aliases,
         places=plan.places,
         options=options.digest,

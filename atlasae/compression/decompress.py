@@ -15,6 +15,8 @@ from atlasae.compression.format import (
     Run,
     read_contents,
 )  # fmt: skip
+from atlasae.compression.grafting import is_grafted, taken_apart, write_regrafted
+from atlasae.compression.ntuples import damage_in, is_ntuple, rewritten, write_restored_ntuple
 from atlasae.compression.others import copy_back
 from atlasae.compression.parts import check_parts
 from atlasae.compression.plan import Options
@@ -119,6 +121,13 @@ def _write_restored(
     source: Source, contents: Contents, path: Path, progress: Progress, lost: Salvage | None
 ) -> list[LeftOut]:
     """Write the original file; returns what of the compressed file was left out, as it can't be written."""
+    if is_grafted(contents) and lost is None:
+        if is_ntuple(contents):
+            write_restored_ntuple(source, contents, path, progress)
+        else:
+            write_regrafted(taken_apart(source, contents), path, progress)
+        return []
+    contents = _rewritten(source, contents, lost)
     run = contents.runs[0]
     compression = _restored_compression(source, run)
     with create(path, compression) as target:
@@ -131,6 +140,21 @@ def _write_restored(
         if writer is None:
             raise _all_lost(source)
         return copy_back(source, contents, target, Options.step_size, lost.damage if lost else None)
+
+
+def _rewritten(source: Source, contents: Contents, lost: Salvage | None) -> Contents:
+    """The contents of a file that is to be written anew, of which a grafted one is checked before."""
+    if not is_grafted(contents):
+        return contents
+    starts = [start for _, start, _ in contents.chunks_by_run()]
+    for message, number in damage_in(source, contents):
+        if lost is None:
+            raise DamagedFileError(message)
+        if number < 0:
+            lost.damage.append(message)
+        else:
+            lost.spoiled[starts[number]] = message
+    return rewritten(source, contents)
 
 
 def _restored_tree(source: Source, run: Run, events: dict[str, ak.Array], target: Target) -> Writer:
@@ -156,6 +180,7 @@ def _is_nested(branch: Branch) -> bool:
 
 
 def _restored_table(source: Source, contents: Contents, progress: Progress, lost: Salvage | None) -> Table:
+    contents = _rewritten(source, contents, lost)
     run = contents.runs[0]
     if any(branch.jagged for branch in run.carried) or any(c.collection.jagged for c in run.collections):
         raise UserError(f"'{source.path}' has several jets an event: a table has one a row; write a .root file")

@@ -21,13 +21,15 @@ from atlasae.files.remote import Location
 from atlasae.files.tables import TableFacts
 from atlasae.files.trees import Source, Tree, open_source
 from atlasae.files.writing import Target
+from atlasae.graft.digests import Marks
+from atlasae.graft.taken import TakenOut
 from atlasae.jets.collections import Collection, stand_ins
 from atlasae.jets.padding import Config
 from atlasae.jets.stored import storage_of
 from atlasae.report import LeftOut
 
 FORMAT = 3  # version of the folder; to be raised when old readers would misread a new file
-READ = (1, 2, FORMAT)  # format 1 stores strings, format 2 bytes, format 3 may shift the grid from jet to jet
+READ = range(1, FORMAT + 1)  # 1 stores strings, 2 bytes; 3 shifts the grid from jet to jet, and may be grafted
 _PARTS = "where parts of several formats were merged, decompress each by itself"
 PACKED_SKIM = (
     "packed jets of a chunk are all in its first entry, so that some of its entries can't be decoded: skim what "
@@ -38,7 +40,7 @@ _SKIMS = {
     "floats": "decompress it with --trust FULL.root, the compressed file it was made of",
 }
 _MADE = {"packed": "packed by atlasae", "floats": "compressed by atlasae to three floats each"}
-_LATER = {"ntuple", "aliases", "places", "exact_prefix", "roundings", "left_out", "minor"}
+_LATER = {"ntuple", "aliases", "places", "exact_prefix", "roundings", "left_out", "minor", "graft"}
 _RUNS, _CHUNKS, _MODELS, _ABOUT = (f"{FOLDER}/{name}" for name in ("runs", "chunks", "models", "about"))
 
 
@@ -58,7 +60,10 @@ class CompressedCollection:
 
 @dataclass(frozen=True)
 class Chunk:
-    """Consecutive entries that were compressed together, with the checksum of every branch in `Run.written`."""
+    """Consecutive entries that were compressed together, with the checksum of every branch in `Run.written`.
+
+    In a grafted file, the numbers of `Marks` of the carried branches follow.
+    """
 
     entries: int
     jets: int
@@ -90,6 +95,40 @@ class Copied:
     trees: list[CopiedTree] = field(default_factory=list)
     objects: list[str] = field(default_factory=list)
     checksums: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class CarriedTree:
+    """A tree whose baskets were copied as they were: its entries, and the checksums of its branches."""
+
+    entries: int
+    marks: Marks
+
+
+@dataclass(frozen=True)
+class CarriedNtuple:
+    """An RNTuple from which the jets were taken out: its checksums, and how to put them back (`Surgery.to_json`)."""
+
+    carried: CarriedTree
+    surgery: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Graft:
+    """What a run has of a file that was copied byte for byte, but for the jets, whose branches were taken out.
+
+    `trees` are all trees but that of the jets, the checksums of whose branches are in the chunks. `objects` are
+    checksums by path and cycle, of a file with this `uuid`: ROOT writes objects anew in another. `samples` are
+    checksums of baskets as they lie in the file, which differ where ROOT has written them anew too.
+    """
+
+    taken: TakenOut | None
+    trees: dict[str, CarriedTree]
+    objects: dict[str, int]
+    uuid: str
+    branches: int
+    samples: dict[str, int]
+    ntuple: CarriedNtuple | None = None  # if the tree is an RNTuple; there is no `taken` then
 
 
 class SourceFacts(TypedDict, total=False):
@@ -126,6 +165,7 @@ class Run:
     places: dict[str, str] = field(default_factory=dict)  # paths of originals in the records of that RNTuple
     left_out: list[LeftOut] = field(default_factory=list)  # other than branches of its tree, which are in `dropped`
     options: str = ""  # `Options.digest`
+    graft: Graft | None = None  # if all but the jets was copied as it is; `carried` and `copied` are empty then
 
     @property
     def restored(self) -> set[str]:
@@ -137,7 +177,24 @@ class Run:
     def carries_others(self) -> bool:
         """Whether other trees and objects were carried: not with --only-jets, and only in the first part of a file."""
         number, _ = self.source.get("part", (0, 1))
-        return number == 0 and (bool(self.carried or self.left_out) or self.copied != Copied())
+        found = bool(self.carried or self.left_out or self.graft) or self.copied != Copied()
+        return number == 0 and found
+
+    @property
+    def carried_number(self) -> int:
+        """The number of carried branches."""
+        return self.graft.branches if self.graft else len(self.carried)
+
+    @property
+    def other_trees(self) -> set[str]:
+        """The paths of the carried trees, but that of the jets."""
+        found = self.graft.trees if self.graft else {tree.name for tree in self.copied.trees}
+        return set(found) - {self.tree}
+
+    @property
+    def other_objects(self) -> set[str]:
+        """The paths of the carried objects that are no trees."""
+        return {name.rpartition(";")[0] for name in self.graft.objects} if self.graft else set(self.copied.objects)
 
     @property
     def single(self) -> list[str]:
@@ -313,7 +370,7 @@ def _check(source: Source, contents: Contents) -> None:
         )
     check_alike(contents.runs, f"'{source.path}' merges files that")
     for run, start, chunk in contents.chunks_by_run():
-        if len(chunk.checksums) != len(run.written):
+        if len(chunk.checksums) != len(run.written) and not (run.graft and len(chunk.checksums) > len(run.written)):
             raise DamagedFileError(
                 f"'{source.path}' is damaged: the chunk at entry {start} has other checksums than one per branch"
             )
@@ -371,6 +428,8 @@ def check_alike(runs: Sequence[Run], what: str, merged: bool = True) -> None:
 def _facts_of_tree(run: Run, written: bool) -> dict[str, str]:
     """What must be equal in all runs of a tree: names of the facts for messages, with their values."""
     facts = {"the tree": f"'{run.tree}'"}
+    if written:
+        facts["what is not jets"] = f"copied, with {run.graft.branches} branches" if run.graft else "written anew"
     facts |= {f"branch '{branch.name}'": _type_of(branch.dtype, branch.jagged) for branch in run.carried}
     facts |= {f"branch '{name}'": f"'{stays}' by another name" for name, stays in run.aliases.items()}
     for collection in (entry.collection for entry in run.collections):
@@ -472,7 +531,7 @@ def _described_file(path: Location, source: Source, contents: Contents) -> InfoR
         entries=tree.entries,
         jets=sum(entry.jets for run in contents.runs for entry in run.collections),
         collections=[_described(name, contents.runs, tree) for name in names],
-        carried=len(contents.runs[0].carried),
+        carried=contents.runs[0].carried_number,
         dropped=contents.dropped,
         left_out=contents.left_out,
         runs=[_described_run(run, contents) for run in contents.runs],

@@ -84,7 +84,7 @@ class Options:
         variables: a TOML file that lists branches, each with its precision, to compress instead of jets.
         model: a model file (or one of tables, for packed), `default` or `self`.
         compression: of carried branches, such as "zstd:5"; by default as in the input.
-        rntuple: whether to write an RNTuple instead of a TTree.
+        rntuple: whether to write an RNTuple or a TTree; by default what the input is, if its pages can be copied.
         packed: whether to pack the jets of a chunk into bytes, instead of three floats per jet.
         context: whether packed jets are predicted from the jets before them in their event: smaller, but slower.
         dither: whether the grid is shifted from jet to jet, so that spectra have no comb; else equal jets decode alike.
@@ -95,6 +95,7 @@ class Options:
         force: whether to replace an output that exists.
         read_back: whether to read the output back and compare it with the input, before it gets its name.
         part: the part of the file to compress; by default all of it.
+        rewrite: whether to write everything anew, also what could be copied byte for byte.
 
     >>> atlasae.Options(precision=1e-4, jets="Jet_", step_size="20 MB").jets
     ('Jet_',)
@@ -109,7 +110,7 @@ class Options:
     variables: Taken[Named | None, Path | None] = Taken(_file, None)
     model: Taken[str | PathLike[str], str] = Taken(_model, "default")
     compression: str | None = None
-    rntuple: bool = False
+    rntuple: bool | None = None
     packed: bool = False
     context: bool = True
     dither: bool = True
@@ -120,11 +121,14 @@ class Options:
     force: bool = False
     read_back: bool = True
     part: Part | None = None
+    rewrite: bool = False
 
     def __post_init__(self) -> None:
         for option in fields(self):
             if isinstance(option.default, bool) and not isinstance(given := getattr(self, option.name), bool):
                 raise UserError(f"{option.name} {given!r} is neither True nor False")
+        if not isinstance(self.rntuple, bool | None):
+            raise UserError(f"rntuple {self.rntuple!r} is neither True nor False, nor None for what the input is")
         for name in ("tree", "compression"):
             if not isinstance(given := getattr(self, name), str | None):
                 raise UserError(f"{name} {given!r} is no text")
@@ -137,6 +141,11 @@ class Options:
         if self.packed:
             return "packed"
         return "list" if self.variables else "floats"
+
+    @property
+    def rewrites(self) -> bool:
+        """Whether these options need all branches to be read, so that nothing is copied byte for byte."""
+        return self.rewrite or bool(self.rntuple) or self.only_jets
 
     @property
     def digest(self) -> str:
@@ -172,6 +181,8 @@ class Plan:
     places: dict[str, str] = field(default_factory=dict)  # paths of the members of its records
     counted: dict[str, str] = field(default_factory=dict)  # branches whose counter is in the input -> the counter
     compression: Any = None  # of carried branches: by option or as in the input; None for a table
+    grafted: bool = False  # whether all but the jets is copied byte for byte
+    recompression: Any = None  # of carried baskets, where it was asked for
 
     @property
     def read(self) -> list[str]:
@@ -194,13 +205,16 @@ class Plan:
 def open_for(path: Location, options: Options) -> Iterator[Opened]:
     """Open an input with the tree, jets and part that the options select."""
     names = read_variables(options.variables).names if options.variables else ()
-    with open_input(path, options.tree, options.jets, names, options.rntuple) as opened:
+    with open_input(path, options.tree, options.jets, names, bool(options.rntuple)) as opened:
         part = options.part
         yield replace(opened.within((part.start, part.stop)), part=part) if part else opened
 
 
-def make_plan(opened: Opened, options: Options) -> Plan:
-    """The plan for an input; raises UserError if something would be lost that the options do not allow."""
+def make_plan(opened: Opened, options: Options, grafted: bool = False) -> Plan:
+    """The plan for an input; raises UserError if something would be lost that the options do not allow.
+
+    Of a `grafted` file only the jets are read: all else is copied byte for byte.
+    """
     events, tree = opened.events, opened.tree_read
     _refuse_folder(opened, options)
     if not can_name(opened.tree):
@@ -208,18 +222,22 @@ def make_plan(opened: Opened, options: Options) -> Plan:
     places, aliases = (tree.places, tree.aliases) if tree else ({}, {})
     as_it_was = tree.compression if tree else None
     collections = _collections(opened, options)
+    if grafted and options.rntuple:
+        collections = [in_records(collection, always=True) for collection in collections]
     jets = {name for collection in collections for name in collection.branches.values()}
     names = [branch.name for branch in events.branches]
     asked = match_branches(options.drop, [*names, *aliases, *(u.name for u in events.unwritable)])
     dropped = (set(names) | set(aliases) if options.only_jets else asked) - jets
-    unwritable = [u for u in events.unwritable if u.name not in dropped]
+    unwritable = [u for u in events.unwritable if u.name not in dropped] if not grafted else []
     if unwritable and not (options.drop_unwritable or options.only_jets):
         raise UserError(_unwritable_message(unwritable, opened.path, options))
     kept = [branch for branch in events.branches if branch.name not in dropped and branch.name not in jets]
-    counters = name_counters(collections, kept, set(names), places)
+    taken = {branch.name for branch in kept} | jets | {u.name for u in events.unwritable if grafted}
+    kept = [] if grafted else kept
+    counters = name_counters(collections, kept, {*names, *taken}, places)
     implied = set(counters.values())
     carried = [branch for branch in kept if branch.name not in implied]
-    _refuse_taken(collections, {branch.name for branch in kept} | jets)
+    _refuse_taken(collections, taken)
     if options.rntuple:
         _refuse_names([branch.name for branch in carried] + sorted(jets), places, opened)
     originals = jets | {branch.name for branch in carried}
@@ -231,11 +249,13 @@ def make_plan(opened: Opened, options: Options) -> Plan:
         originals=[*(name for name in names if name in originals), *aliases],
         counters=counters,
         dropped=sorted(dropped - implied) + [u.name for u in unwritable],
-        notes=_notes(opened, options, implied, collections, aliases),
+        notes=list(opened.notes) if grafted else _notes(opened, options, implied, collections, aliases),
         aliases=aliases,
         places={name: places[name] for name in (*originals, *aliases) if name in places} if options.rntuple else {},
         counted={name: counters[name] for name in names if name in originals and counters.get(name) in stay},
         compression=parse_compression(options.compression) if options.compression else as_it_was,
+        grafted=grafted,
+        recompression=parse_compression(options.compression) if options.compression else None,
     )
 
 
@@ -276,7 +296,7 @@ def _collections(opened: Opened, options: Options) -> list[Collection]:
 
 def _refuse_unpacked(options: Options) -> None:
     """Raise UserError for options that the packed layout does not support."""
-    given = {"--variables": options.variables is not None, "--format rntuple": options.rntuple}
+    given = {"--variables": options.variables is not None, "--format rntuple": bool(options.rntuple)}
     given["--model self"] = options.model == "self"
     if wrong := [name for name, there in given.items() if there]:
         raise UserError(f"--layout packed packs jets into TTrees by its own tables: leave out {wrong[0]}")
@@ -330,7 +350,7 @@ def _notes(
         notes.append(f"vectors are written as counted arrays; {len(made)} counters such as {sorted(made)[0]} are new")
     notes += [NO_HADD] if options.rntuple else _notes_of_trees(opened, options)
     if opened.tree_read and opened.tree_read.is_rntuple:
-        notes += _notes_of_rntuple(opened.tree_read, options.rntuple, aliases)
+        notes += _notes_of_rntuple(opened.tree_read, bool(options.rntuple), aliases)
     return notes
 
 

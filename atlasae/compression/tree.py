@@ -15,6 +15,7 @@ import vector
 
 from atlasae.compression.chunks import Chunks
 from atlasae.compression.format import Chunk, Run, check_alike
+from atlasae.compression.ntuples import rewritten
 from atlasae.compression.parts import check_parts, in_order
 from atlasae.compression.plan import Options, parse_size
 from atlasae.compression.skims import contents_of
@@ -49,7 +50,7 @@ def open(paths: Named | Sequence[Named], trust: Named | None = None) -> "Compres
     with ExitStack() as stack:
         sources = [stack.enter_context(open_source(path)) for path in listed]
         trusted = located(trust) if trust else None
-        found = [contents_of(source, trusted, Options.step_size).contents for source in sources]
+        found = [rewritten(s, contents_of(s, trusted, Options.step_size).contents) for s in sources]
         parts = [Chunks(sources[place], found[place]) for place in in_order(found)]
         what = f"'{sources[0].path}'" if len(sources) == 1 else f"the list of {len(sources)} files"
         if trusted is None:  # a skim of a part is not a part

@@ -12,11 +12,13 @@ import numpy as np
 from atlasae.compression.chunks import Chunks, Progress, Salvage, changed_branches, restored_events, silent
 from atlasae.compression.collection import merge_largest
 from atlasae.compression.format import Chunk, CompressedCollection, Contents, Run, read_contents
+from atlasae.compression.grafting import Grafted, compare_grafted, is_grafted, taken_apart
+from atlasae.compression.ntuples import compare_ntuples, damage_in, is_ntuple
 from atlasae.compression.others import compare_others, copy_back
 from atlasae.compression.parts import check_parts, entries_of
 from atlasae.compression.plan import Options
 from atlasae.compression.results import IntegrityReport, VerificationReport
-from atlasae.errors import DamagedFileError, UserError
+from atlasae.errors import DamagedFileError, UserError, sparing
 from atlasae.files.branches import Branch
 from atlasae.files.checksums import checksum
 from atlasae.files.events import miscounted
@@ -44,7 +46,8 @@ def check_file(compressed: Named, progress: Progress | None = None) -> Integrity
         contents, lost = read_contents(source), Salvage()
         check_parts(f"'{compressed}'", contents.runs)
         chunks = sum(1 for _ in restored_events(source, contents, progress or silent, lost))
-        copy_back(source, contents, None, Options.step_size, lost.damage)
+        with sparing(lost.damage):
+            check_others(source, contents, lost.damage)
         check_unchanged()
     if lost.damage:
         more = f"; and {len(lost.damage) - 1} more: decompress --salvage" if len(lost.damage) > 1 else ""
@@ -55,12 +58,22 @@ def check_file(compressed: Named, progress: Progress | None = None) -> Integrity
         jets=sum(chunk.jets for chunk in contents.chunks),
         chunks=chunks,
         branches=run.written,
-        trees=sorted({tree.name for run in contents.runs for tree in run.copied.trees}),
-        objects=sorted({name for run in contents.runs for name in run.copied.objects}),
+        trees=sorted({name for run in contents.runs for name in run.other_trees}),
+        objects=sorted({name for run in contents.runs for name in run.other_objects}),
         models=sorted(contents.models),
         dropped=contents.dropped,
         left_out=contents.left_out,
     )
+
+
+def check_others(source: Source, contents: Contents, lost: list[str] | None = None) -> None:
+    """Check all but the jets; raises DamagedFileError, or with `lost` records the damage."""
+    if not is_grafted(contents):
+        copy_back(source, contents, None, Options.step_size, lost)
+        return
+    for message, _ in damage_in(source, contents):
+        with sparing(lost):
+            raise DamagedFileError(message)
 
 
 def verify_file(original: Named, compressed: Named, progress: Progress | None = None) -> VerificationReport:
@@ -88,7 +101,8 @@ def compare_files(
         entries = None if restored else entries_of(contents.runs)
         with open_input(original, run.tree if not is_table(original) else None, (), nested=run.ntuple) as opened:
             report = _compare(opened.within(entries), source, contents, progress or silent)
-        copy_back(source, contents, None, Options.step_size)
+        if not is_grafted(contents):  # else they were compared with the original
+            copy_back(source, contents, None, Options.step_size)
         check_unchanged()
     return report
 
@@ -105,7 +119,7 @@ def read_back(path: Path, original: Opened, types: Mapping[str, Any], progress: 
             for run, start, chunk in (chunks := Chunks(source, contents)):
                 _read_chunk_back(chunks, run, start, chunk, original, types)
                 progress(start + chunk.entries, chunks.tree.entries)
-            copy_back(source, contents, None, Options.step_size)
+            check_others(source, contents)
     except DamagedFileError as error:
         raise UserError(f"what was written does not read back: {error}; --only-jets leaves all but jets out") from error
 
@@ -182,6 +196,8 @@ class Comparison:
 def _compare(opened: Opened, source: Source, contents: Contents, progress: Progress) -> VerificationReport:
     run = contents.runs[0]
     known = {branch.name: branch for branch in opened.events.branches}
+    if is_grafted(contents):
+        known = {name: branch for name, branch in known.items() if name in run.originals}
     names = set(known) | _same_names(run, opened)
     found = Comparison({name: EXACT if name in names else DIFFERENT for name in run.originals})
     found.differences += _compare_branches(run, known, names)
@@ -202,7 +218,11 @@ def _compare(opened: Opened, source: Source, contents: Contents, progress: Progr
             f"{start} entries were compressed, the original has {opened.events.entries}"
             + " there" * bool(entries_of(contents.runs))
         )
-    if opened.source:
+    if is_grafted(contents) and is_ntuple(contents):
+        found.differences += compare_ntuples(opened, source, contents)
+    elif is_grafted(contents):
+        _compare_grafted(opened, taken_apart(source, contents), found)
+    elif opened.source:
         found.differences += compare_others(opened.source, contents)
     found.differences += _compare_labels(contents.runs[0].table or {}, opened.table)
     collections = {entry.collection.name: entry.collection for entry in run.collections}
@@ -217,6 +237,13 @@ def _compare(opened: Opened, source: Source, contents: Contents, progress: Progr
         left_out=contents.left_out,
         differences=found.differences,
     )
+
+
+def _compare_grafted(opened: Opened, grafted: Grafted, found: Comparison) -> None:
+    """Compare all but the jets of a grafted file."""
+    differences, branches = compare_grafted(opened, grafted)
+    found.differences += differences
+    found.branches |= {name: DIFFERENT if name in branches else EXACT for name in grafted.tree.names}
 
 
 def _compare_labels(told: Mapping[str, Any], original: Mapping[str, Any] | None) -> list[str]:

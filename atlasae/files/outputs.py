@@ -88,6 +88,18 @@ def replacing(target: Path, force: bool) -> Iterator[Path]:
             path.unlink(missing_ok=True)
 
 
+@contextmanager
+def scratch(target: Path) -> Iterator[Path]:
+    """Yield a temporary name beside the target, for bytes that are needed until the end of the `with` block."""
+    made: list[Path] = []
+    try:
+        with _temporary(target, made) as temporary:
+            yield temporary
+    finally:
+        for path in made:
+            path.unlink(missing_ok=True)
+
+
 def remove_leftovers(folder: Path) -> None:
     """Remove unfinished outputs of killed runs: files that atlasae made and no process has locked."""
     for leftover in folder.glob(f"{_TEMPORARY}*"):

@@ -123,6 +123,17 @@ def _dequantized(column: Any, number: str, layout: Any, **_: Any) -> Any:
     return ak.contents.NumpyArray((layout.data.view(np.uint32) * step + column.min_value).astype(number))
 
 
+def tell_fields(ntuple: Any) -> None:
+    """Tell each field of an RNTuple those in it: uproot goes through all fields for each, four seconds for 1,500."""
+    known, within = ntuple.all_fields, defaultdict[int, list[Any]](list)
+    for number, record in enumerate(ntuple.field_records):
+        if record.parent_field_id != number:
+            within[record.parent_field_id].append(known[number])
+    for number in reversed(range(len(known))):  # fields are stored before those in them
+        inner = ([*one.fields] if one.is_anonymous else [one] for one in within[number])
+        known[number]._fields = [one for some in inner for one in some]
+
+
 def leaves_of(top: Any) -> Iterator[Leaf | Unwritable]:
     """The members of a top-level field, in order, or the field itself; raises what uproot raises on unknown types."""
     if "." in top.name:  # uproot writes such names, which ROOT forbids, and can't read them

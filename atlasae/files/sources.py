@@ -11,7 +11,7 @@ from inspect import unwrap
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Lock
-from types import FunctionType
+from types import FunctionType, SimpleNamespace
 from typing import Any, Self
 
 import cramjam
@@ -179,6 +179,25 @@ def _with_bounds() -> Any:
 
 
 _unpack_blocks = _with_bounds()
+_BLOCK = 9  # bytes of the header of a compressed block
+_NO_FILE = SimpleNamespace(file_path="(bytes)")  # for uproot's messages
+
+
+def unpack_blocks(data: bytes, size: int) -> bytes:
+    """The `size` bytes that ROOT's blocks hold, or `data` itself if it has that size; raises ValueError for others."""
+    if len(data) == size:
+        return data
+    told, at = 0, 0
+    while at < len(data):
+        header = data[at : at + _BLOCK]
+        told += int.from_bytes(header[6:], "little")
+        at += _BLOCK + int.from_bytes(header[3:6], "little")
+    if at != len(data) or told != size:
+        raise ValueError(f"{len(data)} bytes of compressed blocks do not hold {size} bytes")
+    chunk = uproot.source.chunk.Chunk.wrap(_NO_FILE, np.frombuffer(data, np.uint8))
+    return bytes(_unpack_blocks(chunk, uproot.source.cursor.Cursor(0), {}, len(data), size).raw_data)
+
+
 REQUESTS = 4  # parallel requests per remote file
 
 

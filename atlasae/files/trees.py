@@ -29,9 +29,10 @@ from atlasae.files.rntuple import (
     kind_of,
     leaves_of,
     other_names,
+    tell_fields,
 )
 from atlasae.files.sources import LocalSource, RemoteSource, guarded, own_classes
-from atlasae.files.writing import _DEFAULT_COMPRESSION, UNNAMED, Target, _compression_of, can_name
+from atlasae.files.writing import _DEFAULT_COMPRESSION, UNNAMED, Target, can_name, compression_of
 from atlasae.report import line_of, short
 
 _IN_MEMORY = ("@fUniqueID", "@fBits")  # members with the state of an object in memory
@@ -130,7 +131,7 @@ class Tree:
     @property
     def compression(self) -> Any:
         """The compression of the first branch that has one, else of the file, else ZSTD(5)."""
-        settings = map(_compression_of, chain(self._settings(), [self._source.file.fCompress]))
+        settings = map(compression_of, chain(self._settings(), [self._source.file.fCompress]))
         return next((setting for setting in settings if setting is not None), _DEFAULT_COMPRESSION)
 
     def _settings(self) -> Iterator[int]:
@@ -157,6 +158,10 @@ class Tree:
         """The names of all branches with values."""
         return set(self._fields)
 
+    def field_number(self, name: str) -> int:
+        """The id of a field of an RNTuple, or of a member of its records."""
+        return int(self._field(name).field._fid)
+
     def _field(self, name: str) -> Any:
         if name not in self._fields:
             raise ValueError(f"tree '{self.name}' has no branch '{name}'")
@@ -177,6 +182,8 @@ class Tree:
     def _leaves(self) -> list[Leaf | Unwritable]:
         """The fields of an RNTuple, split into members."""
         found: list[Leaf | Unwritable] = []
+        with damage(f"RNTuple '{self.name}'"):
+            tell_fields(self._source)
         for top in self._source.fields:
             try:
                 found += leaves_of(top)
@@ -266,10 +273,14 @@ class Source:
         """The UUID of the file, by which ROOT distinguishes files."""
         return str(self.file.file.uuid)
 
+    def read(self, start: int, stop: int) -> bytes:
+        """The bytes [start, stop) of the file."""
+        return bytes(self.file.file.source.chunk(start, stop).raw_data)
+
     @property
     def compression(self) -> Any:
         """The compression of the file, or ZSTD(5) if it has none."""
-        return _compression_of(self.file.file.fCompress) or _DEFAULT_COMPRESSION
+        return compression_of(self.file.file.fCompress) or _DEFAULT_COMPRESSION
 
     def repeats(self, older: str) -> bool:
         """Whether an older cycle has the same bytes as the latest."""

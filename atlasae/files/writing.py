@@ -1,5 +1,6 @@
 """Writing ROOT files: trees, RNTuples and other objects."""
 
+import io
 from collections.abc import Collection, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -17,11 +18,12 @@ from atlasae.files.leaf_names import write_leaves
 from atlasae.files.rntuple import (
     assemble,
 )
-from atlasae.files.xz import compress_basket, store_basket
+from atlasae.files.xz import compress_basket, compress_text, store_basket
 from atlasae.report import line_of
 
 OBJECTS = uproot.ZLIB(6)  # hadd adds histograms up, so no checksum of atlasae covers them; ZLIB has one of its own
 ZEROS = uproot.ZSTD(9)  # for branches of zeros, for which xz headers are too large
+SMALL = uproot.LZMA(9)  # for the folder of a grafted file
 PAGES = uproot.LZMA(9)  # for an RNTuple with latents: all its fields have one compression
 ALGORITHMS = {"zlib": uproot.ZLIB, "lzma": uproot.LZMA, "lz4": uproot.LZ4, "zstd": uproot.ZSTD}
 _DEFAULT_COMPRESSION = uproot.ZSTD(5)
@@ -36,12 +38,23 @@ class BasketLZMA(uproot.LZMA):  # type: ignore[misc]  # uproot has no types
         return compress_basket(bytes(data))
 
 
+class TextLZMA(uproot.LZMA):  # type: ignore[misc]  # uproot has no types
+    """LZMA for names and records."""
+
+    def compress(self, data: bytes) -> bytes:
+        """Compress one block."""
+        return compress_text(bytes(data))
+
+
 class StoredLZMA(uproot.LZMA):  # type: ignore[misc]  # uproot has no types
     """LZMA for branches of packed bytes, stored as they are: they can't be compressed further."""
 
     def compress(self, data: bytes) -> bytes:
         """Store one block of a basket."""
         return store_basket(bytes(data))
+
+
+RECORDS = TextLZMA(9)  # for streamer infos and envelopes
 
 
 def can_name(name: str) -> bool:
@@ -158,6 +171,28 @@ def create(path: Path, compression: Any = _DEFAULT_COMPRESSION, told: Any = None
         file.compression = told or compression
 
 
+class _InMemory(io.BytesIO):
+    """A file in memory that stays when uproot closes it."""
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+@contextmanager
+def create_in_memory() -> Iterator[tuple[Target, io.BytesIO]]:
+    """Open a ROOT file in memory for writing; its bytes are there at the end of the `with` block."""
+    buffer = _InMemory()
+    with uproot.recreate(buffer, compression=SMALL) as file:
+        target = Target(file)
+        yield target, buffer
+        target.finish()
+
+
+def pack_blocks(data: bytes, compression: Any) -> bytes:
+    """Compress the bytes of a record to blocks; where that makes them no smaller, they stay as they are."""
+    return bytes(uproot.compression.compress(data, compression))
+
+
 def parse_compression(text: str) -> Any:
     """The compression that `zstd:5`, `lzma:9` ... stand for; raises UserError."""
     name, _, level = text.partition(":")
@@ -169,7 +204,7 @@ def parse_compression(text: str) -> Any:
         raise UserError(f"--compression '{text}': {line_of(error)}") from error
 
 
-def _compression_of(code: int) -> Any:
+def compression_of(code: int) -> Any:
     """The compression of a setting in a file; None for no compression or an unknown one."""
     algorithm, level = divmod(code, 100)
     try:  # settings below 100 are levels of ZLIB

@@ -20,6 +20,9 @@ Filters = list[dict[str, int]]
 # no long repeats to find, so a small window and one attempt give the same size in less than half the time.
 _LZMA = {"id": lzma.FILTER_LZMA2, "preset": 9, "lc": 2, "lp": 2, "pb": 2, "dict_size": 1 << 16}
 WORDS: Filters = [_LZMA | {"mf": lzma.MF_HC3, "nice_len": 32, "depth": 1}]
+TEXT: Filters = [
+    {"id": lzma.FILTER_LZMA2, "preset": 9, "pb": 0, "nice_len": 128, "mf": lzma.MF_BT3}
+]  # of names and records
 OFFSETS: Filters = [{"id": lzma.FILTER_DELTA, "dist": 4}, _LZMA | {"mf": lzma.MF_BT2, "nice_len": 16, "depth": 1}]
 
 _LEARNING = 3.0  # bits spent on each probability before LZMA has learned it
@@ -47,6 +50,11 @@ def store_basket(data: bytes) -> bytes:
         blocks.append(block)
         records.append(record)
     return _stream(blocks, records)
+
+
+def compress_text(data: bytes) -> bytes:
+    """Compress names and records, which begin at any byte, as one xz stream."""
+    return _xz(data, TEXT)
 
 
 def compress_words(data: bytes) -> bytes:

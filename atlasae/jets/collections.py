@@ -160,9 +160,12 @@ class _CounterNames:
         return self.of_records[records]
 
 
-def in_records(collection: Collection) -> Collection:
-    """The collection as an RNTuple can hold it: if its jets are members of records, so are its exact branches."""
-    if not any("." in name for name in collection.branches.values()):
+def in_records(collection: Collection, always: bool = False) -> Collection:
+    """The collection as an RNTuple can hold it: if its jets are members of records, so are its exact branches.
+
+    With `always`, these are in any case: five lists with the same lengths then share one column for them.
+    """
+    if not (always or any("." in name for name in collection.branches.values())):
         return collection
     return replace(collection, exact_prefix=f"{collection.prefix.replace('.', '_')}exact.")
 

@@ -58,7 +58,7 @@ def exact_once(made_of, tmp_path_factory) -> Path:
         types = {name: declared(array) for name, array in branches.items()}
         counters = {name: "nJet" for name in branches if name.startswith("Jet_")}
         file.mktree("Events", types, counter_name=lambda name: counters.get(name, f"n{name}")).extend(branches)
-    report = succeeded("compress", path, folder / "small.root", "--json", "--step-size", "2kB").report
+    report = succeeded("compress", path, folder / "small.root", "--json", "--step-size", "500B").report
     assert 0 < report["exact_jets"] < report["jets"]
     return folder
 

@@ -22,7 +22,7 @@ def pair(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("pair")
     small, back = folder / "pair.root", folder / "back.root"
     path = write_layout(folder / "jets.root", "nanoaod")
-    succeeded("compress", path, small, "--layout", request.param, "--step-size", "2kB")
+    succeeded("compress", path, small, "--layout", request.param, "--step-size", "500B")
     succeeded("decompress", small, back)
     return small, back
 

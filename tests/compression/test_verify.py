@@ -140,7 +140,7 @@ def test_a_bit_of_a_bystander_is_a_difference(branch, bit, jets_file, compressed
 
 def test_a_difference_says_in_which_entries(jets_file, tmp_path):
     small = tmp_path / "small.root"
-    succeeded("compress", jets_file, small, "--step-size", "2kB")
+    succeeded("compress", jets_file, small, "--step-size", "500B")
     found = differences(changed(jets_file, with_values("event", flip(31, 0))), small)
     (words,) = [line.split() for line in found]
     assert words[:5] == ["branch", "'event'", "differs", "in", "entries"]
@@ -281,7 +281,7 @@ def in_chunks_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with uproot.update(path) as file:
         file.mktree("more", {"x": "f4"}).extend({"x": np.arange(50, dtype=np.float32)})
         file["histogram"] = np.histogram([1.0, 2.0])
-    succeeded("compress", path, folder / "chunks.root", "--step-size", "10kB")
+    succeeded("compress", path, folder / "chunks.root", "--step-size", "10kB", "--rewrite")
     return folder
 
 
@@ -384,7 +384,7 @@ def patch_writing(monkeypatch: pytest.MonkeyPatch, name: str, change: Callable[[
 def test_a_branch_that_is_written_wrongly_is_named_and_nothing_left(jets_file, monkeypatch, layout, name):
     out = jets_file.with_name("out.root")
     patch_writing(monkeypatch, name, lambda array: array[::-1])
-    asked = ("compress", jets_file, out, "--layout", layout)
+    asked = ("compress", jets_file, out, "--layout", layout, "--rewrite")
     refused(2, (f"branch '{name}' does not read back", "checksum differs", f"--drop {name}"), *asked, out=out)
     succeeded(*asked, "--drop", name)
     out.unlink()
@@ -415,7 +415,7 @@ def test_another_tree_that_is_written_wrongly_is_told(jets_file, monkeypatch):
         file.mktree("other", {"value": np.dtype("f4")}).extend({"value": np.arange(9, dtype=np.float32)})
     patch_writing(monkeypatch, "value", lambda array: array + 1)
     words = ("'value' of tree 'other' is damaged", "--only-jets")
-    refused(2, words, "compress", jets_file, jets_file.with_name("out.root"), out=jets_file)
+    refused(2, words, "compress", jets_file, jets_file.with_name("out.root"), "--rewrite", out=jets_file)
 
 
 def test_reading_back_is_the_second_half_of_the_progress(jets_file):

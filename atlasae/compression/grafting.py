@@ -1,0 +1,481 @@
+"""Files of which all but the jets is copied byte for byte, in both directions.
+
+Compression takes the branches of the jets out and puts their stand-ins in; decompression puts the jets' own branches
+back and fills them.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+import awkward as ak
+
+from atlasae.compression.chunks import Progress, restored_events
+from atlasae.compression.format import CarriedTree, Contents, Graft, Run, write_contents
+from atlasae.compression.plan import Options, Plan
+from atlasae.errors import DamagedFileError, UserError
+from atlasae.files.branches import FOLDER
+from atlasae.files.damage import FACTS, damage
+from atlasae.files.events import flatten
+from atlasae.files.trees import Source, open_source
+from atlasae.files.writing import compression_of, create_in_memory
+from atlasae.graft.baskets import Form, Unpacked, cut, embedded_basket, open_basket, pack_basket
+from atlasae.graft.buffers import Thing
+from atlasae.graft.comparing import compare_objects, compare_trees
+from atlasae.graft.composing import Composer
+from atlasae.graft.digests import Digests, Marks, objects_of, samples
+from atlasae.graft.records import Records, new_key
+from atlasae.graft.streamers import streamers_of, trees_among
+from atlasae.graft.taken import TakenOut
+from atlasae.graft.trees import (
+    TREES,
+    FilledBasket,
+    GraftedTree,
+    counting,
+    drop,
+    embedded,
+    fill,
+    order_leaves,
+    places,
+    point,
+    put_in,
+    refuse_others,
+    take_out,
+    trees_of,
+)
+from atlasae.jets.collections import Collection, name_counters, stand_ins
+from atlasae.jets.inputs import Opened
+
+_RNTUPLE = "ROOT::RNTuple"
+
+
+@dataclass
+class Grafting:
+    """A file whose jets are to be taken out: its records, the latest cycles of its trees, and that of the jets."""
+
+    source: Source
+    records: Records
+    trees: list[GraftedTree]
+    tree: GraftedTree
+    forms: dict[str, Form] = field(default_factory=dict)
+
+    def carried(self, plan: Plan) -> list[str]:
+        """The names of the branches that are carried."""
+        out = {*plan.dropped, *jet_branches(plan.collections)}
+        return [name for name in self.tree.names if name not in out]
+
+
+def jet_branches(collections: Sequence[Collection]) -> list[str]:
+    """The branches of the variables of collections."""
+    return [name for collection in collections for name in collection.branches.values()]
+
+
+def grafting_of(opened: Opened, options: Options) -> Grafting | None:
+    """The file taken apart, if it is to be grafted; raises UserError where it has what atlasae does not know."""
+    source, tree = opened.source, opened.tree_read
+    if source is None or tree is None or tree.is_rntuple or options.rewrites or opened.part:
+        return None
+    if any(other.is_rntuple for other in source.trees.values()):
+        return None
+    with damage(f"'{opened.path}'"):
+        records = Records(source.read, opened.path.stat().st_size)
+        refuse_others(records, trees_among(streamers_of(records)) - set(TREES) | {_RNTUPLE})
+        trees = latest(trees_of(records), opened.tree)
+        return Grafting(source, records, trees, next(tree for tree in trees if tree.path == opened.tree))
+
+
+def latest(trees: Sequence[GraftedTree], name: str) -> list[GraftedTree]:
+    """The trees of a file without older cycles of the tree `name`, whose baskets are those of the latest."""
+    cycles = [tree.key.cycle for tree in trees if tree.path == name]
+    for tree in trees:
+        if tree.path == name and tree.key.cycle != max(cycles):
+            tree.folder.keys.remove(tree.key)
+    return [tree for tree in trees if tree.path != name or tree.key.cycle == max(cycles)]
+
+
+def forms_of(grafting: Grafting, opened: Opened, collections: Sequence[Collection]) -> dict[str, Form] | None:
+    """How the branches of jets store their values, found by packing the first basket; None if one can't be packed."""
+    forms = {}
+    for collection in collections:
+        for variable, name in collection.branches.items():
+            dtype = collection.dtypes[variable].replace("<", ">")
+            with damage(f"branch '{name}'"):
+                form = _form_of(grafting, opened, name, Form(dtype, collection.jagged))
+            if form is None:
+                return None
+            forms[name] = form
+    return forms
+
+
+def _form_of(grafting: Grafting, opened: Opened, name: str, form: Form) -> Form | None:
+    _, branch = grafting.tree.named(name)
+    first = _first_basket(grafting.records, branch)
+    if first is None:
+        return form
+    values, counts = flatten(opened.events.read([name], 0, first.entries)[name])
+    candidates = [form]
+    if form.jagged and len(first.data) >= 6:
+        candidates.append(replace(form, vector=int.from_bytes(first.data[4:6], "big")))
+    return next((one for one in candidates if one.pack(values, counts)[0] == first.data), None)
+
+
+def _first_basket(records: Records, branch: Thing) -> Unpacked | None:
+    """The first basket of a branch, if it has any."""
+    for place in places(branch, records)[:1]:
+        return open_basket(records.read(place.at, place.at + place.nbytes))
+    return next((embedded_basket(basket) for _, basket in embedded(branch)), None)
+
+
+def plan_of(grafting: Grafting, plan: Plan) -> Plan:
+    """The plan with what can be dropped from a file: not the branches that count others."""
+    counters = counting(grafting.tree, {*plan.dropped, *jet_branches(plan.collections)})
+    return replace(plan, dropped=[name for name in plan.dropped if name not in counters])
+
+
+@contextmanager
+def _of_file(path: Path) -> Iterator[Records]:
+    """The records of a file that atlasae wrote."""
+    with open_source(path) as source:
+        yield Records(source.read, path.stat().st_size)
+
+
+def write_grafted(grafting: Grafting, plan: Plan, stand_ins: Path, contents: Contents, path: Path) -> Contents:
+    """Write the input without its jets, with their stand-ins; returns the contents of the folder `atlasae`."""
+    tree, run = grafting.tree, contents.runs[0]
+    counters = _counters_kept(grafting, plan)
+    drop(tree, plan.dropped)
+    taken = take_out(tree, jet_branches(plan.collections))
+    out, objects = TakenOut.of(tree, taken, grafting.forms), dict(objects_of(grafting.records, FOLDER))
+    found = samples(grafting.records, tree)
+    with Composer(path, grafting.records) as composer, _of_file(stand_ins) as made:
+        edges = list(accumulate(chunk.entries for chunk in contents.chunks))
+        digests = Digests(grafting.records, grafting.trees, {tree.path: edges})
+        composer.copy_all(grafting.trees, digests.seen, plan.recompression)
+        carried = dict(carried_trees([other for other in grafting.trees if other is not tree], digests))
+        marks = [Marks.of(digests.found(tree.path, number)).numbers for number in range(len(edges))]
+        graft = Graft(out, carried, objects, grafting.source.uuid, len(tree.names), found)
+        _put_stand_ins(composer, grafting, made, counters)
+        pairs = zip(contents.chunks, marks, strict=True)
+        chunks = [replace(chunk, checksums=chunk.checksums + numbers) for chunk, numbers in pairs]
+        contents = replace(contents, runs=[replace(run, graft=graft)], chunks=chunks)
+        add_contents(composer, contents)
+        composer.finish(grafting.trees)
+    return contents
+
+
+def carried_trees(trees: Sequence[GraftedTree], digests: Digests) -> Iterator[tuple[str, CarriedTree]]:
+    """The entries and the checksums of trees that were copied, by their paths."""
+    for tree in trees:
+        yield tree.path, CarriedTree(tree.thing["fEntries"], Marks.of(digests.found(tree.path)))
+
+
+def _counters_kept(grafting: Grafting, plan: Plan) -> dict[str, Thing]:
+    """The leaves of the input that count jets, by the name of their branch."""
+    found = {}
+    for collection in plan.collections:
+        if collection.counter and collection.counter not in plan.dropped:
+            _, branch = grafting.tree.named(next(iter(collection.branches.values())))
+            leaf = branch["fLeaves"].items[0]["fLeafCount"]
+            found[collection.counter] = leaf or grafting.tree.named(collection.counter)[1]["fLeaves"].items[0]
+    return found
+
+
+def _put_stand_ins(composer: Composer, grafting: Grafting, made: Records, counters: Mapping[str, Thing]) -> None:
+    """Copy the baskets of the stand-ins, and put their branches into the tree, counted by what counted the jets."""
+    (other,) = trees_of(made)
+    names = set(grafting.tree.names)
+    ours = [branch for _, branch in other.walk() if branch.name not in counters]
+    if taken := names.intersection(branch.name for branch in ours):
+        raise UserError(f"branch '{min(taken)}' is in the way of the jets: leave it out with --drop")
+    composer.copy_baskets(made, ours, grafting.tree.folder.at)
+    for branch in ours:
+        point(branch, lambda leaf: counters.get(leaf.name, leaf))
+        put_in(grafting.tree, branch)
+    composer.add_streamers(made)
+
+
+def add_contents(composer: Composer, contents: Contents) -> None:
+    """Add the folder `atlasae`."""
+    with create_in_memory() as (target, buffer):
+        write_contents(target, contents)
+    data = buffer.getvalue()
+    made = Records(lambda start, stop: data[start:stop], len(data))
+    folder = composer.add_folder(FOLDER.encode())
+    trees = {id(tree.key): tree for tree in trees_of(made)}
+    for inner in next(iter(made.root.folders.values())).keys:
+        if tree := trees.get(id(inner)):
+            composer.copy_baskets(made, list(tree.branches()), folder.at)
+            folder.keys.append(composer.add_tree(folder, inner, tree.thing))
+        else:
+            folder.keys.append(composer.add(folder, inner, made.payload(inner), inner.objlen))
+    composer.add_streamers(made)
+
+
+# --- back
+
+
+_FEWEST = 1000  # bytes of a basket
+
+
+@dataclass
+class Grafted:
+    """A grafted file taken apart: its records, its trees without stand-ins, and that of the jets."""
+
+    source: Source
+    contents: Contents
+    records: Records
+    trees: list[GraftedTree]
+    tree: GraftedTree
+
+    def __post_init__(self) -> None:
+        """Take the samples, before the tree is changed."""
+        self._samples = samples(self.records, self.tree)
+
+    @property
+    def run(self) -> Run:
+        """The first run."""
+        return self.contents.runs[0]
+
+    @property
+    def graft(self) -> Graft:
+        """What the first run tells of its branches."""
+        assert self.run.graft is not None
+        return self.run.graft
+
+    @property
+    def is_untouched(self) -> bool:
+        """Whether ROOT has not written the file anew since."""
+        return self.source.uuid == self.graft.uuid and len(self.contents.runs) == 1
+
+    def put_back(self) -> list[Thing]:
+        """Put the branches of the jets back in their places, without values; returns them."""
+        taken = self.graft.taken
+        assert taken is not None
+        things = taken.things(self.tree)
+        for thing, kept in zip(things, taken.branches, strict=True):
+            put_in(self.tree, thing, kept.above, kept.before)
+        order_leaves(self.tree)
+        return things
+
+    @cached_property
+    def restreamed(self) -> set[str]:
+        """The branches of objects, if ROOT has written all baskets anew, as hadd does for another compression.
+
+        Their bytes differ then: ROOT writes other versions of classes, and not all members without their dictionaries.
+        """
+        known = self.graft.samples
+        if self.is_untouched or any(known.get(path) == value for path, value in self._samples.items()):
+            return set()
+        return {branch.name for branch in self.tree.branches() if branch.kind != "TBranch"}
+
+    def edges(self) -> dict[str, list[int]]:
+        """The last entries of the chunks of the tree of jets, and of each run in every other tree, by its path."""
+        paths = {path for run in self.contents.runs if run.graft for path in run.graft.trees}
+        edges = {path: list(accumulate(_entries(run, path) for run in self.contents.runs)) for path in paths}
+        return edges | {self.tree.path: list(accumulate(chunk.entries for chunk in self.contents.chunks))}
+
+    def digests(self, sparing: bool = False) -> Digests:
+        """The checksums of all carried branches, in the ranges that have checksums in the file, of baskets to come."""
+        return Digests(self.records, self.trees, self.edges(), sparing)
+
+    def damaged(self, digests: Digests) -> Iterator[tuple[str, int]]:
+        """Messages about what differs from what was written, each with the number of its chunk, or -1."""
+        yield from self._damaged_chunks(digests)
+        known = {tree.path for tree in self.trees}
+        for number, run in enumerate(self.contents.runs):
+            for path, carried in (run.graft.trees if run.graft else {}).items():
+                if path not in known:
+                    yield f"'{self.source.path}' is damaged: '{path}' was in it and is gone", -1
+                elif changed := carried.marks.changed(digests.found(path, number)):
+                    where = f"of tree '{path}' in entries {self._start(path, number)} to {self.edges()[path][number]}"
+                    yield _told(changed, where), -1
+
+    def _damaged_chunks(self, digests: Digests) -> Iterator[tuple[str, int]]:
+        for number, (run, start, chunk) in enumerate(self.contents.chunks_by_run()):
+            marks = Marks(chunk.checksums[len(run.written) :])
+            changed = marks.changed(digests.found(self.tree.path, number))
+            if changed := [name for name in changed if name not in self.restreamed]:
+                yield _told(changed, f"in entries {start} to {start + chunk.entries}"), number
+
+    def _start(self, path: str, number: int) -> int:
+        return self.edges()[path][number - 1] if number else 0
+
+    def check(self, digests: Digests) -> None:
+        """Raise DamagedFileError if a checksum differs of what the digests have seen."""
+        for message, _ in self.damaged(digests):
+            raise DamagedFileError(message)
+
+    def check_objects(self) -> None:
+        """Raise DamagedFileError if an object other than a tree has changed since it was written."""
+        if self.is_untouched:
+            found = dict(objects_of(self.records, FOLDER))
+            for name in (name for name, known in self.graft.objects.items() if found.get(name) != known):
+                raise DamagedFileError(f"'{name}' in '{self.source.path}' is damaged: its checksum differs")
+
+
+def _told(names: Sequence[str], where: str) -> str:
+    more = f" (and {len(names) - 1} more)" * (len(names) > 1)
+    return f"branch '{names[0]}'{more} is damaged: checksum differs {where}; get the file again"
+
+
+def _entries(run: Run, path: str) -> int:
+    carried = run.graft.trees.get(path) if run.graft else None
+    return carried.entries if carried else 0
+
+
+def is_grafted(contents: Contents) -> bool:
+    """Whether all runs of a file were grafted."""
+    return all(run.graft is not None for run in contents.runs)
+
+
+def taken_apart(source: Source, contents: Contents) -> Grafted:
+    """A grafted file taken apart, without the stand-ins and the folder `atlasae`; raises DamagedFileError."""
+    run = contents.runs[0]
+    with damage(f"'{source.path}'", *FACTS):
+        records = Records(source.read, source.path.stat().st_size)
+        trees = latest(trees_of(records), run.tree)
+        tree = next(tree for tree in trees if tree.path == run.tree)
+        ours = {name for entry in run.collections for name in stand_ins(entry.collection, run.counters)}
+        take_out(tree, ours)
+        records.leave_out(FOLDER)
+        trees = [tree for tree in trees if not tree.path.startswith(f"{FOLDER}/")]
+        return Grafted(source, contents, records, trees, tree)
+
+
+def compare_grafted(opened: Opened, grafted: Grafted) -> tuple[list[str], list[str]]:
+    """The differences between an original and all of a grafted file but the jets, and the branches with other data."""
+    source, run = opened.source, grafted.run
+    if source is None:
+        return ["the original is no ROOT file"], []
+    with damage(f"'{source.path}'", *FACTS):
+        records = Records(source.read, source.path.stat().st_size)
+        trees = latest(trees_of(records), run.tree)
+        tree = next(tree for tree in trees if tree.path == run.tree)
+        known = set(tree.names)
+        take_out(tree, [name for name in run.originals if name in known])
+        drop(tree, [name for name in run.dropped if name in known])
+        exactly = grafted.is_untouched
+        found = list(compare_trees(trees, grafted.trees, exactly))
+        digests = grafted.digests(sparing=True)
+        digests.read()
+        grafted.check(digests)
+        others = Digests(records, trees, grafted.edges())
+        data = list(_compare_data(grafted, digests, others, [tree.path for tree in trees]))
+        found += [message for message, _ in data]
+        found += compare_objects(records, grafted.records, FOLDER, exactly)
+    return found, [name for _, name in data if name]
+
+
+def _compare_data(grafted: Grafted, mine: Digests, theirs: Digests, trees: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Messages about branches with other data, each with the name of the branch if its tree is that of the jets."""
+    for path in {tree.path for tree in grafted.trees} & set(trees):
+        start, main = 0, path == grafted.tree.path
+        for number, stop in enumerate(grafted.edges().get(path, [])):
+            others = _by_name(theirs.found(path, number))
+            for name, values in _by_name(mine.found(path, number)).items():
+                if others.get(name, values) != values:
+                    of = "" if main else f" of tree '{path}'"
+                    yield f"branch '{name}'{of} differs in entries {start} to {stop}", name * main
+            start = stop
+
+
+def _by_name(found: Sequence[tuple[str, int]]) -> dict[str, list[int]]:
+    """The checksums by name: several branches may have one name."""
+    values: dict[str, list[int]] = {}
+    for name, value in found:
+        values.setdefault(name, []).append(value)
+    return values
+
+
+def damage_of(grafted: Grafted) -> list[tuple[str, int]]:
+    """Messages about all damage but that of the jets, each with the number of its chunk in the tree of jets, or -1."""
+    digests = grafted.digests(sparing=True)
+    digests.read()
+    found = list(grafted.damaged(digests))
+    try:
+        grafted.check_objects()
+    except DamagedFileError as error:
+        found.append((str(error), -1))
+    return found
+
+
+def as_rewritten(source: Source, contents: Contents) -> Contents:
+    """The contents of a grafted file as if all that uproot can read had been written anew, without its checksums."""
+    if not is_grafted(contents):
+        return contents
+    grafted, tree = taken_apart(source, contents), source.trees[contents.runs[0].tree]
+    with damage(f"'{source.path}'", *FACTS):
+        grafted.put_back()
+    run, order = grafted.run, list(dict.fromkeys(grafted.tree.names))
+    jets, known = set(run.originals), {branch.name: branch for branch in tree.branches}
+    kept = [known[name] for name in order if name in known and name not in jets]
+    counters = name_counters([entry.collection for entry in run.collections], kept, {*order, *run.counters.values()})
+    implied = set(counters.values())
+    carried = [branch for branch in kept if branch.name not in implied]
+    names = {branch.name for branch in carried}
+    facts: dict[str, Any] = {
+        "carried": carried,
+        "originals": [name for name in order if name in jets | names],
+        "counters": counters | run.counters,
+        "graft": None,
+    }
+    written = [*run.written, *(branch.name for branch in carried if branch.name not in run.written)]
+    made = [replace(chunk, checksums=chunk.checksums[: len(one.written)]) for one, _, chunk in contents.chunks_by_run()]
+    runs = [replace(one, written=written, **facts) for one in contents.runs]
+    return replace(contents, runs=runs, chunks=made)
+
+
+def write_regrafted(grafted: Grafted, path: Path, progress: Progress) -> None:
+    """Write the original file; raises DamagedFileError if a checksum differs."""
+    source, contents = grafted.source, grafted.contents
+    with Composer(path, grafted.records) as composer:
+        with damage(f"'{source.path}'", *FACTS):
+            grafted.check_objects()
+            digests = grafted.digests(sparing=True)
+            composer.copy_all(grafted.trees, digests.seen)
+            grafted.check(digests)
+            taken = grafted.graft.taken
+            forms = [kept.form for kept in taken.branches] if taken else []
+            things = grafted.put_back()
+        pairs = zip(things, forms, strict=True)
+        fillers = {thing.name: Filler(composer, grafted, thing, form) for thing, form in pairs}
+        for _, events in restored_events(source, contents, progress):
+            for name, filler in fillers.items():
+                filler.add(events[name])
+        for filler in fillers.values():
+            fill(grafted.tree, filler.branch, filler.written)
+        composer.finish(grafted.trees)
+
+
+@dataclass
+class Filler:
+    """Writes the baskets of a branch, in its own form, of about the size that it says."""
+
+    composer: Composer
+    grafted: Grafted
+    branch: Thing
+    form: Form
+    written: list[FilledBasket] = field(default_factory=list)
+
+    def add(self, array: ak.Array) -> None:
+        """Write the next entries."""
+        values, counts = flatten(array)
+        starts = counts.cumsum() - counts
+        most = max(_FEWEST, self.branch["fBasketSize"])
+        for first, last in cut(counts, values.dtype.itemsize, most):
+            begin = int(starts[first])
+            self._write(values[begin : begin + int(counts[first:last].sum())], counts[first:last])
+
+    def _write(self, values: Any, counts: Any) -> None:
+        tree, composer = self.grafted.tree, self.composer
+        key = new_key(
+            b"TBasket", self.branch["fName"], tree.key.name, composer.end, tree.folder.at, tree.key.datime, big=True
+        )
+        data, offsets = self.form.pack(values, counts)
+        setting = compression_of(self.branch["fCompress"] or self.grafted.records.head.compress)
+        record, size = pack_basket(data, offsets, len(counts), setting, key)
+        self.written.append(FilledBasket(composer.append(record), len(record), size, len(counts)))

@@ -1,0 +1,324 @@
+"""Compression and decompression of RNTuples whose sealed pages are copied: only the fields of jets are taken out."""
+
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+import awkward as ak
+
+from atlasae.compression.chunks import Progress, restored_events
+from atlasae.compression.format import CarriedNtuple, CarriedTree, Contents, Graft, Run
+from atlasae.compression.grafting import (
+    add_contents,
+    as_rewritten,
+    carried_trees,
+    damage_of,
+    is_grafted,
+    jet_branches,
+    taken_apart,
+)
+from atlasae.compression.plan import Options, Plan
+from atlasae.errors import DamagedFileError
+from atlasae.files.branches import FOLDER
+from atlasae.files.damage import FACTS, damage
+from atlasae.files.trees import Source, Tree
+from atlasae.files.writing import PAGES, Writer
+from atlasae.graft.anchors import GraftedNtuple, ntuples_of, packing
+from atlasae.graft.comparing import compare_objects, compare_trees
+from atlasae.graft.composing import Composer
+from atlasae.graft.digests import Digests, Marks, objects_of
+from atlasae.graft.fields import Field, Names, described, put_back, take_fields, walk_fields
+from atlasae.graft.ntuple import NtupleWriter
+from atlasae.graft.records import Records
+from atlasae.graft.surgery import Made, Surgery, operate, undo
+from atlasae.graft.trees import GraftedTree, trees_of
+from atlasae.jets.collections import stand_ins
+from atlasae.jets.inputs import Opened
+
+_ANONYMOUS = re.compile(r":?_\d+")  # names of what lists hold, and of bases of classes
+
+
+@dataclass
+class NtupleFile:
+    """A file with RNTuples taken apart: its records, its trees, its RNTuples, and that of the jets."""
+
+    source: Source
+    records: Records
+    trees: list[GraftedTree]
+    ntuples: list[GraftedNtuple]
+    main: GraftedNtuple
+
+    @classmethod
+    def of(cls, source: Source, name: str) -> "NtupleFile":
+        """The file with the latest cycle of the RNTuple of this name; raises DamagedFileError and UserError."""
+        with damage(f"'{source.path}'", *FACTS):
+            records = Records(source.read, source.path.stat().st_size)
+            records.leave_out(FOLDER)
+            ntuples = ntuples_of(records)
+            named = [one for one in ntuples if one.path == name]
+            if not named:
+                raise ValueError(f"it has no RNTuple '{name}'")
+            main = max(named, key=lambda one: one.key.cycle)
+            return cls(source, records, trees_of(records), ntuples, main)
+
+    def columns(self) -> dict[str, list[tuple[str, int]]]:
+        """Name and checksum of each column or branch of all RNTuples and trees, which are read, by their paths."""
+        digests = Digests(self.records, self.trees, {})
+        digests.read()
+        found = {tree.path: [*digests.found(tree.path)] for tree in self.trees}
+        return found | {one.path: one.read().found() for one in self.ntuples}
+
+    @property
+    def others(self) -> list[GraftedNtuple]:
+        """The RNTuples without jets."""
+        return [one for one in self.ntuples if one is not self.main]
+
+
+def is_to_be_grafted(opened: Opened, options: Options) -> bool:
+    """Whether an input is an RNTuple that is to stay one, whose pages are copied."""
+    asked = options.rewrite or options.only_jets or options.compression is not None or options.packed
+    tree = opened.tree_read
+    return bool(tree and tree.is_rntuple and not asked and options.rntuple is not False and not opened.part)
+
+
+def as_ntuple(opened: Opened) -> Opened:
+    """The input with all fields of its RNTuple, those that no TTree can hold included."""
+    assert opened.tree_read is not None
+    return replace(opened, events=opened.tree_read.nesting())
+
+
+@contextmanager
+def grafted_ntuple(opened: Opened, plan: Plan, path: Path) -> Iterator["NtupleTarget"]:
+    """Open a file for a copy of an input, with other fields in its RNTuple."""
+    assert opened.source is not None and opened.tree_read is not None
+    file = NtupleFile.of(opened.source, opened.tree)
+    with Composer(path, file.records) as composer:
+        yield NtupleTarget(file, opened.tree_read, plan, composer)
+
+
+class NtupleTarget:
+    """Takes the stand-ins of jets, chunk by chunk, as a `Target` does, and puts them into a copy of a file."""
+
+    def __init__(self, file: NtupleFile, tree: Tree, plan: Plan, composer: Composer) -> None:
+        self._file, self._tree, self._plan, self._composer = file, tree, plan, composer
+        self._surgery = Surgery()
+        self._writer: NtupleWriter | None = None
+        self._trees: dict[str, CarriedTree] = {}
+        self._digests, self._objects = Digests(file.records, file.trees, {}), dict(objects_of(file.records, FOLDER))
+        composer.copy_all(file.trees, self._digests.seen)
+
+    def make_ntuple(self, name: str, columns: Mapping[str, ak.Array], title: str, places: Mapping[str, str]) -> Writer:
+        """Take the jets out, and put in fields of the types of `columns`, whose values are not written."""
+        beside = {latent: next(iter(c.branches.values())) for c in self._plan.collections for latent in c.latents}
+        made = {name: _made(array, beside.get(name)) for name, array in columns.items()}
+        numbers = {branch: self._tree.field_number(branch) for branch in jet_branches(self._plan.collections)}
+        ntuple = self._file.main.ntuple
+        with damage(f"RNTuple '{name}'"):
+            take_fields(ntuple.fields, _numbers(ntuple.fields, self._plan.dropped))
+            fills, self._surgery = operate(ntuple, numbers, made)
+            self._writer = self._file.main.writer(self._composer, fills, packing(PAGES))
+        return _Extending(self._writer, what=f"RNTuple '{name}'")
+
+    def finish(self, contents: Contents) -> Contents:
+        """Write all else; returns the contents of the folder `atlasae`."""
+        file, run = self._file, contents.runs[0]
+        assert self._writer is not None
+        with damage(f"RNTuple '{run.tree}'"):
+            file.main.finish(self._composer, self._writer)
+        trees = dict(carried_trees(file.trees, self._digests))
+        trees |= {one.path: _carried(one, one.copy(self._composer, packing(PAGES))) for one in file.others}
+        ntuple = CarriedNtuple(_carried(file.main, self._writer), self._surgery.to_json())
+        graft = Graft(None, trees, self._objects, file.source.uuid, len(file.main.ntuple.columns), {}, ntuple)
+        contents = replace(contents, runs=[replace(run, graft=graft)])
+        add_contents(self._composer, contents)
+        self._composer.finish(file.trees)
+        return contents
+
+
+@dataclass
+class _Extending(Writer):
+    """The writer of an RNTuple, as one of a `Target`."""
+
+    what: str = ""
+
+    def extend(self, events: Mapping[str, ak.Array]) -> None:
+        """Append events."""
+        with damage(self.what):
+            self.tree.extend(events)
+
+
+def _made(array: ak.Array, beside: str | None) -> Made:
+    jagged = array.layout.is_list and not array.layout.is_regular
+    numbers = ak.to_numpy(ak.flatten(array) if jagged else array)
+    return Made(numbers.dtype.newbyteorder("<").str, jagged, beside)
+
+
+def _numbers(fields: Sequence[Field], names: Sequence[str]) -> set[int]:
+    """The ids of fields with these names, in which those of lists' elements and of bases are left out."""
+    wanted = set(names)
+    return {one.number for path, one in walk_fields(fields) if _dotted(path) in wanted and one.number is not None}
+
+
+def _dotted(path: Names) -> str:
+    """The name of a field as uproot and ROOT have it."""
+    return ".".join(part for part in path if not _ANONYMOUS.fullmatch(part))
+
+
+def _carried(one: GraftedNtuple, writer: NtupleWriter) -> CarriedTree:
+    """Its entries and the checksum of all its columns: the pages have checksums of their own, which tell the place."""
+    return CarriedTree(one.ntuple.entries, Marks(Marks.of(writer.found()).numbers[:1]))
+
+
+def write_restored_ntuple(source: Source, contents: Contents, path: Path, progress: Progress) -> None:
+    """Write the original file of a grafted RNTuple; raises DamagedFileError if a checksum differs."""
+    run, compression = contents.runs[0], packing(source.trees[contents.runs[0].tree].compression)
+    file, what = NtupleFile.of(source, run.tree), f"RNTuple '{run.tree}'"
+    edges = _edges(contents.runs)
+    with Composer(path, file.records) as composer:
+        digests = Digests(file.records, file.trees, edges)
+        composer.copy_all(file.trees, digests.seen)
+        with damage(what, *FACTS):
+            fills = undo(file.main.ntuple, Surgery.from_json(_ntuple(run).surgery))
+            writer = file.main.writer(composer, fills, compression, edges[run.tree])
+        for _, events in restored_events(source, contents, progress):
+            with damage(what):
+                writer.extend(events)
+        with damage(what):
+            file.main.finish(composer, writer)
+        found = {one.path: one.copy(composer, compression, edges.get(one.path, ())) for one in file.others}
+        found |= {run.tree: writer}
+        for message in _damaged(file, contents, found, digests):
+            raise DamagedFileError(message)
+        composer.finish(file.trees)
+
+
+def is_ntuple(contents: Contents) -> bool:
+    """Whether the tree of a grafted file is an RNTuple."""
+    return all(run.graft is not None and run.graft.ntuple is not None for run in contents.runs)
+
+
+def damage_in(source: Source, contents: Contents) -> list[tuple[str, int]]:
+    """Messages about all damage of a grafted file but that of the jets, each with the number of its chunk, or -1."""
+    if is_ntuple(contents):
+        return [(message, -1) for message in _damage_of_ntuples(source, contents)]
+    return damage_of(taken_apart(source, contents))
+
+
+def rewritten(source: Source, contents: Contents) -> Contents:
+    """The contents of a file as if all that uproot can read had been written anew, without checksums of what is not."""
+    if is_grafted(contents) and is_ntuple(contents):
+        return _ntuple_rewritten(source, contents)
+    return as_rewritten(source, contents)
+
+
+def _damage_of_ntuples(source: Source, contents: Contents) -> list[str]:
+    """Messages about all damage but that of the jets."""
+    run = contents.runs[0]
+    file, edges = NtupleFile.of(source, run.tree), _edges(contents.runs)
+    digests = Digests(file.records, file.trees, edges)
+    digests.read()
+    try:
+        with damage(f"RNTuple '{run.tree}'", *FACTS):
+            put_back(file.main.ntuple.fields, Surgery.from_json(_ntuple(run).surgery).made, (), ())
+        found = {one.path: one.read(edges.get(one.path, ())) for one in file.ntuples}
+        return list(_damaged(file, contents, found, digests))
+    except DamagedFileError as error:
+        return [str(error)]
+
+
+def compare_ntuples(opened: Opened, source: Source, contents: Contents) -> list[str]:
+    """The differences between an original and all of a grafted file but the jets."""
+    run = contents.runs[0]
+    if opened.source is None or opened.tree_read is None or not opened.tree_read.is_rntuple:
+        return ["the original has no RNTuple"]
+    mine, theirs = NtupleFile.of(opened.source, run.tree), NtupleFile.of(source, run.tree)
+    with damage(f"RNTuple '{run.tree}'", *FACTS):
+        fields, surgery = mine.main.ntuple.fields, Surgery.from_json(_ntuple(run).surgery)
+        take_fields(fields, _numbers(fields, run.dropped))
+        before = described(fields)
+        put_back(theirs.main.ntuple.fields, surgery.made, (), ())
+    differences = _differing(mine.columns(), theirs.columns())
+    put_back(theirs.main.ntuple.fields, (), surgery.taken, surgery.untyped)
+    after = described(theirs.main.ntuple.fields)
+    differences += [f"field '{name}' is in one of the files only" for name in sorted(before.keys() ^ after.keys())]
+    changed = sorted(name for name in before.keys() & after.keys() if before[name] != after[name])
+    differences += [f"the type of field '{name}' differs" for name in changed]
+    exactly = source.uuid == (run.graft.uuid if run.graft else "") and len(contents.runs) == 1
+    differences += [*compare_trees(mine.trees, theirs.trees, exactly)]
+    return differences + [*compare_objects(mine.records, theirs.records, FOLDER, exactly)]
+
+
+def _differing(mine: Mapping[str, list[tuple[str, int]]], theirs: Mapping[str, list[tuple[str, int]]]) -> list[str]:
+    """The differences in columns and branches that both files have, each with name and checksum."""
+    differences = [f"'{path}' is in one of the files only" for path in sorted(mine.keys() ^ theirs.keys())]
+    for path in sorted(mine.keys() & theirs.keys()):
+        others = dict(theirs[path])
+        changed = [name for name, value in mine[path] if others.get(name, value) != value]
+        differences += [f"'{name}' of '{path}' differs" for name in changed]
+    return differences
+
+
+def _ntuple(run: Run) -> CarriedNtuple:
+    assert run.graft is not None and run.graft.ntuple is not None
+    return run.graft.ntuple
+
+
+def _trees(run: Run) -> dict[str, CarriedTree]:
+    """All trees and RNTuples of a run, by their paths."""
+    return ({} if run.graft is None else run.graft.trees) | {run.tree: _ntuple(run).carried}
+
+
+def _edges(runs: Sequence[Run]) -> dict[str, Sequence[int]]:
+    """The last entries of each run in every tree and RNTuple."""
+    paths = {path for run in runs for path in _trees(run)}
+    return {path: list(accumulate(one.entries for run in runs if (one := _trees(run).get(path)))) for path in paths}
+
+
+def _damaged(
+    file: NtupleFile, contents: Contents, written: Mapping[str, NtupleWriter], digests: Digests
+) -> Iterator[str]:
+    """Messages about what differs from what was written, of all that was copied."""
+    known = set(written) | {tree.path for tree in file.trees}
+    seen: dict[str, int] = {}
+    for run in contents.runs:
+        for path, carried in _trees(run).items():
+            number = seen[path] = seen.get(path, -1) + 1
+            if path not in known:
+                yield f"'{file.source.path}' is damaged: '{path}' was in it and is gone"
+                continue
+            found = written[path].found(number) if path in written else digests.found(path, number)
+            if carried.marks.changed(found):
+                yield f"'{path}' is damaged: the checksum of its columns or branches differs; get the file again"
+    graft = contents.runs[0].graft
+    if graft and file.source.uuid == graft.uuid and len(contents.runs) == 1:
+        objects = dict(objects_of(file.records, FOLDER))
+        changed = [name for name, value in graft.objects.items() if objects.get(name) != value]
+        yield from (f"'{name}' in '{file.source.path}' is damaged: its checksum differs" for name in changed)
+
+
+def _ntuple_rewritten(source: Source, contents: Contents) -> Contents:
+    """The contents of a grafted RNTuple as if all that uproot can read had been written anew, without its checksums."""
+    run, tree = contents.runs[0], source.trees[contents.runs[0].tree].nesting()
+    ours = {name for entry in run.collections for name in stand_ins(entry.collection, run.counters)}
+    carried = [branch for branch in tree.branches if branch.name not in ours]
+    names = [branch.name for branch in carried]
+    aliases = {name: stays for name, stays in tree.aliases.items() if stays in names} | run.aliases
+    facts: dict[str, Any] = {"carried": carried, "aliases": aliases, "graft": None}
+    facts |= {"originals": _in_order(source, contents, {**dict.fromkeys((*run.originals, *names)), **aliases})}
+    facts |= {"written": [*run.written, *names]}
+    facts |= {"places": run.places | {name: tree.places[name] for name in names if name in tree.places}}
+    return replace(contents, runs=[replace(one, **facts) for one in contents.runs])
+
+
+def _in_order(source: Source, contents: Contents, names: Collection[str]) -> list[str]:
+    """Names of fields in the order of the original."""
+    run = contents.runs[0]
+    ntuple = NtupleFile.of(source, run.tree).main.ntuple
+    with damage(f"RNTuple '{run.tree}'", *FACTS):
+        undo(ntuple, Surgery.from_json(_ntuple(run).surgery))
+    places = {_dotted(path): place for place, (path, _) in enumerate(walk_fields(ntuple.fields))}
+    return sorted(names, key=lambda name: places.get(name, len(places)))

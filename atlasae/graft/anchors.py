@@ -1,0 +1,84 @@
+"""The RNTuples among the records of a file: found by their anchors, and copied to another file."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from atlasae.files.damage import damage
+from atlasae.files.writing import ALGORITHMS, RECORDS, pack_blocks
+from atlasae.graft.composing import Composer
+from atlasae.graft.envelopes import Anchor
+from atlasae.graft.ntuple import Fill, Ntuple, NtupleWriter, Packing, open_ntuple
+from atlasae.graft.records import Folder, RecordKey, Records
+from atlasae.graft.trees import RNTUPLE, payload_of
+
+_OF_FEW = ALGORITHMS["zstd"](9)  # for pages so small that the 60 bytes that an xz stream needs are much
+
+
+@dataclass
+class GraftedNtuple:
+    """An RNTuple of a file, with its path, its folder and the key of its anchor."""
+
+    path: str
+    folder: Folder
+    key: RecordKey
+    ntuple: Ntuple
+
+    def writer(
+        self, composer: Composer, fills: Sequence[Fill], packing: Packing, edges: Sequence[int] = ()
+    ) -> NtupleWriter:
+        """A writer of its fields, as they are now."""
+        return NtupleWriter(self.ntuple, self.ntuple.fields, fills, composer, packing, edges)
+
+    def finish(self, composer: Composer, writer: NtupleWriter) -> None:
+        """Write the rest, and the anchor in the place of that of the input."""
+        composer.add_anchor(self.folder, self.key, writer.finish())
+
+    def copy(self, composer: Composer, packing: Packing, edges: Sequence[int] = ()) -> NtupleWriter:
+        """Copy it with all its pages; returns the writer, which has their checksums."""
+        with damage(f"RNTuple '{self.path}'"):
+            self.finish(composer, writer := self.writer(composer, (), packing, edges))
+        return writer
+
+    def read(self, edges: Sequence[int] = ()) -> NtupleWriter:
+        """Read all pages; returns a writer, which has their checksums."""
+        with damage(f"RNTuple '{self.path}'"):
+            writer = NtupleWriter(self.ntuple, self.ntuple.fields, (), _Nowhere(), Packing(bytes, bytes, 0), edges)
+            writer.finish()
+        return writer
+
+
+class _Nowhere:
+    """Takes pages and envelopes, and keeps none."""
+
+    def write_blob(self, parts: Iterable[bytes], size: int) -> int:
+        """Read the parts."""
+        for _ in parts:
+            pass
+        return 0
+
+
+def packing(compression: Any) -> Packing:
+    """How pages and envelopes are compressed, from a compression of uproot's, or ZSTD where that is smaller."""
+
+    def smallest(data: bytes, *compressions: Any) -> bytes:
+        return min((pack_blocks(data, how) for how in compressions), key=len)
+
+    return Packing(
+        lambda page: smallest(page, compression, _OF_FEW),
+        lambda made: smallest(made, RECORDS, _OF_FEW),
+        compression.code,
+    )
+
+
+def ntuples_of(records: Records) -> list[GraftedNtuple]:
+    """All RNTuples of a file, older cycles included; raises DamagedFileError, and UserError for a later format."""
+    found = []
+    for path, folder in records.root.walk():
+        for key in folder.keys:
+            if key.class_name == RNTUPLE:
+                with damage(f"RNTuple '{path}{key.path_name}'"):
+                    anchor = Anchor.from_bytes(payload_of(records, key))
+                    ntuple = open_ntuple(anchor, records.read, records.head.end)
+                found.append(GraftedNtuple(f"{path}{key.path_name}", folder, key, ntuple))
+    return found

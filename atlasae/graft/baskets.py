@@ -1,0 +1,167 @@
+"""Baskets: their data without knowing what it is, its checksums, and baskets of lists of numbers."""
+
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import xxhash
+
+from atlasae.files.sources import unpack_blocks
+from atlasae.files.writing import pack_blocks
+from atlasae.graft.buffers import Thing
+from atlasae.graft.records import KEY_SIZE_AT, RecordKey, unpack_key
+
+Ints = npt.NDArray[np.int64]
+_FACTS = struct.Struct(">Hiiiib")  # version, sizes of buffers, entries, end of the data, a flag; the end of the key
+_VERSION, _OWN_FLAG = 3, 0
+_VECTOR = struct.Struct(">IHi")  # in front of a vector: bytes | kByteCountMask, version, number of values
+_COUNT = 0x40000000
+
+
+@dataclass(frozen=True)
+class Unpacked:
+    """A basket: its entries, the data without the offsets, and where entries begin in it (None: all of one size)."""
+
+    entries: int
+    data: bytes
+    offsets: Ints | None
+
+    def part(self, start: int, stop: int) -> bytes:
+        """The data of entries [start, stop); raises ValueError where offsets are none."""
+        if (start, stop) == (0, self.entries):
+            return self.data
+        size = len(self.data)
+        if self.offsets is not None:
+            ends = np.append(self.offsets, size)
+            begin, end = int(ends[start]), int(ends[stop])
+        else:
+            begin, end = (size * place // max(1, self.entries) for place in (start, stop))
+        if not 0 <= begin <= end <= size:
+            raise ValueError(f"an entry from {begin} to {end} of {size} bytes")
+        return self.data[begin:end]
+
+
+def open_basket(record: bytes) -> Unpacked:
+    """A basket from its record; raises ValueError for bytes that are none."""
+    key, after = unpack_key(record)
+    if key.nbytes != len(record) or key.keylen - _FACTS.size < after:
+        raise ValueError(f"a basket of {len(record)} bytes, with a key of {key.keylen} of {key.nbytes}")
+    entries, border = _facts(record, key.keylen)
+    if not 0 <= border <= key.objlen:
+        raise ValueError(f"a basket with data of {border} of {key.objlen} bytes")
+    payload = record[key.keylen :]
+    data = unpack_blocks(payload, key.objlen) if key.is_compressed else payload
+    offsets = None
+    if border < key.objlen:
+        words = np.frombuffer(data, ">i4", min(entries, (key.objlen - border - 4) // 4), border + 4)
+        offsets = words.astype(np.int64) - key.keylen
+    return Unpacked(entries, data[:border], offsets)
+
+
+def embedded_basket(basket: Thing) -> Unpacked:
+    """A basket inside a TTree object, where the last one of a branch may be."""
+    data = basket.rest
+    if len(data) < KEY_SIZE_AT + 2:
+        raise ValueError(f"a basket of {len(data)} bytes")
+    keylen = int.from_bytes(data[KEY_SIZE_AT : KEY_SIZE_AT + 2], "big")  # the key may say that it has no bytes
+    entries, border = _facts(data, keylen)
+    behind = len(data) - keylen
+    if not 0 <= border <= behind:
+        raise ValueError(f"a basket with data of {border} of {behind} bytes")
+    offsets = None
+    if behind - border > keylen:  # offsets, and the key once more
+        words = np.frombuffer(data, ">i4", min(entries, (behind - border - keylen - 4) // 4), keylen + 4)
+        offsets = words.astype(np.int64) - keylen
+    return Unpacked(entries, data[len(data) - border :], offsets)
+
+
+def _facts(record: bytes, keylen: int) -> tuple[int, int]:
+    """The number of entries of a basket, and the bytes of its data."""
+    try:
+        _, _, _, entries, last, _ = _FACTS.unpack_from(record, keylen - _FACTS.size)
+    except struct.error as error:
+        raise ValueError("a basket that is shorter than its key") from error
+    if entries < 0:
+        raise ValueError(f"a basket of {entries} entries")
+    return entries, last - keylen
+
+
+class Digest:
+    """A running checksum of the data of a branch, of which the boundaries of baskets are no part."""
+
+    def __init__(self) -> None:
+        self._state = xxhash.xxh3_64()
+
+    def add(self, data: bytes) -> None:
+        """Take in the data of the next entries."""
+        self._state.update(data)
+
+    @property
+    def value(self) -> int:
+        """The checksum of all data so far."""
+        return self._state.intdigest()
+
+
+@dataclass(frozen=True)
+class Form:
+    """How a branch stores its values: their dtype, whether lists, and the version in front of a vector (or None)."""
+
+    dtype: str
+    jagged: bool
+    vector: int | None = None
+
+    def pack(self, values: npt.NDArray[Any], counts: Ints) -> tuple[bytes, Ints | None]:
+        """The data of entries with `counts` values each, and where the entries begin."""
+        data = np.ascontiguousarray(values, np.dtype(self.dtype))
+        if not self.jagged:
+            return data.tobytes(), None
+        sizes = counts * data.itemsize
+        if self.vector is None:
+            return data.tobytes(), np.cumsum(sizes) - sizes
+        heads = np.zeros(len(counts), [("bytes", ">u4"), ("version", ">u2"), ("size", ">i4")])
+        heads["bytes"], heads["version"], heads["size"] = (sizes + 6) | _COUNT, self.vector, counts
+        starts = np.cumsum(sizes + _VECTOR.size) - sizes - _VECTOR.size
+        whole = np.empty(int((sizes + _VECTOR.size).sum()), np.uint8)
+        places = (starts[:, None] + np.arange(_VECTOR.size)).ravel()
+        whole[places] = heads.view(np.uint8)
+        inside = np.ones(len(whole), bool)
+        inside[places] = False
+        whole[inside] = data.view(np.uint8)
+        return whole.tobytes(), starts
+
+
+def pack_basket(data: bytes, offsets: Ints | None, entries: int, compression: Any, key: RecordKey) -> tuple[bytes, int]:
+    """The record of a basket, and its bytes before compression; `key` has its names, position and folder."""
+    keylen, table = key.keylen + _FACTS.size, b""
+    if offsets is not None:
+        edges = np.append(offsets, len(data)) + keylen
+        table = struct.pack(">i", entries + 1) + edges.astype(">i4").tobytes()
+    packed = pack_blocks(data + table, compression)
+    size = len(data) + len(table)
+    spare = entries + 1 if offsets is not None else len(data) // max(1, entries)
+    facts = _FACTS.pack(_VERSION, size + keylen, spare, entries, len(data) + keylen, _OWN_FLAG)
+    return key.holding(size, len(packed), _FACTS.size).pack() + facts + packed, keylen + size
+
+
+def repack(compression: Any, record: bytes) -> bytes:
+    """The record of a basket with another compression; raises ValueError for bytes that are none."""
+    key, _ = unpack_key(record)
+    if key.nbytes != len(record):
+        raise ValueError(f"a basket of {len(record)} bytes, {key.nbytes} by its key")
+    payload = record[key.keylen :]
+    data = unpack_blocks(payload, key.objlen) if key.is_compressed else payload
+    packed = pack_blocks(data, compression)
+    return struct.pack(">i", key.keylen + len(packed)) + record[4 : key.keylen] + packed
+
+
+def cut(counts: Ints, itemsize: int, most: int) -> Sequence[tuple[int, int]]:
+    """Ranges of entries of about `most` bytes each, for baskets."""
+    if not len(counts):
+        return []
+    ends = np.cumsum(counts * itemsize + 4)
+    edges = np.searchsorted(ends, np.arange(most, int(ends[-1]), most))
+    edges = np.unique([0, *edges, len(counts)])
+    return list(zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True))

@@ -1,0 +1,211 @@
+"""Checksums of what is carried: of the data of every branch in the order of its entries, and of other objects."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+import xxhash
+
+from atlasae.errors import DamagedFileError
+from atlasae.files.checksums import checksum_bytes
+from atlasae.files.damage import damage
+from atlasae.graft.baskets import Digest, Unpacked, embedded_basket, open_basket
+from atlasae.graft.buffers import Thing
+from atlasae.graft.records import KEY_SIZE_AT, Records
+from atlasae.graft.trees import RNTUPLE, TREES, BasketPlace, GraftedTree, embedded, payload_of, places
+
+_ROOM = 1500  # bytes of marks that a file may spend on naming what differs
+Summed = Sequence[tuple[str, int]]  # names and checksums
+
+
+@dataclass(frozen=True)
+class Marks:
+    """One checksum over many named things, and a few bits of each, which tell what differs where it does.
+
+    The first of `numbers` is the checksum, the others hold the bits of each thing, in the order of names.
+    """
+
+    numbers: list[int]
+
+    @classmethod
+    def of(cls, found: Summed) -> "Marks":
+        """The marks of names and checksums, in any order."""
+        found, size = _sorted(found), _size(len(found))
+        each = b"".join((value % (1 << 8 * size)).to_bytes(size, "little") for _, value in found)
+        words = (each[place : place + 8] for place in range(0, len(each), 8))
+        return cls([_total(found), *(int.from_bytes(word, "little") for word in words)])
+
+    def changed(self, found: Summed) -> list[str]:
+        """The names whose checksums differ; all of them where names or their number do."""
+        other = Marks.of(found).numbers
+        if other[:1] == self.numbers[:1]:
+            return []
+        found, size = _sorted(found), _size(len(found))
+        if len(other) != len(self.numbers):
+            return [name for name, _ in found]
+        mine, theirs = (b"".join(word.to_bytes(8, "little") for word in words[1:]) for words in (self.numbers, other))
+        parts = [slice(place * size, place * size + size) for place in range(len(found))]
+        names = [name for (name, _), part in zip(found, parts, strict=True) if mine[part] != theirs[part]]
+        return names or [name for name, _ in found]
+
+
+def _sorted(found: Summed) -> Summed:
+    return sorted(found, key=lambda pair: pair[0])
+
+
+def _size(number: int) -> int:
+    return max(1, min(8, _ROOM // max(1, number)))
+
+
+def _total(found: Summed) -> int:
+    digest = xxhash.xxh3_64()
+    for name, value in found:
+        digest.update(name.encode(errors="surrogateescape") + b"\0" + value.to_bytes(8, "little"))
+    return digest.intdigest()
+
+
+@dataclass
+class _Feed:
+    """The checksums of a branch, one for each range of entries, fed by its baskets."""
+
+    branch: Thing
+    edges: Sequence[int]
+    digests: list[Digest] = field(default_factory=list)
+    entry: int = 0
+    fed: int = 0  # baskets
+    in_order: bool = True
+
+    def __post_init__(self) -> None:
+        self.digests = [Digest() for _ in self.edges]
+
+    def take(self, basket: Unpacked) -> None:
+        """Feed the next basket, whose entries may belong to several ranges."""
+        begin, end = self.entry, self.entry + basket.entries
+        for digest, first, last in self._overlapping(begin, end):
+            digest.add(basket.part(first - begin, last - begin))
+        self.entry = end
+        self.fed += 1
+
+    def lose(self, number: int) -> None:
+        """Spoil the checksums of the entries of a basket of this number, which can't be opened."""
+        ends = [int(end) for end in self.branch["fBasketEntry"][1]]
+        self.entry, end = ends[number], ends[number + 1] if number + 1 < len(ends) else self.branch["fEntries"]
+        for digest, _, _ in self._overlapping(self.entry, end):
+            digest.add(_LOST)
+        self.entry = end
+        self.fed += 1
+
+    def _overlapping(self, begin: int, end: int) -> Iterator[tuple[Digest, int, int]]:
+        """The checksums of ranges that have entries in [begin, end), each with these entries."""
+        first = 0
+        for digest, last in zip(self.digests, self.edges, strict=True):
+            if max(begin, first) < min(end, last):
+                yield digest, max(begin, first), min(end, last)
+            first = last
+
+
+_LOST = b"lost"
+
+
+class Digests:
+    """The checksums of all branches of trees, from the baskets that are seen while they are copied.
+
+    `edges` are the last entries (excluded) of ranges that have a checksum each, by tree. A basket that can't be opened
+    is damage, or with `sparing` spoils the checksum of its entries.
+    """
+
+    def __init__(
+        self,
+        records: Records,
+        trees: Sequence[GraftedTree],
+        edges: Mapping[str, Sequence[int]],
+        sparing: bool = False,
+    ) -> None:
+        self._sparing = sparing
+        self._records = records
+        self._feeds: dict[str, list[_Feed]] = {}
+        self._of: dict[int, list[tuple[_Feed, int]]] = {}
+        self._places: dict[int, list[BasketPlace]] = {}
+        for tree in trees:
+            ends = edges.get(tree.path) or [tree.thing["fEntries"]]
+            self._feeds[tree.path] = []
+            for branch in tree.branches():
+                feed = _Feed(branch, ends)
+                self._feeds[tree.path].append(feed)
+                self._places[id(feed)] = listed = places(branch, records)
+                for order, place in enumerate(listed):
+                    self._of.setdefault(place.at, []).append((feed, order))
+
+    def seen(self, at: int, record: bytes) -> None:
+        """Take in a record that is copied, if it is a basket."""
+        if not (feeds := self._of.get(at)):
+            return
+        for feed, order in feeds:
+            if feed.in_order and feed.fed == order:
+                self._take(feed, self._places[id(feed)][order].number, partial(open_basket, record))
+            else:
+                feed.in_order = False
+
+    def _take(self, feed: _Feed, number: int, opened: Callable[[], Unpacked]) -> None:
+        try:
+            with damage(f"branch '{feed.branch.name}'"):
+                feed.take(opened())
+        except DamagedFileError:
+            if not self._sparing:
+                raise
+            feed.lose(number)
+
+    def read(self) -> None:
+        """Take in all baskets, as nobody copies them."""
+        for feeds in self._feeds.values():
+            for feed in feeds:
+                feed.in_order = False
+
+    def found(self, tree: str, which: int = 0) -> list[tuple[str, int]]:
+        """Name and checksum of each branch of a tree, in its range of this number; called once all is seen."""
+        for feed in self._feeds[tree]:
+            self._finish(feed)
+        return [(feed.branch.name, feed.digests[which].value) for feed in self._feeds[tree]]
+
+    def _finish(self, feed: _Feed) -> None:
+        """Take in the baskets inside the branch object, and all others again if they were not copied in order."""
+        if feed.fed < 0:
+            return
+        listed = self._places[id(feed)]
+        if not feed.in_order or feed.fed < len(listed):
+            feed.digests, feed.entry, feed.fed = [Digest() for _ in feed.edges], 0, 0
+            for place in listed:
+                self._take(feed, place.number, partial(self._open, place))
+        for number, basket in embedded(feed.branch):
+            self._take(feed, number, partial(embedded_basket, basket))
+        feed.fed = -1
+
+    def _open(self, place: BasketPlace) -> Unpacked:
+        return open_basket(self._records.read(place.at, place.at + place.nbytes))
+
+
+def samples(records: Records, tree: GraftedTree) -> dict[str, int]:
+    """Checksums of the first baskets of some branches as they lie in the file: they tell whether ROOT copied them."""
+    first = {path: found[0] for path, branch in tree.paths().items() if (found := places(branch, records))}
+    chosen = sorted(first)[:: max(1, len(first) // _SAMPLES)]
+    return {path: _as_it_lies(records, first[path]) for path in chosen}
+
+
+def _as_it_lies(records: Records, place: BasketPlace) -> int:
+    record = records.read(place.at, place.at + place.nbytes)
+    return checksum_bytes(record[int.from_bytes(record[KEY_SIZE_AT : KEY_SIZE_AT + 2], "big") :]) % _SHORT
+
+
+_SAMPLES, _SHORT = 6, 1 << 32
+
+
+def objects_of(records: Records, without: str) -> Iterator[tuple[str, int]]:
+    """Path (with the cycle) and checksum of every object but trees and folders, and what is in folder `without`."""
+    for path, folder in records.root.walk():
+        if f"{path}".partition("/")[0] == without and path:
+            continue
+        for key in folder.keys:
+            name = f"{path}{key.path_name};{key.cycle}"
+            if key.class_name not in (*TREES, RNTUPLE) and key.seek not in folder.folders:
+                with damage(f"'{name}'"):
+                    yield name, checksum_bytes(key.kind, key.title, payload_of(records, key))

@@ -1,0 +1,61 @@
+"""The elements of an RNTuple's pages: encoded as its columns have it, and decoded to plain little-endian bytes."""
+
+import numpy as np
+import numpy.typing as npt
+
+# Types of columns, each encoding in pages with the bytes of an element.
+_SPLIT = {0x12: 2, 0x14: 4, 0x16: 8, 0x17: 2, 0x18: 4, 0x19: 8}
+_ZIGZAG = {0x11: 2, 0x13: 4, 0x15: 8}
+_DELTA = {0x1A: 4, 0x1B: 8}
+_DTYPES = {0x0E: "<u4", 0x0F: "<u8", 0x1A: "<u4", 0x1B: "<u8"}
+_DTYPES |= {0x0C: "<f4", 0x0D: "<f8", 0x18: "<f4", 0x19: "<f8"}
+_NUMBERS = {"<i1": 0x03, "<u1": 0x04, "<i2": 0x11, "<u2": 0x12, "<i4": 0x13, "<u4": 0x14, "<i8": 0x15, "<u8": 0x16}
+_NUMBERS |= {"|i1": 0x03, "|u1": 0x04, "<f4": 0x18, "<f8": 0x19}
+ENDS = 0x1B  # type of the columns with the lengths of lists, cumulated in a cluster
+BITS = {0x03: 8, 0x04: 8, 0x0C: 32, 0x0D: 64, 0x0E: 32, 0x0F: 64, 0x11: 16, 0x12: 16, 0x13: 32, 0x14: 32, 0x15: 64}
+BITS |= {0x16: 64, 0x18: 32, 0x19: 64, 0x1A: 32, 0x1B: 64}
+
+Elements = npt.NDArray[np.generic]
+
+
+def bytes_of(bits: int, elements: int) -> int:
+    """The bytes of a page before compression."""
+    return (bits * elements + 7) // 8
+
+
+def kind_for(dtype: npt.DTypeLike) -> int:
+    """The type of column for numbers of this dtype; raises KeyError for others."""
+    return _NUMBERS[np.dtype(dtype).str]
+
+
+def holds(kind: int, dtype: npt.DTypeLike) -> bool:
+    """Whether a column of this type holds floats of this dtype as they are, neither cut nor in steps."""
+    return np.dtype(dtype).kind == "f" and _DTYPES.get(kind) == np.dtype(dtype).str
+
+
+def encode(kind: int, values: Elements) -> bytes:
+    """A page of values; the type of column is one of `BITS`."""
+    values = np.ascontiguousarray(values, _DTYPES.get(kind))
+    if kind in _DELTA:
+        values = np.diff(values, prepend=values.dtype.type(0))
+    elif kind in _ZIGZAG:
+        signed = values.astype(f"<i{_ZIGZAG[kind]}")
+        values = (signed << 1) ^ (signed >> (8 * signed.itemsize - 1))
+    if kind in _SPLIT.keys() | _ZIGZAG.keys() | _DELTA.keys():
+        return values.view(np.uint8).reshape(-1, values.itemsize).T.tobytes()
+    return values.tobytes()
+
+
+def decode(kind: int, page: bytes) -> bytes:
+    """The plain elements of a page; those of a column that has no encoding, or an unknown one, as they are."""
+    width = _SPLIT.get(kind) or _ZIGZAG.get(kind) or _DELTA.get(kind)
+    if width is None:
+        return page
+    joined = np.ascontiguousarray(np.frombuffer(page, np.uint8).reshape(width, -1).T)
+    if kind in _SPLIT:
+        return joined.tobytes()
+    values = joined.view(f"<u{width}").reshape(-1)
+    if kind in _DELTA:
+        return np.cumsum(values, dtype=values.dtype).tobytes()
+    one = values.dtype.type(1)
+    return bytes(((values >> one) ^ (np.zeros_like(values) - (values & one))).tobytes())

@@ -1,0 +1,84 @@
+"""What was taken out of a tree, as text: the branch objects with their places, and how they store their values."""
+
+import base64
+import lzma
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from atlasae.graft.baskets import Form
+from atlasae.graft.buffers import Thing, read_thing, write_thing
+from atlasae.graft.trees import GraftedTree, TakenBranch, point
+
+_FILTERS = [{"id": lzma.FILTER_LZMA2, "preset": 9}]
+_MOST = 1 << 26  # bytes of branch objects; more are damage
+
+
+@dataclass(frozen=True)
+class KeptBranch:
+    """A branch that was taken out: the branches above it, the one that follows it, and its form."""
+
+    above: list[str]
+    before: str
+    form: Form
+
+
+@dataclass(frozen=True)
+class TakenOut:
+    """All branches that were taken out of a tree: their facts, and their objects in one compressed buffer."""
+
+    branches: list[KeptBranch]
+    objects: str
+
+    @classmethod
+    def of(cls, tree: GraftedTree, taken: Sequence[TakenBranch], forms: dict[str, Form]) -> "TakenOut":
+        """Branches taken out of a tree, in the order of their places; what counts them is replaced by its path."""
+        owners = {id(thing): path for path, thing in _counting(tree).items()}
+        listed = Thing("TObjArray", 3, {"TObject": Thing("TObject", rest=_OBJECT), "fName": b"", "fLowerBound": 0})
+        for one in taken:
+            one.thing["fBaskets"].items = []
+            point(one.thing, lambda counter: _path(owners.get(id(counter), "")))
+            listed.items.append(one.thing)
+        data = lzma.compress(write_thing(listed, 0), format=lzma.FORMAT_RAW, filters=_FILTERS)
+        kept = [KeptBranch(list(one.above), one.before, forms[one.thing.name]) for one in taken]
+        return cls(kept, base64.b64encode(data).decode())
+
+    def things(self, tree: GraftedTree) -> list[Thing]:
+        """The branches, counted by what is in a tree; raises ValueError if it lacks that."""
+        packed = lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=_FILTERS).decompress(
+            base64.b64decode(self.objects), _MOST
+        )
+        listed = read_thing(packed, "TObjArray", 0)
+        known = _counting(tree)
+
+        def instead(stub: Thing) -> Thing:
+            if (found := known.get(stub.name)) is None:
+                raise ValueError(f"what counts its jets is gone: {stub.name}")
+            return found
+
+        found = [thing for thing in listed.items if thing is not None]
+        if len(found) != len(self.branches):
+            raise ValueError(f"{len(found)} branches for {len(self.branches)} places")
+        for thing in found:
+            point(thing, instead)
+        return found
+
+
+_OBJECT = b"\0\1" + bytes(8)  # a TObject of version 1
+
+
+def _counting(tree: GraftedTree) -> dict[str, Thing]:
+    """The branches of a tree, and their leaves, by their paths: what may count others."""
+    branches = tree.paths()
+    leaves = {
+        f"{path}/{leaf.name} (leaf)": leaf
+        for path, branch in branches.items()
+        for leaf in branch["fLeaves"].items
+        if leaf is not None
+    }
+    return branches | leaves
+
+
+def _path(name: str) -> Thing:
+    """A stand-in for what counts a branch, named by its path."""
+    base = Thing("TObject", rest=_OBJECT)
+    return Thing("TNamed", 1, {":TObject": base, "fName": name.encode(errors="surrogateescape"), "fTitle": b""})

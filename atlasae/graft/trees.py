@@ -1,0 +1,299 @@
+"""The TTrees of a file as objects: their branches and baskets, branches taken out and put in."""
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from atlasae.errors import UserError
+from atlasae.files.sources import unpack_blocks
+from atlasae.graft.buffers import REWRITE, Thing, read_thing
+from atlasae.graft.records import Folder, RecordKey, Records, read_key
+
+TREES = ("TTree", "TNtuple", "TNtupleD")
+RNTUPLE = "ROOT::RNTuple"
+_COUNTERS = ("fLeafCount", "fBranchCount", "fBranchCount2")  # pointers of leaves and branches to what counts them
+_FEWEST = 10  # places for baskets in a branch
+
+
+@dataclass
+class GraftedTree:
+    """A TTree of a file: its path, folder, key and object."""
+
+    path: str
+    folder: Folder
+    key: RecordKey
+    thing: Thing
+
+    def walk(self) -> Iterator[tuple[Thing, Thing]]:
+        """Every list of branches with each of its branches, those with branches inside before these."""
+        yield from _walk(self.thing)
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the branches with values, in their order."""
+        return [branch.name for _, branch in self.walk() if not branch["fBranches"].items]
+
+    def branches(self) -> Iterator[Thing]:
+        """All branches, and the one that holds the tree's references."""
+        yield from (branch for _, branch in self.walk())
+        if self.thing["fBranchRef"] is not None:
+            yield self.thing["fBranchRef"]
+
+    def paths(self) -> dict[str, Thing]:
+        """All branches by the names of the branches above them and their own, joined by slashes; the first of each."""
+        found: dict[str, Thing] = {}
+        for above, branches in _lists(self.thing, ()):
+            for branch in branches.items:
+                if branch is not None:
+                    found.setdefault("/".join((*above, branch.name)), branch)
+        return found
+
+    def named(self, name: str) -> tuple[Thing, Thing]:
+        """The first branch of a name that holds values, in front of it its list; raises KeyError."""
+        for branches, branch in self.walk():
+            if branch.name == name and not branch["fBranches"].items:
+                return branches, branch
+        raise KeyError(f"tree '{self.path}' has no branch '{name}'")
+
+    def leaves(self) -> dict[int, Thing]:
+        """The leaves of all branches by their id."""
+        return {id(leaf): leaf for branch in self.branches() for leaf in branch["fLeaves"].items if leaf is not None}
+
+
+def _walk(thing: Thing) -> Iterator[tuple[Thing, Thing]]:
+    branches = thing["fBranches"]
+    for branch in branches.items:
+        if branch is not None:
+            yield branches, branch
+            yield from _walk(branch)
+
+
+def trees_of(records: Records) -> list[GraftedTree]:
+    """All TTrees of a file, every cycle; raises UserError for one that atlasae does not know, ValueError for damage."""
+    found = []
+    for path, folder in records.root.walk():
+        for key in folder.keys:
+            if key.class_name in TREES:
+                thing = read_thing(payload_of(records, key), key.class_name, key.keylen)
+                found.append(GraftedTree(f"{path}{key.path_name}", folder, key, thing))
+    return found
+
+
+def payload_of(records: Records, key: RecordKey) -> bytes:
+    """What follows a key, decompressed."""
+    payload = records.payload(key)
+    return unpack_blocks(payload, key.objlen) if key.is_compressed else payload
+
+
+@dataclass(frozen=True)
+class BasketPlace:
+    """A basket of a branch: its position, its bytes, and its number."""
+
+    at: int
+    nbytes: int
+    number: int
+
+
+def places(branch: Thing, records: Records) -> list[BasketPlace]:
+    """The baskets of a branch that are records of the file; raises ValueError for impossible ones."""
+    if branch["fFileName"]:
+        return []
+    written = branch["fWriteBasket"]
+    seeks, sizes = (branch[name][1] for name in ("fBasketSeek", "fBasketBytes"))
+    if not 0 <= written <= min(len(seeks), len(sizes)) + (written == 0):
+        raise ValueError(f"branch '{branch.name}' has {written} baskets, of which it lists {len(seeks)}")
+    found = []
+    for number in range(min(written, len(seeks))):
+        at, nbytes = int(seeks[number]), int(sizes[number])
+        if at:
+            nbytes = nbytes or read_key(records.read, at, records.head.end).nbytes
+            found.append(BasketPlace(at, nbytes, number))
+    return found
+
+
+def embedded(branch: Thing) -> list[tuple[int, Thing]]:
+    """The baskets inside the branch object, with their numbers."""
+    seeks = branch["fBasketSeek"][1]
+    found = enumerate(branch["fBaskets"].items)
+    return [(n, b) for n, b in found if b is not None and b.kind == "TBasket" and not (n < len(seeks) and seeks[n])]
+
+
+def move(branch: Thing, moved: Callable[[int], int]) -> None:
+    """Set the positions of a branch's baskets, each to where `moved` says it went."""
+    flag, seeks = branch["fBasketSeek"]
+    if branch["fFileName"] or not seeks.any():
+        return
+    branch["fBasketSeek"] = flag, np.array([moved(int(seek)) if seek else 0 for seek in seeks], np.int64)
+
+
+def relocate(tree: GraftedTree, found: Mapping[int, tuple[int, int]], setting: int) -> None:
+    """Set position and bytes of a tree's baskets, which `found` has by their old positions, and their compression."""
+    for branch in tree.branches():
+        if branch["fFileName"]:
+            continue
+        (flag, seeks), (flag_sizes, sizes) = branch["fBasketSeek"], branch["fBasketBytes"]
+        moved = [found.get(int(seek), (0, 0)) for seek in seeks]
+        grown = sum(nbytes for _, nbytes in moved) - int(sizes[: len(seeks)][seeks != 0].sum())
+        branch["fBasketSeek"] = flag, np.array([at for at, _ in moved], np.int64)
+        pairs = zip(moved, sizes, strict=False)
+        branch["fBasketBytes"] = flag_sizes, np.array([nbytes or int(size) for (_, nbytes), size in pairs], np.int64)
+        branch["fCompress"] = setting
+        for counted in (branch, tree.thing):
+            counted["fZipBytes"] = max(0, counted["fZipBytes"] + grown)
+
+
+@dataclass(frozen=True)
+class FilledBasket:
+    """A basket that was written: its position, its bytes, those before compression, and its entries."""
+
+    at: int
+    nbytes: int
+    unpacked: int
+    entries: int
+
+
+def fill(tree: GraftedTree, branch: Thing, baskets: Sequence[FilledBasket]) -> None:
+    """Let a branch of a tree have these baskets and no others."""
+    _count(tree, branch, -1)
+    size = max(_FEWEST, len(baskets) + 1)
+    ends = np.cumsum([0, *(basket.entries for basket in baskets)])
+    listed: dict[str, Sequence[int]] = {"fBasketEntry": ends.tolist()}
+    listed |= {"fBasketBytes": [b.nbytes for b in baskets], "fBasketSeek": [b.at for b in baskets]}
+    for name, values in listed.items():
+        array: npt.NDArray[np.int64] = np.zeros(size, np.int64)
+        array[: len(values)] = values
+        branch[name] = 1, array
+    branch["fMaxBaskets"], branch["fWriteBasket"] = size, len(baskets)
+    branch["fEntries"] = branch["fEntryNumber"] = int(ends[-1])
+    branch["fTotBytes"], branch["fZipBytes"] = (sum(getattr(b, x) for b in baskets) for x in ("unpacked", "nbytes"))
+    branch["fBaskets"].items = []
+    _count(tree, branch, 1)
+
+
+@dataclass(frozen=True)
+class TakenBranch:
+    """A branch taken out of a tree: the path of its list of branches, the name of the next one there, and the object.
+
+    The next one is one that stayed, or empty at the end.
+    """
+
+    above: tuple[str, ...]
+    before: str
+    thing: Thing
+
+
+def take_out(tree: GraftedTree, names: Collection[str]) -> list[TakenBranch]:
+    """Take branches out of a tree, with their leaves; in their order; raises KeyError if one is missing."""
+    found = [tree.named(name) for name in names]
+    gone = {id(branch) for _, branch in found}
+    taken = [one for path, branches in _lists(tree.thing, ()) for one in _taken(path, branches, gone)]
+    for branches, branch in found:
+        branches.items.pop(_index(branches, branch))
+    _forget(tree, (branch for _, branch in found))
+    return taken
+
+
+def _taken(path: tuple[str, ...], branches: Thing, gone: Collection[int]) -> Iterator[TakenBranch]:
+    """The branches of a list that are taken out, each with the name of the next that stays."""
+    things = [branch for branch in branches.items if branch is not None]
+    for place, branch in enumerate(things):
+        if id(branch) in gone:
+            behind = (other.name for other in things[place + 1 :] if id(other) not in gone)
+            yield TakenBranch(path, next(behind, ""), branch)
+
+
+def drop(tree: GraftedTree, names: Collection[str]) -> None:
+    """Take branches out for good, and the branches above them that hold no others."""
+    groups = {id(branch) for branch in tree.branches() if branch["fBranches"].items}
+    take_out(tree, names)
+    while empty := [pair for pair in tree.walk() if id(pair[1]) in groups and not pair[1]["fBranches"].items]:
+        for branches, branch in empty:
+            branches.items.pop(_index(branches, branch))
+        _forget(tree, (branch for _, branch in empty))
+
+
+def counting(tree: GraftedTree, without: Collection[str]) -> set[str]:
+    """The names of the branches that count others, but for those that count only branches `without`."""
+    owners, counted = dict[int, str](), set[int]()
+    for branch in tree.branches():
+        for leaf in branch["fLeaves"].items:
+            owners[id(leaf)] = branch.name
+            if leaf is not None and branch.name not in without:
+                counted.add(id(leaf["fLeafCount"]))
+    return {owners[leaf] for leaf in counted if leaf in owners}
+
+
+def _index(things: Thing, thing: Thing) -> int:
+    return next(place for place, other in enumerate(things.items) if other is thing)
+
+
+def _forget(tree: GraftedTree, branches: Iterable[Thing]) -> None:
+    """Take the leaves of branches, and their bytes, out of what the tree counts."""
+    gone = list(branches)
+    leaves = {id(leaf) for branch in gone for leaf in branch["fLeaves"].items}
+    tree.thing["fLeaves"].items = [leaf for leaf in tree.thing["fLeaves"].items if id(leaf) not in leaves]
+    for branch in gone:
+        _count(tree, branch, -1)
+
+
+def _count(tree: GraftedTree, branch: Thing, times: int) -> None:
+    for name in ("fTotBytes", "fZipBytes"):
+        tree.thing[name] = max(0, tree.thing[name] + times * branch[name])
+
+
+def _lists(thing: Thing, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Thing]]:
+    """Every list of branches with the names of the branches above it."""
+    yield path, thing["fBranches"]
+    for branch in thing["fBranches"].items:
+        if branch is not None and branch["fBranches"].items:
+            yield from _lists(branch, (*path, branch.name))
+
+
+def put_in(tree: GraftedTree, branch: Thing, above: Sequence[str] = (), before: str = "") -> None:
+    """Put a branch into a tree, by default behind all others; raises ValueError if it has no branch `above`."""
+    branches = next((found for path, found in _lists(tree.thing, ()) if path == tuple(above)), None)
+    if branches is None:
+        branches = _empty_list(tree, above)
+    names = ["" if other is None else other.name for other in branches.items]
+    branches.items.insert(names.index(before) if before in names and before else len(names), branch)
+    tree.thing["fLeaves"].items += branch["fLeaves"].items
+    _count(tree, branch, 1)
+
+
+def _empty_list(tree: GraftedTree, above: Sequence[str]) -> Thing:
+    """The list of a branch whose branches were all taken out."""
+    branches = tree.thing["fBranches"]
+    for name in above:
+        inner = next((branch for branch in branches.items if branch is not None and branch.name == name), None)
+        if inner is None:
+            raise ValueError(f"tree '{tree.path}' has no branch '{'/'.join(above)}'")
+        branches = inner["fBranches"]
+    return branches  # type: ignore[no-any-return]
+
+
+def order_leaves(tree: GraftedTree) -> None:
+    """Bring the tree's list of leaves into the order of its branches."""
+    known = {id(leaf) for leaf in tree.thing["fLeaves"].items}
+    tree.thing["fLeaves"].items = [leaf for key, leaf in tree.leaves().items() if key in known]
+
+
+def point(branch: Thing, instead: Callable[[Thing], Thing]) -> None:
+    """Replace what counts a branch and its leaves."""
+    for thing in (branch, *branch["fLeaves"].items):
+        for name in _COUNTERS:
+            try:
+                counter = thing[name]
+            except KeyError:
+                continue
+            if counter is not None:
+                thing[name] = instead(counter)
+
+
+def refuse_others(records: Records, kinds: Collection[str]) -> None:
+    """Raise UserError if a file has keys of these classes, which have positions inside that atlasae does not know."""
+    for path, folder in records.root.walk():
+        for key in folder.keys:
+            if key.class_name in kinds:
+                raise UserError(f"'{path}{key.path_name}' is of class {key.class_name}: {REWRITE}")

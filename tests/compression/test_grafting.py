@@ -1,0 +1,241 @@
+"""Files of which all but the jets is copied byte for byte."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import awkward as ak
+import numpy as np
+import pytest
+import uproot
+from conftest import bits, bystanders, check_restored, declared, read_tree, refused, run_main, succeeded, write_layout
+
+import atlasae
+from atlasae.compression.compress import compress_file
+from atlasae.compression.decompress import decompress_file
+from atlasae.compression.format import read_contents
+from atlasae.compression.plan import Options
+from atlasae.files.trees import open_source
+from atlasae.graft import buffers
+from atlasae.graft.records import Records
+from atlasae.graft.trees import places, trees_of
+
+JETS = ["Jet_pt", "Jet_eta", "Jet_phi", "Jet_mass"]
+PACKED = Options(packed=True, force=True)
+
+
+@pytest.fixture
+def original(tmp_path: Path) -> Path:
+    """A file of jets in several baskets, with a histogram and another tree in folders."""
+    path = write_layout(tmp_path / "original.root", "nanoaod", entries=120)
+    others = bystanders(20, seed=9)
+    with uproot.update(path) as file:
+        file["deep/histogram"] = np.histogram([1.0, 2.0, 2.5], bins=4)
+        file.mktree("deep/other", {name: declared(array) for name, array in others.items()}).extend(others)
+    return path
+
+
+def records_of(path: Path) -> Records:
+    content = path.read_bytes()
+    return Records(lambda start, stop: content[start:stop], len(content))
+
+
+def payloads(path: Path, tree: str) -> dict[str, list[bytes]]:
+    """What is in the baskets of each branch, as it lies in the file."""
+    records = records_of(path)
+    found = next(one for one in trees_of(records) if one.path == tree)
+    return {
+        branch.name: [records.read(p.at, p.at + p.nbytes)[34:] for p in places(branch, records)]
+        for branch in found.branches()
+    }
+
+
+def branch_facts(path: Path, tree: str) -> list[tuple[str, ...]]:
+    with uproot.open(path) as file:
+        branches = file[tree].branches
+        return [(b.name, b.title, b.classname, b.member("fLeaves")[0].classname, b.typename) for b in branches]
+
+
+def run_of(path: Path) -> object:
+    with open_source(path) as source:
+        return read_contents(source).runs[0].graft
+
+
+@pytest.fixture
+def small(original: Path, tmp_path: Path) -> Path:
+    compress_file(original, tmp_path / "small.root", PACKED)
+    return tmp_path / "small.root"
+
+
+@pytest.mark.parametrize("layout", ["floats", "packed"])
+def test_baskets_are_copied_both_ways(layout, original, tmp_path):
+    small, back = tmp_path / "small.root", tmp_path / "back.root"
+    report = compress_file(original, small, Options(packed=layout == "packed"))
+    decompress_file(small, back)
+    before = payloads(original, "Events")
+    for path in (small, back):
+        after = payloads(path, "Events")
+        assert {name: after[name] for name in before if name not in JETS} == {
+            name: found for name, found in before.items() if name not in JETS
+        }
+        assert payloads(path, "deep/other") == payloads(original, "deep/other")
+    assert branch_facts(back, "Events") == branch_facts(original, "Events")
+    assert report["bytes_file_out"] == small.stat().st_size < original.stat().st_size
+    check_restored(original, back, "Events", "nanoaod")
+
+
+def test_stand_ins_share_the_counter_of_the_jets(small):
+    records = records_of(small)
+    tree = next(one for one in trees_of(records) if one.path == "Events")
+    assert [name for name in tree.names if name.startswith("n")].count("nJet") == 1
+    carried, made = tree.named("Jet_nConstituents")[1], tree.named("Jet_packed")[1]
+    assert carried["fLeaves"].items[0]["fLeafCount"] is tree.named("nJet")[1]["fLeaves"].items[0]
+    assert made["fLeaves"].items[0]["fLeafCount"].name == "nJet_packed"
+
+
+def test_all_branches_are_there_when_it_is_opened(original, small):
+    with atlasae.open(small) as tree:
+        assert set(tree.keys()) >= set(read_tree(original, "Events"))
+        found = tree.arrays(["weight", "name", "Jet_eta"])
+    before = read_tree(original, "Events")
+    for name in ("weight", "name"):
+        assert bits(found[name]) == bits(before[name])
+
+
+def test_the_report_names_what_is_carried(original, tmp_path):
+    report = compress_file(original, tmp_path / "small.root", PACKED)
+    assert set(report["carried"]) == set(read_tree(original, "Events")) - set(JETS) | {
+        name for name in payloads(original, "Events") if name.startswith("n") and name not in ("name", "number")
+    } | {"name", "number"}
+    assert report["dropped"] == [] and report["left_out"] == []
+
+
+def test_what_is_dropped_comes_not_back(original, tmp_path):
+    small, back = tmp_path / "small.root", tmp_path / "back.root"
+    report = compress_file(original, small, Options(packed=True, drop=["we*", "nJet"]))
+    assert report["dropped"] == ["weight"]  # nJet counts other branches
+    decompress_file(small, back)
+    assert set(read_tree(original, "Events")) - set(read_tree(back, "Events")) == {"weight"}
+    succeeded("verify", original, small)
+
+
+def test_a_folder_has_few_bytes(small):
+    before = records_of(small)
+    inner = next(folder for folder in before.root.folders.values() if folder.key.path_name == "atlasae")
+    own = [tree for tree in trees_of(before) if tree.path.startswith("atlasae/")]
+    baskets = [p.nbytes for tree in own for branch in tree.branches() for p in places(branch, before)]
+    assert sum(key.nbytes for key in inner.keys) + sum(baskets) < 6000
+
+
+def test_a_file_is_written_anew_where_that_is_asked_for(original, tmp_path):
+    compress_file(original, tmp_path / "small.root", Options(packed=True, rewrite=True))
+    assert run_of(tmp_path / "small.root") is None
+
+
+@pytest.mark.parametrize(("compression", "code"), [("lzma:9", b"XZ"), ("zstd:5", b"ZS")])
+def test_carried_baskets_are_compressed_as_asked(compression, code, original, tmp_path):
+    small, back = tmp_path / "small.root", tmp_path / "back.root"
+    compress_file(original, small, Options(packed=True, compression=compression))
+    decompress_file(small, back)
+    for path in (small, back):
+        found = payloads(path, "Events")["event"]
+        assert found != payloads(original, "Events")["event"] and all(code in basket[:60] for basket in found)
+    check_restored(original, back, "Events", "nanoaod")
+    succeeded("verify", original, small)
+
+
+def test_jets_that_cannot_be_put_back_are_written_anew(tmp_path):
+    path = Path(__file__).parents[1] / "golden" / "leaves" / "jets.root"  # jets of Double32_t with a range
+    succeeded("compress", path, tmp_path / "small.root", "--layout", "packed")
+    succeeded("verify", path, tmp_path / "small.root")
+
+
+def test_what_is_not_known_is_named(original, monkeypatch):
+    monkeypatch.delitem(buffers._STEPS, ("TBranch", 13))
+    words = ("TBranch of version 13", "--rewrite")
+    refused(2, words, "compress", original, original.with_name("x.root"), out=original)
+    succeeded("compress", original, original.with_name("x.root"), "--rewrite", "--layout", "packed")
+
+
+# --- damage
+
+
+def damaged(path: Path, branch: str, tree: str = "Events") -> Path:
+    """A copy with a flipped bit in the first basket of a branch."""
+    content = bytearray(path.read_bytes())
+    with uproot.open(path) as file:
+        found = file[tree][branch]
+        content[int(found.member("fBasketSeek")[0]) + int(found.member("fBasketBytes")[0]) - 9] ^= 4
+    path.with_name("damaged.root").write_bytes(content)
+    return path.with_name("damaged.root")
+
+
+@pytest.mark.parametrize(("tree", "branch"), [("Events", "weight"), ("deep/other", "met")])
+def test_damage_of_what_is_carried_is_found(tree, branch, small, original, tmp_path):
+    bad = damaged(small, branch, tree)
+    assert run_main("verify", bad).failed(3, f"branch '{branch}'", "in entries 0 to")
+    assert run_main("verify", original, bad).failed(3, f"branch '{branch}'")
+    refused(3, (f"branch '{branch}'",), "decompress", bad, tmp_path / "back.root", out=tmp_path / "back.root")
+
+
+def test_damage_of_the_input_is_found(original, tmp_path):
+    bad = damaged(original, "name")
+    content = bytearray(bad.read_bytes())
+    with uproot.open(original) as file:
+        at = int(file["Events"]["name"].member("fBasketSeek")[0])
+    content[at + 6 : at + 10] = b"\x7f\xff\xff\xff"  # fObjlen
+    bad.write_bytes(content)
+    refused(3, ("'name'",), "compress", bad, tmp_path / "x.root", "--layout", "packed", out=tmp_path / "x.root")
+
+
+def test_what_is_intact_is_salvaged(original, tmp_path):
+    small, back = tmp_path / "small.root", tmp_path / "back.root"
+    compress_file(original, small, Options(step_size="1kB"))
+    report = decompress_file(damaged(small, "Jet_z1"), back, salvage=True)
+    ((start, stop),) = report["missing"]
+    assert start == 0 < stop < 120 and len(report["damage"]) == 1
+    before, after = read_tree(original, "Events"), read_tree(back, "Events")
+    assert list(after) == list(before)
+    assert bits(after["weight"]) == bits(before["weight"][stop:])
+
+
+def test_another_histogram_is_a_difference(original, small, tmp_path):
+    with uproot.update(original) as file:
+        file["deep/more"] = np.histogram([1.0])
+    assert "deep/more" in str(run_main("verify", original, small, "--json").report["differences"])
+
+
+# --- after ROOT has written it
+
+
+def with_other_uuid(path: Path) -> Path:
+    """The same file, as if ROOT had written it."""
+    content = bytearray(path.read_bytes())
+    at = records_of(path).head.uuid
+    place = bytes(content[:200]).index(at)
+    content[place + 2 : place + 18] = bytes(16)
+    path.write_bytes(content)
+    return path
+
+
+def test_objects_are_not_compared_bit_by_bit_after_root_wrote_them(small):
+    assert succeeded("verify", with_other_uuid(small), "--json").report["objects"] == ["deep/histogram"]
+
+
+def chunks_of(path: Path) -> Iterator[int]:
+    with open_source(path) as source:
+        yield from (len(chunk.checksums) for chunk in read_contents(source).chunks)
+
+
+def test_every_chunk_has_checksums_of_carried_branches(original, tmp_path):
+    compress_file(original, tmp_path / "small.root", Options(packed=True, step_size="1kB"))
+    counts = list(chunks_of(tmp_path / "small.root"))
+    assert len(counts) > 3 and len(set(counts)) == 1 and counts[0] > 3
+
+
+def test_jets_of_one_number_an_entry_are_grafted(tmp_path):
+    path = write_layout(tmp_path / "flat.root", "flat")
+    succeeded("compress", path, tmp_path / "small.root")
+    assert run_of(tmp_path / "small.root") is not None
+    succeeded("decompress", tmp_path / "small.root", tmp_path / "back.root")
+    check_restored(path, tmp_path / "back.root", "jets", "flat")
+    assert ak.num(read_tree(tmp_path / "back.root", "jets")["pt"], axis=0) == 60

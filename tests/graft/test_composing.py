@@ -1,0 +1,148 @@
+"""Files composed of the records of others."""
+
+import shutil
+from pathlib import Path
+
+import awkward as ak
+import numpy as np
+import pytest
+import uproot
+
+from atlasae.graft.composing import Composer, Moves
+from atlasae.graft.digests import Digests, Marks, objects_of
+from atlasae.graft.records import Records
+from atlasae.graft.trees import GraftedTree, put_in, take_out, trees_of
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+FILES = [GOLDEN / "leaves" / "leaves.root", GOLDEN / "beside.root"]
+
+
+def opened(path: Path) -> tuple[Records, list[GraftedTree]]:
+    content = path.read_bytes()
+    records = Records(lambda start, stop: content[start:stop], len(content))
+    return records, trees_of(records)
+
+
+def composed(path: Path, target: Path) -> Path:
+    records, trees = opened(path)
+    with Composer(target, records) as composer:
+        composer.copy_all(trees, lambda *_: None)
+        composer.finish(trees)
+    return target
+
+
+def sums(path: Path) -> tuple[dict[str, list[tuple[str, int]]], dict[str, int]]:
+    """The checksums of all branches and objects of a file."""
+    records, trees = opened(path)
+    digests = Digests(records, trees, {})
+    digests.read()
+    return {tree.path: digests.found(tree.path) for tree in trees}, dict(objects_of(records, "atlasae"))
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> Path:
+    """A file of uproot with folders, and a hole where an object was deleted."""
+    with uproot.recreate(tmp_path / "made.root") as file:
+        file["gone"] = np.histogram([1.0, 2.0])
+        file["deep/er/histogram"] = np.histogram([1.0, 2.0])
+        tree = file.mktree("deep/tree", {"x": np.dtype("f4"), "y": "var * float64"}, title="a tree")
+        for _ in range(3):
+            tree.extend({"x": np.arange(5, dtype="f4"), "y": ak.unflatten(np.arange(5.0), [2, 0, 3, 0, 0])})
+        del file["gone"]
+    return tmp_path / "made.root"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_a_file_of_root_is_composed_again(path, tmp_path):
+    again = composed(path, tmp_path / "again.root")
+    assert sums(again) == sums(path)
+    assert composed(again, tmp_path / "twice.root").read_bytes() == again.read_bytes()
+
+
+def test_a_file_of_uproot_is_composed_again(made, tmp_path):
+    again = composed(made, tmp_path / "again.root")
+    assert sums(again) == sums(made) and again.stat().st_size < made.stat().st_size
+    with uproot.open(again) as file, uproot.open(made) as before:
+        assert file.keys(cycle=False) == before.keys(cycle=False)
+        assert file["deep/tree"].title == "a tree" and file["deep/tree"].num_entries == 15
+        assert ak.array_equal(file["deep/tree"].arrays(), before["deep/tree"].arrays())
+        assert file["deep/er/histogram"].to_numpy()[0].tolist() == before["deep/er/histogram"].to_numpy()[0].tolist()
+
+
+def test_a_branch_that_was_taken_out_leaves_nothing(made, tmp_path):
+    records, trees = opened(made)
+    taken = take_out(trees[0], ["y"])
+    with Composer(tmp_path / "less.root", records) as composer:
+        composer.copy_all(trees, lambda *_: None)
+        composer.finish(trees)
+    with uproot.open(tmp_path / "less.root") as file:
+        assert file["deep/tree"].keys() == ["x", "ny"]
+        assert file["deep/tree"]["ny"].array().to_list() == [2, 0, 3, 0, 0] * 3
+    assert (taken[0].above, taken[0].before) == ((), "")
+    put_in(trees[0], taken[0].thing)
+    assert trees[0].names == ["x", "ny", "y"]
+
+
+def test_nothing_is_copied_where_records_overlap():
+    with pytest.raises(ValueError, match="overlap"):
+        Moves(np.array([[100, 50], [149, 20]]), 100)
+
+
+@pytest.mark.parametrize("field", ["fBasketSeek", "fBasketBytes"])
+def test_positions_that_lie_are_damage(field, made, tmp_path):
+    records, trees = opened(made)
+    _, branch = trees[0].named("x")
+    flag, values = branch[field]
+    branch[field] = flag, values + np.where(np.arange(len(values)) == 1, 7, 0)
+    with pytest.raises(ValueError), Composer(tmp_path / "bad.root", records) as composer:
+        composer.copy_all(trees, lambda *_: None)
+
+
+def test_a_folder_in_itself_is_damage(made, tmp_path):
+    records, _ = opened(made)
+    inner = next(iter(records.root.folders.values()))
+    content = bytearray(made.read_bytes())
+    content[inner.at + inner.key.keylen + 26 : inner.at + inner.key.keylen + 30] = bytes(4)
+    shutil.copy(made, tmp_path / "bad.root")
+    assert sums(made)[1].keys() == {"deep/er/histogram;1"}
+    (tmp_path / "bad.root").write_bytes(content)
+    assert sums(tmp_path / "bad.root")[1] == {}  # its list of keys is gone
+
+
+# --- marks
+
+
+def test_marks_name_what_differs():
+    found = [(f"b{number}", number << 60 | number) for number in range(12)]
+    marks = Marks.of(found)
+    assert marks.changed(list(reversed(found))) == []
+    assert marks.changed([*found[:3], ("b3", 5), *found[4:]]) == ["b3"]
+    assert len(marks.changed(found[1:])) == 11
+
+
+def test_marks_of_many_branches_are_small():
+    found = [(str(number), number * 0x9E3779B97F4A7C15 % 2**64) for number in range(1500)]
+    marks = Marks.of(found)
+    assert 8 * len(marks.numbers) <= 1512
+    assert marks.changed([*found[:-1], (found[-1][0], 0)]) in (["1499"], [name for name, _ in found])
+
+
+def test_baskets_out_of_order_are_read_again(made):
+    records, trees = opened(made)
+    whole = sums(made)[0]["deep/tree"]
+    digests = Digests(records, trees, {})
+    for branch in trees[0].branches():
+        for seek, size in reversed(list(zip(*(branch[f][1] for f in ("fBasketSeek", "fBasketBytes")), strict=True))):
+            digests.seen(int(seek), records.read(int(seek), int(seek + size)))
+    assert digests.found("deep/tree") == whole
+
+
+def test_ranges_have_their_own_checksums(made):
+    records, trees = opened(made)
+    digests = Digests(records, trees, {"deep/tree": [5, 7, 15]})
+    digests.read()
+    first, second, third = (dict(digests.found("deep/tree", which)) for which in range(3))
+    assert len({first["x"], second["x"], third["x"]}) == 3
+    again = Digests(records, trees, {"deep/tree": [10, 15]})
+    again.read()
+    assert dict(again.found("deep/tree", 1)) == first  # its baskets hold the same five entries

@@ -1,0 +1,46 @@
+"""Elements of the pages of RNTuples: their encodings."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from atlasae.graft.elements import BITS, ENDS, bytes_of, decode, encode, holds, kind_for
+
+DTYPES = ["<i1", "<u1", "<i2", "<u2", "<i4", "<u4", "<i8", "<u8", "<f4", "<f8"]
+
+
+@given(st.sampled_from(DTYPES), st.data())
+def test_decoding_inverts_encoding(dtype, data):
+    values = data.draw(arrays(dtype, st.integers(0, 20)))
+    page = encode(kind_for(dtype), values)
+    assert len(page) == bytes_of(BITS[kind_for(dtype)], len(values))
+    assert decode(kind_for(dtype), page) == values.tobytes()
+
+
+@pytest.mark.parametrize(("kind", "dtype"), [(0x0E, "<u4"), (0x0F, "<u8"), (0x1A, "<u4"), (ENDS, "<u8")])
+def test_ends_of_lists_are_told_in_four_ways(kind, dtype):
+    ends = np.array([0, 3, 3, 70000])
+    assert decode(kind, encode(kind, ends)) == ends.astype(dtype).tobytes()
+
+
+def test_ends_are_stored_as_differences_byte_by_byte():
+    assert encode(ENDS, np.array([1, 3, 6])) == bytes([1, 2, 3]) + bytes(21)
+
+
+def test_whole_numbers_near_zero_have_zeros_in_front():
+    assert encode(kind_for("<i2"), np.array([-1, 1, -2], "<i2")) == bytes([1, 2, 3, 0, 0, 0])
+
+
+def test_an_unknown_type_of_column_is_left_as_it_is():
+    assert decode(0x99, b"abc") == b"abc"
+
+
+def test_bits_take_whole_bytes():
+    assert [bytes_of(1, number) for number in (0, 1, 8, 9)] == [0, 1, 1, 2]
+
+
+@pytest.mark.parametrize(("kind", "dtype", "plain"), [(0x18, "<f4", True), (0x19, "<f4", False), (0x1D, "<f4", False)])
+def test_columns_of_few_bits_do_not_hold_floats_as_they_are(kind, dtype, plain):
+    assert holds(kind, dtype) == plain
