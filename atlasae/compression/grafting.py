@@ -364,17 +364,25 @@ def compare_grafted(opened: Opened, grafted: Grafted) -> tuple[list[str], list[s
         digests.read()
         grafted.check(digests)
         others = Digests(records, trees, grafted.edges())
-        data = list(_compare_data(grafted, digests, others, [tree.path for tree in trees]))
+        data = list(_compare_data(grafted, digests, others, {one.path: one.thing["fEntries"] for one in trees}))
         found += [message for message, _ in data]
         found += compare_objects(records, grafted.records, FOLDER, exactly)
     return found, [name for _, name in data if name]
 
 
-def _compare_data(grafted: Grafted, mine: Digests, theirs: Digests, trees: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """Messages about branches with other data, each with the name of the branch if its tree is that of the jets."""
-    for path in {tree.path for tree in grafted.trees} & set(trees):
+def _compare_data(
+    grafted: Grafted, mine: Digests, theirs: Digests, entries: Mapping[str, int]
+) -> Iterator[tuple[str, str]]:
+    """Messages about branches with other data, each with the name of the branch if its tree is that of the jets.
+
+    `entries` are those of the original's trees; ranges that go beyond are not compared.
+    """
+    for path, edges in grafted.edges().items():
         start, main = 0, path == grafted.tree.path
-        for number, stop in enumerate(grafted.edges().get(path, [])):
+        if not main and entries.get(path) not in (None, edges[-1]):
+            yield f"tree '{path}' has {edges[-1]} entries, {entries[path]} in the original", ""
+        within = [stop for stop in edges if stop <= entries.get(path, -1)]
+        for number, stop in enumerate(within):
             others = _by_name(theirs.found(path, number))
             for name, values in _by_name(mine.found(path, number)).items():
                 if others.get(name, values) != values:

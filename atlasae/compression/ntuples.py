@@ -133,7 +133,7 @@ class NtupleTarget:
         trees |= {one.path: _carried(one, one.copy(self._composer, packing(PAGES))) for one in file.others}
         ntuple = CarriedNtuple(_carried(file.main, self._writer), self._surgery.to_json())
         graft = Graft(None, trees, self._objects, file.source.uuid, len(file.main.ntuple.columns), {}, ntuple)
-        contents = replace(contents, runs=[replace(run, graft=graft)])
+        contents = replace(contents, runs=[replace(run, graft=graft, counters=_needed(run))])
         add_contents(self._composer, contents)
         self._composer.finish(file.trees)
         return contents
@@ -149,6 +149,13 @@ class _Extending(Writer):
         """Append events."""
         with damage(self.what):
             self.tree.extend(events)
+
+
+def _needed(run: Run) -> dict[str, str]:
+    """The counters that `stand_ins` asks for: an RNTuple has none, so that only their names are needed."""
+    collections = [entry.collection for entry in run.collections]
+    names = [name for c in collections for name in (*list(c.exact.values())[-1:], next(iter(c.branches.values())))]
+    return {name: run.counters[name] for name in names if name in run.counters}
 
 
 def _made(array: ak.Array, beside: str | None) -> Made:

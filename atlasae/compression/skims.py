@@ -20,6 +20,7 @@ from atlasae.compression.format import (
     read_contents,
     read_folder,
 )  # fmt: skip
+from atlasae.compression.grafting import as_rewritten
 from atlasae.compression.layouts import layout_kind
 from atlasae.compression.others import entry_ranges
 from atlasae.errors import UserError
@@ -50,7 +51,7 @@ def contents_of(source: Source, trusted: Location | None, step_size: int) -> Ski
     if trusted is None:
         return Skim(read_contents(source), [])
     with open_source(trusted) as whole:
-        told = read_folder(whole)
+        told = _as_told(whole)
         tree = _tree_of(source, told, trusted)
         entries = list(_collections(tree, told, trusted))
         if trusted != source.path:
@@ -59,6 +60,16 @@ def contents_of(source: Source, trusted: Location | None, step_size: int) -> Ski
     chunks = list(_chunks(tree, run, step_size))
     contents = Contents([replace(run, chunks=len(chunks))], chunks, told.models)
     return Skim(contents, _notes(tree, run, told.runs[0], trusted))
+
+
+def _as_told(whole: Source) -> Contents:
+    """What a folder tells of its runs, and the tree beside it of the branches that were copied, if it has them all."""
+    told = read_folder(whole)
+    tree = whole.trees.get(told.runs[0].tree)
+    made = {name for entry in told.runs[0].collections for name in entry.collection.latents}
+    if tree is not None and tree.names >= made and tree.entries == sum(run.entries for run in told.runs):
+        return as_rewritten(whole, told)
+    return replace(told, runs=[replace(run, graft=None) for run in told.runs])
 
 
 def _tree_of(source: Source, told: Contents, trusted: Location) -> Tree:

@@ -12,7 +12,8 @@ from atlasae.graft.ntuple import Fill, Ntuple, NtupleWriter, Packing, open_ntupl
 from atlasae.graft.records import Folder, RecordKey, Records
 from atlasae.graft.trees import RNTUPLE, payload_of
 
-_OF_FEW = ALGORITHMS["zstd"](9)  # for pages so small that the 60 bytes that an xz stream needs are much
+_FEW = 1 << 14  # bytes of a page or an envelope that is small
+_OF_FEW = ALGORITHMS["zstd"](19)  # for pages so small that the 60 bytes that an xz stream needs are much
 
 
 @dataclass
@@ -61,14 +62,11 @@ class _Nowhere:
 def packing(compression: Any) -> Packing:
     """How pages and envelopes are compressed, from a compression of uproot's, or ZSTD where that is smaller."""
 
-    def smallest(data: bytes, *compressions: Any) -> bytes:
-        return min((pack_blocks(data, how) for how in compressions), key=len)
+    def packed(data: bytes, usual: Any) -> bytes:
+        ways = (usual, _OF_FEW) if len(data) < _FEW else (usual,)
+        return min((pack_blocks(data, way) for way in ways), key=len)
 
-    return Packing(
-        lambda page: smallest(page, compression, _OF_FEW),
-        lambda made: smallest(made, RECORDS, _OF_FEW),
-        compression.code,
-    )
+    return Packing(lambda page: packed(page, compression), lambda made: packed(made, RECORDS), compression.code)
 
 
 def ntuples_of(records: Records) -> list[GraftedNtuple]:

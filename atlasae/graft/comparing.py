@@ -13,6 +13,7 @@ _PLACES = {
     "fCompress",
     "fEntries",
     "fEntryNumber",
+    "fEntryOffsetLen",
     "fMaxBaskets",
     "fWriteBasket",
     "fTotBytes",
