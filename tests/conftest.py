@@ -317,7 +317,7 @@ def work_here(monkeypatch: pytest.MonkeyPatch) -> None:
 
     Tasks and outcomes are pickled nevertheless; with several workers, the last file is done first.
     """
-    from atlasae.batch import workers
+    from atlasae.commands import workers
 
     def in_this_process(tasks: Sequence[Any], number: int) -> Iterator[Any]:
         for task in tasks if number == 1 else reversed(tasks):

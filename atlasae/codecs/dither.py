@@ -13,14 +13,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-Integers = npt.NDArray[np.int64]
+States = npt.NDArray[np.int64]
 Offset = npt.NDArray[np.float64] | float
 
 BLOCK_BITS = 5
 IN_BLOCK = 1 << BLOCK_BITS  # cells in a block
-BLOCK = IN_BLOCK - 1  # steps in a block: an offset cuts the first and the last cell
-BITS = 31  # of a state: products of two states fit in 63 bits
-MASK = (1 << BITS) - 1
+BLOCK_STEPS = IN_BLOCK - 1  # steps in a block: an offset cuts the first and the last cell
+STATE_BITS = 31  # of a state: products of two states fit in 63 bits
+MASK = (1 << STATE_BITS) - 1
 # By this the offset of a jet's pt, from the number p of its block of phi and e of that of eta, is a p + b e modulo 1
 # with a = .43 and b = .76: up to the 160th harmonic of a step, no more than 0.4 % of a comb is left over all blocks.
 WEIGHT = 919_296_317
@@ -29,7 +29,7 @@ ROUNDS = 2  # of a hash: after one, second differences of neighbouring states ar
 LOWER = 15  # bits of a square that are left out
 
 
-def mixed(state: Any) -> Any:
+def hashed(state: Any) -> Any:
     """A hash of a state (an integer or int64 array from 0 to `MASK`): linear, then the middle of its square, twice."""
     for _ in range(ROUNDS):
         state = state * FACTOR
@@ -41,13 +41,13 @@ def mixed(state: Any) -> Any:
     return state
 
 
-def offset(state: Integers) -> npt.NDArray[np.float64]:
+def offset(state: States) -> npt.NDArray[np.float64]:
     """The offset of a state, in [0, 1)."""
-    return np.asarray(state * 2.0**-BITS)
+    return np.asarray(state * 2.0**-STATE_BITS)
 
 
 @dataclass(frozen=True)
-class Part:
+class CellPart:
     """What makes the next state: the cell of a variable, or its block or its cell in the block."""
 
     variable: int
@@ -59,16 +59,16 @@ class Part:
         """The number of this part in a cell (an array or tensor of integers)."""
         if self.of_block:
             return cell >> BLOCK_BITS
-        return cell & BLOCK if self.in_block else cell
+        return cell & BLOCK_STEPS if self.in_block else cell
 
 
 @dataclass(frozen=True)
 class Dither:
     """Which variables of a chain are shifted, and the order in which offsets are made from other cells of the row.
 
-    Cells whose offsets depend on one another can't be decoded. So the first variables (`blocks`) are cut into blocks of
-    `BLOCK` steps that are not shifted; the others get offsets from these blocks and from one another; the cells in the
-    blocks come last.
+    Cells whose offsets depend on one another can't be decoded. So some variables (`blocks`) are cut into blocks of
+    `BLOCK_STEPS` steps that are not shifted; others get offsets from these blocks and from one another; the cells in
+    the blocks come last.
     """
 
     shifted: tuple[int, ...] = ()
@@ -90,19 +90,19 @@ class Dither:
     def window(self, i: int, begin: int, end: int) -> tuple[int, int]:
         """The first step and the number of cells of variable i, for positions from `begin` to `end` in steps."""
         if i in self.blocks:
-            first = begin // BLOCK
-            return first * BLOCK, (-(-end // BLOCK) - first) * IN_BLOCK
+            first = begin // BLOCK_STEPS
+            return first * BLOCK_STEPS, (-(-end // BLOCK_STEPS) - first) * IN_BLOCK
         return begin, end - begin + (i in self.shifted)
 
-    def order(self, free: Sequence[bool]) -> Iterator[Part]:
+    def order(self, free: Sequence[bool]) -> Iterator[CellPart]:
         """The parts in the order of coding; `free`: whether a variable's origin does not depend on others."""
         others = [i for i in range(len(free)) if i not in self.blocks]
-        yield from (Part(i, of_block=True) for i in self.blocks)
-        yield from (Part(i, shifted=i in self.shifted) for i in others if free[i])
-        yield from (Part(i, in_block=True, shifted=True) for i in self.blocks)
-        yield from (Part(i, shifted=i in self.shifted) for i in others if not free[i])
+        yield from (CellPart(i, of_block=True) for i in self.blocks)
+        yield from (CellPart(i, shifted=i in self.shifted) for i in others if free[i])
+        yield from (CellPart(i, in_block=True, shifted=True) for i in self.blocks)
+        yield from (CellPart(i, shifted=i in self.shifted) for i in others if not free[i])
 
-    def walk(self, free: Sequence[bool]) -> Iterator[tuple[Part, Offset, "Offsets"]]:
+    def walk(self, free: Sequence[bool]) -> Iterator[tuple[CellPart, Offset, "Offsets"]]:
         """The parts, each with its offset (0.0 if it is not shifted), and the offsets, to which to add its number."""
         offsets = Offsets()
         for part in self.order(free):
@@ -120,7 +120,7 @@ class Offsets:
     """
 
     def __init__(self) -> None:
-        self._state: Integers | None = None
+        self._state: States | None = None
         self._added: list[npt.ArrayLike] = []
 
     def add(self, numbers: npt.ArrayLike) -> None:
@@ -129,7 +129,7 @@ class Offsets:
 
     def next(self) -> npt.NDArray[np.float64]:
         """The offsets of the next part (n, or one before any part was added)."""
-        state = np.zeros(1, np.int64) if self._state is None else mixed(self._state)
+        state = np.zeros(1, np.int64) if self._state is None else hashed(self._state)
         for numbers in self._added:
             state = (state + np.asarray(numbers).astype(np.int64)) * WEIGHT & MASK
         self._added.clear()

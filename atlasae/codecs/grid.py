@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from atlasae.codecs.dither import BLOCK, BLOCK_BITS, IN_BLOCK, NO_DITHER, Dither, Offset
+from atlasae.codecs.dither import BLOCK_BITS, BLOCK_STEPS, IN_BLOCK, NO_DITHER, Dither, Offset
 from atlasae.jets.padding import Config
 
 MANTISSA_BITS = 23  # of a float32; 1 <= z < 2 fixes its sign and exponent
@@ -52,18 +52,18 @@ class Grid:
 
     def block(self, i: int, position: Tensor) -> Tensor:
         """The number (a float) of the block of variable i at a position, in steps from the first cell."""
-        return _whole(position / BLOCK, self.levels[i] >> BLOCK_BITS)
+        return _whole(position / BLOCK_STEPS, self.levels[i] >> BLOCK_BITS)
 
     def cell(self, i: int, position: Tensor, block: Tensor | None, offset: Offset) -> Tensor:
         """The number (a float) of the cell of variable i, in its block if there is one, at a position in steps."""
         shift = torch.as_tensor(offset, dtype=position.dtype)
         if block is None:
             return _whole(position + shift, self.levels[i])
-        return _whole(position - block * BLOCK + shift, IN_BLOCK)
+        return _whole(position - block * BLOCK_STEPS + shift, IN_BLOCK)
 
     def middle(self, i: int, cell: Tensor, block: Tensor | None, offset: Offset) -> Tensor:
         """The position u of the middle of a cell (of floats) of variable i, which may be outside of its block."""
-        steps = cell if block is None else cell + block * BLOCK
+        steps = cell if block is None else cell + block * BLOCK_STEPS
         position = steps + (self.first[i] + 0.5) - torch.as_tensor(offset, dtype=cell.dtype)
         return (position / self.cells[i]).clamp(0, 1)
 

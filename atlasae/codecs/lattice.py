@@ -14,7 +14,7 @@ from typing import ClassVar, Self
 import numpy as np
 import numpy.typing as npt
 
-from atlasae.codecs.dither import MASK, mixed, offset
+from atlasae.codecs.dither import MASK, hashed, offset
 from atlasae.codecs.entropy import Cells
 from atlasae.jets.coordinates import MASS_FLOOR, Bools, Floats, to_symlog
 from atlasae.jets.variables import JET
@@ -162,11 +162,11 @@ class ShiftedLattice:
     @cached_property
     def offsets(self) -> Floats:
         """The offsets (4 x n), of 0 for coordinates that are not shifted."""
-        state = mixed((self.indices + self.key) & MASK)
+        state = hashed((self.indices + self.key) & MASK)
         found = np.zeros((4, len(state)))
         for row in np.flatnonzero(self.lattice.shifted):
             found[row] = offset(state)
-            state = mixed(state)
+            state = hashed(state)
         return found
 
 

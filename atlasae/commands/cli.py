@@ -111,7 +111,7 @@ def compress(
         **asked,  # whose names are those of its fields
     )
     if output:
-        from atlasae.batch.many import compress_files
+        from atlasae.commands.many import compress_files
 
         size = parse_size(split_size, "--split-size") if split_size else None
         with several_outputs(), progress("compressing", quiet) as advance:
@@ -157,7 +157,7 @@ def decompress(
     Many files (globs, too) go into FOLDER, each under its own name.
     """
     if output:
-        from atlasae.batch.many import RestoreOptions, decompress_files
+        from atlasae.commands.many import RestoreOptions, decompress_files
 
         if trust:
             raise UserError("--trust is for one skim: give IN and OUT")
@@ -180,8 +180,8 @@ def decompress(
 @click.argument("arguments", metavar="ARGUMENTS...", nargs=-1, required=True, type=click.UNPROCESSED)
 def batch(scheduler: str, name: str, arguments: tuple[str, ...]) -> None:
     """Print a submit file that runs COMMAND, with the options given, as one job for each of many files."""
-    from atlasae.batch.many import expand, pair_up, verify_task
-    from atlasae.batch.submit import batch_script
+    from atlasae.commands.many import expand, pair_up, verify_task
+    from atlasae.commands.submit import batch_script
 
     with commands.commands[name].make_context(name, list(arguments)) as context:
         paths, output = context.params["paths"], context.params.get("output")
@@ -220,7 +220,7 @@ def verify(paths: tuple[Location, ...], workers: int | None, dask: str | None, q
     Many files are compared with those that `compress -o FOLDER` made of them.
     """
     if folder := options.folder_of(paths):
-        from atlasae.batch.many import verify_files
+        from atlasae.commands.many import verify_files
 
         with progress("verifying", quiet) as advance:
             many = verify_files(paths[:-1], folder, options.make_workers(workers, dask), advance)
@@ -277,7 +277,7 @@ def evaluate(
             check_target(path, target, force, tables=True)
     with progress("evaluating", quiet) as advance:
         if folder:
-            from atlasae.batch.many import evaluate_many
+            from atlasae.commands.many import evaluate_many
 
             found = evaluate_many(paths[:-1], folder, options.make_workers(workers, dask), advance, jets, units)
         else:
@@ -295,7 +295,7 @@ def evaluate(
 
 def _files_in(originals: tuple[Location, ...], folder: Path) -> list[Path]:
     """All local files that many originals and a folder may be read from."""
-    from atlasae.batch.many import expand
+    from atlasae.commands.many import expand
 
     return [path for path in (*expand(originals), *folder.iterdir()) if isinstance(path, Path) and path.is_file()]
 

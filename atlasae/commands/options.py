@@ -73,7 +73,7 @@ version = click.option(
 
 def make_workers(workers: int | None, dask: str | None) -> Any:
     """The `Workers` that the options ask for."""
-    from atlasae.batch.workers import Workers
+    from atlasae.commands.workers import Workers
 
     return Workers(workers or 1, dask)
 

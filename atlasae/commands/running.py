@@ -12,7 +12,7 @@ from typing import NoReturn
 import click
 from click.shell_completion import get_completion_class, shell_complete
 
-from atlasae.batch.results import failure_line
+from atlasae.commands.results import failure_line
 from atlasae.errors import explain, once
 from atlasae.files.remote import masked
 from atlasae.report import Report, harmless, to_text

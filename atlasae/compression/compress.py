@@ -13,7 +13,7 @@ import awkward as ak
 import numpy as np
 
 from atlasae import pages
-from atlasae.compression.chunks import Progress, silent
+from atlasae.compression.chunks import Progress, layout_named, silent
 from atlasae.compression.collection import Compressor, FileLayout, Start, merge_largest
 from atlasae.compression.format import (
     Chunk,
@@ -27,7 +27,6 @@ from atlasae.compression.format import (
     write_contents,
 )  # fmt: skip
 from atlasae.compression.grafting import Grafting, forms_of, grafting_of, plan_of, write_grafted
-from atlasae.compression.layouts import layout_named
 from atlasae.compression.ntuples import NtupleTarget, as_ntuple, grafted_ntuple, is_to_be_grafted
 from atlasae.compression.others import copy_others, entry_ranges, moved, read_counted
 from atlasae.compression.plan import Options, Plan, make_plan, open_for, settle_plan

@@ -84,7 +84,7 @@ class PackedLayout:
             raise UserError(f"{len(columns[0])} jets in a chunk, {MOST_JETS} at most: give a smaller --step-size")
         # Cells are decoded by integers, so that decoded jets differ by at most `steps_apart` between machines.
         storage = storage_of(self.collection)
-        key = key_of(columns)
+        key = chunk_key(columns)
         coder = coder_of(self.codec.lattice, key, np.arange(len(columns[0])))
         found = encode_and_compare(coder, storage, bounds, columns, steps_apart(storage))
         codes = self.codec.padding.find(columns)
@@ -157,7 +157,7 @@ def packed_codec_of(config: Config, priors: Priors) -> PackedCodec:
     return PackedCodec(priors, lattice, context, Padding.of_config(config))
 
 
-def key_of(columns: Sequence[Array]) -> int:
+def chunk_key(columns: Sequence[Array]) -> int:
     """The key of the shifted cells of a chunk: any number that other chunks rarely have, here a checksum of pt."""
     return checksum_bytes(np.ascontiguousarray(columns[0]).tobytes()) & MASK
 

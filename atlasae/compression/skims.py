@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from atlasae.compression.chunks import layout_kind
 from atlasae.compression.format import (
     PACKED_SKIM,
     Chunk,
@@ -21,7 +22,6 @@ from atlasae.compression.format import (
     read_folder,
 )  # fmt: skip
 from atlasae.compression.grafting import as_rewritten
-from atlasae.compression.layouts import layout_kind
 from atlasae.compression.others import entry_ranges
 from atlasae.errors import UserError
 from atlasae.files.branches import Branch

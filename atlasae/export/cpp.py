@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from atlasae.codecs.bottleneck import ASINH_SCALE, Beside, BottleneckAutoencoder
 from atlasae.codecs.chain import Constant, Density
-from atlasae.codecs.dither import BLOCK, BLOCK_BITS
+from atlasae.codecs.dither import BLOCK_BITS, BLOCK_STEPS
 from atlasae.codecs.floats import BottleneckCodec, FloatsCodec
 from atlasae.errors import DamagedFileError
 from atlasae.jets.collections import MEV_PER_UNIT, Collection, Rounding
@@ -343,7 +343,9 @@ def _shifts(codec: FloatsCodec) -> Iterable[str]:
             added, state = [], "state = mixed(state);"
             yield f"shift[{i}].at[k] = static_cast<double>(state) / 2147483648;"
         cell = f"cell[{i}][k]"
-        added.append(f"({cell} >> {BLOCK_BITS})" if part.of_block else f"({cell} & {BLOCK})" if part.in_block else cell)
+        added.append(
+            f"({cell} >> {BLOCK_BITS})" if part.of_block else f"({cell} & {BLOCK_STEPS})" if part.in_block else cell
+        )
     yield from (f"cell[{i}][k] -= cell[{i}][k] >> {BLOCK_BITS};" for i in dither.blocks)
 
 

@@ -14,8 +14,8 @@ import torch
 from atlasae.codecs.arrays import Codec
 from atlasae.codecs.floats import BottleneckCodec, FloatsCodec
 from atlasae.codecs.model import VARIABLES
+from atlasae.compression.chunks import layout_of
 from atlasae.compression.format import CompressedCollection, Contents, read_contents
-from atlasae.compression.layouts import layout_of
 from atlasae.errors import UserError
 from atlasae.export.cpp import cpp_header
 from atlasae.export.onnx import graphs_of

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from atlasae.codecs.bottleneck import ASINH_SCALE, BottleneckAutoencoder
 from atlasae.codecs.chain import Known
-from atlasae.codecs.dither import BITS, BLOCK, FACTOR, IN_BLOCK, LOWER, ROUNDS, TERM, WEIGHT
+from atlasae.codecs.dither import BLOCK_STEPS, FACTOR, IN_BLOCK, LOWER, ROUNDS, STATE_BITS, TERM, WEIGHT
 from atlasae.codecs.floats import BottleneckCodec, FloatsCodec
 from atlasae.codecs.grid import MANTISSA_BITS
 from atlasae.jets.coordinates import LARGEST_PHI, MASS_FLOOR
@@ -94,11 +94,11 @@ class ChainEncoder(Chain):
             u = self.cumulative(i, coordinates[i] - self.autoencoder.origin(i, known), known)
             position = u * self.grid.cells[i] - self.grid.first[i]
             if part.of_block:
-                blocks[i] = (position / BLOCK).floor().clamp(0, levels // IN_BLOCK - 1)
+                blocks[i] = (position / BLOCK_STEPS).floor().clamp(0, levels // IN_BLOCK - 1)
                 offsets.add(blocks[i].long())
                 continue
             offset = offsets.next() if part.shifted else 0.0
-            begin, most = (blocks[i] * BLOCK, IN_BLOCK) if part.in_block else (0.0, levels)
+            begin, most = (blocks[i] * BLOCK_STEPS, IN_BLOCK) if part.in_block else (0.0, levels)
             number = (position - begin + offset).floor().clamp(0, most - 1)
             offsets.add(number.long())
             known[i] = self.coordinate(i, begin + number + 0.5 - offset, known)
@@ -136,13 +136,13 @@ class OffsetGraph:
     def next(self) -> Tensor:
         """The offsets of the next part."""
         for _ in range(self.rounds):
-            linear = (self.state * FACTOR + TERM) % (1 << BITS)
-            self.state = _quotient(linear * linear, 1 << LOWER) % (1 << BITS)
+            linear = (self.state * FACTOR + TERM) % (1 << STATE_BITS)
+            self.state = _quotient(linear * linear, 1 << LOWER) % (1 << STATE_BITS)
         self.rounds = ROUNDS
         for numbers in self.added:
-            self.state = (self.state + numbers) * WEIGHT % (1 << BITS)
+            self.state = (self.state + numbers) * WEIGHT % (1 << STATE_BITS)
         self.added = []
-        return self.state.double() * 2.0**-BITS
+        return self.state.double() * 2.0**-STATE_BITS
 
 
 def _quantile(u: Tensor, masses: Tensor, edges: Tensor) -> Tensor:

@@ -9,9 +9,8 @@ import awkward as ak
 import numpy as np
 import numpy.typing as npt
 
-from atlasae.compression.chunks import Chunks, Progress, WrittenChunk, pieces
+from atlasae.compression.chunks import Chunks, Progress, WrittenChunk, layout_kind, pieces
 from atlasae.compression.format import CompressedCollection, Contents, is_compressed, read_contents
-from atlasae.compression.layouts import layout_kind
 from atlasae.compression.others import entry_ranges
 from atlasae.compression.parts import check_parts, entries_of
 from atlasae.compression.plan import Options

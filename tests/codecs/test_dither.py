@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from atlasae.codecs.chain import JETS
-from atlasae.codecs.dither import BLOCK, IN_BLOCK, MASK, NO_DITHER, Dither, Offsets, Part, mixed, offset
+from atlasae.codecs.dither import BLOCK_STEPS, IN_BLOCK, MASK, NO_DITHER, CellPart, Dither, Offsets, hashed, offset
 from atlasae.codecs.grid import Grid, jet_words
 from atlasae.codecs.model import default_model
 
@@ -28,13 +28,13 @@ def test_a_state_is_mixed_by_integers_alone(state):
     expected = state
     for _ in range(2):
         expected = ((expected * 1103515245 + 1013904223) % 2**31) ** 2 // 2**15 % 2**31
-    assert mixed(state) == mixed(np.array([state]))[0] == expected
+    assert hashed(state) == hashed(np.array([state]))[0] == expected
     assert offset(np.array([state]))[0] == state / 2**31
 
 
 def test_hashes_of_a_counter_are_uniform_and_independent():
-    first = offset(mixed(np.arange(200_000)))
-    second = offset(mixed(mixed(np.arange(200_000))))
+    first = offset(hashed(np.arange(200_000)))
+    second = offset(hashed(hashed(np.arange(200_000))))
     for values in (first, second, (first - second) % 1, np.diff(first) % 1, np.diff(second) % 1):
         assert chi2(values) < 1.6
     assert first.min() >= 0 and first.max() < 1
@@ -55,28 +55,28 @@ def test_offsets_follow_from_the_parts_before():
     assert offsets.next().tolist() == [0.0]
     offsets.add(np.array([1, 2]))
     offsets.add(np.array([3.0, 4.0]))
-    state = mixed(0)
+    state = hashed(0)
     expected = [((state + a) * 919296317 % 2**31 + b) * 919296317 % 2**31 for a, b in ((1, 3), (2, 4))]
     assert offsets.next().tolist() == [value / 2**31 for value in expected]
 
 
 def test_offsets_of_jets_need_no_cell_that_needs_them():
     assert list(JET_DITHER.order(FREE)) == [
-        Part(1, of_block=True),
-        Part(2, of_block=True),
-        Part(0, shifted=True),
-        Part(1, in_block=True, shifted=True),
-        Part(2, in_block=True, shifted=True),
-        Part(3),
+        CellPart(1, of_block=True),
+        CellPart(2, of_block=True),
+        CellPart(0, shifted=True),
+        CellPart(1, in_block=True, shifted=True),
+        CellPart(2, in_block=True, shifted=True),
+        CellPart(3),
     ]
-    assert list(NO_DITHER.order(FREE)) == [Part(i) for i in range(4)] and not NO_DITHER
+    assert list(NO_DITHER.order(FREE)) == [CellPart(i) for i in range(4)] and not NO_DITHER
 
 
 @given(st.integers(0, 10_000), st.integers(1, 3000))
 def test_a_window_of_blocks_holds_all_positions(begin, size):
     first, levels = JET_DITHER.window(1, begin, begin + size)
-    assert first % BLOCK == 0 and levels % IN_BLOCK == 0
-    assert first <= begin and begin + size <= first + levels // IN_BLOCK * BLOCK < begin + size + 2 * BLOCK
+    assert first % BLOCK_STEPS == 0 and levels % IN_BLOCK == 0
+    assert first <= begin and begin + size <= first + levels // IN_BLOCK * BLOCK_STEPS < begin + size + 2 * BLOCK_STEPS
     assert JET_DITHER.window(0, begin, begin + size) == (begin, size + 1)
     assert JET_DITHER.window(3, begin, begin + size) == (begin, size)
 
@@ -101,7 +101,7 @@ def shifted_grid() -> Grid:
     """A grid of jets in equal steps with the offsets of `JET_DITHER`."""
     spans = [float(density.edges[-1] - density.edges[0]) for density in default_model().autoencoder.densities]
     cells = [span / STEP for span in spans]
-    first = (1000, 1500 // BLOCK * BLOCK, 0, 5500)
+    first = (1000, 1500 // BLOCK_STEPS * BLOCK_STEPS, 0, 5500)
     return Grid(0.0, tuple(cells), first, LEVELS, jet_words(LEVELS, (16, 16, 16)), JET_DITHER)
 
 

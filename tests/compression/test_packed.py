@@ -14,8 +14,8 @@ from atlasae.compression import packed
 from atlasae.compression.collection import Compressor
 from atlasae.compression.packed import (
     PackedLayout,
+    chunk_key,
     coder_of,
-    key_of,
     pack_chunk,
     packed_codec_of,
     start_packed,
@@ -166,8 +166,8 @@ def test_jets_alike_differ_when_decoded_unless_the_grid_is_not_shifted():
 
 def test_chunks_have_keys_of_their_own():
     columns = [np.arange(12, dtype="<f4")] * 4
-    assert 0 <= key_of(columns) == key_of([column.copy() for column in columns]) < 2**31
-    assert key_of([column + 1 for column in columns]) != key_of(columns)
+    assert 0 <= chunk_key(columns) == chunk_key([column.copy() for column in columns]) < 2**31
+    assert chunk_key([column + 1 for column in columns]) != chunk_key(columns)
 
 
 def test_packing_is_undone():

@@ -16,7 +16,7 @@ from conftest import nothing_left, refused, run_main, succeeded, work_here, writ
 from servers import dead_port
 
 import atlasae
-from atlasae.batch.many import expand
+from atlasae.commands.many import expand
 from atlasae.compression.compress import compress_file
 from atlasae.compression.decompress import decompress_file
 from atlasae.compression.plan import Options

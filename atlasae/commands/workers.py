@@ -16,7 +16,7 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any
 
-from atlasae.batch.journal import Entry, Journal, Origin, add_entry, hex_of
+from atlasae.commands.journal import Entry, Journal, Origin, add_entry, hex_of
 from atlasae.errors import UserError, explain, once
 from atlasae.files.checksums import checksum_bytes
 from atlasae.files.remote import Location

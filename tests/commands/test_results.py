@@ -1,6 +1,6 @@
 """What is said of many files: every line from a report."""
 
-from atlasae.batch.results import ManyReport, failure_line
+from atlasae.commands.results import ManyReport, failure_line
 from atlasae.report import to_text
 
 

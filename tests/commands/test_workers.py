@@ -15,9 +15,9 @@ import pytest
 from conftest import refused, run_main, succeeded
 from helpers import PACKED, compressed_alone, contents, left_over
 
-from atlasae.batch.journal import NAME, Journal
-from atlasae.batch.many import compress_task, run_into, run_tasks
-from atlasae.batch.workers import LOCAL_CONFIG, Outcome, Task, Workers
+from atlasae.commands.journal import NAME, Journal
+from atlasae.commands.many import compress_task, run_into, run_tasks
+from atlasae.commands.workers import LOCAL_CONFIG, Outcome, Task, Workers
 from atlasae.compression.plan import Options
 from atlasae.errors import UserError
 from atlasae.files.outputs import replacing
@@ -180,7 +180,7 @@ INTERRUPTED = """if True:
             signal.pause()
 
     if __name__ == "__main__":
-        import atlasae.batch.many as many
+        import atlasae.commands.many as many
         many.compress_task = linger
         main()
     """

@@ -12,8 +12,8 @@ import pytest
 from conftest import refused, succeeded
 from helpers import PACKED
 
-from atlasae.batch.journal import Journal
-from atlasae.batch.submit import batch_script
+from atlasae.commands.journal import Journal
+from atlasae.commands.submit import batch_script
 from atlasae.errors import UserError
 
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
-from atlasae.batch.journal import Journal, Origin
-from atlasae.batch.results import FileReport, ManyReport
-from atlasae.batch.workers import Outcome, Recognise, Task, Work, Workers
+from atlasae.commands.journal import Journal, Origin
+from atlasae.commands.results import FileReport, ManyReport
+from atlasae.commands.workers import Outcome, Recognise, Task, Work, Workers
 from atlasae.compression.chunks import Progress
 from atlasae.compression.compress import compress_file, recognise_compressed
 from atlasae.compression.decompress import decompress_file, recognise_restored

@@ -16,9 +16,9 @@ import uproot
 from conftest import Result, bits, nothing_left, read_tree, refused, run_main, succeeded, work_here, write_layout
 from helpers import PACKED, compressed_alone, contents, left_over, merge
 
-from atlasae.batch.journal import NAME
-from atlasae.batch.many import compress_task, expand, output_name
-from atlasae.batch.workers import Task
+from atlasae.commands.journal import NAME
+from atlasae.commands.many import compress_task, expand, output_name
+from atlasae.commands.workers import Task
 from atlasae.compression.plan import Options
 from atlasae.jets.precision import Precision
 from atlasae.reports.evaluation import evaluate_files
@@ -238,10 +238,10 @@ def test_a_run_that_was_killed_after_its_line_or_after_its_output_is_gone_on_wit
 KILLED = """if True:
     import os, signal, sys
     from pathlib import Path
-    from atlasae.batch import many
+    from atlasae.commands import many
     from atlasae.files import outputs
     from atlasae.commands.cli import main
-    from atlasae.batch.workers import perform
+    from atlasae.commands.workers import perform
 
     named = outputs._rename
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from atlasae.batch.journal import NAME, Entry, Journal, Origin, add_entry
+from atlasae.commands.journal import NAME, Entry, Journal, Origin, add_entry
 from atlasae.errors import UnreachableError, UserError
 from atlasae.files.checksums import checksum_bytes
 from atlasae.files.remote import Remote

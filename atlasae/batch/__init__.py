@@ -1,1 +1,0 @@
-"""Many files: worker processes, a journal, submit files for a cluster."""
