@@ -444,18 +444,17 @@ def _leave_folder(records: Records) -> None:
 
 def write_regrafted(grafted: Grafted, path: Path, progress: Progress) -> None:
     """Write the original file; raises DamagedFileError if a checksum differs."""
-    source, contents = grafted.source, grafted.contents
-    with Composer(path, grafted.records) as composer:
-        with damage(f"'{source.path}'", *FACTS):
-            grafted.check_objects()
-            digests = grafted.digests(sparing=True)
-            composer.copy_all(grafted.trees, digests.seen)
-            grafted.check(digests)
-            forms = [kept.form for kept in grafted.graft.taken.branches]
+    with damage(f"'{grafted.source.path}'"), Composer(path, grafted.records) as composer:
+        grafted.check_objects()
+        digests = grafted.digests(sparing=True)
+        composer.copy_all(grafted.trees, digests.seen)
+        grafted.check(digests)
+        with damage(f"'{FOLDER}' in '{grafted.source.path}'", *FACTS):
             things = grafted.put_back()
+        forms = [kept.form for kept in grafted.graft.taken.branches]
         pairs = zip(things, forms, strict=True)
         fillers = {thing.name: Filler(composer, grafted, thing, form) for thing, form in pairs}
-        for _, events in restored_events(source, contents, progress):
+        for _, events in restored_events(grafted.source, grafted.contents, progress):
             for name, filler in fillers.items():
                 filler.add(events[name])
         for filler in fillers.values():
