@@ -38,9 +38,11 @@ def read(path: Path, tree: str, names: list[str]) -> dict[str, ak.Array]:
 
 
 def readable(branch: Any) -> ak.Array | None:
-    """The values of a branch, if uproot can read it."""
+    """The values of a branch of numbers or texts, if uproot can read it."""
     try:
-        return branch.array()
+        plain = isinstance(branch.interpretation, uproot.AsDtype | uproot.AsJagged | uproot.AsStrings)
+        array = branch.array() if plain else None
+        return array if array is not None and not ak.fields(array) else None
     except Exception:  # whatever uproot raises
         return None
 
