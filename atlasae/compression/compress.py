@@ -48,6 +48,7 @@ from atlasae.report import LeftOut, Report
 
 Finished = Callable[[Path, Report], None]
 
+_NOT_GRAFTED = "the jets are stored in few bits or in a way of their own: the whole file is written anew"
 _PLACES, _PLACE_ENTRIES = 12, 500  # positions, and entries at each, that the sample takes from a long file
 
 
@@ -110,7 +111,8 @@ def _planned(opened: Opened, options: Options) -> tuple[Plan, Grafting | None]:
     plan = plan_of(grafting, make_plan(opened, options, grafted=True))
     forms = forms_of(grafting, opened, plan.collections)
     if forms is None:
-        return make_plan(opened, options), None
+        plan = make_plan(opened, options)
+        return replace(plan, notes=[*plan.notes, _NOT_GRAFTED]), None
     return plan, replace(grafting, forms=forms)
 
 
