@@ -35,7 +35,17 @@ def read(path: Path, tree: str, names: list[str]) -> dict[str, ak.Array]:
         for branch in file[tree].itervalues(recursive=True):
             if branch.name in names and not branch.branches:
                 branches.setdefault(branch.name, branch)  # Delphes has two of some names: a TTree has the first
-        return {name: branch.array() for name, branch in branches.items()}
+        return {name: array for name, branch in branches.items() if (array := readable(branch)) is not None}
+
+
+def readable(branch: Any) -> ak.Array | None:
+    """The values of a branch of numbers or texts, if uproot can read it."""
+    try:
+        plain = isinstance(branch.interpretation, uproot.AsDtype | uproot.AsJagged | uproot.AsStrings)
+        array = branch.array() if plain else None
+        return array if array is not None and not ak.fields(array) else None
+    except Exception:  # whatever uproot raises
+        return None
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)

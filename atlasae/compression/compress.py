@@ -49,6 +49,7 @@ from atlasae.report import LeftOut, Report
 Finished = Callable[[Path, Report], None]
 Write = Callable[[Opened, Plan, Options, Path, Progress], tuple[Run, list[str], dict[str, Any]]]
 
+_NOT_GRAFTED = "the jets are stored in few bits or in a way of their own: the whole file is written anew"
 _PLACES, _PLACE_ENTRIES = 12, 500  # positions, and entries at each, that the sample takes from a long file
 
 
@@ -113,7 +114,8 @@ def _planned(opened: Opened, options: Options) -> tuple[Opened, Plan, Write]:
     plan = plan_of(grafting, make_plan(opened, options, grafted=True))
     forms = forms_of(grafting, opened, plan.collections)
     if forms is None:
-        return opened, make_plan(opened, options), _write_compressed
+        plan = make_plan(opened, options)
+        return opened, replace(plan, notes=[*plan.notes, _NOT_GRAFTED]), _write_compressed
     return opened, plan, partial(_write_grafted, replace(grafting, forms=forms))
 
 

@@ -439,19 +439,18 @@ def as_rewritten(source: Source, contents: Contents) -> Contents:
 
 def write_regrafted(grafted: Grafted, path: Path, progress: Progress) -> None:
     """Write the original file; raises DamagedFileError if a checksum differs."""
-    source, contents = grafted.source, grafted.contents
-    with Composer(path, grafted.records) as composer:
-        with damage(f"'{source.path}'", *FACTS):
-            grafted.check_objects()
-            digests = grafted.digests(sparing=True)
-            composer.copy_all(grafted.trees, digests.seen)
-            grafted.check(digests)
-            taken = grafted.graft.taken
-            forms = [kept.form for kept in taken.branches] if taken else []
+    with damage(f"'{grafted.source.path}'"), Composer(path, grafted.records) as composer:
+        grafted.check_objects()
+        digests = grafted.digests(sparing=True)
+        composer.copy_all(grafted.trees, digests.seen)
+        grafted.check(digests)
+        with damage(f"'{FOLDER}' in '{grafted.source.path}'", *FACTS):
             things = grafted.put_back()
+        taken = grafted.graft.taken
+        forms = [kept.form for kept in taken.branches] if taken else []
         pairs = zip(things, forms, strict=True)
         fillers = {thing.name: Filler(composer, grafted, thing, form) for thing, form in pairs}
-        for _, events in restored_events(source, contents, progress):
+        for _, events in restored_events(grafted.source, grafted.contents, progress):
             for name, filler in fillers.items():
                 filler.add(events[name])
         for filler in fillers.values():

@@ -73,7 +73,8 @@ class Place:
 class CompressedTree(Mapping[str, "CompressedBranch"]):
     """The tree that was compressed, over one or several files: a mapping of branches, with methods as in uproot.
 
-    Every branch that is read is compared with its checksum. The last chunk is kept decoded, so that it is not decoded
+    Every branch that is read is compared with its checksum, but for those that `compress` copied byte for byte, which
+    `verify` compares. The last chunk is kept decoded, so that it is not decoded
     again for further reads, while memory does not grow with the file.
     """
 

@@ -339,9 +339,15 @@ _INT, _WORD, _HEADER, _SHORT = (struct.Struct(form) for form in (">i", ">I", ">I
 
 
 def write_thing(thing: Thing, key_size: int) -> bytes:
-    """The buffer of an object, in whose offsets its key of `key_size` bytes counts: the inverse of `read_thing`."""
+    """The buffer of an object, in whose offsets its key of `key_size` bytes counts: the inverse of `read_thing`.
+
+    Raises ValueError for numbers that are too large, as those of a damaged file may be with others added.
+    """
     writer = _Writer(key_size)
-    writer.outermost(thing)
+    try:
+        writer.outermost(thing)
+    except (struct.error, OverflowError) as error:
+        raise ValueError(f"a {thing.kind} with numbers that are too large") from error
     return bytes(writer.data)
 
 

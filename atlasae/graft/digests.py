@@ -14,7 +14,8 @@ from atlasae.graft.buffers import Thing
 from atlasae.graft.records import KEY_SIZE_AT, Records
 from atlasae.graft.trees import RNTUPLE, TREES, BasketPlace, GraftedTree, embedded, payload_of, places
 
-_ROOM = 1500  # bytes of marks that a file may spend on naming what differs
+_ROOM, _FEWEST_BITS = 750, 4  # bytes of marks that a chunk may spend on naming what differs; bits of each thing
+_WORD, _MASK = 64, (1 << 64) - 1
 Summed = Sequence[tuple[str, int]]  # names and checksums
 
 
@@ -30,22 +31,22 @@ class Marks:
     @classmethod
     def of(cls, found: Summed) -> "Marks":
         """The marks of names and checksums, in any order."""
-        found, size = _sorted(found), _size(len(found))
-        each = b"".join((value % (1 << 8 * size)).to_bytes(size, "little") for _, value in found)
-        words = (each[place : place + 8] for place in range(0, len(each), 8))
-        return cls([_total(found), *(int.from_bytes(word, "little") for word in words)])
+        found, bits = _sorted(found), _bits(len(found))
+        each = sum((value % (1 << bits)) << place * bits for place, (_, value) in enumerate(found))
+        size = -(-len(found) * bits // _WORD)
+        return cls([_total(found), *(each >> word * _WORD & _MASK for word in range(size))])
 
     def changed(self, found: Summed) -> list[str]:
         """The names whose checksums differ; all of them where names or their number do."""
         other = Marks.of(found).numbers
         if other[:1] == self.numbers[:1]:
             return []
-        found, size = _sorted(found), _size(len(found))
+        found, bits = _sorted(found), _bits(len(found))
         if len(other) != len(self.numbers):
             return [name for name, _ in found]
-        mine, theirs = (b"".join(word.to_bytes(8, "little") for word in words[1:]) for words in (self.numbers, other))
-        parts = [slice(place * size, place * size + size) for place in range(len(found))]
-        names = [name for (name, _), part in zip(found, parts, strict=True) if mine[part] != theirs[part]]
+        words = zip(self.numbers[1:], other[1:], strict=True)
+        differ = sum((mine ^ theirs) << place * _WORD for place, (mine, theirs) in enumerate(words))
+        names = [name for place, (name, _) in enumerate(found) if differ >> place * bits & ((1 << bits) - 1)]
         return names or [name for name, _ in found]
 
 
@@ -53,8 +54,8 @@ def _sorted(found: Summed) -> Summed:
     return sorted(found, key=lambda pair: pair[0])
 
 
-def _size(number: int) -> int:
-    return max(1, min(8, _ROOM // max(1, number)))
+def _bits(number: int) -> int:
+    return max(_FEWEST_BITS, min(_WORD, 8 * _ROOM // max(1, number)))
 
 
 def _total(found: Summed) -> int:
@@ -196,7 +197,7 @@ def _as_it_lies(records: Records, place: BasketPlace) -> int:
     return checksum_bytes(record[int.from_bytes(record[KEY_SIZE_AT : KEY_SIZE_AT + 2], "big") :]) % _SHORT
 
 
-_SAMPLES, _SHORT = 6, 1 << 32
+_SAMPLES, _SHORT = 3, 1 << 32
 
 
 def objects_of(records: Records, without: str) -> Iterator[tuple[str, int]]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from atlasae.graft.baskets import Form
 from atlasae.graft.buffers import Thing, read_thing, write_thing
-from atlasae.graft.trees import GraftedTree, TakenBranch, point
+from atlasae.graft.trees import GraftedTree, TakenBranch, clear, point
 
 _FILTERS = [{"id": lzma.FILTER_LZMA2, "preset": 9}]
 _MOST = 1 << 26  # bytes of branch objects; more are damage
@@ -35,7 +35,7 @@ class TakenOut:
         owners = {id(thing): path for path, thing in _counting(tree).items()}
         listed = Thing("TObjArray", 3, {"TObject": Thing("TObject", rest=_OBJECT), "fName": b"", "fLowerBound": 0})
         for one in taken:
-            one.thing["fBaskets"].items = []
+            clear(one.thing)
             point(one.thing, lambda counter: _path(owners.get(id(counter), "")))
             listed.items.append(one.thing)
         data = lzma.compress(write_thing(listed, 0), format=lzma.FORMAT_RAW, filters=_FILTERS)

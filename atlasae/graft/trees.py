@@ -172,6 +172,16 @@ def fill(tree: GraftedTree, branch: Thing, baskets: Sequence[FilledBasket]) -> N
     _count(tree, branch, 1)
 
 
+def clear(branch: Thing) -> None:
+    """Let a branch have no baskets, so that its object takes few bytes."""
+    for name in ("fBasketBytes", "fBasketEntry", "fBasketSeek"):
+        branch[name] = 1, np.zeros(_FEWEST, np.int64)
+    for name in ("fWriteBasket", "fEntries", "fEntryNumber", "fTotBytes", "fZipBytes"):
+        branch[name] = 0
+    branch["fMaxBaskets"] = _FEWEST
+    branch["fBaskets"].items = []
+
+
 @dataclass(frozen=True)
 class TakenBranch:
     """A branch taken out of a tree: the path of its list of branches, the name of the next one there, and the object.

@@ -123,7 +123,7 @@ def test_marks_name_what_differs():
 def test_marks_of_many_branches_are_small():
     found = [(str(number), number * 0x9E3779B97F4A7C15 % 2**64) for number in range(1500)]
     marks = Marks.of(found)
-    assert 8 * len(marks.numbers) <= 1512
+    assert 8 * len(marks.numbers) <= 760
     assert marks.changed([*found[:-1], (found[-1][0], 0)]) in (["1499"], [name for name, _ in found])
 
 
