@@ -112,7 +112,7 @@ class Lattice:
     @cached_property
     def first_heavy(self) -> int:
         """The cell of mu from which cells are shifted: below, massless jets keep a cell, and m its sign."""
-        return self.zero_mass + self.light
+        return self.zero_mass + max(2, self.light)
 
     @cached_property
     def zero_mass(self) -> int:
