@@ -35,13 +35,24 @@ class Unpacked:
             return self.data
         size = len(self.data)
         if self.offsets is not None:
-            ends = np.append(self.offsets, size)
+            ends = self._ends(self.offsets)
             begin, end = int(ends[start]), int(ends[stop])
         else:
             begin, end = (size * place // max(1, self.entries) for place in (start, stop))
         if not 0 <= begin <= end <= size:
             raise ValueError(f"an entry from {begin} to {end} of {size} bytes")
         return self.data[begin:end]
+
+    def lengths(self, start: int, stop: int) -> bytes:
+        """The bytes of data of each of the entries [start, stop) as int32; nothing where all are of one size."""
+        if self.offsets is None:
+            return b""
+        return np.diff(self._ends(self.offsets)[start : stop + 1]).astype("<i4").tobytes()
+
+    def _ends(self, offsets: Ints) -> Ints:
+        if len(offsets) != self.entries:
+            raise ValueError(f"{len(offsets)} offsets of {self.entries} entries")
+        return np.append(offsets, len(self.data))
 
 
 def open_basket(record: bytes) -> Unpacked:
@@ -90,19 +101,23 @@ def _facts(record: bytes, keylen: int) -> tuple[int, int]:
 
 
 class Digest:
-    """A running checksum of the data of a branch, of which the boundaries of baskets are no part."""
+    """A running checksum of the data of a branch and of the lengths of its entries.
+
+    The boundaries of baskets are no part of it.
+    """
 
     def __init__(self) -> None:
-        self._state = xxhash.xxh3_64()
+        self._data, self._lengths = xxhash.xxh3_64(), xxhash.xxh3_64()
 
-    def add(self, data: bytes) -> None:
-        """Take in the data of the next entries."""
-        self._state.update(data)
+    def add(self, data: bytes, lengths: bytes = b"") -> None:
+        """Take in the data of the next entries, and their lengths where these differ."""
+        self._data.update(data)
+        self._lengths.update(lengths)
 
     @property
     def value(self) -> int:
         """The checksum of all data so far."""
-        return self._state.intdigest()
+        return xxhash.xxh3_64_intdigest(self._data.digest() + self._lengths.digest())
 
 
 @dataclass(frozen=True)

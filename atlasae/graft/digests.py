@@ -83,7 +83,8 @@ class _Feed:
         """Feed the next basket, whose entries may belong to several ranges."""
         begin, end = self.entry, self.entry + basket.entries
         for digest, first, last in self._overlapping(begin, end):
-            digest.add(basket.part(first - begin, last - begin))
+            part = first - begin, last - begin
+            digest.add(basket.part(*part), basket.lengths(*part))
         self.entry = end
         self.fed += 1
 

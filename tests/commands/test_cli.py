@@ -108,7 +108,9 @@ def test_a_damaged_branch_is_exit_3(branch, compressed, tmp_path):
 
 
 @pytest.mark.parametrize("branch", ["event", "met", "passed", "Jet_z0", "Jet_nConstituents"])
-def test_a_branch_of_another_type_is_exit_3(branch, compressed, tmp_path):
+def test_a_branch_of_another_type_is_exit_3(branch, jets_file, tmp_path):
+    compressed = tmp_path / "small.root"
+    succeeded("compress", jets_file, compressed, "--rewrite")  # uproot's TTree is not compressed
     others = {b"L": b"D", b"D": b"L", b"O": b"B", b"B": b"O", b"F": b"I"}
     content = compressed.read_bytes()
     # The class of a branch's leaf, and with it the type of its values, stands before the leaf's name.
@@ -146,7 +148,7 @@ def test_a_damaged_histogram_is_exit_3(with_others, tmp_path):
     with uproot.open(with_others) as file:
         key = file.key("histogram")
     flip(with_others, slice(key.fSeekKey + key.fKeylen, key.fSeekKey + key.fNbytes))
-    refused(3, ("'histogram'", "damaged"), "decompress", with_others, tmp_path / "out.root", out=with_others)
+    refused(3, ("'histogram;1'", "damaged"), "decompress", with_others, tmp_path / "out.root", out=with_others)
 
 
 # --- what is printed
@@ -166,7 +168,8 @@ def test_the_report_in_json(jets_file, tmp_path):
     assert (collection["units"], collection["jets"]) == ("GeV", report["jets"])
     before, after = read_tree(jets_file, "Events"), read_tree(tmp_path / "out.root", "Events")
     assert (report["entries"], report["jets"]) == (60, int(ak.num(before["Jet_pt"]).to_numpy().sum()))
-    assert report["carried"] == [name for name in before if name not in JETS]
+    with uproot.open(jets_file) as file:
+        assert set(report["carried"]) == set(file["Events"].keys()) - set(JETS)
     assert (report["dropped"], report["exact_jets"]) == ([], 0)
     assert report["model_sha256"] == default_model().sha256
     assert [note for note in report["notes"] if "kept exactly" in note] == []
@@ -261,7 +264,7 @@ def test_jets_are_named_in_any_form(pattern, tmp_path):
     path = write_tree(tmp_path / "in.root", "Events", jets | other, counters)
     report = succeeded("compress", path, tmp_path / "out.root", "--jets", pattern, "--json").report
     assert [c["branches"] for c in report["collections"]] == [VARIABLES["nanoaod"]]
-    assert report["carried"] == list(other)
+    assert set(report["carried"]) == {"nJet", "nFatJet", *other}
 
 
 def test_several_collections_are_named_one_by_one(tmp_path):
@@ -394,7 +397,7 @@ def test_a_note_says_that_many_jets_do_not_fit(tmp_path):
 
 def test_notes_say_what_uproot_writes_otherwise(tmp_path):
     path = write_layout(tmp_path / "in.root", "rntuple")
-    text = succeeded("compress", path, tmp_path / "out.root").out
+    text = succeeded("compress", path, tmp_path / "out.root", "--format", "ttree").out
     assert "note: vectors are written as counted arrays; " in text
 
 

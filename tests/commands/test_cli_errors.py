@@ -291,12 +291,21 @@ def nested_file(tmp_path: Path) -> Path:
 
 def test_a_branch_that_cannot_be_written_stops_the_run(nested_file, tmp_path):
     words = ("1 branches that can't be written", "tracks", "--drop-unwritable")
-    refused(2, words, "compress", nested_file, tmp_path / "out.root", out=nested_file)
+    refused(2, words, "compress", nested_file, tmp_path / "out.root", "--format", "ttree", out=nested_file)
+
+
+def test_a_branch_that_cannot_be_written_is_copied_as_it_is(nested_file, tmp_path):
+    report = succeeded("compress", nested_file, tmp_path / "out.root", "--json").report
+    assert {"n", "tracks"} <= set(report["carried"]) and report["dropped"] == []
+    succeeded("decompress", tmp_path / "out.root", tmp_path / "back.root")
+    with uproot.open(nested_file) as before, uproot.open(tmp_path / "back.root") as after:
+        assert after["Events/tracks"].array().to_list() == before["Events/tracks"].array().to_list()
 
 
 @pytest.mark.parametrize("options", [["--drop-unwritable"], ["--drop", "tracks"], ["--only-jets"]])
 def test_a_branch_that_cannot_be_written_may_be_left_out(options, nested_file, tmp_path):
-    report = succeeded("compress", nested_file, tmp_path / "out.root", *options, "--json").report
+    how = (*options, "--format", "ttree", "--json")
+    report = succeeded("compress", nested_file, tmp_path / "out.root", *how).report
     assert report["carried"] == ([] if options == ["--only-jets"] else ["n"])
     assert "tracks" in report["dropped"]
     succeeded("decompress", tmp_path / "out.root", tmp_path / "back.root")

@@ -103,7 +103,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
         if layout not in known:
             folder = tmp_path_factory.mktemp(layout)
             write_layout(folder / "in.root", layout, 30)
-            succeeded("compress", folder / "in.root", folder / "small.root", "--step-size", "2kB")
+            succeeded("compress", folder / "in.root", folder / "small.root", "--step-size", "500B")
             succeeded("decompress", folder / "small.root", folder / "back.root")
             known[layout] = folder
         return known[layout]
@@ -491,7 +491,7 @@ def test_a_list_of_variables_is_refused(tmp_path, monkeypatch):
 # --- damage
 
 
-@pytest.mark.parametrize("branch", ["Jet_z0", "Jet_z2", "weight"])
+@pytest.mark.parametrize("branch", ["Jet_z0", "Jet_z1", "Jet_z2"])
 def test_a_flipped_byte_is_damage(branch, nanoaod, tmp_path):
     content = bytearray((nanoaod / "small.root").read_bytes())
     with uproot.open(nanoaod / "small.root") as file:
