@@ -146,7 +146,7 @@ def test_a_counter_that_comes_back_otherwise_is_refused_unless_dropped(confusing
     """As in old files: the name of the leaf was taken for that of the branch."""
     small = confusing.with_name("small.root")
     leaf = lambda branch: str(branch.member("fLeaves")[0].member("fLeafCount").member("fName"))  # noqa: E731
-    asked = ("compress", confusing, small, "--layout", "packed", "--units", "MeV")
+    asked = ("compress", confusing, small, "--layout", "packed", "--units", "MeV", "--rewrite")
     with monkeypatch.context() as patched:
         patched.setattr(trees, "_counter", leaf)
         words = ("'njet' counts 'jet_pt' and has other values in entries 0 to 5", "--drop njet", "--only-jets")
