@@ -73,7 +73,7 @@ def small(exact_once, tmp_path) -> Path:
 
 @pytest.mark.parametrize("keep", [slice(1, None, 3), slice(0, 0), slice(0, None)])
 def test_skims_of_every_layout_come_back(keep, layout, made_of, tmp_path):
-    folder = made_of(layout, "--layout", "floats")
+    folder = made_of(layout, "--format", "ttree")
     small = Path(shutil.copy(folder / "small.root", tmp_path))
     part = skim(small, keep)
     with nothing_left(part):
@@ -99,7 +99,7 @@ def test_branches_that_snapshot_calls_otherwise_get_their_names_back(tmp_path):
     branches = {name.replace("weight", "event.weight"): array for name, array in branches.items()}
     counters = {name: "njets" for name in branches if name.startswith("AntiKt4")}
     path, small = write_tree(tmp_path / "in.root", "dots", branches, counters), tmp_path / "small.root"
-    succeeded("compress", path, small, "--format", "ttree")
+    succeeded("compress", path, small)
     part = skim(small, slice(2, 30), spell=lambda name: name.replace(".", "_"))
     assert not any("." in name for name in read_tree(part, "dots"))
     said = succeeded("decompress", part, tmp_path / "back.root", "--trust", small).out
