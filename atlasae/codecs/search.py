@@ -12,7 +12,7 @@ import torch
 from atlasae.codecs.bottleneck import BottleneckAutoencoder
 from atlasae.codecs.chain import InvertibleAutoencoder
 from atlasae.codecs.codec import Encoded, encode_within, restore
-from atlasae.codecs.dither import NO_DITHER, Dither
+from atlasae.codecs.dither import NO_DITHER, WEIGHT, Dither
 from atlasae.codecs.floats import AnyCodec, BottleneckCodec, FloatsCodec
 from atlasae.codecs.grid import (
     MANTISSA_BITS,
@@ -40,7 +40,7 @@ FULL_WEIGHTS = {"pt": 1.0, "eta": 2.0, "phi": 2.0, "m": 1.0}  # with `full`, 2e-
 TAILS = (0.0, 1e-4, 3e-4, 1e-3)  # shares of jets made exact so that the grid is smaller, as tried
 NEAR = 1.003  # arrangements of cells in words are tried for grids of up to this times the smallest size
 SPARE = 0.1  # bits that a word has left unless the grid was made coarser to fit
-LIKELY = 4  # arrangements of the cells in words that are measured
+LIKELY = 7  # arrangements of the cells in words that are measured
 MARGIN = 0.02  # the grid is wider on each side by this share of the sample's range, for other jets
 FEW = 2_000  # with fewer jets, the range of others can't be estimated
 
@@ -108,7 +108,7 @@ def _dither(
     continuous = storage.continuous(bounds, columns)
     shifted = [i for i, link in enumerate(autoencoder.links) if continuous[i] and link.anchor is None]
     first = [i for i in shifted if autoencoder.free[i]]
-    return Dither(tuple(shifted), tuple(first[1:3] or first))
+    return Dither(tuple(shifted), tuple(first[1:3] or first), WEIGHT, rounds=0)
 
 
 @torch.no_grad()

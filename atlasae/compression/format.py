@@ -28,8 +28,9 @@ from atlasae.jets.padding import Config
 from atlasae.jets.stored import storage_of
 from atlasae.report import LeftOut
 
-FORMAT = 3  # version of the folder; to be raised when old readers would misread a new file
-READ = range(1, FORMAT + 1)  # 1 stores strings, 2 bytes; 3 shifts the grid from jet to jet, and may be grafted
+FORMAT = 4  # version of the folder; to be raised when old readers would misread a new file
+# 1 stores strings, 2 bytes; 3 shifts the grid from jet to jet, and may be grafted; 4 names what makes its offsets.
+READ = range(1, FORMAT + 1)
 _PARTS = "where parts of several formats were merged, decompress each by itself"
 PACKED_SKIM = (
     "packed jets of a chunk are all in its first entry, so that some of its entries can't be decoded: skim what "
