@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
@@ -60,20 +60,21 @@ def compress_file(
     progress: Progress | None = None,
     *,
     finished: Finished | None = None,
+    **words: Any,
 ) -> CompressionReport:
     """Compress the jets of a ROOT file or table into three float32 branches a collection; returns the report.
 
-    The output is read back and compared with the input, unless `read_back` is False. Raises UserError for wrong options
-    or input, DamagedFileError for a damaged input; no output is left then. `finished` is called with the temporary file
-    and the report before the file gets its final name.
+    Options are an `Options`, or words as on the command line: `precision=1e-4, layout="packed"`. The output is read
+    back and compared with the input, unless `read_back` is False. Raises UserError for wrong options or input,
+    DamagedFileError for a damaged input; no output is left then. `finished` is called with the temporary file and the
+    report before the file gets its final name.
 
-    >>> options = atlasae.Options(precision=1e-4, packed=True)
-    >>> report = atlasae.compress_file("in.root", "packed.root", options)
+    >>> report = atlasae.compress_file("in.root", "packed.root", precision=1e-4, layout="packed")
     >>> report["precision"]["Jet"]["pt"], max(report["max_error"].values()) < 1e-4
     (0.0001, True)
     """
     started = time.perf_counter()
-    path, target, options = located(path), local(target), _checked(options)
+    path, target, options = located(path), local(target), _checked(options, words)
     writing, reading = _halves(progress or silent) if options.read_back else (progress or silent, silent)
     check_target(path, target, options.force)
     with watching(path) as check_unchanged, open_for(path, options) as found:
@@ -119,11 +120,13 @@ def _planned(opened: Opened, options: Options) -> tuple[Opened, Plan, Write]:
     return opened, plan, partial(_write_grafted, replace(grafting, forms=forms))
 
 
-def _checked(options: Options | None) -> Options:
-    """The options, by default the default ones; raises UserError for an object of another type."""
+def _checked(options: Options | None, words: Mapping[str, Any]) -> Options:
+    """The options, by default those of the words; raises UserError for an object of another type, or for both."""
     if not isinstance(options, Options | None):
         raise UserError(f"{options!r} is no Options: give atlasae.Options(precision=...)")
-    return options or Options()
+    if options and words:
+        raise UserError(f"{next(iter(words))!r} beside an Options: give it to Options(...)")
+    return options or Options.of_words(words)
 
 
 def _halves(progress: Progress) -> tuple[Progress, Progress]:

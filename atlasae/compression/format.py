@@ -17,7 +17,7 @@ from atlasae.errors import DamagedFileError, UserError
 from atlasae.files.branches import FOLDER, LIST, TITLES, Branch
 from atlasae.files.checksums import checksum_bytes
 from atlasae.files.damage import FACTS, damage, has_traces
-from atlasae.files.remote import Location
+from atlasae.files.remote import Location, Named, located
 from atlasae.files.tables import TableFacts
 from atlasae.files.trees import Source, Tree, open_source
 from atlasae.files.writing import Target
@@ -514,8 +514,14 @@ def _about(contents: Contents) -> str:
     )
 
 
-def describe(path: Location) -> InfoReport:
-    """The report of `atlasae info` on a compressed file; no model is needed."""
+def info(named: Named) -> InfoReport:
+    """The report of `atlasae info` on a compressed file; no model is needed.
+
+    >>> report = atlasae.info("small.root")
+    >>> report["tree"], report["entries"], [collection["name"] for collection in report["collections"]]
+    ('Events', 200, ['Jet'])
+    """
+    path = located(named)
     with open_source(path) as source:
         contents = read_contents(source)
         with damage(f"'{FOLDER}' in '{path}'", *FACTS):
