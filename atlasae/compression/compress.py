@@ -212,8 +212,7 @@ def _write_compressed(
     with create(path, told=plan.compression, **of_pages) as target:
         copied, left_out = _copy_others(opened, options, target)
         chunks, types = _write_chunks(opened, plan, start.compressors, options, target, progress)
-        notes = [*start.notes, *(note for compressor in start.compressors if (note := compressor.note()))]
-        notes += pages.left_out_lines(left_out)
+        notes = start.notes() + pages.left_out_lines(left_out)
         written = [opened.tree, *(other.name for other in copied.trees), *copied.objects]
         notes += moved(opened.source, written) if opened.source else []
         run = replace(_run(opened, plan, start, chunks, list(types), options), copied=copied, left_out=left_out)
@@ -234,8 +233,7 @@ def _write_grafted(
         contents = Contents([run], chunks, start.embedded)
         with damage(f"'{opened.path}'"):
             contents = write_grafted(grafting, plan, stand_ins, contents, path)
-    notes = [*start.notes, *(note for compressor in start.compressors if (note := compressor.note()))]
-    return contents.runs[0], notes, types
+    return contents.runs[0], start.notes(), types
 
 
 def _write_grafted_ntuple(
@@ -249,8 +247,7 @@ def _write_grafted_ntuple(
         chunks, types = _write_chunks(opened, plan, start.compressors, options, target, progress)
         run = _run(opened, plan, start, chunks, list(types), options)
         contents = target.finish(Contents([run], chunks, start.embedded))
-    notes = [*start.notes, *(note for compressor in start.compressors if (note := compressor.note()))]
-    return contents.runs[0], notes, types
+    return contents.runs[0], start.notes(), types
 
 
 def _copy_others(opened: Opened, options: Options, target: Target) -> tuple[Copied, list[LeftOut]]:
