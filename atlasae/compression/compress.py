@@ -36,7 +36,7 @@ from atlasae.errors import UserError
 from atlasae.files.checksums import checksum
 from atlasae.files.damage import damage
 from atlasae.files.events import Events
-from atlasae.files.outputs import check_suffix, check_target, replacing, scratch
+from atlasae.files.outputs import check_format, check_target, replacing, scratch
 from atlasae.files.remote import Location, Named, local, located, watching
 from atlasae.files.trees import Tree, open_source
 from atlasae.files.writing import PAGES, Behind, Target, Writer, create
@@ -77,7 +77,7 @@ def compress_file(
     path, target, options = located(path), local(target), _checked(options, words)
     writing, reading = _halves(progress or silent) if options.read_back else (progress or silent, silent)
     check_target(path, target, options.force)
-    check_suffix(target)
+    check_format(target)
     with watching(path) as check_unchanged, open_for(path, options) as found:
         opened, plan, write = _planned(found, options)
         with replacing(target, options.force) as temporary:

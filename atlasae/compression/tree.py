@@ -158,14 +158,23 @@ class CompressedTree(Mapping[str, "CompressedBranch"]):
         """The names of the branches; a filter is a glob, `/a regular expression/`, several of these, or a function."""
         return [name for name in self._names if _passes(name, filter_name)]
 
-    def typenames(self, *, filter_name: Filter = None) -> dict[str, str]:
-        """The C++ type of each branch as it was compressed: `float[]` is a list of floats in every entry."""
-        known = {c: "int32_t" for c in self._counters}
+    def dtypes(self, *, filter_name: Filter = None) -> dict[str, str]:
+        """The dtype of the branches of numbers, without byte order, followed by `[]` if an entry is a list of them."""
+        known = {c: "i4" for c in self._counters}
         for collection in self._collections.values():
             dtypes = ((name, collection.dtypes[variable]) for variable, name in collection.branches.items())
-            known |= {name: _typename(dtype, collection.jagged) for name, dtype in dtypes}
-        known |= {branch.name: _typename(branch.dtype, branch.jagged) for branch in self._run.carried}
-        return {name: known.get(self._run.aliases.get(name, name), "") for name in self.keys(filter_name=filter_name)}
+            known |= {name: f"{dtype[1:]}{'[]' * collection.jagged}" for name, dtype in dtypes}
+        numbers = (branch for branch in self._run.carried if branch.holds_numbers)
+        known |= {branch.name: f"{branch.dtype[1:]}{'[]' * branch.jagged}" for branch in numbers}
+        named = ((name, self._run.aliases.get(name, name)) for name in self.keys(filter_name=filter_name))
+        return {name: known[stays] for name, stays in named if stays in known}
+
+    def typenames(self, *, filter_name: Filter = None) -> dict[str, str]:
+        """The C++ type of each branch as it was compressed: `float[]` is a list of floats in every entry."""
+        others = {branch.name: branch.dtype for branch in self._run.carried}
+        dtypes = self.dtypes(filter_name=filter_name)
+        named = ((name, self._run.aliases.get(name, name)) for name in self.keys(filter_name=filter_name))
+        return {name: _typename(dtypes.get(name) or others.get(stays, "")) for name, stays in named}
 
     def show(self, *, filter_name: Filter = None) -> None:
         """Print the name and the type of every branch."""
@@ -392,12 +401,12 @@ class _Named(ast.NodeTransformer):
         return ast.Name(name, ast.Load())
 
 
-def _typename(dtype: str, jagged: bool) -> str:
-    """The C++ type of a branch with this dtype (`Branch.dtype`), as uproot names it."""
+def _typename(dtype: str) -> str:
+    """The C++ type of a branch, as uproot names it, from one of `CompressedTree.dtypes` or a `Branch.dtype`."""
     if dtype == "string":
         return "std::string"
-    number, _, array = dtype.lstrip("<>|").partition(" ")
-    return f"{_TYPES.get(number, number)}{'[...]' if array else '[]' * jagged}"
+    number, bracket, _ = dtype.lstrip("<>|").removesuffix(" array").partition("[")
+    return f"{_TYPES.get(number, number)}{'[...]' if dtype.endswith(' array') else '[]' * bool(bracket)}"
 
 
 def _places(parts: Sequence[Chunks]) -> Iterator[Place]:

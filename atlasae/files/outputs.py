@@ -34,7 +34,7 @@ def check_target(path: Location, target: Path, force: bool, tables: bool = False
         raise UserError(f"no folder '{target.parent}' for the output: make it first")
 
 
-def check_suffix(target: Path, tables: bool = False) -> None:
+def check_format(target: Path, tables: bool = False) -> None:
     """Raise UserError for a target named like a file of another format than ROOT, or a table if `tables`."""
     if target.name == "-":
         raise UserError("'-' is no file, and a ROOT file can't be written to a pipe: name one")
