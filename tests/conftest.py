@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import gc
 import io
 import json
 import os
@@ -30,6 +31,12 @@ settings.register_profile("atlasae", deadline=None, derandomize=True)
 settings.load_profile("atlasae")
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell lets what it runs with `&` ignore it
 pytest.register_assert_rewrite("codec_contract", "helpers")  # so that their asserts are explained like a test's
+
+
+def pytest_collection_finish() -> None:
+    """Leave out of every collection of garbage what was imported: a million objects, a seventh of the time of tests."""
+    gc.freeze()
+
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 LAYOUTS = ("xaod", "nanoaod", "flat", "energy", "cartesian", "rntuple", "rntuple_xaod")

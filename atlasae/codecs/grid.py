@@ -1,7 +1,7 @@
 """The grid: how cumulative values become cells (integers), and cells the mantissas of float32 words."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import permutations, product
@@ -147,7 +147,7 @@ def list_words(levels: Sequence[int]) -> WordLayout:
     return tuple(tuple(word) for word in words)
 
 
-def likely_words(cells: Sequence[Tensor], levels: Sequence[int], weigh: Weigh) -> list[WordLayout]:
+def likely_words(cells: Sequence[Tensor], levels: Sequence[int], weigh: Weigh) -> Iterator[WordLayout]:
     """Ways to spread the bits of m over the words of pt, eta and phi, the one of the least weight first.
 
     All numbers of bits per word are tried, in every order; `weigh` estimates the bytes of one word of all jets.
@@ -170,7 +170,7 @@ def likely_words(cells: Sequence[Tensor], levels: Sequence[int], weigh: Weigh) -
             if spread not in found:
                 found[spread] = sum(weight(j, *spread[j]) for j in range(3))
     likely = sorted((spread for spread, total in found.items() if total < math.inf), key=found.__getitem__)
-    return [tuple(_word(j, levels[j], *spread[j]) for j in range(3)) for spread in likely]
+    return (tuple(_word(j, levels[j], *spread[j]) for j in range(3)) for spread in likely)
 
 
 def _word(j: int, levels: int, width: int, below: int) -> tuple[Digit, ...]:

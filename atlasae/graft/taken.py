@@ -5,11 +5,12 @@ import lzma
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from atlasae.files.xz import fitted
 from atlasae.graft.baskets import Form
 from atlasae.graft.buffers import Thing, read_thing, write_thing
 from atlasae.graft.trees import GraftedTree, TakenBranch, clear, point
 
-_FILTERS = [{"id": lzma.FILTER_LZMA2, "preset": 9}]
+_FILTER = {"id": lzma.FILTER_LZMA2, "preset": 9}
 _MOST = 1 << 26  # bytes of branch objects; more are damage
 
 
@@ -38,13 +39,14 @@ class TakenOut:
             clear(one.thing)
             point(one.thing, lambda counter: _path(owners.get(id(counter), "")))
             listed.items.append(one.thing)
-        data = lzma.compress(write_thing(listed, 0), format=lzma.FORMAT_RAW, filters=_FILTERS)
+        objects = write_thing(listed, 0)
+        data = lzma.compress(objects, format=lzma.FORMAT_RAW, filters=fitted(_FILTER, len(objects)))
         kept = [KeptBranch(list(one.above), one.before, forms[one.thing.name]) for one in taken]
         return cls(kept, base64.b64encode(data).decode())
 
     def things(self, tree: GraftedTree) -> list[Thing]:
         """The branches, counted by what is in a tree; raises ValueError if it lacks that."""
-        packed = lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=_FILTERS).decompress(
+        packed = lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=[_FILTER]).decompress(
             base64.b64decode(self.objects), _MOST
         )
         listed = read_thing(packed, "TObjArray", 0)
