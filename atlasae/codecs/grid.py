@@ -32,6 +32,7 @@ class Digit:
 
 WordLayout = tuple[tuple[Digit, ...], ...]
 Weigh = Callable[[npt.NDArray[np.int64]], float]
+_Spread = tuple[tuple[int, int], ...]
 
 
 @dataclass(frozen=True)
@@ -161,16 +162,21 @@ def likely_words(cells: Sequence[Tensor], levels: Sequence[int], weigh: Weigh) -
             return math.inf
         return weigh((own[j] << width) + (mass >> below & (1 << width) - 1))
 
-    found: dict[tuple[tuple[int, int], ...], float] = {}
-    for order, (one, two) in product(permutations(range(3)), product(range(bits + 1), repeat=2)):
-        if one + two <= bits:
-            # (width, bits below it) of each word, from the leading bits of m to the last.
-            parts = ((one, bits - one), (two, bits - one - two), (bits - one - two, 0))
-            spread = tuple(parts[order.index(j)] if parts[order.index(j)][0] else (0, 0) for j in range(3))
-            if spread not in found:
-                found[spread] = sum(weight(j, *spread[j]) for j in range(3))
+    found = {spread: sum(weight(j, *spread[j]) for j in range(3)) for spread in _spreads(bits)}
     likely = sorted((spread for spread, total in found.items() if total < math.inf), key=found.__getitem__)
     return (tuple(_word(j, levels[j], *spread[j]) for j in range(3)) for spread in likely)
+
+
+@cache
+def _spreads(bits: int) -> list[_Spread]:
+    """The different ways to spread the bits of m over three words: (width, bits below it) in each."""
+    found = dict[_Spread, None]()
+    for order, (one, two) in product(permutations(range(3)), product(range(bits + 1), repeat=2)):
+        if one + two <= bits:
+            # From the leading bits of m to the last.
+            parts = ((one, bits - one), (two, bits - one - two), (bits - one - two, 0))
+            found[tuple(parts[order.index(j)] if parts[order.index(j)][0] else (0, 0) for j in range(3))] = None
+    return list(found)
 
 
 def _word(j: int, levels: int, width: int, below: int) -> tuple[Digit, ...]:
