@@ -13,7 +13,7 @@ import torch
 from atlasae.codecs.bottleneck import BottleneckAutoencoder
 from atlasae.codecs.chain import InvertibleAutoencoder
 from atlasae.codecs.codec import Encoded, encode_within, restore
-from atlasae.codecs.dither import NO_DITHER, Dither
+from atlasae.codecs.dither import NO_DITHER, WEIGHT, Dither
 from atlasae.codecs.floats import AnyCodec, BottleneckCodec, FloatsCodec
 from atlasae.codecs.grid import (
     MANTISSA_BITS,
@@ -39,9 +39,10 @@ TEMPER = 0.2  # exponent tried with bounds that equal steps in three words can't
 FULL_TEMPERS = (0.2, 1 / 3, 0.5, 2 / 3)  # exponents tried with `full`; 1/3 minimises the r.m.s. (Panter and Dite 1951)
 FULL_WEIGHTS = {"pt": 1.0, "eta": 2.0, "phi": 2.0, "m": 1.0}  # with `full`, 2e-5 in an angle counts as 1e-5 in pt
 TAILS = (0.0, 1e-4, 3e-4, 1e-3)  # shares of jets made exact so that the grid is smaller, as tried
-NEAR = 1.003  # arrangements of cells in words are tried for grids of up to this times the smallest size
+NEAR = 1.006  # arrangements of cells in words are tried for grids of up to this times the smallest size
 SPARE = 0.1  # bits that a word has left unless the grid was made coarser to fit
 LIKELY = 4  # arrangements of the cells in words that are measured
+OFFSET_BYTES = 3  # what an exact jet adds to the entry offsets of its index and of each variable
 MARGIN = 0.02  # the grid is wider on each side by this share of the sample's range, for other jets
 FEW = 2_000  # with fewer jets, the range of others can't be estimated
 
@@ -51,7 +52,7 @@ Size = Callable[[Encoded, Storage], float]
 def encoded_bytes(encoded: Encoded, storage: Storage) -> int:
     """The bytes of encoded rows in a file, exact rows included."""
     words = (np.ascontiguousarray(word.astype(">f4")).tobytes() for word in encoded.latents.T)
-    bytes_per_exact = 4 + sum(dtype.itemsize for dtype in storage.dtypes)
+    bytes_per_exact = sum(OFFSET_BYTES + size for size in (4, *(dtype.itemsize for dtype in storage.dtypes)))
     return sum(_word_bytes(word) for word in words) + bytes_per_exact * int(encoded.exact.sum())
 
 
@@ -109,7 +110,7 @@ def _dither(
     continuous = storage.continuous(bounds, columns)
     shifted = [i for i, link in enumerate(autoencoder.links) if continuous[i] and link.anchor is None]
     first = [i for i in shifted if autoencoder.free[i]]
-    return Dither(tuple(shifted), tuple(first[1:3] or first))
+    return Dither(tuple(shifted), tuple(first[1:3] or first), WEIGHT, rounds=0)
 
 
 @torch.no_grad()

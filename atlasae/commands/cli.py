@@ -196,15 +196,15 @@ def batch(scheduler: str, name: str, arguments: tuple[str, ...]) -> None:
     click.echo(batch_script(scheduler, [program], [name, *given, "--"], last, files))
 
 
-@commands.command()
+@commands.command("info")
 @click.argument("path", metavar="FILE", type=IN)
 @options.as_json
 @options.debug
-def info(path: Location, as_json: bool) -> None:
+def show_info(path: Location, as_json: bool) -> None:
     """Show what FILE contains: collections, precision, model, bytes per jet."""
-    from atlasae.compression.format import describe
+    from atlasae.compression.format import info
 
-    show(describe(path), as_json, False)
+    show(info(path), as_json, False)
 
 
 @commands.command()
@@ -238,7 +238,7 @@ def verify(paths: tuple[Location, ...], workers: int | None, dask: str | None, q
     return 1 if report.get("differences") else 0
 
 
-@commands.command()
+@commands.command("evaluate")
 @click.argument("paths", metavar="ORIGINAL COMPRESSED | ORIGINAL... FOLDER", nargs=-1, required=True, type=IN)
 @options.on_many
 @click.option("-o", "--output", metavar="REPORT", type=OUT, help="Write the whole report as JSON.")
@@ -250,7 +250,7 @@ def verify(paths: tuple[Location, ...], workers: int | None, dask: str | None, q
 @options.as_json
 @options.debug
 @several_outputs()
-def evaluate(
+def show_evaluation(
     paths: tuple[Location, ...],
     workers: int | None,
     dask: str | None,

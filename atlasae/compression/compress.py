@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import awkward as ak
 import numpy as np
@@ -35,7 +36,7 @@ from atlasae.errors import UserError
 from atlasae.files.checksums import checksum
 from atlasae.files.damage import damage
 from atlasae.files.events import Events
-from atlasae.files.outputs import check_target, replacing, scratch
+from atlasae.files.outputs import check_suffix, check_target, replacing, scratch
 from atlasae.files.remote import Location, Named, local, located, watching
 from atlasae.files.trees import Tree, open_source
 from atlasae.files.writing import PAGES, Behind, Target, Writer, create
@@ -70,22 +71,24 @@ def compress_file(
     progress: Progress | None = None,
     *,
     finished: Finished | None = None,
+    **words: Any,
 ) -> CompressionReport:
     """Compress the jets of a ROOT file or table into three float32 branches a collection; returns the report.
 
-    The output is read back and compared with the input, unless `read_back` is False. Raises UserError for wrong options
-    or input, DamagedFileError for a damaged input; no output is left then. `finished` is called with the temporary file
-    and the report before the file gets its final name.
+    Options are an `Options`, or words as on the command line: `precision=1e-4, layout="packed"`. The output is read
+    back and compared with the input, unless `read_back` is False. Raises UserError for wrong options or input,
+    DamagedFileError for a damaged input; no output is left then. `finished` is called with the temporary file and the
+    report before the file gets its final name.
 
-    >>> options = atlasae.Options(precision=1e-4, packed=True)
-    >>> report = atlasae.compress_file("in.root", "packed.root", options)
+    >>> report = atlasae.compress_file("in.root", "packed.root", precision=1e-4, layout="packed")
     >>> report["precision"]["Jet"]["pt"], max(report["max_error"].values()) < 1e-4
     (0.0001, True)
     """
     started = time.perf_counter()
-    path, target, options = located(path), local(target), _checked(options)
+    path, target, options = located(path), local(target), _checked(options, words)
     writing, reading = _halves(progress or silent) if options.read_back else (progress or silent, silent)
     check_target(path, target, options.force)
+    check_suffix(target)
     with watching(path) as check_unchanged, open_for(path, options) as found:
         opened, plan, write = _planned(found, options)
         with replacing(target, options.force) as temporary:
@@ -130,11 +133,13 @@ def _planned(opened: Opened, options: Options) -> tuple[Opened, Plan, Write]:
     return opened, plan, partial(_write_grafted, replace(grafting, forms=forms))
 
 
-def _checked(options: Options | None) -> Options:
-    """The options, by default the default ones; raises UserError for an object of another type."""
+def _checked(options: Options | None, words: Mapping[str, Any]) -> Options:
+    """The options, by default those of the words; raises UserError for an object of another type, or for both."""
     if not isinstance(options, Options | None):
         raise UserError(f"{options!r} is no Options: give atlasae.Options(precision=...)")
-    return options or Options()
+    if options and words:
+        raise UserError(f"{next(iter(words))!r} beside an Options: give it to Options(...)")
+    return options or Options.of_words(words)
 
 
 def _halves(progress: Progress) -> tuple[Progress, Progress]:
@@ -218,8 +223,7 @@ def _write_compressed(opened: Opened, plan: Plan, options: Options, path: Path, 
     with create(path, told=plan.compression, **of_pages) as target:
         copied, left_out = _copy_others(opened, options, target)
         chunks, types = _write_chunks(opened, plan, start.compressors, options, target, progress)
-        notes = [*start.notes, *(note for compressor in start.compressors if (note := compressor.note()))]
-        notes += pages.left_out_lines(left_out)
+        notes = start.notes() + pages.left_out_lines(left_out)
         written = [opened.tree, *(other.name for other in copied.trees), *copied.objects]
         notes += moved(opened.source, written) if opened.source else []
         run = replace(_run(opened, plan, start, chunks, list(types), options), copied=copied, left_out=left_out)
@@ -240,8 +244,7 @@ def _write_grafted(
         contents = Contents([run], chunks, start.embedded)
         with damage(f"'{opened.path}'"):
             contents = write_grafted(grafting, plan, stand_ins, contents, path)
-    notes = [*start.notes, *(note for compressor in start.compressors if (note := compressor.note()))]
-    return WrittenRun(contents.runs[0], notes, types)
+    return WrittenRun(contents.runs[0], start.notes(), types)
 
 
 def _write_grafted_ntuple(opened: Opened, plan: Plan, options: Options, path: Path, progress: Progress) -> WrittenRun:
@@ -253,8 +256,7 @@ def _write_grafted_ntuple(opened: Opened, plan: Plan, options: Options, path: Pa
         chunks, types = _write_chunks(opened, plan, start.compressors, options, target, progress)
         run = _run(opened, plan, start, chunks, list(types), options)
         contents = target.finish(Contents([run], chunks, start.embedded))
-    notes = [*start.notes, *(note for compressor in start.compressors if (note := compressor.note()))]
-    return WrittenRun(contents.runs[0], notes, types)
+    return WrittenRun(contents.runs[0], start.notes(), types)
 
 
 def _copy_others(opened: Opened, options: Options, target: Target) -> tuple[Copied, list[LeftOut]]:

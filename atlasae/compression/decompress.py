@@ -25,7 +25,7 @@ from atlasae.compression.skims import contents_of
 from atlasae.compression.verify import compare_files
 from atlasae.errors import DamagedFileError, UserError
 from atlasae.files.branches import Branch
-from atlasae.files.outputs import check_target, replacing
+from atlasae.files.outputs import check_suffix, check_target, replacing
 from atlasae.files.remote import Location, Named, local, located, watching
 from atlasae.files.tables import Table, TableFacts, is_pickle, is_table, write_table
 from atlasae.files.trees import Source, open_source
@@ -68,10 +68,7 @@ def decompress_file(
     started = time.perf_counter()
     path, target = located(path), local(target)
     check_target(path, target, force, tables=True)
-    if target.suffix and not target.suffix.startswith(".root") and not is_table(target):
-        raise UserError(
-            f"'{target}' ends in '{target.suffix}', a format not written here: name it .root, .pkl or .parquet"
-        )
+    check_suffix(target, tables=True)
     lost = Salvage() if salvage else None
     with watching(path) as check_unchanged, open_source(path) as source:
         skim = contents_of(source, located(trust) if trust else None, Options.step_size)

@@ -48,8 +48,8 @@ class WordsLayout:
             return _start_fitted(settled, options, sample, entries)
         model = _jet_model(options.model)
         compressors = [start_floats(collection, options, model, sample) for collection in settled]
-        found = (domain_warning(model, sample_jets([collection], sample), collection.name) for collection in settled)
-        return _start(compressors, model, [warning for warning in found if warning])
+        warning = domain_warning(model, {c.name: sample_jets([c], sample) for c in settled})
+        return _start(compressors, model, [warning] if warning else [])
 
     @classmethod
     def from_config(cls, entry: CompressedCollection, content: bytes | None) -> Self:

@@ -17,7 +17,7 @@ from atlasae.errors import DamagedFileError, UserError
 from atlasae.files.branches import FOLDER, LIST, TITLES, Branch
 from atlasae.files.checksums import checksum_bytes
 from atlasae.files.damage import FACTS, damage, has_traces
-from atlasae.files.remote import Location
+from atlasae.files.remote import Location, Named, located
 from atlasae.files.tables import TableFacts
 from atlasae.files.trees import Source, Tree, open_source
 from atlasae.files.writing import Target
@@ -28,8 +28,9 @@ from atlasae.jets.padding import Config
 from atlasae.jets.stored import storage_of
 from atlasae.report import LeftOut
 
-FORMAT = 3  # version of the folder; to be raised when old readers would misread a new file
-READ = range(1, FORMAT + 1)  # 1 stores strings, 2 bytes; 3 shifts the grid from jet to jet, and may be grafted
+FORMAT = 4  # version of the folder; to be raised when old readers would misread a new file
+# 1 stores strings, 2 bytes; 3 shifts the grid from jet to jet, and may be grafted; 4 names what makes its offsets.
+READ = range(1, FORMAT + 1)
 _PARTS = "where parts of several formats were merged, decompress each by itself"
 PACKED_SKIM = (
     "packed jets of a chunk are all in its first entry, so that some of its entries can't be decoded: skim what "
@@ -513,8 +514,14 @@ def _about(contents: Contents) -> str:
     )
 
 
-def describe(path: Location) -> InfoReport:
-    """The report of `atlasae info` on a compressed file; no model is needed."""
+def info(named: Named) -> InfoReport:
+    """The report of `atlasae info` on a compressed file; no model is needed.
+
+    >>> report = atlasae.info("small.root")
+    >>> report["tree"], report["entries"], [collection["name"] for collection in report["collections"]]
+    ('Events', 200, ['Jet'])
+    """
+    path = located(named)
     with open_source(path) as source:
         contents = read_contents(source)
         with damage(f"'{FOLDER}' in '{path}'", *FACTS):

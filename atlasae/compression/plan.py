@@ -1,12 +1,13 @@
 """The options of `compress`, and the plan that follows from them: what becomes of each branch."""
 
+import difflib
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
 from os import PathLike, fspath
 from pathlib import Path
-from typing import Any, Generic, TypeVar, overload
+from typing import Any, Generic, Self, TypeVar, overload
 
 from atlasae.errors import UserError
 from atlasae.files.branches import FOLDER, LIST, Branch, Unwritable, listed
@@ -29,7 +30,11 @@ _BYTES = {"b": 1, "kb": 1_000, "mb": 1_000_000, "gb": 1_000_000_000}
 NO_HADD = "ROOT's hadd (6.40) aborts on RNTuples written by uproot, which have no page checksums: merge TTrees"
 _NTUPLE_NAME = re.compile(r"[^./ \\\x00-\x1f\x7f]+")  # ROOT::Internal::EnsureValidNameForRNTuple
 _NO_NAME = "where ROOT allows no dots, slashes, blanks, backslashes or control signs"
-
+_WORDS: dict[str, tuple[str, dict[Any, bool | None]]] = {  # of the command line: the fields of `Options` they set
+    "layout": ("packed", {"floats": False, "packed": True}),
+    "format": ("rntuple", {"ttree": False, "rntuple": True, None: None}),
+    **{f"no_{name}": (name, {True: False, False: True}) for name in ("context", "dither", "read_back")},
+}
 
 _Given = TypeVar("_Given")
 _Kept = TypeVar("_Kept")
@@ -141,6 +146,21 @@ class Options:
         if self.packed:
             return "packed"
         return "list" if self.variables else "floats"
+
+    @classmethod
+    def of_words(cls, words: Mapping[str, Any]) -> Self:
+        """Options by name; also `layout`, `format` and `no_...` as on the command line. Raises UserError for others."""
+        known = [option.name for option in fields(cls)]
+        given = dict[str, Any]()
+        for word, value in words.items():
+            name, meanings = _WORDS.get(word, (word, None))
+            if name not in known:
+                near = difflib.get_close_matches(word, [*known, *_WORDS], n=3) or known
+                raise UserError(f"{word!r} is no option: nearest are {', '.join(near)}")
+            if meanings and value not in meanings:
+                raise UserError(f"{word} {value!r} is unknown: give one of {', '.join(map(repr, meanings))}")
+            given[name] = meanings[value] if meanings else value
+        return cls(**given)
 
     @property
     def rewrites(self) -> bool:

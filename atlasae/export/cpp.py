@@ -339,8 +339,8 @@ def _shifts(codec: FloatsCodec) -> Iterable[str]:
         i = part.variable
         if part.shifted:
             yield state
-            yield from (f"state = with(state, {number});" for number in added)
-            added, state = [], "state = mixed(state);"
+            yield from (f"state = with(state, {number}, {dither.weight});" for number in added)
+            added, state = [], f"state = mixed(state, {dither.rounds});"
             yield f"shift[{i}].at[k] = static_cast<double>(state) / 2147483648;"
         cell = f"cell[{i}][k]"
         added.append(

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from atlasae.codecs.bottleneck import ASINH_SCALE, BottleneckAutoencoder
 from atlasae.codecs.chain import Known
-from atlasae.codecs.dither import BLOCK_STEPS, FACTOR, IN_BLOCK, LOWER, ROUNDS, STATE_BITS, TERM, WEIGHT
+from atlasae.codecs.dither import BLOCK_STEPS, FACTOR, IN_BLOCK, LOWER, STATE_BITS, TERM, Dither
 from atlasae.codecs.floats import BottleneckCodec, FloatsCodec
 from atlasae.codecs.grid import MANTISSA_BITS
 from atlasae.jets.coordinates import LARGEST_PHI, MASS_FLOOR
@@ -68,7 +68,7 @@ class ChainDecoder(Chain):
                 cells[digit.variable] = cells[digit.variable] + word % digit.radix * digit.divisor
                 word = _quotient(word, digit.radix)
         known: dict[int, Tensor] = {}
-        offsets = OffsetGraph()
+        offsets = OffsetGraph(self.grid.dither)
         for part in self.grid.dither.order(self.autoencoder.free):
             i, block = part.variable, _quotient(cells[part.variable], IN_BLOCK)
             if part.of_block:
@@ -87,7 +87,7 @@ class ChainEncoder(Chain):
 
     def forward(self, jets: Tensor) -> Tensor:
         """Jets (n x 4) to latents (n x 3, float32)."""
-        coordinates, offsets = _coordinates(jets.double()), OffsetGraph()
+        coordinates, offsets = _coordinates(jets.double()), OffsetGraph(self.grid.dither)
         known, blocks, cells = dict[int, Tensor](), dict[int, Tensor](), dict[int, Tensor]()
         for part in self.grid.dither.order(self.autoencoder.free):
             i, levels = part.variable, self.grid.levels[part.variable]
@@ -124,7 +124,8 @@ class ChainEncoder(Chain):
 class OffsetGraph:
     """`dither.Offsets` in ONNX operations, which lack shifts of signed integers."""
 
-    def __init__(self) -> None:
+    def __init__(self, dither: Dither) -> None:
+        self.dither = dither
         self.state = torch.zeros(1, dtype=torch.int64)
         self.added: list[Tensor] = []
         self.rounds = 0  # before the first offset
@@ -138,9 +139,9 @@ class OffsetGraph:
         for _ in range(self.rounds):
             linear = (self.state * FACTOR + TERM) % (1 << STATE_BITS)
             self.state = _quotient(linear * linear, 1 << LOWER) % (1 << STATE_BITS)
-        self.rounds = ROUNDS
+        self.rounds = self.dither.rounds
         for numbers in self.added:
-            self.state = (self.state + numbers) * WEIGHT % (1 << STATE_BITS)
+            self.state = (self.state + numbers) * self.dither.weight % (1 << STATE_BITS)
         self.added = []
         return self.state.double() * 2.0**-STATE_BITS
 

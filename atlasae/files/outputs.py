@@ -34,6 +34,16 @@ def check_target(path: Location, target: Path, force: bool, tables: bool = False
         raise UserError(f"no folder '{target.parent}' for the output: make it first")
 
 
+def check_suffix(target: Path, tables: bool = False) -> None:
+    """Raise UserError for a target named like a file of another format than ROOT, or a table if `tables`."""
+    if target.name == "-":
+        raise UserError("'-' is no file, and a ROOT file can't be written to a pipe: name one")
+    named = any(suffix.lower().startswith(".root") for suffix in target.suffixes)  # also .root.1, as on the grid
+    if target.suffix and not named and not (tables and is_table(target)):
+        ends = f"'{target}' ends in '{target.suffix}', a format not written here"
+        raise UserError(f"{ends}: name it .root{', .pkl or .parquet' if tables else ''}")
+
+
 class Kept(Protocol):
     """Content known by its hash: a model or tables."""
 

@@ -10,7 +10,7 @@ from atlasae.graft.baskets import Form
 from atlasae.graft.buffers import Thing, read_thing, write_thing
 from atlasae.graft.trees import GraftedTree, TakenBranch, clear, point
 
-_FILTER = {"id": lzma.FILTER_LZMA2, "preset": 9}
+_FILTERS = [{"id": lzma.FILTER_LZMA2, "preset": 9}]
 _MOST = 1 << 26  # bytes of branch objects; more are damage
 
 
@@ -40,13 +40,13 @@ class TakenOut:
             point(one.thing, lambda counter: _path(owners.get(id(counter), "")))
             listed.items.append(one.thing)
         objects = write_thing(listed, 0)
-        data = lzma.compress(objects, format=lzma.FORMAT_RAW, filters=fitted(_FILTER, len(objects)))
+        data = lzma.compress(objects, format=lzma.FORMAT_RAW, filters=fitted(_FILTERS, len(objects)))
         kept = [KeptBranch(list(one.above), one.before, forms[one.thing.name]) for one in taken]
         return cls(kept, base64.b64encode(data).decode())
 
     def things(self, tree: GraftedTree) -> list[Thing]:
         """The branches, counted by what is in a tree; raises ValueError if it lacks that."""
-        packed = lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=[_FILTER]).decompress(
+        packed = lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=_FILTERS).decompress(
             base64.b64decode(self.objects), _MOST
         )
         listed = read_thing(packed, "TObjArray", 0)

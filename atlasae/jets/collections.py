@@ -1,6 +1,7 @@
 """Collections: the branches, dtypes, counters and units of a set of jets in a tree."""
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -14,6 +15,13 @@ DIMENSIONFUL = frozenset({"pt", "m", "E", "px", "py", "pz"})
 MEV_PER_UNIT = {"MeV": 1.0, "GeV": 1000.0, "TeV": 1_000_000.0}
 
 MOST_BITS = 52  # bits of the mantissa of a float64
+
+# What a name has that is not of an analysis's usual jets: truth, other radii, parts of jets, other objects.
+_SPECIAL = re.compile(
+    "gen|truth|true|parton|fat|large|sub|group|soft|trim|prun|ak8|ak1\\d|a[kt]*kt1\\d|ca\\d|track|trk|tau|corrt1|"
+    "electron|muon|photon|lepton|particle",
+    re.IGNORECASE,
+)
 
 
 def read_units(given: str | None) -> str | None:
@@ -107,6 +115,19 @@ class Collection:
     def made_counter(self) -> str:
         """The counter that the exact branches share, or that of the bytes."""
         return f"n{self.prefix}{'packed' if self.packed else 'exact'}"
+
+
+def main_collection(jets: Mapping[str, int]) -> str:
+    """The collection that an analysis means by `the jets`, from the number of jets by name; raises ValueError if none.
+
+    It is the one with most jets of those whose name tells of no other kind (truth, large radius, subjets, taus); of
+    several, the one with the shortest name.
+
+    >>> main_collection({"FatJet": 0, "GenJet": 127, "Jet": 188, "SubJet": 300})
+    'Jet'
+    """
+    usual = [name for name in jets if not _SPECIAL.search(name)]
+    return min(usual or jets, key=lambda name: (-jets[name], len(name)))
 
 
 def name_counters(

@@ -100,7 +100,7 @@ def test_a_codec_is_made_again_from_its_config(name):
     check_config(codecs(name), table(100))
 
 
-@pytest.mark.parametrize("case", ["1/uniform", "1/full", "3/shifted"])
+@pytest.mark.parametrize("case", ["1/uniform", "1/full", "3/shifted", "4/shifted"])
 def test_old_latents_keep_their_meaning(case):
     check_old_file(FloatsCodec, GOLDEN / f"codec-floats-{case}.json")
 

@@ -7,11 +7,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from atlasae.codecs.chain import JETS
-from atlasae.codecs.dither import BLOCK_STEPS, IN_BLOCK, MASK, NO_DITHER, CellPart, Dither, Offsets, hashed, offset
+from atlasae.codecs.dither import (
+    BLOCK_STEPS,
+    IN_BLOCK,
+    MASK,
+    NO_DITHER,
+    WEIGHT,
+    CellPart,
+    Dither,
+    Offsets,
+    hashed,
+    offset,
+)
 from atlasae.codecs.grid import Grid, jet_words
 from atlasae.codecs.model import default_model
 
-JET_DITHER = Dither((0, 1, 2), (1, 2))
+JET_DITHER = Dither((0, 1, 2), (1, 2), WEIGHT, rounds=0)
+OF_FORMAT_3 = Dither((0, 1, 2), (1, 2))
 FREE = [True, True, True, False]
 LEVELS = (2000, 64 * IN_BLOCK, 102 * IN_BLOCK, 4000)
 STEP = 2e-3
@@ -40,23 +52,40 @@ def test_hashes_of_a_counter_are_uniform_and_independent():
     assert first.min() >= 0 and first.max() < 1
 
 
+def largest_harmonic(offsets: np.ndarray) -> float:
+    """What these offsets leave of the first 160 harmonics of a comb."""
+    return max(abs(np.exp(2j * np.pi * k * offsets).mean()) for k in range(1, 161))
+
+
 @pytest.mark.parametrize("size", [80, 60, 145])
-def test_first_offsets_of_jets_leave_no_comb_over_the_blocks_of_eta_and_phi(size):
-    offsets = Offsets()
-    offsets.add(np.repeat(np.arange(size), 101))
-    offsets.add(np.tile(np.arange(101), size))
-    found = offsets.next()
-    harmonics = [abs(np.exp(2j * np.pi * k * found).mean()) for k in range(1, 160)]
-    assert max(harmonics) < 0.004  # of random ones: 0.02 and more
+def test_offsets_of_jets_leave_no_comb(size):
+    offsets = Offsets(JET_DITHER)
+    offsets.add(np.repeat(np.arange(size), 101))  # blocks of eta
+    offsets.add(np.tile(np.arange(101), size))  # and of phi
+    assert largest_harmonic(offsets.next()) < 0.011  # pt; of random offsets: 0.02 and more
+    steps = np.random.default_rng(0).exponential(125, 101 * size).astype(np.int64)  # of pt^-5
+    offsets.add(1000 + steps)
+    assert largest_harmonic(offsets.next()) < 4 / np.sqrt(101 * size)  # eta: no more than the noise
 
 
-def test_offsets_follow_from_the_parts_before():
-    offsets = Offsets()
+def test_offsets_near_an_eta_leave_no_comb():
+    offsets = Offsets(JET_DITHER)
+    offsets.add(np.full(101 * 500, 37))
+    offsets.add(np.repeat(np.arange(101), 500))
+    offsets.next()
+    falling = -125 * np.log((np.arange(500) + 0.5) / 500)  # cells of pt
+    offsets.add(np.tile(1000 + falling.astype(np.int64), 101))
+    assert largest_harmonic(offsets.next()) < 0.02
+
+
+@pytest.mark.parametrize("dither", [JET_DITHER, OF_FORMAT_3])
+def test_offsets_follow_from_the_parts_before(dither):
+    offsets, weight = Offsets(dither), dither.weight
     assert offsets.next().tolist() == [0.0]
     offsets.add(np.array([1, 2]))
     offsets.add(np.array([3.0, 4.0]))
-    state = hashed(0)
-    expected = [((state + a) * 919296317 % 2**31 + b) * 919296317 % 2**31 for a, b in ((1, 3), (2, 4))]
+    state = hashed(0) if dither.rounds else 0
+    expected = [((state + a) * weight % 2**31 + b) * weight % 2**31 for a, b in ((1, 3), (2, 4))]
     assert offsets.next().tolist() == [value / 2**31 for value in expected]
 
 
@@ -90,6 +119,10 @@ def test_a_window_of_blocks_holds_all_positions(begin, size):
         (Dither((0, 1), (0, 0)), 0.0, "can't be shifted"),
         (Dither((3,), (3,)), 0.0, "in blocks"),
         (Dither((0,), (0,)), 0.0, "blocks of other than 32 cells"),
+        (Dither((0,), weight=0), 0.0, "offsets with the weight 0"),
+        (Dither((0,), weight=1 << 31), 0.0, "offsets with the weight"),
+        (Dither((0,), rounds=-1), 0.0, "-1 rounds"),
+        (Dither((0,), rounds=10**9), 0.0, "1000000000 rounds"),
     ],
 )
 def test_a_dither_that_does_not_fit_its_grid_is_refused(dither, exponent, why):

@@ -312,6 +312,7 @@ def test_values_that_come_back_exactly_are_not_shifted():
     columns["eta"] = (np.round(columns["eta"] * 10) / 10).astype(np.float32)
     columns["pt"].view(np.uint32)[:] &= 0xFFFFE000
     compressor = start(columns, None)
-    assert compressor.layout.codec.config()["dither"] == {"shifted": (0, 2), "blocks": (2,)}
+    dither = compressor.layout.codec.config()["dither"]
+    assert (dither["shifted"], dither["blocks"]) == ((0, 2), (2,))
     _, restored = round_trip(compressor, events_of(columns, None))
     assert np.array_equal(plain(restored["eta"]), columns["eta"])

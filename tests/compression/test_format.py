@@ -26,7 +26,7 @@ from atlasae.compression.format import (
     Run,
     bits_of,
     check_alike,
-    describe,
+    info,
     is_compressed,
     read_contents,
     write_contents,
@@ -459,7 +459,7 @@ def test_describe_tells_what_was_written(tmp_path):
     packaged = dataclasses.replace(make_run().collections[0], model_sha256="f" * 64, jets=4, exact_jets=1)
     runs = [make_run(), make_run(source={"name": "b.root", "bytes": 7}, collections=[packaged], versions={"b": "1"})]
     path = write(tmp_path / "x.root", make_contents(*runs), 10)
-    facts = describe(path)
+    facts = info(path)
     with uproot.open(path) as file:
         names = [*LATENTS, *EXACT, "nJet_exact"]
         size = sum(file["Events"][name].compressed_bytes for name in names)
@@ -508,7 +508,7 @@ def test_describe_tells_what_was_written(tmp_path):
 def test_describe_of_no_jets_gives_no_bytes_per_jet(tmp_path):
     empty = dataclasses.replace(make_run().collections[0], jets=0, exact_jets=0)
     contents = Contents([make_run(collections=[empty], chunks=1)], [Chunk(0, 0, SUMS)])
-    facts = describe(write(tmp_path / "x.root", contents, 0))
+    facts = info(write(tmp_path / "x.root", contents, 0))
     assert (facts["entries"], facts["jets"], facts["collections"][0]["bytes_per_jet"]) == (0, 0, None)
 
 
@@ -518,8 +518,8 @@ def test_bits_are_the_logarithm_of_the_levels():
 
 def test_describe_needs_no_network(tmp_path):
     path = write(tmp_path / "x.root", make_contents(make_run()), 5)
-    code = "import sys; from pathlib import Path; from atlasae.compression.format import describe; "
-    code += "print(describe(Path(sys.argv[1]))['tree'], 'torch' in sys.modules)"
+    code = "import sys; from pathlib import Path; from atlasae.compression.format import info; "
+    code += "print(info(Path(sys.argv[1]))['tree'], 'torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code, path], check=True, capture_output=True, text=True)
     assert done.stdout == "Events False\n"
 

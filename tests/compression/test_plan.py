@@ -513,3 +513,24 @@ def test_options_are_values():
     assert Options.step_size == Options().step_size == 20_000_000
     with pytest.raises(FrozenInstanceError):
         options.precision = 1e-3
+
+
+def test_words_of_the_command_line_are_options():
+    words = {"precision": 1e-4, "layout": "packed", "format": "ttree", "no_context": True, "no_dither": False}
+    assert Options.of_words(words) == Options(precision=1e-4, packed=True, rntuple=False, context=False, dither=True)
+    assert Options.of_words({}) == Options()
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        ({"layot": "packed"}, "'layot' is no option: nearest are layout"),
+        ({"xyzzy": 1}, "'xyzzy' is no option: nearest are precision, tree"),
+        ({"layout": "zip"}, "layout 'zip' is unknown: give one of 'floats', 'packed'"),
+        ({"format": 5}, "format 5 is unknown: give one of 'ttree', 'rntuple', None"),
+        ({"units": "keV"}, "units 'keV' are none of pt and m"),
+    ],
+)
+def test_other_words_are_refused(words, why):
+    with pytest.raises(UserError, match=why):
+        Options.of_words(words)
