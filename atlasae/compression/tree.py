@@ -247,13 +247,13 @@ class CompressedTree(Mapping[str, "CompressedBranch"]):
         """The jets of a collection (by default `main`) as records that behave like four-vectors.
 
         For example `jets.mass`, in the units of the file, `jets.deltaR(other)`, or `(pairs[:, 0] + pairs[:, 1]).mass`
-        with `pairs = jets[ak.num(jets) > 1]`. `jets.attrs["collection"]` is the name of the collection.
+        with `pairs = jets[ak.num(jets) > 1]`. `jets.attrs` names the `collection` and its `units`.
         """
         chosen = self._collection(collection)
         events = self._read(list(chosen.branches.values()), entry_start, entry_stop)
         fields = {_VECTOR_NAMES.get(v, v): events[name] for v, name in chosen.branches.items()}
         jets = vector.zip(fields)
-        jets.attrs["collection"] = chosen.name
+        jets.attrs = {"collection": chosen.name, "units": chosen.units}
         return jets
 
     @property
