@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -47,7 +47,18 @@ from atlasae.pages import size_text
 from atlasae.report import LeftOut, Report
 
 Finished = Callable[[Path, Report], None]
-Write = Callable[[Opened, Plan, Options, Path, Progress], tuple[Run, list[str], dict[str, Any]]]
+
+
+@dataclass(frozen=True)
+class WrittenRun:
+    """What was written to a file: its run, notes for the user, and the awkward type of each branch."""
+
+    run: Run
+    notes: list[str]
+    types: Mapping[str, ak.types.Type]
+
+
+Write = Callable[[Opened, Plan, Options, Path, Progress], WrittenRun]
 
 _NOT_GRAFTED = "the jets are stored in few bits or in a way of their own: the whole file is written anew"
 _PLACES, _PLACE_ENTRIES = 12, 500  # positions, and entries at each, that the sample takes from a long file
@@ -81,11 +92,12 @@ def compress_file(
     with watching(path) as check_unchanged, open_for(path, options) as found:
         opened, plan, write = _planned(found, options)
         with replacing(target, options.force) as temporary:
-            run, notes, types = write(opened, plan, options, temporary, writing)
+            written = write(opened, plan, options, temporary, writing)
             if options.read_back:
-                read_back(temporary, opened, types, reading)
+                read_back(temporary, opened, written.types, reading)
             check_unchanged()
-            report = _report(path, temporary, run, target, plan.notes + notes, time.perf_counter() - started)
+            notes = plan.notes + written.notes
+            report = _report(path, temporary, written.run, target, notes, time.perf_counter() - started)
             if finished:
                 finished(temporary, report)
     return report
@@ -203,10 +215,8 @@ def _report(path: Location, made: Path, run: Run, target: Path, notes: list[str]
     )
 
 
-def _write_compressed(
-    opened: Opened, plan: Plan, options: Options, path: Path, progress: Progress
-) -> tuple[Run, list[str], dict[str, Any]]:
-    """Write the file; returns its run, notes for the user, and the awkward type of each branch."""
+def _write_compressed(opened: Opened, plan: Plan, options: Options, path: Path, progress: Progress) -> WrittenRun:
+    """Write the whole file anew."""
     start = _start(opened.events, plan, options)
     plan = settle_plan(plan, [compressor.collection for compressor in start.compressors])
     of_pages = {"compression": plan.compression if options.compression else PAGES} if options.rntuple else {}
@@ -218,13 +228,13 @@ def _write_compressed(
         notes += moved(opened.source, written) if opened.source else []
         run = replace(_run(opened, plan, start, chunks, list(types), options), copied=copied, left_out=left_out)
         write_contents(target, Contents([run], chunks, start.embedded))
-    return run, notes, types
+    return WrittenRun(run, notes, types)
 
 
 def _write_grafted(
     grafting: Grafting, opened: Opened, plan: Plan, options: Options, path: Path, progress: Progress
-) -> tuple[Run, list[str], dict[str, Any]]:
-    """Write the file with all but the jets copied; returns the same as `_write_compressed`."""
+) -> WrittenRun:
+    """Write the file with all but the jets copied."""
     start = _start(opened.events, plan, options)
     plan = settle_plan(plan, [compressor.collection for compressor in start.compressors])
     with scratch(path) as stand_ins:
@@ -234,13 +244,11 @@ def _write_grafted(
         contents = Contents([run], chunks, start.embedded)
         with damage(f"'{opened.path}'"):
             contents = write_grafted(grafting, plan, stand_ins, contents, path)
-    return contents.runs[0], start.notes(), types
+    return WrittenRun(contents.runs[0], start.notes(), types)
 
 
-def _write_grafted_ntuple(
-    opened: Opened, plan: Plan, options: Options, path: Path, progress: Progress
-) -> tuple[Run, list[str], dict[str, Any]]:
-    """Write the file with the pages of an RNTuple copied; returns the same as `_write_compressed`."""
+def _write_grafted_ntuple(opened: Opened, plan: Plan, options: Options, path: Path, progress: Progress) -> WrittenRun:
+    """Write the file with the pages of an RNTuple copied."""
     options = replace(options, rntuple=True)
     start = _start(opened.events, plan, options)
     plan = settle_plan(plan, [compressor.collection for compressor in start.compressors])
@@ -248,7 +256,7 @@ def _write_grafted_ntuple(
         chunks, types = _write_chunks(opened, plan, start.compressors, options, target, progress)
         run = _run(opened, plan, start, chunks, list(types), options)
         contents = target.finish(Contents([run], chunks, start.embedded))
-    return contents.runs[0], start.notes(), types
+    return WrittenRun(contents.runs[0], start.notes(), types)
 
 
 def _copy_others(opened: Opened, options: Options, target: Target) -> tuple[Copied, list[LeftOut]]:
@@ -285,7 +293,7 @@ def _write_chunks(
     options: Options,
     target: Target | NtupleTarget,
     progress: Progress,
-) -> tuple[list[Chunk], dict[str, Any]]:
+) -> tuple[list[Chunk], dict[str, ak.types.Type]]:
     """Write the tree chunk by chunk; returns the chunks, and the type of each branch in the order of checksums."""
     writer, written = None, dict[str, ak.Array]()
     chunks: list[Chunk] = []

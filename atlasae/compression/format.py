@@ -278,7 +278,7 @@ class Contents:
                 start += chunk.entries
 
 
-def _told(facts: list[tuple[str, Any]]) -> dict[str, Any]:
+def _told(facts: list[tuple[str, object]]) -> dict[str, object]:
     """The facts of an object as a dict, without empty values of fields that were added to the format later."""
     return {key: value for key, value in facts if value or key not in _LATER}
 

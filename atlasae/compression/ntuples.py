@@ -6,7 +6,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import accumulate
 from pathlib import Path
-from typing import Any
 
 import awkward as ak
 
@@ -314,11 +313,15 @@ def _ntuple_rewritten(source: Source, contents: Contents) -> Contents:
     carried = [branch for branch in tree.branches if branch.name not in ours]
     names = [branch.name for branch in carried]
     aliases = {name: stays for name, stays in tree.aliases.items() if stays in names} | run.aliases
-    facts: dict[str, Any] = {"carried": carried, "aliases": aliases, "graft": None}
-    facts |= {"originals": _in_order(source, contents, {**dict.fromkeys((*run.originals, *names)), **aliases})}
-    facts |= {"written": [*run.written, *names]}
-    facts |= {"places": run.places | {name: tree.places[name] for name in names if name in tree.places}}
-    return replace(contents, runs=[replace(one, **facts) for one in contents.runs])
+    originals = _in_order(source, contents, {**dict.fromkeys((*run.originals, *names)), **aliases})
+    written = [*run.written, *names]
+    places = run.places | {name: tree.places[name] for name in names if name in tree.places}
+
+    def rewritten(one: Run) -> Run:
+        of_tree = replace(one, carried=carried, originals=originals, written=written, places=places)
+        return replace(of_tree, aliases=aliases, graft=None)
+
+    return replace(contents, runs=list(map(rewritten, contents.runs)))
 
 
 def _in_order(source: Source, contents: Contents, names: Collection[str]) -> list[str]:

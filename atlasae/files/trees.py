@@ -261,12 +261,12 @@ class Source:
 
     path: Location
     file: Any
-    keys: dict[str, Any] = field(default_factory=dict)  # latest cycles by path
+    keys: dict[str, uproot.reading.ReadOnlyKey] = field(default_factory=dict)  # latest cycles by path
     trees: dict[str, Tree] = field(default_factory=dict)
     objects: list[str] = field(default_factory=list)
     kinds: dict[str, str] = field(default_factory=dict)
     folders: dict[str, str] = field(default_factory=dict)
-    older: dict[str, Any] = field(default_factory=dict)  # other cycles, by path and cycle
+    older: dict[str, uproot.reading.ReadOnlyKey] = field(default_factory=dict)  # other cycles, by path and cycle
 
     @property
     def uuid(self) -> str:

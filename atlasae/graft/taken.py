@@ -5,6 +5,7 @@ import lzma
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from atlasae.files.xz import fitted
 from atlasae.graft.baskets import Form
 from atlasae.graft.buffers import Thing, read_thing, write_thing
 from atlasae.graft.trees import GraftedTree, TakenBranch, clear, point
@@ -38,7 +39,8 @@ class TakenOut:
             clear(one.thing)
             point(one.thing, lambda counter: _path(owners.get(id(counter), "")))
             listed.items.append(one.thing)
-        data = lzma.compress(write_thing(listed, 0), format=lzma.FORMAT_RAW, filters=_FILTERS)
+        objects = write_thing(listed, 0)
+        data = lzma.compress(objects, format=lzma.FORMAT_RAW, filters=fitted(_FILTERS, len(objects)))
         kept = [KeptBranch(list(one.above), one.before, forms[one.thing.name]) for one in taken]
         return cls(kept, base64.b64encode(data).decode())
 

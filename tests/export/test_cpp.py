@@ -65,9 +65,9 @@ FLAT = """{{
 
 
 def compiled(folder: Path, program: str, optimised: bool = False) -> Path:
-    """The program compiled; optimised takes twice as long, and warns of more."""
+    """The program compiled; networks, which are inlined, take four times as long without any optimisation."""
     (folder / "main.cpp").write_text(program)
-    flags = ["-std=c++17", "-O1" if optimised else "-O0", "-Wall", "-Wextra", "-Wpedantic", "-Werror"]
+    flags = ["-std=c++17", "-O1" if optimised else "-Og", "-Wall", "-Wextra", "-Wpedantic", "-Werror"]
     subprocess.run(["g++", *flags, folder / "main.cpp", "-o", folder / "main"], check=True)
     return folder / "main"
 
@@ -80,21 +80,26 @@ def read_by_cpp(small: Path, folder: Path, optimised: bool) -> dict[str, np.ndar
     events = read_tree(small, run["tree"])
     prefix, variables = collection["prefix"], collection["branches"]
     dtypes = {v: np.dtype(dtype) for v, dtype in collection["dtypes"].items()}
-    index = events[f"{prefix}exact_index"]
-    kept = {v: events[f"{prefix}exact_{v}"] for v in variables}
+    columns = {f"z{j}": np.dtype(np.float32) for j in range(3)} | {"exact_index": np.dtype(np.int32)}
+    columns |= {f"exact_{v}": dtypes[v] for v in variables}
     body = JAGGED if collection["jagged"] else FLAT
     reads = "".join(body.format(type=TYPES[dtypes[v].name], v=v) for v in variables)
     main = compiled(folder, PROGRAM % reads, optimised)
-    raw = [np.int32(len(index)).tobytes()]
-    for e in range(len(index)):
-        latents = [np.atleast_1d(ak.to_numpy(events[f"{prefix}z{j}"][e])) for j in range(3)]
-        raw += [np.int32(len(latents[0])).tobytes(), np.int32(len(index[e])).tobytes()]
-        raw += [z.astype(np.float32).tobytes() for z in latents]
-        raw += [ak.to_numpy(index[e]).astype(np.int32).tobytes()]
-        raw += [ak.to_numpy(kept[v][e]).astype(dtypes[v]).tobytes() for v in variables]
+    parts = {name: by_event(events[f"{prefix}{name}"], dtype) for name, dtype in columns.items()}
+    raw = [np.int32(len(parts["z0"])).tobytes()]
+    for event in zip(*parts.values(), strict=True):
+        jets, kept = len(event[0]), len(event[3])
+        raw += [np.int32(jets).tobytes(), np.int32(kept).tobytes(), *(values.tobytes() for values in event)]
     (folder / "in").write_bytes(b"".join(raw))
     subprocess.run([main, folder / "in", folder / "out"], check=True)
     return split((folder / "out").read_bytes(), events[f"{prefix}z0"], variables, dtypes)
+
+
+def by_event(array: ak.Array, dtype: np.dtype) -> list[np.ndarray]:
+    """The values of each event; one each of a flat branch."""
+    counts = ak.to_numpy(ak.num(array)) if array.ndim > 1 else np.ones(len(array), int)
+    values = ak.to_numpy(ak.flatten(array, axis=None)).astype(dtype)
+    return np.split(values, counts.cumsum()[:-1]) if len(counts) else []
 
 
 def split(
