@@ -23,6 +23,7 @@ from atlasae.compression.format import (
     Run,
     SourceFacts,
     bits_of,
+    format_for,
     read_contents,
     write_contents,
 )  # fmt: skip
@@ -358,6 +359,7 @@ def _run(
         aliases=plan.aliases,
         places=plan.places,
         options=options.digest,
+        format=format_for(compressor.collection for compressor in start.compressors),
     )  # fmt: skip
 
 

@@ -126,7 +126,7 @@ class ListLayout(WordsLayout):
         columns, _ = to_columns(collection, sample)
         storage = storage_of(collection)
         rows = storage.to_values(columns)
-        variables = storage.variables.with_categories(rows)
+        variables = storage.variables.settled(rows)
         model = learn_list(variables, rows)
         known = replace(collection, terms=variables.to_json())
         storage = storage_of(known)

@@ -23,13 +23,15 @@ from atlasae.files.trees import Source, Tree, open_source
 from atlasae.files.writing import Target
 from atlasae.graft.digests import Marks
 from atlasae.graft.taken import TakenOut
-from atlasae.jets.collections import Collection, stand_ins
+from atlasae.jets.collections import Collection, stand_ins, turns_fully
 from atlasae.jets.padding import Config
 from atlasae.jets.stored import storage_of
 from atlasae.report import LeftOut
 
-FORMAT = 3  # version of the folder; to be raised when old readers would misread a new file
-READ = range(1, FORMAT + 1)  # 1 stores strings, 2 bytes; 3 shifts the grid from jet to jet, and may be grafted
+FORMAT = 4  # version of the folder; to be raised when old readers would misread a new file
+# 1 stores strings, 2 bytes; 3 shifts the grid from jet to jet, and may be grafted; 4 has phi in [0, 2 pi).
+READ = range(1, FORMAT + 1)
+_USUAL = 3  # what most files still are, so that older builds read them
 _PARTS = "where parts of several formats were merged, decompress each by itself"
 PACKED_SKIM = (
     "packed jets of a chunk are all in its first entry, so that some of its entries can't be decoded: skim what "
@@ -40,7 +42,7 @@ _SKIMS = {
     "floats": "decompress it with --trust FULL.root, the compressed file it was made of",
 }
 _MADE = {"packed": "packed by atlasae", "floats": "compressed by atlasae to three floats each"}
-_LATER = {"ntuple", "aliases", "places", "exact_prefix", "roundings", "left_out", "minor", "graft"}
+_LATER = {"ntuple", "aliases", "places", "exact_prefix", "roundings", "left_out", "minor", "graft", "full_turn"}
 _RUNS, _CHUNKS, _MODELS, _ABOUT = (f"{FOLDER}/{name}" for name in ("runs", "chunks", "models", "about"))
 
 
@@ -56,6 +58,11 @@ class CompressedCollection:
     exact_jets: int
     max_error: dict[str, float]
     bytes_in: int
+
+
+def format_for(collections: Iterable[Collection]) -> int:
+    """The lowest format that can be read as what these collections are."""
+    return max((FORMAT if turns_fully(collection) else _USUAL for collection in collections), default=_USUAL)
 
 
 @dataclass(frozen=True)
@@ -159,7 +166,7 @@ class Run:
     versions: dict[str, str]
     table: TableFacts | None = None
     copied: Copied = field(default_factory=Copied)
-    format: int = FORMAT
+    format: int = _USUAL
     ntuple: bool = False  # whether both input and output are RNTuples
     aliases: dict[str, str] = field(default_factory=dict)  # second name of a branch -> name of the branch
     places: dict[str, str] = field(default_factory=dict)  # paths of originals in the records of that RNTuple

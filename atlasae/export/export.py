@@ -86,6 +86,8 @@ def export_onnx(source: str, folder: Path, jets: str | None, precision: str | No
     found = exported(source, jets, precision)
     if found.codec.padding.rows:
         raise UserError(f"'{source}' has padding, which an ONNX graph can't decode: export it with --cpp")
+    if found.collection.full_turn:
+        raise UserError(f"phi of '{source}' is in [0, 2 pi), of an ONNX graph in [-pi, pi): export it with --cpp")
     contents = onnx_graphs(found)
     folder.mkdir(exist_ok=True)
     for target, content in zip(targets, contents, strict=True):

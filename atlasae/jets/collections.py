@@ -57,6 +57,7 @@ class Collection:
     packed: bool = False  # stored in one branch of bytes (`--layout packed`); its counter gives the jets per event
     exact_prefix: str | None = None  # prefix of the exact branches, if it is not `prefix` + `exact_`
     roundings: dict[str, Rounding] | None = None  # by variable, where the input was rounded
+    full_turn: bool = False  # phi is in [0, 2 pi), not in [-pi, pi)
 
     @property
     def variables(self) -> tuple[str, ...]:
@@ -107,6 +108,11 @@ class Collection:
     def made_counter(self) -> str:
         """The counter that the exact branches share, or that of the bytes."""
         return f"n{self.prefix}{'packed' if self.packed else 'exact'}"
+
+
+def turns_fully(collection: Collection) -> bool:
+    """Whether a collection of jets, or an angle of a list of variables, is in [0, 2 pi), not in [-pi, pi)."""
+    return collection.full_turn or any(term.get("full_turn") for term in collection.terms or ())
 
 
 def name_counters(

@@ -1,14 +1,14 @@
-"""Units of stored jets, from the experiments' names of branches and the range of pt."""
+"""Units of stored jets, from the experiments' names of branches and the range of pt; the range of their phi."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from atlasae.errors import UserError
 from atlasae.files.events import Array
 from atlasae.jets.collections import MEV_PER_UNIT, Collection
-from atlasae.jets.coordinates import LARGEST_ETA, Floats
+from atlasae.jets.coordinates import LARGEST_ETA, Floats, spans_full_turn
 
 GEV_PER_UNIT = {unit: scale / MEV_PER_UNIT["GeV"] for unit, scale in MEV_PER_UNIT.items()}
 GUESSED = ("MeV", "GeV")  # TeV only if the user gives it: no known files have it
@@ -38,16 +38,29 @@ def settle(
 ) -> list[Collection]:
     """The collections of a tree with their units: those given, or those found from names and the columns of a sample.
 
+    The columns tell the range of phi, too.
+
     A wrong unit would break the promise on m. Therefore UserError is raised if name and values disagree, or if the
     values fit two units and no other collection decides. A collection without jets gets the unit of the others.
     """
+    pairs = zip(collections, columns, strict=True)
+    turned = [replace(collection, full_turn=_has_full_turn(collection, stored)) for collection, stored in pairs]
+    return [c.settled(unit) for c, unit in zip(turned, _units_of(collections, units, columns), strict=True)]
+
+
+def _has_full_turn(collection: Collection, columns: Sequence[Array]) -> bool:
+    stored = dict(zip(collection.variables, columns, strict=True))
+    return {"pt", "phi"} <= stored.keys() and spans_full_turn(stored["phi"][stored["pt"].astype(np.float64) > 0])
+
+
+def _units_of(collections: Sequence[Collection], units: str | None, columns: Sequence[Sequence[Array]]) -> list[str]:
     if units:
-        return [collection.settled(units) for collection in collections]
+        return [units] * len(collections)
     found = [momenta_of(valid_pt(c, stored)) for c, stored in zip(collections, columns, strict=True)]
     told = [_told(c, momenta) if momenta else None for c, momenta in zip(collections, found, strict=True)]
     others = {unit for unit in told if unit}
     facts = zip(collections, told, found, strict=True)
-    return [c.settled(unit or _by_others(c, momenta, others)) for c, unit, momenta in facts]
+    return [unit or _by_others(c, momenta, others) for c, unit, momenta in facts]
 
 
 def valid_pt(collection: Collection, columns: Sequence[Array]) -> Floats:
