@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 
 from atlasae.jets.coordinates import (
     DRIFT,
+    FULL_TURN,
     LARGEST_PHI,
     LARGEST_TURN,
     MASS_FLOOR,
-    FULL_TURN,
     columns_to_jets,
     energy,
     from_full_turn,
