@@ -2,25 +2,13 @@
 
 import fnmatch
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from atlasae.errors import UserError
 from atlasae.files.branches import Branch
 from atlasae.jets.collections import Collection
-
-# How experiments spell each variable, in lower case; the first spelling is atlasae's name for it.
-SPELLINGS = {
-    "pt": ("pt",),
-    "eta": ("eta",),
-    "phi": ("phi",),
-    "m": ("m", "mass"),
-    "E": ("e", "energy"),
-    "px": ("px", "momentum.x"),
-    "py": ("py", "momentum.y"),
-    "pz": ("pz", "momentum.z"),
-}
-VARIABLE = {spelling: variable for variable, spellings in SPELLINGS.items() for spelling in spellings}
+from atlasae.jets.names import Spelled, is_nominal, names_jets, names_others, spelled
 
 # In the order tried: with both m and E present, m is preferred, since E^2 - p^2 loses digits of it.
 LAYOUTS = (
@@ -30,11 +18,10 @@ LAYOUTS = (
     ("px", "py", "pz", "m"),
 )
 
-_TOKENS = "|".join(sorted((re.escape(s) for s in VARIABLE), key=len, reverse=True))
-_SEPARATED = re.compile(rf"^(?P<stem>.*[^._:/ ])(?P<separator>[._:/ ]+)(?P<token>{_TOKENS})$", re.IGNORECASE)
-_CAMEL = re.compile(r"^(?P<stem>.*[a-z0-9])(?P<separator>)(?P<token>Pt|PT|Eta|Phi|M|Mass|E|Energy|Px|Py|Pz|PX|PY|PZ)$")
-_MOMENTUM = {"p4", "momentum", "fourmomentum", "fourvector", "kinematics"}  # the stem before these must be jet-like
-_BARE = re.compile(rf"^(?P<stem>)(?P<separator>)(?P<token>{_TOKENS})$", re.IGNORECASE)
+_ANGLES = ("eta", "phi")  # what a systematic may share with the nominal jets
+_FOURTH = ("m", "E")
+
+Group = dict[str, Branch]  # by variable
 
 
 def read_patterns(given: str | Iterable[str]) -> tuple[str, ...]:
@@ -45,19 +32,64 @@ def read_patterns(given: str | Iterable[str]) -> tuple[str, ...]:
     return patterns
 
 
-def find_collections(branches: Sequence[Branch]) -> list[Collection]:
-    """All jet collections among the branches of a tree.
+def find_collections(
+    branches: Sequence[Branch],
+    full_names: Mapping[str, str] | None = None,
+    tree: str = "",
+    everything: bool = False,
+) -> list[Collection]:
+    """All jet collections among the branches of a tree of this name, or with `everything` all four-momenta.
 
-    A collection is four branches with a common, jet-like stem (or none at all) that spell the variables of one of
-    `LAYOUTS`, all jagged or all flat, all floating point.
+    A collection is four branches that spell the variables of one of `LAYOUTS` of the same objects, all lists or all
+    single numbers, all floating point. Systematics may share eta and phi with the nominal jets; a branch is of one
+    collection. `full_names` are those of branches whose own names do not tell what is above them.
     """
-    stems: dict[tuple[str, str], dict[str, Branch]] = {}
+    found, taken = list[Collection](), set[str]()
+    for first, group in _groups(branches, full_names or {}):
+        if everything or names_jets(first.stem) or not (first.stem or names_others(tree)):
+            collection = _of(first, group)
+            if collection and taken.isdisjoint(collection.branches.values()):
+                found.append(collection)
+                taken.update(collection.branches.values())
+    return found
+
+
+def _groups(branches: Sequence[Branch], full_names: Mapping[str, str]) -> Iterator[tuple[Spelled, Group]]:
+    """The branches that spell variables of the same objects, in the same variation; nominal ones first."""
+    styles: dict[tuple[str, ...], dict[str, tuple[Spelled, Group]]] = {}
     for branch in branches:
-        if branch.is_float and (parts := _split(branch.name)):
-            stem, separator, variable = parts
-            stems.setdefault((stem, separator), {})[variable] = branch
-    found = [_collection(stem + separator, group) for (stem, separator), group in stems.items() if _jet_like(stem)]
-    return [collection for collection in found if collection is not None]
+        if branch.is_float and (name := spelled(full_names.get(branch.name, branch.name))):
+            _, group = styles.setdefault(name.style, {}).setdefault(name.variation, (name, {}))
+            group[name.variable] = branch
+    angles = {style: _angles(found) for style, found in styles.items()}
+    for style, found in styles.items():
+        nominal = _nominal(found)
+        shared = _angles_around(style, angles) | {v: b for v, b in nominal.items() if v in _ANGLES}
+        for first, own in sorted(found.values(), key=lambda one: not is_nominal(one[0].variation)):
+            if is_nominal(first.variation):
+                yield first, shared | nominal | own
+            elif own.keys() & {"pt", "px"} and own.keys() & set(_FOURTH):
+                yield first, shared | own
+
+
+def _nominal(found: Mapping[str, tuple[Spelled, Group]]) -> Group:
+    """The variables of the nominal jets, whatever their variation is called."""
+    groups = [group for variation, (_, group) in found.items() if is_nominal(variation)]
+    return {variable: branch for group in reversed(groups) for variable, branch in group.items()}
+
+
+def _angles(found: Mapping[str, tuple[Spelled, Group]]) -> Group:
+    return {variable: branch for variable, branch in _nominal(found).items() if variable in _ANGLES}
+
+
+def _angles_around(style: tuple[str, ...], angles: Mapping[tuple[str, ...], Group]) -> Group:
+    """eta and phi of the objects whose name these have with a systematic behind it: `jet` of `jet_NOSYS`."""
+    stem, separator, *others = style
+    while separator and separator in stem:
+        stem = stem.rpartition(separator)[0]
+        if found := angles.get((stem, separator, *others)):
+            return found
+    return {}
 
 
 def resolve_pattern(pattern: str, branches: Sequence[Branch]) -> Collection:
@@ -75,8 +107,8 @@ def resolve_pattern(pattern: str, branches: Sequence[Branch]) -> Collection:
         if given not in by_name:
             raise UserError(f"no branch '{given}' for --jets '{pattern}': {_nearest(given, by_name)}")
         group[variable or _variable(given, pattern)] = by_name[given]
-    listed = [branch.name for branch in group.values()]
-    collection = _collection(_common_prefix(listed) + _common_suffix(listed), group)
+    prefix = _prefix_of([branch.name for branch in group.values()])
+    collection = _collection(prefix, group, prefix)
     if collection is None:
         raise UserError(f"--jets '{pattern}' is no jet collection: name four float branches, {_layouts()}")
     return collection
@@ -84,8 +116,8 @@ def resolve_pattern(pattern: str, branches: Sequence[Branch]) -> Collection:
 
 def spells_jets(name: str) -> bool:
     """Whether a branch is named like a variable of jets."""
-    parts = _split(name)
-    return parts is not None and _jet_like(parts[0])
+    found = spelled(name)
+    return found is not None and (not found.stem or names_jets(found.stem))
 
 
 def list_collection(branches: Sequence[Branch], names: Sequence[str], terms: list[dict[str, Any]]) -> Collection:
@@ -122,22 +154,7 @@ def match_branches(patterns: Sequence[str], names: Sequence[str]) -> set[str]:
     return matched
 
 
-def _split(name: str) -> tuple[str, str, str] | None:
-    for expression in (_BARE, _SEPARATED, _CAMEL):
-        if match := expression.match(name):
-            return match["stem"], match["separator"], VARIABLE[match["token"].lower()]
-    return None
-
-
-def _jet_like(stem: str) -> bool:
-    # Only the last part counts: `XJets.ActiveArea4vec_pt` is an area, `XJets.JetConstitScaleMomentum_pt` is a jet.
-    *parts, last = re.split(r"[.:/]", stem.lower())
-    if parts and last in _MOMENTUM:
-        last = parts[-1]
-    return not stem or "jet" in last
-
-
-def _collection(prefix: str, group: Mapping[str, Branch]) -> Collection | None:
+def _collection(prefix: str, group: Mapping[str, Branch], stem: str) -> Collection | None:
     layout = next((layout for layout in LAYOUTS if set(layout) <= set(group)), None)
     if layout is None:
         return None
@@ -146,7 +163,7 @@ def _collection(prefix: str, group: Mapping[str, Branch]) -> Collection | None:
         return None
     counters = {branch.counter for branch in chosen}
     return Collection(
-        name=prefix.rstrip("._:/ ") or "jets",
+        name=(stem and prefix.rstrip("._:/ ")) or "jets",
         prefix=prefix,
         branches={variable: group[variable].name for variable in layout},
         dtypes={variable: group[variable].dtype for variable in layout},
@@ -156,15 +173,20 @@ def _collection(prefix: str, group: Mapping[str, Branch]) -> Collection | None:
 
 
 def _by_prefix(prefix: str, branches: Sequence[Branch]) -> Collection:
-    groups: dict[str, dict[str, Branch]] = {}
-    for branch in branches:
-        parts = _split(branch.name)
-        if parts and prefix in (parts[0], parts[0] + parts[1]):
-            groups.setdefault(parts[0] + parts[1], {})[parts[2]] = branch
-    found = [c for full, group in groups.items() if (c := _collection(full, group)) is not None]
+    found = [
+        collection
+        for first, group in _groups(branches, {})
+        if prefix in (first.stem, first.prefix, first.prefix.rstrip("._:/ ")) and (collection := _of(first, group))
+    ]
+    exactly = [collection for collection in found if prefix in (collection.name, collection.prefix)]
+    found = exactly or found
     if len(found) != 1:
         raise UserError(f"no jets '{prefix}': no four float branches with this prefix spell {_layouts()}")
     return found[0]
+
+
+def _of(first: Spelled, group: Group) -> Collection | None:
+    return _collection(first.prefix, group, first.stem)
 
 
 def _names(pattern: str) -> list[str]:
@@ -176,12 +198,15 @@ def _names(pattern: str) -> list[str]:
 
 
 def _variable(name: str, pattern: str) -> str:
-    parts = _split(name)
-    if parts is None and (match := re.search(rf"(?:^|[._:/ ])({_TOKENS})(?=[._:/ ])", name, re.IGNORECASE)):
-        return VARIABLE[match[1].lower()]  # a systematic variation: Jet_pt_nom
-    if parts is None:
+    if (found := spelled(name)) is None:
         raise UserError(f"which variable is '{name}' in --jets '{pattern}'? give it as pt={name}")
-    return parts[2]
+    return found.variable
+
+
+def _prefix_of(names: Sequence[str]) -> str:
+    """The prefix of four branches: as they spell it, or what their names begin with."""
+    prefixes = {found.prefix if found else None for found in map(spelled, names)}
+    return (prefixes.pop() if len(prefixes) == 1 else None) or _common_prefix(names)
 
 
 def _common_prefix(names: Iterable[str]) -> str:
@@ -190,14 +215,6 @@ def _common_prefix(names: Iterable[str]) -> str:
     same = next((i for i in range(len(shortest)) if len({n[i] for n in listed}) > 1), len(shortest))
     prefix = shortest[:same]
     return prefix if not prefix or prefix[-1] in "._:/ " else re.sub(r"[^._:/ ]*$", "", prefix)
-
-
-def _common_suffix(names: Sequence[str]) -> str:
-    """The common ending after the variables, as part of a prefix: `nom_` for Jet_pt_nom, Jet_eta_nom ..., or empty."""
-    tails = {
-        match[1] for name in names if (match := re.search(rf"(?:{_TOKENS})[._:/ ]([^._:/ ]+)$", name, re.IGNORECASE))
-    }
-    return f"{tail}_" if len(tails) == 1 and (tail := tails.pop()) else ""
 
 
 def _nearest(name: str, known: Mapping[str, Branch]) -> str:
