@@ -29,7 +29,8 @@ from atlasae.jets.stored import storage_of
 from atlasae.report import LeftOut
 
 FORMAT = 4  # version of the folder; to be raised when old readers would misread a new file
-# 1 stores strings, 2 bytes; 3 shifts the grid from jet to jet, and may be grafted; 4 has phi in [0, 2 pi).
+# 1 stores strings, 2 bytes; 3 shifts the grid from jet to jet, and may be grafted; 4 has phi in [0, 2 pi), or jets in
+# fixed arrays.
 READ = range(1, FORMAT + 1)
 _USUAL = 3  # what most files still are, so that older builds read them
 _PARTS = "where parts of several formats were merged, decompress each by itself"
@@ -42,7 +43,18 @@ _SKIMS = {
     "floats": "decompress it with --trust FULL.root, the compressed file it was made of",
 }
 _MADE = {"packed": "packed by atlasae", "floats": "compressed by atlasae to three floats each"}
-_LATER = {"ntuple", "aliases", "places", "exact_prefix", "roundings", "left_out", "minor", "graft", "full_turn"}
+_LATER = {
+    "ntuple",
+    "aliases",
+    "places",
+    "exact_prefix",
+    "roundings",
+    "left_out",
+    "minor",
+    "graft",
+    "full_turn",
+    "array",
+}
 _RUNS, _CHUNKS, _MODELS, _ABOUT = (f"{FOLDER}/{name}" for name in ("runs", "chunks", "models", "about"))
 
 
@@ -62,7 +74,8 @@ class CompressedCollection:
 
 def format_for(collections: Iterable[Collection]) -> int:
     """The lowest format that can be read as what these collections are."""
-    return max((FORMAT if turns_fully(collection) else _USUAL for collection in collections), default=_USUAL)
+    found = (FORMAT if turns_fully(collection) or collection.array else _USUAL for collection in collections)
+    return max(found, default=_USUAL)
 
 
 @dataclass(frozen=True)

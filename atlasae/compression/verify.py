@@ -271,7 +271,8 @@ def _compare_branches(run: Run, known: Mapping[str, Branch], names: set[str]) ->
     differences += [f"branch '{name}' of the original is not in the compressed file" for name in sorted(new)]
     for entry in run.collections:
         for variable, name in entry.collection.branches.items():
-            if name in known and known[name].dtype != (dtype := entry.collection.dtypes[variable]):
+            dtype = entry.collection.dtypes[variable] + " array" * entry.collection.array
+            if name in known and known[name].dtype != dtype:
                 differences.append(f"branch '{name}' is of type {known[name].dtype} in the original, {dtype} before")
     return differences
 

@@ -57,6 +57,7 @@ class Collection:
     packed: bool = False  # stored in one branch of bytes (`--layout packed`); its counter gives the jets per event
     exact_prefix: str | None = None  # prefix of the exact branches, if it is not `prefix` + `exact_`
     roundings: dict[str, Rounding] | None = None  # by variable, where the input was rounded
+    array: bool = False  # entries are arrays, of as many jets as in every other
     full_turn: bool = False  # phi is in [0, 2 pi), not in [-pi, pi)
 
     @property

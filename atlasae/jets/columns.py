@@ -22,6 +22,8 @@ def to_columns(collection: Collection, events: Mapping[str, ak.Array]) -> tuple[
         if not np.array_equal(count, counts[0]):
             first = next(iter(parts))
             raise UserError(f"'{first}' and '{name}' differ in jets per event: not one collection; choose with --jets")
+        if events[name].ndim > 2:
+            raise UserError(f"'{name}' has lists of lists: one number for each jet is needed; choose with --jets")
     return [values for values, _ in parts.values()], counts[0]
 
 
@@ -35,4 +37,6 @@ def same_bits(before: Sequence[Array], after: Sequence[Array]) -> Bools:
 def to_branches(collection: Collection, columns: Sequence[Array], counts: Counts) -> dict[str, ak.Array]:
     """The branches of a collection from the columns of its jets; undoes `to_columns`."""
     named = zip(collection.branches.values(), columns, strict=True)
+    if collection.array:
+        return {name: ak.Array(column.reshape(len(counts), -1)) for name, column in named}
     return {name: unflatten(column, counts, collection.jagged) for name, column in named}

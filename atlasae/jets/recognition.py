@@ -21,7 +21,7 @@ LAYOUTS = (
 _ANGLES = ("eta", "phi")  # what a systematic may share with the nominal jets
 _FOURTH = ("m", "E")
 
-Group = dict[str, Branch]  # by variable
+ByVariable = dict[str, Branch]  # by variable
 
 
 def read_patterns(given: str | Iterable[str]) -> tuple[str, ...]:
@@ -54,11 +54,11 @@ def find_collections(
     return found
 
 
-def _groups(branches: Sequence[Branch], full_names: Mapping[str, str]) -> Iterator[tuple[Spelled, Group]]:
+def _groups(branches: Sequence[Branch], full_names: Mapping[str, str]) -> Iterator[tuple[Spelled, ByVariable]]:
     """The branches that spell variables of the same objects, in the same variation; nominal ones first."""
-    styles: dict[tuple[str, ...], dict[str, tuple[Spelled, Group]]] = {}
+    styles: dict[tuple[str, ...], dict[str, tuple[Spelled, ByVariable]]] = {}
     for branch in branches:
-        if branch.is_float and (name := spelled(full_names.get(branch.name, branch.name))):
+        if (branch.is_float or branch.is_float_array) and (name := spelled(full_names.get(branch.name, branch.name))):
             _, group = styles.setdefault(name.style, {}).setdefault(name.variation, (name, {}))
             group[name.variable] = branch
     angles = {style: _angles(found) for style, found in styles.items()}
@@ -72,17 +72,17 @@ def _groups(branches: Sequence[Branch], full_names: Mapping[str, str]) -> Iterat
                 yield first, shared | own
 
 
-def _nominal(found: Mapping[str, tuple[Spelled, Group]]) -> Group:
+def _nominal(found: Mapping[str, tuple[Spelled, ByVariable]]) -> ByVariable:
     """The variables of the nominal jets, whatever their variation is called."""
     groups = [group for variation, (_, group) in found.items() if is_nominal(variation)]
     return {variable: branch for group in reversed(groups) for variable, branch in group.items()}
 
 
-def _angles(found: Mapping[str, tuple[Spelled, Group]]) -> Group:
+def _angles(found: Mapping[str, tuple[Spelled, ByVariable]]) -> ByVariable:
     return {variable: branch for variable, branch in _nominal(found).items() if variable in _ANGLES}
 
 
-def _angles_around(style: tuple[str, ...], angles: Mapping[tuple[str, ...], Group]) -> Group:
+def _angles_around(style: tuple[str, ...], angles: Mapping[tuple[str, ...], ByVariable]) -> ByVariable:
     """eta and phi of the objects whose name these have with a systematic behind it: `jet` of `jet_NOSYS`."""
     stem, separator, *others = style
     while separator and separator in stem:
@@ -155,21 +155,27 @@ def match_branches(patterns: Sequence[str], names: Sequence[str]) -> set[str]:
 
 
 def _collection(prefix: str, group: Mapping[str, Branch], stem: str) -> Collection | None:
-    layout = next((layout for layout in LAYOUTS if set(layout) <= set(group)), None)
+    layouts = (layout for layout in LAYOUTS if set(layout) <= set(group))
+    layout = next((layout for layout in layouts if _are_alike([group[variable] for variable in layout])), None)
     if layout is None:
         return None
     chosen = [group[variable] for variable in layout]
-    if len({branch.jagged for branch in chosen}) > 1 or not all(branch.is_float for branch in chosen):
-        return None
     counters = {branch.counter for branch in chosen}
     return Collection(
         name=(stem and prefix.rstrip("._:/ ")) or "jets",
         prefix=prefix,
         branches={variable: group[variable].name for variable in layout},
-        dtypes={variable: group[variable].dtype for variable in layout},
-        jagged=chosen[0].jagged,
+        dtypes={variable: group[variable].dtype.removesuffix(" array") for variable in layout},
+        jagged=chosen[0].jagged or chosen[0].is_float_array,
         counter=counters.pop() if len(counters) == 1 else None,
+        array=chosen[0].is_float_array,
     )
+
+
+def _are_alike(chosen: Sequence[Branch]) -> bool:
+    """Whether branches hold floats, and all of them lists, or single numbers, or arrays."""
+    kinds = {(branch.jagged, branch.is_float_array) for branch in chosen}
+    return len(kinds) == 1 and all(branch.is_float or branch.is_float_array for branch in chosen)
 
 
 def _by_prefix(prefix: str, branches: Sequence[Branch]) -> Collection:
@@ -185,7 +191,7 @@ def _by_prefix(prefix: str, branches: Sequence[Branch]) -> Collection:
     return found[0]
 
 
-def _of(first: Spelled, group: Group) -> Collection | None:
+def _of(first: Spelled, group: ByVariable) -> Collection | None:
     return _collection(first.prefix, group, first.stem)
 
 
