@@ -55,6 +55,7 @@ _LATER = {
     "full_turn",
     "array",
 }
+_LATER |= {"parts", "head", "body", "listed", "called"}
 _RUNS, _CHUNKS, _MODELS, _ABOUT = (f"{FOLDER}/{name}" for name in ("runs", "chunks", "models", "about"))
 
 
@@ -186,6 +187,13 @@ class Run:
     left_out: list[LeftOut] = field(default_factory=list)  # other than branches of its tree, which are in `dropped`
     options: str = ""  # `Options.digest`
     graft: Graft | None = None  # if all but the jets was copied as it is; `carried` and `copied` are empty then
+
+    @property
+    def lowest_format(self) -> int:
+        """The lowest format whose readers can restore what the run tells."""
+        taken = self.graft.taken.branches if self.graft and self.graft.taken else []
+        new = any(branch.called or branch.form.parts for branch in taken)
+        return FORMAT if new else format_for(entry.collection for entry in self.collections)
 
     @property
     def restored(self) -> set[str]:

@@ -195,7 +195,7 @@ class Comparison:
 
 def _compare(opened: Opened, source: Source, contents: Contents, progress: Progress) -> VerificationReport:
     run = contents.runs[0]
-    known = {branch.name: branch for branch in opened.events.branches}
+    known = {branch.name: branch for branch in (*opened.events.branches, *opened.events.members)}
     if is_grafted(contents):
         known = {name: branch for name, branch in known.items() if name in run.originals}
     names = set(known) | _same_names(run, opened)

@@ -2,6 +2,8 @@
 
 import math
 import re
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,6 +17,7 @@ _LEAVES = {"TLeafD32": "Double32_t", "TLeafF16": "Float16_t"}
 _KINDS = {uproot.const.kDouble32: "Double32_t", uproot.const.kFloat16: "Float16_t"}
 _PLAIN_BITS = 12  # mantissa bits of a Float16_t without a range
 _MOST_BITS = 14  # mantissa bits: sign and rounding take two of 16
+_HEADS = 10, 16  # bytes in front of a vector of objects: of their count, version and perhaps checksum, and number
 _ONE, _ARRAY, _POINTER = range(3)  # offsets of fType: a number, a fixed array, a pointer with a counter
 _VECTOR_BYTES, _POINTER_BYTES = 10, 1  # bytes in front of the numbers of an entry
 _OWN_RANGE = re.compile(r"(?:^|/)[df] *(\[[^\[\]]*\])\s*$")  # in `x[n]/d[0,1]`, or in older files `d[0,1]`
@@ -96,6 +99,118 @@ class AsLists(uproot.AsJagged):  # type: ignore[misc]  # uproot has no types
             starts, stops = _places(byte_offsets, basket)
             byte_offsets = np.append(starts, stops[-1:])
         return super().basket_array(data, byte_offsets, basket, branch, *others, **named)
+
+
+@dataclass(frozen=True)
+class Structure:
+    """How a branch stores structures of numbers: as a struct, or as objects of a class that is not split.
+
+    `numbers` are dtype and offset of each in the bytes of a structure, of which there are `size`; `head` is the number
+    of bytes in front of those of an entry. A list of structures is `jagged`.
+    """
+
+    numbers: Mapping[str, tuple[str, int]]
+    size: int
+    head: int = 0
+    jagged: bool = False
+
+
+def structure_of(branch: Any) -> Structure | None:
+    """The structures that a branch stores, or None if these are not plain numbers; raises what uproot raises."""
+    found = _class_of_object(branch) or branch.interpretation
+    jagged, head = isinstance(found, uproot.AsJagged), 0
+    if jagged:
+        found, head = found.content, found.header_bytes
+    dtype = found.from_dtype if isinstance(found, uproot.AsDtype) else None
+    counted = not jagged and any(leaf.member("fLeafCount") for leaf in branch.member("fLeaves"))
+    if dtype is None or dtype.names is None or counted:
+        return None
+    fields = {name: dtype.fields[name] for name in dtype.names if "@" not in name}
+    if any(one.subdtype or one.kind not in "fiu" for one, _ in fields.values()):
+        return None
+    head, size = _head_and_size(branch, dtype.itemsize, jagged, head)
+    if head < 0 or size < dtype.itemsize:
+        return None
+    before = size - dtype.itemsize
+    numbers = {name.replace("/", "."): (one.str, offset + before) for name, (one, offset) in fields.items()}
+    return Structure(numbers, size, head, jagged)
+
+
+def _head_and_size(branch: Any, size: int, jagged: bool, head: int) -> tuple[int, int]:
+    """The bytes in front of an entry and of a structure, found from the first basket; (-1, 0) if it has others."""
+    if jagged and not head:
+        return 0, size
+    basket = branch.basket(0) if branch.num_baskets else None
+    if basket is None or not basket.num_entries:
+        return -1, 0
+    if not jagged:
+        bytes_each, more = divmod(len(basket.data), int(basket.num_entries))
+        return (-1, 0) if more else (bytes_each - size, size)
+    starts, stops = _places(basket.byte_offsets, basket)
+    for front in _HEADS:
+        if (stops - starts).min() < front:
+            continue
+        counts = basket.data[(starts + front - 4)[:, None] + np.arange(4)].view(">u4")[:, 0].astype(np.int64)
+        found = np.unique((stops - starts - front)[counts > 0] / counts[counts > 0])
+        if len(found) == 1 and found[0] == int(found[0]) and ((stops - starts == front) == (counts == 0)).all():
+            return front, int(found[0])
+    return -1, 0
+
+
+def _class_of_object(branch: Any) -> Any:
+    """The interpretation of the objects of a branch with the name of their class in front of each, or None."""
+    if [leaf.classname for leaf in branch.member("fLeaves")] != ["TLeafObject"]:
+        return None
+    model = branch.file.class_named(branch.member("fClassName"), "max")
+    return model.strided_interpretation(branch.file) if hasattr(model, "strided_interpretation") else None
+
+
+class AsMember(uproot.AsDtype):  # type: ignore[misc]  # uproot has no types
+    """One number of each structure of a branch, which has one an entry."""
+
+    def __init__(self, structure: Structure, name: str) -> None:
+        dtype, offset = structure.numbers[name]
+        super().__init__(dtype, np.dtype(dtype).newbyteorder("="))
+        self._structure, self._offset = structure, offset
+
+    def basket_array(self, data: Any, *others: Any, **named: Any) -> Any:
+        """The numbers of a basket."""
+        structure = self._structure
+        rows = data.reshape(-1, structure.head + structure.size)[:, structure.head :]
+        return super().basket_array(_column(rows, self._offset, self.itemsize), *others, **named)
+
+
+class AsMemberOfLists(uproot.AsJagged):  # type: ignore[misc]  # uproot has no types
+    """One number of each structure of a branch, which has lists of them."""
+
+    def __init__(self, structure: Structure, name: str) -> None:
+        dtype, offset = structure.numbers[name]
+        super().__init__(uproot.AsDtype(dtype, np.dtype(dtype).newbyteorder("=")))
+        self._structure, self._offset = structure, offset
+
+    def basket_array(self, data: Any, byte_offsets: Any, basket: Any, branch: Any, *others: Any, **named: Any) -> Any:
+        """The lists of numbers of a basket; raises ValueError where entries are not lists of such structures."""
+        if byte_offsets is None:
+            raise _without_offsets(branch)
+        structure, width = self._structure, self.content.itemsize
+        starts, stops = _places(byte_offsets, basket)
+        counts = (stops - starts - structure.head) // structure.size
+        if np.any(counts < 0) or np.any(starts + structure.head + counts * structure.size != stops):
+            raise ValueError("its entries are no lists of structures")
+        inside = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+        places = np.repeat(starts + structure.head, counts) + inside * structure.size
+        rows = data[places[:, None] + np.arange(structure.size)]
+        edges = np.concatenate([[0], np.cumsum(counts) * width])
+        return super().basket_array(_column(rows, self._offset, width), edges, basket, branch, *others, **named)
+
+
+def _column(rows: Any, offset: int, width: int) -> Any:
+    return np.ascontiguousarray(rows[:, offset : offset + width]).reshape(-1)
+
+
+def interpretation_of_member(structure: Structure, name: str) -> Any:
+    """The uproot interpretation of one number of each structure."""
+    return AsMemberOfLists(structure, name) if structure.jagged else AsMember(structure, name)
 
 
 def _places(byte_offsets: npt.NDArray[Any], basket: Any) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:

@@ -15,11 +15,15 @@ _MOST = 1 << 26  # bytes of branch objects; more are damage
 
 @dataclass(frozen=True)
 class KeptBranch:
-    """A branch that was taken out: the branches above it, the one that follows it, and its form."""
+    """A branch that was taken out: the branches above it, the one that follows it, and its form.
+
+    `called` is the name by which it was asked for, where that is another than its own.
+    """
 
     above: list[str]
     before: str
     form: Form
+    called: str = ""
 
 
 @dataclass(frozen=True)
@@ -39,15 +43,14 @@ class TakenOut:
             point(one.thing, lambda counter: _path(owners.get(id(counter), "")))
             listed.items.append(one.thing)
         data = lzma.compress(write_thing(listed, 0), format=lzma.FORMAT_RAW, filters=_FILTERS)
-        kept = [KeptBranch(list(one.above), one.before, forms[one.thing.name]) for one in taken]
+        kept = [
+            KeptBranch(list(one.above), one.before, forms[one.name], one.name if one.name != one.thing.name else "")
+            for one in taken
+        ]
         return cls(kept, base64.b64encode(data).decode())
 
     def things(self, tree: GraftedTree) -> list[Thing]:
         """The branches, counted by what is in a tree; raises ValueError if it lacks that."""
-        packed = lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=_FILTERS).decompress(
-            base64.b64decode(self.objects), _MOST
-        )
-        listed = read_thing(packed, "TObjArray", 0)
         known = _counting(tree)
 
         def instead(stub: Thing) -> Thing:
@@ -55,11 +58,23 @@ class TakenOut:
                 raise ValueError(f"what counts its jets is gone: {stub.name}")
             return found
 
-        found = [thing for thing in listed.items if thing is not None]
-        if len(found) != len(self.branches):
-            raise ValueError(f"{len(found)} branches for {len(self.branches)} places")
+        found = self._objects()
         for thing in found:
             point(thing, instead)
+        return found
+
+    @property
+    def names(self) -> list[str]:
+        """The names by which the branches were asked for."""
+        return [kept.called or thing.name for kept, thing in zip(self.branches, self._objects(), strict=True)]
+
+    def _objects(self) -> list[Thing]:
+        packed = lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=_FILTERS).decompress(
+            base64.b64decode(self.objects), _MOST
+        )
+        found = [thing for thing in read_thing(packed, "TObjArray", 0).items if thing is not None]
+        if len(found) != len(self.branches):
+            raise ValueError(f"{len(found)} branches for {len(self.branches)} places")
         return found
 
 

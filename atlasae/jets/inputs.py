@@ -124,10 +124,11 @@ def tree_with(source: Source, names: Sequence[str]) -> Tree:
 
 def _holds(tree: Tree, patterns: Sequence[str]) -> bool:
     """Whether a tree has the collections that `patterns` name, or, without patterns, any."""
+    branches = [*tree.branches, *tree.members]
     if not patterns:
-        return bool(find_collections(tree.branches))
+        return bool(find_collections(branches, tree.full_names, tree.name))
     try:
-        return bool([resolve_pattern(pattern, tree.branches) for pattern in patterns])
+        return bool([resolve_pattern(pattern, branches, tree.full_names) for pattern in patterns])
     except UserError:
         return False
 
@@ -152,18 +153,21 @@ def _open_table(path: Location) -> Opened:
     )
 
 
-def find_in(events: Events, where: str, patterns: Sequence[str]) -> list[Collection]:
-    """The collections that `patterns` name, or all; raises UserError, which names `where`, if there are none."""
-    branches = events.branches
+def find_in(events: Events, where: str, patterns: Sequence[str], tree: str = "") -> list[Collection]:
+    """The collections that `patterns` name, or all; raises UserError, which names `where`, if there are none.
+
+    The name of the tree tells whose a plain `pt` is.
+    """
+    branches, full_names = [*events.branches, *events.members], events.full_names
     unread = _unread_variables(events.unwritable)
     if unread and isinstance(events, ArrayEvents):
         unread += "; a table has one jet a row: columns of lists are not read"
     try:
-        found = [resolve_pattern(pattern, branches) for pattern in patterns]
+        found = [resolve_pattern(pattern, branches, full_names) for pattern in patterns]
     except UserError as error:
         raise UserError(f"{error}{unread}") from error
     if not patterns:
-        found = [c for c in find_collections(branches) if _is_consistent(c, events)]
+        found = [c for c in find_collections(branches, full_names, tree) if _is_consistent(c, events)]
     if not found:
         raise UserError(f"{where} has no jets: looked for *_pt, *.pt; name them with --jets{unread}")
     if len({name for c in found for name in c.branches.values()}) < 4 * len(found):

@@ -92,7 +92,9 @@ def _angles_around(style: tuple[str, ...], angles: Mapping[tuple[str, ...], ByVa
     return {}
 
 
-def resolve_pattern(pattern: str, branches: Sequence[Branch]) -> Collection:
+def resolve_pattern(
+    pattern: str, branches: Sequence[Branch], full_names: Mapping[str, str] | None = None
+) -> Collection:
     """The collection that `--jets PATTERN` names.
 
     PATTERN is `Jet_{pt,eta,phi,mass}`, a bare prefix such as `Jet_` or `Jet`, or four names `a,b,c,d`, where a name
@@ -100,7 +102,7 @@ def resolve_pattern(pattern: str, branches: Sequence[Branch]) -> Collection:
     """
     by_name = {branch.name: branch for branch in branches}
     if "," not in pattern:
-        return _by_prefix(pattern, branches)
+        return _by_prefix(pattern, branches, full_names or {})
     group: dict[str, Branch] = {}
     for name in _names(pattern):
         variable, _, given = name.rpartition("=")
@@ -178,10 +180,10 @@ def _are_alike(chosen: Sequence[Branch]) -> bool:
     return len(kinds) == 1 and all(branch.is_float or branch.is_float_array for branch in chosen)
 
 
-def _by_prefix(prefix: str, branches: Sequence[Branch]) -> Collection:
+def _by_prefix(prefix: str, branches: Sequence[Branch], full_names: Mapping[str, str]) -> Collection:
     found = [
         collection
-        for first, group in _groups(branches, {})
+        for first, group in _groups(branches, full_names)
         if prefix in (first.stem, first.prefix, first.prefix.rstrip("._:/ ")) and (collection := _of(first, group))
     ]
     exactly = [collection for collection in found if prefix in (collection.name, collection.prefix)]
