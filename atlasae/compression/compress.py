@@ -27,7 +27,7 @@ from atlasae.compression.format import (
     read_contents,
     write_contents,
 )  # fmt: skip
-from atlasae.compression.grafting import Grafting, forms_of, grafting_of, plan_of, write_grafted
+from atlasae.compression.grafting import Grafting, as_stored, forms_of, grafting_of, plan_of, write_grafted
 from atlasae.compression.ntuples import NtupleTarget, as_ntuple, grafted_ntuple, is_to_be_grafted
 from atlasae.compression.others import copy_others, entry_ranges, moved, read_counted
 from atlasae.compression.plan import Options, Plan, make_plan, open_for, settle_plan
@@ -117,6 +117,7 @@ def _planned(opened: Opened, options: Options) -> tuple[Opened, Plan, Write]:
     if forms is None:
         plan = make_plan(opened, options)
         return opened, replace(plan, notes=[*plan.notes, _NOT_GRAFTED]), _write_compressed
+    plan = replace(plan, collections=as_stored(plan.collections, forms))
     return opened, plan, partial(_write_grafted, replace(grafting, forms=forms))
 
 

@@ -192,7 +192,7 @@ class Run:
     def lowest_format(self) -> int:
         """The lowest format whose readers can restore what the run tells."""
         taken = self.graft.taken.branches if self.graft and self.graft.taken else []
-        new = any(branch.called or branch.form.parts for branch in taken)
+        new = any(branch.called or branch.form.parts or branch.is_group for branch in taken)
         return FORMAT if new else format_for(entry.collection for entry in self.collections)
 
     @property

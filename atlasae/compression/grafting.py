@@ -118,6 +118,16 @@ def forms_of(grafting: Grafting, opened: Opened, collections: Sequence[Collectio
     return forms
 
 
+def as_stored(collections: Sequence[Collection], forms: Mapping[str, Form]) -> list[Collection]:
+    """The collections with the dtypes in which their branches store values: a Double32_t is a float in the file."""
+    found = []
+    for collection in collections:
+        narrow = {v for v, name in collection.branches.items() if name in forms and forms[name].dtype == ">f4"}
+        dtypes = {v: "<f4" if v in narrow else dtype for v, dtype in collection.dtypes.items()}
+        found.append(replace(collection, dtypes=dtypes))
+    return found
+
+
 def _form_of_structures(grafting: Grafting, name: str, structure: Structure) -> Form:
     """How a branch stores structures; raises UserError where anything but their numbers varies."""
     _, branch = grafting.tree.named(name)
@@ -151,6 +161,8 @@ def _form_of(grafting: Grafting, opened: Opened, name: str, form: Form) -> Form 
     candidates = [form]
     if form.jagged and len(first.data) >= 6:
         candidates.append(replace(form, vector=int.from_bytes(first.data[4:6], "big")))
+    if form.dtype == ">f8":  # a Double32_t is stored as a float
+        candidates += [replace(one, dtype=">f4") for one in candidates]
     return next((one for one in candidates if one.pack(values, counts)[0] == first.data), None)
 
 
@@ -382,7 +394,7 @@ def compare_grafted(opened: Opened, grafted: Grafted) -> tuple[list[str], list[s
         tree = next(tree for tree in trees if tree.path == run.tree)
         known = {*tree.names, *tree.paths()}
         taken = grafted.graft.taken
-        take_out(tree, [name for name in (taken.names if taken else ()) if name in known])
+        take_out(tree, [name for name, _ in (taken.named if taken else ()) if name in known])
         drop(tree, [name for name in run.dropped if name in known])
         exactly = grafted.is_untouched
         found = list(compare_trees(trees, grafted.trees, exactly))
@@ -467,7 +479,7 @@ def as_rewritten(source: Source, contents: Contents) -> Contents:
 def _held(grafted: Grafted, branch: str) -> list[str]:
     """The numbers of the structures of a branch that was taken out; other branches hold themselves."""
     taken = grafted.graft.taken
-    named = zip(taken.names, taken.branches, strict=True) if taken else ()
+    named = taken.named if taken else ()
     return next(([part.name for part in kept.form.parts] for name, kept in named if name == branch), []) or [branch]
 
 
@@ -482,7 +494,8 @@ def write_regrafted(grafted: Grafted, path: Path, progress: Progress) -> None:
             things = grafted.put_back()
         taken = grafted.graft.taken
         pairs = zip(things, taken.branches if taken else (), strict=True)
-        fillers = [Filler(composer, grafted, thing, kept.form, kept.called) for thing, kept in pairs]
+        filled = [(thing, kept) for thing, kept in pairs if not kept.is_group]
+        fillers = [Filler(composer, grafted, thing, kept.form, kept.called) for thing, kept in filled]
         for _, events in restored_events(grafted.source, grafted.contents, progress):
             for filler in fillers:
                 filler.add(events)

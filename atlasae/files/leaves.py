@@ -17,6 +17,8 @@ _LEAVES = {"TLeafD32": "Double32_t", "TLeafF16": "Float16_t"}
 _KINDS = {uproot.const.kDouble32: "Double32_t", uproot.const.kFloat16: "Float16_t"}
 _PLAIN_BITS = 12  # mantissa bits of a Float16_t without a range
 _MOST_BITS = 14  # mantissa bits: sign and rounding take two of 16
+_OBJECTS = 61, 62  # kinds of members that are objects of another class
+_STORED = {5: ">f4", 8: ">f8", 9: ">f4", 3: ">i4", 13: ">u4"}  # kinds of members that are numbers; 9: a Double32_t
 _HEADS = 10, 16  # bytes in front of a vector of objects: of their count, version and perhaps checksum, and number
 _ONE, _ARRAY, _POINTER = range(3)  # offsets of fType: a number, a fixed array, a pointer with a counter
 _VECTOR_BYTES, _POINTER_BYTES = 10, 1  # bytes in front of the numbers of an entry
@@ -118,6 +120,8 @@ class Structure:
 def structure_of(branch: Any) -> Structure | None:
     """The structures that a branch stores, or None if these are not plain numbers; raises what uproot raises."""
     found = _class_of_object(branch) or branch.interpretation
+    if type(found) is uproot.AsObjects:
+        found = _numbers_of_class(branch) or found
     jagged, head = isinstance(found, uproot.AsJagged), 0
     if jagged:
         found, head = found.content, found.header_bytes
@@ -134,6 +138,20 @@ def structure_of(branch: Any) -> Structure | None:
     before = size - dtype.itemsize
     numbers = {name.replace("/", "."): (one.str, offset + before) for name, (one, offset) in fields.items()}
     return Structure(numbers, size, head, jagged)
+
+
+def _numbers_of_class(branch: Any) -> Any:
+    """The numbers of a class that has nothing else, by its streamers: uproot strides no Double32_t."""
+    name, prefix = branch.member("fClassName", none_if_missing=True), ""
+    elements = branch.file.streamer_named(name).elements if name else []
+    while len(elements) == 1 and elements[0].member("fType") in _OBJECTS:
+        prefix += f"{elements[0].name}/"
+        elements = branch.file.streamer_named(elements[0].typename).elements
+    kinds = [_STORED.get(element.member("fType")) for element in elements]
+    if None in kinds or any(element.title or element.member("fArrayLength") for element in elements):
+        return None
+    pairs = zip(elements, kinds, strict=True)
+    return uproot.AsDtype(np.dtype([(prefix + element.name, kind) for element, kind in pairs])) if elements else None
 
 
 def _head_and_size(branch: Any, size: int, jagged: bool, head: int) -> tuple[int, int]:

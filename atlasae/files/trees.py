@@ -185,7 +185,8 @@ class Tree:
     @cached_property
     def full_names(self) -> dict[str, str]:
         """The names of branches with those of the branches above them, where their own do not begin with these."""
-        return {} if self.is_rntuple else dict(_full_names(self._source, ()))
+        pairs = [] if self.is_rntuple else [*_full_names(self._source, ())]
+        return dict(reversed(pairs))  # of branches with one name, that of the first
 
     def holder(self, name: str) -> str:
         """The branch that holds a member of its structures; other branches hold themselves."""

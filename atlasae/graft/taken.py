@@ -17,13 +17,19 @@ _MOST = 1 << 26  # bytes of branch objects; more are damage
 class KeptBranch:
     """A branch that was taken out: the branches above it, the one that follows it, and its form.
 
-    `called` is the name by which it was asked for, where that is another than its own.
+    `called` is the name by which it was asked for, where that is another than its own. What held only others that were
+    taken out has no dtype.
     """
 
     above: list[str]
     before: str
     form: Form
     called: str = ""
+
+    @property
+    def is_group(self) -> bool:
+        """Whether it only holds other branches."""
+        return not self.form.dtype
 
 
 @dataclass(frozen=True)
@@ -44,8 +50,8 @@ class TakenOut:
             listed.items.append(one.thing)
         data = lzma.compress(write_thing(listed, 0), format=lzma.FORMAT_RAW, filters=_FILTERS)
         kept = [
-            KeptBranch(list(one.above), one.before, forms[one.name], one.name if one.name != one.thing.name else "")
-            for one in taken
+            KeptBranch(list(one.above), one.before, form, one.name if one.name != one.thing.name else "")
+            for one, form in ((one, forms.get(one.name, _GROUP)) for one in taken)
         ]
         return cls(kept, base64.b64encode(data).decode())
 
@@ -64,9 +70,10 @@ class TakenOut:
         return found
 
     @property
-    def names(self) -> list[str]:
-        """The names by which the branches were asked for."""
-        return [kept.called or thing.name for kept, thing in zip(self.branches, self._objects(), strict=True)]
+    def named(self) -> list[tuple[str, KeptBranch]]:
+        """The branches with values, each behind the name by which it was asked for."""
+        pairs = zip(self.branches, self._objects(), strict=True)
+        return [(kept.called or thing.name, kept) for kept, thing in pairs if not kept.is_group]
 
     def _objects(self) -> list[Thing]:
         packed = lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=_FILTERS).decompress(
@@ -78,6 +85,7 @@ class TakenOut:
         return found
 
 
+_GROUP = Form("", jagged=False)
 _OBJECT = b"\0\1" + bytes(8)  # a TObject of version 1
 
 

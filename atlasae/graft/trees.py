@@ -200,14 +200,31 @@ class TakenBranch:
 
 
 def take_out(tree: GraftedTree, names: Collection[str]) -> list[TakenBranch]:
-    """Take branches out of a tree, with their leaves; in their order; raises KeyError if one is missing."""
+    """Take branches out of a tree, with their leaves; in their order; raises KeyError if one is missing.
+
+    Branches that only held others go with the last of these: ROOT can't read an empty one.
+    """
     found = [tree.named(name) for name in names]
     gone = {id(branch): name for name, (_, branch) in zip(names, found, strict=True)}
+    emptied = _emptied(tree, gone)
+    gone |= {id(branch): branch.name for _, branch in emptied}
     taken = [one for path, branches in _lists(tree.thing, ()) for one in _taken(path, branches, gone)]
-    for branches, branch in found:
+    for branches, branch in [*found, *emptied]:
         branches.items.pop(_index(branches, branch))
-    _forget(tree, (branch for _, branch in found))
+    _forget(tree, (branch for _, branch in [*found, *emptied]))
     return taken
+
+
+def _emptied(tree: GraftedTree, gone: Collection[int]) -> list[tuple[Thing, Thing]]:
+    """The branches, each behind its list, that hold nothing but branches that go."""
+    out, found = set(gone), list[tuple[Thing, Thing]]()
+    for branches, branch in reversed(list(tree.walk())):
+        inside = [inner for inner in branch["fBranches"].items if inner is not None]
+        own = branch["fWriteBasket"] or any(basket is not None for basket in branch["fBaskets"].items)
+        if inside and not own and all(id(inner) in out for inner in inside):
+            out.add(id(branch))
+            found.append((branches, branch))
+    return found
 
 
 def _taken(path: tuple[str, ...], branches: Thing, gone: Mapping[int, str]) -> Iterator[TakenBranch]:

@@ -1,6 +1,7 @@
 """The columns of a collection: one flat array per stored variable, with all jets of some consecutive events."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import awkward as ak
 import numpy as np
@@ -24,7 +25,13 @@ def to_columns(collection: Collection, events: Mapping[str, ak.Array]) -> tuple[
             raise UserError(f"'{first}' and '{name}' differ in jets per event: not one collection; choose with --jets")
         if events[name].ndim > 2:
             raise UserError(f"'{name}' has lists of lists: one number for each jet is needed; choose with --jets")
-    return [values for values, _ in parts.values()], counts[0]
+    pairs = zip(parts.values(), collection.dtypes.values(), strict=True)
+    return [_as_stored(values, np.dtype(dtype)) for (values, _), dtype in pairs], counts[0]
+
+
+def _as_stored(values: Array, dtype: np.dtype[Any]) -> Array:
+    """Values in the type in which the file stores them, if that is narrower than the one in memory (Double32_t)."""
+    return values.astype(dtype) if values.dtype.kind == "f" and dtype.itemsize < values.dtype.itemsize else values
 
 
 def same_bits(before: Sequence[Array], after: Sequence[Array]) -> Bools:

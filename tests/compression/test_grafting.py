@@ -14,6 +14,8 @@ from atlasae.compression.compress import compress_file
 from atlasae.compression.decompress import decompress_file
 from atlasae.compression.format import read_contents
 from atlasae.compression.plan import Options
+from atlasae.compression.verify import verify_file
+from atlasae.errors import UserError
 from atlasae.files.trees import open_source
 from atlasae.graft import buffers
 from atlasae.graft.records import Records
@@ -239,3 +241,80 @@ def test_jets_of_one_number_an_entry_are_grafted(tmp_path):
     succeeded("decompress", tmp_path / "small.root", tmp_path / "back.root")
     check_restored(path, tmp_path / "back.root", "jets", "flat")
     assert ak.num(read_tree(tmp_path / "back.root", "jets")["pt"], axis=0) == 60
+
+
+# --- jets in other containers: arrays, leaf lists, objects
+
+
+SHAPES = Path(__file__).parents[1] / "golden" / "shapes.root"
+HELD = {  # collections of each tree, with the branches that hold their variables
+    "arrays": {"jet": ["jet_pt", "jet_eta", "jet_phi", "jet_m"]},
+    "leaves": {"jet": ["jet"]},
+    "more_leaves": {"jet": ["jet"]},
+    "doubles32": {"jet": ["jet_pt", "jet_eta", "jet_phi", "jet_m"]},
+    "lorentz": {"jet1": ["jet1"], "jet2": ["jet2"]},
+    "lorentz_unsplit": {"jet1": ["jet1"], "jet2": ["jet2"]},
+    "clones": {"jets": ["jets.fP", "jets.fE"]},
+    "vectors": {
+        "subjet": [f"subjet.fCoordinates.f{v}" for v in "XYZT"],
+        "jet1": ["jet1"],
+        "jet2": ["jet2"],
+    },
+    "vectors_unsplit": {"jet1": ["jet1"], "jet2": ["jet2"], "subjet": ["subjet."]},
+    "lists": {"jets": [f"jets.fCoordinates.f{v}" for v in "XYZT"]},
+    "lists_unsplit": {"jets": ["jets"]},
+}
+
+
+@pytest.mark.parametrize("tree", HELD)
+def test_jets_in_every_container_come_back_in_it(tree, tmp_path):
+    small, back = tmp_path / "small.root", tmp_path / "back.root"
+    report = compress_file(SHAPES, small, Options(tree=tree, packed=True))
+    assert {c["name"] for c in report["collections"]} == set(HELD[tree]) and report["exact_jets"] == 0
+    assert {c["units"] for c in report["collections"]} == {"GeV"}
+    verified = verify_file(SHAPES, small)
+    assert verified["differences"] == [] and max(e for v in verified["max_error"].values() for e in v.values()) > 1e-4
+    decompress_file(small, back)
+    assert verify_file(back, small)["differences"] == []
+    with uproot.open(SHAPES) as before, uproot.open(small) as between, uproot.open(back) as after:
+        assert after[tree].keys() == before[tree].keys()
+        assert [str(b.typename) for b in after[tree].branches] == [str(b.typename) for b in before[tree].branches]
+        assert not {name for held in HELD[tree].values() for name in held} & set(between[tree].keys(recursive=False))
+        data = [{k: b.uncompressed_bytes for k, b in f[tree].iteritems(recursive=True)} for f in (before, after)]
+    assert {k for k in data[0] if abs(data[0][k] - data[1][k]) > 90} == set()  # the same bytes but for keys
+
+
+def test_other_leaves_of_a_list_stay_bit_for_bit(tmp_path):
+    small, back = tmp_path / "small.root", tmp_path / "back.root"
+    compress_file(SHAPES, small, Options(tree="more_leaves"))
+    decompress_file(small, back)
+    with uproot.open(SHAPES) as before, uproot.open(small) as between, uproot.open(back) as after:
+        original, restored = (file["more_leaves"]["jet"].array(library="np") for file in (before, after))
+        for name in ("flavour", "btag"):
+            kept = between["more_leaves"][f"jet.{name}"].array(library="np")
+            assert original[name].tobytes() == restored[name].tobytes() == kept.astype(original[name].dtype).tobytes()
+        assert original.dtype == restored.dtype and 0 < np.abs(original["pt"] / restored["pt"] - 1).max() < 1e-3
+
+
+@pytest.mark.parametrize("how", [{"rewrite": True}, {"only_jets": True}])
+def test_jets_in_structures_can_only_be_copied(how, tmp_path):
+    with pytest.raises(UserError, match=r"'jet\.eta' of 'jet' is in a structure, which uproot can't write"):
+        compress_file(SHAPES, tmp_path / "small.root", Options(tree="leaves", **how))
+
+
+def test_arrays_written_anew_stay_arrays(tmp_path):
+    how = Options(tree="arrays", rewrite=True, drop_unwritable=True)
+    compress_file(SHAPES, tmp_path / "small.root", how)
+    assert verify_file(SHAPES, tmp_path / "small.root")["differences"] == []
+    decompress_file(tmp_path / "small.root", tmp_path / "back.root")
+    with uproot.open(tmp_path / "back.root") as after:
+        assert after["arrays"]["jet_pt"].typename == "float[4]"
+
+
+def test_what_older_builds_would_misread_has_a_format_of_its_own(tmp_path):
+    formats = {}
+    for tree in ("leaves", "arrays", "doubles32", "vectors"):
+        compress_file(SHAPES, tmp_path / "small.root", Options(tree=tree, packed=True, force=True, read_back=False))
+        with open_source(tmp_path / "small.root") as source:
+            formats[tree] = read_contents(source).runs[0].format
+    assert formats == {"leaves": 4, "arrays": 4, "doubles32": 3, "vectors": 4}
