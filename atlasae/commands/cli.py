@@ -40,6 +40,13 @@ def commands() -> None:
 )
 @click.option("--tree", help="Tree to compress; default: the largest that holds jets.")
 @click.option("--jets", multiple=True, metavar="PATTERN", help="`Jet_{pt,eta,phi,mass}`, a prefix, or four names.")
+@click.option(
+    "--objects",
+    type=click.Choice(["jets", "all"]),
+    default="jets",
+    show_default=True,
+    help="All four-momenta: electrons, muons, photons, taus, large-R jets, generator particles, too.",
+)
 @click.option("--variables", metavar="TOML", type=SETTINGS, help="Any list of branches, each with its precision.")
 @click.option("--units", type=UNITS, help="Default: from names of branches, else from the values.")
 @click.option("--model", default="default", show_default=True, help="Model (or tables) file, packaged, or `self`.")
@@ -84,6 +91,8 @@ def compress(
     layout: str,
     no_dither: bool,
     no_context: bool,
+    jets: tuple[str, ...],
+    objects: str,
     file_format: str | None,
     step_size: str,
     no_read_back: bool,
@@ -100,7 +109,10 @@ def compress(
 
     if no_context and layout != "packed":
         raise UserError("--no-context is for the packed layout: add --layout packed")
+    if objects == "all" and jets:
+        raise UserError("--objects all takes all four-momenta: leave out --jets")
     chosen = Options(
+        jets=("*",) if objects == "all" else jets,
         precision=Precision.parse(precision),
         step_size=parse_size(step_size, "--step-size"),
         rntuple=None if file_format is None else file_format == "rntuple",

@@ -79,7 +79,8 @@ class Options:
     Args:
         precision: the largest error: 1e-3, "1e-3", {"pt": 1e-3, ...} for each variable, "full", "none" or a Precision.
         tree: the tree to compress; by default the largest that holds jets.
-        jets: which jets: a prefix, `Jet_{pt,eta,phi,mass}` or four names; several in a list. By default all.
+        jets: which jets: a prefix, `Jet_{pt,eta,phi,mass}` or four names; several in a list. By default all; `*` takes
+            all four-momenta, of electrons and muons too.
         units: of pt and m, `MeV`, `GeV` or `TeV`; by default found from names and values together.
         variables: a TOML file that lists branches, each with its precision, to compress instead of jets.
         model: a model file (or one of tables, for packed), `default` or `self`.

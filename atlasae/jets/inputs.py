@@ -10,7 +10,7 @@ import numpy as np
 
 from atlasae.errors import UserError
 from atlasae.files.branches import FOLDER, TITLES, Unwritable
-from atlasae.files.events import ArrayEvents, Counts, Events, Window
+from atlasae.files.events import Array, ArrayEvents, Counts, Events, Window
 from atlasae.files.remote import Location
 from atlasae.files.tables import TableFacts, is_table, read_table
 from atlasae.files.trees import Source, Tree, open_source
@@ -18,10 +18,13 @@ from atlasae.jets.collections import Collection
 from atlasae.jets.columns import to_columns
 from atlasae.jets.recognition import (
     find_collections,
+    nearest_candidates,
     resolve_pattern,
     spells_jets,
 )  # fmt: skip
+from atlasae.jets.units import with_units
 
+EVERYTHING = "*"  # the pattern of all four-momenta, of whatever objects
 TABLE_TREE = "jets"  # name of the tree that is written for a table
 INDEX = "index"  # name of the column that is written for a table's row labels
 _EVENT_NUMBER = re.compile(r"(^|[._:])(event|event_?number|evt)$", re.IGNORECASE)
@@ -94,14 +97,23 @@ def choose_tree(source: Source, name: str | None, patterns: Sequence[str]) -> Tr
         return source.trees[name]
     candidates = [tree for tree in source.trees.values() if _holds(tree, patterns)]
     if not candidates and patterns and source.trees:
-        find_in(
-            largest := max(source.trees.values(), key=lambda tree: tree.entries), f"tree '{largest.name}'", patterns
-        )
+        largest = max(source.trees.values(), key=lambda tree: tree.entries)
+        find_in(largest, f"tree '{largest.name}'", patterns, largest.name)
     if not candidates:
         trees = ", ".join(f"'{tree}'" for tree in source.trees) or "no tree"
-        problem = f"'{source.path}' has no jets: looked for *_pt, *.pt in {trees}; name them with --jets"
-        raise UserError(problem + _unread_variables(u for tree in source.trees.values() for u in tree.unwritable))
+        problem = f"'{source.path}' has no jets: looked for *_pt, *.pt in {trees}"
+        raise UserError(problem + _nearest_in(source.trees.values()))
     return max(candidates, key=lambda tree: (tree.entries, len(tree.branches)))
+
+
+def _nearest_in(trees: Iterable[Tree]) -> str:
+    """The end of a message about trees without jets: what comes nearest in the largest, and what can't be read."""
+    known = sorted(trees, key=lambda tree: (bool(tree.branches or tree.members), tree.entries))
+    if not known:
+        return ""
+    largest = known[-1]
+    near = nearest_candidates([*largest.branches, *largest.members], largest.full_names)
+    return f"; {near}{_unread_variables(u for tree in known for u in tree.unwritable)}"
 
 
 def _unread_variables(unwritable: Iterable[Unwritable]) -> str:
@@ -125,8 +137,8 @@ def tree_with(source: Source, names: Sequence[str]) -> Tree:
 def _holds(tree: Tree, patterns: Sequence[str]) -> bool:
     """Whether a tree has the collections that `patterns` name, or, without patterns, any."""
     branches = [*tree.branches, *tree.members]
-    if not patterns:
-        return bool(find_collections(branches, tree.full_names, tree.name))
+    if not patterns or EVERYTHING in patterns:
+        return bool(find_collections(branches, tree.full_names, tree.name, EVERYTHING in patterns))
     try:
         return bool([resolve_pattern(pattern, branches, tree.full_names) for pattern in patterns])
     except UserError:
@@ -162,14 +174,19 @@ def find_in(events: Events, where: str, patterns: Sequence[str], tree: str = "")
     unread = _unread_variables(events.unwritable)
     if unread and isinstance(events, ArrayEvents):
         unread += "; a table has one jet a row: columns of lists are not read"
+    everything = EVERYTHING in patterns
     try:
-        found = [resolve_pattern(pattern, branches, full_names) for pattern in patterns]
+        found = [] if everything else [resolve_pattern(pattern, branches, full_names) for pattern in patterns]
     except UserError as error:
         raise UserError(f"{error}{unread}") from error
-    if not patterns:
-        found = [c for c in find_collections(branches, full_names, tree) if _is_consistent(c, events)]
+    if not patterns or everything:
+        found = [c for c in find_collections(branches, full_names, tree, everything) if _is_consistent(c, events)]
+    if everything:
+        found = with_units(found, [_first_columns(collection, events) for collection in found])
     if not found:
-        raise UserError(f"{where} has no jets: looked for *_pt, *.pt; name them with --jets{unread}")
+        raise UserError(
+            f"{where} has no jets: looked for *_pt, *.pt; {nearest_candidates(branches, full_names)}{unread}"
+        )
     if len({name for c in found for name in c.branches.values()}) < 4 * len(found):
         raise UserError("--jets names a branch twice: a branch belongs to one collection")
     return _named_apart(found)
@@ -213,7 +230,12 @@ def event_branch(events: Events) -> str | None:
 def _is_consistent(collection: Collection, events: Events) -> bool:
     """Whether the four branches agree in jets per event in the first 1000 events."""
     try:
-        to_columns(collection, events.read(list(collection.branches.values()), 0, min(events.entries, 1000)))
+        _first_columns(collection, events)
     except UserError:
         return False
     return True
+
+
+def _first_columns(collection: Collection, events: Events) -> list[Array]:
+    """The columns of the first 1000 events; raises UserError if branches differ in jets per event."""
+    return to_columns(collection, events.read(list(collection.branches.values()), 0, min(events.entries, 1000)))[0]

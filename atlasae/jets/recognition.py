@@ -1,6 +1,7 @@
 """Recognition of jet collections by the names of branches."""
 
 import fnmatch
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 from atlasae.errors import UserError
 from atlasae.files.branches import Branch
 from atlasae.jets.collections import Collection
-from atlasae.jets.names import Spelled, is_nominal, names_jets, names_others, spelled
+from atlasae.jets.names import SPELLINGS, Spelled, is_nominal, names_jets, names_others, spelled
 
 # In the order tried: with both m and E present, m is preferred, since E^2 - p^2 loses digits of it.
 LAYOUTS = (
@@ -151,7 +152,9 @@ def match_branches(patterns: Sequence[str], names: Sequence[str]) -> set[str]:
     for pattern in patterns:
         hits = [name for name in names if name == pattern or fnmatch.fnmatchcase(name, pattern)]
         if not hits:
-            raise UserError(f"--drop '{pattern}' matches no branch: there are {', '.join(list(names)[:3])} ...")
+            raise UserError(
+                f"--drop '{pattern}' matches no branch: there are {', '.join(list(names)[:3]) or 'none'} ..."
+            )
         matched |= set(hits)
     return matched
 
@@ -228,7 +231,45 @@ def _common_prefix(names: Iterable[str]) -> str:
 def _nearest(name: str, known: Mapping[str, Branch]) -> str:
     tail = name.lower()[-4:]
     close = [other for other in known if tail in other.lower()][:3]
-    return "there are " + ", ".join(close or list(known)[:3])
+    return "there are " + (", ".join(close or list(known)[:3]) or "none of floats")
+
+
+def nearest_candidates(branches: Sequence[Branch], full_names: Mapping[str, str]) -> str:
+    """The end of a message where no jets were found: what `--jets` would take, or what comes near to it."""
+    whole = find_collections(branches, full_names, everything=True)
+    if whole:
+        patterns = [f"'{_pattern_of(list(c.branches.values()))}'" for c in sorted(whole, key=_unlike_jets)]
+        return f"name them with --jets {_some_of(patterns)}"
+    parts = [(first, group) for first, group in _groups(branches, full_names) if len(group) == 3]
+    for first, group in sorted(parts, key=lambda part: not names_jets(part[0].stem)):
+        there = ", ".join(variable for variable in SPELLINGS if variable in group)
+        return f"name them with --jets: '{first.prefix}' spells {there}, but {_lacking(group)}"
+    floats = [branch.name for branch in branches if branch.is_float or branch.is_float_array]
+    there = f"of floats such as {', '.join(floats[:3])}" if floats else "but no branch holds floats"
+    return f"name them with --jets pt=A,eta=B,phi=C,m=D, {there}"
+
+
+def _some_of(patterns: Sequence[str], most: int = 3) -> str:
+    """The first patterns, as alternatives."""
+    return " or ".join(patterns[:most]) + f" (and {len(patterns) - most} more)" * (len(patterns) > most)
+
+
+def _unlike_jets(collection: Collection) -> bool:
+    return "jet" not in collection.prefix.lower()
+
+
+def _lacking(group: ByVariable) -> str:
+    """What is missing for one of the layouts, of which a group comes nearest to the first."""
+    missing = min(([v for v in layout if v not in group] for layout in LAYOUTS), key=len)
+    return "neither m nor E" if missing[0] in _FOURTH else f"no {missing[0]}"
+
+
+def _pattern_of(names: Sequence[str]) -> str:
+    """The pattern of four branches: what their names differ in, in braces."""
+    before = os.path.commonprefix(list(names))
+    after = os.path.commonprefix([name[len(before) :][::-1] for name in names])[::-1]
+    inner = [name[len(before) : len(name) - len(after)] for name in names]
+    return f"{before}{{{','.join(inner)}}}{after}" if (before or after) and all(inner) else ",".join(names)
 
 
 def _layouts() -> str:

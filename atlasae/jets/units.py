@@ -48,6 +48,25 @@ def settle(
     return [c.settled(unit) for c, unit in zip(turned, _units_of(collections, units, columns), strict=True)]
 
 
+def with_units(collections: Sequence[Collection], columns: Sequence[Sequence[Array]]) -> list[Collection]:
+    """Collections of any objects with their units, of those whose units a sample of their columns tells.
+
+    Objects whose values alone leave it open, such as soft particles, have the unit of the others.
+    """
+    known = [_unit_alone(c, stored) for c, stored in zip(collections, columns, strict=True)]
+    others = {unit for unit in known if unit}
+    common = others.pop() if len(others) == 1 else None
+    found = [(c, unit or common) for c, unit in zip(collections, known, strict=True)]
+    return [c.settled(unit) for c, unit in found if unit]
+
+
+def _unit_alone(collection: Collection, columns: Sequence[Array]) -> str | None:
+    try:
+        return settle([collection], None, [columns])[0].units
+    except UserError:
+        return None
+
+
 def _has_full_turn(collection: Collection, columns: Sequence[Array]) -> bool:
     stored = dict(zip(collection.variables, columns, strict=True))
     return {"pt", "phi"} <= stored.keys() and spans_full_turn(stored["phi"][stored["pt"].astype(np.float64) > 0])
@@ -57,7 +76,7 @@ def _units_of(collections: Sequence[Collection], units: str | None, columns: Seq
     if units:
         return [units] * len(collections)
     found = [momenta_of(valid_pt(c, stored)) for c, stored in zip(collections, columns, strict=True)]
-    told = [_told(c, momenta) if momenta else None for c, momenta in zip(collections, found, strict=True)]
+    told = [c.units or (_told(c, m) if m else None) for c, m in zip(collections, found, strict=True)]
     others = {unit for unit in told if unit}
     facts = zip(collections, told, found, strict=True)
     return [unit or _by_others(c, momenta, others) for c, unit, momenta in facts]

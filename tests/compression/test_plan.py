@@ -47,6 +47,8 @@ class Events:
     unwritable: list[Unwritable] = field(default_factory=list)
     others: dict[str, ak.Array] = field(default_factory=dict)
     entries: int = 3
+    members: list[Branch] = field(default_factory=list)
+    full_names: dict[str, str] = field(default_factory=dict)
 
     def read(self, names: Sequence[str], start: int, stop: int) -> dict[str, ak.Array]:
         kinds = {branch.name: branch.jagged for branch in self.branches}
@@ -151,7 +153,7 @@ def test_a_real_file_is_planned_in_its_own_order(tmp_path, layout):
 @pytest.mark.parametrize(
     ("jets", "told"),
     [
-        ((), "'.*x.p.*' has no jets: looked for .*; name them with --jets"),
+        ((), "'.*x.p.*' has no jets: looked for .*; name them with --jets .*"),
         (("jet_",), "no jets 'jet_': .*"),
         (("jet_pt,jet_eta,jet_phi,jet_m",), "no branch 'jet_pt' .*"),
     ],
@@ -171,7 +173,8 @@ def test_branches_that_would_be_jets_and_are_not_read_are_named(tmp_path):
     with uproot.recreate(tmp_path / "x.root") as file:
         numbers = {f"jet_{v}": ak.Array([[1.0], [2.0, 3.0]]) for v in ("pt", "eta", "phi")}
         file["T"] = numbers | {"jet_m": ak.Array([[[1.0]], [[2.0], [3.0]]]), "mu_m": ak.Array([[[1.0]], [[2.0]]])}
-    told = r"name them with --jets; not read: jet_m \(a TTree .* holds no var \* var \* float64\)$"
+    told = "name them with --jets: 'jet_' spells pt, eta, phi, but neither m nor E; not read: jet_m "
+    told += r"\(a TTree .* holds no var \* var \* float64\)$"
     with open_source(tmp_path / "x.root") as source, pytest.raises(UserError, match=told):
         choose_tree(source, None, ())
 
