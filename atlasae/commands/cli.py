@@ -76,6 +76,7 @@ def commands() -> None:
 )
 @click.option("--rewrite", is_flag=True, help="Write everything anew, also what could be copied byte for byte.")
 @click.option("--step-size", default="20MB", show_default=True, help="Uncompressed bytes per chunk.")
+@click.option("--dry-run", is_flag=True, help="Only tell what would become of every branch of IN.")
 @click.option("--no-read-back", is_flag=True, help="Skip reading the output back and comparing it with IN.")
 @options.force
 @options.quiet
@@ -96,6 +97,7 @@ def compress(
     file_format: str | None,
     step_size: str,
     no_read_back: bool,
+    dry_run: bool,
     quiet: bool,
     as_json: bool,
     **asked: Any,
@@ -122,6 +124,11 @@ def compress(
         read_back=not no_read_back,
         **asked,  # whose names are those of its fields
     )
+    if dry_run:
+        from atlasae.compression.compress import plan_file
+
+        show(plan_file(options.only_in(paths, output), chosen), as_json, quiet)
+        return 0
     if output:
         from atlasae.commands.many import compress_files
 

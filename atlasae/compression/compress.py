@@ -27,11 +27,19 @@ from atlasae.compression.format import (
     read_contents,
     write_contents,
 )  # fmt: skip
-from atlasae.compression.grafting import Grafting, as_stored, forms_of, grafting_of, plan_of, write_grafted
+from atlasae.compression.grafting import (
+    Grafting,
+    as_stored,
+    forms_of,
+    grafting_of,
+    jet_branches,
+    plan_of,
+    write_grafted,
+)  # fmt: skip
 from atlasae.compression.ntuples import NtupleTarget, as_ntuple, grafted_ntuple, is_to_be_grafted
 from atlasae.compression.others import copy_others, entry_ranges, moved, read_counted
 from atlasae.compression.plan import Options, Plan, make_plan, open_for, settle_plan
-from atlasae.compression.results import CollectionReport, CompressionReport
+from atlasae.compression.results import ANEW, COPIED, CollectionReport, CompressionReport, PlanReport
 from atlasae.compression.verify import compare_files, read_back
 from atlasae.errors import UserError
 from atlasae.files.checksums import checksum
@@ -41,8 +49,9 @@ from atlasae.files.outputs import check_target, replacing, scratch
 from atlasae.files.remote import Location, Named, local, located, watching
 from atlasae.files.trees import Tree, open_source
 from atlasae.files.writing import PAGES, Behind, Target, Writer, create
-from atlasae.jets.collections import stand_ins
+from atlasae.jets.collections import Collection, stand_ins
 from atlasae.jets.inputs import Opened
+from atlasae.jets.reading import settle_by
 from atlasae.jets.stored import storage_of
 from atlasae.pages import size_text
 from atlasae.report import LeftOut, Report
@@ -88,6 +97,45 @@ def compress_file(
             if finished:
                 finished(temporary, report)
     return report
+
+
+def plan_file(path: Named, options: Options | None = None) -> PlanReport:
+    """What `compress_file` would do with each branch, without doing it; raises the same errors about the input."""
+    options = _checked(options)
+    with open_for(located(path), options) as found:
+        opened, plan, _ = _planned(found, options)
+        collections = plan.collections
+        if not options.variables:
+            collections = settle_by(collections, options.units, _first(opened, jet_branches(collections)))
+        source, kept = opened.source, COPIED if plan.grafted else ANEW
+        others = [*source.trees, *source.objects] if source and not options.only_jets else []
+        return PlanReport(
+            tree=opened.tree,
+            entries=opened.events.entries,
+            branches=_fates(opened, plan, collections),
+            collections={collection.name: collection.units for collection in collections},
+            others={name: kept for name in others if name != opened.tree},
+            notes=plan.notes,
+        )
+
+
+def _first(opened: Opened, names: Sequence[str]) -> dict[str, ak.Array]:
+    return opened.events.read(names, 0, min(opened.events.entries, _PLACE_ENTRIES))
+
+
+def _fates(opened: Opened, plan: Plan, collections: Sequence[Collection]) -> dict[str, str]:
+    """What becomes of each branch of the tree, in the order of the file."""
+    tree, jets = opened.tree_read, dict[str, str]()
+    for collection in collections:
+        unit = f" ({collection.units})" if collection.units else ""
+        jets |= {name: f"{v} of '{collection.name}'{unit}" for v, name in collection.branches.items()}
+    names = [branch.name for branch in opened.events.branches]
+    names += [branch.name for branch in opened.events.unwritable]
+    holders = {tree.holder(name) for name in jets} - set(jets) if tree else set()
+    dropped = dict.fromkeys(plan.dropped, "left out")
+    kept = dict.fromkeys((name for name in names if name not in holders), COPIED if plan.grafted else ANEW)
+    beside = {branch.name: "kept bit for bit beside the jets" for branch in plan.carried if plan.grafted}
+    return kept | dropped | beside | jets
 
 
 def recognise_compressed(path: Location, target: Path, options: Options) -> CompressionReport | None:

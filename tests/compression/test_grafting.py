@@ -10,7 +10,7 @@ import uproot
 from conftest import bits, bystanders, check_restored, declared, read_tree, refused, run_main, succeeded, write_layout
 
 import atlasae
-from atlasae.compression.compress import compress_file
+from atlasae.compression.compress import compress_file, plan_file
 from atlasae.compression.decompress import decompress_file
 from atlasae.compression.format import read_contents
 from atlasae.compression.plan import Options
@@ -309,6 +309,25 @@ def test_arrays_written_anew_stay_arrays(tmp_path):
     decompress_file(tmp_path / "small.root", tmp_path / "back.root")
     with uproot.open(tmp_path / "back.root") as after:
         assert after["arrays"]["jet_pt"].typename == "float[4]"
+
+
+def test_a_dry_run_tells_what_becomes_of_every_branch(original):
+    known = plan_file(SHAPES, Options(tree="more_leaves"))
+    assert known["branches"] == {
+        "jet.flavour": "kept bit for bit beside the jets",
+        "jet.btag": "kept bit for bit beside the jets",
+        **{f"jet.{v}": f"{v} of 'jet' (GeV)" for v in ("pt", "eta", "phi", "m")},
+    }
+    assert known["others"]["lists"] == "copied byte for byte" and "more_leaves" not in known["others"]
+    anew = plan_file(original, Options(rewrite=True, drop="event"))
+    with uproot.open(original) as file:
+        assert set(anew["branches"]) >= set(file["Events"].keys()) and "deep/other" in anew["others"]
+    assert {anew["branches"][name] for name in JETS} == {f"{v} of 'Jet' (GeV)" for v in ("pt", "eta", "phi", "m")}
+    others = set(anew["branches"].values()) - {anew["branches"][name] for name in JETS}
+    assert others == {"left out", "written anew, bit for bit"}
+    page = run_main("compress", original, "--dry-run").out
+    assert "Jet_pt" in page and "copied byte for byte" in page and "deep/histogram" in page
+    assert run_main("compress", original, original, original, "--dry-run").failed(2, "--dry-run is for one file")
 
 
 def test_what_older_builds_would_misread_has_a_format_of_its_own(tmp_path):
