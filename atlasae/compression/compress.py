@@ -393,7 +393,7 @@ def _run(
                 c.collection, c.layout.codec.config(), _promised(c.bounds), start.model_sha256,
                 c.jets, c.exact_jets, c.max_error,
                 # `compressed_bytes` is 0 for baskets inside the tree object.
-                bytes_in=opened.events.compressed_bytes(list(c.collection.branches.values())) or c.bytes_in,
+                bytes_in=opened.events.compressed_bytes(c.collection.own) or c.bytes_in,
             )
             for c in start.compressors
         ],

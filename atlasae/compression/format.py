@@ -54,6 +54,7 @@ _LATER = {
     "graft",
     "full_turn",
     "array",
+    "shared",
 }
 _LATER |= {"parts", "head", "body", "listed", "called"}
 _RUNS, _CHUNKS, _MODELS, _ABOUT = (f"{FOLDER}/{name}" for name in ("runs", "chunks", "models", "about"))
@@ -75,7 +76,10 @@ class CompressedCollection:
 
 def format_for(collections: Iterable[Collection]) -> int:
     """The lowest format that can be read as what these collections are."""
-    found = (FORMAT if turns_fully(collection) or collection.array else _USUAL for collection in collections)
+    found = (
+        FORMAT if turns_fully(collection) or collection.array or collection.shared else _USUAL
+        for collection in collections
+    )
     return max(found, default=_USUAL)
 
 

@@ -307,9 +307,9 @@ def _collections(opened: Opened, options: Options) -> list[Collection]:
     if options.packed:
         _refuse_unpacked(options)
     if options.variables is None:
-        found = [
-            replace(c, packed=options.packed) for c in find_in(opened.events, opened.where, options.jets, opened.tree)
-        ]
+        found = find_in(opened.events, opened.where, options.jets, opened.tree)
+        # Packed jets have no cheap way to say nothing: what they share stays in its place with the rest.
+        found = [replace(c, packed=options.packed) for c in found if not (options.packed and c.shared)]
         return [in_records(c) for c in found] if options.rntuple else found
     if options.jets or options.units or options.model not in ("default", "self"):
         raise UserError("--variables goes without --jets, --units and --model: the list says all, its model is fitted")

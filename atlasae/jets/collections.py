@@ -58,12 +58,18 @@ class Collection:
     exact_prefix: str | None = None  # prefix of the exact branches, if it is not `prefix` + `exact_`
     roundings: dict[str, Rounding] | None = None  # by variable, where the input was rounded
     array: bool = False  # entries are arrays, of as many jets as in every other
+    shared: tuple[str, ...] = ()  # variables whose branches are of another collection, in which they are coded
     full_turn: bool = False  # phi is in [0, 2 pi), not in [-pi, pi)
 
     @property
     def variables(self) -> tuple[str, ...]:
         """The variables in the order of the layout, for instance pt, eta, phi, m."""
         return tuple(self.branches)
+
+    @property
+    def own(self) -> list[str]:
+        """The branches that no other collection holds."""
+        return [name for variable, name in self.branches.items() if variable not in self.shared]
 
     @property
     def holds_jets(self) -> bool:

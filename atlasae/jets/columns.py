@@ -29,6 +29,13 @@ def to_columns(collection: Collection, events: Mapping[str, ak.Array]) -> tuple[
     return [_as_stored(values, np.dtype(dtype)) for (values, _), dtype in pairs], counts[0]
 
 
+def to_coded_columns(collection: Collection, events: Mapping[str, ak.Array]) -> tuple[list[Array], Counts]:
+    """The same as `to_columns`, with zeros for the variables that are coded in another collection."""
+    columns, counts = to_columns(collection, events)
+    pairs = zip(collection.variables, columns, strict=True)
+    return [np.zeros_like(x) if variable in collection.shared else x for variable, x in pairs], counts
+
+
 def _as_stored(values: Array, dtype: np.dtype[Any]) -> Array:
     """Values in the type in which the file stores them, if that is narrower than the one in memory (Double32_t)."""
     return values.astype(dtype) if values.dtype.kind == "f" and dtype.itemsize < values.dtype.itemsize else values
@@ -42,8 +49,9 @@ def same_bits(before: Sequence[Array], after: Sequence[Array]) -> Bools:
 
 
 def to_branches(collection: Collection, columns: Sequence[Array], counts: Counts) -> dict[str, ak.Array]:
-    """The branches of a collection from the columns of its jets; undoes `to_columns`."""
-    named = zip(collection.branches.values(), columns, strict=True)
+    """The branches of a collection from the columns of its jets, but those of another; undoes `to_columns`."""
+    whole = zip(collection.branches.items(), columns, strict=True)
+    named = [(name, column) for (variable, name), column in whole if variable not in collection.shared]
     if collection.array:
         return {name: ak.Array(column.reshape(len(counts), -1)) for name, column in named}
     return {name: unflatten(column, counts, collection.jagged) for name, column in named}

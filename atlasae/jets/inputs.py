@@ -187,7 +187,7 @@ def find_in(events: Events, where: str, patterns: Sequence[str], tree: str = "")
         raise UserError(
             f"{where} has no jets: looked for *_pt, *.pt; {nearest_candidates(branches, full_names)}{unread}"
         )
-    if len({name for c in found for name in c.branches.values()}) < 4 * len(found):
+    if len({name for c in found for name in c.branches.values()}) < sum(len(c.own) for c in found):
         raise UserError("--jets names a branch twice: a branch belongs to one collection")
     return _named_apart(found)
 

@@ -3,7 +3,9 @@
 import fnmatch
 import os
 import re
+from collections.abc import Collection as Names
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from atlasae.errors import UserError
@@ -43,16 +45,24 @@ def find_collections(
 
     A collection is four branches that spell the variables of one of `LAYOUTS` of the same objects, all lists or all
     single numbers, all floating point. Systematics may share eta and phi with the nominal jets; a branch is of one
-    collection. `full_names` are those of branches whose own names do not tell what is above them.
+    collection, in which it is coded. `full_names` are those of branches whose own names do not tell what is above them.
     """
     found, taken = list[Collection](), set[str]()
     for first, group in _groups(branches, full_names or {}):
         if everything or names_jets(first.stem) or not (first.stem or names_others(tree)):
             collection = _of(first, group)
-            if collection and taken.isdisjoint(collection.branches.values()):
-                found.append(collection)
+            if collection and (kept := _without(collection, taken)):
+                found.append(kept)
                 taken.update(collection.branches.values())
     return found
+
+
+def _without(collection: Collection, taken: Names[str]) -> Collection | None:
+    """The collection, which may share eta and phi with others if they are all it shares; None if it shares more."""
+    shared = tuple(variable for variable, name in collection.branches.items() if name in taken)
+    if not shared or (shared == _ANGLES and collection.variables == LAYOUTS[0]):
+        return replace(collection, shared=shared)
+    return None
 
 
 def _groups(branches: Sequence[Branch], full_names: Mapping[str, str]) -> Iterator[tuple[Spelled, ByVariable]]:

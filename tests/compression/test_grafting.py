@@ -7,7 +7,19 @@ import awkward as ak
 import numpy as np
 import pytest
 import uproot
-from conftest import bits, bystanders, check_restored, declared, read_tree, refused, run_main, succeeded, write_layout
+from conftest import (
+    bits,
+    bystanders,
+    check_restored,
+    declared,
+    random_jets,
+    read_tree,
+    refused,
+    run_main,
+    succeeded,
+    write_layout,
+    write_tree,
+)
 
 import atlasae
 from atlasae.compression.compress import compress_file, plan_file
@@ -309,6 +321,33 @@ def test_arrays_written_anew_stay_arrays(tmp_path):
     decompress_file(tmp_path / "small.root", tmp_path / "back.root")
     with uproot.open(tmp_path / "back.root") as after:
         assert after["arrays"]["jet_pt"].typename == "float[4]"
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_systematics_share_eta_and_phi_with_the_nominal_jets(packed, tmp_path):
+    jets = {v: (x / 1000 if v in ("pt", "m") else x).astype(np.float32) for v, x in random_jets(1500).items()}
+    branches = {f"jet_{v}": jets[v] for v in ("pt", "eta", "phi", "m")}
+    for name, shift in (("up", 1.01), ("down", 0.99)):
+        branches |= {f"jet_{v}_JES_{name}": jets[v] * np.float32(shift) for v in ("pt", "m")}
+    branches["jet_pt_JES_up"][3] = np.nan  # exact in one variation
+    write_tree(tmp_path / "in.root", "Events", {name: ak.Array(x) for name, x in branches.items()})
+    report = compress_file(tmp_path / "in.root", tmp_path / "small.root", Options(packed=packed))
+    names = ["jet"] if packed else ["jet", "jet_JES_up", "jet_JES_down"]
+    assert [c["name"] for c in report["collections"]] == names
+    exact = [c["exact_jets"] for c in report["collections"]]
+    assert exact[0] == 0 and (packed or 1 <= exact[1] < 15)
+    if not packed:
+        nominal, up, down = (c["bytes_out"] for c in report["collections"])
+        assert max(up, down) < 0.8 * nominal
+        export = run_main("export", tmp_path / "small.root", "--cpp", "--jets", names[1], "-o", tmp_path / "jets.h")
+        assert export.failed(2, "eta and phi of 'jet_JES_up'", "are those of others")
+    decompress_file(tmp_path / "small.root", tmp_path / "back.root")
+    assert verify_file(tmp_path / "in.root", tmp_path / "small.root")["differences"] == []
+    back = read_tree(tmp_path / "back.root", "Events")
+    assert list(back) == list(branches)
+    for name, before in branches.items():
+        away = np.abs(ak.to_numpy(back[name]) - before) / (before if "pt" in name or "m" in name else 1)
+        assert np.nanmax(away) <= 1e-3 and (np.nanmax(away) > 0 or packed)
 
 
 def test_a_dry_run_tells_what_becomes_of_every_branch(original):

@@ -109,6 +109,17 @@ def test_nominal_jets_come_first_and_own_what_is_shared():
     }  # fmt: skip
 
 
+def test_variations_share_what_the_nominal_jets_own():
+    names = [f"Jet_{v}{s}" for s in ("_jesUp", "", "_jesDown") for v in ("pt", "mass")] + ["Jet_eta", "Jet_phi"]
+    nominal, *others = found_in(*names)
+    assert (nominal.prefix, nominal.shared) == ("Jet_", ())
+    assert [(c.prefix, c.shared) for c in others] == [(f"Jet_{s}_", ("eta", "phi")) for s in ("jesUp", "jesDown")]
+    assert [c.own for c in others] == [[f"Jet_pt_{s}", f"Jet_mass_{s}"] for s in ("jesUp", "jesDown")]
+    assert [list(c.branches.values())[1:3] for c in others] == [["Jet_eta", "Jet_phi"]] * 2
+    # E depends on eta: it stays where it is
+    assert len(found_in(*(name.replace("mass", "e") for name in names))) == 1
+
+
 def test_variations_with_variables_of_their_own_are_collections():
     names = [f"jet_{v}{s}" for v in PT_M for s in ("", "_up", "_down")]
     assert [c.prefix for c in found_in(*names)] == ["jet_", "jet_up_", "jet_down_"]
