@@ -201,7 +201,7 @@ def _compare(opened: Opened, source: Source, contents: Contents, progress: Progr
         known = {name: branch for name, branch in known.items() if name in run.originals}
     names = set(known) | _same_names(run, opened)
     found = Comparison({name: EXACT if name in names else DIFFERENT for name in run.originals})
-    found.differences += _compare_branches(run, known, names)
+    found.differences += _compare_branches(run, known, names, opened)
     start = 0
     for run, restored in restored_events(source, contents, progress):
         stop = start + len(next(iter(restored.values())))
@@ -264,7 +264,7 @@ def _same_names(run: Run, original: Opened) -> set[str]:
     return {name for name, stays in run.aliases.items() if others.get(name) == stays}
 
 
-def _compare_branches(run: Run, known: Mapping[str, Branch], names: set[str]) -> list[str]:
+def _compare_branches(run: Run, known: Mapping[str, Branch], names: set[str], opened: Opened) -> list[str]:
     """Messages for branches that only one of the files has, and for jets of another type."""
     implied = set(run.counters.values())
     differences = [f"branch '{name}' is not in the original" for name in run.originals if name not in names]
@@ -273,10 +273,14 @@ def _compare_branches(run: Run, known: Mapping[str, Branch], names: set[str]) ->
     for entry in run.collections:
         for variable, name in entry.collection.branches.items():
             dtype = entry.collection.dtypes[variable] + " array" * entry.collection.array
-            narrow = bool(run.graft) and name in known and (known[name].dtype, dtype) == ("<f8", "<f4")  # a Double32_t
-            if name in known and known[name].dtype != dtype and not narrow:
+            if name in known and known[name].dtype != dtype and not _is_narrower(opened, name, dtype):
                 differences.append(f"branch '{name}' is of type {known[name].dtype} in the original, {dtype} before")
     return differences
+
+
+def _is_narrower(opened: Opened, name: str, dtype: str) -> bool:
+    """Whether a branch of the original has doubles that are floats in the file (Double32_t), as before."""
+    return dtype.startswith("<f4") and opened.tree_read is not None and opened.tree_read.is_narrower(name)
 
 
 def _compare_jets(

@@ -143,15 +143,28 @@ def structure_of(branch: Any) -> Structure | None:
 def _numbers_of_class(branch: Any) -> Any:
     """The numbers of a class that has nothing else, by its streamers: uproot strides no Double32_t."""
     name, prefix = branch.member("fClassName", none_if_missing=True), ""
-    elements = branch.file.streamer_named(name).elements if name else []
+    elements = _members_of(branch.file, name)
     while len(elements) == 1 and elements[0].member("fType") in _OBJECTS:
         prefix += f"{elements[0].name}/"
-        elements = branch.file.streamer_named(elements[0].typename).elements
+        elements = _members_of(branch.file, elements[0].typename)
     kinds = [_STORED.get(element.member("fType")) for element in elements]
     if None in kinds or any(element.title or element.member("fArrayLength") for element in elements):
         return None
     pairs = zip(elements, kinds, strict=True)
     return uproot.AsDtype(np.dtype([(prefix + element.name, kind) for element, kind in pairs])) if elements else None
+
+
+def _members_of(file: Any, name: str | None) -> Any:
+    """The streamer elements of a class, if the file has them."""
+    streamer = file.streamer_named(name) if name else None
+    return streamer.elements if streamer is not None else []
+
+
+def is_stored_narrower(branch: Any) -> bool:
+    """Whether numbers that are read as doubles are floats in the file, as a Double32_t is."""
+    found = interpretation_of(branch)
+    found = found.content if isinstance(found, uproot.AsJagged) else found
+    return isinstance(found, uproot.AsDtype) and found.from_dtype.itemsize < found.to_dtype.itemsize
 
 
 def _head_and_size(branch: Any, size: int, jagged: bool, head: int) -> tuple[int, int]:

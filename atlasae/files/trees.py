@@ -19,7 +19,13 @@ from atlasae.files.branches import Branch, Unwritable
 from atlasae.files.checksums import checksum_bytes
 from atlasae.files.damage import damage, has_traces, is_of_bytes, is_root
 from atlasae.files.leaf_names import mend_leaves
-from atlasae.files.leaves import Structure, interpretation_of, interpretation_of_member, structure_of
+from atlasae.files.leaves import (
+    Structure,
+    interpretation_of,
+    interpretation_of_member,
+    is_stored_narrower,
+    structure_of,
+)  # fmt: skip
 from atlasae.files.remote import Location, Remote
 from atlasae.files.rntuple import (
     Leaf,
@@ -191,6 +197,10 @@ class Tree:
     def holder(self, name: str) -> str:
         """The branch that holds a member of its structures; other branches hold themselves."""
         return self._parts[name].branch if name in self._parts else name
+
+    def is_narrower(self, name: str) -> bool:
+        """Whether a branch of doubles stores them as floats."""
+        return not self.is_rntuple and name not in self._parts and is_stored_narrower(self._field(name))
 
     def _holders_of(self, names: Iterable[str]) -> list[str]:
         return list(dict.fromkeys(map(self.holder, names)))

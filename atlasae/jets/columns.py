@@ -25,14 +25,14 @@ def to_columns(collection: Collection, events: Mapping[str, ak.Array]) -> tuple[
             raise UserError(f"'{first}' and '{name}' differ in jets per event: not one collection; choose with --jets")
         if events[name].ndim > 2:
             raise UserError(f"'{name}' has lists of lists: one number for each jet is needed; choose with --jets")
-    pairs = zip(parts.values(), collection.dtypes.values(), strict=True)
-    return [_as_stored(values, np.dtype(dtype)) for (values, _), dtype in pairs], counts[0]
+    return [values for values, _ in parts.values()], counts[0]
 
 
 def to_coded_columns(collection: Collection, events: Mapping[str, ak.Array]) -> tuple[list[Array], Counts]:
-    """The same as `to_columns`, with zeros for the variables that are coded in another collection."""
+    """The columns that are coded: in the stored types, with zeros for variables that another collection holds."""
     columns, counts = to_columns(collection, events)
-    pairs = zip(collection.variables, columns, strict=True)
+    stored = [_as_stored(x, np.dtype(dtype)) for x, dtype in zip(columns, collection.dtypes.values(), strict=True)]
+    pairs = zip(collection.variables, stored, strict=True)
     return [np.zeros_like(x) if variable in collection.shared else x for variable, x in pairs], counts
 
 
