@@ -138,6 +138,8 @@ def _convention(collection: Collection) -> tuple[str | None, bool]:
         return "GeV", True
     if collection.prefix.endswith((".", ":")) and fourth.endswith("m"):
         return "MeV", False
+    if any("NOSYS" in name for name in names) or fourth.endswith(("_PE", "_M")):  # ATLAS's tools, and those of LHCb
+        return "MeV", False
     return ("GeV" if fourth.endswith(("mass", "Mass")) or names[0].endswith("_Px") else None), False
 
 

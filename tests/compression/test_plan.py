@@ -11,8 +11,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import uproot
-from conftest import VARIABLES, counted, make_counts, write_layout
+from conftest import VARIABLES, counted, make_counts, random_jets, write_layout
+from layouts import LAYOUTS, Stored
 
+from atlasae.compression.compress import plan_file
 from atlasae.compression.plan import Options, Plan, make_plan, open_for, parse_size
 from atlasae.errors import UserError
 from atlasae.files.branches import Branch, Unwritable
@@ -20,8 +22,11 @@ from atlasae.files.events import ArrayEvents
 from atlasae.files.tables import Table, write_table
 from atlasae.files.trees import open_source
 from atlasae.files.writing import create
+from atlasae.jets.collections import MEV_PER_UNIT
 from atlasae.jets.inputs import TABLE_TREE, Opened, choose_tree, open_input
+from atlasae.jets.layouts import Layout
 from atlasae.jets.precision import Precision
+from atlasae.jets.stored import Storage
 
 NANO = ("pt", "eta", "phi", "mass")
 JETS = [f"Jet_{v}" for v in NANO]
@@ -70,6 +75,40 @@ NANOAOD = [
     *jagged("Muon_pt", counter="nMuon"),
     *flat("MET"),
 ]
+
+
+# --- jets of every experiment, in tiny files
+
+
+def write_stored(path: Path, stored: Stored) -> Path:
+    """Write jets as an experiment stores them, with what stands beside them."""
+    jets = np.stack(list(random_jets(60).values()), axis=1)
+    kept = Storage(Layout(stored.variables), (np.dtype(stored.dtype),) * 4, MEV_PER_UNIT[stored.units])
+    columns = kept.to_columns(kept.from_rows(jets))
+    named = dict.fromkeys(stored.others, columns[0])
+    for names in (stored.branches, *stored.more):
+        named |= dict(zip(names, columns, strict=True))
+    arrays = {name: in_shape(stored.shape, column) for name, column in named.items()}
+    with create(path) as target:
+        target.make_tree(stored.tree, arrays, counters=dict.fromkeys(arrays, "n")).extend(arrays)
+    return path
+
+
+def in_shape(shape: str, column: np.ndarray) -> ak.Array:
+    if shape == "arrays":
+        return ak.Array(column.reshape(-1, 4))
+    return ak.Array(column) if shape == "single" else ak.unflatten(column, [1, 0, 2] * 20)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_jets_of_every_experiment_are_found_in_its_files(layout, tmp_path):
+    stored = LAYOUTS[layout]
+    found = plan_file(write_stored(tmp_path / "in.root", stored))
+    assert set(found["collections"].values()) == {stored.units}
+    fates = found["branches"]
+    for names in (stored.branches, *stored.more):
+        assert tuple(fates[name].partition(" of ")[0] for name in names) == stored.variables
+    assert all(fates[name] == "copied byte for byte" for name in stored.others)
 
 
 # --- choice of the tree
