@@ -56,7 +56,7 @@ _LATER = {
     "array",
     "shared",
 }
-_LATER |= {"parts", "head", "body", "listed", "called"}
+_LATER |= {"parts", "head", "body", "listed", "called", "bytes_at", "behind"}
 _RUNS, _CHUNKS, _MODELS, _ABOUT = (f"{FOLDER}/{name}" for name in ("runs", "chunks", "models", "about"))
 
 

@@ -139,7 +139,8 @@ def _form_of_structures(grafting: Grafting, name: str, structure: Structure) -> 
             data = basket.part(entry, entry + 1)
             head, body = data[: structure.head], data[structure.head : structure.head + structure.size]
             listed = basket.offsets is not None
-            form = Form("|u1", structure.jagged, None, parts, head.hex(), body.hex(), listed)
+            places = structure.bytes_at, structure.behind
+            form = Form("|u1", structure.jagged, None, parts, head.hex(), body.hex(), listed, *places)
         if form and form.pack_all(*form.unpack_all(basket))[0] != basket.data:
             raise UserError(f"branch '{name}' holds more than numbers: choose other jets with --jets")
     return form or Form("|u1", structure.jagged, None, parts, "00" * structure.head, "00" * structure.size)

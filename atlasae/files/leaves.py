@@ -108,17 +108,22 @@ class Structure:
     """How a branch stores structures of numbers: as a struct, or as objects of a class that is not split.
 
     `numbers` are dtype and offset of each in the bytes of a structure, of which there are `size`; `head` is the number
-    of bytes in front of those of an entry. A list of structures is `jagged`.
+    of bytes in front of those of an entry. A list of structures is `jagged`. In its head, the number of bytes that
+    follow is at `bytes_at`, and that of structures stands `behind` bytes and four more from the end.
     """
 
     numbers: Mapping[str, tuple[str, int]]
     size: int
     head: int = 0
     jagged: bool = False
+    bytes_at: int = 0
+    behind: int = 0
 
 
 def structure_of(branch: Any) -> Structure | None:
     """The structures that a branch stores, or None if these are not plain numbers; raises what uproot raises."""
+    if _leaf_classes(branch) == ["TLeafObject"] and branch.member("fClassName") == "TClonesArray":
+        return _structure_of_clones(branch)
     found = _class_of_object(branch) or branch.interpretation
     if type(found) is uproot.AsObjects:
         found = _numbers_of_class(branch) or found
@@ -129,15 +134,19 @@ def structure_of(branch: Any) -> Structure | None:
     counted = not jagged and any(leaf.member("fLeafCount") for leaf in branch.member("fLeaves"))
     if dtype is None or dtype.names is None or counted:
         return None
-    fields = {name: dtype.fields[name] for name in dtype.names if "@" not in name}
-    if any(one.subdtype or one.kind not in "fiu" for one, _ in fields.values()):
-        return None
     head, size = _head_and_size(branch, dtype.itemsize, jagged, head)
-    if head < 0 or size < dtype.itemsize:
+    numbers = _numbers_in(dtype, size - dtype.itemsize)
+    if not numbers or head < 0 or size < dtype.itemsize:
         return None
-    before = size - dtype.itemsize
-    numbers = {name.replace("/", "."): (one.str, offset + before) for name, (one, offset) in fields.items()}
     return Structure(numbers, size, head, jagged)
+
+
+def _numbers_in(dtype: Any, before: int) -> dict[str, tuple[str, int]]:
+    """The dtypes and offsets of the numbers of a structure, with bytes in front; empty if it has anything else."""
+    fields = {name: dtype.fields[name] for name in dtype.names or () if "@" not in name}
+    if any(one.subdtype or one.kind not in "fiu" for one, _ in fields.values()):
+        return {}
+    return {name.replace("/", "."): (one.str, offset + before) for name, (one, offset) in fields.items()}
 
 
 def _numbers_of_class(branch: Any) -> Any:
@@ -190,10 +199,38 @@ def _head_and_size(branch: Any, size: int, jagged: bool, head: int) -> tuple[int
 
 def _class_of_object(branch: Any) -> Any:
     """The interpretation of the objects of a branch with the name of their class in front of each, or None."""
-    if [leaf.classname for leaf in branch.member("fLeaves")] != ["TLeafObject"]:
+    if _leaf_classes(branch) != ["TLeafObject"]:
         return None
-    model = branch.file.class_named(branch.member("fClassName"), "max")
-    return model.strided_interpretation(branch.file) if hasattr(model, "strided_interpretation") else None
+    return _strided(branch.file, branch.member("fClassName"))
+
+
+def _strided(file: Any, name: str) -> Any:
+    model = file.class_named(name, "max")
+    return model.strided_interpretation(file) if hasattr(model, "strided_interpretation") else None
+
+
+def _leaf_classes(branch: Any) -> list[str]:
+    return [leaf.classname for leaf in branch.member("fLeaves")]
+
+
+def _structure_of_clones(branch: Any) -> Structure | None:
+    """The objects of a TClonesArray that is not split, each behind a byte that says that it is there.
+
+    In front of them: the name of the class of the array, bytes, version, TObject, name, class, number, lower bound.
+    """
+    if not branch.num_baskets:
+        return None
+    data = bytes(branch.basket(0).data)
+    bytes_at = data.find(b"\0") + 1
+    at = bytes_at + 16
+    at += 1 + data[at]
+    kind = data[at + 1 : at + 1 + data[at]].decode("ascii", "replace").partition(";")[0]
+    found = _strided(branch.file, kind)
+    head = at + 1 + data[at] + 8
+    numbers = _numbers_in(found.from_dtype, 1) if found is not None else {}
+    if not numbers or head > len(data):
+        return None
+    return Structure(numbers, found.from_dtype.itemsize + 1, head, True, bytes_at, 4)
 
 
 class AsMember(uproot.AsDtype):  # type: ignore[misc]  # uproot has no types

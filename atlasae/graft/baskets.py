@@ -134,7 +134,8 @@ class Form:
     """How a branch stores its values: their dtype, whether lists, and the version in front of a vector (or None).
 
     A branch of structures has `parts`, and the bytes of a structure (`body`) and in front of those of an entry (`head`)
-    as hexadecimal digits; `listed` tells whether baskets have offsets of entries of the same size.
+    as hexadecimal digits; `listed` tells whether baskets have offsets of entries of the same size. `bytes_at` and
+    `behind` are those of `Structure`.
     """
 
     dtype: str
@@ -144,6 +145,8 @@ class Form:
     head: str = ""
     body: str = ""
     listed: bool = False
+    bytes_at: int = 0
+    behind: int = 0
 
     @property
     def itemsize(self) -> int:
@@ -163,8 +166,9 @@ class Form:
         starts = np.cumsum(sizes) - sizes
         heads = np.tile(head, (len(counts), 1))
         if self.jagged and len(head):
-            heads[:, :4] = ((sizes - 4) | _COUNT).astype(">u4").view(np.uint8).reshape(-1, 4)
-            heads[:, -4:] = counts.astype(">u4").view(np.uint8).reshape(-1, 4)
+            at, end = self.bytes_at, len(head) - self.behind
+            heads[:, at : at + 4] = ((sizes - at - 4) | _COUNT).astype(">u4").view(np.uint8).reshape(-1, 4)
+            heads[:, end - 4 : end] = counts.astype(">u4").view(np.uint8).reshape(-1, 4)
         whole = np.empty(int(sizes.sum()), np.uint8)
         whole[(starts[:, None] + np.arange(len(head))).ravel()] = heads.ravel()
         whole[self._places(starts, counts).ravel()] = bodies.ravel()

@@ -267,6 +267,9 @@ HELD = {  # collections of each tree, with the branches that hold their variable
     "lorentz": {"jet1": ["jet1"], "jet2": ["jet2"]},
     "lorentz_unsplit": {"jet1": ["jet1"], "jet2": ["jet2"]},
     "clones": {"jets": ["jets.fP", "jets.fE"]},
+    "clones_unsplit": {"jets": ["jets"]},
+    "lorentz_lists": {"Jets": ["Jets"]},
+    "lorentz_lists_unsplit": {"Jets": ["Jets"]},
     "vectors": {
         "subjet": [f"subjet.fCoordinates.f{v}" for v in "XYZT"],
         "jet1": ["jet1"],

@@ -62,6 +62,9 @@ for (int split : {99, 0}) {
       array->Clear();
       for (int k = 0; k < e % 5; ++k) set(*(TLorentzVector*)array->ConstructedAt(k), jet());
     }); }
+  { TTree tree(named("lorentz_lists"), ""); auto list = new std::vector<TLorentzVector>;
+    tree.Branch("Jets", &list, 32000, split);
+    fill(tree, [&](int e) { list->resize(e % 5); for (auto& v : *list) set(v, jet()); }); }
   { TTree tree(named("vectors"), ""); auto one = new Polar, two = new Polar, four = new Polar;
     auto three = new ROOT::Math::PxPyPzEVector;
     tree.Branch("jet1", &one, 32000, split); tree.Branch("jet2", &two, 32000, split);
@@ -74,6 +77,7 @@ for (int split : {99, 0}) {
 }
 }
 """
+ROOT.gInterpreter.GenerateDictionary("vector<TLorentzVector>", "vector;TLorentzVector.h")
 ROOT.gErrorIgnoreLevel = ROOT.kError
 ROOT.gInterpreter.Declare(MAKE)
 ROOT.make("shapes.root")
