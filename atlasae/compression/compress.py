@@ -34,6 +34,7 @@ from atlasae.compression.grafting import (
     grafting_of,
     jet_branches,
     plan_of,
+    unfit,
     write_grafted,
 )  # fmt: skip
 from atlasae.compression.ntuples import NtupleTarget, as_ntuple, grafted_ntuple, is_to_be_grafted
@@ -161,6 +162,10 @@ def _planned(opened: Opened, options: Options) -> tuple[Opened, Plan, Write]:
     if grafting is None:
         return opened, make_plan(opened, options), _write_compressed
     plan = plan_of(grafting, make_plan(opened, options, grafted=True))
+    if (whole := unfit(grafting, plan.collections)) and opened.tree_read:
+        note = f"left as they are, since more than numbers varies in their objects: {', '.join(whole)}"
+        opened = replace(opened, events=opened.tree_read.leaving(whole), notes=(*opened.notes, note))
+        plan = plan_of(grafting, make_plan(opened, options, grafted=True))
     forms = forms_of(grafting, opened, plan.collections)
     if forms is None:
         plan = make_plan(opened, options)

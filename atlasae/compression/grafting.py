@@ -109,13 +109,22 @@ def forms_of(grafting: Grafting, opened: Opened, collections: Sequence[Collectio
                 continue
             with damage(f"branch '{holder}'"):
                 if structure := read.structure(holder):
-                    forms[holder] = _form_of_structures(grafting, holder, structure)
+                    form = _form_of_structures(grafting, holder, structure)
+                    assert form is not None  # `unfit` has left out the others
+                    forms[holder] = form
                     continue
                 form = _form_of(grafting, opened, name, Form(dtype, collection.jagged and not collection.array))
             if form is None:
                 return None
             forms[holder] = form
     return forms
+
+
+def unfit(grafting: Grafting, collections: Sequence[Collection]) -> list[str]:
+    """The branches of structures in which more varies than the numbers, such as bits of objects."""
+    read = grafting.source.trees[grafting.tree.path]
+    held = {name: read.structure(name) for name in grafting.jet_holders(collections)}
+    return [name for name, found in held.items() if found and _form_of_structures(grafting, name, found) is None]
 
 
 def as_stored(collections: Sequence[Collection], forms: Mapping[str, Form]) -> list[Collection]:
@@ -128,8 +137,8 @@ def as_stored(collections: Sequence[Collection], forms: Mapping[str, Form]) -> l
     return found
 
 
-def _form_of_structures(grafting: Grafting, name: str, structure: Structure) -> Form:
-    """How a branch stores structures; raises UserError where anything but their numbers varies."""
+def _form_of_structures(grafting: Grafting, name: str, structure: Structure) -> Form | None:
+    """How a branch stores structures; None where anything but their numbers varies."""
     _, branch = grafting.tree.named(name)
     parts = [FormPart(part, dtype, offset) for part, (dtype, offset) in structure.numbers.items()]
     form: Form | None = None
@@ -142,7 +151,7 @@ def _form_of_structures(grafting: Grafting, name: str, structure: Structure) -> 
             places = structure.bytes_at, structure.behind
             form = Form("|u1", structure.jagged, None, parts, head.hex(), body.hex(), listed, *places)
         if form and form.pack_all(*form.unpack_all(basket))[0] != basket.data:
-            raise UserError(f"branch '{name}' holds more than numbers: choose other jets with --jets")
+            return None
     return form or Form("|u1", structure.jagged, None, parts, "00" * structure.head, "00" * structure.size)
 
 

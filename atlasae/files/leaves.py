@@ -186,15 +186,23 @@ def _head_and_size(branch: Any, size: int, jagged: bool, head: int) -> tuple[int
     if not jagged:
         bytes_each, more = divmod(len(basket.data), int(basket.num_entries))
         return (-1, 0) if more else (bytes_each - size, size)
+    if basket.byte_offsets is None:
+        return -1, 0
     starts, stops = _places(basket.byte_offsets, basket)
     for front in _HEADS:
-        if (stops - starts).min() < front:
+        if starts.min() < 0 or stops.max() > len(basket.data) or (stops - starts).min() < front:
             continue
         counts = basket.data[(starts + front - 4)[:, None] + np.arange(4)].view(">u4")[:, 0].astype(np.int64)
         found = np.unique((stops - starts - front)[counts > 0] / counts[counts > 0])
         if len(found) == 1 and found[0] == int(found[0]) and ((stops - starts == front) == (counts == 0)).all():
             return front, int(found[0])
     return -1, 0
+
+
+def _text_at(data: bytes, at: int) -> tuple[str, int]:
+    """A text behind the byte of its length, and where it ends."""
+    end = at + 1 + int.from_bytes(data[at : at + 1], "big")
+    return data[at + 1 : end].decode("ascii", "replace"), end
 
 
 def _class_of_object(branch: Any) -> Any:
@@ -222,13 +230,11 @@ def _structure_of_clones(branch: Any) -> Structure | None:
         return None
     data = bytes(branch.basket(0).data)
     bytes_at = data.find(b"\0") + 1
-    at = bytes_at + 16
-    at += 1 + data[at]
-    kind = data[at + 1 : at + 1 + data[at]].decode("ascii", "replace").partition(";")[0]
-    found = _strided(branch.file, kind)
-    head = at + 1 + data[at] + 8
-    numbers = _numbers_in(found.from_dtype, 1) if found is not None else {}
-    if not numbers or head > len(data):
+    _, at = _text_at(data, bytes_at + 16)
+    kind, at = _text_at(data, at)
+    head = at + 8
+    found = _strided(branch.file, kind.partition(";")[0]) if head <= len(data) else None
+    if found is None or not (numbers := _numbers_in(found.from_dtype, 1)):
         return None
     return Structure(numbers, found.from_dtype.itemsize + 1, head, True, bytes_at, 4)
 

@@ -51,17 +51,22 @@ class Tree:
     another RNTuple can hold.
     """
 
-    def __init__(self, source: Any, name: str, nested: bool = False) -> None:
+    def __init__(self, source: Any, name: str, nested: bool = False, whole: Iterable[str] = ()) -> None:
         self.name = name
         self.is_rntuple = not isinstance(source, uproot.TTree)
         self.title = str((source.description if self.is_rntuple else source.title) or "")
         self.entries = int(source.num_entries)
         self.nested = nested and self.is_rntuple
+        self.whole = frozenset(whole)  # branches whose structures are not taken apart
         self._source = source
 
     def nesting(self) -> "Tree":
         """The same tree with `nested`, if it is an RNTuple."""
         return Tree(self._source, self.name, nested=True)
+
+    def leaving(self, whole: Iterable[str]) -> "Tree":
+        """The same tree with some branches whose structures are not taken apart."""
+        return Tree(self._source, self.name, self.nested, whole)
 
     @cached_property
     def branches(self) -> list[Branch]:
@@ -217,7 +222,8 @@ class Tree:
     def _parts(self) -> dict[str, "_Part"]:
         """The numbers inside of structures, by the names of their branches and their own."""
         parts: dict[str, _Part] = {}
-        for unread in [] if self.is_rntuple else self.unwritable:
+        kept = [] if self.is_rntuple else [one for one in self.unwritable if one.name not in self.whole]
+        for unread in kept:
             structure = _structure_of(self._fields[unread.name], self.entries)
             for number in structure.numbers if structure else ():
                 name = f"{unread.name}{'' if unread.name.endswith('.') else '.'}{number}"

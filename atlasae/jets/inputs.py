@@ -23,6 +23,7 @@ from atlasae.jets.recognition import (
     spells_jets,
 )  # fmt: skip
 from atlasae.jets.units import with_units
+from atlasae.report import some
 
 EVERYTHING = "*"  # the pattern of all four-momenta, of whatever objects
 TABLE_TREE = "jets"  # name of the tree that is written for a table
@@ -86,7 +87,11 @@ def open_input(
         if any(f"{FOLDER}/{name}" in source.trees for name in TITLES):
             raise UserError(f"'{path}' is compressed by atlasae already: `atlasae decompress` it first")
         found = choose_tree(source, tree, patterns) if tree or not names else tree_with(source, names)
-        yield Opened(path, found.nesting() if nested else found, found.name, found.title, source)
+        others = [] if tree or names else [one.name for one in _with_jets(source, patterns) if one is not found]
+        notes = (
+            (f"jets of '{found.name}' alone are compressed: {some(others)} hold jets, too (--tree)",) if others else ()
+        )
+        yield Opened(path, found.nesting() if nested else found, found.name, found.title, source, notes=notes)
 
 
 def choose_tree(source: Source, name: str | None, patterns: Sequence[str]) -> Tree:
@@ -95,7 +100,7 @@ def choose_tree(source: Source, name: str | None, patterns: Sequence[str]) -> Tr
         if name not in source.trees:
             raise UserError(f"no tree '{name}' in '{source.path}': there are {', '.join(source.trees) or 'none'}")
         return source.trees[name]
-    candidates = [tree for tree in source.trees.values() if _holds(tree, patterns)]
+    candidates = _with_jets(source, patterns)
     if not candidates and patterns and source.trees:
         largest = max(source.trees.values(), key=lambda tree: tree.entries)
         find_in(largest, f"tree '{largest.name}'", patterns, largest.name)
@@ -132,6 +137,10 @@ def tree_with(source: Source, names: Sequence[str]) -> Tree:
         where = f"'{most.name}'" if most else "the file"
         raise UserError(f"no tree has all branches of the list: '{missing}' is not in {where} of '{source.path}'")
     return max(candidates, key=lambda tree: tree.entries)
+
+
+def _with_jets(source: Source, patterns: Sequence[str]) -> list[Tree]:
+    return [tree for tree in source.trees.values() if _holds(tree, patterns)]
 
 
 def _holds(tree: Tree, patterns: Sequence[str]) -> bool:

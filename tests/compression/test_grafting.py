@@ -311,6 +311,13 @@ def test_other_leaves_of_a_list_stay_bit_for_bit(tmp_path):
         assert original.dtype == restored.dtype and 0 < np.abs(original["pt"] / restored["pt"] - 1).max() < 1e-3
 
 
+def test_objects_in_which_more_varies_than_numbers_stay(tmp_path):
+    report = compress_file(SHAPES, tmp_path / "small.root", Options(tree="bits", packed=True))
+    assert [c["name"] for c in report["collections"]] == ["jet1"]
+    assert "left as they are, since more than numbers varies in their objects: jet2" in report["notes"]
+    assert verify_file(SHAPES, tmp_path / "small.root")["branches"]["jet2"] == "bit for bit"
+
+
 @pytest.mark.parametrize("how", [{"rewrite": True}, {"only_jets": True}])
 def test_jets_in_structures_can_only_be_copied(how, tmp_path):
     with pytest.raises(UserError, match=r"'jet\.eta' of 'jet' is in a structure, which uproot can't write"):

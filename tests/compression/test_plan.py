@@ -146,6 +146,14 @@ def test_the_largest_tree_that_holds_the_jets_is_chosen(tmp_path, trees, name, p
         assert choose_tree(source, name, patterns).name == chosen
 
 
+def test_other_trees_with_jets_are_noted(tmp_path):
+    path = write_trees(tmp_path / "x.root", jets=5, jets_up=3, taus=2)
+    with open_input(path, None, ()) as opened:
+        assert opened.notes == ("jets of 'jets' alone are compressed: jets_up hold jets, too (--tree)",)
+    with open_input(path, "jets", ()) as opened:
+        assert opened.notes == ()
+
+
 @pytest.mark.parametrize(
     ("trees", "name", "says"),
     [

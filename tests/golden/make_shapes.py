@@ -49,6 +49,10 @@ auto set = [](TLorentzVector& v, const Polar& j) { v.SetPtEtaPhiM(j.Pt(), j.Eta(
     Polar j = jet(); pt = j.Pt(); eta = j.Eta(); phi = j.Phi(); m = j.M(); tree.Fill();
   }
   tree.Write(); }
+{ TTree tree("bits", ""); auto one = new TLorentzVector, two = new TLorentzVector;
+  tree.Branch("jet1", &one); tree.Branch("jet2", &two);
+  for (int e = 0; e < events; ++e) { set(*one, jet()); set(*two, jet()); two->SetBit(BIT(14), e % 3 == 0); tree.Fill(); }
+  tree.Write(); }
 for (int split : {99, 0}) {
   auto named = [&](const char* name) { return TString(name) + (split ? "" : "_unsplit"); };
   auto fill = [&](TTree& tree, auto set) { for (int e = 0; e < events; ++e) { set(e); tree.Fill(); } tree.Write(); };
