@@ -51,7 +51,9 @@ auto set = [](TLorentzVector& v, const Polar& j) { v.SetPtEtaPhiM(j.Pt(), j.Eta(
   tree.Write(); }
 { TTree tree("bits", ""); auto one = new TLorentzVector, two = new TLorentzVector;
   tree.Branch("jet1", &one); tree.Branch("jet2", &two);
-  for (int e = 0; e < events; ++e) { set(*one, jet()); set(*two, jet()); two->SetBit(BIT(14), e % 3 == 0); tree.Fill(); }
+  for (int e = 0; e < events; ++e) {
+    set(*one, jet()); set(*two, jet()); two->SetBit(BIT(14), e % 3 == 0); tree.Fill();
+  }
   tree.Write(); }
 for (int split : {99, 0}) {
   auto named = [&](const char* name) { return TString(name) + (split ? "" : "_unsplit"); };
