@@ -503,12 +503,14 @@ def write_regrafted(grafted: Grafted, path: Path, progress: Progress) -> None:
         with damage(f"'{FOLDER}' in '{grafted.source.path}'", *FACTS):
             things = grafted.put_back()
         taken = grafted.graft.taken
-        pairs = zip(things, taken.branches if taken else (), strict=True)
+        pairs = list(zip(things, taken.branches if taken else (), strict=True))
         filled = [(thing, kept) for thing, kept in pairs if not kept.is_group]
         fillers = [Filler(composer, grafted, thing, kept.form, kept.called) for thing, kept in filled]
         for _, events in restored_events(grafted.source, grafted.contents, progress):
             for filler in fillers:
                 filler.add(events)
+        for group in (thing for thing, kept in pairs if kept.is_group):
+            group["fEntries"] = group["fEntryNumber"] = grafted.tree.thing["fEntries"]
         for filler in fillers:
             fill(grafted.tree, filler.branch, filler.written)
         composer.finish(grafted.trees)

@@ -22,7 +22,7 @@ from atlasae.jets.recognition import (
     resolve_pattern,
     spells_jets,
 )  # fmt: skip
-from atlasae.jets.units import with_units
+from atlasae.jets.units import valid_pt, with_units
 from atlasae.report import some
 
 EVERYTHING = "*"  # the pattern of all four-momenta, of whatever objects
@@ -237,12 +237,16 @@ def event_branch(events: Events) -> str | None:
 
 
 def _is_consistent(collection: Collection, events: Events) -> bool:
-    """Whether the four branches agree in jets per event in the first 1000 events."""
+    """Whether the four branches agree in jets per event in the first 1000 events.
+
+    Vectors inside of objects, which many classes have for what is not always filled, must hold jets there, too.
+    """
     try:
-        _first_columns(collection, events)
+        columns = _first_columns(collection, events)
     except UserError:
         return False
-    return True
+    inside = {branch.name for branch in events.members}.intersection(collection.branches.values())
+    return not inside or not len(columns[0]) or len(valid_pt(collection, columns)) > 0
 
 
 def _first_columns(collection: Collection, events: Events) -> list[Array]:
