@@ -10,7 +10,7 @@ from atlasae.compression.format import CompressedCollection, Run
 from atlasae.compression.plan import Options, Plan
 from atlasae.files.events import Array, Counts
 from atlasae.jets.collections import Collection
-from atlasae.jets.columns import to_columns
+from atlasae.jets.columns import to_coded_columns
 from atlasae.jets.coordinates import Bools
 from atlasae.jets.padding import Config, Padding
 from atlasae.jets.precision import Precision, find_roundings
@@ -106,7 +106,7 @@ class Compressor(Generic[Layout_co]):
 
     def compress(self, events: Mapping[str, ak.Array]) -> dict[str, ak.Array]:
         """The stand-ins of the jets of these events."""
-        columns, counts = to_columns(self.collection, events)
+        columns, counts = to_coded_columns(self.collection, events)
         stored = self.layout.compress(columns, counts, self.bounds)
         self.jets += len(stored.exact)
         self.exact_jets += int(stored.exact.sum())

@@ -26,11 +26,20 @@ from atlasae.compression.format import (
     read_contents,
     write_contents,
 )  # fmt: skip
-from atlasae.compression.grafting import Grafting, forms_of, grafting_of, plan_of, write_grafted
+from atlasae.compression.grafting import (
+    Grafting,
+    as_stored,
+    forms_of,
+    grafting_of,
+    jet_branches,
+    plan_of,
+    unfit,
+    write_grafted,
+)  # fmt: skip
 from atlasae.compression.ntuples import NtupleTarget, as_ntuple, grafted_ntuple, is_to_be_grafted
 from atlasae.compression.others import copy_others, entry_ranges, moved, read_counted
 from atlasae.compression.plan import Options, Plan, make_plan, open_for, settle_plan
-from atlasae.compression.results import CollectionReport, CompressionReport
+from atlasae.compression.results import ANEW, COPIED, CollectionReport, CompressionReport, PlanReport
 from atlasae.compression.verify import compare_files, read_back
 from atlasae.errors import UserError
 from atlasae.files.checksums import checksum
@@ -40,8 +49,9 @@ from atlasae.files.outputs import check_format, check_target, replacing, scratch
 from atlasae.files.remote import Location, Named, local, located, watching
 from atlasae.files.trees import Tree, open_source
 from atlasae.files.writing import PAGES, Behind, Target, Writer, create
-from atlasae.jets.collections import stand_ins
+from atlasae.jets.collections import Collection, stand_ins
 from atlasae.jets.inputs import Opened
+from atlasae.jets.reading import settle_by
 from atlasae.jets.stored import storage_of
 from atlasae.pages import size_text
 from atlasae.report import LeftOut, Report
@@ -103,6 +113,45 @@ def compress_file(
     return report
 
 
+def plan_file(path: Named, options: Options | None = None) -> PlanReport:
+    """What `compress_file` would do with each branch, without doing it; raises the same errors about the input."""
+    options = _checked(options, {})
+    with open_for(located(path), options) as found:
+        opened, plan, _ = _planned(found, options)
+        collections = plan.collections
+        if not options.variables:
+            collections = settle_by(collections, options.units, _first(opened, jet_branches(collections)))
+        source, kept = opened.source, COPIED if plan.grafted else ANEW
+        others = [*source.trees, *source.objects] if source and not options.only_jets else []
+        return PlanReport(
+            tree=opened.tree,
+            entries=opened.events.entries,
+            branches=_fates(opened, plan, collections),
+            collections={collection.name: collection.units for collection in collections},
+            others={name: kept for name in others if name != opened.tree},
+            notes=plan.notes,
+        )
+
+
+def _first(opened: Opened, names: Sequence[str]) -> dict[str, ak.Array]:
+    return opened.events.read(names, 0, min(opened.events.entries, _PLACE_ENTRIES))
+
+
+def _fates(opened: Opened, plan: Plan, collections: Sequence[Collection]) -> dict[str, str]:
+    """What becomes of each branch of the tree, in the order of the file."""
+    tree, jets = opened.tree_read, dict[str, str]()
+    for collection in collections:
+        unit = f" ({collection.units})" if collection.units else ""
+        jets |= {name: f"{v} of '{collection.name}'{unit}" for v, name in collection.branches.items()}
+    names = [branch.name for branch in opened.events.branches]
+    names += [branch.name for branch in opened.events.unwritable]
+    holders = {tree.holder(name) for name in jets} - set(jets) if tree else set()
+    dropped = dict.fromkeys(plan.dropped, "left out")
+    kept = dict.fromkeys((name for name in names if name not in holders), COPIED if plan.grafted else ANEW)
+    beside = {branch.name: "kept bit for bit beside the jets" for branch in plan.carried if plan.grafted}
+    return kept | dropped | beside | jets
+
+
 def recognise_compressed(path: Location, target: Path, options: Options) -> CompressionReport | None:
     """The report of a compressed file that stands at `target`, if it is what `compress_file` makes of just this.
 
@@ -126,10 +175,15 @@ def _planned(opened: Opened, options: Options) -> tuple[Opened, Plan, Write]:
     if grafting is None:
         return opened, make_plan(opened, options), _write_compressed
     plan = plan_of(grafting, make_plan(opened, options, grafted=True))
+    if (whole := unfit(grafting, plan.collections)) and opened.tree_read:
+        note = f"left as they are, since more than numbers varies in their objects: {', '.join(whole)}"
+        opened = replace(opened, events=opened.tree_read.leaving(whole), notes=(*opened.notes, note))
+        plan = plan_of(grafting, make_plan(opened, options, grafted=True))
     forms = forms_of(grafting, opened, plan.collections)
     if forms is None:
         plan = make_plan(opened, options)
         return opened, replace(plan, notes=[*plan.notes, _NOT_GRAFTED]), _write_compressed
+    plan = replace(plan, collections=as_stored(plan.collections, forms))
     return opened, plan, partial(_write_grafted, replace(grafting, forms=forms))
 
 
@@ -352,7 +406,7 @@ def _run(
                 c.collection, c.layout.codec.config(), _promised(c.bounds), start.model_sha256,
                 c.jets, c.exact_jets, c.max_error,
                 # `compressed_bytes` is 0 for baskets inside the tree object.
-                bytes_in=opened.events.compressed_bytes(list(c.collection.branches.values())) or c.bytes_in,
+                bytes_in=opened.events.compressed_bytes(c.collection.own) or c.bytes_in,
             )
             for c in start.compressors
         ],

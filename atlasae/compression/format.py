@@ -29,7 +29,8 @@ from atlasae.jets.stored import storage_of
 from atlasae.report import LeftOut
 
 FORMAT = 4  # version of the folder; to be raised when old readers would misread a new file
-# 1 stores strings, 2 bytes; 3 shifts the grid from jet to jet, and may be grafted; 4 names what makes its offsets.
+# 1 stores strings, 2 bytes; 3 shifts the grid from jet to jet, and may be grafted; 4 names what makes its offsets, has
+# phi in [0, 2 pi), and jets in fixed arrays.
 READ = range(1, FORMAT + 1)
 _PARTS = "where parts of several formats were merged, decompress each by itself"
 PACKED_SKIM = (
@@ -41,7 +42,20 @@ _SKIMS = {
     "floats": "decompress it with --trust FULL.root, the compressed file it was made of",
 }
 _MADE = {"packed": "packed by atlasae", "floats": "compressed by atlasae to three floats each"}
-_LATER = {"ntuple", "aliases", "places", "exact_prefix", "roundings", "left_out", "minor", "graft"}
+_LATER = {
+    "ntuple",
+    "aliases",
+    "places",
+    "exact_prefix",
+    "roundings",
+    "left_out",
+    "minor",
+    "graft",
+    "full_turn",
+    "array",
+    "shared",
+}
+_LATER |= {"parts", "head", "body", "listed", "called", "bytes_at", "behind"}
 _RUNS, _CHUNKS, _MODELS, _ABOUT = (f"{FOLDER}/{name}" for name in ("runs", "chunks", "models", "about"))
 
 

@@ -21,9 +21,10 @@ from atlasae.errors import DamagedFileError, UserError
 from atlasae.files.branches import FOLDER
 from atlasae.files.damage import FACTS, damage
 from atlasae.files.events import flatten
+from atlasae.files.leaves import Structure
 from atlasae.files.trees import Source, open_source
 from atlasae.files.writing import compression_of, create_in_memory
-from atlasae.graft.baskets import Form, Unpacked, cut, embedded_basket, open_basket, pack_basket
+from atlasae.graft.baskets import Form, FormPart, Unpacked, cut, embedded_basket, open_basket, pack_basket
 from atlasae.graft.buffers import Thing
 from atlasae.graft.comparing import compare_objects, compare_trees
 from atlasae.graft.composing import Composer
@@ -63,10 +64,10 @@ class Grafting:
     tree: GraftedTree
     forms: dict[str, Form] = field(default_factory=dict)
 
-    def carried(self, plan: Plan) -> list[str]:
-        """The names of the branches that are carried."""
-        out = {*plan.dropped, *jet_branches(plan.collections)}
-        return [name for name in self.tree.names if name not in out]
+    def jet_holders(self, collections: Sequence[Collection]) -> list[str]:
+        """The branches that hold the variables of collections, some of them in structures."""
+        read = self.source.trees[self.tree.path]
+        return list(dict.fromkeys(map(read.holder, jet_branches(collections))))
 
 
 def jet_branches(collections: Sequence[Collection]) -> list[str]:
@@ -99,40 +100,85 @@ def latest(trees: Sequence[GraftedTree], name: str) -> list[GraftedTree]:
 
 def forms_of(grafting: Grafting, opened: Opened, collections: Sequence[Collection]) -> dict[str, Form] | None:
     """How the branches of jets store their values, found by packing the first basket; None if one can't be packed."""
-    forms = {}
+    forms: dict[str, Form] = {}
+    read = grafting.source.trees[grafting.tree.path]
     for collection in collections:
         for variable, name in collection.branches.items():
-            dtype = collection.dtypes[variable].replace("<", ">")
-            with damage(f"branch '{name}'"):
-                form = _form_of(grafting, opened, name, Form(dtype, collection.jagged))
+            dtype, holder = collection.dtypes[variable].replace("<", ">"), read.holder(name)
+            if holder in forms:
+                continue
+            with damage(f"branch '{holder}'"):
+                if structure := read.structure(holder):
+                    form = _form_of_structures(grafting, holder, structure)
+                    assert form is not None  # `unfit` has left out the others
+                    forms[holder] = form
+                    continue
+                form = _form_of(grafting, opened, name, Form(dtype, collection.jagged and not collection.array))
             if form is None:
                 return None
-            forms[name] = form
+            forms[holder] = form
     return forms
+
+
+def unfit(grafting: Grafting, collections: Sequence[Collection]) -> list[str]:
+    """The branches of structures in which more varies than the numbers, such as bits of objects."""
+    read = grafting.source.trees[grafting.tree.path]
+    held = {name: read.structure(name) for name in grafting.jet_holders(collections)}
+    return [name for name, found in held.items() if found and _form_of_structures(grafting, name, found) is None]
+
+
+def as_stored(collections: Sequence[Collection], forms: Mapping[str, Form]) -> list[Collection]:
+    """The collections with the dtypes in which their branches store values: a Double32_t is a float in the file."""
+    found = []
+    for collection in collections:
+        narrow = {v for v, name in collection.branches.items() if name in forms and forms[name].dtype == ">f4"}
+        dtypes = {v: "<f4" if v in narrow else dtype for v, dtype in collection.dtypes.items()}
+        found.append(replace(collection, dtypes=dtypes))
+    return found
+
+
+def _form_of_structures(grafting: Grafting, name: str, structure: Structure) -> Form | None:
+    """How a branch stores structures; None where anything but their numbers varies."""
+    _, branch = grafting.tree.named(name)
+    parts = [FormPart(part, dtype, offset) for part, (dtype, offset) in structure.numbers.items()]
+    form: Form | None = None
+    for basket in _baskets(grafting.records, branch):
+        entry = next((e for e in range(basket.entries) if len(basket.part(e, e + 1)) > structure.head), None)
+        if form is None and entry is not None:
+            data = basket.part(entry, entry + 1)
+            head, body = data[: structure.head], data[structure.head : structure.head + structure.size]
+            listed = basket.offsets is not None
+            places = structure.bytes_at, structure.behind
+            form = Form("|u1", structure.jagged, None, parts, head.hex(), body.hex(), listed, *places)
+        if form and form.pack_all(*form.unpack_all(basket))[0] != basket.data:
+            return None
+    return form or Form("|u1", structure.jagged, None, parts, "00" * structure.head, "00" * structure.size)
+
+
+def _baskets(records: Records, branch: Thing) -> Iterator[Unpacked]:
+    """All baskets of a branch."""
+    for place in places(branch, records):
+        yield open_basket(records.read(place.at, place.at + place.nbytes))
+    yield from (embedded_basket(basket) for _, basket in embedded(branch))
 
 
 def _form_of(grafting: Grafting, opened: Opened, name: str, form: Form) -> Form | None:
     _, branch = grafting.tree.named(name)
-    first = _first_basket(grafting.records, branch)
+    first = next(_baskets(grafting.records, branch), None)
     if first is None:
         return form
     values, counts = flatten(opened.events.read([name], 0, first.entries)[name])
     candidates = [form]
     if form.jagged and len(first.data) >= 6:
         candidates.append(replace(form, vector=int.from_bytes(first.data[4:6], "big")))
+    if form.dtype == ">f8":  # a Double32_t is stored as a float
+        candidates += [replace(one, dtype=">f4") for one in candidates]
     return next((one for one in candidates if one.pack(values, counts)[0] == first.data), None)
-
-
-def _first_basket(records: Records, branch: Thing) -> Unpacked | None:
-    """The first basket of a branch, if it has any."""
-    for place in places(branch, records)[:1]:
-        return open_basket(records.read(place.at, place.at + place.nbytes))
-    return next((embedded_basket(basket) for _, basket in embedded(branch)), None)
 
 
 def plan_of(grafting: Grafting, plan: Plan) -> Plan:
     """The plan with what can be dropped from a file: not the branches that count others."""
-    counters = counting(grafting.tree, {*plan.dropped, *jet_branches(plan.collections)})
+    counters = counting(grafting.tree, {*plan.dropped, *grafting.jet_holders(plan.collections)})
     return replace(plan, dropped=[name for name in plan.dropped if name not in counters])
 
 
@@ -148,7 +194,7 @@ def write_grafted(grafting: Grafting, plan: Plan, stand_ins: Path, contents: Con
     tree, run = grafting.tree, contents.runs[0]
     counters = _counters_kept(grafting, plan)
     drop(tree, plan.dropped)
-    taken = take_out(tree, jet_branches(plan.collections))
+    taken = take_out(tree, grafting.jet_holders(plan.collections))
     out, objects = TakenOut.of(tree, taken, grafting.forms), dict(objects_of(grafting.records, FOLDER))
     found = samples(grafting.records, tree)
     with Composer(path, grafting.records) as composer, _of_file(stand_ins) as made:
@@ -161,7 +207,8 @@ def write_grafted(grafting: Grafting, plan: Plan, stand_ins: Path, contents: Con
         _put_stand_ins(composer, grafting, made, counters)
         pairs = zip(contents.chunks, marks, strict=True)
         chunks = [replace(chunk, checksums=chunk.checksums + numbers) for chunk, numbers in pairs]
-        contents = replace(contents, runs=[replace(run, graft=graft)], chunks=chunks)
+        run = replace(run, graft=graft)
+        contents = replace(contents, runs=[run], chunks=chunks)
         add_contents(composer, contents)
         composer.finish(grafting.trees)
     return contents
@@ -340,7 +387,7 @@ def taken_apart(source: Source, contents: Contents) -> Grafted:
         trees = latest(trees_of(records), run.tree)
         tree = next(tree for tree in trees if tree.path == run.tree)
         ours = {name for entry in run.collections for name in stand_ins(entry.collection, run.counters)}
-        take_out(tree, ours)
+        take_out(tree, {*ours, *(branch.name for branch in run.carried)})
         records.leave_out(FOLDER)
         trees = [tree for tree in trees if not tree.path.startswith(f"{FOLDER}/")]
         return Grafted(source, contents, records, trees, tree)
@@ -355,8 +402,9 @@ def compare_grafted(opened: Opened, grafted: Grafted) -> tuple[list[str], list[s
         records = Records(source.read, source.path.stat().st_size)
         trees = latest(trees_of(records), run.tree)
         tree = next(tree for tree in trees if tree.path == run.tree)
-        known = set(tree.names)
-        take_out(tree, [name for name in run.originals if name in known])
+        known = {*tree.names, *tree.paths()}
+        taken = grafted.graft.taken
+        take_out(tree, [name for name, _ in (taken.named if taken else ()) if name in known])
         drop(tree, [name for name in run.dropped if name in known])
         exactly = grafted.is_untouched
         found = list(compare_trees(trees, grafted.trees, exactly))
@@ -418,7 +466,8 @@ def as_rewritten(source: Source, contents: Contents) -> Contents:
     grafted, tree = taken_apart(source, contents), source.trees[contents.runs[0].tree]
     with damage(f"'{source.path}'", *FACTS):
         grafted.put_back()
-    run, order = grafted.run, list(dict.fromkeys(grafted.tree.names))
+    run = grafted.run
+    order = list(dict.fromkeys(name for branch in grafted.tree.names for name in _held(grafted, branch)))
     jets, known = set(run.originals), {branch.name: branch for branch in tree.branches}
     kept = [known[name] for name in order if name in known and name not in jets]
     counters = name_counters([entry.collection for entry in run.collections], kept, {*order, *run.counters.values()})
@@ -437,6 +486,13 @@ def as_rewritten(source: Source, contents: Contents) -> Contents:
     return replace(contents, runs=runs, chunks=made)
 
 
+def _held(grafted: Grafted, branch: str) -> list[str]:
+    """The numbers of the structures of a branch that was taken out; other branches hold themselves."""
+    taken = grafted.graft.taken
+    named = taken.named if taken else ()
+    return next(([part.name for part in kept.form.parts] for name, kept in named if name == branch), []) or [branch]
+
+
 def write_regrafted(grafted: Grafted, path: Path, progress: Progress) -> None:
     """Write the original file; raises DamagedFileError if a checksum differs."""
     with damage(f"'{grafted.source.path}'"), Composer(path, grafted.records) as composer:
@@ -447,13 +503,15 @@ def write_regrafted(grafted: Grafted, path: Path, progress: Progress) -> None:
         with damage(f"'{FOLDER}' in '{grafted.source.path}'", *FACTS):
             things = grafted.put_back()
         taken = grafted.graft.taken
-        forms = [kept.form for kept in taken.branches] if taken else []
-        pairs = zip(things, forms, strict=True)
-        fillers = {thing.name: Filler(composer, grafted, thing, form) for thing, form in pairs}
+        pairs = list(zip(things, taken.branches if taken else (), strict=True))
+        filled = [(thing, kept) for thing, kept in pairs if not kept.is_group]
+        fillers = [Filler(composer, grafted, thing, kept.form, kept.called) for thing, kept in filled]
         for _, events in restored_events(grafted.source, grafted.contents, progress):
-            for name, filler in fillers.items():
-                filler.add(events[name])
-        for filler in fillers.values():
+            for filler in fillers:
+                filler.add(events)
+        for group in (thing for thing, kept in pairs if kept.is_group):
+            group["fEntries"] = group["fEntryNumber"] = grafted.tree.thing["fEntries"]
+        for filler in fillers:
             fill(grafted.tree, filler.branch, filler.written)
         composer.finish(grafted.trees)
 
@@ -466,23 +524,31 @@ class Filler:
     grafted: Grafted
     branch: Thing
     form: Form
+    called: str = ""
     written: list[FilledBasket] = field(default_factory=list)
 
-    def add(self, array: ak.Array) -> None:
+    @property
+    def names(self) -> list[str]:
+        """The names of what the branch holds."""
+        return [part.name for part in self.form.parts] or [self.called or self.branch.name]
+
+    def add(self, events: Mapping[str, ak.Array]) -> None:
         """Write the next entries."""
-        values, counts = flatten(array)
+        columns, counted = zip(*(flatten(events[name]) for name in self.names), strict=True)
+        counts = counted[0]
         starts = counts.cumsum() - counts
         most = max(_FEWEST, self.branch["fBasketSize"])
-        for first, last in cut(counts, values.dtype.itemsize, most):
+        for first, last in cut(counts, self.form.itemsize, most):
             begin = int(starts[first])
-            self._write(values[begin : begin + int(counts[first:last].sum())], counts[first:last])
+            end = begin + int(counts[first:last].sum())
+            self._write([values[begin:end] for values in columns], counts[first:last])
 
-    def _write(self, values: Any, counts: Any) -> None:
+    def _write(self, columns: Sequence[Any], counts: Any) -> None:
         tree, composer = self.grafted.tree, self.composer
         key = new_key(
             b"TBasket", self.branch["fName"], tree.key.name, composer.end, tree.folder.at, tree.key.datime, big=True
         )
-        data, offsets = self.form.pack(values, counts)
+        data, offsets = self.form.pack_all(columns, counts)
         setting = compression_of(self.branch["fCompress"] or self.grafted.records.head.compress)
         record, size = pack_basket(data, offsets, len(counts), setting, key)
         self.written.append(FilledBasket(composer.append(record), len(record), size, len(counts)))

@@ -84,7 +84,8 @@ class Options:
     Args:
         precision: the largest error: 1e-3, "1e-3", {"pt": 1e-3, ...} for each variable, "full", "none" or a Precision.
         tree: the tree to compress; by default the largest that holds jets.
-        jets: which jets: a prefix, `Jet_{pt,eta,phi,mass}` or four names; several in a list. By default all.
+        jets: which jets: a prefix, `Jet_{pt,eta,phi,mass}` or four names; several in a list. By default all; `*` takes
+            all four-momenta, of electrons and muons too.
         units: of pt and m, `MeV`, `GeV` or `TeV`; by default found from names and values together.
         variables: a TOML file that lists branches, each with its precision, to compress instead of jets.
         model: a model file (or one of tables, for packed), `default` or `self`.
@@ -245,7 +246,7 @@ def make_plan(opened: Opened, options: Options, grafted: bool = False) -> Plan:
     if grafted and options.rntuple:
         collections = [in_records(collection, always=True) for collection in collections]
     jets = {name for collection in collections for name in collection.branches.values()}
-    names = [branch.name for branch in events.branches]
+    names = _names_in(opened, collections, grafted)
     asked = match_branches(options.drop, [*names, *aliases, *(u.name for u in events.unwritable)])
     dropped = (set(names) | set(aliases) if options.only_jets else asked) - jets
     unwritable = [u for u in events.unwritable if u.name not in dropped] if not grafted else []
@@ -253,7 +254,7 @@ def make_plan(opened: Opened, options: Options, grafted: bool = False) -> Plan:
         raise UserError(_unwritable_message(unwritable, opened.path, options))
     kept = [branch for branch in events.branches if branch.name not in dropped and branch.name not in jets]
     taken = {branch.name for branch in kept} | jets | {u.name for u in events.unwritable if grafted}
-    kept = [] if grafted else kept
+    kept = _beside_members(tree, jets) if grafted and tree else kept
     counters = name_counters(collections, kept, {*names, *taken}, places)
     implied = set(counters.values())
     carried = [branch for branch in kept if branch.name not in implied]
@@ -277,6 +278,27 @@ def make_plan(opened: Opened, options: Options, grafted: bool = False) -> Plan:
         grafted=grafted,
         recompression=parse_compression(options.compression) if options.compression else None,
     )
+
+
+def _beside_members(tree: Tree, jets: set[str]) -> list[Branch]:
+    """The other numbers of structures whose branches are taken out for their jets."""
+    holders = {tree.holder(name) for name in jets} - jets
+    return [branch for branch in tree.members if tree.holder(branch.name) in holders and branch.name not in jets]
+
+
+def _names_in(opened: Opened, collections: Sequence[Collection], grafted: bool) -> list[str]:
+    """The names of branches, and of members if the file is copied; else raises UserError for jets that are members."""
+    names = [branch.name for branch in opened.events.branches]
+    members = [branch.name for branch in opened.events.members]
+    if grafted:
+        return names + members
+    for collection in collections:
+        if inside := set(members).intersection(collection.branches.values()):
+            raise UserError(
+                f"'{opened.path}': '{min(inside)}' of '{collection.name}' is in a structure, which uproot can't write: "
+                "only files that are copied keep such jets, without --rewrite, --only-jets, --format and RNTuples"
+            )
+    return names
 
 
 def _refuse_folder(opened: Opened, options: Options) -> None:
@@ -305,7 +327,9 @@ def _collections(opened: Opened, options: Options) -> list[Collection]:
     if options.packed:
         _refuse_unpacked(options)
     if options.variables is None:
-        found = [replace(c, packed=options.packed) for c in find_in(opened.events, opened.where, options.jets)]
+        found = find_in(opened.events, opened.where, options.jets, opened.tree)
+        # Packed jets have no cheap way to say nothing: what they share stays in its place with the rest.
+        found = [replace(c, packed=options.packed) for c in found if not (options.packed and c.shared)]
         return [in_records(c) for c in found] if options.rntuple else found
     if options.jets or options.units or options.model not in ("default", "self"):
         raise UserError("--variables goes without --jets, --units and --model: the list says all, its model is fitted")

@@ -3,6 +3,7 @@
 import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
@@ -195,12 +196,12 @@ class Comparison:
 
 def _compare(opened: Opened, source: Source, contents: Contents, progress: Progress) -> VerificationReport:
     run = contents.runs[0]
-    known = {branch.name: branch for branch in opened.events.branches}
+    known = {branch.name: branch for branch in (*opened.events.branches, *opened.events.members)}
     if is_grafted(contents):
         known = {name: branch for name, branch in known.items() if name in run.originals}
     names = set(known) | _same_names(run, opened)
     found = Comparison({name: EXACT if name in names else DIFFERENT for name in run.originals})
-    found.differences += _compare_branches(run, known, names)
+    found.differences += _compare_branches(run, known, names, opened)
     start = 0
     for run, restored in restored_events(source, contents, progress):
         stop = start + len(next(iter(restored.values())))
@@ -263,7 +264,7 @@ def _same_names(run: Run, original: Opened) -> set[str]:
     return {name for name, stays in run.aliases.items() if others.get(name) == stays}
 
 
-def _compare_branches(run: Run, known: Mapping[str, Branch], names: set[str]) -> list[str]:
+def _compare_branches(run: Run, known: Mapping[str, Branch], names: set[str], opened: Opened) -> list[str]:
     """Messages for branches that only one of the files has, and for jets of another type."""
     implied = set(run.counters.values())
     differences = [f"branch '{name}' is not in the original" for name in run.originals if name not in names]
@@ -271,9 +272,15 @@ def _compare_branches(run: Run, known: Mapping[str, Branch], names: set[str]) ->
     differences += [f"branch '{name}' of the original is not in the compressed file" for name in sorted(new)]
     for entry in run.collections:
         for variable, name in entry.collection.branches.items():
-            if name in known and known[name].dtype != (dtype := entry.collection.dtypes[variable]):
+            dtype = entry.collection.dtypes[variable] + " array" * entry.collection.array
+            if name in known and known[name].dtype != dtype and not _is_narrower(opened, name, dtype):
                 differences.append(f"branch '{name}' is of type {known[name].dtype} in the original, {dtype} before")
     return differences
+
+
+def _is_narrower(opened: Opened, name: str, dtype: str) -> bool:
+    """Whether a branch of the original has doubles that are floats in the file (Double32_t), as before."""
+    return dtype.startswith("<f4") and opened.tree_read is not None and opened.tree_read.is_narrower(name)
 
 
 def _compare_jets(
@@ -284,7 +291,8 @@ def _compare_jets(
     if not np.array_equal(counts, counts_after):
         return {}, ["jets per event differ"]
     storage = storage_of(entry.collection)
-    same = same_bits(before, after)
+    own = [variable not in entry.collection.shared for variable in entry.collection.variables]
+    same = same_bits(list(compress(before, own)), list(compress(after, own)))
     with np.errstate(all="ignore"):
         everything = storage.errors(storage.to_values(before), storage.to_values(after))
     largest = {v: float(e[~same].max(initial=0.0)) for v, e in everything.items() if v in entry.precision}

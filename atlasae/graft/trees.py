@@ -51,10 +51,14 @@ class GraftedTree:
         return found
 
     def named(self, name: str) -> tuple[Thing, Thing]:
-        """The first branch of a name that holds values, in front of it its list; raises KeyError."""
+        """The first branch of a name or path that holds values, in front of it its list; raises KeyError."""
         for branches, branch in self.walk():
             if branch.name == name and not branch["fBranches"].items:
                 return branches, branch
+        for above, branches in _lists(self.thing, ()):
+            for inner in branches.items:
+                if inner is not None and "/".join((*above, inner.name)) == name:
+                    return branches, inner
         raise KeyError(f"tree '{self.path}' has no branch '{name}'")
 
     def leaves(self) -> dict[int, Thing]:
@@ -186,32 +190,50 @@ def clear(branch: Thing) -> None:
 class TakenBranch:
     """A branch taken out of a tree: the path of its list of branches, the name of the next one there, and the object.
 
-    The next one is one that stayed, or empty at the end.
+    The next one is one that stayed, or empty at the end. `name` is that by which it was asked for.
     """
 
+    name: str
     above: tuple[str, ...]
     before: str
     thing: Thing
 
 
 def take_out(tree: GraftedTree, names: Collection[str]) -> list[TakenBranch]:
-    """Take branches out of a tree, with their leaves; in their order; raises KeyError if one is missing."""
+    """Take branches out of a tree, with their leaves; in their order; raises KeyError if one is missing.
+
+    Branches that only held others go with the last of these: ROOT can't read an empty one.
+    """
     found = [tree.named(name) for name in names]
-    gone = {id(branch) for _, branch in found}
+    gone = {id(branch): name for name, (_, branch) in zip(names, found, strict=True)}
+    emptied = _emptied(tree, gone)
+    gone |= {id(branch): branch.name for _, branch in emptied}
     taken = [one for path, branches in _lists(tree.thing, ()) for one in _taken(path, branches, gone)]
-    for branches, branch in found:
+    for branches, branch in [*found, *emptied]:
         branches.items.pop(_index(branches, branch))
-    _forget(tree, (branch for _, branch in found))
+    _forget(tree, (branch for _, branch in [*found, *emptied]))
     return taken
 
 
-def _taken(path: tuple[str, ...], branches: Thing, gone: Collection[int]) -> Iterator[TakenBranch]:
+def _emptied(tree: GraftedTree, gone: Collection[int]) -> list[tuple[Thing, Thing]]:
+    """The branches, each behind its list, that hold nothing but branches that go."""
+    out, found = set(gone), list[tuple[Thing, Thing]]()
+    for branches, branch in reversed(list(tree.walk())):
+        inside = [inner for inner in branch["fBranches"].items if inner is not None]
+        own = branch["fWriteBasket"] or any(basket is not None for basket in branch["fBaskets"].items)
+        if inside and not own and all(id(inner) in out for inner in inside):
+            out.add(id(branch))
+            found.append((branches, branch))
+    return found
+
+
+def _taken(path: tuple[str, ...], branches: Thing, gone: Mapping[int, str]) -> Iterator[TakenBranch]:
     """The branches of a list that are taken out, each with the name of the next that stays."""
     things = [branch for branch in branches.items if branch is not None]
     for place, branch in enumerate(things):
         if id(branch) in gone:
             behind = (other.name for other in things[place + 1 :] if id(other) not in gone)
-            yield TakenBranch(path, next(behind, ""), branch)
+            yield TakenBranch(gone[id(branch)], path, next(behind, ""), branch)
 
 
 def drop(tree: GraftedTree, names: Collection[str]) -> None:

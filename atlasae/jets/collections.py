@@ -65,11 +65,19 @@ class Collection:
     packed: bool = False  # stored in one branch of bytes (`--layout packed`); its counter gives the jets per event
     exact_prefix: str | None = None  # prefix of the exact branches, if it is not `prefix` + `exact_`
     roundings: dict[str, Rounding] | None = None  # by variable, where the input was rounded
+    array: bool = False  # entries are arrays, of as many jets as in every other
+    shared: tuple[str, ...] = ()  # variables whose branches are of another collection, in which they are coded
+    full_turn: bool = False  # phi is in [0, 2 pi), not in [-pi, pi)
 
     @property
     def variables(self) -> tuple[str, ...]:
         """The variables in the order of the layout, for instance pt, eta, phi, m."""
         return tuple(self.branches)
+
+    @property
+    def own(self) -> list[str]:
+        """The branches that no other collection holds."""
+        return [name for variable, name in self.branches.items() if variable not in self.shared]
 
     @property
     def holds_jets(self) -> bool:
@@ -128,6 +136,11 @@ def main_collection(jets: Mapping[str, int]) -> str:
     """
     usual = [name for name in jets if not _SPECIAL.search(name)]
     return min(usual or jets, key=lambda name: (-jets[name], len(name)))
+
+
+def turns_fully(collection: Collection) -> bool:
+    """Whether a collection of jets, or an angle of a list of variables, is in [0, 2 pi), not in [-pi, pi)."""
+    return collection.full_turn or any(term.get("full_turn") for term in collection.terms or ())
 
 
 def name_counters(

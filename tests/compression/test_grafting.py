@@ -7,13 +7,27 @@ import awkward as ak
 import numpy as np
 import pytest
 import uproot
-from conftest import bits, bystanders, check_restored, declared, read_tree, refused, run_main, succeeded, write_layout
+from conftest import (
+    bits,
+    bystanders,
+    check_restored,
+    declared,
+    random_jets,
+    read_tree,
+    refused,
+    run_main,
+    succeeded,
+    write_layout,
+    write_tree,
+)
 
 import atlasae
-from atlasae.compression.compress import compress_file
+from atlasae.compression.compress import compress_file, plan_file
 from atlasae.compression.decompress import decompress_file
 from atlasae.compression.format import read_contents
 from atlasae.compression.plan import Options
+from atlasae.compression.verify import verify_file
+from atlasae.errors import UserError
 from atlasae.files.trees import open_source
 from atlasae.graft import buffers
 from atlasae.graft.records import Records
@@ -239,3 +253,127 @@ def test_jets_of_one_number_an_entry_are_grafted(tmp_path):
     succeeded("decompress", tmp_path / "small.root", tmp_path / "back.root")
     check_restored(path, tmp_path / "back.root", "jets", "flat")
     assert ak.num(read_tree(tmp_path / "back.root", "jets")["pt"], axis=0) == 60
+
+
+# --- jets in other containers: arrays, leaf lists, objects
+
+
+SHAPES = Path(__file__).parents[1] / "golden" / "shapes.root"
+HELD = {  # collections of each tree, with the branches that hold their variables
+    "arrays": {"jet": ["jet_pt", "jet_eta", "jet_phi", "jet_m"]},
+    "leaves": {"jet": ["jet"]},
+    "more_leaves": {"jet": ["jet"]},
+    "doubles32": {"jet": ["jet_pt", "jet_eta", "jet_phi", "jet_m"]},
+    "lorentz": {"jet1": ["jet1"], "jet2": ["jet2"]},
+    "lorentz_unsplit": {"jet1": ["jet1"], "jet2": ["jet2"]},
+    "clones": {"jets": ["jets.fP", "jets.fE"]},
+    "clones_unsplit": {"jets": ["jets"]},
+    "lorentz_lists": {"Jets": ["Jets"]},
+    "lorentz_lists_unsplit": {"Jets": ["Jets"]},
+    "vectors": {
+        "subjet": [f"subjet.fCoordinates.f{v}" for v in "XYZT"],
+        "jet1": ["jet1"],
+        "jet2": ["jet2"],
+    },
+    "vectors_unsplit": {"jet1": ["jet1"], "jet2": ["jet2"], "subjet": ["subjet."]},
+    "lists": {"jets": [f"jets.fCoordinates.f{v}" for v in "XYZT"]},
+    "lists_unsplit": {"jets": ["jets"]},
+}
+
+
+@pytest.mark.parametrize("tree", HELD)
+def test_jets_in_every_container_come_back_in_it(tree, tmp_path):
+    small, back = tmp_path / "small.root", tmp_path / "back.root"
+    report = compress_file(SHAPES, small, Options(tree=tree, packed=True))
+    assert {c["name"] for c in report["collections"]} == set(HELD[tree]) and report["exact_jets"] == 0
+    assert {c["units"] for c in report["collections"]} == {"GeV"}
+    verified = verify_file(SHAPES, small)
+    assert verified["differences"] == [] and max(e for v in verified["max_error"].values() for e in v.values()) > 1e-4
+    decompress_file(small, back)
+    assert verify_file(back, small)["differences"] == []
+    with uproot.open(SHAPES) as before, uproot.open(small) as between, uproot.open(back) as after:
+        assert after[tree].keys() == before[tree].keys()
+        assert [str(b.typename) for b in after[tree].branches] == [str(b.typename) for b in before[tree].branches]
+        assert not {name for held in HELD[tree].values() for name in held} & set(between[tree].keys(recursive=False))
+        data = [{k: b.uncompressed_bytes for k, b in f[tree].iteritems(recursive=True)} for f in (before, after)]
+    assert {k for k in data[0] if abs(data[0][k] - data[1][k]) > 90} == set()  # the same bytes but for keys
+
+
+def test_other_leaves_of_a_list_stay_bit_for_bit(tmp_path):
+    small, back = tmp_path / "small.root", tmp_path / "back.root"
+    compress_file(SHAPES, small, Options(tree="more_leaves"))
+    decompress_file(small, back)
+    with uproot.open(SHAPES) as before, uproot.open(small) as between, uproot.open(back) as after:
+        original, restored = (file["more_leaves"]["jet"].array(library="np") for file in (before, after))
+        for name in ("flavour", "btag"):
+            kept = between["more_leaves"][f"jet.{name}"].array(library="np")
+            assert original[name].tobytes() == restored[name].tobytes() == kept.astype(original[name].dtype).tobytes()
+        assert original.dtype == restored.dtype and 0 < np.abs(original["pt"] / restored["pt"] - 1).max() < 1e-3
+
+
+def test_objects_in_which_more_varies_than_numbers_stay(tmp_path):
+    report = compress_file(SHAPES, tmp_path / "small.root", Options(tree="bits", packed=True))
+    assert [c["name"] for c in report["collections"]] == ["jet1"]
+    assert "left as they are, since more than numbers varies in their objects: jet2" in report["notes"]
+    assert verify_file(SHAPES, tmp_path / "small.root")["branches"]["jet2"] == "bit for bit"
+
+
+@pytest.mark.parametrize("how", [{"rewrite": True}, {"only_jets": True}])
+def test_jets_in_structures_can_only_be_copied(how, tmp_path):
+    with pytest.raises(UserError, match=r"'jet\.eta' of 'jet' is in a structure, which uproot can't write"):
+        compress_file(SHAPES, tmp_path / "small.root", Options(tree="leaves", **how))
+
+
+def test_arrays_written_anew_stay_arrays(tmp_path):
+    how = Options(tree="arrays", rewrite=True, drop_unwritable=True)
+    compress_file(SHAPES, tmp_path / "small.root", how)
+    assert verify_file(SHAPES, tmp_path / "small.root")["differences"] == []
+    decompress_file(tmp_path / "small.root", tmp_path / "back.root")
+    with uproot.open(tmp_path / "back.root") as after:
+        assert after["arrays"]["jet_pt"].typename == "float[4]"
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_systematics_share_eta_and_phi_with_the_nominal_jets(packed, tmp_path):
+    jets = {v: (x / 1000 if v in ("pt", "m") else x).astype(np.float32) for v, x in random_jets(1500).items()}
+    branches = {f"jet_{v}": jets[v] for v in ("pt", "eta", "phi", "m")}
+    for name, shift in (("up", 1.01), ("down", 0.99)):
+        branches |= {f"jet_{v}_JES_{name}": jets[v] * np.float32(shift) for v in ("pt", "m")}
+    branches["jet_pt_JES_up"][3] = np.nan  # exact in one variation
+    write_tree(tmp_path / "in.root", "Events", {name: ak.Array(x) for name, x in branches.items()})
+    report = compress_file(tmp_path / "in.root", tmp_path / "small.root", Options(packed=packed))
+    names = ["jet"] if packed else ["jet", "jet_JES_up", "jet_JES_down"]
+    assert [c["name"] for c in report["collections"]] == names
+    exact = [c["exact_jets"] for c in report["collections"]]
+    assert exact[0] == 0 and (packed or 1 <= exact[1] < 15)
+    if not packed:
+        nominal, up, down = (c["bytes_out"] for c in report["collections"])
+        assert max(up, down) < 0.8 * nominal
+        export = run_main("export", tmp_path / "small.root", "--cpp", "--jets", names[1], "-o", tmp_path / "jets.h")
+        assert export.failed(2, "eta and phi of 'jet_JES_up'", "are those of others")
+    decompress_file(tmp_path / "small.root", tmp_path / "back.root")
+    assert verify_file(tmp_path / "in.root", tmp_path / "small.root")["differences"] == []
+    back = read_tree(tmp_path / "back.root", "Events")
+    assert list(back) == list(branches)
+    for name, before in branches.items():
+        away = np.abs(ak.to_numpy(back[name]) - before) / (before if "pt" in name or "m" in name else 1)
+        assert np.nanmax(away) <= 1e-3 and (np.nanmax(away) > 0 or packed)
+
+
+def test_a_dry_run_tells_what_becomes_of_every_branch(original):
+    known = plan_file(SHAPES, Options(tree="more_leaves"))
+    assert known["branches"] == {
+        "jet.flavour": "kept bit for bit beside the jets",
+        "jet.btag": "kept bit for bit beside the jets",
+        **{f"jet.{v}": f"{v} of 'jet' (GeV)" for v in ("pt", "eta", "phi", "m")},
+    }
+    assert known["others"]["lists"] == "copied byte for byte" and "more_leaves" not in known["others"]
+    anew = plan_file(original, Options(rewrite=True, drop="event"))
+    with uproot.open(original) as file:
+        assert set(anew["branches"]) >= set(file["Events"].keys()) and "deep/other" in anew["others"]
+    assert {anew["branches"][name] for name in JETS} == {f"{v} of 'Jet' (GeV)" for v in ("pt", "eta", "phi", "m")}
+    others = set(anew["branches"].values()) - {anew["branches"][name] for name in JETS}
+    assert others == {"left out", "written anew, bit for bit"}
+    page = run_main("compress", original, "--dry-run").out
+    assert "Jet_pt" in page and "copied byte for byte" in page and "deep/histogram" in page
+    assert run_main("compress", original, original, original, "--dry-run").failed(2, "--dry-run is for one file")

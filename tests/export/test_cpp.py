@@ -197,6 +197,19 @@ def test_padding_is_as_python_decodes_it(jagged, dtype, tmp_path):
     assert onnx.failed(2, "has padding", "--cpp") and not (tmp_path / "onnx").exists()
 
 
+def test_phi_of_a_full_turn_is_as_python_decodes_it(tmp_path):
+    jets = random_jets(300)
+    branches = {v: ak.Array((x / 1000 if v in ("pt", "m") else x).astype(np.float32)) for v, x in jets.items()}
+    branches["phi"] = np.round(branches["phi"] % (2 * np.pi) * 32) / 32  # near 2 pi too
+    write_tree(tmp_path / "in.root", "jets", {v: branches[v] for v in ("pt", "eta", "phi", "m")})
+    options = ("--quiet", "--units", "GeV", "--precision", "0.1")
+    succeeded("compress", tmp_path / "in.root", tmp_path / "small.root", *options)
+    found = check_like_python(tmp_path / "small.root", tmp_path)
+    assert found["phi"].min() >= 0 and 6.2 < found["phi"].max() < 2 * np.pi
+    onnx = run_main("export", tmp_path / "small.root", "--onnx", "-o", tmp_path / "onnx")
+    assert onnx.failed(2, "[0, 2 pi)", "--cpp") and not (tmp_path / "onnx").exists()
+
+
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("columns", [("pt", "eta", "phi", "E"), ("m", "phi", "eta", "pt")])
 def test_every_bottleneck_is_as_python_decodes_it(activation, columns, tmp_path):
