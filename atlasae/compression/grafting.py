@@ -27,7 +27,7 @@ from atlasae.graft.baskets import Form, Unpacked, cut, embedded_basket, open_bas
 from atlasae.graft.buffers import Thing
 from atlasae.graft.comparing import compare_objects, compare_trees
 from atlasae.graft.composing import Composer
-from atlasae.graft.digests import Digests, Marks, objects_of, samples
+from atlasae.graft.digests import Digests, Marks, objects_of, sampled, samples
 from atlasae.graft.records import Records, new_key
 from atlasae.graft.streamers import streamers_of, trees_among
 from atlasae.graft.taken import TakenOut
@@ -150,7 +150,7 @@ def write_grafted(grafting: Grafting, plan: Plan, stand_ins: Path, contents: Con
     drop(tree, plan.dropped)
     taken = take_out(tree, jet_branches(plan.collections))
     out, objects = TakenOut.of(tree, taken, grafting.forms), dict(objects_of(grafting.records, FOLDER))
-    found = samples(grafting.records, tree)
+    found = samples(grafting.records, sampled(grafting.records, tree))
     with Composer(path, grafting.records) as composer, _of_file(stand_ins) as made:
         edges = list(accumulate(chunk.entries for chunk in contents.chunks))
         digests = Digests(grafting.records, grafting.trees, {tree.path: edges})
@@ -232,8 +232,8 @@ class Grafted:
     tree: GraftedTree
 
     def __post_init__(self) -> None:
-        """Take the samples, before the tree is changed."""
-        self._samples = samples(self.records, self.tree)
+        """Choose the samples, before the tree is changed."""
+        self._sampled = sampled(self.records, self.tree)
 
     @property
     def run(self) -> Run:
@@ -268,7 +268,10 @@ class Grafted:
         Their bytes differ then: ROOT writes other versions of classes, and not all members without their dictionaries.
         """
         known = self.graft.samples
-        if self.is_untouched or any(known.get(path) == value for path, value in self._samples.items()):
+        if self.is_untouched:
+            return set()
+        found = samples(self.records, self._sampled)
+        if any(known.get(path) == value for path, value in found.items()):
             return set()
         return {branch.name for branch in self.tree.branches() if branch.kind != "TBranch"}
 

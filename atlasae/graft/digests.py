@@ -186,11 +186,16 @@ class Digests:
         return open_basket(self._records.read(place.at, place.at + place.nbytes))
 
 
-def samples(records: Records, tree: GraftedTree) -> dict[str, int]:
-    """Checksums of the first baskets of some branches as they lie in the file: they tell whether ROOT copied them."""
+def sampled(records: Records, tree: GraftedTree) -> dict[str, BasketPlace]:
+    """The first baskets of some branches, by the paths of these."""
     first = {path: found[0] for path, branch in tree.paths().items() if (found := places(branch, records))}
     chosen = sorted(first)[:: max(1, len(first) // _SAMPLES)]
-    return {path: _as_it_lies(records, first[path]) for path in chosen}
+    return {path: first[path] for path in chosen}
+
+
+def samples(records: Records, baskets: Mapping[str, BasketPlace]) -> dict[str, int]:
+    """Checksums of baskets as they lie in the file: they tell whether ROOT copied them."""
+    return {path: _as_it_lies(records, place) for path, place in baskets.items()}
 
 
 def _as_it_lies(records: Records, place: BasketPlace) -> int:
