@@ -227,11 +227,12 @@ def _write_grafted(
     with scratch(path) as stand_ins:
         with create(stand_ins) as target:
             chunks, types = _write_chunks(opened, plan, start.compressors, options, target, progress)
-        run = _run(opened, plan, start, chunks, list(types), options)
+        run = replace(_run(opened, plan, start, chunks, list(types), options), left_out=grafting.left_out)
         contents = Contents([run], chunks, start.embedded)
         with damage(f"'{opened.path}'"):
             contents = write_grafted(grafting, plan, stand_ins, contents, path)
     notes = [*start.notes, *(note for compressor in start.compressors if (note := compressor.note()))]
+    notes += pages.left_out_lines(grafting.left_out)
     return contents.runs[0], notes, types
 
 

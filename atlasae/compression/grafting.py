@@ -24,7 +24,7 @@ from atlasae.files.events import flatten
 from atlasae.files.trees import Source, open_source
 from atlasae.files.writing import compression_of, create_in_memory
 from atlasae.graft.baskets import Form, Unpacked, cut, embedded_basket, open_basket, pack_basket
-from atlasae.graft.buffers import Thing
+from atlasae.graft.buffers import REWRITE, Thing
 from atlasae.graft.comparing import compare_objects, compare_trees
 from atlasae.graft.composing import Composer
 from atlasae.graft.digests import Digests, Marks, objects_of, sampled, samples
@@ -49,6 +49,7 @@ from atlasae.graft.trees import (
 )
 from atlasae.jets.collections import Collection, name_counters, stand_ins
 from atlasae.jets.inputs import Opened
+from atlasae.report import LeftOut
 
 _RNTUPLE = "ROOT::RNTuple"
 
@@ -62,6 +63,7 @@ class Grafting:
     trees: list[GraftedTree]
     tree: GraftedTree
     forms: dict[str, Form] = field(default_factory=dict)
+    left_out: list[LeftOut] = field(default_factory=list)
 
     def carried(self, plan: Plan) -> list[str]:
         """The names of the branches that are carried."""
@@ -84,12 +86,28 @@ def grafting_of(opened: Opened, options: Options) -> Grafting | None:
     with damage(f"'{opened.path}'"):
         records = Records(source.read, opened.path.stat().st_size)
         refuse_others(records, trees_among(streamers_of(records)) - set(TREES) | {_RNTUPLE})
-        trees = latest(trees_of(records), opened.tree)
-        return Grafting(source, records, trees, next(tree for tree in trees if tree.path == opened.tree))
+        everything = trees_of(records)
+        left_out = list(_older(records, everything, opened.tree))
+        trees = latest(everything, opened.tree)
+        tree_of_jets = next(tree for tree in trees if tree.path == opened.tree)
+        return Grafting(source, records, trees, tree_of_jets, left_out=left_out)
+
+
+def _older(records: Records, trees: Sequence[GraftedTree], name: str) -> Iterator[LeftOut]:
+    """The older cycles of a tree; those without baskets of their own are earlier saves, thus minor."""
+    *older, newest = sorted((tree for tree in trees if tree.path == name), key=lambda tree: tree.key.cycle)
+    known = _baskets_of(records, newest)
+    for tree in older:
+        minor = _baskets_of(records, tree) <= known
+        yield LeftOut(f"cycle {tree.key.cycle} of '{name}'", "only the latest is carried", minor)
+
+
+def _baskets_of(records: Records, tree: GraftedTree) -> set[int]:
+    return {place.at for branch in tree.branches() for place in places(branch, records)}
 
 
 def latest(trees: Sequence[GraftedTree], name: str) -> list[GraftedTree]:
-    """The trees of a file without older cycles of the tree `name`, whose baskets are those of the latest."""
+    """The trees of a file without older cycles of the tree `name`."""
     cycles = [tree.key.cycle for tree in trees if tree.path == name]
     for tree in trees:
         if tree.path == name and tree.key.cycle != max(cycles):
@@ -131,9 +149,25 @@ def _first_basket(records: Records, branch: Thing) -> Unpacked | None:
 
 
 def plan_of(grafting: Grafting, plan: Plan) -> Plan:
-    """The plan with what can be dropped from a file: not the branches that count others."""
+    """The plan with what can be dropped from a file: not the branches that count others.
+
+    Raises UserError for jets that are counted by another branch than the one that is read as their counter.
+    """
+    _check_counters(grafting.tree, plan.collections)
     counters = counting(grafting.tree, {*plan.dropped, *jet_branches(plan.collections)})
     return replace(plan, dropped=[name for name in plan.dropped if name not in counters])
+
+
+def _check_counters(tree: GraftedTree, collections: Sequence[Collection]) -> None:
+    owners = {id(leaf): branch for branch in tree.branches() for leaf in branch["fLeaves"].items}
+    for name, counter in ((name, c.counter) for c in collections for name in c.branches.values()):
+        leaf = tree.named(name)[1]["fLeaves"].items[0]["fLeafCount"]
+        owner = owners.get(id(leaf))
+        if counter and owner is not None and owner is not tree.named(counter)[1]:
+            where = f"branch '{owner.name}'" if owner.name != counter else "another branch of that name"
+            raise UserError(
+                f"'{name}' is not counted by branch '{counter}' but by {where}: choose other jets with --jets, or {REWRITE}"
+            )
 
 
 @contextmanager

@@ -13,11 +13,14 @@ import atlasae
 from atlasae.compression.compress import compress_file
 from atlasae.compression.decompress import decompress_file
 from atlasae.compression.format import read_contents
-from atlasae.compression.plan import Options
+from atlasae.compression.grafting import grafting_of, plan_of
+from atlasae.compression.plan import Options, make_plan
+from atlasae.errors import UserError
 from atlasae.files.trees import open_source
 from atlasae.graft import buffers
 from atlasae.graft.records import Records
 from atlasae.graft.trees import places, trees_of
+from atlasae.jets.inputs import open_input
 
 JETS = ["Jet_pt", "Jet_eta", "Jet_phi", "Jet_mass"]
 PACKED = Options(packed=True, force=True)
@@ -147,6 +150,27 @@ def test_jets_that_cannot_be_put_back_are_written_anew(tmp_path):
     path = Path(__file__).parents[1] / "golden" / "leaves" / "jets.root"  # jets of Double32_t with a range
     succeeded("compress", path, tmp_path / "small.root", "--layout", "packed")
     succeeded("verify", path, tmp_path / "small.root")
+
+
+def test_an_older_cycle_of_the_tree_is_left_out_with_a_note(original, tmp_path):
+    jets = {v: np.full(50, 40 if v == "Jet_pt" else 1, np.float32) for v in JETS}
+    with uproot.update(original) as file:
+        file.mktree("Events", dict.fromkeys(JETS, "f4")).extend(jets)
+    report = compress_file(original, tmp_path / "small.root", PACKED)
+    assert [thing["name"] for thing in report["left_out"]] == ["cycle 1 of 'Events'"]
+    assert not report["left_out"][0]["minor"]  # it has baskets of its own
+    assert any("cycle 1" in note and "only the latest" in note for note in report["notes"])
+    succeeded("verify", original, tmp_path / "small.root")
+
+
+def test_jets_counted_by_another_branch_than_is_read_are_refused(original):
+    with open_input(original, None, ()) as opened:
+        grafting = grafting_of(opened, PACKED)
+        plan = make_plan(opened, PACKED, grafted=True)
+        assert plan_of(grafting, plan).collections == plan.collections
+        grafting.tree.thing["fBranches"].items[0]["fName"] = b"nJet"
+        with pytest.raises(UserError, match="not counted by branch 'nJet' but by another branch of that name.*--jets"):
+            plan_of(grafting, plan)
 
 
 def test_what_is_not_known_is_named(original, monkeypatch):
