@@ -165,9 +165,8 @@ def _check_counters(tree: GraftedTree, collections: Sequence[Collection]) -> Non
         owner = owners.get(id(leaf))
         if counter and owner is not None and owner is not tree.named(counter)[1]:
             where = f"branch '{owner.name}'" if owner.name != counter else "another branch of that name"
-            raise UserError(
-                f"'{name}' is not counted by branch '{counter}' but by {where}: choose other jets with --jets, or {REWRITE}"
-            )
+            message = f"'{name}' is not counted by branch '{counter}' but by {where}"
+            raise UserError(f"{message}: choose other jets with --jets, or {REWRITE}")
 
 
 @contextmanager
