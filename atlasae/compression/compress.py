@@ -31,14 +31,14 @@ from atlasae.compression.ntuples import NtupleTarget, as_ntuple, grafted_ntuple,
 from atlasae.compression.others import copy_others, entry_ranges, moved, read_counted
 from atlasae.compression.plan import Options, Plan, make_plan, open_for, settle_plan
 from atlasae.compression.results import CollectionReport, CompressionReport
-from atlasae.compression.verify import compare_files, read_back
+from atlasae.compression.verify import Output, compare_files, read_back
 from atlasae.errors import UserError
 from atlasae.files.checksums import checksum
 from atlasae.files.damage import damage
 from atlasae.files.events import Events
 from atlasae.files.outputs import check_target, replacing, scratch
 from atlasae.files.remote import Location, Named, local, located, watching
-from atlasae.files.trees import Tree, open_source
+from atlasae.files.trees import Source, Tree, open_source
 from atlasae.files.writing import PAGES, Behind, Target, Writer, create
 from atlasae.jets.collections import stand_ins
 from atlasae.jets.inputs import Opened
@@ -47,7 +47,7 @@ from atlasae.pages import size_text
 from atlasae.report import LeftOut, Report
 
 Finished = Callable[[Path, Report], None]
-Write = Callable[[Opened, Plan, Options, Path, Progress], tuple[Run, list[str], dict[str, Any]]]
+Write = Callable[[Opened, Plan, Options, Path, Progress], Output]
 
 _NOT_GRAFTED = "the jets are stored in few bits or in a way of their own: the whole file is written anew"
 _PLACES, _PLACE_ENTRIES = 12, 500  # positions, and entries at each, that the sample takes from a long file
@@ -79,11 +79,13 @@ def compress_file(
     with watching(path) as check_unchanged, open_for(path, options) as found:
         opened, plan, write = _planned(found, options)
         with replacing(target, options.force) as temporary:
-            run, notes, types = write(opened, plan, options, temporary, writing)
-            if options.read_back:
-                read_back(temporary, opened, types, reading)
-            check_unchanged()
-            report = _report(path, temporary, run, target, plan.notes + notes, time.perf_counter() - started)
+            written = write(opened, plan, options, temporary, writing)
+            with open_source(temporary) as made:
+                if options.read_back:
+                    read_back(made, opened, written, reading)
+                check_unchanged()
+                notes = plan.notes + written.notes
+                report = _report(path, made, written.run, target, notes, time.perf_counter() - started)
             if finished:
                 finished(temporary, report)
     return report
@@ -96,11 +98,11 @@ def recognise_compressed(path: Location, target: Path, options: Options) -> Comp
     """
     with open_source(target) as source:
         run, *others = read_contents(source).runs
-    if others or (run.options, run.versions["atlasae"]) != (options.digest, version("atlasae")):
-        return None
-    if compare_files(path, target)["differences"]:
-        return None
-    return _report(path, target, run, target, [], 0.0)
+        if others or (run.options, run.versions["atlasae"]) != (options.digest, version("atlasae")):
+            return None
+        if compare_files(path, target)["differences"]:
+            return None
+        return _report(path, source, run, target, [], 0.0)
 
 
 def _planned(opened: Opened, options: Options) -> tuple[Opened, Plan, Write]:
@@ -167,12 +169,13 @@ def _growth(before: int, after: int) -> list[str]:
     return [f"the output is larger than the input, by {size_text(after - before)}"] if after > before else []
 
 
-def _report(path: Location, made: Path, run: Run, target: Path, notes: list[str], seconds: float) -> CompressionReport:
+def _report(
+    path: Location, made: Source, run: Run, target: Path, notes: list[str], seconds: float
+) -> CompressionReport:
     """What is reported of a file that is made, and will be called `target`."""
-    with open_source(made) as source:
-        tree = source.trees[run.tree]
-        sizes, carried = jet_bytes(tree, run), _carried(tree, run)
-    file_sizes = file_bytes(path, made, run.source.get("part", (0, 1)))
+    tree = made.trees[run.tree]
+    sizes, carried = jet_bytes(tree, run), _carried(tree, run)
+    file_sizes = file_bytes(path, local(made.path), run.source.get("part", (0, 1)))
     jets = sum(entry.jets for entry in run.collections)
     bytes_out = sum(sizes.values())
     return CompressionReport(
@@ -199,10 +202,8 @@ def _report(path: Location, made: Path, run: Run, target: Path, notes: list[str]
     )
 
 
-def _write_compressed(
-    opened: Opened, plan: Plan, options: Options, path: Path, progress: Progress
-) -> tuple[Run, list[str], dict[str, Any]]:
-    """Write the file; returns its run, notes for the user, and the awkward type of each branch."""
+def _write_compressed(opened: Opened, plan: Plan, options: Options, path: Path, progress: Progress) -> Output:
+    """Write the file, all of it anew."""
     start = _start(opened.events, plan, options)
     plan = settle_plan(plan, [compressor.collection for compressor in start.compressors])
     of_pages = {"compression": plan.compression if options.compression else PAGES} if options.rntuple else {}
@@ -215,13 +216,13 @@ def _write_compressed(
         notes += moved(opened.source, written) if opened.source else []
         run = replace(_run(opened, plan, start, chunks, list(types), options), copied=copied, left_out=left_out)
         write_contents(target, Contents([run], chunks, start.embedded))
-    return run, notes, types
+    return Output(run, notes, types)
 
 
 def _write_grafted(
     grafting: Grafting, opened: Opened, plan: Plan, options: Options, path: Path, progress: Progress
-) -> tuple[Run, list[str], dict[str, Any]]:
-    """Write the file with all but the jets copied; returns the same as `_write_compressed`."""
+) -> Output:
+    """Write the file with all but the jets copied."""
     start = _start(opened.events, plan, options)
     plan = settle_plan(plan, [compressor.collection for compressor in start.compressors])
     with scratch(path) as stand_ins:
@@ -230,16 +231,14 @@ def _write_grafted(
         run = replace(_run(opened, plan, start, chunks, list(types), options), left_out=grafting.left_out)
         contents = Contents([run], chunks, start.embedded)
         with damage(f"'{opened.path}'"):
-            contents = write_grafted(grafting, plan, stand_ins, contents, path)
+            contents, copy = write_grafted(grafting, plan, stand_ins, contents, path)
     notes = [*start.notes, *(note for compressor in start.compressors if (note := compressor.note()))]
     notes += pages.left_out_lines(grafting.left_out)
-    return contents.runs[0], notes, types
+    return Output(contents.runs[0], notes, types, None if plan.recompression else copy.differences)
 
 
-def _write_grafted_ntuple(
-    opened: Opened, plan: Plan, options: Options, path: Path, progress: Progress
-) -> tuple[Run, list[str], dict[str, Any]]:
-    """Write the file with the pages of an RNTuple copied; returns the same as `_write_compressed`."""
+def _write_grafted_ntuple(opened: Opened, plan: Plan, options: Options, path: Path, progress: Progress) -> Output:
+    """Write the file with the pages of an RNTuple copied."""
     options = replace(options, rntuple=True)
     start = _start(opened.events, plan, options)
     plan = settle_plan(plan, [compressor.collection for compressor in start.compressors])
@@ -248,7 +247,7 @@ def _write_grafted_ntuple(
         run = _run(opened, plan, start, chunks, list(types), options)
         contents = target.finish(Contents([run], chunks, start.embedded))
     notes = [*start.notes, *(note for compressor in start.compressors if (note := compressor.note()))]
-    return contents.runs[0], notes, types
+    return Output(contents.runs[0], notes, types)
 
 
 def _copy_others(opened: Opened, options: Options, target: Target) -> tuple[Copied, list[LeftOut]]:

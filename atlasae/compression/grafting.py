@@ -26,7 +26,7 @@ from atlasae.files.writing import compression_of, create_in_memory
 from atlasae.graft.baskets import Form, Unpacked, cut, embedded_basket, open_basket, pack_basket
 from atlasae.graft.buffers import REWRITE, Thing
 from atlasae.graft.comparing import compare_objects, compare_trees
-from atlasae.graft.composing import Composer
+from atlasae.graft.composing import Composer, CopiedRecord
 from atlasae.graft.digests import Digests, Marks, objects_of, sampled, samples
 from atlasae.graft.records import Records, new_key
 from atlasae.graft.streamers import streamers_of, trees_among
@@ -46,6 +46,7 @@ from atlasae.graft.trees import (
     refuse_others,
     take_out,
     trees_of,
+    where_values_are,
 )
 from atlasae.jets.collections import Collection, name_counters, stand_ins
 from atlasae.jets.inputs import Opened
@@ -117,21 +118,20 @@ def latest(trees: Sequence[GraftedTree], name: str) -> list[GraftedTree]:
 
 def forms_of(grafting: Grafting, opened: Opened, collections: Sequence[Collection]) -> dict[str, Form] | None:
     """How the branches of jets store their values, found by packing the first basket; None if one can't be packed."""
-    forms = {}
+    forms, known = {}, grafting.tree.by_name()
     for collection in collections:
         for variable, name in collection.branches.items():
             dtype = collection.dtypes[variable].replace("<", ">")
             with damage(f"branch '{name}'"):
-                form = _form_of(grafting, opened, name, Form(dtype, collection.jagged))
+                form = _form_of(grafting, opened, known[name][1], Form(dtype, collection.jagged))
             if form is None:
                 return None
             forms[name] = form
     return forms
 
 
-def _form_of(grafting: Grafting, opened: Opened, name: str, form: Form) -> Form | None:
-    _, branch = grafting.tree.named(name)
-    first = _first_basket(grafting.records, branch)
+def _form_of(grafting: Grafting, opened: Opened, branch: Thing, form: Form) -> Form | None:
+    name, first = branch.name, _first_basket(grafting.records, branch)
     if first is None:
         return form
     values, counts = flatten(opened.events.read([name], 0, first.entries)[name])
@@ -160,10 +160,11 @@ def plan_of(grafting: Grafting, plan: Plan) -> Plan:
 
 def _check_counters(tree: GraftedTree, collections: Sequence[Collection]) -> None:
     owners = {id(leaf): branch for branch in tree.branches() for leaf in branch["fLeaves"].items}
+    known = tree.by_name()
     for name, counter in ((name, c.counter) for c in collections for name in c.branches.values()):
-        leaf = tree.named(name)[1]["fLeaves"].items[0]["fLeafCount"]
+        leaf = known[name][1]["fLeaves"].items[0]["fLeafCount"]
         owner = owners.get(id(leaf))
-        if counter and owner is not None and owner is not tree.named(counter)[1]:
+        if counter and owner is not None and owner is not known[counter][1]:
             where = f"branch '{owner.name}'" if owner.name != counter else "another branch of that name"
             message = f"'{name}' is not counted by branch '{counter}' but by {where}"
             raise UserError(f"{message}: choose other jets with --jets, or {REWRITE}")
@@ -176,8 +177,31 @@ def _of_file(path: Path) -> Iterator[Records]:
         yield Records(source.read, path.stat().st_size)
 
 
-def write_grafted(grafting: Grafting, plan: Plan, stand_ins: Path, contents: Contents, path: Path) -> Contents:
-    """Write the input without its jets, with their stand-ins; returns the contents of the folder `atlasae`."""
+@dataclass(frozen=True)
+class Copy:
+    """What was written to a file as it was, or is, in memory: its records and its trees."""
+
+    records: list[CopiedRecord]
+    trees: list[GraftedTree]
+
+    def differences(self, source: Source) -> Iterator[str]:
+        """What differs in the file, in which all is compared as it lies there."""
+        records = Records(source.read, source.path.stat().st_size)
+        for record in self.records:
+            if not record.is_in(records.read):
+                yield f"the {record.nbytes} bytes at {record.at} differ"
+        found = [tree for tree in trees_of(records) if not tree.path.startswith(f"{FOLDER}/")]
+        yield from compare_trees(self.trees, found, exactly=True)
+        for mine, theirs in zip(self.trees, found, strict=True):
+            for one, other in zip(mine.branches(), theirs.branches(), strict=True):
+                if where_values_are(one) != where_values_are(other):
+                    yield f"the baskets of branch '{one.name}' of tree '{mine.path}' differ"
+
+
+def write_grafted(
+    grafting: Grafting, plan: Plan, stand_ins: Path, contents: Contents, path: Path
+) -> tuple[Contents, Copy]:
+    """Write the input without its jets, with their stand-ins; returns the contents of the folder `atlasae`, and all."""
     tree, run = grafting.tree, contents.runs[0]
     counters = _counters_kept(grafting, plan)
     drop(tree, plan.dropped)
@@ -197,7 +221,7 @@ def write_grafted(grafting: Grafting, plan: Plan, stand_ins: Path, contents: Con
         contents = replace(contents, runs=[replace(run, graft=graft)], chunks=chunks)
         add_contents(composer, contents)
         composer.finish(grafting.trees)
-    return contents
+    return contents, Copy(composer.kept, grafting.trees)
 
 
 def carried_trees(trees: Sequence[GraftedTree], digests: Digests) -> Iterator[tuple[str, CarriedTree]]:

@@ -52,10 +52,18 @@ class GraftedTree:
 
     def named(self, name: str) -> tuple[Thing, Thing]:
         """The first branch of a name that holds values, in front of it its list; raises KeyError."""
+        try:
+            return self.by_name()[name]
+        except KeyError:
+            raise KeyError(f"tree '{self.path}' has no branch '{name}'") from None
+
+    def by_name(self) -> dict[str, tuple[Thing, Thing]]:
+        """The first branch of each name that holds values, in front of it its list."""
+        found: dict[str, tuple[Thing, Thing]] = {}
         for branches, branch in self.walk():
-            if branch.name == name and not branch["fBranches"].items:
-                return branches, branch
-        raise KeyError(f"tree '{self.path}' has no branch '{name}'")
+            if not branch["fBranches"].items:
+                found.setdefault(branch.name, (branches, branch))
+        return found
 
     def leaves(self) -> dict[int, Thing]:
         """The leaves of all branches by their id."""
@@ -118,6 +126,13 @@ def embedded(branch: Thing) -> list[tuple[int, Thing]]:
     seeks = branch["fBasketSeek"][1]
     found = enumerate(branch["fBaskets"].items)
     return [(n, b) for n, b in found if b is not None and b.kind == "TBasket" and not (n < len(seeks) and seeks[n])]
+
+
+def where_values_are(branch: Thing) -> list[bytes]:
+    """What a branch tells of its baskets: their entries, positions and bytes, and those inside the branch object."""
+    arrays = [branch[name][1] for name in ("fBasketEntry", "fBasketSeek", "fBasketBytes")]
+    told = [np.asarray(array, np.int64).tobytes() for array in arrays]
+    return [*told, *(basket.rest for _, basket in embedded(branch))]
 
 
 def move(branch: Thing, moved: Callable[[int], int]) -> None:
@@ -196,7 +211,8 @@ class TakenBranch:
 
 def take_out(tree: GraftedTree, names: Collection[str]) -> list[TakenBranch]:
     """Take branches out of a tree, with their leaves; in their order; raises KeyError if one is missing."""
-    found = [tree.named(name) for name in names]
+    known = tree.by_name()
+    found = [known[name] for name in names]
     gone = {id(branch) for _, branch in found}
     taken = [one for path, branches in _lists(tree.thing, ()) for one in _taken(path, branches, gone)]
     for branches, branch in found:

@@ -18,6 +18,7 @@ from atlasae.compression.plan import Options, make_plan
 from atlasae.errors import UserError
 from atlasae.files.trees import open_source
 from atlasae.graft import buffers
+from atlasae.graft.composing import Composer
 from atlasae.graft.records import Records
 from atlasae.graft.trees import places, trees_of
 from atlasae.jets.inputs import open_input
@@ -209,6 +210,23 @@ def test_damage_of_the_input_is_found(original, tmp_path):
     content[at + 6 : at + 10] = b"\x7f\xff\xff\xff"  # fObjlen
     bad.write_bytes(content)
     refused(3, ("'name'",), "compress", bad, tmp_path / "x.root", "--layout", "packed", out=tmp_path / "x.root")
+
+
+@pytest.mark.parametrize("what", ["basket", "tree"])
+def test_a_copy_that_is_not_what_was_read_is_refused(what, original, tmp_path, monkeypatch):
+    finish = Composer.finish
+
+    def spoilt(self, trees):
+        finish(self, trees)
+        record, weight = self.kept[0], trees[0].named("weight")[1]
+        if what == "basket":
+            self._write_at(record.at + record.nbytes - 1, b"\xff")
+        else:
+            weight["fTitle"] = b"another"
+
+    monkeypatch.setattr(Composer, "finish", spoilt)
+    out = tmp_path / "small.root"
+    refused(2, ("does not read back",), "compress", original, out, "--layout", "packed", out=out)
 
 
 def test_what_is_intact_is_salvaged(original, tmp_path):
