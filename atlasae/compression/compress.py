@@ -50,6 +50,7 @@ Finished = Callable[[Path, Report], None]
 Write = Callable[[Opened, Plan, Options, Path, Progress], Output]
 
 _NOT_GRAFTED = "the jets are stored in few bits or in a way of their own: the whole file is written anew"
+_DIGITS = 5  # of the largest error
 _PLACES, _PLACE_ENTRIES = 12, 500  # positions, and entries at each, that the sample takes from a long file
 
 
@@ -341,7 +342,7 @@ def _run(
         collections=[
             CompressedCollection(
                 c.collection, c.layout.codec.config(), _promised(c.bounds), start.model_sha256,
-                c.jets, c.exact_jets, c.max_error,
+                c.jets, c.exact_jets, {v: _rounded_up(x, c.bounds.get(v, math.inf)) for v, x in c.max_error.items()},
                 # `compressed_bytes` is 0 for baskets inside the tree object.
                 bytes_in=opened.events.compressed_bytes(list(c.collection.branches.values())) or c.bytes_in,
             )
@@ -372,6 +373,14 @@ def _source(opened: Opened) -> SourceFacts:
 
 def _promised(bounds: dict[str, float]) -> dict[str, float | None]:
     return {variable: bound if math.isfinite(bound) else None for variable, bound in bounds.items()}
+
+
+def _rounded_up(error: float, bound: float) -> float:
+    """An error of few digits, which takes few bytes, but not beyond its bound."""
+    if not 0 < error < math.inf:
+        return error
+    digits = _DIGITS - math.ceil(math.log10(error))
+    return max(error, min(bound, float(f"{math.ceil(error * 10.0**digits)}e{-digits}")))
 
 
 def _collection_report(entry: CompressedCollection, bytes_out: int) -> CollectionReport:

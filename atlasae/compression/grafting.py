@@ -15,7 +15,7 @@ from typing import Any
 import awkward as ak
 
 from atlasae.compression.chunks import Progress, restored_events
-from atlasae.compression.format import CarriedTree, Contents, Graft, Run, write_contents
+from atlasae.compression.format import LOCATING, CarriedTree, Contents, Graft, Run, write_contents
 from atlasae.compression.plan import Options, Plan
 from atlasae.errors import DamagedFileError, UserError
 from atlasae.files.branches import FOLDER
@@ -27,7 +27,7 @@ from atlasae.graft.baskets import Form, Unpacked, cut, embedded_basket, open_bas
 from atlasae.graft.buffers import REWRITE, Thing
 from atlasae.graft.comparing import compare_objects, compare_trees
 from atlasae.graft.composing import Composer, CopiedRecord
-from atlasae.graft.digests import Digests, Marks, objects_of, sampled, samples
+from atlasae.graft.digests import BitMarks, Digests, Marks, objects_of, sampled, samples
 from atlasae.graft.records import Records, new_key
 from atlasae.graft.streamers import streamers_of, trees_among
 from atlasae.graft.taken import TakenOut
@@ -213,12 +213,12 @@ def write_grafted(
         digests = Digests(grafting.records, grafting.trees, {tree.path: edges})
         composer.copy_all(grafting.trees, digests.seen, plan.recompression)
         carried = dict(carried_trees([other for other in grafting.trees if other is not tree], digests))
-        marks = [Marks.of(digests.found(tree.path, number)).numbers for number in range(len(edges))]
+        marks = [Marks.of(*digests.in_groups(tree.path, number)).numbers for number in range(len(edges))]
         graft = Graft(out, carried, objects, grafting.source.uuid, len(tree.names), found)
         _put_stand_ins(composer, grafting, made, counters)
         pairs = zip(contents.chunks, marks, strict=True)
         chunks = [replace(chunk, checksums=chunk.checksums + numbers) for chunk, numbers in pairs]
-        contents = replace(contents, runs=[replace(run, graft=graft)], chunks=chunks)
+        contents = replace(contents, runs=[replace(run, graft=graft, format=LOCATING)], chunks=chunks)
         add_contents(composer, contents)
         composer.finish(grafting.trees)
     return contents, Copy(composer.kept, grafting.trees)
@@ -227,7 +227,7 @@ def write_grafted(
 def carried_trees(trees: Sequence[GraftedTree], digests: Digests) -> Iterator[tuple[str, CarriedTree]]:
     """The entries and the checksums of trees that were copied, by their paths."""
     for tree in trees:
-        yield tree.path, CarriedTree(tree.thing["fEntries"], Marks.of(digests.found(tree.path)))
+        yield tree.path, CarriedTree(tree.thing["fEntries"], Marks.of(*digests.in_groups(tree.path)))
 
 
 def _counters_kept(grafting: Grafting, plan: Plan) -> dict[str, Thing]:
@@ -289,8 +289,8 @@ class Grafted:
     tree: GraftedTree
 
     def __post_init__(self) -> None:
-        """Choose the samples, before the tree is changed."""
-        self._sampled = sampled(self.records, self.tree)
+        """Find the samples, before the tree is changed."""
+        self._sampled = sampled(self.records, self.tree, self.graft.samples)
 
     @property
     def run(self) -> Run:
@@ -330,7 +330,7 @@ class Grafted:
         found = samples(self.records, self._sampled)
         if any(known.get(path) == value for path, value in found.items()):
             return set()
-        return {branch.name for branch in self.tree.branches() if branch.kind != "TBranch"}
+        return {branch.name for tree in self.trees for branch in tree.branches() if branch.kind != "TBranch"}
 
     def edges(self) -> dict[str, list[int]]:
         """The last entries of the chunks of the tree of jets, and of each run in every other tree, by its path."""
@@ -350,16 +350,20 @@ class Grafted:
             for path, carried in (run.graft.trees if run.graft else {}).items():
                 if path not in known:
                     yield f"'{self.source.path}' is damaged: '{path}' was in it and is gone", -1
-                elif changed := carried.marks.changed(digests.found(path, number)):
+                elif changed := self._changed(carried.marks.numbers, run, digests, path, number):
                     where = f"of tree '{path}' in entries {self._start(path, number)} to {self.edges()[path][number]}"
                     yield _told(changed, where), -1
 
     def _damaged_chunks(self, digests: Digests) -> Iterator[tuple[str, int]]:
         for number, (run, start, chunk) in enumerate(self.contents.chunks_by_run()):
-            marks = Marks(chunk.checksums[len(run.written) :])
-            changed = marks.changed(digests.found(self.tree.path, number))
-            if changed := [name for name in changed if name not in self.restreamed]:
+            marks = chunk.checksums[len(run.written) :]
+            if changed := self._changed(marks, run, digests, self.tree.path, number):
                 yield _told(changed, f"in entries {start} to {start + chunk.entries}"), number
+
+    def _changed(self, marks: list[int], run: Run, digests: Digests, path: str, number: int) -> list[str]:
+        """The names of branches that differ from what was written, but for those that ROOT has written anew."""
+        changed = changed_branches_of(digests, path, number, marks, run)
+        return [name for name in changed if name not in self.restreamed]
 
     def _start(self, path: str, number: int) -> int:
         return self.edges()[path][number - 1] if number else 0
@@ -377,9 +381,16 @@ class Grafted:
                 raise DamagedFileError(f"'{name}' in '{self.source.path}' is damaged: its checksum differs")
 
 
+def changed_branches_of(digests: Digests, path: str, number: int, marks: list[int], run: Run) -> list[str]:
+    """The branches of a tree that differ from the marks that a run has of a range of entries."""
+    if run.format < LOCATING:
+        return BitMarks(marks).changed(digests.found(path, number))
+    return Marks(marks).changed(*digests.in_groups(path, number))
+
+
 def _told(names: Sequence[str], where: str) -> str:
-    more = f" (and {len(names) - 1} more)" * (len(names) > 1)
-    return f"branch '{names[0]}'{more} is damaged: checksum differs {where}; get the file again"
+    what = f"branch '{names[0]}' is" if len(names) == 1 else f"some of {len(names)} branches such as '{names[0]}' are"
+    return f"{what} damaged: checksum differs {where}; get the file again"
 
 
 def _entries(run: Run, path: str) -> int:

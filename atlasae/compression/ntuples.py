@@ -11,11 +11,12 @@ from typing import Any
 import awkward as ak
 
 from atlasae.compression.chunks import Progress, restored_events
-from atlasae.compression.format import CarriedNtuple, CarriedTree, Contents, Graft, Run
+from atlasae.compression.format import LOCATING, CarriedNtuple, CarriedTree, Contents, Graft, Run
 from atlasae.compression.grafting import (
     add_contents,
     as_rewritten,
     carried_trees,
+    changed_branches_of,
     damage_of,
     is_grafted,
     jet_branches,
@@ -133,7 +134,7 @@ class NtupleTarget:
         trees |= {one.path: _carried(one, one.copy(self._composer, packing(PAGES))) for one in file.others}
         ntuple = CarriedNtuple(_carried(file.main, self._writer), self._surgery.to_json())
         graft = Graft(None, trees, self._objects, file.source.uuid, len(file.main.ntuple.columns), {}, ntuple)
-        contents = replace(contents, runs=[replace(run, graft=graft, counters=_needed(run))])
+        contents = replace(contents, runs=[replace(run, graft=graft, counters=_needed(run), format=LOCATING)])
         add_contents(self._composer, contents)
         self._composer.finish(file.trees)
         return contents
@@ -297,8 +298,11 @@ def _damaged(
             if path not in known:
                 yield f"'{file.source.path}' is damaged: '{path}' was in it and is gone"
                 continue
-            found = written[path].found(number) if path in written else digests.found(path, number)
-            if carried.marks.changed(found):
+            if path in written:
+                differs = Marks.of(written[path].found(number)).numbers[:1] != carried.marks.numbers[:1]
+            else:
+                differs = bool(changed_branches_of(digests, path, number, carried.marks.numbers, run))
+            if differs:
                 yield f"'{path}' is damaged: the checksum of its columns or branches differs; get the file again"
     graft = contents.runs[0].graft
     if graft and file.source.uuid == graft.uuid and len(contents.runs) == 1:

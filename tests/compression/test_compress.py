@@ -976,7 +976,8 @@ def test_a_file_of_the_past_still_opens(name, tmp_path):
 def test_parts_of_several_formats_are_refused(tmp_path):
     rows = dict[str, dict[str, ak.Array]]()
     for i in range(FORMAT):
-        for name in ("atlasae/runs", "atlasae/chunks", "atlasae/models", "Events"):
+        names = ("atlasae/runs", "atlasae/chunks", *["atlasae/models"] * (i + 1 < FORMAT), "Events")
+        for name in names:
             found = read_tree(GOLDEN / f"format-{i + 1}" / "default.root", name)
             same = name in rows and [a.type.content for a in found.values()] == [
                 a.type.content for a in rows[name].values()
@@ -987,7 +988,7 @@ def test_parts_of_several_formats_are_refused(tmp_path):
         for name, columns in rows.items():
             target.make_tree(name, columns).extend(columns)
     result = run_main("decompress", tmp_path / "merged.root", tmp_path / "back.root")
-    assert result.failed(3, "11 chunks for 1 runs; where parts of several formats were merged, decompress each by")
+    assert result.failed(3, "14 chunks for 1 runs; where parts of several formats were merged, decompress each by")
 
 
 def check_recorded(array: ak.Array, counts: np.ndarray, values: np.ndarray, exact: np.ndarray | None) -> None:

@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from atlasae.compression.format import (
+    ANEW,
     FORMAT,
     Chunk,
     CompressedCollection,
@@ -298,7 +299,16 @@ def test_a_run_comes_back_from_its_json(names, counters, number):
     text = run.to_json()
     assert Run.from_json(text) == run
     assert text.isascii()  # readable in any encoding
-    assert json.loads(text)["format"] == FORMAT
+    assert json.loads(text)["format"] == ANEW < FORMAT
+    grafted = dataclasses.replace(run, format=FORMAT)
+    assert Run.from_json(grafted.to_json()).counters.items() >= run.counters.items()
+
+
+def test_counters_are_told_once_in_a_grafted_file():
+    counters = dict.fromkeys(LATENTS, "nJet") | dict.fromkeys(JETS.branches.values(), "nJet")
+    run = make_run(counters=counters | dict.fromkeys(EXACT, "nJet_exact"), format=FORMAT)
+    assert json.loads(run.to_json())["counters"] == {"Jet_pt": "nJet", "Jet_exact_index": "nJet_exact"}
+    assert Run.from_json(run.to_json()) == run
 
 
 def test_names_that_are_no_text_come_back_from_a_file(tmp_path):
