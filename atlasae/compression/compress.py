@@ -159,7 +159,7 @@ def jet_bytes(tree: Tree, run: Run) -> dict[str, int]:
 
 def _carried(tree: Tree, run: Run) -> list[str]:
     """The names of the carried branches."""
-    if run.graft is None:
+    if run.graft is None or run.graft.alone:
         return [branch.name for branch in run.carried]
     made = {name for entry in run.collections for name in stand_ins(entry.collection, run.counters)}
     return sorted(tree.names - made)

@@ -42,7 +42,7 @@ _SKIMS = {
     "floats": "decompress it with --trust FULL.root, the compressed file it was made of",
 }
 _MADE = {"packed": "packed by atlasae", "floats": "compressed by atlasae to three floats each"}
-_LATER = {"ntuple", "aliases", "places", "exact_prefix", "roundings", "left_out", "minor", "graft"}
+_LATER = {"ntuple", "aliases", "places", "exact_prefix", "roundings", "left_out", "minor", "graft", "alone"}
 _RUNS, _CHUNKS, _MODELS, _ABOUT = (f"{FOLDER}/{name}" for name in ("runs", "chunks", "models", "about"))
 
 
@@ -131,6 +131,7 @@ class Graft:
     branches: int
     samples: dict[str, int]
     ntuple: CarriedNtuple | None = None  # if the tree is an RNTuple; there is no `taken` then
+    alone: bool = False  # whether nothing but the jets is in the file
 
 
 class SourceFacts(TypedDict, total=False):
@@ -179,7 +180,8 @@ class Run:
     def carries_others(self) -> bool:
         """Whether other trees and objects were carried: not with --only-jets, and only in the first part of a file."""
         number, _ = self.source.get("part", (0, 1))
-        found = bool(self.carried or self.left_out or self.graft) or self.copied != Copied()
+        grafted = self.graft is not None and not self.graft.alone
+        found = bool(self.carried or self.left_out or grafted) or self.copied != Copied()
         return number == 0 and found
 
     @property

@@ -5,7 +5,7 @@ back and fills them.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import accumulate
@@ -37,14 +37,17 @@ from atlasae.graft.trees import (
     GraftedTree,
     counting,
     drop,
+    drop_others,
     embedded,
     fill,
+    newest_tree,
     order_leaves,
     places,
     point,
     put_in,
     refuse_others,
     take_out,
+    take_out_wholly,
     trees_of,
     where_values_are,
 )
@@ -65,6 +68,7 @@ class Grafting:
     tree: GraftedTree
     forms: dict[str, Form] = field(default_factory=dict)
     left_out: list[LeftOut] = field(default_factory=list)
+    alone: bool = False  # whether all but the jets is left out
 
     def carried(self, plan: Plan) -> list[str]:
         """The names of the branches that are carried."""
@@ -82,6 +86,8 @@ def grafting_of(opened: Opened, options: Options) -> Grafting | None:
     source, tree = opened.source, opened.tree_read
     if source is None or tree is None or tree.is_rntuple or options.rewrites or opened.part:
         return None
+    if options.only_jets:
+        return _alone(opened, source)
     if any(other.is_rntuple for other in source.trees.values()):
         return None
     with damage(f"'{opened.path}'"):
@@ -92,6 +98,16 @@ def grafting_of(opened: Opened, options: Options) -> Grafting | None:
         trees = latest(everything, opened.tree)
         tree_of_jets = next(tree for tree in trees if tree.path == opened.tree)
         return Grafting(source, records, trees, tree_of_jets, left_out=left_out)
+
+
+def _alone(opened: Opened, source: Source) -> Grafting | None:
+    """The tree of the jets without all else of the file; None where it has what atlasae does not know."""
+    with suppress(UserError), damage(f"'{opened.path}'"):
+        records = Records(source.read, opened.path.stat().st_size)
+        tree = newest_tree(records, opened.tree)
+        records.leave_only(tree.key)
+        return Grafting(source, records, [tree], tree, alone=True)
+    return None
 
 
 def _older(records: Records, trees: Sequence[GraftedTree], name: str) -> Iterator[LeftOut]:
@@ -154,8 +170,16 @@ def plan_of(grafting: Grafting, plan: Plan) -> Plan:
     Raises UserError for jets that are counted by another branch than the one that is read as their counter.
     """
     _check_counters(grafting.tree, plan.collections)
-    counters = counting(grafting.tree, {*plan.dropped, *jet_branches(plan.collections)})
+    if grafting.alone:
+        kept = {*jet_branches(plan.collections), *_counters(plan.collections)}
+        return replace(plan, dropped=sorted(set(grafting.tree.names) - kept))
+    counters = counting(grafting.tree, plan.dropped)
     return replace(plan, dropped=[name for name in plan.dropped if name not in counters])
+
+
+def _counters(collections: Sequence[Collection]) -> list[str]:
+    """The branches of the input that count jets."""
+    return list(dict.fromkeys(c.counter for c in collections if c.counter))
 
 
 def _check_counters(tree: GraftedTree, collections: Sequence[Collection]) -> None:
@@ -204,8 +228,11 @@ def write_grafted(
     """Write the input without its jets, with their stand-ins; returns the contents of the folder `atlasae`, and all."""
     tree, run = grafting.tree, contents.runs[0]
     counters = _counters_kept(grafting, plan)
-    drop(tree, plan.dropped)
-    taken = take_out(tree, jet_branches(plan.collections))
+    if grafting.alone:
+        drop_others(tree, [*jet_branches(plan.collections), *counters])
+    else:
+        drop(tree, plan.dropped)
+    taken = take_out_wholly(tree, jet_branches(plan.collections))
     out, objects = TakenOut.of(tree, taken, grafting.forms), dict(objects_of(grafting.records, FOLDER))
     found = samples(grafting.records, sampled(grafting.records, tree))
     with Composer(path, grafting.records) as composer, _of_file(stand_ins) as made:
@@ -214,7 +241,8 @@ def write_grafted(
         composer.copy_all(grafting.trees, digests.seen, plan.recompression)
         carried = dict(carried_trees([other for other in grafting.trees if other is not tree], digests))
         marks = [Marks.of(*digests.in_groups(tree.path, number)).numbers for number in range(len(edges))]
-        graft = Graft(out, carried, objects, grafting.source.uuid, len(tree.names), found)
+        number = 0 if grafting.alone else len(tree.names)
+        graft = Graft(out, carried, objects, grafting.source.uuid, number, found, alone=grafting.alone)
         _put_stand_ins(composer, grafting, made, counters)
         pairs = zip(contents.chunks, marks, strict=True)
         chunks = [replace(chunk, checksums=chunk.checksums + numbers) for chunk, numbers in pairs]
@@ -308,15 +336,18 @@ class Grafted:
         """Whether ROOT has not written the file anew since."""
         return self.source.uuid == self.graft.uuid and len(self.contents.runs) == 1
 
-    def put_back(self) -> list[Thing]:
-        """Put the branches of the jets back in their places, without values; returns them."""
+    def put_back(self) -> list[tuple[Thing, Form]]:
+        """Put the branches of the jets back in their places, without values; returns them with their forms."""
         taken = self.graft.taken
         assert taken is not None
-        things = taken.things(self.tree)
+        things, entries = taken.things(self.tree), self.tree.thing["fEntries"]
         for thing, kept in zip(things, taken.branches, strict=True):
             put_in(self.tree, thing, kept.above, kept.before)
+            if kept.form is None and thing["fEntries"]:
+                thing["fEntries"] = thing["fEntryNumber"] = entries
         order_leaves(self.tree)
-        return things
+        forms = (kept.form for kept in taken.branches)
+        return [(thing, form) for thing, form in zip(things, forms, strict=True) if form is not None]
 
     @cached_property
     def restreamed(self) -> set[str]:
@@ -424,11 +455,7 @@ def compare_grafted(opened: Opened, grafted: Grafted) -> tuple[list[str], list[s
         return ["the original is no ROOT file"], []
     with damage(f"'{source.path}'", *FACTS):
         records = Records(source.read, source.path.stat().st_size)
-        trees = latest(trees_of(records), run.tree)
-        tree = next(tree for tree in trees if tree.path == run.tree)
-        known = set(tree.names)
-        take_out(tree, [name for name in run.originals if name in known])
-        drop(tree, [name for name in run.dropped if name in known])
+        tree, trees = _without_jets(records, run)
         exactly = grafted.is_untouched
         found = list(compare_trees(trees, grafted.trees, exactly))
         digests = grafted.digests(sparing=True)
@@ -439,6 +466,24 @@ def compare_grafted(opened: Opened, grafted: Grafted) -> tuple[list[str], list[s
         found += [message for message, _ in data]
         found += compare_objects(records, grafted.records, FOLDER, exactly)
     return found, [name for _, name in data if name]
+
+
+def _without_jets(records: Records, run: Run) -> tuple[GraftedTree, list[GraftedTree]]:
+    """The tree of the jets in an original file, and all trees, without the jets and what was left out."""
+    assert run.graft is not None
+    if run.graft.alone:
+        tree = newest_tree(records, run.tree)
+        records.leave_only(tree.key)
+        trees = [tree]
+        drop_others(tree, [*run.originals, *_counters([entry.collection for entry in run.collections])])
+    else:
+        trees = latest(trees_of(records), run.tree)
+        tree = next(tree for tree in trees if tree.path == run.tree)
+    known = set(tree.names)
+    drop(tree, [name for name in run.dropped if name in known])
+    take = take_out_wholly if run.format >= LOCATING else take_out
+    take(tree, [name for name in run.originals if name in known])
+    return tree, trees
 
 
 def _compare_data(
@@ -516,10 +561,7 @@ def write_regrafted(grafted: Grafted, path: Path, progress: Progress) -> None:
         composer.copy_all(grafted.trees, digests.seen)
         grafted.check(digests)
         with damage(f"'{FOLDER}' in '{grafted.source.path}'", *FACTS):
-            things = grafted.put_back()
-        taken = grafted.graft.taken
-        forms = [kept.form for kept in taken.branches] if taken else []
-        pairs = zip(things, forms, strict=True)
+            pairs = grafted.put_back()
         fillers = {thing.name: Filler(composer, grafted, thing, form) for thing, form in pairs}
         for _, events in restored_events(grafted.source, grafted.contents, progress):
             for name, filler in fillers.items():

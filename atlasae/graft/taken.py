@@ -15,11 +15,14 @@ _MOST = 1 << 26  # bytes of branch objects; more are damage
 
 @dataclass(frozen=True)
 class KeptBranch:
-    """A branch that was taken out: the branches above it, the one that follows it, and its form."""
+    """A branch that was taken out: the branches above it, the one that follows it, and its form.
+
+    One without a form held others that were taken out, and comes before these.
+    """
 
     above: list[str]
     before: str
-    form: Form
+    form: Form | None
 
 
 @dataclass(frozen=True)
@@ -35,11 +38,12 @@ class TakenOut:
         owners = {id(thing): path for path, thing in _counting(tree).items()}
         listed = Thing("TObjArray", 3, {"TObject": Thing("TObject", rest=_OBJECT), "fName": b"", "fLowerBound": 0})
         for one in taken:
-            clear(one.thing)
+            if one.thing.name in forms:
+                clear(one.thing)
             point(one.thing, lambda counter: _path(owners.get(id(counter), "")))
             listed.items.append(one.thing)
         data = lzma.compress(write_thing(listed, 0), format=lzma.FORMAT_RAW, filters=_FILTERS)
-        kept = [KeptBranch(list(one.above), one.before, forms[one.thing.name]) for one in taken]
+        kept = [KeptBranch(list(one.above), one.before, forms.get(one.thing.name)) for one in taken]
         return cls(kept, base64.b64encode(data).decode())
 
     def things(self, tree: GraftedTree) -> list[Thing]:

@@ -80,13 +80,27 @@ def _walk(thing: Thing) -> Iterator[tuple[Thing, Thing]]:
 
 def trees_of(records: Records) -> list[GraftedTree]:
     """All TTrees of a file, every cycle; raises UserError for one that atlasae does not know, ValueError for damage."""
-    found = []
-    for path, folder in records.root.walk():
-        for key in folder.keys:
-            if key.class_name in TREES:
-                thing = read_thing(payload_of(records, key), key.class_name, key.keylen)
-                found.append(GraftedTree(f"{path}{key.path_name}", folder, key, thing))
-    return found
+    return [GraftedTree(path, folder, key, _thing(records, key)) for path, folder, key in _keys_of_trees(records)]
+
+
+def newest_tree(records: Records, name: str) -> GraftedTree:
+    """The newest cycle of a tree, read without the others; raises KeyError and as `trees_of`."""
+    found = [one for one in _keys_of_trees(records) if one[0] == name]
+    if not found:
+        raise KeyError(f"there is no tree '{name}'")
+    path, folder, key = max(found, key=lambda one: one[2].cycle)
+    return GraftedTree(path, folder, key, _thing(records, key))
+
+
+def _keys_of_trees(records: Records) -> list[tuple[str, Folder, RecordKey]]:
+    """Path, folder and key of every TTree."""
+    folders = records.root.walk()
+    every = ((f"{path}{key.path_name}", folder, key) for path, folder in folders for key in folder.keys)
+    return [one for one in every if one[2].class_name in TREES]
+
+
+def _thing(records: Records, key: RecordKey) -> Thing:
+    return read_thing(payload_of(records, key), key.class_name, key.keylen)
 
 
 def payload_of(records: Records, key: RecordKey) -> bytes:
@@ -212,12 +226,28 @@ class TakenBranch:
 def take_out(tree: GraftedTree, names: Collection[str]) -> list[TakenBranch]:
     """Take branches out of a tree, with their leaves; in their order; raises KeyError if one is missing."""
     known = tree.by_name()
-    found = [known[name] for name in names]
-    gone = {id(branch) for _, branch in found}
+    return _take(tree, [known[name] for name in names])
+
+
+def take_out_wholly(tree: GraftedTree, names: Collection[str]) -> list[TakenBranch]:
+    """Take branches out, and the branches above them that are left with nothing; those above come first.
+
+    ROOT can't read a branch that has neither branches nor baskets once it has merged it.
+    """
+    groups, rounds = _groups(tree), [take_out(tree, names)]
+    while empty := [pair for pair in tree.walk() if id(pair[1]) in groups and _is_empty(pair[1])]:
+        rounds.append(_take(tree, empty))
+    return [one for taken in reversed(rounds) for one in taken]
+
+
+def _is_empty(branch: Thing) -> bool:
+    return not branch["fBranches"].items and not branch["fBasketSeek"][1].any() and not embedded(branch)
+
+
+def _take(tree: GraftedTree, pairs: Sequence[tuple[Thing, Thing]]) -> list[TakenBranch]:
+    gone = {id(branch) for _, branch in pairs}
     taken = [one for path, branches in _lists(tree.thing, ()) for one in _taken(path, branches, gone)]
-    for branches, branch in found:
-        branches.items.pop(_index(branches, branch))
-    _forget(tree, (branch for _, branch in found))
+    _remove(tree, pairs)
     return taken
 
 
@@ -232,12 +262,38 @@ def _taken(path: tuple[str, ...], branches: Thing, gone: Collection[int]) -> Ite
 
 def drop(tree: GraftedTree, names: Collection[str]) -> None:
     """Take branches out for good, and the branches above them that hold no others."""
-    groups = {id(branch) for branch in tree.branches() if branch["fBranches"].items}
+    groups = _groups(tree)
     take_out(tree, names)
+    _prune(tree, groups)
+
+
+def drop_others(tree: GraftedTree, names: Collection[str]) -> None:
+    """Take all out for good but the branches of these names, the first of each, and what they are in."""
+    known, groups = tree.by_name(), _groups(tree)
+    kept = {id(known[name][1]) for name in names}
+    gone = [pair for pair in tree.walk() if id(pair[1]) not in kept | groups]
+    _remove(tree, gone)
+    _prune(tree, groups)
+    tree.thing["fBranchRef"] = None
+
+
+def _groups(tree: GraftedTree) -> set[int]:
+    """The branches that hold others."""
+    return {id(branch) for _, branch in tree.walk() if branch["fBranches"].items}
+
+
+def _remove(tree: GraftedTree, pairs: Sequence[tuple[Thing, Thing]]) -> None:
+    """Take branches out of the lists in front of them."""
+    gone = {id(branch) for _, branch in pairs}
+    for branches in {id(branches): branches for branches, _ in pairs}.values():
+        branches.items = [branch for branch in branches.items if id(branch) not in gone]
+    _forget(tree, (branch for _, branch in pairs))
+
+
+def _prune(tree: GraftedTree, groups: Collection[int]) -> None:
+    """Take out the groups that hold nothing any more."""
     while empty := [pair for pair in tree.walk() if id(pair[1]) in groups and not pair[1]["fBranches"].items]:
-        for branches, branch in empty:
-            branches.items.pop(_index(branches, branch))
-        _forget(tree, (branch for _, branch in empty))
+        _remove(tree, empty)
 
 
 def counting(tree: GraftedTree, without: Collection[str]) -> set[str]:
@@ -249,10 +305,6 @@ def counting(tree: GraftedTree, without: Collection[str]) -> set[str]:
             if leaf is not None and branch.name not in without:
                 counted.add(id(leaf["fLeafCount"]))
     return {owners[leaf] for leaf in counted if leaf in owners}
-
-
-def _index(things: Thing, thing: Thing) -> int:
-    return next(place for place, other in enumerate(things.items) if other is thing)
 
 
 def _forget(tree: GraftedTree, branches: Iterable[Thing]) -> None:

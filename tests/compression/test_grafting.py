@@ -20,7 +20,7 @@ from atlasae.files.trees import open_source
 from atlasae.graft import buffers
 from atlasae.graft.composing import Composer
 from atlasae.graft.records import Records
-from atlasae.graft.trees import places, trees_of
+from atlasae.graft.trees import clear, places, put_in, take_out, take_out_wholly, trees_of
 from atlasae.jets.inputs import open_input
 
 JETS = ["Jet_pt", "Jet_eta", "Jet_phi", "Jet_mass"]
@@ -120,6 +120,36 @@ def test_what_is_dropped_comes_not_back(original, tmp_path):
     decompress_file(small, back)
     assert set(read_tree(original, "Events")) - set(read_tree(back, "Events")) == {"weight"}
     succeeded("verify", original, small)
+
+
+def test_nothing_but_jets_is_there_when_that_is_asked_for(original, tmp_path):
+    small, back = tmp_path / "small.root", tmp_path / "back.root"
+    report = compress_file(original, small, Options(packed=True, only_jets=True))
+    decompress_file(small, back)
+    succeeded("verify", original, small)
+    assert report["carried"] == [] and {"weight", "Jet_nConstituents"} <= set(report["dropped"])
+    assert payloads(small, "Events").keys() == {"nJet", "Jet_packed", "nJet_packed"}
+    assert payloads(back, "Events")["nJet"] == payloads(original, "Events")["nJet"]
+    before = branch_facts(original, "Events")
+    assert branch_facts(back, "Events") == [facts for facts in before if facts[0] in ("nJet", *JETS)]
+    with uproot.open(back) as file:
+        assert file.keys() == ["Events;1"]
+
+
+def test_a_branch_that_held_nothing_but_jets_goes_and_comes_with_them(original):
+    tree = next(one for one in trees_of(records_of(original)) if one.path == "Events")
+    branches, group = tree.named("weight")
+    clear(group)
+    jets = take_out(tree, JETS)
+    group["fBranches"].items += [one.thing for one in jets]
+    place = branches.items.index(group)
+    taken = take_out_wholly(tree, JETS)
+    assert [one.thing.name for one in taken] == ["weight", *JETS]
+    assert not {"weight", *JETS} & set(tree.names)
+    for one in taken:
+        put_in(tree, one.thing, one.above, one.before)
+    assert branches.items.index(group) == place
+    assert [branch.name for branch in group["fBranches"].items] == JETS
 
 
 def test_a_folder_has_few_bytes(small):
