@@ -22,12 +22,14 @@ from atlasae.files.branches import FOLDER
 from atlasae.files.damage import FACTS, damage
 from atlasae.files.events import flatten
 from atlasae.files.trees import Source, open_source
-from atlasae.files.writing import compression_of, create_in_memory
+from atlasae.files.writing import PAGES, compression_of, create_in_memory
+from atlasae.graft.anchors import GraftedNtuple, ntuples_of, packing
 from atlasae.graft.baskets import Form, Unpacked, cut, embedded_basket, open_basket, pack_basket
 from atlasae.graft.buffers import REWRITE, Thing
 from atlasae.graft.comparing import compare_objects, compare_trees
 from atlasae.graft.composing import Composer, CopiedRecord
 from atlasae.graft.digests import BitMarks, Digests, Marks, objects_of, sampled, samples
+from atlasae.graft.ntuple import NtupleWriter
 from atlasae.graft.records import Records, new_key
 from atlasae.graft.streamers import streamers_of, trees_among
 from atlasae.graft.taken import TakenOut
@@ -55,8 +57,6 @@ from atlasae.jets.collections import Collection, name_counters, stand_ins
 from atlasae.jets.inputs import Opened
 from atlasae.report import LeftOut
 
-_RNTUPLE = "ROOT::RNTuple"
-
 
 @dataclass
 class Grafting:
@@ -68,6 +68,7 @@ class Grafting:
     tree: GraftedTree
     forms: dict[str, Form] = field(default_factory=dict)
     left_out: list[LeftOut] = field(default_factory=list)
+    ntuples: list[GraftedNtuple] = field(default_factory=list)
     alone: bool = False  # whether all but the jets is left out
 
     def carried(self, plan: Plan) -> list[str]:
@@ -88,16 +89,15 @@ def grafting_of(opened: Opened, options: Options) -> Grafting | None:
         return None
     if options.only_jets:
         return _alone(opened, source)
-    if any(other.is_rntuple for other in source.trees.values()):
-        return None
     with damage(f"'{opened.path}'"):
         records = Records(source.read, opened.path.stat().st_size)
-        refuse_others(records, trees_among(streamers_of(records)) - set(TREES) | {_RNTUPLE})
+        refuse_others(records, trees_among(streamers_of(records)) - set(TREES))
         everything = trees_of(records)
         left_out = list(_older(records, everything, opened.tree))
         trees = latest(everything, opened.tree)
         tree_of_jets = next(tree for tree in trees if tree.path == opened.tree)
-        return Grafting(source, records, trees, tree_of_jets, left_out=left_out)
+        ntuples = ntuples_of(records)
+        return Grafting(source, records, trees, tree_of_jets, left_out=left_out, ntuples=ntuples)
 
 
 def _alone(opened: Opened, source: Source) -> Grafting | None:
@@ -207,6 +207,7 @@ class Copy:
 
     records: list[CopiedRecord]
     trees: list[GraftedTree]
+    ntuples: dict[str, NtupleWriter]
 
     def differences(self, source: Source) -> Iterator[str]:
         """What differs in the file, in which all is compared as it lies there."""
@@ -220,6 +221,9 @@ class Copy:
             for one, other in zip(mine.branches(), theirs.branches(), strict=True):
                 if where_values_are(one) != where_values_are(other):
                     yield f"the baskets of branch '{one.name}' of tree '{mine.path}' differ"
+        read = {one.path: one.read().found() for one in ntuples_of(records)}
+        changed = [path for path, writer in self.ntuples.items() if read.get(path) != writer.found()]
+        yield from (f"RNTuple '{path}' differs" for path in changed)
 
 
 def write_grafted(
@@ -240,6 +244,8 @@ def write_grafted(
         digests = Digests(grafting.records, grafting.trees, {tree.path: edges})
         composer.copy_all(grafting.trees, digests.seen, plan.recompression)
         carried = dict(carried_trees([other for other in grafting.trees if other is not tree], digests))
+        ntuples = {one.path: one.copy(composer, packing(PAGES)) for one in grafting.ntuples}
+        carried |= {one.path: carried_ntuple(one, ntuples[one.path]) for one in grafting.ntuples}
         marks = [Marks.of(*digests.in_groups(tree.path, number)).numbers for number in range(len(edges))]
         number = 0 if grafting.alone else len(tree.names)
         graft = Graft(out, carried, objects, grafting.source.uuid, number, found, alone=grafting.alone)
@@ -249,13 +255,23 @@ def write_grafted(
         contents = replace(contents, runs=[replace(run, graft=graft, format=LOCATING)], chunks=chunks)
         add_contents(composer, contents)
         composer.finish(grafting.trees)
-    return contents, Copy(composer.kept, grafting.trees)
+    return contents, Copy(composer.kept, grafting.trees, ntuples)
 
 
 def carried_trees(trees: Sequence[GraftedTree], digests: Digests) -> Iterator[tuple[str, CarriedTree]]:
     """The entries and the checksums of trees that were copied, by their paths."""
     for tree in trees:
         yield tree.path, CarriedTree(tree.thing["fEntries"], Marks.of(*digests.in_groups(tree.path)))
+
+
+def carried_ntuple(one: GraftedNtuple, writer: NtupleWriter) -> CarriedTree:
+    """Its entries and the checksum of all its columns: the pages have checksums of their own, which tell the place."""
+    return CarriedTree(one.ntuple.entries, Marks(Marks.of(writer.found()).numbers[:1]))
+
+
+def differs_from(carried: CarriedTree, writer: NtupleWriter, number: int) -> bool:
+    """Whether a range of the entries of an RNTuple differs from what was carried."""
+    return Marks.of(writer.found(number)).numbers[:1] != carried.marks.numbers[:1]
 
 
 def _counters_kept(grafting: Grafting, plan: Plan) -> dict[str, Thing]:
@@ -315,6 +331,7 @@ class Grafted:
     records: Records
     trees: list[GraftedTree]
     tree: GraftedTree
+    ntuples: list[GraftedNtuple]
 
     def __post_init__(self) -> None:
         """Find the samples, before the tree is changed."""
@@ -373,13 +390,24 @@ class Grafted:
         """The checksums of all carried branches, in the ranges that have checksums in the file, of baskets to come."""
         return Digests(self.records, self.trees, self.edges(), sparing)
 
-    def damaged(self, digests: Digests) -> Iterator[tuple[str, int]]:
+    def read_ntuples(self) -> dict[str, NtupleWriter]:
+        """Read all RNTuples, for their checksums."""
+        edges = self.edges()
+        return {one.path: one.read(edges.get(one.path, ())) for one in self.ntuples}
+
+    def damaged(self, digests: Digests, ntuples: Mapping[str, NtupleWriter]) -> Iterator[tuple[str, int]]:
         """Messages about what differs from what was written, each with the number of its chunk, or -1."""
         yield from self._damaged_chunks(digests)
         known = {tree.path for tree in self.trees}
         for number, run in enumerate(self.contents.runs):
             for path, carried in (run.graft.trees if run.graft else {}).items():
-                if path not in known:
+                if path in ntuples:
+                    if differs_from(carried, ntuples[path], number):
+                        yield (
+                            f"RNTuple '{path}' is damaged: the checksum of its columns differs; get the file again",
+                            -1,
+                        )
+                elif path not in known:
                     yield f"'{self.source.path}' is damaged: '{path}' was in it and is gone", -1
                 elif changed := self._changed(carried.marks.numbers, run, digests, path, number):
                     where = f"of tree '{path}' in entries {self._start(path, number)} to {self.edges()[path][number]}"
@@ -399,9 +427,9 @@ class Grafted:
     def _start(self, path: str, number: int) -> int:
         return self.edges()[path][number - 1] if number else 0
 
-    def check(self, digests: Digests) -> None:
-        """Raise DamagedFileError if a checksum differs of what the digests have seen."""
-        for message, _ in self.damaged(digests):
+    def check(self, digests: Digests, ntuples: Mapping[str, NtupleWriter]) -> None:
+        """Raise DamagedFileError if a checksum differs of what the digests have seen, or of RNTuples."""
+        for message, _ in self.damaged(digests, ntuples):
             raise DamagedFileError(message)
 
     def check_objects(self) -> None:
@@ -445,7 +473,7 @@ def taken_apart(source: Source, contents: Contents) -> Grafted:
         take_out(tree, ours)
         records.leave_out(FOLDER)
         trees = [tree for tree in trees if not tree.path.startswith(f"{FOLDER}/")]
-        return Grafted(source, contents, records, trees, tree)
+        return Grafted(source, contents, records, trees, tree, ntuples_of(records))
 
 
 def compare_grafted(opened: Opened, grafted: Grafted) -> tuple[list[str], list[str]]:
@@ -460,12 +488,23 @@ def compare_grafted(opened: Opened, grafted: Grafted) -> tuple[list[str], list[s
         found = list(compare_trees(trees, grafted.trees, exactly))
         digests = grafted.digests(sparing=True)
         digests.read()
-        grafted.check(digests)
+        ntuples = grafted.read_ntuples()
+        grafted.check(digests, ntuples)
+        found += _compare_ntuples([] if run.graft and run.graft.alone else ntuples_of(records), ntuples)
         others = Digests(records, trees, grafted.edges())
         data = list(_compare_data(grafted, digests, others, {one.path: one.thing["fEntries"] for one in trees}))
         found += [message for message, _ in data]
         found += compare_objects(records, grafted.records, FOLDER, exactly)
     return found, [name for _, name in data if name]
+
+
+def _compare_ntuples(originals: Sequence[GraftedNtuple], others: Mapping[str, NtupleWriter]) -> Iterator[str]:
+    """The differences between the RNTuples of an original, and those of a grafted file."""
+    mine = {one.path: one for one in originals}
+    yield from (f"RNTuple '{path}' is in one of the files only" for path in sorted(mine.keys() ^ others.keys()))
+    for path in mine.keys() & others.keys():
+        if mine[path].read().found() != others[path].found():
+            yield f"RNTuple '{path}' differs"
 
 
 def _without_jets(records: Records, run: Run) -> tuple[GraftedTree, list[GraftedTree]]:
@@ -519,7 +558,7 @@ def damage_of(grafted: Grafted) -> list[tuple[str, int]]:
     """Messages about all damage but that of the jets, each with the number of its chunk in the tree of jets, or -1."""
     digests = grafted.digests(sparing=True)
     digests.read()
-    found = list(grafted.damaged(digests))
+    found = list(grafted.damaged(digests, grafted.read_ntuples()))
     try:
         grafted.check_objects()
     except DamagedFileError as error:
@@ -559,7 +598,9 @@ def write_regrafted(grafted: Grafted, path: Path, progress: Progress) -> None:
         grafted.check_objects()
         digests = grafted.digests(sparing=True)
         composer.copy_all(grafted.trees, digests.seen)
-        grafted.check(digests)
+        edges, pages = grafted.edges(), packing(PAGES)
+        ntuples = {one.path: one.copy(composer, pages, edges.get(one.path, ())) for one in grafted.ntuples}
+        grafted.check(digests, ntuples)
         with damage(f"'{FOLDER}' in '{grafted.source.path}'", *FACTS):
             pairs = grafted.put_back()
         fillers = {thing.name: Filler(composer, grafted, thing, form) for thing, form in pairs}

@@ -1,5 +1,6 @@
 """Files of which all but the jets is copied byte for byte."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -150,6 +151,29 @@ def test_a_branch_that_held_nothing_but_jets_goes_and_comes_with_them(original):
         put_in(tree, one.thing, one.above, one.before)
     assert branches.items.index(group) == place
     assert [branch.name for branch in group["fBranches"].items] == JETS
+
+
+def test_an_rntuple_beside_the_tree_is_copied(original, tmp_path):
+    small, back = tmp_path / "small.root", tmp_path / "back.root"
+    numbers = {"x": np.arange(500.0), "lists": ak.unflatten(np.arange(900), [1, 2, 3] * 150)}
+    with uproot.update(original) as file:
+        file.mkrntuple("ntuple", numbers | {"x": numbers["x"][:450]})
+    assert compress_file(original, small, PACKED)["notes"] == []
+    succeeded("verify", original, small)
+    assert run_of(small).trees.keys() == {"deep/other", "ntuple"}
+    decompress_file(small, back)
+    for path in (small, back):
+        found = read_tree(path, "ntuple")
+        assert {name: bits(array) for name, array in found.items()} == {
+            name: bits(array) for name, array in read_tree(original, "ntuple").items()
+        }
+    content = bytearray(small.read_bytes())
+    keys = [found.start() - 27 for found in re.finditer(b"RBlob", content)]
+    sizes = {at: int.from_bytes(content[at : at + 4], "big") for at in keys}
+    pages = max(sizes, key=sizes.__getitem__)
+    content[pages + sizes[pages] // 2] ^= 1
+    small.write_bytes(content)
+    assert run_main("verify", small).failed(3, "'ntuple'")
 
 
 def test_a_folder_has_few_bytes(small):
