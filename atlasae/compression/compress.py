@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -40,14 +40,14 @@ from atlasae.compression.ntuples import NtupleTarget, as_ntuple, grafted_ntuple,
 from atlasae.compression.others import copy_others, entry_ranges, moved, read_counted
 from atlasae.compression.plan import Options, Plan, make_plan, open_for, settle_plan
 from atlasae.compression.results import ANEW, COPIED, CollectionReport, CompressionReport, PlanReport
-from atlasae.compression.verify import compare_files, read_back
+from atlasae.compression.verify import Output, compare_files, read_back
 from atlasae.errors import UserError
 from atlasae.files.checksums import checksum
 from atlasae.files.damage import damage
 from atlasae.files.events import Events
 from atlasae.files.outputs import check_format, check_target, replacing, scratch
 from atlasae.files.remote import Location, Named, local, located, watching
-from atlasae.files.trees import Tree, open_source
+from atlasae.files.trees import Source, Tree, open_source
 from atlasae.files.writing import PAGES, Behind, Target, Writer, create
 from atlasae.jets.collections import Collection, stand_ins
 from atlasae.jets.inputs import Opened
@@ -57,20 +57,10 @@ from atlasae.pages import size_text
 from atlasae.report import LeftOut, Report
 
 Finished = Callable[[Path, Report], None]
-
-
-@dataclass(frozen=True)
-class WrittenRun:
-    """What was written to a file: its run, notes for the user, and the awkward type of each branch."""
-
-    run: Run
-    notes: list[str]
-    types: Mapping[str, ak.types.Type]
-
-
-Write = Callable[[Opened, Plan, Options, Path, Progress], WrittenRun]
+Write = Callable[[Opened, Plan, Options, Path, Progress], Output]
 
 _NOT_GRAFTED = "the jets are stored in few bits or in a way of their own: the whole file is written anew"
+_DIGITS = 5  # of the largest error
 _PLACES, _PLACE_ENTRIES = 12, 500  # positions, and entries at each, that the sample takes from a long file
 
 
@@ -103,11 +93,12 @@ def compress_file(
         opened, plan, write = _planned(found, options)
         with replacing(target, options.force) as temporary:
             written = write(opened, plan, options, temporary, writing)
-            if options.read_back:
-                read_back(temporary, opened, written.types, reading)
-            check_unchanged()
-            notes = plan.notes + written.notes
-            report = _report(path, temporary, written.run, target, notes, time.perf_counter() - started)
+            with open_source(temporary) as made:
+                if options.read_back:
+                    read_back(made, opened, written, reading)
+                check_unchanged()
+                notes = plan.notes + written.notes
+                report = _report(path, made, written.run, target, notes, time.perf_counter() - started)
             if finished:
                 finished(temporary, report)
     return report
@@ -159,11 +150,11 @@ def recognise_compressed(path: Location, target: Path, options: Options) -> Comp
     """
     with open_source(target) as source:
         run, *others = read_contents(source).runs
-    if others or (run.options, run.versions["atlasae"]) != (options.digest, version("atlasae")):
-        return None
-    if compare_files(path, target)["differences"]:
-        return None
-    return _report(path, target, run, target, [], 0.0)
+        if others or (run.options, run.versions["atlasae"]) != (options.digest, version("atlasae")):
+            return None
+        if compare_files(path, target)["differences"]:
+            return None
+        return _report(path, source, run, target, [], 0.0)
 
 
 def _planned(opened: Opened, options: Options) -> tuple[Opened, Plan, Write]:
@@ -226,7 +217,7 @@ def jet_bytes(tree: Tree, run: Run) -> dict[str, int]:
 
 def _carried(tree: Tree, run: Run) -> list[str]:
     """The names of the carried branches."""
-    if run.graft is None:
+    if run.graft is None or run.graft.alone:
         return [branch.name for branch in run.carried]
     made = {name for entry in run.collections for name in stand_ins(entry.collection, run.counters)}
     return sorted(tree.names - made)
@@ -237,12 +228,13 @@ def _growth(before: int, after: int) -> list[str]:
     return [f"the output is larger than the input, by {size_text(after - before)}"] if after > before else []
 
 
-def _report(path: Location, made: Path, run: Run, target: Path, notes: list[str], seconds: float) -> CompressionReport:
+def _report(
+    path: Location, made: Source, run: Run, target: Path, notes: list[str], seconds: float
+) -> CompressionReport:
     """What is reported of a file that is made, and will be called `target`."""
-    with open_source(made) as source:
-        tree = source.trees[run.tree]
-        sizes, carried = jet_bytes(tree, run), _carried(tree, run)
-    file_sizes = file_bytes(path, made, run.source.get("part", (0, 1)))
+    tree = made.trees[run.tree]
+    sizes, carried = jet_bytes(tree, run), _carried(tree, run)
+    file_sizes = file_bytes(path, local(made.path), run.source.get("part", (0, 1)))
     jets = sum(entry.jets for entry in run.collections)
     bytes_out = sum(sizes.values())
     return CompressionReport(
@@ -269,8 +261,8 @@ def _report(path: Location, made: Path, run: Run, target: Path, notes: list[str]
     )
 
 
-def _write_compressed(opened: Opened, plan: Plan, options: Options, path: Path, progress: Progress) -> WrittenRun:
-    """Write the whole file anew."""
+def _write_compressed(opened: Opened, plan: Plan, options: Options, path: Path, progress: Progress) -> Output:
+    """Write the file, all of it anew."""
     start = _start(opened.events, plan, options)
     plan = settle_plan(plan, [compressor.collection for compressor in start.compressors])
     of_pages = {"compression": plan.compression if options.compression else PAGES} if options.rntuple else {}
@@ -282,26 +274,27 @@ def _write_compressed(opened: Opened, plan: Plan, options: Options, path: Path, 
         notes += moved(opened.source, written) if opened.source else []
         run = replace(_run(opened, plan, start, chunks, list(types), options), copied=copied, left_out=left_out)
         write_contents(target, Contents([run], chunks, start.embedded))
-    return WrittenRun(run, notes, types)
+    return Output(run, notes, types)
 
 
 def _write_grafted(
     grafting: Grafting, opened: Opened, plan: Plan, options: Options, path: Path, progress: Progress
-) -> WrittenRun:
+) -> Output:
     """Write the file with all but the jets copied."""
     start = _start(opened.events, plan, options)
     plan = settle_plan(plan, [compressor.collection for compressor in start.compressors])
     with scratch(path) as stand_ins:
         with create(stand_ins) as target:
             chunks, types = _write_chunks(opened, plan, start.compressors, options, target, progress)
-        run = _run(opened, plan, start, chunks, list(types), options)
+        run = replace(_run(opened, plan, start, chunks, list(types), options), left_out=grafting.left_out)
         contents = Contents([run], chunks, start.embedded)
         with damage(f"'{opened.path}'"):
-            contents = write_grafted(grafting, plan, stand_ins, contents, path)
-    return WrittenRun(contents.runs[0], start.notes(), types)
+            contents, copy = write_grafted(grafting, plan, stand_ins, contents, path)
+    notes = start.notes() + pages.left_out_lines(grafting.left_out)
+    return Output(contents.runs[0], notes, types, None if plan.recompression else copy.differences)
 
 
-def _write_grafted_ntuple(opened: Opened, plan: Plan, options: Options, path: Path, progress: Progress) -> WrittenRun:
+def _write_grafted_ntuple(opened: Opened, plan: Plan, options: Options, path: Path, progress: Progress) -> Output:
     """Write the file with the pages of an RNTuple copied."""
     options = replace(options, rntuple=True)
     start = _start(opened.events, plan, options)
@@ -310,7 +303,7 @@ def _write_grafted_ntuple(opened: Opened, plan: Plan, options: Options, path: Pa
         chunks, types = _write_chunks(opened, plan, start.compressors, options, target, progress)
         run = _run(opened, plan, start, chunks, list(types), options)
         contents = target.finish(Contents([run], chunks, start.embedded))
-    return WrittenRun(contents.runs[0], start.notes(), types)
+    return Output(contents.runs[0], start.notes(), types)
 
 
 def _copy_others(opened: Opened, options: Options, target: Target) -> tuple[Copied, list[LeftOut]]:
@@ -404,7 +397,7 @@ def _run(
         collections=[
             CompressedCollection(
                 c.collection, c.layout.codec.config(), _promised(c.bounds), start.model_sha256,
-                c.jets, c.exact_jets, c.max_error,
+                c.jets, c.exact_jets, {v: _rounded_up(x, c.bounds.get(v, math.inf)) for v, x in c.max_error.items()},
                 # `compressed_bytes` is 0 for baskets inside the tree object.
                 bytes_in=opened.events.compressed_bytes(c.collection.own) or c.bytes_in,
             )
@@ -435,6 +428,14 @@ def _source(opened: Opened) -> SourceFacts:
 
 def _promised(bounds: dict[str, float]) -> dict[str, float | None]:
     return {variable: bound if math.isfinite(bound) else None for variable, bound in bounds.items()}
+
+
+def _rounded_up(error: float, bound: float) -> float:
+    """An error of few digits, which takes few bytes, but not beyond its bound."""
+    if not 0 < error < math.inf:
+        return error
+    digits = _DIGITS - math.ceil(math.log10(error))
+    return max(error, min(bound, float(f"{math.ceil(error * 10.0**digits)}e{-digits}")))
 
 
 def _collection_report(entry: CompressedCollection, bytes_out: int) -> CollectionReport:

@@ -166,7 +166,7 @@ class Options:
     @property
     def rewrites(self) -> bool:
         """Whether these options need all branches to be read, so that nothing is copied byte for byte."""
-        return self.rewrite or bool(self.rntuple) or self.only_jets
+        return self.rewrite or bool(self.rntuple)
 
     @property
     def digest(self) -> str:

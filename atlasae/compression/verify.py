@@ -1,10 +1,9 @@
 """Compares a compressed file with its original (jets within bounds, all else bit for bit), or checks it alone."""
 
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import compress
-from pathlib import Path
 from typing import Any
 
 import awkward as ak
@@ -22,6 +21,7 @@ from atlasae.compression.results import IntegrityReport, VerificationReport
 from atlasae.errors import DamagedFileError, UserError, sparing
 from atlasae.files.branches import Branch
 from atlasae.files.checksums import checksum
+from atlasae.files.damage import FACTS, damage
 from atlasae.files.events import miscounted
 from atlasae.files.remote import Location, Named, located, watching
 from atlasae.files.tables import is_table
@@ -108,21 +108,42 @@ def compare_files(
     return report
 
 
-def read_back(path: Path, original: Opened, types: Mapping[str, Any], progress: Progress) -> None:
+@dataclass(frozen=True)
+class Output:
+    """What was written: its run, notes for the user, and the awkward type of each branch.
+
+    `differences` finds what differs in all but the jets, where there is a shorter way than by all checksums.
+    """
+
+    run: Run
+    notes: list[str]
+    types: dict[str, Any]
+    differences: Callable[[Source], Iterable[str]] | None = None
+
+
+def read_back(source: Source, original: Opened, written: Output, progress: Progress) -> None:
     """Compare a file that `compress` just wrote with its input.
 
-    Checks every checksum, the awkward type of every branch (`types`), and that jets are within their bounds. Raises
-    UserError with the name of a branch that fails, and the option that leaves it out.
+    Checks every checksum, the awkward type of every branch, and that jets are within their bounds. Raises UserError
+    with the name of a branch that fails, and the option that leaves it out.
     """
     try:
-        with open_source(path) as source:
-            contents = read_contents(source)
-            for run, start, chunk in (chunks := Chunks(source, contents)):
-                _read_chunk_back(chunks, run, start, chunk, original, types)
-                progress(start + chunk.entries, chunks.tree.entries)
+        contents = read_contents(source)
+        for run, start, chunk in (chunks := Chunks(source, contents)):
+            _read_chunk_back(chunks, run, start, chunk, original, written.types)
+            progress(start + chunk.entries, chunks.tree.entries)
+        if written.differences is None:
             check_others(source, contents)
+        else:
+            _check_copy(source, written.differences)
     except DamagedFileError as error:
         raise UserError(f"what was written does not read back: {error}; --only-jets leaves all but jets out") from error
+
+
+def _check_copy(source: Source, differences: Callable[[Source], Iterable[str]]) -> None:
+    with damage(f"'{source.path}'", *FACTS):
+        for message in differences(source):
+            raise DamagedFileError(message)
 
 
 def _read_chunk_back(

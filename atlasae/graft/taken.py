@@ -46,7 +46,8 @@ class TakenOut:
         owners = {id(thing): path for path, thing in _counting(tree).items()}
         listed = Thing("TObjArray", 3, {"TObject": Thing("TObject", rest=_OBJECT), "fName": b"", "fLowerBound": 0})
         for one in taken:
-            clear(one.thing)
+            if one.name in forms:
+                clear(one.thing)
             point(one.thing, lambda counter: _path(owners.get(id(counter), "")))
             listed.items.append(one.thing)
         objects = write_thing(listed, 0)

@@ -502,7 +502,8 @@ def test_a_model_travels_in_the_file(precision, model, jets_file, tmp_path):
 
 
 def test_the_packaged_model_does_not_travel(compressed):
-    assert len(read_tree(compressed, "atlasae/models")["sha256"]) == 0
+    with uproot.open(compressed) as file:
+        assert sorted(file["atlasae"].keys(cycle=False)) == ["about", "chunks", "runs"]
     (run,) = succeeded("info", compressed, "--json").report["runs"]
     assert run["model_from"] == "packaged with atlasae"
 
@@ -671,7 +672,8 @@ def test_a_model_of_their_own_that_does_not_pay_is_left_out(quick, jets_file, tm
     saved, size = map(float, re.findall(r"(-?[\d.]+) kB", note))
     assert saved < 3 and 40 < size < 50 and note.endswith("the packaged one is used")
     assert result.report["model_sha256"] == default_model().sha256
-    assert len(read_tree(small, "atlasae/models")["sha256"]) == 0
+    with uproot.open(small) as file:
+        assert "models" not in file["atlasae"]
 
 
 def test_a_model_of_their_own_that_pays_is_in_the_file(quick, jets_file, tmp_path, monkeypatch):
@@ -973,8 +975,9 @@ def test_a_file_of_the_past_still_opens(name, tmp_path):
 
 def test_parts_of_several_formats_are_refused(tmp_path):
     rows = dict[str, dict[str, ak.Array]]()
-    for i in range(3):
-        for name in ("atlasae/runs", "atlasae/chunks", "atlasae/models", "Events"):
+    for i in range(FORMAT):
+        names = ("atlasae/runs", "atlasae/chunks", *["atlasae/models"] * (i + 1 < FORMAT), "Events")
+        for name in names:
             found = read_tree(GOLDEN / f"format-{i + 1}" / "default.root", name)
             same = name in rows and [a.type.content for a in found.values()] == [
                 a.type.content for a in rows[name].values()

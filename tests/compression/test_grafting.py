@@ -1,5 +1,6 @@
 """Files of which all but the jets is copied byte for byte."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,13 +26,16 @@ import atlasae
 from atlasae.compression.compress import compress_file, plan_file
 from atlasae.compression.decompress import decompress_file
 from atlasae.compression.format import read_contents
-from atlasae.compression.plan import Options
+from atlasae.compression.grafting import grafting_of, plan_of
+from atlasae.compression.plan import Options, make_plan
 from atlasae.compression.verify import verify_file
 from atlasae.errors import UserError
 from atlasae.files.trees import open_source
 from atlasae.graft import buffers
+from atlasae.graft.composing import Composer
 from atlasae.graft.records import Records
-from atlasae.graft.trees import places, trees_of
+from atlasae.graft.trees import clear, places, put_in, take_out, trees_of
+from atlasae.jets.inputs import open_input
 
 JETS = ["Jet_pt", "Jet_eta", "Jet_phi", "Jet_mass"]
 PACKED = Options(packed=True, force=True)
@@ -132,6 +136,59 @@ def test_what_is_dropped_comes_not_back(original, tmp_path):
     succeeded("verify", original, small)
 
 
+def test_nothing_but_jets_is_there_when_that_is_asked_for(original, tmp_path):
+    small, back = tmp_path / "small.root", tmp_path / "back.root"
+    report = compress_file(original, small, Options(packed=True, only_jets=True))
+    decompress_file(small, back)
+    succeeded("verify", original, small)
+    assert report["carried"] == [] and {"weight", "Jet_nConstituents"} <= set(report["dropped"])
+    assert payloads(small, "Events").keys() == {"nJet", "Jet_packed", "nJet_packed"}
+    assert payloads(back, "Events")["nJet"] == payloads(original, "Events")["nJet"]
+    before = branch_facts(original, "Events")
+    assert branch_facts(back, "Events") == [facts for facts in before if facts[0] in ("nJet", *JETS)]
+    with uproot.open(back) as file:
+        assert file.keys() == ["Events;1"]
+
+
+def test_a_branch_that_held_nothing_but_jets_goes_and_comes_with_them(original):
+    tree = next(one for one in trees_of(records_of(original)) if one.path == "Events")
+    branches, group = tree.named("weight")
+    clear(group)
+    jets = take_out(tree, JETS)
+    group["fBranches"].items += [one.thing for one in jets]
+    place = branches.items.index(group)
+    taken = take_out(tree, JETS)
+    assert [one.thing.name for one in taken] == ["weight", *JETS]
+    assert not {"weight", *JETS} & set(tree.names)
+    for one in taken:
+        put_in(tree, one.thing, one.above, one.before)
+    assert branches.items.index(group) == place
+    assert [branch.name for branch in group["fBranches"].items] == JETS
+
+
+def test_an_rntuple_beside_the_tree_is_copied(original, tmp_path):
+    small, back = tmp_path / "small.root", tmp_path / "back.root"
+    numbers = {"x": np.arange(500.0), "lists": ak.unflatten(np.arange(900), [1, 2, 3] * 150)}
+    with uproot.update(original) as file:
+        file.mkrntuple("ntuple", numbers | {"x": numbers["x"][:450]})
+    assert compress_file(original, small, PACKED)["notes"] == []
+    succeeded("verify", original, small)
+    assert run_of(small).trees.keys() == {"deep/other", "ntuple"}
+    decompress_file(small, back)
+    for path in (small, back):
+        found = read_tree(path, "ntuple")
+        assert {name: bits(array) for name, array in found.items()} == {
+            name: bits(array) for name, array in read_tree(original, "ntuple").items()
+        }
+    content = bytearray(small.read_bytes())
+    keys = [found.start() - 27 for found in re.finditer(b"RBlob", content)]
+    sizes = {at: int.from_bytes(content[at : at + 4], "big") for at in keys}
+    pages = max(sizes, key=sizes.__getitem__)
+    content[pages + sizes[pages] // 2] ^= 1
+    small.write_bytes(content)
+    assert run_main("verify", small).failed(3, "'ntuple'")
+
+
 def test_a_folder_has_few_bytes(small):
     before = records_of(small)
     inner = next(folder for folder in before.root.folders.values() if folder.key.path_name == "atlasae")
@@ -161,6 +218,27 @@ def test_jets_that_cannot_be_put_back_are_written_anew(tmp_path):
     path = Path(__file__).parents[1] / "golden" / "leaves" / "jets.root"  # jets of Double32_t with a range
     succeeded("compress", path, tmp_path / "small.root", "--layout", "packed")
     succeeded("verify", path, tmp_path / "small.root")
+
+
+def test_an_older_cycle_of_the_tree_is_left_out_with_a_note(original, tmp_path):
+    jets = {v: np.full(50, 40 if v == "Jet_pt" else 1, np.float32) for v in JETS}
+    with uproot.update(original) as file:
+        file.mktree("Events", dict.fromkeys(JETS, "f4")).extend(jets)
+    report = compress_file(original, tmp_path / "small.root", PACKED)
+    assert [thing["name"] for thing in report["left_out"]] == ["cycle 1 of 'Events'"]
+    assert not report["left_out"][0]["minor"]  # it has baskets of its own
+    assert any("cycle 1" in note and "only the latest" in note for note in report["notes"])
+    succeeded("verify", original, tmp_path / "small.root")
+
+
+def test_jets_counted_by_another_branch_than_is_read_are_refused(original):
+    with open_input(original, None, ()) as opened:
+        grafting = grafting_of(opened, PACKED)
+        plan = make_plan(opened, PACKED, grafted=True)
+        assert plan_of(grafting, plan).collections == plan.collections
+        grafting.tree.thing["fBranches"].items[0]["fName"] = b"nJet"
+        with pytest.raises(UserError, match="not counted by branch 'nJet' but by another branch of that name.*--jets"):
+            plan_of(grafting, plan)
 
 
 def test_what_is_not_known_is_named(original, monkeypatch):
@@ -201,12 +279,30 @@ def test_damage_of_the_input_is_found(original, tmp_path):
     refused(3, ("'name'",), "compress", bad, tmp_path / "x.root", "--layout", "packed", out=tmp_path / "x.root")
 
 
+@pytest.mark.parametrize("what", ["basket", "tree"])
+def test_a_copy_that_is_not_what_was_read_is_refused(what, original, tmp_path, monkeypatch):
+    finish = Composer.finish
+
+    def spoilt(self, trees):
+        finish(self, trees)
+        record, weight = self.kept[0], trees[0].named("weight")[1]
+        if what == "basket":
+            self._write_at(record.at + record.nbytes - 1, b"\xff")
+        else:
+            weight["fTitle"] = b"another"
+
+    monkeypatch.setattr(Composer, "finish", spoilt)
+    out = tmp_path / "small.root"
+    refused(2, ("does not read back",), "compress", original, out, "--layout", "packed", out=out)
+
+
 def test_what_is_intact_is_salvaged(original, tmp_path):
     small, back = tmp_path / "small.root", tmp_path / "back.root"
     compress_file(original, small, Options(step_size="1kB"))
     report = decompress_file(damaged(small, "Jet_z1"), back, salvage=True)
     ((start, stop),) = report["missing"]
     assert start == 0 < stop < 120 and len(report["damage"]) == 1
+    assert any("deep/histogram, deep/other are left out" in note for note in report["notes"])
     before, after = read_tree(original, "Events"), read_tree(back, "Events")
     assert list(after) == list(before)
     assert bits(after["weight"]) == bits(before["weight"][stop:])
@@ -318,10 +414,20 @@ def test_objects_in_which_more_varies_than_numbers_stay(tmp_path):
     assert verify_file(SHAPES, tmp_path / "small.root")["branches"]["jet2"] == "bit for bit"
 
 
-@pytest.mark.parametrize("how", [{"rewrite": True}, {"only_jets": True}])
-def test_jets_in_structures_can_only_be_copied(how, tmp_path):
+def test_jets_in_structures_can_only_be_copied(tmp_path):
     with pytest.raises(UserError, match=r"'jet\.eta' of 'jet' is in a structure, which uproot can't write"):
-        compress_file(SHAPES, tmp_path / "small.root", Options(tree="leaves", **how))
+        compress_file(SHAPES, tmp_path / "small.root", Options(tree="leaves", rewrite=True))
+
+
+@pytest.mark.parametrize("tree", ["leaves", "arrays", "vectors"])
+def test_jets_of_any_shape_stay_alone(tree, tmp_path):
+    small, back = tmp_path / "small.root", tmp_path / "back.root"
+    compress_file(SHAPES, small, Options(tree=tree, only_jets=True, packed=True))
+    assert verify_file(SHAPES, small)["differences"] == []
+    decompress_file(small, back)
+    with uproot.open(back) as after, uproot.open(SHAPES) as before:
+        types = before[tree].typenames()
+        assert after.keys(cycle=False) == [tree] and after[tree].typenames().items() <= types.items()
 
 
 def test_arrays_written_anew_stay_arrays(tmp_path):

@@ -60,10 +60,17 @@ def test_targets_that_would_lose_something_are_refused(source, tmp_path, target,
         check_target(source, tmp_path / target, force)
 
 
-@pytest.mark.parametrize("name", ["out.root", "out", "AOD.1._000001.pool.root.1", "x.ROOT", "a.b.root"])
+@pytest.mark.parametrize("name", ["out.root", "out", "AOD.1._000001.pool.root.1", "x.ROOT", "a.b.root", "a.csv.root"])
 def test_root_files_have_such_names(name):
     check_format(Path(name))
     check_format(Path(name), tables=True)
+
+
+@pytest.mark.parametrize("name", ["out.tmp", "jets.v2", "jets.small"])
+def test_other_names_are_taken_where_only_root_is_written(name):
+    check_format(Path(name))
+    with pytest.raises(UserError, match="a format not written here"):
+        check_format(Path(name), tables=True)
 
 
 @pytest.mark.parametrize(
