@@ -213,3 +213,13 @@ def test_examples_run(example, folder, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", [str(example), "small.root"])
     runpy.run_path(str(example), run_name="__main__")
     assert capsys.readouterr().out
+
+
+def test_release_texts_have_the_version_and_the_requirements_of_the_package():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert f"version: {project['version']}\n" in (ROOT / "CITATION.cff").read_text()
+    recipe = (ROOT / "scripts" / "conda-recipe.yaml").read_text()
+    assert f'version: "{project["version"]}"' in recipe
+    names = {re.match(r"[\w-]+", requirement)[0].replace("_", "-") for requirement in project["dependencies"]}
+    renamed = {"torch": "pytorch", "xxhash": "python-xxhash"}
+    assert [name for name in names if f"    - {renamed.get(name, name)}" not in recipe] == []
