@@ -175,6 +175,17 @@ def test_what_the_page_on_python_shows_runs(opened):
     assert np.abs(back / jets - 1)[:, [0, 3]].max() <= 1e-3 and np.abs(back - jets)[:, 1:3].max() <= 1e-3
 
 
+def test_the_reader_on_the_page_of_the_format_reads_what_atlasae_reads(opened):
+    (shown,) = shown_in(DOCS / "format.md", "python")
+    Path("reader.py").write_text(shown)
+    jets = runpy.run_path("reader.py")["jets"]
+    with atlasae.open("out.root") as tree:
+        for variable, values in jets.items():
+            expected = tree["Jet_mass" if variable == "m" else f"Jet_{variable}"].array()
+            assert ak.num(values).to_list() == ak.num(expected).to_list()
+            np.testing.assert_allclose(ak.flatten(values), ak.flatten(expected), rtol=3e-7, atol=3e-7)
+
+
 @pytest.mark.parametrize("page", [README, DOCS / "cpp.md"], ids=lambda path: path.name)
 def test_pages_read_a_file_in_cpp_as_its_header_says(page, opened):
     succeeded("export", "out.root", "--cpp", "-o", "jets.h")
