@@ -1,6 +1,7 @@
 """Collections: the branches, dtypes, counters and units of a set of jets in a tree."""
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -14,6 +15,14 @@ DIMENSIONFUL = frozenset({"pt", "m", "E", "px", "py", "pz"})
 MEV_PER_UNIT = {"MeV": 1.0, "GeV": 1000.0, "TeV": 1_000_000.0}
 
 MOST_BITS = 52  # bits of the mantissa of a float64
+
+_PLAIN = re.compile(r"(reco|analysis|selected|offline)?_?jets?", re.IGNORECASE)  # after the words of their storage
+_STORED = re.compile(r"(Aux)?(Dyn)?[._:/]*$")
+# Parts of names of jets that stand beside the main ones: other kinds, radii, levels, systematics.
+_BESIDE = re.compile(
+    r"fat|sub|gen|truth|trig|hlt|(?<![a-z])l1|track|calo|soft|corr|met|tau|raw|trim|large|kt10|ak0?8|ak1[05]|up|down|sys",
+    re.IGNORECASE,
+)
 
 
 def read_units(given: str | None) -> str | None:
@@ -107,6 +116,20 @@ class Collection:
     def made_counter(self) -> str:
         """The counter that the exact branches share, or that of the bytes."""
         return f"n{self.prefix}{'packed' if self.packed else 'exact'}"
+
+
+def main_collection(jets: Mapping[str, int]) -> str:
+    """The main collection of several, given the number of jets of each.
+
+    That is the one with most jets among those named plainly (`Jet`, `AnalysisJetsAuxDyn`), else among those whose names
+    tell of no other kind (`FatJet`, `GenJet`, a trigger's), else among all. Raises ValueError without collections.
+    """
+    plain = [name for name in jets if _PLAIN.fullmatch(_STORED.sub("", name))]
+    usual = [name for name in jets if not _BESIDE.search(name)]
+    for names in (plain, usual):
+        if any(jets[name] for name in names):
+            return max(names, key=jets.__getitem__)
+    return max(jets, key=jets.__getitem__)
 
 
 def name_counters(
