@@ -1,13 +1,12 @@
 """One self-contained HTML page of figures and tables, which asks nothing of any other place."""
 
-import base64
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from html import escape
 from pathlib import PurePath
 from typing import Any
 
 from atlasae.pages import size_text, versions_text
-from atlasae.report import Page, PageTable, harmless, to_html
+from atlasae.report import Page, PageTable, harmless, picture_html, to_html
 from atlasae.reports.figures import Choice, Drawn, with_jets
 from atlasae.reports.results import residual_table
 
@@ -33,7 +32,7 @@ h1 { font-size: 1.5em; overflow-wrap: anywhere; } h2 { font-size: 1.2em; margin-
 main { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 26em), 1fr)); gap: 1em; }
 figure { margin: 0; border: 1px solid #ddd; border-radius: 6px; padding: .5em; }
 figure.wide { grid-column: 1 / -1; }
-img { max-width: 100%; height: auto; display: block; margin: auto; } figcaption { font-size: .9em; color: #444; }
+img { display: block; margin: auto; } figcaption { font-size: .9em; color: #444; }
 .scroll { overflow-x: auto; } table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { padding: .2em .7em; border-bottom: 1px solid #ddd; white-space: nowrap; }
 pre { overflow-x: auto; background: #f4f4f4; padding: .7em; border-radius: 6px; }
@@ -77,14 +76,11 @@ def html_page(
 
 
 def _figure(drawn: Drawn) -> str:
-    data = base64.b64encode(drawn.png).decode()
     width, height = drawn.figure.get_size_inches()
     kind = ' class="wide"' if width > _WIDE * height else ""
     known = next((text for part, text in sorted(_CAPTIONS.items(), reverse=True) if part in drawn.name), "")
     caption = f"<figcaption>{_text(known)}</figcaption>"
-    size = f'width="{round(96 * width)}" height="{round(96 * height)}"'
-    image = f'<img alt="{_text(drawn.name)}" {size} src="data:image/png;base64,{data}">'
-    return f"<figure{kind}>{image}{caption}</figure>"
+    return f"<figure{kind}>{picture_html(drawn.png, drawn.name, width)}{caption}</figure>"
 
 
 def _section(heading: str, page: Page) -> str:

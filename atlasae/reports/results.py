@@ -1,13 +1,16 @@
 """Reports of evaluations, benchmarks and figures, and their pages."""
 
+import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from atlasae.report import Facts, Page, PageTable, Report
+from atlasae.jets.collections import main_collection
+from atlasae.report import Facts, Page, PageTable, Report, picture_html
 
 MOST_CHANGED = 1.3  # change of fine bins over that of random errors, if errors do not depend on the value
 BY_CHANCE = 3.0  # standard deviations
+_WIDTH = 4.0  # inches of a figure in a notebook
 FEWEST_BINS = 10  # with enough jets, of fine spectra that are judged and drawn
 
 
@@ -242,6 +245,21 @@ class EvaluationReport(Report):
     collections: list[CollectionFigures]
     files: list[Mapping[str, Any]] | None = None
     failed: int | None = None
+
+    def _repr_html_(self) -> str:
+        return "\n".join([super()._repr_html_(), *self._pictures()])
+
+    def _pictures(self) -> Iterator[str]:
+        """The response of pt of the main collection, where it has jets."""
+        from atlasae.reports import plotting
+
+        known = {c.name: c for c in self.collections if c.variables["pt"].in_pt}
+        if known:
+            name = main_collection({name: c.jets for name, c in known.items()})
+            pt, label = known[name].variables["pt"], plotting.NO_LABEL.with_note(name)
+            quantity, written = plotting.QUANTITIES["pt"], io.BytesIO()
+            plotting.save(plotting.response([(quantity, pt.in_pt)], quantity, True, label), written, ".png")
+            yield picture_html(written.getvalue(), f"response of pt, {name}", _WIDTH)
 
     def _page(self) -> Page:
         page: list[str | PageTable] = [
