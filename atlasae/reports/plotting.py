@@ -399,12 +399,15 @@ def _bands(axes: Axes, x: npt.NDArray[np.float64], bins: Bins, power: float) -> 
     for q in ("15.865", "84.135"):
         errors = np.where(known, _errors(bins, q) / power, np.nan)
         axes.errorbar(_middles(x), at[q], yerr=errors, fmt="none", color=EDGE, linewidth=1)
-    median = np.where(known, at["50"], np.nan)
-    half = (x[1:] - x[:-1]) / 2
-    axes.errorbar(
-        _middles(x), median, xerr=half, yerr=_errors(bins, "50") / power, fmt="o", color=BLACK, markersize=2.5,
-        linewidth=1.2, label="median",
-    )  # fmt: skip
+    half, error = (x[1:] - x[:-1]) / 2, _errors(bins, "50") / power
+    look: Any = {
+        "fmt": "o",
+        "color": BLACK,
+        "markersize": 2.5,
+        "linewidth": 1.2,
+        "label": "median" if known.any() else "",
+    }
+    axes.errorbar(_middles(x), np.where(known, at["50"], np.nan), xerr=half, yerr=error, **look)
 
 
 def _half_widths(axes: Axes, x: npt.NDArray[np.float64], bins: Bins, power: float) -> None:
@@ -706,12 +709,9 @@ def overview(collections: Sequence[Overview], label: Label = NO_LABEL) -> Figure
         left=0.27, right=0.98, top=1 - (0.5 + _room(label)) / height, bottom=0.75 / height, wspace=0.06
     )
     rows = np.arange(len(collections))
-    left.barh(rows - 0.19, [c.before for c in collections], 0.36, color=GREY, label="before")
-    left.barh(rows + 0.19, [c.after for c in collections], 0.36, color=BLUE, label="after")
+    _bars_of_sizes(left, collections)
     left.set_yticks(rows, [f"{escaped(_shortened(c.name))}\n{c.jets:,} jets" for c in collections], fontsize=10)
     left.set(xlabel="Bytes / jet", ylim=(len(collections) - 0.5, -0.5))
-    typical = np.median([size for c in collections for size in (c.before, c.after)])
-    left.set_xlim(0, 1.1 * min(max(max(c.before, c.after) for c in collections), 4 * typical))
     for i, variable in enumerate(dict.fromkeys(v for c in collections for v in c.errors)):
         found = [(row, *c.errors[variable]) for row, c in enumerate(collections) if variable in c.errors]
         at, widths, largest = (np.array(column) for column in zip(*found, strict=True))
@@ -724,9 +724,26 @@ def overview(collections: Sequence[Overview], label: Label = NO_LABEL) -> Figure
         axes.tick_params(axis="y", which="both", length=0)
         axes.xaxis.label.set_fontsize(12)
         beside: Any = {"loc": "lower right", "bbox_to_anchor": (1.0, 1.0), "ncol": 4, "fontsize": 11}
-        axes.legend(**beside, columnspacing=0.8, handletextpad=0.3, handlelength=1.2)
+        if axes.get_legend_handles_labels()[0]:  # of a decompressed file no bounds are known
+            axes.legend(**beside, columnspacing=0.8, handletextpad=0.3, handlelength=1.2)
     _corner_text(left, label, (0.0, 1 + (0.45 + _height_of(label)) / _height(left)))
     return figure
+
+
+def _bars_of_sizes(axes: Axes, collections: Sequence[Overview]) -> None:
+    """Bytes per jet before and after, with numbers; the axis ends beyond the collections that have many jets."""
+    many = [c for c in collections if c.jets >= FEWEST_SHOWN] or collections
+    end = 1.2 * max(max(c.before, c.after) for c in many) or 1.0
+    axes.set_xlim(0, end)
+    for up, name, colour in ((-0.19, "before", GREY), (0.19, "after", BLUE)):
+        sizes = np.array([getattr(c, name) for c in collections])
+        at = np.arange(len(sizes)) + up
+        axes.barh(at, np.minimum(sizes, end), 0.36, color=colour, label=name)
+        for size, y in zip(sizes, at, strict=True):
+            beyond = size > 0.9 * end
+            side, x = ("right", min(size, end)) if beyond else ("left", size)
+            text: Any = {"ha": side, "va": "center", "fontsize": 8, "color": "white" if beyond else BLACK}
+            axes.text(x, y, f" {size:.1f} ", **text)
 
 
 def check_suffix(path: Path) -> None:

@@ -221,8 +221,8 @@ def words(drawn: Figure) -> list[str]:
 
 
 def label_boxes(axes: Axes) -> list[Bbox]:
-    """The boxes of the label's lines."""
-    return [text.get_window_extent() for text in axes.texts if text.get_text() and not text.get_rotation()]
+    """The boxes of the label's lines, which are larger than other text."""
+    return [text.get_window_extent() for text in axes.texts if text.get_text() and text.get_fontsize() > 10]
 
 
 def legend_of(drawn: Figure) -> Any:
@@ -330,7 +330,7 @@ def test_no_text_leaves_the_canvas(name, label):
 def test_label_and_legend_stay_apart(name, label):
     axes = figure(name, label).axes[0]
     legend = legend_of(figure(name, label)).get_window_extent()
-    assert len(label_boxes(axes)) == 4 + (name == "sizes")
+    assert len(label_boxes(axes)) == 4
     assert [box for box in label_boxes(axes) if legend.overlaps(box)] == []
 
 
@@ -624,6 +624,29 @@ def test_a_bin_of_few_jets_is_grey_and_has_no_median():
     assert covered(bands(upper)["68 %"]) == [(-2, -1), (-1, 0), (0, 1), (1, 2)]
     assert np.isnan(upper.containers[-1][0].get_ydata()).tolist() == [False] * 4 + [True]
     assert len(lower.containers[0][0].get_ydata()) == 4
+
+
+def test_bins_that_all_have_few_jets_are_drawn_without_a_median():
+    bins = in_bins(0, 1, 2, jets=3)
+    drawn = on_canvas(plotting.response([(QUANTITIES["eta"], bins)], QUANTITIES["m"], True, SHORT))
+    assert [text.get_text() for text in legend_of(drawn).get_texts()] == ["fewer than 40"] and outside(drawn) == []
+
+
+def test_an_overview_tells_sizes_and_errors_of_every_collection():
+    drawn = figure("overview", "none")
+    assert {"Jet\n4,493 jets", " 11.3 ", " 6.4 ", " 17.2 ", "before", "after", r"$\phi$"} <= set(words(drawn))
+    left, right = drawn.axes
+    assert left.get_xlim() == pytest.approx((0, 1.2 * 17.2))
+    points = [line.get_xdata().tolist() for line in right.get_lines() if line.get_marker() in ("o", "s")]
+    assert points == [[0.67, 0.5], [0.99, 0.9], [0.68], [1.0]]  # half-widths, then the largest
+
+
+@pytest.mark.parametrize(("jets", "end"), [(1, 1.2 * 1596), (50, 1.2 * 20)])
+def test_collections_of_few_jets_do_not_set_the_axis_of_an_overview(jets, end):
+    rows = [Overview("Jet", jets, 20.0, 10.0, {}), Overview("GenJetAK8", 1, 465.0, 1596.0, {})]
+    drawn = on_canvas(plotting.overview(rows, SHORT))
+    assert drawn.axes[0].get_xlim()[1] == pytest.approx(end)
+    assert " 1596.0 " in words(drawn) and outside(drawn) == []
 
 
 def test_a_response_of_a_report_without_errors_is_drawn():
