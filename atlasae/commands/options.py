@@ -89,7 +89,8 @@ def make_label(experiment: str, text: str | None, energy: str, luminosity: str) 
 
     Raises UserError.
     """
-    from atlasae.reports.plotting import Label, check_label
+    from atlasae.reports.panels import Label
+    from atlasae.reports.plotting import check_label
 
     name = "" if experiment == "none" else experiment
     status = "Internal" if name else ""

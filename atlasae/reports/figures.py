@@ -25,7 +25,7 @@ from atlasae.reports import plotting
 from atlasae.reports.benchmark import FLOOR, OURS, PACKED
 from atlasae.reports.evaluation import REPORT_FORMAT, SHOWN, evaluate_files
 from atlasae.reports.fine import FEWEST_IN_BIN, FINE
-from atlasae.reports.plotting import QUANTITIES, Label
+from atlasae.reports.panels import QUANTITIES, Counted, FineRatio, Label, Overview, Quantity
 from atlasae.reports.results import FEWEST_BINS, method_text
 
 WIDTH = "half-width of the central 68 %"
@@ -154,9 +154,7 @@ def _overview(collections: Sequence[Mapping[str, Any]], label: Label) -> Figure:
     """The collections with most jets, as far as they fit on a page."""
     most = sorted(collections, key=lambda c: -c["jets"])[:MOST_IN_OVERVIEW]
     rows = [
-        plotting.Overview(
-            c["name"], c["jets"], c["bytes_per_jet_before"], c["bytes_per_jet"], _over_bounds(c["variables"])
-        )
+        Overview(c["name"], c["jets"], c["bytes_per_jet_before"], c["bytes_per_jet"], _over_bounds(c["variables"]))
         for c in most
     ]
     left = len(collections) - len(rows)
@@ -177,7 +175,7 @@ def _spectra(collection: Mapping[str, Any], label: Label) -> NamedFigures:
 
 def _spectrum(found: Mapping[str, Any], variable: str, label: Label, what: str = "Jets") -> Figure:
     edges, before, after, moved = (found[column] for column in ("edges", "before", "after", "moved"))
-    counted = plotting.Counted(edges, before, after, moved, found.get("below"), found.get("lowest") or 0.0)
+    counted = Counted(edges, before, after, moved, found.get("below"), found.get("lowest") or 0.0)
     return plotting.spectrum(counted, QUANTITIES[variable], label, what)
 
 
@@ -189,7 +187,7 @@ def _fine(collection: Mapping[str, Any], label: Label) -> NamedFigures:
         yield "1_spectra_fine", plotting.fine_ratios(shown, label)
 
 
-def _fine_ratio(found: Mapping[str, Any], quantity: plotting.Quantity) -> plotting.FineRatio | None:
+def _fine_ratio(found: Mapping[str, Any], quantity: Quantity) -> FineRatio | None:
     """From the first filled bin to the last; bins with few jets are left out."""
     filled = np.flatnonzero(np.array(found["before"]) >= FEWEST_IN_BIN)
     if found["change"].get("ratio") is None or len(filled) < FEWEST_BINS:
@@ -198,7 +196,7 @@ def _fine_ratio(found: Mapping[str, Any], quantity: plotting.Quantity) -> plotti
     edges = found["first"] + found["width"] * np.arange(start, stop + 1)
     before, after, random = (np.array(found[column][start:stop]) for column in ("before", "after", "random"))
     shown = np.where(before >= FEWEST_IN_BIN, before, 0)
-    return plotting.FineRatio(edges, shown, after, random, quantity, found["change"])
+    return FineRatio(edges, shown, after, random, quantity, found["change"])
 
 
 def _residuals(collection: Mapping[str, Any], label: Label) -> NamedFigures:

@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
 from functools import wraps
 from pathlib import Path
 from typing import Any, BinaryIO, ParamSpec, TypeAlias
@@ -24,10 +23,20 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 
 from atlasae.errors import UserError
 from atlasae.report import harmless
+from atlasae.reports.panels import (
+    NO_LABEL,
+    QUANTITIES,
+    Counted,
+    FineRatio,
+    Label,
+    Numbers,
+    Overview,
+    Quantity,
+    is_logarithmic,
+)
 
 __all__ = ["Figure"]  # other modules name the type without importing matplotlib
 
-Numbers = Sequence[float] | npt.NDArray[np.float64]
 
 # loggers that report missing fonts and glyphs
 TALKATIVE = ("matplotlib.font_manager", "matplotlib.mathtext", "matplotlib.backends.backend_pdf", "fontTools")
@@ -66,62 +75,6 @@ _FEW_TEXT = f"fewer than {FEWEST_SHOWN}"
 _ROOM = 1.6  # height of an axis, in units of the data's, with room for labels and legend
 
 
-@dataclass(frozen=True)
-class Quantity:
-    """The name of a variable on an axis, and its unit; values are in MeV and drawn in GeV."""
-
-    symbol: str
-    unit: str = ""
-
-    @property
-    def axis(self) -> str:
-        """The symbol with its unit."""
-        return f"{self.symbol} [{self.unit}]" if self.unit else self.symbol
-
-    @property
-    def scale(self) -> float:
-        """The factor from stored values to drawn ones."""
-        return 1e-3 if self.unit == "GeV" else 1.0
-
-
-QUANTITIES = {
-    "pt": Quantity(r"$p_\mathrm{T}$", "GeV"),
-    "eta": Quantity(r"$\eta$"),
-    "phi": Quantity(r"$\phi$", "rad"),
-    "m": Quantity(r"$m$", "GeV"),
-    "E": Quantity(r"$E$", "GeV"),
-    "px": Quantity(r"$p_x$", "GeV"),
-    "py": Quantity(r"$p_y$", "GeV"),
-    "pz": Quantity(r"$p_z$", "GeV"),
-    "mjj": Quantity(r"$m_{jj}$", "GeV"),
-    "ht": Quantity(r"$H_\mathrm{T}$", "GeV"),
-}
-
-
-@dataclass(frozen=True)
-class Label:
-    """The text in the corner: experiment, status, energy (TeV), luminosity (1/fb), and a note.
-
-    `source` is in small print: files, precision and layout.
-    """
-
-    text: str = ""
-    experiment: str = ""
-    energy: str = ""
-    luminosity: str = ""
-    note: str = ""
-    source: str = ""
-
-    def with_note(self, note: str) -> "Label":
-        """The same label with this note."""
-        return replace(self, note=note)
-
-    def with_source(self, source: str) -> "Label":
-        """The same label with this small print."""
-        return replace(self, source=source)
-
-
-NO_LABEL = Label()
 # how experiments write their names, and the status after it
 NAMES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "ATLAS": ({"fontweight": "bold", "fontstyle": "italic"}, {}),
@@ -163,41 +116,12 @@ def _quiet() -> Iterator[None]:
             logger.setLevel(level)
 
 
-@dataclass(frozen=True)
-class Counted:
-    """A histogram before and after; `moved` are the jets that changed bins, `below` those three left of the axis.
-
-    The jets are the same before and after: the error of a ratio is of the jets that moved, not the square root of all.
-    """
-
-    edges: Numbers
-    before: Numbers
-    after: Numbers
-    moved: Numbers
-    below: tuple[float, float, float] | None = None
-    lowest: float = 0.0  # where the axis begins: `below` are the jets under it
-
-    def scaled(self, scale: float) -> "Counted":
-        """The same with edges in another unit."""
-        return replace(self, edges=np.asarray(self.edges) * scale, lowest=self.lowest * scale)
-
-    def with_underflow(self) -> "Counted":
-        """A wide bin in front, between two empty ones, for the jets below the axis."""
-        x = np.asarray(self.edges, float)
-        wide = 2 + max(2, len(x) // 12)
-        left = np.array([wide + 2, wide, 1])  # edges in front, in bins
-        first = x[0] * (x[0] / x[1]) ** left if _is_logarithmic(x) else x[0] - (x[1] - x[0]) * left
-        below = self.below or (0.0, 0.0, 0.0)
-        columns = [[0, n, 0, *values] for n, values in zip(below, (self.before, self.after, self.moved), strict=True)]
-        return replace(self, edges=[*first, *x], before=columns[0], after=columns[1], moved=columns[2])
-
-
 @_in_style
 def spectrum(counted: Counted, quantity: Quantity, label: Label = NO_LABEL, what: str = "Jets") -> Figure:
     """A distribution before and after, and the ratio; jets below the axis have a bar of their own."""
     figure, (axes, lower) = _two_panels()
     shown = counted.scaled(quantity.scale)
-    falls = _is_logarithmic(np.asarray(shown.edges, float))
+    falls = is_logarithmic(np.asarray(shown.edges, float))
     shown = shown.with_underflow() if any(shown.below or ()) else shown
     x, first, second = (np.asarray(column, float) for column in (shown.edges, shown.before, shown.after))
     axes.stairs(first, x, color=BLACK, linewidth=1.5, label="original")
@@ -237,24 +161,9 @@ def _underflow(axes: Axes, shown: Counted, quantity: Quantity) -> None:
     x = np.asarray(shown.edges, float)
     axes.stairs(shown.before[1:2], x[1:3], fill=True, color=GREY, alpha=0.35)
     limit = f"{quantity.symbol} < {shown.lowest:.2g} {quantity.unit}".strip()
-    at = np.sqrt(x[1] * x[2]) if _is_logarithmic(x[3:]) else (x[1] + x[2]) / 2
+    at = np.sqrt(x[1] * x[2]) if is_logarithmic(x[3:]) else (x[1] + x[2]) / 2
     text: Any = {"rotation": 90, "ha": "center", "va": "bottom", "fontsize": 9}
     axes.text(at, 0.02, limit, transform=axes.get_xaxis_transform(), **text)
-
-
-@dataclass(frozen=True)
-class FineRatio:
-    """A spectrum in fine bins: `random` is the root mean square of what random errors change of each count.
-
-    `change` has the `ratio` of chi^2 to that of random errors, and its `error`.
-    """
-
-    edges: Numbers
-    before: Numbers
-    after: Numbers
-    random: Numbers
-    quantity: Quantity
-    change: Mapping[str, float]
 
 
 @_in_style
@@ -344,7 +253,7 @@ def response(
     reach, power = _reach(columns)
     for (upper, lower), (other, bins) in zip(grid.T, columns, strict=True):
         x = np.array([b["low"] for b in bins] + [bins[-1]["high"]]) * other.scale
-        falls = _is_logarithmic(x)
+        falls = is_logarithmic(x)
         lower.set(xlabel=other.axis, xlim=(x[1] / 2 if falls and x[0] <= 0 else x[0], x[-1]))
         if falls:
             _logarithmic_x(lower)
@@ -685,20 +594,6 @@ def comparison(
     return figure
 
 
-@dataclass(frozen=True)
-class Overview:
-    """A collection in an overview: its jets, bytes per jet before and after, and errors over their bounds.
-
-    `errors` maps variables to the half-width of the central 68 % and to the largest error, both over the bound.
-    """
-
-    name: str
-    jets: int
-    before: float
-    after: float
-    errors: Mapping[str, tuple[float, float]]
-
-
 @_in_style
 def overview(collections: Sequence[Overview], label: Label = NO_LABEL) -> Figure:
     """Bytes per jet of every collection before and after, and its errors in units of their bounds."""
@@ -780,12 +675,7 @@ def _filled(axes: Axes, values: Numbers, x: npt.NDArray[np.float64]) -> None:
 
 
 def _centres(x: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    return np.asarray(np.sqrt(x[1:] * x[:-1]) if _is_logarithmic(x) and x[0] > 0 else (x[1:] + x[:-1]) / 2)
-
-
-def _is_logarithmic(x: npt.NDArray[np.float64]) -> bool:
-    """Whether bins suit a logarithmic axis: the last at least three times as wide as the first, no edge negative."""
-    return bool(x[0] >= 0 and len(x) > 2 and (x[-1] - x[-2]) > 3 * (x[1] - x[0]))
+    return np.asarray(np.sqrt(x[1:] * x[:-1]) if is_logarithmic(x) and x[0] > 0 else (x[1:] + x[:-1]) / 2)
 
 
 def _around_one(axes: Axes, ratio: npt.NDArray[np.float64], error: npt.NDArray[np.float64]) -> None:

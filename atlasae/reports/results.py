@@ -7,6 +7,7 @@ from typing import Any
 
 from atlasae.jets.collections import main_collection
 from atlasae.report import Facts, Page, PageTable, Report, picture_html
+from atlasae.reports.panels import NO_LABEL, QUANTITIES
 
 MOST_CHANGED = 1.3  # change of fine bins over that of random errors, if errors do not depend on the value
 BY_CHANCE = 3.0  # standard deviations
@@ -256,8 +257,8 @@ class EvaluationReport(Report):
         known = {c.name: c for c in self.collections if c.variables["pt"].in_pt}
         if known:
             name = main_collection({name: c.jets for name, c in known.items()})
-            pt, label = known[name].variables["pt"], plotting.NO_LABEL.with_note(name)
-            quantity, written = plotting.QUANTITIES["pt"], io.BytesIO()
+            pt, label = known[name].variables["pt"], NO_LABEL.with_note(name)
+            quantity, written = QUANTITIES["pt"], io.BytesIO()
             plotting.save(plotting.response([(quantity, pt.in_pt)], quantity, True, label), written, ".png")
             yield picture_html(written.getvalue(), f"response of pt, {name}", _WIDTH)
 

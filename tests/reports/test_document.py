@@ -17,7 +17,8 @@ from atlasae.jets.precision import Precision
 from atlasae.pages import versions_text
 from atlasae.reports import document, figures
 from atlasae.reports.figures import Choice, Drawn
-from atlasae.reports.plotting import NO_LABEL, Figure
+from atlasae.reports.panels import NO_LABEL
+from atlasae.reports.plotting import Figure
 
 COUNTERS = {f"Jet_{v}": "nJet" for v in ("pt", "eta", "phi", "mass")}
 NAME = "<b>Jet&</b>"

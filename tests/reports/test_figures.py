@@ -13,7 +13,8 @@ from atlasae.errors import UserError
 from atlasae.reports import evaluation, figures, plotting
 from atlasae.reports.evaluation import evaluate_files
 from atlasae.reports.figures import Choice, Drawn
-from atlasae.reports.plotting import Figure, Label
+from atlasae.reports.panels import QUANTITIES, Label
+from atlasae.reports.plotting import Figure
 
 LABEL = Label("Internal", "ATLAS")
 ALL = Choice(jets=("*",))
@@ -324,7 +325,7 @@ def test_fine_spectra_are_drawn_from_the_first_filled_bin_to_the_last(report, as
     assert one.edges.tolist() == list(range(60_000, 74_000, 1000))
     expected = [100] * 10 + [50, 0, 90], [100] * 10 + [50, 2, 90]
     assert (one.before.tolist(), one.after.tolist()) == expected
-    assert one.change == change and one.quantity == plotting.QUANTITIES["pt"]
+    assert one.change == change and one.quantity == QUANTITIES["pt"]
     assert other.edges.tolist() == list(range(59_000, 71_000, 1000))
 
 

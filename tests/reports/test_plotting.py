@@ -21,7 +21,8 @@ from matplotlib.transforms import Bbox
 
 from atlasae.errors import UserError
 from atlasae.reports import plotting
-from atlasae.reports.plotting import FEWEST_SHOWN, NO_LABEL, QUANTITIES, Counted, Figure, FineRatio, Label, Overview
+from atlasae.reports.panels import NO_LABEL, QUANTITIES, Counted, FineRatio, Label, Overview
+from atlasae.reports.plotting import FEWEST_SHOWN, Figure
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "figures"
 SHORT = Label("Internal", "ATLAS", "13", "140", "AntiKt4TruthJets", "in.root, compared with out.root, precision 0.001")
@@ -443,11 +444,6 @@ def test_a_label_that_is_no_formula_is_refused(text):
     for label in (Label(text), Label(energy=text), Label(luminosity=text)):
         with pytest.raises(UserError, match="has a formula that can't be drawn"):
             plotting.check_label(label)
-
-
-def test_a_note_is_added_to_a_label():
-    label = Label("Internal", "ATLAS", "13", "140").with_note("AntiKt4TruthJets")
-    assert label.with_source("in.root, compared with out.root, precision 0.001") == SHORT
 
 
 # --- spectra
