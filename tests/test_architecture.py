@@ -42,6 +42,7 @@ DOORS = {
     "hist": {"reports.histograms"},
     "matplotlib": {"reports.plotting"},
     "mplhep": {"reports.plotting"},
+    "PIL": {"reports.plotting"},
     "pcodec": {"reports.peers"},
     "pysz": {"reports.peers"},
     "vector": {"compression.tree"},

@@ -386,7 +386,7 @@ def plot(
         command = shlex.join(["atlasae", *sys.argv[1:]])
         with replacing(html, force) as temporary:
             temporary.write_text(document.html_page(drawn, report, choice, list(map(str, paths)), command))
-    where = {name: str(path) for name, path in (("output", output), ("html", html)) if path}
+    where = {name: str(path) for name, path in (("output", output), ("html", html if drawn else None)) if path}
     show(FiguresReport(figures=written, drawn=len(drawn), **where), as_json, quiet)
 
 

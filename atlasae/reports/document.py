@@ -7,6 +7,7 @@ from typing import Any
 
 from atlasae.pages import size_text, versions_text
 from atlasae.report import Page, PageTable, harmless, picture_html, to_html
+from atlasae.reports import plotting
 from atlasae.reports.figures import Choice, Drawn, with_jets
 from atlasae.reports.results import residual_table
 
@@ -80,7 +81,7 @@ def _figure(drawn: Drawn) -> str:
     kind = ' class="wide"' if width > _WIDE * height else ""
     known = next((text for part, text in sorted(_CAPTIONS.items(), reverse=True) if part in drawn.name), "")
     caption = f"<figcaption>{_text(known)}</figcaption>"
-    return f"<figure{kind}>{picture_html(drawn.png, drawn.name, width)}{caption}</figure>"
+    return f"<figure{kind}>{picture_html(plotting.with_palette(drawn.png), drawn.name, width)}{caption}</figure>"
 
 
 def _section(heading: str, page: Page) -> str:

@@ -1,5 +1,6 @@
 """Figures from arrays: the one door to matplotlib. No residual is computed here; only `save` writes files."""
 
+import io
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.mathtext import MathTextParser
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+from PIL import Image
 
 from atlasae.errors import UserError
 from atlasae.report import harmless
@@ -653,6 +655,15 @@ def save(figure: Figure, path: Path | BinaryIO, suffix: str = "") -> None:
     dates = {".pdf": {"CreationDate": None}, ".svg": {"Date": None}}  # so that all runs agree
     with styled():
         figure.savefig(path, format=suffix[1:], metadata=dates.get(suffix))
+
+
+def with_palette(png: bytes) -> bytes:
+    """The same picture in 256 colours: a third of the bytes, for a page that is sent."""
+    written = io.BytesIO()
+    Image.open(io.BytesIO(png)).convert("RGB").quantize(256, dither=Image.Dither.NONE).save(
+        written, "png", optimize=True
+    )
+    return written.getvalue()
 
 
 @contextmanager

@@ -260,7 +260,7 @@ class EvaluationReport(Report):
             pt, label = known[name].variables["pt"], NO_LABEL.with_note(name)
             quantity, written = QUANTITIES["pt"], io.BytesIO()
             plotting.save(plotting.response([(quantity, pt.in_pt)], quantity, True, label), written, ".png")
-            yield picture_html(written.getvalue(), f"response of pt, {name}", _WIDTH)
+            yield picture_html(plotting.with_palette(written.getvalue()), f"response of pt, {name}", _WIDTH)
 
     def _page(self) -> Page:
         page: list[str | PageTable] = [

@@ -25,6 +25,7 @@ from conftest import (
     write_layout,
     write_tree,
 )
+from PIL import Image
 from safetensors.torch import load, save
 
 import atlasae.reports.classifier
@@ -37,6 +38,9 @@ from atlasae.training.loop import Course
 
 COUNTERS = dict.fromkeys(("Jet_pt", "Jet_eta", "Jet_phi", "Jet_mass", "Jet_nConstituents"), "nJet")
 OURS = "atlasae, three floats"
+_PIXEL = io.BytesIO()
+Image.new("RGB", (1, 1)).save(_PIXEL, "png")
+PIXEL = _PIXEL.getvalue()
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -87,6 +91,8 @@ def sketched(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Figure]]:
 
     def save(figure: Figure, path: Path | io.BytesIO, suffix: str = "") -> None:
         found.append((suffix, figure))
+        if not isinstance(path, Path):
+            path.write(PIXEL)
 
     @contextmanager
     def pages(path: Path) -> Iterator[Callable[[Figure], None]]:

@@ -16,7 +16,7 @@ from atlasae.compression.plan import Options
 from atlasae.jets.precision import Precision
 from atlasae.pages import versions_text
 from atlasae.reports import document, figures
-from atlasae.reports.figures import Choice, Drawn
+from atlasae.reports.figures import Choice
 from atlasae.reports.panels import NO_LABEL
 from atlasae.reports.plotting import Figure
 
@@ -113,14 +113,18 @@ def test_a_page_tells_of_a_classifier_that_a_report_has(report):
     assert "AUC 0.50120 +- 0.005" in document.html_page([], known, Choice(), ["a"], "")
 
 
+def page_of(name: str) -> str:
+    """The page of one figure."""
+    return document.html_page(figures.drawn([(name, Figure(figsize=(1, 1)))]), None, Choice(), ["a"], "")
+
+
 def test_every_figure_has_a_caption(report):
     names = [name for name, _ in figures.report_figures(report, NO_LABEL)]
     names += ["0_overview", "Jet_7_size", "m_8_training", "Jet_9_comparison"]
     for name in names:
-        shown = document.html_page([Drawn(name, Figure(figsize=(1, 1)), b"")], None, Choice(), ["a"], "")
+        shown = page_of(name)
         assert "<figcaption></figcaption>" not in shown and "<figcaption>" in shown, name
-    words = document.html_page([Drawn("Jet_4_residuals", Figure(figsize=(1, 1)), b"")], None, Choice(), ["a"], "")
-    assert "Errors of any two variables" in words
+    assert "Errors of any two variables" in page_of("Jet_4_residuals")
 
 
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="needs chromium")

@@ -1,6 +1,7 @@
 """Figures: how each looks, what it says, and that no text is cut off or covered."""
 
 import inspect
+import io
 import subprocess
 import sys
 from collections.abc import Callable, Iterable
@@ -18,6 +19,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cbook import is_math_text
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
+from PIL import Image
 
 from atlasae.errors import UserError
 from atlasae.reports import plotting
@@ -315,6 +317,15 @@ def test_a_suffix_that_a_figure_can_have_is_taken(name):
 def test_a_suffix_that_no_figure_has_is_refused(name):
     with pytest.raises(UserError, match=r"no figure ends in .*\.png, \.pdf or \.svg"):
         plotting.check_suffix(Path(name))
+
+
+def test_a_picture_in_256_colours_looks_the_same_in_fewer_bytes():
+    written = io.BytesIO()
+    plotting.save(response(SHORT), written, ".png")
+    smaller = plotting.with_palette(written.getvalue())
+    one, other = (np.asarray(Image.open(io.BytesIO(png)).convert("RGB"), int) for png in (written.getvalue(), smaller))
+    assert len(smaller) < 0.5 * len(written.getvalue())
+    assert np.abs(one - other).mean() < 0.1 and (other[0, 0] == 255).all()
 
 
 # --- text that can be read
