@@ -6,12 +6,13 @@ from typing import Any
 
 from atlasae.report import LeftOut, Page, PageTable, some
 
+__version__ = version("atlasae")
 LIBRARIES = ("torch", "uproot", "awkward", "numpy", "constriction", "cramjam", "hist", "mplhep")
 
 
 def versions_text() -> str:
     """The versions of atlasae, and of the libraries that affect what it writes and reads."""
-    return "\n".join([f"atlasae {version('atlasae')}", *(f"  {name} {version(name)}" for name in LIBRARIES)])
+    return "\n".join([f"atlasae {__version__}", *(f"  {name} {version(name)}" for name in LIBRARIES)])
 
 
 def model_page(facts: Mapping[str, Any]) -> Page:

@@ -36,7 +36,7 @@ def main() -> None:
 
 def to_html() -> str:
     """The page; names are documented as members of the package, whichever module defines them."""
-    public = [getattr(atlasae, name) for name in vars(atlasae)["__all__"]]
+    public = [found for name in vars(atlasae)["__all__"] if callable(found := getattr(atlasae, name))]
     documented = {found.__name__: found for found in [*public, *returned_by(public)]}
     sources = sorted({found.__module__ for found in documented.values()})
     modules = {name: pdoc.doc.Module(importlib.import_module(name)) for name in sources}

@@ -5,10 +5,10 @@
 
 Small files of every kind are made from `data/jets.root`: compressed ones, models, tables, and ROOT files to compress.
 Copies are changed (bits, bytes, blocks, lengths, integers; in forged ones the JSON, the latents or the weights, with
-matching checksums) and passed to the command that reads them, one after the other in one process per worker, which
-reads a sound file after each. It prints how many were refused, how many gave the correct result, and every failure: a
-traceback, a hang, wrong jets, code that ran, a file that is left over, a sound file that is read differently than
-before.
+matching checksums; the JSON in copies of files that were copied byte for byte) and passed to the command that reads
+them, one after the other in one process per worker, which reads a sound file after each. It prints how many were
+refused, how many gave the correct result, and every failure: a traceback, a hang, wrong jets, code that ran, a file
+that is left over, a sound file that is read differently than before.
 """
 
 import contextlib
@@ -40,10 +40,15 @@ from atlasae.codecs.model import Model, default_model
 from atlasae.codecs.priors import Priors, default_priors
 from atlasae.commands.cli import main as atlasae_main
 from atlasae.compression.format import Chunk, Contents, Copied, Run, read_contents, write_contents
+from atlasae.compression.grafting import add_contents
+from atlasae.files.branches import FOLDER
 from atlasae.files.checksums import checksum
 from atlasae.files.tables import Table, write_table
 from atlasae.files.trees import open_source
 from atlasae.files.writing import create
+from atlasae.graft.composing import Composer
+from atlasae.graft.records import Records
+from atlasae.graft.trees import trees_of
 
 JETS = Path(__file__).parents[1] / "data" / "jets.root"
 ENTRIES = 40
@@ -87,6 +92,8 @@ def make_corpus(folder: Path) -> None:
     ways: dict[str, list[str]] = {
         "default": ["--step-size", "4kB"],
         "embedded": ["--precision", "full", "--model", str(folder / "model-mlp.model")],
+        "repacked": ["--compression", "lzma:5", "--drop", "*Constituents"],
+        "rewritten": ["--step-size", "4kB", "--rewrite"],
         "ntuple": ["--format", "rntuple", "--only-jets"],
     }
     make_original(folder / "fields.root", separator="_")  # ROOT allows no dots in names of fields
@@ -231,9 +238,9 @@ KINDS = ("compressed-", "model-", "input-")
 
 def forge(rng: np.random.Generator, path: Path, target: Path) -> None:
     """Write a compressed file with other JSON, chunks or latents, and matching checksums."""
-    events, text, chunks, models = parts_of(path)
+    events, text, chunks, models, grafted = parts_of(path)
     events, chunks = dict(events), [*chunks]
-    how = rng.integers(3)
+    how = rng.integers(2 if grafted else 3)
     if how == 0:
         text = json.dumps(altered(rng, json.loads(text)))
     elif how == 1:
@@ -243,10 +250,25 @@ def forge(rng: np.random.Generator, path: Path, target: Path) -> None:
     else:
         spoil(rng, events)
         chunks = checksummed(events, chunks, json.loads(text)["written"])
+    if grafted:
+        write_beside(path, target, Forged(text, chunks, models))
+        return
     with create(target) as file:
         counters = json.loads(text).get("counters", {}) if how else json.loads(parts_of(path)[1])["counters"]
         file.make_tree("CollectionTree", events, counters=counters).extend(events)
         write_contents(file, Forged(text, chunks, models))
+
+
+def write_beside(path: Path, target: Path, contents: Contents) -> None:
+    """Copy a file with another folder `atlasae`."""
+    data = path.read_bytes()
+    records = Records(lambda start, stop: data[start:stop], len(data))
+    records.leave_out(FOLDER)
+    trees = trees_of(records)
+    with Composer(target, records) as composer:
+        composer.copy_all(trees, lambda *_: None)
+        add_contents(composer, contents)
+        composer.finish(trees)
 
 
 class Forged(Contents):
@@ -259,13 +281,14 @@ class Forged(Contents):
 
 
 @cache
-def parts_of(path: Path) -> tuple[dict[str, ak.Array], str, list[Chunk], dict[str, bytes]]:
-    """The branches, the JSON, the chunks and the models of a compressed file."""
+def parts_of(path: Path) -> tuple[dict[str, ak.Array], str, list[Chunk], dict[str, bytes], bool]:
+    """The branches, the JSON, the chunks and the models of a compressed file, and whether it was grafted."""
     with open_source(path) as source:
         contents = read_contents(source)
         run, tree = contents.runs[0], source.trees["CollectionTree"]
         alone = replace(run, copied=Copied())  # else verify would miss the other objects
-        return tree.read(run.written, 0, tree.entries), alone.to_json(), contents.chunks, contents.models
+        events = tree.read(run.written, 0, tree.entries)
+        return events, alone.to_json(), contents.chunks, contents.models, run.graft is not None
 
 
 def spoil(rng: np.random.Generator, events: dict[str, ak.Array]) -> None:
@@ -333,7 +356,7 @@ def one(task: Task) -> tuple[str, str]:
 def changeable(path: Path, way: str) -> bool:
     """Whether a file of the corpus can be changed in this way."""
     if way == FORGE:
-        return path.name in ("compressed-default.root", "compressed-embedded.root")
+        return path.name in {f"compressed-{name}.root" for name in ("default", "embedded", "rewritten")}
     return path.name.partition("-")[0] == "model" if way == "header" else path.name.startswith(KINDS)
 
 

@@ -52,12 +52,46 @@ def root_sums(path: str, wanted: Sums) -> Sums:
     import ROOT
 
     sums: Sums = {}
+    file = ROOT.TFile.Open(path)
     for name, branches in wanted.items():
-        frame = ROOT.RDataFrame(name, path)
-        booked = {branch: frame.Sum(branch) for branch in branches if branch != ENTRIES}
+        frame, tree = ROOT.RDataFrame(name, path), file.Get(name)
+        leaves = {branch: leaf_of(tree, branch) for branch in branches if branch != ENTRIES}
+        booked = {
+            branch: frame.Sum(column_of(branch, leaf)) for branch, leaf in leaves.items() if not misread(tree, leaf)
+        }
         sums[name] = {ENTRIES: frame.Count().GetValue()}
         sums[name] |= {branch: result.GetValue() for branch, result in booked.items()}
+        sums[name] |= {branch: leaf_sum(tree, leaf) for branch, leaf in leaves.items() if branch not in booked}
     return sums
+
+
+def leaf_of(tree: Any, branch: str) -> Any:
+    """The one leaf of a plain branch of a TTree, None for others."""
+    found = tree.GetBranch(branch) if hasattr(tree, "GetBranch") else None
+    leaves = list(found.GetListOfLeaves()) if found and found.ClassName() == "TBranch" else []
+    return leaves[0] if len(leaves) == 1 else None
+
+
+def column_of(branch: str, leaf: Any) -> str:
+    """The name by which RDataFrame reads a branch: it takes a leaf of another name for a member."""
+    return branch if leaf is None or leaf.GetName() == branch else f"{branch}.{leaf.GetName()}"
+
+
+def misread(tree: Any, leaf: Any) -> bool:
+    """Whether RDataFrame takes another branch with the name of what counts a leaf for its counter."""
+    if not leaf or not (counter := leaf.GetLeafCount()):
+        return False
+    other = tree.GetBranch(counter.GetName())
+    return bool(other) and other.GetName() != counter.GetBranch().GetName()
+
+
+def leaf_sum(tree: Any, leaf: Any) -> float:
+    """The sum of the values of a leaf, read by TTree."""
+    total = 0.0
+    for entry in range(tree.GetEntries()):
+        tree.GetEntry(entry)
+        total += sum(leaf.GetValue(place) for place in range(leaf.GetLen()))
+    return total
 
 
 def agree(one: float, other: float) -> bool:

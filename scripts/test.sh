@@ -9,4 +9,5 @@ cd "$(dirname "$0")/.."
 .venv/bin/ruff check
 .venv/bin/ruff format --check
 .venv/bin/mypy
-.venv/bin/python -m pytest -q -n 2 --dist worksteal  # neighbours stay together: they share what is made for them
+# Two tests at a time, of one thread each; neighbours stay together: they share what is made for them.
+OMP_NUM_THREADS=1 .venv/bin/python -m pytest -q -n 2 --dist worksteal

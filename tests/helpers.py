@@ -80,12 +80,16 @@ def left_over(folder: Path) -> list[Path]:
 
 
 def merge(target: Path, *parts: Path) -> None:
-    """Merge files as `hadd` does: the entries of every tree, part after part."""
-    with uproot.open(parts[0]) as first:
-        trees = {name: counters_of(first[name]) for name in first.keys(filter_classname="TTree", cycle=False)}
+    """Merge files as `hadd` does: the entries of every tree, part after part, of those parts that have it."""
+    trees, holders = dict[str, dict[str, str]](), dict[str, list[Path]]()
+    for part in parts:
+        with uproot.open(part) as file:
+            for name in file.keys(filter_classname="TTree", cycle=False):
+                trees.setdefault(name, counters_of(file[name]))
+                holders.setdefault(name, []).append(part)
     with uproot.recreate(target) as file:
         for tree, counters in trees.items():
-            events = [read_tree(part, tree) for part in parts]
+            events = [read_tree(part, tree) for part in holders[tree]]
             joined = {name: ak.concatenate([part[name] for part in events]) for name in events[0]}
             types = {name: declared(array) for name, array in joined.items()}
             file.mktree(tree, types, counter_name=lambda name, known=counters: known[name]).extend(joined)

@@ -21,7 +21,7 @@ MODULES = sorted(
 # From left to right; packages in one pair of brackets don't import each other.
 ORDER = [
     *(("errors",), ("report",), ("pages",), ("files",), ("graft",), ("jets",), ("codecs",), ("training",)),
-    *(("compression",), ("export", "reports"), ("commands",)),
+    *(("compression",), ("coffea", "export", "reports"), ("commands",), ("__main__",)),
 ]
 RANK = {package: rank for rank, packages in enumerate(ORDER) for package in packages}
 MOST_MODULES, MOST_PACKAGES = 16, 9

@@ -10,6 +10,7 @@ import shlex
 import subprocess
 import sys
 import tomllib
+from importlib.metadata import version
 from pathlib import Path
 
 import awkward as ak
@@ -73,7 +74,9 @@ def test_docstrings_do_what_they_show(module, folder):
 def test_every_public_name_shows_how_it_is_used():
     names = {"compress_file", "decompress_file", "verify_file", "check_file", "train", "open", "Codec", "load_model"}
     assert names <= set(atlasae.__all__)
-    assert [name for name in atlasae.__all__ if ">>>" not in getattr(atlasae, name).__doc__] == []
+    assert atlasae.__version__ == version("atlasae")
+    shown = {name for name in atlasae.__all__ if ">>>" in getattr(atlasae, name).__doc__}
+    assert set(atlasae.__all__) - shown == {"__version__"}
 
 
 def test_what_is_raised_has_a_public_name(folder):
@@ -172,6 +175,17 @@ def test_what_the_page_on_python_shows_runs(opened):
     assert np.abs(back / jets - 1)[:, [0, 3]].max() <= 1e-3 and np.abs(back - jets)[:, 1:3].max() <= 1e-3
 
 
+def test_the_reader_on_the_page_of_the_format_reads_what_atlasae_reads(opened):
+    (shown,) = shown_in(DOCS / "format.md", "python")
+    Path("reader.py").write_text(shown)
+    jets = runpy.run_path("reader.py")["jets"]
+    with atlasae.open("out.root") as tree:
+        for variable, values in jets.items():
+            expected = tree["Jet_mass" if variable == "m" else f"Jet_{variable}"].array()
+            assert ak.num(values).to_list() == ak.num(expected).to_list()
+            np.testing.assert_allclose(ak.flatten(values), ak.flatten(expected), rtol=3e-7, atol=3e-7)
+
+
 @pytest.mark.parametrize("page", [README, DOCS / "cpp.md"], ids=lambda path: path.name)
 def test_pages_read_a_file_in_cpp_as_its_header_says(page, opened):
     succeeded("export", "out.root", "--cpp", "-o", "jets.h")
@@ -194,9 +208,10 @@ def test_the_page_of_public_names_is_built_without_a_warning(tmp_path):
     done = subprocess.run([*map(str, command)], capture_output=True, check=False, text=True)
     assert (done.returncode, done.stderr) == (0, ""), done.stdout
     page = (tmp_path / "new" / "docs" / "index.html").read_text(encoding="utf-8")
-    reports = {f"{what}Report" for what in ("Compression", "Decompression", "Integrity", "Training", "Verification")}
+    kinds = ("Compression", "Decompression", "Evaluation", "Info", "Integrity", "Training", "Verification")
+    reports = {f"{what}Report" for what in kinds}
     returned = {"CompressedBranch", "CompressedTree", "Model", "Recipe", *reports}
-    assert set(re.findall(r'<section id="(\w+)"', page)) == {*atlasae.__all__} | returned
+    assert set(re.findall(r'<section id="(\w+)"', page)) == {*atlasae.__all__} - {"__version__"} | returned
     anchors = set(re.findall(r'\bid="([^"]+)"', page))
     assert {"Codec.encode", "CompressedTree.arrays", "CompressionReport.bytes_per_jet", "Options.precision"} <= anchors
     assert set(re.findall(r'href="#([^"]+)"', page)) <= anchors
@@ -209,3 +224,13 @@ def test_examples_run(example, folder, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", [str(example), "small.root"])
     runpy.run_path(str(example), run_name="__main__")
     assert capsys.readouterr().out
+
+
+def test_release_texts_have_the_version_and_the_requirements_of_the_package():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert f"version: {project['version']}\n" in (ROOT / "CITATION.cff").read_text()
+    recipe = (ROOT / "scripts" / "conda-recipe.yaml").read_text()
+    assert f'version: "{project["version"]}"' in recipe
+    names = {re.match(r"[\w-]+", requirement)[0].replace("_", "-") for requirement in project["dependencies"]}
+    renamed = {"torch": "pytorch", "xxhash": "python-xxhash"}
+    assert [name for name in names if f"    - {renamed.get(name, name)}" not in recipe] == []

@@ -1,5 +1,7 @@
 """Files of experiments, if present: everything is restored, in no more bytes than before."""
 
+import runpy
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from conftest import SHARED, bits, jet_errors, read_tree, same_jets, succeeded
 
 pytestmark = pytest.mark.skipif(not SHARED.is_dir(), reason="the shared data are not here")
 
+EXAMPLES = Path(__file__).parents[1] / "scripts" / "examples"
 FILES = sorted(path for path in SHARED.glob("*") if path.suffix in (".root", ".pkl"))
 TRIGGER_JETS = SHARED / "atlas_trigger_jets_dev.pkl"
 # uproot writes 1,500 branches in 15 s: once, in cms_nanoaod_wide, is enough. 972 of those of cms_nanoaod are flags of
@@ -20,6 +23,7 @@ MANY_BRANCHES = dict.fromkeys(("atlas_physlite", "cms_nanoaod_no_events", "cms_n
 MANY_BRANCHES["cms_nanoaod"] = ("--drop", "HLT_*", "--drop", "L1_*")
 MANY_BRANCHES["cms_nanoaod_wide"] = ()
 BYTES_PER_JET = {"atlas_trigger_jets_dev": 6.0, "pythia_dijet": 6.1}
+JETS_AN_ENTRY = {"cms_nanoaod": "4.70 jets of 'Jet'", "atlas_physlite": "8.81 jets of 'AnalysisJetsAuxDyn'"}
 MEV = {"MeV": 1.0, "GeV": 1000.0}
 
 
@@ -107,3 +111,13 @@ def test_full_precision_is_that_of_69_bits(tmp_path):
     half_widths = {variable: np.quantile(error, 0.68) for variable, error in found.items()}
     allowed = {"pt": 1e-5, "eta": 2e-5, "phi": 2e-5, "m": 1e-5}
     assert {v: width for v, width in half_widths.items() if not width <= allowed[v]} == {}
+
+
+@pytest.mark.parametrize("name", JETS_AN_ENTRY)
+def test_examples_take_the_usual_jets_in_their_units(name, tmp_path, monkeypatch, capsys):
+    succeeded("compress", SHARED / f"{name}.root", tmp_path / "small.root", "--only-jets", "--layout", "packed")
+    monkeypatch.setattr(sys, "argv", ["example", str(tmp_path / "small.root")])
+    for example in ("read_columns", "dijet_mass"):
+        runpy.run_path(str(EXAMPLES / f"{example}.py"), run_name="__main__")
+    told = capsys.readouterr().out
+    assert JETS_AN_ENTRY[name] in told and "[1e+04,   inf) 0 " in told

@@ -1,7 +1,7 @@
 """The grid: how cumulative values become cells (integers), and cells the mantissas of float32 words."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import permutations, product
@@ -32,6 +32,7 @@ class Digit:
 
 WordLayout = tuple[tuple[Digit, ...], ...]
 Weigh = Callable[[npt.NDArray[np.int64]], float]
+_Spread = tuple[tuple[int, int], ...]
 
 
 @dataclass(frozen=True)
@@ -147,7 +148,7 @@ def list_words(levels: Sequence[int]) -> WordLayout:
     return tuple(tuple(word) for word in words)
 
 
-def likely_words(cells: Sequence[Tensor], levels: Sequence[int], weigh: Weigh) -> list[WordLayout]:
+def likely_words(cells: Sequence[Tensor], levels: Sequence[int], weigh: Weigh) -> Iterator[WordLayout]:
     """Ways to spread the bits of m over the words of pt, eta and phi, the one of the least weight first.
 
     All numbers of bits per word are tried, in every order; `weigh` estimates the bytes of one word of all jets.
@@ -161,16 +162,21 @@ def likely_words(cells: Sequence[Tensor], levels: Sequence[int], weigh: Weigh) -
             return math.inf
         return weigh((own[j] << width) + (mass >> below & (1 << width) - 1))
 
-    found: dict[tuple[tuple[int, int], ...], float] = {}
+    found = {spread: sum(weight(j, *spread[j]) for j in range(3)) for spread in _spreads(bits)}
+    likely = sorted((spread for spread, total in found.items() if total < math.inf), key=found.__getitem__)
+    return (tuple(_word(j, levels[j], *spread[j]) for j in range(3)) for spread in likely)
+
+
+@cache
+def _spreads(bits: int) -> list[_Spread]:
+    """The different ways to spread the bits of m over three words: (width, bits below it) in each."""
+    found = dict[_Spread, None]()
     for order, (one, two) in product(permutations(range(3)), product(range(bits + 1), repeat=2)):
         if one + two <= bits:
-            # (width, bits below it) of each word, from the leading bits of m to the last.
+            # From the leading bits of m to the last.
             parts = ((one, bits - one), (two, bits - one - two), (bits - one - two, 0))
-            spread = tuple(parts[order.index(j)] if parts[order.index(j)][0] else (0, 0) for j in range(3))
-            if spread not in found:
-                found[spread] = sum(weight(j, *spread[j]) for j in range(3))
-    likely = sorted((spread for spread, total in found.items() if total < math.inf), key=found.__getitem__)
-    return [tuple(_word(j, levels[j], *spread[j]) for j in range(3)) for spread in likely]
+            found[tuple(parts[order.index(j)] if parts[order.index(j)][0] else (0, 0) for j in range(3))] = None
+    return list(found)
 
 
 def _word(j: int, levels: int, width: int, below: int) -> tuple[Digit, ...]:

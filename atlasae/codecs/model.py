@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
@@ -20,13 +20,14 @@ from atlasae.codecs.packaged import MODELS, packaged, packaged_as, sha256_of
 from atlasae.errors import UserError
 from atlasae.files.remote import Named, local
 from atlasae.jets.coordinates import Floats
-from atlasae.report import line_of, to_html
+from atlasae.report import line_of, some, to_html
 
 Autoencoder = InvertibleAutoencoder | BottleneckAutoencoder
 
 MODEL_FORMAT = 1  # version of the model file; to be raised when old readers would misread a new file
 VARIABLES = ("pt", "eta", "phi", "m")
 _QUANTILES = (0.001, 0.01, 0.5, 0.99, 0.999)  # of the training jets, stored as the domain of a model
+OTHER_UNITS = 30  # ratio to the median of the training from which jets may be in other units
 MOST_OUTSIDE = 0.05  # share of jets outside the domain above which `domain_warning` warns
 FEWEST_TO_WARN = 20  # jets
 LARGEST = 65_536  # bytes of a model; each file compressed with it contains it
@@ -104,8 +105,19 @@ def domain_of(jets: Floats) -> dict[str, list[float]]:
     return {variable: [float(f"{q:.5g}") for q in found[:, i]] for i, variable in enumerate(VARIABLES)}
 
 
-def domain_warning(model: Model, jets: Floats, name: str) -> str | None:
-    """A warning if 20 or more jets (n x 4, MeV) are unlike those a model was trained on, else None."""
+def domain_warning(model: Model, jets: Mapping[str, Floats]) -> str | None:
+    """A warning of one line on collections of 20 or more jets (n x 4, MeV) unlike those of the training, else None."""
+    found = {name: unlike for name, some_jets in jets.items() if (unlike := _unlike(model, some_jets))}
+    if not found:
+        return None
+    first, *others = found
+    told = f"those of '{first}': {found[first]}" if others else found[first]
+    named = some((f"'{name}'" for name in found), 3)
+    return f"jets of {named} are unlike those the model was trained on: {told}; `--model self` may take less space"
+
+
+def _unlike(model: Model, jets: Floats) -> str | None:
+    """How jets differ from those that a model was trained on, or None if they don't, or are few."""
     if len(jets) < FEWEST_TO_WARN or "domain" not in model.facts:
         return None
     for i, variable in enumerate(VARIABLES):
@@ -119,11 +131,10 @@ def domain_warning(model: Model, jets: Floats, name: str) -> str | None:
             what = f"{max(above, 1 - above):.0%} have pt on one side of the median known"
         else:
             continue
-        return (
-            f"jets of '{name}' are unlike those the model was trained on: {what}, the median is "
-            f"{np.median(values) / scale:.4g}{unit} (trained: {middle / scale:.4g}{unit}); right units? "
-            "`--model self` may take less space"
-        )
+        median = float(np.median(values))
+        asked = "; right units?" if unit and not middle / OTHER_UNITS < median < middle * OTHER_UNITS else ""
+        trained = f"(trained: {middle / scale:.4g}{unit})"
+        return f"{what}, the median is {median / scale:.4g}{unit} {trained}{asked}"
     return None
 
 

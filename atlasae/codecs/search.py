@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
+from itertools import islice
 from operator import itemgetter
 
 import numpy as np
@@ -134,10 +135,8 @@ def _arranged(codec: FloatsCodec, encoded: Encoded, storage: Storage, size: Size
     grid = codec.grid
     latents, codes = codec.padding.unmark(encoded.latents)
     cells = unpack(torch.from_numpy(latents), grid)
-    candidates = [
-        grid,
-        *(replace(grid, words=words) for words in likely_words(cells, grid.levels, estimate_words)[:LIKELY]),
-    ]
+    likely = islice(likely_words(cells, grid.levels, estimate_words), LIKELY)
+    candidates = [grid, *(replace(grid, words=words) for words in likely)]
     packed = (codec.padding.mark(pack(cells, other).numpy(), codes) for other in candidates)
     sizes = [size(replace(encoded, latents=latents), storage) for latents in packed]
     smallest = min(range(len(sizes)), key=sizes.__getitem__)

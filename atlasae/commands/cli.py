@@ -41,6 +41,13 @@ def commands() -> None:
 )
 @click.option("--tree", help="Tree to compress; default: the largest that holds jets.")
 @click.option("--jets", multiple=True, metavar="PATTERN", help="`Jet_{pt,eta,phi,mass}`, a prefix, or four names.")
+@click.option(
+    "--objects",
+    type=click.Choice(["jets", "all"]),
+    default="jets",
+    show_default=True,
+    help="All four-momenta: electrons, muons, photons, taus, large-R jets, generator particles, too.",
+)
 @click.option("--variables", metavar="TOML", type=SETTINGS, help="Any list of branches, each with its precision.")
 @click.option("--units", type=UNITS, help="Default: from names of branches, else from the values.")
 @click.option("--model", default="default", show_default=True, help="Model (or tables) file, packaged, or `self`.")
@@ -70,6 +77,7 @@ def commands() -> None:
 )
 @click.option("--rewrite", is_flag=True, help="Write everything anew, also what could be copied byte for byte.")
 @click.option("--step-size", default="20MB", show_default=True, help="Uncompressed bytes per chunk.")
+@click.option("--dry-run", is_flag=True, help="Only tell what would become of every branch of IN.")
 @click.option("--no-read-back", is_flag=True, help="Skip reading the output back and comparing it with IN.")
 @options.force
 @options.quiet
@@ -85,9 +93,12 @@ def compress(
     layout: str,
     no_dither: bool,
     no_context: bool,
+    jets: tuple[str, ...],
+    objects: str,
     file_format: str | None,
     step_size: str,
     no_read_back: bool,
+    dry_run: bool,
     quiet: bool,
     as_json: bool,
     **asked: Any,
@@ -101,7 +112,10 @@ def compress(
 
     if no_context and layout != "packed":
         raise UserError("--no-context is for the packed layout: add --layout packed")
+    if objects == "all" and jets:
+        raise UserError("--objects all takes all four-momenta: leave out --jets")
     chosen = Options(
+        jets=("*",) if objects == "all" else jets,
         precision=Precision.parse(precision),
         step_size=parse_size(step_size, "--step-size"),
         rntuple=None if file_format is None else file_format == "rntuple",
@@ -111,6 +125,11 @@ def compress(
         read_back=not no_read_back,
         **asked,  # whose names are those of its fields
     )
+    if dry_run:
+        from atlasae.compression.compress import plan_file
+
+        show(plan_file(options.only_in(paths, output), chosen), as_json, quiet)
+        return 0
     if output:
         from atlasae.commands.many import compress_files
 
@@ -197,15 +216,15 @@ def batch(scheduler: str, name: str, arguments: tuple[str, ...]) -> None:
     click.echo(batch_script(scheduler, [program], [name, *given, "--"], last, files))
 
 
-@commands.command()
+@commands.command("info")
 @click.argument("path", metavar="FILE", type=IN)
 @options.as_json
 @options.debug
-def info(path: Location, as_json: bool) -> None:
+def show_info(path: Location, as_json: bool) -> None:
     """Show what FILE contains: collections, precision, model, bytes per jet."""
-    from atlasae.compression.format import describe
+    from atlasae.compression.format import info
 
-    show(describe(path), as_json, False)
+    show(info(path), as_json, False)
 
 
 @commands.command()
@@ -239,7 +258,7 @@ def verify(paths: tuple[Location, ...], workers: int | None, dask: str | None, q
     return 1 if report.get("differences") else 0
 
 
-@commands.command()
+@commands.command("evaluate")
 @click.argument("paths", metavar="ORIGINAL COMPRESSED | ORIGINAL... FOLDER", nargs=-1, required=True, type=IN)
 @options.on_many
 @click.option("-o", "--output", metavar="REPORT", type=OUT, help="Write the whole report as JSON.")
@@ -251,7 +270,7 @@ def verify(paths: tuple[Location, ...], workers: int | None, dask: str | None, q
 @options.as_json
 @options.debug
 @several_outputs()
-def evaluate(
+def show_evaluation(
     paths: tuple[Location, ...],
     workers: int | None,
     dask: str | None,

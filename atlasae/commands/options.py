@@ -109,6 +109,13 @@ def in_and_out(paths: tuple[Location, ...], **of_many: object) -> tuple[Location
     return paths[0], local(paths[1])
 
 
+def only_in(paths: tuple[Location, ...], output: Path | None) -> Location:
+    """The input of a command that writes nothing; raises UserError for many."""
+    if output or len(paths) > 2:
+        raise UserError("--dry-run is for one file: give IN")
+    return paths[0]
+
+
 def folder_of(paths: tuple[Location, ...]) -> Path | None:
     """The last path, if it is a folder after other paths; else None."""
     last = paths[-1]

@@ -1,5 +1,6 @@
 """How a command runs: signals, errors and exit codes, progress and report on the terminal."""
 
+import gc
 import io
 import os
 import signal
@@ -20,6 +21,7 @@ from atlasae.report import Report, harmless, to_text
 _PROGRAM = "atlasae"
 _COMPLETE = "_ATLASAE_COMPLETE"  # set by a shell that asks for completions
 _INTERRUPTED = 130  # exit code after Ctrl-C, as in shells
+_GARBAGE = 5000  # objects after which Python looks for garbage: by default so few that it takes a tenth of a command
 
 
 class SomeLeft(KeyboardInterrupt):
@@ -43,6 +45,7 @@ def run(commands: click.Group) -> NoReturn:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, once(KeyboardInterrupt))
     _take_any_name()
+    gc.set_threshold(_GARBAGE)
     try:
         if instruction := os.environ.get(_COMPLETE):
             sys.exit(shell_complete(commands, {}, _PROGRAM, _COMPLETE, instruction))

@@ -10,11 +10,12 @@ from atlasae.compression.format import CompressedCollection, Run
 from atlasae.compression.plan import Options, Plan
 from atlasae.files.events import Array, Counts
 from atlasae.jets.collections import Collection
-from atlasae.jets.columns import to_columns
+from atlasae.jets.columns import to_coded_columns
 from atlasae.jets.coordinates import Bools
 from atlasae.jets.padding import Config, Padding
 from atlasae.jets.precision import Precision, find_roundings
 from atlasae.jets.stored import storage_of
+from atlasae.report import some
 
 MANY_EXACT = 0.05  # share of exact jets above which the user is told
 
@@ -105,7 +106,7 @@ class Compressor(Generic[Layout_co]):
 
     def compress(self, events: Mapping[str, ak.Array]) -> dict[str, ak.Array]:
         """The stand-ins of the jets of these events."""
-        columns, counts = to_columns(self.collection, events)
+        columns, counts = to_coded_columns(self.collection, events)
         stored = self.layout.compress(columns, counts, self.bounds)
         self.jets += len(stored.exact)
         self.exact_jets += int(stored.exact.sum())
@@ -113,12 +114,10 @@ class Compressor(Generic[Layout_co]):
         self.max_error = merge_largest([self.max_error, stored.largest])
         return stored.branches
 
-    def note(self) -> str | None:
-        """A note with the share of exact jets, if it exceeds 5 %, and the likely reason."""
-        if self.exact_jets <= MANY_EXACT * self.jets:
-            return None
-        share = self.exact_jets / self.jets
-        return f"{share:.0%} of the jets of '{self.collection.name}' are kept exactly: {self.layout.why_exact}"
+    @property
+    def exact_share(self) -> float:
+        """The share of exact jets."""
+        return self.exact_jets / self.jets if self.jets else 0.0
 
 
 def or_other_units(collection: Collection) -> str:
@@ -128,12 +127,24 @@ def or_other_units(collection: Collection) -> str:
 
 @dataclass(frozen=True)
 class Start:
-    """The compressors of all collections, their model, and notes for the user."""
+    """The compressors of all collections, their model, and warnings for the user."""
 
     compressors: Sequence[Compressor[FileLayout]]
     model_sha256: str
     embedded: dict[str, bytes]  # the model by SHA-256, if the file must contain it
-    notes: Sequence[str] = ()
+    warnings: Sequence[str] = ()
+
+    def notes(self) -> list[str]:
+        """The warnings, and which collections have more than 5 % exact jets; one note for the same likely reason."""
+        many = sorted((c for c in self.compressors if c.exact_share > MANY_EXACT), key=lambda c: -c.exact_share)
+        notes = list(self.warnings)
+        for why in dict.fromkeys(c.layout.why_exact for c in many):
+            alike = [c for c in many if c.layout.why_exact == why]
+            least, most = (f"{alike[i].exact_share:.0%}" for i in (-1, 0))
+            share = most if least == most else f"{least} to {most}"
+            named = some((f"'{c.collection.name}'" for c in alike), 3)
+            notes.append(f"{share} of the jets of {named} are kept exactly: {why}")
+        return notes
 
 
 def as_rounded(collection: Collection, precision: Precision, columns: Sequence[Array]) -> Collection:

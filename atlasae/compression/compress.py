@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
@@ -26,30 +26,41 @@ from atlasae.compression.format import (
     read_contents,
     write_contents,
 )  # fmt: skip
-from atlasae.compression.grafting import Grafting, forms_of, grafting_of, plan_of, write_grafted
+from atlasae.compression.grafting import (
+    Grafting,
+    as_stored,
+    forms_of,
+    grafting_of,
+    jet_branches,
+    plan_of,
+    unfit,
+    write_grafted,
+)  # fmt: skip
 from atlasae.compression.ntuples import NtupleTarget, as_ntuple, grafted_ntuple, is_to_be_grafted
 from atlasae.compression.others import copy_others, entry_ranges, moved, read_counted
 from atlasae.compression.plan import Options, Plan, make_plan, open_for, settle_plan
-from atlasae.compression.results import CollectionReport, CompressionReport
-from atlasae.compression.verify import compare_files, read_back
+from atlasae.compression.results import ANEW, COPIED, CollectionReport, CompressionReport, PlanReport
+from atlasae.compression.verify import Output, compare_files, read_back
 from atlasae.errors import UserError
 from atlasae.files.checksums import checksum
 from atlasae.files.damage import damage
 from atlasae.files.events import Events
-from atlasae.files.outputs import check_target, replacing, scratch
+from atlasae.files.outputs import check_format, check_target, replacing, scratch
 from atlasae.files.remote import Location, Named, local, located, watching
-from atlasae.files.trees import Tree, open_source
+from atlasae.files.trees import Source, Tree, open_source
 from atlasae.files.writing import PAGES, Behind, Target, Writer, create
-from atlasae.jets.collections import stand_ins
+from atlasae.jets.collections import Collection, stand_ins
 from atlasae.jets.inputs import Opened
+from atlasae.jets.reading import settle_by
 from atlasae.jets.stored import storage_of
 from atlasae.pages import size_text
 from atlasae.report import LeftOut, Report
 
 Finished = Callable[[Path, Report], None]
-Write = Callable[[Opened, Plan, Options, Path, Progress], tuple[Run, list[str], dict[str, Any]]]
+Write = Callable[[Opened, Plan, Options, Path, Progress], Output]
 
 _NOT_GRAFTED = "the jets are stored in few bits or in a way of their own: the whole file is written anew"
+_DIGITS = 5  # of the largest error
 _PLACES, _PLACE_ENTRIES = 12, 500  # positions, and entries at each, that the sample takes from a long file
 
 
@@ -60,33 +71,76 @@ def compress_file(
     progress: Progress | None = None,
     *,
     finished: Finished | None = None,
+    **words: Any,
 ) -> CompressionReport:
     """Compress the jets of a ROOT file or table into three float32 branches a collection; returns the report.
 
-    The output is read back and compared with the input, unless `read_back` is False. Raises UserError for wrong options
-    or input, DamagedFileError for a damaged input; no output is left then. `finished` is called with the temporary file
-    and the report before the file gets its final name.
+    Options are an `Options`, or words as on the command line: `precision=1e-4, layout="packed"`. The output is read
+    back and compared with the input, unless `read_back` is False. Raises UserError for wrong options or input,
+    DamagedFileError for a damaged input; no output is left then. `finished` is called with the temporary file and the
+    report before the file gets its final name.
 
-    >>> options = atlasae.Options(precision=1e-4, packed=True)
-    >>> report = atlasae.compress_file("in.root", "packed.root", options)
+    >>> report = atlasae.compress_file("in.root", "packed.root", precision=1e-4, layout="packed")
     >>> report["precision"]["Jet"]["pt"], max(report["max_error"].values()) < 1e-4
     (0.0001, True)
     """
     started = time.perf_counter()
-    path, target, options = located(path), local(target), _checked(options)
+    path, target, options = located(path), local(target), _checked(options, words)
     writing, reading = _halves(progress or silent) if options.read_back else (progress or silent, silent)
     check_target(path, target, options.force)
+    check_format(target)
     with watching(path) as check_unchanged, open_for(path, options) as found:
         opened, plan, write = _planned(found, options)
         with replacing(target, options.force) as temporary:
-            run, notes, types = write(opened, plan, options, temporary, writing)
-            if options.read_back:
-                read_back(temporary, opened, types, reading)
-            check_unchanged()
-            report = _report(path, temporary, run, target, plan.notes + notes, time.perf_counter() - started)
+            written = write(opened, plan, options, temporary, writing)
+            with open_source(temporary) as made:
+                if options.read_back:
+                    read_back(made, opened, written, reading)
+                check_unchanged()
+                notes = plan.notes + written.notes
+                report = _report(path, made, written.run, target, notes, time.perf_counter() - started)
             if finished:
                 finished(temporary, report)
     return report
+
+
+def plan_file(path: Named, options: Options | None = None) -> PlanReport:
+    """What `compress_file` would do with each branch, without doing it; raises the same errors about the input."""
+    options = _checked(options, {})
+    with open_for(located(path), options) as found:
+        opened, plan, _ = _planned(found, options)
+        collections = plan.collections
+        if not options.variables:
+            collections = settle_by(collections, options.units, _first(opened, jet_branches(collections)))
+        source, kept = opened.source, COPIED if plan.grafted else ANEW
+        others = [*source.trees, *source.objects] if source and not options.only_jets else []
+        return PlanReport(
+            tree=opened.tree,
+            entries=opened.events.entries,
+            branches=_fates(opened, plan, collections),
+            collections={collection.name: collection.units for collection in collections},
+            others={name: kept for name in others if name != opened.tree},
+            notes=plan.notes,
+        )
+
+
+def _first(opened: Opened, names: Sequence[str]) -> dict[str, ak.Array]:
+    return opened.events.read(names, 0, min(opened.events.entries, _PLACE_ENTRIES))
+
+
+def _fates(opened: Opened, plan: Plan, collections: Sequence[Collection]) -> dict[str, str]:
+    """What becomes of each branch of the tree, in the order of the file."""
+    tree, jets = opened.tree_read, dict[str, str]()
+    for collection in collections:
+        unit = f" ({collection.units})" if collection.units else ""
+        jets |= {name: f"{v} of '{collection.name}'{unit}" for v, name in collection.branches.items()}
+    names = [branch.name for branch in opened.events.branches]
+    names += [branch.name for branch in opened.events.unwritable]
+    holders = {tree.holder(name) for name in jets} - set(jets) if tree else set()
+    dropped = dict.fromkeys(plan.dropped, "left out")
+    kept = dict.fromkeys((name for name in names if name not in holders), COPIED if plan.grafted else ANEW)
+    beside = {branch.name: "kept bit for bit beside the jets" for branch in plan.carried if plan.grafted}
+    return kept | dropped | beside | jets
 
 
 def recognise_compressed(path: Location, target: Path, options: Options) -> CompressionReport | None:
@@ -96,11 +150,11 @@ def recognise_compressed(path: Location, target: Path, options: Options) -> Comp
     """
     with open_source(target) as source:
         run, *others = read_contents(source).runs
-    if others or (run.options, run.versions["atlasae"]) != (options.digest, version("atlasae")):
-        return None
-    if compare_files(path, target)["differences"]:
-        return None
-    return _report(path, target, run, target, [], 0.0)
+        if others or (run.options, run.versions["atlasae"]) != (options.digest, version("atlasae")):
+            return None
+        if compare_files(path, target)["differences"]:
+            return None
+        return _report(path, source, run, target, [], 0.0)
 
 
 def _planned(opened: Opened, options: Options) -> tuple[Opened, Plan, Write]:
@@ -112,18 +166,25 @@ def _planned(opened: Opened, options: Options) -> tuple[Opened, Plan, Write]:
     if grafting is None:
         return opened, make_plan(opened, options), _write_compressed
     plan = plan_of(grafting, make_plan(opened, options, grafted=True))
+    if (whole := unfit(grafting, plan.collections)) and opened.tree_read:
+        note = f"left as they are, since more than numbers varies in their objects: {', '.join(whole)}"
+        opened = replace(opened, events=opened.tree_read.leaving(whole), notes=(*opened.notes, note))
+        plan = plan_of(grafting, make_plan(opened, options, grafted=True))
     forms = forms_of(grafting, opened, plan.collections)
     if forms is None:
         plan = make_plan(opened, options)
         return opened, replace(plan, notes=[*plan.notes, _NOT_GRAFTED]), _write_compressed
+    plan = replace(plan, collections=as_stored(plan.collections, forms))
     return opened, plan, partial(_write_grafted, replace(grafting, forms=forms))
 
 
-def _checked(options: Options | None) -> Options:
-    """The options, by default the default ones; raises UserError for an object of another type."""
+def _checked(options: Options | None, words: Mapping[str, Any]) -> Options:
+    """The options, by default those of the words; raises UserError for an object of another type, or for both."""
     if not isinstance(options, Options | None):
         raise UserError(f"{options!r} is no Options: give atlasae.Options(precision=...)")
-    return options or Options()
+    if options and words:
+        raise UserError(f"{next(iter(words))!r} beside an Options: give it to Options(...)")
+    return options or Options.of_words(words)
 
 
 def _halves(progress: Progress) -> tuple[Progress, Progress]:
@@ -156,7 +217,7 @@ def jet_bytes(tree: Tree, run: Run) -> dict[str, int]:
 
 def _carried(tree: Tree, run: Run) -> list[str]:
     """The names of the carried branches."""
-    if run.graft is None:
+    if run.graft is None or run.graft.alone:
         return [branch.name for branch in run.carried]
     made = {name for entry in run.collections for name in stand_ins(entry.collection, run.counters)}
     return sorted(tree.names - made)
@@ -167,12 +228,13 @@ def _growth(before: int, after: int) -> list[str]:
     return [f"the output is larger than the input, by {size_text(after - before)}"] if after > before else []
 
 
-def _report(path: Location, made: Path, run: Run, target: Path, notes: list[str], seconds: float) -> CompressionReport:
+def _report(
+    path: Location, made: Source, run: Run, target: Path, notes: list[str], seconds: float
+) -> CompressionReport:
     """What is reported of a file that is made, and will be called `target`."""
-    with open_source(made) as source:
-        tree = source.trees[run.tree]
-        sizes, carried = jet_bytes(tree, run), _carried(tree, run)
-    file_sizes = file_bytes(path, made, run.source.get("part", (0, 1)))
+    tree = made.trees[run.tree]
+    sizes, carried = jet_bytes(tree, run), _carried(tree, run)
+    file_sizes = file_bytes(path, local(made.path), run.source.get("part", (0, 1)))
     jets = sum(entry.jets for entry in run.collections)
     bytes_out = sum(sizes.values())
     return CompressionReport(
@@ -199,46 +261,41 @@ def _report(path: Location, made: Path, run: Run, target: Path, notes: list[str]
     )
 
 
-def _write_compressed(
-    opened: Opened, plan: Plan, options: Options, path: Path, progress: Progress
-) -> tuple[Run, list[str], dict[str, Any]]:
-    """Write the file; returns its run, notes for the user, and the awkward type of each branch."""
+def _write_compressed(opened: Opened, plan: Plan, options: Options, path: Path, progress: Progress) -> Output:
+    """Write the file, all of it anew."""
     start = _start(opened.events, plan, options)
     plan = settle_plan(plan, [compressor.collection for compressor in start.compressors])
     of_pages = {"compression": plan.compression if options.compression else PAGES} if options.rntuple else {}
     with create(path, told=plan.compression, **of_pages) as target:
         copied, left_out = _copy_others(opened, options, target)
         chunks, types = _write_chunks(opened, plan, start.compressors, options, target, progress)
-        notes = [*start.notes, *(note for compressor in start.compressors if (note := compressor.note()))]
-        notes += pages.left_out_lines(left_out)
+        notes = start.notes() + pages.left_out_lines(left_out)
         written = [opened.tree, *(other.name for other in copied.trees), *copied.objects]
         notes += moved(opened.source, written) if opened.source else []
         run = replace(_run(opened, plan, start, chunks, list(types), options), copied=copied, left_out=left_out)
         write_contents(target, Contents([run], chunks, start.embedded))
-    return run, notes, types
+    return Output(run, notes, types)
 
 
 def _write_grafted(
     grafting: Grafting, opened: Opened, plan: Plan, options: Options, path: Path, progress: Progress
-) -> tuple[Run, list[str], dict[str, Any]]:
-    """Write the file with all but the jets copied; returns the same as `_write_compressed`."""
+) -> Output:
+    """Write the file with all but the jets copied."""
     start = _start(opened.events, plan, options)
     plan = settle_plan(plan, [compressor.collection for compressor in start.compressors])
     with scratch(path) as stand_ins:
         with create(stand_ins) as target:
             chunks, types = _write_chunks(opened, plan, start.compressors, options, target, progress)
-        run = _run(opened, plan, start, chunks, list(types), options)
+        run = replace(_run(opened, plan, start, chunks, list(types), options), left_out=grafting.left_out)
         contents = Contents([run], chunks, start.embedded)
         with damage(f"'{opened.path}'"):
-            contents = write_grafted(grafting, plan, stand_ins, contents, path)
-    notes = [*start.notes, *(note for compressor in start.compressors if (note := compressor.note()))]
-    return contents.runs[0], notes, types
+            contents, copy = write_grafted(grafting, plan, stand_ins, contents, path)
+    notes = start.notes() + pages.left_out_lines(grafting.left_out)
+    return Output(contents.runs[0], notes, types, None if plan.recompression else copy.differences)
 
 
-def _write_grafted_ntuple(
-    opened: Opened, plan: Plan, options: Options, path: Path, progress: Progress
-) -> tuple[Run, list[str], dict[str, Any]]:
-    """Write the file with the pages of an RNTuple copied; returns the same as `_write_compressed`."""
+def _write_grafted_ntuple(opened: Opened, plan: Plan, options: Options, path: Path, progress: Progress) -> Output:
+    """Write the file with the pages of an RNTuple copied."""
     options = replace(options, rntuple=True)
     start = _start(opened.events, plan, options)
     plan = settle_plan(plan, [compressor.collection for compressor in start.compressors])
@@ -246,8 +303,7 @@ def _write_grafted_ntuple(
         chunks, types = _write_chunks(opened, plan, start.compressors, options, target, progress)
         run = _run(opened, plan, start, chunks, list(types), options)
         contents = target.finish(Contents([run], chunks, start.embedded))
-    notes = [*start.notes, *(note for compressor in start.compressors if (note := compressor.note()))]
-    return contents.runs[0], notes, types
+    return Output(contents.runs[0], start.notes(), types)
 
 
 def _copy_others(opened: Opened, options: Options, target: Target) -> tuple[Copied, list[LeftOut]]:
@@ -284,7 +340,7 @@ def _write_chunks(
     options: Options,
     target: Target | NtupleTarget,
     progress: Progress,
-) -> tuple[list[Chunk], dict[str, Any]]:
+) -> tuple[list[Chunk], dict[str, ak.types.Type]]:
     """Write the tree chunk by chunk; returns the chunks, and the type of each branch in the order of checksums."""
     writer, written = None, dict[str, ak.Array]()
     chunks: list[Chunk] = []
@@ -341,9 +397,9 @@ def _run(
         collections=[
             CompressedCollection(
                 c.collection, c.layout.codec.config(), _promised(c.bounds), start.model_sha256,
-                c.jets, c.exact_jets, c.max_error,
+                c.jets, c.exact_jets, {v: _rounded_up(x, c.bounds.get(v, math.inf)) for v, x in c.max_error.items()},
                 # `compressed_bytes` is 0 for baskets inside the tree object.
-                bytes_in=opened.events.compressed_bytes(list(c.collection.branches.values())) or c.bytes_in,
+                bytes_in=opened.events.compressed_bytes(c.collection.own) or c.bytes_in,
             )
             for c in start.compressors
         ],
@@ -372,6 +428,14 @@ def _source(opened: Opened) -> SourceFacts:
 
 def _promised(bounds: dict[str, float]) -> dict[str, float | None]:
     return {variable: bound if math.isfinite(bound) else None for variable, bound in bounds.items()}
+
+
+def _rounded_up(error: float, bound: float) -> float:
+    """An error of few digits, which takes few bytes, but not beyond its bound."""
+    if not 0 < error < math.inf:
+        return error
+    digits = _DIGITS - math.ceil(math.log10(error))
+    return max(error, min(bound, float(f"{math.ceil(error * 10.0**digits)}e{-digits}")))
 
 
 def _collection_report(entry: CompressedCollection, bytes_out: int) -> CollectionReport:

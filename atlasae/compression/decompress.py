@@ -25,7 +25,7 @@ from atlasae.compression.skims import contents_of
 from atlasae.compression.verify import compare_files
 from atlasae.errors import DamagedFileError, UserError
 from atlasae.files.branches import Branch
-from atlasae.files.outputs import check_target, replacing
+from atlasae.files.outputs import check_format, check_target, replacing
 from atlasae.files.remote import Location, Named, local, located, watching
 from atlasae.files.tables import Table, TableFacts, is_pickle, is_table, write_table
 from atlasae.files.trees import Source, open_source
@@ -68,10 +68,7 @@ def decompress_file(
     started = time.perf_counter()
     path, target = located(path), local(target)
     check_target(path, target, force, tables=True)
-    if target.suffix and not target.suffix.startswith(".root") and not is_table(target):
-        raise UserError(
-            f"'{target}' ends in '{target.suffix}', a format not written here: name it .root, .pkl or .parquet"
-        )
+    check_format(target, tables=True)
     lost = Salvage() if salvage else None
     with watching(path) as check_unchanged, open_source(path) as source:
         skim = contents_of(source, located(trust) if trust else None, Options.step_size)
@@ -127,6 +124,7 @@ def _write_restored(
         else:
             write_regrafted(taken_apart(source, contents), path, progress)
         return []
+    not_salvaged = _not_salvaged(source, contents)
     contents = _rewritten(source, contents, lost)
     run = contents.runs[0]
     compression = _restored_compression(source, run)
@@ -139,7 +137,18 @@ def _write_restored(
                 behind.extend(writer, events)
         if writer is None:
             raise _all_lost(source)
-        return copy_back(source, contents, target, Options.step_size, lost.damage if lost else None)
+        left_out = copy_back(source, contents, target, Options.step_size, lost.damage if lost else None)
+    return not_salvaged + left_out
+
+
+def _not_salvaged(source: Source, contents: Contents) -> list[LeftOut]:
+    """What a salvage leaves out of a grafted file: it writes the tree of the jets anew, as far as uproot can."""
+    if not is_grafted(contents):
+        return []
+    tree = source.trees[contents.runs[0].tree]
+    others = {name for run in contents.runs for name in run.other_trees | run.other_objects}
+    branches = [LeftOut(branch.name, branch.why) for branch in (tree.nesting() if tree.is_rntuple else tree).unwritable]
+    return branches + [LeftOut(name, "only the tree of the jets is salvaged") for name in sorted(others)]
 
 
 def _rewritten(source: Source, contents: Contents, lost: Salvage | None) -> Contents:

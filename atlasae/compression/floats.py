@@ -20,7 +20,7 @@ from atlasae.errors import UserError
 from atlasae.files.damage import FACTS, damage
 from atlasae.files.events import Array, Counts, counts_of, flatten, index_in_event, unflatten
 from atlasae.jets.collections import Collection
-from atlasae.jets.columns import to_branches, to_columns
+from atlasae.jets.columns import to_branches, to_coded_columns, to_columns
 from atlasae.jets.coordinates import Bools, Floats
 from atlasae.jets.padding import Latents
 from atlasae.jets.reading import settle_by
@@ -48,8 +48,8 @@ class WordsLayout:
             return _start_fitted(settled, options, sample, entries)
         model = _jet_model(options.model)
         compressors = [start_floats(collection, options, model, sample) for collection in settled]
-        found = (domain_warning(model, sample_jets([collection], sample), collection.name) for collection in settled)
-        return _start(compressors, model, [warning for warning in found if warning])
+        warning = domain_warning(model, {c.name: sample_jets([c], sample) for c in settled})
+        return _start(compressors, model, [warning] if warning else [])
 
     @classmethod
     def from_config(cls, entry: CompressedCollection, content: bytes | None) -> Self:
@@ -126,7 +126,7 @@ class ListLayout(WordsLayout):
         columns, _ = to_columns(collection, sample)
         storage = storage_of(collection)
         rows = storage.to_values(columns)
-        variables = storage.variables.with_categories(rows)
+        variables = storage.variables.settled(rows)
         model = learn_list(variables, rows)
         known = replace(collection, terms=variables.to_json())
         storage = storage_of(known)
@@ -144,7 +144,7 @@ def start_floats(
     settled: Collection, options: Options, model: Model, events: Mapping[str, ak.Array]
 ) -> Compressor[WordsLayout]:
     """The compressor of a collection with known units, its codec chosen on a sample of its events."""
-    columns, precision = to_columns(settled, events)[0], options.precision
+    columns, precision = to_coded_columns(settled, events)[0], options.precision
     settled = as_rounded(settled, precision, columns)
     storage = storage_of(settled)
     codec = choose_codec(model.autoencoder, storage, precision, columns, dither=options.dither)
@@ -186,14 +186,14 @@ def _jet_model(name: str) -> Model:
 
 def sample_jets(settled: Sequence[Collection], events: Mapping[str, ak.Array]) -> Floats:
     """The jets (n x 4, MeV) with valid coordinates in a sample, all collections together."""
-    return np.concatenate([storage_of(c).usable_rows(to_columns(c, events)[0]) for c in settled])
+    return np.concatenate([storage_of(c).usable_rows(to_coded_columns(c, events)[0]) for c in settled])
 
 
 def sampled_bytes(compressors: Sequence[Compressor[WordsLayout]], events: Mapping[str, ak.Array]) -> int:
     """The bytes that these compressors need for the jets of a sample."""
     total = 0
     for compressor in compressors:
-        columns, _ = to_columns(compressor.collection, events)
+        columns, _ = to_coded_columns(compressor.collection, events)
         encoded = compressor.layout.encode(columns, compressor.bounds)
         total += encoded_bytes(encoded, storage_of(compressor.collection))
     return total

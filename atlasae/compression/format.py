@@ -4,7 +4,7 @@ import hashlib
 import json
 import math
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
 from typing import Any, TypedDict
 
@@ -17,7 +17,7 @@ from atlasae.errors import DamagedFileError, UserError
 from atlasae.files.branches import FOLDER, LIST, TITLES, Branch
 from atlasae.files.checksums import checksum_bytes
 from atlasae.files.damage import FACTS, damage, has_traces
-from atlasae.files.remote import Location
+from atlasae.files.remote import Location, Named, located
 from atlasae.files.tables import TableFacts
 from atlasae.files.trees import Source, Tree, open_source
 from atlasae.files.writing import Target
@@ -26,11 +26,13 @@ from atlasae.graft.taken import TakenOut
 from atlasae.jets.collections import Collection, stand_ins
 from atlasae.jets.padding import Config
 from atlasae.jets.stored import storage_of
-from atlasae.report import LeftOut
+from atlasae.report import LeftOut, some
 
 FORMAT = 4  # version of the folder; to be raised when old readers would misread a new file
-# 1 stores strings, 2 bytes; 3 shifts the grid from jet to jet, and may be grafted; 4 names what makes its offsets.
+# 1 stores strings, 2 bytes; 3 shifts the grid from jet to jet, and may be grafted; 4 names what makes its offsets, has
+# phi in [0, 2 pi) and jets in fixed arrays, sums as marks of grafted files, counters told once, no tree for no models.
 READ = range(1, FORMAT + 1)
+BRIEF = 4  # the first format whose counters are told once and whose marks are sums
 _PARTS = "where parts of several formats were merged, decompress each by itself"
 PACKED_SKIM = (
     "packed jets of a chunk are all in its first entry, so that some of its entries can't be decoded: skim what "
@@ -41,7 +43,19 @@ _SKIMS = {
     "floats": "decompress it with --trust FULL.root, the compressed file it was made of",
 }
 _MADE = {"packed": "packed by atlasae", "floats": "compressed by atlasae to three floats each"}
-_LATER = {"ntuple", "aliases", "places", "exact_prefix", "roundings", "left_out", "minor", "graft"}
+_LATER = {
+    "ntuple",
+    "aliases",
+    "places",
+    "exact_prefix",
+    "roundings",
+    "left_out",
+    "minor",
+    "graft",
+    "alone",
+    "full_turn",
+}
+_LATER |= {"array", "shared", "parts", "head", "body", "listed", "called", "bytes_at", "behind"}
 _RUNS, _CHUNKS, _MODELS, _ABOUT = (f"{FOLDER}/{name}" for name in ("runs", "chunks", "models", "about"))
 
 
@@ -130,6 +144,7 @@ class Graft:
     branches: int
     samples: dict[str, int]
     ntuple: CarriedNtuple | None = None  # if the tree is an RNTuple; there is no `taken` then
+    alone: bool = False  # whether nothing but the jets is in the file
 
 
 class SourceFacts(TypedDict, total=False):
@@ -178,7 +193,8 @@ class Run:
     def carries_others(self) -> bool:
         """Whether other trees and objects were carried: not with --only-jets, and only in the first part of a file."""
         number, _ = self.source.get("part", (0, 1))
-        found = bool(self.carried or self.left_out or self.graft) or self.copied != Copied()
+        grafted = self.graft is not None and not self.graft.alone
+        found = bool(self.carried or self.left_out or grafted) or self.copied != Copied()
         return number == 0 and found
 
     @property
@@ -222,7 +238,8 @@ class Run:
 
     def to_json(self) -> str:
         """The run as one JSON object."""
-        return json.dumps(asdict(self, dict_factory=_told))
+        told = replace(self, counters=_once(self)) if self.format in range(BRIEF, FORMAT + 1) else self
+        return json.dumps(asdict(told, dict_factory=_told))
 
     @classmethod
     def from_json(cls, text: str) -> "Run":
@@ -232,6 +249,8 @@ class Run:
             if facts["format"] not in READ:
                 raise UserError(_other_format(facts))
             run = msgspec.convert(facts, cls)
+            if run.format >= BRIEF:
+                run = replace(run, counters=_of_all(run.counters, run.collections))
             if set(run.originals) != run.restored:
                 raise ValueError("its originals are not the branches that it restores")
             if not set(run.aliases.values()) <= set(run.single):
@@ -243,6 +262,29 @@ class Run:
             return run
         except (ValueError, LookupError, TypeError, RecursionError) as error:
             raise DamagedFileError(f"'{_RUNS}' is damaged: {error}") from error
+
+
+def _shared(collection: Collection) -> list[list[str]]:
+    """The branches of a collection that share a counter."""
+    made = list(collection.exact.values()) or list(collection.latents)
+    return [[*collection.branches.values(), *collection.latents]] * collection.jagged + [made]
+
+
+def _once(run: Run) -> dict[str, str]:
+    """The counters of a run, those of a collection for one branch each."""
+    groups = [names for entry in run.collections for names in _shared(entry.collection)]
+    first = {names[0]: run.counters[names[0]] for names in groups if names[0] in run.counters}
+    implied = _of_all(first, run.collections)
+    return first | {name: counter for name, counter in run.counters.items() if implied.get(name) != counter}
+
+
+def _of_all(counters: Mapping[str, str], entries: Sequence[CompressedCollection]) -> dict[str, str]:
+    """The counters of all branches of collections, from those of one branch each."""
+    found: dict[str, str] = {}
+    for names in (names for entry in entries for names in _shared(entry.collection)):
+        if names[0] in counters:
+            found |= dict.fromkeys(names, counters[names[0]])
+    return found | dict(counters)
 
 
 @dataclass
@@ -278,7 +320,7 @@ class Contents:
                 start += chunk.entries
 
 
-def _told(facts: list[tuple[str, Any]]) -> dict[str, Any]:
+def _told(facts: list[tuple[str, object]]) -> dict[str, object]:
     """The facts of an object as a dict, without empty values of fields that were added to the format later."""
     return {key: value for key, value in facts if value or key not in _LATER}
 
@@ -305,12 +347,17 @@ def write_contents(target: Target, contents: Contents) -> None:
         "checksums": _jagged([np.array(chunk.checksums, np.uint64) for chunk in contents.chunks], np.uint64),
     }
     target.make_tree(_CHUNKS, chunks, title=TITLES["chunks"]).extend(chunks)
+    if contents.models or any(run.format < BRIEF for run in contents.runs):
+        _write_models(target, contents.models)
+    target.write_object(_ABOUT, _about(contents))
+
+
+def _write_models(target: Target, found: Mapping[str, bytes]) -> None:
     models = {
-        "sha256": ak.Array(np.frombuffer(bytes.fromhex("".join(contents.models)), np.uint8).reshape(-1, 32)),
-        "content": _byte_rows(contents.models.values()),
+        "sha256": ak.Array(np.frombuffer(bytes.fromhex("".join(found)), np.uint8).reshape(-1, 32)),
+        "content": _byte_rows(found.values()),
     }
     target.make_tree(_MODELS, models, title=TITLES["models"]).extend(models)
-    target.write_object(_ABOUT, _about(contents))
 
 
 def read_contents(source: Source) -> Contents:
@@ -339,25 +386,32 @@ def read_folder(source: Source) -> Contents:
     with damage(f"'{FOLDER}' in '{source.path}'"):
         rows = _rows(source, _RUNS, ["json", "checksum"])
         chunk_rows = _rows(source, _CHUNKS, ["entries", "jets", "checksums"])
-        model_rows = _rows(source, _MODELS, ["sha256", "content"])
         chunks = [
             Chunk(*row)
             for row in zip(*(chunk_rows[k].to_list() for k in ("entries", "jets", "checksums")), strict=True)
         ]
-        models = dict(zip(_names_of(model_rows["sha256"]), _bytes_of(model_rows["content"]), strict=True))
         texts = _bytes_of(rows["json"])
         if [checksum_bytes(text) for text in texts] != rows["checksum"].to_list():
             raise ValueError(f"the checksum of '{_RUNS}' differs; get the file again; {_PARTS}")
-    contents = Contents([Run.from_json(text.decode()) for text in texts], chunks, models)
+    runs = [Run.from_json(text.decode()) for text in texts]
+    with damage(f"'{FOLDER}' in '{source.path}'"):
+        contents = Contents(runs, chunks, _models(source, runs))
     _check(source, contents)
     return contents
+
+
+def _models(source: Source, runs: Sequence[Run]) -> dict[str, bytes]:
+    if _MODELS not in source.trees and all(run.format >= BRIEF for run in runs):
+        return {}
+    rows = _rows(source, _MODELS, ["sha256", "content"])
+    return dict(zip(_names_of(rows["sha256"]), _bytes_of(rows["content"]), strict=True))
 
 
 def _is_remainder(source: Source) -> bool:
     """Whether a file without runs has other trees of the folder, or all three in a folder of another name."""
     folders = [name.rpartition("/")[::2] for name in source.trees]
     found = {folder: {leaf for other, leaf in folders if other == folder} for folder, _ in folders}
-    return FOLDER in found or any(set(TITLES) <= leaves for leaves in found.values())
+    return FOLDER in found or any({"runs", "chunks"} <= leaves for leaves in found.values())
 
 
 def _check(source: Source, contents: Contents) -> None:
@@ -506,16 +560,22 @@ def _other_format(facts: Mapping[str, Any]) -> str:
 
 
 def _about(contents: Contents) -> str:
-    names = [c.collection.name for run in contents.runs for c in run.collections]
+    names = dict.fromkeys(c.collection.name for run in contents.runs for c in run.collections)
     layouts = dict.fromkeys(c.collection.layout for run in contents.runs for c in run.collections)
     return (
-        f"The jets of this file ({', '.join(names)}) were {' or '.join(_MADE[layout] for layout in layouts)}. "
+        f"The jets of this file ({some(names, 2)}) were {' or '.join(_MADE[layout] for layout in layouts)}. "
         "`atlasae decompress` brings them back: pip install atlasae."
     )
 
 
-def describe(path: Location) -> InfoReport:
-    """The report of `atlasae info` on a compressed file; no model is needed."""
+def info(named: Named) -> InfoReport:
+    """The report of `atlasae info` on a compressed file; no model is needed.
+
+    >>> report = atlasae.info("small.root")
+    >>> report["tree"], report["entries"], [collection["name"] for collection in report["collections"]]
+    ('Events', 200, ['Jet'])
+    """
+    path = located(named)
     with open_source(path) as source:
         contents = read_contents(source)
         with damage(f"'{FOLDER}' in '{path}'", *FACTS):

@@ -5,7 +5,7 @@ back and fills them.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import accumulate
@@ -15,30 +15,35 @@ from typing import Any
 import awkward as ak
 
 from atlasae.compression.chunks import Progress, restored_events
-from atlasae.compression.format import CarriedTree, Contents, Graft, Run, write_contents
+from atlasae.compression.format import BRIEF, CarriedTree, Contents, Graft, Run, write_contents
 from atlasae.compression.plan import Options, Plan
 from atlasae.errors import DamagedFileError, UserError
 from atlasae.files.branches import FOLDER
 from atlasae.files.damage import FACTS, damage
 from atlasae.files.events import flatten
+from atlasae.files.leaves import Structure
 from atlasae.files.trees import Source, open_source
-from atlasae.files.writing import compression_of, create_in_memory
-from atlasae.graft.baskets import Form, Unpacked, cut, embedded_basket, open_basket, pack_basket
-from atlasae.graft.buffers import Thing
+from atlasae.files.writing import PAGES, compression_of, create_in_memory
+from atlasae.graft.anchors import GraftedNtuple, ntuples_of, packing
+from atlasae.graft.baskets import Form, FormPart, Unpacked, cut, embedded_basket, open_basket, pack_basket
+from atlasae.graft.buffers import REWRITE, Thing
 from atlasae.graft.comparing import compare_objects, compare_trees
-from atlasae.graft.composing import Composer
-from atlasae.graft.digests import Digests, Marks, objects_of, samples
+from atlasae.graft.composing import Composer, CopiedRecord
+from atlasae.graft.digests import BitMarks, Digests, Marks, objects_of, sampled, samples
+from atlasae.graft.ntuple import NtupleWriter
 from atlasae.graft.records import Records, new_key
 from atlasae.graft.streamers import streamers_of, trees_among
-from atlasae.graft.taken import TakenOut
+from atlasae.graft.taken import KeptBranch, TakenOut
 from atlasae.graft.trees import (
     TREES,
     FilledBasket,
     GraftedTree,
     counting,
     drop,
+    drop_others,
     embedded,
     fill,
+    newest_tree,
     order_leaves,
     places,
     point,
@@ -46,11 +51,11 @@ from atlasae.graft.trees import (
     refuse_others,
     take_out,
     trees_of,
+    where_values_are,
 )
 from atlasae.jets.collections import Collection, name_counters, stand_ins
 from atlasae.jets.inputs import Opened
-
-_RNTUPLE = "ROOT::RNTuple"
+from atlasae.report import LeftOut
 
 
 @dataclass
@@ -62,11 +67,14 @@ class Grafting:
     trees: list[GraftedTree]
     tree: GraftedTree
     forms: dict[str, Form] = field(default_factory=dict)
+    left_out: list[LeftOut] = field(default_factory=list)
+    ntuples: list[GraftedNtuple] = field(default_factory=list)
+    alone: bool = False  # whether all but the jets is left out
 
-    def carried(self, plan: Plan) -> list[str]:
-        """The names of the branches that are carried."""
-        out = {*plan.dropped, *jet_branches(plan.collections)}
-        return [name for name in self.tree.names if name not in out]
+    def jet_holders(self, collections: Sequence[Collection]) -> list[str]:
+        """The branches that hold the variables of collections, some of them in structures."""
+        read = self.source.trees[self.tree.path]
+        return list(dict.fromkeys(map(read.holder, jet_branches(collections))))
 
 
 def jet_branches(collections: Sequence[Collection]) -> list[str]:
@@ -79,17 +87,44 @@ def grafting_of(opened: Opened, options: Options) -> Grafting | None:
     source, tree = opened.source, opened.tree_read
     if source is None or tree is None or tree.is_rntuple or options.rewrites or opened.part:
         return None
-    if any(other.is_rntuple for other in source.trees.values()):
-        return None
+    if options.only_jets:
+        return _alone(opened, source)
     with damage(f"'{opened.path}'"):
         records = Records(source.read, opened.path.stat().st_size)
-        refuse_others(records, trees_among(streamers_of(records)) - set(TREES) | {_RNTUPLE})
-        trees = latest(trees_of(records), opened.tree)
-        return Grafting(source, records, trees, next(tree for tree in trees if tree.path == opened.tree))
+        refuse_others(records, trees_among(streamers_of(records)) - set(TREES))
+        everything = trees_of(records)
+        left_out = list(_older(records, everything, opened.tree))
+        trees = latest(everything, opened.tree)
+        tree_of_jets = next(tree for tree in trees if tree.path == opened.tree)
+        ntuples = ntuples_of(records)
+        return Grafting(source, records, trees, tree_of_jets, left_out=left_out, ntuples=ntuples)
+
+
+def _alone(opened: Opened, source: Source) -> Grafting | None:
+    """The tree of the jets without all else of the file; None where it has what atlasae does not know."""
+    with suppress(UserError), damage(f"'{opened.path}'"):
+        records = Records(source.read, opened.path.stat().st_size)
+        tree = newest_tree(records, opened.tree)
+        records.leave_only(tree.key)
+        return Grafting(source, records, [tree], tree, alone=True)
+    return None
+
+
+def _older(records: Records, trees: Sequence[GraftedTree], name: str) -> Iterator[LeftOut]:
+    """The older cycles of a tree; those without baskets of their own are earlier saves, thus minor."""
+    *older, newest = sorted((tree for tree in trees if tree.path == name), key=lambda tree: tree.key.cycle)
+    known = _baskets_of(records, newest)
+    for tree in older:
+        minor = _baskets_of(records, tree) <= known
+        yield LeftOut(f"cycle {tree.key.cycle} of '{name}'", "only the latest is carried", minor)
+
+
+def _baskets_of(records: Records, tree: GraftedTree) -> set[int]:
+    return {place.at for branch in tree.branches() for place in places(branch, records)}
 
 
 def latest(trees: Sequence[GraftedTree], name: str) -> list[GraftedTree]:
-    """The trees of a file without older cycles of the tree `name`, whose baskets are those of the latest."""
+    """The trees of a file without older cycles of the tree `name`."""
     cycles = [tree.key.cycle for tree in trees if tree.path == name]
     for tree in trees:
         if tree.path == name and tree.key.cycle != max(cycles):
@@ -99,41 +134,112 @@ def latest(trees: Sequence[GraftedTree], name: str) -> list[GraftedTree]:
 
 def forms_of(grafting: Grafting, opened: Opened, collections: Sequence[Collection]) -> dict[str, Form] | None:
     """How the branches of jets store their values, found by packing the first basket; None if one can't be packed."""
-    forms = {}
+    forms: dict[str, Form] = {}
+    read, known = grafting.source.trees[grafting.tree.path], grafting.tree.by_name()
     for collection in collections:
         for variable, name in collection.branches.items():
-            dtype = collection.dtypes[variable].replace("<", ">")
-            with damage(f"branch '{name}'"):
-                form = _form_of(grafting, opened, name, Form(dtype, collection.jagged))
+            dtype, holder = collection.dtypes[variable].replace("<", ">"), read.holder(name)
+            if holder in forms:
+                continue
+            with damage(f"branch '{holder}'"):
+                if structure := read.structure(holder):
+                    form = _form_of_structures(grafting, holder, structure)
+                    assert form is not None  # `unfit` has left out the others
+                    forms[holder] = form
+                    continue
+                _, branch = known.get(name) or grafting.tree.named(name)
+                form = _form_of(grafting, opened, name, branch, Form(dtype, collection.jagged and not collection.array))
             if form is None:
                 return None
-            forms[name] = form
+            forms[holder] = form
     return forms
 
 
-def _form_of(grafting: Grafting, opened: Opened, name: str, form: Form) -> Form | None:
+def unfit(grafting: Grafting, collections: Sequence[Collection]) -> list[str]:
+    """The branches of structures in which more varies than the numbers, such as bits of objects."""
+    read = grafting.source.trees[grafting.tree.path]
+    held = {name: read.structure(name) for name in grafting.jet_holders(collections)}
+    return [name for name, found in held.items() if found and _form_of_structures(grafting, name, found) is None]
+
+
+def as_stored(collections: Sequence[Collection], forms: Mapping[str, Form]) -> list[Collection]:
+    """The collections with the dtypes in which their branches store values: a Double32_t is a float in the file."""
+    found = []
+    for collection in collections:
+        narrow = {v for v, name in collection.branches.items() if name in forms and forms[name].dtype == ">f4"}
+        dtypes = {v: "<f4" if v in narrow else dtype for v, dtype in collection.dtypes.items()}
+        found.append(replace(collection, dtypes=dtypes))
+    return found
+
+
+def _form_of_structures(grafting: Grafting, name: str, structure: Structure) -> Form | None:
+    """How a branch stores structures; None where anything but their numbers varies."""
     _, branch = grafting.tree.named(name)
-    first = _first_basket(grafting.records, branch)
+    parts = [FormPart(part, dtype, offset) for part, (dtype, offset) in structure.numbers.items()]
+    form: Form | None = None
+    for basket in _baskets(grafting.records, branch):
+        entry = next((e for e in range(basket.entries) if len(basket.part(e, e + 1)) > structure.head), None)
+        if form is None and entry is not None:
+            data = basket.part(entry, entry + 1)
+            head, body = data[: structure.head], data[structure.head : structure.head + structure.size]
+            listed = basket.offsets is not None
+            places = structure.bytes_at, structure.behind
+            form = Form("|u1", structure.jagged, None, parts, head.hex(), body.hex(), listed, *places)
+        if form and form.pack_all(*form.unpack_all(basket))[0] != basket.data:
+            return None
+    return form or Form("|u1", structure.jagged, None, parts, "00" * structure.head, "00" * structure.size)
+
+
+def _baskets(records: Records, branch: Thing) -> Iterator[Unpacked]:
+    """All baskets of a branch."""
+    for place in places(branch, records):
+        yield open_basket(records.read(place.at, place.at + place.nbytes))
+    yield from (embedded_basket(basket) for _, basket in embedded(branch))
+
+
+def _form_of(grafting: Grafting, opened: Opened, name: str, branch: Thing, form: Form) -> Form | None:
+    first = next(_baskets(grafting.records, branch), None)
     if first is None:
         return form
     values, counts = flatten(opened.events.read([name], 0, first.entries)[name])
     candidates = [form]
     if form.jagged and len(first.data) >= 6:
         candidates.append(replace(form, vector=int.from_bytes(first.data[4:6], "big")))
+    if form.dtype == ">f8":  # a Double32_t is stored as a float
+        candidates += [replace(one, dtype=">f4") for one in candidates]
     return next((one for one in candidates if one.pack(values, counts)[0] == first.data), None)
 
 
-def _first_basket(records: Records, branch: Thing) -> Unpacked | None:
-    """The first basket of a branch, if it has any."""
-    for place in places(branch, records)[:1]:
-        return open_basket(records.read(place.at, place.at + place.nbytes))
-    return next((embedded_basket(basket) for _, basket in embedded(branch)), None)
-
-
 def plan_of(grafting: Grafting, plan: Plan) -> Plan:
-    """The plan with what can be dropped from a file: not the branches that count others."""
-    counters = counting(grafting.tree, {*plan.dropped, *jet_branches(plan.collections)})
+    """The plan with what can be dropped from a file: not the branches that count others.
+
+    Raises UserError for jets that are counted by another branch than the one that is read as their counter.
+    """
+    holders = grafting.jet_holders(plan.collections)
+    _check_counters(grafting.tree, plan.collections)
+    if grafting.alone:
+        kept = {*holders, *_counters(plan.collections)}
+        return replace(plan, dropped=sorted(set(grafting.tree.names) - kept))
+    counters = counting(grafting.tree, {*plan.dropped, *holders})
     return replace(plan, dropped=[name for name in plan.dropped if name not in counters])
+
+
+def _counters(collections: Sequence[Collection]) -> list[str]:
+    """The branches of the input that count jets."""
+    return list(dict.fromkeys(c.counter for c in collections if c.counter))
+
+
+def _check_counters(tree: GraftedTree, collections: Sequence[Collection]) -> None:
+    owners = {id(leaf): branch for branch in tree.branches() for leaf in branch["fLeaves"].items}
+    known = tree.by_name()
+    counted = [(name, c.counter) for c in collections if c.counter for name in c.branches.values()]
+    for name, counter in (pair for pair in counted if known.keys() >= set(pair)):
+        leaf = known[name][1]["fLeaves"].items[0]["fLeafCount"]
+        owner = owners.get(id(leaf))
+        if owner is not None and owner is not known[counter][1]:
+            where = f"branch '{owner.name}'" if owner.name != counter else "another branch of that name"
+            message = f"'{name}' is not counted by branch '{counter}' but by {where}"
+            raise UserError(f"{message}: choose other jets with --jets, or {REWRITE}")
 
 
 @contextmanager
@@ -143,34 +249,78 @@ def _of_file(path: Path) -> Iterator[Records]:
         yield Records(source.read, path.stat().st_size)
 
 
-def write_grafted(grafting: Grafting, plan: Plan, stand_ins: Path, contents: Contents, path: Path) -> Contents:
-    """Write the input without its jets, with their stand-ins; returns the contents of the folder `atlasae`."""
+@dataclass(frozen=True)
+class Copy:
+    """What was written to a file as it was, or is, in memory: its records and its trees."""
+
+    records: list[CopiedRecord]
+    trees: list[GraftedTree]
+    ntuples: dict[str, NtupleWriter]
+
+    def differences(self, source: Source) -> Iterator[str]:
+        """What differs in the file, in which all is compared as it lies there."""
+        records = Records(source.read, source.path.stat().st_size)
+        for record in self.records:
+            if not record.is_in(records.read):
+                yield f"the {record.nbytes} bytes at {record.at} differ"
+        found = [tree for tree in trees_of(records) if not tree.path.startswith(f"{FOLDER}/")]
+        yield from compare_trees(self.trees, found, exactly=True)
+        for mine, theirs in zip(self.trees, found, strict=True):
+            for one, other in zip(mine.branches(), theirs.branches(), strict=True):
+                if where_values_are(one) != where_values_are(other):
+                    yield f"the baskets of branch '{one.name}' of tree '{mine.path}' differ"
+        read = {one.path: one.read().found() for one in ntuples_of(records)}
+        changed = [path for path, writer in self.ntuples.items() if read.get(path) != writer.found()]
+        yield from (f"RNTuple '{path}' differs" for path in changed)
+
+
+def write_grafted(
+    grafting: Grafting, plan: Plan, stand_ins: Path, contents: Contents, path: Path
+) -> tuple[Contents, Copy]:
+    """Write the input without its jets, with their stand-ins; returns the contents of the folder `atlasae`, and all."""
     tree, run = grafting.tree, contents.runs[0]
     counters = _counters_kept(grafting, plan)
-    drop(tree, plan.dropped)
-    taken = take_out(tree, jet_branches(plan.collections))
+    holders = grafting.jet_holders(plan.collections)
+    if grafting.alone:
+        drop_others(tree, [*holders, *counters])
+    else:
+        drop(tree, plan.dropped)
+    taken = take_out(tree, holders)
     out, objects = TakenOut.of(tree, taken, grafting.forms), dict(objects_of(grafting.records, FOLDER))
-    found = samples(grafting.records, tree)
+    found = samples(grafting.records, sampled(grafting.records, tree))
     with Composer(path, grafting.records) as composer, _of_file(stand_ins) as made:
         edges = list(accumulate(chunk.entries for chunk in contents.chunks))
         digests = Digests(grafting.records, grafting.trees, {tree.path: edges})
         composer.copy_all(grafting.trees, digests.seen, plan.recompression)
         carried = dict(carried_trees([other for other in grafting.trees if other is not tree], digests))
-        marks = [Marks.of(digests.found(tree.path, number)).numbers for number in range(len(edges))]
-        graft = Graft(out, carried, objects, grafting.source.uuid, len(tree.names), found)
+        ntuples = {one.path: one.copy(composer, packing(PAGES)) for one in grafting.ntuples}
+        carried |= {one.path: carried_ntuple(one, ntuples[one.path]) for one in grafting.ntuples}
+        marks = [Marks.of(*digests.in_groups(tree.path, number)).numbers for number in range(len(edges))]
+        number = 0 if grafting.alone else len(tree.names)
+        graft = Graft(out, carried, objects, grafting.source.uuid, number, found, alone=grafting.alone)
         _put_stand_ins(composer, grafting, made, counters)
         pairs = zip(contents.chunks, marks, strict=True)
         chunks = [replace(chunk, checksums=chunk.checksums + numbers) for chunk, numbers in pairs]
         contents = replace(contents, runs=[replace(run, graft=graft)], chunks=chunks)
         add_contents(composer, contents)
         composer.finish(grafting.trees)
-    return contents
+    return contents, Copy(composer.kept, grafting.trees, ntuples)
 
 
 def carried_trees(trees: Sequence[GraftedTree], digests: Digests) -> Iterator[tuple[str, CarriedTree]]:
     """The entries and the checksums of trees that were copied, by their paths."""
     for tree in trees:
-        yield tree.path, CarriedTree(tree.thing["fEntries"], Marks.of(digests.found(tree.path)))
+        yield tree.path, CarriedTree(tree.thing["fEntries"], Marks.of(*digests.in_groups(tree.path)))
+
+
+def carried_ntuple(one: GraftedNtuple, writer: NtupleWriter) -> CarriedTree:
+    """Its entries and the checksum of all its columns: the pages have checksums of their own, which tell the place."""
+    return CarriedTree(one.ntuple.entries, Marks(Marks.of(writer.found()).numbers[:1]))
+
+
+def differs_from(carried: CarriedTree, writer: NtupleWriter, number: int) -> bool:
+    """Whether a range of the entries of an RNTuple differs from what was carried."""
+    return Marks.of(writer.found(number)).numbers[:1] != carried.marks.numbers[:1]
 
 
 def _counters_kept(grafting: Grafting, plan: Plan) -> dict[str, Thing]:
@@ -230,10 +380,11 @@ class Grafted:
     records: Records
     trees: list[GraftedTree]
     tree: GraftedTree
+    ntuples: list[GraftedNtuple]
 
     def __post_init__(self) -> None:
-        """Take the samples, before the tree is changed."""
-        self._samples = samples(self.records, self.tree)
+        """Find the samples, before the tree is changed."""
+        self._sampled = sampled(self.records, self.tree, self.graft.samples)
 
     @property
     def run(self) -> Run:
@@ -251,15 +402,18 @@ class Grafted:
         """Whether ROOT has not written the file anew since."""
         return self.source.uuid == self.graft.uuid and len(self.contents.runs) == 1
 
-    def put_back(self) -> list[Thing]:
-        """Put the branches of the jets back in their places, without values; returns them."""
+    def put_back(self) -> list[tuple[Thing, KeptBranch]]:
+        """Put the branches of the jets back in their places, without values; returns those that are to hold values."""
         taken = self.graft.taken
         assert taken is not None
-        things = taken.things(self.tree)
+        things, entries = taken.things(self.tree), self.tree.thing["fEntries"]
         for thing, kept in zip(things, taken.branches, strict=True):
             put_in(self.tree, thing, kept.above, kept.before)
+            if kept.is_group and thing["fEntries"]:
+                thing["fEntries"] = thing["fEntryNumber"] = entries
         order_leaves(self.tree)
-        return things
+        pairs = zip(things, taken.branches, strict=True)
+        return [(thing, kept) for thing, kept in pairs if not kept.is_group]
 
     @cached_property
     def restreamed(self) -> set[str]:
@@ -268,9 +422,12 @@ class Grafted:
         Their bytes differ then: ROOT writes other versions of classes, and not all members without their dictionaries.
         """
         known = self.graft.samples
-        if self.is_untouched or any(known.get(path) == value for path, value in self._samples.items()):
+        if self.is_untouched:
             return set()
-        return {branch.name for branch in self.tree.branches() if branch.kind != "TBranch"}
+        found = samples(self.records, self._sampled)
+        if any(known.get(path) == value for path, value in found.items()):
+            return set()
+        return {branch.name for tree in self.trees for branch in tree.branches() if branch.kind != "TBranch"}
 
     def edges(self) -> dict[str, list[int]]:
         """The last entries of the chunks of the tree of jets, and of each run in every other tree, by its path."""
@@ -282,31 +439,46 @@ class Grafted:
         """The checksums of all carried branches, in the ranges that have checksums in the file, of baskets to come."""
         return Digests(self.records, self.trees, self.edges(), sparing)
 
-    def damaged(self, digests: Digests) -> Iterator[tuple[str, int]]:
+    def read_ntuples(self) -> dict[str, NtupleWriter]:
+        """Read all RNTuples, for their checksums."""
+        edges = self.edges()
+        return {one.path: one.read(edges.get(one.path, ())) for one in self.ntuples}
+
+    def damaged(self, digests: Digests, ntuples: Mapping[str, NtupleWriter]) -> Iterator[tuple[str, int]]:
         """Messages about what differs from what was written, each with the number of its chunk, or -1."""
         yield from self._damaged_chunks(digests)
         known = {tree.path for tree in self.trees}
         for number, run in enumerate(self.contents.runs):
             for path, carried in (run.graft.trees if run.graft else {}).items():
-                if path not in known:
+                if path in ntuples:
+                    if differs_from(carried, ntuples[path], number):
+                        yield (
+                            f"RNTuple '{path}' is damaged: the checksum of its columns differs; get the file again",
+                            -1,
+                        )
+                elif path not in known:
                     yield f"'{self.source.path}' is damaged: '{path}' was in it and is gone", -1
-                elif changed := carried.marks.changed(digests.found(path, number)):
+                elif changed := self._changed(carried.marks.numbers, run, digests, path, number):
                     where = f"of tree '{path}' in entries {self._start(path, number)} to {self.edges()[path][number]}"
                     yield _told(changed, where), -1
 
     def _damaged_chunks(self, digests: Digests) -> Iterator[tuple[str, int]]:
         for number, (run, start, chunk) in enumerate(self.contents.chunks_by_run()):
-            marks = Marks(chunk.checksums[len(run.written) :])
-            changed = marks.changed(digests.found(self.tree.path, number))
-            if changed := [name for name in changed if name not in self.restreamed]:
+            marks = chunk.checksums[len(run.written) :]
+            if changed := self._changed(marks, run, digests, self.tree.path, number):
                 yield _told(changed, f"in entries {start} to {start + chunk.entries}"), number
+
+    def _changed(self, marks: list[int], run: Run, digests: Digests, path: str, number: int) -> list[str]:
+        """The names of branches that differ from what was written, but for those that ROOT has written anew."""
+        changed = changed_branches_of(digests, path, number, marks, run)
+        return [name for name in changed if name not in self.restreamed]
 
     def _start(self, path: str, number: int) -> int:
         return self.edges()[path][number - 1] if number else 0
 
-    def check(self, digests: Digests) -> None:
-        """Raise DamagedFileError if a checksum differs of what the digests have seen."""
-        for message, _ in self.damaged(digests):
+    def check(self, digests: Digests, ntuples: Mapping[str, NtupleWriter]) -> None:
+        """Raise DamagedFileError if a checksum differs of what the digests have seen, or of RNTuples."""
+        for message, _ in self.damaged(digests, ntuples):
             raise DamagedFileError(message)
 
     def check_objects(self) -> None:
@@ -317,9 +489,16 @@ class Grafted:
                 raise DamagedFileError(f"'{name}' in '{self.source.path}' is damaged: its checksum differs")
 
 
+def changed_branches_of(digests: Digests, path: str, number: int, marks: list[int], run: Run) -> list[str]:
+    """The branches of a tree that differ from the marks that a run has of a range of entries."""
+    if run.format < BRIEF:
+        return BitMarks(marks).changed(digests.found(path, number))
+    return Marks(marks).changed(*digests.in_groups(path, number))
+
+
 def _told(names: Sequence[str], where: str) -> str:
-    more = f" (and {len(names) - 1} more)" * (len(names) > 1)
-    return f"branch '{names[0]}'{more} is damaged: checksum differs {where}; get the file again"
+    what = f"branch '{names[0]}' is" if len(names) == 1 else f"some of {len(names)} branches such as '{names[0]}' are"
+    return f"{what} damaged: checksum differs {where}; get the file again"
 
 
 def _entries(run: Run, path: str) -> int:
@@ -340,10 +519,10 @@ def taken_apart(source: Source, contents: Contents) -> Grafted:
         trees = latest(trees_of(records), run.tree)
         tree = next(tree for tree in trees if tree.path == run.tree)
         ours = {name for entry in run.collections for name in stand_ins(entry.collection, run.counters)}
-        take_out(tree, ours)
+        take_out(tree, {*ours, *(branch.name for branch in run.carried)})
         records.leave_out(FOLDER)
         trees = [tree for tree in trees if not tree.path.startswith(f"{FOLDER}/")]
-        return Grafted(source, contents, records, trees, tree)
+        return Grafted(source, contents, records, trees, tree, ntuples_of(records))
 
 
 def compare_grafted(opened: Opened, grafted: Grafted) -> tuple[list[str], list[str]]:
@@ -353,21 +532,46 @@ def compare_grafted(opened: Opened, grafted: Grafted) -> tuple[list[str], list[s
         return ["the original is no ROOT file"], []
     with damage(f"'{source.path}'", *FACTS):
         records = Records(source.read, source.path.stat().st_size)
-        trees = latest(trees_of(records), run.tree)
-        tree = next(tree for tree in trees if tree.path == run.tree)
-        known = set(tree.names)
-        take_out(tree, [name for name in run.originals if name in known])
-        drop(tree, [name for name in run.dropped if name in known])
+        tree, trees = _without_jets(records, run)
         exactly = grafted.is_untouched
         found = list(compare_trees(trees, grafted.trees, exactly))
         digests = grafted.digests(sparing=True)
         digests.read()
-        grafted.check(digests)
+        ntuples = grafted.read_ntuples()
+        grafted.check(digests, ntuples)
+        found += _compare_ntuples([] if run.graft and run.graft.alone else ntuples_of(records), ntuples)
         others = Digests(records, trees, grafted.edges())
         data = list(_compare_data(grafted, digests, others, {one.path: one.thing["fEntries"] for one in trees}))
         found += [message for message, _ in data]
         found += compare_objects(records, grafted.records, FOLDER, exactly)
     return found, [name for _, name in data if name]
+
+
+def _compare_ntuples(originals: Sequence[GraftedNtuple], others: Mapping[str, NtupleWriter]) -> Iterator[str]:
+    """The differences between the RNTuples of an original, and those of a grafted file."""
+    mine = {one.path: one for one in originals}
+    yield from (f"RNTuple '{path}' is in one of the files only" for path in sorted(mine.keys() ^ others.keys()))
+    for path in mine.keys() & others.keys():
+        if mine[path].read().found() != others[path].found():
+            yield f"RNTuple '{path}' differs"
+
+
+def _without_jets(records: Records, run: Run) -> tuple[GraftedTree, list[GraftedTree]]:
+    """The tree of the jets in an original file, and all trees, without the jets and what was left out."""
+    assert run.graft is not None
+    names = [name for name, _ in run.graft.taken.named] if run.graft.taken else []
+    if run.graft.alone:
+        tree = newest_tree(records, run.tree)
+        records.leave_only(tree.key)
+        trees = [tree]
+        drop_others(tree, [*names, *_counters([entry.collection for entry in run.collections])])
+    else:
+        trees = latest(trees_of(records), run.tree)
+        tree = next(tree for tree in trees if tree.path == run.tree)
+    known = {*tree.names, *tree.paths()}
+    take_out(tree, [name for name in names if name in known], wholly=run.format >= BRIEF)
+    drop(tree, [name for name in run.dropped if name in known])
+    return tree, trees
 
 
 def _compare_data(
@@ -403,7 +607,7 @@ def damage_of(grafted: Grafted) -> list[tuple[str, int]]:
     """Messages about all damage but that of the jets, each with the number of its chunk in the tree of jets, or -1."""
     digests = grafted.digests(sparing=True)
     digests.read()
-    found = list(grafted.damaged(digests))
+    found = list(grafted.damaged(digests, grafted.read_ntuples()))
     try:
         grafted.check_objects()
     except DamagedFileError as error:
@@ -418,7 +622,8 @@ def as_rewritten(source: Source, contents: Contents) -> Contents:
     grafted, tree = taken_apart(source, contents), source.trees[contents.runs[0].tree]
     with damage(f"'{source.path}'", *FACTS):
         grafted.put_back()
-    run, order = grafted.run, list(dict.fromkeys(grafted.tree.names))
+    run = grafted.run
+    order = list(dict.fromkeys(name for branch in grafted.tree.names for name in _held(grafted, branch)))
     jets, known = set(run.originals), {branch.name: branch for branch in tree.branches}
     kept = [known[name] for name in order if name in known and name not in jets]
     counters = name_counters([entry.collection for entry in run.collections], kept, {*order, *run.counters.values()})
@@ -437,23 +642,29 @@ def as_rewritten(source: Source, contents: Contents) -> Contents:
     return replace(contents, runs=runs, chunks=made)
 
 
+def _held(grafted: Grafted, branch: str) -> list[str]:
+    """The numbers of the structures of a branch that was taken out; other branches hold themselves."""
+    taken = grafted.graft.taken
+    named = taken.named if taken else ()
+    return next(([part.name for part in kept.form.parts] for name, kept in named if name == branch), []) or [branch]
+
+
 def write_regrafted(grafted: Grafted, path: Path, progress: Progress) -> None:
     """Write the original file; raises DamagedFileError if a checksum differs."""
     with damage(f"'{grafted.source.path}'"), Composer(path, grafted.records) as composer:
         grafted.check_objects()
         digests = grafted.digests(sparing=True)
         composer.copy_all(grafted.trees, digests.seen)
-        grafted.check(digests)
+        edges, pages = grafted.edges(), packing(PAGES)
+        ntuples = {one.path: one.copy(composer, pages, edges.get(one.path, ())) for one in grafted.ntuples}
+        grafted.check(digests, ntuples)
         with damage(f"'{FOLDER}' in '{grafted.source.path}'", *FACTS):
-            things = grafted.put_back()
-        taken = grafted.graft.taken
-        forms = [kept.form for kept in taken.branches] if taken else []
-        pairs = zip(things, forms, strict=True)
-        fillers = {thing.name: Filler(composer, grafted, thing, form) for thing, form in pairs}
+            filled = grafted.put_back()
+        fillers = [Filler(composer, grafted, thing, kept.form, kept.called) for thing, kept in filled]
         for _, events in restored_events(grafted.source, grafted.contents, progress):
-            for name, filler in fillers.items():
-                filler.add(events[name])
-        for filler in fillers.values():
+            for filler in fillers:
+                filler.add(events)
+        for filler in fillers:
             fill(grafted.tree, filler.branch, filler.written)
         composer.finish(grafted.trees)
 
@@ -466,23 +677,31 @@ class Filler:
     grafted: Grafted
     branch: Thing
     form: Form
+    called: str = ""
     written: list[FilledBasket] = field(default_factory=list)
 
-    def add(self, array: ak.Array) -> None:
+    @property
+    def names(self) -> list[str]:
+        """The names of what the branch holds."""
+        return [part.name for part in self.form.parts] or [self.called or self.branch.name]
+
+    def add(self, events: Mapping[str, ak.Array]) -> None:
         """Write the next entries."""
-        values, counts = flatten(array)
+        columns, counted = zip(*(flatten(events[name]) for name in self.names), strict=True)
+        counts = counted[0]
         starts = counts.cumsum() - counts
         most = max(_FEWEST, self.branch["fBasketSize"])
-        for first, last in cut(counts, values.dtype.itemsize, most):
+        for first, last in cut(counts, self.form.itemsize, most):
             begin = int(starts[first])
-            self._write(values[begin : begin + int(counts[first:last].sum())], counts[first:last])
+            end = begin + int(counts[first:last].sum())
+            self._write([values[begin:end] for values in columns], counts[first:last])
 
-    def _write(self, values: Any, counts: Any) -> None:
+    def _write(self, columns: Sequence[Any], counts: Any) -> None:
         tree, composer = self.grafted.tree, self.composer
         key = new_key(
             b"TBasket", self.branch["fName"], tree.key.name, composer.end, tree.folder.at, tree.key.datime, big=True
         )
-        data, offsets = self.form.pack(values, counts)
+        data, offsets = self.form.pack_all(columns, counts)
         setting = compression_of(self.branch["fCompress"] or self.grafted.records.head.compress)
         record, size = pack_basket(data, offsets, len(counts), setting, key)
         self.written.append(FilledBasket(composer.append(record), len(record), size, len(counts)))

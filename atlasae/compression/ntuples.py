@@ -6,7 +6,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import accumulate
 from pathlib import Path
-from typing import Any
 
 import awkward as ak
 
@@ -15,8 +14,11 @@ from atlasae.compression.format import CarriedNtuple, CarriedTree, Contents, Gra
 from atlasae.compression.grafting import (
     add_contents,
     as_rewritten,
+    carried_ntuple,
     carried_trees,
+    changed_branches_of,
     damage_of,
+    differs_from,
     is_grafted,
     jet_branches,
     taken_apart,
@@ -30,7 +32,7 @@ from atlasae.files.writing import PAGES, Writer
 from atlasae.graft.anchors import GraftedNtuple, ntuples_of, packing
 from atlasae.graft.comparing import compare_objects, compare_trees
 from atlasae.graft.composing import Composer
-from atlasae.graft.digests import Digests, Marks, objects_of
+from atlasae.graft.digests import Digests, objects_of
 from atlasae.graft.fields import Field, Names, described, put_back, take_fields, walk_fields
 from atlasae.graft.ntuple import NtupleWriter
 from atlasae.graft.records import Records
@@ -130,8 +132,8 @@ class NtupleTarget:
         with damage(f"RNTuple '{run.tree}'"):
             file.main.finish(self._composer, self._writer)
         trees = dict(carried_trees(file.trees, self._digests))
-        trees |= {one.path: _carried(one, one.copy(self._composer, packing(PAGES))) for one in file.others}
-        ntuple = CarriedNtuple(_carried(file.main, self._writer), self._surgery.to_json())
+        trees |= {one.path: carried_ntuple(one, one.copy(self._composer, packing(PAGES))) for one in file.others}
+        ntuple = CarriedNtuple(carried_ntuple(file.main, self._writer), self._surgery.to_json())
         graft = Graft(None, trees, self._objects, file.source.uuid, len(file.main.ntuple.columns), {}, ntuple)
         contents = replace(contents, runs=[replace(run, graft=graft, counters=_needed(run))])
         add_contents(self._composer, contents)
@@ -173,11 +175,6 @@ def _numbers(fields: Sequence[Field], names: Sequence[str]) -> set[int]:
 def _dotted(path: Names) -> str:
     """The name of a field as uproot and ROOT have it."""
     return ".".join(part for part in path if not _ANONYMOUS.fullmatch(part))
-
-
-def _carried(one: GraftedNtuple, writer: NtupleWriter) -> CarriedTree:
-    """Its entries and the checksum of all its columns: the pages have checksums of their own, which tell the place."""
-    return CarriedTree(one.ntuple.entries, Marks(Marks.of(writer.found()).numbers[:1]))
 
 
 def write_restored_ntuple(source: Source, contents: Contents, path: Path, progress: Progress) -> None:
@@ -297,8 +294,11 @@ def _damaged(
             if path not in known:
                 yield f"'{file.source.path}' is damaged: '{path}' was in it and is gone"
                 continue
-            found = written[path].found(number) if path in written else digests.found(path, number)
-            if carried.marks.changed(found):
+            if path in written:
+                differs = differs_from(carried, written[path], number)
+            else:
+                differs = bool(changed_branches_of(digests, path, number, carried.marks.numbers, run))
+            if differs:
                 yield f"'{path}' is damaged: the checksum of its columns or branches differs; get the file again"
     graft = contents.runs[0].graft
     if graft and file.source.uuid == graft.uuid and len(contents.runs) == 1:
@@ -314,11 +314,15 @@ def _ntuple_rewritten(source: Source, contents: Contents) -> Contents:
     carried = [branch for branch in tree.branches if branch.name not in ours]
     names = [branch.name for branch in carried]
     aliases = {name: stays for name, stays in tree.aliases.items() if stays in names} | run.aliases
-    facts: dict[str, Any] = {"carried": carried, "aliases": aliases, "graft": None}
-    facts |= {"originals": _in_order(source, contents, {**dict.fromkeys((*run.originals, *names)), **aliases})}
-    facts |= {"written": [*run.written, *names]}
-    facts |= {"places": run.places | {name: tree.places[name] for name in names if name in tree.places}}
-    return replace(contents, runs=[replace(one, **facts) for one in contents.runs])
+    originals = _in_order(source, contents, {**dict.fromkeys((*run.originals, *names)), **aliases})
+    written = [*run.written, *names]
+    places = run.places | {name: tree.places[name] for name in names if name in tree.places}
+
+    def rewritten(one: Run) -> Run:
+        of_tree = replace(one, carried=carried, originals=originals, written=written, places=places)
+        return replace(of_tree, aliases=aliases, graft=None)
+
+    return replace(contents, runs=list(map(rewritten, contents.runs)))
 
 
 def _in_order(source: Source, contents: Contents, names: Collection[str]) -> list[str]:

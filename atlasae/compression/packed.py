@@ -24,7 +24,7 @@ from atlasae.files.damage import FACTS, damage
 from atlasae.files.events import Array, Counts, counts_of, unflatten
 from atlasae.files.remote import local
 from atlasae.jets.collections import Collection
-from atlasae.jets.columns import to_branches, to_columns
+from atlasae.jets.columns import to_branches, to_coded_columns
 from atlasae.jets.coordinates import Bools
 from atlasae.jets.padding import Codes, Config, Padding
 from atlasae.jets.reading import settle_by
@@ -134,7 +134,7 @@ def start_packed(
     settled: Collection, options: Options, priors: Priors, events: Mapping[str, ak.Array]
 ) -> Compressor[PackedLayout]:
     """The compressor of a collection with known units and a grid for a sample; raises UserError for bounds < 1e-5."""
-    columns, precision = to_columns(settled, events)[0], options.precision
+    columns, precision = to_coded_columns(settled, events)[0], options.precision
     settled = as_rounded(settled, precision, columns)
     storage = storage_of(settled)
     bounds = precision.of(storage.layout)

@@ -1,12 +1,13 @@
 """The options of `compress`, and the plan that follows from them: what becomes of each branch."""
 
+import difflib
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
 from os import PathLike, fspath
 from pathlib import Path
-from typing import Any, Generic, TypeVar, overload
+from typing import Any, Generic, Self, TypeVar, overload
 
 from atlasae.errors import UserError
 from atlasae.files.branches import FOLDER, LIST, Branch, Unwritable, listed
@@ -29,7 +30,11 @@ _BYTES = {"b": 1, "kb": 1_000, "mb": 1_000_000, "gb": 1_000_000_000}
 NO_HADD = "ROOT's hadd (6.40) aborts on RNTuples written by uproot, which have no page checksums: merge TTrees"
 _NTUPLE_NAME = re.compile(r"[^./ \\\x00-\x1f\x7f]+")  # ROOT::Internal::EnsureValidNameForRNTuple
 _NO_NAME = "where ROOT allows no dots, slashes, blanks, backslashes or control signs"
-
+_WORDS: dict[str, tuple[str, dict[Any, bool | None]]] = {  # of the command line: the fields of `Options` they set
+    "layout": ("packed", {"floats": False, "packed": True}),
+    "format": ("rntuple", {"ttree": False, "rntuple": True, None: None}),
+    **{f"no_{name}": (name, {True: False, False: True}) for name in ("context", "dither", "read_back")},
+}
 
 _Given = TypeVar("_Given")
 _Kept = TypeVar("_Kept")
@@ -79,7 +84,8 @@ class Options:
     Args:
         precision: the largest error: 1e-3, "1e-3", {"pt": 1e-3, ...} for each variable, "full", "none" or a Precision.
         tree: the tree to compress; by default the largest that holds jets.
-        jets: which jets: a prefix, `Jet_{pt,eta,phi,mass}` or four names; several in a list. By default all.
+        jets: which jets: a prefix, `Jet_{pt,eta,phi,mass}` or four names; several in a list. By default all; `*` takes
+            all four-momenta, of electrons and muons too.
         units: of pt and m, `MeV`, `GeV` or `TeV`; by default found from names and values together.
         variables: a TOML file that lists branches, each with its precision, to compress instead of jets.
         model: a model file (or one of tables, for packed), `default` or `self`.
@@ -142,10 +148,25 @@ class Options:
             return "packed"
         return "list" if self.variables else "floats"
 
+    @classmethod
+    def of_words(cls, words: Mapping[str, Any]) -> Self:
+        """Options by name; also `layout`, `format` and `no_...` as on the command line. Raises UserError for others."""
+        known = [option.name for option in fields(cls)]
+        given = dict[str, Any]()
+        for word, value in words.items():
+            name, meanings = _WORDS.get(word, (word, None))
+            if name not in known:
+                near = difflib.get_close_matches(word, [*known, *_WORDS], n=3) or known
+                raise UserError(f"{word!r} is no option: nearest are {', '.join(near)}")
+            if meanings and value not in meanings:
+                raise UserError(f"{word} {value!r} is unknown: give one of {', '.join(map(repr, meanings))}")
+            given[name] = meanings[value] if meanings else value
+        return cls(**given)
+
     @property
     def rewrites(self) -> bool:
         """Whether these options need all branches to be read, so that nothing is copied byte for byte."""
-        return self.rewrite or bool(self.rntuple) or self.only_jets
+        return self.rewrite or bool(self.rntuple)
 
     @property
     def digest(self) -> str:
@@ -225,7 +246,7 @@ def make_plan(opened: Opened, options: Options, grafted: bool = False) -> Plan:
     if grafted and options.rntuple:
         collections = [in_records(collection, always=True) for collection in collections]
     jets = {name for collection in collections for name in collection.branches.values()}
-    names = [branch.name for branch in events.branches]
+    names = _names_in(opened, collections, grafted)
     asked = match_branches(options.drop, [*names, *aliases, *(u.name for u in events.unwritable)])
     dropped = (set(names) | set(aliases) if options.only_jets else asked) - jets
     unwritable = [u for u in events.unwritable if u.name not in dropped] if not grafted else []
@@ -233,7 +254,7 @@ def make_plan(opened: Opened, options: Options, grafted: bool = False) -> Plan:
         raise UserError(_unwritable_message(unwritable, opened.path, options))
     kept = [branch for branch in events.branches if branch.name not in dropped and branch.name not in jets]
     taken = {branch.name for branch in kept} | jets | {u.name for u in events.unwritable if grafted}
-    kept = [] if grafted else kept
+    kept = _beside_members(tree, jets) if grafted and tree else kept
     counters = name_counters(collections, kept, {*names, *taken}, places)
     implied = set(counters.values())
     carried = [branch for branch in kept if branch.name not in implied]
@@ -257,6 +278,27 @@ def make_plan(opened: Opened, options: Options, grafted: bool = False) -> Plan:
         grafted=grafted,
         recompression=parse_compression(options.compression) if options.compression else None,
     )
+
+
+def _beside_members(tree: Tree, jets: set[str]) -> list[Branch]:
+    """The other numbers of structures whose branches are taken out for their jets."""
+    holders = {tree.holder(name) for name in jets} - jets
+    return [branch for branch in tree.members if tree.holder(branch.name) in holders and branch.name not in jets]
+
+
+def _names_in(opened: Opened, collections: Sequence[Collection], grafted: bool) -> list[str]:
+    """The names of branches, and of members if the file is copied; else raises UserError for jets that are members."""
+    names = [branch.name for branch in opened.events.branches]
+    members = [branch.name for branch in opened.events.members]
+    if grafted:
+        return names + members
+    for collection in collections:
+        if inside := set(members).intersection(collection.branches.values()):
+            raise UserError(
+                f"'{opened.path}': '{min(inside)}' of '{collection.name}' is in a structure, which uproot can't write: "
+                "only files that are copied keep such jets, without --rewrite, --only-jets, --format and RNTuples"
+            )
+    return names
 
 
 def _refuse_folder(opened: Opened, options: Options) -> None:
@@ -285,7 +327,9 @@ def _collections(opened: Opened, options: Options) -> list[Collection]:
     if options.packed:
         _refuse_unpacked(options)
     if options.variables is None:
-        found = [replace(c, packed=options.packed) for c in find_in(opened.events, opened.where, options.jets)]
+        found = find_in(opened.events, opened.where, options.jets, opened.tree)
+        # Packed jets have no cheap way to say nothing: what they share stays in its place with the rest.
+        found = [replace(c, packed=options.packed) for c in found if not (options.packed and c.shared)]
         return [in_records(c) for c in found] if options.rntuple else found
     if options.jets or options.units or options.model not in ("default", "self"):
         raise UserError("--variables goes without --jets, --units and --model: the list says all, its model is fitted")

@@ -77,6 +77,31 @@ class CompressionReport(Report):
         ]
 
 
+COPIED, ANEW = "copied byte for byte", "written anew, bit for bit"
+
+
+class PlanReport(Report):
+    """What `compress` would do with each branch of the tree, and with other trees and objects.
+
+    `collections` are their units, by name.
+    """
+
+    tree: str
+    entries: int
+    branches: Mapping[str, str]
+    collections: Mapping[str, str | None]
+    others: Mapping[str, str]
+    notes: list[str]
+
+    def _page(self) -> Page:
+        found = ", ".join(f"{name} ({units})" if units else name for name, units in self.collections.items())
+        pages: list[str | PageTable] = [f"'{self.tree}', {self.entries:,} entries: {found}", ""]
+        pages.append(PageTable(["branch", "becomes"], list(self.branches.items()), words=(0, 1)))
+        if self.others:
+            pages += ["", PageTable(["beside", "becomes"], list(self.others.items()), words=(0, 1))]
+        return [*pages, *note_lines(self.notes)]
+
+
 def _collections(entries: Sequence[CollectionReport]) -> list[str | PageTable]:
     """Tables of collections, and of their variables with bounds, largest errors and bits."""
     wholes = [[e.name, e.units or "", f"{e.jets:,}", f"{e.exact_jets:,}", *_sizes(e)] for e in entries]

@@ -1,5 +1,7 @@
 """Compressed files read as the original trees: jets are decoded when they are read."""
 
+import ast
+import difflib
 import fnmatch
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -11,6 +13,7 @@ from typing import Any, Self
 
 import awkward as ak
 import numpy as np
+import numpy.typing as npt
 import vector
 
 from atlasae.compression.chunks import Chunks
@@ -20,17 +23,25 @@ from atlasae.compression.parts import check_parts, in_order
 from atlasae.compression.plan import Options, parse_size
 from atlasae.compression.skims import contents_of
 from atlasae.errors import UserError
-from atlasae.files.events import Array, flatten, is_nested
+from atlasae.files.events import Array, dtype_of, flatten, is_nested
 from atlasae.files.remote import Named, all_located, located
 from atlasae.files.tables import to_frame
 from atlasae.files.trees import open_source
-from atlasae.jets.collections import Collection
+from atlasae.jets.collections import Collection, main_collection
 from atlasae.report import PageTable, some, to_html
 
 Filter = str | Sequence[str] | Callable[[str], bool] | None
 
 _LIBRARIES = ("ak", "np", "pd")
 STEP_SIZE = "20 MB"
+_TYPES = {  # of numbers, as uproot names them
+    "b1": "bool", "i1": "int8_t", "i2": "int16_t", "i4": "int32_t", "i8": "int64_t",
+    "u1": "uint8_t", "u2": "uint16_t", "u4": "uint32_t", "u8": "uint64_t", "f4": "float", "f8": "double",
+}  # fmt: skip
+_IN_CUTS = (
+    *(ast.Expression, ast.Name, ast.Attribute, ast.Load, ast.Constant, ast.Compare, ast.cmpop, ast.BinOp, ast.operator),
+    *(ast.UnaryOp, ast.unaryop),
+)
 _VECTOR_NAMES = {"m": "mass", "E": "energy"}  # names of the fields in scikit-hep vector
 
 
@@ -131,12 +142,45 @@ class CompressedTree(Mapping[str, "CompressedBranch"]):
     def __getitem__(self, name: str) -> "CompressedBranch":
         """The branch of this name; raises KeyError if there is none."""
         if name not in self:
-            raise KeyError(f"no branch '{name}' in tree '{self.name}': there are {', '.join(self._names[:6])} ...")
+            raise KeyError(self._missing(name))
         return CompressedBranch(self, name)
+
+    def _ipython_key_completions_(self) -> list[str]:
+        return self._names
+
+    def _missing(self, name: str) -> str:
+        """The message that there is no such branch, with those of the nearest names."""
+        near = difflib.get_close_matches(str(name), self._names, n=3)
+        listed = f"nearest are {', '.join(near)}" if near else f"there are {some(self._names)}"
+        return f"no branch '{name}' in tree '{self.name}': {listed}; `show()` lists all"
 
     def keys(self, *, filter_name: Filter = None) -> list[str]:  # type: ignore[override]  # a list, as uproot's is
         """The names of the branches; a filter is a glob, `/a regular expression/`, several of these, or a function."""
         return [name for name in self._names if _passes(name, filter_name)]
+
+    def dtypes(self, *, filter_name: Filter = None) -> dict[str, str]:
+        """The dtype of the branches of numbers, without byte order, followed by `[]` if an entry is a list of them."""
+        known = {c: "i4" for c in self._counters}
+        for collection in self._collections.values():
+            dtypes = ((name, collection.dtypes[variable]) for variable, name in collection.branches.items())
+            known |= {name: f"{dtype[1:]}{'[]' * collection.jagged}" for name, dtype in dtypes}
+        numbers = (branch for branch in self._run.carried if branch.holds_numbers)
+        known |= {branch.name: f"{branch.dtype[1:]}{'[]' * branch.jagged}" for branch in numbers}
+        named = ((name, self._run.aliases.get(name, name)) for name in self.keys(filter_name=filter_name))
+        return {name: known[stays] for name, stays in named if stays in known}
+
+    def typenames(self, *, filter_name: Filter = None) -> dict[str, str]:
+        """The C++ type of each branch as it was compressed: `float[]` is a list of floats in every entry."""
+        others = {branch.name: branch.dtype for branch in self._run.carried}
+        dtypes = self.dtypes(filter_name=filter_name)
+        named = ((name, self._run.aliases.get(name, name)) for name in self.keys(filter_name=filter_name))
+        return {name: _typename(dtypes.get(name) or others.get(stays, "")) for name, stays in named}
+
+    def show(self, *, filter_name: Filter = None) -> None:
+        """Print the name and the type of every branch."""
+        types = self.typenames(filter_name=filter_name)
+        width = max(map(len, types), default=0)
+        print("\n".join(f"{name:{width}} | {kind}" for name, kind in types.items()))
 
     @property
     def collections(self) -> list[str]:
@@ -150,16 +194,43 @@ class CompressedTree(Mapping[str, "CompressedBranch"]):
         filter_name: Filter = None,
         entry_start: int | None = None,
         entry_stop: int | None = None,
+        cut: str | None = None,
         library: str = "ak",
     ) -> Any:
         """Branches for entries [entry_start, entry_stop): records ("ak"), a dict ("np") or a DataFrame ("pd").
 
-        `expressions` are names of branches, by default all; a DataFrame is indexed by the entries of the tree. Raises
-        UserError for unknown branches.
+        `expressions` are names of branches, by default all; `cut` keeps entries, as in `(nJet > 1) & (MET_pt > 50)`. A
+        DataFrame is indexed by the entries of the tree. Raises UserError for unknown branches and other cuts.
         """
         names = self._chosen(expressions, filter_name)
-        begin, _, _ = slice(entry_start, entry_stop).indices(self.num_entries)
-        return _in_library(self._read(names, entry_start, entry_stop), library, begin)
+        begin, end, _ = slice(entry_start, entry_stop).indices(self.num_entries)
+        if cut is None:
+            return _in_library(self._read(names, begin, end), library, range(begin, max(begin, end)))
+        kept = self._passing(cut, begin, end)
+        events = {name: array[kept] for name, array in self._read(names, begin, end).items()}
+        return _in_library(events, library, begin + np.flatnonzero(kept))
+
+    def _passing(self, cut: str, begin: int, end: int) -> npt.NDArray[np.bool_]:
+        """Which of these entries pass a cut; raises UserError."""
+        try:
+            parsed = ast.parse(cut, mode="eval")
+        except SyntaxError as error:
+            raise UserError(f"cut '{cut}' can't be read: {error.msg}") from error
+        if wrong := [node for node in ast.walk(parsed) if not isinstance(node, _IN_CUTS)]:
+            what = type(wrong[0]).__name__
+            raise UserError(f"cut '{cut}' has a {what}: compare branches, and join comparisons by & and |")
+        named = _Named()
+        code = compile(ast.fix_missing_locations(named.visit(parsed)), "cut", "eval")
+        events = self._read(self._chosen(list(named.branches), None), begin, end)
+        variables = {variable: events[name] for name, variable in named.branches.items()}
+        try:
+            with np.errstate(all="ignore"):  # infinite and missing numbers pass or not, without a warning
+                found = ak.Array(eval(code, {"__builtins__": {}}, variables))
+        except (TypeError, ValueError) as error:
+            raise UserError(f"cut '{cut}' can't be computed: {str(error).splitlines()[0]}") from error
+        if found.ndim != 1 or dtype_of(found) != "|b1":
+            raise UserError(f"cut '{cut}' gives {found.type}: give one truth value an entry, as `nJet > 1` does")
+        return np.asarray(ak.to_numpy(found))
 
     def iterate(
         self,
@@ -176,20 +247,35 @@ class CompressedTree(Mapping[str, "CompressedBranch"]):
         step = self._entries_in(step_size, names)
         begin, end, _ = slice(entry_start, entry_stop).indices(self.num_entries)
         for start in range(begin, end, step):
-            yield _in_library(self._read(names, start, min(start + step, end)), library, start)
+            stop = min(start + step, end)
+            yield _in_library(self._read(names, start, stop), library, range(start, stop))
 
     def jets(
         self, collection: str | None = None, *, entry_start: int | None = None, entry_stop: int | None = None
     ) -> ak.Array:
-        """The jets of a collection (the first by default) as records that behave like four-vectors.
+        """The jets of a collection (by default `main`) as records that behave like four-vectors.
 
         For example `jets.mass`, in the units of the file, `jets.deltaR(other)`, or `(pairs[:, 0] + pairs[:, 1]).mass`
-        with `pairs = jets[ak.num(jets) > 1]`.
+        with `pairs = jets[ak.num(jets) > 1]`. `jets.attrs` names the `collection` and its `units`.
         """
         chosen = self._collection(collection)
         events = self._read(list(chosen.branches.values()), entry_start, entry_stop)
         fields = {_VECTOR_NAMES.get(v, v): events[name] for v, name in chosen.branches.items()}
-        return vector.zip(fields)
+        jets = vector.zip(fields)
+        jets.attrs = {"collection": chosen.name, "units": chosen.units}
+        return jets
+
+    @property
+    def main(self) -> str:
+        """The collection that `jets` takes by default (`main_collection`); raises UserError if none holds jets."""
+        jets = {name: 0 for name, collection in self._collections.items() if collection.holds_jets}
+        if not jets:
+            raise UserError(f"no jets in tree '{self.name}': read its branches by `arrays`")
+        for run in {id(place.run): place.run for place in self._places}.values():
+            for entry in run.collections:
+                if entry.collection.name in jets:
+                    jets[entry.collection.name] += entry.jets
+        return main_collection(jets)
 
     @cached_property
     def _counters(self) -> dict[str, str]:
@@ -210,16 +296,17 @@ class CompressedTree(Mapping[str, "CompressedBranch"]):
 
     def _collection(self, name: str | None) -> Collection:
         four = {key: c for key, c in self._collections.items() if c.holds_jets}
-        if (name or next(iter(four), "")) not in four:
-            raise UserError(f"no jets '{name}' in tree '{self.name}': there are {', '.join(four) or 'none'}")
-        return four[name or next(iter(four))]
+        if name is not None and name not in four:
+            listed = f"there are {', '.join(four)}" if four else "read its branches by `arrays`"
+            raise UserError(f"no jets '{name}' in tree '{self.name}': {listed}")
+        return four[self.main if name is None else name]
 
     def _chosen(self, expressions: str | Iterable[str] | None, filter_name: Filter) -> list[str]:
         if expressions is None:
             return self.keys(filter_name=filter_name)
         names = [expressions] if isinstance(expressions, str) else list(expressions)
         if missing := [name for name in names if name not in self]:
-            raise UserError(f"no branch '{missing[0]}' in tree '{self.name}': there are {', '.join(self._names[:6])}")
+            raise UserError(self._missing(missing[0]))
         return [name for name in names if _passes(name, filter_name)]
 
     def _read(self, names: Sequence[str], entry_start: int | None, entry_stop: int | None) -> dict[str, ak.Array]:
@@ -284,6 +371,43 @@ class CompressedBranch:
         found = self.tree.arrays([self.name], entry_start=entry_start, entry_stop=entry_stop, library=library)
         return found[self.name]
 
+    def __getitem__(self, entries: int | slice) -> Any:
+        """Its values for an entry, or for a slice of entries: `tree["Jet_pt"][:100]`."""
+        if isinstance(entries, slice):
+            begin, end, step = entries.indices(self.num_entries)
+            first, last = (begin, end) if step > 0 else (end + 1, begin + 1)
+            found = self.array(entry_start=first, entry_stop=max(first, last))
+            return found[::step] if step > 0 else found[::-1][::-step]
+        if not -self.num_entries <= entries < self.num_entries:
+            raise IndexError(f"entry {entries} of '{self.name}', which has {self.num_entries}")
+        first = entries % self.num_entries
+        return self.array(entry_start=first, entry_stop=first + 1)[0]
+
+
+class _Named(ast.NodeTransformer):
+    """Puts a variable in the place of every name of a branch, whose parts dots may separate."""
+
+    def __init__(self) -> None:
+        self.branches = dict[str, str]()
+
+    def visit_Name(self, node: ast.Name) -> ast.Name:
+        return self._variable(node)
+
+    def visit_Attribute(self, node: ast.Attribute) -> ast.Name:
+        return self._variable(node)
+
+    def _variable(self, node: ast.expr) -> ast.Name:
+        name = self.branches.setdefault(ast.unparse(node), f"branch_{len(self.branches)}")
+        return ast.Name(name, ast.Load())
+
+
+def _typename(dtype: str) -> str:
+    """The C++ type of a branch, as uproot names it, from one of `CompressedTree.dtypes` or a `Branch.dtype`."""
+    if dtype == "string":
+        return "std::string"
+    number, bracket, _ = dtype.lstrip("<>|").removesuffix(" array").partition("[")
+    return f"{_TYPES.get(number, number)}{'[...]' if dtype.endswith(' array') else '[]' * bool(bracket)}"
+
 
 def _places(parts: Sequence[Chunks]) -> Iterator[Place]:
     begin = 0
@@ -307,7 +431,8 @@ def _passes(name: str, wanted: Filter) -> bool:
     return wanted(name) if callable(wanted) else any(_passes(name, one) for one in wanted)
 
 
-def _in_library(events: Mapping[str, ak.Array], library: str, begin: int) -> Any:
+def _in_library(events: Mapping[str, ak.Array], library: str, entries: range | npt.NDArray[np.int64]) -> Any:
+    """Branches of these entries as records, a dict of arrays or a DataFrame."""
     if library not in _LIBRARIES:
         raise UserError(f"library='{library}' is not known: give one of {', '.join(_LIBRARIES)}")
     if library == "ak":
@@ -317,7 +442,7 @@ def _in_library(events: Mapping[str, ak.Array], library: str, begin: int) -> Any
             )
         )
     columns = {name: _to_numpy(array) for name, array in events.items()}
-    return columns if library == "np" else to_frame(columns, begin)
+    return columns if library == "np" else to_frame(columns, entries)
 
 
 def _to_numpy(array: ak.Array) -> Array:

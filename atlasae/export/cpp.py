@@ -13,9 +13,9 @@ from atlasae.codecs.dither import BLOCK_BITS, BLOCK_STEPS
 from atlasae.codecs.floats import BottleneckCodec, FloatsCodec
 from atlasae.errors import DamagedFileError
 from atlasae.jets.collections import MEV_PER_UNIT, Collection, Rounding
-from atlasae.jets.coordinates import LARGEST_PHI, MASS_FLOOR
+from atlasae.jets.coordinates import LARGEST_PHI, LARGEST_TURN, MASS_FLOOR, range_of_phi
 from atlasae.jets.recognition import LAYOUTS
-from atlasae.jets.rounding import gap_at_pi
+from atlasae.jets.rounding import gap_at
 
 _JETS = ("pt", "eta", "phi", "m")
 _TYPES = {"f4": "float", "f8": "double"}
@@ -212,12 +212,15 @@ def _stored(collection: Collection, v: str) -> str:
         "px": "jets.pt.at[k] * std::cos(jets.phi.at[k])",
         "py": "jets.pt.at[k] * std::sin(jets.phi.at[k])",
         "pz": "jets.pt.at[k] * std::sinh(jets.eta.at[k])",
+        "phi": f"full_turn(jets.phi.at[k], {LARGEST_TURN!r})" if collection.full_turn else "jets.phi.at[k]",
     }.get(v, f"jets.{v}.at[k]")
     formula = formula if v in ("eta", "phi") else f"{formula} / {scale}"
     rounding = (collection.roundings or {}).get(v)
     formula = _rounded(formula, rounding)
     if rounding and v == "phi":
-        formula = f"inside_pi({formula}, {gap_at_pi(rounding)!r}, {LARGEST_PHI!r})"
+        (low, high), largest = range_of_phi(collection.full_turn)
+        least, gap = -largest if low else 0.0, gap_at(high, rounding)
+        formula = f"inside({formula}, {low!r}, {high!r}, {gap!r}, {least!r}, {largest!r})"
     return _COLUMN.format(type=kind, v=v, formula=formula)
 
 

@@ -86,6 +86,8 @@ def export_onnx(source: str, folder: Path, jets: str | None, precision: str | No
     found = exported(source, jets, precision)
     if found.codec.padding.rows:
         raise UserError(f"'{source}' has padding, which an ONNX graph can't decode: export it with --cpp")
+    if found.collection.full_turn:
+        raise UserError(f"phi of '{source}' is in [0, 2 pi), of an ONNX graph in [-pi, pi): export it with --cpp")
     contents = onnx_graphs(found)
     folder.mkdir(exist_ok=True)
     for target, content in zip(targets, contents, strict=True):
@@ -177,6 +179,9 @@ def _of_file(path: Location, jets: str | None) -> Exported:
         raise UserError(f"'{path}' has the packed layout, which only atlasae reads: compress with --layout floats")
     if not entry.collection.holds_jets:
         raise UserError(f"'{path}' holds a list of variables: only jets are exported, compressed without --variables")
+    if entry.collection.shared:
+        told = f"{' and '.join(entry.collection.shared)} of '{entry.collection.name}' in '{path}' are those of others"
+        raise UserError(f"{told}: export the collection that holds them")
     codec = cast(FloatsCodec | BottleneckCodec, layout_of(entry, contents).codec)
     return Exported(codec, entry.collection, entry.precision, entry.model_sha256, path.name)
 

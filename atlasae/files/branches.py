@@ -34,6 +34,11 @@ class Branch:
         return self.dtype[1:] in ("f4", "f8")
 
     @property
+    def is_float_array(self) -> bool:
+        """Whether an entry is an array of as many float32 or float64 as every other."""
+        return self.dtype[1:] in ("f4 array", "f8 array")
+
+    @property
     def holds_numbers(self) -> bool:
         """Whether an entry is a number or a list of numbers."""
         return self.dtype.startswith(("<", ">", "|")) and " " not in self.dtype

@@ -28,6 +28,16 @@ class Events(Protocol):
         """The branches that can't be carried, with reasons."""
         ...
 
+    @property
+    def members(self) -> list[Branch]:
+        """What can be read like branches, but only copying keeps as it is: numbers in structures."""
+        ...
+
+    @property
+    def full_names(self) -> dict[str, str]:
+        """Names that tell more than those of the branches: with what is above these."""
+        ...
+
     def read(self, names: Sequence[str], start: int, stop: int) -> dict[str, ak.Array]:
         """Read these branches for events [start, stop)."""
         ...
@@ -48,6 +58,8 @@ class ArrayEvents:
         self.columns = {name: values for name, values in columns.items() if values.dtype != np.float16}
         self.entries = len(next(iter(columns.values()), ()))
         self.branches = [Branch(name, values.dtype.str, jagged=False) for name, values in self.columns.items()]
+        self.members: list[Branch] = []
+        self.full_names: dict[str, str] = {}
         self.unwritable = [Unwritable(name, "holds no single numbers") for name in skipped]
         self.unwritable += [
             Unwritable(name, "a TTree holds no float16") for name in columns if name not in self.columns
@@ -72,6 +84,7 @@ class Window:
     def __init__(self, events: Events, first: int, last: int) -> None:
         self.events, self.first, self.entries = events, first, last - first
         self.branches, self.unwritable = events.branches, events.unwritable
+        self.members, self.full_names = events.members, events.full_names
 
     def read(self, names: Sequence[str], start: int, stop: int) -> dict[str, ak.Array]:
         """Read these branches for events [start, stop) of the window."""

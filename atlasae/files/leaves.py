@@ -2,6 +2,8 @@
 
 import math
 import re
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,6 +17,9 @@ _LEAVES = {"TLeafD32": "Double32_t", "TLeafF16": "Float16_t"}
 _KINDS = {uproot.const.kDouble32: "Double32_t", uproot.const.kFloat16: "Float16_t"}
 _PLAIN_BITS = 12  # mantissa bits of a Float16_t without a range
 _MOST_BITS = 14  # mantissa bits: sign and rounding take two of 16
+_OBJECTS = 61, 62  # kinds of members that are objects of another class
+_STORED = {5: ">f4", 8: ">f8", 9: ">f4", 3: ">i4", 13: ">u4"}  # kinds of members that are numbers; 9: a Double32_t
+_HEADS = 10, 16  # bytes in front of a vector of objects: of their count, version and perhaps checksum, and number
 _ONE, _ARRAY, _POINTER = range(3)  # offsets of fType: a number, a fixed array, a pointer with a counter
 _VECTOR_BYTES, _POINTER_BYTES = 10, 1  # bytes in front of the numbers of an entry
 _OWN_RANGE = re.compile(r"(?:^|/)[df] *(\[[^\[\]]*\])\s*$")  # in `x[n]/d[0,1]`, or in older files `d[0,1]`
@@ -96,6 +101,190 @@ class AsLists(uproot.AsJagged):  # type: ignore[misc]  # uproot has no types
             starts, stops = _places(byte_offsets, basket)
             byte_offsets = np.append(starts, stops[-1:])
         return super().basket_array(data, byte_offsets, basket, branch, *others, **named)
+
+
+@dataclass(frozen=True)
+class Structure:
+    """How a branch stores structures of numbers: as a struct, or as objects of a class that is not split.
+
+    `numbers` are dtype and offset of each in the bytes of a structure, of which there are `size`; `head` is the number
+    of bytes in front of those of an entry. A list of structures is `jagged`. In its head, the number of bytes that
+    follow is at `bytes_at`, and that of structures stands `behind` bytes and four more from the end.
+    """
+
+    numbers: Mapping[str, tuple[str, int]]
+    size: int
+    head: int = 0
+    jagged: bool = False
+    bytes_at: int = 0
+    behind: int = 0
+
+
+def structure_of(branch: Any) -> Structure | None:
+    """The structures that a branch stores, or None if these are not plain numbers; raises what uproot raises."""
+    if _leaf_classes(branch) == ["TLeafObject"] and branch.member("fClassName") == "TClonesArray":
+        return _structure_of_clones(branch)
+    found = _class_of_object(branch) or branch.interpretation
+    if type(found) is uproot.AsObjects:
+        found = _numbers_of_class(branch) or found
+    jagged, head = isinstance(found, uproot.AsJagged), 0
+    if jagged:
+        found, head = found.content, found.header_bytes
+    dtype = found.from_dtype if isinstance(found, uproot.AsDtype) else None
+    counted = not jagged and any(leaf.member("fLeafCount") for leaf in branch.member("fLeaves"))
+    if dtype is None or dtype.names is None or counted:
+        return None
+    head, size = _head_and_size(branch, dtype.itemsize, jagged, head)
+    numbers = _numbers_in(dtype, size - dtype.itemsize)
+    if not numbers or head < 0 or size < dtype.itemsize:
+        return None
+    return Structure(numbers, size, head, jagged)
+
+
+def _numbers_in(dtype: Any, before: int) -> dict[str, tuple[str, int]]:
+    """The dtypes and offsets of the numbers of a structure, with bytes in front; empty if it has anything else."""
+    fields = {name: dtype.fields[name] for name in dtype.names or () if "@" not in name}
+    if any(one.subdtype or one.kind not in "fiu" for one, _ in fields.values()):
+        return {}
+    return {name.replace("/", "."): (one.str, offset + before) for name, (one, offset) in fields.items()}
+
+
+def _numbers_of_class(branch: Any) -> Any:
+    """The numbers of a class that has nothing else, by its streamers: uproot strides no Double32_t."""
+    name, prefix = branch.member("fClassName", none_if_missing=True), ""
+    elements = _members_of(branch.file, name)
+    while len(elements) == 1 and elements[0].member("fType") in _OBJECTS:
+        prefix += f"{elements[0].name}/"
+        elements = _members_of(branch.file, elements[0].typename)
+    kinds = [_STORED.get(element.member("fType")) for element in elements]
+    if None in kinds or any(element.title or element.member("fArrayLength") for element in elements):
+        return None
+    pairs = zip(elements, kinds, strict=True)
+    return uproot.AsDtype(np.dtype([(prefix + element.name, kind) for element, kind in pairs])) if elements else None
+
+
+def _members_of(file: Any, name: str | None) -> Any:
+    """The streamer elements of a class, if the file has them."""
+    streamer = file.streamer_named(name) if name else None
+    return streamer.elements if streamer is not None else []
+
+
+def is_stored_narrower(branch: Any) -> bool:
+    """Whether numbers that are read as doubles are floats in the file, as a Double32_t is."""
+    found = interpretation_of(branch)
+    found = found.content if isinstance(found, uproot.AsJagged) else found
+    return isinstance(found, uproot.AsDtype) and found.from_dtype.itemsize < found.to_dtype.itemsize
+
+
+def _head_and_size(branch: Any, size: int, jagged: bool, head: int) -> tuple[int, int]:
+    """The bytes in front of an entry and of a structure, found from the first basket; (-1, 0) if it has others."""
+    if jagged and not head:
+        return 0, size
+    basket = branch.basket(0) if branch.num_baskets else None
+    if basket is None or not basket.num_entries:
+        return -1, 0
+    if not jagged:
+        bytes_each, more = divmod(len(basket.data), int(basket.num_entries))
+        return (-1, 0) if more else (bytes_each - size, size)
+    if basket.byte_offsets is None:
+        return -1, 0
+    starts, stops = _places(basket.byte_offsets, basket)
+    for front in _HEADS:
+        if starts.min() < 0 or stops.max() > len(basket.data) or (stops - starts).min() < front:
+            continue
+        counts = basket.data[(starts + front - 4)[:, None] + np.arange(4)].view(">u4")[:, 0].astype(np.int64)
+        found = np.unique((stops - starts - front)[counts > 0] / counts[counts > 0])
+        if len(found) == 1 and found[0] == int(found[0]) and ((stops - starts == front) == (counts == 0)).all():
+            return front, int(found[0])
+    return -1, 0
+
+
+def _text_at(data: bytes, at: int) -> tuple[str, int]:
+    """A text behind the byte of its length, and where it ends."""
+    end = at + 1 + int.from_bytes(data[at : at + 1], "big")
+    return data[at + 1 : end].decode("ascii", "replace"), end
+
+
+def _class_of_object(branch: Any) -> Any:
+    """The interpretation of the objects of a branch with the name of their class in front of each, or None."""
+    if _leaf_classes(branch) != ["TLeafObject"]:
+        return None
+    return _strided(branch.file, branch.member("fClassName"))
+
+
+def _strided(file: Any, name: str) -> Any:
+    model = file.class_named(name, "max")
+    return model.strided_interpretation(file) if hasattr(model, "strided_interpretation") else None
+
+
+def _leaf_classes(branch: Any) -> list[str]:
+    return [leaf.classname for leaf in branch.member("fLeaves")]
+
+
+def _structure_of_clones(branch: Any) -> Structure | None:
+    """The objects of a TClonesArray that is not split, each behind a byte that says that it is there.
+
+    In front of them: the name of the class of the array, bytes, version, TObject, name, class, number, lower bound.
+    """
+    if not branch.num_baskets:
+        return None
+    data = bytes(branch.basket(0).data)
+    bytes_at = data.find(b"\0") + 1
+    _, at = _text_at(data, bytes_at + 16)
+    kind, at = _text_at(data, at)
+    head = at + 8
+    found = _strided(branch.file, kind.partition(";")[0]) if head <= len(data) else None
+    if found is None or not (numbers := _numbers_in(found.from_dtype, 1)):
+        return None
+    return Structure(numbers, found.from_dtype.itemsize + 1, head, True, bytes_at, 4)
+
+
+class AsMember(uproot.AsDtype):  # type: ignore[misc]  # uproot has no types
+    """One number of each structure of a branch, which has one an entry."""
+
+    def __init__(self, structure: Structure, name: str) -> None:
+        dtype, offset = structure.numbers[name]
+        super().__init__(dtype, np.dtype(dtype).newbyteorder("="))
+        self._structure, self._offset = structure, offset
+
+    def basket_array(self, data: Any, *others: Any, **named: Any) -> Any:
+        """The numbers of a basket."""
+        structure = self._structure
+        rows = data.reshape(-1, structure.head + structure.size)[:, structure.head :]
+        return super().basket_array(_column(rows, self._offset, self.itemsize), *others, **named)
+
+
+class AsMemberOfLists(uproot.AsJagged):  # type: ignore[misc]  # uproot has no types
+    """One number of each structure of a branch, which has lists of them."""
+
+    def __init__(self, structure: Structure, name: str) -> None:
+        dtype, offset = structure.numbers[name]
+        super().__init__(uproot.AsDtype(dtype, np.dtype(dtype).newbyteorder("=")))
+        self._structure, self._offset = structure, offset
+
+    def basket_array(self, data: Any, byte_offsets: Any, basket: Any, branch: Any, *others: Any, **named: Any) -> Any:
+        """The lists of numbers of a basket; raises ValueError where entries are not lists of such structures."""
+        if byte_offsets is None:
+            raise _without_offsets(branch)
+        structure, width = self._structure, self.content.itemsize
+        starts, stops = _places(byte_offsets, basket)
+        counts = (stops - starts - structure.head) // structure.size
+        if np.any(counts < 0) or np.any(starts + structure.head + counts * structure.size != stops):
+            raise ValueError("its entries are no lists of structures")
+        inside = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+        places = np.repeat(starts + structure.head, counts) + inside * structure.size
+        rows = data[places[:, None] + np.arange(structure.size)]
+        edges = np.concatenate([[0], np.cumsum(counts) * width])
+        return super().basket_array(_column(rows, self._offset, width), edges, basket, branch, *others, **named)
+
+
+def _column(rows: Any, offset: int, width: int) -> Any:
+    return np.ascontiguousarray(rows[:, offset : offset + width]).reshape(-1)
+
+
+def interpretation_of_member(structure: Structure, name: str) -> Any:
+    """The uproot interpretation of one number of each structure."""
+    return AsMemberOfLists(structure, name) if structure.jagged else AsMember(structure, name)
 
 
 def _places(byte_offsets: npt.NDArray[Any], basket: Any) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:

@@ -1,6 +1,7 @@
 """Output files: targets are checked before anything is read, written under a temporary name, then renamed."""
 
 import fcntl
+import mimetypes
 import os
 import re
 import secrets
@@ -14,6 +15,7 @@ from atlasae.files.remote import Location, check_exists
 from atlasae.files.tables import is_table
 from atlasae.report import Facts
 
+_FOREIGN = {".arrow", ".feather", ".h5", ".hdf5", ".npy", ".npz", ".parquet", ".pkl"}  # that `mimetypes` does not know
 _TEMPORARY = ".atlasae-"  # prefix of the names of unfinished outputs
 
 
@@ -32,6 +34,22 @@ def check_target(path: Location, target: Path, force: bool, tables: bool = False
         raise UserError(f"'{target}' exists: choose another name, or replace it with --force")
     if not target.absolute().parent.is_dir():
         raise UserError(f"no folder '{target.parent}' for the output: make it first")
+
+
+def check_format(target: Path, tables: bool = False) -> None:
+    """Raise UserError for a target named like a file of another format than ROOT.
+
+    With `tables`, the suffix says which format is written: tables, too, but none that is unknown.
+    """
+    if target.name == "-":
+        raise UserError("'-' is no file, and a ROOT file can't be written to a pipe: name one")
+    suffix = target.suffix.lower()
+    named = any(one.lower().startswith(".root") for one in target.suffixes)  # also .root.1, as on the grid
+    if not suffix or named or (tables and is_table(target)):
+        return
+    if tables or suffix in _FOREIGN or mimetypes.MimeTypes().guess_type(f"x{suffix}")[0]:
+        ends = f"'{target}' ends in '{target.suffix}', a format not written here"
+        raise UserError(f"{ends}: name it .root{', .pkl or .parquet' if tables else ''}")
 
 
 class Kept(Protocol):

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import Any
+from typing import Any, TypeAlias, Union
 
 import awkward as ak
 import numpy as np
@@ -28,6 +28,8 @@ _NUMBERS = {f"std::{sign}int{bits}_t": f"{sign}int{bits}" for sign in ("", "u") 
 _NUMBERS |= {"float": "float32", "double": "float64", "bool": "bool"}
 # Types that uproot writes as well; an RVec becomes a vector, which ROOT reads as either, a cardinality an integer.
 _KEPT = {"std::vector", "ROOT::VecOps::RVec", "std::array", "std::string", "std::optional", "ROOT::RNTupleCardinality"}
+
+_Members: TypeAlias = dict[str, Union[ak.Array, "_Members"]]  # of records at any depth
 
 
 @dataclass(frozen=True)
@@ -242,7 +244,7 @@ def assemble(columns: Mapping[str, ak.Array], places: Mapping[str, str]) -> ak.A
 
     Raises ValueError where the members of a collection have different numbers of values.
     """
-    top: dict[str, Any] = {}
+    top: _Members = {}
     for name, array in columns.items():
         *parents, last = places.get(name, name).split(".")
         records = top
@@ -252,7 +254,7 @@ def assemble(columns: Mapping[str, ak.Array], places: Mapping[str, str]) -> ak.A
     return ak.Array(_record(top))
 
 
-def _record(members: Mapping[str, Any]) -> Any:
+def _record(members: _Members) -> Any:
     """An array of records from members, which may be records and collections themselves."""
     contents = {
         key if isinstance(member, ak.Array) else key.removesuffix(LIST): _content(key, member)
@@ -262,7 +264,7 @@ def _record(members: Mapping[str, Any]) -> Any:
     return ak.contents.RecordArray(list(contents.values()), names)
 
 
-def _content(key: str, member: Any) -> Any:
+def _content(key: str, member: "ak.Array | _Members") -> Any:
     if isinstance(member, ak.Array):
         return member.layout
     if not key.endswith(LIST):
@@ -278,7 +280,7 @@ def _listed(content: Any, counts: npt.NDArray[np.int64]) -> Any:
     return ak.contents.ListOffsetArray(ak.index.Index64(offsets), content)
 
 
-def _arrays(members: Mapping[str, Any]) -> Iterator[ak.Array]:
+def _arrays(members: _Members) -> Iterator[ak.Array]:
     for member in members.values():
         if isinstance(member, ak.Array):
             yield member
@@ -286,7 +288,7 @@ def _arrays(members: Mapping[str, Any]) -> Iterator[ak.Array]:
             yield from _arrays(member)
 
 
-def _flattened(members: Mapping[str, Any]) -> dict[str, Any]:
+def _flattened(members: _Members) -> _Members:
     return {
         key: ak.flatten(member) if isinstance(member, ak.Array) else _flattened(member)
         for key, member in members.items()

@@ -24,7 +24,7 @@ from atlasae.files.remote import Remote
 _BOUNDED = {"ZLIB": cramjam.zlib, "LZMA": cramjam.xz, "ZSTD": cramjam.zstd}  # uproot bounds LZ4 itself
 
 
-def own_classes() -> dict[str, Any]:
+def own_classes() -> dict[str, type]:
     """uproot's built-in classes, to be given to one file as its own.
 
     uproot makes classes from the streamers of a file and keeps them for every later file of the process: one damaged

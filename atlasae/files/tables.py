@@ -148,14 +148,14 @@ def write_table(path: Path, table: Table) -> None:
         raise UserError(f"cannot write {path}: {error.strerror or error}") from None
 
 
-def to_frame(columns: Mapping[str, _Array], first: int) -> Any:
-    """A DataFrame with an entry per row, numbered from `first`; lists become objects.
+def to_frame(columns: Mapping[str, _Array], entries: range | _Array) -> Any:
+    """A DataFrame with a row for each of these entries of a tree; lists become objects.
 
     Raises UserError without pandas.
     """
     pandas = _library("pandas", "library='pd'")
     frame = pandas.DataFrame({name: list(c) if c.ndim > 1 else c for name, c in columns.items()})
-    return frame.set_index(pandas.RangeIndex(first, first + len(frame)))
+    return frame.set_index(pandas.RangeIndex(entries) if isinstance(entries, range) else pandas.Index(entries))
 
 
 def _library(name: str, use: str) -> Any:

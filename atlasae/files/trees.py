@@ -19,7 +19,13 @@ from atlasae.files.branches import Branch, Unwritable
 from atlasae.files.checksums import checksum_bytes
 from atlasae.files.damage import damage, has_traces, is_of_bytes, is_root
 from atlasae.files.leaf_names import mend_leaves
-from atlasae.files.leaves import interpretation_of
+from atlasae.files.leaves import (
+    Structure,
+    interpretation_of,
+    interpretation_of_member,
+    is_stored_narrower,
+    structure_of,
+)  # fmt: skip
 from atlasae.files.remote import Location, Remote
 from atlasae.files.rntuple import (
     Leaf,
@@ -45,17 +51,22 @@ class Tree:
     another RNTuple can hold.
     """
 
-    def __init__(self, source: Any, name: str, nested: bool = False) -> None:
+    def __init__(self, source: Any, name: str, nested: bool = False, whole: Iterable[str] = ()) -> None:
         self.name = name
         self.is_rntuple = not isinstance(source, uproot.TTree)
         self.title = str((source.description if self.is_rntuple else source.title) or "")
         self.entries = int(source.num_entries)
         self.nested = nested and self.is_rntuple
+        self.whole = frozenset(whole)  # branches whose structures are not taken apart
         self._source = source
 
     def nesting(self) -> "Tree":
         """The same tree with `nested`, if it is an RNTuple."""
         return Tree(self._source, self.name, nested=True)
+
+    def leaving(self, whole: Iterable[str]) -> "Tree":
+        """The same tree with some branches whose structures are not taken apart."""
+        return Tree(self._source, self.name, self.nested, whole)
 
     @cached_property
     def branches(self) -> list[Branch]:
@@ -78,7 +89,7 @@ class Tree:
         events = {}
         for name in names:
             with damage(f"branch '{name}' of tree '{self.name}' in entries {start} to {stop}"):
-                array = _read(self._field(name), start, stop)
+                array = _read(self._field(name), self._parts.get(name), start, stop)
                 if len(array) != stop - start:
                     raise ValueError(f"{len(array)} of {stop - start} entries")
             events[name] = array
@@ -104,7 +115,8 @@ class Tree:
         if self.is_rntuple:
             sizes = (page.num_elements * bits / 8 for bits, page in self._pages(names))
             return float(sum(sizes)) / max(1, self.entries)
-        known = sum(int(self._fields[name].uncompressed_bytes) for name in names) or 8 * len(names) * self.entries
+        known = sum(int(self._field(name).uncompressed_bytes) for name in self._holders_of(names))
+        known = known or 8 * len(names) * self.entries
         return known / max(1, self.entries)
 
     def compressed_bytes(self, names: Sequence[str]) -> int:
@@ -112,7 +124,7 @@ class Tree:
         if self.is_rntuple:  # it has no counters
             known = [name for name in names if name in self._fields]
             return sum(int(page.locator.num_bytes) for _, page in self._pages(known))
-        return sum(int(self._fields[name].compressed_bytes) for name in names)
+        return sum(int(self._field(name).compressed_bytes) for name in self._holders_of(names))
 
     def _pages(self, names: Sequence[str], start: int = 0, stop: int | None = None) -> Iterator[tuple[int, Any]]:
         """The pages of these fields, each with the bits per number; a column that members share comes once.
@@ -163,9 +175,70 @@ class Tree:
         return int(self._field(name).field._fid)
 
     def _field(self, name: str) -> Any:
-        if name not in self._fields:
-            raise ValueError(f"tree '{self.name}' has no branch '{name}'")
-        return self._fields[name]
+        holder = self.holder(name)
+        for fields in (self._fields, self._seconds):
+            if holder in fields:
+                return fields[holder]
+        raise ValueError(f"tree '{self.name}' has no branch '{name}'")
+
+    @cached_property
+    def members(self) -> list[Branch]:
+        """What only copying keeps as it is: numbers in structures, and branches whose name another has, by paths."""
+        if self.is_rntuple:
+            return []
+        parts = [
+            Branch(name, np.dtype(part.structure.numbers[part.number][0]).newbyteorder("<").str, part.structure.jagged)
+            for name, part in self._parts.items()
+        ]
+        seconds = ((name, _described_as(name, found, self.entries)) for name, found in self._seconds.items())
+        return parts + [found for _, found in seconds if isinstance(found, Branch)]
+
+    @cached_property
+    def full_names(self) -> dict[str, str]:
+        """The names of branches with those of the branches above them, where their own do not begin with these."""
+        pairs = [] if self.is_rntuple else [*_full_names(self._source, ())]
+        return dict(reversed(pairs))  # of branches with one name, that of the first
+
+    def holder(self, name: str) -> str:
+        """The branch that holds a member of its structures; other branches hold themselves."""
+        return self._parts[name].branch if name in self._parts else name
+
+    def is_narrower(self, name: str) -> bool:
+        """Whether a branch of doubles stores them as floats."""
+        return not self.is_rntuple and name not in self._parts and is_stored_narrower(self._field(name))
+
+    def _holders_of(self, names: Iterable[str]) -> list[str]:
+        return list(dict.fromkeys(map(self.holder, names)))
+
+    def structure(self, branch: str) -> Structure | None:
+        """The structures of a branch whose numbers are members, by their names; None for other branches."""
+        found = {name: part for name, part in self._parts.items() if part.branch == branch}
+        if not found:
+            return None
+        structure = next(iter(found.values())).structure
+        return replace(structure, numbers={name: structure.numbers[part.number] for name, part in found.items()})
+
+    @cached_property
+    def _parts(self) -> dict[str, "_Part"]:
+        """The numbers inside of structures, by the names of their branches and their own."""
+        parts: dict[str, _Part] = {}
+        kept = [] if self.is_rntuple else [one for one in self.unwritable if one.name not in self.whole]
+        for unread in kept:
+            structure = _structure_of(self._fields[unread.name], self.entries)
+            for number in structure.numbers if structure else ():
+                name = f"{unread.name}{'' if unread.name.endswith('.') else '.'}{number}"
+                if structure and name not in self._fields:
+                    parts[name] = _Part(unread.name, number, structure)
+        return parts
+
+    @cached_property
+    def _seconds(self) -> dict[str, Any]:
+        """Branches whose name another branch has, by their paths."""
+        if self.is_rntuple:
+            return {}
+        paths = dict(_paths(self._source, ()))
+        known = {id(found) for found in self._fields.values()}
+        return {path: found for path, found in paths.items() if id(found) not in known and path not in self._fields}
 
     @cached_property
     def _fields(self) -> dict[str, Any]:
@@ -226,12 +299,7 @@ class Tree:
             if found is not self._fields[name]:
                 described.append(Unwritable(name, "the second branch of this name"))
                 continue
-            try:
-                described.append(_describe(name, found, self.entries))
-            except Exception as error:  # uproot raises anything where it can't interpret a branch
-                if not is_of_bytes(error):
-                    raise
-                described.append(Unwritable(name, line_of(error)))
+            described.append(_described_as(name, found, self.entries))
         return described
 
     def _described_fields(self) -> list[Branch | Unwritable]:
@@ -248,6 +316,15 @@ class Tree:
 
 
 @dataclass(frozen=True)
+class _Part:
+    """A number inside of the structures of a branch."""
+
+    branch: str
+    number: str
+    structure: Structure
+
+
+@dataclass(frozen=True)
 class CopiedObject:
     """A copied histogram or other object: its checksum, and the parts that the copy lacks."""
 
@@ -261,12 +338,12 @@ class Source:
 
     path: Location
     file: Any
-    keys: dict[str, Any] = field(default_factory=dict)  # latest cycles by path
+    keys: dict[str, uproot.reading.ReadOnlyKey] = field(default_factory=dict)  # latest cycles by path
     trees: dict[str, Tree] = field(default_factory=dict)
     objects: list[str] = field(default_factory=list)
     kinds: dict[str, str] = field(default_factory=dict)
     folders: dict[str, str] = field(default_factory=dict)
-    older: dict[str, Any] = field(default_factory=dict)  # other cycles, by path and cycle
+    older: dict[str, uproot.reading.ReadOnlyKey] = field(default_factory=dict)  # other cycles, by path and cycle
 
     @property
     def uuid(self) -> str:
@@ -383,6 +460,49 @@ def _holders(source: Any) -> Iterator[tuple[str, Any]]:
             yield branch.name, branch
 
 
+def _paths(above: Any, path: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
+    """Path and branch for every branch of a TTree with values."""
+    for branch in above.branches:
+        here = (*path, branch.name)
+        if branch.branches:
+            yield from _paths(branch, here)
+        else:
+            yield "/".join(here), branch
+
+
+def _full_names(above: Any, path: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+    """The names that ROOT gives branches, by their names and by their paths: only behind a dot they have that above."""
+    for branch in above.branches:
+        name = str(branch.name)
+        here = (*path, name)
+        if branch.branches:
+            yield from _full_names(branch, here)
+        elif path and not name.startswith((f"{path[0].removesuffix('.')}.", f"{path[0].removesuffix('_')}_")):
+            full = f"{path[0].removesuffix('.')}.{name}"
+            yield from ((name, full), ("/".join(here), full))
+
+
+def _structure_of(found: Any, entries: int) -> Structure | None:
+    """The structures that a branch with these entries stores, if uproot can read them."""
+    if found.num_entries != entries or found.member("fFileName", none_if_missing=True):
+        return None
+    try:
+        return structure_of(found)
+    except Exception as error:  # uproot raises anything where it can't interpret a branch
+        if not is_of_bytes(error):
+            raise
+        return None
+
+
+def _described_as(name: str, found: Any, entries: int) -> Branch | Unwritable:
+    try:
+        return _describe(name, found, entries)
+    except Exception as error:  # uproot raises anything where it can't interpret a branch
+        if not is_of_bytes(error):
+            raise
+        return Unwritable(name, line_of(error))
+
+
 def _describe(name: str, found: Any, entries: int) -> Branch | Unwritable:
     """The branch of a tree with these entries, or the reason why uproot can't write one like it."""
     if why := _unreadable(found, entries):
@@ -416,10 +536,11 @@ def _counter(branch: Any) -> str | None:
     return None if counter is None or counter.branches else str(counter.name)
 
 
-def _read(found: Any, start: int, stop: int) -> ak.Array:
+def _read(found: Any, part: _Part | None, start: int, stop: int) -> ak.Array:
     if isinstance(found, Leaf):
         return found.read(start, stop)
-    return found.array(interpretation_of(found), start, stop, array_cache=None)
+    read_as = interpretation_of_member(part.structure, part.number) if part else interpretation_of(found)
+    return found.array(read_as, start, stop, array_cache=None)
 
 
 def _as_written(thing: Any) -> Any:

@@ -23,7 +23,6 @@ from atlasae.report import line_of
 
 OBJECTS = uproot.ZLIB(6)  # hadd adds histograms up, so no checksum of atlasae covers them; ZLIB has one of its own
 ZEROS = uproot.ZSTD(9)  # for branches of zeros, for which xz headers are too large
-SMALL = uproot.LZMA(9)  # for the folder of a grafted file
 PAGES = uproot.LZMA(9)  # for an RNTuple with latents: all its fields have one compression
 ALGORITHMS = {"zlib": uproot.ZLIB, "lzma": uproot.LZMA, "lz4": uproot.LZ4, "zstd": uproot.ZSTD}
 _DEFAULT_COMPRESSION = uproot.ZSTD(5)
@@ -54,7 +53,7 @@ class StoredLZMA(uproot.LZMA):  # type: ignore[misc]  # uproot has no types
         return store_basket(bytes(data))
 
 
-RECORDS = TextLZMA(9)  # for streamer infos and envelopes
+RECORDS = TextLZMA(9)  # for streamer infos and envelopes, and the folder of a grafted file
 
 
 def can_name(name: str) -> bool:
@@ -65,8 +64,9 @@ def can_name(name: str) -> bool:
 class Target:
     """A ROOT file being written, tree by tree."""
 
-    def __init__(self, file: Any) -> None:
-        self.file = file
+    def __init__(self, file: Any, compression: Any = None) -> None:
+        """Write to a file; `compression` is that of trees for which none is said, by default that of the file."""
+        self.file, self._compression = file, compression
         self._trees: list[Any] = []
 
     def make_tree(
@@ -86,7 +86,7 @@ class Target:
         counters = counters or {}
         types = {column: _declared(array) for column, array in columns.items()}
         tree = self.file.mktree(name, types, title=title, counter_name=lambda c: counters.get(c, f"n{c}"))
-        if compression is not None:
+        if compression := compression or self._compression:
             tree.compression = compression
         for column in words:
             tree[column].compression = BasketLZMA(9)
@@ -182,8 +182,8 @@ class _InMemory(io.BytesIO):
 def create_in_memory() -> Iterator[tuple[Target, io.BytesIO]]:
     """Open a ROOT file in memory for writing; its bytes are there at the end of the `with` block."""
     buffer = _InMemory()
-    with uproot.recreate(buffer, compression=SMALL) as file:
-        target = Target(file)
+    with uproot.recreate(buffer, compression=ALGORITHMS["lzma"](9)) as file:
+        target = Target(file, RECORDS)
         yield target, buffer
         target.finish()
 

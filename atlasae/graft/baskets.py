@@ -2,7 +2,7 @@
 
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -121,12 +121,79 @@ class Digest:
 
 
 @dataclass(frozen=True)
+class FormPart:
+    """A number of a structure: the name of its values, its dtype, and its place."""
+
+    name: str
+    dtype: str
+    offset: int
+
+
+@dataclass(frozen=True)
 class Form:
-    """How a branch stores its values: their dtype, whether lists, and the version in front of a vector (or None)."""
+    """How a branch stores its values: their dtype, whether lists, and the version in front of a vector (or None).
+
+    A branch of structures has `parts`, and the bytes of a structure (`body`) and in front of those of an entry (`head`)
+    as hexadecimal digits; `listed` tells whether baskets have offsets of entries of the same size. `bytes_at` and
+    `behind` are those of `Structure`.
+    """
 
     dtype: str
     jagged: bool
     vector: int | None = None
+    parts: list[FormPart] = field(default_factory=list)
+    head: str = ""
+    body: str = ""
+    listed: bool = False
+    bytes_at: int = 0
+    behind: int = 0
+
+    @property
+    def itemsize(self) -> int:
+        """The bytes of a value, or of a structure."""
+        return len(self.body) // 2 or np.dtype(self.dtype).itemsize
+
+    def pack_all(self, columns: Sequence[npt.NDArray[Any]], counts: Ints) -> tuple[bytes, Ints | None]:
+        """The same as `pack` for the values of all parts, or of the only one."""
+        if not self.parts:
+            return self.pack(columns[0], counts)
+        head, body = (np.frombuffer(bytes.fromhex(text), np.uint8) for text in (self.head, self.body))
+        bodies = np.tile(body, (len(columns[0]), 1))
+        for part, values in zip(self.parts, columns, strict=True):
+            data = np.ascontiguousarray(values, np.dtype(part.dtype))
+            bodies[:, part.offset : part.offset + data.itemsize] = data.view(np.uint8).reshape(len(data), data.itemsize)
+        sizes = counts * len(body) + len(head)
+        starts = np.cumsum(sizes) - sizes
+        heads = np.tile(head, (len(counts), 1))
+        if self.jagged and len(head):
+            at, end = self.bytes_at, len(head) - self.behind
+            heads[:, at : at + 4] = ((sizes - at - 4) | _COUNT).astype(">u4").view(np.uint8).reshape(-1, 4)
+            heads[:, end - 4 : end] = counts.astype(">u4").view(np.uint8).reshape(-1, 4)
+        whole = np.empty(int(sizes.sum()), np.uint8)
+        whole[(starts[:, None] + np.arange(len(head))).ravel()] = heads.ravel()
+        whole[self._places(starts, counts).ravel()] = bodies.ravel()
+        return whole.tobytes(), starts if self.jagged or self.listed else None
+
+    def unpack_all(self, basket: Unpacked) -> tuple[list[npt.NDArray[Any]], Ints]:
+        """The values of all parts in a basket, and their number in each entry; raises ValueError for other bytes."""
+        head, size, data = len(self.head) // 2, self.itemsize, np.frombuffer(basket.data, np.uint8)
+        if basket.offsets is None:
+            starts = np.arange(basket.entries) * (len(data) // max(1, basket.entries))
+        else:
+            starts = basket.offsets
+        counts = (np.diff(np.append(starts, len(data))) - head) // size
+        if (counts < 0).any() or int((counts * size + head).sum()) != len(data):
+            raise ValueError(f"entries that are no structures of {size} bytes")
+        bodies = data[self._places(starts, counts)]
+        views = [(part, np.dtype(part.dtype)) for part in self.parts]
+        columns = [bodies[:, p.offset : p.offset + d.itemsize].copy().view(d)[:, 0] for p, d in views]
+        return columns, counts
+
+    def _places(self, starts: Ints, counts: Ints) -> Ints:
+        """The place of each byte of all structures (n x bytes of a structure)."""
+        inside = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+        firsts = np.repeat(starts + len(self.head) // 2, counts) + inside * self.itemsize
+        return np.asarray(firsts[:, None] + np.arange(self.itemsize))
 
     def pack(self, values: npt.NDArray[Any], counts: Ints) -> tuple[bytes, Ints | None]:
         """The data of entries with `counts` values each, and where the entries begin."""

@@ -8,6 +8,7 @@ Format: ROOT's TBufferFile::WriteObjectAny and the streamers of the classes. A c
 import re
 import struct
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -84,6 +85,9 @@ _PLAIN = re.compile(  # classes without pointers
 )
 
 
+_BASES: dict[tuple[str, int, str], tuple[str, ...]] = {}  # by class, version and member: the way to it
+
+
 @dataclass(eq=False)
 class Thing:
     """An object: its class and version, members by name (bases by class), the items of a list, other bytes.
@@ -102,12 +106,22 @@ class Thing:
         """The object itself, or its base with this member; raises KeyError."""
         if name in self.members:
             return self
+        where = self.kind, self.version, name
+        if (bases := _BASES.get(where)) is None:
+            bases = _BASES[where] = self._bases_to(name)
+        found = self
+        for base in bases:
+            found = found.members[base]
+        return found
+
+    def _bases_to(self, name: str) -> tuple[str, ...]:
+        """The bases inside each other, the innermost of which has a member; raises KeyError."""
         for key, base in self.members.items():
             if key.startswith(":"):
-                try:
-                    return base.holder(name)  # type: ignore[no-any-return]
-                except KeyError:
-                    continue
+                if name in base.members:
+                    return (key,)
+                with suppress(KeyError):
+                    return (key, *base._bases_to(name))
         raise KeyError(f"{self.kind} has no {name}")
 
     def __getitem__(self, name: str) -> Any:

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from atlasae.errors import UserError
+from atlasae.files.checksums import checksum_bytes
 from atlasae.files.writing import ALGORITHMS, pack_blocks
 from atlasae.graft.baskets import repack
 from atlasae.graft.buffers import Thing, write_thing
@@ -80,6 +81,19 @@ def _sorted(records: Records, found: Collection[tuple[int, int]]) -> npt.NDArray
     return spans
 
 
+@dataclass(frozen=True)
+class CopiedRecord:
+    """A record that was copied: its position in the copy, its bytes, and their checksum."""
+
+    at: int
+    nbytes: int
+    checksum: int
+
+    def is_in(self, read: Read) -> bool:
+        """Whether a file has it."""
+        return checksum_bytes(read(self.at, self.at + self.nbytes)) == self.checksum
+
+
 @dataclass
 class Composer:
     """A file being composed, from the folders and the header of another."""
@@ -93,6 +107,7 @@ class Composer:
         self._file.truncate()
         self.end = self.records.head.begin
         self.root = self.records.root
+        self._copied: list[CopiedRecord] = []
         self._infos: list[Records] = []
 
     def __enter__(self) -> Self:
@@ -100,6 +115,12 @@ class Composer:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._file.close()
+
+    @property
+    def kept(self) -> list[CopiedRecord]:
+        """The records that were copied, without folders, which change when the file is finished."""
+        folders = {folder.at for _, folder in self.root.walk()}
+        return [record for record in self._copied if record.at not in folders]
 
     def copy_all(self, trees: Sequence[GraftedTree], seen: Seen, compression: Any = None) -> None:
         """Copy all records but those of the trees themselves, which `finish` writes, and of branches taken out.
@@ -138,6 +159,7 @@ class Composer:
                 seen(at, bytes(record))
                 _set_places(record, at, self.end, folder)
                 self._file.write(record)
+                self._copied.append(CopiedRecord(self.end, nbytes, checksum_bytes(bytes(record))))
                 self.end += nbytes
         assert self.end == moves.end
 

@@ -1,6 +1,6 @@
 """Checksums of what is carried: of the data of every branch in the order of its entries, and of other objects."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -14,38 +14,73 @@ from atlasae.graft.buffers import Thing
 from atlasae.graft.records import KEY_SIZE_AT, Records
 from atlasae.graft.trees import RNTUPLE, TREES, BasketPlace, GraftedTree, embedded, payload_of, places
 
-_ROOM, _FEWEST_BITS = 750, 4  # bytes of marks that a chunk may spend on naming what differs; bits of each thing
+_ROOM, _FEWEST_BITS = 750, 4  # of format 3: bytes of marks of a chunk that name what differs; bits of each thing
 _WORD, _MASK = 64, (1 << 64) - 1
 Summed = Sequence[tuple[str, int]]  # names and checksums
 
 
 @dataclass(frozen=True)
 class Marks:
-    """One checksum over many named things, and a few bits of each, which tell what differs where it does.
+    """Checksums over many named things, which tell the name of the one that differs.
 
-    The first of `numbers` is the checksum, the others hold the bits of each thing, in the order of names.
+    Of each group of things a checksum of names and values, and the sums of the values times 1, place and place^2 modulo
+    a prime: where one value differs by d, they differ by d, d place and d place^2, which gives the place.
     """
 
     numbers: list[int]
 
     @classmethod
-    def of(cls, found: Summed) -> "Marks":
-        """The marks of names and checksums, in any order."""
-        found, bits = _sorted(found), _bits(len(found))
-        each = sum((value % (1 << bits)) << place * bits for place, (_, value) in enumerate(found))
-        size = -(-len(found) * bits // _WORD)
-        return cls([_total(found), *(each >> word * _WORD & _MASK for word in range(size))])
+    def of(cls, *groups: Summed) -> "Marks":
+        """The marks of groups of names and checksums, in any order; but for the first, empty groups have none."""
+        return cls([number for place, found in enumerate(groups) if found or not place for number in _sums(found)])
+
+    def changed(self, *groups: Summed) -> list[str]:
+        """The names of what differs; all of a group where several do, or where names or their number do."""
+        other, changed = Marks.of(*groups).numbers, list[str]()
+        if len(other) != len(self.numbers):
+            return [name for found in groups for name, _ in found]
+        groups = tuple(found for place, found in enumerate(groups) if found or not place)
+        for place, found in enumerate(groups):
+            part = slice(place * _SUMS, (place + 1) * _SUMS)
+            changed += _located(self.numbers[part], other[part], [name for name, _ in _sorted(found)])
+        return changed
+
+
+def _sums(found: Summed) -> list[int]:
+    found = _sorted(found)
+    powers = (sum(place**power * value for place, (_, value) in enumerate(found, 1)) for power in range(_SUMS - 1))
+    return [_total(found), *(total % _PRIME for total in powers)]
+
+
+def _located(known: Sequence[int], found: Sequence[int], names: list[str]) -> list[str]:
+    """The name of the value that makes the difference of sums; all names where it is not one."""
+    if known[0] == found[0]:
+        return []
+    once, by_place, by_square = ((one - other) % _PRIME for one, other in zip(known[1:], found[1:], strict=True))
+    place = by_place * pow(once, -1, _PRIME) % _PRIME if once else 0
+    return [names[place - 1]] if 0 < place <= len(names) and place * by_place % _PRIME == by_square else names
+
+
+_SUMS, _PRIME = 4, (1 << 61) - 1
+
+
+@dataclass(frozen=True)
+class BitMarks:
+    """The marks of format 3: one checksum over many named things, then a few bits of each, in the order of names."""
+
+    numbers: list[int]
 
     def changed(self, found: Summed) -> list[str]:
         """The names whose checksums differ; all of them where names or their number do."""
-        other = Marks.of(found).numbers
-        if other[:1] == self.numbers[:1]:
-            return []
         found, bits = _sorted(found), _bits(len(found))
-        if len(other) != len(self.numbers):
+        if [_total(found)] == self.numbers[:1]:
+            return []
+        each = sum((value % (1 << bits)) << place * bits for place, (_, value) in enumerate(found))
+        words = [each >> word * _WORD & _MASK for word in range(-(-len(found) * bits // _WORD))]
+        if len(words) != len(self.numbers) - 1:
             return [name for name, _ in found]
-        words = zip(self.numbers[1:], other[1:], strict=True)
-        differ = sum((mine ^ theirs) << place * _WORD for place, (mine, theirs) in enumerate(words))
+        pairs = zip(self.numbers[1:], words, strict=True)
+        differ = sum((mine ^ theirs) << place * _WORD for place, (mine, theirs) in enumerate(pairs))
         names = [name for place, (name, _) in enumerate(found) if differ >> place * bits & ((1 << bits) - 1)]
         return names or [name for name, _ in found]
 
@@ -169,6 +204,13 @@ class Digests:
             self._finish(feed)
         return [(feed.branch.name, feed.digests[which].value) for feed in self._feeds[tree]]
 
+    def in_groups(self, tree: str, which: int = 0) -> tuple[Summed, Summed]:
+        """The same of branches of numbers, and of those of objects, which ROOT may write otherwise when it merges."""
+        found = self.found(tree, which)
+        plain = [feed.branch.kind == "TBranch" for feed in self._feeds[tree]]
+        pairs = list(zip(plain, found, strict=True))
+        return [one for is_plain, one in pairs if is_plain], [one for is_plain, one in pairs if not is_plain]
+
     def _finish(self, feed: _Feed) -> None:
         """Take in the baskets inside the branch object, and all others again if they were not copied in order."""
         if feed.fed < 0:
@@ -186,11 +228,17 @@ class Digests:
         return open_basket(self._records.read(place.at, place.at + place.nbytes))
 
 
-def samples(records: Records, tree: GraftedTree) -> dict[str, int]:
-    """Checksums of the first baskets of some branches as they lie in the file: they tell whether ROOT copied them."""
+def sampled(records: Records, tree: GraftedTree, names: Collection[str] | None = None) -> dict[str, BasketPlace]:
+    """The first baskets of the branches with these paths, by default of some, by their paths."""
     first = {path: found[0] for path, branch in tree.paths().items() if (found := places(branch, records))}
-    chosen = sorted(first)[:: max(1, len(first) // _SAMPLES)]
-    return {path: _as_it_lies(records, first[path]) for path in chosen}
+    if names is not None:
+        return {path: place for path, place in first.items() if path in names}
+    return {path: first[path] for path in sorted(first)[:: max(1, -(-len(first) // _SAMPLES))]}
+
+
+def samples(records: Records, baskets: Mapping[str, BasketPlace]) -> dict[str, int]:
+    """Checksums of baskets as they lie in the file: they tell whether ROOT copied them."""
+    return {path: _as_it_lies(records, place) for path, place in baskets.items()}
 
 
 def _as_it_lies(records: Records, place: BasketPlace) -> int:
@@ -198,7 +246,7 @@ def _as_it_lies(records: Records, place: BasketPlace) -> int:
     return checksum_bytes(record[int.from_bytes(record[KEY_SIZE_AT : KEY_SIZE_AT + 2], "big") :]) % _SHORT
 
 
-_SAMPLES, _SHORT = 3, 1 << 32
+_SAMPLES, _SHORT = 2, 1 << 32
 
 
 def objects_of(records: Records, without: str) -> Iterator[tuple[str, int]]:

@@ -336,7 +336,9 @@ class _Part:
 
     def values(self, start: int, stop: int) -> Any:
         """The numbers of entries [start, stop)."""
-        return self._values[start:stop] if self._edges is None else self._values[self._edges[start] : self._edges[stop]]
+        if self._edges is None:
+            return self._values[start:stop].reshape(-1)  # arrays of fixed size have several numbers
+        return self._values[self._edges[start] : self._edges[stop]]
 
 
 def _keys(fields: Sequence[Field]) -> dict[int, str]:

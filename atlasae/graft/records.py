@@ -205,6 +205,10 @@ class Records:
         self.root.folders = {at: folder for at, folder in self.root.folders.items() if at not in gone}
         self.root.keys = [key for key in self.root.keys if key.seek not in gone]
 
+    def leave_only(self, wanted: RecordKey) -> None:
+        """Leave all out but one record and the folders that it is in."""
+        _leave_only(self.root, wanted)
+
     def _check(self, key: RecordKey) -> None:
         if key.seek <= 0 or key.seek + key.nbytes > self.head.end:
             raise ValueError(f"'{key.path_name}' is said to be at {key.seek}, with {key.nbytes} bytes")
@@ -242,6 +246,13 @@ class Records:
             self._check(key)
             found.append(key)
         return found
+
+
+def _leave_only(folder: Folder, wanted: RecordKey) -> bool:
+    """Leave all out of a folder but one record and the folders that it is in; returns whether it is there."""
+    folder.folders = {at: inner for at, inner in folder.folders.items() if _leave_only(inner, wanted)}
+    folder.keys = [key for key in folder.keys if key is wanted or key.seek in folder.folders]
+    return bool(folder.keys)
 
 
 def pack_keys(folder: Folder) -> bytes:

@@ -143,8 +143,8 @@ def _projection(fields: Sequence[Field], name: str, member: Names, one: Field) -
 
 def fills_of(branch: str, one: Field) -> list[Fill]:
     """The columns of a field that a branch fills: of lists, or of numbers, or of a member of records."""
-    if one.role != COLLECTION:
-        return [Fill(one.columns[0], branch, ends=False)]
+    if one.role != COLLECTION:  # an array of fixed size has its numbers in a field inside, one after the other
+        return [Fill(one.columns[0], branch, ends=False)] if one.columns else fills_of(branch, one.fields[0])
     return [Fill(one.columns[0], branch, ends=True), *fills_of(branch, one.fields[0])]
 
 

@@ -5,6 +5,7 @@ import lzma
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from atlasae.files.xz import fitted
 from atlasae.graft.baskets import Form
 from atlasae.graft.buffers import Thing, read_thing, write_thing
 from atlasae.graft.trees import GraftedTree, TakenBranch, clear, point
@@ -15,11 +16,21 @@ _MOST = 1 << 26  # bytes of branch objects; more are damage
 
 @dataclass(frozen=True)
 class KeptBranch:
-    """A branch that was taken out: the branches above it, the one that follows it, and its form."""
+    """A branch that was taken out: the branches above it, the one that follows it, and its form.
+
+    `called` is the name by which it was asked for, where that is another than its own. What held only others that were
+    taken out has no dtype.
+    """
 
     above: list[str]
     before: str
     form: Form
+    called: str = ""
+
+    @property
+    def is_group(self) -> bool:
+        """Whether it only holds other branches."""
+        return not self.form.dtype
 
 
 @dataclass(frozen=True)
@@ -35,19 +46,20 @@ class TakenOut:
         owners = {id(thing): path for path, thing in _counting(tree).items()}
         listed = Thing("TObjArray", 3, {"TObject": Thing("TObject", rest=_OBJECT), "fName": b"", "fLowerBound": 0})
         for one in taken:
-            clear(one.thing)
+            if one.name in forms:
+                clear(one.thing)
             point(one.thing, lambda counter: _path(owners.get(id(counter), "")))
             listed.items.append(one.thing)
-        data = lzma.compress(write_thing(listed, 0), format=lzma.FORMAT_RAW, filters=_FILTERS)
-        kept = [KeptBranch(list(one.above), one.before, forms[one.thing.name]) for one in taken]
+        objects = write_thing(listed, 0)
+        data = lzma.compress(objects, format=lzma.FORMAT_RAW, filters=fitted(_FILTERS, len(objects)))
+        kept = [
+            KeptBranch(list(one.above), one.before, form, one.name if one.name != one.thing.name else "")
+            for one, form in ((one, forms.get(one.name, _GROUP)) for one in taken)
+        ]
         return cls(kept, base64.b64encode(data).decode())
 
     def things(self, tree: GraftedTree) -> list[Thing]:
         """The branches, counted by what is in a tree; raises ValueError if it lacks that."""
-        packed = lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=_FILTERS).decompress(
-            base64.b64decode(self.objects), _MOST
-        )
-        listed = read_thing(packed, "TObjArray", 0)
         known = _counting(tree)
 
         def instead(stub: Thing) -> Thing:
@@ -55,14 +67,28 @@ class TakenOut:
                 raise ValueError(f"what counts its jets is gone: {stub.name}")
             return found
 
-        found = [thing for thing in listed.items if thing is not None]
-        if len(found) != len(self.branches):
-            raise ValueError(f"{len(found)} branches for {len(self.branches)} places")
+        found = self._objects()
         for thing in found:
             point(thing, instead)
         return found
 
+    @property
+    def named(self) -> list[tuple[str, KeptBranch]]:
+        """The branches with values, each behind the name by which it was asked for."""
+        pairs = zip(self.branches, self._objects(), strict=True)
+        return [(kept.called or thing.name, kept) for kept, thing in pairs if not kept.is_group]
 
+    def _objects(self) -> list[Thing]:
+        packed = lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=_FILTERS).decompress(
+            base64.b64decode(self.objects), _MOST
+        )
+        found = [thing for thing in read_thing(packed, "TObjArray", 0).items if thing is not None]
+        if len(found) != len(self.branches):
+            raise ValueError(f"{len(found)} branches for {len(self.branches)} places")
+        return found
+
+
+_GROUP = Form("", jagged=False)
 _OBJECT = b"\0\1" + bytes(8)  # a TObject of version 1
 
 

@@ -51,11 +51,28 @@ class GraftedTree:
         return found
 
     def named(self, name: str) -> tuple[Thing, Thing]:
-        """The first branch of a name that holds values, in front of it its list; raises KeyError."""
+        """The first branch of a name or path that holds values, in front of it its list; raises KeyError."""
+        return self.all_named([name])[0]
+
+    def all_named(self, names: Collection[str]) -> list[tuple[Thing, Thing]]:
+        """The branches of several names or paths, as `named`."""
+        known = self.by_name()
+        return [known[name] if name in known else self._at(name) for name in names]
+
+    def _at(self, path: str) -> tuple[Thing, Thing]:
+        for above, branches in _lists(self.thing, ()):
+            for inner in branches.items:
+                if inner is not None and "/".join((*above, inner.name)) == path:
+                    return branches, inner
+        raise KeyError(f"tree '{self.path}' has no branch '{path}'")
+
+    def by_name(self) -> dict[str, tuple[Thing, Thing]]:
+        """The first branch of each name that holds values, in front of it its list."""
+        found: dict[str, tuple[Thing, Thing]] = {}
         for branches, branch in self.walk():
-            if branch.name == name and not branch["fBranches"].items:
-                return branches, branch
-        raise KeyError(f"tree '{self.path}' has no branch '{name}'")
+            if not branch["fBranches"].items:
+                found.setdefault(branch.name, (branches, branch))
+        return found
 
     def leaves(self) -> dict[int, Thing]:
         """The leaves of all branches by their id."""
@@ -72,13 +89,27 @@ def _walk(thing: Thing) -> Iterator[tuple[Thing, Thing]]:
 
 def trees_of(records: Records) -> list[GraftedTree]:
     """All TTrees of a file, every cycle; raises UserError for one that atlasae does not know, ValueError for damage."""
-    found = []
-    for path, folder in records.root.walk():
-        for key in folder.keys:
-            if key.class_name in TREES:
-                thing = read_thing(payload_of(records, key), key.class_name, key.keylen)
-                found.append(GraftedTree(f"{path}{key.path_name}", folder, key, thing))
-    return found
+    return [GraftedTree(path, folder, key, _thing(records, key)) for path, folder, key in _keys_of_trees(records)]
+
+
+def newest_tree(records: Records, name: str) -> GraftedTree:
+    """The newest cycle of a tree, read without the others; raises KeyError and as `trees_of`."""
+    found = [one for one in _keys_of_trees(records) if one[0] == name]
+    if not found:
+        raise KeyError(f"there is no tree '{name}'")
+    path, folder, key = max(found, key=lambda one: one[2].cycle)
+    return GraftedTree(path, folder, key, _thing(records, key))
+
+
+def _keys_of_trees(records: Records) -> list[tuple[str, Folder, RecordKey]]:
+    """Path, folder and key of every TTree."""
+    folders = records.root.walk()
+    every = ((f"{path}{key.path_name}", folder, key) for path, folder in folders for key in folder.keys)
+    return [one for one in every if one[2].class_name in TREES]
+
+
+def _thing(records: Records, key: RecordKey) -> Thing:
+    return read_thing(payload_of(records, key), key.class_name, key.keylen)
 
 
 def payload_of(records: Records, key: RecordKey) -> bytes:
@@ -118,6 +149,13 @@ def embedded(branch: Thing) -> list[tuple[int, Thing]]:
     seeks = branch["fBasketSeek"][1]
     found = enumerate(branch["fBaskets"].items)
     return [(n, b) for n, b in found if b is not None and b.kind == "TBasket" and not (n < len(seeks) and seeks[n])]
+
+
+def where_values_are(branch: Thing) -> list[bytes]:
+    """What a branch tells of its baskets: their entries, positions and bytes, and those inside the branch object."""
+    arrays = [branch[name][1] for name in ("fBasketEntry", "fBasketSeek", "fBasketBytes")]
+    told = [np.asarray(array, np.int64).tobytes() for array in arrays]
+    return [*told, *(basket.rest for _, basket in embedded(branch))]
 
 
 def move(branch: Thing, moved: Callable[[int], int]) -> None:
@@ -186,42 +224,84 @@ def clear(branch: Thing) -> None:
 class TakenBranch:
     """A branch taken out of a tree: the path of its list of branches, the name of the next one there, and the object.
 
-    The next one is one that stayed, or empty at the end.
+    The next one is one that stayed, or empty at the end. `name` is that by which it was asked for.
     """
 
+    name: str
     above: tuple[str, ...]
     before: str
     thing: Thing
 
 
-def take_out(tree: GraftedTree, names: Collection[str]) -> list[TakenBranch]:
-    """Take branches out of a tree, with their leaves; in their order; raises KeyError if one is missing."""
-    found = [tree.named(name) for name in names]
-    gone = {id(branch) for _, branch in found}
+def take_out(tree: GraftedTree, names: Collection[str], wholly: bool = True) -> list[TakenBranch]:
+    """Take branches out of a tree, with their leaves; in their order; raises KeyError if one is missing.
+
+    With `wholly`, branches that only held others go with the last of these: ROOT can't read an empty one after a merge.
+    """
+    found = tree.all_named(names)
+    gone = {id(branch): name for name, (_, branch) in zip(names, found, strict=True)}
+    emptied = _emptied(tree, gone) if wholly else []
+    gone |= {id(branch): branch.name for _, branch in emptied}
     taken = [one for path, branches in _lists(tree.thing, ()) for one in _taken(path, branches, gone)]
-    for branches, branch in found:
-        branches.items.pop(_index(branches, branch))
-    _forget(tree, (branch for _, branch in found))
+    _remove(tree, [*found, *emptied])
     return taken
 
 
-def _taken(path: tuple[str, ...], branches: Thing, gone: Collection[int]) -> Iterator[TakenBranch]:
+def _emptied(tree: GraftedTree, gone: Collection[int]) -> list[tuple[Thing, Thing]]:
+    """The branches, each behind its list, that hold nothing but branches that go."""
+    out, found = set(gone), list[tuple[Thing, Thing]]()
+    for branches, branch in reversed(list(tree.walk())):
+        inside = [inner for inner in branch["fBranches"].items if inner is not None]
+        own = branch["fWriteBasket"] or any(basket is not None for basket in branch["fBaskets"].items)
+        if inside and not own and all(id(inner) in out for inner in inside):
+            out.add(id(branch))
+            found.append((branches, branch))
+    return found
+
+
+def _taken(path: tuple[str, ...], branches: Thing, gone: Mapping[int, str]) -> Iterator[TakenBranch]:
     """The branches of a list that are taken out, each with the name of the next that stays."""
     things = [branch for branch in branches.items if branch is not None]
     for place, branch in enumerate(things):
         if id(branch) in gone:
             behind = (other.name for other in things[place + 1 :] if id(other) not in gone)
-            yield TakenBranch(path, next(behind, ""), branch)
+            yield TakenBranch(gone[id(branch)], path, next(behind, ""), branch)
 
 
 def drop(tree: GraftedTree, names: Collection[str]) -> None:
     """Take branches out for good, and the branches above them that hold no others."""
-    groups = {id(branch) for branch in tree.branches() if branch["fBranches"].items}
+    groups = _groups(tree)
     take_out(tree, names)
+    _prune(tree, groups)
+
+
+def drop_others(tree: GraftedTree, names: Collection[str]) -> None:
+    """Take all out for good but the branches of these names, the first of each, and what they are in."""
+    groups = _groups(tree)
+    kept = {id(branch) for _, branch in tree.all_named(names)}
+    gone = [pair for pair in tree.walk() if id(pair[1]) not in kept | groups]
+    _remove(tree, gone)
+    _prune(tree, groups)
+    tree.thing["fBranchRef"] = None
+
+
+def _groups(tree: GraftedTree) -> set[int]:
+    """The branches that hold others."""
+    return {id(branch) for _, branch in tree.walk() if branch["fBranches"].items}
+
+
+def _remove(tree: GraftedTree, pairs: Sequence[tuple[Thing, Thing]]) -> None:
+    """Take branches out of the lists in front of them."""
+    gone = {id(branch) for _, branch in pairs}
+    for branches in {id(branches): branches for branches, _ in pairs}.values():
+        branches.items = [branch for branch in branches.items if id(branch) not in gone]
+    _forget(tree, (branch for _, branch in pairs))
+
+
+def _prune(tree: GraftedTree, groups: Collection[int]) -> None:
+    """Take out the groups that hold nothing any more."""
     while empty := [pair for pair in tree.walk() if id(pair[1]) in groups and not pair[1]["fBranches"].items]:
-        for branches, branch in empty:
-            branches.items.pop(_index(branches, branch))
-        _forget(tree, (branch for _, branch in empty))
+        _remove(tree, empty)
 
 
 def counting(tree: GraftedTree, without: Collection[str]) -> set[str]:
@@ -233,10 +313,6 @@ def counting(tree: GraftedTree, without: Collection[str]) -> set[str]:
             if leaf is not None and branch.name not in without:
                 counted.add(id(leaf["fLeafCount"]))
     return {owners[leaf] for leaf in counted if leaf in owners}
-
-
-def _index(things: Thing, thing: Thing) -> int:
-    return next(place for place, other in enumerate(things.items) if other is thing)
 
 
 def _forget(tree: GraftedTree, branches: Iterable[Thing]) -> None:

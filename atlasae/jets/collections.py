@@ -16,11 +16,10 @@ MEV_PER_UNIT = {"MeV": 1.0, "GeV": 1000.0, "TeV": 1_000_000.0}
 
 MOST_BITS = 52  # bits of the mantissa of a float64
 
-_PLAIN = re.compile(r"(reco|analysis|selected|offline)?_?jets?", re.IGNORECASE)  # after the words of their storage
-_STORED = re.compile(r"(Aux)?(Dyn)?[._:/]*$")
-# Parts of names of jets that stand beside the main ones: other kinds, radii, levels, systematics.
-_BESIDE = re.compile(
-    r"fat|sub|gen|truth|trig|hlt|(?<![a-z])l1|track|calo|soft|corr|met|tau|raw|trim|large|kt10|ak0?8|ak1[05]|up|down|sys",
+# What a name has that is not of an analysis's usual jets: truth, other radii, parts of jets, other objects.
+_SPECIAL = re.compile(
+    "gen|truth|true|parton|fat|large|sub|group|soft|trim|prun|ak8|ak1\\d|a[kt]*kt1\\d|ca\\d|track|trk|tau|corrt1|"
+    "electron|muon|photon|lepton|particle",
     re.IGNORECASE,
 )
 
@@ -66,11 +65,19 @@ class Collection:
     packed: bool = False  # stored in one branch of bytes (`--layout packed`); its counter gives the jets per event
     exact_prefix: str | None = None  # prefix of the exact branches, if it is not `prefix` + `exact_`
     roundings: dict[str, Rounding] | None = None  # by variable, where the input was rounded
+    array: bool = False  # entries are arrays, of as many jets as in every other
+    shared: tuple[str, ...] = ()  # variables whose branches are of another collection, in which they are coded
+    full_turn: bool = False  # phi is in [0, 2 pi), not in [-pi, pi)
 
     @property
     def variables(self) -> tuple[str, ...]:
         """The variables in the order of the layout, for instance pt, eta, phi, m."""
         return tuple(self.branches)
+
+    @property
+    def own(self) -> list[str]:
+        """The branches that no other collection holds."""
+        return [name for variable, name in self.branches.items() if variable not in self.shared]
 
     @property
     def holds_jets(self) -> bool:
@@ -119,17 +126,21 @@ class Collection:
 
 
 def main_collection(jets: Mapping[str, int]) -> str:
-    """The main collection of several, given the number of jets of each.
+    """The collection that an analysis means by `the jets`, from the number of jets by name; raises ValueError if none.
 
-    That is the one with most jets among those named plainly (`Jet`, `AnalysisJetsAuxDyn`), else among those whose names
-    tell of no other kind (`FatJet`, `GenJet`, a trigger's), else among all. Raises ValueError without collections.
+    It is the one with most jets of those whose name tells of no other kind (truth, large radius, subjets, taus); of
+    several, the one with the shortest name.
+
+    >>> main_collection({"FatJet": 0, "GenJet": 127, "Jet": 188, "SubJet": 300})
+    'Jet'
     """
-    plain = [name for name in jets if _PLAIN.fullmatch(_STORED.sub("", name))]
-    usual = [name for name in jets if not _BESIDE.search(name)]
-    for names in (plain, usual):
-        if any(jets[name] for name in names):
-            return max(names, key=jets.__getitem__)
-    return max(jets, key=jets.__getitem__)
+    usual = [name for name in jets if not _SPECIAL.search(name)]
+    return min(usual or jets, key=lambda name: (-jets[name], len(name)))
+
+
+def turns_fully(collection: Collection) -> bool:
+    """Whether a collection of jets, or an angle of a list of variables, is in [0, 2 pi), not in [-pi, pi)."""
+    return collection.full_turn or any(term.get("full_turn") for term in collection.terms or ())
 
 
 def name_counters(

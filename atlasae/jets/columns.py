@@ -1,6 +1,7 @@
 """The columns of a collection: one flat array per stored variable, with all jets of some consecutive events."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import awkward as ak
 import numpy as np
@@ -22,7 +23,22 @@ def to_columns(collection: Collection, events: Mapping[str, ak.Array]) -> tuple[
         if not np.array_equal(count, counts[0]):
             first = next(iter(parts))
             raise UserError(f"'{first}' and '{name}' differ in jets per event: not one collection; choose with --jets")
+        if events[name].ndim > 2:
+            raise UserError(f"'{name}' has lists of lists: one number for each jet is needed; choose with --jets")
     return [values for values, _ in parts.values()], counts[0]
+
+
+def to_coded_columns(collection: Collection, events: Mapping[str, ak.Array]) -> tuple[list[Array], Counts]:
+    """The columns that are coded: in the stored types, with zeros for variables that another collection holds."""
+    columns, counts = to_columns(collection, events)
+    stored = [_as_stored(x, np.dtype(dtype)) for x, dtype in zip(columns, collection.dtypes.values(), strict=True)]
+    pairs = zip(collection.variables, stored, strict=True)
+    return [np.zeros_like(x) if variable in collection.shared else x for variable, x in pairs], counts
+
+
+def _as_stored(values: Array, dtype: np.dtype[Any]) -> Array:
+    """Values in the type in which the file stores them, if that is narrower than the one in memory (Double32_t)."""
+    return values.astype(dtype) if values.dtype.kind == "f" and dtype.itemsize < values.dtype.itemsize else values
 
 
 def same_bits(before: Sequence[Array], after: Sequence[Array]) -> Bools:
@@ -33,6 +49,9 @@ def same_bits(before: Sequence[Array], after: Sequence[Array]) -> Bools:
 
 
 def to_branches(collection: Collection, columns: Sequence[Array], counts: Counts) -> dict[str, ak.Array]:
-    """The branches of a collection from the columns of its jets; undoes `to_columns`."""
-    named = zip(collection.branches.values(), columns, strict=True)
+    """The branches of a collection from the columns of its jets, but those of another; undoes `to_columns`."""
+    whole = zip(collection.branches.items(), columns, strict=True)
+    named = [(name, column) for (variable, name), column in whole if variable not in collection.shared]
+    if collection.array:
+        return {name: ak.Array(column.reshape(len(counts), -1)) for name, column in named}
     return {name: unflatten(column, counts, collection.jagged) for name, column in named}

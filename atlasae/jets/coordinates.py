@@ -1,6 +1,7 @@
 """Formulas: coordinates, and variables of jets from one another."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +13,8 @@ MASS_FLOOR = 100.0  # MeV: below it the error of m is absolute, for a relative o
 DRIFT = 3e-6  # largest change of a decoded variable by float32 arithmetic: 2.6e-6 measured up to 9 TeV
 LARGEST_ETA = 10.0  # jets with larger |eta| are exact
 LARGEST_PHI = float(np.nextafter(np.float32(np.pi), np.float32(0)))  # the float32 nearest to pi is above pi
+FULL_TURN = 2 * np.pi
+LARGEST_TURN = float(np.nextafter(np.float32(FULL_TURN), np.float32(0)))  # the float32 nearest to 2 pi is above 2 pi
 
 
 def to_symlog(x: Floats) -> Floats:
@@ -29,6 +32,30 @@ def from_symlog(y: Floats) -> Floats:
 def wrap(angle: Floats) -> Floats:
     """Angles (radians) modulo 2 pi, in [-pi, pi)."""
     return np.asarray((angle + np.pi) % (2 * np.pi) - np.pi)
+
+
+def from_full_turn(angle: Floats) -> Floats:
+    """Angles of [0, 2 pi] in [-pi, pi], bit for bit where they are in both, and NaN for angles beyond."""
+    with np.errstate(invalid="ignore"):
+        found = np.where(angle > np.pi, angle - FULL_TURN, angle)
+        return np.where((angle >= 0) & (angle <= np.float32(FULL_TURN)), found, np.nan)
+
+
+def to_full_turn(angle: Floats) -> Floats:
+    """Angles of [-pi, pi] in [0, 2 pi), as float32 too: the inverse of `from_full_turn`."""
+    return np.asarray(np.where(angle < 0, angle + FULL_TURN, angle).clip(max=LARGEST_TURN))
+
+
+def spans_full_turn(angle: npt.NDArray[Any]) -> bool:
+    """Whether angles are in [0, 2 pi), not in [-pi, pi): more are beyond pi than below 0."""
+    beyond = (angle > np.float32(np.pi)) & (angle <= np.float32(FULL_TURN))
+    below = (angle < 0) & (angle >= -np.float32(np.pi))
+    return int(beyond.sum()) > int(below.sum())
+
+
+def range_of_phi(full_turn: bool) -> tuple[tuple[float, float], float]:
+    """The range of phi, [-pi, pi] or [0, 2 pi], and the largest float32 inside."""
+    return ((0.0, FULL_TURN), LARGEST_TURN) if full_turn else ((-np.pi, np.pi), LARGEST_PHI)
 
 
 def signed_square(m: Floats) -> Floats:

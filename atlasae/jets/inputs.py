@@ -10,7 +10,7 @@ import numpy as np
 
 from atlasae.errors import UserError
 from atlasae.files.branches import FOLDER, TITLES, Unwritable
-from atlasae.files.events import ArrayEvents, Counts, Events, Window
+from atlasae.files.events import Array, ArrayEvents, Counts, Events, Window
 from atlasae.files.remote import Location
 from atlasae.files.tables import TableFacts, is_table, read_table
 from atlasae.files.trees import Source, Tree, open_source
@@ -18,10 +18,14 @@ from atlasae.jets.collections import Collection
 from atlasae.jets.columns import to_columns
 from atlasae.jets.recognition import (
     find_collections,
+    nearest_candidates,
     resolve_pattern,
     spells_jets,
 )  # fmt: skip
+from atlasae.jets.units import valid_pt, with_units
+from atlasae.report import some
 
+EVERYTHING = "*"  # the pattern of all four-momenta, of whatever objects
 TABLE_TREE = "jets"  # name of the tree that is written for a table
 INDEX = "index"  # name of the column that is written for a table's row labels
 _EVENT_NUMBER = re.compile(r"(^|[._:])(event|event_?number|evt)$", re.IGNORECASE)
@@ -83,7 +87,11 @@ def open_input(
         if any(f"{FOLDER}/{name}" in source.trees for name in TITLES):
             raise UserError(f"'{path}' is compressed by atlasae already: `atlasae decompress` it first")
         found = choose_tree(source, tree, patterns) if tree or not names else tree_with(source, names)
-        yield Opened(path, found.nesting() if nested else found, found.name, found.title, source)
+        others = [] if tree or names else [one.name for one in _with_jets(source, patterns) if one is not found]
+        notes = (
+            (f"jets of '{found.name}' alone are compressed: {some(others)} hold jets, too (--tree)",) if others else ()
+        )
+        yield Opened(path, found.nesting() if nested else found, found.name, found.title, source, notes=notes)
 
 
 def choose_tree(source: Source, name: str | None, patterns: Sequence[str]) -> Tree:
@@ -92,16 +100,25 @@ def choose_tree(source: Source, name: str | None, patterns: Sequence[str]) -> Tr
         if name not in source.trees:
             raise UserError(f"no tree '{name}' in '{source.path}': there are {', '.join(source.trees) or 'none'}")
         return source.trees[name]
-    candidates = [tree for tree in source.trees.values() if _holds(tree, patterns)]
+    candidates = _with_jets(source, patterns)
     if not candidates and patterns and source.trees:
-        find_in(
-            largest := max(source.trees.values(), key=lambda tree: tree.entries), f"tree '{largest.name}'", patterns
-        )
+        largest = max(source.trees.values(), key=lambda tree: tree.entries)
+        find_in(largest, f"tree '{largest.name}'", patterns, largest.name)
     if not candidates:
         trees = ", ".join(f"'{tree}'" for tree in source.trees) or "no tree"
-        problem = f"'{source.path}' has no jets: looked for *_pt, *.pt in {trees}; name them with --jets"
-        raise UserError(problem + _unread_variables(u for tree in source.trees.values() for u in tree.unwritable))
+        problem = f"'{source.path}' has no jets: looked for *_pt, *.pt in {trees}"
+        raise UserError(problem + _nearest_in(source.trees.values()))
     return max(candidates, key=lambda tree: (tree.entries, len(tree.branches)))
+
+
+def _nearest_in(trees: Iterable[Tree]) -> str:
+    """The end of a message about trees without jets: what comes nearest in the largest, and what can't be read."""
+    known = sorted(trees, key=lambda tree: (bool(tree.branches or tree.members), tree.entries))
+    if not known:
+        return ""
+    largest = known[-1]
+    near = nearest_candidates([*largest.branches, *largest.members], largest.full_names)
+    return f"; {near}{_unread_variables(u for tree in known for u in tree.unwritable)}"
 
 
 def _unread_variables(unwritable: Iterable[Unwritable]) -> str:
@@ -122,12 +139,17 @@ def tree_with(source: Source, names: Sequence[str]) -> Tree:
     return max(candidates, key=lambda tree: tree.entries)
 
 
+def _with_jets(source: Source, patterns: Sequence[str]) -> list[Tree]:
+    return [tree for tree in source.trees.values() if _holds(tree, patterns)]
+
+
 def _holds(tree: Tree, patterns: Sequence[str]) -> bool:
     """Whether a tree has the collections that `patterns` name, or, without patterns, any."""
-    if not patterns:
-        return bool(find_collections(tree.branches))
+    branches = [*tree.branches, *tree.members]
+    if not patterns or EVERYTHING in patterns:
+        return bool(find_collections(branches, tree.full_names, tree.name, EVERYTHING in patterns))
     try:
-        return bool([resolve_pattern(pattern, tree.branches) for pattern in patterns])
+        return bool([resolve_pattern(pattern, branches, tree.full_names) for pattern in patterns])
     except UserError:
         return False
 
@@ -152,21 +174,29 @@ def _open_table(path: Location) -> Opened:
     )
 
 
-def find_in(events: Events, where: str, patterns: Sequence[str]) -> list[Collection]:
-    """The collections that `patterns` name, or all; raises UserError, which names `where`, if there are none."""
-    branches = events.branches
+def find_in(events: Events, where: str, patterns: Sequence[str], tree: str = "") -> list[Collection]:
+    """The collections that `patterns` name, or all; raises UserError, which names `where`, if there are none.
+
+    The name of the tree tells whose a plain `pt` is.
+    """
+    branches, full_names = [*events.branches, *events.members], events.full_names
     unread = _unread_variables(events.unwritable)
     if unread and isinstance(events, ArrayEvents):
         unread += "; a table has one jet a row: columns of lists are not read"
+    everything = EVERYTHING in patterns
     try:
-        found = [resolve_pattern(pattern, branches) for pattern in patterns]
+        found = [] if everything else [resolve_pattern(pattern, branches, full_names) for pattern in patterns]
     except UserError as error:
         raise UserError(f"{error}{unread}") from error
-    if not patterns:
-        found = [c for c in find_collections(branches) if _is_consistent(c, events)]
+    if not patterns or everything:
+        found = [c for c in find_collections(branches, full_names, tree, everything) if _is_consistent(c, events)]
+    if everything:
+        found = with_units(found, [_first_columns(collection, events) for collection in found])
     if not found:
-        raise UserError(f"{where} has no jets: looked for *_pt, *.pt; name them with --jets{unread}")
-    if len({name for c in found for name in c.branches.values()}) < 4 * len(found):
+        raise UserError(
+            f"{where} has no jets: looked for *_pt, *.pt; {nearest_candidates(branches, full_names)}{unread}"
+        )
+    if len({name for c in found for name in c.branches.values()}) < sum(len(c.own) for c in found):
         raise UserError("--jets names a branch twice: a branch belongs to one collection")
     return _named_apart(found)
 
@@ -207,9 +237,18 @@ def event_branch(events: Events) -> str | None:
 
 
 def _is_consistent(collection: Collection, events: Events) -> bool:
-    """Whether the four branches agree in jets per event in the first 1000 events."""
+    """Whether the four branches agree in jets per event in the first 1000 events.
+
+    Vectors inside of objects, which many classes have for what is not always filled, must hold jets there, too.
+    """
     try:
-        to_columns(collection, events.read(list(collection.branches.values()), 0, min(events.entries, 1000)))
+        columns = _first_columns(collection, events)
     except UserError:
         return False
-    return True
+    inside = {branch.name for branch in events.members}.intersection(collection.branches.values())
+    return not inside or not len(columns[0]) or len(valid_pt(collection, columns)) > 0
+
+
+def _first_columns(collection: Collection, events: Events) -> list[Array]:
+    """The columns of the first 1000 events; raises UserError if branches differ in jets per event."""
+    return to_columns(collection, events.read(list(collection.branches.values()), 0, min(events.entries, 1000)))[0]

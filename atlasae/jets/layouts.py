@@ -6,7 +6,16 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from atlasae.jets.coordinates import MASS_FLOOR, Bools, Floats, momentum, signed_root, signed_square
+from atlasae.jets.coordinates import (
+    MASS_FLOOR,
+    Bools,
+    Floats,
+    from_full_turn,
+    momentum,
+    signed_root,
+    signed_square,
+    to_full_turn,
+)  # fmt: skip
 from atlasae.jets.variables import JET, VariableList
 
 
@@ -19,9 +28,12 @@ class Layout:
     >>> jets = Layout(("px", "py", "pz", "E")).to_rows(np.array([[3.0, 4.0, 0.0, 13.0]]))
     >>> jets.round(3).tolist()
     [[5.0, 0.0, 0.927, 12.0]]
+
+    With `full_turn` the stored phi is in [0, 2 pi) instead of [-pi, pi); rows have the latter.
     """
 
     variables: tuple[str, ...]
+    full_turn: bool = False
     rows: ClassVar[VariableList] = JET
 
     @property
@@ -48,6 +60,8 @@ class Layout:
         """Jets (n x 4: pt, eta, phi, m) from stored values (n x 4, MeV), without warnings for NaN and inf."""
         with np.errstate(all="ignore"):
             pt_eta_phi = _cylindrical(values[:, :3]) if self.cartesian else values[:, :3]
+            if self.full_turn:
+                pt_eta_phi = np.column_stack([pt_eta_phi[:, :2], from_full_turn(pt_eta_phi[:, 2])])
             m = values[:, 3]
             if self.has_energy:
                 p = _size(values[:, :3], self.cartesian)
@@ -60,6 +74,8 @@ class Layout:
         E is computed from the rounded momentum, so that E and p together give the mass of the jet.
         """
         stored = np.column_stack([momentum(jets) if self.cartesian else jets[:, :3], jets[:, 3]])
+        if self.full_turn:
+            stored[:, 2] = to_full_turn(stored[:, 2])
         for column in range(3):
             unit = scale if self.cartesian or column == 0 else 1.0
             stored[:, column] = (stored[:, column] / unit).astype(dtypes[column]).astype(np.float64) * unit

@@ -1,26 +1,17 @@
 """Recognition of jet collections by the names of branches."""
 
 import fnmatch
+import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection as Names
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from atlasae.errors import UserError
 from atlasae.files.branches import Branch
 from atlasae.jets.collections import Collection
-
-# How experiments spell each variable, in lower case; the first spelling is atlasae's name for it.
-SPELLINGS = {
-    "pt": ("pt",),
-    "eta": ("eta",),
-    "phi": ("phi",),
-    "m": ("m", "mass"),
-    "E": ("e", "energy"),
-    "px": ("px", "momentum.x"),
-    "py": ("py", "momentum.y"),
-    "pz": ("pz", "momentum.z"),
-}
-VARIABLE = {spelling: variable for variable, spellings in SPELLINGS.items() for spelling in spellings}
+from atlasae.jets.names import SPELLINGS, Spelled, is_nominal, names_jets, names_others, spelled
 
 # In the order tried: with both m and E present, m is preferred, since E^2 - p^2 loses digits of it.
 LAYOUTS = (
@@ -30,11 +21,10 @@ LAYOUTS = (
     ("px", "py", "pz", "m"),
 )
 
-_TOKENS = "|".join(sorted((re.escape(s) for s in VARIABLE), key=len, reverse=True))
-_SEPARATED = re.compile(rf"^(?P<stem>.*[^._:/ ])(?P<separator>[._:/ ]+)(?P<token>{_TOKENS})$", re.IGNORECASE)
-_CAMEL = re.compile(r"^(?P<stem>.*[a-z0-9])(?P<separator>)(?P<token>Pt|PT|Eta|Phi|M|Mass|E|Energy|Px|Py|Pz|PX|PY|PZ)$")
-_MOMENTUM = {"p4", "momentum", "fourmomentum", "fourvector", "kinematics"}  # the stem before these must be jet-like
-_BARE = re.compile(rf"^(?P<stem>)(?P<separator>)(?P<token>{_TOKENS})$", re.IGNORECASE)
+_ANGLES = ("eta", "phi")  # what a systematic may share with the nominal jets
+_FOURTH = ("m", "E")
+
+ByVariable = dict[str, Branch]  # by variable
 
 
 def read_patterns(given: str | Iterable[str]) -> tuple[str, ...]:
@@ -45,22 +35,77 @@ def read_patterns(given: str | Iterable[str]) -> tuple[str, ...]:
     return patterns
 
 
-def find_collections(branches: Sequence[Branch]) -> list[Collection]:
-    """All jet collections among the branches of a tree.
+def find_collections(
+    branches: Sequence[Branch],
+    full_names: Mapping[str, str] | None = None,
+    tree: str = "",
+    everything: bool = False,
+) -> list[Collection]:
+    """All jet collections among the branches of a tree of this name, or with `everything` all four-momenta.
 
-    A collection is four branches with a common, jet-like stem (or none at all) that spell the variables of one of
-    `LAYOUTS`, all jagged or all flat, all floating point.
+    A collection is four branches that spell the variables of one of `LAYOUTS` of the same objects, all lists or all
+    single numbers, all floating point. Systematics may share eta and phi with the nominal jets; a branch is of one
+    collection, in which it is coded. `full_names` are those of branches whose own names do not tell what is above them.
     """
-    stems: dict[tuple[str, str], dict[str, Branch]] = {}
+    found, taken = list[Collection](), set[str]()
+    for first, group in _groups(branches, full_names or {}):
+        if everything or names_jets(first.stem) or not (first.stem or names_others(tree)):
+            collection = _of(first, group)
+            if collection and (kept := _without(collection, taken)):
+                found.append(kept)
+                taken.update(collection.branches.values())
+    return found
+
+
+def _without(collection: Collection, taken: Names[str]) -> Collection | None:
+    """The collection, which may share eta and phi with others if they are all it shares; None if it shares more."""
+    shared = tuple(variable for variable, name in collection.branches.items() if name in taken)
+    if not shared or (shared == _ANGLES and collection.variables == LAYOUTS[0]):
+        return replace(collection, shared=shared)
+    return None
+
+
+def _groups(branches: Sequence[Branch], full_names: Mapping[str, str]) -> Iterator[tuple[Spelled, ByVariable]]:
+    """The branches that spell variables of the same objects, in the same variation; nominal ones first."""
+    styles: dict[tuple[str, ...], dict[str, tuple[Spelled, ByVariable]]] = {}
     for branch in branches:
-        if branch.is_float and (parts := _split(branch.name)):
-            stem, separator, variable = parts
-            stems.setdefault((stem, separator), {})[variable] = branch
-    found = [_collection(stem + separator, group) for (stem, separator), group in stems.items() if _jet_like(stem)]
-    return [collection for collection in found if collection is not None]
+        if (branch.is_float or branch.is_float_array) and (name := spelled(full_names.get(branch.name, branch.name))):
+            _, group = styles.setdefault(name.style, {}).setdefault(name.variation, (name, {}))
+            group[name.variable] = branch
+    angles = {style: _angles(found) for style, found in styles.items()}
+    for style, found in styles.items():
+        nominal = _nominal(found)
+        shared = _angles_around(style, angles) | {v: b for v, b in nominal.items() if v in _ANGLES}
+        for first, own in sorted(found.values(), key=lambda one: not is_nominal(one[0].variation)):
+            if is_nominal(first.variation):
+                yield first, shared | nominal | own
+            elif own.keys() & {"pt", "px"} and own.keys() & set(_FOURTH):
+                yield first, shared | own
 
 
-def resolve_pattern(pattern: str, branches: Sequence[Branch]) -> Collection:
+def _nominal(found: Mapping[str, tuple[Spelled, ByVariable]]) -> ByVariable:
+    """The variables of the nominal jets, whatever their variation is called."""
+    groups = [group for variation, (_, group) in found.items() if is_nominal(variation)]
+    return {variable: branch for group in reversed(groups) for variable, branch in group.items()}
+
+
+def _angles(found: Mapping[str, tuple[Spelled, ByVariable]]) -> ByVariable:
+    return {variable: branch for variable, branch in _nominal(found).items() if variable in _ANGLES}
+
+
+def _angles_around(style: tuple[str, ...], angles: Mapping[tuple[str, ...], ByVariable]) -> ByVariable:
+    """eta and phi of the objects whose name these have with a systematic behind it: `jet` of `jet_NOSYS`."""
+    stem, separator, *others = style
+    while separator and separator in stem:
+        stem = stem.rpartition(separator)[0]
+        if found := angles.get((stem, separator, *others)):
+            return found
+    return {}
+
+
+def resolve_pattern(
+    pattern: str, branches: Sequence[Branch], full_names: Mapping[str, str] | None = None
+) -> Collection:
     """The collection that `--jets PATTERN` names.
 
     PATTERN is `Jet_{pt,eta,phi,mass}`, a bare prefix such as `Jet_` or `Jet`, or four names `a,b,c,d`, where a name
@@ -68,15 +113,15 @@ def resolve_pattern(pattern: str, branches: Sequence[Branch]) -> Collection:
     """
     by_name = {branch.name: branch for branch in branches}
     if "," not in pattern:
-        return _by_prefix(pattern, branches)
+        return _by_prefix(pattern, branches, full_names or {})
     group: dict[str, Branch] = {}
     for name in _names(pattern):
         variable, _, given = name.rpartition("=")
         if given not in by_name:
             raise UserError(f"no branch '{given}' for --jets '{pattern}': {_nearest(given, by_name)}")
         group[variable or _variable(given, pattern)] = by_name[given]
-    listed = [branch.name for branch in group.values()]
-    collection = _collection(_common_prefix(listed) + _common_suffix(listed), group)
+    prefix = _prefix_of([branch.name for branch in group.values()])
+    collection = _collection(prefix, group, prefix)
     if collection is None:
         raise UserError(f"--jets '{pattern}' is no jet collection: name four float branches, {_layouts()}")
     return collection
@@ -84,8 +129,8 @@ def resolve_pattern(pattern: str, branches: Sequence[Branch]) -> Collection:
 
 def spells_jets(name: str) -> bool:
     """Whether a branch is named like a variable of jets."""
-    parts = _split(name)
-    return parts is not None and _jet_like(parts[0])
+    found = spelled(name)
+    return found is not None and (not found.stem or names_jets(found.stem))
 
 
 def list_collection(branches: Sequence[Branch], names: Sequence[str], terms: list[dict[str, Any]]) -> Collection:
@@ -117,54 +162,52 @@ def match_branches(patterns: Sequence[str], names: Sequence[str]) -> set[str]:
     for pattern in patterns:
         hits = [name for name in names if name == pattern or fnmatch.fnmatchcase(name, pattern)]
         if not hits:
-            raise UserError(f"--drop '{pattern}' matches no branch: there are {', '.join(list(names)[:3])} ...")
+            raise UserError(
+                f"--drop '{pattern}' matches no branch: there are {', '.join(list(names)[:3]) or 'none'} ..."
+            )
         matched |= set(hits)
     return matched
 
 
-def _split(name: str) -> tuple[str, str, str] | None:
-    for expression in (_BARE, _SEPARATED, _CAMEL):
-        if match := expression.match(name):
-            return match["stem"], match["separator"], VARIABLE[match["token"].lower()]
-    return None
-
-
-def _jet_like(stem: str) -> bool:
-    # Only the last part counts: `XJets.ActiveArea4vec_pt` is an area, `XJets.JetConstitScaleMomentum_pt` is a jet.
-    *parts, last = re.split(r"[.:/]", stem.lower())
-    if parts and last in _MOMENTUM:
-        last = parts[-1]
-    return not stem or "jet" in last
-
-
-def _collection(prefix: str, group: Mapping[str, Branch]) -> Collection | None:
-    layout = next((layout for layout in LAYOUTS if set(layout) <= set(group)), None)
+def _collection(prefix: str, group: Mapping[str, Branch], stem: str) -> Collection | None:
+    layouts = (layout for layout in LAYOUTS if set(layout) <= set(group))
+    layout = next((layout for layout in layouts if _are_alike([group[variable] for variable in layout])), None)
     if layout is None:
         return None
     chosen = [group[variable] for variable in layout]
-    if len({branch.jagged for branch in chosen}) > 1 or not all(branch.is_float for branch in chosen):
-        return None
     counters = {branch.counter for branch in chosen}
     return Collection(
-        name=prefix.rstrip("._:/ ") or "jets",
+        name=(stem and prefix.rstrip("._:/ ")) or "jets",
         prefix=prefix,
         branches={variable: group[variable].name for variable in layout},
-        dtypes={variable: group[variable].dtype for variable in layout},
-        jagged=chosen[0].jagged,
+        dtypes={variable: group[variable].dtype.removesuffix(" array") for variable in layout},
+        jagged=chosen[0].jagged or chosen[0].is_float_array,
         counter=counters.pop() if len(counters) == 1 else None,
+        array=chosen[0].is_float_array,
     )
 
 
-def _by_prefix(prefix: str, branches: Sequence[Branch]) -> Collection:
-    groups: dict[str, dict[str, Branch]] = {}
-    for branch in branches:
-        parts = _split(branch.name)
-        if parts and prefix in (parts[0], parts[0] + parts[1]):
-            groups.setdefault(parts[0] + parts[1], {})[parts[2]] = branch
-    found = [c for full, group in groups.items() if (c := _collection(full, group)) is not None]
+def _are_alike(chosen: Sequence[Branch]) -> bool:
+    """Whether branches hold floats, and all of them lists, or single numbers, or arrays."""
+    kinds = {(branch.jagged, branch.is_float_array) for branch in chosen}
+    return len(kinds) == 1 and all(branch.is_float or branch.is_float_array for branch in chosen)
+
+
+def _by_prefix(prefix: str, branches: Sequence[Branch], full_names: Mapping[str, str]) -> Collection:
+    found = [
+        collection
+        for first, group in _groups(branches, full_names)
+        if prefix in (first.stem, first.prefix, first.prefix.rstrip("._:/ ")) and (collection := _of(first, group))
+    ]
+    exactly = [collection for collection in found if prefix in (collection.name, collection.prefix)]
+    found = exactly or found
     if len(found) != 1:
         raise UserError(f"no jets '{prefix}': no four float branches with this prefix spell {_layouts()}")
     return found[0]
+
+
+def _of(first: Spelled, group: ByVariable) -> Collection | None:
+    return _collection(first.prefix, group, first.stem)
 
 
 def _names(pattern: str) -> list[str]:
@@ -176,12 +219,15 @@ def _names(pattern: str) -> list[str]:
 
 
 def _variable(name: str, pattern: str) -> str:
-    parts = _split(name)
-    if parts is None and (match := re.search(rf"(?:^|[._:/ ])({_TOKENS})(?=[._:/ ])", name, re.IGNORECASE)):
-        return VARIABLE[match[1].lower()]  # a systematic variation: Jet_pt_nom
-    if parts is None:
+    if (found := spelled(name)) is None:
         raise UserError(f"which variable is '{name}' in --jets '{pattern}'? give it as pt={name}")
-    return parts[2]
+    return found.variable
+
+
+def _prefix_of(names: Sequence[str]) -> str:
+    """The prefix of four branches: as they spell it, or what their names begin with."""
+    prefixes = {found.prefix if found else None for found in map(spelled, names)}
+    return (prefixes.pop() if len(prefixes) == 1 else None) or _common_prefix(names)
 
 
 def _common_prefix(names: Iterable[str]) -> str:
@@ -192,18 +238,48 @@ def _common_prefix(names: Iterable[str]) -> str:
     return prefix if not prefix or prefix[-1] in "._:/ " else re.sub(r"[^._:/ ]*$", "", prefix)
 
 
-def _common_suffix(names: Sequence[str]) -> str:
-    """The common ending after the variables, as part of a prefix: `nom_` for Jet_pt_nom, Jet_eta_nom ..., or empty."""
-    tails = {
-        match[1] for name in names if (match := re.search(rf"(?:{_TOKENS})[._:/ ]([^._:/ ]+)$", name, re.IGNORECASE))
-    }
-    return f"{tail}_" if len(tails) == 1 and (tail := tails.pop()) else ""
-
-
 def _nearest(name: str, known: Mapping[str, Branch]) -> str:
     tail = name.lower()[-4:]
     close = [other for other in known if tail in other.lower()][:3]
-    return "there are " + ", ".join(close or list(known)[:3])
+    return "there are " + (", ".join(close or list(known)[:3]) or "none of floats")
+
+
+def nearest_candidates(branches: Sequence[Branch], full_names: Mapping[str, str]) -> str:
+    """The end of a message where no jets were found: what `--jets` would take, or what comes near to it."""
+    whole = find_collections(branches, full_names, everything=True)
+    if whole:
+        patterns = [f"'{_pattern_of(list(c.branches.values()))}'" for c in sorted(whole, key=_unlike_jets)]
+        return f"name them with --jets {_some_of(patterns)}"
+    parts = [(first, group) for first, group in _groups(branches, full_names) if len(group) == 3]
+    for first, group in sorted(parts, key=lambda part: not names_jets(part[0].stem)):
+        there = ", ".join(variable for variable in SPELLINGS if variable in group)
+        return f"name them with --jets: '{first.prefix}' spells {there}, but {_lacking(group)}"
+    floats = [branch.name for branch in branches if branch.is_float or branch.is_float_array]
+    there = f"of floats such as {', '.join(floats[:3])}" if floats else "but no branch holds floats"
+    return f"name them with --jets pt=A,eta=B,phi=C,m=D, {there}"
+
+
+def _some_of(patterns: Sequence[str], most: int = 3) -> str:
+    """The first patterns, as alternatives."""
+    return " or ".join(patterns[:most]) + f" (and {len(patterns) - most} more)" * (len(patterns) > most)
+
+
+def _unlike_jets(collection: Collection) -> bool:
+    return "jet" not in collection.prefix.lower()
+
+
+def _lacking(group: ByVariable) -> str:
+    """What is missing for one of the layouts, of which a group comes nearest to the first."""
+    missing = min(([v for v in layout if v not in group] for layout in LAYOUTS), key=len)
+    return "neither m nor E" if missing[0] in _FOURTH else f"no {missing[0]}"
+
+
+def _pattern_of(names: Sequence[str]) -> str:
+    """The pattern of four branches: what their names differ in, in braces."""
+    before = os.path.commonprefix(list(names))
+    after = os.path.commonprefix([name[len(before) :][::-1] for name in names])[::-1]
+    inner = [name[len(before) : len(name) - len(after)] for name in names]
+    return f"{before}{{{','.join(inner)}}}{after}" if (before or after) and all(inner) else ",".join(names)
 
 
 def _layouts() -> str:

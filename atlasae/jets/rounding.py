@@ -4,6 +4,7 @@ Codecs then need not store bits that the input lacks, and ROOT compresses a deco
 NanoAOD rounds mantissas of pt to 10 bits, RNTuples have Real32Trunc and Real32Quant, triggers use multiples of a step.
 """
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from atlasae.jets.collections import Rounding
-from atlasae.jets.coordinates import LARGEST_PHI, Floats
+from atlasae.jets.coordinates import Floats, range_of_phi
 
 Column = npt.NDArray[Any]  # float32 or float64
 
@@ -30,16 +31,17 @@ def rounded(values: Floats, rounding: Rounding) -> Floats:
         return np.asarray(np.ldexp(np.rint(np.ldexp(mantissas, rounding.bits + 1)), exponents - rounding.bits - 1))
 
 
-def rounded_phi(values: Floats, rounding: Rounding) -> Floats:
-    """Angles rounded as `rounded` does, but to the next number towards 0 if the nearest one is beyond pi."""
-    found = rounded(values, rounding)
-    inside = np.where(np.abs(found) > np.pi, found - np.copysign(gap_at_pi(rounding), found), found)
-    return np.asarray(np.clip(inside, -LARGEST_PHI, LARGEST_PHI))
+def rounded_phi(values: Floats, rounding: Rounding, full_turn: bool = False) -> Floats:
+    """Angles rounded as `rounded` does, but to the next number inside if the nearest one is outside of their range."""
+    found, (low, high), largest = rounded(values, rounding), *range_of_phi(full_turn)
+    gap = gap_at(high, rounding)
+    inside = np.where(found > high, found - gap, np.where(found < low, found + gap, found))
+    return np.asarray(np.clip(inside, -largest if low else 0.0, largest))
 
 
-def gap_at_pi(rounding: Rounding) -> float:
-    """The distance of neighbouring numbers near pi."""
-    return rounding.step if rounding.bits is None else 2.0 ** (1 - rounding.bits)
+def gap_at(end: float, rounding: Rounding) -> float:
+    """The distance of neighbouring numbers near pi or 2 pi."""
+    return rounding.step if rounding.bits is None else 2.0 ** (math.floor(math.log2(end)) - rounding.bits)
 
 
 def spacing(values: Floats, rounding: Rounding) -> Floats:

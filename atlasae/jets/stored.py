@@ -48,11 +48,16 @@ class Storage:
             columns = [column / unit for column, unit in zip(values.T, self._units(), strict=True)]
             for variable, rounding in self.roundings.items():
                 place = self.layout.names.index(variable)
-                columns[place] = (rounded_phi if variable == "phi" else rounded)(columns[place], rounding)
+                columns[place] = self._rounded(variable, columns[place], rounding)
             return [
                 (np.rint(column) if dtype.kind in "iu" else column).astype(dtype)
                 for column, dtype in zip(columns, self.dtypes, strict=True)
             ]
+
+    def _rounded(self, variable: str, column: Floats, rounding: Rounding) -> Floats:
+        if variable == "phi":
+            return rounded_phi(column, rounding, self.layout.full_turn)
+        return rounded(column, rounding)
 
     def to_rows(self, values: Floats) -> Floats:
         """The rows that a codec encodes, from values."""
@@ -155,7 +160,8 @@ def storage_of(collection: Collection) -> Storage:
     if collection.terms is not None:
         return Storage(VariableList.from_json(collection.terms), dtypes)
     assert collection.units is not None
-    return Storage(Layout(collection.variables), dtypes, MEV_PER_UNIT[collection.units], collection.roundings or {})
+    layout = Layout(collection.variables, collection.full_turn)
+    return Storage(layout, dtypes, MEV_PER_UNIT[collection.units], collection.roundings or {})
 
 
 def blocks(n: int) -> list[slice]:

@@ -1,14 +1,14 @@
-"""Units of stored jets, from the experiments' names of branches and the range of pt."""
+"""Units of stored jets, from the experiments' names of branches and the range of pt; the range of their phi."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from atlasae.errors import UserError
 from atlasae.files.events import Array
 from atlasae.jets.collections import MEV_PER_UNIT, Collection
-from atlasae.jets.coordinates import LARGEST_ETA, Floats
+from atlasae.jets.coordinates import LARGEST_ETA, Floats, spans_full_turn
 
 GEV_PER_UNIT = {unit: scale / MEV_PER_UNIT["GeV"] for unit, scale in MEV_PER_UNIT.items()}
 GUESSED = ("MeV", "GeV")  # TeV only if the user gives it: no known files have it
@@ -38,16 +38,48 @@ def settle(
 ) -> list[Collection]:
     """The collections of a tree with their units: those given, or those found from names and the columns of a sample.
 
+    The columns tell the range of phi, too.
+
     A wrong unit would break the promise on m. Therefore UserError is raised if name and values disagree, or if the
     values fit two units and no other collection decides. A collection without jets gets the unit of the others.
     """
+    pairs = zip(collections, columns, strict=True)
+    turned = [replace(collection, full_turn=_has_full_turn(collection, stored)) for collection, stored in pairs]
+    return [c.settled(unit) for c, unit in zip(turned, _units_of(collections, units, columns), strict=True)]
+
+
+def with_units(collections: Sequence[Collection], columns: Sequence[Sequence[Array]]) -> list[Collection]:
+    """Collections of any objects with their units, of those whose units a sample of their columns tells.
+
+    Objects whose values alone leave it open, such as soft particles, have the unit of the others.
+    """
+    known = [_unit_alone(c, stored) for c, stored in zip(collections, columns, strict=True)]
+    others = {unit for unit in known if unit}
+    common = others.pop() if len(others) == 1 else None
+    found = [(c, unit or common) for c, unit in zip(collections, known, strict=True)]
+    return [c.settled(unit) for c, unit in found if unit]
+
+
+def _unit_alone(collection: Collection, columns: Sequence[Array]) -> str | None:
+    try:
+        return settle([collection], None, [columns])[0].units
+    except UserError:
+        return None
+
+
+def _has_full_turn(collection: Collection, columns: Sequence[Array]) -> bool:
+    stored = dict(zip(collection.variables, columns, strict=True))
+    return {"pt", "phi"} <= stored.keys() and spans_full_turn(stored["phi"][stored["pt"].astype(np.float64) > 0])
+
+
+def _units_of(collections: Sequence[Collection], units: str | None, columns: Sequence[Sequence[Array]]) -> list[str]:
     if units:
-        return [collection.settled(units) for collection in collections]
+        return [units] * len(collections)
     found = [momenta_of(valid_pt(c, stored)) for c, stored in zip(collections, columns, strict=True)]
-    told = [_told(c, momenta) if momenta else None for c, momenta in zip(collections, found, strict=True)]
+    told = [c.units or (_told(c, m) if m else None) for c, m in zip(collections, found, strict=True)]
     others = {unit for unit in told if unit}
     facts = zip(collections, told, found, strict=True)
-    return [c.settled(unit or _by_others(c, momenta, others)) for c, unit, momenta in facts]
+    return [unit or _by_others(c, momenta, others) for c, unit, momenta in facts]
 
 
 def valid_pt(collection: Collection, columns: Sequence[Array]) -> Floats:
@@ -105,6 +137,8 @@ def _convention(collection: Collection) -> tuple[str | None, bool]:
     if names[0].endswith((".PT", "momentum.x")):
         return "GeV", True
     if collection.prefix.endswith((".", ":")) and fourth.endswith("m"):
+        return "MeV", False
+    if any("NOSYS" in name for name in names) or fourth.endswith(("_PE", "_M")):  # ATLAS's tools, and those of LHCb
         return "MeV", False
     return ("GeV" if fourth.endswith(("mass", "Mass")) or names[0].endswith("_Px") else None), False
 

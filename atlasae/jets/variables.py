@@ -11,7 +11,19 @@ import msgspec
 import numpy as np
 
 from atlasae.errors import UserError
-from atlasae.jets.coordinates import LARGEST_ETA, LARGEST_PHI, MASS_FLOOR, Bools, Floats, from_symlog, to_symlog, wrap
+from atlasae.jets.coordinates import (
+    LARGEST_ETA,
+    LARGEST_PHI,
+    MASS_FLOOR,
+    Bools,
+    Floats,
+    from_full_turn,
+    from_symlog,
+    spans_full_turn,
+    to_full_turn,
+    to_symlog,
+    wrap,
+)  # fmt: skip
 
 COORDINATES = ("log", "linear", "asinh", "angle", "integer", "categorical")
 WHOLE = ("integer", "categorical")  # decoded exactly, or kept as exact jets
@@ -26,7 +38,7 @@ class Variable:
 
     The error is relative for log (positive numbers), absolute for linear and angle (radians, wrapped), and relative to
     max(|x|, scale) for asinh; integer and categorical numbers are decoded exactly. Categories are a few different
-    numbers, found in the data.
+    numbers, found in the data, as is whether an angle is in [0, 2 pi) instead of [-pi, pi) (`full_turn`).
     """
 
     branch: str
@@ -34,6 +46,7 @@ class Variable:
     precision: float = 0.0
     scale: float = 1.0
     categories: tuple[float, ...] = ()
+    full_turn: bool = False
 
     def encode(self, x: Floats) -> Floats:
         """The coordinates of numbers."""
@@ -42,6 +55,8 @@ class Variable:
                 return np.asarray(np.log(x))
             case "asinh":
                 return to_symlog(x / self.scale)
+            case "angle" if self.full_turn:
+                return from_full_turn(x)
             case "categorical":
                 return np.searchsorted(self.categories, x).astype(np.float64)
         return x
@@ -53,6 +68,8 @@ class Variable:
                 return np.asarray(np.exp(y))
             case "asinh":
                 return from_symlog(y) * self.scale
+            case "angle" if self.full_turn:
+                return to_full_turn(y)
             case "integer":
                 return np.asarray(np.rint(y))
             case "categorical":
@@ -67,7 +84,7 @@ class Variable:
             case "log":
                 found &= x > 0
             case "angle":
-                found &= np.abs(x) <= np.pi
+                found &= np.isfinite(from_full_turn(x)) if self.full_turn else np.abs(x) <= np.pi
             case "integer":
                 found &= (np.abs(x) < 2**40) & (x == np.rint(x))
             case "categorical":
@@ -123,6 +140,7 @@ class VariableList:
     variables: tuple[Variable, ...]
     roundings: ClassVar[int] = 4
     has_energy: ClassVar[bool] = False
+    full_turn: ClassVar[bool] = False  # of jets it is their layout that tells
     example: ClassVar[Sequence[float] | None] = None  # a row that any model of these variables can encode
 
     def to_coordinates(self, rows: Floats) -> Floats:
@@ -172,14 +190,18 @@ class VariableList:
         """The largest error of each variable of a row, from the bounds of the stored variables: the same numbers."""
         return largest
 
-    def with_categories(self, rows: Floats) -> "VariableList":
-        """The list with the categories of a sample (n x variables); raises UserError for a variable with over 256."""
+    def settled(self, rows: Floats) -> "VariableList":
+        """The list with the categories and the ranges of angles of a sample (n x variables).
+
+        Raises UserError for a variable with over 256 categories.
+        """
         known = []
         for variable, x in zip(self.variables, rows.T, strict=True):
             found = np.unique(x[np.isfinite(x)]) if variable.coordinate == "categorical" else np.empty(0)
             if len(found) > MOST_CATEGORIES:
                 raise UserError(f"'{variable.branch}' has {len(found)} categories: more than {MOST_CATEGORIES}")
-            known.append(replace(variable, categories=tuple(found.tolist())))
+            turned = variable.coordinate == "angle" and spans_full_turn(x)
+            known.append(replace(variable, categories=tuple(found.tolist()), full_turn=turned))
         return VariableList(tuple(known))
 
     @property
@@ -194,7 +216,7 @@ class VariableList:
 
     def to_json(self) -> list[dict[str, Any]]:
         """The list as plain JSON, for `from_json`."""
-        return [asdict(variable) for variable in self.variables]
+        return [_told(asdict(variable)) for variable in self.variables]
 
     @classmethod
     def from_json(cls, facts: list[dict[str, Any]]) -> "VariableList":
@@ -259,6 +281,11 @@ def read_variables(path: Path) -> VariableList:
     if len(names) < 2 or len(set(names)) < len(names):
         raise UserError(f"'{path}' names {len(set(names))} different branches: give [[variable]] tables, two at least")
     return VariableList(variables)
+
+
+def _told(facts: dict[str, Any]) -> dict[str, Any]:
+    """The facts of a variable, without `full_turn` where it is false: it was added to the format later."""
+    return {name: fact for name, fact in facts.items() if fact or name != "full_turn"}
 
 
 def _variable(table: dict[str, Any], path: Path) -> Variable:

@@ -72,7 +72,7 @@ def benchmark_file(
 def read_all_jets(path: Location, patterns: Sequence[str], units: str | None) -> Sample:
     """The jets with coordinates of the first collection of a file."""
     with open_input(path, None, patterns) as opened:
-        collection = find_in(opened.events, opened.where, patterns)[0]
+        collection = find_in(opened.events, opened.where, patterns, opened.tree)[0]
         some = len(read_sample(opened, collection, _FIRST).columns[0]) or 1
         enough = min(opened.events.entries, _FIRST) * (ENOUGH_JETS / some)
         sample = read_sample(opened, collection, math.ceil(enough)).settled(units).with_coordinates()

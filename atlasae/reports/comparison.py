@@ -135,7 +135,7 @@ def open_pair(
         before = stack.enter_context(open_input(original, None, patterns))
         tree = before.tree if not is_table(compressed) and before.table is None else None
         after = stack.enter_context(open_input(compressed, tree, patterns))
-        collections = find_in(before.events, before.where, patterns)
+        collections = find_in(before.events, before.where, patterns, before.tree)
         yield _with_plain(before, after, _settled(before, collections, units), progress)
 
 

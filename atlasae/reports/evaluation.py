@@ -1,7 +1,7 @@
 """The evaluation of a compressed or decompressed file against its original: the report, and its histograms."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -11,9 +11,11 @@ from atlasae.codecs.floats import few_threads
 from atlasae.compression.chunks import Progress, silent
 from atlasae.errors import UserError
 from atlasae.files.events import Counts
-from atlasae.files.remote import Location, watching
+from atlasae.files.remote import Location, Named, located, watching
 from atlasae.files.writing import create
+from atlasae.jets.collections import read_units
 from atlasae.jets.coordinates import MASS_FLOOR, Floats, energy
+from atlasae.jets.recognition import read_patterns
 from atlasae.jets.residuals import (
     COMPARED,
     back_to_back,
@@ -113,6 +115,20 @@ class Ranges:
 
     residuals: Sequence[tuple[float, float]] | None = None
     latents: Sequence[tuple[float, float]] | None = None
+
+
+def evaluate(
+    original: Named, compressed: Named, jets: str | Iterable[str] = (), units: str | None = None
+) -> EvaluationReport:
+    """The report of `atlasae evaluate` on an original and its compressed or decompressed file.
+
+    `jets` and `units` are as in `Options`. Raises UserError for files of other events, DamagedFileError.
+
+    >>> report = atlasae.evaluate("in.root", "small.root")
+    >>> report["collections"][0]["variables"]["pt"]["all"]["largest"] <= 1e-3
+    True
+    """
+    return evaluate_files(located(original), located(compressed), None, read_patterns(jets), read_units(units)).report
 
 
 def evaluate_files(

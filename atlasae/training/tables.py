@@ -94,7 +94,7 @@ def count_files(
 def _events(path: Location, patterns: Sequence[str], units: str | None) -> Iterator[tuple[Floats, Counts]]:
     """The jets (n x 4, MeV) of a file that can be packed and the number in each event, chunk by chunk."""
     with open_input(path, None, patterns) as opened:
-        collections = find_in(opened.events, opened.where, patterns)
+        collections = find_in(opened.events, opened.where, patterns, opened.tree)
         for _, stored in read_jets(opened.events, collections, units, _STEP_ENTRIES):
             jets = stored.jets
             kept = storage_of(stored.collection).usable(jets)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from harness import Tables, Works, fastest, long_file, main, millions_a_second
+from harness import Table, Tables, Works, fastest, long_file, main, millions_a_second
 
 from atlasae.codecs.entropy import Words
 from atlasae.codecs.floats import few_threads
@@ -34,6 +34,7 @@ from atlasae.jets.variables import JET
 from atlasae.reports.peers import Sample, grid_cells, narrow, read_sample
 
 BOUND = 1e-3
+WAYS = ("encode", "decode")
 Work = Callable[[], Any]
 
 
@@ -99,19 +100,27 @@ def with_sz3(jets: Floats) -> list[Any]:
     return [sz.compress(column, config) for column in columns]
 
 
-def measure(given: argparse.Namespace, folder: Path) -> Tables:
-    """Million jets per second by codec, for encoding and decoding."""
-    sample = read_jets(long_file(given.files[0], given.jets, given.scratch))
+def works_of(sample: Sample) -> Works:
+    """Encoding and decoding in both layouts."""
     pairs = {"floats": floats_works(sample), "packed": packed_works(sample, packed_codec(sample, BOUND))}
-    pairs["packed, --no-context"] = packed_works(sample, packed_codec(sample, BOUND, context=False))
-    works: Works = {}
-    for name, (encode, decode) in pairs.items():
-        works |= {(name, "encode"): encode, (name, "decode"): decode}
+    return {(name, what): work for name, pair in pairs.items() for what, work in zip(WAYS, pair, strict=True)}
+
+
+def speeds(sample: Sample, works: Works, times: int) -> Table:
+    """Million jets per second by codec, for encoding and decoding."""
+    with few_threads():
+        return millions_a_second(len(sample.jets), fastest(works, times))
+
+
+def measure(given: argparse.Namespace, folder: Path) -> Tables:
+    """The speeds of our codecs and of the peers."""
+    sample = read_jets(long_file(given.files[0], given.jets, given.scratch))
+    works, alone = works_of(sample), packed_works(sample, packed_codec(sample, BOUND, context=False))
+    works |= {("packed, --no-context", what): work for what, work in zip(WAYS, alone, strict=True)}
     for name, package, peer in (("grid, pcodec", "pcodec", with_pcodec), ("SZ3", "pysz", with_sz3)):
         if find_spec(package):
             works |= {(name, "encode"): partial(peer, sample.jets)}
-    with few_threads():
-        table = millions_a_second(len(sample.jets), fastest(works))
+    table = speeds(sample, works, 3)
     return {"input": {given.files[0].name: {"jets": len(sample.jets)}}, "million jets a second": table}
 
 

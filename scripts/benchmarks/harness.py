@@ -116,6 +116,12 @@ def millions_a_second(jets: float, seconds: Table) -> Table:
     return {name: {column: jets / 1e6 / took for column, took in row.items()} for name, row in seconds.items()}
 
 
+def transposed(table: Table) -> Table:
+    """A table with rows as columns."""
+    names = dict.fromkeys(name for row in table.values() for name in row)
+    return {name: {of: row[name] for of, row in table.items() if name in row} for name in names}
+
+
 def cpu_seconds() -> float:
     """User and system time (seconds) of this process and of its finished children."""
     used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
@@ -207,7 +213,7 @@ def page(subject: str, part: Mapping[str, Any]) -> Iterator[str]:
     facts = ", ".join(f"{name} {fact}" for name, fact in part["measured"].items())
     yield from (f"## {subject}", "", part["about"], "", f"Measured: {facts}.", "")
     for name, rows in part["tables"].items():
-        columns = list(dict.fromkeys(column for row in rows.values() for column in row))
+        columns = list(transposed(rows))
         yield f"| {name} | " + " | ".join(columns) + " |"
         yield "|---" * (len(columns) + 1) + "|"
         for title, row in rows.items():

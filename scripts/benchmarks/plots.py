@@ -10,7 +10,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from harness import Row, Table, Tables, command, main
+from harness import Row, Table, Tables, command, main, transposed
 
 FIGURES = ("3_response_pt", "4_residuals", "5_dijet_mass", "7_size")
 LABEL = ("--label", "Pythia 8, smeared", "--energy", "13.6")
@@ -46,12 +46,11 @@ def measure(given: argparse.Namespace, folder: Path) -> Tables:
         report_of("evaluate", path, small, "-o", report)
         report_of("plot", report, "-o", drawn, *LABEL)
         benchmark = report_of("benchmark", path, "-o", drawn, *LABEL)
-        for name, figure in figures(json.loads(report.read_text()), benchmark).items():
-            table.setdefault(name, {})[path.name] = figure
+        table[path.name] = figures(json.loads(report.read_text()), benchmark)
     for name in FIGURES if given.plots else ():
         (figure,) = (folder / given.files[0].stem).glob(f"*_{name}.png")
         shutil.copy(figure, Path(given.plots) / f"{name}.png")
-    return {f"at {BOUND:g}": table}
+    return {f"at {BOUND:g}": transposed(table)}
 
 
 if __name__ == "__main__":

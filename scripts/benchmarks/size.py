@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 from codec import packed_codec
-from harness import Row, Table, Tables, main
+from harness import Row, Tables, main, transposed
 from precision import LAYOUTS, Compared, compared
 
 from atlasae.codecs.model import VARIABLES
@@ -82,13 +82,10 @@ def whole_file(path: Path, folder: Path) -> Row:
 
 def measure(given: argparse.Namespace, folder: Path) -> Tables:
     """Bytes per jet, with a column for every file and precision, and kB of whole files."""
-    sizes = Table()
-    for path in given.files:
-        for precision in given.precision:
-            for method, size in jet_sizes(path, precision, folder).items():
-                sizes.setdefault(method, {})[f"{path.name}, {precision}"] = size
+    asked = [(path, precision) for path in given.files for precision in given.precision]
+    sizes = {f"{path.name}, {precision}": jet_sizes(path, precision, folder) for path, precision in asked}
     whole = {path.name: whole_file(path, folder) for path in (*given.files, *map(Path, given.whole))}
-    return {"bytes per jet": sizes, "whole files": whole}
+    return {"bytes per jet": transposed(sizes), "whole files": whole}
 
 
 if __name__ == "__main__":

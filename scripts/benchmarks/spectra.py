@@ -16,7 +16,7 @@ import awkward as ak
 import codec
 import numpy as np
 import uproot
-from harness import Row, Table, Tables, Works, fastest, long_file, main, millions_a_second
+from harness import Row, Table, Tables, long_file, main, transposed
 from precision import LAYOUTS, Compared, compared
 
 from atlasae.codecs.floats import few_threads
@@ -120,19 +120,6 @@ def told_row(before: Floats, after: Floats) -> Row:
     return {"AUC": found.auc, "AUC: +-": found.error} if found else {}
 
 
-def speeds(path: Path) -> Table:
-    """Million jets per second by layout, for encoding and decoding."""
-    sample = codec.read_jets(path)
-    pairs = {
-        "floats": codec.floats_works(sample),
-        "packed": codec.packed_works(sample, codec.packed_codec(sample, BOUND)),
-    }
-    works: Works = {}
-    for name, (encode, decode) in pairs.items():
-        works |= {(name, "encode"): encode, (name, "decode"): decode}
-    return millions_a_second(len(sample.jets), fastest(works, 2))
-
-
 @few_threads()
 def measure(given: argparse.Namespace, folder: Path) -> Tables:
     """The figures of every file and layout, and the speed for each file."""
@@ -142,10 +129,10 @@ def measure(given: argparse.Namespace, folder: Path) -> Tables:
         for layout, options in LAYOUTS.items():
             for one in compared(path, folder, precision=str(BOUND), only_jets=True, **options):
                 found[f"{path.stem}, {layout}"] = figures(one)
-        fast |= {f"{path.stem}, {layout}": row for layout, row in speeds(path).items()}
-    figure_names = dict.fromkeys(name for row in found.values() for name in row)
-    by_figure = {name: {of: row[name] for of, row in found.items() if name in row} for name in figure_names}
-    return {"figures": by_figure, "million jets a second": fast}
+        sample = codec.read_jets(path)
+        rows = codec.speeds(sample, codec.works_of(sample), 2)
+        fast |= {f"{path.stem}, {layout}": row for layout, row in rows.items()}
+    return {"figures": transposed(found), "million jets a second": fast}
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import argparse
 from pathlib import Path
 
 import numpy as np
-from harness import HERE, Row, Tables, main
+from harness import HERE, Row, Tables, main, transposed
 
 from atlasae.compression.compress import compress_file
 from atlasae.compression.format import read_contents
@@ -19,12 +19,11 @@ from atlasae.compression.plan import Options
 from atlasae.compression.verify import verify_file
 from atlasae.files.events import Array
 from atlasae.files.trees import open_source
-from atlasae.jets.columns import to_columns
 from atlasae.jets.coordinates import inner
 from atlasae.jets.inputs import open_input
 from atlasae.jets.stored import storage_of
 from atlasae.jets.variables import WHOLE, Variable
-from atlasae.reports.peers import LZMA, Sample, narrow, round_mantissa, tree_bytes
+from atlasae.reports.peers import LZMA, narrow, read_sample, round_mantissa, tree_bytes
 
 RECIPE = HERE.parent / "recipes" / "extended.toml"
 
@@ -45,11 +44,8 @@ def gridded(variable: Variable, column: Array) -> Array:
     """A column as integers, in units of a step."""
     if variable.coordinate in WHOLE:
         return column
-    return narrow(
-        np.rint(variable.encode(column.astype(np.float64)) / variable.step(inner(variable.precision), 0.0)).astype(
-            np.int64
-        )
-    )
+    steps = variable.encode(column.astype(np.float64)) / variable.step(inner(variable.precision), 0.0)
+    return narrow(np.rint(steps).astype(np.int64))
 
 
 def sizes(path: Path, variables: Path, folder: Path) -> Row:
@@ -63,11 +59,11 @@ def sizes(path: Path, variables: Path, folder: Path) -> Row:
     collection = contents.runs[0].collections[0].collection
     names, storage = list(collection.branches.values()), storage_of(collection)
     with open_input(path, report["tree"], ()) as opened:
-        columns, counts = to_columns(collection, opened.events.read(names, 0, opened.events.entries))
+        sample = read_sample(opened, collection)
+    columns = sample.columns
     if not storage.usable(storage.to_values(columns)).all():
         raise ValueError(f"jets of '{path}' have no coordinates: give a file without such")
-    sample, jets = Sample(collection, columns, counts), len(columns[0])
-    pairs = list(zip(storage.variables.variables, columns, strict=True))
+    jets, pairs = len(columns[0]), list(zip(storage.variables.variables, columns, strict=True))
     variants = {
         "as they are, LZMA(9)": columns,
         "rounded, LZMA(9)": [rounded(*pair) for pair in pairs],
@@ -85,11 +81,8 @@ def sizes(path: Path, variables: Path, folder: Path) -> Row:
 
 def measure(given: argparse.Namespace, folder: Path) -> Tables:
     """The table with a row for every method and a column for every file."""
-    rows: dict[str, Row] = {}
-    for path in given.files:
-        for name, size in sizes(path, Path(given.variables), folder).items():
-            rows.setdefault(name, {})[path.name] = size
-    return {"bytes per jet": rows}
+    found = {path.name: sizes(path, Path(given.variables), folder) for path in given.files}
+    return {"bytes per jet": transposed(found)}
 
 
 if __name__ == "__main__":

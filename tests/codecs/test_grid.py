@@ -45,7 +45,7 @@ def bits_of_m(words: WordLayout) -> list[int]:
 @given(levels_of_jets)
 def test_every_way_holds_each_bit_of_m_once_and_fits_a_float(levels):
     cells = jets(levels)
-    found = likely_words(cells, levels, nothing)
+    found = list(likely_words(cells, levels, nothing))
     assert found  # three words with 12 of 23 bits used have room for 14 more
     assert len(set(found)) == len(found)
     for words in found:
@@ -59,7 +59,7 @@ def test_every_way_holds_each_bit_of_m_once_and_fits_a_float(levels):
 
 
 def test_every_order_and_number_of_bits_is_tried():
-    found = likely_words(jets((2, 2, 2, 8)), (2, 2, 2, 8), nothing)
+    found = list(likely_words(jets((2, 2, 2, 8)), (2, 2, 2, 8), nothing))
     by_hand = set()
     for first in range(4):  # number of bits of the leading part; the second part and the rest follow
         for second in range(4 - first):
@@ -103,7 +103,7 @@ def test_a_word_is_weighed_once():
 
 
 def test_what_fits_no_words_is_no_way():
-    assert likely_words(jets((2**20,) * 3 + (2**10,)), (2**20,) * 3 + (2**10,), nothing) == []
+    assert list(likely_words(jets((2**20,) * 3 + (2**10,)), (2**20,) * 3 + (2**10,), nothing)) == []
     full = (2**22, 2**23, 2**23, 2)
     assert [bits_of_m(words) for words in likely_words(jets(full), full, nothing)] == [[0]]
 

@@ -407,9 +407,9 @@ def test_a_domain_by_hand():
 
 
 def test_similar_jets_are_no_reason_to_warn():
-    assert domain_warning(of_jets(), jets_like(), "Jet") is None
-    assert domain_warning(of_jets(), jets_like()[:21], "Jet") is None
-    assert domain_warning(Model.from_autoencoder(network_by_hand(), {}), jets_like(1000), "Jet") is None
+    assert domain_warning(of_jets(), {"Jet": jets_like()}) is None
+    assert domain_warning(of_jets(), {"Jet": jets_like()[:21]}) is None
+    assert domain_warning(Model.from_autoencoder(network_by_hand(), {}), {"Jet": jets_like(1000)}) is None
 
 
 @pytest.mark.parametrize(
@@ -417,27 +417,37 @@ def test_similar_jets_are_no_reason_to_warn():
 )
 def test_other_jets_are_warned_of_with_numbers(factor, shift, variable):
     jets = jets_like(factor, shift)
-    warning = domain_warning(of_jets(), jets, "Jet")
+    warning = domain_warning(of_jets(), {"Jet": jets})
     assert warning is not None and len(warning.splitlines()) == 1
     column, unit = ({"pt": 0, "eta": 1}[variable], 1000 if variable == "pt" else 1)
     trained, found = np.median(jets_like(n=5000)[:, column]) / unit, np.median(jets[:, column]) / unit
     outside = f"{((jets[:, 1] > 4.9) | (jets[:, 1] < -4.9)).mean():.0%}" if variable == "eta" else ""
     numbers = (f"median is {found:.4g}", f"trained: {trained:.4g}", outside)
-    for word in ("'Jet'", f" have {variable} o", *numbers, "right units?", "--model self"):
+    for word in ("'Jet'", f" have {variable} o", *numbers, "--model self"):
         assert word in warning
+    assert ("right units?" in warning) == (factor in (1000, 1e-3))
+
+
+def test_one_line_warns_of_all_collections():
+    jets = {"Jet": jets_like(), "FatJet": jets_like(4), "few": jets_like(1000)[:10], "SubJet": jets_like(1e-3)}
+    warning = domain_warning(of_jets(), jets)
+    assert warning is not None and len(warning.splitlines()) == 1
+    assert warning.startswith(
+        "jets of 'FatJet', 'SubJet' are unlike those the model was trained on: those of 'FatJet': "
+    )
 
 
 def test_jets_on_one_side_of_the_domain_are_other_jets():
     jets = jets_like(n=5000)
     hard = jets[jets[:, 0] > np.quantile(jets[:, 0], 0.6)]
-    warning = domain_warning(of_jets(), hard, "Jet")
+    warning = domain_warning(of_jets(), {"Jet": hard})
     assert warning is not None and "unlike" in warning and "% have pt on one side of the median" in warning
     assert "outside" not in warning
 
 
 def test_too_few_jets_tell_nothing():
-    assert domain_warning(of_jets(), jets_like(1000)[:19], "Jet") is None
-    assert domain_warning(of_jets(), jets_like(1000)[:20], "Jet") is not None
+    assert domain_warning(of_jets(), {"Jet": jets_like(1000)[:19]}) is None
+    assert domain_warning(of_jets(), {"Jet": jets_like(1000)[:20]}) is not None
 
 
 FIVE = {variable: [1, 2, 3, 4, 5] for variable in ("pt", "eta", "phi", "m")}

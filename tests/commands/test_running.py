@@ -137,6 +137,7 @@ def test_signals_that_come_while_a_run_cleans_up_change_nothing(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.usefixtures("quick_classifier")
 def test_a_folder_of_figures_is_not_said_to_be_empty(jets_file, compressed, tmp_path, monkeypatch):
     saved = []
 

@@ -14,66 +14,20 @@ import distributed
 import pytest
 from conftest import refused, run_main, succeeded
 from helpers import PACKED, compressed_alone, contents, left_over
+from tasks import PROFILE, die_always, die_once, die_when_done, refuse, tell_environment
 
 from atlasae.commands.journal import NAME, Journal
-from atlasae.commands.many import compress_task, run_into, run_tasks
+from atlasae.commands.many import run_into, run_tasks
 from atlasae.commands.workers import LOCAL_CONFIG, Outcome, Task, Workers
 from atlasae.compression.plan import Options
-from atlasae.errors import UserError
-from atlasae.files.outputs import replacing
 from atlasae.jets.precision import Precision
 
 # --- workers that die
 
 
-def ignore(task: Task) -> dict[str, Any]:
-    task.target.write_text("done")
-    return {"pid": os.getpid()}
-
-
-def die_once(task: Task) -> dict[str, Any]:
-    """Kill this process at the first attempt on `b.root`, in the middle of its work."""
-    marker = task.path.with_suffix(".tried")
-    if task.path.name == "b.root" and not marker.exists():
-        marker.touch()
-        with replacing(task.target, False):
-            os.kill(os.getpid(), signal.SIGKILL)
-    return compress_task(task)
-
-
-def die_when_done(task: Task) -> dict[str, Any]:
-    """Kill this process when `b.root` is complete, before its outcome is returned."""
-    report = compress_task(task)
-    if task.path.name == "b.root":
-        os.kill(os.getpid(), signal.SIGKILL)
-    return report
-
-
-def die_always(task: Task) -> dict[str, Any]:
-    """Kill this process at every attempt on `b.root`."""
-    if task.path.name == "b.root":
-        with task.path.with_suffix(".tried").open("a") as file:
-            file.write("x")
-        os.kill(os.getpid(), signal.SIGKILL)
-    return ignore(task)
-
-
-def refuse(task: Task) -> dict[str, Any]:
-    with task.path.with_suffix(".tried").open("a") as file:
-        file.write("x")
-    raise UserError("not this one")
-
-
-def tell_environment(task: Task) -> dict[str, Any]:
-    return ignore(task) | {"environment": dict(os.environ), "profiled": dask.config.get(PROFILE)}
-
-
 def tasks_of(work: Callable[[Task], dict[str, Any]], inputs: list[Path], folder: Path) -> list[Task]:
     options = Options(Precision.parse("1e-3"), packed=True)
     return [Task(work, path, folder / path.name, options) for path in inputs]
-
-
-PROFILE = "distributed.worker.profile.enabled"
 
 
 @pytest.fixture(scope="module")
@@ -87,26 +41,35 @@ def cluster() -> Iterator[str]:
         yield found.scheduler_address
 
 
+@pytest.fixture(scope="module")
+def alone(inputs_once: dict[str, bytes], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """The outputs of `inputs`, each compressed by itself."""
+    folder = tmp_path_factory.mktemp("alone")
+    for name, content in inputs_once.items():
+        (folder / name).write_bytes(content)
+    return compressed_alone([folder / name for name in inputs_once], folder / "out")
+
+
 @pytest.fixture(params=["processes", "dask"])
 def workers(request: pytest.FixtureRequest) -> Workers:
     return Workers(2, request.getfixturevalue("cluster") if request.param == "dask" else None)
 
 
-def test_a_killed_worker_harms_nothing(workers, inputs, tmp_path):
+def test_a_killed_worker_harms_nothing(workers, inputs, alone, tmp_path):
     out = tmp_path / "out"
     report = run_into(out, tasks_of(die_once, inputs, out), workers)
     assert report["failed"] == 0 and inputs[1].with_suffix(".tried").exists()
-    assert contents(out) == compressed_alone(inputs, tmp_path / "alone")
+    assert contents(out) == alone
     assert left_over(out) == []
     assert sorted(Journal(out).lines) == ["a.root", "b.root", "c.root"]
 
 
-def test_what_a_killed_worker_had_done_is_done(workers, inputs, tmp_path):
+def test_what_a_killed_worker_had_done_is_done(workers, inputs, alone, tmp_path):
     out = tmp_path / "out"
     report = run_into(out, tasks_of(die_when_done, inputs, out), workers)
     assert [file["error"] for file in report["files"]] == [None] * 3
     assert [file["reused"] for file in report["files"]] == [False, True, False]
-    assert contents(out) == compressed_alone(inputs, tmp_path / "alone")
+    assert contents(out) == alone
 
 
 def test_a_file_that_kills_every_worker_is_given_up(inputs, tmp_path):
@@ -130,11 +93,11 @@ def test_every_task_has_an_outcome_though_it_cannot_be_pickled(inputs, tmp_path)
 # --- dask
 
 
-def test_dask_makes_the_same_files(inputs, tmp_path):
+def test_dask_makes_the_same_files(inputs, alone, tmp_path):
     out = tmp_path / "out"
     report = succeeded("compress", *inputs, "-o", out, *PACKED, "--dask", "local", "--workers", 2, "--json").report
     assert report["failed"] == 0
-    assert contents(out) == compressed_alone(inputs, tmp_path / "alone")
+    assert contents(out) == alone
 
 
 def test_dask_lets_local_workers_keep_their_memory_and_does_not_watch_them(inputs, tmp_path):

@@ -1,12 +1,13 @@
 """Sums over the chunks of a collection, and the note about exact jets."""
 
+from dataclasses import replace
 from typing import Any
 
 import awkward as ak
 import numpy as np
 import pytest
 
-from atlasae.compression.collection import CompressedJets, Compressor, merge_largest
+from atlasae.compression.collection import CompressedJets, Compressor, Start, merge_largest
 from atlasae.jets.collections import Collection
 
 
@@ -27,9 +28,9 @@ class Exactly:
 
     why_exact = "pt < 0"
 
-    def __init__(self) -> None:
+    def __init__(self, name: str = "Jet") -> None:
         names = {variable: variable for variable in ("pt", "eta", "phi", "m")}
-        self.collection = Collection("Jet", "Jet_", names, dict.fromkeys(names, "<f4"), jagged=False)
+        self.collection = Collection(name, "Jet_", names, dict.fromkeys(names, "<f4"), jagged=False)
 
     def compress(self, columns: Any, counts: Any, bounds: Any) -> CompressedJets:
         """No branches; which jets are exact, and the largest error of the others."""
@@ -44,6 +45,11 @@ def test_chunks_add_up():
         compressor.compress(dict.fromkeys(("pt", "eta", "phi", "m"), column))
     assert (compressor.jets, compressor.exact_jets, compressor.bytes_in) == (3, 1, 48)
     assert compressor.max_error == pytest.approx({"pt": 0.3})
-    assert compressor.note() == "33% of the jets of 'Jet' are kept exactly: pt < 0"
-    compressor.jets = 20
-    assert compressor.note() is None
+    other: Any = replace(compressor, layout=Exactly("Other"), jets=2)
+    few: Any = replace(compressor, jets=20)
+    told = "33% of the jets of 'Jet' are kept exactly: pt < 0"
+    assert Start([few, compressor], "", {}, ["unlike"]).notes() == ["unlike", told]
+    assert Start([compressor, other], "", {}).notes() == [
+        "33% to 50% of the jets of 'Other', 'Jet' are kept exactly: pt < 0"
+    ]
+    assert Start([few, Compressor(Exactly(), {})], "", {}).notes() == []

@@ -28,6 +28,7 @@ from conftest import (
     Result,
     bits,
     bystanders,
+    check_jets,
     check_restored,
     counted,
     declared,
@@ -91,13 +92,14 @@ def test_every_precision_holds(how, precision, jets_file):
     check_restored(jets_file, back, "Events", "nanoaod", precision)
 
 
-@pytest.mark.parametrize("options", [("--no-context",), ("--step-size", "2kB"), ("--only-jets",)])
+@pytest.mark.parametrize("options", [("--no-context", "--only-jets"), ("--step-size", "2kB")])
 def test_every_layout_comes_back_from_packed_bytes(options, layout, tmp_path):
     path = write_layout(tmp_path / "in.root", layout)
     back, tree = round_trip(path, "--layout", "packed", *options), TREES.get(layout, "Events")
     if "--only-jets" in options:
-        jets = VARIABLES[layout].values()
-        assert list(read_tree(back, tree)) == [name for name in read_tree(path, tree) if name in jets]
+        before, after = read_tree(path, tree), read_tree(back, tree)
+        assert list(after) == [name for name in before if name in VARIABLES[layout].values()]
+        check_jets(before, after, layout)
     else:
         check_restored(path, back, tree, layout)
 
@@ -365,7 +367,7 @@ def test_an_event_of_a_million_jets_comes_back(tmp_path):
     thousand = jet_columns("nanoaod", 1000)  # repeated, so that the test takes seconds
     jets = {name: ak.unflatten(np.tile(values, 1000), [2, 0, 999_998]) for name, values in thousand.items()}
     write_tree(path, "Events", jets, dict.fromkeys(jets, "nJet"))
-    succeeded("compress", path, small)
+    succeeded("compress", path, small, "--no-read-back")
     succeeded("decompress", small, back)
     check_restored(path, back, "Events", "nanoaod")
 
@@ -433,10 +435,9 @@ def largest_file(size: int) -> Iterator[None]:
 
 @pytest.mark.parametrize("share", [0, 0.5, 0.99])
 @pytest.mark.parametrize("command", ["compress", "decompress"])
-def test_a_full_disk_leaves_nothing(command, share, jets_file, compressed, tmp_path):
+def test_a_full_disk_leaves_nothing(command, share, jets_file, compressed, made_of, tmp_path):
     path = {"compress": jets_file, "decompress": compressed}[command]
-    done = tmp_path / "done.root"
-    succeeded(command, path, done)
+    done = made_of("nanoaod") / {"compress": "small.root", "decompress": "back.root"}[command]
     out = tmp_path / "out.root"
     with nothing_left(out), largest_file(int(share * done.stat().st_size)):
         assert run_main(command, path, out).failed(2, f"can't write '{out}'", "File too large")
@@ -501,7 +502,8 @@ def test_a_model_travels_in_the_file(precision, model, jets_file, tmp_path):
 
 
 def test_the_packaged_model_does_not_travel(compressed):
-    assert len(read_tree(compressed, "atlasae/models")["sha256"]) == 0
+    with uproot.open(compressed) as file:
+        assert sorted(file["atlasae"].keys(cycle=False)) == ["about", "chunks", "runs"]
     (run,) = succeeded("info", compressed, "--json").report["runs"]
     assert run["model_from"] == "packaged with atlasae"
 
@@ -670,7 +672,8 @@ def test_a_model_of_their_own_that_does_not_pay_is_left_out(quick, jets_file, tm
     saved, size = map(float, re.findall(r"(-?[\d.]+) kB", note))
     assert saved < 3 and 40 < size < 50 and note.endswith("the packaged one is used")
     assert result.report["model_sha256"] == default_model().sha256
-    assert len(read_tree(small, "atlasae/models")["sha256"]) == 0
+    with uproot.open(small) as file:
+        assert "models" not in file["atlasae"]
 
 
 def test_a_model_of_their_own_that_pays_is_in_the_file(quick, jets_file, tmp_path, monkeypatch):
@@ -954,12 +957,9 @@ def test_every_format_has_its_golden_files():
 
 @pytest.mark.parametrize(
     "name",
-    [
-        f"format-{i + 1}/{kind}"
-        for i in range(FORMAT)
-        for kind in ("default", "embedded", "mlp", "ntuple", "list", "packed")
-    ]
-    + ["format-2/rounded", "format-2/rounded_packed"],
+    [f"format-{i + 1}/{kind}" for i in range(3) for kind in ("default", "embedded", "mlp", "ntuple", "list", "packed")]
+    + ["format-2/rounded", "format-2/rounded_packed"]
+    + ["format-4/turned", "format-4/turned_packed", "format-4/turned_list"],
 )
 def test_a_file_of_the_past_still_opens(name, tmp_path):
     succeeded("verify", GOLDEN / f"{name}.root")
@@ -976,7 +976,8 @@ def test_a_file_of_the_past_still_opens(name, tmp_path):
 def test_parts_of_several_formats_are_refused(tmp_path):
     rows = dict[str, dict[str, ak.Array]]()
     for i in range(FORMAT):
-        for name in ("atlasae/runs", "atlasae/chunks", "atlasae/models", "Events"):
+        names = ("atlasae/runs", "atlasae/chunks", *["atlasae/models"] * (i + 1 < FORMAT), "Events")
+        for name in names:
             found = read_tree(GOLDEN / f"format-{i + 1}" / "default.root", name)
             same = name in rows and [a.type.content for a in found.values()] == [
                 a.type.content for a in rows[name].values()

@@ -120,6 +120,34 @@ def test_jets_come_back_within_their_bounds_and_type(layout):
     assert max(errors.values()) > BOUND / 100  # else all would be exact
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_phi_comes_back_in_the_range_it_is_from(dtype):
+    columns = {name: column.astype(dtype) for name, column in jet_columns("flat", 400).items()}
+    (name,) = [name for name in columns if name.endswith("phi")]
+    for at, end in enumerate((-np.pi, np.pi, np.float32(np.pi), np.float32(-np.pi))):
+        columns[name][at] = end
+    half = round_trip(start(columns, None), events_of(columns, None))[1]
+    assert np.abs(plain(half[name])).max() <= np.float32(np.pi)
+    columns[name] = (columns[name].astype(np.float64) % (2 * np.pi)).astype(dtype)
+    columns[name][4:9] = 0, np.pi, np.float32(np.pi), 2 * np.pi, np.float32(2 * np.pi)
+    compressor = start(columns, None)
+    full = plain(round_trip(compressor, events_of(columns, None))[1][name])
+    assert compressor.collection.full_turn and compressor.exact_jets == 0
+    assert full.min() >= 0 and np.float32(np.pi) < full.max() < 2 * np.pi
+    away = np.abs(full.astype(np.float64) - columns[name])
+    assert np.minimum(away, 2 * np.pi - away).max() <= BOUND
+
+
+def test_jets_outside_of_a_full_turn_are_exact():
+    columns = jet_columns("flat", 400)
+    (name,) = [name for name in columns if name.endswith("phi")]
+    columns[name] = columns[name] % np.float32(2 * np.pi)
+    columns[name][:2] = -1e-3, 6.2832
+    compressor = start(columns, None)
+    back = plain(round_trip(compressor, events_of(columns, None))[1][name])
+    assert compressor.exact_jets == 2 and back[:2].tolist() == columns[name][:2].tolist()
+
+
 ODD = {  # (index of the jet, variable): bits
     (0, "pt"): NAN,
     (3, "m"): SIGNALLING,

@@ -1,5 +1,6 @@
 """Files of which all but the jets is copied byte for byte."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -7,17 +8,34 @@ import awkward as ak
 import numpy as np
 import pytest
 import uproot
-from conftest import bits, bystanders, check_restored, declared, read_tree, refused, run_main, succeeded, write_layout
+from conftest import (
+    bits,
+    bystanders,
+    check_restored,
+    declared,
+    random_jets,
+    read_tree,
+    refused,
+    run_main,
+    succeeded,
+    write_layout,
+    write_tree,
+)
 
 import atlasae
-from atlasae.compression.compress import compress_file
+from atlasae.compression.compress import compress_file, plan_file
 from atlasae.compression.decompress import decompress_file
 from atlasae.compression.format import read_contents
-from atlasae.compression.plan import Options
+from atlasae.compression.grafting import grafting_of, plan_of
+from atlasae.compression.plan import Options, make_plan
+from atlasae.compression.verify import verify_file
+from atlasae.errors import UserError
 from atlasae.files.trees import open_source
 from atlasae.graft import buffers
+from atlasae.graft.composing import Composer
 from atlasae.graft.records import Records
-from atlasae.graft.trees import places, trees_of
+from atlasae.graft.trees import clear, places, put_in, take_out, trees_of
+from atlasae.jets.inputs import open_input
 
 JETS = ["Jet_pt", "Jet_eta", "Jet_phi", "Jet_mass"]
 PACKED = Options(packed=True, force=True)
@@ -118,6 +136,59 @@ def test_what_is_dropped_comes_not_back(original, tmp_path):
     succeeded("verify", original, small)
 
 
+def test_nothing_but_jets_is_there_when_that_is_asked_for(original, tmp_path):
+    small, back = tmp_path / "small.root", tmp_path / "back.root"
+    report = compress_file(original, small, Options(packed=True, only_jets=True))
+    decompress_file(small, back)
+    succeeded("verify", original, small)
+    assert report["carried"] == [] and {"weight", "Jet_nConstituents"} <= set(report["dropped"])
+    assert payloads(small, "Events").keys() == {"nJet", "Jet_packed", "nJet_packed"}
+    assert payloads(back, "Events")["nJet"] == payloads(original, "Events")["nJet"]
+    before = branch_facts(original, "Events")
+    assert branch_facts(back, "Events") == [facts for facts in before if facts[0] in ("nJet", *JETS)]
+    with uproot.open(back) as file:
+        assert file.keys() == ["Events;1"]
+
+
+def test_a_branch_that_held_nothing_but_jets_goes_and_comes_with_them(original):
+    tree = next(one for one in trees_of(records_of(original)) if one.path == "Events")
+    branches, group = tree.named("weight")
+    clear(group)
+    jets = take_out(tree, JETS)
+    group["fBranches"].items += [one.thing for one in jets]
+    place = branches.items.index(group)
+    taken = take_out(tree, JETS)
+    assert [one.thing.name for one in taken] == ["weight", *JETS]
+    assert not {"weight", *JETS} & set(tree.names)
+    for one in taken:
+        put_in(tree, one.thing, one.above, one.before)
+    assert branches.items.index(group) == place
+    assert [branch.name for branch in group["fBranches"].items] == JETS
+
+
+def test_an_rntuple_beside_the_tree_is_copied(original, tmp_path):
+    small, back = tmp_path / "small.root", tmp_path / "back.root"
+    numbers = {"x": np.arange(500.0), "lists": ak.unflatten(np.arange(900), [1, 2, 3] * 150)}
+    with uproot.update(original) as file:
+        file.mkrntuple("ntuple", numbers | {"x": numbers["x"][:450]})
+    assert compress_file(original, small, PACKED)["notes"] == []
+    succeeded("verify", original, small)
+    assert run_of(small).trees.keys() == {"deep/other", "ntuple"}
+    decompress_file(small, back)
+    for path in (small, back):
+        found = read_tree(path, "ntuple")
+        assert {name: bits(array) for name, array in found.items()} == {
+            name: bits(array) for name, array in read_tree(original, "ntuple").items()
+        }
+    content = bytearray(small.read_bytes())
+    keys = [found.start() - 27 for found in re.finditer(b"RBlob", content)]
+    sizes = {at: int.from_bytes(content[at : at + 4], "big") for at in keys}
+    pages = max(sizes, key=sizes.__getitem__)
+    content[pages + sizes[pages] // 2] ^= 1
+    small.write_bytes(content)
+    assert run_main("verify", small).failed(3, "'ntuple'")
+
+
 def test_a_folder_has_few_bytes(small):
     before = records_of(small)
     inner = next(folder for folder in before.root.folders.values() if folder.key.path_name == "atlasae")
@@ -147,6 +218,27 @@ def test_jets_that_cannot_be_put_back_are_written_anew(tmp_path):
     path = Path(__file__).parents[1] / "golden" / "leaves" / "jets.root"  # jets of Double32_t with a range
     succeeded("compress", path, tmp_path / "small.root", "--layout", "packed")
     succeeded("verify", path, tmp_path / "small.root")
+
+
+def test_an_older_cycle_of_the_tree_is_left_out_with_a_note(original, tmp_path):
+    jets = {v: np.full(50, 40 if v == "Jet_pt" else 1, np.float32) for v in JETS}
+    with uproot.update(original) as file:
+        file.mktree("Events", dict.fromkeys(JETS, "f4")).extend(jets)
+    report = compress_file(original, tmp_path / "small.root", PACKED)
+    assert [thing["name"] for thing in report["left_out"]] == ["cycle 1 of 'Events'"]
+    assert not report["left_out"][0]["minor"]  # it has baskets of its own
+    assert any("cycle 1" in note and "only the latest" in note for note in report["notes"])
+    succeeded("verify", original, tmp_path / "small.root")
+
+
+def test_jets_counted_by_another_branch_than_is_read_are_refused(original):
+    with open_input(original, None, ()) as opened:
+        grafting = grafting_of(opened, PACKED)
+        plan = make_plan(opened, PACKED, grafted=True)
+        assert plan_of(grafting, plan).collections == plan.collections
+        grafting.tree.thing["fBranches"].items[0]["fName"] = b"nJet"
+        with pytest.raises(UserError, match="not counted by branch 'nJet' but by another branch of that name.*--jets"):
+            plan_of(grafting, plan)
 
 
 def test_what_is_not_known_is_named(original, monkeypatch):
@@ -187,12 +279,30 @@ def test_damage_of_the_input_is_found(original, tmp_path):
     refused(3, ("'name'",), "compress", bad, tmp_path / "x.root", "--layout", "packed", out=tmp_path / "x.root")
 
 
+@pytest.mark.parametrize("what", ["basket", "tree"])
+def test_a_copy_that_is_not_what_was_read_is_refused(what, original, tmp_path, monkeypatch):
+    finish = Composer.finish
+
+    def spoilt(self, trees):
+        finish(self, trees)
+        record, weight = self.kept[0], trees[0].named("weight")[1]
+        if what == "basket":
+            self._write_at(record.at + record.nbytes - 1, b"\xff")
+        else:
+            weight["fTitle"] = b"another"
+
+    monkeypatch.setattr(Composer, "finish", spoilt)
+    out = tmp_path / "small.root"
+    refused(2, ("does not read back",), "compress", original, out, "--layout", "packed", out=out)
+
+
 def test_what_is_intact_is_salvaged(original, tmp_path):
     small, back = tmp_path / "small.root", tmp_path / "back.root"
     compress_file(original, small, Options(step_size="1kB"))
     report = decompress_file(damaged(small, "Jet_z1"), back, salvage=True)
     ((start, stop),) = report["missing"]
     assert start == 0 < stop < 120 and len(report["damage"]) == 1
+    assert any("deep/histogram, deep/other are left out" in note for note in report["notes"])
     before, after = read_tree(original, "Events"), read_tree(back, "Events")
     assert list(after) == list(before)
     assert bits(after["weight"]) == bits(before["weight"][stop:])
@@ -239,3 +349,137 @@ def test_jets_of_one_number_an_entry_are_grafted(tmp_path):
     succeeded("decompress", tmp_path / "small.root", tmp_path / "back.root")
     check_restored(path, tmp_path / "back.root", "jets", "flat")
     assert ak.num(read_tree(tmp_path / "back.root", "jets")["pt"], axis=0) == 60
+
+
+# --- jets in other containers: arrays, leaf lists, objects
+
+
+SHAPES = Path(__file__).parents[1] / "golden" / "shapes.root"
+HELD = {  # collections of each tree, with the branches that hold their variables
+    "arrays": {"jet": ["jet_pt", "jet_eta", "jet_phi", "jet_m"]},
+    "leaves": {"jet": ["jet"]},
+    "more_leaves": {"jet": ["jet"]},
+    "doubles32": {"jet": ["jet_pt", "jet_eta", "jet_phi", "jet_m"]},
+    "lorentz": {"jet1": ["jet1"], "jet2": ["jet2"]},
+    "lorentz_unsplit": {"jet1": ["jet1"], "jet2": ["jet2"]},
+    "clones": {"jets": ["jets.fP", "jets.fE"]},
+    "clones_unsplit": {"jets": ["jets"]},
+    "lorentz_lists": {"Jets": ["Jets"]},
+    "lorentz_lists_unsplit": {"Jets": ["Jets"]},
+    "vectors": {
+        "subjet": [f"subjet.fCoordinates.f{v}" for v in "XYZT"],
+        "jet1": ["jet1"],
+        "jet2": ["jet2"],
+    },
+    "vectors_unsplit": {"jet1": ["jet1"], "jet2": ["jet2"], "subjet": ["subjet."]},
+    "lists": {"jets": [f"jets.fCoordinates.f{v}" for v in "XYZT"]},
+    "lists_unsplit": {"jets": ["jets"]},
+}
+
+
+@pytest.mark.parametrize("tree", HELD)
+def test_jets_in_every_container_come_back_in_it(tree, tmp_path):
+    small, back = tmp_path / "small.root", tmp_path / "back.root"
+    report = compress_file(SHAPES, small, Options(tree=tree, packed=True))
+    assert {c["name"] for c in report["collections"]} == set(HELD[tree]) and report["exact_jets"] == 0
+    assert {c["units"] for c in report["collections"]} == {"GeV"}
+    verified = verify_file(SHAPES, small)
+    assert verified["differences"] == [] and max(e for v in verified["max_error"].values() for e in v.values()) > 1e-4
+    decompress_file(small, back)
+    assert verify_file(back, small)["differences"] == []
+    with uproot.open(SHAPES) as before, uproot.open(small) as between, uproot.open(back) as after:
+        assert after[tree].keys() == before[tree].keys()
+        assert [str(b.typename) for b in after[tree].branches] == [str(b.typename) for b in before[tree].branches]
+        assert not {name for held in HELD[tree].values() for name in held} & set(between[tree].keys(recursive=False))
+        data = [{k: b.uncompressed_bytes for k, b in f[tree].iteritems(recursive=True)} for f in (before, after)]
+    assert {k for k in data[0] if abs(data[0][k] - data[1][k]) > 90} == set()  # the same bytes but for keys
+
+
+def test_other_leaves_of_a_list_stay_bit_for_bit(tmp_path):
+    small, back = tmp_path / "small.root", tmp_path / "back.root"
+    compress_file(SHAPES, small, Options(tree="more_leaves"))
+    decompress_file(small, back)
+    with uproot.open(SHAPES) as before, uproot.open(small) as between, uproot.open(back) as after:
+        original, restored = (file["more_leaves"]["jet"].array(library="np") for file in (before, after))
+        for name in ("flavour", "btag"):
+            kept = between["more_leaves"][f"jet.{name}"].array(library="np")
+            assert original[name].tobytes() == restored[name].tobytes() == kept.astype(original[name].dtype).tobytes()
+        assert original.dtype == restored.dtype and 0 < np.abs(original["pt"] / restored["pt"] - 1).max() < 1e-3
+
+
+def test_objects_in_which_more_varies_than_numbers_stay(tmp_path):
+    report = compress_file(SHAPES, tmp_path / "small.root", Options(tree="bits", packed=True))
+    assert [c["name"] for c in report["collections"]] == ["jet1"]
+    assert "left as they are, since more than numbers varies in their objects: jet2" in report["notes"]
+    assert verify_file(SHAPES, tmp_path / "small.root")["branches"]["jet2"] == "bit for bit"
+
+
+def test_jets_in_structures_can_only_be_copied(tmp_path):
+    with pytest.raises(UserError, match=r"'jet\.eta' of 'jet' is in a structure, which uproot can't write"):
+        compress_file(SHAPES, tmp_path / "small.root", Options(tree="leaves", rewrite=True))
+
+
+@pytest.mark.parametrize("tree", ["leaves", "arrays", "vectors"])
+def test_jets_of_any_shape_stay_alone(tree, tmp_path):
+    small, back = tmp_path / "small.root", tmp_path / "back.root"
+    compress_file(SHAPES, small, Options(tree=tree, only_jets=True, packed=True))
+    assert verify_file(SHAPES, small)["differences"] == []
+    decompress_file(small, back)
+    with uproot.open(back) as after, uproot.open(SHAPES) as before:
+        types = before[tree].typenames()
+        assert after.keys(cycle=False) == [tree] and after[tree].typenames().items() <= types.items()
+
+
+def test_arrays_written_anew_stay_arrays(tmp_path):
+    how = Options(tree="arrays", rewrite=True, drop_unwritable=True)
+    compress_file(SHAPES, tmp_path / "small.root", how)
+    assert verify_file(SHAPES, tmp_path / "small.root")["differences"] == []
+    decompress_file(tmp_path / "small.root", tmp_path / "back.root")
+    with uproot.open(tmp_path / "back.root") as after:
+        assert after["arrays"]["jet_pt"].typename == "float[4]"
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_systematics_share_eta_and_phi_with_the_nominal_jets(packed, tmp_path):
+    jets = {v: (x / 1000 if v in ("pt", "m") else x).astype(np.float32) for v, x in random_jets(1500).items()}
+    branches = {f"jet_{v}": jets[v] for v in ("pt", "eta", "phi", "m")}
+    for name, shift in (("up", 1.01), ("down", 0.99)):
+        branches |= {f"jet_{v}_JES_{name}": jets[v] * np.float32(shift) for v in ("pt", "m")}
+    branches["jet_pt_JES_up"][3] = np.nan  # exact in one variation
+    write_tree(tmp_path / "in.root", "Events", {name: ak.Array(x) for name, x in branches.items()})
+    report = compress_file(tmp_path / "in.root", tmp_path / "small.root", Options(packed=packed))
+    names = ["jet"] if packed else ["jet", "jet_JES_up", "jet_JES_down"]
+    assert [c["name"] for c in report["collections"]] == names
+    exact = [c["exact_jets"] for c in report["collections"]]
+    assert exact[0] == 0 and (packed or 1 <= exact[1] < 15)
+    if not packed:
+        nominal, up, down = (c["bytes_out"] for c in report["collections"])
+        assert max(up, down) < 0.8 * nominal
+        export = run_main("export", tmp_path / "small.root", "--cpp", "--jets", names[1], "-o", tmp_path / "jets.h")
+        assert export.failed(2, "eta and phi of 'jet_JES_up'", "are those of others")
+    decompress_file(tmp_path / "small.root", tmp_path / "back.root")
+    assert verify_file(tmp_path / "in.root", tmp_path / "small.root")["differences"] == []
+    back = read_tree(tmp_path / "back.root", "Events")
+    assert list(back) == list(branches)
+    for name, before in branches.items():
+        away = np.abs(ak.to_numpy(back[name]) - before) / (before if "pt" in name or "m" in name else 1)
+        assert np.nanmax(away) <= 1e-3 and (np.nanmax(away) > 0 or packed)
+
+
+def test_a_dry_run_tells_what_becomes_of_every_branch(original):
+    known = plan_file(SHAPES, Options(tree="more_leaves"))
+    assert known["branches"] == {
+        "jet.flavour": "kept bit for bit beside the jets",
+        "jet.btag": "kept bit for bit beside the jets",
+        **{f"jet.{v}": f"{v} of 'jet' (GeV)" for v in ("pt", "eta", "phi", "m")},
+    }
+    assert known["others"]["lists"] == "copied byte for byte" and "more_leaves" not in known["others"]
+    anew = plan_file(original, Options(rewrite=True, drop="event"))
+    with uproot.open(original) as file:
+        assert set(anew["branches"]) >= set(file["Events"].keys()) and "deep/other" in anew["others"]
+    assert {anew["branches"][name] for name in JETS} == {f"{v} of 'Jet' (GeV)" for v in ("pt", "eta", "phi", "m")}
+    others = set(anew["branches"].values()) - {anew["branches"][name] for name in JETS}
+    assert others == {"left out", "written anew, bit for bit"}
+    page = run_main("compress", original, "--dry-run").out
+    assert "Jet_pt" in page and "copied byte for byte" in page and "deep/histogram" in page
+    assert run_main("compress", original, original, original, "--dry-run").failed(2, "--dry-run is for one file")

@@ -11,8 +11,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import uproot
-from conftest import VARIABLES, counted, make_counts, write_layout
+from conftest import VARIABLES, counted, make_counts, random_jets, write_layout
+from layouts import LAYOUTS, Stored
 
+from atlasae.compression.compress import plan_file
 from atlasae.compression.plan import Options, Plan, make_plan, open_for, parse_size
 from atlasae.errors import UserError
 from atlasae.files.branches import Branch, Unwritable
@@ -20,8 +22,11 @@ from atlasae.files.events import ArrayEvents
 from atlasae.files.tables import Table, write_table
 from atlasae.files.trees import open_source
 from atlasae.files.writing import create
+from atlasae.jets.collections import MEV_PER_UNIT
 from atlasae.jets.inputs import TABLE_TREE, Opened, choose_tree, open_input
+from atlasae.jets.layouts import Layout
 from atlasae.jets.precision import Precision
+from atlasae.jets.stored import Storage
 
 NANO = ("pt", "eta", "phi", "mass")
 JETS = [f"Jet_{v}" for v in NANO]
@@ -47,6 +52,8 @@ class Events:
     unwritable: list[Unwritable] = field(default_factory=list)
     others: dict[str, ak.Array] = field(default_factory=dict)
     entries: int = 3
+    members: list[Branch] = field(default_factory=list)
+    full_names: dict[str, str] = field(default_factory=dict)
 
     def read(self, names: Sequence[str], start: int, stop: int) -> dict[str, ak.Array]:
         kinds = {branch.name: branch.jagged for branch in self.branches}
@@ -68,6 +75,40 @@ NANOAOD = [
     *jagged("Muon_pt", counter="nMuon"),
     *flat("MET"),
 ]
+
+
+# --- jets of every experiment, in tiny files
+
+
+def write_stored(path: Path, stored: Stored) -> Path:
+    """Write jets as an experiment stores them, with what stands beside them."""
+    jets = np.stack(list(random_jets(60).values()), axis=1)
+    kept = Storage(Layout(stored.variables), (np.dtype(stored.dtype),) * 4, MEV_PER_UNIT[stored.units])
+    columns = kept.to_columns(kept.from_rows(jets))
+    named = dict.fromkeys(stored.others, columns[0])
+    for names in (stored.branches, *stored.more):
+        named |= dict(zip(names, columns, strict=True))
+    arrays = {name: in_shape(stored.shape, column) for name, column in named.items()}
+    with create(path) as target:
+        target.make_tree(stored.tree, arrays, counters=dict.fromkeys(arrays, "n")).extend(arrays)
+    return path
+
+
+def in_shape(shape: str, column: np.ndarray) -> ak.Array:
+    if shape == "arrays":
+        return ak.Array(column.reshape(-1, 4))
+    return ak.Array(column) if shape == "single" else ak.unflatten(column, [1, 0, 2] * 20)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_jets_of_every_experiment_are_found_in_its_files(layout, tmp_path):
+    stored = LAYOUTS[layout]
+    found = plan_file(write_stored(tmp_path / "in.root", stored))
+    assert set(found["collections"].values()) == {stored.units}
+    fates = found["branches"]
+    for names in (stored.branches, *stored.more):
+        assert tuple(fates[name].partition(" of ")[0] for name in names) == stored.variables
+    assert all(fates[name] == "copied byte for byte" for name in stored.others)
 
 
 # --- choice of the tree
@@ -103,6 +144,14 @@ def write_trees(path: Path, **trees: int) -> Path:
 def test_the_largest_tree_that_holds_the_jets_is_chosen(tmp_path, trees, name, patterns, chosen):
     with open_source(write_trees(tmp_path / "x.root", **trees)) as source:
         assert choose_tree(source, name, patterns).name == chosen
+
+
+def test_other_trees_with_jets_are_noted(tmp_path):
+    path = write_trees(tmp_path / "x.root", jets=5, jets_up=3, taus=2)
+    with open_input(path, None, ()) as opened:
+        assert opened.notes == ("jets of 'jets' alone are compressed: jets_up hold jets, too (--tree)",)
+    with open_input(path, "jets", ()) as opened:
+        assert opened.notes == ()
 
 
 @pytest.mark.parametrize(
@@ -151,7 +200,7 @@ def test_a_real_file_is_planned_in_its_own_order(tmp_path, layout):
 @pytest.mark.parametrize(
     ("jets", "told"),
     [
-        ((), "'.*x.p.*' has no jets: looked for .*; name them with --jets"),
+        ((), "'.*x.p.*' has no jets: looked for .*; name them with --jets .*"),
         (("jet_",), "no jets 'jet_': .*"),
         (("jet_pt,jet_eta,jet_phi,jet_m",), "no branch 'jet_pt' .*"),
     ],
@@ -171,7 +220,8 @@ def test_branches_that_would_be_jets_and_are_not_read_are_named(tmp_path):
     with uproot.recreate(tmp_path / "x.root") as file:
         numbers = {f"jet_{v}": ak.Array([[1.0], [2.0, 3.0]]) for v in ("pt", "eta", "phi")}
         file["T"] = numbers | {"jet_m": ak.Array([[[1.0]], [[2.0], [3.0]]]), "mu_m": ak.Array([[[1.0]], [[2.0]]])}
-    told = r"name them with --jets; not read: jet_m \(a TTree .* holds no var \* var \* float64\)$"
+    told = "name them with --jets: 'jet_' spells pt, eta, phi, but neither m nor E; not read: jet_m "
+    told += r"\(a TTree .* holds no var \* var \* float64\)$"
     with open_source(tmp_path / "x.root") as source, pytest.raises(UserError, match=told):
         choose_tree(source, None, ())
 
@@ -513,3 +563,24 @@ def test_options_are_values():
     assert Options.step_size == Options().step_size == 20_000_000
     with pytest.raises(FrozenInstanceError):
         options.precision = 1e-3
+
+
+def test_words_of_the_command_line_are_options():
+    words = {"precision": 1e-4, "layout": "packed", "format": "ttree", "no_context": True, "no_dither": False}
+    assert Options.of_words(words) == Options(precision=1e-4, packed=True, rntuple=False, context=False, dither=True)
+    assert Options.of_words({}) == Options()
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        ({"layot": "packed"}, "'layot' is no option: nearest are layout"),
+        ({"xyzzy": 1}, "'xyzzy' is no option: nearest are precision, tree"),
+        ({"layout": "zip"}, "layout 'zip' is unknown: give one of 'floats', 'packed'"),
+        ({"format": 5}, "format 5 is unknown: give one of 'ttree', 'rntuple', None"),
+        ({"units": "keV"}, "units 'keV' are none of pt and m"),
+    ],
+)
+def test_other_words_are_refused(words, why):
+    with pytest.raises(UserError, match=why):
+        Options.of_words(words)

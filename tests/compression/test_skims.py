@@ -134,7 +134,7 @@ def test_a_skim_may_have_fewer_branches_new_ones_and_another_name(small, tmp_pat
 def test_a_skim_with_the_folder_tells_how_its_jets_were_coded(small, tmp_path):
     part = skim(small, slice(5))
     with uproot.update(part) as file:
-        for name in ("atlasae/runs", "atlasae/chunks", "atlasae/models"):
+        for name in ("atlasae/runs", "atlasae/chunks"):
             rows = read_tree(small, name)
             file.mktree(name, {column: declared(array) for column, array in rows.items()}).extend(rows)
     words = ("looks like a skim", "tree 'Events' has 5 of the 60 entries compressed", "--trust")

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import uproot
 import vector
-from conftest import bits, read_tree, succeeded, write_layout, write_tree
+from conftest import bits, jet_columns, read_tree, succeeded, write_layout, write_tree
 
 import atlasae
 from atlasae.compression.chunks import Chunks, sources_of
@@ -194,7 +194,7 @@ def test_what_is_not_there_is_told(pair, tmp_path):
         assert (tree.title, tree["hit"].num_entries, tree.collections) == ("a title", 60, ["Jet"])
         with pytest.raises(KeyError, match="no branch 'Jet_z0' in tree 'Events'"):
             tree["Jet_z0"]
-        with pytest.raises(UserError, match="no branch 'Jet_E' in tree 'Events': there are"):
+        with pytest.raises(UserError, match="no branch 'Jet_E' in tree 'Events': nearest are Jet_"):
             tree.arrays(["Jet_pt", "Jet_E"])
         for step in (0, "much", "3 apples"):
             with pytest.raises(UserError, match="step_size"):
@@ -262,7 +262,7 @@ def test_lists_of_variables_are_read_but_are_no_vectors(quick_model, tmp_path):
     succeeded("compress", path, tmp_path / "small.root", "--variables", tmp_path / "list.toml")
     with atlasae.open(tmp_path / "small.root") as tree:
         assert np.abs(tree["a"].array() - branches["a"]).to_numpy().max() < 1e-3
-        with pytest.raises(UserError, match="no jets 'None'|there are none"):
+        with pytest.raises(UserError, match="no jets in tree 't': read its branches by `arrays`"):
             tree.jets()
 
 
@@ -272,3 +272,67 @@ def test_a_tree_shows_its_jets_and_names_the_rest(pair):
         assert f"{tree.num_entries:,} entries" in html and f"and {len(list(tree)) - 4} other branches: " in html
     cells = [cell.split(">")[1].split("<")[0] for cell in html.split("<td")[1:]]
     assert cells[:4] == ["Jet_pt", "pt", "GeV", "float32"] and len(cells) == 16
+
+
+def test_entries_and_slices_of_a_branch_are_those_of_its_array(pair):
+    with atlasae.open(pair[0]) as tree:
+        branch = tree["Jet_pt"]
+        every = branch.array()
+        for entries in (slice(3, 9), slice(None, 100), slice(50, 20), slice(1, 40, 7), slice(None, None, -9)):
+            assert bits(branch[entries]) == bits(every[entries])
+        assert branch[7].to_list() == every[7].to_list() and branch[-1].to_list() == every[-1].to_list()
+        with pytest.raises(IndexError, match="entry 60 of 'Jet_pt', which has 60"):
+            branch[60]
+
+
+def test_types_are_those_that_uproot_names(pair, capsys):
+    with atlasae.open(pair[0]) as tree, uproot.open(pair[1]) as whole:
+        expected = {name: kind.replace("char*", "std::string") for name, kind in whole["Events"].typenames().items()}
+        assert tree.typenames() == expected | {"matrix": "float[...]"}
+        tree.show(filter_name="Jet_*")
+        assert capsys.readouterr().out.splitlines()[0].split() == ["Jet_pt", "|", "float[]"]
+        assert tree._ipython_key_completions_() == tree.keys()
+
+
+@pytest.mark.parametrize("cut", ["nJet > 1", "(nJet > 1) & (weight < 0.5)", "~(nJet == 2) | (weight * 2 >= 1)"])
+def test_a_cut_keeps_entries(pair, cut):
+    with atlasae.open(pair[0]) as tree:
+        every = tree.arrays(["nJet", "weight", "Jet_pt"])
+        with np.errstate(invalid="ignore"):  # weights have NaN
+            kept = eval(cut, {}, {"nJet": every.nJet, "weight": every.weight})
+        assert 0 < ak.sum(kept) < 60
+        assert tree.arrays("Jet_pt", cut=cut)["Jet_pt"].to_list() == every[kept]["Jet_pt"].to_list()
+        part = tree.arrays("weight", cut=cut, entry_start=10, entry_stop=50, library="pd")
+        assert part.index.to_list() == [i for i in range(10, 50) if kept[i]]
+
+
+@pytest.mark.parametrize(
+    ("cut", "why"),
+    [
+        ("nJet >", "can't be read: invalid syntax"),
+        ("nJet > 1 and weight < 1", "has a BoolOp: compare branches, and join comparisons by & and |"),
+        ("exit()", "has a Call"),
+        ("nJets > 1", "no branch 'nJets' in tree 'Events': nearest are nJet"),
+        ("Jet_pt > 30", "gives 60 .* give one truth value an entry"),
+        ("1 < nJet < 3", "can't be computed"),
+        ("nJet", "gives 60 .* give one truth value an entry"),
+        ("().__class__", "has a Tuple"),
+    ],
+)
+def test_a_cut_that_is_none_is_refused(pair, cut, why):
+    with atlasae.open(pair[0]) as tree, pytest.raises(UserError, match=why):
+        tree.arrays("weight", cut=cut)
+
+
+def test_the_jets_are_those_of_the_main_collection(tmp_path):
+    events = {}
+    for name, jets in (("FatJet", 3), ("GenJet", 9), ("Jet", 5)):
+        columns = jet_columns("nanoaod", 40 * jets)
+        events |= {f"{name}_{v}": ak.unflatten(columns[f"Jet_{v}"], [jets] * 40) for v in ("pt", "eta", "phi", "mass")}
+    write_tree(tmp_path / "in.root", "Events", events)
+    atlasae.compress_file(tmp_path / "in.root", tmp_path / "out.root", layout="packed")
+    with atlasae.open(tmp_path / "out.root") as tree:
+        assert tree.main == "Jet"
+        jets = tree.jets()
+        assert ak.all(ak.num(jets) == 5) and jets.mass.ndim == 2
+        assert dict(jets.attrs) == {"collection": "Jet", "units": "GeV"}

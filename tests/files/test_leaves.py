@@ -15,7 +15,7 @@ from atlasae.compression.decompress import decompress_file
 from atlasae.compression.plan import Options
 from atlasae.compression.verify import verify_file
 from atlasae.errors import UserError
-from atlasae.files.leaves import AsLists, AsTexts, interpretation_of, read_range
+from atlasae.files.leaves import AsLists, AsTexts, interpretation_of, read_range, structure_of
 from atlasae.files.trees import open_source
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "leaves"
@@ -232,3 +232,49 @@ def test_jets_and_all_else_in_few_bits_or_no_bytes_come_back_as_root_reads_them(
             name, 0
         )
         assert len(values) == len(before) and np.all(np.abs(values - before) <= 1e-3 * promised), name
+
+
+# --- structures
+
+
+SHAPES = Path(__file__).parents[1] / "golden" / "shapes.root"
+
+
+@pytest.mark.parametrize(
+    ("tree", "branch", "head", "size", "jagged"),
+    [
+        ("leaves", "jet", 0, 16, False),
+        ("more_leaves", "jet", 0, 28, False),
+        ("lorentz", "jet1", 0, 64, False),
+        ("lorentz_unsplit", "jet1", 16, 64, False),
+        ("lorentz_lists", "Jets", 10, 64, True),
+        ("clones", "jets.fP", 0, 40, True),
+        ("clones_unsplit", "jets", 71, 65, True),
+        ("vectors_unsplit", "jet1", 10, 16, False),
+        ("lists_unsplit", "jets", 16, 26, True),
+    ],
+)
+def test_the_structures_of_a_branch_are_found_by_its_first_basket(tree, branch, head, size, jagged):
+    with open_source(SHAPES) as source:
+        found = source.trees[tree].structure(branch)
+        assert (found.head, found.size, found.jagged) == (head, size, jagged)
+        assert {name.removeprefix(branch)[0] for name in found.numbers} == {"."}
+        for name in found.numbers:
+            assert len(source.trees[tree].read([name], 0, 60)[name]) == 60
+
+
+def test_branches_of_anything_else_have_no_structures():
+    with open_source(SHAPES) as source:
+        assert [source.trees[tree].structure(name) for tree, name in (("arrays", "jet_pt"), ("lists", "jets"))] == [
+            None
+        ] * 2
+
+
+@pytest.mark.parametrize("data", [b"", b"\0", b"\x0cTClonesArray\0" + bytes(20), b"\xff" * 90])
+def test_bytes_that_are_no_array_of_objects_have_no_structure(data):
+    basket = SimpleNamespace(data=np.frombuffer(data, np.uint8))
+    leaf = SimpleNamespace(classname="TLeafObject")
+    members = {"fLeaves": [leaf], "fClassName": "TClonesArray"}
+    file = SimpleNamespace(class_named=lambda *_: object())
+    branch = SimpleNamespace(member=members.__getitem__, num_baskets=1, basket=lambda _: basket, file=file)
+    assert structure_of(branch) is None

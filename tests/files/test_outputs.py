@@ -20,7 +20,7 @@ from atlasae.compression.compress import compress_file
 from atlasae.compression.decompress import decompress_file
 from atlasae.compression.plan import Options
 from atlasae.errors import UserError
-from atlasae.files.outputs import check_target, remove_leftovers, replacing, write_kept
+from atlasae.files.outputs import check_format, check_target, remove_leftovers, replacing, write_kept
 
 
 @pytest.fixture
@@ -58,6 +58,39 @@ def test_targets_that_would_lose_something_are_refused(source, tmp_path, target,
     (tmp_path / "folder").mkdir()
     with nothing_left(source), pytest.raises(UserError, match=says):
         check_target(source, tmp_path / target, force)
+
+
+@pytest.mark.parametrize("name", ["out.root", "out", "AOD.1._000001.pool.root.1", "x.ROOT", "a.b.root", "a.csv.root"])
+def test_root_files_have_such_names(name):
+    check_format(Path(name))
+    check_format(Path(name), tables=True)
+
+
+@pytest.mark.parametrize("name", ["out.tmp", "jets.v2", "jets.small"])
+def test_other_names_are_taken_where_only_root_is_written(name):
+    check_format(Path(name))
+    with pytest.raises(UserError, match="a format not written here"):
+        check_format(Path(name), tables=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("x.csv", "'x.csv' ends in '.csv', a format not written here: name it .root"),
+        ("root.h5", "'root.h5' ends in '.h5'"),
+        ("out.pkl", "'out.pkl' ends in '.pkl', a format not written here: name it .root"),
+        ("-", "'-' is no file, and a ROOT file can't be written to a pipe: name one"),
+    ],
+)
+def test_files_of_other_formats_are_named_otherwise(name, says):
+    with pytest.raises(UserError, match=says):
+        check_format(Path(name))
+
+
+def test_tables_may_be_written():
+    check_format(Path("out.pkl"), tables=True)
+    with pytest.raises(UserError, match="name it .root, .pkl or .parquet"):
+        check_format(Path("out.csv"), tables=True)
 
 
 def test_a_missing_input_is_named_before_the_target(tmp_path):

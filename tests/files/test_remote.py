@@ -182,7 +182,7 @@ def test_only_what_is_needed_is_read(web, tmp_path):
     noise = {"noise": ak.Array(np.random.default_rng(1).random((1000, 500)))}
     path = write_tree(web.folder / "jets.root", "jets", jets | noise)
     small = web.folder / "small.root"
-    succeeded("compress", path, small, *PACKED, "--quiet", "--rewrite")
+    succeeded("compress", path, small, *PACKED, "--quiet")
     assert small.stat().st_size > 3_000_000
     succeeded("info", web.url("small.root"))
     assert 0 < web.sent < 400_000 and len(web.asked) < 20

@@ -12,7 +12,6 @@ from conftest import bits
 import atlasae
 from atlasae.compression.compress import compress_file
 from atlasae.compression.decompress import decompress_file
-from atlasae.compression.format import FORMAT
 from atlasae.compression.plan import NO_HADD, Options
 from atlasae.compression.verify import check_file, verify_file
 from atlasae.errors import DamagedFileError, UserError
@@ -237,7 +236,7 @@ def test_latents_stand_among_the_members_of_their_jets(made_records):
         assert str(ntuple["leadjet.z0"].array().type) == "30 * float32"
 
 
-@pytest.mark.parametrize("version", range(1, FORMAT + 1))
+@pytest.mark.parametrize("version", [1, 2, 3])
 def test_records_of_the_past_still_come_back(version, tmp_path):
     compressed, original = GOLDEN.parent / f"format-{version}" / "records.root", GOLDEN / "records.root"
     assert verify_file(original, compressed)["differences"] == []

@@ -1,4 +1,4 @@
-"""Write the missing golden files of the present format, which every later version of atlasae has to read.
+"""Write the missing golden files of the present formats, which every later version of atlasae has to read.
 
     python tests/golden/make_golden.py
 
@@ -45,7 +45,6 @@ ODD = (np.nan, np.inf, -np.inf, 0.0, -0.0, -1.0, 1e-45, 11.0, -3.2, 1e30)
 
 def main() -> None:
     """Write every kind: the packaged model, models in the file of both architectures, an RNTuple, a list."""
-    HERE.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         original, model, mlp = (Path(folder) / name for name in ("original.root", "a.safetensors", "mlp.safetensors"))
         variables = Path(folder) / "list.toml"
@@ -69,14 +68,24 @@ def main() -> None:
         for name, options in {"rounded": usual, "rounded_packed": replace(usual, packed=True)}.items():
             if not (HERE / f"{name}.root").exists():
                 make(name, rounded, options)
+        turned = Path(folder) / "jets_turned.root"
+        write_turned(turned)
+        for name, options in {
+            "turned": usual,
+            "turned_packed": replace(usual, packed=True),
+            "turned_list": replace(usual, variables=variables, only_jets=True),
+        }.items():
+            if not (HERE / f"{name}.root").exists():
+                make(name, turned, options, HERE)
         if not (HERE / "records.root").exists():  # is compared with what ROOT wrote, in rntuple/
             records = HERE.parent / "rntuple" / "records.root"
             compress_file(records, HERE / "records.root", replace(usual, rntuple=True))
 
 
-def make(name: str, original: Path, options: Options) -> None:
+def make(name: str, original: Path, options: Options, folder: Path = HERE) -> None:
     """Write one golden file and its decompressed values."""
-    compressed, restored = HERE / f"{name}.root", original.with_name(f"{name}.root")
+    folder.mkdir(exist_ok=True)
+    compressed, restored = folder / f"{name}.root", original.with_name(f"{name}.root")
     compress_file(original, compressed, options)
     assert not verify_file(original, compressed)["differences"]
     decompress_file(compressed, restored)
@@ -89,7 +98,7 @@ def make(name: str, original: Path, options: Options) -> None:
             continue
         same = [bits(parts(before[branch])[1]) == bits(parts(after[branch])[1]) for branch in names]
         facts |= dict.fromkeys((f"{branch}.exact" for branch in names), np.all(same, axis=0))
-    np.savez_compressed(HERE / f"{name}.npz", **facts)
+    np.savez_compressed(folder / f"{name}.npz", **facts)
 
 
 def read(path: Path) -> dict[str, ak.Array]:
@@ -149,6 +158,21 @@ def write_rounded(path: Path) -> None:
     for column in columns:
         column[absent] = -999
     names = COLLECTIONS[0]
+    with uproot.recreate(path) as file:
+        counted = {name: ak.unflatten(column, np.full(ENTRIES, 3)) for name, column in zip(names, columns, strict=True)}
+        types = {name: declared(array) for name, array in counted.items()}
+        file.mktree("Events", types, counter_name=lambda name: "nJet").extend(counted)
+
+
+def write_turned(path: Path) -> None:
+    """Write jets with phi in [0, 2 pi], its ends and pi among them."""
+    rng = np.random.default_rng(20261129)
+    columns = [x.astype(np.float32) for x in jets(rng, 3 * ENTRIES, unit=1000.0)]
+    columns[2] = (columns[2] % (2 * np.pi)).astype(np.float32)
+    columns[2][:4] = 0, np.pi, 2 * np.pi, np.nextafter(np.float32(2 * np.pi), np.float32(0))
+    columns[2][4:6] = -1e-3, 6.2832  # beyond
+    columns.append(rng.normal(0.5, 0.1, 3 * ENTRIES).astype(np.float32))
+    names = (*COLLECTIONS[0], "Jet_area")
     with uproot.recreate(path) as file:
         counted = {name: ak.unflatten(column, np.full(ENTRIES, 3)) for name, column in zip(names, columns, strict=True)}
         types = {name: declared(array) for name, array in counted.items()}

@@ -9,7 +9,7 @@ import pytest
 import uproot
 
 from atlasae.graft.composing import Composer, Moves
-from atlasae.graft.digests import Digests, Marks, objects_of
+from atlasae.graft.digests import BitMarks, Digests, Marks, objects_of
 from atlasae.graft.records import Records
 from atlasae.graft.trees import GraftedTree, put_in, take_out, trees_of
 
@@ -114,17 +114,33 @@ def test_a_folder_in_itself_is_damage(made, tmp_path):
 
 def test_marks_name_what_differs():
     found = [(f"b{number}", number << 60 | number) for number in range(12)]
-    marks = Marks.of(found)
-    assert marks.changed(list(reversed(found))) == []
-    assert marks.changed([*found[:3], ("b3", 5), *found[4:]]) == ["b3"]
-    assert len(marks.changed(found[1:])) == 11
+    others = [("object", 3)]
+    marks = Marks.of(found, others)
+    assert marks.changed(list(reversed(found)), others) == []
+    assert marks.changed([*found[:3], ("b3", 5), *found[4:]], others) == ["b3"]
+    assert marks.changed(found, [("object", 4)]) == ["object"]
+    assert marks.changed([*found[:3], ("b3", 5), ("b4", 700), *found[5:]], [("object", 4)]) == [
+        *sorted(dict(found)),
+        "object",
+    ]
+    assert len(marks.changed(found[1:], others)) == 11
+    assert len(marks.changed(found, [])) == 12
 
 
 def test_marks_of_many_branches_are_small():
-    found = [(str(number), number * 0x9E3779B97F4A7C15 % 2**64) for number in range(1500)]
-    marks = Marks.of(found)
-    assert 8 * len(marks.numbers) <= 760
-    assert marks.changed([*found[:-1], (found[-1][0], 0)]) in (["1499"], [name for name, _ in found])
+    found = [(str(number), number * 0x9E3779B97F4A7C15 % 2**64) for number in range(1, 1501)]
+    marks = Marks.of(found, [])
+    assert len(marks.numbers) == 4 and max(marks.numbers) < 2**64
+    for place in (0, 700, 1499):
+        assert marks.changed([*found[:place], (found[place][0], 0), *found[place + 1 :]], []) == [found[place][0]]
+
+
+def test_marks_of_format_3_name_what_differs():
+    found = [(f"b{number}", number << 60 | number) for number in range(3)]
+    marks = BitMarks([Marks.of(found).numbers[0], *(value for _, value in found)])
+    assert marks.changed(list(reversed(found))) == []
+    assert marks.changed([found[0], ("b1", 5), found[2]]) == ["b1"]
+    assert len(marks.changed(found[1:])) == 2
 
 
 def test_baskets_out_of_order_are_read_again(made):

@@ -7,15 +7,20 @@ from hypothesis import strategies as st
 
 from atlasae.jets.coordinates import (
     DRIFT,
+    FULL_TURN,
     LARGEST_PHI,
+    LARGEST_TURN,
     MASS_FLOOR,
     columns_to_jets,
     energy,
+    from_full_turn,
     from_symlog,
     inner,
     jets_to_columns,
     signed_root,
     signed_square,
+    spans_full_turn,
+    to_full_turn,
     to_symlog,
     wrap,
 )
@@ -192,3 +197,21 @@ def test_columns_without_bounds_are_no_warning():
     for last in ("m", "E"):
         assert columns_to_jets(wild, ("pt", "eta", "phi", last)).shape == (6, 4)
     assert jets_to_columns(table((1e300, 10, 0, 1e300)), ("pt", "eta", "phi", "m"))[0, 0] == 1e297
+
+
+def test_angles_of_a_full_turn_come_back_inside_it():
+    single = np.float32(np.pi).astype(float), np.float32(FULL_TURN).astype(float)
+    angles = np.array([0.0, 1.5, np.pi, single[0], 4.5, FULL_TURN, single[1]])
+    found = from_full_turn(angles)
+    assert np.abs(found).max() <= np.pi and found[:3].tolist() == angles[:3].tolist()
+    assert np.isnan(from_full_turn(np.array([-1e-9, 6.2832, np.nan, np.inf]))).all()
+    back = to_full_turn(found)
+    assert back.min() >= 0 and back.max() <= LARGEST_TURN
+    assert np.abs(wrap(back - angles)).max() < 5e-7
+    assert to_full_turn(np.array([-5e-324]))[0] == LARGEST_TURN
+
+
+@pytest.mark.parametrize("other", [np.nan, -999.0, -4.0, 7.0])
+def test_most_angles_tell_which_turn_they_are_of(other):
+    angles = np.array([0.1, 3.0, other, other, -0.2, 4.0, 5.0], np.float32)
+    assert spans_full_turn(angles) and not spans_full_turn(angles[:-1]) and not spans_full_turn(angles[:0])

@@ -5,7 +5,7 @@ import pytest
 from atlasae.errors import UserError
 from atlasae.files.branches import Branch
 from atlasae.jets.collections import Collection, name_counters, stand_ins
-from atlasae.jets.recognition import find_collections, match_branches, resolve_pattern
+from atlasae.jets.recognition import find_collections, match_branches, nearest_candidates, resolve_pattern
 
 
 def branches(*names: str, dtype: str = "<f4", jagged: bool = True, counter: str | None = None) -> list[Branch]:
@@ -219,6 +219,37 @@ def test_match_branches_unites_the_patterns():
 def test_a_drop_pattern_that_matches_nothing_is_refused():
     with pytest.raises(UserError, match="--drop 'x\\*' matches no branch: there are a, b"):
         match_branches(["a", "x*"], ["a", "b"])
+
+
+# --- where nothing is found
+
+
+@pytest.mark.parametrize(
+    ("names", "told"),
+    [
+        (spelled("Electron_", "pt", "eta", "phi", "mass"), "name them with --jets 'Electron_{pt,eta,phi,mass}'"),
+        (
+            [f"{v}_{x}" for x in ("mu", "jj", "tau", "ele", "W") for v in ("pt", "eta", "phi", "E")],
+            "--jets '{pt,eta,phi,E}_mu' or '{pt,eta,phi,E}_jj' or '{pt,eta,phi,E}_tau' (and 2 more)",
+        ),
+        (spelled("jet_", "pt", "eta", "phi"), "'jet_' spells pt, eta, phi, but neither m nor E"),
+        (spelled("x_", "px", "py", "E"), "'x_' spells E, px, py, but no pz"),
+        (["a", "b"], "name them with --jets pt=A,eta=B,phi=C,m=D, of floats such as a, b"),
+        ([], "name them with --jets pt=A,eta=B,phi=C,m=D, but no branch holds floats"),
+    ],
+)
+def test_what_comes_nearest_is_named_with_what_would_take_it(names, told):
+    found = nearest_candidates(branches(*names), {})
+    assert told in found
+    for pattern in re.findall("'([^']*[{,][^']*)'", found):
+        assert len(resolve_pattern(pattern, branches(*names)).branches) == 4
+
+
+def test_no_message_ends_in_an_empty_list():
+    with pytest.raises(UserError, match="there are none of floats$"):
+        resolve_pattern("jet_{pt,eta,phi,m}", [])
+    with pytest.raises(UserError, match="there are none"):
+        match_branches(["x"], [])
 
 
 # --- counters

@@ -210,3 +210,6 @@ def test_no_phi_is_rounded_to_beyond_pi(layout, tmp_path):
     for rounding in (Rounding(6), Rounding(3), Rounding(None, 0.0, 0.1), Rounding(None, -np.pi, np.pi / 32)):
         found = rounded_phi(np.linspace(-np.pi, np.pi, 4001), rounding)
         assert np.abs(found).max() <= np.pi
+    for rounding in (Rounding(6), Rounding(3), Rounding(None, 0.0, 0.1), Rounding(None, -0.03, 0.1)):
+        found = rounded_phi(np.linspace(0, 2 * np.pi, 4001), rounding, full_turn=True)
+        assert found.min() >= 0 and found.max() <= np.float32(2 * np.pi) and len(np.unique(found)) > 20

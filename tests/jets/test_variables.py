@@ -89,11 +89,24 @@ def test_residuals_are_errors_with_their_sign():
 def test_categories_are_those_of_the_sample():
     listed = VariableList((Variable("a", "categorical"), Variable("b", "linear", 0.1)))
     rows = np.array([[5.0, 1.0], [np.nan, 2.0], [4.0, 3.0], [5.0, 4.0]])
-    known = listed.with_categories(rows)
+    known = listed.settled(rows)
     assert [variable.categories for variable in known.variables] == [(4.0, 5.0), ()]
     assert VariableList.from_json(known.to_json()) == known
     with pytest.raises(UserError, match="'a' has 300 categories"):
-        listed.with_categories(np.stack([np.arange(300.0)] * 2, axis=1))
+        listed.settled(np.stack([np.arange(300.0)] * 2, axis=1))
+
+
+def test_whether_angles_span_a_full_turn_is_that_of_the_sample():
+    listed = VariableList((Variable("a", "angle", 1e-3), Variable("b", "angle", 1e-3)))
+    rows = np.column_stack([np.linspace(0, 2 * np.pi, 99), np.linspace(-np.pi, np.pi, 99)])
+    known = listed.settled(rows)
+    assert [variable.full_turn for variable in known.variables] == [True, False]
+    assert VariableList.from_json(known.to_json()) == known
+    assert ["full_turn" in facts for facts in known.to_json()] == [True, False]  # as it was before it was known
+    assert known.usable(rows).all() and not listed.usable(rows).all()
+    back = known.from_coordinates(known.to_coordinates(rows) + 1e-4)
+    assert back[:, 0].min() >= 0 and back[:, 0].max() < 2 * np.pi
+    assert max(error.max() for error in known.errors(rows, back).values()) < 1.1e-4
 
 
 def write(path: Path, *tables: str) -> Path:

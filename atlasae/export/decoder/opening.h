@@ -82,10 +82,15 @@ inline double on_grid(double x, double origin, double step) {
     return origin + step * std::nearbyint((x - origin) / step);
 }
 
-// What was rounded to beyond pi, on this side of it.
-inline double inside_pi(double phi, double gap, double largest) {
-    const double found = std::fabs(phi) > 3.141592653589793 ? phi - std::copysign(gap, phi) : phi;
-    return within(found, -largest, largest);
+// What was rounded to beyond the range of phi, on this side of its end.
+inline double inside(double phi, double low, double high, double gap, double least, double largest) {
+    const double found = phi > high ? phi - gap : phi < low ? phi + gap : phi;
+    return within(found, least, largest);
+}
+
+// phi in [0, 2 pi), below the float32 nearest to 2 pi.
+inline double full_turn(double phi, double largest) {
+    return std::fmin(phi < 0 ? phi + 6.283185307179586 : phi, largest);
 }
 
 // exp to 1e-12: 2^n exp(r), n in the last bits of a number so large that it holds no fraction, exp(r) a series.

@@ -1,0 +1,145 @@
+"""Names of branches: which variable of which objects each of them spells, by rules that all experiments share."""
+
+import re
+from dataclasses import dataclass
+
+# How experiments spell each variable, in lower case; the first spelling is atlasae's name for it.
+SPELLINGS = {
+    "pt": ("pt",),
+    "eta": ("eta",),
+    "phi": ("phi",),
+    "m": ("m", "mass", "mas"),
+    "E": ("e", "energy", "en", "ene", "ener", "pe"),
+    "px": ("px", "momentum.x", "mox"),
+    "py": ("py", "momentum.y", "moy"),
+    "pz": ("pz", "momentum.z", "moz"),
+}
+VARIABLE = {spelling: variable for variable, spellings in SPELLINGS.items() for spelling in spellings}
+_TOKENS = "|".join(sorted((re.escape(s) for s in VARIABLE), key=len, reverse=True))
+VARIABLE |= {"x": "px", "y": "py", "z": "pz", "t": "E"}  # of ROOT's vectors: fCoordinates.fX, fP.fX
+
+_SEPARATOR = r"[._:/ ]+"
+_CAMEL = "Pt|PT|pT|Eta|Phi|M|Mass|E|En|Ene|Energy|Px|Py|Pz|PX|PY|PZ"
+_MEMBER = r"(?P<member>m_|(?-i:[fm](?=[A-Z]))|)"  # in front of the members of classes
+_VARIATION = rf"(?P<variation>\d+|{_SEPARATOR}.+)"  # a systematic, a working point, the number of a jet
+_GLUED = r"(?:.*[^A-Za-z])?(?:[a-z]*jets?|jt|j)\d*"  # what variables stand at without a separator
+_STEM = r"(?P<stem>.*[^._:/ ])"
+_SHORTEST = r"(?P<stem>.*?[^._:/ ])"
+_VECTOR = r"^(?P<stem>(?:.*[^._:/ ])?)(?P<separator>[._:/ ]*)"
+_APART = rf"(?P<separator>{_SEPARATOR})"
+_FORMS = [
+    re.compile(form, flags)
+    for form, flags in (
+        (rf"^(?P<stem>){_MEMBER}(?P<token>{_TOKENS})_?$", re.IGNORECASE),
+        (_VECTOR + r"(?:fCoordinates\.|fP\.)(?P<member>f)(?P<token>[XYZT]|Pt|Eta|Phi|M|E)$", 0),
+        (rf"^{_STEM}(?P<separator>[.:/]+)(?P<member>m_)(?P<token>{_TOKENS})_?$", re.IGNORECASE),
+        (rf"^{_STEM}{_APART}{_MEMBER}(?P<token>{_TOKENS})_?$", re.IGNORECASE),
+        (rf"^(?P<stem>.*[a-z0-9])(?P<token>{_CAMEL})$", 0),
+        (rf"^{_SHORTEST}{_APART}{_MEMBER}(?P<token>{_TOKENS}){_VARIATION}$", re.IGNORECASE),
+        (rf"^(?P<stem>.*?[a-z0-9])(?P<token>{_CAMEL}){_VARIATION}$", 0),
+        (rf"^(?P<before>)(?P<token>{_TOKENS}){_APART}(?P<stem>.+)$", re.IGNORECASE),
+        (r"^(?P<before>)(?P<token>(?i:pt|eta|phi|mass|energy|px|py|pz)|m|e)(?P<stem>[A-Z].*)$", 0),
+        (rf"^(?P<stem>{_GLUED})(?P<token>{_TOKENS}){_VARIATION}?$", re.IGNORECASE),
+        (rf"^(?P<before>)(?P<token>{_TOKENS})(?P<stem>(?:jet|jt|j)\d+)$", re.IGNORECASE),
+    )
+]
+
+_WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
+_ALGORITHMS = {"kt", "akt", "antikt", "ak", "ca"}  # jets, where a number follows: AK4CHS, akt4
+_ALONE = {"j", "jt"}  # jets, as words of their own
+# Members that hold a four-momentum: what is in front of them tells whose.
+_HOLDER = re.compile(
+    "p|fp|[pv]4|p4polar|p4cart|t?lv|vec|vector|f?mom|f?momentum|four(momentum|vector)|kinematics|fcoordinates"
+    "|obj|data|core|m?state"
+)
+_SCALES = {"momentum", "scale"}  # the same jets at another scale: JetConstitScaleMomentum
+# Behind jets: parts of jets, what is close to them, and numbers about their variables.
+_OTHER = re.compile(
+    "(track|trk|vertex|vtx|sv|const|constit|constituent|cand|candidate|part|particle|pfc|pfcand|pfo|tower|cluster|clus"
+    "|cell|hit|.*area|muon|mu|electron|ele|el|lepton|lep|photon|pho|gamma|tau|met|mht|ht|neutrino|nu|hadron|parton|quark"
+    "|axis|thrust|recoil|pair|sum|total|system|err|error|unc|uncert|uncertainty|sigma|cov|covariance|res|resol"
+    "|resolution|pull|diff|delta|ratio|rms|std|bias|response)s?|.*area4vec"
+)
+_SYSTEM = re.compile("(di|tri|multi|non)jets?")
+NOMINAL = {"", "nosys", "nom", "nominal", "central"}
+
+
+@dataclass(frozen=True)
+class Spelled:
+    """A name taken apart: `Jet_pt_nom` spells `pt` of `Jet` in the variation `nom`.
+
+    Names of one collection have the same `style`, which is everything but the variable and the variation.
+    """
+
+    variable: str
+    stem: str
+    style: tuple[str, ...]
+    variation: str = ""
+
+    @property
+    def prefix(self) -> str:
+        """What names of other variables of these objects begin with."""
+        _, separator, member, before = self.style
+        if not self.stem:
+            return member
+        separator = separator or "_" * bool(before)
+        return f"{self.stem}{separator}" + (f"{self.variation}{separator or '_'}" if self.variation else "")
+
+
+def spelled(name: str) -> Spelled | None:
+    """The variable that a name spells, and the objects it is of; None where it spells none."""
+    for form in _FORMS:
+        if match := form.match(name):
+            found = match.groupdict("")
+            before = "before" if "before" in found else ""
+            style = (found["stem"], found.get("separator", ""), found.get("member", ""), before)
+            variation = found.get("variation", "").strip("._:/ ")
+            if _tells_of_others(variation):
+                return None
+            return Spelled(VARIABLE[found["token"].lower()], found["stem"], style, variation)
+    return None
+
+
+def is_nominal(variation: str) -> bool:
+    """Whether a variation is none: jets without systematics."""
+    return variation.lower() in NOMINAL
+
+
+def names_jets(stem: str) -> bool:
+    """Whether objects of this name are jets, and neither parts of jets nor pairs of them.
+
+    Only the last part counts: `XJets.ActiveArea4vec` is an area, `XJets.JetConstitScaleMomentum` is a jet.
+    """
+    parts = [part for part in re.split(r"[.:/]", stem) if part]
+    while len(parts) > 1 and _HOLDER.fullmatch(parts[-1].lower().replace("_", "")):
+        parts.pop()
+    words = _words(parts[-1]) if parts else []
+    place = max((i for i in range(len(words)) if _is_jet(words, i)), default=None)
+    if place is None:
+        return False
+    return words[-1] in _SCALES or not any(_OTHER.fullmatch(word) for word in words[place + 1 :])
+
+
+def names_others(tree: str) -> bool:
+    """Whether a tree is named after objects that are no jets, so that a `pt` in it is none of a jet."""
+    return not names_jets(tree) and _tells_of_others(tree.rpartition("/")[2])
+
+
+def _is_jet(words: list[str], place: int) -> bool:
+    word, after = words[place], words[place + 1 : place + 2]
+    if words[:place][-1:] == ["non"]:
+        return False
+    if word in _ALONE:
+        return not after or after[0].isdigit()
+    if word in _ALGORITHMS:
+        return after != [] and after[0].isdigit()
+    _, jet, end = word.rpartition("jet")
+    return bool(jet) and not _SYSTEM.fullmatch(word) and not _OTHER.fullmatch(end.removeprefix("s"))
+
+
+def _tells_of_others(text: str) -> bool:
+    return any(_OTHER.fullmatch(word) for word in _words(text))
+
+
+def _words(text: str) -> list[str]:
+    return [word.lower() for word in _WORDS.findall(text)]
