@@ -371,7 +371,11 @@ def benchmark(
 @click.argument("paths", metavar="ORIGINAL COMPRESSED | REPORT... | MODEL...", nargs=-1, required=True, type=IN)
 @click.option("-o", "--output", metavar="FOLDER", type=OUT, help="Folder for the figures: PNG, and a PDF of all.")
 @click.option("--html", metavar="PAGE", type=OUT, help="Write one HTML page with all figures and tables.")
-@click.option("--only", metavar="KINDS", help="Such as `response,residuals`; any other word lists all kinds.")
+@click.option(
+    "--only",
+    metavar="KINDS",
+    help="Some of overview, spectra, fine, residuals, response, correlation, events, latents, with commas between.",
+)
 @click.option("--jets", multiple=True, metavar="NAME", help="Collections to draw, or `*`.  [default: the main one]")
 @options.labelled
 @options.force

@@ -66,6 +66,7 @@ labelled = _several(
         type=click.Choice(["ATLAS", "CMS", "LHCb", "none"], case_sensitive=False),
         default="none",
         show_default=True,
+        metavar="ATLAS|CMS|LHCb|none",
         help="The experiment's name on figures; their style is that of ATLAS.",
     ),
     click.option("--label", "text", help="Status, such as `Work in progress`.  [default: Internal, of an experiment]"),

@@ -30,6 +30,7 @@ from safetensors.torch import load, save
 
 import atlasae.reports.classifier
 from atlasae.codecs.model import Model
+from atlasae.commands.cli import commands
 from atlasae.reports import benchmark, figures, plotting
 from atlasae.reports.plotting import Figure
 from atlasae.reports.results import method_text
@@ -358,6 +359,11 @@ def test_kinds_of_figures_are_chosen(report, short_report, sketched, tmp_path):
     words = ("'Tau' is none of the collections with jets: Jet",)
     refused(2, words, "plot", report, *more, "--jets", "Tau", out=report)
     refused(2, ("leave them out",), "plot", report, short_report, "-o", tmp_path / "more", "--jets", "J", out=report)
+
+
+def test_help_names_all_kinds_of_figures():
+    (only,) = [option for option in commands.commands["plot"].params if option.name == "only"]
+    assert ", ".join(("overview", *figures.KINDS)) in only.help
 
 
 def test_a_page_is_written_with_figures_and_without(report, sketched, tmp_path):
