@@ -1,5 +1,6 @@
 """Reports as pages of lines and tables: text in a terminal, HTML in a notebook."""
 
+import base64
 import io
 import json
 import math
@@ -154,6 +155,13 @@ def to_html(page: Page) -> str:
     return "\n".join(
         _table_html(block) if isinstance(block, PageTable) else f"<div>{_escaped(block)}</div>" for block in page
     )
+
+
+def picture_html(png: bytes, name: str, width: float) -> str:
+    """A PNG as an element of a page, in it and not beside it, so many inches wide and never wider than the page."""
+    data = base64.b64encode(png).decode()
+    style = f"width: {96 * width:.0f}px; max-width: 100%"
+    return f'<img alt="{_escaped(name)}" style="{style}" src="data:image/png;base64,{data}">'
 
 
 def _table_html(table: PageTable) -> str:

@@ -42,6 +42,7 @@ DOORS = {
     "hist": {"reports.histograms"},
     "matplotlib": {"reports.plotting"},
     "mplhep": {"reports.plotting"},
+    "PIL": {"reports.plotting"},
     "pcodec": {"reports.peers"},
     "pysz": {"reports.peers"},
     "vector": {"compression.tree"},
@@ -207,7 +208,8 @@ atlasae.compress_file(path, f"{path}.small.root")
 atlasae.decompress_file(f"{path}.small.root", f"{path}.back.root")
 with atlasae.open(f"{path}.small.root") as tree:
     tree.arrays()
-figure = atlasae.reports.plotting.spectrum([0, 1, 2], [3, 4], [3, 4], [0, 0], atlasae.reports.plotting.Quantity("x"))
+counted = atlasae.reports.panels.Counted([0, 1, 2], [3, 4], [3, 4], [0, 0])
+figure = atlasae.reports.plotting.spectrum(counted, atlasae.reports.panels.Quantity("x"))
 for suffix in ("png", "pdf"):
     atlasae.reports.plotting.save(figure, atlasae.files.remote.located(f"{path}.{suffix}"))
 used = state()

@@ -17,6 +17,7 @@ from atlasae.report import (
     harmless,
     line_of,
     loosest,
+    picture_html,
     short,
     to_html,
     to_json,
@@ -177,3 +178,9 @@ def test_the_loosest_promise_holds_for_all():
     found = loosest([{"pt": 1e-3, "m": 1e-2}, {"pt": 2e-3, "m": None}, {"pt": 1e-4, "m": 1.0}])
     assert found == {"pt": 2e-3, "m": None}
     assert loosest([{"pt": 1e-3, "m": 1e-2}, {"pt": 1e-3}]) == {"pt": 1e-3, "m": None}
+
+
+def test_a_picture_is_in_the_page_and_no_wider_than_it():
+    found = picture_html(b"\x89PNG", 'pt "<b>"', 4.5)
+    size = 'style="width: 432px; max-width: 100%"'
+    assert found == f'<img alt="pt &quot;&lt;b&gt;&quot;" {size} src="data:image/png;base64,iVBORw==">'

@@ -1,5 +1,6 @@
 """The commands: each parses its options, makes one library call and shows the report."""
 
+import shlex
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
@@ -361,29 +362,69 @@ def benchmark(
     with progress("measuring", quiet) as advance:
         report = benchmark_file(path, jets, units, model, advance)
     if output:
-        drawn = figures.benchmark_figures(report, options.make_label(**label))
-        report = replace(report, figures=figures.save_all(drawn, output, force))
+        drawn = figures.drawn(figures.benchmark_figures(report, options.make_label(**label)))
+        report = replace(report, figures=figures.save_all(drawn, output, "benchmark.pdf", force))
     show(report, as_json, quiet)
 
 
 @commands.command()
 @click.argument("paths", metavar="ORIGINAL COMPRESSED | REPORT... | MODEL...", nargs=-1, required=True, type=IN)
-@click.option("-o", "--output", required=True, metavar="FOLDER", type=OUT, help="Folder for the figures.")
+@click.option("-o", "--output", metavar="FOLDER", type=OUT, help="Folder for the figures: PNG, and a PDF of all.")
+@click.option("--html", metavar="PAGE", type=OUT, help="Write one HTML page with all figures and tables.")
+@click.option(
+    "--only",
+    metavar="KINDS",
+    help="Some of overview, spectra, fine, residuals, response, correlation, events, latents, with commas between.",
+)
+@click.option("--jets", multiple=True, metavar="NAME", help="Collections to draw, or `*`.  [default: the main one]")
 @options.labelled
 @options.force
 @options.quiet
 @options.as_json
 @options.debug
 @several_outputs()
-def plot(paths: tuple[Location, ...], output: Path, force: bool, quiet: bool, as_json: bool, **label: Any) -> None:
+def plot(
+    paths: tuple[Location, ...],
+    output: Path | None,
+    html: Path | None,
+    only: str | None,
+    jets: tuple[str, ...],
+    force: bool,
+    quiet: bool,
+    as_json: bool,
+    **label: Any,
+) -> None:
     """Draw an evaluation (of two files, or a report), compare several reports, or draw how models were trained."""
-    from atlasae.reports import figures
+    from atlasae.files.outputs import replacing
+    from atlasae.reports import document, figures
     from atlasae.reports.results import FiguresReport
 
-    figures.check_folder(output, force)
+    _check_outputs(paths, output, html, force)
+    choice = figures.Choice(tuple(only.split(",")) if only else (), jets)
     with progress("evaluating", quiet) as advance:
-        written = figures.save_all(figures.figures_of(paths, options.make_label(**label), advance), output, force)
-    show(FiguresReport(output=str(output), figures=written), as_json, quiet)
+        found, report = figures.figures_of(paths, options.make_label(**label), advance, choice)
+        drawn = list(figures.drawn(found))
+    written = figures.save_all(drawn, output, "figures.pdf", force) if output else []
+    if html and drawn:
+        command = shlex.join(["atlasae", *sys.argv[1:]])
+        with replacing(html, force) as temporary:
+            temporary.write_text(document.html_page(drawn, report, choice, list(map(str, paths)), command))
+    where = {name: str(path) for name, path in (("output", output), ("html", html if drawn else None)) if path}
+    show(FiguresReport(figures=written, drawn=len(drawn), **where), as_json, quiet)
+
+
+def _check_outputs(paths: tuple[Location, ...], output: Path | None, html: Path | None, force: bool) -> None:
+    """Raise UserError without any output of `plot`, or for one that would replace something."""
+    from atlasae.files.outputs import check_target
+    from atlasae.reports import figures
+
+    if not (output or html):
+        raise UserError("nowhere to draw to: give a folder with -o FOLDER, or one page with --html PAGE")
+    if output:
+        figures.check_folder(output, force)
+    if html:
+        for path in paths:
+            check_target(path, html, force)
 
 
 @commands.command("train")

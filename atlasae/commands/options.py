@@ -61,8 +61,15 @@ on_many = _several(
     click.option("--dask", metavar="ADDRESS", help="Many files: dask scheduler; `local`: N workers made here."),
 )
 labelled = _several(
-    click.option("--label", "text", default="Internal", show_default=True, help="Status after the experiment's name."),
-    click.option("--no-experiment-label", is_flag=True, help="Leave out the name of the experiment."),
+    click.option(
+        "--experiment",
+        type=click.Choice(["ATLAS", "CMS", "LHCb", "none"], case_sensitive=False),
+        default="none",
+        show_default=True,
+        metavar="ATLAS|CMS|LHCb|none",
+        help="The experiment's name on figures; their style is that of ATLAS.",
+    ),
+    click.option("--label", "text", help="Status, such as `Work in progress`.  [default: Internal, of an experiment]"),
     click.option("--energy", default="", metavar="TEV", help="Centre-of-mass energy to write on figures."),
     click.option("--luminosity", default="", metavar="IFB", help="Luminosity to write on figures."),
 )
@@ -78,11 +85,17 @@ def make_workers(workers: int | None, dask: str | None) -> Any:
     return Workers(workers or 1, dask)
 
 
-def make_label(text: str, no_experiment_label: bool, energy: str, luminosity: str) -> Any:
-    """The `Label` that the options describe; raises UserError."""
-    from atlasae.reports.plotting import Label, check_label
+def make_label(experiment: str, text: str | None, energy: str, luminosity: str) -> Any:
+    """The `Label` that the options describe; a name without status would be that of a published figure.
 
-    asked = Label(text, "" if no_experiment_label else "ATLAS", energy, luminosity)
+    Raises UserError.
+    """
+    from atlasae.reports.panels import Label
+    from atlasae.reports.plotting import check_label
+
+    name = "" if experiment == "none" else experiment
+    status = "Internal" if name else ""
+    asked = Label(status if text is None else text, name, energy, luminosity)
     check_label(asked)
     return asked
 

@@ -41,6 +41,7 @@ class Paired:
     bytes_before: int
     bytes_after: int
     precision: dict[str, float | None] = field(default_factory=dict)
+    layout: str | None = None
     exact_jets: int | None = None
     latents: tuple[str, ...] = ()
     meaning: tuple[str, ...] = ()  # of each latent: which bits of which variables it holds
@@ -155,6 +156,7 @@ def _with_compressed(original: Opened, source: Source, contents: Contents, progr
                 bytes_before=original.events.compressed_bytes(list(entry.collection.branches.values())),
                 bytes_after=tree.compressed_bytes(stand_ins(entry.collection, run.counters)),
                 precision=loosest([found.precision for found in runs]),
+                layout=entry.collection.layout,
                 exact_jets=sum(found.exact_jets for found in runs),
                 latents=() if layout_kind(entry).by_chunk else entry.collection.latents,
                 meaning=_meaning(entry),

@@ -18,7 +18,6 @@ from atlasae.jets.coordinates import MASS_FLOOR, Floats, energy
 from atlasae.jets.recognition import read_patterns
 from atlasae.jets.residuals import (
     COMPARED,
-    RELATIVE,
     back_to_back,
     by_pt,
     leading_sum,
@@ -138,13 +137,18 @@ def evaluate_files(
     progress: Progress | None = None,
     patterns: Sequence[str] = (),
     units: str | None = None,
+    classify: bool = True,
 ) -> Evaluated:
     """Compare the jets of a compressed or decompressed file with the original, chunk by chunk.
 
-    `patterns` and `units` say which jets of a decompressed file are compared, as for `compress`. Raises UserError where
-    the files are not of the same events, DamagedFileError where one is damaged.
+    `patterns` and `units` say which jets of a decompressed file are compared, as for `compress`. Without `classify`, no
+    classifier is trained. Raises UserError where the files are not of the same events, DamagedFileError where one is
+    damaged.
     """
-    return tally_files(original, compressed, progress, patterns, units).evaluated()
+    tallied = tally_files(original, compressed, progress, patterns, units)
+    for evaluation in tallied.evaluations.values():
+        evaluation.classify = classify
+    return tallied.evaluated()
 
 
 def tally_files(
@@ -205,7 +209,7 @@ class Evaluation:
         self.jets = self.not_compared = self.changed = self.light = 0
         self.in_pt = {v: Spread(PT_BINS) for v in COMPARED}
         self.in_abs_eta = {v: Spread(ETA_BINS) for v in COMPARED}
-        self.in_eta = {v: Spread(SIGNED_EDGES) for v in RELATIVE}
+        self.in_eta = {v: Spread(SIGNED_EDGES) for v in SHOWN}
         self.heavy = Spread(np.array([0.0, np.inf]))
         self.spectra = {v: Spectrum(AXES[v]) for v in SHOWN}
         self.correlation = Correlation(COMPARED)
@@ -214,6 +218,7 @@ class Evaluation:
         self.sample = Thinned(MOST_SAMPLED)
         self.residuals: DensityHistogram | None = None
         self.latents: DensityHistogram | None = None
+        self.classify = True
 
     def add(self, jets: JetPairs) -> None:
         """Add the jets of a chunk; those without coordinates are only compared bit for bit."""
@@ -299,6 +304,7 @@ class Evaluation:
             not_compared={"jets": self.not_compared, "changed": self.changed},
             light_jets=self.light,
             precision=self.paired.precision,
+            layout=self.paired.layout,
             floors=storage_of(collection).floors,
             bytes_per_jet_before=self.paired.bytes_before / jets,
             bytes_per_jet=self.paired.bytes_after / jets,
@@ -332,7 +338,7 @@ class Evaluation:
             all=self.in_pt[variable].figures(),
             in_pt=self.in_pt[variable].by_bin(),
             in_abs_eta=self.in_abs_eta[variable].by_bin(),
-            in_eta=self.in_eta[variable].by_bin() if variable in RELATIVE else None,
+            in_eta=self.in_eta[variable].by_bin() if variable in SHOWN else None,
         )
 
     def _two_sample(self) -> TwoSample:
@@ -340,7 +346,7 @@ class Evaluation:
         return TwoSample(
             jets=self.ranks["pt"].values,
             kolmogorov_smirnov={v: ranks.figures() for v, ranks in self.ranks.items() if ranks.values},
-            classifier=tell_apart(rows[:, :4], rows[:, 4:]),
+            classifier=tell_apart(rows[:, :4], rows[:, 4:]) if self.classify else None,
         )
 
 

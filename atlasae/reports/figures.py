@@ -1,8 +1,12 @@
 """From reports to figures: which figures an evaluation, a model or a benchmark has, and their names."""
 
+import fnmatch
+import io
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -15,39 +19,79 @@ from atlasae.files.damage import is_root
 from atlasae.files.outputs import replacing
 from atlasae.files.remote import Location, Remote
 from atlasae.files.tables import is_table
+from atlasae.jets.collections import main_collection
 from atlasae.jets.residuals import RELATIVE
 from atlasae.reports import plotting
-from atlasae.reports.benchmark import FLOOR, OURS
+from atlasae.reports.benchmark import FLOOR, OURS, PACKED
 from atlasae.reports.evaluation import REPORT_FORMAT, SHOWN, evaluate_files
 from atlasae.reports.fine import FEWEST_IN_BIN, FINE
-from atlasae.reports.plotting import QUANTITIES, Label
-from atlasae.reports.results import FEWEST_BINS
+from atlasae.reports.panels import QUANTITIES, Counted, FineRatio, Label, Overview, Quantity
+from atlasae.reports.results import FEWEST_BINS, method_text
 
-SUFFIXES = (".png", ".pdf")
 WIDTH = "half-width of the central 68 %"
-UNDRAWN = ("as it is, LZMA(9)", "grid in integers, ZSTD(5)", "grid in three floats, LZMA(9)")
 CORNER = 4  # variables in the corner plot: pt, eta, phi, m
+MOST_IN_OVERVIEW = 30  # collections
 
 Figure = plotting.Figure
 NamedFigures = Iterator[tuple[str, Figure]]
 
 
-def figures_of(paths: Sequence[Location], label: Label, progress: Progress | None = None) -> NamedFigures:
-    """The figures of an original with its compressed file, of one or more reports, or of models."""
+@dataclass(frozen=True)
+class Choice:
+    """Which figures of an evaluation are drawn: kinds, by default all, and names or shell patterns of collections."""
+
+    only: tuple[str, ...] = ()
+    jets: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Raise UserError for kinds that there are not."""
+        kinds = ("overview", *KINDS)
+        if unknown := [kind for kind in self.only if kind not in kinds]:
+            raise UserError(f"--only '{unknown[0]}' is no kind of figure: give some of {','.join(kinds)}")
+
+    def draws(self, kind: str) -> bool:
+        """Whether figures of this kind are drawn."""
+        return not self.only or kind in self.only
+
+    def collections(self, jets: Sequence[tuple[str, int]]) -> list[str]:
+        """The names of those that are drawn, given the number of jets of each; by default the main one."""
+        names = [name for name, _ in jets]
+        if not self.jets:
+            return [main_collection(dict(jets))] if jets else []
+        for pattern in self.jets:
+            if not fnmatch.filter(names, pattern):
+                raise UserError(f"--jets '{pattern}' is none of the collections with jets: {', '.join(names)}")
+        return [name for name in names if any(fnmatch.fnmatchcase(name, pattern) for pattern in self.jets)]
+
+    def of_report(self, report: Mapping[str, Any]) -> list[str]:
+        """The names of those of a report that are drawn."""
+        return self.collections([(c["name"], c["jets"]) for c in with_jets(report)])
+
+
+def figures_of(
+    paths: Sequence[Location], label: Label, progress: Progress | None = None, choice: Choice | None = None
+) -> tuple[NamedFigures, Mapping[str, Any] | None]:
+    """The figures of an original with its compressed file, of one or more reports, or of models.
+
+    `choice` is for the figures of one evaluation, whose report is returned, too.
+    """
     if gone := [path for path in paths if isinstance(path, Path) and not path.is_file()]:
         raise UserError(f"no such file: '{gone[0]}'")
-    names = _names(paths)
+    names, listed = _names(paths), ", ".join(map(str, paths))
+    if len(paths) == 1 and paths[0].suffix == ".json":
+        report = read_report(paths[0])
+        return _as_far_as_known(report_figures(report, label, choice), listed, "evaluate"), report
+    if len(paths) == 2 and not any(path.suffix == ".json" or is_model(path) for path in paths):
+        evaluated = evaluate_files(paths[0], paths[1], progress, classify=False).report
+        return report_figures(evaluated, label, choice), evaluated
+    if choice and (choice.only or choice.jets):
+        raise UserError(f"--only and --jets choose figures of one evaluation: leave them out for {listed}")
     if all(path.suffix == ".json" for path in paths):
         reports = {name: read_report(path) for name, path in zip(names, paths, strict=True)}
-        drawn = comparison_figures(reports, label) if len(paths) > 1 else report_figures(reports[names[0]], label)
-        return _as_far_as_known(drawn, ", ".join(map(str, paths)), "evaluate")
+        return _as_far_as_known(comparison_figures(reports, label), listed, "evaluate"), None
     if all(is_model(path) for path in paths):
         facts = {name: load_model(str(path)).facts for name, path in zip(names, paths, strict=True)}
-        return _as_far_as_known(models_figures(facts, label), ", ".join(map(str, paths)), "train")
-    if len(paths) == 2:
-        original, compressed = paths
-        return report_figures(evaluate_files(original, compressed, progress).report, label)
-    listed = ", ".join(map(str, paths))
+        return _as_far_as_known(models_figures(facts, label), listed, "train"), None
     raise UserError(f"nothing to draw of {listed}: give an original and its compressed file, reports, or models")
 
 
@@ -65,28 +109,62 @@ def _as_far_as_known(drawn: NamedFigures, what: str, command: str) -> NamedFigur
         raise UserError(f"{what} can't be drawn: it lacks what `atlasae {command}` writes ({error!r})") from error
 
 
-def report_figures(report: Mapping[str, Any], label: Label) -> NamedFigures:
-    """Every figure of an evaluation, with names that sort by subject; none for a collection without jets."""
-    stems = _stems([collection["name"] for collection in report["collections"]])
-    for stem, collection in zip(stems, report["collections"], strict=True):
-        if collection["variables"]["pt"]["all"]["jets"]:
-            for name, figure in _collection_figures(collection, label.with_note(collection["name"])):
-                yield f"{stem}_{name}", figure
+def report_figures(report: Mapping[str, Any], label: Label, choice: Choice | None = None) -> NamedFigures:
+    """The figures of an evaluation, with names that sort by subject; none for a collection without jets.
+
+    By default those of the main collection, and an overview of all. Raises UserError for jets that are not there.
+    """
+    choice = choice or Choice()
+    known, chosen = with_jets(report), choice.of_report(report)
+    stems = dict(zip([c["name"] for c in known], _stems([c["name"] for c in known]), strict=True))
+    if len(known) > 1 and choice.draws("overview"):
+        yield "0_overview", _overview(known, label.with_source(_source(report)))
+    for collection in known:
+        name = collection["name"]
+        if name in chosen:
+            noted = label.with_note(name).with_source(_source(report, collection))
+            for kind, draw in KINDS.items():
+                if choice.draws(kind):
+                    yield from ((f"{stems[name]}_{found}", figure) for found, figure in draw(collection, noted))
 
 
-def _collection_figures(collection: Mapping[str, Any], label: Label) -> NamedFigures:
-    yield from _spectra(collection, label)
-    yield from _fine(collection.get("comb", {}).get("spectra", {}), label)  # reports of older versions have none
-    yield from _residuals(collection, label)
-    yield from _responses(collection, label)
-    correlation = collection["correlation"]
-    if correlation["rows"] > 1:
-        found = np.array(correlation["matrix"], dtype=float)
-        yield "4_correlation", plotting.matrix(correlation["variables"], found, label)
-    yield "4_residuals", _corner(collection["residuals"], label)
-    yield from _events(collection["events"], label)
-    if latents := collection["latents"]:
-        yield from _latents(latents, label)
+def with_jets(report: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The collections of a report that have jets with residuals."""
+    return [c for c in report["collections"] if c["variables"]["pt"]["all"]["jets"]]
+
+
+def _source(report: Mapping[str, Any], collection: Mapping[str, Any] | None = None) -> str:
+    """The small print: files, and precision and layout of a collection."""
+    facts = [f"{report['original']}, compared with {report['compressed']}" if "original" in report else ""]
+    if collection:
+        layout = collection.get("layout")
+        facts += [_precision(collection["precision"]), f"layout {layout}" if layout else ""]
+    return ", ".join(filter(None, facts))
+
+
+def _precision(bounds: Mapping[str, float | None]) -> str:
+    """The promised bounds: one where all are the same; nothing for a decompressed file, whose bounds are not known."""
+    texts = {v: "full" if bound is None else f"{bound:g}" for v, bound in bounds.items()}
+    if len(set(texts.values())) > 1:
+        return "precision " + " ".join(f"{v} {text}" for v, text in texts.items())
+    return f"precision {next(iter(texts.values()))}" if texts else ""
+
+
+def _overview(collections: Sequence[Mapping[str, Any]], label: Label) -> Figure:
+    """The collections with most jets, as far as they fit on a page."""
+    most = sorted(collections, key=lambda c: -c["jets"])[:MOST_IN_OVERVIEW]
+    rows = [
+        Overview(c["name"], c["jets"], c["bytes_per_jet_before"], c["bytes_per_jet"], _over_bounds(c["variables"]))
+        for c in most
+    ]
+    left = len(collections) - len(rows)
+    return plotting.overview(rows, label.with_note(f"and {left} collections with fewer jets" if left else ""))
+
+
+def _over_bounds(variables: Mapping[str, Any]) -> dict[str, tuple[float, float]]:
+    """Half-widths and largest errors of variables that have a bound, in its units."""
+    bounds = {v: (f["all"], f["bound"]) for v, f in variables.items() if f["bound"] and f["all"]["jets"]}
+    return {v: (found["half_width_68"] / bound, found["largest"] / bound) for v, (found, bound) in bounds.items()}
 
 
 def _spectra(collection: Mapping[str, Any], label: Label) -> NamedFigures:
@@ -95,23 +173,30 @@ def _spectra(collection: Mapping[str, Any], label: Label) -> NamedFigures:
             yield f"1_spectrum_{variable}", _spectrum(found, variable, label)
 
 
-def _fine(spectra: Mapping[str, Any], label: Label) -> NamedFigures:
-    """The spectra in fine bins that random errors would change; bins with few jets are left out."""
-    for name, found in spectra.items():
-        filled = np.flatnonzero(np.array(found["before"]) >= FEWEST_IN_BIN)
-        if found["change"].get("ratio") is None or len(filled) < FEWEST_BINS:
-            continue
-        start, stop = int(filled[0]), int(filled[-1]) + 1
-        edges = found["first"] + found["width"] * np.arange(start, stop + 1)
-        before, after, random = (np.array(found[column][start:stop]) for column in ("before", "after", "random"))
-        shown, quantity = np.where(before >= FEWEST_IN_BIN, before, 0), QUANTITIES[FINE[name][0]]
-        drawn = plotting.fine_ratio(edges, shown, after, random, quantity, found["change"], label)
-        yield f"1_fine_{_stem(name)}", drawn
-
-
 def _spectrum(found: Mapping[str, Any], variable: str, label: Label, what: str = "Jets") -> Figure:
     edges, before, after, moved = (found[column] for column in ("edges", "before", "after", "moved"))
-    return plotting.spectrum(edges, before, after, moved, QUANTITIES[variable], label, what)
+    counted = Counted(edges, before, after, moved, found.get("below"), found.get("lowest") or 0.0)
+    return plotting.spectrum(counted, QUANTITIES[variable], label, what)
+
+
+def _fine(collection: Mapping[str, Any], label: Label) -> NamedFigures:
+    """The spectra in fine bins that random errors would change, on one page; reports of older versions have none."""
+    spectra = collection.get("comb", {}).get("spectra", {})
+    shown = [panel for name, found in spectra.items() if (panel := _fine_ratio(found, QUANTITIES[FINE[name][0]]))]
+    if shown:
+        yield "1_spectra_fine", plotting.fine_ratios(shown, label)
+
+
+def _fine_ratio(found: Mapping[str, Any], quantity: Quantity) -> FineRatio | None:
+    """From the first filled bin to the last; bins with few jets are left out."""
+    filled = np.flatnonzero(np.array(found["before"]) >= FEWEST_IN_BIN)
+    if found["change"].get("ratio") is None or len(filled) < FEWEST_BINS:
+        return None
+    start, stop = int(filled[0]), int(filled[-1]) + 1
+    edges = found["first"] + found["width"] * np.arange(start, stop + 1)
+    before, after, random = (np.array(found[column][start:stop]) for column in ("before", "after", "random"))
+    shown = np.where(before >= FEWEST_IN_BIN, before, 0)
+    return FineRatio(edges, shown, after, random, quantity, found["change"])
 
 
 def _residuals(collection: Mapping[str, Any], label: Label) -> NamedFigures:
@@ -130,12 +215,21 @@ def _residuals(collection: Mapping[str, Any], label: Label) -> NamedFigures:
 
 
 def _responses(collection: Mapping[str, Any], label: Label) -> NamedFigures:
-    for variable in RELATIVE:
+    """The residuals of each variable against pt and eta."""
+    for variable in SHOWN:
         found = collection["variables"][variable]
-        for other, bins in (("pt", found["in_pt"]), ("eta", found["in_eta"])):
-            if bins:
-                drawn = plotting.response(bins, QUANTITIES[variable], QUANTITIES[other], label)
-                yield f"3_response_{variable}_against_{other}", drawn
+        bins = [(QUANTITIES[other], found.get(f"in_{other}")) for other in ("pt", "eta")]
+        if against := [(other, listed) for other, listed in bins if listed]:
+            relative = found["residual"] == "relative"
+            yield f"3_response_{variable}", plotting.response(against, QUANTITIES[variable], relative, label)
+
+
+def _correlations(collection: Mapping[str, Any], label: Label) -> NamedFigures:
+    correlation = collection["correlation"]
+    if correlation["rows"] > 1:
+        found = np.array(correlation["matrix"], dtype=float)
+        yield "4_correlation", plotting.matrix(correlation["variables"], found, label)
+    yield "4_residuals", _corner(collection["residuals"], label)
 
 
 def _corner(drawn: Mapping[str, Any], label: Label) -> Figure:
@@ -149,23 +243,34 @@ def _pairs(drawn: Mapping[str, Any]) -> dict[tuple[int, int], Any]:
     return {(pair["x"], pair["y"]): pair["counts"] for pair in drawn["pairs"]}
 
 
-def _events(events: Mapping[str, Any], label: Label) -> NamedFigures:
+def _events(collection: Mapping[str, Any], label: Label) -> NamedFigures:
+    events = collection["events"]
     for key, variable in (("dijet_mass", "mjj"), ("ht", "ht")):
         if not events["events"] or not events[key]["all"]["jets"]:
             continue
-        found = events[key]
+        found, quantity = events[key], QUANTITIES[variable]
         if found["spectrum"]["edges"]:
             yield f"5_{key}", _spectrum(found["spectrum"], variable, label, "Events")
-        yield (
-            f"5_{key}_response",
-            plotting.response(found["in_value"], QUANTITIES[variable], QUANTITIES[variable], label),
-        )
+        yield f"5_{key}_response", plotting.response([(quantity, found["in_value"])], quantity, True, label)
 
 
-def _latents(latents: Mapping[str, Any], label: Label) -> NamedFigures:
+def _latents(collection: Mapping[str, Any], label: Label) -> NamedFigures:
+    if not (latents := collection["latents"]):
+        return
     symbols = [f"$z_{i}$" for i in range(len(latents["names"]))]
     yield "6_latents", plotting.latents(symbols, latents["meaning"], latents["edges"], latents["counts"], label)
     yield "6_latents_pairs", plotting.corner(symbols, latents["edges"], latents["counts"], _pairs(latents), label)
+
+
+KINDS: dict[str, Callable[[Mapping[str, Any], Label], NamedFigures]] = {
+    "spectra": _spectra,
+    "fine": _fine,
+    "residuals": _residuals,
+    "response": _responses,
+    "correlation": _correlations,
+    "events": _events,
+    "latents": _latents,
+}  # of figures of an evaluation, beside `overview`
 
 
 def training_figures(name: str, facts: Mapping[str, Any], label: Label) -> Iterator[Figure]:
@@ -177,15 +282,14 @@ def training_figures(name: str, facts: Mapping[str, Any], label: Label) -> Itera
 
 
 def benchmark_figures(report: Mapping[str, Any], label: Label) -> NamedFigures:
-    """Bytes per jet against precision, for all methods but those in `UNDRAWN`."""
+    """Bytes per jet against precision, for all methods."""
     curves = {}
     for name, sizes in report["curves"].items():
-        if name in UNDRAWN:
-            continue
         points = [(x, y) for x, y in zip(report["precisions"], sizes, strict=True) if y is not None]
-        curves[name] = ([x for x, _ in points], [y for _, y in points])
-    noted = label.with_note(f"{report['collection']}, {report['jets']:,} jets")
-    yield f"{_stem(report['collection'])}_7_size", plotting.sizes(curves, OURS, FLOOR, noted)
+        curves[method_text(name)] = ([x for x, _ in points], [y for _, y in points])
+    noted = label.with_note(f"{report['collection']}, {report['jets']:,} jets").with_source(report.get("input", ""))
+    ours = [method_text(name) for name in (OURS, PACKED)]
+    yield f"{_stem(report['collection'])}_7_size", plotting.sizes(curves, ours, method_text(FLOOR), noted)
 
 
 def models_figures(models: Mapping[str, Mapping[str, Any]], label: Label) -> NamedFigures:
@@ -247,6 +351,15 @@ def is_model(path: Location) -> bool:
     return path.suffix != ".json" and not is_table(path) and path.is_file() and not is_root(path)
 
 
+@dataclass(frozen=True)
+class Drawn:
+    """A figure, its name, and its PNG."""
+
+    name: str
+    figure: Figure
+    png: bytes
+
+
 def check_folder(folder: Path, force: bool) -> None:
     """Raise UserError for a file, or for a folder with files that figures might replace, unless `force`."""
     if folder.exists() and not folder.is_dir():
@@ -255,16 +368,29 @@ def check_folder(folder: Path, force: bool) -> None:
         raise UserError(f"'{folder}' is not empty: choose another folder, or replace figures in it with --force")
 
 
-def save_all(figures: NamedFigures, folder: Path, force: bool) -> list[str]:
-    """Write each figure as PNG and PDF into a folder, which is made if missing; returns the paths."""
-    written = []
+def drawn(figures: NamedFigures) -> Iterator[Drawn]:
+    """Each figure with its PNG."""
     for name, figure in figures:
-        folder.mkdir(parents=True, exist_ok=True)
-        for suffix in SUFFIXES:
-            with replacing(folder / f"{name}{suffix}", force) as temporary:
-                plotting.save(figure, temporary)
-            written.append(str(folder / f"{name}{suffix}"))
-    return written
+        written = io.BytesIO()
+        plotting.save(figure, written, ".png")
+        yield Drawn(name, figure, written.getvalue())
+
+
+def save_all(figures: Iterable[Drawn], folder: Path, pdf: str, force: bool) -> list[str]:
+    """Write each figure as PNG into a folder, which is made if missing, and all into one PDF; returns the paths."""
+    figures = iter(figures)
+    first = next(figures, None)
+    if first is None:
+        return []
+    folder.mkdir(parents=True, exist_ok=True)
+    written = [folder / pdf]
+    with replacing(folder / pdf, force) as document, plotting.pages(document) as page:
+        for one in chain([first], figures):
+            written.append(folder / f"{one.name}.png")
+            with replacing(written[-1], force) as temporary:
+                temporary.write_bytes(one.png)
+            page(one.figure)
+    return [str(path) for path in written]
 
 
 def _stems(names: Sequence[str]) -> list[str]:

@@ -95,30 +95,44 @@ def _figures_of(
 ) -> ResidualFigures:
     """Mean, standard deviation, half-widths, largest size and quantiles; only the number of jets if it is 0.
 
-    `ends` are the lowest and highest residual, which limit the quantiles.
+    `ends` are the lowest and highest residual, which limit the quantiles. The error of a quantile is half of the
+    interval between those at its share of the jets +- one binomial standard deviation.
     """
     if not (jets := int(counts.sum())):
         return ResidualFigures(jets=0, **more)
-    found = {q: float(np.clip(quantile(counts, q / 100), *ends)) for q in QUANTILES}
+    shares = np.array(QUANTILES) / 100
+    off = np.sqrt(shares * (1 - shares) / jets)
+    at = quantile(counts, np.clip([shares, shares - off, shares + off], 0, 1))
+    middle, low, high = np.clip(at, *ends)
+    found = dict(zip(QUANTILES, middle.tolist(), strict=True))
+    errors = dict(zip(QUANTILES, ((high - low) / 2).tolist(), strict=True))
     return ResidualFigures(
         jets=jets,
         mean=float(mean),
         std=float(np.sqrt(variance)),
         half_width_68=(found[CENTRAL[1]] - found[CENTRAL[0]]) / 2,
+        half_width_68_error=_error_of_half(errors[CENTRAL[0]], errors[CENTRAL[1]]),
         half_width_95=(found[CENTRAL_95[1]] - found[CENTRAL_95[0]]) / 2,
         largest=float(max(abs(ends[0]), abs(ends[1]))),
         quantiles={f"{q:g}": value for q, value in found.items()},
+        errors={f"{q:g}": value for q, value in errors.items()},
         **more,
     )
 
 
-def quantile(counts: Counts, share: float) -> float:
-    """The residual below which this share of the counts (of `Spread.fine`, flow bins included) is."""
+def _error_of_half(low: float, high: float) -> float:
+    """The error of half of the distance of two symmetric quantiles with these errors (of jets: Cramer 1946, 28.5)."""
+    share = CENTRAL[0] / 100
+    return 0.5 * float(np.sqrt(low**2 + high**2 - 2 * low * high * share / (1 - share)))
+
+
+def quantile(counts: Counts, share: Floats) -> Floats:
+    """The residuals below which these shares of the counts (of `Spread.fine`, flow bins included) are."""
     running = np.concatenate([[0], np.cumsum(counts)])
-    i = int(np.searchsorted(running, share * running[-1], side="right")) - 1
-    i = min(i, int(np.flatnonzero(counts)[-1]))
-    at = _FLOW_EDGES[i] + (_FLOW_EDGES[i + 1] - _FLOW_EDGES[i]) * (share * running[-1] - running[i]) / counts[i]
-    return float(np.copysign(_SMALLEST * (10 ** abs(at) - 1), at))
+    wanted = np.asarray(share) * running[-1]
+    i = np.minimum(np.searchsorted(running, wanted, side="right") - 1, int(np.flatnonzero(counts)[-1]))
+    at = _FLOW_EDGES[i] + (_FLOW_EDGES[i + 1] - _FLOW_EDGES[i]) * (wanted - running[i]) / counts[i]
+    return np.asarray(np.copysign(_SMALLEST * (10 ** np.abs(at) - 1), at))
 
 
 def _joined(moments: Histogram) -> tuple[float, float]:
@@ -150,11 +164,17 @@ class Spectrum:
 
     def add(self, before: Floats, after: Floats) -> None:
         """Add the values of the same jets, before and after."""
+        before, after = self._without_logarithm(before), self._without_logarithm(after)
         self.before.fill(before)
         self.after.fill(after)
         one, other = (self.axis.index(values) + 1 for values in (before, after))
         self.moved += np.bincount(one[one != other], minlength=len(self.moved))
         self.moved += np.bincount(other[one != other], minlength=len(self.moved))
+
+    def _without_logarithm(self, values: Floats) -> Floats:
+        """Values with those below the axis just below it: a mass that is not positive has no logarithm."""
+        low = float(self.axis.edges[0])
+        return np.where(values < low, low - (abs(low) / 2 or 1.0), values)
 
     def merge(self, other: "Spectrum") -> None:
         """Add another Spectrum with the same axis."""
@@ -168,6 +188,7 @@ class Spectrum:
         filled = np.flatnonzero(before[1:-1] + after[1:-1])
         if not len(filled):
             return SpectrumFigures(edges=[], before=[], after=[], moved=[], outside=int(before.sum()))
+        below = int(before[0]), int(after[0]), int(self.moved[0])
         first, last = int(filled[0]), int(filled[-1]) + 1
         shown = slice(first + 1, last + 1)
         return SpectrumFigures(
@@ -176,6 +197,8 @@ class Spectrum:
             after=after[shown].tolist(),
             moved=self.moved[shown].tolist(),
             outside=int(before[0] + before[-1]),
+            lowest=float(self.axis.edges[0]) if any(below) else None,
+            below=below if any(below) else None,
         )
 
 

@@ -1,20 +1,24 @@
 """Reports of evaluations, benchmarks and figures, and their pages."""
 
+import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from atlasae.report import Facts, Page, PageTable, Report
+from atlasae.jets.collections import main_collection
+from atlasae.report import Facts, Page, PageTable, Report, picture_html
+from atlasae.reports.panels import NO_LABEL, QUANTITIES
 
 MOST_CHANGED = 1.3  # change of fine bins over that of random errors, if errors do not depend on the value
 BY_CHANCE = 3.0  # standard deviations
+_WIDTH = 4.0  # inches of a figure in a notebook
 FEWEST_BINS = 10  # with enough jets, of fine spectra that are judged and drawn
 
 
 class ResidualFigures(Facts):
     """Residuals of `jets`, or of those between `low` and `high` of another variable; nothing more where there are none.
 
-    `not_finite` counts residuals that are in no other figure.
+    `errors` are the statistical errors of the `quantiles`. `not_finite` counts residuals that are in no other figure.
     """
 
     low: float | None = None
@@ -23,9 +27,11 @@ class ResidualFigures(Facts):
     mean: float | None = None
     std: float | None = None
     half_width_68: float | None = None
+    half_width_68_error: float | None = None
     half_width_95: float | None = None
     largest: float | None = None
     quantiles: Mapping[str, float] | None = None
+    errors: Mapping[str, float] | None = None
     not_finite: int | None = None
 
 
@@ -41,13 +47,19 @@ class VariableFigures(Facts):
 
 
 class SpectrumFigures(Facts):
-    """A histogram before and after; `moved` counts what changed its bin, into it or out of it."""
+    """A histogram before and after; `moved` counts what changed its bin, into it or out of it.
+
+    `outside` counts what is on neither axis before. `below` are the numbers before, after and moved under `lowest`,
+    where the axis begins, such as masses that are not positive.
+    """
 
     edges: list[float]
     before: list[int]
     after: list[int]
     moved: list[int]
     outside: int
+    lowest: float | None = None
+    below: tuple[int, int, int] | None = None
 
 
 class DensityPair(Facts):
@@ -189,6 +201,7 @@ class CollectionFigures(Facts):
     not_compared: Mapping[str, int]
     light_jets: int
     precision: Mapping[str, float | None]
+    layout: str | None = None
     floors: Mapping[str, float]
     bytes_per_jet_before: float
     bytes_per_jet: float
@@ -234,6 +247,21 @@ class EvaluationReport(Report):
     files: list[Mapping[str, Any]] | None = None
     failed: int | None = None
 
+    def _repr_html_(self) -> str:
+        return "\n".join([super()._repr_html_(), *self._pictures()])
+
+    def _pictures(self) -> Iterator[str]:
+        """The response of pt of the main collection, where it has jets."""
+        from atlasae.reports import plotting
+
+        known = {c.name: c for c in self.collections if c.variables["pt"].in_pt}
+        if known:
+            name = main_collection({name: c.jets for name, c in known.items()})
+            pt, label = known[name].variables["pt"], NO_LABEL.with_note(name)
+            quantity, written = QUANTITIES["pt"], io.BytesIO()
+            plotting.save(plotting.response([(quantity, pt.in_pt)], quantity, True, label), written, ".png")
+            yield picture_html(plotting.with_palette(written.getvalue()), f"response of pt, {name}", _WIDTH)
+
     def _page(self) -> Page:
         page: list[str | PageTable] = [
             f"{self.original} -> {self.compressed}: {self.entries:,} entries of '{self.tree}'"
@@ -243,27 +271,28 @@ class EvaluationReport(Report):
             sizes = f", {found.bytes_per_jet_before:.2f} -> {found.bytes_per_jet:.2f} bytes per jet"
             page.append(f"{found.name}: {found.jets:,} jets{exact}" + sizes * bool(found.jets))
             if found.variables["pt"].all.jets:
-                page += [_residuals(found), *_remarks(found), *_comb(found.comb)]
+                page += [residual_table(found), *_remarks(found), *_comb(found.comb)]
             else:
                 page.append("  no jets to compare")
         return page
 
 
-def _residuals(collection: CollectionFigures) -> PageTable:
-    rows = {variable: (found.all, found.bound) for variable, found in collection.variables.items()}
-    rows["m > .5 GeV"] = (collection.mass_above_500_MeV, None)
-    events = collection.events
-    if events.dijet_mass and events.dijet_mass_back_to_back and events.ht:
-        rows["dijet mass"] = (events.dijet_mass.all, None)
-        rows["  apart"] = (events.dijet_mass_back_to_back, None)
-        rows["HT"] = (events.ht.all, None)
+def residual_table(collection: Mapping[str, Any]) -> PageTable:
+    """The residuals of a collection of a report, read from JSON or not, by variable."""
+    rows = {variable: (found["all"], found["bound"]) for variable, found in collection["variables"].items()}
+    rows["m > .5 GeV"] = (collection["mass_above_500_MeV"], None)
+    events = collection["events"]
+    if "dijet_mass" in events:
+        rows["dijet mass"] = (events["dijet_mass"]["all"], None)
+        rows["  apart"] = (events["dijet_mass_back_to_back"], None)
+        rows["HT"] = (events["ht"]["all"], None)
     keys = ("mean", "std", "half_width_68", "half_width_95", "largest")
     return PageTable(
         ["", "mean", "std", "68 %", "95 %", "largest", "bound"],
         [
             [name, *(f"{found[key]:.2g}" for key in keys), f"{bound:.2g}" if bound else ""]
             for name, (found, bound) in rows.items()
-            if found.jets
+            if found["jets"]
         ],
     )
 
@@ -335,6 +364,27 @@ def _is_comb(change: Change) -> bool:
     return bool(change.bins >= FEWEST_BINS and change["ratio"] > MOST_CHANGED + BY_CHANCE * change["error"])
 
 
+# methods of a benchmark in words, by their keys in JSON
+_METHODS = {
+    "as it is, ZSTD(5)": "as they are, ZSTD",
+    "as it is, LZMA(9)": "as they are, LZMA",
+    "mantissas rounded, ZSTD(5)": "rounded mantissas, ZSTD",
+    "mantissas rounded, LZMA(9)": "rounded mantissas, LZMA",
+    "grid in integers, ZSTD(5)": "rounded to integers, ZSTD",
+    "grid in integers, LZMA(9)": "rounded to integers, LZMA",
+    "grid in three floats, LZMA(9)": "rounded, in three floats, LZMA",
+    "grid in three floats, our LZMA": "rounded, in three floats, our LZMA",
+    "grid, pcodec, no events": "rounded to integers, pcodec (no events)",
+    "SZ3, no events": "SZ3 (no events)",
+    "entropy (fitted model)": "entropy floor, jet by jet",
+}
+
+
+def method_text(name: str) -> str:
+    """The name of a method of a benchmark, in words."""
+    return _METHODS.get(name, name)
+
+
 class BenchmarkReport(Report):
     """The result of `benchmark`: `curves` holds bytes per jet by method, one for each of `precisions`.
 
@@ -352,7 +402,8 @@ class BenchmarkReport(Report):
 
     def _page(self) -> Page:
         rows = [
-            [name, *("-" if size is None else f"{size:.2f}" for size in sizes)] for name, sizes in self.curves.items()
+            [method_text(name), *("-" if size is None else f"{size:.2f}" for size in sizes)]
+            for name, sizes in self.curves.items()
         ]
         missing = ", ".join(self.missing)
         return [
@@ -364,12 +415,16 @@ class BenchmarkReport(Report):
 
 
 class FiguresReport(Report):
-    """The folder and the paths of figures."""
+    """The folder and the paths of figures, the PDF of all first, and the page with all; `drawn` is their number."""
 
-    output: str
+    output: str | None = None
     figures: list[str]
+    html: str | None = None
+    drawn: int
 
     def _page(self) -> Page:
-        if not self.figures:
+        if not self.drawn:
             return ["no figures: there are no jets to draw"]
-        return [f"{self.output}: {len(self.figures) // 2} figures, as PNG and PDF"]
+        pdf = f", all of them in {self.figures[0]}" if self.figures else ""
+        folder = [f"{self.output}: {self.drawn} figures as PNG{pdf}"] if self.output else []
+        return [*folder, *([f"{self.html}: a page with {self.drawn} figures"] if self.html else [])]

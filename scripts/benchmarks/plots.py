@@ -12,8 +12,8 @@ from typing import Any
 
 from harness import Row, Table, Tables, command, main, transposed
 
-FIGURES = ("3_response_pt_against_pt", "4_residuals", "5_dijet_mass", "7_size")
-LABEL = ("--no-experiment-label", "--label", "Pythia 8, smeared", "--energy", "13.6")
+FIGURES = ("3_response_pt", "4_residuals", "5_dijet_mass", "7_size")
+LABEL = ("--label", "Pythia 8, smeared", "--energy", "13.6")
 WIDTH = "half-width of the central 68 %"
 BOUND = 1e-3
 

@@ -4,6 +4,7 @@ import io
 import json
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,17 +25,23 @@ from conftest import (
     write_layout,
     write_tree,
 )
+from PIL import Image
 from safetensors.torch import load, save
 
 import atlasae.reports.classifier
 from atlasae.codecs.model import Model
+from atlasae.commands.cli import commands
 from atlasae.reports import benchmark, figures, plotting
 from atlasae.reports.plotting import Figure
+from atlasae.reports.results import method_text
 from atlasae.training import train
 from atlasae.training.loop import Course
 
 COUNTERS = dict.fromkeys(("Jet_pt", "Jet_eta", "Jet_phi", "Jet_mass", "Jet_nConstituents"), "nJet")
 OURS = "atlasae, three floats"
+_PIXEL = io.BytesIO()
+Image.new("RGB", (1, 1)).save(_PIXEL, "png")
+PIXEL = _PIXEL.getvalue()
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -80,14 +87,21 @@ def short_report(report: Path) -> Path:
 
 @pytest.fixture
 def sketched(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Figure]]:
-    """The figures that were saved, by file name; the files are empty."""
+    """The figures that were saved, with their suffixes; the files are empty."""
     found: list[tuple[str, Figure]] = []
 
-    def save(figure: Figure, path: Path) -> None:
+    def save(figure: Figure, path: Path | io.BytesIO, suffix: str = "") -> None:
+        found.append((suffix, figure))
+        if not isinstance(path, Path):
+            path.write(PIXEL)
+
+    @contextmanager
+    def pages(path: Path) -> Iterator[Callable[[Figure], None]]:
         path.touch()
-        found.append((path.suffix, figure))
+        yield lambda figure: None
 
     monkeypatch.setattr(plotting, "save", save)
+    monkeypatch.setattr(plotting, "pages", pages)
     return found
 
 
@@ -290,43 +304,82 @@ def test_two_files_are_drawn(jets_file, compressed, sketched, tmp_path):
     folder = tmp_path / "new" / "figures"
     found = succeeded("plot", jets_file, compressed, "-o", folder, "--json").report
     assert found["output"] == str(folder) and sorted(found["figures"]) == [str(folder / n) for n in written(folder)]
-    assert len(found["figures"]) == 48 and [suffix for suffix, _ in sketched[:2]] == [".png", ".pdf"]
-    assert {"Jet_1_spectrum_pt.png", "Jet_2_residual_m.pdf", "Jet_6_latents.png"} <= set(written(folder))
+    assert len(found["figures"]) == 24 and found["drawn"] == 23 and {suffix for suffix, _ in sketched} == {".png"}
+    assert {"Jet_1_spectrum_pt.png", "Jet_2_residual_m.png", "figures.pdf"} <= set(written(folder))
 
 
 def test_a_report_is_drawn_as_its_files_are(report, sketched, tmp_path):
     text = succeeded("plot", report, "-o", tmp_path / "figures").out
-    assert text == f"{tmp_path / 'figures'}: 24 figures, as PNG and PDF\n"
-    assert len(written(tmp_path / "figures")) == 48
+    pdf = tmp_path / "figures" / "figures.pdf"
+    assert text == f"{tmp_path / 'figures'}: 23 figures as PNG, all of them in {pdf}\n"
+    assert len(written(tmp_path / "figures")) == 24
     assert succeeded("plot", report, "-o", tmp_path / "figures", "--force", "--quiet").out == ""
+
+
+def texts_of(figure: Figure) -> list[str]:
+    return [text.get_text() for text in figure.axes[0].texts if text.get_text()]
 
 
 def test_figures_are_real_and_carry_the_label(short_report, tmp_path, monkeypatch):
     drawn: list[Figure] = []
     save = plotting.save
-    monkeypatch.setattr(plotting, "save", lambda figure, path: drawn.append(figure) or save(figure, path))
-    label = ["--label", "Work in progress", "--energy", "13", "--luminosity", "140", "--no-experiment-label"]
+    monkeypatch.setattr(plotting, "save", lambda figure, *to: drawn.append(figure) or save(figure, *to))
+    label = ["--label", "Work in progress", "--energy", "13", "--luminosity", "140", "--experiment", "lhcb"]
     succeeded("plot", short_report, "-o", tmp_path / "figures", *label, "--quiet")
     names = ["Jet_1_spectrum_pt", "Jet_2_residual_pt", "Jet_4_residuals"]
-    assert written(tmp_path / "figures") == [f"{name}.{suffix}" for name in names for suffix in ("pdf", "png")]
+    assert written(tmp_path / "figures") == [*(f"{name}.png" for name in names), "figures.pdf"]
     for path in (tmp_path / "figures").iterdir():
         assert path.read_bytes()[:4] == (b"%PDF" if path.suffix == ".pdf" else b"\x89PNG")
-    for figure in drawn:
-        texts = [text.get_text() for text in figure.axes[0].texts]
-        assert {"Work in progress", r"$\sqrt{s}$ = 13 TeV, 140 fb$^{\mathrm{-1}}$"} <= set(
-            texts
-        ) and "ATLAS" not in texts
+    expected = ["LHCb", "Work in progress", r"$\sqrt{s}$ = 13 TeV, 140 fb$^{\mathrm{-1}}$", "Jet"]
+    assert [texts_of(figure) for figure in drawn] == [expected] * 3
 
 
-def test_the_label_is_atlas_internal_unless_asked(short_report, sketched, tmp_path):
-    succeeded("plot", short_report, "-o", tmp_path / "figures", "--quiet")
-    texts = [text.get_text() for text in sketched[0][1].axes[0].texts if text.get_text()]
-    assert texts == ["ATLAS", "Internal", "Jet"]
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ([], ["Jet"]),
+        (["--experiment", "none", "--label", "Work in progress"], ["Work in progress", "Jet"]),
+        (["--experiment", "ATLAS"], ["ATLAS", "Internal", "Jet"]),
+        (["--experiment", "CMS", "--label", ""], ["CMS", "Jet"]),
+    ],
+)
+def test_a_label_names_what_was_asked_for_and_no_energy(options, expected, short_report, sketched, tmp_path):
+    succeeded("plot", short_report, "-o", tmp_path / "figures", *options, "--only", "spectra", "--quiet")
+    ((_, figure),) = sketched
+    assert texts_of(figure) == expected
+
+
+def test_kinds_of_figures_are_chosen(report, short_report, sketched, tmp_path):
+    folder = tmp_path / "figures"
+    succeeded("plot", report, "-o", folder, "--only", "residuals,response", "--jets", "J*", "--quiet")
+    stems = [f"Jet_{kind}_{v}.png" for kind in ("2_residual", "3_response") for v in ("E", "eta", "m", "phi", "pt")]
+    assert written(folder) == [*stems, "figures.pdf"]
+    more = ["-o", tmp_path / "more"]
+    refused(2, ("'pies' is no kind of figure", "spectra,"), "plot", report, *more, "--only", "pies", out=report)
+    words = ("'Tau' is none of the collections with jets: Jet",)
+    refused(2, words, "plot", report, *more, "--jets", "Tau", out=report)
+    refused(2, ("leave them out",), "plot", report, short_report, "-o", tmp_path / "more", "--jets", "J", out=report)
+
+
+def test_help_names_all_kinds_of_figures():
+    (only,) = [option for option in commands.commands["plot"].params if option.name == "only"]
+    assert ", ".join(("overview", *figures.KINDS)) in only.help
+
+
+def test_a_page_is_written_with_figures_and_without(report, sketched, tmp_path):
+    page = tmp_path / "page.html"
+    text = succeeded("plot", report, "--html", page, "--only", "spectra").out
+    assert text == f"{page}: a page with 5 figures\n" and not (tmp_path / "figures").exists()
+    assert page.read_text().count("<img") == 5 and f"<pre>atlasae plot {report} --html" in page.read_text()
+    refused(2, ("page.html' exists", "--force"), "plot", report, "--html", page, out=page)
+    refused(2, ("is the input",), "plot", report, "--html", report, "--force", out=report)
+    found = succeeded("plot", report, "--html", page, "-o", tmp_path / "figures", "--force", "--json").report
+    assert (found["html"], found["drawn"], len(found["figures"])) == (str(page), 23, 24)
 
 
 def test_several_reports_are_compared(report, short_report, sketched, tmp_path):
     found = succeeded("plot", report, short_report, "-o", tmp_path / "figures", "--json").report
-    assert [Path(path).name for path in found["figures"]] == ["Jet_9_comparison.png", "Jet_9_comparison.pdf"]
+    assert [Path(path).name for path in found["figures"]] == ["figures.pdf", "Jet_9_comparison.png"]
     assert [text.get_text() for text in sketched[0][1].axes[0].get_legend().get_texts()] == ["report", "short"]
 
 
@@ -345,11 +398,11 @@ def models(one_torch_thread: None, tmp_path: Path) -> list[Path]:
 def test_models_are_drawn_and_compared(models, sketched, tmp_path):
     found = succeeded("plot", *models, "-o", tmp_path / "figures", "--json").report["figures"]
     names = ["first_8_training", "second_8_training", "models_9_comparison"]
-    assert [Path(path).stem for path in found[::2]] == names
-    first, _, second, _, both, _ = (figure for _, figure in sketched)
+    assert [Path(path).stem for path in found[1:]] == names
+    first, second, both = (figure for _, figure in sketched)
     assert len(first.axes[0].get_lines()[1].get_xdata()) < len(second.axes[0].get_lines()[1].get_xdata())
     assert [text.get_text() for text in both.axes[0].get_legend().get_texts()] == ["first", "second"]
-    (alone, _) = succeeded("plot", models[0], "-o", tmp_path / "alone", "--json").report["figures"]
+    (_, alone) = succeeded("plot", models[0], "-o", tmp_path / "alone", "--json").report["figures"]
     assert Path(alone).name == "first_8_training.png"
 
 
@@ -377,7 +430,7 @@ def test_what_does_not_go_together_is_refused(jets_file, compressed, report, by_
         refused(2, (), "plot", other, report, *out, out=jets_file)
     refused(2, (), "plot", jets_file, by_hand, *out, out=jets_file)
     refused(2, ("issing argument",), "plot", *out, out=jets_file)
-    refused(2, ("-o",), "plot", report, out=jets_file)
+    refused(2, ("-o FOLDER", "--html PAGE"), "plot", report, out=jets_file)
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"format": 2, "collections": []}', '{"format": 1}'])
@@ -410,7 +463,7 @@ def test_a_folder_with_something_in_it_is_refused(short_report, sketched, tmp_pa
     refused(2, ("is not empty", "--force"), "plot", short_report, "-o", folder, out=folder / "mine.txt")
     refused(2, ("is a file",), "plot", short_report, "-o", short_report, "--force", out=short_report)
     succeeded("plot", short_report, "-o", folder, "--force", "--quiet")
-    assert (folder / "mine.txt").read_text() == "mine" and len(written(folder)) == 7
+    assert (folder / "mine.txt").read_text() == "mine" and len(written(folder)) == 5
     refused(2, ("is not empty", "--force"), "plot", short_report, "-o", folder, out=folder / "mine.txt")
 
 
@@ -429,8 +482,8 @@ def test_a_benchmark_prints_one_json_object_and_draws(measured):
     folder, result = measured
     found = strict(result.out)
     assert (found["input"], found["collection"], found["precisions"]) == ("jets.root", "Jet", [1e-2, 1e-3])
-    assert found["figures"] == [str(folder / f"Jet_7_size.{suffix}") for suffix in ("png", "pdf")]
-    assert written(folder) == ["Jet_7_size.pdf", "Jet_7_size.png"] and written(folder.parent) == [
+    assert found["figures"] == [str(folder / name) for name in ("benchmark.pdf", "Jet_7_size.png")]
+    assert written(folder) == ["Jet_7_size.png", "benchmark.pdf"] and written(folder.parent) == [
         "figures",
         "jets.root",
     ]
@@ -462,7 +515,7 @@ def test_a_benchmark_is_told_in_words(measured, jets_file, by_hand, sketched, tm
         lines = succeeded("benchmark", jets_file).out.splitlines()
     assert lines[0].startswith("jets.root, Jet: ") and len(lines) == 2 + len(curves)
     for line, (name, sizes) in zip(lines[2:], curves.items(), strict=True):
-        assert line.startswith(name) and line.split()[-2:] == [f"{size:.2f}" for size in sizes]
+        assert line.startswith(method_text(name)) and line.split()[-2:] == [f"{size:.2f}" for size in sizes]
     assert succeeded("benchmark", jets_file, "--quiet", "-o", tmp_path / "figures").out == ""
     other = succeeded("benchmark", jets_file, "--model", by_hand, "--json").report["curves"]
     assert other[OURS] != curves[OURS] and other["SZ3, no events"] == curves["SZ3, no events"]
@@ -504,7 +557,7 @@ def test_a_benchmark_that_makes_no_sense_is_refused(jets_file, tmp_path, monkeyp
     ("command", "bar"), [(["evaluate"], "evaluating"), (["plot"], "evaluating"), (["benchmark"], "measuring")]
 )
 def test_a_bar_is_shown_on_a_terminal_alone(command, bar, jets_file, compressed, sketched, tmp_path, monkeypatch):
-    monkeypatch.setattr(figures, "report_figures", lambda report, label: iter(()))
+    monkeypatch.setattr(figures, "report_figures", lambda report, label, choice: iter(()))
     monkeypatch.setattr(benchmark, "PRECISIONS", (1e-2,))
     monkeypatch.setattr(benchmark, "peers", lambda *arguments: {})
     paths = [jets_file] if command == ["benchmark"] else [jets_file, compressed]

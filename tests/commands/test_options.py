@@ -29,7 +29,7 @@ def command(**given: object) -> None:
 
 def test_options_stand_in_the_order_they_are_given_in():
     names = [option.opts[-1] for option in command.params if isinstance(option, click.Option)]
-    labels = ["--label", "--no-experiment-label", "--energy", "--luminosity"]
+    labels = ["--experiment", "--label", "--energy", "--luminosity"]
     assert names == ["--output", "--workers", "--dask", *labels, "--force"]
 
 

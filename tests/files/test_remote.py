@@ -28,7 +28,7 @@ from atlasae.files.trees import open_source
 from atlasae.reports.benchmark import read_all_jets
 from atlasae.reports.evaluation import evaluate_files
 from atlasae.reports.figures import figures_of
-from atlasae.reports.plotting import Label
+from atlasae.reports.panels import Label
 
 PACKED = ("--layout", "packed")
 SECRETS = ("user:", "password", "SECRET")
@@ -149,7 +149,7 @@ def test_every_command_reads_urls(served, tmp_path):
 
 def test_figures_are_drawn_and_sizes_measured_of_urls(served):
     jets, small = located(served.url("jets.root")), located(served.url("small.root"))
-    assert next(figures_of([jets, small], Label()))[0]
+    assert next(figures_of([jets, small], Label())[0])[0]
     assert len(read_all_jets(jets, (), None).jets) > 60
 
 

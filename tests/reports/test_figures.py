@@ -12,9 +12,12 @@ from conftest import counted, read_tree, succeeded, write_tree
 from atlasae.errors import UserError
 from atlasae.reports import evaluation, figures, plotting
 from atlasae.reports.evaluation import evaluate_files
-from atlasae.reports.plotting import Figure, Label
+from atlasae.reports.figures import Choice, Drawn
+from atlasae.reports.panels import QUANTITIES, Label
+from atlasae.reports.plotting import Figure
 
 LABEL = Label("Internal", "ATLAS")
+ALL = Choice(jets=("*",))
 COUNTERS = {f"Jet_{v}": "nJet" for v in ("pt", "eta", "phi", "mass")}
 
 
@@ -50,8 +53,8 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, tuple[Any, ...]]]:
     def instead(name: str) -> Any:
         return lambda *arguments: found.append((name, arguments)) or Figure(figsize=(1, 1))
 
-    names = "spectrum fine_ratio residual_figure response matrix corner latents sizes training comparison"
-    names += " learning_rate_figure"
+    names = "spectrum fine_ratios residual_figure response matrix corner latents sizes training comparison"
+    names += " learning_rate_figure overview"
     for name in names.split():
         monkeypatch.setattr(plotting, name, instead(name))
     return found
@@ -72,7 +75,7 @@ def legend(figure: Figure) -> list[str]:
 def test_a_report_of_few_jets_is_drawn(drawn):
     expected = {f"1_spectrum_{v}" for v in ("pt", "eta", "phi", "m", "E")}
     expected |= {f"2_residual_{v}" for v in ("pt", "eta", "phi", "m", "E")}
-    expected |= {f"3_response_{v}_against_{o}" for v in ("pt", "m", "E") for o in ("pt", "eta")}
+    expected |= {f"3_response_{v}" for v in ("pt", "eta", "phi", "m", "E")}
     expected |= {"4_correlation", "4_residuals", "5_dijet_mass", "5_dijet_mass_response", "5_ht", "5_ht_response"}
     expected |= {"6_latents", "6_latents_pairs"}
     assert {name.removeprefix("Jet_") for name in drawn} == expected
@@ -89,6 +92,8 @@ def test_every_figure_names_its_collection_and_the_label(drawn):
         shown = [text.get_text() for text in figure.axes[0].texts]
         assert {"ATLAS", "Internal"} <= set(shown), name
         assert any(text.split("\n")[0] == "Jet" for text in shown), name
+        small = "in.root, compared with small.root, precision 0.001, layout floats"
+        assert [text.get_text() for text in figure.texts] == [small], name
 
 
 def test_figures_draw_the_numbers_of_the_report(report, drawn):
@@ -129,13 +134,65 @@ def test_figures_have_names_that_files_can_have(name, stem, report, asked):
     found = [figure for figure, _ in figures.report_figures(renamed(report, name), LABEL)]
     assert found[0] == f"{stem}_1_spectrum_pt"
     assert [figure for figure in found if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", figure)] == []
-    assert asked[0][1][5] == LABEL.with_note(name)  # the label keeps the name as it is
+    assert asked[0][1][2].note == name  # the label keeps the name as it is
 
 
 @pytest.mark.parametrize("names", [("Jet.", "Jet_"), ("Jet", "Fat Jet"), ("é", "è")])
 def test_figures_of_two_collections_have_two_names(names, report, asked):
-    found = [figure for figure, _ in figures.report_figures(renamed(report, *names), LABEL)]
+    found = [figure for figure, _ in figures.report_figures(renamed(report, *names), LABEL, ALL)]
     assert len(asked) == len(found) == len(set(found))
+
+
+def kinds(drawn: Any) -> list[str]:
+    return [name for name, _ in drawn]
+
+
+def test_of_many_collections_the_main_one_is_drawn_and_an_overview_of_all(report, asked):
+    many = renamed(report, "FatJet", "Jet", "SubJet")
+    found = kinds(figures.report_figures(many, LABEL))
+    assert found[0] == "0_overview" and {name[:3] for name in found[1:]} == {"Jet"} and len(found) < 30
+    ((rows, label),) = [given for name, given in asked if name == "overview"]
+    assert [row.name for row in rows] == ["FatJet", "Jet", "SubJet"] and label.source.startswith("in.root, compared")
+    bound = report["collections"][0]["variables"]["m"]
+    expected = pytest.approx((bound["all"]["half_width_68"] / 1e-3, bound["all"]["largest"] / 1e-3))
+    assert rows[0].errors["m"] == expected and "E" not in rows[0].errors  # nothing was promised of E
+
+
+def test_an_overview_of_very_many_collections_says_how_many_it_leaves_out(report, asked):
+    many = renamed(report, *(f"Jet{i}" for i in range(32)))
+    list(figures.report_figures(many, LABEL, Choice(("overview",))))
+    ((rows, label),) = [given for name, given in asked if name == "overview"]
+    assert len(rows) == 30 and label.note == "and 2 collections with fewer jets"
+
+
+def test_some_kinds_of_figures_and_some_collections_are_drawn(report, asked):
+    many = renamed(report, "FatJet", "Jet", "SubJet")
+    found = kinds(figures.report_figures(many, LABEL, Choice(("response", "correlation"), ("*Jet",))))
+    assert len(found) == 3 * 7 and {name.split("_")[1] for name in found} == {"3", "4"}
+    found = kinds(figures.report_figures(many, LABEL, Choice(("latents",), ("SubJet", "Fat*"))))
+    assert found == ["FatJet_6_latents", "FatJet_6_latents_pairs", "SubJet_6_latents", "SubJet_6_latents_pairs"]
+
+
+def test_what_can_not_be_chosen_is_told(report):
+    with pytest.raises(UserError, match="--only 'respones' is no kind of figure: give some of overview,spectra,.*"):
+        Choice(("spectra", "respones"))
+    with pytest.raises(UserError, match="--jets 'TauJet' is none of the collections with jets: Jet$"):
+        list(figures.report_figures(report, LABEL, Choice(jets=("TauJet",))))
+
+
+@pytest.mark.parametrize(
+    ("precision", "layout", "expected"),
+    [
+        (dict.fromkeys(("pt", "m"), 1e-2), "packed", "precision 0.01, layout packed"),
+        ({"pt": 1e-3, "m": None}, "floats", "precision pt 0.001 m full, layout floats"),
+        ({}, None, ""),
+    ],
+)
+def test_the_small_print_tells_precision_and_layout(precision, layout, expected, report, asked):
+    (collection,) = renamed(report, "Jet")["collections"]
+    collection |= {"precision": precision, "layout": layout}
+    list(figures.report_figures(report | {"collections": [collection]}, LABEL, Choice(("spectra",))))
+    assert asked[0][1][2].source == ", ".join(filter(None, ["in.root, compared with small.root", expected]))
 
 
 def test_a_collection_without_jets_has_no_figures(report, tmp_path):
@@ -152,14 +209,14 @@ def test_one_jet_is_drawn(tmp_path):
     found = dict(figures.report_figures(alone, LABEL))
     assert "Jet_1_spectrum_pt" in found and "Jet_2_residual_m" in found
     assert [name for name in found if "correlation" in name or "dijet" in name] == []  # of one there is none
-    for name in ("Jet_1_spectrum_pt", "Jet_3_response_m_against_pt", "Jet_5_ht_response", "Jet_4_residuals"):
+    for name in ("Jet_1_spectrum_pt", "Jet_3_response_m", "Jet_5_ht_response", "Jet_4_residuals"):
         plotting.save(found[name], tmp_path / f"{name}.png")
 
 
 def test_rows_without_events_have_no_figures_of_events(report, asked):
     collection = report["collections"][0] | {"events": {"events": 0}, "latents": None}
     found = [name for name, _ in figures.report_figures(report | {"collections": [collection]}, LABEL)]
-    assert len(found) == 18 and [name for name in found if "_5_" in name or "_6_" in name] == []
+    assert len(found) == 17 and [name for name in found if "_5_" in name or "_6_" in name] == []
 
 
 def test_a_variable_that_came_back_as_nan_leaves_the_others(tmp_path):
@@ -263,18 +320,19 @@ def test_fine_spectra_are_drawn_from_the_first_filled_bin_to_the_last(report, as
     (collection,) = renamed(report, "Jet")["collections"]
     comb = collection["comb"] | {"spectra": spectra}
     drawn = [n for n, _ in figures.report_figures({"collections": [collection | {"comb": comb}]}, LABEL)]
-    assert [name for name in drawn if "fine" in name] == ["Jet_1_fine_pt_1_GeV", "Jet_1_fine_eta_01"]
-    (edges, before, after, _, quantity, told, _), other = (given for name, given in asked if name == "fine_ratio")
-    assert edges.tolist() == list(range(60_000, 74_000, 1000))
-    assert (before.tolist(), after.tolist()) == ([100] * 10 + [50, 0, 90], [100] * 10 + [50, 2, 90])
-    assert told == change and quantity == plotting.QUANTITIES["pt"]
-    assert other[0].tolist() == list(range(59_000, 71_000, 1000))
+    assert [name for name in drawn if "fine" in name] == ["Jet_1_spectra_fine"]
+    (((one, other), _),) = (given for name, given in asked if name == "fine_ratios")
+    assert one.edges.tolist() == list(range(60_000, 74_000, 1000))
+    expected = [100] * 10 + [50, 0, 90], [100] * 10 + [50, 2, 90]
+    assert (one.before.tolist(), one.after.tolist()) == expected
+    assert one.change == change and one.quantity == QUANTITIES["pt"]
+    assert other.edges.tolist() == list(range(59_000, 71_000, 1000))
 
 
 def test_a_report_of_an_older_version_has_no_fine_spectra(report, asked):
     (collection,) = renamed(report, "Jet")["collections"]
     older = {key: value for key, value in collection.items() if key != "comb"}
-    assert len(list(figures.report_figures({"collections": [older]}, LABEL))) == 24
+    assert len(list(figures.report_figures({"collections": [older]}, LABEL))) == 23
 
 
 def written(path: Path, report: dict[str, Any]) -> Path:
@@ -285,22 +343,27 @@ def written(path: Path, report: dict[str, Any]) -> Path:
 
 def test_a_report_and_several_are_told_apart(report, asked, tmp_path):
     one, two = (written(tmp_path / f"{name}.json", report) for name in ("one", "two"))
-    assert len(list(figures.figures_of([one], LABEL))) == 24
-    assert [name for name, _ in figures.figures_of([one, two], LABEL)] == ["Jet_9_comparison"]
+    found, read = figures.figures_of([one], LABEL)
+    assert len(list(found)) == 23 and read == json.loads(one.read_text())
+    found, read = figures.figures_of([one, two], LABEL)
+    assert kinds(found) == ["Jet_9_comparison"] and read is None
     assert asked[-1][1][0] == ["one", "two"]
 
 
 def test_reports_of_one_name_in_two_folders_are_compared(report, asked, tmp_path):
     paths = [written(tmp_path / folder / "report.json", report) for folder in ("first", "second")]
-    assert [name for name, _ in figures.figures_of(paths, LABEL)] == ["Jet_9_comparison"]
+    assert kinds(figures.figures_of(paths, LABEL)[0]) == ["Jet_9_comparison"]
+    with pytest.raises(UserError, match="--only and --jets choose figures of one evaluation: leave them out for"):
+        figures.figures_of(paths, LABEL, None, Choice(("spectra",)))
     assert len(asked[0][1][0]) == 2  # both
 
 
-def test_two_files_are_evaluated_and_drawn(asked, jets_file, compressed, monkeypatch):
-    monkeypatch.setattr(evaluation, "tell_apart", lambda before, after: None)
+def test_two_files_are_evaluated_and_drawn_without_a_classifier(asked, jets_file, compressed, monkeypatch):
+    monkeypatch.setattr(evaluation, "tell_apart", pytest.fail)
     seen: list[tuple[int, int]] = []
-    found = list(figures.figures_of([jets_file, compressed], LABEL, lambda done, total: seen.append((done, total))))
-    assert len(found) == 24 and seen[-1] == (60, 60)
+    found, read = figures.figures_of([jets_file, compressed], LABEL, lambda *done: seen.append(done))
+    assert len(list(found)) == 23 and seen[-1] == (60, 60)
+    assert read["collections"][0]["two_sample"]["classifier"] is None
 
 
 @pytest.mark.parametrize("names", [["a.root"], ["a.json", "a.root", "b.root"], ["a.root", "b.root", "c.root"]])
@@ -308,7 +371,7 @@ def test_what_is_neither_is_refused(names, tmp_path):
     for name in names:
         (tmp_path / name).write_bytes(b"root")
     with pytest.raises(UserError, match="nothing to draw of .*: give an original and its compressed file, reports"):
-        list(figures.figures_of([tmp_path / name for name in names], LABEL))
+        figures.figures_of([tmp_path / name for name in names], LABEL)
 
 
 def test_a_file_that_is_not_there_is_told(tmp_path):
@@ -370,37 +433,52 @@ def test_a_file_is_no_folder(force, tmp_path):
         figures.check_folder(tmp_path / "mine.txt", force)
 
 
+def sketches(*names: str) -> list[Drawn]:
+    return list(figures.drawn((name, Figure(figsize=(1, 1))) for name in names))
+
+
+def test_figures_are_saved_as_png_and_as_pages_of_a_pdf(tmp_path):
+    folder = tmp_path / "new" / "folder"
+    found = figures.save_all(sketches("a_1", "b_2"), folder, "all.pdf", False)
+    assert found == [str(folder / name) for name in ("all.pdf", "a_1.png", "b_2.png")]
+    assert sorted(map(str, folder.iterdir())) == sorted(found)
+    assert [Path(path).read_bytes()[:4] for path in found] == [b"%PDF", b"\x89PNG", b"\x89PNG"]
+    assert Path(found[0]).read_bytes().count(b"/Type /Page ") == 2
+
+
+def test_a_pdf_is_written_twice_as_the_same_bytes(tmp_path):
+    for name in ("1.pdf", "2.pdf"):
+        figures.save_all(sketches("a"), tmp_path, name, True)
+    assert (tmp_path / "1.pdf").read_bytes() == (tmp_path / "2.pdf").read_bytes()
+
+
+def test_without_figures_nothing_is_written(tmp_path):
+    assert figures.save_all([], tmp_path / "folder", "all.pdf", False) == [] and list(tmp_path.iterdir()) == []
+
+
 class Failing(Figure):
     """A figure that writes some bytes, then fails."""
 
-    def __init__(self, error: Exception) -> None:
+    def __init__(self, error: BaseException) -> None:
         super().__init__(figsize=(1, 1))
         self.error = error
 
-    def savefig(self, path: Path, **options: Any) -> None:
-        path.write_bytes(b"half a figure")
+    def savefig(self, path: Any, **options: Any) -> None:
+        path.write(b"half a figure")
         raise self.error
-
-
-def test_figures_are_saved_as_png_and_pdf(tmp_path):
-    named = iter([("a_1", Figure(figsize=(1, 1))), ("b_2", Figure(figsize=(1, 1)))])
-    found = figures.save_all(named, tmp_path / "new" / "folder", False)
-    expected = [str(tmp_path / "new" / "folder" / f) for f in ("a_1.png", "a_1.pdf", "b_2.png", "b_2.pdf")]
-    assert found == expected and sorted(map(str, (tmp_path / "new" / "folder").iterdir())) == sorted(expected)
-    assert [Path(path).read_bytes()[:4] for path in found[:2]] == [b"\x89PNG", b"%PDF"]
 
 
 @pytest.mark.parametrize("error", [KeyError("quantiles"), ValueError("of two"), OSError(28, "No space left")])
 def test_a_figure_that_fails_leaves_nothing_of_itself(error, tmp_path):
-    named = iter([("a", Figure(figsize=(1, 1))), ("b", Failing(error))])
+    named = figures.drawn(iter([("a", Figure(figsize=(1, 1))), ("b", Failing(error))]))
     with pytest.raises(UserError if isinstance(error, OSError) else type(error)):
-        figures.save_all(named, tmp_path, False)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.pdf", "a.png"]
+        figures.save_all(named, tmp_path, "all.pdf", False)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.png"]
 
 
 def test_an_interruption_leaves_nothing_of_a_figure(tmp_path):
     with pytest.raises(KeyboardInterrupt):
-        figures.save_all(iter([("a", Failing(KeyboardInterrupt()))]), tmp_path, False)
+        figures.save_all(figures.drawn(iter([("a", Failing(KeyboardInterrupt()))])), tmp_path, "all.pdf", False)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -416,7 +494,7 @@ def test_a_report_that_lacks_something_is_told(report, tmp_path):
     path = tmp_path / "a.json"
     path.write_text(json.dumps({"format": 1} | report))
     with pytest.raises(UserError, match=r"a\.json can't be drawn: it lacks what `atlasae evaluate` writes"):
-        figures.save_all(figures.figures_of([path], LABEL), tmp_path / "figures", False)
+        list(figures.figures_of([path], LABEL)[0])
     assert list(tmp_path.iterdir()) == [path]
 
 
@@ -424,15 +502,13 @@ def test_a_report_that_lacks_something_is_told(report, tmp_path):
 
 
 def test_a_benchmark_is_drawn(asked):
-    report = {
-        "collection": "Jets/pt:x",
-        "jets": 12_345,
-        "precisions": [1e-2, 1e-3, 1e-4],
-        "curves": {"atlasae, three floats": [4, 5, 6], "as it is, LZMA(9)": [9, 9, 9], "SZ3, no events": [4, None, 8]},
-    }
-    ((name, _),) = figures.benchmark_figures(report, LABEL)
+    sizes = {"atlasae, three floats": [4, 5, 6], "as it is, LZMA(9)": [9, 9, 9], "SZ3, no events": [4, None, 8]}
+    known = {"collection": "Jets/pt:x", "jets": 12_345, "precisions": [1e-2, 1e-3, 1e-4], "input": "in.root"}
+    ((name, _),) = figures.benchmark_figures(known | {"curves": sizes}, LABEL)
     assert name == "Jets_pt_x_7_size"
-    ((kind, (curves, first, floor, label)),) = asked
-    assert kind == "sizes" and (first, floor) == ("atlasae, three floats", "entropy (fitted model)")
-    assert curves == {first: ([1e-2, 1e-3, 1e-4], [4, 5, 6]), "SZ3, no events": ([1e-2, 1e-4], [4, 8])}
-    assert label == LABEL.with_note("Jets/pt:x, 12,345 jets")
+    ((kind, (curves, ours, floor, label)),) = asked
+    assert (kind, ours, floor) == ("sizes", ["atlasae, three floats", "atlasae, packed"], "entropy floor, jet by jet")
+    first, every = (ours[0], "as they are, LZMA"), [1e-2, 1e-3, 1e-4]
+    expected = {first[0]: (every, [4, 5, 6]), first[1]: (every, [9, 9, 9]), "SZ3 (no events)": ([1e-2, 1e-4], [4, 8])}
+    assert curves == expected
+    assert label == LABEL.with_note("Jets/pt:x, 12,345 jets").with_source("in.root")

@@ -137,7 +137,8 @@ def test_a_spread_in_parts_is_that_of_all_at_once(residual, cuts):
         apart.add(one, other)
     everything = [(once.figures(), apart.figures()), *zip(once.by_bin(), apart.by_bin(), strict=True)]
     for whole, pieces in everything:
-        assert pieces.pop("quantiles") == whole.pop("quantiles")
+        for key in ("quantiles", "errors"):
+            assert pieces.pop(key) == whole.pop(key)
         assert pieces == pytest.approx(whole, rel=1e-9, abs=1e-6)
 
 
@@ -149,7 +150,8 @@ def test_merged_spreads_are_those_of_all_at_once(residual, cut):
     assert merged.fine == once.fine and merged.lost == once.lost == 1
     everything = [(once.figures(), merged.figures()), *zip(once.by_bin(), merged.by_bin(), strict=True)]
     for whole, pieces in everything:
-        assert pieces.pop("quantiles", None) == whole.pop("quantiles", None)
+        for key in ("quantiles", "errors"):
+            assert pieces.pop(key, None) == whole.pop(key, None)
         assert pieces == pytest.approx(whole, rel=1e-9, abs=1e-6)
 
 
@@ -161,6 +163,20 @@ def test_mean_std_and_largest_are_those_of_numpy(residual):
     assert found["mean"] == pytest.approx(residual.mean(), abs=1e-9)
     assert found["std"] == pytest.approx(residual.std(ddof=1), abs=1e-6)
     assert found["largest"] == np.abs(residual).max()
+
+
+def test_errors_of_quantiles_are_those_of_repeated_samples():
+    """And that of the half-width: 400 samples tell a standard deviation to 3.5 %."""
+    rng, found, told = np.random.default_rng(1), [], []
+    for _ in range(400):
+        figures = spread_of(rng.uniform(-1e-3, 1e-3, 500))
+        found.append([*(figures["quantiles"][q] for q in ("15.865", "50", "84.135")), figures["half_width_68"]])
+        told.append([*(figures["errors"][q] for q in ("15.865", "50", "84.135")), figures["half_width_68_error"]])
+    assert np.mean(told, axis=0) == pytest.approx(np.std(found, axis=0), rel=0.12)
+
+
+def test_the_error_of_a_quantile_of_one_residual_is_none():
+    assert set(spread_of(array(0.3))["errors"].values()) == {0.0}
 
 
 def test_a_quantile_of_counts_lies_between_the_edges_of_its_bin():
@@ -189,6 +205,8 @@ def test_a_spectrum_by_hand():
         "after": [1, 2, 1, 1],
         "moved": [1, 1, 0, 1],  # one from the first bin to the second, one from beyond into the last
         "outside": 2,
+        "lowest": 0,
+        "below": (1, 1, 0),
     }
 
 
@@ -246,9 +264,10 @@ def test_axes_are_even_or_fall_over_decades():
     assert linear(-1, 1, 4).edges == pytest.approx([-1, -0.5, 0, 0.5, 1])
 
 
-def test_what_has_no_logarithm_is_outside():
-    found = spectrum(array(-5, 0, 50), array(5, 0, 50), logarithmic(10, 1e3))
-    assert (sum(found["before"]), found["outside"]) == (1, 2)
+def test_what_has_no_logarithm_is_below_the_axis():
+    found = spectrum(array(-5, 0, 9, 50, 20), array(5, -1, 50, 50, 0), logarithmic(10, 1e3))
+    assert (sum(found["before"]), found["outside"]) == (2, 3)
+    assert (found["lowest"], found["below"]) == (pytest.approx(10), (3, 3, 2))
 
 
 def test_every_variable_that_is_shown_has_an_axis_in_mev():

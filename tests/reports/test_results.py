@@ -98,10 +98,24 @@ def collection(**more: Any) -> CollectionFigures:
     return replace(JETS, **more)
 
 
-def evaluation(*collections: CollectionFigures) -> str:
+def report_of(*collections: CollectionFigures) -> EvaluationReport:
     facts: dict[str, Any] = {"format": 1, "original": "in.root", "compressed": "small.root", "bytes": 900}
-    report = EvaluationReport(**facts, entries=60_000, tree="Events", collections=list(collections))
-    return to_text(report.page)
+    return EvaluationReport(**facts, entries=60_000, tree="Events", collections=list(collections))
+
+
+def evaluation(*collections: CollectionFigures) -> str:
+    return to_text(report_of(*collections).page)
+
+
+def test_a_notebook_shows_the_main_collection_as_a_small_figure():
+    quantiles = dict(zip(("2.5", "15.865", "50", "84.135", "97.5"), (-2e-4, -1e-4, 0.0, 1e-4, 2e-4), strict=True))
+    bins = [replace(spread(1e-4), low=0.0, high=2e4, quantiles=quantiles)]
+    pt = replace(VARIABLES["pt"], in_pt=bins)
+    jets = collection(variables=VARIABLES | {"pt": pt})
+    html = report_of(replace(jets, name="FatJet"), jets)._repr_html_()
+    assert html.count("<img") == 1 and 'alt="response of pt, Jet"' in html and "data:image/png;base64," in html
+    assert "<img" not in report_of(collection())._repr_html_()  # no bins to draw
+    assert "<img" not in report_of()._repr_html_()
 
 
 # --- evaluate
@@ -239,6 +253,8 @@ def test_missing_packages_and_figures_come_last():
 
 
 def test_figures_are_counted_once():
-    drawn = FiguresReport(output="folder", figures=["a.png", "a.pdf"] * 3)
-    assert to_text(drawn.page) == "folder: 3 figures, as PNG and PDF"
-    assert to_text(replace(drawn, figures=[]).page) == "no figures: there are no jets to draw"
+    drawn = FiguresReport(output="folder", figures=["folder/figures.pdf", "a.png", "b.png"], drawn=2)
+    assert to_text(drawn.page) == "folder: 2 figures as PNG, all of them in folder/figures.pdf"
+    page = FiguresReport(html="page.html", figures=[], drawn=2)
+    assert to_text(page.page) == "page.html: a page with 2 figures" and "output" not in page
+    assert to_text(replace(drawn, figures=[], drawn=0).page) == "no figures: there are no jets to draw"
