@@ -164,6 +164,18 @@ def picture_html(png: bytes, name: str, width: float) -> str:
     return f'<img alt="{_escaped(name)}" style="{style}" src="data:image/png;base64,{data}">'
 
 
+def bars_html(rows: Sequence[tuple[str, float, float]], what: str) -> str:
+    """Two bars for each row, before and after, on one scale, with their numbers: a small figure without pictures."""
+    most = max((max(before, after) for _, before, after in rows), default=0.0) or 1.0
+    bars = []
+    for name, *sizes in rows:
+        bars.append(f"<div>{_escaped(name)}</div>")
+        for size, colour in zip(sizes, ("#94a4a2", "#3f90da"), strict=True):
+            style = f"background: {colour}; width: {16 * size / most:.2f}em; height: .7em; display: inline-block"
+            bars.append(f'<div><span style="{style}"></span> {size:.2f}</div>')
+    return "\n".join([f"<div>{_escaped(what)}</div>", *bars]) if rows else ""
+
+
 def _table_html(table: PageTable) -> str:
     sides = ["left" if i in table.words else "right" for i in range(len(table.headings))]
 

@@ -3,6 +3,7 @@
 import copy
 import json
 import pickle
+import re
 from dataclasses import replace
 from html.parser import HTMLParser
 
@@ -14,6 +15,7 @@ from atlasae.report import (
     Page,
     PageTable,
     Report,
+    bars_html,
     harmless,
     line_of,
     loosest,
@@ -184,3 +186,11 @@ def test_a_picture_is_in_the_page_and_no_wider_than_it():
     found = picture_html(b"\x89PNG", 'pt "<b>"', 4.5)
     size = 'style="width: 432px; max-width: 100%"'
     assert found == f'<img alt="pt &quot;&lt;b&gt;&quot;" {size} src="data:image/png;base64,iVBORw==">'
+
+
+def test_bars_are_on_one_scale_and_tell_their_numbers():
+    found = bars_html([("<Jet>", 20.0, 5.0), ("FatJet", 10.0, 0.0)], "bytes")
+    assert re.findall(r"width: ([\d.]+)em", found) == ["16.00", "4.00", "8.00", "0.00"]
+    assert re.findall(r"</span> ([\d.]+)<", found) == ["20.00", "5.00", "10.00", "0.00"]
+    assert found.startswith("<div>bytes</div>\n<div>&lt;Jet&gt;</div>")
+    assert bars_html([], "bytes") == "" and "0.00em" in bars_html([("Jet", 0.0, 0.0)], "bytes")

@@ -27,8 +27,8 @@ from atlasae.files.events import Array, dtype_of, flatten, is_nested
 from atlasae.files.remote import Named, all_located, located
 from atlasae.files.tables import to_frame
 from atlasae.files.trees import open_source
-from atlasae.jets.collections import Collection, main_collection
-from atlasae.report import PageTable, some, to_html
+from atlasae.jets.collections import Collection, main_collection, stand_ins
+from atlasae.report import PageTable, bars_html, some, to_html
 
 Filter = str | Sequence[str] | Callable[[str], bool] | None
 
@@ -133,11 +133,25 @@ class CompressedTree(Mapping[str, "CompressedBranch"]):
         ]
         jets = {branch for branch, *_ in rows}
         others = [name for name in self._names if name not in jets]
-        return to_html([
+        page = to_html([
             f"tree '{self.name}': {self.num_entries:,} entries",
             PageTable(["branch", "variable", "unit", "type"], rows, words=(0, 1, 2, 3)),
             *([f"and {len(others)} other branches: {some(others, 6)}"] if others else []),
         ])  # fmt: skip
+        return f"{page}\n{bars_html(self._bytes_per_jet(), 'bytes per jet, before and after')}".rstrip()
+
+    def _bytes_per_jet(self) -> list[tuple[str, float, float]]:
+        """The names of the collections with jets, and their bytes per jet before and after; none of a skim."""
+        parts = list({id(place.chunks): place.chunks for place in self._places}.values())
+        if self._closed or not all(place.chunk.checksums for place in self._places):
+            return []
+        found = []
+        for name, collection in self._collections.items():
+            entries = [entry for chunks in parts for entry in chunks.contents.over_runs(name)]
+            after = sum(c.tree.compressed_bytes(stand_ins(collection, self._run.counters)) for c in parts)
+            if jets := sum(entry.jets for entry in entries):
+                found.append((name, sum(entry.bytes_in for entry in entries) / jets, after / jets))
+        return found
 
     def __getitem__(self, name: str) -> "CompressedBranch":
         """The branch of this name; raises KeyError if there is none."""

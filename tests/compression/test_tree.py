@@ -274,6 +274,15 @@ def test_a_tree_shows_its_jets_and_names_the_rest(pair):
     assert cells[:4] == ["Jet_pt", "pt", "GeV", "float32"] and len(cells) == 16
 
 
+def test_a_tree_shows_bytes_per_jet_as_bars_until_it_is_closed(pair):
+    (found,) = atlasae.info(pair[0]).collections
+    with atlasae.open(pair[0]) as tree:
+        html = tree._repr_html_()
+    assert "<div>bytes per jet, before and after</div>\n<div>Jet</div>" in html
+    assert f"</span> {found.bytes_in / found.jets:.2f}<" in html and f"</span> {found.bytes_per_jet:.2f}<" in html
+    assert "bytes per jet" not in tree._repr_html_()
+
+
 def test_entries_and_slices_of_a_branch_are_those_of_its_array(pair):
     with atlasae.open(pair[0]) as tree:
         branch = tree["Jet_pt"]
