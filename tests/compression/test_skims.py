@@ -188,7 +188,7 @@ def test_a_skim_of_files_on_different_grids_is_refused(small, tmp_path):
     part = skim(small, slice(5))
     succeeded("compress", tmp_path / "in.root", tmp_path / "second.root", *how, "--precision", "1e-2")
     with uproot.recreate(tmp_path / "merged.root") as file:
-        for name in ("atlasae/runs", "atlasae/chunks", "atlasae/models", "Events"):
+        for name in ("atlasae/runs", "atlasae/chunks", "Events"):
             rows = [read_tree(tmp_path / path, name) for path in ("small.root", "second.root")]
             joined = {column: ak.concatenate([row[column] for row in rows]) for column in rows[0]}
             file.mktree(name, {column: declared(array) for column, array in joined.items()}).extend(joined)
