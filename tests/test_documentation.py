@@ -15,13 +15,15 @@ from pathlib import Path
 
 import awkward as ak
 import numpy as np
+import pandas as pd
 import pytest
-from conftest import counted, make_counts, succeeded, write_layout, write_tree
+from conftest import counted, make_counts, random_jets, succeeded, write_layout, write_tree
 
 import atlasae
 from atlasae.commands.cli import commands
 from atlasae.commands.topics import topics
 from atlasae.jets.collections import MEV_PER_UNIT
+from atlasae.training.recipes import COURSES
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "atlasae"
@@ -173,6 +175,19 @@ def test_what_the_page_on_python_shows_runs(opened):
     assert report["report"]["precision"]["Jet"]["pt"] == 1e-4
     back, jets = arrays["back"], arrays["jets"]
     assert np.abs(back / jets - 1)[:, [0, 3]].max() <= 1e-3 and np.abs(back - jets)[:, 1:3].max() <= 1e-3
+
+
+def test_every_command_of_the_readme_works_in_the_order_given(opened, quick_classifier, here, monkeypatch):
+    quick = dataclasses.replace(COURSES["invertible"], steps=20, batch=64, validate_every=10)
+    monkeypatch.setitem(COURSES, "invertible", quick)
+    Path("out.root").unlink()
+    pd.DataFrame(random_jets(500)).to_pickle("more.pkl")
+    Path("data").mkdir()
+    for name in ("a", "b"):
+        Path(f"data/{name}.root").write_bytes(Path("in.root").read_bytes())
+    assert len(lines_of(README)) > 12
+    for line in lines_of(README):
+        succeeded(*shlex.split(line, comments=True)[1:])
 
 
 def test_the_reader_on_the_page_of_the_format_reads_what_atlasae_reads(opened):
