@@ -15,5 +15,6 @@ from .errors import UserError as UserError
 from .jets.precision import Precision as Precision
 from .pages import __version__ as __version__
 from .reports.evaluation import evaluate as evaluate
+from .reports.figures import plot as plot
 from .training.recipes import read_recipe as read_recipe
 from .training.train import train as train

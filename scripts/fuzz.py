@@ -275,7 +275,7 @@ class Forged(Contents):
     """Contents whose only run has any text."""
 
     def __init__(self, text: str, chunks: list[Chunk], models: dict[str, bytes]) -> None:
-        run = Run({}, "CollectionTree", "", 0, 0, [], [], [], [], {}, [], {})
+        run = Run({"name": "", "bytes": 0}, "CollectionTree", "", 0, 0, [], [], [], [], {}, [], {})
         object.__setattr__(run, "to_json", lambda: text)
         super().__init__([run], chunks, models)
 

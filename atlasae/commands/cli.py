@@ -367,7 +367,7 @@ def benchmark(
     show(report, as_json, quiet)
 
 
-@commands.command()
+@commands.command("plot")
 @click.argument("paths", metavar="ORIGINAL COMPRESSED | REPORT... | MODEL...", nargs=-1, required=True, type=IN)
 @click.option("-o", "--output", metavar="FOLDER", type=OUT, help="Folder for the figures: PNG, and a PDF of all.")
 @click.option("--html", metavar="PAGE", type=OUT, help="Write one HTML page with all figures and tables.")
@@ -383,7 +383,7 @@ def benchmark(
 @options.as_json
 @options.debug
 @several_outputs()
-def plot(
+def draw(
     paths: tuple[Location, ...],
     output: Path | None,
     html: Path | None,

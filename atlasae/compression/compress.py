@@ -421,8 +421,8 @@ def _source(opened: Opened) -> SourceFacts:
     """Name and size of the input, as recorded in the run; for a part, its entries and number too."""
     facts = SourceFacts(name=opened.path.name, bytes=opened.path.stat().st_size)
     if part := opened.part:
-        facts |= SourceFacts(entries=(part.start, part.stop), part=(part.number, part.parts))
-        facts |= SourceFacts(uuid=opened.source.uuid) if opened.source else SourceFacts()
+        facts |= {"entries": (part.start, part.stop), "part": (part.number, part.parts)}
+        facts |= {"uuid": opened.source.uuid} if opened.source else {}
     return facts
 
 

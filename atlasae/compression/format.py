@@ -6,7 +6,7 @@ import math
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 import awkward as ak
 import msgspec
@@ -147,14 +147,14 @@ class Graft:
     alone: bool = False  # whether nothing but the jets is in the file
 
 
-class SourceFacts(TypedDict, total=False):
+class SourceFacts(TypedDict):
     """What a run was made of; of a part of a file its first entry and the one after its last, and which of how many."""
 
     name: str
     bytes: int
-    entries: tuple[int, int]
-    part: tuple[int, int]
-    uuid: str
+    entries: NotRequired[tuple[int, int]]
+    part: NotRequired[tuple[int, int]]
+    uuid: NotRequired[str]
 
 
 @dataclass(frozen=True)

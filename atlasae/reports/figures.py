@@ -17,7 +17,7 @@ from atlasae.compression.chunks import Progress
 from atlasae.errors import UserError
 from atlasae.files.damage import is_root
 from atlasae.files.outputs import replacing
-from atlasae.files.remote import Location, Remote
+from atlasae.files.remote import Location, Named, Remote, all_located, local
 from atlasae.files.tables import is_table
 from atlasae.jets.collections import main_collection
 from atlasae.jets.residuals import RELATIVE
@@ -66,6 +66,30 @@ class Choice:
     def of_report(self, report: Mapping[str, Any]) -> list[str]:
         """The names of those of a report that are drawn."""
         return self.collections([(c["name"], c["jets"]) for c in with_jets(report)])
+
+
+def plot(
+    paths: Named | Sequence[Named],
+    folder: Named,
+    *,
+    only: Sequence[str] = (),
+    jets: Sequence[str] = (),
+    experiment: str = "",
+    force: bool = False,
+) -> list[str]:
+    """Draw the figures of `atlasae plot` into a folder; returns their paths.
+
+    `paths` are an original and its compressed file, a report or several, or models. `only` names kinds of figures and
+    `jets` collections. Raises UserError.
+
+    >>> written = atlasae.plot(["in.root", "small.root"], "figures", only=["spectra"])
+    >>> "figures/figures.pdf" in written
+    True
+    """
+    target, choice = local(folder), Choice(tuple(only), tuple(jets))
+    check_folder(target, force)
+    label = Label("Internal" if experiment else "", experiment)
+    return save_all(drawn(figures_of(all_located(paths), label, None, choice)[0]), target, "figures.pdf", force)
 
 
 def figures_of(

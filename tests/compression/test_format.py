@@ -352,6 +352,8 @@ def changed_facts(**changes: Any) -> str:
         "{}",
         json.dumps({"format": FORMAT}),
         changed_facts(entries="5"),
+        changed_facts(source={"bytes": 1}),
+        changed_facts(source={"name": "x"}),
         changed_facts(written=["event", 1]),
         changed_facts(counters={"hit": None}),
         changed_facts(copied={"trees": [{"name": "x", "chunks": [1]}]}),
@@ -365,7 +367,7 @@ def changed_facts(**changes: Any) -> str:
         changed_facts(originals=["event", "Jet_pt", "Jet_eta", "Jet_phi", "Jet_mass"]),
         "[" * 100_000,
     ],
-    ids=range(22),
+    ids=range(24),
 )
 def test_what_is_no_run_is_damage(text):
     with pytest.raises(DamagedFileError, match="'atlasae/runs' is damaged: ") as caught:
