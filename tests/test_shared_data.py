@@ -121,3 +121,13 @@ def test_examples_take_the_usual_jets_in_their_units(name, tmp_path, monkeypatch
         runpy.run_path(str(EXAMPLES / f"{example}.py"), run_name="__main__")
     told = capsys.readouterr().out
     assert JETS_AN_ENTRY[name] in told and "[1e+04,   inf) 0 " in told
+
+
+def test_objects_that_only_a_copy_keeps_and_no_form_fits_are_left_as_they_are(tmp_path):
+    """Delphes has two branches called Particle; the second one's numbers can't be told apart from the first one's."""
+    small = tmp_path / "small.root"
+    how = ("--objects", "all", "--layout", "packed", "--json")
+    report = succeeded("compress", SHARED / "delphes.root", small, *how).report
+    assert [c["name"] for c in report["collections"]] == ["Particle", "Jet", "GenJet"]
+    assert "left as they are, since they are stored in a way of their own: 'Particle/Particle'" in report["notes"]
+    succeeded("verify", SHARED / "delphes.root", small)

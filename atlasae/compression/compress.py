@@ -38,7 +38,7 @@ from atlasae.compression.grafting import (
 )  # fmt: skip
 from atlasae.compression.ntuples import NtupleTarget, as_ntuple, grafted_ntuple, is_to_be_grafted
 from atlasae.compression.others import copy_others, entry_ranges, moved, read_counted
-from atlasae.compression.plan import Options, Plan, make_plan, open_for, settle_plan
+from atlasae.compression.plan import Options, Plan, leave, make_plan, open_for, settle_plan
 from atlasae.compression.results import ANEW, COPIED, CollectionReport, CompressionReport, PlanReport
 from atlasae.compression.verify import Output, compare_files, read_back
 from atlasae.errors import UserError
@@ -170,10 +170,15 @@ def _planned(opened: Opened, options: Options) -> tuple[Opened, Plan, Write]:
         note = f"left as they are, since more than numbers varies in their objects: {', '.join(whole)}"
         opened = replace(opened, events=opened.tree_read.leaving(whole), notes=(*opened.notes, note))
         plan = plan_of(grafting, make_plan(opened, options, grafted=True))
-    forms = forms_of(grafting, opened, plan.collections)
-    if forms is None:
-        plan = make_plan(opened, options)
-        return opened, replace(plan, notes=[*plan.notes, _NOT_GRAFTED]), _write_compressed
+    forms, others = forms_of(grafting, opened, plan.collections)
+    if others:
+        try:
+            anew = make_plan(opened, options)
+            return opened, replace(anew, notes=[*anew.notes, _NOT_GRAFTED]), _write_compressed
+        except UserError:  # what would be lost
+            plan = leave(plan, others)
+            if not plan.collections:
+                raise
     plan = replace(plan, collections=as_stored(plan.collections, forms))
     return opened, plan, partial(_write_grafted, replace(grafting, forms=forms))
 

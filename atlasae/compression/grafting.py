@@ -132,9 +132,12 @@ def latest(trees: Sequence[GraftedTree], name: str) -> list[GraftedTree]:
     return [tree for tree in trees if tree.path != name or tree.key.cycle == max(cycles)]
 
 
-def forms_of(grafting: Grafting, opened: Opened, collections: Sequence[Collection]) -> dict[str, Form] | None:
-    """How the branches of jets store their values, found by packing the first basket; None if one can't be packed."""
+def forms_of(
+    grafting: Grafting, opened: Opened, collections: Sequence[Collection]
+) -> tuple[dict[str, Form], list[Collection]]:
+    """How the branches of jets store their values, found by packing the first basket, and what can't be packed so."""
     forms: dict[str, Form] = {}
+    others: list[Collection] = []
     read, known = grafting.source.trees[grafting.tree.path], grafting.tree.by_name()
     for collection in collections:
         for variable, name in collection.branches.items():
@@ -150,9 +153,10 @@ def forms_of(grafting: Grafting, opened: Opened, collections: Sequence[Collectio
                 _, branch = known.get(name) or grafting.tree.named(name)
                 form = _form_of(grafting, opened, name, branch, Form(dtype, collection.jagged and not collection.array))
             if form is None:
-                return None
+                others.append(collection)
+                break
             forms[holder] = form
-    return forms
+    return forms, others
 
 
 def unfit(grafting: Grafting, collections: Sequence[Collection]) -> list[str]:

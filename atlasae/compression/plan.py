@@ -312,6 +312,22 @@ def _refuse_folder(opened: Opened, options: Options) -> None:
         )
 
 
+def leave(plan: Plan, collections: Sequence[Collection]) -> Plan:
+    """The plan for a file that is copied, where these collections and what shares their branches stay as they are."""
+    out = {name for collection in collections for name in collection.branches.values()}
+    left = [collection for collection in plan.collections if out & set(collection.branches.values())]
+    gone = {name for c in left for name in (*c.branches.values(), *c.latents, *c.exact.values())}
+    names = some(f"'{collection.name}'" for collection in left)
+    return replace(
+        plan,
+        collections=[collection for collection in plan.collections if collection not in left],
+        originals=[name for name in plan.originals if name not in gone],
+        counters={name: counter for name, counter in plan.counters.items() if name not in gone},
+        counted={name: counter for name, counter in plan.counted.items() if name not in gone},
+        notes=[*plan.notes, f"left as they are, since they are stored in a way of their own: {names}"],
+    )
+
+
 def settle_plan(plan: Plan, collections: list[Collection]) -> Plan:
     """The plan with settled collections; the number of latents of a list of variables follows from its precision."""
     counters = dict(plan.counters)
