@@ -485,6 +485,11 @@ class Grafted:
         for message, _ in self.damaged(digests, ntuples):
             raise DamagedFileError(message)
 
+    def check_taken(self) -> None:
+        """Raise DamagedFileError if the branches of the jets can't be put back; else they are, without values."""
+        with damage(f"'{FOLDER}' in '{self.source.path}'", *FACTS):
+            self.put_back()
+
     def check_objects(self) -> None:
         """Raise DamagedFileError if an object other than a tree has changed since it was written."""
         if self.is_untouched:
@@ -612,10 +617,11 @@ def damage_of(grafted: Grafted) -> list[tuple[str, int]]:
     digests = grafted.digests(sparing=True)
     digests.read()
     found = list(grafted.damaged(digests, grafted.read_ntuples()))
-    try:
-        grafted.check_objects()
-    except DamagedFileError as error:
-        found.append((str(error), -1))
+    for check in (grafted.check_objects, grafted.check_taken):
+        try:
+            check()
+        except DamagedFileError as error:
+            found.append((str(error), -1))
     return found
 
 

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import awkward as ak
@@ -26,7 +27,7 @@ import atlasae
 from atlasae.compression.compress import compress_file, plan_file
 from atlasae.compression.decompress import decompress_file
 from atlasae.compression.format import read_contents
-from atlasae.compression.grafting import grafting_of, plan_of
+from atlasae.compression.grafting import damage_of, grafting_of, plan_of, taken_apart
 from atlasae.compression.plan import Options, make_plan
 from atlasae.compression.verify import verify_file
 from atlasae.errors import UserError
@@ -483,3 +484,15 @@ def test_a_dry_run_tells_what_becomes_of_every_branch(original):
     page = run_main("compress", original, "--dry-run").out
     assert "Jet_pt" in page and "copied byte for byte" in page and "deep/histogram" in page
     assert run_main("compress", original, original, original, "--dry-run").failed(2, "--dry-run is for one file")
+
+
+def test_branches_of_jets_that_can_not_be_put_back_are_damage(original, tmp_path):
+    compress_file(original, tmp_path / "small.root", PACKED)
+    with open_source(tmp_path / "small.root") as source:
+        contents = read_contents(source)
+        (run,) = contents.runs
+        assert damage_of(taken_apart(source, contents)) == []
+        graft = replace(run.graft, taken=replace(run.graft.taken, objects=""))
+        forged = replace(contents, runs=[replace(run, graft=graft)])
+        ((message, number),) = damage_of(taken_apart(source, forged))
+    assert "'atlasae' in " in message and "is damaged: " in message and number == -1
