@@ -155,13 +155,14 @@ class Storage:
 
 
 def storage_of(collection: Collection) -> Storage:
-    """The storage of a collection of jets, whose units must be known, or of a list of variables."""
+    """The storage of a collection of jets, or of a list of variables; raises ValueError for unknown units."""
     dtypes = tuple(np.dtype(collection.dtypes[variable]) for variable in collection.variables)
     if collection.terms is not None:
         return Storage(VariableList.from_json(collection.terms), dtypes)
-    assert collection.units is not None
-    layout = Layout(collection.variables, collection.full_turn)
-    return Storage(layout, dtypes, MEV_PER_UNIT[collection.units], collection.roundings or {})
+    scale = MEV_PER_UNIT.get(collection.units or "")
+    if scale is None:
+        raise ValueError(f"units {collection.units!r} of '{collection.name}' are none of {', '.join(MEV_PER_UNIT)}")
+    return Storage(Layout(collection.variables, collection.full_turn), dtypes, scale, collection.roundings or {})
 
 
 def blocks(n: int) -> list[slice]:

@@ -10,10 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from atlasae.codecs.codec import restore
+from atlasae.jets.collections import Collection
 from atlasae.jets.coordinates import inner
 from atlasae.jets.layouts import Layout
 from atlasae.jets.precision import Precision
-from atlasae.jets.stored import Storage
+from atlasae.jets.stored import Storage, storage_of
 from atlasae.jets.variables import Variable, VariableList
 
 any_column = st.lists(st.floats(width=32), min_size=4, max_size=4).map(lambda values: np.array(values, np.float32))
@@ -98,3 +99,11 @@ def test_whole_numbers_keep_the_bound_itself():
     rows = np.array([[1.0, 2.0**53], [1.0, 5.0], [np.nan, 5.0]])
     assert kept.usable(rows).tolist() == [False, True, False]  # above 2^53, float64 lacks some integers
     assert [column.tolist() for column in kept.to_columns(np.array([[0.25, 1.6]]))] == [[0.25], [2]]
+
+
+@pytest.mark.parametrize("units", ["", "keV", None])
+def test_units_that_are_none_are_refused(units):
+    names = {variable: variable for variable in P_M}
+    collection = Collection("Jet", "Jet_", names, dict.fromkeys(names, "<f4"), jagged=False, units=units)
+    with pytest.raises(ValueError, match=f"units {units!r} of 'Jet' are none of MeV, GeV, TeV"):
+        storage_of(collection)
