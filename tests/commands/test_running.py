@@ -11,13 +11,14 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import Terminal, nothing_left, run_main, succeeded
 
 from atlasae.compression import floats
 from atlasae.report import to_json
-from atlasae.reports import plotting
+from atlasae.reports import figures, plotting
 
 
 def test_a_terminal_gets_tables_that_fit_it(compressed):
@@ -139,15 +140,16 @@ def test_signals_that_come_while_a_run_cleans_up_change_nothing(tmp_path):
 
 @pytest.mark.usefixtures("quick_classifier")
 def test_a_folder_of_figures_is_not_said_to_be_empty(jets_file, compressed, tmp_path, monkeypatch):
-    saved = []
+    begun, replacing = [], figures.replacing
 
-    def save(figure: object, path: Path) -> None:
-        saved.append(path)
-        if len(saved) == 3:
+    def interrupted(path: Path, force: bool) -> Any:
+        begun.append(path)
+        if len(begun) == 4:  # a PDF of all figures, then the third of them
             os.kill(os.getpid(), signal.SIGINT)
-        path.write_text("a figure")
+        return replacing(path, force)
 
-    monkeypatch.setattr(plotting, "save", save)
+    monkeypatch.setattr(plotting, "save", lambda figure, written, suffix: written.write(b"a figure"))
+    monkeypatch.setattr(figures, "replacing", interrupted)
     result = run_main("plot", jets_file, compressed, "-o", tmp_path / "plots")
     assert (result.code, result.out, result.err) == (130, "", "atlasae: interrupted\n")
     assert len(list((tmp_path / "plots").iterdir())) == 2
