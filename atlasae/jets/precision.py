@@ -17,6 +17,7 @@ from atlasae.jets.variables import VariableList
 FULL_BOUND = 1e-3  # of `full`, which uses every bit; the few jets in tails with larger errors are exact
 SMALLEST = 1e-7  # bound; float32 has a resolution of 1.2e-7
 ROOM = 0.6  # share of the bound that rounding must leave to the codec; else decoded values get one more bit
+_LEAST = 1e-280  # of a unit: steps between smaller numbers would be 0 in float64
 _WIDEST = 0.1  # largest error of a codec before rounding, for inputs of any coarseness
 PROMISED = ("pt", "eta", "phi", "m", "E")
 
@@ -132,11 +133,11 @@ def is_exact(rounding: Rounding, variable: str, column: Column, scale: float, bo
 
 
 def _values_and_units(variable: str, column: Column, scale: float) -> tuple[Floats, Floats]:
-    """The finite values of a branch, and the change of each that is an error of 1; without those at pt = 0."""
+    """The finite values of a branch, and the change of each that is an error of 1; without those at pt = 0 or near."""
     values = column[np.isfinite(column)].astype(np.float64)
     size = {"pt": np.abs(values), "m": np.maximum(np.abs(values), MASS_FLOOR / scale)}
     unit = size.get(variable, np.ones(len(values)))
-    return values[unit > 0], unit[unit > 0]
+    return values[unit > _LEAST], unit[unit > _LEAST]
 
 
 def find_roundings(

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from atlasae.jets.collections import Rounding
 from atlasae.jets.layouts import Layout
-from atlasae.jets.precision import find_roundings, room_of
+from atlasae.jets.precision import find_roundings, is_exact, room_of
 from atlasae.jets.rounding import find_rounding, rounded, rounded_phi
 from atlasae.jets.stored import Storage
 
@@ -213,3 +213,13 @@ def test_no_phi_is_rounded_to_beyond_pi(layout, tmp_path):
     for rounding in (Rounding(6), Rounding(3), Rounding(None, 0.0, 0.1), Rounding(None, -0.03, 0.1)):
         found = rounded_phi(np.linspace(0, 2 * np.pi, 4001), rounding, full_turn=True)
         assert found.min() >= 0 and found.max() <= np.float32(2 * np.pi) and len(np.unique(found)) > 20
+
+
+@pytest.mark.parametrize("least", [5e-324, 2e-317, 1e-300])
+def test_numbers_near_0_do_not_spoil_the_room_of_others(least):
+    pt = np.float64(np.float32(np.linspace(20, 90, 200)))
+    with_least = np.concatenate([[least], pt])
+    for variable in ("pt", "m"):
+        expected = room_of(Rounding(23), variable, pt, 1000.0, 1e-3)
+        assert room_of(Rounding(23), variable, with_least, 1000.0, 1e-3) == pytest.approx(expected, rel=0.01)
+        assert not is_exact(Rounding(23), variable, with_least, 1000.0, 1e-3)
