@@ -32,7 +32,7 @@ from atlasae.graft.composing import Composer, CopiedRecord
 from atlasae.graft.digests import BitMarks, Digests, Marks, objects_of, sampled, samples
 from atlasae.graft.ntuple import NtupleWriter
 from atlasae.graft.records import Records, new_key
-from atlasae.graft.streamers import streamers_of, trees_among
+from atlasae.graft.streamers import merged_streamers, streamers_of, trees_among
 from atlasae.graft.taken import KeptBranch, TakenOut
 from atlasae.graft.trees import (
     TREES,
@@ -490,6 +490,11 @@ class Grafted:
         with damage(f"'{FOLDER}' in '{self.source.path}'", *FACTS):
             self.put_back()
 
+    def check_streamers(self) -> None:
+        """Raise DamagedFileError if the streamer infos are not where the file's header says."""
+        with damage(f"'{self.source.path}'"):
+            merged_streamers(self.records, (), 0)
+
     def check_objects(self) -> None:
         """Raise DamagedFileError if an object other than a tree has changed since it was written."""
         if self.is_untouched:
@@ -617,7 +622,7 @@ def damage_of(grafted: Grafted) -> list[tuple[str, int]]:
     digests = grafted.digests(sparing=True)
     digests.read()
     found = list(grafted.damaged(digests, grafted.read_ntuples()))
-    for check in (grafted.check_objects, grafted.check_taken):
+    for check in (grafted.check_objects, grafted.check_taken, grafted.check_streamers):
         try:
             check()
         except DamagedFileError as error:

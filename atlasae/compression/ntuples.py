@@ -36,6 +36,7 @@ from atlasae.graft.digests import Digests, objects_of
 from atlasae.graft.fields import Field, Names, described, put_back, take_fields, walk_fields
 from atlasae.graft.ntuple import NtupleWriter
 from atlasae.graft.records import Records
+from atlasae.graft.streamers import merged_streamers
 from atlasae.graft.surgery import Made, Surgery, operate, undo
 from atlasae.graft.trees import GraftedTree, trees_of
 from atlasae.jets.collections import stand_ins
@@ -226,6 +227,8 @@ def _damage_of_ntuples(source: Source, contents: Contents) -> list[str]:
     digests = Digests(file.records, file.trees, edges)
     digests.read()
     try:
+        with damage(f"'{source.path}'"):
+            merged_streamers(file.records, (), 0)
         with damage(f"RNTuple '{run.tree}'", *FACTS):
             put_back(file.main.ntuple.fields, Surgery.from_json(_ntuple(run).surgery).made, (), ())
         found = {one.path: one.read(edges.get(one.path, ())) for one in file.ntuples}

@@ -496,3 +496,13 @@ def test_branches_of_jets_that_can_not_be_put_back_are_damage(original, tmp_path
         forged = replace(contents, runs=[replace(run, graft=graft)])
         ((message, number),) = damage_of(taken_apart(source, forged))
     assert "'atlasae' in " in message and "is damaged: " in message and number == -1
+
+
+def test_streamer_infos_that_are_elsewhere_are_damage(original, tmp_path):
+    small = tmp_path / "small.root"
+    compress_file(original, small, PACKED)
+    content = bytearray(small.read_bytes())
+    content[37:41] = (len(content) - 3).to_bytes(4, "big")  # their position in the header
+    small.write_bytes(content)
+    for arguments in (("verify", small), ("decompress", small, tmp_path / "back.root")):
+        assert run_main(*arguments).failed(3, "is damaged: a key is longer than what holds it")
