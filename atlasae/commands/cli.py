@@ -114,17 +114,17 @@ def compress(
         raise UserError("--no-context is for the packed layout: add --layout packed")
     if objects == "all" and jets:
         raise UserError("--objects all takes all four-momenta: leave out --jets")
-    chosen = Options(
-        jets=("*",) if objects == "all" else jets,
-        precision=Precision.parse(precision),
-        step_size=parse_size(step_size, "--step-size"),
-        rntuple=None if file_format is None else file_format == "rntuple",
-        packed=layout == "packed",
-        context=not no_context,
-        dither=not no_dither,
-        read_back=not no_read_back,
-        **asked,  # whose names are those of its fields
-    )
+    chosen = Options.of_words({
+        "jets": ("*",) if objects == "all" else jets,
+        "precision": Precision.parse(precision),
+        "step_size": parse_size(step_size, "--step-size"),
+        "layout": layout,
+        "format": file_format,
+        "no_context": no_context,
+        "no_dither": no_dither,
+        "no_read_back": no_read_back,
+        **asked,  # whose names are those of the fields
+    })  # fmt: skip
     if dry_run:
         from atlasae.compression.compress import plan_file
 

@@ -138,11 +138,6 @@ def main_collection(jets: Mapping[str, int]) -> str:
     return min(usual or jets, key=lambda name: (-jets[name], len(name)))
 
 
-def turns_fully(collection: Collection) -> bool:
-    """Whether a collection of jets, or an angle of a list of variables, is in [0, 2 pi), not in [-pi, pi)."""
-    return collection.full_turn or any(term.get("full_turn") for term in collection.terms or ())
-
-
 def name_counters(
     collections: Sequence[Collection],
     carried: Sequence[Branch],
