@@ -36,7 +36,7 @@ from atlasae.compression.grafting import (
     unfit,
     write_grafted,
 )  # fmt: skip
-from atlasae.compression.ntuples import NtupleTarget, as_ntuple, grafted_ntuple, is_to_be_grafted
+from atlasae.compression.ntuples import NtupleTarget, as_ntuple, grafted_ntuple, is_to_be_grafted, plan_alone
 from atlasae.compression.others import copy_others, entry_ranges, moved, read_counted
 from atlasae.compression.plan import Options, Plan, leave, make_plan, open_for, settle_plan
 from atlasae.compression.results import ANEW, COPIED, CollectionReport, CompressionReport, PlanReport
@@ -161,7 +161,8 @@ def _planned(opened: Opened, options: Options) -> tuple[Opened, Plan, Write]:
     """The plan for an input, and what writes it: all but its jets is copied byte for byte where that can be done."""
     if is_to_be_grafted(opened, options):
         opened = as_ntuple(opened)
-        return opened, make_plan(opened, replace(options, rntuple=True), grafted=True), _write_grafted_ntuple
+        plan = make_plan(opened, replace(options, rntuple=True), grafted=True)
+        return opened, plan_alone(opened, plan) if options.only_jets else plan, _write_grafted_ntuple
     grafting = grafting_of(opened, options)
     if grafting is None:
         return opened, make_plan(opened, options), _write_compressed
@@ -304,7 +305,7 @@ def _write_grafted_ntuple(opened: Opened, plan: Plan, options: Options, path: Pa
     options = replace(options, rntuple=True)
     start = _start(opened.events, plan, options)
     plan = settle_plan(plan, [compressor.collection for compressor in start.compressors])
-    with grafted_ntuple(opened, plan, path) as target:
+    with grafted_ntuple(opened, plan, path, options.only_jets) as target:
         chunks, types = _write_chunks(opened, plan, start.compressors, options, target, progress)
         run = _run(opened, plan, start, chunks, list(types), options)
         contents = target.finish(Contents([run], chunks, start.embedded))
