@@ -36,7 +36,14 @@ from atlasae.compression.grafting import (
     unfit,
     write_grafted,
 )  # fmt: skip
-from atlasae.compression.ntuples import NtupleTarget, as_ntuple, grafted_ntuple, is_to_be_grafted, plan_alone
+from atlasae.compression.ntuples import (
+    NtupleTarget,
+    as_ntuple,
+    grafted_ntuple,
+    is_to_be_grafted,
+    plan_alone,
+    split_ntuples,
+)
 from atlasae.compression.others import copy_others, entry_ranges, moved, read_counted
 from atlasae.compression.plan import Options, Plan, leave, make_plan, open_for, settle_plan
 from atlasae.compression.results import ANEW, COPIED, CollectionReport, CompressionReport, PlanReport
@@ -48,7 +55,7 @@ from atlasae.files.events import Events
 from atlasae.files.outputs import check_format, check_target, replacing, scratch
 from atlasae.files.remote import Location, Named, local, located, watching
 from atlasae.files.trees import Source, Tree, open_source
-from atlasae.files.writing import PAGES, Behind, Target, Writer, create
+from atlasae.files.writing import RECORDS, Behind, Target, Writer, create
 from atlasae.jets.collections import Collection, stand_ins
 from atlasae.jets.inputs import Opened
 from atlasae.jets.reading import settle_by
@@ -165,7 +172,7 @@ def _planned(opened: Opened, options: Options) -> tuple[Opened, Plan, Write]:
         return opened, plan_alone(opened, plan) if options.only_jets else plan, _write_grafted_ntuple
     grafting = grafting_of(opened, options)
     if grafting is None:
-        return opened, make_plan(opened, options), _write_compressed
+        return opened, make_plan(opened, options), _write_split if options.rntuple else _write_compressed
     plan = plan_of(grafting, make_plan(opened, options, grafted=True))
     if (whole := unfit(grafting, plan.collections)) and opened.tree_read:
         note = f"left as they are, since more than numbers varies in their objects: {', '.join(whole)}"
@@ -271,7 +278,9 @@ def _write_compressed(opened: Opened, plan: Plan, options: Options, path: Path, 
     """Write the file, all of it anew."""
     start = _start(opened.events, plan, options)
     plan = settle_plan(plan, [compressor.collection for compressor in start.compressors])
-    of_pages = {"compression": plan.compression if options.compression else PAGES} if options.rntuple else {}
+    of_pages = (
+        {"compression": None, "trees": RECORDS} if options.rntuple else {}
+    )  # pages are packed when they are split
     with create(path, told=plan.compression, **of_pages) as target:
         copied, left_out = _copy_others(opened, options, target)
         chunks, types = _write_chunks(opened, plan, start.compressors, options, target, progress)
@@ -281,6 +290,14 @@ def _write_compressed(opened: Opened, plan: Plan, options: Options, path: Path, 
         run = replace(_run(opened, plan, start, chunks, list(types), options), copied=copied, left_out=left_out)
         write_contents(target, Contents([run], chunks, start.embedded))
     return Output(run, notes, types)
+
+
+def _write_split(opened: Opened, plan: Plan, options: Options, path: Path, progress: Progress) -> Output:
+    """Write the file with RNTuples, all of it anew, and split their numbers into planes of bytes."""
+    with scratch(path) as made:
+        output = _write_compressed(opened, plan, options, made, progress)
+        split_ntuples(made, path, plan.compression if options.compression else None)
+    return output
 
 
 def _write_grafted(

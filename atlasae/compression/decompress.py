@@ -16,7 +16,7 @@ from atlasae.compression.format import (
     read_contents,
 )  # fmt: skip
 from atlasae.compression.grafting import is_grafted, taken_apart, write_regrafted
-from atlasae.compression.ntuples import damage_in, is_ntuple, rewritten, write_restored_ntuple
+from atlasae.compression.ntuples import damage_in, is_ntuple, rewritten, split_ntuples, write_restored_ntuple
 from atlasae.compression.others import copy_back
 from atlasae.compression.parts import check_parts
 from atlasae.compression.plan import Options
@@ -25,7 +25,7 @@ from atlasae.compression.skims import contents_of
 from atlasae.compression.verify import compare_files
 from atlasae.errors import DamagedFileError, UserError
 from atlasae.files.branches import Branch
-from atlasae.files.outputs import check_format, check_target, replacing
+from atlasae.files.outputs import check_format, check_target, replacing, scratch
 from atlasae.files.remote import Location, Named, local, located, watching
 from atlasae.files.tables import Table, TableFacts, is_pickle, is_table, write_table
 from atlasae.files.trees import Source, open_source
@@ -127,8 +127,20 @@ def _write_restored(
     not_salvaged = _not_salvaged(source, contents)
     contents = _rewritten(source, contents, lost)
     run = contents.runs[0]
-    compression = _restored_compression(source, run)
-    with create(path, compression) as target:
+    if not run.ntuple:
+        return not_salvaged + _write_anew(source, contents, path, progress, lost)
+    with scratch(path) as made:
+        left_out = _write_anew(source, contents, made, progress, lost)
+        split_ntuples(made, path, _restored_compression(source, run))
+    return not_salvaged + left_out
+
+
+def _write_anew(
+    source: Source, contents: Contents, path: Path, progress: Progress, lost: Salvage | None
+) -> list[LeftOut]:
+    """Write the original file with uproot; returns what was left out."""
+    run = contents.runs[0]
+    with create(path, _restored_compression(source, run)) as target:
         writer = None
         with Behind() as behind:
             for _, restored in restored_events(source, contents, progress, lost):
@@ -137,8 +149,7 @@ def _write_restored(
                 behind.extend(writer, events)
         if writer is None:
             raise _all_lost(source)
-        left_out = copy_back(source, contents, target, Options.step_size, lost.damage if lost else None)
-    return not_salvaged + left_out
+        return copy_back(source, contents, target, Options.step_size, lost.damage if lost else None)
 
 
 def _not_salvaged(source: Source, contents: Contents) -> list[LeftOut]:

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import accumulate
 from pathlib import Path
+from typing import Any
 
 import awkward as ak
 
@@ -27,9 +28,9 @@ from atlasae.compression.plan import Options, Plan
 from atlasae.errors import DamagedFileError
 from atlasae.files.branches import FOLDER
 from atlasae.files.damage import FACTS, damage
-from atlasae.files.trees import Source, Tree
+from atlasae.files.trees import Source, Tree, open_source
 from atlasae.files.writing import PAGES, Writer
-from atlasae.graft.anchors import GraftedNtuple, ntuples_of, packing
+from atlasae.graft.anchors import IN_PLANES, GraftedNtuple, ntuples_of, packing
 from atlasae.graft.comparing import compare_objects, compare_trees
 from atlasae.graft.composing import Composer
 from atlasae.graft.digests import Digests, objects_of
@@ -141,7 +142,7 @@ class NtupleTarget:
         with damage(f"RNTuple '{name}'"):
             take_fields(ntuple.fields, self._dropped(set(numbers.values())))
             fills, self._surgery = operate(ntuple, numbers, made)
-            self._writer = self._file.main.writer(self._composer, fills, packing(PAGES))
+            self._writer = self._file.main.writer(self._composer, fills, IN_PLANES)
         return _Extending(self._writer, what=f"RNTuple '{name}'")
 
     def _dropped(self, numbers: Collection[int]) -> set[int]:
@@ -203,6 +204,21 @@ def _numbers(fields: Sequence[Field], names: Sequence[str]) -> set[int]:
 def _dotted(path: Names) -> str:
     """The name of a field as uproot and ROOT have it."""
     return ".".join(part for part in path if not _ANONYMOUS.fullmatch(part))
+
+
+def split_ntuples(made: Path, path: Path, compression: Any = None) -> None:
+    """Copy a file that uproot made, with the numbers of its RNTuples split into planes of bytes, which pack better.
+
+    Pages get checksums, and the offsets of lists that are alike are written once.
+    """
+    with open_source(made) as source, damage(f"'{made}'"):
+        records = Records(source.read, source.path.stat().st_size)
+        trees = trees_of(records)
+        with Composer(path, records) as composer:
+            composer.copy_all(trees, lambda *_: None)
+            for one in ntuples_of(records):
+                one.split(composer, packing(compression) if compression else IN_PLANES)
+            composer.finish(trees)
 
 
 def write_restored_ntuple(source: Source, contents: Contents, path: Path, progress: Progress) -> None:
