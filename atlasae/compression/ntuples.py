@@ -1,6 +1,7 @@
 """Compression and decompression of RNTuples whose sealed pages are copied: only the fields of jets are taken out."""
 
 import re
+from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -230,7 +231,7 @@ def write_restored_ntuple(source: Source, contents: Contents, path: Path, progre
         digests = Digests(file.records, file.trees, edges)
         composer.copy_all(file.trees, digests.seen)
         with damage(what, *FACTS):
-            fills = undo(file.main.ntuple, Surgery.from_json(_ntuple(run).surgery))
+            fills = undo(file.main.ntuple, Surgery.from_json(_ntuple(run).surgery), _cut(contents.runs))
             writer = file.main.writer(composer, fills, compression, edges[run.tree])
         for _, events in restored_events(source, contents, progress):
             with damage(what):
@@ -242,6 +243,16 @@ def write_restored_ntuple(source: Source, contents: Contents, path: Path, progre
         for message in _damaged(file, contents, found, digests):
             raise DamagedFileError(message)
         composer.finish(file.trees)
+
+
+def _cut(runs: Sequence[Run]) -> dict[str, int]:
+    """The bits of the mantissas of branches whose numbers were rounded in all runs."""
+    found = defaultdict[str, list[int]](list)
+    for collection in (entry.collection for run in runs for entry in run.collections):
+        for variable, rounding in (collection.roundings or {}).items():
+            if rounding.bits is not None and variable in collection.branches:
+                found[collection.branches[variable]].append(rounding.bits)
+    return {branch: max(bits) for branch, bits in found.items() if len(bits) == len(runs)}
 
 
 def is_ntuple(contents: Contents) -> bool:
