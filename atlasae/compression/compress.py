@@ -32,6 +32,7 @@ from atlasae.compression.grafting import (
     grafting_of,
     jet_branches,
     plan_of,
+    ttrees_of,
     unfit,
     write_grafted,
 )  # fmt: skip
@@ -192,12 +193,10 @@ def _planned(opened: Opened, options: Options) -> tuple[list[Job], Write]:
     if is_to_be_grafted(opened, options):
         opened = as_ntuple(opened)
         return [Job(opened, make_plan(opened, replace(options, rntuple=True), grafted=True))], _write_grafted_ntuple
-    several = [name for name in opened.trees if not _is_rntuple(opened, name)]
-    mixed = len(several) < len(opened.trees)
-    grafting = None if mixed and options.only_jets else grafting_of(opened, options, several)
+    grafting = grafting_of(opened, options)
     if grafting is None:
         return _planned_anew(opened, options), _write_compressed
-    if len(several) > 1 and (jobs := _planned_grafts(grafting, opened, several, options)):
+    if jobs := _planned_grafts(grafting, opened, options):
         return jobs, _write_grafted
     job, others = _planned_graft(grafting.at(opened.tree), opened, options)
     if others:
@@ -211,10 +210,6 @@ def _planned(opened: Opened, options: Options) -> tuple[list[Job], Write]:
     return [job], _write_grafted
 
 
-def _is_rntuple(opened: Opened, tree: str) -> bool:
-    return opened.source is not None and opened.source.trees[tree].is_rntuple
-
-
 def _planned_anew(opened: Opened, options: Options) -> list[Job]:
     """The plans for a file of which everything is written anew: for all trees with jets, but for the one of a part."""
     if opened.part or not opened.others:
@@ -223,12 +218,14 @@ def _planned_anew(opened: Opened, options: Options) -> list[Job]:
     return [Job(one, make_plan(one, asked)) for one, asked in zip(found, options_by_tree(options, found), strict=True)]
 
 
-def _planned_grafts(grafting: Grafting, opened: Opened, trees: Sequence[str], options: Options) -> list[Job]:
-    """The plans for several trees of a file that is copied; trees that can't be compressed stay as they are.
+def _planned_grafts(grafting: Grafting, opened: Opened, options: Options) -> list[Job]:
+    """The plans for the trees of a file that is copied, if it has several with jets.
 
-    Raises UserError where these would be lost.
+    Trees that can't be compressed stay as they are; raises UserError where they would be lost.
     """
-    found, jobs, left = [replace(opened.at(tree), notes=opened.notes) for tree in trees], list[Job](), list[str]()
+    if len(trees := ttrees_of(opened)) < 2:
+        return []
+    found, jobs, left = [opened.at(tree) for tree in trees], list[Job](), list[str]()
     for one, asked in zip(found, options_by_tree(options, found), strict=True):
         try:
             job, _ = _planned_graft(grafting.at(one.tree), one, asked)

@@ -90,13 +90,18 @@ def jet_branches(collections: Sequence[Collection]) -> list[str]:
     return [name for collection in collections for name in collection.branches.values()]
 
 
-def grafting_of(opened: Opened, options: Options, trees: Sequence[str]) -> Grafting | None:
-    """The file taken apart, if its `trees` with jets are to be grafted; raises UserError for what is not known."""
-    source, tree = opened.source, opened.tree_read
+def ttrees_of(opened: Opened) -> list[str]:
+    """The trees with jets that are TTrees."""
+    return [name for name in opened.trees if opened.source and not opened.source.trees[name].is_rntuple]
+
+
+def grafting_of(opened: Opened, options: Options) -> Grafting | None:
+    """The file taken apart, if its TTrees with jets are to be grafted; raises UserError for what is not known."""
+    source, tree, trees = opened.source, opened.tree_read, ttrees_of(opened)
     if source is None or tree is None or tree.is_rntuple or options.rewrites or opened.part:
         return None
     if options.only_jets:
-        return _alone(opened, source, trees)
+        return _alone(opened, source, trees) if trees == opened.trees else None
     with damage(f"'{opened.path}'"):
         records = Records(source.read, opened.path.stat().st_size)
         refuse_others(records, trees_among(streamers_of(records)) - set(TREES))
