@@ -1,6 +1,7 @@
 """Compression of a whole file, chunk by chunk, in memory that does not grow with the file."""
 
 import math
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -72,6 +73,7 @@ Write = Callable[[Sequence[Job], Options, Path, Progress], Output]
 
 _NOT_GRAFTED = "the jets are stored in few bits or in a way of their own: the whole file is written anew"
 _NOT_TOGETHER = "the jets of TTrees and of RNTuples of one file are not compressed together (--tree)"
+_NUMBER = re.compile(r"[0-9.]+")  # in a note
 _DIGITS = 5  # of the largest error
 _PLACES, _PLACE_ENTRIES = 12, 500  # positions, and entries at each, that the sample takes from a long file
 
@@ -145,12 +147,23 @@ def _shown(trees: Sequence[str], job: Job, name: str) -> str:
 
 
 def _in_trees(notes: Mapping[str, Sequence[str]]) -> list[str]:
-    """The notes on trees, each once, with the trees that it is about unless it is about all."""
-    found: dict[str, list[str]] = {}
+    """The notes on trees, each once, with the trees that it is about unless it is about all.
+
+    Of notes that differ in numbers only, the first is told.
+    """
+    found: dict[str, dict[str, str]] = {}
     for tree, told in notes.items():
-        for note in dict.fromkeys(told):
-            found.setdefault(note, []).append(tree)
-    return [note if len(trees) == len(notes) else f"{some(trees)}: {note}" for note, trees in found.items()]
+        for note in told:
+            found.setdefault(_NUMBER.sub("", note), {}).setdefault(tree, note)
+    return [_of_some(alike, len(notes)) for alike in found.values()]
+
+
+def _of_some(notes: Mapping[str, str], trees: int) -> str:
+    """A note on some trees, with their names; on several of which numbers differ, they are those of the first."""
+    (first, note), *_ = notes.items()
+    if len(set(notes.values())) > 1:
+        return f"{first}, and alike in {len(notes) - 1} more trees: {note}"
+    return note if len(notes) == trees else f"{some(notes)}: {note}"
 
 
 def _first(opened: Opened, names: Sequence[str]) -> dict[str, ak.Array]:
