@@ -21,6 +21,7 @@ from atlasae.compression.verify import check_file, verify_file
 from atlasae.errors import DamagedFileError, UserError
 from atlasae.export.export import exported
 from atlasae.files.trees import open_source
+from atlasae.jets.collections import main_collection
 from atlasae.reports.evaluation import evaluate_files
 
 TREES = {"nominal": 40, "JET_up": 30, "DF_1/jets": 20, "DF_2/jets": 25}
@@ -183,6 +184,17 @@ def test_files_with_other_trees_of_jets_merge_where_they_agree(made, tmp_path):
         open_source(write_folder(tmp_path / "m.root", joined)) as source,
     ):
         read_contents(source)
+
+
+@pytest.mark.parametrize(("how", "became"), [({"rewrite": True}, "written anew"), ({"only_jets": True}, "left out")])
+def test_trees_of_files_that_were_treated_in_other_ways_are_not_taken_together(made, tmp_path, how, became):
+    write_trees(tmp_path / "b.root", {"else": 10})
+    compress_file(tmp_path / "b.root", tmp_path / "b.small.root", replace(FAST, **how))
+    merge(tmp_path / "m.root", made / "small.root", tmp_path / "b.small.root")
+    with pytest.raises(
+        UserError, match=f"what is not jets is copied in 'in.root', {became} in 'b.root'; take them one"
+    ):
+        check_file(tmp_path / "m.root")
 
 
 def write_folder(path: Path, contents: Contents) -> Path:
@@ -377,6 +389,10 @@ def test_many_files_and_finished_outputs(made, tmp_path, here):
     assert found is not None and [tree.name for tree in found.trees] == list(TREES)
     assert recognise_compressed(made / "in.root", tmp_path / "in.root", Options(packed=True, tree="nominal")) is None
     assert succeeded("verify", made / "in.root", tmp_path, "--json").report["failed"] == 0
+
+
+def test_the_main_collection_of_trees_with_as_many_jets_is_that_of_the_first():
+    assert main_collection({"nominal/Jet": 9, "up/Jet": 9, "nominal/FatJet": 99}) == "nominal/Jet"
 
 
 def test_the_collections_of_all_trees_are_evaluated(made, quick_classifier):

@@ -343,7 +343,8 @@ class Contents:
     @property
     def dropped(self) -> list[str]:
         """The branches that the runs left out of their trees, without repetition."""
-        return list(dict.fromkeys(self.shown(run.tree, name) for run in self.runs for name in run.dropped))
+        found = dict.fromkeys((run.tree, name) for run in self.runs for name in run.dropped)
+        return [self.shown(tree, name) for tree, name in found]
 
     def chunks_by_run(self) -> Iterator[tuple[Run, int, Chunk]]:
         """Every chunk with its run and its first entry in the (merged) tree."""
@@ -479,11 +480,27 @@ def _check_trees(source: Source, contents: Contents) -> None:
         if run.tree in seen or (run.follows and not seen):
             raise DamagedFileError(f"'{source.path}' is damaged: a run of '{run.tree}' follows none of another tree")
         seen.add(run.tree)
+        if len(trees) > 1 and (_kind(run) != _kind(contents.runs[0]) or _kind(run) == _NTUPLE):
+            here, there = (f"{_kind(one)} in '{one.source['name']}'" for one in (contents.runs[0], run))
+            raise UserError(
+                f"'{source.path}' merges trees '{contents.tree}' and '{run.tree}', which can't be restored together: "
+                f"what is not jets is {here}, {there}; take them one by one"
+            )
         if both := sorted(run.other_trees & trees):
             raise UserError(
                 f"'{source.path}' merges files that can't be one: the jets of tree '{both[0]}' are compressed in some, "
                 f"not in '{run.source['name']}'; take them one by one"
             )
+
+
+_NTUPLE = "an RNTuple that was copied"
+
+
+def _kind(run: Run) -> str:
+    """What became of all but the jets of a file."""
+    if run.graft is None:
+        return "written anew"
+    return _NTUPLE if run.graft.ntuple else "left out" if run.graft.alone else "copied"
 
 
 def _check_tree(source: Source, contents: Contents) -> None:
