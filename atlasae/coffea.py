@@ -39,12 +39,13 @@ def events(
         dtypes = opened.dtypes(filter_name=filter_name)
         columns = {name: CoffeaColumn(opened, name, dtype) for name, dtype in dtypes.items()}
         source = preloaded.SimplePreloadedColumnSource(columns, str(uuid4()), opened.num_entries, opened.name)
-        asked: dict[str, Any] = {
-            "entry_start": entry_start,
-            "entry_stop": entry_stop,
-            "schemaclass": schema or nanoevents.NanoAODSchema,
-        }
-        return nanoevents.NanoEventsFactory.from_preloaded(source, **asked).events()
+        factory = nanoevents.NanoEventsFactory.from_preloaded(
+            source,
+            entry_start=entry_start,
+            entry_stop=entry_stop,
+            schemaclass=schema or nanoevents.NanoAODSchema,
+        )
+        return factory.events()
 
 
 @dataclass(frozen=True)

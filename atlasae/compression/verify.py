@@ -122,7 +122,7 @@ class Output:
     contents: Contents
     opened: Mapping[str, Opened]
     notes: list[str]
-    types: Mapping[str, Mapping[str, Any]]
+    types: Mapping[str, Mapping[str, ak.types.Type]]
     differences: Callable[[Source], Iterable[str]] | None = None
 
 
@@ -154,7 +154,7 @@ def _check_copy(source: Source, differences: Callable[[Source], Iterable[str]]) 
 
 
 def _read_chunk_back(
-    chunks: Chunks, run: Run, start: int, chunk: Chunk, original: Opened, types: Mapping[str, Any]
+    chunks: Chunks, run: Run, start: int, chunk: Chunk, original: Opened, types: Mapping[str, ak.types.Type]
 ) -> None:
     stop = start + chunk.entries
     try:
