@@ -191,9 +191,7 @@ def test_trees_of_files_that_were_treated_in_other_ways_are_not_taken_together(m
     write_trees(tmp_path / "b.root", {"else": 10})
     compress_file(tmp_path / "b.root", tmp_path / "b.small.root", replace(FAST, **how))
     merge(tmp_path / "m.root", made / "small.root", tmp_path / "b.small.root")
-    with pytest.raises(
-        UserError, match=f"what is not jets is copied in 'in.root', {became} in 'b.root'"
-    ):
+    with pytest.raises(UserError, match=f"what is not jets is copied in 'in.root', {became} in 'b.root'"):
         check_file(tmp_path / "m.root")
 
 

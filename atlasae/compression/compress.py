@@ -41,7 +41,7 @@ from atlasae.compression.ntuples import NtupleTarget, as_ntuple, grafted_ntuple,
 from atlasae.compression.others import copy_others, entry_ranges, moved, read_counted
 from atlasae.compression.plan import Options, Plan, leave, make_plan, open_for, options_by_tree, settle_plan
 from atlasae.compression.results import ANEW, COPIED, CollectionReport, CompressionReport, PlanReport, TreeReport
-from atlasae.compression.verify import Output, compare_files, read_back
+from atlasae.compression.verify import Differences, Output, compare_files, read_back
 from atlasae.errors import UserError
 from atlasae.files.checksums import checksum
 from atlasae.files.damage import damage
@@ -370,7 +370,7 @@ def _tree_report(run: Run, bytes_out: int) -> TreeReport:
 
 
 @dataclass(frozen=True)
-class Written:
+class WrittenTree:
     """What was written of a tree: its job with the plan settled, run, chunks, type of each branch, models and notes."""
 
     job: Job
@@ -383,9 +383,9 @@ class Written:
 
 def _write_trees(
     jobs: Sequence[Job], options: Options, target: Target, progress: Progress, left: list[str] | None = None
-) -> list[Written]:
+) -> list[WrittenTree]:
     """Write the jets of trees one after the other; with `left`, those that can't be compressed are told there."""
-    written, errors = list[Written](), list[UserError]()
+    written, errors = list[WrittenTree](), list[UserError]()
     for job, advance in zip(jobs, in_turn(progress, [job.opened.events.entries for job in jobs]), strict=True):
         try:
             start = _start(job.opened.events, job.plan, options)
@@ -403,26 +403,32 @@ def _write_trees(
 
 def _write_tree(
     job: Job, start: Start, options: Options, target: Target | NtupleTarget, progress: Progress, follows: bool = False
-) -> Written:
+) -> WrittenTree:
     """Write the jets of a tree; the run `follows` that of another tree of the same file."""
     plan = settle_plan(job.plan, [compressor.collection for compressor in start.compressors])
     chunks, types = _write_chunks(job.opened, plan, start.compressors, options, target, progress)
     run = replace(_run(job.opened, plan, start, chunks, list(types), options), follows=follows)
-    return Written(replace(job, plan=plan), run, chunks, types, start.embedded, job.plan.notes + start.notes())
+    return WrittenTree(replace(job, plan=plan), run, chunks, types, start.embedded, job.plan.notes + start.notes())
 
 
-def _contents_of(written: Sequence[Written], **beside: Any) -> Contents:
-    """The contents of the folder for trees that were written, with facts of all else in the first run."""
-    runs = [replace(one.run, **({} if one.run.follows else beside)) for one in written]
+def _contents_of(
+    written: Sequence[WrittenTree], left_out: Sequence[LeftOut] = (), copied: Copied | None = None
+) -> Contents:
+    """The contents of the folder for trees that were written; the first run tells of all else in the file."""
+    first, *others = (one.run for one in written)
+    runs = [replace(first, left_out=list(left_out), copied=copied or Copied()), *others]
     models = {sha: model for one in written for sha, model in one.embedded.items()}
     return Contents(runs, [chunk for one in written for chunk in one.chunks], models)
 
 
-def _output(written: Sequence[Written], contents: Contents, more: Sequence[str], **found: Any) -> Output:
+def _output(
+    written: Sequence[WrittenTree], contents: Contents, more: Sequence[str] = (), differences: Differences | None = None
+) -> Output:
     """What was written, with the notes on the trees and `more`."""
-    types = {one.run.tree: one.types for one in written}
-    notes = _in_trees({one.run.tree: one.notes for one in written})
-    return Output(contents, {one.run.tree: one.job.opened for one in written}, [*notes, *more], types, **found)
+    trees = {one.run.tree: one for one in written}
+    notes = [*_in_trees({tree: one.notes for tree, one in trees.items()}), *more]
+    opened, types = {tree: one.job.opened for tree, one in trees.items()}, {n: one.types for n, one in trees.items()}
+    return Output(contents, opened, notes, types, differences)
 
 
 def _write_compressed(jobs: Sequence[Job], options: Options, path: Path, progress: Progress) -> Output:
@@ -432,7 +438,7 @@ def _write_compressed(jobs: Sequence[Job], options: Options, path: Path, progres
     with create(path, told=plan.compression, **of_pages) as target:
         copied, left_out = _copy_others(jobs, options, target)
         written = _write_trees(jobs, options, target, progress)
-        contents = _contents_of(written, copied=copied, left_out=left_out)
+        contents = _contents_of(written, left_out, copied)
         write_contents(target, contents)
     made = [*contents.trees, *(other.name for other in copied.trees), *copied.objects]
     more = pages.left_out_lines(left_out) + (moved(opened.source, made) if opened.source else [])
@@ -449,9 +455,9 @@ def _write_grafted(jobs: Sequence[Job], options: Options, path: Path, progress: 
         parts = [(one.job.grafting, one.job.plan) for one in written if one.job.grafting]
         left_out = parts[0][0].left_out
         with damage(f"'{opened.path}'"):
-            contents, copy = write_grafted(parts, stand_ins, _contents_of(written, left_out=left_out), path)
+            contents, copy = write_grafted(parts, stand_ins, _contents_of(written, left_out), path)
     more = left + pages.left_out_lines(left_out)
-    return _output(written, contents, more, differences=None if plan.recompression else copy.differences)
+    return _output(written, contents, more, None if plan.recompression else copy.differences)
 
 
 def _write_grafted_ntuple(jobs: Sequence[Job], options: Options, path: Path, progress: Progress) -> Output:
@@ -462,7 +468,7 @@ def _write_grafted_ntuple(jobs: Sequence[Job], options: Options, path: Path, pro
     with grafted_ntuple(job.opened, plan, path) as target:
         written = [_write_tree(job, start, options, target, progress)]
         contents = target.finish(_contents_of(written))
-    return _output(written, contents, [])
+    return _output(written, contents)
 
 
 def _copy_others(jobs: Sequence[Job], options: Options, target: Target) -> tuple[Copied, list[LeftOut]]:

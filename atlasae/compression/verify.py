@@ -31,6 +31,7 @@ from atlasae.jets.inputs import Opened, open_input
 from atlasae.jets.stored import storage_of
 from atlasae.report import line_of, loosest, short
 
+Differences = Callable[[Source], Iterable[str]]  # what differs in a file that was written
 EXACT, WITHIN, DIFFERENT = "bit for bit", "within precision", "different"
 
 
@@ -123,7 +124,7 @@ class Output:
     opened: Mapping[str, Opened]
     notes: list[str]
     types: Mapping[str, Mapping[str, ak.types.Type]]
-    differences: Callable[[Source], Iterable[str]] | None = None
+    differences: Differences | None = None
 
 
 def read_back(source: Source, written: Output, progress: Progress) -> None:
@@ -147,7 +148,7 @@ def read_back(source: Source, written: Output, progress: Progress) -> None:
         raise UserError(f"what was written does not read back: {error}; --only-jets leaves all but jets out") from error
 
 
-def _check_copy(source: Source, differences: Callable[[Source], Iterable[str]]) -> None:
+def _check_copy(source: Source, differences: Differences) -> None:
     with damage(f"'{source.path}'", *FACTS):
         for message in differences(source):
             raise DamagedFileError(message)
