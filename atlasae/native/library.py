@@ -1,0 +1,80 @@
+"""The compiled parts, loaded where `pip install` could build them; each has a twin in Python that makes the same bytes.
+
+Arrays are NumPy's: C gets their addresses, checks what comes from files, and keeps nothing.
+"""
+
+import ctypes
+from functools import cache
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+HERE = Path(__file__).parent
+COMPILED = HERE / "compiled.so"
+NO_MEMORY = -1  # what a function returns; 0 or more: done; other numbers: invalid
+
+
+class TableStruct(ctypes.Structure):
+    """The probabilities of bins of cells by context, as coder.h has them."""
+
+    _fields_ = (
+        *((name, ctypes.c_int64) for name in ("contexts", "bins", "place_bits")),
+        *((name, ctypes.c_void_p) for name in ("edges", "places", "counts", "seen", "starts", "guesses", "known")),
+    )
+
+
+class CoderStruct(ctypes.Structure):
+    """What writes steps or reads words, as coder.h has it."""
+
+    _fields_ = (
+        *(("steps", ctypes.c_void_p), ("step", ctypes.c_int64), ("steps_end", ctypes.c_int64)),
+        *(("words", ctypes.c_void_p), ("words_left", ctypes.c_int64), ("state", ctypes.c_uint64)),
+    )
+
+
+class GridStruct(ctypes.Structure):
+    """The grid and the classes of the packed layout, as coder.h has them."""
+
+    _fields_ = (
+        *(("sizes", ctypes.c_int64 * 4), *((name, ctypes.c_int64) for name in ("zero_mass", "light", "context"))),
+        *((name, ctypes.c_void_p) for name in ("anchors", "pt_class", "eta_class", "phi_from")),
+        *((name, ctypes.c_void_p) for name in ("cosines", "sines", "sizes_of_pt", "directions")),
+    )
+
+
+def sources_digest() -> str:
+    """The digest of the sources, as CMakeLists.txt makes it."""
+    digests = (sha256(path.read_bytes()).hexdigest() for path in sorted(HERE.glob("*.[ch]")))
+    return sha256("".join(digests).encode()).hexdigest()
+
+
+@cache
+def library() -> ctypes.CDLL | None:
+    """The compiled parts, or None where there are none, or those of other sources or machines."""
+    try:
+        found = ctypes.CDLL(str(COMPILED))
+        made_of = ctypes.c_char.in_dll(found, "atlasae_sources")
+    except (OSError, ValueError):
+        return None
+    return found if ctypes.string_at(ctypes.addressof(made_of)) == sources_digest().encode() else None
+
+
+def address(array: npt.NDArray[Any] | None) -> int | None:
+    """The address of a C-contiguous array, which the caller keeps alive."""
+    return None if array is None else array.ctypes.data
+
+
+def call(name: str, *arguments: Any) -> int:
+    """Call a function of the library; integers are 64 bits. Raises ValueError for invalid data, MemoryError."""
+    function = getattr(library(), name)
+    function.restype = ctypes.c_int64 if name == "atlasae_push" else ctypes.c_int
+    given = [ctypes.c_void_p(address(a)) if isinstance(a, np.ndarray) else a for a in arguments]
+    found = int(function(*(ctypes.c_int64(a) if isinstance(a, int) else a for a in given)))
+    if found == NO_MEMORY:
+        raise MemoryError(f"{name}: no memory")
+    if found < 0:
+        raise ValueError(f"{name}: cells or words of other tables")
+    return found
