@@ -14,7 +14,12 @@ import numpy.typing as npt
 
 HERE = Path(__file__).parent
 COMPILED = HERE / "compiled.so"
-NO_MEMORY = -1  # what a function returns; 0 or more: done; other numbers: invalid
+NO_MEMORY = -1  # what a function returns; 0 or more: done
+INVALID = {  # why it returns any other number
+    "atlasae_code": "cells beyond their table",
+    "atlasae_walk": "jets outside the grid",
+    "atlasae_words": "words that grow",
+}
 
 
 class TableStruct(ctypes.Structure):
@@ -70,11 +75,22 @@ def address(array: npt.NDArray[Any] | None) -> int | None:
 def call(name: str, *arguments: Any) -> int:
     """Call a function of the library; integers are 64 bits. Raises ValueError for invalid data, MemoryError."""
     function = getattr(library(), name)
-    function.restype = ctypes.c_int64 if name == "atlasae_push" else ctypes.c_int
+    function.restype = ctypes.c_int if name in ("atlasae_code", "atlasae_walk") else ctypes.c_int64
     given = [ctypes.c_void_p(address(a)) if isinstance(a, np.ndarray) else a for a in arguments]
     found = int(function(*(ctypes.c_int64(a) if isinstance(a, int) else a for a in given)))
     if found == NO_MEMORY:
         raise MemoryError(f"{name}: no memory")
     if found < 0:
-        raise ValueError(f"{name}: cells or words of other tables")
+        raise ValueError(INVALID[name])
     return found
+
+
+def lzma2_of_words(data: npt.NDArray[np.uint8]) -> bytes | None:
+    """The bytes as LZMA2 with a window of 4 kB by words.c; None without it, or if they would grow too much."""
+    if library() is None:
+        return None
+    room = np.empty(len(data) + len(data) // 8 + 64, np.uint8)
+    try:
+        return room[: call("atlasae_words", data, len(data), room)].tobytes()
+    except ValueError:
+        return None
