@@ -1,4 +1,4 @@
-"""The compiled parts, loaded where `pip install` could build them; each has a twin in Python that makes the same bytes.
+"""The compiled parts, loaded where `pip install` could make them; without them, Python and its libraries do the same.
 
 Arrays are NumPy's: C gets their addresses, checks what comes from files, and keeps nothing.
 """
@@ -51,9 +51,8 @@ class GridStruct(ctypes.Structure):
 
 
 def sources_digest() -> str:
-    """The digest of the sources, as CMakeLists.txt makes it."""
-    digests = (sha256(path.read_bytes()).hexdigest() for path in sorted(HERE.glob("*.[ch]")))
-    return sha256("".join(digests).encode()).hexdigest()
+    """The SHA-256 of the sources, as scripts/compile.py makes it."""
+    return sha256(b"".join(path.read_bytes() for path in sorted(HERE.glob("*.[ch]")))).hexdigest()
 
 
 @cache

@@ -1,7 +1,7 @@
 /* The jets of a block of events, coded one after the other: `Walk` of codecs/packed.py compiled.
  *
  * Contexts are made of sums, products and quotients in double precision, whose rounding IEEE 754 defines: no compiler
- * may contract them (see CMakeLists.txt). */
+ * may contract them (see scripts/compile.py). */
 #include "coder.h"
 
 #include <stdlib.h>
