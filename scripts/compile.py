@@ -31,10 +31,15 @@ def compiler_command(folder: Path, target: Path) -> list[str]:
 class CompiledParts(BuildHookInterface):  # type: ignore[misc]
     """Adds the library to a wheel; for an editable install, puts it beside its sources."""
 
+    @property
+    def made(self) -> Path:
+        """Where the library of a wheel is made."""
+        return Path(self.directory) / "compiled.so"
+
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Compile; on failure, warn and go on without."""
         root = Path(self.root)
-        target = root / NAME if version == "editable" else Path(self.directory) / "compiled.so"
+        target = root / NAME if version == "editable" else self.made
         target.parent.mkdir(parents=True, exist_ok=True)
         made = target.with_suffix(f".{os.getpid()}")  # a library in use must not be written to
         try:
@@ -48,6 +53,10 @@ class CompiledParts(BuildHookInterface):  # type: ignore[misc]
             platform = sysconfig.get_platform().replace("-", "_").replace(".", "_")
             build_data |= {"pure_python": False, "tag": f"py3-none-{platform}"}
             build_data["force_include"][str(target)] = NAME
+
+    def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:
+        """Leave nothing beside the wheel."""
+        self.made.unlink(missing_ok=True)
 
 
 if __name__ == "__main__":
