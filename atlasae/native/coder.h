@@ -43,8 +43,8 @@ typedef struct {
 
 /* Scratch memory for n cells. */
 typedef struct {
-    int32_t *order, *bins, *relative;
-    uint32_t *runs; /* ends of the runs of equal contexts */
+    int32_t *sorted, *bins, *relative;
+    uint32_t *begins, *next; /* of the runs of equal contexts; the end of all is the last begin */
     uint16_t *contexts;
 } Scratch;
 

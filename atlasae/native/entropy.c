@@ -13,23 +13,25 @@ static const uint32_t WHOLE = 1u << PRECISION;
 
 int take_scratch(Scratch *scratch, int64_t n) {
     size_t size = (size_t)n + 1;
-    scratch->order = malloc(size * sizeof *scratch->order);
+    scratch->sorted = malloc(size * sizeof *scratch->sorted);
     scratch->bins = malloc(size * sizeof *scratch->bins);
     scratch->relative = malloc(size * sizeof *scratch->relative);
     scratch->contexts = malloc(size * sizeof *scratch->contexts);
-    scratch->runs = malloc((MOST_CONTEXTS + 1) * sizeof *scratch->runs);
-    if (scratch->order && scratch->bins && scratch->relative && scratch->contexts && scratch->runs)
+    scratch->begins = malloc((MOST_CONTEXTS + 1) * sizeof *scratch->begins);
+    scratch->next = malloc((MOST_CONTEXTS + 1) * sizeof *scratch->next);
+    if (scratch->sorted && scratch->bins && scratch->relative && scratch->contexts && scratch->begins && scratch->next)
         return DONE;
     free_scratch(scratch);
     return NO_MEMORY;
 }
 
 void free_scratch(Scratch *scratch) {
-    free(scratch->order);
+    free(scratch->sorted);
     free(scratch->bins);
     free(scratch->relative);
     free(scratch->contexts);
-    free(scratch->runs);
+    free(scratch->begins);
+    free(scratch->next);
 }
 
 /* Make the starts of a context from its counts, as constriction's Categorical(perfect=False) does. */
@@ -105,33 +107,26 @@ static inline int32_t bin_of(const Table *table, int32_t cell) {
     return bin;
 }
 
-/* Sort cells by context: their order, and the end of each context's run. */
-static int sort(const Table *table, const uint16_t *contexts, int64_t n, Scratch *scratch) {
-    uint32_t *runs = scratch->runs;
-    if (!contexts) {
-        runs[0] = (uint32_t)n;
-        for (int64_t i = 0; i < n; i++)
-            scratch->order[i] = (int32_t)i;
-        return DONE;
-    }
-    memset(runs, 0, (size_t)(table->contexts + 1) * sizeof *runs);
+/* Find the runs of equal contexts that cells have when they are sorted by context. */
+static int find_runs(int64_t all, const uint16_t *contexts, int64_t n, Scratch *scratch) {
+    uint32_t *begins = scratch->begins;
+    memset(begins, 0, (size_t)(all + 1) * sizeof *begins);
     for (int64_t i = 0; i < n; i++) {
-        if (contexts[i] >= table->contexts)
+        if (contexts[i] >= all)
             return INVALID;
-        runs[contexts[i] + 1]++;
+        begins[contexts[i] + 1]++;
     }
-    for (int64_t context = 0; context < table->contexts; context++)
-        runs[context + 1] += runs[context];
-    for (int64_t i = 0; i < n; i++)
-        scratch->order[runs[contexts[i]]++] = (int32_t)i;
+    for (int64_t context = 0; context < all; context++)
+        begins[context + 1] += begins[context];
+    memcpy(scratch->next, begins, (size_t)all * sizeof *begins);
     return DONE;
 }
 
-/* Code the bins of cells in the order of their contexts. */
+/* Code the bins of cells that are sorted by context. */
 static int code_bins(Coder *coder, Table *table, int64_t contexts, const int32_t *cells, Scratch *scratch) {
     int64_t i = 0;
     for (int64_t context = 0; context < contexts; context++) {
-        const int64_t end = scratch->runs[context];
+        const int64_t end = scratch->begins[context + 1];
         if (i == end)
             continue;
         if (table->bins > 1 && !table->known[context])
@@ -142,7 +137,7 @@ static int code_bins(Coder *coder, Table *table, int64_t contexts, const int32_t
             int32_t bin = 0;
             if (!coder->steps)
                 bin = table->bins > 1 ? read_bin(coder, starts, table->guesses + context * GUESSES) : 0;
-            else if ((bin = bin_of(table, cells[scratch->order[i]])) < 0)
+            else if ((bin = bin_of(table, cells[i])) < 0)
                 return INVALID;
             else if (table->bins > 1)
                 write_step(coder, starts[bin], starts[bin + 1] - starts[bin]);
@@ -155,7 +150,7 @@ static int code_bins(Coder *coder, Table *table, int64_t contexts, const int32_t
 }
 
 /* Code the places of cells in their bins; those in bins wider than LARGEST_UNIFORM as two digits, first all high ones,
- * which are left in `relative`. */
+ * which a reader leaves in `cells`. */
 static void code_places(Coder *coder, const Table *table, int32_t *cells, int64_t n, const Scratch *scratch) {
     const int64_t *edges = table->edges;
     int64_t widest = 0;
@@ -166,19 +161,18 @@ static void code_places(Coder *coder, const Table *table, int32_t *cells, int64_
         const int64_t first = edges[scratch->bins[i]], width = edges[scratch->bins[i] + 1] - first;
         const uint32_t size = (uint32_t)((width - 1) / LARGEST_UNIFORM + 1);
         if (coder->steps)
-            write_uniform(coder, (uint32_t)((cells[scratch->order[i]] - first) / LARGEST_UNIFORM), size);
+            write_uniform(coder, (uint32_t)((cells[i] - first) / LARGEST_UNIFORM), size);
         else
-            cells[scratch->order[i]] = (int32_t)read_uniform(coder, size);
+            cells[i] = (int32_t)read_uniform(coder, size);
     }
     for (int64_t i = 0; i < n; i++) {
         const int64_t first = edges[scratch->bins[i]], width = edges[scratch->bins[i] + 1] - first;
         const uint32_t size = (uint32_t)(width < LARGEST_UNIFORM ? width : LARGEST_UNIFORM);
-        int32_t *cell = cells + scratch->order[i];
         if (coder->steps) {
-            write_uniform(coder, (uint32_t)((*cell - first) % LARGEST_UNIFORM), size);
+            write_uniform(coder, (uint32_t)((cells[i] - first) % LARGEST_UNIFORM), size);
         } else {
-            const int64_t high = two ? *cell : 0, place = high * LARGEST_UNIFORM + read_uniform(coder, size);
-            *cell = (int32_t)(first + (place < width ? place : width - 1)); /* forged words may exceed the bin */
+            const int64_t high = two ? cells[i] : 0, place = high * LARGEST_UNIFORM + read_uniform(coder, size);
+            cells[i] = (int32_t)(first + (place < width ? place : width - 1)); /* forged words may exceed the bin */
         }
     }
 }
@@ -188,12 +182,20 @@ int code(Coder *coder, Table *table, const uint16_t *contexts, int32_t *cells, i
         return DONE;
     if (coder->steps && coder->steps_end - coder->step < 3 * n)
         return INVALID;
-    int found = sort(table, contexts, n, scratch);
+    int32_t *sorted = contexts ? scratch->sorted : cells;
+    scratch->begins[0] = 0;
+    scratch->begins[1] = (uint32_t)n;
+    int found = contexts ? find_runs(table->contexts, contexts, n, scratch) : DONE;
+    for (int64_t i = 0; contexts && coder->steps && found == DONE && i < n; i++)
+        sorted[scratch->next[contexts[i]]++] = cells[i];
     if (found == DONE)
-        found = code_bins(coder, table, contexts ? table->contexts : 1, cells, scratch);
-    if (found == DONE)
-        code_places(coder, table, cells, n, scratch);
-    return found;
+        found = code_bins(coder, table, contexts ? table->contexts : 1, sorted, scratch);
+    if (found != DONE)
+        return found;
+    code_places(coder, table, sorted, n, scratch);
+    for (int64_t i = 0; contexts && !coder->steps && i < n; i++)
+        cells[i] = sorted[scratch->next[contexts[i]]++];
+    return DONE;
 }
 
 EXPORT int atlasae_code(Coder *coder, Table *table, const uint16_t *contexts, int32_t *cells, int64_t n) {

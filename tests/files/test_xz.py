@@ -216,7 +216,9 @@ def test_compiled_words_of_latents_are_as_small_as_those_of_liblzma():
     assert len(ours) < len(lzma.compress(latents, lzma.FORMAT_RAW, filters=WORDS))
 
 
-@pytest.mark.parametrize("data", [GENERATOR.uniform(1, 2, 9000).astype(">f4").tobytes(), words(*range(5000)), b"", b"a"])
+@pytest.mark.parametrize(
+    "data", [GENERATOR.uniform(1, 2, 9000).astype(">f4").tobytes(), words(*range(5000)), b"", b"a"]
+)
 def test_baskets_come_back_with_and_without_the_library(data, monkeypatch):
     monkeypatch.setattr(xz, "lzma2_of_words", lambda _: None)
     alone = compress_basket(data)

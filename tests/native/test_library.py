@@ -34,7 +34,9 @@ def loaded_from(monkeypatch):
 
 @needs_compiler
 def test_the_library_is_in_use():
-    assert native.library() is not None, "run `pip install --editable .`: what is compiled is missing or of other sources"
+    assert native.library() is not None, (
+        "run `pip install --editable .`: what is compiled is missing or of other sources"
+    )
 
 
 @needs_compiler
