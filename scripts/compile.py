@@ -14,7 +14,7 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-NAME = "atlasae/native/compiled.so"
+NAME = "atlasae/native/compiled.library"
 # A fused product and sum would round once, not twice: contexts of the packed layout must be equal on every machine.
 FLAGS = ["-O2", "-std=c11", "-ffp-contract=off", "-fvisibility=hidden", "-fPIC", "-shared"]
 
@@ -34,7 +34,7 @@ class CompiledParts(BuildHookInterface):  # type: ignore[misc]
     @property
     def made(self) -> Path:
         """Where the library of a wheel is made."""
-        return Path(self.directory) / "compiled.so"
+        return Path(self.directory) / "compiled.library"
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Compile; on failure, warn and go on without."""

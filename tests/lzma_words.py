@@ -1,4 +1,4 @@
-"""LZMA2 of four-byte words in plain Python, byte for byte as atlasae/native/words.c makes it: slow, but easy to check."""
+"""LZMA2 of four-byte words in plain Python, byte for byte as atlasae/native/words.c makes it, and slow."""
 
 import math
 import struct

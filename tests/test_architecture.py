@@ -37,7 +37,7 @@ DOORS = {
     "rich": {"report", "commands.running"},
     "safetensors": {"codecs.model", "codecs.priors"},
     "constriction": {"codecs.entropy"},
-    "ctypes": {"native.library", "codecs.entropy", "codecs.packed"},
+    "ctypes": {"native.library"},
     "pandas": {"files.tables"},
     "pyarrow": {"files.tables"},
     "hist": {"reports.histograms"},

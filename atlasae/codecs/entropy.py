@@ -3,7 +3,6 @@
 A coder is compiled where the compiled parts are there, and constriction's otherwise: both make the same words.
 """
 
-import ctypes
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from constriction import stream  # type: ignore[import-untyped]
 
-from atlasae.native.library import CoderStruct, TableStruct, address, call, library
+from atlasae.native.library import CoderStruct, TableStruct, address_of, call, library
 
 Cells = npt.NDArray[np.int32]
 Contexts = npt.NDArray[np.uint16]
@@ -238,14 +237,14 @@ class CompiledTable:
         self.places = (np.searchsorted(table.edges, cells, side="right") - 1).astype(np.int32)
         self.struct = TableStruct(contexts=contexts, bins=bins, place_bits=place_bits)
         for name in ("edges", "places", "starts", "guesses", "known"):
-            setattr(self.struct, name, address(getattr(self, name)))
-        self.struct.seen = address(self.seen) if table.adapts else None
+            setattr(self.struct, name, address_of(getattr(self, name)))
+        self.struct.seen = address_of(self.seen) if table.adapts else None
         self.renew(table.counts)
 
     def renew(self, counts: Integers) -> None:
         """Begin with other counts, and with no cells seen."""
         self.counts = np.ascontiguousarray(counts)
-        self.struct.counts = address(self.counts)
+        self.struct.counts = address_of(self.counts)
         self.seen[:] = 0
         self.known[:] = 0
 
@@ -260,23 +259,23 @@ class CompiledWriter:
         """Add cells to the steps to be encoded, and return them."""
         assert cells is not None
         given = np.ascontiguousarray(cells, np.int32)
-        self.run("atlasae_code", MOST_STEPS * n, ctypes.byref(table.compiled.struct), _contexts(contexts), given, n)
+        self.run("atlasae_code", MOST_STEPS * n, table.compiled.struct, _contexts(contexts), given, n)
         return cells
 
     def run(self, name: str, most: int, *arguments: Any) -> None:
         """Let a function write at most so many steps."""
         steps = np.empty(max(most, 1), np.uint64)
-        coder = CoderStruct(steps=address(steps), steps_end=most)
-        call(name, ctypes.byref(coder), *arguments)
+        coder = CoderStruct(steps=address_of(steps), steps_end=most)
+        call(name, coder, *arguments)
         self.steps.append(steps[: coder.step])
 
     def words(self) -> Words:
         """The words of all steps, for a reader."""
-        state, parts = ctypes.c_uint64(0), []
+        state, parts = np.zeros(1, np.uint64), []
         for steps in reversed(self.steps):
             words = np.empty(len(steps), np.uint32)
-            parts.append(words[: call("atlasae_push", ctypes.byref(state), steps, len(steps), words)])
-        rest = state.value
+            parts.append(words[: call("atlasae_push", state, steps, len(steps), words)])
+        rest = int(state[0])
         while rest:
             parts.append(np.array([rest & ((1 << WORD_BITS) - 1)], np.uint32))
             rest >>= WORD_BITS
@@ -294,7 +293,7 @@ class CompiledReader:
         while left and state < 1 << WORD_BITS:
             left -= 1
             state = state << WORD_BITS | int(words[left])
-        self.struct = CoderStruct(words=address(self.words), words_left=left, state=state)
+        self.struct = CoderStruct(words=address_of(self.words), words_left=left, state=state)
 
     @property
     def is_at_end(self) -> bool:
@@ -304,12 +303,12 @@ class CompiledReader:
     def code(self, table: CodingTable, contexts: Contexts | None, cells: Cells | None, n: int) -> Cells:
         """Read n cells."""
         found = np.empty(n, np.int32)
-        self.run("atlasae_code", MOST_STEPS * n, ctypes.byref(table.compiled.struct), _contexts(contexts), found, n)
+        self.run("atlasae_code", MOST_STEPS * n, table.compiled.struct, _contexts(contexts), found, n)
         return found
 
     def run(self, name: str, most: int, *arguments: Any) -> None:
         """Let a function read."""
-        call(name, ctypes.byref(self.struct), *arguments)
+        call(name, self.struct, *arguments)
 
 
 def word_writer() -> WordWriter | CompiledWriter:

@@ -1,6 +1,5 @@
 """The packed layout: jets on a uniform grid, entropy-coded with probabilities that depend on the event so far."""
 
-import ctypes
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -27,7 +26,7 @@ from atlasae.codecs.priors import Priors
 from atlasae.files.events import Counts, counts_of, index_in_event
 from atlasae.jets.coordinates import Floats
 from atlasae.jets.padding import Codes, Config, Padding
-from atlasae.native.library import GridStruct, TableStruct, address
+from atlasae.native.library import GridStruct, TableStruct, address_of
 
 Columns = npt.NDArray[np.int32]  # 4 x n: cells of log pt, eta, phi and mu
 
@@ -190,7 +189,7 @@ class Walk:
         events, jets = np.ascontiguousarray(counts, np.int64), cells.shape[1]
         structs = (TableStruct * len(self.all_tables))(*(table.compiled.struct for table in self.all_tables))
         stride = cells.strides[0] // cells.itemsize
-        given = ctypes.byref(self._grid), structs, events, len(events), jets, cells, stride
+        given = self._grid, structs, events, len(events), jets, cells, stride
         coder.run("atlasae_walk", 4 * MOST_STEPS * jets, *given)
 
     @cached_property
@@ -199,7 +198,7 @@ class Walk:
         found = GridStruct(zero_mass=lattice.zero_mass, light=self.light, context=self.context)
         found.sizes[:] = lattice.sizes
         for name in self._of_grid:
-            setattr(found, name, address(self._of_grid[name]))
+            setattr(found, name, address_of(self._of_grid[name]))
         return found
 
     @cached_property

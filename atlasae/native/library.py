@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 HERE = Path(__file__).parent
-COMPILED = HERE / "compiled.so"
+COMPILED = HERE / "compiled.library"  # not .so, which would be taken for a module
 NO_MEMORY = -1  # what a function returns; 0 or more: done
 INVALID = {  # why it returns any other number
     "atlasae_code": "cells beyond their table",
@@ -44,7 +44,8 @@ class GridStruct(ctypes.Structure):
     """The grid and the classes of the packed layout, as coder.h has them."""
 
     _fields_ = (
-        *(("sizes", ctypes.c_int64 * 4), *((name, ctypes.c_int64) for name in ("zero_mass", "light", "context"))),
+        ("sizes", ctypes.c_int64 * 4),
+        *((name, ctypes.c_int64) for name in ("zero_mass", "light", "context")),
         *((name, ctypes.c_void_p) for name in ("anchors", "pt_class", "eta_class", "phi_from")),
         *((name, ctypes.c_void_p) for name in ("cosines", "sines", "sizes_of_pt", "directions")),
     )
@@ -66,22 +67,32 @@ def library() -> ctypes.CDLL | None:
     return found if ctypes.string_at(ctypes.addressof(made_of)) == sources_digest().encode() else None
 
 
-def address(array: npt.NDArray[Any] | None) -> int | None:
+def address_of(array: npt.NDArray[Any] | None) -> int | None:
     """The address of a C-contiguous array, which the caller keeps alive."""
     return None if array is None else array.ctypes.data
 
 
 def call(name: str, *arguments: Any) -> int:
-    """Call a function of the library; integers are 64 bits. Raises ValueError for invalid data, MemoryError."""
+    """Call a function of the library with addresses of arrays and structures, and with integers of 64 bits.
+
+    Raises ValueError for invalid data, MemoryError.
+    """
     function = getattr(library(), name)
     function.restype = ctypes.c_int if name in ("atlasae_code", "atlasae_walk") else ctypes.c_int64
-    given = [ctypes.c_void_p(address(a)) if isinstance(a, np.ndarray) else a for a in arguments]
-    found = int(function(*(ctypes.c_int64(a) if isinstance(a, int) else a for a in given)))
+    found = int(function(*map(_as_c, arguments)))
     if found == NO_MEMORY:
         raise MemoryError(f"{name}: no memory")
     if found < 0:
         raise ValueError(INVALID[name])
     return found
+
+
+def _as_c(argument: Any) -> Any:
+    if isinstance(argument, np.ndarray):
+        return ctypes.c_void_p(address_of(argument))
+    if isinstance(argument, ctypes.Structure | ctypes.Array):
+        return ctypes.byref(argument)
+    return ctypes.c_int64(argument) if isinstance(argument, int) else argument
 
 
 def lzma2_of_words(data: npt.NDArray[np.uint8]) -> bytes | None:

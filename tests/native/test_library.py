@@ -34,24 +34,22 @@ def loaded_from(monkeypatch):
 
 @needs_compiler
 def test_the_library_is_in_use():
-    assert native.library() is not None, (
-        "run `pip install --editable .`: what is compiled is missing or of other sources"
-    )
+    assert native.library() is not None, "missing, or of other sources: pip install --editable ."
 
 
 @needs_compiler
 def test_the_sources_compile_without_warnings(tmp_path, loaded_from):
-    assert loaded_from(compile_to(tmp_path / "compiled.so", native.sources_digest())) is not None
+    assert loaded_from(compile_to(tmp_path / "compiled.library", native.sources_digest())) is not None
 
 
 @needs_compiler
 def test_a_library_of_other_sources_is_left_alone(tmp_path, loaded_from):
-    assert loaded_from(compile_to(tmp_path / "compiled.so", "0" * 64)) is None
+    assert loaded_from(compile_to(tmp_path / "compiled.library", "0" * 64)) is None
 
 
 @pytest.mark.parametrize("content", [None, b"", b"no library"])
 def test_no_library_is_no_error(content, tmp_path, loaded_from):
-    path = tmp_path / "compiled.so"
+    path = tmp_path / "compiled.library"
     if content is not None:
         path.write_bytes(content)
     assert loaded_from(path) is None
@@ -60,8 +58,8 @@ def test_no_library_is_no_error(content, tmp_path, loaded_from):
 @needs_compiler
 def test_arrays_go_by_their_address():
     values = np.arange(3)
-    assert native.address(values) == values.ctypes.data
-    assert native.address(None) is None
+    assert native.address_of(values) == values.ctypes.data
+    assert native.address_of(None) is None
 
 
 @needs_compiler
