@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from atlasae.codecs.bottleneck import BottleneckAutoencoder
 
 _SAMPLE, _ESTIMATED = 12_000, 4_000  # jets on which candidates are measured, and arrangements estimated
+TEMPER = 0.2  # exponent tried with bounds that equal steps in three words can't keep
 FULL_TEMPERS = (0.2, 1 / 3, 0.5, 2 / 3)  # exponents tried with `full`; 1/3 minimises the r.m.s. (Panter and Dite 1951)
 FULL_WEIGHTS = {"pt": 1.0, "eta": 2.0, "phi": 2.0, "m": 1.0}  # with `full`, 2e-5 in an angle counts as 1e-5 in pt
 TAILS = (0.0, 1e-4, 3e-4, 1e-3)  # shares of jets made exact so that the grid is smaller, as tried
@@ -97,13 +98,20 @@ def choose_codec(
         codecs = [FloatsCodec(model, grid, padding) for grid in _full_grids(model, coordinates, wanted)]
         return min(codecs, key=lambda codec: _squared_error(codec, storage, bounds, sample))
 
-    def tried(nodes: int, ways: Iterable[_Way]) -> list[_Trial]:
-        grids = _grids(EqualSteps(model.weights, nodes), coordinates, ways, shifts)
-        return [_Trial.of(FloatsCodec(model, grid, padding), way, storage, bounds, sample, size) for grid, way in grids]
+    def tried(ways: Iterable[_Way], nodes: int, exponent: float = 0.0) -> list[_Trial]:
+        asked = _some(coordinates) if exponent else coordinates  # of which the network takes long
+        spread = _spread(densities_of(model, exponent, nodes), asked)
+        grids = _grids(spread, ways, exponent, NO_DITHER if exponent else shifts)
+        codecs = ((FloatsCodec(model, replace(grid, nodes=nodes), padding), way) for grid, way in grids)
+        return [_Trial.of(codec, way, storage, bounds, sample, size) for codec, way in codecs]
 
-    trials = sorted(tried(nodes_of(model.weights), product(TAILS, wanted)), key=_Trial.first)
+    ways = list(product(TAILS, wanted))
+    trials = sorted(tried(ways, nodes_of(model.weights)), key=_Trial.first)
     # Jets unlike those of the training may take less where the network is left out.
-    trials = sorted([*trials, *tried(LEFT_OUT, [trials[0].way])], key=_Trial.first)
+    trials += tried([trials[0].way], LEFT_OUT)
+    if any(trial.codec.grid.word_bits >= MANTISSA_BITS - SPARE for trial in trials):
+        trials += tried(ways, 0, TEMPER)
+    trials.sort(key=_Trial.first)
     return min((trial.best(storage, size) for trial in trials[:BEST]), key=itemgetter(0))[1]
 
 
@@ -196,13 +204,12 @@ def _full_grids(chain: ChainModel, coordinates: Floats, steps: Sequence[Sequence
 
 
 def _grids(
-    densities: EqualSteps, coordinates: Floats, ways: Iterable[_Way], dither: Dither
+    spread: tuple[Floats, Floats], ways: Iterable[_Way], exponent: float, dither: Dither
 ) -> Iterator[tuple[Grid, _Way]]:
-    """The different grids of equal steps, each with the way that it is made."""
-    width, u = _spread(densities, coordinates)
-    grids = {way: fit_grid(width, u, 0.0, way[1], way[0], False, dither) for way in ways}
+    """The different grids, each with the way that it is made."""
+    grids = {way: fit_grid(*spread, exponent, way[1], way[0], False, dither) for way in ways}
     first = {grid: way for way, grid in reversed(grids.items())}
-    return ((replace(grid, nodes=densities.nodes), way) for grid, way in reversed(first.items()))
+    return reversed(first.items())
 
 
 def _some(coordinates: Floats) -> Floats:
