@@ -27,6 +27,7 @@ from atlasae.jets.reading import settle_by
 from atlasae.jets.stored import storage_of
 
 SELF = "self"  # the model that is fitted to the input
+MOST_CHOSEN_ON = 200_000  # jets of the sample on which the range of a grid is found: memory does not grow with it
 FEWEST_TO_FIT = 1000  # jets in a sample, for a model to be fitted to it
 
 
@@ -47,7 +48,7 @@ class WordsLayout:
             return _start_fitted(settled, options, sample, entries)
         model = _jet_model(options.model)
         compressors = [start_floats(collection, options, model, sample) for collection in settled]
-        warning = domain_warning(model, {c.name: sample_jets([c], sample) for c in settled})
+        warning = domain_warning(model, {c.name: sample_jets([c], sample, MOST_CHOSEN_ON) for c in settled})
         return _start(compressors, model, [warning] if warning else [])
 
     @classmethod
@@ -146,7 +147,7 @@ def start_floats(
     settled: Collection, options: Options, model: Model, events: Mapping[str, ak.Array]
 ) -> Compressor[WordsLayout]:
     """The compressor of a collection with known units, its codec chosen on a sample of its events."""
-    columns, precision = to_coded_columns(settled, events)[0], options.precision
+    columns, precision = thinned(to_coded_columns(settled, events)[0], MOST_CHOSEN_ON), options.precision
     settled = as_rounded(settled, precision, columns)
     storage = storage_of(settled)
     codec = choose_codec(model.chain, storage, precision, columns, dither=options.dither)
@@ -189,9 +190,16 @@ def _jet_model(name: str) -> Model:
     return model
 
 
-def sample_jets(settled: Sequence[Collection], events: Mapping[str, ak.Array]) -> Floats:
-    """The jets (n x 4, MeV) with valid coordinates in a sample, all collections together."""
-    return np.concatenate([storage_of(c).usable_rows(to_coded_columns(c, events)[0]) for c in settled])
+def sample_jets(settled: Sequence[Collection], events: Mapping[str, ak.Array], most: int | None = None) -> Floats:
+    """The jets (n x 4, MeV) with valid coordinates in a sample, all collections together; `most` a collection."""
+    columns = [thinned(to_coded_columns(collection, events)[0], most) for collection in settled]
+    return np.concatenate([storage_of(c).usable_rows(found) for c, found in zip(settled, columns, strict=True)])
+
+
+def thinned(columns: Sequence[Array], most: int | None) -> list[Array]:
+    """Columns with every so manieth row, so that there are `most` or nearly so many."""
+    every = max(1, -(-len(columns[0]) // most)) if most else 1
+    return [column[::every] for column in columns]
 
 
 def sampled_bytes(compressors: Sequence[Compressor[WordsLayout]], events: Mapping[str, ak.Array]) -> int:
