@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 from harness import Table, Tables, Works, fastest, long_file, main, millions_a_second
 
+from atlasae.codecs.codec import few_threads
 from atlasae.codecs.entropy import Words
-from atlasae.codecs.floats import few_threads
 from atlasae.codecs.lattice import Lattice
 from atlasae.codecs.model import VARIABLES, default_model
 from atlasae.codecs.packed import PackedCodec
