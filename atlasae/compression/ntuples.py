@@ -79,7 +79,7 @@ class NtupleFile:
 
     def leave_main(self) -> None:
         """Leave all but the RNTuple of the jets out."""
-        self.records.leave_only(self.main.key)
+        self.records.leave_only([self.main.key])
         self.trees, self.ntuples = [], [self.main]
 
     @property
