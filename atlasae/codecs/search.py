@@ -6,15 +6,17 @@ from dataclasses import replace
 from functools import lru_cache
 from itertools import islice
 from operator import itemgetter
+from typing import Any, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from atlasae.codecs.bottleneck import BottleneckAutoencoder
 from atlasae.codecs.chain import InvertibleAutoencoder
 from atlasae.codecs.codec import Encoded, encode_within, restore
-from atlasae.codecs.dither import NO_DITHER, WEIGHT, Dither
-from atlasae.codecs.floats import AnyCodec, BottleneckCodec, FloatsCodec
+from atlasae.codecs.dither import BLOCK_STEPS, NO_DITHER, WEIGHT, Dither
+from atlasae.codecs.floats import AnyCodec, BottleneckCodec, FloatsCodec, ResolvedFloatsCodec
 from atlasae.codecs.grid import (
     MANTISSA_BITS,
     Grid,
@@ -26,9 +28,10 @@ from atlasae.codecs.grid import (
     radices,
     unpack,
 )
+from atlasae.codecs.resolved import UNIT, ResolvedSteps
 from atlasae.errors import UserError
 from atlasae.files.xz import compress_words, estimate_words
-from atlasae.jets.coordinates import Floats
+from atlasae.jets.coordinates import DRIFT, Floats
 from atlasae.jets.padding import Stored
 from atlasae.jets.precision import FULL_BOUND, Precision
 from atlasae.jets.stored import LARGEST_WHOLE, Storage, blocks
@@ -47,6 +50,8 @@ MARGIN = 0.02  # the grid is wider on each side by this share of the sample's ra
 FEW = 2_000  # with fewer jets, the range of others can't be estimated
 
 Size = Callable[[Encoded, Storage], float]
+Gridded = TypeVar("Gridded", FloatsCodec, ResolvedFloatsCodec)
+_WIDEST_JETS = np.array([[1e3, -5.0, -3.0, 0.0], [1e7, 5.0, 3.0, 3e6]])  # pt, eta, phi and m in MeV
 
 
 def encoded_bytes(encoded: Encoded, storage: Storage) -> int:
@@ -84,6 +89,8 @@ def choose_codec(
         return FloatsCodec(autoencoder, grid, storage.padding(columns), variables)
     if precision.unbounded:
         raise UserError("--precision none is for networks without bounds (mlp): give a bound, or `full`")
+    if storage.layout.resolutions:
+        return _choose_resolved(autoencoder, storage, bounds, columns, shifts, size)
     padding = storage.padding(columns)
     coordinates = torch.from_numpy(JET.to_coordinates(rows if len(rows) else np.array([JET.example])))
     sample = [column[:: max(1, len(column) // _SAMPLE)] for column in columns]
@@ -98,6 +105,57 @@ def choose_codec(
         return tried[0][1]
     near = [(codec, encoded) for cost, codec, encoded in tried if cost <= NEAR * tried[0][0]]
     return min((_arranged(codec, encoded, storage, size) for codec, encoded in near), key=itemgetter(0))[1]
+
+
+def _choose_resolved(
+    autoencoder: InvertibleAutoencoder,
+    storage: Storage,
+    bounds: Mapping[str, float],
+    columns: Stored,
+    dither: Dither,
+    size: Size,
+) -> ResolvedFloatsCodec:
+    """The codec of bounds by resolution, with the tails of m and the arrangement of cells that take the fewest bytes."""
+    drift = DRIFT + JET.roundings * storage.rounding
+    steps = ResolvedSteps.within(storage.layout.shared(dict(bounds)), storage.layout.resolutions, drift)
+    sample = [column[:: max(1, len(column) // _SAMPLE)] for column in columns]
+    rows, padding, found = storage.usable_rows(columns), storage.padding(columns), []
+    for tail in TAILS if len(rows) >= FEW else TAILS[:1]:
+        codec = _resolved_codec(autoencoder, steps, rows, tail, dither)
+        codec = replace(codec, padding=padding)
+        encoded = encode_within(codec, storage, bounds, sample)
+        found.append(_arranged(codec, encoded, storage, size))
+    return min(found, key=itemgetter(0))[1]
+
+
+def _resolved_codec(
+    autoencoder: InvertibleAutoencoder, steps: ResolvedSteps, rows: Floats, tail: float, dither: Dither
+) -> ResolvedFloatsCodec:
+    """The codec with cells over the range of these jets; raises UserError for more than three floats hold."""
+    rows = rows if len(rows) >= FEW else np.concatenate([rows, _WIDEST_JETS])
+    coordinates = torch.from_numpy(JET.to_coordinates(rows))
+    with torch.no_grad():
+        location = np.asarray(autoencoder.origin(3, coordinates.unbind(1)))
+    pt = np.clip(np.floor(steps.position(rows[:, 0])), 0, steps.size - 1).astype(np.int64)
+    first, size = dither.window(0, *_margins(pt, 0, steps.size - 1))
+    smallest = [int(steps.steps(i)[first : first + size].min()) for i in (1, 2)]
+    angles = [rows[:, 1] * UNIT / smallest[0], np.array([0, 2 * np.pi * UNIT / smallest[1]])]
+    mass = (coordinates.numpy()[:, 3] - location) * UNIT / steps.steps(3).take(pt)
+    windows = [(first, size)]
+    for i, column in enumerate([*angles, np.quantile(mass, [tail, 1 - tail / 10])], start=1):
+        begin, levels = dither.window(i, *_margins(column))
+        windows.append((begin // BLOCK_STEPS if i in dither.blocks else begin, levels))
+    firsts, levels = zip(*windows, strict=True)
+    words = jet_words(levels, radices(levels))
+    if max(math.prod(digit.radix for digit in word) for word in words) > 1 << MANTISSA_BITS:
+        raise UserError("three floats hold too few bits for this share of the resolution: give a larger one, or packed")
+    return ResolvedFloatsCodec(autoencoder, steps, firsts, levels, words, dither)
+
+
+def _margins(column: npt.NDArray[Any], low: float = -math.inf, high: float = math.inf) -> tuple[int, int]:
+    """The first and the last cell of positions, with a margin for other jets."""
+    margin = max(MARGIN * float(np.ptp(column)), 2)
+    return math.floor(max(low, float(column.min()) - margin)), math.ceil(min(high, float(column.max()) + margin))
 
 
 def _dither(
@@ -130,7 +188,7 @@ def _equal_steps(
     return Grid(0.0, tuple(cells), first, levels, list_words(levels), dither)
 
 
-def _arranged(codec: FloatsCodec, encoded: Encoded, storage: Storage, size: Size) -> tuple[float, FloatsCodec]:
+def _arranged(codec: Gridded, encoded: Encoded, storage: Storage, size: Size) -> tuple[float, Gridded]:
     """The fewest bytes of all arrangements of cells in words, and its codec: up to 6 % less than with `radices`."""
     grid = codec.grid
     latents, codes = codec.padding.unmark(encoded.latents)
@@ -140,7 +198,7 @@ def _arranged(codec: FloatsCodec, encoded: Encoded, storage: Storage, size: Size
     packed = (codec.padding.mark(pack(cells, other).numpy(), codes) for other in candidates)
     sizes = [size(replace(encoded, latents=latents), storage) for latents in packed]
     smallest = min(range(len(sizes)), key=sizes.__getitem__)
-    return sizes[smallest], replace(codec, grid=candidates[smallest])
+    return sizes[smallest], codec.arranged(candidates[smallest].words)
 
 
 def _candidates(

@@ -459,4 +459,5 @@ def _collection_report(entry: CompressedCollection, bytes_out: int) -> Collectio
         bytes_in=entry.bytes_in,
         bytes_out=bytes_out,
         bytes_per_jet=bytes_out / entry.jets if entry.jets else None,
+        resolutions=collection.resolution_texts,
     )

@@ -56,7 +56,7 @@ _LATER = {
     "alone",
     "full_turn",
 }
-_LATER |= {"array", "shared", "parts", "head", "body", "listed", "called", "bytes_at", "behind"}
+_LATER |= {"resolutions", "array", "shared", "parts", "head", "body", "listed", "called", "bytes_at", "behind"}
 _RUNS, _CHUNKS, _MODELS, _ABOUT = (f"{FOLDER}/{name}" for name in ("runs", "chunks", "models", "about"))
 
 
@@ -624,6 +624,7 @@ def _described(name: str, runs: list[Run], tree: Tree) -> StoredCollection:
         bytes_in=sum(entry.bytes_in for entry in entries),
         bytes=size,
         bytes_per_jet=size / jets if jets else None,
+        resolutions=entries[0].collection.resolution_texts,
     )
 
 
@@ -635,7 +636,13 @@ def _described_run(run: Run, contents: Contents) -> RunReport:
         entries=run.entries,
         chunks=run.chunks,
         collections=[
-            RunCollection(name=e.collection.name, precision=e.precision, bits=bits_of(e), max_error=e.max_error)
+            RunCollection(
+                name=e.collection.name,
+                precision=e.precision,
+                bits=bits_of(e),
+                max_error=e.max_error,
+                resolutions=e.collection.resolution_texts,
+            )
             for e in run.collections
         ],
         model_sha256=sha,

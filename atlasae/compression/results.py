@@ -3,16 +3,18 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
+from atlasae.jets.resolution import bound_text
 from atlasae.pages import left_out_lines, note_lines, size_text
 from atlasae.report import Facts, LeftOut, Page, PageTable, Report, loosest, some
 
 Bounds = Mapping[str, float | None]  # by variable; None is no promise
+Resolutions = Mapping[str, str] | None  # N:S:C by variable, where bounds are in units of the resolution
 
 
 class CollectionReport(Facts):
     """A compressed collection: `bytes_in` and `bytes_out` are compressed bytes in baskets.
 
-    `branches`, `precision` (the bounds), `floors`, `max_error` and `bits` are by variable.
+    `branches`, `precision` (the bounds), `floors`, `max_error`, `bits` and `resolutions` are by variable.
     """
 
     name: str
@@ -28,6 +30,7 @@ class CollectionReport(Facts):
     bytes_in: int
     bytes_out: int
     bytes_per_jet: float | None
+    resolutions: Resolutions = None
 
 
 class CompressionReport(Report):
@@ -106,7 +109,11 @@ def _collections(entries: Sequence[CollectionReport]) -> list[str | PageTable]:
     """Tables of collections, and of their variables with bounds, largest errors and bits."""
     wholes = [[e.name, e.units or "", f"{e.jets:,}", f"{e.exact_jets:,}", *_sizes(e)] for e in entries]
     variables = [
-        [branch, *_promise(variable, e.precision, e.max_error, e.jets), f"{bits:.1f}" if bits is not None else ""]
+        [
+            branch,
+            *_promise(variable, e.precision, e.max_error, e.jets, e.resolutions),
+            f"{bits:.1f}" if bits is not None else "",
+        ]
         for e in entries
         for variable, branch in _variables(e).items()
         for bits in [e.bits.get(variable)]
@@ -116,6 +123,7 @@ def _collections(entries: Sequence[CollectionReport]) -> list[str | PageTable]:
         "",
         PageTable(["branch", "bound", "largest error", "bits"], variables),
         *_floors((e.name, e.units, e.floors, e.precision) for e in entries),
+        *_resolutions({e.name: e.resolutions for e in entries}),
     ]
 
 
@@ -132,6 +140,20 @@ def _floors(entries: Iterable[tuple[str, str | None, Mapping[str, float], Bounds
     ]
 
 
+def _resolutions(found: Mapping[str, Resolutions]) -> list[str]:
+    """Lines on variables whose bounds and errors are in units of the detector's resolution, with their collections."""
+    named: dict[str, list[str]] = {}
+    for name, resolutions in found.items():
+        if resolutions:
+            terms = ", ".join(f"{variable} {terms}" for variable, terms in resolutions.items())
+            named.setdefault(terms, []).append(name)
+    return [
+        f"errors are in units of the resolution, sqrt(N^2/pt^2 + S^2/pt + C^2) with N:S:C (pt in GeV): {terms}"
+        f" ({some(names, 6)})"
+        for terms, names in named.items()
+    ]
+
+
 def _sizes(entry: CollectionReport) -> tuple[str, str]:
     if not entry.jets:
         return "-", "-"
@@ -143,12 +165,15 @@ def _variables(entry: CollectionReport) -> dict[str, str]:
     return {**entry.branches, **{v: f"{entry.name}: {v}" for v in entry.precision if v not in entry.branches}}
 
 
-def _promise(variable: str, precision: Bounds, largest: Mapping[str, float], jets: int) -> list[str]:
+def _promise(
+    variable: str, precision: Bounds, largest: Mapping[str, float], jets: int, resolutions: Resolutions = None
+) -> list[str]:
     """The bound of a variable and its largest error; empty for a variable without a promise."""
     if variable not in precision:
         return ["", ""]
     bound = precision[variable]
-    return [f"{bound:g}" if bound is not None else "none", f"{largest.get(variable, 0.0):.2g}" if jets else "-"]
+    text = "none" if bound is None else bound_text(bound, variable in (resolutions or {}))
+    return [text, f"{largest.get(variable, 0.0):.2g}" if jets else "-"]
 
 
 def _dropped(names: Sequence[str]) -> list[str]:
@@ -192,6 +217,7 @@ class StoredCollection(Facts):
     bytes_in: int
     bytes: int
     bytes_per_jet: float | None
+    resolutions: Resolutions = None
 
 
 class RunCollection(Facts):
@@ -201,6 +227,7 @@ class RunCollection(Facts):
     precision: Bounds
     bits: Mapping[str, float]
     max_error: Mapping[str, float]
+    resolutions: Resolutions = None
 
 
 class RunReport(Facts):
@@ -256,8 +283,9 @@ class InfoReport(Report):
 
 def _bounds(run: RunReport) -> str:
     """The bounds of a run, each once, the tightest first."""
-    bounds = {bound for entry in run.collections for bound in entry.precision.values()}
-    return ", ".join([f"{x:g}" for x in sorted(b for b in bounds if b is not None)] + ["none"] * (None in bounds))
+    bounds = {(bound, v in (e.resolutions or {})) for e in run.collections for v, bound in e.precision.items()}
+    known = sorted((bound, resolved) for bound, resolved in bounds if bound is not None)
+    return ", ".join([bound_text(*one) for one in known] + ["none"] * (len(known) < len(bounds)))
 
 
 def _of_all_runs(stored: StoredCollection, runs: Sequence[RunReport]) -> CollectionReport:
@@ -271,6 +299,7 @@ def _of_all_runs(stored: StoredCollection, runs: Sequence[RunReport]) -> Collect
         precision=loosest([entry.precision for entry in found]),
         max_error=_largest([entry.max_error for entry in found]),
         bits=_largest([entry.bits for entry in found]),
+        resolutions=stored.resolutions,
     )
 
 
@@ -317,11 +346,12 @@ class VerificationReport(Report):
     dropped: list[str]
     left_out: list[LeftOut]
     differences: list[str]
+    resolutions: Mapping[str, Resolutions] | None = None
 
     def _page(self) -> Page:
         kept = Counter(self.branches.values())
         rows = [
-            [name, variable, *_promise(variable, self.precision[name], found, jets=1)]
+            [name, variable, *_promise(variable, self.precision[name], found, 1, (self.resolutions or {}).get(name))]
             for name, found in self.max_error.items()
             for variable in self.precision[name]
         ]
@@ -333,4 +363,5 @@ class VerificationReport(Report):
             *(f"  {line}" for line in (*_dropped(self.dropped), *left_out_lines(self.left_out))),
             *([PageTable(["jets", "variable", "bound", "largest error"], rows, words=(0, 1))] if rows else []),
             *_floors((name, self.units[name], self.floors[name], self.precision[name]) for name in self.max_error),
+            *_resolutions(self.resolutions or {}),
         ]

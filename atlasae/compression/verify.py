@@ -28,6 +28,7 @@ from atlasae.files.tables import is_table
 from atlasae.files.trees import Source, Tree, open_source
 from atlasae.jets.columns import same_bits, to_columns
 from atlasae.jets.inputs import Opened, open_input
+from atlasae.jets.resolution import bound_text
 from atlasae.jets.stored import storage_of
 from atlasae.report import line_of, loosest, short
 
@@ -258,6 +259,7 @@ def _compare(opened: Opened, source: Source, contents: Contents, progress: Progr
         dropped=contents.dropped,
         left_out=contents.left_out,
         differences=found.differences,
+        resolutions={name: texts for name, c in collections.items() if (texts := c.resolution_texts)} or None,
     )
 
 
@@ -322,5 +324,6 @@ def _compare_jets(
         if bound is None:
             continue
         if beyond := int((~(everything[variable] <= bound) & ~same).sum()):
-            problems.append(f"{beyond} jets beyond {bound:g} in {variable}")
+            text = bound_text(bound, variable in storage.layout.resolutions)
+            problems.append(f"{beyond} jets beyond {text} in {variable}")
     return largest, problems
