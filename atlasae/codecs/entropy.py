@@ -55,7 +55,7 @@ class CodingTable:
         """The number of cells of the narrowest bin."""
         return int(self.widths.min())
 
-    def bins(self, cells: Cells) -> Cells:
+    def bins(self, cells: Cells | Integers) -> Cells:
         """The bin of every cell."""
         if self.edges[-1] - self.edges[0] > MOST_LOOKED_UP:
             return np.asarray(np.searchsorted(self.edges, cells, side="right") - 1, np.int32)
@@ -131,10 +131,8 @@ class Ruler(Protocol):
 class Coder(Protocol):
     """A writer, which takes cells and returns them, or a reader, which takes None and returns the cells written."""
 
-    def code(
-        self, table: CodingTable, contexts: Contexts | None, cells: Cells | None, n: int, ruler: Ruler | None = None
-    ) -> Cells:
-        """Code n cells, each in its context (None: all in context 0); with a ruler, cells are not those of the table."""
+    def code(self, table: CodingTable, contexts: Contexts | None, cells: Cells | None, n: int) -> Cells:
+        """Code n cells, each in its context (None: all in context 0)."""
         ...
 
 
@@ -144,10 +142,14 @@ class WordWriter:
     def __init__(self) -> None:
         self.steps: list[tuple[Any, ...]] = []
 
-    def code(
-        self, table: CodingTable, contexts: Contexts | None, cells: Cells | None, n: int, ruler: Ruler | None = None
-    ) -> Cells:
+    def code(self, table: CodingTable, contexts: Contexts | None, cells: Cells | None, n: int) -> Cells:
         """Add cells to the steps to be encoded, and return them."""
+        return self.code_measured(table, contexts, cells, n, None)
+
+    def code_measured(
+        self, table: CodingTable, contexts: Contexts | None, cells: Cells | None, n: int, ruler: Ruler | None
+    ) -> Cells:
+        """The same for cells that a ruler puts on those of the table."""
         assert cells is not None
         runs = runs_of(contexts, n)
         sorted_cells = cells if runs.order is None else cells.take(runs.order)
@@ -191,10 +193,14 @@ class Reader:
         """Whether all cells have been read."""
         return bool(self.coder.is_empty())
 
-    def code(
-        self, table: CodingTable, contexts: Contexts | None, cells: Cells | None, n: int, ruler: Ruler | None = None
+    def code(self, table: CodingTable, contexts: Contexts | None, cells: Cells | None, n: int) -> Cells:
+        """Read n cells."""
+        return self.code_measured(table, contexts, cells, n, None)
+
+    def code_measured(
+        self, table: CodingTable, contexts: Contexts | None, cells: Cells | None, n: int, ruler: Ruler | None
     ) -> Cells:
-        """Read n cells; raises ValueError for a bin without any."""
+        """The same for cells that a ruler puts on those of the table; raises ValueError for a bin without any."""
         runs = runs_of(contexts, n)
         bins = self._bins(table, runs, n)
         measured = runs.measured(ruler)

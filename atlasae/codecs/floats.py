@@ -147,8 +147,8 @@ class ResolvedFloatsCodec:
     """Three float32 per jet, from cells whose steps follow the resolution at the pt of the jet (`ResolvedSteps`).
 
     `first` and `levels` are the first cell and the number of cells of each variable. The model gives the location of m.
-    With `dither`, eta and phi are cut into blocks, of steps as small as those at the largest pt: blocks are known before
-    pt, and the cells in them after it.
+    With `dither`, eta and phi are cut into blocks, in steps as small as those at the largest pt: blocks are known
+    before pt, and the cells in them after it.
     """
 
     autoencoder: InvertibleAutoencoder
@@ -168,7 +168,7 @@ class ResolvedFloatsCodec:
         if [link.name for link in links] != JET.names or links[3].given != (0, 1):
             raise ValueError("a model of other variables")
         cells = [*map(abs, self.first), *self.levels]
-        if not all(n <= _MOST_CELLS for n in cells) or min(self.levels) < 1 or not 0 <= self.first[0]:
+        if not all(n <= _MOST_CELLS for n in cells) or min(self.levels) < 1 or self.first[0] < 0:
             raise ValueError(f"cells from {self.first}, {self.levels} of them")
         if self.first[0] + self.levels[0] > self.resolved.size:
             raise ValueError("more cells of pt than there are")
@@ -263,7 +263,7 @@ class _ResolvedWalk:
         middle = number + (0 if part.in_block else codec.first[i]) + 0.5 - offset
         if i == 0:
             self.pt = number + codec.first[0]
-            self.known[:, 0] = np.log(codec.resolved.pt(middle))
+            self.known[:, 0] = np.log(codec.resolved.pt(np.asarray(middle, np.float64)))
         else:
             self.known[:, i] = self._origin(part) + middle * self._step(part) / UNIT
 

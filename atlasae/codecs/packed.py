@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from atlasae.codecs.entropy import SEEN, Cells, Coder, CodingTable, Contexts, Reader, Words, WordWriter, uniform
+from atlasae.codecs.entropy import SEEN, Cells, Coder, CodingTable, Contexts, Reader, Ruler, Words, WordWriter, uniform
 from atlasae.codecs.lattice import COSINES, HIGH, LOW, SINES, UNIT, Lattice, direction
 from atlasae.codecs.priors import Priors
 from atlasae.codecs.resolved import FULL, EqualCells, FallingCells, ResolvedLattice
@@ -86,9 +86,9 @@ class PackedCodec:
         return cells, codes
 
     def _walk(self) -> "Walk":
-        return (
-            ResolvedWalk(self, self.lattice) if isinstance(self.lattice, ResolvedLattice) else Walk(self, self.lattice)
-        )
+        if isinstance(self.lattice, ResolvedLattice):
+            return ResolvedWalk(self, self.lattice)
+        return Walk(self, self.lattice)
 
     def _code(self, coder: Coder, counts: Counts, codes: Codes | None) -> Codes:
         """Code the padding code of every jet, in the context of its rank and of the code of the jet before."""
@@ -225,9 +225,8 @@ class Walk:
         contexts = _place(rank, counts) + np.uint16(PLACES) * _octaves(balance, LOWEST_BALANCE, BALANCES)
         contexts *= np.uint16(len(PT_EDGES) + 1)
         contexts += self.pt_class.take(previous)
-        fall = coder.code(
-            self.fall, contexts, None if pt is None else previous - pt, len(counts), self._falls(previous)
-        )
+        falls = None if pt is None else previous - pt
+        fall = _coded(coder, self.fall, contexts, falls, len(counts), self._falls(previous))
         return np.asarray(np.clip(previous - fall, 0, len(self.sizes_of_pt) - 1))  # a forged file may exceed the grid
 
     def _falls(self, previous: Cells) -> FallingCells | None:
@@ -246,7 +245,7 @@ class Walk:
         relative = None if phi is None else phi - start
         if relative is not None:
             relative += turn * (relative < 0)
-        found = coder.code(self.phi, contexts, relative, len(before), ruler) + start
+        found = _coded(coder, self.phi, contexts, relative, len(before), ruler) + start
         return np.asarray(found - turn * (found >= turn), np.int32)
 
     def _turn_and_start(self, pt: Cells, before: Cells) -> tuple[Any, Any, EqualCells | None]:
@@ -295,14 +294,14 @@ class ResolvedWalk(Walk):
             coder, ranks, n, None if given is None else given[0, rows], None if given is None else given[2, rows]
         )
         classes, eta, mass = self.pt_class.take(found[0]), lattice.ruler(1, found[0]), lattice.ruler(3, found[0])
-        found[1] = coder.code(self.eta, classes, None if given is None else given[1], n, eta)
+        found[1] = _coded(coder, self.eta, classes, None if given is None else given[1], n, eta)
         contexts = classes * np.uint16(len(ETA_EDGES) + 1)
         contexts += np.searchsorted(self.eta_edges, lattice.etas(found[0], found[1]), side="right").astype(np.uint16)
         relative = None if given is None else mass.swapped(given[3], lattice.light)
-        found[3] = mass.unswapped(coder.code(self.mass, contexts, relative, n, mass))
+        found[3] = mass.unswapped(_coded(coder, self.mass, contexts, relative, n, mass))
 
     def _any_phi(self, coder: Coder, pt: Cells, phi: Cells | None) -> Cells:
-        return coder.code(self.any_phi, None, phi, len(pt), self.resolved.ruler(2, pt))
+        return _coded(coder, self.any_phi, None, phi, len(pt), self.resolved.ruler(2, pt))
 
     def _cosines_and_sines(self, pt: Cells, phi: Cells) -> tuple[Floats, Floats]:
         directions = self.resolved.directions(pt, phi)
@@ -314,6 +313,16 @@ class ResolvedWalk(Walk):
     def _turn_and_start(self, pt: Cells, before: Cells) -> tuple[Any, Any, EqualCells | None]:
         ruler = self.resolved.ruler(2, pt)
         return self.resolved.turn(pt), self.resolved.cells_of_directions(pt, before), ruler
+
+
+def _coded(
+    coder: Coder, table: CodingTable, contexts: Contexts | None, cells: Cells | None, n: int, ruler: Ruler | None
+) -> Cells:
+    """Code n cells, which a ruler puts on those of the table if there is one."""
+    if ruler is None:
+        return coder.code(table, contexts, cells, n)
+    assert isinstance(coder, WordWriter | Reader)
+    return coder.code_measured(table, contexts, cells, n, ruler)
 
 
 def _place(rank: int, counts: Counts) -> Contexts:

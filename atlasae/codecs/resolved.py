@@ -68,12 +68,12 @@ class ResolvedSteps:
 
     @cached_property
     def _first(self) -> float:
-        return self._coordinate(np.exp(LOW[:1]))[0]
+        return float(self._coordinate(np.exp(LOW[:1]))[0])
 
     @cached_property
     def size(self) -> int:
         """The number of cells of pt; one is in reserve for offsets."""
-        return math.ceil(self.position(np.exp(HIGH[:1]))[0]) + 1
+        return math.ceil(float(self.position(np.exp(HIGH[:1]))[0])) + 1
 
     def _coordinate(self, pt: Floats) -> Floats:
         resolution = self.resolutions[0]
@@ -217,9 +217,9 @@ class ResolvedLattice:
         places = self.resolved.places * PER_E // UNIT
         return np.asarray(EXPONENTIALS[np.minimum(places, len(EXPONENTIALS) - 1)])
 
-    def turn(self, pt: Cells) -> Integers:
+    def turn(self, pt: Cells) -> Cells:
         """The number of cells of phi for jets in these cells of pt."""
-        return np.asarray(-(-FULL // self.resolved.steps(2).take(pt)) + self.shifted[2])
+        return np.asarray(-(-FULL // self.resolved.steps(2).take(pt)) + self.shifted[2], np.int32)
 
     def directions(self, pt: Cells, phi: Cells) -> Integers:
         """The direction (0 to TURN - 1) of cells of phi; that of -pi is TURN / 2."""
@@ -227,15 +227,15 @@ class ResolvedLattice:
         places = phi * step + (0 if self.shifted[2] else step // 2)
         return np.asarray((np.clip(places * TURN // FULL, 0, TURN - 1) + TURN // 2) % TURN)
 
-    def cells_of_directions(self, pt: Cells, directions: Cells) -> Integers:
+    def cells_of_directions(self, pt: Cells, directions: Cells) -> Cells:
         """The cell of phi in the middle of directions, for jets in these cells of pt."""
         middles = (2 * ((directions.astype(np.int64) + TURN // 2) % TURN) + 1) * FULL // (2 * TURN)
-        return np.asarray(middles // self.resolved.steps(2).take(pt))
+        return np.asarray(middles // self.resolved.steps(2).take(pt), np.int32)
 
     def etas(self, pt: Cells, eta: Cells) -> Integers:
         """|eta| of cells, in units of 1 / UNIT."""
         step = self.resolved.steps(1).take(pt)
-        return np.abs(eta * step + (0 if self.shifted[1] else step // 2))
+        return np.asarray(np.abs(eta * step + (0 if self.shifted[1] else step // 2)))
 
     def ruler(self, i: int, pt: Cells) -> "EqualCells":
         """The cells of coordinate i (1: eta, 2: phi, 3: mu relative to log pt) for jets in these cells of pt."""
@@ -273,7 +273,7 @@ class EqualCells:
 
     step: Integers
     shift: Integers
-    most: Integers | None = None
+    most: Cells | None = None
     top: int | None = None
 
     def fine(self, cells: Cells) -> Integers:

@@ -115,7 +115,7 @@ def _choose_resolved(
     dither: Dither,
     size: Size,
 ) -> ResolvedFloatsCodec:
-    """The codec of bounds by resolution, with the tails of m and the arrangement of cells that take the fewest bytes."""
+    """The codec of bounds by resolution whose tails of m and arrangement of cells take the fewest bytes."""
     drift = DRIFT + JET.roundings * storage.rounding
     steps = ResolvedSteps.within(storage.layout.shared(dict(bounds)), storage.layout.resolutions, drift)
     sample = [column[:: max(1, len(column) // _SAMPLE)] for column in columns]
@@ -145,11 +145,12 @@ def _resolved_codec(
     for i, column in enumerate([*angles, np.quantile(mass, [tail, 1 - tail / 10])], start=1):
         begin, levels = dither.window(i, *_margins(column))
         windows.append((begin // BLOCK_STEPS if i in dither.blocks else begin, levels))
-    firsts, levels = zip(*windows, strict=True)
-    words = jet_words(levels, radices(levels))
+    (pt_0, pt_n), (eta_0, eta_n), (phi_0, phi_n), (m_0, m_n) = windows
+    numbers = pt_n, eta_n, phi_n, m_n
+    words = jet_words(numbers, radices(numbers))
     if max(math.prod(digit.radix for digit in word) for word in words) > 1 << MANTISSA_BITS:
         raise UserError("three floats hold too few bits for this share of the resolution: give a larger one, or packed")
-    return ResolvedFloatsCodec(autoencoder, steps, firsts, levels, words, dither)
+    return ResolvedFloatsCodec(autoencoder, steps, (pt_0, eta_0, phi_0, m_0), numbers, words, dither)
 
 
 def _margins(column: npt.NDArray[Any], low: float = -math.inf, high: float = math.inf) -> tuple[int, int]:
@@ -190,11 +191,13 @@ def _equal_steps(
 
 def _arranged(codec: Gridded, encoded: Encoded, storage: Storage, size: Size) -> tuple[float, Gridded]:
     """The fewest bytes of all arrangements of cells in words, and its codec: up to 6 % less than with `radices`."""
-    grid = codec.grid
+    grid: Grid = codec.grid
     latents, codes = codec.padding.unmark(encoded.latents)
     cells = unpack(torch.from_numpy(latents), grid)
-    likely = islice(likely_words(cells, grid.levels, estimate_words), LIKELY)
-    candidates = [grid, *(replace(grid, words=words) for words in likely)]
+    likely: list[Grid] = [
+        replace(grid, words=words) for words in islice(likely_words(cells, grid.levels, estimate_words), LIKELY)
+    ]
+    candidates = [grid, *likely]
     packed = (codec.padding.mark(pack(cells, other).numpy(), codes) for other in candidates)
     sizes = [size(replace(encoded, latents=latents), storage) for latents in packed]
     smallest = min(range(len(sizes)), key=sizes.__getitem__)

@@ -57,9 +57,7 @@ def commands() -> None:
     show_default=True,
     help="`1e-3`, `resolution/20`, `pt=1e-3,eta=...,phi=...,m=...`, `full`, `none`.",
 )
-@click.option(
-    "--resolution", default="atlas", show_default=True, help="`atlas`, `cms`, or `cms,m=N:S:C`: of pt in GeV."
-)
+@click.option("--resolution", default="atlas", show_default=True, help="`atlas`, `cms`, or `cms,m=N:S:C`.")
 @click.option(
     "--layout",
     type=click.Choice(["floats", "packed"]),

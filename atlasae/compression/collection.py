@@ -148,11 +148,11 @@ class Start:
 
 
 def as_rounded(collection: Collection, precision: Precision, columns: Sequence[Array]) -> Collection:
-    """The collection with its resolutions, and the roundings found in a sample of its jets if it stores pt, eta, phi, m.
+    """The collection with its resolutions and, if it stores pt, eta, phi and m, the roundings found in a sample.
 
     Bounds by resolution are so wide that roundings are not looked for.
     """
-    promised = storage_of(collection).layout.promised if collection.holds_jets else ()
+    promised = precision.of(storage_of(collection).layout)
     by_resolution = {v: found for v, found in precision.resolutions.items() if v in promised}
     collection = replace(collection, resolutions=by_resolution or None)
     storage = storage_of(collection)

@@ -155,9 +155,8 @@ def _lattice(
 ) -> Lattice | ResolvedLattice:
     drift = steps_apart(storage)
     if resolutions := storage.layout.resolutions:
-        steps = ResolvedSteps.within(
-            storage.layout.shared(bounds), resolutions, drift + JET.roundings * storage.rounding
-        )
+        drift += JET.roundings * storage.rounding
+        steps = ResolvedSteps.within(storage.layout.shared(bounds), resolutions, drift)
         return ResolvedLattice(steps, shifted)
     one, two, three, four = storage.steps(bounds, columns, drift)
     return Lattice((one, two, three, four), shifted)

@@ -179,6 +179,8 @@ def _of_file(path: Location, jets: str | None) -> Exported:
         raise UserError(f"'{path}' has the packed layout, which only atlasae reads: compress with --layout floats")
     if not entry.collection.holds_jets:
         raise UserError(f"'{path}' holds a list of variables: only jets are exported, compressed without --variables")
+    if entry.collection.resolutions:
+        raise UserError(f"'{path}' has bounds by resolution, which only atlasae decodes: give bounds such as 1e-3")
     if entry.collection.shared:
         told = f"{' and '.join(entry.collection.shared)} of '{entry.collection.name}' in '{path}' are those of others"
         raise UserError(f"{told}: export the collection that holds them")
@@ -211,4 +213,5 @@ def _of_model(name: str, precision: str) -> Exported:
     kept: dict[str, float | None] = dict.fromkeys(VARIABLES)
     if isinstance(made.codec, FloatsCodec):  # a bottleneck network has no bounds of its own
         kept |= made.bounds
-    return Exported(made.codec, collection, kept, made.model.sha256, Path(name).name)
+    codec = cast(FloatsCodec | BottleneckCodec, made.codec)  # which has no bounds by resolution
+    return Exported(codec, collection, kept, made.model.sha256, Path(name).name)

@@ -20,6 +20,9 @@ from atlasae.jets.resolution import Resolutions
 from atlasae.jets.variables import JET, VariableList
 
 
+_SHARE_OF_PT = 0.8  # of the bound of E by resolution; that of eta is smaller than the one of pt
+
+
 @dataclass(frozen=True)
 class Layout:
     """Four stored variables, such as (px, py, pz, E), and their conversion to (pt, eta, phi, m) and back.
@@ -126,8 +129,8 @@ class Layout:
         """
         if "E" not in largest:
             return largest
-        if "E" in self.resolutions:  # that of pt is much larger than that of eta
-            return largest | {"pt": min(largest["pt"], largest["E"] / 2)}
+        if "E" in self.resolutions:
+            return largest | {"pt": min(largest["pt"], _SHARE_OF_PT * largest["E"])}
         share = 0.5 if "m" in largest else 0.45  # without a bound of m, 10 % of E's bound saves several bits of m
         power = share * float(np.log1p(largest["E"]))
         pt, eta = min(largest["pt"], float(np.expm1(power))), min(largest["eta"], power)

@@ -1,10 +1,10 @@
 """The resolution of a detector, by which bounds can be given: formulas, and defaults of ATLAS and CMS.
 
-Defaults are approximations, for bounds and not for physics. Those of pt pass through numbers of public papers: ATLAS
-(24 % at 20 GeV, 6 % at 300 GeV: Eur. Phys. J. C 81 (2021) 689, arXiv:2007.02645, abstract), and CMS (15 to 20 % at 30
-GeV, 10 % at 100 GeV, 5 % at 1 TeV: JINST 12 (2017) P02014, arXiv:1607.03663). Those of eta, phi and m are fits to half-widths
-(68 %) of what the full simulation of two public files says of isolated anti-kt jets (R = 0.4) with a generated jet
-within 0.3: 2,200 jets of CMS NanoAOD, and 100 of ATLAS PHYSLITE, too few for a mass of their own.
+Defaults are approximations, for bounds and not for physics. Those of pt pass near numbers of public papers: of ATLAS,
+24 % at 20 GeV and 6 % at 300 GeV (Eur. Phys. J. C 81 (2021) 689, arXiv:2007.02645, abstract), and of CMS, 15 to 20 % at
+30 GeV, 10 % at 100 GeV and 5 % at 1 TeV (JINST 12 (2017) P02014, arXiv:1607.03663). Those of eta, phi and m are fits to
+half-widths (68 %) in the full simulation of two public files, of isolated anti-kt jets (R = 0.4) with a generated jet
+within 0.3: 2,200 jets of CMS NanoAOD, and 100 of ATLAS PHYSLITE, too few for an m of their own.
 """
 
 from collections.abc import Mapping

@@ -162,11 +162,8 @@ def _source(report: Mapping[str, Any], collection: Mapping[str, Any] | None = No
     """The small print: files, and precision and layout of a collection."""
     facts = [f"{report['original']}, compared with {report['compressed']}" if "original" in report else ""]
     if collection:
-        layout = collection.get("layout")
-        facts += [
-            _precision(collection["precision"], collection.get("resolutions") or {}),
-            f"layout {layout}" if layout else "",
-        ]
+        layout, resolutions = collection.get("layout"), collection.get("resolutions") or {}
+        facts += [_precision(collection["precision"], resolutions), f"layout {layout}" if layout else ""]
     return ", ".join(filter(None, facts))
 
 
