@@ -84,8 +84,8 @@ class ResolvedSteps:
         return np.asarray((self._coordinate(pt) - self._first) / self.shares[0])
 
     def pt(self, position: Floats) -> Floats:
-        """The pt (MeV) of positions; the inverse of `position`."""
-        coordinate = position * self.shares[0] + self._first
+        """The pt (MeV) of positions, of those below 0 that of 0; the inverse of `position`."""
+        coordinate = np.maximum(position, 0) * self.shares[0] + self._first
         resolution = self.resolutions[0]
         return resolution.pt(coordinate) if resolution else np.exp(coordinate)
 

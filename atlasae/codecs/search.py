@@ -51,7 +51,9 @@ FEW = 2_000  # with fewer jets, the range of others can't be estimated
 
 Size = Callable[[Encoded, Storage], float]
 Gridded = TypeVar("Gridded", FloatsCodec, ResolvedFloatsCodec)
-_WIDEST_JETS = np.array([[1e3, -5.0, -3.0, 0.0], [1e7, 5.0, 3.0, 3e6]])  # pt, eta, phi and m in MeV
+_WIDEST_JETS = np.array(
+    [[pt, eta, 3.0, m * pt] for pt in (5e2, 1e5, 1e7) for eta in (-5.0, 5.0) for m in (0.0, 0.3)]
+)  # in MeV
 
 
 def encoded_bytes(encoded: Encoded, storage: Storage) -> int:

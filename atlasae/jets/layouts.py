@@ -19,7 +19,6 @@ from atlasae.jets.coordinates import (
 from atlasae.jets.resolution import Resolutions
 from atlasae.jets.variables import JET, VariableList
 
-
 _SHARE_OF_PT = 0.8  # of the bound of E by resolution; that of eta is smaller than the one of pt
 
 

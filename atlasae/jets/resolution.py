@@ -16,7 +16,8 @@ from atlasae.errors import UserError
 from atlasae.jets.coordinates import Floats
 
 _GEV = 1000.0  # MeV
-_LEAST, _LARGEST = 1e-4, 1e3  # of the numbers that can be given; the constant term is at least the former
+_NOTHING = 1e-12  # w(0) without N and S
+_LEAST, _MOST = 1e-3, (100.0, 10.0)  # of C, and of N and S
 
 
 @dataclass(frozen=True)
@@ -35,9 +36,10 @@ class Resolution:
 
     def __post_init__(self) -> None:
         """Raise ValueError for numbers out of range."""
-        terms = (self.noise, self.stochastic, self.constant)
-        if not all(0 <= x <= _LARGEST for x in terms) or not _LEAST <= self.constant <= 1:
-            raise ValueError(f"{self}: N and S must be from 0 to {_LARGEST:g}, C from {_LEAST:g} to 1")
+        noise, stochastic = _MOST
+        known = 0 <= self.noise <= noise and 0 <= self.stochastic <= stochastic
+        if not (known and _LEAST <= self.constant <= 1):
+            raise ValueError(f"N is from 0 to {noise:g}, S from 0 to {stochastic:g}, C from {_LEAST:g} to 1")
 
     def __str__(self) -> str:
         return ":".join(f"{term:g}" for term in self.terms)
@@ -55,19 +57,28 @@ class Resolution:
     def coordinate(self, pt: Floats) -> Floats:
         """The coordinate of pt (MeV) whose unit is the resolution: the integral of d(pt) / (pt sigma(pt)).
 
-        With R = C^2 pt^2 + S^2 pt + N^2, it is log(2 C sqrt(R) + 2 C^2 pt + S^2) / C.
+        It is log(w(pt) / w(0)) / C with w = 2 C sqrt(R) + 2 C^2 pt + S^2 and R = C^2 pt^2 + S^2 pt + N^2. Without N and
+        S it is log(pt) / C.
         """
         noise, stochastic, constant = self.terms
         x = np.asarray(pt) / _GEV
-        root = np.sqrt((constant * x) ** 2 + stochastic**2 * x + noise**2)
-        return np.asarray(np.log(2 * constant * root + 2 * constant**2 * x + stochastic**2) / constant)
+        if self._at_zero < _NOTHING:
+            return np.asarray(np.log(x) / constant)
+        square = (constant * x) ** 2 + stochastic**2 * x
+        change = square / (np.sqrt(square + noise**2) + noise) + constant * x
+        return np.asarray(np.log1p(2 * constant * change / self._at_zero) / constant)
 
     def pt(self, coordinate: Floats) -> Floats:
-        """The pt (MeV) of coordinates; the inverse of `coordinate`."""
-        noise, stochastic, constant = self.terms
-        w = np.exp(constant * np.asarray(coordinate))
-        twice = w + (stochastic**4 - 4 * (constant * noise) ** 2) / w
-        return np.asarray(_GEV * (twice / 2 - stochastic**2) / (2 * constant**2))
+        """The pt (MeV) of coordinates: e (4 C N + w(0) e) / (4 C^2 (1 + e)) with e = w(pt) / w(0) - 1."""
+        noise, _, constant = self.terms
+        if self._at_zero < _NOTHING:
+            return np.asarray(_GEV * np.exp(constant * np.asarray(coordinate)))
+        e = np.expm1(constant * np.asarray(coordinate))
+        return np.asarray(_GEV * e * (4 * constant * noise + self._at_zero * e) / (4 * constant**2 * (1 + e)))
+
+    @property
+    def _at_zero(self) -> float:
+        return 2 * self.constant * self.noise + self.stochastic**2
 
     def steepest(self, pt: float) -> float:
         """The largest derivative of pt sigma(pt) by pt above this pt (MeV), between its values there and far above."""
