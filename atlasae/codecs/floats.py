@@ -17,7 +17,7 @@ from atlasae.codecs.chain import InvertibleAutoencoder
 from atlasae.codecs.dither import BLOCK_BITS, BLOCK_STEPS, IN_BLOCK, NO_DITHER, CellPart, Dither, Offset
 from atlasae.codecs.entropy import Integers
 from atlasae.codecs.grid import Grid, WordLayout, grid_of_config, pack, unpack
-from atlasae.codecs.resolved import UNIT, ResolvedSteps
+from atlasae.codecs.resolved import PER_ONE, ResolvedSteps
 from atlasae.errors import UserError
 from atlasae.jets.coordinates import Floats, columns_to_jets, jets_to_columns
 from atlasae.jets.padding import Config, Latents, Padding
@@ -242,7 +242,11 @@ class _ResolvedWalk:
         """Find the cells of a part of these coordinates (n x 4), and decode it."""
         i, codec = part.variable, self.codec
         step, origin = self._step(part), self._origin(part)
-        y = codec.resolved.position(np.exp(coordinates[:, 0])) if i == 0 else (coordinates[:, i] - origin) * UNIT / step
+        y = (
+            codec.resolved.position(np.exp(coordinates[:, 0]))
+            if i == 0
+            else (coordinates[:, i] - origin) * PER_ONE / step
+        )
         if part.of_block:
             number = np.floor(y / BLOCK_STEPS - codec.first[i]).clip(0, (codec.levels[i] >> BLOCK_BITS) - 1)
         elif part.in_block:
@@ -265,10 +269,10 @@ class _ResolvedWalk:
             self.pt = number + codec.first[0]
             self.known[:, 0] = np.log(codec.resolved.pt(np.asarray(middle, np.float64)))
         else:
-            self.known[:, i] = self._origin(part) + middle * self._step(part) / UNIT
+            self.known[:, i] = self._origin(part) + middle * self._step(part) / PER_ONE
 
     def _step(self, part: CellPart) -> Integers | int:
-        """The steps of a variable, in units of 1 / UNIT; of blocks, the same for all jets."""
+        """The steps of a variable, in units of 1 / PER_ONE; of blocks, the same for all jets."""
         i = part.variable
         return self.codec.smallest[i] if part.of_block or not i else self.codec.resolved.steps(i).take(self.pt)
 
@@ -277,7 +281,7 @@ class _ResolvedWalk:
         i, codec = part.variable, self.codec
         if part.in_block:
             edge = (self.blocks[i] + codec.first[i]) * (BLOCK_STEPS * codec.smallest[i])
-            return np.asarray(edge / UNIT) - (np.pi if i == 2 else 0.0)
+            return np.asarray(edge / PER_ONE) - (np.pi if i == 2 else 0.0)
         if i < 3:
             return -np.pi if i == 2 else 0.0
         known = [torch.from_numpy(np.ascontiguousarray(column)) for column in self.known.T]

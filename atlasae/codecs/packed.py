@@ -11,7 +11,7 @@ from atlasae.codecs.entropy import SEEN, Cells, Coder, CodingTable, Contexts, Re
 from atlasae.codecs.lattice import COSINES, HIGH, LOW, SINES, UNIT, Lattice, direction
 from atlasae.codecs.priors import Priors
 from atlasae.codecs.resolved import FULL, EqualCells, FallingCells, ResolvedLattice
-from atlasae.codecs.resolved import UNIT as FINE
+from atlasae.codecs.resolved import PER_ONE as FINE
 from atlasae.files.events import Counts, counts_of, index_in_event
 from atlasae.jets.coordinates import Floats
 from atlasae.jets.padding import Codes, Config, Padding

@@ -2,7 +2,7 @@
 
 The cells of pt have equal widths in the coordinate of `Resolution.coordinate`. Each has its own steps of eta, phi and
 mu, from the resolution at its upper edge: there it is smallest, so that no jet of the cell exceeds its bound. These
-steps, and the place of the cell in log pt, are integers in units of 1 / UNIT, which all machines must find alike.
+steps, and the place of the cell in log pt, are integers in units of 1 / PER_ONE, which all machines must find alike.
 Decimal arithmetic decides where a logarithm is too close to an integer for that.
 """
 
@@ -23,11 +23,11 @@ from atlasae.jets.coordinates import MASS_FLOOR, Bools, Floats, inner, to_symlog
 from atlasae.jets.resolution import Resolution
 from atlasae.jets.variables import JET
 
-UNIT = 1 << 20  # integers per 1 in log pt, eta, phi and mu
+PER_ONE = 1 << 20  # integers per 1 in log pt, eta, phi and mu
 CLOSE = 1e-4  # of an integer: numbers whose float64 is closer are computed in decimal arithmetic
 DIGITS = 50  # of these
 MOST_CELLS = 1 << 17  # of pt
-FULL = math.ceil(2 * math.pi * UNIT)  # integers in a full turn
+FULL = math.ceil(2 * math.pi * PER_ONE)  # integers in a full turn
 
 
 @dataclass(frozen=True)
@@ -91,12 +91,12 @@ class ResolvedSteps:
 
     @cached_property
     def places(self) -> Integers:
-        """Where each cell of pt lies in log pt, from that of exp(6.2) MeV, in units of 1 / UNIT: its lower edge."""
+        """Where each cell of pt lies in log pt, from that of exp(6.2) MeV, in units of 1 / PER_ONE: its lower edge."""
         pt = self.pt(np.arange(self.size, dtype=np.float64))
-        return self._floors((np.log(pt) - LOW[0]) * UNIT, 0, 0)
+        return self._floors((np.log(pt) - LOW[0]) * PER_ONE, 0, 0)
 
     def steps(self, i: int) -> Integers:
-        """The step of coordinate i (1: eta, 2: phi, 3: mu) in each cell of pt, in units of 1 / UNIT."""
+        """The step of coordinate i (1: eta, 2: phi, 3: mu) in each cell of pt, in units of 1 / PER_ONE."""
         return self._steps[i - 1]
 
     @cached_property
@@ -108,7 +108,7 @@ class ResolvedSteps:
             if i == 3 and resolution:
                 width = 2 * np.log1p(width / 2)
             if i:
-                found.append(np.maximum(1, self._floors(width * UNIT, i, 1)))
+                found.append(np.maximum(1, self._floors(width * PER_ONE, i, 1)))
         return tuple(found)
 
     def _floors(self, numbers: Floats, i: int, above: int) -> Integers:
@@ -119,7 +119,7 @@ class ResolvedSteps:
         return found
 
     def _decimal(self, i: int, k: int) -> Decimal:
-        """The step of coordinate i (0: log pt itself) at position k of pt, in units of 1 / UNIT."""
+        """The step of coordinate i (0: log pt itself) at position k of pt, in units of 1 / PER_ONE."""
         with localcontext(Context(prec=DIGITS)):
             low, position = Decimal(LOW[0]), Decimal(k) * Decimal(self.shares[0])
             log_pt = low + position
@@ -131,7 +131,7 @@ class ResolvedSteps:
                 twice = w + (stochastic**4 - 4 * (constant * noise) ** 2) / w
                 log_pt = (1000 * (twice / 2 - stochastic**2) / (2 * constant**2)).ln()
             if i == 0:
-                return (log_pt - low) * UNIT
+                return (log_pt - low) * PER_ONE
             width, asked = Decimal(self.shares[i]), self.resolutions[i]
             if asked:
                 noise, stochastic, constant = map(Decimal, asked.terms)
@@ -139,7 +139,7 @@ class ResolvedSteps:
                 width *= ((noise * x) ** 2 + stochastic**2 * x + constant**2).sqrt()
             if i == 3 and asked:
                 width = 2 * (1 + width / 2).ln()
-            return width * UNIT
+            return width * PER_ONE
 
 
 @dataclass(frozen=True)
@@ -171,7 +171,7 @@ class ResolvedLattice:
             k = np.where(held, first, 0).astype(np.int64)
             found = [first]
             for i, coordinate in enumerate((eta, phi + np.pi, mu), start=1):
-                position = coordinate * UNIT / self.resolved.steps(i)[k]
+                position = coordinate * PER_ONE / self.resolved.steps(i)[k]
                 if offsets is not None:
                     position = position + offsets[i] * (position >= self.first_heavy if i == 3 else 1)
                 found.append(np.floor(position))
@@ -195,7 +195,7 @@ class ResolvedLattice:
         if offsets is not None:
             middles[:3] -= offsets[:3]
             middles[3] -= offsets[3] * (cells[3] >= self.first_heavy)
-        steps = [self.resolved.steps(i).take(cells[0]) / UNIT for i in (1, 2, 3)]
+        steps = [self.resolved.steps(i).take(cells[0]) / PER_ONE for i in (1, 2, 3)]
         eta, phi, mu = (middle * step for middle, step in zip(middles[1:], steps, strict=True))
         pt = self.resolved.pt(middles[0])
         coordinates = np.stack([np.log(pt), eta, phi - np.pi, mu], axis=1)
@@ -204,7 +204,7 @@ class ResolvedLattice:
     @cached_property
     def light(self) -> int:
         """The number of cells, from m = 0, of massless jets."""
-        return max(1, int(LIGHT * UNIT) // int(self.resolved.steps(3).max()))
+        return max(1, int(LIGHT * PER_ONE) // int(self.resolved.steps(3).max()))
 
     @property
     def first_heavy(self) -> int:
@@ -214,7 +214,7 @@ class ResolvedLattice:
     @cached_property
     def sizes_of_pt(self) -> Floats:
         """pt of every cell as integers in float64, in an arbitrary unit."""
-        places = self.resolved.places * PER_E // UNIT
+        places = self.resolved.places * PER_E // PER_ONE
         return np.asarray(EXPONENTIALS[np.minimum(places, len(EXPONENTIALS) - 1)])
 
     def turn(self, pt: Cells) -> Cells:
@@ -233,7 +233,7 @@ class ResolvedLattice:
         return np.asarray(middles // self.resolved.steps(2).take(pt), np.int32)
 
     def etas(self, pt: Cells, eta: Cells) -> Integers:
-        """|eta| of cells, in units of 1 / UNIT."""
+        """|eta| of cells, in units of 1 / PER_ONE."""
         step = self.resolved.steps(1).take(pt)
         return np.asarray(np.abs(eta * step + (0 if self.shifted[1] else step // 2)))
 
@@ -241,10 +241,10 @@ class ResolvedLattice:
         """The cells of coordinate i (1: eta, 2: phi, 3: mu relative to log pt) for jets in these cells of pt."""
         step = self.resolved.steps(i).take(pt)
         if i == 1:
-            return EqualCells(step, np.full(len(pt), -int(LOW[1]) * UNIT))
+            return EqualCells(step, np.full(len(pt), -int(LOW[1]) * PER_ONE))
         if i == 2:
             return EqualCells(step, np.zeros(len(pt), np.int64), self.turn(pt))
-        return EqualCells(step, -int(LOW[3]) * UNIT - self.resolved.places.take(pt), top=self.top)
+        return EqualCells(step, -int(LOW[3]) * PER_ONE - self.resolved.places.take(pt), top=self.top)
 
     def margin(self, i: int) -> int:
         """Fine cells by which those of coordinate i may exceed its range."""
@@ -253,7 +253,7 @@ class ResolvedLattice:
     @property
     def top(self) -> int:
         """The fine cell of mu relative to log pt that follows all others: the first of massless jets."""
-        return int(HIGH[3] - LOW[3]) * UNIT + self.margin(3)
+        return int(HIGH[3] - LOW[3]) * PER_ONE + self.margin(3)
 
 
 def lattice_of(config: Mapping[str, object]) -> Lattice | ResolvedLattice:

@@ -28,7 +28,7 @@ from atlasae.codecs.grid import (
     radices,
     unpack,
 )
-from atlasae.codecs.resolved import UNIT, ResolvedSteps
+from atlasae.codecs.resolved import PER_ONE, ResolvedSteps
 from atlasae.errors import UserError
 from atlasae.files.xz import compress_words, estimate_words
 from atlasae.jets.coordinates import DRIFT, Floats
@@ -141,8 +141,8 @@ def _resolved_codec(
     pt = np.clip(np.floor(steps.position(rows[:, 0])), 0, steps.size - 1).astype(np.int64)
     first, size = dither.window(0, *_margins(pt, 0, steps.size - 1))
     smallest = [int(steps.steps(i)[first : first + size].min()) for i in (1, 2)]
-    angles = [rows[:, 1] * UNIT / smallest[0], np.array([0, 2 * np.pi * UNIT / smallest[1]])]
-    mass = (coordinates.numpy()[:, 3] - location) * UNIT / steps.steps(3).take(pt)
+    angles = [rows[:, 1] * PER_ONE / smallest[0], np.array([0, 2 * np.pi * PER_ONE / smallest[1]])]
+    mass = (coordinates.numpy()[:, 3] - location) * PER_ONE / steps.steps(3).take(pt)
     windows = [(first, size)]
     for i, column in enumerate([*angles, np.quantile(mass, [tail, 1 - tail / 10])], start=1):
         begin, levels = dither.window(i, *_margins(column))

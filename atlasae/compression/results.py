@@ -3,12 +3,11 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
-from atlasae.jets.resolution import bound_text
 from atlasae.pages import left_out_lines, note_lines, size_text
-from atlasae.report import Facts, LeftOut, Page, PageTable, Report, loosest, some
+from atlasae.report import Facts, LeftOut, Page, PageTable, Report, bound_text, loosest, some
 
 Bounds = Mapping[str, float | None]  # by variable; None is no promise
-Resolutions = Mapping[str, str] | None  # N:S:C by variable, where bounds are in units of the resolution
+Terms = Mapping[str, str] | None  # N:S:C by variable, where bounds are in units of the resolution
 
 
 class CollectionReport(Facts):
@@ -30,7 +29,7 @@ class CollectionReport(Facts):
     bytes_in: int
     bytes_out: int
     bytes_per_jet: float | None
-    resolutions: Resolutions = None
+    resolutions: Terms = None
 
 
 class CompressionReport(Report):
@@ -140,7 +139,7 @@ def _floors(entries: Iterable[tuple[str, str | None, Mapping[str, float], Bounds
     ]
 
 
-def _resolutions(found: Mapping[str, Resolutions]) -> list[str]:
+def _resolutions(found: Mapping[str, Terms]) -> list[str]:
     """Lines on variables whose bounds and errors are in units of the detector's resolution, with their collections."""
     named: dict[str, list[str]] = {}
     for name, resolutions in found.items():
@@ -166,7 +165,7 @@ def _variables(entry: CollectionReport) -> dict[str, str]:
 
 
 def _promise(
-    variable: str, precision: Bounds, largest: Mapping[str, float], jets: int, resolutions: Resolutions = None
+    variable: str, precision: Bounds, largest: Mapping[str, float], jets: int, resolutions: Terms = None
 ) -> list[str]:
     """The bound of a variable and its largest error; empty for a variable without a promise."""
     if variable not in precision:
@@ -217,7 +216,7 @@ class StoredCollection(Facts):
     bytes_in: int
     bytes: int
     bytes_per_jet: float | None
-    resolutions: Resolutions = None
+    resolutions: Terms = None
 
 
 class RunCollection(Facts):
@@ -227,7 +226,7 @@ class RunCollection(Facts):
     precision: Bounds
     bits: Mapping[str, float]
     max_error: Mapping[str, float]
-    resolutions: Resolutions = None
+    resolutions: Terms = None
 
 
 class RunReport(Facts):
@@ -346,7 +345,7 @@ class VerificationReport(Report):
     dropped: list[str]
     left_out: list[LeftOut]
     differences: list[str]
-    resolutions: Mapping[str, Resolutions] | None = None
+    resolutions: Mapping[str, Terms] | None = None
 
     def _page(self) -> Page:
         kept = Counter(self.branches.values())

@@ -28,9 +28,8 @@ from atlasae.files.tables import is_table
 from atlasae.files.trees import Source, Tree, open_source
 from atlasae.jets.columns import same_bits, to_columns
 from atlasae.jets.inputs import Opened, open_input
-from atlasae.jets.resolution import bound_text
 from atlasae.jets.stored import storage_of
-from atlasae.report import line_of, loosest, short
+from atlasae.report import bound_text, line_of, loosest, short
 
 EXACT, WITHIN, DIFFERENT = "bit for bit", "within precision", "different"
 

@@ -38,7 +38,7 @@ class Layout:
 
     variables: tuple[str, ...]
     full_turn: bool = False
-    resolutions: Resolutions = field(default_factory=dict)
+    resolutions: Resolutions = field(default_factory=dict, hash=False)
     rows: ClassVar[VariableList] = JET
 
     @property

@@ -11,9 +11,10 @@ from atlasae.errors import UserError
 from atlasae.jets.collections import Rounding
 from atlasae.jets.coordinates import DRIFT, MASS_FLOOR, Floats, inner
 from atlasae.jets.layouts import Layout
-from atlasae.jets.resolution import DEFAULT, RESOLUTION, Resolutions, read_resolutions
+from atlasae.jets.resolution import DEFAULT, Resolutions, read_resolutions
 from atlasae.jets.rounding import RARE, Column, find_rounding, finer, room, spacing
 from atlasae.jets.variables import VariableList
+from atlasae.report import SHARE_OF
 
 FULL_BOUND = 1e-3  # of `full`, which uses every bit; the few jets in tails with larger errors are exact
 FEWEST_PARTS, MOST_PARTS = 2.0, 200.0  # of a resolution
@@ -52,7 +53,7 @@ class Precision:
         if text == "none":
             return cls(dict.fromkeys(PROMISED, math.inf))
         if "=" not in text:
-            used = known if text.startswith(RESOLUTION) else {}
+            used = known if text.startswith(SHARE_OF) else {}
             return cls(dict.fromkeys(PROMISED, _bound(text, text)), resolutions=used)
         bounds, used = {}, {}
         for part in text.split(","):
@@ -62,7 +63,7 @@ class Precision:
             if variable in bounds:
                 raise UserError(f"--precision '{text}' names '{variable}' twice: give each variable one bound")
             bounds[variable] = _bound(value, text)
-            if value.startswith(RESOLUTION):
+            if value.startswith(SHARE_OF):
                 used[variable] = known[variable]
         return cls(bounds, everywhere=False, resolutions=used)
 
@@ -92,7 +93,7 @@ class Precision:
 
     def _text_of(self, variable: str) -> str:
         bound = self.bounds[variable]
-        return f"{RESOLUTION}{1 / bound!r}" if variable in self.resolutions else f"{bound!r}"
+        return f"{SHARE_OF}{1 / bound!r}" if variable in self.resolutions else f"{bound!r}"
 
     @property
     def unbounded(self) -> bool:
@@ -174,14 +175,14 @@ def find_roundings(
 
 def _bound(value: str, text: str) -> float:
     """The number of a bound, also of a share of the resolution; raises UserError."""
-    divides = value.startswith(RESOLUTION)
+    divides = value.startswith(SHARE_OF)
     try:
-        number = float(value.removeprefix(RESOLUTION))
+        number = float(value.removeprefix(SHARE_OF))
     except ValueError:
         number = float("nan")
     if divides and not FEWEST_PARTS <= number <= MOST_PARTS:
         parts = f"{FEWEST_PARTS:g} and {MOST_PARTS:g}"
-        raise UserError(f"--precision '{text}': '{value}' is no share between {parts}, such as {RESOLUTION}20")
+        raise UserError(f"--precision '{text}': '{value}' is no share between {parts}, such as {SHARE_OF}20")
     if not divides and not SMALLEST <= number < 1:
         raise UserError(
             f"--precision '{text}': '{value}' is no bound between {SMALLEST:g} and 1, such as 1e-3; or 'full'"

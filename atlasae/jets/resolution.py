@@ -7,13 +7,15 @@ half-widths (68 %) in the full simulation of two public files, of isolated anti-
 within 0.3: 2,200 jets of CMS NanoAOD, and 100 of ATLAS PHYSLITE, too few for an m of their own.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from atlasae.errors import UserError
-from atlasae.jets.coordinates import Floats
+
+if TYPE_CHECKING:  # commands start without numpy
+    from atlasae.jets.coordinates import Floats
 
 _GEV = 1000.0  # MeV
 _NOTHING = 1e-12  # w(0) without N and S
@@ -49,17 +51,20 @@ class Resolution:
         """N, S and C."""
         return self.noise, self.stochastic, self.constant
 
-    def of(self, pt: Floats) -> Floats:
+    def of(self, pt: "Floats") -> "Floats":
         """The resolution at these pt (MeV)."""
-        x = _GEV / np.asarray(pt)
-        return np.asarray(np.sqrt((self.noise * x) ** 2 + self.stochastic**2 * x + self.constant**2))
+        x = _GEV / pt
+        found: Floats = ((self.noise * x) ** 2 + self.stochastic**2 * x + self.constant**2) ** 0.5
+        return found
 
-    def coordinate(self, pt: Floats) -> Floats:
+    def coordinate(self, pt: "Floats") -> "Floats":
         """The coordinate of pt (MeV) whose unit is the resolution: the integral of d(pt) / (pt sigma(pt)).
 
         It is log(w(pt) / w(0)) / C with w = 2 C sqrt(R) + 2 C^2 pt + S^2 and R = C^2 pt^2 + S^2 pt + N^2. Without N and
         S it is log(pt) / C.
         """
+        import numpy as np
+
         noise, stochastic, constant = self.terms
         x = np.asarray(pt) / _GEV
         if self._at_zero < _NOTHING:
@@ -68,8 +73,10 @@ class Resolution:
         change = square / (np.sqrt(square + noise**2) + noise) + constant * x
         return np.asarray(np.log1p(2 * constant * change / self._at_zero) / constant)
 
-    def pt(self, coordinate: Floats) -> Floats:
+    def pt(self, coordinate: "Floats") -> "Floats":
         """The pt (MeV) of coordinates: e (4 C N + w(0) e) / (4 C^2 (1 + e)) with e = w(pt) / w(0) - 1."""
+        import numpy as np
+
         noise, _, constant = self.terms
         if self._at_zero < _NOTHING:
             return np.asarray(_GEV * np.exp(constant * np.asarray(coordinate)))
@@ -84,13 +91,12 @@ class Resolution:
         """The largest derivative of pt sigma(pt) by pt above this pt (MeV), between its values there and far above."""
         noise, stochastic, constant = self.terms
         x = pt / _GEV
-        root = float(np.sqrt((constant * x) ** 2 + stochastic**2 * x + noise**2))
+        root = math.sqrt((constant * x) ** 2 + stochastic**2 * x + noise**2)
         return max(constant, (stochastic**2 + 2 * constant**2 * x) / (2 * root))
 
 
 Resolutions = Mapping[str, Resolution]  # by variable
 DEFAULT = "atlas"
-RESOLUTION = "resolution/"  # in text, before the number by which the resolution is divided
 EXPERIMENTS: dict[str, dict[str, Resolution]] = {
     "atlas": {
         "pt": Resolution(2.6, 0.9, 0.03),
@@ -107,14 +113,9 @@ EXPERIMENTS: dict[str, dict[str, Resolution]] = {
 }
 
 
-def bound_text(bound: float, of_resolution: bool) -> str:
-    """A bound as `--precision` has it: a number, or a share of the resolution."""
-    return f"{RESOLUTION}{1 / bound:g}" if of_resolution else f"{bound:g}"
-
-
 def widening(share: float) -> float:
     """What an error of this share of the resolution, added in quadrature, adds to it: 0.00125 for 1/20."""
-    return float(np.sqrt(1 + share**2)) - 1
+    return math.sqrt(1 + share**2) - 1
 
 
 def read_resolutions(text: str) -> dict[str, Resolution]:

@@ -21,7 +21,7 @@ from atlasae.files.remote import Location, Named, Remote, all_located, local
 from atlasae.files.tables import is_table
 from atlasae.jets.collections import main_collection
 from atlasae.jets.residuals import RELATIVE
-from atlasae.jets.resolution import bound_text
+from atlasae.report import bound_text
 from atlasae.reports import plotting
 from atlasae.reports.benchmark import FLOOR, OURS, PACKED
 from atlasae.reports.evaluation import REPORT_FORMAT, SHOWN, evaluate_files

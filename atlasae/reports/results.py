@@ -6,8 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from atlasae.jets.collections import main_collection
-from atlasae.jets.resolution import bound_text
-from atlasae.report import Facts, Page, PageTable, Report, picture_html
+from atlasae.report import Facts, Page, PageTable, Report, bound_text, picture_html
 from atlasae.reports.panels import NO_LABEL, QUANTITIES
 
 MOST_CHANGED = 1.3  # change of fine bins over that of random errors, if errors do not depend on the value

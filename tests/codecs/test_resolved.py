@@ -16,7 +16,7 @@ from atlasae.codecs.lattice import HIGH, LOW, ShiftedLattice
 from atlasae.codecs.model import default_model
 from atlasae.codecs.packed import PackedCodec
 from atlasae.codecs.priors import default_priors
-from atlasae.codecs.resolved import UNIT, EqualCells, FallingCells, ResolvedLattice, ResolvedSteps, lattice_of
+from atlasae.codecs.resolved import PER_ONE, EqualCells, FallingCells, ResolvedLattice, ResolvedSteps, lattice_of
 from atlasae.codecs.search import choose_codec
 from atlasae.jets.layouts import Layout
 from atlasae.jets.precision import Precision
@@ -78,16 +78,18 @@ def test_decimal_arithmetic_gives_the_same_integers(monkeypatch):
     again = steps(1 / 3, "cms")
     for one, other in zip(fast, [again.places, *(again.steps(i) for i in (1, 2, 3))], strict=True):
         np.testing.assert_array_equal(one, other)
-    assert math.exp(LOW[0] + found.places[40] / UNIT) == pytest.approx(found.pt(np.array([40.0]))[0], rel=2 / UNIT)
+    assert math.exp(LOW[0] + found.places[40] / PER_ONE) == pytest.approx(
+        found.pt(np.array([40.0]))[0], rel=2 / PER_ONE
+    )
 
 
 def test_variables_with_bounds_of_their_own_have_the_same_step_everywhere():
     mixed = ResolvedSteps.within({"pt": 1e-3, "eta": 1 / 20, "phi": 1e-3, "m": 1e-2}, EXPERIMENTS["cms"], 0)
     assert mixed.resolutions == tuple(EXPERIMENTS["cms"][v] for v in VARIABLES)
     own = ResolvedSteps.within({"pt": 1e-3, "eta": 1 / 20, "phi": 1e-3, "m": 1e-2}, {"eta": Resolution(0, 0, 0.02)}, 0)
-    assert own.steps(2).tolist() == [int(2e-3 * UNIT)] * own.size
-    assert own.steps(1).tolist() == [int(2e-3 * UNIT)] * own.size
-    assert own.steps(3)[0] == int(2 * math.log1p(1e-2) * UNIT)
+    assert own.steps(2).tolist() == [int(2e-3 * PER_ONE)] * own.size
+    assert own.steps(1).tolist() == [int(2e-3 * PER_ONE)] * own.size
+    assert own.steps(3)[0] == int(2 * math.log1p(1e-2) * PER_ONE)
 
 
 @pytest.mark.parametrize("shares", [(0.0, 0.1, 0.1, 0.1), (3.0, 0.1, 0.1, 0.1), (math.nan, 0.1, 0.1, 0.1), (1e-6,) * 4])

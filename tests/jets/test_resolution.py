@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from atlasae.errors import UserError
-from atlasae.jets.resolution import EXPERIMENTS, Resolution, bound_text, read_resolutions, widening
+from atlasae.jets.resolution import EXPERIMENTS, Resolution, read_resolutions, widening
+from atlasae.report import bound_text
 
 RESOLUTIONS = st.builds(Resolution, st.floats(0, 100), st.floats(0, 10), st.floats(1e-3, 1))
 PT = st.floats(500, 2e7)  # MeV
