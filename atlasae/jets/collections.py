@@ -147,13 +147,13 @@ def main_collection(jets: Mapping[str, int]) -> str:
     """The collection that an analysis means by `the jets`, from the number of jets by name; raises ValueError if none.
 
     It is the one with most jets of those whose name tells of no other kind (truth, large radius, subjets, taus); of
-    several, the one with the shortest name.
+    several, the one with the shortest name, and of those of several trees (`nominal/Jet`) the first.
 
     >>> main_collection({"FatJet": 0, "GenJet": 127, "Jet": 188, "SubJet": 300})
     'Jet'
     """
     usual = [name for name in jets if not _SPECIAL.search(name)]
-    return min(usual or jets, key=lambda name: (-jets[name], len(name)))
+    return min(usual or jets, key=lambda name: (-jets[name], len(name.rpartition("/")[2])))
 
 
 def name_counters(

@@ -172,7 +172,7 @@ def storage() -> Storage:
 def codec(request: pytest.FixtureRequest) -> ResolvedFloatsCodec:
     columns = list(jets(3000, 2).astype("<f4").T)
     found = choose_codec(
-        default_model().autoencoder, storage(), Precision.parse("resolution/20"), columns, dither=request.param
+        default_model().chain, storage(), Precision.parse("resolution/20"), columns, dither=request.param
     )
     assert isinstance(found, ResolvedFloatsCodec)
     return found
@@ -190,7 +190,7 @@ def test_floats_are_within_the_share_of_the_resolution(codec):
 
 def test_few_jets_get_the_widest_grid():
     grid = choose_codec(
-        default_model().autoencoder, storage(), Precision.parse("resolution/20"), list(jets(3).astype("<f4").T)
+        default_model().chain, storage(), Precision.parse("resolution/20"), list(jets(3).astype("<f4").T)
     )
     before = jets(500)
     inside = before[(before[:, 0] > 1e3) & (before[:, 0] < 1e7) & (np.abs(before[:, 1]) < 5)]
@@ -199,7 +199,7 @@ def test_few_jets_get_the_widest_grid():
 
 def test_the_codec_is_in_its_configuration(codec):
     text = json.dumps(codec.config(), allow_nan=False)
-    again = codec_of_config(json.loads(text), codec.autoencoder)
+    again = codec_of_config(json.loads(text), codec.chain)
     assert again == codec and json.dumps(again.config()) == text
 
 
@@ -215,14 +215,14 @@ def test_the_codec_is_in_its_configuration(codec):
 )
 def test_impossible_configurations_are_refused(codec, change):
     with pytest.raises(ValueError):  # noqa: PT011  (of several kinds)
-        codec_of_config(codec.config() | change, codec.autoencoder)
+        codec_of_config(codec.config() | change, codec.chain)
 
 
 def test_a_model_of_other_variables_is_refused(codec):
-    other = replace(codec.autoencoder.links[3], given=(0,))
-    autoencoder = type("Other", (), {"links": (*codec.autoencoder.links[:3], other), "free": codec.autoencoder.free})()
+    other = replace(codec.chain.links[3], given=(0,))
+    chain = type("Other", (), {"links": (*codec.chain.links[:3], other)})()
     with pytest.raises(ValueError, match="other variables"):
-        replace(codec, autoencoder=autoencoder)
+        replace(codec, chain=chain)
 
 
 def test_the_range_of_pt_is_that_of_the_uniform_grid():
