@@ -75,8 +75,13 @@ class FileLayout(Protocol):
         """The stand-ins of the jets of a chunk, each of which decodes within the bounds or bit for bit."""
         ...
 
-    def restore(self, events: Mapping[str, ak.Array], counts: Counts) -> dict[str, ak.Array]:
-        """The original branches of events; the inverse of `compress`. Raises ValueError for invalid stand-ins."""
+    def restore(
+        self, events: Mapping[str, ak.Array], counts: Counts, wanted: Sequence[str] | None = None
+    ) -> dict[str, ak.Array]:
+        """The original branches of events, at least those of the variables wanted; the inverse of `compress`.
+
+        Raises ValueError for invalid stand-ins.
+        """
         ...
 
     @property

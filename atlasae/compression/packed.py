@@ -97,8 +97,10 @@ class PackedLayout:
         (name,) = self.collection.latents
         return CompressedJets({name: unflatten(values, lengths, jagged=True)}, exact, found.largest)
 
-    def restore(self, events: Mapping[str, ak.Array], counts: Counts) -> dict[str, ak.Array]:
-        """The original branches; the inverse of `compress`. Raises ValueError for invalid bytes."""
+    def restore(
+        self, events: Mapping[str, ak.Array], counts: Counts, wanted: Sequence[str] | None = None
+    ) -> dict[str, ak.Array]:
+        """The original branches, always all; the inverse of `compress`. Raises ValueError for invalid bytes."""
         (name,) = self.collection.latents
         content = ak.to_numpy(ak.flatten(events[name], axis=None)).astype(np.uint8).tobytes()
         storage = storage_of(self.collection)
