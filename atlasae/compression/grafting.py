@@ -28,7 +28,7 @@ from atlasae.graft.anchors import GraftedNtuple, ntuples_of, packing
 from atlasae.graft.baskets import Form, FormPart, Unpacked, cut, embedded_basket, open_basket, pack_basket
 from atlasae.graft.buffers import REWRITE, Thing
 from atlasae.graft.comparing import compare_objects, compare_trees
-from atlasae.graft.composing import Composer, CopiedRecord
+from atlasae.graft.composing import Composer, CopiedRecord, check_sizes
 from atlasae.graft.digests import BitMarks, Digests, Marks, objects_of, sampled, samples
 from atlasae.graft.ntuple import NtupleWriter
 from atlasae.graft.records import Records, new_key
@@ -562,9 +562,10 @@ class Grafted:
             for one in self.jets:
                 one.put_back()
 
-    def check_streamers(self) -> None:
-        """Raise DamagedFileError if the streamer infos are not where the file's header says."""
+    def check_records(self) -> None:
+        """Raise DamagedFileError if records or streamer infos are not where the file says, or of another size."""
         with damage(f"'{self.source.path}'"):
+            check_sizes(self.records, self.trees)
             merged_streamers(self.records, (), 0)
 
     def check_objects(self) -> None:
@@ -707,7 +708,7 @@ def damage_of(grafted: Grafted) -> list[tuple[str, Spoiled | None]]:
     digests = grafted.digests(sparing=True)
     digests.read()
     found = list(grafted.damaged(digests, grafted.read_ntuples()))
-    for check in (grafted.check_objects, grafted.check_taken, grafted.check_streamers):
+    for check in (grafted.check_objects, grafted.check_taken, grafted.check_records):
         try:
             check()
         except DamagedFileError as error:

@@ -28,7 +28,6 @@ from atlasae.jets.variables import read_variables
 from atlasae.report import some
 
 _BYTES = {"b": 1, "kb": 1_000, "mb": 1_000_000, "gb": 1_000_000_000}
-NO_HADD = "ROOT's hadd (6.40) aborts on RNTuples written by uproot, which have no page checksums: merge TTrees"
 _NTUPLE_NAME = re.compile(r"[^./ \\\x00-\x1f\x7f]+")  # ROOT::Internal::EnsureValidNameForRNTuple
 _NO_NAME = "where ROOT allows no dots, slashes, blanks, backslashes or control signs"
 _WORDS: dict[str, tuple[str, dict[Any, bool | None]]] = {  # of the command line: the fields of `Options` they set
@@ -432,7 +431,7 @@ def _notes(
     made = [name for name in implied if name not in known and not name.endswith(("exact", "packed"))]
     if made and not options.rntuple:
         notes.append(f"vectors are written as counted arrays; {len(made)} counters such as {sorted(made)[0]} are new")
-    notes += [NO_HADD] if options.rntuple else _notes_of_trees(opened, options)
+    notes += [] if options.rntuple else _notes_of_trees(opened, options)
     if opened.tree_read and opened.tree_read.is_rntuple:
         notes += _notes_of_rntuple(opened.tree_read, bool(options.rntuple), aliases)
     return notes

@@ -12,7 +12,8 @@ import numpy as np
 import torch
 
 from atlasae.codecs.arrays import Codec
-from atlasae.codecs.floats import BottleneckCodec, FloatsCodec
+from atlasae.codecs.bottleneck import BottleneckCodec
+from atlasae.codecs.floats import FloatsCodec
 from atlasae.codecs.model import VARIABLES
 from atlasae.compression.chunks import layout_of
 from atlasae.compression.format import CompressedCollection, Contents, read_contents

@@ -18,6 +18,7 @@ from atlasae.jets.coordinates import (
     MASS_FLOOR,
     Bools,
     Floats,
+    by_column,
     from_full_turn,
     from_symlog,
     spans_full_turn,
@@ -146,11 +147,11 @@ class VariableList:
 
     def to_coordinates(self, rows: Floats) -> Floats:
         """The coordinates of rows (n x variables), which must be usable."""
-        return np.stack([v.encode(x) for v, x in zip(self.variables, rows.T, strict=True)], axis=1)
+        return by_column([v.encode(x) for v, x in zip(self.variables, rows.T, strict=True)])
 
     def from_coordinates(self, coordinates: Floats) -> Floats:
         """The inverse of `to_coordinates`."""
-        return np.stack([v.decode(y) for v, y in zip(self.variables, coordinates.T, strict=True)], axis=1)
+        return by_column([v.decode(y) for v, y in zip(self.variables, coordinates.T, strict=True)])
 
     def usable(self, rows: Floats) -> Bools:
         """Whether all numbers of each row have coordinates."""
@@ -168,7 +169,7 @@ class VariableList:
 
     def moved(self, rows: Floats, drift: float) -> Floats:
         """Rows in which every number has an error of `drift`, as decoding in other arithmetic may give."""
-        return np.stack([x + drift * v.unit(x) for v, x in zip(self.variables, rows.T, strict=True)], axis=1)
+        return by_column([x + drift * v.unit(x) for v, x in zip(self.variables, rows.T, strict=True)])
 
     def steps(self, largest: Mapping[str, float], rounding: float | np.float32) -> list[float]:
         """The step of each coordinate: half of it is the largest error, less rounding to the stored types."""
