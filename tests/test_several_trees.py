@@ -308,6 +308,8 @@ def test_rntuples_are_compressed_one_at_a_time(tmp_path):
     assert "jets of 'large' alone are compressed: small hold jets, too (--tree)" in report.notes
     report = compress_file(tmp_path / "in.root", tmp_path / "trees.root", FAST)  # which makes TTrees of them
     assert [tree.name for tree in report.trees] == ["small", "large"]
+    report = compress_file(tmp_path / "in.root", tmp_path / "alone.root", replace(FAST, packed=False, only_jets=True))
+    assert [tree.name for tree in report.trees] == ["small", "large"]
     with uproot.update(tmp_path / "in.root") as file:
         for name in ("a", "b"):
             events = events_of(20, 3)
