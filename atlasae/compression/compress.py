@@ -638,4 +638,5 @@ def _collection_report(name: str, entry: CompressedCollection, sizes: Mapping[st
         bytes_in=entry.bytes_in,
         bytes_out=bytes_out,
         bytes_per_jet=bytes_out / entry.jets if entry.jets else None,
+        resolutions=collection.resolution_texts,
     )

@@ -82,7 +82,7 @@ class Options:
     """The options of `compress_file`, as in `atlasae compress --help`; raises UserError for invalid values.
 
     Args:
-        precision: the largest error: 1e-3, "1e-3", {"pt": 1e-3, ...} for each variable, "full", "none" or a Precision.
+        precision: the largest error: 1e-3, "1e-3", "resolution/20", {"pt": 1e-3, ...}, "full", "none" or a Precision.
         tree: the tree to compress; by default all that hold jets.
         jets: which jets: a prefix, `Jet_{pt,eta,phi,mass}` or four names; several in a list. By default all; `*` takes
             all four-momenta, of electrons and muons too.
