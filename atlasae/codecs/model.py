@@ -20,7 +20,7 @@ from atlasae.codecs.packaged import MODELS, packaged, packaged_as, sha256_of
 from atlasae.errors import UserError
 from atlasae.files.remote import Named, local
 from atlasae.jets.coordinates import Floats
-from atlasae.report import line_of, some, to_html
+from atlasae.report import line_of, to_html
 
 Autoencoder = InvertibleAutoencoder | BottleneckAutoencoder
 
@@ -105,15 +105,9 @@ def domain_of(jets: Floats) -> dict[str, list[float]]:
     return {variable: [float(f"{q:.5g}") for q in found[:, i]] for i, variable in enumerate(VARIABLES)}
 
 
-def domain_warning(model: Model, jets: Mapping[str, Floats]) -> str | None:
-    """A warning of one line on collections of 20 or more jets (n x 4, MeV) unlike those of the training, else None."""
-    found = {name: unlike for name, some_jets in jets.items() if (unlike := _unlike(model, some_jets))}
-    if not found:
-        return None
-    first, *others = found
-    told = f"those of '{first}': {found[first]}" if others else found[first]
-    named = some((f"'{name}'" for name in found), 3)
-    return f"jets of {named} are unlike those the model was trained on: {told}; `--model self` may take less space"
+def unlike_jets(model: Model, jets: Mapping[str, Floats]) -> dict[str, str]:
+    """How jets (n x 4, MeV) of collections of 20 or more are unlike those of the training, of those that are."""
+    return {name: unlike for name, some_jets in jets.items() if (unlike := _unlike(model, some_jets))}
 
 
 def _unlike(model: Model, jets: Floats) -> str | None:

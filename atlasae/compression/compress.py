@@ -14,7 +14,7 @@ import numpy as np
 
 from atlasae import pages
 from atlasae.compression.chunks import Progress, layout_named, silent
-from atlasae.compression.collection import Compressor, FileLayout, Start, merge_largest
+from atlasae.compression.collection import Compressor, FileLayout, Start
 from atlasae.compression.format import (
     Chunk,
     CompressedCollection,
@@ -52,15 +52,14 @@ from atlasae.files.writing import PAGES, Behind, Target, Writer, create
 from atlasae.jets.collections import Collection, stand_ins
 from atlasae.jets.inputs import Opened
 from atlasae.jets.reading import settle_by
-from atlasae.jets.stored import storage_of
+from atlasae.jets.stored import rounded_up, storage_of
 from atlasae.pages import size_text
-from atlasae.report import LeftOut, Report
+from atlasae.report import LeftOut, Report, merge_largest
 
 Finished = Callable[[Path, Report], None]
 Write = Callable[[Opened, Plan, Options, Path, Progress], Output]
 
 _NOT_GRAFTED = "the jets are stored in few bits or in a way of their own: the whole file is written anew"
-_DIGITS = 5  # of the largest error
 _PLACES, _PLACE_ENTRIES = 12, 500  # positions, and entries at each, that the sample takes from a long file
 
 
@@ -98,7 +97,7 @@ def compress_file(
                     read_back(made, opened, written, reading)
                 check_unchanged()
                 notes = plan.notes + written.notes
-                report = _report(path, made, written.run, target, notes, time.perf_counter() - started)
+                report = _report(made, written.run, target, notes, time.perf_counter() - started, written.details)
             if finished:
                 finished(temporary, report)
     return report
@@ -154,7 +153,7 @@ def recognise_compressed(path: Location, target: Path, options: Options) -> Comp
             return None
         if compare_files(path, target)["differences"]:
             return None
-        return _report(path, source, run, target, [], 0.0)
+        return _report(source, run, target, [], 0.0)
 
 
 def _planned(opened: Opened, options: Options) -> tuple[Opened, Plan, Write]:
@@ -204,14 +203,6 @@ def _halves(progress: Progress) -> tuple[Progress, Progress]:
     return first, second
 
 
-def file_bytes(path: Location, target: Path, part: tuple[int, int] = (0, 1)) -> dict[str, int]:
-    """Bytes of the input and output files; for a part (its number, the number of parts), its share of the input."""
-    number, parts = part
-    before = path.stat().st_size
-    before = before * (number + 1) // parts - before * number // parts
-    return {"bytes_file_in": before, "bytes_file_out": target.stat().st_size}
-
-
 def jet_bytes(tree: Tree, run: Run) -> dict[str, int]:
     """Compressed basket bytes of the stand-ins of each collection: latents, exact branches and their counters."""
     return {
@@ -234,12 +225,12 @@ def _growth(before: int, after: int) -> list[str]:
 
 
 def _report(
-    path: Location, made: Source, run: Run, target: Path, notes: list[str], seconds: float
+    made: Source, run: Run, target: Path, notes: list[str], seconds: float, details: Sequence[str] = ()
 ) -> CompressionReport:
     """What is reported of a file that is made, and will be called `target`."""
     tree = made.trees[run.tree]
     sizes, carried = jet_bytes(tree, run), _carried(tree, run)
-    file_sizes = file_bytes(path, local(made.path), run.source.get("part", (0, 1)))
+    size = made.path.stat().st_size
     jets = sum(entry.jets for entry in run.collections)
     bytes_out = sum(sizes.values())
     return CompressionReport(
@@ -259,8 +250,10 @@ def _report(
         carried=carried,
         dropped=run.dropped,
         left_out=run.left_out,
-        **file_sizes,
-        notes=notes + _growth(file_sizes["bytes_file_in"], file_sizes["bytes_file_out"]),
+        bytes_file_in=run.source_bytes,
+        bytes_file_out=size,
+        notes=notes + _growth(run.source_bytes, size),
+        details=list(details) or None,
         output=str(target),
         seconds=seconds,
     )
@@ -279,7 +272,7 @@ def _write_compressed(opened: Opened, plan: Plan, options: Options, path: Path, 
         notes += moved(opened.source, written) if opened.source else []
         run = replace(_run(opened, plan, start, chunks, list(types), options), copied=copied, left_out=left_out)
         write_contents(target, Contents([run], chunks, start.embedded))
-    return Output(run, notes, types)
+    return Output(run, notes, types, details=start.details())
 
 
 def _write_grafted(
@@ -296,7 +289,8 @@ def _write_grafted(
         with damage(f"'{opened.path}'"):
             contents, copy = write_grafted(grafting, plan, stand_ins, contents, path)
     notes = start.notes() + pages.left_out_lines(grafting.left_out)
-    return Output(contents.runs[0], notes, types, None if plan.recompression else copy.differences)
+    differences = None if plan.recompression else copy.differences
+    return Output(contents.runs[0], notes, types, differences, start.details())
 
 
 def _write_grafted_ntuple(opened: Opened, plan: Plan, options: Options, path: Path, progress: Progress) -> Output:
@@ -308,7 +302,7 @@ def _write_grafted_ntuple(opened: Opened, plan: Plan, options: Options, path: Pa
         chunks, types = _write_chunks(opened, plan, start.compressors, options, target, progress)
         run = _run(opened, plan, start, chunks, list(types), options)
         contents = target.finish(Contents([run], chunks, start.embedded))
-    return Output(contents.runs[0], start.notes(), types)
+    return Output(contents.runs[0], start.notes(), types, details=start.details())
 
 
 def _copy_others(opened: Opened, options: Options, target: Target) -> tuple[Copied, list[LeftOut]]:
@@ -402,9 +396,8 @@ def _run(
         collections=[
             CompressedCollection(
                 c.collection, c.layout.codec.config(), _promised(c.bounds), start.model_sha256,
-                c.jets, c.exact_jets, {v: _rounded_up(x, c.bounds.get(v, math.inf)) for v, x in c.max_error.items()},
-                # `compressed_bytes` is 0 for baskets inside the tree object.
-                bytes_in=opened.events.compressed_bytes(c.collection.own) or c.bytes_in,
+                c.jets, c.exact_jets, {v: rounded_up(x, c.bounds.get(v)) for v, x in c.max_error.items()},
+                bytes_in=opened.events.compressed_bytes(c.collection.own),
             )
             for c in start.compressors
         ],
@@ -433,14 +426,6 @@ def _source(opened: Opened) -> SourceFacts:
 
 def _promised(bounds: dict[str, float]) -> dict[str, float | None]:
     return {variable: bound if math.isfinite(bound) else None for variable, bound in bounds.items()}
-
-
-def _rounded_up(error: float, bound: float) -> float:
-    """An error of few digits, which takes few bytes, but not beyond its bound."""
-    if not 0 < error < math.inf:
-        return error
-    digits = _DIGITS - math.ceil(math.log10(error))
-    return max(error, min(bound, float(f"{math.ceil(error * 10.0**digits)}e{-digits}")))
 
 
 def _collection_report(entry: CompressedCollection, bytes_out: int) -> CollectionReport:

@@ -26,7 +26,7 @@ from atlasae.graft.taken import TakenOut
 from atlasae.jets.collections import Collection, stand_ins
 from atlasae.jets.padding import Config
 from atlasae.jets.stored import storage_of
-from atlasae.report import LeftOut, some
+from atlasae.report import LeftOut, loosest, merge_largest, some
 
 FORMAT = 5  # version of the folder; to be raised when old readers would misread a new file
 # 1 stores strings, 2 bytes; 3 shifts the grid from jet to jet, and may be grafted; 4 names what makes its offsets, has
@@ -185,6 +185,12 @@ class Run:
     graft: Graft | None = None  # if all but the jets was copied as it is; `carried` and `copied` are empty then
 
     @property
+    def source_bytes(self) -> int:
+        """The bytes of the input; of a part of a file, its share of them."""
+        size, (number, parts) = self.source["bytes"], self.source.get("part", (0, 1))
+        return size * (number + 1) // max(1, parts) - size * number // max(1, parts)
+
+    @property
     def restored(self) -> set[str]:
         """The branches that decompression restores: carried ones, those of jets, and aliases of either."""
         jets = {name for entry in self.collections for name in entry.collection.branches.values()}
@@ -299,6 +305,11 @@ class Contents:
     def over_runs(self, name: str) -> list[CompressedCollection]:
         """The collection of this name in every run."""
         return [entry for run in self.runs for entry in run.collections if entry.collection.name == name]
+
+    @property
+    def source_bytes(self) -> int:
+        """The bytes of the inputs of all runs; of a part of a file, its share."""
+        return sum(run.source_bytes for run in self.runs)
 
     @property
     def left_out(self) -> list[LeftOut]:
@@ -586,13 +597,20 @@ def info(named: Named) -> InfoReport:
 def _described_file(path: Location, source: Source, contents: Contents) -> InfoReport:
     tree = source.trees[contents.runs[0].tree]
     names = dict.fromkeys(entry.collection.name for run in contents.runs for entry in run.collections)
+    collections = [_described(name, contents, tree) for name in names]
+    jets = sum(collection.jets for collection in collections)
+    after = sum(collection.bytes for collection in collections)
     return InfoReport(
         file=str(path),
         bytes=path.stat().st_size,
+        bytes_file_in=contents.source_bytes,
+        bytes_jets_in=sum(collection.bytes_in for collection in collections),
+        bytes_jets_out=after,
+        bytes_per_jet=after / jets if jets else None,
         tree=tree.name,
         entries=tree.entries,
-        jets=sum(entry.jets for run in contents.runs for entry in run.collections),
-        collections=[_described(name, contents.runs, tree) for name in names],
+        jets=jets,
+        collections=collections,
         carried=contents.runs[0].carried_number,
         dropped=contents.dropped,
         left_out=contents.left_out,
@@ -608,9 +626,9 @@ def bits_of(entry: CompressedCollection) -> dict[str, float]:
     return {v: round(math.log2(n), 2) for v, n in pairs}
 
 
-def _described(name: str, runs: list[Run], tree: Tree) -> StoredCollection:
+def _described(name: str, contents: Contents, tree: Tree) -> StoredCollection:
     """The facts of a collection, summed over all runs of a merged file."""
-    found = [(run, entry) for run in runs for entry in run.collections if entry.collection.name == name]
+    found = [(run, entry) for run in contents.runs for entry in run.collections if entry.collection.name == name]
     entries = [entry for _, entry in found]
     jets = sum(entry.jets for entry in entries)
     size = tree.compressed_bytes(stand_ins(entries[0].collection, found[0][0].counters))
@@ -619,6 +637,8 @@ def _described(name: str, runs: list[Run], tree: Tree) -> StoredCollection:
         branches=entries[0].collection.branches,
         units=entries[0].collection.units,
         floors=storage_of(entries[0].collection).floors,
+        precision=loosest([entry.precision for entry in entries]),
+        max_error=merge_largest(entry.max_error for entry in entries),
         jets=jets,
         exact_jets=sum(entry.exact_jets for entry in entries),
         bytes_in=sum(entry.bytes_in for entry in entries),

@@ -1,7 +1,7 @@
 """Compares a compressed file with its original (jets within bounds, all else bit for bit), or checks it alone."""
 
 import shlex
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import compress
 from typing import Any
@@ -10,7 +10,6 @@ import awkward as ak
 import numpy as np
 
 from atlasae.compression.chunks import Chunks, Progress, Salvage, changed_branches, restored_events, silent
-from atlasae.compression.collection import merge_largest
 from atlasae.compression.format import Chunk, CompressedCollection, Contents, Run, read_contents
 from atlasae.compression.grafting import Grafted, compare_grafted, is_grafted, taken_apart
 from atlasae.compression.ntuples import compare_ntuples, damage_in, is_ntuple
@@ -28,8 +27,8 @@ from atlasae.files.tables import is_table
 from atlasae.files.trees import Source, Tree, open_source
 from atlasae.jets.columns import same_bits, to_columns
 from atlasae.jets.inputs import Opened, open_input
-from atlasae.jets.stored import storage_of
-from atlasae.report import line_of, loosest, short
+from atlasae.jets.stored import largest_of, storage_of
+from atlasae.report import line_of, loosest, merge_largest, short
 
 EXACT, WITHIN, DIFFERENT = "bit for bit", "within precision", "different"
 
@@ -55,6 +54,7 @@ def check_file(compressed: Named, progress: Progress | None = None) -> Integrity
         raise DamagedFileError(lost.damage[0] + more)
     run = contents.runs[0]
     return IntegrityReport(
+        bytes=compressed.stat().st_size,
         entries=sum(chunk.entries for chunk in contents.chunks),
         jets=sum(chunk.jets for chunk in contents.chunks),
         chunks=chunks,
@@ -113,12 +113,14 @@ class Output:
     """What was written: its run, notes for the user, and the awkward type of each branch.
 
     `differences` finds what differs in all but the jets, where there is a shorter way than by all checksums.
+    `details` tells of each collection what the notes sum up.
     """
 
     run: Run
     notes: list[str]
     types: dict[str, Any]
     differences: Callable[[Source], Iterable[str]] | None = None
+    details: Sequence[str] = ()
 
 
 def read_back(source: Source, original: Opened, written: Output, progress: Progress) -> None:
@@ -250,6 +252,10 @@ def _compare(opened: Opened, source: Source, contents: Contents, progress: Progr
     collections = {entry.collection.name: entry.collection for entry in run.collections}
     return VerificationReport(
         entries=start,
+        jets=sum(chunk.jets for chunk in contents.chunks),
+        bytes_file_in=contents.source_bytes,
+        bytes_file_out=source.path.stat().st_size,
+        collections={name: sum(entry.jets for entry in contents.over_runs(name)) for name in collections},
         max_error=found.largest,
         precision={name: loosest([entry.precision for entry in contents.over_runs(name)]) for name in collections},
         floors={name: storage_of(collection).floors for name, collection in collections.items()},
@@ -316,7 +322,7 @@ def _compare_jets(
     same = same_bits(list(compress(before, own)), list(compress(after, own)))
     with np.errstate(all="ignore"):
         everything = storage.errors(storage.to_values(before), storage.to_values(after))
-    largest = {v: float(e[~same].max(initial=0.0)) for v, e in everything.items() if v in entry.precision}
+    largest = largest_of(everything, same, entry.precision)
     problems = []
     for variable, bound in entry.precision.items():
         if bound is None:

@@ -1,5 +1,6 @@
 """Conversion of a collection's stored columns to the rows that a codec encodes, and back."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,6 +18,7 @@ from atlasae.jets.variables import WHOLE, VariableList
 
 BLOCK = 16_384  # rows that are processed at once, so that memory does not grow with the chunk
 _SAMPLE = 20_000  # rows in which padding is searched for
+_DIGITS = 5  # of the largest error
 LARGEST_WHOLE = 2.0**53  # float64 holds all integers below
 
 
@@ -152,6 +154,22 @@ class Storage:
 
     def _units(self) -> list[float]:
         return [1.0 if variable in {"eta", "phi"} else self.scale for variable in self.layout.names]
+
+
+def largest_of(errors: Mapping[str, Floats], same: Bools, bounds: Mapping[str, float | None]) -> dict[str, float]:
+    """The largest error of each variable with a bound, of the rows that are not the `same` bit for bit, rounded up."""
+    return {
+        v: rounded_up(float(errors[v][~same].max(initial=0.0)), bound) for v, bound in bounds.items() if v in errors
+    }
+
+
+def rounded_up(error: float, bound: float | None) -> float:
+    """An error of few digits, as it is recorded and reported, but not beyond its bound."""
+    if not 0 < error < math.inf:
+        return error
+    digits = _DIGITS - math.ceil(math.log10(error))
+    rounded = float(f"{math.ceil(error * 10.0**digits)}e{-digits}")
+    return max(error, rounded if bound is None else min(bound, rounded))
 
 
 def storage_of(collection: Collection) -> Storage:
