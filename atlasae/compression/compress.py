@@ -52,7 +52,7 @@ from atlasae.files.writing import PAGES, Behind, Target, Writer, create
 from atlasae.jets.collections import Collection, stand_ins
 from atlasae.jets.inputs import Opened
 from atlasae.jets.reading import settle_by
-from atlasae.jets.stored import rounded_up, storage_of
+from atlasae.jets.stored import rounded_up_to, storage_of
 from atlasae.pages import size_text
 from atlasae.report import LeftOut, Report, merge_largest
 
@@ -396,7 +396,7 @@ def _run(
         collections=[
             CompressedCollection(
                 c.collection, c.layout.codec.config(), _promised(c.bounds), start.model_sha256,
-                c.jets, c.exact_jets, {v: rounded_up(x, c.bounds.get(v)) for v, x in c.max_error.items()},
+                c.jets, c.exact_jets, rounded_up_to(c.max_error, c.bounds),
                 bytes_in=opened.events.compressed_bytes(c.collection.own),
             )
             for c in start.compressors

@@ -27,7 +27,7 @@ from atlasae.files.tables import is_table
 from atlasae.files.trees import Source, Tree, open_source
 from atlasae.jets.columns import same_bits, to_columns
 from atlasae.jets.inputs import Opened, open_input
-from atlasae.jets.stored import largest_of, storage_of
+from atlasae.jets.stored import largest_of, rounded_up_to, storage_of
 from atlasae.report import line_of, loosest, merge_largest, short
 
 EXACT, WITHIN, DIFFERENT = "bit for bit", "within precision", "different"
@@ -250,14 +250,15 @@ def _compare(opened: Opened, source: Source, contents: Contents, progress: Progr
         found.differences += compare_others(opened.source, contents)
     found.differences += _compare_labels(contents.runs[0].table or {}, opened.table)
     collections = {entry.collection.name: entry.collection for entry in run.collections}
+    precision = {name: loosest([entry.precision for entry in contents.over_runs(name)]) for name in collections}
     return VerificationReport(
         entries=start,
         jets=sum(chunk.jets for chunk in contents.chunks),
         bytes_file_in=contents.source_bytes,
         bytes_file_out=source.path.stat().st_size,
         collections={name: sum(entry.jets for entry in contents.over_runs(name)) for name in collections},
-        max_error=found.largest,
-        precision={name: loosest([entry.precision for entry in contents.over_runs(name)]) for name in collections},
+        max_error={name: rounded_up_to(largest, precision[name]) for name, largest in found.largest.items()},
+        precision=precision,
         floors={name: storage_of(collection).floors for name, collection in collections.items()},
         units={name: collection.units for name, collection in collections.items()},
         branches={name: found.branches[run.aliases.get(name, name)] for name in found.branches},

@@ -1,7 +1,7 @@
 """Conversion of a collection's stored columns to the rows that a codec encodes, and back."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -156,15 +156,18 @@ class Storage:
         return [1.0 if variable in {"eta", "phi"} else self.scale for variable in self.layout.names]
 
 
-def largest_of(errors: Mapping[str, Floats], same: Bools, bounds: Mapping[str, float | None]) -> dict[str, float]:
-    """The largest error of each variable with a bound, of the rows that are not the `same` bit for bit, rounded up."""
-    return {
-        v: rounded_up(float(errors[v][~same].max(initial=0.0)), bound) for v, bound in bounds.items() if v in errors
-    }
+def largest_of(errors: Mapping[str, Floats], same: Bools, promised: Iterable[str]) -> dict[str, float]:
+    """The largest error of each promised variable, of the rows that are not the `same` bit for bit."""
+    return {v: float(errors[v][~same].max(initial=0.0)) for v in promised if v in errors}
+
+
+def rounded_up_to(largest: Mapping[str, float], bounds: Mapping[str, float | None]) -> dict[str, float]:
+    """The largest errors as they are recorded and reported: of few digits, but not beyond their bounds."""
+    return {variable: rounded_up(error, bounds.get(variable)) for variable, error in largest.items()}
 
 
 def rounded_up(error: float, bound: float | None) -> float:
-    """An error of few digits, as it is recorded and reported, but not beyond its bound."""
+    """An error of few digits, not below it and not beyond its bound."""
     if not 0 < error < math.inf:
         return error
     digits = _DIGITS - math.ceil(math.log10(error))

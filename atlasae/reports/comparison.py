@@ -287,7 +287,7 @@ def _jet_pairs(
         counts=one.counts if collection.jagged else None,
         numbers=None if collection.jagged else numbers,
         latents=np.stack(words, axis=1).astype(np.float64) if words else None,
-        largest=largest_of(errors, same, paired.precision or dict.fromkeys(errors)),
+        largest=largest_of(errors, same, paired.precision or errors),
     )
 
 

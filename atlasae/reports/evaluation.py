@@ -25,7 +25,7 @@ from atlasae.jets.residuals import (
     residuals,
     two_leading,
 )
-from atlasae.jets.stored import storage_of
+from atlasae.jets.stored import rounded_up_to, storage_of
 from atlasae.jets.variables import JET
 from atlasae.report import merge_largest
 from atlasae.reports.classifier import tell_apart
@@ -326,7 +326,7 @@ class Evaluation:
             precision=self.paired.precision,
             layout=self.paired.layout,
             floors=storage_of(collection).floors,
-            max_error=self.largest,
+            max_error=rounded_up_to(self.largest, self.paired.precision),
             bytes_in=before,
             bytes_out=after,
             bytes_per_jet_before=before / self.jets if self.jets else None,

@@ -321,7 +321,7 @@ def of_collections(compressed: Any, inside: Any, verified: Any, evaluated: Any) 
         sizes = {"bytes_out": there["bytes"]}
         if here["jets"]:  # what the table of `evaluate` shows
             shown = {v: found["variables"][v]["all"]["largest"] for v in here["max_error"]}
-            assert shown == here["max_error"]
+            assert all(shown[v] <= error <= 1.0001 * shown[v] for v, error in here["max_error"].items())
         yield [here, there | sizes, in_verify, found]
 
 
