@@ -12,6 +12,7 @@ import awkward as ak
 from atlasae.compression.chunks import Progress, restored_events
 from atlasae.compression.format import CarriedNtuple, CarriedTree, Contents, Graft, Run
 from atlasae.compression.grafting import (
+    Spoiled,
     add_contents,
     as_rewritten,
     carried_ntuple,
@@ -206,15 +207,15 @@ def is_ntuple(contents: Contents) -> bool:
     return all(run.graft is not None and run.graft.ntuple is not None for run in contents.runs)
 
 
-def damage_in(source: Source, contents: Contents) -> list[tuple[str, int]]:
-    """Messages about all damage of a grafted file but that of the jets, each with the number of its chunk, or -1."""
+def damage_in(source: Source, contents: Contents) -> list[tuple[str, Spoiled | None]]:
+    """Messages about all damage of a grafted file but that of the jets, each with its chunk, if it is of one."""
     if is_ntuple(contents):
-        return [(message, -1) for message in _damage_of_ntuples(source, contents)]
+        return [(message, None) for message in _damage_of_ntuples(source, contents)]
     return damage_of(taken_apart(source, contents))
 
 
 def rewritten(source: Source, contents: Contents) -> Contents:
-    """The contents of a file as if all that uproot can read had been written anew, without checksums of what is not."""
+    """The contents of a tree as if all that uproot can read had been written anew, without checksums of what is not."""
     if is_grafted(contents) and is_ntuple(contents):
         return _ntuple_rewritten(source, contents)
     return as_rewritten(source, contents)

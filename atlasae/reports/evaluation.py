@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from atlasae.codecs.floats import few_threads
+from atlasae.codecs.codec import few_threads
 from atlasae.compression.chunks import Progress, silent
 from atlasae.errors import UserError
 from atlasae.files.events import Counts
@@ -198,8 +198,11 @@ def first_ranges(
 
 
 def _start(pair: Pair, ranges: Mapping[str, Ranges]) -> Tallied:
-    names = [(p, p.collection.name) for p in pair.paired]
-    made = {n: Evaluation(p, pair.contiguous, ranges.get(n, Ranges()), pair.events_from) for p, n in names}
+    made = dict[str, Evaluation]()
+    for tree in pair.trees:
+        for paired in tree.paired:
+            name = paired.collection.name
+            made[name] = Evaluation(paired, tree.contiguous, ranges.get(name, Ranges()), tree.events_from)
     return Tallied(pair.facts, made)
 
 

@@ -295,7 +295,7 @@ def test_shuffled_rows_keep_their_events(named, tmp_path):
     original = write_frame(table.iloc[order], tmp_path / "in.pkl")
     succeeded("compress", original, tmp_path / "small.root", "--step-size", "200B")
     with open_pair(original, tmp_path / "small.root", silent) as pair:
-        assert not pair.contiguous
+        assert not pair.trees[0].contiguous
     found = only(jets_of(original, tmp_path / "small.root"))
     together = found.numbers[:, None] == found.numbers[None]
     truth = numbers[order][:, None] == numbers[order][None]
