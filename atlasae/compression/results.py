@@ -407,9 +407,9 @@ class VerificationReport(Report):
         ]
         verdict = f"{len(self.differences)} differences" if self.differences else "as promised"
         return [
-            f"{self.entries:,} entries, {self.jets:,} jets compared: {verdict}",
+            f"{self.entries:,} entries compared: {verdict}",
             *(f"  {problem}" for problem in self.differences[:20]),
-            f"  {file_sizes(self.bytes_file_in, self.bytes_file_out)}",
+            f"  {self.jets:,} jets; {file_sizes(self.bytes_file_in, self.bytes_file_out)}",
             "  branches: " + ", ".join(f"{n} {how}" for how, n in kept.items()),
             *(f"  {line}" for line in (*_dropped(self.dropped), *left_out_lines(self.left_out))),
             *([PageTable(["jets", "variable", "bound", "largest error"], rows, words=(0, 1))] if rows else []),
