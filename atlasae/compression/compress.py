@@ -37,7 +37,14 @@ from atlasae.compression.grafting import (
     unfit,
     write_grafted,
 )  # fmt: skip
-from atlasae.compression.ntuples import NtupleTarget, as_ntuple, grafted_ntuple, is_to_be_grafted
+from atlasae.compression.ntuples import (
+    NtupleTarget,
+    as_ntuple,
+    grafted_ntuple,
+    is_to_be_grafted,
+    plan_alone,
+    split_ntuples,
+)
 from atlasae.compression.others import copy_others, entry_ranges, moved, read_counted
 from atlasae.compression.plan import Options, Plan, leave, make_plan, open_for, options_by_tree, settle_plan
 from atlasae.compression.results import ANEW, COPIED, CollectionReport, CompressionReport, PlanReport, TreeReport
@@ -49,7 +56,7 @@ from atlasae.files.events import Events
 from atlasae.files.outputs import check_format, check_target, replacing, scratch
 from atlasae.files.remote import Location, Named, local, located, watching
 from atlasae.files.trees import Source, Tree, open_source
-from atlasae.files.writing import PAGES, Behind, Target, Writer, create
+from atlasae.files.writing import RECORDS, Behind, Target, Writer, create
 from atlasae.jets.collections import Collection, stand_ins
 from atlasae.jets.inputs import Opened
 from atlasae.jets.reading import settle_by
@@ -205,10 +212,11 @@ def _planned(opened: Opened, options: Options) -> tuple[list[Job], Write]:
     """The plan for each tree, and what writes them: all but jets is copied byte for byte where that can be done."""
     if is_to_be_grafted(opened, options):
         opened = as_ntuple(opened)
-        return [Job(opened, make_plan(opened, replace(options, rntuple=True), grafted=True))], _write_grafted_ntuple
+        plan = make_plan(opened, replace(options, rntuple=True), grafted=True)
+        return [Job(opened, plan_alone(opened, plan) if options.only_jets else plan)], _write_grafted_ntuple
     grafting = grafting_of(opened, options)
     if grafting is None:
-        return _planned_anew(opened, options), _write_compressed
+        return _planned_anew(opened, options), _write_split if options.rntuple else _write_compressed
     if jobs := _planned_grafts(grafting, opened, options):
         return jobs, _write_grafted
     job, others = _planned_graft(grafting.at(opened.tree), opened, options)
@@ -434,7 +442,8 @@ def _output(
 def _write_compressed(jobs: Sequence[Job], options: Options, path: Path, progress: Progress) -> Output:
     """Write the file, all of it anew."""
     opened, plan = jobs[0].opened, jobs[0].plan
-    of_pages = {"compression": plan.compression if options.compression else PAGES} if options.rntuple else {}
+    # pages are packed when they are split
+    of_pages = {"compression": None, "trees": RECORDS} if options.rntuple else {}
     with create(path, told=plan.compression, **of_pages) as target:
         copied, left_out = _copy_others(jobs, options, target)
         written = _write_trees(jobs, options, target, progress)
@@ -443,6 +452,14 @@ def _write_compressed(jobs: Sequence[Job], options: Options, path: Path, progres
     made = [*contents.trees, *(other.name for other in copied.trees), *copied.objects]
     more = pages.left_out_lines(left_out) + (moved(opened.source, made) if opened.source else [])
     return _output(written, contents, more)
+
+
+def _write_split(jobs: Sequence[Job], options: Options, path: Path, progress: Progress) -> Output:
+    """Write the file with RNTuples, all of it anew, and split their numbers into planes of bytes."""
+    with scratch(path) as made:
+        output = _write_compressed(jobs, options, made, progress)
+        split_ntuples(made, path, jobs[0].plan.compression if options.compression else None)
+    return output
 
 
 def _write_grafted(jobs: Sequence[Job], options: Options, path: Path, progress: Progress) -> Output:
@@ -465,7 +482,7 @@ def _write_grafted_ntuple(jobs: Sequence[Job], options: Options, path: Path, pro
     (job,), options = jobs, replace(options, rntuple=True)
     start = _start(job.opened.events, job.plan, options)
     plan = settle_plan(job.plan, [compressor.collection for compressor in start.compressors])
-    with grafted_ntuple(job.opened, plan, path) as target:
+    with grafted_ntuple(job.opened, plan, path, options.only_jets) as target:
         written = [_write_tree(job, start, options, target, progress)]
         contents = target.finish(_contents_of(written))
     return _output(written, contents)
@@ -612,4 +629,5 @@ def _collection_report(name: str, entry: CompressedCollection, sizes: Mapping[st
         bytes_in=entry.bytes_in,
         bytes_out=bytes_out,
         bytes_per_jet=bytes_out / entry.jets if entry.jets else None,
+        resolutions=collection.resolution_texts,
     )

@@ -18,7 +18,7 @@ from atlasae.compression.format import (
     read_contents,
 )  # fmt: skip
 from atlasae.compression.grafting import is_grafted, taken_apart, write_regrafted
-from atlasae.compression.ntuples import damage_in, is_ntuple, rewritten, write_restored_ntuple
+from atlasae.compression.ntuples import damage_in, is_ntuple, rewritten, split_ntuples, write_restored_ntuple
 from atlasae.compression.others import copy_back
 from atlasae.compression.parts import check_parts
 from atlasae.compression.plan import Options
@@ -27,7 +27,7 @@ from atlasae.compression.skims import contents_of
 from atlasae.compression.verify import compare_files
 from atlasae.errors import DamagedFileError, UserError
 from atlasae.files.branches import Branch
-from atlasae.files.outputs import check_format, check_target, replacing
+from atlasae.files.outputs import check_format, check_target, replacing, scratch
 from atlasae.files.remote import Location, Named, local, located, watching
 from atlasae.files.tables import Table, TableFacts, is_pickle, is_table, write_table
 from atlasae.files.trees import Source, open_source
@@ -143,8 +143,21 @@ def _write_restored(
         else:
             write_regrafted(taken_apart(source, contents), path, progress)
         return []
-    trees = _rewritten(source, contents, lost)
-    entries = [source.trees[tree].entries for tree in trees]
+    not_salvaged, trees = _not_salvaged(source, contents), _rewritten(source, contents, lost)
+    run = contents.runs[0]
+    if not run.ntuple:
+        return not_salvaged + _write_anew(source, trees, path, progress, lost)
+    with scratch(path) as made:
+        left_out = _write_anew(source, trees, made, progress, lost)
+        split_ntuples(made, path, _restored_compression(source, run))
+    return not_salvaged + left_out
+
+
+def _write_anew(
+    source: Source, trees: Mapping[str, Contents], path: Path, progress: Progress, lost: Lost | None
+) -> list[LeftOut]:
+    """Write the original file with uproot, from the contents of each tree; returns what was left out."""
+    entries, contents = [source.trees[tree].entries for tree in trees], _joined(trees)
     with create(path, _restored_compression(source, contents.runs[0])) as target:
         written = [
             _write_tree(source, one, target, advance, lost[tree] if lost else None)
@@ -153,8 +166,7 @@ def _write_restored(
         if not any(written):
             raise _all_lost(source)
         found = lost[contents.tree].damage if lost else None
-        left_out = copy_back(source, _joined(trees), target, Options.step_size, found)
-    return _not_salvaged(source, contents) + left_out
+        return copy_back(source, contents, target, Options.step_size, found)
 
 
 def _joined(trees: Mapping[str, Contents]) -> Contents:

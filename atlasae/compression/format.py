@@ -32,7 +32,8 @@ from atlasae.report import LeftOut, loosest, merge_largest, some
 FORMAT = 5  # version of the folder; to be raised when old readers would misread a new file
 # 1 stores strings, 2 bytes; 3 shifts the grid from jet to jet, and may be grafted; 4 names what makes its offsets, has
 # phi in [0, 2 pi) and jets in fixed arrays, sums as marks of grafted files, counters told once, no tree for no models.
-# 5 may have several trees of one file, a run each; it is the format of version 0.4.0.
+# 5 is the format of version 0.4.0: it may have several trees of one file, a run each, bounds by resolution
+# (`resolutions` of a collection, `resolved` grids), and locations from tables (`nodes`).
 READ = range(1, FORMAT + 1)
 BRIEF = 4  # the first format whose counters are told once and whose marks are sums
 _PARTS = "where parts of several formats were merged, decompress each by itself"
@@ -58,7 +59,7 @@ _LATER = {
     "full_turn",
     "follows",
 }
-_LATER |= {"array", "shared", "parts", "head", "body", "listed", "called", "bytes_at", "behind"}
+_LATER |= {"resolutions", "array", "shared", "parts", "head", "body", "listed", "called", "bytes_at", "behind"}
 _RUNS, _CHUNKS, _MODELS, _ABOUT = (f"{FOLDER}/{name}" for name in ("runs", "chunks", "models", "about"))
 
 
@@ -731,6 +732,7 @@ def _described(name: str, contents: Contents, tree: Tree) -> StoredCollection:
         bytes_in=sum(entry.bytes_in for entry in entries),
         bytes=size,
         bytes_per_jet=size / jets if jets else None,
+        resolutions=entries[0].collection.resolution_texts,
     )
 
 
@@ -748,6 +750,7 @@ def _described_run(run: Run, contents: Contents) -> RunReport:
                 precision=e.precision,
                 bits=bits_of(e),
                 max_error=e.max_error,
+                resolutions=e.collection.resolution_texts,
             )
             for e in run.collections
         ],

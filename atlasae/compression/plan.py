@@ -29,7 +29,6 @@ from atlasae.jets.variables import read_variables
 from atlasae.report import some
 
 _BYTES = {"b": 1, "kb": 1_000, "mb": 1_000_000, "gb": 1_000_000_000}
-NO_HADD = "ROOT's hadd (6.40) aborts on RNTuples written by uproot, which have no page checksums: merge TTrees"
 _NTUPLE_NAME = re.compile(r"[^./ \\\x00-\x1f\x7f]+")  # ROOT::Internal::EnsureValidNameForRNTuple
 _NO_NAME = "where ROOT allows no dots, slashes, blanks, backslashes or control signs"
 _WORDS: dict[str, tuple[str, dict[Any, bool | None]]] = {  # of the command line: the fields of `Options` they set
@@ -84,7 +83,7 @@ class Options:
     """The options of `compress_file`, as in `atlasae compress --help`; raises UserError for invalid values.
 
     Args:
-        precision: the largest error: 1e-3, "1e-3", {"pt": 1e-3, ...} for each variable, "full", "none" or a Precision.
+        precision: the largest error: 1e-3, "1e-3", "resolution/20", {"pt": 1e-3, ...}, "full", "none" or a Precision.
         tree: the tree to compress; by default all that hold jets.
         jets: which jets: a prefix, `Jet_{pt,eta,phi,mass}` or four names; several in a list. By default all; `*` takes
             all four-momenta, of electrons and muons too.
@@ -453,7 +452,7 @@ def _notes(
     made = [name for name in implied if name not in known and not name.endswith(("exact", "packed"))]
     if made and not options.rntuple:
         notes.append(f"vectors are written as counted arrays; {len(made)} counters such as {sorted(made)[0]} are new")
-    notes += [NO_HADD] if options.rntuple else _notes_of_trees(opened, options)
+    notes += [] if options.rntuple else _notes_of_trees(opened, options)
     if opened.tree_read and opened.tree_read.is_rntuple:
         notes += _notes_of_rntuple(opened.tree_read, bool(options.rntuple), aliases)
     return notes

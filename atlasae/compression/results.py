@@ -4,15 +4,16 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 from atlasae.pages import brief_note_lines, left_out_lines, note_lines, size_text
-from atlasae.report import Facts, LeftOut, Page, PageTable, Report, loosest, some
+from atlasae.report import Facts, LeftOut, Page, PageTable, Report, bound_text, loosest, some
 
 Bounds = Mapping[str, float | None]  # by variable; None is no promise
+Terms = Mapping[str, str] | None  # N:S:C by variable, where bounds are in units of the resolution
 
 
 class CollectionReport(Facts):
     """A compressed collection: `bytes_in` and `bytes_out` are compressed bytes in baskets.
 
-    `branches`, `precision` (the bounds), `floors`, `max_error` and `bits` are by variable.
+    `branches`, `precision` (the bounds), `floors`, `max_error`, `bits` and `resolutions` are by variable.
     """
 
     name: str
@@ -28,6 +29,7 @@ class CollectionReport(Facts):
     bytes_in: int
     bytes_out: int
     bytes_per_jet: float | None
+    resolutions: Terms = None
 
 
 class TreeReport(Facts):
@@ -165,14 +167,16 @@ def _collections(entries: Sequence[CollectionReport]) -> list[str | PageTable]:
         "",
         PageTable(["branch", "bound", "largest error", "bits"], variables),
         *floor_lines((e.name, e.units, e.floors, e.precision) for e in entries),
+        *_resolutions({e.name: e.resolutions for e in entries}),
     ]
 
 
-def _of_all(variable: str, entries: Sequence[CollectionReport]) -> tuple[Bounds, Mapping[str, float], int]:
+def _of_all(variable: str, entries: Sequence[CollectionReport]) -> tuple[Bounds, Mapping[str, float], int, Terms]:
     """The loosest bound of a branch that several trees have, its largest error, and the number of jets."""
     bounded = [{variable: e.precision[variable]} for e in entries if variable in e.precision]
     largest = max((e.max_error[variable] for e in entries if variable in e.max_error), default=0.0)
-    return loosest(bounded) if bounded else {}, {variable: largest}, sum(e.jets for e in entries)
+    resolutions = next((e.resolutions for e in entries if e.resolutions), None)
+    return loosest(bounded) if bounded else {}, {variable: largest}, sum(e.jets for e in entries), resolutions
 
 
 def floor_lines(entries: Iterable[tuple[str, str | None, Mapping[str, float], Bounds]]) -> list[str]:
@@ -188,6 +192,20 @@ def floor_lines(entries: Iterable[tuple[str, str | None, Mapping[str, float], Bo
     ]
 
 
+def _resolutions(found: Mapping[str, Terms]) -> list[str]:
+    """Lines on variables whose bounds and errors are in units of the detector's resolution, with their collections."""
+    named: dict[str, list[str]] = {}
+    for name, resolutions in found.items():
+        if resolutions:
+            terms = ", ".join(f"{variable} {terms}" for variable, terms in resolutions.items())
+            named.setdefault(terms, []).append(name)
+    return [
+        f"errors are in units of the resolution, sqrt(N^2/pt^2 + S^2/pt + C^2) with N:S:C (pt in GeV): {terms}"
+        f" ({some(names, 6)})"
+        for terms, names in named.items()
+    ]
+
+
 def _sizes(entry: CollectionReport) -> tuple[str, str]:
     if not entry.jets:
         return "-", "-"
@@ -199,12 +217,15 @@ def _variables(entry: CollectionReport) -> dict[str, str]:
     return {**entry.branches, **{v: f"{entry.name}: {v}" for v in entry.precision if v not in entry.branches}}
 
 
-def _promise(variable: str, precision: Bounds, largest: Mapping[str, float], jets: int) -> list[str]:
+def _promise(
+    variable: str, precision: Bounds, largest: Mapping[str, float], jets: int, resolutions: Terms = None
+) -> list[str]:
     """The bound of a variable and its largest error; empty for a variable without a promise."""
     if variable not in precision:
         return ["", ""]
     bound = precision[variable]
-    return [f"{bound:g}" if bound is not None else "none", f"{largest.get(variable, 0.0):.2g}" if jets else "-"]
+    text = "none" if bound is None else bound_text(bound, variable in (resolutions or {}))
+    return [text, f"{largest.get(variable, 0.0):.2g}" if jets else "-"]
 
 
 def _dropped(names: Sequence[str]) -> list[str]:
@@ -257,6 +278,7 @@ class StoredCollection(Facts):
     bytes_in: int
     bytes: int
     bytes_per_jet: float | None
+    resolutions: Terms = None
 
 
 class RunCollection(Facts):
@@ -266,6 +288,7 @@ class RunCollection(Facts):
     precision: Bounds
     bits: Mapping[str, float]
     max_error: Mapping[str, float]
+    resolutions: Terms = None
 
 
 class RunReport(Facts):
@@ -340,8 +363,9 @@ def _tree_or_trees(trees: Sequence[TreeReport]) -> str:
 
 def _bounds(run: RunReport) -> str:
     """The bounds of a run, each once, the tightest first."""
-    bounds = {bound for entry in run.collections for bound in entry.precision.values()}
-    return ", ".join([f"{x:g}" for x in sorted(b for b in bounds if b is not None)] + ["none"] * (None in bounds))
+    bounds = {(bound, v in (e.resolutions or {})) for e in run.collections for v, bound in e.precision.items()}
+    known = sorted((bound, resolved) for bound, resolved in bounds if bound is not None)
+    return ", ".join([bound_text(*one) for one in known] + ["none"] * (len(known) < len(bounds)))
 
 
 def _of_all_runs(stored: StoredCollection, runs: Sequence[RunReport]) -> CollectionReport:
@@ -397,11 +421,12 @@ class VerificationReport(Report):
     dropped: list[str]
     left_out: list[LeftOut]
     differences: list[str]
+    resolutions: Mapping[str, Terms] | None = None
 
     def _page(self) -> Page:
-        kept = Counter(self.branches.values())
+        kept, shares = Counter(self.branches.values()), self.resolutions or {}
         rows = [
-            [name, variable, *_promise(variable, self.precision[name], found, self.collections[name])]
+            [name, variable, *_promise(variable, self.precision[name], found, self.collections[name], shares.get(name))]
             for name, found in self.max_error.items()
             for variable in self.precision[name]
         ]
@@ -414,4 +439,5 @@ class VerificationReport(Report):
             *(f"  {line}" for line in (*_dropped(self.dropped), *left_out_lines(self.left_out))),
             *([PageTable(["jets", "variable", "bound", "largest error"], rows, words=(0, 1))] if rows else []),
             *floor_lines((name, self.units[name], self.floors[name], self.precision[name]) for name in self.max_error),
+            *_resolutions(self.resolutions or {}),
         ]

@@ -28,7 +28,7 @@ from atlasae.files.trees import Source, Tree, open_source
 from atlasae.jets.columns import same_bits, to_columns
 from atlasae.jets.inputs import Opened, open_input
 from atlasae.jets.stored import largest_of, rounded_up_to, storage_of
-from atlasae.report import line_of, loosest, merge_largest, short
+from atlasae.report import bound_text, line_of, loosest, merge_largest, short
 
 Differences = Callable[[Source], Iterable[str]]  # what differs in a file that was written
 EXACT, WITHIN, DIFFERENT = "bit for bit", "within precision", "different"
@@ -265,6 +265,10 @@ def _compare(
         dropped=contents.dropped,
         left_out=contents.left_out,
         differences=differences,
+        resolutions={
+            name: texts for name, entries in collections.items() if (texts := entries[-1].collection.resolution_texts)
+        }
+        or None,
     )
 
 
@@ -375,5 +379,6 @@ def _compare_jets(
         if bound is None:
             continue
         if beyond := int((~(everything[variable] <= bound) & ~same).sum()):
-            problems.append(f"{beyond} jets beyond {bound:g} in {variable}")
+            text = bound_text(bound, variable in storage.layout.resolutions)
+            problems.append(f"{beyond} jets beyond {text} in {variable}")
     return largest, problems

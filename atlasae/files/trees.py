@@ -170,7 +170,8 @@ class Tree:
         """Compressed bytes of these branches in baskets or pages."""
         if self.is_rntuple:  # it has no counters
             known = [name for name in names if name in self._fields]
-            return sum(int(page.locator.num_bytes) for _, page in self._pages(known))
+            places = {page.locator.offset: int(page.locator.num_bytes) for _, page in self._pages(known)}
+            return sum(places.values())  # equal pages are in the file once
         fields = [self._field(name) for name in self._holders_of(names)]
         return sum(int(field.compressed_bytes) for field in fields) + self._embedded_bytes(fields)
 
