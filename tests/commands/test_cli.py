@@ -391,7 +391,8 @@ def test_a_note_says_that_many_jets_do_not_fit(tmp_path):
     for layout in ("floats", "packed"):
         text = succeeded("compress", path, tmp_path / "out.root", "--force", "--layout", layout).out
         (note,) = [line for line in text.splitlines(keepends=True) if "kept exactly" in line]
-        assert note == "note: 7% of the jets of 'jets' are kept exactly: pt is not positive (7 jets)\n"
+        assert note.startswith("note: ")
+        assert note.endswith("7% of the jets of 'jets' are kept exactly: pt is not positive (7 jets)\n")
 
 
 def test_exact_momenta_beside_jets_within_a_bound_are_told(tmp_path):
