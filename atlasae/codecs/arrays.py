@@ -51,6 +51,8 @@ class Codec:
         self, precision: Precision | float | str | Mapping[str, float] = "1e-3", model: Named | Model = "default"
     ) -> None:
         asked = Precision.read(precision)
+        if asked.resolutions:
+            raise UserError(f"precision '{asked.text}' is for files: give a Codec bounds such as 1e-3")
         self.precision = precision if isinstance(precision, str) else asked.text
         self.model = as_model(model)
         columns = STORAGE.to_columns(_jets_of(self.model.autoencoder))

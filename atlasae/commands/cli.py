@@ -39,7 +39,7 @@ def commands() -> None:
     metavar="SIZE",
     help="Many files: cut ROOT files that are larger, such as 2GB, into parts; tables stay whole.",
 )
-@click.option("--tree", help="Tree to compress; default: the largest that holds jets.")
+@click.option("--tree", help="Tree to compress; default: all that hold jets.")
 @click.option("--jets", multiple=True, metavar="PATTERN", help="`Jet_{pt,eta,phi,mass}`, a prefix, or four names.")
 @click.option(
     "--objects",
@@ -52,8 +52,12 @@ def commands() -> None:
 @click.option("--units", type=UNITS, help="Default: from names of branches, else from the values.")
 @click.option("--model", default="default", show_default=True, help="Model (or tables) file, packaged, or `self`.")
 @click.option(
-    "--precision", default="1e-3", show_default=True, help="`1e-3`, `pt=1e-3,eta=...,phi=...,m=...`, `full`, `none`."
+    "--precision",
+    default="1e-3",
+    show_default=True,
+    help="`1e-3`, `resolution/20`, `pt=1e-3,eta=...,phi=...,m=...`, `full`, `none`.",
 )
+@click.option("--resolution", default="atlas", show_default=True, help="`atlas`, `cms`, or `cms,m=N:S:C`.")
 @click.option(
     "--layout",
     type=click.Choice(["floats", "packed"]),
@@ -90,6 +94,7 @@ def compress(
     dask: str | None,
     split_size: str | None,
     precision: str,
+    resolution: str,
     layout: str,
     no_dither: bool,
     no_context: bool,
@@ -116,7 +121,7 @@ def compress(
         raise UserError("--objects all takes all four-momenta: leave out --jets")
     chosen = Options.of_words({
         "jets": ("*",) if objects == "all" else jets,
-        "precision": Precision.parse(precision),
+        "precision": Precision.parse(precision, resolution),
         "step_size": parse_size(step_size, "--step-size"),
         "layout": layout,
         "format": file_format,

@@ -148,7 +148,12 @@ class ListLayout(WordsLayout):
         return _start([Compressor(layout, options.precision.of(storage.layout))], model, [note])
 
 
-FLOATS_LAYOUTS: dict[str, type[WordsLayout]] = {"floats": FloatsLayout, "list": ListLayout, "bottleneck": WordsLayout}
+FLOATS_LAYOUTS: dict[str, type[WordsLayout]] = {
+    "floats": FloatsLayout,
+    "resolved": WordsLayout,
+    "list": ListLayout,
+    "bottleneck": WordsLayout,
+}
 
 
 def start_floats(

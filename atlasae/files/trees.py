@@ -170,7 +170,8 @@ class Tree:
         """Compressed bytes of these branches in baskets or pages."""
         if self.is_rntuple:  # it has no counters
             known = [name for name in names if name in self._fields]
-            return sum(int(page.locator.num_bytes) for _, page in self._pages(known))
+            places = {page.locator.offset: int(page.locator.num_bytes) for _, page in self._pages(known)}
+            return sum(places.values())  # equal pages are in the file once
         return sum(int(self._field(name).compressed_bytes) for name in self._holders_of(names))
 
     def _pages(self, names: Sequence[str], start: int = 0, stop: int | None = None) -> Iterator[tuple[int, Any]]:

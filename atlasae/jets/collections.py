@@ -4,11 +4,12 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TypedDict
 
 from atlasae.errors import UserError
 from atlasae.files.branches import LIST, Branch
 from atlasae.files.leaf_names import plain
+from atlasae.jets.resolution import Resolution
 
 DIMENSIONFUL = frozenset({"pt", "m", "E", "px", "py", "pz"})
 
@@ -49,6 +50,17 @@ class Rounding:
             raise ValueError(f"{self} has bits, origin or step out of range")
 
 
+class Term(TypedDict, total=False):
+    """A variable of a list as a run stores it: the fields of `Variable`."""
+
+    branch: str
+    coordinate: str
+    precision: float
+    scale: float
+    categories: Sequence[float]
+    full_turn: bool
+
+
 @dataclass(frozen=True)
 class Collection:
     """One set of jets in a tree: its branches by variable, their dtypes and counter, and the units of pt and m."""
@@ -61,13 +73,14 @@ class Collection:
     counter: str | None = None
     units: str | None = None
     words: int = 3
-    terms: list[dict[str, Any]] | None = None  # `VariableList.to_json`, for a list of variables instead of jets
+    terms: list[Term] | None = None  # `VariableList.to_json`, for a list of variables instead of jets
     packed: bool = False  # stored in one branch of bytes (`--layout packed`); its counter gives the jets per event
     exact_prefix: str | None = None  # prefix of the exact branches, if it is not `prefix` + `exact_`
     roundings: dict[str, Rounding] | None = None  # by variable, where the input was rounded
     array: bool = False  # entries are arrays, of as many jets as in every other
     shared: tuple[str, ...] = ()  # variables whose branches are of another collection, in which they are coded
     full_turn: bool = False  # phi is in [0, 2 pi), not in [-pi, pi)
+    resolutions: dict[str, Resolution] | None = None  # by variable, where it is the unit of bounds and errors
 
     @property
     def variables(self) -> tuple[str, ...]:
@@ -88,6 +101,11 @@ class Collection:
     def coded(self) -> tuple[str, ...]:
         """The variables that a codec encodes: pt, eta, phi and m of jets, whatever is stored of them."""
         return ("pt", "eta", "phi", "m") if self.holds_jets else self.variables
+
+    @property
+    def resolution_texts(self) -> dict[str, str] | None:
+        """N:S:C of the variables whose bounds and errors are in units of the resolution, or None."""
+        return {v: str(found) for v, found in self.resolutions.items()} if self.resolutions else None
 
     @property
     def layout(self) -> str:
@@ -129,13 +147,13 @@ def main_collection(jets: Mapping[str, int]) -> str:
     """The collection that an analysis means by `the jets`, from the number of jets by name; raises ValueError if none.
 
     It is the one with most jets of those whose name tells of no other kind (truth, large radius, subjets, taus); of
-    several, the one with the shortest name.
+    several, the one with the shortest name, and of those of several trees (`nominal/Jet`) the first.
 
     >>> main_collection({"FatJet": 0, "GenJet": 127, "Jet": 188, "SubJet": 300})
     'Jet'
     """
     usual = [name for name in jets if not _SPECIAL.search(name)]
-    return min(usual or jets, key=lambda name: (-jets[name], len(name)))
+    return min(usual or jets, key=lambda name: (-jets[name], len(name.rpartition("/")[2])))
 
 
 def name_counters(

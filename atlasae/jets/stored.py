@@ -101,7 +101,10 @@ class Storage:
         """
         stored = zip(self.layout.names, self.dtypes, strict=True)
         whole = {name for name, dtype in stored if dtype.kind != "f"}
-        return {variable: bound if variable in whole else inner(bound, drift) for variable, bound in bounds.items()}
+        return {
+            variable: bound if variable in whole else inner(bound, drift / self.layout.least(variable))
+            for variable, bound in bounds.items()
+        }
 
     def steps(self, bounds: Mapping[str, float], columns: Stored, drift: float = DRIFT) -> list[float]:
         """The steps of the coordinates that keep these bounds for rows like those in `columns`."""
@@ -162,7 +165,8 @@ def storage_of(collection: Collection) -> Storage:
     scale = MEV_PER_UNIT.get(collection.units or "")
     if scale is None:
         raise ValueError(f"units {collection.units!r} of '{collection.name}' are none of {', '.join(MEV_PER_UNIT)}")
-    return Storage(Layout(collection.variables, collection.full_turn), dtypes, scale, collection.roundings or {})
+    layout = Layout(collection.variables, collection.full_turn, collection.resolutions or {})
+    return Storage(layout, dtypes, scale, collection.roundings or {})
 
 
 def blocks(n: int) -> list[slice]:

@@ -11,6 +11,7 @@ import msgspec
 import numpy as np
 
 from atlasae.errors import UserError
+from atlasae.jets.collections import Term
 from atlasae.jets.coordinates import (
     LARGEST_ETA,
     LARGEST_PHI,
@@ -25,6 +26,7 @@ from atlasae.jets.coordinates import (
     to_symlog,
     wrap,
 )  # fmt: skip
+from atlasae.jets.resolution import Resolutions
 
 COORDINATES = ("log", "linear", "asinh", "angle", "integer", "categorical")
 WHOLE = ("integer", "categorical")  # decoded exactly, or kept as exact jets
@@ -141,6 +143,7 @@ class VariableList:
     variables: tuple[Variable, ...]
     roundings: ClassVar[int] = 4
     has_energy: ClassVar[bool] = False
+    resolutions: ClassVar[Resolutions] = {}  # of none, as bounds are in the list
     full_turn: ClassVar[bool] = False  # of jets it is their layout that tells
     example: ClassVar[Sequence[float] | None] = None  # a row that any model of these variables can encode
 
@@ -187,6 +190,10 @@ class VariableList:
         """The stored values of rows: the same numbers for any dtypes and scale."""
         return rows
 
+    def least(self, variable: str) -> float:
+        """The smallest error that counts as 1."""
+        return 1.0
+
     def shared(self, largest: dict[str, float]) -> dict[str, float]:
         """The largest error of each variable of a row, from the bounds of the stored variables: the same numbers."""
         return largest
@@ -215,12 +222,12 @@ class VariableList:
         """The precision of every branch."""
         return {v.branch: v.precision for v in self.variables}
 
-    def to_json(self) -> list[dict[str, Any]]:
+    def to_json(self) -> list[Term]:
         """The list as plain JSON, for `from_json`."""
-        return [_told(asdict(variable)) for variable in self.variables]
+        return [_told(variable) for variable in self.variables]
 
     @classmethod
-    def from_json(cls, facts: list[dict[str, Any]]) -> "VariableList":
+    def from_json(cls, facts: Sequence[Term]) -> "VariableList":
         """The list from JSON of `to_json`; raises ValueError for anything else."""
         return cls(msgspec.convert(facts, tuple[Variable, ...]))
 
@@ -284,12 +291,15 @@ def read_variables(path: Path) -> VariableList:
     return VariableList(variables)
 
 
-def _told(facts: dict[str, Any]) -> dict[str, Any]:
+def _told(variable: Variable) -> Term:
     """The facts of a variable, without `full_turn` where it is false: it was added to the format later."""
-    return {name: fact for name, fact in facts.items() if fact or name != "full_turn"}
+    facts: Term = asdict(variable)  # type: ignore[assignment]
+    if not variable.full_turn:
+        del facts["full_turn"]
+    return facts
 
 
-def _variable(table: dict[str, Any], path: Path) -> Variable:
+def _variable(table: Mapping[str, Any], path: Path) -> Variable:
     where = f"'{path}', variable '{table.get('branch')}'"
     if unknown := set(table) - _KEYS:
         raise UserError(f"{where}: no setting '{unknown.pop()}': there are {', '.join(sorted(_KEYS))}")
