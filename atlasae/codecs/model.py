@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache, cached_property
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, Union
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,10 +22,8 @@ from atlasae.jets.coordinates import Floats
 from atlasae.report import line_of, to_html
 
 if TYPE_CHECKING:
-    from atlasae.codecs.bottleneck import BottleneckAutoencoder
-    from atlasae.codecs.chain import InvertibleAutoencoder
+    from atlasae.codecs.bottleneck import Autoencoder, BottleneckAutoencoder
 
-Autoencoder = Union["InvertibleAutoencoder", "BottleneckAutoencoder"]
 Arrays = Mapping[str, npt.NDArray[Any]]
 
 MODEL_FORMAT = 1  # version of the model file; to be raised when old readers would misread a new file
@@ -50,7 +48,7 @@ class Model:
     facts: dict[str, Any]
 
     @cached_property
-    def autoencoder(self) -> Autoencoder:
+    def autoencoder(self) -> "Autoencoder":
         """The autoencoder in torch."""
         return _build(self._read_facts, self._arrays).eval()
 
@@ -108,7 +106,7 @@ class Model:
         return cls(content, facts)
 
     @classmethod
-    def from_autoencoder(cls, autoencoder: Autoencoder, facts: dict[str, Any]) -> "Model":
+    def from_autoencoder(cls, autoencoder: Any, facts: dict[str, Any]) -> "Model":
         """The model of a trained autoencoder, with weights rounded to float32.
 
         Bins, limits and normalisation are stored as float64, as an edge at pi must not be rounded.
@@ -214,7 +212,7 @@ def _facts_in(content: bytes) -> Any:
     return json.loads(json.loads(content[8 : 8 + size])["__metadata__"][_KEY])
 
 
-def _architecture(autoencoder: Autoencoder) -> dict[str, Any]:
+def _architecture(autoencoder: "Autoencoder") -> dict[str, Any]:
     """The facts that `_build` needs besides the weights."""
     if isinstance(autoencoder, ChainModel):
         return {"architecture": "invertible", "chain": [asdict(link) for link in autoencoder.links]}
@@ -269,7 +267,7 @@ def _layers(name: str, sizes: Sequence[int]) -> Iterator[tuple[str, tuple[int, .
         yield f"{name}.{k}.bias", (outputs,)
 
 
-def _build(facts: dict[str, Any], arrays: Arrays) -> Autoencoder:
+def _build(facts: dict[str, Any], arrays: Arrays) -> "Autoencoder":
     """The autoencoder of a model file, in float64; raises various errors for invalid facts or weights."""
     import torch  # here, as it takes long
 
