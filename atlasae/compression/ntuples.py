@@ -90,8 +90,12 @@ class NtupleFile:
 
 
 def is_to_be_grafted(opened: Opened, options: Options) -> bool:
-    """Whether an input is an RNTuple that is to stay one, whose pages are copied."""
+    """Whether an input is an RNTuple that is to stay one, whose pages are copied.
+
+    The jets of others, which would be lost if it were left alone, are kept by writing all anew.
+    """
     asked = options.rewrite or options.compression is not None or options.packed
+    asked = asked or (options.only_jets and bool(opened.others))
     tree = opened.tree_read
     return bool(tree and tree.is_rntuple and not asked and options.rntuple is not False and not opened.part)
 
