@@ -15,7 +15,7 @@ from atlasae.codecs.lattice import Lattice, ShiftedLattice
 from atlasae.codecs.packed import Columns, PackedCodec
 from atlasae.codecs.priors import Priors, default_priors, packaged_priors
 from atlasae.codecs.resolved import ResolvedLattice, ResolvedSteps, lattice_of
-from atlasae.compression.collection import CompressedJets, Compressor, Start, as_rounded, or_other_units
+from atlasae.compression.collection import CompressedJets, Compressor, Start, as_rounded
 from atlasae.compression.format import CompressedCollection, Run
 from atlasae.compression.plan import Options, Plan
 from atlasae.errors import DamagedFileError, UserError
@@ -109,8 +109,8 @@ class PackedLayout:
 
     @property
     def why_exact(self) -> str:
-        """The likely reason why many jets are exact, for a note."""
-        return "they are beyond the grid, or unphysical" + or_other_units(self.collection)
+        """The likely reason why many jets are exact, for a note; empty where it is the jets."""
+        return ""
 
 
 def steps_apart(storage: Storage) -> float:
