@@ -188,17 +188,13 @@ def _write_tree(source: Source, contents: Contents, target: Target, progress: Pr
 
 
 def _not_salvaged(source: Source, contents: Contents) -> list[LeftOut]:
-    """What a salvage leaves out of a grafted file: it writes the trees of jets anew, as far as uproot can."""
-    if not is_grafted(contents):
-        return []
-    trees = [source.trees[name] for name in contents.trees]
-    others = {name for run in contents.runs for name in run.other_trees | run.other_objects}
-    unwritable = [
+    """What a salvage leaves out of the trees of jets of a grafted file: it writes them anew, as far as uproot can."""
+    trees = [source.trees[name] for name in contents.trees] if is_grafted(contents) else []
+    return [
         LeftOut(contents.shown(tree.name, branch.name), branch.why)
         for tree in trees
         for branch in (tree.nesting() if tree.is_rntuple else tree).unwritable
     ]
-    return unwritable + [LeftOut(name, "only trees of jets are salvaged") for name in sorted(others)]
 
 
 def _rewritten(source: Source, contents: Contents, lost: Lost | None) -> dict[str, Contents]:
