@@ -34,6 +34,7 @@ from atlasae.compression.grafting import (
     jet_branches,
     plan_of,
     unfit,
+    write_composed,
     write_grafted,
 )  # fmt: skip
 from atlasae.compression.ntuples import NtupleTarget, as_ntuple, grafted_ntuple, is_to_be_grafted
@@ -164,7 +165,8 @@ def _planned(opened: Opened, options: Options) -> tuple[Opened, Plan, Write]:
         return opened, make_plan(opened, replace(options, rntuple=True), grafted=True), _write_grafted_ntuple
     grafting = grafting_of(opened, options)
     if grafting is None:
-        return opened, make_plan(opened, options), _write_compressed
+        is_plain_table = opened.source is None and not options.rntuple
+        return opened, make_plan(opened, options), _write_table if is_plain_table else _write_compressed
     plan = plan_of(grafting, make_plan(opened, options, grafted=True))
     if (whole := unfit(grafting, plan.collections)) and opened.tree_read:
         note = f"left as they are, since more than numbers varies in their objects: {', '.join(whole)}"
@@ -280,6 +282,18 @@ def _write_compressed(opened: Opened, plan: Plan, options: Options, path: Path, 
         run = replace(_run(opened, plan, start, chunks, list(types), options), copied=copied, left_out=left_out)
         write_contents(target, Contents([run], chunks, start.embedded))
     return Output(run, notes, types)
+
+
+def _write_table(opened: Opened, plan: Plan, options: Options, path: Path, progress: Progress) -> Output:
+    """Write the tree of a table, with as few bytes beside its baskets as those of a file that is copied."""
+    start = _start(opened.events, plan, options)
+    plan = settle_plan(plan, [compressor.collection for compressor in start.compressors])
+    with scratch(path) as loose:
+        with create(loose, told=plan.compression) as target:
+            chunks, types = _write_chunks(opened, plan, start.compressors, options, target, progress)
+        run = _run(opened, plan, start, chunks, list(types), options)
+        write_composed(loose, Contents([run], chunks, start.embedded), path)
+    return Output(run, start.notes(), types)
 
 
 def _write_grafted(
