@@ -8,7 +8,7 @@ from typing import Any
 
 from atlasae.errors import UserError
 from atlasae.files.branches import LIST, Branch
-from atlasae.files.leaf_names import plain
+from atlasae.files.leaves import plain
 
 DIMENSIONFUL = frozenset({"pt", "m", "E", "px", "py", "pz"})
 

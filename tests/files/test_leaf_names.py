@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from atlasae.compression.others import read_counted
 from atlasae.errors import UserError
-from atlasae.files import leaf_names, trees
+from atlasae.files import leaves, trees
 from atlasae.files.trees import open_source
 from atlasae.files.writing import create
 
@@ -120,7 +120,7 @@ def confusing(tmp_path, monkeypatch):
     jets = random_jets(int(counts.sum()))
     branches = {f"jet_{v}": ak.unflatten(jets[v].astype(np.float32), counts) for v in ("pt", "eta", "phi", "m")}
     with monkeypatch.context() as patched:
-        patched.setattr(leaf_names, "plain", lambda name: "njet" if name == "numb" else name)
+        patched.setattr(leaves, "plain", lambda name: "njet" if name == "numb" else name)
         counters = dict.fromkeys(branches, "numb")
         path = written(tmp_path / "in.root", branches | {"njet": KINDS["number"]}, counters)
     named = path.read_bytes().replace(b"\4numb\4njet", b"\4njet\4njet")  # the leaf's name, not only its title
