@@ -77,7 +77,7 @@ def decompress_file(
         _check_parts(path, contents, lost)
         with replacing(target, force) as temporary:
             if is_table(target):
-                _write_table(source, contents, temporary, progress or silent, lost)
+                _write_table(source, contents, temporary, target, progress or silent, lost)
             else:
                 left_out = _write_restored(source, contents, temporary, progress or silent, lost)
             check_unchanged()
@@ -188,17 +188,19 @@ def _is_nested(branch: Branch) -> bool:
     return not (branch.holds_numbers or branch.dtype == "string" or branch.dtype.endswith(" array"))
 
 
-def _write_table(source: Source, contents: Contents, path: Path, progress: Progress, lost: Salvage | None) -> None:
-    """Write the original branches as the columns of a table, chunk by chunk."""
+def _write_table(
+    source: Source, contents: Contents, path: Path, target: Path, progress: Progress, lost: Salvage | None
+) -> None:
+    """Write the original branches as the columns of a table that will be called `target`, chunk by chunk."""
     contents = _rewritten(source, contents, lost)
     run = contents.runs[0]
-    _refuse_unheld(source, run, path)
+    _refuse_unheld(source, run, target)
     rows = sum(chunk.entries for chunk in contents.chunks) if lost is None else None
     restored = restored_events(source, contents, progress, lost)
     first = next(restored, None)
     if first is None:
         raise _all_lost(source)
-    with create_table(path, _facts_of(run), rows) as writer:
+    with create_table(path, _facts_of(run), rows, target) as writer:
         for _, events in chain([first], restored):
             writer.extend({name: events[name] for name in run.originals})
 

@@ -4,6 +4,7 @@ import io
 import math
 import warnings
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -119,7 +120,7 @@ class Hdf5:
             yield (collected := Collected(facts))
             _write_store(path, collected.table(), layout, facts["dataset"].get("key", _KEY))
             return
-        with _h5py().File(path, "w") as file:
+        with _h5py().File(path, "w", locking=False) as file:
             yield _Writer(file, facts)
 
 
@@ -256,7 +257,10 @@ class Hdf5Events:
         self.unwritable: list[Unwritable] = []
         self._places = dict(found.places)
         refuse_twice(list(found.places), name)
-        if found.index is not None:
+        places = [*found.places.values(), *([found.index] if found.index else [])]
+        for dataset in {place.dataset.name: place.dataset for place in places}.values():
+            _refuse_bombs(dataset, name)
+        if found.index is not None and not _counts(found.index):
             label = INDEX
             while label in self._places:
                 label += "_"
@@ -269,8 +273,6 @@ class Hdf5Events:
                 self.branches.append(branch)
             else:
                 self.unwritable.append(Unwritable(column, f"holds no numbers, nor lists of them, but {place.dtype()}"))
-        for dataset in {place.dataset.name: place.dataset for place in self._places.values()}.values():
-            _refuse_bombs(dataset, name)
 
     def places(self) -> dict[str, _Place]:
         """Where the columns are that can be read."""
@@ -300,6 +302,12 @@ class Hdf5Events:
             whole[place.dataset.name] = whole.get(place.dataset.name, 0) + 1
         places = [self._places[name] for name in names]
         return sum(place.dataset.id.get_storage_size() // whole[place.dataset.name] for place in places)
+
+
+def _counts(index: _Place) -> bool:
+    """Whether labels of rows are 0, 1, 2 ..."""
+    labels = index.of(index.dataset[:])
+    return bool(labels.dtype.kind in "iu" and np.array_equal(labels, np.arange(len(labels))))
 
 
 def _refuse_bombs(dataset: Any, name: str) -> None:
@@ -391,7 +399,10 @@ class _Writer:
         for name, (rows, dtype) in self._datasets(parts, {name: dtype for name, (_, dtype) in values.items()}).items():
             dataset = self._dataset(name, dtype, rows.shape[1:])
             dataset.resize(stop, axis=0)
-            dataset[self._rows : stop] = rows
+            if len(rows) == 1:
+                dataset[self._rows] = rows[0]  # h5py takes an array of one list for a matrix
+            else:
+                dataset[self._rows : stop] = rows
         self._rows = stop
 
     def _datasets(self, values: dict[str, Any], dtypes: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
@@ -424,7 +435,8 @@ def _for_file(column: Column) -> tuple[Any, Any]:
     if column.layout.parameter("__array__") == "string":
         return np.array(column.to_list(), object), h5py.string_dtype()
     rows = np.empty(len(column), object)
-    rows[:] = [np.asarray(row) for row in column]
+    for number, row in enumerate(column):  # numpy would make one array of lists of one length
+        rows[number] = np.asarray(row)
     return rows, h5py.vlen_dtype(ak.to_numpy(ak.flatten(column)).dtype)
 
 
@@ -436,7 +448,11 @@ def _write_store(path: Path, table: Table, layout: str, key: str) -> None:
     how = {"format": "fixed" if layout == "fixed" else "table", "data_columns": True if layout == "columns" else None}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about names that are no words of Python
-        frame_of(table).to_hdf(path, key=key, mode="w", **how)
+        # In memory, since PyTables locks a file on disk, as `replacing` does.
+        memory = {"driver": "H5FD_CORE", "driver_core_backing_store": 0}
+        with library("pandas", "a store of pandas", "tables").HDFStore(path, "w", **memory) as store:
+            store.put(key, frame_of(table), **how)
+            path.write_bytes(store._handle.get_file_image())
 
 
 # npz
@@ -491,7 +507,7 @@ def _open_npz(stream: BinaryIO, name: str) -> OpenTable:
         with zipfile.ZipFile(stream) as file:
             arrays, objects = _arrays(file, name)
             packed = any(info.compress_type != zipfile.ZIP_STORED for info in file.infolist())
-    except (zipfile.BadZipFile, zipfile.LargeZipFile, EOFError, ValueError, LookupError, OSError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, LookupError, OSError) as error:
         if getattr(error, "errno", None):
             raise
         raise DamagedFileError(f"{name}: damaged: not the npz that was written ({line_of(error)})") from None

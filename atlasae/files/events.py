@@ -190,8 +190,8 @@ def _written(values: Column) -> Column:
 
 def _numpy(values: Column) -> Column:
     """A column as an array of numpy, unless it is of lists or texts."""
-    if isinstance(values, ak.Array) and (values.ndim == 1 or values.layout.is_regular):
-        return values if values.layout.parameter("__array__") == "string" else ak.to_numpy(values)
+    if isinstance(values, ak.Array) and values.layout.parameter("__array__") != "string":
+        return ak.to_numpy(values) if values.layout.is_numpy or values.layout.is_regular else values
     return values
 
 

@@ -22,6 +22,7 @@ from atlasae.files.rntuple import assemble
 from atlasae.report import line_of
 
 _CODECS = ("snappy", "none", "gzip", "brotli", "lz4", "zstd")  # the first is pyarrow's own choice
+_BUFFER = 1 << 20  # bytes of a column in memory, which else is read whole
 _ROWS = 65_536  # read at once
 _MOST_READERS = 8  # of different columns, each of which remembers where it is
 _MOST_SCHEMA = 1 << 26  # bytes of a schema
@@ -48,7 +49,7 @@ class Parquet:
         if not b"PAR1".startswith(stream.read(4)):
             raise UserError(f"{path.name}: not a parquet file, whatever its suffix says")
         with _damage(path.name):
-            file = parquet.ParquetFile(stream, page_checksum_verification=True)
+            file = parquet.ParquetFile(stream, buffer_size=_BUFFER, page_checksum_verification=True)
             events = ParquetEvents(file, path.name)
             opened = _opened(events, path.name)
         yield opened
@@ -69,7 +70,7 @@ def _damage(file: str) -> Iterator[None]:
     """Turn errors of pyarrow on changed bytes into DamagedFileError."""
     try:
         yield
-    except (_arrow().ArrowException, OSError, ValueError, TypeError, AttributeError, LookupError) as error:
+    except (_arrow().ArrowException, OSError, ValueError, TypeError, AttributeError, LookupError, zlib.error) as error:
         if isinstance(error, MemoryError) or getattr(error, "errno", None):  # an error of the machine, not damage
             raise
         raise DamagedFileError(f"{file}: damaged: not the parquet that was written ({line_of(error)})") from None
@@ -380,7 +381,7 @@ def _opened(events: ParquetEvents, file: str) -> OpenTable:
     if (codec := events.codec) != _CODECS[0]:
         facts["codec"] = codec
     plain = not events.places and all(b.holds_numbers and not b.jagged for b in events.branches)
-    if not plain and b"pandas" not in (events.schema.metadata or {}):
+    if not plain:
         facts["schema"] = _pack(events.schema)
     notes = left_out_attributes(metadata.get("attributes"))
     return OpenTable(events, facts, (*notes, *_arrow_notes(events, metadata, "schema" in facts)))
@@ -480,6 +481,7 @@ class _Writer:
             codec = self._facts.get("codec", _CODECS[0])
             how = {"compression": codec if codec in _CODECS else _CODECS[0], "write_page_checksum": True}
             how["use_dictionary"] = of_pandas  # floats of jets repeat too seldom, but pandas does so
+            how["use_compliant_nested_type"] = "schema" not in self._facts  # else names are those of the schema
             self._file = _arrow("pyarrow.parquet").ParquetWriter(self._path, table.schema, **how)
         self._file.write_table(table.cast(self._file.schema) if table.schema != self._file.schema else table)
 
@@ -506,12 +508,16 @@ class _Writer:
     def _of_columns(self, columns: Mapping[str, ak.Array]) -> Any:
         """A table of Arrow with the types of the schema, if there is one."""
         arrow, facts = _arrow(), self._facts
-        halves = set(facts.get("halves", ()))
-        own = {n: ak.values_astype(c, np.float16) if n in halves else c for n, c in columns.items()}
+        schema = unpack_schema(facts["schema"]) if "schema" in facts else None
+        halves, own = set(facts.get("halves", ())), dict(columns)
+        own |= {name: ak.values_astype(own[name], np.float16) for name in halves.intersection(own)}
+        if (index := facts.get("index")) in own and schema is not None:
+            labels = own.pop(index)
+            if field := _index_field(schema):  # else the schema has their first, last and step
+                own[field] = labels
         places = {name: place for name, place in facts.get("places", {}).items() if name in own}
         with damage("what tells the records of members"):
             records = assemble(own, places)
-        schema = unpack_schema(facts["schema"]) if "schema" in facts else None
         known = {field.name: field for field in schema} if schema is not None else {}
         names = [name for name in known if name in records.fields]
         names += [name for name in records.fields if name not in known]
@@ -527,6 +533,12 @@ class _Writer:
             arrays.append(array)
         metadata = schema.metadata if schema is not None and len(names) == len(schema) else None
         return arrow.Table.from_arrays(arrays, schema=arrow.schema(fields, metadata))
+
+
+def _index_field(schema: Any) -> str | None:
+    """The field with the row labels, if pandas notes one."""
+    noted = (schema.pandas_metadata or {}).get("index_columns") or [None]
+    return noted[0] if isinstance(noted[0], str) else None
 
 
 def _native(values: Any) -> Any:

@@ -254,7 +254,8 @@ def _repr(values: NDArray[np.float64]) -> list[str]:
 
 
 def _single(values: NDArray[Any]) -> list[str]:
-    return list(map(str, values.astype(np.float32).astype("U32").tolist()))
+    with np.errstate(over="ignore"):
+        return list(map(str, values.astype(np.float32).astype("U32").tolist()))
 
 
 def _form(name: str) -> Callable[[NDArray[Any]], list[str]]:
@@ -295,10 +296,11 @@ class _Forms:
         self._numbers = self._numbers and all(map(_is_number, given))
         if not self._numbers or not given:
             return
-        if any(len(text) > _MOST_DIGITS and text.lstrip("-").isdigit() for text in given):
-            self._numbers = False  # which a float would cut
+        whole = [text for text in given if text.lstrip("-").isdigit()]
+        if any(len(text) > _MOST_DIGITS or str(int(text)) != text for text in whole):
+            self._numbers = False  # a float would cut them, or they are names such as 007
             return
-        self._whole = self._whole and all(text.lstrip("-").isdigit() and str(int(text)) == text for text in given)
+        self._whole = self._whole and len(whole) == len(given)
         values = np.array(list(map(float, given)))
         if self._left is None:
             self._left = ["single", "repr", *_guesses(given[0]), *(f"%.{digits}g" for digits in range(4, 18))]
@@ -308,9 +310,11 @@ class _Forms:
     @property
     def kept(self) -> str:
         """The form: `int`, `repr`, `single`, a format of C, `number` for none of these, `text` where some are none."""
-        if not self._numbers or (self._left is None and not self._whole):
+        if not self._numbers:
             return "text"
-        if self._whole and not self.empty and self._left is not None:
+        if self._left is None:
+            return "repr"
+        if self._whole and not self.empty:
             return "int"
         return self._left[0] if self._left else "number"
 
@@ -421,13 +425,15 @@ def read_table(path: Location) -> Table:
 
 
 @contextmanager
-def create_table(path: Path, facts: TableFacts, rows: int | None = None) -> Iterator[TableWriter]:
+def create_table(
+    path: Path, facts: TableFacts, rows: int | None = None, called: Path | None = None
+) -> Iterator[TableWriter]:
     """Write a table in pieces, in the format that the suffix says, with every name, dtype and bit, and the labels.
 
-    Raises UserError where the file cannot be written.
+    `called` is the name that the file will get, if that is another. Raises UserError where the file cannot be written.
     """
     try:
-        with _known(path).create(path, facts, rows) as writer:
+        with _known(called or path).create(path, facts, rows) as writer:
             yield writer
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror or error}") from None
