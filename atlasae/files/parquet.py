@@ -222,8 +222,13 @@ class ParquetEvents:
         return name
 
     def bytes_per_entry(self, names: Sequence[str]) -> float:
-        """Uncompressed bytes per row of these columns."""
-        return sum(self.sizes[path][0] for path in self._paths_of(names)) / max(1, self.entries)
+        """Bytes per row of these columns in memory; a text counts as 32."""
+        dtypes = {branch.name: branch.dtype.removesuffix(" array") for branch in self.branches}
+        sizes = 0
+        for name in names:
+            one = 32 if dtypes[name] == "string" else np.dtype(dtypes[name]).itemsize
+            sizes += one * sum(self.sizes[path][0] for path in self._places[name].paths)
+        return sizes / max(1, self.entries)
 
     def compressed_bytes(self, names: Sequence[str]) -> int:
         """Bytes that these columns take in their file."""
@@ -234,7 +239,8 @@ class ParquetEvents:
 
 
 def _is_text(array: ak.Array) -> bool:
-    return array.layout.parameter("__array__") == "string"
+    found: str | None = array.layout.parameter("__array__")
+    return found == "string"
 
 
 class _Reader:
@@ -287,14 +293,13 @@ class _Reader:
 
 
 def _sizes(metadata: Any) -> dict[str, tuple[int, int]]:
-    """Bytes of each column of a file, uncompressed and compressed."""
+    """The number of values of each column of a file, and its bytes there."""
     found: dict[str, tuple[int, int]] = {}
     for group in range(metadata.num_row_groups):
         for number in range(metadata.num_columns):
             column = metadata.row_group(group).column(number)
-            plain, packed = found.get(column.path_in_schema, (0, 0))
-            sizes = plain + column.total_uncompressed_size, packed + column.total_compressed_size
-            found[column.path_in_schema] = sizes
+            values, packed = found.get(column.path_in_schema, (0, 0))
+            found[column.path_in_schema] = values + column.num_values, packed + column.total_compressed_size
     return found or {metadata.schema.column(number).path: (0, 0) for number in range(metadata.num_columns)}
 
 

@@ -42,14 +42,17 @@ _MOST_DIGITS = 18  # of a whole number; longer ones are texts
 
 
 class TableFormat(Protocol):
-    """A format of tables.
+    """A format of tables."""
 
-    `suffixes` are those of its files; `holds` what its columns hold besides numbers: lists, arrays, texts; `packs` is
-    whether its files may be packed, as in `x.csv.gz`.
-    """
+    @property
+    def suffixes(self) -> tuple[str, ...]:
+        """The suffixes of its files."""
+        ...
 
-    suffixes: tuple[str, ...]
-    holds: frozenset[str]
+    @property
+    def holds(self) -> frozenset[str]:
+        """What its columns hold besides numbers: lists, arrays, texts."""
+        ...
 
     def open(self, path: Location, stream: BinaryIO) -> AbstractContextManager[OpenTable]:
         """Open a file; raises UserError for one of another kind, DamagedFileError."""
@@ -67,7 +70,7 @@ class Pickle:
     """
 
     suffixes = (".pkl", ".pickle")
-    holds = frozenset({"lists", "texts"})
+    holds = frozenset({"lists", "arrays", "texts"})
 
     @contextmanager
     def open(self, path: Location, stream: BinaryIO) -> Iterator[OpenTable]:
