@@ -20,7 +20,7 @@ MODULES = sorted(
 
 # From left to right; packages in one pair of brackets don't import each other.
 ORDER = [
-    *(("errors",), ("report",), ("pages",), ("files",), ("graft",), ("jets",), ("codecs",), ("training",)),
+    *(("errors",), ("report",), ("pages",), ("native",), ("files",), ("graft",), ("jets",), ("codecs",), ("training",)),
     *(("compression",), ("coffea", "export", "reports"), ("commands",), ("__main__",)),
 ]
 RANK = {package: rank for rank, packages in enumerate(ORDER) for package in packages}
@@ -37,6 +37,7 @@ DOORS = {
     "rich": {"report", "commands.running"},
     "safetensors": {"codecs.model", "codecs.priors"},
     "constriction": {"codecs.entropy"},
+    "ctypes": {"native.library"},
     "pandas": {"files.pickles", "files.tables"},
     "pyarrow": {"files.parquet"},
     "h5py": {"files.datasets"},

@@ -7,9 +7,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from atlasae.codecs.bottleneck import BottleneckCodec
 from atlasae.codecs.chain import InvertibleAutoencoder
-from atlasae.codecs.codec import Encoded, encode_within
-from atlasae.codecs.floats import BottleneckCodec, codec_of_config, few_threads
+from atlasae.codecs.codec import Encoded, encode_within, few_threads
+from atlasae.codecs.floats import codec_of_config
 from atlasae.codecs.model import VARIABLES, Autoencoder, Model, as_model, packaged_model
 from atlasae.codecs.search import choose_codec
 from atlasae.errors import UserError

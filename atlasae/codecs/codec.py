@@ -1,17 +1,44 @@
 """The loop that keeps the promise: encode, decode, compare, and mark rows that exceed a bound as exact."""
 
-from collections.abc import Mapping
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
 
+from atlasae.errors import UserError
 from atlasae.jets.coordinates import DRIFT, Bools, Floats
 from atlasae.jets.padding import Latents, Padding, Stored
 from atlasae.jets.stored import Storage, blocks
 
 DRIFTS = 4  # margin in units of the difference of float64 and float32: other float32 arithmetic may differ by more
+
+THREADS, MOST_THREADS = "ATLASAE_THREADS", 1024
+
+
+@contextmanager
+def few_threads() -> Iterator[None]:
+    """Limit torch, if it is there, to one thread or to ATLASAE_THREADS; raises UserError unless that is 1 to 1024.
+
+    Blocks of rows are too small to gain from more threads, and lose on a busy machine.
+    """
+    text = os.environ.get(THREADS, "1")
+    if not text.isdecimal() or not 1 <= int(text) <= MOST_THREADS:
+        raise UserError(f"{THREADS}='{text}' is no number of threads: give one from 1 to {MOST_THREADS}")
+    torch: Any = sys.modules.get("torch")  # equal steps do without
+    if torch is None:
+        yield
+        return
+    threads = torch.get_num_threads()
+    torch.set_num_threads(int(text))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 class RowCoder(Protocol):

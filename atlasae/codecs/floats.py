@@ -1,42 +1,21 @@
-"""Codecs of the floats layout: jets, or rows of a list of variables, to float32 latents and back."""
+"""The codec of the floats layout: jets, or rows of a list of variables, to float32 latents and back."""
 
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
-from copy import deepcopy
+from collections.abc import Container
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from typing import ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self, Union
 
 import numpy as np
-import torch
 
-from atlasae.codecs.bottleneck import BottleneckAutoencoder
-from atlasae.codecs.chain import InvertibleAutoencoder
+from atlasae.codecs.codec import few_threads
 from atlasae.codecs.grid import Grid, grid_of_config
-from atlasae.errors import UserError
-from atlasae.jets.coordinates import Floats, columns_to_jets, jets_to_columns
+from atlasae.codecs.walk import ChainModel, Densities, EqualSteps, check_nodes, decode_rows, encode_rows, free_of
+from atlasae.jets.coordinates import Floats
 from atlasae.jets.padding import Config, Latents, Padding
 from atlasae.jets.variables import JET, VariableList
 
-THREADS, MOST_THREADS = "ATLASAE_THREADS", 1024
-
-
-@contextmanager
-def few_threads() -> Iterator[None]:
-    """Limit torch to one thread or to ATLASAE_THREADS; raises UserError unless that is a number from 1 to 1024.
-
-    Blocks of rows are too small to gain from more threads, and lose on a busy machine.
-    """
-    text = os.environ.get(THREADS, "1")
-    if not text.isdecimal() or not 1 <= int(text) <= MOST_THREADS:
-        raise UserError(f"{THREADS}='{text}' is no number of threads: give one from 1 to {MOST_THREADS}")
-    threads = torch.get_num_threads()
-    torch.set_num_threads(int(text))
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
+if TYPE_CHECKING:
+    from atlasae.codecs.bottleneck import BottleneckAutoencoder, BottleneckCodec
 
 
 @dataclass(frozen=True)
@@ -46,11 +25,16 @@ class FloatsCodec:
     Rows are jets (n x 4: pt, eta, phi, m in MeV) or variables of a list.
     """
 
-    autoencoder: InvertibleAutoencoder
+    chain: ChainModel
     grid: Grid
     padding: Padding = Padding()
     variables: VariableList = JET
     single: ClassVar[None] = None
+
+    @property
+    def autoencoder(self) -> Any:
+        """The `InvertibleAutoencoder`, for which torch is imported."""
+        return self.chain.whole()
 
     @cached_property
     def stand_in(self) -> Floats:
@@ -61,19 +45,24 @@ class FloatsCodec:
 
     def encode(self, rows: Floats) -> Latents:
         """The latents (n x words) of rows; rows without coordinates get those of `stand_in`."""
-        safe = np.where(self.variables.usable(rows)[:, None], rows, self.stand_in)
-        latents = self.autoencoder.encode(torch.from_numpy(self.variables.to_coordinates(safe)), self.grid)
-        return np.asarray(latents.numpy())
+        usable = self.variables.usable(rows)
+        safe = rows if usable.all() else np.where(usable[:, None], rows, self.stand_in)
+        return encode_rows(self._densities, self.variables.to_coordinates(safe), self.grid)
 
     def part(self, rows: slice) -> Self:
         """The same codec: rows are coded by themselves."""
         return self
 
-    @few_threads()
-    def decode(self, latents: Latents) -> Floats:
-        """The rows of latents; raises ValueError for latents outside the grid."""
-        coordinates = self.autoencoder.decode(torch.tensor(latents), self.grid).double().numpy()
-        return self.variables.from_coordinates(coordinates)
+    def decode(self, latents: Latents, wanted: Container[int] | None = None) -> Floats:
+        """The rows of latents, or only the variables wanted of them; raises ValueError for latents outside the grid."""
+        densities = self._densities
+        with few_threads():
+            coordinates = decode_rows(densities, latents, self.grid, wanted)
+        return self.variables.from_coordinates(coordinates.astype(np.float64, copy=False))
+
+    @cached_property
+    def _densities(self) -> Densities:
+        return densities_of(self.chain, self.grid.exponent, self.grid.nodes)
 
     def config(self) -> Config:
         """The configuration as plain JSON for `from_config`, which also needs the autoencoder."""
@@ -82,64 +71,37 @@ class FloatsCodec:
         return {**described, **asdict(self.grid), **self.padding.config()}
 
     @classmethod
-    def from_config(cls, config: Config, autoencoder: InvertibleAutoencoder) -> "FloatsCodec":
+    def from_config(cls, config: Config, chain: ChainModel) -> "FloatsCodec":
         """The codec of a configuration; raises ValueError if it is invalid or does not fit the autoencoder."""
         layout = config["layout"]
         variables = VariableList.from_json(config["variables"]) if layout == "list" else JET
         n = len(variables.variables)
-        if len(autoencoder.links) != n:
-            raise ValueError(f"layout '{layout}' has {n} variables, but the model {len(autoencoder.links)}")
+        if len(chain.links) != n:
+            raise ValueError(f"layout '{layout}' has {n} variables, but the model {len(chain.links)}")
         grid = grid_of_config(config, n)
-        grid.dither.check(autoencoder.free, grid.exponent, grid.levels)
-        return cls(autoencoder, grid, Padding.of_config(config), variables)
+        grid.dither.check(free_of(chain.links), grid.exponent, grid.levels)
+        check_nodes(chain.weights, grid.nodes)
+        return cls(chain, grid, Padding.of_config(config), variables)
 
 
-@dataclass(frozen=True)
-class BottleneckCodec:
-    """The latents of a network with a bottleneck: three float32 per jet, not quantised."""
+def densities_of(chain: ChainModel, exponent: float, nodes: int = 0) -> Densities:
+    """The densities of a chain to the power `exponent`; equal steps with locations from a table of `nodes`."""
+    if exponent == 0:
+        return EqualSteps(chain.weights, nodes)
+    from atlasae.codecs.chain import Tempered  # here, as it imports torch: slow, and equal steps need none
 
-    network: BottleneckAutoencoder
-    padding: ClassVar[Padding] = Padding()  # latents may be any numbers, so that none can be reserved for padding
-    variables: ClassVar[VariableList] = JET
-    stand_in: ClassVar[Floats] = np.array(JET.example)
-
-    def encode(self, jets: Floats) -> Latents:
-        """The latents (n x 3) of jets; jets without coordinates get those of `stand_in`."""
-        safe = np.where(JET.usable(jets)[:, None], jets, self.stand_in)
-        columns = torch.from_numpy(jets_to_columns(safe, self.network.shape.columns))
-        with torch.no_grad():
-            return np.asarray(np.nan_to_num(self.network.encode(columns).float().numpy()))
-
-    def part(self, rows: slice) -> Self:
-        """The same codec: jets are coded by themselves."""
-        return self
-
-    @few_threads()
-    def decode(self, latents: Latents) -> Floats:
-        """The jets (n x 4) of latents; raises ValueError for NaN and inf."""
-        if not np.isfinite(latents).all():
-            raise ValueError("latents are not finite")
-        with torch.no_grad():
-            columns = self.network.decode(torch.tensor(latents)).numpy()
-        return columns_to_jets(columns, self.network.shape.columns)
-
-    def config(self) -> Config:
-        """The configuration for `codec_of_config`, which also needs the network."""
-        return {"layout": "bottleneck"}
-
-    @cached_property
-    def single(self) -> "BottleneckCodec":
-        """The same codec in float32 arithmetic."""
-        return BottleneckCodec(deepcopy(self.network).float())
+    return Tempered(chain.whole(), exponent)
 
 
-AnyCodec = FloatsCodec | BottleneckCodec
+AnyCodec = Union[FloatsCodec, "BottleneckCodec"]  # noqa: UP007  (a name in quotes has no operators)
 
 
-def codec_of_config(config: Config, autoencoder: InvertibleAutoencoder | BottleneckAutoencoder) -> AnyCodec:
+def codec_of_config(config: Config, model: "ChainModel | BottleneckAutoencoder") -> AnyCodec:
     """The codec of a configuration; raises ValueError if it is invalid or the autoencoder of another kind."""
-    if isinstance(autoencoder, BottleneckAutoencoder) != (config["layout"] == "bottleneck"):
+    if isinstance(model, ChainModel) == (config["layout"] == "bottleneck"):
         raise ValueError(f"layout '{config['layout']}' does not fit the kind of the model")
-    if isinstance(autoencoder, BottleneckAutoencoder):
-        return BottleneckCodec(autoencoder)
-    return FloatsCodec.from_config(config, autoencoder)
+    if isinstance(model, ChainModel):
+        return FloatsCodec.from_config(config, model)
+    from atlasae.codecs.bottleneck import BottleneckCodec  # here, as it imports torch
+
+    return BottleneckCodec(model)

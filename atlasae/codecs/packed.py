@@ -2,16 +2,31 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 
-from atlasae.codecs.entropy import SEEN, Cells, Coder, CodingTable, Contexts, Reader, Words, WordWriter, uniform
-from atlasae.codecs.lattice import COSINES, LOW, SINES, UNIT, Lattice, direction
+from atlasae.codecs.entropy import (
+    MOST_STEPS,
+    SEEN,
+    Cells,
+    Coder,
+    CodingTable,
+    CompiledReader,
+    CompiledWriter,
+    Contexts,
+    Words,
+    uniform,
+    word_reader,
+    word_writer,
+)
+from atlasae.codecs.lattice import COSINES, DIRECTIONS, LOW, SINES, UNIT, Lattice, direction
 from atlasae.codecs.priors import Priors
 from atlasae.files.events import Counts, counts_of, index_in_event
 from atlasae.jets.coordinates import Floats
 from atlasae.jets.padding import Codes, Config, Padding
+from atlasae.native.library import GridStruct, TableStruct, address_of
 
 Columns = npt.NDArray[np.int32]  # 4 x n: cells of log pt, eta, phi and mu
 
@@ -61,11 +76,11 @@ class PackedCodec:
 
     def encode(self, cells: Columns, counts: Counts, codes: Codes | None = None) -> Words:
         """The words of cells (4 x n) in events with `counts` jets; where `codes` is not 0, a jet is padding instead."""
-        writer = WordWriter()
+        writer = word_writer()
         if self.padding.rows:
             codes = self._code(writer, counts, np.zeros(cells.shape[1], np.int32) if codes is None else codes)
             cells, counts = cells[:, codes == 0], counts_of(codes == 0, counts)
-        Walk(self).through(writer, counts, cells)
+        Walk(self).through(writer, counts, np.ascontiguousarray(cells, np.int32))
         return writer.words()
 
     def decode(self, words: Words, counts: Counts) -> Columns:
@@ -74,7 +89,7 @@ class PackedCodec:
 
     def decode_padded(self, words: Words, counts: Counts) -> tuple[Columns, Codes]:
         """The cells (4 x n, of jets with code 0) and the padding code of every jet; raises ValueError as `decode`."""
-        reader, codes = Reader(words), np.zeros(int(counts.sum()), np.int32)
+        reader, codes = word_reader(words), np.zeros(int(counts.sum()), np.int32)
         if self.padding.rows:
             codes = self._code(reader, counts, None)
             counts = counts_of(codes == 0, counts)
@@ -148,6 +163,7 @@ class Walk:
         self.phi = priors["phi"].table(steps[2], 0, phi, codec.context)
         self.mass = priors["m"].table(steps[3], -int(self.anchors[-1]), m, codec.context, self.light)
         self.tables = (self.pt, self.fall, self.eta, self.phi, self.mass)
+        self.all_tables = (*self.tables, self.any_phi)
         self.pt_class = _classes(PT_EDGES, float(LOW[0]), steps[0], pt)
         self.eta_class = _folded_classes(ETA_EDGES, float(LOW[1]), steps[1], eta)
         # By direction of the vector sum of the jets before: its cell of phi, from which the cells of phi are counted.
@@ -160,10 +176,38 @@ class Walk:
             counts = np.ones(int(counts.sum()), np.int64)
         found = np.empty((4, int(counts.sum())), np.int32)
         for events, jets in _blocks(counts):
-            self._block(coder, counts[events], None if cells is None else cells[:, jets], found[:, jets])
+            if isinstance(coder, CompiledReader | CompiledWriter):
+                self._compiled_block(coder, counts[events], found[:, jets] if cells is None else cells[:, jets])
+            else:
+                self._block(coder, counts[events], None if cells is None else cells[:, jets], found[:, jets])
             for table in self.tables:
                 table.settle()
         return found
+
+    def _compiled_block(self, coder: CompiledReader | CompiledWriter, counts: Counts, cells: Columns) -> None:
+        """The same as `_block`, from `cells` for a writer and to them for a reader, by walk.c."""
+        events, jets = np.ascontiguousarray(counts, np.int64), cells.shape[1]
+        structs = (TableStruct * len(self.all_tables))(*(table.compiled.struct for table in self.all_tables))
+        stride = cells.strides[0] // cells.itemsize
+        given = self._grid, structs, events, len(events), jets, cells, stride
+        coder.run("atlasae_walk", 4 * MOST_STEPS * jets, *given)
+
+    @cached_property
+    def _grid(self) -> GridStruct:
+        lattice = self.lattice
+        found = GridStruct(zero_mass=lattice.zero_mass, light=self.light, context=self.context)
+        found.sizes[:] = lattice.sizes
+        for name in self._of_grid:
+            setattr(found, name, address_of(self._of_grid[name]))
+        return found
+
+    @cached_property
+    def _of_grid(self) -> dict[str, npt.NDArray[np.generic]]:
+        """The arrays of a grid, kept alive."""
+        found = {name: getattr(self, name) for name in ("anchors", "pt_class", "eta_class", "phi_from")}
+        found |= {"cosines": self.cosines, "sines": self.sines}
+        found |= {"sizes_of_pt": self.lattice.sizes_of_pt, "directions": DIRECTIONS}
+        return {name: np.ascontiguousarray(array) for name, array in found.items()}
 
     def _block(self, coder: Coder, counts: Counts, given: Columns | None, found: Columns) -> None:
         """Code the jets of some events and write them to `found`: pt and phi rank by rank, then all eta, then all m."""

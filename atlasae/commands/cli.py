@@ -39,7 +39,7 @@ def commands() -> None:
     metavar="SIZE",
     help="Many files: cut ROOT files that are larger, such as 2GB, into parts; tables stay whole.",
 )
-@click.option("--tree", help="Tree to compress; default: the largest that holds jets.")
+@click.option("--tree", help="Tree to compress; default: all that hold jets.")
 @click.option("--jets", multiple=True, metavar="PATTERN", help="`Jet_{pt,eta,phi,mass}`, a prefix, or four names.")
 @click.option(
     "--objects",

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import awkward as ak
 import numpy as np
@@ -195,6 +196,18 @@ def _where(start: int, chunk: Chunk) -> str:
 def count_jets(run: Run, layouts: Sequence[FileLayout], events: Mapping[str, ak.Array]) -> int:
     """The number of jets in compressed events, all collections together."""
     return sum(int(layout.counts(run, events).sum()) for layout in layouts)
+
+
+def in_turn(progress: Progress, totals: Sequence[int]) -> Iterator[Progress]:
+    """Callbacks for the progress of several things, one after the other, each of so many entries, as that of one."""
+    before = 0
+    for total in totals:
+        yield partial(_advance, progress, before, sum(totals))
+        before += total
+
+
+def _advance(progress: Progress, before: int, whole: int, done: int, _: int) -> None:
+    progress(before + done, whole)
 
 
 def silent(done: int, total: int) -> None:

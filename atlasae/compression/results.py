@@ -30,16 +30,29 @@ class CollectionReport(Facts):
     bytes_per_jet: float | None
 
 
+class TreeReport(Facts):
+    """A tree whose jets are compressed: `bytes_in` and `bytes_out` are those of its jets, compressed, in baskets."""
+
+    name: str
+    entries: int
+    jets: int
+    bytes_in: int
+    bytes_out: int
+
+
 class CompressionReport(Report):
     """The result of `compress` for all jets and the whole file; `bytes_jets_*` are compressed bytes in baskets.
 
     `precision`, `floors` and `bits` are by collection and variable, `max_error` by variable. `carried` and `dropped`
-    name branches of the tree, `left_out` lists other objects of the file.
+    name branches of the trees with jets, `left_out` lists other objects of the file. Where jets of several `trees` are
+    compressed, `tree` is the first, collections and branches are named with their trees (`nominal/Jet`), and numbers
+    are sums.
     """
 
     entries: int
     jets: int
     tree: str
+    trees: list[TreeReport]
     collections: list[CollectionReport]
     precision: Mapping[str, Bounds]
     floors: Mapping[str, Mapping[str, float]]
@@ -67,8 +80,9 @@ class CompressionReport(Report):
         lines.append(f"whole file: {size_text(self.bytes_file_in)} -> {size_text(self.bytes_file_out)}")
         lines.append(f"carried: {len(self.carried)} branches; {self.seconds:.1f} s")
         return [
-            f"{self.output}: {self.jets:,} jets in {self.entries:,} entries of '{self.tree}'",
+            f"{self.output}: {self.jets:,} jets in {self.entries:,} entries of {_of_trees(self.trees)}",
             "",
+            *_trees(self.trees),
             *_collections(self.collections),
             "",
             *lines,
@@ -77,16 +91,34 @@ class CompressionReport(Report):
         ]
 
 
+def _named(trees: Sequence[str]) -> str:
+    return some(f"'{name}'" for name in trees)
+
+
+def _of_trees(trees: Sequence[TreeReport]) -> str:
+    return f"'{trees[0].name}'" if len(trees) == 1 else f"{len(trees)} trees"
+
+
+def _trees(trees: Sequence[TreeReport]) -> list[str | PageTable]:
+    """A table of trees, if there are several."""
+    rows = [
+        [tree.name, f"{tree.entries:,}", f"{tree.jets:,}", size_text(tree.bytes_in), size_text(tree.bytes_out)]
+        for tree in trees
+    ]
+    return [PageTable(["tree", "entries", "jets", "jets before", "jets after"], rows), ""] if len(rows) > 1 else []
+
+
 COPIED, ANEW = "copied byte for byte", "written anew, bit for bit"
 
 
 class PlanReport(Report):
-    """What `compress` would do with each branch of the tree, and with other trees and objects.
+    """What `compress` would do with each branch of the trees with jets, and with other trees and objects.
 
-    `collections` are their units, by name.
+    `collections` are their units, by name. Names and sums of several trees are as in a `CompressionReport`.
     """
 
     tree: str
+    trees: list[str]
     entries: int
     branches: Mapping[str, str]
     collections: Mapping[str, str | None]
@@ -95,7 +127,7 @@ class PlanReport(Report):
 
     def _page(self) -> Page:
         found = ", ".join(f"{name} ({units})" if units else name for name, units in self.collections.items())
-        pages: list[str | PageTable] = [f"'{self.tree}', {self.entries:,} entries: {found}", ""]
+        pages: list[str | PageTable] = [f"{_named(self.trees)}, {self.entries:,} entries: {found}", ""]
         pages.append(PageTable(["branch", "becomes"], list(self.branches.items()), words=(0, 1)))
         if self.others:
             pages += ["", PageTable(["beside", "becomes"], list(self.others.items()), words=(0, 1))]
@@ -105,11 +137,14 @@ class PlanReport(Report):
 def _collections(entries: Sequence[CollectionReport]) -> list[str | PageTable]:
     """Tables of collections, and of their variables with bounds, largest errors and bits."""
     wholes = [[e.name, e.units or "", f"{e.jets:,}", f"{e.exact_jets:,}", *_sizes(e)] for e in entries]
+    by_branch: dict[tuple[str, str], list[CollectionReport]] = {}
+    for entry in entries:
+        for variable, branch in _variables(entry).items():
+            by_branch.setdefault((branch, variable), []).append(entry)
     variables = [
-        [branch, *_promise(variable, e.precision, e.max_error, e.jets), f"{bits:.1f}" if bits is not None else ""]
-        for e in entries
-        for variable, branch in _variables(e).items()
-        for bits in [e.bits.get(variable)]
+        [branch, *_promise(variable, *_of_all(variable, found)), f"{bits:.1f}" if bits is not None else ""]
+        for (branch, variable), found in by_branch.items()
+        for bits in [max((e.bits[variable] for e in found if variable in e.bits), default=None)]
     ]
     return [
         PageTable(["collection", "unit", "jets", "exact", "bytes per jet", "before"], wholes, words=(0, 1)),
@@ -117,6 +152,13 @@ def _collections(entries: Sequence[CollectionReport]) -> list[str | PageTable]:
         PageTable(["branch", "bound", "largest error", "bits"], variables),
         *_floors((e.name, e.units, e.floors, e.precision) for e in entries),
     ]
+
+
+def _of_all(variable: str, entries: Sequence[CollectionReport]) -> tuple[Bounds, Mapping[str, float], int]:
+    """The loosest bound of a branch that several trees have, its largest error, and the number of jets."""
+    bounded = [{variable: e.precision[variable]} for e in entries if variable in e.precision]
+    largest = max((e.max_error[variable] for e in entries if variable in e.max_error), default=0.0)
+    return loosest(bounded) if bounded else {}, {variable: largest}, sum(e.jets for e in entries)
 
 
 def _floors(entries: Iterable[tuple[str, str | None, Mapping[str, float], Bounds]]) -> list[str]:
@@ -157,11 +199,15 @@ def _dropped(names: Sequence[str]) -> list[str]:
 
 
 class DecompressionReport(Report):
-    """The result of `decompress`; `missing` are the ranges of entries that salvage could not restore."""
+    """The result of `decompress`; `missing` are the ranges of entries that salvage could not restore.
+
+    Of several `trees`, `tree` is the first, numbers are sums, and `damage` tells of which tree entries are missing.
+    """
 
     entries: int
     jets: int
     tree: str
+    trees: list[str]
     missing: list[tuple[int, int]]
     damage: list[str]
     bytes_file_in: int
@@ -172,7 +218,7 @@ class DecompressionReport(Report):
 
     def _page(self) -> Page:
         return [
-            f"{self.output}: {self.jets:,} jets in {self.entries:,} entries of '{self.tree}'; "
+            f"{self.output}: {self.jets:,} jets in {self.entries:,} entries of {_named(self.trees)}; "
             f"{size_text(self.bytes_file_in)} -> {size_text(self.bytes_file_out)}; {self.seconds:.1f} s",
             *(f"  entries {start} to {stop} are missing" for start, stop in self.missing),
             *(f"  {problem}" for problem in self.damage),
@@ -204,10 +250,11 @@ class RunCollection(Facts):
 
 
 class RunReport(Facts):
-    """One compression: its source, model and versions."""
+    """The compression of a tree: its source, model and versions."""
 
     source: str
     source_bytes: int
+    tree: str
     entries: int
     chunks: int
     collections: list[RunCollection]
@@ -217,11 +264,15 @@ class RunReport(Facts):
 
 
 class InfoReport(Report):
-    """The contents of a compressed file; a merged file has several runs."""
+    """The contents of a compressed file: a run for each tree of jets, several in a merged file.
+
+    Names and sums of several trees are as in a `CompressionReport`.
+    """
 
     file: str
     bytes: int
     tree: str
+    trees: list[TreeReport]
     entries: int
     jets: int
     collections: list[StoredCollection]
@@ -231,27 +282,34 @@ class InfoReport(Report):
     runs: list[RunReport]
 
     def _page(self) -> Page:
+        several = len(self.trees) > 1
         made = PageTable(
-            ["compressed from", "size", "entries", "chunks", "bound", "model", "atlasae"],
+            [*["tree"] * several, "compressed from", "size", "entries", "chunks", "bound", "model", "atlasae"],
             [
                 [
-                    run.source, size_text(run.source_bytes), f"{run.entries:,}", f"{run.chunks:,}", _bounds(run),
-                    f"{run.model_sha256[:12]} ({run.model_from})", run.versions.get("atlasae", "?"),
+                    *[run.tree] * several, run.source, size_text(run.source_bytes), f"{run.entries:,}",
+                    f"{run.chunks:,}", _bounds(run), f"{run.model_sha256[:12]} ({run.model_from})",
+                    run.versions.get("atlasae", "?"),
                 ]
                 for run in self.runs
             ],
-            words=(0, 5),
+            words=(0, 1, 6) if several else (0, 5),
         )  # fmt: skip
         return [
-            f"{self.file}: {size_text(self.bytes)}, tree '{self.tree}', {self.entries:,} entries, "
+            f"{self.file}: {size_text(self.bytes)}, {_tree_or_trees(self.trees)}, {self.entries:,} entries, "
             f"{self.carried} branches carried",
             "",
+            *_trees(self.trees),
             *_collections([_of_all_runs(collection, self.runs) for collection in self.collections]),
             "",
             made,
             *_dropped(self.dropped),
             *left_out_lines(self.left_out),
         ]
+
+
+def _tree_or_trees(trees: Sequence[TreeReport]) -> str:
+    return f"{'tree ' * (len(trees) == 1)}{_of_trees(trees)}"
 
 
 def _bounds(run: RunReport) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -17,16 +18,16 @@ import numpy.typing as npt
 import vector
 
 from atlasae.compression.chunks import Chunks
-from atlasae.compression.format import Chunk, Run, check_alike
+from atlasae.compression.format import Chunk, Contents, Run, check_alike
 from atlasae.compression.ntuples import rewritten
 from atlasae.compression.parts import check_parts, in_order
 from atlasae.compression.plan import Options, parse_size
 from atlasae.compression.skims import contents_of
 from atlasae.errors import UserError
 from atlasae.files.events import Array, dtype_of, flatten, is_nested
-from atlasae.files.remote import Named, all_located, located
+from atlasae.files.remote import Location, Named, all_located, located
 from atlasae.files.tables import to_frame
-from atlasae.files.trees import open_source
+from atlasae.files.trees import Source, open_source
 from atlasae.jets.collections import Collection, main_collection, stand_ins
 from atlasae.report import PageTable, bars_html, some, to_html
 
@@ -45,10 +46,11 @@ _IN_CUTS = (
 _VECTOR_NAMES = {"m": "mass", "E": "energy"}  # names of the fields in scikit-hep vector
 
 
-def open(paths: Named | Sequence[Named], trust: Named | None = None) -> "CompressedTree":
+def open(paths: Named | Sequence[Named], trust: Named | None = None, *, tree: str | None = None) -> "CompressedTree":
     """Open a compressed file, or several with the same branches, as the tree that was compressed.
 
-    Parts of a split file are sorted. Nothing is written to disk. For skims (some of the entries or branches), `trust`
+    Of files with several trees of jets, `tree` names one; so does `path:tree`. Parts of a split file are sorted.
+    Nothing is written to disk. For skims (some of the entries or branches), `trust`
     is the compressed file that they were made from; no checksums are compared then. Raises UserError for other files
     and for parts that do not fit together, DamagedFileError for damaged ones.
 
@@ -56,17 +58,40 @@ def open(paths: Named | Sequence[Named], trust: Named | None = None) -> "Compres
     ...     tree.arrays(["Jet_pt", "Jet_eta"], entry_stop=2).fields
     ['Jet_pt', 'Jet_eta']
     """
-    if not (listed := all_located(paths)):
+    names = [*_with_trees(paths, tree)]
+    if not names:
         raise UserError("no file to open: name one, or several parts")
     with ExitStack() as stack:
-        sources = [stack.enter_context(open_source(path)) for path in listed]
+        sources = [stack.enter_context(open_source(path)) for path, _ in names]
         trusted = located(trust) if trust else None
-        found = [rewritten(s, contents_of(s, trusted, Options.step_size).contents) for s in sources]
+        skims = [contents_of(source, trusted, Options.step_size).contents for source in sources]
+        pairs = [(s, _of_tree(s, c, name)) for s, c, (_, name) in zip(sources, skims, names, strict=True)]
+        found = [rewritten(source, contents) for source, contents in pairs]
         parts = [Chunks(sources[place], found[place]) for place in in_order(found)]
         what = f"'{sources[0].path}'" if len(sources) == 1 else f"the list of {len(sources)} files"
         if trusted is None:  # a skim of a part is not a part
             check_parts(what, [run for part in parts for run in part.contents.runs], whole=len(sources) > 1)
         return CompressedTree(parts, stack.pop_all())
+
+
+def _with_trees(paths: Named | Sequence[Named], tree: str | None) -> Iterator[tuple[Location, str | None]]:
+    """The files that are named, each with the tree asked for: that behind a colon, if there is no file of that name."""
+    for path in all_located(paths):
+        before, colon, after = str(path).rpartition(":")
+        if isinstance(path, Path) and colon and not path.exists() and Path(before).is_file():
+            yield Path(before), after
+        else:
+            yield path, tree
+
+
+def _of_tree(source: Source, contents: Contents, name: str | None) -> Contents:
+    """The contents of the tree of this name, or of the only one; raises UserError."""
+    trees = contents.of_trees()
+    if name is None and len(trees) > 1:
+        raise UserError(f"'{source.path}' has several trees: name one by tree=..., of {some(trees, 12)}")
+    if name is not None and name not in trees:
+        raise UserError(f"'{source.path}' has no compressed jets in a tree '{name}': there are {some(trees, 12)}")
+    return trees[name or contents.tree]
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from atlasae.codecs.bottleneck import ASINH_SCALE, Beside, BottleneckAutoencoder
+from atlasae.codecs.bottleneck import ASINH_SCALE, Beside, BottleneckAutoencoder, BottleneckCodec
 from atlasae.codecs.chain import Constant, Density
 from atlasae.codecs.dither import BLOCK_BITS, BLOCK_STEPS
-from atlasae.codecs.floats import BottleneckCodec, FloatsCodec
+from atlasae.codecs.floats import FloatsCodec
 from atlasae.errors import DamagedFileError
 from atlasae.jets.collections import MEV_PER_UNIT, Collection, Rounding
 from atlasae.jets.coordinates import LARGEST_PHI, LARGEST_TURN, MASS_FLOOR, range_of_phi
@@ -52,6 +52,19 @@ _FORMULAS = {
 _OPENING = """\
 template <unsigned wanted>
 ATLASAE_INLINE void block(const float (&z)[3][size], [[maybe_unused]] std::size_t count, Jets& jets) {
+"""
+
+_NODES = """\
+inline const Nodes<{nodes}>& link{i}_nodes() {{
+    static const Nodes<{nodes}> table({{{limits}}}, [](double x, double y) {{
+        Block given[2] = {{}};
+        given[0].at[0] = {x};
+        given[1].at[0] = {y};
+        return location({names}, given, 0);
+    }});
+    return table;
+}}
+
 """
 
 _COLUMN = """\
@@ -126,11 +139,12 @@ def cpp_header(codec: FloatsCodec | BottleneckCodec, collection: Collection, mad
     """
     _check_words(collection)
     if isinstance(codec, FloatsCodec):
-        located = any(link.located for link in codec.autoencoder.links)
+        located = codec.grid.nodes != 1 and any(link.located for link in codec.autoencoder.links)
         parts = [
             "words",
             *(["dither"] if codec.grid.dither else []),
             *(["locations"] if located else []),
+            *(["nodes"] if codec.grid.nodes > 1 else []),
             *(["densities"] if codec.grid.exponent else []),
         ]
         body = "".join(map(_part, parts)) + _chain(codec)
@@ -357,13 +371,18 @@ def _link(codec: FloatsCodec, i: int, network: _Network) -> Iterable[str]:
     link, grid, density = codec.autoencoder.links[i], codec.grid, codec.autoencoder.densities[i]
     yield f"const Block u = cumulative(cell[{i}], shift[{i}], {grid.first[i]}, {grid.cells[i]!r});"
     origin = f"{float(link.offset)!r}" + (f" + y[{link.anchor}].at[k]" if link.anchor is not None else "")
-    if link.located:
+    if link.located and grid.nodes != 1:
         origin += " + where.at[k]"
-        yield from _context(codec, i, "given")
-        yield "Block where = {};"
         tables, names = _location(codec.autoencoder.locations[str(i)], f"link{i}_where")
         network.tables += tables
-        yield f"for (std::size_t k = 0; k < count; ++k) where.at[k] = location({', '.join(names)}, given, k);"
+        yield "Block where = {};"
+        if grid.nodes:
+            network.tables += [_nodes(codec, i, names)]
+            where = f"link{i}_nodes().at({', '.join(f'y[{j}].at[k]' for j in link.given)})"
+        else:
+            yield from _context(codec, i, "given")
+            where = f"location({', '.join(names)}, given, k)"
+        yield f"for (std::size_t k = 0; k < count; ++k) where.at[k] = {where};"
     if grid.exponent:
         yield from _bins(codec, i, network)
         yield f"const Block inside = quantile(u, link{i}_edges, mass);"
@@ -388,6 +407,15 @@ def _location(module: nn.Module, name: str) -> tuple[list[str], list[str]]:
     names = [f"{name}_{number}" for number in tables]
     text = [_table(f"{name}_{number}", table, "float") for number, table in tables.items()]
     return text, [*names, _float(last.bias.item())]
+
+
+def _nodes(codec: FloatsCodec, i: int, names: Sequence[str]) -> str:
+    """The table of the locations of variable i, which its network fills when it is first used."""
+    given = codec.autoencoder.links[i].given
+    limits = ", ".join(repr(end) for j in given for end in codec.autoencoder.trained[j].tolist())
+    links = [codec.autoencoder.links[j] for j in given]
+    scaled = [f"({x} - {float(j.centre)!r}) / {float(j.scale)!r}" for x, j in zip("xy", links, strict=True)]
+    return _NODES.format(i=i, nodes=codec.grid.nodes, limits=limits, x=scaled[0], y=scaled[1], names=", ".join(names))
 
 
 def _context(codec: FloatsCodec, i: int, name: str) -> Iterable[str]:

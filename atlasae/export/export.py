@@ -12,7 +12,8 @@ import numpy as np
 import torch
 
 from atlasae.codecs.arrays import Codec
-from atlasae.codecs.floats import BottleneckCodec, FloatsCodec
+from atlasae.codecs.bottleneck import BottleneckCodec
+from atlasae.codecs.floats import FloatsCodec
 from atlasae.codecs.model import VARIABLES
 from atlasae.compression.chunks import layout_of
 from atlasae.compression.format import CompressedCollection, Contents, read_contents
@@ -187,12 +188,16 @@ def _of_file(path: Location, jets: str | None) -> Exported:
 
 
 def chosen_entry(path: Location, contents: Contents, jets: str | None) -> CompressedCollection:
-    """The collection of this name, or the only one; raises UserError where its runs have different codecs."""
-    entries = [entry for run in contents.runs for entry in run.collections]
-    names = list(dict.fromkeys(entry.collection.name for entry in entries))
+    """The collection of this name, or the only one; raises UserError where its runs have different codecs.
+
+    Where there are several trees, its name is that of its tree, a slash, and its own.
+    """
+    pairs = [(run.tree, entry) for run in contents.runs for entry in run.collections]
+    named = [(contents.shown(tree, entry.collection.name), entry) for tree, entry in pairs]
+    names = list(dict.fromkeys(name for name, _ in named))
     if jets is None and len(names) > 1:
         raise UserError(f"'{path}' has several collections: choose one of {', '.join(names)} with --jets")
-    found = [entry for entry in entries if entry.collection.name == (jets or names[0])]
+    found = [entry for name, entry in named if name == (jets or names[0])]
     if not found:
         raise UserError(f"'{path}' has no collection '{jets}': choose from {', '.join(names)}")
     kinds = {(repr(entry.codec), entry.model_sha256, repr(entry.collection)) for entry in found}

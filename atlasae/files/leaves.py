@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import uproot
 
-from atlasae.errors import UserError
+from atlasae.errors import DamagedFileError, UserError
 
 _DTYPES = {"Double32_t": "f8", "Float16_t": "f4"}  # types in memory
 _LEAVES = {"TLeafD32": "Double32_t", "TLeafF16": "Float16_t"}
@@ -328,6 +328,12 @@ def interpretation_of(branch: Any) -> Any:
     return AsLists(found.content, found.header_bytes) if type(found) is uproot.AsJagged else found
 
 
+def is_of_numbers(branch: Any) -> bool:
+    """Whether a branch holds numbers or lists of them, which are read at once."""
+    found = interpretation_of(branch)
+    return isinstance(found.content if isinstance(found, AsLists) else found, uproot.AsDtype)
+
+
 def _counts(branch: Any, start: int, stop: int) -> npt.NDArray[Any]:
     """The lengths of the lists in entries [start, stop) of a branch, from its counter."""
     counter = branch.count_branch
@@ -435,9 +441,11 @@ def _element(branch: Any) -> Any:
 
 
 def mend_leaves(branches: Iterable[Any]) -> None:
-    """Remove brackets of names from leaf titles, before uproot parses shapes from these."""
+    """Remove brackets of names from leaf titles, before uproot parses shapes from these; raises DamagedFileError."""
     for branch in branches:
         for leaf in branch.member("fLeaves"):
+            if leaf is None:
+                raise DamagedFileError(f"branch '{branch.name}' is damaged: one of its leaves is missing")
             if not leaf.has_member("fLeafCount"):  # a class that uproot does not know: `Tree` says so of its branch
                 continue
             counter = leaf.member("fLeafCount")

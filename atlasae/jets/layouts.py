@@ -10,6 +10,7 @@ from atlasae.jets.coordinates import (
     MASS_FLOOR,
     Bools,
     Floats,
+    by_column,
     from_full_turn,
     momentum,
     signed_root,
@@ -59,21 +60,19 @@ class Layout:
     def to_rows(self, values: Floats) -> Floats:
         """Jets (n x 4: pt, eta, phi, m) from stored values (n x 4, MeV), without warnings for NaN and inf."""
         with np.errstate(all="ignore"):
-            pt_eta_phi = _cylindrical(values[:, :3]) if self.cartesian else values[:, :3]
-            if self.full_turn:
-                pt_eta_phi = np.column_stack([pt_eta_phi[:, :2], from_full_turn(pt_eta_phi[:, 2])])
-            m = values[:, 3]
+            pt, eta, phi = (_cylindrical(values[:, :3]) if self.cartesian else values[:, :3]).T
+            phi, m = from_full_turn(phi) if self.full_turn else phi, values[:, 3]
             if self.has_energy:
                 p = _size(values[:, :3], self.cartesian)
                 m = signed_root((m - p) * (m + p))
-            return np.column_stack([pt_eta_phi, m])
+            return by_column([pt, eta, phi, m])
 
     def from_rows(self, jets: Floats, dtypes: Sequence[np.dtype[Any]], scale: float) -> Floats:
         """Stored values (n x 4, float64, MeV) of jets, the momenta rounded to `dtypes` in units of `scale` MeV.
 
         E is computed from the rounded momentum, so that E and p together give the mass of the jet.
         """
-        stored = np.column_stack([momentum(jets) if self.cartesian else jets[:, :3], jets[:, 3]])
+        stored = by_column([*(momentum(jets) if self.cartesian else jets[:, :3]).T, jets[:, 3]])
         if self.full_turn:
             stored[:, 2] = to_full_turn(stored[:, 2])
         for column in range(3):
@@ -138,4 +137,4 @@ def _size(values: Floats, cartesian: bool) -> Floats:
 def _cylindrical(momentum: Floats) -> Floats:
     px, py, pz = momentum.T
     pt = np.hypot(px, py)
-    return np.stack([pt, np.arcsinh(pz / pt), np.arctan2(py, px)], axis=1)
+    return by_column([pt, np.arcsinh(pz / pt), np.arctan2(py, px)])

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from atlasae.jets.collections import MEV_PER_UNIT, Collection, Rounding
-from atlasae.jets.coordinates import DRIFT, Bools, Floats, inner
+from atlasae.jets.coordinates import DRIFT, Bools, Floats, by_column, inner
 from atlasae.jets.layouts import Layout
 from atlasae.jets.padding import Padding, Stored
 from atlasae.jets.precision import is_exact, room_of, steps
@@ -40,7 +40,7 @@ class Storage:
     def to_values(self, columns: Stored) -> Floats:
         """Values (n x variables, float64, momenta in MeV) of stored columns."""
         with np.errstate(over="ignore", invalid="ignore"):  # a signalling NaN, or GeV that overflow in MeV
-            return np.column_stack([c.astype(np.float64) * u for c, u in zip(columns, self._units(), strict=True)])
+            return by_column([c.astype(np.float64) * u for c, u in zip(columns, self._units(), strict=True)])
 
     def to_columns(self, values: Floats) -> list[npt.NDArray[Any]]:
         """Columns of values, rounded, in their own dtypes and units; the inverse of `to_values`."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from atlasae.codecs.floats import few_threads
+from atlasae.codecs.codec import few_threads
 from atlasae.compression.chunks import Progress, silent
 from atlasae.errors import UserError
 from atlasae.files.events import Counts

@@ -18,7 +18,7 @@ from harness import Table, Tables, fastest, main, millions_a_second
 
 from atlasae.codecs.arrays import drawn_jets
 from atlasae.codecs.chain import InvertibleAutoencoder
-from atlasae.codecs.floats import few_threads
+from atlasae.codecs.codec import few_threads
 from atlasae.codecs.model import load_model
 from atlasae.export.cpp import cpp_header
 from atlasae.export.export import Exported, exported, onnx_graphs
