@@ -106,7 +106,7 @@ def once(ending: type[BaseException]) -> Callable[[int, Any], None]:
     return handle
 
 
-def library(name: str, use: str, extra: str) -> Any:
+def optional(name: str, use: str, extra: str) -> Any:
     """A module of an optional library; raises UserError that names the extra to install where it is missing."""
     try:
         return import_module(name)

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # uproot 5.7.7 writes the object of a TTree, and the streamer infos of a file, without compression; ROOT compresses both.
 #
-# The object has some 570 bytes a branch: of small files with many branches it is the larger part, whatever compression
+# The object has some 520 bytes a branch: of small files with many branches it is the larger part, whatever compression
 # is asked for. Each time it grows, it is written anew, and the place of the old one stays in the file.
 #
 # Seen with uproot 5.7.7 and awkward 2.14.0, 100 branches of 100 zeros, ZSTD(5):
-#   file 135,393 bytes, baskets 9,390, object 57,343 as it is, 1,812 if zlib packed it
+#   file 82,565 bytes, baskets 9,990, object 52,328 as it is, 2,098 if zlib packed it
 # This script fails when the object is compressed.
 set -euo pipefail
 folder=$(mktemp -d)

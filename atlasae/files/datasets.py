@@ -15,16 +15,16 @@ import awkward as ak
 import numpy as np
 from numpy.typing import NDArray
 
-from atlasae.errors import DamagedFileError, UserError, library
+from atlasae.errors import DamagedFileError, UserError, optional
 from atlasae.files.branches import Branch, Unwritable
 from atlasae.files.events import (
     INDEX,
     ArrayEvents,
     Collected,
-    Column,
     DatasetFacts,
     OpenTable,
     Table,
+    TableColumn,
     TableFacts,
     TableWriter,
 )
@@ -40,7 +40,7 @@ _ALWAYS = 1 << 26  # bytes of numbers that may be there in any case
 
 
 def _h5py() -> Any:
-    return library("h5py", "HDF5", "hdf5")
+    return optional("h5py", "HDF5", "hdf5")
 
 
 @dataclass(frozen=True)
@@ -427,7 +427,7 @@ class _Writer:
         return self._file[name]
 
 
-def _for_file(column: Column) -> tuple[Any, Any]:
+def _for_file(column: TableColumn) -> tuple[Any, Any]:
     """The rows of a column, and the dtype that h5py writes them in."""
     h5py = _h5py()
     if isinstance(column, np.ndarray):
@@ -442,7 +442,7 @@ def _for_file(column: Column) -> tuple[Any, Any]:
 
 def _write_store(path: Path, table: Table, layout: str, key: str) -> None:
     """Have pandas store a DataFrame."""
-    library("tables", "a store of pandas", "hdf5")
+    optional("tables", "a store of pandas", "hdf5")
     if wrong := [name for name, values in table.columns.items() if not isinstance(values, np.ndarray)]:
         raise UserError(f"{path.name}: a store of pandas can't hold column {wrong[0]!r}: write .parquet")
     how = {"format": "fixed" if layout == "fixed" else "table", "data_columns": True if layout == "columns" else None}
@@ -450,7 +450,7 @@ def _write_store(path: Path, table: Table, layout: str, key: str) -> None:
         warnings.simplefilter("ignore")  # about names that are no words of Python
         # In memory, since PyTables locks a file on disk, as `replacing` does.
         memory = {"driver": "H5FD_CORE", "driver_core_backing_store": 0}
-        with library("pandas", "a store of pandas", "tables").HDFStore(path, "w", **memory) as store:
+        with optional("pandas", "a store of pandas", "tables").HDFStore(path, "w", **memory) as store:
             store.put(key, frame_of(table), **how)
             path.write_bytes(store._handle.get_file_image())
 
@@ -498,7 +498,7 @@ def _begins_as_zip(stream: BinaryIO) -> bool:
     return stream.read(4) in (b"PK\3\4", b"")
 
 
-def _for_npz(column: Column) -> NDArray[Any]:
+def _for_npz(column: TableColumn) -> NDArray[Any]:
     return column if isinstance(column, np.ndarray) else np.array(column.to_list(), np.str_)
 
 
@@ -519,7 +519,7 @@ def _open_npz(stream: BinaryIO, name: str) -> OpenTable:
         arrays = {field: only[field].copy() for field in only.dtype.names}
     lengths = [len(array) for array in arrays.values() if array.ndim]
     rows = max(set(lengths), key=lengths.count, default=0)
-    columns, unwritable = dict[str, Column](), [Unwritable(one, "holds objects of Python") for one in objects]
+    columns, unwritable = dict[str, TableColumn](), [Unwritable(one, "holds objects of Python") for one in objects]
     for one, array in arrays.items():
         if array.ndim in (1, 2) and len(array) == rows and (_is_number(array.dtype) or _is_text(array)):
             columns[one] = ak.Array(array.tolist()) if _is_text(array) and rows else array

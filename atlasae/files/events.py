@@ -12,7 +12,7 @@ from atlasae.files.branches import Branch, Unwritable
 
 Array = npt.NDArray[np.generic]
 Counts = npt.NDArray[np.int64]
-Column: TypeAlias = npt.NDArray[Any] | ak.Array  # of a table; lists and texts are awkward
+TableColumn: TypeAlias = npt.NDArray[Any] | ak.Array  # of a table; lists and texts are awkward
 Name: TypeAlias = str | int | float
 INDEX = "index"  # name of the column that is written for a table's row labels
 
@@ -110,7 +110,7 @@ class Table:
     what is not kept.
     """
 
-    columns: dict[str, Column]
+    columns: dict[str, TableColumn]
     index: npt.NDArray[Any] | None = None
     index_name: Name | None = None
     skipped: tuple[str, ...] = ()
@@ -148,12 +148,12 @@ class Table:
         return facts
 
     @property
-    def written(self) -> dict[str, Column]:
+    def written(self) -> dict[str, TableColumn]:
         """The columns as a tree holds them: of this machine's byte order, float16 as float32, row labels at the end."""
         return {name: _written(values) for name, values in self._all().items()}
 
     @classmethod
-    def of(cls, columns: Mapping[str, Column], facts: TableFacts) -> "Table":
+    def of(cls, columns: Mapping[str, TableColumn], facts: TableFacts) -> "Table":
         """The table of columns as a tree holds them."""
         found = {name: _numpy(values) for name, values in columns.items()}
         for name in found.keys() & set(facts.get("halves", ())):
@@ -178,24 +178,24 @@ class Table:
             name += "_"
         return name
 
-    def _all(self) -> dict[str, Column]:
+    def _all(self) -> dict[str, TableColumn]:
         return self.columns if self.index is None else self.columns | {self._label(): self.index}
 
 
-def _written(values: Column) -> Column:
+def _written(values: TableColumn) -> TableColumn:
     if isinstance(values, ak.Array):
         return values
     return values.astype(np.float32 if values.dtype == np.float16 else values.dtype.newbyteorder("="))
 
 
-def _numpy(values: Column) -> Column:
+def _numpy(values: TableColumn) -> TableColumn:
     """A column as an array of numpy, unless it is of lists or texts."""
     if isinstance(values, ak.Array) and values.layout.parameter("__array__") != "string":
         return ak.to_numpy(values) if values.layout.is_numpy or values.layout.is_regular else values
     return values
 
 
-def column_branch(name: str, values: Column) -> Branch:
+def column_branch(name: str, values: TableColumn) -> Branch:
     """The branch that a column of a table becomes."""
     if isinstance(values, ak.Array):
         return Branch(name, dtype_of(values), jagged=values.ndim > 1)
@@ -243,7 +243,7 @@ class Collected:
 class ArrayEvents:
     """Columns in memory, read like a tree whose entries are the rows."""
 
-    def __init__(self, columns: Mapping[str, Column], skipped: Sequence[str] = ()) -> None:
+    def __init__(self, columns: Mapping[str, TableColumn], skipped: Sequence[str] = ()) -> None:
         self.columns = dict(columns)
         self.entries = len(next(iter(columns.values()), ()))
         self.branches = [column_branch(name, values) for name, values in self.columns.items()]

@@ -17,6 +17,7 @@ import numpy.typing as npt
 import uproot
 
 from atlasae.errors import DamagedFileError, UserError
+from atlasae.files.branches import plain
 
 _DTYPES = {"Double32_t": "f8", "Float16_t": "f4"}  # types in memory
 _LEAVES = {"TLeafD32": "Double32_t", "TLeafF16": "Float16_t"}
@@ -32,7 +33,6 @@ _OWN_RANGE = re.compile(r"(?:^|/)[df] *(\[[^\[\]]*\])\s*$")  # in `x[n]/d[0,1]`,
 _NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?")
 _PI = {"2pi": 2.0, "2*pi": 2.0, "twopi": 2.0, "pi/2": 0.5, "pi/4": 0.25, "pi": 1.0}
 
-_BRACKETS = str.maketrans("[]", "__")
 _BEFORE_NAME = 8 + len(b"TLeafX\0") + 28  # bytes of a leaf: class tag, class name, headers of its bases
 _KEYS_TO_TAGS = 2  # ROOT adds 2 to the offset of an object in a key: kMapOffset
 _LONG = 255  # from this length on, ROOT stores it in five bytes instead of one
@@ -466,15 +466,6 @@ def write_leaves(tree: Any) -> None:
             position += _BEFORE_NAME + len(_text(name))
             assert tree.file.sink.read(position, len(before)) == before, f"the leaf of '{name}' is elsewhere"
             tree.file.sink.write(position, after)
-
-
-def plain(name: str) -> str:
-    """The name with underscores instead of brackets, which has the same length.
-
-    >>> plain("x[3]")
-    'x_3_'
-    """
-    return name.translate(_BRACKETS)
 
 
 def _plain_title(name: str, title: str, count: str) -> str:

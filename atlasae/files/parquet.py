@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 import awkward as ak
 import numpy as np
 
-from atlasae.errors import DamagedFileError, UserError, library
+from atlasae.errors import DamagedFileError, UserError, optional
 from atlasae.files.branches import LIST, Branch, Unwritable
 from atlasae.files.damage import damage
 from atlasae.files.events import INDEX, Name, OpenTable, Table, TableFacts, TableWriter
@@ -29,7 +29,7 @@ _MOST_SCHEMA = 1 << 26  # bytes of a schema
 
 
 def _arrow(module: str = "pyarrow") -> Any:
-    return library(module, "parquet", "tables")
+    return optional(module, "parquet", "tables")
 
 
 class Parquet:

@@ -29,8 +29,8 @@ import awkward as ak
 import numpy as np
 from numpy.typing import NDArray
 
-from atlasae.errors import DamagedFileError, UserError, library
-from atlasae.files.events import Column, Name, Table
+from atlasae.errors import DamagedFileError, UserError, optional
+from atlasae.files.events import Name, Table, TableColumn
 from atlasae.report import line_of
 
 MOST_KEYS = 100_000  # entries of a dictionary or set
@@ -315,7 +315,7 @@ def _table(frame: Recorded, size: int, file: str) -> Table:
     if len(row_labels) > size:  # each takes a byte or more
         raise ValueError(f"{len(row_labels)} rows in {size} bytes")
     names = _names(labels, file)
-    stored, objects = dict[int, Column](), dict[str, str]()
+    stored, objects = dict[int, TableColumn](), dict[str, str]()
     for (values, _), positions in zip(blocks, all_positions, strict=True):
         _refuse_nullable(values, [names[position] for position in positions], file)
         for position, (column, kind) in _columns(values, positions, len(row_labels), size).items():
@@ -381,7 +381,7 @@ def _positions(placement: Any, n_columns: int) -> Sequence[int]:
     return list(map(int, array)) if len(array) <= n_columns else range(len(array))  # too many are refused
 
 
-def _columns(values: Any, positions: Sequence[int], rows: int, size: int) -> dict[int, tuple[Column, str]]:
+def _columns(values: Any, positions: Sequence[int], rows: int, size: int) -> dict[int, tuple[TableColumn, str]]:
     """The columns of a block, each with the kind of its objects, which is empty for plain numbers."""
     array = _array(values)
     if array is None:
@@ -392,7 +392,7 @@ def _columns(values: Any, positions: Sequence[int], rows: int, size: int) -> dic
     return {position: (column.copy(), "") for position, column in zip(positions, array, strict=True)}
 
 
-def _object_columns(values: Any, positions: Sequence[int], rows: int, size: int) -> dict[int, tuple[Column, str]]:
+def _object_columns(values: Any, positions: Sequence[int], rows: int, size: int) -> dict[int, tuple[TableColumn, str]]:
     """Those columns of a block of Python's objects that hold numbers, or in each row a list or an array of numbers."""
     if _kind(values) != "_reconstruct" or values.state[2].args[0] not in _OBJECTS:
         return {}
@@ -405,7 +405,7 @@ def _object_columns(values: Any, positions: Sequence[int], rows: int, size: int)
     return {position: one for position, one in found.items() if one is not None}
 
 
-def _of_objects(objects: list[Any], size: int) -> tuple[Column, str] | None:
+def _of_objects(objects: list[Any], size: int) -> tuple[TableColumn, str] | None:
     """The column of Python's objects and their kind: `number`, `list` or `array`; None if they are anything else."""
     for kind in (int, float):
         if objects and all(type(one) is kind for one in objects):
@@ -552,7 +552,7 @@ def _arrow_strings(array: Recorded) -> list[Any]:
 
 def frame_of(table: Table) -> Any:
     """The DataFrame of a table; raises UserError without pandas."""
-    pandas = library("pandas", "writing a table", "tables")
+    pandas = optional("pandas", "writing a table", "tables")
     if table.index is None:
         rows = len(next(iter(table.columns.values()), ()))
         index = pandas.RangeIndex(rows, name=table.index_name)
@@ -567,7 +567,7 @@ def frame_of(table: Table) -> Any:
     return frame
 
 
-def _for_frame(values: Column, kind: str | None) -> Any:
+def _for_frame(values: TableColumn, kind: str | None) -> Any:
     """A column for pandas, with Python's objects where it had them; a list is an array, unless it was a list."""
     if isinstance(values, np.ndarray) and values.ndim == 1 and kind is None:
         return values
@@ -577,7 +577,7 @@ def _for_frame(values: Column, kind: str | None) -> Any:
     return objects
 
 
-def _is_text(values: Column) -> bool:
+def _is_text(values: TableColumn) -> bool:
     return isinstance(values, ak.Array) and values.layout.parameter("__array__") == "string"
 
 
@@ -633,7 +633,7 @@ def unpacked(stream: BinaryIO, suffix: str, file: str) -> Iterator[BinaryIO]:
 
 
 @contextmanager
-def packing(path: Path) -> Iterator[BinaryIO]:
+def packed_output(path: Path) -> Iterator[BinaryIO]:
     """A file opened for writing, packed as its suffix says."""
     with PACKINGS.get(path.suffix.lower(), open)(path, "wb") as stream:
         yield stream

@@ -16,21 +16,21 @@ import awkward as ak
 import numpy as np
 from numpy.typing import NDArray
 
-from atlasae.errors import DamagedFileError, UserError, library
+from atlasae.errors import DamagedFileError, UserError, optional
 from atlasae.files.branches import Branch, Unwritable
 from atlasae.files.datasets import Hdf5, Npz
 from atlasae.files.events import (
     INDEX,
     Collected,
-    Column,
     CsvFacts,
     OpenTable,
     Table,
+    TableColumn,
     TableFacts,
     TableWriter,
 )
 from atlasae.files.parquet import Parquet
-from atlasae.files.pickles import PACKINGS, frame_of, packing, read_frame, refuse_twice, unpacked
+from atlasae.files.pickles import PACKINGS, frame_of, packed_output, read_frame, refuse_twice, unpacked
 from atlasae.files.remote import Location
 from atlasae.report import line_of
 
@@ -85,7 +85,7 @@ class Pickle:
         writer = Collected(facts)
         yield writer
         frame = frame_of(writer.table())
-        with packing(path) as stream:
+        with packed_output(path) as stream:
             frame.to_pickle(stream, compression=None)
 
 
@@ -125,7 +125,7 @@ class Csv:
     @contextmanager
     def create(self, path: Path, facts: TableFacts, rows: int | None) -> Iterator[TableWriter]:
         """Write a file."""
-        with packing(path) as stream, io.TextIOWrapper(stream, encoding="utf-8", newline="") as text:
+        with packed_output(path) as stream, io.TextIOWrapper(stream, encoding="utf-8", newline="") as text:
             yield _CsvWriter(text, facts)
 
 
@@ -306,7 +306,12 @@ class _Forms:
         self._whole = self._whole and len(whole) == len(given)
         values = np.array(list(map(float, given)))
         if self._left is None:
-            self._left = ["single", "repr", *_guesses(given[0]), *(f"%.{digits}g" for digits in range(4, 18))]
+            self._left = [
+                "single",
+                "repr",
+                *_guesses(next((text for text in given if any(map(str.isdigit, text))), "")),
+                *(f"%.{digits}g" for digits in range(4, 18)),
+            ]
         for some in (100, len(given)):  # most forms fail at once
             self._left = [name for name in self._left if _form(name)(values[:some]) == list(given[:some])][:_MOST_FORMS]
 
@@ -350,7 +355,7 @@ class _CsvWriter:
     def extend(self, columns: Mapping[str, ak.Array]) -> None:
         """Append rows."""
         table = Table.of(columns, self._facts)
-        written: dict[str, Column] = {} if table.index is None else {str(table.index_name or ""): table.index}
+        written: dict[str, TableColumn] = {} if table.index is None else {str(table.index_name or ""): table.index}
         cells = {name: self._cells(INDEX, values) for name, values in written.items()}
         cells |= {name: self._cells(name, values) for name, values in table.columns.items()}
         if not self._begun:
@@ -358,7 +363,7 @@ class _CsvWriter:
             self._begun = True
         self._writer.writerows(zip(*cells.values(), strict=True))
 
-    def _cells(self, name: str, values: Column) -> list[str]:
+    def _cells(self, name: str, values: TableColumn) -> list[str]:
         if isinstance(values, ak.Array):
             return [str(text) for text in values.to_list()]
         if values.dtype.kind != "f":
@@ -461,6 +466,6 @@ def to_frame(columns: Mapping[str, NDArray[Any]], entries: range | NDArray[Any])
 
     Raises UserError without pandas.
     """
-    pandas = library("pandas", "library='pd'", "tables")
+    pandas = optional("pandas", "library='pd'", "tables")
     frame = pandas.DataFrame({name: list(c) if c.ndim > 1 else c for name, c in columns.items()})
     return frame.set_index(pandas.RangeIndex(entries) if isinstance(entries, range) else pandas.Index(entries))

@@ -7,8 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TypedDict
 
 from atlasae.errors import UserError
-from atlasae.files.branches import LIST, Branch
-from atlasae.files.leaves import plain
+from atlasae.files.branches import LIST, Branch, plain
 
 DIMENSIONFUL = frozenset({"pt", "m", "E", "px", "py", "pz"})
 
