@@ -1,7 +1,7 @@
 """The classic autoencoder: a network with a bottleneck, trained to reproduce its input."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from atlasae.codecs.chain import InvertibleAutoencoder
 from atlasae.codecs.codec import few_threads
 from atlasae.codecs.walk import WIDEST
 from atlasae.jets.coordinates import Floats, columns_to_jets, jets_to_columns
@@ -141,6 +142,9 @@ class Beside(nn.Module):
         return total
 
 
+Autoencoder = InvertibleAutoencoder | BottleneckAutoencoder
+
+
 @dataclass(frozen=True)
 class BottleneckCodec:
     """The latents of a network with a bottleneck: three float32 per jet, not quantised."""
@@ -162,8 +166,8 @@ class BottleneckCodec:
         return self
 
     @few_threads()
-    def decode(self, latents: Latents) -> Floats:
-        """The jets (n x 4) of latents; raises ValueError for NaN and inf."""
+    def decode(self, latents: Latents, wanted: Container[int] | None = None) -> Floats:
+        """The jets (n x 4) of latents, always all variables; raises ValueError for NaN and inf."""
         if not np.isfinite(latents).all():
             raise ValueError("latents are not finite")
         with torch.no_grad():

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, Self
@@ -70,12 +70,12 @@ class Decoder(Protocol):
         """The padding, for which some latents are reserved."""
         ...
 
-    def decode(self, latents: Latents) -> Floats:
-        """The rows of latents."""
+    def decode(self, latents: Latents, wanted: Container[int] | None = None) -> Floats:
+        """The rows of latents; with `wanted`, only these variables of a row need be right."""
         ...
 
 
-class FloatsCoder(RowCoder, Decoder, Protocol):
+class FloatsCoder(Decoder, RowCoder, Protocol):
     """A coder whose numbers are float32 latents."""
 
     @property
@@ -125,10 +125,16 @@ def encode_within(codec: FloatsCoder, storage: Storage, bounds: Mapping[str, flo
     return replace(found, latents=codec.padding.mark(found.latents, codes), exact=found.exact & (codes == 0))
 
 
-def restore(codec: Decoder, storage: Storage, latents: Latents) -> list[npt.NDArray[Any]]:
-    """The columns, with padding, that decompression makes of latents; raises ValueError for impossible latents."""
+def restore(
+    codec: Decoder, storage: Storage, latents: Latents, wanted: Container[int] | None = None
+) -> list[npt.NDArray[Any]]:
+    """The columns, with padding, that decompression makes of latents; raises ValueError for impossible latents.
+
+    With `wanted`, only the columns of these variables of a row are right.
+    """
     latents, codes = codec.padding.unmark(latents)
-    parts = [storage.to_columns(storage.from_rows(codec.decode(latents[block]))) for block in blocks(len(latents))]
+    rows = (codec.decode(latents[block], wanted) for block in blocks(len(latents)))
+    parts = [storage.to_columns(storage.from_rows(decoded)) for decoded in rows]
     columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
     codec.padding.fill(columns, codes)
     return columns

@@ -6,7 +6,7 @@ A coder is compiled where the compiled parts are there, and constriction's other
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -72,7 +72,7 @@ class CodingTable:
         """The number of cells of the narrowest bin."""
         return int(self.widths.min())
 
-    def bins(self, cells: Cells) -> Cells:
+    def bins(self, cells: Cells | Integers) -> Cells:
         """The bin of every cell."""
         if self.edges[-1] - self.edges[0] > MOST_LOOKED_UP:
             return np.asarray(np.searchsorted(self.edges, cells, side="right") - 1, np.int32)
@@ -135,6 +135,22 @@ def uniform(size: int) -> CodingTable:
     return CodingTable(np.array([0, size]), np.ones((1, 1), np.int64), adapts=False)
 
 
+class Ruler(Protocol):
+    """Cells of unequal widths, other ones in every row: where they lie on the fine cells of a table."""
+
+    def fine(self, cells: Cells) -> Integers:
+        """The fine cell at which the cell of each row begins."""
+        ...
+
+    def start(self, edges: Integers) -> Integers:
+        """The first cell of each row that begins at this fine cell or above."""
+        ...
+
+    def take(self, rows: Integers) -> Self:
+        """The ruler of these rows."""
+        ...
+
+
 class Coder(Protocol):
     """A writer, which takes cells and returns them, or a reader, which takes None and returns the cells written."""
 
@@ -151,18 +167,26 @@ class WordWriter:
 
     def code(self, table: CodingTable, contexts: Contexts | None, cells: Cells | None, n: int) -> Cells:
         """Add cells to the steps to be encoded, and return them."""
+        return self.code_measured(table, contexts, cells, n, None)
+
+    def code_measured(
+        self, table: CodingTable, contexts: Contexts | None, cells: Cells | None, n: int, ruler: Ruler | None
+    ) -> Cells:
+        """The same for cells that a ruler puts on those of the table."""
         assert cells is not None
         runs = runs_of(contexts, n)
         sorted_cells = cells if runs.order is None else cells.take(runs.order)
-        bins = table.bins(sorted_cells)
+        measured = runs.measured(ruler)
+        bins = table.bins(measured.fine(sorted_cells) if measured else sorted_cells)
         if len(table.widths) > 1:
             self.steps.extend((bins[first:end], table.model(context)) for context, first, end in runs)
-        offsets, widths = sorted_cells - table.first.take(bins), table.widths.take(bins)
+        first, widths = _ranges(table, bins, measured)
+        offsets = sorted_cells - first
         if table.widest > LARGEST_UNIFORM:
             high, sizes = offsets // LARGEST_UNIFORM, (widths - 1) // LARGEST_UNIFORM + 1
             self._uniform(high, sizes, 1)
             offsets, widths = offsets % LARGEST_UNIFORM, np.minimum(widths, LARGEST_UNIFORM)
-        self._uniform(offsets, widths, table.narrowest)
+        self._uniform(offsets, widths, 1 if measured else table.narrowest)
         table.note(runs, bins)
         return cells
 
@@ -194,15 +218,23 @@ class Reader:
 
     def code(self, table: CodingTable, contexts: Contexts | None, cells: Cells | None, n: int) -> Cells:
         """Read n cells."""
+        return self.code_measured(table, contexts, cells, n, None)
+
+    def code_measured(
+        self, table: CodingTable, contexts: Contexts | None, cells: Cells | None, n: int, ruler: Ruler | None
+    ) -> Cells:
+        """The same for cells that a ruler puts on those of the table; raises ValueError for a bin without any."""
         runs = runs_of(contexts, n)
         bins = self._bins(table, runs, n)
-        widths, found = table.widths.take(bins), table.first.take(bins)
+        measured = runs.measured(ruler)
+        found, widths = _ranges(table, bins, measured)
+        narrowest = 1 if measured else table.narrowest
         if table.widest > LARGEST_UNIFORM:
             high = self._uniform((widths - 1) // LARGEST_UNIFORM + 1, 1)
-            offsets = high * LARGEST_UNIFORM + self._uniform(np.minimum(widths, LARGEST_UNIFORM), table.narrowest)
+            offsets = high * LARGEST_UNIFORM + self._uniform(np.minimum(widths, LARGEST_UNIFORM), narrowest)
             found += np.minimum(offsets, widths - 1)
         else:
-            found += self._uniform(widths, table.narrowest)
+            found += self._uniform(widths, narrowest)
         table.note(runs, bins)
         return found if runs.order is None else _put(found, runs.order)
 
@@ -333,6 +365,10 @@ class Runs:
     contexts: Integers
     lengths: Integers
 
+    def measured(self, ruler: Ruler | None) -> Ruler | None:
+        """The ruler in the order of the runs."""
+        return ruler if ruler is None or self.order is None else ruler.take(self.order)
+
     def __iter__(self) -> Iterator[tuple[int, int, int]]:
         """The context, begin and end of every run."""
         ends = np.cumsum(self.lengths)
@@ -347,6 +383,17 @@ def runs_of(contexts: Contexts | None, n: int) -> Runs:
     some = np.flatnonzero(lengths)
     keys = contexts.astype(np.uint8) if len(lengths) <= 1 << 8 else contexts  # radix sort of bytes: a third of the time
     return Runs(np.argsort(keys, kind="stable"), some, lengths[some])
+
+
+def _ranges(table: CodingTable, bins: Cells | Integers, ruler: Ruler | None) -> tuple[Cells, Cells]:
+    """The first cell of the bin of each row, and the number of its cells; raises ValueError for a bin without any."""
+    if ruler is None:
+        return table.first.take(bins), table.widths.take(bins)
+    first = ruler.start(table.edges[:-1].take(bins))
+    widths = ruler.start(table.edges[1:].take(bins)) - first
+    if widths.min(initial=1) < 1:
+        raise ValueError("a bin without cells")
+    return first.astype(np.int32), widths.astype(np.int32)
 
 
 def _put(sorted_cells: Cells, order: Integers) -> Cells:

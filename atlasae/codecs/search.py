@@ -6,13 +6,14 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import islice, product
 from operator import itemgetter
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
 from atlasae.codecs.codec import Encoded, encode_within, restore
-from atlasae.codecs.dither import NO_DITHER, WEIGHT, Dither
-from atlasae.codecs.floats import AnyCodec, FloatsCodec, codec_of_config, densities_of
+from atlasae.codecs.dither import BLOCK_STEPS, NO_DITHER, WEIGHT, Dither
+from atlasae.codecs.floats import AnyCodec, FloatsCodec, ResolvedFloatsCodec, codec_of_config, densities_of
 from atlasae.codecs.grid import (
     MANTISSA_BITS,
     Cell,
@@ -26,10 +27,11 @@ from atlasae.codecs.grid import (
     radices,
     unpack,
 )
+from atlasae.codecs.resolved import PER_ONE, ResolvedSteps
 from atlasae.codecs.walk import ChainModel, Densities, EqualSteps, free_of, nodes_of, spread_rows
 from atlasae.errors import UserError
 from atlasae.files.xz import compress_words, estimate_words
-from atlasae.jets.coordinates import Floats
+from atlasae.jets.coordinates import DRIFT, Floats
 from atlasae.jets.padding import Codes, Stored
 from atlasae.jets.precision import FULL_BOUND, Precision
 from atlasae.jets.stored import LARGEST_WHOLE, Storage, blocks
@@ -53,6 +55,10 @@ FEW = 2_000  # with fewer jets, the range of others can't be estimated
 
 _Way = tuple[float, tuple[float, ...]]  # the share of jets made exact, and the steps
 Size = Callable[[Encoded, Storage], float]
+Gridded = TypeVar("Gridded", FloatsCodec, ResolvedFloatsCodec)
+_WIDEST_JETS = np.array(
+    [[pt, eta, 3.0, m * pt] for pt in (5e2, 1e5, 1e7) for eta in (-5.0, 5.0) for m in (0.0, 0.3)]
+)  # in MeV
 
 
 def encoded_bytes(encoded: Encoded, storage: Storage) -> int:
@@ -90,6 +96,8 @@ def choose_codec(
         return FloatsCodec(model, grid, storage.padding(columns), variables)
     if precision.unbounded:
         raise UserError("--precision none is for networks without bounds (mlp): give a bound, or `full`")
+    if storage.layout.resolutions:
+        return _choose_resolved(model, storage, bounds, columns, shifts, size)
     padding = storage.padding(columns)
     coordinates = JET.to_coordinates(rows if len(rows) else np.array([JET.example]))
     sample = [column[:: max(1, len(column) // _SAMPLE)] for column in columns]
@@ -98,7 +106,7 @@ def choose_codec(
         codecs = [FloatsCodec(model, grid, padding) for grid in _full_grids(model, coordinates, wanted)]
         return min(codecs, key=lambda codec: _squared_error(codec, storage, bounds, sample))
 
-    def tried(ways: Iterable[_Way], nodes: int, exponent: float = 0.0) -> list[_Trial]:
+    def tried(ways: Iterable[_Way], nodes: int, exponent: float = 0.0) -> list[_Trial[FloatsCodec]]:
         asked = _some(coordinates) if exponent else coordinates  # of which the network takes long
         spread = _spread(densities_of(model, exponent, nodes), asked)
         grids = _grids(spread, ways, exponent, NO_DITHER if exponent else shifts)
@@ -115,11 +123,61 @@ def choose_codec(
     return min((trial.best(storage, size) for trial in trials[:BEST]), key=itemgetter(0))[1]
 
 
+def _choose_resolved(
+    chain: ChainModel,
+    storage: Storage,
+    bounds: Mapping[str, float],
+    columns: Stored,
+    dither: Dither,
+    size: Size,
+) -> ResolvedFloatsCodec:
+    """The codec of bounds by resolution whose tails of m and arrangement of cells take the fewest bytes."""
+    drift = DRIFT + JET.roundings * storage.rounding
+    steps = ResolvedSteps.within(storage.layout.shared(dict(bounds)), storage.layout.resolutions, drift)
+    sample = [column[:: max(1, len(column) // _SAMPLE)] for column in columns]
+    rows, padding, found = storage.usable_rows(columns), storage.padding(columns), []
+    for tail in TAILS if len(rows) >= FEW else TAILS[:1]:
+        codec = _resolved_codec(chain, steps, rows, tail, dither)
+        codec = replace(codec, padding=padding)
+        found.append(_Trial.of(codec, (tail, steps.shares), storage, bounds, sample, size).best(storage, size))
+    return min(found, key=itemgetter(0))[1]
+
+
+def _resolved_codec(
+    chain: ChainModel, steps: ResolvedSteps, rows: Floats, tail: float, dither: Dither
+) -> ResolvedFloatsCodec:
+    """The codec with cells over the range of these jets; raises UserError for more than three floats hold."""
+    rows = rows if len(rows) >= FEW else np.concatenate([rows, _WIDEST_JETS])
+    coordinates, nodes = JET.to_coordinates(rows), nodes_of(chain.weights)
+    location = EqualSteps(chain.weights, nodes).origin(3, dict(enumerate(coordinates.T)))
+    pt = np.clip(np.floor(steps.position(rows[:, 0])), 0, steps.size - 1).astype(np.int64)
+    first, size = dither.window(0, *_margins(pt, 0, steps.size - 1))
+    smallest = [int(steps.steps(i)[first : first + size].min()) for i in (1, 2)]
+    angles = [rows[:, 1] * PER_ONE / smallest[0], np.array([0, 2 * np.pi * PER_ONE / smallest[1]])]
+    mass = (coordinates[:, 3] - location) * PER_ONE / steps.steps(3).take(pt)
+    windows = [(first, size)]
+    for i, column in enumerate([*angles, np.quantile(mass, [tail, 1 - tail / 10])], start=1):
+        begin, levels = dither.window(i, *_margins(column))
+        windows.append((begin // BLOCK_STEPS if i in dither.blocks else begin, levels))
+    (pt_0, pt_n), (eta_0, eta_n), (phi_0, phi_n), (m_0, m_n) = windows
+    numbers = pt_n, eta_n, phi_n, m_n
+    words = jet_words(numbers, radices(numbers))
+    if max(math.prod(digit.radix for digit in word) for word in words) > 1 << MANTISSA_BITS:
+        raise UserError("three floats hold too few bits for this share of the resolution: give a larger one, or packed")
+    return ResolvedFloatsCodec(chain, steps, (pt_0, eta_0, phi_0, m_0), numbers, words, dither, nodes)
+
+
+def _margins(column: npt.NDArray[Any], low: float = -math.inf, high: float = math.inf) -> tuple[int, int]:
+    """The first and the last cell of positions, with a margin for other jets."""
+    margin = max(MARGIN * float(np.ptp(column)), 2)
+    return math.floor(max(low, float(column.min()) - margin)), math.ceil(min(high, float(column.max()) + margin))
+
+
 @dataclass
-class _Trial:
+class _Trial(Generic[Gridded]):
     """A sample on one grid: its latents, likely arrangements of cells in words, and the bytes of those measured."""
 
-    codec: FloatsCodec
+    codec: Gridded
     way: "_Way"
     encoded: Encoded
     cells: list[Cell]
@@ -130,7 +188,7 @@ class _Trial:
     @classmethod
     def of(
         cls,
-        codec: FloatsCodec,
+        codec: Gridded,
         way: "_Way",
         storage: Storage,
         bounds: Mapping[str, float],
@@ -142,7 +200,7 @@ class _Trial:
         latents, codes = codec.padding.unmark(encoded.latents)
         cells = unpack(latents, codec.grid)
         some = [cell[:: max(1, len(cell) // _ESTIMATED)] for cell in cells]
-        likely = islice(likely_words(some, codec.grid.levels, estimate_words), LIKELY)
+        likely: Iterator[WordLayout] = islice(likely_words(some, codec.grid.levels, estimate_words), LIKELY)
         made = cls(codec, way, encoded, cells, codes, list(dict.fromkeys([*likely, codec.grid.words])), [])
         made.sizes.append(made.measured(0, storage, size))
         return made
@@ -157,11 +215,11 @@ class _Trial:
         latents = self.codec.padding.mark(pack(self.cells, grid), self.codes)
         return float(size(replace(self.encoded, latents=latents), storage))
 
-    def best(self, storage: Storage, size: Size) -> tuple[float, FloatsCodec]:
+    def best(self, storage: Storage, size: Size) -> tuple[float, Gridded]:
         """The fewest bytes of all arrangements, up to 6 % less than with `radices`, and the codec with it."""
         self.sizes += [self.measured(place, storage, size) for place in range(1, len(self.words))]
         smallest = min(range(len(self.words)), key=self.sizes.__getitem__)
-        return self.sizes[smallest], replace(self.codec, grid=replace(self.codec.grid, words=self.words[smallest]))
+        return self.sizes[smallest], self.codec.arranged(self.words[smallest])
 
 
 def _dither(chain: ChainModel, storage: Storage, bounds: Mapping[str, float], columns: Stored) -> Dither:

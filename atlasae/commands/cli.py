@@ -52,8 +52,12 @@ def commands() -> None:
 @click.option("--units", type=UNITS, help="Default: from names of branches, else from the values.")
 @click.option("--model", default="default", show_default=True, help="Model (or tables) file, packaged, or `self`.")
 @click.option(
-    "--precision", default="1e-3", show_default=True, help="`1e-3`, `pt=1e-3,eta=...,phi=...,m=...`, `full`, `none`."
+    "--precision",
+    default="1e-3",
+    show_default=True,
+    help="`1e-3`, `resolution/20`, `pt=1e-3,eta=...,phi=...,m=...`, `full`, `none`.",
 )
+@click.option("--resolution", default="atlas", show_default=True, help="`atlas`, `cms`, or `cms,m=N:S:C`.")
 @click.option(
     "--layout",
     type=click.Choice(["floats", "packed"]),
@@ -80,6 +84,7 @@ def commands() -> None:
 @click.option("--dry-run", is_flag=True, help="Only tell what would become of every branch of IN.")
 @click.option("--no-read-back", is_flag=True, help="Skip reading the output back and comparing it with IN.")
 @options.force
+@click.option("--verbose", is_flag=True, help="Show all notes, and what they say of each collection.")
 @options.quiet
 @options.as_json
 @options.debug
@@ -90,6 +95,7 @@ def compress(
     dask: str | None,
     split_size: str | None,
     precision: str,
+    resolution: str,
     layout: str,
     no_dither: bool,
     no_context: bool,
@@ -99,6 +105,7 @@ def compress(
     step_size: str,
     no_read_back: bool,
     dry_run: bool,
+    verbose: bool,
     quiet: bool,
     as_json: bool,
     **asked: Any,
@@ -116,7 +123,7 @@ def compress(
         raise UserError("--objects all takes all four-momenta: leave out --jets")
     chosen = Options.of_words({
         "jets": ("*",) if objects == "all" else jets,
-        "precision": Precision.parse(precision),
+        "precision": Precision.parse(precision, resolution),
         "step_size": parse_size(step_size, "--step-size"),
         "layout": layout,
         "format": file_format,
@@ -136,13 +143,13 @@ def compress(
         size = parse_size(split_size, "--split-size") if split_size else None
         with several_outputs(), progress("compressing", quiet) as advance:
             many = compress_files(paths, output, chosen, options.make_workers(workers, dask), advance, size)
-        return show_many(many, as_json, quiet)
+        return show_many(many, as_json, quiet, verbose)
     from atlasae.compression.compress import compress_file
 
     path, target = options.in_and_out(paths, workers=workers, dask=dask, split_size=split_size)
     with progress("compressing", quiet) as advance:
         report = compress_file(path, target, chosen, advance)
-    show(report, as_json, quiet)
+    show(report, as_json, quiet, verbose)
     return 0
 
 
@@ -264,6 +271,7 @@ def verify(paths: tuple[Location, ...], workers: int | None, dask: str | None, q
 @click.option("-o", "--output", metavar="REPORT", type=OUT, help="Write the whole report as JSON.")
 @click.option("--histograms", metavar="OUT.root", type=OUT, help="Write the histograms into a ROOT file.")
 @click.option("--jets", multiple=True, metavar="PATTERN", help="As for compress, if COMPRESSED is decompressed.")
+@click.option("--event-column", metavar="NAME", help="Where rows are jets: the column with the number of their event.")
 @click.option("--units", type=UNITS, help="As for compress, if COMPRESSED is decompressed.")
 @options.force
 @options.quiet
@@ -277,6 +285,7 @@ def show_evaluation(
     output: Path | None,
     histograms: Path | None,
     jets: tuple[str, ...],
+    event_column: str | None,
     units: str | None,
     force: bool,
     quiet: bool,
@@ -299,11 +308,12 @@ def show_evaluation(
         if folder:
             from atlasae.commands.many import evaluate_many
 
-            found = evaluate_many(paths[:-1], folder, options.make_workers(workers, dask), advance, jets, units)
+            made = options.make_workers(workers, dask)
+            found = evaluate_many(paths[:-1], folder, made, advance, jets, units, event_column)
         else:
             options.refuse_many(workers=workers, dask=dask)
             original, compressed = _pair(paths)
-            found = evaluate_files(original, compressed, advance, jets, units)
+            found = evaluate_files(original, compressed, advance, jets, units, event_column=event_column)
     if output:
         with replacing(output, force) as temporary:
             temporary.write_text(found.report.to_json())

@@ -85,9 +85,11 @@ class WrittenChunk:
         names = self.run.originals if names is None else names
         single = {aliases.get(name, name) for name in names}
         for layout in self.layouts:
-            if not events.keys() >= set(layout.collection.branches.values()).intersection(single):
+            branches = layout.collection.branches
+            wanted = [variable for variable, branch in branches.items() if branch in single and branch not in events]
+            if wanted:
                 with damage(f"'{layout.collection.name}' {_where(self.start, self.chunk)}"):
-                    events |= layout.restore(self.events, layout.counts(self.run, self.events))
+                    events |= layout.restore(self.events, layout.counts(self.run, self.events), wanted)
         return {name: events[aliases.get(name, name)] for name in names}
 
     def unpacked(self) -> "WrittenChunk":
@@ -115,19 +117,29 @@ class Chunks:
         """Every chunk with its run and its first entry in the tree."""
         return self.contents.chunks_by_run()
 
-    def read(self, run: Run, start: int, chunk: Chunk, names: Sequence[str] | None = None) -> WrittenChunk:
+    def read(
+        self,
+        run: Run,
+        start: int,
+        chunk: Chunk,
+        names: Sequence[str] | None = None,
+        known: Mapping[str, ak.Array] | None = None,
+    ) -> WrittenChunk:
         """A chunk with its written branches; with `names`, only those from which these originals are restored.
 
-        Raises DamagedFileError if a checksum, a type or the number of jets differs from that recorded.
+        What is `known` of the chunk is not read again. Raises DamagedFileError if a checksum, a type or the number of
+        jets differs from that recorded.
         """
         if id(run) not in self._layouts:
             self._layouts[id(run)] = [layout_of(entry, self.contents) for entry in run.collections]
         layouts = self._layouts[id(run)]
         written = run.written if names is None else sources_of(run, names)
-        events = self.tree.read(written, start, start + chunk.entries)
+        known = known or {}
+        events = self.tree.read([name for name in written if name not in known], start, start + chunk.entries)
         with damage(f"tree '{self.tree.name}' {_where(start, chunk)}"):
             if chunk.checksums:  # a skim has none
                 _check(WrittenChunk(run, start, chunk, events, layouts))
+        events = {name: known[name] if name in known else events[name] for name in written}
         return WrittenChunk(run, start, chunk, events, layouts)
 
 
@@ -154,9 +166,11 @@ def sources_of(run: Run, names: Sequence[str]) -> list[str]:
     names = [run.aliases.get(name, name) for name in names]
     sources = {branch.name for branch in run.carried}.intersection(names)
     for collection in (entry.collection for entry in run.collections):
-        if not set(collection.branches.values()).isdisjoint(names):
+        wanted = [variable for variable, branch in collection.branches.items() if branch in names]
+        if wanted:
             counting = run.counting(collection, run.written)[:1]
-            sources |= {*collection.latents, *collection.exact.values(), *counting}
+            exact = {collection.exact[variable] for variable in ("index", *wanted) if collection.exact}
+            sources |= {*collection.latents, *exact, *counting}
     return [name for name in run.written if name in sources]
 
 

@@ -10,10 +10,10 @@ import numpy as np
 from atlasae.codecs.codec import Encoded, encode_within, few_threads, restore
 from atlasae.codecs.floats import AnyCodec, FloatsCodec, codec_of_config
 from atlasae.codecs.grid import MANTISSA_BITS
-from atlasae.codecs.model import Model, default_model, domain_warning, load_model, packaged_model
+from atlasae.codecs.model import Model, default_model, load_model, packaged_model, unlike_jets
 from atlasae.codecs.search import SPARE, choose_codec, encoded_bytes
 from atlasae.codecs.walk import JETS
-from atlasae.compression.collection import CompressedJets, Compressor, FileLayout, Start, as_rounded, or_other_units
+from atlasae.compression.collection import CompressedJets, Compressor, FileLayout, Start, as_rounded
 from atlasae.compression.format import CompressedCollection, Run
 from atlasae.compression.plan import Options, Plan
 from atlasae.errors import UserError
@@ -22,7 +22,6 @@ from atlasae.files.events import Array, Counts, counts_of, flatten, index_in_eve
 from atlasae.jets.collections import Collection
 from atlasae.jets.columns import to_branches, to_coded_columns, to_columns
 from atlasae.jets.coordinates import Bools, Floats
-from atlasae.jets.padding import Latents
 from atlasae.jets.reading import settle_by
 from atlasae.jets.stored import storage_of
 
@@ -48,8 +47,8 @@ class WordsLayout:
             return _start_fitted(settled, options, sample, entries)
         model = _jet_model(options.model)
         compressors = [start_floats(collection, options, model, sample) for collection in settled]
-        warning = domain_warning(model, {c.name: sample_jets([c], sample, MOST_CHOSEN_ON) for c in settled})
-        return _start(compressors, model, [warning] if warning else [])
+        unlike = unlike_jets(model, {c.name: sample_jets([c], sample, MOST_CHOSEN_ON) for c in settled})
+        return replace(_start(compressors, model, []), unlike=unlike)
 
     @classmethod
     def from_config(cls, entry: CompressedCollection, content: bytes | None) -> Self:
@@ -80,24 +79,33 @@ class WordsLayout:
         exact = exact_branches(self.collection, columns, counts, encoded.exact)
         return CompressedJets(latents | exact, encoded.exact, encoded.largest)
 
-    def restore(self, events: Mapping[str, ak.Array], counts: Counts) -> dict[str, ak.Array]:
-        """The original branches; the inverse of `compress`. Raises ValueError for invalid latents or exact jets."""
-        collection = self.collection
-        latents: Latents = np.stack([flatten(events[name])[0] for name in collection.latents], axis=1)
-        columns = restore(self.codec, storage_of(collection), latents)
+    def restore(
+        self, events: Mapping[str, ak.Array], counts: Counts, wanted: Sequence[str] | None = None
+    ) -> dict[str, ak.Array]:
+        """The original branches of all variables, or of those wanted; the inverse of `compress`.
+
+        Raises ValueError for invalid latents or exact jets.
+        """
+        collection, storage = self.collection, storage_of(self.collection)
+        words = [flatten(events[name])[0].astype(np.float32, copy=False) for name in collection.latents]
+        names = storage.layout.names
+        asked = collection.variables if wanted is None else wanted
+        alone = {names.index(v) for v in asked} if names == storage.variables.names else None  # others are computed
+        columns = dict(zip(names, restore(self.codec, storage, np.stack(words).T, alone), strict=True))
         listed, exact_counts = flatten(events[collection.exact["index"]])
         index = listed.astype(np.int64)
         if not ((index >= 0) & (index < np.repeat(counts, exact_counts))).all():
             raise ValueError("exact jets that are not in their events")
         where = np.repeat(np.cumsum(counts) - counts, exact_counts) + index
-        for variable, column in zip(collection.variables, columns, strict=True):
-            column[where] = flatten(events[collection.exact[variable]])[0]
-        return to_branches(collection, columns, counts)
+        for variable in asked:
+            columns[variable][where] = flatten(events[collection.exact[variable]])[0]
+        made = to_branches(collection, list(columns.values()), counts)
+        return {collection.branches[variable]: made[collection.branches[variable]] for variable in asked}
 
     @property
     def why_exact(self) -> str:
-        """The likely reason why many jets are exact, for a note."""
-        return "they are unlike the jets the model knows, or unphysical" + or_other_units(self.collection)
+        """The likely reason why many jets are exact, for a note; empty where it is the jets."""
+        return ""
 
 
 @dataclass(frozen=True)
@@ -140,7 +148,12 @@ class ListLayout(WordsLayout):
         return _start([Compressor(layout, options.precision.of(storage.layout))], model, [note])
 
 
-FLOATS_LAYOUTS: dict[str, type[WordsLayout]] = {"floats": FloatsLayout, "list": ListLayout, "bottleneck": WordsLayout}
+FLOATS_LAYOUTS: dict[str, type[WordsLayout]] = {
+    "floats": FloatsLayout,
+    "resolved": WordsLayout,
+    "list": ListLayout,
+    "bottleneck": WordsLayout,
+}
 
 
 def start_floats(

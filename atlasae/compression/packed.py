@@ -6,16 +6,16 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
 import awkward as ak
-import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from atlasae.codecs.codec import encode_and_compare
+from atlasae.codecs.codec import RowCoder, encode_and_compare
 from atlasae.codecs.dither import MASK
 from atlasae.codecs.lattice import Lattice, ShiftedLattice
 from atlasae.codecs.packed import Columns, PackedCodec
 from atlasae.codecs.priors import Priors, default_priors, packaged_priors
-from atlasae.compression.collection import CompressedJets, Compressor, Start, as_rounded, or_other_units
+from atlasae.codecs.resolved import ResolvedLattice, ResolvedSteps, lattice_of
+from atlasae.compression.collection import CompressedJets, Compressor, Start, as_rounded
 from atlasae.compression.format import CompressedCollection, Run
 from atlasae.compression.plan import Options, Plan
 from atlasae.errors import DamagedFileError, UserError
@@ -29,6 +29,7 @@ from atlasae.jets.coordinates import Bools
 from atlasae.jets.padding import Codes, Config, Padding
 from atlasae.jets.reading import settle_by
 from atlasae.jets.stored import Storage, blocks, storage_of
+from atlasae.jets.variables import JET
 
 _FINEST = 1e-5  # smallest bound: tables of finer grids take too long to compute
 MOST_JETS = 2**25  # in a chunk
@@ -96,8 +97,10 @@ class PackedLayout:
         (name,) = self.collection.latents
         return CompressedJets({name: unflatten(values, lengths, jagged=True)}, exact, found.largest)
 
-    def restore(self, events: Mapping[str, ak.Array], counts: Counts) -> dict[str, ak.Array]:
-        """The original branches; the inverse of `compress`. Raises ValueError for invalid bytes."""
+    def restore(
+        self, events: Mapping[str, ak.Array], counts: Counts, wanted: Sequence[str] | None = None
+    ) -> dict[str, ak.Array]:
+        """The original branches, always all; the inverse of `compress`. Raises ValueError for invalid bytes."""
         (name,) = self.collection.latents
         content = ak.to_numpy(ak.flatten(events[name], axis=None)).astype(np.uint8).tobytes()
         storage = storage_of(self.collection)
@@ -106,8 +109,8 @@ class PackedLayout:
 
     @property
     def why_exact(self) -> str:
-        """The likely reason why many jets are exact, for a note."""
-        return "they are beyond the grid, or unphysical" + or_other_units(self.collection)
+        """The likely reason why many jets are exact, for a note; empty where it is the jets."""
+        return ""
 
 
 def steps_apart(storage: Storage) -> float:
@@ -138,20 +141,32 @@ def start_packed(
     settled = as_rounded(settled, precision, columns)
     storage = storage_of(settled)
     bounds = precision.of(storage.layout)
-    if precision.full or precision.unbounded or min(bounds.values()) < _FINEST:
+    finest = min(bound * storage.layout.least(variable) for variable, bound in bounds.items())
+    if precision.full or precision.unbounded or finest < _FINEST:
         raise UserError(
             f"--layout packed keeps a bound: give --precision a number of {_FINEST:g} or more, such as 1e-3"
         )
-    wanted = storage.steps(bounds, columns, steps_apart(storage))
-    shifted = storage.continuous(bounds, columns) if options.dither else [False] * 4
-    lattice = Lattice((wanted[0], wanted[1], wanted[2], wanted[3]), (shifted[0], shifted[1], shifted[2], shifted[3]))
+    one, two, three, four = storage.continuous(bounds, columns) if options.dither else [False] * 4
+    lattice = _lattice(storage, bounds, columns, (one, two, three, four))
     padding = storage.padding(columns)
     return Compressor(PackedLayout(settled, PackedCodec(priors, lattice, options.context, padding)), bounds)
 
 
+def _lattice(
+    storage: Storage, bounds: dict[str, float], columns: Sequence[Array], shifted: tuple[bool, bool, bool, bool]
+) -> Lattice | ResolvedLattice:
+    drift = steps_apart(storage)
+    if resolutions := storage.layout.resolutions:
+        drift += JET.roundings * storage.rounding
+        steps = ResolvedSteps.within(storage.layout.shared(bounds), resolutions, drift)
+        return ResolvedLattice(steps, shifted)
+    one, two, three, four = storage.steps(bounds, columns, drift)
+    return Lattice((one, two, three, four), shifted)
+
+
 def packed_codec_of(config: Config, priors: Priors) -> PackedCodec:
     """The codec of a configuration; raises ValueError if it is invalid."""
-    lattice = msgspec.convert({"steps": config["steps"], "shifted": config.get("shifted", (False,) * 4)}, Lattice)
+    lattice = lattice_of(config)
     if not isinstance(context := config["context"], bool):
         raise ValueError(f"context {context!r} is neither true nor false")
     return PackedCodec(priors, lattice, context, Padding.of_config(config))
@@ -162,7 +177,7 @@ def chunk_key(columns: Sequence[Array]) -> int:
     return checksum_bytes(np.ascontiguousarray(columns[0]).tobytes()) & MASK
 
 
-def coder_of(lattice: Lattice, key: int, indices: npt.NDArray[np.int64]) -> Lattice | ShiftedLattice:
+def coder_of(lattice: Lattice | ResolvedLattice, key: int, indices: npt.NDArray[np.int64]) -> RowCoder:
     """The grid of jets with these indices in a chunk."""
     return ShiftedLattice(lattice, key, indices) if any(lattice.shifted) else lattice
 

@@ -18,6 +18,7 @@ from atlasae.files.trees import Tree
 from atlasae.files.writing import UNNAMED, can_name, parse_compression
 from atlasae.jets.collections import Collection, in_records, lone_counters, made_places, name_counters, read_units
 from atlasae.jets.inputs import Opened, Part, find_in, open_input
+from atlasae.jets.names import spelled
 from atlasae.jets.precision import Precision
 from atlasae.jets.recognition import (
     list_collection,
@@ -82,7 +83,7 @@ class Options:
     """The options of `compress_file`, as in `atlasae compress --help`; raises UserError for invalid values.
 
     Args:
-        precision: the largest error: 1e-3, "1e-3", {"pt": 1e-3, ...} for each variable, "full", "none" or a Precision.
+        precision: the largest error: 1e-3, "1e-3", "resolution/20", {"pt": 1e-3, ...}, "full", "none" or a Precision.
         tree: the tree to compress; by default all that hold jets.
         jets: which jets: a prefix, `Jet_{pt,eta,phi,mass}` or four names; several in a list. By default all; `*` takes
             all four-momenta, of electrons and muons too.
@@ -270,7 +271,10 @@ def make_plan(opened: Opened, options: Options, grafted: bool = False) -> Plan:
         originals=[*(name for name in names if name in originals), *aliases],
         counters=counters,
         dropped=sorted(dropped - implied) + [u.name for u in unwritable],
-        notes=_alone(opened) if grafted else _notes(opened, options, implied, collections, aliases),
+        notes=[
+            *(_alone(opened) if grafted else _notes(opened, options, implied, collections, aliases)),
+            *_exact_beside(collections, [name for name in names if name not in dropped]),
+        ],
         aliases=aliases,
         places={name: places[name] for name in (*originals, *aliases) if name in places} if options.rntuple else {},
         counted={name: counters[name] for name in names if name in originals and counters.get(name) in stay},
@@ -278,6 +282,23 @@ def make_plan(opened: Opened, options: Options, grafted: bool = False) -> Plan:
         grafted=grafted,
         recompression=parse_compression(options.compression) if options.compression else None,
     )
+
+
+def _exact_beside(collections: Sequence[Collection], names: Sequence[str]) -> list[str]:
+    """A note on what is kept bit for bit and tells more of jets than their bounds: jet_px beside jet_pt."""
+    prefixes = {collection.prefix: collection for collection in collections if collection.holds_jets}
+    taken = {name for collection in collections for name in collection.branches.values()}
+    found = [
+        name
+        for name in names
+        if name not in taken
+        and (read := spelled(name))
+        and (jets := prefixes.get(read.prefix))
+        and read.variable not in jets.variables
+    ]
+    if not found:
+        return []
+    return [f"kept bit for bit beside jets within a bound, of which they tell more: {some(found)} (--drop)"]
 
 
 def _alone(opened: Opened) -> list[str]:

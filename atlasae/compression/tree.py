@@ -119,7 +119,7 @@ class CompressedTree(Mapping[str, "CompressedBranch"]):
         self._closed = False
         self._places = list(_places(parts))
         self._run = parts[0].contents.runs[0]
-        self._kept: tuple[Place | None, dict[str, ak.Array]] = None, {}
+        self._kept: tuple[Place | None, dict[str, ak.Array], dict[str, ak.Array]] = None, {}, {}
         self.name = self._run.tree
         self.title = self._run.title
         self.num_entries = self._places[-1].end
@@ -367,7 +367,7 @@ class CompressedTree(Mapping[str, "CompressedBranch"]):
         if self._closed:
             raise UserError(f"tree '{self.name}' is closed: read it before, or open the file again")
         if self._kept[0] is not place:
-            self._kept = place, {}  # before the next chunk is read, so that memory holds one
+            self._kept = place, {}, {}  # before the next chunk is read, so that memory holds one
         kept = self._kept[1]
         branches = dict.fromkeys(self._counters.get(name, name) for name in names)
         missing = [name for name in branches if name not in kept]
@@ -376,12 +376,18 @@ class CompressedTree(Mapping[str, "CompressedBranch"]):
         return {name: _counted(kept[self._counters[name]]) if name in self._counters else kept[name] for name in names}
 
     def _decoded(self, place: Place, names: list[str]) -> dict[str, ak.Array]:
-        """Branches of a chunk, with the other variables of their jets, which are decoded together."""
-        groups = [list(collection.branches.values()) for collection in self._collections.values()]
+        """Branches of a chunk; of packed jets with their other variables, as they are decoded together.
+
+        Latents are kept: the other variables of their jets may be asked for next, and to unpack them takes longest.
+        """
+        groups = [list(c.branches.values()) for c in self._collections.values() if c.packed]
         single = {self._run.aliases.get(name, name) for name in names}
         together = [name for group in groups if not single.isdisjoint(group) for name in group]
-        names = list(dict.fromkeys([*names, *together]))
-        return place.chunks.read(place.run, place.first, place.chunk, names).restored(names)
+        names, written = list(dict.fromkeys([*names, *together])), self._kept[2]
+        found = place.chunks.read(place.run, place.first, place.chunk, names, written)
+        latents = {name for c in self._collections.values() if not c.packed for name in c.latents}
+        written |= {name: array for name, array in found.events.items() if name in latents}
+        return found.restored(names)
 
     def _entries_in(self, step_size: int | str, names: Sequence[str]) -> int:
         if isinstance(step_size, int):

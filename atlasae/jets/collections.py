@@ -8,6 +8,7 @@ from typing import TypedDict
 
 from atlasae.errors import UserError
 from atlasae.files.branches import LIST, Branch, plain
+from atlasae.jets.resolution import Resolution
 
 DIMENSIONFUL = frozenset({"pt", "m", "E", "px", "py", "pz"})
 
@@ -78,6 +79,7 @@ class Collection:
     array: bool = False  # entries are arrays, of as many jets as in every other
     shared: tuple[str, ...] = ()  # variables whose branches are of another collection, in which they are coded
     full_turn: bool = False  # phi is in [0, 2 pi), not in [-pi, pi)
+    resolutions: dict[str, Resolution] | None = None  # by variable, where it is the unit of bounds and errors
 
     @property
     def variables(self) -> tuple[str, ...]:
@@ -98,6 +100,11 @@ class Collection:
     def coded(self) -> tuple[str, ...]:
         """The variables that a codec encodes: pt, eta, phi and m of jets, whatever is stored of them."""
         return ("pt", "eta", "phi", "m") if self.holds_jets else self.variables
+
+    @property
+    def resolution_texts(self) -> dict[str, str] | None:
+        """N:S:C of the variables whose bounds and errors are in units of the resolution, or None."""
+        return {v: str(found) for v, found in self.resolutions.items()} if self.resolutions else None
 
     @property
     def layout(self) -> str:

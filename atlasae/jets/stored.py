@@ -1,6 +1,7 @@
 """Conversion of a collection's stored columns to the rows that a codec encodes, and back."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,6 +18,7 @@ from atlasae.jets.variables import WHOLE, VariableList
 
 BLOCK = 16_384  # rows that are processed at once, so that memory does not grow with the chunk
 _SAMPLE = 20_000  # rows in which padding is searched for
+_DIGITS = 5  # of the largest error
 LARGEST_WHOLE = 2.0**53  # float64 holds all integers below
 
 
@@ -101,7 +103,10 @@ class Storage:
         """
         stored = zip(self.layout.names, self.dtypes, strict=True)
         whole = {name for name, dtype in stored if dtype.kind != "f"}
-        return {variable: bound if variable in whole else inner(bound, drift) for variable, bound in bounds.items()}
+        return {
+            variable: bound if variable in whole else inner(bound, drift / self.layout.least(variable))
+            for variable, bound in bounds.items()
+        }
 
     def steps(self, bounds: Mapping[str, float], columns: Stored, drift: float = DRIFT) -> list[float]:
         """The steps of the coordinates that keep these bounds for rows like those in `columns`."""
@@ -154,6 +159,25 @@ class Storage:
         return [1.0 if variable in {"eta", "phi"} else self.scale for variable in self.layout.names]
 
 
+def largest_of(errors: Mapping[str, Floats], same: Bools, promised: Iterable[str]) -> dict[str, float]:
+    """The largest error of each promised variable, of the rows that are not the `same` bit for bit."""
+    return {v: float(errors[v][~same].max(initial=0.0)) for v in promised if v in errors}
+
+
+def rounded_up_to(largest: Mapping[str, float], bounds: Mapping[str, float | None]) -> dict[str, float]:
+    """The largest errors as they are recorded and reported: of few digits, but not beyond their bounds."""
+    return {variable: rounded_up(error, bounds.get(variable)) for variable, error in largest.items()}
+
+
+def rounded_up(error: float, bound: float | None) -> float:
+    """An error of few digits, not below it and not beyond its bound."""
+    if not 0 < error < math.inf:
+        return error
+    digits = _DIGITS - math.ceil(math.log10(error))
+    rounded = float(f"{math.ceil(error * 10.0**digits)}e{-digits}")
+    return max(error, rounded if bound is None else min(bound, rounded))
+
+
 def storage_of(collection: Collection) -> Storage:
     """The storage of a collection of jets, or of a list of variables; raises ValueError for unknown units."""
     dtypes = tuple(np.dtype(collection.dtypes[variable]) for variable in collection.variables)
@@ -162,7 +186,8 @@ def storage_of(collection: Collection) -> Storage:
     scale = MEV_PER_UNIT.get(collection.units or "")
     if scale is None:
         raise ValueError(f"units {collection.units!r} of '{collection.name}' are none of {', '.join(MEV_PER_UNIT)}")
-    return Storage(Layout(collection.variables, collection.full_turn), dtypes, scale, collection.roundings or {})
+    layout = Layout(collection.variables, collection.full_turn, collection.resolutions or {})
+    return Storage(layout, dtypes, scale, collection.roundings or {})
 
 
 def blocks(n: int) -> list[slice]:

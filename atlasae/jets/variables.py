@@ -26,6 +26,7 @@ from atlasae.jets.coordinates import (
     to_symlog,
     wrap,
 )  # fmt: skip
+from atlasae.jets.resolution import Resolutions
 
 COORDINATES = ("log", "linear", "asinh", "angle", "integer", "categorical")
 WHOLE = ("integer", "categorical")  # decoded exactly, or kept as exact jets
@@ -142,6 +143,7 @@ class VariableList:
     variables: tuple[Variable, ...]
     roundings: ClassVar[int] = 4
     has_energy: ClassVar[bool] = False
+    resolutions: ClassVar[Resolutions] = {}  # of none, as bounds are in the list
     full_turn: ClassVar[bool] = False  # of jets it is their layout that tells
     example: ClassVar[Sequence[float] | None] = None  # a row that any model of these variables can encode
 
@@ -187,6 +189,10 @@ class VariableList:
     def from_rows(self, rows: Floats, dtypes: Sequence[np.dtype[Any]], scale: float) -> Floats:
         """The stored values of rows: the same numbers for any dtypes and scale."""
         return rows
+
+    def least(self, variable: str) -> float:
+        """The smallest error that counts as 1."""
+        return 1.0
 
     def shared(self, largest: dict[str, float]) -> dict[str, float]:
         """The largest error of each variable of a row, from the bounds of the stored variables: the same numbers."""

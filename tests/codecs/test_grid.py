@@ -170,6 +170,7 @@ BAD = {
         [[{"variable": 0, "radix": 1 << 24}]], [[{"variable": 0, "radix": 2, "divisor": 0}]], [[{"radix": 2}]],
         [[{"variable": 0, "radix": "2"}]], None,
     ],
+    "nodes": [-1, 258, 1, 129, "129", 2.5, None],  # 1 and 129: not with an exponent
 }  # fmt: skip
 
 

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from atlasae.compression.plan import Options
-from atlasae.errors import DamagedFileError
+from atlasae.errors import DamagedFileError, UserError
 from atlasae.jets.collections import Collection
 from atlasae.report import to_json
 from atlasae.reports import evaluation
@@ -246,7 +246,7 @@ def test_histograms_of_residuals_and_latents_hold_every_jet(report, numbers):
 
 def without_promise(report: Report) -> list[Report]:
     """The collections, without what only a compressed file knows, or what depends on its chunks."""
-    own = ("exact_jets", "precision", "layout", "bytes_per_jet", "latents", "residuals", "comb")
+    own = ("exact_jets", "precision", "layout", "bytes_out", "bytes_per_jet", "latents", "residuals", "comb")
     kept = [{k: v for k, v in found.items() if k not in own} for found in report["collections"]]
     for found in kept:
         found["variables"] = {v: {k: x for k, x in of.items() if k != "bound"} for v, of in found["variables"].items()}
@@ -272,6 +272,7 @@ def test_a_decompressed_file_gives_the_report_of_the_compressed_one(report, made
     found = only(plain)
     assert (found["exact_jets"], found["precision"], found["latents"]) == (None, {}, None)
     assert {of["bound"] for of in found["variables"].values()} == {None}
+    assert found["max_error"] == only(report)["max_error"]
 
 
 def test_a_file_beside_itself_differs_in_nothing(made):
@@ -343,11 +344,23 @@ def test_events_of_a_flat_tree_are_whole_however_it_is_cut(compressed, tmp_path,
     assert found["ht"]["all"]["jets"] == 4
 
 
-def test_rows_without_a_number_are_no_events(tmp_path):
-    flat(tmp_path / "in.root", frame().drop(columns="event"))
-    found = only(report_of(tmp_path / "in.root", tmp_path / "in.root"))
+@pytest.mark.parametrize("suffix", [".root", ".pkl"])
+def test_rows_without_a_number_are_no_events_unless_a_column_is_named(suffix, tmp_path):
+    path, table = tmp_path / f"in{suffix}", frame().rename(columns={"event": "collision"})
+    flat(path, table) if suffix == ".root" else table.to_pickle(path)
+    found = only(report_of(path, path))
     assert found["events"] == {"events": 0}
     assert found["jets"] == 40
+    told = only(evaluate_files(path, path, event_column="collision").report)["events"]
+    assert (told["events"], told["told_by"]) == (10, "column 'collision'")
+    with pytest.raises(UserError, match="has no column 'run' of numbers: there are pt, eta, phi, m, collision"):
+        evaluate_files(path, path, event_column="run")
+
+
+def test_events_in_lists_need_no_column(made):
+    assert only(report_of(made / "in.root", made / "small.root"))["events"]["told_by"] == "entries of 'Events'"
+    with pytest.raises(UserError, match="its jets in lists, an event an entry: leave out --event-column"):
+        evaluate_files(made / "in.root", made / "small.root", event_column="event")
 
 
 # --- events by hand
@@ -600,3 +613,36 @@ def test_a_damaged_file_has_no_report(made, tmp_path):
     (tmp_path / "flipped.root").write_bytes(content)
     with pytest.raises(DamagedFileError, match="Jet_z1"):
         evaluate_files(made / "in.root", tmp_path / "flipped.root")
+
+
+# --- bounds by resolution
+
+
+def test_residuals_over_the_resolution_are_evaluated_and_drawn(made, tmp_path):
+    small = tmp_path / "small.root"
+    succeeded("compress", made / "in.root", small, "--precision", "pt=resolution/10,eta=resolution/20,phi=1e-2,m=1e-2")
+    found = only(report_of(made / "in.root", small))
+    assert found["resolutions"] == {"pt": "2.6:0.9:0.03", "eta": "0.8:0.11:0.007"}
+    over = {v: figures["over_resolution"] for v, figures in found["variables"].items() if "over_resolution" in figures}
+    assert set(over) == {"pt", "eta"} and found["variables"]["phi"]["bound"] == 1e-2
+    (before, _), after = mev(made / "in.root"), decompressed(small, tmp_path)
+    gev = before[:, 0] / 1000
+    exact = (after[:, 1] - before[:, 1]) / np.sqrt((0.8 / gev) ** 2 + 0.11**2 / gev + 0.007**2)
+    assert over["eta"]["all"]["largest"] == pytest.approx(np.abs(exact).max(), rel=1e-3)
+    assert over["eta"]["all"]["std"] == pytest.approx(exact.std(ddof=1), rel=0.02)
+    assert over["eta"]["widening"] == pytest.approx(np.sqrt(1 + (exact**2).mean()) - 1, rel=0.05)
+    assert over["eta"]["widening_at_most"] == pytest.approx(0.00125, rel=1e-3)
+    assert over["pt"]["bound"] == 0.1 and sum(over["pt"]["counts"]) == over["pt"]["all"]["jets"] == len(after)
+    told = succeeded("evaluate", made / "in.root", small, "-o", tmp_path / "report.json").out
+    assert "widens it by" in told and "0.125%" in told
+    succeeded("plot", tmp_path / "report.json", "-o", tmp_path / "plots", "--only", "resolution")
+    assert sorted(path.name for path in (tmp_path / "plots").glob("*.png")) == [
+        "Jet_2_resolution_eta.png",
+        "Jet_2_resolution_pt.png",
+    ]
+
+
+def decompressed(path: Path, folder: Path) -> np.ndarray:
+    """The jets of a compressed file (n x 4, MeV)."""
+    succeeded("decompress", path, folder / "again.root")
+    return mev(folder / "again.root")[0]
