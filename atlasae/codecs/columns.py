@@ -1,0 +1,268 @@
+"""Columns of symbols, entropy-coded with adaptive tables whose contexts are up to two columns before each.
+
+The tables of a column have bins of about as many of its symbols so far, and counts of these in every context. The
+probabilities in the contexts of two columns start from those in the contexts of the first one, and these from those of
+the column alone: a network of Bayes (Davies and Moore 1999; Chow and Liu 1968), in integers.
+"""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from constriction import stream  # type: ignore[import-untyped]
+
+from atlasae.codecs.entropy import SHARE, Cells, Coder, Contexts, Integers, Reader, Runs, Words, WordWriter, uniform
+
+MOST_PARENTS = 2
+CLASSES = 12  # classes of a column that tells another
+FIRST_SPAN, EARLY = 64, 2**15  # symbols before the first tables; up to here a span has a fourth of all before it
+FEW, BINS, MOST_BINS = 8, 64, 256  # symbols a bin, bins up to `EARLY`, and of the longest columns
+TRUST = 40  # symbols in a context after which its own counts have half of the weight
+LOOKED_AT = 1 << 16  # symbols from which bins and classes are made
+DIGIT = 16  # bits of a tail that are coded at once
+
+
+@dataclass(frozen=True)
+class Table:
+    """Probabilities of bins of symbols in every context; as `CodingTable`, but made anew for each span of symbols."""
+
+    edges: Integers
+    counts: Integers  # contexts x bins
+
+    @cached_property
+    def widths(self) -> Cells:
+        """The number of symbols of each bin."""
+        return np.diff(self.edges).astype(np.int32)
+
+    @cached_property
+    def widest(self) -> int:
+        """The number of symbols of the widest bin."""
+        return int(self.widths.max())
+
+    @cached_property
+    def narrowest(self) -> int:
+        """The number of symbols of the narrowest bin."""
+        return int(self.widths.min())
+
+    @cached_property
+    def first(self) -> Cells:
+        """The first symbol of each bin."""
+        return self.edges[:-1].astype(np.int32)
+
+    def bins(self, symbols: Cells) -> Cells:
+        """The bin of every symbol."""
+        return _places(self.edges[1:-1], symbols)
+
+    def model(self, context: int) -> Any:
+        """The coder's model of a context; counts are below 2^53 and thus exact as float64."""
+        return stream.model.Categorical(self.counts[context].astype(np.float64), perfect=False)
+
+    def note(self, runs: Runs, bins: Cells | Integers) -> None:
+        """Nothing: the next table is made of all symbols."""
+
+
+class Meter:
+    """A coder that writes nothing and counts bits."""
+
+    def __init__(self) -> None:
+        self.bits = 0.0
+
+    def code(self, table: Table, contexts: Contexts | None, cells: Cells | None, n: int) -> Cells:
+        """Count the bits of n symbols, and return them."""
+        assert cells is not None
+        bins, rows = table.bins(cells), np.zeros(n, np.int64) if contexts is None else contexts
+        totals = table.counts.sum(axis=1)
+        self.bits += float(np.log2(totals[rows] / table.counts[rows, bins] * table.widths[bins]).sum())
+        return cells
+
+
+def code_symbols(
+    coder: Coder | Meter, size: int, parents: Sequence[Contexts], symbols: Cells | None, n: int
+) -> Cells:
+    """Code n symbols below `size` in the contexts of the classes of up to two columns; returns them."""
+    found = np.empty(n, np.int32)
+    if size <= 1:
+        return np.zeros(n, np.int32)
+    contexts = _contexts(parents)
+    for begin, end in spans(n):
+        table = _table(found[:begin], size, [(each[:begin], number) for each, number in contexts])
+        given = None if symbols is None else symbols[begin:end]
+        inner = contexts[-1][0][begin:end] if contexts else None
+        found[begin:end] = coder.code(table, inner, given, end - begin)  # type: ignore[arg-type]
+    return found
+
+
+def spans(n: int) -> Iterator[tuple[int, int]]:
+    """Ranges of growing lengths: small ones adapt tables early, long ones are faster."""
+    begin = 0
+    while begin < n:
+        size = max(FIRST_SPAN, begin // 4 if begin < EARLY else begin)
+        yield begin, min(n, begin + size)
+        begin += size
+
+
+def classes_of(symbols: Cells) -> Contexts:
+    """The class of every symbol, of about as many each; symbols that are common have one of their own."""
+    known = np.unique(some := _some(symbols))
+    edges = known[1:].astype(np.int64) if len(known) <= CLASSES else _quantiles(some, CLASSES)
+    return _places(edges, symbols).astype(np.uint16)
+
+
+def _contexts(parents: Sequence[Contexts]) -> list[tuple[Contexts, int]]:
+    """The contexts of the first parent, then of the first two, each with their number."""
+    found: list[tuple[Contexts, int]] = []
+    for classes in parents:
+        kinds = int(classes.max(initial=0)) + 1
+        before, number = found[-1] if found else (np.zeros(len(classes), np.uint16), 1)
+        found.append((before * np.uint16(kinds) + classes, number * kinds))
+    return found
+
+
+def _table(seen: Cells, size: int, contexts: Sequence[tuple[Contexts, int]]) -> Table:
+    """The table of symbols that follow those seen, whose contexts are given."""
+    edges = _edges(seen, size)
+    bins, number = _places(edges[1:-1], seen), len(edges) - 1
+    shares = _shares(2 * np.bincount(bins, minlength=number)[None] + 1)
+    counts = shares
+    kinds = 1
+    for each, more in contexts:
+        keys = each.astype(np.int64) * number + bins
+        found = np.bincount(keys, minlength=more * number).reshape(more, number)
+        counts = found * SHARE + TRUST * np.repeat(shares, more // kinds, axis=0)
+        shares, kinds = _shares(counts), more
+    return Table(edges, counts)
+
+
+def _shares(counts: Integers) -> Integers:
+    """The share of each bin in its context, in units of 1 / SHARE, and no less than one."""
+    return np.asarray(np.maximum(1, counts * SHARE // counts.sum(axis=1, keepdims=True)))
+
+
+def _edges(seen: Cells, size: int) -> Integers:
+    """The edges of bins of about as many symbols; a common symbol has a bin of its own."""
+    most = BINS if len(seen) < EARLY else min(MOST_BINS, BINS * math.isqrt(len(seen) // EARLY))
+    if size <= most:
+        return np.arange(size + 1)
+    inner = _quantiles(_some(seen), min(most, max(FEW, len(seen) // FEW)))
+    return np.unique(np.concatenate([[0, 1, size], inner[inner < size]]))
+
+
+def _quantiles(symbols: Cells, parts: int) -> Integers:
+    """The first symbols of all parts but the lowest, of sorted symbols."""
+    n = len(symbols)
+    found, counts = np.unique(np.sort(symbols)[np.arange(1, parts) * n // parts] if n else symbols, return_counts=True)
+    return np.unique(np.concatenate([found, found[counts > 1] + 1])).astype(np.int64)
+
+
+def _some(symbols: Cells) -> Cells:
+    return symbols[:: len(symbols) // LOOKED_AT + 1]
+
+
+def _places(edges: Integers, symbols: Cells) -> Cells:
+    """The number of inner edges up to each symbol."""
+    if not len(edges):
+        return np.zeros(len(symbols), np.int32)
+    if edges[-1] > 8 * len(symbols) + LOOKED_AT:
+        return np.asarray(np.searchsorted(edges, symbols, side="right"), np.int32)
+    last = int(edges[-1])
+    table = np.zeros(last + 1, np.int32)
+    table[edges] = 1
+    return np.asarray(np.cumsum(table, dtype=np.int32).take(np.minimum(symbols, last)))
+
+
+def code_tails(coder: Coder, bits: int, tails: Integers | None, n: int) -> Integers:
+    """Code n tails of this many bits, all as likely; returns them."""
+    found = np.zeros(n, np.int64)
+    for shift in range(0, bits, DIGIT):
+        width = min(DIGIT, bits - shift)
+        given = None if tails is None else ((tails >> shift) & ((1 << width) - 1)).astype(np.int32)
+        found |= coder.code(uniform(1 << width), None, given, n).astype(np.int64) << shift
+    return found
+
+
+def choose_parents(given: Sequence[Cells], columns: Sequence[Cells], sizes: Sequence[int]) -> list["Told"]:
+    """The columns in the order in which they tell most of each other, and what each is told by.
+
+    The first parent of a column is that with the most mutual information (Chow and Liu 1968), the second has the most
+    in its contexts; a column has as many of them as take the fewest bits.
+    """
+    classes = [classes_of(symbols) for symbols in (*given, *columns)]
+    information = _Information(classes)
+    known, left = list(range(len(given))), list(range(len(given), len(classes)))
+    found = []
+    while left:
+        column, first = _best((information.of(x, y), x, y) for x in left for y in known)[1:] if known else (left[0], -1)
+        parents = [first] if first >= 0 else []
+        if others := [y for y in known if y != first]:
+            parents.append(_best((information.beside(column, first, y), y) for y in others)[1])
+        number = column - len(given)
+        found.append(_fewest(number, parents, classes, columns[number], sizes[number]))
+        known.append(column)
+        left.remove(column)
+    return found
+
+
+@dataclass(frozen=True)
+class Told:
+    """A column by its number, what it is told by (given columns first), and its bits a symbol."""
+
+    column: int
+    parents: tuple[int, ...]
+    bits: float
+
+
+def _fewest(column: int, parents: Sequence[int], classes: Sequence[Contexts], symbols: Cells, size: int) -> Told:
+    found = []
+    for number in range(len(parents) + 1):
+        meter = Meter()
+        code_symbols(meter, size, [classes[parent] for parent in parents[:number]], symbols, len(symbols))
+        found.append(Told(column, tuple(parents[:number]), meter.bits / max(1, len(symbols))))
+    return min(found, key=lambda told: told.bits)
+
+
+def _best(scored: Any) -> Any:
+    return max(scored, key=lambda one: one[0])
+
+
+class _Information:
+    """The mutual information of classes of columns, in bits of all symbols, less what chance would give."""
+
+    def __init__(self, classes: Sequence[Contexts]) -> None:
+        self.classes = [each.astype(np.int64) for each in classes]
+        self.kinds = [int(each.max(initial=0)) + 1 for each in self.classes]
+        self._known: dict[tuple[int, int], float] = {}
+
+    def of(self, x: int, y: int) -> float:
+        """The information that two columns have of each other."""
+        if (x, y) not in self._known:
+            found = self._counts(x, y, np.zeros_like(self.classes[x]), 1)
+            self._known[x, y] = self._known[y, x] = float(_gain(found).sum())
+        return self._known[x, y]
+
+    def beside(self, x: int, first: int, y: int) -> float:
+        """What y tells of x that the first column has not told."""
+        return float(_gain(self._counts(x, y, self.classes[first], self.kinds[first])).sum())
+
+    def _counts(self, x: int, y: int, within: Integers, kinds: int) -> Integers:
+        keys = (within * self.kinds[x] + self.classes[x]) * self.kinds[y] + self.classes[y]
+        shape = kinds, self.kinds[x], self.kinds[y]
+        return np.bincount(keys, minlength=math.prod(shape)).reshape(shape)
+
+
+def _gain(counts: Integers) -> npt.NDArray[np.float64]:
+    """The mutual information of each table, in bits, with the correction of Miller and Madow (1955) for chance."""
+    rows, columns, every = counts.sum(axis=2), counts.sum(axis=1), counts.sum(axis=(1, 2))
+    chance = [(x > 0).reshape(len(x), -1).sum(axis=1) for x in (counts, rows, columns)]
+    degrees = chance[0] - chance[1] - chance[2] + (every > 0)
+    found = _bits(counts) + _bits(every[:, None]) - _bits(rows) - _bits(columns)
+    return np.asarray(found - degrees / (2 * math.log(2)))
+
+
+def _bits(counts: Integers) -> npt.NDArray[np.float64]:
+    """The sum of n log2(n) in each table."""
+    flat = counts.reshape(len(counts), -1).astype(np.float64)
+    return np.asarray((flat * np.log2(np.maximum(flat, 1))).sum(axis=1))
