@@ -5,17 +5,22 @@ probabilities in the contexts of two columns start from those in the contexts of
 the column alone: a network of Bayes (Davies and Moore 1999; Chow and Liu 1968), in integers.
 """
 
+import lzma
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Self
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 from constriction import stream  # type: ignore[import-untyped]
 
 from atlasae.codecs.entropy import SHARE, Cells, Coder, Contexts, Integers, Reader, Runs, Words, WordWriter, uniform
+from atlasae.files.events import Array
+from atlasae.jets.kinds import Bound, Kind, kind_of
+from atlasae.jets.padding import Config, Padding
 
 MOST_PARENTS = 2
 CLASSES = 12  # classes of a column that tells another
@@ -23,6 +28,9 @@ FIRST_SPAN, EARLY = 64, 2**15  # symbols before the first tables; up to here a s
 FEW, BINS, MOST_BINS = 8, 64, 256  # symbols a bin, bins up to `EARLY`, and of the longest columns
 TRUST = 40  # symbols in a context after which its own counts have half of the weight
 LOOKED_AT = 1 << 16  # symbols from which bins and classes are made
+MOST_GIVEN = 64  # columns that are known before
+WORD = np.dtype("<u4")
+_PLANES = [{"id": lzma.FILTER_LZMA1, "preset": 6, "lc": 1, "lp": 0, "pb": 0, "dict_size": 1 << 20}]
 DIGIT = 16  # bits of a tail that are coded at once
 
 
@@ -266,3 +274,164 @@ def _bits(counts: Integers) -> npt.NDArray[np.float64]:
     """The sum of n log2(n) in each table."""
     flat = counts.reshape(len(counts), -1).astype(np.float64)
     return np.asarray((flat * np.log2(np.maximum(flat, 1))).sum(axis=1))
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a file: its kind, its bound (None: exact), what it is told by, and its bits in the sample."""
+
+    kind: Kind
+    bound: Bound | None = None
+    parents: tuple[int, ...] = ()
+    bits: float = 0.0
+
+
+@dataclass(frozen=True)
+class ColumnsCodec:
+    """Codes columns of numbers one after the other, each told by those before it and by `given` other ones."""
+
+    columns: tuple[Column, ...]
+    given: int = 0
+    padding: Padding = Padding()
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for columns that are told by later ones."""
+        for number, column in enumerate(self.columns):
+            known = all(0 <= parent < self.given + number for parent in column.parents)
+            if not known or len(column.parents) > MOST_PARENTS or not 0 <= self.given <= MOST_GIVEN:
+                raise ValueError(f"column {number} is told by columns {column.parents}")
+
+    def config(self) -> Config:
+        """The configuration for `of_config`."""
+        return {"layout": "columns", "given": self.given, "columns": [_told(asdict(column)) for column in self.columns]}
+
+    @classmethod
+    def of_config(cls, config: Config) -> Self:
+        """The codec of a configuration; raises ValueError if it is invalid."""
+        facts = {"columns": config["columns"], "given": config["given"]}
+        found = msgspec.convert(facts, _Facts)
+        return cls(found.columns, found.given)
+
+    def encode(self, values: Sequence[Array], given: Sequence[Cells]) -> bytes:
+        """The bytes of columns: the lengths of their words and of what is kept of them as it is, then all of these."""
+        classes, head, parts = dict(enumerate(map(classes_of, given))), list[int](), list[bytes]()
+        for number, (column, numbers) in enumerate(zip(self.columns, values, strict=True)):
+            symbols, tails = column.kind.encode(numbers, column.bound)
+            writer = WordWriter()
+            code_symbols(writer, column.kind.symbols, [classes[p] for p in column.parents], symbols, len(symbols))
+            some = tails[symbols >= column.kind.first]
+            code_tails(writer, column.kind.tail, some, len(some))
+            if number in self._telling:
+                classes[self.given + number] = classes_of(symbols)
+            words, kept = writer.words().astype(WORD).tobytes(), _pack(numbers[symbols == 0])
+            head += [len(words), len(kept)]
+            parts += [words, kept]
+        return np.array(head, WORD).tobytes() + b"".join(parts)
+
+    @cached_property
+    def _telling(self) -> set[int]:
+        """The numbers of the columns by which others are told."""
+        return {parent - self.given for column in self.columns for parent in column.parents if parent >= self.given}
+
+    def needed(self, wanted: Iterable[int]) -> list[int]:
+        """The numbers of the columns that are wanted, and of those by which they are told."""
+        needed = set(wanted)
+        for number in reversed(range(len(self.columns))):
+            if number in needed:
+                needed |= {parent - self.given for parent in self.columns[number].parents if parent >= self.given}
+        return sorted(needed)
+
+    def decode(
+        self,
+        content: bytes,
+        dtypes: Sequence[np.dtype[Any]],
+        jets: int,
+        given: Callable[[], Sequence[Cells]],
+        wanted: Iterable[int] | None = None,
+    ) -> dict[int, Array]:
+        """The columns of bytes by their numbers, those that are wanted (None: all); raises ValueError for others.
+
+        `given` is called only if a column is told by what it returns.
+        """
+        wanted = set(range(len(self.columns)) if wanted is None else wanted)
+        needed, classes, found = self.needed(wanted), dict[int, Contexts](), dict[int, Array]()
+        if any(parent < self.given for number in needed for parent in self.columns[number].parents):
+            classes |= enumerate(map(classes_of, given()))
+        for number, (words, kept) in self._parts(content, needed).items():
+            column, dtype = self.columns[number], dtypes[number]
+            reader = Reader(words)
+            symbols = code_symbols(reader, column.kind.symbols, [classes[p] for p in column.parents], None, jets)
+            there = symbols >= column.kind.first
+            tails = np.zeros(jets, np.int64)
+            tails[there] = code_tails(reader, column.kind.tail, None, int(there.sum()))
+            if not reader.is_at_end:
+                raise ValueError("words do not end with the last jet")
+            if number in self._telling:
+                classes[self.given + number] = classes_of(symbols)
+            if number in wanted:
+                found[number] = column.kind.decode(symbols, tails, dtype)
+                found[number][symbols == 0] = _unpack(kept, int((symbols == 0).sum()), dtype)
+        return found
+
+    def _parts(self, content: bytes, needed: Sequence[int]) -> dict[int, tuple[Words, bytes]]:
+        """The words and the kept bytes of columns, by their numbers; raises ValueError for lengths that do not fit."""
+        size = 2 * len(self.columns) * WORD.itemsize
+        lengths = np.frombuffer(content[:size], WORD).astype(np.int64)
+        ends = size + np.cumsum(lengths)
+        if len(lengths) != 2 * len(self.columns) or (len(ends) and ends[-1] != len(content)):
+            raise ValueError("columns of other lengths")
+        parts = [content[end - length : end] for end, length in zip(ends.tolist(), lengths.tolist(), strict=True)]
+        return {n: (np.frombuffer(parts[2 * n], WORD).astype(np.uint32), parts[2 * n + 1]) for n in needed}
+
+
+class _Facts(msgspec.Struct):
+    columns: tuple[Column, ...]
+    given: int
+
+
+def _told(facts: dict[str, Any]) -> dict[str, Any]:
+    """The facts of a column without those that are empty."""
+    kept = {name: _told(fact) if isinstance(fact, dict) else fact for name, fact in facts.items()}
+    return {name: fact for name, fact in kept.items() if fact or name == "kind"}
+
+
+def _pack(values: Array) -> bytes:
+    """Numbers as they are, by byte planes: all first bytes, then all second ones, and so on."""
+    if not len(values):
+        return b""
+    planes = values.view(np.uint8).reshape(len(values), -1).T.tobytes()
+    packed = lzma.compress(planes, format=lzma.FORMAT_RAW, filters=_PLANES)
+    return packed + b"\0" * (-len(packed) % WORD.itemsize)  # baskets of words: `xz`
+
+
+def _unpack(content: bytes, number: int, dtype: np.dtype[Any]) -> Array:
+    """The inverse of `_pack`; raises ValueError for other bytes."""
+    expected = number * dtype.itemsize
+    try:
+        planes = lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=_PLANES).decompress(content, expected + 1) if number else b""
+    except (lzma.LZMAError, EOFError) as error:
+        raise ValueError(f"{number} numbers that are kept can't be unpacked") from error
+    if len(planes) != expected or (content and not number):
+        raise ValueError(f"{number} numbers that are kept are not of the expected size")
+    planes_of = np.frombuffer(planes, np.uint8).reshape(dtype.itemsize, -1)
+    return np.asarray(np.ascontiguousarray(planes_of.T).view(dtype)[:, 0])
+
+
+def fitted(
+    values: Sequence[Array], bounds: Sequence[Bound | None], given: Sequence[Cells], whole: bool
+) -> tuple[list[int], ColumnsCodec]:
+    """The codec of columns like those of a sample, and the order in which it codes them.
+
+    `whole`: the sample has all numbers that are to be coded. Columns that the tables would make longer than their byte
+    planes are kept as they are.
+    """
+    kinds = [kind_of(numbers, bound, whole) for numbers, bound in zip(values, bounds, strict=True)]
+    coded = [kind.encode(numbers, bound)[0] for kind, numbers, bound in zip(kinds, values, bounds, strict=True)]
+    told = choose_parents(given, coded, [kind.symbols for kind in kinds])
+    order = [one.column for one in told]
+    places = {len(given) + column: len(given) + place for place, column in enumerate(order)}
+    columns = [
+        Column(kinds[one.column], bounds[one.column], tuple(places.get(p, p) for p in one.parents), round(one.bits, 2))
+        for one in told
+    ]
+    return order, ColumnsCodec(tuple(columns), len(given))

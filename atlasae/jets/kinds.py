@@ -37,18 +37,18 @@ class Bound:
     """The largest error of a number: relative, or absolute in its own unit."""
 
     size: float
-    relative: bool = True
+    absolute: bool = False
 
     @property
     def text(self) -> str:
         """As `--precision` has it."""
-        return f"{'' if self.relative else 'abs:'}{self.size:g}"
+        return f"{'abs:' if self.absolute else ''}{self.size:g}"
 
     def errors(self, before: Array, after: Array) -> npt.NDArray[np.float64]:
         """The error of each number."""
         x, y = before.astype(np.float64), after.astype(np.float64)
         with np.errstate(all="ignore"):
-            return np.asarray(np.abs(y / x - 1) if self.relative else np.abs(y - x))
+            return np.asarray(np.abs(y - x) if self.absolute else np.abs(y / x - 1))
 
 
 @dataclass(frozen=True)
@@ -185,9 +185,9 @@ def _candidates(values: Array, bound: Bound | None) -> Iterable[Kind]:
     marks, others = _apart(values)
     if bound is not None:
         margin = float(np.finfo(values.dtype).eps)
-        half = math.log1p(bound.size) if bound.relative else bound.size
-        step = 2 * max(half - 4 * margin * bound.relative, half / 2)
-        yield _fitted(Kind("rounded", step=step, marks=marks, relative=bound.relative), others)
+        half = bound.size if bound.absolute else math.log1p(bound.size)
+        step = 2 * max(half - 4 * margin * (not bound.absolute), half / 2)
+        yield _fitted(Kind("rounded", step=step, marks=marks, relative=not bound.absolute), others)
         return
     size = _magnitudes(others)
     zeros = int(np.bitwise_or.reduce(size)) if len(size) else 1
@@ -235,7 +235,7 @@ def _widened(kind: Kind) -> Kind:
 
 def _inner(bound: Bound, values: Array) -> float:
     """The bound less what another machine's logarithm may move a number by."""
-    return bound.size - min(float(np.finfo(values.dtype).eps), bound.size / 2) if bound.relative else bound.size
+    return bound.size - (0 if bound.absolute else min(float(np.finfo(values.dtype).eps), bound.size / 2))
 
 
 def _unsigned(dtype: np.dtype[Any]) -> np.dtype[Any]:
