@@ -38,6 +38,7 @@ from atlasae.compression.grafting import (
 )  # fmt: skip
 from atlasae.compression.ntuples import NtupleTarget, as_ntuple, grafted_ntuple, is_to_be_grafted
 from atlasae.compression.others import copy_others, entry_ranges, moved, read_counted
+from atlasae.compression.packed import start_columns
 from atlasae.compression.plan import Options, Plan, leave, make_plan, open_for, settle_plan
 from atlasae.compression.results import ANEW, COPIED, CollectionReport, CompressionReport, PlanReport
 from atlasae.compression.verify import Output, compare_files, read_back
@@ -111,7 +112,10 @@ def plan_file(path: Named, options: Options | None = None) -> PlanReport:
         opened, plan, _ = _planned(found, options)
         collections = plan.collections
         if not options.variables:
+            others = [c for c in collections if c.beside]
+            collections = [c for c in collections if not c.beside]
             collections = settle_by(collections, options.units, _first(opened, jet_branches(collections)))
+            collections += others
         source, kept = opened.source, COPIED if plan.grafted else ANEW
         others = [*source.trees, *source.objects] if source and not options.only_jets else []
         return PlanReport(
@@ -240,7 +244,7 @@ def _report(
     tree = made.trees[run.tree]
     sizes, carried = jet_bytes(tree, run), _carried(tree, run)
     file_sizes = file_bytes(path, local(made.path), run.source.get("part", (0, 1)))
-    jets = sum(entry.jets for entry in run.collections)
+    jets = sum(entry.jets for entry in run.collections if not entry.collection.beside)
     bytes_out = sum(sizes.values())
     return CompressionReport(
         entries=run.entries,
@@ -321,7 +325,12 @@ def _copy_others(opened: Opened, options: Options, target: Target) -> tuple[Copi
 
 def _start(events: Events, plan: Plan, options: Options) -> Start:
     sample = _sample(events, plan, options.step_size)
-    return layout_named(options.layout).start(plan, options, sample, events.entries)
+    four = replace(plan, collections=[c for c in plan.collections if not c.beside])
+    start = layout_named(options.layout).start(four, options, sample, events.entries)
+    jets = {compressor.collection.name: compressor for compressor in start.compressors}
+    whole = len(next(iter(sample.values()))) == events.entries
+    others = [start_columns(c, jets[c.beside], options, sample, whole) for c in plan.collections if c.beside]
+    return replace(start, compressors=[*start.compressors, *others])
 
 
 def _sample(events: Events, plan: Plan, step_size: int) -> dict[str, ak.Array]:
@@ -354,14 +363,14 @@ def _write_chunks(
             events = read_counted(opened.events, plan.read, plan.counted, start, stop)
             written = {branch.name: events[branch.name] for branch in plan.carried}
             for compressor in compressors:
-                written |= compressor.compress(events)
+                written |= compressor.compress(events | written)
             for counter, branch in plan.lone_counters.items():
                 written[counter] = ak.values_astype(ak.num(events[branch]), np.int32)
                 if plan.grafted and counter in plan.counted.values():  # it stays as it is
                     written |= opened.events.read([counter], start, stop)
             writer = writer or _compressed_tree(target, opened, plan, options, compressors, written)
             behind.extend(writer, written)
-            jets = sum(compressor.jets for compressor in compressors) - sum(chunk.jets for chunk in chunks)
+            jets = sum(c.jets for c in compressors if not c.collection.beside) - sum(chunk.jets for chunk in chunks)
             chunks.append(Chunk(stop - start, jets, [checksum(array) for array in written.values()]))
             progress(stop, opened.events.entries)
     return chunks, {name: array.type.content for name, array in written.items()}

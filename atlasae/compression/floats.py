@@ -7,6 +7,7 @@ from typing import ClassVar, Self
 import awkward as ak
 import numpy as np
 
+from atlasae.codecs.entropy import Cells
 from atlasae.codecs.chain import JETS, InvertibleAutoencoder
 from atlasae.codecs.codec import Encoded, encode_within, restore
 from atlasae.codecs.floats import AnyCodec, FloatsCodec, codec_of_config, few_threads
@@ -27,6 +28,7 @@ from atlasae.jets.reading import settle_by
 from atlasae.jets.stored import storage_of
 from atlasae.training.train import learn_from, learn_list
 
+WORD_BITS = np.int32((1 << MANTISSA_BITS) - 1)
 SELF = "self"  # the model that is fitted to the input
 FEWEST_TO_FIT = 1000  # jets in a sample, for a model to be fitted to it
 
@@ -93,6 +95,11 @@ class WordsLayout:
         for variable, column in zip(collection.variables, columns, strict=True):
             column[where] = flatten(events[collection.exact[variable]])[0]
         return to_branches(collection, columns, counts)
+
+    def told(self, events: Mapping[str, ak.Array], counts: Counts) -> list[Cells]:
+        """What tells of other numbers of the jets: their words, in which the leading bits are of pt, eta and phi."""
+        words = [flatten(events[name])[0].astype(np.float32, copy=False) for name in self.collection.latents]
+        return [np.maximum(word.view(np.int32), 0) & WORD_BITS for word in words]
 
     @property
     def why_exact(self) -> str:

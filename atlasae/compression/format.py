@@ -56,7 +56,7 @@ _LATER = {
     "alone",
     "full_turn",
 }
-_LATER |= {"array", "shared", "parts", "head", "body", "listed", "called", "bytes_at", "behind"}
+_LATER |= {"beside", "array", "shared", "parts", "head", "body", "listed", "called", "bytes_at", "behind"}
 _RUNS, _CHUNKS, _MODELS, _ABOUT = (f"{FOLDER}/{name}" for name in ("runs", "chunks", "models", "about"))
 
 
@@ -591,7 +591,7 @@ def _described_file(path: Location, source: Source, contents: Contents) -> InfoR
         bytes=path.stat().st_size,
         tree=tree.name,
         entries=tree.entries,
-        jets=sum(entry.jets for run in contents.runs for entry in run.collections),
+        jets=sum(entry.jets for run in contents.runs for entry in run.collections if not entry.collection.beside),
         collections=[_described(name, contents.runs, tree) for name in names],
         carried=contents.runs[0].carried_number,
         dropped=contents.dropped,

@@ -313,14 +313,19 @@ def _compare_jets(
         return {}, ["jets per event differ"]
     storage = storage_of(entry.collection)
     own = [variable not in entry.collection.shared for variable in entry.collection.variables]
-    same = same_bits(list(compress(before, own)), list(compress(after, own)))
+    whole = same_bits(list(compress(before, own)), list(compress(after, own)))
+    alone = entry.collection.terms is not None  # each variable is an error of its own, whatever the others are
+    pairs = zip(entry.collection.variables, before, after, strict=True)
+    same = {variable: same_bits([x], [y]) if alone else whole for variable, x, y in pairs}
     with np.errstate(all="ignore"):
         everything = storage.errors(storage.to_values(before), storage.to_values(after))
-    largest = {v: float(e[~same].max(initial=0.0)) for v, e in everything.items() if v in entry.precision}
+    same = {variable: same.get(variable, whole) for variable in everything}
+    largest = {v: float(e[~same[v]].max(initial=0.0)) for v, e in everything.items() if v in entry.precision}
     problems = []
     for variable, bound in entry.precision.items():
         if bound is None:
             continue
-        if beyond := int((~(everything[variable] <= bound) & ~same).sum()):
+        within = everything[variable] <= bound if bound or not entry.collection.beside else np.zeros(len(whole), bool)
+        if beyond := int((~within & ~same[variable]).sum()):
             problems.append(f"{beyond} jets beyond {bound:g} in {variable}")
     return largest, problems

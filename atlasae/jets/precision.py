@@ -2,13 +2,15 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from typing import SupportsFloat
 
 import numpy as np
 
 from atlasae.errors import UserError
 from atlasae.jets.collections import Rounding
+from atlasae.jets.kinds import Bound
 from atlasae.jets.coordinates import DRIFT, MASS_FLOOR, Floats, inner
 from atlasae.jets.layouts import Layout
 from atlasae.jets.rounding import RARE, Column, find_rounding, finer, room, spacing
@@ -19,6 +21,7 @@ SMALLEST = 1e-7  # bound; float32 has a resolution of 1.2e-7
 ROOM = 0.6  # share of the bound that rounding must leave to the codec; else decoded values get one more bit
 _LEAST = 1e-280  # of a unit: steps between smaller numbers would be 0 in float64
 _WIDEST = 0.1  # largest error of a codec before rounding, for inputs of any coarseness
+_USUAL, _EXACTLY, _ABSOLUTE = "1e-3", "exact", "abs:"
 PROMISED = ("pt", "eta", "phi", "m", "E")
 
 
@@ -27,6 +30,7 @@ class Precision:
     """The largest error of each variable: relative for pt, m and E, absolute for eta and phi.
 
     That of m is relative to max(|m|, 100 MeV). `full` is the best that three floats can do, `none` has no bounds.
+    `columns` are the bounds of other numbers of jets by the names of their branches, or globs (None: exact).
 
     >>> atlasae.Precision.parse("pt=1e-3,eta=1e-3,phi=1e-3,m=1e-2").bounds["m"]
     0.01
@@ -35,10 +39,19 @@ class Precision:
     bounds: dict[str, float]
     full: bool = False
     everywhere: bool = True  # one number for all variables, not one for each
+    columns: tuple[tuple[str, Bound | None], ...] = ()
 
     @classmethod
     def parse(cls, text: str) -> "Precision":
-        """Read `1e-3`, `pt=1e-3,eta=1e-3,phi=1e-3,m=1e-2`, `full` or `none`; raises UserError for other text."""
+        """Read `1e-3`, `pt=1e-3,eta=1e-3,phi=1e-3,m=1e-2`, `full` or `none`; raises UserError for other text.
+
+        Any of these may be followed by other numbers of jets, as in `1e-3,Jet_btag*=abs:1e-3,*=exact`.
+        """
+        parts = [part.strip() for part in text.split(",")]
+        others = [part for part in parts if _names_branches(part)]
+        if others:
+            rest = ",".join(part for part in parts if part not in others)
+            return replace(cls.parse(rest or _USUAL), columns=tuple(_column(part, text) for part in others))
         if text == "full":
             return cls(dict.fromkeys(PROMISED, FULL_BOUND), full=True)
         if text == "none":
@@ -73,6 +86,9 @@ class Precision:
     @property
     def text(self) -> str:
         """The text that `parse` reads as this precision."""
+        if self.columns:
+            listed = (f"{name}={bound.text if bound else _EXACTLY}" for name, bound in self.columns)
+            return ",".join([replace(self, columns=()).text, *listed])
         if self.full or self.unbounded:
             return "full" if self.full else "none"
         if self.everywhere:
@@ -83,6 +99,10 @@ class Precision:
     def unbounded(self) -> bool:
         """Whether there are no bounds (`none`): errors are measured only."""
         return math.inf in self.bounds.values()
+
+    def of_column(self, name: str) -> Bound | None:
+        """The bound of another number of jets: that of the first glob that its branch matches; None is exact."""
+        return next((bound for glob, bound in self.columns if fnmatchcase(name, glob)), None)
 
     def of(self, layout: Layout | VariableList) -> dict[str, float]:
         """The bounds of the promised variables of a layout; raises UserError if one is missing.
@@ -157,11 +177,34 @@ def find_roundings(
     return found
 
 
-def _bound(value: str, text: str) -> float:
+def _names_branches(part: str) -> bool:
+    """Whether a part of a precision is that of other numbers of jets: no name of a variable, nor anything like one."""
+    name, _, value = part.partition("=")
+    return bool(set(name) & set("*?[_.")) or (bool(value) and value.startswith((_EXACTLY, _ABSOLUTE)))
+
+
+def _column(part: str, text: str) -> tuple[str, Bound | None]:
+    """The glob and the bound of a part; raises UserError."""
+    glob, _, value = part.partition("=")
+    if value == _EXACTLY:
+        return glob, None
+    if value.startswith(_ABSOLUTE):
+        size = value.removeprefix(_ABSOLUTE)
+        if not 0 < (found := _number(size)) < math.inf:
+            raise UserError(f"--precision '{text}': '{size}' is no positive number, in the units of '{glob}'")
+        return glob, Bound(found, absolute=True)
+    return glob, Bound(_bound(value, text))
+
+
+def _number(text: str) -> float:
     try:
-        bound = float(value)
+        return float(text)
     except ValueError:
-        bound = float("nan")
+        return math.nan
+
+
+def _bound(value: str, text: str) -> float:
+    bound = _number(value)
     if not SMALLEST <= bound < 1:
         raise UserError(
             f"--precision '{text}': '{value}' is no bound between {SMALLEST:g} and 1, such as 1e-3; or 'full'"
