@@ -24,14 +24,34 @@ from atlasae.jets.padding import Config, Padding
 
 MOST_PARENTS = 2
 CLASSES = 12  # classes of a column that tells another
-FIRST_SPAN, EARLY = 64, 2**15  # symbols before the first tables; up to here a span has a fourth of all before it
-FEW, BINS, MOST_BINS = 8, 64, 256  # symbols a bin, bins up to `EARLY`, and of the longest columns
-TRUST = 40  # symbols in a context after which its own counts have half of the weight
+FIRST_SPAN, EARLY = 32, 2**15  # symbols before the first tables; up to here a span has an eighth of all before it
+FEW, MOST_BINS = 8, 256  # symbols a bin, and bins of the longest columns
 LOOKED_AT = 1 << 16  # symbols from which bins and classes are made
+MOST_PACKED = 1 << 20  # bytes of a column of the sample that are packed as they are, to see how long they are
 MOST_GIVEN = 64  # columns that are known before
 WORD = np.dtype("<u4")
 _PLANES = [{"id": lzma.FILTER_LZMA1, "preset": 6, "lc": 1, "lp": 0, "pb": 0, "dict_size": 1 << 20}]
 DIGIT = 16  # bits of a tail that are coded at once
+
+
+@dataclass(frozen=True)
+class Tables:
+    """How tables are made: their bins, and the symbols in a context after which its own counts have half of the weight.
+
+    Columns of more than `EARLY` symbols have more bins.
+    """
+
+    bins: int = 48
+    trust: int = 30
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for numbers out of range."""
+        if not (2 <= self.bins <= MOST_BINS and 1 <= self.trust <= 1 << 12):
+            raise ValueError(f"{self} of columns")
+
+
+USUAL = Tables()
+TRIED = [Tables(bins, trust) for bins in (32, 64) for trust in (20, 80)]
 
 
 @dataclass(frozen=True)
@@ -89,7 +109,7 @@ class Meter:
 
 
 def code_symbols(
-    coder: Coder | Meter, size: int, parents: Sequence[Contexts], symbols: Cells | None, n: int
+    coder: Coder | Meter, size: int, parents: Sequence[Contexts], symbols: Cells | None, n: int, made: Tables = USUAL
 ) -> Cells:
     """Code n symbols below `size` in the contexts of the classes of up to two columns; returns them."""
     found = np.empty(n, np.int32)
@@ -97,7 +117,7 @@ def code_symbols(
         return np.zeros(n, np.int32)
     contexts = _contexts(parents)
     for begin, end in spans(n):
-        table = _table(found[:begin], size, [(each[:begin], number) for each, number in contexts])
+        table = _table(found[:begin], size, [(each[:begin], number) for each, number in contexts], made)
         given = None if symbols is None else symbols[begin:end]
         inner = contexts[-1][0][begin:end] if contexts else None
         found[begin:end] = coder.code(table, inner, given, end - begin)  # type: ignore[arg-type]
@@ -108,7 +128,7 @@ def spans(n: int) -> Iterator[tuple[int, int]]:
     """Ranges of growing lengths: small ones adapt tables early, long ones are faster."""
     begin = 0
     while begin < n:
-        size = max(FIRST_SPAN, begin // 4 if begin < EARLY else begin)
+        size = max(FIRST_SPAN, begin // 8 if begin < EARLY else begin)
         yield begin, min(n, begin + size)
         begin += size
 
@@ -130,9 +150,9 @@ def _contexts(parents: Sequence[Contexts]) -> list[tuple[Contexts, int]]:
     return found
 
 
-def _table(seen: Cells, size: int, contexts: Sequence[tuple[Contexts, int]]) -> Table:
+def _table(seen: Cells, size: int, contexts: Sequence[tuple[Contexts, int]], made: Tables) -> Table:
     """The table of symbols that follow those seen, whose contexts are given."""
-    edges = _edges(seen, size)
+    edges = _edges(seen, size, made.bins)
     bins, number = _places(edges[1:-1], seen), len(edges) - 1
     shares = _shares(2 * np.bincount(bins, minlength=number)[None] + 1)
     counts = shares
@@ -140,7 +160,7 @@ def _table(seen: Cells, size: int, contexts: Sequence[tuple[Contexts, int]]) -> 
     for each, more in contexts:
         keys = each.astype(np.int64) * number + bins
         found = np.bincount(keys, minlength=more * number).reshape(more, number)
-        counts = found * SHARE + TRUST * np.repeat(shares, more // kinds, axis=0)
+        counts = found * SHARE + made.trust * np.repeat(shares, more // kinds, axis=0)
         shares, kinds = _shares(counts), more
     return Table(edges, counts)
 
@@ -150,9 +170,9 @@ def _shares(counts: Integers) -> Integers:
     return np.asarray(np.maximum(1, counts * SHARE // counts.sum(axis=1, keepdims=True)))
 
 
-def _edges(seen: Cells, size: int) -> Integers:
+def _edges(seen: Cells, size: int, bins: int) -> Integers:
     """The edges of bins of about as many symbols; a common symbol has a bin of its own."""
-    most = BINS if len(seen) < EARLY else min(MOST_BINS, BINS * math.isqrt(len(seen) // EARLY))
+    most = bins if len(seen) < EARLY else min(MOST_BINS, bins * math.isqrt(len(seen) // EARLY))
     if size <= most:
         return np.arange(size + 1)
     inner = _quantiles(_some(seen), min(most, max(FEW, len(seen) // FEW)))
@@ -220,16 +240,22 @@ class Told:
 
     column: int
     parents: tuple[int, ...]
+    tables: Tables
     bits: float
 
 
 def _fewest(column: int, parents: Sequence[int], classes: Sequence[Contexts], symbols: Cells, size: int) -> Told:
-    found = []
-    for number in range(len(parents) + 1):
+    """The column with as many of these parents, and with those tables, that take the fewest bits."""
+
+    def measured(number: int, made: Tables) -> Told:
         meter = Meter()
-        code_symbols(meter, size, [classes[parent] for parent in parents[:number]], symbols, len(symbols))
-        found.append(Told(column, tuple(parents[:number]), meter.bits / max(1, len(symbols))))
-    return min(found, key=lambda told: told.bits)
+        code_symbols(meter, size, [classes[parent] for parent in parents[:number]], symbols, len(symbols), made)
+        return Told(column, tuple(parents[:number]), made, meter.bits / max(1, len(symbols)))
+
+    best = min((measured(number, USUAL) for number in range(len(parents) + 1)), key=lambda told: told.bits)
+    if size <= 1:
+        return best
+    return min([best, *(measured(len(best.parents), made) for made in TRIED)], key=lambda told: told.bits)
 
 
 def _best(scored: Any) -> Any:
@@ -283,6 +309,7 @@ class Column:
     kind: Kind
     bound: Bound | None = None
     parents: tuple[int, ...] = ()
+    tables: Tables = USUAL
     bits: float = 0.0
 
 
@@ -318,7 +345,8 @@ class ColumnsCodec:
         for number, (column, numbers) in enumerate(zip(self.columns, values, strict=True)):
             symbols, tails = column.kind.encode(numbers, column.bound)
             writer = WordWriter()
-            code_symbols(writer, column.kind.symbols, [classes[p] for p in column.parents], symbols, len(symbols))
+            parents, n = [classes[parent] for parent in column.parents], len(symbols)
+            code_symbols(writer, column.kind.symbols, parents, symbols, n, column.tables)
             some = tails[symbols >= column.kind.first]
             code_tails(writer, column.kind.tail, some, len(some))
             if number in self._telling:
@@ -360,7 +388,8 @@ class ColumnsCodec:
         for number, (words, kept) in self._parts(content, needed).items():
             column, dtype = self.columns[number], dtypes[number]
             reader = Reader(words)
-            symbols = code_symbols(reader, column.kind.symbols, [classes[p] for p in column.parents], None, jets)
+            parents = [classes[parent] for parent in column.parents]
+            symbols = code_symbols(reader, column.kind.symbols, parents, None, jets, column.tables)
             there = symbols >= column.kind.first
             tails = np.zeros(jets, np.int64)
             tails[there] = code_tails(reader, column.kind.tail, None, int(there.sum()))
@@ -429,9 +458,15 @@ def fitted(
     coded = [kind.encode(numbers, bound)[0] for kind, numbers, bound in zip(kinds, values, bounds, strict=True)]
     told = choose_parents(given, coded, [kind.symbols for kind in kinds])
     order = [one.column for one in told]
+    telling = {parent - len(given) for one in told for parent in one.parents}
     places = {len(given) + column: len(given) + place for place, column in enumerate(order)}
-    columns = [
-        Column(kinds[one.column], bounds[one.column], tuple(places.get(p, p) for p in one.parents), round(one.bits, 2))
-        for one in told
-    ]
+    columns = []
+    for one in told:
+        kind, numbers = kinds[one.column], values[one.column]
+        parents = tuple(places.get(parent, parent) for parent in one.parents)
+        kept = 8 * len(_pack(numbers)) / max(1, len(numbers)) if numbers.nbytes <= MOST_PACKED else math.inf
+        if kept < one.bits + kind.tail and one.column not in telling and bounds[one.column] is None:
+            columns.append(Column(Kind("as it is"), bits=round(kept, 2)))
+        else:
+            columns.append(Column(kind, bounds[one.column], parents, one.tables, round(one.bits + kind.tail, 2)))
     return order, ColumnsCodec(tuple(columns), len(given))

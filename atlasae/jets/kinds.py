@@ -28,7 +28,7 @@ WIDER = 16  # the range of the sample is widened on both sides by a share 1 / WI
 COARSEST = 1 << 12  # steps of a grid in a unit, at most: finer ones are floats
 GRIDS = (*(10.0**-n for n in range(7)), *(2.0**-n for n in range(1, 13)))
 TINIEST = 746  # -log of the smallest float64
-KINDS = ("boolean", "small integer", "category", "integer", "cut float", "grid", "float", "rounded")
+KINDS = ("boolean", "small integer", "category", "integer", "cut float", "grid", "float", "rounded", "as it is")
 SMALL = 256  # different values of a small integer
 
 
