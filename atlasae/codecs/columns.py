@@ -19,7 +19,7 @@ from constriction import stream  # type: ignore[import-untyped]
 
 from atlasae.codecs.entropy import SHARE, Cells, Coder, Contexts, Integers, Reader, Runs, Words, WordWriter, uniform
 from atlasae.files.events import Array
-from atlasae.jets.kinds import Bound, Kind, kind_of
+from atlasae.jets.kinds import Bound, Kind, kinds_of
 from atlasae.jets.padding import Config, Padding
 
 MOST_PARENTS = 2
@@ -437,7 +437,9 @@ def _unpack(content: bytes, number: int, dtype: np.dtype[Any]) -> Array:
     """The inverse of `_pack`; raises ValueError for other bytes."""
     expected = number * dtype.itemsize
     try:
-        planes = lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=_PLANES).decompress(content, expected + 1) if number else b""
+        planes = (
+            lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=_PLANES).decompress(content, expected + 1) if number else b""
+        )
     except (lzma.LZMAError, EOFError) as error:
         raise ValueError(f"{number} numbers that are kept can't be unpacked") from error
     if len(planes) != expected or (content and not number):
@@ -454,7 +456,10 @@ def fitted(
     `whole`: the sample has all numbers that are to be coded. Columns that the tables would make longer than their byte
     planes are kept as they are.
     """
-    kinds = [kind_of(numbers, bound, whole) for numbers, bound in zip(values, bounds, strict=True)]
+    kinds = [
+        _shortest(kinds_of(numbers, bound, whole), numbers, bound)
+        for numbers, bound in zip(values, bounds, strict=True)
+    ]
     coded = [kind.encode(numbers, bound)[0] for kind, numbers, bound in zip(kinds, values, bounds, strict=True)]
     told = choose_parents(given, coded, [kind.symbols for kind in kinds])
     order = [one.column for one in told]
@@ -470,3 +475,17 @@ def fitted(
         else:
             columns.append(Column(kind, bounds[one.column], parents, one.tables, round(one.bits + kind.tail, 2)))
     return order, ColumnsCodec(tuple(columns), len(given))
+
+
+def _shortest(kinds: Sequence[Kind], values: Array, bound: Bound | None) -> Kind:
+    """The kind of which the numbers of a sample take the fewest bits, as if nothing told of them."""
+    if len(kinds) == 1:
+        return kinds[0]
+
+    def bits(kind: Kind) -> float:
+        meter, (symbols, _) = Meter(), kind.encode(values, bound)
+        code_symbols(meter, kind.symbols, [], symbols, len(symbols))
+        kept = 8 * values.itemsize * int((symbols == 0).sum())
+        return meter.bits + kept + kind.tail * int((symbols >= kind.first).sum())
+
+    return min(kinds, key=bits)

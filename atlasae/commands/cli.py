@@ -121,7 +121,9 @@ def compress(
     if no_context and layout != "packed":
         raise UserError("--no-context is for the packed layout: add --layout packed")
     if whole_jets and Path(whole_jets).is_file():
-        raise UserError(f"--whole-jets '{whole_jets}' is a file: give the option behind IN and OUT, or name a collection")
+        raise UserError(
+            f"--whole-jets '{whole_jets}' is a file: give the option behind IN and OUT, or name a collection"
+        )
     if objects == "all" and jets:
         raise UserError("--objects all takes all four-momenta: leave out --jets")
     chosen = Options.of_words({

@@ -112,10 +112,9 @@ def plan_file(path: Named, options: Options | None = None) -> PlanReport:
         opened, plan, _ = _planned(found, options)
         collections = plan.collections
         if not options.variables:
-            others = [c for c in collections if c.beside]
-            collections = [c for c in collections if not c.beside]
-            collections = settle_by(collections, options.units, _first(opened, jet_branches(collections)))
-            collections += others
+            four = [collection for collection in collections if not collection.beside]
+            settled = settle_by(four, options.units, _first(opened, jet_branches(four)))
+            collections = settled + [collection for collection in collections if collection.beside]
         source, kept = opened.source, COPIED if plan.grafted else ANEW
         others = [*source.trees, *source.objects] if source and not options.only_jets else []
         return PlanReport(

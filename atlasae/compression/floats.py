@@ -7,9 +7,9 @@ from typing import ClassVar, Self
 import awkward as ak
 import numpy as np
 
-from atlasae.codecs.entropy import Cells
 from atlasae.codecs.chain import JETS, InvertibleAutoencoder
 from atlasae.codecs.codec import Encoded, encode_within, restore
+from atlasae.codecs.entropy import Cells
 from atlasae.codecs.floats import AnyCodec, FloatsCodec, codec_of_config, few_threads
 from atlasae.codecs.grid import MANTISSA_BITS
 from atlasae.codecs.model import Model, default_model, domain_warning, load_model, packaged_model

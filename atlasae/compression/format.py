@@ -12,7 +12,8 @@ import awkward as ak
 import msgspec
 import numpy as np
 
-from atlasae.compression.results import InfoReport, RunCollection, RunReport, StoredCollection
+from atlasae.codecs.columns import ColumnsCodec
+from atlasae.compression.results import InfoReport, RunCollection, RunReport, StoredCollection, StoredColumn
 from atlasae.errors import DamagedFileError, UserError
 from atlasae.files.branches import FOLDER, LIST, TITLES, Branch
 from atlasae.files.checksums import checksum_bytes
@@ -602,6 +603,8 @@ def _described_file(path: Location, source: Source, contents: Contents) -> InfoR
 
 def bits_of(entry: CompressedCollection) -> dict[str, float]:
     """The bits of each variable in the words; empty for latents without a grid."""
+    if entry.collection.beside:
+        return {v: c["bits"] for v, c in zip(entry.collection.branches, entry.codec["columns"], strict=True)}
     if "levels" not in entry.codec:
         return {}
     pairs = zip(entry.collection.coded, entry.codec["levels"], strict=True)
@@ -624,7 +627,29 @@ def _described(name: str, runs: list[Run], tree: Tree) -> StoredCollection:
         bytes_in=sum(entry.bytes_in for entry in entries),
         bytes=size,
         bytes_per_jet=size / jets if jets else None,
+        columns=_columns_of(found[0][0], entries[0]) if entries[0].collection.beside else None,
     )
+
+
+def _columns_of(run: Run, entry: CompressedCollection) -> list[StoredColumn]:
+    """The columns of other numbers of jets, with the names of what each is told by."""
+    four = [c.collection for c in run.collections if c.collection.name == entry.collection.beside]
+    codec, names = ColumnsCodec.of_config(entry.codec), list(entry.collection.branches)
+    given = [four[0].branches.get(v, v) for v in four[0].coded] if four and four[0].packed else []
+    given = given or [*(four[0].latents if four else ())]
+    if len(given) != codec.given or len(names) != len(codec.columns):
+        raise ValueError(f"'{entry.collection.name}' is told by {codec.given} others")
+    known = [*given, *names]
+    return [
+        StoredColumn(
+            branch=name,
+            kind=column.kind.name,
+            precision=column.bound.text if column.bound else "exact",
+            bits=column.bits,
+            told_by=[known[parent] for parent in column.parents],
+        )
+        for name, column in zip(names, codec.columns, strict=True)
+    ]
 
 
 def _described_run(run: Run, contents: Contents) -> RunReport:

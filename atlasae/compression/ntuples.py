@@ -83,7 +83,9 @@ class NtupleFile:
 
 def is_to_be_grafted(opened: Opened, options: Options) -> bool:
     """Whether an input is an RNTuple that is to stay one, whose pages are copied."""
-    asked = options.rewrite or options.only_jets or options.compression is not None or options.packed or options.whole_jets
+    asked = (
+        options.rewrite or options.only_jets or options.compression is not None or options.packed or options.whole_jets
+    )
     tree = opened.tree_read
     return bool(tree and tree.is_rntuple and not asked and options.rntuple is not False and not opened.part)
 

@@ -167,17 +167,14 @@ class ColumnsLayout:
         largest = dict.fromkeys(bounds, 0.0)
         for place, branch in enumerate(self.collection.branches):
             if bound := self.codec.columns[place].bound:
-                errors = bound.errors(columns[place], back[place])[~_same(columns[place], back[place])]
-                largest[branch] = float(errors.max(initial=0.0))
+                largest[branch] = float(bound.errors(columns[place], back[place]).max(initial=0.0))
         return CompressedJets(_in_first(name, content, counts), np.zeros(n, bool), largest)
 
     def restore(self, events: Mapping[str, ak.Array], counts: Counts) -> dict[str, ak.Array]:
         """The original branches; the inverse of `compress`. Raises ValueError for invalid bytes."""
         return self.restore_some(events, counts, self.collection.branches.values())
 
-    def restore_some(
-        self, events: Mapping[str, ak.Array], counts: Counts, names: Iterable[str]
-    ) -> dict[str, ak.Array]:
+    def restore_some(self, events: Mapping[str, ak.Array], counts: Counts, names: Iterable[str]) -> dict[str, ak.Array]:
         """The original branches of these names, for which others are decoded only if they tell of them."""
         collection, wanted = self.collection, set(names)
         (latent,) = collection.latents
@@ -245,11 +242,6 @@ def _first_jets(collection: Collection, sample: Mapping[str, ak.Array]) -> Mappi
     ends = np.cumsum(ak.num(sample[next(iter(collection.branches))]))
     most = int(np.searchsorted(ends, _LEARNED))
     return sample if most >= len(ends) else {name: array[: most + 1] for name, array in sample.items()}
-
-
-def _same(values: Array, others: Array) -> Bools:
-    """Whether numbers are the same bit for bit."""
-    return np.asarray(values.view(f"u{values.itemsize}") == others.view(f"u{others.itemsize}"))
 
 
 def steps_apart(storage: Storage) -> float:
@@ -351,7 +343,7 @@ class UnpackedChunk:
     @property
     def coded(self) -> npt.NDArray[np.int64]:
         """The jets of the cells."""
-        return self.there[self.codes == 0]
+        return np.asarray(self.there[self.codes == 0])
 
 
 def unpacked_chunk(codec: PackedCodec, storage: Storage, content: bytes, counts: Counts) -> UnpackedChunk:
@@ -407,7 +399,7 @@ def _kept(content: bytes, number: int, jets: int, storage: Storage) -> tuple[npt
 
 def _bytes(branch: ak.Array) -> bytes:
     """The bytes of a chunk, all of which are in its first entry."""
-    return ak.to_numpy(ak.flatten(branch, axis=None)).astype(np.uint8).tobytes()
+    return bytes(ak.to_numpy(ak.flatten(branch, axis=None)).astype(np.uint8).tobytes())
 
 
 def _in_first(name: str, content: bytes, counts: Counts) -> dict[str, ak.Array]:

@@ -148,6 +148,10 @@ class Options:
                 raise UserError(f"{name} {given!r} is no text")
         if self.compression:
             parse_compression(self.compression)
+        self._check_whole_jets()
+
+    def _check_whole_jets(self) -> None:
+        """Raise UserError for options that do not go with `whole_jets`, or need it."""
         if self.precision.columns and not self.whole_jets:
             name = self.precision.columns[0][0]
             raise UserError(

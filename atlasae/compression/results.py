@@ -102,19 +102,30 @@ class PlanReport(Report):
         return [*pages, *note_lines(self.notes)]
 
 
-def _collections(entries: Sequence[CollectionReport]) -> list[str | PageTable]:
-    """Tables of collections, and of their variables with bounds, largest errors and bits."""
+def _collections(
+    entries: Sequence[CollectionReport], columns: Sequence[Sequence["StoredColumn"]] = ()
+) -> list[str | PageTable]:
+    """Tables of collections, of their variables with bounds, largest errors and bits, and of their columns."""
+    described = {column.branch for listed in columns for column in listed}
     wholes = [[e.name, e.units or "", f"{e.jets:,}", f"{e.exact_jets:,}", *_sizes(e)] for e in entries]
     variables = [
         [branch, *_promise(variable, e.precision, e.max_error, e.jets), f"{bits:.1f}" if bits is not None else ""]
         for e in entries
         for variable, branch in _variables(e).items()
+        if branch not in described
         for bits in [e.bits.get(variable)]
     ]
+    others = [
+        [column.branch, column.kind, column.precision, ", ".join(column.told_by), f"{column.bits:.2f}"]
+        for listed in columns
+        for column in listed
+    ]
+    told = ["", PageTable(["branch", "kind", "precision", "told by", "bits"], others, words=(0, 1, 2, 3))]
     return [
         PageTable(["collection", "unit", "jets", "exact", "bytes per jet", "before"], wholes, words=(0, 1)),
         "",
         PageTable(["branch", "bound", "largest error", "bits"], variables),
+        *(told if others else ()),
         *_floors((e.name, e.units, e.floors, e.precision) for e in entries),
     ]
 
@@ -148,7 +159,10 @@ def _promise(variable: str, precision: Bounds, largest: Mapping[str, float], jet
     if variable not in precision:
         return ["", ""]
     bound = precision[variable]
-    return [f"{bound:g}" if bound is not None else "none", f"{largest.get(variable, 0.0):.2g}" if jets else "-"]
+    return [
+        "none" if bound is None else f"{bound:g}" if bound else "exact",
+        f"{largest.get(variable, 0.0):.2g}" if jets else "-",
+    ]
 
 
 def _dropped(names: Sequence[str]) -> list[str]:
@@ -180,8 +194,21 @@ class DecompressionReport(Report):
         ]
 
 
+class StoredColumn(Facts):
+    """A branch of other numbers of jets: its kind, its precision, its bits in the sample, and what it is told by."""
+
+    branch: str
+    kind: str
+    precision: str
+    bits: float
+    told_by: list[str]
+
+
 class StoredCollection(Facts):
-    """A collection over all runs of a merged file; `bytes_in` and `bytes` are compressed bytes in baskets."""
+    """A collection over all runs of a merged file; `bytes_in` and `bytes` are compressed bytes in baskets.
+
+    `columns` describes other numbers of jets, as the first run has them; four-momenta have none.
+    """
 
     name: str
     branches: Mapping[str, str]
@@ -192,6 +219,7 @@ class StoredCollection(Facts):
     bytes_in: int
     bytes: int
     bytes_per_jet: float | None
+    columns: list[StoredColumn] | None = None
 
 
 class RunCollection(Facts):
@@ -246,7 +274,9 @@ class InfoReport(Report):
             f"{self.file}: {size_text(self.bytes)}, tree '{self.tree}', {self.entries:,} entries, "
             f"{self.carried} branches carried",
             "",
-            *_collections([_of_all_runs(collection, self.runs) for collection in self.collections]),
+            *_collections(
+                [_of_all_runs(c, self.runs) for c in self.collections], [c.columns or [] for c in self.collections]
+            ),
             "",
             made,
             *_dropped(self.dropped),

@@ -199,7 +199,7 @@ class CompressedTree(Mapping[str, "CompressedBranch"]):
     @property
     def collections(self) -> list[str]:
         """The names of the compressed collections, for `jets`."""
-        return list(self._collections)
+        return [name for name, collection in self._collections.items() if not collection.beside]
 
     def arrays(
         self,
@@ -352,7 +352,7 @@ class CompressedTree(Mapping[str, "CompressedBranch"]):
 
     def _decoded(self, place: Place, names: list[str]) -> dict[str, ak.Array]:
         """Branches of a chunk, with the other variables of their jets, which are decoded together."""
-        groups = [list(collection.branches.values()) for collection in self._collections.values()]
+        groups = [list(c.branches.values()) for c in self._collections.values() if not c.beside]
         single = {self._run.aliases.get(name, name) for name in names}
         together = [name for group in groups if not single.isdisjoint(group) for name in group]
         names = list(dict.fromkeys([*names, *together]))

@@ -1,7 +1,7 @@
 """Kinds of numbers that jets have beside their four-momenta, found in a sample, and the symbols that stand for them.
 
-A symbol is a small integer: 0 for a number that is kept as it is, then one for each mark (numbers that stand apart, such
-as -999, and categories), then the steps of all others from the lowest. Long steps have a tail of bits of their own.
+A symbol is a small integer: 0 for a number that is kept as it is, then one for each mark (categories, and numbers that
+stand apart, such as -999), then the steps of all others from the lowest. Long steps have a tail of bits of their own.
 """
 
 import math
@@ -45,10 +45,11 @@ class Bound:
         return f"{'abs:' if self.absolute else ''}{self.size:g}"
 
     def errors(self, before: Array, after: Array) -> npt.NDArray[np.float64]:
-        """The error of each number."""
+        """The error of each number: 0 of those that are the same bit for bit."""
         x, y = before.astype(np.float64), after.astype(np.float64)
         with np.errstate(all="ignore"):
-            return np.asarray(np.abs(y - x) if self.absolute else np.abs(y / x - 1))
+            found = np.abs(y - x) if self.absolute else np.abs(y / x - 1)
+        return np.where(_bits(before) == _bits(after), 0.0, found)
 
 
 @dataclass(frozen=True)
@@ -155,12 +156,11 @@ class Kind:
         return math.ceil(TINIEST / self.step)
 
 
-def kind_of(values: Array, bound: Bound | None = None, whole: bool = False) -> Kind:
-    """The kind of the numbers of a sample; `whole`: of all numbers, which have no others beside."""
-    found = _category(values) if bound is None else None
-    if found is None:
-        found = min(_candidates(values, bound), key=lambda kind: kind.size << kind.tail)
-    return found if whole else _widened(found)
+def kinds_of(values: Array, bound: Bound | None = None, whole: bool = False) -> list[Kind]:
+    """The kinds that the numbers of a sample may have; `whole`: of all numbers, which have no others beside."""
+    category = _category(values)
+    found = [category] if category else list(_candidates(values, bound))
+    return found if whole else [_widened(kind) for kind in found]
 
 
 def _category(values: Array) -> Kind | None:
@@ -184,11 +184,10 @@ def _candidates(values: Array, bound: Bound | None) -> Iterable[Kind]:
         return
     marks, others = _apart(values)
     if bound is not None:
-        margin = float(np.finfo(values.dtype).eps)
+        margin = _epsilon(values.dtype)
         half = bound.size if bound.absolute else math.log1p(bound.size)
         step = 2 * max(half - 4 * margin * (not bound.absolute), half / 2)
         yield _fitted(Kind("rounded", step=step, marks=marks, relative=not bound.absolute), others)
-        return
     size = _magnitudes(others)
     zeros = int(np.bitwise_or.reduce(size)) if len(size) else 1
     cut = min((zeros & -zeros).bit_length() - 1 if zeros else 0, 8 * values.dtype.itemsize - 2)
@@ -235,7 +234,12 @@ def _widened(kind: Kind) -> Kind:
 
 def _inner(bound: Bound, values: Array) -> float:
     """The bound less what another machine's logarithm may move a number by."""
-    return bound.size - (0 if bound.absolute else min(float(np.finfo(values.dtype).eps), bound.size / 2))
+    return bound.size - (0 if bound.absolute else min(_epsilon(values.dtype), bound.size / 2))
+
+
+def _epsilon(dtype: np.dtype[Any]) -> float:
+    """The relative distance of floats of this type."""
+    return float(np.finfo(np.float64 if dtype.itemsize == 8 else np.float32).eps)
 
 
 def _unsigned(dtype: np.dtype[Any]) -> np.dtype[Any]:

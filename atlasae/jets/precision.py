@@ -10,8 +10,8 @@ import numpy as np
 
 from atlasae.errors import UserError
 from atlasae.jets.collections import Rounding
-from atlasae.jets.kinds import Bound
 from atlasae.jets.coordinates import DRIFT, MASS_FLOOR, Floats, inner
+from atlasae.jets.kinds import Bound
 from atlasae.jets.layouts import Layout
 from atlasae.jets.rounding import RARE, Column, find_rounding, finer, room, spacing
 from atlasae.jets.variables import VariableList
