@@ -15,30 +15,41 @@ from typing import Any, Self
 import msgspec
 import numpy as np
 import numpy.typing as npt
-from constriction import stream  # type: ignore[import-untyped]
 
-from atlasae.codecs.entropy import SHARE, Cells, Coder, Contexts, Integers, Reader, Runs, Words, WordWriter, uniform
+from atlasae.codecs.entropy import (
+    SHARE,
+    Cells,
+    Coder,
+    Contexts,
+    Integers,
+    Reader,
+    Runs,
+    Words,
+    WordWriter,
+    categorical,
+    uniform,
+)
 from atlasae.files.events import Array
 from atlasae.jets.kinds import Bound, Kind, kinds_of
 from atlasae.jets.padding import Config, Padding
 
-MOST_PARENTS = 2
-CLASSES = 12  # classes of a column that tells another
-FIRST_SPAN, EARLY = 32, 2**15  # symbols before the first tables; up to here a span has an eighth of all before it
-FEW, MOST_BINS = 8, 256  # symbols a bin, and bins of the longest columns
-LOOKED_AT = 1 << 16  # symbols from which bins and classes are made
-MOST_PACKED = 1 << 20  # bytes of a column of the sample that are packed as they are, to see how long they are
-MOST_GIVEN = 64  # columns that are known before
-WORD = np.dtype("<u4")
+_MOST_PARENTS = 2
+_CLASSES = 12  # classes of a column that tells another
+_FIRST_SPAN, _EARLY = 32, 2**15  # symbols before the first tables; up to here a span has an eighth of all before it
+_FEW, _MOST_BINS = 8, 256  # symbols a bin, and bins of the longest columns
+_LOOKED_AT = 1 << 16  # symbols from which bins and classes are made
+_MOST_PACKED = 1 << 20  # bytes of a column of the sample that are packed as they are, to see how long they are
+_MOST_GIVEN = 64  # columns that are known before
+_WORD = np.dtype("<u4")
 _PLANES = [{"id": lzma.FILTER_LZMA1, "preset": 6, "lc": 1, "lp": 0, "pb": 0, "dict_size": 1 << 20}]
-DIGIT = 16  # bits of a tail that are coded at once
+_DIGIT = 16  # bits of a tail that are coded at once
 
 
 @dataclass(frozen=True)
 class Tables:
     """How tables are made: their bins, and the symbols in a context after which its own counts have half of the weight.
 
-    Columns of more than `EARLY` symbols have more bins.
+    Columns of more than `_EARLY` symbols have more bins.
     """
 
     bins: int = 48
@@ -46,16 +57,16 @@ class Tables:
 
     def __post_init__(self) -> None:
         """Raise ValueError for numbers out of range."""
-        if not (2 <= self.bins <= MOST_BINS and 1 <= self.trust <= 1 << 12):
+        if not (2 <= self.bins <= _MOST_BINS and 1 <= self.trust <= 1 << 12):
             raise ValueError(f"{self} of columns")
 
 
-USUAL = Tables()
-TRIED = [Tables(bins, trust) for bins in (32, 64) for trust in (20, 80)]
+_USUAL = Tables()
+_TRIED = [Tables(bins, trust) for bins in (32, 64) for trust in (20, 80)]
 
 
 @dataclass(frozen=True)
-class Table:
+class SpanTable:
     """Probabilities of bins of symbols in every context; as `CodingTable`, but made anew for each span of symbols."""
 
     edges: Integers
@@ -86,8 +97,8 @@ class Table:
         return _places(self.edges[1:-1], symbols)
 
     def model(self, context: int) -> Any:
-        """The coder's model of a context; counts are below 2^53 and thus exact as float64."""
-        return stream.model.Categorical(self.counts[context].astype(np.float64), perfect=False)
+        """The coder's model of a context."""
+        return categorical(self.counts[context])
 
     def note(self, runs: Runs, bins: Cells | Integers) -> None:
         """Nothing: the next table is made of all symbols."""
@@ -99,7 +110,7 @@ class Meter:
     def __init__(self) -> None:
         self.bits = 0.0
 
-    def code(self, table: Table, contexts: Contexts | None, cells: Cells | None, n: int) -> Cells:
+    def code(self, table: SpanTable, contexts: Contexts | None, cells: Cells | None, n: int) -> Cells:
         """Count the bits of n symbols, and return them."""
         assert cells is not None
         bins, rows = table.bins(cells), np.zeros(n, np.int64) if contexts is None else contexts
@@ -109,7 +120,7 @@ class Meter:
 
 
 def code_symbols(
-    coder: Coder | Meter, size: int, parents: Sequence[Contexts], symbols: Cells | None, n: int, made: Tables = USUAL
+    coder: Coder | Meter, size: int, parents: Sequence[Contexts], symbols: Cells | None, n: int, made: Tables = _USUAL
 ) -> Cells:
     """Code n symbols below `size` in the contexts of the classes of up to two columns; returns them."""
     found = np.empty(n, np.int32)
@@ -128,7 +139,7 @@ def spans(n: int) -> Iterator[tuple[int, int]]:
     """Ranges of growing lengths: small ones adapt tables early, long ones are faster."""
     begin = 0
     while begin < n:
-        size = max(FIRST_SPAN, begin // 8 if begin < EARLY else begin)
+        size = max(_FIRST_SPAN, begin // 8 if begin < _EARLY else begin)
         yield begin, min(n, begin + size)
         begin += size
 
@@ -136,7 +147,7 @@ def spans(n: int) -> Iterator[tuple[int, int]]:
 def classes_of(symbols: Cells) -> Contexts:
     """The class of every symbol, of about as many each; symbols that are common have one of their own."""
     known = np.unique(some := _some(symbols))
-    edges = known[1:].astype(np.int64) if len(known) <= CLASSES else _quantiles(some, CLASSES)
+    edges = known[1:].astype(np.int64) if len(known) <= _CLASSES else _quantiles(some, _CLASSES)
     return _places(edges, symbols).astype(np.uint16)
 
 
@@ -150,7 +161,7 @@ def _contexts(parents: Sequence[Contexts]) -> list[tuple[Contexts, int]]:
     return found
 
 
-def _table(seen: Cells, size: int, contexts: Sequence[tuple[Contexts, int]], made: Tables) -> Table:
+def _table(seen: Cells, size: int, contexts: Sequence[tuple[Contexts, int]], made: Tables) -> SpanTable:
     """The table of symbols that follow those seen, whose contexts are given."""
     edges = _edges(seen, size, made.bins)
     bins, number = _places(edges[1:-1], seen), len(edges) - 1
@@ -162,7 +173,7 @@ def _table(seen: Cells, size: int, contexts: Sequence[tuple[Contexts, int]], mad
         found = np.bincount(keys, minlength=more * number).reshape(more, number)
         counts = found * SHARE + made.trust * np.repeat(shares, more // kinds, axis=0)
         shares, kinds = _shares(counts), more
-    return Table(edges, counts)
+    return SpanTable(edges, counts)
 
 
 def _shares(counts: Integers) -> Integers:
@@ -172,10 +183,10 @@ def _shares(counts: Integers) -> Integers:
 
 def _edges(seen: Cells, size: int, bins: int) -> Integers:
     """The edges of bins of about as many symbols; a common symbol has a bin of its own."""
-    most = bins if len(seen) < EARLY else min(MOST_BINS, bins * math.isqrt(len(seen) // EARLY))
+    most = bins if len(seen) < _EARLY else min(_MOST_BINS, bins * math.isqrt(len(seen) // _EARLY))
     if size <= most:
         return np.arange(size + 1)
-    inner = _quantiles(_some(seen), min(most, max(FEW, len(seen) // FEW)))
+    inner = _quantiles(_some(seen), min(most, max(_FEW, len(seen) // _FEW)))
     return np.unique(np.concatenate([[0, 1, size], inner[inner < size]]))
 
 
@@ -187,14 +198,14 @@ def _quantiles(symbols: Cells, parts: int) -> Integers:
 
 
 def _some(symbols: Cells) -> Cells:
-    return symbols[:: len(symbols) // LOOKED_AT + 1]
+    return symbols[:: len(symbols) // _LOOKED_AT + 1]
 
 
 def _places(edges: Integers, symbols: Cells) -> Cells:
     """The number of inner edges up to each symbol."""
     if not len(edges):
         return np.zeros(len(symbols), np.int32)
-    if edges[-1] > 8 * len(symbols) + LOOKED_AT:
+    if edges[-1] > 8 * len(symbols) + _LOOKED_AT:
         return np.asarray(np.searchsorted(edges, symbols, side="right"), np.int32)
     last = int(edges[-1])
     table = np.zeros(last + 1, np.int32)
@@ -205,8 +216,8 @@ def _places(edges: Integers, symbols: Cells) -> Cells:
 def code_tails(coder: Coder, bits: int, tails: Integers | None, n: int) -> Integers:
     """Code n tails of this many bits, all as likely; returns them."""
     found = np.zeros(n, np.int64)
-    for shift in range(0, bits, DIGIT):
-        width = min(DIGIT, bits - shift)
+    for shift in range(0, bits, _DIGIT):
+        width = min(_DIGIT, bits - shift)
         given = None if tails is None else ((tails >> shift) & ((1 << width) - 1)).astype(np.int32)
         found |= coder.code(uniform(1 << width), None, given, n).astype(np.int64) << shift
     return found
@@ -252,10 +263,10 @@ def _fewest(column: int, parents: Sequence[int], classes: Sequence[Contexts], sy
         code_symbols(meter, size, [classes[parent] for parent in parents[:number]], symbols, len(symbols), made)
         return Told(column, tuple(parents[:number]), made, meter.bits / max(1, len(symbols)))
 
-    best = min((measured(number, USUAL) for number in range(len(parents) + 1)), key=lambda told: told.bits)
+    best = min((measured(number, _USUAL) for number in range(len(parents) + 1)), key=lambda told: told.bits)
     if size <= 1:
         return best
-    return min([best, *(measured(len(best.parents), made) for made in TRIED)], key=lambda told: told.bits)
+    return min([best, *(measured(len(best.parents), made) for made in _TRIED)], key=lambda told: told.bits)
 
 
 def _best(scored: Any) -> Any:
@@ -303,13 +314,13 @@ def _bits(counts: Integers) -> npt.NDArray[np.float64]:
 
 
 @dataclass(frozen=True)
-class Column:
+class CodedColumn:
     """A column of a file: its kind, its bound (None: exact), what it is told by, and its bits in the sample."""
 
     kind: Kind
     bound: Bound | None = None
     parents: tuple[int, ...] = ()
-    tables: Tables = USUAL
+    tables: Tables = _USUAL
     bits: float = 0.0
 
 
@@ -317,7 +328,7 @@ class Column:
 class ColumnsCodec:
     """Codes columns of numbers one after the other, each told by those before it and by `given` other ones."""
 
-    columns: tuple[Column, ...]
+    columns: tuple[CodedColumn, ...]
     given: int = 0
     padding: Padding = Padding()
 
@@ -325,7 +336,7 @@ class ColumnsCodec:
         """Raise ValueError for columns that are told by later ones."""
         for number, column in enumerate(self.columns):
             known = all(0 <= parent < self.given + number for parent in column.parents)
-            if not known or len(column.parents) > MOST_PARENTS or not 0 <= self.given <= MOST_GIVEN:
+            if not known or len(column.parents) > _MOST_PARENTS or not 0 <= self.given <= _MOST_GIVEN:
                 raise ValueError(f"column {number} is told by columns {column.parents}")
 
     def config(self) -> Config:
@@ -351,10 +362,10 @@ class ColumnsCodec:
             code_tails(writer, column.kind.tail, some, len(some))
             if number in self._telling:
                 classes[self.given + number] = classes_of(symbols)
-            words, kept = writer.words().astype(WORD).tobytes(), _pack(numbers[symbols == 0])
+            words, kept = writer.words().astype(_WORD).tobytes(), _pack(numbers[symbols == 0])
             head += [len(words), len(kept)]
             parts += [words, kept]
-        return np.array(head, WORD).tobytes() + b"".join(parts)
+        return np.array(head, _WORD).tobytes() + b"".join(parts)
 
     @cached_property
     def _telling(self) -> set[int]:
@@ -404,17 +415,17 @@ class ColumnsCodec:
 
     def _parts(self, content: bytes, needed: Sequence[int]) -> dict[int, tuple[Words, bytes]]:
         """The words and the kept bytes of columns, by their numbers; raises ValueError for lengths that do not fit."""
-        size = 2 * len(self.columns) * WORD.itemsize
-        lengths = np.frombuffer(content[:size], WORD).astype(np.int64)
+        size = 2 * len(self.columns) * _WORD.itemsize
+        lengths = np.frombuffer(content[:size], _WORD).astype(np.int64)
         ends = size + np.cumsum(lengths)
         if len(lengths) != 2 * len(self.columns) or (len(ends) and ends[-1] != len(content)):
             raise ValueError("columns of other lengths")
         parts = [content[end - length : end] for end, length in zip(ends.tolist(), lengths.tolist(), strict=True)]
-        return {n: (np.frombuffer(parts[2 * n], WORD).astype(np.uint32), parts[2 * n + 1]) for n in needed}
+        return {n: (np.frombuffer(parts[2 * n], _WORD).astype(np.uint32), parts[2 * n + 1]) for n in needed}
 
 
 class _Facts(msgspec.Struct):
-    columns: tuple[Column, ...]
+    columns: tuple[CodedColumn, ...]
     given: int
 
 
@@ -430,7 +441,7 @@ def _pack(values: Array) -> bytes:
         return b""
     planes = values.view(np.uint8).reshape(len(values), -1).T.tobytes()
     packed = lzma.compress(planes, format=lzma.FORMAT_RAW, filters=_PLANES)
-    return packed + b"\0" * (-len(packed) % WORD.itemsize)  # baskets of words: `xz`
+    return packed + b"\0" * (-len(packed) % _WORD.itemsize)  # baskets of words: `xz`
 
 
 def _unpack(content: bytes, number: int, dtype: np.dtype[Any]) -> Array:
@@ -448,7 +459,7 @@ def _unpack(content: bytes, number: int, dtype: np.dtype[Any]) -> Array:
     return np.asarray(np.ascontiguousarray(planes_of.T).view(dtype)[:, 0])
 
 
-def fitted(
+def fit_columns(
     values: Sequence[Array], bounds: Sequence[Bound | None], given: Sequence[Cells], whole: bool
 ) -> tuple[list[int], ColumnsCodec]:
     """The codec of columns like those of a sample, and the order in which it codes them.
@@ -469,11 +480,11 @@ def fitted(
     for one in told:
         kind, numbers = kinds[one.column], values[one.column]
         parents = tuple(places.get(parent, parent) for parent in one.parents)
-        kept = 8 * len(_pack(numbers)) / max(1, len(numbers)) if numbers.nbytes <= MOST_PACKED else math.inf
+        kept = 8 * len(_pack(numbers)) / max(1, len(numbers)) if numbers.nbytes <= _MOST_PACKED else math.inf
         if kept < one.bits + kind.tail and one.column not in telling and bounds[one.column] is None:
-            columns.append(Column(Kind("as it is"), bits=round(kept, 2)))
+            columns.append(CodedColumn(Kind("as it is"), bits=round(kept, 2)))
         else:
-            columns.append(Column(kind, bounds[one.column], parents, one.tables, round(one.bits + kind.tail, 2)))
+            columns.append(CodedColumn(kind, bounds[one.column], parents, one.tables, round(one.bits + kind.tail, 2)))
     return order, ColumnsCodec(tuple(columns), len(given))
 
 

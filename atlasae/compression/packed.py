@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from atlasae.codecs.codec import encode_and_compare
-from atlasae.codecs.columns import Column, ColumnsCodec, fitted
+from atlasae.codecs.columns import CodedColumn, ColumnsCodec, fit_columns
 from atlasae.codecs.dither import MASK
 from atlasae.codecs.entropy import Cells
 from atlasae.codecs.lattice import Lattice, ShiftedLattice
@@ -218,7 +218,7 @@ def start_columns(
         options.precision.of_column(name) if column.dtype.kind == "f" else None
         for name, column in zip(collection.branches, columns, strict=True)
     ]
-    order, codec = fitted(columns, bounds, told, whole and events is sample)
+    order, codec = fit_columns(columns, bounds, told, whole and events is sample)
     names = [list(collection.branches)[place] for place in order]
     ordered = replace(
         collection,
@@ -230,7 +230,7 @@ def start_columns(
     return ColumnsCompressor(ColumnsLayout(ordered, codec, layout), kept)
 
 
-def _variable(name: str, column: Column) -> Variable:
+def _variable(name: str, column: CodedColumn) -> Variable:
     """What a list of variables tells of a column."""
     if column.bound is None:
         return Variable(name, "exact")

@@ -17,19 +17,18 @@ from atlasae.files.events import Array
 Steps = npt.NDArray[np.int64]
 Symbols = npt.NDArray[np.int32]
 
-MOST_MARKS = 256  # marks of a column: categories, or numbers that stand apart
-MOST_STEPS = 1 << 20  # symbols of the steps of a column; longer ones have a tail
-MOST_TAIL = 48  # bits
-COMMON = 1 / 50  # share of the sample from which a number may stand apart
-APART = 8  # numbers that stand apart in one column, at most
-USES = 64  # jets for each category, at least
-SPARSE = 4  # steps for each different integer, from which integers are categories
-WIDER = 16  # the range of the sample is widened on both sides by a share 1 / WIDER
-COARSEST = 1 << 12  # steps of a grid in a unit, at most: finer ones are floats
-GRIDS = (*(10.0**-n for n in range(7)), *(2.0**-n for n in range(1, 13)))
-TINIEST = 746  # -log of the smallest float64
-KINDS = ("boolean", "small integer", "category", "integer", "cut float", "grid", "float", "rounded", "as it is")
-SMALL = 256  # different values of a small integer
+_MOST_MARKS = 256  # marks of a column: categories, or numbers that stand apart
+_MOST_STEPS = 1 << 20  # symbols of the steps of a column; longer ones have a tail
+_MOST_TAIL = 48  # bits
+_COMMON = 1 / 50  # share of the sample from which a number may stand apart
+_APART = 8  # numbers that stand apart in one column, at most
+_USES = 64  # jets for each category, at least
+_SPARSE = 4  # steps for each different integer, from which integers are categories
+_WIDER = 16  # the range of the sample is widened on both sides by a share 1 / _WIDER
+_GRIDS = (*(10.0**-n for n in range(7)), *(2.0**-n for n in range(1, 13)))
+_TINIEST = 746  # -log of the smallest float64
+_KINDS = ("boolean", "small integer", "category", "integer", "cut float", "grid", "float", "rounded", "as it is")
+_SMALL = 256  # different values of a small integer
 
 
 @dataclass(frozen=True)
@@ -72,12 +71,12 @@ class Kind:
 
     def __post_init__(self) -> None:
         """Raise ValueError for values out of range."""
-        limits = 0 <= self.size <= 2 * MOST_STEPS and abs(self.low) < 1 << 63 and 0 <= self.cut < 64
-        if self.name not in KINDS or not limits or not 0 <= self.tail <= MOST_TAIL:
+        limits = 0 <= self.size <= 2 * _MOST_STEPS and abs(self.low) < 1 << 63 and 0 <= self.cut < 64
+        if self.name not in _KINDS or not limits or not 0 <= self.tail <= _MOST_TAIL:
             raise ValueError(f"{self.name!r} is no kind of {self.size} symbols from {self.low}")
         if not 0 <= self.step < math.inf or (self.name in ("grid", "rounded") and not self.step):
             raise ValueError(f"steps of {self.step}")
-        if len(self.marks) > MOST_MARKS or len(set(self.marks)) < len(self.marks):
+        if len(self.marks) > _MOST_MARKS or len(set(self.marks)) < len(self.marks):
             raise ValueError(f"{len(self.marks)} marks")
 
     @property
@@ -153,7 +152,7 @@ class Kind:
     @property
     def _zero(self) -> int:
         """The step of a number of 1 with a relative bound; those of all others are positive, too."""
-        return math.ceil(TINIEST / self.step)
+        return math.ceil(_TINIEST / self.step)
 
 
 def kinds_of(values: Array, bound: Bound | None = None, whole: bool = False) -> list[Kind]:
@@ -166,11 +165,11 @@ def kinds_of(values: Array, bound: Bound | None = None, whole: bool = False) -> 
 def _category(values: Array) -> Kind | None:
     """The kind of a few different numbers, each of which is there many times."""
     bits, counts = np.unique(_bits(values), return_counts=True)
-    if not len(bits) or len(bits) > MOST_MARKS or len(values) < USES * len(bits):
+    if not len(bits) or len(bits) > _MOST_MARKS or len(values) < _USES * len(bits):
         return None
     if values.dtype.kind != "f":
         low, high = int(values.min()), int(values.max())
-        if high - low < SPARSE * len(bits):
+        if high - low < _SPARSE * len(bits):
             return None
     order = np.argsort(bits.view(values.dtype).astype(np.float64), kind="stable")
     return Kind("category", marks=_marks(bits[order]))
@@ -179,7 +178,7 @@ def _category(values: Array) -> Kind | None:
 def _candidates(values: Array, bound: Bound | None) -> Iterable[Kind]:
     if values.dtype.kind != "f":
         low, high = (int(values.min()), int(values.max())) if len(values) else (0, 0)
-        name = "boolean" if 0 <= low <= high <= 1 else "small integer" if high - low < SMALL else "integer"
+        name = "boolean" if 0 <= low <= high <= 1 else "small integer" if high - low < _SMALL else "integer"
         yield _fitted(Kind(name), values)
         return
     marks, others = _apart(values)
@@ -192,7 +191,7 @@ def _candidates(values: Array, bound: Bound | None) -> Iterable[Kind]:
     zeros = int(np.bitwise_or.reduce(size)) if len(size) else 1
     cut = min((zeros & -zeros).bit_length() - 1 if zeros else 0, 8 * values.dtype.itemsize - 2)
     yield _fitted(Kind("cut float" if cut else "float", cut=cut, marks=marks), others)
-    for step in GRIDS:
+    for step in _GRIDS:
         with np.errstate(all="ignore"):
             steps = np.rint(values.astype(np.float64) / step)
             on_grid = (_bits((steps * step).astype(values.dtype)) == _bits(values)).all()
@@ -204,8 +203,8 @@ def _candidates(values: Array, bound: Bound | None) -> Iterable[Kind]:
 def _apart(values: Array) -> tuple[tuple[int, ...], Array]:
     """The bits of numbers that stand apart, as they are common, and all numbers but these."""
     bits, counts = np.unique(_bits(values), return_counts=True)
-    order = np.argsort(-counts, kind="stable")[:APART]
-    common = np.sort(bits[order[counts[order] >= max(4, COMMON * len(values))]])
+    order = np.argsort(-counts, kind="stable")[:_APART]
+    common = np.sort(bits[order[counts[order] >= max(4, _COMMON * len(values))]])
     return _marks(common), values[~np.isin(_bits(values), common)]
 
 
@@ -219,7 +218,7 @@ def _fitted(kind: Kind, values: Array) -> Kind:
     if not there.any():
         return kind
     low, high = int(steps[there].min()), int(steps[there].max())
-    tail = max(0, ((high - low) // MOST_STEPS).bit_length())
+    tail = max(0, ((high - low) // _MOST_STEPS).bit_length())
     return replace(kind, low=low >> tail, size=(high >> tail) - (low >> tail) + 1, tail=tail)
 
 
@@ -227,7 +226,7 @@ def _widened(kind: Kind) -> Kind:
     """The kind for numbers beyond those of the sample, too."""
     if not kind.size or kind.name == "boolean":
         return kind
-    more = kind.size // WIDER + 1
+    more = kind.size // _WIDER + 1
     low = max(kind.low - more, -(1 << 63 >> kind.tail) + 1)
     return replace(kind, low=low, size=kind.size + 2 * more)
 

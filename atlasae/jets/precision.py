@@ -180,7 +180,7 @@ def find_roundings(
 def _names_branches(part: str) -> bool:
     """Whether a part of a precision is that of other numbers of jets: no name of a variable, nor anything like one."""
     name, _, value = part.partition("=")
-    return bool(set(name) & set("*?[_.")) or (bool(value) and value.startswith((_EXACTLY, _ABSOLUTE)))
+    return bool(value) and (bool(set(name) & set("*?[_.")) or value.startswith((_EXACTLY, _ABSOLUTE)))
 
 
 def _column(part: str, text: str) -> tuple[str, Bound | None]:
