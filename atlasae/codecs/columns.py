@@ -62,7 +62,7 @@ class Tables:
 
 
 _USUAL = Tables()
-_TRIED = [Tables(bins, trust) for bins in (32, 64) for trust in (20, 80)]
+_TRIED = [Tables(bins, trust) for bins in (32, 64) for trust in (6, 24, 96)]
 
 
 @dataclass(frozen=True)
@@ -334,9 +334,11 @@ class ColumnsCodec:
 
     def __post_init__(self) -> None:
         """Raise ValueError for columns that are told by later ones."""
+        if not 0 <= self.given <= _MOST_GIVEN:
+            raise ValueError(f"{self.given} columns that are known before")
         for number, column in enumerate(self.columns):
             known = all(0 <= parent < self.given + number for parent in column.parents)
-            if not known or len(column.parents) > _MOST_PARENTS or not 0 <= self.given <= _MOST_GIVEN:
+            if not known or len(column.parents) > _MOST_PARENTS:
                 raise ValueError(f"column {number} is told by columns {column.parents}")
 
     def config(self) -> Config:
