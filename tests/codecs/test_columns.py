@@ -164,4 +164,6 @@ def test_numbers_without_order_are_kept_by_byte_planes():
     _, found = fit_columns([values], [None], [], whole=True)
     assert found.columns[0].kind == Kind("as it is")
     content = found.encode([values], [])
-    assert len(content) < 2000 and found.decode(content, [values.dtype], len(values), list)[0].tolist() == values.tolist()
+    assert (
+        len(content) < 2000 and found.decode(content, [values.dtype], len(values), list)[0].tolist() == values.tolist()
+    )
