@@ -32,7 +32,7 @@ from atlasae.report import LeftOut, some
 FORMAT = 5  # version of the folder; to be raised when old readers would misread a new file
 # 1 stores strings, 2 bytes; 3 shifts the grid from jet to jet, and may be grafted; 4 names what makes its offsets, has
 # phi in [0, 2 pi) and jets in fixed arrays, sums as marks of grafted files, counters told once, no tree for no models.
-# 5 is the format of version 0.4.0.
+# 5 is the format of version 0.4.0: it has other numbers of whole jets (`beside`, layout "columns").
 READ = range(1, FORMAT + 1)
 BRIEF = 4  # the first format whose counters are told once and whose marks are sums
 _PARTS = "where parts of several formats were merged, decompress each by itself"

@@ -292,9 +292,8 @@ def make_plan(opened: Opened, options: Options, grafted: bool = False) -> Plan:
         originals=[*(name for name in names if name in originals), *aliases],
         counters=counters,
         dropped=sorted(dropped - implied) + [u.name for u in unwritable],
-        notes=[*opened.notes, *_without_others(collections, options)]
-        if grafted
-        else _notes(opened, options, implied, collections, aliases),
+        notes=_without_others(collections, options)
+        + (list(opened.notes) if grafted else _notes(opened, options, implied, collections, aliases)),
         aliases=aliases,
         places={name: places[name] for name in (*originals, *aliases) if name in places} if options.rntuple else {},
         counted={name: counters[name] for name in names if name in originals and counters.get(name) in stay},
@@ -392,13 +391,15 @@ def _beside(opened: Opened, collections: Sequence[Collection], options: Options)
             branches = [b for b in branches if not any(fnmatchcase(b.name, pattern) for pattern in options.drop)]
             taken |= {branch.name for branch in branches}
             found += [columns_beside(collection, branches)] if branches else []
-    names = [name for collection in found for name in collection.branches]
+    _refuse_unmatched(options, [name for collection in found for name in collection.branches])
+    return found
+
+
+def _refuse_unmatched(options: Options, names: Sequence[str]) -> None:
+    """Raise UserError for a precision of other numbers than jets have."""
     for glob, _ in options.precision.columns:
         if glob != "*" and not any(fnmatchcase(name, glob) for name in names):
-            raise UserError(
-                f"--precision names '{glob}', but no other number of these jets: there are {some(names, 4)}"
-            )
-    return found
+            raise UserError(f"--precision names '{glob}', but no other number of jets: there are {some(names, 4)}")
 
 
 def _without_others(collections: Sequence[Collection], options: Options) -> list[str]:
@@ -477,7 +478,7 @@ def _notes(
 ) -> list[str]:
     """Notes about what uproot writes differently from the input."""
     branches = opened.events.branches
-    notes = [*opened.notes, *_without_others(collections, options)]
+    notes = list(opened.notes)
     retyped = [branch.name for branch in branches if branch.name in implied and branch.dtype != "<i4"]
     if retyped:
         notes.append(f"counters are written as int32: {', '.join(retyped)}")

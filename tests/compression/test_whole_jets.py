@@ -1,4 +1,4 @@
-"""Whole jets: all numbers of a collection come back bit for bit or within their precision, whatever becomes of the file."""
+"""Whole jets: all numbers of a collection come back bit for bit or within their precision."""
 
 from pathlib import Path
 
