@@ -434,7 +434,7 @@ class _Facts(msgspec.Struct):
 def _told(facts: dict[str, Any]) -> dict[str, Any]:
     """The facts of a column without those that are empty."""
     kept = {name: _told(fact) if isinstance(fact, dict) else fact for name, fact in facts.items()}
-    return {name: fact for name, fact in kept.items() if fact or name == "kind"}
+    return {name: fact for name, fact in kept.items() if fact or name in ("kind", "bits")}
 
 
 def _pack(values: Array) -> bytes:
