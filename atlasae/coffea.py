@@ -37,12 +37,13 @@ def events(
         dtypes = tree.dtypes(filter_name=filter_name)
         columns = {name: CoffeaColumn(tree, name, dtype) for name, dtype in dtypes.items()}
         source = preloaded.SimplePreloadedColumnSource(columns, str(uuid4()), tree.num_entries, tree.name)
-        asked: dict[str, Any] = {
-            "entry_start": entry_start,
-            "entry_stop": entry_stop,
-            "schemaclass": schema or nanoevents.NanoAODSchema,
-        }
-        return nanoevents.NanoEventsFactory.from_preloaded(source, **asked).events()
+        factory = nanoevents.NanoEventsFactory.from_preloaded(
+            source,
+            entry_start=entry_start,
+            entry_stop=entry_stop,
+            schemaclass=schema or nanoevents.NanoAODSchema,
+        )
+        return factory.events()
 
 
 @dataclass(frozen=True)

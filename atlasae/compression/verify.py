@@ -117,7 +117,7 @@ class Output:
 
     run: Run
     notes: list[str]
-    types: dict[str, Any]
+    types: Mapping[str, ak.types.Type]
     differences: Callable[[Source], Iterable[str]] | None = None
 
 
@@ -147,7 +147,7 @@ def _check_copy(source: Source, differences: Callable[[Source], Iterable[str]]) 
 
 
 def _read_chunk_back(
-    chunks: Chunks, run: Run, start: int, chunk: Chunk, original: Opened, types: Mapping[str, Any]
+    chunks: Chunks, run: Run, start: int, chunk: Chunk, original: Opened, types: Mapping[str, ak.types.Type]
 ) -> None:
     stop = start + chunk.entries
     try:

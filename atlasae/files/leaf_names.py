@@ -8,6 +8,8 @@ TTreeReader looks for it.
 from collections.abc import Iterable
 from typing import Any
 
+from atlasae.errors import DamagedFileError
+
 _BRACKETS = str.maketrans("[]", "__")
 _BEFORE_NAME = 8 + len(b"TLeafX\0") + 28  # bytes of a leaf: class tag, class name, headers of its bases
 _KEYS_TO_TAGS = 2  # ROOT adds 2 to the offset of an object in a key: kMapOffset
@@ -15,9 +17,11 @@ _LONG = 255  # from this length on, ROOT stores it in five bytes instead of one
 
 
 def mend_leaves(branches: Iterable[Any]) -> None:
-    """Remove brackets of names from leaf titles, before uproot parses shapes from these."""
+    """Remove brackets of names from leaf titles, before uproot parses shapes from these; raises DamagedFileError."""
     for branch in branches:
         for leaf in branch.member("fLeaves"):
+            if leaf is None:
+                raise DamagedFileError(f"branch '{branch.name}' is damaged: one of its leaves is missing")
             if not leaf.has_member("fLeafCount"):  # a class that uproot does not know: `Tree` says so of its branch
                 continue
             counter = leaf.member("fLeafCount")

@@ -1,6 +1,6 @@
 """Differences between two ROOT files record by record: attributes of trees, data of branches, other objects."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from atlasae.graft.buffers import Thing, write_thing
@@ -56,7 +56,7 @@ def _compare_branches(one: GraftedTree, other: GraftedTree, exactly: bool) -> It
         yield from (f"{found} of branch '{name}' {where} differs" for found in differing)
 
 
-def _differing(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
+def _differing(one: Mapping[str, object], other: Mapping[str, object]) -> list[str]:
     return sorted(name for name in one.keys() | other.keys() if one.get(name) != other.get(name))
 
 

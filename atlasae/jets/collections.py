@@ -4,7 +4,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TypedDict
 
 from atlasae.errors import UserError
 from atlasae.files.branches import LIST, Branch
@@ -49,6 +49,17 @@ class Rounding:
             raise ValueError(f"{self} has bits, origin or step out of range")
 
 
+class Term(TypedDict, total=False):
+    """A variable of a list as a run stores it: the fields of `Variable`."""
+
+    branch: str
+    coordinate: str
+    precision: float
+    scale: float
+    categories: Sequence[float]
+    full_turn: bool
+
+
 @dataclass(frozen=True)
 class Collection:
     """One set of jets in a tree: its branches by variable, their dtypes and counter, and the units of pt and m."""
@@ -61,7 +72,7 @@ class Collection:
     counter: str | None = None
     units: str | None = None
     words: int = 3
-    terms: list[dict[str, Any]] | None = None  # `VariableList.to_json`, for a list of variables instead of jets
+    terms: list[Term] | None = None  # `VariableList.to_json`, for a list of variables instead of jets
     packed: bool = False  # stored in one branch of bytes (`--layout packed`); its counter gives the jets per event
     exact_prefix: str | None = None  # prefix of the exact branches, if it is not `prefix` + `exact_`
     roundings: dict[str, Rounding] | None = None  # by variable, where the input was rounded

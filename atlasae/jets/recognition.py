@@ -6,11 +6,10 @@ import re
 from collections.abc import Collection as Names
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 from atlasae.errors import UserError
 from atlasae.files.branches import Branch
-from atlasae.jets.collections import Collection
+from atlasae.jets.collections import Collection, Term
 from atlasae.jets.names import SPELLINGS, Spelled, is_nominal, names_jets, names_others, spelled
 
 # In the order tried: with both m and E present, m is preferred, since E^2 - p^2 loses digits of it.
@@ -133,7 +132,7 @@ def spells_jets(name: str) -> bool:
     return found is not None and (not found.stem or names_jets(found.stem))
 
 
-def list_collection(branches: Sequence[Branch], names: Sequence[str], terms: list[dict[str, Any]]) -> Collection:
+def list_collection(branches: Sequence[Branch], names: Sequence[str], terms: list[Term]) -> Collection:
     """The collection of a list of variables; raises UserError if branches are missing, or both jagged and flat."""
     by_name = {branch.name: branch for branch in branches}
     for name in names:

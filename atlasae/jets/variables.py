@@ -11,6 +11,7 @@ import msgspec
 import numpy as np
 
 from atlasae.errors import UserError
+from atlasae.jets.collections import Term
 from atlasae.jets.coordinates import (
     LARGEST_ETA,
     LARGEST_PHI,
@@ -215,12 +216,12 @@ class VariableList:
         """The precision of every branch."""
         return {v.branch: v.precision for v in self.variables}
 
-    def to_json(self) -> list[dict[str, Any]]:
+    def to_json(self) -> list[Term]:
         """The list as plain JSON, for `from_json`."""
-        return [_told(asdict(variable)) for variable in self.variables]
+        return [_told(variable) for variable in self.variables]
 
     @classmethod
-    def from_json(cls, facts: list[dict[str, Any]]) -> "VariableList":
+    def from_json(cls, facts: Sequence[Term]) -> "VariableList":
         """The list from JSON of `to_json`; raises ValueError for anything else."""
         return cls(msgspec.convert(facts, tuple[Variable, ...]))
 
@@ -284,12 +285,15 @@ def read_variables(path: Path) -> VariableList:
     return VariableList(variables)
 
 
-def _told(facts: dict[str, Any]) -> dict[str, Any]:
+def _told(variable: Variable) -> Term:
     """The facts of a variable, without `full_turn` where it is false: it was added to the format later."""
-    return {name: fact for name, fact in facts.items() if fact or name != "full_turn"}
+    facts: Term = asdict(variable)  # type: ignore[assignment]
+    if not variable.full_turn:
+        del facts["full_turn"]
+    return facts
 
 
-def _variable(table: dict[str, Any], path: Path) -> Variable:
+def _variable(table: Mapping[str, Any], path: Path) -> Variable:
     where = f"'{path}', variable '{table.get('branch')}'"
     if unknown := set(table) - _KEYS:
         raise UserError(f"{where}: no setting '{unknown.pop()}': there are {', '.join(sorted(_KEYS))}")

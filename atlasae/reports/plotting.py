@@ -6,12 +6,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
-from typing import Any, BinaryIO, ParamSpec, TypeAlias
+from typing import Any, BinaryIO, ParamSpec, TypeAlias, TypedDict
 
 import matplotlib.style
 import mplhep
 import numpy as np
 import numpy.typing as npt
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backend_bases import FigureCanvasBase
 from matplotlib.backends.backend_pdf import PdfPages
@@ -77,8 +78,22 @@ _FEW_TEXT = f"fewer than {FEWEST_SHOWN}"
 _ROOM = 1.6  # height of an axis, in units of the data's, with room for labels and legend
 
 
+class Look(TypedDict, total=False):
+    """How matplotlib draws a line or a text."""
+
+    color: str
+    linewidth: float
+    linestyle: str | tuple[int, tuple[int, ...]]
+    marker: str
+    markersize: float
+    fillstyle: str
+    zorder: float
+    fontweight: str
+    fontstyle: str
+
+
 # how experiments write their names, and the status after it
-NAMES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+NAMES: dict[str, tuple[Look, Look]] = {
     "ATLAS": ({"fontweight": "bold", "fontstyle": "italic"}, {}),
     "CMS": ({"fontweight": "bold"}, {"fontstyle": "italic"}),
     "LHCb": ({}, {}),
@@ -273,7 +288,7 @@ def response(
 
 def _legend_of_all(panels: Sequence[Axes]) -> None:
     """One legend, in the last of the panels, of what any of them shows."""
-    shown: dict[str, Any] = {}
+    shown: dict[str, Artist] = {}
     for axes in panels:
         shown |= {name: handle for handle, name in zip(*axes.get_legend_handles_labels(), strict=True)}
     below_status = 0.97 if len(panels) > 1 else 1 - (0.6 * LINE + 0.26) / _height(axes)
@@ -511,8 +526,8 @@ def sizes(
     return figure
 
 
-def _looks(names: Sequence[str], ours: Sequence[str], floor: str) -> dict[str, dict[str, Any]]:
-    looks: dict[str, dict[str, Any]] = {floor: {"color": BLACK, "linewidth": 1.5, "linestyle": ":"}}
+def _looks(names: Sequence[str], ours: Sequence[str], floor: str) -> dict[str, Look]:
+    looks: dict[str, Look] = {floor: {"color": BLACK, "linewidth": 1.5, "linestyle": ":"}}
     for name, colour, marker in zip(ours, (BLACK, BLUE), "os", strict=False):
         looks[name] = {"color": colour, "linewidth": 2.5, "markersize": 7, "marker": marker, "zorder": 3}
     for i, name in enumerate(name for name in names if name not in looks):

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 
 import awkward as ak
 import numpy as np
@@ -12,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from atlasae.compression.others import read_counted
-from atlasae.errors import UserError
+from atlasae.errors import DamagedFileError, UserError
 from atlasae.files import leaf_names, trees
 from atlasae.files.trees import open_source
 from atlasae.files.writing import create
@@ -176,3 +177,9 @@ def test_a_leaf_of_an_unknown_class_is_named_and_the_other_branches_are_read(tmp
         assert [branch.name for branch in tree.branches] == ["n"]
         assert [branch.name for branch in tree.unwritable] == ["x"]
         assert tree.read(["n"], 0, 3)["n"].tolist() == [0, 1, 2]
+
+
+def test_a_branch_whose_leaf_is_missing_is_damaged():
+    branch = SimpleNamespace(name="x", member={"fLeaves": [None]}.__getitem__)  # as uproot reads a null pointer
+    with pytest.raises(DamagedFileError, match="branch 'x' is damaged: one of its leaves is missing"):
+        leaf_names.mend_leaves([branch])
