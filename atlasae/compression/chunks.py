@@ -48,7 +48,7 @@ def layouts_of(run: Run, contents: Contents) -> list[FileLayout]:
         collection = entry.collection
         if not collection.beside:
             found[collection.name] = jets[collection.name]
-        elif collection.beside not in jets or entry.codec["layout"] != "columns":
+        elif collection.beside not in jets or entry.codec.get("layout") != "columns":
             raise DamagedFileError(f"'{collection.name}' is damaged: it has no jets '{collection.beside}' beside it")
         else:
             found[collection.name] = ColumnsLayout.from_config(entry, jets[collection.beside])

@@ -146,6 +146,8 @@ class ColumnsLayout:
         """The layout of a compressed collection beside these jets; raises DamagedFileError."""
         with damage(f"the codec of '{entry.collection.name}'", *FACTS):
             codec = ColumnsCodec.of_config(entry.codec)
+            if wrong := [dtype for dtype in _dtypes(entry.collection) if dtype.kind not in "biuf"]:
+                raise ValueError(f"columns of type {wrong[0]}")
             if len(codec.columns) != len(entry.collection.branches):
                 raise ValueError(f"{len(codec.columns)} columns")
             return cls(entry.collection, codec, jets)
@@ -179,7 +181,7 @@ class ColumnsLayout:
         collection, wanted = self.collection, set(names)
         (latent,) = collection.latents
         branches = {variable: name for variable, name in collection.branches.items() if name in wanted}
-        dtypes = [np.dtype(dtype) for dtype in collection.dtypes.values()]
+        dtypes = _dtypes(collection)
         places = [place for place, variable in enumerate(collection.branches) if variable in branches]
         if len(counts):
             told = partial(self.jets.told, events, counts)
@@ -228,6 +230,11 @@ def start_columns(
     )
     kept = {name: column.bound.size if column.bound else 0.0 for name, column in zip(names, codec.columns, strict=True)}
     return ColumnsCompressor(ColumnsLayout(ordered, codec, layout), kept)
+
+
+def _dtypes(collection: Collection) -> list[np.dtype[Any]]:
+    """The types of the variables of a collection."""
+    return [np.dtype(collection.dtypes[variable]) for variable in collection.branches]
 
 
 def _variable(name: str, column: CodedColumn) -> Variable:

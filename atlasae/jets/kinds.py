@@ -26,6 +26,7 @@ _USES = 64  # jets for each category, at least
 _SPARSE = 4  # steps for each different integer, from which integers are categories
 _WIDER = 16  # the range of the sample is widened on both sides by a share 1 / _WIDER
 _GRIDS = (*(10.0**-n for n in range(7)), *(2.0**-n for n in range(1, 13)))
+_FINEST = 1e-8  # steps of a logarithm
 _TINIEST = 746  # -log of the smallest float64
 _KINDS = ("boolean", "small integer", "category", "integer", "cut float", "grid", "float", "rounded", "as it is")
 _SMALL = 256  # different values of a small integer
@@ -76,6 +77,10 @@ class Kind:
             raise ValueError(f"{self.name!r} is no kind of {self.size} symbols from {self.low}")
         if not 0 <= self.step < math.inf or (self.name in ("grid", "rounded") and not self.step):
             raise ValueError(f"steps of {self.step}")
+        if self.relative and self.step < _FINEST:
+            raise ValueError(f"steps of {self.step}")
+        if any(abs(mark) >= 1 << 63 for mark in self.marks):
+            raise ValueError("marks beyond 64 bits")
         if len(self.marks) > _MOST_MARKS or len(set(self.marks)) < len(self.marks):
             raise ValueError(f"{len(self.marks)} marks")
 
