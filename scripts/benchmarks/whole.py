@@ -2,9 +2,9 @@
 """Bytes per jet of whole jets: packed by atlasae, beside the branches as they are and pcodec of the same numbers.
 
 Of each FILE, the numbers of its main collection are compressed with `--whole-jets --layout packed`: the four-momenta at
-1e-3, all others as `--others` says. pcodec compresses column by column the very integers that atlasae codes (cells of the
-grid, symbols of the kinds), and has no settings; atlasae's are the part of the file's settings that tells of the columns.
-`second half` has the jets of later events, coded with what was found in those before.
+1e-3, all others as `--others` says. pcodec compresses column by column the very integers that atlasae codes (cells of
+the grid, steps of the kinds), and has no settings; atlasae's are what the file tells of the columns. `second half` has
+the jets of later events, coded with what was found in those before.
 """
 
 import argparse
