@@ -136,7 +136,10 @@ def _fates(opened: Opened, plan: Plan, collections: Sequence[Collection]) -> dic
     tree, jets = opened.tree_read, dict[str, str]()
     for collection in collections:
         unit = f" ({collection.units})" if collection.units else ""
-        jets |= {name: f"{v} of '{collection.name}'{unit}" for v, name in collection.branches.items()}
+        if collection.beside:
+            jets |= dict.fromkeys(collection.branches.values(), f"a number of '{collection.beside}', packed")
+        else:
+            jets |= {name: f"{v} of '{collection.name}'{unit}" for v, name in collection.branches.items()}
     names = [branch.name for branch in opened.events.branches]
     names += [branch.name for branch in opened.events.unwritable]
     holders = {tree.holder(name) for name in jets} - set(jets) if tree else set()

@@ -210,9 +210,10 @@ class Comparison:
         largest, worse = _compare_jets(entry, original, restored)
         self.largest[name] = merge_largest([self.largest.get(name, {}), largest])
         self.differences += [f"{name}: {problem} in {where}" for problem in worse]
-        for branch in entry.collection.branches.values():
+        for variable, branch in entry.collection.branches.items():
             if self.branches[branch] != DIFFERENT:
-                self.branches[branch] = DIFFERENT if worse else WITHIN
+                kept = EXACT if entry.collection.beside and not entry.precision[variable] else WITHIN
+                self.branches[branch] = DIFFERENT if worse else kept
 
 
 def _compare(opened: Opened, source: Source, contents: Contents, progress: Progress) -> VerificationReport:

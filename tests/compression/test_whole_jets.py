@@ -72,7 +72,9 @@ def test_all_numbers_of_jets_come_back_bit_for_bit(layout, whole, tmp_path):
     assert "Jet_columns" in names and not names & set(others(1)) and {"Muon_pt", "met", "nJet"} <= names
     succeeded("decompress", whole / f"{layout}.root", tmp_path / "back.root", "--quiet")
     assert differing(whole / "jets.root", tmp_path / "back.root") == {f"Jet_{v}" for v in ("pt", "eta", "phi", "mass")}
-    assert verify_file(whole / "jets.root", whole / f"{layout}.root")["differences"] == []
+    report = verify_file(whole / "jets.root", whole / f"{layout}.root")
+    assert report["differences"] == []
+    assert (report["branches"]["Jet_pt"], report["branches"]["Jet_tag"]) == ("within precision", "bit for bit")
 
 
 def test_branches_are_put_back_with_their_titles_and_counters(whole, tmp_path):
@@ -179,6 +181,26 @@ def test_damaged_columns_are_damage(whole, tmp_path):
     path.write_bytes(content)
     assert run_main("decompress", path, tmp_path / "back.root").failed(3, "Jet_columns")
     assert run_main("verify", path).failed(3)
+
+
+def test_intact_chunks_are_salvaged(whole, tmp_path):
+    path, back = tmp_path / "damaged.root", tmp_path / "back.root"
+    succeeded("compress", whole / "jets.root", path, *WHOLE, "--step-size", "2kB", "--quiet")
+    with uproot.open(path) as file:
+        column = file["Events"]["Jet_columns"]
+        middle = column.member("fBasketSeek")[1] + column.member("fBasketBytes")[1] // 2
+    content = bytearray(path.read_bytes())
+    content[middle] ^= 4
+    path.write_bytes(content)
+    report = succeeded("decompress", path, back, "--salvage", "--json").report
+    (start, stop), *more = report["missing"]
+    before, after = read_tree(whole / "jets.root", "Events")["Jet_tag"], read_tree(back, "Events")["Jet_tag"]
+    assert not more and bits(after) == bits(ak.concatenate([before[:start], before[stop:]]))
+
+
+def test_what_would_become_of_each_number_is_told(whole):
+    found = succeeded("compress", whole / "jets.root", *WHOLE[1:], "--whole-jets", "--dry-run", "--json").report
+    assert found["branches"]["Jet_tag"] == "a number of 'Jet', packed" and "byte" in found["branches"]["met"]
 
 
 def test_a_forged_codec_is_damage(whole):
