@@ -188,7 +188,7 @@ def _of_file(path: Location, jets: str | None) -> Exported:
 
 def chosen_entry(path: Location, contents: Contents, jets: str | None) -> CompressedCollection:
     """The collection of this name, or the only one; raises UserError where its runs have different codecs."""
-    entries = [entry for run in contents.runs for entry in run.collections]
+    entries = [entry for run in contents.runs for entry in run.collections if not entry.collection.beside]
     names = list(dict.fromkeys(entry.collection.name for entry in entries))
     if jets is None and len(names) > 1:
         raise UserError(f"'{path}' has several collections: choose one of {', '.join(names)} with --jets")

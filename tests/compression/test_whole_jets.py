@@ -129,6 +129,11 @@ def test_one_number_is_read_like_a_branch(layout, whole):
         assert tree.dtypes()["Jet_good"] == "b1[]"
 
 
+def test_the_header_of_the_four_momenta_needs_no_name(whole, tmp_path):
+    succeeded("export", whole / "floats.root", "--cpp", "-o", tmp_path / "jets.h")
+    assert "Jet_z0" in (tmp_path / "jets.h").read_text()
+
+
 def test_chunks_are_told_apart(whole, tmp_path):
     out = tmp_path / "out.root"
     succeeded("compress", whole / "jets.root", out, *WHOLE, "--step-size", "2kB", "--quiet")
