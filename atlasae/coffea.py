@@ -22,21 +22,23 @@ def events(
     entry_start: int | None = None,
     entry_stop: int | None = None,
     trust: Named | None = None,
+    tree: str | None = None,
 ) -> Any:
     """The NanoEvents of a compressed file, or of its parts, with the branches of numbers that pass a filter.
 
     `schema` is a class of `coffea.nanoevents`, by default NanoAODSchema. coffea reads all these branches at once, for
-    entries [entry_start, entry_stop). Raises UserError without coffea, and as `atlasae.open`, whose `trust` it takes.
+    entries [entry_start, entry_stop). Raises UserError without coffea, and as `atlasae.open`, whose `trust` and
+    `tree` it takes.
     """
     try:
         nanoevents = import_module("coffea.nanoevents")
         preloaded = import_module("coffea.nanoevents.mapping.preloaded")
     except ImportError:
         raise UserError("NanoEvents need coffea (2026.9.0 was tried): pip install coffea") from None
-    with open(paths, trust) as tree:
-        dtypes = tree.dtypes(filter_name=filter_name)
-        columns = {name: CoffeaColumn(tree, name, dtype) for name, dtype in dtypes.items()}
-        source = preloaded.SimplePreloadedColumnSource(columns, str(uuid4()), tree.num_entries, tree.name)
+    with open(paths, trust, tree=tree) as opened:
+        dtypes = opened.dtypes(filter_name=filter_name)
+        columns = {name: CoffeaColumn(opened, name, dtype) for name, dtype in dtypes.items()}
+        source = preloaded.SimplePreloadedColumnSource(columns, str(uuid4()), opened.num_entries, opened.name)
         factory = nanoevents.NanoEventsFactory.from_preloaded(
             source,
             entry_start=entry_start,

@@ -34,6 +34,9 @@ class LeftOut:
     minor: bool = False
 
 
+SHARE_OF = "resolution/"  # in a bound, before the number by which the resolution is divided
+
+
 @dataclass_transform(frozen_default=True, kw_only_default=True)
 class Facts(dict[str, Any]):
     """Base of results: subclasses are dataclasses whose fields are also keys, in their order and as plain JSON.
@@ -91,6 +94,13 @@ def short(kind: Any, longest: int = 60) -> str:
 def line_of(error: BaseException) -> str:
     """The message of an error on one short line, printable; where it has none, the name of its class."""
     return short(harmless(" ".join(str(error).split())) or type(error).__name__, 150)
+
+
+def bound_text(bound: float, of_resolution: bool) -> str:
+    """A bound as `--precision` has it: a number, a share of the resolution, or `exact` for 0."""
+    if not bound:
+        return "exact"
+    return f"{SHARE_OF}{1 / bound:g}" if of_resolution else f"{bound:g}"
 
 
 def loosest(precisions: Sequence[Mapping[str, float | None]]) -> dict[str, float | None]:

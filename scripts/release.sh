@@ -18,12 +18,15 @@ git clone --quiet "$repository" source
 python3 -m venv builder
 builder/bin/python -m pip install --quiet build
 builder/bin/python -m build --outdir built source > build.log || { cat build.log >&2; exit 1; }
+CC=false builder/bin/python -m build --wheel --outdir plain source > plain.log || { cat plain.log >&2; exit 1; }
+[[ -e $(echo plain/*-py3-none-any.whl) ]] || { echo "without a compiler there is no wheel of Python alone" >&2; exit 1; }
 
 python3 -m venv clean
 clean/bin/python -m pip install --quiet --constraint source/scripts/constraints.txt built/*.whl
 cp source/data/jets.root in.root
 export PATH=$scratch/clean/bin:$PATH
 atlasae --version
+python -c "from atlasae.native.library import library; assert library(), 'nothing is compiled'"
 atlasae compress in.root out.root --quiet
 atlasae decompress out.root back.root --quiet
 atlasae info out.root > /dev/null

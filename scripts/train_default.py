@@ -11,7 +11,7 @@ import argparse
 import json
 from pathlib import Path
 
-from atlasae.codecs.floats import few_threads
+from atlasae.codecs.codec import few_threads
 from atlasae.codecs.model import LARGEST
 from atlasae.training.loop import Course
 from atlasae.training.recipes import Recipe

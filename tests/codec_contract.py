@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from conftest import largest_errors
 
-from atlasae.codecs.floats import BottleneckCodec, codec_of_config
+from atlasae.codecs.bottleneck import BottleneckCodec
+from atlasae.codecs.floats import codec_of_config
 from atlasae.codecs.model import packaged_model
 
 GOLDEN = Path(__file__).parent / "golden"

@@ -243,7 +243,7 @@ def layout(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(scope="session")
 def one_torch_thread() -> Iterator[None]:
     """Torch on one thread, as in the commands: on a busy machine twenty times faster."""
-    from atlasae.codecs.floats import few_threads
+    from atlasae.codecs.codec import few_threads
 
     with few_threads():
         yield

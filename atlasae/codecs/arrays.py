@@ -7,9 +7,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from atlasae.codecs.bottleneck import BottleneckCodec
 from atlasae.codecs.chain import InvertibleAutoencoder
-from atlasae.codecs.codec import Encoded, encode_within
-from atlasae.codecs.floats import BottleneckCodec, codec_of_config, few_threads
+from atlasae.codecs.codec import Encoded, encode_within, few_threads
+from atlasae.codecs.floats import codec_of_config
 from atlasae.codecs.model import VARIABLES, Autoencoder, Model, as_model, packaged_model
 from atlasae.codecs.search import choose_codec
 from atlasae.errors import UserError
@@ -50,6 +51,8 @@ class Codec:
         self, precision: Precision | float | str | Mapping[str, float] = "1e-3", model: Named | Model = "default"
     ) -> None:
         asked = Precision.read(precision)
+        if asked.resolutions:
+            raise UserError(f"precision '{asked.text}' is for files: give a Codec bounds such as 1e-3")
         self.precision = precision if isinstance(precision, str) else asked.text
         self.model = as_model(model)
         columns = STORAGE.to_columns(_jets_of(self.model.autoencoder))

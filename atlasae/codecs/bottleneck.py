@@ -1,18 +1,27 @@
 """The classic autoencoder: a network with a bottleneck, trained to reproduce its input."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
+from typing import ClassVar, Self
 
+import numpy as np
 import torch
 from torch import Tensor, nn
+
+from atlasae.codecs.codec import few_threads
+from atlasae.codecs.walk import WIDEST
+from atlasae.jets.coordinates import Floats, columns_to_jets, jets_to_columns
+from atlasae.jets.padding import Config, Latents, Padding
+from atlasae.jets.variables import JET, VariableList
 
 ACTIVATIONS = {"tanh": nn.Tanh, "relu": nn.ReLU, "leaky_relu": nn.LeakyReLU, "silu": nn.SiLU, "gelu": nn.GELU}
 SCALINGS = ("linear", "log10", "asinh")
 COLUMNS = (("pt", "eta", "phi", "m"), ("pt", "eta", "phi", "E"))  # in any order
 LATENTS = 3
-WIDEST = 4096  # units of a layer; larger numbers are refused as mistakes or attacks
 ASINH_SCALE = 0.1  # GeV: below it asinh(x / scale) is nearly linear, so that m <= 0 is possible
 
 
@@ -130,6 +139,45 @@ class Beside(nn.Module):
         """The sum of both outputs."""
         total: Tensor = self.layers(x) + self.straight(x)
         return total
+
+
+@dataclass(frozen=True)
+class BottleneckCodec:
+    """The latents of a network with a bottleneck: three float32 per jet, not quantised."""
+
+    network: BottleneckAutoencoder
+    padding: ClassVar[Padding] = Padding()  # latents may be any numbers, so that none can be reserved for padding
+    variables: ClassVar[VariableList] = JET
+    stand_in: ClassVar[Floats] = np.array(JET.example)
+
+    def encode(self, jets: Floats) -> Latents:
+        """The latents (n x 3) of jets; jets without coordinates get those of `stand_in`."""
+        safe = np.where(JET.usable(jets)[:, None], jets, self.stand_in)
+        columns = torch.from_numpy(jets_to_columns(safe, self.network.shape.columns))
+        with torch.no_grad():
+            return np.asarray(np.nan_to_num(self.network.encode(columns).float().numpy()))
+
+    def part(self, rows: slice) -> Self:
+        """The same codec: jets are coded by themselves."""
+        return self
+
+    @few_threads()
+    def decode(self, latents: Latents, wanted: Container[int] | None = None) -> Floats:
+        """The jets (n x 4) of latents, always all variables; raises ValueError for NaN and inf."""
+        if not np.isfinite(latents).all():
+            raise ValueError("latents are not finite")
+        with torch.no_grad():
+            columns = self.network.decode(torch.tensor(latents)).numpy()
+        return columns_to_jets(columns, self.network.shape.columns)
+
+    def config(self) -> Config:
+        """The configuration for `codec_of_config`, which also needs the network."""
+        return {"layout": "bottleneck"}
+
+    @cached_property
+    def single(self) -> "BottleneckCodec":
+        """The same codec in float32 arithmetic."""
+        return BottleneckCodec(deepcopy(self.network).float())
 
 
 def scale(columns: Tensor, scalings: Sequence[str]) -> Tensor:

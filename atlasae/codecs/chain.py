@@ -5,67 +5,27 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from atlasae.codecs.dither import Offset
-from atlasae.codecs.grid import Grid, joined, pack, unpack
+from atlasae.codecs.grid import Grid
+from atlasae.codecs.walk import (
+    JETS,
+    LOCATION_HIDDEN,
+    Decoded,
+    Link,
+    Weights,
+    check_order,
+    decode_rows,
+    encode_rows,
+    free_of,
+)
+from atlasae.jets.coordinates import Floats
 
 Known = Sequence[Tensor] | Mapping[int, Tensor]  # coordinates by the index of their variable
 
-_SMALLEST = 1e-100  # scale: division by less may overflow
-
-
-@dataclass(frozen=True)
-class Link:
-    """One variable of the chain: the earlier variables that condition its density (`given`), and its support.
-
-    The edges of the bins are relative to an origin: `offset`, plus the coordinate of the variable `anchor`, plus, if
-    `located`, a location learned from the variables `given`.
-    """
-
-    name: str
-    given: tuple[int, ...] = ()
-    hidden: int = 0
-    located: bool = False
-    anchor: int | None = None
-    offset: float = 0.0
-    centre: float = 0.0  # later variables are conditioned on (y - centre) / scale
-    scale: float = 1.0
-
-    def __post_init__(self) -> None:
-        """Raise ValueError for values of other types, or numbers that are not finite, negative or too small."""
-        numbers = (self.offset, self.centre, self.scale)
-        wrong = {
-            "name must be text, and located true or false": not (type(self.name) is str and type(self.located) is bool),
-            "given, hidden and anchor must be integers from 0": not (
-                type(self.given) is tuple
-                and all(map(_is_whole, (*self.given, self.hidden, 0 if self.anchor is None else self.anchor)))
-            ),
-            "offset, centre and scale are finite numbers, scale positive": not (
-                all(type(x) in (int, float) and _is_finite(x) for x in numbers) and self.scale > _SMALLEST
-            ),
-        }
-        if messages := [message for message, is_wrong in wrong.items() if is_wrong]:
-            raise ValueError(f"link {self.name!r}: {messages[0]}")
-
-
-def _is_finite(number: float) -> bool:
-    return math.isfinite(number) if type(number) is float else abs(number) < 2**63  # torch takes no larger integer
-
-
-def _is_whole(number: object) -> bool:
-    return type(number) is int and number >= 0
-
-
-# Jets: log pt from 0.5 GeV to 22 TeV; mu relative to log pt (it grows with pt) and to a location learned from pt, eta.
 _MU_CORE, _MU_SUPPORT = (-2.0, 1.6), (-14.0, 5.0)
-JETS = (
-    Link("pt", centre=11.0, scale=2.0),
-    Link("eta", given=(0,), hidden=32, scale=3.0),
-    Link("phi"),
-    Link("m", given=(0, 1), hidden=48, located=True, anchor=0, offset=-6.0),
-)
 
 
 class Density(nn.Module):
@@ -154,16 +114,14 @@ class InvertibleAutoencoder(nn.Module):
 
     def __init__(self, links: Sequence[Link], edges: Sequence[Tensor]) -> None:
         super().__init__()
-        for i, link in enumerate(links):
-            if not all(k < i for k in (*link.given, *([] if link.anchor is None else [link.anchor]))):
-                raise ValueError(f"link {link.name!r} depends on variables that do not precede it")
+        check_order(links)
         self.links = tuple(links)
         # Torch's containers behave as sequences and mappings of these classes, but are not typed so.
         self.densities = nn.ModuleList(  # type: ignore[assignment]
             Density(bins.double(), len(link.given), link.hidden) for link, bins in zip(links, edges, strict=True)
         )
         self.locations = nn.ModuleDict(  # type: ignore[assignment]
-            {str(i): network(len(link.given), 32, 1) for i, link in enumerate(links) if link.located}
+            {str(i): network(len(link.given), LOCATION_HIDDEN, 1) for i, link in enumerate(links) if link.located}
         )
         unlimited = torch.tensor([-math.inf, math.inf]).repeat(len(self.links), 1)
         self.register_buffer("trained", torch.nan_to_num(unlimited))
@@ -215,54 +173,74 @@ class InvertibleAutoencoder(nn.Module):
         """Logarithm of the density (n) of rows; -mean / ln 2 is the bits per row, up to a constant set by the steps."""
         return self.log_densities(coordinates).sum(dim=1)
 
-    @torch.no_grad()
     def encode(self, coordinates: Tensor, grid: Grid) -> Tensor:
         """The latents (n x words, float32 in [1, 2)) of coordinates (n x variables, float64)."""
-        known: dict[int, Tensor] = {}
-        cells, blocks, positions = dict[int, Tensor](), dict[int, Tensor](), dict[int, Tensor]()
-        for part, offset, offsets in grid.dither.walk(self.free):
-            i = part.variable
-            origin = self.origin(i, known)
-            if i not in positions:
-                u = self.densities[i].cumulative(coordinates[:, i] - origin, self._asked(i, known, grid), grid.exponent)
-                positions[i] = u * grid.cells[i] - grid.first[i]
-            if part.of_block:
-                blocks[i] = number = grid.block(i, positions[i])
-            else:
-                cells[i] = number = grid.cell(i, positions[i], blocks.get(i), offset)
-                known[i] = origin + self._middle(i, number, blocks.get(i), offset, known, grid)
-            offsets.add(number)
-        return pack([joined(cells[i], blocks.get(i)) for i in range(len(cells))], grid)
+        return torch.from_numpy(encode_rows(Tempered(self, grid.exponent), coordinates.numpy(), grid))
 
-    @torch.no_grad()
     def decode(self, latents: Tensor, grid: Grid) -> Tensor:
-        """The coordinates (n x variables, float64) of latents: the middles of their cells; raises ValueError."""
-        known: dict[int, Tensor] = {}
-        cells, blocks = unpack(latents, grid), dict[int, Tensor]()
-        for part, offset, offsets in grid.dither.walk(self.free):
-            i = part.variable
-            number = part.of(cells[i])
-            offsets.add(number)
-            if part.of_block:
-                blocks[i] = number
-            else:
-                middle = self._middle(i, number.to(self.trained.dtype), blocks.get(i), offset, known, grid)
-                known[i] = self.origin(i, known) + middle
-        return torch.stack([known[i] for i in range(len(cells))], dim=1)
+        """The coordinates (n x variables) of latents: the middles of their cells; raises ValueError."""
+        return torch.from_numpy(decode_rows(Tempered(self, grid.exponent), latents.numpy(), grid))
 
     @property
     def free(self) -> list[bool]:
         """Whether the origin of each variable does not depend on others."""
-        return [link.anchor is None and not link.located for link in self.links]
+        return free_of(self.links)
 
-    def _asked(self, i: int, known: Known, grid: Grid) -> Tensor:
+    @property
+    def weights(self) -> Weights:
+        """What equal steps need, in NumPy."""
+        state = {name: tensor.detach().cpu().numpy() for name, tensor in self.state_dict().items()}
+        return Weights.of_state(self.links, state)
+
+    def whole(self) -> "InvertibleAutoencoder":
+        """The autoencoder itself."""
+        return self
+
+
+@dataclass(frozen=True)
+class Tempered:
+    """The densities of an autoencoder to the power `exponent`, for arrays."""
+
+    autoencoder: InvertibleAutoencoder
+    exponent: float
+
+    @property
+    def links(self) -> Sequence[Link]:
+        """The variables of the chain."""
+        return self.autoencoder.links
+
+    @torch.no_grad()
+    def origin(self, i: int, known: Decoded) -> Floats | float:
+        """The origin of the bins of variable i."""
+        found = self.autoencoder.origin(i, _tensors(known))
+        return found.numpy() if isinstance(found, Tensor) else found
+
+    @torch.no_grad()
+    def cumulative(self, i: int, y: Floats, known: Decoded) -> Floats:
+        """The cumulative values u of coordinates y of variable i, counted from its origin."""
+        density, given = self.autoencoder.densities[i], torch.from_numpy(np.ascontiguousarray(y))
+        return np.asarray(density.cumulative(given, self._asked(i, known), self.exponent).numpy())
+
+    @torch.no_grad()
+    def quantile(self, i: int, u: Floats, known: Decoded) -> Floats:
+        """The inverse of `cumulative`."""
+        density, given = self.autoencoder.densities[i], torch.from_numpy(u).to(self.autoencoder.trained.dtype)
+        return np.asarray(density.quantile(given, self._asked(i, known), self.exponent).numpy())
+
+    @torch.no_grad()
+    def width(self, i: int, y: Floats, known: Decoded) -> Floats:
+        """The inverse of the density at coordinates y of variable i, counted from its origin."""
+        density, given = self.autoencoder.densities[i], torch.from_numpy(np.ascontiguousarray(y))
+        context = self.autoencoder.context(i, _tensors(known))
+        return np.asarray((-density.log_density(given, context, self.exponent)).exp().numpy())
+
+    def _asked(self, i: int, known: Decoded) -> Tensor:
         # Equal steps (exponent 0) need no context.
-        return self.context(i, known) if grid.exponent else torch.empty(0)
+        return self.autoencoder.context(i, _tensors(known)) if self.exponent else torch.empty(0)
 
-    def _middle(self, i: int, cell: Tensor, block: Tensor | None, offset: Offset, known: Known, grid: Grid) -> Tensor:
-        """The coordinate of the middle of a cell, from the origin of its variable."""
-        context = self._asked(i, known, grid)
-        return self.densities[i].quantile(grid.middle(i, cell, block, offset), context, grid.exponent)
+
+def _tensors(known: Decoded) -> dict[int, Tensor]:
+    return {i: torch.from_numpy(values) for i, values in known.items()}
 
 
 def jet_autoencoder() -> InvertibleAutoencoder:

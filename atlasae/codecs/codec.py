@@ -1,17 +1,44 @@
 """The loop that keeps the promise: encode, decode, compare, and mark rows that exceed a bound as exact."""
 
-from collections.abc import Mapping
+import os
+import sys
+from collections.abc import Container, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
 
+from atlasae.errors import UserError
 from atlasae.jets.coordinates import DRIFT, Bools, Floats
 from atlasae.jets.padding import Latents, Padding, Stored
 from atlasae.jets.stored import Storage, blocks
 
 DRIFTS = 4  # margin in units of the difference of float64 and float32: other float32 arithmetic may differ by more
+
+THREADS, MOST_THREADS = "ATLASAE_THREADS", 1024
+
+
+@contextmanager
+def few_threads() -> Iterator[None]:
+    """Limit torch, if it is there, to one thread or to ATLASAE_THREADS; raises UserError unless that is 1 to 1024.
+
+    Blocks of rows are too small to gain from more threads, and lose on a busy machine.
+    """
+    text = os.environ.get(THREADS, "1")
+    if not text.isdecimal() or not 1 <= int(text) <= MOST_THREADS:
+        raise UserError(f"{THREADS}='{text}' is no number of threads: give one from 1 to {MOST_THREADS}")
+    torch: Any = sys.modules.get("torch")  # equal steps do without
+    if torch is None:
+        yield
+        return
+    threads = torch.get_num_threads()
+    torch.set_num_threads(int(text))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 class RowCoder(Protocol):
@@ -43,12 +70,12 @@ class Decoder(Protocol):
         """The padding, for which some latents are reserved."""
         ...
 
-    def decode(self, latents: Latents) -> Floats:
-        """The rows of latents."""
+    def decode(self, latents: Latents, wanted: Container[int] | None = None) -> Floats:
+        """The rows of latents; with `wanted`, only these variables of a row need be right."""
         ...
 
 
-class FloatsCoder(RowCoder, Decoder, Protocol):
+class FloatsCoder(Decoder, RowCoder, Protocol):
     """A coder whose numbers are float32 latents."""
 
     @property
@@ -98,10 +125,16 @@ def encode_within(codec: FloatsCoder, storage: Storage, bounds: Mapping[str, flo
     return replace(found, latents=codec.padding.mark(found.latents, codes), exact=found.exact & (codes == 0))
 
 
-def restore(codec: Decoder, storage: Storage, latents: Latents) -> list[npt.NDArray[Any]]:
-    """The columns, with padding, that decompression makes of latents; raises ValueError for impossible latents."""
+def restore(
+    codec: Decoder, storage: Storage, latents: Latents, wanted: Container[int] | None = None
+) -> list[npt.NDArray[Any]]:
+    """The columns, with padding, that decompression makes of latents; raises ValueError for impossible latents.
+
+    With `wanted`, only the columns of these variables of a row are right.
+    """
     latents, codes = codec.padding.unmark(latents)
-    parts = [storage.to_columns(storage.from_rows(codec.decode(latents[block]))) for block in blocks(len(latents))]
+    rows = (codec.decode(latents[block], wanted) for block in blocks(len(latents)))
+    parts = [storage.to_columns(storage.from_rows(decoded)) for decoded in rows]
     columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
     codec.padding.fill(columns, codes)
     return columns

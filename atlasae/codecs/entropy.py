@@ -1,13 +1,18 @@
-"""Entropy coding of integers with tables of integer probabilities; the same calls write and read."""
+"""Entropy coding of integers with tables of integer probabilities; the same calls write and read.
+
+A coder is compiled where the compiled parts are there, and constriction's otherwise: both make the same words.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
 from constriction import stream  # type: ignore[import-untyped]
+
+from atlasae.native.library import CoderStruct, TableStruct, address_of, call, library
 
 Cells = npt.NDArray[np.int32]
 Contexts = npt.NDArray[np.uint16]
@@ -19,6 +24,10 @@ FAITH = 600  # pseudo-count of the expectation: after 600 cells a bin's observed
 SHARE = 1 << 16  # shares are integers in units of 1 / SHARE
 LARGEST_UNIFORM = 1 << 16  # sizes; constriction has 24 bits for a uniform model. Larger offsets are coded as two digits
 MOST_LOOKED_UP = 1 << 20  # cells of the largest range with a lookup table of bins
+GUESSES = 1 << 8  # by the leading bits of a quantile: the bin at which the compiled reader begins to search
+PLACE_BITS = 12  # by the leading bits of a cell: the bin at which the compiled writer begins to search
+MOST_STEPS = 3  # steps of a cell: its bin, and its place in it as one digit or two
+WORD_BITS = 32
 
 
 @dataclass
@@ -39,6 +48,14 @@ class CodingTable:
         self.counts, self.learned = self.prior, np.zeros_like(self.prior)
         self._coded: list[Cells | Integers] = []
         self._models: dict[int, Any] = {}
+        self._compiled: CompiledTable | None = None
+
+    @property
+    def compiled(self) -> "CompiledTable":
+        """The same table for a compiled coder."""
+        if self._compiled is None:
+            self._compiled = CompiledTable(self)
+        return self._compiled
 
     @cached_property
     def widths(self) -> Cells:
@@ -55,7 +72,7 @@ class CodingTable:
         """The number of cells of the narrowest bin."""
         return int(self.widths.min())
 
-    def bins(self, cells: Cells) -> Cells:
+    def bins(self, cells: Cells | Integers) -> Cells:
         """The bin of every cell."""
         if self.edges[-1] - self.edges[0] > MOST_LOOKED_UP:
             return np.asarray(np.searchsorted(self.edges, cells, side="right") - 1, np.int32)
@@ -84,12 +101,18 @@ class CodingTable:
 
     def settle(self) -> None:
         """Update the counts with the bins coded since the last call."""
+        if self._compiled is not None and self.adapts:
+            self._learn(self._compiled.seen)
+            self._compiled.renew(self.counts)
         if self._coded:
             seen = np.bincount(np.concatenate(self._coded), minlength=self.learned.size)
-            self.learned += seen.reshape(self.learned.shape)
-            self.counts = SEEN * self.learned + self._corrected()
+            self._learn(seen.reshape(self.learned.shape))
             self._coded.clear()
             self._models.clear()
+
+    def _learn(self, seen: Integers) -> None:
+        self.learned += seen
+        self.counts = SEEN * self.learned + self._corrected()
 
     def _corrected(self) -> Integers:
         """The prior times observed over expected cells; IEEE 754 makes its few float64 operations equal everywhere."""
@@ -117,6 +140,22 @@ def uniform(size: int) -> CodingTable:
     return CodingTable(np.array([0, size]), np.ones((1, 1), np.int64), adapts=False)
 
 
+class Ruler(Protocol):
+    """Cells of unequal widths, other ones in every row: where they lie on the fine cells of a table."""
+
+    def fine(self, cells: Cells) -> Integers:
+        """The fine cell at which the cell of each row begins."""
+        ...
+
+    def start(self, edges: Integers) -> Integers:
+        """The first cell of each row that begins at this fine cell or above."""
+        ...
+
+    def take(self, rows: Integers) -> Self:
+        """The ruler of these rows."""
+        ...
+
+
 class Coder(Protocol):
     """A writer, which takes cells and returns them, or a reader, which takes None and returns the cells written."""
 
@@ -133,18 +172,26 @@ class WordWriter:
 
     def code(self, table: CodingTable, contexts: Contexts | None, cells: Cells | None, n: int) -> Cells:
         """Add cells to the steps to be encoded, and return them."""
+        return self.code_measured(table, contexts, cells, n, None)
+
+    def code_measured(
+        self, table: CodingTable, contexts: Contexts | None, cells: Cells | None, n: int, ruler: Ruler | None
+    ) -> Cells:
+        """The same for cells that a ruler puts on those of the table."""
         assert cells is not None
         runs = runs_of(contexts, n)
         sorted_cells = cells if runs.order is None else cells.take(runs.order)
-        bins = table.bins(sorted_cells)
+        measured = runs.measured(ruler)
+        bins = table.bins(measured.fine(sorted_cells) if measured else sorted_cells)
         if len(table.widths) > 1:
             self.steps.extend((bins[first:end], table.model(context)) for context, first, end in runs)
-        offsets, widths = sorted_cells - table.first.take(bins), table.widths.take(bins)
+        first, widths = _ranges(table, bins, measured)
+        offsets = sorted_cells - first
         if table.widest > LARGEST_UNIFORM:
             high, sizes = offsets // LARGEST_UNIFORM, (widths - 1) // LARGEST_UNIFORM + 1
             self._uniform(high, sizes, 1)
             offsets, widths = offsets % LARGEST_UNIFORM, np.minimum(widths, LARGEST_UNIFORM)
-        self._uniform(offsets, widths, table.narrowest)
+        self._uniform(offsets, widths, 1 if measured else table.narrowest)
         table.note(runs, bins)
         return cells
 
@@ -176,15 +223,23 @@ class Reader:
 
     def code(self, table: CodingTable, contexts: Contexts | None, cells: Cells | None, n: int) -> Cells:
         """Read n cells."""
+        return self.code_measured(table, contexts, cells, n, None)
+
+    def code_measured(
+        self, table: CodingTable, contexts: Contexts | None, cells: Cells | None, n: int, ruler: Ruler | None
+    ) -> Cells:
+        """The same for cells that a ruler puts on those of the table; raises ValueError for a bin without any."""
         runs = runs_of(contexts, n)
         bins = self._bins(table, runs, n)
-        widths, found = table.widths.take(bins), table.first.take(bins)
+        measured = runs.measured(ruler)
+        found, widths = _ranges(table, bins, measured)
+        narrowest = 1 if measured else table.narrowest
         if table.widest > LARGEST_UNIFORM:
             high = self._uniform((widths - 1) // LARGEST_UNIFORM + 1, 1)
-            offsets = high * LARGEST_UNIFORM + self._uniform(np.minimum(widths, LARGEST_UNIFORM), table.narrowest)
+            offsets = high * LARGEST_UNIFORM + self._uniform(np.minimum(widths, LARGEST_UNIFORM), narrowest)
             found += np.minimum(offsets, widths - 1)
         else:
-            found += self._uniform(widths, table.narrowest)
+            found += self._uniform(widths, narrowest)
         table.note(runs, bins)
         return found if runs.order is None else _put(found, runs.order)
 
@@ -203,6 +258,110 @@ class Reader:
         return found
 
 
+class CompiledTable:
+    """The arrays of a table for a compiled coder, which makes the probabilities of a context when it meets it."""
+
+    def __init__(self, table: CodingTable) -> None:
+        contexts, bins = table.prior.shape
+        self.counts, self.edges = table.counts, np.ascontiguousarray(table.edges, np.int64)
+        self.seen = np.zeros(table.prior.shape, np.int64)
+        self.starts = np.empty((contexts, bins + 1), np.uint32)
+        self.guesses = np.empty((contexts, GUESSES), np.uint16)
+        self.known = np.zeros(contexts, np.uint8)
+        first, last = int(table.edges[0]), int(table.edges[-1]) - 1
+        place_bits = max(0, (last - first).bit_length() - PLACE_BITS)
+        cells = np.arange(first, last + 1, 1 << place_bits)
+        self.places = (np.searchsorted(table.edges, cells, side="right") - 1).astype(np.int32)
+        self.struct = TableStruct(contexts=contexts, bins=bins, place_bits=place_bits)
+        for name in ("edges", "places", "starts", "guesses", "known"):
+            setattr(self.struct, name, address_of(getattr(self, name)))
+        self.struct.seen = address_of(self.seen) if table.adapts else None
+        self.renew(table.counts)
+
+    def renew(self, counts: Integers) -> None:
+        """Begin with other counts, and with no cells seen."""
+        self.counts = np.ascontiguousarray(counts)
+        self.struct.counts = address_of(self.counts)
+        self.seen[:] = 0
+        self.known[:] = 0
+
+
+class CompiledWriter:
+    """Cells to words, compiled. Steps are collected as in `WordWriter`."""
+
+    def __init__(self) -> None:
+        self.steps: list[npt.NDArray[np.uint64]] = []
+
+    def code(self, table: CodingTable, contexts: Contexts | None, cells: Cells | None, n: int) -> Cells:
+        """Add cells to the steps to be encoded, and return them."""
+        assert cells is not None
+        given = np.ascontiguousarray(cells, np.int32)
+        self.run("atlasae_code", MOST_STEPS * n, table.compiled.struct, _contexts(contexts), given, n)
+        return cells
+
+    def run(self, name: str, most: int, *arguments: Any) -> None:
+        """Let a function write at most so many steps."""
+        steps = np.empty(max(most, 1), np.uint64)
+        coder = CoderStruct(steps=address_of(steps), steps_end=most)
+        call(name, coder, *arguments)
+        self.steps.append(steps[: coder.step])
+
+    def words(self) -> Words:
+        """The words of all steps, for a reader."""
+        state, parts = np.zeros(1, np.uint64), []
+        for steps in reversed(self.steps):
+            words = np.empty(len(steps), np.uint32)
+            parts.append(words[: call("atlasae_push", state, steps, len(steps), words)])
+        rest = int(state[0])
+        while rest:
+            parts.append(np.array([rest & ((1 << WORD_BITS) - 1)], np.uint32))
+            rest >>= WORD_BITS
+        return np.concatenate([np.empty(0, np.uint32), *parts])
+
+
+class CompiledReader:
+    """Words back to cells, compiled; raises ValueError for words that end with a zero, as `Reader` does."""
+
+    def __init__(self, words: Words) -> None:
+        self.words = np.ascontiguousarray(words, np.uint32)
+        left, state = len(words), 0
+        if left and not words[-1]:
+            raise ValueError("words end with a zero")
+        while left and state < 1 << WORD_BITS:
+            left -= 1
+            state = state << WORD_BITS | int(words[left])
+        self.struct = CoderStruct(words=address_of(self.words), words_left=left, state=state)
+
+    @property
+    def is_at_end(self) -> bool:
+        """Whether all cells have been read."""
+        return not self.struct.words_left and not self.struct.state
+
+    def code(self, table: CodingTable, contexts: Contexts | None, cells: Cells | None, n: int) -> Cells:
+        """Read n cells."""
+        found = np.empty(n, np.int32)
+        self.run("atlasae_code", MOST_STEPS * n, table.compiled.struct, _contexts(contexts), found, n)
+        return found
+
+    def run(self, name: str, most: int, *arguments: Any) -> None:
+        """Let a function read."""
+        call(name, self.struct, *arguments)
+
+
+def word_writer() -> WordWriter | CompiledWriter:
+    """The fastest writer that there is."""
+    return WordWriter() if library() is None else CompiledWriter()
+
+
+def word_reader(words: Words) -> Reader | CompiledReader:
+    """The fastest reader of words that there is; raises ValueError for words that no writer makes."""
+    return Reader(words) if library() is None else CompiledReader(words)
+
+
+def _contexts(contexts: Contexts | None) -> Contexts | None:
+    return None if contexts is None else np.ascontiguousarray(contexts, np.uint16)
+
+
 @dataclass(frozen=True)
 class Runs:
     """Cells sorted by context: their order (None: unchanged), and the contexts and lengths of the runs."""
@@ -210,6 +369,10 @@ class Runs:
     order: Integers | None
     contexts: Integers
     lengths: Integers
+
+    def measured(self, ruler: Ruler | None) -> Ruler | None:
+        """The ruler in the order of the runs."""
+        return ruler if ruler is None or self.order is None else ruler.take(self.order)
 
     def __iter__(self) -> Iterator[tuple[int, int, int]]:
         """The context, begin and end of every run."""
@@ -225,6 +388,17 @@ def runs_of(contexts: Contexts | None, n: int) -> Runs:
     some = np.flatnonzero(lengths)
     keys = contexts.astype(np.uint8) if len(lengths) <= 1 << 8 else contexts  # radix sort of bytes: a third of the time
     return Runs(np.argsort(keys, kind="stable"), some, lengths[some])
+
+
+def _ranges(table: CodingTable, bins: Cells | Integers, ruler: Ruler | None) -> tuple[Cells, Cells]:
+    """The first cell of the bin of each row, and the number of its cells; raises ValueError for a bin without any."""
+    if ruler is None:
+        return table.first.take(bins), table.widths.take(bins)
+    first = ruler.start(table.edges[:-1].take(bins))
+    widths = ruler.start(table.edges[1:].take(bins)) - first
+    if widths.min(initial=1) < 1:
+        raise ValueError("a bin without cells")
+    return first.astype(np.int32), widths.astype(np.int32)
 
 
 def _put(sorted_cells: Cells, order: Integers) -> Cells:

@@ -1,42 +1,27 @@
-"""Codecs of the floats layout: jets, or rows of a list of variables, to float32 latents and back."""
+"""The codec of the floats layout: jets, or rows of a list of variables, to float32 latents and back."""
 
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
-from copy import deepcopy
-from dataclasses import asdict, dataclass
+from collections.abc import Container
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
-from typing import ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self, Union
 
+import msgspec
 import numpy as np
-import torch
 
-from atlasae.codecs.bottleneck import BottleneckAutoencoder
-from atlasae.codecs.chain import InvertibleAutoencoder
-from atlasae.codecs.grid import Grid, grid_of_config
-from atlasae.errors import UserError
-from atlasae.jets.coordinates import Floats, columns_to_jets, jets_to_columns
+from atlasae.codecs.codec import few_threads
+from atlasae.codecs.dither import BLOCK_BITS, BLOCK_STEPS, IN_BLOCK, NO_DITHER, CellPart, Dither, Offset
+from atlasae.codecs.entropy import Integers
+from atlasae.codecs.grid import Grid, WordLayout, grid_of_config, pack, unpack
+from atlasae.codecs.resolved import PER_ONE, ResolvedSteps
+from atlasae.codecs.walk import ChainModel, Densities, EqualSteps, check_nodes, decode_rows, encode_rows, free_of
+from atlasae.jets.coordinates import Floats
 from atlasae.jets.padding import Config, Latents, Padding
 from atlasae.jets.variables import JET, VariableList
 
-THREADS, MOST_THREADS = "ATLASAE_THREADS", 1024
+_MOST_CELLS = 1 << 48
 
-
-@contextmanager
-def few_threads() -> Iterator[None]:
-    """Limit torch to one thread or to ATLASAE_THREADS; raises UserError unless that is a number from 1 to 1024.
-
-    Blocks of rows are too small to gain from more threads, and lose on a busy machine.
-    """
-    text = os.environ.get(THREADS, "1")
-    if not text.isdecimal() or not 1 <= int(text) <= MOST_THREADS:
-        raise UserError(f"{THREADS}='{text}' is no number of threads: give one from 1 to {MOST_THREADS}")
-    threads = torch.get_num_threads()
-    torch.set_num_threads(int(text))
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
+if TYPE_CHECKING:
+    from atlasae.codecs.bottleneck import BottleneckAutoencoder, BottleneckCodec
 
 
 @dataclass(frozen=True)
@@ -46,11 +31,16 @@ class FloatsCodec:
     Rows are jets (n x 4: pt, eta, phi, m in MeV) or variables of a list.
     """
 
-    autoencoder: InvertibleAutoencoder
+    chain: ChainModel
     grid: Grid
     padding: Padding = Padding()
     variables: VariableList = JET
     single: ClassVar[None] = None
+
+    @property
+    def autoencoder(self) -> Any:
+        """The `InvertibleAutoencoder`, for which torch is imported."""
+        return self.chain.whole()
 
     @cached_property
     def stand_in(self) -> Floats:
@@ -61,19 +51,28 @@ class FloatsCodec:
 
     def encode(self, rows: Floats) -> Latents:
         """The latents (n x words) of rows; rows without coordinates get those of `stand_in`."""
-        safe = np.where(self.variables.usable(rows)[:, None], rows, self.stand_in)
-        latents = self.autoencoder.encode(torch.from_numpy(self.variables.to_coordinates(safe)), self.grid)
-        return np.asarray(latents.numpy())
+        usable = self.variables.usable(rows)
+        safe = rows if usable.all() else np.where(usable[:, None], rows, self.stand_in)
+        return encode_rows(self._densities, self.variables.to_coordinates(safe), self.grid)
 
     def part(self, rows: slice) -> Self:
         """The same codec: rows are coded by themselves."""
         return self
 
-    @few_threads()
-    def decode(self, latents: Latents) -> Floats:
-        """The rows of latents; raises ValueError for latents outside the grid."""
-        coordinates = self.autoencoder.decode(torch.tensor(latents), self.grid).double().numpy()
-        return self.variables.from_coordinates(coordinates)
+    def decode(self, latents: Latents, wanted: Container[int] | None = None) -> Floats:
+        """The rows of latents, or only the variables wanted of them; raises ValueError for latents outside the grid."""
+        densities = self._densities
+        with few_threads():
+            coordinates = decode_rows(densities, latents, self.grid, wanted)
+        return self.variables.from_coordinates(coordinates.astype(np.float64, copy=False))
+
+    @cached_property
+    def _densities(self) -> Densities:
+        return densities_of(self.chain, self.grid.exponent, self.grid.nodes)
+
+    def arranged(self, words: WordLayout) -> Self:
+        """The same codec with other words."""
+        return replace(self, grid=replace(self.grid, words=words))
 
     def config(self) -> Config:
         """The configuration as plain JSON for `from_config`, which also needs the autoencoder."""
@@ -82,64 +81,184 @@ class FloatsCodec:
         return {**described, **asdict(self.grid), **self.padding.config()}
 
     @classmethod
-    def from_config(cls, config: Config, autoencoder: InvertibleAutoencoder) -> "FloatsCodec":
+    def from_config(cls, config: Config, chain: ChainModel) -> "FloatsCodec":
         """The codec of a configuration; raises ValueError if it is invalid or does not fit the autoencoder."""
         layout = config["layout"]
         variables = VariableList.from_json(config["variables"]) if layout == "list" else JET
         n = len(variables.variables)
-        if len(autoencoder.links) != n:
-            raise ValueError(f"layout '{layout}' has {n} variables, but the model {len(autoencoder.links)}")
+        if len(chain.links) != n:
+            raise ValueError(f"layout '{layout}' has {n} variables, but the model {len(chain.links)}")
         grid = grid_of_config(config, n)
-        grid.dither.check(autoencoder.free, grid.exponent, grid.levels)
-        return cls(autoencoder, grid, Padding.of_config(config), variables)
+        grid.dither.check(free_of(chain.links), grid.exponent, grid.levels)
+        check_nodes(chain.weights, grid.nodes)
+        return cls(chain, grid, Padding.of_config(config), variables)
+
+
+def densities_of(chain: ChainModel, exponent: float, nodes: int = 0) -> Densities:
+    """The densities of a chain to the power `exponent`; equal steps with locations from a table of `nodes`."""
+    if exponent == 0:
+        return EqualSteps(chain.weights, nodes)
+    from atlasae.codecs.chain import Tempered  # here, as it imports torch: slow, and equal steps need none
+
+    return Tempered(chain.whole(), exponent)
 
 
 @dataclass(frozen=True)
-class BottleneckCodec:
-    """The latents of a network with a bottleneck: three float32 per jet, not quantised."""
+class ResolvedFloatsCodec:
+    """Three float32 per jet, from cells whose steps follow the resolution at the pt of the jet (`ResolvedSteps`).
 
-    network: BottleneckAutoencoder
-    padding: ClassVar[Padding] = Padding()  # latents may be any numbers, so that none can be reserved for padding
+    `first` and `levels` are the first cell and the number of cells of each variable. The model gives the location of m.
+    With `dither`, eta and phi are cut into blocks, in steps as small as those at the largest pt: blocks are known
+    before pt, and the cells in them after it.
+    """
+
+    chain: ChainModel
+    resolved: ResolvedSteps
+    first: tuple[int, int, int, int]
+    levels: tuple[int, int, int, int]
+    words: WordLayout
+    dither: Dither = NO_DITHER
+    nodes: int = 0  # of the table of locations
+    padding: Padding = Padding()
     variables: ClassVar[VariableList] = JET
     stand_in: ClassVar[Floats] = np.array(JET.example)
+    single: ClassVar[None] = None
 
-    def encode(self, jets: Floats) -> Latents:
+    def __post_init__(self) -> None:
+        """Raise ValueError for numbers that do not fit one another, or a model that has no location of m."""
+        links = self.chain.links
+        if [link.name for link in links] != JET.names or links[3].given != (0, 1):
+            raise ValueError("a model of other variables")
+        cells = [*map(abs, self.first), *self.levels]
+        if not all(n <= _MOST_CELLS for n in cells) or min(self.levels) < 1 or self.first[0] < 0:
+            raise ValueError(f"cells from {self.first}, {self.levels} of them")
+        if self.first[0] + self.levels[0] > self.resolved.size:
+            raise ValueError("more cells of pt than there are")
+        self.dither.check(free_of(links), 0.0, self.levels)
+        check_nodes(self.chain.weights, self.nodes)
+
+    def encode(self, rows: Floats) -> Latents:
         """The latents (n x 3) of jets; jets without coordinates get those of `stand_in`."""
-        safe = np.where(JET.usable(jets)[:, None], jets, self.stand_in)
-        columns = torch.from_numpy(jets_to_columns(safe, self.network.shape.columns))
-        with torch.no_grad():
-            return np.asarray(np.nan_to_num(self.network.encode(columns).float().numpy()))
+        safe = np.where(JET.usable(rows)[:, None], rows, self.stand_in)
+        walk = _ResolvedWalk(self, len(rows))
+        for part, offset, offsets in self.dither.walk(free_of(self.chain.links)):
+            offsets.add(walk.encode(part, offset, JET.to_coordinates(safe)))
+        return pack(list(walk.cells), self.grid)
+
+    def decode(self, latents: Latents, wanted: Container[int] | None = None) -> Floats:
+        """The jets (n x 4) of latents, with all variables; raises ValueError for latents that `encode` can't make."""
+        cells = unpack(latents, self.grid)
+        walk = _ResolvedWalk(self, len(latents))
+        for part, offset, offsets in self.dither.walk(free_of(self.chain.links)):
+            number = part.of(cells[part.variable])
+            walk.decode(part, offset, number)
+            offsets.add(number)
+        return JET.from_coordinates(walk.known)
 
     def part(self, rows: slice) -> Self:
         """The same codec: jets are coded by themselves."""
         return self
 
-    @few_threads()
-    def decode(self, latents: Latents) -> Floats:
-        """The jets (n x 4) of latents; raises ValueError for NaN and inf."""
-        if not np.isfinite(latents).all():
-            raise ValueError("latents are not finite")
-        with torch.no_grad():
-            columns = self.network.decode(torch.tensor(latents)).numpy()
-        return columns_to_jets(columns, self.network.shape.columns)
+    def arranged(self, words: WordLayout) -> Self:
+        """The same codec with other words."""
+        return replace(self, words=words)
+
+    @property
+    def grid(self) -> Grid:
+        """The levels and words, as `pack` and `unpack` take them."""
+        return Grid(0.0, (1.0,) * 4, self.first, self.levels, self.words, self.dither)
 
     def config(self) -> Config:
-        """The configuration for `codec_of_config`, which also needs the network."""
-        return {"layout": "bottleneck"}
+        """The configuration as plain JSON for `from_config`, which also needs the autoencoder."""
+        fields = ("resolved", "first", "levels", "words", "dither", "nodes")
+        found = {name: getattr(self, name) for name in fields}
+        return {"layout": "resolved", **msgspec.to_builtins(found), **self.padding.config()}
+
+    @classmethod
+    def from_config(cls, config: Config, chain: ChainModel) -> "ResolvedFloatsCodec":
+        """The codec of a configuration; raises ValueError if it is invalid or does not fit the autoencoder."""
+        grid = grid_of_config({"exponent": 0.0, "cells": [1.0] * 4, **config}, 4)
+        resolved = msgspec.convert(config["resolved"], ResolvedSteps)
+        first, levels = (msgspec.convert(config[name], tuple[int, int, int, int]) for name in ("first", "levels"))
+        return cls(chain, resolved, first, levels, grid.words, grid.dither, grid.nodes, Padding.of_config(config))
 
     @cached_property
-    def single(self) -> "BottleneckCodec":
-        """The same codec in float32 arithmetic."""
-        return BottleneckCodec(deepcopy(self.network).float())
+    def smallest(self) -> tuple[int, int, int, int]:
+        """The smallest step of each coordinate in the cells of pt that there are: that of blocks."""
+        there = slice(self.first[0], self.first[0] + self.levels[0])
+        eta, phi, m = (int(self.resolved.steps(i)[there].min()) for i in (1, 2, 3))
+        return 1, eta, phi, m
 
 
-AnyCodec = FloatsCodec | BottleneckCodec
+class _ResolvedWalk:
+    """The cells of jets, part by part in the order of a dither, and the coordinates decoded so far."""
+
+    def __init__(self, codec: ResolvedFloatsCodec, n: int) -> None:
+        self.codec = codec
+        self.cells, self.known = np.zeros((4, n), np.int64), np.zeros((n, 4))
+        self.blocks = np.zeros((4, n), np.int64)
+        self.pt = np.zeros(n, np.int64)
+
+    def encode(self, part: CellPart, offset: Offset, coordinates: Floats) -> Integers:
+        """Find the cells of a part of these coordinates (n x 4), and decode it."""
+        i, codec = part.variable, self.codec
+        step, origin = self._step(part), self._origin(part)
+        y = (
+            codec.resolved.position(np.exp(coordinates[:, 0]))
+            if i == 0
+            else (coordinates[:, i] - origin) * PER_ONE / step
+        )
+        if part.of_block:
+            number = np.floor(y / BLOCK_STEPS - codec.first[i]).clip(0, (codec.levels[i] >> BLOCK_BITS) - 1)
+        elif part.in_block:
+            number = np.floor(y + offset).clip(0, IN_BLOCK - 1)
+        else:
+            number = np.floor(y + offset - codec.first[i]).clip(0, codec.levels[i] - 1)
+        found = number.astype(np.int64)
+        self.decode(part, offset, found)
+        self.cells[i] += found << BLOCK_BITS if part.of_block else found
+        return found
+
+    def decode(self, part: CellPart, offset: Offset, number: Integers) -> None:
+        """Add the coordinates of the cells of a part."""
+        i, codec = part.variable, self.codec
+        if part.of_block:
+            self.blocks[i] = number
+            return
+        middle = number + (0 if part.in_block else codec.first[i]) + 0.5 - offset
+        if i == 0:
+            self.pt = number + codec.first[0]
+            self.known[:, 0] = np.log(codec.resolved.pt(np.asarray(middle, np.float64)))
+        else:
+            self.known[:, i] = self._origin(part) + middle * self._step(part) / PER_ONE
+
+    def _step(self, part: CellPart) -> Integers | int:
+        """The steps of a variable, in units of 1 / PER_ONE; of blocks, the same for all jets."""
+        i = part.variable
+        return self.codec.smallest[i] if part.of_block or not i else self.codec.resolved.steps(i).take(self.pt)
+
+    def _origin(self, part: CellPart) -> Floats | float:
+        """The coordinate from which cells are counted: the lower edge of the block, 0, -pi, or the location of m."""
+        i, codec = part.variable, self.codec
+        if part.in_block:
+            edge = (self.blocks[i] + codec.first[i]) * (BLOCK_STEPS * codec.smallest[i])
+            return np.asarray(edge / PER_ONE) - (np.pi if i == 2 else 0.0)
+        if i < 3:
+            return -np.pi if i == 2 else 0.0
+        known = dict(enumerate(self.known.T))
+        return np.asarray(EqualSteps(codec.chain.weights, codec.nodes).origin(3, known))
 
 
-def codec_of_config(config: Config, autoencoder: InvertibleAutoencoder | BottleneckAutoencoder) -> AnyCodec:
+AnyCodec = Union[FloatsCodec, ResolvedFloatsCodec, "BottleneckCodec"]  # noqa: UP007  (a name in quotes has no operators)
+
+
+def codec_of_config(config: Config, model: "ChainModel | BottleneckAutoencoder") -> AnyCodec:
     """The codec of a configuration; raises ValueError if it is invalid or the autoencoder of another kind."""
-    if isinstance(autoencoder, BottleneckAutoencoder) != (config["layout"] == "bottleneck"):
+    if isinstance(model, ChainModel) == (config["layout"] == "bottleneck"):
         raise ValueError(f"layout '{config['layout']}' does not fit the kind of the model")
-    if isinstance(autoencoder, BottleneckAutoencoder):
-        return BottleneckCodec(autoencoder)
-    return FloatsCodec.from_config(config, autoencoder)
+    if isinstance(model, ChainModel):
+        kind = ResolvedFloatsCodec if config["layout"] == "resolved" else FloatsCodec
+        return kind.from_config(config, model)
+    from atlasae.codecs.bottleneck import BottleneckCodec  # here, as it imports torch
+
+    return BottleneckCodec(model)

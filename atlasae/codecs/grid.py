@@ -5,20 +5,22 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import permutations, product
+from typing import Any
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
 
 from atlasae.codecs.dither import BLOCK_BITS, BLOCK_STEPS, IN_BLOCK, NO_DITHER, Dither, Offset
-from atlasae.jets.padding import Config
+from atlasae.jets.coordinates import Floats
+from atlasae.jets.padding import Config, Latents
 
 MANTISSA_BITS = 23  # of a float32; 1 <= z < 2 fixes its sign and exponent
 _ONE = 0x3F800000  # the bits of the float32 1.0
 _MOST_CELLS = 1 << 48  # of a variable; with more, intermediate int64 values might overflow
-_FIELDS = ("exponent", "cells", "first", "levels", "words", "dither")
+_FIELDS = ("exponent", "cells", "first", "levels", "words", "dither", "nodes")
+MOST_NODES = 257
+Cell = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,9 @@ class Grid:
 
     Variable i has the cell floor(u_i cells_i) - first_i, clamped to [0, levels_i). A word is a number in the mixed
     radix of its digits, the leading one first. u is the integral of the density to the power `exponent`: 0 gives equal
-    steps. `dither` shifts the cells of each row by offsets, and cuts some variables into blocks of cells.
+    steps. `dither` shifts the cells of each row by offsets, and cuts some variables into blocks of cells. With `nodes`,
+    learned locations are interpolated between so many values of each variable they depend on; 0 asks the network, and
+    1 leaves it out.
     """
 
     exponent: float
@@ -50,23 +54,27 @@ class Grid:
     levels: tuple[int, ...]
     words: WordLayout
     dither: Dither = NO_DITHER
+    nodes: int = 0
 
-    def block(self, i: int, position: Tensor) -> Tensor:
+    def block(self, i: int, position: Floats) -> Floats:
         """The number (a float) of the block of variable i at a position, in steps from the first cell."""
         return _whole(position / BLOCK_STEPS, self.levels[i] >> BLOCK_BITS)
 
-    def cell(self, i: int, position: Tensor, block: Tensor | None, offset: Offset) -> Tensor:
+    def cell(self, i: int, position: Floats, block: Floats | None, offset: Offset) -> Floats:
         """The number (a float) of the cell of variable i, in its block if there is one, at a position in steps."""
-        shift = torch.as_tensor(offset, dtype=position.dtype)
         if block is None:
-            return _whole(position + shift, self.levels[i])
-        return _whole(position - block * BLOCK_STEPS + shift, IN_BLOCK)
+            return _whole(position + offset, self.levels[i])
+        found = position - block * BLOCK_STEPS
+        found += offset
+        return _whole(found, IN_BLOCK)
 
-    def middle(self, i: int, cell: Tensor, block: Tensor | None, offset: Offset) -> Tensor:
-        """The position u of the middle of a cell (of floats) of variable i, which may be outside of its block."""
+    def middle(self, i: int, cell: npt.NDArray[Any], block: npt.NDArray[Any] | None, offset: Offset) -> Floats:
+        """The position u of the middle of a cell of variable i, which may be outside of its block."""
         steps = cell if block is None else cell + block * BLOCK_STEPS
-        position = steps + (self.first[i] + 0.5) - torch.as_tensor(offset, dtype=cell.dtype)
-        return (position / self.cells[i]).clamp(0, 1)
+        position = steps + (self.first[i] + 0.5)
+        position -= offset
+        position /= self.cells[i]
+        return np.asarray(np.clip(position, 0, 1, out=position))
 
     @property
     def bits(self) -> tuple[float, ...]:
@@ -81,7 +89,7 @@ class Grid:
 
 def grid_of_config(config: Config, variables: int) -> Grid:
     """The grid of a codec's configuration; raises ValueError if it is invalid or has another number of variables."""
-    known: Config = {"dither": {}} | config  # formats 1 and 2 have none
+    known: Config = {"dither": {}, "nodes": 0} | config  # formats 1 and 2 have neither, 3 and 4 no nodes
     grid = msgspec.convert({field: known[field] for field in _FIELDS}, Grid)
     sizes = {variables, len(grid.cells), len(grid.first), len(grid.levels)}
     digits = [digit for word in grid.words for digit in word]
@@ -91,6 +99,8 @@ def grid_of_config(config: Config, variables: int) -> Grid:
         raise ValueError(f"a grid of {len(grid.levels)} variables in {len(grid.words)} words, for {variables}")
     if not all(0 < n < math.inf for n in grid.cells) or not 0 <= grid.exponent <= 1 or max(whole) > _MOST_CELLS:
         raise ValueError("a grid with an impossible exponent or number of cells")
+    if not 0 <= grid.nodes <= MOST_NODES or (grid.nodes and grid.exponent):
+        raise ValueError(f"locations between {grid.nodes} nodes, with the exponent {grid.exponent}")
     if min([*grid.levels, *(min(digit.radix, digit.divisor) for digit in digits)]) < 1:
         raise ValueError("a grid with a variable or digit without cells")
     return grid
@@ -148,13 +158,13 @@ def list_words(levels: Sequence[int]) -> WordLayout:
     return tuple(tuple(word) for word in words)
 
 
-def likely_words(cells: Sequence[Tensor], levels: Sequence[int], weigh: Weigh) -> Iterator[WordLayout]:
+def likely_words(cells: Sequence[Cell], levels: Sequence[int], weigh: Weigh) -> Iterator[WordLayout]:
     """Ways to spread the bits of m over the words of pt, eta and phi, the one of the least weight first.
 
     All numbers of bits per word are tried, in every order; `weigh` estimates the bytes of one word of all jets.
     """
     bits = (levels[3] - 1).bit_length()
-    own, mass = [cell.numpy() for cell in cells[:3]], cells[3].numpy()
+    own, mass = cells[:3], cells[3]
 
     @cache
     def weight(j: int, width: int, below: int) -> float:
@@ -183,40 +193,48 @@ def _word(j: int, levels: int, width: int, below: int) -> tuple[Digit, ...]:
     return (Digit(j, levels), Digit(3, 1 << width, 1 << below)) if width else (Digit(j, levels),)
 
 
-def joined(cell: Tensor, block: Tensor | None) -> Tensor:
+def joined(cell: Floats, block: Floats | None) -> Cell:
     """The cells (int64) of a variable from numbers (floats): of the cell in its block, and of the block, if any."""
-    return (cell if block is None else cell + block * IN_BLOCK).long()
+    return np.asarray(cell if block is None else cell + block * IN_BLOCK).astype(np.int64)
 
 
-def pack(cells: Sequence[Tensor], grid: Grid) -> Tensor:
-    """The float32 words (n x words, in [1, 2)) of cells (one int64 tensor of n per variable)."""
-    words = []
-    for digits in grid.words:
-        word = torch.zeros_like(cells[0])
+def pack(cells: Sequence[Cell], grid: Grid) -> Latents:
+    """The float32 words (n x words, in [1, 2)) of cells (one int64 array of n per variable)."""
+    words = np.zeros((len(grid.words), len(cells[0])), np.int64)
+    for j, digits in enumerate(grid.words):
         for digit in digits:
-            word = word * digit.radix + cells[digit.variable] // digit.divisor % digit.radix
-        words.append(word)
-    return (torch.stack(words, dim=1).int() | _ONE).view(torch.float32)
+            words[j] *= digit.radix
+            words[j] += _remainder(cells[digit.variable] // digit.divisor, digit, grid)
+    return (words.astype(np.int32) | _ONE).view(np.float32).T
 
 
-def unpack(latents: Tensor, grid: Grid) -> list[Tensor]:
+def _remainder(quotient: Cell, digit: Digit, grid: Grid) -> Cell:
+    """The quotient modulo the radix, which a leading digit holds whole."""
+    if digit.divisor * digit.radix >= grid.levels[digit.variable]:
+        return quotient
+    return quotient & (digit.radix - 1) if digit.radix.bit_count() == 1 else quotient % digit.radix
+
+
+def unpack(latents: Latents, grid: Grid) -> list[Cell]:
     """The cells of words; the inverse of `pack`. Raises ValueError for latents that `pack` can't make."""
-    if not bool(((latents >= 1) & (latents < 2)).all()):
+    words = np.ascontiguousarray(latents.T).view(np.int32) ^ _ONE
+    if (words >> MANTISSA_BITS).any():
         raise ValueError("latents are not between 1 and 2")
-    words = (latents.contiguous().view(torch.int32) & ((1 << MANTISSA_BITS) - 1)).long().unbind(1)
-    cells = [torch.zeros_like(words[0]) for _ in grid.levels]
+    cells = [np.zeros(len(latents), np.int64) for _ in grid.levels]
     for left, digits in zip(words, grid.words, strict=True):
         word = left
         for digit in reversed(digits):
-            cells[digit.variable] = cells[digit.variable] + word % digit.radix * digit.divisor
-            word = word // digit.radix
-        if bool(word.any()):
+            above = word // np.int32(digit.radix)  # several times as fast as a remainder
+            cells[digit.variable] += (word - above * np.int32(digit.radix)).astype(np.int64) * digit.divisor
+            word = above
+        if word.any():
             raise ValueError("latents exceed the digits of the grid")
     return cells
 
 
-def _whole(position: Tensor, levels: int) -> Tensor:
-    return position.floor().clamp(0, levels - 1)
+def _whole(position: Floats, levels: int) -> Floats:
+    np.floor(position, out=position)
+    return np.asarray(np.clip(position, 0, levels - 1, out=position))
 
 
 def _fullest(levels: Sequence[int], digits: Sequence[int]) -> int:

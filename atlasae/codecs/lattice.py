@@ -9,7 +9,7 @@ that every mathematical library gives the same integers.
 import math
 from dataclasses import dataclass
 from functools import cached_property
-from typing import ClassVar, Self
+from typing import ClassVar, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -50,6 +50,10 @@ class Lattice:
         """Raise ValueError for steps that are too small or too large."""
         if not all(FINEST <= step < 2 for step in self.steps):
             raise ValueError(f"steps {self.steps} are not between 1e-6 and 2")
+
+    def config(self) -> dict[str, object]:
+        """The grid as plain JSON, which `lattice_of` in `resolved` reads."""
+        return {"steps": list(self.steps), "shifted": list(self.shifted)}
 
     @cached_property
     def sizes(self) -> tuple[int, ...]:
@@ -138,11 +142,28 @@ class Lattice:
         return np.asarray(np.minimum(np.floor(places), self.sizes[2] - 1), np.int32)
 
 
+class ShiftableLattice(Protocol):
+    """A grid whose cells can be shifted by offsets (4 x n, in steps)."""
+
+    @property
+    def shifted(self) -> tuple[bool, bool, bool, bool]:
+        """Which coordinates are shifted."""
+        ...
+
+    def cells(self, jets: Floats, offsets: Floats | None = None) -> tuple[npt.NDArray[np.int32], Bools]:
+        """The cells (4 x n) of jets (n x 4, MeV), and which jets are inside the grid (n)."""
+        ...
+
+    def jets(self, cells: npt.NDArray[np.int32], offsets: Floats | None = None) -> Floats:
+        """The jets (n x 4, MeV) in the middle of cells (4 x n)."""
+        ...
+
+
 @dataclass(frozen=True)
 class ShiftedLattice:
     """The grid of some jets of a chunk, shifted for each by offsets from a counter: the `key`, and the jet's index."""
 
-    lattice: Lattice
+    lattice: ShiftableLattice
     key: int
     indices: npt.NDArray[np.int64]  # of the jets in the chunk
     single: ClassVar[None] = None

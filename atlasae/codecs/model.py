@@ -2,27 +2,31 @@
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import cached_property
-from typing import Any
+from functools import cache, cached_property
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, Union
 
 import numpy as np
-import torch
+import numpy.typing as npt
 from safetensors import SafetensorError
-from safetensors.torch import load, save
-from torch import Tensor
+from safetensors.numpy import load
 
 from atlasae import pages
-from atlasae.codecs.bottleneck import WIDEST, Bottleneck, BottleneckAutoencoder
-from atlasae.codecs.chain import InvertibleAutoencoder, Link
 from atlasae.codecs.packaged import MODELS, packaged, packaged_as, sha256_of
+from atlasae.codecs.walk import LAYERS, LOCATION_HIDDEN, WIDEST, ChainModel, Link, Weights, check_order
 from atlasae.errors import UserError
 from atlasae.files.remote import Named, local
 from atlasae.jets.coordinates import Floats
 from atlasae.report import line_of, some, to_html
 
-Autoencoder = InvertibleAutoencoder | BottleneckAutoencoder
+if TYPE_CHECKING:
+    from atlasae.codecs.bottleneck import BottleneckAutoencoder
+    from atlasae.codecs.chain import InvertibleAutoencoder
+
+Autoencoder = Union["InvertibleAutoencoder", "BottleneckAutoencoder"]
+Arrays = Mapping[str, npt.NDArray[Any]]
 
 MODEL_FORMAT = 1  # version of the model file; to be raised when old readers would misread a new file
 VARIABLES = ("pt", "eta", "phi", "m")
@@ -30,6 +34,7 @@ _QUANTILES = (0.001, 0.01, 0.5, 0.99, 0.999)  # of the training jets, stored as 
 OTHER_UNITS = 30  # ratio to the median of the training from which jets may be in other units
 MOST_OUTSIDE = 0.05  # share of jets outside the domain above which `domain_warning` warns
 FEWEST_TO_WARN = 20  # jets
+_BUFFERS = ("mean", "std", "running_mean", "running_var", "num_batches_tracked")  # of a network with a bottleneck
 LARGEST = 65_536  # bytes of a model; each file compressed with it contains it
 _KEY = "atlasae"  # the metadata of a safetensors file is a dictionary of strings: JSON under this key
 
@@ -42,8 +47,27 @@ class Model:
     """
 
     content: bytes
-    autoencoder: Autoencoder
     facts: dict[str, Any]
+
+    @cached_property
+    def autoencoder(self) -> Autoencoder:
+        """The autoencoder in torch."""
+        return _build(self._read_facts, self._arrays).eval()
+
+    @cached_property
+    def chain(self) -> "StoredChain | BottleneckAutoencoder":
+        """The chain of densities, for which torch is imported only where it has to be; or a network."""
+        if self.facts["architecture"] == "invertible":
+            return StoredChain(self, Weights.of_state(_links(self._read_facts), _in_double(self._arrays)))
+        return self.autoencoder  # type: ignore[return-value]
+
+    @cached_property
+    def _read_facts(self) -> dict[str, Any]:
+        return dict(_facts_in(self.content))
+
+    @cached_property
+    def _arrays(self) -> dict[str, npt.NDArray[Any]]:
+        return load(self.content)
 
     @cached_property
     def sha256(self) -> str:
@@ -52,7 +76,8 @@ class Model:
 
     def describe(self) -> dict[str, Any]:
         """The facts of the model, its SHA-256, and its size in bytes and parameters."""
-        parameters = sum(parameter.numel() for parameter in self.autoencoder.parameters())
+        buffers = ("edges", "trained") if self.facts["architecture"] == "invertible" else _BUFFERS
+        parameters = sum(array.size for name, array in self._arrays.items() if name.split(".")[-1] not in buffers)
         sizes = {"sha256": self.sha256, "bytes": len(self.content), "parameters": parameters}
         return self.facts | sizes | {"quantiles": list(_QUANTILES)}
 
@@ -63,26 +88,24 @@ class Model:
         return to_html(pages.model_page(self.describe()))
 
     @classmethod
-    @torch.random.fork_rng(devices=[])  # layers draw random numbers; the caller's generator must not advance
     def from_bytes(cls, content: bytes, name: str) -> "Model":
         """The model of a file's bytes; raises UserError if they are invalid or of another format version."""
         try:
-            size = int.from_bytes(content[:8], "little")
-            facts = json.loads(json.loads(content[8 : 8 + size])["__metadata__"][_KEY])
+            facts = _facts_in(content)
             version = facts["format"]
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise UserError(f"'{name}' is no atlasae model: expected a safetensors file made by atlasae") from error
         if version != MODEL_FORMAT:
             raise UserError(f"model '{name}' has format version {version!r}: this atlasae reads version {MODEL_FORMAT}")
         try:
-            autoencoder = _build(facts, load(content))
+            usable = _is_usable(facts, content)
         except (SafetensorError, RuntimeError, LookupError, TypeError, ValueError, AttributeError) as error:
             raise UserError(f"model '{name}' has other weights than its architecture: {line_of(error)}") from error
         if "domain" in facts and not _is_domain(facts["domain"]):
             raise UserError(f"model '{name}' has no valid domain: it needs five rising quantiles of each variable")
-        if not _usable(autoencoder):
+        if not usable:
             raise UserError(f"model '{name}' has weights that are not finite, or bins out of order: train it again")
-        return cls(content, autoencoder.eval(), facts)
+        return cls(content, facts)
 
     @classmethod
     def from_autoencoder(cls, autoencoder: Autoencoder, facts: dict[str, Any]) -> "Model":
@@ -90,6 +113,8 @@ class Model:
 
         Bins, limits and normalisation are stored as float64, as an edge at pi must not be rounded.
         """
+        from safetensors.torch import save  # here, as it imports torch
+
         state = autoencoder.state_dict()
         exact = {name for name, _ in autoencoder.named_buffers()}
         weights = {key: tensor if key in exact else tensor.float() for key, tensor in state.items()}
@@ -97,6 +122,23 @@ class Model:
             {"format": MODEL_FORMAT} | _architecture(autoencoder) | facts, sort_keys=True, allow_nan=False
         )
         return cls.from_bytes(save(weights, metadata={_KEY: text}), "new model")
+
+
+@dataclass(frozen=True, eq=False)
+class StoredChain:
+    """The chain of densities of a model file, in NumPy until the whole is asked for."""
+
+    model: Model
+    weights: Weights
+
+    @property
+    def links(self) -> tuple[Link, ...]:
+        """The variables of the chain."""
+        return self.weights.links
+
+    def whole(self) -> Any:
+        """The autoencoder in torch."""
+        return self.model.autoencoder
 
 
 def domain_of(jets: Floats) -> dict[str, list[float]]:
@@ -140,7 +182,7 @@ def _unlike(model: Model, jets: Floats) -> str | None:
 
 def default_model() -> Model:
     """The packaged default model."""
-    return Model.from_bytes(packaged(MODELS[-1]), "default")
+    return _packaged(packaged(MODELS[-1]))
 
 
 def load_model(name: Named = "default") -> Model:
@@ -165,35 +207,93 @@ def as_model(given: Model | Named) -> Model:
 def packaged_model(sha256: str) -> Model | None:
     """The model with this SHA-256 of those packaged with this or an earlier release, or None."""
     content = packaged_as(sha256, MODELS)
-    return None if content is None else Model.from_bytes(content, sha256[:12])
+    return None if content is None else _packaged(content)
+
+
+@cache  # with the tables of its locations, which several collections and files need
+def _packaged(content: bytes) -> Model:
+    return Model.from_bytes(content, sha256_of(content)[:12])
+
+
+def _facts_in(content: bytes) -> Any:
+    size = int.from_bytes(content[:8], "little")
+    return json.loads(json.loads(content[8 : 8 + size])["__metadata__"][_KEY])
 
 
 def _architecture(autoencoder: Autoencoder) -> dict[str, Any]:
     """The facts that `_build` needs besides the weights."""
-    if isinstance(autoencoder, InvertibleAutoencoder):
+    if isinstance(autoencoder, ChainModel):
         return {"architecture": "invertible", "chain": [asdict(link) for link in autoencoder.links]}
     return {"architecture": "mlp", "network": asdict(autoencoder.shape)}
 
 
-def _build(facts: dict[str, Any], weights: dict[str, Tensor]) -> Autoencoder:
+def _is_usable(facts: dict[str, Any], content: bytes) -> bool:
+    """Whether all weights of a model file are finite and bins in order; raises various errors for other weights."""
+    arrays = load(content)
+    for name, array in arrays.items():
+        if array.dtype not in (np.float32, np.float64) and not name.endswith("num_batches_tracked"):
+            raise ValueError(f"{name} is of type {array.dtype}")
+    finite = all(bool(np.isfinite(array).all()) for array in arrays.values())
+    if facts["architecture"] == "mlp":
+        _build(facts, arrays)
+        return finite and bool((arrays["std"] > 0).all())
+    if facts["architecture"] != "invertible":
+        raise ValueError(f"architecture '{facts['architecture']}' is unknown")
+    links = _links(facts)
+    found = {name: array.shape for name, array in arrays.items()}
+    edges = [arrays[f"densities.{i}.edges"] for i in range(len(links))]
+    expected = dict(_shapes(links, [len(one) for one in edges]))
+    if wrong := sorted(name for name in found.keys() | expected.keys() if found.get(name) != expected.get(name)):
+        raise ValueError(f"{wrong[0]} is {found.get(wrong[0], 'missing')}, not {expected.get(wrong[0], 'known')}")
+    return finite and all(bool((np.diff(one) > 0).all()) for one in edges)
+
+
+def _links(facts: dict[str, Any]) -> list[Link]:
+    links = [Link(**_tuples(link)) for link in facts["chain"]]
+    check_order(links)
+    if max(link.hidden for link in links) > WIDEST:
+        raise ValueError(f"layers wider than {WIDEST}")
+    return links
+
+
+def _shapes(links: Sequence[Link], edges: Sequence[int]) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """The names and shapes of the weights of an `InvertibleAutoencoder` with so many edges of bins."""
+    yield "trained", (len(links), 2)
+    for i, (link, ends) in enumerate(zip(links, edges, strict=True)):
+        yield f"densities.{i}.edges", (ends,)
+        if link.given:
+            yield from _layers(f"densities.{i}.logits", (len(link.given), link.hidden, link.hidden, ends - 1))
+        else:
+            yield f"densities.{i}.logits.values", (1, ends - 1)
+        if link.located:
+            yield from _layers(f"locations.{i}", (len(link.given), LOCATION_HIDDEN, LOCATION_HIDDEN, 1))
+
+
+def _layers(name: str, sizes: Sequence[int]) -> Iterator[tuple[str, tuple[int, ...]]]:
+    for k, (inputs, outputs) in zip(LAYERS, pairwise(sizes), strict=True):
+        yield f"{name}.{k}.weight", (outputs, inputs)
+        yield f"{name}.{k}.bias", (outputs,)
+
+
+def _build(facts: dict[str, Any], arrays: Arrays) -> Autoencoder:
     """The autoencoder of a model file, in float64; raises various errors for invalid facts or weights."""
+    import torch  # here, as it takes long
+
+    from atlasae.codecs.bottleneck import Bottleneck, BottleneckAutoencoder
+    from atlasae.codecs.chain import InvertibleAutoencoder
+
+    weights = {name: torch.from_numpy(array) for name, array in arrays.items()}
+    weights = {name: tensor.double() if tensor.is_floating_point() else tensor for name, tensor in weights.items()}
     autoencoder: Autoencoder
-    for name, tensor in weights.items():
-        if tensor.dtype not in (torch.float32, torch.float64) and not name.endswith("num_batches_tracked"):
-            raise ValueError(f"{name} is of type {tensor.dtype}")
     if facts["architecture"] == "invertible":
-        links = [Link(**_tuples(link)) for link in facts["chain"]]
-        edges = [weights[f"densities.{i}.edges"].double() for i in range(len(links))]
-        _check_width(link.hidden for link in links)
-        autoencoder = InvertibleAutoencoder(links, edges)
-    elif facts["architecture"] == "mlp":
+        links = _links(facts)
+        edges = [weights[f"densities.{i}.edges"] for i in range(len(links))]
+        with torch.random.fork_rng(devices=[]):  # layers draw random numbers; the caller's generator must not advance
+            autoencoder = InvertibleAutoencoder(links, edges)
+    else:
         with torch.device("meta"):  # allocates nothing: the facts may claim more weights than the file has
             autoencoder = BottleneckAutoencoder(Bottleneck(**_tuples(facts["network"])))
-    else:
-        raise ValueError(f"architecture '{facts['architecture']}' is unknown")
-    autoencoder.load_state_dict(
-        {key: tensor.double() if tensor.is_floating_point() else tensor for key, tensor in weights.items()}, assign=True
-    )
+    autoencoder.load_state_dict(weights, assign=True)
     return autoencoder
 
 
@@ -201,16 +301,8 @@ def _tuples(facts: dict[str, Any]) -> dict[str, Any]:
     return {key: tuple(value) if isinstance(value, list) else value for key, value in facts.items()}
 
 
-def _check_width(widths: Iterable[int]) -> None:
-    if max(widths) > WIDEST:
-        raise ValueError(f"layers wider than {WIDEST}")
-
-
-def _usable(autoencoder: Autoencoder) -> bool:
-    finite = all(bool(tensor.isfinite().all()) for tensor in autoencoder.state_dict().values())
-    if isinstance(autoencoder, InvertibleAutoencoder):
-        return finite and all(bool((density.edges.diff() > 0).all()) for density in autoencoder.densities)
-    return finite and bool((autoencoder.std > 0).all())
+def _in_double(arrays: Arrays) -> dict[str, npt.NDArray[Any]]:
+    return {name: array.astype(np.float64) for name, array in arrays.items()}
 
 
 def _is_domain(domain: Any) -> bool:

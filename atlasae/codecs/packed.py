@@ -2,16 +2,37 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from atlasae.codecs.entropy import SEEN, Cells, Coder, CodingTable, Contexts, Reader, Words, WordWriter, uniform
-from atlasae.codecs.lattice import COSINES, LOW, SINES, UNIT, Lattice, direction
+from atlasae.codecs.entropy import (
+    MOST_STEPS,
+    SEEN,
+    Cells,
+    Coder,
+    CodingTable,
+    CompiledReader,
+    CompiledWriter,
+    Contexts,
+    Reader,
+    Ruler,
+    Words,
+    WordWriter,
+    uniform,
+    word_reader,
+    word_writer,
+)
+from atlasae.codecs.lattice import COSINES, DIRECTIONS, HIGH, LOW, SINES, UNIT, Lattice, direction
 from atlasae.codecs.priors import Priors
+from atlasae.codecs.resolved import FULL, EqualCells, FallingCells, ResolvedLattice
+from atlasae.codecs.resolved import PER_ONE as FINE
 from atlasae.files.events import Counts, counts_of, index_in_event
 from atlasae.jets.coordinates import Floats
 from atlasae.jets.padding import Codes, Config, Padding
+from atlasae.native.library import GridStruct, TableStruct, address_of
 
 Columns = npt.NDArray[np.int32]  # 4 x n: cells of log pt, eta, phi and mu
 
@@ -44,7 +65,7 @@ class PackedCodec:
     """
 
     priors: Priors
-    lattice: Lattice
+    lattice: Lattice | ResolvedLattice
     context: bool = True
     padding: Padding = Padding()
 
@@ -55,17 +76,16 @@ class PackedCodec:
 
     def config(self) -> Config:
         """The configuration for `packed_codec_of`, which also needs the priors."""
-        grid = {"steps": list(self.lattice.steps), "shifted": list(self.lattice.shifted)}
-        described = {"layout": "packed", **grid, "context": self.context}
+        described = {"layout": "packed", **self.lattice.config(), "context": self.context}
         return described | self.padding.config()
 
     def encode(self, cells: Columns, counts: Counts, codes: Codes | None = None) -> Words:
         """The words of cells (4 x n) in events with `counts` jets; where `codes` is not 0, a jet is padding instead."""
-        writer = WordWriter()
+        writer = self._writer()
         if self.padding.rows:
             codes = self._code(writer, counts, np.zeros(cells.shape[1], np.int32) if codes is None else codes)
             cells, counts = cells[:, codes == 0], counts_of(codes == 0, counts)
-        Walk(self).through(writer, counts, cells)
+        self._walk().through(writer, counts, np.ascontiguousarray(cells, np.int32))
         return writer.words()
 
     def decode(self, words: Words, counts: Counts) -> Columns:
@@ -74,14 +94,25 @@ class PackedCodec:
 
     def decode_padded(self, words: Words, counts: Counts) -> tuple[Columns, Codes]:
         """The cells (4 x n, of jets with code 0) and the padding code of every jet; raises ValueError as `decode`."""
-        reader, codes = Reader(words), np.zeros(int(counts.sum()), np.int32)
+        reader, codes = self._reader(words), np.zeros(int(counts.sum()), np.int32)
         if self.padding.rows:
             codes = self._code(reader, counts, None)
             counts = counts_of(codes == 0, counts)
-        cells = Walk(self).through(reader, counts, None)
+        cells = self._walk().through(reader, counts, None)
         if not reader.is_at_end:
             raise ValueError("words do not end with the last jet")
         return cells, codes
+
+    def _writer(self) -> WordWriter | CompiledWriter:
+        return WordWriter() if isinstance(self.lattice, ResolvedLattice) else word_writer()
+
+    def _reader(self, words: Words) -> Reader | CompiledReader:
+        return Reader(words) if isinstance(self.lattice, ResolvedLattice) else word_reader(words)
+
+    def _walk(self) -> "Walk":
+        if isinstance(self.lattice, ResolvedLattice):
+            return ResolvedWalk(self, self.lattice)
+        return Walk(self, self.lattice)
 
     def _code(self, coder: Coder, counts: Counts, codes: Codes | None) -> Codes:
         """Code the padding code of every jet, in the context of its rank and of the code of the jet before."""
@@ -135,10 +166,10 @@ class Sums:
 class Walk:
     """One pass over the jets of a chunk, the same for writing and reading, with its adaptive tables."""
 
-    def __init__(self, codec: PackedCodec) -> None:
-        lattice, priors = codec.lattice, codec.priors.of
+    def __init__(self, codec: PackedCodec, lattice: Lattice) -> None:
+        priors = codec.priors.of
         (pt, eta, phi, m), steps = lattice.sizes, lattice.steps
-        self.lattice, self.context = lattice, codec.context
+        self.lattice, self.context, self.sizes_of_pt = lattice, codec.context, lattice.sizes_of_pt
         self.anchors = np.floor((np.arange(pt) + 0.5) * (steps[0] / steps[3])).astype(np.int32)
         self.top, self.light = m, lattice.light
         self.pt = priors["pt"].table(steps[0], 0, pt, codec.context)
@@ -148,6 +179,7 @@ class Walk:
         self.phi = priors["phi"].table(steps[2], 0, phi, codec.context)
         self.mass = priors["m"].table(steps[3], -int(self.anchors[-1]), m, codec.context, self.light)
         self.tables = (self.pt, self.fall, self.eta, self.phi, self.mass)
+        self.all_tables = (*self.tables, self.any_phi)
         self.pt_class = _classes(PT_EDGES, float(LOW[0]), steps[0], pt)
         self.eta_class = _folded_classes(ETA_EDGES, float(LOW[1]), steps[1], eta)
         # By direction of the vector sum of the jets before: its cell of phi, from which the cells of phi are counted.
@@ -160,10 +192,38 @@ class Walk:
             counts = np.ones(int(counts.sum()), np.int64)
         found = np.empty((4, int(counts.sum())), np.int32)
         for events, jets in _blocks(counts):
-            self._block(coder, counts[events], None if cells is None else cells[:, jets], found[:, jets])
+            if isinstance(coder, CompiledReader | CompiledWriter):
+                self._compiled_block(coder, counts[events], found[:, jets] if cells is None else cells[:, jets])
+            else:
+                self._block(coder, counts[events], None if cells is None else cells[:, jets], found[:, jets])
             for table in self.tables:
                 table.settle()
         return found
+
+    def _compiled_block(self, coder: CompiledReader | CompiledWriter, counts: Counts, cells: Columns) -> None:
+        """The same as `_block`, from `cells` for a writer and to them for a reader, by walk.c."""
+        events, jets = np.ascontiguousarray(counts, np.int64), cells.shape[1]
+        structs = (TableStruct * len(self.all_tables))(*(table.compiled.struct for table in self.all_tables))
+        stride = cells.strides[0] // cells.itemsize
+        given = self._grid, structs, events, len(events), jets, cells, stride
+        coder.run("atlasae_walk", 4 * MOST_STEPS * jets, *given)
+
+    @cached_property
+    def _grid(self) -> GridStruct:
+        lattice = self.lattice
+        found = GridStruct(zero_mass=lattice.zero_mass, light=self.light, context=self.context)
+        found.sizes[:] = lattice.sizes
+        for name in self._of_grid:
+            setattr(found, name, address_of(self._of_grid[name]))
+        return found
+
+    @cached_property
+    def _of_grid(self) -> dict[str, npt.NDArray[np.generic]]:
+        """The arrays of a grid, kept alive."""
+        found = {name: getattr(self, name) for name in ("anchors", "pt_class", "eta_class", "phi_from")}
+        found |= {"cosines": self.cosines, "sines": self.sines}
+        found |= {"sizes_of_pt": self.lattice.sizes_of_pt, "directions": DIRECTIONS}
+        return {name: np.ascontiguousarray(array) for name, array in found.items()}
 
     def _block(self, coder: Coder, counts: Counts, given: Columns | None, found: Columns) -> None:
         """Code the jets of some events and write them to `found`: pt and phi rank by rank, then all eta, then all m."""
@@ -194,21 +254,21 @@ class Walk:
             given = _part(given_pt, here), _part(given_phi, here)
             if rank == 0:
                 pt[here] = coder.code(self.pt, self._multiplicity(counts), given[0], len(counts))
-                phi[here] = coder.code(self.any_phi, None, given[1], len(counts))
-                size = self.lattice.sizes_of_pt.take(pt[here])
+                phi[here] = self._any_phi(coder, pt[here], given[1])
+                size = self.sizes_of_pt.take(pt[here])
             else:
                 sums.keep(len(counts))
                 square = sums.square
                 pt[here] = self._fall(coder, rank, counts, square / _square(sums.last), pt[there], given[0])
-                size = self.lattice.sizes_of_pt.take(pt[here])
+                size = self.sizes_of_pt.take(pt[here])
                 ratio = _square(size) / np.maximum(square, 1.0)
-                phi[here] = self._recoil(coder, rank, ratio, direction(sums.x, sums.y), given[1])
+                phi[here] = self._recoil(coder, rank, ratio, direction(sums.x, sums.y), pt[here], given[1])
             if rank + 1 < len(ranks):
-                sums.add(size, self.cosines.take(phi[here]), self.sines.take(phi[here]))
+                sums.add(size, *self._cosines_and_sines(pt[here], phi[here]))
             before, begin = begin, begin + len(counts)
         late = slice(begin, n)
         pt[late] = coder.code(self.pt, None, _part(given_pt, late), n - begin)
-        phi[late] = coder.code(self.any_phi, None, _part(given_phi, late), n - begin)
+        phi[late] = self._any_phi(coder, pt[late], _part(given_phi, late))
         return pt, phi
 
     def _fall(
@@ -218,18 +278,32 @@ class Walk:
         contexts = _place(rank, counts) + np.uint16(PLACES) * _octaves(balance, LOWEST_BALANCE, BALANCES)
         contexts *= np.uint16(len(PT_EDGES) + 1)
         contexts += self.pt_class.take(previous)
-        fall = coder.code(self.fall, contexts, None if pt is None else previous - pt, len(counts))
-        return np.asarray(np.clip(previous - fall, 0, self.lattice.sizes[0] - 1))  # a forged file may exceed the grid
+        falls = None if pt is None else previous - pt
+        fall = _coded(coder, self.fall, contexts, falls, len(counts), self._falls(previous))
+        return np.asarray(np.clip(previous - fall, 0, len(self.sizes_of_pt) - 1))  # a forged file may exceed the grid
 
-    def _recoil(self, coder: Coder, rank: int, ratio: Floats, before: Cells, phi: Cells | None) -> Cells:
+    def _falls(self, previous: Cells) -> FallingCells | None:
+        return None
+
+    def _any_phi(self, coder: Coder, pt: Cells, phi: Cells | None) -> Cells:
+        return coder.code(self.any_phi, None, phi, len(pt))
+
+    def _cosines_and_sines(self, pt: Cells, phi: Cells) -> tuple[Floats, Floats]:
+        return self.cosines.take(phi), self.sines.take(phi)
+
+    def _recoil(self, coder: Coder, rank: int, ratio: Floats, before: Cells, pt: Cells, phi: Cells | None) -> Cells:
         """Code phi relative to the direction `before` of the vector sum; `ratio` is (pt / |vector sum|)^2."""
-        turn, start = np.int32(self.lattice.sizes[2]), self.phi_from.take(before)
+        turn, start, ruler = self._turn_and_start(pt, before)
         contexts = _octaves(ratio, LOWEST_RATIO, RATIOS) + np.uint16(RATIOS * (min(rank, RECOILS) - 1))
         relative = None if phi is None else phi - start
         if relative is not None:
             relative += turn * (relative < 0)
-        found = coder.code(self.phi, contexts, relative, len(before)) + start
-        return np.asarray(found - turn * (found >= turn))
+        found = _coded(coder, self.phi, contexts, relative, len(before), ruler) + start
+        return np.asarray(found - turn * (found >= turn), np.int32)
+
+    def _turn_and_start(self, pt: Cells, before: Cells) -> tuple[Any, Any, EqualCells | None]:
+        """The number of cells of phi, the one from which they are counted, and their widths."""
+        return np.int32(self.lattice.sizes[2]), self.phi_from.take(before), None
 
     def _multiplicity(self, counts: Counts) -> Contexts | None:
         return np.minimum(counts, MULTIPLICITIES).astype(np.uint16) if self.context else None
@@ -244,6 +318,64 @@ class Walk:
         """The cell of mu; the inverse of `relative_mass`."""
         light = relative - np.int32(self.top - self.lattice.zero_mass)
         return np.where(relative >= self.top, light, relative + self.anchors[pt])
+
+
+class ResolvedWalk(Walk):
+    """A pass over jets whose steps follow the resolution: tables are of fine cells, and rulers tell where cells lie."""
+
+    def __init__(self, codec: PackedCodec, lattice: ResolvedLattice) -> None:
+        priors, step, adapts = codec.priors.of, 1 / FINE, codec.context
+        self.resolved, self.context, self.sizes_of_pt = lattice, codec.context, lattice.sizes_of_pt
+        places = lattice.resolved.places
+        size, highest = len(places), int(places[-1])
+        eta, phi, m = (lattice.margin(i) for i in (1, 2, 3))
+        self.pt = priors["pt"].table(step, 0, size, adapts, places=places)
+        self.fall = priors["fall"].table(step, -highest, highest + 1, adapts)
+        self.eta = priors["eta"].table(step, -eta, int(HIGH[1] - LOW[1]) * FINE + eta, adapts)
+        self.any_phi = uniform(FULL + phi)
+        self.phi = priors["phi"].table(step, 0, FULL + phi, adapts)
+        self.mass = priors["m"].table(step, -highest - m, lattice.top, adapts, lattice.light)
+        self.tables = (self.pt, self.fall, self.eta, self.phi, self.mass)
+        bounds = np.floor((np.array(PT_EDGES) - LOW[0]) * FINE).astype(np.int64)
+        self.pt_class = np.searchsorted(bounds, places, side="right").astype(np.uint16)
+        self.eta_edges = np.array(ETA_EDGES) * FINE
+
+    def _block(self, coder: Coder, counts: Counts, given: Columns | None, found: Columns) -> None:
+        n, lattice = found.shape[1], self.resolved
+        rows, ranks = _by_rank(counts)
+        found[0, rows], found[2, rows] = self._transverse(
+            coder, ranks, n, None if given is None else given[0, rows], None if given is None else given[2, rows]
+        )
+        classes, eta, mass = self.pt_class.take(found[0]), lattice.ruler(1, found[0]), lattice.ruler(3, found[0])
+        found[1] = _coded(coder, self.eta, classes, None if given is None else given[1], n, eta)
+        contexts = classes * np.uint16(len(ETA_EDGES) + 1)
+        contexts += np.searchsorted(self.eta_edges, lattice.etas(found[0], found[1]), side="right").astype(np.uint16)
+        relative = None if given is None else mass.swapped(given[3], lattice.light)
+        found[3] = mass.unswapped(_coded(coder, self.mass, contexts, relative, n, mass))
+
+    def _any_phi(self, coder: Coder, pt: Cells, phi: Cells | None) -> Cells:
+        return _coded(coder, self.any_phi, None, phi, len(pt), self.resolved.ruler(2, pt))
+
+    def _cosines_and_sines(self, pt: Cells, phi: Cells) -> tuple[Floats, Floats]:
+        directions = self.resolved.directions(pt, phi)
+        return COSINES.take(directions), SINES.take(directions)
+
+    def _falls(self, previous: Cells) -> FallingCells:
+        return FallingCells(self.resolved.resolved.places, previous)
+
+    def _turn_and_start(self, pt: Cells, before: Cells) -> tuple[Any, Any, EqualCells | None]:
+        ruler = self.resolved.ruler(2, pt)
+        return self.resolved.turn(pt), self.resolved.cells_of_directions(pt, before), ruler
+
+
+def _coded(
+    coder: Coder, table: CodingTable, contexts: Contexts | None, cells: Cells | None, n: int, ruler: Ruler | None
+) -> Cells:
+    """Code n cells, which a ruler puts on those of the table if there is one."""
+    if ruler is None:
+        return coder.code(table, contexts, cells, n)
+    assert isinstance(coder, WordWriter | Reader)
+    return coder.code_measured(table, contexts, cells, n, ruler)
 
 
 def _place(rank: int, counts: Counts) -> Contexts:

@@ -25,13 +25,17 @@ class Prior:
     edges: Integers
     counts: Integers
 
-    def table(self, step: float, low: int, high: int, adapts: bool, apart: int = 0) -> CodingTable:
+    def table(
+        self, step: float, low: int, high: int, adapts: bool, apart: int = 0, places: Integers | None = None
+    ) -> CodingTable:
         """The table of cells from `low` to `high` (excluded) of this step; bins without a cell join the next one.
 
-        If `apart` is not 0, the last bin is that of `apart` further cells, which follow `high`.
+        If `apart` is not 0, the last bin is that of `apart` further cells, which follow `high`. Cells of unequal width
+        begin at `places`, which are in steps.
         """
         bins = self.counts.shape[1] - (apart > 0)
-        edges = np.clip(np.floor(self.edges[: bins + 1] / (RESOLUTION * step)).astype(np.int64), low, high)
+        edges = np.floor(self.edges[: bins + 1] / (RESOLUTION * step)).astype(np.int64)
+        edges = np.clip(edges if places is None else np.searchsorted(places, edges), low, high)
         edges[0], edges[-1] = low, high
         filled = np.diff(edges) > 0
         into = np.minimum(np.cumsum(filled) - filled, filled.sum() - 1)

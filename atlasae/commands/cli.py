@@ -39,7 +39,7 @@ def commands() -> None:
     metavar="SIZE",
     help="Many files: cut ROOT files that are larger, such as 2GB, into parts; tables stay whole.",
 )
-@click.option("--tree", help="Tree to compress; default: the largest that holds jets.")
+@click.option("--tree", help="Tree to compress; default: all that hold jets.")
 @click.option("--jets", multiple=True, metavar="PATTERN", help="`Jet_{pt,eta,phi,mass}`, a prefix, or four names.")
 @click.option(
     "--objects",
@@ -59,8 +59,12 @@ def commands() -> None:
     help="Pack all other numbers of the jets, too (behind IN and OUT; of this collection, or of all).",
 )
 @click.option(
-    "--precision", default="1e-3", show_default=True, help="`1e-3`, `pt=1e-3,eta=...,phi=...,m=...`, `full`, `none`."
+    "--precision",
+    default="1e-3",
+    show_default=True,
+    help="`1e-3`, `resolution/20`, `pt=1e-3,eta=...,phi=...,m=...`, `full`, `none`.",
 )
+@click.option("--resolution", default="atlas", show_default=True, help="`atlas`, `cms`, or `cms,m=N:S:C`.")
 @click.option(
     "--layout",
     type=click.Choice(["floats", "packed"]),
@@ -98,6 +102,7 @@ def compress(
     split_size: str | None,
     whole_jets: str | None,
     precision: str,
+    resolution: str,
     layout: str,
     no_dither: bool,
     no_context: bool,
@@ -128,7 +133,7 @@ def compress(
         raise UserError("--objects all takes all four-momenta: leave out --jets")
     chosen = Options.of_words({
         "jets": ("*",) if objects == "all" else jets,
-        "precision": Precision.parse(precision),
+        "precision": Precision.parse(precision, resolution),
         "whole_jets": tuple(name.strip() for name in whole_jets.split(",")) if whole_jets else (),
         "step_size": parse_size(step_size, "--step-size"),
         "layout": layout,

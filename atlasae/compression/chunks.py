@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import awkward as ak
 import numpy as np
@@ -101,13 +102,11 @@ class WrittenChunk:
         names = self.run.originals if names is None else names
         single = {aliases.get(name, name) for name in names}
         for layout in self.layouts:
-            if not events.keys() >= set(layout.collection.branches.values()).intersection(single):
+            branches = layout.collection.branches
+            wanted = [variable for variable, branch in branches.items() if branch in single and branch not in events]
+            if wanted:
                 with damage(f"'{layout.collection.name}' {_where(self.start, self.chunk)}"):
-                    counts = layout.counts(self.run, self.events)
-                    if isinstance(layout, ColumnsLayout):
-                        events |= layout.restore_some(self.events, counts, single)
-                    else:
-                        events |= layout.restore(self.events, counts)
+                    events |= layout.restore(self.events, layout.counts(self.run, self.events), wanted)
         return {name: events[aliases.get(name, name)] for name in names}
 
     def unpacked(self) -> "WrittenChunk":
@@ -135,19 +134,29 @@ class Chunks:
         """Every chunk with its run and its first entry in the tree."""
         return self.contents.chunks_by_run()
 
-    def read(self, run: Run, start: int, chunk: Chunk, names: Sequence[str] | None = None) -> WrittenChunk:
+    def read(
+        self,
+        run: Run,
+        start: int,
+        chunk: Chunk,
+        names: Sequence[str] | None = None,
+        known: Mapping[str, ak.Array] | None = None,
+    ) -> WrittenChunk:
         """A chunk with its written branches; with `names`, only those from which these originals are restored.
 
-        Raises DamagedFileError if a checksum, a type or the number of jets differs from that recorded.
+        What is `known` of the chunk is not read again. Raises DamagedFileError if a checksum, a type or the number of
+        jets differs from that recorded.
         """
         if id(run) not in self._layouts:
             self._layouts[id(run)] = layouts_of(run, self.contents)
         layouts = self._layouts[id(run)]
         written = run.written if names is None else sources_of(run, names)
-        events = self.tree.read(written, start, start + chunk.entries)
+        known = known or {}
+        events = self.tree.read([name for name in written if name not in known], start, start + chunk.entries)
         with damage(f"tree '{self.tree.name}' {_where(start, chunk)}"):
             if chunk.checksums:  # a skim has none
                 _check(WrittenChunk(run, start, chunk, events, layouts))
+        events = {name: known[name] if name in known else events[name] for name in written}
         return WrittenChunk(run, start, chunk, events, layouts)
 
 
@@ -174,11 +183,13 @@ def sources_of(run: Run, names: Sequence[str]) -> list[str]:
     names = [run.aliases.get(name, name) for name in names]
     sources = {branch.name for branch in run.carried}.intersection(names)
     collections = [entry.collection for entry in run.collections]
-    asked = [c for c in collections if not set(c.branches.values()).isdisjoint(names)]
+    told = {c.beside for c in collections if c.beside and not set(c.branches.values()).isdisjoint(names)}
     for collection in collections:
-        if collection in asked or collection.name in {one.beside for one in asked}:
+        wanted = [variable for variable, branch in collection.branches.items() if branch in names]
+        if wanted or collection.name in told:
             counting = run.counting(collection, run.written)[:1]
-            sources |= {*collection.latents, *collection.exact.values(), *counting}
+            exact = {collection.exact[variable] for variable in ("index", *wanted) if collection.exact}
+            sources |= {*collection.latents, *exact, *counting}
     return [name for name in run.written if name in sources]
 
 
@@ -218,6 +229,18 @@ def _where(start: int, chunk: Chunk) -> str:
 def count_jets(run: Run, layouts: Sequence[FileLayout], events: Mapping[str, ak.Array]) -> int:
     """The number of jets in compressed events, all collections together."""
     return sum(int(layout.counts(run, events).sum()) for layout in layouts if not layout.collection.beside)
+
+
+def in_turn(progress: Progress, totals: Sequence[int]) -> Iterator[Progress]:
+    """Callbacks for the progress of several things, one after the other, each of so many entries, as that of one."""
+    before = 0
+    for total in totals:
+        yield partial(_advance, progress, before, sum(totals))
+        before += total
+
+
+def _advance(progress: Progress, before: int, whole: int, done: int, _: int) -> None:
+    progress(before + done, whole)
 
 
 def silent(done: int, total: int) -> None:

@@ -66,8 +66,13 @@ class FileLayout(Protocol):
         """The stand-ins of the jets of a chunk, each of which decodes within the bounds or bit for bit."""
         ...
 
-    def restore(self, events: Mapping[str, ak.Array], counts: Counts) -> dict[str, ak.Array]:
-        """The original branches of events; the inverse of `compress`. Raises ValueError for invalid stand-ins."""
+    def restore(
+        self, events: Mapping[str, ak.Array], counts: Counts, wanted: Sequence[str] | None = None
+    ) -> dict[str, ak.Array]:
+        """The original branches of events, at least those of the variables wanted; the inverse of `compress`.
+
+        Raises ValueError for invalid stand-ins.
+        """
         ...
 
     @property
@@ -161,13 +166,20 @@ class Start:
 
 
 def as_rounded(collection: Collection, precision: Precision, columns: Sequence[Array]) -> Collection:
-    """The collection with the roundings found in a sample of its jets, if it stores pt, eta, phi and m."""
+    """The collection with its resolutions and, if it stores pt, eta, phi and m, the roundings found in a sample.
+
+    Bounds by resolution are so wide that roundings are not looked for.
+    """
+    promised = precision.of(storage_of(collection).layout)
+    by_resolution = {v: found for v, found in precision.resolutions.items() if v in promised}
+    collection = replace(collection, resolutions=by_resolution or None)
     storage = storage_of(collection)
     bounds = precision.of(storage.layout)
     if storage.layout.names != storage.variables.names or precision.unbounded:
         return collection
     jets = storage.is_jet(columns)
     stored = {v: column[jets] for v, column in zip(collection.variables, columns, strict=True)}
+    stored = {v: column for v, column in stored.items() if v not in precision.resolutions}
     return replace(collection, roundings=find_roundings(stored, storage.scale, bounds, precision.full) or None)
 
 

@@ -1,10 +1,10 @@
 """Compression of a whole file, chunk by chunk, in memory that does not grow with the file."""
 
 import math
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
-from functools import partial
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import awkward as ak
 import numpy as np
 
 from atlasae import pages
-from atlasae.compression.chunks import Progress, layout_named, silent
+from atlasae.compression.chunks import Progress, in_turn, layout_named, silent
 from atlasae.compression.collection import Compressor, FileLayout, Start, merge_largest
 from atlasae.compression.format import (
     Chunk,
@@ -31,17 +31,35 @@ from atlasae.compression.grafting import (
     as_stored,
     forms_of,
     grafting_of,
+    has_form,
     jet_branches,
     plan_of,
+    ttrees_of,
     unfit,
     write_grafted,
 )  # fmt: skip
-from atlasae.compression.ntuples import NtupleTarget, as_ntuple, grafted_ntuple, is_to_be_grafted
+from atlasae.compression.ntuples import (
+    NtupleTarget,
+    as_ntuple,
+    grafted_ntuple,
+    is_to_be_grafted,
+    plan_alone,
+    split_ntuples,
+)
 from atlasae.compression.others import copy_others, entry_ranges, moved, read_counted
 from atlasae.compression.packed import start_columns
-from atlasae.compression.plan import Options, Plan, leave, make_plan, open_for, settle_plan
-from atlasae.compression.results import ANEW, COPIED, CollectionReport, CompressionReport, PlanReport
-from atlasae.compression.verify import Output, compare_files, read_back
+from atlasae.compression.plan import (
+    Options,
+    Plan,
+    leave,
+    leave_columns,
+    make_plan,
+    open_for,
+    options_by_tree,
+    settle_plan,
+)
+from atlasae.compression.results import ANEW, COPIED, CollectionReport, CompressionReport, PlanReport, TreeReport
+from atlasae.compression.verify import Differences, Output, compare_files, read_back
 from atlasae.errors import UserError
 from atlasae.files.checksums import checksum
 from atlasae.files.damage import damage
@@ -49,18 +67,31 @@ from atlasae.files.events import Events
 from atlasae.files.outputs import check_format, check_target, replacing, scratch
 from atlasae.files.remote import Location, Named, local, located, watching
 from atlasae.files.trees import Source, Tree, open_source
-from atlasae.files.writing import PAGES, Behind, Target, Writer, create
+from atlasae.files.writing import RECORDS, Behind, Target, Writer, create
 from atlasae.jets.collections import Collection, stand_ins
 from atlasae.jets.inputs import Opened
 from atlasae.jets.reading import settle_by
 from atlasae.jets.stored import storage_of
 from atlasae.pages import size_text
-from atlasae.report import LeftOut, Report
+from atlasae.report import LeftOut, Report, some
 
 Finished = Callable[[Path, Report], None]
-Write = Callable[[Opened, Plan, Options, Path, Progress], Output]
+
+
+@dataclass(frozen=True)
+class Job:
+    """A tree to compress: the input opened at it, the plan, and its file taken apart if all but the jets is copied."""
+
+    opened: Opened
+    plan: Plan
+    grafting: Grafting | None = None
+
+
+Write = Callable[[Sequence[Job], Options, Path, Progress], Output]
 
 _NOT_GRAFTED = "the jets are stored in few bits or in a way of their own: the whole file is written anew"
+_NOT_TOGETHER = "the jets of TTrees and of RNTuples of one file are not compressed together (--tree)"
+_NUMBER = re.compile(r"[0-9.]+")  # in a note
 _DIGITS = 5  # of the largest error
 _PLACES, _PLACE_ENTRIES = 12, 500  # positions, and entries at each, that the sample takes from a long file
 
@@ -91,15 +122,14 @@ def compress_file(
     check_target(path, target, options.force)
     check_format(target)
     with watching(path) as check_unchanged, open_for(path, options) as found:
-        opened, plan, write = _planned(found, options)
+        jobs, write = _planned(found, options)
         with replacing(target, options.force) as temporary:
-            written = write(opened, plan, options, temporary, writing)
+            written = write(jobs, options, temporary, writing)
             with open_source(temporary) as made:
                 if options.read_back:
-                    read_back(made, opened, written, reading)
+                    read_back(made, written, reading)
                 check_unchanged()
-                notes = plan.notes + written.notes
-                report = _report(path, made, written.run, target, notes, time.perf_counter() - started)
+                report = _report(path, made, written.contents, target, written.notes, time.perf_counter() - started)
             if finished:
                 finished(temporary, report)
     return report
@@ -109,30 +139,60 @@ def plan_file(path: Named, options: Options | None = None) -> PlanReport:
     """What `compress_file` would do with each branch, without doing it; raises the same errors about the input."""
     options = _checked(options, {})
     with open_for(located(path), options) as found:
-        opened, plan, _ = _planned(found, options)
-        collections = plan.collections
-        if not options.variables:
-            four = [collection for collection in collections if not collection.beside]
-            settled = settle_by(four, options.units, _first(opened, jet_branches(four)))
-            collections = settled + [collection for collection in collections if collection.beside]
-        source, kept = opened.source, COPIED if plan.grafted else ANEW
+        jobs, _ = _planned(found, options)
+        trees, source = [job.opened.tree for job in jobs], found.source
+        branches, units = dict[str, str](), dict[str, str | None]()
+        for job in jobs:
+            collections = job.plan.collections
+            if not options.variables:
+                four = [collection for collection in collections if not collection.beside]
+                settled = settle_by(four, options.units, _first(job.opened, jet_branches(four)))
+                collections = settled + [collection for collection in collections if collection.beside]
+            branches |= {_shown(trees, job, name): fate for name, fate in _fates(job, collections).items()}
+            units |= {_shown(trees, job, collection.name): collection.units for collection in collections}
         others = [*source.trees, *source.objects] if source and not options.only_jets else []
         return PlanReport(
-            tree=opened.tree,
-            entries=opened.events.entries,
-            branches=_fates(opened, plan, collections),
-            collections={collection.name: collection.units for collection in collections},
-            others={name: kept for name in others if name != opened.tree},
-            notes=plan.notes,
+            tree=trees[0],
+            trees=trees,
+            entries=sum(job.opened.events.entries for job in jobs),
+            branches=branches,
+            collections=units,
+            others={name: COPIED if jobs[0].plan.grafted else ANEW for name in others if name not in trees},
+            notes=_in_trees({job.opened.tree: job.plan.notes for job in jobs}),
         )
+
+
+def _shown(trees: Sequence[str], job: Job, name: str) -> str:
+    return f"{job.opened.tree}/{name}" if len(trees) > 1 else name
+
+
+def _in_trees(notes: Mapping[str, Sequence[str]]) -> list[str]:
+    """The notes on trees, each once, with the trees that it is about unless it is about all.
+
+    Of notes that differ in numbers only, the first is told.
+    """
+    found: dict[str, dict[str, str]] = {}
+    for tree, told in notes.items():
+        for note in told:
+            found.setdefault(_NUMBER.sub("", note), {}).setdefault(tree, note)
+    return [_of_some(alike, len(notes)) for alike in found.values()]
+
+
+def _of_some(notes: Mapping[str, str], trees: int) -> str:
+    """A note on some trees, with their names; on several of which numbers differ, they are those of the first."""
+    (first, note), *_ = notes.items()
+    if len(set(notes.values())) > 1:
+        return f"{first}, and alike in {len(notes) - 1} more trees: {note}"
+    return note if len(notes) == trees else f"{some(notes)}: {note}"
 
 
 def _first(opened: Opened, names: Sequence[str]) -> dict[str, ak.Array]:
     return opened.events.read(names, 0, min(opened.events.entries, _PLACE_ENTRIES))
 
 
-def _fates(opened: Opened, plan: Plan, collections: Sequence[Collection]) -> dict[str, str]:
+def _fates(job: Job, collections: Sequence[Collection]) -> dict[str, str]:
     """What becomes of each branch of the tree, in the order of the file."""
+    opened, plan = job.opened, job.plan
     tree, jets = opened.tree_read, dict[str, str]()
     for collection in collections:
         unit = f" ({collection.units})" if collection.units else ""
@@ -155,38 +215,88 @@ def recognise_compressed(path: Location, target: Path, options: Options) -> Comp
     Compares version, options, and every branch and jet with the input. Raises UserError and DamagedFileError.
     """
     with open_source(target) as source:
-        run, *others = read_contents(source).runs
+        contents = read_contents(source)
+        run, *others = contents.files
         if others or (run.options, run.versions["atlasae"]) != (options.digest, version("atlasae")):
             return None
         if compare_files(path, target)["differences"]:
             return None
-        return _report(path, source, run, target, [], 0.0)
+        return _report(path, source, contents, target, [], 0.0)
 
 
-def _planned(opened: Opened, options: Options) -> tuple[Opened, Plan, Write]:
-    """The plan for an input, and what writes it: all but its jets is copied byte for byte where that can be done."""
+def _planned(opened: Opened, options: Options) -> tuple[list[Job], Write]:
+    """The plan for each tree, and what writes them: all but jets is copied byte for byte where that can be done."""
     if is_to_be_grafted(opened, options):
         opened = as_ntuple(opened)
-        return opened, make_plan(opened, replace(options, rntuple=True), grafted=True), _write_grafted_ntuple
+        plan = make_plan(opened, replace(options, rntuple=True), grafted=True)
+        return [Job(opened, plan_alone(opened, plan) if options.only_jets else plan)], _write_grafted_ntuple
     grafting = grafting_of(opened, options)
     if grafting is None:
-        return opened, make_plan(opened, options), _write_compressed
+        return _planned_anew(opened, options), _write_split if options.rntuple else _write_compressed
+    if jobs := _planned_grafts(grafting, opened, options):
+        return jobs, _write_grafted
+    job, others = _planned_graft(grafting.at(opened.tree), opened, options)
+    if others:
+        try:
+            first, *more = _planned_anew(opened, options)
+            anew = replace(first.plan, notes=[*first.plan.notes, _NOT_GRAFTED])
+            return [replace(first, plan=anew), *more], _write_compressed
+        except UserError:  # what would be lost
+            if not job.plan.collections:
+                raise
+    return [job], _write_grafted
+
+
+def _planned_anew(opened: Opened, options: Options) -> list[Job]:
+    """The plans for a file of which everything is written anew: for all trees with jets, but for the one of a part."""
+    if opened.part or not opened.others:
+        return [Job(opened, make_plan(opened, options))]
+    found = [opened.at(tree) for tree in opened.trees]
+    return [Job(one, make_plan(one, asked)) for one, asked in zip(found, options_by_tree(options, found), strict=True)]
+
+
+def _planned_grafts(grafting: Grafting, opened: Opened, options: Options) -> list[Job]:
+    """The plans for the trees of a file that is copied, if it has several with jets.
+
+    Trees that can't be compressed stay as they are; raises UserError where they would be lost.
+    """
+    if len(trees := ttrees_of(opened)) < 2:
+        return []
+    found, jobs, left = [opened.at(tree) for tree in trees], list[Job](), list[str]()
+    for one, asked in zip(found, options_by_tree(options, found), strict=True):
+        try:
+            job, _ = _planned_graft(grafting.at(one.tree), one, asked)
+        except UserError as error:
+            if grafting.alone:
+                raise
+            left.append(_stays(one.tree, error))
+        else:
+            if job.plan.collections:
+                jobs.append(job)
+            else:
+                left += job.plan.notes
+    left += [_stays(name, _NOT_TOGETHER) for name in opened.others if name not in trees]
+    return [replace(job, plan=replace(job.plan, notes=[*job.plan.notes, *left])) for job in jobs]
+
+
+def _stays(tree: str, why: object) -> str:
+    return f"tree '{tree}' stays as it is: {why}"
+
+
+def _planned_graft(grafting: Grafting, opened: Opened, options: Options) -> tuple[Job, list[Collection]]:
+    """The plan for a tree that is copied, and the collections that were left because their branches can't be made."""
     plan = plan_of(grafting, make_plan(opened, options, grafted=True))
     if (whole := unfit(grafting, plan.collections)) and opened.tree_read:
         note = f"left as they are, since more than numbers varies in their objects: {', '.join(whole)}"
         opened = replace(opened, events=opened.tree_read.leaving(whole), notes=(*opened.notes, note))
         plan = plan_of(grafting, make_plan(opened, options, grafted=True))
+    columns = [name for collection in plan.collections if collection.beside for name in collection.branches]
+    if unlike := [name for name in columns if not has_form(grafting, opened, plan.collections, name)]:
+        plan = leave_columns(plan, unlike)
     forms, others = forms_of(grafting, opened, plan.collections)
-    if others:
-        try:
-            anew = make_plan(opened, options)
-            return opened, replace(anew, notes=[*anew.notes, _NOT_GRAFTED]), _write_compressed
-        except UserError:  # what would be lost
-            plan = leave(plan, others)
-            if not plan.collections:
-                raise
+    plan = leave(plan, others) if others else plan
     plan = replace(plan, collections=as_stored(plan.collections, forms))
-    return opened, plan, partial(_write_grafted, replace(grafting, forms=forms))
+    return Job(opened, plan, replace(grafting, forms=forms)), others
 
 
 def _checked(options: Options | None, words: Mapping[str, Any]) -> Options:
@@ -240,31 +350,35 @@ def _growth(before: int, after: int) -> list[str]:
 
 
 def _report(
-    path: Location, made: Source, run: Run, target: Path, notes: list[str], seconds: float
+    path: Location, made: Source, contents: Contents, target: Path, notes: list[str], seconds: float
 ) -> CompressionReport:
     """What is reported of a file that is made, and will be called `target`."""
-    tree = made.trees[run.tree]
-    sizes, carried = jet_bytes(tree, run), _carried(tree, run)
-    file_sizes = file_bytes(path, local(made.path), run.source.get("part", (0, 1)))
-    jets = sum(entry.jets for entry in run.collections if not entry.collection.beside)
-    bytes_out = sum(sizes.values())
+    runs = contents.runs
+    named = {contents.shown(run.tree, c.collection.name): (run, c) for run in runs for c in run.collections}
+    sizes = {run.tree: jet_bytes(made.trees[run.tree], run) for run in runs}
+    collections = {name: _collection_report(name, c, sizes[run.tree]) for name, (run, c) in named.items()}
+    trees = [_tree_report(run, sum(sizes[run.tree].values())) for run in runs]
+    carried = [contents.shown(run.tree, name) for run in runs for name in _carried(made.trees[run.tree], run)]
+    file_sizes = file_bytes(path, local(made.path), runs[0].source.get("part", (0, 1)))
+    jets, bytes_out = sum(tree.jets for tree in trees), sum(tree.bytes_out for tree in trees)
     return CompressionReport(
-        entries=run.entries,
+        entries=sum(run.entries for run in runs),
         jets=jets,
-        tree=run.tree,
-        collections=[_collection_report(entry, sizes[entry.collection.name]) for entry in run.collections],
-        precision={entry.collection.name: entry.precision for entry in run.collections},
-        floors={entry.collection.name: storage_of(entry.collection).floors for entry in run.collections},
-        bits={entry.collection.name: bits_of(entry) for entry in run.collections},
-        bytes_jets_in=sum(entry.bytes_in for entry in run.collections),
+        tree=contents.tree,
+        trees=trees,
+        collections=list(collections.values()),
+        precision={name: one.precision for name, one in collections.items()},
+        floors={name: one.floors for name, one in collections.items()},
+        bits={name: one.bits for name, one in collections.items()},
+        bytes_jets_in=sum(tree.bytes_in for tree in trees),
         bytes_jets_out=bytes_out,
         bytes_per_jet=bytes_out / jets if jets else None,
-        exact_jets=sum(entry.exact_jets for entry in run.collections),
-        max_error=merge_largest(entry.max_error for entry in run.collections),
-        model_sha256=run.collections[0].model_sha256,
+        exact_jets=sum(one.exact_jets for one in collections.values()),
+        max_error=merge_largest(entry.max_error for _, entry in named.values()),
+        model_sha256=runs[0].collections[0].model_sha256,
         carried=carried,
-        dropped=run.dropped,
-        left_out=run.left_out,
+        dropped=contents.dropped,
+        left_out=contents.left_out,
         **file_sizes,
         notes=notes + _growth(file_sizes["bytes_file_in"], file_sizes["bytes_file_out"]),
         output=str(target),
@@ -272,57 +386,134 @@ def _report(
     )
 
 
-def _write_compressed(opened: Opened, plan: Plan, options: Options, path: Path, progress: Progress) -> Output:
-    """Write the file, all of it anew."""
-    start = _start(opened.events, plan, options)
-    plan = settle_plan(plan, [compressor.collection for compressor in start.compressors])
-    of_pages = {"compression": plan.compression if options.compression else PAGES} if options.rntuple else {}
-    with create(path, told=plan.compression, **of_pages) as target:
-        copied, left_out = _copy_others(opened, options, target)
-        chunks, types = _write_chunks(opened, plan, start.compressors, options, target, progress)
-        notes = start.notes() + pages.left_out_lines(left_out)
-        written = [opened.tree, *(other.name for other in copied.trees), *copied.objects]
-        notes += moved(opened.source, written) if opened.source else []
-        run = replace(_run(opened, plan, start, chunks, list(types), options), copied=copied, left_out=left_out)
-        write_contents(target, Contents([run], chunks, start.embedded))
-    return Output(run, notes, types)
+def _tree_report(run: Run, bytes_out: int) -> TreeReport:
+    return TreeReport(
+        name=run.tree,
+        entries=run.entries,
+        jets=sum(entry.jets for entry in run.collections if not entry.collection.beside),
+        bytes_in=sum(entry.bytes_in for entry in run.collections),
+        bytes_out=bytes_out,
+    )
 
 
-def _write_grafted(
-    grafting: Grafting, opened: Opened, plan: Plan, options: Options, path: Path, progress: Progress
+@dataclass(frozen=True)
+class WrittenTree:
+    """What was written of a tree: its job with the plan settled, run, chunks, type of each branch, models and notes."""
+
+    job: Job
+    run: Run
+    chunks: list[Chunk]
+    types: dict[str, ak.types.Type]
+    embedded: dict[str, bytes]
+    notes: list[str]
+
+
+def _write_trees(
+    jobs: Sequence[Job], options: Options, target: Target, progress: Progress, left: list[str] | None = None
+) -> list[WrittenTree]:
+    """Write the jets of trees one after the other; with `left`, those that can't be compressed are told there."""
+    written, errors = list[WrittenTree](), list[UserError]()
+    for job, advance in zip(jobs, in_turn(progress, [job.opened.events.entries for job in jobs]), strict=True):
+        try:
+            start = _start(job.opened.events, job.plan, options)
+        except UserError as error:
+            if left is None or len(jobs) == 1:
+                raise
+            left.append(_stays(job.opened.tree, error))
+            errors.append(error)
+        else:
+            written.append(_write_tree(job, start, options, target, advance, follows=bool(written)))
+    if not written:
+        raise errors[0]
+    return written
+
+
+def _write_tree(
+    job: Job, start: Start, options: Options, target: Target | NtupleTarget, progress: Progress, follows: bool = False
+) -> WrittenTree:
+    """Write the jets of a tree; the run `follows` that of another tree of the same file."""
+    plan = settle_plan(job.plan, [compressor.collection for compressor in start.compressors])
+    chunks, types = _write_chunks(job.opened, plan, start.compressors, options, target, progress)
+    run = replace(_run(job.opened, plan, start, chunks, list(types), options), follows=follows)
+    return WrittenTree(replace(job, plan=plan), run, chunks, types, start.embedded, job.plan.notes + start.notes())
+
+
+def _contents_of(
+    written: Sequence[WrittenTree], left_out: Sequence[LeftOut] = (), copied: Copied | None = None
+) -> Contents:
+    """The contents of the folder for trees that were written; the first run tells of all else in the file."""
+    first, *others = (one.run for one in written)
+    runs = [replace(first, left_out=list(left_out), copied=copied or Copied()), *others]
+    models = {sha: model for one in written for sha, model in one.embedded.items()}
+    return Contents(runs, [chunk for one in written for chunk in one.chunks], models)
+
+
+def _output(
+    written: Sequence[WrittenTree], contents: Contents, more: Sequence[str] = (), differences: Differences | None = None
 ) -> Output:
+    """What was written, with the notes on the trees and `more`."""
+    trees = {one.run.tree: one for one in written}
+    notes = [*_in_trees({tree: one.notes for tree, one in trees.items()}), *more]
+    opened, types = {tree: one.job.opened for tree, one in trees.items()}, {n: one.types for n, one in trees.items()}
+    return Output(contents, opened, notes, types, differences)
+
+
+def _write_compressed(jobs: Sequence[Job], options: Options, path: Path, progress: Progress) -> Output:
+    """Write the file, all of it anew."""
+    opened, plan = jobs[0].opened, jobs[0].plan
+    # pages are packed when they are split
+    of_pages = {"compression": None, "trees": RECORDS} if options.rntuple else {}
+    with create(path, told=plan.compression, **of_pages) as target:
+        copied, left_out = _copy_others(jobs, options, target)
+        written = _write_trees(jobs, options, target, progress)
+        contents = _contents_of(written, left_out, copied)
+        write_contents(target, contents)
+    made = [*contents.trees, *(other.name for other in copied.trees), *copied.objects]
+    more = pages.left_out_lines(left_out) + (moved(opened.source, made) if opened.source else [])
+    return _output(written, contents, more)
+
+
+def _write_split(jobs: Sequence[Job], options: Options, path: Path, progress: Progress) -> Output:
+    """Write the file with RNTuples, all of it anew, and split their numbers into planes of bytes."""
+    with scratch(path) as made:
+        output = _write_compressed(jobs, options, made, progress)
+        split_ntuples(made, path, jobs[0].plan.compression if options.compression else None)
+    return output
+
+
+def _write_grafted(jobs: Sequence[Job], options: Options, path: Path, progress: Progress) -> Output:
     """Write the file with all but the jets copied."""
-    start = _start(opened.events, plan, options)
-    plan = settle_plan(plan, [compressor.collection for compressor in start.compressors])
+    opened, plan, left = jobs[0].opened, jobs[0].plan, list[str]()
     with scratch(path) as stand_ins:
         with create(stand_ins) as target:
-            chunks, types = _write_chunks(opened, plan, start.compressors, options, target, progress)
-        run = replace(_run(opened, plan, start, chunks, list(types), options), left_out=grafting.left_out)
-        contents = Contents([run], chunks, start.embedded)
+            may_stay = None if options.only_jets else left
+            written = _write_trees(jobs, options, target, progress, may_stay)
+        parts = [(one.job.grafting, one.job.plan) for one in written if one.job.grafting]
+        left_out = parts[0][0].left_out
         with damage(f"'{opened.path}'"):
-            contents, copy = write_grafted(grafting, plan, stand_ins, contents, path)
-    notes = start.notes() + pages.left_out_lines(grafting.left_out)
-    return Output(contents.runs[0], notes, types, None if plan.recompression else copy.differences)
+            contents, copy = write_grafted(parts, stand_ins, _contents_of(written, left_out), path)
+    more = left + pages.left_out_lines(left_out)
+    return _output(written, contents, more, None if plan.recompression else copy.differences)
 
 
-def _write_grafted_ntuple(opened: Opened, plan: Plan, options: Options, path: Path, progress: Progress) -> Output:
+def _write_grafted_ntuple(jobs: Sequence[Job], options: Options, path: Path, progress: Progress) -> Output:
     """Write the file with the pages of an RNTuple copied."""
-    options = replace(options, rntuple=True)
-    start = _start(opened.events, plan, options)
-    plan = settle_plan(plan, [compressor.collection for compressor in start.compressors])
-    with grafted_ntuple(opened, plan, path) as target:
-        chunks, types = _write_chunks(opened, plan, start.compressors, options, target, progress)
-        run = _run(opened, plan, start, chunks, list(types), options)
-        contents = target.finish(Contents([run], chunks, start.embedded))
-    return Output(contents.runs[0], start.notes(), types)
+    (job,), options = jobs, replace(options, rntuple=True)
+    start = _start(job.opened.events, job.plan, options)
+    plan = settle_plan(job.plan, [compressor.collection for compressor in start.compressors])
+    with grafted_ntuple(job.opened, plan, path, options.only_jets) as target:
+        written = [_write_tree(job, start, options, target, progress)]
+        contents = target.finish(_contents_of(written))
+    return _output(written, contents)
 
 
-def _copy_others(opened: Opened, options: Options, target: Target) -> tuple[Copied, list[LeftOut]]:
+def _copy_others(jobs: Sequence[Job], options: Options, target: Target) -> tuple[Copied, list[LeftOut]]:
     """Copy the other trees and objects; done first, since an unwritable one may end the run."""
+    opened, trees = jobs[0].opened, [job.opened.tree for job in jobs]
     if not opened.source or options.only_jets or (opened.part and opened.part.number):
         return Copied(), []
-    source, tree, step_size = opened.source, opened.tree, options.step_size
-    return copy_others(source, tree, target, step_size, bool(options.rntuple), options.drop_unwritable)
+    nested, step_size = bool(options.rntuple), options.step_size
+    return copy_others(opened.source, trees, target, step_size, nested, options.drop_unwritable)
 
 
 def _start(events: Events, plan: Plan, options: Options) -> Start:
@@ -454,10 +645,11 @@ def _rounded_up(error: float, bound: float) -> float:
     return max(error, min(bound, float(f"{math.ceil(error * 10.0**digits)}e{-digits}")))
 
 
-def _collection_report(entry: CompressedCollection, bytes_out: int) -> CollectionReport:
+def _collection_report(name: str, entry: CompressedCollection, sizes: Mapping[str, int]) -> CollectionReport:
     collection = entry.collection
+    bytes_out = sizes[collection.name]
     return CollectionReport(
-        name=collection.name,
+        name=name,
         branches=collection.branches,
         units=collection.units,
         jets=entry.jets,
@@ -470,4 +662,5 @@ def _collection_report(entry: CompressedCollection, bytes_out: int) -> Collectio
         bytes_in=entry.bytes_in,
         bytes_out=bytes_out,
         bytes_per_jet=bytes_out / entry.jets if entry.jets else None,
+        resolutions=collection.resolution_texts,
     )

@@ -1,6 +1,8 @@
 """Decompression of a whole file, chunk by chunk, to branches with the original names."""
 
 import time
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +10,7 @@ import awkward as ak
 import numpy as np
 
 from atlasae import pages
-from atlasae.compression.chunks import Progress, Salvage, restored_events, silent
+from atlasae.compression.chunks import Progress, Salvage, in_turn, restored_events, silent
 from atlasae.compression.compress import Finished, file_bytes
 from atlasae.compression.format import (
     Contents,
@@ -16,7 +18,7 @@ from atlasae.compression.format import (
     read_contents,
 )  # fmt: skip
 from atlasae.compression.grafting import is_grafted, taken_apart, write_regrafted
-from atlasae.compression.ntuples import damage_in, is_ntuple, rewritten, write_restored_ntuple
+from atlasae.compression.ntuples import damage_in, is_ntuple, rewritten, split_ntuples, write_restored_ntuple
 from atlasae.compression.others import copy_back
 from atlasae.compression.parts import check_parts
 from atlasae.compression.plan import Options
@@ -25,12 +27,12 @@ from atlasae.compression.skims import contents_of
 from atlasae.compression.verify import compare_files
 from atlasae.errors import DamagedFileError, UserError
 from atlasae.files.branches import Branch
-from atlasae.files.outputs import check_format, check_target, replacing
+from atlasae.files.outputs import check_format, check_target, replacing, scratch
 from atlasae.files.remote import Location, Named, local, located, watching
 from atlasae.files.tables import Table, TableFacts, is_pickle, is_table, write_table
 from atlasae.files.trees import Source, open_source
 from atlasae.files.writing import Behind, Target, Writer, create
-from atlasae.report import LeftOut
+from atlasae.report import LeftOut, some
 
 
 def recognise_restored(path: Location, target: Path) -> DecompressionReport | None:
@@ -42,7 +44,7 @@ def recognise_restored(path: Location, target: Path) -> DecompressionReport | No
         contents = read_contents(source)
     if compare_files(target, path, restored=True)["differences"]:
         return None
-    return _report(contents, Salvage(), file_bytes(path, target), target, [], 0.0)
+    return _report(contents, {}, file_bytes(path, target), target, [], 0.0)
 
 
 def decompress_file(
@@ -69,11 +71,12 @@ def decompress_file(
     path, target = located(path), local(target)
     check_target(path, target, force, tables=True)
     check_format(target, tables=True)
-    lost = Salvage() if salvage else None
     with watching(path) as check_unchanged, open_source(path) as source:
         skim = contents_of(source, located(trust) if trust else None, Options.step_size)
         contents, left_out = skim.contents, list[LeftOut]()
-        _check_parts(path, contents, lost)
+        lost = {tree: Salvage() for tree in contents.trees} if salvage else None
+        for tree, one in contents.of_trees().items():
+            _check_parts(path, one, lost[tree] if lost else None)
         with replacing(target, force) as temporary:
             if is_table(target):
                 table = _restored_table(source, contents, progress or silent, lost)
@@ -82,7 +85,7 @@ def decompress_file(
                 left_out = _write_restored(source, contents, temporary, progress or silent, lost)
             check_unchanged()
             notes, sizes = [*skim.notes, *pages.left_out_lines(left_out)], file_bytes(path, temporary)
-            report = _report(contents, lost or Salvage(), sizes, target, notes, time.perf_counter() - started)
+            report = _report(contents, lost or {}, sizes, target, notes, time.perf_counter() - started)
             if finished:
                 finished(temporary, report)
     return report
@@ -98,15 +101,20 @@ def _check_parts(path: Location, contents: Contents, lost: Salvage | None) -> No
         lost.damage.append(str(error))
 
 
+Lost = Mapping[str, Salvage]  # what a salvage loses of each tree
+
+
 def _report(
-    contents: Contents, lost: Salvage, sizes: dict[str, int], target: Path, notes: list[str], seconds: float
+    contents: Contents, lost: Lost, sizes: dict[str, int], target: Path, notes: list[str], seconds: float
 ) -> DecompressionReport:
+    missing = [range_ for one in lost.values() for range_ in one.missing]
     return DecompressionReport(
-        entries=sum(chunk.entries for chunk in contents.chunks) - sum(stop - start for start, stop in lost.missing),
-        jets=sum(chunk.jets for chunk in contents.chunks) - lost.jets,
-        tree=contents.runs[0].tree,
-        missing=lost.missing,
-        damage=lost.damage,
+        entries=sum(chunk.entries for chunk in contents.chunks) - sum(stop - start for start, stop in missing),
+        jets=sum(chunk.jets for chunk in contents.chunks) - sum(one.jets for one in lost.values()),
+        tree=contents.tree,
+        trees=contents.trees,
+        missing=missing,
+        damage=list(_damage(lost)),
         **sizes,
         notes=notes,
         output=str(target),
@@ -114,8 +122,15 @@ def _report(
     )
 
 
+def _damage(lost: Lost) -> Iterator[str]:
+    """Messages about the damage that a salvage found, with the tree where there are several."""
+    for tree, one in lost.items():
+        for message in one.damage:
+            yield message if len(lost) == 1 or f"'{tree}'" in message else f"tree '{tree}': {message}"
+
+
 def _write_restored(
-    source: Source, contents: Contents, path: Path, progress: Progress, lost: Salvage | None
+    source: Source, contents: Contents, path: Path, progress: Progress, lost: Lost | None
 ) -> list[LeftOut]:
     """Write the original file; returns what of the compressed file was left out, as it can't be written."""
     if is_grafted(contents) and lost is None:
@@ -124,46 +139,77 @@ def _write_restored(
         else:
             write_regrafted(taken_apart(source, contents), path, progress)
         return []
-    not_salvaged = _not_salvaged(source, contents)
-    contents = _rewritten(source, contents, lost)
+    not_salvaged, trees = _not_salvaged(source, contents), _rewritten(source, contents, lost)
     run = contents.runs[0]
-    compression = _restored_compression(source, run)
-    with create(path, compression) as target:
-        writer = None
-        with Behind() as behind:
-            for _, restored in restored_events(source, contents, progress, lost):
-                events = {name: restored[name] for name in run.originals}  # hadd matches branches by name, in any order
-                writer = writer or _restored_tree(source, run, events, target)
-                behind.extend(writer, events)
-        if writer is None:
-            raise _all_lost(source)
-        left_out = copy_back(source, contents, target, Options.step_size, lost.damage if lost else None)
+    if not run.ntuple:
+        return not_salvaged + _write_anew(source, trees, path, progress, lost)
+    with scratch(path) as made:
+        left_out = _write_anew(source, trees, made, progress, lost)
+        split_ntuples(made, path, _restored_compression(source, run))
     return not_salvaged + left_out
 
 
+def _write_anew(
+    source: Source, trees: Mapping[str, Contents], path: Path, progress: Progress, lost: Lost | None
+) -> list[LeftOut]:
+    """Write the original file with uproot, from the contents of each tree; returns what was left out."""
+    entries, contents = [source.trees[tree].entries for tree in trees], _joined(trees)
+    with create(path, _restored_compression(source, contents.runs[0])) as target:
+        written = [
+            _write_tree(source, one, target, advance, lost[tree] if lost else None)
+            for (tree, one), advance in zip(trees.items(), in_turn(progress, entries), strict=True)
+        ]
+        if not any(written):
+            raise _all_lost(source)
+        found = lost[contents.tree].damage if lost else None
+        return copy_back(source, contents, target, Options.step_size, found)
+
+
+def _joined(trees: Mapping[str, Contents]) -> Contents:
+    """The contents of several trees as those of one file, in the order of trees."""
+    found = list(trees.values())
+    runs, chunks = [run for one in found for run in one.runs], [chunk for one in found for chunk in one.chunks]
+    return replace(found[0], runs=runs, chunks=chunks)
+
+
+def _write_tree(source: Source, contents: Contents, target: Target, progress: Progress, lost: Salvage | None) -> bool:
+    """Write one of the trees of the original file; returns whether any of it is intact."""
+    run, writer = contents.runs[0], None
+    with Behind() as behind:
+        for _, restored in restored_events(source, contents, progress, lost):
+            events = {name: restored[name] for name in run.originals}  # hadd matches branches by name, in any order
+            writer = writer or _restored_tree(source, run, events, target)
+            behind.extend(writer, events)
+    return writer is not None
+
+
 def _not_salvaged(source: Source, contents: Contents) -> list[LeftOut]:
-    """What a salvage leaves out of a grafted file: it writes the tree of the jets anew, as far as uproot can."""
+    """What a salvage leaves out of a grafted file: it writes the trees of jets anew, as far as uproot can."""
     if not is_grafted(contents):
         return []
-    tree = source.trees[contents.runs[0].tree]
+    trees = [source.trees[name] for name in contents.trees]
     others = {name for run in contents.runs for name in run.other_trees | run.other_objects}
-    branches = [LeftOut(branch.name, branch.why) for branch in (tree.nesting() if tree.is_rntuple else tree).unwritable]
-    return branches + [LeftOut(name, "only the tree of the jets is salvaged") for name in sorted(others)]
+    unwritable = [
+        LeftOut(contents.shown(tree.name, branch.name), branch.why)
+        for tree in trees
+        for branch in (tree.nesting() if tree.is_rntuple else tree).unwritable
+    ]
+    return unwritable + [LeftOut(name, "only trees of jets are salvaged") for name in sorted(others)]
 
 
-def _rewritten(source: Source, contents: Contents, lost: Salvage | None) -> Contents:
-    """The contents of a file that is to be written anew, of which a grafted one is checked before."""
+def _rewritten(source: Source, contents: Contents, lost: Lost | None) -> dict[str, Contents]:
+    """The contents of each tree of a file that is to be written anew, of which a grafted one is checked before."""
     if not is_grafted(contents):
-        return contents
-    starts = [start for _, start, _ in contents.chunks_by_run()]
-    for message, number in damage_in(source, contents):
+        return contents.of_trees()
+    for message, place in damage_in(source, contents):
         if lost is None:
             raise DamagedFileError(message)
-        if number < 0:
-            lost.damage.append(message)
+        if place is None:
+            lost[contents.tree].damage.append(message)
         else:
-            lost.spoiled[starts[number]] = message
-    return rewritten(source, contents)
+            tree, start = place
+            lost[tree].spoiled[start] = message
+    return {tree: rewritten(source, one) for tree, one in contents.of_trees().items()}
 
 
 def _restored_tree(source: Source, run: Run, events: dict[str, ak.Array], target: Target) -> Writer:
@@ -188,14 +234,16 @@ def _is_nested(branch: Branch) -> bool:
     return not (branch.holds_numbers or branch.dtype == "string" or branch.dtype.endswith(" array"))
 
 
-def _restored_table(source: Source, contents: Contents, progress: Progress, lost: Salvage | None) -> Table:
-    contents = _rewritten(source, contents, lost)
+def _restored_table(source: Source, contents: Contents, progress: Progress, lost: Lost | None) -> Table:
+    if len(contents.trees) > 1:
+        raise UserError(f"'{source.path}' has several trees: {some(contents.trees)}; write a .root file")
+    ((tree, contents),) = _rewritten(source, contents, lost).items()
     run = contents.runs[0]
     if any(branch.jagged for branch in run.carried) or any(c.collection.jagged for c in run.collections):
         raise UserError(f"'{source.path}' has several jets an event: a table has one a row; write a .root file")
     if nested := [branch.name for branch in run.carried if _is_nested(branch)]:
         raise UserError(f"'{source.path}': a table can't hold '{nested[0]}'; write a .root file")
-    chunks = [events for _, events in restored_events(source, contents, progress, lost)]
+    chunks = [events for _, events in restored_events(source, contents, progress, lost[tree] if lost else None)]
     if not chunks:
         raise _all_lost(source)
     columns = {name: np.concatenate([ak.to_numpy(chunk[name]) for chunk in chunks]) for name in run.originals}

@@ -7,13 +7,13 @@ from typing import ClassVar, Self
 import awkward as ak
 import numpy as np
 
-from atlasae.codecs.chain import JETS, InvertibleAutoencoder
-from atlasae.codecs.codec import Encoded, encode_within, restore
+from atlasae.codecs.codec import Encoded, encode_within, few_threads, restore
 from atlasae.codecs.entropy import Cells
-from atlasae.codecs.floats import AnyCodec, FloatsCodec, codec_of_config, few_threads
+from atlasae.codecs.floats import AnyCodec, FloatsCodec, codec_of_config
 from atlasae.codecs.grid import MANTISSA_BITS
 from atlasae.codecs.model import Model, default_model, domain_warning, load_model, packaged_model
 from atlasae.codecs.search import SPARE, choose_codec, encoded_bytes
+from atlasae.codecs.walk import JETS
 from atlasae.compression.collection import CompressedJets, Compressor, FileLayout, Start, as_rounded, or_other_units
 from atlasae.compression.format import CompressedCollection, Run
 from atlasae.compression.plan import Options, Plan
@@ -23,13 +23,12 @@ from atlasae.files.events import Array, Counts, counts_of, flatten, index_in_eve
 from atlasae.jets.collections import Collection
 from atlasae.jets.columns import to_branches, to_coded_columns, to_columns
 from atlasae.jets.coordinates import Bools, Floats
-from atlasae.jets.padding import Latents
 from atlasae.jets.reading import settle_by
 from atlasae.jets.stored import storage_of
-from atlasae.training.train import learn_from, learn_list
 
 WORD_BITS = np.int32((1 << MANTISSA_BITS) - 1)
 SELF = "self"  # the model that is fitted to the input
+MOST_CHOSEN_ON = 200_000  # jets of the sample on which the range of a grid is found: memory does not grow with it
 FEWEST_TO_FIT = 1000  # jets in a sample, for a model to be fitted to it
 
 
@@ -50,7 +49,7 @@ class WordsLayout:
             return _start_fitted(settled, options, sample, entries)
         model = _jet_model(options.model)
         compressors = [start_floats(collection, options, model, sample) for collection in settled]
-        warning = domain_warning(model, {c.name: sample_jets([c], sample) for c in settled})
+        warning = domain_warning(model, {c.name: sample_jets([c], sample, MOST_CHOSEN_ON) for c in settled})
         return _start(compressors, model, [warning] if warning else [])
 
     @classmethod
@@ -61,7 +60,7 @@ class WordsLayout:
         if model is None:
             raise UserError(f"model {sha[:12]} is neither in the file nor in this atlasae: upgrade atlasae")
         with damage(f"the codec of '{entry.collection.name}'", *FACTS):
-            return cls(entry.collection, codec_of_config(entry.codec, model.autoencoder))
+            return cls(entry.collection, codec_of_config(entry.codec, model.chain))
 
     def counts(self, run: Run, events: Mapping[str, ak.Array]) -> Counts:
         """The number of jets in each compressed event."""
@@ -82,19 +81,28 @@ class WordsLayout:
         exact = exact_branches(self.collection, columns, counts, encoded.exact)
         return CompressedJets(latents | exact, encoded.exact, encoded.largest)
 
-    def restore(self, events: Mapping[str, ak.Array], counts: Counts) -> dict[str, ak.Array]:
-        """The original branches; the inverse of `compress`. Raises ValueError for invalid latents or exact jets."""
-        collection = self.collection
-        latents: Latents = np.stack([flatten(events[name])[0] for name in collection.latents], axis=1)
-        columns = restore(self.codec, storage_of(collection), latents)
+    def restore(
+        self, events: Mapping[str, ak.Array], counts: Counts, wanted: Sequence[str] | None = None
+    ) -> dict[str, ak.Array]:
+        """The original branches of all variables, or of those wanted; the inverse of `compress`.
+
+        Raises ValueError for invalid latents or exact jets.
+        """
+        collection, storage = self.collection, storage_of(self.collection)
+        words = [flatten(events[name])[0].astype(np.float32, copy=False) for name in collection.latents]
+        names = storage.layout.names
+        asked = collection.variables if wanted is None else wanted
+        alone = {names.index(v) for v in asked} if names == storage.variables.names else None  # others are computed
+        columns = dict(zip(names, restore(self.codec, storage, np.stack(words).T, alone), strict=True))
         listed, exact_counts = flatten(events[collection.exact["index"]])
         index = listed.astype(np.int64)
         if not ((index >= 0) & (index < np.repeat(counts, exact_counts))).all():
             raise ValueError("exact jets that are not in their events")
         where = np.repeat(np.cumsum(counts) - counts, exact_counts) + index
-        for variable, column in zip(collection.variables, columns, strict=True):
-            column[where] = flatten(events[collection.exact[variable]])[0]
-        return to_branches(collection, columns, counts)
+        for variable in asked:
+            columns[variable][where] = flatten(events[collection.exact[variable]])[0]
+        made = to_branches(collection, list(columns.values()), counts)
+        return {collection.branches[variable]: made[collection.branches[variable]] for variable in asked}
 
     def told(self, events: Mapping[str, ak.Array], counts: Counts) -> list[Cells]:
         """What tells of other numbers of the jets: their words, in which the leading bits are of pt, eta and phi."""
@@ -134,27 +142,35 @@ class ListLayout(WordsLayout):
         storage = storage_of(collection)
         rows = storage.to_values(columns)
         variables = storage.variables.settled(rows)
-        model = learn_list(variables, rows)
+        from atlasae.training.train import learn_list  # here, as it imports torch
+
+        with few_threads():
+            model = learn_list(variables, rows)
         known = replace(collection, terms=variables.to_json())
         storage = storage_of(known)
-        codec = choose_codec(model.autoencoder, storage, options.precision, columns, dither=options.dither)
+        codec = choose_codec(model.chain, storage, options.precision, columns, dither=options.dither)
         assert isinstance(codec, FloatsCodec)
         layout = cls(replace(known, words=len(codec.grid.words)), codec)
         note = f"the model of {len(variables.variables)} variables is in the file: {len(model.content) / 1000:,.1f} kB"
         return _start([Compressor(layout, options.precision.of(storage.layout))], model, [note])
 
 
-FLOATS_LAYOUTS: dict[str, type[WordsLayout]] = {"floats": FloatsLayout, "list": ListLayout, "bottleneck": WordsLayout}
+FLOATS_LAYOUTS: dict[str, type[WordsLayout]] = {
+    "floats": FloatsLayout,
+    "resolved": WordsLayout,
+    "list": ListLayout,
+    "bottleneck": WordsLayout,
+}
 
 
 def start_floats(
     settled: Collection, options: Options, model: Model, events: Mapping[str, ak.Array]
 ) -> Compressor[WordsLayout]:
     """The compressor of a collection with known units, its codec chosen on a sample of its events."""
-    columns, precision = to_coded_columns(settled, events)[0], options.precision
+    columns, precision = thinned(to_coded_columns(settled, events)[0], MOST_CHOSEN_ON), options.precision
     settled = as_rounded(settled, precision, columns)
     storage = storage_of(settled)
-    codec = choose_codec(model.autoencoder, storage, precision, columns, dither=options.dither)
+    codec = choose_codec(model.chain, storage, precision, columns, dither=options.dither)
     return Compressor(FLOATS_LAYOUTS[codec.config()["layout"]](settled, codec), precision.of(storage.layout))
 
 
@@ -168,7 +184,10 @@ def _start_fitted(
     if len(jets) < FEWEST_TO_FIT:
         note = f"{len(jets)} jets are too few for a model of their own: the packaged one is used"
         return _start(compressors, model, [note])
-    own = learn_from(jets)
+    from atlasae.training.train import learn_from  # here, as it imports torch
+
+    with few_threads():
+        own = learn_from(jets)
     fitted = [start_floats(collection, options, own, sample) for collection in settled]
     sizes = [sampled_bytes(candidates, sample) for candidates in (compressors, fitted)]
     saved = (sizes[0] - sizes[1]) * entries / max(1, len(next(iter(sample.values()))))
@@ -185,15 +204,22 @@ def _start(compressors: Sequence[Compressor[FileLayout]], model: Model, notes: S
 
 def _jet_model(name: str) -> Model:
     model = load_model(name)
-    links = model.autoencoder.links if isinstance(model.autoencoder, InvertibleAutoencoder) else JETS
+    links = getattr(model.chain, "links", JETS)
     if [link.name for link in links] != [link.name for link in JETS]:
         raise UserError(f"model '{name}' is of {', '.join(link.name for link in links)}: jets need pt, eta, phi and m")
     return model
 
 
-def sample_jets(settled: Sequence[Collection], events: Mapping[str, ak.Array]) -> Floats:
-    """The jets (n x 4, MeV) with valid coordinates in a sample, all collections together."""
-    return np.concatenate([storage_of(c).usable_rows(to_coded_columns(c, events)[0]) for c in settled])
+def sample_jets(settled: Sequence[Collection], events: Mapping[str, ak.Array], most: int | None = None) -> Floats:
+    """The jets (n x 4, MeV) with valid coordinates in a sample, all collections together; `most` a collection."""
+    columns = [thinned(to_coded_columns(collection, events)[0], most) for collection in settled]
+    return np.concatenate([storage_of(c).usable_rows(found) for c, found in zip(settled, columns, strict=True)])
+
+
+def thinned(columns: Sequence[Array], most: int | None) -> list[Array]:
+    """Columns with every so manieth row, so that there are `most` or nearly so many."""
+    every = max(1, -(-len(columns[0]) // most)) if most else 1
+    return [column[::every] for column in columns]
 
 
 def sampled_bytes(compressors: Sequence[Compressor[WordsLayout]], events: Mapping[str, ak.Array]) -> int:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
+from itertools import islice
 from typing import Any, NotRequired, TypedDict
 
 import awkward as ak
@@ -13,7 +14,7 @@ import msgspec
 import numpy as np
 
 from atlasae.codecs.columns import ColumnsCodec
-from atlasae.compression.results import InfoReport, RunCollection, RunReport, StoredCollection, StoredColumn
+from atlasae.compression.results import InfoReport, RunCollection, RunReport, StoredCollection, StoredColumn, TreeReport
 from atlasae.errors import DamagedFileError, UserError
 from atlasae.files.branches import FOLDER, LIST, TITLES, Branch
 from atlasae.files.checksums import checksum_bytes
@@ -32,7 +33,9 @@ from atlasae.report import LeftOut, some
 FORMAT = 5  # version of the folder; to be raised when old readers would misread a new file
 # 1 stores strings, 2 bytes; 3 shifts the grid from jet to jet, and may be grafted; 4 names what makes its offsets, has
 # phi in [0, 2 pi) and jets in fixed arrays, sums as marks of grafted files, counters told once, no tree for no models.
-# 5 is the format of version 0.4.0: it has other numbers of whole jets (`beside`, layout "columns").
+# 5 is that of version 0.4.0: it may have several trees of one file, a run each, bounds by resolution (`resolutions`
+# of a collection, `resolved` grids), locations from tables (`nodes`), and other numbers of whole jets (`beside`,
+# layout "columns").
 READ = range(1, FORMAT + 1)
 BRIEF = 4  # the first format whose counters are told once and whose marks are sums
 _PARTS = "where parts of several formats were merged, decompress each by itself"
@@ -56,8 +59,10 @@ _LATER = {
     "graft",
     "alone",
     "full_turn",
+    "follows",
 }
-_LATER |= {"beside", "array", "shared", "parts", "head", "body", "listed", "called", "bytes_at", "behind"}
+_LATER |= {"resolutions", "array", "shared", "parts", "head", "body", "listed", "called", "bytes_at", "behind"}
+_LATER |= {"beside"}
 _RUNS, _CHUNKS, _MODELS, _ABOUT = (f"{FOLDER}/{name}" for name in ("runs", "chunks", "models", "about"))
 
 
@@ -134,9 +139,9 @@ class CarriedNtuple:
 class Graft:
     """What a run has of a file that was copied byte for byte, but for the jets, whose branches were taken out.
 
-    `trees` are all trees but that of the jets, the checksums of whose branches are in the chunks. `objects` are
-    checksums by path and cycle, of a file with this `uuid`: ROOT writes objects anew in another. `samples` are
-    checksums of baskets as they lie in the file, which differ where ROOT has written them anew too.
+    `trees` are all trees but those of jets, the checksums of whose branches are in the chunks. `objects` are checksums
+    by path and cycle, of a file with this `uuid`: ROOT writes objects anew in another. A run that follows another has
+    neither. `samples` are checksums of baskets as they lie in the file, which differ where ROOT has written them anew.
     """
 
     taken: TakenOut | None
@@ -161,7 +166,11 @@ class SourceFacts(TypedDict):
 
 @dataclass(frozen=True)
 class Run:
-    """One compression, with everything that decompression needs except the model."""
+    """The compression of a tree, with everything that decompression needs except the model.
+
+    A file with several trees of jets has a run for each. The first of them also tells of all else in the file; the
+    others `follow` it.
+    """
 
     source: SourceFacts
     tree: str
@@ -184,6 +193,7 @@ class Run:
     left_out: list[LeftOut] = field(default_factory=list)  # other than branches of its tree, which are in `dropped`
     options: str = ""  # `Options.digest`
     graft: Graft | None = None  # if all but the jets was copied as it is; `carried` and `copied` are empty then
+    follows: bool = False  # whether the run before is of another tree of the same file
 
     @property
     def restored(self) -> set[str]:
@@ -297,6 +307,34 @@ class Contents:
     chunks: list[Chunk]
     models: dict[str, bytes] = field(default_factory=dict)
 
+    @property
+    def tree(self) -> str:
+        """The tree of the jets; of several, the first."""
+        return self.runs[0].tree
+
+    @property
+    def trees(self) -> list[str]:
+        """The trees of jets."""
+        return list(dict.fromkeys(run.tree for run in self.runs))
+
+    @property
+    def files(self) -> list[Run]:
+        """The first run of each file that was compressed: several in a merged file."""
+        return [run for run in self.runs if not run.follows]
+
+    def of_trees(self) -> dict[str, "Contents"]:
+        """The contents of each tree of jets by itself, by its name."""
+        found = {run.tree: Contents([], [], self.models) for run in self.runs}
+        chunks = iter(self.chunks)
+        for run in self.runs:
+            found[run.tree].runs.append(run)
+            found[run.tree].chunks += islice(chunks, max(0, run.chunks))
+        return found
+
+    def shown(self, tree: str, name: str) -> str:
+        """A collection or branch of a tree as reports name it: with its tree, where there are several."""
+        return name if all(run.tree == tree for run in self.runs) else f"{tree}/{name}"
+
     def over_runs(self, name: str) -> list[CompressedCollection]:
         """The collection of this name in every run."""
         return [entry for run in self.runs for entry in run.collections if entry.collection.name == name]
@@ -308,8 +346,9 @@ class Contents:
 
     @property
     def dropped(self) -> list[str]:
-        """The branches that the runs left out of their tree, without repetition."""
-        return list(dict.fromkeys(name for run in self.runs for name in run.dropped))
+        """The branches that the runs left out of their trees, without repetition."""
+        found = dict.fromkeys((run.tree, name) for run in self.runs for name in run.dropped)
+        return [self.shown(tree, name) for tree, name in found]
 
     def chunks_by_run(self) -> Iterator[tuple[Run, int, Chunk]]:
         """Every chunk with its run and its first entry in the (merged) tree."""
@@ -363,17 +402,18 @@ def _write_models(target: Target, found: Mapping[str, bytes]) -> None:
 
 
 def read_contents(source: Source) -> Contents:
-    """The contents of the folder; raises UserError if there is none, DamagedFileError if it does not fit the tree.
+    """The contents of the folder; raises UserError if there is none, DamagedFileError if it does not fit the trees.
 
-    If the tree only has fewer entries than were compressed, the file is a skim, which is a UserError.
+    If a tree only has fewer entries than were compressed, the file is a skim, which is a UserError.
     """
     contents = read_folder(source)
-    _check_tree(source, contents)
+    for of_tree in contents.of_trees().values():
+        _check_tree(source, of_tree)
     return contents
 
 
 def read_folder(source: Source) -> Contents:
-    """The contents of the folder, not compared with the tree; raises as `read_contents` does."""
+    """The contents of the folder, not compared with the trees; raises as `read_contents` does."""
     if not is_compressed(source):
         if _is_remainder(source):
             raise DamagedFileError(f"'{source.path}' is damaged: it has no '{_RUNS}' tree, but others of its folder")
@@ -425,7 +465,9 @@ def _check(source: Source, contents: Contents) -> None:
         raise DamagedFileError(
             f"'{source.path}' is damaged: {len(contents.chunks)} chunks for {len(contents.runs)} runs; {_PARTS}"
         )
-    check_alike(contents.runs, f"'{source.path}' merges files that")
+    for of_tree in contents.of_trees().values():
+        check_alike(of_tree.runs, f"'{source.path}' merges files that")
+    _check_trees(source, contents)
     for run, start, chunk in contents.chunks_by_run():
         if len(chunk.checksums) != len(run.written) and not (run.graft and len(chunk.checksums) > len(run.written)):
             raise DamagedFileError(
@@ -433,8 +475,40 @@ def _check(source: Source, contents: Contents) -> None:
             )
 
 
+def _check_trees(source: Source, contents: Contents) -> None:
+    """Raise DamagedFileError or UserError if the runs of a file are not of different trees, or not of these only."""
+    trees = {run.tree for run in contents.runs}
+    seen = set[str]()
+    for run in contents.runs:
+        seen = seen if run.follows else set()
+        if run.tree in seen or (run.follows and not seen):
+            raise DamagedFileError(f"'{source.path}' is damaged: a run of '{run.tree}' follows none of another tree")
+        seen.add(run.tree)
+        if len(trees) > 1 and (_kind(run) != _kind(contents.runs[0]) or _kind(run) == _NTUPLE):
+            here, there = (f"{_kind(one)} in '{one.source['name']}'" for one in (contents.runs[0], run))
+            raise UserError(
+                f"'{source.path}' merges trees '{contents.tree}' and '{run.tree}', which can't be restored together: "
+                f"what is not jets is {here}, {there}; take them one by one"
+            )
+        if both := sorted(run.other_trees & trees):
+            raise UserError(
+                f"'{source.path}' merges files that can't be one: the jets of tree '{both[0]}' are compressed in some, "
+                f"not in '{run.source['name']}'; take them one by one"
+            )
+
+
+_NTUPLE = "an RNTuple that was copied"
+
+
+def _kind(run: Run) -> str:
+    """What became of all but the jets of a file."""
+    if run.graft is None:
+        return "written anew"
+    return _NTUPLE if run.graft.ntuple else "left out" if run.graft.alone else "copied"
+
+
 def _check_tree(source: Source, contents: Contents) -> None:
-    name = contents.runs[0].tree
+    name = contents.tree
     tree, entries = source.trees.get(name), sum(chunk.entries for chunk in contents.chunks)
     told = sum(run.entries for run in contents.runs)
     if tree is not None and tree.entries < entries == told and tree.is_even:
@@ -585,19 +659,37 @@ def info(named: Named) -> InfoReport:
 
 
 def _described_file(path: Location, source: Source, contents: Contents) -> InfoReport:
-    tree = source.trees[contents.runs[0].tree]
-    names = dict.fromkeys(entry.collection.name for run in contents.runs for entry in run.collections)
+    found = contents.of_trees()
+    collections = {tree: _collections_of(source.trees[tree], one) for tree, one in found.items()}
     return InfoReport(
         file=str(path),
         bytes=path.stat().st_size,
-        tree=tree.name,
-        entries=tree.entries,
+        tree=contents.tree,
+        trees=[_described_tree(source.trees[tree], told) for tree, told in collections.items()],
+        entries=sum(source.trees[tree].entries for tree in found),
         jets=sum(entry.jets for run in contents.runs for entry in run.collections if not entry.collection.beside),
-        collections=[_described(name, contents.runs, tree) for name in names],
-        carried=contents.runs[0].carried_number,
+        collections=[
+            replace(one, name=contents.shown(tree, one.name)) for tree, told in collections.items() for one in told
+        ],
+        carried=sum(one.runs[0].carried_number for one in found.values()),
         dropped=contents.dropped,
         left_out=contents.left_out,
         runs=[_described_run(run, contents) for run in contents.runs],
+    )
+
+
+def _collections_of(tree: Tree, contents: Contents) -> list[StoredCollection]:
+    names = dict.fromkeys(entry.collection.name for run in contents.runs for entry in run.collections)
+    return [_described(name, contents.runs, tree) for name in names]
+
+
+def _described_tree(tree: Tree, collections: Sequence[StoredCollection]) -> TreeReport:
+    return TreeReport(
+        name=tree.name,
+        entries=tree.entries,
+        jets=sum(one.jets for one in collections if one.columns is None),
+        bytes_in=sum(one.bytes_in for one in collections),
+        bytes_out=sum(one.bytes for one in collections),
     )
 
 
@@ -627,6 +719,7 @@ def _described(name: str, runs: list[Run], tree: Tree) -> StoredCollection:
         bytes_in=sum(entry.bytes_in for entry in entries),
         bytes=size,
         bytes_per_jet=size / jets if jets else None,
+        resolutions=entries[0].collection.resolution_texts,
         columns=_columns_of(found[0][0], entries[0]) if entries[0].collection.beside else None,
     )
 
@@ -657,10 +750,17 @@ def _described_run(run: Run, contents: Contents) -> RunReport:
     return RunReport(
         source=run.source["name"],
         source_bytes=run.source["bytes"],
+        tree=run.tree,
         entries=run.entries,
         chunks=run.chunks,
         collections=[
-            RunCollection(name=e.collection.name, precision=e.precision, bits=bits_of(e), max_error=e.max_error)
+            RunCollection(
+                name=contents.shown(run.tree, e.collection.name),
+                precision=e.precision,
+                bits=bits_of(e),
+                max_error=e.max_error,
+                resolutions=e.collection.resolution_texts,
+            )
             for e in run.collections
         ],
         model_sha256=sha,

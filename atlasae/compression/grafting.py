@@ -14,8 +14,8 @@ from typing import Any
 
 import awkward as ak
 
-from atlasae.compression.chunks import Progress, restored_events
-from atlasae.compression.format import BRIEF, CarriedTree, Contents, Graft, Run, write_contents
+from atlasae.compression.chunks import Progress, in_turn, restored_events
+from atlasae.compression.format import BRIEF, CarriedTree, Chunk, Contents, Graft, Run, write_contents
 from atlasae.compression.plan import Options, Plan
 from atlasae.errors import DamagedFileError, UserError
 from atlasae.files.branches import FOLDER
@@ -28,7 +28,7 @@ from atlasae.graft.anchors import GraftedNtuple, ntuples_of, packing
 from atlasae.graft.baskets import Form, FormPart, Unpacked, cut, embedded_basket, open_basket, pack_basket
 from atlasae.graft.buffers import REWRITE, Thing
 from atlasae.graft.comparing import compare_objects, compare_trees
-from atlasae.graft.composing import Composer, CopiedRecord
+from atlasae.graft.composing import Composer, CopiedRecord, check_sizes
 from atlasae.graft.digests import BitMarks, Digests, Marks, objects_of, sampled, samples
 from atlasae.graft.ntuple import NtupleWriter
 from atlasae.graft.records import Records, new_key
@@ -36,6 +36,7 @@ from atlasae.graft.streamers import merged_streamers, streamers_of, trees_among
 from atlasae.graft.taken import KeptBranch, TakenOut
 from atlasae.graft.trees import (
     TREES,
+    BasketPlace,
     FilledBasket,
     GraftedTree,
     counting,
@@ -60,7 +61,10 @@ from atlasae.report import LeftOut
 
 @dataclass
 class Grafting:
-    """A file whose jets are to be taken out: its records, the latest cycles of its trees, and that of the jets."""
+    """A file whose jets are to be taken out: its records, the latest cycles of its trees, and a tree of jets.
+
+    For other trees of the same file, all but `tree` and `forms` is the same (`at`).
+    """
 
     source: Source
     records: Records
@@ -70,6 +74,10 @@ class Grafting:
     left_out: list[LeftOut] = field(default_factory=list)
     ntuples: list[GraftedNtuple] = field(default_factory=list)
     alone: bool = False  # whether all but the jets is left out
+
+    def at(self, path: str) -> "Grafting":
+        """The same file with another of its trees."""
+        return replace(self, tree=next(tree for tree in self.trees if tree.path == path), forms={})
 
     def jet_holders(self, collections: Sequence[Collection]) -> list[str]:
         """The branches that hold the variables of collections, some of them in structures."""
@@ -82,38 +90,42 @@ def jet_branches(collections: Sequence[Collection]) -> list[str]:
     return [name for collection in collections for name in collection.branches.values()]
 
 
+def ttrees_of(opened: Opened) -> list[str]:
+    """The trees with jets that are TTrees."""
+    return [name for name in opened.trees if opened.source and not opened.source.trees[name].is_rntuple]
+
+
 def grafting_of(opened: Opened, options: Options) -> Grafting | None:
-    """The file taken apart, if it is to be grafted; raises UserError where it has what atlasae does not know."""
-    source, tree = opened.source, opened.tree_read
+    """The file taken apart, if its TTrees with jets are to be grafted; raises UserError for what is not known."""
+    source, tree, trees = opened.source, opened.tree_read, ttrees_of(opened)
     if source is None or tree is None or tree.is_rntuple or options.rewrites or opened.part:
         return None
     if options.only_jets:
-        return _alone(opened, source)
+        return _alone(opened, source, trees) if trees == opened.trees else None
     with damage(f"'{opened.path}'"):
         records = Records(source.read, opened.path.stat().st_size)
         refuse_others(records, trees_among(streamers_of(records)) - set(TREES))
         everything = trees_of(records)
-        left_out = list(_older(records, everything, opened.tree))
-        trees = latest(everything, opened.tree)
-        tree_of_jets = next(tree for tree in trees if tree.path == opened.tree)
-        ntuples = ntuples_of(records)
-        return Grafting(source, records, trees, tree_of_jets, left_out=left_out, ntuples=ntuples)
+        left_out = [lost for name in trees for lost in _older(records, everything, name)]
+        known, ntuples = latest(everything, trees), ntuples_of(records)
+        tree_of_jets = next(tree for tree in known if tree.path == opened.tree)
+        return Grafting(source, records, known, tree_of_jets, left_out=left_out, ntuples=ntuples)
 
 
-def _alone(opened: Opened, source: Source) -> Grafting | None:
-    """The tree of the jets without all else of the file; None where it has what atlasae does not know."""
+def _alone(opened: Opened, source: Source, names: Sequence[str]) -> Grafting | None:
+    """The trees of jets without all else of the file; None where it has what atlasae does not know."""
     with suppress(UserError), damage(f"'{opened.path}'"):
         records = Records(source.read, opened.path.stat().st_size)
-        tree = newest_tree(records, opened.tree)
-        records.leave_only(tree.key)
-        return Grafting(source, records, [tree], tree, alone=True)
+        trees = [newest_tree(records, name) for name in names]
+        records.leave_only([tree.key for tree in trees])
+        return Grafting(source, records, trees, trees[0], alone=True)
     return None
 
 
 def _older(records: Records, trees: Sequence[GraftedTree], name: str) -> Iterator[LeftOut]:
     """The older cycles of a tree; those without baskets of their own are earlier saves, thus minor."""
     *older, newest = sorted((tree for tree in trees if tree.path == name), key=lambda tree: tree.key.cycle)
-    known = _baskets_of(records, newest)
+    known = _baskets_of(records, newest) if older else set()
     for tree in older:
         minor = _baskets_of(records, tree) <= known
         yield LeftOut(f"cycle {tree.key.cycle} of '{name}'", "only the latest is carried", minor)
@@ -123,13 +135,18 @@ def _baskets_of(records: Records, tree: GraftedTree) -> set[int]:
     return {place.at for branch in tree.branches() for place in places(branch, records)}
 
 
-def latest(trees: Sequence[GraftedTree], name: str) -> list[GraftedTree]:
-    """The trees of a file without older cycles of the tree `name`."""
-    cycles = [tree.key.cycle for tree in trees if tree.path == name]
+def latest(trees: Sequence[GraftedTree], names: Sequence[str]) -> list[GraftedTree]:
+    """The trees of a file without older cycles of the trees with these names."""
+    newest: dict[str, GraftedTree] = {}
     for tree in trees:
-        if tree.path == name and tree.key.cycle != max(cycles):
-            tree.folder.keys.remove(tree.key)
-    return [tree for tree in trees if tree.path != name or tree.key.cycle == max(cycles)]
+        if tree.path not in newest or tree.key.cycle > newest[tree.path].key.cycle:
+            newest[tree.path] = tree
+    wanted = set(names)
+    older = [tree for tree in trees if tree.path in wanted and tree is not newest[tree.path]]
+    for tree in older:
+        tree.folder.keys.remove(tree.key)
+    gone = {id(tree) for tree in older}
+    return [tree for tree in trees if id(tree) not in gone]
 
 
 def forms_of(
@@ -157,6 +174,12 @@ def forms_of(
                 break
             forms[holder] = form
     return forms, others
+
+
+def has_form(grafting: Grafting, opened: Opened, collections: Sequence[Collection], name: str) -> bool:
+    """Whether the values of a branch of other numbers of jets are stored in a way that can be made again."""
+    collection = next(c for c in collections if c.beside and name in c.branches)
+    return not forms_of(grafting, opened, [replace(collection, branches={name: name})])[1]
 
 
 def unfit(grafting: Grafting, collections: Sequence[Collection]) -> list[str]:
@@ -278,37 +301,67 @@ class Copy:
         yield from (f"RNTuple '{path}' differs" for path in changed)
 
 
+@dataclass(frozen=True)
+class Operated:
+    """A tree whose jets were taken out: what these were, the counters that stayed, and samples of its baskets."""
+
+    tree: GraftedTree
+    taken: TakenOut
+    counters: dict[str, Thing]
+    samples: dict[str, int]
+
+    @classmethod
+    def of(cls, grafting: Grafting, plan: Plan) -> "Operated":
+        """Take out the jets of a tree, and what is to be dropped."""
+        tree, counters, holders = grafting.tree, _counters_kept(grafting, plan), grafting.jet_holders(plan.collections)
+        if grafting.alone:
+            drop_others(tree, [*holders, *counters])
+        else:
+            drop(tree, plan.dropped)
+        taken = TakenOut.of(tree, take_out(tree, holders), grafting.forms)
+        return cls(tree, taken, counters, samples(grafting.records, sampled(grafting.records, tree)))
+
+
 def write_grafted(
-    grafting: Grafting, plan: Plan, stand_ins: Path, contents: Contents, path: Path
+    parts: Sequence[tuple[Grafting, Plan]], stand_ins: Path, contents: Contents, path: Path
 ) -> tuple[Contents, Copy]:
-    """Write the input without its jets, with their stand-ins; returns the contents of the folder `atlasae`, and all."""
-    tree, run = grafting.tree, contents.runs[0]
-    counters = _counters_kept(grafting, plan)
-    holders = grafting.jet_holders(plan.collections)
-    if grafting.alone:
-        drop_others(tree, [*holders, *counters])
-    else:
-        drop(tree, plan.dropped)
-    taken = take_out(tree, holders)
-    out, objects = TakenOut.of(tree, taken, grafting.forms), dict(objects_of(grafting.records, FOLDER))
-    found = samples(grafting.records, sampled(grafting.records, tree))
-    with Composer(path, grafting.records) as composer, _of_file(stand_ins) as made:
-        edges = list(accumulate(chunk.entries for chunk in contents.chunks))
-        digests = Digests(grafting.records, grafting.trees, {tree.path: edges})
-        composer.copy_all(grafting.trees, digests.seen, plan.recompression)
-        carried = dict(carried_trees([other for other in grafting.trees if other is not tree], digests))
-        ntuples = {one.path: one.copy(composer, packing(PAGES)) for one in grafting.ntuples}
-        carried |= {one.path: carried_ntuple(one, ntuples[one.path]) for one in grafting.ntuples}
-        marks = [Marks.of(*digests.in_groups(tree.path, number)).numbers for number in range(len(edges))]
-        number = 0 if grafting.alone else len(tree.names)
-        graft = Graft(out, carried, objects, grafting.source.uuid, number, found, alone=grafting.alone)
-        _put_stand_ins(composer, grafting, made, counters)
-        pairs = zip(contents.chunks, marks, strict=True)
-        chunks = [replace(chunk, checksums=chunk.checksums + numbers) for chunk, numbers in pairs]
-        contents = replace(contents, runs=[replace(run, graft=graft)], chunks=chunks)
+    """Write the input without the jets of some trees, with their stand-ins, in the order of the runs in `contents`.
+
+    `stand_ins` is a file with a tree of stand-ins for each. Returns the contents of the folder `atlasae`, and all.
+    """
+    file, plan = parts[0]
+    operated = [Operated.of(*part) for part in parts]
+    trees = [one.tree for one in operated] if file.alone else file.trees
+    objects, of_trees = dict(objects_of(file.records, FOLDER)), contents.of_trees()
+    with Composer(path, file.records) as composer, _of_file(stand_ins) as made:
+        edges = {name: list(accumulate(chunk.entries for chunk in one.chunks)) for name, one in of_trees.items()}
+        digests = Digests(file.records, trees, edges)
+        composer.copy_all(trees, digests.seen, plan.recompression)
+        ntuples = {one.path: one.copy(composer, packing(PAGES)) for one in file.ntuples}
+        carried = dict(carried_trees([tree for tree in trees if tree.path not in edges], digests))
+        carried |= {one.path: carried_ntuple(one, ntuples[one.path]) for one in file.ntuples}
+        chunks = [chunk for name, one in of_trees.items() for chunk in _marked(one.chunks, name, digests)]
+        runs = []
+        for run, one in zip(contents.runs, operated, strict=True):
+            beside = ({}, {}) if run.follows else (carried, objects)
+            number = 0 if file.alone else len(one.tree.names)
+            graft = Graft(one.taken, *beside, file.source.uuid, number, one.samples, alone=file.alone)
+            runs.append(replace(run, graft=graft))
+        put = {tree.path: tree for tree in trees_of(made)}
+        for one in operated:
+            _put_stand_ins(composer, one, put[one.tree.path], made)
+        composer.add_streamers(made)
+        contents = replace(contents, runs=runs, chunks=chunks)
         add_contents(composer, contents)
-        composer.finish(grafting.trees)
-    return contents, Copy(composer.kept, grafting.trees, ntuples)
+        composer.finish(trees)
+    return contents, Copy(composer.kept, trees, ntuples)
+
+
+def _marked(chunks: Sequence[Chunk], tree: str, digests: Digests) -> Iterator[Chunk]:
+    """The chunks of a tree, with the marks of its carried branches behind their checksums."""
+    for number, chunk in enumerate(chunks):
+        marks = Marks.of(*digests.in_groups(tree, number)).numbers
+        yield replace(chunk, checksums=chunk.checksums + marks)
 
 
 def carried_trees(trees: Sequence[GraftedTree], digests: Digests) -> Iterator[tuple[str, CarriedTree]]:
@@ -338,18 +391,17 @@ def _counters_kept(grafting: Grafting, plan: Plan) -> dict[str, Thing]:
     return found
 
 
-def _put_stand_ins(composer: Composer, grafting: Grafting, made: Records, counters: Mapping[str, Thing]) -> None:
+def _put_stand_ins(composer: Composer, operated: Operated, other: GraftedTree, made: Records) -> None:
     """Copy the baskets of the stand-ins, and put their branches into the tree, counted by what counted the jets."""
-    (other,) = trees_of(made)
-    names = set(grafting.tree.names)
+    tree, counters = operated.tree, operated.counters
+    names = set(tree.names)
     ours = [branch for _, branch in other.walk() if branch.name not in counters]
     if taken := names.intersection(branch.name for branch in ours):
         raise UserError(f"branch '{min(taken)}' is in the way of the jets: leave it out with --drop")
-    composer.copy_baskets(made, ours, grafting.tree.folder.at)
+    composer.copy_baskets(made, ours, tree.folder.at)
     for branch in ours:
         point(branch, lambda leaf: counters.get(leaf.name, leaf))
-        put_in(grafting.tree, branch)
-    composer.add_streamers(made)
+        put_in(tree, branch)
 
 
 def add_contents(composer: Composer, contents: Contents) -> None:
@@ -373,38 +425,29 @@ def add_contents(composer: Composer, contents: Contents) -> None:
 
 
 _FEWEST = 1000  # bytes of a basket
+Spoiled = tuple[str, int]  # a chunk that is damaged: its tree, and its first entry
 
 
-@dataclass
-class Grafted:
-    """A grafted file taken apart: its records, its trees without stand-ins, and that of the jets."""
+@dataclass(frozen=True)
+class GraftedJets:
+    """A tree of jets of a grafted file taken apart: its contents, the tree without stand-ins, the place of samples."""
 
-    source: Source
     contents: Contents
-    records: Records
-    trees: list[GraftedTree]
     tree: GraftedTree
-    ntuples: list[GraftedNtuple]
+    sampled: dict[str, BasketPlace]
 
-    def __post_init__(self) -> None:
-        """Find the samples, before the tree is changed."""
-        self._sampled = sampled(self.records, self.tree, self.graft.samples)
-
-    @property
-    def run(self) -> Run:
-        """The first run."""
-        return self.contents.runs[0]
+    @classmethod
+    def of(cls, records: Records, contents: Contents, tree: GraftedTree) -> "GraftedJets":
+        """Take the stand-ins out of a tree of jets, whose contents these are, and what was written beside them."""
+        run = contents.runs[0]
+        ours = {name for entry in run.collections for name in stand_ins(entry.collection, run.counters)}
+        take_out(tree, {*ours, *(branch.name for branch in run.carried)})
+        return cls(contents, tree, sampled(records, tree, graft_of(run).samples))
 
     @property
     def graft(self) -> Graft:
         """What the first run tells of its branches."""
-        assert self.run.graft is not None
-        return self.run.graft
-
-    @property
-    def is_untouched(self) -> bool:
-        """Whether ROOT has not written the file anew since."""
-        return self.source.uuid == self.graft.uuid and len(self.contents.runs) == 1
+        return graft_of(self.contents.runs[0])
 
     def put_back(self) -> list[tuple[Thing, KeptBranch]]:
         """Put the branches of the jets back in their places, without values; returns those that are to hold values."""
@@ -419,25 +462,61 @@ class Grafted:
         pairs = zip(things, taken.branches, strict=True)
         return [(thing, kept) for thing, kept in pairs if not kept.is_group]
 
+    def held(self, branch: str) -> list[str]:
+        """The numbers of the structures of a branch that was taken out; other branches hold themselves."""
+        named = self.graft.taken.named if self.graft.taken else ()
+        return next(([part.name for part in kept.form.parts] for name, kept in named if name == branch), []) or [branch]
+
+
+def graft_of(run: Run) -> Graft:
+    """What the run of a grafted file tells of what was copied."""
+    assert run.graft is not None
+    return run.graft
+
+
+@dataclass
+class Grafted:
+    """A grafted file taken apart: its records, its trees without stand-ins, and those of jets among them."""
+
+    source: Source
+    contents: Contents
+    records: Records
+    trees: list[GraftedTree]
+    jets: list[GraftedJets]
+    ntuples: list[GraftedNtuple]
+
+    @property
+    def graft(self) -> Graft:
+        """What the first run tells of all but its tree."""
+        return graft_of(self.contents.runs[0])
+
+    @property
+    def is_untouched(self) -> bool:
+        """Whether ROOT has not written the file anew since."""
+        return self.source.uuid == self.graft.uuid and len(self.contents.files) == 1
+
     @cached_property
     def restreamed(self) -> set[str]:
         """The branches of objects, if ROOT has written all baskets anew, as hadd does for another compression.
 
         Their bytes differ then: ROOT writes other versions of classes, and not all members without their dictionaries.
         """
-        known = self.graft.samples
         if self.is_untouched:
             return set()
-        found = samples(self.records, self._sampled)
-        if any(known.get(path) == value for path, value in found.items()):
-            return set()
+        for one in self.jets:
+            found = samples(self.records, one.sampled)
+            if any(one.graft.samples.get(path) == value for path, value in found.items()):
+                return set()
         return {branch.name for tree in self.trees for branch in tree.branches() if branch.kind != "TBranch"}
 
     def edges(self) -> dict[str, list[int]]:
-        """The last entries of the chunks of the tree of jets, and of each run in every other tree, by its path."""
-        paths = {path for run in self.contents.runs if run.graft for path in run.graft.trees}
-        edges = {path: list(accumulate(_entries(run, path) for run in self.contents.runs)) for path in paths}
-        return edges | {self.tree.path: list(accumulate(chunk.entries for chunk in self.contents.chunks))}
+        """The last entries of the chunks of trees of jets, and of each file in every other tree, by its path."""
+        files = self.contents.files
+        paths = {path for run in files for path in graft_of(run).trees}
+        edges = {path: list(accumulate(_entries(run, path) for run in files)) for path in paths}
+        for one in self.jets:
+            edges[one.tree.path] = list(accumulate(chunk.entries for chunk in one.contents.chunks))
+        return edges
 
     def digests(self, sparing: bool = False) -> Digests:
         """The checksums of all carried branches, in the ranges that have checksums in the file, of baskets to come."""
@@ -448,37 +527,35 @@ class Grafted:
         edges = self.edges()
         return {one.path: one.read(edges.get(one.path, ())) for one in self.ntuples}
 
-    def damaged(self, digests: Digests, ntuples: Mapping[str, NtupleWriter]) -> Iterator[tuple[str, int]]:
-        """Messages about what differs from what was written, each with the number of its chunk, or -1."""
-        yield from self._damaged_chunks(digests)
-        known = {tree.path for tree in self.trees}
-        for number, run in enumerate(self.contents.runs):
-            for path, carried in (run.graft.trees if run.graft else {}).items():
+    def damaged(self, digests: Digests, ntuples: Mapping[str, NtupleWriter]) -> Iterator[tuple[str, Spoiled | None]]:
+        """Messages about what differs from what was written, each with tree and first entry of its chunk, if any."""
+        for one in self.jets:
+            yield from self._damaged_chunks(one, digests)
+        known, edges = {tree.path for tree in self.trees}, self.edges()
+        for number, run in enumerate(self.contents.files):
+            for path, carried in graft_of(run).trees.items():
                 if path in ntuples:
                     if differs_from(carried, ntuples[path], number):
-                        yield (
-                            f"RNTuple '{path}' is damaged: the checksum of its columns differs; get the file again",
-                            -1,
-                        )
+                        message = f"RNTuple '{path}' is damaged: the checksum of its columns differs"
+                        yield f"{message}; get the file again", None
                 elif path not in known:
-                    yield f"'{self.source.path}' is damaged: '{path}' was in it and is gone", -1
+                    yield f"'{self.source.path}' is damaged: '{path}' was in it and is gone", None
                 elif changed := self._changed(carried.marks.numbers, run, digests, path, number):
-                    where = f"of tree '{path}' in entries {self._start(path, number)} to {self.edges()[path][number]}"
-                    yield _told(changed, where), -1
+                    start = edges[path][number - 1] if number else 0
+                    yield _told(changed, f"of tree '{path}' in entries {start} to {edges[path][number]}"), None
 
-    def _damaged_chunks(self, digests: Digests) -> Iterator[tuple[str, int]]:
-        for number, (run, start, chunk) in enumerate(self.contents.chunks_by_run()):
+    def _damaged_chunks(self, jets: GraftedJets, digests: Digests) -> Iterator[tuple[str, Spoiled | None]]:
+        path = jets.tree.path
+        of_tree = f"of tree '{path}' " * (len(self.jets) > 1)
+        for number, (run, start, chunk) in enumerate(jets.contents.chunks_by_run()):
             marks = chunk.checksums[len(run.written) :]
-            if changed := self._changed(marks, run, digests, self.tree.path, number):
-                yield _told(changed, f"in entries {start} to {start + chunk.entries}"), number
+            if changed := self._changed(marks, run, digests, path, number):
+                yield _told(changed, f"{of_tree}in entries {start} to {start + chunk.entries}"), (path, start)
 
     def _changed(self, marks: list[int], run: Run, digests: Digests, path: str, number: int) -> list[str]:
         """The names of branches that differ from what was written, but for those that ROOT has written anew."""
         changed = changed_branches_of(digests, path, number, marks, run)
         return [name for name in changed if name not in self.restreamed]
-
-    def _start(self, path: str, number: int) -> int:
-        return self.edges()[path][number - 1] if number else 0
 
     def check(self, digests: Digests, ntuples: Mapping[str, NtupleWriter]) -> None:
         """Raise DamagedFileError if a checksum differs of what the digests have seen, or of RNTuples."""
@@ -488,11 +565,13 @@ class Grafted:
     def check_taken(self) -> None:
         """Raise DamagedFileError if the branches of the jets can't be put back; else they are, without values."""
         with damage(f"'{FOLDER}' in '{self.source.path}'", *FACTS):
-            self.put_back()
+            for one in self.jets:
+                one.put_back()
 
-    def check_streamers(self) -> None:
-        """Raise DamagedFileError if the streamer infos are not where the file's header says."""
+    def check_records(self) -> None:
+        """Raise DamagedFileError if records or streamer infos are not where the file says, or of another size."""
         with damage(f"'{self.source.path}'"):
+            check_sizes(self.records, self.trees)
             merged_streamers(self.records, (), 0)
 
     def check_objects(self) -> None:
@@ -527,38 +606,43 @@ def is_grafted(contents: Contents) -> bool:
 
 def taken_apart(source: Source, contents: Contents) -> Grafted:
     """A grafted file taken apart, without the stand-ins and the folder `atlasae`; raises DamagedFileError."""
-    run = contents.runs[0]
+    of_trees = contents.of_trees()
     with damage(f"'{source.path}'", *FACTS):
         records = Records(source.read, source.path.stat().st_size)
-        trees = latest(trees_of(records), run.tree)
-        tree = next(tree for tree in trees if tree.path == run.tree)
-        ours = {name for entry in run.collections for name in stand_ins(entry.collection, run.counters)}
-        take_out(tree, {*ours, *(branch.name for branch in run.carried)})
+        trees = latest(trees_of(records), list(of_trees))
+        known = {tree.path: tree for tree in trees}
+        jets = [GraftedJets.of(records, one, known[name]) for name, one in of_trees.items()]
         records.leave_out(FOLDER)
         trees = [tree for tree in trees if not tree.path.startswith(f"{FOLDER}/")]
-        return Grafted(source, contents, records, trees, tree, ntuples_of(records))
+        return Grafted(source, contents, records, trees, jets, ntuples_of(records))
 
 
-def compare_grafted(opened: Opened, grafted: Grafted) -> tuple[list[str], list[str]]:
-    """The differences between an original and all of a grafted file but the jets, and the branches with other data."""
-    source, run = opened.source, grafted.run
+def compare_grafted(opened: Opened, grafted: Grafted) -> tuple[list[str], dict[str, set[str]]]:
+    """The differences between an original and all of a grafted file but the jets.
+
+    Returned with the branches with other data of each tree of jets.
+    """
+    source = opened.source
     if source is None:
-        return ["the original is no ROOT file"], []
+        return ["the original is no ROOT file"], {}
     with damage(f"'{source.path}'", *FACTS):
         records = Records(source.read, source.path.stat().st_size)
-        tree, trees = _without_jets(records, run)
+        trees = _without_jets(records, grafted.contents, source)
         exactly = grafted.is_untouched
         found = list(compare_trees(trees, grafted.trees, exactly))
         digests = grafted.digests(sparing=True)
         digests.read()
         ntuples = grafted.read_ntuples()
         grafted.check(digests, ntuples)
-        found += _compare_ntuples([] if run.graft and run.graft.alone else ntuples_of(records), ntuples)
+        found += _compare_ntuples([] if grafted.graft.alone else ntuples_of(records), ntuples)
         others = Digests(records, trees, grafted.edges())
         data = list(_compare_data(grafted, digests, others, {one.path: one.thing["fEntries"] for one in trees}))
-        found += [message for message, _ in data]
+        found += [message for message, _, _ in data]
         found += compare_objects(records, grafted.records, FOLDER, exactly)
-    return found, [name for _, name in data if name]
+    changed = {one.tree.path: set[str]() for one in grafted.jets}
+    for _, path, name in data:
+        changed.setdefault(path, set()).add(name)
+    return found, changed
 
 
 def _compare_ntuples(originals: Sequence[GraftedNtuple], others: Mapping[str, NtupleWriter]) -> Iterator[str]:
@@ -570,42 +654,50 @@ def _compare_ntuples(originals: Sequence[GraftedNtuple], others: Mapping[str, Nt
             yield f"RNTuple '{path}' differs"
 
 
-def _without_jets(records: Records, run: Run) -> tuple[GraftedTree, list[GraftedTree]]:
-    """The tree of the jets in an original file, and all trees, without the jets and what was left out."""
-    assert run.graft is not None
-    names = [name for name, _ in run.graft.taken.named] if run.graft.taken else []
-    if run.graft.alone:
-        tree = newest_tree(records, run.tree)
-        records.leave_only(tree.key)
-        trees = [tree]
-        drop_others(tree, [*names, *_counters([entry.collection for entry in run.collections])])
+def _without_jets(records: Records, contents: Contents, source: Source) -> list[GraftedTree]:
+    """The trees of an original file, without the jets and what was left out."""
+    runs = {name: one.runs[0] for name, one in contents.of_trees().items() if name in source.trees}
+    if graft_of(contents.runs[0]).alone:
+        trees = [newest_tree(records, name) for name in runs]
+        records.leave_only([tree.key for tree in trees])
     else:
-        trees = latest(trees_of(records), run.tree)
-        tree = next(tree for tree in trees if tree.path == run.tree)
+        trees = latest(trees_of(records), list(runs))
+    for tree in trees:
+        if tree.path in runs:
+            _leave_jets_out(tree, runs[tree.path])
+    return trees
+
+
+def _leave_jets_out(tree: GraftedTree, run: Run) -> None:
+    """Take out of a tree of an original file what a run took out and left out."""
+    graft = graft_of(run)
+    names = [name for name, _ in graft.taken.named] if graft.taken else []
+    if graft.alone:
+        drop_others(tree, [*names, *_counters([entry.collection for entry in run.collections])])
     known = {*tree.names, *tree.paths()}
     take_out(tree, [name for name in names if name in known], wholly=run.format >= BRIEF)
     drop(tree, [name for name in run.dropped if name in known])
-    return tree, trees
 
 
 def _compare_data(
     grafted: Grafted, mine: Digests, theirs: Digests, entries: Mapping[str, int]
-) -> Iterator[tuple[str, str]]:
-    """Messages about branches with other data, each with the name of the branch if its tree is that of the jets.
+) -> Iterator[tuple[str, str, str]]:
+    """Messages about branches with other data, each with the tree and the name of the branch.
 
     `entries` are those of the original's trees; ranges that go beyond are not compared.
     """
+    jets = {one.tree.path for one in grafted.jets}
     for path, edges in grafted.edges().items():
-        start, main = 0, path == grafted.tree.path
+        start, main = 0, path in jets
         if not main and entries.get(path) not in (None, edges[-1]):
-            yield f"tree '{path}' has {edges[-1]} entries, {entries[path]} in the original", ""
+            yield f"tree '{path}' has {edges[-1]} entries, {entries[path]} in the original", path, ""
         within = [stop for stop in edges if stop <= entries.get(path, -1)]
         for number, stop in enumerate(within):
             others = _by_name(theirs.found(path, number))
             for name, values in _by_name(mine.found(path, number)).items():
                 if others.get(name, values) != values:
-                    of = "" if main else f" of tree '{path}'"
-                    yield f"branch '{name}'{of} differs in entries {start} to {stop}", name * main
+                    of = "" if main and len(jets) == 1 else f" of tree '{path}'"
+                    yield f"branch '{name}'{of} differs in entries {start} to {stop}", path, name
             start = stop
 
 
@@ -617,28 +709,32 @@ def _by_name(found: Sequence[tuple[str, int]]) -> dict[str, list[int]]:
     return values
 
 
-def damage_of(grafted: Grafted) -> list[tuple[str, int]]:
-    """Messages about all damage but that of the jets, each with the number of its chunk in the tree of jets, or -1."""
+def damage_of(grafted: Grafted) -> list[tuple[str, Spoiled | None]]:
+    """Messages about all damage but that of the jets, each with the tree and first entry of its chunk, if any."""
     digests = grafted.digests(sparing=True)
     digests.read()
     found = list(grafted.damaged(digests, grafted.read_ntuples()))
-    for check in (grafted.check_objects, grafted.check_taken, grafted.check_streamers):
+    for check in (grafted.check_objects, grafted.check_taken, grafted.check_records):
         try:
             check()
         except DamagedFileError as error:
-            found.append((str(error), -1))
+            found.append((str(error), None))
     return found
 
 
 def as_rewritten(source: Source, contents: Contents) -> Contents:
-    """The contents of a grafted file as if all that uproot can read had been written anew, without its checksums."""
+    """The contents of one tree of a grafted file as if all that uproot can read had been written anew.
+
+    The checksums of what was copied are left out.
+    """
     if not is_grafted(contents):
         return contents
-    grafted, tree = taken_apart(source, contents), source.trees[contents.runs[0].tree]
+    run, tree = contents.runs[0], source.trees[contents.tree]
     with damage(f"'{source.path}'", *FACTS):
-        grafted.put_back()
-    run = grafted.run
-    order = list(dict.fromkeys(name for branch in grafted.tree.names for name in _held(grafted, branch)))
+        records = Records(source.read, source.path.stat().st_size)
+        jets_of = GraftedJets.of(records, contents, newest_tree(records, contents.tree))
+        jets_of.put_back()
+        order = list(dict.fromkeys(name for branch in jets_of.tree.names for name in jets_of.held(branch)))
     jets, known = set(run.originals), {branch.name: branch for branch in tree.branches}
     kept = [known[name] for name in order if name in known and name not in jets]
     counters = name_counters([entry.collection for entry in run.collections], kept, {*order, *run.counters.values()})
@@ -657,13 +753,6 @@ def as_rewritten(source: Source, contents: Contents) -> Contents:
     return replace(contents, runs=runs, chunks=made)
 
 
-def _held(grafted: Grafted, branch: str) -> list[str]:
-    """The numbers of the structures of a branch that was taken out; other branches hold themselves."""
-    taken = grafted.graft.taken
-    named = taken.named if taken else ()
-    return next(([part.name for part in kept.form.parts] for name, kept in named if name == branch), []) or [branch]
-
-
 def write_regrafted(grafted: Grafted, path: Path, progress: Progress) -> None:
     """Write the original file; raises DamagedFileError if a checksum differs."""
     with damage(f"'{grafted.source.path}'"), Composer(path, grafted.records) as composer:
@@ -673,15 +762,23 @@ def write_regrafted(grafted: Grafted, path: Path, progress: Progress) -> None:
         edges, pages = grafted.edges(), packing(PAGES)
         ntuples = {one.path: one.copy(composer, pages, edges.get(one.path, ())) for one in grafted.ntuples}
         grafted.check(digests, ntuples)
-        with damage(f"'{FOLDER}' in '{grafted.source.path}'", *FACTS):
-            filled = grafted.put_back()
-        fillers = [Filler(composer, grafted, thing, kept.form, kept.called) for thing, kept in filled]
-        for _, events in restored_events(grafted.source, grafted.contents, progress):
-            for filler in fillers:
-                filler.add(events)
-        for filler in fillers:
-            fill(grafted.tree, filler.branch, filler.written)
+        entries = [one.tree.thing["fEntries"] for one in grafted.jets]
+        for one, advance in zip(grafted.jets, in_turn(progress, entries), strict=True):
+            _fill_jets(grafted, one, composer, advance)
         composer.finish(grafted.trees)
+
+
+def _fill_jets(grafted: Grafted, jets: GraftedJets, composer: Composer, progress: Progress) -> None:
+    """Put the branches of the jets back into a tree, and write their baskets."""
+    with damage(f"'{FOLDER}' in '{grafted.source.path}'", *FACTS):
+        filled = jets.put_back()
+    setting = grafted.records.head.compress
+    fillers = [Filler(composer, jets.tree, setting, thing, kept.form, kept.called) for thing, kept in filled]
+    for _, events in restored_events(grafted.source, jets.contents, progress):
+        for filler in fillers:
+            filler.add(events)
+    for filler in fillers:
+        fill(jets.tree, filler.branch, filler.written)
 
 
 @dataclass
@@ -689,7 +786,8 @@ class Filler:
     """Writes the baskets of a branch, in its own form, of about the size that it says."""
 
     composer: Composer
-    grafted: Grafted
+    tree: GraftedTree
+    compression: int  # of the file, for branches that have none of their own
     branch: Thing
     form: Form
     called: str = ""
@@ -712,11 +810,11 @@ class Filler:
             self._write([values[begin:end] for values in columns], counts[first:last])
 
     def _write(self, columns: Sequence[Any], counts: Any) -> None:
-        tree, composer = self.grafted.tree, self.composer
+        tree, composer = self.tree, self.composer
         key = new_key(
             b"TBasket", self.branch["fName"], tree.key.name, composer.end, tree.folder.at, tree.key.datime, big=True
         )
         data, offsets = self.form.pack_all(columns, counts)
-        setting = compression_of(self.branch["fCompress"] or self.grafted.records.head.compress)
+        setting = compression_of(self.branch["fCompress"] or self.compression)
         record, size = pack_basket(data, offsets, len(counts), setting, key)
         self.written.append(FilledBasket(composer.append(record), len(record), size, len(counts)))

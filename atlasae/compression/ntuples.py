@@ -6,12 +6,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import accumulate
 from pathlib import Path
+from typing import Any
 
 import awkward as ak
 
 from atlasae.compression.chunks import Progress, restored_events
 from atlasae.compression.format import CarriedNtuple, CarriedTree, Contents, Graft, Run
 from atlasae.compression.grafting import (
+    Spoiled,
     add_contents,
     as_rewritten,
     carried_ntuple,
@@ -27,9 +29,9 @@ from atlasae.compression.plan import Options, Plan
 from atlasae.errors import DamagedFileError
 from atlasae.files.branches import FOLDER
 from atlasae.files.damage import FACTS, damage
-from atlasae.files.trees import Source, Tree
+from atlasae.files.trees import Source, Tree, open_source
 from atlasae.files.writing import PAGES, Writer
-from atlasae.graft.anchors import GraftedNtuple, ntuples_of, packing
+from atlasae.graft.anchors import IN_PLANES, GraftedNtuple, ntuples_of, packing
 from atlasae.graft.comparing import compare_objects, compare_trees
 from atlasae.graft.composing import Composer
 from atlasae.graft.digests import Digests, objects_of
@@ -37,7 +39,7 @@ from atlasae.graft.fields import Field, Names, described, put_back, take_fields,
 from atlasae.graft.ntuple import NtupleWriter
 from atlasae.graft.records import Records
 from atlasae.graft.streamers import merged_streamers
-from atlasae.graft.surgery import Made, Surgery, operate, undo
+from atlasae.graft.surgery import Made, Surgery, operate, other_fields, undo
 from atlasae.graft.trees import GraftedTree, trees_of
 from atlasae.jets.collections import stand_ins
 from atlasae.jets.inputs import Opened
@@ -75,6 +77,11 @@ class NtupleFile:
         found = {tree.path: [*digests.found(tree.path)] for tree in self.trees}
         return found | {one.path: one.read().found() for one in self.ntuples}
 
+    def leave_main(self) -> None:
+        """Leave all but the RNTuple of the jets out."""
+        self.records.leave_only([self.main.key])
+        self.trees, self.ntuples = [], [self.main]
+
     @property
     def others(self) -> list[GraftedNtuple]:
         """The RNTuples without jets."""
@@ -83,9 +90,7 @@ class NtupleFile:
 
 def is_to_be_grafted(opened: Opened, options: Options) -> bool:
     """Whether an input is an RNTuple that is to stay one, whose pages are copied."""
-    asked = (
-        options.rewrite or options.only_jets or options.compression is not None or options.packed or options.whole_jets
-    )
+    asked = options.rewrite or options.compression is not None or options.packed or options.whole_jets
     tree = opened.tree_read
     return bool(tree and tree.is_rntuple and not asked and options.rntuple is not False and not opened.part)
 
@@ -96,20 +101,33 @@ def as_ntuple(opened: Opened) -> Opened:
     return replace(opened, events=opened.tree_read.nesting())
 
 
+def plan_alone(opened: Opened, plan: Plan) -> Plan:
+    """The plan for the jets of an RNTuple without all else."""
+    assert opened.source is not None and opened.tree_read is not None
+    fields = NtupleFile.of(opened.source, opened.tree).main.ntuple.fields
+    numbers = {opened.tree_read.field_number(branch) for branch in jet_branches(plan.collections)}
+    paths = [path for path, one in walk_fields(fields) if one.number in numbers]
+    gone = other_fields(fields, paths)
+    dropped = {path: _dotted(path) for path, one in walk_fields(fields) if one.number in gone}
+    return replace(plan, dropped=sorted({name for path, name in dropped.items() if path[:-1] not in dropped}))
+
+
 @contextmanager
-def grafted_ntuple(opened: Opened, plan: Plan, path: Path) -> Iterator["NtupleTarget"]:
-    """Open a file for a copy of an input, with other fields in its RNTuple."""
+def grafted_ntuple(opened: Opened, plan: Plan, path: Path, alone: bool) -> Iterator["NtupleTarget"]:
+    """Open a file for a copy of an input, or of its RNTuple `alone`, with other fields in that."""
     assert opened.source is not None and opened.tree_read is not None
     file = NtupleFile.of(opened.source, opened.tree)
+    if alone:
+        file.leave_main()
     with Composer(path, file.records) as composer:
-        yield NtupleTarget(file, opened.tree_read, plan, composer)
+        yield NtupleTarget(file, opened.tree_read, plan, composer, alone)
 
 
 class NtupleTarget:
     """Takes the stand-ins of jets, chunk by chunk, as a `Target` does, and puts them into a copy of a file."""
 
-    def __init__(self, file: NtupleFile, tree: Tree, plan: Plan, composer: Composer) -> None:
-        self._file, self._tree, self._plan, self._composer = file, tree, plan, composer
+    def __init__(self, file: NtupleFile, tree: Tree, plan: Plan, composer: Composer, alone: bool) -> None:
+        self._file, self._tree, self._plan, self._composer, self._alone = file, tree, plan, composer, alone
         self._surgery = Surgery()
         self._writer: NtupleWriter | None = None
         self._trees: dict[str, CarriedTree] = {}
@@ -123,10 +141,18 @@ class NtupleTarget:
         numbers = {branch: self._tree.field_number(branch) for branch in jet_branches(self._plan.collections)}
         ntuple = self._file.main.ntuple
         with damage(f"RNTuple '{name}'"):
-            take_fields(ntuple.fields, _numbers(ntuple.fields, self._plan.dropped))
+            take_fields(ntuple.fields, self._dropped(set(numbers.values())))
             fills, self._surgery = operate(ntuple, numbers, made)
-            self._writer = self._file.main.writer(self._composer, fills, packing(PAGES))
+            self._writer = self._file.main.writer(self._composer, fills, IN_PLANES)
         return _Extending(self._writer, what=f"RNTuple '{name}'")
+
+    def _dropped(self, numbers: Collection[int]) -> set[int]:
+        """The ids of the fields to leave out; `numbers` are those of the jets."""
+        fields = self._file.main.ntuple.fields
+        if not self._alone:
+            return _numbers(fields, self._plan.dropped)
+        paths = [path for path, one in walk_fields(fields) if one.number in numbers]
+        return other_fields(fields, paths)
 
     def finish(self, contents: Contents) -> Contents:
         """Write all else; returns the contents of the folder `atlasae`."""
@@ -137,7 +163,8 @@ class NtupleTarget:
         trees = dict(carried_trees(file.trees, self._digests))
         trees |= {one.path: carried_ntuple(one, one.copy(self._composer, packing(PAGES))) for one in file.others}
         ntuple = CarriedNtuple(carried_ntuple(file.main, self._writer), self._surgery.to_json())
-        graft = Graft(None, trees, self._objects, file.source.uuid, len(file.main.ntuple.columns), {}, ntuple)
+        columns, uuid = len(file.main.ntuple.columns), file.source.uuid
+        graft = Graft(None, trees, self._objects, uuid, columns, {}, ntuple, self._alone)
         contents = replace(contents, runs=[replace(run, graft=graft, counters=_needed(run))])
         add_contents(self._composer, contents)
         self._composer.finish(file.trees)
@@ -180,6 +207,21 @@ def _dotted(path: Names) -> str:
     return ".".join(part for part in path if not _ANONYMOUS.fullmatch(part))
 
 
+def split_ntuples(made: Path, path: Path, compression: Any = None) -> None:
+    """Copy a file that uproot made, with the numbers of its RNTuples split into planes of bytes, which pack better.
+
+    Pages get checksums, and the offsets of lists that are alike are written once.
+    """
+    with open_source(made) as source, damage(f"'{made}'"):
+        records = Records(source.read, source.path.stat().st_size)
+        trees = trees_of(records)
+        with Composer(path, records) as composer:
+            composer.copy_all(trees, lambda *_: None)
+            for one in ntuples_of(records):
+                one.split(composer, packing(compression) if compression else IN_PLANES)
+            composer.finish(trees)
+
+
 def write_restored_ntuple(source: Source, contents: Contents, path: Path, progress: Progress) -> None:
     """Write the original file of a grafted RNTuple; raises DamagedFileError if a checksum differs."""
     run, compression = contents.runs[0], packing(source.trees[contents.runs[0].tree].compression)
@@ -208,15 +250,15 @@ def is_ntuple(contents: Contents) -> bool:
     return all(run.graft is not None and run.graft.ntuple is not None for run in contents.runs)
 
 
-def damage_in(source: Source, contents: Contents) -> list[tuple[str, int]]:
-    """Messages about all damage of a grafted file but that of the jets, each with the number of its chunk, or -1."""
+def damage_in(source: Source, contents: Contents) -> list[tuple[str, Spoiled | None]]:
+    """Messages about all damage of a grafted file but that of the jets, each with its chunk, if it is of one."""
     if is_ntuple(contents):
-        return [(message, -1) for message in _damage_of_ntuples(source, contents)]
+        return [(message, None) for message in _damage_of_ntuples(source, contents)]
     return damage_of(taken_apart(source, contents))
 
 
 def rewritten(source: Source, contents: Contents) -> Contents:
-    """The contents of a file as if all that uproot can read had been written anew, without checksums of what is not."""
+    """The contents of a tree as if all that uproot can read had been written anew, without checksums of what is not."""
     if is_grafted(contents) and is_ntuple(contents):
         return _ntuple_rewritten(source, contents)
     return as_rewritten(source, contents)
@@ -247,7 +289,9 @@ def compare_ntuples(opened: Opened, source: Source, contents: Contents) -> list[
     mine, theirs = NtupleFile.of(opened.source, run.tree), NtupleFile.of(source, run.tree)
     with damage(f"RNTuple '{run.tree}'", *FACTS):
         fields, surgery = mine.main.ntuple.fields, Surgery.from_json(_ntuple(run).surgery)
-        take_fields(fields, _numbers(fields, run.dropped))
+        if run.graft and run.graft.alone:
+            mine.leave_main()
+        take_fields(fields, _left_out(fields, run, surgery))
         before = described(fields)
         put_back(theirs.main.ntuple.fields, surgery.made, (), ())
     differences = _differing(mine.columns(), theirs.columns())
@@ -259,6 +303,14 @@ def compare_ntuples(opened: Opened, source: Source, contents: Contents) -> list[
     exactly = source.uuid == (run.graft.uuid if run.graft else "") and len(contents.runs) == 1
     differences += [*compare_trees(mine.trees, theirs.trees, exactly)]
     return differences + [*compare_objects(mine.records, theirs.records, FOLDER, exactly)]
+
+
+def _left_out(fields: Sequence[Field], run: Run, surgery: Surgery) -> set[int]:
+    """The ids of the fields of an original that a run has left out."""
+    if run.graft is None or not run.graft.alone:
+        return _numbers(fields, run.dropped)
+    known = {path for path, _ in walk_fields(fields)}
+    return other_fields(fields, known & set(surgery.branches.values()))
 
 
 def _differing(mine: Mapping[str, list[tuple[str, int]]], theirs: Mapping[str, list[tuple[str, int]]]) -> list[str]:

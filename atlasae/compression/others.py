@@ -1,7 +1,7 @@
 """The other trees and objects of a file: copied, restored, and compared by checksums."""
 
 import shlex
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import accumulate
 
@@ -21,15 +21,20 @@ UNWRITTEN = "uproot does not write it"
 
 
 def copy_others(
-    source: Source, tree: str, target: Target, step_size: int, nested: bool = False, drop_unwritable: bool = False
+    source: Source,
+    trees: Collection[str],
+    target: Target,
+    step_size: int,
+    nested: bool = False,
+    drop_unwritable: bool = False,
 ) -> tuple[Copied, list[LeftOut]]:
-    """Copy all objects, and all trees but `tree`; returns what was copied, with checksums, and what was left out.
+    """Copy all objects, and all trees but `trees`; returns what was copied, with checksums, and what was left out.
 
     RNTuples stay RNTuples, nested fields included, if `nested`; else they become TTrees. Without `drop_unwritable`,
     raises UserError for anything that can't be written, before any tree is copied.
     """
-    copied, others = Copied(), list(_others(source, tree, nested))
-    left_out = _unwritten(source, tree, others)
+    copied, others = Copied(), list(_others(source, trees, nested))
+    left_out = _unwritten(source, trees, others)
     for name in _objects(source):
         found = source.copy_object(name, target)
         left_out += _lost(name, found)
@@ -56,8 +61,9 @@ def copy_back(
     for name in sorted((set(recorded) - set(source.trees)) | (set(known) - set(source.objects))):
         with sparing(lost):
             raise DamagedFileError(f"'{source.path}' is damaged: '{name}' was in it and is gone")
-    tree, others = contents.runs[0].tree, list(_others(source, contents.runs[0].tree, nested=True))
-    left_out = _unwritten(source, tree, others)
+    trees = set(contents.trees)
+    others = list(_others(source, trees, nested=True))
+    left_out = _unwritten(source, trees, others)
     for other in others:
         if other.name in recorded:
             _copy_checked(other, target, recorded[other.name], lost)
@@ -101,9 +107,9 @@ def _untold(original: Source, contents: Contents, left_out: Sequence[LeftOut]) -
     """Messages for what of an original is neither in the compressed file nor recorded as left out."""
     if not any(run.carries_others for run in contents.runs):
         return []
-    tree, recorded, known = contents.runs[0].tree, _recorded(contents), _known_objects(contents)
-    others = [_as_carried(other, recorded) for other in _others(original, tree, nested=False)]
-    names = [thing.name for thing in (*_unwritten(original, tree, others), *left_out)]
+    trees, recorded, known = set(contents.trees), _recorded(contents), _known_objects(contents)
+    others = [_as_carried(other, recorded) for other in _others(original, trees, nested=False)]
+    names = [thing.name for thing in (*_unwritten(original, trees, others), *left_out)]
     names += [f"'{name}'" for name in _objects(original) if name not in known]
     names += [_shown(other) for other in others if other.name not in recorded]
     told = {thing.name for thing in contents.left_out}
@@ -117,9 +123,9 @@ def _as_carried(tree: Tree, recorded: dict[str, CopiedTree]) -> Tree:
     return nesting if tree.name in recorded and _names(nesting) == recorded[tree.name].branches else tree
 
 
-def _unwritten(source: Source, tree: str, others: Iterable[Tree]) -> list[LeftOut]:
+def _unwritten(source: Source, trees: Collection[str], others: Iterable[Tree]) -> list[LeftOut]:
     """What of trees and folders can't be written or is left out, and the older cycles."""
-    left_out = [_beside(what, jets) for name, jets in source.trees.items() if name == tree for what in jets.beside]
+    left_out = [_beside(what, jets) for name, jets in source.trees.items() if name in trees for what in jets.beside]
     for other in others:
         left_out += [_beside(what, other) for what in other.beside]
         left_out += [LeftOut(f"branch '{u.name}' of {_shown(other)}", u.why) for u in other.unwritable]
@@ -202,9 +208,9 @@ def read_counted(
     return {name: read[name] for name in names}
 
 
-def _others(source: Source, tree: str, nested: bool) -> Iterator[Tree]:
+def _others(source: Source, trees: Collection[str], nested: bool) -> Iterator[Tree]:
     for name, other in source.trees.items():
-        if name != tree and not name.startswith(f"{FOLDER}/"):
+        if name not in trees and not name.startswith(f"{FOLDER}/"):
             yield other.nesting() if nested else other
 
 
@@ -289,7 +295,7 @@ def _copy_object(source: Source, name: str, target: Target | None, known: dict[s
 
 def _known_objects(contents: Contents) -> dict[str, int | None]:
     """The carried objects, with their checksums if there is one run: hadd adds up the histograms of several files."""
-    alone = len(contents.runs) == 1
+    alone = len(contents.files) == 1
     return {
         name: run.copied.checksums.get(name) if alone else None for run in contents.runs for name in run.copied.objects
     }

@@ -1,23 +1,23 @@
 """The packed layouts: the four branches of a collection, or all others of its jets, as bytes, and back."""
 
 import lzma
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, ClassVar, Self
 
 import awkward as ak
-import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from atlasae.codecs.codec import encode_and_compare
+from atlasae.codecs.codec import RowCoder, encode_and_compare
 from atlasae.codecs.columns import CodedColumn, ColumnsCodec, fit_columns
 from atlasae.codecs.dither import MASK
 from atlasae.codecs.entropy import Cells
 from atlasae.codecs.lattice import Lattice, ShiftedLattice
 from atlasae.codecs.packed import Columns, PackedCodec
 from atlasae.codecs.priors import Priors, default_priors, packaged_priors
+from atlasae.codecs.resolved import ResolvedLattice, ResolvedSteps, lattice_of
 from atlasae.compression.collection import (
     CompressedJets,
     Compressor,
@@ -40,7 +40,7 @@ from atlasae.jets.coordinates import Bools
 from atlasae.jets.padding import Codes, Config, Padding
 from atlasae.jets.reading import settle_by
 from atlasae.jets.stored import Storage, blocks, storage_of
-from atlasae.jets.variables import Variable, VariableList
+from atlasae.jets.variables import JET, Variable, VariableList
 
 _FINEST = 1e-5  # smallest bound: tables of finer grids take too long to compute
 _LEARNED = 50_000  # jets of the sample from which kinds and contexts of columns are found
@@ -106,8 +106,10 @@ class PackedLayout:
         (name,) = self.collection.latents
         return CompressedJets(_in_first(name, content, counts), exact, found.largest)
 
-    def restore(self, events: Mapping[str, ak.Array], counts: Counts) -> dict[str, ak.Array]:
-        """The original branches; the inverse of `compress`. Raises ValueError for invalid bytes."""
+    def restore(
+        self, events: Mapping[str, ak.Array], counts: Counts, wanted: Sequence[str] | None = None
+    ) -> dict[str, ak.Array]:
+        """The original branches, always all; the inverse of `compress`. Raises ValueError for invalid bytes."""
         (name,) = self.collection.latents
         content, storage = _bytes(events[name]), storage_of(self.collection)
         columns = unpack_chunk(self.codec, storage, content, counts) if len(counts) else _empty(storage)
@@ -172,15 +174,17 @@ class ColumnsLayout:
                 largest[branch] = float(bound.errors(columns[place], back[place]).max(initial=0.0))
         return CompressedJets(_in_first(name, content, counts), np.zeros(n, bool), largest)
 
-    def restore(self, events: Mapping[str, ak.Array], counts: Counts) -> dict[str, ak.Array]:
-        """The original branches; the inverse of `compress`. Raises ValueError for invalid bytes."""
-        return self.restore_some(events, counts, self.collection.branches.values())
+    def restore(
+        self, events: Mapping[str, ak.Array], counts: Counts, wanted: Sequence[str] | None = None
+    ) -> dict[str, ak.Array]:
+        """The original branches of all variables, or of those wanted; the inverse of `compress`.
 
-    def restore_some(self, events: Mapping[str, ak.Array], counts: Counts, names: Iterable[str]) -> dict[str, ak.Array]:
-        """The original branches of these names, for which others are decoded only if they tell of them."""
-        collection, wanted = self.collection, set(names)
+        Others are decoded only if they tell of them. Raises ValueError for invalid bytes.
+        """
+        collection = self.collection
         (latent,) = collection.latents
-        branches = {variable: name for variable, name in collection.branches.items() if name in wanted}
+        asked = set(collection.branches if wanted is None else wanted)
+        branches = {variable: name for variable, name in collection.branches.items() if variable in asked}
         dtypes = _dtypes(collection)
         places = [place for place, variable in enumerate(collection.branches) if variable in branches]
         if len(counts):
@@ -279,20 +283,32 @@ def start_packed(
     settled = as_rounded(settled, precision, columns)
     storage = storage_of(settled)
     bounds = precision.of(storage.layout)
-    if precision.full or precision.unbounded or min(bounds.values()) < _FINEST:
+    finest = min(bound * storage.layout.least(variable) for variable, bound in bounds.items())
+    if precision.full or precision.unbounded or finest < _FINEST:
         raise UserError(
             f"--layout packed keeps a bound: give --precision a number of {_FINEST:g} or more, such as 1e-3"
         )
-    wanted = storage.steps(bounds, columns, steps_apart(storage))
-    shifted = storage.continuous(bounds, columns) if options.dither else [False] * 4
-    lattice = Lattice((wanted[0], wanted[1], wanted[2], wanted[3]), (shifted[0], shifted[1], shifted[2], shifted[3]))
+    one, two, three, four = storage.continuous(bounds, columns) if options.dither else [False] * 4
+    lattice = _lattice(storage, bounds, columns, (one, two, three, four))
     padding = storage.padding(columns)
     return Compressor(PackedLayout(settled, PackedCodec(priors, lattice, options.context, padding)), bounds)
 
 
+def _lattice(
+    storage: Storage, bounds: dict[str, float], columns: Sequence[Array], shifted: tuple[bool, bool, bool, bool]
+) -> Lattice | ResolvedLattice:
+    drift = steps_apart(storage)
+    if resolutions := storage.layout.resolutions:
+        drift += JET.roundings * storage.rounding
+        steps = ResolvedSteps.within(storage.layout.shared(bounds), resolutions, drift)
+        return ResolvedLattice(steps, shifted)
+    one, two, three, four = storage.steps(bounds, columns, drift)
+    return Lattice((one, two, three, four), shifted)
+
+
 def packed_codec_of(config: Config, priors: Priors) -> PackedCodec:
     """The codec of a configuration; raises ValueError if it is invalid."""
-    lattice = msgspec.convert({"steps": config["steps"], "shifted": config.get("shifted", (False,) * 4)}, Lattice)
+    lattice = lattice_of(config)
     if not isinstance(context := config["context"], bool):
         raise ValueError(f"context {context!r} is neither true nor false")
     return PackedCodec(priors, lattice, context, Padding.of_config(config))
@@ -303,7 +319,7 @@ def chunk_key(columns: Sequence[Array]) -> int:
     return checksum_bytes(np.ascontiguousarray(columns[0]).tobytes()) & MASK
 
 
-def coder_of(lattice: Lattice, key: int, indices: npt.NDArray[np.int64]) -> Lattice | ShiftedLattice:
+def coder_of(lattice: Lattice | ResolvedLattice, key: int, indices: npt.NDArray[np.int64]) -> RowCoder:
     """The grid of jets with these indices in a chunk."""
     return ShiftedLattice(lattice, key, indices) if any(lattice.shifted) else lattice
 

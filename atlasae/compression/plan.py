@@ -1,6 +1,7 @@
 """The options of `compress`, and the plan that follows from them: what becomes of each branch."""
 
 import difflib
+import fnmatch
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -33,7 +34,6 @@ from atlasae.report import some
 
 _COUNTED = 100_000  # entries whose lists are counted at once
 _BYTES = {"b": 1, "kb": 1_000, "mb": 1_000_000, "gb": 1_000_000_000}
-NO_HADD = "ROOT's hadd (6.40) aborts on RNTuples written by uproot, which have no page checksums: merge TTrees"
 _NTUPLE_NAME = re.compile(r"[^./ \\\x00-\x1f\x7f]+")  # ROOT::Internal::EnsureValidNameForRNTuple
 _NO_NAME = "where ROOT allows no dots, slashes, blanks, backslashes or control signs"
 _WORDS: dict[str, tuple[str, dict[Any, bool | None]]] = {  # of the command line: the fields of `Options` they set
@@ -88,8 +88,8 @@ class Options:
     """The options of `compress_file`, as in `atlasae compress --help`; raises UserError for invalid values.
 
     Args:
-        precision: the largest error: 1e-3, "1e-3", {"pt": 1e-3, ...} for each variable, "full", "none" or a Precision.
-        tree: the tree to compress; by default the largest that holds jets.
+        precision: the largest error: 1e-3, "1e-3", "resolution/20", {"pt": 1e-3, ...}, "full", "none" or a Precision.
+        tree: the tree to compress; by default all that hold jets.
         jets: which jets: a prefix, `Jet_{pt,eta,phi,mass}` or four names; several in a list. By default all; `*` takes
             all four-momenta, of electrons and muons too.
         units: of pt and m, `MeV`, `GeV` or `TeV`; by default found from names and values together.
@@ -293,7 +293,7 @@ def make_plan(opened: Opened, options: Options, grafted: bool = False) -> Plan:
         counters=counters,
         dropped=sorted(dropped - implied) + [u.name for u in unwritable],
         notes=_without_others(collections, options)
-        + (list(opened.notes) if grafted else _notes(opened, options, implied, collections, aliases)),
+        + (_alone(opened) if grafted else _notes(opened, options, implied, collections, aliases)),
         aliases=aliases,
         places={name: places[name] for name in (*originals, *aliases) if name in places} if options.rntuple else {},
         counted={name: counters[name] for name in names if name in originals and counters.get(name) in stay},
@@ -301,6 +301,29 @@ def make_plan(opened: Opened, options: Options, grafted: bool = False) -> Plan:
         grafted=grafted,
         recompression=parse_compression(options.compression) if options.compression else None,
     )
+
+
+def _alone(opened: Opened) -> list[str]:
+    """The notes on an input, also of other trees whose jets are left as they are."""
+    told = f"jets of '{opened.tree}' alone are compressed: {some(opened.others)} hold jets, too (--tree)"
+    return [*opened.notes, *[told] * bool(opened.others)]
+
+
+def options_by_tree(options: Options, trees: Sequence[Opened]) -> list[Options]:
+    """The options for each of several trees of a file: what is to be dropped need only be in one of them."""
+    known = [_names_known(opened) for opened in trees]
+    lists = [[p for p in options.drop if _fits(p, names) or not any(_fits(p, n) for n in known)] for names in known]
+    return [replace(options, drop=tuple(drop)) for drop in lists]
+
+
+def _names_known(opened: Opened) -> list[str]:
+    events, aliases = opened.events, opened.tree_read.aliases if opened.tree_read else {}
+    branches = [branch.name for branch in (*events.branches, *events.members)]
+    return [*aliases, *branches, *(found.name for found in events.unwritable)]
+
+
+def _fits(pattern: str, names: Sequence[str]) -> bool:
+    return any(name == pattern or fnmatch.fnmatchcase(name, pattern) for name in names)
 
 
 def _beside_members(tree: Tree, jets: set[str]) -> list[Branch]:
@@ -336,9 +359,11 @@ def _refuse_folder(opened: Opened, options: Options) -> None:
 
 
 def leave(plan: Plan, collections: Sequence[Collection]) -> Plan:
-    """The plan for a file that is copied, where these collections and what shares their branches stay as they are."""
+    """The plan for a tree that is copied, where these collections and what shares their branches stay as they are."""
     out = {name for collection in collections for name in collection.branches.values()}
     left = [collection for collection in plan.collections if out & set(collection.branches.values())]
+    alone = {collection.name for collection in left}
+    left += [collection for collection in plan.collections if collection.beside in alone and collection not in left]
     gone = {name for c in left for name in (*c.branches.values(), *c.latents, *c.exact.values())}
     names = some(f"'{collection.name}'" for collection in left)
     return replace(
@@ -348,6 +373,22 @@ def leave(plan: Plan, collections: Sequence[Collection]) -> Plan:
         counters={name: counter for name, counter in plan.counters.items() if name not in gone},
         counted={name: counter for name, counter in plan.counted.items() if name not in gone},
         notes=[*plan.notes, f"left as they are, since they are stored in a way of their own: {names}"],
+    )
+
+
+def leave_columns(plan: Plan, names: Sequence[str]) -> Plan:
+    """The plan for a file that is copied, where these branches of other numbers of jets stay as they are."""
+    found = [
+        replace(c, branches={name: name for name in c.branches if name not in names}) if c.beside else c
+        for c in plan.collections
+    ]
+    return replace(
+        plan,
+        collections=[collection for collection in found if collection.branches],
+        originals=[name for name in plan.originals if name not in names],
+        counters={name: counter for name, counter in plan.counters.items() if name not in names},
+        counted={name: counter for name, counter in plan.counted.items() if name not in names},
+        notes=[*plan.notes, f"left as they are, since they are stored in a way of their own: {some(names)}"],
     )
 
 
@@ -382,7 +423,7 @@ def _beside(opened: Opened, collections: Sequence[Collection], options: Options)
     taken = {name for collection in collections for name in collection.branches.values()}
     found = []
     for pattern in options.whole_jets:
-        if not any(fnmatchcase(collection.name, pattern) for collection in collections):
+        if not opened.others and not any(fnmatchcase(collection.name, pattern) for collection in collections):
             names = ", ".join(f"'{collection.name}'" for collection in collections)
             raise UserError(f"--whole-jets '{pattern}' names none of {names}: give one of these, or nothing for all")
     for collection in collections:
@@ -391,7 +432,8 @@ def _beside(opened: Opened, collections: Sequence[Collection], options: Options)
             branches = [b for b in branches if not any(fnmatchcase(b.name, pattern) for pattern in options.drop)]
             taken |= {branch.name for branch in branches}
             found += [columns_beside(collection, branches)] if branches else []
-    _refuse_unmatched(options, [name for collection in found for name in collection.branches])
+    if not opened.others:
+        _refuse_unmatched(options, [name for collection in found for name in collection.branches])
     return found
 
 
@@ -478,7 +520,7 @@ def _notes(
 ) -> list[str]:
     """Notes about what uproot writes differently from the input."""
     branches = opened.events.branches
-    notes = list(opened.notes)
+    notes = _alone(opened)
     retyped = [branch.name for branch in branches if branch.name in implied and branch.dtype != "<i4"]
     if retyped:
         notes.append(f"counters are written as int32: {', '.join(retyped)}")
@@ -486,7 +528,7 @@ def _notes(
     made = [name for name in implied if name not in known and not name.endswith(("exact", "packed"))]
     if made and not options.rntuple:
         notes.append(f"vectors are written as counted arrays; {len(made)} counters such as {sorted(made)[0]} are new")
-    notes += [NO_HADD] if options.rntuple else _notes_of_trees(opened, options)
+    notes += [] if options.rntuple else _notes_of_trees(opened, options)
     if opened.tree_read and opened.tree_read.is_rntuple:
         notes += _notes_of_rntuple(opened.tree_read, bool(options.rntuple), aliases)
     return notes

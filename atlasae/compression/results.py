@@ -4,15 +4,16 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 from atlasae.pages import left_out_lines, note_lines, size_text
-from atlasae.report import Facts, LeftOut, Page, PageTable, Report, loosest, some
+from atlasae.report import Facts, LeftOut, Page, PageTable, Report, bound_text, loosest, some
 
 Bounds = Mapping[str, float | None]  # by variable; None is no promise
+Terms = Mapping[str, str] | None  # N:S:C by variable, where bounds are in units of the resolution
 
 
 class CollectionReport(Facts):
     """A compressed collection: `bytes_in` and `bytes_out` are compressed bytes in baskets.
 
-    `branches`, `precision` (the bounds), `floors`, `max_error` and `bits` are by variable.
+    `branches`, `precision` (the bounds), `floors`, `max_error`, `bits` and `resolutions` are by variable.
     """
 
     name: str
@@ -28,18 +29,32 @@ class CollectionReport(Facts):
     bytes_in: int
     bytes_out: int
     bytes_per_jet: float | None
+    resolutions: Terms = None
+
+
+class TreeReport(Facts):
+    """A tree whose jets are compressed: `bytes_in` and `bytes_out` are those of its jets, compressed, in baskets."""
+
+    name: str
+    entries: int
+    jets: int
+    bytes_in: int
+    bytes_out: int
 
 
 class CompressionReport(Report):
     """The result of `compress` for all jets and the whole file; `bytes_jets_*` are compressed bytes in baskets.
 
     `precision`, `floors` and `bits` are by collection and variable, `max_error` by variable. `carried` and `dropped`
-    name branches of the tree, `left_out` lists other objects of the file.
+    name branches of the trees with jets, `left_out` lists other objects of the file. Where jets of several `trees` are
+    compressed, `tree` is the first, collections and branches are named with their trees (`nominal/Jet`), and numbers
+    are sums.
     """
 
     entries: int
     jets: int
     tree: str
+    trees: list[TreeReport]
     collections: list[CollectionReport]
     precision: Mapping[str, Bounds]
     floors: Mapping[str, Mapping[str, float]]
@@ -67,8 +82,9 @@ class CompressionReport(Report):
         lines.append(f"whole file: {size_text(self.bytes_file_in)} -> {size_text(self.bytes_file_out)}")
         lines.append(f"carried: {len(self.carried)} branches; {self.seconds:.1f} s")
         return [
-            f"{self.output}: {self.jets:,} jets in {self.entries:,} entries of '{self.tree}'",
+            f"{self.output}: {self.jets:,} jets in {self.entries:,} entries of {_of_trees(self.trees)}",
             "",
+            *_trees(self.trees),
             *_collections(self.collections),
             "",
             *lines,
@@ -77,16 +93,34 @@ class CompressionReport(Report):
         ]
 
 
+def _named(trees: Sequence[str]) -> str:
+    return some(f"'{name}'" for name in trees)
+
+
+def _of_trees(trees: Sequence[TreeReport]) -> str:
+    return f"'{trees[0].name}'" if len(trees) == 1 else f"{len(trees)} trees"
+
+
+def _trees(trees: Sequence[TreeReport]) -> list[str | PageTable]:
+    """A table of trees, if there are several."""
+    rows = [
+        [tree.name, f"{tree.entries:,}", f"{tree.jets:,}", size_text(tree.bytes_in), size_text(tree.bytes_out)]
+        for tree in trees
+    ]
+    return [PageTable(["tree", "entries", "jets", "jets before", "jets after"], rows), ""] if len(rows) > 1 else []
+
+
 COPIED, ANEW = "copied byte for byte", "written anew, bit for bit"
 
 
 class PlanReport(Report):
-    """What `compress` would do with each branch of the tree, and with other trees and objects.
+    """What `compress` would do with each branch of the trees with jets, and with other trees and objects.
 
-    `collections` are their units, by name.
+    `collections` are their units, by name. Names and sums of several trees are as in a `CompressionReport`.
     """
 
     tree: str
+    trees: list[str]
     entries: int
     branches: Mapping[str, str]
     collections: Mapping[str, str | None]
@@ -95,7 +129,7 @@ class PlanReport(Report):
 
     def _page(self) -> Page:
         found = ", ".join(f"{name} ({units})" if units else name for name, units in self.collections.items())
-        pages: list[str | PageTable] = [f"'{self.tree}', {self.entries:,} entries: {found}", ""]
+        pages: list[str | PageTable] = [f"{_named(self.trees)}, {self.entries:,} entries: {found}", ""]
         pages.append(PageTable(["branch", "becomes"], list(self.branches.items()), words=(0, 1)))
         if self.others:
             pages += ["", PageTable(["beside", "becomes"], list(self.others.items()), words=(0, 1))]
@@ -108,12 +142,15 @@ def _collections(
     """Tables of collections, of their variables with bounds, largest errors and bits, and of their columns."""
     described = {column.branch for listed in columns for column in listed}
     wholes = [[e.name, e.units or "", f"{e.jets:,}", f"{e.exact_jets:,}", *_sizes(e)] for e in entries]
+    by_branch: dict[tuple[str, str], list[CollectionReport]] = {}
+    for entry in entries:
+        for variable, branch in _variables(entry).items():
+            by_branch.setdefault((branch, variable), []).append(entry)
     variables = [
-        [branch, *_promise(variable, e.precision, e.max_error, e.jets), f"{bits:.1f}" if bits is not None else ""]
-        for e in entries
-        for variable, branch in _variables(e).items()
+        [branch, *_promise(variable, *_of_all(variable, found)), f"{bits:.1f}" if bits is not None else ""]
+        for (branch, variable), found in by_branch.items()
         if branch not in described
-        for bits in [e.bits.get(variable)]
+        for bits in [max((e.bits[variable] for e in found if variable in e.bits), default=None)]
     ]
     others = [
         [column.branch, column.kind, column.precision, ", ".join(column.told_by), f"{column.bits:.2f}"]
@@ -127,7 +164,16 @@ def _collections(
         PageTable(["branch", "bound", "largest error", "bits"], variables),
         *(told if others else ()),
         *_floors((e.name, e.units, e.floors, e.precision) for e in entries),
+        *_resolutions({e.name: e.resolutions for e in entries}),
     ]
+
+
+def _of_all(variable: str, entries: Sequence[CollectionReport]) -> tuple[Bounds, Mapping[str, float], int, Terms]:
+    """The loosest bound of a branch that several trees have, its largest error, and the number of jets."""
+    bounded = [{variable: e.precision[variable]} for e in entries if variable in e.precision]
+    largest = max((e.max_error[variable] for e in entries if variable in e.max_error), default=0.0)
+    resolutions = next((e.resolutions for e in entries if e.resolutions), None)
+    return loosest(bounded) if bounded else {}, {variable: largest}, sum(e.jets for e in entries), resolutions
 
 
 def _floors(entries: Iterable[tuple[str, str | None, Mapping[str, float], Bounds]]) -> list[str]:
@@ -143,6 +189,20 @@ def _floors(entries: Iterable[tuple[str, str | None, Mapping[str, float], Bounds
     ]
 
 
+def _resolutions(found: Mapping[str, Terms]) -> list[str]:
+    """Lines on variables whose bounds and errors are in units of the detector's resolution, with their collections."""
+    named: dict[str, list[str]] = {}
+    for name, resolutions in found.items():
+        if resolutions:
+            terms = ", ".join(f"{variable} {terms}" for variable, terms in resolutions.items())
+            named.setdefault(terms, []).append(name)
+    return [
+        f"errors are in units of the resolution, sqrt(N^2/pt^2 + S^2/pt + C^2) with N:S:C (pt in GeV): {terms}"
+        f" ({some(names, 6)})"
+        for terms, names in named.items()
+    ]
+
+
 def _sizes(entry: CollectionReport) -> tuple[str, str]:
     if not entry.jets:
         return "-", "-"
@@ -154,15 +214,15 @@ def _variables(entry: CollectionReport) -> dict[str, str]:
     return {**entry.branches, **{v: f"{entry.name}: {v}" for v in entry.precision if v not in entry.branches}}
 
 
-def _promise(variable: str, precision: Bounds, largest: Mapping[str, float], jets: int) -> list[str]:
+def _promise(
+    variable: str, precision: Bounds, largest: Mapping[str, float], jets: int, resolutions: Terms = None
+) -> list[str]:
     """The bound of a variable and its largest error; empty for a variable without a promise."""
     if variable not in precision:
         return ["", ""]
     bound = precision[variable]
-    return [
-        "none" if bound is None else f"{bound:g}" if bound else "exact",
-        f"{largest.get(variable, 0.0):.2g}" if jets else "-",
-    ]
+    text = "none" if bound is None else bound_text(bound, variable in (resolutions or {}))
+    return [text, f"{largest.get(variable, 0.0):.2g}" if jets else "-"]
 
 
 def _dropped(names: Sequence[str]) -> list[str]:
@@ -171,11 +231,15 @@ def _dropped(names: Sequence[str]) -> list[str]:
 
 
 class DecompressionReport(Report):
-    """The result of `decompress`; `missing` are the ranges of entries that salvage could not restore."""
+    """The result of `decompress`; `missing` are the ranges of entries that salvage could not restore.
+
+    Of several `trees`, `tree` is the first, numbers are sums, and `damage` tells of which tree entries are missing.
+    """
 
     entries: int
     jets: int
     tree: str
+    trees: list[str]
     missing: list[tuple[int, int]]
     damage: list[str]
     bytes_file_in: int
@@ -186,7 +250,7 @@ class DecompressionReport(Report):
 
     def _page(self) -> Page:
         return [
-            f"{self.output}: {self.jets:,} jets in {self.entries:,} entries of '{self.tree}'; "
+            f"{self.output}: {self.jets:,} jets in {self.entries:,} entries of {_named(self.trees)}; "
             f"{size_text(self.bytes_file_in)} -> {size_text(self.bytes_file_out)}; {self.seconds:.1f} s",
             *(f"  entries {start} to {stop} are missing" for start, stop in self.missing),
             *(f"  {problem}" for problem in self.damage),
@@ -219,6 +283,7 @@ class StoredCollection(Facts):
     bytes_in: int
     bytes: int
     bytes_per_jet: float | None
+    resolutions: Terms = None
     columns: list[StoredColumn] | None = None
 
 
@@ -229,13 +294,15 @@ class RunCollection(Facts):
     precision: Bounds
     bits: Mapping[str, float]
     max_error: Mapping[str, float]
+    resolutions: Terms = None
 
 
 class RunReport(Facts):
-    """One compression: its source, model and versions."""
+    """The compression of a tree: its source, model and versions."""
 
     source: str
     source_bytes: int
+    tree: str
     entries: int
     chunks: int
     collections: list[RunCollection]
@@ -245,11 +312,15 @@ class RunReport(Facts):
 
 
 class InfoReport(Report):
-    """The contents of a compressed file; a merged file has several runs."""
+    """The contents of a compressed file: a run for each tree of jets, several in a merged file.
+
+    Names and sums of several trees are as in a `CompressionReport`.
+    """
 
     file: str
     bytes: int
     tree: str
+    trees: list[TreeReport]
     entries: int
     jets: int
     collections: list[StoredCollection]
@@ -259,21 +330,24 @@ class InfoReport(Report):
     runs: list[RunReport]
 
     def _page(self) -> Page:
+        several = len(self.trees) > 1
         made = PageTable(
-            ["compressed from", "size", "entries", "chunks", "bound", "model", "atlasae"],
+            [*["tree"] * several, "compressed from", "size", "entries", "chunks", "bound", "model", "atlasae"],
             [
                 [
-                    run.source, size_text(run.source_bytes), f"{run.entries:,}", f"{run.chunks:,}", _bounds(run),
-                    f"{run.model_sha256[:12]} ({run.model_from})", run.versions.get("atlasae", "?"),
+                    *[run.tree] * several, run.source, size_text(run.source_bytes), f"{run.entries:,}",
+                    f"{run.chunks:,}", _bounds(run), f"{run.model_sha256[:12]} ({run.model_from})",
+                    run.versions.get("atlasae", "?"),
                 ]
                 for run in self.runs
             ],
-            words=(0, 5),
+            words=(0, 1, 6) if several else (0, 5),
         )  # fmt: skip
         return [
-            f"{self.file}: {size_text(self.bytes)}, tree '{self.tree}', {self.entries:,} entries, "
+            f"{self.file}: {size_text(self.bytes)}, {_tree_or_trees(self.trees)}, {self.entries:,} entries, "
             f"{self.carried} branches carried",
             "",
+            *_trees(self.trees),
             *_collections(
                 [_of_all_runs(c, self.runs) for c in self.collections], [c.columns or [] for c in self.collections]
             ),
@@ -284,10 +358,15 @@ class InfoReport(Report):
         ]
 
 
+def _tree_or_trees(trees: Sequence[TreeReport]) -> str:
+    return f"{'tree ' * (len(trees) == 1)}{_of_trees(trees)}"
+
+
 def _bounds(run: RunReport) -> str:
     """The bounds of a run, each once, the tightest first."""
-    bounds = {bound for entry in run.collections for bound in entry.precision.values()}
-    return ", ".join([f"{x:g}" for x in sorted(b for b in bounds if b is not None)] + ["none"] * (None in bounds))
+    bounds = {(bound, v in (e.resolutions or {})) for e in run.collections for v, bound in e.precision.items()}
+    known = sorted((bound, resolved) for bound, resolved in bounds if bound is not None)
+    return ", ".join([bound_text(*one) for one in known] + ["none"] * (len(known) < len(bounds)))
 
 
 def _of_all_runs(stored: StoredCollection, runs: Sequence[RunReport]) -> CollectionReport:
@@ -301,6 +380,7 @@ def _of_all_runs(stored: StoredCollection, runs: Sequence[RunReport]) -> Collect
         precision=loosest([entry.precision for entry in found]),
         max_error=_largest([entry.max_error for entry in found]),
         bits=_largest([entry.bits for entry in found]),
+        resolutions=stored.resolutions,
     )
 
 
@@ -347,11 +427,12 @@ class VerificationReport(Report):
     dropped: list[str]
     left_out: list[LeftOut]
     differences: list[str]
+    resolutions: Mapping[str, Terms] | None = None
 
     def _page(self) -> Page:
         kept = Counter(self.branches.values())
         rows = [
-            [name, variable, *_promise(variable, self.precision[name], found, jets=1)]
+            [name, variable, *_promise(variable, self.precision[name], found, 1, (self.resolutions or {}).get(name))]
             for name, found in self.max_error.items()
             for variable in self.precision[name]
         ]
@@ -363,4 +444,5 @@ class VerificationReport(Report):
             *(f"  {line}" for line in (*_dropped(self.dropped), *left_out_lines(self.left_out))),
             *([PageTable(["jets", "variable", "bound", "largest error"], rows, words=(0, 1))] if rows else []),
             *_floors((name, self.units[name], self.floors[name], self.precision[name]) for name in self.max_error),
+            *_resolutions(self.resolutions or {}),
         ]

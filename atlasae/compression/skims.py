@@ -4,7 +4,7 @@ ROOT's Snapshot, CopyTree and CloneTree keep the three floats and the exact jets
 `atlasae`. So codecs are read from the file that the skim was made from. The checksums of its chunks do not apply.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -51,21 +51,42 @@ def contents_of(source: Source, trusted: Location | None, step_size: int) -> Ski
     if trusted is None:
         return Skim(read_contents(source), [])
     with open_source(trusted) as whole:
-        told = _as_told(whole)
-        tree = _tree_of(source, told, trusted)
-        entries = list(_collections(tree, told, trusted))
-        if trusted != source.path:
-            _check_origin(tree, _tree_of(whole, told, trusted), told.runs[0], entries, step_size)
+        known = read_folder(whole).of_trees()
+        found = [_skim_of(source, whole, told, trusted, step_size) for told in _skimmed(source, known)]
+    runs = [run for skim in found for run in skim.contents.runs]
+    chunks = [chunk for skim in found for chunk in skim.contents.chunks]
+    contents = Contents(runs, chunks, found[0].contents.models)
+    return Skim(contents, [note for skim in found for note in skim.notes])
+
+
+def _skimmed(source: Source, known: Mapping[str, Contents]) -> list[Contents]:
+    """The contents of those trees of the whole file that a skim has; of one by itself, under whatever name."""
+    if len(known) == 1:
+        return list(known.values())
+    if found := [told for tree, told in known.items() if tree in source.trees]:
+        return found
+    raise UserError(
+        f"'{source.path}' has none of the trees {some(known)} by these names: skim one under its own name, as its "
+        "jets can't be told from those of the others"
+    )
+
+
+def _skim_of(source: Source, whole: Source, told: Contents, trusted: Location, step_size: int) -> Skim:
+    """The contents of one tree of a skim, as told by those of the whole file."""
+    told = _as_told(whole, told)
+    tree = _tree_of(source, told, trusted)
+    entries = list(_collections(tree, told, trusted))
+    if trusted != source.path:
+        _check_origin(tree, _tree_of(whole, told, trusted), told.runs[0], entries, step_size)
     run = _run_of(tree, told.runs[0], entries)
     chunks = list(_chunks(tree, run, step_size))
     contents = Contents([replace(run, chunks=len(chunks))], chunks, told.models)
     return Skim(contents, _notes(tree, run, told.runs[0], trusted))
 
 
-def _as_told(whole: Source) -> Contents:
-    """What a folder tells of its runs, and the tree beside it of the branches that were copied, if it has them all."""
-    told = read_folder(whole)
-    tree = whole.trees.get(told.runs[0].tree)
+def _as_told(whole: Source, told: Contents) -> Contents:
+    """What a folder tells of a tree, and the tree beside it of the branches that were copied, if it has them all."""
+    tree = whole.trees.get(told.tree)
     made = {name for entry in told.runs[0].collections for name in entry.collection.latents}
     if tree is not None and tree.names >= made and tree.entries == sum(run.entries for run in told.runs):
         return as_rewritten(whole, told)
@@ -77,7 +98,7 @@ def _tree_of(source: Source, told: Contents, trusted: Location) -> Tree:
     stand_ins = {name for entry in told.runs[0].collections for name in entry.collection.latents}
     dotless = {name.replace(".", "_") for name in stand_ins}
     found = [tree for tree in source.trees.values() if tree.names & (stand_ins | dotless)]
-    named = [tree for tree in found if tree.name == told.runs[0].tree]
+    named = [tree for tree in found if tree.name == told.tree]
     if not found:
         raise UserError(f"'{source.path}' is no skim of '{trusted}': none of its trees has '{min(stand_ins)}'")
     return (named or found)[0]

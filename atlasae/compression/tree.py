@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -17,16 +18,16 @@ import numpy.typing as npt
 import vector
 
 from atlasae.compression.chunks import Chunks
-from atlasae.compression.format import Chunk, Run, check_alike
+from atlasae.compression.format import Chunk, Contents, Run, check_alike
 from atlasae.compression.ntuples import rewritten
 from atlasae.compression.parts import check_parts, in_order
 from atlasae.compression.plan import Options, parse_size
 from atlasae.compression.skims import contents_of
 from atlasae.errors import UserError
 from atlasae.files.events import Array, dtype_of, flatten, is_nested
-from atlasae.files.remote import Named, all_located, located
+from atlasae.files.remote import Location, Named, all_located, located
 from atlasae.files.tables import to_frame
-from atlasae.files.trees import open_source
+from atlasae.files.trees import Source, open_source
 from atlasae.jets.collections import Collection, main_collection, stand_ins
 from atlasae.report import PageTable, bars_html, some, to_html
 
@@ -45,10 +46,11 @@ _IN_CUTS = (
 _VECTOR_NAMES = {"m": "mass", "E": "energy"}  # names of the fields in scikit-hep vector
 
 
-def open(paths: Named | Sequence[Named], trust: Named | None = None) -> "CompressedTree":
+def open(paths: Named | Sequence[Named], trust: Named | None = None, *, tree: str | None = None) -> "CompressedTree":
     """Open a compressed file, or several with the same branches, as the tree that was compressed.
 
-    Parts of a split file are sorted. Nothing is written to disk. For skims (some of the entries or branches), `trust`
+    Of files with several trees of jets, `tree` names one; so does `path:tree`. Parts of a split file are sorted.
+    Nothing is written to disk. For skims (some of the entries or branches), `trust`
     is the compressed file that they were made from; no checksums are compared then. Raises UserError for other files
     and for parts that do not fit together, DamagedFileError for damaged ones.
 
@@ -56,17 +58,40 @@ def open(paths: Named | Sequence[Named], trust: Named | None = None) -> "Compres
     ...     tree.arrays(["Jet_pt", "Jet_eta"], entry_stop=2).fields
     ['Jet_pt', 'Jet_eta']
     """
-    if not (listed := all_located(paths)):
+    names = [*_with_trees(paths, tree)]
+    if not names:
         raise UserError("no file to open: name one, or several parts")
     with ExitStack() as stack:
-        sources = [stack.enter_context(open_source(path)) for path in listed]
+        sources = [stack.enter_context(open_source(path)) for path, _ in names]
         trusted = located(trust) if trust else None
-        found = [rewritten(s, contents_of(s, trusted, Options.step_size).contents) for s in sources]
+        skims = [contents_of(source, trusted, Options.step_size).contents for source in sources]
+        pairs = [(s, _of_tree(s, c, name)) for s, c, (_, name) in zip(sources, skims, names, strict=True)]
+        found = [rewritten(source, contents) for source, contents in pairs]
         parts = [Chunks(sources[place], found[place]) for place in in_order(found)]
         what = f"'{sources[0].path}'" if len(sources) == 1 else f"the list of {len(sources)} files"
         if trusted is None:  # a skim of a part is not a part
             check_parts(what, [run for part in parts for run in part.contents.runs], whole=len(sources) > 1)
         return CompressedTree(parts, stack.pop_all())
+
+
+def _with_trees(paths: Named | Sequence[Named], tree: str | None) -> Iterator[tuple[Location, str | None]]:
+    """The files that are named, each with the tree asked for: that behind a colon, if there is no file of that name."""
+    for path in all_located(paths):
+        before, colon, after = str(path).rpartition(":")
+        if isinstance(path, Path) and colon and not path.exists() and Path(before).is_file():
+            yield Path(before), after
+        else:
+            yield path, tree
+
+
+def _of_tree(source: Source, contents: Contents, name: str | None) -> Contents:
+    """The contents of the tree of this name, or of the only one; raises UserError."""
+    trees = contents.of_trees()
+    if name is None and len(trees) > 1:
+        raise UserError(f"'{source.path}' has several trees: name one by tree=..., of {some(trees, 12)}")
+    if name is not None and name not in trees:
+        raise UserError(f"'{source.path}' has no compressed jets in a tree '{name}': there are {some(trees, 12)}")
+    return trees[name or contents.tree]
 
 
 @dataclass(frozen=True)
@@ -94,7 +119,7 @@ class CompressedTree(Mapping[str, "CompressedBranch"]):
         self._closed = False
         self._places = list(_places(parts))
         self._run = parts[0].contents.runs[0]
-        self._kept: tuple[Place | None, dict[str, ak.Array]] = None, {}
+        self._kept: tuple[Place | None, dict[str, ak.Array], dict[str, ak.Array]] = None, {}, {}
         self.name = self._run.tree
         self.title = self._run.title
         self.num_entries = self._places[-1].end
@@ -342,7 +367,7 @@ class CompressedTree(Mapping[str, "CompressedBranch"]):
         if self._closed:
             raise UserError(f"tree '{self.name}' is closed: read it before, or open the file again")
         if self._kept[0] is not place:
-            self._kept = place, {}  # before the next chunk is read, so that memory holds one
+            self._kept = place, {}, {}  # before the next chunk is read, so that memory holds one
         kept = self._kept[1]
         branches = dict.fromkeys(self._counters.get(name, name) for name in names)
         missing = [name for name in branches if name not in kept]
@@ -351,12 +376,18 @@ class CompressedTree(Mapping[str, "CompressedBranch"]):
         return {name: _counted(kept[self._counters[name]]) if name in self._counters else kept[name] for name in names}
 
     def _decoded(self, place: Place, names: list[str]) -> dict[str, ak.Array]:
-        """Branches of a chunk, with the other variables of their jets, which are decoded together."""
-        groups = [list(c.branches.values()) for c in self._collections.values() if not c.beside]
+        """Branches of a chunk; of packed jets with their other variables, as they are decoded together.
+
+        Latents are kept: the other variables of their jets may be asked for next, and to unpack them takes longest.
+        """
+        groups = [list(c.branches.values()) for c in self._collections.values() if c.packed and not c.beside]
         single = {self._run.aliases.get(name, name) for name in names}
         together = [name for group in groups if not single.isdisjoint(group) for name in group]
-        names = list(dict.fromkeys([*names, *together]))
-        return place.chunks.read(place.run, place.first, place.chunk, names).restored(names)
+        names, written = list(dict.fromkeys([*names, *together])), self._kept[2]
+        found = place.chunks.read(place.run, place.first, place.chunk, names, written)
+        latents = {name for c in self._collections.values() if not c.packed for name in c.latents}
+        written |= {name: array for name, array in found.events.items() if name in latents}
+        return found.restored(names)
 
     def _entries_in(self, step_size: int | str, names: Sequence[str]) -> int:
         if isinstance(step_size, int):

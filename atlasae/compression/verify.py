@@ -9,10 +9,10 @@ from typing import Any
 import awkward as ak
 import numpy as np
 
-from atlasae.compression.chunks import Chunks, Progress, Salvage, changed_branches, restored_events, silent
+from atlasae.compression.chunks import Chunks, Progress, Salvage, changed_branches, in_turn, restored_events, silent
 from atlasae.compression.collection import merge_largest
 from atlasae.compression.format import Chunk, CompressedCollection, Contents, Run, read_contents
-from atlasae.compression.grafting import Grafted, compare_grafted, is_grafted, taken_apart
+from atlasae.compression.grafting import compare_grafted, is_grafted, taken_apart
 from atlasae.compression.ntuples import compare_ntuples, damage_in, is_ntuple
 from atlasae.compression.others import compare_others, copy_back
 from atlasae.compression.parts import check_parts, entries_of
@@ -29,8 +29,9 @@ from atlasae.files.trees import Source, Tree, open_source
 from atlasae.jets.columns import same_bits, to_columns
 from atlasae.jets.inputs import Opened, open_input
 from atlasae.jets.stored import storage_of
-from atlasae.report import line_of, loosest, short
+from atlasae.report import bound_text, line_of, loosest, short
 
+Differences = Callable[[Source], Iterable[str]]  # what differs in a file that was written
 EXACT, WITHIN, DIFFERENT = "bit for bit", "within precision", "different"
 
 
@@ -45,20 +46,23 @@ def check_file(compressed: Named, progress: Progress | None = None) -> Integrity
     compressed = located(compressed)
     with watching(compressed) as check_unchanged, open_source(compressed) as source:
         contents, lost = read_contents(source), Salvage()
-        check_parts(f"'{compressed}'", contents.runs)
-        chunks = sum(1 for _ in restored_events(source, contents, progress or silent, lost))
+        found = contents.of_trees()
+        entries = [source.trees[tree].entries for tree in found]
+        for one, advance in zip(found.values(), in_turn(progress or silent, entries), strict=True):
+            check_parts(f"'{compressed}'", one.runs)
+            for _ in restored_events(source, one, advance, lost):
+                pass
         with sparing(lost.damage):
             check_others(source, contents, lost.damage)
         check_unchanged()
     if lost.damage:
         more = f"; and {len(lost.damage) - 1} more: decompress --salvage" if len(lost.damage) > 1 else ""
         raise DamagedFileError(lost.damage[0] + more)
-    run = contents.runs[0]
     return IntegrityReport(
         entries=sum(chunk.entries for chunk in contents.chunks),
         jets=sum(chunk.jets for chunk in contents.chunks),
-        chunks=chunks,
-        branches=run.written,
+        chunks=len(contents.chunks),
+        branches=[contents.shown(tree, name) for tree, one in found.items() for name in one.runs[0].written],
         trees=sorted({name for run in contents.runs for name in run.other_trees}),
         objects=sorted({name for run in contents.runs for name in run.other_objects}),
         models=sorted(contents.models),
@@ -97,11 +101,11 @@ def compare_files(
     """The facts of `verify_file`'s report; `restored`: the original is a decompressed file, perhaps of a part."""
     with watching(original, compressed) as check_unchanged, open_source(compressed) as source:
         contents = read_contents(source)
-        check_parts(f"'{compressed}'", contents.runs)
-        run = contents.runs[0]
-        entries = None if restored else entries_of(contents.runs)
-        with open_input(original, run.tree if not is_table(original) else None, (), nested=run.ntuple) as opened:
-            report = _compare(opened.within(entries), source, contents, progress or silent)
+        for one in contents.of_trees().values():
+            check_parts(f"'{compressed}'", one.runs)
+        tree, nested = contents.tree if not is_table(original) else None, contents.runs[0].ntuple
+        with open_input(original, tree, (), nested=nested) as opened:
+            report = _compare(opened, source, contents, progress or silent, restored)
         if not is_grafted(contents):  # else they were compared with the original
             copy_back(source, contents, None, Options.step_size)
         check_unchanged()
@@ -110,18 +114,20 @@ def compare_files(
 
 @dataclass(frozen=True)
 class Output:
-    """What was written: its run, notes for the user, and the awkward type of each branch.
+    """What was written: the contents of its folder, the input opened at each tree of jets, and notes for the user.
 
-    `differences` finds what differs in all but the jets, where there is a shorter way than by all checksums.
+    `types` are the awkward types of the branches of each of these trees. `differences` finds what differs in all but
+    the jets, where there is a shorter way than by all checksums.
     """
 
-    run: Run
+    contents: Contents
+    opened: Mapping[str, Opened]
     notes: list[str]
-    types: Mapping[str, ak.types.Type]
-    differences: Callable[[Source], Iterable[str]] | None = None
+    types: Mapping[str, Mapping[str, ak.types.Type]]
+    differences: Differences | None = None
 
 
-def read_back(source: Source, original: Opened, written: Output, progress: Progress) -> None:
+def read_back(source: Source, written: Output, progress: Progress) -> None:
     """Compare a file that `compress` just wrote with its input.
 
     Checks every checksum, the awkward type of every branch, and that jets are within their bounds. Raises UserError
@@ -129,9 +135,11 @@ def read_back(source: Source, original: Opened, written: Output, progress: Progr
     """
     try:
         contents = read_contents(source)
-        for run, start, chunk in (chunks := Chunks(source, contents)):
-            _read_chunk_back(chunks, run, start, chunk, original, written.types)
-            progress(start + chunk.entries, chunks.tree.entries)
+        entries = [source.trees[tree].entries for tree in contents.trees]
+        for (tree, one), advance in zip(contents.of_trees().items(), in_turn(progress, entries), strict=True):
+            for run, start, chunk in (chunks := Chunks(source, one)):
+                _read_chunk_back(chunks, run, start, chunk, written.opened[tree], written.types[tree])
+                advance(start + chunk.entries, chunks.tree.entries)
         if written.differences is None:
             check_others(source, contents)
         else:
@@ -140,7 +148,7 @@ def read_back(source: Source, original: Opened, written: Output, progress: Progr
         raise UserError(f"what was written does not read back: {error}; --only-jets leaves all but jets out") from error
 
 
-def _check_copy(source: Source, differences: Callable[[Source], Iterable[str]]) -> None:
+def _check_copy(source: Source, differences: Differences) -> None:
     with damage(f"'{source.path}'", *FACTS):
         for message in differences(source):
             raise DamagedFileError(message)
@@ -186,11 +194,12 @@ def _not_back(run: Run, name: str, why: str) -> str:
 
 @dataclass
 class Comparison:
-    """The results of a comparison so far: how each branch was kept, the largest errors, and the differences."""
+    """The results of a comparison so far: how each branch was kept, largest errors, differences, and the entries."""
 
     branches: dict[str, str]
     largest: dict[str, dict[str, float]] = field(default_factory=dict)
     differences: list[str] = field(default_factory=list)
+    entries: int = 0
 
     def add(self, run: Run, original: dict[str, ak.Array], restored: dict[str, ak.Array], where: str) -> None:
         """Compare a chunk; `original` has only the branches that the original file has."""
@@ -216,8 +225,58 @@ class Comparison:
                 self.branches[branch] = DIFFERENT if worse else kept
 
 
-def _compare(opened: Opened, source: Source, contents: Contents, progress: Progress) -> VerificationReport:
+def _compare(
+    opened: Opened, source: Source, contents: Contents, progress: Progress, restored: bool
+) -> VerificationReport:
+    trees = contents.of_trees()
+    found, differences = dict[str, Comparison](), list[str]()
+    for (tree, one), advance in zip(trees.items(), in_turn(progress, [*_entries(contents)]), strict=True):
+        if opened.source and tree not in opened.source.trees:
+            differences.append(f"tree '{tree}' is not in the original")
+            found[tree] = Comparison(dict.fromkeys(one.runs[0].originals, DIFFERENT))
+            continue
+        found[tree] = _compare_tree(opened.at(tree), source, one, advance, restored)
+        differences += [f"tree '{tree}': {line}" if len(trees) > 1 else line for line in found[tree].differences]
+    differences += _compare_beside(opened, source, contents, found)
+    collections = {
+        contents.shown(tree, entry.collection.name): one.over_runs(entry.collection.name)
+        for tree, one in trees.items()
+        for entry in one.runs[-1].collections
+    }
+    branches = {
+        contents.shown(tree, name): comparison.branches[trees[tree].runs[0].aliases.get(name, name)]
+        for tree, comparison in found.items()
+        for name in comparison.branches
+    }
+    return VerificationReport(
+        entries=sum(comparison.entries for comparison in found.values()),
+        max_error={
+            contents.shown(tree, name): errors for tree, one in found.items() for name, errors in one.largest.items()
+        },
+        precision={name: loosest([entry.precision for entry in entries]) for name, entries in collections.items()},
+        floors={name: storage_of(entries[-1].collection).floors for name, entries in collections.items()},
+        units={name: entries[-1].collection.units for name, entries in collections.items()},
+        branches=branches,
+        dropped=contents.dropped,
+        left_out=contents.left_out,
+        differences=differences,
+        resolutions={
+            name: texts for name, entries in collections.items() if (texts := entries[-1].collection.resolution_texts)
+        }
+        or None,
+    )
+
+
+def _entries(contents: Contents) -> Iterator[int]:
+    """The entries of each tree of jets."""
+    for one in contents.of_trees().values():
+        yield sum(chunk.entries for chunk in one.chunks)
+
+
+def _compare_tree(opened: Opened, source: Source, contents: Contents, progress: Progress, restored: bool) -> Comparison:
+    """Compare a tree of jets with the original, which is opened at it; not what was copied byte for byte."""
     run = contents.runs[0]
+    opened = opened.within(None if restored else entries_of(contents.runs))
     known = {branch.name: branch for branch in (*opened.events.branches, *opened.events.members)}
     if is_grafted(contents):
         known = {name: branch for name, branch in known.items() if name in run.originals}
@@ -225,15 +284,15 @@ def _compare(opened: Opened, source: Source, contents: Contents, progress: Progr
     found = Comparison({name: EXACT if name in names else DIFFERENT for name in run.originals})
     found.differences += _compare_branches(run, known, names, opened)
     start = 0
-    for run, restored in restored_events(source, contents, progress):
-        stop = start + len(next(iter(restored.values())))
+    for run, events in restored_events(source, contents, progress):
+        stop = start + len(next(iter(events.values())))
         there = [name for name in run.originals if name in known]
         counted = {n: c for n in there if (c := run.counters.get(n)) in known and c not in run.originals}
         counters = list(dict.fromkeys(counted.values()))
         original = opened.events.read([*there, *counters], start, min(stop, opened.events.entries))
         values = {name: original.pop(name) for name in counters}
-        wrong = dict.fromkeys(counted[name] for name in miscounted(restored | values, counted))
-        found.add(run, original, restored, f"entries {start} to {stop}")
+        wrong = dict.fromkeys(counted[name] for name in miscounted(events | values, counted))
+        found.add(run, original, events, f"entries {start} to {stop}")
         found.differences += [f"counter '{name}' differs in entries {start} to {stop}" for name in wrong]
         start = stop
     if start != opened.events.entries:
@@ -241,32 +300,24 @@ def _compare(opened: Opened, source: Source, contents: Contents, progress: Progr
             f"{start} entries were compressed, the original has {opened.events.entries}"
             + " there" * bool(entries_of(contents.runs))
         )
+    found.entries = start
+    return found
+
+
+def _compare_beside(opened: Opened, source: Source, contents: Contents, found: Mapping[str, Comparison]) -> list[str]:
+    """The differences in all but the jets; of grafted trees, `found` is told how their branches were kept."""
+    differences = []
     if is_grafted(contents) and is_ntuple(contents):
-        found.differences += compare_ntuples(opened, source, contents)
+        differences += compare_ntuples(opened, source, contents)
     elif is_grafted(contents):
-        _compare_grafted(opened, taken_apart(source, contents), found)
+        grafted = taken_apart(source, contents)
+        differences, changed = compare_grafted(opened, grafted)
+        for one in grafted.jets:
+            kept = {name: DIFFERENT if name in changed.get(one.tree.path, ()) else EXACT for name in one.tree.names}
+            found[one.tree.path].branches |= kept
     elif opened.source:
-        found.differences += compare_others(opened.source, contents)
-    found.differences += _compare_labels(contents.runs[0].table or {}, opened.table)
-    collections = {entry.collection.name: entry.collection for entry in run.collections}
-    return VerificationReport(
-        entries=start,
-        max_error=found.largest,
-        precision={name: loosest([entry.precision for entry in contents.over_runs(name)]) for name in collections},
-        floors={name: storage_of(collection).floors for name, collection in collections.items()},
-        units={name: collection.units for name, collection in collections.items()},
-        branches={name: found.branches[run.aliases.get(name, name)] for name in found.branches},
-        dropped=contents.dropped,
-        left_out=contents.left_out,
-        differences=found.differences,
-    )
-
-
-def _compare_grafted(opened: Opened, grafted: Grafted, found: Comparison) -> None:
-    """Compare all but the jets of a grafted file."""
-    differences, branches = compare_grafted(opened, grafted)
-    found.differences += differences
-    found.branches |= {name: DIFFERENT if name in branches else EXACT for name in grafted.tree.names}
+        differences += compare_others(opened.source, contents)
+    return differences + _compare_labels(contents.runs[0].table or {}, opened.table)
 
 
 def _compare_labels(told: Mapping[str, Any], original: Mapping[str, Any] | None) -> list[str]:
@@ -328,5 +379,6 @@ def _compare_jets(
             continue
         within = everything[variable] <= bound if bound or not entry.collection.beside else np.zeros(len(whole), bool)
         if beyond := int((~within & ~same[variable]).sum()):
-            problems.append(f"{beyond} jets beyond {bound:g} in {variable}")
+            text = bound_text(bound, variable in storage.layout.resolutions)
+            problems.append(f"{beyond} jets beyond {text} in {variable}")
     return largest, problems

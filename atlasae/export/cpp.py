@@ -7,10 +7,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from atlasae.codecs.bottleneck import ASINH_SCALE, Beside, BottleneckAutoencoder
+from atlasae.codecs.bottleneck import ASINH_SCALE, Beside, BottleneckAutoencoder, BottleneckCodec
 from atlasae.codecs.chain import Constant, Density
 from atlasae.codecs.dither import BLOCK_BITS, BLOCK_STEPS
-from atlasae.codecs.floats import BottleneckCodec, FloatsCodec
+from atlasae.codecs.floats import FloatsCodec
 from atlasae.errors import DamagedFileError
 from atlasae.jets.collections import MEV_PER_UNIT, Collection, Rounding
 from atlasae.jets.coordinates import LARGEST_PHI, LARGEST_TURN, MASS_FLOOR, range_of_phi
@@ -52,6 +52,19 @@ _FORMULAS = {
 _OPENING = """\
 template <unsigned wanted>
 ATLASAE_INLINE void block(const float (&z)[3][size], [[maybe_unused]] std::size_t count, Jets& jets) {
+"""
+
+_NODES = """\
+inline const Nodes<{nodes}>& link{i}_nodes() {{
+    static const Nodes<{nodes}> table({{{limits}}}, [](double x, double y) {{
+        Block given[2] = {{}};
+        given[0].at[0] = {x};
+        given[1].at[0] = {y};
+        return location({names}, given, 0);
+    }});
+    return table;
+}}
+
 """
 
 _COLUMN = """\
@@ -124,22 +137,23 @@ def cpp_header(codec: FloatsCodec | BottleneckCodec, collection: Collection, mad
 
     Raises DamagedFileError where a collection has names, types or units that may not become code.
     """
-    _check_words(collection)
+    check_words(collection)
     if isinstance(codec, FloatsCodec):
-        located = any(link.located for link in codec.autoencoder.links)
+        located = codec.grid.nodes != 1 and any(link.located for link in codec.autoencoder.links)
         parts = [
             "words",
             *(["dither"] if codec.grid.dither else []),
             *(["locations"] if located else []),
+            *(["nodes"] if codec.grid.nodes > 1 else []),
             *(["densities"] if codec.grid.exponent else []),
         ]
-        body = "".join(map(_part, parts)) + _chain(codec)
+        body = "".join(map(part, parts)) + _chain(codec)
     else:
         body = _network_block(codec.network)
     used = [name for name in _FORMULAS if f" {name}(" in body]
     activations = [_ACTIVATION.format(name=name, formula=_FORMULAS[name]) for name in used]
-    head = _HEAD.format(made=_text(made), usage="\n".join(_usage(collection))) + _part("opening") + _part("silu")
-    stored = "".join(_stored(collection, v) for v in collection.variables)
+    head = _HEAD.format(made=code_text(made), usage="\n".join(_usage(collection))) + part("opening") + part("silu")
+    stored = "".join(stored_value(collection, v) for v in collection.variables)
     rows = codec.padding.rows
     paddings = f"inline constexpr int paddings = {len(rows)};\n\n"
     stored += "".join(
@@ -147,11 +161,12 @@ def cpp_header(codec: FloatsCodec | BottleneckCodec, collection: Collection, mad
         for v, row in zip(collection.variables if rows else (), zip(*rows, strict=True), strict=True)
     )
     functions = "".join(_function(collection, v, bool(rows)) for v in collection.variables)
-    public = ["}  // namespace detail\n\n", functions, _part("closing")]
-    return "".join([head, *activations, body, paddings, _part("events"), stored, *public])
+    public = ["}  // namespace detail\n\n", functions, part("closing")]
+    return "".join([head, *activations, body, paddings, part("events"), stored, *public])
 
 
-def _check_words(collection: Collection) -> None:
+def check_words(collection: Collection) -> None:
+    """Raise DamagedFileError where a collection has variables, types or units that may not become code."""
     known = collection.variables in LAYOUTS and collection.units in MEV_PER_UNIT
     if not known or not all(collection.dtypes.get(v, "")[1:] in _TYPES for v in collection.variables):
         raise DamagedFileError(
@@ -159,12 +174,12 @@ def _check_words(collection: Collection) -> None:
         )
 
 
-def _part(name: str) -> str:
+def part(name: str) -> str:
     """A file of `decoder/`, the part that is the same in all headers."""
     return resources.files("atlasae").joinpath("export", "decoder", f"{name}.h").read_text(encoding="ascii")
 
 
-def _text(name: str) -> str:
+def code_text(name: str) -> str:
     """A name from a file as the inside of a C++ string literal: ASCII on one line, without trigraphs."""
     return "".join(_ESCAPED.get(c) or (c if " " <= c <= "~" else f"\\U{ord(c):08x}") for c in name)
 
@@ -172,36 +187,44 @@ def _text(name: str) -> str:
 def _usage(collection: Collection) -> Iterable[str]:
     for v, branch in collection.branches.items():
         names = ", ".join(
-            f'"{_text(name)}"' for name in (*collection.latents, collection.exact["index"], collection.exact[v])
+            f'"{code_text(name)}"' for name in (*collection.latents, collection.exact["index"], collection.exact[v])
         )
-        column = "".join(c if c.isascii() and c.isalnum() else "_" for c in branch)
-        yield f'//   df.Define("{column}", atlasae::{v}, {{{names}}})'
+        yield f'//   df.Define("{column_name(branch)}", atlasae::{v}, {{{names}}})'
+
+
+def column_name(branch: str) -> str:
+    """The column of an RDataFrame for a branch: letters, digits and _ alone."""
+    return "".join(c if c.isascii() and c.isalnum() else "_" for c in branch)
 
 
 def _padding(collection: Collection, v: str, digits: Sequence[str]) -> str:
     """The values of one variable in the rows of padding."""
     bits = 8 * int(collection.dtypes[v][2:])
     rows = ", ".join(f"0x{int(number, 16):x}" for number in digits)
-    return _PADDING.format(type=_type(collection, v), v=v, bits=bits, rows=rows)
+    return _PADDING.format(type=type_of(collection, v), v=v, bits=bits, rows=rows)
 
 
 def _function(collection: Collection, v: str, padded: bool) -> str:
     needed = " | ".join(f"detail::of_{jet}" for jet in _NEEDED.get(v, (v,)))
     unit = f" ({collection.units})" if v not in ("eta", "phi") else ""
-    branch, kind = _text(collection.branches[v]), _type(collection, v)
+    branch, kind = code_text(collection.branches[v]), type_of(collection, v)
     padding = _FILL[collection.jagged].format(v=v) if padded else ""
     what = {"v": v, "type": kind, "needed": needed, "branch": branch, "unit": unit, "padding": padding}
     return (_JAGGED if collection.jagged else _FLAT).format(**what)
 
 
-def _type(collection: Collection, v: str) -> str:
+def type_of(collection: Collection, v: str) -> str:
+    """The C++ type of a stored variable."""
     return _TYPES[collection.dtypes[v][1:]]
 
 
-def _stored(collection: Collection, v: str) -> str:
-    """The stored value of a variable, in its own unit and type."""
+def stored_value(collection: Collection, v: str, again: bool = False) -> str:
+    """The stored value of a variable, in its own unit and type; with `again`, to the last bit that of `Layout`.
+
+    That rounds momenta to the stored type before it takes them to MeV and back.
+    """
     assert collection.units is not None
-    scale, kind = MEV_PER_UNIT[collection.units], _type(collection, v)
+    scale, kind = MEV_PER_UNIT[collection.units], type_of(collection, v)
     if v == "E":
         a, b, c = collection.variables[:3]
         cartesian = a == "px"
@@ -215,6 +238,9 @@ def _stored(collection: Collection, v: str) -> str:
         "phi": f"full_turn(jets.phi.at[k], {LARGEST_TURN!r})" if collection.full_turn else "jets.phi.at[k]",
     }.get(v, f"jets.{v}.at[k]")
     formula = formula if v in ("eta", "phi") else f"{formula} / {scale}"
+    if again and v != "m":
+        formula = f"static_cast<double>(static_cast<{kind}>({formula}))"
+        formula = formula if v in ("eta", "phi") else f"{formula} * {scale} / {scale}"
     rounding = (collection.roundings or {}).get(v)
     formula = _rounded(formula, rounding)
     if rounding and v == "phi":
@@ -357,13 +383,18 @@ def _link(codec: FloatsCodec, i: int, network: _Network) -> Iterable[str]:
     link, grid, density = codec.autoencoder.links[i], codec.grid, codec.autoencoder.densities[i]
     yield f"const Block u = cumulative(cell[{i}], shift[{i}], {grid.first[i]}, {grid.cells[i]!r});"
     origin = f"{float(link.offset)!r}" + (f" + y[{link.anchor}].at[k]" if link.anchor is not None else "")
-    if link.located:
+    if link.located and grid.nodes != 1:
         origin += " + where.at[k]"
-        yield from _context(codec, i, "given")
-        yield "Block where = {};"
         tables, names = _location(codec.autoencoder.locations[str(i)], f"link{i}_where")
         network.tables += tables
-        yield f"for (std::size_t k = 0; k < count; ++k) where.at[k] = location({', '.join(names)}, given, k);"
+        yield "Block where = {};"
+        if grid.nodes:
+            network.tables += [_nodes(codec, i, names)]
+            where = f"link{i}_nodes().at({', '.join(f'y[{j}].at[k]' for j in link.given)})"
+        else:
+            yield from _context(codec, i, "given")
+            where = f"location({', '.join(names)}, given, k)"
+        yield f"for (std::size_t k = 0; k < count; ++k) where.at[k] = {where};"
     if grid.exponent:
         yield from _bins(codec, i, network)
         yield f"const Block inside = quantile(u, link{i}_edges, mass);"
@@ -388,6 +419,15 @@ def _location(module: nn.Module, name: str) -> tuple[list[str], list[str]]:
     names = [f"{name}_{number}" for number in tables]
     text = [_table(f"{name}_{number}", table, "float") for number, table in tables.items()]
     return text, [*names, _float(last.bias.item())]
+
+
+def _nodes(codec: FloatsCodec, i: int, names: Sequence[str]) -> str:
+    """The table of the locations of variable i, which its network fills when it is first used."""
+    given = codec.autoencoder.links[i].given
+    limits = ", ".join(repr(end) for j in given for end in codec.autoencoder.trained[j].tolist())
+    links = [codec.autoencoder.links[j] for j in given]
+    scaled = [f"({x} - {float(j.centre)!r}) / {float(j.scale)!r}" for x, j in zip("xy", links, strict=True)]
+    return _NODES.format(i=i, nodes=codec.grid.nodes, limits=limits, x=scaled[0], y=scaled[1], names=", ".join(names))
 
 
 def _context(codec: FloatsCodec, i: int, name: str) -> Iterable[str]:

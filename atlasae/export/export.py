@@ -12,13 +12,16 @@ import numpy as np
 import torch
 
 from atlasae.codecs.arrays import Codec
-from atlasae.codecs.floats import BottleneckCodec, FloatsCodec
+from atlasae.codecs.bottleneck import BottleneckCodec
+from atlasae.codecs.floats import FloatsCodec
 from atlasae.codecs.model import VARIABLES
+from atlasae.codecs.packed import PackedCodec
 from atlasae.compression.chunks import layout_of
 from atlasae.compression.format import CompressedCollection, Contents, read_contents
 from atlasae.errors import UserError
 from atlasae.export.cpp import cpp_header
 from atlasae.export.onnx import graphs_of
+from atlasae.export.unpacking import packed_header
 from atlasae.files.damage import is_root
 from atlasae.files.outputs import check_target, replacing
 from atlasae.files.remote import Location, Remote, located
@@ -35,11 +38,13 @@ OPSET = 17  # of ONNX: readable by programs since 2022
 class Exported:
     """A codec to export, its collection, and their origin."""
 
-    codec: FloatsCodec | BottleneckCodec
+    codec: FloatsCodec | BottleneckCodec | PackedCodec
     collection: Collection
     precision: dict[str, float | None]
     model_sha256: str
     source: str
+    tree: str = ""
+    counter: str = ""  # of the jets of each entry
 
     @property
     def made(self) -> str:
@@ -68,7 +73,10 @@ def export_cpp(source: str, target: Path, jets: str | None, precision: str | Non
     """Write the C++ header that decodes a compressed file, or jets encoded by a model; raises UserError."""
     _check(source, target, force)
     found = exported(source, jets, precision)
-    text = cpp_header(found.codec, found.collection, found.made)
+    if isinstance(found.codec, PackedCodec):
+        text = packed_header(found.codec, found.collection, found.tree, found.counter, found.made)
+    else:
+        text = cpp_header(found.codec, found.collection, found.made)
     with replacing(target, force) as temporary:
         temporary.write_text(text, encoding="ascii")
     return _report(found, [target])
@@ -84,6 +92,8 @@ def export_onnx(source: str, folder: Path, jets: str | None, precision: str | No
     for target in targets if folder.exists() else []:
         _check(source, target, force)
     found = exported(source, jets, precision)
+    if isinstance(found.codec, PackedCodec):
+        raise UserError(f"'{source}' has packed bytes, which an ONNX graph can't decode: export it with --cpp")
     if found.codec.padding.rows:
         raise UserError(f"'{source}' has padding, which an ONNX graph can't decode: export it with --cpp")
     if found.collection.full_turn:
@@ -98,9 +108,10 @@ def export_onnx(source: str, folder: Path, jets: str | None, precision: str | No
 
 def onnx_graphs(found: Exported) -> tuple[bytes, bytes]:
     """Encoder (jets, n x 4 float64 in MeV, to latents, n x 3 float32) and decoder, as bytes of ONNX files."""
-    encoder, decoder = graphs_of(found.codec)
-    jets = torch.from_numpy(np.repeat(found.codec.stand_in[None], 3, axis=0))
-    latents = torch.from_numpy(found.codec.encode(jets.numpy()))
+    codec = cast(FloatsCodec | BottleneckCodec, found.codec)
+    encoder, decoder = graphs_of(codec)
+    jets = torch.from_numpy(np.repeat(codec.stand_in[None], 3, axis=0))
+    latents = torch.from_numpy(codec.encode(jets.numpy()))
     return _graph(encoder, jets, "jets", "latents", found), _graph(decoder, latents, "latents", "jets", found)
 
 
@@ -175,24 +186,30 @@ def _of_file(path: Location, jets: str | None) -> Exported:
     with open_source(path) as source:
         contents = read_contents(source)
     entry = chosen_entry(path, contents, jets)
-    if entry.collection.layout == "packed":
-        raise UserError(f"'{path}' has the packed layout, which only atlasae reads: compress with --layout floats")
     if not entry.collection.holds_jets:
         raise UserError(f"'{path}' holds a list of variables: only jets are exported, compressed without --variables")
+    if entry.collection.resolutions:
+        raise UserError(f"'{path}' has bounds by resolution, which only atlasae decodes: give bounds such as 1e-3")
     if entry.collection.shared:
         told = f"{' and '.join(entry.collection.shared)} of '{entry.collection.name}' in '{path}' are those of others"
         raise UserError(f"{told}: export the collection that holds them")
-    codec = cast(FloatsCodec | BottleneckCodec, layout_of(entry, contents).codec)
-    return Exported(codec, entry.collection, entry.precision, entry.model_sha256, path.name)
+    codec = cast(FloatsCodec | BottleneckCodec | PackedCodec, layout_of(entry, contents).codec)
+    run = contents.runs[0]
+    counter = run.counter_of(entry.collection) if entry.collection.jagged else ""
+    return Exported(codec, entry.collection, entry.precision, entry.model_sha256, path.name, run.tree, counter)
 
 
 def chosen_entry(path: Location, contents: Contents, jets: str | None) -> CompressedCollection:
-    """The collection of this name, or the only one; raises UserError where its runs have different codecs."""
-    entries = [entry for run in contents.runs for entry in run.collections if not entry.collection.beside]
-    names = list(dict.fromkeys(entry.collection.name for entry in entries))
+    """The collection of this name, or the only one; raises UserError where its runs have different codecs.
+
+    Where there are several trees, its name is that of its tree, a slash, and its own.
+    """
+    pairs = [(run.tree, entry) for run in contents.runs for entry in run.collections if not entry.collection.beside]
+    named = [(contents.shown(tree, entry.collection.name), entry) for tree, entry in pairs]
+    names = list(dict.fromkeys(name for name, _ in named))
     if jets is None and len(names) > 1:
         raise UserError(f"'{path}' has several collections: choose one of {', '.join(names)} with --jets")
-    found = [entry for entry in entries if entry.collection.name == (jets or names[0])]
+    found = [entry for name, entry in named if name == (jets or names[0])]
     if not found:
         raise UserError(f"'{path}' has no collection '{jets}': choose from {', '.join(names)}")
     kinds = {(repr(entry.codec), entry.model_sha256, repr(entry.collection)) for entry in found}
@@ -211,4 +228,5 @@ def _of_model(name: str, precision: str) -> Exported:
     kept: dict[str, float | None] = dict.fromkeys(VARIABLES)
     if isinstance(made.codec, FloatsCodec):  # a bottleneck network has no bounds of its own
         kept |= made.bounds
-    return Exported(made.codec, collection, kept, made.model.sha256, Path(name).name)
+    codec = cast(FloatsCodec | BottleneckCodec, made.codec)  # which has no bounds by resolution
+    return Exported(codec, collection, kept, made.model.sha256, Path(name).name)

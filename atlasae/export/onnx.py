@@ -11,10 +11,10 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from atlasae.codecs.bottleneck import ASINH_SCALE, BottleneckAutoencoder
-from atlasae.codecs.chain import Known
+from atlasae.codecs.bottleneck import ASINH_SCALE, BottleneckAutoencoder, BottleneckCodec
+from atlasae.codecs.chain import InvertibleAutoencoder, Known
 from atlasae.codecs.dither import BLOCK_STEPS, FACTOR, IN_BLOCK, LOWER, STATE_BITS, TERM, Dither
-from atlasae.codecs.floats import BottleneckCodec, FloatsCodec
+from atlasae.codecs.floats import FloatsCodec
 from atlasae.codecs.grid import MANTISSA_BITS
 from atlasae.jets.coordinates import LARGEST_PHI, MASS_FLOOR
 
@@ -33,7 +33,32 @@ class Chain(nn.Module):
 
     def __init__(self, codec: FloatsCodec) -> None:
         super().__init__()
-        self.autoencoder, self.grid = codec.autoencoder, codec.grid
+        self.autoencoder: InvertibleAutoencoder = codec.autoencoder
+        self.grid, self.limits = codec.grid, codec.chain.weights.limits.tolist()
+        for i in codec.chain.weights.locations if codec.grid.nodes > 1 else ():
+            table = codec.chain.weights.table(i, codec.grid.nodes).values
+            self.register_buffer(f"table{i}", torch.from_numpy(table.ravel()))
+
+    def origin(self, i: int, known: Known) -> Tensor | float:
+        """The origin of the bins of variable i, with locations interpolated between the nodes of a table."""
+        link, nodes = self.autoencoder.links[i], self.grid.nodes
+        if not (nodes and link.located):
+            return self.autoencoder.origin(i, known)
+        origin = link.offset + (0.0 if link.anchor is None else known[link.anchor])
+        if nodes == 1:
+            return origin
+        (row, right), (column, above) = (self.place(k, known[k]) for k in link.given)
+        table, corner = self.get_buffer(f"table{i}"), row * nodes + column
+        low, high = (table[c] + above * (table[c + 1] - table[c]) for c in (corner, corner + nodes))
+        return origin + low + right * (high - low)
+
+    def place(self, k: int, y: Tensor) -> tuple[Tensor, Tensor]:
+        """The node below coordinates of variable k, and how far behind it they are."""
+        low, high = self.limits[k]
+        last = self.grid.nodes - 1
+        position = (y.clamp(low, high) - low) * (last / (high - low) if high > low else 0.0)
+        node = position.floor().clamp(0, last - 1)
+        return node.long(), position - node
 
     def bins(self, i: int, known: Known) -> Tensor:
         """The mass of every bin of variable i (n x K, or 1 x K)."""
@@ -52,7 +77,7 @@ class Chain(nn.Module):
             y = edges[:1] + (edges[-1:] - edges[:1]) * u
         else:
             y = _quantile(u, self.bins(i, known), edges)
-        return self.autoencoder.origin(i, known) + y
+        return self.origin(i, known) + y
 
 
 class ChainDecoder(Chain):
@@ -91,7 +116,7 @@ class ChainEncoder(Chain):
         known, blocks, cells = dict[int, Tensor](), dict[int, Tensor](), dict[int, Tensor]()
         for part in self.grid.dither.order(self.autoencoder.free):
             i, levels = part.variable, self.grid.levels[part.variable]
-            u = self.cumulative(i, coordinates[i] - self.autoencoder.origin(i, known), known)
+            u = self.cumulative(i, coordinates[i] - self.origin(i, known), known)
             position = u * self.grid.cells[i] - self.grid.first[i]
             if part.of_block:
                 blocks[i] = (position / BLOCK_STEPS).floor().clamp(0, levels // IN_BLOCK - 1)

@@ -317,6 +317,12 @@ def interpretation_of(branch: Any) -> Any:
     return AsLists(found.content, found.header_bytes) if type(found) is uproot.AsJagged else found
 
 
+def is_of_numbers(branch: Any) -> bool:
+    """Whether a branch holds numbers or lists of them, which are read at once."""
+    found = interpretation_of(branch)
+    return isinstance(found.content if isinstance(found, AsLists) else found, uproot.AsDtype)
+
+
 def _counts(branch: Any, start: int, stop: int) -> npt.NDArray[Any]:
     """The lengths of the lists in entries [start, stop) of a branch, from its counter."""
     counter = branch.count_branch

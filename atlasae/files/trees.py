@@ -11,6 +11,7 @@ from typing import Any
 
 import awkward as ak
 import numpy as np
+import numpy.typing as npt
 import uproot
 
 from atlasae.errors import DamagedFileError, UserError
@@ -23,6 +24,7 @@ from atlasae.files.leaves import (
     Structure,
     interpretation_of,
     interpretation_of_member,
+    is_of_numbers,
     is_stored_narrower,
     structure_of,
 )  # fmt: skip
@@ -41,6 +43,8 @@ from atlasae.files.sources import LocalSource, RemoteSource, guarded, own_classe
 from atlasae.files.writing import _DEFAULT_COMPRESSION, UNNAMED, Target, can_name, compression_of
 from atlasae.report import line_of, short
 
+_KEPT = 100_000_000  # bytes of unpacked baskets that are kept in memory
+_LARGE = 4  # a basket is kept where a range of entries is less than so many times as long
 _IN_MEMORY = ("@fUniqueID", "@fBits")  # members with the state of an object in memory
 
 
@@ -59,6 +63,7 @@ class Tree:
         self.nested = nested and self.is_rntuple
         self.whole = frozenset(whole)  # branches whose structures are not taken apart
         self._source = source
+        self._unpacked: dict[str, _Unpacked] = {}
 
     def nesting(self) -> "Tree":
         """The same tree with `nested`, if it is an RNTuple."""
@@ -89,11 +94,53 @@ class Tree:
         events = {}
         for name in names:
             with damage(f"branch '{name}' of tree '{self.name}' in entries {start} to {stop}"):
-                array = _read(self._field(name), self._parts.get(name), start, stop)
+                array = self._joined(name, start, stop)
                 if len(array) != stop - start:
                     raise ValueError(f"{len(array)} of {stop - start} entries")
             events[name] = array
         return events
+
+    def _joined(self, name: str, start: int, stop: int) -> ak.Array:
+        """A branch for entries [start, stop), from a basket that was unpacked before as far as that reaches.
+
+        A basket (or cluster) that is large beside the range is unpacked whole, and kept until another of the branch is:
+        else every range that it reaches into would unpack all of it again.
+        """
+        known = self._unpacked.get(name)
+        if known and known.start <= start < known.stop:
+            here = known.array[start - known.start : min(stop, known.stop) - known.start]
+            return here if stop <= known.stop else ak.concatenate([here, self._joined(name, known.stop, stop)])
+        field, part = self._field(name), self._parts.get(name)
+        last = None if part else self._last_basket(field, start, stop)
+        if last is None:
+            return _read(field, part, start, stop)
+        begin, end = last
+        whole = _read(field, part, begin, end)
+        self._keep(name, _Unpacked(begin, end, whole))
+        inside = whole[max(start, begin) - begin : stop - begin]
+        return inside if begin <= start else ak.concatenate([self._joined(name, start, begin), inside])
+
+    def _last_basket(self, field: Any, start: int, stop: int) -> tuple[int, int] | None:
+        """The entries of the basket or cluster that reaches beyond a range, if it is large beside the range."""
+        if stop <= start or not (self.is_rntuple or is_of_numbers(field)):
+            return None
+        firsts = self._firsts if self.is_rntuple else np.asarray(field.entry_offsets)
+        place = int(np.searchsorted(firsts, stop))
+        if not 0 < place < len(firsts):
+            return None
+        begin, end = int(firsts[place - 1]), int(firsts[place])
+        return (begin, end) if end > stop and end - begin > (stop - start) / _LARGE else None
+
+    @cached_property
+    def _firsts(self) -> npt.NDArray[np.int64]:
+        """The first entries of the clusters of an RNTuple, and the number of entries."""
+        return np.array([*(int(found.num_first_entry) for found in self._source.cluster_summaries), self.entries])
+
+    def _keep(self, name: str, unpacked: "_Unpacked") -> None:
+        self._unpacked.pop(name, None)
+        self._unpacked[name] = unpacked
+        while sum(one.array.nbytes for one in self._unpacked.values()) > _KEPT and len(self._unpacked) > 1:
+            del self._unpacked[next(iter(self._unpacked))]
 
     def _fetch(self, names: Sequence[str], start: int, stop: int) -> None:
         """Prefetch the baskets of a remote file in parallel: one by one, each would cost a round trip."""
@@ -123,7 +170,8 @@ class Tree:
         """Compressed bytes of these branches in baskets or pages."""
         if self.is_rntuple:  # it has no counters
             known = [name for name in names if name in self._fields]
-            return sum(int(page.locator.num_bytes) for _, page in self._pages(known))
+            places = {page.locator.offset: int(page.locator.num_bytes) for _, page in self._pages(known)}
+            return sum(places.values())  # equal pages are in the file once
         return sum(int(self._field(name).compressed_bytes) for name in self._holders_of(names))
 
     def _pages(self, names: Sequence[str], start: int = 0, stop: int | None = None) -> Iterator[tuple[int, Any]]:
@@ -534,6 +582,15 @@ def _counter(branch: Any) -> str | None:
     counter = branch.count_branch
     # A counter with sub-branches counts these, and has no values that could be carried.
     return None if counter is None or counter.branches else str(counter.name)
+
+
+@dataclass(frozen=True)
+class _Unpacked:
+    """The entries [start, stop) of one basket."""
+
+    start: int
+    stop: int
+    array: ak.Array
 
 
 def _read(found: Any, part: _Part | None, start: int, stop: int) -> ak.Array:

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from atlasae.files.damage import damage
-from atlasae.files.writing import ALGORITHMS, RECORDS, pack_blocks
+from atlasae.files.writing import ALGORITHMS, PLANES, RECORDS, pack_apart, pack_blocks
 from atlasae.graft.composing import Composer
 from atlasae.graft.envelopes import Anchor
-from atlasae.graft.ntuple import Fill, Ntuple, NtupleWriter, Packing, open_ntuple
+from atlasae.graft.ntuple import Fill, Ntuple, NtupleWriter, Packing, SplittingWriter, open_ntuple
 from atlasae.graft.records import Folder, RecordKey, Records
 from atlasae.graft.trees import RNTUPLE, payload_of
 
@@ -41,10 +41,16 @@ class GraftedNtuple:
             self.finish(composer, writer := self.writer(composer, (), packing, edges))
         return writer
 
+    def split(self, composer: Composer, packing: Packing) -> None:
+        """Copy it with its numbers split into planes of bytes, in pages that are packed anew."""
+        with damage(f"RNTuple '{self.path}'"):
+            self.finish(composer, SplittingWriter(self.ntuple, composer, packing))
+
     def read(self, edges: Sequence[int] = ()) -> NtupleWriter:
         """Read all pages; returns a writer, which has their checksums."""
+        nothing = Packing(lambda page, _: page, bytes, 0)
         with damage(f"RNTuple '{self.path}'"):
-            writer = NtupleWriter(self.ntuple, self.ntuple.fields, (), _Nowhere(), Packing(bytes, bytes, 0), edges)
+            writer = NtupleWriter(self.ntuple, self.ntuple.fields, (), _Nowhere(), nothing, edges)
             writer.finish()
         return writer
 
@@ -61,12 +67,26 @@ class _Nowhere:
 
 def packing(compression: Any) -> Packing:
     """How pages and envelopes are compressed, from a compression of uproot's, or ZSTD where that is smaller."""
+    return Packing(lambda page, _: _packed(page, compression), _packed_envelope, compression.code)
 
-    def packed(data: bytes, usual: Any) -> bytes:
-        ways = (usual, _OF_FEW) if len(data) < _FEW else (usual,)
-        return min((pack_blocks(data, way) for way in ways), key=len)
 
-    return Packing(lambda page: packed(page, compression), lambda made: packed(made, RECORDS), compression.code)
+def _packed(data: bytes, usual: Any) -> bytes:
+    ways = (usual, _OF_FEW) if len(data) < _FEW else (usual,)
+    return min((pack_blocks(data, way) for way in ways), key=len)
+
+
+def _packed_envelope(made: bytes) -> bytes:
+    return _packed(made, RECORDS)
+
+
+def _packed_planes(page: bytes, planes: int) -> bytes:
+    """A page with its planes packed one by one, or as a whole where that is smaller."""
+    width = len(page) // planes
+    apart = pack_apart([page[at : at + width] for at in range(0, len(page), max(1, width))])
+    return min(_packed(page, PLANES), apart, key=len)
+
+
+IN_PLANES = Packing(_packed_planes, _packed_envelope, PLANES.code)
 
 
 def ntuples_of(records: Records) -> list[GraftedNtuple]:

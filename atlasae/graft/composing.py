@@ -27,6 +27,7 @@ from atlasae.graft.trees import RNTUPLE, TREES, GraftedTree, move, places, reloc
 Seen = Callable[[int, bytes], None]  # is given the position of each record that is copied, and its bytes
 _APART = {*TREES, RNTUPLE}  # classes of objects that are not copied as they are
 _AT_ONCE, _GAP = 1 << 22, 1 << 16  # bytes that are read at once; of a gap that is read over
+_SHORTEST = 34  # bytes of a record: those of a key with its positions
 _THREADS = 2  # that compress baskets
 _FREE_UNTIL = 2_000_000_000  # the end of the free space behind a file, as ROOT has it
 _SMALL = {
@@ -66,6 +67,12 @@ def spans_of(records: Records, trees: Iterable[GraftedTree]) -> npt.NDArray[np.i
     for _, folder in records.root.walk():
         found |= {(key.seek, key.nbytes) for key in folder.keys if key.class_name not in _APART}
     return _sorted(records, found | set(_baskets(records, trees)))
+
+
+def check_sizes(records: Records, trees: Iterable[GraftedTree]) -> None:
+    """Raise ValueError if a record that would be copied has another size than what points to it says."""
+    for at, nbytes in spans_of(records, trees).tolist():
+        _check_size(records.read(at, at + _SHORTEST), at, nbytes)
 
 
 def _baskets(records: Records, trees: Iterable[GraftedTree]) -> Iterator[tuple[int, int]]:
@@ -296,12 +303,17 @@ def _groups(spans: npt.NDArray[np.int64]) -> Iterator[npt.NDArray[np.int64]]:
 
 def _set_places(record: bytearray, at: int, to: int, folder: Callable[[int], int]) -> None:
     """Set the position of a record and of its folder in its key; raises ValueError if it has another size."""
-    nbytes, version = struct.unpack_from(">ih", record)
-    if nbytes != len(record) or len(record) < 34:
-        raise ValueError(f"a record at {at} has {nbytes} bytes, where {len(record)} are said to be")
-    form = ">qq" if version > BIG else ">ii"
+    form = ">qq" if _check_size(record, at, len(record)) > BIG else ">ii"
     before = struct.unpack_from(form, record, 18)[1]
     struct.pack_into(form, record, 18, to, folder(before))
+
+
+def _check_size(record: bytes | bytearray, at: int, told: int) -> int:
+    """The version of a record's key; raises ValueError if the record has another size than `told`."""
+    nbytes, version = struct.unpack_from(">ih", record) if len(record) >= _SHORTEST else (len(record), 0)
+    if nbytes != told or told < _SHORTEST:
+        raise ValueError(f"a record at {at} has {nbytes} bytes, where {told} are said to be")
+    return int(version)
 
 
 def _move_folder(folder: Folder, moves: Moves, folders: dict[int, int]) -> None:

@@ -11,6 +11,8 @@ _DTYPES = {0x0E: "<u4", 0x0F: "<u8", 0x1A: "<u4", 0x1B: "<u8"}
 _DTYPES |= {0x0C: "<f4", 0x0D: "<f8", 0x18: "<f4", 0x19: "<f8"}
 _NUMBERS = {"<i1": 0x03, "<u1": 0x04, "<i2": 0x11, "<u2": 0x12, "<i4": 0x13, "<u4": 0x14, "<i8": 0x15, "<u8": 0x16}
 _NUMBERS |= {"|i1": 0x03, "|u1": 0x04, "<f4": 0x18, "<f8": 0x19}
+_SPLIT_OF = {0x05: 0x11, 0x06: 0x12, 0x07: 0x13, 0x08: 0x14, 0x09: 0x15, 0x0A: 0x16}  # the same, split into planes
+_SPLIT_OF |= {0x0B: 0x17, 0x0C: 0x18, 0x0D: 0x19, 0x0E: 0x1A, 0x0F: 0x1B}
 ENDS = 0x1B  # type of the columns with the lengths of lists, cumulated in a cluster
 BITS = {0x03: 8, 0x04: 8, 0x0C: 32, 0x0D: 64, 0x0E: 32, 0x0F: 64, 0x11: 16, 0x12: 16, 0x13: 32, 0x14: 32, 0x15: 64}
 BITS |= {0x16: 64, 0x18: 32, 0x19: 64, 0x1A: 32, 0x1B: 64}
@@ -33,6 +35,21 @@ def holds(kind: int, dtype: npt.DTypeLike) -> bool:
     return np.dtype(dtype).kind == "f" and _DTYPES.get(kind) == np.dtype(dtype).str
 
 
+def split_kind(kind: int) -> int:
+    """The type of column for the same values, split into planes of bytes; another one stays."""
+    return _SPLIT_OF.get(kind, kind)
+
+
+def planes_of(kind: int) -> int:
+    """The number of planes of bytes in a page of this type of column."""
+    return _SPLIT.get(kind) or _ZIGZAG.get(kind) or _DELTA.get(kind) or 1
+
+
+def read_plain(kind: int, plain: bytes) -> Elements:
+    """The values of a column of this type from its plain elements; of one without planes the bytes of its page."""
+    return np.frombuffer(plain, _DTYPES.get(kind, f"<u{planes_of(kind)}"))
+
+
 def encode(kind: int, values: Elements) -> bytes:
     """A page of values; the type of column is one of `BITS`."""
     values = np.ascontiguousarray(values, _DTYPES.get(kind))
@@ -41,15 +58,15 @@ def encode(kind: int, values: Elements) -> bytes:
     elif kind in _ZIGZAG:
         signed = values.astype(f"<i{_ZIGZAG[kind]}")
         values = (signed << 1) ^ (signed >> (8 * signed.itemsize - 1))
-    if kind in _SPLIT.keys() | _ZIGZAG.keys() | _DELTA.keys():
+    if planes_of(kind) > 1:
         return values.view(np.uint8).reshape(-1, values.itemsize).T.tobytes()
     return values.tobytes()
 
 
 def decode(kind: int, page: bytes) -> bytes:
     """The plain elements of a page; those of a column that has no encoding, or an unknown one, as they are."""
-    width = _SPLIT.get(kind) or _ZIGZAG.get(kind) or _DELTA.get(kind)
-    if width is None:
+    width = planes_of(kind)
+    if width == 1:
         return page
     joined = np.ascontiguousarray(np.frombuffer(page, np.uint8).reshape(width, -1).T)
     if kind in _SPLIT:

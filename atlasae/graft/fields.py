@@ -16,6 +16,7 @@ _CPP = {
     f"{sign}{bits}": f"std::{kind}{8 * bits}_t" for sign, kind in (("i", "int"), ("u", "uint")) for bits in (1, 2, 4, 8)
 }
 _CPP |= {"f4": "float", "f8": "double"}
+_CARDINALITY = "ROOT::RNTupleCardinality<"
 _MOST_DEEP = 100  # fields within each other: more is damage
 
 Names = tuple[str, ...]  # of a field: the names from the top, those of anonymous members (`_0`) included
@@ -52,6 +53,11 @@ class Field:
     number: int | None = None
     columns: list[NtupleColumn] = field(default_factory=list)
     fields: list["Field"] = field(default_factory=list)
+
+    @property
+    def shows_size(self) -> bool:
+        """Whether it is the number of elements of a collection, and nothing more."""
+        return self.origin is not None and self.type_name.startswith(_CARDINALITY)
 
 
 @dataclass
@@ -198,7 +204,7 @@ def take_fields(tops: list[Field], numbers: Collection[int]) -> tuple[list[Taken
     gone: set[Names] = {path for path, one in walk_fields(tops) if one.number in numbers}
     while more := _also_gone(tops, gone):
         gone |= more
-    uppermost = [path for path in gone if not any(path[:end] in gone for end in range(1, len(path)))]
+    uppermost = {path for path in gone if not any(path[:end] in gone for end in range(1, len(path)))}
     untyped = [_untype(find(tops, path), path) for path in dict.fromkeys(_above(sorted(uppermost)))]
     taken = list[TakenField]()
     for path, one in list(walk_fields(tops)):

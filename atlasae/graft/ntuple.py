@@ -11,7 +11,7 @@ from atlasae.errors import UserError
 from atlasae.files.checksums import checksum_bytes
 from atlasae.files.sources import unpack_blocks
 from atlasae.graft.buffers import REWRITE
-from atlasae.graft.elements import Elements, bytes_of, decode, encode
+from atlasae.graft.elements import Elements, bytes_of, decode, encode, planes_of, read_plain, split_kind
 from atlasae.graft.envelopes import (
     FOOTER,
     HEADER,
@@ -52,9 +52,9 @@ class Blobs(Protocol):
 
 @dataclass(frozen=True)
 class Packing:
-    """How new pages and envelopes are compressed, and the setting by which the page list tells it."""
+    """How new pages, of so many planes, and envelopes are compressed, and the setting that the page list tells."""
 
-    pack: Callable[[bytes], bytes]
+    pack: Callable[[bytes, int], bytes]
     pack_envelope: Callable[[bytes], bytes]
     setting: int
 
@@ -228,9 +228,14 @@ class NtupleWriter:
     def _fill(self, fill: Fill, part: "_Part", start: int, stop: int) -> None:
         values = part.ends(start, stop) + fill.inside if fill.ends else part.values(start, stop)
         fill.inside = int(values[-1]) if fill.ends and len(values) else fill.inside
-        step = max(1, _PAGE_BYTES * 8 // fill.column.bits)
+        self._made[id(fill.column)] += self._pages_of(fill.column, values)
+
+    def _pages_of(self, column: NtupleColumn, values: Elements) -> list[tuple[int, bytes]]:
+        """The elements and the bytes of new pages."""
+        step = max(1, _PAGE_BYTES * 8 // column.bits)
         pieces = [values[at : at + step] for at in range(0, len(values), step)]
-        self._made[id(fill.column)] += [(len(s), self._packing.pack(encode(fill.column.kind, s))) for s in pieces]
+        pack, planes = self._packing.pack, planes_of(column.kind)
+        return [(len(piece), pack(encode(column.kind, piece), planes)) for piece in pieces]
 
     def _ranges(self, cluster: Cluster) -> list[Range]:
         """The ranges of all columns in a cluster, with pages copied and made; columns that begin later have none."""
@@ -318,6 +323,36 @@ class NtupleWriter:
     def _write_envelope(self, made: bytes) -> EnvelopeLink:
         packed = self._packing.pack_envelope(made)
         return EnvelopeLink(len(made), len(packed), self._target.write_blob([packed], len(packed)))
+
+
+class SplittingWriter(NtupleWriter):
+    """Writes an RNTuple of which all pages are made anew, with numbers split into planes of bytes, and checksums."""
+
+    def __init__(self, source: Ntuple, target: Blobs, packing: Packing) -> None:
+        self._before = {id(column): column.kind for column in source.columns}
+        for column in source.columns:
+            column.kind = split_kind(column.kind)
+        super().__init__(source, source.fields, (), target, packing)
+
+    def _ranges(self, cluster: Cluster) -> list[Range]:
+        pairs = [(column, cluster.ranges[column.number]) for column in self._columns if column.number is not None]
+        made = [self._split(column, known) for column, known in pairs]
+        places = self._write_once([page for pages in made for _, page in pages])
+        ranges = list[Range]()
+        for pages, (_, known) in zip(made, pairs, strict=True):
+            split = [NtuplePage(elements, len(page), places[page], True) for elements, page in pages]
+            ranges.append(Range(split, known.offset, self._packing.setting))
+        return ranges
+
+    def _split(self, column: NtupleColumn, known: Range) -> list[tuple[int, bytes]]:
+        made = list[tuple[int, bytes]]()
+        for page, sealed in read_pages(self._source.read, known.pages):
+            plain = decode(self._before[id(column)], unpack_blocks(sealed, bytes_of(column.bits, page.elements)))
+            if planes_of(column.kind) > 1:
+                made += self._pages_of(column, read_plain(column.kind, plain))
+            else:
+                made.append((page.elements, self._packing.pack(plain, 1)))
+        return made
 
 
 class _Part:

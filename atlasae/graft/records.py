@@ -5,7 +5,7 @@ headers, keys and folders (version + 1000, of the file + 1,000,000), needed beyo
 """
 
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 Read = Callable[[int, int], bytes]  # the bytes [start, stop) of a file
@@ -205,9 +205,9 @@ class Records:
         self.root.folders = {at: folder for at, folder in self.root.folders.items() if at not in gone}
         self.root.keys = [key for key in self.root.keys if key.seek not in gone]
 
-    def leave_only(self, wanted: RecordKey) -> None:
-        """Leave all out but one record and the folders that it is in."""
-        _leave_only(self.root, wanted)
+    def leave_only(self, wanted: Sequence[RecordKey]) -> None:
+        """Leave all out but some records and the folders that they are in."""
+        _leave_only(self.root, {id(key) for key in wanted})
 
     def _check(self, key: RecordKey) -> None:
         if key.seek <= 0 or key.seek + key.nbytes > self.head.end:
@@ -248,10 +248,10 @@ class Records:
         return found
 
 
-def _leave_only(folder: Folder, wanted: RecordKey) -> bool:
-    """Leave all out of a folder but one record and the folders that it is in; returns whether it is there."""
+def _leave_only(folder: Folder, wanted: Collection[int]) -> bool:
+    """Leave all out of a folder but records of these ids and the folders they are in; returns whether any is there."""
     folder.folders = {at: inner for at, inner in folder.folders.items() if _leave_only(inner, wanted)}
-    folder.keys = [key for key in folder.keys if key is wanted or key.seek in folder.folders]
+    folder.keys = [key for key in folder.keys if id(key) in wanted or key.seek in folder.folders]
     return bool(folder.keys)
 
 

@@ -1,6 +1,6 @@
 """What is done to the fields of an RNTuple, and undone: branches taken out, others put in their place."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
@@ -80,6 +80,19 @@ def numbers_at(fields: Sequence[Field], path: Names) -> list[int]:
     """The id of a field, and that of the member of records that it projects."""
     found = (find(fields, one).number for one in _real(fields, path))
     return [number for number in found if number is not None]
+
+
+def other_fields(fields: Sequence[Field], paths: Iterable[Names]) -> set[int]:
+    """The ids of all fields but those with these paths, those that they project or are in, and the sizes of these."""
+    kept = {real for path in paths for real in _real(fields, path)}
+    above = {path[:end] for path in kept for end in range(1, len(path))}
+    kept |= {path for path, one in walk_fields(fields) if one.shows_size and one.origin in kept | above}
+
+    def is_kept(path: Names) -> bool:
+        return path in above or any(path[:end] in kept for end in range(1, len(path) + 1))
+
+    others = (one.number for path, one in walk_fields(fields) if not is_kept(path))
+    return {number for number in others if number is not None}
 
 
 def _refuse_late(fields: Sequence[Field], numbers: Collection[int]) -> None:

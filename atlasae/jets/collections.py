@@ -9,6 +9,7 @@ from typing import TypedDict
 from atlasae.errors import UserError
 from atlasae.files.branches import LIST, Branch
 from atlasae.files.leaf_names import plain
+from atlasae.jets.resolution import Resolution
 
 DIMENSIONFUL = frozenset({"pt", "m", "E", "px", "py", "pz"})
 
@@ -80,6 +81,7 @@ class Collection:
     shared: tuple[str, ...] = ()  # variables whose branches are of another collection, in which they are coded
     full_turn: bool = False  # phi is in [0, 2 pi), not in [-pi, pi)
     beside: str = ""  # the collection of whose jets it has other numbers than the four-momenta (`--whole-jets`)
+    resolutions: dict[str, Resolution] | None = None  # by variable, where it is the unit of bounds and errors
 
     @property
     def variables(self) -> tuple[str, ...]:
@@ -100,6 +102,11 @@ class Collection:
     def coded(self) -> tuple[str, ...]:
         """The variables that a codec encodes: pt, eta, phi and m of jets, whatever is stored of them."""
         return ("pt", "eta", "phi", "m") if self.holds_jets else self.variables
+
+    @property
+    def resolution_texts(self) -> dict[str, str] | None:
+        """N:S:C of the variables whose bounds and errors are in units of the resolution, or None."""
+        return {v: str(found) for v, found in self.resolutions.items()} if self.resolutions else None
 
     @property
     def layout(self) -> str:
@@ -141,13 +148,13 @@ def main_collection(jets: Mapping[str, int]) -> str:
     """The collection that an analysis means by `the jets`, from the number of jets by name; raises ValueError if none.
 
     It is the one with most jets of those whose name tells of no other kind (truth, large radius, subjets, taus); of
-    several, the one with the shortest name.
+    several, the one with the shortest name, and of those of several trees (`nominal/Jet`) the first.
 
     >>> main_collection({"FatJet": 0, "GenJet": 127, "Jet": 188, "SubJet": 300})
     'Jet'
     """
     usual = [name for name in jets if not _SPECIAL.search(name)]
-    return min(usual or jets, key=lambda name: (-jets[name], len(name)))
+    return min(usual or jets, key=lambda name: (-jets[name], len(name.rpartition("/")[2])))
 
 
 def name_counters(

@@ -17,6 +17,11 @@ FULL_TURN = 2 * np.pi
 LARGEST_TURN = float(np.nextafter(np.float32(FULL_TURN), np.float32(0)))  # the float32 nearest to 2 pi is above 2 pi
 
 
+def by_column(columns: Sequence[npt.NDArray[Any]]) -> Floats:
+    """Columns (n each) as rows (n x columns) whose columns are contiguous: several times as fast as the other order."""
+    return np.asarray(np.stack(columns).T)
+
+
 def to_symlog(x: Floats) -> Floats:
     """x where |x| < 1, else sign(x) (1 + log|x|): a change of T is an error of T max(|x|, 1)."""
     size = np.abs(x)

@@ -23,7 +23,6 @@ from atlasae.jets.recognition import (
     spells_jets,
 )  # fmt: skip
 from atlasae.jets.units import valid_pt, with_units
-from atlasae.report import some
 
 EVERYTHING = "*"  # the pattern of all four-momenta, of whatever objects
 TABLE_TREE = "jets"  # name of the tree that is written for a table
@@ -53,6 +52,21 @@ class Opened:
     table: TableFacts | None = None
     part: Part | None = None
     notes: tuple[str, ...] = ()
+    others: tuple[str, ...] = ()  # other trees with jets
+
+    @property
+    def trees(self) -> list[str]:
+        """This tree and the others with jets, in the order of the file."""
+        known = {self.tree, *self.others}
+        return [name for name in self.source.trees if name in known] if self.source else [self.tree]
+
+    def at(self, tree: str) -> "Opened":
+        """The input at another of its trees, by itself; raises UserError if there is none of this name."""
+        if self.source is None:
+            return self
+        found = choose_tree(self.source, tree, ())
+        events = found.nesting() if isinstance(self.events, Tree) and self.events.nested else found
+        return replace(self, events=events, tree=found.name, title=found.title, others=())
 
     @property
     def tree_read(self) -> Tree | None:
@@ -78,7 +92,8 @@ def open_input(
 ) -> Iterator[Opened]:
     """Open a ROOT file at the tree with jets (or with the branches `names`), or a table; raises UserError.
 
-    With `nested`, the branches include those that only an RNTuple can hold, for output to one.
+    Of several trees with jets, it is opened at the one with the most entries. With `nested`, the branches include those
+    that only an RNTuple can hold, for output to one.
     """
     if is_table(path):
         yield _open_table(path)
@@ -88,10 +103,8 @@ def open_input(
             raise UserError(f"'{path}' is compressed by atlasae already: `atlasae decompress` it first")
         found = choose_tree(source, tree, patterns) if tree or not names else tree_with(source, names)
         others = [] if tree or names else [one.name for one in _with_jets(source, patterns) if one is not found]
-        notes = (
-            (f"jets of '{found.name}' alone are compressed: {some(others)} hold jets, too (--tree)",) if others else ()
-        )
-        yield Opened(path, found.nesting() if nested else found, found.name, found.title, source, notes=notes)
+        events = found.nesting() if nested else found
+        yield Opened(path, events, found.name, found.title, source, others=tuple(others))
 
 
 def choose_tree(source: Source, name: str | None, patterns: Sequence[str]) -> Tree:

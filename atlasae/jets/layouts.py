@@ -1,7 +1,7 @@
 """Layouts: conversion of four stored variables to pt, eta, phi and m and back."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
@@ -10,13 +10,17 @@ from atlasae.jets.coordinates import (
     MASS_FLOOR,
     Bools,
     Floats,
+    by_column,
     from_full_turn,
     momentum,
     signed_root,
     signed_square,
     to_full_turn,
 )  # fmt: skip
+from atlasae.jets.resolution import Resolutions
 from atlasae.jets.variables import JET, VariableList
+
+_SHARE_OF_PT = 0.8  # of the bound of E by resolution; that of eta is smaller than the one of pt
 
 
 @dataclass(frozen=True)
@@ -29,11 +33,13 @@ class Layout:
     >>> jets.round(3).tolist()
     [[5.0, 0.0, 0.927, 12.0]]
 
-    With `full_turn` the stored phi is in [0, 2 pi) instead of [-pi, pi); rows have the latter.
+    With `full_turn` the stored phi is in [0, 2 pi) instead of [-pi, pi); rows have the latter. The errors of variables
+    in `resolutions` are in units of the resolution at the pt of the jet.
     """
 
     variables: tuple[str, ...]
     full_turn: bool = False
+    resolutions: Resolutions = field(default_factory=dict, hash=False)
     rows: ClassVar[VariableList] = JET
 
     @property
@@ -59,21 +65,19 @@ class Layout:
     def to_rows(self, values: Floats) -> Floats:
         """Jets (n x 4: pt, eta, phi, m) from stored values (n x 4, MeV), without warnings for NaN and inf."""
         with np.errstate(all="ignore"):
-            pt_eta_phi = _cylindrical(values[:, :3]) if self.cartesian else values[:, :3]
-            if self.full_turn:
-                pt_eta_phi = np.column_stack([pt_eta_phi[:, :2], from_full_turn(pt_eta_phi[:, 2])])
-            m = values[:, 3]
+            pt, eta, phi = (_cylindrical(values[:, :3]) if self.cartesian else values[:, :3]).T
+            phi, m = from_full_turn(phi) if self.full_turn else phi, values[:, 3]
             if self.has_energy:
                 p = _size(values[:, :3], self.cartesian)
                 m = signed_root((m - p) * (m + p))
-            return np.column_stack([pt_eta_phi, m])
+            return by_column([pt, eta, phi, m])
 
     def from_rows(self, jets: Floats, dtypes: Sequence[np.dtype[Any]], scale: float) -> Floats:
         """Stored values (n x 4, float64, MeV) of jets, the momenta rounded to `dtypes` in units of `scale` MeV.
 
         E is computed from the rounded momentum, so that E and p together give the mass of the jet.
         """
-        stored = np.column_stack([momentum(jets) if self.cartesian else jets[:, :3], jets[:, 3]])
+        stored = by_column([*(momentum(jets) if self.cartesian else jets[:, :3]).T, jets[:, 3]])
         if self.full_turn:
             stored[:, 2] = to_full_turn(stored[:, 2])
         for column in range(3):
@@ -96,7 +100,8 @@ class Layout:
 
         Errors of pt and E are relative, those of eta and phi differences (phi wrapped), that of m relative to
         max(|m|, MASS_FLOOR). If m is derived from E, its square has an uncertainty of r (2 E^2 + 2 p^2 (1 + |eta|)) by
-        the relative rounding r of the stored numbers, which is subtracted first.
+        the relative rounding r of the stored numbers, which is subtracted first. Those of variables in `resolutions`
+        are divided by their resolution.
         """
         before, after = self.to_rows(values), self.to_rows(decoded)
         found = JET.errors(before, after)
@@ -104,7 +109,16 @@ class Layout:
             with np.errstate(all="ignore"):
                 found["E"] = np.abs(decoded[:, 3] / values[:, 3] - 1)
                 found["m"] = _defined_mass_error(before, after, values[:, 3], rounding)
+        with np.errstate(all="ignore"):  # jets without a resolution, at pt <= 0 or NaN, are exact
+            for variable in self.promised:
+                if resolution := self.resolutions.get(variable):
+                    found[variable] = found[variable] / resolution.of(before[:, 0])
         return {variable: found[variable] for variable in self.promised}
+
+    def least(self, variable: str) -> float:
+        """The smallest error that counts as 1: the constant term of a variable's resolution, or 1."""
+        resolution = self.resolutions.get(variable)
+        return resolution.constant if resolution else 1.0
 
     def shared(self, largest: dict[str, float]) -> dict[str, float]:
         """The largest errors of pt, eta, phi and m that keep the bounds `largest`; these may lack m if they have E.
@@ -113,6 +127,8 @@ class Layout:
         """
         if "E" not in largest:
             return largest
+        if "E" in self.resolutions:
+            return largest | {"pt": min(largest["pt"], _SHARE_OF_PT * largest["E"])}
         share = 0.5 if "m" in largest else 0.45  # without a bound of m, 10 % of E's bound saves several bits of m
         power = share * float(np.log1p(largest["E"]))
         pt, eta = min(largest["pt"], float(np.expm1(power))), min(largest["eta"], power)
@@ -138,4 +154,4 @@ def _size(values: Floats, cartesian: bool) -> Floats:
 def _cylindrical(momentum: Floats) -> Floats:
     px, py, pz = momentum.T
     pt = np.hypot(px, py)
-    return np.stack([pt, np.arcsinh(pz / pt), np.arctan2(py, px)], axis=1)
+    return by_column([pt, np.arcsinh(pz / pt), np.arctan2(py, px)])

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import SupportsFloat
 
@@ -13,10 +13,13 @@ from atlasae.jets.collections import Rounding
 from atlasae.jets.coordinates import DRIFT, MASS_FLOOR, Floats, inner
 from atlasae.jets.kinds import Bound
 from atlasae.jets.layouts import Layout
+from atlasae.jets.resolution import DEFAULT, Resolutions, read_resolutions
 from atlasae.jets.rounding import RARE, Column, find_rounding, finer, room, spacing
 from atlasae.jets.variables import VariableList
+from atlasae.report import SHARE_OF
 
 FULL_BOUND = 1e-3  # of `full`, which uses every bit; the few jets in tails with larger errors are exact
+FEWEST_PARTS, MOST_PARTS = 2.0, 200.0  # of a resolution
 SMALLEST = 1e-7  # bound; float32 has a resolution of 1.2e-7
 ROOM = 0.6  # share of the bound that rounding must leave to the codec; else decoded values get one more bit
 _LEAST = 1e-280  # of a unit: steps between smaller numbers would be 0 in float64
@@ -29,8 +32,9 @@ PROMISED = ("pt", "eta", "phi", "m", "E")
 class Precision:
     """The largest error of each variable: relative for pt, m and E, absolute for eta and phi.
 
-    That of m is relative to max(|m|, 100 MeV). `full` is the best that three floats can do, `none` has no bounds.
-    `columns` are the bounds of other numbers of jets by the names of their branches, or globs (None: exact).
+    That of m is relative to max(|m|, 100 MeV). `full` is the best that three floats can do, `none` has no bounds. The
+    bounds of variables in `resolutions` are in units of the detector's resolution at the pt of the jet. `columns` are
+    the bounds of other numbers of jets by the names of their branches, or globs (None: exact).
 
     >>> atlasae.Precision.parse("pt=1e-3,eta=1e-3,phi=1e-3,m=1e-2").bounds["m"]
     0.01
@@ -39,26 +43,34 @@ class Precision:
     bounds: dict[str, float]
     full: bool = False
     everywhere: bool = True  # one number for all variables, not one for each
+    resolutions: Resolutions = field(default_factory=dict)
     columns: tuple[tuple[str, Bound | None], ...] = ()
 
     @classmethod
-    def parse(cls, text: str) -> "Precision":
-        """Read `1e-3`, `pt=1e-3,eta=1e-3,phi=1e-3,m=1e-2`, `full` or `none`; raises UserError for other text.
+    def parse(cls, text: str, resolution: str = DEFAULT) -> "Precision":
+        """Read `1e-3`, `resolution/20`, `pt=1e-3,eta=1e-3,phi=1e-3,m=1e-2`, `full` or `none`; raises UserError.
 
-        Any of these may be followed by other numbers of jets, as in `1e-3,Jet_btag*=abs:1e-3,*=exact`.
+        `resolution` names the experiment, and other terms than its own (`read_resolutions`). Any of these may be
+        followed by other numbers of jets, as in `1e-3,Jet_btag*=abs:1e-3,*=exact`.
         """
         parts = [part.strip() for part in text.split(",")]
         others = [part for part in parts if _names_branches(part)]
-        if others:
-            rest = ",".join(part for part in parts if part not in others)
-            return replace(cls.parse(rest or _USUAL), columns=tuple(_column(part, text) for part in others))
+        rest = ",".join(part for part in parts if part not in others) if others else text
+        columns = tuple(_column(part, text) for part in others)
+        return replace(cls._of_variables(rest or (_USUAL if others else text), resolution), columns=columns)
+
+    @classmethod
+    def _of_variables(cls, text: str, resolution: str) -> "Precision":
+        """The precision of the four-momenta alone."""
+        known = read_resolutions(resolution)
         if text == "full":
             return cls(dict.fromkeys(PROMISED, FULL_BOUND), full=True)
         if text == "none":
             return cls(dict.fromkeys(PROMISED, math.inf))
         if "=" not in text:
-            return cls(dict.fromkeys(PROMISED, _bound(text, text)))
-        bounds = {}
+            used = known if text.startswith(SHARE_OF) else {}
+            return cls(dict.fromkeys(PROMISED, _bound(text, text)), resolutions=used)
+        bounds, used = {}, {}
         for part in text.split(","):
             variable, _, value = part.strip().partition("=")
             if variable not in PROMISED:
@@ -66,7 +78,9 @@ class Precision:
             if variable in bounds:
                 raise UserError(f"--precision '{text}' names '{variable}' twice: give each variable one bound")
             bounds[variable] = _bound(value, text)
-        return cls(bounds, everywhere=False)
+            if value.startswith(SHARE_OF):
+                used[variable] = known[variable]
+        return cls(bounds, everywhere=False, resolutions=used)
 
     @classmethod
     def read(cls, given: "Precision | float | str | Mapping[str, float]") -> "Precision":
@@ -92,8 +106,12 @@ class Precision:
         if self.full or self.unbounded:
             return "full" if self.full else "none"
         if self.everywhere:
-            return f"{self.bounds[PROMISED[0]]!r}"
-        return ",".join(f"{variable}={bound!r}" for variable, bound in self.bounds.items())
+            return self._text_of(PROMISED[0])
+        return ",".join(f"{variable}={self._text_of(variable)}" for variable in self.bounds)
+
+    def _text_of(self, variable: str) -> str:
+        bound = self.bounds[variable]
+        return f"{SHARE_OF}{1 / bound!r}" if variable in self.resolutions else f"{bound!r}"
 
     @property
     def unbounded(self) -> bool:
@@ -204,9 +222,14 @@ def _number(text: str) -> float:
 
 
 def _bound(value: str, text: str) -> float:
-    bound = _number(value)
-    if not SMALLEST <= bound < 1:
+    """The number of a bound, also of a share of the resolution; raises UserError."""
+    divides = value.startswith(SHARE_OF)
+    number = _number(value.removeprefix(SHARE_OF))
+    if divides and not FEWEST_PARTS <= number <= MOST_PARTS:
+        parts = f"{FEWEST_PARTS:g} and {MOST_PARTS:g}"
+        raise UserError(f"--precision '{text}': '{value}' is no share between {parts}, such as {SHARE_OF}20")
+    if not divides and not SMALLEST <= number < 1:
         raise UserError(
             f"--precision '{text}': '{value}' is no bound between {SMALLEST:g} and 1, such as 1e-3; or 'full'"
         )
-    return bound
+    return 1 / number if divides else number

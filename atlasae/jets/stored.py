@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from atlasae.jets.collections import MEV_PER_UNIT, Collection, Rounding
-from atlasae.jets.coordinates import DRIFT, Bools, Floats, inner
+from atlasae.jets.coordinates import DRIFT, Bools, Floats, by_column, inner
 from atlasae.jets.layouts import Layout
 from atlasae.jets.padding import Padding, Stored
 from atlasae.jets.precision import is_exact, room_of, steps
@@ -40,7 +40,7 @@ class Storage:
     def to_values(self, columns: Stored) -> Floats:
         """Values (n x variables, float64, momenta in MeV) of stored columns."""
         with np.errstate(over="ignore", invalid="ignore"):  # a signalling NaN, or GeV that overflow in MeV
-            return np.column_stack([c.astype(np.float64) * u for c, u in zip(columns, self._units(), strict=True)])
+            return by_column([c.astype(np.float64) * u for c, u in zip(columns, self._units(), strict=True)])
 
     def to_columns(self, values: Floats) -> list[npt.NDArray[Any]]:
         """Columns of values, rounded, in their own dtypes and units; the inverse of `to_values`."""
@@ -101,7 +101,10 @@ class Storage:
         """
         stored = zip(self.layout.names, self.dtypes, strict=True)
         whole = {name for name, dtype in stored if dtype.kind != "f"}
-        return {variable: bound if variable in whole else inner(bound, drift) for variable, bound in bounds.items()}
+        return {
+            variable: bound if variable in whole else inner(bound, drift / self.layout.least(variable))
+            for variable, bound in bounds.items()
+        }
 
     def steps(self, bounds: Mapping[str, float], columns: Stored, drift: float = DRIFT) -> list[float]:
         """The steps of the coordinates that keep these bounds for rows like those in `columns`."""
@@ -162,7 +165,8 @@ def storage_of(collection: Collection) -> Storage:
     scale = MEV_PER_UNIT.get(collection.units or "")
     if scale is None:
         raise ValueError(f"units {collection.units!r} of '{collection.name}' are none of {', '.join(MEV_PER_UNIT)}")
-    return Storage(Layout(collection.variables, collection.full_turn), dtypes, scale, collection.roundings or {})
+    layout = Layout(collection.variables, collection.full_turn, collection.resolutions or {})
+    return Storage(layout, dtypes, scale, collection.roundings or {})
 
 
 def blocks(n: int) -> list[slice]:

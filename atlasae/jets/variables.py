@@ -18,6 +18,7 @@ from atlasae.jets.coordinates import (
     MASS_FLOOR,
     Bools,
     Floats,
+    by_column,
     from_full_turn,
     from_symlog,
     spans_full_turn,
@@ -25,6 +26,7 @@ from atlasae.jets.coordinates import (
     to_symlog,
     wrap,
 )  # fmt: skip
+from atlasae.jets.resolution import Resolutions
 
 COORDINATES = ("log", "linear", "asinh", "angle", "integer", "categorical")
 WHOLE = ("integer", "categorical")  # decoded exactly, or kept as exact jets
@@ -142,16 +144,17 @@ class VariableList:
     variables: tuple[Variable, ...]
     roundings: ClassVar[int] = 4
     has_energy: ClassVar[bool] = False
+    resolutions: ClassVar[Resolutions] = {}  # of none, as bounds are in the list
     full_turn: ClassVar[bool] = False  # of jets it is their layout that tells
     example: ClassVar[Sequence[float] | None] = None  # a row that any model of these variables can encode
 
     def to_coordinates(self, rows: Floats) -> Floats:
         """The coordinates of rows (n x variables), which must be usable."""
-        return np.stack([v.encode(x) for v, x in zip(self.variables, rows.T, strict=True)], axis=1)
+        return by_column([v.encode(x) for v, x in zip(self.variables, rows.T, strict=True)])
 
     def from_coordinates(self, coordinates: Floats) -> Floats:
         """The inverse of `to_coordinates`."""
-        return np.stack([v.decode(y) for v, y in zip(self.variables, coordinates.T, strict=True)], axis=1)
+        return by_column([v.decode(y) for v, y in zip(self.variables, coordinates.T, strict=True)])
 
     def usable(self, rows: Floats) -> Bools:
         """Whether all numbers of each row have coordinates."""
@@ -169,7 +172,7 @@ class VariableList:
 
     def moved(self, rows: Floats, drift: float) -> Floats:
         """Rows in which every number has an error of `drift`, as decoding in other arithmetic may give."""
-        return np.stack([x + drift * v.unit(x) for v, x in zip(self.variables, rows.T, strict=True)], axis=1)
+        return by_column([x + drift * v.unit(x) for v, x in zip(self.variables, rows.T, strict=True)])
 
     def steps(self, largest: Mapping[str, float], rounding: float | np.float32) -> list[float]:
         """The step of each coordinate: half of it is the largest error, less rounding to the stored types."""
@@ -187,6 +190,10 @@ class VariableList:
     def from_rows(self, rows: Floats, dtypes: Sequence[np.dtype[Any]], scale: float) -> Floats:
         """The stored values of rows: the same numbers for any dtypes and scale."""
         return rows
+
+    def least(self, variable: str) -> float:
+        """The smallest error that counts as 1."""
+        return 1.0
 
     def shared(self, largest: dict[str, float]) -> dict[str, float]:
         """The largest error of each variable of a row, from the bounds of the stored variables: the same numbers."""

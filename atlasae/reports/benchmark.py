@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from atlasae.codecs.chain import InvertibleAutoencoder
-from atlasae.codecs.floats import few_threads
+from atlasae.codecs.codec import few_threads
 from atlasae.compression.chunks import Progress, silent
 from atlasae.compression.compress import compress_file
 from atlasae.compression.plan import Options

@@ -2,14 +2,14 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import awkward as ak
 import numpy as np
 import numpy.typing as npt
 
-from atlasae.compression.chunks import Chunks, Progress, WrittenChunk, layout_kind, pieces
+from atlasae.compression.chunks import Chunks, Progress, WrittenChunk, in_turn, layout_kind, pieces
 from atlasae.compression.format import CompressedCollection, Contents, is_compressed, read_contents
 from atlasae.compression.others import entry_ranges
 from atlasae.compression.parts import check_parts, entries_of
@@ -66,8 +66,8 @@ Pieces = Iterator[tuple[int, dict[str, ak.Array], dict[str, ak.Array], dict[str,
 
 
 @dataclass(frozen=True)
-class Pair:
-    """An original and its compressed or decompressed file, open for reading.
+class TreePair:
+    """A tree of an original and of its compressed or decompressed file.
 
     `pieces` yields, for ranges of entries: the first entry, the original's branches, the decompressed branches,
     latents.
@@ -76,7 +76,6 @@ class Pair:
     original: Opened
     paired: list[Paired]
     pieces: Pieces
-    facts: PairFacts
 
     def jets(self) -> Iterator[tuple[str, JetPairs]]:
         """The jets of every collection, piece by piece, each with the collection's name."""
@@ -91,11 +90,6 @@ class Pair:
             del before, after, latents  # views, which would keep this chunk while the next is read
 
     @property
-    def contiguous(self) -> bool:
-        """Whether the jets of an event are adjacent; the rows of a table may have been shuffled."""
-        return self._table_numbers is None
-
-    @property
     def _flat(self) -> Collection | None:
         return next((paired.collection for paired in self.paired if not paired.collection.jagged), None)
 
@@ -107,6 +101,34 @@ class Pair:
     def _table_numbers(self) -> EventNumbers | None:
         flat = self._flat
         return event_numbers(self.original.events, flat) if flat and self.original.table is not None else None
+
+    @property
+    def contiguous(self) -> bool:
+        """Whether the jets of an event are adjacent; the rows of a table may have been shuffled."""
+        return self._table_numbers is None
+
+
+@dataclass(frozen=True)
+class Pair:
+    """An original and its compressed or decompressed file, open for reading, tree by tree."""
+
+    trees: list[TreePair]
+    facts: PairFacts
+
+    @property
+    def paired(self) -> list[Paired]:
+        """The collections of all trees."""
+        return [paired for tree in self.trees for paired in tree.paired]
+
+    @property
+    def contiguous(self) -> bool:
+        """Whether the jets of an event are adjacent."""
+        return all(tree.contiguous for tree in self.trees)
+
+    def jets(self) -> Iterator[tuple[str, JetPairs]]:
+        """The jets of every collection of every tree, piece by piece, each with the collection's name."""
+        for tree in self.trees:
+            yield from tree.jets()
 
 
 @contextmanager
@@ -127,32 +149,50 @@ def open_pair(
             source = stack.enter_context(open_source(compressed))
             if is_compressed(source):
                 contents = read_contents(source)
-                check_parts(f"'{compressed}'", contents.runs)
-                tree = None if is_table(original) else contents.runs[0].tree
-                before = stack.enter_context(open_input(original, tree, ())).within(entries_of(contents.runs))
+                tree = None if is_table(original) else contents.tree
+                before = stack.enter_context(open_input(original, tree, ()))
                 yield _with_compressed(before, source, contents, progress)
                 return
         before = stack.enter_context(open_input(original, None, patterns))
         tree = before.tree if not is_table(compressed) and before.table is None else None
         after = stack.enter_context(open_input(compressed, tree, patterns))
-        collections = find_in(before.events, before.where, patterns, before.tree)
-        yield _with_plain(before, after, _settled(before, collections, units), progress)
+        yield _with_plain(before, after, patterns, units, progress)
 
 
 def _with_compressed(original: Opened, source: Source, contents: Contents, progress: Progress) -> Pair:
-    run, tree = contents.runs[0], source.trees[contents.runs[0].tree]
-    _same_entries(original, source.path, tree.entries)
-    entries = [entry for entry in run.collections if entry.collection.holds_jets]
-    if not entries:
+    found, trees = list[TreePair](), contents.of_trees()
+    entries = [source.trees[tree].entries for tree in trees]
+    for (tree, one), advance in zip(trees.items(), in_turn(progress, entries), strict=True):
+        check_parts(f"'{source.path}'", one.runs)
+        before = original.at(tree).within(entries_of(one.runs))
+        _same_entries(before, source.path, source.trees[tree].entries)
+        if paired := _paired(before, source, one, contents):
+            pieces = _restored_pieces(before, source, one, paired, advance)
+            found.append(TreePair(before, paired, pieces))
+    if not found:
         raise UserError(f"'{source.path}' holds a list of variables, no four-momenta: `atlasae verify` compares those")
-    paired = []
-    for entry in entries:
+    models = {entry.model_sha256 for run in contents.runs[:1] for entry in run.collections[:1]}
+    facts = PairFacts(
+        original=original.path.name,
+        compressed=source.path.name,
+        entries=sum(entries),
+        tree=", ".join(trees),
+        model_sha256=models.pop(),
+        bytes=source.path.stat().st_size,
+    )
+    return Pair(found, facts)
+
+
+def _paired(original: Opened, source: Source, of_tree: Contents, contents: Contents) -> list[Paired]:
+    """The collections of jets of a tree, which are named with it where there are several."""
+    run, tree, paired = of_tree.runs[0], source.trees[of_tree.tree], list[Paired]()
+    for entry in (entry for entry in run.collections if entry.collection.holds_jets):
         name = entry.collection.name
         _same_branches(original, entry.collection, source.path)
-        runs = contents.over_runs(name)
+        runs = of_tree.over_runs(name)
         paired.append(
             Paired(
-                collection=entry.collection,
+                collection=replace(entry.collection, name=contents.shown(run.tree, name)),
                 bytes_before=original.events.compressed_bytes(list(entry.collection.branches.values())),
                 bytes_after=tree.compressed_bytes(stand_ins(entry.collection, run.counters)),
                 precision=loosest([found.precision for found in runs]),
@@ -162,15 +202,7 @@ def _with_compressed(original: Opened, source: Source, contents: Contents, progr
                 meaning=_meaning(entry),
             )
         )
-    facts = PairFacts(
-        original=original.path.name,
-        compressed=source.path.name,
-        entries=tree.entries,
-        tree=tree.name,
-        model_sha256=entries[0].model_sha256,
-        bytes=source.path.stat().st_size,
-    )
-    return Pair(original, paired, _restored_pieces(original, source, contents, paired, progress), facts)
+    return paired
 
 
 def _restored_pieces(
@@ -202,21 +234,36 @@ def _settled(opened: Opened, collections: Sequence[Collection], units: str | Non
     return settle_by(collections, units, first)
 
 
-def _with_plain(before: Opened, after: Opened, collections: Sequence[Collection], progress: Progress) -> Pair:
-    _same_entries(before, after.path, after.events.entries)
-    found = []
-    for collection in collections:
-        names = list(collection.branches.values())
-        _same_branches(after, collection, before.path)
-        found.append(Paired(collection, before.events.compressed_bytes(names), after.events.compressed_bytes(names)))
+def _with_plain(before: Opened, after: Opened, patterns: Sequence[str], units: str | None, progress: Progress) -> Pair:
+    """The trees with jets that both files have."""
+    trees = [tree for tree in before.trees if after.source is None or tree in after.source.trees]
+    entries = [before.at(tree).events.entries for tree in trees]
+    found = [
+        _plain_tree(before.at(tree), after.at(tree), tree if len(trees) > 1 else "", patterns, units, advance)
+        for tree, advance in zip(trees, in_turn(progress, entries), strict=True)
+    ]
     facts = PairFacts(
         original=before.path.name,
         compressed=after.path.name,
-        entries=before.events.entries,
-        tree=before.tree,
+        entries=sum(entries),
+        tree=", ".join(trees),
         bytes=after.path.stat().st_size,
     )
-    return Pair(before, found, _plain_pieces(before, after, found, progress), facts)
+    return Pair(found, facts)
+
+
+def _plain_tree(
+    before: Opened, after: Opened, shown: str, patterns: Sequence[str], units: str | None, progress: Progress
+) -> TreePair:
+    """A tree of both files; `shown` is its name, if its collections are named with it."""
+    _same_entries(before, after.path, after.events.entries)
+    found = []
+    for collection in _settled(before, find_in(before.events, before.where, patterns, before.tree), units):
+        names = list(collection.branches.values())
+        _same_branches(after, collection, before.path)
+        named = replace(collection, name=f"{shown}/{collection.name}" if shown else collection.name)
+        found.append(Paired(named, before.events.compressed_bytes(names), after.events.compressed_bytes(names)))
+    return TreePair(before, found, _plain_pieces(before, after, found, progress))
 
 
 def _plain_pieces(before: Opened, after: Opened, paired: Sequence[Paired], progress: Progress) -> Pieces:

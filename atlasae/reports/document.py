@@ -17,6 +17,7 @@ _CAPTIONS = {
     "1_spectrum": "Before and after, and the ratio; its errors are jets that changed bins. Arrows: beyond the panel.",
     "1_spectra_fine": "Ratios in fine bins. Band: what random errors of the same size would change.",
     "2_residual": "Errors of single jets; none is beyond the promised bound.",
+    "2_resolution": "Errors of single jets in units of the detector's resolution at their pt.",
     "3_response": "Errors against pt and eta: median and bands of 68 % and 95 % of the jets, with statistical errors.",
     "4_correlation": "Correlations of the errors of any two variables.",
     "4_residuals": "Errors of any two variables; a structure would be a correlation.",

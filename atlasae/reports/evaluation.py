@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from atlasae.codecs.floats import few_threads
+from atlasae.codecs.codec import few_threads
 from atlasae.compression.chunks import Progress, silent
 from atlasae.errors import UserError
 from atlasae.files.events import Counts
@@ -25,6 +25,7 @@ from atlasae.jets.residuals import (
     residuals,
     two_leading,
 )
+from atlasae.jets.resolution import Resolutions
 from atlasae.jets.stored import storage_of
 from atlasae.jets.variables import JET
 from atlasae.reports.classifier import tell_apart
@@ -39,6 +40,7 @@ from atlasae.reports.histograms import (
     Correlation,
     DensityHistogram,
     Histogram,
+    OverResolution,
     Spectrum,
     Spread,
     Thinned,
@@ -216,9 +218,16 @@ class Evaluation:
         self.comb = CombTally()
         self.ranks = {v: Ranks(_UNITS.get(v, MASS_FLOOR)) for v in SHOWN}
         self.sample = Thinned(MOST_SAMPLED)
+        resolutions, bounds = self._resolutions, self.paired.precision
+        self.over = {v: OverResolution(r, share) for v, r in resolutions.items() if (share := bounds.get(v))}
         self.residuals: DensityHistogram | None = None
         self.latents: DensityHistogram | None = None
         self.classify = True
+
+    @property
+    def _resolutions(self) -> Resolutions:
+        """The resolutions in units of which variables have bounds."""
+        return self.paired.collection.resolutions or {}
 
     def add(self, jets: JetPairs) -> None:
         """Add the jets of a chunk; those without coordinates are only compared bit for bit."""
@@ -233,7 +242,7 @@ class Evaluation:
         for variable, values in _shown(before).items():
             self.spectra[variable].add(values, shown[variable])
             self.ranks[variable].add(values, shown[variable])
-        self.comb.add(before, after, self.paired.precision)
+        self.comb.add(before, after, self.paired.precision, self._resolutions)
         self.sample.add(np.concatenate([before, after], axis=1))
         self._add_latents(jets.latents)
         if jets.counts is not None:
@@ -259,6 +268,8 @@ class Evaluation:
         for variable, spectrum in self.spectra.items():
             spectrum.merge(other.spectra[variable])
             self.ranks[variable].merge(other.ranks[variable])
+        for variable, over in self.over.items():
+            over.merge(other.over[variable])
         self.comb.merge(other.comb)
         self.heavy.merge(other.heavy)
         self.correlation.merge(other.correlation)
@@ -274,6 +285,8 @@ class Evaluation:
             self.in_abs_eta[variable].add(np.abs(before[:, 1]), residual)
         for variable, spread in self.in_eta.items():
             spread.add(before[:, 1], found[variable])
+        for variable, over in self.over.items():
+            over.add(before[:, 0], found[variable])
         response = mass_response(before, after)
         self.heavy.add(np.ones(len(response)), response)
         self.correlation.add([found[v] for v in COMPARED])
@@ -304,6 +317,7 @@ class Evaluation:
             not_compared={"jets": self.not_compared, "changed": self.changed},
             light_jets=self.light,
             precision=self.paired.precision,
+            resolutions=collection.resolution_texts,
             layout=self.paired.layout,
             floors=storage_of(collection).floors,
             bytes_per_jet_before=self.paired.bytes_before / jets,
@@ -334,11 +348,12 @@ class Evaluation:
     def _variable(self, variable: str) -> VariableFigures:
         return VariableFigures(
             residual="difference" if variable in ("eta", "phi") else "relative",
-            bound=self.paired.precision.get(variable),
+            bound=None if variable in self.over else self.paired.precision.get(variable),
             all=self.in_pt[variable].figures(),
             in_pt=self.in_pt[variable].by_bin(),
             in_abs_eta=self.in_abs_eta[variable].by_bin(),
             in_eta=self.in_eta[variable].by_bin() if variable in SHOWN else None,
+            over_resolution=self.over[variable].figures() if variable in self.over else None,
         )
 
     def _two_sample(self) -> TwoSample:

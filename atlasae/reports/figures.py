@@ -4,8 +4,8 @@ import fnmatch
 import io
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from atlasae.files.remote import Location, Named, Remote, all_located, local
 from atlasae.files.tables import is_table
 from atlasae.jets.collections import main_collection
 from atlasae.jets.residuals import RELATIVE
+from atlasae.report import bound_text
 from atlasae.reports import plotting
 from atlasae.reports.benchmark import FLOOR, OURS, PACKED
 from atlasae.reports.evaluation import REPORT_FORMAT, SHOWN, evaluate_files
@@ -161,14 +162,14 @@ def _source(report: Mapping[str, Any], collection: Mapping[str, Any] | None = No
     """The small print: files, and precision and layout of a collection."""
     facts = [f"{report['original']}, compared with {report['compressed']}" if "original" in report else ""]
     if collection:
-        layout = collection.get("layout")
-        facts += [_precision(collection["precision"]), f"layout {layout}" if layout else ""]
+        layout, resolutions = collection.get("layout"), collection.get("resolutions") or {}
+        facts += [_precision(collection["precision"], resolutions), f"layout {layout}" if layout else ""]
     return ", ".join(filter(None, facts))
 
 
-def _precision(bounds: Mapping[str, float | None]) -> str:
+def _precision(bounds: Mapping[str, float | None], resolutions: Container[str]) -> str:
     """The promised bounds: one where all are the same; nothing for a decompressed file, whose bounds are not known."""
-    texts = {v: "full" if bound is None else f"{bound:g}" for v, bound in bounds.items()}
+    texts = {v: "full" if bound is None else bound_text(bound, v in resolutions) for v, bound in bounds.items()}
     if len(set(texts.values())) > 1:
         return "precision " + " ".join(f"{v} {text}" for v, text in texts.items())
     return f"precision {next(iter(texts.values()))}" if texts else ""
@@ -238,6 +239,18 @@ def _residuals(collection: Mapping[str, Any], label: Label) -> NamedFigures:
         )
 
 
+def _over_resolution(collection: Mapping[str, Any], label: Label) -> NamedFigures:
+    """Residuals over the resolution, of variables whose bounds are shares of it."""
+    for variable in SHOWN:
+        over = collection["variables"][variable].get("over_resolution")
+        if over and over["all"]["jets"]:
+            noted = label.with_note(f"widens the resolution by {over['widening']:.2%}")
+            symbol = rf"{QUANTITIES[variable].symbol} / $\sigma$"
+            quantity = replace(QUANTITIES[variable], symbol=symbol, unit="")
+            shown = over["edges"], over["counts"], over["all"], quantity, False, over["bound"]
+            yield f"2_resolution_{variable}", plotting.residual_figure(*shown, noted)
+
+
 def _responses(collection: Mapping[str, Any], label: Label) -> NamedFigures:
     """The residuals of each variable against pt and eta."""
     for variable in SHOWN:
@@ -290,6 +303,7 @@ KINDS: dict[str, Callable[[Mapping[str, Any], Label], NamedFigures]] = {
     "spectra": _spectra,
     "fine": _fine,
     "residuals": _residuals,
+    "resolution": _over_resolution,
     "response": _responses,
     "correlation": _correlations,
     "events": _events,

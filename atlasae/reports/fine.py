@@ -9,6 +9,7 @@ import numpy.typing as npt
 from atlasae.files.events import Counts
 from atlasae.jets.coordinates import LARGEST_ETA, Floats
 from atlasae.jets.residuals import half_width
+from atlasae.jets.resolution import Resolutions
 from atlasae.jets.variables import JET
 from atlasae.reports.results import Change, CombFigures, DistinctFigures, FineFigures, Passing
 
@@ -29,7 +30,9 @@ THRESHOLDS = tuple(pt * _GEV for pt in (25, 85, 100, 200, 450))
 MOST_COUNTED = 1_000_000  # jets whose distinct values are counted
 
 
-def largest_errors(before: Floats, after: Floats, bounds: Mapping[str, float | None]) -> dict[str, Floats]:
+def largest_errors(
+    before: Floats, after: Floats, bounds: Mapping[str, float | None], resolutions: Resolutions | None = None
+) -> dict[str, Floats]:
     """The largest error that each variable of each jet (n x 4, MeV) may have, in its own unit.
 
     A variable without a bound gets that of uniform errors whose central 68 % are as wide as those of these jets.
@@ -42,6 +45,8 @@ def largest_errors(before: Floats, after: Floats, bounds: Mapping[str, float | N
         if bound is None or not np.isfinite(bound):
             bound = half_width(found[name][np.isfinite(found[name])]) / _UNIFORM if len(before) else 0.0
         largest[name] = np.nan_to_num(bound) * variable.unit(values)
+        if resolution := (resolutions or {}).get(name):
+            largest[name] *= resolution.of(before[:, 0])
     return largest
 
 
@@ -230,9 +235,15 @@ class CombTally:
     above: list[Threshold] = field(default_factory=lambda: [Threshold(pt) for pt in THRESHOLDS])
     distinct: Distinct = field(default_factory=Distinct)
 
-    def add(self, before: Floats, after: Floats, bounds: Mapping[str, float | None]) -> None:
+    def add(
+        self,
+        before: Floats,
+        after: Floats,
+        bounds: Mapping[str, float | None],
+        resolutions: Resolutions | None = None,
+    ) -> None:
         """Add jets (n x 4, MeV) before and after, and the bounds that are promised."""
-        errors = largest_errors(before, after, bounds)
+        errors = largest_errors(before, after, bounds, resolutions)
         columns = {v: (before[:, i], after[:, i], errors[v]) for i, v in enumerate(JET.names)}
         for name, spectrum in self.spectra.items():
             spectrum.add(*columns[FINE[name][0]])

@@ -1,5 +1,6 @@
 """Sums over chunks, in memory independent of the size of a file: residuals, spectra, correlations."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -12,10 +13,12 @@ import numpy as np
 from atlasae.files.events import Counts
 from atlasae.jets.coordinates import Floats
 from atlasae.jets.residuals import CENTRAL, CENTRAL_95, QUANTILES
+from atlasae.jets.resolution import Resolution, widening
 from atlasae.reports.results import (
     CorrelationFigures,
     DensityFigures,
     DensityPair,
+    OverResolutionFigures,
     ResidualFigures,
     SpectrumFigures,
 )  # fmt: skip
@@ -26,6 +29,8 @@ Histogram = hist.Hist[Any]
 _SMALLEST = 1e-9
 _SCALE = hist.axis.Regular(10501, -21.002, 21.002, name="residual")
 _FLOW_EDGES = np.concatenate([[_SCALE.edges[0]], _SCALE.edges, [_SCALE.edges[-1]]])  # with empty flow bins
+
+_OVER_BINS, _BEYOND = 60, 1.2  # bins of residuals over the resolution, and where they end, in bounds
 
 PT_BINS = np.array([0, 20, 30, 45, 60, 85, 110, 150, 200, 300, 400, 600, 800, 1200, 2000, np.inf]) * 1000.0  # MeV
 ETA_BINS = np.array([0, 0.5, 1, 1.5, 2, 2.5, 3, 3.5, 4, 4.5, np.inf])  # of |eta|
@@ -220,6 +225,45 @@ AXES = {
     "m": logarithmic(10, 1e7),
     "E": logarithmic(1e2, 1e8),
 }  # MeV
+
+
+@dataclass
+class OverResolution:
+    """Residuals of a variable over the detector's resolution at the pt of the jet, up to the promised `share` of it."""
+
+    resolution: Resolution
+    share: float
+    spread: Spread = field(default_factory=lambda: Spread(np.array([-np.inf, np.inf])))
+    counts: Counts = field(default_factory=lambda: np.zeros(_OVER_BINS, np.int64))
+
+    @property
+    def edges(self) -> Floats:
+        """The edges of the bins of residuals over the resolution."""
+        return np.linspace(-_BEYOND, _BEYOND, _OVER_BINS + 1) * self.share
+
+    def add(self, pt: Floats, residual: Floats) -> None:
+        """Add residuals of jets of these pt (MeV)."""
+        over = residual / self.resolution.of(pt)
+        self.spread.add(pt, over)
+        self.counts += np.histogram(over[np.isfinite(over)], self.edges)[0]
+
+    def merge(self, other: "OverResolution") -> None:
+        """Add another one of the same resolution and share."""
+        self.spread.merge(other.spread)
+        self.counts += other.counts
+
+    def figures(self) -> OverResolutionFigures:
+        """The report."""
+        found = self.spread.figures()
+        return OverResolutionFigures(
+            terms=list(self.resolution.terms),
+            bound=self.share,
+            all=found,
+            widening=widening(math.hypot(found.mean or 0.0, found.std or 0.0)),
+            widening_at_most=widening(self.share),
+            edges=self.edges.tolist(),
+            counts=self.counts.tolist(),
+        )
 
 
 @dataclass

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from atlasae.codecs.grid import MANTISSA_BITS, Grid, jet_words, pack, radices
 from atlasae.codecs.model import VARIABLES
@@ -136,7 +135,7 @@ def grid_words(cells: Mapping[str, _Cells]) -> dict[str, Array] | None:
     grid = Grid(0.0, (1.0,) * 4, (0,) * 4, tuple(levels), jet_words(levels, radices(levels)))
     if grid.word_bits > MANTISSA_BITS:
         return None
-    latents = pack([torch.from_numpy(shifted[v]) for v in VARIABLES], grid).numpy()
+    latents = pack([shifted[v] for v in VARIABLES], grid)
     return {f"z{j}": latents[:, j].copy() for j in range(3)}
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from atlasae.jets.collections import main_collection
-from atlasae.report import Facts, Page, PageTable, Report, picture_html
+from atlasae.report import Facts, Page, PageTable, Report, bound_text, picture_html
 from atlasae.reports.panels import NO_LABEL, QUANTITIES
 
 MOST_CHANGED = 1.3  # change of fine bins over that of random errors, if errors do not depend on the value
@@ -35,8 +35,27 @@ class ResidualFigures(Facts):
     not_finite: int | None = None
 
 
+class OverResolutionFigures(Facts):
+    """Residuals over the resolution of the detector, of the terms N, S and C, with their bound and a histogram.
+
+    `widening` is the relative change of the resolution by adding the root mean square of residuals in quadrature;
+    `widening_at_most` that by adding the bound.
+    """
+
+    terms: list[float]
+    bound: float
+    all: ResidualFigures
+    widening: float
+    widening_at_most: float
+    edges: list[float]
+    counts: list[int]
+
+
 class VariableFigures(Facts):
-    """Residuals of a variable, `relative` ones or a `difference`, and the bound on them, if one is promised."""
+    """Residuals of a variable, `relative` ones or a `difference`, and the bound on them, if one is promised.
+
+    Where the bound is a share of the resolution, `over_resolution` has it.
+    """
 
     residual: str
     bound: float | None
@@ -44,6 +63,7 @@ class VariableFigures(Facts):
     in_pt: list[ResidualFigures]
     in_abs_eta: list[ResidualFigures]
     in_eta: list[ResidualFigures] | None = None
+    over_resolution: OverResolutionFigures | None = None
 
 
 class SpectrumFigures(Facts):
@@ -201,6 +221,7 @@ class CollectionFigures(Facts):
     not_compared: Mapping[str, int]
     light_jets: int
     precision: Mapping[str, float | None]
+    resolutions: Mapping[str, str] | None = None
     layout: str | None = None
     floors: Mapping[str, float]
     bytes_per_jet_before: float
@@ -271,7 +292,7 @@ class EvaluationReport(Report):
             sizes = f", {found.bytes_per_jet_before:.2f} -> {found.bytes_per_jet:.2f} bytes per jet"
             page.append(f"{found.name}: {found.jets:,} jets{exact}" + sizes * bool(found.jets))
             if found.variables["pt"].all.jets:
-                page += [residual_table(found), *_remarks(found), *_comb(found.comb)]
+                page += [residual_table(found), *_over_resolution(found), *_remarks(found), *_comb(found.comb)]
             else:
                 page.append("  no jets to compare")
         return page
@@ -295,6 +316,20 @@ def residual_table(collection: Mapping[str, Any]) -> PageTable:
             if found["jets"]
         ],
     )
+
+
+def _over_resolution(collection: CollectionFigures) -> list[str | PageTable]:
+    """The table of residuals in units of the resolution, if bounds are by resolution."""
+    known = {v: over for v, found in collection.variables.items() if (over := found.over_resolution)}
+    rows = [
+        [
+            variable, f"{over.all.std or 0:.2g}", f"{over.all.largest or 0:.2g}", bound_text(over.bound, True),
+            f"{over.widening:.3%}", f"{over.widening_at_most:.3%}",
+        ]
+        for variable, over in known.items()
+    ]  # fmt: skip
+    heads = ["over resolution", "std", "largest", "bound", "widens it by", "at most"]
+    return [PageTable(heads, rows, words=(0,))] if rows else []
 
 
 def _remarks(collection: CollectionFigures) -> list[str]:

@@ -105,7 +105,7 @@ def _count(empty: Priors, jets: Floats, counts: Counts) -> dict[str, Integers]:
     """The counts of every bin in every context."""
     lattice = Lattice((STEP,) * 4)
     cells, held = lattice.cells(jets)
-    walk = Walk(PackedCodec(empty, lattice))
+    walk = Walk(PackedCodec(empty, lattice), lattice)
     walk.through(Counting(), counts_of(held, counts), cells[:, held])
     tables = {"pt": walk.pt, "fall": walk.fall, "eta": walk.eta, "phi": walk.phi, "m": walk.mass}
     found = {name: table.learned for name, table in tables.items()}

@@ -8,10 +8,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from atlasae.codecs.bottleneck import Bottleneck, BottleneckAutoencoder
-from atlasae.codecs.chain import InvertibleAutoencoder, Link, jet_autoencoder
-from atlasae.codecs.floats import BottleneckCodec
+from atlasae.codecs.bottleneck import Bottleneck, BottleneckAutoencoder, BottleneckCodec
+from atlasae.codecs.chain import InvertibleAutoencoder, jet_autoencoder
 from atlasae.codecs.model import Autoencoder, Model, as_model, default_model, domain_of
+from atlasae.codecs.walk import Link
 from atlasae.errors import UserError
 from atlasae.files.events import Events
 from atlasae.files.outputs import check_target, write_kept

@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 from harness import Table, Tables, Works, fastest, long_file, main, millions_a_second
 
+from atlasae.codecs.codec import few_threads
 from atlasae.codecs.entropy import Words
-from atlasae.codecs.floats import few_threads
 from atlasae.codecs.lattice import Lattice
 from atlasae.codecs.model import VARIABLES, default_model
 from atlasae.codecs.packed import PackedCodec
@@ -66,10 +66,11 @@ def packed_codec(sample: Sample, bound: float, context: bool = True) -> PackedCo
 
 def packed_works(sample: Sample, codec: PackedCodec) -> tuple[Work, Work]:
     """Encoding of jets as bytes, and decoding of these."""
-    parts, grid = blocks(len(sample.jets)), coder_of(codec.lattice, 0, np.arange(len(sample.jets)))
+    jets = sample.jets  # made anew whenever it is asked for
+    parts, grid = blocks(len(jets)), coder_of(codec.lattice, 0, np.arange(len(jets)))
 
     def pack() -> Words:
-        cells = [grid.part(part).encode(sample.jets[part]).T for part in parts]
+        cells = [grid.part(part).encode(jets[part]).T for part in parts]
         return codec.encode(np.concatenate(cells, axis=1), sample.counts)
 
     words = pack()

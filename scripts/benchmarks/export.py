@@ -11,6 +11,7 @@ import argparse
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import onnxruntime
@@ -18,7 +19,8 @@ from harness import Table, Tables, fastest, main, millions_a_second
 
 from atlasae.codecs.arrays import drawn_jets
 from atlasae.codecs.chain import InvertibleAutoencoder
-from atlasae.codecs.floats import few_threads
+from atlasae.codecs.codec import few_threads
+from atlasae.codecs.floats import FloatsCodec
 from atlasae.codecs.model import load_model
 from atlasae.export.cpp import cpp_header
 from atlasae.export.export import Exported, exported, onnx_graphs
@@ -49,7 +51,7 @@ TIMES = 3
 
 def cpp_seconds(found: Exported, latents: Latents, decoded: Floats, folder: Path) -> float:
     """The seconds in which the header decodes; raises AssertionError if its jets differ from Python's."""
-    (folder / "jets.h").write_text(cpp_header(found.codec, found.collection, found.made))
+    (folder / "jets.h").write_text(cpp_header(cast(FloatsCodec, found.codec), found.collection, found.made))
     (folder / "main.cpp").write_text(PROGRAM)
     np.ascontiguousarray(latents.T).tofile(folder / "in")
     line = ["g++", "-std=c++17", "-O2", str(folder / "main.cpp"), "-o", str(folder / "main")]
@@ -78,7 +80,7 @@ def speeds(model: str, precision: str, n: int, folder: Path) -> Table:
     found, autoencoder = exported(model, None, precision), load_model(model).autoencoder
     if not isinstance(autoencoder, InvertibleAutoencoder):
         raise SystemExit(f"'{model}' is no chain of densities: give one")
-    jets, codec = drawn_jets(autoencoder, n), found.codec
+    jets, codec = drawn_jets(autoencoder, n), cast(FloatsCodec, found.codec)
     parts = blocks(len(jets))
     latents = np.concatenate([codec.encode(jets[part]) for part in parts])
     decoded = np.concatenate([codec.decode(latents[part]) for part in parts])

@@ -19,7 +19,7 @@ import uproot
 from harness import Row, Table, Tables, long_file, main, transposed
 from precision import LAYOUTS, Compared, compared
 
-from atlasae.codecs.floats import few_threads
+from atlasae.codecs.codec import few_threads
 from atlasae.jets.coordinates import Floats
 from atlasae.jets.variables import JET
 from atlasae.reports.classifier import tell_apart

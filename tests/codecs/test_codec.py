@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import atlasae.jets.stored
-from atlasae.codecs.bottleneck import Bottleneck, BottleneckAutoencoder
-from atlasae.codecs.codec import Encoded, encode_and_compare, encode_within, restore
-from atlasae.codecs.floats import BottleneckCodec, FloatsCodec, codec_of_config, few_threads
+from atlasae.codecs.bottleneck import Bottleneck, BottleneckAutoencoder, BottleneckCodec
+from atlasae.codecs.codec import Encoded, encode_and_compare, encode_within, few_threads, restore
+from atlasae.codecs.floats import FloatsCodec, codec_of_config
 from atlasae.codecs.lattice import Lattice
 from atlasae.codecs.model import default_model
 from atlasae.codecs.search import choose_codec, fit_grid

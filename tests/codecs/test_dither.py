@@ -6,7 +6,6 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from atlasae.codecs.chain import JETS
 from atlasae.codecs.dither import (
     BLOCK_STEPS,
     IN_BLOCK,
@@ -21,6 +20,7 @@ from atlasae.codecs.dither import (
 )
 from atlasae.codecs.grid import Grid, jet_words
 from atlasae.codecs.model import default_model
+from atlasae.codecs.walk import JETS
 
 JET_DITHER = Dither((0, 1, 2), (1, 2), WEIGHT, rounds=0)
 OF_FORMAT_3 = Dither((0, 1, 2), (1, 2))

@@ -1,4 +1,4 @@
-"""Cells are coded and decoded, in as many bits as probabilities give, and words never change."""
+"""Cells are coded and decoded, in as many bits as probabilities give, and words never change, compiled or not."""
 
 import hashlib
 import math
@@ -14,10 +14,18 @@ from atlasae.codecs.entropy import (
     MOST_LOOKED_UP,
     SEEN,
     CodingTable,
+    CompiledReader,
+    CompiledWriter,
     Reader,
     WordWriter,
     uniform,
 )
+from atlasae.native.library import library
+
+compiled = pytest.mark.skipif(library() is None, reason="nothing is compiled")
+CODERS = [(WordWriter, Reader), pytest.param(CompiledWriter, CompiledReader, marks=compiled)]
+both = pytest.mark.parametrize(("writer_of", "reader_of"), CODERS, ids=["python", "compiled"])
+writers = pytest.mark.parametrize("writer_of", [WordWriter, pytest.param(CompiledWriter, marks=compiled)])
 
 
 def table(edges: list[int], counts: list[list[int]], adapts: bool = True) -> CodingTable:
@@ -28,8 +36,10 @@ def cells_of(values: list[int]) -> np.ndarray:
     return np.array(values, np.int32)
 
 
-def words_of(known: CodingTable, contexts: np.ndarray | None, cells: np.ndarray) -> np.ndarray:
-    writer = WordWriter()
+def words_of(
+    known: CodingTable, contexts: np.ndarray | None, cells: np.ndarray, writer_of: type = WordWriter
+) -> np.ndarray:
+    writer = writer_of()
     assert np.array_equal(writer.code(known, contexts, cells, len(cells)), cells)
     return writer.words()
 
@@ -49,22 +59,69 @@ def coded(draw: st.DrawFn) -> tuple[list[int], list[list[int]], list[int], list[
     return edges, counts, draw(st.lists(st.integers(0, contexts - 1), min_size=len(cells), max_size=len(cells))), cells
 
 
-@settings(max_examples=200)
+@both
+@settings(max_examples=150)
 @given(coded(), st.booleans())
-def test_what_is_written_is_read(example, adapts):
+def test_what_is_written_is_read(writer_of, reader_of, example, adapts):
     edges, counts, contexts, cells = example
-    writer, given_contexts = WordWriter(), np.array(contexts, np.uint16)
+    writer, given_contexts = writer_of(), np.array(contexts, np.uint16)
     writing, reading = (table(edges, counts, adapts) for _ in range(2))
     for _ in range(2):  # the second time with updated tables
         writer.code(writing, given_contexts, cells_of(cells), len(cells))
         writer.code(uniform(5), None, cells_of([c % 5 for c in cells]), len(cells))
         writing.settle()
-    reader = Reader(writer.words())
+    reader = reader_of(writer.words())
     for _ in range(2):
         assert reader.code(reading, given_contexts, None, len(cells)).tolist() == cells
         assert reader.code(uniform(5), None, None, len(cells)).tolist() == [c % 5 for c in cells]
         reading.settle()
+    assert reader.is_at_end
     assert np.array_equal(writing.counts, reading.counts)
+
+
+@compiled
+@settings(max_examples=150)
+@given(coded(), st.booleans())
+def test_the_compiled_writer_writes_the_same_words(example, adapts):
+    edges, counts, contexts, cells = example
+    found = []
+    for writer in (WordWriter(), CompiledWriter()):
+        known = table(edges, counts, adapts)
+        for _ in range(2):
+            writer.code(known, np.array(contexts, np.uint16), cells_of(cells), len(cells))
+            known.settle()
+        writer.code(known, None, cells_of(cells), len(cells))
+        found.append(writer.words().tolist())
+    assert found[0] == found[1]
+
+
+@compiled
+@settings(max_examples=150)
+@given(coded(), st.lists(st.integers(0, 2**32 - 1) | st.sampled_from([0, 2**32 - 1]), max_size=8))
+def test_the_compiled_reader_reads_the_same_of_any_words(example, words):
+    edges, counts, contexts, _ = example
+    found = []
+    for reader_of in (Reader, CompiledReader):
+        try:
+            reader = reader_of(np.array(words, np.uint32))
+        except ValueError:
+            found.append(None)
+        else:
+            known = table(edges, counts)
+            cells = reader.code(known, np.array(contexts, np.uint16), None, len(contexts)).tolist()
+            found.append((cells, reader.is_at_end))
+    assert found[0] == found[1]
+    assert found[0] is None or all(edges[0] <= cell < edges[-1] for cell in found[0][0])
+
+
+@compiled
+def test_cells_and_contexts_beyond_a_table_are_refused():
+    known = table([0, 5, 50], [[60, 600]])
+    for cell, context in ((-1, 0), (50, 0), (3, 1)):
+        with pytest.raises(ValueError, match="cells beyond their table"):
+            CompiledWriter().code(known, np.array([context], np.uint16), cells_of([cell]), 1)
+    with pytest.raises(ValueError, match="cells beyond their table"):
+        CompiledReader(np.array([1], np.uint32)).code(known, np.array([1], np.uint16), None, 1)
 
 
 def test_words_are_as_many_as_the_probabilities_tell():
@@ -78,15 +135,16 @@ def test_words_are_as_many_as_the_probabilities_tell():
     assert len(words_of(known, contexts, cells)) == pytest.approx(expected, rel=1e-3, abs=3)
 
 
-def test_a_table_that_adapts_learns_what_it_codes():
+@writers
+def test_a_table_that_adapts_learns_what_it_codes(writer_of):
     cells = cells_of([3] * 1000)
     learned, fixed = (table([0, 1, 2, 3, 4], [[SEEN] * 4], adapts) for adapts in (True, False))
     for known in (learned, fixed):
         for _ in range(2):  # a table does not change before `settle`
-            assert len(words_of(known, None, cells)) == pytest.approx(1000 * math.log2(4) / 32, abs=3)
+            assert len(words_of(known, None, cells, writer_of)) == pytest.approx(1000 * math.log2(4) / 32, abs=3)
         known.settle()
     assert learned.learned.tolist() == [[0, 0, 0, 2000]] and not fixed.learned.any()
-    assert len(words_of(learned, None, cells)) < 20
+    assert len(words_of(learned, None, cells, writer_of)) < 20
 
 
 def test_what_comes_more_often_than_expected_is_expected_in_other_contexts_too():
@@ -111,10 +169,11 @@ def test_a_table_of_very_many_cells_finds_bins_too():
     )
 
 
-def test_words_are_those_of_the_first_release():
+@writers
+def test_words_are_those_of_the_first_release(writer_of):
     rng = np.random.default_rng(7)
     known = table([0, 5, 50, 200], [[60, 600, 6], [1, 2, 3]])
-    writer = WordWriter()
+    writer = writer_of()
     writer.code(known, rng.integers(0, 2, 500).astype(np.uint16), rng.integers(0, 200, 500).astype(np.int32), 500)
     writer.code(uniform(100_000), None, rng.integers(0, 100_000, 50).astype(np.int32), 50)
     words = writer.words()

@@ -1,6 +1,8 @@
-"""Jets of events are coded and decoded in the packed layout; tables adapt, and forged words are refused."""
+"""Jets of events are coded and decoded in the packed layout, compiled or not; forged words are refused."""
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -8,11 +10,33 @@ from conftest import random_jets
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from atlasae.codecs import packed
+from atlasae.codecs.entropy import CompiledReader, CompiledWriter, Reader, WordWriter
 from atlasae.codecs.lattice import Lattice
 from atlasae.codecs.packed import RANKS, PackedCodec
 from atlasae.codecs.priors import default_priors
+from atlasae.jets.padding import Padding
+from atlasae.native.library import library
 
 STEPS = (2e-3, 2e-3, 2e-3, 2e-3)
+compiled = pytest.mark.skipif(library() is None, reason="nothing is compiled")
+CODERS = {"python": (WordWriter, Reader), "compiled": (CompiledWriter, CompiledReader)}
+
+
+@pytest.fixture(scope="module", autouse=True, params=["python", pytest.param("compiled", marks=compiled)])
+def coders(request: pytest.FixtureRequest) -> Iterator[None]:
+    """All tests of this file, once without and once with what is compiled."""
+    with using(request.param):
+        yield
+
+
+@contextmanager
+def using(name: str) -> Iterator[None]:
+    """While entered, coders of one kind are in use."""
+    with pytest.MonkeyPatch.context() as patch:
+        for made, coder in zip(("word_writer", "word_reader"), CODERS[name], strict=True):
+            patch.setattr(packed, made, coder)
+        yield
 
 
 def codec(step: float = 2e-3, context: bool = True) -> PackedCodec:
@@ -106,6 +130,56 @@ def test_forged_words_are_some_jets_or_refused(words, counts):
     else:
         assert cells.shape == (4, sum(counts)) and ((cells >= 0).all())
         assert np.isfinite(codec().lattice.jets(cells)).all()
+
+
+def outcome(one: PackedCodec, words: np.ndarray, counts: np.ndarray) -> object:
+    """The cells and codes of words, or that they are refused."""
+    try:
+        return [found.tolist() for found in one.decode_padded(words, counts)]
+    except ValueError:
+        return "refused"
+
+
+@compiled
+@settings(max_examples=60)
+@given(
+    counts=st.lists(st.sampled_from([0, 1, 2, 3, 5, RANKS + 1]), min_size=1, max_size=30),
+    step=st.sampled_from([1.5, 0.02, 2e-3, 2e-5]),
+    context=st.booleans(),
+    padded=st.booleans(),
+    flips=st.lists(st.tuples(st.integers(0, 2**20), st.integers(0, 31)), max_size=3),
+    cut=st.integers(0, 3),
+)
+def test_both_coders_agree_on_words_and_on_damaged_ones(counts, step, context, padded, flips, cut):
+    counts = np.array(counts, np.int64)
+    n = int(counts.sum())
+    padding = Padding((("00000000",) * 4,)) if padded else Padding()
+    one = PackedCodec(default_priors(), Lattice((step,) * 4), context, padding)
+    codes = (np.arange(n) % 3 == 2).astype(np.int32) if padded else None
+    cells = np.random.default_rng(n).integers(0, np.array(one.lattice.sizes)[:, None], (4, n)).astype(np.int32)
+    words = {}
+    for name in CODERS:
+        with using(name):
+            words[name] = one.encode(cells, counts, codes)
+    assert words["python"].tolist() == words["compiled"].tolist()
+    damaged = words["python"][: max(0, len(words["python"]) - cut)].copy()
+    for place, bit in flips if len(damaged) else ():
+        damaged[place % len(damaged)] ^= np.uint32(1 << bit)
+    found = []
+    for name in CODERS:
+        with using(name):
+            found.append(outcome(one, damaged, counts))
+    assert found[0] == found[1]
+
+
+@compiled
+def test_cells_beyond_the_grid_are_refused():
+    cells = cells_of(4)
+    for row in range(4):
+        beyond = cells.copy()
+        beyond[row, 2] = codec().lattice.sizes[row]
+        with using("compiled"), pytest.raises(ValueError, match="outside the grid"):
+            codec().encode(beyond, np.array([4]))
 
 
 def test_words_of_other_jets_are_refused():

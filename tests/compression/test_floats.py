@@ -10,7 +10,7 @@ from conftest import GEV, VARIABLES, bits, jet_columns, largest_errors, make_cou
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from atlasae.codecs.floats import few_threads
+from atlasae.codecs.codec import few_threads
 from atlasae.codecs.model import Model, default_model
 from atlasae.compression.collection import Compressor
 from atlasae.compression.floats import WordsLayout, start_floats

@@ -487,11 +487,12 @@ def test_describe_tells_what_was_written(tmp_path):
         "bits": bits,
         "max_error": {"pt": 9e-4, "eta": 8e-4, "phi": 7e-4, "m": 6e-4},
     }
-    same = {"entries": 5, "chunks": 2, "collections": [told]}
+    same = {"tree": "Events", "entries": 5, "chunks": 2, "collections": [told]}
     assert facts == {
         "file": str(path),
         "bytes": path.stat().st_size,
         "tree": "Events",
+        "trees": [{"name": "Events", "entries": 10, "jets": 15, "bytes_in": 320, "bytes_out": size}],
         "entries": 10,
         "jets": 15,
         "collections": [

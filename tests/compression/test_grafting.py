@@ -494,8 +494,8 @@ def test_branches_of_jets_that_can_not_be_put_back_are_damage(original, tmp_path
         assert damage_of(taken_apart(source, contents)) == []
         graft = replace(run.graft, taken=replace(run.graft.taken, objects=""))
         forged = replace(contents, runs=[replace(run, graft=graft)])
-        ((message, number),) = damage_of(taken_apart(source, forged))
-    assert "'atlasae' in " in message and "is damaged: " in message and number == -1
+        ((message, place),) = damage_of(taken_apart(source, forged))
+    assert "'atlasae' in " in message and "is damaged: " in message and place is None
 
 
 def test_streamer_infos_that_are_elsewhere_are_damage(original, tmp_path):
@@ -506,3 +506,15 @@ def test_streamer_infos_that_are_elsewhere_are_damage(original, tmp_path):
     small.write_bytes(content)
     for arguments in (("verify", small), ("decompress", small, tmp_path / "back.root")):
         assert run_main(*arguments).failed(3, "is damaged: a key is longer than what holds it")
+
+
+def test_a_record_of_another_size_than_its_folder_says_is_damage(original, tmp_path):
+    small = tmp_path / "small.root"
+    compress_file(original, small, PACKED)
+    content = bytearray(small.read_bytes())
+    with uproot.open(small) as file:
+        at = file["deep"].file.root_directory.key("deep").fSeekKey
+    content[at : at + 4] = (123_456).to_bytes(4, "big")
+    small.write_bytes(content)
+    for arguments in (("verify", small), ("decompress", small, tmp_path / "back.root")):
+        assert run_main(*arguments).failed(3, "has 123456 bytes, where ")

@@ -138,6 +138,49 @@ def test_drop_takes_members_and_fields_out_for_good(tmp_path):
         assert "Jet.tagger" in file["Events"]
 
 
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_only_jets_leaves_the_jets_alone_in_an_rntuple(layout, made, tmp_path):
+    original, small, back = GOLDEN / f"{layout}.root", tmp_path / "small.root", tmp_path / "back.root"
+    report = compress_file(original, small, Options(only_jets=True))
+    assert verify_file(original, small)["differences"] == [] and not check_file(small)["left_out"]
+    decompress_file(small, back)
+    with uproot.open(original) as one, uproot.open(back) as other, uproot.open(made[layout][1]) as whole:
+        jets = [name for c in report["collections"] for name in c["branches"].values()]
+        found, tree = other["Events"].keys(), other["Events"]
+        assert set(jets) <= set(found) and other.keys(cycle=False) == ["Events"]
+        for name in jets:
+            assert tree[name].array().to_list() == whole["Events"][name].array().to_list()
+        assert all(tree[name].typename == one["Events"][name].typename for name in jets)
+        assert len(found) < len(one["Events"].keys()) and ("nJet" in found) == ("nJet" in one["Events"])
+    assert small.stat().st_size < made[layout][0].stat().st_size
+
+
+def test_only_jets_leaves_all_else_of_the_file_out(tmp_path):
+    path, small, back = (tmp_path / f"{name}.root" for name in ("in", "small", "back"))
+    numbers = np.arange(60, dtype=np.float32).reshape(20, 3) + 20
+    jets = {f"Jet_{v}": ak.from_regular(numbers if v == "pt" else numbers / 50) for v in ("pt", "eta", "phi", "mass")}
+    with uproot.recreate(path) as file:
+        file["folder/Events"] = jets | {"x": np.arange(20)}
+        file["folder/other"] = {"y": np.arange(7)}
+        file.mktree("tree", {"z": np.arange(5)})
+        file["text"] = "a text"
+    compress_file(path, small, Options(only_jets=True))
+    assert verify_file(path, small)["differences"] == []
+    decompress_file(small, back)
+    with uproot.open(back) as file:
+        assert file.keys(cycle=False) == ["folder", "folder/Events"]
+        assert set(file["folder/Events"].keys()) == set(jets)
+
+
+def test_a_field_that_is_gone_is_a_difference_from_the_jets_alone(tmp_path):
+    original, small = GOLDEN / "records.root", tmp_path / "small.root"
+    other, fewer = tmp_path / "other.root", tmp_path / "fewer.root"
+    compress_file(original, small, Options(only_jets=True))
+    compress_file(original, other, Options(only_jets=True, jets="Jet.{pt,eta,phi,mass}"))
+    decompress_file(other, fewer)
+    assert any("is not in the original" in found for found in verify_file(fewer, small)["differences"])
+
+
 def test_a_tree_is_written_where_one_is_asked_for(tmp_path):
     result = run_main("compress", GOLDEN / "nanoaod.root", tmp_path / "small.root", "--format", "ttree")
     assert result.code == 0 and "RNTuples are written as TTrees" in result.out

@@ -146,12 +146,19 @@ def test_the_largest_tree_that_holds_the_jets_is_chosen(tmp_path, trees, name, p
         assert choose_tree(source, name, patterns).name == chosen
 
 
-def test_other_trees_with_jets_are_noted(tmp_path):
-    path = write_trees(tmp_path / "x.root", jets=5, jets_up=3, taus=2)
+def test_an_input_knows_its_other_trees_with_jets(tmp_path):
+    path = write_trees(tmp_path / "x.root", jets=5, taus=2, jets_up=7)
     with open_input(path, None, ()) as opened:
-        assert opened.notes == ("jets of 'jets' alone are compressed: jets_up hold jets, too (--tree)",)
+        assert (opened.tree, opened.others, opened.trees) == ("jets_up", ("jets",), ["jets", "jets_up"])
+        other = opened.at("jets")
+        assert (other.tree, other.events.entries, other.others) == ("jets", 5, ())
+        (note,) = make_plan(opened, Options(), grafted=True).notes
+        assert note == "jets of 'jets_up' alone are compressed: jets hold jets, too (--tree)"
+        assert make_plan(other, Options(), grafted=True).notes == []
+        with pytest.raises(UserError, match="no tree 'none'"):
+            opened.at("none")
     with open_input(path, "jets", ()) as opened:
-        assert opened.notes == ()
+        assert (opened.others, opened.trees) == ((), ["jets"])
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from atlasae.compression.results import (
     RunCollection,
     RunReport,
     StoredCollection,
+    TreeReport,
     VerificationReport,
 )
 from atlasae.report import Report, to_text
@@ -39,9 +40,11 @@ ENTRY = CollectionReport(
     bytes_out=24_360,
     exponent=None,
 )
+EVENTS = TreeReport(name="Events", entries=60_000, jets=4200, bytes_in=60_732, bytes_out=24_360)
 COMPRESSED = CompressionReport(
     output="out.root",
     tree="Events",
+    trees=[EVENTS],
     entries=60_000,
     jets=4200,
     collections=[ENTRY],
@@ -82,6 +85,28 @@ def test_a_compression_in_words():
         "carried: 2 branches; 1.2 s",
         "note: one",
         "note: two",
+    ]
+
+
+def test_a_compression_of_several_trees_in_words():
+    """Branches of one name have one row, with the loosest bound and the largest error."""
+    up = replace(ENTRY, name="up/Jet", precision=ENTRY.precision | {"pt": 1e-2}, max_error={"pt": 0.009, "m": 1e-5})
+    trees = [EVENTS, replace(EVENTS, name="up", jets=4000)]
+    lines = said(replace(COMPRESSED, trees=trees, collections=[replace(ENTRY, name="Events/Jet"), up]))
+    assert lines[:13] == [
+        "out.root: 4,200 jets in 60,000 entries of 2 trees",
+        "",
+        "tree    entries   jets  jets before  jets after",
+        "Events   60,000  4,200     60.73 kB    24.36 kB",
+        "up       60,000  4,000     60.73 kB    24.36 kB",
+        "",
+        "collection  unit   jets  exact  bytes per jet  before",
+        "Events/Jet  GeV   4,200  1,000           5.80   14.46",
+        "up/Jet      GeV   4,200  1,000           5.80   14.46",
+        "",
+        "branch    bound  largest error  bits",
+        "Jet_pt     0.01          0.009  20.4",
+        "Jet_eta   0.001         0.0005  15.0",
     ]
 
 
@@ -149,7 +174,7 @@ def test_sizes_have_a_unit(size, told):
 
 def test_a_decompression_in_words():
     facts: dict[str, Any] = {"output": "b.root", "jets": 4200, "entries": 60_000, "tree": "Events", "seconds": 0.06}
-    facts |= {"bytes_file_in": 2_990_000, "bytes_file_out": 3_030_000}
+    facts |= {"trees": ["Events"], "bytes_file_in": 2_990_000, "bytes_file_out": 3_030_000}
     report = DecompressionReport(**facts, missing=[], damage=[], notes=[])
     whole = "b.root: 4,200 jets in 60,000 entries of 'Events'; 2.99 MB -> 3.03 MB; 0.1 s"
     assert said(report) == [whole]
@@ -162,6 +187,7 @@ def test_a_decompression_in_words():
         "note: a skim",
     ]
     assert said(replace(report, notes=["something"])) == [whole, "note: something"]
+    assert "entries of 'Events', 'up'; " in said(replace(report, trees=["Events", "up"]))[0]
 
 
 def test_a_file_that_is_intact_in_words():
@@ -193,6 +219,7 @@ PROMISED = RunCollection(
 RUN = RunReport(
     source="in.root",
     source_bytes=2_000_000,
+    tree="Events",
     entries=60_000,
     chunks=3,
     collections=[PROMISED, replace(PROMISED, name="Fat", bits={}, precision={"pt": None})],
@@ -204,6 +231,7 @@ INFO = InfoReport(
     file="small.root",
     bytes=900,
     tree="Events",
+    trees=[replace(EVENTS, jets=8400)],
     entries=60_000,
     jets=8400,
     collections=[STORED, replace(STORED, name="Fat", branches={"pt": "Fat_pt"})],
@@ -232,6 +260,9 @@ def test_what_is_inside_a_file_in_words():
         "compressed from     size  entries  chunks        bound  model                    atlasae",
         "in.root          2.00 MB   60,000       3  0.001, none  0123456789ab (packaged)    0.1.0",
     ]
+    several = said(replace(INFO, trees=[EVENTS, replace(EVENTS, name="up")]))
+    assert several[0] == "small.root: 900 B, 2 trees, 60,000 entries, 12 branches carried"
+    assert several[-1].startswith("Events  in.root") and several[-2].startswith("tree    compressed from")
     nobody = said(replace(INFO, runs=[replace(RUN, versions={})]))
     assert nobody[-1].endswith("(packaged)        ?")
 

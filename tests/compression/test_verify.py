@@ -426,3 +426,42 @@ def test_reading_back_is_the_second_half_of_the_progress(jets_file):
     options = Options(read_back=False)
     compress_file(jets_file, jets_file.with_name("b.root"), options, progress=lambda *done: told.append(done))
     assert told == [(60, 60)]
+
+
+# --- bounds by resolution
+
+SHARE = ("--precision", "resolution/20", "--resolution", "cms,m=0:1:0.2")
+
+
+@pytest.mark.parametrize("layout", ["nanoaod", "energy"])
+@pytest.mark.parametrize("how", [(), ("--layout", "packed"), ("--no-dither",), ("--layout", "packed", "--no-dither")])
+def test_bounds_by_resolution_are_kept_recorded_and_compared(tmp_path, how, layout):
+    original, small, back = (tmp_path / f"{name}.root" for name in ("in", "small", "back"))
+    write_layout(original, layout)
+    told = succeeded("compress", original, small, *SHARE, *how, "--json").report
+    assert set(told["collections"][0]["precision"].values()) == {1 / 20}
+    assert max(told["max_error"].values()) <= 1 / 20
+    assert told["collections"][0]["resolutions"]["m"] == "0:1:0.2"
+    assert told["exact_jets"] < 0.1 * told["jets"]
+    shown = succeeded("info", small).out
+    assert "resolution/20" in shown and "m 0:1:0.2" in shown
+    assert "resolution/20" in succeeded("verify", original, small).out
+    succeeded("decompress", small, back)
+    tree = uproot.open(original).keys(recursive=False, cycle=False)[0]
+    before, after = read_tree(original, tree), read_tree(back, tree)
+    pt, eta = (next(name for name in before if name.lower().endswith(f"jet_{v}")) for v in ("pt", "eta"))
+    unit = 1.0 if layout == "nanoaod" else 1000.0
+    gev = ak.to_numpy(ak.flatten(before[pt])).astype(float) / unit
+    off = ak.to_numpy(ak.flatten(after[eta])).astype(float) - ak.to_numpy(ak.flatten(before[eta]))
+    sigma = np.sqrt((0.85 / gev) ** 2 + 0.09**2 / gev + 0.006**2)  # of eta, by its definition
+    assert np.abs(off / sigma).max() <= 1 / 20
+    assert np.abs(off / sigma).max() > 1 / 25
+
+
+def test_a_jet_beyond_its_share_of_the_resolution_is_a_difference(tmp_path):
+    original, small = tmp_path / "in.root", tmp_path / "small.root"
+    write_layout(original, "nanoaod")
+    succeeded("compress", original, small, *SHARE)
+    other = changed(original, lambda branches: branches | {"Jet_eta": branches["Jet_eta"] + np.float32(0.01)})
+    found = run_main("verify", other, small)
+    assert found.code == 1 and "beyond resolution/20 in eta" in found.out

@@ -47,7 +47,7 @@ def test_a_file_is_exported_with_its_own_grid(compressed, tmp_path):
     assert said.startswith(f"{tmp_path / 'jets.h'}: ") and "Jet_pt, Jet_eta, Jet_phi, Jet_mass in GeV" in said
     found = exported(str(compressed), None, None)
     assert isinstance(found.codec, FloatsCodec) and found.codec == FloatsCodec.from_config(
-        entry.codec, found.codec.autoencoder
+        entry.codec, found.codec.chain
     )
 
 

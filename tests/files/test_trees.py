@@ -723,3 +723,56 @@ def test_the_first_error_is_the_one_that_is_told():
     with pytest.raises(ValueError, match="first"), Behind() as behind:
         behind.extend(Recorder(fails=True), {})
         raise ValueError("first")
+
+
+# --- baskets that are large beside the ranges that are read
+
+BASKETS = {"one": [1000], "large": [400, 10, 590], "small": [50] * 20}
+
+
+@pytest.mark.parametrize("sizes", BASKETS.values(), ids=BASKETS)
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(ranges=st.lists(st.tuples(st.integers(0, 1000), st.integers(0, 120)), max_size=12))
+def test_ranges_are_read_whatever_was_read_before(sizes, ranges, tmp_path):
+    lists = write_baskets(tmp_path / "in.root", sizes)
+    with open_source(tmp_path / "in.root") as source:
+        for start, length in ranges:
+            stop = min(start + length, 1000)
+            assert source.trees["t"].read(["x", "n"], start, stop)["x"].to_list() == lists[start:stop].to_list()
+
+
+def test_a_large_basket_is_unpacked_once(tmp_path, monkeypatch):
+    lists, unpacked, read = write_baskets(tmp_path / "in.root", [400, 600]), list[tuple[int, int]](), trees._read
+
+    def reading(found: Any, part: Any, start: int, stop: int) -> ak.Array:
+        unpacked.append((start, stop))
+        return read(found, part, start, stop)
+
+    monkeypatch.setattr(trees, "_read", reading)
+    with open_source(tmp_path / "in.root") as source:
+        parts = [source.trees["t"].read(["x"], start, start + 70)["x"] for start in range(0, 980, 70)]
+    assert ak.concatenate(parts).to_list() == lists[:980].to_list()
+    assert unpacked == [(0, 400), (400, 1000)]
+
+
+def test_unpacked_baskets_are_forgotten_where_they_take_too_much_memory(tmp_path, monkeypatch):
+    lists = write_baskets(tmp_path / "in.root", [1000])
+    monkeypatch.setattr(trees, "_KEPT", 10)
+    with open_source(tmp_path / "in.root") as source:
+        tree = source.trees["t"]
+        for start in range(0, 900, 300):
+            assert tree.read(["x", "n"], start, start + 300)["x"].to_list() == lists[start : start + 300].to_list()
+            assert len(tree._unpacked) == 1
+
+
+def write_baskets(path: Path, sizes: list[int]) -> ak.Array:
+    """A tree of lists x in baskets of these sizes; returns x."""
+    rng = np.random.default_rng(1)
+    counts = rng.integers(0, 4, sum(sizes))
+    lists = ak.unflatten(rng.normal(size=counts.sum()).astype(np.float32), counts)
+    ends = np.cumsum([0, *sizes])
+    with uproot.recreate(path) as file:
+        tree = file.mktree("t", {"x": "var * float32"}, counter_name=lambda name: "n")
+        for start, stop in zip(ends, ends[1:], strict=False):
+            tree.extend({"x": lists[start:stop]})
+    return lists

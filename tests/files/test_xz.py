@@ -3,14 +3,16 @@ import struct
 
 import awkward as ak
 import cramjam
+import lzma_words
 import numpy as np
 import pytest
 import uproot
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from atlasae.files import writing
+from atlasae.files import writing, xz
 from atlasae.files.xz import OFFSETS, WORDS, compress_basket, compress_words, join_streams, store_basket
+from atlasae.native.library import library, lzma2_of_words
 
 GENERATOR = np.random.default_rng(20261124)
 
@@ -180,3 +182,51 @@ def test_packed_bytes_are_stored_as_they_are(size, events):
     stored = store_basket(basket)
     assert lzma.decompress(stored) == bytes(cramjam.xz.decompress(stored)) == basket
     assert data[:60_000] in stored and len(stored) < len(basket) + 130 + size // 10_000
+
+
+compiled = pytest.mark.skipif(library() is None, reason="nothing is compiled")
+LATENTS = st.lists(st.tuples(st.sampled_from([0x3F80, 0x3F81, 0xBF80, 0]), st.integers(0, 0xFFFF)), max_size=60)
+
+
+@compiled
+@settings(max_examples=60)
+@given(
+    LATENTS.map(lambda pairs: words(*(high << 16 | low for high, low in pairs))) | st.binary(max_size=200),
+    st.integers(1, 400),
+)
+def test_compiled_words_are_those_of_plain_python(data, times):
+    for some in (data, data[:8] * times):
+        packed = lzma2_of_words(np.frombuffer(some, np.uint8))
+        assert packed == lzma_words.lzma2_of(some)
+        assert lzma.decompress(packed, lzma.FORMAT_RAW, filters=WORDS) == some
+
+
+@compiled
+def test_words_of_several_chunks_are_those_of_plain_python():
+    data = np.frombuffer(GENERATOR.exponential(0.1, 20_000).astype(">f4").tobytes(), np.uint8)
+    packed = lzma2_of_words(data)
+    assert packed == lzma_words.lzma2_of(data.tobytes())
+    assert lzma.decompress(packed, lzma.FORMAT_RAW, filters=WORDS) == data.tobytes()
+
+
+@compiled
+def test_compiled_words_of_latents_are_as_small_as_those_of_liblzma():
+    latents = (1 + GENERATOR.integers(0, 2**20, 50_000) / 2**20).astype(">f4").tobytes()
+    ours = lzma2_of_words(np.frombuffer(latents, np.uint8))
+    assert len(ours) < len(lzma.compress(latents, lzma.FORMAT_RAW, filters=WORDS))
+
+
+@pytest.mark.parametrize(
+    "data", [GENERATOR.uniform(1, 2, 9000).astype(">f4").tobytes(), words(*range(5000)), b"", b"a"]
+)
+def test_baskets_come_back_with_and_without_the_library(data, monkeypatch):
+    monkeypatch.setattr(xz, "lzma2_of_words", lambda _: None)
+    alone = compress_basket(data)
+    monkeypatch.undo()
+    assert lzma.decompress(alone) == lzma.decompress(compress_basket(data)) == data
+    assert cramjam.xz.decompress(compress_basket(data)).read() == data
+
+
+def test_runs_of_equal_words_are_left_to_liblzma():
+    data = words(*[7] * 5000)
+    assert len(compress_words(data)) == len(lzma.compress(data, check=lzma.CHECK_CRC32, filters=WORDS))

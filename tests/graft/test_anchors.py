@@ -10,9 +10,10 @@ import uproot
 
 from atlasae.errors import AtlasaeError, DamagedFileError, UserError
 from atlasae.files.checksums import checksum_bytes
+from atlasae.files.sources import unpack_blocks
 from atlasae.files.trees import open_source
 from atlasae.graft import ntuple
-from atlasae.graft.anchors import GraftedNtuple, ntuples_of, packing
+from atlasae.graft.anchors import IN_PLANES, GraftedNtuple, ntuples_of, packing
 from atlasae.graft.composing import Composer
 from atlasae.graft.envelopes import EnvelopeLink, NtuplePage
 from atlasae.graft.fields import find, leaf, list_of
@@ -249,3 +250,52 @@ def test_near_pages_are_read_at_once():
 
     assert [sealed for _, sealed in read_pages(read, pages)] == [bytes(10)] * 3
     assert asked == [(0, 160)]
+
+
+# --- split into planes
+
+
+@pytest.mark.parametrize("kept", [0xFFFFFFFF, 0xFFFF, 0xFF00, 0xFFFF0000, 0])
+def test_blocks_of_planes_are_smaller_than_what_they_hold(kept):
+    """ROOT reads no others; only planes that get smaller have a block of their own."""
+    words = np.random.default_rng(1).integers(0, 1 << 32, 30000, np.uint32) & np.uint32(kept) | np.uint32(0x3F800000)
+    page = words.view(np.uint8).reshape(-1, 4).T.tobytes()
+    packed = IN_PLANES.pack(page, 4)
+    assert unpack_blocks(packed, len(page)) == page and len(packed) <= len(page)
+    at = 0
+    while len(packed) < len(page) and at < len(packed):
+        size, plain = (int.from_bytes(packed[at + k : at + k + 3], "little") for k in (3, 6))
+        assert size + 9 < plain
+        at += 9 + size
+
+
+def test_numbers_are_split_and_equal_pages_written_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(ntuple, "_PAGE_BYTES", 256)
+    random = np.random.default_rng(2)
+    counts = random.integers(0, 5, 300)
+    lists = ak.unflatten(random.normal(size=counts.sum()), counts)
+    columns = {"x": ak.values_astype(lists, np.float32), "y": lists, "text": ak.Array(["a", "", "bcd"] * 100)}
+    columns |= {kind: random.integers(0, 100, 300).astype(kind) for kind in ("i1", "u1", "i2", "u2", "i8", "u8", "?")}
+    columns["nan"] = np.frombuffer(b"\1\0\x80\x7f" * 300, "<f4")  # a signalling NaN
+    with uproot.recreate(tmp_path / "in.root", compression=None) as file:
+        file.mkrntuple("Events", ak.Array(columns).layout.form)
+        for start in (0, 100):
+            file["Events"].extend({name: array[start : start + 100 + start] for name, array in columns.items()})
+    with open_source(tmp_path / "in.root") as source:
+        records, found = taken_apart(source, tmp_path / "in.root")
+        with Composer(tmp_path / "out.root", records) as composer:
+            composer.copy_all([], lambda *_: None)
+            found.split(composer, IN_PLANES)
+            composer.finish([])
+    with uproot.open(tmp_path / "out.root") as file, open_source(tmp_path / "out.root") as source:
+        again = file["Events"].arrays()
+        for name, array in columns.items():
+            flat = [ak.to_numpy(ak.flatten(one, axis=None)).tobytes() for one in (ak.Array(array), again[name])]
+            assert flat[0] == flat[1], name
+        _, made = taken_apart(source, tmp_path / "out.root")
+        for cluster in (cluster for group in made.ntuple.clusters() for cluster in group):
+            one, other = (find(made.ntuple.fields, (name,)).columns[0].number for name in ("x", "y"))
+            assert [page.position for page in cluster.ranges[one].pages] == [
+                page.position for page in cluster.ranges[other].pages
+            ]
+            assert all(page.checksum for known in cluster.ranges for page in known.pages)

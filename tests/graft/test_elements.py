@@ -6,7 +6,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from atlasae.graft.elements import BITS, ENDS, bytes_of, decode, encode, holds, kind_for
+from atlasae.graft.elements import (
+    BITS,
+    ENDS,
+    bytes_of,
+    decode,
+    encode,
+    holds,
+    kind_for,
+    planes_of,
+    read_plain,
+    split_kind,
+)
 
 DTYPES = ["<i1", "<u1", "<i2", "<u2", "<i4", "<u4", "<i8", "<u8", "<f4", "<f8"]
 
@@ -17,6 +28,14 @@ def test_decoding_inverts_encoding(dtype, data):
     page = encode(kind_for(dtype), values)
     assert len(page) == bytes_of(BITS[kind_for(dtype)], len(values))
     assert decode(kind_for(dtype), page) == values.tobytes()
+
+
+@given(st.sampled_from(range(0x05, 0x10)), st.binary(max_size=160))
+def test_columns_as_in_memory_split_into_planes(kind, content):
+    split = split_kind(kind)
+    plain = content[: len(content) // planes_of(split) * planes_of(split)]
+    assert planes_of(kind) == 1 < planes_of(split) and split_kind(split) == split
+    assert decode(split, encode(split, read_plain(split, plain))) == plain
 
 
 @pytest.mark.parametrize(("kind", "dtype"), [(0x0E, "<u4"), (0x0F, "<u8"), (0x1A, "<u4"), (ENDS, "<u8")])

@@ -600,3 +600,36 @@ def test_a_damaged_file_has_no_report(made, tmp_path):
     (tmp_path / "flipped.root").write_bytes(content)
     with pytest.raises(DamagedFileError, match="Jet_z1"):
         evaluate_files(made / "in.root", tmp_path / "flipped.root")
+
+
+# --- bounds by resolution
+
+
+def test_residuals_over_the_resolution_are_evaluated_and_drawn(made, tmp_path):
+    small = tmp_path / "small.root"
+    succeeded("compress", made / "in.root", small, "--precision", "pt=resolution/10,eta=resolution/20,phi=1e-2,m=1e-2")
+    found = only(report_of(made / "in.root", small))
+    assert found["resolutions"] == {"pt": "2.6:0.9:0.03", "eta": "0.8:0.11:0.007"}
+    over = {v: figures["over_resolution"] for v, figures in found["variables"].items() if "over_resolution" in figures}
+    assert set(over) == {"pt", "eta"} and found["variables"]["phi"]["bound"] == 1e-2
+    (before, _), after = mev(made / "in.root"), decompressed(small, tmp_path)
+    gev = before[:, 0] / 1000
+    exact = (after[:, 1] - before[:, 1]) / np.sqrt((0.8 / gev) ** 2 + 0.11**2 / gev + 0.007**2)
+    assert over["eta"]["all"]["largest"] == pytest.approx(np.abs(exact).max(), rel=1e-3)
+    assert over["eta"]["all"]["std"] == pytest.approx(exact.std(ddof=1), rel=0.02)
+    assert over["eta"]["widening"] == pytest.approx(np.sqrt(1 + (exact**2).mean()) - 1, rel=0.05)
+    assert over["eta"]["widening_at_most"] == pytest.approx(0.00125, rel=1e-3)
+    assert over["pt"]["bound"] == 0.1 and sum(over["pt"]["counts"]) == over["pt"]["all"]["jets"] == len(after)
+    told = succeeded("evaluate", made / "in.root", small, "-o", tmp_path / "report.json").out
+    assert "widens it by" in told and "0.125%" in told
+    succeeded("plot", tmp_path / "report.json", "-o", tmp_path / "plots", "--only", "resolution")
+    assert sorted(path.name for path in (tmp_path / "plots").glob("*.png")) == [
+        "Jet_2_resolution_eta.png",
+        "Jet_2_resolution_pt.png",
+    ]
+
+
+def decompressed(path: Path, folder: Path) -> np.ndarray:
+    """The jets of a compressed file (n x 4, MeV)."""
+    succeeded("decompress", path, folder / "again.root")
+    return mev(folder / "again.root")[0]

@@ -10,7 +10,6 @@ import awkward as ak
 import numpy as np
 import pysz
 import pytest
-import torch
 import uproot
 from conftest import VARIABLES as BRANCHES
 from conftest import eight, read_tree, write_layout
@@ -184,7 +183,7 @@ def test_three_floats_hold_the_cells(bound, sample):
     assert all(((z >= 1) & (z < 2)).all() for z in words.values())
     levels = [int(np.ptp(q)) + 1 for q in cells.values()]
     grid = Grid(0.0, (1.0,) * 4, (0,) * 4, tuple(levels), jet_words(levels, radices(levels)))
-    back = unpack(torch.from_numpy(np.stack(list(words.values()), axis=1)), grid)
+    back = unpack(np.stack(list(words.values()), axis=1), grid)
     assert [q.tolist() for q in back] == [(q - q.min()).tolist() for q in cells.values()]
 
 

@@ -1,0 +1,1 @@
+"""Parts in C, and what loads them."""

@@ -1,0 +1,57 @@
+/* What the compiled parts share: the structures that library.py fills, with arrays that NumPy owns. */
+#ifndef ATLASAE_CODER_H
+#define ATLASAE_CODER_H
+
+#include "export.h"
+
+#include <stdint.h>
+
+enum { DONE = 0, NO_MEMORY = -1, INVALID = -2 }; /* what a function returns */
+
+/* The probabilities of bins of cells by context: `CodingTable` of codecs/entropy.py. */
+typedef struct {
+    int64_t contexts, bins, place_bits;
+    const int64_t *edges;  /* bins + 1: first cells of the bins, and the end */
+    const int32_t *places; /* at every 2^place_bits-th cell: its bin, at which to begin a search */
+    const int64_t *counts; /* contexts x bins */
+    int64_t *seen;         /* contexts x bins: cells coded; NULL: the table does not adapt */
+    uint32_t *starts;      /* contexts x (bins + 1): sums of the probabilities before each bin */
+    uint16_t *guesses;     /* contexts x GUESSES: the bin at which to begin a search */
+    uint8_t *known;        /* contexts: whether starts and guesses are of today's counts */
+} Table;
+
+/* A writer of steps, which `push_steps` makes words of, or a reader of words. */
+typedef struct {
+    uint64_t *steps;       /* written: (probability, start) of each, 32 bits each; NULL: reading */
+    int64_t step, steps_end;
+    const uint32_t *words; /* read from the end */
+    int64_t words_left;
+    uint64_t state;
+} Coder;
+
+/* Grid and classes of the packed layout: `Walk` of codecs/packed.py. */
+typedef struct {
+    int64_t sizes[4];         /* cells of log pt, eta, phi and mu */
+    int64_t zero_mass, light; /* the cell of m = 0, and the number of cells of massless jets */
+    int64_t context;          /* whether the first jet of an event is coded by their number */
+    const int32_t *anchors;   /* by cell of pt: the cell of mu from which cells are counted */
+    const uint16_t *pt_class, *eta_class;
+    const int32_t *phi_from;  /* by direction: the cell of phi from which cells are counted */
+    const double *cosines, *sines, *sizes_of_pt;
+    const int32_t *directions; /* by slope */
+} Grid;
+
+/* Scratch memory for n cells. */
+typedef struct {
+    int32_t *sorted, *bins, *relative;
+    uint32_t *begins, *next; /* of the runs of equal contexts; the end of all is the last begin */
+    uint16_t *contexts;
+} Scratch;
+
+int take_scratch(Scratch *scratch, int64_t n);
+void free_scratch(Scratch *scratch);
+
+/* Code n cells, each in its context (NULL: all in context 0), from `cells` or to them. */
+int code(Coder *coder, Table *table, const uint16_t *contexts, int32_t *cells, int64_t n, Scratch *scratch);
+
+#endif

@@ -1,0 +1,75 @@
+"""What is compiled is of these sources and without warnings, is in use, and is not missed where it can't be loaded."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from atlasae.native import library as native
+
+COMPILER = shutil.which("cc")
+needs_compiler = pytest.mark.skipif(COMPILER is None, reason="without a C compiler nothing is compiled")
+
+
+def compile_to(target: Path, digest: str) -> Path:
+    """The library, made strictly."""
+    assert COMPILER is not None
+    strict = ["-Wall", "-Wextra", "-Werror", "-Wconversion", "-std=c11", "-O2", "-ffp-contract=off", "-fPIC", "-shared"]
+    sources = sorted(native.HERE.glob("*.c"))
+    made_of = f'-DATLASAE_SOURCES="{digest}"'
+    subprocess.run([COMPILER, *strict, made_of, "-o", target, *sources, "-lm"], check=True)
+    return target
+
+
+@pytest.fixture
+def loaded_from(monkeypatch):
+    def load(path: Path) -> object:
+        monkeypatch.setattr(native, "COMPILED", path)
+        return native.library.__wrapped__()
+
+    return load
+
+
+@needs_compiler
+def test_the_library_is_in_use():
+    assert native.library() is not None, "missing, or of other sources: pip install --editable ."
+
+
+@needs_compiler
+def test_the_sources_compile_without_warnings(tmp_path, loaded_from):
+    assert loaded_from(compile_to(tmp_path / "compiled.library", native.sources_digest())) is not None
+
+
+@needs_compiler
+def test_a_library_of_other_sources_is_left_alone(tmp_path, loaded_from):
+    assert loaded_from(compile_to(tmp_path / "compiled.library", "0" * 64)) is None
+
+
+@pytest.mark.parametrize("content", [None, b"", b"no library"])
+def test_no_library_is_no_error(content, tmp_path, loaded_from):
+    path = tmp_path / "compiled.library"
+    if content is not None:
+        path.write_bytes(content)
+    assert loaded_from(path) is None
+
+
+@needs_compiler
+def test_arrays_go_by_their_address():
+    values = np.arange(3)
+    assert native.address_of(values) == values.ctypes.data
+    assert native.address_of(None) is None
+
+
+@needs_compiler
+def test_invalid_data_and_missing_memory_are_errors(monkeypatch):
+    class Broken:
+        def __getattr__(self, name):
+            return lambda *_: {"atlasae_walk": -2, "atlasae_code": native.NO_MEMORY}[name]
+
+    monkeypatch.setattr(native, "library", Broken)
+    with pytest.raises(ValueError, match="jets outside the grid"):
+        native.call("atlasae_walk")
+    with pytest.raises(MemoryError, match="atlasae_code"):
+        native.call("atlasae_code")
