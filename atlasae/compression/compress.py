@@ -69,8 +69,8 @@ from atlasae.files.remote import Location, Named, local, located, watching
 from atlasae.files.trees import Source, Tree, open_source
 from atlasae.files.writing import RECORDS, Behind, Target, Writer, create
 from atlasae.jets.collections import Collection, stand_ins
+from atlasae.jets.columns import settle_by
 from atlasae.jets.inputs import Opened
-from atlasae.jets.reading import settle_by
 from atlasae.jets.stored import storage_of
 from atlasae.pages import size_text
 from atlasae.report import LeftOut, Report, some

@@ -21,9 +21,8 @@ from atlasae.errors import UserError
 from atlasae.files.damage import FACTS, damage
 from atlasae.files.events import Array, Counts, counts_of, flatten, index_in_event, unflatten
 from atlasae.jets.collections import Collection
-from atlasae.jets.columns import to_branches, to_coded_columns, to_columns
+from atlasae.jets.columns import settle_by, to_branches, to_coded_columns, to_columns
 from atlasae.jets.coordinates import Bools, Floats
-from atlasae.jets.reading import settle_by
 from atlasae.jets.stored import storage_of
 
 WORD_BITS = np.int32((1 << MANTISSA_BITS) - 1)

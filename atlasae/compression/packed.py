@@ -35,10 +35,9 @@ from atlasae.files.damage import FACTS, damage
 from atlasae.files.events import Array, Counts, counts_of, unflatten
 from atlasae.files.remote import local
 from atlasae.jets.collections import Collection
-from atlasae.jets.columns import to_branches, to_coded_columns
+from atlasae.jets.columns import settle_by, to_branches, to_coded_columns
 from atlasae.jets.coordinates import Bools
 from atlasae.jets.padding import Codes, Config, Padding
-from atlasae.jets.reading import settle_by
 from atlasae.jets.stored import Storage, blocks, storage_of
 from atlasae.jets.variables import JET, Variable, VariableList
 
