@@ -25,7 +25,7 @@ from atlasae.jets.columns import settle_by, to_branches, to_coded_columns, to_co
 from atlasae.jets.coordinates import Bools, Floats
 from atlasae.jets.stored import storage_of
 
-WORD_BITS = np.int32((1 << MANTISSA_BITS) - 1)
+_WORD_MASK = np.int32((1 << MANTISSA_BITS) - 1)
 SELF = "self"  # the model that is fitted to the input
 MOST_CHOSEN_ON = 200_000  # jets of the sample on which the range of a grid is found: memory does not grow with it
 FEWEST_TO_FIT = 1000  # jets in a sample, for a model to be fitted to it
@@ -106,7 +106,7 @@ class WordsLayout:
     def told(self, events: Mapping[str, ak.Array], counts: Counts) -> list[Cells]:
         """What tells of other numbers of the jets: their words, in which the leading bits are of pt, eta and phi."""
         words = [flatten(events[name])[0].astype(np.float32, copy=False) for name in self.collection.latents]
-        return [np.maximum(word.view(np.int32), 0) & WORD_BITS for word in words]
+        return [np.maximum(word.view(np.int32), 0) & _WORD_MASK for word in words]
 
     @property
     def why_exact(self) -> str:
