@@ -14,7 +14,7 @@ import numpy as np
 
 from atlasae import pages
 from atlasae.compression.chunks import Progress, in_turn, layout_named, silent
-from atlasae.compression.collection import Compressor, FileLayout, Start, merge_largest
+from atlasae.compression.collection import Compressor, FileLayout, Start
 from atlasae.compression.format import (
     Chunk,
     CompressedCollection,
@@ -71,9 +71,9 @@ from atlasae.files.writing import RECORDS, Behind, Target, Writer, create
 from atlasae.jets.collections import Collection, stand_ins
 from atlasae.jets.columns import settle_by
 from atlasae.jets.inputs import Opened
-from atlasae.jets.stored import storage_of
+from atlasae.jets.stored import rounded_up_to, storage_of
 from atlasae.pages import size_text
-from atlasae.report import LeftOut, Report, some
+from atlasae.report import LeftOut, Report, merge_largest, some
 
 Finished = Callable[[Path, Report], None]
 
@@ -92,7 +92,6 @@ Write = Callable[[Sequence[Job], Options, Path, Progress], Output]
 _NOT_GRAFTED = "the jets are stored in few bits or in a way of their own: the whole file is written anew"
 _NOT_TOGETHER = "the jets of TTrees and of RNTuples of one file are not compressed together (--tree)"
 _NUMBER = re.compile(r"[0-9.]+")  # in a note
-_DIGITS = 5  # of the largest error
 _PLACES, _PLACE_ENTRIES = 12, 500  # positions, and entries at each, that the sample takes from a long file
 
 
@@ -129,7 +128,8 @@ def compress_file(
                 if options.read_back:
                     read_back(made, written, reading)
                 check_unchanged()
-                report = _report(path, made, written.contents, target, written.notes, time.perf_counter() - started)
+                seconds = time.perf_counter() - started
+                report = _report(made, written.contents, target, written.notes, seconds, written.details)
             if finished:
                 finished(temporary, report)
     return report
@@ -221,7 +221,7 @@ def recognise_compressed(path: Location, target: Path, options: Options) -> Comp
             return None
         if compare_files(path, target)["differences"]:
             return None
-        return _report(path, source, contents, target, [], 0.0)
+        return _report(source, contents, target, [], 0.0)
 
 
 def _planned(opened: Opened, options: Options) -> tuple[list[Job], Write]:
@@ -320,14 +320,6 @@ def _halves(progress: Progress) -> tuple[Progress, Progress]:
     return first, second
 
 
-def file_bytes(path: Location, target: Path, part: tuple[int, int] = (0, 1)) -> dict[str, int]:
-    """Bytes of the input and output files; for a part (its number, the number of parts), its share of the input."""
-    number, parts = part
-    before = path.stat().st_size
-    before = before * (number + 1) // parts - before * number // parts
-    return {"bytes_file_in": before, "bytes_file_out": target.stat().st_size}
-
-
 def jet_bytes(tree: Tree, run: Run) -> dict[str, int]:
     """Compressed basket bytes of the stand-ins of each collection: latents, exact branches and their counters."""
     return {
@@ -350,7 +342,7 @@ def _growth(before: int, after: int) -> list[str]:
 
 
 def _report(
-    path: Location, made: Source, contents: Contents, target: Path, notes: list[str], seconds: float
+    made: Source, contents: Contents, target: Path, notes: list[str], seconds: float, details: Sequence[str] = ()
 ) -> CompressionReport:
     """What is reported of a file that is made, and will be called `target`."""
     runs = contents.runs
@@ -359,7 +351,7 @@ def _report(
     collections = {name: _collection_report(name, c, sizes[run.tree]) for name, (run, c) in named.items()}
     trees = [_tree_report(run, sum(sizes[run.tree].values())) for run in runs]
     carried = [contents.shown(run.tree, name) for run in runs for name in _carried(made.trees[run.tree], run)]
-    file_sizes = file_bytes(path, local(made.path), runs[0].source.get("part", (0, 1)))
+    before, size = contents.source_bytes, made.path.stat().st_size
     jets, bytes_out = sum(tree.jets for tree in trees), sum(tree.bytes_out for tree in trees)
     return CompressionReport(
         entries=sum(run.entries for run in runs),
@@ -379,8 +371,10 @@ def _report(
         carried=carried,
         dropped=contents.dropped,
         left_out=contents.left_out,
-        **file_sizes,
-        notes=notes + _growth(file_sizes["bytes_file_in"], file_sizes["bytes_file_out"]),
+        bytes_file_in=before,
+        bytes_file_out=size,
+        notes=notes + _growth(before, size),
+        details=list(details) or None,
         output=str(target),
         seconds=seconds,
     )
@@ -398,7 +392,10 @@ def _tree_report(run: Run, bytes_out: int) -> TreeReport:
 
 @dataclass(frozen=True)
 class WrittenTree:
-    """What was written of a tree: its job with the plan settled, run, chunks, type of each branch, models and notes."""
+    """What was written of a tree: its job with the plan settled, run, chunks, type of each branch, models and notes.
+
+    `details` tells of each collection what the notes sum up.
+    """
 
     job: Job
     run: Run
@@ -406,6 +403,7 @@ class WrittenTree:
     types: dict[str, ak.types.Type]
     embedded: dict[str, bytes]
     notes: list[str]
+    details: list[str]
 
 
 def _write_trees(
@@ -435,7 +433,8 @@ def _write_tree(
     plan = settle_plan(job.plan, [compressor.collection for compressor in start.compressors])
     chunks, types = _write_chunks(job.opened, plan, start.compressors, options, target, progress)
     run = replace(_run(job.opened, plan, start, chunks, list(types), options), follows=follows)
-    return WrittenTree(replace(job, plan=plan), run, chunks, types, start.embedded, job.plan.notes + start.notes())
+    notes = job.plan.notes + start.notes()
+    return WrittenTree(replace(job, plan=plan), run, chunks, types, start.embedded, notes, start.details())
 
 
 def _contents_of(
@@ -455,7 +454,8 @@ def _output(
     trees = {one.run.tree: one for one in written}
     notes = [*_in_trees({tree: one.notes for tree, one in trees.items()}), *more]
     opened, types = {tree: one.job.opened for tree, one in trees.items()}, {n: one.types for n, one in trees.items()}
-    return Output(contents, opened, notes, types, differences)
+    details = _in_trees({tree: one.details for tree, one in trees.items()})
+    return Output(contents, opened, notes, types, differences, details)
 
 
 def _write_compressed(jobs: Sequence[Job], options: Options, path: Path, progress: Progress) -> Output:
@@ -604,9 +604,8 @@ def _run(
         collections=[
             CompressedCollection(
                 c.collection, c.layout.codec.config(), _promised(c.bounds), start.model_sha256,
-                c.jets, c.exact_jets, {v: _rounded_up(x, c.bounds.get(v, math.inf)) for v, x in c.max_error.items()},
-                # `compressed_bytes` is 0 for baskets inside the tree object.
-                bytes_in=opened.events.compressed_bytes(c.collection.own) or c.bytes_in,
+                c.jets, c.exact_jets, rounded_up_to(c.max_error, c.bounds),
+                bytes_in=opened.events.compressed_bytes(c.collection.own),
             )
             for c in start.compressors
         ],
@@ -635,14 +634,6 @@ def _source(opened: Opened) -> SourceFacts:
 
 def _promised(bounds: dict[str, float]) -> dict[str, float | None]:
     return {variable: bound if math.isfinite(bound) else None for variable, bound in bounds.items()}
-
-
-def _rounded_up(error: float, bound: float) -> float:
-    """An error of few digits, which takes few bytes, but not beyond its bound."""
-    if not 0 < error < math.inf:
-        return error
-    digits = _DIGITS - math.ceil(math.log10(error))
-    return max(error, min(bound, float(f"{math.ceil(error * 10.0**digits)}e{-digits}")))
 
 
 def _collection_report(name: str, entry: CompressedCollection, sizes: Mapping[str, int]) -> CollectionReport:

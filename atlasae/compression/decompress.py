@@ -11,7 +11,7 @@ import numpy as np
 
 from atlasae import pages
 from atlasae.compression.chunks import Progress, Salvage, in_turn, restored_events, silent
-from atlasae.compression.compress import Finished, file_bytes
+from atlasae.compression.compress import Finished
 from atlasae.compression.format import (
     Contents,
     Run,
@@ -44,7 +44,7 @@ def recognise_restored(path: Location, target: Path) -> DecompressionReport | No
         contents = read_contents(source)
     if compare_files(target, path, restored=True)["differences"]:
         return None
-    return _report(contents, {}, file_bytes(path, target), target, [], 0.0)
+    return _report(contents, {}, _file_bytes(path, target), target, [], 0.0)
 
 
 def decompress_file(
@@ -84,7 +84,7 @@ def decompress_file(
             else:
                 left_out = _write_restored(source, contents, temporary, progress or silent, lost)
             check_unchanged()
-            notes, sizes = [*skim.notes, *pages.left_out_lines(left_out)], file_bytes(path, temporary)
+            notes, sizes = [*skim.notes, *pages.left_out_lines(left_out)], _file_bytes(path, temporary)
             report = _report(contents, lost or {}, sizes, target, notes, time.perf_counter() - started)
             if finished:
                 finished(temporary, report)
@@ -102,6 +102,10 @@ def _check_parts(path: Location, contents: Contents, lost: Salvage | None) -> No
 
 
 Lost = Mapping[str, Salvage]  # what a salvage loses of each tree
+
+
+def _file_bytes(path: Location, target: Path) -> dict[str, int]:
+    return {"bytes_file_in": path.stat().st_size, "bytes_file_out": target.stat().st_size}
 
 
 def _report(

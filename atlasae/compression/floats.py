@@ -11,10 +11,10 @@ from atlasae.codecs.codec import Encoded, encode_within, few_threads, restore
 from atlasae.codecs.entropy import Cells
 from atlasae.codecs.floats import AnyCodec, FloatsCodec, codec_of_config
 from atlasae.codecs.grid import MANTISSA_BITS
-from atlasae.codecs.model import Model, default_model, domain_warning, load_model, packaged_model
+from atlasae.codecs.model import Model, default_model, load_model, packaged_model, unlike_jets
 from atlasae.codecs.search import SPARE, choose_codec, encoded_bytes
 from atlasae.codecs.walk import JETS
-from atlasae.compression.collection import CompressedJets, Compressor, FileLayout, Start, as_rounded, or_other_units
+from atlasae.compression.collection import CompressedJets, Compressor, FileLayout, Start, as_rounded
 from atlasae.compression.format import CompressedCollection, Run
 from atlasae.compression.plan import Options, Plan
 from atlasae.errors import UserError
@@ -48,8 +48,8 @@ class WordsLayout:
             return _start_fitted(settled, options, sample, entries)
         model = _jet_model(options.model)
         compressors = [start_floats(collection, options, model, sample) for collection in settled]
-        warning = domain_warning(model, {c.name: sample_jets([c], sample, MOST_CHOSEN_ON) for c in settled})
-        return _start(compressors, model, [warning] if warning else [])
+        unlike = unlike_jets(model, {c.name: sample_jets([c], sample, MOST_CHOSEN_ON) for c in settled})
+        return replace(_start(compressors, model, []), unlike=unlike)
 
     @classmethod
     def from_config(cls, entry: CompressedCollection, content: bytes | None) -> Self:
@@ -110,8 +110,8 @@ class WordsLayout:
 
     @property
     def why_exact(self) -> str:
-        """The likely reason why many jets are exact, for a note."""
-        return "they are unlike the jets the model knows, or unphysical" + or_other_units(self.collection)
+        """The likely reason why many jets are exact, for a note; empty where it is the jets."""
+        return ""
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,6 @@ from atlasae.compression.collection import (
     JetsLayout,
     Start,
     as_rounded,
-    or_other_units,
 )  # fmt: skip
 from atlasae.compression.format import CompressedCollection, Run
 from atlasae.compression.plan import Options, Plan
@@ -126,8 +125,8 @@ class PackedLayout:
 
     @property
     def why_exact(self) -> str:
-        """The likely reason why many jets are exact, for a note."""
-        return "they are beyond the grid, or unphysical" + or_other_units(self.collection)
+        """The likely reason why many jets are exact, for a note; empty where it is the jets."""
+        return ""
 
 
 @dataclass(frozen=True)

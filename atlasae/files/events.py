@@ -52,9 +52,15 @@ class Events(Protocol):
 
 
 class ArrayEvents:
-    """Columns in memory with one jet per entry, read like a tree."""
+    """Columns in memory with one jet per entry, read like a tree.
 
-    def __init__(self, columns: Mapping[str, Array], skipped: Sequence[str] = ()) -> None:
+    `stored_bytes` are the bytes that columns take in their file, where they are compressed.
+    """
+
+    def __init__(
+        self, columns: Mapping[str, Array], skipped: Sequence[str] = (), stored_bytes: Mapping[str, int] | None = None
+    ) -> None:
+        self.stored_bytes = stored_bytes or {}
         self.columns = {name: values for name, values in columns.items() if values.dtype != np.float16}
         self.entries = len(next(iter(columns.values()), ()))
         self.branches = [Branch(name, values.dtype.str, jagged=False) for name, values in self.columns.items()]
@@ -74,8 +80,8 @@ class ArrayEvents:
         return float(sum(self.columns[name].dtype.itemsize for name in names))
 
     def compressed_bytes(self, names: Sequence[str]) -> int:
-        """Bytes of these columns, which are not compressed in memory."""
-        return sum(self.columns[name].nbytes for name in names)
+        """Bytes that these columns take in their file; a pickle holds them as they are in memory."""
+        return sum(self.stored_bytes.get(name, self.columns[name].nbytes) for name in names)
 
 
 class Window:

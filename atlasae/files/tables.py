@@ -69,7 +69,7 @@ class Table:
     `index` holds the row labels, None for 0..n-1, `ranged` if they are a RangeIndex; `skipped` names the columns left
     out because they hold no numbers. `names` maps names to labels that are not strings, `heading` is the name of the
     column index, `texts` its pandas type if not object; `nulls` names the columns of floats in which NaN stands for
-    null; `notes` says what is not kept.
+    null; `notes` says what is not kept; `stored_bytes` are the bytes of columns in the file, if it compresses them.
     """
 
     columns: dict[str, _Array]
@@ -82,6 +82,7 @@ class Table:
     texts: str | None = None
     nulls: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    stored_bytes: Mapping[str, int] = field(default_factory=dict)
 
     def for_parquet(self) -> "Table":
         """The same table as parquet stores it: native byte order, and labels as strings unless all are numbers."""
@@ -437,14 +438,24 @@ def _read_parquet(stream: BinaryIO, file: str) -> Table:
     if not b"PAR1".startswith(magic):
         raise UserError(f"{file}: not a parquet file, whatever its suffix says")
     try:
-        table = parquet.ParquetFile(stream, page_checksum_verification=True).read()
+        opened = parquet.ParquetFile(stream, page_checksum_verification=True)
+        table = opened.read()
         metadata = table.schema.pandas_metadata or {}
         _unique(table.column_names, file)
-        return _from_arrow(table, metadata, file)
+        return replace(_from_arrow(table, metadata, file), stored_bytes=_chunk_bytes(opened.metadata))
     except (arrow.ArrowException, OSError, ValueError, TypeError, AttributeError, LookupError) as error:
         if isinstance(error, MemoryError) or getattr(error, "errno", None):  # an error of the machine, not damage
             raise
         raise DamagedFileError(f"{file}: damaged: not the parquet that was written ({line_of(error)})") from None
+
+
+def _chunk_bytes(metadata: Any) -> dict[str, int]:
+    """The compressed bytes of each column of a parquet file."""
+    sizes: Counter[str] = Counter()
+    for group in map(metadata.row_group, range(metadata.num_row_groups)):
+        for column in map(group.column, range(group.num_columns)):
+            sizes[column.path_in_schema.partition(".")[0]] += column.total_compressed_size
+    return dict(sizes)
 
 
 def _from_arrow(table: Any, metadata: Mapping[str, Any], file: str) -> Table:

@@ -172,7 +172,17 @@ class Tree:
             known = [name for name in names if name in self._fields]
             places = {page.locator.offset: int(page.locator.num_bytes) for _, page in self._pages(known)}
             return sum(places.values())  # equal pages are in the file once
-        return sum(int(self._field(name).compressed_bytes) for name in self._holders_of(names))
+        fields = [self._field(name) for name in self._holders_of(names)]
+        return sum(int(field.compressed_bytes) for field in fields) + self._embedded_bytes(fields)
+
+    def _embedded_bytes(self, fields: Iterable[Any]) -> int:
+        """The share of these branches in the compressed bytes of the tree's object, which may hold baskets."""
+        held = sum(len(basket.data) for field in fields for basket in field.embedded_baskets)
+        if not held:
+            return 0
+        key = self._source.parent
+        share = int(key.data_compressed_bytes) / max(1, int(key.data_uncompressed_bytes))
+        return round(held * share)
 
     def _pages(self, names: Sequence[str], start: int = 0, stop: int | None = None) -> Iterator[tuple[int, Any]]:
         """The pages of these fields, each with the bits per number; a column that members share comes once.

@@ -183,7 +183,11 @@ def _open_table(path: Location) -> Opened:
     facts |= {key: value for key, value in more.items() if value}
     facts |= {"heading": table.heading} if table.heading is not None else {}
     return Opened(
-        path, ArrayEvents(columns, table.skipped), TABLE_TREE, table=cast(TableFacts, facts), notes=table.notes
+        path,
+        ArrayEvents(columns, table.skipped, table.stored_bytes),
+        TABLE_TREE,
+        table=cast(TableFacts, facts),
+        notes=table.notes,
     )
 
 

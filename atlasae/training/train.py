@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from atlasae.codecs.bottleneck import Bottleneck, BottleneckAutoencoder, BottleneckCodec
+from atlasae.codecs.bottleneck import Autoencoder, Bottleneck, BottleneckAutoencoder, BottleneckCodec
 from atlasae.codecs.chain import InvertibleAutoencoder, jet_autoencoder
-from atlasae.codecs.model import Autoencoder, Model, as_model, default_model, domain_of
+from atlasae.codecs.model import Model, as_model, default_model, domain_of
 from atlasae.codecs.walk import Link
 from atlasae.errors import UserError
 from atlasae.files.events import Events

@@ -19,7 +19,8 @@ import numpy as np
 import torch
 from harness import HERE, Row, Tables, cpu_seconds, main
 
-from atlasae.codecs.model import Autoencoder, Model, default_model
+from atlasae.codecs.bottleneck import Autoencoder
+from atlasae.codecs.model import Model, default_model
 from atlasae.codecs.search import choose_codec
 from atlasae.compression.compress import compress_file
 from atlasae.compression.plan import Options

@@ -130,7 +130,8 @@ def test_what_can_not_be_exported_is_refused(compressed, jets_file, tmp_path):
     refused(2, ("--jets", "is a model"), "export", "default", "--jets", "Jet", "--cpp", "-o", out, out=out)
     refused(2, ("is the input",), "export", compressed, "--cpp", "-o", compressed, "--force", out=out)
     succeeded("compress", jets_file, tmp_path / "packed.root", "--layout", "packed", "--quiet")
-    refused(2, ("packed", "--layout floats"), "export", tmp_path / "packed.root", "--cpp", "-o", out, out=out)
+    graphs = tmp_path / "graphs"
+    refused(2, ("packed bytes", "--cpp"), "export", tmp_path / "packed.root", "--onnx", "-o", graphs, out=graphs)
     out.write_text("mine")
     refused(2, ("--force",), "export", compressed, "--cpp", "-o", out, out=out)
 
