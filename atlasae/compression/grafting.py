@@ -176,6 +176,12 @@ def forms_of(
     return forms, others
 
 
+def has_form(grafting: Grafting, opened: Opened, collections: Sequence[Collection], name: str) -> bool:
+    """Whether the values of a branch of other numbers of jets are stored in a way that can be made again."""
+    collection = next(c for c in collections if c.beside and name in c.branches)
+    return not forms_of(grafting, opened, [replace(collection, branches={name: name})])[1]
+
+
 def unfit(grafting: Grafting, collections: Sequence[Collection]) -> list[str]:
     """The branches of structures in which more varies than the numbers, such as bits of objects."""
     read = grafting.source.trees[grafting.tree.path]
