@@ -102,7 +102,9 @@ def line_of(error: BaseException) -> str:
 
 
 def bound_text(bound: float, of_resolution: bool) -> str:
-    """A bound as `--precision` has it: a number, or a share of the resolution."""
+    """A bound as `--precision` has it: a number, a share of the resolution, or `exact` for 0."""
+    if not bound:
+        return "exact"
     return f"{SHARE_OF}{1 / bound:g}" if of_resolution else f"{bound:g}"
 
 

@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load
 
 from atlasae import pages
-from atlasae.codecs.packaged import MODELS, packaged, packaged_as, sha256_of
+from atlasae.codecs.priors import MODELS, packaged, packaged_as, sha256_of
 from atlasae.codecs.walk import LAYERS, LOCATION_HIDDEN, WIDEST, ChainModel, Link, Weights, check_order
 from atlasae.errors import UserError
 from atlasae.files.remote import Named, local

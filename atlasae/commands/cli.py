@@ -52,6 +52,13 @@ def commands() -> None:
 @click.option("--units", type=UNITS, help="Default: from names of branches, else from the values.")
 @click.option("--model", default="default", show_default=True, help="Model (or tables) file, packaged, or `self`.")
 @click.option(
+    "--whole-jets",
+    is_flag=False,
+    flag_value="*",
+    metavar="[NAME]",
+    help="Pack all other numbers of the jets, too (behind IN and OUT; of this collection, or of all).",
+)
+@click.option(
     "--precision",
     default="1e-3",
     show_default=True,
@@ -94,6 +101,7 @@ def compress(
     workers: int | None,
     dask: str | None,
     split_size: str | None,
+    whole_jets: str | None,
     precision: str,
     resolution: str,
     layout: str,
@@ -119,11 +127,16 @@ def compress(
 
     if no_context and layout != "packed":
         raise UserError("--no-context is for the packed layout: add --layout packed")
+    if whole_jets and Path(whole_jets).is_file():
+        raise UserError(
+            f"--whole-jets '{whole_jets}' is a file: give the option behind IN and OUT, or name a collection"
+        )
     if objects == "all" and jets:
         raise UserError("--objects all takes all four-momenta: leave out --jets")
     chosen = Options.of_words({
         "jets": ("*",) if objects == "all" else jets,
         "precision": Precision.parse(precision, resolution),
+        "whole_jets": tuple(name.strip() for name in whole_jets.split(",")) if whole_jets else (),
         "step_size": parse_size(step_size, "--step-size"),
         "layout": layout,
         "format": file_format,

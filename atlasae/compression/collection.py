@@ -8,6 +8,7 @@ from typing import ClassVar, Generic, Protocol, Self, TypeVar
 import awkward as ak
 import numpy as np
 
+from atlasae.codecs.entropy import Cells
 from atlasae.compression.format import CompressedCollection, Run
 from atlasae.compression.plan import Options, Plan
 from atlasae.files.events import Array, Counts
@@ -59,16 +60,6 @@ class FileLayout(Protocol):
         """The codec of the jets."""
         ...
 
-    @classmethod
-    def start(cls, plan: Plan, options: Options, sample: Mapping[str, ak.Array], entries: int) -> "Start":
-        """The compressors of all collections, with codecs chosen on a sample of the `entries`; raises UserError."""
-        ...
-
-    @classmethod
-    def from_config(cls, entry: CompressedCollection, content: bytes | None) -> Self:
-        """The layout of a compressed collection; raises UserError for an unknown model, DamagedFileError."""
-        ...
-
     def counts(self, run: Run, events: Mapping[str, ak.Array]) -> Counts:
         """The number of jets in each compressed event; raises DamagedFileError for impossible numbers."""
         ...
@@ -89,6 +80,24 @@ class FileLayout(Protocol):
     @property
     def why_exact(self) -> str:
         """The likely reason why many jets are exact, for a note, where it is not the jets; else empty."""
+        ...
+
+
+class JetsLayout(FileLayout, Protocol):
+    """A layout of four-momenta or of a list of variables, which needs no other."""
+
+    @classmethod
+    def start(cls, plan: Plan, options: Options, sample: Mapping[str, ak.Array], entries: int) -> "Start":
+        """The compressors of all collections, with codecs chosen on a sample of the `entries`; raises UserError."""
+        ...
+
+    @classmethod
+    def from_config(cls, entry: CompressedCollection, content: bytes | None) -> Self:
+        """The layout of a compressed collection; raises UserError for an unknown model, DamagedFileError."""
+        ...
+
+    def told(self, events: Mapping[str, ak.Array], counts: Counts) -> list[Cells]:
+        """Integers of every jet that tell of its other numbers, from its stand-ins; raises ValueError as `restore`."""
         ...
 
 
@@ -117,12 +126,16 @@ class Compressor(Generic[Layout_co]):
     def compress(self, events: Mapping[str, ak.Array]) -> dict[str, ak.Array]:
         """The stand-ins of the jets of these events."""
         columns, counts = to_coded_columns(self.collection, events)
-        stored = self.layout.compress(columns, counts, self.bounds)
+        stored = self._stored(columns, counts, events)
         self.jets += len(stored.exact)
         self.exact_jets += int(stored.exact.sum())
         self.reasons += odd_jets(self.collection, columns, stored.exact)
         self.max_error = merge_largest([self.max_error, stored.largest])
         return stored.branches
+
+    def _stored(self, columns: Sequence[Array], counts: Counts, events: Mapping[str, ak.Array]) -> CompressedJets:
+        """The compressed columns of a chunk, of which `events` has all branches."""
+        return self.layout.compress(columns, counts, self.bounds)
 
     @property
     def exact_share(self) -> float:

@@ -31,10 +31,12 @@ from atlasae.compression.grafting import (
     as_stored,
     forms_of,
     grafting_of,
+    has_form,
     jet_branches,
     plan_of,
     ttrees_of,
     unfit,
+    write_composed,
     write_grafted,
 )  # fmt: skip
 from atlasae.compression.ntuples import (
@@ -46,7 +48,17 @@ from atlasae.compression.ntuples import (
     split_ntuples,
 )
 from atlasae.compression.others import copy_others, entry_ranges, moved, read_counted
-from atlasae.compression.plan import Options, Plan, leave, make_plan, open_for, options_by_tree, settle_plan
+from atlasae.compression.packed import start_columns
+from atlasae.compression.plan import (
+    Options,
+    Plan,
+    leave,
+    leave_columns,
+    make_plan,
+    open_for,
+    options_by_tree,
+    settle_plan,
+)
 from atlasae.compression.results import ANEW, COPIED, CollectionReport, CompressionReport, PlanReport, TreeReport
 from atlasae.compression.verify import Differences, Output, compare_files, read_back
 from atlasae.errors import UserError
@@ -58,8 +70,8 @@ from atlasae.files.remote import Location, Named, local, located, watching
 from atlasae.files.trees import Source, Tree, open_source
 from atlasae.files.writing import RECORDS, Behind, Target, Writer, create
 from atlasae.jets.collections import Collection, stand_ins
+from atlasae.jets.columns import settle_by
 from atlasae.jets.inputs import Opened
-from atlasae.jets.reading import settle_by
 from atlasae.jets.stored import rounded_up_to, storage_of
 from atlasae.pages import size_text
 from atlasae.report import LeftOut, Report, merge_largest, some
@@ -134,7 +146,9 @@ def plan_file(path: Named, options: Options | None = None) -> PlanReport:
         for job in jobs:
             collections = job.plan.collections
             if not options.variables:
-                collections = settle_by(collections, options.units, _first(job.opened, jet_branches(collections)))
+                four = [collection for collection in collections if not collection.beside]
+                settled = settle_by(four, options.units, _first(job.opened, jet_branches(four)))
+                collections = settled + [collection for collection in collections if collection.beside]
             branches |= {_shown(trees, job, name): fate for name, fate in _fates(job, collections).items()}
             units |= {_shown(trees, job, collection.name): collection.units for collection in collections}
         others = [*source.trees, *source.objects] if source and not options.only_jets else []
@@ -183,7 +197,10 @@ def _fates(job: Job, collections: Sequence[Collection]) -> dict[str, str]:
     tree, jets = opened.tree_read, dict[str, str]()
     for collection in collections:
         unit = f" ({collection.units})" if collection.units else ""
-        jets |= {name: f"{v} of '{collection.name}'{unit}" for v, name in collection.branches.items()}
+        if collection.beside:
+            jets |= dict.fromkeys(collection.branches.values(), f"a number of '{collection.beside}', packed")
+        else:
+            jets |= {name: f"{v} of '{collection.name}'{unit}" for v, name in collection.branches.items()}
     names = [branch.name for branch in opened.events.branches]
     names += [branch.name for branch in opened.events.unwritable]
     holders = {tree.holder(name) for name in jets} - set(jets) if tree else set()
@@ -216,7 +233,8 @@ def _planned(opened: Opened, options: Options) -> tuple[list[Job], Write]:
         return [Job(opened, plan_alone(opened, plan) if options.only_jets else plan)], _write_grafted_ntuple
     grafting = grafting_of(opened, options)
     if grafting is None:
-        return _planned_anew(opened, options), _write_split if options.rntuple else _write_compressed
+        write = _write_table if opened.source is None else _write_compressed
+        return _planned_anew(opened, options), _write_split if options.rntuple else write
     if jobs := _planned_grafts(grafting, opened, options):
         return jobs, _write_grafted
     job, others = _planned_graft(grafting.at(opened.tree), opened, options)
@@ -274,6 +292,9 @@ def _planned_graft(grafting: Grafting, opened: Opened, options: Options) -> tupl
         note = f"left as they are, since more than numbers varies in their objects: {', '.join(whole)}"
         opened = replace(opened, events=opened.tree_read.leaving(whole), notes=(*opened.notes, note))
         plan = plan_of(grafting, make_plan(opened, options, grafted=True))
+    columns = [name for collection in plan.collections if collection.beside for name in collection.branches]
+    if unlike := [name for name in columns if not has_form(grafting, opened, plan.collections, name)]:
+        plan = leave_columns(plan, unlike)
     forms, others = forms_of(grafting, opened, plan.collections)
     plan = leave(plan, others) if others else plan
     plan = replace(plan, collections=as_stored(plan.collections, forms))
@@ -365,7 +386,7 @@ def _tree_report(run: Run, bytes_out: int) -> TreeReport:
     return TreeReport(
         name=run.tree,
         entries=run.entries,
-        jets=sum(entry.jets for entry in run.collections),
+        jets=sum(entry.jets for entry in run.collections if not entry.collection.beside),
         bytes_in=sum(entry.bytes_in for entry in run.collections),
         bytes_out=bytes_out,
     )
@@ -454,6 +475,16 @@ def _write_compressed(jobs: Sequence[Job], options: Options, path: Path, progres
     return _output(written, contents, more)
 
 
+def _write_table(jobs: Sequence[Job], options: Options, path: Path, progress: Progress) -> Output:
+    """Write the tree of a table, with as few bytes beside its baskets as those of a file that is copied."""
+    with scratch(path) as loose:
+        with create(loose, told=jobs[0].plan.compression) as target:
+            written = _write_trees(jobs, options, target, progress)
+        contents = _contents_of(written)
+        write_composed(loose, contents, path)
+    return _output(written, contents)
+
+
 def _write_split(jobs: Sequence[Job], options: Options, path: Path, progress: Progress) -> Output:
     """Write the file with RNTuples, all of it anew, and split their numbers into planes of bytes."""
     with scratch(path) as made:
@@ -499,7 +530,12 @@ def _copy_others(jobs: Sequence[Job], options: Options, target: Target) -> tuple
 
 def _start(events: Events, plan: Plan, options: Options) -> Start:
     sample = _sample(events, plan, options.step_size)
-    return layout_named(options.layout).start(plan, options, sample, events.entries)
+    four = replace(plan, collections=[c for c in plan.collections if not c.beside])
+    start = layout_named(options.layout).start(four, options, sample, events.entries)
+    jets = {compressor.collection.name: compressor for compressor in start.compressors}
+    whole = len(next(iter(sample.values()))) == events.entries
+    others = [start_columns(c, jets[c.beside], options, sample, whole) for c in plan.collections if c.beside]
+    return replace(start, compressors=[*start.compressors, *others])
 
 
 def _sample(events: Events, plan: Plan, step_size: int) -> dict[str, ak.Array]:
@@ -532,14 +568,14 @@ def _write_chunks(
             events = read_counted(opened.events, plan.read, plan.counted, start, stop)
             written = {branch.name: events[branch.name] for branch in plan.carried}
             for compressor in compressors:
-                written |= compressor.compress(events)
+                written |= compressor.compress(events | written)
             for counter, branch in plan.lone_counters.items():
                 written[counter] = ak.values_astype(ak.num(events[branch]), np.int32)
                 if plan.grafted and counter in plan.counted.values():  # it stays as it is
                     written |= opened.events.read([counter], start, stop)
             writer = writer or _compressed_tree(target, opened, plan, options, compressors, written)
             behind.extend(writer, written)
-            jets = sum(compressor.jets for compressor in compressors) - sum(chunk.jets for chunk in chunks)
+            jets = sum(c.jets for c in compressors if not c.collection.beside) - sum(chunk.jets for chunk in chunks)
             chunks.append(Chunk(stop - start, jets, [checksum(array) for array in written.values()]))
             progress(stop, opened.events.entries)
     return chunks, {name: array.type.content for name, array in written.items()}

@@ -8,6 +8,7 @@ import awkward as ak
 import numpy as np
 
 from atlasae.codecs.codec import Encoded, encode_within, few_threads, restore
+from atlasae.codecs.entropy import Cells
 from atlasae.codecs.floats import AnyCodec, FloatsCodec, codec_of_config
 from atlasae.codecs.grid import MANTISSA_BITS
 from atlasae.codecs.model import Model, default_model, load_model, packaged_model, unlike_jets
@@ -20,11 +21,11 @@ from atlasae.errors import UserError
 from atlasae.files.damage import FACTS, damage
 from atlasae.files.events import Array, Counts, counts_of, flatten, index_in_event, unflatten
 from atlasae.jets.collections import Collection
-from atlasae.jets.columns import to_branches, to_coded_columns, to_columns
+from atlasae.jets.columns import settle_by, to_branches, to_coded_columns, to_columns
 from atlasae.jets.coordinates import Bools, Floats
-from atlasae.jets.reading import settle_by
 from atlasae.jets.stored import storage_of
 
+_WORD_MASK = np.int32((1 << MANTISSA_BITS) - 1)
 SELF = "self"  # the model that is fitted to the input
 MOST_CHOSEN_ON = 200_000  # jets of the sample on which the range of a grid is found: memory does not grow with it
 FEWEST_TO_FIT = 1000  # jets in a sample, for a model to be fitted to it
@@ -101,6 +102,11 @@ class WordsLayout:
             columns[variable][where] = flatten(events[collection.exact[variable]])[0]
         made = to_branches(collection, list(columns.values()), counts)
         return {collection.branches[variable]: made[collection.branches[variable]] for variable in asked}
+
+    def told(self, events: Mapping[str, ak.Array], counts: Counts) -> list[Cells]:
+        """What tells of other numbers of the jets: their words, in which the leading bits are of pt, eta and phi."""
+        words = [flatten(events[name])[0].astype(np.float32, copy=False) for name in self.collection.latents]
+        return [np.maximum(word.view(np.int32), 0) & _WORD_MASK for word in words]
 
     @property
     def why_exact(self) -> str:

@@ -13,13 +13,14 @@ import awkward as ak
 import msgspec
 import numpy as np
 
-from atlasae.compression.results import InfoReport, RunCollection, RunReport, StoredCollection, TreeReport
+from atlasae.codecs.columns import ColumnsCodec
+from atlasae.compression.results import InfoReport, RunCollection, RunReport, StoredCollection, StoredColumn, TreeReport
 from atlasae.errors import DamagedFileError, UserError
 from atlasae.files.branches import FOLDER, LIST, TITLES, Branch
 from atlasae.files.checksums import checksum_bytes
 from atlasae.files.damage import FACTS, damage, has_traces
+from atlasae.files.events import TableFacts
 from atlasae.files.remote import Location, Named, located
-from atlasae.files.tables import TableFacts
 from atlasae.files.trees import Source, Tree, open_source
 from atlasae.files.writing import Target
 from atlasae.graft.digests import Marks
@@ -33,7 +34,8 @@ FORMAT = 5  # version of the folder; to be raised when old readers would misread
 # 1 stores strings, 2 bytes; 3 shifts the grid from jet to jet, and may be grafted; 4 names what makes its offsets, has
 # phi in [0, 2 pi) and jets in fixed arrays, sums as marks of grafted files, counters told once, no tree for no models.
 # 5 is the format of version 0.4.0: it may have several trees of one file, a run each, bounds by resolution
-# (`resolutions` of a collection, `resolved` grids), and locations from tables (`nodes`).
+# (`resolutions` of a collection, `resolved` grids), locations from tables (`nodes`), and other numbers of whole jets
+# (`beside`, layout "columns").
 READ = range(1, FORMAT + 1)
 BRIEF = 4  # the first format whose counters are told once and whose marks are sums
 _PARTS = "where parts of several formats were merged, decompress each by itself"
@@ -60,6 +62,7 @@ _LATER = {
     "follows",
 }
 _LATER |= {"resolutions", "array", "shared", "parts", "head", "body", "listed", "called", "bytes_at", "behind"}
+_LATER |= {"beside"}
 _RUNS, _CHUNKS, _MODELS, _ABOUT = (f"{FOLDER}/{name}" for name in ("runs", "chunks", "models", "about"))
 
 
@@ -670,7 +673,7 @@ def _described_file(path: Location, source: Source, contents: Contents) -> InfoR
     found = contents.of_trees()
     told = {tree: _collections_of(source.trees[tree], one) for tree, one in found.items()}
     collections = [replace(c, name=contents.shown(tree, c.name)) for tree, known in told.items() for c in known]
-    jets = sum(collection.jets for collection in collections)
+    jets = sum(collection.jets for collection in collections if collection.columns is None)
     after = sum(collection.bytes for collection in collections)
     return InfoReport(
         file=str(path),
@@ -700,7 +703,7 @@ def _described_tree(tree: Tree, collections: Sequence[StoredCollection]) -> Tree
     return TreeReport(
         name=tree.name,
         entries=tree.entries,
-        jets=sum(one.jets for one in collections),
+        jets=sum(one.jets for one in collections if one.columns is None),
         bytes_in=sum(one.bytes_in for one in collections),
         bytes_out=sum(one.bytes for one in collections),
     )
@@ -708,6 +711,8 @@ def _described_tree(tree: Tree, collections: Sequence[StoredCollection]) -> Tree
 
 def bits_of(entry: CompressedCollection) -> dict[str, float]:
     """The bits of each variable in the words; empty for latents without a grid."""
+    if entry.collection.beside:
+        return {v: c["bits"] for v, c in zip(entry.collection.branches, entry.codec["columns"], strict=True)}
     if "levels" not in entry.codec:
         return {}
     pairs = zip(entry.collection.coded, entry.codec["levels"], strict=True)
@@ -733,7 +738,29 @@ def _described(name: str, contents: Contents, tree: Tree) -> StoredCollection:
         bytes=size,
         bytes_per_jet=size / jets if jets else None,
         resolutions=entries[0].collection.resolution_texts,
+        columns=_columns_of(found[0][0], entries[0]) if entries[0].collection.beside else None,
     )
+
+
+def _columns_of(run: Run, entry: CompressedCollection) -> list[StoredColumn]:
+    """The columns of other numbers of jets, with the names of what each is told by."""
+    four = [c.collection for c in run.collections if c.collection.name == entry.collection.beside]
+    codec, names = ColumnsCodec.of_config(entry.codec), list(entry.collection.branches)
+    given = [four[0].branches.get(v, v) for v in four[0].coded] if four and four[0].packed else []
+    given = given or [*(four[0].latents if four else ())]
+    if len(given) != codec.given or len(names) != len(codec.columns):
+        raise ValueError(f"'{entry.collection.name}' is told by {codec.given} others")
+    known = [*given, *names]
+    return [
+        StoredColumn(
+            branch=name,
+            kind=column.kind.name,
+            precision=column.bound.text if column.bound else "exact",
+            bits=column.bits,
+            told_by=[known[parent] for parent in column.parents],
+        )
+        for name, column in zip(names, codec.columns, strict=True)
+    ]
 
 
 def _described_run(run: Run, contents: Contents) -> RunReport:

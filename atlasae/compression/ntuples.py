@@ -94,7 +94,7 @@ def is_to_be_grafted(opened: Opened, options: Options) -> bool:
 
     The jets of others, which would be lost if it were left alone, are kept by writing all anew.
     """
-    asked = options.rewrite or options.compression is not None or options.packed
+    asked = options.rewrite or options.compression is not None or options.packed or bool(options.whole_jets)
     asked = asked or (options.only_jets and bool(opened.others))
     tree = opened.tree_read
     return bool(tree and tree.is_rntuple and not asked and options.rntuple is not False and not opened.part)

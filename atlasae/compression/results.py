@@ -150,8 +150,11 @@ def file_sizes(before: int, after: int) -> str:
     return f"whole file: {size_text(before)} -> {size_text(after)}"
 
 
-def _collections(entries: Sequence[CollectionReport]) -> list[str | PageTable]:
-    """Tables of collections, and of their variables with bounds, largest errors and bits."""
+def _collections(
+    entries: Sequence[CollectionReport], columns: Sequence[Sequence["StoredColumn"]] = ()
+) -> list[str | PageTable]:
+    """Tables of collections, of their variables with bounds, largest errors and bits, and of their columns."""
+    described = {column.branch for listed in columns for column in listed}
     wholes = [[e.name, e.units or "", f"{e.jets:,}", f"{e.exact_jets:,}", *_sizes(e)] for e in entries]
     by_branch: dict[tuple[str, str], list[CollectionReport]] = {}
     for entry in entries:
@@ -160,12 +163,20 @@ def _collections(entries: Sequence[CollectionReport]) -> list[str | PageTable]:
     variables = [
         [branch, *_promise(variable, *_of_all(variable, found)), f"{bits:.1f}" if bits is not None else ""]
         for (branch, variable), found in by_branch.items()
+        if branch not in described
         for bits in [max((e.bits[variable] for e in found if variable in e.bits), default=None)]
     ]
+    others = [
+        [column.branch, column.kind, column.precision, ", ".join(column.told_by), f"{column.bits:.2f}"]
+        for listed in columns
+        for column in listed
+    ]
+    told = ["", PageTable(["branch", "kind", "precision", "told by", "bits"], others, words=(0, 1, 2, 3))]
     return [
         PageTable(["collection", "unit", "jets", "exact", "bytes per jet", "before"], wholes, words=(0, 1)),
         "",
         PageTable(["branch", "bound", "largest error", "bits"], variables),
+        *(told if others else ()),
         *floor_lines((e.name, e.units, e.floors, e.precision) for e in entries),
         *_resolutions({e.name: e.resolutions for e in entries}),
     ]
@@ -261,10 +272,21 @@ class DecompressionReport(Report):
         ]
 
 
+class StoredColumn(Facts):
+    """A branch of other numbers of jets: its kind, its precision, its bits in the sample, and what it is told by."""
+
+    branch: str
+    kind: str
+    precision: str
+    bits: float
+    told_by: list[str]
+
+
 class StoredCollection(Facts):
     """A collection over all runs of a merged file; `bytes_in` and `bytes` are compressed bytes in baskets.
 
-    `precision` has the loosest bounds of the runs, `max_error` their largest errors.
+    `precision` has the loosest bounds of the runs, `max_error` their largest errors. `columns` describes other numbers
+    of jets, as the first run has them; four-momenta have none.
     """
 
     name: str
@@ -279,6 +301,7 @@ class StoredCollection(Facts):
     bytes: int
     bytes_per_jet: float | None
     resolutions: Terms = None
+    columns: list[StoredColumn] | None = None
 
 
 class RunCollection(Facts):
@@ -346,7 +369,9 @@ class InfoReport(Report):
             f"{self.carried} branches carried",
             "",
             *_trees(self.trees),
-            *_collections([_of_all_runs(collection, self.runs) for collection in self.collections]),
+            *_collections(
+                [_of_all_runs(c, self.runs) for c in self.collections], [c.columns or [] for c in self.collections]
+            ),
             "",
             *_jet_sizes(self.jets, self.bytes_jets_in, self.bytes_jets_out),
             file_sizes(self.bytes_file_in, self.bytes),

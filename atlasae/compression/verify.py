@@ -221,9 +221,10 @@ class Comparison:
         largest, worse = _compare_jets(entry, original, restored)
         self.largest[name] = merge_largest([self.largest.get(name, {}), largest])
         self.differences += [f"{name}: {problem} in {where}" for problem in worse]
-        for branch in entry.collection.branches.values():
+        for variable, branch in entry.collection.branches.items():
             if self.branches[branch] != DIFFERENT:
-                self.branches[branch] = DIFFERENT if worse else WITHIN
+                kept = EXACT if entry.collection.beside and not entry.precision[variable] else WITHIN
+                self.branches[branch] = DIFFERENT if worse else kept
 
 
 def _compare(
@@ -370,15 +371,20 @@ def _compare_jets(
         return {}, ["jets per event differ"]
     storage = storage_of(entry.collection)
     own = [variable not in entry.collection.shared for variable in entry.collection.variables]
-    same = same_bits(list(compress(before, own)), list(compress(after, own)))
+    whole = same_bits(list(compress(before, own)), list(compress(after, own)))
+    alone = entry.collection.terms is not None  # each variable is an error of its own, whatever the others are
+    pairs = zip(entry.collection.variables, before, after, strict=True)
+    same = {variable: same_bits([x], [y]) if alone else whole for variable, x, y in pairs}
     with np.errstate(all="ignore"):
         everything = storage.errors(storage.to_values(before), storage.to_values(after))
-    largest = largest_of(everything, same, entry.precision)
+    same = {variable: same.get(variable, whole) for variable in everything}
+    largest = {v: e for v in entry.precision for e in largest_of(everything, same.get(v, whole), [v]).values()}
     problems = []
     for variable, bound in entry.precision.items():
         if bound is None:
             continue
-        if beyond := int((~(everything[variable] <= bound) & ~same).sum()):
+        within = everything[variable] <= bound if bound or not entry.collection.beside else np.zeros(len(whole), bool)
+        if beyond := int((~within & ~same[variable]).sum()):
             text = bound_text(bound, variable in storage.layout.resolutions)
             problems.append(f"{beyond} jets beyond {text} in {variable}")
     return largest, problems

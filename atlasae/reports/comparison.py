@@ -20,10 +20,9 @@ from atlasae.files.remote import Location
 from atlasae.files.tables import is_table
 from atlasae.files.trees import Source, open_source
 from atlasae.jets.collections import Collection, stand_ins
-from atlasae.jets.columns import same_bits, to_columns
+from atlasae.jets.columns import StoredJets, same_bits, settle_by, to_columns
 from atlasae.jets.coordinates import Bools, Floats
 from atlasae.jets.inputs import Opened, event_branch, find_in, open_input
-from atlasae.jets.reading import StoredJets, settle_by
 from atlasae.jets.stored import largest_of, storage_of
 from atlasae.report import loosest, some
 from atlasae.reports.results import PairFacts
