@@ -7,6 +7,7 @@ from typing import Any
 from atlasae.report import LeftOut, Page, PageTable, some
 
 __version__ = version("atlasae")
+MOST_NOTES = 3  # lines of notes of a run, unless all are asked for
 LIBRARIES = ("torch", "uproot", "awkward", "numpy", "constriction", "cramjam", "hist", "mplhep")
 
 
@@ -54,6 +55,14 @@ def left_out_lines(left_out: Sequence[LeftOut]) -> list[str]:
 def note_lines(notes: Iterable[str]) -> list[str]:
     """Notes, each on a line."""
     return [f"note: {note}" for note in notes]
+
+
+def brief_note_lines(notes: Sequence[str]) -> list[str]:
+    """At most three lines of notes."""
+    more = len(notes) - (MOST_NOTES - 1)
+    if more <= 1:
+        return note_lines(notes)
+    return [*note_lines(notes[: MOST_NOTES - 1]), f"note: and {more} more notes: --verbose shows them"]
 
 
 def size_text(count: float) -> str:

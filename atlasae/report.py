@@ -69,6 +69,11 @@ class Report(Facts):
         """The report as lines and tables."""
         return self._page()
 
+    @property
+    def verbose_page(self) -> Page:
+        """The report with all that is left out of `page` where there is much of it."""
+        return self._page()
+
     def _page(self) -> Page:
         raise NotImplementedError
 
@@ -97,7 +102,9 @@ def line_of(error: BaseException) -> str:
 
 
 def bound_text(bound: float, of_resolution: bool) -> str:
-    """A bound as `--precision` has it: a number, or a share of the resolution."""
+    """A bound as `--precision` has it: a number, a share of the resolution, or `exact` for 0."""
+    if not bound:
+        return "exact"
     return f"{SHARE_OF}{1 / bound:g}" if of_resolution else f"{bound:g}"
 
 
@@ -105,6 +112,15 @@ def loosest(precisions: Sequence[Mapping[str, float | None]]) -> dict[str, float
     """The loosest bound of each variable in several precisions; None if one of them has no bound."""
     bounds = {v: [precision.get(v) for precision in precisions] for v in precisions[0]}
     return {v: None if None in found else max(x for x in found if x is not None) for v, found in bounds.items()}
+
+
+def merge_largest(found: Iterable[Mapping[str, float]]) -> dict[str, float]:
+    """The largest error of each variable over several sets of jets."""
+    largest: dict[str, float] = {}
+    for errors in found:
+        for variable, error in errors.items():
+            largest[variable] = max(largest.get(variable, 0.0), error)
+    return largest
 
 
 def some(names: Iterable[str], most: int = 5) -> str:

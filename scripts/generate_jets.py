@@ -2,11 +2,12 @@
 """Simulate LHC jets with Pythia 8 and FastJet and write them as an ATLAS-like ROOT tree.
 
     python scripts/generate_jets.py OUT.root [--events N] [--seed S] [--smear] [--processes dijet,ttbar,...]
+                                    [--pt-min GEV] [--eta-max ETA] [--energy TEV]
 
-Proton-proton collisions at 13.6 TeV with the Monash tune (Skands et al., arXiv:1404.5630), multiparton interactions and
-hadronisation on. All stable particles (tau0 > 10 mm) except muons and neutrinos are clustered with anti-kt, R = 0.4;
-jets with pt > 20 GeV and |eta| < 4.9 are kept, in falling pt. Energies are in MeV, branches are listed in `JET_TYPES`
-and `EVENT_TYPES`.
+Proton-proton collisions, by default at 13.6 TeV, with the Monash tune (Skands et al., arXiv:1404.5630), multiparton
+interactions and hadronisation on. All stable particles (tau0 > 10 mm) except muons and neutrinos are clustered with
+anti-kt, R = 0.4; jets with pt > 20 GeV and |eta| < 4.9, or what is asked for, are kept, in falling pt. Energies are in
+MeV, branches are listed in `JET_TYPES` and `EVENT_TYPES`.
 
 Processes are mixed event by event with the shares of `PROCESSES`, not by their cross-sections: the aim is jets over the
 whole range of pt, eta and m. `mcEventWeight` undoes the pT-hat bias within one process (`processId`) and no more.
@@ -43,10 +44,7 @@ RUN_NUMBER = 1
 GEV = 1000.0  # MeV
 
 RADIUS = 0.4
-PT_MIN = 20.0  # GeV
-ETA_MAX = 4.9
-PT_MIN_BEFORE_SMEARING = 8.0  # GeV; jets below PT_MIN that fluctuate upwards must be there to do so
-PARTICLE_ETA_MAX = ETA_MAX + 2 * RADIUS
+BEFORE_SMEARING = 0.4  # of the least pt: jets below it that fluctuate upwards must be there to do so
 
 EVENTS_PER_CHUNK = 2000
 EVENTS_PER_BATCH = 200  # of one process; a batch holds every particle of its events in memory
@@ -89,7 +87,6 @@ MIXING, SMEARING = 0, 1000
 
 COMMON_SETTINGS = (
     "Print:quiet = on",
-    "Beams:eCM = 13600.",
     "ParticleDecays:limitTau0 = on",
     "ParticleDecays:tau0Max = 10.",
     "Random:setSeed = on",
@@ -138,6 +135,35 @@ PROCESSES = {
 }
 
 
+@dataclass(frozen=True)
+class Acceptance:
+    """Jets that are kept: those above a pt (GeV) and within |eta|."""
+
+    pt_min: float = 20.0
+    eta_max: float = 4.9
+
+    @property
+    def particle_eta_max(self) -> float:
+        """The |eta| within which particles are clustered: jets that are kept must be whole."""
+        return self.eta_max + 2 * RADIUS
+
+    def selected(self, jets: Any) -> Any:
+        """The jets that are kept, in falling pt."""
+        jets = jets[(jets.pt > self.pt_min) & (abs(jets.eta) < self.eta_max)]
+        return jets[ak.argsort(jets.pt, ascending=False)]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What is generated: events of processes at an energy (TeV), with a seed, and the jets that are kept."""
+
+    processes: list[str]
+    events: int
+    seed: int
+    energy: float
+    accepted: Acceptance
+
+
 class Refusal(Exception):
     """What the user can mend; the message is one line."""
 
@@ -156,12 +182,13 @@ def require(module: str, package: str) -> Any:
 class Generator:
     """A Pythia instance for one process, with a random stream of its own that depends on seed and process only."""
 
-    def __init__(self, process: Process, seed: int) -> None:
+    def __init__(self, process: Process, seed: int, energy: float) -> None:
         self.number = process.number
         self.pythia = require("pythia8mc", "pythia8").Pythia("", False)
         stream = np.random.SeedSequence([seed, process.number]).generate_state(1)[0]
         pythia_seed = 1 + int(stream) % 900_000_000  # the range Pythia takes
-        for setting in (*COMMON_SETTINGS, *process.settings, f"Random:seed = {pythia_seed}"):
+        beams = f"Beams:eCM = {1000 * energy:.0f}."
+        for setting in (*COMMON_SETTINGS, beams, *process.settings, f"Random:seed = {pythia_seed}"):
             if not self.pythia.readString(setting):
                 raise Refusal(f"this version of pythia8 does not know the setting {setting!r}")
         if not self.pythia.init():
@@ -268,13 +295,15 @@ class Constituents:
         return np.repeat(per_jet, self.counts)
 
 
-def cluster(particles: Any, pt_min: float) -> tuple[Constituents, NDArray[np.int64]]:
+def cluster(particles: Any, accepted: Acceptance, pt_min: float) -> tuple[Constituents, NDArray[np.int64]]:
     """Anti-kt jets with pt > pt_min (GeV): their constituents, and the number of jets in every event.
 
     M. Cacciari, G. P. Salam, G. Soyez, arXiv:0802.1189 (anti-kt) and arXiv:1111.6097 (FastJet).
     """
     fastjet = require("fastjet", "fastjet")
-    visible = particles.final & ~is_any(particles.id, INVISIBLE_TO_JETS) & (abs(particles.eta) < PARTICLE_ETA_MAX)
+    visible = (
+        particles.final & ~is_any(particles.id, INVISIBLE_TO_JETS) & (abs(particles.eta) < accepted.particle_eta_max)
+    )
     inputs = ak.to_packed(particles[visible])
     momenta = ak.zip({name: inputs[name] for name in ("px", "py", "pz", "E")}, with_name="Momentum4D")
     definition = fastjet.JetDefinition(fastjet.antikt_algorithm, RADIUS)
@@ -336,9 +365,9 @@ def hadron_flavour(jets: Any, particles: Any) -> Any:
     return flavour
 
 
-def jets_of(particles: Any, pt_min: float) -> Any:
+def jets_of(particles: Any, accepted: Acceptance, pt_min: float) -> Any:
     """Jets of every event with all variables of JET_TYPES (GeV)."""
-    constituents, counts = cluster(particles, pt_min)
+    constituents, counts = cluster(particles, accepted, pt_min)
     axes = four_vectors(constituents)
     columns = axes | substructure(constituents, axes)
     jets = ak.zip({name: ak.unflatten(values, counts) for name, values in columns.items()})
@@ -412,26 +441,22 @@ def transverse_momentum(jets: Any) -> tuple[Any, Any]:
     return ak.sum(jets.pt * np.cos(jets.phi), axis=1), ak.sum(jets.pt * np.sin(jets.phi), axis=1)
 
 
-def selected(jets: Any) -> Any:
-    """Jets inside the acceptance, in falling pt."""
-    jets = jets[(jets.pt > PT_MIN) & (abs(jets.eta) < ETA_MAX)]
-    return jets[ak.argsort(jets.pt, ascending=False)]
-
-
-def simulated(batch: Any, generator: Generator, detector: Detector | None, random: np.random.Generator) -> Any:
+def simulated(
+    batch: Any, generator: Generator, detector: Detector | None, accepted: Acceptance, random: np.random.Generator
+) -> Any:
     """Events of one batch: fields `jets`, `processId`, `mcEventWeight`, `pTHat`, `met_x`, `met_y` (GeV)."""
     particles = particles_of(batch, generator)
     met_x, met_y = neutrino_momentum(particles)
     if detector is None:
-        jets = jets_of(particles, PT_MIN)
+        jets = jets_of(particles, accepted, accepted.pt_min)
     else:
-        true_jets = jets_of(particles, PT_MIN_BEFORE_SMEARING)
+        true_jets = jets_of(particles, accepted, BEFORE_SMEARING * accepted.pt_min)
         jets = detector.measured(true_jets, random)
         (true_x, true_y), (jet_x, jet_y) = transverse_momentum(true_jets), transverse_momentum(jets)
         met_x = met_x + true_x - jet_x + detector.soft(len(batch), random)
         met_y = met_y + true_y - jet_y + detector.soft(len(batch), random)
     columns = {
-        "jets": selected(jets),
+        "jets": accepted.selected(jets),
         "processId": np.full(len(batch), generator.number),
         "mcEventWeight": batch.info.weights[:, 0],
         "pTHat": np.sqrt(batch.info.pT2Hat),
@@ -441,16 +466,16 @@ def simulated(batch: Any, generator: Generator, detector: Detector | None, rando
     return ak.zip(columns, depth_limit=1)
 
 
-def chunks(names: list[str], events: int, seed: int, detector: Detector | None) -> Iterator[Any]:
+def chunks(sample: Sample, detector: Detector | None) -> Iterator[Any]:
     """Events of all processes, mixed, EVENTS_PER_CHUNK at a time."""
-    generators = [Generator(PROCESSES[name], seed) for name in names]
-    shares = np.array([PROCESSES[name].share for name in names])
-    mixing, smearing = (np.random.default_rng([seed, stream]) for stream in (MIXING, SMEARING))
-    for first in range(0, events, EVENTS_PER_CHUNK):
-        size = min(EVENTS_PER_CHUNK, events - first)
+    generators = [Generator(PROCESSES[name], sample.seed, sample.energy) for name in sample.processes]
+    shares = np.array([PROCESSES[name].share for name in sample.processes])
+    mixing, smearing = (np.random.default_rng([sample.seed, stream]) for stream in (MIXING, SMEARING))
+    for first in range(0, sample.events, EVENTS_PER_CHUNK):
+        size = min(EVENTS_PER_CHUNK, sample.events - first)
         wanted = mixing.multinomial(size, shares / shares.sum())
         parts = [
-            simulated(batch, generator, detector, smearing)
+            simulated(batch, generator, detector, sample.accepted, smearing)
             for generator, number in zip(generators, wanted, strict=True)
             for batch in generator.batches(int(number))
         ]
@@ -494,14 +519,14 @@ def write(path: Path, written: Iterator[Any]) -> Iterator[int]:
             yield len(chunk)
 
 
-def generate(path: Path, names: list[str], events: int, seed: int, detector: Detector | None) -> None:
+def generate(path: Path, sample: Sample, detector: Detector | None) -> None:
     """Write a file of simulated jets; it appears under its name only when it is complete."""
     partial = path.with_name(path.name + ".part")
     console = Console(stderr=True)
     try:
         with Progress(console=console, disable=not console.is_terminal) as progress:
-            task = progress.add_task("generating", total=events)
-            for done in write(partial, chunks(names, events, seed, detector)):
+            task = progress.add_task("generating", total=sample.events)
+            for done in write(partial, chunks(sample, detector)):
                 progress.advance(task, done)
         partial.replace(path)
     finally:
@@ -518,6 +543,9 @@ def parsed(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--events", type=int, default=10_000, help="number of events (default %(default)s)")
     parser.add_argument("--seed", type=int, default=1, help="0 or more; the same seed gives the same jets (default 1)")
     parser.add_argument("--smear", action="store_true", help="smear the jets as a detector would")
+    parser.add_argument("--pt-min", type=float, default=20.0, help="least pt of jets, GeV (default %(default)g)")
+    parser.add_argument("--eta-max", type=float, default=4.9, help="largest |eta| of jets (default %(default)g)")
+    parser.add_argument("--energy", type=float, default=13.6, help="of a collision, TeV (default %(default)g)")
     parser.add_argument("--processes", default=",".join(PROCESSES), help="default: %(default)s")
     return parser.parse_args(arguments)
 
@@ -537,10 +565,15 @@ def run(options: argparse.Namespace) -> None:
         raise Refusal(f"--events is {options.events}: give 1 or more")
     if options.seed < 0:
         raise Refusal(f"--seed is {options.seed}: give 0 or more")
+    for name in ("pt_min", "eta_max", "energy"):
+        if not 0 < (value := getattr(options, name)) < 1000:
+            raise Refusal(f"--{name.replace('_', '-')} is {value:g}: give a positive number below 1000")
     if not options.out.parent.is_dir():
         raise Refusal(f"there is no folder {str(options.out.parent)!r} for {options.out.name!r}: create it first")
     detector = Detector() if options.smear else None
-    generate(options.out, checked_processes(options.processes), options.events, options.seed, detector)
+    accepted = Acceptance(options.pt_min, options.eta_max)
+    processes = checked_processes(options.processes)
+    generate(options.out, Sample(processes, options.events, options.seed, options.energy, accepted), detector)
 
 
 def main(arguments: list[str] | None = None) -> int:

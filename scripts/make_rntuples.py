@@ -4,7 +4,7 @@
 
 `records` has jets as records, with projected fields; `types` a field of nearly every type, of which some columns begin
 late; `nanoaod` is made from NanoAOD by ROOT's RNTupleImporter; `physlite` has the names and types of PHYSLITE;
-`quantized` has Real32Quant columns.
+`quantized` has Real32Quant columns, jets of `cut` have Real32Trunc ones.
 """
 
 import sys
@@ -286,8 +286,34 @@ void quantized(const std::string& path) {
         if (i % per_cluster == per_cluster - 1) out->CommitCluster();
     }
 }
+
+std::shared_ptr<std::vector<float>> add_cut(RNTupleModel& model, const char* name, int bits) {
+    auto field = std::make_unique<RField<float>>("_0");
+    field->SetTruncated(bits);
+    model.AddField(std::make_unique<RVectorField>(name, std::move(field)));
+    return std::static_pointer_cast<std::vector<float>>(model.GetDefaultEntry().GetPtr<void>(name));
+}
+
+void cut(const std::string& path) {
+    auto model = RNTupleModel::Create();
+    auto pt = add_cut(*model, "Jet_pt", 19), eta = add_cut(*model, "Jet_eta", 21), phi = add_cut(*model, "Jet_phi", 31);
+    auto mass = add_cut(*model, "Jet_mass", 19);
+    auto out = writer(std::move(model), path);
+    for (int i = 0; i < entries; ++i) {
+        for (auto* list : {&*pt, &*eta, &*phi, &*mass}) list->clear();
+        for (int j = 0; j < 1 + i % 3; ++j) {
+            const auto jet = some_jet();
+            pt->push_back(jet.pt);
+            eta->push_back(jet.eta);
+            phi->push_back(jet.phi);
+            mass->push_back(jet.m);
+        }
+        out->Fill();
+        if (i % per_cluster == per_cluster - 1) out->CommitCluster();
+    }
+}
 """
-LAYOUTS = ("records", "types", "nanoaod", "physlite", "quantized")
+LAYOUTS = ("records", "types", "nanoaod", "physlite", "quantized", "cut")
 
 
 def main(folder: str) -> int:

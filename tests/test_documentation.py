@@ -225,7 +225,7 @@ def test_the_page_of_public_names_is_built_without_a_warning(tmp_path):
     page = (tmp_path / "new" / "docs" / "index.html").read_text(encoding="utf-8")
     kinds = ("Compression", "Decompression", "Evaluation", "Info", "Integrity", "Training", "Verification")
     reports = {f"{what}Report" for what in kinds}
-    returned = {"CompressedBranch", "CompressedTree", "Model", "Recipe", *reports}
+    returned = {"Bound", "CompressedBranch", "CompressedTree", "Model", "Recipe", *reports}
     assert set(re.findall(r'<section id="(\w+)"', page)) == {*atlasae.__all__} - {"__version__"} | returned
     anchors = set(re.findall(r'\bid="([^"]+)"', page))
     assert {"Codec.encode", "CompressedTree.arrays", "CompressionReport.bytes_per_jet", "Options.precision"} <= anchors

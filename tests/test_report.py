@@ -19,6 +19,7 @@ from atlasae.report import (
     harmless,
     line_of,
     loosest,
+    merge_largest,
     picture_html,
     short,
     to_html,
@@ -194,3 +195,15 @@ def test_bars_are_on_one_scale_and_tell_their_numbers():
     assert re.findall(r"</span> ([\d.]+)<", found) == ["20.00", "5.00", "10.00", "0.00"]
     assert found.startswith("<div>bytes</div>\n<div>&lt;Jet&gt;</div>")
     assert bars_html([], "bytes") == "" and "0.00em" in bars_html([("Jet", 0.0, 0.0)], "bytes")
+
+
+@pytest.mark.parametrize(
+    ("found", "largest"),
+    [
+        ([], {}),
+        ([{}], {}),
+        ([{}, {"pt": 0.1, "m": 0.0}, {"pt": 0.05, "m": 0.2}, {"eta": 0.3}], {"pt": 0.1, "m": 0.2, "eta": 0.3}),
+    ],
+)
+def test_the_largest_error_is_taken_variable_by_variable(found, largest):
+    assert merge_largest(iter(found)) == largest

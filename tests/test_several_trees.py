@@ -114,6 +114,13 @@ def test_the_command_prints_each_tree(made, tmp_path):
     )
 
 
+def test_a_note_on_several_trees_is_told_once(made, tmp_path):
+    told = compress_file(made / "in.root", tmp_path / "small.root", replace(FAST, packed=False, units="MeV")).notes
+    (exact,) = [note for note in told if "are kept exactly" in note]
+    assert exact.startswith("nominal, and alike in 3 more trees: ") or exact[:2].isdigit()  # if all have the same share
+    assert len(told) == 2
+
+
 def test_one_tree_is_compressed_if_it_is_named(made, tmp_path):
     report = compress_file(made / "in.root", tmp_path / "small.root", replace(FAST, tree="DF_1/jets"))
     assert [tree.name for tree in report.trees] == ["DF_1/jets"] and list(report.precision) == ["Jet"]
@@ -300,6 +307,8 @@ def test_rntuples_are_compressed_one_at_a_time(tmp_path):
     assert [tree.name for tree in report.trees] == ["large"]
     assert "jets of 'large' alone are compressed: small hold jets, too (--tree)" in report.notes
     report = compress_file(tmp_path / "in.root", tmp_path / "trees.root", FAST)  # which makes TTrees of them
+    assert [tree.name for tree in report.trees] == ["small", "large"]
+    report = compress_file(tmp_path / "in.root", tmp_path / "alone.root", replace(FAST, packed=False, only_jets=True))
     assert [tree.name for tree in report.trees] == ["small", "large"]
     with uproot.update(tmp_path / "in.root") as file:
         for name in ("a", "b"):

@@ -7,11 +7,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from atlasae.codecs.bottleneck import BottleneckCodec
+from atlasae.codecs.bottleneck import Autoencoder, BottleneckCodec
 from atlasae.codecs.chain import InvertibleAutoencoder
 from atlasae.codecs.codec import Encoded, encode_within, few_threads
 from atlasae.codecs.floats import codec_of_config
-from atlasae.codecs.model import VARIABLES, Autoencoder, Model, as_model, packaged_model
+from atlasae.codecs.model import VARIABLES, Model, as_model, packaged_model
 from atlasae.codecs.search import choose_codec
 from atlasae.errors import UserError
 from atlasae.files.remote import Named

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from atlasae.codecs.chain import InvertibleAutoencoder
 from atlasae.codecs.codec import few_threads
 from atlasae.codecs.walk import WIDEST
 from atlasae.jets.coordinates import Floats, columns_to_jets, jets_to_columns
@@ -139,6 +140,9 @@ class Beside(nn.Module):
         """The sum of both outputs."""
         total: Tensor = self.layers(x) + self.straight(x)
         return total
+
+
+Autoencoder = InvertibleAutoencoder | BottleneckAutoencoder
 
 
 @dataclass(frozen=True)

@@ -88,9 +88,9 @@ class CodingTable:
         return self.edges[:-1].astype(np.int32)
 
     def model(self, context: int) -> Any:
-        """The coder's model of a context, from its counts; these are below 2^53 and thus exact as float64."""
+        """The coder's model of a context, from its counts."""
         if context not in self._models:
-            self._models[context] = stream.model.Categorical(self.counts[context].astype(np.float64), perfect=False)
+            self._models[context] = categorical(self.counts[context])
         return self._models[context]
 
     def note(self, runs: "Runs", bins: Cells | Integers) -> None:
@@ -128,6 +128,11 @@ class CodingTable:
     @cached_property
     def _usual(self) -> Integers:
         return np.asarray(self.prior.sum(axis=0) * SHARE // max(1, int(self.prior.sum())))
+
+
+def categorical(counts: Integers) -> Any:
+    """The coder's model of bins with these counts, which are below 2^53 and thus exact as float64."""
+    return stream.model.Categorical(counts.astype(np.float64), perfect=False)
 
 
 def uniform(size: int) -> CodingTable:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache, cached_property
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, Union
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,25 +14,23 @@ from safetensors import SafetensorError
 from safetensors.numpy import load
 
 from atlasae import pages
-from atlasae.codecs.packaged import MODELS, packaged, packaged_as, sha256_of
+from atlasae.codecs.priors import MODELS, packaged, packaged_as, sha256_of
 from atlasae.codecs.walk import LAYERS, LOCATION_HIDDEN, WIDEST, ChainModel, Link, Weights, check_order
 from atlasae.errors import UserError
 from atlasae.files.remote import Named, local
 from atlasae.jets.coordinates import Floats
-from atlasae.report import line_of, some, to_html
+from atlasae.report import line_of, to_html
 
 if TYPE_CHECKING:
-    from atlasae.codecs.bottleneck import BottleneckAutoencoder
-    from atlasae.codecs.chain import InvertibleAutoencoder
+    from atlasae.codecs.bottleneck import Autoencoder, BottleneckAutoencoder
 
-Autoencoder = Union["InvertibleAutoencoder", "BottleneckAutoencoder"]
 Arrays = Mapping[str, npt.NDArray[Any]]
 
 MODEL_FORMAT = 1  # version of the model file; to be raised when old readers would misread a new file
 VARIABLES = ("pt", "eta", "phi", "m")
 _QUANTILES = (0.001, 0.01, 0.5, 0.99, 0.999)  # of the training jets, stored as the domain of a model
 OTHER_UNITS = 30  # ratio to the median of the training from which jets may be in other units
-MOST_OUTSIDE = 0.05  # share of jets outside the domain above which `domain_warning` warns
+MOST_OUTSIDE = 0.05  # share of jets outside the domain above which they are unlike those known
 FEWEST_TO_WARN = 20  # jets
 _BUFFERS = ("mean", "std", "running_mean", "running_var", "num_batches_tracked")  # of a network with a bottleneck
 LARGEST = 65_536  # bytes of a model; each file compressed with it contains it
@@ -50,7 +48,7 @@ class Model:
     facts: dict[str, Any]
 
     @cached_property
-    def autoencoder(self) -> Autoencoder:
+    def autoencoder(self) -> "Autoencoder":
         """The autoencoder in torch."""
         return _build(self._read_facts, self._arrays).eval()
 
@@ -108,7 +106,7 @@ class Model:
         return cls(content, facts)
 
     @classmethod
-    def from_autoencoder(cls, autoencoder: Autoencoder, facts: dict[str, Any]) -> "Model":
+    def from_autoencoder(cls, autoencoder: Any, facts: dict[str, Any]) -> "Model":
         """The model of a trained autoencoder, with weights rounded to float32.
 
         Bins, limits and normalisation are stored as float64, as an edge at pi must not be rounded.
@@ -147,15 +145,9 @@ def domain_of(jets: Floats) -> dict[str, list[float]]:
     return {variable: [float(f"{q:.5g}") for q in found[:, i]] for i, variable in enumerate(VARIABLES)}
 
 
-def domain_warning(model: Model, jets: Mapping[str, Floats]) -> str | None:
-    """A warning of one line on collections of 20 or more jets (n x 4, MeV) unlike those of the training, else None."""
-    found = {name: unlike for name, some_jets in jets.items() if (unlike := _unlike(model, some_jets))}
-    if not found:
-        return None
-    first, *others = found
-    told = f"those of '{first}': {found[first]}" if others else found[first]
-    named = some((f"'{name}'" for name in found), 3)
-    return f"jets of {named} are unlike those the model was trained on: {told}; `--model self` may take less space"
+def unlike_jets(model: Model, jets: Mapping[str, Floats]) -> dict[str, str]:
+    """How jets (n x 4, MeV) of collections of 20 or more are unlike those of the training, of those that are."""
+    return {name: unlike for name, some_jets in jets.items() if (unlike := _unlike(model, some_jets))}
 
 
 def _unlike(model: Model, jets: Floats) -> str | None:
@@ -220,7 +212,7 @@ def _facts_in(content: bytes) -> Any:
     return json.loads(json.loads(content[8 : 8 + size])["__metadata__"][_KEY])
 
 
-def _architecture(autoencoder: Autoencoder) -> dict[str, Any]:
+def _architecture(autoencoder: "Autoencoder") -> dict[str, Any]:
     """The facts that `_build` needs besides the weights."""
     if isinstance(autoencoder, ChainModel):
         return {"architecture": "invertible", "chain": [asdict(link) for link in autoencoder.links]}
@@ -275,7 +267,7 @@ def _layers(name: str, sizes: Sequence[int]) -> Iterator[tuple[str, tuple[int, .
         yield f"{name}.{k}.bias", (outputs,)
 
 
-def _build(facts: dict[str, Any], arrays: Arrays) -> Autoencoder:
+def _build(facts: dict[str, Any], arrays: Arrays) -> "Autoencoder":
     """The autoencoder of a model file, in float64; raises various errors for invalid facts or weights."""
     import torch  # here, as it takes long
 

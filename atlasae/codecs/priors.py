@@ -1,8 +1,10 @@
-"""The tables of the packed layout: integer probabilities from which it starts, packaged for ever."""
+"""The tables of the packed layout, integer probabilities from which it starts; what is packaged, for ever."""
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from importlib import resources
 
 import numpy as np
 import numpy.typing as npt
@@ -10,7 +12,11 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from atlasae.codecs.entropy import CodingTable, Integers
-from atlasae.codecs.packaged import TABLES, packaged, packaged_as, sha256_of
+
+# Those of all releases, the current ones last, since files of any release must decode.
+MODELS = ("default.safetensors",)
+TABLES = ("priors.safetensors",)
+
 
 RESOLUTION = 2.0**16  # edges of bins are integers in units of 1 / RESOLUTION of a coordinate
 _LARGEST = 1 << 20  # bytes of a file of tables
@@ -104,3 +110,19 @@ def packaged_priors(sha256: str) -> Priors | None:
 @cache
 def _read(content: bytes) -> Priors:
     return Priors.from_bytes(content)
+
+
+@cache
+def packaged(name: str) -> bytes:
+    """The bytes of a packaged file."""
+    return (resources.files("atlasae") / "models" / name).read_bytes()
+
+
+def packaged_as(sha256: str, names: Sequence[str]) -> bytes | None:
+    """The bytes of the packaged file with this SHA-256, or None."""
+    return next((content for content in map(packaged, names) if sha256_of(content) == sha256), None)
+
+
+def sha256_of(content: bytes) -> str:
+    """The SHA-256 of bytes, as hexadecimal digits."""
+    return hashlib.sha256(content).hexdigest()

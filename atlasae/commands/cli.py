@@ -52,6 +52,13 @@ def commands() -> None:
 @click.option("--units", type=UNITS, help="Default: from names of branches, else from the values.")
 @click.option("--model", default="default", show_default=True, help="Model (or tables) file, packaged, or `self`.")
 @click.option(
+    "--whole-jets",
+    is_flag=False,
+    flag_value="*",
+    metavar="[NAME]",
+    help="Pack all other numbers of the jets, too (behind IN and OUT; of this collection, or of all).",
+)
+@click.option(
     "--precision",
     default="1e-3",
     show_default=True,
@@ -84,6 +91,7 @@ def commands() -> None:
 @click.option("--dry-run", is_flag=True, help="Only tell what would become of every branch of IN.")
 @click.option("--no-read-back", is_flag=True, help="Skip reading the output back and comparing it with IN.")
 @options.force
+@click.option("--verbose", is_flag=True, help="Show all notes, and what they say of each collection.")
 @options.quiet
 @options.as_json
 @options.debug
@@ -93,6 +101,7 @@ def compress(
     workers: int | None,
     dask: str | None,
     split_size: str | None,
+    whole_jets: str | None,
     precision: str,
     resolution: str,
     layout: str,
@@ -104,6 +113,7 @@ def compress(
     step_size: str,
     no_read_back: bool,
     dry_run: bool,
+    verbose: bool,
     quiet: bool,
     as_json: bool,
     **asked: Any,
@@ -117,11 +127,16 @@ def compress(
 
     if no_context and layout != "packed":
         raise UserError("--no-context is for the packed layout: add --layout packed")
+    if whole_jets and Path(whole_jets).is_file():
+        raise UserError(
+            f"--whole-jets '{whole_jets}' is a file: give the option behind IN and OUT, or name a collection"
+        )
     if objects == "all" and jets:
         raise UserError("--objects all takes all four-momenta: leave out --jets")
     chosen = Options.of_words({
         "jets": ("*",) if objects == "all" else jets,
         "precision": Precision.parse(precision, resolution),
+        "whole_jets": tuple(name.strip() for name in whole_jets.split(",")) if whole_jets else (),
         "step_size": parse_size(step_size, "--step-size"),
         "layout": layout,
         "format": file_format,
@@ -141,13 +156,13 @@ def compress(
         size = parse_size(split_size, "--split-size") if split_size else None
         with several_outputs(), progress("compressing", quiet) as advance:
             many = compress_files(paths, output, chosen, options.make_workers(workers, dask), advance, size)
-        return show_many(many, as_json, quiet)
+        return show_many(many, as_json, quiet, verbose)
     from atlasae.compression.compress import compress_file
 
     path, target = options.in_and_out(paths, workers=workers, dask=dask, split_size=split_size)
     with progress("compressing", quiet) as advance:
         report = compress_file(path, target, chosen, advance)
-    show(report, as_json, quiet)
+    show(report, as_json, quiet, verbose)
     return 0
 
 
@@ -269,6 +284,7 @@ def verify(paths: tuple[Location, ...], workers: int | None, dask: str | None, q
 @click.option("-o", "--output", metavar="REPORT", type=OUT, help="Write the whole report as JSON.")
 @click.option("--histograms", metavar="OUT.root", type=OUT, help="Write the histograms into a ROOT file.")
 @click.option("--jets", multiple=True, metavar="PATTERN", help="As for compress, if COMPRESSED is decompressed.")
+@click.option("--event-column", metavar="NAME", help="Where rows are jets: the column with the number of their event.")
 @click.option("--units", type=UNITS, help="As for compress, if COMPRESSED is decompressed.")
 @options.force
 @options.quiet
@@ -282,6 +298,7 @@ def show_evaluation(
     output: Path | None,
     histograms: Path | None,
     jets: tuple[str, ...],
+    event_column: str | None,
     units: str | None,
     force: bool,
     quiet: bool,
@@ -304,11 +321,12 @@ def show_evaluation(
         if folder:
             from atlasae.commands.many import evaluate_many
 
-            found = evaluate_many(paths[:-1], folder, options.make_workers(workers, dask), advance, jets, units)
+            made = options.make_workers(workers, dask)
+            found = evaluate_many(paths[:-1], folder, made, advance, jets, units, event_column)
         else:
             options.refuse_many(workers=workers, dask=dask)
             original, compressed = _pair(paths)
-            found = evaluate_files(original, compressed, advance, jets, units)
+            found = evaluate_files(original, compressed, advance, jets, units, event_column=event_column)
     if output:
         with replacing(output, force) as temporary:
             temporary.write_text(found.report.to_json())

@@ -84,13 +84,14 @@ def evaluate_many(
     progress: Progress | None = None,
     patterns: Sequence[str] = (),
     units: str | None = None,
+    event_column: str | None = None,
 ) -> Any:
     """Evaluate every file with the file of its name in the folder; returns an `Evaluated` of all files together.
 
     The report has `files` and the number that `failed`; raises UserError if all did.
     """
     tasks = find_parts(pair_up(evaluate_task, expand(originals), folder), folder)
-    asked = Evaluating(tuple(patterns), units, _common_ranges(tasks, patterns, units))
+    asked = Evaluating(tuple(patterns), units, _common_ranges(tasks, patterns, units), event_column)
     total, files = None, list[FileReport]()
     with closing(workers.outcomes([replace(task, options=asked) for task in tasks])) as outcomes:
         for outcome in _in_order(tasks, outcomes):
@@ -112,6 +113,7 @@ class Evaluating:
     patterns: tuple[str, ...]
     units: str | None
     ranges: Mapping[str, Any]
+    event_column: str | None = None
 
 
 def _common_ranges(tasks: Sequence[Task], patterns: Sequence[str], units: str | None) -> Mapping[str, Any]:
@@ -153,7 +155,8 @@ def evaluate_task(task: Task) -> Mapping[str, Any]:
     from atlasae.reports.evaluation import tally_files
 
     asked = task.options
-    return {"tallied": tally_files(task.path, task.target, None, asked.patterns, asked.units, asked.ranges)}
+    how = asked.patterns, asked.units, asked.ranges, asked.event_column
+    return {"tallied": tally_files(task.path, task.target, None, *how)}
 
 
 def compress_task(task: Task) -> CompressionReport:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from atlasae.pages import note_lines
+from atlasae.pages import brief_note_lines, note_lines
 from atlasae.report import Page, PageTable, Report, some
 
 FileReport = Mapping[str, Any]  # of any command, with `input`, `output`, `error` and, of a journal's folder, `reused`
@@ -35,14 +35,34 @@ class ManyReport(Report):
     notes: list[str]
     seconds: float
 
+    @property
+    def verbose_page(self) -> Page:
+        """The table with all notes, and what they say of each collection."""
+        details = {
+            f"{Path(file['output']).name}: {line}": None for file in self.files for line in file.get("details", ())
+        }
+        return [self._table(), *note_lines(self._all_notes()), *(f"  {line}" for line in details)]
+
     def _page(self) -> Page:
+        return [self._table(), *brief_note_lines(self._all_notes())]
+
+    def _all_notes(self) -> list[str]:
+        return [*self.notes, *_notes_of_many(self.files)]
+
+    def _table(self) -> PageTable:
         shown = [key for key in _COLUMNS if key in self]
         headings = ["file", *(_COLUMNS[key] for key in shown), "seconds", ""]
         rows = [[Path(file["output"]).name, *_cells(file, shown), _state(file)] for file in self.files]
         failed = f"{self.failed} failed" if self.failed else "all done"
-        rows.append([f"{len(self.files)} files", *_cells(self, shown), failed])
-        noted = [*note_lines(self.notes), *note_lines(_notes_of_many(self.files))]
-        return [PageTable(headings, rows, words=(0, len(headings) - 1)), *noted]
+        rows.append([_count(self.files), *_cells(self, shown), failed])
+        return PageTable(headings, rows, words=(0, len(headings) - 1))
+
+
+def _count(files: Sequence[FileReport]) -> str:
+    """The number of files, and of their parts where some were split."""
+    inputs = len({str(file["input"]) for file in files})
+    parts = f", {len(files)} parts" if len(files) > inputs else ""
+    return f"{inputs} file{'s' * (inputs != 1)}{parts}"
 
 
 def _notes_of_many(files: Sequence[FileReport]) -> list[str]:

@@ -97,17 +97,17 @@ def completion_script(commands: click.Group, shell: str) -> str:
     return found(commands, {}, _PROGRAM, _COMPLETE).source()
 
 
-def show(report: Report, as_json: bool, quiet: bool) -> None:
-    """Print a report as a page or as one JSON object; nothing if `quiet`."""
+def show(report: Report, as_json: bool, quiet: bool, verbose: bool = False) -> None:
+    """Print a report as a page, with all notes if `verbose`, or as one JSON object; nothing if `quiet`."""
     if as_json:
         click.echo(report.to_json())
     elif not quiet:
-        click.echo(to_text(report.page, sys.stdout.isatty()))
+        click.echo(to_text(report.verbose_page if verbose else report.page, sys.stdout.isatty()))
 
 
-def show_many(report: Report, as_json: bool, quiet: bool) -> int:
+def show_many(report: Report, as_json: bool, quiet: bool, verbose: bool = False) -> int:
     """Print the report of many files, with failures on stderr; returns the exit code."""
-    show(report, as_json, quiet)
+    show(report, as_json, quiet, verbose)
     for file in report.get("files", ()):
         if file["error"] is not None:
             click.echo(harmless(f"atlasae: {failure_line(file)}"), err=True)

@@ -7,9 +7,9 @@ from functools import partial
 import awkward as ak
 import numpy as np
 
-from atlasae.compression.collection import FileLayout
+from atlasae.compression.collection import FileLayout, JetsLayout
 from atlasae.compression.format import Chunk, CompressedCollection, Contents, Run
-from atlasae.compression.packed import PackedLayout
+from atlasae.compression.packed import ColumnsLayout, PackedLayout
 from atlasae.errors import DamagedFileError, sparing
 from atlasae.files.branches import FOLDER
 from atlasae.files.checksums import checksum
@@ -20,8 +20,8 @@ from atlasae.files.trees import Source, Tree
 Progress = Callable[[int, int], None]  # arguments: entries done, all entries
 
 
-def layout_named(name: str) -> type[FileLayout]:
-    """The layout of this name; raises ValueError for an unknown one."""
+def layout_named(name: str) -> type[JetsLayout]:
+    """The layout of four-momenta of this name; raises ValueError for an unknown one."""
     if name == "packed":
         return PackedLayout
     from atlasae.compression.floats import FLOATS_LAYOUTS  # here, as it imports torch: slow, and packed jets need none
@@ -34,16 +34,33 @@ def layout_named(name: str) -> type[FileLayout]:
 def layout_kind(entry: CompressedCollection) -> type[FileLayout]:
     """The layout of a compressed collection; raises DamagedFileError if unknown or if its branches do not fit."""
     with damage(f"the codec of '{entry.collection.name}'", *FACTS):
-        kind = layout_named(entry.codec["layout"])
+        named = entry.codec["layout"]
+        kind: type[FileLayout] = ColumnsLayout if entry.collection.beside else layout_named(named)
         if kind.by_chunk != (entry.collection.layout == "packed"):
             raise ValueError(f"layout '{entry.codec['layout']}' of jets in {entry.collection.latents[0]}")
         return kind
 
 
-def layout_of(entry: CompressedCollection, contents: Contents) -> FileLayout:
-    """The layout of a compressed collection with its model; raises UserError for an unknown model, DamagedFileError."""
+def layouts_of(run: Run, contents: Contents) -> list[FileLayout]:
+    """The layouts of the collections of a run, with their models; raises UserError and DamagedFileError."""
+    found: dict[str, FileLayout] = {}
+    jets = {c.collection.name: layout_of(c, contents) for c in run.collections if not c.collection.beside}
+    for entry in run.collections:
+        collection = entry.collection
+        if not collection.beside:
+            found[collection.name] = jets[collection.name]
+        elif collection.beside not in jets or entry.codec.get("layout") != "columns":
+            raise DamagedFileError(f"'{collection.name}' is damaged: it has no jets '{collection.beside}' beside it")
+        else:
+            found[collection.name] = ColumnsLayout.from_config(entry, jets[collection.beside])
+    return [found[entry.collection.name] for entry in run.collections]
+
+
+def layout_of(entry: CompressedCollection, contents: Contents) -> JetsLayout:
+    """The layout of four-momenta with their model; raises UserError for an unknown model, DamagedFileError."""
+    layout_kind(entry)
     layout, collection = (
-        layout_kind(entry).from_config(entry, contents.models.get(entry.model_sha256)),
+        layout_named(entry.codec["layout"]).from_config(entry, contents.models.get(entry.model_sha256)),
         entry.collection,
     )
     with damage(f"the codec of '{collection.name}'", *FACTS):
@@ -131,7 +148,7 @@ class Chunks:
         jets differs from that recorded.
         """
         if id(run) not in self._layouts:
-            self._layouts[id(run)] = [layout_of(entry, self.contents) for entry in run.collections]
+            self._layouts[id(run)] = layouts_of(run, self.contents)
         layouts = self._layouts[id(run)]
         written = run.written if names is None else sources_of(run, names)
         known = known or {}
@@ -165,9 +182,11 @@ def sources_of(run: Run, names: Sequence[str]) -> list[str]:
     """The written branches from which these original branches are restored, in the order of `run.written`."""
     names = [run.aliases.get(name, name) for name in names]
     sources = {branch.name for branch in run.carried}.intersection(names)
-    for collection in (entry.collection for entry in run.collections):
+    collections = [entry.collection for entry in run.collections]
+    told = {c.beside for c in collections if c.beside and not set(c.branches.values()).isdisjoint(names)}
+    for collection in collections:
         wanted = [variable for variable, branch in collection.branches.items() if branch in names]
-        if wanted:
+        if wanted or collection.name in told:
             counting = run.counting(collection, run.written)[:1]
             exact = {collection.exact[variable] for variable in ("index", *wanted) if collection.exact}
             sources |= {*collection.latents, *exact, *counting}
@@ -209,7 +228,7 @@ def _where(start: int, chunk: Chunk) -> str:
 
 def count_jets(run: Run, layouts: Sequence[FileLayout], events: Mapping[str, ak.Array]) -> int:
     """The number of jets in compressed events, all collections together."""
-    return sum(int(layout.counts(run, events).sum()) for layout in layouts)
+    return sum(int(layout.counts(run, events).sum()) for layout in layouts if not layout.collection.beside)
 
 
 def in_turn(progress: Progress, totals: Sequence[int]) -> Iterator[Progress]:

@@ -1,11 +1,14 @@
 """The interface of layouts, and the compression of one collection with its counts of jets and its errors."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, Generic, Protocol, Self, TypeVar
 
 import awkward as ak
+import numpy as np
 
+from atlasae.codecs.entropy import Cells
 from atlasae.compression.format import CompressedCollection, Run
 from atlasae.compression.plan import Options, Plan
 from atlasae.files.events import Array, Counts
@@ -15,7 +18,7 @@ from atlasae.jets.coordinates import Bools
 from atlasae.jets.padding import Config, Padding
 from atlasae.jets.precision import Precision, find_roundings
 from atlasae.jets.stored import storage_of
-from atlasae.report import some
+from atlasae.report import merge_largest, some
 
 MANY_EXACT = 0.05  # share of exact jets above which the user is told
 
@@ -57,16 +60,6 @@ class FileLayout(Protocol):
         """The codec of the jets."""
         ...
 
-    @classmethod
-    def start(cls, plan: Plan, options: Options, sample: Mapping[str, ak.Array], entries: int) -> "Start":
-        """The compressors of all collections, with codecs chosen on a sample of the `entries`; raises UserError."""
-        ...
-
-    @classmethod
-    def from_config(cls, entry: CompressedCollection, content: bytes | None) -> Self:
-        """The layout of a compressed collection; raises UserError for an unknown model, DamagedFileError."""
-        ...
-
     def counts(self, run: Run, events: Mapping[str, ak.Array]) -> Counts:
         """The number of jets in each compressed event; raises DamagedFileError for impossible numbers."""
         ...
@@ -86,7 +79,25 @@ class FileLayout(Protocol):
 
     @property
     def why_exact(self) -> str:
-        """The likely reason why many jets are exact, for a note."""
+        """The likely reason why many jets are exact, for a note, where it is not the jets; else empty."""
+        ...
+
+
+class JetsLayout(FileLayout, Protocol):
+    """A layout of four-momenta or of a list of variables, which needs no other."""
+
+    @classmethod
+    def start(cls, plan: Plan, options: Options, sample: Mapping[str, ak.Array], entries: int) -> "Start":
+        """The compressors of all collections, with codecs chosen on a sample of the `entries`; raises UserError."""
+        ...
+
+    @classmethod
+    def from_config(cls, entry: CompressedCollection, content: bytes | None) -> Self:
+        """The layout of a compressed collection; raises UserError for an unknown model, DamagedFileError."""
+        ...
+
+    def told(self, events: Mapping[str, ak.Array], counts: Counts) -> list[Cells]:
+        """Integers of every jet that tell of its other numbers, from its stand-ins; raises ValueError as `restore`."""
         ...
 
 
@@ -95,14 +106,17 @@ Layout_co = TypeVar("Layout_co", bound=FileLayout, covariant=True)
 
 @dataclass
 class Compressor(Generic[Layout_co]):
-    """Compresses one collection chunk by chunk, and sums up its jets, exact jets, bytes and largest errors."""
+    """Compresses one collection chunk by chunk, and sums up its jets, exact jets and largest errors.
+
+    `reasons` counts what is odd about exact jets (`odd_jets`).
+    """
 
     layout: Layout_co
     bounds: dict[str, float]
     jets: int = 0
     exact_jets: int = 0
-    bytes_in: int = 0
     max_error: dict[str, float] = field(default_factory=dict)
+    reasons: Counter[str] = field(default_factory=Counter)
 
     @property
     def collection(self) -> Collection:
@@ -112,12 +126,16 @@ class Compressor(Generic[Layout_co]):
     def compress(self, events: Mapping[str, ak.Array]) -> dict[str, ak.Array]:
         """The stand-ins of the jets of these events."""
         columns, counts = to_coded_columns(self.collection, events)
-        stored = self.layout.compress(columns, counts, self.bounds)
+        stored = self._stored(columns, counts, events)
         self.jets += len(stored.exact)
         self.exact_jets += int(stored.exact.sum())
-        self.bytes_in += sum(column.nbytes for column in columns)
+        self.reasons += odd_jets(self.collection, columns, stored.exact)
         self.max_error = merge_largest([self.max_error, stored.largest])
         return stored.branches
+
+    def _stored(self, columns: Sequence[Array], counts: Counts, events: Mapping[str, ak.Array]) -> CompressedJets:
+        """The compressed columns of a chunk, of which `events` has all branches."""
+        return self.layout.compress(columns, counts, self.bounds)
 
     @property
     def exact_share(self) -> float:
@@ -125,31 +143,80 @@ class Compressor(Generic[Layout_co]):
         return self.exact_jets / self.jets if self.jets else 0.0
 
 
-def or_other_units(collection: Collection) -> str:
-    """The end of a note that asks whether the units are right; empty for a list of variables, which has none."""
-    return f"; right units? they are taken as {collection.units}, --units says otherwise" if collection.units else ""
+def odd_jets(collection: Collection, columns: Sequence[Array], exact: Bools) -> Counter[str]:
+    """What is odd about exact jets, with the number of jets: the variable without a coordinate, or out of range.
+
+    The range is that of the jets that are not exact.
+    """
+    found: Counter[str] = Counter()
+    if not exact.any() or not collection.holds_jets:
+        return found
+    storage = storage_of(collection)
+    rows = storage.rows(columns)
+    known = rows[~exact]
+    for i, variable in enumerate(storage.variables.names):
+        values = rows[exact, i]
+        found[f"{variable} is not finite"] = int((~np.isfinite(values)).sum())
+        if variable == "pt":
+            found["pt is not positive"] = int((values <= 0).sum())
+        elif variable == "m" and not storage.layout.has_energy:
+            found["m is negative"] = int((values < 0).sum())
+        if len(known):
+            low, high = max(0.0, known[:, i].min()) if variable in ("pt", "m") else known[:, i].min(), known[:, i].max()
+            found[f"{variable} is out of range"] = int(((values > high) | ((values < low) & (values > 0))).sum())
+    return +found
 
 
 @dataclass(frozen=True)
 class Start:
-    """The compressors of all collections, their model, and warnings for the user."""
+    """The compressors of all collections, their model, warnings, and how jets of collections are unlike the model's."""
 
     compressors: Sequence[Compressor[FileLayout]]
     model_sha256: str
     embedded: dict[str, bytes]  # the model by SHA-256, if the file must contain it
     warnings: Sequence[str] = ()
+    unlike: Mapping[str, str] = field(default_factory=dict)
 
     def notes(self) -> list[str]:
-        """The warnings, and which collections have more than 5 % exact jets; one note for the same likely reason."""
+        """The warnings, and one line on jets that the model does not know or that are exact."""
+        told = [*self._unlike(), *self._many_exact()]
+        return [*self.warnings, *(["; ".join(told)] if told else [])]
+
+    def details(self) -> list[str]:
+        """The same of each collection."""
+        unlike = [f"'{name}': {how}" for name, how in self.unlike.items()]
+        exact = [c for c in self.compressors if c.exact_jets]
+        return unlike + [
+            f"'{c.collection.name}': {c.exact_jets:,} of {c.jets:,} jets are kept exactly{_because(c.reasons)}"
+            for c in exact
+        ]
+
+    def _unlike(self) -> Iterator[str]:
+        if self.unlike:
+            named = some((f"'{name}'" for name in self.unlike), 3)
+            first, how = next(iter(self.unlike.items()))
+            whose = f"those of '{first}': " if len(self.unlike) > 1 else ""
+            yield (
+                f"jets of {named} are unlike those the model was trained on: {whose}{how}; "
+                "`--model self` may take less space"
+            )
+
+    def _many_exact(self) -> Iterator[str]:
+        """Which collections have more than 5 % exact jets; once for the same likely reason of the layout."""
         many = sorted((c for c in self.compressors if c.exact_share > MANY_EXACT), key=lambda c: -c.exact_share)
-        notes = list(self.warnings)
         for why in dict.fromkeys(c.layout.why_exact for c in many):
             alike = [c for c in many if c.layout.why_exact == why]
             least, most = (f"{alike[i].exact_share:.0%}" for i in (-1, 0))
             share = most if least == most else f"{least} to {most}"
             named = some((f"'{c.collection.name}'" for c in alike), 3)
-            notes.append(f"{share} of the jets of {named} are kept exactly: {why}")
-        return notes
+            reasons = sum((c.reasons for c in alike), Counter[str]())
+            yield f"{share} of the jets of {named} are kept exactly: {why or _because(reasons).removeprefix(': ')}"
+
+
+def _because(reasons: Counter[str]) -> str:
+    """What is odd about most exact jets."""
+    told = ", ".join(f"{what} ({number:,} jet{'s' * (number != 1)})" for what, number in reasons.most_common(2))
+    return f": {told or 'they are beyond a bound'}"
 
 
 def as_rounded(collection: Collection, precision: Precision, columns: Sequence[Array]) -> Collection:
@@ -168,12 +235,3 @@ def as_rounded(collection: Collection, precision: Precision, columns: Sequence[A
     stored = {v: column[jets] for v, column in zip(collection.variables, columns, strict=True)}
     stored = {v: column for v, column in stored.items() if v not in precision.resolutions}
     return replace(collection, roundings=find_roundings(stored, storage.scale, bounds, precision.full) or None)
-
-
-def merge_largest(found_errors: Iterable[dict[str, float]]) -> dict[str, float]:
-    """The largest error of each variable over several sets of jets."""
-    largest: dict[str, float] = {}
-    for found in found_errors:
-        for variable, error in found.items():
-            largest[variable] = max(largest.get(variable, 0.0), error)
-    return largest

@@ -14,7 +14,7 @@ import numpy as np
 
 from atlasae import pages
 from atlasae.compression.chunks import Progress, in_turn, layout_named, silent
-from atlasae.compression.collection import Compressor, FileLayout, Start, merge_largest
+from atlasae.compression.collection import Compressor, FileLayout, Start
 from atlasae.compression.format import (
     Chunk,
     CompressedCollection,
@@ -31,10 +31,12 @@ from atlasae.compression.grafting import (
     as_stored,
     forms_of,
     grafting_of,
+    has_form,
     jet_branches,
     plan_of,
     ttrees_of,
     unfit,
+    write_composed,
     write_grafted,
 )  # fmt: skip
 from atlasae.compression.ntuples import (
@@ -46,7 +48,17 @@ from atlasae.compression.ntuples import (
     split_ntuples,
 )
 from atlasae.compression.others import copy_others, entry_ranges, moved, read_counted
-from atlasae.compression.plan import Options, Plan, leave, make_plan, open_for, options_by_tree, settle_plan
+from atlasae.compression.packed import start_columns
+from atlasae.compression.plan import (
+    Options,
+    Plan,
+    leave,
+    leave_columns,
+    make_plan,
+    open_for,
+    options_by_tree,
+    settle_plan,
+)
 from atlasae.compression.results import ANEW, COPIED, CollectionReport, CompressionReport, PlanReport, TreeReport
 from atlasae.compression.verify import Differences, Output, compare_files, read_back
 from atlasae.errors import UserError
@@ -58,11 +70,11 @@ from atlasae.files.remote import Location, Named, local, located, watching
 from atlasae.files.trees import Source, Tree, open_source
 from atlasae.files.writing import RECORDS, Behind, Target, Writer, create
 from atlasae.jets.collections import Collection, stand_ins
+from atlasae.jets.columns import settle_by
 from atlasae.jets.inputs import Opened
-from atlasae.jets.reading import settle_by
-from atlasae.jets.stored import storage_of
+from atlasae.jets.stored import rounded_up_to, storage_of
 from atlasae.pages import size_text
-from atlasae.report import LeftOut, Report, some
+from atlasae.report import LeftOut, Report, merge_largest, some
 
 Finished = Callable[[Path, Report], None]
 
@@ -81,7 +93,6 @@ Write = Callable[[Sequence[Job], Options, Path, Progress], Output]
 _NOT_GRAFTED = "the jets are stored in few bits or in a way of their own: the whole file is written anew"
 _NOT_TOGETHER = "the jets of TTrees and of RNTuples of one file are not compressed together (--tree)"
 _NUMBER = re.compile(r"[0-9.]+")  # in a note
-_DIGITS = 5  # of the largest error
 _PLACES, _PLACE_ENTRIES = 12, 500  # positions, and entries at each, that the sample takes from a long file
 
 
@@ -118,7 +129,8 @@ def compress_file(
                 if options.read_back:
                     read_back(made, written, reading)
                 check_unchanged()
-                report = _report(path, made, written.contents, target, written.notes, time.perf_counter() - started)
+                seconds = time.perf_counter() - started
+                report = _report(made, written.contents, target, written.notes, seconds, written.details)
             if finished:
                 finished(temporary, report)
     return report
@@ -134,7 +146,9 @@ def plan_file(path: Named, options: Options | None = None) -> PlanReport:
         for job in jobs:
             collections = job.plan.collections
             if not options.variables:
-                collections = settle_by(collections, options.units, _first(job.opened, jet_branches(collections)))
+                four = [collection for collection in collections if not collection.beside]
+                settled = settle_by(four, options.units, _first(job.opened, jet_branches(four)))
+                collections = settled + [collection for collection in collections if collection.beside]
             branches |= {_shown(trees, job, name): fate for name, fate in _fates(job, collections).items()}
             units |= {_shown(trees, job, collection.name): collection.units for collection in collections}
         others = [*source.trees, *source.objects] if source and not options.only_jets else []
@@ -183,7 +197,10 @@ def _fates(job: Job, collections: Sequence[Collection]) -> dict[str, str]:
     tree, jets = opened.tree_read, dict[str, str]()
     for collection in collections:
         unit = f" ({collection.units})" if collection.units else ""
-        jets |= {name: f"{v} of '{collection.name}'{unit}" for v, name in collection.branches.items()}
+        if collection.beside:
+            jets |= dict.fromkeys(collection.branches.values(), f"a number of '{collection.beside}', packed")
+        else:
+            jets |= {name: f"{v} of '{collection.name}'{unit}" for v, name in collection.branches.items()}
     names = [branch.name for branch in opened.events.branches]
     names += [branch.name for branch in opened.events.unwritable]
     holders = {tree.holder(name) for name in jets} - set(jets) if tree else set()
@@ -205,7 +222,7 @@ def recognise_compressed(path: Location, target: Path, options: Options) -> Comp
             return None
         if compare_files(path, target)["differences"]:
             return None
-        return _report(path, source, contents, target, [], 0.0)
+        return _report(source, contents, target, [], 0.0)
 
 
 def _planned(opened: Opened, options: Options) -> tuple[list[Job], Write]:
@@ -216,7 +233,8 @@ def _planned(opened: Opened, options: Options) -> tuple[list[Job], Write]:
         return [Job(opened, plan_alone(opened, plan) if options.only_jets else plan)], _write_grafted_ntuple
     grafting = grafting_of(opened, options)
     if grafting is None:
-        return _planned_anew(opened, options), _write_split if options.rntuple else _write_compressed
+        write = _write_table if opened.source is None else _write_compressed
+        return _planned_anew(opened, options), _write_split if options.rntuple else write
     if jobs := _planned_grafts(grafting, opened, options):
         return jobs, _write_grafted
     job, others = _planned_graft(grafting.at(opened.tree), opened, options)
@@ -274,6 +292,9 @@ def _planned_graft(grafting: Grafting, opened: Opened, options: Options) -> tupl
         note = f"left as they are, since more than numbers varies in their objects: {', '.join(whole)}"
         opened = replace(opened, events=opened.tree_read.leaving(whole), notes=(*opened.notes, note))
         plan = plan_of(grafting, make_plan(opened, options, grafted=True))
+    columns = [name for collection in plan.collections if collection.beside for name in collection.branches]
+    if unlike := [name for name in columns if not has_form(grafting, opened, plan.collections, name)]:
+        plan = leave_columns(plan, unlike)
     forms, others = forms_of(grafting, opened, plan.collections)
     plan = leave(plan, others) if others else plan
     plan = replace(plan, collections=as_stored(plan.collections, forms))
@@ -301,14 +322,6 @@ def _halves(progress: Progress) -> tuple[Progress, Progress]:
     return first, second
 
 
-def file_bytes(path: Location, target: Path, part: tuple[int, int] = (0, 1)) -> dict[str, int]:
-    """Bytes of the input and output files; for a part (its number, the number of parts), its share of the input."""
-    number, parts = part
-    before = path.stat().st_size
-    before = before * (number + 1) // parts - before * number // parts
-    return {"bytes_file_in": before, "bytes_file_out": target.stat().st_size}
-
-
 def jet_bytes(tree: Tree, run: Run) -> dict[str, int]:
     """Compressed basket bytes of the stand-ins of each collection: latents, exact branches and their counters."""
     return {
@@ -331,7 +344,7 @@ def _growth(before: int, after: int) -> list[str]:
 
 
 def _report(
-    path: Location, made: Source, contents: Contents, target: Path, notes: list[str], seconds: float
+    made: Source, contents: Contents, target: Path, notes: list[str], seconds: float, details: Sequence[str] = ()
 ) -> CompressionReport:
     """What is reported of a file that is made, and will be called `target`."""
     runs = contents.runs
@@ -340,7 +353,7 @@ def _report(
     collections = {name: _collection_report(name, c, sizes[run.tree]) for name, (run, c) in named.items()}
     trees = [_tree_report(run, sum(sizes[run.tree].values())) for run in runs]
     carried = [contents.shown(run.tree, name) for run in runs for name in _carried(made.trees[run.tree], run)]
-    file_sizes = file_bytes(path, local(made.path), runs[0].source.get("part", (0, 1)))
+    before, size = contents.source_bytes, made.path.stat().st_size
     jets, bytes_out = sum(tree.jets for tree in trees), sum(tree.bytes_out for tree in trees)
     return CompressionReport(
         entries=sum(run.entries for run in runs),
@@ -360,8 +373,10 @@ def _report(
         carried=carried,
         dropped=contents.dropped,
         left_out=contents.left_out,
-        **file_sizes,
-        notes=notes + _growth(file_sizes["bytes_file_in"], file_sizes["bytes_file_out"]),
+        bytes_file_in=before,
+        bytes_file_out=size,
+        notes=notes + _growth(before, size),
+        details=list(details) or None,
         output=str(target),
         seconds=seconds,
     )
@@ -371,7 +386,7 @@ def _tree_report(run: Run, bytes_out: int) -> TreeReport:
     return TreeReport(
         name=run.tree,
         entries=run.entries,
-        jets=sum(entry.jets for entry in run.collections),
+        jets=sum(entry.jets for entry in run.collections if not entry.collection.beside),
         bytes_in=sum(entry.bytes_in for entry in run.collections),
         bytes_out=bytes_out,
     )
@@ -379,7 +394,10 @@ def _tree_report(run: Run, bytes_out: int) -> TreeReport:
 
 @dataclass(frozen=True)
 class WrittenTree:
-    """What was written of a tree: its job with the plan settled, run, chunks, type of each branch, models and notes."""
+    """What was written of a tree: its job with the plan settled, run, chunks, type of each branch, models and notes.
+
+    `details` tells of each collection what the notes sum up.
+    """
 
     job: Job
     run: Run
@@ -387,6 +405,7 @@ class WrittenTree:
     types: dict[str, ak.types.Type]
     embedded: dict[str, bytes]
     notes: list[str]
+    details: list[str]
 
 
 def _write_trees(
@@ -416,7 +435,8 @@ def _write_tree(
     plan = settle_plan(job.plan, [compressor.collection for compressor in start.compressors])
     chunks, types = _write_chunks(job.opened, plan, start.compressors, options, target, progress)
     run = replace(_run(job.opened, plan, start, chunks, list(types), options), follows=follows)
-    return WrittenTree(replace(job, plan=plan), run, chunks, types, start.embedded, job.plan.notes + start.notes())
+    notes = job.plan.notes + start.notes()
+    return WrittenTree(replace(job, plan=plan), run, chunks, types, start.embedded, notes, start.details())
 
 
 def _contents_of(
@@ -436,7 +456,8 @@ def _output(
     trees = {one.run.tree: one for one in written}
     notes = [*_in_trees({tree: one.notes for tree, one in trees.items()}), *more]
     opened, types = {tree: one.job.opened for tree, one in trees.items()}, {n: one.types for n, one in trees.items()}
-    return Output(contents, opened, notes, types, differences)
+    details = _in_trees({tree: one.details for tree, one in trees.items()})
+    return Output(contents, opened, notes, types, differences, details)
 
 
 def _write_compressed(jobs: Sequence[Job], options: Options, path: Path, progress: Progress) -> Output:
@@ -452,6 +473,16 @@ def _write_compressed(jobs: Sequence[Job], options: Options, path: Path, progres
     made = [*contents.trees, *(other.name for other in copied.trees), *copied.objects]
     more = pages.left_out_lines(left_out) + (moved(opened.source, made) if opened.source else [])
     return _output(written, contents, more)
+
+
+def _write_table(jobs: Sequence[Job], options: Options, path: Path, progress: Progress) -> Output:
+    """Write the tree of a table, with as few bytes beside its baskets as those of a file that is copied."""
+    with scratch(path) as loose:
+        with create(loose, told=jobs[0].plan.compression) as target:
+            written = _write_trees(jobs, options, target, progress)
+        contents = _contents_of(written)
+        write_composed(loose, contents, path)
+    return _output(written, contents)
 
 
 def _write_split(jobs: Sequence[Job], options: Options, path: Path, progress: Progress) -> Output:
@@ -499,7 +530,12 @@ def _copy_others(jobs: Sequence[Job], options: Options, target: Target) -> tuple
 
 def _start(events: Events, plan: Plan, options: Options) -> Start:
     sample = _sample(events, plan, options.step_size)
-    return layout_named(options.layout).start(plan, options, sample, events.entries)
+    four = replace(plan, collections=[c for c in plan.collections if not c.beside])
+    start = layout_named(options.layout).start(four, options, sample, events.entries)
+    jets = {compressor.collection.name: compressor for compressor in start.compressors}
+    whole = len(next(iter(sample.values()))) == events.entries
+    others = [start_columns(c, jets[c.beside], options, sample, whole) for c in plan.collections if c.beside]
+    return replace(start, compressors=[*start.compressors, *others])
 
 
 def _sample(events: Events, plan: Plan, step_size: int) -> dict[str, ak.Array]:
@@ -532,14 +568,14 @@ def _write_chunks(
             events = read_counted(opened.events, plan.read, plan.counted, start, stop)
             written = {branch.name: events[branch.name] for branch in plan.carried}
             for compressor in compressors:
-                written |= compressor.compress(events)
+                written |= compressor.compress(events | written)
             for counter, branch in plan.lone_counters.items():
                 written[counter] = ak.values_astype(ak.num(events[branch]), np.int32)
                 if plan.grafted and counter in plan.counted.values():  # it stays as it is
                     written |= opened.events.read([counter], start, stop)
             writer = writer or _compressed_tree(target, opened, plan, options, compressors, written)
             behind.extend(writer, written)
-            jets = sum(compressor.jets for compressor in compressors) - sum(chunk.jets for chunk in chunks)
+            jets = sum(c.jets for c in compressors if not c.collection.beside) - sum(chunk.jets for chunk in chunks)
             chunks.append(Chunk(stop - start, jets, [checksum(array) for array in written.values()]))
             progress(stop, opened.events.entries)
     return chunks, {name: array.type.content for name, array in written.items()}
@@ -580,9 +616,8 @@ def _run(
         collections=[
             CompressedCollection(
                 c.collection, c.layout.codec.config(), _promised(c.bounds), start.model_sha256,
-                c.jets, c.exact_jets, {v: _rounded_up(x, c.bounds.get(v, math.inf)) for v, x in c.max_error.items()},
-                # `compressed_bytes` is 0 for baskets inside the tree object.
-                bytes_in=opened.events.compressed_bytes(c.collection.own) or c.bytes_in,
+                c.jets, c.exact_jets, rounded_up_to(c.max_error, c.bounds),
+                bytes_in=opened.events.compressed_bytes(c.collection.own),
             )
             for c in start.compressors
         ],
@@ -611,14 +646,6 @@ def _source(opened: Opened) -> SourceFacts:
 
 def _promised(bounds: dict[str, float]) -> dict[str, float | None]:
     return {variable: bound if math.isfinite(bound) else None for variable, bound in bounds.items()}
-
-
-def _rounded_up(error: float, bound: float) -> float:
-    """An error of few digits, which takes few bytes, but not beyond its bound."""
-    if not 0 < error < math.inf:
-        return error
-    digits = _DIGITS - math.ceil(math.log10(error))
-    return max(error, min(bound, float(f"{math.ceil(error * 10.0**digits)}e{-digits}")))
 
 
 def _collection_report(name: str, entry: CompressedCollection, sizes: Mapping[str, int]) -> CollectionReport:

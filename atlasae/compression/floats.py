@@ -8,23 +8,24 @@ import awkward as ak
 import numpy as np
 
 from atlasae.codecs.codec import Encoded, encode_within, few_threads, restore
+from atlasae.codecs.entropy import Cells
 from atlasae.codecs.floats import AnyCodec, FloatsCodec, codec_of_config
 from atlasae.codecs.grid import MANTISSA_BITS
-from atlasae.codecs.model import Model, default_model, domain_warning, load_model, packaged_model
+from atlasae.codecs.model import Model, default_model, load_model, packaged_model, unlike_jets
 from atlasae.codecs.search import SPARE, choose_codec, encoded_bytes
 from atlasae.codecs.walk import JETS
-from atlasae.compression.collection import CompressedJets, Compressor, FileLayout, Start, as_rounded, or_other_units
+from atlasae.compression.collection import CompressedJets, Compressor, FileLayout, Start, as_rounded
 from atlasae.compression.format import CompressedCollection, Run
 from atlasae.compression.plan import Options, Plan
 from atlasae.errors import UserError
 from atlasae.files.damage import FACTS, damage
 from atlasae.files.events import Array, Counts, counts_of, flatten, index_in_event, unflatten
 from atlasae.jets.collections import Collection
-from atlasae.jets.columns import to_branches, to_coded_columns, to_columns
+from atlasae.jets.columns import settle_by, to_branches, to_coded_columns, to_columns
 from atlasae.jets.coordinates import Bools, Floats
-from atlasae.jets.reading import settle_by
 from atlasae.jets.stored import storage_of
 
+_WORD_MASK = np.int32((1 << MANTISSA_BITS) - 1)
 SELF = "self"  # the model that is fitted to the input
 MOST_CHOSEN_ON = 200_000  # jets of the sample on which the range of a grid is found: memory does not grow with it
 FEWEST_TO_FIT = 1000  # jets in a sample, for a model to be fitted to it
@@ -47,8 +48,8 @@ class WordsLayout:
             return _start_fitted(settled, options, sample, entries)
         model = _jet_model(options.model)
         compressors = [start_floats(collection, options, model, sample) for collection in settled]
-        warning = domain_warning(model, {c.name: sample_jets([c], sample, MOST_CHOSEN_ON) for c in settled})
-        return _start(compressors, model, [warning] if warning else [])
+        unlike = unlike_jets(model, {c.name: sample_jets([c], sample, MOST_CHOSEN_ON) for c in settled})
+        return replace(_start(compressors, model, []), unlike=unlike)
 
     @classmethod
     def from_config(cls, entry: CompressedCollection, content: bytes | None) -> Self:
@@ -102,10 +103,15 @@ class WordsLayout:
         made = to_branches(collection, list(columns.values()), counts)
         return {collection.branches[variable]: made[collection.branches[variable]] for variable in asked}
 
+    def told(self, events: Mapping[str, ak.Array], counts: Counts) -> list[Cells]:
+        """What tells of other numbers of the jets: their words, in which the leading bits are of pt, eta and phi."""
+        words = [flatten(events[name])[0].astype(np.float32, copy=False) for name in self.collection.latents]
+        return [np.maximum(word.view(np.int32), 0) & _WORD_MASK for word in words]
+
     @property
     def why_exact(self) -> str:
-        """The likely reason why many jets are exact, for a note."""
-        return "they are unlike the jets the model knows, or unphysical" + or_other_units(self.collection)
+        """The likely reason why many jets are exact, for a note; empty where it is the jets."""
+        return ""
 
 
 @dataclass(frozen=True)

@@ -13,13 +13,14 @@ import awkward as ak
 import msgspec
 import numpy as np
 
-from atlasae.compression.results import InfoReport, RunCollection, RunReport, StoredCollection, TreeReport
+from atlasae.codecs.columns import ColumnsCodec
+from atlasae.compression.results import InfoReport, RunCollection, RunReport, StoredCollection, StoredColumn, TreeReport
 from atlasae.errors import DamagedFileError, UserError
 from atlasae.files.branches import FOLDER, LIST, TITLES, Branch
 from atlasae.files.checksums import checksum_bytes
 from atlasae.files.damage import FACTS, damage, has_traces
+from atlasae.files.events import TableFacts
 from atlasae.files.remote import Location, Named, located
-from atlasae.files.tables import TableFacts
 from atlasae.files.trees import Source, Tree, open_source
 from atlasae.files.writing import Target
 from atlasae.graft.digests import Marks
@@ -27,13 +28,14 @@ from atlasae.graft.taken import TakenOut
 from atlasae.jets.collections import Collection, stand_ins
 from atlasae.jets.padding import Config
 from atlasae.jets.stored import storage_of
-from atlasae.report import LeftOut, some
+from atlasae.report import LeftOut, loosest, merge_largest, some
 
 FORMAT = 5  # version of the folder; to be raised when old readers would misread a new file
 # 1 stores strings, 2 bytes; 3 shifts the grid from jet to jet, and may be grafted; 4 names what makes its offsets, has
 # phi in [0, 2 pi) and jets in fixed arrays, sums as marks of grafted files, counters told once, no tree for no models.
-# 5 is that of version 0.4.0: it may have several trees of one file, a run each, bounds by resolution (`resolutions`
-# of a collection, `resolved` grids), and locations from tables (`nodes`).
+# 5 is the format of version 0.4.0: it may have several trees of one file, a run each, bounds by resolution
+# (`resolutions` of a collection, `resolved` grids), locations from tables (`nodes`), and other numbers of whole jets
+# (`beside`, layout "columns").
 READ = range(1, FORMAT + 1)
 BRIEF = 4  # the first format whose counters are told once and whose marks are sums
 _PARTS = "where parts of several formats were merged, decompress each by itself"
@@ -60,6 +62,7 @@ _LATER = {
     "follows",
 }
 _LATER |= {"resolutions", "array", "shared", "parts", "head", "body", "listed", "called", "bytes_at", "behind"}
+_LATER |= {"beside"}
 _RUNS, _CHUNKS, _MODELS, _ABOUT = (f"{FOLDER}/{name}" for name in ("runs", "chunks", "models", "about"))
 
 
@@ -191,6 +194,12 @@ class Run:
     options: str = ""  # `Options.digest`
     graft: Graft | None = None  # if all but the jets was copied as it is; `carried` and `copied` are empty then
     follows: bool = False  # whether the run before is of another tree of the same file
+
+    @property
+    def source_bytes(self) -> int:
+        """The bytes of the input; of a part of a file, its share of them."""
+        size, (number, parts) = self.source["bytes"], self.source.get("part", (0, 1))
+        return size * (number + 1) // max(1, parts) - size * number // max(1, parts)
 
     @property
     def restored(self) -> set[str]:
@@ -335,6 +344,11 @@ class Contents:
     def over_runs(self, name: str) -> list[CompressedCollection]:
         """The collection of this name in every run."""
         return [entry for run in self.runs for entry in run.collections if entry.collection.name == name]
+
+    @property
+    def source_bytes(self) -> int:
+        """The bytes of all inputs; of a part of a file, its share."""
+        return sum(run.source_bytes for run in self.runs if not run.follows)
 
     @property
     def left_out(self) -> list[LeftOut]:
@@ -657,17 +671,22 @@ def info(named: Named) -> InfoReport:
 
 def _described_file(path: Location, source: Source, contents: Contents) -> InfoReport:
     found = contents.of_trees()
-    collections = {tree: _collections_of(source.trees[tree], one) for tree, one in found.items()}
+    told = {tree: _collections_of(source.trees[tree], one) for tree, one in found.items()}
+    collections = [replace(c, name=contents.shown(tree, c.name)) for tree, known in told.items() for c in known]
+    jets = sum(collection.jets for collection in collections if collection.columns is None)
+    after = sum(collection.bytes for collection in collections)
     return InfoReport(
         file=str(path),
         bytes=path.stat().st_size,
+        bytes_file_in=contents.source_bytes,
+        bytes_jets_in=sum(collection.bytes_in for collection in collections),
+        bytes_jets_out=after,
+        bytes_per_jet=after / jets if jets else None,
         tree=contents.tree,
-        trees=[_described_tree(source.trees[tree], told) for tree, told in collections.items()],
+        trees=[_described_tree(source.trees[tree], known) for tree, known in told.items()],
         entries=sum(source.trees[tree].entries for tree in found),
-        jets=sum(entry.jets for run in contents.runs for entry in run.collections),
-        collections=[
-            replace(one, name=contents.shown(tree, one.name)) for tree, told in collections.items() for one in told
-        ],
+        jets=jets,
+        collections=collections,
         carried=sum(one.runs[0].carried_number for one in found.values()),
         dropped=contents.dropped,
         left_out=contents.left_out,
@@ -677,14 +696,14 @@ def _described_file(path: Location, source: Source, contents: Contents) -> InfoR
 
 def _collections_of(tree: Tree, contents: Contents) -> list[StoredCollection]:
     names = dict.fromkeys(entry.collection.name for run in contents.runs for entry in run.collections)
-    return [_described(name, contents.runs, tree) for name in names]
+    return [_described(name, contents, tree) for name in names]
 
 
 def _described_tree(tree: Tree, collections: Sequence[StoredCollection]) -> TreeReport:
     return TreeReport(
         name=tree.name,
         entries=tree.entries,
-        jets=sum(one.jets for one in collections),
+        jets=sum(one.jets for one in collections if one.columns is None),
         bytes_in=sum(one.bytes_in for one in collections),
         bytes_out=sum(one.bytes for one in collections),
     )
@@ -692,15 +711,17 @@ def _described_tree(tree: Tree, collections: Sequence[StoredCollection]) -> Tree
 
 def bits_of(entry: CompressedCollection) -> dict[str, float]:
     """The bits of each variable in the words; empty for latents without a grid."""
+    if entry.collection.beside:
+        return {v: c["bits"] for v, c in zip(entry.collection.branches, entry.codec["columns"], strict=True)}
     if "levels" not in entry.codec:
         return {}
     pairs = zip(entry.collection.coded, entry.codec["levels"], strict=True)
     return {v: round(math.log2(n), 2) for v, n in pairs}
 
 
-def _described(name: str, runs: list[Run], tree: Tree) -> StoredCollection:
+def _described(name: str, contents: Contents, tree: Tree) -> StoredCollection:
     """The facts of a collection, summed over all runs of a merged file."""
-    found = [(run, entry) for run in runs for entry in run.collections if entry.collection.name == name]
+    found = [(run, entry) for run in contents.runs for entry in run.collections if entry.collection.name == name]
     entries = [entry for _, entry in found]
     jets = sum(entry.jets for entry in entries)
     size = tree.compressed_bytes(stand_ins(entries[0].collection, found[0][0].counters))
@@ -709,13 +730,37 @@ def _described(name: str, runs: list[Run], tree: Tree) -> StoredCollection:
         branches=entries[0].collection.branches,
         units=entries[0].collection.units,
         floors=storage_of(entries[0].collection).floors,
+        precision=loosest([entry.precision for entry in entries]),
+        max_error=merge_largest(entry.max_error for entry in entries),
         jets=jets,
         exact_jets=sum(entry.exact_jets for entry in entries),
         bytes_in=sum(entry.bytes_in for entry in entries),
         bytes=size,
         bytes_per_jet=size / jets if jets else None,
         resolutions=entries[0].collection.resolution_texts,
+        columns=_columns_of(found[0][0], entries[0]) if entries[0].collection.beside else None,
     )
+
+
+def _columns_of(run: Run, entry: CompressedCollection) -> list[StoredColumn]:
+    """The columns of other numbers of jets, with the names of what each is told by."""
+    four = [c.collection for c in run.collections if c.collection.name == entry.collection.beside]
+    codec, names = ColumnsCodec.of_config(entry.codec), list(entry.collection.branches)
+    given = [four[0].branches.get(v, v) for v in four[0].coded] if four and four[0].packed else []
+    given = given or [*(four[0].latents if four else ())]
+    if len(given) != codec.given or len(names) != len(codec.columns):
+        raise ValueError(f"'{entry.collection.name}' is told by {codec.given} others")
+    known = [*given, *names]
+    return [
+        StoredColumn(
+            branch=name,
+            kind=column.kind.name,
+            precision=column.bound.text if column.bound else "exact",
+            bits=column.bits,
+            told_by=[known[parent] for parent in column.parents],
+        )
+        for name, column in zip(names, codec.columns, strict=True)
+    ]
 
 
 def _described_run(run: Run, contents: Contents) -> RunReport:

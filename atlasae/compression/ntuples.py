@@ -1,6 +1,7 @@
 """Compression and decompression of RNTuples whose sealed pages are copied: only the fields of jets are taken out."""
 
 import re
+from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -89,8 +90,12 @@ class NtupleFile:
 
 
 def is_to_be_grafted(opened: Opened, options: Options) -> bool:
-    """Whether an input is an RNTuple that is to stay one, whose pages are copied."""
-    asked = options.rewrite or options.compression is not None or options.packed
+    """Whether an input is an RNTuple that is to stay one, whose pages are copied.
+
+    The jets of others, which would be lost if it were left alone, are kept by writing all anew.
+    """
+    asked = options.rewrite or options.compression is not None or options.packed or bool(options.whole_jets)
+    asked = asked or (options.only_jets and bool(opened.others))
     tree = opened.tree_read
     return bool(tree and tree.is_rntuple and not asked and options.rntuple is not False and not opened.part)
 
@@ -231,7 +236,7 @@ def write_restored_ntuple(source: Source, contents: Contents, path: Path, progre
         digests = Digests(file.records, file.trees, edges)
         composer.copy_all(file.trees, digests.seen)
         with damage(what, *FACTS):
-            fills = undo(file.main.ntuple, Surgery.from_json(_ntuple(run).surgery))
+            fills = undo(file.main.ntuple, Surgery.from_json(_ntuple(run).surgery), _cut(contents.runs))
             writer = file.main.writer(composer, fills, compression, edges[run.tree])
         for _, events in restored_events(source, contents, progress):
             with damage(what):
@@ -243,6 +248,16 @@ def write_restored_ntuple(source: Source, contents: Contents, path: Path, progre
         for message in _damaged(file, contents, found, digests):
             raise DamagedFileError(message)
         composer.finish(file.trees)
+
+
+def _cut(runs: Sequence[Run]) -> dict[str, int]:
+    """The bits of the mantissas of branches whose numbers were rounded in all runs."""
+    found = defaultdict[str, list[int]](list)
+    for collection in (entry.collection for run in runs for entry in run.collections):
+        for variable, rounding in (collection.roundings or {}).items():
+            if rounding.bits is not None and variable in collection.branches:
+                found[collection.branches[variable]].append(rounding.bits)
+    return {branch: max(bits) for branch, bits in found.items() if len(bits) == len(runs)}
 
 
 def is_ntuple(contents: Contents) -> bool:

@@ -1,8 +1,9 @@
-"""The packed layout: the four branches of a collection as one branch of bytes, and back."""
+"""The packed layouts: the four branches of a collection, or all others of its jets, as bytes, and back."""
 
 import lzma
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, ClassVar, Self
 
 import awkward as ak
@@ -10,12 +11,21 @@ import numpy as np
 import numpy.typing as npt
 
 from atlasae.codecs.codec import RowCoder, encode_and_compare
+from atlasae.codecs.columns import CodedColumn, ColumnsCodec, fit_columns
 from atlasae.codecs.dither import MASK
+from atlasae.codecs.entropy import Cells
 from atlasae.codecs.lattice import Lattice, ShiftedLattice
 from atlasae.codecs.packed import Columns, PackedCodec
 from atlasae.codecs.priors import Priors, default_priors, packaged_priors
 from atlasae.codecs.resolved import ResolvedLattice, ResolvedSteps, lattice_of
-from atlasae.compression.collection import CompressedJets, Compressor, Start, as_rounded, or_other_units
+from atlasae.compression.collection import (
+    CompressedJets,
+    Compressor,
+    FileLayout,
+    JetsLayout,
+    Start,
+    as_rounded,
+)  # fmt: skip
 from atlasae.compression.format import CompressedCollection, Run
 from atlasae.compression.plan import Options, Plan
 from atlasae.errors import DamagedFileError, UserError
@@ -24,14 +34,14 @@ from atlasae.files.damage import FACTS, damage
 from atlasae.files.events import Array, Counts, counts_of, unflatten
 from atlasae.files.remote import local
 from atlasae.jets.collections import Collection
-from atlasae.jets.columns import to_branches, to_coded_columns
+from atlasae.jets.columns import settle_by, to_branches, to_coded_columns
 from atlasae.jets.coordinates import Bools
 from atlasae.jets.padding import Codes, Config, Padding
-from atlasae.jets.reading import settle_by
 from atlasae.jets.stored import Storage, blocks, storage_of
-from atlasae.jets.variables import JET
+from atlasae.jets.variables import JET, Variable, VariableList
 
 _FINEST = 1e-5  # smallest bound: tables of finer grids take too long to compute
+_LEARNED = 50_000  # jets of the sample from which kinds and contexts of columns are found
 MOST_JETS = 2**25  # in a chunk
 WORD = np.dtype("<u4")
 _EXACT = [{"id": lzma.FILTER_LZMA1, "preset": 9, "lc": 1, "lp": 0, "pb": 0, "dict_size": 1 << 20}]  # for byte planes
@@ -91,26 +101,156 @@ class PackedLayout:
         codes = self.codec.padding.find(columns)
         exact = found.exact & (codes == 0)
         content = pack_chunk(self.codec, found.latents.T, exact, counts, columns, codes, key)
-        lengths = np.zeros(len(counts), np.int64)
-        lengths[:1] = len(content)
-        values = np.frombuffer(content if len(counts) else b"", np.uint8)
         (name,) = self.collection.latents
-        return CompressedJets({name: unflatten(values, lengths, jagged=True)}, exact, found.largest)
+        return CompressedJets(_in_first(name, content, counts), exact, found.largest)
 
     def restore(
         self, events: Mapping[str, ak.Array], counts: Counts, wanted: Sequence[str] | None = None
     ) -> dict[str, ak.Array]:
         """The original branches, always all; the inverse of `compress`. Raises ValueError for invalid bytes."""
         (name,) = self.collection.latents
-        content = ak.to_numpy(ak.flatten(events[name], axis=None)).astype(np.uint8).tobytes()
-        storage = storage_of(self.collection)
+        content, storage = _bytes(events[name]), storage_of(self.collection)
         columns = unpack_chunk(self.codec, storage, content, counts) if len(counts) else _empty(storage)
         return to_branches(self.collection, columns, counts)
 
+    def told(self, events: Mapping[str, ak.Array], counts: Counts) -> list[Cells]:
+        """What tells of other numbers of the jets: one more than their cells, or 0 for exact jets and padding."""
+        (name,) = self.collection.latents
+        if not len(counts):
+            return [np.empty(0, np.int32)] * len(self.collection.coded)
+        unpacked = unpacked_chunk(self.codec, storage_of(self.collection), _bytes(events[name]), counts)
+        found = np.zeros((unpacked.cells.shape[0], int(counts.sum())), np.int32)
+        found[:, unpacked.coded] = unpacked.cells + 1
+        return list(found)
+
     @property
     def why_exact(self) -> str:
-        """The likely reason why many jets are exact, for a note."""
-        return "they are beyond the grid, or unphysical" + or_other_units(self.collection)
+        """The likely reason why many jets are exact, for a note; empty where it is the jets."""
+        return ""
+
+
+@dataclass(frozen=True)
+class ColumnsLayout:
+    """Other numbers of the jets of a collection: those of a chunk as bytes in its first entry.
+
+    Each column is told by others, and by the stand-ins of the jets' four-momenta, in whatever layout these are.
+    """
+
+    collection: Collection
+    codec: ColumnsCodec
+    jets: JetsLayout
+    by_chunk: ClassVar[bool] = True
+
+    @classmethod
+    def from_config(cls, entry: CompressedCollection, jets: JetsLayout) -> Self:
+        """The layout of a compressed collection beside these jets; raises DamagedFileError."""
+        with damage(f"the codec of '{entry.collection.name}'", *FACTS):
+            codec = ColumnsCodec.of_config(entry.codec)
+            if wrong := [dtype for dtype in _dtypes(entry.collection) if dtype.kind not in "biuf"]:
+                raise ValueError(f"columns of type {wrong[0]}")
+            if len(codec.columns) != len(entry.collection.branches):
+                raise ValueError(f"{len(codec.columns)} columns")
+            return cls(entry.collection, codec, jets)
+
+    def counts(self, run: Run, events: Mapping[str, ak.Array]) -> Counts:
+        """The number of jets in each compressed event."""
+        return self.jets.counts(run, events)
+
+    def compress(self, columns: Sequence[Array], counts: Counts, bounds: dict[str, float]) -> CompressedJets:
+        """The branch of bytes of a chunk; `columns` are followed by what the jets tell of them (`JetsLayout.told`)."""
+        n, number = len(columns[0]), len(self.codec.columns)
+        if n > MOST_JETS:
+            raise UserError(f"{n} jets in a chunk, {MOST_JETS} at most: give a smaller --step-size")
+        told = [np.asarray(column, np.int32) for column in columns[number:]]
+        content = self.codec.encode(columns[:number], told)
+        (name,) = self.collection.latents
+        rounded = [place for place, column in enumerate(self.codec.columns) if column.bound]
+        back = self.codec.decode(content, [column.dtype for column in columns[:number]], n, lambda: told, rounded)
+        largest = dict.fromkeys(bounds, 0.0)
+        for place, branch in enumerate(self.collection.branches):
+            if bound := self.codec.columns[place].bound:
+                largest[branch] = float(bound.errors(columns[place], back[place]).max(initial=0.0))
+        return CompressedJets(_in_first(name, content, counts), np.zeros(n, bool), largest)
+
+    def restore(
+        self, events: Mapping[str, ak.Array], counts: Counts, wanted: Sequence[str] | None = None
+    ) -> dict[str, ak.Array]:
+        """The original branches of all variables, or of those wanted; the inverse of `compress`.
+
+        Others are decoded only if they tell of them. Raises ValueError for invalid bytes.
+        """
+        collection = self.collection
+        (latent,) = collection.latents
+        asked = set(collection.branches if wanted is None else wanted)
+        branches = {variable: name for variable, name in collection.branches.items() if variable in asked}
+        dtypes = _dtypes(collection)
+        places = [place for place, variable in enumerate(collection.branches) if variable in branches]
+        if len(counts):
+            told = partial(self.jets.told, events, counts)
+            found = self.codec.decode(_bytes(events[latent]), dtypes, int(counts.sum()), told, places)
+        else:
+            found = {place: np.empty(0, dtypes[place]) for place in places}
+        return to_branches(replace(collection, branches=branches), [found[place] for place in places], counts)
+
+    @property
+    def why_exact(self) -> str:
+        """The likely reason why many numbers are exact, for a note."""
+        return "they are unlike those of the sample"
+
+
+@dataclass
+class ColumnsCompressor(Compressor[ColumnsLayout]):
+    """Compresses other numbers of jets, whose stand-ins are among the branches of the chunk already."""
+
+    def _stored(self, columns: Sequence[Array], counts: Counts, events: Mapping[str, ak.Array]) -> CompressedJets:
+        return self.layout.compress([*columns, *self.layout.jets.told(events, counts)], counts, self.bounds)
+
+
+def start_columns(
+    collection: Collection, jets: Compressor[FileLayout], options: Options, sample: Mapping[str, ak.Array], whole: bool
+) -> ColumnsCompressor:
+    """The compressor of other numbers of jets, with kinds and contexts found in a sample; raises UserError.
+
+    `whole`: the sample is all of the input.
+    """
+    layout: Any = jets.layout
+    events = _first_jets(collection, sample)
+    coded, counts = to_coded_columns(jets.collection, events)
+    told = layout.told(layout.compress(coded, counts, jets.bounds).branches | dict(events), counts)
+    columns = to_coded_columns(collection, events)[0]
+    bounds = [
+        options.precision.of_column(name) if column.dtype.kind == "f" else None
+        for name, column in zip(collection.branches, columns, strict=True)
+    ]
+    order, codec = fit_columns(columns, bounds, told, whole and events is sample)
+    names = [list(collection.branches)[place] for place in order]
+    ordered = replace(
+        collection,
+        branches={name: name for name in names},
+        dtypes={name: collection.dtypes[name] for name in names},
+        terms=VariableList(tuple(map(_variable, names, codec.columns))).to_json(),
+    )
+    kept = {name: column.bound.size if column.bound else 0.0 for name, column in zip(names, codec.columns, strict=True)}
+    return ColumnsCompressor(ColumnsLayout(ordered, codec, layout), kept)
+
+
+def _dtypes(collection: Collection) -> list[np.dtype[Any]]:
+    """The types of the variables of a collection."""
+    return [np.dtype(collection.dtypes[variable]) for variable in collection.branches]
+
+
+def _variable(name: str, column: CodedColumn) -> Variable:
+    """What a list of variables tells of a column."""
+    if column.bound is None:
+        return Variable(name, "exact")
+    return Variable(name, "linear" if column.bound.absolute else "relative", column.bound.size)
+
+
+def _first_jets(collection: Collection, sample: Mapping[str, ak.Array]) -> Mapping[str, ak.Array]:
+    """The first events of a sample with about `_LEARNED` jets."""
+    ends = np.cumsum(ak.num(sample[next(iter(collection.branches))]))
+    most = int(np.searchsorted(ends, _LEARNED))
+    return sample if most >= len(ends) else {name: array[: most + 1] for name, array in sample.items()}
 
 
 def steps_apart(storage: Storage) -> float:
@@ -206,8 +346,29 @@ def pack_chunk(
     return np.array(head, WORD).tobytes() + kept + words.astype(WORD).tobytes()
 
 
-def unpack_chunk(codec: PackedCodec, storage: Storage, content: bytes, counts: Counts) -> list[npt.NDArray[np.generic]]:
-    """The four columns of a chunk; the inverse of `pack_chunk`."""
+@dataclass(frozen=True)
+class UnpackedChunk:
+    """The cells (4 x n) of the jets of a chunk that are neither exact nor padding, and all that is told of the others.
+
+    `where` are the exact jets, with their values in `originals`, `there` all others, with their padding codes; `key` is
+    that of shifted cells, if there is one.
+    """
+
+    cells: Columns
+    where: npt.NDArray[np.int64]
+    originals: list[Array]
+    there: npt.NDArray[np.int64]
+    codes: Codes
+    key: list[int]
+
+    @property
+    def coded(self) -> npt.NDArray[np.int64]:
+        """The jets of the cells."""
+        return np.asarray(self.there[self.codes == 0])
+
+
+def unpacked_chunk(codec: PackedCodec, storage: Storage, content: bytes, counts: Counts) -> UnpackedChunk:
+    """What the bytes of a chunk tell; raises ValueError for invalid ones."""
     jets, begin = int(counts.sum()), WORD.itemsize * (2 + any(codec.lattice.shifted))
     number, size, *key = np.frombuffer(content[:begin], WORD).tolist()
     where, originals = _kept(content[begin : begin + size], number, jets, storage)
@@ -215,19 +376,23 @@ def unpack_chunk(codec: PackedCodec, storage: Storage, content: bytes, counts: C
     exact[where] = True
     words = np.frombuffer(content[begin + size :], WORD).astype(np.uint32)
     cells, codes = codec.decode_padded(words, counts_of(~exact, counts))
-    columns = _empty(storage, jets)
-    there = np.flatnonzero(~exact)
-    jets_there = there[codes == 0]
-    for block in blocks(cells.shape[1]):
+    return UnpackedChunk(cells, where, originals, np.flatnonzero(~exact), codes, key)
+
+
+def unpack_chunk(codec: PackedCodec, storage: Storage, content: bytes, counts: Counts) -> list[npt.NDArray[np.generic]]:
+    """The four columns of a chunk; the inverse of `pack_chunk`."""
+    found, jets = unpacked_chunk(codec, storage, content, counts), int(counts.sum())
+    columns, jets_there = _empty(storage, jets), found.coded
+    for block in blocks(found.cells.shape[1]):
         rows = jets_there[block]
-        coder = coder_of(codec.lattice, sum(key), rows)
-        restored = storage.to_columns(storage.from_rows(coder.decode(cells[:, block].T)))
+        coder = coder_of(codec.lattice, sum(found.key), rows)
+        restored = storage.to_columns(storage.from_rows(coder.decode(found.cells[:, block].T)))
         for column, values in zip(columns, restored, strict=True):
             column[rows] = values
-    for column, values in zip(columns, originals, strict=True):
-        column[where] = values
+    for column, values in zip(columns, found.originals, strict=True):
+        column[found.where] = values
     all_codes = np.zeros(jets, np.int32)
-    all_codes[there] = codes
+    all_codes[found.there] = found.codes
     codec.padding.fill(columns, all_codes)
     return columns
 
@@ -251,6 +416,18 @@ def _kept(content: bytes, number: int, jets: int, storage: Storage) -> tuple[npt
     if (np.diff(where) <= 0).any() or where[-1] >= jets:
         raise ValueError("indices of exact jets are invalid")
     return where, parts[1:]
+
+
+def _bytes(branch: ak.Array) -> bytes:
+    """The bytes of a chunk, all of which are in its first entry."""
+    return bytes(ak.to_numpy(ak.flatten(branch, axis=None)).astype(np.uint8).tobytes())
+
+
+def _in_first(name: str, content: bytes, counts: Counts) -> dict[str, ak.Array]:
+    """The branch of the bytes of a chunk."""
+    lengths = np.zeros(len(counts), np.int64)
+    lengths[:1] = len(content)
+    return {name: unflatten(np.frombuffer(content if len(counts) else b"", np.uint8), lengths, jagged=True)}
 
 
 def _planes(values: Array) -> bytes:

@@ -6,9 +6,13 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
+from fnmatch import fnmatchcase
 from os import PathLike, fspath
 from pathlib import Path
 from typing import Any, Generic, Self, TypeVar, overload
+
+import awkward as ak
+import numpy as np
 
 from atlasae.errors import UserError
 from atlasae.files.branches import FOLDER, LIST, Branch, Unwritable, listed
@@ -18,8 +22,10 @@ from atlasae.files.trees import Tree
 from atlasae.files.writing import UNNAMED, can_name, parse_compression
 from atlasae.jets.collections import Collection, in_records, lone_counters, made_places, name_counters, read_units
 from atlasae.jets.inputs import Opened, Part, find_in, open_input
-from atlasae.jets.precision import Precision
+from atlasae.jets.names import spelled
+from atlasae.jets.precision import PROMISED, Precision
 from atlasae.jets.recognition import (
+    columns_beside,
     list_collection,
     match_branches,
     read_patterns,
@@ -27,6 +33,7 @@ from atlasae.jets.recognition import (
 from atlasae.jets.variables import read_variables
 from atlasae.report import some
 
+_COUNTED = 100_000  # entries whose lists are counted at once
 _BYTES = {"b": 1, "kb": 1_000, "mb": 1_000_000, "gb": 1_000_000_000}
 _NTUPLE_NAME = re.compile(r"[^./ \\\x00-\x1f\x7f]+")  # ROOT::Internal::EnsureValidNameForRNTuple
 _NO_NAME = "where ROOT allows no dots, slashes, blanks, backslashes or control signs"
@@ -101,6 +108,7 @@ class Options:
         force: whether to replace an output that exists.
         read_back: whether to read the output back and compare it with the input, before it gets its name.
         part: the part of the file to compress; by default all of it.
+        whole_jets: collections (names or wildcards) of which all other numbers of their jets are packed, too.
         rewrite: whether to write everything anew, also what could be copied byte for byte.
 
     >>> atlasae.Options(precision=1e-4, jets="Jet_", step_size="20 MB").jets
@@ -128,6 +136,7 @@ class Options:
     read_back: bool = True
     part: Part | None = None
     rewrite: bool = False
+    whole_jets: Taken[str | Iterable[str], tuple[str, ...]] = Taken(read_patterns, ())
 
     def __post_init__(self) -> None:
         for option in fields(self):
@@ -140,6 +149,19 @@ class Options:
                 raise UserError(f"{name} {given!r} is no text")
         if self.compression:
             parse_compression(self.compression)
+        self._check_whole_jets()
+
+    def _check_whole_jets(self) -> None:
+        """Raise UserError for options that do not go with `whole_jets`, or need it."""
+        if self.precision.columns and not self.whole_jets:
+            name = self.precision.columns[0][0]
+            raise UserError(
+                f"--precision '{self.precision.text}' names '{name}', which is none of {', '.join(PROMISED)}: "
+                "add --whole-jets, which compresses other numbers of jets, too"
+            )
+        if self.whole_jets and (self.variables or self.rntuple):
+            wrong = "--variables" if self.variables else "--format rntuple"
+            raise UserError(f"--whole-jets packs the numbers of jets into a TTree: leave out {wrong}")
 
     @property
     def layout(self) -> str:
@@ -243,6 +265,7 @@ def make_plan(opened: Opened, options: Options, grafted: bool = False) -> Plan:
     places, aliases = (tree.places, tree.aliases) if tree else ({}, {})
     as_it_was = tree.compression if tree else None
     collections = _collections(opened, options)
+    collections += _beside(opened, collections, options)
     if grafted and options.rntuple:
         collections = [in_records(collection, always=True) for collection in collections]
     jets = {name for collection in collections for name in collection.branches.values()}
@@ -270,7 +293,11 @@ def make_plan(opened: Opened, options: Options, grafted: bool = False) -> Plan:
         originals=[*(name for name in names if name in originals), *aliases],
         counters=counters,
         dropped=sorted(dropped - implied) + [u.name for u in unwritable],
-        notes=_alone(opened) if grafted else _notes(opened, options, implied, collections, aliases),
+        notes=[
+            *_without_others(collections, options),
+            *(_alone(opened) if grafted else _notes(opened, options, implied, collections, aliases)),
+            *_exact_beside(collections, [name for name in names if name not in dropped]),
+        ],
         aliases=aliases,
         places={name: places[name] for name in (*originals, *aliases) if name in places} if options.rntuple else {},
         counted={name: counters[name] for name in names if name in originals and counters.get(name) in stay},
@@ -278,6 +305,23 @@ def make_plan(opened: Opened, options: Options, grafted: bool = False) -> Plan:
         grafted=grafted,
         recompression=parse_compression(options.compression) if options.compression else None,
     )
+
+
+def _exact_beside(collections: Sequence[Collection], names: Sequence[str]) -> list[str]:
+    """A note on what is kept bit for bit and tells more of jets than their bounds: jet_px beside jet_pt."""
+    prefixes = {collection.prefix: collection for collection in collections if collection.holds_jets}
+    taken = {name for collection in collections for name in collection.branches.values()}
+    found = [
+        name
+        for name in names
+        if name not in taken
+        and (read := spelled(name))
+        and (jets := prefixes.get(read.prefix))
+        and read.variable not in jets.variables
+    ]
+    if not found:
+        return []
+    return [f"kept bit for bit beside jets within a bound, of which they tell more: {some(found)} (--drop)"]
 
 
 def _alone(opened: Opened) -> list[str]:
@@ -339,6 +383,8 @@ def leave(plan: Plan, collections: Sequence[Collection]) -> Plan:
     """The plan for a tree that is copied, where these collections and what shares their branches stay as they are."""
     out = {name for collection in collections for name in collection.branches.values()}
     left = [collection for collection in plan.collections if out & set(collection.branches.values())]
+    alone = {collection.name for collection in left}
+    left += [collection for collection in plan.collections if collection.beside in alone and collection not in left]
     gone = {name for c in left for name in (*c.branches.values(), *c.latents, *c.exact.values())}
     names = some(f"'{collection.name}'" for collection in left)
     return replace(
@@ -348,6 +394,22 @@ def leave(plan: Plan, collections: Sequence[Collection]) -> Plan:
         counters={name: counter for name, counter in plan.counters.items() if name not in gone},
         counted={name: counter for name, counter in plan.counted.items() if name not in gone},
         notes=[*plan.notes, f"left as they are, since they are stored in a way of their own: {names}"],
+    )
+
+
+def leave_columns(plan: Plan, names: Sequence[str]) -> Plan:
+    """The plan for a file that is copied, where these branches of other numbers of jets stay as they are."""
+    found = [
+        replace(c, branches={name: name for name in c.branches if name not in names}) if c.beside else c
+        for c in plan.collections
+    ]
+    return replace(
+        plan,
+        collections=[collection for collection in found if collection.branches],
+        originals=[name for name in plan.originals if name not in names],
+        counters={name: counter for name, counter in plan.counters.items() if name not in names},
+        counted={name: counter for name, counter in plan.counted.items() if name not in names},
+        notes=[*plan.notes, f"left as they are, since they are stored in a way of their own: {some(names)}"],
     )
 
 
@@ -375,6 +437,62 @@ def _collections(opened: Opened, options: Options) -> list[Collection]:
     variables = read_variables(options.variables)
     found = [list_collection(opened.events.branches, variables.names, variables.to_json())]
     return [in_records(c) for c in found] if options.rntuple else found
+
+
+def _beside(opened: Opened, collections: Sequence[Collection], options: Options) -> list[Collection]:
+    """The collections of other numbers of the jets of `--whole-jets`; raises UserError for names that no jets have."""
+    taken = {name for collection in collections for name in collection.branches.values()}
+    found = []
+    for pattern in options.whole_jets:
+        if not opened.others and not any(fnmatchcase(collection.name, pattern) for collection in collections):
+            names = ", ".join(f"'{collection.name}'" for collection in collections)
+            raise UserError(f"--whole-jets '{pattern}' names none of {names}: give one of these, or nothing for all")
+    for collection in collections:
+        if any(fnmatchcase(collection.name, pattern) for pattern in options.whole_jets):
+            branches = [b for b in _counted_alike(opened, collection) if b.name not in taken]
+            branches = [b for b in branches if not any(fnmatchcase(b.name, pattern) for pattern in options.drop)]
+            taken |= {branch.name for branch in branches}
+            found += [columns_beside(collection, branches)] if branches else []
+    if not opened.others:
+        _refuse_unmatched(options, [name for collection in found for name in collection.branches])
+    return found
+
+
+def _refuse_unmatched(options: Options, names: Sequence[str]) -> None:
+    """Raise UserError for a precision of other numbers than jets have."""
+    for glob, _ in options.precision.columns:
+        if glob != "*" and not any(fnmatchcase(name, glob) for name in names):
+            raise UserError(f"--precision names '{glob}', but no other number of jets: there are {some(names, 4)}")
+
+
+def _without_others(collections: Sequence[Collection], options: Options) -> list[str]:
+    """A note where `--whole-jets` has found nothing."""
+    if not options.whole_jets or any(collection.beside for collection in collections):
+        return []
+    return ["--whole-jets has found no other numbers of jets: lists of numbers, as many as there are jets"]
+
+
+def _counted_alike(opened: Opened, collection: Collection) -> Iterator[Branch]:
+    """The branches of lists of numbers with as many in each entry as there are jets."""
+    if not collection.jagged or collection.array:
+        return
+    first = next(iter(collection.branches.values()))
+    for branch in opened.events.branches:
+        if branch.jagged and branch.holds_numbers and branch.dtype[1] in "biuf":
+            same = branch.counter == collection.counter
+            if same if branch.counter else (same and _same_lengths(opened, collection.prefix, branch.name, first)):
+                yield branch
+
+
+def _same_lengths(opened: Opened, prefix: str, name: str, jets: str) -> bool:
+    """Whether a branch without counter has the prefix of the jets, and lists as long as theirs in all entries."""
+    if not (prefix and name.startswith(prefix)):
+        return False
+    for start in range(0, opened.events.entries, _COUNTED):
+        found = opened.events.read([name, jets], start, min(start + _COUNTED, opened.events.entries))
+        if found[name].ndim != 2 or not np.array_equal(ak.num(found[name]), ak.num(found[jets])):
+            return False
+    return True
 
 
 def _refuse_unpacked(options: Options) -> None:
@@ -429,7 +547,7 @@ def _notes(
         notes.append(f"counters are written as int32: {', '.join(retyped)}")
     known = {branch.name for branch in branches}
     made = [name for name in implied if name not in known and not name.endswith(("exact", "packed"))]
-    if made and not options.rntuple:
+    if made and not options.rntuple and opened.source:
         notes.append(f"vectors are written as counted arrays; {len(made)} counters such as {sorted(made)[0]} are new")
     notes += [] if options.rntuple else _notes_of_trees(opened, options)
     if opened.tree_read and opened.tree_read.is_rntuple:

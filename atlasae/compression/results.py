@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
-from atlasae.pages import left_out_lines, note_lines, size_text
+from atlasae.pages import brief_note_lines, left_out_lines, note_lines, size_text
 from atlasae.report import Facts, LeftOut, Page, PageTable, Report, bound_text, loosest, some
 
 Bounds = Mapping[str, float | None]  # by variable; None is no promise
@@ -48,7 +48,7 @@ class CompressionReport(Report):
     `precision`, `floors` and `bits` are by collection and variable, `max_error` by variable. `carried` and `dropped`
     name branches of the trees with jets, `left_out` lists other objects of the file. Where jets of several `trees` are
     compressed, `tree` is the first, collections and branches are named with their trees (`nominal/Jet`), and numbers
-    are sums.
+    are sums. `details` tells of each collection what `notes` sum up.
     """
 
     entries: int
@@ -71,25 +71,29 @@ class CompressionReport(Report):
     bytes_file_in: int
     bytes_file_out: int
     notes: list[str]
+    details: list[str] | None = None
     output: str
     seconds: float
 
+    @property
+    def verbose_page(self) -> Page:
+        """The report with all notes, and what they say of each collection."""
+        return [*self._tables(), *note_lines(self.notes), *(f"  {line}" for line in self.details or ())]
+
     def _page(self) -> Page:
-        lines = []
-        if self.bytes_per_jet is not None and self.jets:
-            sizes = f"{size_text(self.bytes_jets_in)} -> {size_text(self.bytes_jets_out)}"
-            lines.append(f"jets: {sizes}, {self.bytes_per_jet:.2f} bytes per jet")
-        lines.append(f"whole file: {size_text(self.bytes_file_in)} -> {size_text(self.bytes_file_out)}")
-        lines.append(f"carried: {len(self.carried)} branches; {self.seconds:.1f} s")
+        return [*self._tables(), *brief_note_lines(self.notes)]
+
+    def _tables(self) -> Page:
         return [
             f"{self.output}: {self.jets:,} jets in {self.entries:,} entries of {_of_trees(self.trees)}",
             "",
             *_trees(self.trees),
             *_collections(self.collections),
             "",
-            *lines,
+            *_jet_sizes(self.jets, self.bytes_jets_in, self.bytes_jets_out),
+            file_sizes(self.bytes_file_in, self.bytes_file_out),
+            f"carried: {len(self.carried)} branches; {self.seconds:.1f} s",
             *_dropped(self.dropped),
-            *note_lines(self.notes),
         ]
 
 
@@ -136,8 +140,21 @@ class PlanReport(Report):
         return [*pages, *note_lines(self.notes)]
 
 
-def _collections(entries: Sequence[CollectionReport]) -> list[str | PageTable]:
-    """Tables of collections, and of their variables with bounds, largest errors and bits."""
+def _jet_sizes(jets: int, before: int, after: int) -> list[str]:
+    """A line on the compressed bytes of jets before and after, if there are any."""
+    return [f"jets: {size_text(before)} -> {size_text(after)}, {after / jets:.2f} bytes per jet"] if jets else []
+
+
+def file_sizes(before: int, after: int) -> str:
+    """A line on the bytes of the whole file before and after."""
+    return f"whole file: {size_text(before)} -> {size_text(after)}"
+
+
+def _collections(
+    entries: Sequence[CollectionReport], columns: Sequence[Sequence["StoredColumn"]] = ()
+) -> list[str | PageTable]:
+    """Tables of collections, of their variables with bounds, largest errors and bits, and of their columns."""
+    described = {column.branch for listed in columns for column in listed}
     wholes = [[e.name, e.units or "", f"{e.jets:,}", f"{e.exact_jets:,}", *_sizes(e)] for e in entries]
     by_branch: dict[tuple[str, str], list[CollectionReport]] = {}
     for entry in entries:
@@ -146,13 +163,21 @@ def _collections(entries: Sequence[CollectionReport]) -> list[str | PageTable]:
     variables = [
         [branch, *_promise(variable, *_of_all(variable, found)), f"{bits:.1f}" if bits is not None else ""]
         for (branch, variable), found in by_branch.items()
+        if branch not in described
         for bits in [max((e.bits[variable] for e in found if variable in e.bits), default=None)]
     ]
+    others = [
+        [column.branch, column.kind, column.precision, ", ".join(column.told_by), f"{column.bits:.2f}"]
+        for listed in columns
+        for column in listed
+    ]
+    told = ["", PageTable(["branch", "kind", "precision", "told by", "bits"], others, words=(0, 1, 2, 3))]
     return [
         PageTable(["collection", "unit", "jets", "exact", "bytes per jet", "before"], wholes, words=(0, 1)),
         "",
         PageTable(["branch", "bound", "largest error", "bits"], variables),
-        *_floors((e.name, e.units, e.floors, e.precision) for e in entries),
+        *(told if others else ()),
+        *floor_lines((e.name, e.units, e.floors, e.precision) for e in entries),
         *_resolutions({e.name: e.resolutions for e in entries}),
     ]
 
@@ -165,7 +190,7 @@ def _of_all(variable: str, entries: Sequence[CollectionReport]) -> tuple[Bounds,
     return loosest(bounded) if bounded else {}, {variable: largest}, sum(e.jets for e in entries), resolutions
 
 
-def _floors(entries: Iterable[tuple[str, str | None, Mapping[str, float], Bounds]]) -> list[str]:
+def floor_lines(entries: Iterable[tuple[str, str | None, Mapping[str, float], Bounds]]) -> list[str]:
     """Lines on variables whose errors are relative to a floor where they are smaller, with their collections."""
     named: dict[tuple[str, str], list[str]] = {}
     for name, units, floors, precision in entries:
@@ -247,19 +272,36 @@ class DecompressionReport(Report):
         ]
 
 
+class StoredColumn(Facts):
+    """A branch of other numbers of jets: its kind, its precision, its bits in the sample, and what it is told by."""
+
+    branch: str
+    kind: str
+    precision: str
+    bits: float
+    told_by: list[str]
+
+
 class StoredCollection(Facts):
-    """A collection over all runs of a merged file; `bytes_in` and `bytes` are compressed bytes in baskets."""
+    """A collection over all runs of a merged file; `bytes_in` and `bytes` are compressed bytes in baskets.
+
+    `precision` has the loosest bounds of the runs, `max_error` their largest errors. `columns` describes other numbers
+    of jets, as the first run has them; four-momenta have none.
+    """
 
     name: str
     branches: Mapping[str, str]
     units: str | None
     floors: Mapping[str, float]
+    precision: Bounds
+    max_error: Mapping[str, float]
     jets: int
     exact_jets: int
     bytes_in: int
     bytes: int
     bytes_per_jet: float | None
     resolutions: Terms = None
+    columns: list[StoredColumn] | None = None
 
 
 class RunCollection(Facts):
@@ -289,11 +331,15 @@ class RunReport(Facts):
 class InfoReport(Report):
     """The contents of a compressed file: a run for each tree of jets, several in a merged file.
 
-    Names and sums of several trees are as in a `CompressionReport`.
+    Names and sums of several trees are as in a `CompressionReport`; `bytes_file_in` is the sum of all inputs.
     """
 
     file: str
     bytes: int
+    bytes_file_in: int
+    bytes_jets_in: int
+    bytes_jets_out: int
+    bytes_per_jet: float | None
     tree: str
     trees: list[TreeReport]
     entries: int
@@ -323,7 +369,12 @@ class InfoReport(Report):
             f"{self.carried} branches carried",
             "",
             *_trees(self.trees),
-            *_collections([_of_all_runs(collection, self.runs) for collection in self.collections]),
+            *_collections(
+                [_of_all_runs(c, self.runs) for c in self.collections], [c.columns or [] for c in self.collections]
+            ),
+            "",
+            *_jet_sizes(self.jets, self.bytes_jets_in, self.bytes_jets_out),
+            file_sizes(self.bytes_file_in, self.bytes),
             "",
             made,
             *_dropped(self.dropped),
@@ -343,27 +394,17 @@ def _bounds(run: RunReport) -> str:
 
 
 def _of_all_runs(stored: StoredCollection, runs: Sequence[RunReport]) -> CollectionReport:
-    """A collection of a merged file, with the loosest bounds and the largest errors and bits of its runs."""
-    found = [entry for run in runs for entry in run.collections if entry.name == stored.name]
-    kept = ("name", "branches", "units", "floors", "jets", "exact_jets", "bytes_in", "bytes_per_jet")
-    return CollectionReport(
-        **{key: stored[key] for key in kept},
-        bytes_out=stored.bytes,
-        exponent=None,
-        precision=loosest([entry.precision for entry in found]),
-        max_error=_largest([entry.max_error for entry in found]),
-        bits=_largest([entry.bits for entry in found]),
-        resolutions=stored.resolutions,
-    )
-
-
-def _largest(found: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    return {v: max(numbers.get(v, 0.0) for numbers in found) for v in found[0]}
+    """A collection of a merged file, with the largest bits of its runs."""
+    found = [entry.bits for run in runs for entry in run.collections if entry.name == stored.name]
+    kept = {key: value for key, value in stored.items() if key != "bytes"}
+    bits = {v: max(bits.get(v, 0.0) for bits in found) for v in found[0]}
+    return CollectionReport(**kept, bytes_out=stored.bytes, exponent=None, bits=bits)
 
 
 class IntegrityReport(Report):
     """The result of `verify` on a compressed file alone."""
 
+    bytes: int
     entries: int
     jets: int
     chunks: int
@@ -378,7 +419,7 @@ class IntegrityReport(Report):
         others = ", ".join(f"'{name}'" for name in [*self.trees, *self.objects])
         return [
             f"intact: {self.entries:,} entries, {self.jets:,} jets, {self.chunks:,} chunks of "
-            f"{len(self.branches)} branches",
+            f"{len(self.branches)} branches, {size_text(self.bytes)}",
             *([f"  carried beside it: {others}"] if others else []),
             *(f"  model {sha[:12]} is in the file" for sha in self.models),
             *(f"  {line}" for line in (*_dropped(self.dropped), *left_out_lines(self.left_out))),
@@ -388,10 +429,15 @@ class IntegrityReport(Report):
 class VerificationReport(Report):
     """The result of `verify` against the original: `differences` lists every broken promise.
 
-    `max_error`, `precision`, `floors` and `units` are by collection; `branches` tells how each branch was kept.
+    `collections` has the number of jets of each; `max_error`, `precision`, `floors` and `units` are by collection, too.
+    `branches` tells how each branch was kept.
     """
 
     entries: int
+    jets: int
+    bytes_file_in: int
+    bytes_file_out: int
+    collections: Mapping[str, int]
     max_error: Mapping[str, Mapping[str, float]]
     precision: Mapping[str, Bounds]
     floors: Mapping[str, Mapping[str, float]]
@@ -403,9 +449,9 @@ class VerificationReport(Report):
     resolutions: Mapping[str, Terms] | None = None
 
     def _page(self) -> Page:
-        kept = Counter(self.branches.values())
+        kept, shares = Counter(self.branches.values()), self.resolutions or {}
         rows = [
-            [name, variable, *_promise(variable, self.precision[name], found, 1, (self.resolutions or {}).get(name))]
+            [name, variable, *_promise(variable, self.precision[name], found, self.collections[name], shares.get(name))]
             for name, found in self.max_error.items()
             for variable in self.precision[name]
         ]
@@ -413,9 +459,10 @@ class VerificationReport(Report):
         return [
             f"{self.entries:,} entries compared: {verdict}",
             *(f"  {problem}" for problem in self.differences[:20]),
+            f"  {self.jets:,} jets; {file_sizes(self.bytes_file_in, self.bytes_file_out)}",
             "  branches: " + ", ".join(f"{n} {how}" for how, n in kept.items()),
             *(f"  {line}" for line in (*_dropped(self.dropped), *left_out_lines(self.left_out))),
             *([PageTable(["jets", "variable", "bound", "largest error"], rows, words=(0, 1))] if rows else []),
-            *_floors((name, self.units[name], self.floors[name], self.precision[name]) for name in self.max_error),
+            *floor_lines((name, self.units[name], self.floors[name], self.precision[name]) for name in self.max_error),
             *_resolutions(self.resolutions or {}),
         ]

@@ -1,7 +1,7 @@
 """Compares a compressed file with its original (jets within bounds, all else bit for bit), or checks it alone."""
 
 import shlex
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import compress
 from typing import Any
@@ -10,7 +10,6 @@ import awkward as ak
 import numpy as np
 
 from atlasae.compression.chunks import Chunks, Progress, Salvage, changed_branches, in_turn, restored_events, silent
-from atlasae.compression.collection import merge_largest
 from atlasae.compression.format import Chunk, CompressedCollection, Contents, Run, read_contents
 from atlasae.compression.grafting import compare_grafted, is_grafted, taken_apart
 from atlasae.compression.ntuples import compare_ntuples, damage_in, is_ntuple
@@ -28,8 +27,8 @@ from atlasae.files.tables import is_table
 from atlasae.files.trees import Source, Tree, open_source
 from atlasae.jets.columns import same_bits, to_columns
 from atlasae.jets.inputs import Opened, open_input
-from atlasae.jets.stored import storage_of
-from atlasae.report import bound_text, line_of, loosest, short
+from atlasae.jets.stored import largest_of, rounded_up_to, storage_of
+from atlasae.report import bound_text, line_of, loosest, merge_largest, short
 
 Differences = Callable[[Source], Iterable[str]]  # what differs in a file that was written
 EXACT, WITHIN, DIFFERENT = "bit for bit", "within precision", "different"
@@ -59,6 +58,7 @@ def check_file(compressed: Named, progress: Progress | None = None) -> Integrity
         more = f"; and {len(lost.damage) - 1} more: decompress --salvage" if len(lost.damage) > 1 else ""
         raise DamagedFileError(lost.damage[0] + more)
     return IntegrityReport(
+        bytes=compressed.stat().st_size,
         entries=sum(chunk.entries for chunk in contents.chunks),
         jets=sum(chunk.jets for chunk in contents.chunks),
         chunks=len(contents.chunks),
@@ -117,7 +117,8 @@ class Output:
     """What was written: the contents of its folder, the input opened at each tree of jets, and notes for the user.
 
     `types` are the awkward types of the branches of each of these trees. `differences` finds what differs in all but
-    the jets, where there is a shorter way than by all checksums.
+    the jets, where there is a shorter way than by all checksums. `details` tells of each collection what the notes sum
+    up.
     """
 
     contents: Contents
@@ -125,6 +126,7 @@ class Output:
     notes: list[str]
     types: Mapping[str, Mapping[str, ak.types.Type]]
     differences: Differences | None = None
+    details: Sequence[str] = ()
 
 
 def read_back(source: Source, written: Output, progress: Progress) -> None:
@@ -219,9 +221,10 @@ class Comparison:
         largest, worse = _compare_jets(entry, original, restored)
         self.largest[name] = merge_largest([self.largest.get(name, {}), largest])
         self.differences += [f"{name}: {problem} in {where}" for problem in worse]
-        for branch in entry.collection.branches.values():
+        for variable, branch in entry.collection.branches.items():
             if self.branches[branch] != DIFFERENT:
-                self.branches[branch] = DIFFERENT if worse else WITHIN
+                kept = EXACT if entry.collection.beside and not entry.precision[variable] else WITHIN
+                self.branches[branch] = DIFFERENT if worse else kept
 
 
 def _compare(
@@ -247,12 +250,16 @@ def _compare(
         for tree, comparison in found.items()
         for name in comparison.branches
     }
+    precision = {name: loosest([entry.precision for entry in entries]) for name, entries in collections.items()}
+    largest = {contents.shown(tree, name): e for tree, one in found.items() for name, e in one.largest.items()}
     return VerificationReport(
         entries=sum(comparison.entries for comparison in found.values()),
-        max_error={
-            contents.shown(tree, name): errors for tree, one in found.items() for name, errors in one.largest.items()
-        },
-        precision={name: loosest([entry.precision for entry in entries]) for name, entries in collections.items()},
+        jets=sum(chunk.jets for chunk in contents.chunks),
+        bytes_file_in=contents.source_bytes,
+        bytes_file_out=source.path.stat().st_size,
+        collections={name: sum(entry.jets for entry in entries) for name, entries in collections.items()},
+        max_error={name: rounded_up_to(errors, precision[name]) for name, errors in largest.items()},
+        precision=precision,
         floors={name: storage_of(entries[-1].collection).floors for name, entries in collections.items()},
         units={name: entries[-1].collection.units for name, entries in collections.items()},
         branches=branches,
@@ -364,15 +371,20 @@ def _compare_jets(
         return {}, ["jets per event differ"]
     storage = storage_of(entry.collection)
     own = [variable not in entry.collection.shared for variable in entry.collection.variables]
-    same = same_bits(list(compress(before, own)), list(compress(after, own)))
+    whole = same_bits(list(compress(before, own)), list(compress(after, own)))
+    alone = entry.collection.terms is not None  # each variable is an error of its own, whatever the others are
+    pairs = zip(entry.collection.variables, before, after, strict=True)
+    same = {variable: same_bits([x], [y]) if alone else whole for variable, x, y in pairs}
     with np.errstate(all="ignore"):
         everything = storage.errors(storage.to_values(before), storage.to_values(after))
-    largest = {v: float(e[~same].max(initial=0.0)) for v, e in everything.items() if v in entry.precision}
+    same = {variable: same.get(variable, whole) for variable in everything}
+    largest = {v: e for v in entry.precision for e in largest_of(everything, same.get(v, whole), [v]).values()}
     problems = []
     for variable, bound in entry.precision.items():
         if bound is None:
             continue
-        if beyond := int((~(everything[variable] <= bound) & ~same).sum()):
+        within = everything[variable] <= bound if bound or not entry.collection.beside else np.zeros(len(whole), bool)
+        if beyond := int((~within & ~same[variable]).sum()):
             text = bound_text(bound, variable in storage.layout.resolutions)
             problems.append(f"{beyond} jets beyond {text} in {variable}")
     return largest, problems

@@ -204,7 +204,7 @@ def chosen_entry(path: Location, contents: Contents, jets: str | None) -> Compre
 
     Where there are several trees, its name is that of its tree, a slash, and its own.
     """
-    pairs = [(run.tree, entry) for run in contents.runs for entry in run.collections]
+    pairs = [(run.tree, entry) for run in contents.runs for entry in run.collections if not entry.collection.beside]
     named = [(contents.shown(tree, entry.collection.name), entry) for tree, entry in pairs]
     names = list(dict.fromkeys(name for name, _ in named))
     if jets is None and len(names) > 1:

@@ -15,17 +15,16 @@ import numpy.typing as npt
 import uproot
 
 from atlasae.errors import DamagedFileError, UserError
-from atlasae.files.beside import functions_in, kept_beside, lost_in
 from atlasae.files.branches import Branch, Unwritable
 from atlasae.files.checksums import checksum_bytes
 from atlasae.files.damage import damage, has_traces, is_of_bytes, is_root
-from atlasae.files.leaf_names import mend_leaves
 from atlasae.files.leaves import (
     Structure,
     interpretation_of,
     interpretation_of_member,
     is_of_numbers,
     is_stored_narrower,
+    mend_leaves,
     structure_of,
 )  # fmt: skip
 from atlasae.files.remote import Location, Remote
@@ -39,7 +38,15 @@ from atlasae.files.rntuple import (
     other_names,
     tell_fields,
 )
-from atlasae.files.sources import LocalSource, RemoteSource, guarded, own_classes
+from atlasae.files.sources import (
+    LocalSource,
+    RemoteSource,
+    functions_in,
+    guarded,
+    kept_beside,
+    lost_in,
+    own_classes,
+)
 from atlasae.files.writing import _DEFAULT_COMPRESSION, UNNAMED, Target, can_name, compression_of
 from atlasae.report import line_of, short
 
@@ -172,7 +179,17 @@ class Tree:
             known = [name for name in names if name in self._fields]
             places = {page.locator.offset: int(page.locator.num_bytes) for _, page in self._pages(known)}
             return sum(places.values())  # equal pages are in the file once
-        return sum(int(self._field(name).compressed_bytes) for name in self._holders_of(names))
+        fields = [self._field(name) for name in self._holders_of(names)]
+        return sum(int(field.compressed_bytes) for field in fields) + self._embedded_bytes(fields)
+
+    def _embedded_bytes(self, fields: Iterable[Any]) -> int:
+        """The share of these branches in the compressed bytes of the tree's object, which may hold baskets."""
+        held = sum(len(basket.data) for field in fields for basket in field.embedded_baskets)
+        if not held:
+            return 0
+        key = self._source.parent
+        share = int(key.data_compressed_bytes) / max(1, int(key.data_uncompressed_bytes))
+        return round(held * share)
 
     def _pages(self, names: Sequence[str], start: int = 0, stop: int | None = None) -> Iterator[tuple[int, Any]]:
         """The pages of these fields, each with the bits per number; a column that members share comes once.

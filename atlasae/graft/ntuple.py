@@ -11,7 +11,17 @@ from atlasae.errors import UserError
 from atlasae.files.checksums import checksum_bytes
 from atlasae.files.sources import unpack_blocks
 from atlasae.graft.buffers import REWRITE
-from atlasae.graft.elements import Elements, bytes_of, decode, encode, planes_of, read_plain, split_kind
+from atlasae.graft.elements import (
+    CUT,
+    Elements,
+    bytes_of,
+    decode,
+    encode,
+    encode_cut,
+    planes_of,
+    read_plain,
+    split_kind,
+)
 from atlasae.graft.envelopes import (
     FOOTER,
     HEADER,
@@ -235,6 +245,8 @@ class NtupleWriter:
         step = max(1, _PAGE_BYTES * 8 // column.bits)
         pieces = [values[at : at + step] for at in range(0, len(values), step)]
         pack, planes = self._packing.pack, planes_of(column.kind)
+        if column.kind == CUT:
+            return [(len(piece), pack(encode_cut(piece, column.bits), 1)) for piece in pieces]
         return [(len(piece), pack(encode(column.kind, piece), planes)) for piece in pieces]
 
     def _ranges(self, cluster: Cluster) -> list[Range]:

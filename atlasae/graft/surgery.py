@@ -9,7 +9,7 @@ import numpy as np
 
 from atlasae.errors import UserError
 from atlasae.graft.buffers import REWRITE
-from atlasae.graft.elements import BITS, holds, kind_for
+from atlasae.graft.elements import BITS, CUT, HEAD_OF_FLOAT, holds, kind_for
 from atlasae.graft.fields import (
     COLLECTION,
     Field,
@@ -161,10 +161,11 @@ def fills_of(branch: str, one: Field) -> list[Fill]:
     return [Fill(one.columns[0], branch, ends=True), *fills_of(branch, one.fields[0])]
 
 
-def undo(ntuple: Ntuple, surgery: Surgery) -> list[Fill]:
+def undo(ntuple: Ntuple, surgery: Surgery, cut: Mapping[str, int] | None = None) -> list[Fill]:
     """Make the fields of `ntuple` what they were before `operate`; returns the columns of the branches.
 
-    `ntuple` may be one that ROOT has merged. Raises ValueError where it does not have the fields that were made.
+    `ntuple` may be one that ROOT has merged. `cut` has the bits of the mantissas of branches with rounded numbers,
+    whose columns may have few bits again. Raises ValueError where the RNTuple lacks fields that were made.
     """
     fields = ntuple.fields
     put_back(fields, surgery.made, surgery.taken, surgery.untyped)
@@ -172,7 +173,8 @@ def undo(ntuple: Ntuple, surgery: Surgery) -> list[Fill]:
     for branch, path in surgery.branches.items():
         one = find(fields, _real(fields, path)[-1])
         for _, inner in walk_fields([one]):
-            inner.columns = [_plain(column, inner) for column in inner.columns if not column.representation]
+            bits = (cut or {}).get(branch)
+            inner.columns = [_plain(column, inner, bits) for column in inner.columns if not column.representation]
         fills += fills_of(branch, one)
     filled = {id(fill.column) for fill in fills}
     if any(c.number is None and id(c) not in filled for _, one in walk_fields(fields) for c in one.columns):
@@ -180,9 +182,16 @@ def undo(ntuple: Ntuple, surgery: Surgery) -> list[Fill]:
     return fills
 
 
-def _plain(column: NtupleColumn, one: Field) -> NtupleColumn:
-    """A column for the same numbers: not cut, not in steps, not begun late."""
+def _plain(column: NtupleColumn, one: Field, mantissa: int | None) -> NtupleColumn:
+    """A column for the same numbers: not in steps, not begun late, and cut only if so many bits of mantissas fit."""
     dtype = _FLOATS.get(one.type_name)
+    if (
+        column.kind == CUT
+        and mantissa is not None
+        and len(one.columns) == 1
+        and HEAD_OF_FLOAT + mantissa <= column.bits
+    ):
+        return NtupleColumn(column.kind, column.bits)
     if dtype is None or holds(column.kind, np.dtype(dtype)):
         return NtupleColumn(column.kind, column.bits)
     kind = kind_for(dtype)

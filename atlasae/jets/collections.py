@@ -7,8 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TypedDict
 
 from atlasae.errors import UserError
-from atlasae.files.branches import LIST, Branch
-from atlasae.files.leaf_names import plain
+from atlasae.files.branches import LIST, Branch, plain
 from atlasae.jets.resolution import Resolution
 
 DIMENSIONFUL = frozenset({"pt", "m", "E", "px", "py", "pz"})
@@ -80,6 +79,7 @@ class Collection:
     array: bool = False  # entries are arrays, of as many jets as in every other
     shared: tuple[str, ...] = ()  # variables whose branches are of another collection, in which they are coded
     full_turn: bool = False  # phi is in [0, 2 pi), not in [-pi, pi)
+    beside: str = ""  # the collection of whose jets it has other numbers than the four-momenta (`--whole-jets`)
     resolutions: dict[str, Resolution] | None = None  # by variable, where it is the unit of bounds and errors
 
     @property
@@ -115,13 +115,13 @@ class Collection:
     @property
     def told_by_counter(self) -> bool:
         """Whether nothing but a counter tells how many jets an event has."""
-        return self.packed and self.jagged
+        return self.packed and self.jagged and not self.beside
 
     @property
     def latents(self) -> tuple[str, ...]:
         """The names of the branches that replace the variables: one float32 per word (3 for jets), or one of bytes."""
         if self.packed:
-            return (f"{self.prefix}packed",)
+            return (f"{self.prefix}{'columns' if self.beside else 'packed'}",)
         return tuple(f"{self.prefix}z{j}" for j in range(self.words))
 
     @property
@@ -140,7 +140,7 @@ class Collection:
     @property
     def made_counter(self) -> str:
         """The counter that the exact branches share, or that of the bytes."""
-        return f"n{self.prefix}{'packed' if self.packed else 'exact'}"
+        return f"n{self.prefix}{'columns' if self.beside else 'packed' if self.packed else 'exact'}"
 
 
 def main_collection(jets: Mapping[str, int]) -> str:
@@ -173,7 +173,8 @@ def name_counters(
     for collection in collections:
         if collection.jagged:
             first = next(iter(collection.branches.values()))
-            counter = collection.counter or names.counting(first, collection.name)
+            jets = [counters[name] for c in collections if c.name == collection.beside for name in c.latents]
+            counter = collection.counter or (jets[0] if jets else names.counting(first, collection.name))
             counters |= dict.fromkeys([*collection.latents, *collection.branches.values()], counter)
         counters |= dict.fromkeys(collection.exact.values() or collection.latents, names.made(collection.made_counter))
     for branch in carried:
@@ -234,7 +235,7 @@ def stand_ins(collection: Collection, counters: Mapping[str, str]) -> list[str]:
     """The stand-ins of a collection: latents, exact branches, and the counters made for them."""
     names = [*collection.latents, *collection.exact.values()]
     names.append(counters[names[-1]])
-    if collection.jagged and collection.counter is None:
+    if collection.jagged and collection.counter is None and not collection.beside:
         names.append(counters[next(iter(collection.branches.values()))])
     return names
 

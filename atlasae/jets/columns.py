@@ -1,15 +1,18 @@
-"""The columns of a collection: one flat array per stored variable, with all jets of some consecutive events."""
+"""The columns of a collection: one flat array per stored variable, with the jets of some events; read by chunks."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import awkward as ak
 import numpy as np
 
 from atlasae.errors import UserError
-from atlasae.files.events import Array, Counts, flatten, unflatten
+from atlasae.files.events import Array, Counts, Events, flatten, unflatten
 from atlasae.jets.collections import Collection
-from atlasae.jets.coordinates import Bools
+from atlasae.jets.coordinates import Bools, Floats
+from atlasae.jets.stored import storage_of
+from atlasae.jets.units import settle
 
 
 def to_columns(collection: Collection, events: Mapping[str, ak.Array]) -> tuple[list[Array], Counts]:
@@ -55,3 +58,41 @@ def to_branches(collection: Collection, columns: Sequence[Array], counts: Counts
     if collection.array:
         return {name: ak.Array(column.reshape(len(counts), -1)) for name, column in named}
     return {name: unflatten(column, counts, collection.jagged) for name, column in named}
+
+
+@dataclass(frozen=True)
+class StoredJets:
+    """Jets of a collection: the stored columns, and the number of jets per event."""
+
+    collection: Collection
+    columns: list[Array]
+    counts: Counts
+
+    @property
+    def jets(self) -> Floats:
+        """The jets (n x 4: pt, eta, phi, m in MeV)."""
+        return storage_of(self.collection).rows(self.columns)
+
+
+def settle_by(collections: Sequence[Collection], units: str | None, sample: Mapping[str, ak.Array]) -> list[Collection]:
+    """The collections with their units, as given or found from a sample of events; raises UserError."""
+    return settle(collections, units, [to_columns(collection, sample)[0] for collection in collections])
+
+
+def read_jets(
+    events: Events, collections: Sequence[Collection], units: str | None, step: int, most: int | None = None
+) -> Iterator[tuple[int, StoredJets]]:
+    """The jets of collections, `step` entries at a time, each with its first entry; raises UserError.
+
+    If the file has more than `most` jets, estimated from the first chunk, chunks are skipped at regular intervals.
+    """
+    names = [name for collection in collections for name in collection.branches.values()]
+    first = events.read(names, 0, min(step, events.entries))
+    settled = settle_by(collections, units, first)
+    starts = range(0, events.entries, step)
+    jets = sum(len(to_columns(collection, first)[0][0]) for collection in settled)
+    every = max(1, len(starts) * max(1, jets) // most) if most else 1
+    for start in starts[::every]:
+        chunk = events.read(names, start, min(start + step, events.entries)) if start else first
+        for collection in settled:
+            yield start, StoredJets(collection, *to_columns(collection, chunk))

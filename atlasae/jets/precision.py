@@ -2,7 +2,8 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
 from typing import SupportsFloat
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy as np
 from atlasae.errors import UserError
 from atlasae.jets.collections import Rounding
 from atlasae.jets.coordinates import DRIFT, MASS_FLOOR, Floats, inner
+from atlasae.jets.kinds import Bound
 from atlasae.jets.layouts import Layout
 from atlasae.jets.resolution import DEFAULT, Resolutions, read_resolutions
 from atlasae.jets.rounding import RARE, Column, find_rounding, finer, room, spacing
@@ -22,6 +24,7 @@ SMALLEST = 1e-7  # bound; float32 has a resolution of 1.2e-7
 ROOM = 0.6  # share of the bound that rounding must leave to the codec; else decoded values get one more bit
 _LEAST = 1e-280  # of a unit: steps between smaller numbers would be 0 in float64
 _WIDEST = 0.1  # largest error of a codec before rounding, for inputs of any coarseness
+_USUAL, _EXACTLY, _ABSOLUTE = "1e-3", "exact", "abs:"
 PROMISED = ("pt", "eta", "phi", "m", "E")
 
 
@@ -30,7 +33,8 @@ class Precision:
     """The largest error of each variable: relative for pt, m and E, absolute for eta and phi.
 
     That of m is relative to max(|m|, 100 MeV). `full` is the best that three floats can do, `none` has no bounds. The
-    bounds of variables in `resolutions` are in units of the detector's resolution at the pt of the jet.
+    bounds of variables in `resolutions` are in units of the detector's resolution at the pt of the jet. `columns` are
+    the bounds of other numbers of jets by the names of their branches, or globs (None: exact).
 
     >>> atlasae.Precision.parse("pt=1e-3,eta=1e-3,phi=1e-3,m=1e-2").bounds["m"]
     0.01
@@ -40,13 +44,24 @@ class Precision:
     full: bool = False
     everywhere: bool = True  # one number for all variables, not one for each
     resolutions: Resolutions = field(default_factory=dict)
+    columns: tuple[tuple[str, Bound | None], ...] = ()
 
     @classmethod
     def parse(cls, text: str, resolution: str = DEFAULT) -> "Precision":
         """Read `1e-3`, `resolution/20`, `pt=1e-3,eta=1e-3,phi=1e-3,m=1e-2`, `full` or `none`; raises UserError.
 
-        `resolution` names the experiment, and other terms than its own (`read_resolutions`).
+        `resolution` names the experiment, and other terms than its own (`read_resolutions`). Any of these may be
+        followed by other numbers of jets, as in `1e-3,Jet_btag*=abs:1e-3,*=exact`.
         """
+        parts = [part.strip() for part in text.split(",")]
+        others = [part for part in parts if _names_branches(part)]
+        rest = ",".join(part for part in parts if part not in others) if others else text
+        columns = tuple(_column(part, text) for part in others)
+        return replace(cls._of_variables(rest or (_USUAL if others else text), resolution), columns=columns)
+
+    @classmethod
+    def _of_variables(cls, text: str, resolution: str) -> "Precision":
+        """The precision of the four-momenta alone."""
         known = read_resolutions(resolution)
         if text == "full":
             return cls(dict.fromkeys(PROMISED, FULL_BOUND), full=True)
@@ -85,6 +100,9 @@ class Precision:
     @property
     def text(self) -> str:
         """The text that `parse` reads as this precision."""
+        if self.columns:
+            listed = (f"{name}={bound.text if bound else _EXACTLY}" for name, bound in self.columns)
+            return ",".join([replace(self, columns=()).text, *listed])
         if self.full or self.unbounded:
             return "full" if self.full else "none"
         if self.everywhere:
@@ -99,6 +117,10 @@ class Precision:
     def unbounded(self) -> bool:
         """Whether there are no bounds (`none`): errors are measured only."""
         return math.inf in self.bounds.values()
+
+    def of_column(self, name: str) -> Bound | None:
+        """The bound of another number of jets: that of the first glob that its branch matches; None is exact."""
+        return next((bound for glob, bound in self.columns if fnmatchcase(name, glob)), None)
 
     def of(self, layout: Layout | VariableList) -> dict[str, float]:
         """The bounds of the promised variables of a layout; raises UserError if one is missing.
@@ -173,13 +195,36 @@ def find_roundings(
     return found
 
 
+def _names_branches(part: str) -> bool:
+    """Whether a part of a precision is that of other numbers of jets: no name of a variable, nor anything like one."""
+    name, _, value = part.partition("=")
+    return bool(value) and (bool(set(name) & set("*?[_.")) or value.startswith((_EXACTLY, _ABSOLUTE)))
+
+
+def _column(part: str, text: str) -> tuple[str, Bound | None]:
+    """The glob and the bound of a part; raises UserError."""
+    glob, _, value = part.partition("=")
+    if value == _EXACTLY:
+        return glob, None
+    if value.startswith(_ABSOLUTE):
+        size = value.removeprefix(_ABSOLUTE)
+        if not 0 < (found := _number(size)) < math.inf:
+            raise UserError(f"--precision '{text}': '{size}' is no positive number, in the units of '{glob}'")
+        return glob, Bound(found, absolute=True)
+    return glob, Bound(_bound(value, text))
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
+
+
 def _bound(value: str, text: str) -> float:
     """The number of a bound, also of a share of the resolution; raises UserError."""
     divides = value.startswith(SHARE_OF)
-    try:
-        number = float(value.removeprefix(SHARE_OF))
-    except ValueError:
-        number = float("nan")
+    number = _number(value.removeprefix(SHARE_OF))
     if divides and not FEWEST_PARTS <= number <= MOST_PARTS:
         parts = f"{FEWEST_PARTS:g} and {MOST_PARTS:g}"
         raise UserError(f"--precision '{text}': '{value}' is no share between {parts}, such as {SHARE_OF}20")

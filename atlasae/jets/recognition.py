@@ -155,6 +155,22 @@ def list_collection(branches: Sequence[Branch], names: Sequence[str], terms: lis
     )
 
 
+def columns_beside(jets: Collection, branches: Sequence[Branch]) -> Collection:
+    """The collection of other numbers of the jets of a collection, in branches with as many of them."""
+    return Collection(
+        name=f"{jets.name} (other numbers)",
+        prefix=jets.prefix,
+        branches={branch.name: branch.name for branch in branches},
+        dtypes={branch.name: branch.dtype for branch in branches},
+        jagged=jets.jagged,
+        counter=jets.counter,
+        units="",
+        terms=[],
+        packed=True,
+        beside=jets.name,
+    )
+
+
 def match_branches(patterns: Sequence[str], names: Sequence[str]) -> set[str]:
     """The names that match any of the shell patterns; raises UserError if a pattern matches none."""
     matched: set[str] = set()

@@ -1,6 +1,7 @@
 """Conversion of a collection's stored columns to the rows that a codec encodes, and back."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,6 +18,7 @@ from atlasae.jets.variables import WHOLE, VariableList
 
 BLOCK = 16_384  # rows that are processed at once, so that memory does not grow with the chunk
 _SAMPLE = 20_000  # rows in which padding is searched for
+_DIGITS = 5  # of the largest error
 LARGEST_WHOLE = 2.0**53  # float64 holds all integers below
 
 
@@ -155,6 +157,25 @@ class Storage:
 
     def _units(self) -> list[float]:
         return [1.0 if variable in {"eta", "phi"} else self.scale for variable in self.layout.names]
+
+
+def largest_of(errors: Mapping[str, Floats], same: Bools, promised: Iterable[str]) -> dict[str, float]:
+    """The largest error of each promised variable, of the rows that are not the `same` bit for bit."""
+    return {v: float(errors[v][~same].max(initial=0.0)) for v in promised if v in errors}
+
+
+def rounded_up_to(largest: Mapping[str, float], bounds: Mapping[str, float | None]) -> dict[str, float]:
+    """The largest errors as they are recorded and reported: of few digits, but not beyond their bounds."""
+    return {variable: rounded_up(error, bounds.get(variable)) for variable, error in largest.items()}
+
+
+def rounded_up(error: float, bound: float | None) -> float:
+    """An error of few digits, not below it and not beyond its bound."""
+    if not 0 < error < math.inf:
+        return error
+    digits = _DIGITS - math.ceil(math.log10(error))
+    rounded = float(f"{math.ceil(error * 10.0**digits)}e{-digits}")
+    return max(error, rounded if bound is None else min(bound, rounded))
 
 
 def storage_of(collection: Collection) -> Storage:

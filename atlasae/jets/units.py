@@ -41,7 +41,8 @@ def settle(
     The columns tell the range of phi, too.
 
     A wrong unit would break the promise on m. Therefore UserError is raised if name and values disagree, or if the
-    values fit two units and no other collection decides. A collection without jets gets the unit of the others.
+    values fit two units and no other collection decides. A collection without jets gets the unit of its neighbours:
+    that of most collections with jets; where none has jets, that of its name, or of most names.
     """
     pairs = zip(collections, columns, strict=True)
     turned = [replace(collection, full_turn=_has_full_turn(collection, stored)) for collection, stored in pairs]
@@ -78,8 +79,18 @@ def _units_of(collections: Sequence[Collection], units: str | None, columns: Seq
     found = [momenta_of(valid_pt(c, stored)) for c, stored in zip(collections, columns, strict=True)]
     told = [c.units or (_told(c, m) if m else None) for c, m in zip(collections, found, strict=True)]
     others = {unit for unit in told if unit}
+    neighbour, named = _most(told), _most([_convention(c)[0] for c in collections])
     facts = zip(collections, told, found, strict=True)
-    return [unit or _by_others(c, momenta, others) for c, unit, momenta in facts]
+    return [
+        unit or (_by_others(c, momenta, others) if momenta else neighbour or _convention(c)[0] or named or "GeV")
+        for c, unit, momenta in facts
+    ]
+
+
+def _most(units: Sequence[str | None]) -> str | None:
+    """The unit of most of them; of two of as many, the first."""
+    known = [unit for unit in units if unit]
+    return max(dict.fromkeys(known), key=known.count, default=None)
 
 
 def valid_pt(collection: Collection, columns: Sequence[Array]) -> Floats:
@@ -118,11 +129,9 @@ def _told(collection: Collection, momenta: Momenta) -> str | None:
     return only if only in GUESSED else None
 
 
-def _by_others(collection: Collection, momenta: Momenta | None, others: set[str]) -> str:
+def _by_others(collection: Collection, momenta: Momenta, others: set[str]) -> str:
     """The unit of the other collections of the tree; raises UserError if they differ or the values don't fit it."""
     other = next(iter(others)) if len(others) == 1 else None
-    if momenta is None:
-        return other or _convention(collection)[0] or "GeV"
     if other in momenta.fits:
         return other
     raise UserError(f"'{collection.name}' may be in {' or '.join(momenta.fits) or 'any unit'}: {_meanings(momenta)}")

@@ -41,7 +41,8 @@ class Variable:
 
     The error is relative for log (positive numbers), absolute for linear and angle (radians, wrapped), and relative to
     max(|x|, scale) for asinh; integer and categorical numbers are decoded exactly. Categories are a few different
-    numbers, found in the data, as is whether an angle is in [0, 2 pi) instead of [-pi, pi) (`full_turn`).
+    numbers, found in the data, as is whether an angle is in [0, 2 pi) instead of [-pi, pi) (`full_turn`). Other numbers
+    of whole jets, which are no list to encode, are `exact`, `linear`, or `relative` (as log, of either sign).
     """
 
     branch: str
@@ -110,7 +111,7 @@ class Variable:
         """The signed error of each number, relative or absolute as its precision."""
         with np.errstate(all="ignore"):
             match self.coordinate:
-                case "log":
+                case "log" | "relative":
                     return np.asarray(after / before - 1)
                 case "angle":
                     return wrap(after - before)

@@ -1,6 +1,6 @@
 """Two files side by side: the jets of each chunk before and after compression."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -20,11 +20,11 @@ from atlasae.files.remote import Location
 from atlasae.files.tables import is_table
 from atlasae.files.trees import Source, open_source
 from atlasae.jets.collections import Collection, stand_ins
-from atlasae.jets.columns import same_bits, to_columns
+from atlasae.jets.columns import StoredJets, same_bits, settle_by, to_columns
 from atlasae.jets.coordinates import Bools, Floats
-from atlasae.jets.inputs import Opened, event_branch, event_numbers, find_in, open_input
-from atlasae.jets.reading import StoredJets, settle_by
-from atlasae.report import loosest
+from atlasae.jets.inputs import Opened, event_branch, find_in, open_input
+from atlasae.jets.stored import largest_of, storage_of
+from atlasae.report import loosest, some
 from atlasae.reports.results import PairFacts
 
 PART = 100_000  # jets per piece
@@ -52,6 +52,7 @@ class JetPairs:
     """Jets of some entries before and after (n x 4: pt, eta, phi, m in MeV), and which are the same bit for bit.
 
     `counts` are the jets per event; if each row is one jet, `numbers` are its event numbers, or None without any.
+    `largest` are the largest errors of the variables with a promise, as `verify` counts them.
     """
 
     before: Floats
@@ -60,6 +61,7 @@ class JetPairs:
     counts: Counts | None
     numbers: EventNumbers | None
     latents: Floats | None
+    largest: Mapping[str, float] = field(default_factory=dict)
 
 
 Pieces = Iterator[tuple[int, dict[str, ak.Array], dict[str, ak.Array], dict[str, ak.Array]]]
@@ -76,6 +78,7 @@ class TreePair:
     original: Opened
     paired: list[Paired]
     pieces: Pieces
+    event_column: str | None = None  # as asked for; else found by its name
 
     def jets(self) -> Iterator[tuple[str, JetPairs]]:
         """The jets of every collection, piece by piece, each with the collection's name."""
@@ -94,13 +97,39 @@ class TreePair:
         return next((paired.collection for paired in self.paired if not paired.collection.jagged), None)
 
     @property
+    def events_from(self) -> str | None:
+        """What tells of events, in words; None where nothing does: rows are jets, and have no event number."""
+        if self._flat is None:
+            return f"entries of '{self.original.tree}'"
+        return f"column '{self._numbered}'" if self._numbered else None
+
+    @cached_property
+    def _numbered(self) -> str | None:
+        """The column with the event number of each row; raises UserError where the one asked for is none."""
+        events, asked = self.original.events, self.event_column
+        if asked is None:
+            return event_branch(events) if self._flat else None
+        if self._flat is None:
+            raise UserError(
+                f"'{self.original.path}' has its jets in lists, an event an entry: leave out --event-column"
+            )
+        columns = [branch.name for branch in events.branches if branch.holds_numbers and not branch.jagged]
+        if asked not in columns:
+            raise UserError(f"'{self.original.path}' has no column '{asked}' of numbers: there are {some(columns, 12)}")
+        return asked
+
+    @property
     def _number_branch(self) -> str | None:
-        return event_branch(self.original.events) if self._flat and self.original.table is None else None
+        return self._numbered if self.original.table is None else None
 
     @cached_property
     def _table_numbers(self) -> EventNumbers | None:
-        flat = self._flat
-        return event_numbers(self.original.events, flat) if flat and self.original.table is not None else None
+        """The number of the event of each row of a table, which may have been shuffled."""
+        if self.original.table is None or self._numbered is None:
+            return None
+        events = self.original.events
+        values = np.asarray(events.read([self._numbered], 0, events.entries)[self._numbered])
+        return np.unique(values, return_inverse=True)[1].astype(np.int64)
 
     @property
     def contiguous(self) -> bool:
@@ -120,10 +149,9 @@ class Pair:
         """The collections of all trees."""
         return [paired for tree in self.trees for paired in tree.paired]
 
-    @property
-    def contiguous(self) -> bool:
-        """Whether the jets of an event are adjacent."""
-        return all(tree.contiguous for tree in self.trees)
+    def told_by(self, event_column: str | None) -> "Pair":
+        """The pair with events that a column tells, where rows are jets."""
+        return replace(self, trees=[replace(tree, event_column=event_column) for tree in self.trees])
 
     def jets(self) -> Iterator[tuple[str, JetPairs]]:
         """The jets of every collection of every tree, piece by piece, each with the collection's name."""
@@ -138,11 +166,12 @@ def open_pair(
     progress: Progress,
     patterns: Sequence[str] = (),
     units: str | None = None,
+    event_column: str | None = None,
 ) -> Iterator[Pair]:
     """Open an original and the file compressed or decompressed from it; raises UserError where they differ.
 
     A compressed file knows its jets and their units; for a decompressed one, `patterns` and `units` tell, as for
-    `compress`.
+    `compress`. Where rows are jets, events are those of `event_column`, or of a column named like an event number.
     """
     with ExitStack() as stack:
         if not is_table(compressed):
@@ -151,12 +180,12 @@ def open_pair(
                 contents = read_contents(source)
                 tree = None if is_table(original) else contents.tree
                 before = stack.enter_context(open_input(original, tree, ()))
-                yield _with_compressed(before, source, contents, progress)
+                yield _with_compressed(before, source, contents, progress).told_by(event_column)
                 return
         before = stack.enter_context(open_input(original, None, patterns))
         tree = before.tree if not is_table(compressed) and before.table is None else None
         after = stack.enter_context(open_input(compressed, tree, patterns))
-        yield _with_plain(before, after, patterns, units, progress)
+        yield _with_plain(before, after, patterns, units, progress).told_by(event_column)
 
 
 def _with_compressed(original: Opened, source: Source, contents: Contents, progress: Progress) -> Pair:
@@ -178,6 +207,7 @@ def _with_compressed(original: Opened, source: Source, contents: Contents, progr
         entries=sum(entries),
         tree=", ".join(trees),
         model_sha256=models.pop(),
+        bytes_file_in=contents.source_bytes,
         bytes=source.path.stat().st_size,
     )
     return Pair(found, facts)
@@ -193,7 +223,7 @@ def _paired(original: Opened, source: Source, of_tree: Contents, contents: Conte
         paired.append(
             Paired(
                 collection=replace(entry.collection, name=contents.shown(run.tree, name)),
-                bytes_before=original.events.compressed_bytes(list(entry.collection.branches.values())),
+                bytes_before=original.events.compressed_bytes(entry.collection.own),
                 bytes_after=tree.compressed_bytes(stand_ins(entry.collection, run.counters)),
                 precision=loosest([found.precision for found in runs]),
                 layout=entry.collection.layout,
@@ -247,6 +277,7 @@ def _with_plain(before: Opened, after: Opened, patterns: Sequence[str], units: s
         compressed=after.path.name,
         entries=sum(entries),
         tree=", ".join(trees),
+        bytes_file_in=before.path.stat().st_size,
         bytes=after.path.stat().st_size,
     )
     return Pair(found, facts)
@@ -290,13 +321,17 @@ def _jet_pairs(
             f"'{collection.name}' has other numbers of jets per event in the two files: not the same events"
         )
     words = [ak.to_numpy(ak.flatten(latents[name], axis=None)) for name in paired.latents] if latents else []
+    same, storage = same_bits(one.columns, other.columns), storage_of(collection)
+    with np.errstate(all="ignore"):
+        errors = storage.errors(storage.to_values(one.columns), storage.to_values(other.columns))
     return JetPairs(
         before=one.jets,
         after=other.jets,
-        same=same_bits(one.columns, other.columns),
+        same=same,
         counts=one.counts if collection.jagged else None,
         numbers=None if collection.jagged else numbers,
         latents=np.stack(words, axis=1).astype(np.float64) if words else None,
+        largest=largest_of(errors, same, paired.precision or errors),
     )
 
 

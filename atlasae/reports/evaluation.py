@@ -26,8 +26,9 @@ from atlasae.jets.residuals import (
     two_leading,
 )
 from atlasae.jets.resolution import Resolutions
-from atlasae.jets.stored import storage_of
+from atlasae.jets.stored import rounded_up_to, storage_of
 from atlasae.jets.variables import JET
+from atlasae.report import merge_largest
 from atlasae.reports.classifier import tell_apart
 from atlasae.reports.comparison import EventNumbers, JetPairs, Pair, Paired, open_pair
 from atlasae.reports.fine import CombTally
@@ -120,17 +121,24 @@ class Ranges:
 
 
 def evaluate(
-    original: Named, compressed: Named, jets: str | Iterable[str] = (), units: str | None = None
+    original: Named,
+    compressed: Named,
+    jets: str | Iterable[str] = (),
+    units: str | None = None,
+    event_column: str | None = None,
 ) -> EvaluationReport:
     """The report of `atlasae evaluate` on an original and its compressed or decompressed file.
 
-    `jets` and `units` are as in `Options`. Raises UserError for files of other events, DamagedFileError.
+    `jets` and `units` are as in `Options`, `event_column` tells the event of each row of a table of jets. Raises
+    UserError for files of other events, DamagedFileError.
 
     >>> report = atlasae.evaluate("in.root", "small.root")
     >>> report["collections"][0]["variables"]["pt"]["all"]["largest"] <= 1e-3
     True
     """
-    return evaluate_files(located(original), located(compressed), None, read_patterns(jets), read_units(units)).report
+    files = located(original), located(compressed)
+    asked = read_patterns(jets), read_units(units)
+    return evaluate_files(*files, None, *asked, event_column=event_column).report
 
 
 def evaluate_files(
@@ -140,6 +148,7 @@ def evaluate_files(
     patterns: Sequence[str] = (),
     units: str | None = None,
     classify: bool = True,
+    event_column: str | None = None,
 ) -> Evaluated:
     """Compare the jets of a compressed or decompressed file with the original, chunk by chunk.
 
@@ -147,7 +156,7 @@ def evaluate_files(
     classifier is trained. Raises UserError where the files are not of the same events, DamagedFileError where one is
     damaged.
     """
-    tallied = tally_files(original, compressed, progress, patterns, units)
+    tallied = tally_files(original, compressed, progress, patterns, units, event_column=event_column)
     for evaluation in tallied.evaluations.values():
         evaluation.classify = classify
     return tallied.evaluated()
@@ -160,12 +169,13 @@ def tally_files(
     patterns: Sequence[str] = (),
     units: str | None = None,
     ranges: Mapping[str, Ranges] | None = None,
+    event_column: str | None = None,
 ) -> Tallied:
     """The sums that `evaluate_files` reports; those of several files with the same ranges can be merged."""
     with (
         few_threads(),
         watching(original, compressed) as check_unchanged,
-        open_pair(original, compressed, progress or silent, patterns, units) as pair,
+        open_pair(original, compressed, progress or silent, patterns, units, event_column) as pair,
     ):
         tallied = _start(pair, ranges or {})
         for name, jets in pair.jets():
@@ -190,8 +200,12 @@ def first_ranges(
 
 
 def _start(pair: Pair, ranges: Mapping[str, Ranges]) -> Tallied:
-    names = [(p, p.collection.name) for p in pair.paired]
-    return Tallied(pair.facts, {n: Evaluation(p, pair.contiguous, ranges.get(n, Ranges())) for p, n in names})
+    made = dict[str, Evaluation]()
+    for tree in pair.trees:
+        for paired in tree.paired:
+            name = paired.collection.name
+            made[name] = Evaluation(paired, tree.contiguous, ranges.get(name, Ranges()), tree.events_from)
+    return Tallied(pair.facts, made)
 
 
 def write_histograms(path: Path, histograms: Mapping[str, Histogram]) -> None:
@@ -204,11 +218,18 @@ def write_histograms(path: Path, histograms: Mapping[str, Histogram]) -> None:
 class Evaluation:
     """The sums over chunks for one collection."""
 
-    def __init__(self, paired: Paired, contiguous: bool = True, ranges: Ranges | None = None) -> None:
+    def __init__(
+        self,
+        paired: Paired,
+        contiguous: bool = True,
+        ranges: Ranges | None = None,
+        events_from: str | None = None,
+    ) -> None:
         self.paired, self.ranges = paired, ranges or Ranges()
-        self.events = EventTally()
+        self.events = EventTally(events_from)
         self.rows = EventRows(self.events, contiguous)
         self.jets = self.not_compared = self.changed = self.light = 0
+        self.largest: dict[str, float] = {}
         self.in_pt = {v: Spread(PT_BINS) for v in COMPARED}
         self.in_abs_eta = {v: Spread(ETA_BINS) for v in COMPARED}
         self.in_eta = {v: Spread(SIGNED_EDGES) for v in SHOWN}
@@ -234,6 +255,7 @@ class Evaluation:
         usable = JET.usable(jets.before)
         before, after = jets.before[usable], jets.after[usable]
         self.jets += len(usable)
+        self.largest = merge_largest([self.largest, jets.largest])
         self.not_compared += int((~usable).sum())
         self.changed += int((~usable & ~jets.same).sum())
         self.light += int((np.abs(before[:, 3]) < MASS_FLOOR).sum())
@@ -256,6 +278,7 @@ class Evaluation:
     def merge(self, other: "Evaluation") -> None:
         """Add another evaluation with the same ranges."""
         self.paired = _joined(self.paired, other.paired)
+        self.largest = merge_largest([self.largest, other.largest])
         for name in ("jets", "not_compared", "changed", "light"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
         for mine, theirs in (
@@ -307,7 +330,7 @@ class Evaluation:
     def figures(self) -> CollectionFigures:
         """The report of this collection."""
         self.rows.finish()
-        collection, jets = self.paired.collection, max(1, self.jets)
+        collection, before, after = self.paired.collection, self.paired.bytes_before, self.paired.bytes_after
         return CollectionFigures(
             name=collection.name,
             branches=collection.branches,
@@ -320,8 +343,11 @@ class Evaluation:
             resolutions=collection.resolution_texts,
             layout=self.paired.layout,
             floors=storage_of(collection).floors,
-            bytes_per_jet_before=self.paired.bytes_before / jets,
-            bytes_per_jet=self.paired.bytes_after / jets,
+            max_error=rounded_up_to(self.largest, self.paired.precision),
+            bytes_in=before,
+            bytes_out=after,
+            bytes_per_jet_before=before / self.jets if self.jets else None,
+            bytes_per_jet=after / self.jets if self.jets else None,
             variables={v: self._variable(v) for v in COMPARED},
             mass_above_500_MeV=self.heavy.figures(),
             correlation=self.correlation.figures(),
@@ -346,10 +372,13 @@ class Evaluation:
         return found
 
     def _variable(self, variable: str) -> VariableFigures:
+        figures = self.in_pt[variable].figures()
+        if figures.jets and variable in self.largest and variable not in self.over:  # as `verify` counts it
+            figures = replace(figures, largest=self.largest[variable])
         return VariableFigures(
             residual="difference" if variable in ("eta", "phi") else "relative",
             bound=None if variable in self.over else self.paired.precision.get(variable),
-            all=self.in_pt[variable].figures(),
+            all=figures,
             in_pt=self.in_pt[variable].by_bin(),
             in_abs_eta=self.in_abs_eta[variable].by_bin(),
             in_eta=self.in_eta[variable].by_bin() if variable in SHOWN else None,
@@ -369,6 +398,7 @@ class Evaluation:
 class EventTally:
     """Sums over events: dijet mass, HT, and changes of the order of jets in pt."""
 
+    told_by: str | None = None  # what tells of events, in words
     events: int = 0
     scattered: bool = False  # jets of an event are not adjacent: events unknown
     reordered_events: int = 0
@@ -407,9 +437,11 @@ class EventTally:
     def figures(self) -> EventFigures:
         """The report of events; `events` is 0 if the file does not tell them."""
         if not self.events or self.scattered:
-            return EventFigures(events=0)
+            scattered = f"{self.told_by}, where the jets of an event are not adjacent" if self.scattered else None
+            return EventFigures(events=0, told_by=scattered)
         return EventFigures(
             events=self.events,
+            told_by=self.told_by,
             reordered={"events": self.reordered_events, "jets": self.reordered_jets},
             dijet_mass=_of_events(self.mass, self.mass_spread),
             dijet_mass_back_to_back=self.balanced.figures(),

@@ -13,10 +13,9 @@ from atlasae.files.events import Array, counts_of, unflatten
 from atlasae.files.trees import open_source
 from atlasae.files.writing import create, parse_compression
 from atlasae.jets.collections import Collection
-from atlasae.jets.columns import to_columns
+from atlasae.jets.columns import StoredJets, to_columns
 from atlasae.jets.coordinates import MASS_FLOOR, Floats
 from atlasae.jets.inputs import Opened
-from atlasae.jets.reading import StoredJets
 from atlasae.jets.residuals import residuals
 from atlasae.jets.units import settle
 from atlasae.jets.variables import JET

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from atlasae.compression.results import file_sizes, floor_lines
 from atlasae.jets.collections import main_collection
 from atlasae.report import Facts, Page, PageTable, Report, bound_text, picture_html
 from atlasae.reports.panels import NO_LABEL, QUANTITIES
@@ -120,10 +121,11 @@ class EventVariable(Facts):
 class EventFigures(Facts):
     """Variables of whole events; without events, or if rows have no event number, `events` alone.
 
-    `reordered` counts the `jets` that changed places in pt, and their `events`.
+    `told_by` says where events come from. `reordered` counts the `jets` that changed places in pt, and their `events`.
     """
 
     events: int
+    told_by: str | None = None
     reordered: Mapping[str, int] | None = None
     dijet_mass: EventVariable | None = None
     dijet_mass_back_to_back: ResidualFigures | None = None
@@ -210,7 +212,9 @@ class CombFigures(Facts):
 class CollectionFigures(Facts):
     """The evaluation of a collection; `exact_jets` is None for a decompressed file.
 
-    `not_compared` counts the `jets` without a residual, and those of them that `changed`.
+    `not_compared` counts the `jets` without a residual, and those of them that `changed`. `max_error` is the largest
+    error of each promised variable, as `verify` counts it: m that is made of E and p counts beyond what their stored
+    floats leave open. `bytes_in` and `bytes_out` are compressed bytes in baskets.
     """
 
     name: str
@@ -224,8 +228,11 @@ class CollectionFigures(Facts):
     resolutions: Mapping[str, str] | None = None
     layout: str | None = None
     floors: Mapping[str, float]
-    bytes_per_jet_before: float
-    bytes_per_jet: float
+    max_error: Mapping[str, float]
+    bytes_in: int
+    bytes_out: int
+    bytes_per_jet_before: float | None
+    bytes_per_jet: float | None
     variables: Mapping[str, VariableFigures]
     mass_above_500_MeV: ResidualFigures  # noqa: N815  # its key in JSON
     correlation: CorrelationFigures
@@ -245,12 +252,13 @@ class PairFacts(Facts):
     entries: int
     tree: str
     model_sha256: str | None = None
+    bytes_file_in: int
     bytes: int
 
     def merged(self, other: "PairFacts") -> "PairFacts":
         """The sums of two pairs; the model if both have the same."""
         model = self.model_sha256 if self.model_sha256 == other.model_sha256 else None
-        sums = {key: self[key] + other[key] for key in ("entries", "bytes")}
+        sums = {key: self[key] + other[key] for key in ("entries", "bytes_file_in", "bytes")}
         return replace(self, **sums, model_sha256=model)
 
 
@@ -263,6 +271,7 @@ class EvaluationReport(Report):
     entries: int
     tree: str
     model_sha256: str | None = None
+    bytes_file_in: int
     bytes: int
     collections: list[CollectionFigures]
     files: list[Mapping[str, Any]] | None = None
@@ -285,17 +294,23 @@ class EvaluationReport(Report):
 
     def _page(self) -> Page:
         page: list[str | PageTable] = [
-            f"{self.original} -> {self.compressed}: {self.entries:,} entries of '{self.tree}'"
+            f"{self.original} -> {self.compressed}: {self.entries:,} entries of '{self.tree}'",
+            file_sizes(self.bytes_file_in, self.bytes),
         ]
         for found in self.collections:
             exact = f", {found.exact_jets:,} exact" if found.exact_jets is not None else ""
-            sizes = f", {found.bytes_per_jet_before:.2f} -> {found.bytes_per_jet:.2f} bytes per jet"
-            page.append(f"{found.name}: {found.jets:,} jets{exact}" + sizes * bool(found.jets))
+            page.append(f"{found.name}: {found.jets:,} jets{exact}{_sizes(found)}")
             if found.variables["pt"].all.jets:
                 page += [residual_table(found), *_over_resolution(found), *_remarks(found), *_comb(found.comb)]
             else:
                 page.append("  no jets to compare")
         return page
+
+
+def _sizes(found: CollectionFigures) -> str:
+    if found.bytes_per_jet_before is None or found.bytes_per_jet is None:
+        return ""
+    return f", {found.bytes_per_jet_before:.2f} -> {found.bytes_per_jet:.2f} bytes per jet"
 
 
 def residual_table(collection: Mapping[str, Any]) -> PageTable:
@@ -337,15 +352,20 @@ def _remarks(collection: CollectionFigures) -> list[str]:
     if odd := collection.not_compared["jets"]:
         changed = collection.not_compared["changed"]
         remarks.append(f"  {odd:,} jets have no residual (NaN, pt <= 0 ...): {changed:,} changed")
-    if light := collection.light_jets:
-        remarks.append(f"  {light:,} jets are lighter than 100 MeV: the residual of their m is relative to 100 MeV")
-    if moved := collection.events.reordered:
-        events = f"{moved['events']:,} events changed places, of {collection.events.events:,} events"
-        remarks.append(f"  {moved['jets']:,} jets of {events}")
-    m = collection.variables["m"]
-    if "E" in collection.branches and m.bound and (m.all.largest or 0.0) > m.bound:
-        remarks.append("  m is what E and p make: beyond its bound only by what their stored floats leave open")
+    told = [(collection.name, collection.units, collection.floors, dict.fromkeys(collection.floors, 1.0))]
+    remarks += [f"  {line}; {collection.light_jets:,} jets are lighter" for line in floor_lines(told)]
+    remarks.append(f"  {_events(collection.events)}")
+    if "E" in collection.branches:
+        remarks.append("  m is what E and p make: its largest error is beyond what their stored floats leave open")
     return [*remarks, *_two_sample(collection.two_sample)]
+
+
+def _events(found: EventFigures) -> str:
+    """Where events come from, and how many jets changed places in them."""
+    if moved := found.reordered:
+        changed = f"{moved['jets']:,} jets of {moved['events']:,} of them changed places"
+        return f"events: {found.events:,} with jets, by the {found.told_by}; {changed}"
+    return f"no events: {found.told_by or 'each row is a jet, and no column tells its event (--event-column NAME)'}"
 
 
 def _two_sample(tests: TwoSample) -> list[str]:

@@ -13,9 +13,9 @@ from atlasae.errors import UserError
 from atlasae.files.events import Counts, counts_of
 from atlasae.files.outputs import check_target, write_kept
 from atlasae.files.remote import Location
+from atlasae.jets.columns import read_jets
 from atlasae.jets.coordinates import Floats
 from atlasae.jets.inputs import find_in, open_input
-from atlasae.jets.reading import read_jets
 from atlasae.jets.stored import storage_of
 from atlasae.training.results import TablesReport
 

@@ -8,18 +8,18 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from atlasae.codecs.bottleneck import Bottleneck, BottleneckAutoencoder, BottleneckCodec
+from atlasae.codecs.bottleneck import Autoencoder, Bottleneck, BottleneckAutoencoder, BottleneckCodec
 from atlasae.codecs.chain import InvertibleAutoencoder, jet_autoencoder
-from atlasae.codecs.model import Autoencoder, Model, as_model, default_model, domain_of
+from atlasae.codecs.model import Model, as_model, default_model, domain_of
 from atlasae.codecs.walk import Link
 from atlasae.errors import UserError
 from atlasae.files.events import Events
 from atlasae.files.outputs import check_target, write_kept
 from atlasae.files.remote import Location, Named, all_located, local
 from atlasae.jets.collections import read_units
+from atlasae.jets.columns import read_jets
 from atlasae.jets.coordinates import Floats, jets_to_columns
 from atlasae.jets.inputs import event_numbers, find_in, open_input
-from atlasae.jets.reading import read_jets
 from atlasae.jets.recognition import read_patterns
 from atlasae.jets.residuals import half_widths, residuals
 from atlasae.jets.variables import JET, WHOLE, Variable, VariableList

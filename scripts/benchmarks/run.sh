@@ -49,6 +49,8 @@ samples=("$repository/data/jets.root" "${trigger[@]}" "${dijets[@]}")
 measure size "${samples[@]}" ${others:+--whole "${others[@]}"}
 measure precision "${samples[@]}"
 measure variables
+mapfile -t wide < <(present cms_nanoaod_wide.root)
+measure whole "$repository/data/jets.root" "${wide[@]}"
 measure speed "${dijets[@]}" ${LONG:+--longer 5}
 measure codec "${dijets[@]}"
 measure spectra "${dijets[@]}"

@@ -298,7 +298,7 @@ def in_batches(codec: FloatsCodec, n: int) -> FloatsCodec:
     """The same codec, decoding n jets at a time."""
 
     class Batches(FloatsCodec):
-        def decode(self, latents):
+        def decode(self, latents, wanted=None):
             return np.concatenate([super(Batches, self).decode(latents[i : i + n]) for i in range(0, len(latents), n)])
 
     return Batches(codec.autoencoder, codec.grid)
@@ -369,7 +369,9 @@ def test_the_promise_holds_in_onnxruntime(variables, monkeypatch):
     program = torch.onnx.export(Decoder(codec).eval(), example, dynamo=True, dynamic_shapes=sizes, verbose=False)
     session = runtime.InferenceSession(program.model_proto.SerializeToString())
     (found,) = session.run(None, {session.get_inputs()[0].name: encoded.latents})
-    monkeypatch.setattr(FloatsCodec, "decode", lambda self, latents: JET.from_coordinates(found.astype(np.float64)))
+    monkeypatch.setattr(
+        FloatsCodec, "decode", lambda self, latents, wanted=None: JET.from_coordinates(found.astype(np.float64))
+    )
     monkeypatch.setattr(atlasae.jets.stored, "BLOCK", len(found))
     restored = restore(codec, kept, encoded.latents)
     errors = kept.errors(kept.to_values(columns), kept.to_values(restored))

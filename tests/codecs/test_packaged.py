@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 import atlasae
-from atlasae.codecs.packaged import MODELS, TABLES, packaged, packaged_as, sha256_of
+from atlasae.codecs.priors import MODELS, TABLES, packaged, packaged_as, sha256_of
 
 FOLDER = Path(atlasae.__file__).parent / "models"
 

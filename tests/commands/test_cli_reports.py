@@ -12,11 +12,13 @@ from typing import Any
 import awkward as ak
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 import uproot
 from conftest import (
     Result,
     Terminal,
+    counted,
     nothing_left,
     random_jets,
     read_tree,
@@ -295,6 +297,77 @@ def test_a_damaged_branch_is_exit_3_and_leaves_nothing(jets_file, compressed, tm
 def test_a_file_that_is_not_there_is_told(command, jets_file, tmp_path):
     refused(2, ("no such file", "gone.root"), *command, jets_file, tmp_path / "gone.root", out=jets_file)
     refused(2, ("no such file", "gone.root"), *command, tmp_path / "gone.root", jets_file, out=jets_file)
+
+
+# --- numbers that agree
+
+
+def told_by_all(original: Path, tmp_path: Path, *options: str) -> list[dict[str, Any]]:
+    """What `compress`, `info`, `verify` and `evaluate` tell as JSON of one file."""
+    small = tmp_path / "small.root"
+    commands = ["compress", original, small, *options], ["info", small]
+    commands = (*commands, ["verify", original, small], ["evaluate", original, small])
+    return [succeeded(*command, "--json").report for command in commands]
+
+
+def of_collections(compressed: Any, inside: Any, verified: Any, evaluated: Any) -> Iterator[list[dict[str, Any]]]:
+    """What each of four reports tells of each collection, under the same keys."""
+    for here, there, found in zip(
+        compressed["collections"], inside["collections"], evaluated["collections"], strict=True
+    ):
+        name = here["name"]
+        keys = ("max_error", "precision", "floors", "units")
+        in_verify = {"name": name, "jets": verified["collections"][name]} | {key: verified[key][name] for key in keys}
+        sizes = {"bytes_out": there["bytes"]}
+        if here["jets"]:  # what the table of `evaluate` shows
+            shown = {v: found["variables"][v]["all"]["largest"] for v in here["max_error"]}
+            assert all(shown[v] <= error <= 1.0001 * shown[v] for v, error in here["max_error"].items())
+        yield [here, there | sizes, in_verify, found]
+
+
+AGREED = ("max_error", "precision", "floors", "units", "jets", "exact_jets", "bytes_in", "bytes_out", "bytes_per_jet")
+
+
+@pytest.mark.parametrize("options", [(), ("--layout", "packed", "--precision", "1e-2")])
+@pytest.mark.parametrize("kind", ["nanoaod", "energy", "cartesian", "rntuple_xaod", "table", "parquet", "empty"])
+def test_four_commands_tell_the_same_numbers(kind, options, tmp_path):
+    path = file_of(kind, tmp_path)
+    reports = told_by_all(path, tmp_path, *options)
+    compressed, inside, verified, evaluated = reports
+    small = (tmp_path / "small.root").stat().st_size
+    assert [report["bytes_file_in"] for report in reports] == [path.stat().st_size] * 4
+    sizes = [compressed["bytes_file_out"], inside["bytes"], verified["bytes_file_out"], evaluated["bytes"]]
+    assert sizes == [small] * 4
+    assert {report["entries"] for report in reports} == {compressed["entries"]}
+    assert [compressed[key] for key in ("jets", "bytes_jets_in", "bytes_per_jet")] == [
+        inside[key] for key in ("jets", "bytes_jets_in", "bytes_per_jet")
+    ]
+    for told in of_collections(*reports):
+        for key in AGREED:
+            found = [one[key] for one in told if key in one]
+            assert len(found) >= 3 and all(one == found[0] for one in found), (key, found)
+
+
+def file_of(kind: str, folder: Path) -> Path:
+    """A file with jets: a layout of a tree, a table, or jets beside a collection that has none."""
+    if kind in ("table", "parquet"):
+        table = pd.DataFrame({v: random_jets(200)[v].astype(np.float32) for v in ("pt", "eta", "phi", "m")})
+        path = folder / {"table": "in.pkl", "parquet": "in.parquet"}[kind]
+        table.to_pickle(path) if kind == "table" else table.to_parquet(path)
+        return path
+    if kind == "empty":
+        counts = np.tile([2, 0, 1], 20)
+        jets = counted("energy", counts)
+        nothing = {name.replace("jet_", "fatjet_"): array[:, :0] for name, array in jets.items()}
+        return write_tree(folder / "in.root", "mini", jets | nothing)
+    return write_layout(folder / "in.root", kind)
+
+
+def test_bytes_of_a_parquet_file_are_those_of_its_columns(tmp_path):
+    path = file_of("parquet", tmp_path)
+    report = succeeded("compress", path, tmp_path / "small.root", "--json").report
+    group = pq.ParquetFile(path).metadata.row_group(0)
+    assert report["bytes_jets_in"] == sum(group.column(i).total_compressed_size for i in range(4))
 
 
 # --- plot

@@ -1,5 +1,6 @@
 """Sums over the chunks of a collection, and the note about exact jets."""
 
+from collections import Counter
 from dataclasses import replace
 from typing import Any
 
@@ -7,20 +8,8 @@ import awkward as ak
 import numpy as np
 import pytest
 
-from atlasae.compression.collection import CompressedJets, Compressor, Start, merge_largest
+from atlasae.compression.collection import CompressedJets, Compressor, Start, odd_jets
 from atlasae.jets.collections import Collection
-
-
-@pytest.mark.parametrize(
-    ("found", "largest"),
-    [
-        ([], {}),
-        ([{}], {}),
-        ([{}, {"pt": 0.1, "m": 0.0}, {"pt": 0.05, "m": 0.2}, {"eta": 0.3}], {"pt": 0.1, "m": 0.2, "eta": 0.3}),
-    ],
-)
-def test_the_largest_error_is_taken_variable_by_variable(found, largest):
-    assert merge_largest(iter(found)) == largest
 
 
 class Exactly:
@@ -30,7 +19,7 @@ class Exactly:
 
     def __init__(self, name: str = "Jet") -> None:
         names = {variable: variable for variable in ("pt", "eta", "phi", "m")}
-        self.collection = Collection(name, "Jet_", names, dict.fromkeys(names, "<f4"), jagged=False)
+        self.collection = Collection(name, "Jet_", names, dict.fromkeys(names, "<f4"), jagged=False, units="MeV")
 
     def compress(self, columns: Any, counts: Any, bounds: Any) -> CompressedJets:
         """No branches; which jets are exact, and the largest error of the others."""
@@ -43,7 +32,8 @@ def test_chunks_add_up():
     for pt in ([-1, 1], [3]):
         column = ak.Array(np.array(pt, np.float32))
         compressor.compress(dict.fromkeys(("pt", "eta", "phi", "m"), column))
-    assert (compressor.jets, compressor.exact_jets, compressor.bytes_in) == (3, 1, 48)
+    assert (compressor.jets, compressor.exact_jets) == (3, 1)
+    assert compressor.reasons == {"pt is not positive": 1, "m is negative": 1}
     assert compressor.max_error == pytest.approx({"pt": 0.3})
     other: Any = replace(compressor, layout=Exactly("Other"), jets=2)
     few: Any = replace(compressor, jets=20)
@@ -53,3 +43,37 @@ def test_chunks_add_up():
         "33% to 50% of the jets of 'Other', 'Jet' are kept exactly: pt < 0"
     ]
     assert Start([few, Compressor(Exactly(), {})], "", {}).notes() == []
+
+
+def test_one_line_tells_of_all_jets_that_the_model_does_not_know():
+    layout: Any = Exactly()
+    layout.why_exact = ""
+    reasons = Counter({"m is negative": 1200, "pt is out of range": 1, "eta is not finite": 0})
+    many: Any = Compressor(layout, {}, 2000, 1200, {}, +reasons)
+    start = Start([many], "", {}, ["a warning"], {"Jet": "pt is low", "FatJet": "m is high"})
+    told = (
+        "jets of 'Jet', 'FatJet' are unlike those the model was trained on: those of 'Jet': pt is low; "
+        "`--model self` may take less space; "
+        "60% of the jets of 'Jet' are kept exactly: m is negative (1,200 jets), pt is out of range (1 jet)"
+    )
+    assert start.notes() == ["a warning", told]
+    assert start.details() == [
+        "'Jet': pt is low",
+        "'FatJet': m is high",
+        "'Jet': 1,200 of 2,000 jets are kept exactly: m is negative (1,200 jets), pt is out of range (1 jet)",
+    ]
+    unknown: Any = replace(many, reasons=Counter())
+    assert Start([unknown], "", {}).notes() == ["60% of the jets of 'Jet' are kept exactly: they are beyond a bound"]
+
+
+def test_what_is_odd_about_jets_names_the_variable():
+    collection = Exactly().collection
+    pt, m = np.array([30, 60, 20, 0, np.nan, 90, 3], np.float32), np.array([5, 6, -2, 5, 5, 5.5, 5], np.float32)
+    columns, exact = [pt, np.zeros_like(pt), np.zeros_like(pt), m], np.arange(7) > 1
+    assert odd_jets(collection, columns, exact) == {
+        "pt is not finite": 1,
+        "pt is not positive": 1,
+        "pt is out of range": 3,
+        "m is negative": 1,
+    }
+    assert odd_jets(collection, columns, np.zeros(7, bool)) == {}

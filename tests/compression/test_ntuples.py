@@ -181,6 +181,23 @@ def test_a_field_that_is_gone_is_a_difference_from_the_jets_alone(tmp_path):
     assert any("is not in the original" in found for found in verify_file(fewer, small)["differences"])
 
 
+def test_cut_mantissas_keep_their_bits_where_their_rounding_was_found(tmp_path):
+    original, small, back = GOLDEN / "cut.root", tmp_path / "small.root", tmp_path / "back.root"
+    compress_file(original, small)
+    decompress_file(small, back)
+    assert verify_file(original, small)["differences"] == []
+    with open_source(original) as one, open_source(back) as other:
+        before, after = (described(main_of(source, source.path).ntuple.fields) for source in (one, other))
+    changed = {name for name in before if before[name] != after[name]}
+    assert before.keys() == after.keys() and changed == {"Jet_phi._0"}  # one bit less than a float is no rounding
+    with uproot.open(back) as file, uproot.open(original) as first:
+        for name, bits in (("Jet_pt", 19), ("Jet_eta", 21), ("Jet_mass", 19)):
+            found, wanted = (ak.to_numpy(ak.flatten(one["Events"][name].array())) for one in (file, first))
+            assert not (found.view(np.uint32) << bits).any()
+            bound = 1e-3 * (np.maximum(wanted, 0.1) if name != "Jet_eta" else 1)
+            assert (np.abs(found - wanted) <= bound).all() and (found != wanted).any()
+
+
 def test_a_tree_is_written_where_one_is_asked_for(tmp_path):
     result = run_main("compress", GOLDEN / "nanoaod.root", tmp_path / "small.root", "--format", "ttree")
     assert result.code == 0 and "RNTuples are written as TTrees" in result.out

@@ -88,6 +88,14 @@ def test_a_compression_in_words():
     ]
 
 
+def test_notes_take_three_lines_unless_all_are_asked_for():
+    noted = replace(COMPRESSED, notes=[f"n{i}" for i in range(5)], details=["'Jet': m is negative"])
+    assert said(noted)[-3:] == ["note: n0", "note: n1", "note: and 3 more notes: --verbose shows them"]
+    assert said(replace(noted, notes=["n0", "n1", "n2"]))[-3:] == ["note: n0", "note: n1", "note: n2"]
+    every = to_text(noted.verbose_page).splitlines()
+    assert every[-6:] == [*(f"note: n{i}" for i in range(5)), "  'Jet': m is negative"]
+
+
 def test_a_compression_of_several_trees_in_words():
     """Branches of one name have one row, with the loosest bound and the largest error."""
     up = replace(ENTRY, name="up/Jet", precision=ENTRY.precision | {"pt": 1e-2}, max_error={"pt": 0.009, "m": 1e-5})
@@ -192,6 +200,7 @@ def test_a_decompression_in_words():
 
 def test_a_file_that_is_intact_in_words():
     report = IntegrityReport(
+        bytes=2000,
         entries=60_000,
         jets=4200,
         chunks=3,
@@ -202,7 +211,7 @@ def test_a_file_that_is_intact_in_words():
         dropped=[],
         left_out=[],
     )
-    whole = "intact: 60,000 entries, 4,200 jets, 3 chunks of 2 branches"
+    whole = "intact: 60,000 entries, 4,200 jets, 3 chunks of 2 branches, 2.00 kB"
     assert said(report) == [whole]
     assert said(replace(report, trees=["more"], objects=["h"], models=["0123456789abcdef"])) == [
         whole,
@@ -211,7 +220,8 @@ def test_a_file_that_is_intact_in_words():
     ]
 
 
-KEPT = ("name", "branches", "units", "floors", "jets", "exact_jets", "bytes_in", "bytes_per_jet")
+KEPT = ("name", "branches", "units", "floors", "precision", "max_error", "jets", "exact_jets", "bytes_in")
+KEPT += ("bytes_per_jet",)
 STORED = StoredCollection(**{key: ENTRY[key] for key in KEPT}, bytes=24_360)
 PROMISED = RunCollection(
     name="Jet", precision=ENTRY.precision, max_error=ENTRY.max_error, bits={"pt": 20.4, "eta": 15, "phi": 14, "m": 16.2}
@@ -230,11 +240,15 @@ RUN = RunReport(
 INFO = InfoReport(
     file="small.root",
     bytes=900,
+    bytes_file_in=2_000_000,
+    bytes_jets_in=121_464,
+    bytes_jets_out=48_720,
+    bytes_per_jet=5.8,
     tree="Events",
     trees=[replace(EVENTS, jets=8400)],
     entries=60_000,
     jets=8400,
-    collections=[STORED, replace(STORED, name="Fat", branches={"pt": "Fat_pt"})],
+    collections=[STORED, replace(STORED, name="Fat", branches={"pt": "Fat_pt"}, precision={"pt": None})],
     carried=12,
     dropped=[],
     left_out=[],
@@ -257,6 +271,9 @@ def test_what_is_inside_a_file_in_words():
         "Jet_mass   none        0.00012  16.2",
         "Fat_pt     none        0.00099",
         "",
+        "jets: 121.46 kB -> 48.72 kB, 5.80 bytes per jet",
+        "whole file: 2.00 MB -> 900 B",
+        "",
         "compressed from     size  entries  chunks        bound  model                    atlasae",
         "in.root          2.00 MB   60,000       3  0.001, none  0123456789ab (packaged)    0.1.0",
     ]
@@ -271,18 +288,23 @@ def test_what_is_told_of_a_merged_file_holds_for_all_of_it():
     loose = {"precision": {"pt": 1e-2, "eta": None}, "max_error": {"pt": 0.0099, "eta": 0.5}, "bits": {"pt": 17}}
     tight = {"precision": {"pt": 1e-3, "eta": 1e-3}, "max_error": {"pt": 1e-4, "eta": 0.1}, "bits": {"pt": 20}}
     runs = [replace(RUN, collections=[RunCollection(name="Jet", **entry)]) for entry in (loose, tight)]
-    whole = replace(STORED, branches={"pt": "Jet_pt", "eta": "Jet_eta"})
+    told = {"precision": {"pt": 1e-2, "eta": None}, "max_error": {"pt": 0.0099, "eta": 0.5}}
+    whole = replace(STORED, branches={"pt": "Jet_pt", "eta": "Jet_eta"}, **told)
     lines = said(replace(INFO, runs=runs, collections=[whole]))
     assert [line.split() for line in lines[6:8]] == [
         ["Jet_pt", "0.01", "0.0099", "20.0"],
         ["Jet_eta", "none", "0.5"],
     ]
-    assert len(lines) == 12
+    assert len(lines) == 15
 
 
 def test_what_differs_is_listed_up_to_twenty():
     report = VerificationReport(
         entries=60_000,
+        jets=4200,
+        bytes_file_in=2000,
+        bytes_file_out=900,
+        collections={"Jet": 4200},
         max_error={"Jet": {"pt": 0.0009}},
         precision={"Jet": {"pt": 1e-3, "m": 1e-3}},
         floors={"Jet": {"m": 0.1}},
@@ -294,6 +316,7 @@ def test_what_differs_is_listed_up_to_twenty():
     )
     assert said(report) == [
         "60,000 entries compared: as promised",
+        "  4,200 jets; whole file: 2.00 kB -> 900 B",
         "  branches: 2 bit for bit, 1 within precision",
         "jets  variable  bound  largest error",
         "Jet   pt        0.001         0.0009",
@@ -302,4 +325,6 @@ def test_what_differs_is_listed_up_to_twenty():
     ]
     lines = said(replace(report, differences=[f"d{i}" for i in range(25)]))
     assert lines[0] == "60,000 entries compared: 25 differences"
-    assert lines[1:21] == [f"  d{i}" for i in range(20)] and len(lines) == 26
+    assert lines[1:21] == [f"  d{i}" for i in range(20)] and len(lines) == 27
+    empty = said(replace(report, collections={"Jet": 0}))
+    assert [line.split() for line in empty if line.startswith("Jet")] == [["Jet", v, "0.001", "-"] for v in ("pt", "m")]

@@ -12,6 +12,7 @@ from atlasae.graft.elements import (
     bytes_of,
     decode,
     encode,
+    encode_cut,
     holds,
     kind_for,
     planes_of,
@@ -50,6 +51,20 @@ def test_ends_are_stored_as_differences_byte_by_byte():
 
 def test_whole_numbers_near_zero_have_zeros_in_front():
     assert encode(kind_for("<i2"), np.array([-1, 1, -2], "<i2")) == bytes([1, 2, 3, 0, 0, 0])
+
+
+@given(arrays("<u4", st.integers(0, 20)), st.integers(10, 31))
+def test_cut_floats_are_packed_bit_by_bit(words, bits):
+    words = words & np.uint32(2**32 - 2 ** (32 - bits))
+    page = encode_cut(words.view("<f4"), bits)
+    assert len(page) == bytes_of(bits, len(words))
+    stream = np.unpackbits(np.frombuffer(page, np.uint8), bitorder="little")[: bits * len(words)].reshape(-1, bits)
+    found = (stream.astype(np.uint64) << np.arange(bits, dtype=np.uint64)).sum(axis=1) << np.uint64(32 - bits)
+    assert found.tolist() == words.tolist()
+
+
+def test_floats_are_cut_to_the_nearest():
+    assert encode_cut(np.array([1 + 2**-8, 1 - 2**-9], "<f4"), 16) == np.array([0x3F81, 0x3F80], "<u2").tobytes()
 
 
 def test_an_unknown_type_of_column_is_left_as_it_is():

@@ -5,8 +5,8 @@ import pytest
 from conftest import random_jets
 
 from atlasae.files.events import ArrayEvents
+from atlasae.jets.columns import read_jets
 from atlasae.jets.inputs import find_in
-from atlasae.jets.reading import read_jets
 
 
 def table(jets: int) -> ArrayEvents:

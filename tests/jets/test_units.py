@@ -116,6 +116,12 @@ def test_what_stands_where_there_is_no_jet_is_not_asked(sentinel, median, expect
     assert settle([collection(NAMES["plain"])], None, [stored])[0].units == expected
 
 
+def test_jets_of_which_no_collection_has_any_follow_their_names():
+    listed = [collection(NAMES[name]) for name in ("plain", "Aux", "NanoAOD")]
+    settled = settle(listed, None, [[np.empty(0, np.float32)] * 4] * 3)
+    assert [found.units for found in settled] == ["MeV", "MeV", "GeV"]
+
+
 @pytest.mark.parametrize(("median", "expected"), [(35.0, "GeV"), (35_000.0, "MeV")])
 def test_jets_that_tell_nothing_follow_the_others_of_their_tree(median, expected):
     other = ("fatjet_{pt,eta,phi,m}", median)

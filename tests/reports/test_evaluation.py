@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from atlasae.compression.plan import Options
-from atlasae.errors import DamagedFileError
+from atlasae.errors import DamagedFileError, UserError
 from atlasae.jets.collections import Collection
 from atlasae.report import to_json
 from atlasae.reports import evaluation
@@ -246,7 +246,7 @@ def test_histograms_of_residuals_and_latents_hold_every_jet(report, numbers):
 
 def without_promise(report: Report) -> list[Report]:
     """The collections, without what only a compressed file knows, or what depends on its chunks."""
-    own = ("exact_jets", "precision", "layout", "bytes_per_jet", "latents", "residuals", "comb")
+    own = ("exact_jets", "precision", "layout", "bytes_out", "bytes_per_jet", "latents", "residuals", "comb")
     kept = [{k: v for k, v in found.items() if k not in own} for found in report["collections"]]
     for found in kept:
         found["variables"] = {v: {k: x for k, x in of.items() if k != "bound"} for v, of in found["variables"].items()}
@@ -272,6 +272,7 @@ def test_a_decompressed_file_gives_the_report_of_the_compressed_one(report, made
     found = only(plain)
     assert (found["exact_jets"], found["precision"], found["latents"]) == (None, {}, None)
     assert {of["bound"] for of in found["variables"].values()} == {None}
+    assert found["max_error"] == only(report)["max_error"]
 
 
 def test_a_file_beside_itself_differs_in_nothing(made):
@@ -343,11 +344,23 @@ def test_events_of_a_flat_tree_are_whole_however_it_is_cut(compressed, tmp_path,
     assert found["ht"]["all"]["jets"] == 4
 
 
-def test_rows_without_a_number_are_no_events(tmp_path):
-    flat(tmp_path / "in.root", frame().drop(columns="event"))
-    found = only(report_of(tmp_path / "in.root", tmp_path / "in.root"))
+@pytest.mark.parametrize("suffix", [".root", ".pkl"])
+def test_rows_without_a_number_are_no_events_unless_a_column_is_named(suffix, tmp_path):
+    path, table = tmp_path / f"in{suffix}", frame().rename(columns={"event": "collision"})
+    flat(path, table) if suffix == ".root" else table.to_pickle(path)
+    found = only(report_of(path, path))
     assert found["events"] == {"events": 0}
     assert found["jets"] == 40
+    told = only(evaluate_files(path, path, event_column="collision").report)["events"]
+    assert (told["events"], told["told_by"]) == (10, "column 'collision'")
+    with pytest.raises(UserError, match="has no column 'run' of numbers: there are pt, eta, phi, m, collision"):
+        evaluate_files(path, path, event_column="run")
+
+
+def test_events_in_lists_need_no_column(made):
+    assert only(report_of(made / "in.root", made / "small.root"))["events"]["told_by"] == "entries of 'Events'"
+    with pytest.raises(UserError, match="its jets in lists, an event an entry: leave out --event-column"):
+        evaluate_files(made / "in.root", made / "small.root", event_column="event")
 
 
 # --- events by hand

@@ -1,0 +1,504 @@
+"""Columns of symbols, entropy-coded with adaptive tables whose contexts are up to two columns before each.
+
+The tables of a column have bins of about as many of its symbols so far, and counts of these in every context. The
+probabilities in the contexts of two columns start from those in the contexts of the first one, and these from those of
+the column alone: a network of Bayes (Davies and Moore 1999; Chow and Liu 1968), in integers.
+"""
+
+import lzma
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Any, Self
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from atlasae.codecs.entropy import (
+    SHARE,
+    Cells,
+    Coder,
+    Contexts,
+    Integers,
+    Reader,
+    Runs,
+    Words,
+    WordWriter,
+    categorical,
+    uniform,
+)
+from atlasae.files.events import Array
+from atlasae.jets.kinds import Bound, Kind, kinds_of
+from atlasae.jets.padding import Config, Padding
+
+_MOST_PARENTS = 2
+_CLASSES = 12  # classes of a column that tells another
+_FIRST_SPAN, _EARLY = 32, 2**15  # symbols before the first tables; up to here a span has an eighth of all before it
+_FEW, _MOST_BINS = 8, 256  # symbols a bin, and bins of the longest columns
+_LOOKED_AT = 1 << 16  # symbols from which bins and classes are made
+_MOST_PACKED = 1 << 20  # bytes of a column of the sample that are packed as they are, to see how long they are
+_MOST_GIVEN = 64  # columns that are known before
+_WORD = np.dtype("<u4")
+_PLANES = [{"id": lzma.FILTER_LZMA1, "preset": 6, "lc": 1, "lp": 0, "pb": 0, "dict_size": 1 << 20}]
+_DIGIT = 16  # bits of a tail that are coded at once
+
+
+@dataclass(frozen=True)
+class Tables:
+    """How tables are made: their bins, and the symbols in a context after which its own counts have half of the weight.
+
+    Columns of more than `_EARLY` symbols have more bins.
+    """
+
+    bins: int = 48
+    trust: int = 30
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for numbers out of range."""
+        if not (2 <= self.bins <= _MOST_BINS and 1 <= self.trust <= 1 << 12):
+            raise ValueError(f"{self} of columns")
+
+
+_USUAL = Tables()
+_TRIED = [Tables(bins, trust) for bins in (32, 64) for trust in (6, 24, 96)]
+
+
+@dataclass(frozen=True)
+class SpanTable:
+    """Probabilities of bins of symbols in every context; as `CodingTable`, but made anew for each span of symbols."""
+
+    edges: Integers
+    counts: Integers  # contexts x bins
+
+    @cached_property
+    def widths(self) -> Cells:
+        """The number of symbols of each bin."""
+        return np.diff(self.edges).astype(np.int32)
+
+    @cached_property
+    def widest(self) -> int:
+        """The number of symbols of the widest bin."""
+        return int(self.widths.max())
+
+    @cached_property
+    def narrowest(self) -> int:
+        """The number of symbols of the narrowest bin."""
+        return int(self.widths.min())
+
+    @cached_property
+    def first(self) -> Cells:
+        """The first symbol of each bin."""
+        return self.edges[:-1].astype(np.int32)
+
+    def bins(self, symbols: Cells) -> Cells:
+        """The bin of every symbol."""
+        return _places(self.edges[1:-1], symbols)
+
+    def model(self, context: int) -> Any:
+        """The coder's model of a context."""
+        return categorical(self.counts[context])
+
+    def note(self, runs: Runs, bins: Cells | Integers) -> None:
+        """Nothing: the next table is made of all symbols."""
+
+
+class Meter:
+    """A coder that writes nothing and counts bits."""
+
+    def __init__(self) -> None:
+        self.bits = 0.0
+
+    def code(self, table: SpanTable, contexts: Contexts | None, cells: Cells | None, n: int) -> Cells:
+        """Count the bits of n symbols, and return them."""
+        assert cells is not None
+        bins, rows = table.bins(cells), np.zeros(n, np.int64) if contexts is None else contexts
+        totals = table.counts.sum(axis=1)
+        self.bits += float(np.log2(totals[rows] / table.counts[rows, bins] * table.widths[bins]).sum())
+        return cells
+
+
+def code_symbols(
+    coder: Coder | Meter, size: int, parents: Sequence[Contexts], symbols: Cells | None, n: int, made: Tables = _USUAL
+) -> Cells:
+    """Code n symbols below `size` in the contexts of the classes of up to two columns; returns them."""
+    found = np.empty(n, np.int32)
+    if size <= 1:
+        return np.zeros(n, np.int32)
+    contexts = _contexts(parents)
+    for begin, end in spans(n):
+        table = _table(found[:begin], size, [(each[:begin], number) for each, number in contexts], made)
+        given = None if symbols is None else symbols[begin:end]
+        inner = contexts[-1][0][begin:end] if contexts else None
+        found[begin:end] = coder.code(table, inner, given, end - begin)  # type: ignore[arg-type]
+    return found
+
+
+def spans(n: int) -> Iterator[tuple[int, int]]:
+    """Ranges of growing lengths: small ones adapt tables early, long ones are faster."""
+    begin = 0
+    while begin < n:
+        size = max(_FIRST_SPAN, begin // 8 if begin < _EARLY else begin)
+        yield begin, min(n, begin + size)
+        begin += size
+
+
+def classes_of(symbols: Cells) -> Contexts:
+    """The class of every symbol, of about as many each; symbols that are common have one of their own."""
+    known = np.unique(some := _some(symbols))
+    edges = known[1:].astype(np.int64) if len(known) <= _CLASSES else _quantiles(some, _CLASSES)
+    return _places(edges, symbols).astype(np.uint16)
+
+
+def _contexts(parents: Sequence[Contexts]) -> list[tuple[Contexts, int]]:
+    """The contexts of the first parent, then of the first two, each with their number."""
+    found: list[tuple[Contexts, int]] = []
+    for classes in parents:
+        kinds = int(classes.max(initial=0)) + 1
+        before, number = found[-1] if found else (np.zeros(len(classes), np.uint16), 1)
+        found.append((before * np.uint16(kinds) + classes, number * kinds))
+    return found
+
+
+def _table(seen: Cells, size: int, contexts: Sequence[tuple[Contexts, int]], made: Tables) -> SpanTable:
+    """The table of symbols that follow those seen, whose contexts are given."""
+    edges = _edges(seen, size, made.bins)
+    bins, number = _places(edges[1:-1], seen), len(edges) - 1
+    shares = _shares(2 * np.bincount(bins, minlength=number)[None] + 1)
+    counts = shares
+    kinds = 1
+    for each, more in contexts:
+        keys = each.astype(np.int64) * number + bins
+        found = np.bincount(keys, minlength=more * number).reshape(more, number)
+        counts = found * SHARE + made.trust * np.repeat(shares, more // kinds, axis=0)
+        shares, kinds = _shares(counts), more
+    return SpanTable(edges, counts)
+
+
+def _shares(counts: Integers) -> Integers:
+    """The share of each bin in its context, in units of 1 / SHARE, and no less than one."""
+    return np.asarray(np.maximum(1, counts * SHARE // counts.sum(axis=1, keepdims=True)))
+
+
+def _edges(seen: Cells, size: int, bins: int) -> Integers:
+    """The edges of bins of about as many symbols; a common symbol has a bin of its own."""
+    most = bins if len(seen) < _EARLY else min(_MOST_BINS, bins * math.isqrt(len(seen) // _EARLY))
+    if size <= most:
+        return np.arange(size + 1)
+    inner = _quantiles(_some(seen), min(most, max(_FEW, len(seen) // _FEW)))
+    return np.unique(np.concatenate([[0, 1, size], inner[inner < size]]))
+
+
+def _quantiles(symbols: Cells, parts: int) -> Integers:
+    """The first symbols of all parts but the lowest, of sorted symbols."""
+    n = len(symbols)
+    found, counts = np.unique(np.sort(symbols)[np.arange(1, parts) * n // parts] if n else symbols, return_counts=True)
+    return np.unique(np.concatenate([found, found[counts > 1] + 1])).astype(np.int64)
+
+
+def _some(symbols: Cells) -> Cells:
+    return symbols[:: len(symbols) // _LOOKED_AT + 1]
+
+
+def _places(edges: Integers, symbols: Cells) -> Cells:
+    """The number of inner edges up to each symbol."""
+    if not len(edges):
+        return np.zeros(len(symbols), np.int32)
+    if edges[-1] > 8 * len(symbols) + _LOOKED_AT:
+        return np.asarray(np.searchsorted(edges, symbols, side="right"), np.int32)
+    last = int(edges[-1])
+    table = np.zeros(last + 1, np.int32)
+    table[edges] = 1
+    return np.asarray(np.cumsum(table, dtype=np.int32).take(np.minimum(symbols, last)))
+
+
+def code_tails(coder: Coder, bits: int, tails: Integers | None, n: int) -> Integers:
+    """Code n tails of this many bits, all as likely; returns them."""
+    found = np.zeros(n, np.int64)
+    for shift in range(0, bits, _DIGIT):
+        width = min(_DIGIT, bits - shift)
+        given = None if tails is None else ((tails >> shift) & ((1 << width) - 1)).astype(np.int32)
+        found |= coder.code(uniform(1 << width), None, given, n).astype(np.int64) << shift
+    return found
+
+
+def choose_parents(given: Sequence[Cells], columns: Sequence[Cells], sizes: Sequence[int]) -> list["Told"]:
+    """The columns in the order in which they tell most of each other, and what each is told by.
+
+    The first parent of a column is that with the most mutual information (Chow and Liu 1968), the second has the most
+    in its contexts; a column has as many of them as take the fewest bits.
+    """
+    classes = [classes_of(symbols) for symbols in (*given, *columns)]
+    information = _Information(classes)
+    known, left = list(range(len(given))), list(range(len(given), len(classes)))
+    found = []
+    while left:
+        column, first = _best((information.of(x, y), x, y) for x in left for y in known)[1:] if known else (left[0], -1)
+        parents = [first] if first >= 0 else []
+        if others := [y for y in known if y != first]:
+            parents.append(_best((information.beside(column, first, y), y) for y in others)[1])
+        number = column - len(given)
+        found.append(_fewest(number, parents, classes, columns[number], sizes[number]))
+        known.append(column)
+        left.remove(column)
+    return found
+
+
+@dataclass(frozen=True)
+class Told:
+    """A column by its number, what it is told by (given columns first), and its bits a symbol."""
+
+    column: int
+    parents: tuple[int, ...]
+    tables: Tables
+    bits: float
+
+
+def _fewest(column: int, parents: Sequence[int], classes: Sequence[Contexts], symbols: Cells, size: int) -> Told:
+    """The column with as many of these parents, and with those tables, that take the fewest bits."""
+
+    def measured(number: int, made: Tables) -> Told:
+        meter = Meter()
+        code_symbols(meter, size, [classes[parent] for parent in parents[:number]], symbols, len(symbols), made)
+        return Told(column, tuple(parents[:number]), made, meter.bits / max(1, len(symbols)))
+
+    best = min((measured(number, _USUAL) for number in range(len(parents) + 1)), key=lambda told: told.bits)
+    if size <= 1:
+        return best
+    return min([best, *(measured(len(best.parents), made) for made in _TRIED)], key=lambda told: told.bits)
+
+
+def _best(scored: Any) -> Any:
+    return max(scored, key=lambda one: one[0])
+
+
+class _Information:
+    """The mutual information of classes of columns, in bits of all symbols, less what chance would give."""
+
+    def __init__(self, classes: Sequence[Contexts]) -> None:
+        self.classes = [each.astype(np.int64) for each in classes]
+        self.kinds = [int(each.max(initial=0)) + 1 for each in self.classes]
+        self._known: dict[tuple[int, int], float] = {}
+
+    def of(self, x: int, y: int) -> float:
+        """The information that two columns have of each other."""
+        if (x, y) not in self._known:
+            found = self._counts(x, y, np.zeros_like(self.classes[x]), 1)
+            self._known[x, y] = self._known[y, x] = float(_gain(found).sum())
+        return self._known[x, y]
+
+    def beside(self, x: int, first: int, y: int) -> float:
+        """What y tells of x that the first column has not told."""
+        return float(_gain(self._counts(x, y, self.classes[first], self.kinds[first])).sum())
+
+    def _counts(self, x: int, y: int, within: Integers, kinds: int) -> Integers:
+        keys = (within * self.kinds[x] + self.classes[x]) * self.kinds[y] + self.classes[y]
+        shape = kinds, self.kinds[x], self.kinds[y]
+        return np.bincount(keys, minlength=math.prod(shape)).reshape(shape)
+
+
+def _gain(counts: Integers) -> npt.NDArray[np.float64]:
+    """The mutual information of each table, in bits, with the correction of Miller and Madow (1955) for chance."""
+    rows, columns, every = counts.sum(axis=2), counts.sum(axis=1), counts.sum(axis=(1, 2))
+    chance = [(x > 0).reshape(len(x), -1).sum(axis=1) for x in (counts, rows, columns)]
+    degrees = chance[0] - chance[1] - chance[2] + (every > 0)
+    found = _bits(counts) + _bits(every[:, None]) - _bits(rows) - _bits(columns)
+    return np.asarray(found - degrees / (2 * math.log(2)))
+
+
+def _bits(counts: Integers) -> npt.NDArray[np.float64]:
+    """The sum of n log2(n) in each table."""
+    flat = counts.reshape(len(counts), -1).astype(np.float64)
+    return np.asarray((flat * np.log2(np.maximum(flat, 1))).sum(axis=1))
+
+
+@dataclass(frozen=True)
+class CodedColumn:
+    """A column of a file: its kind, its bound (None: exact), what it is told by, and its bits in the sample."""
+
+    kind: Kind
+    bound: Bound | None = None
+    parents: tuple[int, ...] = ()
+    tables: Tables = _USUAL
+    bits: float = 0.0
+
+
+@dataclass(frozen=True)
+class ColumnsCodec:
+    """Codes columns of numbers one after the other, each told by those before it and by `given` other ones."""
+
+    columns: tuple[CodedColumn, ...]
+    given: int = 0
+    padding: Padding = Padding()
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for columns that are told by later ones."""
+        if not 0 <= self.given <= _MOST_GIVEN:
+            raise ValueError(f"{self.given} columns that are known before")
+        for number, column in enumerate(self.columns):
+            known = all(0 <= parent < self.given + number for parent in column.parents)
+            if not known or len(column.parents) > _MOST_PARENTS:
+                raise ValueError(f"column {number} is told by columns {column.parents}")
+
+    def config(self) -> Config:
+        """The configuration for `of_config`."""
+        return {"layout": "columns", "given": self.given, "columns": [_told(asdict(column)) for column in self.columns]}
+
+    @classmethod
+    def of_config(cls, config: Config) -> Self:
+        """The codec of a configuration; raises ValueError if it is invalid."""
+        facts = {"columns": config["columns"], "given": config["given"]}
+        found = msgspec.convert(facts, _Facts)
+        return cls(found.columns, found.given)
+
+    def encode(self, values: Sequence[Array], given: Sequence[Cells]) -> bytes:
+        """The bytes of columns: the lengths of their words and of what is kept of them as it is, then all of these."""
+        classes, head, parts = dict(enumerate(map(classes_of, given))), list[int](), list[bytes]()
+        for number, (column, numbers) in enumerate(zip(self.columns, values, strict=True)):
+            symbols, tails = column.kind.encode(numbers, column.bound)
+            writer = WordWriter()
+            parents, n = [classes[parent] for parent in column.parents], len(symbols)
+            code_symbols(writer, column.kind.symbols, parents, symbols, n, column.tables)
+            some = tails[symbols >= column.kind.first]
+            code_tails(writer, column.kind.tail, some, len(some))
+            if number in self._telling:
+                classes[self.given + number] = classes_of(symbols)
+            words, kept = writer.words().astype(_WORD).tobytes(), _pack(numbers[symbols == 0])
+            head += [len(words), len(kept)]
+            parts += [words, kept]
+        return np.array(head, _WORD).tobytes() + b"".join(parts)
+
+    @cached_property
+    def _telling(self) -> set[int]:
+        """The numbers of the columns by which others are told."""
+        return {parent - self.given for column in self.columns for parent in column.parents if parent >= self.given}
+
+    def needed(self, wanted: Iterable[int]) -> list[int]:
+        """The numbers of the columns that are wanted, and of those by which they are told."""
+        needed = set(wanted)
+        for number in reversed(range(len(self.columns))):
+            if number in needed:
+                needed |= {parent - self.given for parent in self.columns[number].parents if parent >= self.given}
+        return sorted(needed)
+
+    def decode(
+        self,
+        content: bytes,
+        dtypes: Sequence[np.dtype[Any]],
+        jets: int,
+        given: Callable[[], Sequence[Cells]],
+        wanted: Iterable[int] | None = None,
+    ) -> dict[int, Array]:
+        """The columns of bytes by their numbers, those that are wanted (None: all); raises ValueError for others.
+
+        `given` is called only if a column is told by what it returns.
+        """
+        wanted = set(range(len(self.columns)) if wanted is None else wanted)
+        needed, classes, found = self.needed(wanted), dict[int, Contexts](), dict[int, Array]()
+        if any(parent < self.given for number in needed for parent in self.columns[number].parents):
+            classes |= enumerate(map(classes_of, given()))
+        for number, (words, kept) in self._parts(content, needed).items():
+            column, dtype = self.columns[number], dtypes[number]
+            reader = Reader(words)
+            parents = [classes[parent] for parent in column.parents]
+            symbols = code_symbols(reader, column.kind.symbols, parents, None, jets, column.tables)
+            there = symbols >= column.kind.first
+            tails = np.zeros(jets, np.int64)
+            tails[there] = code_tails(reader, column.kind.tail, None, int(there.sum()))
+            if not reader.is_at_end:
+                raise ValueError("words do not end with the last jet")
+            if number in self._telling:
+                classes[self.given + number] = classes_of(symbols)
+            if number in wanted:
+                found[number] = column.kind.decode(symbols, tails, dtype)
+                found[number][symbols == 0] = _unpack(kept, int((symbols == 0).sum()), dtype)
+        return found
+
+    def _parts(self, content: bytes, needed: Sequence[int]) -> dict[int, tuple[Words, bytes]]:
+        """The words and the kept bytes of columns, by their numbers; raises ValueError for lengths that do not fit."""
+        size = 2 * len(self.columns) * _WORD.itemsize
+        lengths = np.frombuffer(content[:size], _WORD).astype(np.int64)
+        ends = size + np.cumsum(lengths)
+        if len(lengths) != 2 * len(self.columns) or (len(ends) and ends[-1] != len(content)):
+            raise ValueError("columns of other lengths")
+        parts = [content[end - length : end] for end, length in zip(ends.tolist(), lengths.tolist(), strict=True)]
+        return {n: (np.frombuffer(parts[2 * n], _WORD).astype(np.uint32), parts[2 * n + 1]) for n in needed}
+
+
+class _Facts(msgspec.Struct):
+    columns: tuple[CodedColumn, ...]
+    given: int
+
+
+def _told(facts: dict[str, Any]) -> dict[str, Any]:
+    """The facts of a column without those that are empty."""
+    kept = {name: _told(fact) if isinstance(fact, dict) else fact for name, fact in facts.items()}
+    return {name: fact for name, fact in kept.items() if fact or name in ("kind", "bits")}
+
+
+def _pack(values: Array) -> bytes:
+    """Numbers as they are, by byte planes: all first bytes, then all second ones, and so on."""
+    if not len(values):
+        return b""
+    planes = values.view(np.uint8).reshape(len(values), -1).T.tobytes()
+    packed = lzma.compress(planes, format=lzma.FORMAT_RAW, filters=_PLANES)
+    return packed + b"\0" * (-len(packed) % _WORD.itemsize)  # baskets of words: `xz`
+
+
+def _unpack(content: bytes, number: int, dtype: np.dtype[Any]) -> Array:
+    """The inverse of `_pack`; raises ValueError for other bytes."""
+    expected = number * dtype.itemsize
+    try:
+        planes = (
+            lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=_PLANES).decompress(content, expected + 1) if number else b""
+        )
+    except (lzma.LZMAError, EOFError) as error:
+        raise ValueError(f"{number} numbers that are kept can't be unpacked") from error
+    if len(planes) != expected or (content and not number):
+        raise ValueError(f"{number} numbers that are kept are not of the expected size")
+    planes_of = np.frombuffer(planes, np.uint8).reshape(dtype.itemsize, -1)
+    return np.asarray(np.ascontiguousarray(planes_of.T).view(dtype)[:, 0])
+
+
+def fit_columns(
+    values: Sequence[Array], bounds: Sequence[Bound | None], given: Sequence[Cells], whole: bool
+) -> tuple[list[int], ColumnsCodec]:
+    """The codec of columns like those of a sample, and the order in which it codes them.
+
+    `whole`: the sample has all numbers that are to be coded. Columns that the tables would make longer than their byte
+    planes are kept as they are.
+    """
+    kinds = [
+        _shortest(kinds_of(numbers, bound, whole), numbers, bound)
+        for numbers, bound in zip(values, bounds, strict=True)
+    ]
+    coded = [kind.encode(numbers, bound)[0] for kind, numbers, bound in zip(kinds, values, bounds, strict=True)]
+    told = choose_parents(given, coded, [kind.symbols for kind in kinds])
+    order = [one.column for one in told]
+    telling = {parent - len(given) for one in told for parent in one.parents}
+    places = {len(given) + column: len(given) + place for place, column in enumerate(order)}
+    columns = []
+    for one in told:
+        kind, numbers = kinds[one.column], values[one.column]
+        parents = tuple(places.get(parent, parent) for parent in one.parents)
+        kept = 8 * len(_pack(numbers)) / max(1, len(numbers)) if numbers.nbytes <= _MOST_PACKED else math.inf
+        if kept < one.bits + kind.tail and one.column not in telling and bounds[one.column] is None:
+            columns.append(CodedColumn(Kind("as it is"), bits=round(kept, 2)))
+        else:
+            columns.append(CodedColumn(kind, bounds[one.column], parents, one.tables, round(one.bits + kind.tail, 2)))
+    return order, ColumnsCodec(tuple(columns), len(given))
+
+
+def _shortest(kinds: Sequence[Kind], values: Array, bound: Bound | None) -> Kind:
+    """The kind of which the numbers of a sample take the fewest bits, as if nothing told of them."""
+    if len(kinds) == 1:
+        return kinds[0]
+
+    def bits(kind: Kind) -> float:
+        meter, (symbols, _) = Meter(), kind.encode(values, bound)
+        code_symbols(meter, kind.symbols, [], symbols, len(symbols))
+        kept = 8 * values.itemsize * int((symbols == 0).sum())
+        return meter.bits + kept + kind.tail * int((symbols >= kind.first).sum())
+
+    return min(kinds, key=bits)
