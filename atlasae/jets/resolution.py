@@ -28,7 +28,7 @@ class Resolution:
 
     N is the noise (GeV), S the stochastic term (GeV^1/2), and C the constant term, which is above 0.
 
-    >>> round(float(Resolution(2.6, 0.9, 0.03).of(np.array([20_000.0]))[0]), 3)
+    >>> round(Resolution(2.6, 0.9, 0.03).of(20_000.0), 3)
     0.241
     """
 
