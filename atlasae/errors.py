@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from typing import Any
 
 UNEXPECTED = 1  # exit code of an unexpected error, a bug
@@ -103,3 +104,11 @@ def once(ending: type[BaseException]) -> Callable[[int, Any], None]:
             raise ending
 
     return handle
+
+
+def optional(name: str, use: str, extra: str) -> Any:
+    """A module of an optional library; raises UserError that names the extra to install where it is missing."""
+    try:
+        return import_module(name)
+    except ImportError:
+        raise UserError(f"{use} needs {name.partition('.')[0]}: pip install 'atlasae[{extra}]'") from None

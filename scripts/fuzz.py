@@ -43,7 +43,8 @@ from atlasae.compression.format import Chunk, Contents, Copied, Run, read_conten
 from atlasae.compression.grafting import add_contents
 from atlasae.files.branches import FOLDER
 from atlasae.files.checksums import checksum
-from atlasae.files.tables import Table, write_table
+from atlasae.files.events import Table
+from atlasae.files.tables import write_table
 from atlasae.files.trees import open_source
 from atlasae.files.writing import create
 from atlasae.graft.composing import Composer

@@ -36,6 +36,7 @@ from atlasae.compression.grafting import (
     plan_of,
     ttrees_of,
     unfit,
+    write_composed,
     write_grafted,
 )  # fmt: skip
 from atlasae.compression.ntuples import (
@@ -232,7 +233,8 @@ def _planned(opened: Opened, options: Options) -> tuple[list[Job], Write]:
         return [Job(opened, plan_alone(opened, plan) if options.only_jets else plan)], _write_grafted_ntuple
     grafting = grafting_of(opened, options)
     if grafting is None:
-        return _planned_anew(opened, options), _write_split if options.rntuple else _write_compressed
+        write = _write_table if opened.source is None else _write_compressed
+        return _planned_anew(opened, options), _write_split if options.rntuple else write
     if jobs := _planned_grafts(grafting, opened, options):
         return jobs, _write_grafted
     job, others = _planned_graft(grafting.at(opened.tree), opened, options)
@@ -471,6 +473,16 @@ def _write_compressed(jobs: Sequence[Job], options: Options, path: Path, progres
     made = [*contents.trees, *(other.name for other in copied.trees), *copied.objects]
     more = pages.left_out_lines(left_out) + (moved(opened.source, made) if opened.source else [])
     return _output(written, contents, more)
+
+
+def _write_table(jobs: Sequence[Job], options: Options, path: Path, progress: Progress) -> Output:
+    """Write the tree of a table, with as few bytes beside its baskets as those of a file that is copied."""
+    with scratch(path) as loose:
+        with create(loose, told=jobs[0].plan.compression) as target:
+            written = _write_trees(jobs, options, target, progress)
+        contents = _contents_of(written)
+        write_composed(loose, contents, path)
+    return _output(written, contents)
 
 
 def _write_split(jobs: Sequence[Job], options: Options, path: Path, progress: Progress) -> Output:

@@ -3,11 +3,11 @@
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import awkward as ak
-import numpy as np
 
 from atlasae import pages
 from atlasae.compression.chunks import Progress, Salvage, in_turn, restored_events, silent
@@ -27,9 +27,10 @@ from atlasae.compression.skims import contents_of
 from atlasae.compression.verify import compare_files
 from atlasae.errors import DamagedFileError, UserError
 from atlasae.files.branches import Branch
+from atlasae.files.events import TableFacts
 from atlasae.files.outputs import check_format, check_target, replacing, scratch
 from atlasae.files.remote import Location, Named, local, located, watching
-from atlasae.files.tables import Table, TableFacts, is_pickle, is_table, write_table
+from atlasae.files.tables import create_table, format_of, is_table
 from atlasae.files.trees import Source, open_source
 from atlasae.files.writing import Behind, Target, Writer, create
 from atlasae.report import LeftOut, some
@@ -79,8 +80,7 @@ def decompress_file(
             _check_parts(path, one, lost[tree] if lost else None)
         with replacing(target, force) as temporary:
             if is_table(target):
-                table = _restored_table(source, contents, progress or silent, lost)
-                write_table(temporary, table if is_pickle(target) else table.for_parquet())
+                _write_table(source, contents, temporary, target, progress or silent, lost)
             else:
                 left_out = _write_restored(source, contents, temporary, progress or silent, lost)
             check_unchanged()
@@ -188,17 +188,13 @@ def _write_tree(source: Source, contents: Contents, target: Target, progress: Pr
 
 
 def _not_salvaged(source: Source, contents: Contents) -> list[LeftOut]:
-    """What a salvage leaves out of a grafted file: it writes the trees of jets anew, as far as uproot can."""
-    if not is_grafted(contents):
-        return []
-    trees = [source.trees[name] for name in contents.trees]
-    others = {name for run in contents.runs for name in run.other_trees | run.other_objects}
-    unwritable = [
+    """What a salvage leaves out of the trees of jets of a grafted file: it writes them anew, as far as uproot can."""
+    trees = [source.trees[name] for name in contents.trees] if is_grafted(contents) else []
+    return [
         LeftOut(contents.shown(tree.name, branch.name), branch.why)
         for tree in trees
         for branch in (tree.nesting() if tree.is_rntuple else tree).unwritable
     ]
-    return unwritable + [LeftOut(name, "only trees of jets are salvaged") for name in sorted(others)]
 
 
 def _rewritten(source: Source, contents: Contents, lost: Lost | None) -> dict[str, Contents]:
@@ -238,29 +234,51 @@ def _is_nested(branch: Branch) -> bool:
     return not (branch.holds_numbers or branch.dtype == "string" or branch.dtype.endswith(" array"))
 
 
-def _restored_table(source: Source, contents: Contents, progress: Progress, lost: Lost | None) -> Table:
+def _write_table(
+    source: Source, contents: Contents, path: Path, target: Path, progress: Progress, lost: Lost | None
+) -> None:
+    """Write the original branches as the columns of a table that will be called `target`, chunk by chunk."""
     if len(contents.trees) > 1:
         raise UserError(f"'{source.path}' has several trees: {some(contents.trees)}; write a .root file")
     ((tree, contents),) = _rewritten(source, contents, lost).items()
     run = contents.runs[0]
-    if any(branch.jagged for branch in run.carried) or any(c.collection.jagged for c in run.collections):
-        raise UserError(f"'{source.path}' has several jets an event: a table has one a row; write a .root file")
+    _refuse_unheld(source, run, target)
+    rows = sum(chunk.entries for chunk in contents.chunks) if lost is None else None
+    restored = restored_events(source, contents, progress, lost[tree] if lost else None)
+    first = next(restored, None)
+    if first is None:
+        raise _all_lost(source)
+    with create_table(path, _facts_of(run), rows, target) as writer:
+        for _, events in chain([first], restored):
+            writer.extend({name: events[name] for name in run.originals})
+
+
+def _facts_of(run: Run) -> TableFacts:
+    """What the table has beside its columns; jets of float16 stay float32, since rounding would add to the error."""
+    facts = TableFacts(**(run.table or {}))
+    carried = {branch.name for branch in run.carried}
+    if "halves" in facts:
+        facts["halves"] = [name for name in facts["halves"] if name in carried]
+    if run.places:
+        facts["places"] = run.places
+    return facts
+
+
+def _refuse_unheld(source: Source, run: Run, path: Path) -> None:
+    """Raise UserError if a branch holds what a table in this format can't."""
+    found = format_of(path)
+    holds = found.holds if found else frozenset()
+    jets = {name: c.collection for c in run.collections for name in c.collection.branches.values()}
+    lists = {name for name, collection in jets.items() if collection.jagged}
+    lists |= {branch.name for branch in run.carried if branch.jagged and branch.holds_numbers}
+    arrays = {name for name, collection in jets.items() if collection.array}
+    arrays |= {branch.name for branch in run.carried if branch.dtype.endswith(" array")}
+    texts = {branch.name for branch in run.carried if branch.dtype == "string"}
+    kinds = {"lists": lists, "arrays": arrays, "texts": texts}
+    for kind, names in kinds.items():
+        if names and kind not in holds:
+            others = ".root or .parquet" if path.suffix != ".parquet" else ".root"
+            what = "several jets an event" if names & set(jets) else f"{kind} in '{min(names)}'"
+            raise UserError(f"'{source.path}' has {what}, which {path.suffix} can't hold: write {others}")
     if nested := [branch.name for branch in run.carried if _is_nested(branch)]:
         raise UserError(f"'{source.path}': a table can't hold '{nested[0]}'; write a .root file")
-    chunks = [events for _, events in restored_events(source, contents, progress, lost[tree] if lost else None)]
-    if not chunks:
-        raise _all_lost(source)
-    columns = {name: np.concatenate([ak.to_numpy(chunk[name]) for chunk in chunks]) for name in run.originals}
-    facts = run.table or TableFacts()
-    for name in columns.keys() & set(facts.get("swapped", ())):
-        columns[name] = columns[name].astype(columns[name].dtype.newbyteorder())
-    return Table(
-        columns,
-        index=columns.pop(label, None) if (label := facts.get("index")) else None,  # None if it was dropped
-        index_name=facts.get("index_name"),
-        ranged=facts.get("ranged", False),
-        names=facts.get("names", {}),
-        heading=facts.get("heading"),
-        texts=facts.get("texts"),
-        nulls=tuple(facts.get("nulls", ())),
-    )

@@ -19,8 +19,8 @@ from atlasae.errors import DamagedFileError, UserError
 from atlasae.files.branches import FOLDER, LIST, TITLES, Branch
 from atlasae.files.checksums import checksum_bytes
 from atlasae.files.damage import FACTS, damage, has_traces
+from atlasae.files.events import TableFacts
 from atlasae.files.remote import Location, Named, located
-from atlasae.files.tables import TableFacts
 from atlasae.files.trees import Source, Tree, open_source
 from atlasae.files.writing import Target
 from atlasae.graft.digests import Marks

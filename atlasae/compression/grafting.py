@@ -23,7 +23,7 @@ from atlasae.files.damage import FACTS, damage
 from atlasae.files.events import flatten
 from atlasae.files.leaves import Structure
 from atlasae.files.trees import Source, open_source
-from atlasae.files.writing import PAGES, compression_of, create_in_memory
+from atlasae.files.writing import PAGES, RECORDS, compression_of, create_in_memory
 from atlasae.graft.anchors import GraftedNtuple, ntuples_of, packing
 from atlasae.graft.baskets import Form, FormPart, Unpacked, cut, embedded_basket, open_basket, pack_basket
 from atlasae.graft.buffers import REWRITE, Thing
@@ -362,6 +362,15 @@ def _marked(chunks: Sequence[Chunk], tree: str, digests: Digests) -> Iterator[Ch
     for number, chunk in enumerate(chunks):
         marks = Marks.of(*digests.in_groups(tree, number)).numbers
         yield replace(chunk, checksums=chunk.checksums + marks)
+
+
+def write_composed(made: Path, contents: Contents, path: Path) -> None:
+    """Write a file of uproot's again, with the folder `atlasae`: without its gaps, its trees' objects compressed."""
+    with _of_file(made) as records, Composer(path, records) as composer:
+        trees = trees_of(records)
+        composer.copy_all(trees, lambda *_: None)
+        add_contents(composer, contents)
+        composer.finish(trees, RECORDS)
 
 
 def carried_trees(trees: Sequence[GraftedTree], digests: Digests) -> Iterator[tuple[str, CarriedTree]]:

@@ -547,7 +547,7 @@ def _notes(
         notes.append(f"counters are written as int32: {', '.join(retyped)}")
     known = {branch.name for branch in branches}
     made = [name for name in implied if name not in known and not name.endswith(("exact", "packed"))]
-    if made and not options.rntuple:
+    if made and not options.rntuple and opened.source:
         notes.append(f"vectors are written as counted arrays; {len(made)} counters such as {sorted(made)[0]} are new")
     notes += [] if options.rntuple else _notes_of_trees(opened, options)
     if opened.tree_read and opened.tree_read.is_rntuple:

@@ -12,6 +12,7 @@ TITLES = {  # of the trees in FOLDER
     "models": "one row a model that is not packaged",
 }
 
+_BRACKETS = str.maketrans("[]", "__")  # of a name: in the title of a leaf, brackets give a shape
 LIST = "[]"  # follows a collection in the path of an RNTuple's member, as in `Jet[].pt`
 
 
@@ -57,3 +58,12 @@ def listed(things: Sequence[Unwritable | LeftOut], most: int = 5) -> str:
     """The first `most` items, each with its reason, and the number of the others."""
     more = f"; and {len(things) - most} more" * (len(things) > most)
     return "; ".join(f"{thing.name} ({thing.why})" for thing in things[:most]) + more
+
+
+def plain(name: str) -> str:
+    """The name with underscores instead of brackets, which has the same length.
+
+    >>> plain("x[3]")
+    'x_3_'
+    """
+    return name.translate(_BRACKETS)

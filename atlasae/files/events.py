@@ -1,7 +1,8 @@
 """Events: columns of a tree or a table, and conversions between jets and events."""
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeAlias, TypedDict
 
 import awkward as ak
 import numpy as np
@@ -11,6 +12,9 @@ from atlasae.files.branches import Branch, Unwritable
 
 Array = npt.NDArray[np.generic]
 Counts = npt.NDArray[np.int64]
+TableColumn: TypeAlias = npt.NDArray[Any] | ak.Array  # of a table; lists and texts are awkward
+Name: TypeAlias = str | int | float
+INDEX = "index"  # name of the column that is written for a table's row labels
 
 
 class Events(Protocol):
@@ -51,25 +55,201 @@ class Events(Protocol):
         ...
 
 
-class ArrayEvents:
-    """Columns in memory with one jet per entry, read like a tree.
+class CsvFacts(TypedDict, total=False):
+    """How a CSV file is written: what separates its columns, what ends its lines, and how numbers are, by column."""
 
-    `stored_bytes` are the bytes that columns take in their file, where they are compressed.
+    separator: str
+    ending: str
+    numbers: dict[str, str]
+
+
+class DatasetFacts(TypedDict, total=False):
+    """Where in a file of arrays a table is, how it lies there, its attributes, and whether an npz is packed."""
+
+    key: str
+    layout: str
+    attributes: dict[str, str | int | float]
+    packed: bool
+
+
+class TableFacts(TypedDict, total=False):
+    """What of a table is neither its columns nor the labels of its rows, which are in the column `index`, if any.
+
+    `swapped` names the columns of the other byte order, `halves` those of float16, which are float32 here; `objects`
+    are columns of Python's objects: numbers, or a list or an array a row; `places` are the paths of members of records.
+    `schema` is Arrow's, for a parquet file that pandas did not make, packed, and `codec` what its pages are compressed
+    with. The rest is as `Table` has it.
     """
 
-    def __init__(
-        self, columns: Mapping[str, Array], skipped: Sequence[str] = (), stored_bytes: Mapping[str, int] | None = None
-    ) -> None:
-        self.stored_bytes = stored_bytes or {}
-        self.columns = {name: values for name, values in columns.items() if values.dtype != np.float16}
+    index: str | None
+    index_name: Name | None
+    ranged: bool
+    names: dict[str, Name]
+    texts: str
+    nulls: list[str]
+    swapped: list[str]
+    heading: Name
+    halves: list[str]
+    objects: dict[str, str]
+    places: dict[str, str]
+    schema: str
+    codec: str
+    csv: CsvFacts
+    dataset: DatasetFacts
+
+
+@dataclass(frozen=True)
+class Table:
+    """Columns of one length.
+
+    `columns` maps names to arrays in the file's order, with the dtypes as stored (bool, integers, float16/32/64), or to
+    awkward arrays of lists; `index` holds the row labels, None for 0..n-1, `ranged` if they are a RangeIndex; `skipped`
+    names the columns left out because they hold no numbers. `names` maps names to labels that are not strings,
+    `heading` is the name of the column index, `texts` its pandas type if not object; `nulls` names the columns of
+    floats in which NaN stands for null; `objects` are columns of Python's objects, as in `TableFacts`; `notes` says
+    what is not kept.
+    """
+
+    columns: dict[str, TableColumn]
+    index: npt.NDArray[Any] | None = None
+    index_name: Name | None = None
+    skipped: tuple[str, ...] = ()
+    ranged: bool = False
+    names: dict[str, Name] = field(default_factory=dict)
+    heading: Name | None = None
+    texts: str | None = None
+    nulls: tuple[str, ...] = ()
+    objects: dict[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    @property
+    def facts(self) -> TableFacts:
+        """All but the columns; the labels of rows are the column `index`."""
+        facts = TableFacts(index=None, index_name=self.index_name)
+        if self.index is not None:
+            facts["index"] = self._label()
+        if self.ranged and self.index is not None:
+            facts["ranged"] = True
+        if self.names:
+            facts["names"] = self.names
+        if self.texts:
+            facts["texts"] = self.texts
+        if self.heading is not None:
+            facts["heading"] = self.heading
+        if self.objects:
+            facts["objects"] = self.objects
+        found = {name: values.dtype for name, values in self._all().items() if isinstance(values, np.ndarray)}
+        lists = {
+            "nulls": list(self.nulls),
+            "swapped": [name for name, dtype in found.items() if not dtype.isnative],
+            "halves": [name for name, dtype in found.items() if dtype == np.float16],
+        }
+        facts.update({key: names for key, names in lists.items() if names})  # type: ignore[typeddict-item]
+        return facts
+
+    @property
+    def written(self) -> dict[str, TableColumn]:
+        """The columns as a tree holds them: of this machine's byte order, float16 as float32, row labels at the end."""
+        return {name: _written(values) for name, values in self._all().items()}
+
+    @classmethod
+    def of(cls, columns: Mapping[str, TableColumn], facts: TableFacts) -> "Table":
+        """The table of columns as a tree holds them."""
+        found = {name: _numpy(values) for name, values in columns.items()}
+        for name in found.keys() & set(facts.get("halves", ())):
+            found[name] = found[name].astype(np.float16)
+        for name in found.keys() & set(facts.get("swapped", ())):
+            found[name] = found[name].astype(found[name].dtype.newbyteorder())
+        return cls(
+            found,
+            index=found.pop(label, None) if (label := facts.get("index")) else None,  # None if it was dropped
+            index_name=facts.get("index_name"),
+            ranged=facts.get("ranged", False),
+            names=facts.get("names", {}),
+            heading=facts.get("heading"),
+            texts=facts.get("texts"),
+            nulls=tuple(facts.get("nulls", ())),
+            objects={name: kind for name, kind in facts.get("objects", {}).items() if name in found},
+        )
+
+    def _label(self) -> str:
+        name = INDEX
+        while name in self.columns:
+            name += "_"
+        return name
+
+    def _all(self) -> dict[str, TableColumn]:
+        return self.columns if self.index is None else self.columns | {self._label(): self.index}
+
+
+def _written(values: TableColumn) -> TableColumn:
+    if isinstance(values, ak.Array):
+        return values
+    return values.astype(np.float32 if values.dtype == np.float16 else values.dtype.newbyteorder("="))
+
+
+def _numpy(values: TableColumn) -> TableColumn:
+    """A column as an array of numpy, unless it is of lists or texts."""
+    if isinstance(values, ak.Array) and values.layout.parameter("__array__") != "string":
+        return ak.to_numpy(values) if values.layout.is_numpy or values.layout.is_regular else values
+    return values
+
+
+def column_branch(name: str, values: TableColumn) -> Branch:
+    """The branch that a column of a table becomes."""
+    if isinstance(values, ak.Array):
+        return Branch(name, dtype_of(values), jagged=values.ndim > 1)
+    return Branch(name, values.dtype.str + " array" * (values.ndim > 1), jagged=False)
+
+
+@dataclass(frozen=True)
+class OpenTable:
+    """A table that is open: its rows, what it has beside its columns, and notes on what is not kept."""
+
+    events: Events
+    facts: TableFacts
+    notes: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, table: Table) -> "OpenTable":
+        """A table in memory."""
+        return cls(ArrayEvents(table.written, table.skipped), table.facts, table.notes)
+
+
+class TableWriter(Protocol):
+    """A table being written."""
+
+    def extend(self, columns: Mapping[str, ak.Array]) -> None:
+        """Append rows."""
+        ...
+
+
+class Collected:
+    """A table that is collected in memory."""
+
+    def __init__(self, facts: TableFacts) -> None:
+        self._facts, self._parts = facts, list[Mapping[str, ak.Array]]()
+
+    def extend(self, columns: Mapping[str, ak.Array]) -> None:
+        """Append rows."""
+        self._parts.append(columns)
+
+    def table(self) -> Table:
+        """All rows."""
+        names = self._parts[0] if self._parts else ()
+        return Table.of({name: ak.concatenate([part[name] for part in self._parts]) for name in names}, self._facts)
+
+
+class ArrayEvents:
+    """Columns in memory, read like a tree whose entries are the rows."""
+
+    def __init__(self, columns: Mapping[str, TableColumn], skipped: Sequence[str] = ()) -> None:
+        self.columns = dict(columns)
         self.entries = len(next(iter(columns.values()), ()))
-        self.branches = [Branch(name, values.dtype.str, jagged=False) for name, values in self.columns.items()]
+        self.branches = [column_branch(name, values) for name, values in self.columns.items()]
         self.members: list[Branch] = []
         self.full_names: dict[str, str] = {}
-        self.unwritable = [Unwritable(name, "holds no single numbers") for name in skipped]
-        self.unwritable += [
-            Unwritable(name, "a TTree holds no float16") for name in columns if name not in self.columns
-        ]
+        self.unwritable = [Unwritable(name, "holds no numbers") for name in skipped]
 
     def read(self, names: Sequence[str], start: int, stop: int) -> dict[str, ak.Array]:
         """Read these columns for rows [start, stop)."""
@@ -77,11 +257,11 @@ class ArrayEvents:
 
     def bytes_per_entry(self, names: Sequence[str]) -> float:
         """Bytes per row of these columns."""
-        return float(sum(self.columns[name].dtype.itemsize for name in names))
+        return self.compressed_bytes(names) / max(1, self.entries)
 
     def compressed_bytes(self, names: Sequence[str]) -> int:
-        """Bytes that these columns take in their file; a pickle holds them as they are in memory."""
-        return sum(self.stored_bytes.get(name, self.columns[name].nbytes) for name in names)
+        """Bytes of these columns, which are not compressed in memory."""
+        return sum(self.columns[name].nbytes for name in names)
 
 
 class Window:

@@ -12,7 +12,7 @@ from typing import Protocol
 
 from atlasae.errors import UserError
 from atlasae.files.remote import Location, check_exists
-from atlasae.files.tables import is_table
+from atlasae.files.tables import is_table, table_suffixes
 from atlasae.report import Facts
 
 _FOREIGN = {".arrow", ".feather", ".h5", ".hdf5", ".npy", ".npz", ".parquet", ".pkl"}  # that `mimetypes` does not know
@@ -49,7 +49,7 @@ def check_format(target: Path, tables: bool = False) -> None:
         return
     if tables or suffix in _FOREIGN or mimetypes.MimeTypes().guess_type(f"x{suffix}")[0]:
         ends = f"'{target}' ends in '{target.suffix}', a format not written here"
-        raise UserError(f"{ends}: name it .root{', .pkl or .parquet' if tables else ''}")
+        raise UserError(f"{ends}: name it .root{', ' + table_suffixes() if tables else ''}")
 
 
 class Kept(Protocol):

@@ -15,17 +15,16 @@ import numpy.typing as npt
 import uproot
 
 from atlasae.errors import DamagedFileError, UserError
-from atlasae.files.beside import functions_in, kept_beside, lost_in
 from atlasae.files.branches import Branch, Unwritable
 from atlasae.files.checksums import checksum_bytes
 from atlasae.files.damage import damage, has_traces, is_of_bytes, is_root
-from atlasae.files.leaf_names import mend_leaves
 from atlasae.files.leaves import (
     Structure,
     interpretation_of,
     interpretation_of_member,
     is_of_numbers,
     is_stored_narrower,
+    mend_leaves,
     structure_of,
 )  # fmt: skip
 from atlasae.files.remote import Location, Remote
@@ -39,7 +38,15 @@ from atlasae.files.rntuple import (
     other_names,
     tell_fields,
 )
-from atlasae.files.sources import LocalSource, RemoteSource, guarded, own_classes
+from atlasae.files.sources import (
+    LocalSource,
+    RemoteSource,
+    functions_in,
+    guarded,
+    kept_beside,
+    lost_in,
+    own_classes,
+)
 from atlasae.files.writing import _DEFAULT_COMPRESSION, UNNAMED, Target, can_name, compression_of
 from atlasae.report import line_of, short
 

@@ -14,7 +14,7 @@ import uproot
 
 from atlasae.errors import UserError
 from atlasae.files.damage import damage
-from atlasae.files.leaf_names import write_leaves
+from atlasae.files.leaves import write_leaves
 from atlasae.files.rntuple import (
     assemble,
 )

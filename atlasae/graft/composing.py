@@ -239,14 +239,18 @@ class Composer:
         """Let the file have the streamer infos of another file too, if it lacks them."""
         self._infos.append(records)
 
-    def finish(self, trees: Sequence[GraftedTree]) -> None:
-        """Write trees, lists of keys, streamer infos, free space and header."""
+    def finish(self, trees: Sequence[GraftedTree], compression: Any = None) -> None:
+        """Write trees, lists of keys, streamer infos, free space and header.
+
+        With a compression, trees and streamer infos get it, which uproot writes without any.
+        """
         for tree in trees:
-            made = self.add_tree(tree.folder, tree.key, tree.thing, _compression_of(self.records, tree.key))
+            packing = compression or _compression_of(self.records, tree.key)
+            made = self.add_tree(tree.folder, tree.key, tree.thing, packing)
             tree.folder.keys = [made if key is tree.key else key for key in tree.folder.keys]
         for _, folder in self.root.walk():
             self._write_keys(folder)
-        info = self._write_infos()
+        info = self._write_infos(compression)
         head = replace(self.records.head, seek_info=info.seek if info else 0, nbytes_info=info.nbytes if info else 0)
         self._write_end(head)
 
@@ -263,8 +267,9 @@ class Composer:
         self._file.seek(at)
         self._file.write(data)
 
-    def _write_infos(self) -> RecordKey | None:
+    def _write_infos(self, compression: Any) -> RecordKey | None:
         payload, size = merged_streamers(self.records, self._infos, self.end)
+        payload = pack_blocks(payload, compression) if compression and len(payload) == size else payload
         if not size:
             return None
         key = new_key(b"TList", b"StreamerInfo", b"Doubly linked list", self.end, self.root.at, self.root.changed)

@@ -7,8 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TypedDict
 
 from atlasae.errors import UserError
-from atlasae.files.branches import LIST, Branch
-from atlasae.files.leaf_names import plain
+from atlasae.files.branches import LIST, Branch, plain
 from atlasae.jets.resolution import Resolution
 
 DIMENSIONFUL = frozenset({"pt", "m", "E", "px", "py", "pz"})

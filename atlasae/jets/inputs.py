@@ -4,15 +4,14 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import cast
 
 import numpy as np
 
 from atlasae.errors import UserError
 from atlasae.files.branches import FOLDER, TITLES, Unwritable
-from atlasae.files.events import Array, ArrayEvents, Counts, Events, Window
+from atlasae.files.events import INDEX, Array, Counts, Events, TableFacts, Window
 from atlasae.files.remote import Location
-from atlasae.files.tables import TableFacts, is_table, read_table
+from atlasae.files.tables import is_table, open_table
 from atlasae.files.trees import Source, Tree, open_source
 from atlasae.jets.collections import Collection
 from atlasae.jets.columns import to_columns
@@ -23,10 +22,10 @@ from atlasae.jets.recognition import (
     spells_jets,
 )  # fmt: skip
 from atlasae.jets.units import valid_pt, with_units
+from atlasae.report import some
 
 EVERYTHING = "*"  # the pattern of all four-momenta, of whatever objects
 TABLE_TREE = "jets"  # name of the tree that is written for a table
-INDEX = "index"  # name of the column that is written for a table's row labels
 _EVENT_NUMBER = re.compile(r"(^|[._:])(event|event_?number|evt)$", re.IGNORECASE)
 
 
@@ -96,7 +95,10 @@ def open_input(
     that only an RNTuple can hold, for output to one.
     """
     if is_table(path):
-        yield _open_table(path)
+        with open_table(path) as table:
+            yield Opened(
+                path, table.events, TABLE_TREE, table=table.facts, notes=(*table.notes, *_notes_on(table.facts))
+            )
         return
     with open_source(path) as source:
         if any(f"{FOLDER}/{name}" in source.trees for name in TITLES):
@@ -167,28 +169,11 @@ def _holds(tree: Tree, patterns: Sequence[str]) -> bool:
         return False
 
 
-def _open_table(path: Location) -> Opened:
-    table = read_table(path)
-    columns = dict(table.columns)
-    facts: dict[str, object] = {"index": None, "index_name": table.index_name}
-    if table.index is not None:
-        name = INDEX
-        while name in columns:
-            name += "_"
-        facts["index"], columns[name] = name, table.index
-    swapped = [name for name, values in columns.items() if not values.dtype.isnative]
-    columns = {name: values.astype(values.dtype.newbyteorder("=")) for name, values in columns.items()}
-    more = {"ranged": table.ranged and table.index is not None, "names": table.names, "texts": table.texts}
-    more |= {"nulls": list(table.nulls), "swapped": swapped}
-    facts |= {key: value for key, value in more.items() if value}
-    facts |= {"heading": table.heading} if table.heading is not None else {}
-    return Opened(
-        path,
-        ArrayEvents(columns, table.skipped, table.stored_bytes),
-        TABLE_TREE,
-        table=cast(TableFacts, facts),
-        notes=table.notes,
-    )
+def _notes_on(facts: TableFacts) -> list[str]:
+    """A note on columns that come back in another type if they are jets."""
+    halves = facts.get("halves", [])
+    told = "columns of float16 come back as float32 where they are jets, not to round twice"
+    return [f"{told}: {some(halves)}"] if halves else []
 
 
 def find_in(events: Events, where: str, patterns: Sequence[str], tree: str = "") -> list[Collection]:
@@ -198,8 +183,6 @@ def find_in(events: Events, where: str, patterns: Sequence[str], tree: str = "")
     """
     branches, full_names = [*events.branches, *events.members], events.full_names
     unread = _unread_variables(events.unwritable)
-    if unread and isinstance(events, ArrayEvents):
-        unread += "; a table has one jet a row: columns of lists are not read"
     everything = EVERYTHING in patterns
     try:
         found = [] if everything else [resolve_pattern(pattern, branches, full_names) for pattern in patterns]
@@ -236,7 +219,8 @@ def event_numbers(events: Events, collection: Collection) -> Counts:
         return np.unique(values, return_inverse=True)[1].astype(np.int64)
     momentum = [np.asarray(events.read([name], 0, events.entries)[name]) for name in collection.branches.values()][:2]
     pt = np.hypot(*momentum) if collection.variables[0] == "px" else momentum[0]
-    labels = events.columns.get(INDEX) if isinstance(events, ArrayEvents) else None
+    known = any(branch.name == INDEX and branch.holds_numbers for branch in events.branches)
+    labels = np.asarray(events.read([INDEX], 0, events.entries)[INDEX]) if known else None
     if labels is None or labels.dtype.kind not in "iu" or len(np.unique(labels)) < len(labels):
         labels = np.arange(len(pt))
     order = np.argsort(labels, kind="stable")

@@ -24,7 +24,8 @@ from atlasae.codecs.model import Model, default_model
 from atlasae.codecs.search import choose_codec
 from atlasae.compression.compress import compress_file
 from atlasae.compression.plan import Options
-from atlasae.files.tables import Table, write_table
+from atlasae.files.events import Table
+from atlasae.files.tables import write_table
 from atlasae.jets.coordinates import Floats
 from atlasae.jets.layouts import Layout
 from atlasae.jets.precision import Precision

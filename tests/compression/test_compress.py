@@ -943,9 +943,79 @@ def check_table(before: dict[str, np.ndarray], after: dict[str, np.ndarray]) -> 
     assert max(error.max() for error in jet_errors(*four, 1.0).values()) <= 1e-3
 
 
-def test_a_file_of_events_is_no_table(compressed, tmp_path):
+def test_a_file_of_events_is_a_table_of_lists(jets_file, compressed, tmp_path):
     with nothing_left(compressed):
-        assert run_main("decompress", compressed, tmp_path / "out.pkl").failed(2, "write a .root file")
+        message = "several jets an event, which .csv can't hold: write .root or .parquet"
+        assert run_main("decompress", compressed, tmp_path / "out.csv").failed(2, message)
+    before = read_tree(jets_file, "Events")
+    succeeded("decompress", compressed, tmp_path / "out.pkl")
+    assert list(map(len, pd.read_pickle(tmp_path / "out.pkl")["Jet_pt"])) == ak.num(before["Jet_pt"]).to_list()
+    succeeded("decompress", compressed, tmp_path / "out.parquet")
+    back = ak.from_parquet(tmp_path / "out.parquet")
+    four = [{v: found[f"Jet_{name}"] for v, name in NANO.items()} for found in (before, back)]
+    assert max(error.max() for error in jet_errors(*four, 1e3).values()) <= 1e-3
+
+
+NANO = {"pt": "pt", "eta": "eta", "phi": "phi", "m": "mass"}
+
+
+def write_hdf5(path: Path, frame: pd.DataFrame) -> None:
+    h5py = pytest.importorskip("h5py")
+    with h5py.File(path, "w") as file:
+        file["jets"] = frame.to_records(index=False)
+
+
+def read_hdf5(path: Path) -> pd.DataFrame:
+    h5py = pytest.importorskip("h5py")
+    with h5py.File(path) as file:
+        return pd.DataFrame(file["jets"][:])
+
+
+def read_npz(path: Path) -> pd.DataFrame:
+    return pd.DataFrame(dict(np.load(path)))
+
+
+FORMATS: dict[str, tuple[Callable[..., None], Callable[[Path], pd.DataFrame]]] = {
+    ".csv": (lambda path, frame: frame.to_csv(path, index=False), pd.read_csv),
+    ".csv.gz": (lambda path, frame: frame.to_csv(path, index=False), pd.read_csv),
+    ".h5": (write_hdf5, read_hdf5),
+    ".npz": (lambda path, frame: np.savez(path, **frame), read_npz),
+    ".pkl.xz": (lambda path, frame: frame.to_pickle(path), pd.read_pickle),
+}
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_tables_of_every_format_come_back(suffix, frame, tmp_path):
+    write, read = FORMATS[suffix]
+    small, back = tmp_path / "small.root", tmp_path / f"back{suffix}"
+    plain = frame.reset_index(drop=True).drop(columns="weight" if suffix.startswith(".csv") else [])  # NaN with bits
+    write(tmp_path / f"in{suffix}", plain)
+    words = ("--step-size", "5kB")
+    succeeded("compress", tmp_path / f"in{suffix}", small, *words)
+    succeeded("verify", tmp_path / f"in{suffix}", small)
+    succeeded("decompress", small, back)
+    before, after = read(tmp_path / f"in{suffix}"), read(back)
+    check_table(*({name: found[name].to_numpy() for name in found} for found in (before, after)))
+
+
+def test_float16_comes_back_but_not_where_it_is_of_jets(frame, tmp_path):
+    made = frame.assign(half=frame["eta"].astype(np.float16), eta=frame["eta"].astype(np.float16))
+    made.to_pickle(tmp_path / "in.pkl")
+    report = succeeded("compress", tmp_path / "in.pkl", tmp_path / "small.root", "--json").report
+    assert (
+        "columns of float16 come back as float32 where they are jets, not to round twice: eta, half" in report["notes"]
+    )
+    succeeded("decompress", tmp_path / "small.root", tmp_path / "back.pkl")
+    back = pd.read_pickle(tmp_path / "back.pkl")
+    assert (back["half"].dtype, back["eta"].dtype) == (np.float16, np.float32)
+    assert back["half"].tolist() == made["half"].tolist()
+    assert np.abs(back["eta"] - made["eta"].astype(np.float32)).max() <= 1e-3
+
+
+def test_a_small_table_takes_few_bytes_beside_its_jets(frame, tmp_path):
+    frame[["pt", "eta", "phi", "m"]].reset_index(drop=True).to_pickle(tmp_path / "in.pkl")
+    report = succeeded("compress", tmp_path / "in.pkl", tmp_path / "small.root", "--json").report
+    assert report["bytes_file_out"] - report["bytes_jets_out"] < 10_000  # 45 kB as uproot writes it
 
 
 # --- golden files of all formats

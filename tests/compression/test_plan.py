@@ -18,8 +18,8 @@ from atlasae.compression.compress import plan_file
 from atlasae.compression.plan import Options, Plan, make_plan, open_for, parse_size
 from atlasae.errors import UserError
 from atlasae.files.branches import Branch, Unwritable
-from atlasae.files.events import ArrayEvents
-from atlasae.files.tables import Table, write_table
+from atlasae.files.events import ArrayEvents, Table
+from atlasae.files.tables import write_table
 from atlasae.files.trees import open_source
 from atlasae.files.writing import create
 from atlasae.jets.collections import MEV_PER_UNIT
@@ -204,6 +204,14 @@ def test_a_real_file_is_planned_in_its_own_order(tmp_path, layout):
 
 
 @pytest.mark.parametrize("suffix", [".pkl", ".parquet"])
+def test_lists_of_a_table_are_jets_of_events(suffix, tmp_path):
+    lists = pd.DataFrame({f"jet_{v}": [[1.0, 2.0], [3.0]] for v in ("pt", "eta", "phi", "m")} | {"event": [1, 2]})
+    lists.to_parquet(tmp_path / "x.parquet") if suffix == ".parquet" else lists.to_pickle(tmp_path / "x.pkl")
+    with open_for(tmp_path / f"x{suffix}", Options()) as opened:
+        (collection,) = make_plan(opened, Options()).collections
+    assert collection.jagged and list(collection.branches.values()) == [f"jet_{v}" for v in ("pt", "eta", "phi", "m")]
+
+
 @pytest.mark.parametrize(
     ("jets", "told"),
     [
@@ -212,14 +220,13 @@ def test_a_real_file_is_planned_in_its_own_order(tmp_path, layout):
         (("jet_pt,jet_eta,jet_phi,jet_m",), "no branch 'jet_pt' .*"),
     ],
 )
-def test_a_table_of_lists_is_told_to_have_one_jet_a_row(suffix, jets, told, tmp_path):
-    lists = pd.DataFrame({f"jet_{v}": [[1.0, 2.0], [3.0]] for v in ("pt", "eta", "phi", "m")} | {"event": [1, 2]})
-    lists.to_parquet(tmp_path / "x.parquet") if suffix == ".parquet" else lists.to_pickle(tmp_path / "x.pkl")
-    unread = (
-        r"; not read: jet_pt \(holds no single numbers\).*; a table has one jet a row: columns of lists are not read"
+def test_columns_that_would_be_jets_and_are_not_read_are_named(jets, told, tmp_path):
+    pd.DataFrame({f"jet_{v}": ["a", "b"] for v in ("pt", "eta", "phi", "m")} | {"event": [1, 2]}).to_pickle(
+        tmp_path / "x.pkl"
     )
     asked = Options(jets=jets)
-    with open_for(tmp_path / f"x{suffix}", asked) as opened, pytest.raises(UserError, match=f"^{told}{unread}$"):
+    told = rf"^{told}; not read: jet_pt \(holds no numbers\).*$"
+    with open_for(tmp_path / "x.pkl", asked) as opened, pytest.raises(UserError, match=told):
         make_plan(opened, asked)
 
 
@@ -448,11 +455,10 @@ def test_row_labels_of_a_table_become_a_column_of_a_free_name(tmp_path, suffix, 
     index = np.array([7, 5, 3, 3])
     write_table(tmp_path / f"x{suffix}", Table(columns, index, "label"))
     with open_input(tmp_path / f"x{suffix}", None, ()) as opened:
-        assert isinstance(opened.events, ArrayEvents)
         assert (opened.tree, opened.source) == (TABLE_TREE, None)
         assert opened.table == {"index": name, "index_name": "label"}
-        assert list(opened.events.columns) == [*columns, name]
-        assert opened.events.columns[name].tolist() == index.tolist()
+        assert [branch.name for branch in opened.events.branches] == [*columns, name]
+        assert opened.events.read([name], 0, 4)[name].tolist() == index.tolist()
         plan = make_plan(opened, options())
     assert plan.originals == [*columns, name]
     assert [branch.name for branch in plan.carried] == [*others, name]

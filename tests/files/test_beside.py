@@ -9,7 +9,7 @@ import pytest
 import uproot
 from conftest import Result, run_main, succeeded
 
-from atlasae.files.beside import kept_beside, lost_in
+from atlasae.files.sources import kept_beside, lost_in
 
 MADE_BY_ROOT = Path(__file__).parents[1] / "golden" / "beside.root"  # by make_beside.py
 OF_TREES = {"Events": ["weight", "aliases", "index", "friends", "user info"], "tuple": ["class TNtuple"], "plain": []}

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from atlasae.compression.others import read_counted
 from atlasae.errors import DamagedFileError, UserError
-from atlasae.files import leaf_names, trees
+from atlasae.files import leaves, trees
 from atlasae.files.trees import open_source
 from atlasae.files.writing import create
 
@@ -121,7 +121,7 @@ def confusing(tmp_path, monkeypatch):
     jets = random_jets(int(counts.sum()))
     branches = {f"jet_{v}": ak.unflatten(jets[v].astype(np.float32), counts) for v in ("pt", "eta", "phi", "m")}
     with monkeypatch.context() as patched:
-        patched.setattr(leaf_names, "plain", lambda name: "njet" if name == "numb" else name)
+        patched.setattr(leaves, "plain", lambda name: "njet" if name == "numb" else name)
         counters = dict.fromkeys(branches, "numb")
         path = written(tmp_path / "in.root", branches | {"njet": KINDS["number"]}, counters)
     named = path.read_bytes().replace(b"\4numb\4njet", b"\4njet\4njet")  # the leaf's name, not only its title
@@ -182,4 +182,4 @@ def test_a_leaf_of_an_unknown_class_is_named_and_the_other_branches_are_read(tmp
 def test_a_branch_whose_leaf_is_missing_is_damaged():
     branch = SimpleNamespace(name="x", member={"fLeaves": [None]}.__getitem__)  # as uproot reads a null pointer
     with pytest.raises(DamagedFileError, match="branch 'x' is damaged: one of its leaves is missing"):
-        leaf_names.mend_leaves([branch])
+        leaves.mend_leaves([branch])

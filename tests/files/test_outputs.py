@@ -88,9 +88,10 @@ def test_files_of_other_formats_are_named_otherwise(name, says):
 
 
 def test_tables_may_be_written():
-    check_format(Path("out.pkl"), tables=True)
-    with pytest.raises(UserError, match="name it .root, .pkl or .parquet"):
-        check_format(Path("out.csv"), tables=True)
+    for name in ("out.pkl", "out.parquet", "out.csv", "out.csv.gz", "out.h5", "out.npz"):
+        check_format(Path(name), tables=True)
+    with pytest.raises(UserError, match=r"name it \.root, \.pkl, \.parquet, \.csv, \.h5 or \.npz"):
+        check_format(Path("out.feather"), tables=True)
 
 
 def test_a_missing_input_is_named_before_the_target(tmp_path):
