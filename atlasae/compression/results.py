@@ -396,7 +396,7 @@ def _bounds(run: RunReport) -> str:
 def _of_all_runs(stored: StoredCollection, runs: Sequence[RunReport]) -> CollectionReport:
     """A collection of a merged file, with the largest bits of its runs."""
     found = [entry.bits for run in runs for entry in run.collections if entry.name == stored.name]
-    kept = {key: value for key, value in stored.items() if key != "bytes"}
+    kept = {key: value for key, value in stored.items() if key not in ("bytes", "columns")}
     bits = {v: max(bits.get(v, 0.0) for bits in found) for v in found[0]}
     return CollectionReport(**kept, bytes_out=stored.bytes, exponent=None, bits=bits)
 
