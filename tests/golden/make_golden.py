@@ -44,7 +44,7 @@ ODD = (np.nan, np.inf, -np.inf, 0.0, -0.0, -1.0, 1e-45, 11.0, -3.2, 1e30)
 
 
 def main() -> None:
-    """Write every kind: models of both architectures in the file, an RNTuple, a list, rounded jets, whole jets, trees."""
+    """Write every kind that is missing."""
     with tempfile.TemporaryDirectory() as folder:
         original, model, mlp = (Path(folder) / name for name in ("original.root", "a.safetensors", "mlp.safetensors"))
         variables = Path(folder) / "list.toml"
@@ -61,22 +61,27 @@ def main() -> None:
         make("ntuple", original, replace(usual, rntuple=True, only_jets=True))
         make("packed", original, packed)
         make("list", original, listed)
-        rounded, turned, tagged = (Path(folder) / f"jets_{name}.root" for name in ("rounded", "turned", "tagged"))
-        write_rounded(rounded)
-        make("rounded", rounded, usual)
-        make("rounded_packed", rounded, packed)
-        write_turned(turned)
-        make("turned", turned, usual)
-        make("turned_packed", turned, packed)
-        make("turned_list", turned, listed)
-        write_tagged(tagged)
-        make("trees", tagged, usual)
-        for name, one in {"whole": {"whole_jets": ("Jet",)}, "resolved": {"precision": "resolution/20"}}.items():
-            make(name, tagged, replace(usual, tree="Events", **one))
-            make(f"{name}_packed", tagged, replace(packed, tree="Events", **one))
+        make_others(Path(folder), usual, packed, listed)
     if not (HERE / "records.root").exists():  # is compared with what ROOT wrote, in rntuple/
         records = HERE.parent / "rntuple" / "records.root"
         compress_file(records, HERE / "records.root", replace(usual, rntuple=True))
+
+
+def make_others(folder: Path, usual: Options, packed: Options, listed: Options) -> None:
+    """Those of rounded jets, of phi in [0, 2 pi), of several trees, of whole jets, and of bounds by resolution."""
+    rounded, turned, tagged = (folder / f"jets_{name}.root" for name in ("rounded", "turned", "tagged"))
+    write_rounded(rounded)
+    make("rounded", rounded, usual)
+    make("rounded_packed", rounded, packed)
+    write_turned(turned)
+    make("turned", turned, usual)
+    make("turned_packed", turned, packed)
+    make("turned_list", turned, listed)
+    write_tagged(tagged)
+    make("trees", tagged, usual)
+    for name, one in {"whole": {"whole_jets": ("Jet",)}, "resolved": {"precision": "resolution/20"}}.items():
+        make(name, tagged, replace(usual, tree="Events", **one))
+        make(f"{name}_packed", tagged, replace(packed, tree="Events", **one))
 
 
 def make(name: str, original: Path, options: Options) -> None:
