@@ -433,7 +433,7 @@ def add_contents(composer: Composer, contents: Contents) -> None:
 # --- back
 
 
-_FEWEST = 1000  # bytes of a basket
+_FEWEST, _LARGEST = 1000, 1 << 24  # bytes of a basket
 Spoiled = tuple[str, int]  # a chunk that is damaged: its tree, and its first entry
 
 
@@ -780,7 +780,7 @@ def _fill_jets(grafted: Grafted, jets: GraftedJets, composer: Composer, progress
     with damage(f"'{FOLDER}' in '{grafted.source.path}'", *FACTS):
         filled = jets.put_back()
     setting = grafted.records.head.compress
-    fillers = [Filler(composer, jets.tree, setting, thing, kept.form, kept.called) for thing, kept in filled]
+    fillers = [Filler(composer, jets.tree, setting, thing, kept) for thing, kept in filled]
     for _, events in restored_events(grafted.source, jets.contents, progress):
         for filler in fillers:
             filler.add(events)
@@ -790,28 +790,27 @@ def _fill_jets(grafted: Grafted, jets: GraftedJets, composer: Composer, progress
 
 @dataclass
 class Filler:
-    """Writes the baskets of a branch, in its own form, of about the size that it says."""
+    """Writes the baskets of a branch, in its own form, of about the size that they had."""
 
     composer: Composer
     tree: GraftedTree
     compression: int  # of the file, for branches that have none of their own
     branch: Thing
-    form: Form
-    called: str = ""
+    kept: KeptBranch
     written: list[FilledBasket] = field(default_factory=list)
 
     @property
     def names(self) -> list[str]:
         """The names of what the branch holds."""
-        return [part.name for part in self.form.parts] or [self.called or self.branch.name]
+        return [part.name for part in self.kept.form.parts] or [self.kept.called or self.branch.name]
 
     def add(self, events: Mapping[str, ak.Array]) -> None:
         """Write the next entries."""
         columns, counted = zip(*(flatten(events[name]) for name in self.names), strict=True)
         counts = counted[0]
         starts = counts.cumsum() - counts
-        most = max(_FEWEST, self.branch["fBasketSize"])
-        for first, last in cut(counts, self.form.itemsize, most):
+        most = max(_FEWEST, self.branch["fBasketSize"], min(self.kept.basket_bytes, _LARGEST))
+        for first, last in cut(counts, self.kept.form.itemsize, most):
             begin = int(starts[first])
             end = begin + int(counts[first:last].sum())
             self._write([values[begin:end] for values in columns], counts[first:last])
@@ -821,7 +820,7 @@ class Filler:
         key = new_key(
             b"TBasket", self.branch["fName"], tree.key.name, composer.end, tree.folder.at, tree.key.datime, big=True
         )
-        data, offsets = self.form.pack_all(columns, counts)
+        data, offsets = self.kept.form.pack_all(columns, counts)
         setting = compression_of(self.branch["fCompress"] or self.compression)
         record, size = pack_basket(data, offsets, len(counts), setting, key)
         self.written.append(FilledBasket(composer.append(record), len(record), size, len(counts)))

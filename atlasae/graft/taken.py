@@ -19,13 +19,15 @@ class KeptBranch:
     """A branch that was taken out: the branches above it, the one that follows it, and its form.
 
     `called` is the name by which it was asked for, where that is another than its own. What held only others that were
-    taken out has no dtype.
+    taken out has no dtype. `basket_bytes` is the mean size of its baskets, uncompressed, if it is more than the branch
+    says (0: not): smaller ones would compress less well.
     """
 
     above: list[str]
     before: str
     form: Form
     called: str = ""
+    basket_bytes: int = 0
 
     @property
     def is_group(self) -> bool:
@@ -45,6 +47,7 @@ class TakenOut:
         """Branches taken out of a tree, in the order of their places; what counts them is replaced by its path."""
         owners = {id(thing): path for path, thing in _counting(tree).items()}
         listed = Thing("TObjArray", 3, {"TObject": Thing("TObject", rest=_OBJECT), "fName": b"", "fLowerBound": 0})
+        basket_bytes = [_basket_bytes(one.thing) for one in taken]
         for one in taken:
             if one.name in forms:
                 clear(one.thing)
@@ -53,8 +56,10 @@ class TakenOut:
         objects = write_thing(listed, 0)
         data = lzma.compress(objects, format=lzma.FORMAT_RAW, filters=fitted(_FILTERS, len(objects)))
         kept = [
-            KeptBranch(list(one.above), one.before, form, one.name if one.name != one.thing.name else "")
-            for one, form in ((one, forms.get(one.name, _GROUP)) for one in taken)
+            KeptBranch(list(one.above), one.before, form, one.name if one.name != one.thing.name else "", size)
+            for one, form, size in (
+                (one, forms.get(one.name, _GROUP), n) for one, n in zip(taken, basket_bytes, strict=True)
+            )
         ]
         return cls(kept, base64.b64encode(data).decode())
 
@@ -90,6 +95,12 @@ class TakenOut:
 
 _GROUP = Form("", jagged=False)
 _OBJECT = b"\0\1" + bytes(8)  # a TObject of version 1
+
+
+def _basket_bytes(branch: Thing) -> int:
+    """The mean size of the baskets of a branch, uncompressed, or 0 if it is no more than the branch says."""
+    mean = branch["fTotBytes"] // max(1, branch["fWriteBasket"])
+    return int(mean) if mean > branch["fBasketSize"] else 0
 
 
 def _counting(tree: GraftedTree) -> dict[str, Thing]:

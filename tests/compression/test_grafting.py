@@ -521,3 +521,16 @@ def test_a_record_of_another_size_than_its_folder_says_is_damage(original, tmp_p
     small.write_bytes(content)
     for arguments in (("verify", small), ("decompress", small, tmp_path / "back.root")):
         assert run_main(*arguments).failed(3, "has 123456 bytes, where ")
+
+
+def test_a_basket_larger_than_its_branch_says_comes_back_as_large(tmp_path):
+    """uproot writes what it is given at once as one basket, ROOT one of `fBasketSize`: small ones pack less well."""
+    original, small, back = (tmp_path / name for name in ("in.root", "small.root", "back.root"))
+    write_layout(original, "nanoaod", 20_000)
+    compress_file(original, small, PACKED)
+    decompress_file(small, back)
+    with uproot.open(original) as before, uproot.open(back) as after:
+        for name in JETS:
+            branch = before["Events"][name]
+            assert after["Events"][name].num_baskets <= branch.num_baskets + 1
+            assert branch.uncompressed_bytes > 2 * branch.num_baskets * branch.member("fBasketSize")
