@@ -106,23 +106,31 @@ def encode_and_compare(
 
     Bounds are reduced by `drift` (`inner`), since other arithmetic may decode a row differently by that much.
     """
-    latents, exact, largest, restored = [], [], dict.fromkeys(bounds, 0.0), RunningChecksum()
+    latents: npt.NDArray[Any] = np.empty(0)
+    exact, largest, restored = [], dict.fromkeys(bounds, 0.0), RunningChecksum()
     kept = storage.kept(bounds, drift)
     for block in blocks(len(columns[0])):
         original = [column[block] for column in columns]
         values = storage.to_values(original)
         rows, here = storage.to_rows(values), coder.part(block)
-        latents.append(here.encode(rows))
-        decoded = here.decode(latents[-1])
+        encoded = here.encode(rows)
+        latents = latents if block.start else _room(encoded, len(columns[0]))
+        latents[block] = encoded
+        decoded = here.decode(encoded)
         back = storage.to_columns(storage.from_rows(decoded))
         found = storage.errors(values, storage.to_values(back))
-        worst = storage.worst_errors(values, decoded, _worst(here, storage, values, latents[-1], found), drift)
+        worst = storage.worst_errors(values, decoded, _worst(here, storage, values, encoded, found), drift)
         within = storage.usable(rows) & np.all([worst[v] <= bound for v, bound in kept.items()], axis=0)
         exact.append(~within)
         restored.add(_with_exact(back, original, exact[-1]))
         for variable in bounds:
             largest[variable] = max(largest[variable], float(found[variable][within].max(initial=0.0)))
-    return Encoded(np.concatenate(latents), np.concatenate(exact), largest, restored.value)
+    return Encoded(latents, np.concatenate(exact), largest, restored.value)
+
+
+def _room(encoded: npt.NDArray[Any], n: int) -> npt.NDArray[Any]:
+    """Room for the numbers of n rows, in the order in memory of those of a block."""
+    return np.empty((n, encoded.shape[1]), encoded.dtype, "F" if encoded.flags.f_contiguous else "C")
 
 
 def _with_exact(columns: list[npt.NDArray[Any]], original: Stored, exact: Bools) -> list[npt.NDArray[Any]]:

@@ -415,8 +415,9 @@ def _write_trees(
     """Write the jets of trees one after the other; with `left`, those that can't be compressed are told there."""
     written, errors = list[WrittenTree](), list[UserError]()
     for job, advance in zip(jobs, in_turn(progress, [job.opened.events.entries for job in jobs]), strict=True):
+        first = dict[str, ak.Array]()
         try:
-            start = _start(job.opened.events, job.plan, options, first := {})
+            start = _start(job.opened.events, job.plan, options, first)
         except UserError as error:
             if left is None or len(jobs) == 1:
                 raise
@@ -555,7 +556,8 @@ def _sample(
 ) -> dict[str, ak.Array]:
     """The sample on which codecs are chosen: the first chunk, and 500 entries at each of 12 positions behind it.
 
-    Of the first chunk, what was read is left in `first`. Simulated samples are often merged from slices in pt, so that the first chunk alone would not be representative.
+    Of the first chunk, what was read is left in `first`. Simulated samples are often merged from slices in pt, so that
+    the first chunk alone would not be representative.
     """
     names = [name for collection in plan.collections for name in collection.branches.values()]
     (start, stop), *later = entry_ranges(events, plan.read, step_size)
@@ -598,6 +600,7 @@ def _write_chunks(
             jets = sum(c.jets for c in compressors if not c.collection.beside) - sum(chunk.jets for chunk in chunks)
             chunks.append(Chunk(stop - start, jets, [checksum(array) for array in written.values()]))
             progress(stop, opened.events.entries)
+            events.clear()  # before the next chunk is read
     return chunks, {name: array.type.content for name, array in written.items()}
 
 

@@ -99,7 +99,8 @@ class PackedLayout:
         found = _compared(self.codec, storage, bounds, columns, key)
         codes = self.codec.padding.find(columns)
         exact = found.exact & (codes == 0)
-        content = pack_chunk(self.codec, found.latents.T, exact, counts, columns, codes, key)
+        cells, padding = _kept_cells(found.latents.T, ~exact), codes if codes.any() else None
+        content = _packed(self.codec, cells, exact, counts, columns, padding, key)
         (name,) = self.collection.latents
         return CompressedJets(_in_first(name, content, counts), exact, found.largest, found.restored)
 
@@ -342,6 +343,19 @@ def pack_chunk(
 
     Exact jets are their indices and values. Without shifted cells there is no key.
     """
+    return _packed(codec, cells[:, ~exact], exact, counts, columns, codes, key)
+
+
+def _packed(
+    codec: PackedCodec,
+    cells: Columns,
+    exact: Bools,
+    counts: Counts,
+    columns: Sequence[Array],
+    codes: Codes | None,
+    key: int,
+) -> bytes:
+    """The same from the cells of the jets that are not exact."""
     kept = b""
     if exact.any():
         where = np.diff(np.flatnonzero(exact), prepend=0)
@@ -349,7 +363,7 @@ def pack_chunk(
         kept = lzma.compress(planes, format=lzma.FORMAT_RAW, filters=_EXACT)
         kept += b"\0" * (-len(kept) % WORD.itemsize)  # `baskets` expects a multiple of 4 bytes
     there, counts = ~exact, counts_of(~exact, counts)
-    words = codec.encode(_kept_cells(cells, there), counts, None if codes is None else codes[there])
+    words = codec.encode(cells, counts, None if codes is None else codes[there])
     head = [int(exact.sum()), len(kept), *([key] if any(codec.lattice.shifted) else [])]
     return np.array(head, WORD).tobytes() + kept + words.astype(WORD).tobytes()
 
