@@ -1,5 +1,6 @@
 """How a command runs: signals, errors and exit codes, progress and report on the terminal."""
 
+import ctypes
 import gc
 import io
 import os
@@ -21,6 +22,7 @@ from atlasae.report import Report, harmless, to_text
 _PROGRAM = "atlasae"
 _COMPLETE = "_ATLASAE_COMPLETE"  # set by a shell that asks for completions
 _INTERRUPTED = 130  # exit code after Ctrl-C, as in shells
+_HEAP = {-3: 12_000_000, -1: 20_000_000}  # M_MMAP_THRESHOLD and M_TRIM_THRESHOLD of malloc.h, in bytes
 _GARBAGE = 5000  # objects after which Python looks for garbage: by default so few that it takes a tenth of a command
 
 
@@ -39,6 +41,18 @@ def several_outputs() -> Iterator[None]:
         raise SomeLeft from error
 
 
+def limit_heap() -> None:
+    """Have the C library give back arrays of 12 MB and more at once, and the free end of its heap from 20 MB.
+
+    glibc raises the first limit up to 32 MB by itself, and the heap then keeps the gaps between smaller arrays: packed
+    jets take 30 to 50 MB less this way, in the same time. Other C libraries stay as they are.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    for parameter, size in _HEAP.items():
+        if mallopt:
+            mallopt(parameter, size)
+
+
 def run(commands: click.Group) -> NoReturn:
     """Run a command; an error becomes one line on stderr and an exit code (2: user's, 3: damaged file)."""
     for number in (signal.SIGTERM, signal.SIGINT):  # so that a batch system's kill removes temporary files
@@ -46,6 +60,7 @@ def run(commands: click.Group) -> NoReturn:
             signal.signal(number, once(KeyboardInterrupt))
     _take_any_name()
     gc.set_threshold(_GARBAGE)
+    limit_heap()
     try:
         if instruction := os.environ.get(_COMPLETE):
             sys.exit(shell_complete(commands, {}, _PROGRAM, _COMPLETE, instruction))
