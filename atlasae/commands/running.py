@@ -1,6 +1,5 @@
 """How a command runs: signals, errors and exit codes, progress and report on the terminal."""
 
-import ctypes
 import gc
 import io
 import os
@@ -17,12 +16,12 @@ from click.shell_completion import get_completion_class, shell_complete
 from atlasae.commands.results import failure_line
 from atlasae.errors import explain, once
 from atlasae.files.remote import masked
+from atlasae.native.heap import limit_heap
 from atlasae.report import Report, harmless, to_text
 
 _PROGRAM = "atlasae"
 _COMPLETE = "_ATLASAE_COMPLETE"  # set by a shell that asks for completions
 _INTERRUPTED = 130  # exit code after Ctrl-C, as in shells
-_HEAP = {-3: 12_000_000, -1: 20_000_000}  # M_MMAP_THRESHOLD and M_TRIM_THRESHOLD of malloc.h, in bytes
 _GARBAGE = 5000  # objects after which Python looks for garbage: by default so few that it takes a tenth of a command
 
 
@@ -39,18 +38,6 @@ def several_outputs() -> Iterator[None]:
         if str(error):  # it says how many are done
             raise
         raise SomeLeft from error
-
-
-def limit_heap() -> None:
-    """Have the C library give back arrays of 12 MB and more at once, and the free end of its heap from 20 MB.
-
-    glibc raises the first limit up to 32 MB by itself, and the heap then keeps the gaps between smaller arrays: packed
-    jets take 30 to 50 MB less this way, in the same time. Other C libraries stay as they are.
-    """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
-    for parameter, size in _HEAP.items():
-        if mallopt:
-            mallopt(parameter, size)
 
 
 def run(commands: click.Group) -> NoReturn:

@@ -56,7 +56,7 @@ def without_torch(work: Callable[[], object], layout: str) -> Callable[[], None]
 
 def compress(path: str, target: str, layout: str, *flags: str) -> Callable[[], None]:
     """Prepare `atlasae compress` in a layout, with or without reading back."""
-    from atlasae.commands.running import limit_heap
+    from atlasae.native.heap import limit_heap
     from atlasae.compression.compress import compress_file
     from atlasae.compression.plan import Options
 
@@ -69,7 +69,7 @@ def compress(path: str, target: str, layout: str, *flags: str) -> Callable[[], N
 
 def decompress(path: str, target: str, layout: str) -> Callable[[], None]:
     """Prepare `atlasae decompress` of a file in a layout."""
-    from atlasae.commands.running import limit_heap
+    from atlasae.native.heap import limit_heap
     from atlasae.compression.decompress import decompress_file
 
     if layout == "floats":
