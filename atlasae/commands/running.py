@@ -16,7 +16,6 @@ from click.shell_completion import get_completion_class, shell_complete
 from atlasae.commands.results import failure_line
 from atlasae.errors import explain, once
 from atlasae.files.remote import masked
-from atlasae.native.heap import limit_heap
 from atlasae.report import Report, harmless, to_text
 
 _PROGRAM = "atlasae"
@@ -47,7 +46,6 @@ def run(commands: click.Group) -> NoReturn:
             signal.signal(number, once(KeyboardInterrupt))
     _take_any_name()
     gc.set_threshold(_GARBAGE)
-    limit_heap()
     try:
         if instruction := os.environ.get(_COMPLETE):
             sys.exit(shell_complete(commands, {}, _PROGRAM, _COMPLETE, instruction))

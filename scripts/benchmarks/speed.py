@@ -56,9 +56,9 @@ def without_torch(work: Callable[[], object], layout: str) -> Callable[[], None]
 
 def compress(path: str, target: str, layout: str, *flags: str) -> Callable[[], None]:
     """Prepare `atlasae compress` in a layout, with or without reading back."""
-    from atlasae.native.heap import limit_heap
     from atlasae.compression.compress import compress_file
     from atlasae.compression.plan import Options
+    from atlasae.native.library import limit_heap
 
     if layout == "floats":
         import atlasae.compression.floats  # noqa: F401  (else imported in the timed call)
@@ -69,12 +69,10 @@ def compress(path: str, target: str, layout: str, *flags: str) -> Callable[[], N
 
 def decompress(path: str, target: str, layout: str) -> Callable[[], None]:
     """Prepare `atlasae decompress` of a file in a layout."""
-    from atlasae.native.heap import limit_heap
     from atlasae.compression.decompress import decompress_file
 
     if layout == "floats":
         import atlasae.codecs.model  # noqa: F401
-    limit_heap()
     return without_torch(lambda: decompress_file(path, target, force=True), layout)
 
 
