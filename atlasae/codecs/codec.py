@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from atlasae.errors import UserError
+from atlasae.files.checksums import RunningChecksum
 from atlasae.jets.coordinates import DRIFT, Bools, Floats
 from atlasae.jets.padding import Latents, Padding, Stored
 from atlasae.jets.stored import Storage, blocks
@@ -86,11 +87,16 @@ class FloatsCoder(Decoder, RowCoder, Protocol):
 
 @dataclass(frozen=True)
 class Encoded:
-    """Encoded rows: their latents, which rows exceed a bound, and the largest error of the others by variable."""
+    """Encoded rows: their latents, which rows exceed a bound, and the largest error of the others by variable.
+
+    `restored` is the checksum of the columns (`checksum_columns`) that were compared: decoded, and the original rows
+    where these exceed a bound.
+    """
 
     latents: npt.NDArray[Any]
     exact: Bools
     largest: dict[str, float]
+    restored: int
 
 
 def encode_and_compare(
@@ -100,20 +106,47 @@ def encode_and_compare(
 
     Bounds are reduced by `drift` (`inner`), since other arithmetic may decode a row differently by that much.
     """
-    latents, exact, largest = [], [], dict.fromkeys(bounds, 0.0)
+    latents: npt.NDArray[Any] = np.empty(0)
+    exact, largest, restored = [], dict.fromkeys(bounds, 0.0), RunningChecksum()
     kept = storage.kept(bounds, drift)
     for block in blocks(len(columns[0])):
-        values = storage.to_values([column[block] for column in columns])
+        original = [column[block] for column in columns]
+        values = storage.to_values(original)
         rows, here = storage.to_rows(values), coder.part(block)
-        latents.append(here.encode(rows))
-        decoded = here.decode(latents[-1])
-        found = storage.errors_of(values, decoded)
-        worst = storage.worst_errors(values, decoded, _worst(here, storage, values, latents[-1], found), drift)
+        encoded = here.encode(rows)
+        latents = latents if block.start else _room(encoded, len(columns[0]))
+        latents[block] = encoded
+        decoded = here.decode(encoded)
+        back = storage.to_columns(storage.from_rows(decoded))
+        found = storage.errors(values, storage.to_values(back))
+        worst = storage.worst_errors(values, decoded, _worst(here, storage, values, encoded, found), drift)
         within = storage.usable(rows) & np.all([worst[v] <= bound for v, bound in kept.items()], axis=0)
         exact.append(~within)
+        restored.add(_with_exact(back, original, exact[-1]))
         for variable in bounds:
             largest[variable] = max(largest[variable], float(found[variable][within].max(initial=0.0)))
-    return Encoded(np.concatenate(latents), np.concatenate(exact), largest)
+    return Encoded(latents, np.concatenate(exact), largest, restored.value)
+
+
+def _room(encoded: npt.NDArray[Any], n: int) -> npt.NDArray[Any]:
+    """Room for the numbers of n rows, in the order in memory of those of a block."""
+    return np.empty((n, encoded.shape[1]), encoded.dtype, "F" if encoded.flags.f_contiguous else "C")
+
+
+def _with_exact(columns: list[npt.NDArray[Any]], original: Stored, exact: Bools) -> list[npt.NDArray[Any]]:
+    """Decoded columns with the original values of exact rows."""
+    if exact.any():
+        for column, values in zip(columns, original, strict=True):
+            column[exact] = values[exact]
+    return columns
+
+
+def checksum_columns(columns: Stored) -> int:
+    """The checksum of the columns of rows, to compare with that of `Encoded`."""
+    restored = RunningChecksum()
+    for block in blocks(len(columns[0])):
+        restored.add(column[block] for column in columns)
+    return restored.value
 
 
 def encode_within(codec: FloatsCoder, storage: Storage, bounds: Mapping[str, float], columns: Stored) -> Encoded:

@@ -304,14 +304,16 @@ class CompiledWriter:
         steps = np.empty(max(most, 1), np.uint64)
         coder = CoderStruct(steps=address_of(steps), steps_end=most)
         call(name, coder, *arguments)
-        self.steps.append(steps[: coder.step])
+        steps.resize(coder.step, refcheck=False)  # what is left is given back
+        self.steps.append(steps)
 
     def words(self) -> Words:
         """The words of all steps, for a reader."""
         state, parts = np.zeros(1, np.uint64), []
-        for steps in reversed(self.steps):
+        while self.steps:
+            steps = self.steps.pop()
             words = np.empty(len(steps), np.uint32)
-            parts.append(words[: call("atlasae_push", state, steps, len(steps), words)])
+            parts.append(words[: call("atlasae_push", state, steps, len(steps), words)].copy())
         rest = int(state[0])
         while rest:
             parts.append(np.array([rest & ((1 << WORD_BITS) - 1)], np.uint32))

@@ -85,7 +85,7 @@ class PackedCodec:
         if self.padding.rows:
             codes = self._code(writer, counts, np.zeros(cells.shape[1], np.int32) if codes is None else codes)
             cells, counts = cells[:, codes == 0], counts_of(codes == 0, counts)
-        self._walk().through(writer, counts, np.ascontiguousarray(cells, np.int32))
+        self._walk().through(writer, counts, _with_rows(cells))
         return writer.words()
 
     def decode(self, words: Words, counts: Counts) -> Columns:
@@ -376,6 +376,12 @@ def _coded(
         return coder.code(table, contexts, cells, n)
     assert isinstance(coder, WordWriter | Reader)
     return coder.code_measured(table, contexts, cells, n, ruler)
+
+
+def _with_rows(cells: Columns) -> Columns:
+    """Cells whose rows are contiguous, as the compiled walk needs them."""
+    rows = cells.strides[1] == cells.itemsize and cells.dtype == np.int32
+    return cells if rows else np.ascontiguousarray(cells, np.int32)
 
 
 def _place(rank: int, counts: Counts) -> Contexts:

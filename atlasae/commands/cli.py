@@ -158,7 +158,9 @@ def compress(
             many = compress_files(paths, output, chosen, options.make_workers(workers, dask), advance, size)
         return show_many(many, as_json, quiet, verbose)
     from atlasae.compression.compress import compress_file
+    from atlasae.native.library import limit_heap
 
+    limit_heap()
     path, target = options.in_and_out(paths, workers=workers, dask=dask, split_size=split_size)
     with progress("compressing", quiet) as advance:
         report = compress_file(path, target, chosen, advance)

@@ -8,16 +8,18 @@ from typing import ClassVar, Generic, Protocol, Self, TypeVar
 import awkward as ak
 import numpy as np
 
+from atlasae.codecs.codec import checksum_columns
 from atlasae.codecs.entropy import Cells
 from atlasae.compression.format import CompressedCollection, Run
 from atlasae.compression.plan import Options, Plan
+from atlasae.files.checksums import checksum_bytes
 from atlasae.files.events import Array, Counts
 from atlasae.jets.collections import Collection
 from atlasae.jets.columns import to_coded_columns
-from atlasae.jets.coordinates import Bools
+from atlasae.jets.coordinates import Bools, Floats
 from atlasae.jets.padding import Config, Padding
 from atlasae.jets.precision import Precision, find_roundings
-from atlasae.jets.stored import storage_of
+from atlasae.jets.stored import Storage, blocks, storage_of
 from atlasae.report import merge_largest, some
 
 MANY_EXACT = 0.05  # share of exact jets above which the user is told
@@ -38,11 +40,34 @@ class Described(Protocol):
 
 @dataclass(frozen=True)
 class CompressedJets:
-    """The stand-ins of the jets of a chunk, which jets are exact, and the largest errors of the others."""
+    """The stand-ins of the jets of a chunk, which jets are exact, and the largest errors of the others.
+
+    `restored` is the checksum of the columns that were compared with the original ones, if these were all columns.
+    """
 
     branches: dict[str, ak.Array]
     exact: Bools
     largest: dict[str, float]
+    restored: int | None = None
+
+
+@dataclass(frozen=True)
+class Restored:
+    """What a chunk must restore: checksums of the columns of its jets, or None if unknown, and of jets per event.
+
+    The columns were compared with the original ones: they are within `bounds`, or the same bit for bit.
+    """
+
+    columns: int | None
+    counts: int
+    bounds: Mapping[str, float]
+
+    def keeps(self, precision: Mapping[str, float | None], columns: Sequence[Array], counts: Counts) -> bool:
+        """Whether restored columns and counts are those that were compared, and the bounds were these or smaller."""
+        promised = {variable: bound for variable, bound in precision.items() if bound is not None}
+        if not all(self.bounds.get(variable, np.inf) <= bound for variable, bound in promised.items()):
+            return False
+        return (self.columns, self.counts) == (checksum_columns(columns), checksum_bytes(counts.tobytes()))
 
 
 class FileLayout(Protocol):
@@ -108,7 +133,7 @@ Layout_co = TypeVar("Layout_co", bound=FileLayout, covariant=True)
 class Compressor(Generic[Layout_co]):
     """Compresses one collection chunk by chunk, and sums up its jets, exact jets and largest errors.
 
-    `reasons` counts what is odd about exact jets (`odd_jets`).
+    `reasons` counts what is odd about exact jets (`odd_jets`). `restored` has for every chunk what must come back.
     """
 
     layout: Layout_co
@@ -117,6 +142,7 @@ class Compressor(Generic[Layout_co]):
     exact_jets: int = 0
     max_error: dict[str, float] = field(default_factory=dict)
     reasons: Counter[str] = field(default_factory=Counter)
+    restored: list[Restored] = field(default_factory=list)
 
     @property
     def collection(self) -> Collection:
@@ -131,6 +157,7 @@ class Compressor(Generic[Layout_co]):
         self.exact_jets += int(stored.exact.sum())
         self.reasons += odd_jets(self.collection, columns, stored.exact)
         self.max_error = merge_largest([self.max_error, stored.largest])
+        self.restored.append(Restored(stored.restored, checksum_bytes(counts.tobytes()), self.bounds))
         return stored.branches
 
     def _stored(self, columns: Sequence[Array], counts: Counts, events: Mapping[str, ak.Array]) -> CompressedJets:
@@ -152,19 +179,28 @@ def odd_jets(collection: Collection, columns: Sequence[Array], exact: Bools) -> 
     if not exact.any() or not collection.holds_jets:
         return found
     storage = storage_of(collection)
-    rows = storage.rows(columns)
-    known = rows[~exact]
+    rows, (lows, highs) = storage.rows([column[exact] for column in columns]), _ranges(storage, columns, ~exact)
     for i, variable in enumerate(storage.variables.names):
-        values = rows[exact, i]
+        values, low, high = rows[:, i], lows[i], highs[i]
         found[f"{variable} is not finite"] = int((~np.isfinite(values)).sum())
         if variable == "pt":
             found["pt is not positive"] = int((values <= 0).sum())
         elif variable == "m" and not storage.layout.has_energy:
             found["m is negative"] = int((values < 0).sum())
-        if len(known):
-            low, high = max(0.0, known[:, i].min()) if variable in ("pt", "m") else known[:, i].min(), known[:, i].max()
+        if not exact.all():
+            low = max(0.0, low) if variable in ("pt", "m") else low
             found[f"{variable} is out of range"] = int(((values > high) | ((values < low) & (values > 0))).sum())
     return +found
+
+
+def _ranges(storage: Storage, columns: Sequence[Array], known: Bools) -> tuple[Floats, Floats]:
+    """The least and the largest value of each variable of the known rows."""
+    lows, highs = [], []
+    for block in blocks(len(known)):
+        rows = storage.rows([column[block][known[block]] for column in columns])
+        lows.append(rows.min(axis=0, initial=np.inf))
+        highs.append(rows.max(axis=0, initial=-np.inf))
+    return np.min(lows, axis=0), np.max(highs, axis=0)
 
 
 @dataclass(frozen=True)

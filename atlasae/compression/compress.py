@@ -14,7 +14,7 @@ import numpy as np
 
 from atlasae import pages
 from atlasae.compression.chunks import Progress, in_turn, layout_named, silent
-from atlasae.compression.collection import Compressor, FileLayout, Start
+from atlasae.compression.collection import Compressor, FileLayout, Restored, Start
 from atlasae.compression.format import (
     Chunk,
     CompressedCollection,
@@ -396,7 +396,7 @@ def _tree_report(run: Run, bytes_out: int) -> TreeReport:
 class WrittenTree:
     """What was written of a tree: its job with the plan settled, run, chunks, type of each branch, models and notes.
 
-    `details` tells of each collection what the notes sum up.
+    `details` tells of each collection what the notes sum up, `restored` what each of its chunks must restore.
     """
 
     job: Job
@@ -406,6 +406,7 @@ class WrittenTree:
     embedded: dict[str, bytes]
     notes: list[str]
     details: list[str]
+    restored: dict[str, list[Restored]]
 
 
 def _write_trees(
@@ -414,29 +415,40 @@ def _write_trees(
     """Write the jets of trees one after the other; with `left`, those that can't be compressed are told there."""
     written, errors = list[WrittenTree](), list[UserError]()
     for job, advance in zip(jobs, in_turn(progress, [job.opened.events.entries for job in jobs]), strict=True):
+        first = dict[str, ak.Array]()
         try:
-            start = _start(job.opened.events, job.plan, options)
+            start = _start(job.opened.events, job.plan, options, first)
         except UserError as error:
             if left is None or len(jobs) == 1:
                 raise
             left.append(_stays(job.opened.tree, error))
             errors.append(error)
         else:
-            written.append(_write_tree(job, start, options, target, advance, follows=bool(written)))
+            written.append(_write_tree(job, start, options, target, advance, bool(written), first))
     if not written:
         raise errors[0]
     return written
 
 
 def _write_tree(
-    job: Job, start: Start, options: Options, target: Target | NtupleTarget, progress: Progress, follows: bool = False
+    job: Job,
+    start: Start,
+    options: Options,
+    target: Target | NtupleTarget,
+    progress: Progress,
+    follows: bool = False,
+    first: dict[str, ak.Array] | None = None,
 ) -> WrittenTree:
-    """Write the jets of a tree; the run `follows` that of another tree of the same file."""
+    """Write the jets of a tree; the run `follows` that of another tree of the same file.
+
+    `first` has branches of the first chunk that were read before; it is emptied.
+    """
     plan = settle_plan(job.plan, [compressor.collection for compressor in start.compressors])
-    chunks, types = _write_chunks(job.opened, plan, start.compressors, options, target, progress)
+    chunks, types = _write_chunks(job.opened, plan, start.compressors, options, target, progress, first or {})
     run = replace(_run(job.opened, plan, start, chunks, list(types), options), follows=follows)
     notes = job.plan.notes + start.notes()
-    return WrittenTree(replace(job, plan=plan), run, chunks, types, start.embedded, notes, start.details())
+    details, restored = start.details(), {c.collection.name: c.restored for c in start.compressors}
+    return WrittenTree(replace(job, plan=plan), run, chunks, types, start.embedded, notes, details, restored)
 
 
 def _contents_of(
@@ -457,7 +469,8 @@ def _output(
     notes = [*_in_trees({tree: one.notes for tree, one in trees.items()}), *more]
     opened, types = {tree: one.job.opened for tree, one in trees.items()}, {n: one.types for n, one in trees.items()}
     details = _in_trees({tree: one.details for tree, one in trees.items()})
-    return Output(contents, opened, notes, types, differences, details)
+    restored = {tree: one.restored for tree, one in trees.items()}
+    return Output(contents, opened, notes, types, differences, details, restored)
 
 
 def _write_compressed(jobs: Sequence[Job], options: Options, path: Path, progress: Progress) -> Output:
@@ -528,8 +541,8 @@ def _copy_others(jobs: Sequence[Job], options: Options, target: Target) -> tuple
     return copy_others(opened.source, trees, target, step_size, nested, options.drop_unwritable)
 
 
-def _start(events: Events, plan: Plan, options: Options) -> Start:
-    sample = _sample(events, plan, options.step_size)
+def _start(events: Events, plan: Plan, options: Options, first: dict[str, ak.Array] | None = None) -> Start:
+    sample = _sample(events, plan, options.step_size, first)
     four = replace(plan, collections=[c for c in plan.collections if not c.beside])
     start = layout_named(options.layout).start(four, options, sample, events.entries)
     jets = {compressor.collection.name: compressor for compressor in start.compressors}
@@ -538,10 +551,13 @@ def _start(events: Events, plan: Plan, options: Options) -> Start:
     return replace(start, compressors=[*start.compressors, *others])
 
 
-def _sample(events: Events, plan: Plan, step_size: int) -> dict[str, ak.Array]:
+def _sample(
+    events: Events, plan: Plan, step_size: int, first: dict[str, ak.Array] | None = None
+) -> dict[str, ak.Array]:
     """The sample on which codecs are chosen: the first chunk, and 500 entries at each of 12 positions behind it.
 
-    Simulated samples are often merged from slices in pt, so that the first chunk alone would not be representative.
+    Of the first chunk, what was read is left in `first`. Simulated samples are often merged from slices in pt, so that
+    the first chunk alone would not be representative.
     """
     names = [name for collection in plan.collections for name in collection.branches.values()]
     (start, stop), *later = entry_ranges(events, plan.read, step_size)
@@ -549,7 +565,11 @@ def _sample(events: Events, plan: Plan, step_size: int) -> dict[str, ak.Array]:
     places: list[int] = np.linspace(*ends, _PLACES).astype(int).tolist() if later else []
     ranges = [(start, stop), *((place, min(place + _PLACE_ENTRIES, events.entries)) for place in places)]
     parts = [events.read(names, begin, end) for begin, end in ranges]
-    return {name: ak.concatenate([part[name] for part in parts]) for name in names}
+    if first is not None:
+        first |= parts[0]
+    if len(parts) == 1:
+        return parts[0]
+    return {name: ak.concatenate([part.pop(name) for part in parts]) for name in names}
 
 
 def _write_chunks(
@@ -559,13 +579,15 @@ def _write_chunks(
     options: Options,
     target: Target | NtupleTarget,
     progress: Progress,
+    known: dict[str, ak.Array],
 ) -> tuple[list[Chunk], dict[str, ak.types.Type]]:
     """Write the tree chunk by chunk; returns the chunks, and the type of each branch in the order of checksums."""
     writer, written = None, dict[str, ak.Array]()
     chunks: list[Chunk] = []
     with Behind() as behind:
         for start, stop in entry_ranges(opened.events, plan.read, options.step_size):
-            events = read_counted(opened.events, plan.read, plan.counted, start, stop)
+            events = read_counted(opened.events, plan.read, plan.counted, start, stop, known)
+            known.clear()  # it is of the first chunk
             written = {branch.name: events[branch.name] for branch in plan.carried}
             for compressor in compressors:
                 written |= compressor.compress(events | written)
@@ -578,6 +600,7 @@ def _write_chunks(
             jets = sum(c.jets for c in compressors if not c.collection.beside) - sum(chunk.jets for chunk in chunks)
             chunks.append(Chunk(stop - start, jets, [checksum(array) for array in written.values()]))
             progress(stop, opened.events.entries)
+            events.clear()  # before the next chunk is read
     return chunks, {name: array.type.content for name, array in written.items()}
 
 

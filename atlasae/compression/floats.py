@@ -78,7 +78,7 @@ class WordsLayout:
             for j, name in enumerate(self.collection.latents)
         }
         exact = exact_branches(self.collection, columns, counts, encoded.exact)
-        return CompressedJets(latents | exact, encoded.exact, encoded.largest)
+        return CompressedJets(latents | exact, encoded.exact, encoded.largest, encoded.restored)
 
     def restore(
         self, events: Mapping[str, ak.Array], counts: Counts, wanted: Sequence[str] | None = None

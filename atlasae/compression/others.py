@@ -192,13 +192,20 @@ def entry_ranges(events: Events, names: Iterable[str], step_size: int) -> Iterat
 
 
 def read_counted(
-    events: Events, names: Sequence[str], counters: Mapping[str, str], start: int, stop: int
+    events: Events,
+    names: Sequence[str],
+    counters: Mapping[str, str],
+    start: int,
+    stop: int,
+    known: Mapping[str, ak.Array] | None = None,
 ) -> dict[str, ak.Array]:
     """The branches of some entries; raises UserError if one of `counters` differs from the lengths of its branch.
 
-    Counters are not carried: they are restored from the lengths.
+    Counters are not carried: they are restored from the lengths. What is `known` is not read again.
     """
-    read = events.read([*names, *dict.fromkeys(counters.values())], start, stop)
+    known = known or {}
+    asked = [*names, *dict.fromkeys(counters.values())]
+    read = {**known, **events.read([name for name in asked if name not in known], start, stop)}
     if wrong := miscounted(read, counters):
         counter = counters[wrong[0]]
         raise UserError(

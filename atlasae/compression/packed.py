@@ -10,7 +10,7 @@ import awkward as ak
 import numpy as np
 import numpy.typing as npt
 
-from atlasae.codecs.codec import RowCoder, encode_and_compare
+from atlasae.codecs.codec import Encoded, RowCoder, encode_and_compare
 from atlasae.codecs.columns import CodedColumn, ColumnsCodec, fit_columns
 from atlasae.codecs.dither import MASK
 from atlasae.codecs.entropy import Cells
@@ -96,13 +96,13 @@ class PackedLayout:
         # Cells are decoded by integers, so that decoded jets differ by at most `steps_apart` between machines.
         storage = storage_of(self.collection)
         key = chunk_key(columns)
-        coder = coder_of(self.codec.lattice, key, np.arange(len(columns[0])))
-        found = encode_and_compare(coder, storage, bounds, columns, steps_apart(storage))
+        found = _compared(self.codec, storage, bounds, columns, key)
         codes = self.codec.padding.find(columns)
         exact = found.exact & (codes == 0)
-        content = pack_chunk(self.codec, found.latents.T, exact, counts, columns, codes, key)
+        cells, padding = _kept_cells(found.latents.T, ~exact), codes if codes.any() else None
+        content = _packed(self.codec, cells, exact, counts, columns, padding, key)
         (name,) = self.collection.latents
-        return CompressedJets(_in_first(name, content, counts), exact, found.largest)
+        return CompressedJets(_in_first(name, content, counts), exact, found.largest, found.restored)
 
     def restore(
         self, events: Mapping[str, ak.Array], counts: Counts, wanted: Sequence[str] | None = None
@@ -127,6 +127,14 @@ class PackedLayout:
     def why_exact(self) -> str:
         """The likely reason why many jets are exact, for a note; empty where it is the jets."""
         return ""
+
+
+def _compared(
+    codec: PackedCodec, storage: Storage, bounds: dict[str, float], columns: Sequence[Array], key: int
+) -> Encoded:
+    """The cells of the jets of a chunk, and how they decode."""
+    coder = coder_of(codec.lattice, key, np.arange(len(columns[0])))
+    return encode_and_compare(coder, storage, bounds, columns, steps_apart(storage))
 
 
 @dataclass(frozen=True)
@@ -335,15 +343,36 @@ def pack_chunk(
 
     Exact jets are their indices and values. Without shifted cells there is no key.
     """
+    return _packed(codec, cells[:, ~exact], exact, counts, columns, codes, key)
+
+
+def _packed(
+    codec: PackedCodec,
+    cells: Columns,
+    exact: Bools,
+    counts: Counts,
+    columns: Sequence[Array],
+    codes: Codes | None,
+    key: int,
+) -> bytes:
+    """The same from the cells of the jets that are not exact."""
     kept = b""
     if exact.any():
         where = np.diff(np.flatnonzero(exact), prepend=0)
         planes = _planes(where.astype(WORD)) + b"".join(_planes(column[exact]) for column in columns)
         kept = lzma.compress(planes, format=lzma.FORMAT_RAW, filters=_EXACT)
         kept += b"\0" * (-len(kept) % WORD.itemsize)  # `baskets` expects a multiple of 4 bytes
-    words = codec.encode(cells[:, ~exact], counts_of(~exact, counts), None if codes is None else codes[~exact])
+    there, counts = ~exact, counts_of(~exact, counts)
+    words = codec.encode(cells, counts, None if codes is None else codes[there])
     head = [int(exact.sum()), len(kept), *([key] if any(codec.lattice.shifted) else [])]
     return np.array(head, WORD).tobytes() + kept + words.astype(WORD).tobytes()
+
+
+def _kept_cells(cells: Columns, kept: Bools) -> Columns:
+    """The cells of the jets that are kept, moved to the front of their rows: a copy would take as much memory."""
+    for row in cells:
+        row[: int(kept.sum())] = row[kept]
+    return cells[:, : int(kept.sum())]
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import awkward as ak
 import numpy as np
 
 from atlasae.compression.chunks import Chunks, Progress, Salvage, changed_branches, in_turn, restored_events, silent
+from atlasae.compression.collection import Restored
 from atlasae.compression.format import Chunk, CompressedCollection, Contents, Run, read_contents
 from atlasae.compression.grafting import compare_grafted, is_grafted, taken_apart
 from atlasae.compression.ntuples import compare_ntuples, damage_in, is_ntuple
@@ -118,7 +119,7 @@ class Output:
 
     `types` are the awkward types of the branches of each of these trees. `differences` finds what differs in all but
     the jets, where there is a shorter way than by all checksums. `details` tells of each collection what the notes sum
-    up.
+    up. `restored` tells of each tree and collection what every chunk must restore: jets that were compared before.
     """
 
     contents: Contents
@@ -127,6 +128,7 @@ class Output:
     types: Mapping[str, Mapping[str, ak.types.Type]]
     differences: Differences | None = None
     details: Sequence[str] = ()
+    restored: Mapping[str, Mapping[str, Sequence[Restored]]] = field(default_factory=dict)
 
 
 def read_back(source: Source, written: Output, progress: Progress) -> None:
@@ -139,8 +141,9 @@ def read_back(source: Source, written: Output, progress: Progress) -> None:
         contents = read_contents(source)
         entries = [source.trees[tree].entries for tree in contents.trees]
         for (tree, one), advance in zip(contents.of_trees().items(), in_turn(progress, entries), strict=True):
-            for run, start, chunk in (chunks := Chunks(source, one)):
-                _read_chunk_back(chunks, run, start, chunk, written.opened[tree], written.types[tree])
+            for place, (run, start, chunk) in enumerate(chunks := Chunks(source, one)):
+                known = {name: told[place] for name, told in written.restored.get(tree, {}).items()}
+                _read_chunk_back(chunks, run, start, chunk, written.opened[tree], written.types[tree], known)
                 advance(start + chunk.entries, chunks.tree.entries)
         if written.differences is None:
             check_others(source, contents)
@@ -157,8 +160,15 @@ def _check_copy(source: Source, differences: Differences) -> None:
 
 
 def _read_chunk_back(
-    chunks: Chunks, run: Run, start: int, chunk: Chunk, original: Opened, types: Mapping[str, ak.types.Type]
+    chunks: Chunks,
+    run: Run,
+    start: int,
+    chunk: Chunk,
+    original: Opened,
+    types: Mapping[str, ak.types.Type],
+    known: Mapping[str, Restored],
 ) -> None:
+    """Compare a chunk with what was written; its jets with the original, unless they are those that were already."""
     stop = start + chunk.entries
     try:
         written = chunks.read(run, start, chunk)
@@ -172,6 +182,9 @@ def _read_chunk_back(
             raise UserError(_not_back(run, name, f"{types[name]} was written, {array.type.content} is read"))
     for entry in run.collections:
         names = list(entry.collection.branches.values())
+        told = known.get(entry.collection.name)
+        if told and told.keeps(entry.precision, *to_columns(entry.collection, restored)):
+            continue
         if problems := _compare_jets(entry, original.events.read(names, start, stop), restored)[1]:
             raise UserError(_not_back(run, names[0], f"{problems[0]} in entries {start} to {stop}"))
 

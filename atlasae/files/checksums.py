@@ -1,13 +1,13 @@
 """Checksums (XXH3, 64 bits) of branches and files."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import awkward as ak
 import numpy as np
 import xxhash
 
-from atlasae.files.events import is_nested
+from atlasae.files.events import Array, is_nested
 
 
 def checksum_bytes(*parts: bytes) -> int:
@@ -16,6 +16,23 @@ def checksum_bytes(*parts: bytes) -> int:
     for part in parts:
         digest.update(part)
     return digest.intdigest()
+
+
+class RunningChecksum:
+    """The XXH3 hash (64 bits) of columns that come block by block; it depends on the blocks."""
+
+    def __init__(self) -> None:
+        self._digest = xxhash.xxh3_64()
+
+    def add(self, columns: Iterable[Array]) -> None:
+        """Add the values of the next block, column by column."""
+        for column in columns:
+            self._digest.update(np.ascontiguousarray(column).data.cast("B") if len(column) else b"")
+
+    @property
+    def value(self) -> int:
+        """The hash of the blocks so far."""
+        return self._digest.intdigest()
 
 
 def checksum_file(path: Path) -> int:

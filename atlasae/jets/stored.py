@@ -85,6 +85,10 @@ class Storage:
 
     def is_jet(self, columns: Stored) -> Bools:
         """Whether each row of stored columns is a jet and not padding: usable, and with E >= 0 if E is stored."""
+        found = (self._is_jet([column[block] for column in columns]) for block in blocks(len(columns[0])))
+        return np.concatenate([*found])
+
+    def _is_jet(self, columns: Stored) -> Bools:
         values = self.to_values(columns)
         found = self.usable(self.to_rows(values))
         return found & (values[:, 3] >= 0) if self.layout.has_energy else found

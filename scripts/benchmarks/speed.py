@@ -58,9 +58,11 @@ def compress(path: str, target: str, layout: str, *flags: str) -> Callable[[], N
     """Prepare `atlasae compress` in a layout, with or without reading back."""
     from atlasae.compression.compress import compress_file
     from atlasae.compression.plan import Options
+    from atlasae.native.library import limit_heap
 
     if layout == "floats":
         import atlasae.compression.floats  # noqa: F401  (else imported in the timed call)
+    limit_heap()
     options = Options(packed=layout == "packed", read_back=NOT_READ_BACK not in flags, force=True)
     return without_torch(lambda: compress_file(path, target, options), layout)
 

@@ -8,7 +8,9 @@ import awkward as ak
 import numpy as np
 import pytest
 
-from atlasae.compression.collection import CompressedJets, Compressor, Start, odd_jets
+from atlasae.codecs.codec import checksum_columns
+from atlasae.compression.collection import CompressedJets, Compressor, Restored, Start, odd_jets
+from atlasae.files.checksums import checksum_bytes
 from atlasae.jets.collections import Collection
 
 
@@ -43,6 +45,19 @@ def test_chunks_add_up():
         "33% to 50% of the jets of 'Other', 'Jet' are kept exactly: pt < 0"
     ]
     assert Start([few, Compressor(Exactly(), {})], "", {}).notes() == []
+
+
+def test_only_what_was_compared_within_no_wider_bounds_is_known_to_keep_a_precision():
+    columns, counts = [np.arange(4, dtype=np.float32), np.ones(4, np.float32)], np.array([3, 1])
+    known = Restored(checksum_columns(columns), checksum_bytes(counts.tobytes()), {"pt": 1e-3, "m": np.inf})
+    assert known.keeps({"pt": 1e-3, "m": None}, columns, counts)
+    assert known.keeps({"pt": 2e-3}, columns, counts)
+    assert not known.keeps({"pt": 9e-4}, columns, counts)
+    assert not known.keeps({"pt": 1e-3, "m": 1.0}, columns, counts)
+    assert not known.keeps({"eta": 1.0}, columns, counts)
+    assert not known.keeps({"pt": 1e-3}, columns, counts[::-1].copy())
+    assert not known.keeps({"pt": 1e-3}, columns[::-1], counts)
+    assert not replace(known, columns=None).keeps({"pt": 1e-3}, columns, counts)
 
 
 def test_one_line_tells_of_all_jets_that_the_model_does_not_know():

@@ -22,7 +22,7 @@ from conftest import (
     write_tree,
 )  # fmt: skip
 
-from atlasae.compression import compress
+from atlasae.compression import compress, floats, packed, verify
 from atlasae.compression.compress import compress_file
 from atlasae.compression.plan import Options
 from atlasae.files import trees, writing
@@ -408,6 +408,31 @@ def test_jets_that_break_the_promise_are_told(jets_file, monkeypatch):
     monkeypatch.setattr(compress, "_promised", lambda compressor: dict.fromkeys(("pt", "eta", "phi", "m"), 1e-9))
     words = ("'Jet_pt' does not read back", "jets beyond 1e-09 in pt in entries 0 to 60", "--jets")
     refused(2, words, "compress", jets_file, jets_file.with_name("out.root"), out=jets_file)
+
+
+@pytest.mark.parametrize("layout", ["floats", "packed"])
+def test_jets_that_decode_otherwise_than_they_were_compared_are_compared_with_the_original(
+    jets_file, monkeypatch, layout
+):
+    module, name = {"floats": (floats, "restore"), "packed": (packed, "unpack_chunk")}[layout]
+    decode, factor = getattr(module, name), 1.0
+
+    def decode_otherwise(*given: object) -> list[np.ndarray]:
+        pt, *others = decode(*given)
+        return [pt * np.float32(factor), *others]
+
+    monkeypatch.setattr(module, name, decode_otherwise)
+    asked, out = ("compress", jets_file, jets_file.with_name("out.root"), "--layout", layout), jets_file
+    factor = 1.1
+    refused(2, ("'Jet_pt' does not read back", "jets beyond 0.001 in pt in entries 0 to 60"), *asked, out=out)
+    factor = 1 + 2e-7  # as on another machine: other floats, which are within the bound
+    succeeded(*asked, "--precision", "1e-2")
+
+
+@pytest.mark.parametrize("layout", ["floats", "packed"])
+def test_jets_that_decode_as_they_were_compared_are_not_compared_again(jets_file, monkeypatch, layout):
+    monkeypatch.setattr(verify, "_compare_jets", lambda *_: pytest.fail("compared twice"))
+    succeeded("compress", jets_file, jets_file.with_name("out.root"), "--layout", layout)
 
 
 def test_another_tree_that_is_written_wrongly_is_told(jets_file, monkeypatch):

@@ -1,7 +1,9 @@
 """What is compiled is of these sources and without warnings, is in use, and is not missed where it can't be loaded."""
 
+import ctypes
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -73,3 +75,30 @@ def test_invalid_data_and_missing_memory_are_errors(monkeypatch):
         native.call("atlasae_walk")
     with pytest.raises(MemoryError, match="atlasae_code"):
         native.call("atlasae_code")
+
+
+class Library:
+    """A C library that notes what is asked of it."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[int, int]] = []
+
+    def mallopt(self, parameter: int, size: int) -> int:
+        """Note a limit."""
+        self.asked.append((parameter, size))
+        return 1
+
+
+@pytest.mark.parametrize(("platform", "asked"), [("linux", [(-3, 12_000_000), (-1, 20_000_000)]), ("darwin", [])])
+def test_limits_are_set_under_linux(monkeypatch, platform, asked):
+    library = Library()
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: library)
+    monkeypatch.setattr(sys, "platform", platform)
+    native.limit_heap()
+    assert library.asked == asked
+
+
+def test_a_c_library_without_limits_is_left_alone(monkeypatch):
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: object())
+    monkeypatch.setattr(sys, "platform", "linux")
+    native.limit_heap()
