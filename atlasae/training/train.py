@@ -1,6 +1,7 @@
 """Training: read the jets of files, split them by event, train, test once."""
 
 from collections.abc import Callable, Iterator, Sequence
+from copy import deepcopy
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 
@@ -135,7 +136,7 @@ def learn_from(jets: Floats) -> Model:
     shuffled = np.random.default_rng(SELF_RECIPE.seed).permutation(jets)[:SELF_JETS]
     held_out = len(shuffled) // 10
     split = Split(shuffled[2 * held_out :], shuffled[:held_out], shuffled[held_out : 2 * held_out])
-    autoencoder = default_model().copied_autoencoder()
+    autoencoder = _autoencoder_of(default_model())
     assert isinstance(autoencoder, InvertibleAutoencoder)
     autoencoder.limit(torch.from_numpy(JET.to_coordinates(split.training)))
     torch.manual_seed(SELF_RECIPE.seed)
@@ -227,12 +228,17 @@ def _begin(recipe: Recipe, jets: Floats, start: Model | None) -> Autoencoder:
     torch.manual_seed(recipe.seed)
     if start is None:
         return untrained(recipe, jets)
-    known = start.copied_autoencoder()
+    known = _autoencoder_of(start)
     if start.facts["architecture"] != recipe.arch:
         raise UserError(f"--arch {recipe.arch}: the model to continue from is {start.facts['architecture']}: use that")
     if isinstance(known, BottleneckAutoencoder) and recipe.network not in (known.shape, Bottleneck()):
         raise UserError("the model to continue from keeps its network: leave `network` out of the recipe")
     return known
+
+
+def _autoencoder_of(model: Model) -> Autoencoder:
+    """A copy of its autoencoder, for training to change: models are shared by all files of a process."""
+    return deepcopy(model.autoencoder)
 
 
 def untrained(recipe: Recipe, jets: Floats) -> Autoencoder:
