@@ -159,7 +159,7 @@ def odd_jets(collection: Collection, columns: Sequence[Array], exact: Bools) -> 
         found[f"{variable} is not finite"] = int((~np.isfinite(values)).sum())
         if variable == "pt":
             found["pt is not positive"] = int((values <= 0).sum())
-        elif variable == "m" and not storage.layout.has_energy:
+        elif variable == "m" and not storage.layout.has_signed_mass:
             found["m is negative"] = int((values < 0).sum())
         if len(known):
             low, high = max(0.0, known[:, i].min()) if variable in ("pt", "m") else known[:, i].min(), known[:, i].max()
