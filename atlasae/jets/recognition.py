@@ -111,7 +111,8 @@ def resolve_pattern(
     """The collection that `--jets PATTERN` names.
 
     PATTERN is `Jet_{pt,eta,phi,mass}`, a bare prefix such as `Jet_` or `Jet`, or four names `a,b,c,d`, where a name
-    that does not end in a variable is given as `variable=name`. A fifth name is E beside px, py, pz and m. Raises UserError if branches are missing.
+    that does not end in a variable is given as `variable=name`. A fifth name is that of E beside px, py, pz and m.
+    Raises UserError if branches are missing.
     """
     by_name = {branch.name: branch for branch in branches}
     if "," not in pattern:
