@@ -234,4 +234,5 @@ def as_rounded(collection: Collection, precision: Precision, columns: Sequence[A
     jets = storage.is_jet(columns)
     stored = {v: column[jets] for v, column in zip(collection.variables, columns, strict=True)}
     stored = {v: column for v, column in stored.items() if v not in precision.resolutions}
-    return replace(collection, roundings=find_roundings(stored, storage.scale, bounds, precision.full) or None)
+    found = find_roundings(stored, storage.scale, bounds, precision.full) | (collection.roundings or {})
+    return replace(collection, roundings=found or None)
