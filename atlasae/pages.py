@@ -8,6 +8,7 @@ from atlasae.report import LeftOut, Page, PageTable, some
 
 __version__ = version("atlasae")
 MOST_NOTES = 3  # lines of notes of a run, unless all are asked for
+_LOST = "left out"  # in notes on what the output does not have
 LIBRARIES = ("torch", "uproot", "awkward", "numpy", "constriction", "cramjam", "hist", "mplhep")
 
 
@@ -58,11 +59,13 @@ def note_lines(notes: Iterable[str]) -> list[str]:
 
 
 def brief_note_lines(notes: Sequence[str]) -> list[str]:
-    """At most three lines of notes."""
-    more = len(notes) - (MOST_NOTES - 1)
+    """All notes on what is left out, and at most three lines of others."""
+    lost, others = ([note for note in notes if (_LOST in note) is told] for told in (True, False))
+    more = len(others) - (MOST_NOTES - 1)
     if more <= 1:
-        return note_lines(notes)
-    return [*note_lines(notes[: MOST_NOTES - 1]), f"note: and {more} more notes: --verbose shows them"]
+        return note_lines(lost + others)
+    shown = note_lines(lost + others[: MOST_NOTES - 1])
+    return [*shown, f"note: and {more} more notes: --verbose shows them"]
 
 
 def size_text(count: float) -> str:

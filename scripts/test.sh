@@ -4,7 +4,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 [[ -d .venv ]] || python3 -m venv .venv
-.venv/bin/python -m pip install --quiet --constraint scripts/constraints.txt --editable '.[test]'
+.venv/bin/python -m pip install --quiet --constraint scripts/constraints.txt --editable '.[browser,test]'
 
 .venv/bin/ruff check
 .venv/bin/ruff format --check

@@ -7,7 +7,7 @@ the column alone: a network of Bayes (Davies and Moore 1999; Chow and Liu 1968),
 
 import lzma
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any, Self
@@ -431,7 +431,7 @@ class _Facts(msgspec.Struct):
     given: int
 
 
-def _told(facts: dict[str, Any]) -> dict[str, Any]:
+def _told(facts: Mapping[str, Any]) -> Config:
     """The facts of a column without those that are empty."""
     kept = {name: _told(fact) if isinstance(fact, dict) else fact for name, fact in facts.items()}
     return {name: fact for name, fact in kept.items() if fact or name in ("kind", "bits")}

@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import asdict, dataclass
 from functools import cache, cached_property
 from itertools import pairwise
@@ -51,6 +52,10 @@ class Model:
     def autoencoder(self) -> "Autoencoder":
         """The autoencoder in torch."""
         return _build(self._read_facts, self._arrays).eval()
+
+    def copied_autoencoder(self) -> "Autoencoder":
+        """A copy of the autoencoder, for training to change: models are shared by all files of a process."""
+        return deepcopy(self.autoencoder)
 
     @cached_property
     def chain(self) -> "StoredChain | BottleneckAutoencoder":

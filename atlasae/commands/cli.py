@@ -397,7 +397,8 @@ def benchmark(
 @click.option(
     "--only",
     metavar="KINDS",
-    help="Some of overview, spectra, fine, residuals, response, correlation, events, latents, with commas between.",
+    help="Some of overview, spectra, fine, residuals, resolution, response, correlation, events, latents, with commas "
+    "between.",
 )
 @click.option("--jets", multiple=True, metavar="NAME", help="Collections to draw, or `*`.  [default: the main one]")
 @options.labelled

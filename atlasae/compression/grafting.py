@@ -778,15 +778,13 @@ def as_rewritten(source: Source, contents: Contents) -> Contents:
     implied = set(counters.values())
     carried = [branch for branch in kept if branch.name not in implied]
     names = {branch.name for branch in carried}
-    facts: dict[str, Any] = {
-        "carried": carried,
-        "originals": [name for name in order if name in jets | names],
-        "counters": counters | run.counters,
-        "graft": None,
-    }
+    originals, counters = [name for name in order if name in jets | names], counters | run.counters
     written = [*run.written, *(branch.name for branch in carried if branch.name not in run.written)]
     made = [replace(chunk, checksums=chunk.checksums[: len(one.written)]) for one, _, chunk in contents.chunks_by_run()]
-    runs = [replace(one, written=written, **facts) for one in contents.runs]
+    runs = [
+        replace(one, written=written, carried=carried, originals=originals, counters=counters, graft=None)
+        for one in contents.runs
+    ]
     return replace(contents, runs=runs, chunks=made)
 
 

@@ -280,7 +280,7 @@ class Hdf5Events:
 
     def read(self, names: Sequence[str], start: int, stop: int) -> dict[str, ak.Array]:
         """Read these columns for rows [start, stop); raises DamagedFileError."""
-        rows: dict[str, Any] = {}
+        rows: dict[str, NDArray[Any]] = {}
         with _damage(self._name):
             for name in names:
                 dataset = self._places[name].dataset
@@ -405,7 +405,9 @@ class _Writer:
                 dataset[self._rows : stop] = rows
         self._rows = stop
 
-    def _datasets(self, values: dict[str, Any], dtypes: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
+    def _datasets(
+        self, values: Mapping[str, NDArray[Any]], dtypes: Mapping[str, np.dtype[Any]]
+    ) -> dict[str, tuple[NDArray[Any], np.dtype[Any]]]:
         """The rows of each dataset by its path, and their dtype."""
         key = self._how.get("key", f"/{_KEY}")
         flat = all(not dtype.hasobject for dtype in dtypes.values())

@@ -471,7 +471,7 @@ def open_source(path: Location) -> Iterator[Source]:
     if not is_root(path):
         if has_traces(path):
             raise DamagedFileError(f"'{path}' is damaged: it has lost the header of a ROOT file; get it again")
-        raise UserError(f"'{path}' is not a ROOT file: give a .root file, or a table (.pkl, .parquet)")
+        raise UserError(f"'{path}' is not a ROOT file: give a .root file, or a table (.pkl, .parquet, .csv, .h5, .npz)")
     with guarded:
         with damage(f"'{path}'"):
             file = _opened(path)

@@ -135,15 +135,15 @@ def learn_from(jets: Floats) -> Model:
     shuffled = np.random.default_rng(SELF_RECIPE.seed).permutation(jets)[:SELF_JETS]
     held_out = len(shuffled) // 10
     split = Split(shuffled[2 * held_out :], shuffled[:held_out], shuffled[held_out : 2 * held_out])
-    model = default_model()
-    assert isinstance(model.autoencoder, InvertibleAutoencoder)
-    model.autoencoder.limit(torch.from_numpy(JET.to_coordinates(split.training)))
+    autoencoder = default_model().copied_autoencoder()
+    assert isinstance(autoencoder, InvertibleAutoencoder)
+    autoencoder.limit(torch.from_numpy(JET.to_coordinates(split.training)))
     torch.manual_seed(SELF_RECIPE.seed)
-    history = fit(model.autoencoder, split, SELF_RECIPE)
+    history = fit(autoencoder, split, SELF_RECIPE)
     _pass_on(history)
-    facts = describe_jets(model.autoencoder, split.training)
+    facts = describe_jets(autoencoder, split.training)
     return Model.from_autoencoder(
-        model.autoencoder,
+        autoencoder,
         facts | {"provenance": {"files": ["the input"], "seed": SELF_RECIPE.seed, "steps": history.steps[-1]}},
     )
 
@@ -227,7 +227,7 @@ def _begin(recipe: Recipe, jets: Floats, start: Model | None) -> Autoencoder:
     torch.manual_seed(recipe.seed)
     if start is None:
         return untrained(recipe, jets)
-    known = start.autoencoder
+    known = start.copied_autoencoder()
     if start.facts["architecture"] != recipe.arch:
         raise UserError(f"--arch {recipe.arch}: the model to continue from is {start.facts['architecture']}: use that")
     if isinstance(known, BottleneckAutoencoder) and recipe.network not in (known.shape, Bottleneck()):

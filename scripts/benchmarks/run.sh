@@ -58,6 +58,7 @@ measure reading
 measure planning
 measure export
 measure many
+measure install
 if [[ -n $root_python ]]; then
     measure rdataframe "${dijets[@]}" --root "$root_python"
 else

@@ -324,8 +324,11 @@ def test_dots_in_an_rntuple_are_refused(tmp_path):
 @pytest.mark.parametrize(
     ("command", "words"),
     [
-        ("decompress small.root back.csv", ("'back.csv' ends in '.csv'", "name it .root, .pkl or .parquet")),
-        ("decompress small.root back.pkl", ("'small.root'", "several jets an event", "write a .root file")),
+        (
+            "decompress small.root back.csv",
+            ("'small.root' has several jets an event, which .csv can't hold", "write .root or .parquet"),
+        ),
+        ("decompress small.root back.xyz", ("'back.xyz' ends in '.xyz'", "name it .root, .pkl, .parquet, .csv")),
         ("verify jets.root small.root small.root", ("3 files were named", "COMPRESSED alone")),
         ("verify jets.root", ("'jets.root' was not compressed by atlasae", "atlasae/runs")),
         ("verify other.root small.root", ("no tree 'Events' in 'other.root'", "there are T")),
@@ -336,7 +339,7 @@ def test_dots_in_an_rntuple_are_refused(tmp_path):
         ("compress jets.root out.root --variables list.toml", ("'nothing'", "is not in 'Events'")),
         ("compress jets.root out.root --precision none", ("--precision none", "give a bound, or `full`")),
         ("compress jets.root out.root --tree Nothing", ("no tree 'Nothing' in 'jets.root'", "there are Events")),
-        ("compress table.txt out.root", ("'table.txt' is not a ROOT file", "(.pkl, .parquet)")),
+        ("compress table.md out.root", ("'table.md' is not a ROOT file", "(.pkl, .parquet, .csv, .h5, .npz)")),
         ("train", ("Missing argument",)),
         ("train jets.root", ("no output for the model", "-o MODEL")),
         ("train jets.root -o m --arch tree", ("'tree'", "'invertible', 'mlp'")),
@@ -360,7 +363,7 @@ def test_what_a_user_gets_wrong_is_told_in_one_line(command, words, jets_file, c
     write_tree(Path("other.root"), "T", {"x": ak.Array([1.0])})
     Path("list.toml").write_text('[[variable]]\nbranch="nothing"\ncoordinate="log"\nprecision=1e-3\n' * 2)
     Path("list.toml").write_text(Path("list.toml").read_text().replace("nothing", "met", 1))
-    Path("table.txt").write_text("pt eta phi m")
+    Path("table.md").write_text("pt eta phi m")
     with open_source(compressed) as source, create(Path("later.root")) as target:
         contents = read_contents(source)
         later = replace(contents.runs[0], format=7, versions={"atlasae": "9.1"})

@@ -151,7 +151,8 @@ def test_a_report_is_what_was_measured(report_text, jets_file):
 
 def test_evaluate_tells_it_in_words_beside_the_report(jets_file, compressed, report_text, tmp_path):
     result = succeeded("evaluate", jets_file, compressed, "-o", tmp_path / "new.json")
-    assert result.out.startswith("jets.root -> small.root: 60 entries of 'Events'\nJet: ")
+    assert result.out.startswith("jets.root -> small.root: 60 entries of 'Events'\nwhole file: ")
+    assert "\nJet: 119 jets, 0 exact" in result.out
     assert "Kolmogorov-Smirnov" in result.out and "a classifier tells them apart" in result.out
     assert (tmp_path / "new.json").read_text() == report_text
     assert succeeded("evaluate", jets_file, compressed, "-o", tmp_path / "new.json", "--force", "--quiet").out == ""

@@ -44,7 +44,7 @@ ODD = (np.nan, np.inf, -np.inf, 0.0, -0.0, -1.0, 1e-45, 11.0, -3.2, 1e30)
 
 
 def main() -> None:
-    """Write every kind: the packaged model, models in the file of both architectures, an RNTuple, a list."""
+    """Write every kind that is missing."""
     with tempfile.TemporaryDirectory() as folder:
         original, model, mlp = (Path(folder) / name for name in ("original.root", "a.safetensors", "mlp.safetensors"))
         variables = Path(folder) / "list.toml"
@@ -53,39 +53,43 @@ def main() -> None:
         mlp.write_bytes(small_network().content)
         variables.write_text(LIST)
         usual = Options(Precision.parse("1e-3"), step_size=4_000)
-        for name, options in {
-            "default": usual,
-            "embedded": Options(Precision.parse("full"), model=str(model)),
-            "mlp": Options(Precision.parse("1e-1"), model=str(mlp), only_jets=True),
-            "ntuple": replace(usual, rntuple=True, only_jets=True),
-            "packed": replace(usual, packed=True),
-            "list": replace(usual, variables=variables, only_jets=True),
-        }.items():
-            if not (HERE / f"{name}.root").exists():
-                make(name, original, options)
-        rounded = Path(folder) / "jets_rounded.root"
-        write_rounded(rounded)
-        for name, options in {"rounded": usual, "rounded_packed": replace(usual, packed=True)}.items():
-            if not (HERE / f"{name}.root").exists():
-                make(name, rounded, options)
-        turned = Path(folder) / "jets_turned.root"
-        write_turned(turned)
-        for name, options in {
-            "turned": usual,
-            "turned_packed": replace(usual, packed=True),
-            "turned_list": replace(usual, variables=variables, only_jets=True),
-        }.items():
-            if not (HERE / f"{name}.root").exists():
-                make(name, turned, options, HERE)
-        if not (HERE / "records.root").exists():  # is compared with what ROOT wrote, in rntuple/
-            records = HERE.parent / "rntuple" / "records.root"
-            compress_file(records, HERE / "records.root", replace(usual, rntuple=True))
+        packed, listed = replace(usual, packed=True), replace(usual, variables=variables, only_jets=True)
+        embedded = Options(Precision.parse("full"), model=str(model))
+        make("default", original, usual)
+        make("embedded", original, embedded)
+        make("mlp", original, Options(Precision.parse("1e-1"), model=str(mlp), only_jets=True))
+        make("ntuple", original, replace(usual, rntuple=True, only_jets=True))
+        make("packed", original, packed)
+        make("list", original, listed)
+        make_others(Path(folder), usual, packed, listed)
+    if not (HERE / "records.root").exists():  # is compared with what ROOT wrote, in rntuple/
+        records = HERE.parent / "rntuple" / "records.root"
+        compress_file(records, HERE / "records.root", replace(usual, rntuple=True))
 
 
-def make(name: str, original: Path, options: Options, folder: Path = HERE) -> None:
-    """Write one golden file and its decompressed values."""
-    folder.mkdir(exist_ok=True)
-    compressed, restored = folder / f"{name}.root", original.with_name(f"{name}.root")
+def make_others(folder: Path, usual: Options, packed: Options, listed: Options) -> None:
+    """Those of rounded jets, of phi in [0, 2 pi), of several trees, of whole jets, and of bounds by resolution."""
+    rounded, turned, tagged = (folder / f"jets_{name}.root" for name in ("rounded", "turned", "tagged"))
+    write_rounded(rounded)
+    make("rounded", rounded, usual)
+    make("rounded_packed", rounded, packed)
+    write_turned(turned)
+    make("turned", turned, usual)
+    make("turned_packed", turned, packed)
+    make("turned_list", turned, listed)
+    write_tagged(tagged)
+    make("trees", tagged, usual)
+    for name, one in {"whole": {"whole_jets": ("Jet",)}, "resolved": {"precision": "resolution/20"}}.items():
+        make(name, tagged, replace(usual, tree="Events", **one))
+        make(f"{name}_packed", tagged, replace(packed, tree="Events", **one))
+
+
+def make(name: str, original: Path, options: Options) -> None:
+    """Write one golden file and its decompressed values, unless they are there."""
+    HERE.mkdir(exist_ok=True)
+    compressed, restored = HERE / f"{name}.root", original.with_name(f"{name}.root")
+    if compressed.exists():
+        return
     compress_file(original, compressed, options)
     assert not verify_file(original, compressed)["differences"]
     decompress_file(compressed, restored)
@@ -98,7 +102,7 @@ def make(name: str, original: Path, options: Options, folder: Path = HERE) -> No
             continue
         same = [bits(parts(before[branch])[1]) == bits(parts(after[branch])[1]) for branch in names]
         facts |= dict.fromkeys((f"{branch}.exact" for branch in names), np.all(same, axis=0))
-    np.savez_compressed(folder / f"{name}.npz", **facts)
+    np.savez_compressed(HERE / f"{name}.npz", **facts)
 
 
 def read(path: Path) -> dict[str, ak.Array]:
@@ -177,6 +181,26 @@ def write_turned(path: Path) -> None:
         counted = {name: ak.unflatten(column, np.full(ENTRIES, 3)) for name, column in zip(names, columns, strict=True)}
         types = {name: declared(array) for name, array in counted.items()}
         file.mktree("Events", types, counter_name=lambda name: "nJet").extend(counted)
+
+
+def write_tagged(path: Path) -> None:
+    """Write two trees of jets with a flag, a count, a float of 8 bits, and a float with a sentinel."""
+    rng = np.random.default_rng(20261130)
+    counts = rng.integers(0, 4, ENTRIES)
+    n = int(counts.sum())
+    with uproot.recreate(path) as file:
+        for tree in ("Events", "up"):
+            columns = [x.astype(np.float32) for x in jets(rng, n, unit=1000.0)]
+            columns += [rng.random(n) < 0.1, rng.poisson(12, n).astype(np.int32)]
+            fraction, tag = rng.random((2, n), np.float32)
+            columns += [
+                (fraction.view(np.uint32) & 0xFFFF8000).view(np.float32),
+                np.where(tag < 0.1, np.float32(-1), tag),
+            ]
+            names = (*COLLECTIONS[0], "Jet_good", "Jet_constituents", "Jet_fraction", "Jet_tag")
+            counted = {name: ak.unflatten(column, counts) for name, column in zip(names, columns, strict=True)}
+            types = {name: declared(array) for name, array in counted.items()}
+            file.mktree(tree, types, counter_name=lambda name: "nJet").extend(counted)
 
 
 def jets(rng: np.random.Generator, n: int, unit: float) -> list[np.ndarray]:

@@ -489,6 +489,16 @@ def test_a_model_of_the_inputs_own_knows_its_jets_better(quick_model):
     assert learn_from(jets).content == own.content
 
 
+def test_training_leaves_the_model_that_it_begins_with_as_it_is(paths, quick_model):
+    model = default_model()
+    before = {name: tensor.clone() for name, tensor in model.autoencoder.state_dict().items()}
+    learn_from(massless_forward())
+    learn(paths, RECIPES["invertible"], start=model)
+    after = model.autoencoder.state_dict()
+    assert [name for name, tensor in before.items() if not tensor.equal(after[name])] == []
+    assert Model.from_bytes(model.content, "again").sha256 == model.sha256
+
+
 def coordinates(jets: np.ndarray) -> torch.Tensor:
     """Coordinates of jets lighter than 100 MeV."""
     return torch.from_numpy(np.column_stack([np.log(jets[:, 0]), jets[:, 1:3], jets[:, 3] / 100]))
