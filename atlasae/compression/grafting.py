@@ -173,7 +173,7 @@ def forms_of(
                 _, branch = known.get(name) or grafting.tree.named(name)
                 form = Form(dtype, collection.jagged and not collection.array)
                 if rounded and _is_rounded(collection) and (cut := read.truncation(name)):
-                    form = replace(form, low=cut.low, factor=cut.factor, bits=cut.bits)
+                    form = replace(form, low=cut.low, factor=cut.factor, mantissa=cut.bits)
                 form = _form_of(grafting, opened, name, branch, form)
             if form is None:
                 others.append(collection)
@@ -224,7 +224,7 @@ def _rounding(form: Form) -> Rounding | None:
     """The rounding of numbers that are stored with fewer bits than in memory."""
     if form.factor:
         return Rounding(None, form.low, 1 / form.factor)
-    return Rounding(form.bits) if form.bits else None
+    return Rounding(form.mantissa) if form.mantissa else None
 
 
 def _form_of_structures(grafting: Grafting, name: str, structure: Structure) -> Form | None:

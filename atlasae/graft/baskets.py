@@ -138,8 +138,8 @@ class Form:
 
     A branch of structures has `parts`, and the bytes of a structure (`body`) and in front of those of an entry (`head`)
     as hexadecimal digits; `listed` tells whether baskets have offsets of entries of the same size. `bytes_at` and
-    `behind` are those of `Structure`. Numbers with a `factor` are stored as n for `low + n / factor`, those with `bits`
-    in three bytes, with so many bits of mantissa (Double32_t, Float16_t). Raises ValueError for others than these.
+    `behind` are those of `Structure`. Numbers with a `factor` are stored as n for `low + n / factor`, those with a
+    `mantissa` in three bytes, with so many bits of it (Double32_t, Float16_t). Raises ValueError for others than these.
     """
 
     dtype: str
@@ -153,17 +153,17 @@ class Form:
     behind: int = 0
     low: float = 0.0
     factor: float = 0.0
-    bits: int = 0
+    mantissa: int = 0
 
     def __post_init__(self) -> None:
         """Raise ValueError for numbers that ROOT can't store."""
-        if not (math.isfinite(self.low) and 0 <= self.factor < math.inf and 0 <= self.bits <= _MOST_BITS):
-            raise ValueError(f"numbers of {self.bits} bits, or {self.factor} steps from {self.low}")
+        if not (math.isfinite(self.low) and 0 <= self.factor < math.inf and 0 <= self.mantissa <= _MOST_BITS):
+            raise ValueError(f"numbers of {self.mantissa} bits, or {self.factor} steps from {self.low}")
 
     @property
     def itemsize(self) -> int:
         """The bytes of a value, or of a structure."""
-        return len(self.body) // 2 or (3 if self.bits else 4 if self.factor else np.dtype(self.dtype).itemsize)
+        return len(self.body) // 2 or (3 if self.mantissa else 4 if self.factor else np.dtype(self.dtype).itemsize)
 
     def pack_all(self, columns: Sequence[npt.NDArray[Any]], counts: Ints) -> tuple[bytes, Ints | None]:
         """The same as `pack` for the values of all parts, or of the only one."""
@@ -230,11 +230,11 @@ class Form:
         if self.factor:
             steps = np.rint((values.astype(np.float64) - self.low) * self.factor)
             return np.clip(steps, 0, _MOST_STEPS).astype(">u4")
-        if self.bits:
+        if self.mantissa:
             words = values.astype(np.float32).view(np.uint32)
             short = np.empty(len(words), [("exponent", "u1"), ("mantissa", ">u2")])
             short["exponent"] = words >> 23 & 0xFF
-            short["mantissa"] = (words & 0x7FFFFF) >> (23 - self.bits) | (words >> 31) << (self.bits + 1)
+            short["mantissa"] = (words & 0x7FFFFF) >> (23 - self.mantissa) | (words >> 31) << (self.mantissa + 1)
             return short
         return np.ascontiguousarray(values, np.dtype(self.dtype))
 
