@@ -102,6 +102,23 @@ void make_offsets() {
   }
   tree.Write();
 }
+void make_coarse() {
+    TTree tree("Events", ""); TRandom3 dice(2); int n; Double32_t pt[9]; Float16_t eta[9], phi[9], m[9];
+    tree.Branch("n", &n, "n/I");
+    tree.Branch("jet_pt", pt, "jet_pt[n]/d[0,6500,16]");
+    tree.Branch("jet_eta", eta, "jet_eta[n]/f[-5,5,9]");
+    tree.Branch("jet_phi", phi, "jet_phi[n]/f[-pi,pi,14]");
+    tree.Branch("jet_m", m, "jet_m[n]/f");
+    for (int i = 0; i < 100; ++i) {
+        n = i % 9;
+        for (int j = 0; j < n; ++j) {
+            pt[j] = 20 + dice.Exp(60); eta[j] = dice.Uniform(-4.5, 4.5); phi[j] = dice.Uniform(-3.14159, 3.14159);
+            m[j] = dice.Uniform(2, 40);
+        }
+        tree.Fill();
+    }
+    tree.Write();
+}
 void make_events() {
   TTree tree("Events", ""); TRandom3 dice(1); Buffers from; Double32_t pt[6], eta[6], phi[6], m[6]; char text[9];
   tree.Branch("nJet", &from.n, "nJet/I"); tree.Branch("Jet_pt", pt, "Jet_pt[nJet]/d[0,6500]");
@@ -151,7 +168,7 @@ TEXTS = ("first", "middle", "long", "none")
 
 
 def main(folder: str) -> None:
-    """Write steps.root, leaves.root, jets.root, and all numbers of the latter in leaves.npz."""
+    """Write steps.root, leaves.root, jets.root, coarse.root, and all numbers of the latter in leaves.npz."""
     import ROOT
 
     ROOT.gErrorIgnoreLevel = ROOT.kError
@@ -171,6 +188,8 @@ def main(folder: str) -> None:
         ROOT.make_texts(True)
     with ROOT.TFile.Open(str(jets), "RECREATE", "", 209):
         ROOT.make_events()
+    with ROOT.TFile.Open(str(root.with_stem("coarse")), "RECREATE", "", 209):
+        ROOT.make_coarse()
     found = dict(_as_read(ROOT, root, "numbers", "members", "offsets"))
     found |= dict([*_as_read(ROOT, today, "old"), *_as_read(ROOT, jets, "Events")])
     counts = [len(values) for values in found.values()]

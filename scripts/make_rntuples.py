@@ -4,7 +4,8 @@
 
 `records` has jets as records, with projected fields; `types` a field of nearly every type, of which some columns begin
 late; `nanoaod` is made from NanoAOD by ROOT's RNTupleImporter; `physlite` has the names and types of PHYSLITE;
-`quantized` has Real32Quant columns, jets of `cut` have Real32Trunc ones.
+`quantized` has Real32Quant columns, jets of `cut` have Real32Trunc ones; jets of `edm4hep` have momenta and arrays of
+fixed size in their records, and E beside m.
 """
 
 import sys
@@ -312,8 +313,39 @@ void cut(const std::string& path) {
         if (i % per_cluster == per_cluster - 1) out->CommitCluster();
     }
 }
+
+struct Momentum { float x, y, z; };
+struct Covariance { std::array<float, 10> values; };
+struct Reconstructed {
+    int PDG;
+    float energy;
+    Momentum momentum, referencePoint;
+    float charge, mass;
+    Covariance covMatrix;
+    unsigned begin, end;
+};
+
+void edm4hep(const std::string& path) {
+    auto model = RNTupleModel::Create();
+    auto jets = model->MakeField<std::vector<Reconstructed>>("Jets");
+    auto numbers = model->MakeField<std::array<int, 3>>("numbers");
+    auto out = writer(std::move(model), path);
+    for (int i = 0; i < entries; ++i) {
+        jets->resize(i % 4);
+        for (auto& jet : *jets) {
+            const auto [pt, eta, phi, m] = some_jet();
+            jet = {0, 0, {pt * std::cos(phi), pt * std::sin(phi), pt * std::sinh(eta)}, {}, i % 3 - 1.f, m, {}, 1, 2};
+            const auto& [x, y, z] = jet.momentum;
+            jet.energy = std::sqrt(double(x) * x + double(y) * y + double(z) * z + double(m) * m);
+            for (auto& value : jet.covMatrix.values) value = dice().Gaus();
+        }
+        for (auto& number : *numbers) number = i;
+        out->Fill();
+        if (i % per_cluster == per_cluster - 1) out->CommitCluster();
+    }
+}
 """
-LAYOUTS = ("records", "types", "nanoaod", "physlite", "quantized", "cut")
+LAYOUTS = ("records", "types", "nanoaod", "physlite", "quantized", "cut", "edm4hep")
 
 
 def main(folder: str) -> int:

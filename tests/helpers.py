@@ -33,7 +33,7 @@ def table(n: int, seed: int = 1) -> np.ndarray:
 
 
 def storage(variables: Sequence[str], dtype: np.dtype = DOUBLE, scale: float = 1.0) -> Storage:
-    return Storage(Layout(tuple(variables)), (dtype,) * 4, scale)
+    return Storage(Layout(tuple(variables)), (dtype,) * len(variables), scale)
 
 
 def stored(jets: dict[str, np.ndarray], kept: Storage) -> list[np.ndarray]:

@@ -4,11 +4,12 @@ from dataclasses import dataclass
 
 PT_M, PT_E = ("pt", "eta", "phi", "m"), ("pt", "eta", "phi", "E")
 P_E, P_M = ("px", "py", "pz", "E"), ("px", "py", "pz", "m")
+P_ME = (*P_M, "E")
 
 
 @dataclass(frozen=True)
 class Stored:
-    """Jets in a tree: their four branches, and others that are no jets.
+    """Jets in a tree: their branches, and others that are no jets.
 
     `shape` is of the branches: `lists`, `single` numbers or `arrays` of four.
     """
@@ -111,6 +112,7 @@ LAYOUTS = {
         others=_each("ReconstructedParticles.", "momentum.x", "momentum.y", "momentum.z", "energy"),
     ),
     "EDM4hep": Stored(P_M, _each("JetOut/JetOut.", "momentum.x", "momentum.y", "momentum.z", "mass")),
+    "FCCAnalyses": Stored(P_ME, _each("Jet/Jet.", "momentum.x", "momentum.y", "momentum.z", "mass", "energy")),
     "FCC-EDM": Stored(P_M, _each("jets.core.p4.", *_PXYZ_M), others=_each("skimmedGenParticles.core.p4.", *_PXYZ_M)),
     # generators, simulation, datasets
     "Delphes": Stored(

@@ -185,7 +185,7 @@ def odd_jets(collection: Collection, columns: Sequence[Array], exact: Bools) -> 
         found[f"{variable} is not finite"] = int((~np.isfinite(values)).sum())
         if variable == "pt":
             found["pt is not positive"] = int((values <= 0).sum())
-        elif variable == "m" and not storage.layout.has_energy:
+        elif variable == "m" and not storage.layout.has_signed_mass:
             found["m is negative"] = int((values < 0).sum())
         if not exact.all():
             low = max(0.0, low) if variable in ("pt", "m") else low
@@ -270,4 +270,5 @@ def as_rounded(collection: Collection, precision: Precision, columns: Sequence[A
     jets = storage.is_jet(columns)
     stored = {v: column[jets] for v, column in zip(collection.variables, columns, strict=True)}
     stored = {v: column for v, column in stored.items() if v not in precision.resolutions}
-    return replace(collection, roundings=find_roundings(stored, storage.scale, bounds, precision.full) or None)
+    found = find_roundings(stored, storage.scale, bounds, precision.full) | (collection.roundings or {})
+    return replace(collection, roundings=found or None)

@@ -295,7 +295,8 @@ def _planned_graft(grafting: Grafting, opened: Opened, options: Options) -> tupl
     columns = [name for collection in plan.collections if collection.beside for name in collection.branches]
     if unlike := [name for name in columns if not has_form(grafting, opened, plan.collections, name)]:
         plan = leave_columns(plan, unlike)
-    forms, others = forms_of(grafting, opened, plan.collections)
+    rounded = not (options.variables or options.precision.resolutions or options.precision.unbounded)
+    forms, others = forms_of(grafting, opened, plan.collections, rounded)
     plan = leave(plan, others) if others else plan
     plan = replace(plan, collections=as_stored(plan.collections, forms))
     return Job(opened, plan, replace(grafting, forms=forms)), others

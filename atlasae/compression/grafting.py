@@ -54,7 +54,7 @@ from atlasae.graft.trees import (
     trees_of,
     where_values_are,
 )
-from atlasae.jets.collections import Collection, name_counters, stand_ins
+from atlasae.jets.collections import Collection, Rounding, name_counters, stand_ins
 from atlasae.jets.inputs import Opened
 from atlasae.report import LeftOut
 
@@ -150,9 +150,12 @@ def latest(trees: Sequence[GraftedTree], names: Sequence[str]) -> list[GraftedTr
 
 
 def forms_of(
-    grafting: Grafting, opened: Opened, collections: Sequence[Collection]
+    grafting: Grafting, opened: Opened, collections: Sequence[Collection], rounded: bool = False
 ) -> tuple[dict[str, Form], list[Collection]]:
-    """How the branches of jets store their values, found by packing the first basket, and what can't be packed so."""
+    """How the branches of jets store their values, found by packing the first basket, and what can't be packed so.
+
+    With `rounded`, decoded values may be rounded as a Double32_t or Float16_t is, whose type can then be made again.
+    """
     forms: dict[str, Form] = {}
     others: list[Collection] = []
     read, known = grafting.source.trees[grafting.tree.path], grafting.tree.by_name()
@@ -168,7 +171,10 @@ def forms_of(
                     forms[holder] = form
                     continue
                 _, branch = known.get(name) or grafting.tree.named(name)
-                form = _form_of(grafting, opened, name, branch, Form(dtype, collection.jagged and not collection.array))
+                form = Form(dtype, collection.jagged and not collection.array)
+                if rounded and _is_rounded(collection) and (cut := read.truncation(name)):
+                    form = replace(form, low=cut.low, factor=cut.factor, mantissa=cut.bits)
+                form = _form_of(grafting, opened, name, branch, form)
             if form is None:
                 others.append(collection)
                 break
@@ -190,13 +196,35 @@ def unfit(grafting: Grafting, collections: Sequence[Collection]) -> list[str]:
 
 
 def as_stored(collections: Sequence[Collection], forms: Mapping[str, Form]) -> list[Collection]:
-    """The collections with the dtypes in which their branches store values: a Double32_t is a float in the file."""
+    """The collections with the dtypes in which their branches store values, and the roundings of these.
+
+    A Double32_t is a float in the file, or a number with fewer bits.
+    """
     found = []
     for collection in collections:
         narrow = {v for v, name in collection.branches.items() if name in forms and forms[name].dtype == ">f4"}
         dtypes = {v: "<f4" if v in narrow else dtype for v, dtype in collection.dtypes.items()}
-        found.append(replace(collection, dtypes=dtypes))
+        known = {
+            v: _rounding(forms[name])
+            for v, name in collection.branches.items()
+            if name in forms
+            if v not in collection.shared
+        }
+        roundings = {v: rounding for v, rounding in known.items() if rounding}
+        found.append(replace(collection, dtypes=dtypes, roundings=roundings or None))
     return found
+
+
+def _is_rounded(collection: Collection) -> bool:
+    """Whether decoded values are rounded as stored ones are: those of pt, eta, phi and m, if these are stored."""
+    return collection.holds_jets and collection.variables == collection.coded
+
+
+def _rounding(form: Form) -> Rounding | None:
+    """The rounding of numbers that are stored with fewer bits than in memory."""
+    if form.factor:
+        return Rounding(None, form.low, 1 / form.factor)
+    return Rounding(form.mantissa) if form.mantissa else None
 
 
 def _form_of_structures(grafting: Grafting, name: str, structure: Structure) -> Form | None:

@@ -1,6 +1,5 @@
 """Compression and decompression of RNTuples whose sealed pages are copied: only the fields of jets are taken out."""
 
-import re
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -36,7 +35,7 @@ from atlasae.graft.anchors import IN_PLANES, GraftedNtuple, ntuples_of, packing
 from atlasae.graft.comparing import compare_objects, compare_trees
 from atlasae.graft.composing import Composer
 from atlasae.graft.digests import Digests, objects_of
-from atlasae.graft.fields import Field, Names, described, put_back, take_fields, walk_fields
+from atlasae.graft.fields import Field, described, dotted, put_back, take_fields, walk_fields
 from atlasae.graft.ntuple import NtupleWriter
 from atlasae.graft.records import Records
 from atlasae.graft.streamers import merged_streamers
@@ -44,8 +43,6 @@ from atlasae.graft.surgery import Made, Surgery, operate, other_fields, undo
 from atlasae.graft.trees import GraftedTree, trees_of
 from atlasae.jets.collections import stand_ins
 from atlasae.jets.inputs import Opened
-
-_ANONYMOUS = re.compile(r":?_\d+")  # names of what lists hold, and of bases of classes
 
 
 @dataclass
@@ -113,7 +110,7 @@ def plan_alone(opened: Opened, plan: Plan) -> Plan:
     numbers = {opened.tree_read.field_number(branch) for branch in jet_branches(plan.collections)}
     paths = [path for path, one in walk_fields(fields) if one.number in numbers]
     gone = other_fields(fields, paths)
-    dropped = {path: _dotted(path) for path, one in walk_fields(fields) if one.number in gone}
+    dropped = {path: dotted(path) for path, one in walk_fields(fields) if one.number in gone}
     return replace(plan, dropped=sorted({name for path, name in dropped.items() if path[:-1] not in dropped}))
 
 
@@ -204,12 +201,7 @@ def _made(array: ak.Array, beside: str | None) -> Made:
 def _numbers(fields: Sequence[Field], names: Sequence[str]) -> set[int]:
     """The ids of fields with these names, in which those of lists' elements and of bases are left out."""
     wanted = set(names)
-    return {one.number for path, one in walk_fields(fields) if _dotted(path) in wanted and one.number is not None}
-
-
-def _dotted(path: Names) -> str:
-    """The name of a field as uproot and ROOT have it."""
-    return ".".join(part for part in path if not _ANONYMOUS.fullmatch(part))
+    return {one.number for path, one in walk_fields(fields) if dotted(path) in wanted and one.number is not None}
 
 
 def split_ntuples(made: Path, path: Path, compression: Any = None) -> None:
@@ -403,5 +395,5 @@ def _in_order(source: Source, contents: Contents, names: Collection[str]) -> lis
     ntuple = NtupleFile.of(source, run.tree).main.ntuple
     with damage(f"RNTuple '{run.tree}'", *FACTS):
         undo(ntuple, Surgery.from_json(_ntuple(run).surgery))
-    places = {_dotted(path): place for place, (path, _) in enumerate(walk_fields(ntuple.fields))}
+    places = {dotted(path): place for place, (path, _) in enumerate(walk_fields(ntuple.fields))}
     return sorted(names, key=lambda name: places.get(name, len(places)))

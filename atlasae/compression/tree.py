@@ -299,7 +299,8 @@ class CompressedTree(Mapping[str, "CompressedBranch"]):
         """
         chosen = self._collection(collection)
         events = self._read(list(chosen.branches.values()), entry_start, entry_stop)
-        fields = {_VECTOR_NAMES.get(v, v): events[name] for v, name in chosen.branches.items()}
+        names = {v: name for v, name in chosen.branches.items() if v != "E" or "m" not in chosen.branches}
+        fields = {_VECTOR_NAMES.get(v, v): events[name] for v, name in names.items()}
         jets = vector.zip(fields)
         jets.attrs = {"collection": chosen.name, "units": chosen.units}
         return jets

@@ -38,12 +38,26 @@ _KEYS_TO_TAGS = 2  # ROOT adds 2 to the offset of an object in a key: kMapOffset
 _LONG = 255  # from this length on, ROOT stores it in five bytes instead of one
 
 
+@dataclass(frozen=True)
+class Truncation:
+    """How a Double32_t or Float16_t is stored: as n for `low + n / factor`, or with a mantissa of `bits` bits."""
+
+    low: float = 0.0
+    factor: float = 0.0
+    bits: int = 0
+
+
 class AsSteps(uproot.AsDtype):  # type: ignore[misc]  # uproot has no types
     """Integers n >= 0 that stand for `low + n / factor`: Double32_t and Float16_t with a range."""
 
     def __init__(self, low: float, factor: float, to: npt.DTypeLike, shape: tuple[int, ...]) -> None:
         super().__init__((">u4", shape), (to, shape))
         self._low, self._factor = low, factor
+
+    @property
+    def truncation(self) -> "Truncation":
+        """How the numbers are stored."""
+        return Truncation(self._low, self._factor)
 
     def basket_array(self, *arguments: Any, **named: Any) -> Any:
         """The numbers of a basket, computed as in ROOT."""
@@ -57,6 +71,11 @@ class AsShortFloats(uproot.AsDtype):  # type: ignore[misc]  # uproot has no type
     def __init__(self, bits: int, to: npt.DTypeLike, shape: tuple[int, ...]) -> None:
         super().__init__(([("exponent", "u1"), ("mantissa", ">u2")], shape), (to, shape))
         self._bits = bits
+
+    @property
+    def truncation(self) -> "Truncation":
+        """How the numbers are stored."""
+        return Truncation(bits=self._bits)
 
     def basket_array(self, *arguments: Any, **named: Any) -> Any:
         """The numbers of a basket, computed as in ROOT."""
@@ -326,6 +345,13 @@ def interpretation_of(branch: Any) -> Any:
         return AsTexts(found.header_bytes, found.length_bytes)
     # Subclasses of AsJagged read objects, whose lengths are stored otherwise.
     return AsLists(found.content, found.header_bytes) if type(found) is uproot.AsJagged else found
+
+
+def truncation_of(branch: Any) -> Truncation | None:
+    """How the numbers of a branch are truncated; None where they are stored as floats, or are arrays."""
+    found = interpretation_of(branch)
+    found = found.content if isinstance(found, AsLists) and not found.header_bytes else found
+    return found.truncation if isinstance(found, AsSteps | AsShortFloats) and not found.inner_shape else None
 
 
 def is_of_numbers(branch: Any) -> bool:

@@ -20,12 +20,14 @@ from atlasae.files.checksums import checksum_bytes
 from atlasae.files.damage import damage, has_traces, is_of_bytes, is_root
 from atlasae.files.leaves import (
     Structure,
+    Truncation,
     interpretation_of,
     interpretation_of_member,
     is_of_numbers,
     is_stored_narrower,
     mend_leaves,
     structure_of,
+    truncation_of,
 )  # fmt: skip
 from atlasae.files.remote import Location, Remote
 from atlasae.files.rntuple import (
@@ -274,6 +276,10 @@ class Tree:
 
     def _holders_of(self, names: Iterable[str]) -> list[str]:
         return list(dict.fromkeys(map(self.holder, names)))
+
+    def truncation(self, branch: str) -> Truncation | None:
+        """How the numbers of a branch are truncated (Double32_t, Float16_t); None where they are not."""
+        return truncation_of(self._field(branch))
 
     def structure(self, branch: str) -> Structure | None:
         """The structures of a branch whose numbers are members, by their names; None for other branches."""

@@ -1,5 +1,6 @@
 """Baskets: their data without knowing what it is, its checksums, and baskets of lists of numbers."""
 
+import math
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -19,6 +20,8 @@ _FACTS = struct.Struct(">Hiiiib")  # version, sizes of buffers, entries, end of 
 _VERSION, _OWN_FLAG = 3, 0
 _VECTOR = struct.Struct(">IHi")  # in front of a vector: bytes | kByteCountMask, version, number of values
 _COUNT = 0x40000000
+_MOST_STEPS = 2**32 - 1
+_MOST_BITS = 14  # of mantissas in two bytes: sign and rounding take two of 16
 
 
 @dataclass(frozen=True)
@@ -135,7 +138,8 @@ class Form:
 
     A branch of structures has `parts`, and the bytes of a structure (`body`) and in front of those of an entry (`head`)
     as hexadecimal digits; `listed` tells whether baskets have offsets of entries of the same size. `bytes_at` and
-    `behind` are those of `Structure`.
+    `behind` are those of `Structure`. Numbers with a `factor` are stored as n for `low + n / factor`, those with a
+    `mantissa` in three bytes, with so many bits of it (Double32_t, Float16_t). Raises ValueError for others than these.
     """
 
     dtype: str
@@ -147,11 +151,19 @@ class Form:
     listed: bool = False
     bytes_at: int = 0
     behind: int = 0
+    low: float = 0.0
+    factor: float = 0.0
+    mantissa: int = 0
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for numbers that ROOT can't store."""
+        if not (math.isfinite(self.low) and 0 <= self.factor < math.inf and 0 <= self.mantissa <= _MOST_BITS):
+            raise ValueError(f"numbers of {self.mantissa} bits, or {self.factor} steps from {self.low}")
 
     @property
     def itemsize(self) -> int:
         """The bytes of a value, or of a structure."""
-        return len(self.body) // 2 or np.dtype(self.dtype).itemsize
+        return len(self.body) // 2 or (3 if self.mantissa else 4 if self.factor else np.dtype(self.dtype).itemsize)
 
     def pack_all(self, columns: Sequence[npt.NDArray[Any]], counts: Ints) -> tuple[bytes, Ints | None]:
         """The same as `pack` for the values of all parts, or of the only one."""
@@ -197,7 +209,7 @@ class Form:
 
     def pack(self, values: npt.NDArray[Any], counts: Ints) -> tuple[bytes, Ints | None]:
         """The data of entries with `counts` values each, and where the entries begin."""
-        data = np.ascontiguousarray(values, np.dtype(self.dtype))
+        data = self._stored(values)
         if not self.jagged:
             return data.tobytes(), None
         sizes = counts * data.itemsize
@@ -213,6 +225,18 @@ class Form:
         inside[places] = False
         whole[inside] = data.view(np.uint8)
         return whole.tobytes(), starts
+
+    def _stored(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        if self.factor:
+            steps = np.rint((values.astype(np.float64) - self.low) * self.factor)
+            return np.clip(steps, 0, _MOST_STEPS).astype(">u4")
+        if self.mantissa:
+            words = values.astype(np.float32).view(np.uint32)
+            short = np.empty(len(words), [("exponent", "u1"), ("mantissa", ">u2")])
+            short["exponent"] = words >> 23 & 0xFF
+            short["mantissa"] = (words & 0x7FFFFF) >> (23 - self.mantissa) | (words >> 31) << (self.mantissa + 1)
+            return short
+        return np.ascontiguousarray(values, np.dtype(self.dtype))
 
 
 def pack_basket(data: bytes, offsets: Ints | None, entries: int, compression: Any, key: RecordKey) -> tuple[bytes, int]:

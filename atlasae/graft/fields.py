@@ -1,5 +1,6 @@
 """The fields of an RNTuple as a tree without ids: fields are taken out, put in, and put back."""
 
+import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,6 +19,8 @@ _CPP = {
 _CPP |= {"f4": "float", "f8": "double"}
 _CARDINALITY = "ROOT::RNTupleCardinality<"
 _MOST_DEEP = 100  # fields within each other: more is damage
+
+_ANONYMOUS = re.compile(r":?_\d+")  # names of what lists hold, and of bases of classes
 
 Names = tuple[str, ...]  # of a field: the names from the top, those of anonymous members (`_0`) included
 
@@ -85,6 +88,11 @@ def walk_fields(fields: Iterable[Field], path: Names = ()) -> Iterator[tuple[Nam
     for one in fields:
         yield (*path, one.name), one
         yield from walk_fields(one.fields, (*path, one.name))
+
+
+def dotted(path: Names) -> str:
+    """The name of a field as uproot and ROOT have it, in which elements of lists and bases are left out."""
+    return ".".join(part for part in path if not _ANONYMOUS.fullmatch(part))
 
 
 def find(fields: Sequence[Field], path: Names) -> Field:

@@ -17,6 +17,7 @@ from atlasae.graft.fields import (
     NtupleColumn,
     TakenField,
     Untyped,
+    dotted,
     find,
     leaf,
     list_of,
@@ -120,7 +121,7 @@ def _put_in(fields: list[Field], name: str, new: Made, beside: Names | None, mad
     member = _real(fields, beside)[-1] if beside else ()
     if len(member) > 1:
         one = leaf(last if beside == member else name, new.dtype)
-        _append(fields, member[:-1], one, made)
+        _append(fields, _records_of(around, member) if beside == member else member[:-1], one, made)
         if beside != member:
             fields.append(_projection(fields, name, (*member[:-1], one.name), one))
             made.append((name,))
@@ -128,6 +129,11 @@ def _put_in(fields: list[Field], name: str, new: Made, beside: Names | None, mad
     one = list_of(name, leaf("_0", new.dtype)) if new.jagged else leaf(name, new.dtype)
     _append(fields, (), one, made)
     return fills_of(name, one)
+
+
+def _records_of(name: str, member: Names) -> Names:
+    """The path of the records of this name that a member is in, also in records inside of them: of Jet.momentum.x."""
+    return next((member[:end] for end in range(len(member) - 1, 0, -1) if dotted(member[:end]) == name), member[:-1])
 
 
 def _in_records(fields: list[Field], around: str, one: Field, name: str, made: list[Names]) -> list[Fill]:

@@ -1,4 +1,4 @@
-"""Layouts: conversion of four stored variables to pt, eta, phi and m and back."""
+"""Layouts: conversion of four or five stored variables to pt, eta, phi and m and back."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -26,6 +26,8 @@ _SHARE_OF_PT = 0.8  # of the bound of E by resolution; that of eta is smaller th
 @dataclass(frozen=True)
 class Layout:
     """Four stored variables, such as (px, py, pz, E), and their conversion to (pt, eta, phi, m) and back.
+
+    A fifth one is E beside m. It is computed from the others, and jets in which it is not what they tell are exact.
 
     Formulas: p = pt cosh(eta), pz = pt sinh(eta), m^2 = (E - p)(E + p) with its sign kept (PDG review, kinematics).
 
@@ -58,12 +60,17 @@ class Layout:
         return self.variables[3] == "E"
 
     @property
+    def has_signed_mass(self) -> bool:
+        """Whether E is stored, by whose rounding m may be below 0."""
+        return "E" in self.variables
+
+    @property
     def promised(self) -> tuple[str, ...]:
         """The variables with a bound: pt, eta, phi, m, and E if it is stored; px, py and pz have none."""
-        return ("pt", "eta", "phi", "E", "m") if self.has_energy else ("pt", "eta", "phi", "m")
+        return ("pt", "eta", "phi", "E", "m") if self.has_signed_mass else ("pt", "eta", "phi", "m")
 
     def to_rows(self, values: Floats) -> Floats:
-        """Jets (n x 4: pt, eta, phi, m) from stored values (n x 4, MeV), without warnings for NaN and inf."""
+        """Jets (n x 4: pt, eta, phi, m) from stored values (MeV), without warnings for NaN and inf."""
         with np.errstate(all="ignore"):
             pt, eta, phi = (_cylindrical(values[:, :3]) if self.cartesian else values[:, :3]).T
             phi, m = from_full_turn(phi) if self.full_turn else phi, values[:, 3]
@@ -73,30 +80,31 @@ class Layout:
             return by_column([pt, eta, phi, m])
 
     def from_rows(self, jets: Floats, dtypes: Sequence[np.dtype[Any]], scale: float) -> Floats:
-        """Stored values (n x 4, float64, MeV) of jets, the momenta rounded to `dtypes` in units of `scale` MeV.
+        """Stored values (n x 4 or 5, float64, MeV) of jets, the momenta rounded to `dtypes` in units of `scale` MeV.
 
         E is computed from the rounded momentum, so that E and p together give the mass of the jet.
         """
-        stored = by_column([*(momentum(jets) if self.cartesian else jets[:, :3]).T, jets[:, 3]])
+        further = [jets[:, 3]] * (len(self.variables) - 3)
+        stored = by_column([*(momentum(jets) if self.cartesian else jets[:, :3]).T, *further])
         if self.full_turn:
             stored[:, 2] = to_full_turn(stored[:, 2])
         for column in range(3):
             unit = scale if self.cartesian or column == 0 else 1.0
             stored[:, column] = (stored[:, column] / unit).astype(dtypes[column]).astype(np.float64) * unit
-        if self.has_energy:
+        if "E" in self.variables:
             p = _size(stored[:, :3], self.cartesian)
-            stored[:, 3] = np.sqrt(np.maximum(p**2 + signed_square(jets[:, 3]), 0))
+            stored[:, -1] = np.sqrt(np.maximum(p**2 + signed_square(jets[:, 3]), 0))
         return stored
 
     def usable(self, jets: Floats) -> Bools:
         """Whether each jet may be stored by its coordinates; the others become exact jets.
 
-        A stored m must not be negative. An m derived from E may be, as its sign comes from the rounding of E.
+        A stored m must not be negative, but beside E: its sign comes from the rounding of E, as that of a derived m.
         """
-        return JET.usable(jets) & (self.has_energy | (jets[:, 3] >= 0))
+        return JET.usable(jets) & (self.has_signed_mass | (jets[:, 3] >= 0))
 
     def errors(self, values: Floats, decoded: Floats, rounding: float = 0.0) -> dict[str, Floats]:
-        """The error of every jet in each promised variable, from stored values (n x 4, MeV) before and after.
+        """The error of every jet in each promised variable, from stored values (MeV) before and after.
 
         Errors of pt and E are relative, those of eta and phi differences (phi wrapped), that of m relative to
         max(|m|, MASS_FLOOR). If m is derived from E, its square has an uncertainty of r (2 E^2 + 2 p^2 (1 + |eta|)) by
@@ -105,9 +113,10 @@ class Layout:
         """
         before, after = self.to_rows(values), self.to_rows(decoded)
         found = JET.errors(before, after)
-        if self.has_energy:
-            with np.errstate(all="ignore"):
-                found["E"] = np.abs(decoded[:, 3] / values[:, 3] - 1)
+        with np.errstate(all="ignore"):
+            if "E" in self.variables:
+                found["E"] = np.abs(decoded[:, -1] / values[:, -1] - 1)
+            if self.has_energy:
                 found["m"] = _defined_mass_error(before, after, values[:, 3], rounding)
         with np.errstate(all="ignore"):  # jets without a resolution, at pt <= 0 or NaN, are exact
             for variable in self.promised:

@@ -12,10 +12,13 @@ from atlasae.files.branches import Branch
 from atlasae.jets.collections import Collection, Term
 from atlasae.jets.names import SPELLINGS, Spelled, is_nominal, names_jets, names_others, spelled
 
+BOTH = ("px", "py", "pz", "m", "E")  # E is told by the others
+
 # In the order tried: with both m and E present, m is preferred, since E^2 - p^2 loses digits of it.
 LAYOUTS = (
     ("pt", "eta", "phi", "m"),
     ("pt", "eta", "phi", "E"),
+    BOTH,
     ("px", "py", "pz", "E"),
     ("px", "py", "pz", "m"),
 )
@@ -42,8 +45,8 @@ def find_collections(
 ) -> list[Collection]:
     """All jet collections among the branches of a tree of this name, or with `everything` all four-momenta.
 
-    A collection is four branches that spell the variables of one of `LAYOUTS` of the same objects, all lists or all
-    single numbers, all floating point. Systematics may share eta and phi with the nominal jets; a branch is of one
+    A collection is branches that spell the variables of one of `LAYOUTS` of the same objects, all lists or all single
+    numbers, all floating point. Systematics may share eta and phi with the nominal jets; a branch is of one
     collection, in which it is coded. `full_names` are those of branches whose own names do not tell what is above them.
     """
     found, taken = list[Collection](), set[str]()
@@ -108,7 +111,8 @@ def resolve_pattern(
     """The collection that `--jets PATTERN` names.
 
     PATTERN is `Jet_{pt,eta,phi,mass}`, a bare prefix such as `Jet_` or `Jet`, or four names `a,b,c,d`, where a name
-    that does not end in a variable is given as `variable=name`. Raises UserError if branches are missing.
+    that does not end in a variable is given as `variable=name`. A fifth name is that of E beside px, py, pz and m.
+    Raises UserError if branches are missing.
     """
     by_name = {branch.name: branch for branch in branches}
     if "," not in pattern:
@@ -121,7 +125,7 @@ def resolve_pattern(
         group[variable or _variable(given, pattern)] = by_name[given]
     prefix = _prefix_of([branch.name for branch in group.values()])
     collection = _collection(prefix, group, prefix)
-    if collection is None:
+    if collection is None or len(collection.branches) < len(group):
         raise UserError(f"--jets '{pattern}' is no jet collection: name four float branches, {_layouts()}")
     return collection
 
@@ -228,7 +232,7 @@ def _of(first: Spelled, group: ByVariable) -> Collection | None:
 def _names(pattern: str) -> list[str]:
     braces = re.fullmatch(r"(.*)\{(.*)\}(.*)", pattern)
     parts = [part.strip() for part in (braces[2] if braces else pattern).split(",")]
-    if len(parts) != 4:
+    if len(parts) not in (4, 5):
         raise UserError(f"--jets '{pattern}' names {len(parts)} branches: four are needed, {_layouts()}")
     return [braces[1] + part + braces[3] for part in parts] if braces else parts
 
@@ -298,4 +302,4 @@ def _pattern_of(names: Sequence[str]) -> str:
 
 
 def _layouts() -> str:
-    return " or ".join("(" + ", ".join(layout) + ")" for layout in LAYOUTS[:3])
+    return " or ".join("(" + ", ".join(layout) + ")" for layout in LAYOUTS if len(layout) == 4)

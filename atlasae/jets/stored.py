@@ -75,7 +75,7 @@ class Storage:
 
     def usable(self, rows: Floats) -> Bools:
         """Whether each row may be stored by its coordinates; stored integers must be below 2^53, exact in float64."""
-        whole = [dtype.kind in "iu" for dtype in self.dtypes]
+        whole = [dtype.kind in "iu" for dtype in self.dtypes[: rows.shape[1]]]
         return self.layout.usable(rows) & np.asarray(np.abs(rows[:, whole]) < LARGEST_WHOLE).all(axis=1)
 
     def usable_rows(self, columns: Stored) -> Floats:

@@ -96,7 +96,7 @@ def _most(units: Sequence[str | None]) -> str | None:
 def valid_pt(collection: Collection, columns: Sequence[Array]) -> Floats:
     """pt of the jets as stored, without padding: 0, negative numbers, NaN, eta = 999."""
     with np.errstate(over="ignore", invalid="ignore"):
-        first, second, _, fourth = (column.astype(np.float64) for column in columns)
+        first, second, _, fourth = (column.astype(np.float64) for column in columns[:4])
         cartesian = collection.variables[0] == "px"
         pt = np.hypot(first, second) if cartesian else first
         return np.asarray(
@@ -140,7 +140,7 @@ def _by_others(collection: Collection, momenta: Momenta, others: set[str]) -> st
 def _convention(collection: Collection) -> tuple[str | None, bool]:
     """The unit by the branches' names, and whether it is certain: for ATLAS xAOD, Delphes and EDM4hep it is."""
     names = list(collection.branches.values())
-    fourth = names[-1]
+    fourth = names[3]
     if "Aux" in collection.prefix:
         return "MeV", True
     if names[0].endswith((".PT", "momentum.x")):

@@ -144,6 +144,7 @@ class VariableList:
     variables: tuple[Variable, ...]
     roundings: ClassVar[int] = 4
     has_energy: ClassVar[bool] = False
+    has_signed_mass: ClassVar[bool] = False
     resolutions: ClassVar[Resolutions] = {}  # of none, as bounds are in the list
     full_turn: ClassVar[bool] = False  # of jets it is their layout that tells
     example: ClassVar[Sequence[float] | None] = None  # a row that any model of these variables can encode

@@ -355,7 +355,7 @@ def _remarks(collection: CollectionFigures) -> list[str]:
     told = [(collection.name, collection.units, collection.floors, dict.fromkeys(collection.floors, 1.0))]
     remarks += [f"  {line}; {collection.light_jets:,} jets are lighter" for line in floor_lines(told)]
     remarks.append(f"  {_events(collection.events)}")
-    if "E" in collection.branches:
+    if "E" in collection.branches and "m" not in collection.branches:
         remarks.append("  m is what E and p make: its largest error is beyond what their stored floats leave open")
     return [*remarks, *_two_sample(collection.two_sample)]
 

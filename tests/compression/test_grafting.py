@@ -217,8 +217,37 @@ def test_carried_baskets_are_compressed_as_asked(compression, code, original, tm
 
 def test_jets_that_cannot_be_put_back_are_written_anew(tmp_path):
     path = Path(__file__).parents[1] / "golden" / "leaves" / "jets.root"  # jets of Double32_t with a range
-    succeeded("compress", path, tmp_path / "small.root", "--layout", "packed")
+    report = succeeded("compress", path, tmp_path / "small.root", "--precision", "resolution/20", "--json").report
+    assert any("written anew" in note for note in report["notes"])
     succeeded("verify", path, tmp_path / "small.root")
+
+
+@pytest.mark.parametrize("layout", ["floats", "packed"])
+@pytest.mark.parametrize("name", ["jets", "coarse"])
+@pytest.mark.parametrize("precision", ["1e-2", "1e-3", "2e-5"])
+def test_jets_come_back_in_the_types_with_few_bits_that_they_had(layout, name, precision, tmp_path):
+    path = Path(__file__).parents[1] / "golden" / "leaves" / f"{name}.root"
+    small, back = tmp_path / "small.root", tmp_path / "back.root"
+    report = succeeded("compress", path, small, "--layout", layout, "--precision", precision, "--json").report
+    assert report["exact_jets"] <= report["jets"] / 20 and not any("anew" in note for note in report["notes"])
+    succeeded("verify", path, small, "--quiet")
+    succeeded("decompress", small, back, "--quiet")
+    stored = report["collections"][0]["branches"]
+    with uproot.open(path) as before, uproot.open(back) as after:
+        for branch in stored.values():
+            leaves = [file["Events"][branch].member("fLeaves")[0] for file in (before, after)]
+            assert len({(leaf.classname, leaf.member("fTitle")) for leaf in leaves}) == 1
+    columns = []
+    for one in (path, back):
+        with open_source(one) as source:
+            events = source.trees["Events"].read([*stored.values()], 0, source.trees["Events"].entries)
+            columns.append({v: ak.to_numpy(ak.flatten(events[branch])).astype(float) for v, branch in stored.items()})
+    x, y = columns
+    unit = {"pt": x["pt"], "eta": 1, "phi": 1, "m": np.maximum(x["m"], 0.1)}
+    assert {v for v in unit if not (np.abs(y[v] - x[v]) / unit[v]).max() <= float(precision) * (1 + 1e-9)} == set()
+    opened = atlasae.open(small)
+    for v, branch in stored.items():
+        assert y[v] == pytest.approx(ak.to_numpy(ak.flatten(opened[branch].array())), rel=1e-6, abs=1e-12)
 
 
 def test_an_older_cycle_of_the_tree_is_left_out_with_a_note(original, tmp_path):

@@ -21,7 +21,7 @@ from atlasae.graft.ntuple import read_pages
 from atlasae.graft.records import Records
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "rntuple"
-LAYOUTS = ("records", "types", "nanoaod", "physlite", "quantized")
+LAYOUTS = ("records", "types", "nanoaod", "physlite", "quantized", "edm4hep")
 
 
 def main_of(source, path: Path) -> GraftedNtuple:
@@ -88,6 +88,7 @@ COLUMNS = {
     ],
     "types": [f"jets._0.{v}#0 0" for v in ("pt", "eta", "phi", "m")],
     "quantized": [f"jets._0.{v}#0 0" for v in ("pt", "eta", "phi", "m")],
+    "edm4hep": [*(f"Jets._0.momentum.{v}#0 0" for v in "xyz"), "Jets._0.mass#0 0", "Jets._0.energy#0 0"],
     "nanoaod": [f"_collection0._0.Jet_{v}#0 0" for v in ("pt", "eta", "phi", "mass")],
     "physlite": [
         *(f"AnalysisJetsAuxDyn:{v}._0#0 0" for v in ("pt", "eta", "phi", "m")),
@@ -109,6 +110,15 @@ def test_a_record_that_lost_members_has_no_class(made):
         assert (tree["Jet"].typename, tree["trackjets.vertex"].typename) == ("", "Vertex")
     with uproot.open(made["records"][1]) as file:
         assert file["Events"]["Jet"].typename == "std::vector<AnyJet>"
+
+
+def test_stand_ins_are_members_of_the_jets_and_not_of_their_momenta(made):
+    with uproot.open(made["edm4hep"][0]) as small, uproot.open(GOLDEN / "edm4hep.root") as original:
+        names, tree = small["Events"].keys(), original["Events"]
+        assert {"Jets.z0", "Jets.covMatrix.values", "numbers"} <= set(names) and "Jets.momentum.z0" not in names
+        for name in ("Jets.covMatrix.values", "Jets.referencePoint.x", "numbers"):
+            assert small["Events"][name].array().to_list() == tree[name].array().to_list()
+        assert ak.num(small["Events"]["Jets.z0"].array()).to_list() == ak.num(tree["Jets.mass"].array()).to_list()
 
 
 def test_every_page_has_a_checksum_where_there_was_none(tmp_path):

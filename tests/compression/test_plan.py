@@ -83,7 +83,9 @@ NANOAOD = [
 def write_stored(path: Path, stored: Stored) -> Path:
     """Write jets as an experiment stores them, with what stands beside them."""
     jets = np.stack(list(random_jets(60).values()), axis=1)
-    kept = Storage(Layout(stored.variables), (np.dtype(stored.dtype),) * 4, MEV_PER_UNIT[stored.units])
+    kept = Storage(
+        Layout(stored.variables), (np.dtype(stored.dtype),) * len(stored.variables), MEV_PER_UNIT[stored.units]
+    )
     columns = kept.to_columns(kept.from_rows(jets))
     named = dict.fromkeys(stored.others, columns[0])
     for names in (stored.branches, *stored.more):

@@ -159,7 +159,8 @@ def test_every_jet_of_the_packaged_file_is_as_python_decodes_it(precision, tmp_p
 
 
 @pytest.mark.parametrize(
-    ("layout", "precision"), [("nanoaod", "5e-6"), ("flat", "5e-6"), ("energy", "2e-5"), ("cartesian", "2e-5")]
+    ("layout", "precision"),
+    [("nanoaod", "5e-6"), ("flat", "5e-6"), ("energy", "2e-5"), ("cartesian", "2e-5"), ("edm4hep", "2e-5")],
 )
 def test_every_layout_is_as_python_decodes_it(layout, precision, tmp_path):
     """At a precision at which three floats don't hold all jets: some are exact."""

@@ -147,7 +147,7 @@ def test_every_bit_is_that_of_python(tmp_path, dtype, options):
     check_like_python(packed(tmp_path, *options), tmp_path)
 
 
-@pytest.mark.parametrize("layout", ["nanoaod", "energy", "cartesian", "flat"])
+@pytest.mark.parametrize("layout", ["nanoaod", "energy", "cartesian", "edm4hep", "flat"])
 def test_jets_of_every_layout_come_back(tmp_path, layout):
     write_layout(tmp_path / "in.root", layout)
     small = packed(tmp_path, "--step-size", "1kB")

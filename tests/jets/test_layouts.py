@@ -12,6 +12,7 @@ LAYOUTS = [
     ("pt", "eta", "phi", "E"),
     ("px", "py", "pz", "E"),
     ("px", "py", "pz", "m"),
+    ("px", "py", "pz", "m", "E"),
 ]
 SINGLE, DOUBLE = np.dtype("<f4"), np.dtype("<f8")
 
@@ -25,12 +26,14 @@ HAND = {
     ("pt", "eta", "phi", "E"): (5.0, 0.0, 0.25, 13.0),
     ("px", "py", "pz", "E"): (3.0, 4.0, 12.0, 15.0),
     ("px", "py", "pz", "m"): (3.0, 4.0, 12.0, 7.0),
+    ("px", "py", "pz", "m", "E"): (3.0, 4.0, 12.0, -7.0, math.sqrt(120)),
 }
 EXPECTED = {
     ("pt", "eta", "phi", "m"): (5.0, 0.5, 0.25, -12.0),
     ("pt", "eta", "phi", "E"): (5.0, 0.0, 0.25, 12.0),
     ("px", "py", "pz", "E"): (5.0, math.asinh(2.4), math.atan2(4, 3), math.sqrt(56)),
     ("px", "py", "pz", "m"): (5.0, math.asinh(2.4), math.atan2(4, 3), 7.0),
+    ("px", "py", "pz", "m", "E"): (5.0, math.asinh(2.4), math.atan2(4, 3), -7.0),
 }
 
 
@@ -88,7 +91,8 @@ def test_stored_values_by_hand(variables, dtype, scale, jet):
     held = [float(dtype.type(momentum[v] / unit)) * unit for v, unit in zip(variables[:3], units, strict=True)]
     p = math.hypot(*held) if variables[0] == "px" else held[0] * math.cosh(held[1])
     stored = Layout(variables).from_rows(table(jet), (dtype,) * 4, scale)
-    assert stored[0] == pytest.approx([*held, math.sqrt(p**2 + m * abs(m)) if variables[3] == "E" else m], rel=1e-14)
+    others = {"E": math.sqrt(p**2 + m * abs(m)), "m": m}
+    assert stored[0] == pytest.approx([*held, *(others[v] for v in variables[3:])], rel=1e-14)
     # E is computed from the stored momentum: m^2 is exact up to the cancellation in float64
     back = Layout(variables).to_rows(stored)[0, 3]
     assert back * abs(back) == pytest.approx(m * abs(m), abs=4e-16 * p**2, rel=1e-14)
@@ -125,9 +129,11 @@ def test_momenta_leave_from_rows_as_their_dtypes_hold_them(variables):
 
 
 def test_nan_and_infinity_pass_through_without_a_warning():
-    values = table(*[(a, b, a, b) for a in (np.nan, np.inf, -np.inf, 0.0, 1e308) for b in (np.nan, -np.inf, 1e308)])
+    rows = table(*[(a, b, a, b, a) for a in (np.nan, np.inf, -np.inf, 0.0, 1e308) for b in (np.nan, -np.inf, 1e308)])
     for variables in LAYOUTS:
-        assert Layout(variables).to_rows(values).shape == values.shape
+        values = rows[:, : len(variables)]
+        assert Layout(variables).to_rows(values).shape == (len(rows), 4)
+        assert {len(found) for found in Layout(variables).errors(values, values).values()} == {len(rows)}
 
 
 def test_an_energy_is_never_the_root_of_something_negative():
@@ -143,4 +149,4 @@ def test_layouts_are_told_apart_by_their_variables_and_stay_as_they_are():
 def test_what_is_promised():
     found = [Layout(variables).promised for variables in LAYOUTS]
     with_energy, without = ("pt", "eta", "phi", "E", "m"), ("pt", "eta", "phi", "m")
-    assert found == [without, with_energy, with_energy, without]
+    assert found == [without, with_energy, with_energy, without, with_energy]

@@ -22,7 +22,9 @@ def branches_of(stored: Stored) -> list[Branch]:
 def columns_of(stored: Stored) -> list[np.ndarray]:
     """Jets of some 40 GeV, as they are stored."""
     jets = np.stack(list(random_jets(200).values()), axis=1)
-    kept = Storage(Layout(stored.variables), (np.dtype(stored.dtype),) * 4, MEV_PER_UNIT[stored.units])
+    kept = Storage(
+        Layout(stored.variables), (np.dtype(stored.dtype),) * len(stored.variables), MEV_PER_UNIT[stored.units]
+    )
     return kept.to_columns(kept.from_rows(jets))
 
 

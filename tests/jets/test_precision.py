@@ -16,6 +16,7 @@ PT_M = Layout(("pt", "eta", "phi", "m"))
 PT_E = Layout(("pt", "eta", "phi", "E"))
 P_E = Layout(("px", "py", "pz", "E"))
 P_M = Layout(("px", "py", "pz", "m"))
+P_ME = Layout(("px", "py", "pz", "m", "E"))
 DOUBLE, SINGLE = (np.dtype("<f8"),) * 4, (np.dtype("<f4"),) * 4
 
 
@@ -92,6 +93,8 @@ def test_m_may_be_given_up_where_the_energy_is_stored_and_nowhere_else():
     assert precision.of(PT_E) == {"pt": 1e-3, "eta": 1e-3, "phi": 1e-3, "E": 1e-2}
     with pytest.raises(UserError, match=re.escape("leaves out m, needed for jets stored as (pt, eta, phi, m)")):
         precision.of(PT_M)
+    with pytest.raises(UserError, match="leaves out m"):
+        precision.of(P_ME)
 
 
 def test_a_bound_left_out_is_missed():
@@ -125,7 +128,7 @@ def test_without_a_bound_on_m_the_energy_gives_one():
     assert steps(bounds, PT_E, rounding_of(DOUBLE))[3] == pytest.approx(2 * math.log(1.02 - 3e-6), rel=1e-9)
 
 
-@pytest.mark.parametrize("layout", [PT_M, PT_E, P_E, P_M])
+@pytest.mark.parametrize("layout", [PT_M, PT_E, P_E, P_M, P_ME])
 @pytest.mark.parametrize("dtypes", [SINGLE, DOUBLE])
 @settings(max_examples=25)
 @given(

@@ -64,6 +64,13 @@ def test_m_is_preferred_where_both_m_and_energy_are_there():
     assert only(find_collections(branches(*spelled("jet_", "pt", "eta", "phi", "E", "m")))).variables == PT_M
 
 
+def test_both_m_and_energy_are_taken_beside_px():
+    names = spelled("Jet.", "px", "py", "pz", "m", "E")
+    assert only(find_collections(branches(*names[::-1]))).variables == ("px", "py", "pz", "m", "E")
+    assert resolve_pattern("Jet.{px,py,pz,m,E}", branches(*names)).variables == ("px", "py", "pz", "m", "E")
+    assert resolve_pattern("Jet.{px,py,pz,E}", branches(*names)).variables == P_E
+
+
 def test_pt_is_preferred_to_px():
     assert only(find_collections(branches(*spelled("jet_", "px", "py", "pz", "E", "pt", "eta", "phi")))).variables == (
         "pt", "eta", "phi", "E",
@@ -177,7 +184,8 @@ def test_a_name_that_ends_in_no_variable_leaves_the_prefix():
     ("pattern", "says"),
     [
         ("Jet_pt,Jet_eta,Jet_phi", "names 3 branches: four are needed"),
-        ("Jet_{pt,eta,phi,mass,E}", "names 5 branches"),
+        ("Jet_{pt,eta,phi,mass,E,px}", "names 6 branches"),
+        ("pt=Jet_pt,Jet_eta,Jet_phi,Jet_mass,E=FatJet_pt", "is no jet collection"),
         ("Jet_{pt,eta,phi,m}", "no branch 'Jet_m'"),
         ("Muon_", "no jets 'Muon_'"),
         ("MET", "no jets 'MET'"),
