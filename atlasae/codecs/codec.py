@@ -134,10 +134,11 @@ def _room(encoded: npt.NDArray[Any], n: int) -> npt.NDArray[Any]:
 
 
 def _with_exact(columns: list[npt.NDArray[Any]], original: Stored, exact: Bools) -> list[npt.NDArray[Any]]:
-    """Decoded columns with the original values of exact rows."""
+    """Decoded columns with the original values of exact rows, which are of the same type in a file."""
     if exact.any():
-        for column, values in zip(columns, original, strict=True):
-            column[exact] = values[exact]
+        with np.errstate(over="ignore"):  # arrays of float64 that are given to `Codec` may not fit
+            for column, values in zip(columns, original, strict=True):
+                column[exact] = values[exact]
     return columns
 
 

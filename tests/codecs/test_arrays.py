@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from codec_contract import check_config, check_round_trip, largest
 from conftest import random_jets, untrained_bottleneck
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from atlasae.codecs import arrays
@@ -113,6 +113,7 @@ JETS = st.lists(st.tuples(*(st.one_of(near, ODD, NUMBERS) for near in NEAR)), mi
 
 @settings(max_examples=60)
 @given(jets=JETS, precision=st.sampled_from(PRECISIONS))
+@example(jets=[(1e3, 0.0, 0.0, 3.40282357e38)], precision="1e-2")  # beyond float32
 def test_whatever_the_jets_those_not_marked_are_within_their_bounds(jets, precision):
     jets = np.array(jets, np.float64).reshape(-1, 4)
     codec = codec_at(precision)

@@ -191,6 +191,7 @@ def write_tagged(path: Path) -> None:
     with uproot.recreate(path) as file:
         for tree in ("Events", "up"):
             columns = [x.astype(np.float32) for x in jets(rng, n, unit=1000.0)]
+            columns[0][::9] = -1.0  # exact
             columns += [rng.random(n) < 0.1, rng.poisson(12, n).astype(np.int32)]
             fraction, tag = rng.random((2, n), np.float32)
             columns += [
