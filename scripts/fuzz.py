@@ -26,6 +26,7 @@ from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,7 @@ from atlasae.graft.trees import trees_of
 
 JETS = Path(__file__).parents[1] / "data" / "jets.root"
 ENTRIES = 40
+FORGED = ("default", "embedded", "rewritten", "whole", "resolved")  # compressed files that are forged
 HANGS = 20  # seconds of CPU time after which a command counts as hanging
 WAITS = 1200  # seconds of real time, for commands that wait without CPU time
 RUNS_CODE = ("os.system", "subprocess.Popen", "os.exec", "os.posix_spawn", "os.spawn", "socket.connect")
@@ -84,7 +86,7 @@ def make_corpus(folder: Path) -> None:
     """Write small files of every kind, named `KIND-NAME.SUFFIX`."""
     make_original(folder / "input-jets.root")
     table = make_table()
-    for suffix in ("pkl", "parquet"):
+    for suffix in ("pkl", "parquet", "csv", "npz", "h5"):
         write_table(folder / f"input-table.{suffix}", table)
     (folder / "model-invertible.model").write_bytes(default_model().content)
     torch.manual_seed(1)
@@ -96,10 +98,14 @@ def make_corpus(folder: Path) -> None:
         "repacked": ["--compression", "lzma:5", "--drop", "*Constituents"],
         "rewritten": ["--step-size", "4kB", "--rewrite"],
         "ntuple": ["--format", "rntuple", "--only-jets"],
+        "whole": ["--whole-jets", "*"],
+        "resolved": ["--precision", "resolution/20"],
+        "trees": ["--step-size", "4kB"],
     }
     make_original(folder / "fields.root", separator="_")  # ROOT allows no dots in names of fields
+    make_original(folder / "trees.root", trees=("nominal", "deep/up"))
     for name, options in ways.items():
-        source = "fields.root" if name == "ntuple" else "input-jets.root"
+        source = {"ntuple": "fields.root", "trees": "trees.root"}.get(name, "input-jets.root")
         make(["compress", str(folder / source), str(folder / f"compressed-{name}.root"), *options])
     compress_tables(folder)
     restore_all(folder)
@@ -112,6 +118,7 @@ def make_packed_corpus(folder: Path) -> None:
     (folder / "tables.safetensors").write_bytes(Priors.from_tables(tables).content)
     own = ["--model", str(folder / "tables.safetensors")]
     ways = {"default": ["--step-size", "4kB"], "embedded": ["--only-jets", *own], "alone": ["--no-context"]}
+    ways |= {"whole": ["--whole-jets", "*"], "resolved": ["--precision", "resolution/20"]}
     for name, options in ways.items():
         target = str(folder / f"compressed-{name}.root")
         make(["compress", str(folder / "jets.root"), target, "--layout", "packed", *options])
@@ -144,15 +151,16 @@ def make(arguments: list[str]) -> None:
         raise RuntimeError(errors)
 
 
-def make_original(path: Path, separator: str = ".") -> None:
-    """Write a few events, with other objects that a file may have."""
+def make_original(path: Path, separator: str = ".", trees: tuple[str, ...] = ("CollectionTree",)) -> None:
+    """Write a few events in each of the trees, with other objects that a file may have."""
     with uproot.open(JETS) as file:
         tree = next(file[name] for name, kind in file.classnames().items() if kind == "TTree")
         events = {branch.name: branch.array(entry_stop=ENTRIES) for branch in tree.branches}
     events = {name.replace(".", separator): array for name, array in events.items() if not name.startswith("n")}
     with uproot.recreate(path) as file:
         types = {name: a.layout.form.type if a.ndim > 1 else ak.to_numpy(a).dtype for name, a in events.items()}
-        file.mktree("CollectionTree", types, counter_name=lambda name: f"n{name.split(separator)[0]}").extend(events)
+        for tree in trees:
+            file.mktree(tree, types, counter_name=lambda name: f"n{name.split(separator)[0]}").extend(events)
         texts = ak.Array(["a text", "é" * 300, ""] * 10)
         file.mktree("more", {"x": "f8", "text": "string"}).extend({"x": np.arange(30.0), "text": texts})
         file["histogram"] = np.histogram(np.arange(30.0))
@@ -357,7 +365,7 @@ def one(task: Task) -> tuple[str, str]:
 def changeable(path: Path, way: str) -> bool:
     """Whether a file of the corpus can be changed in this way."""
     if way == FORGE:
-        return path.name in {f"compressed-{name}.root" for name in ("default", "embedded", "rewritten")}
+        return path.name in {f"compressed-{name}.root" for name in FORGED}
     return path.name.partition("-")[0] == "model" if way == "header" else path.name.startswith(KINDS)
 
 
@@ -450,6 +458,7 @@ def facts_of(path: Path) -> list[tuple[Any, ...]]:
 def start_worker() -> None:
     """Forbid that files run code, or commands run for long, in this process."""
     torch.set_num_threads(1)
+    import_module("tables")  # asks for the kind of processor by `uname -p`, which is no code of a file
     for number in (signal.SIGPROF, signal.SIGALRM):
         signal.signal(number, hanging)
     sys.addaudithook(watch)
