@@ -16,6 +16,7 @@ import io
 import json
 import multiprocessing
 import os
+import platform
 import signal
 import struct
 import sys
@@ -26,7 +27,6 @@ from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from functools import cache
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -458,7 +458,7 @@ def facts_of(path: Path) -> list[tuple[Any, ...]]:
 def start_worker() -> None:
     """Forbid that files run code, or commands run for long, in this process."""
     torch.set_num_threads(1)
-    import_module("tables")  # asks for the kind of processor by `uname -p`, which is no code of a file
+    platform.processor()  # known from now on: libraries of HDF5 ask for it, by `uname -p`, which is no code of a file
     for number in (signal.SIGPROF, signal.SIGALRM):
         signal.signal(number, hanging)
     sys.addaudithook(watch)
