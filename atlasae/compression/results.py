@@ -177,7 +177,7 @@ def _collections(
         "",
         PageTable(["branch", "bound", "largest error", "bits"], variables),
         *(told if others else ()),
-        *floor_lines((e.name, e.units, e.floors, e.precision) for e in entries),
+        *floor_lines((e.name, e.units, _met(e.floors, e.resolutions), e.precision) for e in entries),
         *_resolutions({e.name: e.resolutions for e in entries}),
     ]
 
@@ -188,6 +188,11 @@ def _of_all(variable: str, entries: Sequence[CollectionReport]) -> tuple[Bounds,
     largest = max((e.max_error[variable] for e in entries if variable in e.max_error), default=0.0)
     resolutions = next((e.resolutions for e in entries if e.resolutions), None)
     return loosest(bounded) if bounded else {}, {variable: largest}, sum(e.jets for e in entries), resolutions
+
+
+def _met(floors: Mapping[str, float], resolutions: Terms) -> dict[str, float]:
+    """The floors of variables whose errors are not in units of the resolution."""
+    return {variable: floor for variable, floor in floors.items() if variable not in (resolutions or {})}
 
 
 def floor_lines(entries: Iterable[tuple[str, str | None, Mapping[str, float], Bounds]]) -> list[str]:
@@ -463,6 +468,9 @@ class VerificationReport(Report):
             "  branches: " + ", ".join(f"{n} {how}" for how, n in kept.items()),
             *(f"  {line}" for line in (*_dropped(self.dropped), *left_out_lines(self.left_out))),
             *([PageTable(["jets", "variable", "bound", "largest error"], rows, words=(0, 1))] if rows else []),
-            *floor_lines((name, self.units[name], self.floors[name], self.precision[name]) for name in self.max_error),
+            *floor_lines(
+                (name, self.units[name], _met(self.floors[name], shares.get(name)), self.precision[name])
+                for name in self.max_error
+            ),
             *_resolutions(self.resolutions or {}),
         ]

@@ -244,7 +244,7 @@ def _over_resolution(collection: Mapping[str, Any], label: Label) -> NamedFigure
     for variable in SHOWN:
         over = collection["variables"][variable].get("over_resolution")
         if over and over["all"]["jets"]:
-            noted = label.with_note(f"widens the resolution by {over['widening']:.2%}")
+            noted = label.with_source(f"{label.source}, widens the resolution by {over['widening']:.2%}")
             symbol = rf"{QUANTITIES[variable].symbol} / $\sigma$"
             quantity = replace(QUANTITIES[variable], symbol=symbol, unit="")
             shown = over["edges"], over["counts"], over["all"], quantity, False, over["bound"]
