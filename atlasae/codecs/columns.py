@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from atlasae.codecs.entropy import (
     SHARE,
+    Binned,
     Cells,
     Coder,
     Contexts,
@@ -66,31 +67,11 @@ _TRIED = [Tables(bins, trust) for bins in (32, 64) for trust in (6, 24, 96)]
 
 
 @dataclass(frozen=True)
-class SpanTable:
+class SpanTable(Binned):
     """Probabilities of bins of symbols in every context; as `CodingTable`, but made anew for each span of symbols."""
 
     edges: Integers
     counts: Integers  # contexts x bins
-
-    @cached_property
-    def widths(self) -> Cells:
-        """The number of symbols of each bin."""
-        return np.diff(self.edges).astype(np.int32)
-
-    @cached_property
-    def widest(self) -> int:
-        """The number of symbols of the widest bin."""
-        return int(self.widths.max())
-
-    @cached_property
-    def narrowest(self) -> int:
-        """The number of symbols of the narrowest bin."""
-        return int(self.widths.min())
-
-    @cached_property
-    def first(self) -> Cells:
-        """The first symbol of each bin."""
-        return self.edges[:-1].astype(np.int32)
 
     def bins(self, symbols: Cells) -> Cells:
         """The bin of every symbol."""

@@ -30,13 +30,39 @@ MOST_STEPS = 3  # steps of a cell: its bin, and its place in it as one digit or 
 WORD_BITS = 32
 
 
+class Binned:
+    """Bins of cells: `edges` (bins + 1) are the first cells of the bins, and the end."""
+
+    edges: Integers
+
+    @cached_property
+    def widths(self) -> Cells:
+        """The number of cells of each bin."""
+        return np.diff(self.edges).astype(np.int32)
+
+    @cached_property
+    def widest(self) -> int:
+        """The number of cells of the widest bin."""
+        return int(self.widths.max())
+
+    @cached_property
+    def narrowest(self) -> int:
+        """The number of cells of the narrowest bin."""
+        return int(self.widths.min())
+
+    @cached_property
+    def first(self) -> Cells:
+        """The first cell of each bin."""
+        return self.edges[:-1].astype(np.int32)
+
+
 @dataclass
-class CodingTable:
+class CodingTable(Binned):
     """The probabilities of bins of cells in every context, as integers, so that all machines decode alike.
 
-    `edges` (bins + 1) are the first cells of the bins, and the end; cells in a bin are equally likely. To adapt to
-    other jets than those of the prior, `settle` adds the cells coded since the last call to `learned`, and multiplies
-    each bin of the prior (both contexts x bins) by the ratio of observed to expected cells over all contexts.
+    Cells in a bin are equally likely. To adapt to other jets than those of the prior, `settle` adds the cells coded
+    since the last call to `learned`, and multiplies each bin of the prior (both contexts x bins) by the ratio of
+    observed to expected cells over all contexts.
     """
 
     edges: Integers
@@ -57,21 +83,6 @@ class CodingTable:
             self._compiled = CompiledTable(self)
         return self._compiled
 
-    @cached_property
-    def widths(self) -> Cells:
-        """The number of cells of each bin."""
-        return np.diff(self.edges).astype(np.int32)
-
-    @cached_property
-    def widest(self) -> int:
-        """The number of cells of the widest bin."""
-        return int(self.widths.max())
-
-    @cached_property
-    def narrowest(self) -> int:
-        """The number of cells of the narrowest bin."""
-        return int(self.widths.min())
-
     def bins(self, cells: Cells | Integers) -> Cells:
         """The bin of every cell."""
         if self.edges[-1] - self.edges[0] > MOST_LOOKED_UP:
@@ -81,11 +92,6 @@ class CodingTable:
     @cached_property
     def _lookup(self) -> Cells:
         return np.repeat(np.arange(len(self.widths), dtype=np.int32), self.widths)
-
-    @cached_property
-    def first(self) -> Cells:
-        """The first cell of each bin."""
-        return self.edges[:-1].astype(np.int32)
 
     def model(self, context: int) -> Any:
         """The coder's model of a context, from its counts."""

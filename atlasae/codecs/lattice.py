@@ -7,6 +7,7 @@ that every mathematical library gives the same integers.
 """
 
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar, Protocol, Self
@@ -35,8 +36,32 @@ _SLOPES = np.arange(-SLOPES, SLOPES + 1) / SLOPES  # y / (|x| + |y|), which rise
 DIRECTIONS = np.rint(np.arctan2(_SLOPES, 1 - np.abs(_SLOPES)) * TURN / (2 * np.pi)).astype(np.int32)
 
 
+class GridCoder(ABC):
+    """Codes jets as integer cells of a grid, one for each coordinate; the same grid for all rows of a chunk."""
+
+    @abstractmethod
+    def cells(self, jets: Floats, offsets: Floats | None = None) -> tuple[npt.NDArray[np.int32], Bools]:
+        """The cells (4 x n) of jets (n x 4, MeV), and which jets are in the grid; cells of others are 0."""
+
+    @abstractmethod
+    def jets(self, cells: npt.NDArray[np.int32], offsets: Floats | None = None) -> Floats:
+        """The jets (n x 4, MeV) in the middle of cells (4 x n)."""
+
+    def encode(self, rows: Floats) -> npt.NDArray[np.int32]:
+        """The cells (n x 4) of jets (n x 4, MeV); jets outside the grid get cells 0."""
+        return self.cells(rows)[0].T
+
+    def decode(self, latents: npt.NDArray[np.int32]) -> Floats:
+        """The jets (n x 4, MeV) in the middle of cells (n x 4)."""
+        return self.jets(latents.T)
+
+    def part(self, rows: slice) -> Self:
+        """The same grid: that of all rows of a chunk."""
+        return self
+
+
 @dataclass(frozen=True)
-class Lattice:
+class Lattice(GridCoder):
     """A uniform grid in the coordinates log pt, eta, phi and mu, with an integer cell for each.
 
     Coordinates in `shifted` have one cell more: `ShiftedLattice` shifts their cells by offsets.
@@ -81,18 +106,6 @@ class Lattice:
         for row, size in zip(found, self.sizes, strict=True):
             held &= (row >= 0) & (row < size)
         return np.where(held, found, 0).astype(np.int32), held
-
-    def encode(self, rows: Floats) -> npt.NDArray[np.int32]:
-        """The cells (n x 4) of jets (n x 4, MeV); jets outside the grid get cells 0."""
-        return self.cells(rows)[0].T
-
-    def decode(self, latents: npt.NDArray[np.int32]) -> Floats:
-        """The jets (n x 4, MeV) in the middle of cells (n x 4)."""
-        return self.jets(latents.T)
-
-    def part(self, rows: slice) -> Self:
-        """The same grid: that of all rows of a chunk."""
-        return self
 
     def jets(self, cells: npt.NDArray[np.int32], offsets: Floats | None = None) -> Floats:
         """The jets (n x 4, MeV) in the middle of cells (4 x n)."""

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from atlasae.codecs.entropy import Cells, Integers
-from atlasae.codecs.lattice import EXPONENTIALS, HIGH, LIGHT, LOW, PER_E, TURN, Lattice
+from atlasae.codecs.lattice import EXPONENTIALS, HIGH, LIGHT, LOW, PER_E, TURN, GridCoder, Lattice
 from atlasae.jets.coordinates import MASS_FLOOR, Bools, Floats, inner, to_symlog
 from atlasae.jets.resolution import Resolution
 from atlasae.jets.variables import JET
@@ -143,7 +143,7 @@ class ResolvedSteps:
 
 
 @dataclass(frozen=True)
-class ResolvedLattice:
+class ResolvedLattice(GridCoder):
     """A grid whose steps follow the resolution, with an integer cell for each coordinate.
 
     Cells of eta and mu are counted from 0, those of phi from -pi, in the steps of the jet's cell of pt.
@@ -176,18 +176,6 @@ class ResolvedLattice:
                     position = position + offsets[i] * (position >= self.first_heavy if i == 3 else 1)
                 found.append(np.floor(position))
         return np.where(held, np.stack(found), 0).astype(np.int32), held
-
-    def encode(self, rows: Floats) -> npt.NDArray[np.int32]:
-        """The cells (n x 4) of jets (n x 4, MeV); jets outside the grid get cells 0."""
-        return self.cells(rows)[0].T
-
-    def decode(self, latents: npt.NDArray[np.int32]) -> Floats:
-        """The jets (n x 4, MeV) in the middle of cells (n x 4)."""
-        return self.jets(latents.T)
-
-    def part(self, rows: slice) -> Self:
-        """The same grid: that of all rows of a chunk."""
-        return self
 
     def jets(self, cells: npt.NDArray[np.int32], offsets: Floats | None = None) -> Floats:
         """The jets (n x 4, MeV) in the middle of cells (4 x n)."""
