@@ -273,7 +273,9 @@ class ListedLayout:
         found = _compared(lattice, storage, bounds, columns, chunk_key(columns))
         cells = _kept_cells(found.latents.T, ~found.exact)
         whole = events is sample and len(counts) == entries
-        order, codec = fit_cells(list(cells), lattice.turns, counts_of(~found.exact, counts), whole)
+        kept = counts_of(~found.exact, counts)
+        events_of = kept if options.context else np.ones(int(kept.sum()), np.int64)
+        order, codec = fit_cells(list(cells), lattice.turns, events_of, whole)
         layout = cls(_reordered(settled, order), ListCodec(lattice.reordered(order), codec))
         return Start([Compressor(layout, bounds)], "", {})
 
