@@ -38,7 +38,7 @@ class NtupleColumn:
     number: int | None = None
 
 
-def steps_of(column: NtupleColumn) -> tuple[float, float]:
+def steps_in(column: NtupleColumn) -> tuple[float, float]:
     """The least number of a column of multiples of a step, and the step."""
     low, high = np.array(column.limits, "<u8").view("<f8").tolist()
     return low, (high - low) / (2**column.bits - 1)

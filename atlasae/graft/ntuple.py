@@ -43,7 +43,7 @@ from atlasae.graft.envelopes import (
     write_header,
     write_page_list,
 )  # fmt: skip
-from atlasae.graft.fields import Field, NtupleColumn, read_fields, steps_of, walk_fields, write_fields
+from atlasae.graft.fields import Field, NtupleColumn, read_fields, steps_in, walk_fields, write_fields
 from atlasae.graft.records import Read
 
 _EPOCH = 1  # of the version of the format; another one is another format
@@ -342,7 +342,7 @@ def _encoded(column: NtupleColumn, values: Elements) -> bytes:
     if column.kind == CUT:
         return encode_cut(values, column.bits)
     if column.kind == QUANTIZED:
-        return encode_steps(values, column.bits, *steps_of(column))
+        return encode_steps(values, column.bits, *steps_in(column))
     return encode(column.kind, values)
 
 

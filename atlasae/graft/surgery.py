@@ -23,7 +23,7 @@ from atlasae.graft.fields import (
     list_of,
     put_back,
     records,
-    steps_of,
+    steps_in,
     take_fields,
     walk_fields,
 )  # fmt: skip
@@ -216,4 +216,4 @@ def _fits(column: NtupleColumn, rounded: RoundedAs) -> bool:
     """Whether a column with few bits holds numbers that were rounded so."""
     if column.kind == CUT:
         return rounded.mantissa is not None and HEAD_OF_FLOAT + rounded.mantissa <= column.bits
-    return column.kind == QUANTIZED and column.limits is not None and rounded.steps == steps_of(column)
+    return column.kind == QUANTIZED and column.limits is not None and rounded.steps == steps_in(column)
