@@ -298,7 +298,7 @@ class CompiledTable:
         contexts, bins = table.prior.shape
         place_bits, places = table.places
         edges = np.ascontiguousarray(table.edges, np.int64)
-        self.arrays = {"edges": edges, "places": places, "prior": table.prior}
+        self.arrays: dict[str, npt.NDArray[Any]] = {"edges": edges, "places": places, "prior": table.prior}
         self.arrays |= {"starts": np.empty((contexts, bins + 1), np.uint32), "known": np.zeros(contexts, np.uint8)}
         self.arrays |= {"guesses": np.empty((contexts, GUESSES), np.uint16)}
         if table.adapts:
