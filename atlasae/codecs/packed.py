@@ -56,7 +56,7 @@ CONTEXTS = {  # number of contexts of each table
     "phi": RATIOS * RECOILS,
     "m": (len(PT_EDGES) + 1) * (len(ETA_EDGES) + 1),
 }
-TABLES = ("pt", "fall", "eta", "phi", "mass", "any_phi")  # of a walk, in the order of walk.c
+_TABLES = ("pt", "fall", "eta", "phi", "mass", "any_phi")  # of a walk, in the order that walk.c expects
 _WALKS = 8  # that are kept, for the next chunk: collections in turns, and the runs of merged files
 
 
@@ -188,14 +188,14 @@ class Walk:
     def fresh(self) -> Self:
         """The same walk, with tables that have no cells coded; the rest is shared."""
         found = copy(self)
-        for name in TABLES:
+        for name in _TABLES:
             setattr(found, name, getattr(self, name).fresh())
         return found
 
     @property
     def tables(self) -> list[CodingTable]:
-        """The tables of `TABLES`."""
-        return [getattr(self, name) for name in TABLES]
+        """All tables, in the order of walk.c."""
+        return [getattr(self, name) for name in _TABLES]
 
     def through(self, coder: Coder, counts: Counts, cells: Columns | None) -> Columns:
         """Code the jets of all events, block by block; returns their cells (4 x n)."""
@@ -214,7 +214,7 @@ class Walk:
     def _compiled_block(self, coder: CompiledReader | CompiledWriter, counts: Counts, cells: Columns) -> None:
         """The same as `_block`, from `cells` for a writer and to them for a reader, by walk.c."""
         events, jets = np.ascontiguousarray(counts, np.int64), cells.shape[1]
-        structs = (TableStruct * len(TABLES))(*(table.compiled.struct for table in self.tables))
+        structs = (TableStruct * len(_TABLES))(*(table.compiled.struct for table in self.tables))
         stride = cells.strides[0] // cells.itemsize
         given = self._grid, structs, events, len(events), jets, cells, stride
         coder.run("atlasae_walk", 4 * MOST_STEPS * jets, *given)
