@@ -65,7 +65,7 @@ from atlasae.compression.verify import Differences, Output, compare_files, read_
 from atlasae.errors import UserError
 from atlasae.files.checksums import checksum
 from atlasae.files.damage import damage
-from atlasae.files.events import Events
+from atlasae.files.events import Events, numbers_in
 from atlasae.files.outputs import check_format, check_target, replacing, scratch
 from atlasae.files.remote import Location, Named, local, located, watching
 from atlasae.files.trees import Source, Tree, open_source
@@ -593,7 +593,7 @@ def _write_chunks(
             for compressor in compressors:
                 written |= compressor.compress(events | written)
             for counter, branch in plan.lone_counters.items():
-                written[counter] = ak.values_astype(ak.num(events[branch]), np.int32)
+                written[counter] = ak.Array(numbers_in(events[branch]).astype(np.int32))
                 if plan.grafted and counter in plan.counted.values():  # it stays as it is
                     written |= opened.events.read([counter], start, stop)
             writer = writer or _compressed_tree(target, opened, plan, options, compressors, written)
