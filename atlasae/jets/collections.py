@@ -101,6 +101,11 @@ class Collection:
         return ("pt", "eta", "phi", "m") if self.holds_jets else self.variables
 
     @property
+    def stores_coded(self) -> bool:
+        """Whether pt, eta, phi and m are what is stored, so that decoded values can be rounded as stored ones are."""
+        return self.holds_jets and self.variables == self.coded
+
+    @property
     def resolution_texts(self) -> dict[str, str] | None:
         """N:S:C of the variables whose bounds and errors are in units of the resolution, or None."""
         return {v: str(found) for v, found in self.resolutions.items()} if self.resolutions else None
@@ -209,8 +214,11 @@ class _CounterNames:
 def in_records(collection: Collection, always: bool = False) -> Collection:
     """The collection as an RNTuple can hold it: if its jets are members of records, so are its exact branches.
 
-    With `always`, these are in any case: five lists with the same lengths then share one column for them.
+    With `always`, these are in any case: five lists with the same lengths then share one column for them. Packed jets
+    are beside the records, in a branch whose name has no dots.
     """
+    if collection.packed:
+        return replace(collection, prefix=collection.prefix.replace(".", "_"))
     if not (always or any("." in name for name in collection.branches.values())):
         return collection
     return replace(collection, exact_prefix=f"{collection.prefix.replace('.', '_')}exact.")
