@@ -233,4 +233,5 @@ def exact_branches(
     """The branches of exact jets: their indices in their events, and their original values."""
     kept = [index_in_event(counts)[exact], *(column[exact] for column in columns)]
     per_event = counts_of(exact, counts)
-    return {name: ak.unflatten(v, per_event) for name, v in zip(collection.exact.values(), kept, strict=True)}
+    named = zip(collection.exact.values(), kept, strict=True)
+    return {name: unflatten(values, per_event, jagged=True) for name, values in named}

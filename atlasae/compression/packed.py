@@ -31,7 +31,7 @@ from atlasae.compression.plan import Options, Plan
 from atlasae.errors import DamagedFileError, UserError
 from atlasae.files.checksums import checksum_bytes
 from atlasae.files.damage import FACTS, damage
-from atlasae.files.events import Array, Counts, counts_of, unflatten
+from atlasae.files.events import Array, Counts, counts_of, numbers_in, plain_lists, unflatten
 from atlasae.files.remote import local
 from atlasae.jets.collections import Collection
 from atlasae.jets.columns import settle_by, to_branches, to_coded_columns
@@ -82,7 +82,7 @@ class PackedLayout:
         counter, *_ = [*run.counting(collection, events), None]
         if counter is None:
             raise DamagedFileError(f"'{collection.name}' is damaged: nothing counts its jets")
-        found = events[counter] if counter == run.counter_of(collection) else ak.num(events[counter])
+        found = events[counter] if counter == run.counter_of(collection) else numbers_in(events[counter])
         if found.ndim != 1 or (counts := ak.to_numpy(found)).dtype.kind not in "iu":
             raise DamagedFileError(f"'{counter}' is damaged: it does not have one integer per event")
         if counts.min(initial=0) < 0 or int(counts.astype(np.int64).sum()) > MOST_JETS:
@@ -449,7 +449,9 @@ def _kept(content: bytes, number: int, jets: int, storage: Storage) -> tuple[npt
 
 def _bytes(branch: ak.Array) -> bytes:
     """The bytes of a chunk, all of which are in its first entry."""
-    return bytes(ak.to_numpy(ak.flatten(branch, axis=None)).astype(np.uint8).tobytes())
+    plain = plain_lists(branch)
+    values = plain[0] if plain else ak.to_numpy(ak.flatten(branch, axis=None))
+    return values.astype(np.uint8, copy=False).tobytes()
 
 
 def _in_first(name: str, content: bytes, counts: Counts) -> dict[str, ak.Array]:

@@ -191,6 +191,11 @@ class Options:
         return self.rewrite or bool(self.rntuple)
 
     @property
+    def rounds(self) -> bool:
+        """Whether decoded values can be rounded as stored ones are: within bounds that are not of the resolution."""
+        return not (self.variables or self.precision.resolutions or self.precision.unbounded)
+
+    @property
     def digest(self) -> str:
         """A digest of all that the output depends on except the input; raises OSError for an unreadable file."""
         files = [Path(name).read_bytes() for name in (self.model, self.variables) if name and Path(name).is_file()]
@@ -264,7 +269,7 @@ def make_plan(opened: Opened, options: Options, grafted: bool = False) -> Plan:
         raise UserError(f"tree '{opened.tree}' can't be written: {UNNAMED}; give it another name (rootmv)")
     places, aliases = (tree.places, tree.aliases) if tree else ({}, {})
     as_it_was = tree.compression if tree else None
-    collections = _collections(opened, options)
+    collections = _collections(opened, options, grafted)
     collections += _beside(opened, collections, options)
     if grafted and options.rntuple:
         collections = [in_records(collection, always=True) for collection in collections]
@@ -309,14 +314,14 @@ def make_plan(opened: Opened, options: Options, grafted: bool = False) -> Plan:
 
 def _exact_beside(collections: Sequence[Collection], names: Sequence[str]) -> list[str]:
     """A note on what is kept bit for bit and tells more of jets than their bounds: jet_px beside jet_pt."""
-    prefixes = {collection.prefix: collection for collection in collections if collection.holds_jets}
+    prefixes = {collection.prefix.replace(".", "_"): collection for collection in collections if collection.holds_jets}
     taken = {name for collection in collections for name in collection.branches.values()}
     found = [
         name
         for name in names
         if name not in taken
         and (read := spelled(name))
-        and (jets := prefixes.get(read.prefix))
+        and (jets := prefixes.get(read.prefix.replace(".", "_")))
         and read.variable not in jets.variables
     ]
     if not found:
@@ -424,9 +429,9 @@ def settle_plan(plan: Plan, collections: list[Collection]) -> Plan:
     return replace(plan, collections=collections, counters=counters)
 
 
-def _collections(opened: Opened, options: Options) -> list[Collection]:
+def _collections(opened: Opened, options: Options, grafted: bool) -> list[Collection]:
     if options.packed:
-        _refuse_unpacked(options)
+        _refuse_unpacked(options, grafted)
     if options.variables is None:
         found = find_in(opened.events, opened.where, options.jets, opened.tree)
         # Packed jets have no cheap way to say nothing: what they share stays in its place with the rest.
@@ -495,9 +500,9 @@ def _same_lengths(opened: Opened, prefix: str, name: str, jets: str) -> bool:
     return True
 
 
-def _refuse_unpacked(options: Options) -> None:
-    """Raise UserError for options that the packed layout does not support."""
-    given = {"--variables": options.variables is not None, "--format rntuple": bool(options.rntuple)}
+def _refuse_unpacked(options: Options, grafted: bool) -> None:
+    """Raise UserError for options that the packed layout does not support: an RNTuple if it is written anew."""
+    given = {"--variables": options.variables is not None, "--format rntuple": bool(options.rntuple) and not grafted}
     given["--model self"] = options.model == "self"
     if wrong := [name for name, there in given.items() if there]:
         raise UserError(f"--layout packed packs jets into TTrees by its own tables: leave out {wrong[0]}")

@@ -24,7 +24,7 @@ from atlasae.compression.parts import check_parts, in_order
 from atlasae.compression.plan import Options, parse_size
 from atlasae.compression.skims import contents_of
 from atlasae.errors import UserError
-from atlasae.files.events import Array, dtype_of, flatten, is_nested
+from atlasae.files.events import Array, dtype_of, flatten, is_nested, numbers_in
 from atlasae.files.remote import Location, Named, all_located, located
 from atlasae.files.tables import to_frame
 from atlasae.files.trees import Source, open_source
@@ -464,7 +464,7 @@ def _places(parts: Sequence[Chunks]) -> Iterator[Place]:
 
 
 def _counted(array: ak.Array) -> ak.Array:
-    return ak.values_astype(ak.num(array), np.int32)
+    return ak.Array(numbers_in(array).astype(np.int32))
 
 
 def _passes(name: str, wanted: Filter) -> bool:
