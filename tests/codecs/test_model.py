@@ -413,7 +413,7 @@ def test_similar_jets_are_no_reason_to_warn():
 
 
 @pytest.mark.parametrize(
-    ("factor", "shift", "variable"), [(1000, 0, "pt"), (1e-3, 0, "pt"), (4, 0, "pt"), (1, 7, "eta")]
+    ("factor", "shift", "variable"), [(1000, 0, "pt"), (1e-3, 0, "pt"), (20, 0, "pt"), (1, 7, "eta")]
 )
 def test_other_jets_are_warned_of_with_numbers(factor, shift, variable):
     jets = jets_like(factor, shift)
@@ -429,16 +429,15 @@ def test_other_jets_are_warned_of_with_numbers(factor, shift, variable):
 
 
 def test_collections_unlike_the_model_are_found():
-    jets = {"Jet": jets_like(), "FatJet": jets_like(4), "few": jets_like(1000)[:10], "SubJet": jets_like(1e-3)}
+    jets = {"Jet": jets_like(), "FatJet": jets_like(20), "few": jets_like(1000)[:10], "SubJet": jets_like(1e-3)}
     assert list(unlike_jets(of_jets(), jets)) == ["FatJet", "SubJet"]
 
 
-def test_jets_on_one_side_of_the_domain_are_other_jets():
+def test_jets_of_one_part_of_the_domain_are_known():
+    # A model of jets above 300 GeV alone takes not a byte less than the packaged one.
     jets = jets_like(n=5000)
     hard = jets[jets[:, 0] > np.quantile(jets[:, 0], 0.6)]
-    warning = unlike_jets(of_jets(), {"Jet": hard})["Jet"]
-    assert "% have pt on one side of the median" in warning
-    assert "outside" not in warning
+    assert unlike_jets(of_jets(), {"Jet": hard}) == {}
 
 
 def test_too_few_jets_tell_nothing():
