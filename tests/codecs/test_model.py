@@ -19,11 +19,12 @@ import atlasae
 from atlasae.codecs.bottleneck import Bottleneck, BottleneckAutoencoder
 from atlasae.codecs.chain import jet_autoencoder
 from atlasae.codecs.model import Model, default_model, domain_of, load_model, packaged_model, unlike_jets
+from atlasae.codecs.priors import MODELS
 from atlasae.errors import UserError
 
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
 
-STORED = (Path(atlasae.__file__).parent / "models" / "default.safetensors").read_bytes()
+STORED = (Path(atlasae.__file__).parent / "models" / MODELS[-1]).read_bytes()
 HEADER = 8 + struct.unpack("<Q", STORED[:8])[0]
 GRID = jet_grid(1 / 3, (2.0**16,) * 4, (0,) * 4, (2**16,) * 4, (64, 32, 32))
 COORDINATES = torch.tensor(
@@ -87,7 +88,7 @@ def test_the_packaged_model_is_found_by_its_name_and_no_other_is():
 
 
 def test_models_of_earlier_releases_are_kept():
-    # Files refer to this model by its SHA-256 only: never remove this line, only add others.
+    # Files refer to these models by their SHA-256 only: never remove a line, only add others.
     assert packaged_model("5a3a465ed47cee1c3ec723c0bd606a8731e3f4dc0f108b69a4b884ab57ec2f72") is not None
 
 
