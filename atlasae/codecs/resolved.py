@@ -284,7 +284,7 @@ class EqualCells:
         """The inverse of `swapped`."""
         return np.asarray(np.where(cells >= self._last, cells - self._last, cells), np.int32)
 
-    @property
+    @cached_property
     def _last(self) -> Integers:
         assert self.top is not None
         return -((self.shift - self.top) // self.step)
