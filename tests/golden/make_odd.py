@@ -1,7 +1,8 @@
 """Make odd.root with ROOT: what few files have beside their jets.
 
-The jets of `maps` are in baskets with differences of offsets (kGenerateOffsetMap), beside an object that is not split and
-texts of several objects; `clones` has objects with a Double32_t in a TClonesArray that is not split; `chain` is a TChain.
+The jets of `maps` are in baskets with differences of offsets (kGenerateOffsetMap), beside an object that is not split
+and texts of several objects; `clones` has objects with a Double32_t in a TClonesArray that is not split; `chain` is a
+TChain.
 
     python make_odd.py odd.root    (a Python with ROOT 6.40)
 """
