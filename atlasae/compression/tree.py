@@ -384,7 +384,7 @@ class CompressedTree(Mapping[str, "CompressedBranch"]):
 
         Latents are kept: the other variables of their jets may be asked for next, and to unpack them takes longest.
         """
-        groups = [list(c.branches.values()) for c in self._collections.values() if c.packed and not c.beside]
+        groups = [list(c.branches.values()) for c in self._collections.values() if c.packed and c.holds_jets]
         single = {self._run.aliases.get(name, name) for name in names}
         together = [name for group in groups if not single.isdisjoint(group) for name in group]
         names, written = list(dict.fromkeys([*names, *together])), self._kept[2]
