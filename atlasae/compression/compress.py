@@ -45,6 +45,7 @@ from atlasae.compression.ntuples import (
     grafted_ntuple,
     is_to_be_grafted,
     plan_alone,
+    plan_fitting,
     split_ntuples,
 )
 from atlasae.compression.others import copy_others, entry_ranges, moved, read_counted
@@ -229,7 +230,7 @@ def _planned(opened: Opened, options: Options) -> tuple[list[Job], Write]:
     """The plan for each tree, and what writes them: all but jets is copied byte for byte where that can be done."""
     if is_to_be_grafted(opened, options):
         opened = as_ntuple(opened)
-        plan = make_plan(opened, replace(options, rntuple=True), grafted=True)
+        plan = plan_fitting(opened, make_plan(opened, replace(options, rntuple=True), grafted=True))
         return [Job(opened, plan_alone(opened, plan) if options.only_jets else plan)], _write_grafted_ntuple
     grafting = grafting_of(opened, options)
     if grafting is None:

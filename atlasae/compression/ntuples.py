@@ -25,7 +25,7 @@ from atlasae.compression.grafting import (
     jet_branches,
     taken_apart,
 )
-from atlasae.compression.plan import Options, Plan
+from atlasae.compression.plan import Options, Plan, leave_columns
 from atlasae.errors import DamagedFileError
 from atlasae.files.branches import FOLDER
 from atlasae.files.damage import FACTS, damage
@@ -39,7 +39,7 @@ from atlasae.graft.fields import Field, described, dotted, put_back, take_fields
 from atlasae.graft.ntuple import NtupleWriter
 from atlasae.graft.records import Records
 from atlasae.graft.streamers import merged_streamers
-from atlasae.graft.surgery import Made, Surgery, operate, other_fields, undo
+from atlasae.graft.surgery import Made, Surgery, can_be_taken, operate, other_fields, undo
 from atlasae.graft.trees import GraftedTree, trees_of
 from atlasae.jets.collections import stand_ins
 from atlasae.jets.inputs import Opened
@@ -91,7 +91,7 @@ def is_to_be_grafted(opened: Opened, options: Options) -> bool:
 
     The jets of others, which would be lost if it were left alone, are kept by writing all anew.
     """
-    asked = options.rewrite or options.compression is not None or options.packed or bool(options.whole_jets)
+    asked = options.rewrite or options.compression is not None or options.packed
     asked = asked or (options.only_jets and bool(opened.others))
     tree = opened.tree_read
     return bool(tree and tree.is_rntuple and not asked and options.rntuple is not False and not opened.part)
@@ -101,6 +101,15 @@ def as_ntuple(opened: Opened) -> Opened:
     """The input with all fields of its RNTuple, those that no TTree can hold included."""
     assert opened.tree_read is not None
     return replace(opened, events=opened.tree_read.nesting())
+
+
+def plan_fitting(opened: Opened, plan: Plan) -> Plan:
+    """The plan where other numbers of jets stay as they are if their columns can't be made again."""
+    assert opened.source is not None and opened.tree_read is not None
+    names = [name for collection in plan.collections if collection.beside for name in collection.branches]
+    fields = NtupleFile.of(opened.source, opened.tree).main.ntuple.fields if names else []
+    unlike = [name for name in names if not can_be_taken(fields, opened.tree_read.field_number(name))]
+    return leave_columns(plan, unlike) if unlike else plan
 
 
 def plan_alone(opened: Opened, plan: Plan) -> Plan:
@@ -138,7 +147,8 @@ class NtupleTarget:
 
     def make_ntuple(self, name: str, columns: Mapping[str, ak.Array], title: str, places: Mapping[str, str]) -> Writer:
         """Take the jets out, and put in fields of the types of `columns`, whose values are not written."""
-        beside = {latent: next(iter(c.branches.values())) for c in self._plan.collections for latent in c.latents}
+        four = [c for c in self._plan.collections if not c.beside]
+        beside = {latent: next(iter(c.branches.values())) for c in four for latent in c.latents}
         made = {name: _made(array, beside.get(name)) for name, array in columns.items()}
         numbers = {branch: self._tree.field_number(branch) for branch in jet_branches(self._plan.collections)}
         ntuple = self._file.main.ntuple
@@ -188,7 +198,8 @@ class _Extending(Writer):
 def _needed(run: Run) -> dict[str, str]:
     """The counters that `stand_ins` asks for: an RNTuple has none, so that only their names are needed."""
     collections = [entry.collection for entry in run.collections]
-    names = [name for c in collections for name in (*list(c.exact.values())[-1:], next(iter(c.branches.values())))]
+    last = [[*c.latents, *c.exact.values()][-1] for c in collections]
+    names = [*last, *(next(iter(c.branches.values())) for c in collections)]
     return {name: run.counters[name] for name in names if name in run.counters}
 
 
@@ -228,7 +239,8 @@ def write_restored_ntuple(source: Source, contents: Contents, path: Path, progre
         digests = Digests(file.records, file.trees, edges)
         composer.copy_all(file.trees, digests.seen)
         with damage(what, *FACTS):
-            fills = undo(file.main.ntuple, Surgery.from_json(_ntuple(run).surgery), _cut(contents.runs))
+            surgery = Surgery.from_json(_ntuple(run).surgery)
+            fills = undo(file.main.ntuple, surgery, _cut(contents.runs), _exact(contents.runs))
             writer = file.main.writer(composer, fills, compression, edges[run.tree])
         for _, events in restored_events(source, contents, progress):
             with damage(what):
@@ -250,6 +262,15 @@ def _cut(runs: Sequence[Run]) -> dict[str, int]:
             if rounding.bits is not None and variable in collection.branches:
                 found[collection.branches[variable]].append(rounding.bits)
     return {branch: max(bits) for branch, bits in found.items() if len(bits) == len(runs)}
+
+
+def _exact(runs: Sequence[Run]) -> set[str]:
+    """The branches of other numbers of jets that are exact in all runs."""
+    found = [
+        {name for c in run.collections if c.collection.beside for name, bound in c.precision.items() if not bound}
+        for run in runs
+    ]
+    return set.intersection(*found)
 
 
 def is_ntuple(contents: Contents) -> bool:

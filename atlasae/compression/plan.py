@@ -21,8 +21,8 @@ from atlasae.files.remote import Location, Named, local
 from atlasae.files.trees import Tree
 from atlasae.files.writing import UNNAMED, can_name, parse_compression
 from atlasae.jets.collections import Collection, in_records, lone_counters, made_places, name_counters, read_units
-from atlasae.jets.inputs import Opened, Part, find_in, open_input
-from atlasae.jets.names import spelled
+from atlasae.jets.inputs import Opened, Part, event_branch, find_in, open_input
+from atlasae.jets.names import spelled, tells_of_same
 from atlasae.jets.precision import PROMISED, Precision
 from atlasae.jets.recognition import (
     columns_beside,
@@ -159,9 +159,8 @@ class Options:
                 f"--precision '{self.precision.text}' names '{name}', which is none of {', '.join(PROMISED)}: "
                 "add --whole-jets, which compresses other numbers of jets, too"
             )
-        if self.whole_jets and (self.variables or self.rntuple):
-            wrong = "--variables" if self.variables else "--format rntuple"
-            raise UserError(f"--whole-jets packs the numbers of jets into a TTree: leave out {wrong}")
+        if self.whole_jets and self.variables:
+            raise UserError("--whole-jets finds the numbers of jets by itself: leave out --variables")
 
     @property
     def layout(self) -> str:
@@ -449,10 +448,11 @@ def _beside(opened: Opened, collections: Sequence[Collection], options: Options)
             raise UserError(f"--whole-jets '{pattern}' names none of {names}: give one of these, or nothing for all")
     for collection in collections:
         if any(fnmatchcase(collection.name, pattern) for pattern in options.whole_jets):
-            branches = [b for b in _counted_alike(opened, collection) if b.name not in taken]
+            branches = [b for b in _others_of(opened, collection) if b.name not in taken]
             branches = [b for b in branches if not any(fnmatchcase(b.name, pattern) for pattern in options.drop)]
             taken |= {branch.name for branch in branches}
             found += [columns_beside(collection, branches)] if branches else []
+    found = [in_records(c) for c in found] if options.rntuple else found
     if not opened.others:
         _refuse_unmatched(options, [name for collection in found for name in collection.branches])
     return found
@@ -469,25 +469,38 @@ def _without_others(collections: Sequence[Collection], options: Options) -> list
     """A note where `--whole-jets` has found nothing."""
     if not options.whole_jets or any(collection.beside for collection in collections):
         return []
-    return ["--whole-jets has found no other numbers of jets: lists of numbers, as many as there are jets"]
+    return ["--whole-jets has found no other numbers of jets: branches with as many as there are jets"]
 
 
-def _counted_alike(opened: Opened, collection: Collection) -> Iterator[Branch]:
-    """The branches of lists of numbers with as many in each entry as there are jets."""
-    if not collection.jagged or collection.array:
-        return
-    first = next(iter(collection.branches.values()))
-    for branch in opened.events.branches:
-        if branch.jagged and branch.holds_numbers and branch.dtype[1] in "biuf":
-            same = branch.counter == collection.counter
-            if same if branch.counter else (same and _same_lengths(opened, collection.prefix, branch.name, first)):
-                yield branch
+def _others_of(opened: Opened, collection: Collection) -> Iterator[Branch]:
+    """The branches with as many numbers in each entry as there are jets of a collection."""
+    first, branches = next(iter(collection.branches.values())), opened.events.branches
+    apart = {branch.counter for branch in branches} | {event_branch(opened.events), (opened.table or {}).get("index")}
+    for branch in branches:
+        if branch.name not in apart and _is_shaped(branch, collection) and _is_of(opened, collection, branch, first):
+            yield branch
 
 
-def _same_lengths(opened: Opened, prefix: str, name: str, jets: str) -> bool:
-    """Whether a branch without counter has the prefix of the jets, and lists as long as theirs in all entries."""
-    if not (prefix and name.startswith(prefix)):
-        return False
+def _is_shaped(branch: Branch, collection: Collection) -> bool:
+    """Whether entries of a branch are lists, arrays or single numbers, as those of jets are."""
+    dtype, array = branch.dtype.removesuffix(" array"), branch.dtype.endswith(" array")
+    alike = (branch.jagged, array) == (collection.jagged and not collection.array, collection.array)
+    return alike and dtype[0] in "<>|" and dtype[1] in "biuf"
+
+
+def _is_of(opened: Opened, collection: Collection, branch: Branch, first: str) -> bool:
+    """Whether a branch has one number for each jet: by its counter, or by its name and the lengths of its lists."""
+    if branch.counter or collection.counter:
+        return branch.counter == collection.counter
+    if opened.tree_read and opened.tree_read.listed_with(branch.name, first):
+        return True
+    prefix = collection.prefix
+    named = bool(prefix and branch.name.startswith(prefix)) or tells_of_same(branch.name, first)
+    return named and (not collection.jagged or _same_lengths(opened, branch.name, first))
+
+
+def _same_lengths(opened: Opened, name: str, jets: str) -> bool:
+    """Whether the lists of a branch are as long as those of jets in all entries."""
     for start in range(0, opened.events.entries, _COUNTED):
         found = opened.events.read([name, jets], start, min(start + _COUNTED, opened.events.entries))
         if found[name].ndim != 2 or not np.array_equal(ak.num(found[name]), ak.num(found[jets])):

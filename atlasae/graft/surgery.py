@@ -1,6 +1,6 @@
 """What is done to the fields of an RNTuple, and undone: branches taken out, others put in their place."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
@@ -9,9 +9,10 @@ import numpy as np
 
 from atlasae.errors import UserError
 from atlasae.graft.buffers import REWRITE
-from atlasae.graft.elements import BITS, CUT, HEAD_OF_FLOAT, holds, kind_for
+from atlasae.graft.elements import BITS, CUT, HEAD_OF_FLOAT, can_be_made, holds, kind_for
 from atlasae.graft.fields import (
     COLLECTION,
+    RECORD,
     Field,
     Names,
     NtupleColumn,
@@ -96,6 +97,17 @@ def other_fields(fields: Sequence[Field], paths: Iterable[Names]) -> set[int]:
     return {number for number in others if number is not None}
 
 
+def can_be_taken(fields: Sequence[Field], number: int) -> bool:
+    """Whether the numbers of the field with this id can be taken out and made again, in columns of the same types."""
+    path = next(path for path, one in walk_fields(fields) if one.number == number)
+    real = _real(fields, path)[-1]
+    above = [find(fields, real[:end]) for end in range(1, len(real))]
+    inside = [one for _, one in walk_fields([find(fields, real)])]
+    columns = [column for one in (*above, *inside) for column in one.columns]
+    made = all(can_be_made(column.kind) and not (column.late or column.representation) for column in columns)
+    return made and all(one.role in (COLLECTION, RECORD) and one.size is None for one in above)
+
+
 def _refuse_late(fields: Sequence[Field], numbers: Collection[int]) -> None:
     """Raise UserError for fields that were added while events were written: the first events have none of them."""
     for path, one in walk_fields(fields):
@@ -167,11 +179,14 @@ def fills_of(branch: str, one: Field) -> list[Fill]:
     return [Fill(one.columns[0], branch, ends=True), *fills_of(branch, one.fields[0])]
 
 
-def undo(ntuple: Ntuple, surgery: Surgery, cut: Mapping[str, int] | None = None) -> list[Fill]:
+def undo(
+    ntuple: Ntuple, surgery: Surgery, cut: Mapping[str, int] | None = None, same: Collection[str] = ()
+) -> list[Fill]:
     """Make the fields of `ntuple` what they were before `operate`; returns the columns of the branches.
 
     `ntuple` may be one that ROOT has merged. `cut` has the bits of the mantissas of branches with rounded numbers,
-    whose columns may have few bits again. Raises ValueError where the RNTuple lacks fields that were made.
+    whose columns may have few bits again; columns of the branches `same` are as they were. Raises ValueError where the
+    RNTuple lacks fields that were made.
     """
     fields = ntuple.fields
     put_back(fields, surgery.made, surgery.taken, surgery.untyped)
@@ -180,12 +195,24 @@ def undo(ntuple: Ntuple, surgery: Surgery, cut: Mapping[str, int] | None = None)
         one = find(fields, _real(fields, path)[-1])
         for _, inner in walk_fields([one]):
             bits = (cut or {}).get(branch)
-            inner.columns = [_plain(column, inner, bits) for column in inner.columns if not column.representation]
+            if branch not in same:
+                inner.columns = [_plain(column, inner, bits) for column in inner.columns if not column.representation]
         fills += fills_of(branch, one)
+    fills += _ends_above(fields, surgery, {id(fill.column) for fill in fills})
     filled = {id(fill.column) for fill in fills}
     if any(c.number is None and id(c) not in filled for _, one in walk_fields(fields) for c in one.columns):
         raise ValueError("some columns of the RNTuple are of no branch")
     return fills
+
+
+def _ends_above(fields: Sequence[Field], surgery: Surgery, filled: set[int]) -> Iterator[Fill]:
+    """The columns of collections that were taken out with all their members, of which the first fills them."""
+    for branch, path in surgery.branches.items():
+        real = _real(fields, path)[-1]
+        for one in (find(fields, real[:end]) for end in range(1, len(real))):
+            if one.role == COLLECTION and one.columns[0].number is None and id(one.columns[0]) not in filled:
+                filled.add(id(one.columns[0]))
+                yield Fill(one.columns[0], branch, ends=True)
 
 
 def _plain(column: NtupleColumn, one: Field, mantissa: int | None) -> NtupleColumn:
