@@ -36,7 +36,8 @@ FORMAT = 5  # version of the folder; to be raised when old readers would misread
 # 5 is the format of version 0.4.0: it may have several trees of one file, a run each, bounds by resolution
 # (`resolutions` of a collection, `resolved` grids), locations from tables (`nodes`), and other numbers of whole jets
 # (`beside`, layout "columns").
-READ = range(1, FORMAT + 1)
+WHOLE_FIELDS = 6  # the format of RNTuples of which whole jets were taken out: older readers misread flags
+READ = range(1, WHOLE_FIELDS + 1)
 BRIEF = 4  # the first format whose counters are told once and whose marks are sums
 _PARTS = "where parts of several formats were merged, decompress each by itself"
 PACKED_SKIM = (
@@ -256,7 +257,7 @@ class Run:
 
     def to_json(self) -> str:
         """The run as one JSON object."""
-        told = replace(self, counters=_once(self)) if self.format in range(BRIEF, FORMAT + 1) else self
+        told = replace(self, counters=_once(self)) if self.format in READ and self.format >= BRIEF else self
         return json.dumps(asdict(told, dict_factory=_told))
 
     @classmethod
@@ -642,7 +643,7 @@ def _other_format(facts: Mapping[str, Any]) -> str:
     maker = facts.get("versions", {}).get("atlasae", "of a later day")
     return (
         f"made by atlasae {maker} in format {facts['format']}: this is atlasae {version('atlasae')}, which reads "
-        f"formats {READ[0]} to {FORMAT}; it needs atlasae {maker} or later"
+        f"formats {READ[0]} to {READ[-1]}; it needs atlasae {maker} or later"
     )
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import awkward as ak
 
 from atlasae.compression.chunks import Progress, restored_events
-from atlasae.compression.format import CarriedNtuple, CarriedTree, Contents, Graft, Run
+from atlasae.compression.format import WHOLE_FIELDS, CarriedNtuple, CarriedTree, Contents, Graft, Run
 from atlasae.compression.grafting import (
     Spoiled,
     add_contents,
@@ -91,7 +91,7 @@ def is_to_be_grafted(opened: Opened, options: Options) -> bool:
 
     The jets of others, which would be lost if it were left alone, are kept by writing all anew.
     """
-    asked = options.rewrite or options.compression is not None or options.packed
+    asked = options.rewrite or options.compression is not None
     asked = asked or (options.only_jets and bool(opened.others))
     tree = opened.tree_read
     return bool(tree and tree.is_rntuple and not asked and options.rntuple is not False and not opened.part)
@@ -147,7 +147,7 @@ class NtupleTarget:
 
     def make_ntuple(self, name: str, columns: Mapping[str, ak.Array], title: str, places: Mapping[str, str]) -> Writer:
         """Take the jets out, and put in fields of the types of `columns`, whose values are not written."""
-        four = [c for c in self._plan.collections if not c.beside]
+        four = [c for c in self._plan.collections if not c.packed]
         beside = {latent: next(iter(c.branches.values())) for c in four for latent in c.latents}
         made = {name: _made(array, beside.get(name)) for name, array in columns.items()}
         numbers = {branch: self._tree.field_number(branch) for branch in jet_branches(self._plan.collections)}
@@ -177,7 +177,8 @@ class NtupleTarget:
         ntuple = CarriedNtuple(carried_ntuple(file.main, self._writer), self._surgery.to_json())
         columns, uuid = len(file.main.ntuple.columns), file.source.uuid
         graft = Graft(None, trees, self._objects, uuid, columns, {}, ntuple, self._alone)
-        contents = replace(contents, runs=[replace(run, graft=graft, counters=_needed(run))])
+        made = WHOLE_FIELDS if any(entry.collection.beside for entry in run.collections) else run.format
+        contents = replace(contents, runs=[replace(run, graft=graft, counters=_needed(run), format=made)])
         add_contents(self._composer, contents)
         self._composer.finish(file.trees)
         return contents

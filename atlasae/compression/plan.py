@@ -510,10 +510,9 @@ def _same_lengths(opened: Opened, name: str, jets: str) -> bool:
 
 def _refuse_unpacked(options: Options) -> None:
     """Raise UserError for options that the packed layout does not support."""
-    given = {"--variables": options.variables is not None, "--format rntuple": bool(options.rntuple)}
-    given["--model self"] = options.model == "self"
+    given = {"--variables": options.variables is not None, "--model self": options.model == "self"}
     if wrong := [name for name, there in given.items() if there]:
-        raise UserError(f"--layout packed packs jets into TTrees by its own tables: leave out {wrong[0]}")
+        raise UserError(f"--layout packed packs jets by its own tables: leave out {wrong[0]}")
 
 
 def _refuse_taken(collections: list[Collection], names: set[str]) -> None:
@@ -540,7 +539,7 @@ def _refuse_names(names: Sequence[str], places: Mapping[str, str], opened: Opene
 
 def _unwritable_message(unwritable: Sequence[Unwritable], path: Location, options: Options) -> str:
     problem = f"'{path}' has {len(unwritable)} branches that can't be written: {listed(unwritable)}"
-    nested = sum(u.branch is not None for u in unwritable) * (not options.packed)
+    nested = sum(u.branch is not None for u in unwritable)
     carries = f", --format rntuple carries {'them' if nested == len(unwritable) else f'{nested} of them'}"
     return f"{problem}; --drop-unwritable leaves them out{carries if nested else ''}"
 
@@ -573,8 +572,7 @@ def _notes_of_trees(opened: Opened, options: Options) -> list[str]:
     others = opened.source.trees.values() if opened.source else ()
     copied = not (options.only_jets or (opened.part and opened.part.number))
     names = [t.name for t in others if t.is_rntuple and (copied or t.name == opened.tree) and t.branches]
-    kept = "" if options.packed else "; --format rntuple keeps them"
-    return [f"RNTuples are written as TTrees: {some(names)}{kept}"] if names else []
+    return [f"RNTuples are written as TTrees: {some(names)}; --format rntuple keeps them"] if names else []
 
 
 def _notes_of_rntuple(tree: Tree, rntuple: bool, aliases: Mapping[str, str]) -> list[str]:

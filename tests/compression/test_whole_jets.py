@@ -225,7 +225,6 @@ def test_a_forged_codec_is_damage(whole):
     ("options", "words"),
     [
         (("--whole-jets", "Muon"), ("'Muon'", "'Jet'")),
-        (("--whole-jets", "--format", "rntuple"), ("--whole-jets", "--format rntuple")),
         (("--precision", "Jet_tag=1e-3"), ("Jet_tag", "--whole-jets")),
         (("--whole-jets", "--precision", "Jet_tag=abs:0"), ("'0'", "positive")),
         (("--whole-jets", "--precision", "Jet_tag=7"), ("'7'", "no bound")),

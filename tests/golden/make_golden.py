@@ -19,7 +19,7 @@ from atlasae.codecs.chain import jet_autoencoder
 from atlasae.codecs.model import Model
 from atlasae.compression.compress import compress_file
 from atlasae.compression.decompress import decompress_file
-from atlasae.compression.format import FORMAT
+from atlasae.compression.format import FORMAT, WHOLE_FIELDS
 from atlasae.compression.plan import Options
 from atlasae.compression.verify import verify_file
 from atlasae.jets.precision import Precision
@@ -65,6 +65,10 @@ def main() -> None:
     if not (HERE / "records.root").exists():  # is compared with what ROOT wrote, in rntuple/
         records = HERE.parent / "rntuple" / "records.root"
         compress_file(records, HERE / "records.root", replace(usual, rntuple=True))
+    whole = HERE.with_name(f"format-{WHOLE_FIELDS}") / "whole.root"
+    if not whole.exists():
+        whole.parent.mkdir(exist_ok=True)
+        compress_file(HERE.parent / "rntuple" / "records.root", whole, replace(usual, whole_jets="*"))
 
 
 def make_others(folder: Path, usual: Options, packed: Options, listed: Options) -> None:
