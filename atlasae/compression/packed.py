@@ -31,7 +31,7 @@ from atlasae.compression.plan import Options, Plan
 from atlasae.errors import DamagedFileError, UserError
 from atlasae.files.checksums import checksum_bytes
 from atlasae.files.damage import FACTS, damage
-from atlasae.files.events import Array, Counts, counts_of, unflatten
+from atlasae.files.events import Array, Counts, counts_of, flatten, unflatten
 from atlasae.files.remote import local
 from atlasae.jets.collections import Collection
 from atlasae.jets.columns import settle_by, to_branches, to_coded_columns
@@ -256,7 +256,7 @@ def _variable(name: str, column: CodedColumn) -> Variable:
 
 def _first_jets(collection: Collection, sample: Mapping[str, ak.Array]) -> Mapping[str, ak.Array]:
     """The first events of a sample with about `_LEARNED` jets."""
-    ends = np.cumsum(ak.num(sample[next(iter(collection.branches))]))
+    ends = np.cumsum(flatten(sample[next(iter(collection.branches))])[1])
     most = int(np.searchsorted(ends, _LEARNED))
     return sample if most >= len(ends) else {name: array[: most + 1] for name, array in sample.items()}
 

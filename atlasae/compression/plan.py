@@ -452,9 +452,20 @@ def _beside(opened: Opened, collections: Sequence[Collection], options: Options)
             branches = [b for b in branches if not any(fnmatchcase(b.name, pattern) for pattern in options.drop)]
             taken |= {branch.name for branch in branches}
             found += [columns_beside(collection, branches)] if branches else []
-    found = [in_records(c) for c in found] if options.rntuple else found
+    found = _named_freely([in_records(c) for c in found] if options.rntuple else found, _names_known(opened))
     if not opened.others:
         _refuse_unmatched(options, [name for collection in found for name in collection.branches])
+    return found
+
+
+def _named_freely(collections: Sequence[Collection], names: Sequence[str]) -> list[Collection]:
+    """The collections of other numbers with names for their bytes that no branch has, and none of the others."""
+    taken, found = set(names), list[Collection]()
+    for collection in collections:
+        while collection.latents[0] in taken:
+            collection = replace(collection, prefix=f"{collection.prefix}_")
+        taken.update(collection.latents)
+        found.append(collection)
     return found
 
 
