@@ -501,8 +501,8 @@ def _is_shaped(branch: Branch, collection: Collection) -> bool:
 
 def _is_of(opened: Opened, collection: Collection, branch: Branch, first: str) -> bool:
     """Whether a branch has one number for each jet: by its counter, or by its name and the lengths of its lists."""
-    if branch.counter or collection.counter:
-        return branch.counter == collection.counter
+    if branch.counter and branch.counter == collection.counter:
+        return True
     if opened.tree_read and opened.tree_read.listed_with(branch.name, first):
         return True
     prefix = collection.prefix
