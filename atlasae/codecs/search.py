@@ -133,7 +133,8 @@ def _choose_resolved(
 ) -> ResolvedFloatsCodec:
     """The codec of bounds by resolution whose tails of m and arrangement of cells take the fewest bytes."""
     drift = DRIFT + JET.roundings * storage.rounding
-    steps = ResolvedSteps.within(storage.layout.shared(dict(bounds)), storage.layout.resolutions, drift)
+    largest = dict(bounds) | storage.rooms(bounds, columns, drift)
+    steps = ResolvedSteps.within(storage.layout.shared(largest), storage.layout.resolutions, drift)
     sample = [column[:: max(1, len(column) // _SAMPLE)] for column in columns]
     rows, padding, found = storage.usable_rows(columns), storage.padding(columns), []
     for tail in TAILS if len(rows) >= FEW else TAILS[:1]:

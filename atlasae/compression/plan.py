@@ -462,10 +462,11 @@ def _named_freely(collections: Sequence[Collection], names: Sequence[str]) -> li
     """The collections of other numbers with names for their bytes that no branch has, and none of the others."""
     taken, found = set(names), list[Collection]()
     for collection in collections:
-        while collection.latents[0] in taken:
-            collection = replace(collection, prefix=f"{collection.prefix}_")
-        taken.update(collection.latents)
-        found.append(collection)
+        free = collection
+        while free.latents[0] in taken:
+            free = replace(free, prefix=f"{free.prefix}_")
+        taken.update(free.latents)
+        found.append(free)
     return found
 
 

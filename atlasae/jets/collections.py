@@ -211,8 +211,8 @@ class _CounterNames:
 def in_records(collection: Collection, always: bool = False) -> Collection:
     """The collection as an RNTuple can hold it: if its jets are members of records, so are its exact branches.
 
-    With `always`, these are in any case: five lists with the same lengths then share one column for them. Packed bytes are
-    a field of their own, since they are not one for each jet.
+    With `always`, these are in any case: five lists with the same lengths then share one column for them. Packed bytes
+    are a field of their own, since they are not one for each jet.
     """
     if collection.packed:
         return replace(collection, prefix=collection.prefix.replace(".", "_"))

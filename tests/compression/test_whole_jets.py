@@ -266,7 +266,7 @@ def flattened(path: Path) -> dict[str, str]:
     """The values of all numbers of an RNTuple by their names, as text."""
     with uproot.open(path) as file:
         tree = file["Events"]
-        return {name: str(tree[name].array().to_list()) for name in tree.keys() if not tree[name].fields}
+        return {name: str(tree[name].array().to_list()) for name in list(tree) if not tree[name].fields}
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
