@@ -4,6 +4,7 @@ A coder is compiled where the compiled parts are there, and constriction's other
 """
 
 from collections.abc import Iterator
+from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol, Self
@@ -71,7 +72,9 @@ class CodingTable(Binned):
 
     def __post_init__(self) -> None:
         """Start from the prior, with no cells coded."""
-        self.counts, self.learned = self.prior, np.zeros_like(self.prior)
+        self.prior = np.ascontiguousarray(self.prior, np.int64)
+        self.learned = np.zeros_like(self.prior)
+        self._counts: Integers | None = self.prior
         self._coded: list[Cells | Integers] = []
         self._models: dict[int, Any] = {}
         self._compiled: CompiledTable | None = None
@@ -86,8 +89,11 @@ class CodingTable(Binned):
     def bins(self, cells: Cells | Integers) -> Cells:
         """The bin of every cell."""
         if self.edges[-1] - self.edges[0] > MOST_LOOKED_UP:
-            return np.asarray(np.searchsorted(self.edges, cells, side="right") - 1, np.int32)
+            return self._searched(cells)
         return np.asarray(self._lookup.take(cells - np.int32(self.edges[0])))
+
+    def _searched(self, cells: Cells | Integers) -> Cells:
+        return np.asarray(np.searchsorted(self.edges, cells, side="right") - 1, np.int32)
 
     @cached_property
     def _lookup(self) -> Cells:
@@ -105,35 +111,56 @@ class CodingTable(Binned):
             size = self.prior.shape[1]
             self._coded.append(bins if runs.order is None else np.repeat(runs.contexts * size, runs.lengths) + bins)
 
+    def fresh(self) -> Self:
+        """The same table, with no cells coded; what follows from the prior alone is not computed again."""
+        if self.adapts:
+            _ = self.shares, self.faith, self.places  # made once, for all copies
+        found = copy(self)
+        found.__post_init__()
+        return found
+
+    @property
+    def counts(self) -> Integers:
+        """The counts (contexts x bins) since the last call of `settle`."""
+        if self._counts is None:
+            self._counts = SEEN * self.learned + self._corrected()
+        return self._counts
+
     def settle(self) -> None:
         """Update the counts with the bins coded since the last call."""
         if self._compiled is not None and self.adapts:
-            self._learn(self._compiled.seen)
-            self._compiled.renew(self.counts)
+            call("atlasae_learn", self._compiled.struct)
+            self._counts = None
         if self._coded:
             seen = np.bincount(np.concatenate(self._coded), minlength=self.learned.size)
-            self._learn(seen.reshape(self.learned.shape))
+            self.learned += seen.reshape(self.learned.shape)
             self._coded.clear()
             self._models.clear()
-
-    def _learn(self, seen: Integers) -> None:
-        self.learned += seen
-        self.counts = SEEN * self.learned + self._corrected()
+            self._counts = None
 
     def _corrected(self) -> Integers:
         """The prior times observed over expected cells; IEEE 754 makes its few float64 operations equal everywhere."""
-        expected = (self.learned.sum(axis=1, keepdims=True) * self._shares).sum(axis=0)
-        faith = FAITH * self._usual + 1
-        ratio = (self.learned.sum(axis=0) * SHARE + faith) / (expected + faith)
+        expected = (self.learned.sum(axis=1, keepdims=True) * self.shares).sum(axis=0)
+        ratio = (self.learned.sum(axis=0) * SHARE + self.faith) / (expected + self.faith)
         return np.asarray(np.maximum(1, np.floor(self.prior * ratio)), np.int64)
 
     @cached_property
-    def _shares(self) -> Integers:
+    def shares(self) -> Integers:
+        """The share of each bin (contexts x bins) in its context, by the prior."""
         return np.asarray(self.prior * SHARE // np.maximum(1, self.prior.sum(axis=1, keepdims=True)))
 
     @cached_property
-    def _usual(self) -> Integers:
-        return np.asarray(self.prior.sum(axis=0) * SHARE // max(1, int(self.prior.sum())))
+    def faith(self) -> Integers:
+        """The pseudo-count of the expectation of each bin, in shares."""
+        usual = self.prior.sum(axis=0) * SHARE // max(1, int(self.prior.sum()))
+        return np.asarray(FAITH * usual + 1)
+
+    @cached_property
+    def places(self) -> tuple[int, Cells]:
+        """By the leading bits of a cell: how many bits follow, and the bin at which to begin a search."""
+        first, last = int(self.edges[0]), int(self.edges[-1]) - 1
+        bits = max(0, (last - first).bit_length() - PLACE_BITS)
+        return bits, self._searched(np.arange(first, last + 1, 1 << bits))
 
 
 def categorical(counts: Integers) -> Any:
@@ -269,27 +296,18 @@ class CompiledTable:
 
     def __init__(self, table: CodingTable) -> None:
         contexts, bins = table.prior.shape
-        self.counts, self.edges = table.counts, np.ascontiguousarray(table.edges, np.int64)
-        self.seen = np.zeros(table.prior.shape, np.int64)
-        self.starts = np.empty((contexts, bins + 1), np.uint32)
-        self.guesses = np.empty((contexts, GUESSES), np.uint16)
-        self.known = np.zeros(contexts, np.uint8)
-        first, last = int(table.edges[0]), int(table.edges[-1]) - 1
-        place_bits = max(0, (last - first).bit_length() - PLACE_BITS)
-        cells = np.arange(first, last + 1, 1 << place_bits)
-        self.places = (np.searchsorted(table.edges, cells, side="right") - 1).astype(np.int32)
+        place_bits, places = table.places
+        edges = np.ascontiguousarray(table.edges, np.int64)
+        self.arrays: dict[str, npt.NDArray[Any]] = {"edges": edges, "places": places, "prior": table.prior}
+        self.arrays |= {"starts": np.empty((contexts, bins + 1), np.uint32), "known": np.zeros(contexts, np.uint8)}
+        self.arrays |= {"guesses": np.empty((contexts, GUESSES), np.uint16)}
+        if table.adapts:
+            self.arrays |= {"seen": np.zeros_like(table.prior), "learned": table.learned}
+            self.arrays |= {"shares": table.shares, "faith": table.faith, "ratios": np.empty(bins)}
+            self.arrays |= {name: np.zeros(bins, np.int64) for name in ("counts", "observed", "expected")}
         self.struct = TableStruct(contexts=contexts, bins=bins, place_bits=place_bits)
-        for name in ("edges", "places", "starts", "guesses", "known"):
-            setattr(self.struct, name, address_of(getattr(self, name)))
-        self.struct.seen = address_of(self.seen) if table.adapts else None
-        self.renew(table.counts)
-
-    def renew(self, counts: Integers) -> None:
-        """Begin with other counts, and with no cells seen."""
-        self.counts = np.ascontiguousarray(counts)
-        self.struct.counts = address_of(self.counts)
-        self.seen[:] = 0
-        self.known[:] = 0
+        for name, array in self.arrays.items():
+            setattr(self.struct, name, address_of(array))
 
 
 class CompiledWriter:

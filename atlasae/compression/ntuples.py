@@ -11,7 +11,7 @@ from typing import Any
 import awkward as ak
 
 from atlasae.compression.chunks import Progress, restored_events
-from atlasae.compression.format import WHOLE_FIELDS, CarriedNtuple, CarriedTree, Contents, Graft, Run
+from atlasae.compression.format import NEWEST, CarriedNtuple, CarriedTree, Contents, Graft, Run
 from atlasae.compression.grafting import (
     Spoiled,
     add_contents,
@@ -39,9 +39,9 @@ from atlasae.graft.fields import Field, described, dotted, put_back, take_fields
 from atlasae.graft.ntuple import NtupleWriter
 from atlasae.graft.records import Records
 from atlasae.graft.streamers import merged_streamers
-from atlasae.graft.surgery import Made, Surgery, can_be_taken, operate, other_fields, undo
+from atlasae.graft.surgery import Made, RoundedAs, Surgery, can_be_taken, operate, other_fields, undo
 from atlasae.graft.trees import GraftedTree, trees_of
-from atlasae.jets.collections import stand_ins
+from atlasae.jets.collections import Rounding, stand_ins
 from atlasae.jets.inputs import Opened
 
 
@@ -97,10 +97,23 @@ def is_to_be_grafted(opened: Opened, options: Options) -> bool:
     return bool(tree and tree.is_rntuple and not asked and options.rntuple is not False and not opened.part)
 
 
-def as_ntuple(opened: Opened) -> Opened:
-    """The input with all fields of its RNTuple, those that no TTree can hold included."""
+def as_ntuple(opened: Opened, packed: bool) -> Opened:
+    """The input with all fields of its RNTuple, those that no TTree can hold included; `packed` jets need counters."""
     assert opened.tree_read is not None
-    return replace(opened, events=opened.tree_read.nesting())
+    return replace(opened, events=opened.tree_read.nesting(counted=packed))
+
+
+def in_steps(opened: Opened, plan: Plan, options: Options) -> Plan:
+    """The plan with jets rounded to the steps of their columns (Real32Quant), so that these can be made again."""
+    tree = opened.tree_read
+    if tree is None or not options.rounds:
+        return plan
+    found = []
+    for collection in plan.collections:
+        own = {v: tree.steps(name) for v, name in collection.branches.items() if v not in collection.shared}
+        steps = {v: Rounding(None, *known) for v, known in own.items() if known}
+        found.append(replace(collection, roundings=steps) if steps and collection.stores_coded else collection)
+    return replace(plan, collections=found)
 
 
 def plan_fitting(opened: Opened, plan: Plan) -> Plan:
@@ -147,8 +160,8 @@ class NtupleTarget:
 
     def make_ntuple(self, name: str, columns: Mapping[str, ak.Array], title: str, places: Mapping[str, str]) -> Writer:
         """Take the jets out, and put in fields of the types of `columns`, whose values are not written."""
-        four = [c for c in self._plan.collections if not c.packed]
-        beside = {latent: next(iter(c.branches.values())) for c in four for latent in c.latents}
+        floats = [collection for collection in self._plan.collections if not collection.packed]
+        beside = {latent: next(iter(c.branches.values())) for c in floats for latent in c.latents}
         made = {name: _made(array, beside.get(name)) for name, array in columns.items()}
         numbers = {branch: self._tree.field_number(branch) for branch in jet_branches(self._plan.collections)}
         ntuple = self._file.main.ntuple
@@ -177,7 +190,7 @@ class NtupleTarget:
         ntuple = CarriedNtuple(carried_ntuple(file.main, self._writer), self._surgery.to_json())
         columns, uuid = len(file.main.ntuple.columns), file.source.uuid
         graft = Graft(None, trees, self._objects, uuid, columns, {}, ntuple, self._alone)
-        made = WHOLE_FIELDS if any(entry.collection.beside for entry in run.collections) else run.format
+        made = NEWEST if any(entry.collection.beside for entry in run.collections) else run.format
         contents = replace(contents, runs=[replace(run, graft=graft, counters=_needed(run), format=made)])
         add_contents(self._composer, contents)
         self._composer.finish(file.trees)
@@ -199,8 +212,9 @@ class _Extending(Writer):
 def _needed(run: Run) -> dict[str, str]:
     """The counters that `stand_ins` asks for: an RNTuple has none, so that only their names are needed."""
     collections = [entry.collection for entry in run.collections]
-    last = [[*c.latents, *c.exact.values()][-1] for c in collections]
-    names = [*last, *(next(iter(c.branches.values())) for c in collections)]
+    names = [
+        name for c in collections for name in ([*c.latents, *c.exact.values()][-1], next(iter(c.branches.values())))
+    ]
     return {name: run.counters[name] for name in names if name in run.counters}
 
 
@@ -241,7 +255,7 @@ def write_restored_ntuple(source: Source, contents: Contents, path: Path, progre
         composer.copy_all(file.trees, digests.seen)
         with damage(what, *FACTS):
             surgery = Surgery.from_json(_ntuple(run).surgery)
-            fills = undo(file.main.ntuple, surgery, _cut(contents.runs), _exact(contents.runs))
+            fills = undo(file.main.ntuple, surgery, _rounded_as(contents.runs), _exact(contents.runs))
             writer = file.main.writer(composer, fills, compression, edges[run.tree])
         for _, events in restored_events(source, contents, progress):
             with damage(what):
@@ -255,14 +269,23 @@ def write_restored_ntuple(source: Source, contents: Contents, path: Path, progre
         composer.finish(file.trees)
 
 
-def _cut(runs: Sequence[Run]) -> dict[str, int]:
-    """The bits of the mantissas of branches whose numbers were rounded in all runs."""
-    found = defaultdict[str, list[int]](list)
+def _rounded_as(runs: Sequence[Run]) -> dict[str, RoundedAs]:
+    """How the numbers of branches were rounded in all runs: cut mantissas, or steps if they are the same in all."""
+    found = defaultdict[str, list[Rounding]](list)
     for collection in (entry.collection for run in runs for entry in run.collections):
         for variable, rounding in (collection.roundings or {}).items():
-            if rounding.bits is not None and variable in collection.branches:
-                found[collection.branches[variable]].append(rounding.bits)
-    return {branch: max(bits) for branch, bits in found.items() if len(bits) == len(runs)}
+            if variable in collection.branches:
+                found[collection.branches[variable]].append(rounding)
+    return {branch: known for branch, all_ in found.items() if len(all_) == len(runs) and (known := _common(all_))}
+
+
+def _common(roundings: Sequence[Rounding]) -> RoundedAs | None:
+    """The finest of several cut mantissas, or steps that are the same; None for different ones."""
+    bits = [one.bits for one in roundings if one.bits is not None]
+    if len(bits) == len(roundings):
+        return RoundedAs(mantissa=max(bits))
+    first = roundings[0]
+    return RoundedAs(steps=(first.origin, first.step)) if all(one == first for one in roundings) else None
 
 
 def _exact(runs: Sequence[Run]) -> set[str]:
@@ -401,7 +424,7 @@ def _ntuple_rewritten(source: Source, contents: Contents) -> Contents:
     names = [branch.name for branch in carried]
     aliases = {name: stays for name, stays in tree.aliases.items() if stays in names} | run.aliases
     originals = _in_order(source, contents, {**dict.fromkeys((*run.originals, *names)), **aliases})
-    written = [*run.written, *names]
+    written = list(dict.fromkeys((*run.written, *names)))  # the counter of packed jets is both
     places = run.places | {name: tree.places[name] for name in names if name in tree.places}
 
     def rewritten(one: Run) -> Run:

@@ -7,10 +7,10 @@ import awkward as ak
 import numpy as np
 import xxhash
 
-from atlasae.files.events import Array, is_nested
+from atlasae.files.events import Array, is_nested, plain_lists
 
 
-def checksum_bytes(*parts: bytes) -> int:
+def checksum_bytes(*parts: bytes | memoryview) -> int:
     """The XXH3 hash (64 bits) of some bytes, one after the other."""
     digest = xxhash.xxh3_64()
     for part in parts:
@@ -46,6 +46,9 @@ def checksum_file(path: Path) -> int:
 
 def checksum(array: ak.Array) -> int:
     """The XXH3 hash (64 bits) of the values and event boundaries of an array; its memory layout does not matter."""
+    if plain := plain_lists(array):
+        values, counts = plain
+        return checksum_bytes(counts.astype("<i8", copy=False).data, np.ascontiguousarray(values).data)
     return checksum_bytes(*_parts(ak.without_parameters(array)))  # a string is a list of bytes
 
 

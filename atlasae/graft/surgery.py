@@ -1,6 +1,6 @@
 """What is done to the fields of an RNTuple, and undone: branches taken out, others put in their place."""
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from atlasae.errors import UserError
 from atlasae.graft.buffers import REWRITE
-from atlasae.graft.elements import BITS, CUT, HEAD_OF_FLOAT, can_be_made, holds, kind_for
+from atlasae.graft.elements import BITS, CUT, HEAD_OF_FLOAT, QUANTIZED, can_be_made, holds, kind_for
 from atlasae.graft.fields import (
     COLLECTION,
     RECORD,
@@ -24,6 +24,7 @@ from atlasae.graft.fields import (
     list_of,
     put_back,
     records,
+    steps_in,
     take_fields,
     walk_fields,
 )  # fmt: skip
@@ -38,6 +39,16 @@ class Made(NamedTuple):
     dtype: str
     jagged: bool
     beside: str | None = None
+
+
+class RoundedAs(NamedTuple):
+    """How the numbers of a branch were rounded: to so many bits of the mantissa, or to `steps`, least number and step.
+
+    Columns with few bits can then be made again.
+    """
+
+    mantissa: int | None = None
+    steps: tuple[float, float] | None = None
 
 
 @dataclass
@@ -64,17 +75,19 @@ def operate(ntuple: Ntuple, numbers: Mapping[str, int], made: Mapping[str, Made]
 
     Changes the fields of `ntuple`. A branch made beside a member of records becomes one too, and beside a projected
     field a projected one. A name with a dot is that of a member of a collection, made with it. Raises UserError for
-    what can't be taken out.
+    what can't be taken out. Top-level fields that are there already, such as the number of jets, stay as they are.
     """
     fields, paths = ntuple.fields, {one.number: path for path, one in walk_fields(ntuple.fields)}
     surgery = Surgery(branches={branch: paths[number] for branch, number in numbers.items()})
-    fills = list[Fill]()
+    fills, known = list[Fill](), {one.name for one in fields}
     for name, new in made.items():
+        if new.beside is None and name in known:
+            continue
         beside = surgery.branches[new.beside] if new.beside else None
         fills += _put_in(fields, name, new, beside, surgery.made)
     gone = {number for taken in surgery.branches.values() for number in numbers_at(fields, taken)}
     _refuse_late(fields, gone)
-    surgery.taken, surgery.untyped = take_fields(fields, gone)
+    surgery.taken, surgery.untyped = take_fields(fields, gone, lists_stay=True)
     return fills, surgery
 
 
@@ -180,13 +193,16 @@ def fills_of(branch: str, one: Field) -> list[Fill]:
 
 
 def undo(
-    ntuple: Ntuple, surgery: Surgery, cut: Mapping[str, int] | None = None, same: Collection[str] = ()
+    ntuple: Ntuple,
+    surgery: Surgery,
+    rounded: Mapping[str, RoundedAs] | None = None,
+    same: Collection[str] = (),
 ) -> list[Fill]:
     """Make the fields of `ntuple` what they were before `operate`; returns the columns of the branches.
 
-    `ntuple` may be one that ROOT has merged. `cut` has the bits of the mantissas of branches with rounded numbers,
-    whose columns may have few bits again; columns of the branches `same` are as they were. Raises ValueError where the
-    RNTuple lacks fields that were made.
+    `ntuple` may be one that ROOT has merged. `rounded` has branches with rounded numbers, whose columns may have few
+    bits again; columns of the branches `same` are as they were. Raises ValueError where the RNTuple lacks fields that
+    were made.
     """
     fields = ntuple.fields
     put_back(fields, surgery.made, surgery.taken, surgery.untyped)
@@ -194,38 +210,29 @@ def undo(
     for branch, path in surgery.branches.items():
         one = find(fields, _real(fields, path)[-1])
         for _, inner in walk_fields([one]):
-            bits = (cut or {}).get(branch)
+            known = (rounded or {}).get(branch, RoundedAs())
             if branch not in same:
-                inner.columns = [_plain(column, inner, bits) for column in inner.columns if not column.representation]
+                inner.columns = [_plain(column, inner, known) for column in inner.columns if not column.representation]
         fills += fills_of(branch, one)
-    fills += _ends_above(fields, surgery, {id(fill.column) for fill in fills})
     filled = {id(fill.column) for fill in fills}
     if any(c.number is None and id(c) not in filled for _, one in walk_fields(fields) for c in one.columns):
         raise ValueError("some columns of the RNTuple are of no branch")
     return fills
 
 
-def _ends_above(fields: Sequence[Field], surgery: Surgery, filled: set[int]) -> Iterator[Fill]:
-    """The columns of collections that were taken out with all their members, of which the first fills them."""
-    for branch, path in surgery.branches.items():
-        real = _real(fields, path)[-1]
-        for one in (find(fields, real[:end]) for end in range(1, len(real))):
-            if one.role == COLLECTION and one.columns[0].number is None and id(one.columns[0]) not in filled:
-                filled.add(id(one.columns[0]))
-                yield Fill(one.columns[0], branch, ends=True)
-
-
-def _plain(column: NtupleColumn, one: Field, mantissa: int | None) -> NtupleColumn:
-    """A column for the same numbers: not in steps, not begun late, and cut only if so many bits of mantissas fit."""
+def _plain(column: NtupleColumn, one: Field, rounded: RoundedAs) -> NtupleColumn:
+    """A column for the same numbers, not begun late; it has few bits only if numbers were rounded to fit these."""
     dtype = _FLOATS.get(one.type_name)
-    if (
-        column.kind == CUT
-        and mantissa is not None
-        and len(one.columns) == 1
-        and HEAD_OF_FLOAT + mantissa <= column.bits
-    ):
-        return NtupleColumn(column.kind, column.bits)
+    if len(one.columns) == 1 and _fits(column, rounded):
+        return NtupleColumn(column.kind, column.bits, limits=column.limits)
     if dtype is None or holds(column.kind, np.dtype(dtype)):
         return NtupleColumn(column.kind, column.bits)
     kind = kind_for(dtype)
     return NtupleColumn(kind, BITS[kind])
+
+
+def _fits(column: NtupleColumn, rounded: RoundedAs) -> bool:
+    """Whether a column with few bits holds numbers that were rounded so."""
+    if column.kind == CUT:
+        return rounded.mantissa is not None and HEAD_OF_FLOAT + rounded.mantissa <= column.bits
+    return column.kind == QUANTIZED and column.limits is not None and rounded.steps == steps_in(column)

@@ -36,7 +36,7 @@ void free_scratch(Scratch *scratch) {
 
 /* Make the starts of a context from its counts, as constriction's Categorical(perfect=False) does. */
 static void prepare(const Table *table, int64_t context) {
-    const int64_t bins = table->bins, *counts = table->counts + context * bins;
+    const int64_t bins = table->bins, *counts = counts_of(table, context);
     uint32_t *starts = table->starts + context * (bins + 1);
     uint16_t *guesses = table->guesses + context * GUESSES;
     double total = 0, sum = 0;

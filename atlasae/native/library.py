@@ -21,6 +21,7 @@ INVALID = {  # why it returns any other number
     "atlasae_walk": "jets outside the grid",
     "atlasae_words": "words that grow",
 }
+_LONG = ("atlasae_push", "atlasae_words")  # return 64 bits
 _HEAP = {-3: 12_000_000, -1: 20_000_000}  # M_MMAP_THRESHOLD and M_TRIM_THRESHOLD of malloc.h, in bytes
 
 
@@ -28,8 +29,9 @@ class TableStruct(ctypes.Structure):
     """The probabilities of bins of cells by context, as coder.h has them."""
 
     _fields_ = (
-        *((name, ctypes.c_int64) for name in ("contexts", "bins", "place_bits")),
-        *((name, ctypes.c_void_p) for name in ("edges", "places", "counts", "seen", "starts", "guesses", "known")),
+        *((name, ctypes.c_int64) for name in ("contexts", "bins", "place_bits", "settled")),
+        *((name, ctypes.c_void_p) for name in ("edges", "places", "prior", "counts", "seen", "learned", "observed")),
+        *((name, ctypes.c_void_p) for name in ("expected", "shares", "faith", "ratios", "starts", "guesses", "known")),
     )
 
 
@@ -80,7 +82,7 @@ def call(name: str, *arguments: Any) -> int:
     Raises ValueError for invalid data, MemoryError.
     """
     function = getattr(library(), name)
-    function.restype = ctypes.c_int if name in ("atlasae_code", "atlasae_walk") else ctypes.c_int64
+    function.restype = ctypes.c_int64 if name in _LONG else ctypes.c_int
     found = int(function(*map(_as_c, arguments)))
     if found == NO_MEMORY:
         raise MemoryError(f"{name}: no memory")
