@@ -245,6 +245,13 @@ class Tree:
         """The id of a field of an RNTuple, or of a member of its records."""
         return int(self._field(name).field._fid)
 
+    def listed_with(self, name: str, other: str) -> bool:
+        """Whether two fields of an RNTuple are members of the same collection, which has its lengths once."""
+        if not self.is_rntuple:
+            return False
+        first, second = (self._field(one).columns[:1] for one in (name, other))
+        return bool(first) and first == second
+
     def _field(self, name: str) -> Any:
         holder = self.holder(name)
         for fields in (self._fields, self._seconds):
