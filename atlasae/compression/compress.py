@@ -47,6 +47,7 @@ from atlasae.compression.ntuples import (
     in_steps,
     is_to_be_grafted,
     plan_alone,
+    plan_fitting,
     split_ntuples,
 )
 from atlasae.compression.others import copy_others, entry_ranges, moved, read_counted
@@ -232,6 +233,7 @@ def _planned(opened: Opened, options: Options) -> tuple[list[Job], Write]:
     if is_to_be_grafted(opened, options):
         opened = as_ntuple(opened, options.packed)
         plan = in_steps(opened, make_plan(opened, replace(options, rntuple=True), grafted=True), options)
+        plan = plan_fitting(opened, plan)
         return [Job(opened, plan_alone(opened, plan) if options.only_jets else plan)], _write_grafted_ntuple
     grafting = grafting_of(opened, options)
     if grafting is None:

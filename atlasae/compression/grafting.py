@@ -269,8 +269,8 @@ def plan_of(grafting: Grafting, plan: Plan) -> Plan:
     holders = grafting.jet_holders(plan.collections)
     _check_counters(grafting.tree, plan.collections)
     if grafting.alone:
-        kept = {*holders, *_counters(plan.collections)}
-        return replace(plan, dropped=sorted(set(grafting.tree.names) - kept))
+        kept, names = {*holders, *_counters(plan.collections)}, set(grafting.tree.names)
+        return replace(plan, dropped=sorted(names - kept - counting(grafting.tree, names - kept)))
     counters = counting(grafting.tree, {*plan.dropped, *holders})
     return replace(plan, dropped=[name for name in plan.dropped if name not in counters])
 

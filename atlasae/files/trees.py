@@ -18,6 +18,7 @@ from atlasae.errors import DamagedFileError, UserError
 from atlasae.files.branches import Branch, Unwritable
 from atlasae.files.checksums import checksum_bytes
 from atlasae.files.damage import damage, has_traces, is_of_bytes, is_root
+from atlasae.files.events import one_after_another
 from atlasae.files.leaves import (
     Structure,
     Truncation,
@@ -121,7 +122,7 @@ class Tree:
         known = self._unpacked.get(name)
         if known and known.start <= start < known.stop:
             here = known.array[start - known.start : min(stop, known.stop) - known.start]
-            return here if stop <= known.stop else ak.concatenate([here, self._joined(name, known.stop, stop)])
+            return here if stop <= known.stop else one_after_another([here, self._joined(name, known.stop, stop)])
         field, part = self._field(name), self._part(name)
         last = None if part else self._last_basket(field, start, stop)
         if last is None:
@@ -130,7 +131,7 @@ class Tree:
         whole = _read(field, part, begin, end)
         self._keep(name, _Unpacked(begin, end, whole))
         inside = whole[max(start, begin) - begin : stop - begin]
-        return inside if begin <= start else ak.concatenate([self._joined(name, start, begin), inside])
+        return inside if begin <= start else one_after_another([self._joined(name, start, begin), inside])
 
     def _last_basket(self, field: Any, start: int, stop: int) -> tuple[int, int] | None:
         """The entries of the basket or cluster that reaches beyond a range, if it is large beside the range."""
@@ -243,6 +244,13 @@ class Tree:
     def field_number(self, name: str) -> int:
         """The id of a field of an RNTuple, or of a member of its records."""
         return int(self._field(name).field._fid)
+
+    def listed_with(self, name: str, other: str) -> bool:
+        """Whether two fields of an RNTuple are members of the same collection, which has its lengths once."""
+        if not self.is_rntuple:
+            return False
+        first, second = (self._field(one).columns[:1] for one in (name, other))
+        return bool(first) and first == second
 
     def _field(self, name: str) -> Any:
         holder = self.holder(name)
