@@ -602,6 +602,8 @@ def _describe(name: str, found: Any, entries: int) -> Branch | Unwritable:
     interpretation = interpretation_of(found)
     if not isinstance(interpretation, (uproot.AsDtype, uproot.AsJagged, uproot.AsStrings)):
         return Unwritable(name, f"uproot writes no {short(found.typename)}")
+    if isinstance(interpretation, uproot.AsStrings) and found.count_branch is not None:
+        return Unwritable(name, "uproot reads the texts of several objects as one")
     if found.streamer is not None and name.endswith("fBits"):
         # TObject::Streamer adds two bytes to fBits of objects that a TRef refers to.
         return Unwritable(name, "uproot reads the bits of a TObject wrongly where references point to it")
