@@ -152,7 +152,7 @@ class CompressedTree(Mapping[str, "CompressedBranch"]):
 
     def _repr_html_(self) -> str:
         rows = [
-            [branch, variable, collection.units or "", np.dtype(collection.dtypes[variable]).name]
+            [branch, variable, collection.unit_of(variable), np.dtype(collection.dtypes[variable]).name]
             for collection in self._collections.values()
             for variable, branch in collection.branches.items()
         ]

@@ -214,7 +214,7 @@ def _padding(collection: Collection, v: str, digits: Sequence[str]) -> str:
 
 def _function(collection: Collection, v: str, padded: bool) -> str:
     needed = " | ".join(f"detail::of_{jet}" for jet in _NEEDED.get(v, (v,)))
-    unit = f" ({collection.units})" if v not in ("eta", "phi") else ""
+    unit = f" ({found})" if (found := collection.unit_of(v)) else ""
     branch, kind = code_text(collection.branches[v]), type_of(collection, v)
     padding = _FILL[collection.jagged].format(v=v) if padded else ""
     what = {"v": v, "type": kind, "needed": needed, "branch": branch, "unit": unit, "padding": padding}
