@@ -15,7 +15,7 @@ import numpy as np
 from atlasae.errors import DamagedFileError, UserError, optional
 from atlasae.files.branches import LIST, Branch, Unwritable
 from atlasae.files.damage import damage
-from atlasae.files.events import INDEX, Name, OpenTable, Table, TableFacts, TableWriter
+from atlasae.files.events import INDEX, Name, OpenTable, Table, TableFacts, TableWriter, halved
 from atlasae.files.pickles import frame_of, left_out_attributes, refuse_twice, steps_of
 from atlasae.files.remote import Location
 from atlasae.files.rntuple import assemble
@@ -515,7 +515,7 @@ class _Writer:
         arrow, facts = _arrow(), self._facts
         schema = unpack_schema(facts["schema"]) if "schema" in facts else None
         halves, own = set(facts.get("halves", ())), dict(columns)
-        own |= {name: ak.values_astype(own[name], np.float16) for name in halves.intersection(own)}
+        own |= {name: ak.transform(_halved, own[name]) for name in halves.intersection(own)}
         if (index := facts.get("index")) in own and schema is not None:
             labels = own.pop(index)
             if field := _index_field(schema):  # else the schema has their first, last and step
@@ -616,3 +616,8 @@ def _plain(field: Any) -> Any:
     elif types.is_fixed_size_list(kind):
         kind = arrow.list_(_plain(kind.value_field), kind.list_size)
     return arrow.field(field.name, kind, field.nullable, metadata or None)
+
+
+def _halved(layout: Any, **_: Any) -> Any:
+    """The numbers of an awkward layout as float16."""
+    return ak.contents.NumpyArray(halved(layout.data)) if layout.is_numpy else None

@@ -27,7 +27,6 @@ from atlasae.jets.recognition import (
 from atlasae.jets.stored import Storage
 from atlasae.jets.units import valid_pt, with_units
 from atlasae.jets.variables import JET
-from atlasae.report import some
 
 EVERYTHING = "*"  # the pattern of all four-momenta, of whatever objects
 TABLE_TREE = "jets"  # name of the tree that is written for a table
@@ -103,9 +102,7 @@ def open_input(
     """
     if is_table(path):
         with open_table(path) as table:
-            yield Opened(
-                path, table.events, TABLE_TREE, table=table.facts, notes=(*table.notes, *_notes_on(table.facts))
-            )
+            yield Opened(path, table.events, TABLE_TREE, table=table.facts, notes=table.notes)
         return
     with open_source(path) as source:
         if any(f"{FOLDER}/{name}" in source.trees for name in TITLES):
@@ -174,13 +171,6 @@ def _holds(tree: Tree, patterns: Sequence[str]) -> bool:
         return bool([resolve_pattern(pattern, branches, tree.full_names) for pattern in patterns])
     except UserError:
         return False
-
-
-def _notes_on(facts: TableFacts) -> list[str]:
-    """A note on columns that come back in another type if they are jets."""
-    halves = facts.get("halves", [])
-    told = "columns of float16 come back as float32 where they are jets, not to round twice"
-    return [f"{told}: {some(halves)}"] if halves else []
 
 
 def find_in(events: Events, where: str, patterns: Sequence[str], tree: str = "") -> list[Collection]:
