@@ -276,7 +276,7 @@ def as_rounded(collection: Collection, precision: Precision, columns: Sequence[A
 
 
 def _as_half(rounding: Rounding | None) -> Rounding:
-    """The rounding of decoded values that float16 holds: to the bits of its mantissa, or to fewer if it was to these."""
+    """The rounding of decoded values that float16 holds: to the bits of its mantissa, or to fewer if it was so."""
     mantissa = int(np.finfo(np.float16).nmant)
     bits = rounding.bits if rounding and rounding.bits is not None else mantissa
     return Rounding(min(bits, mantissa))

@@ -97,7 +97,7 @@ def open_input(
 ) -> Iterator[Opened]:
     """Open a ROOT file at the tree with jets (or with the branches `names`), or a table; raises UserError.
 
-    Of several trees with jets, it is opened at the one with the most entries. With `nested`, the branches include those
+    Of several such trees, it is opened at the one with the most entries. With `nested`, the branches include those
     that only an RNTuple can hold, for output to one.
     """
     if is_table(path):
@@ -108,7 +108,8 @@ def open_input(
         if any(f"{FOLDER}/{name}" in source.trees for name in TITLES):
             raise UserError(f"'{path}' is compressed by atlasae already: `atlasae decompress` it first")
         found = choose_tree(source, tree, patterns) if tree or not names else tree_with(source, names)
-        others = [] if tree or names else [one.name for one in _with_jets(source, patterns) if one is not found]
+        alike = [] if tree else _having(source, names) if names else _with_jets(source, patterns)
+        others = [one.name for one in alike if one is not found]
         events = found.nesting() if nested else found
         yield Opened(path, events, found.name, found.title, source, others=tuple(others))
 
@@ -149,13 +150,17 @@ def _unread_variables(unwritable: Iterable[Unwritable]) -> str:
 
 def tree_with(source: Source, names: Sequence[str]) -> Tree:
     """The tree with the most entries of those that have all these branches; raises UserError if none has."""
-    candidates = [tree for tree in source.trees.values() if tree.names >= set(names)]
+    candidates = _having(source, names)
     if not candidates:
         most = max(source.trees.values(), key=lambda tree: len(tree.names & set(names)), default=None)
         missing = next(name for name in names if most is None or name not in most.names)
         where = f"'{most.name}'" if most else "the file"
         raise UserError(f"no tree has all branches of the list: '{missing}' is not in {where} of '{source.path}'")
     return max(candidates, key=lambda tree: tree.entries)
+
+
+def _having(source: Source, names: Sequence[str]) -> list[Tree]:
+    return [tree for tree in source.trees.values() if tree.names >= set(names)]
 
 
 def _with_jets(source: Source, patterns: Sequence[str]) -> list[Tree]:
