@@ -6,6 +6,7 @@ import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -267,8 +268,9 @@ class _Reader:
         while group < metadata.num_row_groups and self._at + metadata.row_group(group).num_rows <= start:
             self._at += metadata.row_group(group).num_rows
             group += 1
-        groups = list(range(group, metadata.num_row_groups))
-        self._batches = self._file.iter_batches(_ROWS, groups, self._paths) if groups else iter(())
+        # Arrow keeps what it has read of all groups of rows that it iterates over.
+        groups = range(group, metadata.num_row_groups)
+        self._batches = chain.from_iterable(self._file.iter_batches(_ROWS, [one], self._paths) for one in groups)
         self._left: list[Any] = []
 
     def _take(self, rows: int) -> list[Any]:
