@@ -23,6 +23,7 @@ from atlasae.compression.format import (
     Run,
     SourceFacts,
     bits_of,
+    format_needed,
     read_contents,
     write_contents,
 )  # fmt: skip
@@ -656,6 +657,7 @@ def _run(
         aliases=plan.aliases,
         places=plan.places,
         options=options.digest,
+        format=format_needed(c.layout.codec.config() for c in start.compressors),
     )  # fmt: skip
 
 

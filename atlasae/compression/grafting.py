@@ -35,6 +35,7 @@ from atlasae.graft.records import Records, new_key
 from atlasae.graft.streamers import merged_streamers, streamers_of, trees_among
 from atlasae.graft.taken import KeptBranch, TakenOut
 from atlasae.graft.trees import (
+    CHAIN,
     TREES,
     BasketPlace,
     FilledBasket,
@@ -104,7 +105,7 @@ def grafting_of(opened: Opened, options: Options) -> Grafting | None:
         return _alone(opened, source, trees) if trees == opened.trees else None
     with damage(f"'{opened.path}'"):
         records = Records(source.read, opened.path.stat().st_size)
-        refuse_others(records, trees_among(streamers_of(records)) - set(TREES))
+        refuse_others(records, trees_among(streamers_of(records)) - {*TREES, CHAIN})
         everything = trees_of(records)
         left_out = [lost for name in trees for lost in _older(records, everything, name)]
         known, ntuples = latest(everything, trees), ntuples_of(records)

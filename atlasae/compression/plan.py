@@ -165,9 +165,9 @@ class Options:
 
     @property
     def layout(self) -> str:
-        """The name of the layout: packed, list or floats."""
+        """The name of the layout: packed, cells, list or floats."""
         if self.packed:
-            return "packed"
+            return "cells" if self.variables else "packed"
         return "list" if self.variables else "floats"
 
     @classmethod
@@ -443,7 +443,8 @@ def _collections(opened: Opened, options: Options, grafted: bool) -> list[Collec
     if options.jets or options.units or options.model not in ("default", "self"):
         raise UserError("--variables goes without --jets, --units and --model: the list says all, its model is fitted")
     variables = read_variables(options.variables)
-    found = [list_collection(opened.events.branches, variables.names, variables.to_json())]
+    collection = list_collection(opened.events.branches, variables.names, variables.to_json())
+    found = [replace(collection, packed=options.packed)]
     return [in_records(c) for c in found] if options.rntuple else found
 
 
@@ -518,8 +519,7 @@ def _same_lengths(opened: Opened, prefix: str, name: str, jets: str) -> bool:
 
 def _refuse_unpacked(options: Options, grafted: bool) -> None:
     """Raise UserError for options that the packed layout does not support: an RNTuple if it is written anew."""
-    given = {"--variables": options.variables is not None, "--format rntuple": bool(options.rntuple) and not grafted}
-    given["--model self"] = options.model == "self"
+    given = {"--format rntuple": bool(options.rntuple) and not grafted, "--model self": options.model == "self"}
     if wrong := [name for name, there in given.items() if there]:
         raise UserError(f"--layout packed packs jets into TTrees by its own tables: leave out {wrong[0]}")
 

@@ -24,7 +24,7 @@ from atlasae.compression.parts import check_parts, in_order
 from atlasae.compression.plan import Options, parse_size
 from atlasae.compression.skims import contents_of
 from atlasae.errors import UserError
-from atlasae.files.events import Array, dtype_of, flatten, is_nested, numbers_in
+from atlasae.files.events import Array, dtype_of, flatten, is_nested, numbers_in, one_after_another
 from atlasae.files.remote import Location, Named, all_located, located
 from atlasae.files.tables import to_frame
 from atlasae.files.trees import Source, open_source
@@ -356,7 +356,9 @@ class CompressedTree(Mapping[str, "CompressedBranch"]):
             for p in self._overlapping(begin, end)
             for found in [self._restored(p, names)]
         ]
-        return parts[0] if len(parts) == 1 else {name: ak.concatenate([part[name] for part in parts]) for name in names}
+        return (
+            parts[0] if len(parts) == 1 else {name: one_after_another([part[name] for part in parts]) for name in names}
+        )
 
     def _overlapping(self, begin: int, end: int) -> Iterator[Place]:
         """The chunks with any of these entries; without any, the first chunk, for the types of empty arrays."""
@@ -381,7 +383,7 @@ class CompressedTree(Mapping[str, "CompressedBranch"]):
 
         Latents are kept: the other variables of their jets may be asked for next, and to unpack them takes longest.
         """
-        groups = [list(c.branches.values()) for c in self._collections.values() if c.packed and not c.beside]
+        groups = [list(c.branches.values()) for c in self._collections.values() if c.packed and c.holds_jets]
         single = {self._run.aliases.get(name, name) for name in names}
         together = [name for group in groups if not single.isdisjoint(group) for name in group]
         names, written = list(dict.fromkeys([*names, *together])), self._kept[2]

@@ -334,6 +334,16 @@ def unflatten(values: Array, counts: Counts, jagged: bool) -> ak.Array:
     return ak.Array(lists)
 
 
+def one_after_another(parts: Sequence[ak.Array]) -> ak.Array:
+    """The events of a branch that was read in parts."""
+    found = [plain_lists(part) for part in parts]
+    lists = [plain for plain in found if plain]
+    if len(lists) < len(parts) or not lists:
+        return ak.concatenate(parts)
+    values, counts = (np.concatenate(of_all) for of_all in zip(*lists, strict=True))
+    return unflatten(values, counts, jagged=True)
+
+
 def index_in_event(counts: Counts) -> npt.NDArray[np.int32]:
     """The index of every jet in its event."""
     starts = np.repeat(np.cumsum(counts) - counts, counts)

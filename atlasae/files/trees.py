@@ -18,6 +18,7 @@ from atlasae.errors import DamagedFileError, UserError
 from atlasae.files.branches import Branch, Unwritable
 from atlasae.files.checksums import checksum_bytes
 from atlasae.files.damage import damage, has_traces, is_of_bytes, is_root
+from atlasae.files.events import one_after_another
 from atlasae.files.leaves import (
     Structure,
     Truncation,
@@ -121,8 +122,8 @@ class Tree:
         known = self._unpacked.get(name)
         if known and known.start <= start < known.stop:
             here = known.array[start - known.start : min(stop, known.stop) - known.start]
-            return here if stop <= known.stop else ak.concatenate([here, self._joined(name, known.stop, stop)])
-        field, part = self._field(name), self._parts.get(name)
+            return here if stop <= known.stop else one_after_another([here, self._joined(name, known.stop, stop)])
+        field, part = self._field(name), self._part(name)
         last = None if part else self._last_basket(field, start, stop)
         if last is None:
             return _read(field, part, start, stop)
@@ -130,7 +131,7 @@ class Tree:
         whole = _read(field, part, begin, end)
         self._keep(name, _Unpacked(begin, end, whole))
         inside = whole[max(start, begin) - begin : stop - begin]
-        return inside if begin <= start else ak.concatenate([self._joined(name, start, begin), inside])
+        return inside if begin <= start else one_after_another([self._joined(name, start, begin), inside])
 
     def _last_basket(self, field: Any, start: int, stop: int) -> tuple[int, int] | None:
         """The entries of the basket or cluster that reaches beyond a range, if it is large beside the range."""
@@ -271,11 +272,16 @@ class Tree:
 
     def holder(self, name: str) -> str:
         """The branch that holds a member of its structures; other branches hold themselves."""
-        return self._parts[name].branch if name in self._parts else name
+        part = self._part(name)
+        return part.branch if part else name
+
+    def _part(self, name: str) -> "_Part | None":
+        """What is a part of structures: no branch has its name. To find it, all branches must be described."""
+        return None if name in self._fields else self._parts.get(name)
 
     def is_narrower(self, name: str) -> bool:
         """Whether a branch of doubles stores them as floats."""
-        return not self.is_rntuple and name not in self._parts and is_stored_narrower(self._field(name))
+        return not self.is_rntuple and not self._part(name) and is_stored_narrower(self._field(name))
 
     def _holders_of(self, names: Iterable[str]) -> list[str]:
         return list(dict.fromkeys(map(self.holder, names)))

@@ -10,8 +10,6 @@ from atlasae.errors import UserError
 from atlasae.files.branches import LIST, Branch, plain
 from atlasae.jets.resolution import Resolution
 
-DIMENSIONFUL = frozenset({"pt", "m", "E", "px", "py", "pz"})
-
 MEV_PER_UNIT = {"MeV": 1.0, "GeV": 1000.0, "TeV": 1_000_000.0}
 
 MOST_BITS = 52  # bits of the mantissa of a float64

@@ -5,10 +5,11 @@ Arrays are NumPy's: C gets their addresses, checks what comes from files, and ke
 
 import ctypes
 import sys
+from collections.abc import Mapping
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +19,7 @@ COMPILED = HERE / "compiled.library"  # not .so, which would be taken for a modu
 NO_MEMORY = -1  # what a function returns; 0 or more: done
 INVALID = {  # why it returns any other number
     "atlasae_code": "cells beyond their table",
+    "atlasae_measured": "cells beyond their table, or a bin without cells",
     "atlasae_walk": "jets outside the grid",
     "atlasae_words": "words that grow",
 }
@@ -53,6 +55,26 @@ class GridStruct(ctypes.Structure):
         *((name, ctypes.c_void_p) for name in ("anchors", "pt_class", "eta_class", "phi_from")),
         *((name, ctypes.c_void_p) for name in ("cosines", "sines", "sizes_of_pt", "directions")),
     )
+
+
+class RulerStruct(ctypes.Structure):
+    """Cells of unequal widths on the fine cells of a table, as coder.h has them."""
+
+    _fields_ = (
+        *((name, ctypes.c_int64) for name in ("falling", "has_top", "top")),
+        *((name, ctypes.c_void_p) for name in ("step", "shift", "most", "places")),
+        ("size", ctypes.c_int64),
+        ("before", ctypes.c_void_p),
+    )
+
+    @classmethod
+    def of(cls, numbers: Mapping[str, int], arrays: Mapping[str, npt.NDArray[Any] | None]) -> Self:
+        """The structure of numbers and arrays, which it keeps alive."""
+        found = cls(**numbers)
+        for name, array in arrays.items():
+            setattr(found, name, address_of(array))
+        found.arrays = arrays
+        return found
 
 
 def sources_digest() -> str:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from atlasae.codecs import resolved
+from atlasae.codecs import entropy, resolved
 from atlasae.codecs.entropy import Reader, WordWriter, uniform
 from atlasae.codecs.floats import ResolvedFloatsCodec, codec_of_config
 from atlasae.codecs.lattice import HIGH, LOW, ShiftedLattice
@@ -18,10 +18,12 @@ from atlasae.codecs.packed import PackedCodec
 from atlasae.codecs.priors import default_priors
 from atlasae.codecs.resolved import PER_ONE, EqualCells, FallingCells, ResolvedLattice, ResolvedSteps, lattice_of
 from atlasae.codecs.search import choose_codec
+from atlasae.files.events import counts_of
 from atlasae.jets.layouts import Layout
 from atlasae.jets.precision import Precision
 from atlasae.jets.resolution import EXPERIMENTS, Resolution
 from atlasae.jets.stored import Storage
+from atlasae.native.library import library
 
 VARIABLES = ("pt", "eta", "phi", "m")
 TERMS = ("noise", "stochastic", "constant")
@@ -154,6 +156,32 @@ def test_any_words_give_cells_inside_the_grid_or_are_refused(words):
     assert np.isfinite(codec.lattice.jets(cells)).all()
 
 
+@pytest.mark.skipif(library() is None, reason="nothing is compiled")
+@given(
+    st.lists(st.integers(0, 20), min_size=1, max_size=30), st.sampled_from([4.0, 20.0, 200.0]), st.booleans(),
+    st.integers(0, 99), st.lists(st.integers(0, 2**32 - 1), min_size=1, max_size=40),
+)  # fmt: skip
+@settings(max_examples=40, deadline=None)
+def test_compiled_and_python_write_the_same_words_and_read_the_same_of_any(counts, parts, context, seed, words):
+    lattice, counts = ResolvedLattice(steps(1 / parts), SHIFTED), np.array(counts)
+    codec, before = PackedCodec(default_priors(), lattice, context), jets(int(counts.sum()), seed)
+    cells, held = lattice.cells(before, ShiftedLattice(lattice, seed, np.arange(len(before))).offsets)
+    cells, counts = cells[:, held], counts_of(held, counts)
+    found = []
+    for compiled in (True, False):
+        with pytest.MonkeyPatch.context() as patch:
+            if not compiled:
+                patch.setattr(entropy, "library", lambda: None)
+            written = codec.encode(cells, counts)
+            assert np.array_equal(codec.decode(written, counts), cells)
+            try:
+                read = codec.decode(np.array(words, np.uint32), counts).tolist()
+            except ValueError:
+                read = "refused"
+        found.append((written.tolist(), read))
+    assert found[0] == found[1]
+
+
 def test_the_grid_is_in_the_configuration():
     lattice = ResolvedLattice(steps(), SHIFTED)
     assert lattice_of(json.loads(json.dumps(lattice.config()))) == lattice
@@ -186,6 +214,14 @@ def test_floats_are_within_the_share_of_the_resolution(codec):
     assert (errors.max(axis=1) <= 1 / 20).mean() > 0.995  # up to 1e-3 may be beyond the range of m
     np.testing.assert_array_equal(codec.encode(before[:7]), latents[:7])
     assert len(np.unique(codec.decode(latents)[:, 0])) > (1500 if codec.dither else 100)
+
+
+def test_words_begin_with_pt_eta_and_phi_where_that_is_asked_for():
+    columns, precision = list(jets(3000, 2).astype("<f4").T), Precision.parse("resolution/5")
+    made = (choose_codec(default_model().chain, storage(), precision, columns, leading=only) for only in (False, True))
+    free, leading = (codec.words for codec in made if isinstance(codec, ResolvedFloatsCodec))
+    assert free[2] == ()  # all bits are in two words
+    assert [word[0].variable for word in leading] == [0, 1, 2]
 
 
 def test_few_jets_get_the_widest_grid():
