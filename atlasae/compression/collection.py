@@ -256,10 +256,7 @@ def _because(reasons: Counter[str]) -> str:
 
 
 def as_rounded(collection: Collection, precision: Precision, columns: Sequence[Array]) -> Collection:
-    """The collection with its resolutions and, if it stores pt, eta, phi and m, the roundings found in a sample.
-
-    Bounds by resolution are so wide that roundings are not looked for.
-    """
+    """The collection with its resolutions and, if it stores pt, eta, phi and m, the roundings found in a sample."""
     promised = precision.of(storage_of(collection).layout)
     by_resolution = {v: found for v, found in precision.resolutions.items() if v in promised}
     collection = replace(collection, resolutions=by_resolution or None)
@@ -269,8 +266,8 @@ def as_rounded(collection: Collection, precision: Precision, columns: Sequence[A
         return collection
     jets = storage.is_jet(columns)
     stored = {v: column[jets] for v, column in zip(collection.variables, columns, strict=True)}
-    stored = {v: column for v, column in stored.items() if v not in precision.resolutions}
-    found = find_roundings(stored, storage.scale, bounds, precision.full) | (collection.roundings or {})
+    widths = storage.widths(list(stored.values()))
+    found = find_roundings(stored, storage.scale, bounds, precision.full, widths) | (collection.roundings or {})
     found |= {v: _as_half(found.get(v)) for v in collection.halves}
     return replace(collection, roundings=found or None)
 

@@ -152,7 +152,7 @@ class CompressedTree(Mapping[str, "CompressedBranch"]):
 
     def _repr_html_(self) -> str:
         rows = [
-            [branch, variable, collection.units or "", np.dtype(collection.dtypes[variable]).name]
+            [branch, variable, collection.unit_of(variable), np.dtype(collection.dtypes[variable]).name]
             for collection in self._collections.values()
             for variable, branch in collection.branches.items()
         ]
@@ -189,6 +189,9 @@ class CompressedTree(Mapping[str, "CompressedBranch"]):
 
     def _missing(self, name: str) -> str:
         """The message that there is no such branch, with those of the nearest names."""
+        others = self._places[0].chunks.tree.unwritable
+        if why := next((one.why for one in others if one.name == name), ""):
+            return f"branch '{name}' of tree '{self.name}' is not read here ({why}), but lies in the file as it was"
         near = difflib.get_close_matches(str(name), self._names, n=3)
         listed = f"nearest are {', '.join(near)}" if near else f"there are {some(self._names)}"
         return f"no branch '{name}' in tree '{self.name}': {listed}; `show()` lists all"

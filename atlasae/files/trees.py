@@ -245,6 +245,13 @@ class Tree:
         """The id of a field of an RNTuple, or of a member of its records."""
         return int(self._field(name).field._fid)
 
+    def listed_with(self, name: str, other: str) -> bool:
+        """Whether two fields of an RNTuple are members of the same collection, which has its lengths once."""
+        if not self.is_rntuple:
+            return False
+        first, second = (self._field(one).columns[:1] for one in (name, other))
+        return bool(first) and first == second
+
     def _field(self, name: str) -> Any:
         holder = self.holder(name)
         for fields in (self._fields, self._seconds):
@@ -595,6 +602,8 @@ def _describe(name: str, found: Any, entries: int) -> Branch | Unwritable:
     interpretation = interpretation_of(found)
     if not isinstance(interpretation, (uproot.AsDtype, uproot.AsJagged, uproot.AsStrings)):
         return Unwritable(name, f"uproot writes no {short(found.typename)}")
+    if isinstance(interpretation, uproot.AsStrings) and found.count_branch is not None:
+        return Unwritable(name, "uproot reads the texts of several objects as one")
     if found.streamer is not None and name.endswith("fBits"):
         # TObject::Streamer adds two bytes to fBits of objects that a TRef refers to.
         return Unwritable(name, "uproot reads the bits of a TObject wrongly where references point to it")
