@@ -58,6 +58,7 @@ CONTEXTS = {  # number of contexts of each table
 }
 _TABLES = ("pt", "fall", "eta", "phi", "mass", "any_phi")  # of a walk, in the order that walk.c expects
 _WALKS = 8  # that are kept, for the next chunk: collections in turns, and the runs of merged files
+_MANY_CELLS = 1 << 20  # of a walk that takes tens of MB: of such ones the last alone is kept
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,8 @@ class PackedCodec:
         return word_reader(words)
 
     def _walk(self) -> "Walk":
-        return _walk_of(self.priors, self.lattice, self.context).fresh()
+        large = isinstance(self.lattice, Lattice) and sum(self.lattice.sizes) > _MANY_CELLS
+        return (_large_walk_of if large else _walk_of)(self.priors, self.lattice, self.context).fresh()
 
     @property
     def padding_table(self) -> CodingTable:
@@ -387,11 +389,13 @@ class ResolvedWalk(Walk):
         return self.resolved.turn(pt), self.resolved.cells_of_directions(pt, before), ruler
 
 
-@lru_cache(_WALKS)
-def _walk_of(priors: Priors, lattice: Lattice | ResolvedLattice, context: bool) -> Walk:
+def _made_walk(priors: Priors, lattice: Lattice | ResolvedLattice, context: bool) -> Walk:
     """The walk of a codec, with no cells coded."""
     codec = PackedCodec(priors, lattice, context)
     return ResolvedWalk(codec, lattice) if isinstance(lattice, ResolvedLattice) else Walk(codec, lattice)
+
+
+_walk_of, _large_walk_of = lru_cache(_WALKS)(_made_walk), lru_cache(1)(_made_walk)
 
 
 def _coded(

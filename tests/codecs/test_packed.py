@@ -194,3 +194,10 @@ def test_a_codec_says_what_it_is():
     assert codec(context=False).config() == {
         **{"layout": "packed", "steps": list(STEPS), "shifted": [False] * 4, "context": False}
     }
+
+
+def test_of_walks_of_many_cells_one_alone_is_kept():
+    for step in (1e-4, 5e-5, 4e-5, 3e-5):
+        codec(step).encode(cells_of(3, step=step), np.array([3]))
+    assert packed._large_walk_of.cache_info().currsize == 1
+    assert 0 < packed._walk_of.cache_info().currsize <= packed._WALKS
