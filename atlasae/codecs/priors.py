@@ -14,7 +14,7 @@ from safetensors.numpy import load, save
 from atlasae.codecs.entropy import CodingTable, Integers
 
 # Those of all releases, the current ones last, since files of any release must decode.
-MODELS = ("default.safetensors",)
+MODELS = ("default.safetensors", "default_2.safetensors")  # of jets above 20 GeV, and above 5 GeV
 TABLES = ("priors.safetensors",)
 
 
