@@ -71,7 +71,7 @@ class CodingTable(Binned):
 
     def __post_init__(self) -> None:
         """Start from the prior, with no cells coded."""
-        self.counts, self.learned = self.prior, np.zeros_like(self.prior)
+        self.counts, self.learned = self.prior, np.zeros(self.prior.shape, np.int64)
         self._coded: list[Cells | Integers] = []
         self._models: dict[int, Any] = {}
         self._compiled: CompiledTable | None = None
@@ -108,8 +108,7 @@ class CodingTable(Binned):
     def settle(self) -> None:
         """Update the counts with the bins coded since the last call."""
         if self._compiled is not None and self.adapts:
-            self._learn(self._compiled.seen)
-            self._compiled.renew(self.counts)
+            self.counts = self._compiled.learn(self)
         if self._coded:
             seen = np.bincount(np.concatenate(self._coded), minlength=self.learned.size)
             self._learn(seen.reshape(self.learned.shape))
@@ -122,17 +121,19 @@ class CodingTable(Binned):
 
     def _corrected(self) -> Integers:
         """The prior times observed over expected cells; IEEE 754 makes its few float64 operations equal everywhere."""
-        expected = (self.learned.sum(axis=1, keepdims=True) * self._shares).sum(axis=0)
-        faith = FAITH * self._usual + 1
+        expected = (self.learned.sum(axis=1, keepdims=True) * self.shares).sum(axis=0)
+        faith = FAITH * self.usual + 1
         ratio = (self.learned.sum(axis=0) * SHARE + faith) / (expected + faith)
         return np.asarray(np.maximum(1, np.floor(self.prior * ratio)), np.int64)
 
     @cached_property
-    def _shares(self) -> Integers:
+    def shares(self) -> Integers:
+        """The share of each bin in its context (contexts x bins), in units of 1 / SHARE."""
         return np.asarray(self.prior * SHARE // np.maximum(1, self.prior.sum(axis=1, keepdims=True)))
 
     @cached_property
-    def _usual(self) -> Integers:
+    def usual(self) -> Integers:
+        """The share of each bin in all cells of the prior, in the same units."""
         return np.asarray(self.prior.sum(axis=0) * SHARE // max(1, int(self.prior.sum())))
 
 
@@ -269,7 +270,7 @@ class CompiledTable:
 
     def __init__(self, table: CodingTable) -> None:
         contexts, bins = table.prior.shape
-        self.counts, self.edges = table.counts, np.ascontiguousarray(table.edges, np.int64)
+        self.counts, self.edges = np.ascontiguousarray(table.counts), np.ascontiguousarray(table.edges, np.int64)
         self.seen = np.zeros(table.prior.shape, np.int64)
         self.starts = np.empty((contexts, bins + 1), np.uint32)
         self.guesses = np.empty((contexts, GUESSES), np.uint16)
@@ -279,17 +280,18 @@ class CompiledTable:
         cells = np.arange(first, last + 1, 1 << place_bits)
         self.places = (np.searchsorted(table.edges, cells, side="right") - 1).astype(np.int32)
         self.struct = TableStruct(contexts=contexts, bins=bins, place_bits=place_bits)
-        for name in ("edges", "places", "starts", "guesses", "known"):
+        for name in ("edges", "places", "counts", "starts", "guesses", "known"):
             setattr(self.struct, name, address_of(getattr(self, name)))
         self.struct.seen = address_of(self.seen) if table.adapts else None
-        self.renew(table.counts)
 
-    def renew(self, counts: Integers) -> None:
-        """Begin with other counts, and with no cells seen."""
-        self.counts = np.ascontiguousarray(counts)
-        self.struct.counts = address_of(self.counts)
-        self.seen[:] = 0
-        self.known[:] = 0
+    def learn(self, table: CodingTable) -> Integers:
+        """Add the cells seen to those that the table has learned; returns its new counts."""
+        contexts, bins = table.prior.shape
+        self.counts = np.empty((contexts, bins), np.int64)
+        given = (np.ascontiguousarray(array) for array in (table.prior, table.shares, table.usual))
+        sums, ratios = np.empty((2, bins), np.int64), np.empty(bins)
+        call("atlasae_learn", self.struct, *given, table.learned, sums, ratios, self.counts)
+        return self.counts
 
 
 class CompiledWriter:

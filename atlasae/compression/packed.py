@@ -14,7 +14,7 @@ from atlasae.codecs.codec import Encoded, RowCoder, encode_and_compare
 from atlasae.codecs.columns import CodedColumn, ColumnsCodec, fit_columns
 from atlasae.codecs.dither import MASK
 from atlasae.codecs.entropy import Cells
-from atlasae.codecs.lattice import Lattice, ShiftedLattice
+from atlasae.codecs.lattice import CompiledJets, Lattice, ShiftedLattice
 from atlasae.codecs.packed import Columns, PackedCodec
 from atlasae.codecs.priors import Priors, default_priors, packaged_priors
 from atlasae.codecs.resolved import ResolvedLattice, ResolvedSteps, lattice_of
@@ -133,7 +133,10 @@ def _compared(
     codec: PackedCodec, storage: Storage, bounds: dict[str, float], columns: Sequence[Array], key: int
 ) -> Encoded:
     """The cells of the jets of a chunk, and how they decode."""
-    coder = coder_of(codec.lattice, key, np.arange(len(columns[0])))
+    indices = np.arange(len(columns[0]))
+    if compiled := CompiledJets.of(codec.lattice, storage, key, indices, columns):
+        return compiled.encode_and_compare(bounds, columns, steps_apart(storage))
+    coder = coder_of(codec.lattice, key, indices)
     return encode_and_compare(coder, storage, bounds, columns, steps_apart(storage))
 
 
@@ -411,18 +414,32 @@ def unpacked_chunk(codec: PackedCodec, storage: Storage, content: bytes, counts:
 def unpack_chunk(codec: PackedCodec, storage: Storage, content: bytes, counts: Counts) -> list[npt.NDArray[np.generic]]:
     """The four columns of a chunk; the inverse of `pack_chunk`."""
     found, jets = unpacked_chunk(codec, storage, content, counts), int(counts.sum())
-    columns, jets_there = _empty(storage, jets), found.coded
-    for block in blocks(found.cells.shape[1]):
-        rows = jets_there[block]
-        coder = coder_of(codec.lattice, sum(found.key), rows)
-        restored = storage.to_columns(storage.from_rows(coder.decode(found.cells[:, block].T)))
-        for column, values in zip(columns, restored, strict=True):
-            column[rows] = values
+    columns = _decoded(codec.lattice, storage, found, jets)
     for column, values in zip(columns, found.originals, strict=True):
         column[found.where] = values
     all_codes = np.zeros(jets, np.int32)
     all_codes[found.there] = found.codes
     codec.padding.fill(columns, all_codes)
+    return columns
+
+
+def _decoded(
+    lattice: Lattice | ResolvedLattice, storage: Storage, found: UnpackedChunk, jets: int
+) -> list[npt.NDArray[np.generic]]:
+    """The four columns of a chunk of so many jets, in which those that have cells are decoded."""
+    key, rows = sum(found.key), found.coded
+    compiled = CompiledJets.of(lattice, storage, key, rows)
+    if compiled and len(rows) == jets:
+        return compiled.decode(found.cells)
+    columns = _empty(storage, jets)
+    for block in [slice(0, len(rows))] if compiled else blocks(len(rows)):
+        if compiled:
+            restored = compiled.decode(found.cells)
+        else:
+            coder = coder_of(lattice, key, rows[block])
+            restored = storage.to_columns(storage.from_rows(coder.decode(found.cells[:, block].T)))
+        for column, values in zip(columns, restored, strict=True):
+            column[rows[block]] = values
     return columns
 
 

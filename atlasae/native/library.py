@@ -21,6 +21,7 @@ INVALID = {  # why it returns any other number
     "atlasae_walk": "jets outside the grid",
     "atlasae_words": "words that grow",
 }
+_WIDE = ("atlasae_push", "atlasae_words")  # return int64, others int
 _HEAP = {-3: 12_000_000, -1: 20_000_000}  # M_MMAP_THRESHOLD and M_TRIM_THRESHOLD of malloc.h, in bytes
 
 
@@ -53,6 +54,23 @@ class GridStruct(ctypes.Structure):
     )
 
 
+class JetsStruct(ctypes.Structure):
+    """The grid of some jets, their columns and their cells, as cells.c has them."""
+
+    _fields_ = (
+        *((name, ctypes.c_double * 4) for name in ("low", "steps")),
+        *((name, ctypes.c_int64 * 4) for name in ("sizes", "shifted")),
+        ("first_heavy", ctypes.c_int64),
+        *((name, ctypes.c_double) for name in ("floor", "largest_eta", "largest_phi", "unit")),
+        *(("key", ctypes.c_int64), ("indices", ctypes.c_void_p)),
+        *((name, ctypes.c_void_p * 4) for name in ("stored", "restored")),
+        *(("itemsizes", ctypes.c_int64 * 4), ("cells", ctypes.c_void_p * 4)),
+        *((name, ctypes.c_void_p) for name in ("of_pt", "of_mass", "mu")),
+        *((name, ctypes.c_double * 4) for name in ("kept", "largest")),
+        ("exact", ctypes.c_void_p),
+    )
+
+
 def sources_digest() -> str:
     """The SHA-256 of the sources, as scripts/compile.py makes it."""
     return sha256(b"".join(path.read_bytes() for path in sorted(HERE.glob("*.[ch]")))).hexdigest()
@@ -80,7 +98,7 @@ def call(name: str, *arguments: Any) -> int:
     Raises ValueError for invalid data, MemoryError.
     """
     function = getattr(library(), name)
-    function.restype = ctypes.c_int if name in ("atlasae_code", "atlasae_walk") else ctypes.c_int64
+    function.restype = ctypes.c_int64 if name in _WIDE else ctypes.c_int
     found = int(function(*map(_as_c, arguments)))
     if found == NO_MEMORY:
         raise MemoryError(f"{name}: no memory")
