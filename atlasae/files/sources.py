@@ -20,6 +20,7 @@ from typing import Any, Self
 
 import cramjam
 import numpy as np
+import numpy.typing as npt
 import uproot
 
 from atlasae.errors import UnreachableError
@@ -206,6 +207,65 @@ def unpack_blocks(data: bytes, size: int) -> bytes:
         raise ValueError(f"{len(data)} bytes of compressed blocks do not hold {size} bytes")
     chunk = uproot.source.chunk.Chunk.wrap(_NO_FILE, np.frombuffer(data, np.uint8))
     return bytes(_unpack_blocks(chunk, uproot.source.cursor.Cursor(0), {}, len(data), size).raw_data)
+
+
+_KEY = struct.Struct(">ihiIh")  # in front of a basket: bytes, version, bytes unpacked, date, bytes of the key
+_FACTS = struct.Struct(">iib")  # at the end of its key: entries, end of the data, a flag
+
+
+def read_numbers(
+    branch: Any, start: int, stop: int, content: Any, listed: bool
+) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64] | None] | None:
+    """The numbers (`uproot.AsDtype`) of entries [start, stop) of a branch, and the ends of its lists, from 0.
+
+    A tenth of the time of uproot's, which makes an object of every basket; unpacking is the rest. None for baskets that
+    are not in a local file of atlasae or not as most are: uproot reads them, or tells what is wrong with them.
+    """
+    firsts, source = np.asarray(branch.entry_offsets), branch.file.source
+    places = range(int(np.searchsorted(firsts, start, "right")) - 1, int(np.searchsorted(firsts, stop, "left")))
+    if not isinstance(source, LocalSource) or not 0 <= start < stop <= firsts[-1] or (np.diff(firsts) < 1).any():
+        return None
+    if len(branch.embedded_baskets) or places.stop > len(branch.member("fBasketBytes")):
+        return None
+    parts, sizes = [], list[npt.NDArray[np.int64]]()
+    for place in places:
+        entries, begin = int(firsts[place + 1] - firsts[place]), int(branch.member("fBasketSeek")[place])
+        record = source.chunk(begin, begin + int(branch.member("fBasketBytes")[place])).raw_data
+        if (found := _basket(bytes(record), entries, content.from_dtype, listed)) is None:
+            return None
+        values, ends = found
+        here, there = max(start - int(firsts[place]), 0), min(stop - int(firsts[place]), entries)
+        parts.append(values[ends[here] : ends[there]])
+        sizes.append(np.diff(ends[here : there + 1]))
+    values = np.concatenate(parts).astype(content.to_dtype)
+    return values, np.concatenate([[0], *sizes]).cumsum() if listed else None
+
+
+def _basket(
+    record: bytes, entries: int, dtype: np.dtype[Any], listed: bool
+) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64]] | None:
+    """The numbers in a basket of so many entries, and where each entry begins, and the end; None for other baskets."""
+    if len(record) < _KEY.size:
+        return None
+    size, _, unpacked, _, key = _KEY.unpack_from(record)
+    if size != len(record) or not _KEY.size + _FACTS.size <= key <= size:
+        return None
+    told, end, _ = _FACTS.unpack_from(record, key - _FACTS.size)
+    end -= key
+    data = record[key:] if size - key == unpacked else unpack_blocks(record[key:], unpacked)
+    if told != entries or not 0 <= end <= unpacked or end % dtype.itemsize:
+        return None
+    values = np.frombuffer(data, dtype, end // dtype.itemsize)
+    if not listed:
+        return (values, np.arange(entries + 1)) if len(values) == entries else None
+    if entries < 1 or unpacked < end + 4 * (entries + 1):
+        return None
+    starts = np.frombuffer(data, ">i4", entries, end + 4).astype(np.int64) - key
+    ends = np.append(starts, end)
+    lengths = np.diff(ends)
+    if starts[0] or lengths.min() < 0 or (lengths % dtype.itemsize).any():
+        return None
+    return values, ends // dtype.itemsize
 
 
 REQUESTS = 4  # parallel requests per remote file

@@ -26,6 +26,7 @@ from atlasae.files.leaves import (
     is_of_numbers,
     is_stored_narrower,
     mend_leaves,
+    plain_numbers,
     structure_of,
     truncation_of,
 )  # fmt: skip
@@ -48,6 +49,7 @@ from atlasae.files.sources import (
     kept_beside,
     lost_in,
     own_classes,
+    read_numbers,
 )
 from atlasae.files.writing import _DEFAULT_COMPRESSION, UNNAMED, Target, can_name, compression_of
 from atlasae.report import line_of, short
@@ -620,7 +622,16 @@ def _read(found: Any, part: _Part | None, start: int, stop: int) -> ak.Array:
     if isinstance(found, Leaf):
         return found.read(start, stop)
     read_as = interpretation_of_member(part.structure, part.number) if part else interpretation_of(found)
+    plain, listed = plain_numbers(read_as)
+    if plain and (read := read_numbers(found, start, stop, plain, listed)):
+        values, ends = read
+        return _lists(values, ends) if ends is not None else ak.Array(values)
     return found.array(read_as, start, stop, array_cache=None)
+
+
+def _lists(values: npt.NDArray[Any], ends: npt.NDArray[np.int64]) -> ak.Array:
+    """Lists of numbers; `ends` begins with 0."""
+    return ak.Array(ak.contents.ListOffsetArray(ak.index.Index64(ends), ak.contents.NumpyArray(values)))
 
 
 def _as_written(thing: Any) -> Any:
