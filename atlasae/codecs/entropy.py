@@ -28,6 +28,7 @@ GUESSES = 1 << 8  # by the leading bits of a quantile: the bin at which the comp
 PLACE_BITS = 12  # by the leading bits of a cell: the bin at which the compiled writer begins to search
 MOST_STEPS = 3  # steps of a cell: its bin, and its place in it as one digit or two
 WORD_BITS = 32
+PRECISION = 24  # bits of a probability
 
 
 class Binned:
@@ -71,10 +72,18 @@ class CodingTable(Binned):
 
     def __post_init__(self) -> None:
         """Start from the prior, with no cells coded."""
-        self.counts, self.learned = self.prior, np.zeros(self.prior.shape, np.int64)
+        self._counts: Integers | None = self.prior
+        self.learned = np.zeros(self.prior.shape, np.int64)
         self._coded: list[Cells | Integers] = []
         self._models: dict[int, Any] = {}
         self._compiled: CompiledTable | None = None
+
+    @property
+    def counts(self) -> Integers:
+        """The counts of the bins in every context."""
+        if self._counts is None:
+            self._counts = SEEN * self.learned + self._corrected()
+        return self._counts
 
     @property
     def compiled(self) -> "CompiledTable":
@@ -108,23 +117,29 @@ class CodingTable(Binned):
     def settle(self) -> None:
         """Update the counts with the bins coded since the last call."""
         if self._compiled is not None and self.adapts:
-            self.counts = self._compiled.learn(self)
+            self._compiled.learn()
+            self._counts = None
         if self._coded:
             seen = np.bincount(np.concatenate(self._coded), minlength=self.learned.size)
-            self._learn(seen.reshape(self.learned.shape))
+            self.learned += seen.reshape(self.learned.shape)
+            self._counts = self._compiled = None
             self._coded.clear()
             self._models.clear()
 
-    def _learn(self, seen: Integers) -> None:
-        self.learned += seen
-        self.counts = SEEN * self.learned + self._corrected()
-
     def _corrected(self) -> Integers:
         """The prior times observed over expected cells; IEEE 754 makes its few float64 operations equal everywhere."""
-        expected = (self.learned.sum(axis=1, keepdims=True) * self.shares).sum(axis=0)
-        faith = FAITH * self.usual + 1
-        ratio = (self.learned.sum(axis=0) * SHARE + faith) / (expected + faith)
+        ratio = self.ratios(self.learned.sum(axis=0), self.expected)
         return np.asarray(np.maximum(1, np.floor(self.prior * ratio)), np.int64)
+
+    def ratios(self, observed: Integers, expected: Integers) -> npt.NDArray[np.float64]:
+        """The ratio of observed to expected cells, which are in units of 1 / SHARE, of each bin."""
+        faith = FAITH * self.usual + 1
+        return np.asarray((observed * SHARE + faith) / (expected + faith))
+
+    @property
+    def expected(self) -> Integers:
+        """The cells of each bin that the prior expects where so many were coded, in units of 1 / SHARE."""
+        return np.asarray((self.learned.sum(axis=1, keepdims=True) * self.shares).sum(axis=0))
 
     @cached_property
     def shares(self) -> Integers:
@@ -270,28 +285,47 @@ class CompiledTable:
 
     def __init__(self, table: CodingTable) -> None:
         contexts, bins = table.prior.shape
-        self.counts, self.edges = np.ascontiguousarray(table.counts), np.ascontiguousarray(table.edges, np.int64)
-        self.seen = np.zeros(table.prior.shape, np.int64)
-        self.starts = np.empty((contexts, bins + 1), np.uint32)
-        self.guesses = np.empty((contexts, GUESSES), np.uint16)
-        self.known = np.zeros(contexts, np.uint8)
-        first, last = int(table.edges[0]), int(table.edges[-1]) - 1
-        place_bits = max(0, (last - first).bit_length() - PLACE_BITS)
-        cells = np.arange(first, last + 1, 1 << place_bits)
-        self.places = (np.searchsorted(table.edges, cells, side="right") - 1).astype(np.int32)
-        self.struct = TableStruct(contexts=contexts, bins=bins, place_bits=place_bits)
-        for name in ("edges", "places", "counts", "starts", "guesses", "known"):
-            setattr(self.struct, name, address_of(getattr(self, name)))
-        self.struct.seen = address_of(self.seen) if table.adapts else None
+        self.struct = TableStruct(contexts=contexts, bins=bins, narrowest=table.narrowest, widest=table.widest)
+        widths = np.minimum(table.widths, LARGEST_UNIFORM)
+        shares = (1 << PRECISION) // np.maximum(widths, 1).astype(np.int64)
+        self._point(
+            edges=np.asarray(table.edges, np.int64),
+            firsts=table.first,
+            widths=widths.astype(np.uint32),
+            shares=shares.astype(np.uint32),
+            reciprocals=((1 << WORD_BITS) // shares).astype(np.uint32),
+            places=self._places(table),
+            prior=table.prior,
+            starts=np.empty((contexts, bins + 1), np.uint32),
+            guesses=np.empty((contexts, GUESSES), np.uint16),
+            known=np.zeros(contexts, np.uint8),
+        )
+        if table.adapts:
+            self._point(**self._learning(table))
 
-    def learn(self, table: CodingTable) -> Integers:
-        """Add the cells seen to those that the table has learned; returns its new counts."""
-        contexts, bins = table.prior.shape
-        self.counts = np.empty((contexts, bins), np.int64)
-        given = (np.ascontiguousarray(array) for array in (table.prior, table.shares, table.usual))
-        sums, ratios = np.empty((2, bins), np.int64), np.empty(bins)
-        call("atlasae_learn", self.struct, *given, table.learned, sums, ratios, self.counts)
-        return self.counts
+    def _places(self, table: CodingTable) -> Cells:
+        first, last = int(table.edges[0]), int(table.edges[-1]) - 1
+        self.struct.place_bits = max(0, (last - first).bit_length() - PLACE_BITS)
+        cells = np.arange(first, last + 1, 1 << self.struct.place_bits)
+        return (np.searchsorted(table.edges, cells, side="right") - 1).astype(np.int32)
+
+    def _learning(self, table: CodingTable) -> dict[str, npt.NDArray[Any]]:
+        """What learning needs; `learned` is the table's own."""
+        observed, expected = table.learned.sum(axis=0), table.expected
+        ratios = table.ratios(observed, expected) if observed.any() else np.zeros(len(observed))
+        found = {"parts": table.shares, "usual": table.usual, "learned": table.learned, "seen": np.zeros_like(table.learned)}
+        return found | {"all": observed, "expected": expected, "ratios": ratios}
+
+    def _point(self, **arrays: npt.NDArray[Any]) -> None:
+        """Point to arrays, and keep them alive."""
+        for name, array in arrays.items():
+            kept = np.ascontiguousarray(array)
+            setattr(self, name, kept)
+            setattr(self.struct, name, address_of(kept))
+
+    def learn(self) -> None:
+        """Add the cells seen to those that the table has learned."""
+        call("atlasae_learn", self.struct)
 
 
 class CompiledWriter:

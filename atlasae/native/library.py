@@ -29,8 +29,10 @@ class TableStruct(ctypes.Structure):
     """The probabilities of bins of cells by context, as coder.h has them."""
 
     _fields_ = (
-        *((name, ctypes.c_int64) for name in ("contexts", "bins", "place_bits")),
-        *((name, ctypes.c_void_p) for name in ("edges", "places", "counts", "seen", "starts", "guesses", "known")),
+        *((name, ctypes.c_int64) for name in ("contexts", "bins", "place_bits", "narrowest", "widest")),
+        *((name, ctypes.c_void_p) for name in ("edges", "firsts", "widths", "shares", "reciprocals", "places")),
+        *((name, ctypes.c_void_p) for name in ("prior", "parts", "usual", "learned", "all", "expected", "ratios")),
+        *((name, ctypes.c_void_p) for name in ("seen", "starts", "guesses", "known")),
     )
 
 
