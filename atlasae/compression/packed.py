@@ -365,17 +365,19 @@ def _packed(
         planes = _planes(where.astype(WORD)) + b"".join(_planes(column[exact]) for column in columns)
         kept = lzma.compress(planes, format=lzma.FORMAT_RAW, filters=_EXACT)
         kept += b"\0" * (-len(kept) % WORD.itemsize)  # `baskets` expects a multiple of 4 bytes
-    there, counts = ~exact, counts_of(~exact, counts)
-    words = codec.encode(cells, counts, None if codes is None else codes[there])
+    if exact.any():
+        counts, codes = counts_of(~exact, counts), None if codes is None else codes[~exact]
+    words = codec.encode(cells, counts, codes)
     head = [int(exact.sum()), len(kept), *([key] if any(codec.lattice.shifted) else [])]
     return np.array(head, WORD).tobytes() + kept + words.astype(WORD).tobytes()
 
 
 def _kept_cells(cells: Columns, kept: Bools) -> Columns:
     """The cells of the jets that are kept, moved to the front of their rows: a copy would take as much memory."""
-    for row in cells:
-        row[: int(kept.sum())] = row[kept]
-    return cells[:, : int(kept.sum())]
+    n = int(kept.sum())
+    for row in cells if n < len(kept) else ():
+        row[:n] = row[kept]
+    return cells[:, :n]
 
 
 @dataclass(frozen=True)
@@ -407,7 +409,7 @@ def unpacked_chunk(codec: PackedCodec, storage: Storage, content: bytes, counts:
     exact = np.zeros(jets, bool)
     exact[where] = True
     words = np.frombuffer(content[begin + size :], WORD).astype(np.uint32)
-    cells, codes = codec.decode_padded(words, counts_of(~exact, counts))
+    cells, codes = codec.decode_padded(words, counts_of(~exact, counts) if number else counts)
     return UnpackedChunk(cells, where, originals, np.flatnonzero(~exact), codes, key)
 
 

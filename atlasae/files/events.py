@@ -290,12 +290,37 @@ def flatten(array: ak.Array) -> tuple[Array, Counts]:
     """Split an array into its flat values and the number of values in each event."""
     if array.ndim == 1:
         return ak.to_numpy(array), np.ones(len(array), np.int64)
+    layout = array.layout
+    if _is_of_lists(layout):  # as most are: the same in a hundredth of the time
+        ends = np.asarray(layout.offsets.data)
+        return np.asarray(layout.content.data[ends[0] : ends[-1]]), np.diff(ends).astype(np.int64)
     return ak.to_numpy(ak.flatten(array)), ak.to_numpy(ak.num(array)).astype(np.int64)
 
 
+def _is_of_lists(layout: Any) -> bool:
+    """Whether an array is of lists of numbers, one after the other in memory."""
+    lists = isinstance(layout, ak.contents.ListOffsetArray) and isinstance(layout.content, ak.contents.NumpyArray)
+    return lists and layout.content.data.ndim == 1 and layout.parameter("__array__") is None
+
+
 def unflatten(values: Array, counts: Counts, jagged: bool) -> ak.Array:
-    """Put flat values back into events; the inverse of `flatten`."""
-    return ak.unflatten(values, counts) if jagged else ak.Array(values)
+    """Put flat values back into events; the inverse of `flatten`. Raises ValueError for other counts than of these."""
+    return lists_of(values, np.concatenate([[0], np.cumsum(counts)])) if jagged else ak.Array(values)
+
+
+def lists_of(values: Array, ends: Counts) -> ak.Array:
+    """Lists of values, with the ends of the lists behind a 0; raises ValueError for ends that are none."""
+    if ends[-1] != len(values) or (np.diff(ends) < 0).any():
+        raise ValueError(f"{len(values)} values in lists that end at {ends[-1]}")
+    return ak.Array(ak.contents.ListOffsetArray(ak.index.Index64(ends), ak.contents.NumpyArray(values)))
+
+
+def join(arrays: Sequence[ak.Array]) -> ak.Array:
+    """The events of several arrays of one type, one after the other."""
+    if not all(_is_of_lists(array.layout) for array in arrays):
+        return ak.concatenate(arrays)
+    values, counts = zip(*map(flatten, arrays), strict=True)
+    return unflatten(np.concatenate(values), np.concatenate(counts), jagged=True)
 
 
 def index_in_event(counts: Counts) -> npt.NDArray[np.int32]:
@@ -313,8 +338,8 @@ def counts_of(selected: npt.NDArray[np.bool_], counts: Counts) -> Counts:
 
 def miscounted(events: Mapping[str, ak.Array], counters: Mapping[str, str]) -> list[str]:
     """The branches whose counters (`counters` maps branch to counter) differ from their numbers of values."""
-    pairs = ((name, events[counter], ak.num(events[name])) for name, counter in counters.items())
-    return [name for name, counter, counts in pairs if not np.array_equal(ak.to_numpy(counter), ak.to_numpy(counts))]
+    pairs = ((name, events[counter], flatten(events[name])[1]) for name, counter in counters.items())
+    return [name for name, counter, counts in pairs if not np.array_equal(ak.to_numpy(counter), counts)]
 
 
 def dtype_of(array: ak.Array) -> str:

@@ -213,14 +213,20 @@ _KEY = struct.Struct(">ihiIh")  # in front of a basket: bytes, version, bytes un
 _FACTS = struct.Struct(">iib")  # at the end of its key: entries, end of the data, a flag
 
 
+Baskets = dict[int, tuple[npt.NDArray[Any], npt.NDArray[np.int64]]]  # numbers and ends of entries, by position
+_MOST_KEPT = 20_000_000  # bytes of baskets
+
+
 def read_numbers(
-    branch: Any, start: int, stop: int, content: Any, listed: bool
+    branch: Any, start: int, stop: int, content: Any, listed: bool, known: Baskets | None = None, keep: bool = False
 ) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64] | None] | None:
     """The numbers (`uproot.AsDtype`) of entries [start, stop) of a branch, and the ends of its lists, from 0.
 
     A tenth of the time of uproot's, which makes an object of every basket; unpacking is the rest. None for baskets that
-    are not in a local file of atlasae or not as most are: uproot reads them, or tells what is wrong with them.
+    are not in a local file of atlasae or not as most are: uproot reads them, or tells what is wrong with them. Those
+    that are `known` are not unpacked again; with `keep`, they are kept there for the next time.
     """
+    known = {} if known is None else known
     firsts, source = np.asarray(branch.entry_offsets), branch.file.source
     places = range(int(np.searchsorted(firsts, start, "right")) - 1, int(np.searchsorted(firsts, stop, "left")))
     if not isinstance(source, LocalSource) or not 0 <= start < stop <= firsts[-1] or (np.diff(firsts) < 1).any():
@@ -230,9 +236,13 @@ def read_numbers(
     parts, sizes = [], list[npt.NDArray[np.int64]]()
     for place in places:
         entries, begin = int(firsts[place + 1] - firsts[place]), int(branch.member("fBasketSeek")[place])
-        record = source.chunk(begin, begin + int(branch.member("fBasketBytes")[place])).raw_data
-        if (found := _basket(bytes(record), entries, content.from_dtype, listed)) is None:
+        if (found := known.pop(begin, None)) is None:
+            record = source.chunk(begin, begin + int(branch.member("fBasketBytes")[place])).raw_data
+            found = _basket(bytes(record), entries, content.from_dtype, listed)
+        if found is None:
             return None
+        if keep and sum(one.nbytes + two.nbytes for one, two in known.values()) < _MOST_KEPT:
+            known[begin] = found
         values, ends = found
         here, there = max(start - int(firsts[place]), 0), min(stop - int(firsts[place]), entries)
         parts.append(values[ends[here] : ends[there]])

@@ -18,6 +18,7 @@ from atlasae.errors import DamagedFileError, UserError
 from atlasae.files.branches import Branch, Unwritable
 from atlasae.files.checksums import checksum_bytes
 from atlasae.files.damage import damage, has_traces, is_of_bytes, is_root
+from atlasae.files.events import join, lists_of
 from atlasae.files.leaves import (
     Structure,
     Truncation,
@@ -42,6 +43,7 @@ from atlasae.files.rntuple import (
     tell_fields,
 )
 from atlasae.files.sources import (
+    Baskets,
     LocalSource,
     RemoteSource,
     functions_in,
@@ -75,6 +77,7 @@ class Tree:
         self.whole = frozenset(whole)  # branches whose structures are not taken apart
         self._source = source
         self._unpacked: dict[str, _Unpacked] = {}
+        self._baskets: Baskets = {}
 
     def nesting(self) -> "Tree":
         """The same tree with `nested`, if it is an RNTuple."""
@@ -120,16 +123,16 @@ class Tree:
         known = self._unpacked.get(name)
         if known and known.start <= start < known.stop:
             here = known.array[start - known.start : min(stop, known.stop) - known.start]
-            return here if stop <= known.stop else ak.concatenate([here, self._joined(name, known.stop, stop)])
+            return here if stop <= known.stop else join([here, self._joined(name, known.stop, stop)])
         field, part = self._field(name), self._parts.get(name)
         last = None if part else self._last_basket(field, start, stop)
         if last is None:
-            return _read(field, part, start, stop)
+            return _read(field, part, start, stop, self._baskets)
         begin, end = last
-        whole = _read(field, part, begin, end)
+        whole = _read(field, part, begin, end, self._baskets, keep=True)
         self._keep(name, _Unpacked(begin, end, whole))
         inside = whole[max(start, begin) - begin : stop - begin]
-        return inside if begin <= start else ak.concatenate([self._joined(name, start, begin), inside])
+        return inside if begin <= start else join([self._joined(name, start, begin), inside])
 
     def _last_basket(self, field: Any, start: int, stop: int) -> tuple[int, int] | None:
         """The entries of the basket or cluster that reaches beyond a range, if it is large beside the range."""
@@ -618,20 +621,18 @@ class _Unpacked:
     array: ak.Array
 
 
-def _read(found: Any, part: _Part | None, start: int, stop: int) -> ak.Array:
+def _read(
+    found: Any, part: _Part | None, start: int, stop: int, known: Baskets | None = None, keep: bool = False
+) -> ak.Array:
+    """The entries [start, stop) of a branch or field; baskets that are `known` are not unpacked again."""
     if isinstance(found, Leaf):
         return found.read(start, stop)
     read_as = interpretation_of_member(part.structure, part.number) if part else interpretation_of(found)
     plain, listed = plain_numbers(read_as)
-    if plain and (read := read_numbers(found, start, stop, plain, listed)):
+    if plain and (read := read_numbers(found, start, stop, plain, listed, known, keep)):
         values, ends = read
-        return _lists(values, ends) if ends is not None else ak.Array(values)
+        return ak.Array(values) if ends is None else lists_of(values, ends)
     return found.array(read_as, start, stop, array_cache=None)
-
-
-def _lists(values: npt.NDArray[Any], ends: npt.NDArray[np.int64]) -> ak.Array:
-    """Lists of numbers; `ends` begins with 0."""
-    return ak.Array(ak.contents.ListOffsetArray(ak.index.Index64(ends), ak.contents.NumpyArray(values)))
 
 
 def _as_written(thing: Any) -> Any:
