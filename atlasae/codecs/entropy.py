@@ -351,16 +351,16 @@ class CompiledWriter:
 
     def words(self) -> Words:
         """The words of all steps, for a reader."""
-        state, parts = np.zeros(1, np.uint64), []
+        state, room, end = np.zeros(1, np.uint64), np.empty(sum(map(len, self.steps)) + 2, np.uint32), 0
         while self.steps:
             steps = self.steps.pop()
-            words = np.empty(len(steps), np.uint32)
-            parts.append(words[: call("atlasae_push", state, steps, len(steps), words)].copy())
+            end += call("atlasae_push", state, steps, len(steps), room[end:])
         rest = int(state[0])
         while rest:
-            parts.append(np.array([rest & ((1 << WORD_BITS) - 1)], np.uint32))
+            room[end] = rest & ((1 << WORD_BITS) - 1)
             rest >>= WORD_BITS
-        return np.concatenate([np.empty(0, np.uint32), *parts])
+            end += 1
+        return room[:end]
 
 
 class CompiledReader:

@@ -268,7 +268,8 @@ def as_rounded(collection: Collection, precision: Precision, columns: Sequence[A
     if storage.layout.names != storage.variables.names or precision.unbounded:
         return collection
     jets = storage.is_jet(columns)
-    stored = {v: column[jets] for v, column in zip(collection.variables, columns, strict=True)}
+    kept = columns if jets.all() else [column[jets] for column in columns]
+    stored = dict(zip(collection.variables, kept, strict=True))
     stored = {v: column for v, column in stored.items() if v not in precision.resolutions}
     found = find_roundings(stored, storage.scale, bounds, precision.full) | (collection.roundings or {})
     return replace(collection, roundings=found or None)

@@ -29,7 +29,7 @@ from atlasae.compression.collection import (
 from atlasae.compression.format import CompressedCollection, Run
 from atlasae.compression.plan import Options, Plan
 from atlasae.errors import DamagedFileError, UserError
-from atlasae.files.checksums import checksum_bytes
+from atlasae.files.checksums import bytes_of, checksum_bytes
 from atlasae.files.damage import FACTS, damage
 from atlasae.files.events import Array, Counts, counts_of, unflatten
 from atlasae.files.remote import local
@@ -325,7 +325,7 @@ def packed_codec_of(config: Config, priors: Priors) -> PackedCodec:
 
 def chunk_key(columns: Sequence[Array]) -> int:
     """The key of the shifted cells of a chunk: any number that other chunks rarely have, here a checksum of pt."""
-    return checksum_bytes(np.ascontiguousarray(columns[0]).tobytes()) & MASK
+    return checksum_bytes(bytes_of(columns[0])) & MASK
 
 
 def coder_of(lattice: Lattice | ResolvedLattice, key: int, indices: npt.NDArray[np.int64]) -> RowCoder:
@@ -369,7 +369,7 @@ def _packed(
         counts, codes = counts_of(~exact, counts), None if codes is None else codes[~exact]
     words = codec.encode(cells, counts, codes)
     head = [int(exact.sum()), len(kept), *([key] if any(codec.lattice.shifted) else [])]
-    return np.array(head, WORD).tobytes() + kept + words.astype(WORD).tobytes()
+    return b"".join([bytes_of(np.array(head, WORD)), kept, bytes_of(words.astype(WORD, copy=False))])
 
 
 def _kept_cells(cells: Columns, kept: Bools) -> Columns:
@@ -408,7 +408,7 @@ def unpacked_chunk(codec: PackedCodec, storage: Storage, content: bytes, counts:
     where, originals = _kept(content[begin : begin + size], number, jets, storage)
     exact = np.zeros(jets, bool)
     exact[where] = True
-    words = np.frombuffer(content[begin + size :], WORD).astype(np.uint32)
+    words = np.frombuffer(content[begin + size :], WORD).astype(np.uint32, copy=False)
     cells, codes = codec.decode_padded(words, counts_of(~exact, counts) if number else counts)
     return UnpackedChunk(cells, where, originals, np.flatnonzero(~exact), codes, key)
 

@@ -10,12 +10,17 @@ import xxhash
 from atlasae.files.events import Array, is_nested
 
 
-def checksum_bytes(*parts: bytes) -> int:
+def checksum_bytes(*parts: bytes | memoryview) -> int:
     """The XXH3 hash (64 bits) of some bytes, one after the other."""
     digest = xxhash.xxh3_64()
     for part in parts:
         digest.update(part)
     return digest.intdigest()
+
+
+def bytes_of(array: Array) -> bytes | memoryview:
+    """The bytes of an array, without a copy if they lie one after the other."""
+    return np.ascontiguousarray(array).data.cast("B") if array.size and array.ndim else array.tobytes()
 
 
 class RunningChecksum:
@@ -27,7 +32,7 @@ class RunningChecksum:
     def add(self, columns: Iterable[Array]) -> None:
         """Add the values of the next block, column by column."""
         for column in columns:
-            self._digest.update(np.ascontiguousarray(column).data.cast("B") if len(column) else b"")
+            self._digest.update(bytes_of(column))
 
     @property
     def value(self) -> int:
@@ -49,7 +54,7 @@ def checksum(array: ak.Array) -> int:
     return checksum_bytes(*_parts(ak.without_parameters(array)))  # a string is a list of bytes
 
 
-def _parts(array: ak.Array) -> Iterator[bytes]:
+def _parts(array: ak.Array) -> Iterator[bytes | memoryview]:
     """The bytes of an array, level by level: which values are missing, the lengths of lists, the values."""
     layout = array.layout
     if layout.is_option:
@@ -60,9 +65,9 @@ def _parts(array: ak.Array) -> Iterator[bytes]:
         for name in layout.fields:
             yield from _parts(array[name])
     elif layout.is_list and not layout.is_regular:
-        yield ak.to_numpy(ak.num(array)).astype("<i8").tobytes()
+        yield bytes_of(ak.to_numpy(ak.num(array)).astype("<i8"))
         yield from _parts(ak.flatten(array))
     elif layout.is_regular and is_nested(array):
         yield from _parts(ak.flatten(array))
     else:
-        yield np.ascontiguousarray(ak.to_numpy(array)).tobytes()
+        yield bytes_of(ak.to_numpy(array))

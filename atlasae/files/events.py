@@ -310,7 +310,7 @@ def unflatten(values: Array, counts: Counts, jagged: bool) -> ak.Array:
 
 def lists_of(values: Array, ends: Counts) -> ak.Array:
     """Lists of values, with the ends of the lists behind a 0; raises ValueError for ends that are none."""
-    if ends[-1] != len(values) or (np.diff(ends) < 0).any():
+    if ends[-1] != len(values) or (ends[1:] < ends[:-1]).any():
         raise ValueError(f"{len(values)} values in lists that end at {ends[-1]}")
     return ak.Array(ak.contents.ListOffsetArray(ak.index.Index64(ends), ak.contents.NumpyArray(values)))
 

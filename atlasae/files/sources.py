@@ -92,6 +92,10 @@ class LocalSource(OwnSource):
             notifications.put(chunk)
         return chunks
 
+    def read(self, start: int, size: int) -> bytes:
+        """So many bytes, or those that there are."""
+        return self._read(start, start + size)
+
     def _read(self, start: int, stop: int) -> bytes:
         """The bytes [start, stop), clipped to the size of the file."""
         position, stop = max(0, int(start)), min(int(stop), self._num_bytes)
@@ -214,41 +218,47 @@ _FACTS = struct.Struct(">iib")  # at the end of its key: entries, end of the dat
 
 
 Baskets = dict[int, tuple[npt.NDArray[Any], npt.NDArray[np.int64]]]  # numbers and ends of entries, by position
-_MOST_KEPT = 20_000_000  # bytes of baskets
+_MOST_KEPT = 100_000_000  # bytes of baskets
+_LARGE = 4  # a basket is kept where a range of entries is less than so many times as long
+_SPARE = 1.1  # room beside what a range is expected to need
 
 
 def read_numbers(
-    branch: Any, start: int, stop: int, content: Any, listed: bool, known: Baskets | None = None, keep: bool = False
-) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64] | None] | None:
-    """The numbers (`uproot.AsDtype`) of entries [start, stop) of a branch, and the ends of its lists, from 0.
+    branch: Any, start: int, stop: int, content: Any, listed: bool, known: Baskets
+) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64]] | None:
+    """The numbers (`uproot.AsDtype`) of entries [start, stop) of a branch, and the ends of its lists behind a 0.
 
     A tenth of the time of uproot's, which makes an object of every basket; unpacking is the rest. None for baskets that
-    are not in a local file of atlasae or not as most are: uproot reads them, or tells what is wrong with them. Those
-    that are `known` are not unpacked again; with `keep`, they are kept there for the next time.
+    are not in a local file of atlasae or not as most are: uproot reads them, or tells what is wrong with them. A basket
+    that reaches beyond the range and is large beside it is `known` the next time, and not unpacked again.
     """
-    known = {} if known is None else known
     firsts, source = np.asarray(branch.entry_offsets), branch.file.source
     places = range(int(np.searchsorted(firsts, start, "right")) - 1, int(np.searchsorted(firsts, stop, "left")))
     if not isinstance(source, LocalSource) or not 0 <= start < stop <= firsts[-1] or (np.diff(firsts) < 1).any():
         return None
     if len(branch.embedded_baskets) or places.stop > len(branch.member("fBasketBytes")):
         return None
-    parts, sizes = [], list[npt.NDArray[np.int64]]()
+    room, ends = np.empty(0, content.to_dtype), np.zeros(stop - start + 1, np.int64)
     for place in places:
-        entries, begin = int(firsts[place + 1] - firsts[place]), int(branch.member("fBasketSeek")[place])
-        if (found := known.pop(begin, None)) is None:
-            record = source.chunk(begin, begin + int(branch.member("fBasketBytes")[place])).raw_data
-            found = _basket(bytes(record), entries, content.from_dtype, listed)
+        first, begin = int(firsts[place]), int(branch.member("fBasketSeek")[place])
+        entries, size = int(firsts[place + 1]) - first, int(branch.member("fBasketBytes")[place])
+        found = known.pop(begin, None) or _basket(source.read(begin, size), entries, content.from_dtype, listed)
         if found is None:
             return None
-        if keep and sum(one.nbytes + two.nbytes for one, two in known.values()) < _MOST_KEPT:
+        values, inside = found
+        if not start <= first <= first + entries <= stop and entries > (stop - start) / _LARGE:
             known[begin] = found
-        values, ends = found
-        here, there = max(start - int(firsts[place]), 0), min(stop - int(firsts[place]), entries)
-        parts.append(values[ends[here] : ends[there]])
-        sizes.append(np.diff(ends[here : there + 1]))
-    values = np.concatenate(parts).astype(content.to_dtype)
-    return values, np.concatenate([[0], *sizes]).cumsum() if listed else None
+        here, there = max(start - first, 0), min(stop - first, entries)
+        now, last = first + here - start, first + there - start
+        ends[now + 1 : last + 1] = inside[here + 1 : there + 1]
+        ends[now + 1 : last + 1] += ends[now] - inside[here]
+        if ends[last] > len(room):
+            more = int(_SPARE * len(values) * (places.stop - place))
+            room = np.concatenate([room[: ends[now]], np.empty(more, content.to_dtype)])
+        room[ends[now] : ends[last]] = values[inside[here] : inside[there]]
+    while sum(one.nbytes + two.nbytes for one, two in known.values()) > _MOST_KEPT:
+        del known[next(iter(known))]
+    return room[: ends[-1]], ends
 
 
 def _basket(

@@ -125,14 +125,23 @@ class Tree:
             here = known.array[start - known.start : min(stop, known.stop) - known.start]
             return here if stop <= known.stop else join([here, self._joined(name, known.stop, stop)])
         field, part = self._field(name), self._parts.get(name)
+        if not part and (plain := self._plain(field, start, stop)) is not None:
+            return plain
         last = None if part else self._last_basket(field, start, stop)
         if last is None:
-            return _read(field, part, start, stop, self._baskets)
+            return _read(field, part, start, stop)
         begin, end = last
-        whole = _read(field, part, begin, end, self._baskets, keep=True)
+        whole = _read(field, part, begin, end)
         self._keep(name, _Unpacked(begin, end, whole))
         inside = whole[max(start, begin) - begin : stop - begin]
         return inside if begin <= start else join([self._joined(name, start, begin), inside])
+
+    def _plain(self, field: Any, start: int, stop: int) -> ak.Array | None:
+        """The entries [start, stop) of a branch of plain numbers or lists of them; None for others."""
+        content, listed = (None, False) if isinstance(field, Leaf) else plain_numbers(interpretation_of(field))
+        if content is None or (read := read_numbers(field, start, stop, content, listed, self._baskets)) is None:
+            return None
+        return lists_of(*read) if listed else ak.Array(read[0])
 
     def _last_basket(self, field: Any, start: int, stop: int) -> tuple[int, int] | None:
         """The entries of the basket or cluster that reaches beyond a range, if it is large beside the range."""
@@ -621,17 +630,10 @@ class _Unpacked:
     array: ak.Array
 
 
-def _read(
-    found: Any, part: _Part | None, start: int, stop: int, known: Baskets | None = None, keep: bool = False
-) -> ak.Array:
-    """The entries [start, stop) of a branch or field; baskets that are `known` are not unpacked again."""
+def _read(found: Any, part: _Part | None, start: int, stop: int) -> ak.Array:
     if isinstance(found, Leaf):
         return found.read(start, stop)
     read_as = interpretation_of_member(part.structure, part.number) if part else interpretation_of(found)
-    plain, listed = plain_numbers(read_as)
-    if plain and (read := read_numbers(found, start, stop, plain, listed, known, keep)):
-        values, ends = read
-        return ak.Array(values) if ends is None else lists_of(values, ends)
     return found.array(read_as, start, stop, array_cache=None)
 
 
