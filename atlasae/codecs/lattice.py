@@ -16,9 +16,10 @@ from typing import ClassVar, Protocol, Self
 import numpy as np
 import numpy.typing as npt
 
-from atlasae.codecs.codec import Encoded, checksum_columns, with_exact
+from atlasae.codecs.codec import Encoded, with_exact
 from atlasae.codecs.dither import MASK, hashed, offset
 from atlasae.codecs.entropy import Cells
+from atlasae.files.checksums import RunningChecksum
 from atlasae.files.events import Array
 from atlasae.jets.coordinates import LARGEST_ETA, LARGEST_PHI, MASS_FLOOR, Bools, Floats, to_symlog
 from atlasae.jets.layouts import Layout
@@ -240,11 +241,12 @@ class CompiledJets:
 
     def encode_and_compare(self, bounds: Mapping[str, float], columns: Sequence[Array], drift: float) -> Encoded:
         """What `encode_and_compare` finds."""
-        cells, kept = self.jets.encode(columns), self.storage.kept(bounds, drift)
-        back = self.jets.decode(cells)
-        exact, largest = self.jets.compare(columns, back, [kept[variable] for variable in _PLAIN.names])
-        restored = checksum_columns(with_exact(back, columns, exact))
-        return Encoded(cells.T, exact, dict(zip(_PLAIN.names, largest, strict=True)), restored)
+        kept, restored = self.storage.kept(bounds, drift), RunningChecksum()
+        within = [kept[variable] for variable in _PLAIN.names]
+        cells, exact, largest, parts = self.jets.encode_and_compare(columns, within)
+        for block, back in parts:
+            restored.add(with_exact(back, [column[block] for column in columns], exact[block]))
+        return Encoded(cells.T, exact, dict(zip(_PLAIN.names, largest, strict=True)), restored.value)
 
     def decode(self, cells: Cells) -> list[Array]:
         """The columns of cells (4 x n)."""

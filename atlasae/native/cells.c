@@ -25,7 +25,8 @@ typedef struct {
     int64_t key;                               /* of the offsets */
     const int64_t *indices;                    /* of the jets in the chunk */
     const void *stored[VARIABLES];             /* columns, float32 or float64 */
-    void *restored[VARIABLES];
+    void *restored[VARIABLES];                 /* from jet `first` on */
+    int64_t first;
     int64_t itemsizes[VARIABLES];
     int32_t *cells[VARIABLES];
     double *of_pt, *of_mass, *mu;              /* for the jets of a block */
@@ -174,8 +175,8 @@ EXPORT EACH_WIDTH int atlasae_before_exponentials(const Jets *jets, int64_t begi
             jets->mu[done + i] = values[MASS][i];
             jets->of_mass[done + i] = fabs(values[MASS][i]) - 1;
         }
-        store(jets->restored[ETA], jets->itemsizes[ETA], begin + done, n, values[ETA]);
-        store(jets->restored[PHI], jets->itemsizes[PHI], begin + done, n, values[PHI]);
+        store(jets->restored[ETA], jets->itemsizes[ETA], begin + done - jets->first, n, values[ETA]);
+        store(jets->restored[PHI], jets->itemsizes[PHI], begin + done - jets->first, n, values[PHI]);
     }
     return 0;
 }
@@ -187,17 +188,18 @@ EXPORT EACH_WIDTH int atlasae_to_columns(const Jets *jets, int64_t begin, int64_
     double pt[STRIP], m[STRIP];
     for (int64_t done = 0; done < all; done += STRIP) {
         const int n = shorter(all - done);
+        const int64_t at = begin + done - jets->first;
         for (int i = 0; i < n; i++) {
             const double mu = jets->mu[done + i], size = fabs(mu);
             m[i] = copysign(size < 1 ? size : jets->of_mass[done + i], mu) * floor / unit;
             pt[i] = jets->of_pt[done + i] / unit;
         }
-        store(jets->restored[MASS], jets->itemsizes[MASS], begin + done, n, m);
-        store(jets->restored[PT], jets->itemsizes[PT], begin + done, n, pt);
-        load(jets->restored[PT], jets->itemsizes[PT], begin + done, n, pt);
+        store(jets->restored[MASS], jets->itemsizes[MASS], at, n, m);
+        store(jets->restored[PT], jets->itemsizes[PT], at, n, pt);
+        load(jets->restored[PT], jets->itemsizes[PT], at, n, pt);
         for (int i = 0; i < n; i++)
             pt[i] = pt[i] * unit / unit;
-        store(jets->restored[PT], jets->itemsizes[PT], begin + done, n, pt);
+        store(jets->restored[PT], jets->itemsizes[PT], at, n, pt);
     }
     return 0;
 }
@@ -234,7 +236,7 @@ EXPORT EACH_WIDTH int atlasae_compare_jets(Jets *jets, int64_t begin, int64_t al
         const int n = shorter(all - done);
         uint8_t *exact = jets->exact + begin + done;
         load_all(jets, jets->stored, begin + done, n, before);
-        load_all(jets, (const void *const *)jets->restored, begin + done, n, after);
+        load_all(jets, (const void *const *)jets->restored, begin + done - jets->first, n, after);
         take_errors(jets, n, before, after, errors);
         for (int i = 0; i < n; i++) {
             const double pt = before[PT][i], m = before[MASS][i];

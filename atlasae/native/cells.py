@@ -1,6 +1,6 @@
 """Jets in four columns of floats as cells of a grid and back, by cells.c: the numbers that NumPy makes, bit for bit."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ from atlasae.native.library import JetsStruct, address_of, call, library
 
 Column = npt.NDArray[Any]
 Cells = npt.NDArray[np.int32]
+Bools = npt.NDArray[np.bool_]
 _ROWS = 16_384  # of a block, which stays in the cache between two calls
 
 
@@ -54,12 +55,8 @@ class JetPass:
         cells = np.empty((4, len(self.indices)), np.int32)
         self._point("stored", columns)
         self._point("cells", cells)
-        for begin, n in self._blocks():
-            call("atlasae_before_logs", self._struct, begin, n)
-            with np.errstate(all="ignore"):  # jets that are unphysical have no cell
-                np.log(self._logs[:n], out=self._logs[:n])
-                np.log(self._sizes[:n], out=self._sizes[:n])
-            call("atlasae_to_cells", self._struct, begin, n)
+        for block in self._blocks():
+            self._encode(block)
         return cells
 
     def decode(self, cells: Cells) -> list[Column]:
@@ -67,30 +64,56 @@ class JetPass:
         columns = [np.empty(len(self.indices), dtype) for dtype in self.types]
         self._point("restored", columns)
         self._point("cells", cells)
-        for begin, n in self._blocks():
-            call("atlasae_before_exponentials", self._struct, begin, n)
-            with np.errstate(over="ignore"):
-                np.exp(self._logs[:n], out=self._logs[:n])
-                np.exp(self._sizes[:n], out=self._sizes[:n])
-            call("atlasae_to_columns", self._struct, begin, n)
+        for block in self._blocks():
+            self._decode(block)
         return columns
 
-    def compare(
-        self, columns: Sequence[Column], restored: Sequence[Column], bounds: Sequence[float]
-    ) -> tuple[npt.NDArray[np.bool_], list[float]]:
-        """Which jets are not within the bounds once restored, and the largest error of the others by variable."""
-        exact = np.empty(len(self.indices), bool)
-        self._point("stored", columns)
-        self._point("restored", restored)
-        self._struct.exact = address_of(exact)
-        self._struct.kept[:] = bounds
-        self._struct.largest[:] = [0.0] * len(bounds)
-        call("atlasae_compare_jets", self._struct, 0, len(exact))
-        return exact, list(self._struct.largest)
+    def encode_and_compare(
+        self, columns: Sequence[Column], bounds: Sequence[float]
+    ) -> tuple[Cells, Bools, list[float], Iterator[tuple[slice, list[Column]]]]:
+        """The cells (4 x n), which jets are not within the bounds once restored, the largest error of each variable.
 
-    def _blocks(self) -> list[tuple[int, int]]:
+        All of these are filled while the blocks of restored columns, which follow, are taken.
+        """
         n = len(self.indices)
-        return [(begin, min(_ROWS, n - begin)) for begin in range(0, n, _ROWS)]
+        cells, exact, largest = np.empty((4, n), np.int32), np.empty(n, bool), [0.0] * len(bounds)
+        return cells, exact, largest, self._compared(columns, bounds, cells, exact, largest)
+
+    def _compared(
+        self, columns: Sequence[Column], bounds: Sequence[float], cells: Cells, exact: Bools, largest: list[float]
+    ) -> Iterator[tuple[slice, list[Column]]]:
+        self._point("stored", columns)
+        self._point("cells", cells)
+        self._struct.exact = address_of(exact)
+        self._struct.kept[:], self._struct.largest[:] = bounds, largest
+        room = [np.empty(len(self._logs), dtype) for dtype in self.types]
+        self._struct.restored[:] = [array.ctypes.data for array in room]
+        for block in self._blocks():
+            self._struct.first = block.start
+            self._encode(block)
+            self._decode(block)
+            call("atlasae_compare_jets", self._struct, block.start, block.stop - block.start)
+            yield block, [array[: block.stop - block.start] for array in room]
+        largest[:] = self._struct.largest
+
+    def _encode(self, block: slice) -> None:
+        begin, n = block.start, block.stop - block.start
+        call("atlasae_before_logs", self._struct, begin, n)
+        with np.errstate(all="ignore"):  # jets that are unphysical have no cell
+            np.log(self._logs[:n], out=self._logs[:n])
+            np.log(self._sizes[:n], out=self._sizes[:n])
+        call("atlasae_to_cells", self._struct, begin, n)
+
+    def _decode(self, block: slice) -> None:
+        begin, n = block.start, block.stop - block.start
+        call("atlasae_before_exponentials", self._struct, begin, n)
+        np.exp(self._logs[:n], out=self._logs[:n])
+        np.exp(self._sizes[:n], out=self._sizes[:n])
+        call("atlasae_to_columns", self._struct, begin, n)
+
+    def _blocks(self) -> list[slice]:
+        n = len(self.indices)
+        return [slice(begin, min(begin + _ROWS, n)) for begin in range(0, n, _ROWS)]
 
     def _point(self, name: str, arrays: Sequence[Column]) -> None:
         """Point to arrays; raises ValueError for others than C takes."""

@@ -66,7 +66,7 @@ class JetsStruct(ctypes.Structure):
         *((name, ctypes.c_double) for name in ("floor", "largest_eta", "largest_phi", "unit")),
         *(("key", ctypes.c_int64), ("indices", ctypes.c_void_p)),
         *((name, ctypes.c_void_p * 4) for name in ("stored", "restored")),
-        *(("itemsizes", ctypes.c_int64 * 4), ("cells", ctypes.c_void_p * 4)),
+        *(("first", ctypes.c_int64), ("itemsizes", ctypes.c_int64 * 4), ("cells", ctypes.c_void_p * 4)),
         *((name, ctypes.c_void_p) for name in ("of_pt", "of_mass", "mu")),
         *((name, ctypes.c_double * 4) for name in ("kept", "largest")),
         ("exact", ctypes.c_void_p),
