@@ -313,8 +313,8 @@ class CompiledTable:
         """What learning needs; `learned` is the table's own."""
         observed, expected = table.learned.sum(axis=0), table.expected
         ratios = table.ratios(observed, expected) if observed.any() else np.zeros(len(observed))
-        found = {"parts": table.shares, "usual": table.usual, "learned": table.learned, "seen": np.zeros_like(table.learned)}
-        return found | {"all": observed, "expected": expected, "ratios": ratios}
+        found = {"parts": table.shares, "usual": table.usual, "learned": table.learned}
+        return found | {"seen": np.zeros_like(table.learned), "all": observed, "expected": expected, "ratios": ratios}
 
     def _point(self, **arrays: npt.NDArray[Any]) -> None:
         """Point to arrays, and keep them alive."""

@@ -27,6 +27,8 @@ from atlasae.jets.stored import Storage
 from atlasae.jets.variables import JET
 from atlasae.native.cells import CellGrid, JetPass, can_pass
 
+Indices = npt.NDArray[np.int64]
+
 LOW = np.array([6.2, -10.0, -math.pi, -20.0])  # lower limits of log pt, eta, phi and mu
 HIGH = np.array([16.9, 10.0, math.pi, 20.0])
 FINEST = 1e-6  # smallest step: tables of all cells must fit in memory
@@ -193,7 +195,7 @@ class ShiftedLattice:
 
     lattice: ShiftableLattice
     key: int
-    indices: npt.NDArray[np.int64]  # of the jets in the chunk
+    indices: Indices  # of the jets in the chunk
     single: ClassVar[None] = None
 
     def part(self, rows: slice) -> "ShiftedLattice":
@@ -231,11 +233,12 @@ class CompiledJets:
 
     @classmethod
     def of(
-        cls, lattice: GridCoder, storage: Storage, key: int, indices: npt.NDArray[np.int64], columns: Sequence[Array] = ()
+        cls, lattice: GridCoder, storage: Storage, key: int, indices: Indices, columns: Sequence[Array] = ()
     ) -> Self | None:
         """The passes for jets with these indices in a chunk; None if a grid or columns like these need NumPy's."""
-        plain = isinstance(lattice, Lattice) and storage.layout == _PLAIN and not storage.roundings
-        if not (plain and can_pass(columns or [np.empty(0, dtype) for dtype in storage.dtypes], storage.dtypes)):
+        if not isinstance(lattice, Lattice) or storage.layout != _PLAIN or storage.roundings:
+            return None
+        if not can_pass(columns or [np.empty(0, dtype) for dtype in storage.dtypes], storage.dtypes):
             return None
         return cls(JetPass(lattice.compiled, key, indices, storage.dtypes, storage.scale), storage)
 

@@ -361,7 +361,7 @@ def is_of_numbers(branch: Any) -> bool:
 
 
 def plain_numbers(interpretation: Any) -> tuple[Any, bool]:
-    """The `uproot.AsDtype` of plain numbers or lists of them without headers (else None), and whether they are lists."""
+    """The `uproot.AsDtype` of plain numbers or of lists of them without headers, or None; and whether it is lists."""
     listed = type(interpretation) is AsLists and not interpretation.header_bytes
     found = interpretation.content if listed else interpretation
     plain = type(found) is uproot.AsDtype and not found.inner_shape and found.from_dtype.kind in "biuf"

@@ -242,8 +242,10 @@ def read_numbers(
     for place in places:
         first, begin = int(firsts[place]), int(branch.member("fBasketSeek")[place])
         entries, size = int(firsts[place + 1]) - first, int(branch.member("fBasketBytes")[place])
-        found = known.pop(begin, None) or _basket(source.read(begin, size), entries, content.from_dtype, listed)
-        if found is None:
+        record = b"" if begin in known else source.read(begin, size)
+        try:
+            found = known.pop(begin, None) or _basket(record, entries, content.from_dtype, listed)
+        except (ValueError, struct.error):
             return None
         values, inside = found
         if not start <= first <= first + entries <= stop and entries > (stop - start) / _LARGE:
@@ -263,28 +265,22 @@ def read_numbers(
 
 def _basket(
     record: bytes, entries: int, dtype: np.dtype[Any], listed: bool
-) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64]] | None:
-    """The numbers in a basket of so many entries, and where each entry begins, and the end; None for other baskets."""
-    if len(record) < _KEY.size:
-        return None
+) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64]]:
+    """The numbers in a basket of so many entries, where each entry begins, and the end; raises ValueError."""
     size, _, unpacked, _, key = _KEY.unpack_from(record)
     if size != len(record) or not _KEY.size + _FACTS.size <= key <= size:
-        return None
+        raise ValueError(f"a basket of {len(record)} bytes, {size} and {key} by its key")
     told, end, _ = _FACTS.unpack_from(record, key - _FACTS.size)
-    end -= key
-    data = record[key:] if size - key == unpacked else unpack_blocks(record[key:], unpacked)
-    if told != entries or not 0 <= end <= unpacked or end % dtype.itemsize:
-        return None
+    data, end = record[key:] if size - key == unpacked else unpack_blocks(record[key:], unpacked), end - key
+    if told != entries or not 0 <= end <= len(data) or end % dtype.itemsize:
+        raise ValueError(f"a basket of {told} entries, and {end} of {len(data)} bytes of data")
     values = np.frombuffer(data, dtype, end // dtype.itemsize)
-    if not listed:
-        return (values, np.arange(entries + 1)) if len(values) == entries else None
-    if entries < 1 or unpacked < end + 4 * (entries + 1):
-        return None
-    starts = np.frombuffer(data, ">i4", entries, end + 4).astype(np.int64) - key
+    if not listed and len(values) == entries:
+        return values, np.arange(entries + 1)
+    starts = np.frombuffer(data, ">i4", entries, end + 4).astype(np.int64) - key  # ValueError for numbers without
     ends = np.append(starts, end)
-    lengths = np.diff(ends)
-    if starts[0] or lengths.min() < 0 or (lengths % dtype.itemsize).any():
-        return None
+    if starts[0] or (ends[1:] < ends[:-1]).any() or (ends % dtype.itemsize).any():
+        raise ValueError("lists that do not follow each other")
     return values, ends // dtype.itemsize
 
 

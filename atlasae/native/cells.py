@@ -11,6 +11,7 @@ from atlasae.native.library import JetsStruct, address_of, call, library
 
 Column = npt.NDArray[Any]
 Cells = npt.NDArray[np.int32]
+Types = Sequence[np.dtype[Any]]
 Bools = npt.NDArray[np.bool_]
 _ROWS = 16_384  # of a block, which stays in the cache between two calls
 
@@ -36,7 +37,7 @@ class JetPass:
     """Passes over jets with these indices in a chunk; `unit` is the MeV per unit of their columns of pt and m."""
 
     def __init__(
-        self, grid: CellGrid, key: int, indices: npt.NDArray[np.int64], types: Sequence[np.dtype[Any]], unit: float = 1.0
+        self, grid: CellGrid, key: int, indices: npt.NDArray[np.int64], types: Types, unit: float = 1.0
     ) -> None:
         self.types, self.indices = types, np.ascontiguousarray(indices, np.int64)
         rows = min(_ROWS, len(indices))
@@ -54,7 +55,7 @@ class JetPass:
         """The cells (4 x n) of jets; those of jets outside the grid are 0."""
         cells = np.empty((4, len(self.indices)), np.int32)
         self._point("stored", columns)
-        self._point("cells", cells)
+        self._point("cells", list(cells))
         for block in self._blocks():
             self._encode(block)
         return cells
@@ -63,7 +64,7 @@ class JetPass:
         """The columns of the middles of cells (4 x n)."""
         columns = [np.empty(len(self.indices), dtype) for dtype in self.types]
         self._point("restored", columns)
-        self._point("cells", cells)
+        self._point("cells", list(cells))
         for block in self._blocks():
             self._decode(block)
         return columns
@@ -83,7 +84,7 @@ class JetPass:
         self, columns: Sequence[Column], bounds: Sequence[float], cells: Cells, exact: Bools, largest: list[float]
     ) -> Iterator[tuple[slice, list[Column]]]:
         self._point("stored", columns)
-        self._point("cells", cells)
+        self._point("cells", list(cells))
         self._struct.exact = address_of(exact)
         self._struct.kept[:], self._struct.largest[:] = bounds, largest
         room = [np.empty(len(self._logs), dtype) for dtype in self.types]
@@ -124,7 +125,7 @@ class JetPass:
         getattr(self._struct, name)[:] = [array.ctypes.data for array in arrays]
 
 
-def can_pass(columns: Sequence[Column], types: Sequence[np.dtype[Any]]) -> bool:
+def can_pass(columns: Sequence[Column], types: Types) -> bool:
     """Whether `JetPass` takes these columns of four variables: contiguous, float32 or float64, of these types."""
     wanted = all(dtype.isnative and dtype.kind == "f" and dtype.itemsize in (4, 8) for dtype in types)
     there = all(c.dtype == dtype and c.flags.c_contiguous for c, dtype in zip(columns, types, strict=True))
