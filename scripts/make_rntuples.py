@@ -4,8 +4,8 @@
 
 `records` has jets as records, with projected fields; `types` a field of nearly every type, of which some columns begin
 late; `nanoaod` is made from NanoAOD by ROOT's RNTupleImporter; `physlite` has the names and types of PHYSLITE;
-`quantized` has Real32Quant columns, jets of `cut` have Real32Trunc ones; jets of `edm4hep` have momenta and arrays of
-fixed size in their records, and E beside m.
+`quantized` has Real32Quant columns, as have jets of `steps`, those of `cut` have Real32Trunc ones; jets of `edm4hep`
+have momenta and arrays of fixed size in their records, and E beside m.
 """
 
 import sys
@@ -288,17 +288,23 @@ void quantized(const std::string& path) {
     }
 }
 
-std::shared_ptr<std::vector<float>> add_cut(RNTupleModel& model, const char* name, int bits) {
+using List = std::shared_ptr<std::vector<float>>;
+
+List add_cut(RNTupleModel& model, const char* name, int bits) {
     auto field = std::make_unique<RField<float>>("_0");
     field->SetTruncated(bits);
     model.AddField(std::make_unique<RVectorField>(name, std::move(field)));
     return std::static_pointer_cast<std::vector<float>>(model.GetDefaultEntry().GetPtr<void>(name));
 }
 
-void cut(const std::string& path) {
-    auto model = RNTupleModel::Create();
-    auto pt = add_cut(*model, "Jet_pt", 19), eta = add_cut(*model, "Jet_eta", 21), phi = add_cut(*model, "Jet_phi", 31);
-    auto mass = add_cut(*model, "Jet_mass", 19);
+List add_steps(RNTupleModel& model, const char* name, int bits, double low, double high) {
+    auto field = std::make_unique<RField<float>>("_0");
+    field->SetQuantized(low, high, bits);
+    model.AddField(std::make_unique<RVectorField>(name, std::move(field)));
+    return std::static_pointer_cast<std::vector<float>>(model.GetDefaultEntry().GetPtr<void>(name));
+}
+
+void fill(Model model, const std::string& path, List pt, List eta, List phi, List mass) {
     auto out = writer(std::move(model), path);
     for (int i = 0; i < entries; ++i) {
         for (auto* list : {&*pt, &*eta, &*phi, &*mass}) list->clear();
@@ -312,6 +318,20 @@ void cut(const std::string& path) {
         out->Fill();
         if (i % per_cluster == per_cluster - 1) out->CommitCluster();
     }
+}
+
+void cut(const std::string& path) {
+    auto model = RNTupleModel::Create();
+    auto pt = add_cut(*model, "Jet_pt", 19), eta = add_cut(*model, "Jet_eta", 21), phi = add_cut(*model, "Jet_phi", 31);
+    auto mass = add_cut(*model, "Jet_mass", 19);
+    fill(std::move(model), path, pt, eta, phi, mass);
+}
+
+void steps(const std::string& path) {
+    auto model = RNTupleModel::Create();
+    auto pt = add_steps(*model, "Jet_pt", 22, 0, 5000), eta = add_steps(*model, "Jet_eta", 13, -8, 8);
+    auto phi = add_steps(*model, "Jet_phi", 12, -3.15, 3.15), mass = add_steps(*model, "Jet_mass", 32, 0, 1000);
+    fill(std::move(model), path, pt, eta, phi, mass);
 }
 
 struct Momentum { float x, y, z; };
@@ -345,7 +365,7 @@ void edm4hep(const std::string& path) {
     }
 }
 """
-LAYOUTS = ("records", "types", "nanoaod", "physlite", "quantized", "cut", "edm4hep")
+LAYOUTS = ("records", "types", "nanoaod", "physlite", "quantized", "cut", "steps", "edm4hep")
 
 
 def main(folder: str) -> int:

@@ -8,7 +8,7 @@ the column alone: a network of Bayes (Davies and Moore 1999; Chow and Liu 1968),
 import lzma
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any, Self
 
@@ -30,9 +30,11 @@ from atlasae.codecs.entropy import (
     categorical,
     uniform,
 )
-from atlasae.files.events import Array
-from atlasae.jets.kinds import Bound, Kind, kinds_of
+from atlasae.codecs.lattice import GridCells, ListLattice
+from atlasae.files.events import Array, Counts, index_in_event
+from atlasae.jets.kinds import Bound, Kind, kinds_of, kinds_of_cells
 from atlasae.jets.padding import Config, Padding
+from atlasae.jets.variables import VariableList
 
 _MOST_PARENTS = 2
 _CLASSES = 12  # classes of a column that tells another
@@ -44,6 +46,7 @@ _MOST_GIVEN = 64  # columns that are known before
 _WORD = np.dtype("<u4")
 _PLANES = [{"id": lzma.FILTER_LZMA1, "preset": 6, "lc": 1, "lp": 0, "pb": 0, "dict_size": 1 << 20}]
 _DIGIT = 16  # bits of a tail that are coded at once
+_RANKS = 4  # ranks of a row in its event from which on all are alike
 
 
 @dataclass(frozen=True)
@@ -62,8 +65,8 @@ class Tables:
             raise ValueError(f"{self} of columns")
 
 
-_USUAL = Tables()
-_TRIED = [Tables(bins, trust) for bins in (32, 64) for trust in (6, 24, 96)]
+_USUAL, _SLOW = Tables(), Tables(24, 48)  # the latter for many contexts
+_BINS, _TRUSTS = (16, 24, 32, 64), (24, 6, 12, 96)  # that are tried: bins first, with the first of these
 
 
 @dataclass(frozen=True)
@@ -125,7 +128,7 @@ def spans(n: int) -> Iterator[tuple[int, int]]:
         begin += size
 
 
-def classes_of(symbols: Cells) -> Contexts:
+def classes_of(symbols: Cells | Integers) -> Contexts:
     """The class of every symbol, of about as many each; symbols that are common have one of their own."""
     known = np.unique(some := _some(symbols))
     edges = known[1:].astype(np.int64) if len(known) <= _CLASSES else _quantiles(some, _CLASSES)
@@ -171,18 +174,18 @@ def _edges(seen: Cells, size: int, bins: int) -> Integers:
     return np.unique(np.concatenate([[0, 1, size], inner[inner < size]]))
 
 
-def _quantiles(symbols: Cells, parts: int) -> Integers:
+def _quantiles(symbols: Cells | Integers, parts: int) -> Integers:
     """The first symbols of all parts but the lowest, of sorted symbols."""
     n = len(symbols)
     found, counts = np.unique(np.sort(symbols)[np.arange(1, parts) * n // parts] if n else symbols, return_counts=True)
     return np.unique(np.concatenate([found, found[counts > 1] + 1])).astype(np.int64)
 
 
-def _some(symbols: Cells) -> Cells:
+def _some(symbols: Cells | Integers) -> Cells | Integers:
     return symbols[:: len(symbols) // _LOOKED_AT + 1]
 
 
-def _places(edges: Integers, symbols: Cells) -> Cells:
+def _places(edges: Integers, symbols: Cells | Integers) -> Cells:
     """The number of inner edges up to each symbol."""
     if not len(edges):
         return np.zeros(len(symbols), np.int32)
@@ -204,11 +207,69 @@ def code_tails(coder: Coder, bits: int, tails: Integers | None, n: int) -> Integ
     return found
 
 
-def choose_parents(given: Sequence[Cells], columns: Sequence[Cells], sizes: Sequence[int]) -> list["Told"]:
+@dataclass(frozen=True)
+class Follows:
+    """A column of integers of which differences are coded: from the row before in its event, or from `start`.
+
+    With a `turn`, integers are from 0 to below that, and so are differences.
+    """
+
+    start: int = 0
+    turn: int = 0
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for a turn without integers."""
+        if self.turn < 0:
+            raise ValueError(f"a turn of {self.turn}")
+
+    @classmethod
+    def of_sample(cls, numbers: Integers, counts: Counts, turn: int) -> Self:
+        """The start from which differences are about those between the rows of an event."""
+        if turn or not len(numbers):
+            return cls(0, turn)
+        steps = np.diff(numbers)[index_in_event(counts)[1:] > 0]
+        falls = float(np.median(steps)) if len(steps) else 0.0
+        return cls(int(numbers.max() if falls < 0 else numbers.min()))
+
+    def apart(self, numbers: Array, counts: Counts) -> Integers:
+        """The differences of numbers of events with so many rows."""
+        numbers, first = numbers.astype(np.int64), _firsts(counts)
+        found = np.diff(numbers, prepend=self.start)
+        found[first] = numbers[first] - self.start
+        return np.asarray(found % self.turn if self.turn else found)
+
+    def together(self, differences: Array, counts: Counts) -> Integers:
+        """The numbers of differences; the inverse of `apart`."""
+        sums, first = np.cumsum(differences, dtype=np.int64), _firsts(counts)
+        before: Integers = sums[first] - differences[first].astype(np.int64)
+        found = sums - np.repeat(before, counts[counts > 0]) + self.start
+        return np.asarray(found % self.turn if self.turn else found)
+
+
+def ranks_of(counts: Counts) -> Cells:
+    """What the place of a row in its event tells: its rank, and whether it is the last."""
+    rank = index_in_event(counts)
+    last = rank + 1 == np.repeat(counts, counts)
+    return np.asarray(2 * np.minimum(rank, _RANKS) + last, np.int32)
+
+
+def _firsts(counts: Counts) -> Integers:
+    """The first row of every event that has any."""
+    some = counts[counts > 0]
+    return np.asarray(np.cumsum(some) - some)
+
+
+def choose_parents(
+    given: Sequence[Cells],
+    columns: Sequence[Cells],
+    sizes: Sequence[int],
+    apart: Sequence["Apart"] = (),
+) -> list["Told"]:
     """The columns in the order in which they tell most of each other, and what each is told by.
 
     The first parent of a column is that with the most mutual information (Chow and Liu 1968), the second has the most
-    in its contexts; a column has as many of them as take the fewest bits.
+    in its contexts; a column has as many of them as take the fewest bits. A column whose differences
+    (`apart`) take fewer bits is told by the first of those given.
     """
     classes = [classes_of(symbols) for symbols in (*given, *columns)]
     information = _Information(classes)
@@ -216,38 +277,63 @@ def choose_parents(given: Sequence[Cells], columns: Sequence[Cells], sizes: Sequ
     found = []
     while left:
         column, first = _best((information.of(x, y), x, y) for x in left for y in known)[1:] if known else (left[0], -1)
-        parents = [first] if first >= 0 else []
-        if others := [y for y in known if y != first]:
-            parents.append(_best((information.beside(column, first, y), y) for y in others)[1])
+        others = [y for y in known if y != first]
+        second = [_best((information.beside(column, first, y), y) for y in others)[1]] if others else []
+        tried = [(), *([(first,)] if known else []), *((first, y) for y in second)]
         number = column - len(given)
-        found.append(_fewest(number, parents, classes, columns[number], sizes[number]))
+        told = _fewest(number, tried, classes, columns[number], sizes[number])
+        if apart:
+            one, places = apart[number], [(0,), *((0, y) for y in (first, *second) if y)]
+            after = _fewest(number, places, classes, one.symbols, one.size)
+            told = replace(after, follows=True) if after.bits + one.longer < told.bits else told
+        found.append(told)
         known.append(column)
         left.remove(column)
     return found
 
 
 @dataclass(frozen=True)
+class Apart:
+    """The symbols of the differences of a column, of so many, and by how many bits their tails are longer."""
+
+    symbols: Cells
+    size: int
+    longer: int
+
+
+@dataclass(frozen=True)
 class Told:
-    """A column by its number, what it is told by (given columns first), and its bits a symbol."""
+    """A column by its number, what it is told by (given columns first), its bits a symbol, whether of differences."""
 
     column: int
     parents: tuple[int, ...]
     tables: Tables
     bits: float
+    follows: bool = False
 
 
-def _fewest(column: int, parents: Sequence[int], classes: Sequence[Contexts], symbols: Cells, size: int) -> Told:
-    """The column with as many of these parents, and with those tables, that take the fewest bits."""
+def _fewest(
+    column: int, tried: Sequence[tuple[int, ...]], classes: Sequence[Contexts], symbols: Cells, size: int
+) -> Told:
+    """The column with those of these parents, and with those tables, that take the fewest bits."""
 
-    def measured(number: int, made: Tables) -> Told:
+    def measured(parents: tuple[int, ...], made: Tables) -> Told:
         meter = Meter()
-        code_symbols(meter, size, [classes[parent] for parent in parents[:number]], symbols, len(symbols), made)
-        return Told(column, tuple(parents[:number]), made, meter.bits / max(1, len(symbols)))
+        code_symbols(meter, size, [classes[parent] for parent in parents], symbols, len(symbols), made)
+        return Told(column, parents, made, meter.bits / max(1, len(symbols)))
 
-    best = min((measured(number, _USUAL) for number in range(len(parents) + 1)), key=lambda told: told.bits)
+    found = [measured(parents, _USUAL) for parents in tried]
+    best = min([*found, *(measured(parents, _SLOW) for parents in tried if len(parents) > 1)], key=_bits_of)
     if size <= 1:
         return best
-    return min([best, *(measured(len(best.parents), made) for made in _TRIED)], key=lambda told: told.bits)
+    usual, *trusts = _TRUSTS
+    best = min([best, *(measured(best.parents, Tables(bins, usual)) for bins in _BINS)], key=_bits_of)
+    made = [Tables(best.tables.bins, trust) for trust in trusts]
+    return min([best, *(measured(best.parents, tables) for tables in made)], key=_bits_of)
+
+
+def _bits_of(told: Told) -> float:
+    return told.bits
 
 
 def _best(scored: Any) -> Any:
@@ -296,13 +382,24 @@ def _bits(counts: Integers) -> npt.NDArray[np.float64]:
 
 @dataclass(frozen=True)
 class CodedColumn:
-    """A column of a file: its kind, its bound (None: exact), what it is told by, and its bits in the sample."""
+    """A column of a file: its kind, its bound (None: exact), what it is told by, and its bits in the sample.
+
+    Where it `follows`, its kind is of the differences of its numbers, which are integers.
+    """
 
     kind: Kind
     bound: Bound | None = None
     parents: tuple[int, ...] = ()
     tables: Tables = _USUAL
     bits: float = 0.0
+    follows: Follows | None = None
+
+    def classes(self, symbols: Cells, numbers: Array) -> Contexts:
+        """The classes by which its numbers tell others."""
+        if self.follows is None:
+            return classes_of(symbols)
+        above: Integers = numbers.astype(np.int64)
+        return classes_of(above - above.min(initial=0))
 
 
 @dataclass(frozen=True)
@@ -333,19 +430,23 @@ class ColumnsCodec:
         found = msgspec.convert(facts, _Facts)
         return cls(found.columns, found.given)
 
-    def encode(self, values: Sequence[Array], given: Sequence[Cells]) -> bytes:
-        """The bytes of columns: the lengths of their words and of what is kept of them as it is, then all of these."""
+    def encode(self, values: Sequence[Array], given: Sequence[Cells], counts: Counts | None = None) -> bytes:
+        """The bytes of columns: the lengths of their words and of what is kept of them as it is, then all of these.
+
+        Columns that follow need the `counts` of rows of all events.
+        """
         classes, head, parts = dict(enumerate(map(classes_of, given))), list[int](), list[bytes]()
         for number, (column, numbers) in enumerate(zip(self.columns, values, strict=True)):
-            symbols, tails = column.kind.encode(numbers, column.bound)
+            coded = numbers if column.follows is None else column.follows.apart(numbers, _given(counts))
+            symbols, tails = column.kind.encode(coded, column.bound)
             writer = WordWriter()
             parents, n = [classes[parent] for parent in column.parents], len(symbols)
             code_symbols(writer, column.kind.symbols, parents, symbols, n, column.tables)
             some = tails[symbols >= column.kind.first]
             code_tails(writer, column.kind.tail, some, len(some))
             if number in self._telling:
-                classes[self.given + number] = classes_of(symbols)
-            words, kept = writer.words().astype(_WORD).tobytes(), _pack(numbers[symbols == 0])
+                classes[self.given + number] = column.classes(symbols, numbers)
+            words, kept = writer.words().astype(_WORD).tobytes(), _pack(coded[symbols == 0])
             head += [len(words), len(kept)]
             parts += [words, kept]
         return np.array(head, _WORD).tobytes() + b"".join(parts)
@@ -370,10 +471,11 @@ class ColumnsCodec:
         jets: int,
         given: Callable[[], Sequence[Cells]],
         wanted: Iterable[int] | None = None,
+        counts: Counts | None = None,
     ) -> dict[int, Array]:
         """The columns of bytes by their numbers, those that are wanted (None: all); raises ValueError for others.
 
-        `given` is called only if a column is told by what it returns.
+        `given` is called only if a column is told by what it returns. `counts` as for `encode`.
         """
         wanted = set(range(len(self.columns)) if wanted is None else wanted)
         needed, classes, found = self.needed(wanted), dict[int, Contexts](), dict[int, Array]()
@@ -389,11 +491,14 @@ class ColumnsCodec:
             tails[there] = code_tails(reader, column.kind.tail, None, int(there.sum()))
             if not reader.is_at_end:
                 raise ValueError("words do not end with the last jet")
+            numbers = column.kind.decode(symbols, tails, dtype)
+            numbers[symbols == 0] = _unpack(kept, int((symbols == 0).sum()), dtype)
+            if column.follows is not None:
+                numbers = column.follows.together(numbers, _given(counts))
             if number in self._telling:
-                classes[self.given + number] = classes_of(symbols)
+                classes[self.given + number] = column.classes(symbols, numbers)
             if number in wanted:
-                found[number] = column.kind.decode(symbols, tails, dtype)
-                found[number][symbols == 0] = _unpack(kept, int((symbols == 0).sum()), dtype)
+                found[number] = numbers
         return found
 
     def _parts(self, content: bytes, needed: Sequence[int]) -> dict[int, tuple[Words, bytes]]:
@@ -407,6 +512,57 @@ class ColumnsCodec:
         return {n: (np.frombuffer(parts[2 * n], _WORD).astype(np.uint32), parts[2 * n + 1]) for n in needed}
 
 
+@dataclass(frozen=True)
+class ListCodec:
+    """Codes the cells of a list of variables as columns of integers."""
+
+    lattice: ListLattice
+    columns: ColumnsCodec
+    padding: Padding = Padding()
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for other numbers of columns than of variables, and what no list is told by."""
+        number = len(self.lattice.variables.variables)
+        if len(self.columns.columns) != number or self.columns.given > 1:
+            raise ValueError(
+                f"{len(self.columns.columns)} columns, told by {self.columns.given}, of {number} variables"
+            )
+
+    def config(self) -> Config:
+        """The configuration for `of_config`, which also needs the variables."""
+        return {**self.columns.config(), **self.lattice.config(), "layout": "cells"}
+
+    @classmethod
+    def of_config(cls, config: Config, variables: VariableList) -> Self:
+        """The codec of a configuration; raises ValueError if it is invalid."""
+        facts = {"variables": variables, "steps": config["steps"], "shifted": config["shifted"]}
+        return cls(msgspec.convert(facts, ListLattice), ColumnsCodec.of_config(config))
+
+    def encode(self, cells: GridCells, counts: Counts) -> bytes:
+        """The bytes of cells (variables x n) in events with `counts` rows."""
+        return self.columns.encode(list(cells), self._told(counts), counts)
+
+    def decode(self, content: bytes, counts: Counts, wanted: Iterable[int] | None = None) -> GridCells:
+        """The cells (variables x n) of bytes, 0 of variables that are not wanted; raises ValueError for others."""
+        number, rows = len(self.columns.columns), int(counts.sum())
+        types = [np.dtype(np.int64)] * number
+        found = self.columns.decode(content, types, rows, lambda: self._told(counts), wanted, counts)
+        cells = np.zeros((number, rows), np.int64)
+        for place, column in found.items():
+            cells[place] = column
+        return cells
+
+    def _told(self, counts: Counts) -> list[Cells]:
+        return [ranks_of(counts)] * self.columns.given
+
+
+def _given(counts: Counts | None) -> Counts:
+    """The counts of rows, which columns that follow need; raises ValueError without any."""
+    if counts is None:
+        raise ValueError("columns that follow rows of no events")
+    return counts
+
+
 class _Facts(msgspec.Struct):
     columns: tuple[CodedColumn, ...]
     given: int
@@ -415,7 +571,7 @@ class _Facts(msgspec.Struct):
 def _told(facts: Mapping[str, Any]) -> Config:
     """The facts of a column without those that are empty."""
     kept = {name: _told(fact) if isinstance(fact, dict) else fact for name, fact in facts.items()}
-    return {name: fact for name, fact in kept.items() if fact or name in ("kind", "bits")}
+    return {name: fact for name, fact in kept.items() if fact or name in ("kind", "bits") or fact == {}}
 
 
 def _pack(values: Array) -> bytes:
@@ -456,19 +612,51 @@ def fit_columns(
     ]
     coded = [kind.encode(numbers, bound)[0] for kind, numbers, bound in zip(kinds, values, bounds, strict=True)]
     told = choose_parents(given, coded, [kind.symbols for kind in kinds])
-    order = [one.column for one in told]
     telling = {parent - len(given) for one in told for parent in one.parents}
-    places = {len(given) + column: len(given) + place for place, column in enumerate(order)}
     columns = []
-    for one in told:
+    for one, parents in _in_order(told, len(given)):
         kind, numbers = kinds[one.column], values[one.column]
-        parents = tuple(places.get(parent, parent) for parent in one.parents)
         kept = 8 * len(_pack(numbers)) / max(1, len(numbers)) if numbers.nbytes <= _MOST_PACKED else math.inf
         if kept < one.bits + kind.tail and one.column not in telling and bounds[one.column] is None:
             columns.append(CodedColumn(Kind("as it is"), bits=round(kept, 2)))
         else:
             columns.append(CodedColumn(kind, bounds[one.column], parents, one.tables, round(one.bits + kind.tail, 2)))
-    return order, ColumnsCodec(tuple(columns), len(given))
+    return [one.column for one in told], ColumnsCodec(tuple(columns), len(given))
+
+
+def fit_cells(
+    cells: Sequence[Integers], turns: Sequence[int], counts: Counts, whole: bool
+) -> tuple[list[int], ColumnsCodec]:
+    """The codec of columns of cells of a grid, and the order in which it codes them; `whole` as for `fit_columns`.
+
+    Where events have several rows, columns are told by the place of a row (`ranks_of`), too, and may follow the row
+    before. `turns` has the number of cells of a full turn, or 0.
+    """
+    given = [ranks_of(counts)] if counts.max(initial=0) > 1 else []
+    plain = [_coded(column, whole) for column in cells]
+    follows = [Follows.of_sample(column, counts, turn) for column, turn in zip(cells, turns, strict=True)]
+    pairs = zip(follows, cells, strict=True)
+    apart = [_coded(one.apart(column, counts), whole) for one, column in pairs] if given else []
+    differences = [Apart(found, kind.symbols, kind.tail - plain[i][0].tail) for i, (kind, found) in enumerate(apart)]
+    told = choose_parents(given, [found for _, found in plain], [kind.symbols for kind, _ in plain], differences)
+    columns = []
+    for one, parents in _in_order(told, len(given)):
+        kind = (apart if one.follows else plain)[one.column][0]
+        after = follows[one.column] if one.follows else None
+        columns.append(CodedColumn(kind, None, parents, one.tables, round(one.bits + kind.tail, 2), after))
+    return [one.column for one in told], ColumnsCodec(tuple(columns), len(given))
+
+
+def _coded(cells: Integers, whole: bool) -> tuple[Kind, Cells]:
+    """The kind of which cells take the fewest bits, and their symbols."""
+    kind = _shortest(kinds_of_cells(cells, whole), cells, None)
+    return kind, kind.encode(cells)[0]
+
+
+def _in_order(told: Sequence[Told], given: int) -> list[tuple[Told, tuple[int, ...]]]:
+    """The columns that are told, each with its parents by their places in this order."""
+    places = {given + one.column: given + place for place, one in enumerate(told)}
+    return [(one, tuple(places.get(parent, parent) for parent in one.parents)) for one in told]
 
 
 def _shortest(kinds: Sequence[Kind], values: Array, bound: Bound | None) -> Kind:

@@ -4,6 +4,7 @@ A coder is compiled where the compiled parts are there, and constriction's other
 """
 
 from collections.abc import Iterator
+from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol, Self
@@ -72,18 +73,12 @@ class CodingTable(Binned):
 
     def __post_init__(self) -> None:
         """Start from the prior, with no cells coded."""
+        self.prior = np.ascontiguousarray(self.prior, np.int64)
+        self.learned = np.zeros_like(self.prior)
         self._counts: Integers | None = self.prior
-        self.learned = np.zeros(self.prior.shape, np.int64)
         self._coded: list[Cells | Integers] = []
         self._models: dict[int, Any] = {}
         self._compiled: CompiledTable | None = None
-
-    @property
-    def counts(self) -> Integers:
-        """The counts of the bins in every context."""
-        if self._counts is None:
-            self._counts = SEEN * self.learned + self._corrected()
-        return self._counts
 
     @property
     def compiled(self) -> "CompiledTable":
@@ -95,8 +90,11 @@ class CodingTable(Binned):
     def bins(self, cells: Cells | Integers) -> Cells:
         """The bin of every cell."""
         if self.edges[-1] - self.edges[0] > MOST_LOOKED_UP:
-            return np.asarray(np.searchsorted(self.edges, cells, side="right") - 1, np.int32)
+            return self._searched(cells)
         return np.asarray(self._lookup.take(cells - np.int32(self.edges[0])))
+
+    def _searched(self, cells: Cells | Integers) -> Cells:
+        return np.asarray(np.searchsorted(self.edges, cells, side="right") - 1, np.int32)
 
     @cached_property
     def _lookup(self) -> Cells:
@@ -114,42 +112,65 @@ class CodingTable(Binned):
             size = self.prior.shape[1]
             self._coded.append(bins if runs.order is None else np.repeat(runs.contexts * size, runs.lengths) + bins)
 
+    def fresh(self) -> Self:
+        """The same table, with no cells coded; what follows from the prior alone is not computed again."""
+        if self.adapts:
+            _ = self.shares, self.faith  # made once, for all copies
+        _ = self.places, self.in_bins
+        found = copy(self)
+        found.__post_init__()
+        return found
+
+    @property
+    def counts(self) -> Integers:
+        """The counts (contexts x bins) since the last call of `settle`."""
+        if self._counts is None:
+            self._counts = SEEN * self.learned + self._corrected()
+        return self._counts
+
     def settle(self) -> None:
         """Update the counts with the bins coded since the last call."""
         if self._compiled is not None and self.adapts:
-            self._compiled.learn()
+            call("atlasae_learn", self._compiled.struct)
             self._counts = None
         if self._coded:
             seen = np.bincount(np.concatenate(self._coded), minlength=self.learned.size)
             self.learned += seen.reshape(self.learned.shape)
-            self._counts = self._compiled = None
             self._coded.clear()
             self._models.clear()
+            self._counts = None
 
     def _corrected(self) -> Integers:
         """The prior times observed over expected cells; IEEE 754 makes its few float64 operations equal everywhere."""
-        ratio = self.ratios(self.learned.sum(axis=0), self.expected)
+        expected = (self.learned.sum(axis=1, keepdims=True) * self.shares).sum(axis=0)
+        ratio = (self.learned.sum(axis=0) * SHARE + self.faith) / (expected + self.faith)
         return np.asarray(np.maximum(1, np.floor(self.prior * ratio)), np.int64)
-
-    def ratios(self, observed: Integers, expected: Integers) -> npt.NDArray[np.float64]:
-        """The ratio of observed to expected cells, which are in units of 1 / SHARE, of each bin."""
-        faith = FAITH * self.usual + 1
-        return np.asarray((observed * SHARE + faith) / (expected + faith))
-
-    @property
-    def expected(self) -> Integers:
-        """The cells of each bin that the prior expects where so many were coded, in units of 1 / SHARE."""
-        return np.asarray((self.learned.sum(axis=1, keepdims=True) * self.shares).sum(axis=0))
 
     @cached_property
     def shares(self) -> Integers:
-        """The share of each bin in its context (contexts x bins), in units of 1 / SHARE."""
+        """The share of each bin (contexts x bins) in its context, by the prior."""
         return np.asarray(self.prior * SHARE // np.maximum(1, self.prior.sum(axis=1, keepdims=True)))
 
     @cached_property
-    def usual(self) -> Integers:
-        """The share of each bin in all cells of the prior, in the same units."""
-        return np.asarray(self.prior.sum(axis=0) * SHARE // max(1, int(self.prior.sum())))
+    def faith(self) -> Integers:
+        """The pseudo-count of the expectation of each bin, in shares."""
+        usual = self.prior.sum(axis=0) * SHARE // max(1, int(self.prior.sum()))
+        return np.asarray(FAITH * usual + 1)
+
+    @cached_property
+    def in_bins(self) -> dict[str, npt.NDArray[Any]]:
+        """By bin: its first cell, how many (up to `LARGEST_UNIFORM`), the probability of one, and 2^32 over that."""
+        widths = np.minimum(self.widths, LARGEST_UNIFORM)
+        each = (1 << PRECISION) // np.maximum(widths, 1).astype(np.int64)
+        found = {"widths": widths, "each": each, "reciprocals": (1 << WORD_BITS) // each}
+        return {"firsts": self.first} | {name: array.astype(np.uint32) for name, array in found.items()}
+
+    @cached_property
+    def places(self) -> tuple[int, Cells]:
+        """By the leading bits of a cell: how many bits follow, and the bin at which to begin a search."""
+        first, last = int(self.edges[0]), int(self.edges[-1]) - 1
+        bits = max(0, (last - first).bit_length() - PLACE_BITS)
+        return bits, self._searched(np.arange(first, last + 1, 1 << bits))
 
 
 def categorical(counts: Integers) -> Any:
@@ -285,47 +306,20 @@ class CompiledTable:
 
     def __init__(self, table: CodingTable) -> None:
         contexts, bins = table.prior.shape
-        self.struct = TableStruct(contexts=contexts, bins=bins, narrowest=table.narrowest, widest=table.widest)
-        widths = np.minimum(table.widths, LARGEST_UNIFORM)
-        shares = (1 << PRECISION) // np.maximum(widths, 1).astype(np.int64)
-        self._point(
-            edges=np.asarray(table.edges, np.int64),
-            firsts=table.first,
-            widths=widths.astype(np.uint32),
-            shares=shares.astype(np.uint32),
-            reciprocals=((1 << WORD_BITS) // shares).astype(np.uint32),
-            places=self._places(table),
-            prior=table.prior,
-            starts=np.empty((contexts, bins + 1), np.uint32),
-            guesses=np.empty((contexts, GUESSES), np.uint16),
-            known=np.zeros(contexts, np.uint8),
-        )
+        place_bits, places = table.places
+        edges = np.ascontiguousarray(table.edges, np.int64)
+        self.arrays: dict[str, npt.NDArray[Any]] = {"edges": edges, "places": places, "prior": table.prior}
+        self.arrays |= {"starts": np.empty((contexts, bins + 1), np.uint32), "known": np.zeros(contexts, np.uint8)}
+        self.arrays |= {"guesses": np.empty((contexts, GUESSES), np.uint16)}
         if table.adapts:
-            self._point(**self._learning(table))
-
-    def _places(self, table: CodingTable) -> Cells:
-        first, last = int(table.edges[0]), int(table.edges[-1]) - 1
-        self.struct.place_bits = max(0, (last - first).bit_length() - PLACE_BITS)
-        cells = np.arange(first, last + 1, 1 << self.struct.place_bits)
-        return (np.searchsorted(table.edges, cells, side="right") - 1).astype(np.int32)
-
-    def _learning(self, table: CodingTable) -> dict[str, npt.NDArray[Any]]:
-        """What learning needs; `learned` is the table's own."""
-        observed, expected = table.learned.sum(axis=0), table.expected
-        ratios = table.ratios(observed, expected) if observed.any() else np.zeros(len(observed))
-        found = {"parts": table.shares, "usual": table.usual, "learned": table.learned}
-        return found | {"seen": np.zeros_like(table.learned), "all": observed, "expected": expected, "ratios": ratios}
-
-    def _point(self, **arrays: npt.NDArray[Any]) -> None:
-        """Point to arrays, and keep them alive."""
-        for name, array in arrays.items():
-            kept = np.ascontiguousarray(array)
-            setattr(self, name, kept)
-            setattr(self.struct, name, address_of(kept))
-
-    def learn(self) -> None:
-        """Add the cells seen to those that the table has learned."""
-        call("atlasae_learn", self.struct)
+            self.arrays |= {"seen": np.zeros_like(table.prior), "learned": table.learned}
+            self.arrays |= {"shares": table.shares, "faith": table.faith, "ratios": np.empty(bins)}
+            self.arrays |= {name: np.zeros(bins, np.int64) for name in ("counts", "observed", "expected")}
+        self.arrays |= table.in_bins
+        sizes = {"narrowest": table.narrowest, "widest": table.widest}
+        self.struct = TableStruct(contexts=contexts, bins=bins, place_bits=place_bits, **sizes)
+        for name, array in self.arrays.items():
+            setattr(self.struct, name, address_of(array))
 
 
 class CompiledWriter:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import permutations, product
 from typing import Any
@@ -175,6 +175,43 @@ def likely_words(cells: Sequence[Cell], levels: Sequence[int], weigh: Weigh) -> 
     found = {spread: sum(weight(j, *spread[j]) for j in range(3)) for spread in _spreads(bits)}
     likely = sorted((spread for spread, total in found.items() if total < math.inf), key=found.__getitem__)
     return (tuple(_word(j, levels[j], *spread[j]) for j in range(3)) for spread in likely)
+
+
+def likely_pairs(cells: Sequence[Cell], levels: Sequence[int], weigh: Weigh) -> Iterator[WordLayout]:
+    """Ways to put all bits into the first two words, the one of the least weight first; none where they are too many.
+
+    The third word is then 1.0, which takes no bytes: each other word costs a quarter of a bit to tell where it begins.
+    """
+
+    @cache
+    def weight(digits: tuple[Digit, ...]) -> float:
+        if math.prod(digit.radix for digit in digits) > 1 << MANTISSA_BITS:
+            return math.inf
+        word = np.zeros_like(cells[0])
+        for digit in digits:
+            word = word * digit.radix + cells[digit.variable] // digit.divisor % digit.radix
+        return weigh(word)
+
+    found = {pair: weight(pair[0]) + weight(pair[1]) for pair in _pairs(levels)}
+    likely = sorted((pair for pair, total in found.items() if total < math.inf), key=found.__getitem__)
+    return ((*pair, ()) for pair in likely)
+
+
+def _pairs(levels: Sequence[int]) -> Iterator[tuple[tuple[Digit, ...], tuple[Digit, ...]]]:
+    """Two words of all cells: one has an angle, and that or the other one the last bits of the other angle."""
+    pt, m = (Digit(i, levels[i]) for i in (0, 3))
+    for whole, cut in ((1, 2), (2, 1)):
+        angle = Digit(whole, levels[whole])
+        for bits in range(levels[cut].bit_length()):
+            high, low = Digit(cut, -(-levels[cut] >> bits), 1 << bits), Digit(cut, 1 << bits)
+            yield _aligned(angle, m), _aligned(high, pt, low)
+            for order in permutations((high, pt, m)):
+                yield _aligned(angle, low), _aligned(*order)
+
+
+def _aligned(first: Digit, *rest: Digit) -> tuple[Digit, ...]:
+    """The digits of a word, of which all but the leading one are whole bits; without those that can only be 0."""
+    return first, *(replace(digit, radix=_power_of_two(digit.radix)) for digit in rest if digit.radix > 1)
 
 
 @cache

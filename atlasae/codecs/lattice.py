@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import ClassVar, Protocol, Self
+from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -24,8 +24,8 @@ from atlasae.files.events import Array
 from atlasae.jets.coordinates import LARGEST_ETA, LARGEST_PHI, MASS_FLOOR, Bools, Floats, to_symlog
 from atlasae.jets.layouts import Layout
 from atlasae.jets.stored import Storage
-from atlasae.jets.variables import JET
-from atlasae.native.cells import CellGrid, JetPass, can_pass
+from atlasae.jets.variables import JET, WHOLE, VariableList
+from atlasae.native.library import CellGrid, JetPass, can_pass
 
 Indices = npt.NDArray[np.int64]
 
@@ -37,6 +37,7 @@ PER_E = 256  # entries of EXPONENTIALS per factor of e
 TURN = 4096  # directions in 2 pi
 UNIT = 2**14  # sines and cosines are in units of 1 / UNIT
 SLOPES = 4096  # entries of DIRECTIONS per pi / 2
+_FARTHEST = 2.0**53  # cells of a list of variables: float64 holds all integers below
 
 EXPONENTIALS = np.rint(2**10 * np.exp(np.arange(int((HIGH[0] - LOW[0]) * PER_E) + 2) / PER_E))
 COSINES = np.rint(UNIT * np.cos(2 * np.pi * (np.arange(TURN) + 0.5) / TURN))
@@ -47,22 +48,25 @@ _DOUBLES = (np.dtype(np.float64),) * 4
 DIRECTIONS = np.rint(np.arctan2(_SLOPES, 1 - np.abs(_SLOPES)) * TURN / (2 * np.pi)).astype(np.int32)
 
 
+GridCells = npt.NDArray[Any]  # integers: int32, of a list of variables int64
+
+
 class GridCoder(ABC):
     """Codes jets as integer cells of a grid, one for each coordinate; the same grid for all rows of a chunk."""
 
     @abstractmethod
-    def cells(self, jets: Floats, offsets: Floats | None = None) -> tuple[npt.NDArray[np.int32], Bools]:
+    def cells(self, jets: Floats, offsets: Floats | None = None) -> tuple[GridCells, Bools]:
         """The cells (4 x n) of jets (n x 4, MeV), and which jets are in the grid; cells of others are 0."""
 
     @abstractmethod
-    def jets(self, cells: npt.NDArray[np.int32], offsets: Floats | None = None) -> Floats:
+    def jets(self, cells: GridCells, offsets: Floats | None = None) -> Floats:
         """The jets (n x 4, MeV) in the middle of cells (4 x n)."""
 
-    def encode(self, rows: Floats) -> npt.NDArray[np.int32]:
+    def encode(self, rows: Floats) -> GridCells:
         """The cells (n x 4) of jets (n x 4, MeV); jets outside the grid get cells 0."""
         return self.cells(rows)[0].T
 
-    def decode(self, latents: npt.NDArray[np.int32]) -> Floats:
+    def decode(self, latents: GridCells) -> Floats:
         """The jets (n x 4, MeV) in the middle of cells (n x 4)."""
         return self.jets(latents.T)
 
@@ -172,20 +176,95 @@ class Lattice(GridCoder):
         return np.asarray(np.minimum(np.floor(places), self.sizes[2] - 1), np.int32)
 
 
-class ShiftableLattice(Protocol):
-    """A grid whose cells can be shifted by offsets (4 x n, in steps)."""
+@dataclass(frozen=True)
+class ListLattice(GridCoder):
+    """A uniform grid in the coordinates of a list of variables, with an integer cell (int64) for each.
+
+    Cells are counted from the coordinate 0, those of angles from -pi. Integers and categories have one each.
+    """
+
+    variables: VariableList
+    steps: tuple[float, ...]
+    shifted: tuple[bool, ...]
+    single: ClassVar[None] = None
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for steps that are not positive, or other numbers of them."""
+        number = len(self.variables.variables)
+        if not (len(self.steps) == len(self.shifted) == number and all(0 < step < math.inf for step in self.steps)):
+            raise ValueError(f"steps {self.steps} of {number} variables")
+
+    def config(self) -> dict[str, object]:
+        """The grid as plain JSON, without its variables."""
+        return {"steps": list(self.steps), "shifted": list(self.shifted)}
+
+    def reordered(self, order: Sequence[int]) -> "ListLattice":
+        """The grid with its variables in another order."""
+        variables = VariableList(tuple(self.variables.variables[place] for place in order))
+        steps, shifted = ([numbers[place] for place in order] for numbers in (self.steps, self.shifted))
+        return ListLattice(variables, tuple(steps), tuple(map(bool, shifted)))
 
     @property
-    def shifted(self) -> tuple[bool, bool, bool, bool]:
+    def turns(self) -> list[int]:
+        """The number of cells in a full turn of each angle, and 0 of others."""
+        found = zip(self.variables.variables, self.steps, self.shifted, strict=True)
+        return [math.ceil(2 * math.pi / step) + shifted if v.coordinate == "angle" else 0 for v, step, shifted in found]
+
+    def cells(self, jets: Floats, offsets: Floats | None = None) -> tuple[GridCells, Bools]:
+        """The cells (variables x n) of rows (n x variables), and which rows are in the grid; others get cells 0."""
+        with np.errstate(all="ignore"):  # rows without coordinates
+            found = np.ascontiguousarray(self.variables.to_coordinates(jets).T)
+            found -= self._origins
+            found /= self._steps
+            found += self._middles if offsets is None else self._middles + offsets
+            np.floor(found, out=found)
+            held = np.asarray((np.abs(found) < _FARTHEST).all(axis=0))
+        for row, turn in zip(found, self.turns, strict=True):
+            if turn:
+                held &= (row >= 0) & (row < turn)
+        return np.where(held, found, 0).astype(np.int64), held
+
+    def jets(self, cells: GridCells, offsets: Floats | None = None) -> Floats:
+        """The rows (n x variables) in the middle of cells (variables x n)."""
+        middles = cells + (0.5 - self._middles)
+        if offsets is not None:
+            middles -= offsets
+        middles *= self._steps
+        middles += self._origins
+        for row, variable in zip(middles, self.variables.variables, strict=True):
+            if variable.coordinate == "angle":
+                row.clip(-LARGEST_PHI, LARGEST_PHI, out=row)
+        with np.errstate(over="ignore"):  # of forged cells
+            return self.variables.from_coordinates(middles.T)
+
+    @cached_property
+    def _steps(self) -> Floats:
+        return np.array(self.steps)[:, None]
+
+    @cached_property
+    def _middles(self) -> Floats:
+        """The offsets of cells that have a number in their middle: those of integers and categories."""
+        return np.array([[0.5 * (variable.coordinate in WHOLE)] for variable in self.variables.variables])
+
+    @cached_property
+    def _origins(self) -> Floats:
+        return np.array([[-math.pi * (variable.coordinate == "angle")] for variable in self.variables.variables])
+
+
+class ShiftableLattice(Protocol):
+    """A grid whose cells can be shifted by offsets (coordinates x n, in steps)."""
+
+    @property
+    def shifted(self) -> tuple[bool, ...]:
         """Which coordinates are shifted."""
         ...
 
-    def cells(self, jets: Floats, offsets: Floats | None = None) -> tuple[npt.NDArray[np.int32], Bools]:
-        """The cells (4 x n) of jets (n x 4, MeV), and which jets are inside the grid (n)."""
+    def cells(self, jets: Floats, offsets: Floats | None = None) -> tuple[GridCells, Bools]:
+        """The cells (coordinates x n) of rows (n x coordinates), and which are inside the grid (n)."""
         ...
 
-    def jets(self, cells: npt.NDArray[np.int32], offsets: Floats | None = None) -> Floats:
-        """The jets (n x 4, MeV) in the middle of cells (4 x n)."""
+    def jets(self, cells: GridCells, offsets: Floats | None = None) -> Floats:
+        """The rows (n x coordinates) in the middle of cells (coordinates x n)."""
         ...
 
 
@@ -202,22 +281,22 @@ class ShiftedLattice:
         """The grid of some of these jets."""
         return ShiftedLattice(self.lattice, self.key, self.indices[rows])
 
-    def encode(self, rows: Floats) -> npt.NDArray[np.int32]:
+    def encode(self, rows: Floats) -> GridCells:
         """The cells (n x 4) of jets (n x 4, MeV); jets outside the grid get cells 0."""
         columns = list(rows.T)
         if isinstance(self.lattice, Lattice) and can_pass(columns, _DOUBLES):
             return JetPass(self.lattice.compiled, self.key, self.indices, _DOUBLES).encode(columns).T
         return self.lattice.cells(rows, self.offsets)[0].T
 
-    def decode(self, latents: npt.NDArray[np.int32]) -> Floats:
+    def decode(self, latents: GridCells) -> Floats:
         """The jets (n x 4, MeV) in the middle of cells (n x 4)."""
         return self.lattice.jets(latents.T, self.offsets)
 
     @cached_property
     def offsets(self) -> Floats:
-        """The offsets (4 x n), of 0 for coordinates that are not shifted."""
+        """The offsets (coordinates x n), of 0 for coordinates that are not shifted."""
         state = hashed((self.indices + self.key) & MASK)
-        found = np.zeros((4, len(state)))
+        found = np.zeros((len(self.lattice.shifted), len(state)))
         for row in np.flatnonzero(self.lattice.shifted):
             found[row] = offset(state)
             state = hashed(state)

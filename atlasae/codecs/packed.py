@@ -1,9 +1,10 @@
 """The packed layout: jets on a uniform grid, entropy-coded with probabilities that depend on the event so far."""
 
 from collections.abc import Iterator, Sequence
+from copy import copy
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Any
+from functools import cached_property, lru_cache
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -55,6 +56,8 @@ CONTEXTS = {  # number of contexts of each table
     "phi": RATIOS * RECOILS,
     "m": (len(PT_EDGES) + 1) * (len(ETA_EDGES) + 1),
 }
+_TABLES = ("pt", "fall", "eta", "phi", "mass", "any_phi")  # of a walk, in the order that walk.c expects
+_WALKS = 8  # that are kept, for the next chunk: collections in turns, and the runs of merged files
 
 
 @dataclass(frozen=True)
@@ -110,9 +113,7 @@ class PackedCodec:
         return Reader(words) if isinstance(self.lattice, ResolvedLattice) else word_reader(words)
 
     def _walk(self) -> "Walk":
-        if isinstance(self.lattice, ResolvedLattice):
-            return ResolvedWalk(self, self.lattice)
-        return Walk(self, self.lattice)
+        return _walk_of(self.priors, self.lattice, self.context).fresh()
 
     def _code(self, coder: Coder, counts: Counts, codes: Codes | None) -> Codes:
         """Code the padding code of every jet, in the context of its rank and of the code of the jet before."""
@@ -178,13 +179,23 @@ class Walk:
         self.any_phi = uniform(phi)
         self.phi = priors["phi"].table(steps[2], 0, phi, codec.context)
         self.mass = priors["m"].table(steps[3], -int(self.anchors[-1]), m, codec.context, self.light)
-        self.tables = (self.pt, self.fall, self.eta, self.phi, self.mass)
-        self.all_tables = (*self.tables, self.any_phi)
         self.pt_class = _classes(PT_EDGES, float(LOW[0]), steps[0], pt)
         self.eta_class = _folded_classes(ETA_EDGES, float(LOW[1]), steps[1], eta)
         # By direction of the vector sum of the jets before: its cell of phi, from which the cells of phi are counted.
         self.phi_from = lattice.cells_of_directions
         self.cosines, self.sines = COSINES[lattice.directions], SINES[lattice.directions]
+
+    def fresh(self) -> Self:
+        """The same walk, with tables that have no cells coded; the rest is shared."""
+        found = copy(self)
+        for name in _TABLES:
+            setattr(found, name, getattr(self, name).fresh())
+        return found
+
+    @property
+    def tables(self) -> list[CodingTable]:
+        """All tables, in the order of walk.c."""
+        return [getattr(self, name) for name in _TABLES]
 
     def through(self, coder: Coder, counts: Counts, cells: Columns | None) -> Columns:
         """Code the jets of all events, block by block; returns their cells (4 x n)."""
@@ -203,7 +214,7 @@ class Walk:
     def _compiled_block(self, coder: CompiledReader | CompiledWriter, counts: Counts, cells: Columns) -> None:
         """The same as `_block`, from `cells` for a writer and to them for a reader, by walk.c."""
         events, jets = np.ascontiguousarray(counts, np.int64), cells.shape[1]
-        structs = (TableStruct * len(self.all_tables))(*(table.compiled.struct for table in self.all_tables))
+        structs = (TableStruct * len(_TABLES))(*(table.compiled.struct for table in self.tables))
         stride = cells.strides[0] // cells.itemsize
         given = self._grid, structs, events, len(events), jets, cells, stride
         coder.run("atlasae_walk", 4 * MOST_STEPS * jets, *given)
@@ -335,7 +346,6 @@ class ResolvedWalk(Walk):
         self.any_phi = uniform(FULL + phi)
         self.phi = priors["phi"].table(step, 0, FULL + phi, adapts)
         self.mass = priors["m"].table(step, -highest - m, lattice.top, adapts, lattice.light)
-        self.tables = (self.pt, self.fall, self.eta, self.phi, self.mass)
         bounds = np.floor((np.array(PT_EDGES) - LOW[0]) * FINE).astype(np.int64)
         self.pt_class = np.searchsorted(bounds, places, side="right").astype(np.uint16)
         self.eta_edges = np.array(ETA_EDGES) * FINE
@@ -366,6 +376,13 @@ class ResolvedWalk(Walk):
     def _turn_and_start(self, pt: Cells, before: Cells) -> tuple[Any, Any, EqualCells | None]:
         ruler = self.resolved.ruler(2, pt)
         return self.resolved.turn(pt), self.resolved.cells_of_directions(pt, before), ruler
+
+
+@lru_cache(_WALKS)
+def _walk_of(priors: Priors, lattice: Lattice | ResolvedLattice, context: bool) -> Walk:
+    """The walk of a codec, with no cells coded."""
+    codec = PackedCodec(priors, lattice, context)
+    return ResolvedWalk(codec, lattice) if isinstance(lattice, ResolvedLattice) else Walk(codec, lattice)
 
 
 def _coded(

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from importlib import resources
 
@@ -56,7 +56,7 @@ class Priors:
     """The tables of all variables, and the bytes of their file, whose SHA-256 identifies them."""
 
     content: bytes
-    of: Mapping[str, Prior]
+    of: Mapping[str, Prior] = field(compare=False)  # follow from the bytes
 
     @property
     def sha256(self) -> str:

@@ -21,6 +21,7 @@ from atlasae.codecs.grid import (
     WordLayout,
     balanced_radices,
     jet_words,
+    likely_pairs,
     likely_words,
     list_words,
     pack,
@@ -31,6 +32,7 @@ from atlasae.codecs.resolved import PER_ONE, ResolvedSteps
 from atlasae.codecs.walk import ChainModel, Densities, EqualSteps, free_of, nodes_of, spread_rows
 from atlasae.errors import UserError
 from atlasae.files.xz import compress_words, estimate_words
+from atlasae.jets.columns import in_runs
 from atlasae.jets.coordinates import DRIFT, Floats
 from atlasae.jets.padding import Codes, Stored
 from atlasae.jets.precision import FULL_BOUND, Precision
@@ -40,7 +42,8 @@ from atlasae.jets.variables import JET
 if TYPE_CHECKING:
     from atlasae.codecs.bottleneck import BottleneckAutoencoder
 
-_SAMPLE, _ESTIMATED = 12_000, 4_000  # jets on which candidates are measured, and arrangements estimated
+_MEASURED, _ESTIMATED = 18_000, 4_000  # jets on which candidates are measured, and arrangements estimated
+_ASKED = 12_000  # jets of which networks are asked that take long
 TEMPER = 0.2  # exponent tried with bounds that equal steps in three words can't keep
 FULL_TEMPERS = (0.2, 1 / 3, 0.5, 2 / 3)  # exponents tried with `full`; 1/3 minimises the r.m.s. (Panter and Dite 1951)
 FULL_WEIGHTS = {"pt": 1.0, "eta": 2.0, "phi": 2.0, "m": 1.0}  # with `full`, 2e-5 in an angle counts as 1e-5 in pt
@@ -48,7 +51,7 @@ TAILS = (0.0, 1e-4, 3e-4, 1e-3)  # shares of jets made exact so that the grid is
 BEST = 2  # grids with the fewest bytes, of which all likely arrangements of cells in words are measured
 SPARE = 0.1  # bits that a word has left unless the grid was made coarser to fit
 LEFT_OUT = 1  # node of a table of locations: these do not depend on anything
-LIKELY = 4  # arrangements of the cells in words that are measured
+LIKELY = 4  # arrangements of the cells in words that are measured: in two words or, if these are too few, in three
 OFFSET_BYTES = 3  # what an exact jet adds to the entry offsets of its index and of each variable
 MARGIN = 0.02  # the grid is wider on each side by this share of the sample's range, for other jets
 FEW = 2_000  # with fewer jets, the range of others can't be estimated
@@ -80,12 +83,13 @@ def choose_codec(
     columns: Stored,
     size: Size = encoded_bytes,
     dither: bool = True,
+    leading: bool = False,
 ) -> AnyCodec:
     """The codec whose grid takes the fewest bytes on a sample of these columns, exact rows included; raises UserError.
 
     `size` gives the bytes of an encoded sample. With `full` all grids use all bits, so the one with the smallest sum
     of squared errors is chosen; else steps are equal and, with `dither`, shifted from row to row. A network with a
-    bottleneck has no grid.
+    bottleneck has no grid. With `leading`, the words begin with pt, eta and phi, for what is told by them.
     """
     if not isinstance(model, ChainModel):
         return codec_of_config({"layout": "bottleneck"}, model)
@@ -97,10 +101,10 @@ def choose_codec(
     if precision.unbounded:
         raise UserError("--precision none is for networks without bounds (mlp): give a bound, or `full`")
     if storage.layout.resolutions:
-        return _choose_resolved(model, storage, bounds, columns, shifts, size)
+        return _choose_resolved(model, storage, bounds, columns, shifts, size, leading)
     padding = storage.padding(columns)
     coordinates = JET.to_coordinates(rows if len(rows) else np.array([JET.example]))
-    sample = [column[:: max(1, len(column) // _SAMPLE)] for column in columns]
+    sample = in_runs(columns, _MEASURED)
     wanted = _loosened(storage.steps(bounds, columns), bounds, precision)
     if precision.full:
         codecs = [FloatsCodec(model, grid, padding) for grid in _full_grids(model, coordinates, wanted)]
@@ -111,7 +115,7 @@ def choose_codec(
         spread = _spread(densities_of(model, exponent, nodes), asked)
         grids = _grids(spread, ways, exponent, NO_DITHER if exponent else shifts)
         codecs = ((FloatsCodec(model, replace(grid, nodes=nodes), padding), way) for grid, way in grids)
-        return [_Trial.of(codec, way, storage, bounds, sample, size) for codec, way in codecs]
+        return [_Trial.of(codec, way, storage, bounds, sample, size, leading) for codec, way in codecs]
 
     ways = list(product(TAILS, wanted))
     trials = sorted(tried(ways, nodes_of(model.weights)), key=_Trial.first)
@@ -119,8 +123,13 @@ def choose_codec(
     trials += tried([trials[0].way], LEFT_OUT)
     if any(trial.codec.grid.word_bits >= MANTISSA_BITS - SPARE for trial in trials):
         trials += tried(ways, 0, TEMPER)
-    trials.sort(key=_Trial.first)
-    return min((trial.best(storage, size) for trial in trials[:BEST]), key=itemgetter(0))[1]
+    return _best(trials, storage, size)
+
+
+def _best(trials: "Sequence[_Trial[Gridded]]", storage: Storage, size: Size) -> Gridded:
+    """The codec of the fewest bytes: of all trials with their first arrangements, the best ones with all of theirs."""
+    first = sorted(trials, key=_Trial.first)[:BEST]
+    return min((trial.best(storage, size) for trial in first), key=itemgetter(0))[1]
 
 
 def _choose_resolved(
@@ -130,17 +139,17 @@ def _choose_resolved(
     columns: Stored,
     dither: Dither,
     size: Size,
+    leading: bool,
 ) -> ResolvedFloatsCodec:
     """The codec of bounds by resolution whose tails of m and arrangement of cells take the fewest bytes."""
     drift = DRIFT + JET.roundings * storage.rounding
     steps = ResolvedSteps.within(storage.layout.shared(dict(bounds)), storage.layout.resolutions, drift)
-    sample = [column[:: max(1, len(column) // _SAMPLE)] for column in columns]
-    rows, padding, found = storage.usable_rows(columns), storage.padding(columns), []
+    sample = in_runs(columns, _MEASURED)
+    rows, padding, trials = storage.usable_rows(columns), storage.padding(columns), []
     for tail in TAILS if len(rows) >= FEW else TAILS[:1]:
-        codec = _resolved_codec(chain, steps, rows, tail, dither)
-        codec = replace(codec, padding=padding)
-        found.append(_Trial.of(codec, (tail, steps.shares), storage, bounds, sample, size).best(storage, size))
-    return min(found, key=itemgetter(0))[1]
+        codec = replace(_resolved_codec(chain, steps, rows, tail, dither), padding=padding)
+        trials.append(_Trial.of(codec, (tail, steps.shares), storage, bounds, sample, size, leading))
+    return _best(trials, storage, size)
 
 
 def _resolved_codec(
@@ -194,13 +203,17 @@ class _Trial(Generic[Gridded]):
         bounds: Mapping[str, float],
         sample: Stored,
         size: Size,
+        leading: bool,
     ) -> Self:
         """The trial of a codec, of which the arrangement of the fewest estimated bytes is measured."""
         encoded = encode_within(codec, storage, bounds, sample)
         latents, codes = codec.padding.unmark(encoded.latents)
         cells = unpack(latents, codec.grid)
-        some = [cell[:: max(1, len(cell) // _ESTIMATED)] for cell in cells]
-        likely: Iterator[WordLayout] = islice(likely_words(some, codec.grid.levels, estimate_words), LIKELY)
+        some: list[Cell] = [cell[:: max(1, len(cell) // _ESTIMATED)] for cell in cells]
+        likely: list[WordLayout] = (
+            [] if leading else [*islice(likely_pairs(some, codec.grid.levels, estimate_words), LIKELY)]
+        )
+        likely = likely or [*islice(likely_words(some, codec.grid.levels, estimate_words), LIKELY)]
         made = cls(codec, way, encoded, cells, codes, list(dict.fromkeys([*likely, codec.grid.words])), [])
         made.sizes.append(made.measured(0, storage, size))
         return made
@@ -271,7 +284,7 @@ def _grids(
 
 
 def _some(coordinates: Floats) -> Floats:
-    return coordinates[:: max(1, len(coordinates) // _SAMPLE)]
+    return coordinates[:: max(1, len(coordinates) // _ASKED)]
 
 
 def _spread(densities: Densities, coordinates: Floats) -> tuple[Floats, Floats]:

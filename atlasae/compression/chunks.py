@@ -9,7 +9,7 @@ import numpy as np
 
 from atlasae.compression.collection import FileLayout, JetsLayout
 from atlasae.compression.format import Chunk, CompressedCollection, Contents, Run
-from atlasae.compression.packed import ColumnsLayout, PackedLayout
+from atlasae.compression.packed import PACKED_LAYOUTS, ColumnsLayout
 from atlasae.errors import DamagedFileError, sparing
 from atlasae.files.branches import FOLDER
 from atlasae.files.checksums import checksum
@@ -22,8 +22,8 @@ Progress = Callable[[int, int], None]  # arguments: entries done, all entries
 
 def layout_named(name: str) -> type[JetsLayout]:
     """The layout of four-momenta of this name; raises ValueError for an unknown one."""
-    if name == "packed":
-        return PackedLayout
+    if name in PACKED_LAYOUTS:
+        return PACKED_LAYOUTS[name]
     from atlasae.compression.floats import FLOATS_LAYOUTS  # here, as it imports torch: slow, and packed jets need none
 
     if name not in FLOATS_LAYOUTS:

@@ -23,6 +23,7 @@ from atlasae.compression.format import (
     Run,
     SourceFacts,
     bits_of,
+    format_needed,
     read_contents,
     write_contents,
 )  # fmt: skip
@@ -43,6 +44,7 @@ from atlasae.compression.ntuples import (
     NtupleTarget,
     as_ntuple,
     grafted_ntuple,
+    in_steps,
     is_to_be_grafted,
     plan_alone,
     split_ntuples,
@@ -64,7 +66,7 @@ from atlasae.compression.verify import Differences, Output, compare_files, read_
 from atlasae.errors import UserError
 from atlasae.files.checksums import checksum
 from atlasae.files.damage import damage
-from atlasae.files.events import Events, join
+from atlasae.files.events import Events, join, numbers_in
 from atlasae.files.outputs import check_format, check_target, replacing, scratch
 from atlasae.files.remote import Location, Named, local, located, watching
 from atlasae.files.trees import Source, Tree, open_source
@@ -228,8 +230,8 @@ def recognise_compressed(path: Location, target: Path, options: Options) -> Comp
 def _planned(opened: Opened, options: Options) -> tuple[list[Job], Write]:
     """The plan for each tree, and what writes them: all but jets is copied byte for byte where that can be done."""
     if is_to_be_grafted(opened, options):
-        opened = as_ntuple(opened)
-        plan = make_plan(opened, replace(options, rntuple=True), grafted=True)
+        opened = as_ntuple(opened, options.packed)
+        plan = in_steps(opened, make_plan(opened, replace(options, rntuple=True), grafted=True), options)
         return [Job(opened, plan_alone(opened, plan) if options.only_jets else plan)], _write_grafted_ntuple
     grafting = grafting_of(opened, options)
     if grafting is None:
@@ -295,8 +297,7 @@ def _planned_graft(grafting: Grafting, opened: Opened, options: Options) -> tupl
     columns = [name for collection in plan.collections if collection.beside for name in collection.branches]
     if unlike := [name for name in columns if not has_form(grafting, opened, plan.collections, name)]:
         plan = leave_columns(plan, unlike)
-    rounded = not (options.variables or options.precision.resolutions or options.precision.unbounded)
-    forms, others = forms_of(grafting, opened, plan.collections, rounded)
+    forms, others = forms_of(grafting, opened, plan.collections, options.rounds)
     plan = leave(plan, others) if others else plan
     plan = replace(plan, collections=as_stored(plan.collections, forms))
     return Job(opened, plan, replace(grafting, forms=forms)), others
@@ -593,7 +594,7 @@ def _write_chunks(
             for compressor in compressors:
                 written |= compressor.compress(events | written)
             for counter, branch in plan.lone_counters.items():
-                written[counter] = ak.values_astype(ak.num(events[branch]), np.int32)
+                written[counter] = ak.Array(numbers_in(events[branch]).astype(np.int32))
                 if plan.grafted and counter in plan.counted.values():  # it stays as it is
                     written |= opened.events.read([counter], start, stop)
             writer = writer or _compressed_tree(target, opened, plan, options, compressors, written)
@@ -656,6 +657,7 @@ def _run(
         aliases=plan.aliases,
         places=plan.places,
         options=options.digest,
+        format=format_needed(c.layout.codec.config() for c in start.compressors),
     )  # fmt: skip
 
 

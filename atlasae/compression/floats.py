@@ -21,7 +21,7 @@ from atlasae.errors import UserError
 from atlasae.files.damage import FACTS, damage
 from atlasae.files.events import Array, Counts, counts_of, flatten, index_in_event, unflatten
 from atlasae.jets.collections import Collection
-from atlasae.jets.columns import settle_by, to_branches, to_coded_columns, to_columns
+from atlasae.jets.columns import in_runs, settle_by, to_branches, to_coded_columns, to_columns
 from atlasae.jets.coordinates import Bools, Floats
 from atlasae.jets.stored import storage_of
 
@@ -123,7 +123,7 @@ class FloatsLayout(WordsLayout):
     @property
     def why_exact(self) -> str:
         """The likely reason why many jets are exact; a grid that uses all bits of its words can't be finer."""
-        if self.codec.grid.word_bits > MANTISSA_BITS - SPARE:
+        if all(self.codec.grid.words) and self.codec.grid.word_bits > MANTISSA_BITS - SPARE:
             return "three floats hold 69 bits, too few for this precision; 5e-5 or `full` takes less space"
         return super().why_exact
 
@@ -166,10 +166,12 @@ def start_floats(
     settled: Collection, options: Options, model: Model, events: Mapping[str, ak.Array]
 ) -> Compressor[WordsLayout]:
     """The compressor of a collection with known units, its codec chosen on a sample of its events."""
-    columns, precision = thinned(to_coded_columns(settled, events)[0], MOST_CHOSEN_ON), options.precision
+    columns, precision = in_runs(to_coded_columns(settled, events)[0], MOST_CHOSEN_ON), options.precision
     settled = as_rounded(settled, precision, columns)
     storage = storage_of(settled)
-    codec = choose_codec(model.chain, storage, precision, columns, dither=options.dither)
+    codec = choose_codec(
+        model.chain, storage, precision, columns, dither=options.dither, leading=bool(options.whole_jets)
+    )
     return Compressor(FLOATS_LAYOUTS[codec.config()["layout"]](settled, codec), precision.of(storage.layout))
 
 
@@ -211,14 +213,8 @@ def _jet_model(name: str) -> Model:
 
 def sample_jets(settled: Sequence[Collection], events: Mapping[str, ak.Array], most: int | None = None) -> Floats:
     """The jets (n x 4, MeV) with valid coordinates in a sample, all collections together; `most` a collection."""
-    columns = [thinned(to_coded_columns(collection, events)[0], most) for collection in settled]
+    columns = [in_runs(to_coded_columns(collection, events)[0], most) for collection in settled]
     return np.concatenate([storage_of(c).usable_rows(found) for c, found in zip(settled, columns, strict=True)])
-
-
-def thinned(columns: Sequence[Array], most: int | None) -> list[Array]:
-    """Columns with every so manieth row, so that there are `most` or nearly so many."""
-    every = max(1, -(-len(columns[0]) // most)) if most else 1
-    return [column[::every] for column in columns]
 
 
 def sampled_bytes(compressors: Sequence[Compressor[WordsLayout]], events: Mapping[str, ak.Array]) -> int:
@@ -237,4 +233,5 @@ def exact_branches(
     """The branches of exact jets: their indices in their events, and their original values."""
     kept = [index_in_event(counts)[exact], *(column[exact] for column in columns)]
     per_event = counts_of(exact, counts)
-    return {name: ak.unflatten(v, per_event) for name, v in zip(collection.exact.values(), kept, strict=True)}
+    named = zip(collection.exact.values(), kept, strict=True)
+    return {name: unflatten(values, per_event, jagged=True) for name, values in named}

@@ -36,7 +36,9 @@ FORMAT = 5  # version of the folder; to be raised when old readers would misread
 # 5 is the format of version 0.4.0: it may have several trees of one file, a run each, bounds by resolution
 # (`resolutions` of a collection, `resolved` grids), locations from tables (`nodes`), and other numbers of whole jets
 # (`beside`, layout "columns").
-READ = range(1, FORMAT + 1)
+NEWEST = 6  # of files that need it, so that others stay readable: it has packed lists of variables (layout "cells").
+READ = range(1, NEWEST + 1)
+_SINCE = {"cells": 6}  # the first format of a layout that came after `FORMAT`
 BRIEF = 4  # the first format whose counters are told once and whose marks are sums
 _PARTS = "where parts of several formats were merged, decompress each by itself"
 PACKED_SKIM = (
@@ -256,7 +258,7 @@ class Run:
 
     def to_json(self) -> str:
         """The run as one JSON object."""
-        told = replace(self, counters=_once(self)) if self.format in range(BRIEF, FORMAT + 1) else self
+        told = replace(self, counters=_once(self)) if self.format in range(BRIEF, NEWEST + 1) else self
         return json.dumps(asdict(told, dict_factory=_told))
 
     @classmethod
@@ -375,6 +377,11 @@ class Contents:
 def _told(facts: list[tuple[str, object]]) -> dict[str, object]:
     """The facts of an object as a dict, without empty values of fields that were added to the format later."""
     return {key: value for key, value in facts if value or key not in _LATER}
+
+
+def format_needed(codecs: Iterable[Config]) -> int:
+    """The oldest format whose readers know these codecs."""
+    return max([FORMAT, *(_SINCE.get(codec["layout"], FORMAT) for codec in codecs)])
 
 
 def is_compressed(source: Source) -> bool:
@@ -642,7 +649,7 @@ def _other_format(facts: Mapping[str, Any]) -> str:
     maker = facts.get("versions", {}).get("atlasae", "of a later day")
     return (
         f"made by atlasae {maker} in format {facts['format']}: this is atlasae {version('atlasae')}, which reads "
-        f"formats {READ[0]} to {FORMAT}; it needs atlasae {maker} or later"
+        f"formats {READ[0]} to {NEWEST}; it needs atlasae {maker} or later"
     )
 
 
@@ -711,7 +718,7 @@ def _described_tree(tree: Tree, collections: Sequence[StoredCollection]) -> Tree
 
 def bits_of(entry: CompressedCollection) -> dict[str, float]:
     """The bits of each variable in the words; empty for latents without a grid."""
-    if entry.collection.beside:
+    if "columns" in entry.codec:
         return {v: c["bits"] for v, c in zip(entry.collection.branches, entry.codec["columns"], strict=True)}
     if "levels" not in entry.codec:
         return {}
@@ -782,6 +789,6 @@ def _described_run(run: Run, contents: Contents) -> RunReport:
             for e in run.collections
         ],
         model_sha256=sha,
-        model_from="in the file" if sha in contents.models else "packaged with atlasae",
+        model_from="in the file" if sha in contents.models else "packaged with atlasae" if sha else "none is needed",
         versions=run.versions,
     )

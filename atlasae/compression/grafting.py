@@ -35,6 +35,7 @@ from atlasae.graft.records import Records, new_key
 from atlasae.graft.streamers import merged_streamers, streamers_of, trees_among
 from atlasae.graft.taken import KeptBranch, TakenOut
 from atlasae.graft.trees import (
+    CHAIN,
     TREES,
     BasketPlace,
     FilledBasket,
@@ -104,7 +105,7 @@ def grafting_of(opened: Opened, options: Options) -> Grafting | None:
         return _alone(opened, source, trees) if trees == opened.trees else None
     with damage(f"'{opened.path}'"):
         records = Records(source.read, opened.path.stat().st_size)
-        refuse_others(records, trees_among(streamers_of(records)) - set(TREES))
+        refuse_others(records, trees_among(streamers_of(records)) - {*TREES, CHAIN})
         everything = trees_of(records)
         left_out = [lost for name in trees for lost in _older(records, everything, name)]
         known, ntuples = latest(everything, trees), ntuples_of(records)
@@ -172,7 +173,7 @@ def forms_of(
                     continue
                 _, branch = known.get(name) or grafting.tree.named(name)
                 form = Form(dtype, collection.jagged and not collection.array)
-                if rounded and _is_rounded(collection) and (cut := read.truncation(name)):
+                if rounded and collection.stores_coded and (cut := read.truncation(name)):
                     form = replace(form, low=cut.low, factor=cut.factor, mantissa=cut.bits)
                 form = _form_of(grafting, opened, name, branch, form)
             if form is None:
@@ -213,11 +214,6 @@ def as_stored(collections: Sequence[Collection], forms: Mapping[str, Form]) -> l
         roundings = {v: rounding for v, rounding in known.items() if rounding}
         found.append(replace(collection, dtypes=dtypes, roundings=roundings or None))
     return found
-
-
-def _is_rounded(collection: Collection) -> bool:
-    """Whether decoded values are rounded as stored ones are: those of pt, eta, phi and m, if these are stored."""
-    return collection.holds_jets and collection.variables == collection.coded
 
 
 def _rounding(form: Form) -> Rounding | None:

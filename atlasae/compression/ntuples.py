@@ -39,9 +39,9 @@ from atlasae.graft.fields import Field, described, dotted, put_back, take_fields
 from atlasae.graft.ntuple import NtupleWriter
 from atlasae.graft.records import Records
 from atlasae.graft.streamers import merged_streamers
-from atlasae.graft.surgery import Made, Surgery, operate, other_fields, undo
+from atlasae.graft.surgery import Made, RoundedAs, Surgery, operate, other_fields, undo
 from atlasae.graft.trees import GraftedTree, trees_of
-from atlasae.jets.collections import stand_ins
+from atlasae.jets.collections import Rounding, stand_ins
 from atlasae.jets.inputs import Opened
 
 
@@ -91,16 +91,29 @@ def is_to_be_grafted(opened: Opened, options: Options) -> bool:
 
     The jets of others, which would be lost if it were left alone, are kept by writing all anew.
     """
-    asked = options.rewrite or options.compression is not None or options.packed or bool(options.whole_jets)
+    asked = options.rewrite or options.compression is not None or bool(options.whole_jets)
     asked = asked or (options.only_jets and bool(opened.others))
     tree = opened.tree_read
     return bool(tree and tree.is_rntuple and not asked and options.rntuple is not False and not opened.part)
 
 
-def as_ntuple(opened: Opened) -> Opened:
-    """The input with all fields of its RNTuple, those that no TTree can hold included."""
+def as_ntuple(opened: Opened, packed: bool) -> Opened:
+    """The input with all fields of its RNTuple, those that no TTree can hold included; `packed` jets need counters."""
     assert opened.tree_read is not None
-    return replace(opened, events=opened.tree_read.nesting())
+    return replace(opened, events=opened.tree_read.nesting(counted=packed))
+
+
+def in_steps(opened: Opened, plan: Plan, options: Options) -> Plan:
+    """The plan with jets rounded to the steps of their columns (Real32Quant), so that these can be made again."""
+    tree = opened.tree_read
+    if tree is None or not options.rounds:
+        return plan
+    found = []
+    for collection in plan.collections:
+        own = {v: tree.steps(name) for v, name in collection.branches.items() if v not in collection.shared}
+        steps = {v: Rounding(None, *known) for v, known in own.items() if known}
+        found.append(replace(collection, roundings=steps) if steps and collection.stores_coded else collection)
+    return replace(plan, collections=found)
 
 
 def plan_alone(opened: Opened, plan: Plan) -> Plan:
@@ -138,7 +151,8 @@ class NtupleTarget:
 
     def make_ntuple(self, name: str, columns: Mapping[str, ak.Array], title: str, places: Mapping[str, str]) -> Writer:
         """Take the jets out, and put in fields of the types of `columns`, whose values are not written."""
-        beside = {latent: next(iter(c.branches.values())) for c in self._plan.collections for latent in c.latents}
+        floats = [collection for collection in self._plan.collections if not collection.packed]
+        beside = {latent: next(iter(c.branches.values())) for c in floats for latent in c.latents}
         made = {name: _made(array, beside.get(name)) for name, array in columns.items()}
         numbers = {branch: self._tree.field_number(branch) for branch in jet_branches(self._plan.collections)}
         ntuple = self._file.main.ntuple
@@ -188,7 +202,9 @@ class _Extending(Writer):
 def _needed(run: Run) -> dict[str, str]:
     """The counters that `stand_ins` asks for: an RNTuple has none, so that only their names are needed."""
     collections = [entry.collection for entry in run.collections]
-    names = [name for c in collections for name in (*list(c.exact.values())[-1:], next(iter(c.branches.values())))]
+    names = [
+        name for c in collections for name in ([*c.latents, *c.exact.values()][-1], next(iter(c.branches.values())))
+    ]
     return {name: run.counters[name] for name in names if name in run.counters}
 
 
@@ -228,7 +244,7 @@ def write_restored_ntuple(source: Source, contents: Contents, path: Path, progre
         digests = Digests(file.records, file.trees, edges)
         composer.copy_all(file.trees, digests.seen)
         with damage(what, *FACTS):
-            fills = undo(file.main.ntuple, Surgery.from_json(_ntuple(run).surgery), _cut(contents.runs))
+            fills = undo(file.main.ntuple, Surgery.from_json(_ntuple(run).surgery), _rounded_as(contents.runs))
             writer = file.main.writer(composer, fills, compression, edges[run.tree])
         for _, events in restored_events(source, contents, progress):
             with damage(what):
@@ -242,14 +258,23 @@ def write_restored_ntuple(source: Source, contents: Contents, path: Path, progre
         composer.finish(file.trees)
 
 
-def _cut(runs: Sequence[Run]) -> dict[str, int]:
-    """The bits of the mantissas of branches whose numbers were rounded in all runs."""
-    found = defaultdict[str, list[int]](list)
+def _rounded_as(runs: Sequence[Run]) -> dict[str, RoundedAs]:
+    """How the numbers of branches were rounded in all runs: cut mantissas, or steps if they are the same in all."""
+    found = defaultdict[str, list[Rounding]](list)
     for collection in (entry.collection for run in runs for entry in run.collections):
         for variable, rounding in (collection.roundings or {}).items():
-            if rounding.bits is not None and variable in collection.branches:
-                found[collection.branches[variable]].append(rounding.bits)
-    return {branch: max(bits) for branch, bits in found.items() if len(bits) == len(runs)}
+            if variable in collection.branches:
+                found[collection.branches[variable]].append(rounding)
+    return {branch: known for branch, all_ in found.items() if len(all_) == len(runs) and (known := _common(all_))}
+
+
+def _common(roundings: Sequence[Rounding]) -> RoundedAs | None:
+    """The finest of several cut mantissas, or steps that are the same; None for different ones."""
+    bits = [one.bits for one in roundings if one.bits is not None]
+    if len(bits) == len(roundings):
+        return RoundedAs(mantissa=max(bits))
+    first = roundings[0]
+    return RoundedAs(steps=(first.origin, first.step)) if all(one == first for one in roundings) else None
 
 
 def is_ntuple(contents: Contents) -> bool:
@@ -379,7 +404,7 @@ def _ntuple_rewritten(source: Source, contents: Contents) -> Contents:
     names = [branch.name for branch in carried]
     aliases = {name: stays for name, stays in tree.aliases.items() if stays in names} | run.aliases
     originals = _in_order(source, contents, {**dict.fromkeys((*run.originals, *names)), **aliases})
-    written = [*run.written, *names]
+    written = list(dict.fromkeys((*run.written, *names)))  # the counter of packed jets is both
     places = run.places | {name: tree.places[name] for name in names if name in tree.places}
 
     def rewritten(one: Run) -> Run:

@@ -11,10 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from atlasae.codecs.codec import Encoded, RowCoder, encode_and_compare
-from atlasae.codecs.columns import CodedColumn, ColumnsCodec, fit_columns
+from atlasae.codecs.columns import CodedColumn, ColumnsCodec, ListCodec, fit_cells, fit_columns
 from atlasae.codecs.dither import MASK
-from atlasae.codecs.entropy import Cells
-from atlasae.codecs.lattice import CompiledJets, Lattice, ShiftedLattice
+from atlasae.codecs.entropy import Cells, Integers
+from atlasae.codecs.lattice import CompiledJets, GridCells, Lattice, ListLattice, ShiftedLattice
 from atlasae.codecs.packed import Columns, PackedCodec
 from atlasae.codecs.priors import Priors, default_priors, packaged_priors
 from atlasae.codecs.resolved import ResolvedLattice, ResolvedSteps, lattice_of
@@ -29,12 +29,12 @@ from atlasae.compression.collection import (
 from atlasae.compression.format import CompressedCollection, Run
 from atlasae.compression.plan import Options, Plan
 from atlasae.errors import DamagedFileError, UserError
-from atlasae.files.checksums import bytes_of, checksum_bytes
+from atlasae.files.checksums import buffer_of, checksum_bytes
 from atlasae.files.damage import FACTS, damage
-from atlasae.files.events import Array, Counts, counts_of, unflatten
+from atlasae.files.events import Array, Counts, counts_of, numbers_in, plain_lists, unflatten
 from atlasae.files.remote import local
 from atlasae.jets.collections import Collection
-from atlasae.jets.columns import settle_by, to_branches, to_coded_columns
+from atlasae.jets.columns import settle_by, to_branches, to_coded_columns, to_columns
 from atlasae.jets.coordinates import Bools
 from atlasae.jets.padding import Codes, Config, Padding
 from atlasae.jets.stored import Storage, blocks, storage_of
@@ -43,6 +43,7 @@ from atlasae.jets.variables import JET, Variable, VariableList
 _FINEST = 1e-5  # smallest bound: tables of finer grids take too long to compute
 _LEARNED = 50_000  # jets of the sample from which kinds and contexts of columns are found
 MOST_JETS = 2**25  # in a chunk
+AnyLattice = Lattice | ResolvedLattice | ListLattice
 WORD = np.dtype("<u4")
 _EXACT = [{"id": lzma.FILTER_LZMA1, "preset": 9, "lc": 1, "lp": 0, "pb": 0, "dict_size": 1 << 20}]  # for byte planes
 
@@ -76,27 +77,15 @@ class PackedLayout:
 
     def counts(self, run: Run, events: Mapping[str, ak.Array]) -> Counts:
         """The number of jets in each compressed event; raises DamagedFileError for impossible numbers."""
-        collection = self.collection
-        if not collection.jagged:
-            return np.ones(len(events[collection.latents[0]]), np.int64)
-        counter, *_ = [*run.counting(collection, events), None]
-        if counter is None:
-            raise DamagedFileError(f"'{collection.name}' is damaged: nothing counts its jets")
-        found = events[counter] if counter == run.counter_of(collection) else ak.num(events[counter])
-        if found.ndim != 1 or (counts := ak.to_numpy(found)).dtype.kind not in "iu":
-            raise DamagedFileError(f"'{counter}' is damaged: it does not have one integer per event")
-        if counts.min(initial=0) < 0 or int(counts.astype(np.int64).sum()) > MOST_JETS:
-            raise DamagedFileError(f"'{counter}' is damaged: {counts.min()} to {counts.max()} jets in an event")
-        return np.asarray(counts, np.int64)
+        return _counted(self.collection, run, events)
 
     def compress(self, columns: Sequence[Array], counts: Counts, bounds: dict[str, float]) -> CompressedJets:
         """The branch of bytes of the jets of a chunk: all bytes in the first entry, none in the others."""
-        if len(columns[0]) > MOST_JETS:
-            raise UserError(f"{len(columns[0])} jets in a chunk, {MOST_JETS} at most: give a smaller --step-size")
+        _refuse_long(len(columns[0]))
         # Cells are decoded by integers, so that decoded jets differ by at most `steps_apart` between machines.
         storage = storage_of(self.collection)
         key = chunk_key(columns)
-        found = _compared(self.codec, storage, bounds, columns, key)
+        found = _compared(self.codec.lattice, storage, bounds, columns, key)
         codes = self.codec.padding.find(columns)
         exact = found.exact & (codes == 0)
         cells, padding = _kept_cells(found.latents.T, ~exact), codes if codes.any() else None
@@ -129,14 +118,34 @@ class PackedLayout:
         return ""
 
 
+def _counted(collection: Collection, run: Run, events: Mapping[str, ak.Array]) -> Counts:
+    """The number of rows of packed bytes in each event; raises DamagedFileError for impossible numbers."""
+    if not collection.jagged:
+        return np.ones(len(events[collection.latents[0]]), np.int64)
+    counter, *_ = [*run.counting(collection, events), None]
+    if counter is None:
+        raise DamagedFileError(f"'{collection.name}' is damaged: nothing counts its jets")
+    found = events[counter] if counter == run.counter_of(collection) else numbers_in(events[counter])
+    if found.ndim != 1 or (counts := ak.to_numpy(found)).dtype.kind not in "iu":
+        raise DamagedFileError(f"'{counter}' is damaged: it does not have one integer per event")
+    if counts.min(initial=0) < 0 or int(counts.astype(np.int64).sum()) > MOST_JETS:
+        raise DamagedFileError(f"'{counter}' is damaged: {counts.min()} to {counts.max()} jets in an event")
+    return np.asarray(counts, np.int64)
+
+
+def _refuse_long(rows: int) -> None:
+    if rows > MOST_JETS:
+        raise UserError(f"{rows} jets in a chunk, {MOST_JETS} at most: give a smaller --step-size")
+
+
 def _compared(
-    codec: PackedCodec, storage: Storage, bounds: dict[str, float], columns: Sequence[Array], key: int
+    lattice: AnyLattice, storage: Storage, bounds: dict[str, float], columns: Sequence[Array], key: int
 ) -> Encoded:
     """The cells of the jets of a chunk, and how they decode."""
     indices = np.arange(len(columns[0]))
-    if compiled := CompiledJets.of(codec.lattice, storage, key, indices, columns):
+    if compiled := CompiledJets.of(lattice, storage, key, indices, columns):
         return compiled.encode_and_compare(bounds, columns, steps_apart(storage))
-    coder = coder_of(codec.lattice, key, indices)
+    coder = coder_of(lattice, key, indices)
     return encode_and_compare(coder, storage, bounds, columns, steps_apart(storage))
 
 
@@ -170,8 +179,7 @@ class ColumnsLayout:
     def compress(self, columns: Sequence[Array], counts: Counts, bounds: dict[str, float]) -> CompressedJets:
         """The branch of bytes of a chunk; `columns` are followed by what the jets tell of them (`JetsLayout.told`)."""
         n, number = len(columns[0]), len(self.codec.columns)
-        if n > MOST_JETS:
-            raise UserError(f"{n} jets in a chunk, {MOST_JETS} at most: give a smaller --step-size")
+        _refuse_long(n)
         told = [np.asarray(column, np.int32) for column in columns[number:]]
         content = self.codec.encode(columns[:number], told)
         (name,) = self.collection.latents
@@ -245,6 +253,114 @@ def start_columns(
     return ColumnsCompressor(ColumnsLayout(ordered, codec, layout), kept)
 
 
+@dataclass(frozen=True)
+class ListedLayout:
+    """A list of variables: the rows of a chunk as bytes in its first entry, as columns that tell of one another."""
+
+    collection: Collection
+    codec: ListCodec
+    by_chunk: ClassVar[bool] = True
+
+    @classmethod
+    def start(cls, plan: Plan, options: Options, sample: Mapping[str, ak.Array], entries: int) -> Start:
+        """The compressor of the list, with a grid and contexts found in a sample of the `entries`."""
+        (collection,) = plan.collections
+        variables = storage_of(collection).variables.settled(
+            storage_of(collection).rows(to_columns(collection, sample)[0])
+        )
+        settled = replace(collection, terms=variables.to_json())
+        columns, counts = to_columns(collection, events := _first_jets(collection, sample))
+        storage = storage_of(settled)
+        bounds = options.precision.of(storage.layout)
+        lattice = _list_lattice(storage, bounds, columns, options.dither)
+        found = _compared(lattice, storage, bounds, columns, chunk_key(columns))
+        cells = _kept_cells(found.latents.T, ~found.exact)
+        whole = events is sample and len(counts) == entries
+        kept = counts_of(~found.exact, counts)
+        events_of = kept if options.context else np.ones(int(kept.sum()), np.int64)
+        order, codec = fit_cells(list(cells), lattice.turns, events_of, whole)
+        layout = cls(_reordered(settled, order), ListCodec(lattice.reordered(order), codec))
+        return Start([Compressor(layout, bounds)], "", {})
+
+    @classmethod
+    def from_config(cls, entry: CompressedCollection, content: bytes | None) -> Self:
+        """The layout of a compressed collection; raises DamagedFileError."""
+        with damage(f"the codec of '{entry.collection.name}'", *FACTS):
+            return cls(entry.collection, ListCodec.of_config(entry.codec, storage_of(entry.collection).variables))
+
+    def counts(self, run: Run, events: Mapping[str, ak.Array]) -> Counts:
+        """The number of rows in each compressed event; raises DamagedFileError for impossible numbers."""
+        return _counted(self.collection, run, events)
+
+    def compress(self, columns: Sequence[Array], counts: Counts, bounds: dict[str, float]) -> CompressedJets:
+        """The branch of bytes of the rows of a chunk: all bytes in the first entry, none in the others."""
+        _refuse_long(len(columns[0]))
+        storage, key, lattice = storage_of(self.collection), chunk_key(columns), self.codec.lattice
+        found = _compared(lattice, storage, bounds, columns, key)
+        head = _head(lattice, found.exact, columns, key)
+        cells = _kept_cells(found.latents.T, ~found.exact)
+        content = head + self.codec.encode(cells, counts_of(~found.exact, counts))
+        (name,) = self.collection.latents
+        return CompressedJets(_in_first(name, content, counts), found.exact, found.largest, found.restored)
+
+    def restore(
+        self, events: Mapping[str, ak.Array], counts: Counts, wanted: Sequence[str] | None = None
+    ) -> dict[str, ak.Array]:
+        """The original branches of all variables, or of those wanted; the inverse of `compress`.
+
+        Others are decoded only if they tell of them. Raises ValueError for invalid bytes.
+        """
+        collection, storage = self.collection, storage_of(self.collection)
+        asked = set(collection.branches if wanted is None else wanted)
+        places = [place for place, variable in enumerate(collection.branches) if variable in asked]
+        (name,) = collection.latents
+        columns = self._columns(storage, _bytes(events[name]), counts, places) if len(counts) else _empty(storage)
+        branches = {v: branch for v, branch in collection.branches.items() if v in asked}
+        return to_branches(replace(collection, branches=branches), [columns[place] for place in places], counts)
+
+    def _columns(self, storage: Storage, content: bytes, counts: Counts, places: Sequence[int]) -> list[Array]:
+        """The columns of a chunk; those at other places are of no use."""
+        lattice, jets = self.codec.lattice, int(counts.sum())
+        found = _headed(lattice, storage, content, jets)
+        cells = self.codec.decode(found.rest, counts_of(~found.exact, counts), places)
+        columns, there = _empty(storage, jets), np.flatnonzero(~found.exact)
+        _fill(columns, lattice, storage, cells, there, found.key)
+        for column, values in zip(columns, found.originals, strict=True):
+            column[found.exact] = values
+        return columns
+
+    def told(self, events: Mapping[str, ak.Array], counts: Counts) -> list[Cells]:
+        """Nothing: whole jets are not beside lists of variables."""
+        return []
+
+    @property
+    def why_exact(self) -> str:
+        """The likely reason why many rows are exact, for a note; empty where it is the rows."""
+        return ""
+
+
+PACKED_LAYOUTS: dict[str, type[PackedLayout | ListedLayout]] = {"packed": PackedLayout, "cells": ListedLayout}
+
+
+def _list_lattice(storage: Storage, bounds: dict[str, float], columns: Sequence[Array], dither: bool) -> ListLattice:
+    """The grid of a list of variables that keeps these bounds."""
+    steps = storage.steps(bounds, columns, steps_apart(storage))
+    shifted = storage.continuous(bounds, columns) if dither else [False] * len(steps)
+    return ListLattice(storage.variables, tuple(steps), tuple(shifted))
+
+
+def _reordered(collection: Collection, order: Sequence[int]) -> Collection:
+    """The collection of a list with its variables in another order."""
+    names, terms = list(collection.branches), collection.terms or []
+    ordered = [names[place] for place in order]
+    return replace(
+        collection,
+        branches={name: collection.branches[name] for name in ordered},
+        dtypes={name: collection.dtypes[name] for name in ordered},
+        terms=[terms[place] for place in order],
+    )
+
+
 def _dtypes(collection: Collection) -> list[np.dtype[Any]]:
     """The types of the variables of a collection."""
     return [np.dtype(collection.dtypes[variable]) for variable in collection.branches]
@@ -259,7 +375,8 @@ def _variable(name: str, column: CodedColumn) -> Variable:
 
 def _first_jets(collection: Collection, sample: Mapping[str, ak.Array]) -> Mapping[str, ak.Array]:
     """The first events of a sample with about `_LEARNED` jets."""
-    ends = np.cumsum(ak.num(sample[next(iter(collection.branches))]))
+    first = sample[next(iter(collection.branches))]
+    ends = np.cumsum(ak.num(first)) if collection.jagged else np.arange(1, len(first) + 1)
     most = int(np.searchsorted(ends, _LEARNED))
     return sample if most >= len(ends) else {name: array[: most + 1] for name, array in sample.items()}
 
@@ -325,10 +442,10 @@ def packed_codec_of(config: Config, priors: Priors) -> PackedCodec:
 
 def chunk_key(columns: Sequence[Array]) -> int:
     """The key of the shifted cells of a chunk: any number that other chunks rarely have, here a checksum of pt."""
-    return checksum_bytes(bytes_of(columns[0])) & MASK
+    return checksum_bytes(buffer_of(columns[0])) & MASK
 
 
-def coder_of(lattice: Lattice | ResolvedLattice, key: int, indices: npt.NDArray[np.int64]) -> RowCoder:
+def coder_of(lattice: AnyLattice, key: int, indices: npt.NDArray[np.int64]) -> RowCoder:
     """The grid of jets with these indices in a chunk."""
     return ShiftedLattice(lattice, key, indices) if any(lattice.shifted) else lattice
 
@@ -359,17 +476,58 @@ def _packed(
     key: int,
 ) -> bytes:
     """The same from the cells of the jets that are not exact."""
+    if exact.any():
+        counts, codes = counts_of(~exact, counts), None if codes is None else codes[~exact]
+    words = codec.encode(cells, counts, codes)
+    return b"".join([_head(codec.lattice, exact, columns, key), buffer_of(words.astype(WORD, copy=False))])
+
+
+def _head(lattice: AnyLattice, exact: Bools, columns: Sequence[Array], key: int) -> bytes:
+    """What is before the words of a chunk: number and size of the exact jets, key of shifted cells, exact jets."""
     kept = b""
     if exact.any():
         where = np.diff(np.flatnonzero(exact), prepend=0)
         planes = _planes(where.astype(WORD)) + b"".join(_planes(column[exact]) for column in columns)
         kept = lzma.compress(planes, format=lzma.FORMAT_RAW, filters=_EXACT)
         kept += b"\0" * (-len(kept) % WORD.itemsize)  # `baskets` expects a multiple of 4 bytes
-    if exact.any():
-        counts, codes = counts_of(~exact, counts), None if codes is None else codes[~exact]
-    words = codec.encode(cells, counts, codes)
-    head = [int(exact.sum()), len(kept), *([key] if any(codec.lattice.shifted) else [])]
-    return b"".join([bytes_of(np.array(head, WORD)), kept, bytes_of(words.astype(WORD, copy=False))])
+    head = [int(exact.sum()), len(kept), *([key] if any(lattice.shifted) else [])]
+    return np.array(head, WORD).tobytes() + kept
+
+
+@dataclass(frozen=True)
+class _Head:
+    """What `_head` has told, and the bytes behind it."""
+
+    exact: Bools
+    originals: list[Array]
+    key: int
+    rest: bytes
+
+
+def _headed(lattice: AnyLattice, storage: Storage, content: bytes, jets: int) -> _Head:
+    """What is before the words of a chunk; raises ValueError for invalid bytes."""
+    begin = WORD.itemsize * (2 + any(lattice.shifted))
+    number, size, *key = np.frombuffer(content[:begin], WORD).tolist()
+    where, originals = _kept(content[begin : begin + size], number, jets, storage)
+    exact = np.zeros(jets, bool)
+    exact[where] = True
+    return _Head(exact, originals, sum(key), content[begin + size :])
+
+
+def _fill(
+    columns: Sequence[Array], lattice: AnyLattice, storage: Storage, cells: GridCells, jets: Integers, key: int
+) -> None:
+    """Decode the cells of these jets into the columns of all jets of a chunk."""
+    if compiled := CompiledJets.of(lattice, storage, key, jets):
+        for column, values in zip(columns, compiled.decode(cells), strict=True):
+            column[slice(None) if len(jets) == len(column) else jets] = values
+        return
+    for block in blocks(cells.shape[1]):
+        rows = jets[block]
+        coder = coder_of(lattice, key, rows)
+        restored = storage.to_columns(storage.from_rows(coder.decode(cells[:, block].T)))
+        for column, values in zip(columns, restored, strict=True):
+            column[rows] = values
 
 
 def _kept_cells(cells: Columns, kept: Bools) -> Columns:
@@ -384,64 +542,38 @@ def _kept_cells(cells: Columns, kept: Bools) -> Columns:
 class UnpackedChunk:
     """The cells (4 x n) of the jets of a chunk that are neither exact nor padding, and all that is told of the others.
 
-    `where` are the exact jets, with their values in `originals`, `there` all others, with their padding codes; `key` is
-    that of shifted cells, if there is one.
+    `there` are the jets that are not exact, with their padding codes.
     """
 
     cells: Columns
-    where: npt.NDArray[np.int64]
-    originals: list[Array]
-    there: npt.NDArray[np.int64]
+    head: _Head
+    there: Integers
     codes: Codes
-    key: list[int]
 
     @property
-    def coded(self) -> npt.NDArray[np.int64]:
+    def coded(self) -> Integers:
         """The jets of the cells."""
         return np.asarray(self.there[self.codes == 0])
 
 
 def unpacked_chunk(codec: PackedCodec, storage: Storage, content: bytes, counts: Counts) -> UnpackedChunk:
     """What the bytes of a chunk tell; raises ValueError for invalid ones."""
-    jets, begin = int(counts.sum()), WORD.itemsize * (2 + any(codec.lattice.shifted))
-    number, size, *key = np.frombuffer(content[:begin], WORD).tolist()
-    where, originals = _kept(content[begin : begin + size], number, jets, storage)
-    exact = np.zeros(jets, bool)
-    exact[where] = True
-    words = np.frombuffer(content[begin + size :], WORD).astype(np.uint32, copy=False)
-    cells, codes = codec.decode_padded(words, counts_of(~exact, counts) if number else counts)
-    return UnpackedChunk(cells, where, originals, np.flatnonzero(~exact), codes, key)
+    head = _headed(codec.lattice, storage, content, int(counts.sum()))
+    words = np.frombuffer(head.rest, WORD).astype(np.uint32, copy=False)
+    cells, codes = codec.decode_padded(words, counts_of(~head.exact, counts) if head.originals[0].size else counts)
+    return UnpackedChunk(cells, head, np.flatnonzero(~head.exact), codes)
 
 
 def unpack_chunk(codec: PackedCodec, storage: Storage, content: bytes, counts: Counts) -> list[npt.NDArray[np.generic]]:
     """The four columns of a chunk; the inverse of `pack_chunk`."""
     found, jets = unpacked_chunk(codec, storage, content, counts), int(counts.sum())
-    columns = _decoded(codec.lattice, storage, found, jets)
-    for column, values in zip(columns, found.originals, strict=True):
-        column[found.where] = values
+    columns = _empty(storage, jets)
+    _fill(columns, codec.lattice, storage, found.cells, found.coded, found.head.key)
+    for column, values in zip(columns, found.head.originals, strict=True):
+        column[found.head.exact] = values
     all_codes = np.zeros(jets, np.int32)
     all_codes[found.there] = found.codes
     codec.padding.fill(columns, all_codes)
-    return columns
-
-
-def _decoded(
-    lattice: Lattice | ResolvedLattice, storage: Storage, found: UnpackedChunk, jets: int
-) -> list[npt.NDArray[np.generic]]:
-    """The four columns of a chunk of so many jets, in which those that have cells are decoded."""
-    key, rows = sum(found.key), found.coded
-    compiled = CompiledJets.of(lattice, storage, key, rows)
-    if compiled and len(rows) == jets:
-        return compiled.decode(found.cells)
-    columns = _empty(storage, jets)
-    for block in [slice(0, len(rows))] if compiled else blocks(len(rows)):
-        if compiled:
-            restored = compiled.decode(found.cells)
-        else:
-            coder = coder_of(lattice, key, rows[block])
-            restored = storage.to_columns(storage.from_rows(coder.decode(found.cells[:, block].T)))
-        for column, values in zip(columns, restored, strict=True):
-            column[rows[block]] = values
     return columns
 
 
@@ -468,7 +600,9 @@ def _kept(content: bytes, number: int, jets: int, storage: Storage) -> tuple[npt
 
 def _bytes(branch: ak.Array) -> bytes:
     """The bytes of a chunk, all of which are in its first entry."""
-    return bytes(ak.to_numpy(ak.flatten(branch, axis=None)).astype(np.uint8).tobytes())
+    plain = plain_lists(branch)
+    values = plain[0] if plain else ak.to_numpy(ak.flatten(branch, axis=None))
+    return values.astype(np.uint8, copy=False).tobytes()
 
 
 def _in_first(name: str, content: bytes, counts: Counts) -> dict[str, ak.Array]:

@@ -165,9 +165,9 @@ class Options:
 
     @property
     def layout(self) -> str:
-        """The name of the layout: packed, list or floats."""
+        """The name of the layout: packed, cells, list or floats."""
         if self.packed:
-            return "packed"
+            return "cells" if self.variables else "packed"
         return "list" if self.variables else "floats"
 
     @classmethod
@@ -189,6 +189,11 @@ class Options:
     def rewrites(self) -> bool:
         """Whether these options need all branches to be read, so that nothing is copied byte for byte."""
         return self.rewrite or bool(self.rntuple)
+
+    @property
+    def rounds(self) -> bool:
+        """Whether decoded values can be rounded as stored ones are: within bounds that are not of the resolution."""
+        return not (self.variables or self.precision.resolutions or self.precision.unbounded)
 
     @property
     def digest(self) -> str:
@@ -264,7 +269,7 @@ def make_plan(opened: Opened, options: Options, grafted: bool = False) -> Plan:
         raise UserError(f"tree '{opened.tree}' can't be written: {UNNAMED}; give it another name (rootmv)")
     places, aliases = (tree.places, tree.aliases) if tree else ({}, {})
     as_it_was = tree.compression if tree else None
-    collections = _collections(opened, options)
+    collections = _collections(opened, options, grafted)
     collections += _beside(opened, collections, options)
     if grafted and options.rntuple:
         collections = [in_records(collection, always=True) for collection in collections]
@@ -309,14 +314,14 @@ def make_plan(opened: Opened, options: Options, grafted: bool = False) -> Plan:
 
 def _exact_beside(collections: Sequence[Collection], names: Sequence[str]) -> list[str]:
     """A note on what is kept bit for bit and tells more of jets than their bounds: jet_px beside jet_pt."""
-    prefixes = {collection.prefix: collection for collection in collections if collection.holds_jets}
+    prefixes = {collection.prefix.replace(".", "_"): collection for collection in collections if collection.holds_jets}
     taken = {name for collection in collections for name in collection.branches.values()}
     found = [
         name
         for name in names
         if name not in taken
         and (read := spelled(name))
-        and (jets := prefixes.get(read.prefix))
+        and (jets := prefixes.get(read.prefix.replace(".", "_")))
         and read.variable not in jets.variables
     ]
     if not found:
@@ -424,9 +429,9 @@ def settle_plan(plan: Plan, collections: list[Collection]) -> Plan:
     return replace(plan, collections=collections, counters=counters)
 
 
-def _collections(opened: Opened, options: Options) -> list[Collection]:
+def _collections(opened: Opened, options: Options, grafted: bool) -> list[Collection]:
     if options.packed:
-        _refuse_unpacked(options)
+        _refuse_unpacked(options, grafted)
     if options.variables is None:
         found = find_in(opened.events, opened.where, options.jets, opened.tree)
         # Packed jets have no cheap way to say nothing: what they share stays in its place with the rest.
@@ -435,7 +440,8 @@ def _collections(opened: Opened, options: Options) -> list[Collection]:
     if options.jets or options.units or options.model not in ("default", "self"):
         raise UserError("--variables goes without --jets, --units and --model: the list says all, its model is fitted")
     variables = read_variables(options.variables)
-    found = [list_collection(opened.events.branches, variables.names, variables.to_json())]
+    collection = list_collection(opened.events.branches, variables.names, variables.to_json())
+    found = [replace(collection, packed=options.packed)]
     return [in_records(c) for c in found] if options.rntuple else found
 
 
@@ -495,10 +501,9 @@ def _same_lengths(opened: Opened, prefix: str, name: str, jets: str) -> bool:
     return True
 
 
-def _refuse_unpacked(options: Options) -> None:
-    """Raise UserError for options that the packed layout does not support."""
-    given = {"--variables": options.variables is not None, "--format rntuple": bool(options.rntuple)}
-    given["--model self"] = options.model == "self"
+def _refuse_unpacked(options: Options, grafted: bool) -> None:
+    """Raise UserError for options that the packed layout does not support: an RNTuple if it is written anew."""
+    given = {"--format rntuple": bool(options.rntuple) and not grafted, "--model self": options.model == "self"}
     if wrong := [name for name, there in given.items() if there]:
         raise UserError(f"--layout packed packs jets into TTrees by its own tables: leave out {wrong[0]}")
 

@@ -362,7 +362,7 @@ class InfoReport(Report):
             [
                 [
                     *[run.tree] * several, run.source, size_text(run.source_bytes), f"{run.entries:,}",
-                    f"{run.chunks:,}", _bounds(run), f"{run.model_sha256[:12]} ({run.model_from})",
+                    f"{run.chunks:,}", _bounds(run), _model(run),
                     run.versions.get("atlasae", "?"),
                 ]
                 for run in self.runs
@@ -389,6 +389,10 @@ class InfoReport(Report):
 
 def _tree_or_trees(trees: Sequence[TreeReport]) -> str:
     return f"{'tree ' * (len(trees) == 1)}{_of_trees(trees)}"
+
+
+def _model(run: RunReport) -> str:
+    return f"{run.model_sha256[:12]} ({run.model_from})" if run.model_sha256 else run.model_from
 
 
 def _bounds(run: RunReport) -> str:

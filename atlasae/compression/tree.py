@@ -24,7 +24,7 @@ from atlasae.compression.parts import check_parts, in_order
 from atlasae.compression.plan import Options, parse_size
 from atlasae.compression.skims import contents_of
 from atlasae.errors import UserError
-from atlasae.files.events import Array, dtype_of, flatten, is_nested
+from atlasae.files.events import Array, dtype_of, flatten, is_nested, numbers_in
 from atlasae.files.remote import Location, Named, all_located, located
 from atlasae.files.tables import to_frame
 from atlasae.files.trees import Source, open_source
@@ -381,7 +381,7 @@ class CompressedTree(Mapping[str, "CompressedBranch"]):
 
         Latents are kept: the other variables of their jets may be asked for next, and to unpack them takes longest.
         """
-        groups = [list(c.branches.values()) for c in self._collections.values() if c.packed and not c.beside]
+        groups = [list(c.branches.values()) for c in self._collections.values() if c.packed and c.holds_jets]
         single = {self._run.aliases.get(name, name) for name in names}
         together = [name for group in groups if not single.isdisjoint(group) for name in group]
         names, written = list(dict.fromkeys([*names, *together])), self._kept[2]
@@ -464,7 +464,7 @@ def _places(parts: Sequence[Chunks]) -> Iterator[Place]:
 
 
 def _counted(array: ak.Array) -> ak.Array:
-    return ak.values_astype(ak.num(array), np.int32)
+    return ak.Array(numbers_in(array).astype(np.int32))
 
 
 def _passes(name: str, wanted: Filter) -> bool:

@@ -360,7 +360,9 @@ def _compare_branches(run: Run, known: Mapping[str, Branch], names: set[str], op
     """Messages for branches that only one of the files has, and for jets of another type."""
     implied = set(run.counters.values())
     differences = [f"branch '{name}' is not in the original" for name in run.originals if name not in names]
-    new = set(known) - set(run.originals) - set(run.dropped) - implied
+    dropped, tree = set(run.dropped), opened.tree_read
+    new = {name for name in known if name not in dropped and (tree.holder(name) if tree else name) not in dropped}
+    new -= {*run.originals, *implied}
     differences += [f"branch '{name}' of the original is not in the compressed file" for name in sorted(new)]
     for entry in run.collections:
         for variable, name in entry.collection.branches.items():

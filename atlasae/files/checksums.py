@@ -7,7 +7,7 @@ import awkward as ak
 import numpy as np
 import xxhash
 
-from atlasae.files.events import Array, is_nested
+from atlasae.files.events import Array, is_nested, plain_lists
 
 
 def checksum_bytes(*parts: bytes | memoryview) -> int:
@@ -18,7 +18,7 @@ def checksum_bytes(*parts: bytes | memoryview) -> int:
     return digest.intdigest()
 
 
-def bytes_of(array: Array) -> bytes | memoryview:
+def buffer_of(array: Array) -> bytes | memoryview:
     """The bytes of an array, without a copy if they lie one after the other."""
     return np.ascontiguousarray(array).data.cast("B") if array.size and array.ndim else array.tobytes()
 
@@ -32,7 +32,7 @@ class RunningChecksum:
     def add(self, columns: Iterable[Array]) -> None:
         """Add the values of the next block, column by column."""
         for column in columns:
-            self._digest.update(bytes_of(column))
+            self._digest.update(buffer_of(column))
 
     @property
     def value(self) -> int:
@@ -51,6 +51,9 @@ def checksum_file(path: Path) -> int:
 
 def checksum(array: ak.Array) -> int:
     """The XXH3 hash (64 bits) of the values and event boundaries of an array; its memory layout does not matter."""
+    if plain := plain_lists(array):
+        values, counts = plain
+        return checksum_bytes(counts.astype("<i8", copy=False).data, np.ascontiguousarray(values).data)
     return checksum_bytes(*_parts(ak.without_parameters(array)))  # a string is a list of bytes
 
 
@@ -65,9 +68,9 @@ def _parts(array: ak.Array) -> Iterator[bytes | memoryview]:
         for name in layout.fields:
             yield from _parts(array[name])
     elif layout.is_list and not layout.is_regular:
-        yield bytes_of(ak.to_numpy(ak.num(array)).astype("<i8"))
+        yield buffer_of(ak.to_numpy(ak.num(array)).astype("<i8"))
         yield from _parts(ak.flatten(array))
     elif layout.is_regular and is_nested(array):
         yield from _parts(ak.flatten(array))
     else:
-        yield bytes_of(ak.to_numpy(array))
+        yield buffer_of(ak.to_numpy(array))

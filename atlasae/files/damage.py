@@ -6,6 +6,7 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import BinaryIO
 
 from atlasae.errors import AtlasaeError, DamagedFileError, MemoryShortError, memory_short
@@ -91,6 +92,11 @@ def is_of_bytes(error: Exception) -> bool:
 
 def _at_work(error: Exception) -> str:
     """The innermost of atlasae, uproot and awkward in the traceback of an error."""
-    modules = [str(frame.f_globals.get("__name__")) for frame, _ in traceback.walk_tb(error.__traceback__)]
-    packages = [module.partition(".")[0] for module in modules]
+    packages = [_package_of(frame) for frame, _ in traceback.walk_tb(error.__traceback__)]
     return next((name for name in reversed(packages) if name in {"atlasae", *_INTERPRETERS}), "")
+
+
+def _package_of(frame: FrameType) -> str:
+    if frame.f_code.co_filename == "<dynamic>":  # a class that uproot made from the streamers of a file
+        return "uproot"
+    return str(frame.f_globals.get("__name__")).partition(".")[0]

@@ -70,6 +70,14 @@ class Leaf:
         return columns if any(record.type == _QUANTIZED for record in columns) else []
 
     @property
+    def steps(self) -> tuple[float, float] | None:
+        """The least number and the step of numbers in a Real32Quant column; None for others."""
+        if len(self._quantized) != 1 or self.lost_steps:
+            return None
+        (column,) = self._quantized
+        return float(column.min_value), _step(column)
+
+    @property
     def lost_steps(self) -> bool:
         """Whether some entries have zeros (a column that begins late) or another encoding than quantised numbers."""
         return len(self._quantized) > 1 or any(record.first_element_index for record in self._quantized)
@@ -121,8 +129,11 @@ def _dequantized(column: Any, number: str, layout: Any, **_: Any) -> Any:
     """The numbers of a Real32Quant column from its integers, computed as in ROOT."""
     if not layout.is_numpy:
         return None
-    step = (column.max_value - column.min_value) / (2**column.nbits - 1)
-    return ak.contents.NumpyArray((layout.data.view(np.uint32) * step + column.min_value).astype(number))
+    return ak.contents.NumpyArray((layout.data.view(np.uint32) * _step(column) + column.min_value).astype(number))
+
+
+def _step(column: Any) -> float:
+    return float((column.max_value - column.min_value) / (2**column.nbits - 1))
 
 
 def tell_fields(ntuple: Any) -> None:

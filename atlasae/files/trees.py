@@ -65,33 +65,36 @@ class Tree:
     """A TTree or RNTuple: its branches, and their values by ranges of entries.
 
     The branches of an RNTuple are its fields and the members of its records; with `nested`, also those that only
-    another RNTuple can hold.
+    another RNTuple can hold, whose lists need no counters unless they are `counted`.
     """
 
-    def __init__(self, source: Any, name: str, nested: bool = False, whole: Iterable[str] = ()) -> None:
+    def __init__(
+        self, source: Any, name: str, nested: bool = False, whole: Iterable[str] = (), counted: bool = True
+    ) -> None:
         self.name = name
         self.is_rntuple = not isinstance(source, uproot.TTree)
         self.title = str((source.description if self.is_rntuple else source.title) or "")
         self.entries = int(source.num_entries)
         self.nested = nested and self.is_rntuple
+        self.counted = counted or not self.nested
         self.whole = frozenset(whole)  # branches whose structures are not taken apart
         self._source = source
         self._unpacked: dict[str, _Unpacked] = {}
         self._baskets: Baskets = {}
 
-    def nesting(self) -> "Tree":
+    def nesting(self, counted: bool = False) -> "Tree":
         """The same tree with `nested`, if it is an RNTuple."""
-        return Tree(self._source, self.name, nested=True)
+        return Tree(self._source, self.name, nested=True, counted=counted)
 
     def leaving(self, whole: Iterable[str]) -> "Tree":
         """The same tree with some branches whose structures are not taken apart."""
-        return Tree(self._source, self.name, self.nested, whole)
+        return Tree(self._source, self.name, self.nested, whole, self.counted)
 
     @cached_property
     def branches(self) -> list[Branch]:
         """The branches that can be carried, in the order of the file."""
         found = [branch for branch in self._described if isinstance(branch, Branch)]
-        if self.nested:
+        if not self.counted:
             return [replace(branch, counter=None) for branch in found]
         # The size of a TClonesArray is counted in a hidden branch.
         known = {branch.name for branch in found if not branch.jagged}
@@ -294,6 +297,11 @@ class Tree:
     def truncation(self, branch: str) -> Truncation | None:
         """How the numbers of a branch are truncated (Double32_t, Float16_t); None where they are not."""
         return truncation_of(self._field(branch))
+
+    def steps(self, branch: str) -> tuple[float, float] | None:
+        """The least number and the step of a field of an RNTuple that stores multiples of a step; None for others."""
+        found = self._field(branch)
+        return found.steps if isinstance(found, Leaf) else None
 
     def structure(self, branch: str) -> Structure | None:
         """The structures of a branch whose numbers are members, by their names; None for other branches."""

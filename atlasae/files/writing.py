@@ -23,6 +23,7 @@ from atlasae.report import line_of
 
 OBJECTS = uproot.ZLIB(6)  # hadd adds histograms up, so no checksum of atlasae covers them; ZLIB has one of its own
 ZEROS = uproot.ZSTD(9)  # for branches of zeros, for which xz headers are too large
+SMALL = 1000  # bytes of a basket by LZMA, of which a third may be headers
 PAGES = uproot.LZMA(9)  # for an RNTuple with latents: all its fields have one compression
 PLANES = uproot.ZSTD(5)  # for the planes of bytes of an RNTuple's numbers: LZMA takes 80 times as long for 0.5 % less
 ALGORITHMS = {"zlib": uproot.ZLIB, "lzma": uproot.LZMA, "lz4": uproot.LZ4, "zstd": uproot.ZSTD}
@@ -32,11 +33,18 @@ UNNAMED = "uproot writes no name with an empty part beside a slash"
 
 
 class BasketLZMA(uproot.LZMA):  # type: ignore[misc]  # uproot has no types
-    """LZMA for branches of four-byte values, with the filters of `atlasae.files.xz`."""
+    """LZMA for branches of four-byte values, with the filters of `atlasae.files.xz`; `ZEROS` where it is smaller.
+
+    That is where nearly all values are equal: each block says how it was compressed.
+    """
 
     def compress(self, data: bytes) -> bytes:
-        """Compress one block of a basket."""
-        return compress_basket(bytes(data))
+        """Compress one block of a basket, and set the method that its header will tell."""
+        kind, packed = uproot.LZMA, compress_basket(bytes(data))
+        if len(packed) < SMALL and len(short := bytes(ZEROS.compress(data))) < len(packed):
+            kind, packed = uproot.ZSTD, short
+        self._2byte, self._method = kind._2byte, kind._method
+        return packed
 
 
 class TextLZMA(uproot.LZMA):  # type: ignore[misc]  # uproot has no types

@@ -14,6 +14,7 @@ _NUMBERS |= {"|i1": 0x03, "|u1": 0x04, "<f4": 0x18, "<f8": 0x19}
 _SPLIT_OF = {0x05: 0x11, 0x06: 0x12, 0x07: 0x13, 0x08: 0x14, 0x09: 0x15, 0x0A: 0x16}  # the same, split into planes
 _SPLIT_OF |= {0x0B: 0x17, 0x0C: 0x18, 0x0D: 0x19, 0x0E: 0x1A, 0x0F: 0x1B}
 CUT = 0x1C  # type of the columns of floats of which only the first bits are stored, one after the other
+QUANTIZED = 0x1D  # type of the columns of floats that are multiples of a step between two limits, in few bits each
 HEAD_OF_FLOAT = 9  # bits of a float in front of its mantissa
 ENDS = 0x1B  # type of the columns with the lengths of lists, cumulated in a cluster
 BITS = {0x03: 8, 0x04: 8, 0x0C: 32, 0x0D: 64, 0x0E: 32, 0x0F: 64, 0x11: 16, 0x12: 16, 0x13: 32, 0x14: 32, 0x15: 64}
@@ -57,7 +58,17 @@ def encode_cut(values: Elements, bits: int) -> bytes:
     words, gone = np.ascontiguousarray(values, "<f4").view("<u4").astype(np.uint64), np.uint64(32 - bits)
     finite = np.isfinite(values)
     half = (np.uint64(1) << gone) // np.uint64(2)
-    words = np.where(finite, words + half, words) >> gone
+    return _in_bits(np.where(finite, words + half, words) >> gone, bits)
+
+
+def encode_steps(values: Elements, bits: int, low: float, step: float) -> bytes:
+    """A page of floats as multiples of a step above the lowest, in so many bits: the nearest of these numbers."""
+    found = np.rint((np.asarray(values, np.float64) - low) / step)
+    return _in_bits(np.clip(np.nan_to_num(found), 0, 2**bits - 1).astype(np.uint64), bits)
+
+
+def _in_bits(words: npt.NDArray[np.uint64], bits: int) -> bytes:
+    """Numbers in so many bits each, one after the other."""
     digits = np.unpackbits(words.astype("<u4").view(np.uint8).reshape(-1, 4), axis=1, bitorder="little")[:, :bits]
     return np.packbits(digits, bitorder="little").tobytes()
 

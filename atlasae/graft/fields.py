@@ -38,6 +38,12 @@ class NtupleColumn:
     number: int | None = None
 
 
+def steps_in(column: NtupleColumn) -> tuple[float, float]:
+    """The least number of a column of multiples of a step, and the step."""
+    low, high = np.array(column.limits, "<u8").view("<f8").tolist()
+    return low, (high - low) / (2**column.bits - 1)
+
+
 @dataclass(eq=False)
 class Field:
     """A field with those in it; a projected one has the path of its `origin`, whose columns it shows."""
@@ -204,13 +210,16 @@ def _column_record(one: NtupleColumn, owner: int) -> ColumnRecord:
     return ColumnRecord(one.kind, one.bits, owner, one.representation, one.first, one.limits)
 
 
-def take_fields(tops: list[Field], numbers: Collection[int]) -> tuple[list[TakenField], list[Untyped]]:
+def take_fields(
+    tops: list[Field], numbers: Collection[int], lists_stay: bool = False
+) -> tuple[list[TakenField], list[Untyped]]:
     """Take out the fields with these ids, what they leave empty, and their projections; returns how to put them back.
 
-    Classes that lose members become records without a name. Raises UserError for jets that can't be taken out.
+    Classes that lose members become records without a name. With `lists_stay`, lists of records stay as lists of
+    nothing, which tell how many there were. Raises UserError for jets that can't be taken out.
     """
     gone: set[Names] = {path for path, one in walk_fields(tops) if one.number in numbers}
-    while more := _also_gone(tops, gone):
+    while more := _also_gone(tops, gone, lists_stay):
         gone |= more
     uppermost = {path for path in gone if not any(path[:end] in gone for end in range(1, len(path)))}
     untyped = [_untype(find(tops, path), path) for path in dict.fromkeys(_above(sorted(uppermost)))]
@@ -228,12 +237,13 @@ def take_fields(tops: list[Field], numbers: Collection[int]) -> tuple[list[Taken
     return taken, untyped
 
 
-def _also_gone(tops: Sequence[Field], gone: set[Names]) -> set[Names]:
+def _also_gone(tops: Sequence[Field], gone: set[Names], lists_stay: bool) -> set[Names]:
     """The fields that are empty without those gone, and the top-level projections of any of those gone."""
     more = set[Names]()
     for path, one in walk_fields(tops):
         inner = [(*path, member.name) for member in one.fields]
-        if inner and gone.issuperset(inner):
+        stays = lists_stay and one.role == RECORD and bool(path[1:]) and find(tops, path[:-1]).role == COLLECTION
+        if inner and gone.issuperset(inner) and not stays:
             more.add(path)
         if one.origin and any(one.origin[:end] in gone for end in range(1, len(one.origin) + 1)):
             more.add(path[:1])

@@ -13,11 +13,13 @@ from atlasae.files.sources import unpack_blocks
 from atlasae.graft.buffers import REWRITE
 from atlasae.graft.elements import (
     CUT,
+    QUANTIZED,
     Elements,
     bytes_of,
     decode,
     encode,
     encode_cut,
+    encode_steps,
     planes_of,
     read_plain,
     split_kind,
@@ -41,7 +43,7 @@ from atlasae.graft.envelopes import (
     write_header,
     write_page_list,
 )  # fmt: skip
-from atlasae.graft.fields import Field, NtupleColumn, read_fields, walk_fields, write_fields
+from atlasae.graft.fields import Field, NtupleColumn, read_fields, steps_in, walk_fields, write_fields
 from atlasae.graft.records import Read
 
 _EPOCH = 1  # of the version of the format; another one is another format
@@ -244,10 +246,8 @@ class NtupleWriter:
         """The elements and the bytes of new pages."""
         step = max(1, _PAGE_BYTES * 8 // column.bits)
         pieces = [values[at : at + step] for at in range(0, len(values), step)]
-        pack, planes = self._packing.pack, planes_of(column.kind)
-        if column.kind == CUT:
-            return [(len(piece), pack(encode_cut(piece, column.bits), 1)) for piece in pieces]
-        return [(len(piece), pack(encode(column.kind, piece), planes)) for piece in pieces]
+        planes = planes_of(column.kind)
+        return [(len(piece), self._packing.pack(_encoded(column, piece), planes)) for piece in pieces]
 
     def _ranges(self, cluster: Cluster) -> list[Range]:
         """The ranges of all columns in a cluster, with pages copied and made; columns that begin later have none."""
@@ -335,6 +335,15 @@ class NtupleWriter:
     def _write_envelope(self, made: bytes) -> EnvelopeLink:
         packed = self._packing.pack_envelope(made)
         return EnvelopeLink(len(made), len(packed), self._target.write_blob([packed], len(packed)))
+
+
+def _encoded(column: NtupleColumn, values: Elements) -> bytes:
+    """The page of some values of a column."""
+    if column.kind == CUT:
+        return encode_cut(values, column.bits)
+    if column.kind == QUANTIZED:
+        return encode_steps(values, column.bits, *steps_in(column))
+    return encode(column.kind, values)
 
 
 class SplittingWriter(NtupleWriter):

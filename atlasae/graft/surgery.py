@@ -9,7 +9,7 @@ import numpy as np
 
 from atlasae.errors import UserError
 from atlasae.graft.buffers import REWRITE
-from atlasae.graft.elements import BITS, CUT, HEAD_OF_FLOAT, holds, kind_for
+from atlasae.graft.elements import BITS, CUT, HEAD_OF_FLOAT, QUANTIZED, holds, kind_for
 from atlasae.graft.fields import (
     COLLECTION,
     Field,
@@ -23,6 +23,7 @@ from atlasae.graft.fields import (
     list_of,
     put_back,
     records,
+    steps_in,
     take_fields,
     walk_fields,
 )  # fmt: skip
@@ -37,6 +38,16 @@ class Made(NamedTuple):
     dtype: str
     jagged: bool
     beside: str | None = None
+
+
+class RoundedAs(NamedTuple):
+    """How the numbers of a branch were rounded: to so many bits of the mantissa, or to `steps`, least number and step.
+
+    Columns with few bits can then be made again.
+    """
+
+    mantissa: int | None = None
+    steps: tuple[float, float] | None = None
 
 
 @dataclass
@@ -63,17 +74,19 @@ def operate(ntuple: Ntuple, numbers: Mapping[str, int], made: Mapping[str, Made]
 
     Changes the fields of `ntuple`. A branch made beside a member of records becomes one too, and beside a projected
     field a projected one. A name with a dot is that of a member of a collection, made with it. Raises UserError for
-    what can't be taken out.
+    what can't be taken out. Top-level fields that are there already, such as the number of jets, stay as they are.
     """
     fields, paths = ntuple.fields, {one.number: path for path, one in walk_fields(ntuple.fields)}
     surgery = Surgery(branches={branch: paths[number] for branch, number in numbers.items()})
-    fills = list[Fill]()
+    fills, known = list[Fill](), {one.name for one in fields}
     for name, new in made.items():
+        if new.beside is None and name in known:
+            continue
         beside = surgery.branches[new.beside] if new.beside else None
         fills += _put_in(fields, name, new, beside, surgery.made)
     gone = {number for taken in surgery.branches.values() for number in numbers_at(fields, taken)}
     _refuse_late(fields, gone)
-    surgery.taken, surgery.untyped = take_fields(fields, gone)
+    surgery.taken, surgery.untyped = take_fields(fields, gone, lists_stay=True)
     return fills, surgery
 
 
@@ -167,11 +180,11 @@ def fills_of(branch: str, one: Field) -> list[Fill]:
     return [Fill(one.columns[0], branch, ends=True), *fills_of(branch, one.fields[0])]
 
 
-def undo(ntuple: Ntuple, surgery: Surgery, cut: Mapping[str, int] | None = None) -> list[Fill]:
+def undo(ntuple: Ntuple, surgery: Surgery, rounded: Mapping[str, RoundedAs] | None = None) -> list[Fill]:
     """Make the fields of `ntuple` what they were before `operate`; returns the columns of the branches.
 
-    `ntuple` may be one that ROOT has merged. `cut` has the bits of the mantissas of branches with rounded numbers,
-    whose columns may have few bits again. Raises ValueError where the RNTuple lacks fields that were made.
+    `ntuple` may be one that ROOT has merged. `rounded` has branches with rounded numbers, whose columns may have few
+    bits again. Raises ValueError where the RNTuple lacks fields that were made.
     """
     fields = ntuple.fields
     put_back(fields, surgery.made, surgery.taken, surgery.untyped)
@@ -179,8 +192,8 @@ def undo(ntuple: Ntuple, surgery: Surgery, cut: Mapping[str, int] | None = None)
     for branch, path in surgery.branches.items():
         one = find(fields, _real(fields, path)[-1])
         for _, inner in walk_fields([one]):
-            bits = (cut or {}).get(branch)
-            inner.columns = [_plain(column, inner, bits) for column in inner.columns if not column.representation]
+            known = (rounded or {}).get(branch, RoundedAs())
+            inner.columns = [_plain(column, inner, known) for column in inner.columns if not column.representation]
         fills += fills_of(branch, one)
     filled = {id(fill.column) for fill in fills}
     if any(c.number is None and id(c) not in filled for _, one in walk_fields(fields) for c in one.columns):
@@ -188,17 +201,19 @@ def undo(ntuple: Ntuple, surgery: Surgery, cut: Mapping[str, int] | None = None)
     return fills
 
 
-def _plain(column: NtupleColumn, one: Field, mantissa: int | None) -> NtupleColumn:
-    """A column for the same numbers: not in steps, not begun late, and cut only if so many bits of mantissas fit."""
+def _plain(column: NtupleColumn, one: Field, rounded: RoundedAs) -> NtupleColumn:
+    """A column for the same numbers, not begun late; it has few bits only if numbers were rounded to fit these."""
     dtype = _FLOATS.get(one.type_name)
-    if (
-        column.kind == CUT
-        and mantissa is not None
-        and len(one.columns) == 1
-        and HEAD_OF_FLOAT + mantissa <= column.bits
-    ):
-        return NtupleColumn(column.kind, column.bits)
+    if len(one.columns) == 1 and _fits(column, rounded):
+        return NtupleColumn(column.kind, column.bits, limits=column.limits)
     if dtype is None or holds(column.kind, np.dtype(dtype)):
         return NtupleColumn(column.kind, column.bits)
     kind = kind_for(dtype)
     return NtupleColumn(kind, BITS[kind])
+
+
+def _fits(column: NtupleColumn, rounded: RoundedAs) -> bool:
+    """Whether a column with few bits holds numbers that were rounded so."""
+    if column.kind == CUT:
+        return rounded.mantissa is not None and HEAD_OF_FLOAT + rounded.mantissa <= column.bits
+    return column.kind == QUANTIZED and column.limits is not None and rounded.steps == steps_in(column)

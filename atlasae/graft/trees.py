@@ -12,6 +12,7 @@ from atlasae.graft.buffers import REWRITE, Thing, read_thing
 from atlasae.graft.records import Folder, RecordKey, Records, read_key
 
 TREES = ("TTree", "TNtuple", "TNtupleD")
+CHAIN = "TChain"  # a tree without baskets: a list of files
 RNTUPLE = "ROOT::RNTuple"
 _COUNTERS = ("fLeafCount", "fBranchCount", "fBranchCount2")  # pointers of leaves and branches to what counts them
 _FEWEST = 10  # places for baskets in a branch
@@ -207,7 +208,17 @@ def fill(tree: GraftedTree, branch: Thing, baskets: Sequence[FilledBasket]) -> N
     branch["fEntries"] = branch["fEntryNumber"] = int(ends[-1])
     branch["fTotBytes"], branch["fZipBytes"] = (sum(getattr(b, x) for b in baskets) for x in ("unpacked", "nbytes"))
     branch["fBaskets"].items = []
+    if features := _features(branch):  # ROOT would take the offsets for what the baskets of before had instead
+        features.rest = features.rest[:-1] + bytes(1)
     _count(tree, branch, 1)
+
+
+def _features(branch: Thing) -> Thing | None:
+    """The fIOFeatures of a branch, which those of old versions do not have."""
+    try:
+        return branch["fIOFeatures"]  # type: ignore[no-any-return]
+    except KeyError:
+        return None
 
 
 def clear(branch: Thing) -> None:

@@ -10,8 +10,6 @@ from atlasae.errors import UserError
 from atlasae.files.branches import LIST, Branch, plain
 from atlasae.jets.resolution import Resolution
 
-DIMENSIONFUL = frozenset({"pt", "m", "E", "px", "py", "pz"})
-
 MEV_PER_UNIT = {"MeV": 1.0, "GeV": 1000.0, "TeV": 1_000_000.0}
 
 MOST_BITS = 52  # bits of the mantissa of a float64
@@ -101,6 +99,11 @@ class Collection:
     def coded(self) -> tuple[str, ...]:
         """The variables that a codec encodes: pt, eta, phi and m of jets, whatever is stored of them."""
         return ("pt", "eta", "phi", "m") if self.holds_jets else self.variables
+
+    @property
+    def stores_coded(self) -> bool:
+        """Whether pt, eta, phi and m are what is stored, so that decoded values can be rounded as stored ones are."""
+        return self.holds_jets and self.variables == self.coded
 
     @property
     def resolution_texts(self) -> dict[str, str] | None:
@@ -211,8 +214,11 @@ class _CounterNames:
 def in_records(collection: Collection, always: bool = False) -> Collection:
     """The collection as an RNTuple can hold it: if its jets are members of records, so are its exact branches.
 
-    With `always`, these are in any case: five lists with the same lengths then share one column for them.
+    With `always`, these are in any case: five lists with the same lengths then share one column for them. Packed jets
+    are beside the records, in a branch whose name has no dots.
     """
+    if collection.packed:
+        return replace(collection, prefix=collection.prefix.replace(".", "_"))
     if not (always or any("." in name for name in collection.branches.values())):
         return collection
     return replace(collection, exact_prefix=f"{collection.prefix.replace('.', '_')}exact.")

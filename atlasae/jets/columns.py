@@ -14,6 +14,8 @@ from atlasae.jets.coordinates import Bools, Floats
 from atlasae.jets.stored import storage_of
 from atlasae.jets.units import settle
 
+RUN = 500  # consecutive rows of a sample
+
 
 def to_columns(collection: Collection, events: Mapping[str, ak.Array]) -> tuple[list[Array], Counts]:
     """The stored variables of every jet (flat arrays, in their own dtypes) and the jets per event.
@@ -37,6 +39,17 @@ def to_coded_columns(collection: Collection, events: Mapping[str, ak.Array]) -> 
     stored = [_as_stored(x, np.dtype(dtype)) for x, dtype in zip(columns, collection.dtypes.values(), strict=True)]
     pairs = zip(collection.variables, stored, strict=True)
     return [np.zeros_like(x) if variable in collection.shared else x for variable, x in pairs], counts
+
+
+def in_runs(columns: Sequence[Array], most: int | None) -> list[Array]:
+    """About `most` rows of columns, in runs from all over them: jets may resemble those before them in their event."""
+    runs = -(-len(columns[0]) // RUN)
+    every = max(1, -(-len(columns[0]) // most)) if most else 1
+    if every == 1:
+        return list(columns)
+    starts = RUN * np.arange(0, runs, every)
+    rows = (starts[:, None] + np.arange(RUN)).ravel()
+    return [column[rows[rows < len(column)]] for column in columns]
 
 
 def _as_stored(values: Array, dtype: np.dtype[Any]) -> Array:

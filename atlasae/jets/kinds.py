@@ -26,6 +26,7 @@ _USES = 64  # jets for each category, at least
 _SPARSE = 4  # steps for each different integer, from which integers are categories
 _WIDER = 16  # the range of the sample is widened on both sides by a share 1 / _WIDER
 _GRIDS = (*(10.0**-n for n in range(7)), *(2.0**-n for n in range(1, 13)))
+_FAR = 1 / 2000  # share of cells on either side that may be far from all others, and are kept as they are
 _FINEST = 1e-8  # steps of a logarithm
 _TINIEST = 746  # -log of the smallest float64
 _KINDS = ("boolean", "small integer", "category", "integer", "cut float", "grid", "float", "rounded", "as it is")
@@ -164,6 +165,19 @@ def kinds_of(values: Array, bound: Bound | None = None, whole: bool = False) -> 
     """The kinds that the numbers of a sample may have; `whole`: of all numbers, which have no others beside."""
     category = _category(values)
     found = [category] if category else list(_candidates(values, bound))
+    return found if whole else [_widened(kind) for kind in found]
+
+
+def kinds_of_cells(cells: Steps, whole: bool = False) -> list[Kind]:
+    """The kinds that cells of a grid may have, from a sample: of all cells, or of all but far and common ones.
+
+    Cells may be any integers; `whole` as for `kinds_of`.
+    """
+    marks, others = _apart(cells)
+    found = [_fitted(Kind("integer"), cells)]
+    if len(others):
+        low, high = np.sort(others)[[int(share * (len(others) - 1)) for share in (_FAR, 1 - _FAR)]]
+        found.append(_fitted(Kind("integer", marks=marks), others[(others >= low) & (others <= high)]))
     return found if whole else [_widened(kind) for kind in found]
 
 

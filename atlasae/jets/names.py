@@ -30,7 +30,8 @@ _APART = rf"(?P<separator>{_SEPARATOR})"
 _FORMS = [
     re.compile(form, flags)
     for form, flags in (
-        (rf"^(?P<stem>){_MEMBER}(?P<token>{_TOKENS})_?$", re.IGNORECASE),
+        # A dot is in front of the members of records without a name.
+        (rf"^(?P<stem>)(?P<separator>\.?){_MEMBER}(?P<token>{_TOKENS})_?$", re.IGNORECASE),
         (_VECTOR + r"(?:fCoordinates\.|fP\.)(?P<member>f)(?P<token>[XYZT]|Pt|Eta|Phi|M|E)$", 0),
         (rf"^{_STEM}(?P<separator>[.:/]+)(?P<member>m_)(?P<token>{_TOKENS})_?$", re.IGNORECASE),
         (rf"^{_STEM}{_APART}{_MEMBER}(?P<token>{_TOKENS})_?$", re.IGNORECASE),
@@ -46,7 +47,7 @@ _FORMS = [
 
 _WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 _ALGORITHMS = {"kt", "akt", "antikt", "ak", "ca"}  # jets, where a number follows: AK4CHS, akt4
-_ALONE = {"j", "jt"}  # jets, as words of their own
+_ALONE = {"j", "jt", "fj"}  # jets, as words of their own
 # Members that hold a four-momentum: what is in front of them tells whose.
 _HOLDER = re.compile(
     "p|fp|[pv]4|p4polar|p4cart|t?lv|vec|vector|f?mom|f?momentum|four(momentum|vector)|kinematics|fcoordinates"
@@ -87,9 +88,12 @@ class Spelled:
 
 
 def spelled(name: str) -> Spelled | None:
-    """The variable that a name spells, and the objects it is of; None where it spells none."""
+    """The variable that a name spells, and the objects it is of; None where it spells none.
+
+    Blanks around it are those behind the commas of a CSV file.
+    """
     for form in _FORMS:
-        if match := form.match(name):
+        if match := form.match(name.strip()):
             found = match.groupdict("")
             before = "before" if "before" in found else ""
             style = (found["stem"], found.get("separator", ""), found.get("member", ""), before)

@@ -11,23 +11,24 @@ enum { DONE = 0, NO_MEMORY = -1, INVALID = -2 }; /* what a function returns */
 /* The probabilities of bins of cells by context: `CodingTable` of codecs/entropy.py. */
 typedef struct {
     int64_t contexts, bins, place_bits;
-    int64_t narrowest, widest; /* cells of a bin */
-    const int64_t *edges;      /* bins + 1: first cells of the bins, and the end */
-    const int32_t *firsts;     /* bins: the same in fewer bits */
-    const uint32_t *widths;    /* bins: cells, LARGEST_UNIFORM at most */
-    const uint32_t *shares;    /* bins: the probability of one of these, but for the last of them */
-    const uint32_t *reciprocals; /* bins: 2^32 / share */
-    const int32_t *places;     /* at every 2^place_bits-th cell: its bin, at which to begin a search */
-    const int64_t *prior;      /* contexts x bins */
-    const int64_t *parts;      /* contexts x bins: the share of each bin of the prior in its context */
-    const int64_t *usual;      /* bins: the share of each in all of the prior */
-    int64_t *learned;          /* contexts x bins: cells coded in blocks before */
-    int64_t *all, *expected;   /* bins: these cells in all contexts, and how many (in shares) the prior expects */
-    double *ratios;            /* bins: of observed to expected cells; 0: nothing was learned yet */
-    int64_t *seen;             /* contexts x bins: cells coded in this block; NULL: the table does not adapt */
-    uint32_t *starts;          /* contexts x (bins + 1): sums of the probabilities before each bin */
-    uint16_t *guesses;         /* contexts x GUESSES: the bin at which to begin a search */
-    uint8_t *known;            /* contexts: KNOWN if starts are of this block, GUESSED if guesses are, too */
+    int64_t settled;       /* whether counts are no longer the prior */
+    const int64_t *edges;  /* bins + 1: first cells of the bins, and the end */
+    int64_t narrowest, widest;      /* cells of a bin */
+    const int32_t *firsts;          /* bins: edges in fewer bits */
+    const uint32_t *widths;         /* bins: cells, LARGEST_UNIFORM at most */
+    const uint32_t *each;           /* bins: the probability of one of these, but for the last of them */
+    const uint32_t *reciprocals;    /* bins: 2^32 / each */
+    const int32_t *places; /* at every 2^place_bits-th cell: its bin, at which to begin a search */
+    const int64_t *prior;  /* contexts x bins */
+    int64_t *counts;       /* bins: scratch, for those of a context */
+    int64_t *seen;         /* contexts x bins: cells coded; NULL: the table does not adapt */
+    int64_t *learned;      /* contexts x bins: cells coded before */
+    int64_t *observed, *expected; /* bins: sums of learned cells, and of those the prior expects, in shares */
+    const int64_t *shares, *faith; /* contexts x bins, bins: of the prior */
+    double *ratios;        /* bins: observed over expected cells */
+    uint32_t *starts;      /* contexts x (bins + 1): sums of the probabilities before each bin */
+    uint16_t *guesses;     /* contexts x GUESSES: the bin at which to begin a search */
+    uint8_t *known;        /* contexts: 0: not met; KNOWN: starts are of today's counts; GUESSED: guesses, too */
 } Table;
 
 /* A writer of steps, which `push_steps` makes words of, or a reader of words. */
@@ -57,6 +58,9 @@ typedef struct {
     uint32_t *begins, *next; /* of the runs of equal contexts; the end of all is the last begin */
     uint16_t *contexts;
 } Scratch;
+
+/* The counts of a context, until the next call. */
+const int64_t *counts_of(const Table *table, int64_t context);
 
 int take_scratch(Scratch *scratch, int64_t n);
 void free_scratch(Scratch *scratch);

@@ -8,7 +8,6 @@
 #include <string.h>
 
 enum { PRECISION = 24, GUESS_BITS = 8, GUESSES = 1 << GUESS_BITS, LARGEST_UNIFORM = 1 << 16, MOST_CONTEXTS = 1 << 16 };
-enum { SEEN = 64, FAITH = 600, SHARE = 1 << 16 }; /* of codecs/entropy.py */
 
 static const uint32_t WHOLE = 1u << PRECISION;
 static const uint64_t ALL_BITS = UINT64_MAX;
@@ -38,25 +37,17 @@ void free_scratch(Scratch *scratch) {
 
 enum { KNOWN = 1, GUESSED = 2 };
 
-/* The count of a bin in a context: the prior times observed over expected cells, and the cells coded. */
-static inline double count_of(const Table *table, int64_t bin, int64_t i) {
-    if (!table->seen || table->ratios[bin] == 0)
-        return (double)table->prior[i];
-    const int64_t corrected = (int64_t)((double)table->prior[i] * table->ratios[bin]); /* positive: the floor */
-    return (double)(SEEN * table->learned[i] + (corrected > 1 ? corrected : 1));
-}
-
 /* Make the starts of a context from its counts, as constriction's Categorical(perfect=False) does. */
 static void prepare(const Table *table, int64_t context) {
-    const int64_t bins = table->bins, from = context * bins;
+    const int64_t bins = table->bins, *counts = counts_of(table, context);
     uint32_t *starts = table->starts + context * (bins + 1);
     double total = 0, sum = 0;
     for (int64_t bin = 0; bin < bins; bin++)
-        total += count_of(table, bin, from + bin);
+        total += (double)counts[bin];
     const double scale = (double)(WHOLE - (uint32_t)bins) / total;
     for (int64_t bin = 0; bin < bins; bin++) {
         starts[bin] = (uint32_t)(sum * scale) + (uint32_t)bin;
-        sum += count_of(table, bin, from + bin);
+        sum += (double)counts[bin];
     }
     starts[bins] = WHOLE;
     table->known[context] = KNOWN;
@@ -174,7 +165,7 @@ static int write_both(Coder *coder, Table *table, int64_t contexts, const int32_
             if (bin < 0)
                 return INVALID;
             const uint32_t start = starts[bin], number = (uint32_t)(cells[i] - table->firsts[bin]);
-            const uint32_t share = table->shares[bin], place = number * share;
+            const uint32_t share = table->each[bin], place = number * share;
             steps[i] = (uint64_t)(starts[bin + 1] - start) << 32 | start;
             steps[n + i] = (uint64_t)(number == table->widths[bin] - 1 ? WHOLE - place : share) << 32 | place;
             if (seen)
@@ -241,10 +232,10 @@ static void code_places(Coder *coder, const Table *table, int32_t *cells, int64_
         const uint32_t size = table->widths[bin];
         uint32_t number = 0;
         if (coder->steps && size > 1)
-            write_uniform(coder, (uint32_t)(cells[i] - table->firsts[bin]), size, table->shares[bin]);
+            write_uniform(coder, (uint32_t)(cells[i] - table->firsts[bin]), size, table->each[bin]);
         else if (!coder->steps) {
             if (size > 1)
-                number = read_uniform(coder, size, table->shares[bin], table->reciprocals[bin]);
+                number = read_uniform(coder, size, table->each[bin], table->reciprocals[bin]);
             cells[i] = table->firsts[bin] + (int32_t)number;
         }
     }
@@ -299,32 +290,6 @@ static inline uint64_t quotient(uint64_t number, uint32_t divisor, uint64_t reci
     (void)reciprocal;
     return number / divisor;
 #endif
-}
-
-/* Learn from the cells seen, and forget these: `CodingTable.settle` of codecs/entropy.py. Only contexts with cells are
- * visited. Products and quotients in double precision are rounded as NumPy's. */
-EXPORT int atlasae_learn(Table *table) {
-    const int64_t bins = table->bins;
-    for (int64_t context = 0; context < table->contexts; context++) {
-        if (!table->known[context])
-            continue;
-        int64_t sum = 0, *seen = table->seen + context * bins, *learned = table->learned + context * bins;
-        const int64_t *parts = table->parts + context * bins;
-        for (int64_t bin = 0; bin < bins; bin++) {
-            learned[bin] += seen[bin];
-            table->all[bin] += seen[bin];
-            sum += seen[bin];
-            seen[bin] = 0;
-        }
-        for (int64_t bin = 0; bin < bins; bin++)
-            table->expected[bin] += sum * parts[bin];
-        table->known[context] = 0;
-    }
-    for (int64_t bin = 0; bin < bins; bin++) {
-        const int64_t faith = FAITH * table->usual[bin] + 1;
-        table->ratios[bin] = (double)(table->all[bin] * SHARE + faith) / (double)(table->expected[bin] + faith);
-    }
-    return DONE;
 }
 
 /* Push n steps, from the last to the first, on a state: its full words go to `words`, whose number is returned. */

@@ -4,11 +4,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import awkward as ak
 import numpy as np
 import numpy.typing as npt
 
 from atlasae.codecs.grid import MANTISSA_BITS, Grid, jet_words, pack, radices
 from atlasae.codecs.model import VARIABLES
+from atlasae.compression.floats import exact_branches
 from atlasae.files.events import Array, counts_of, unflatten
 from atlasae.files.trees import open_source
 from atlasae.files.writing import create, parse_compression
@@ -17,12 +19,14 @@ from atlasae.jets.columns import StoredJets, to_columns
 from atlasae.jets.coordinates import MASS_FLOOR, Floats
 from atlasae.jets.inputs import Opened
 from atlasae.jets.residuals import residuals
+from atlasae.jets.stored import storage_of
 from atlasae.jets.units import settle
 from atlasae.jets.variables import JET
 
 _Cells = npt.NDArray[np.int64]
 
 ZSTD, LZMA = "zstd:5", "lzma:9"
+_KEPT = "nexact"  # the counter of exact jets
 
 
 @dataclass(frozen=True)
@@ -57,26 +61,30 @@ def read_sample(opened: Opened, collection: Collection, entries: int | None = No
 def peers(sample: Sample, bound: float, folder: Path) -> dict[str, float]:
     """Bytes per jet of every peer at a bound; raises ValueError where one violates it.
 
-    Every peer stores pt, eta, phi and m; only `as it is` keeps the stored variables. All jets need coordinates.
+    Every peer stores pt, eta, phi and m; only `as it is` keeps the stored variables. All jets need coordinates. Peers
+    of three floats keep what atlasae would keep without a network: jets with m < 0 are exact, if m is stored.
     """
     plain = dict(zip(sample.collection.variables, sample.columns, strict=True))
+    promised = storage_of(sample.collection).usable(sample.jets)
     sample = sample.as_jets()
     jets, rounded = sample.jets, round_mantissas(sample, bound)
     cells = grid_cells(jets, bound)
     over = cells | {"m": cells["m"] - cells["pt"]}
     small, ratio = ({v: narrow(q) for v, q in grid.items()} for grid in (cells, over))
-    trees: dict[str, tuple[Mapping[str, Array], str, bool]] = {
-        "as it is, ZSTD(5)": (plain, ZSTD, False),
-        "as it is, LZMA(9)": (plain, LZMA, False),
-        "mantissas rounded, ZSTD(5)": (rounded, ZSTD, False),
-        "mantissas rounded, LZMA(9)": (rounded, LZMA, False),
-        "grid in integers, ZSTD(5)": (ratio, ZSTD, False),
-        "grid in integers, LZMA(9)": (ratio, LZMA, False),
+    path = folder / "peer.root"
+    trees: dict[str, tuple[Mapping[str, Array], str]] = {
+        "as it is, ZSTD(5)": (plain, ZSTD),
+        "as it is, LZMA(9)": (plain, LZMA),
+        "mantissas rounded, ZSTD(5)": (rounded, ZSTD),
+        "mantissas rounded, LZMA(9)": (rounded, LZMA),
+        "grid in integers, ZSTD(5)": (ratio, ZSTD),
+        "grid in integers, LZMA(9)": (ratio, LZMA),
     }
+    found = {name: tree_bytes(sample, *tree, False, path) for name, tree in trees.items()}
     if words := grid_words(over):
-        trees["grid in three floats, LZMA(9)"] = (words, LZMA, False)
-        trees["grid in three floats, our LZMA"] = (words, LZMA, True)
-    found = {name: tree_bytes(sample, *tree, folder / "peer.root") for name, tree in trees.items()}
+        kept = exact_branches(sample.collection, sample.columns, sample.counts, ~promised) if not promised.all() else {}
+        for name, ours in (("LZMA(9)", False), ("our LZMA", True)):
+            found[f"grid in three floats, {name}"] = tree_bytes(sample, words, LZMA, ours, path, kept)
     found |= {"grid, pcodec, no events": pcodec_bytes(small, ratio), "SZ3, no events": sz3_bytes(jets, bound)}
     return {name: size / len(jets) for name, size in found.items() if size}
 
@@ -138,16 +146,24 @@ def grid_words(cells: Mapping[str, _Cells]) -> dict[str, Array] | None:
     return {f"z{j}": latents[:, j].copy() for j in range(3)}
 
 
-def tree_bytes(sample: Sample, columns: Mapping[str, Array], compression: str, words: bool, path: Path) -> int:
-    """Compressed bytes, in baskets, of columns in the events of the sample."""
-    jagged = sample.collection.jagged
-    events = {name: unflatten(column, sample.counts, jagged) for name, column in columns.items()}
-    counters = dict.fromkeys(columns, "njets")
+def tree_bytes(
+    sample: Sample,
+    columns: Mapping[str, Array],
+    compression: str,
+    words: bool,
+    path: Path,
+    kept: Mapping[str, ak.Array] | None = None,
+) -> int:
+    """Compressed bytes, in baskets, of columns in the events of the sample, and of branches of exact jets."""
+    jagged, kept = sample.collection.jagged, kept or {}
+    events = {name: unflatten(column, sample.counts, jagged) for name, column in columns.items()} | dict(kept)
+    counters = dict.fromkeys(columns, "njets") | dict.fromkeys(kept, _KEPT)
+    counted = [*events, *([_KEPT] if kept else [])]
     with create(path) as target:
         chosen = parse_compression(compression)
-        target.make_tree("t", events, "", counters, chosen, list(columns) if words else ()).extend(events)
+        target.make_tree("t", events, "", counters, chosen, counted if words else ()).extend(events)
     with open_source(path) as source:
-        return source.trees["t"].compressed_bytes(list(columns))
+        return source.trees["t"].compressed_bytes(counted)
 
 
 def pcodec_bytes(*candidates: Mapping[str, Array]) -> int:

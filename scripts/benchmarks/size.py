@@ -4,10 +4,10 @@
 Every FILE is compressed in each layout and decompressed, and every jet must be within the bound. Bytes per jet are of
 all stand-ins in the ROOT file, exact jets included, without the counter of the input; the models are the packaged ones,
 which are not in the file. The peers (extra `benchmark`) get the same jets in the same events, in a TTree by the same
-writer, and keep the same bound for every jet; the bytes of pcodec and SZ3 are those of four plain arrays, without ROOT
-and events. Collections with E or px, py, pz have no peers here, and jets without coordinates are left out of the peers'
-samples. `one blob an event` is the packed layout with independent events: words of the first events, each coded from
-the packaged tables, without ROOT's overhead.
+writer, and keep the same bound for every jet, those of three floats with the exact jets that atlasae has; the bytes of
+pcodec and SZ3 are those of four plain arrays, without ROOT and events. Collections with E or px, py, pz have no peers
+here, and jets without coordinates are left out of the peers' samples. `one blob an event` is the packed layout with
+independent events: words of the first events, each coded from the packaged tables, without ROOT's overhead.
 
 Whole files are those of FILE and --whole, compressed at 1e-3 with all other contents but the branches and objects that
 can't be written, which are counted.

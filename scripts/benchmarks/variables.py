@@ -1,10 +1,11 @@
 #!/usr/bin/env python
 """Bytes per jet of a long list of variables, compared with LZMA of the same branches rounded to the same precision.
 
-FILE is compressed with `--variables` and verified. It is compared with the same branches, in the same events and by the
-same writer: unchanged; with mantissas rounded to the fewest bits that keep the precision for every jet; and as numbers
-of steps (integers). Branches of integers are unchanged. Bytes are those of compressed baskets; the model, which is in
-the file once, has its own row.
+FILE is compressed with `--variables` in both layouts and verified. It is compared with the same branches, in the same
+events and by the same writer: unchanged; with mantissas rounded to the fewest bits that keep the precision for every
+jet; and as numbers of steps (integers), which pcodec also has column by column, without events. Branches of integers
+are unchanged. Bytes are those of compressed baskets; the model of the floats, which is in the file once, has its own
+row.
 """
 
 import argparse
@@ -16,6 +17,7 @@ from harness import HERE, Row, Tables, main, transposed
 from atlasae.compression.compress import compress_file
 from atlasae.compression.format import read_contents
 from atlasae.compression.plan import Options
+from atlasae.compression.results import CompressionReport
 from atlasae.compression.verify import verify_file
 from atlasae.files.events import Array
 from atlasae.files.trees import open_source
@@ -23,7 +25,7 @@ from atlasae.jets.coordinates import inner
 from atlasae.jets.inputs import open_input
 from atlasae.jets.stored import storage_of
 from atlasae.jets.variables import WHOLE, Variable
-from atlasae.reports.peers import LZMA, narrow, read_sample, round_mantissa, tree_bytes
+from atlasae.reports.peers import LZMA, narrow, pcodec_bytes, read_sample, round_mantissa, tree_bytes
 
 RECIPE = HERE.parent / "recipes" / "extended.toml"
 
@@ -50,10 +52,9 @@ def gridded(variable: Variable, column: Array) -> Array:
 
 def sizes(path: Path, variables: Path, folder: Path) -> Row:
     """Bytes per jet of atlasae and of its peers; raises ValueError if a jet exceeds its bounds."""
-    compressed, peer = folder / "compressed.root", folder / "peer.root"
-    report = compress_file(path, compressed, Options(variables=variables, force=True))
-    if problems := verify_file(path, compressed)["differences"]:
-        raise ValueError(problems[0])
+    compressed, packed, peer = (folder / f"{name}.root" for name in ("compressed", "packed", "peer"))
+    report = _verified(path, compressed, Options(variables=variables, force=True))
+    smaller = _verified(path, packed, Options(variables=variables, packed=True, force=True))
     with open_source(compressed) as source:
         contents = read_contents(source)
     collection = contents.runs[0].collections[0].collection
@@ -70,13 +71,24 @@ def sizes(path: Path, variables: Path, folder: Path) -> Row:
         "grid in integers, LZMA(9)": [gridded(*pair) for pair in pairs],
     }
     ours = {
+        "atlasae, packed": float(smaller["bytes_per_jet"]),
         f"atlasae, {collection.words} floats": float(report["bytes_per_jet"]),
         "its model, once a file": sum(map(len, contents.models.values())) / jets,
     }
+    steps = dict(zip(names, variants["grid in integers, LZMA(9)"], strict=True))
+    ours["grid in integers, pcodec"] = pcodec_bytes(steps) / jets
     return ours | {
         name: tree_bytes(sample, dict(zip(names, found, strict=True)), LZMA, False, peer) / jets
         for name, found in variants.items()
     }
+
+
+def _verified(path: Path, out: Path, options: Options) -> CompressionReport:
+    """The report of a compression whose output is verified; raises ValueError if a jet exceeds its bounds."""
+    report = compress_file(path, out, options)
+    if problems := verify_file(path, out)["differences"]:
+        raise ValueError(problems[0])
+    return report
 
 
 def measure(given: argparse.Namespace, folder: Path) -> Tables:

@@ -12,13 +12,16 @@ from hypothesis.extra.numpy import arrays
 from atlasae.codecs.columns import (
     CodedColumn,
     ColumnsCodec,
+    Follows,
     Meter,
     Tables,
     choose_parents,
     classes_of,
     code_symbols,
     code_tails,
+    fit_cells,
     fit_columns,
+    ranks_of,
     spans,
 )
 from atlasae.codecs.entropy import Reader, WordWriter
@@ -167,3 +170,51 @@ def test_numbers_without_order_are_kept_by_byte_planes():
     assert (
         len(content) < 2000 and found.decode(content, [values.dtype], len(values), list)[0].tolist() == values.tolist()
     )
+
+
+COUNTS = RNG.integers(0, 5, 800)
+ROWS = int(COUNTS.sum())
+
+
+def cells() -> list[np.ndarray]:
+    """Cells that fall in their events, an angle near that of the row before, a copy of the first, and a far one."""
+    starts = np.repeat(np.cumsum(COUNTS) - COUNTS, COUNTS)
+    falling = RNG.integers(5000, 9000, ROWS)[starts] - 400 * (np.arange(ROWS) - starts) - RNG.integers(0, 50, ROWS)
+    angle = (RNG.integers(0, 3000, ROWS)[starts] + RNG.integers(0, 40, ROWS)) % 3000
+    far = RNG.normal(0, 30, ROWS).astype(np.int64)
+    far[5] = 2**52
+    return [falling, angle, falling // 7, far]
+
+
+@settings(max_examples=50)
+@given(st.lists(st.integers(0, 4), max_size=8), st.sampled_from([0, 7, 1000]), st.integers(-9, 9), st.data())
+def test_differences_give_the_numbers_again(counts, turn, start, data):
+    counts = np.array(counts, np.int64)
+    limits = (0, turn - 1) if turn else (-(2**52), 2**52)
+    numbers = np.array([data.draw(st.integers(*limits)) for _ in range(int(counts.sum()))], np.int64)
+    follows = Follows(start, turn)
+    assert follows.together(follows.apart(numbers, counts), counts).tolist() == numbers.tolist()
+
+
+@pytest.mark.parametrize("n", [None, 1, 0])
+def test_cells_of_events_come_back(n):
+    columns, counts = cells(), COUNTS
+    order, codec = fit_cells(columns, [0, 3000, 0, 0], counts, whole=False)
+    assert ColumnsCodec.of_config(json.loads(json.dumps(codec.config()))) == codec
+    followed = {place for place, column in zip(order, codec.columns, strict=True) if column.follows}
+    assert 1 in followed and followed & {0, 2} and 3 not in followed
+    if n is not None:
+        columns, counts = [column[:n] for column in columns], np.array([n, 0])
+    told = [ranks_of(counts)]
+    content = codec.encode([columns[place] for place in order], told, counts)
+    types = [np.dtype(np.int64)] * 4
+    found = codec.decode(content, types, int(counts.sum()), lambda: told, counts=counts)
+    assert [found[place].tolist() for place in range(4)] == [columns[place].tolist() for place in order]
+    with pytest.raises(ValueError, match="no events"):
+        codec.encode([columns[place] for place in order], told)
+
+
+def test_rows_that_are_one_an_event_follow_none():
+    column = RNG.integers(0, 100, 500)
+    _, codec = fit_cells([column, column + 1], [0, 0], np.ones(500, np.int64), whole=True)
+    assert codec.given == 0 and not any(column.follows for column in codec.columns)

@@ -188,3 +188,31 @@ def test_any_words_are_read_as_something_in_the_table(words):
     known = table([0, 5, 50, 200], [[60, 600, 6]])
     found = Reader(np.array(words, np.uint32)).code(known, None, None, 100)
     assert ((found >= 0) & (found < 200)).all()
+
+
+@writers
+def test_a_fresh_table_has_learned_nothing(writer_of):
+    known = table([0, 1, 2, 40], [[SEEN, 7, 3], [5, SEEN, 2]])
+    before = words_of(known.fresh(), np.array([0, 1], np.uint16), cells_of([1, 30]), writer_of)
+    words_of(known, np.array([0, 1] * 50, np.uint16), cells_of([2, 5] * 50), writer_of)
+    known.settle()
+    assert known.learned.any() and (known.counts != known.prior).any()
+    again = known.fresh()
+    assert not again.learned.any() and again.counts.tolist() == known.prior.tolist()
+    assert np.array_equal(words_of(again, np.array([0, 1], np.uint16), cells_of([1, 30]), writer_of), before)
+
+
+@compiled
+@settings(max_examples=100)
+@given(coded())
+def test_compiled_tables_learn_the_same(example):
+    edges, counts, contexts, cells = example
+    tables = [table(edges, counts) for _ in range(2)]
+    for known, writer in zip(tables, (WordWriter(), CompiledWriter()), strict=True):
+        for part in (slice(0, 20), slice(20, None)):
+            some = cells_of(cells[part])
+            writer.code(known, np.array(contexts[part], np.uint16), some, len(some))
+            known.settle()
+    one, other = tables
+    if len(counts[0]) > 1:  # of one bin, there is nothing to learn
+        assert np.array_equal(one.learned, other.learned) and np.array_equal(one.counts, other.counts)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from atlasae.codecs.grid import Grid, WordLayout, grid_of_config, jet_words, likely_words, pack, unpack
+from atlasae.codecs.grid import Grid, WordLayout, grid_of_config, jet_words, likely_pairs, likely_words, pack, unpack
 from atlasae.files.xz import compress_words, estimate_words
 
 levels_of_jets = st.tuples(*[st.integers(1, 2**12)] * 3, st.integers(1, 2**14))
@@ -109,6 +109,45 @@ def test_what_fits_no_words_is_no_way():
 
 def test_m_of_one_cell_takes_no_bits():
     assert [bits_of_m(words) for words in likely_words(jets((9, 9, 9, 1)), (9, 9, 9, 1), nothing)] == [[]]
+
+
+# --- two words
+
+
+few_levels = st.tuples(*[st.integers(1, 400)] * 4).filter(lambda levels: math.prod(levels) < 2**34)
+
+
+@settings(max_examples=25)
+@given(few_levels)
+def test_two_words_hold_every_cell(levels):
+    cells, found = jets(levels), list(likely_pairs(jets(levels), levels, nothing))
+    assert found and len(set(found)) == len(found)
+    for words in found:
+        assert len(words) == 3 and words[2] == () and grid(levels, words).word_bits <= 23
+        assert all(
+            digit.radix.bit_count() == 1 for word in words for digit in word[1:]
+        )  # the leading one fills its word
+    for words in (found[0], found[-1]):
+        latents = pack(cells, grid(levels, words))
+        assert set(latents[:, 2].tolist()) == {1.0}
+        assert all(np.array_equal(a, b) for a, b in zip(unpack(latents, grid(levels, words)), cells, strict=True))
+
+
+def test_two_words_are_sorted_by_their_weight():
+    levels = (100, 200, 90, 300)
+    cells = jets(levels, 400)
+
+    def weigh(word: np.ndarray) -> float:
+        return float(len(zlib.compress(word.astype(">u4").tobytes())))
+
+    packed = [pack(cells, grid(levels, words)).view(np.uint32) for words in likely_pairs(cells, levels, weigh)]
+    totals = [sum(weigh(column & 0x7FFFFF) for column in words.T[:2]) for words in packed]
+    assert totals == sorted(totals) and totals[0] < totals[-1]
+
+
+def test_what_takes_more_bits_is_in_no_two_words():
+    levels = (2**11, 2**13, 2**12, 2**12)
+    assert list(likely_pairs(jets(levels), levels, nothing)) == []
 
 
 # --- the weight that is used

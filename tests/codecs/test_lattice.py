@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from atlasae.codecs import lattice
-from atlasae.codecs.lattice import HIGH, LOW, PER_E, SLOPES, TURN, UNIT, Lattice, ShiftedLattice, direction
-from atlasae.jets.variables import JET
+from atlasae.codecs.dither import MASK
+from atlasae.codecs.lattice import HIGH, LOW, PER_E, SLOPES, TURN, UNIT, Lattice, ListLattice, ShiftedLattice, direction
+from atlasae.jets.variables import JET, Variable, VariableList
 
 STEPS = (2e-3, 2e-3, 2e-3, 2e-3)
 DIAMOND = np.arange(-SLOPES, SLOPES + 1) / SLOPES
@@ -110,3 +111,43 @@ def test_directions_are_those_of_the_arctangent(pairs):
     apart = direction(x, y) * 2 * np.pi / TURN - np.arctan2(y, x)
     assert np.abs((apart + np.pi) % (2 * np.pi) - np.pi).max() < 2 * 2 * np.pi / TURN
     assert direction(np.zeros(1), np.zeros(1)).tolist() == [0]
+
+
+LISTED = VariableList((
+    Variable("a", "log"), Variable("b", "linear"), Variable("c", "angle"), Variable("d", "asinh", scale=7.0),
+    Variable("e", "integer"), Variable("f", "categorical", categories=(-1.0, 0.5, 4.0)),
+    Variable("g", "angle", full_turn=True),
+))  # fmt: skip
+
+
+@given(
+    st.floats(-30, 30), st.floats(-1e9, 1e9), st.floats(-3.14159, 3.14159), st.floats(-1e9, 1e9),
+    st.integers(-(2**40), 2**40), st.tuples(st.sampled_from([-1.0, 0.5, 4.0]), st.floats(0, 6.28)),
+    st.none() | st.integers(0, MASK),
+)  # fmt: skip
+def test_rows_of_a_list_are_no_further_than_half_a_step(log_a, b, c, d, e, others, key):
+    shifted, rows = key is not None, np.array([[math.exp(log_a), b, c, d, e, *others]])
+    steps = (0.1, 0.1, 0.1, 0.1, 1.0, 1.0, 0.1)
+    grid = ListLattice(LISTED, steps, (shifted, shifted, shifted, shifted, False, False, shifted))
+    coder = grid if key is None else ShiftedLattice(grid, key, np.arange(1))
+    cells = coder.encode(rows)
+    assert cells.dtype == np.int64 and grid.turns == [0, 0, 63 + shifted, 0, 0, 0, 63 + shifted]
+    back = coder.decode(cells)
+    errors = np.array([*LISTED.errors(rows, back).values()])[:, 0]
+    assert (errors <= [math.expm1(0.05) * 1.001, 0.0501, 0.0501, math.expm1(0.05) * 1.001, 0, 0, 0.0501]).all()
+    assert abs(back[0, 2]) < math.pi and 0 <= back[0, 6] < 2 * math.pi
+
+
+def test_rows_of_a_list_without_cells_are_outside():
+    grid = ListLattice(LISTED, (0.1, 0.1, 0.1, 0.1, 1.0, 1.0, 0.1), (False,) * 7)
+    rows = np.tile([1.0, 0.0, 0.0, 0.0, 0.0, 4.0, 0.0], (5, 1))
+    rows[0, 0], rows[1, 1], rows[2, 2], rows[3, 3] = -1, 1e300, 4, np.nan
+    cells, held = grid.cells(rows)
+    assert held.tolist() == [False, False, False, False, True] and not cells[:, :4].any()
+    assert grid.reordered([6, 0, 1, 2, 3, 4, 5]).reordered([1, 2, 3, 4, 5, 6, 0]) == grid
+
+
+@pytest.mark.parametrize("steps", [(0.1,), (0.0,) * 7, (math.nan,) * 7])
+def test_steps_of_a_list_that_can_not_be_are_refused(steps):
+    with pytest.raises(ValueError, match="of 7 variables"):
+        ListLattice(LISTED, steps, (False,) * len(steps))

@@ -188,6 +188,14 @@ def test_floats_are_within_the_share_of_the_resolution(codec):
     assert len(np.unique(codec.decode(latents)[:, 0])) > (1500 if codec.dither else 100)
 
 
+def test_words_begin_with_pt_eta_and_phi_where_that_is_asked_for():
+    columns, precision = list(jets(3000, 2).astype("<f4").T), Precision.parse("resolution/5")
+    made = (choose_codec(default_model().chain, storage(), precision, columns, leading=only) for only in (False, True))
+    free, leading = (codec.words for codec in made if isinstance(codec, ResolvedFloatsCodec))
+    assert free[2] == ()  # all bits are in two words
+    assert [word[0].variable for word in leading] == [0, 1, 2]
+
+
 def test_few_jets_get_the_widest_grid():
     grid = choose_codec(
         default_model().chain, storage(), Precision.parse("resolution/20"), list(jets(3).astype("<f4").T)

@@ -29,7 +29,7 @@ from atlasae.compression.decompress import decompress_file
 from atlasae.compression.format import read_contents
 from atlasae.compression.grafting import damage_of, grafting_of, plan_of, taken_apart
 from atlasae.compression.plan import Options, make_plan
-from atlasae.compression.verify import verify_file
+from atlasae.compression.verify import check_file, verify_file
 from atlasae.errors import UserError
 from atlasae.files.trees import open_source
 from atlasae.graft import buffers
@@ -388,6 +388,7 @@ def test_jets_of_one_number_an_entry_are_grafted(tmp_path):
 
 
 SHAPES = Path(__file__).parents[1] / "golden" / "shapes.root"
+ODD = SHAPES.with_name("odd.root")
 HELD = {  # collections of each tree, with the branches that hold their variables
     "arrays": {"jet": ["jet_pt", "jet_eta", "jet_phi", "jet_m"]},
     "leaves": {"jet": ["jet"]},
@@ -445,6 +446,36 @@ def test_objects_in_which_more_varies_than_numbers_stay(tmp_path):
     assert [c["name"] for c in report["collections"]] == ["jet1"]
     assert "left as they are, since more than numbers varies in their objects: jet2" in report["notes"]
     assert verify_file(SHAPES, tmp_path / "small.root")["branches"]["jet2"] == "bit for bit"
+
+
+def test_restored_baskets_do_not_claim_what_they_lack(tmp_path):
+    small, back = tmp_path / "small.root", tmp_path / "back.root"
+    report = compress_file(ODD, small, Options())
+    assert [c["name"] for c in report["collections"]] == ["Jet"]
+    decompress_file(small, back)
+    branches = {name: branch for name, (_, branch) in trees_of(records_of(back))[0].by_name().items()}
+    assert {name for name, one in branches.items() if one["fIOFeatures"].rest[-1]} == {"nJet", "weight"}
+    assert verify_file(ODD, small)["differences"] == []
+
+
+def test_a_chain_is_copied(tmp_path):
+    compress_file(ODD, tmp_path / "small.root", PACKED)
+    decompress_file(tmp_path / "small.root", tmp_path / "back.root")
+    for made in ("small.root", "back.root"):
+        with uproot.open(tmp_path / made) as file:
+            assert file.classname_of("chain") == "TChain"
+    assert not [found for found in check_file(tmp_path / "small.root")["left_out"] if "chain" in str(found)]
+
+
+def test_clones_that_uproot_can_not_read_are_no_jets_and_no_bug(tmp_path):
+    words = "'clones'", "name them with --jets"
+    refused(2, words, "compress", ODD, tmp_path / "x.root", "--tree", "clones", out=tmp_path / "x.root")
+
+
+def test_members_of_branches_that_were_dropped_are_not_missed(tmp_path):
+    report = compress_file(ODD, tmp_path / "small.root", Options(rewrite=True, drop_unwritable=True))
+    assert "vertex" in report["dropped"]
+    assert verify_file(ODD, tmp_path / "small.root")["differences"] == []
 
 
 def test_jets_in_structures_can_only_be_copied(tmp_path):

@@ -22,6 +22,7 @@ from atlasae.graft.records import Records
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "rntuple"
 LAYOUTS = ("records", "types", "nanoaod", "physlite", "quantized", "edm4hep")
+ALL = (*LAYOUTS, "steps")  # of which the last has nothing but jets
 
 
 def main_of(source, path: Path) -> GraftedNtuple:
@@ -49,17 +50,28 @@ def pages_of(path: Path) -> dict[str, list[bytes]]:
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, Path]]:
     """The compressed and the decompressed file of each layout."""
-    folder = tmp_path_factory.mktemp("made")
-    files = {name: (folder / f"{name}.small.root", folder / f"{name}.back.root") for name in LAYOUTS}
+    return there_and_back(tmp_path_factory.mktemp("made"), Options())
+
+
+@pytest.fixture(scope="module")
+def packed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, Path]]:
+    """The same with packed jets."""
+    return there_and_back(tmp_path_factory.mktemp("packed"), Options(packed=True))
+
+
+def there_and_back(folder: Path, options: Options) -> dict[str, tuple[Path, Path]]:
+    """The compressed and the decompressed file of each layout."""
+    files = {name: (folder / f"{name}.small.root", folder / f"{name}.back.root") for name in ALL}
     for name, (small, back) in files.items():
-        compress_file(GOLDEN / f"{name}.root", small)
+        compress_file(GOLDEN / f"{name}.root", small, options)
         decompress_file(small, back)
     return files
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
-def test_all_but_jets_comes_back_byte_for_byte(layout, made):
-    original, (small, back) = GOLDEN / f"{layout}.root", made[layout]
+@pytest.mark.parametrize("layout", ALL)
+@pytest.mark.parametrize("how", ["made", "packed"])
+def test_all_but_jets_comes_back_byte_for_byte(layout, how, request):
+    original, (small, back) = GOLDEN / f"{layout}.root", request.getfixturevalue(how)[layout]
     assert verify_file(original, small)["differences"] == []
     before, after = pages_of(original), pages_of(back)
     assert before.keys() == after.keys()
@@ -88,6 +100,7 @@ COLUMNS = {
     ],
     "types": [f"jets._0.{v}#0 0" for v in ("pt", "eta", "phi", "m")],
     "quantized": [f"jets._0.{v}#0 0" for v in ("pt", "eta", "phi", "m")],
+    "steps": [f"Jet_{v}{inner}" for v in ("pt", "eta", "phi", "mass") for inner in ("._0#0 0", "#0 1")],
     "edm4hep": [*(f"Jets._0.momentum.{v}#0 0" for v in "xyz"), "Jets._0.mass#0 0", "Jets._0.energy#0 0"],
     "nanoaod": [f"_collection0._0.Jet_{v}#0 0" for v in ("pt", "eta", "phi", "mass")],
     "physlite": [
@@ -191,6 +204,20 @@ def test_a_field_that_is_gone_is_a_difference_from_the_jets_alone(tmp_path):
     assert any("is not in the original" in found for found in verify_file(fewer, small)["differences"])
 
 
+def test_packed_jets_take_fewer_bytes_than_floats_and_leave_the_rntuple_one(made, packed):
+    for layout in ALL:
+        assert packed[layout][0].stat().st_size < made[layout][0].stat().st_size
+
+
+def test_the_number_of_packed_jets_is_told_by_the_list_that_they_leave(packed):
+    with uproot.open(packed["nanoaod"][0]) as file, uproot.open(GOLDEN / "nanoaod.root") as original:
+        tree = file["Events"]
+        assert tree.keys() == ["MET_pt", "_collection0", "_collection0.Jet_area", "Jet_area", "nJet", "Jet_packed"]
+        assert tree["nJet"].array().to_list() == original["Events"]["nJet"].array().to_list()
+    with uproot.open(packed["types"][0]) as file:
+        assert {"jets", "jets_packed"} <= set(file["Events"].keys()) and "jets.pt" not in file["Events"]
+
+
 def test_cut_mantissas_keep_their_bits_where_their_rounding_was_found(tmp_path):
     original, small, back = GOLDEN / "cut.root", tmp_path / "small.root", tmp_path / "back.root"
     compress_file(original, small)
@@ -206,6 +233,20 @@ def test_cut_mantissas_keep_their_bits_where_their_rounding_was_found(tmp_path):
             assert not (found.view(np.uint32) << bits).any()
             bound = 1e-3 * (np.maximum(wanted, 0.1) if name != "Jet_eta" else 1)
             assert (np.abs(found - wanted) <= bound).all() and (found != wanted).any()
+
+
+def test_steps_of_jets_stay_steps(made, packed):
+    with open_source(GOLDEN / "steps.root") as source, uproot.open(GOLDEN / "steps.root") as original:
+        steps = {name: source.trees["Events"].steps(name) for name in ("Jet_pt", "Jet_eta", "Jet_phi", "Jet_mass")}
+        assert all(steps.values())
+        before = described(main_of(source, source.path).ntuple.fields)
+        for back in (made["steps"][1], packed["steps"][1]):
+            with open_source(back) as other, uproot.open(back) as file:
+                assert described(main_of(other, back).ntuple.fields) == before
+                for name, (low, step) in steps.items():
+                    found, wanted = (ak.to_numpy(ak.flatten(one["Events"][name].array())) for one in (file, original))
+                    assert (found == (low + step * np.rint((found.astype(float) - low) / step)).astype("f4")).all()
+                    assert (np.abs(found - wanted) <= 1e-3 * (np.maximum(wanted, 0.1) if name[4] in "pm" else 1)).all()
 
 
 def test_a_tree_is_written_where_one_is_asked_for(tmp_path):

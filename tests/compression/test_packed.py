@@ -1,18 +1,27 @@
 """Collections as one branch of bytes: jets are within bounds or exact, and invalid bytes are refused."""
 
 import zlib
+from functools import cache
+from pathlib import Path
+from types import SimpleNamespace
 
 import awkward as ak
 import numpy as np
 import pytest
-from conftest import random_jets
+import uproot
+from conftest import bits, random_jets, read_tree, succeeded, write_layout, write_tree
+from helpers import merge
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import atlasae
+from atlasae.codecs.columns import ListCodec
 from atlasae.codecs.priors import default_priors
 from atlasae.compression import packed
 from atlasae.compression.collection import Compressor
+from atlasae.compression.format import FORMAT, NEWEST, read_contents
 from atlasae.compression.packed import (
+    ListedLayout,
     PackedLayout,
     chunk_key,
     coder_of,
@@ -23,8 +32,10 @@ from atlasae.compression.packed import (
 )
 from atlasae.compression.plan import Options
 from atlasae.errors import UserError
+from atlasae.files.trees import open_source
 from atlasae.jets.collections import Collection
 from atlasae.jets.stored import storage_of
+from atlasae.jets.variables import Variable, VariableList
 
 PT_M = ("pt", "eta", "phi", "m")
 COUNTS = np.array([0, 3, 1, 0, 6, 2])
@@ -186,3 +197,141 @@ def test_packing_is_undone():
     for column, expected, jets in zip(found, columns, decoded.T, strict=True):
         assert column[exact].tolist() == expected[exact].tolist()
         assert np.allclose(column[~exact], jets[~exact], rtol=1e-6)
+
+
+# --- lists of variables
+
+LIST = """
+[[variable]]
+branch = "x_log"
+coordinate = "log"
+precision = 1e-3
+[[variable]]
+branch = "x_linear"
+coordinate = "linear"
+precision = 1e-2
+[[variable]]
+branch = "x_angle"
+coordinate = "angle"
+precision = 1e-3
+[[variable]]
+branch = "x_asinh"
+coordinate = "asinh"
+scale = 10
+precision = 1e-3
+[[variable]]
+branch = "x_integer"
+coordinate = "integer"
+[[variable]]
+branch = "x_flag"
+coordinate = "categorical"
+"""
+LISTED = ("--layout", "packed", "--variables")
+
+
+def write_list(folder: Path, name: str = "in.root", seed: int = 1, jagged: bool = True) -> Path:
+    """A file with a list of variables, some of which have no coordinate, and the list beside it."""
+    rng = np.random.default_rng(seed)
+    counts = rng.integers(0, 5, 300) if jagged else np.ones(300, int)
+    n = int(counts.sum())
+    size = rng.exponential(50, n).astype("f4") + 1
+    columns = {
+        "x_log": size, "x_linear": rng.normal(0, 5, n), "x_angle": rng.uniform(-np.pi, np.pi, n).astype("f4"),
+        "x_asinh": rng.normal(0, 100, n).astype("f4"), "x_integer": (size // 7).astype("i2"),
+        "x_flag": rng.choice([-1, 0, 5], n).astype("f4"), "x_other": np.arange(n),
+    }  # fmt: skip
+    columns["x_log"][3], columns["x_linear"][7], columns["x_asinh"][9] = -999, np.nan, np.inf
+    columns["x_linear"][11], columns["x_angle"][5] = 1e300, np.float32(np.pi)
+    (folder / "list.toml").write_text(LIST)
+    branches = {name: ak.unflatten(x, counts) if jagged else ak.Array(x) for name, x in columns.items()}
+    return write_tree(folder / name, "Events", branches, dict.fromkeys(columns, "nx") if jagged else {})
+
+
+@pytest.mark.parametrize("jagged", [True, False])
+@pytest.mark.parametrize("dither", [True, False])
+def test_lists_come_back_within_their_bounds_or_bit_for_bit(jagged, dither, tmp_path):
+    path, out, back = write_list(tmp_path, jagged=jagged), tmp_path / "out.root", tmp_path / "back.root"
+    more = [] if dither else ["--no-dither"]
+    report = succeeded("compress", path, out, *LISTED, tmp_path / "list.toml", *more, "--json").report
+    (listed,) = report["collections"]
+    assert 4 <= listed["exact_jets"] <= 8 and listed["bytes_per_jet"] < 20
+    with uproot.open(out) as file:
+        assert "x_packed" in file["Events"] and "x_other" in file["Events"] and "x_log" not in file["Events"]
+    succeeded("verify", path, out)
+    succeeded("decompress", out, back)
+    before, after = read_tree(path, "Events"), read_tree(back, "Events")
+    assert list(before) == list(after)
+    assert {name for name in before if bits(before[name]) != bits(after[name])} == {
+        "x_log", "x_linear", "x_angle", "x_asinh",
+    }  # fmt: skip
+    x, y = (ak.to_numpy(ak.flatten(array["x_log"], axis=None)) for array in (before, after))
+    assert 5e-4 < np.abs(y[x > 0] / x[x > 0] - 1).max() <= 1e-3
+    page = succeeded("info", out).out
+    assert "none is needed" in page and "x_asinh" in page
+
+
+def test_only_lists_that_are_packed_are_of_the_newest_format(tmp_path):
+    path = write_list(tmp_path)
+    for name, more in {"list": (*LISTED, tmp_path / "list.toml"), "jets": ()}.items():
+        source = path if name == "list" else write_layout(tmp_path / "jets.root", "nanoaod")
+        succeeded("compress", source, tmp_path / f"{name}_.root", *more)
+    found = []
+    for name in ("list", "jets"):
+        with open_source(tmp_path / f"{name}_.root") as source:
+            found.append(read_contents(source).runs[0].format)
+    assert found == [NEWEST, FORMAT]
+
+
+def test_a_variable_of_a_list_is_decoded_with_those_that_tell_of_it_alone(tmp_path, monkeypatch):
+    path, out = write_list(tmp_path), tmp_path / "out.root"
+    succeeded("compress", path, out, *LISTED, tmp_path / "list.toml")
+    asked = []
+    decode = ListCodec.decode
+    monkeypatch.setattr(
+        ListCodec, "decode", lambda self, content, counts, wanted=None: asked.append(self.columns.needed(wanted))
+        or decode(self, content, counts, wanted)
+    )  # fmt: skip
+    with atlasae.open(out) as tree:
+        integers = tree["x_integer"].array()
+    assert bits(integers) == bits(read_tree(path, "Events")["x_integer"])
+    assert len(asked) == 1 and 1 <= len(asked[0]) < 6
+
+
+def test_packed_lists_of_several_files_merge(tmp_path):
+    parts = [write_list(tmp_path, f"{seed}.root", seed) for seed in (1, 2)]
+    small = [path.with_suffix(".small.root") for path in parts]
+    for path, one in zip(parts, small, strict=True):
+        succeeded("compress", path, one, *LISTED, tmp_path / "list.toml", "--only-jets")
+    merge(tmp_path / "merged.root", *small)
+    succeeded("decompress", tmp_path / "merged.root", tmp_path / "back.root")
+    before = [read_tree(path, "Events")["x_integer"] for path in parts]
+    assert bits(read_tree(tmp_path / "back.root", "Events")["x_integer"]) == bits(ak.concatenate(before))
+
+
+@settings(max_examples=40)
+@given(st.data())
+def test_changed_bytes_of_a_list_are_refused_or_give_as_many_rows(data):
+    layout, content, counts = packed_list()
+    spoiled = bytearray(content)
+    spoiled[data.draw(st.integers(0, len(content) - 1))] ^= 1 << data.draw(st.integers(0, 7))
+    branch = ak.Array([np.frombuffer(bytes(spoiled), np.uint8), *[np.empty(0, np.uint8)] * (len(counts) - 1)])
+    try:
+        found = layout.restore({"x_packed": branch}, counts)
+    except (ValueError, MemoryError, OverflowError):
+        return
+    assert {len(ak.flatten(array)) for array in found.values()} == {int(counts.sum())}
+
+
+@cache
+def packed_list() -> tuple[ListedLayout, bytes, np.ndarray]:
+    """The layout of a list, the bytes of a chunk, and its counts."""
+    variables = VariableList((Variable("x_a", "log", 1e-2), Variable("x_b", "angle", 1e-2), Variable("x_c", "integer")))
+    types = {"x_a": "<f4", "x_b": "<f8", "x_c": "<i4"}
+    names = {name: name for name in types}
+    rows = Collection("x", "x_", names, types, True, units="", packed=True, terms=variables.to_json())
+    rng, counts = np.random.default_rng(1), np.array([0, 3, 200, 4])
+    columns = {"x_a": rng.exponential(1, 207).astype("f4"), "x_b": rng.random(207), "x_c": rng.integers(0, 9, 207)}
+    columns["x_a"][0] = -1
+    sample = {name: ak.unflatten(x.astype(types[name]), counts) for name, x in columns.items()}
+    (one,) = ListedLayout.start(SimpleNamespace(collections=[rows]), Options(packed=True), sample, 4).compressors
+    return one.layout, packed._bytes(one.compress(sample)["x_packed"]), counts

@@ -189,8 +189,10 @@ def test_padding_is_as_python_decodes_it(jagged, dtype, tmp_path):
     branches["pt"][5] = 0  # one exact jet
     arrays = {f"jet_{v}": ak.unflatten(x, [0, 2, 4] * 50) if jagged else ak.Array(x) for v, x in branches.items()}
     write_tree(tmp_path / "in.root", "jets", arrays, dict.fromkeys(arrays, "njet") if jagged else {})
-    report = succeeded("compress", tmp_path / "in.root", tmp_path / "small.root", "--units", "MeV", "--json").report
+    words = "--units", "MeV", "--precision", "3e-2", "--json"
+    report = succeeded("compress", tmp_path / "in.root", tmp_path / "small.root", *words).report
     assert report["exact_jets"] == 1
+    assert runs(tmp_path / "small.root")[0]["collections"][0]["codec"]["words"][2] == []  # two words hold all bits
     found = check_like_python(tmp_path / "small.root", tmp_path)
     for v, values in branches.items():
         assert found[f"jet_{v}"][::3].tobytes() == values[::3].tobytes()

@@ -7,7 +7,16 @@ from hypothesis import strategies as st
 from atlasae.errors import UserError
 from atlasae.files.branches import Branch
 from atlasae.files.checksums import checksum, checksum_bytes, checksum_file
-from atlasae.files.events import ArrayEvents, Window, counts_of, flatten, index_in_event, unflatten
+from atlasae.files.events import (
+    ArrayEvents,
+    Window,
+    counts_of,
+    flatten,
+    index_in_event,
+    numbers_in,
+    plain_lists,
+    unflatten,
+)
 from atlasae.jets.columns import to_columns
 from atlasae.jets.recognition import find_collections
 
@@ -41,6 +50,20 @@ def test_a_flat_branch_has_one_value_an_event():
 def test_a_slice_of_events_is_flattened_as_it_is_seen():
     flat, per_event = flatten(jagged([[1, 2], [], [3], [4, 5, 6]])[[3, 1, 0]])
     assert (flat.tolist(), per_event.tolist()) == ([4, 5, 6, 1, 2], [3, 0, 2])
+
+
+def test_lists_of_plain_numbers_are_known_by_their_buffers():
+    array = jagged([[1, 2], [], [3], [4, 5, 6]])[1:]
+    values, numbers = plain_lists(array)
+    assert values.tolist() == [3, 4, 5, 6] and numbers.tolist() == [0, 1, 3] == numbers_in(array).tolist()
+    others = [ak.Array([[1, None]]), ak.Array(["jet"]), ak.Array(np.ones((2, 3))), ak.Array([[[1]]]), ak.Array([1])]
+    assert all(plain_lists(other) is None for other in others)
+
+
+@pytest.mark.parametrize("numbers", [[1, 1], [2, 2], [-1, 4]])
+def test_numbers_that_do_not_add_up_are_refused(numbers):
+    with pytest.raises(ValueError, match="3 values are not those of 2 events"):
+        unflatten(np.arange(3), np.array(numbers), jagged=True)
 
 
 @given(counts)

@@ -384,7 +384,7 @@ def test_what_only_an_rntuple_holds_is_said_to_go_into_one(tmp_path):
     with pytest.raises(UserError, match="leaves them out, --format rntuple carries them$"):
         compress_file(path, tmp_path / "small.root", Options(rntuple=False))
     with pytest.raises(UserError, match="leaves them out$"):
-        compress_file(path, tmp_path / "small.root", Options(packed=True))
+        compress_file(path, tmp_path / "small.root", Options(packed=True, rntuple=False))
     path = write_records(tmp_path / "in.root", nested=nested, **{"J.q": ak.Array(np.arange(30))})
     with pytest.raises(UserError, match="leaves them out, --format rntuple carries 1 of them$"):
         compress_file(path, tmp_path / "small.root", Options(rntuple=False))

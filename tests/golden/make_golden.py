@@ -19,12 +19,12 @@ from atlasae.codecs.chain import jet_autoencoder
 from atlasae.codecs.model import Model
 from atlasae.compression.compress import compress_file
 from atlasae.compression.decompress import decompress_file
-from atlasae.compression.format import FORMAT
+from atlasae.compression.format import FORMAT, NEWEST
 from atlasae.compression.plan import Options
 from atlasae.compression.verify import verify_file
 from atlasae.jets.precision import Precision
 
-HERE = Path(__file__).parent / f"format-{FORMAT}"
+HERE, LATER = (Path(__file__).parent / f"format-{number}" for number in (FORMAT, NEWEST))
 COLLECTIONS = (
     ("Jet_pt", "Jet_eta", "Jet_phi", "Jet_mass"),
     ("truthjet_pt", "truthjet_eta", "truthjet_phi", "truthjet_E"),
@@ -61,6 +61,7 @@ def main() -> None:
         make("ntuple", original, replace(usual, rntuple=True, only_jets=True))
         make("packed", original, packed)
         make("list", original, listed)
+        make("list_packed", original, replace(listed, packed=True), LATER)
         make_others(Path(folder), usual, packed, listed)
     if not (HERE / "records.root").exists():  # is compared with what ROOT wrote, in rntuple/
         records = HERE.parent / "rntuple" / "records.root"
@@ -84,10 +85,10 @@ def make_others(folder: Path, usual: Options, packed: Options, listed: Options) 
         make(f"{name}_packed", tagged, replace(packed, tree="Events", **one))
 
 
-def make(name: str, original: Path, options: Options) -> None:
+def make(name: str, original: Path, options: Options, folder: Path = HERE) -> None:
     """Write one golden file and its decompressed values, unless they are there."""
-    HERE.mkdir(exist_ok=True)
-    compressed, restored = HERE / f"{name}.root", original.with_name(f"{name}.root")
+    folder.mkdir(exist_ok=True)
+    compressed, restored = folder / f"{name}.root", original.with_name(f"{name}.root")
     if compressed.exists():
         return
     compress_file(original, compressed, options)
@@ -102,7 +103,7 @@ def make(name: str, original: Path, options: Options) -> None:
             continue
         same = [bits(parts(before[branch])[1]) == bits(parts(after[branch])[1]) for branch in names]
         facts |= dict.fromkeys((f"{branch}.exact" for branch in names), np.all(same, axis=0))
-    np.savez_compressed(HERE / f"{name}.npz", **facts)
+    np.savez_compressed(folder / f"{name}.npz", **facts)
 
 
 def read(path: Path) -> dict[str, ak.Array]:

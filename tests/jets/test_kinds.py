@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from atlasae.jets.kinds import Bound, Kind, kinds_of
+from atlasae.jets.kinds import Bound, Kind, kinds_of, kinds_of_cells
 
 RANDOM = np.random.default_rng(1).normal(size=2000)
 CUT = (RANDOM.astype("f4").view("u4") & 0xFFFFE000).view("f4")
@@ -103,3 +103,15 @@ def test_a_kind_that_can_not_be_is_refused(facts):
 def test_a_bound_is_told_as_it_was_given():
     assert (Bound(1e-3).text, Bound(0.5, absolute=True).text) == ("0.001", "abs:0.5")
     assert Bound(1e-3).errors(np.array([0.0, 2.0]), np.array([0.0, 2.2])).round(6).tolist() == [0.0, 0.1]
+
+
+def test_far_cells_are_left_out_and_common_ones_stand_apart():
+    cells = np.random.default_rng(1).integers(0, 500, 5000)
+    cells[:200], cells[200] = -(2**40), 2**50
+    wide, near = kinds_of_cells(cells, whole=True)
+    assert wide.tail > 20 and near.marks == (-(2**40),) and near.size <= 500 and not near.tail
+    for kind in (wide, near):
+        symbols, tails = kind.encode(cells)
+        assert (kind.decode(symbols, tails, cells.dtype)[symbols > 0] == cells[symbols > 0]).all()
+        assert (symbols > 0).mean() > 0.99
+    assert all(len(kinds_of_cells(np.empty(0, np.int64), whole)) == 1 for whole in (True, False))

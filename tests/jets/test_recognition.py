@@ -37,6 +37,9 @@ LAYOUTS = {
     "plain": (spelled("", "pt", "eta", "phi", "m"), PT_M, "", "jets"),
     "plain E": (spelled("", "pt", "eta", "phi", "energy"), PT_E, "", "jets"),
     "a space": (spelled("jet ", "pT", "eta", "phi", "m"), PT_M, "jet ", "jet"),
+    "blanks behind commas": (["jet_px", " jet_py", " jet_pz", " jet_e"], P_E, "jet_", "jet"),
+    "records without a name": (spelled(".", "pt", "eta", "phi", "mass"), PT_M, "", "jets"),
+    "fat jets": (spelled("fj_", "pt", "eta", "phi", "mass"), PT_M, "fj_", "fj"),
     "camelCase": (spelled("leadingJet", "Pt", "Eta", "Phi", "Mass"), PT_M, "leadingJet", "leadingJet"),
     "camelCase p": (spelled("fatJet", "Px", "Py", "Pz", "Energy"), P_E, "fatJet", "fatJet"),
     "EDM4hep": (

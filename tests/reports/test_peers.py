@@ -57,8 +57,8 @@ def recorded(monkeypatch: pytest.MonkeyPatch) -> Recorded:
     """The columns of every tree written, its compression, and whether it is that of latents."""
     found: Recorded = []
 
-    def recording(sample: Sample, columns: Mapping[str, Any], compression: str, words: bool, path: Path) -> int:
-        size = tree_bytes(sample, columns, compression, words, path)
+    def recording(sample: Sample, columns: Mapping[str, Any], compression: str, words: bool, *rest: Any) -> int:
+        size = tree_bytes(sample, columns, compression, words, *rest)
         found.append((dict(columns), compression, words, size))
         return size
 
@@ -282,6 +282,19 @@ def test_a_peer_whose_package_is_missing_is_left_out(package, lost, sample, monk
     monkeypatch.setitem(sys.modules, package, None)  # importing it is an error now
     found = peers.peers(sample, 1e-2, tmp_path)
     assert set(found) == {*IN_TREES, *FLOATS, *NO_TREES} - {lost}
+
+
+def test_three_floats_keep_masses_below_0_bit_for_bit(sample, tmp_path):
+    columns = [*sample.columns[:3], sample.columns[3].copy()]
+    columns[3][::7] *= -1
+    without = peers.peers(sample, 1e-2, tmp_path)
+    with uproot.open(tmp_path / "peer.root") as file:
+        assert file["t"].keys() == ["njets", "z0", "z1", "z2"]
+    found = peers.peers(Sample(sample.collection, columns, sample.counts), 1e-2, tmp_path)
+    with uproot.open(tmp_path / "peer.root") as file:
+        kept = file["t"][sample.collection.exact["m"]].array()
+    assert ak.flatten(kept).to_list() == columns[3][::7].tolist()
+    assert all(found[name] > without[name] + 16 * len(columns[3][::7]) / len(columns[3]) for name in FLOATS)
 
 
 def test_looser_bounds_take_fewer_bytes(sample, tmp_path):

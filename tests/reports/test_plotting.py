@@ -29,7 +29,7 @@ from atlasae.reports.plotting import FEWEST_SHOWN, Figure
 GOLDEN = Path(__file__).parents[1] / "golden" / "figures"
 SHORT = Label("Internal", "ATLAS", "13", "140", "AntiKt4TruthJets", "in.root, compared with out.root, precision 0.001")
 LONG = Label(
-    *("Simulation Preliminary", "ATLAS", "13.6", "140.1", "AntiKt10UFOCSSKSoftDropBeta100Zcut10JetsAuxDyn"),
+    *("Simulation Preliminary", "ATLAS", "13.6", "140.1", r"$x$\frac{AntiKt10UFOCSSKSoftDropBeta100Zcut10JetsAuxDyn"),
     "a_name_of_a_file_" * 9 + ".root",
 )
 LABELS = {"short": SHORT, "long": LONG, "none": NO_LABEL}
@@ -424,8 +424,7 @@ def test_every_figure_has_its_label(name):
 
 @pytest.mark.parametrize("name", FIGURES)
 def test_a_name_is_no_formula_in_any_figure(name):
-    drawn = on_canvas(FIGURES[name](Label("Internal", "ATLAS", "13", "140", r"jet$x$ $\frac{")))
-    assert shown(drawn)[r"jet\$x\$ \$\frac{"] == r"jet$x$ $\frac{"
+    assert sum(text.startswith(r"$x$\frac{") for text in shown(figure(name, "long")).values()) == 1
 
 
 ODD = ("$", "a$b", "$x$", r"$\frac{", r"a\$b$", r"\$", "a_b^c", "%{#}~&", "_begins", "back\\slash")
