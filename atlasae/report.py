@@ -1,7 +1,6 @@
 """Reports as pages of lines and tables: text in a terminal, HTML in a notebook."""
 
 import base64
-import io
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -9,7 +8,6 @@ from dataclasses import Field, asdict, dataclass, fields
 from html import escape
 from typing import Any, ClassVar, TypeAlias, dataclass_transform
 
-_WIDEST = 100_000  # columns of piped text: wide enough that no name is cut
 _WIDEST_READ = 100  # columns of running text: longer lines are hard to read
 
 
@@ -132,18 +130,28 @@ def some(names: Iterable[str], most: int = 5) -> str:
 def to_text(page: Page, terminal: bool = False) -> str:
     """A page as text: plain and of any width, or for a terminal in its colours and width."""
     return "\n".join(
-        _table_text(block, terminal) if isinstance(block, PageTable) else harmless(block) for block in page
+        harmless(block) if isinstance(block, str) else _drawn(block) if terminal else _aligned(block) for block in page
     )
 
 
-def _table_text(table: PageTable, terminal: bool) -> str:
+def _aligned(table: PageTable) -> str:
+    """A table of aligned columns, two spaces apart."""
+    rows = [[_on_a_line(cell) for cell in row] for row in (table.headings, *table.rows)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    sides = ["<" if i in table.words else ">" for i in range(len(widths))]
+    pairs = list(zip(sides, widths, strict=True))
+    lines = ("  ".join(f"{cell:{side}{width}}" for cell, (side, width) in zip(row, pairs, strict=True)) for row in rows)
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _drawn(table: PageTable) -> str:
+    """A table for a terminal, in its width."""
     from rich import box
     from rich import table as rich
     from rich.console import Console
     from rich.text import Text
 
-    frame, between = (box.SIMPLE_HEAD, 1) if terminal else (None, 2)
-    drawn = rich.Table(box=frame, padding=(0, between, 0, 0), show_edge=False, pad_edge=False)
+    drawn = rich.Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False, pad_edge=False)
     for i, heading in enumerate(table.headings):
         words = i in table.words
         drawn.add_column(
@@ -151,11 +159,7 @@ def _table_text(table: PageTable, terminal: bool) -> str:
         )
     for row in table.rows:
         drawn.add_row(*(Text(_on_a_line(cell)) for cell in row))
-    if terminal:
-        console = Console(force_terminal=True)
-    else:
-        width = Console(width=_WIDEST).measure(drawn).maximum
-        console = Console(file=io.StringIO(), width=width, color_system=None)
+    console = Console(force_terminal=True)
     with console.capture() as captured:
         console.print(drawn)
     return "\n".join(line.rstrip() for line in captured.get().splitlines())

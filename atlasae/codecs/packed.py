@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from copy import copy
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -107,10 +107,10 @@ class PackedCodec:
         return cells, codes
 
     def _writer(self) -> WordWriter | CompiledWriter:
-        return WordWriter() if isinstance(self.lattice, ResolvedLattice) else word_writer()
+        return word_writer()
 
     def _reader(self, words: Words) -> Reader | CompiledReader:
-        return Reader(words) if isinstance(self.lattice, ResolvedLattice) else word_reader(words)
+        return word_reader(words)
 
     def _walk(self) -> "Walk":
         return _walk_of(self.priors, self.lattice, self.context).fresh()
@@ -167,6 +167,8 @@ class Sums:
 class Walk:
     """One pass over the jets of a chunk, the same for writing and reading, with its adaptive tables."""
 
+    is_compiled: ClassVar[bool] = True  # whether walk.c is the same as `_block`
+
     def __init__(self, codec: PackedCodec, lattice: Lattice) -> None:
         priors = codec.priors.of
         (pt, eta, phi, m), steps = lattice.sizes, lattice.steps
@@ -203,7 +205,7 @@ class Walk:
             counts = np.ones(int(counts.sum()), np.int64)
         found = np.empty((4, int(counts.sum())), np.int32)
         for events, jets in _blocks(counts):
-            if isinstance(coder, CompiledReader | CompiledWriter):
+            if self.is_compiled and isinstance(coder, CompiledReader | CompiledWriter):
                 self._compiled_block(coder, counts[events], found[:, jets] if cells is None else cells[:, jets])
             else:
                 self._block(coder, counts[events], None if cells is None else cells[:, jets], found[:, jets])
@@ -334,6 +336,8 @@ class Walk:
 class ResolvedWalk(Walk):
     """A pass over jets whose steps follow the resolution: tables are of fine cells, and rulers tell where cells lie."""
 
+    is_compiled: ClassVar[bool] = False  # but its coder is
+
     def __init__(self, codec: PackedCodec, lattice: ResolvedLattice) -> None:
         priors, step, adapts = codec.priors.of, 1 / FINE, codec.context
         self.resolved, self.context, self.sizes_of_pt = lattice, codec.context, lattice.sizes_of_pt
@@ -391,7 +395,7 @@ def _coded(
     """Code n cells, which a ruler puts on those of the table if there is one."""
     if ruler is None:
         return coder.code(table, contexts, cells, n)
-    assert isinstance(coder, WordWriter | Reader)
+    assert isinstance(coder, WordWriter | Reader | CompiledWriter | CompiledReader)
     return coder.code_measured(table, contexts, cells, n, ruler)
 
 

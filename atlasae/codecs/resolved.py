@@ -22,6 +22,7 @@ from atlasae.codecs.lattice import EXPONENTIALS, HIGH, LIGHT, LOW, PER_E, TURN, 
 from atlasae.jets.coordinates import MASS_FLOOR, Bools, Floats, inner, to_symlog
 from atlasae.jets.resolution import Resolution
 from atlasae.jets.variables import JET
+from atlasae.native.library import RulerStruct
 
 PER_ONE = 1 << 20  # integers per 1 in log pt, eta, phi and mu
 CLOSE = 1e-4  # of an integer: numbers whose float64 is closer are computed in decimal arithmetic
@@ -284,10 +285,18 @@ class EqualCells:
         """The inverse of `swapped`."""
         return np.asarray(np.where(cells >= self._last, cells - self._last, cells), np.int32)
 
-    @property
+    @cached_property
     def _last(self) -> Integers:
         assert self.top is not None
         return -((self.shift - self.top) // self.step)
+
+    @property
+    def struct(self) -> RulerStruct:
+        """The same for a compiled coder."""
+        numbers = {"has_top": self.top is not None, "top": self.top or 0}
+        most = None if self.most is None else np.ascontiguousarray(self.most, np.int32)
+        step, shift = (np.ascontiguousarray(column, np.int64) for column in (self.step, self.shift))
+        return RulerStruct.of(numbers, {"step": step, "shift": shift, "most": most})
 
     def take(self, rows: Integers) -> "EqualCells":
         """The ruler of these rows."""
@@ -309,6 +318,12 @@ class FallingCells:
         """The first cell of each row that begins at this fine cell or above."""
         farthest = self.places.take(self.before) - edges
         return np.asarray(self.before + 1 - np.searchsorted(self.places, farthest, side="right"))
+
+    @property
+    def struct(self) -> RulerStruct:
+        """The same for a compiled coder."""
+        places, before = np.ascontiguousarray(self.places, np.int64), np.ascontiguousarray(self.before, np.int32)
+        return RulerStruct.of({"falling": True, "size": len(places)}, {"places": places, "before": before})
 
     def take(self, rows: Integers) -> "FallingCells":
         """The ruler of these rows."""

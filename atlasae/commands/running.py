@@ -1,5 +1,6 @@
 """How a command runs: signals, errors and exit codes, progress and report on the terminal."""
 
+import atexit
 import gc
 import io
 import os
@@ -46,6 +47,7 @@ def run(commands: click.Group) -> NoReturn:
             signal.signal(number, once(KeyboardInterrupt))
     _take_any_name()
     gc.set_threshold(_GARBAGE)
+    atexit.register(gc.freeze)  # else Python looks for garbage among all modules as it ends, for 0.1 s
     try:
         if instruction := os.environ.get(_COMPLETE):
             sys.exit(shell_complete(commands, {}, _PROGRAM, _COMPLETE, instruction))

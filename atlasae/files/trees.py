@@ -127,7 +127,7 @@ class Tree:
         if known and known.start <= start < known.stop:
             here = known.array[start - known.start : min(stop, known.stop) - known.start]
             return here if stop <= known.stop else join([here, self._joined(name, known.stop, stop)])
-        field, part = self._field(name), self._parts.get(name)
+        field, part = self._field(name), self._part(name)
         if not part and (plain := self._plain(field, start, stop)) is not None:
             return plain
         last = None if part else self._last_basket(field, start, stop)
@@ -285,11 +285,16 @@ class Tree:
 
     def holder(self, name: str) -> str:
         """The branch that holds a member of its structures; other branches hold themselves."""
-        return self._parts[name].branch if name in self._parts else name
+        part = self._part(name)
+        return part.branch if part else name
+
+    def _part(self, name: str) -> "_Part | None":
+        """What is a part of structures: no branch has its name. To find it, all branches must be described."""
+        return None if name in self._fields else self._parts.get(name)
 
     def is_narrower(self, name: str) -> bool:
         """Whether a branch of doubles stores them as floats."""
-        return not self.is_rntuple and name not in self._parts and is_stored_narrower(self._field(name))
+        return not self.is_rntuple and not self._part(name) and is_stored_narrower(self._field(name))
 
     def _holders_of(self, names: Iterable[str]) -> list[str]:
         return list(dict.fromkeys(map(self.holder, names)))

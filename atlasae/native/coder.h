@@ -52,6 +52,18 @@ typedef struct {
     const int32_t *directions; /* by slope */
 } Grid;
 
+/* Cells of unequal widths, other ones in every row, on the fine cells of a table: `EqualCells` or `FallingCells` of
+ * codecs/resolved.py. */
+typedef struct {
+    int64_t falling;             /* whether cells are distances below `before` */
+    int64_t has_top, top;        /* from the fine cell `top`, cells are fine cells */
+    const int64_t *step, *shift; /* of each row: a cell begins at the fine cell cell * step + shift */
+    const int32_t *most;         /* of each row: cells at most; NULL: as many as there are */
+    const int64_t *places;       /* where the cells from which distances are counted begin, rising */
+    int64_t size;                /* of places */
+    const int32_t *before;       /* of each row */
+} Ruler;
+
 /* Scratch memory for n cells. */
 typedef struct {
     int32_t *sorted, *bins, *relative;

@@ -278,6 +278,115 @@ EXPORT int atlasae_code(Coder *coder, Table *table, const uint16_t *contexts, in
     return found;
 }
 
+/* The quotient of a number by a positive one, rounded down. */
+static inline int64_t floor_of(int64_t number, int64_t divisor) {
+    return number / divisor - (number % divisor < 0);
+}
+
+/* The number of places up to one. */
+static int64_t places_up_to(const Ruler *ruler, int64_t place) {
+    int64_t low = 0, high = ruler->size;
+    while (low < high) {
+        const int64_t middle = (low + high) / 2;
+        if (ruler->places[middle] <= place)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+/* The first cell of a row that begins at this fine cell or above. */
+static int64_t start_of(const Ruler *ruler, int64_t row, int64_t edge) {
+    if (ruler->falling)
+        return ruler->before[row] + 1 - places_up_to(ruler, ruler->places[ruler->before[row]] - edge);
+    const int64_t step = ruler->step[row], shift = ruler->shift[row];
+    if (ruler->has_top && edge > ruler->top)
+        return -floor_of(shift - ruler->top, step) + edge - ruler->top;
+    const int64_t found = -floor_of(shift - edge, step);
+    return ruler->most && found > ruler->most[row] ? ruler->most[row] : found;
+}
+
+/* The fine cell at which the cell of a row begins, or -2^31, which no table has. */
+static int32_t fine_of(const Ruler *ruler, int64_t row, int64_t cell) {
+    int64_t found;
+    if (ruler->falling) {
+        const int64_t at = ruler->before[row] - cell;
+        found = at < 0 || at >= ruler->size ? INT32_MIN : ruler->places[ruler->before[row]] - ruler->places[at];
+    } else {
+        const int64_t step = ruler->step[row], shift = ruler->shift[row];
+        const int64_t last = ruler->has_top ? -floor_of(shift - ruler->top, step) : INT64_MAX;
+        found = cell >= last ? ruler->top + cell - last : cell * step + shift;
+    }
+    return found < INT32_MIN || found > INT32_MAX ? INT32_MIN : (int32_t)found;
+}
+
+/* Code the places of the cells of rows in their bins, of which `ranges` has the first cell and the width. */
+static void code_measured_places(Coder *coder, int two, const int32_t *rows, const int32_t (*ranges)[2], int32_t *cells,
+                                 int64_t n) {
+    for (int64_t i = 0; two && i < n; i++) {
+        const uint32_t size = (uint32_t)((ranges[i][1] - 1) / LARGEST_UNIFORM + 1);
+        if (coder->steps)
+            write_any(coder, (uint32_t)((cells[rows[i]] - ranges[i][0]) / LARGEST_UNIFORM), size);
+        else
+            cells[rows[i]] = (int32_t)read_any(coder, size);
+    }
+    for (int64_t i = 0; i < n; i++) {
+        const int64_t first = ranges[i][0], width = ranges[i][1];
+        const uint32_t size = (uint32_t)(width < LARGEST_UNIFORM ? width : LARGEST_UNIFORM);
+        if (coder->steps) {
+            write_any(coder, (uint32_t)((cells[rows[i]] - first) % LARGEST_UNIFORM), size);
+        } else {
+            const int64_t high = two ? cells[rows[i]] : 0, place = high * LARGEST_UNIFORM + read_any(coder, size);
+            cells[rows[i]] = (int32_t)(first + (place < width ? place : width - 1));
+        }
+    }
+}
+
+static int code_measured(Coder *coder, Table *table, const uint16_t *contexts, int32_t *cells, int64_t n,
+                         const Ruler *ruler, int32_t (*ranges)[2], Scratch *scratch) {
+    int32_t *rows = scratch->relative;
+    scratch->begins[0] = 0;
+    scratch->begins[1] = (uint32_t)n;
+    int found = contexts ? find_runs(table->contexts, contexts, n, scratch) : DONE;
+    for (int64_t i = 0; found == DONE && i < n; i++)
+        rows[contexts ? scratch->next[contexts[i]]++ : i] = (int32_t)i;
+    for (int64_t i = 0; coder->steps && found == DONE && i < n; i++)
+        scratch->sorted[i] = fine_of(ruler, rows[i], cells[rows[i]]);
+    if (found == DONE)
+        found = code_bins(coder, table, contexts ? table->contexts : 1, scratch->sorted, scratch);
+    int64_t widest = 0;
+    for (int64_t bin = 0; bin < table->bins; bin++)
+        widest = table->edges[bin + 1] - table->edges[bin] > widest ? table->edges[bin + 1] - table->edges[bin] : widest;
+    for (int64_t i = 0; found == DONE && i < n; i++) {
+        const int64_t *edges = table->edges + scratch->bins[i], first = start_of(ruler, rows[i], edges[0]);
+        const int64_t width = start_of(ruler, rows[i], edges[1]) - first;
+        if (width < 1)
+            return INVALID;
+        ranges[i][0] = (int32_t)first;
+        ranges[i][1] = (int32_t)width;
+    }
+    if (found == DONE)
+        code_measured_places(coder, widest > LARGEST_UNIFORM, rows, ranges, cells, n);
+    return found;
+}
+
+/* Code n cells that a ruler puts on those of the table. */
+EXPORT int atlasae_measured(Coder *coder, Table *table, const uint16_t *contexts, int32_t *cells, int64_t n,
+                            const Ruler *ruler) {
+    Scratch scratch;
+    if (table->contexts > MOST_CONTEXTS || (coder->steps && coder->steps_end - coder->step < 3 * n))
+        return INVALID;
+    int found = take_scratch(&scratch, n);
+    if (found != DONE)
+        return found;
+    int32_t(*ranges)[2] = malloc(((size_t)n + 1) * sizeof *ranges);
+    found = ranges ? code_measured(coder, table, contexts, cells, n, ruler, ranges, &scratch) : NO_MEMORY;
+    free(ranges);
+    free_scratch(&scratch);
+    return found;
+}
+
 /* A number divided by another, of which the reciprocal is ALL_BITS / divisor. A product takes a fourth of the time of a
  * quotient, and the reciprocal does not wait for the step before. */
 static inline uint64_t quotient(uint64_t number, uint32_t divisor, uint64_t reciprocal) {

@@ -5,12 +5,12 @@ Arrays are NumPy's: C gets their addresses, checks what comes from files, and ke
 
 import ctypes
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +25,7 @@ COMPILED = HERE / "compiled.library"  # not .so, which would be taken for a modu
 NO_MEMORY = -1  # what a function returns; 0 or more: done
 INVALID = {  # why it returns any other number
     "atlasae_code": "cells beyond their table",
+    "atlasae_measured": "cells beyond their table, or a bin without cells",
     "atlasae_walk": "jets outside the grid",
     "atlasae_words": "words that grow",
 }
@@ -80,6 +81,26 @@ class JetsStruct(ctypes.Structure):
         *((name, ctypes.c_double * 4) for name in ("kept", "largest")),
         ("exact", ctypes.c_void_p),
     )
+
+
+class RulerStruct(ctypes.Structure):
+    """Cells of unequal widths on the fine cells of a table, as coder.h has them."""
+
+    _fields_ = (
+        *((name, ctypes.c_int64) for name in ("falling", "has_top", "top")),
+        *((name, ctypes.c_void_p) for name in ("step", "shift", "most", "places")),
+        ("size", ctypes.c_int64),
+        ("before", ctypes.c_void_p),
+    )
+
+    @classmethod
+    def of(cls, numbers: Mapping[str, int], arrays: Mapping[str, npt.NDArray[Any] | None]) -> Self:
+        """The structure of numbers and arrays, which it keeps alive."""
+        found = cls(**numbers)
+        for name, array in arrays.items():
+            setattr(found, name, address_of(array))
+        found.arrays = arrays
+        return found
 
 
 def sources_digest() -> str:

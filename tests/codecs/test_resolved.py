@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from atlasae.codecs import resolved
+from atlasae.codecs import entropy, resolved
 from atlasae.codecs.entropy import Reader, WordWriter, uniform
 from atlasae.codecs.floats import ResolvedFloatsCodec, codec_of_config
 from atlasae.codecs.lattice import HIGH, LOW, ShiftedLattice
@@ -18,10 +18,12 @@ from atlasae.codecs.packed import PackedCodec
 from atlasae.codecs.priors import default_priors
 from atlasae.codecs.resolved import PER_ONE, EqualCells, FallingCells, ResolvedLattice, ResolvedSteps, lattice_of
 from atlasae.codecs.search import choose_codec
+from atlasae.files.events import counts_of
 from atlasae.jets.layouts import Layout
 from atlasae.jets.precision import Precision
 from atlasae.jets.resolution import EXPERIMENTS, Resolution
 from atlasae.jets.stored import Storage
+from atlasae.native.library import library
 
 VARIABLES = ("pt", "eta", "phi", "m")
 TERMS = ("noise", "stochastic", "constant")
@@ -152,6 +154,32 @@ def test_any_words_give_cells_inside_the_grid_or_are_refused(words):
     except ValueError:
         return
     assert np.isfinite(codec.lattice.jets(cells)).all()
+
+
+@pytest.mark.skipif(library() is None, reason="nothing is compiled")
+@given(
+    st.lists(st.integers(0, 20), min_size=1, max_size=30), st.sampled_from([4.0, 20.0, 200.0]), st.booleans(),
+    st.integers(0, 99), st.lists(st.integers(0, 2**32 - 1), min_size=1, max_size=40),
+)  # fmt: skip
+@settings(max_examples=40, deadline=None)
+def test_compiled_and_python_write_the_same_words_and_read_the_same_of_any(counts, parts, context, seed, words):
+    lattice, counts = ResolvedLattice(steps(1 / parts), SHIFTED), np.array(counts)
+    codec, before = PackedCodec(default_priors(), lattice, context), jets(int(counts.sum()), seed)
+    cells, held = lattice.cells(before, ShiftedLattice(lattice, seed, np.arange(len(before))).offsets)
+    cells, counts = cells[:, held], counts_of(held, counts)
+    found = []
+    for compiled in (True, False):
+        with pytest.MonkeyPatch.context() as patch:
+            if not compiled:
+                patch.setattr(entropy, "library", lambda: None)
+            written = codec.encode(cells, counts)
+            assert np.array_equal(codec.decode(written, counts), cells)
+            try:
+                read = codec.decode(np.array(words, np.uint32), counts).tolist()
+            except ValueError:
+                read = "refused"
+        found.append((written.tolist(), read))
+    assert found[0] == found[1]
 
 
 def test_the_grid_is_in_the_configuration():
