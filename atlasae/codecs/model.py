@@ -158,13 +158,9 @@ def _unlike(model: Model, jets: Floats) -> str | None:
         low, _, middle, _, high = model.facts["domain"][variable]
         values, unit, scale = (jets[:, i], " GeV", 1000) if variable in ("pt", "m") else (jets[:, i], "", 1)
         outside = float(((values < low) | (values > high)).mean())
-        above = float((values > middle).mean())
-        if outside > MOST_OUTSIDE:
-            what = f"{outside:.0%} have {variable} outside {low / scale:.4g} to {high / scale:.4g}{unit}"
-        elif variable == "pt" and not MOST_OUTSIDE < above < 1 - MOST_OUTSIDE:
-            what = f"{max(above, 1 - above):.0%} have pt on one side of the median known"
-        else:
+        if outside <= MOST_OUTSIDE:
             continue
+        what = f"{outside:.0%} have {variable} outside {low / scale:.4g} to {high / scale:.4g}{unit}"
         median = float(np.median(values))
         asked = "; right units?" if unit and not middle / OTHER_UNITS < median < middle * OTHER_UNITS else ""
         trained = f"(trained: {middle / scale:.4g}{unit})"

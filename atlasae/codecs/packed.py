@@ -115,11 +115,16 @@ class PackedCodec:
     def _walk(self) -> "Walk":
         return _walk_of(self.priors, self.lattice, self.context).fresh()
 
+    @property
+    def padding_table(self) -> CodingTable:
+        """The table of padding codes, with none coded: alone, and by rank after each code."""
+        kinds = len(self.padding.rows) + 1
+        return CodingTable(np.arange(kinds + 1), np.full((1 + AFTER * kinds, kinds), SEEN))
+
     def _code(self, coder: Coder, counts: Counts, codes: Codes | None) -> Codes:
         """Code the padding code of every jet, in the context of its rank and of the code of the jet before."""
         counts = counts if self.context else np.ones(int(counts.sum()), np.int64)
-        kinds, found = len(self.padding.rows) + 1, np.empty(int(counts.sum()), np.int32)
-        table = CodingTable(np.arange(kinds + 1), np.full((1 + AFTER * kinds, kinds), SEEN))
+        found, table = np.empty(int(counts.sum()), np.int32), self.padding_table
         for events, jets in _blocks(counts):
             rows, ranks = _by_rank(counts[events])
             given = None if codes is None else codes[jets][rows]

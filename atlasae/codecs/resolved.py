@@ -49,7 +49,7 @@ class ResolvedSteps:
 
     @classmethod
     def within(cls, bounds: Mapping[str, float], resolutions: Mapping[str, Resolution], drift: float) -> Self:
-        """The steps that keep these bounds, those of variables in `resolutions` in units of the resolution.
+        """The steps that keep these largest errors, those of variables in `resolutions` in units of the resolution.
 
         `drift` is the largest change of a decoded coordinate by rounding and by other arithmetic. A step of pt is
         smaller by the change of its width inside a cell.

@@ -143,7 +143,8 @@ def _choose_resolved(
 ) -> ResolvedFloatsCodec:
     """The codec of bounds by resolution whose tails of m and arrangement of cells take the fewest bytes."""
     drift = DRIFT + JET.roundings * storage.rounding
-    steps = ResolvedSteps.within(storage.layout.shared(dict(bounds)), storage.layout.resolutions, drift)
+    largest = dict(bounds) | storage.rooms(bounds, columns, drift)
+    steps = ResolvedSteps.within(storage.layout.shared(largest), storage.layout.resolutions, drift)
     sample = in_runs(columns, _MEASURED)
     rows, padding, trials = storage.usable_rows(columns), storage.padding(columns), []
     for tail in TAILS if len(rows) >= FEW else TAILS[:1]:

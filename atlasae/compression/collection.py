@@ -256,10 +256,7 @@ def _because(reasons: Counter[str]) -> str:
 
 
 def as_rounded(collection: Collection, precision: Precision, columns: Sequence[Array]) -> Collection:
-    """The collection with its resolutions and, if it stores pt, eta, phi and m, the roundings found in a sample.
-
-    Bounds by resolution are so wide that roundings are not looked for.
-    """
+    """The collection with its resolutions and, if it stores pt, eta, phi and m, the roundings found in a sample."""
     promised = precision.of(storage_of(collection).layout)
     by_resolution = {v: found for v, found in precision.resolutions.items() if v in promised}
     collection = replace(collection, resolutions=by_resolution or None)
@@ -269,7 +266,6 @@ def as_rounded(collection: Collection, precision: Precision, columns: Sequence[A
         return collection
     jets = storage.is_jet(columns)
     kept = columns if jets.all() else [column[jets] for column in columns]
-    stored = dict(zip(collection.variables, kept, strict=True))
-    stored = {v: column for v, column in stored.items() if v not in precision.resolutions}
-    found = find_roundings(stored, storage.scale, bounds, precision.full) | (collection.roundings or {})
+    stored, widths = dict(zip(collection.variables, kept, strict=True)), storage.widths(kept)
+    found = find_roundings(stored, storage.scale, bounds, precision.full, widths) | (collection.roundings or {})
     return replace(collection, roundings=found or None)

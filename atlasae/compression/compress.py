@@ -47,6 +47,7 @@ from atlasae.compression.ntuples import (
     in_steps,
     is_to_be_grafted,
     plan_alone,
+    plan_fitting,
     split_ntuples,
 )
 from atlasae.compression.others import copy_others, entry_ranges, moved, read_counted
@@ -66,7 +67,7 @@ from atlasae.compression.verify import Differences, Output, compare_files, read_
 from atlasae.errors import UserError
 from atlasae.files.checksums import checksum
 from atlasae.files.damage import damage
-from atlasae.files.events import Events, join, numbers_in
+from atlasae.files.events import Events, numbers_in, one_after_another
 from atlasae.files.outputs import check_format, check_target, replacing, scratch
 from atlasae.files.remote import Location, Named, local, located, watching
 from atlasae.files.trees import Source, Tree, open_source
@@ -232,11 +233,11 @@ def _planned(opened: Opened, options: Options) -> tuple[list[Job], Write]:
     if is_to_be_grafted(opened, options):
         opened = as_ntuple(opened, options.packed)
         plan = in_steps(opened, make_plan(opened, replace(options, rntuple=True), grafted=True), options)
+        plan = plan_fitting(opened, plan)
         return [Job(opened, plan_alone(opened, plan) if options.only_jets else plan)], _write_grafted_ntuple
     grafting = grafting_of(opened, options)
     if grafting is None:
-        write = _write_table if opened.source is None else _write_compressed
-        return _planned_anew(opened, options), _write_split if options.rntuple else write
+        return _planned_anew(opened, options), _write_split if options.rntuple else _write_compressed
     if jobs := _planned_grafts(grafting, opened, options):
         return jobs, _write_grafted
     job, others = _planned_graft(grafting.at(opened.tree), opened, options)
@@ -476,36 +477,32 @@ def _output(
 
 
 def _write_compressed(jobs: Sequence[Job], options: Options, path: Path, progress: Progress) -> Output:
-    """Write the file, all of it anew."""
-    opened, plan = jobs[0].opened, jobs[0].plan
-    # pages are packed when they are split
-    of_pages = {"compression": None, "trees": RECORDS} if options.rntuple else {}
-    with create(path, told=plan.compression, **of_pages) as target:
-        copied, left_out = _copy_others(jobs, options, target)
-        written = _write_trees(jobs, options, target, progress)
-        contents = _contents_of(written, left_out, copied)
-        write_contents(target, contents)
-    made = [*contents.trees, *(other.name for other in copied.trees), *copied.objects]
-    more = pages.left_out_lines(left_out) + (moved(opened.source, made) if opened.source else [])
-    return _output(written, contents, more)
-
-
-def _write_table(jobs: Sequence[Job], options: Options, path: Path, progress: Progress) -> Output:
-    """Write the tree of a table, with as few bytes beside its baskets as those of a file that is copied."""
+    """Write the file, all of it anew, with as few bytes beside its baskets as those of a file that is copied."""
     with scratch(path) as loose:
         with create(loose, told=jobs[0].plan.compression) as target:
-            written = _write_trees(jobs, options, target, progress)
-        contents = _contents_of(written)
-        write_composed(loose, contents, path)
-    return _output(written, contents)
+            output = _write_all(jobs, options, target, progress)
+        write_composed(loose, output.contents, path)
+    return output
 
 
 def _write_split(jobs: Sequence[Job], options: Options, path: Path, progress: Progress) -> Output:
     """Write the file with RNTuples, all of it anew, and split their numbers into planes of bytes."""
+    told = jobs[0].plan.compression
     with scratch(path) as made:
-        output = _write_compressed(jobs, options, made, progress)
-        split_ntuples(made, path, jobs[0].plan.compression if options.compression else None)
+        with create(made, told=told, compression=None, trees=RECORDS) as target:  # pages are packed when they are split
+            output = _write_all(jobs, options, target, progress)
+            write_contents(target, output.contents)
+        split_ntuples(made, path, told if options.compression else None)
     return output
+
+
+def _write_all(jobs: Sequence[Job], options: Options, target: Target, progress: Progress) -> Output:
+    """Write all but the folder `atlasae` with uproot."""
+    copied, left_out = _copy_others(jobs, options, target)
+    written = _write_trees(jobs, options, target, progress)
+    contents, source = _contents_of(written, left_out, copied), jobs[0].opened.source
+    made = [*contents.trees, *(other.name for other in copied.trees), *copied.objects]
+    return _output(written, contents, pages.left_out_lines(left_out) + (moved(source, made) if source else []))
 
 
 def _write_grafted(jobs: Sequence[Job], options: Options, path: Path, progress: Progress) -> Output:
@@ -571,7 +568,7 @@ def _sample(
         first |= parts[0]
     if len(parts) == 1:
         return parts[0]
-    return {name: join([part.pop(name) for part in parts]) for name in names}
+    return {name: one_after_another([part.pop(name) for part in parts]) for name in names}
 
 
 def _write_chunks(

@@ -17,7 +17,7 @@ from atlasae.compression.format import (
     Run,
     read_contents,
 )  # fmt: skip
-from atlasae.compression.grafting import is_grafted, taken_apart, write_regrafted
+from atlasae.compression.grafting import is_grafted, taken_apart, write_composed, write_regrafted
 from atlasae.compression.ntuples import damage_in, is_ntuple, rewritten, split_ntuples, write_restored_ntuple
 from atlasae.compression.others import copy_back
 from atlasae.compression.parts import check_parts
@@ -145,11 +145,12 @@ def _write_restored(
         return []
     not_salvaged, trees = _not_salvaged(source, contents), _rewritten(source, contents, lost)
     run = contents.runs[0]
-    if not run.ntuple:
-        return not_salvaged + _write_anew(source, trees, path, progress, lost)
     with scratch(path) as made:
         left_out = _write_anew(source, trees, made, progress, lost)
-        split_ntuples(made, path, _restored_compression(source, run))
+        if run.ntuple:
+            split_ntuples(made, path, _restored_compression(source, run))
+        else:
+            write_composed(made, None, path)
     return not_salvaged + left_out
 
 

@@ -36,7 +36,10 @@ FORMAT = 5  # version of the folder; to be raised when old readers would misread
 # 5 is the format of version 0.4.0: it may have several trees of one file, a run each, bounds by resolution
 # (`resolutions` of a collection, `resolved` grids), locations from tables (`nodes`), and other numbers of whole jets
 # (`beside`, layout "columns").
-NEWEST = 6  # of files that need it, so that others stay readable: it has packed lists of variables (layout "cells").
+NEWEST = (
+    6  # of files that need it, so that others stay readable: it has packed lists of variables (layout "cells"), and
+)
+# RNTuples of which whole jets were taken out, flags of one bit among them.
 READ = range(1, NEWEST + 1)
 _SINCE = {"cells": 6}  # the first format of a layout that came after `FORMAT`
 BRIEF = 4  # the first format whose counters are told once and whose marks are sums

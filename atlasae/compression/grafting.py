@@ -269,8 +269,8 @@ def plan_of(grafting: Grafting, plan: Plan) -> Plan:
     holders = grafting.jet_holders(plan.collections)
     _check_counters(grafting.tree, plan.collections)
     if grafting.alone:
-        kept = {*holders, *_counters(plan.collections)}
-        return replace(plan, dropped=sorted(set(grafting.tree.names) - kept))
+        kept, names = {*holders, *_counters(plan.collections)}, set(grafting.tree.names)
+        return replace(plan, dropped=sorted(names - kept - counting(grafting.tree, names - kept)))
     counters = counting(grafting.tree, {*plan.dropped, *holders})
     return replace(plan, dropped=[name for name in plan.dropped if name not in counters])
 
@@ -388,12 +388,13 @@ def _marked(chunks: Sequence[Chunk], tree: str, digests: Digests) -> Iterator[Ch
         yield replace(chunk, checksums=chunk.checksums + marks)
 
 
-def write_composed(made: Path, contents: Contents, path: Path) -> None:
-    """Write a file of uproot's again, with the folder `atlasae`: without its gaps, its trees' objects compressed."""
+def write_composed(made: Path, contents: Contents | None, path: Path) -> None:
+    """Write a file of uproot again, with the folder `atlasae` if given: without gaps, its trees compressed."""
     with _of_file(made) as records, Composer(path, records) as composer:
         trees = trees_of(records)
         composer.copy_all(trees, lambda *_: None)
-        add_contents(composer, contents)
+        if contents:
+            add_contents(composer, contents)
         composer.finish(trees, RECORDS)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import awkward as ak
 
 from atlasae.compression.chunks import Progress, restored_events
-from atlasae.compression.format import CarriedNtuple, CarriedTree, Contents, Graft, Run
+from atlasae.compression.format import NEWEST, CarriedNtuple, CarriedTree, Contents, Graft, Run
 from atlasae.compression.grafting import (
     Spoiled,
     add_contents,
@@ -25,7 +25,7 @@ from atlasae.compression.grafting import (
     jet_branches,
     taken_apart,
 )
-from atlasae.compression.plan import Options, Plan
+from atlasae.compression.plan import Options, Plan, leave_columns
 from atlasae.errors import DamagedFileError
 from atlasae.files.branches import FOLDER
 from atlasae.files.damage import FACTS, damage
@@ -39,7 +39,7 @@ from atlasae.graft.fields import Field, described, dotted, put_back, take_fields
 from atlasae.graft.ntuple import NtupleWriter
 from atlasae.graft.records import Records
 from atlasae.graft.streamers import merged_streamers
-from atlasae.graft.surgery import Made, RoundedAs, Surgery, operate, other_fields, undo
+from atlasae.graft.surgery import Made, RoundedAs, Surgery, can_be_taken, operate, other_fields, undo
 from atlasae.graft.trees import GraftedTree, trees_of
 from atlasae.jets.collections import Rounding, stand_ins
 from atlasae.jets.inputs import Opened
@@ -91,7 +91,7 @@ def is_to_be_grafted(opened: Opened, options: Options) -> bool:
 
     The jets of others, which would be lost if it were left alone, are kept by writing all anew.
     """
-    asked = options.rewrite or options.compression is not None or bool(options.whole_jets)
+    asked = options.rewrite or options.compression is not None
     asked = asked or (options.only_jets and bool(opened.others))
     tree = opened.tree_read
     return bool(tree and tree.is_rntuple and not asked and options.rntuple is not False and not opened.part)
@@ -114,6 +114,15 @@ def in_steps(opened: Opened, plan: Plan, options: Options) -> Plan:
         steps = {v: Rounding(None, *known) for v, known in own.items() if known}
         found.append(replace(collection, roundings=steps) if steps and collection.stores_coded else collection)
     return replace(plan, collections=found)
+
+
+def plan_fitting(opened: Opened, plan: Plan) -> Plan:
+    """The plan where other numbers of jets stay as they are if their columns can't be made again."""
+    assert opened.source is not None and opened.tree_read is not None
+    names = [name for collection in plan.collections if collection.beside for name in collection.branches]
+    fields = NtupleFile.of(opened.source, opened.tree).main.ntuple.fields if names else []
+    unlike = [name for name in names if not can_be_taken(fields, opened.tree_read.field_number(name))]
+    return leave_columns(plan, unlike) if unlike else plan
 
 
 def plan_alone(opened: Opened, plan: Plan) -> Plan:
@@ -181,7 +190,8 @@ class NtupleTarget:
         ntuple = CarriedNtuple(carried_ntuple(file.main, self._writer), self._surgery.to_json())
         columns, uuid = len(file.main.ntuple.columns), file.source.uuid
         graft = Graft(None, trees, self._objects, uuid, columns, {}, ntuple, self._alone)
-        contents = replace(contents, runs=[replace(run, graft=graft, counters=_needed(run))])
+        made = NEWEST if any(entry.collection.beside for entry in run.collections) else run.format
+        contents = replace(contents, runs=[replace(run, graft=graft, counters=_needed(run), format=made)])
         add_contents(self._composer, contents)
         self._composer.finish(file.trees)
         return contents
@@ -244,7 +254,8 @@ def write_restored_ntuple(source: Source, contents: Contents, path: Path, progre
         digests = Digests(file.records, file.trees, edges)
         composer.copy_all(file.trees, digests.seen)
         with damage(what, *FACTS):
-            fills = undo(file.main.ntuple, Surgery.from_json(_ntuple(run).surgery), _rounded_as(contents.runs))
+            surgery = Surgery.from_json(_ntuple(run).surgery)
+            fills = undo(file.main.ntuple, surgery, _rounded_as(contents.runs), _exact(contents.runs))
             writer = file.main.writer(composer, fills, compression, edges[run.tree])
         for _, events in restored_events(source, contents, progress):
             with damage(what):
@@ -275,6 +286,15 @@ def _common(roundings: Sequence[Rounding]) -> RoundedAs | None:
         return RoundedAs(mantissa=max(bits))
     first = roundings[0]
     return RoundedAs(steps=(first.origin, first.step)) if all(one == first for one in roundings) else None
+
+
+def _exact(runs: Sequence[Run]) -> set[str]:
+    """The branches of other numbers of jets that are exact in all runs."""
+    found = [
+        {name for c in run.collections if c.collection.beside for name, bound in c.precision.items() if not bound}
+        for run in runs
+    ]
+    return set.intersection(*found)
 
 
 def is_ntuple(contents: Contents) -> bool:

@@ -426,7 +426,8 @@ def _lattice(
     drift = steps_apart(storage)
     if resolutions := storage.layout.resolutions:
         drift += JET.roundings * storage.rounding
-        steps = ResolvedSteps.within(storage.layout.shared(bounds), resolutions, drift)
+        largest = bounds | storage.rooms(bounds, columns, drift)
+        steps = ResolvedSteps.within(storage.layout.shared(largest), resolutions, drift)
         return ResolvedLattice(steps, shifted)
     one, two, three, four = storage.steps(bounds, columns, drift)
     return Lattice((one, two, three, four), shifted)

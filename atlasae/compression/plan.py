@@ -21,8 +21,8 @@ from atlasae.files.remote import Location, Named, local
 from atlasae.files.trees import Tree
 from atlasae.files.writing import UNNAMED, can_name, parse_compression
 from atlasae.jets.collections import Collection, in_records, lone_counters, made_places, name_counters, read_units
-from atlasae.jets.inputs import Opened, Part, find_in, open_input
-from atlasae.jets.names import spelled
+from atlasae.jets.inputs import Opened, Part, event_branch, find_in, open_input
+from atlasae.jets.names import spelled, tells_of_same
 from atlasae.jets.precision import PROMISED, Precision
 from atlasae.jets.recognition import (
     columns_beside,
@@ -159,9 +159,8 @@ class Options:
                 f"--precision '{self.precision.text}' names '{name}', which is none of {', '.join(PROMISED)}: "
                 "add --whole-jets, which compresses other numbers of jets, too"
             )
-        if self.whole_jets and (self.variables or self.rntuple):
-            wrong = "--variables" if self.variables else "--format rntuple"
-            raise UserError(f"--whole-jets packs the numbers of jets into a TTree: leave out {wrong}")
+        if self.whole_jets and self.variables:
+            raise UserError("--whole-jets finds the numbers of jets by itself: leave out --variables")
 
     @property
     def layout(self) -> str:
@@ -269,7 +268,7 @@ def make_plan(opened: Opened, options: Options, grafted: bool = False) -> Plan:
         raise UserError(f"tree '{opened.tree}' can't be written: {UNNAMED}; give it another name (rootmv)")
     places, aliases = (tree.places, tree.aliases) if tree else ({}, {})
     as_it_was = tree.compression if tree else None
-    collections = _collections(opened, options, grafted)
+    collections = _collections(opened, options)
     collections += _beside(opened, collections, options)
     if grafted and options.rntuple:
         collections = [in_records(collection, always=True) for collection in collections]
@@ -429,9 +428,9 @@ def settle_plan(plan: Plan, collections: list[Collection]) -> Plan:
     return replace(plan, collections=collections, counters=counters)
 
 
-def _collections(opened: Opened, options: Options, grafted: bool) -> list[Collection]:
+def _collections(opened: Opened, options: Options) -> list[Collection]:
     if options.packed:
-        _refuse_unpacked(options, grafted)
+        _refuse_unpacked(options)
     if options.variables is None:
         found = find_in(opened.events, opened.where, options.jets, opened.tree)
         # Packed jets have no cheap way to say nothing: what they share stays in its place with the rest.
@@ -455,12 +454,25 @@ def _beside(opened: Opened, collections: Sequence[Collection], options: Options)
             raise UserError(f"--whole-jets '{pattern}' names none of {names}: give one of these, or nothing for all")
     for collection in collections:
         if any(fnmatchcase(collection.name, pattern) for pattern in options.whole_jets):
-            branches = [b for b in _counted_alike(opened, collection) if b.name not in taken]
+            branches = [b for b in _others_of(opened, collection) if b.name not in taken]
             branches = [b for b in branches if not any(fnmatchcase(b.name, pattern) for pattern in options.drop)]
             taken |= {branch.name for branch in branches}
             found += [columns_beside(collection, branches)] if branches else []
+    found = _named_freely([in_records(c) for c in found] if options.rntuple else found, _names_known(opened))
     if not opened.others:
         _refuse_unmatched(options, [name for collection in found for name in collection.branches])
+    return found
+
+
+def _named_freely(collections: Sequence[Collection], names: Sequence[str]) -> list[Collection]:
+    """The collections of other numbers with names for their bytes that no branch has, and none of the others."""
+    taken, found = set(names), list[Collection]()
+    for collection in collections:
+        free = collection
+        while free.latents[0] in taken:
+            free = replace(free, prefix=f"{free.prefix}_")
+        taken.update(free.latents)
+        found.append(free)
     return found
 
 
@@ -475,25 +487,38 @@ def _without_others(collections: Sequence[Collection], options: Options) -> list
     """A note where `--whole-jets` has found nothing."""
     if not options.whole_jets or any(collection.beside for collection in collections):
         return []
-    return ["--whole-jets has found no other numbers of jets: lists of numbers, as many as there are jets"]
+    return ["--whole-jets has found no other numbers of jets: branches with as many as there are jets"]
 
 
-def _counted_alike(opened: Opened, collection: Collection) -> Iterator[Branch]:
-    """The branches of lists of numbers with as many in each entry as there are jets."""
-    if not collection.jagged or collection.array:
-        return
-    first = next(iter(collection.branches.values()))
-    for branch in opened.events.branches:
-        if branch.jagged and branch.holds_numbers and branch.dtype[1] in "biuf":
-            same = branch.counter == collection.counter
-            if same if branch.counter else (same and _same_lengths(opened, collection.prefix, branch.name, first)):
-                yield branch
+def _others_of(opened: Opened, collection: Collection) -> Iterator[Branch]:
+    """The branches with as many numbers in each entry as there are jets of a collection."""
+    first, branches = next(iter(collection.branches.values())), opened.events.branches
+    apart = {branch.counter for branch in branches} | {event_branch(opened.events), (opened.table or {}).get("index")}
+    for branch in branches:
+        if branch.name not in apart and _is_shaped(branch, collection) and _is_of(opened, collection, branch, first):
+            yield branch
 
 
-def _same_lengths(opened: Opened, prefix: str, name: str, jets: str) -> bool:
-    """Whether a branch without counter has the prefix of the jets, and lists as long as theirs in all entries."""
-    if not (prefix and name.startswith(prefix)):
-        return False
+def _is_shaped(branch: Branch, collection: Collection) -> bool:
+    """Whether entries of a branch are lists, arrays or single numbers, as those of jets are."""
+    dtype, array = branch.dtype.removesuffix(" array"), branch.dtype.endswith(" array")
+    alike = (branch.jagged, array) == (collection.jagged and not collection.array, collection.array)
+    return alike and dtype[0] in "<>|" and dtype[1] in "biuf"
+
+
+def _is_of(opened: Opened, collection: Collection, branch: Branch, first: str) -> bool:
+    """Whether a branch has one number for each jet: by its counter, or by its name and the lengths of its lists."""
+    if branch.counter and branch.counter == collection.counter:
+        return True
+    if opened.tree_read and opened.tree_read.listed_with(branch.name, first):
+        return True
+    prefix = collection.prefix
+    named = bool(prefix and branch.name.startswith(prefix)) or tells_of_same(branch.name, first)
+    return named and (not collection.jagged or _same_lengths(opened, branch.name, first))
+
+
+def _same_lengths(opened: Opened, name: str, jets: str) -> bool:
+    """Whether the lists of a branch are as long as those of jets in all entries."""
     for start in range(0, opened.events.entries, _COUNTED):
         found = opened.events.read([name, jets], start, min(start + _COUNTED, opened.events.entries))
         if found[name].ndim != 2 or not np.array_equal(ak.num(found[name]), ak.num(found[jets])):
@@ -501,11 +526,11 @@ def _same_lengths(opened: Opened, prefix: str, name: str, jets: str) -> bool:
     return True
 
 
-def _refuse_unpacked(options: Options, grafted: bool) -> None:
-    """Raise UserError for options that the packed layout does not support: an RNTuple if it is written anew."""
-    given = {"--format rntuple": bool(options.rntuple) and not grafted, "--model self": options.model == "self"}
+def _refuse_unpacked(options: Options) -> None:
+    """Raise UserError for options that the packed layout does not support."""
+    given = {"--model self": options.model == "self"}
     if wrong := [name for name, there in given.items() if there]:
-        raise UserError(f"--layout packed packs jets into TTrees by its own tables: leave out {wrong[0]}")
+        raise UserError(f"--layout packed packs jets by its own tables: leave out {wrong[0]}")
 
 
 def _refuse_taken(collections: list[Collection], names: set[str]) -> None:
@@ -532,7 +557,7 @@ def _refuse_names(names: Sequence[str], places: Mapping[str, str], opened: Opene
 
 def _unwritable_message(unwritable: Sequence[Unwritable], path: Location, options: Options) -> str:
     problem = f"'{path}' has {len(unwritable)} branches that can't be written: {listed(unwritable)}"
-    nested = sum(u.branch is not None for u in unwritable) * (not options.packed)
+    nested = sum(u.branch is not None for u in unwritable)
     carries = f", --format rntuple carries {'them' if nested == len(unwritable) else f'{nested} of them'}"
     return f"{problem}; --drop-unwritable leaves them out{carries if nested else ''}"
 
@@ -565,8 +590,7 @@ def _notes_of_trees(opened: Opened, options: Options) -> list[str]:
     others = opened.source.trees.values() if opened.source else ()
     copied = not (options.only_jets or (opened.part and opened.part.number))
     names = [t.name for t in others if t.is_rntuple and (copied or t.name == opened.tree) and t.branches]
-    kept = "" if options.packed else "; --format rntuple keeps them"
-    return [f"RNTuples are written as TTrees: {some(names)}{kept}"] if names else []
+    return [f"RNTuples are written as TTrees: {some(names)}; --format rntuple keeps them"] if names else []
 
 
 def _notes_of_rntuple(tree: Tree, rntuple: bool, aliases: Mapping[str, str]) -> list[str]:

@@ -24,7 +24,7 @@ from atlasae.compression.parts import check_parts, in_order
 from atlasae.compression.plan import Options, parse_size
 from atlasae.compression.skims import contents_of
 from atlasae.errors import UserError
-from atlasae.files.events import Array, dtype_of, flatten, is_nested, numbers_in
+from atlasae.files.events import Array, dtype_of, flatten, is_nested, numbers_in, one_after_another
 from atlasae.files.remote import Location, Named, all_located, located
 from atlasae.files.tables import to_frame
 from atlasae.files.trees import Source, open_source
@@ -152,7 +152,7 @@ class CompressedTree(Mapping[str, "CompressedBranch"]):
 
     def _repr_html_(self) -> str:
         rows = [
-            [branch, variable, collection.units or "", np.dtype(collection.dtypes[variable]).name]
+            [branch, variable, collection.unit_of(variable), np.dtype(collection.dtypes[variable]).name]
             for collection in self._collections.values()
             for variable, branch in collection.branches.items()
         ]
@@ -189,6 +189,9 @@ class CompressedTree(Mapping[str, "CompressedBranch"]):
 
     def _missing(self, name: str) -> str:
         """The message that there is no such branch, with those of the nearest names."""
+        others = self._places[0].chunks.tree.unwritable
+        if why := next((one.why for one in others if one.name == name), ""):
+            return f"branch '{name}' of tree '{self.name}' is not read here ({why}), but lies in the file as it was"
         near = difflib.get_close_matches(str(name), self._names, n=3)
         listed = f"nearest are {', '.join(near)}" if near else f"there are {some(self._names)}"
         return f"no branch '{name}' in tree '{self.name}': {listed}; `show()` lists all"
@@ -356,7 +359,9 @@ class CompressedTree(Mapping[str, "CompressedBranch"]):
             for p in self._overlapping(begin, end)
             for found in [self._restored(p, names)]
         ]
-        return parts[0] if len(parts) == 1 else {name: ak.concatenate([part[name] for part in parts]) for name in names}
+        return (
+            parts[0] if len(parts) == 1 else {name: one_after_another([part[name] for part in parts]) for name in names}
+        )
 
     def _overlapping(self, begin: int, end: int) -> Iterator[Place]:
         """The chunks with any of these entries; without any, the first chunk, for the types of empty arrays."""

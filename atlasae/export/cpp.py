@@ -14,6 +14,7 @@ from atlasae.codecs.floats import FloatsCodec
 from atlasae.errors import DamagedFileError
 from atlasae.jets.collections import MEV_PER_UNIT, Collection, Rounding
 from atlasae.jets.coordinates import LARGEST_PHI, LARGEST_TURN, MASS_FLOOR, range_of_phi
+from atlasae.jets.padding import Padding
 from atlasae.jets.recognition import LAYOUTS
 from atlasae.jets.rounding import gap_at
 
@@ -155,14 +156,10 @@ def cpp_header(codec: FloatsCodec | BottleneckCodec, collection: Collection, mad
     head = _HEAD.format(made=code_text(made), usage="\n".join(_usage(collection))) + part("opening") + part("silu")
     stored = "".join(stored_value(collection, v) for v in collection.variables)
     rows = codec.padding.rows
-    paddings = f"inline constexpr int paddings = {len(rows)};\n\n"
-    stored += "".join(
-        _padding(collection, v, row)
-        for v, row in zip(collection.variables if rows else (), zip(*rows, strict=True), strict=True)
-    )
+    stored += padding_values(collection, codec.padding)
     functions = "".join(_function(collection, v, bool(rows)) for v in collection.variables)
     public = ["}  // namespace detail\n\n", functions, part("closing")]
-    return "".join([head, *activations, body, paddings, part("events"), stored, *public])
+    return "".join([head, *activations, body, paddings(codec.padding), part("events"), stored, *public])
 
 
 def check_words(collection: Collection) -> None:
@@ -197,6 +194,17 @@ def column_name(branch: str) -> str:
     return "".join(c if c.isascii() and c.isalnum() else "_" for c in branch)
 
 
+def paddings(padding: Padding) -> str:
+    """The number of rows of padding."""
+    return f"inline constexpr int paddings = {len(padding.rows)};\n\n"
+
+
+def padding_values(collection: Collection, padding: Padding) -> str:
+    """The values of all variables in the rows of padding."""
+    columns = zip(collection.variables if padding.rows else (), zip(*padding.rows, strict=True), strict=True)
+    return "".join(_padding(collection, v, row) for v, row in columns)
+
+
 def _padding(collection: Collection, v: str, digits: Sequence[str]) -> str:
     """The values of one variable in the rows of padding."""
     bits = 8 * int(collection.dtypes[v][2:])
@@ -206,7 +214,7 @@ def _padding(collection: Collection, v: str, digits: Sequence[str]) -> str:
 
 def _function(collection: Collection, v: str, padded: bool) -> str:
     needed = " | ".join(f"detail::of_{jet}" for jet in _NEEDED.get(v, (v,)))
-    unit = f" ({collection.units})" if v not in ("eta", "phi") else ""
+    unit = f" ({found})" if (found := collection.unit_of(v)) else ""
     branch, kind = code_text(collection.branches[v]), type_of(collection, v)
     padding = _FILL[collection.jagged].format(v=v) if padded else ""
     what = {"v": v, "type": kind, "needed": needed, "branch": branch, "unit": unit, "padding": padding}

@@ -10,7 +10,16 @@ from atlasae.codecs.entropy import CodingTable
 from atlasae.codecs.lattice import COSINES, DIRECTIONS, EXPONENTIALS, LOW, PER_E, SINES, TURN, Lattice
 from atlasae.codecs.packed import ETA_EDGES, PT_EDGES, PackedCodec, Walk
 from atlasae.errors import UserError
-from atlasae.export.cpp import check_words, code_text, column_name, part, stored_value, type_of
+from atlasae.export.cpp import (
+    check_words,
+    code_text,
+    column_name,
+    padding_values,
+    paddings,
+    part,
+    stored_value,
+    type_of,
+)
 from atlasae.jets.collections import Collection
 from atlasae.jets.coordinates import LARGEST_PHI, MASS_FLOOR
 
@@ -48,6 +57,7 @@ struct Columns {{
 
     void resize(std::size_t n) {{ {resize} }}
     void set(std::size_t jet, const Jets& jets) {{ {set} }}
+    void pad(std::size_t jet, std::int32_t code) {{ {pad} }}  // code is a place of padding, from 1
     template <class Planes>
     void keep(const std::vector<std::uint8_t>& raw, const std::vector<std::size_t>& where, std::size_t at,
               Planes planes) {{
@@ -61,11 +71,9 @@ struct Columns {{
 def packed_header(codec: PackedCodec, collection: Collection, tree: str, counter: str | None, made: str) -> str:
     """The header that decodes the packed branch of a collection; `counter` has the jets of each entry.
 
-    Raises UserError for padding and for bounds by resolution, DamagedFileError for words that may not become code.
+    Raises UserError for bounds by resolution, DamagedFileError for words that may not become code.
     """
     check_words(collection)
-    if codec.padding.rows:
-        raise UserError(f"'{collection.name}' has padding: compress with --layout floats, whose header knows it")
     if not isinstance(codec.lattice, Lattice):
         raise UserError(f"'{collection.name}' has bounds by resolution, which only atlasae unpacks")
     names = {v: column_name(branch) for v, branch in collection.branches.items()}
@@ -82,7 +90,9 @@ def packed_header(codec: PackedCodec, collection: Collection, tree: str, counter
     text = "".join(f'inline constexpr const char* {name} = "{code_text(word)}";\n' for name, word in words.items())
     return "".join([
         before, _INCLUDES, space, after, text, _numbers(codec, codec.lattice), *_tables(Walk(codec, codec.lattice)),
-        *(stored_value(collection, v, again=True) for v in collection.variables), _columns(collection), part("packed"),
+        *_table("padding", codec.padding_table), paddings(codec.padding), padding_values(collection, codec.padding),
+        *(stored_value(collection, v, again=True) for v in collection.variables),
+        _columns(collection, bool(codec.padding.rows)), part("packed"),
         "\n}  // namespace detail\n\n", part("rdataframe").replace("{defines}", defines),
     ])  # fmt: skip
 
@@ -126,13 +136,16 @@ def _table(name: str, table: CodingTable) -> Iterable[str]:
     yield f"inline constexpr Prior {name}_prior = {{{name}_bins, {name}_counts, {contexts}, {bins}, {adapts}}};\n"
 
 
-def _columns(collection: Collection) -> str:
+def _columns(collection: Collection, padded: bool) -> str:
     kinds: Mapping[str, str] = {v: type_of(collection, v) for v in collection.variables}
     return _COLUMNS.format(
         width=" + ".join(f"sizeof({kind})" for kind in kinds.values()),
         members=" ".join(f"std::vector<{kind}> {v};" for v, kind in kinds.items()),
         resize=" ".join(f"{v}.resize(n);" for v in kinds),
         set=" ".join(f"{v}[jet] = stored_{v}(jets, 0);" for v in kinds),
+        pad=" ".join(f"{v}[jet] = padding_{v}(-static_cast<float>(code));" for v in kinds)
+        if padded
+        else "(void)jet, (void)code;",
         keep="\n        ".join(f"planes({v}, raw, where, at);" for v in kinds),
     )
 

@@ -331,13 +331,14 @@ def lists_of(values: Array, ends: Counts) -> ak.Array:
     return ak.Array(ak.contents.ListOffsetArray(ak.index.Index64(ends), ak.contents.NumpyArray(values)))
 
 
-def join(arrays: Sequence[ak.Array]) -> ak.Array:
-    """The events of several arrays of one type, one after the other."""
-    parts = [plain for array in arrays if (plain := plain_lists(array))]
-    if len(parts) < len(arrays):
-        return ak.concatenate(arrays)
-    values, counts = zip(*parts, strict=True)
-    return unflatten(np.concatenate(values), np.concatenate(counts), jagged=True)
+def one_after_another(parts: Sequence[ak.Array]) -> ak.Array:
+    """The events of a branch that was read in parts."""
+    found = [plain_lists(part) for part in parts]
+    lists = [plain for plain in found if plain]
+    if len(lists) < len(parts) or not lists:
+        return ak.concatenate(parts)
+    values, counts = (np.concatenate(of_all) for of_all in zip(*lists, strict=True))
+    return unflatten(values, counts, jagged=True)
 
 
 def index_in_event(counts: Counts) -> npt.NDArray[np.int32]:

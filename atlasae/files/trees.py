@@ -18,7 +18,7 @@ from atlasae.errors import DamagedFileError, UserError
 from atlasae.files.branches import Branch, Unwritable
 from atlasae.files.checksums import checksum_bytes
 from atlasae.files.damage import damage, has_traces, is_of_bytes, is_root
-from atlasae.files.events import join, lists_of
+from atlasae.files.events import lists_of, one_after_another
 from atlasae.files.leaves import (
     Structure,
     Truncation,
@@ -126,7 +126,7 @@ class Tree:
         known = self._unpacked.get(name)
         if known and known.start <= start < known.stop:
             here = known.array[start - known.start : min(stop, known.stop) - known.start]
-            return here if stop <= known.stop else join([here, self._joined(name, known.stop, stop)])
+            return here if stop <= known.stop else one_after_another([here, self._joined(name, known.stop, stop)])
         field, part = self._field(name), self._part(name)
         if not part and (plain := self._plain(field, start, stop)) is not None:
             return plain
@@ -137,7 +137,7 @@ class Tree:
         whole = _read(field, part, begin, end)
         self._keep(name, _Unpacked(begin, end, whole))
         inside = whole[max(start, begin) - begin : stop - begin]
-        return inside if begin <= start else join([self._joined(name, start, begin), inside])
+        return inside if begin <= start else one_after_another([self._joined(name, start, begin), inside])
 
     def _plain(self, field: Any, start: int, stop: int) -> ak.Array | None:
         """The entries [start, stop) of a branch of plain numbers or lists of them; None for others."""
@@ -257,6 +257,13 @@ class Tree:
     def field_number(self, name: str) -> int:
         """The id of a field of an RNTuple, or of a member of its records."""
         return int(self._field(name).field._fid)
+
+    def listed_with(self, name: str, other: str) -> bool:
+        """Whether two fields of an RNTuple are members of the same collection, which has its lengths once."""
+        if not self.is_rntuple:
+            return False
+        first, second = (self._field(one).columns[:1] for one in (name, other))
+        return bool(first) and first == second
 
     def _field(self, name: str) -> Any:
         holder = self.holder(name)
@@ -608,6 +615,8 @@ def _describe(name: str, found: Any, entries: int) -> Branch | Unwritable:
     interpretation = interpretation_of(found)
     if not isinstance(interpretation, (uproot.AsDtype, uproot.AsJagged, uproot.AsStrings)):
         return Unwritable(name, f"uproot writes no {short(found.typename)}")
+    if isinstance(interpretation, uproot.AsStrings) and found.count_branch is not None:
+        return Unwritable(name, "uproot reads the texts of several objects as one")
     if found.streamer is not None and name.endswith("fBits"):
         # TObject::Streamer adds two bytes to fBits of objects that a TRef refers to.
         return Unwritable(name, "uproot reads the bits of a TObject wrongly where references point to it")

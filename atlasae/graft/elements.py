@@ -8,11 +8,14 @@ _SPLIT = {0x12: 2, 0x14: 4, 0x16: 8, 0x17: 2, 0x18: 4, 0x19: 8}
 _ZIGZAG = {0x11: 2, 0x13: 4, 0x15: 8}
 _DELTA = {0x1A: 4, 0x1B: 8}
 _DTYPES = {0x0E: "<u4", 0x0F: "<u8", 0x1A: "<u4", 0x1B: "<u8"}
-_DTYPES |= {0x0C: "<f4", 0x0D: "<f8", 0x18: "<f4", 0x19: "<f8"}
+_DTYPES |= {0x0B: "<f2", 0x0C: "<f4", 0x0D: "<f8", 0x17: "<f2", 0x18: "<f4", 0x19: "<f8"}
+_INTEGERS = {0x01: "|u1", 0x02: "|u1", 0x03: "|i1", 0x04: "|u1", 0x05: "<i2", 0x06: "<u2", 0x07: "<i4", 0x08: "<u4"}
+_INTEGERS |= {0x09: "<i8", 0x0A: "<u8", 0x11: "<i2", 0x12: "<u2", 0x13: "<i4", 0x14: "<u4", 0x15: "<i8", 0x16: "<u8"}
 _NUMBERS = {"<i1": 0x03, "<u1": 0x04, "<i2": 0x11, "<u2": 0x12, "<i4": 0x13, "<u4": 0x14, "<i8": 0x15, "<u8": 0x16}
 _NUMBERS |= {"|i1": 0x03, "|u1": 0x04, "<f4": 0x18, "<f8": 0x19}
 _SPLIT_OF = {0x05: 0x11, 0x06: 0x12, 0x07: 0x13, 0x08: 0x14, 0x09: 0x15, 0x0A: 0x16}  # the same, split into planes
 _SPLIT_OF |= {0x0B: 0x17, 0x0C: 0x18, 0x0D: 0x19, 0x0E: 0x1A, 0x0F: 0x1B}
+BIT = 0x00  # type of the columns of flags, eight in a byte
 CUT = 0x1C  # type of the columns of floats of which only the first bits are stored, one after the other
 QUANTIZED = 0x1D  # type of the columns of floats that are multiples of a step between two limits, in few bits each
 HEAD_OF_FLOAT = 9  # bits of a float in front of its mantissa
@@ -74,8 +77,10 @@ def _in_bits(words: npt.NDArray[np.uint64], bits: int) -> bytes:
 
 
 def encode(kind: int, values: Elements) -> bytes:
-    """A page of values; the type of column is one of `BITS`."""
-    values = np.ascontiguousarray(values, _DTYPES.get(kind))
+    """A page of values; raises ValueError for a type of column that has others than these."""
+    if kind == BIT:
+        return np.packbits(values.astype(bool), bitorder="little").tobytes()
+    values = np.ascontiguousarray(values, _dtype_of(kind))
     if kind in _DELTA:
         values = np.diff(values, prepend=values.dtype.type(0))
     elif kind in _ZIGZAG:
@@ -84,6 +89,19 @@ def encode(kind: int, values: Elements) -> bytes:
     if planes_of(kind) > 1:
         return values.view(np.uint8).reshape(-1, values.itemsize).T.tobytes()
     return values.tobytes()
+
+
+def can_be_made(kind: int) -> bool:
+    """Whether pages of columns of this type can be made."""
+    return kind in (BIT, CUT, QUANTIZED) or kind in _DTYPES or kind in _INTEGERS
+
+
+def _dtype_of(kind: int) -> str:
+    """The dtype of the numbers in a column of this type; raises ValueError for others."""
+    found = _DTYPES.get(kind) or _INTEGERS.get(kind)
+    if found is None:
+        raise ValueError(f"columns of type {kind:#04x} can't be made")
+    return found
 
 
 def decode(kind: int, page: bytes) -> bytes:

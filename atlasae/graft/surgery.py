@@ -9,9 +9,10 @@ import numpy as np
 
 from atlasae.errors import UserError
 from atlasae.graft.buffers import REWRITE
-from atlasae.graft.elements import BITS, CUT, HEAD_OF_FLOAT, QUANTIZED, holds, kind_for
+from atlasae.graft.elements import BITS, CUT, HEAD_OF_FLOAT, QUANTIZED, can_be_made, holds, kind_for
 from atlasae.graft.fields import (
     COLLECTION,
+    RECORD,
     Field,
     Names,
     NtupleColumn,
@@ -109,6 +110,17 @@ def other_fields(fields: Sequence[Field], paths: Iterable[Names]) -> set[int]:
     return {number for number in others if number is not None}
 
 
+def can_be_taken(fields: Sequence[Field], number: int) -> bool:
+    """Whether the numbers of the field with this id can be taken out and made again, in columns of the same types."""
+    path = next(path for path, one in walk_fields(fields) if one.number == number)
+    real = _real(fields, path)[-1]
+    above = [find(fields, real[:end]) for end in range(1, len(real))]
+    inside = [one for _, one in walk_fields([find(fields, real)])]
+    columns = [column for one in (*above, *inside) for column in one.columns]
+    made = all(can_be_made(column.kind) and not (column.late or column.representation) for column in columns)
+    return made and all(one.role in (COLLECTION, RECORD) and one.size is None for one in above)
+
+
 def _refuse_late(fields: Sequence[Field], numbers: Collection[int]) -> None:
     """Raise UserError for fields that were added while events were written: the first events have none of them."""
     for path, one in walk_fields(fields):
@@ -180,11 +192,17 @@ def fills_of(branch: str, one: Field) -> list[Fill]:
     return [Fill(one.columns[0], branch, ends=True), *fills_of(branch, one.fields[0])]
 
 
-def undo(ntuple: Ntuple, surgery: Surgery, rounded: Mapping[str, RoundedAs] | None = None) -> list[Fill]:
+def undo(
+    ntuple: Ntuple,
+    surgery: Surgery,
+    rounded: Mapping[str, RoundedAs] | None = None,
+    same: Collection[str] = (),
+) -> list[Fill]:
     """Make the fields of `ntuple` what they were before `operate`; returns the columns of the branches.
 
     `ntuple` may be one that ROOT has merged. `rounded` has branches with rounded numbers, whose columns may have few
-    bits again. Raises ValueError where the RNTuple lacks fields that were made.
+    bits again; columns of the branches `same` are as they were. Raises ValueError where the RNTuple lacks fields that
+    were made.
     """
     fields = ntuple.fields
     put_back(fields, surgery.made, surgery.taken, surgery.untyped)
@@ -193,7 +211,8 @@ def undo(ntuple: Ntuple, surgery: Surgery, rounded: Mapping[str, RoundedAs] | No
         one = find(fields, _real(fields, path)[-1])
         for _, inner in walk_fields([one]):
             known = (rounded or {}).get(branch, RoundedAs())
-            inner.columns = [_plain(column, inner, known) for column in inner.columns if not column.representation]
+            if branch not in same:
+                inner.columns = [_plain(column, inner, known) for column in inner.columns if not column.representation]
         fills += fills_of(branch, one)
     filled = {id(fill.column) for fill in fills}
     if any(c.number is None and id(c) not in filled for _, one in walk_fields(fields) for c in one.columns):

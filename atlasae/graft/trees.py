@@ -287,9 +287,9 @@ def drop(tree: GraftedTree, names: Collection[str]) -> None:
 
 
 def drop_others(tree: GraftedTree, names: Collection[str]) -> None:
-    """Take all out for good but the branches of these names, the first of each, and what they are in."""
+    """Take all out for good but the branches of these names, the first of each, what counts and what holds them."""
     groups = _groups(tree)
-    kept = {id(branch) for _, branch in tree.all_named(names)}
+    kept = {id(branch) for _, branch in tree.all_named({*names, *counting(tree, set(tree.names).difference(names))})}
     gone = [pair for pair in tree.walk() if id(pair[1]) not in kept | groups]
     _remove(tree, gone)
     _prune(tree, groups)

@@ -136,6 +136,10 @@ class Collection:
         kept = {v: f"{exact}{v.removeprefix(self.prefix)}" for v in self.branches}
         return {"index": f"{exact}index"} | kept
 
+    def unit_of(self, variable: str) -> str:
+        """The unit of a variable; empty for eta and phi, and where it is not known."""
+        return "" if variable in ("eta", "phi") else self.units or ""
+
     def settled(self, units: str) -> "Collection":
         """A copy of the collection with these units."""
         return replace(self, units=units)

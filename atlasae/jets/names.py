@@ -104,6 +104,20 @@ def spelled(name: str) -> Spelled | None:
     return None
 
 
+def tells_of_same(name: str, jets: str) -> bool:
+    """Whether a branch is named after the objects of which another one spells a variable: jet_btag beside jet_pt."""
+    if (found := spelled(jets)) is None:
+        return False
+    stem, separator, member, before = found.style
+    if not stem:
+        other = spelled(name)
+        return name.startswith(member) and not (other and other.stem)
+    if before and name.endswith(f"{separator}{stem}"):
+        return True
+    rest = name.removeprefix(f"{stem}{separator}")
+    return rest != name and not (stem[-1].isdigit() and rest[:1].isdigit())
+
+
 def is_nominal(variation: str) -> bool:
     """Whether a variation is none: jets without systematics."""
     return variation.lower() in NOMINAL

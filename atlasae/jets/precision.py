@@ -22,6 +22,7 @@ FULL_BOUND = 1e-3  # of `full`, which uses every bit; the few jets in tails with
 FEWEST_PARTS, MOST_PARTS = 2.0, 200.0  # of a resolution
 SMALLEST = 1e-7  # bound; float32 has a resolution of 1.2e-7
 ROOM = 0.6  # share of the bound that rounding must leave to the codec; else decoded values get one more bit
+RESOLVED_ROOM = 0.95  # the same of bounds by resolution, where zeros behind are worth less than the steps they cost
 _LEAST = 1e-280  # of a unit: steps between smaller numbers would be 0 in float64
 _WIDEST = 0.1  # largest error of a codec before rounding, for inputs of any coarseness
 _USUAL, _EXACTLY, _ABSOLUTE = "1e-3", "exact", "abs:"
@@ -151,44 +152,56 @@ def steps(
     return layout.rows.steps(layout.shared(largest), rounding)
 
 
-def room_of(rounding: Rounding, variable: str, column: Column, scale: float, bound: float) -> float:
+def room_of(
+    rounding: Rounding, variable: str, column: Column, scale: float, bound: float, widths: Floats | None = None
+) -> float:
     """The error of a decoded variable before rounding with which all jets but a share `RARE` keep their bound after it.
 
-    It is relative or absolute as the bound is; `scale` is MeV per unit of the branch.
+    It is relative or absolute as the bound is, and like that in units of `widths`, the resolution of each jet; `scale`
+    is MeV per unit of the branch.
     """
-    values, unit = _values_and_units(variable, column, scale)
+    values, unit = _values_and_units(variable, column, scale, widths)
     if not len(values):
         return bound
     found = np.quantile(room(values, rounding, bound * unit) / unit, RARE, method="lower")
     return min(float(found), max(bound, _WIDEST))
 
 
-def is_exact(rounding: Rounding, variable: str, column: Column, scale: float, bound: float) -> bool:
+def is_exact(
+    rounding: Rounding, variable: str, column: Column, scale: float, bound: float, widths: Floats | None = None
+) -> bool:
     """Whether all jets but a share `RARE` are further from the next number of the rounding than two bounds."""
-    values, unit = _values_and_units(variable, column, scale)
+    values, unit = _values_and_units(variable, column, scale, widths)
     distances = spacing(values, rounding) / unit
     return not len(values) or float(np.quantile(distances, RARE, method="lower")) > 2 * bound
 
 
-def _values_and_units(variable: str, column: Column, scale: float) -> tuple[Floats, Floats]:
+def _values_and_units(variable: str, column: Column, scale: float, widths: Floats | None) -> tuple[Floats, Floats]:
     """The finite values of a branch, and the change of each that is an error of 1; without those at pt = 0 or near."""
-    values = column[np.isfinite(column)].astype(np.float64)
+    finite = np.isfinite(column)
+    values = column[finite].astype(np.float64)
     size = {"pt": np.abs(values), "m": np.maximum(np.abs(values), MASS_FLOOR / scale)}
-    unit = size.get(variable, np.ones(len(values)))
+    unit = size.get(variable, np.ones(len(values))) * (1.0 if widths is None else widths[finite])
     return values[unit > _LEAST], unit[unit > _LEAST]
 
 
 def find_roundings(
-    columns: Mapping[str, Column], scale: float, bounds: Mapping[str, float], full: bool
+    columns: Mapping[str, Column],
+    scale: float,
+    bounds: Mapping[str, float],
+    full: bool,
+    widths: Mapping[str, Floats] | None = None,
 ) -> dict[str, Rounding]:
-    """The rounding of each variable after decoding: that of the input, or finer until `ROOM` of the bound is left.
+    """The rounding of each variable after decoding: that of the input, or finer until enough of the bound is left.
 
-    With `full`, it is that of the input. Variables that need no rounding are missing.
+    With `full`, it is that of the input. Variables that need no rounding are missing. `widths` has the resolution of
+    each jet in the variables whose bounds are in units of it.
     """
     found = {}
     for variable, column in columns.items():
-        rounding, bound = find_rounding(column), bounds[variable]
-        while rounding and not full and room_of(rounding, variable, column, scale, bound) < ROOM * bound:
+        rounding, bound, unit = find_rounding(column), bounds[variable], (widths or {}).get(variable)
+        least = bound * (ROOM if unit is None else RESOLVED_ROOM)
+        while rounding and not full and room_of(rounding, variable, column, scale, bound, unit) < least:
             rounding = finer(rounding)
         if rounding and (rounding.bits is None or rounding.bits < np.finfo(column.dtype).nmant):
             found[variable] = rounding

@@ -114,21 +114,37 @@ class Storage:
 
     def steps(self, bounds: Mapping[str, float], columns: Stored, drift: float = DRIFT) -> list[float]:
         """The steps of the coordinates that keep these bounds for rows like those in `columns`."""
-        jets = self.is_jet(columns) if self.roundings else np.empty(0, bool)
-        stored = dict(zip(self.layout.names, columns, strict=True))
-        rooms = {
-            v: room_of(rounding, v, stored[v][jets], self.scale, inner(bounds[v], drift))
+        return steps(bounds, self.layout, self.rounding, drift, self.rooms(bounds, columns, drift))
+
+    def rooms(self, bounds: Mapping[str, float], columns: Stored, drift: float) -> dict[str, float]:
+        """The largest errors of rounded variables with which jets like those in `columns` keep their bounds."""
+        jets = [column[self.is_jet(columns)] for column in columns] if self.roundings else columns
+        stored, widths = dict(zip(self.layout.names, jets, strict=True)), self.widths(jets)
+        kept = {v: inner(bounds[v], drift / self.layout.least(v)) for v in self.roundings}
+        return {
+            v: room_of(rounding, v, stored[v], self.scale, kept[v], widths.get(v))
             for v, rounding in self.roundings.items()
         }
-        return steps(bounds, self.layout, self.rounding, drift, rooms)
+
+    def widths(self, columns: Stored) -> dict[str, Floats]:
+        """The resolution of each jet, by variable, if bounds are in units of it and variables may be rounded."""
+        if not self.roundings and self.layout.names != self.variables.names:
+            return {}
+        pt = columns[0].astype(np.float64) * self.scale
+        with np.errstate(all="ignore"):
+            return {v: found.of(pt) for v, found in self.layout.resolutions.items()}
 
     def continuous(self, bounds: Mapping[str, float], columns: Stored) -> list[bool]:
         """Whether each variable of a row has values at any distance; if not, it is decoded exactly.
 
         These are integers, categories, and numbers rounded so that neighbours are further apart than two bounds.
         """
-        stored = dict(zip(self.layout.names, columns, strict=True))
-        exact = {v for v, r in self.roundings.items() if is_exact(r, v, stored[v], self.scale, bounds[v])}
+        stored, widths = dict(zip(self.layout.names, columns, strict=True)), self.widths(columns)
+        exact = {
+            v
+            for v, rounding in self.roundings.items()
+            if is_exact(rounding, v, stored[v], self.scale, bounds[v], widths.get(v))
+        }
         return [v.coordinate not in WHOLE and v.branch not in exact for v in self.variables.variables]
 
     def errors(self, values: Floats, decoded: Floats) -> dict[str, Floats]:

@@ -5,6 +5,7 @@ from html import escape
 from pathlib import PurePath
 from typing import Any
 
+from atlasae.compression.results import file_sizes
 from atlasae.pages import size_text, versions_text
 from atlasae.report import Page, PageTable, harmless, picture_html, to_html
 from atlasae.reports import plotting
@@ -113,9 +114,10 @@ def _files(report: Mapping[str, Any]) -> Page:
         ]
         for c in with_jets(report)
     ]
+    before = report.get("bytes_file_in")  # reports of version 0.3 lack it
     return [
-        f"{report['original']} -> {report['compressed']} ({size_text(report['bytes'])}): "
-        f"{report['entries']:,} entries of '{report['tree']}'",
+        f"{report['original']} -> {report['compressed']}: {report['entries']:,} entries of '{report['tree']}'",
+        file_sizes(before, report["bytes"]) if before else f"after: {size_text(report['bytes'])}",
         PageTable(["collection", "jets", "exact", "bytes per jet before", "after"], rows),
     ]
 

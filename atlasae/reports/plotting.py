@@ -618,7 +618,7 @@ def overview(collections: Sequence[Overview], label: Label = NO_LABEL) -> Figure
     figure = Figure(figsize=(SIZE[0] * 1.6, height))
     left, right = figure.subplots(1, 2, sharey=True)
     figure.subplots_adjust(
-        left=0.27, right=0.98, top=1 - (0.5 + _room(label)) / height, bottom=0.75 / height, wspace=0.06
+        left=0.27, right=0.98, top=1 - (0.5 + _room(label)) / height, bottom=0.75 / height, wspace=0.12
     )
     rows = np.arange(len(collections))
     _bars_of_sizes(left, collections)

@@ -363,7 +363,7 @@ def _remarks(collection: CollectionFigures) -> list[str]:
 def _events(found: EventFigures) -> str:
     """Where events come from, and how many jets changed places in them."""
     if moved := found.reordered:
-        changed = f"{moved['jets']:,} jets of {moved['events']:,} of them changed places"
+        changed = f"in {moved['events']:,} of them {moved['jets']:,} jets changed places"
         return f"events: {found.events:,} with jets, by the {found.told_by}; {changed}"
     return f"no events: {found.told_by or 'each row is a jet, and no column tells its event (--event-column NAME)'}"
 

@@ -103,7 +103,6 @@ def train(  # noqa: PLR0913  # as many as the command has options
     return TrainingReport(**write_kept(target, model, force), ended=history.ended, **facts)
 
 
-@torch.random.fork_rng(devices=[])  # leave the caller's random state as it is
 def learn(
     paths: Sequence[Location],
     recipe: Recipe,
@@ -115,15 +114,28 @@ def learn(
 ) -> tuple[Model, History]:
     """Train a model on the jets of files (ROOT and tables mixed), from scratch or from another model.
 
-    The test jets are used once, after training. Raises UserError for too few jets or an unavailable device.
+    Raises UserError for too few jets or an unavailable device.
     """
     _check_device(device)
-    sample = read_samples(paths, patterns, units)
+    names = [path.name for path in paths]
+    return learn_sample(read_samples(paths, patterns, units), names, recipe, start, device, watch)
+
+
+@torch.random.fork_rng(devices=[])  # leave the caller's random state as it is
+def learn_sample(
+    sample: TrainingSample,
+    names: Sequence[str],
+    recipe: Recipe,
+    start: Model | None = None,
+    device: str = "cpu",
+    watch: Watcher | None = None,
+) -> tuple[Model, History]:
+    """Train a model on a sample from files of these names; its test jets are used once, after training."""
     split = split_by_event(sample, recipe.seed)
     autoencoder = _begin(recipe, split.training, start)
     history = fit(autoencoder, split, recipe, device, watch)
     facts = describe_jets(autoencoder, split.training) | {
-        "provenance": _provenance(paths, sample, split, recipe, start, device),
+        "provenance": _provenance(names, sample, split, recipe, start, device),
         "test": figures_on(autoencoder, split.test),
         "history": history.to_json(),
     }
@@ -368,11 +380,11 @@ def _read_file(
 
 
 def _provenance(
-    paths: Sequence[Location], sample: TrainingSample, split: Split, recipe: Recipe, start: Model | None, device: str
+    names: Sequence[str], sample: TrainingSample, split: Split, recipe: Recipe, start: Model | None, device: str
 ) -> dict[str, object]:
     jets = {"training": len(split.training), "validation": len(split.validation), "test": len(split.test)}
     return {
-        "files": [path.name for path in paths],
+        "files": list(names),
         "events": len(np.unique(sample.events)),
         "jets": jets,
         "seed": recipe.seed,

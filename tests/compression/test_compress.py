@@ -112,7 +112,7 @@ def test_packed_jets_are_one_branch_of_bytes_and_their_counter_stays(tmp_path, j
     assert found["nJet"].to_list() == ak.num(read_tree(jets_file, "Events")["Jet_pt"]).to_list()
 
 
-@pytest.mark.parametrize("option", [("--format", "rntuple"), ("--model", "self"), ("--precision", "full")])
+@pytest.mark.parametrize("option", [("--model", "self"), ("--precision", "full")])
 def test_what_packs_nothing_is_told(option, jets_file, tmp_path):
     with nothing_left(jets_file):
         result = run_main("compress", jets_file, tmp_path / "out.root", "--layout", "packed", *option)

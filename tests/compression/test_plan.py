@@ -396,7 +396,7 @@ def test_members_of_records_have_names_that_root_takes(tmp_path):
     ("given", "note"),
     [
         ({}, "RNTuples are written as TTrees: Events, Runs, More; --format rntuple keeps them"),
-        ({"packed": True}, "RNTuples are written as TTrees: Events, Runs, More"),
+        ({"packed": True}, "RNTuples are written as TTrees: Events, Runs, More; --format rntuple keeps them"),
         ({"only_jets": True}, "RNTuples are written as TTrees: Events; --format rntuple keeps them"),
         ({"tree": "trees"}, "RNTuples are written as TTrees: Events, Runs, More; --format rntuple keeps them"),
         ({"tree": "trees", "only_jets": True}, None),

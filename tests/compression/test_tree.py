@@ -273,6 +273,7 @@ def test_a_tree_shows_its_jets_and_names_the_rest(pair):
         assert f"{tree.num_entries:,} entries" in html and f"and {len(list(tree)) - 4} other branches: " in html
     cells = [cell.split(">")[1].split("<")[0] for cell in html.split("<td")[1:]]
     assert cells[:4] == ["Jet_pt", "pt", "GeV", "float32"] and len(cells) == 16
+    assert cells[2::4] == ["GeV", "", "", "GeV"]  # eta and phi have none
 
 
 def test_a_tree_shows_bytes_per_jet_as_bars_until_it_is_closed(pair):

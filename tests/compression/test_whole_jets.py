@@ -1,5 +1,7 @@
 """Whole jets: all numbers of a collection come back bit for bit or within their precision."""
 
+import math
+import re
 from pathlib import Path
 
 import awkward as ak
@@ -11,10 +13,13 @@ from helpers import merge
 
 import atlasae
 from atlasae.compression.compress import compress_file
-from atlasae.compression.format import read_contents
+from atlasae.compression.decompress import decompress_file
+from atlasae.compression.format import NEWEST, read_contents
+from atlasae.compression.ntuples import NtupleFile
 from atlasae.compression.verify import verify_file
 from atlasae.errors import DamagedFileError, UserError
 from atlasae.files.trees import open_source
+from atlasae.graft.fields import walk_fields
 
 WHOLE = ("--whole-jets", "--layout", "packed")
 LAYOUTS = ("floats", "packed")
@@ -225,7 +230,6 @@ def test_a_forged_codec_is_damage(whole):
     ("options", "words"),
     [
         (("--whole-jets", "Muon"), ("'Muon'", "'Jet'")),
-        (("--whole-jets", "--format", "rntuple"), ("--whole-jets", "--format rntuple")),
         (("--precision", "Jet_tag=1e-3"), ("Jet_tag", "--whole-jets")),
         (("--whole-jets", "--precision", "Jet_tag=abs:0"), ("'0'", "positive")),
         (("--whole-jets", "--precision", "Jet_tag=7"), ("'7'", "no bound")),
@@ -252,3 +256,115 @@ def test_options_in_python_are_the_same():
     assert atlasae.Options(whole_jets="Jet").whole_jets == ("Jet",)
     with pytest.raises(UserError, match="whole-jets"):
         atlasae.Options(precision="*=exact")
+
+
+NTUPLES = Path(__file__).parents[1] / "golden" / "rntuple"
+MOMENTA = {"pt", "eta", "phi", "m", "mass", "energy", "x", "y", "z"}
+
+
+def flattened(path: Path) -> dict[str, str]:
+    """The values of all numbers of an RNTuple by their names, as text."""
+    with uproot.open(path) as file:
+        tree, names = file["Events"], file["Events"].keys()
+        return {name: str(tree[name].array().to_list()) for name in names if not tree[name].fields}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("name", ["records", "nanoaod", "physlite", "edm4hep"])
+def test_whole_jets_of_an_rntuple_stay_in_one(name, layout, tmp_path):
+    small, back = tmp_path / "small.root", tmp_path / "back.root"
+    report = compress_file(NTUPLES / f"{name}.root", small, whole_jets="*", layout=layout)
+    assert any("other numbers" in one["name"] for one in report["collections"])
+    assert verify_file(NTUPLES / f"{name}.root", small)["differences"] == []
+    decompress_file(small, back)
+    before, after = flattened(NTUPLES / f"{name}.root"), flattened(back)
+    assert list(before) == list(after)
+    changed = {name for name in before if before[name] != after[name]}
+    assert {re.split(r"[.:_]", one)[-1] for one in changed} <= MOMENTA
+    with open_source(small) as source, open_source(NTUPLES / f"{name}.root") as original:
+        assert source.trees["Events"].is_rntuple
+        assert read_contents(source).runs[0].format == NEWEST
+        types = {field: column.kind for field, column in kinds_of_columns(original).items() if "good" in field}
+    with open_source(back) as source:
+        found = kinds_of_columns(source)
+        assert {field: found[field].kind for field in types} == types
+
+
+def kinds_of_columns(source):
+    """The first column of each field of an RNTuple."""
+    fields = NtupleFile.of(source, "Events").main.ntuple.fields
+    return {".".join(path): one.columns[0] for path, one in walk_fields(fields) if one.columns}
+
+
+def test_members_of_records_belong_to_the_jets_wherever_these_are(tmp_path):
+    report = compress_file(NTUPLES / "records.root", tmp_path / "small.root", whole_jets="*")
+    found = {one["name"]: set(one["branches"]) for one in report["collections"]}
+    assert found["trackjets.p4 (other numbers)"] == {"trackjets.vertex.x", "trackjets.vertex.y", "trackjets.charge"}
+    assert found["Jet (other numbers)"] == {"Jet.number", "Jet.constituents", "Jet.good", "Jet.btag"}
+
+
+def test_a_golden_file_of_fields_still_comes_back(tmp_path):
+    golden = NTUPLES.parent / f"format-{NEWEST}" / "whole.root"
+    assert verify_file(NTUPLES / "records.root", golden)["differences"] == []
+    decompress_file(golden, tmp_path / "back.root")
+    before, after = flattened(NTUPLES / "records.root"), flattened(tmp_path / "back.root")
+    assert before["Jet.good"] == after["Jet.good"] and before["Jet.btag"] == after["Jet.btag"]
+
+
+def named(style: str, variable: str) -> str:
+    """The name of a variable of jets in a style of naming."""
+    return style.format(variable, variable[0].upper() + variable[1:])
+
+
+RANGES = {"pt": (20, 90), "eta": (-3, 3), "phi": (-3, 3), "mass": (3, 9)}
+
+
+def styled(style: str, shape: tuple[int, ...] | None = None) -> dict[str, ak.Array]:
+    """Branches of jets named in a style: lists, each with a counter of its own, or arrays of this shape."""
+    counts = make_counts(60)
+    n = int(counts.sum()) if shape is None else math.prod(shape)
+    rng = np.random.default_rng(1)
+    flat = {v: rng.uniform(low, high, n).astype("f4") for v, (low, high) in RANGES.items()}
+    flat |= {name.removeprefix("Jet_"): column for name, column in others(n).items()}
+    shaped = {v: ak.unflatten(x, counts) if shape is None else ak.Array(x.reshape(shape)) for v, x in flat.items()}
+    apart = {"mu_pt": np.arange(60, dtype="f4"), "eventNumber": np.arange(60)}
+    return {named(style, v): x for v, x in shaped.items()} | {name: ak.Array(x) for name, x in apart.items()}
+
+
+@pytest.mark.parametrize(
+    ("style", "shape"),
+    [(style, None) for style in ("jet_{0}", "jet{1}", "{0}_jet", "{1}Jet", "jet_{0}_NOSYS", "{0}")]
+    + [("jet1_{0}", (60,)), ("{0}", (60,)), ("jet_{0}", (60, 2)), ("{0}", (60, 2))],
+)
+def test_numbers_of_jets_are_found_by_names_and_lengths(style, shape, tmp_path):
+    path, small, back = (tmp_path / f"{name}.root" for name in ("in", "small", "back"))
+    branches = styled(style, shape)
+    write_tree(path, "Events", branches)
+    compress_file(path, small, whole_jets="*", layout="packed")
+    decompress_file(small, back)
+    lossy = {named(style, v) for v in RANGES}
+    with open_source(small) as source:
+        _, columns = read_contents(source).runs[0].collections
+    assert set(columns.collection.branches) == set(branches) - lossy - {"mu_pt", "eventNumber"}
+    before, after = read_tree(path, "Events"), read_tree(back, "Events")
+    assert {name for name in before if bits(before[name]) != bits(after[name])} <= lossy
+
+
+def test_lists_with_counters_of_their_own_come_back_without_the_rest(tmp_path):
+    path, small, back = (tmp_path / f"{name}.root" for name in ("in", "small", "back"))
+    write_tree(path, "Events", styled("jet_{0}"))
+    for whole in ((), "*"):
+        compress_file(path, small, whole_jets=whole, only_jets=True, force=True)
+        decompress_file(small, back, force=True)
+        found = read_tree(back, "Events")
+        assert "jet_pt" in found and ("jet_tag" in found) == bool(whole) and "eventNumber" not in found
+
+
+def test_a_branch_called_like_the_bytes_is_not_in_their_way(tmp_path):
+    counts = make_counts(60)
+    jets = counted("nanoaod", counts) | {"Jet_tag": ak.unflatten(others(int(counts.sum()))["Jet_tag"], counts)}
+    rest = {"Jet_columns": ak.Array(np.arange(60)), "Jet__columns": ak.Array(np.arange(60))}
+    path = write_tree(tmp_path / "in.root", "Events", jets | rest, dict.fromkeys(jets, "nJet"))
+    compress_file(path, tmp_path / "small.root", whole_jets="*")
+    decompress_file(tmp_path / "small.root", tmp_path / "back.root")
+    assert differing(path, tmp_path / "back.root") == {"Jet_pt", "Jet_eta", "Jet_phi", "Jet_mass"}

@@ -155,6 +155,23 @@ def test_jets_of_every_layout_come_back(tmp_path, layout):
     check_like_python(small, tmp_path)
 
 
+@pytest.mark.parametrize("options", [(), ("--no-context",)])
+def test_padding_comes_back(tmp_path, options):
+    counts = np.random.default_rng(4).integers(0, 21, 250)
+    n = int(counts.sum())
+    jets = {f"jet_{v}": x.astype("f4") for v, x in random_jets(n).items() if v in ("pt", "eta", "phi", "m")}
+    for values in jets.values():
+        values[::3], values[1::7] = -999, np.nan
+    jets["jet_eta"][5::29] = 12.0
+    branches = {name: ak.unflatten(x, counts) for name, x in jets.items()}
+    write_tree(tmp_path / "in.root", "mini", branches, dict.fromkeys(jets, "n"))
+    small = packed(tmp_path, *options)
+    with open_source(small) as source:
+        (entry,) = read_contents(source).runs[0].collections
+    assert len(entry.codec["padding"]) == 4 and entry.exact_jets < n / 10
+    check_like_python(small, tmp_path)
+
+
 def test_bytes_that_are_no_chunk_are_refused_without_reading_beyond_them(tmp_path):
     many(tmp_path / "in.root")
     small = packed(tmp_path)

@@ -1,3 +1,5 @@
+import itertools
+
 import awkward as ak
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from atlasae.files.events import (
     flatten,
     index_in_event,
     numbers_in,
+    one_after_another,
     plain_lists,
     unflatten,
 )
@@ -58,6 +61,14 @@ def test_lists_of_plain_numbers_are_known_by_their_buffers():
     assert values.tolist() == [3, 4, 5, 6] and numbers.tolist() == [0, 1, 3] == numbers_in(array).tolist()
     others = [ak.Array([[1, None]]), ak.Array(["jet"]), ak.Array(np.ones((2, 3))), ak.Array([[[1]]]), ak.Array([1])]
     assert all(plain_lists(other) is None for other in others)
+
+
+@given(st.lists(events, min_size=1, max_size=3))
+def test_parts_of_a_branch_come_one_after_another(parts):
+    arrays = [jagged(part) for part in parts]
+    found = one_after_another(arrays)
+    assert found.type == ak.concatenate(arrays).type and checksum(found) == checksum(jagged([*itertools.chain(*parts)]))
+    assert one_after_another([ak.Array([1, 2]), ak.Array([3])]).tolist() == [1, 2, 3]
 
 
 @pytest.mark.parametrize("numbers", [[1, 1], [2, 2], [-1, 4]])

@@ -66,6 +66,10 @@ def main() -> None:
     if not (HERE / "records.root").exists():  # is compared with what ROOT wrote, in rntuple/
         records = HERE.parent / "rntuple" / "records.root"
         compress_file(records, HERE / "records.root", replace(usual, rntuple=True))
+    whole = LATER / "whole.root"
+    if not whole.exists():
+        whole.parent.mkdir(exist_ok=True)
+        compress_file(HERE.parent / "rntuple" / "records.root", whole, replace(usual, whole_jets="*"))
 
 
 def make_others(folder: Path, usual: Options, packed: Options, listed: Options) -> None:

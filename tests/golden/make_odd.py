@@ -1,7 +1,8 @@
 """Make odd.root with ROOT: what few files have beside their jets.
 
-The jets of `maps` are in baskets with differences of offsets (kGenerateOffsetMap), beside an object that is not split;
-`clones` has objects with a Double32_t in a TClonesArray that is not split; `chain` is a TChain.
+The jets of `maps` are in baskets with differences of offsets (kGenerateOffsetMap), beside an object that is not split
+and texts of several objects; `clones` has objects with a Double32_t in a TClonesArray that is not split; `chain` is a
+TChain.
 
     python make_odd.py odd.root    (a Python with ROOT 6.40)
 """
@@ -17,6 +18,7 @@ CODE = r"""
 #include <TChain.h>
 #include <TClonesArray.h>
 #include <TFile.h>
+#include <TNamed.h>
 #include <TRandom3.h>
 #include <TTree.h>
 #include <TVector3.h>
@@ -32,12 +34,15 @@ void make(const char* path) {
     tree.Branch("Jet_eta", eta, "Jet_eta[nJet]/F"); tree.Branch("Jet_phi", phi, "Jet_phi[nJet]/F");
     tree.Branch("Jet_mass", m, "Jet_mass[nJet]/F"); tree.Branch("weight", &weight);
     tree.Branch("vertex", &vertex, 32000, 0);
+    auto names = new TClonesArray("TNamed"); tree.Branch("names", &names);
     for (int e = 0; e < events; ++e) {
       n = e % 5; weight = e; vertex->SetXYZ(e, 1, 2);
       for (int k = 0; k < n; ++k) {
         pt[k] = 20 + random.Exp(40); eta[k] = random.Gaus(0, 1.5); phi[k] = random.Uniform(-3.14, 3.14);
         m[k] = 2 + random.Exp(6);
       }
+      names->Clear("C");
+      for (int k = 0; k < e % 3; ++k) static_cast<TNamed*>(names->ConstructedAt(k))->SetName(TString::Format("n%d", k));
       tree.Fill();
     }
     tree.Write(); }

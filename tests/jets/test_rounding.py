@@ -133,6 +133,21 @@ def test_rounded_jets_come_back_as_rounded_and_within_their_bound(layout, bound,
             assert bound > 2**-12 or (away == 0).all()  # with bounds below the rounding of the input, pt is exact
 
 
+@pytest.mark.parametrize("layout", ["floats", "packed"])
+def test_bounds_by_resolution_keep_roundings_as_far_as_they_allow(layout, tmp_path):
+    jets = jets_rounded(3000)
+    write_tree(tmp_path / "in.root", "Events", {f"Jet_{v}": ak.Array(jets[v]) for v in PT_M})
+    options = ("--layout", layout, "--precision", "resolution/20", "--units", "GeV", "--json")
+    report = succeeded("compress", tmp_path / "in.root", tmp_path / "small.root", *options).report
+    assert report["exact_jets"] <= 0.01 * report["jets"]
+    succeeded("verify", tmp_path / "in.root", tmp_path / "small.root", "--quiet")
+    succeeded("decompress", tmp_path / "small.root", tmp_path / "back.root", "--quiet")
+    back = read_tree(tmp_path / "back.root", "Events")
+    for v in PT_M:
+        before, after = (find_rounding(ak.to_numpy(array)) for array in (jets[v], back[f"Jet_{v}"]))
+        assert after and before and (before.bits is None or after.bits - before.bits <= 3)
+
+
 def test_bits_below_those_of_the_input_are_not_coded(tmp_path):
     """With 10 bits per number, a jet takes at most 0.2 bytes more at 2e-5 than at 2e-4."""
     jets = jets_rounded(3000)

@@ -102,7 +102,14 @@ def test_a_page_fits_a_phone(page):
 
 def test_a_page_tells_files_numbers_command_and_versions(page, report):
     words = "".join(Elements(page).words)
-    for expected in ("a&b.root", "small.root", "21 entries of 'Events'", "--html <page>", versions_text()):
+    for expected in (
+        "a&b.root",
+        "small.root",
+        "21 entries of 'Events'",
+        "whole file: ",
+        "--html <page>",
+        versions_text(),
+    ):
         assert expected in words
     (collection,) = report["collections"]
     largest = collection["variables"]["m"]["all"]["largest"]

@@ -138,7 +138,7 @@ def test_an_evaluation_in_words():
         "m > .5 GeV  -6e-05  0.0006  0.0006  0.0012   0.0018",
         "dijet mass  -3e-05  0.0003  0.0003  0.0006   0.0009",
         "  apart     -5e-05  0.0005  0.0005   0.001   0.0015",
-        "  events: 1,500 with jets, by the entries of 'Events'; 5 jets of 2 of them changed places",
+        "  events: 1,500 with jets, by the entries of 'Events'; in 2 of them 5 jets changed places",
         "  Kolmogorov-Smirnov: at most 0.023 (m), p = 0.5 (4,200 jets)",
         "  different values, of 4,200 jets: pt 4,000 -> 17, eta 4,000 -> 17, phi 4,000 -> 17, m 4,000 -> 17",
     ]

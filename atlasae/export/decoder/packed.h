@@ -369,22 +369,54 @@ class Walk {
         of_ = &known;
     }
 
+    // The codes of padding of the jets of events with so many each; 0 is a jet.
+    void padding(const std::vector<std::int64_t>& counts, std::vector<std::int32_t>& codes) {
+        Table table(padding_prior);
+        blocks(counts, codes.size(), [&](const std::int64_t* some, std::size_t events, std::size_t jets, std::size_t at) {
+            order(some, events, jets);
+            contexts_.resize(jets), relative_.resize(jets);
+            codes_by_rank(table, jets);
+            for (std::size_t i = 0; i < jets; ++i) codes[at + row_[i]] = relative_[i];
+            table.settle();
+        });
+    }
+
     // The cells of the jets of events with so many each, a column per coordinate.
-    void through(std::vector<std::int64_t> counts, std::size_t jets, std::vector<std::int32_t> (&cells)[4]) {
+    void through(const std::vector<std::int64_t>& counts, std::size_t jets, std::vector<std::int32_t> (&cells)[4]) {
         for (auto& column : cells) column.assign(jets, 0);
+        blocks(counts, jets, [&](const std::int64_t* some, std::size_t events, std::size_t n, std::size_t at) {
+            block(some, events, n, cells, at);
+            for (Table* table : {&pt_, &fall_, &eta_, &phi_, &mass_}) table->settle();
+        });
+    }
+
+  private:
+    // Call with the counts of the events of each block, their number, that of their jets, and of all jets before.
+    template <class Function>
+    static void blocks(std::vector<std::int64_t> counts, std::size_t jets, Function function) {
         if (!in_context) counts.assign(jets, 1);
         std::size_t first = 0, done = 0, size = 128;
         while (first < counts.size()) {
             std::size_t last = first, end = done;
             while (last < counts.size() && (last == first || end + counts[last] <= done + size)) end += counts[last++];
-            block(&counts[first], last - first, end - done, cells, done);
-            for (Table* table : {&pt_, &fall_, &eta_, &phi_, &mass_}) table->settle();
+            function(&counts[first], last - first, end - done, done);
             first = last, done = end;
             size = std::max<std::size_t>(128, done < 32768 ? done / 4 : done);
         }
     }
 
-  private:
+    void codes_by_rank(Table& table, std::size_t jets) {
+        std::size_t begin = 0, before = 0;
+        for (int rank = 0; rank < ranks && reached_[rank]; ++rank) {
+            const std::size_t n = reached_[rank];
+            for (std::size_t i = 0; rank && i < n; ++i)
+                contexts_[i] = static_cast<std::uint16_t>(1 + (std::min(rank, 4) - 1) * (paddings + 1) + relative_[before + i]);
+            table.read(words_, rank ? contexts_.data() : nullptr, relative_.data() + begin, n);
+            before = begin, begin += n;
+        }
+        table.read(words_, nullptr, relative_.data() + begin, jets - begin);
+    }
+
     static constexpr int ranks = 16;
 
     static int octave(double square, int lowest, int classes) {
@@ -567,13 +599,21 @@ inline void unpack_chunk(const std::vector<std::uint8_t>& bytes, const std::vect
     for (std::size_t e = 0, jet = 0; e < counts.size(); ++e)
         for (std::int64_t i = 0; i < counts[e]; ++i) left[e] -= is_exact[jet++];
     Words words(bytes.data() + head + size, (bytes.size() - head - size) / 4);
-    std::vector<std::int32_t> cells[4];
-    Walk(words).through(left, jets - kept, cells);
+    std::vector<std::int32_t> cells[4], codes(jets - kept, 0);
+    Walk walk(words);
+    if (paddings) walk.padding(left, codes);
+    for (std::size_t e = 0, jet = 0; paddings && e < counts.size(); ++e)
+        for (std::int64_t i = 0, all = left[e]; i < all; ++i) left[e] -= codes[jet++] != 0;
+    walk.through(left, static_cast<std::size_t>(std::count(codes.begin(), codes.end(), 0)), cells);
     if (words.left || words.state) refuse("words of jets");
     out.resize(jets);
     Jets found;
-    for (std::size_t jet = 0, i = 0; jet < jets; ++jet) {
+    for (std::size_t jet = 0, i = 0, k = 0; jet < jets; ++jet) {
         if (is_exact[jet]) continue;
+        if (const std::int32_t code = codes[k++]) {
+            out.pad(jet, code);
+            continue;
+        }
         double y[4];
         coordinates({cells[0][i], cells[1][i], cells[2][i], cells[3][i]}, static_cast<std::int64_t>(jet), key, y);
         ++i;
