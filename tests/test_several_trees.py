@@ -439,3 +439,25 @@ def test_a_codec_is_exported_by_its_tree(tmp_path):
     with pytest.raises(UserError, match="has several collections: choose one of a/Jet, b/Jet with --jets"):
         exported(str(tmp_path / "small.root"), None, None)
     assert exported(str(tmp_path / "small.root"), "b/Jet", None).collection.name == "Jet"
+
+
+LIST = """
+[[variable]]
+branch = "Jet_pt"
+coordinate = "log"
+precision = 1e-3
+
+[[variable]]
+branch = "Jet_eta"
+coordinate = "linear"
+precision = 1e-3
+"""
+
+
+def test_a_list_of_variables_is_of_all_trees_that_have_them(tmp_path):
+    (tmp_path / "list.toml").write_text(LIST)
+    path = write_trees(tmp_path / "in.root", TREES)
+    plan = plan_file(path, Options(variables=tmp_path / "list.toml"))
+    assert set(plan["trees"]) == set(TREES)
+    assert {name for name in plan["branches"] if name.endswith("/Jet_pt")} == {f"{tree}/Jet_pt" for tree in TREES}
+    assert plan_file(path, Options(variables=tmp_path / "list.toml", tree="DF_1/jets"))["trees"] == ["DF_1/jets"]

@@ -14,7 +14,7 @@ from atlasae.compression.format import CompressedCollection, Run
 from atlasae.compression.plan import Options, Plan
 from atlasae.files.checksums import checksum_bytes
 from atlasae.files.events import Array, Counts
-from atlasae.jets.collections import Collection
+from atlasae.jets.collections import Collection, Rounding
 from atlasae.jets.columns import to_coded_columns
 from atlasae.jets.coordinates import Bools, Floats
 from atlasae.jets.padding import Config, Padding
@@ -268,4 +268,12 @@ def as_rounded(collection: Collection, precision: Precision, columns: Sequence[A
     kept = columns if jets.all() else [column[jets] for column in columns]
     stored, widths = dict(zip(collection.variables, kept, strict=True)), storage.widths(kept)
     found = find_roundings(stored, storage.scale, bounds, precision.full, widths) | (collection.roundings or {})
+    found |= {v: _as_half(found.get(v)) for v in collection.halves}
     return replace(collection, roundings=found or None)
+
+
+def _as_half(rounding: Rounding | None) -> Rounding:
+    """The rounding of decoded values that float16 holds: to the bits of its mantissa, or to fewer if it was so."""
+    mantissa = int(np.finfo(np.float16).nmant)
+    bits = rounding.bits if rounding and rounding.bits is not None else mantissa
+    return Rounding(min(bits, mantissa))

@@ -1,7 +1,7 @@
 """Decompression of a whole file, chunk by chunk, to branches with the original names."""
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
@@ -249,20 +249,28 @@ def _write_table(
     first = next(restored, None)
     if first is None:
         raise _all_lost(source)
-    with create_table(path, _facts_of(run), rows, target) as writer:
+    with create_table(path, _facts_of(contents.runs), rows, target) as writer:
         for _, events in chain([first], restored):
             writer.extend({name: events[name] for name in run.originals})
 
 
-def _facts_of(run: Run) -> TableFacts:
-    """What the table has beside its columns; jets of float16 stay float32, since rounding would add to the error."""
+def _facts_of(runs: Sequence[Run]) -> TableFacts:
+    """What the table has beside its columns; jets of float16 are again if that keeps them within bounds in all runs."""
+    run = runs[0]
     facts = TableFacts(**(run.table or {}))
     carried = {branch.name for branch in run.carried}
     if "halves" in facts:
-        facts["halves"] = [name for name in facts["halves"] if name in carried]
+        kept = carried.union(set[str].intersection(*map(_halves, runs)))
+        facts["halves"] = [name for name in facts["halves"] if name in kept]
     if run.places:
         facts["places"] = run.places
     return facts
+
+
+def _halves(run: Run) -> set[str]:
+    """The branches of jets that are within bounds as float16."""
+    collections = [entry.collection for entry in run.collections]
+    return {collection.branches[v] for collection in collections for v in collection.halves}
 
 
 def _refuse_unheld(source: Source, run: Run, path: Path) -> None:

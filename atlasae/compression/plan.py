@@ -299,6 +299,7 @@ def make_plan(opened: Opened, options: Options, grafted: bool = False) -> Plan:
         dropped=sorted(dropped - implied) + [u.name for u in unwritable],
         notes=[
             *_without_others(collections, options),
+            *_wider(opened, collections),
             *(_alone(opened) if grafted else _notes(opened, options, implied, collections, aliases)),
             *_exact_beside(collections, [name for name in names if name not in dropped]),
         ],
@@ -435,6 +436,8 @@ def _collections(opened: Opened, options: Options) -> list[Collection]:
         found = find_in(opened.events, opened.where, options.jets, opened.tree)
         # Packed jets have no cheap way to say nothing: what they share stays in its place with the rest.
         found = [replace(c, packed=options.packed) for c in found if not (options.packed and c.shared)]
+        if options.rounds:
+            found = [replace(c, halves=_halves(c, opened)) for c in found]
         return [in_records(c) for c in found] if options.rntuple else found
     if options.jets or options.units or options.model not in ("default", "self"):
         raise UserError("--variables goes without --jets, --units and --model: the list says all, its model is fitted")
@@ -442,6 +445,19 @@ def _collections(opened: Opened, options: Options) -> list[Collection]:
     collection = list_collection(opened.events.branches, variables.names, variables.to_json())
     found = [replace(collection, packed=options.packed)]
     return [in_records(c) for c in found] if options.rntuple else found
+
+
+def _halves(collection: Collection, opened: Opened) -> tuple[str, ...]:
+    """The variables that are float16 in a table and can be rounded to that: those of pt, eta, phi and m, if stored."""
+    halves = opened.table.get("halves", []) if opened.table and collection.stores_coded else []
+    return tuple(v for v, name in collection.branches.items() if name in halves)
+
+
+def _wider(opened: Opened, collections: Sequence[Collection]) -> list[str]:
+    """A note on jets of float16 that come back in another type."""
+    halves = set(opened.table.get("halves", [])) if opened.table else set()
+    found = [name for c in collections for v, name in c.branches.items() if name in halves and v not in c.halves]
+    return [f"float16 comes back as float32, not to round twice: {some(found)}"] if found else []
 
 
 def _beside(opened: Opened, collections: Sequence[Collection], options: Options) -> list[Collection]:

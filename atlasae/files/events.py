@@ -157,7 +157,7 @@ class Table:
         """The table of columns as a tree holds them."""
         found = {name: _numpy(values) for name, values in columns.items()}
         for name in found.keys() & set(facts.get("halves", ())):
-            found[name] = found[name].astype(np.float16)
+            found[name] = halved(found[name])
         for name in found.keys() & set(facts.get("swapped", ())):
             found[name] = found[name].astype(found[name].dtype.newbyteorder())
         return cls(
@@ -186,6 +186,13 @@ def _written(values: TableColumn) -> TableColumn:
     if isinstance(values, ak.Array):
         return values
     return values.astype(np.float32 if values.dtype == np.float16 else values.dtype.newbyteorder("="))
+
+
+def halved(values: Any) -> Any:
+    """Numbers as float16: the nearest ones, and the largest for finite numbers beyond, which would be infinite."""
+    largest = np.finfo(np.float16).max
+    kept = np.where(np.isfinite(values), np.clip(values, -largest, largest), values)
+    return kept.astype(np.float16)
 
 
 def _numpy(values: TableColumn) -> TableColumn:

@@ -6,6 +6,7 @@ import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -15,7 +16,7 @@ import numpy as np
 from atlasae.errors import DamagedFileError, UserError, optional
 from atlasae.files.branches import LIST, Branch, Unwritable
 from atlasae.files.damage import damage
-from atlasae.files.events import INDEX, Name, OpenTable, Table, TableFacts, TableWriter
+from atlasae.files.events import INDEX, Name, OpenTable, Table, TableFacts, TableWriter, halved
 from atlasae.files.pickles import frame_of, left_out_attributes, refuse_twice, steps_of
 from atlasae.files.remote import Location
 from atlasae.files.rntuple import assemble
@@ -267,8 +268,9 @@ class _Reader:
         while group < metadata.num_row_groups and self._at + metadata.row_group(group).num_rows <= start:
             self._at += metadata.row_group(group).num_rows
             group += 1
-        groups = list(range(group, metadata.num_row_groups))
-        self._batches = self._file.iter_batches(_ROWS, groups, self._paths) if groups else iter(())
+        # Arrow keeps what it has read of all groups of rows that it iterates over.
+        groups = range(group, metadata.num_row_groups)
+        self._batches = chain.from_iterable(self._file.iter_batches(_ROWS, [one], self._paths) for one in groups)
         self._left: list[Any] = []
 
     def _take(self, rows: int) -> list[Any]:
@@ -515,7 +517,7 @@ class _Writer:
         arrow, facts = _arrow(), self._facts
         schema = unpack_schema(facts["schema"]) if "schema" in facts else None
         halves, own = set(facts.get("halves", ())), dict(columns)
-        own |= {name: ak.values_astype(own[name], np.float16) for name in halves.intersection(own)}
+        own |= {name: ak.transform(_halved, own[name]) for name in halves.intersection(own)}
         if (index := facts.get("index")) in own and schema is not None:
             labels = own.pop(index)
             if field := _index_field(schema):  # else the schema has their first, last and step
@@ -616,3 +618,8 @@ def _plain(field: Any) -> Any:
     elif types.is_fixed_size_list(kind):
         kind = arrow.list_(_plain(kind.value_field), kind.list_size)
     return arrow.field(field.name, kind, field.nullable, metadata or None)
+
+
+def _halved(layout: Any, **_: Any) -> Any:
+    """The numbers of an awkward layout as float16."""
+    return ak.contents.NumpyArray(halved(layout.data)) if layout.is_numpy else None

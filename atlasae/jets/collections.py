@@ -79,6 +79,7 @@ class Collection:
     full_turn: bool = False  # phi is in [0, 2 pi), not in [-pi, pi)
     beside: str = ""  # the collection of whose jets it has other numbers than the four-momenta (`--whole-jets`)
     resolutions: dict[str, Resolution] | None = None  # by variable, where it is the unit of bounds and errors
+    halves: tuple[str, ...] = ()  # variables of float16: their jets are within bounds in that type, too
 
     @property
     def variables(self) -> tuple[str, ...]:

@@ -27,7 +27,6 @@ from atlasae.jets.recognition import (
 from atlasae.jets.stored import Storage
 from atlasae.jets.units import valid_pt, with_units
 from atlasae.jets.variables import JET
-from atlasae.report import some
 
 EVERYTHING = "*"  # the pattern of all four-momenta, of whatever objects
 TABLE_TREE = "jets"  # name of the tree that is written for a table
@@ -98,20 +97,19 @@ def open_input(
 ) -> Iterator[Opened]:
     """Open a ROOT file at the tree with jets (or with the branches `names`), or a table; raises UserError.
 
-    Of several trees with jets, it is opened at the one with the most entries. With `nested`, the branches include those
+    Of several such trees, it is opened at the one with the most entries. With `nested`, the branches include those
     that only an RNTuple can hold, for output to one.
     """
     if is_table(path):
         with open_table(path) as table:
-            yield Opened(
-                path, table.events, TABLE_TREE, table=table.facts, notes=(*table.notes, *_notes_on(table.facts))
-            )
+            yield Opened(path, table.events, TABLE_TREE, table=table.facts, notes=table.notes)
         return
     with open_source(path) as source:
         if any(f"{FOLDER}/{name}" in source.trees for name in TITLES):
             raise UserError(f"'{path}' is compressed by atlasae already: `atlasae decompress` it first")
         found = choose_tree(source, tree, patterns) if tree or not names else tree_with(source, names)
-        others = [] if tree or names else [one.name for one in _with_jets(source, patterns) if one is not found]
+        alike = [] if tree else _having(source, names) if names else _with_jets(source, patterns)
+        others = [one.name for one in alike if one is not found]
         events = found.nesting() if nested else found
         yield Opened(path, events, found.name, found.title, source, others=tuple(others))
 
@@ -152,13 +150,17 @@ def _unread_variables(unwritable: Iterable[Unwritable]) -> str:
 
 def tree_with(source: Source, names: Sequence[str]) -> Tree:
     """The tree with the most entries of those that have all these branches; raises UserError if none has."""
-    candidates = [tree for tree in source.trees.values() if tree.names >= set(names)]
+    candidates = _having(source, names)
     if not candidates:
         most = max(source.trees.values(), key=lambda tree: len(tree.names & set(names)), default=None)
         missing = next(name for name in names if most is None or name not in most.names)
         where = f"'{most.name}'" if most else "the file"
         raise UserError(f"no tree has all branches of the list: '{missing}' is not in {where} of '{source.path}'")
     return max(candidates, key=lambda tree: tree.entries)
+
+
+def _having(source: Source, names: Sequence[str]) -> list[Tree]:
+    return [tree for tree in source.trees.values() if tree.names >= set(names)]
 
 
 def _with_jets(source: Source, patterns: Sequence[str]) -> list[Tree]:
@@ -174,13 +176,6 @@ def _holds(tree: Tree, patterns: Sequence[str]) -> bool:
         return bool([resolve_pattern(pattern, branches, tree.full_names) for pattern in patterns])
     except UserError:
         return False
-
-
-def _notes_on(facts: TableFacts) -> list[str]:
-    """A note on columns that come back in another type if they are jets."""
-    halves = facts.get("halves", [])
-    told = "columns of float16 come back as float32 where they are jets, not to round twice"
-    return [f"{told}: {some(halves)}"] if halves else []
 
 
 def find_in(events: Events, where: str, patterns: Sequence[str], tree: str = "") -> list[Collection]:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from atlasae.files.events import halved
 from atlasae.jets.collections import MEV_PER_UNIT, Collection, Rounding
 from atlasae.jets.coordinates import DRIFT, Bools, Floats, by_column, inner
 from atlasae.jets.layouts import Layout
@@ -26,6 +27,8 @@ LARGEST_WHOLE = 2.0**53  # float64 holds all integers below
 class Storage:
     """How a collection stores its rows: variables, their dtypes, MeV per unit, and the roundings of the input.
 
+    Values of the `halves` are rounded to float16 where they come back, after all else.
+
     A row is a jet (pt, eta, phi, m in MeV) for any stored layout, or the variables of a list in their stored units.
     """
 
@@ -33,6 +36,7 @@ class Storage:
     dtypes: tuple[np.dtype[Any], ...]
     scale: float = 1.0
     roundings: Mapping[str, Rounding] = field(default_factory=dict)
+    halves: tuple[str, ...] = ()
 
     @property
     def variables(self) -> VariableList:
@@ -153,7 +157,13 @@ class Storage:
 
     def errors_of(self, values: Floats, rows: Floats) -> dict[str, Floats]:
         """The error of every decoded row, after rounding to the stored dtypes, against the original values."""
-        return self.errors(values, self.to_values(self.to_columns(self.from_rows(rows))))
+        return self.errors(values, self.to_values(self._halved(self.to_columns(self.from_rows(rows)))))
+
+    def _halved(self, columns: list[npt.NDArray[Any]]) -> list[npt.NDArray[Any]]:
+        return [
+            halved(column).astype(column.dtype) if name in self.halves else column
+            for name, column in zip(self.layout.names, columns, strict=True)
+        ]
 
     def worst_errors(self, values: Floats, rows: Floats, found: dict[str, Floats], drift: float) -> dict[str, Floats]:
         """The largest of the errors `found` and of those of rows that are decoded `drift` higher or lower.
@@ -207,7 +217,7 @@ def storage_of(collection: Collection) -> Storage:
     if scale is None:
         raise ValueError(f"units {collection.units!r} of '{collection.name}' are none of {', '.join(MEV_PER_UNIT)}")
     layout = Layout(collection.variables, collection.full_turn, collection.resolutions or {})
-    return Storage(layout, dtypes, scale, collection.roundings or {})
+    return Storage(layout, dtypes, scale, collection.roundings or {}, collection.halves)
 
 
 def blocks(n: int) -> list[slice]:

@@ -14,6 +14,7 @@ from atlasae.files.events import (
     Window,
     counts_of,
     flatten,
+    halved,
     index_in_event,
     numbers_in,
     one_after_another,
@@ -219,3 +220,11 @@ def test_a_window_is_read_like_a_tree_of_its_own():
     assert window.read(["x"], 1, 4)["x"].to_list() == [4, 5, 6]
     assert window.bytes_per_entry(["x"]) == 8
     assert sum(Window(whole, *ends).compressed_bytes(["x"]) for ends in ((0, 3), (3, 7), (7, 10))) == 80
+
+
+def test_float16_has_the_nearest_numbers_and_no_other_infinities():
+    values = np.array([1e6, -1e6, 65520, np.inf, -np.inf, np.nan, 1 / 3, 3e-8], np.float32)
+    found = halved(values)
+    assert found.dtype == np.float16
+    assert found[:5].tolist() == [65504, -65504, 65504, np.inf, -np.inf] and np.isnan(found[5])
+    assert found[6:].tolist() == values[6:].astype(np.float16).tolist()

@@ -183,3 +183,17 @@ def test_labels_of_a_range_are_made(tmp_path: Path) -> None:
     assert table.index is not None and table.index.tolist() == [5, 7, 9] and table.ranged
     write_table(tmp_path / "b.parquet", Table(table.columns, table.index, ranged=True))
     assert pd.read_parquet(tmp_path / "b.parquet").index.equals(pd.RangeIndex(5, 11, 2))
+
+
+def test_groups_of_rows_are_read_one_by_one_since_arrow_keeps_those_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pq.write_table(pa.table({"x": np.arange(100.0)}), tmp_path / "a.parquet", row_group_size=30)
+    asked, known = list[list[int]](), pq.ParquetFile.iter_batches
+    monkeypatch.setattr(
+        pq.ParquetFile, "iter_batches", lambda self, *args: [asked.append(args[1]), known(self, *args)][1]
+    )
+    with open_table(tmp_path / "a.parquet") as opened:
+        assert opened.events.read(["x"], 10, 70)["x"].to_list() == list(range(10, 70))
+        assert opened.events.read(["x"], 70, 100)["x"].to_list() == list(range(70, 100))
+    assert asked == [[0], [1], [2], [3]]
