@@ -122,7 +122,7 @@ def encode_and_compare(
         worst = storage.worst_errors(values, decoded, _worst(here, storage, values, encoded, found), drift)
         within = storage.usable(rows) & np.all([worst[v] <= bound for v, bound in kept.items()], axis=0)
         exact.append(~within)
-        restored.add(_with_exact(back, original, exact[-1]))
+        restored.add(with_exact(back, original, exact[-1]))
         for variable in bounds:
             largest[variable] = max(largest[variable], float(found[variable][within].max(initial=0.0)))
     return Encoded(latents, np.concatenate(exact), largest, restored.value)
@@ -133,7 +133,7 @@ def _room(encoded: npt.NDArray[Any], n: int) -> npt.NDArray[Any]:
     return np.empty((n, encoded.shape[1]), encoded.dtype, "F" if encoded.flags.f_contiguous else "C")
 
 
-def _with_exact(columns: list[npt.NDArray[Any]], original: Stored, exact: Bools) -> list[npt.NDArray[Any]]:
+def with_exact(columns: list[npt.NDArray[Any]], original: Stored, exact: Bools) -> list[npt.NDArray[Any]]:
     """Decoded columns with the original values of exact rows, which are of the same type in a file."""
     if exact.any():
         with np.errstate(over="ignore"):  # arrays of float64 that are given to `Codec` may not fit

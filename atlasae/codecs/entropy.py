@@ -29,6 +29,7 @@ GUESSES = 1 << 8  # by the leading bits of a quantile: the bin at which the comp
 PLACE_BITS = 12  # by the leading bits of a cell: the bin at which the compiled writer begins to search
 MOST_STEPS = 3  # steps of a cell: its bin, and its place in it as one digit or two
 WORD_BITS = 32
+PRECISION = 24  # bits of a probability
 
 
 class Binned:
@@ -123,7 +124,8 @@ class CodingTable(Binned):
     def fresh(self) -> Self:
         """The same table, with no cells coded; what follows from the prior alone is not computed again."""
         if self.adapts:
-            _ = self.shares, self.faith, self.places  # made once, for all copies
+            _ = self.shares, self.faith  # made once, for all copies
+        _ = self.places, self.in_bins
         found = copy(self)
         found.__post_init__()
         return found
@@ -163,6 +165,14 @@ class CodingTable(Binned):
         """The pseudo-count of the expectation of each bin, in shares."""
         usual = self.prior.sum(axis=0) * SHARE // max(1, int(self.prior.sum()))
         return np.asarray(FAITH * usual + 1)
+
+    @cached_property
+    def in_bins(self) -> dict[str, npt.NDArray[Any]]:
+        """By bin: its first cell, how many (up to `LARGEST_UNIFORM`), the probability of one, and 2^32 over that."""
+        widths = np.minimum(self.widths, LARGEST_UNIFORM)
+        each = (1 << PRECISION) // np.maximum(widths, 1).astype(np.int64)
+        found = {"widths": widths, "each": each, "reciprocals": (1 << WORD_BITS) // each}
+        return {"firsts": self.first} | {name: array.astype(np.uint32) for name, array in found.items()}
 
     @cached_property
     def places(self) -> tuple[int, Cells]:
@@ -319,7 +329,9 @@ class CompiledTable:
             self.arrays |= {"seen": np.zeros_like(table.prior), "learned": table.learned}
             self.arrays |= {"shares": table.shares, "faith": table.faith, "ratios": np.empty(bins)}
             self.arrays |= {name: np.zeros(bins, np.int64) for name in ("counts", "observed", "expected")}
-        self.struct = TableStruct(contexts=contexts, bins=bins, place_bits=place_bits)
+        self.arrays |= table.in_bins
+        sizes = {"narrowest": table.narrowest, "widest": table.widest}
+        self.struct = TableStruct(contexts=contexts, bins=bins, place_bits=place_bits, **sizes)
         for name, array in self.arrays.items():
             setattr(self.struct, name, address_of(array))
 
@@ -357,16 +369,16 @@ class CompiledWriter:
 
     def words(self) -> Words:
         """The words of all steps, for a reader."""
-        state, parts = np.zeros(1, np.uint64), []
+        state, room, end = np.zeros(1, np.uint64), np.empty(sum(map(len, self.steps)) + 2, np.uint32), 0
         while self.steps:
             steps = self.steps.pop()
-            words = np.empty(len(steps), np.uint32)
-            parts.append(words[: call("atlasae_push", state, steps, len(steps), words)].copy())
+            end += call("atlasae_push", state, steps, len(steps), room[end:])
         rest = int(state[0])
         while rest:
-            parts.append(np.array([rest & ((1 << WORD_BITS) - 1)], np.uint32))
+            room[end] = rest & ((1 << WORD_BITS) - 1)
             rest >>= WORD_BITS
-        return np.concatenate([np.empty(0, np.uint32), *parts])
+            end += 1
+        return room[:end]
 
 
 class CompiledReader:

@@ -8,7 +8,7 @@ that every mathematical library gives the same integers.
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar, Protocol, Self
@@ -16,10 +16,18 @@ from typing import Any, ClassVar, Protocol, Self
 import numpy as np
 import numpy.typing as npt
 
+from atlasae.codecs.codec import Encoded, with_exact
 from atlasae.codecs.dither import MASK, hashed, offset
 from atlasae.codecs.entropy import Cells
-from atlasae.jets.coordinates import LARGEST_PHI, MASS_FLOOR, Bools, Floats, to_symlog
+from atlasae.files.checksums import RunningChecksum
+from atlasae.files.events import Array
+from atlasae.jets.coordinates import LARGEST_ETA, LARGEST_PHI, MASS_FLOOR, Bools, Floats, to_symlog
+from atlasae.jets.layouts import Layout
+from atlasae.jets.stored import Storage
 from atlasae.jets.variables import JET, WHOLE, VariableList
+from atlasae.native.library import CellGrid, JetPass, can_pass
+
+Indices = npt.NDArray[np.int64]
 
 LOW = np.array([6.2, -10.0, -math.pi, -20.0])  # lower limits of log pt, eta, phi and mu
 HIGH = np.array([16.9, 10.0, math.pi, 20.0])
@@ -35,6 +43,8 @@ EXPONENTIALS = np.rint(2**10 * np.exp(np.arange(int((HIGH[0] - LOW[0]) * PER_E) 
 COSINES = np.rint(UNIT * np.cos(2 * np.pi * (np.arange(TURN) + 0.5) / TURN))
 SINES = np.rint(UNIT * np.sin(2 * np.pi * (np.arange(TURN) + 0.5) / TURN))
 _SLOPES = np.arange(-SLOPES, SLOPES + 1) / SLOPES  # y / (|x| + |y|), which rises with the direction for x > 0
+_PLAIN = Layout(("pt", "eta", "phi", "m"))
+_DOUBLES = (np.dtype(np.float64),) * 4
 DIRECTIONS = np.rint(np.arctan2(_SLOPES, 1 - np.abs(_SLOPES)) * TURN / (2 * np.pi)).astype(np.int32)
 
 
@@ -125,6 +135,12 @@ class Lattice(GridCoder):
         middles *= np.array(self.steps)[:, None]
         middles += LOW[:, None]
         return np.asarray(middles.T)
+
+    @cached_property
+    def compiled(self) -> CellGrid:
+        """The same grid for a compiled pass."""
+        limits = tuple(LOW.tolist()), self.steps, self.sizes, self.shifted
+        return CellGrid(*limits, self.first_heavy, MASS_FLOOR, LARGEST_ETA, LARGEST_PHI)
 
     @cached_property
     def light(self) -> int:
@@ -258,7 +274,7 @@ class ShiftedLattice:
 
     lattice: ShiftableLattice
     key: int
-    indices: npt.NDArray[np.int64]  # of the jets in the chunk
+    indices: Indices  # of the jets in the chunk
     single: ClassVar[None] = None
 
     def part(self, rows: slice) -> "ShiftedLattice":
@@ -267,6 +283,9 @@ class ShiftedLattice:
 
     def encode(self, rows: Floats) -> GridCells:
         """The cells (n x 4) of jets (n x 4, MeV); jets outside the grid get cells 0."""
+        columns = list(rows.T)
+        if isinstance(self.lattice, Lattice) and can_pass(columns, _DOUBLES):
+            return JetPass(self.lattice.compiled, self.key, self.indices, _DOUBLES).encode(columns).T
         return self.lattice.cells(rows, self.offsets)[0].T
 
     def decode(self, latents: GridCells) -> Floats:
@@ -282,6 +301,38 @@ class ShiftedLattice:
             found[row] = offset(state)
             state = hashed(state)
         return found
+
+
+@dataclass(frozen=True)
+class CompiledJets:
+    """Jets stored as pt, eta, phi and m, to cells and back in compiled passes: the same cells, columns and errors."""
+
+    jets: JetPass
+    storage: Storage
+
+    @classmethod
+    def of(
+        cls, lattice: GridCoder, storage: Storage, key: int, indices: Indices, columns: Sequence[Array] = ()
+    ) -> Self | None:
+        """The passes for jets with these indices in a chunk; None if a grid or columns like these need NumPy's."""
+        if not isinstance(lattice, Lattice) or storage.layout != _PLAIN or storage.roundings:
+            return None
+        if not can_pass(columns or [np.empty(0, dtype) for dtype in storage.dtypes], storage.dtypes):
+            return None
+        return cls(JetPass(lattice.compiled, key, indices, storage.dtypes, storage.scale), storage)
+
+    def encode_and_compare(self, bounds: Mapping[str, float], columns: Sequence[Array], drift: float) -> Encoded:
+        """What `encode_and_compare` finds."""
+        kept, restored = self.storage.kept(bounds, drift), RunningChecksum()
+        within = [kept[variable] for variable in _PLAIN.names]
+        cells, exact, largest, parts = self.jets.encode_and_compare(columns, within)
+        for block, back in parts:
+            restored.add(with_exact(back, [column[block] for column in columns], exact[block]))
+        return Encoded(cells.T, exact, dict(zip(_PLAIN.names, largest, strict=True)), restored.value)
+
+    def decode(self, cells: Cells) -> list[Array]:
+        """The columns of cells (4 x n)."""
+        return self.jets.decode(cells)
 
 
 def direction(x: Floats, y: Floats) -> Cells:

@@ -265,8 +265,8 @@ def as_rounded(collection: Collection, precision: Precision, columns: Sequence[A
     if storage.layout.names != storage.variables.names or precision.unbounded:
         return collection
     jets = storage.is_jet(columns)
-    stored = {v: column[jets] for v, column in zip(collection.variables, columns, strict=True)}
-    widths = storage.widths(list(stored.values()))
+    kept = columns if jets.all() else [column[jets] for column in columns]
+    stored, widths = dict(zip(collection.variables, kept, strict=True)), storage.widths(kept)
     found = find_roundings(stored, storage.scale, bounds, precision.full, widths) | (collection.roundings or {})
     found |= {v: _as_half(found.get(v)) for v in collection.halves}
     return replace(collection, roundings=found or None)

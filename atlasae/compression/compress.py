@@ -67,7 +67,7 @@ from atlasae.compression.verify import Differences, Output, compare_files, read_
 from atlasae.errors import UserError
 from atlasae.files.checksums import checksum
 from atlasae.files.damage import damage
-from atlasae.files.events import Events, numbers_in
+from atlasae.files.events import Events, numbers_in, one_after_another
 from atlasae.files.outputs import check_format, check_target, replacing, scratch
 from atlasae.files.remote import Location, Named, local, located, watching
 from atlasae.files.trees import Source, Tree, open_source
@@ -568,7 +568,7 @@ def _sample(
         first |= parts[0]
     if len(parts) == 1:
         return parts[0]
-    return {name: ak.concatenate([part.pop(name) for part in parts]) for name in names}
+    return {name: one_after_another([part.pop(name) for part in parts]) for name in names}
 
 
 def _write_chunks(

@@ -14,7 +14,7 @@ from atlasae.codecs.codec import Encoded, RowCoder, encode_and_compare
 from atlasae.codecs.columns import CodedColumn, ColumnsCodec, ListCodec, fit_cells, fit_columns
 from atlasae.codecs.dither import MASK
 from atlasae.codecs.entropy import Cells, Integers
-from atlasae.codecs.lattice import GridCells, Lattice, ListLattice, ShiftedLattice
+from atlasae.codecs.lattice import CompiledJets, GridCells, Lattice, ListLattice, ShiftedLattice
 from atlasae.codecs.packed import Columns, PackedCodec
 from atlasae.codecs.priors import Priors, default_priors, packaged_priors
 from atlasae.codecs.resolved import ResolvedLattice, ResolvedSteps, lattice_of
@@ -29,7 +29,7 @@ from atlasae.compression.collection import (
 from atlasae.compression.format import CompressedCollection, Run
 from atlasae.compression.plan import Options, Plan
 from atlasae.errors import DamagedFileError, UserError
-from atlasae.files.checksums import checksum_bytes
+from atlasae.files.checksums import buffer_of, checksum_bytes
 from atlasae.files.damage import FACTS, damage
 from atlasae.files.events import Array, Counts, counts_of, numbers_in, plain_lists, unflatten
 from atlasae.files.remote import local
@@ -142,7 +142,10 @@ def _compared(
     lattice: AnyLattice, storage: Storage, bounds: dict[str, float], columns: Sequence[Array], key: int
 ) -> Encoded:
     """The cells of the jets of a chunk, and how they decode."""
-    coder = coder_of(lattice, key, np.arange(len(columns[0])))
+    indices = np.arange(len(columns[0]))
+    if compiled := CompiledJets.of(lattice, storage, key, indices, columns):
+        return compiled.encode_and_compare(bounds, columns, steps_apart(storage))
+    coder = coder_of(lattice, key, indices)
     return encode_and_compare(coder, storage, bounds, columns, steps_apart(storage))
 
 
@@ -440,7 +443,7 @@ def packed_codec_of(config: Config, priors: Priors) -> PackedCodec:
 
 def chunk_key(columns: Sequence[Array]) -> int:
     """The key of the shifted cells of a chunk: any number that other chunks rarely have, here a checksum of pt."""
-    return checksum_bytes(np.ascontiguousarray(columns[0]).tobytes()) & MASK
+    return checksum_bytes(buffer_of(columns[0])) & MASK
 
 
 def coder_of(lattice: AnyLattice, key: int, indices: npt.NDArray[np.int64]) -> RowCoder:
@@ -474,9 +477,10 @@ def _packed(
     key: int,
 ) -> bytes:
     """The same from the cells of the jets that are not exact."""
-    there, counts = ~exact, counts_of(~exact, counts)
-    words = codec.encode(cells, counts, None if codes is None else codes[there])
-    return _head(codec.lattice, exact, columns, key) + words.astype(WORD).tobytes()
+    if exact.any():
+        counts, codes = counts_of(~exact, counts), None if codes is None else codes[~exact]
+    words = codec.encode(cells, counts, codes)
+    return b"".join([_head(codec.lattice, exact, columns, key), buffer_of(words.astype(WORD, copy=False))])
 
 
 def _head(lattice: AnyLattice, exact: Bools, columns: Sequence[Array], key: int) -> bytes:
@@ -515,6 +519,10 @@ def _fill(
     columns: Sequence[Array], lattice: AnyLattice, storage: Storage, cells: GridCells, jets: Integers, key: int
 ) -> None:
     """Decode the cells of these jets into the columns of all jets of a chunk."""
+    if compiled := CompiledJets.of(lattice, storage, key, jets):
+        for column, values in zip(columns, compiled.decode(cells), strict=True):
+            column[slice(None) if len(jets) == len(column) else jets] = values
+        return
     for block in blocks(cells.shape[1]):
         rows = jets[block]
         coder = coder_of(lattice, key, rows)
@@ -525,9 +533,10 @@ def _fill(
 
 def _kept_cells(cells: Columns, kept: Bools) -> Columns:
     """The cells of the jets that are kept, moved to the front of their rows: a copy would take as much memory."""
-    for row in cells:
-        row[: int(kept.sum())] = row[kept]
-    return cells[:, : int(kept.sum())]
+    n = int(kept.sum())
+    for row in cells if n < len(kept) else ():
+        row[:n] = row[kept]
+    return cells[:, :n]
 
 
 @dataclass(frozen=True)
@@ -551,8 +560,8 @@ class UnpackedChunk:
 def unpacked_chunk(codec: PackedCodec, storage: Storage, content: bytes, counts: Counts) -> UnpackedChunk:
     """What the bytes of a chunk tell; raises ValueError for invalid ones."""
     head = _headed(codec.lattice, storage, content, int(counts.sum()))
-    words = np.frombuffer(head.rest, WORD).astype(np.uint32)
-    cells, codes = codec.decode_padded(words, counts_of(~head.exact, counts))
+    words = np.frombuffer(head.rest, WORD).astype(np.uint32, copy=False)
+    cells, codes = codec.decode_padded(words, counts_of(~head.exact, counts) if head.originals[0].size else counts)
     return UnpackedChunk(cells, head, np.flatnonzero(~head.exact), codes)
 
 

@@ -18,6 +18,11 @@ def checksum_bytes(*parts: bytes | memoryview) -> int:
     return digest.intdigest()
 
 
+def buffer_of(array: Array) -> bytes | memoryview:
+    """The bytes of an array, without a copy if they lie one after the other."""
+    return np.ascontiguousarray(array).data.cast("B") if array.size and array.ndim else array.tobytes()
+
+
 class RunningChecksum:
     """The XXH3 hash (64 bits) of columns that come block by block; it depends on the blocks."""
 
@@ -27,7 +32,7 @@ class RunningChecksum:
     def add(self, columns: Iterable[Array]) -> None:
         """Add the values of the next block, column by column."""
         for column in columns:
-            self._digest.update(np.ascontiguousarray(column).data.cast("B") if len(column) else b"")
+            self._digest.update(buffer_of(column))
 
     @property
     def value(self) -> int:
@@ -52,7 +57,7 @@ def checksum(array: ak.Array) -> int:
     return checksum_bytes(*_parts(ak.without_parameters(array)))  # a string is a list of bytes
 
 
-def _parts(array: ak.Array) -> Iterator[bytes]:
+def _parts(array: ak.Array) -> Iterator[bytes | memoryview]:
     """The bytes of an array, level by level: which values are missing, the lengths of lists, the values."""
     layout = array.layout
     if layout.is_option:
@@ -63,9 +68,9 @@ def _parts(array: ak.Array) -> Iterator[bytes]:
         for name in layout.fields:
             yield from _parts(array[name])
     elif layout.is_list and not layout.is_regular:
-        yield ak.to_numpy(ak.num(array)).astype("<i8").tobytes()
+        yield buffer_of(ak.to_numpy(ak.num(array)).astype("<i8"))
         yield from _parts(ak.flatten(array))
     elif layout.is_regular and is_nested(array):
         yield from _parts(ak.flatten(array))
     else:
-        yield np.ascontiguousarray(ak.to_numpy(array)).tobytes()
+        yield buffer_of(ak.to_numpy(array))

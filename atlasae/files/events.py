@@ -328,10 +328,14 @@ def unflatten(values: Array, counts: Counts, jagged: bool) -> ak.Array:
         return ak.Array(values)
     offsets = np.zeros(len(counts) + 1, np.int64)
     np.cumsum(counts, out=offsets[1:])
-    if offsets[-1] != len(values) or (counts < 0).any():
-        raise ValueError(f"{len(values)} values are not those of {len(counts)} events")
-    lists = ak.contents.ListOffsetArray(ak.index.Index64(offsets), ak.contents.NumpyArray(values))
-    return ak.Array(lists)
+    return lists_of(values, offsets)
+
+
+def lists_of(values: Array, ends: Counts) -> ak.Array:
+    """Lists of values, with the ends of the lists behind a 0; raises ValueError for ends that are none."""
+    if ends[-1] != len(values) or (ends[1:] < ends[:-1]).any():
+        raise ValueError(f"{len(values)} values are not those of {len(ends) - 1} events")
+    return ak.Array(ak.contents.ListOffsetArray(ak.index.Index64(ends), ak.contents.NumpyArray(values)))
 
 
 def one_after_another(parts: Sequence[ak.Array]) -> ak.Array:

@@ -360,6 +360,14 @@ def is_of_numbers(branch: Any) -> bool:
     return isinstance(found.content if isinstance(found, AsLists) else found, uproot.AsDtype)
 
 
+def plain_numbers(interpretation: Any) -> tuple[Any, bool]:
+    """The `uproot.AsDtype` of plain numbers or of lists of them without headers, or None; and whether it is lists."""
+    listed = type(interpretation) is AsLists and not interpretation.header_bytes
+    found = interpretation.content if listed else interpretation
+    plain = type(found) is uproot.AsDtype and not found.inner_shape and found.from_dtype.kind in "biuf"
+    return found if plain else None, listed
+
+
 def _counts(branch: Any, start: int, stop: int) -> npt.NDArray[Any]:
     """The lengths of the lists in entries [start, stop) of a branch, from its counter."""
     counter = branch.count_branch

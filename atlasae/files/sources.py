@@ -20,6 +20,7 @@ from typing import Any, Self
 
 import cramjam
 import numpy as np
+import numpy.typing as npt
 import uproot
 
 from atlasae.errors import UnreachableError
@@ -90,6 +91,10 @@ class LocalSource(OwnSource):
         for chunk in chunks:
             notifications.put(chunk)
         return chunks
+
+    def read(self, start: int, size: int) -> bytes:
+        """So many bytes, or those that there are."""
+        return self._read(start, start + size)
 
     def _read(self, start: int, stop: int) -> bytes:
         """The bytes [start, stop), clipped to the size of the file."""
@@ -206,6 +211,77 @@ def unpack_blocks(data: bytes, size: int) -> bytes:
         raise ValueError(f"{len(data)} bytes of compressed blocks do not hold {size} bytes")
     chunk = uproot.source.chunk.Chunk.wrap(_NO_FILE, np.frombuffer(data, np.uint8))
     return bytes(_unpack_blocks(chunk, uproot.source.cursor.Cursor(0), {}, len(data), size).raw_data)
+
+
+_KEY = struct.Struct(">ihiIh")  # in front of a basket: bytes, version, bytes unpacked, date, bytes of the key
+_FACTS = struct.Struct(">iib")  # at the end of its key: entries, end of the data, a flag
+
+
+Baskets = dict[int, tuple[npt.NDArray[Any], npt.NDArray[np.int64]]]  # numbers and ends of entries, by position
+_MOST_KEPT = 100_000_000  # bytes of baskets
+_LARGE = 4  # a basket is kept where a range of entries is less than so many times as long
+_SPARE = 1.1  # room beside what a range is expected to need
+
+
+def read_numbers(
+    branch: Any, start: int, stop: int, content: Any, listed: bool, known: Baskets
+) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64]] | None:
+    """The numbers (`uproot.AsDtype`) of entries [start, stop) of a branch, and the ends of its lists behind a 0.
+
+    A tenth of the time of uproot's, which makes an object of every basket; unpacking is the rest. None for baskets that
+    are not in a local file of atlasae or not as most are: uproot reads them, or tells what is wrong with them. A basket
+    that reaches beyond the range and is large beside it is `known` the next time, and not unpacked again.
+    """
+    firsts, source = np.asarray(branch.entry_offsets), branch.file.source
+    places = range(int(np.searchsorted(firsts, start, "right")) - 1, int(np.searchsorted(firsts, stop, "left")))
+    if not isinstance(source, LocalSource) or not 0 <= start < stop <= firsts[-1] or (np.diff(firsts) < 1).any():
+        return None
+    if len(branch.embedded_baskets) or places.stop > len(branch.member("fBasketBytes")):
+        return None
+    room, ends = np.empty(0, content.to_dtype), np.zeros(stop - start + 1, np.int64)
+    for place in places:
+        first, begin = int(firsts[place]), int(branch.member("fBasketSeek")[place])
+        entries, size = int(firsts[place + 1]) - first, int(branch.member("fBasketBytes")[place])
+        record = b"" if begin in known else source.read(begin, size)
+        try:
+            found = known.pop(begin, None) or _basket(record, entries, content.from_dtype, listed)
+        except (ValueError, struct.error):
+            return None
+        values, inside = found
+        if not start <= first <= first + entries <= stop and entries > (stop - start) / _LARGE:
+            known[begin] = found
+        here, there = max(start - first, 0), min(stop - first, entries)
+        now, last = first + here - start, first + there - start
+        ends[now + 1 : last + 1] = inside[here + 1 : there + 1]
+        ends[now + 1 : last + 1] += ends[now] - inside[here]
+        if ends[last] > len(room):
+            more = int(_SPARE * len(values) * (places.stop - place))
+            room = np.concatenate([room[: ends[now]], np.empty(more, content.to_dtype)])
+        room[ends[now] : ends[last]] = values[inside[here] : inside[there]]
+    while sum(one.nbytes + two.nbytes for one, two in known.values()) > _MOST_KEPT:
+        del known[next(iter(known))]
+    return room[: ends[-1]], ends
+
+
+def _basket(
+    record: bytes, entries: int, dtype: np.dtype[Any], listed: bool
+) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64]]:
+    """The numbers in a basket of so many entries, where each entry begins, and the end; raises ValueError."""
+    size, _, unpacked, _, key = _KEY.unpack_from(record)
+    if size != len(record) or not _KEY.size + _FACTS.size <= key <= size:
+        raise ValueError(f"a basket of {len(record)} bytes, {size} and {key} by its key")
+    told, end, _ = _FACTS.unpack_from(record, key - _FACTS.size)
+    data, end = record[key:] if size - key == unpacked else unpack_blocks(record[key:], unpacked), end - key
+    if told != entries or not 0 <= end <= len(data) or end % dtype.itemsize:
+        raise ValueError(f"a basket of {told} entries, and {end} of {len(data)} bytes of data")
+    values = np.frombuffer(data, dtype, end // dtype.itemsize)
+    if not listed and len(values) == entries:
+        return values, np.arange(entries + 1)
+    starts = np.frombuffer(data, ">i4", entries, end + 4).astype(np.int64) - key  # ValueError for numbers without
+    ends = np.append(starts, end)
+    if starts[0] or (ends[1:] < ends[:-1]).any() or (ends % dtype.itemsize).any():
+        raise ValueError("lists that do not follow each other")
+    return values, ends // dtype.itemsize
 
 
 REQUESTS = 4  # parallel requests per remote file

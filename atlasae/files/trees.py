@@ -18,7 +18,7 @@ from atlasae.errors import DamagedFileError, UserError
 from atlasae.files.branches import Branch, Unwritable
 from atlasae.files.checksums import checksum_bytes
 from atlasae.files.damage import damage, has_traces, is_of_bytes, is_root
-from atlasae.files.events import one_after_another
+from atlasae.files.events import lists_of, one_after_another
 from atlasae.files.leaves import (
     Structure,
     Truncation,
@@ -27,6 +27,7 @@ from atlasae.files.leaves import (
     is_of_numbers,
     is_stored_narrower,
     mend_leaves,
+    plain_numbers,
     structure_of,
     truncation_of,
 )  # fmt: skip
@@ -42,6 +43,7 @@ from atlasae.files.rntuple import (
     tell_fields,
 )
 from atlasae.files.sources import (
+    Baskets,
     LocalSource,
     RemoteSource,
     functions_in,
@@ -49,6 +51,7 @@ from atlasae.files.sources import (
     kept_beside,
     lost_in,
     own_classes,
+    read_numbers,
 )
 from atlasae.files.writing import _DEFAULT_COMPRESSION, UNNAMED, Target, can_name, compression_of
 from atlasae.report import line_of, short
@@ -77,6 +80,7 @@ class Tree:
         self.whole = frozenset(whole)  # branches whose structures are not taken apart
         self._source = source
         self._unpacked: dict[str, _Unpacked] = {}
+        self._baskets: Baskets = {}
 
     def nesting(self, counted: bool = False) -> "Tree":
         """The same tree with `nested`, if it is an RNTuple."""
@@ -124,6 +128,8 @@ class Tree:
             here = known.array[start - known.start : min(stop, known.stop) - known.start]
             return here if stop <= known.stop else one_after_another([here, self._joined(name, known.stop, stop)])
         field, part = self._field(name), self._part(name)
+        if not part and (plain := self._plain(field, start, stop)) is not None:
+            return plain
         last = None if part else self._last_basket(field, start, stop)
         if last is None:
             return _read(field, part, start, stop)
@@ -132,6 +138,13 @@ class Tree:
         self._keep(name, _Unpacked(begin, end, whole))
         inside = whole[max(start, begin) - begin : stop - begin]
         return inside if begin <= start else one_after_another([self._joined(name, start, begin), inside])
+
+    def _plain(self, field: Any, start: int, stop: int) -> ak.Array | None:
+        """The entries [start, stop) of a branch of plain numbers or lists of them; None for others."""
+        content, listed = (None, False) if isinstance(field, Leaf) else plain_numbers(interpretation_of(field))
+        if content is None or (read := read_numbers(field, start, stop, content, listed, self._baskets)) is None:
+            return None
+        return lists_of(*read) if listed else ak.Array(read[0])
 
     def _last_basket(self, field: Any, start: int, stop: int) -> tuple[int, int] | None:
         """The entries of the basket or cluster that reaches beyond a range, if it is large beside the range."""

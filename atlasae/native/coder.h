@@ -13,6 +13,11 @@ typedef struct {
     int64_t contexts, bins, place_bits;
     int64_t settled;       /* whether counts are no longer the prior */
     const int64_t *edges;  /* bins + 1: first cells of the bins, and the end */
+    int64_t narrowest, widest;      /* cells of a bin */
+    const int32_t *firsts;          /* bins: edges in fewer bits */
+    const uint32_t *widths;         /* bins: cells, LARGEST_UNIFORM at most */
+    const uint32_t *each;           /* bins: the probability of one of these, but for the last of them */
+    const uint32_t *reciprocals;    /* bins: 2^32 / each */
     const int32_t *places; /* at every 2^place_bits-th cell: its bin, at which to begin a search */
     const int64_t *prior;  /* contexts x bins */
     int64_t *counts;       /* bins: scratch, for those of a context */
@@ -23,7 +28,7 @@ typedef struct {
     double *ratios;        /* bins: observed over expected cells */
     uint32_t *starts;      /* contexts x (bins + 1): sums of the probabilities before each bin */
     uint16_t *guesses;     /* contexts x GUESSES: the bin at which to begin a search */
-    uint8_t *known;        /* contexts: whether they were met, and starts and guesses are of today's counts */
+    uint8_t *known;        /* contexts: 0: not met; KNOWN: starts are of today's counts; GUESSED: guesses, too */
 } Table;
 
 /* A writer of steps, which `push_steps` makes words of, or a reader of words. */

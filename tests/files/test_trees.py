@@ -1,5 +1,6 @@
 import contextlib
 import re
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -26,7 +27,7 @@ from hypothesis import strategies as st
 from uproot.writing import _cascadentuple
 
 from atlasae.errors import AtlasaeError, DamagedFileError, MemoryShortError, UnreachableError, UserError
-from atlasae.files import trees
+from atlasae.files import sources, trees
 from atlasae.files.branches import Branch, Unwritable
 from atlasae.files.damage import FACTS, damage
 from atlasae.files.remote import Remote
@@ -751,27 +752,52 @@ def test_ranges_are_read_whatever_was_read_before(sizes, ranges, tmp_path):
 
 
 def test_a_large_basket_is_unpacked_once(tmp_path, monkeypatch):
-    lists, unpacked, read = write_baskets(tmp_path / "in.root", [400, 600]), list[tuple[int, int]](), trees._read
+    lists, unpacked, basket = write_baskets(tmp_path / "in.root", [400, 600]), list[int](), sources._basket
 
-    def reading(found: Any, part: Any, start: int, stop: int) -> ak.Array:
-        unpacked.append((start, stop))
-        return read(found, part, start, stop)
+    def unpacking(record: bytes, entries: int, *more: Any) -> Any:
+        unpacked.append(entries)
+        return basket(record, entries, *more)
 
-    monkeypatch.setattr(trees, "_read", reading)
+    monkeypatch.setattr(sources, "_basket", unpacking)
     with open_source(tmp_path / "in.root") as source:
         parts = [source.trees["t"].read(["x"], start, start + 70)["x"] for start in range(0, 980, 70)]
     assert ak.concatenate(parts).to_list() == lists[:980].to_list()
-    assert unpacked == [(0, 400), (400, 1000)]
+    assert unpacked == [400, 600]
 
 
 def test_unpacked_baskets_are_forgotten_where_they_take_too_much_memory(tmp_path, monkeypatch):
     lists = write_baskets(tmp_path / "in.root", [1000])
-    monkeypatch.setattr(trees, "_KEPT", 10)
+    monkeypatch.setattr(sources, "_MOST_KEPT", 10)
     with open_source(tmp_path / "in.root") as source:
         tree = source.trees["t"]
         for start in range(0, 900, 300):
             assert tree.read(["x", "n"], start, start + 300)["x"].to_list() == lists[start : start + 300].to_list()
-            assert len(tree._unpacked) == 1
+            assert not tree._baskets
+
+
+def test_plain_numbers_are_what_uproot_reads(tmp_path, monkeypatch):
+    lists = write_baskets(tmp_path / "in.root", [30, 1, 50])
+    with open_source(tmp_path / "in.root") as source:
+        found = source.trees["t"].read(["x", "n"], 7, 60)
+    monkeypatch.setattr(trees, "read_numbers", lambda *_: None)
+    with open_source(tmp_path / "in.root") as source:
+        expected = source.trees["t"].read(["x", "n"], 7, 60)
+    assert found["x"].to_list() == lists[7:60].to_list() == expected["x"].to_list()
+    assert [found[name].type for name in found] == [expected[name].type for name in expected]
+
+
+@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(place=st.integers(0, 400), value=st.integers(0, 255))
+def test_a_changed_basket_is_read_as_uproot_reads_it_or_refused(place, value, tmp_path):
+    write_baskets(tmp_path / "in.root", [50])
+    with uproot.open(tmp_path / "in.root") as file:
+        branch = file["t"]["x"]
+        begin, size = int(branch.member("fBasketSeek")[0]), int(branch.member("fBasketBytes")[0])
+    record = bytearray((tmp_path / "in.root").read_bytes()[begin : begin + size])
+    record[place % size] = value
+    with contextlib.suppress(ValueError, struct.error):
+        values, ends = sources._basket(bytes(record), 50, np.dtype(">f4"), listed=True)
+        assert len(ends) == 51 and ends[-1] == len(values) and (np.diff(ends) >= 0).all()
 
 
 def write_baskets(path: Path, sizes: list[int]) -> ak.Array:
