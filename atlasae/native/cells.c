@@ -34,8 +34,8 @@ typedef struct {
     uint8_t *exact;
 } Jets;
 
-/* The compiler makes the loops below for wider registers, too, where the linker can choose between them. */
-#if defined(__x86_64__) && defined(__GLIBC__) && defined(__GNUC__) && !defined(__clang__)
+/* The compiler makes the loops below for wider registers, too, where the linker can choose between them: GCC from 12. */
+#if defined(__x86_64__) && defined(__GLIBC__) && defined(__GNUC__) && !defined(__clang__) && __GNUC__ >= 12
 #define EACH_WIDTH __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
 #else
 #define EACH_WIDTH
