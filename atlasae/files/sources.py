@@ -163,8 +163,9 @@ guarded = _Guard()
 
 def _by_source(theirs: Any) -> Any:
     def decompress(chunk: Any, *arguments: Any, **more: Any) -> Any:
-        unpack = _unpack_blocks if isinstance(chunk.source, OwnSource) else theirs
-        return unpack(chunk, *arguments, **more)
+        if not isinstance(chunk.source, OwnSource):
+            return theirs(chunk, *arguments, **more)
+        return _unpack_old(chunk, *arguments) or _unpack_blocks(chunk, *arguments, **more)
 
     return update_wrapper(decompress, theirs)
 
@@ -196,6 +197,31 @@ def _with_bounds() -> Any:
 _unpack_blocks = _with_bounds()
 _BLOCK = 9  # bytes of the header of a compressed block
 _NO_FILE = SimpleNamespace(file_path="(bytes)")  # for uproot's messages
+_OLD = b"CS\x08"  # begins blocks of ROOT's first compression, deflate without zlib's header (settings 301 to 309)
+
+
+def _unpack_old(chunk: Any, cursor: Any, context: Any, compressed_bytes: int, uncompressed_bytes: int, *_: Any) -> Any:
+    """Blocks of ROOT's first compression, which uproot refuses, decompressed; None where the first is another."""
+    if compressed_bytes < _BLOCK or bytes(cursor.copy().bytes(chunk, len(_OLD), context)) != _OLD:
+        return None
+    data = bytes(cursor.bytes(chunk, compressed_bytes, context))
+    unpacked, filled, at = np.empty(uncompressed_bytes, np.uint8), 0, 0
+    while at < len(data):
+        end, told = _sizes(data, at)
+        if data[at : at + len(_OLD)] != _OLD or not told <= uncompressed_bytes - filled:
+            raise ValueError(f"a block of {told} bytes behind {filled} of {uncompressed_bytes}, or of another header")
+        found = _unpack(cramjam.deflate.decompress_into, data[at + _BLOCK : end], told)
+        unpacked[filled : filled + len(found)] = found
+        filled, at = filled + len(found), end
+    if filled != uncompressed_bytes:
+        raise ValueError(f"its blocks decompress to {filled} of {uncompressed_bytes} bytes")
+    return uproot.source.chunk.Chunk.wrap(chunk.source, unpacked)
+
+
+def _sizes(data: bytes, at: int) -> tuple[int, int]:
+    """Where the block that begins at a position of data ends, and how many bytes it holds."""
+    header = data[at : at + _BLOCK]
+    return at + _BLOCK + int.from_bytes(header[3:6], "little"), int.from_bytes(header[6:], "little")
 
 
 def unpack_blocks(data: bytes, size: int) -> bytes:
@@ -204,13 +230,14 @@ def unpack_blocks(data: bytes, size: int) -> bytes:
         return data
     told, at = 0, 0
     while at < len(data):
-        header = data[at : at + _BLOCK]
-        told += int.from_bytes(header[6:], "little")
-        at += _BLOCK + int.from_bytes(header[3:6], "little")
+        at, more = _sizes(data, at)
+        told += more
     if at != len(data) or told != size:
         raise ValueError(f"{len(data)} bytes of compressed blocks do not hold {size} bytes")
     chunk = uproot.source.chunk.Chunk.wrap(_NO_FILE, np.frombuffer(data, np.uint8))
-    return bytes(_unpack_blocks(chunk, uproot.source.cursor.Cursor(0), {}, len(data), size).raw_data)
+    cursor = uproot.source.cursor.Cursor(0)
+    unpacked = _unpack_old(chunk, cursor, {}, len(data), size) or _unpack_blocks(chunk, cursor, {}, len(data), size)
+    return bytes(unpacked.raw_data)
 
 
 _KEY = struct.Struct(">ihiIh")  # in front of a basket: bytes, version, bytes unpacked, date, bytes of the key

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import uproot
 
-from atlasae.errors import DamagedFileError, UserError
+from atlasae.errors import AtlasaeError, DamagedFileError, UserError
 from atlasae.files.branches import Branch, Unwritable
 from atlasae.files.checksums import checksum_bytes
 from atlasae.files.damage import damage, has_traces, is_of_bytes, is_root
@@ -58,6 +58,11 @@ from atlasae.report import line_of, short
 
 _KEPT = 100_000_000  # bytes of unpacked baskets that are kept in memory
 _LARGE = 4  # a basket is kept where a range of entries is less than so many times as long
+_CIRCULAR = 1 << 12  # TTree::kCircular: a tree of its last entries
+_REUSED = (
+    "tree '{name}' is circular (TTree::SetCircular), and baskets of entries that it dropped hide the others: write it "
+    "anew with ROOT, such as by RDataFrame::Snapshot or hadd -O"
+)
 _IN_MEMORY = ("@fUniqueID", "@fBits")  # members with the state of an object in memory
 
 
@@ -111,11 +116,31 @@ class Tree:
         events = {}
         for name in names:
             with damage(f"branch '{name}' of tree '{self.name}' in entries {start} to {stop}"):
-                array = self._joined(name, start, stop)
-                if len(array) != stop - start:
-                    raise ValueError(f"{len(array)} of {stop - start} entries")
-            events[name] = array
+                events[name] = self._whole(name, start, stop)
         return events
+
+    def _whole(self, name: str, start: int, stop: int) -> ak.Array:
+        """A branch for entries [start, stop); raises ValueError if some are missing, AtlasaeError in a circular tree.
+
+        `TTree::SetCircular` drops entries, but leaves in the list of baskets those that are in the file already. Then
+        many begin at the same entry, and ROOT itself reads entries of any of them.
+        """
+        try:
+            array = self._joined(name, start, stop)
+            if len(array) != stop - start:
+                raise ValueError(f"{len(array)} of {stop - start} entries")
+        except Exception as error:  # whatever uproot raises for baskets that do not follow each other
+            if is_of_bytes(error) and self._hides_entries(name):
+                raise AtlasaeError(_REUSED.format(name=self.name)) from error
+            raise
+        return array
+
+    def _hides_entries(self, name: str) -> bool:
+        """Whether several baskets of a branch of a circular tree begin at one entry."""
+        if self.is_rntuple or not (self._source.all_members.get("@fBits") or 0) & _CIRCULAR:
+            return False
+        *firsts, _ = self._field(name).entry_offsets
+        return len(set(firsts)) < len(firsts)
 
     def _joined(self, name: str, start: int, stop: int) -> ak.Array:
         """A branch for entries [start, stop), from a basket that was unpacked before as far as that reaches.

@@ -16,6 +16,8 @@ from atlasae.errors import AtlasaeError, UnreachableError
 from atlasae.files.sources import LocalSource, OwnSource, RemoteSource, guarded, own_classes
 from atlasae.files.trees import CopiedObject, open_source
 
+GOLDEN = Path(__file__).parents[1] / "golden"
+
 # --- what a file teaches uproot
 
 BRANCHES = {"x": ak.Array(np.arange(6, dtype=np.float32)), "v": ak.Array([[1, 2], [], [3], [], [4, 5, 6], [7]])}
@@ -92,6 +94,7 @@ def block(kind: bytes, content: bytes, says: int) -> bytes:
 
 
 BOMBS = {
+    "CS": lambda size: block(b"CS\x08", bytes(cramjam.deflate.compress(bytes(size))), 1000),
     "ZLIB": lambda size: block(b"ZL\x08", zlib.compress(bytes(size)), 1000),
     "LZMA": lambda size: block(b"XZ\x00", bytes(cramjam.xz.compress(bytes(size), preset=0)), 1000),
     "ZSTD": lambda size: block(b"ZS\x01", bytes(cramjam.zstd.compress(bytes(size))), 1000),
@@ -118,7 +121,23 @@ def test_all_that_we_read_is_guarded():
     assert issubclass(LocalSource, OwnSource) and issubclass(RemoteSource, OwnSource)
 
 
-@pytest.mark.parametrize("kind", BOMBS)
+def test_blocks_of_the_first_compression_are_joined_and_checked():
+    old = block(b"CS\x08", bytes(cramjam.deflate.compress(bytes(500))), 500)
+    with guarded:
+        assert unpacked(OwnSource(), old * 2).tobytes() == bytes(1000)
+        for wrong in (old, old * 3, old + b"ZL" + old[2:], old[:-1] + b"\0", old * 2 + b"C"):
+            with pytest.raises(ValueError, match="block|buffer"):
+                unpacked(OwnSource(), wrong)
+
+
+def test_a_file_of_the_first_compression_is_read():
+    with open_source(GOLDEN / "old.root") as source:
+        tree = source.trees["events"]
+        jets = tree.read(["nJet", "Jet_pt"], 0, tree.entries)
+    assert jets["nJet"].tolist() == [1, 2, 3, 4] * 15 and ak.min(jets["Jet_pt"]) > 20
+
+
+@pytest.mark.parametrize("kind", [kind for kind in BOMBS if kind != "CS"])
 def test_blocks_of_other_files_are_unpacked_by_uproot(kind):
     with guarded, pytest.raises(ValueError, match="decompressed to 2000 bytes, but the block header expects 1000"):
         unpacked(uproot.source.chunk.Source(), BOMBS[kind](2000))

@@ -811,3 +811,12 @@ def write_baskets(path: Path, sizes: list[int]) -> ak.Array:
         for start, stop in zip(ends, ends[1:], strict=False):
             tree.extend({"x": lists[start:stop]})
     return lists
+
+
+def test_a_circular_tree_that_hides_entries_is_not_called_damaged():
+    with open_source(GOLDEN.parent / "circular.root") as source:
+        tree = source.trees["events"]
+        assert tree.read(["Jet_pt"], 0, 6)["Jet_pt"].layout.length == 6
+        with pytest.raises(AtlasaeError, match=r"'events' is circular .*: write it anew with ROOT") as error:
+            tree.read(["Jet_pt"], 0, tree.entries)
+    assert not isinstance(error.value, DamagedFileError)
