@@ -76,9 +76,9 @@ class TableFacts(TypedDict, total=False):
     """What of a table is neither its columns nor the labels of its rows, which are in the column `index`, if any.
 
     `swapped` names the columns of the other byte order, `halves` those of float16, which are float32 here; `objects`
-    are columns of Python's objects: numbers, or a list or an array a row; `places` are the paths of members of records.
-    `schema` is Arrow's, for a parquet file that pandas did not make, packed, and `codec` what its pages are compressed
-    with. The rest is as `Table` has it.
+    are columns of Python's objects: numbers, texts, or a list or an array a row, and of pandas' own texts; `places` are
+    the paths of members of records. `schema` is Arrow's, for a parquet file that pandas did not make, packed, and
+    `codec` what its pages are compressed with. The rest is as `Table` has it.
     """
 
     index: str | None

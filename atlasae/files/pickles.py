@@ -2,7 +2,8 @@
 
 A pickle is a program. Here it may only build stand-ins that record which class was named, with which arguments and
 which state; a table is then made from those records with numpy. The size of the pickle is a bound on what it
-makes: no more rows than it has bytes, and no more than four times as many bytes of numbers.
+makes: no more rows than it has bytes, and no more than four times as many bytes of numbers; texts that it repeats
+may take a hundred times its bytes (and 64 MB).
 
 Before anything is built, the opcodes are walked through: declared sizes must fit the file. The records then take about
 as much memory as the file. Keys of dictionaries may not be nested: hashing tuples inside tuples can take for ever.
@@ -321,8 +322,7 @@ def _table(frame: Recorded, size: int, file: str) -> Table:
         for position, (column, kind) in _columns(values, positions, len(row_labels), size).items():
             stored[position] = column
             objects |= {names[position]: kind} if kind else {}
-        if sum(column.nbytes for column in stored.values()) > _MOST_GROWTH * size:  # numbers used for two columns
-            raise ValueError("its columns share their numbers")
+        _refuse_shared(stored.values(), size)
     return Table(
         columns={name: stored[position] for position, name in enumerate(names) if position in stored},
         index=stored_index(row_labels),
@@ -331,10 +331,19 @@ def _table(frame: Recorded, size: int, file: str) -> Table:
         ranged=isinstance(row_labels, range),
         names=_other_names(names, labels),
         heading=_axis_name(axes[0]),
-        texts=_texts(axes[0]),
+        texts=_text_type(axes[0].args[1].get("data")),
         objects=objects,
         notes=left_out_attributes(state.get("attrs")),
     )
+
+
+def _refuse_shared(columns: Iterable[TableColumn], size: int) -> None:
+    """Raise ValueError for columns that use the same numbers twice, or the same texts very often."""
+    numbers = sum(column.nbytes for column in columns if not _is_text(column))
+    if numbers > _MOST_GROWTH * size:
+        raise ValueError("its columns share their numbers")
+    if sum(column.nbytes for column in columns) - numbers > _most_unpacked(size):
+        raise ValueError("its columns share their texts")
 
 
 def _other_names(names: Sequence[str], labels: Sequence[Name]) -> dict[str, Name]:
@@ -384,6 +393,9 @@ def _positions(placement: Any, n_columns: int) -> Sequence[int]:
 def _columns(values: Any, positions: Sequence[int], rows: int, size: int) -> dict[int, tuple[TableColumn, str]]:
     """The columns of a block, each with the kind of its objects, which is empty for plain numbers."""
     array = _array(values)
+    if _text_type(values):
+        column = _text_column(values, rows, size)
+        return {} if column is None else {positions[0]: column}
     if array is None:
         return _object_columns(values, positions, rows, size)
     if array.shape != (len(positions), rows):
@@ -399,14 +411,47 @@ def _object_columns(values: Any, positions: Sequence[int], rows: int, size: int)
     _, shape, _, fortran, objects = values.state
     if tuple(shape) != (len(positions), rows) or len(objects) != len(positions) * rows:
         raise ValueError(f"{len(objects)} objects for {len(positions)} columns of {rows} rows")
+    _refuse_repeated(objects, size)
     every = range(len(positions))
     cuts = [objects[i :: len(positions)] if fortran else objects[i * rows : (i + 1) * rows] for i in every]
     found = {position: _of_objects(cut, size) for position, cut in zip(positions, cuts, strict=True)}
     return {position: one for position, one in found.items() if one is not None}
 
 
+def _text_column(values: Recorded, rows: int, size: int) -> tuple[TableColumn, str] | None:
+    """The column of an array of pandas' own texts, and its type, as in `str[pyarrow]`; None if texts are missing."""
+    texts = _pandas_texts(values)
+    if texts is None:
+        return None
+    if len(texts) != rows:
+        raise ValueError(f"{len(texts)} texts for {rows} rows")
+    _refuse_repeated(texts, size)
+    column = _of_texts(texts)
+    storage = "pyarrow" if _kind(values).startswith("Arrow") else "python"
+    return None if column is None else (column, f"{_text_type(values)}[{storage}]")
+
+
+def _refuse_repeated(objects: Iterable[Any], size: int) -> None:
+    """Raise ValueError for a text that is used so often that it would fill the memory."""
+    if sum(len(one) for one in objects if type(one) is str) > _most_unpacked(size):
+        raise ValueError("its rows share their texts")
+
+
+def _of_texts(texts: Sequence[Any]) -> ak.Array | None:
+    """The column of texts; None where some are none, or can't be written as UTF-8."""
+    if not all(type(text) is str for text in texts):
+        return None
+    try:
+        "".join(texts).encode()
+    except UnicodeEncodeError:  # half of a surrogate pair
+        return None
+    return ak.Array(texts) if texts else ak.Array([""])[:0]
+
+
 def _of_objects(objects: list[Any], size: int) -> tuple[TableColumn, str] | None:
-    """The column of Python's objects and their kind: `number`, `list` or `array`; None if they are anything else."""
+    """The column of Python's objects and their kind: `number`, `text`, `list` or `array`; None for anything else."""
+    if objects and (texts := _of_texts(objects)) is not None:
+        return texts, "text"
     for kind in (int, float):
         if objects and all(type(one) is kind for one in objects):
             numbers = np.array(objects)
@@ -471,9 +516,8 @@ def _axis_name(axis: Recorded) -> Name | None:
     return _index_name(axis.args[1].get("name"))
 
 
-def _texts(axis: Recorded) -> str | None:
-    """The pandas type of labels other than object: `str`, or `string`, whose missing value is NA."""
-    data = axis.args[1].get("data")
+def _text_type(data: Any) -> str | None:
+    """The pandas type of texts other than object: `str`, or `string`, whose missing value is NA."""
     kind = _kind(data)
     if kind.removesuffix("NumpySemantics") not in _TEXT_ARRAYS:
         return None
@@ -495,17 +539,26 @@ def _labels(axis: Recorded) -> Labels | None:
         return range(details["start"], details["stop"], details["step"])
     if index_class.__name__ not in _PLAIN_INDEXES:
         return None
-    data, kind = details["data"], _kind(details["data"])
-    if kind in ("ArrowStringArray", "ArrowStringArrayNumpySemantics"):
-        return _arrow_strings(data.state["_pa_array"])
-    if kind in ("StringArray", "StringArrayNumpySemantics"):
-        data = data.state[1]
+    data = details["data"]
+    if _text_type(data):
+        texts = _pandas_texts(data)
+        return [None] if texts is None else texts  # no names: refused later
     array = _array(data)
-    if array is not None:
-        return array.copy()
+    return _objects(data) if array is None else array.copy()
+
+
+def _objects(data: Any) -> list[Any] | None:
+    """The objects of a recorded array of numpy; None for other arrays."""
     if _kind(data) == "_reconstruct" and data.state[2].args[0] in _OBJECTS:
         return list(data.state[4])
     return None
+
+
+def _pandas_texts(data: Recorded) -> list[Any] | None:
+    """The texts of an array of pandas' own texts; None for an unknown one."""
+    if _kind(data).startswith("StringArray"):
+        return _objects(data.state[1])
+    return _arrow_strings(data.state["_pa_array"])
 
 
 def _array(values: Any) -> _Array | None:
@@ -537,12 +590,19 @@ def _bytes(value: Any) -> bytes | bytearray:
     return value
 
 
-def _arrow_strings(array: Recorded) -> list[Any]:
-    """The strings of a recorded pyarrow array: one buffer of UTF-8, and one of offsets at which strings end."""
+def _arrow_strings(array: Recorded) -> list[str] | None:
+    """The strings of a recorded pyarrow array: one buffer of UTF-8, and one of offsets at which strings end.
+
+    None where some are missing, or for an array of another layout.
+    """
+    if _kind(array) != "_restore_array":
+        return None
     arrow_type, length, nulls, offset, buffers = array.args[0][:5]
-    if nulls or not length:
-        return [None] * min(length, 1)  # no names: refused later
-    width = {"string": "<i4", "large_string": "<i8"}[arrow_type.args[0]]
+    width = {"string": "<i4", "large_string": "<i8"}.get(arrow_type.args[0])
+    if nulls or not width:
+        return None
+    if not length:
+        return []
     bounds = np.frombuffer(_bytes(buffers[1]), width)[offset : offset + length + 1]
     text = _bytes(buffers[2])
     if np.any(np.diff(bounds) < 0):
@@ -560,21 +620,33 @@ def frame_of(table: Table) -> Any:
         index = pandas.RangeIndex(steps, name=table.index_name)
     else:
         index = pandas.Index(table.index, name=table.index_name)
-    columns = {name: _for_frame(values, table.objects.get(name)) for name, values in table.columns.items()}
+    columns = {
+        name: _for_frame(values, table.objects.get(name), index, pandas) for name, values in table.columns.items()
+    }
     frame = pandas.DataFrame(columns, index=index)
     labels = [table.names.get(name, name) for name in table.columns]
     frame.columns = pandas.Index(labels, dtype=_label_type(table, labels), name=table.heading)
     return frame
 
 
-def _for_frame(values: TableColumn, kind: str | None) -> Any:
+def _for_frame(values: TableColumn, kind: str | None, index: Any, pandas: Any) -> Any:
     """A column for pandas, with Python's objects where it had them; a list is an array, unless it was a list."""
     if isinstance(values, np.ndarray) and values.ndim == 1 and kind is None:
         return values
     rows = values.tolist() if kind in ("number", "list") or _is_text(values) else list(map(np.asarray, values))
     objects = np.empty(len(rows), object)
     objects[:] = rows
+    if _is_text(values):
+        return pandas.Series(objects, index, dtype=_pandas_type(kind, pandas))
     return objects
+
+
+def _pandas_type(kind: str | None, pandas: Any) -> Any:
+    """The dtype of a column of texts, by the name that `_text_column` has for it; None for pandas' own choice."""
+    texts, _, storage = (kind or "").removesuffix("]").partition("[")
+    if texts == "string":
+        return pandas.StringDtype(storage)
+    return pandas.StringDtype(storage, np.nan) if texts == "str" else object if texts == "text" else None
 
 
 def _is_text(values: TableColumn) -> bool:
@@ -602,8 +674,13 @@ def steps_of(table: Table) -> range | None:
 # Packed files
 
 PACKINGS: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".xz": lzma.open, ".bz2": bz2.open}
-_MOST_UNPACKED = 100  # times the size of a packed file, beyond which it is refused
+_MOST_UNPACKED = 100  # times the size of a packed file, or of texts that it repeats, beyond which it is refused
 _ALWAYS = 1 << 26  # bytes that a packed file may have in any case
+
+
+def _most_unpacked(size: int) -> int:
+    """The bytes that may come of a file of this size."""
+    return _ALWAYS + _MOST_UNPACKED * size
 
 
 @contextmanager
@@ -615,7 +692,7 @@ def unpacked(stream: BinaryIO, suffix: str, file: str) -> Iterator[BinaryIO]:
     if suffix not in PACKINGS:
         yield stream
         return
-    most = _ALWAYS + _MOST_UNPACKED * stream.seek(0, 2)
+    most = _most_unpacked(stream.seek(0, 2))
     stream.seek(0)
     with tempfile.TemporaryFile() as plain:
         try:

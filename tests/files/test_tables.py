@@ -153,8 +153,9 @@ def test_reads_names_that_are_part_of_an_arrow_array(
 @pytest.mark.parametrize(
     "column",
     [
-        ["a", "b"],
         pd.Series(["a", 1], dtype=object),
+        pd.Series(["a", None], dtype=object),
+        pd.Series(["a", None]),
         pd.Categorical(["a", "b"]),
         pd.to_datetime(["2020-01-01"] * 2),
         pd.to_datetime(["2020-01-01"] * 2, utc=True),
@@ -162,7 +163,17 @@ def test_reads_names_that_are_part_of_an_arrow_array(
         pd.array(["a", None], dtype="string[python]"),
         pd.array(["a", None], dtype="string[pyarrow]"),
     ],
-    ids=["str", "object", "category", "datetime", "datetime with zone", "timedelta", "string", "arrow string"],
+    ids=[
+        "object",
+        "missing object",
+        "missing str",
+        "category",
+        "datetime",
+        "datetime with zone",
+        "timedelta",
+        "string",
+        "arrow string",
+    ],
 )
 def test_skips_and_names_columns_without_numbers(tmp_path: Path, column: Any) -> None:
     frame = pd.DataFrame({"pt": [1.0, 2.0], "what": column, "n": [1, 2]})
@@ -171,13 +182,11 @@ def test_skips_and_names_columns_without_numbers(tmp_path: Path, column: Any) ->
     if frame["what"].dtype == object:  # parquet has no column of both strings and numbers
         return
     frame.to_parquet(tmp_path / "t.parquet")
-    if not isinstance(frame["what"].dtype, pd.StringDtype):
-        assert_same_table(read_table(tmp_path / "t.parquet"), expected)
-    elif frame["what"].isna().any():
+    if isinstance(frame["what"].dtype, pd.StringDtype):
         with pytest.raises(UserError, match="column 'what' has missing values, .* with --drop"):
             read_table(tmp_path / "t.parquet")
     else:
-        assert read_table(tmp_path / "t.parquet").columns["what"].tolist() == frame["what"].tolist()
+        assert_same_table(read_table(tmp_path / "t.parquet"), expected)
 
 
 @pytest.mark.parametrize("frame", ["mixed", "strided", "fortran"])
@@ -602,11 +611,13 @@ def test_columns_of_objects_come_back_as_objects(tmp_path: Path, name: str, prot
         [[1, "a"], [2]],
         [[[1.0]], [[2.0]]],
         [1 << 70, 1],
-        ["a", "b"],
+        ["a", None],
+        ["a", np.nan],
+        ["a", "\ud800"],
     ],
-    ids=str,
+    ids=ascii,
 )
-def test_objects_that_are_no_numbers_are_skipped(tmp_path: Path, values: list[Any]) -> None:
+def test_objects_that_are_no_numbers_nor_texts_are_skipped(tmp_path: Path, values: list[Any]) -> None:
     made = pd.DataFrame({"pt": [1.0, 2.0], "what": pd.Series(values, dtype=object)})
     assert_same_table(
         read_table(pickled(tmp_path / "t.pkl", made)), Table({"pt": np.array([1.0, 2.0])}, skipped=("what",))
@@ -617,6 +628,42 @@ def test_one_list_is_not_many_rows(tmp_path: Path) -> None:
     one = list(map(float, range(100)))
     with pytest.raises(DamagedFileError, match="its rows share their numbers"):
         read_table(pickled(tmp_path / "t.pkl", pd.DataFrame({"what": pd.Series([one] * 1000, dtype=object)})))
+
+
+TEXTS = {
+    "object": (object, "text"),
+    "str": (pd.StringDtype("pyarrow", np.nan), "str[pyarrow]"),
+    "str of python": (pd.StringDtype("python", np.nan), "str[python]"),
+    "string": (pd.StringDtype("pyarrow"), "string[pyarrow]"),
+    "string of python": (pd.StringDtype("python"), "string[python]"),
+}
+
+
+@pytest.mark.parametrize("protocol", [2, 5])
+@pytest.mark.parametrize("name", TEXTS)
+def test_texts_come_back_in_the_type_that_they_had(tmp_path: Path, name: str, protocol: int) -> None:
+    dtype, kind = TEXTS[name]
+    made = mixed_frame()
+    made["what"] = pd.Series(["a", "", "b-jet é\n", "a"], index=made.index, dtype=dtype)
+    made["more"] = pd.Series(["x"] * 4, index=made.index, dtype=dtype)
+    made = made.iloc[::-1].iloc[:3]  # views of arrays that are longer
+    table = read_table(pickled(tmp_path / "t.pkl", made, protocol))
+    assert (table.objects, table.skipped) == ({"what": kind, "more": kind}, ())
+    write_table(tmp_path / "b.pkl", table)
+    back = pd.read_pickle(tmp_path / "b.pkl")
+    pd.testing.assert_frame_equal(back, made, check_column_type=False)
+    assert back.dtypes.tolist() == made.dtypes.tolist()
+
+
+def test_one_text_is_not_very_many_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reader, "_ALWAYS", 1000)
+    text = "x" * 10_000
+    for dtype in (object, "string[python]"):
+        made = pd.DataFrame({i: pd.Series([text] * 60, dtype=dtype) for i in range(60)})
+        with pytest.raises(DamagedFileError, match="share their texts"):
+            read_table(pickled(tmp_path / "t.pkl", made))
+    made = pd.DataFrame({"a": pd.Series(["light"] * 1000, dtype=object)})
+    assert read_table(pickled(tmp_path / "t.pkl", made)).objects == {"a": "text"}
 
 
 # CSV
@@ -1038,7 +1085,7 @@ def test_strings_of_a_buffer_share_nothing_of_it() -> None:
     kind = recorded("pyarrow.type_for_alias", "string")
     with pytest.raises(ValueError, match="strings that end before they begin"):
         reader._arrow_strings(recorded("pyarrow._restore_array", (kind, 3, 0, 0, buffers)))
-    assert reader._arrow_strings(recorded("pyarrow._restore_array", (kind, 10**9, 1, 0, buffers))) == [None]
+    assert reader._arrow_strings(recorded("pyarrow._restore_array", (kind, 10**9, 1, 0, buffers))) is None
 
 
 def test_keys_made_of_keys_are_refused(tmp_path: Path) -> None:
