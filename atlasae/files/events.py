@@ -56,11 +56,15 @@ class Events(Protocol):
 
 
 class CsvFacts(TypedDict, total=False):
-    """How a CSV file is written: what separates its columns, what ends its lines, and how numbers are, by column."""
+    """How a CSV file is written: what separates its columns, what ends its lines, and how numbers are, by column.
+
+    `missing` has the words for missing numbers, by column, where cells are not empty.
+    """
 
     separator: str
     ending: str
     numbers: dict[str, str]
+    missing: dict[str, str]
 
 
 class DatasetFacts(TypedDict, total=False):

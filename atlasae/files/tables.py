@@ -39,6 +39,11 @@ _MOST_ROW = 1 << 26  # bytes of one row
 _SEPARATORS = ",;\t| "
 _MOST_FORMS = 3  # that numbers of a column may have
 _MOST_DIGITS = 18  # of a whole number; longer ones are texts
+_MOST_WHOLE = 1 << 53  # up to which a float64 holds every whole number
+_NAN = ("", "nan")  # how pandas and numpy write a missing number
+_MISSING = frozenset(
+    {*_NAN, "NaN", "NAN", "NA", "<NA>", "N/A", "n/a", "NULL", "null", "None"}
+)  # what pandas takes for one
 
 
 class TableFormat(Protocol):
@@ -159,8 +164,11 @@ class CsvEvents:
         numbers = {name: form.kept for name, form in self._by_name.items() if form.kept not in plain}
         how = CsvFacts(separator=self.separator, ending=self.ending, numbers=numbers)
         facts = TableFacts(index=INDEX if "" in self.titles else None, csv=how)
-        if nulls := [name for name, form in self._by_name.items() if form.empty and form.dtype != "string"]:
-            facts["nulls"] = nulls
+        missing = {name: form.missing for name, form in self._by_name.items() if form.missing is not None}
+        if missing:
+            facts["nulls"] = list(missing)
+        if words := {name: word for name, word in missing.items() if word}:
+            how["missing"] = words
         return facts
 
     @property
@@ -169,7 +177,7 @@ class CsvEvents:
         return tuple(
             f"column {name!r} comes back as the same numbers, written in another form"
             for name, form in self._by_name.items()
-            if form.kept == "number"
+            if form.kept == "number" or (form.missing is not None and len(form.words) > 1)
         )
 
     def _survey(self) -> Iterator[_Block]:
@@ -288,22 +296,24 @@ class _Forms:
     """How the numbers of a column are written: the forms that all texts so far have."""
 
     def __init__(self) -> None:
-        self.empty = False
+        self.words = set[str]()  # that stand for missing numbers
         self._left: list[str] | None = None
-        self._numbers, self._whole = True, True
+        self._numbers, self._whole, self._long = True, True, False
 
     def see(self, texts: Sequence[str]) -> None:
         """Take more texts into account."""
-        given = [text for text in texts if text] if "" in texts else texts
-        self.empty |= len(given) < len(texts)
+        words = _MISSING.intersection(texts)
+        given = [text for text in texts if text not in words] if words else texts
+        self.words |= words
         self._numbers = self._numbers and all(map(_is_number, given))
         if not self._numbers or not given:
             return
-        whole = [text for text in given if text.lstrip("-").isdigit()]
+        whole = [text for text in given if text.lstrip("-").isdigit() and text != "-0"]
         if any(len(text) > _MOST_DIGITS or str(int(text)) != text for text in whole):
             self._numbers = False  # a float would cut them, or they are names such as 007
             return
         self._whole = self._whole and len(whole) == len(given)
+        self._long = self._long or any(abs(int(text)) > _MOST_WHOLE for text in whole)
         values = np.array(list(map(float, given)))
         if self._left is None:
             self._left = [
@@ -318,13 +328,20 @@ class _Forms:
     @property
     def kept(self) -> str:
         """The form: `int`, `repr`, `single`, a format of C, `number` for none of these, `text` where some are none."""
-        if not self._numbers:
-            return "text"
-        if self._left is None:
+        if self._numbers and self._left is None and self.words <= set(_NAN):
             return "repr"
-        if self._whole and not self.empty:
+        if not self._numbers or self._left is None:
+            return "text"
+        if self._whole and not self.words:
             return "int"
+        if self._long:  # a float would change it
+            return "text"
         return self._left[0] if self._left else "number"
+
+    @property
+    def missing(self) -> str | None:
+        """The word that is written for a missing number; None in a column of texts, or where NaN is written `nan`."""
+        return min(self.words) if self.words - {"nan"} and self.kept != "text" else None
 
     @property
     def dtype(self) -> str:
@@ -337,7 +354,7 @@ class _Forms:
             return ak.Array(texts) if texts else ak.Array([""])[:0]
         if self.dtype == "<i8":
             return ak.Array(np.array(list(map(int, texts)), np.int64))
-        return ak.Array(np.array([float(text) if text else np.nan for text in texts]).astype(self.dtype))
+        return ak.Array(np.array([np.nan if text in self.words else float(text) for text in texts]).astype(self.dtype))
 
 
 class _CsvWriter:
@@ -371,7 +388,8 @@ class _CsvWriter:
         form = self._numbers.get(name, "single" if values.dtype.itemsize < 8 else "repr")
         texts = _form(form if _is_format(form) or form == "single" else "repr")(values)
         if name in self._facts.get("nulls", ()):
-            return ["" if missing else text for text, missing in zip(texts, np.isnan(values).tolist(), strict=True)]
+            word = self._facts.get("csv", CsvFacts()).get("missing", {}).get(name, "")
+            return [word if missing else text for text, missing in zip(texts, np.isnan(values).tolist(), strict=True)]
         return texts
 
 

@@ -683,6 +683,13 @@ CSVS = {
     "dos": "pt;who;m\r\n1.0;a;2.0\r\n",
     "quoted": 'pt,who\n1.0,"a, ""b""\nc"\n2.0,\n',
     "missing": "pt,m\n1.5,\n,2.5\n",
+    "missing of whole numbers": "pt,m\n1,\n,-2\n",
+    "missing by words": "pt,m,x\n1.5,NA,0.5\nNULL,2,NaN\n",
+    "all missing": "pt,m,x\n1.5,,nan\n2.5,,nan\n",
+    "words": "pt,who\n1.5,NA\n2.5,None\n",
+    "minus zero": "pt,m\n1,-0\n2,1\n",
+    "missing of long numbers": "pt,event\n1.5,\n2.5,9007199254740993\n",
+    "long numbers among others": "pt,x\n1.5,0.5\n2.5,9007199254740993\n",
     "mixed": "pt,m\n1.5,x\n2.5,2\n",
     "long": "event,pt\n1234567890123456789012,1.5\n",
     "zeros": "run,pt\n007,1.5\n",
@@ -712,6 +719,21 @@ def test_numbers_of_csv_come_back_as_they_were(tmp_path: Path, values: list[floa
     with open_table(path) as opened, create_table(tmp_path / "b.csv", opened.facts) as writer:
         writer.extend(opened.events.read(["x", "y"], 0, len(values)))
     assert (tmp_path / "b.csv").read_text() == path.read_text()
+
+
+@pytest.mark.parametrize(("cells", "dtype"), [("1.5 2.5", "<f4"), ("1 2", "<f8"), ("1e-9 0.25000000001", "<f8")])
+@pytest.mark.parametrize("word", ["", "NA", "nan", "NaN", "<NA>"])
+def test_numbers_may_be_missing_in_csv(tmp_path: Path, cells: str, dtype: str, word: str) -> None:
+    first, second = cells.split()
+    with open_table(csv_of(tmp_path / "t.csv", f"n,x\n1,{first}\n2,{word}\n3,{second}\n")) as opened:
+        read = opened.events.read(["x"], 0, 3)["x"].to_numpy()
+    assert np.array_equal(read, [float(first), np.nan, float(second)], equal_nan=True)
+    assert opened.events.branches[1].dtype == dtype
+
+
+def test_two_words_for_missing_numbers_become_one(tmp_path: Path) -> None:
+    with open_table(csv_of(tmp_path / "t.csv", "n,x\n1,1.5\n2,\n3,nan\n")) as opened:
+        assert opened.notes == ("column 'x' comes back as the same numbers, written in another form",)
 
 
 def test_numbers_in_no_form_come_back_as_numbers(tmp_path: Path) -> None:
