@@ -534,7 +534,7 @@ def _instead_of(path: str) -> str:
 def open_source(path: Location) -> Iterator[Source]:
     """Open a ROOT file for reading; raises UserError for other files, DamagedFileError for a truncated file."""
     if isinstance(path, Path) and not path.is_file():
-        raise UserError(f"'{path}' is a folder: name a file in it" if path.is_dir() else f"no such file: '{path}'")
+        raise UserError(_no_file(path))
     if not is_root(path):
         if has_traces(path):
             raise DamagedFileError(f"'{path}' is damaged: it has lost the header of a ROOT file; get it again")
@@ -548,6 +548,14 @@ def open_source(path: Location) -> Iterator[Source]:
                 _check_size(source)
                 _fill(source)
             yield source
+
+
+def _no_file(path: Path) -> str:
+    if path.is_dir():
+        return f"'{path}' is a folder: name a file in it"
+    if path.exists():
+        return f"'{path}' is a pipe or a device, of which only the next bytes can be read: write it to a file first"
+    return f"no such file: '{path}'"
 
 
 def _opened(path: Location) -> Any:

@@ -17,6 +17,7 @@ from atlasae.jets.collections import Collection
 from atlasae.jets.columns import to_columns
 from atlasae.jets.coordinates import energy
 from atlasae.jets.layouts import Layout
+from atlasae.jets.names import names_jets
 from atlasae.jets.recognition import (
     BOTH,
     find_collections,
@@ -138,12 +139,23 @@ def _nearest_in(trees: Iterable[Tree]) -> str:
         return ""
     largest = known[-1]
     near = nearest_candidates([*largest.branches, *largest.members], largest.full_names)
-    return f"; {near}{_unread_variables(u for tree in known for u in tree.unwritable)}"
+    return f"; {near}{_unread_jets(u for tree in known for u in tree.unwritable)}"
 
 
 def _unread_variables(unwritable: Iterable[Unwritable]) -> str:
     """The end of a message: branches named like variables of jets that can't be read, with reasons; may be empty."""
-    unread = [u for u in unwritable if spells_jets(u.name)]
+    return _unread([u for u in unwritable if spells_jets(u.name)])
+
+
+def _unread_jets(unwritable: Iterable[Unwritable]) -> str:
+    """The same where there are no jets, which may be whole in branches that can't be read."""
+    known = list(unwritable)
+    whole = [u for u in known if names_jets(u.name) and not spells_jets(u.name)]
+    hint = ": jets need a branch for each variable, such as by RDataFrame's Define" if whole else ""
+    return _unread([*(u for u in known if spells_jets(u.name)), *whole]) + hint
+
+
+def _unread(unread: Sequence[Unwritable]) -> str:
     listed = "; ".join(f"{u.name} ({u.why})" for u in unread[:4])
     return f"; not read: {listed}{', ...' if len(unread) > 4 else ''}" if unread else ""
 
@@ -197,7 +209,8 @@ def find_in(events: Events, where: str, patterns: Sequence[str], tree: str = "")
         found = with_units(found, [_first_columns(collection, events) for collection in found])
     if not found:
         raise UserError(
-            f"{where} has no jets: looked for *_pt, *.pt; {nearest_candidates(branches, full_names)}{unread}"
+            f"{where} has no jets: looked for *_pt, *.pt; {nearest_candidates(branches, full_names)}"
+            f"{_unread_jets(events.unwritable)}"
         )
     if len({name for c in found for name in c.branches.values()}) < sum(len(c.own) for c in found):
         raise UserError("--jets names a branch twice: a branch belongs to one collection")

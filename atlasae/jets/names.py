@@ -1,6 +1,7 @@
 """Names of branches: which variable of which objects each of them spells, by rules that all experiments share."""
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 # How experiments spell each variable, in lower case; the first spelling is atlasae's name for it.
@@ -61,6 +62,10 @@ _OTHER = re.compile(
     "|axis|thrust|recoil|pair|sum|total|system|err|error|unc|uncert|uncertainty|sigma|cov|covariance|res|resol"
     "|resolution|pull|diff|delta|ratio|rms|std|bias|response)s?|.*area4vec"
 )
+_HADRONS = re.compile(  # trees of candidates, as B0, D0, Jpsi, B02DPi
+    r"([bdk](0|\+|-|plus|minus|star)|k(short|long)|pi(0|plus|minus|on)|lambda|jpsi|upsilon|kaon|proton)"
+    r"(0|[bc]|\+|-|plus|minus|star|bar)*((2|to|_).*)?"
+)
 _SYSTEM = re.compile("(di|tri|multi|non)jets?")
 NOMINAL = {"", "nosys", "nom", "nominal", "central"}
 
@@ -104,6 +109,19 @@ def spelled(name: str) -> Spelled | None:
     return None
 
 
+def loosely_spelled(name: str) -> Iterator[tuple[str, str]]:
+    """Each variable that a name begins or ends with, and the rest of it: `Ptj` may be `pt` of `_j`.
+
+    Too many names are so by chance to take them as jets; they are good for a message.
+    """
+    lower = name.lower()
+    for token, variable in VARIABLE.items():
+        if lower.startswith(token) and lower != token:
+            yield variable, "_" + name[len(token) :]
+        if lower.endswith(token) and lower != token:
+            yield variable, name[: -len(token)] + "_"
+
+
 def tells_of_same(name: str, jets: str) -> bool:
     """Whether a branch is named after the objects of which another one spells a variable: jet_btag beside jet_pt."""
     if (found := spelled(jets)) is None:
@@ -140,7 +158,8 @@ def names_jets(stem: str) -> bool:
 
 def names_others(tree: str) -> bool:
     """Whether a tree is named after objects that are no jets, so that a `pt` in it is none of a jet."""
-    return not names_jets(tree) and _tells_of_others(tree.rpartition("/")[2])
+    name = tree.rpartition("/")[2]
+    return not names_jets(tree) and (_tells_of_others(name) or _HADRONS.fullmatch(name.lower()) is not None)
 
 
 def _is_jet(words: list[str], place: int) -> bool:

@@ -10,7 +10,7 @@ from dataclasses import replace
 from atlasae.errors import UserError
 from atlasae.files.branches import Branch
 from atlasae.jets.collections import Collection, Term
-from atlasae.jets.names import SPELLINGS, Spelled, is_nominal, names_jets, names_others, spelled
+from atlasae.jets.names import SPELLINGS, Spelled, is_nominal, loosely_spelled, names_jets, names_others, spelled
 
 BOTH = ("px", "py", "pz", "m", "E")  # E is told by the others
 
@@ -274,9 +274,26 @@ def nearest_candidates(branches: Sequence[Branch], full_names: Mapping[str, str]
     for first, group in sorted(parts, key=lambda part: not names_jets(part[0].stem)):
         there = ", ".join(variable for variable in SPELLINGS if variable in group)
         return f"name them with --jets: '{first.prefix}' spells {there}, but {_lacking(group)}"
-    floats = [branch.name for branch in branches if branch.is_float or branch.is_float_array]
-    there = f"of floats such as {', '.join(floats[:3])}" if floats else "but no branch holds floats"
+    floats = [branch for branch in branches if branch.is_float or branch.is_float_array]
+    if near := _loosely(floats):
+        return f"name them with --jets {near}"
+    names = ", ".join(branch.name for branch in floats[:3])
+    there = f"of floats such as {names}" if floats else "but no branch holds floats, or lists of them"
     return f"name them with --jets pt=A,eta=B,phi=C,m=D, {there}"
+
+
+def _loosely(floats: Sequence[Branch]) -> str:
+    """The pattern of branches that begin or end with variables, a letter standing for what is missing; may be empty."""
+    groups: dict[str, ByVariable] = {}
+    for branch in floats:
+        for variable, rest in loosely_spelled(branch.name):
+            groups.setdefault(rest, {}).setdefault(variable, branch)
+    for layout in LAYOUTS:
+        if group := next((one for one in groups.values() if set(layout) <= set(one)), None):
+            return "'" + ",".join(f"{variable}={group[variable].name}" for variable in layout) + "'"
+    group = next((one for one in groups.values() if {"pt", *_ANGLES} <= set(one)), None)
+    named = [f"{variable}={group[variable].name}" for variable in ("pt", *_ANGLES)] if group else []
+    return f"{','.join(named)},m=D, where D is m, or E=D" if named else ""
 
 
 def _some_of(patterns: Sequence[str], most: int = 3) -> str:

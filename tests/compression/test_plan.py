@@ -597,3 +597,11 @@ def test_words_of_the_command_line_are_options():
 def test_other_words_are_refused(words, why):
     with pytest.raises(UserError, match=why):
         Options.of_words(words)
+
+
+def test_jets_that_are_whole_in_a_branch_are_named(tmp_path):
+    with uproot.recreate(tmp_path / "x.root") as file:
+        file["T"] = {"jetp4": ak.Array([[[1.0, 2.0, 3.0, 4.0]], []]), "n": ak.Array([1, 0])}
+    told = r"; not read: jetp4 \(.*\): jets need a branch for each variable, such as by RDataFrame's Define$"
+    with pytest.raises(UserError, match=told), open_for(tmp_path / "x.root", Options()) as opened:
+        make_plan(opened, Options())

@@ -1,4 +1,5 @@
 import contextlib
+import os
 import re
 import struct
 from collections.abc import Iterator
@@ -826,3 +827,9 @@ def test_a_circular_tree_that_hides_entries_is_not_called_damaged():
         with pytest.raises(AtlasaeError, match=r"'events' is circular .*: write it anew with ROOT") as error:
             tree.read(["Jet_pt"], 0, tree.entries)
     assert not isinstance(error.value, DamagedFileError)
+
+
+def test_a_pipe_is_not_called_missing(tmp_path):
+    os.mkfifo(tmp_path / "x.root")
+    with pytest.raises(UserError, match="is a pipe or a device"), open_source(tmp_path / "x.root"):
+        pass

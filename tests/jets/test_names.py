@@ -129,3 +129,13 @@ def test_variations_with_variables_of_their_own_are_collections():
 
 def test_a_variation_of_pt_alone_is_none():
     assert [c.name for c in found_in("Jet_pt", "Jet_eta", "Jet_phi", "Jet_mass", "Jet_pt_raw")] == ["Jet"]
+
+
+@pytest.mark.parametrize("tree", ["B0", "B0_mc", "ntuples/D0", "Jpsi", "Kshort", "Lambda_b", "B02DPi", "Bplus"])
+def test_trees_of_hadrons_are_of_others(tree):
+    assert names_others(tree)
+
+
+@pytest.mark.parametrize("tree", ["T", "B", "D", "events", "data", "Delphes", "pico", "ds", "dst", "background"])
+def test_other_trees_may_be_of_jets(tree):
+    assert not names_others(tree)

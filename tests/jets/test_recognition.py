@@ -246,7 +246,9 @@ def test_a_drop_pattern_that_matches_nothing_is_refused():
         (spelled("jet_", "pt", "eta", "phi"), "'jet_' spells pt, eta, phi, but neither m nor E"),
         (spelled("x_", "px", "py", "E"), "'x_' spells E, px, py, but no pz"),
         (["a", "b"], "name them with --jets pt=A,eta=B,phi=C,m=D, of floats such as a, b"),
-        ([], "name them with --jets pt=A,eta=B,phi=C,m=D, but no branch holds floats"),
+        ([], "name them with --jets pt=A,eta=B,phi=C,m=D, but no branch holds floats, or lists of them"),
+        (["x", "Ptj", "Etaj", "Phij", "Ej"], "name them with --jets 'pt=Ptj,eta=Etaj,phi=Phij,E=Ej'"),
+        (["Ptj", "Etaj", "Phij", "x"], "name them with --jets pt=Ptj,eta=Etaj,phi=Phij,m=D, where D is m, or E=D"),
     ],
 )
 def test_what_comes_nearest_is_named_with_what_would_take_it(names, told):
