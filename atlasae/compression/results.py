@@ -92,7 +92,7 @@ class CompressionReport(Report):
             "",
             *_jet_sizes(self.jets, self.bytes_jets_in, self.bytes_jets_out),
             file_sizes(self.bytes_file_in, self.bytes_file_out),
-            f"carried: {len(self.carried)} branches; {self.seconds:.1f} s",
+            f"carried: {len(self.carried)} branch{'es' * (len(self.carried) != 1)}; {self.seconds:.1f} s",
             *_dropped(self.dropped),
         ]
 
@@ -145,6 +145,13 @@ def _jet_sizes(jets: int, before: int, after: int) -> list[str]:
     return [f"jets: {size_text(before)} -> {size_text(after)}, {after / jets:.2f} bytes per jet"] if jets else []
 
 
+def _without_empty(table: PageTable) -> PageTable:
+    """A table without its last column, if no row has anything there."""
+    if any(row[-1] for row in table.rows):
+        return table
+    return PageTable(table.headings[:-1], [row[:-1] for row in table.rows], table.words)
+
+
 def file_sizes(before: int, after: int) -> str:
     """A line on the bytes of the whole file before and after."""
     return f"whole file: {size_text(before)} -> {size_text(after)}"
@@ -175,7 +182,7 @@ def _collections(
     return [
         PageTable(["collection", "unit", "jets", "exact", "bytes per jet", "before"], wholes, words=(0, 1)),
         "",
-        PageTable(["branch", "bound", "largest error", "bits"], variables),
+        _without_empty(PageTable(["branch", "bound", "largest error", "bits"], variables)),
         *(told if others else ()),
         *floor_lines((e.name, e.units, _met(e.floors, e.resolutions), e.precision) for e in entries),
         *_resolutions({e.name: e.resolutions for e in entries}),
@@ -469,7 +476,7 @@ class VerificationReport(Report):
             f"{self.entries:,} entries compared: {verdict}",
             *(f"  {problem}" for problem in self.differences[:20]),
             f"  {self.jets:,} jets; {file_sizes(self.bytes_file_in, self.bytes_file_out)}",
-            "  branches: " + ", ".join(f"{n} {how}" for how, n in kept.items()),
+            "  branches: " + ", ".join(f"{n} {how}" for how, n in sorted(kept.items(), reverse=True)),
             *(f"  {line}" for line in (*_dropped(self.dropped), *left_out_lines(self.left_out))),
             *([PageTable(["jets", "variable", "bound", "largest error"], rows, words=(0, 1))] if rows else []),
             *floor_lines(

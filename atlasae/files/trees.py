@@ -56,6 +56,7 @@ from atlasae.files.sources import (
 from atlasae.files.writing import _DEFAULT_COMPRESSION, UNNAMED, Target, can_name, compression_of
 from atlasae.report import line_of, short
 
+_TABLES = ".pkl, .parquet, .csv, .h5, .npz"
 _KEPT = 100_000_000  # bytes of unpacked baskets that are kept in memory
 _LARGE = 4  # a basket is kept where a range of entries is less than so many times as long
 _CIRCULAR = 1 << 12  # TTree::kCircular: a tree of its last entries
@@ -522,6 +523,13 @@ class Source:
         return CopiedObject(checksum_bytes(*_facts(written)), lost)
 
 
+def _instead_of(path: str) -> str:
+    """What to give in place of a file that is not of ROOT: tables come here only where they are not taken."""
+    if path.endswith(tuple(_TABLES.split(", "))):
+        return "a table can't be taken here, give a .root file"
+    return f"give a .root file, or a table ({_TABLES})"
+
+
 @contextmanager
 def open_source(path: Location) -> Iterator[Source]:
     """Open a ROOT file for reading; raises UserError for other files, DamagedFileError for a truncated file."""
@@ -530,7 +538,7 @@ def open_source(path: Location) -> Iterator[Source]:
     if not is_root(path):
         if has_traces(path):
             raise DamagedFileError(f"'{path}' is damaged: it has lost the header of a ROOT file; get it again")
-        raise UserError(f"'{path}' is not a ROOT file: give a .root file, or a table (.pkl, .parquet, .csv, .h5, .npz)")
+        raise UserError(f"'{path}' is not a ROOT file: {_instead_of(str(path))}")
     with guarded:
         with damage(f"'{path}'"):
             file = _opened(path)

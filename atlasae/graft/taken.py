@@ -4,6 +4,7 @@ import base64
 import lzma
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from atlasae.files.xz import fitted
 from atlasae.graft.baskets import Form
@@ -77,7 +78,7 @@ class TakenOut:
             point(thing, instead)
         return found
 
-    @property
+    @cached_property
     def named(self) -> list[tuple[str, KeptBranch]]:
         """The branches with values, each behind the name by which it was asked for."""
         pairs = zip(self.branches, self._objects(), strict=True)

@@ -16,8 +16,9 @@ from atlasae.compression.results import (
     StoredCollection,
     TreeReport,
     VerificationReport,
+    _without_empty,
 )
-from atlasae.report import Report, to_text
+from atlasae.report import PageTable, Report, to_text
 
 
 def said(report: Report) -> list[str]:
@@ -317,7 +318,7 @@ def test_what_differs_is_listed_up_to_twenty():
     assert said(report) == [
         "60,000 entries compared: as promised",
         "  4,200 jets; whole file: 2.00 kB -> 900 B",
-        "  branches: 2 bit for bit, 1 within precision",
+        "  branches: 1 within precision, 2 bit for bit",
         "jets  variable  bound  largest error",
         "Jet   pt        0.001         0.0009",
         "Jet   m         0.001              0",
@@ -328,3 +329,10 @@ def test_what_differs_is_listed_up_to_twenty():
     assert lines[1:21] == [f"  d{i}" for i in range(20)] and len(lines) == 27
     empty = said(replace(report, collections={"Jet": 0}))
     assert [line.split() for line in empty if line.startswith("Jet")] == [["Jet", v, "0.001", "-"] for v in ("pt", "m")]
+
+
+def test_a_last_column_without_entries_is_left_out():
+    table = PageTable(["branch", "bits"], [["Jet_pt", ""], ["Jet_eta", ""]])
+    assert _without_empty(table) == PageTable(["branch"], [["Jet_pt"], ["Jet_eta"]], table.words)
+    some = PageTable(["branch", "bits"], [["Jet_pt", "11.5"], ["Jet_eta", ""]])
+    assert _without_empty(some) == some

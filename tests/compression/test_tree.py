@@ -12,6 +12,7 @@ from atlasae.compression.chunks import Chunks, sources_of
 from atlasae.compression.format import read_contents
 from atlasae.errors import DamagedFileError, UserError
 from atlasae.files.trees import Tree, open_source
+from atlasae.graft import taken
 
 JETS = ["Jet_pt", "Jet_eta", "Jet_phi", "Jet_mass"]
 
@@ -44,6 +45,15 @@ def reads(monkeypatch):
         Tree, "read", lambda self, names, *range: found.append(list(names)) or read(self, names, *range)
     )
     return found
+
+
+def test_what_was_taken_out_is_read_twice_whatever_the_number_of_branches(pair, monkeypatch):
+    found = []
+    read = taken.read_thing
+    monkeypatch.setattr(taken, "read_thing", lambda *args: found.append(args) or read(*args))
+    with atlasae.open(pair[0]) as tree:
+        assert len(tree) > len(found)
+    assert len(found) == 2  # to put it back, and for its names
 
 
 @pytest.mark.parametrize("how", ["floats", "packed"])

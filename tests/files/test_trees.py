@@ -435,6 +435,12 @@ def test_what_is_no_root_file_is_the_users_to_mend(tmp_path, make, says):
     assert str(tmp_path / "x.root") in str(caught.value)
 
 
+def test_a_table_where_a_root_file_is_needed_is_called_so(tmp_path):
+    (tmp_path / "x.csv").write_text("pt,eta\n1,2\n")
+    with pytest.raises(UserError, match="a table can't be taken here"), open_source(tmp_path / "x.csv"):
+        raise AssertionError("opened")
+
+
 SMALL = {
     "x": ak.Array(np.arange(6, dtype=np.float32)),
     "v": ak.Array([[1, 2], [], [3], [], [4, 5, 6], [7]]),
