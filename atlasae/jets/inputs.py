@@ -139,7 +139,13 @@ def _nearest_in(trees: Iterable[Tree]) -> str:
         return ""
     largest = known[-1]
     near = nearest_candidates([*largest.branches, *largest.members], largest.full_names)
-    return f"; {near}{_unread_jets(u for tree in known for u in tree.unwritable)}"
+    return f"; {near}{_unread_jets(u for tree in known for u in _no_numbers(tree))}"
+
+
+def _no_numbers(events: Events) -> list[Unwritable]:
+    """What can't be read, and texts, which may have been meant as numbers."""
+    texts = [Unwritable(branch.name, "holds texts") for branch in events.branches if branch.dtype == "string"]
+    return [*events.unwritable, *texts]
 
 
 def _unread_variables(unwritable: Iterable[Unwritable]) -> str:
@@ -196,7 +202,7 @@ def find_in(events: Events, where: str, patterns: Sequence[str], tree: str = "")
     The name of the tree tells whose a plain `pt` is.
     """
     branches, full_names = [*events.branches, *events.members], events.full_names
-    unread = _unread_variables(events.unwritable)
+    unread = _unread_variables(_no_numbers(events))
     everything = EVERYTHING in patterns
     try:
         found = [] if everything else [resolve_pattern(pattern, branches, full_names) for pattern in patterns]
@@ -210,7 +216,7 @@ def find_in(events: Events, where: str, patterns: Sequence[str], tree: str = "")
     if not found:
         raise UserError(
             f"{where} has no jets: looked for *_pt, *.pt; {nearest_candidates(branches, full_names)}"
-            f"{_unread_jets(events.unwritable)}"
+            f"{_unread_jets(_no_numbers(events))}"
         )
     if len({name for c in found for name in c.branches.values()}) < sum(len(c.own) for c in found):
         raise UserError("--jets names a branch twice: a branch belongs to one collection")

@@ -219,7 +219,7 @@ def test_lists_of_a_table_are_jets_of_events(suffix, tmp_path):
     [
         ((), "'.*x.p.*' has no jets: looked for .*; name them with --jets .*"),
         (("jet_",), "no jets 'jet_': .*"),
-        (("jet_pt,jet_eta,jet_phi,jet_m",), "no branch 'jet_pt' .*"),
+        (("jet_pt,jet_eta,jet_phi,jet_m",), "--jets 'jet_pt,.*' is no jet collection: .*"),
     ],
 )
 def test_columns_that_would_be_jets_and_are_not_read_are_named(jets, told, tmp_path):
@@ -227,7 +227,7 @@ def test_columns_that_would_be_jets_and_are_not_read_are_named(jets, told, tmp_p
         tmp_path / "x.pkl"
     )
     asked = Options(jets=jets)
-    told = rf"^{told}; not read: jet_pt \(holds no numbers\).*$"
+    told = rf"^{told}; not read: jet_pt \(holds texts\).*$"
     with open_for(tmp_path / "x.pkl", asked) as opened, pytest.raises(UserError, match=told):
         make_plan(opened, asked)
 
