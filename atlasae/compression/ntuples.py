@@ -333,11 +333,11 @@ def _damage_of_ntuples(source: Source, contents: Contents) -> list[str]:
         return [str(error)]
 
 
-def compare_ntuples(opened: Opened, source: Source, contents: Contents) -> list[str]:
-    """The differences between an original and all of a grafted file but the jets."""
+def compare_ntuples(opened: Opened, source: Source, contents: Contents) -> tuple[list[str], dict[str, bool]]:
+    """The differences between an original and all of a grafted file but the jets, and which fields are the same."""
     run = contents.runs[0]
     if opened.source is None or opened.tree_read is None or not opened.tree_read.is_rntuple:
-        return ["the original has no RNTuple"]
+        return ["the original has no RNTuple"], {}
     mine, theirs = NtupleFile.of(opened.source, run.tree), NtupleFile.of(source, run.tree)
     with damage(f"RNTuple '{run.tree}'", *FACTS):
         fields, surgery = mine.main.ntuple.fields, Surgery.from_json(_ntuple(run).surgery)
@@ -346,7 +346,9 @@ def compare_ntuples(opened: Opened, source: Source, contents: Contents) -> list[
         take_fields(fields, _left_out(fields, run, surgery))
         before = described(fields)
         put_back(theirs.main.ntuple.fields, surgery.made, (), ())
-    differences = _differing(mine.columns(), theirs.columns())
+    columns, others = mine.columns(), theirs.columns()
+    differences = _differing(columns, others)
+    same = _same_fields(columns[mine.main.path], dict(others[theirs.main.path]))
     put_back(theirs.main.ntuple.fields, (), surgery.taken, surgery.untyped)
     after = described(theirs.main.ntuple.fields)
     differences += [f"field '{name}' is in one of the files only" for name in sorted(before.keys() ^ after.keys())]
@@ -354,7 +356,17 @@ def compare_ntuples(opened: Opened, source: Source, contents: Contents) -> list[
     differences += [f"the type of field '{name}' differs" for name in changed]
     exactly = source.uuid == (run.graft.uuid if run.graft else "") and len(contents.runs) == 1
     differences += [*compare_trees(mine.trees, theirs.trees, exactly)]
-    return differences + [*compare_objects(mine.records, theirs.records, FOLDER, exactly)]
+    return differences + [*compare_objects(mine.records, theirs.records, FOLDER, exactly)], same
+
+
+def _same_fields(columns: Sequence[tuple[str, int]], others: Mapping[str, int]) -> dict[str, bool]:
+    """Whether all columns of each field that both files have are the same, by the name of the field."""
+    same = dict[str, bool]()
+    for column, value in columns:
+        if column in others:
+            field = dotted(tuple(column.rpartition("#")[0].split(".")))
+            same[field] = same.get(field, True) and others[column] == value
+    return same
 
 
 def _left_out(fields: Sequence[Field], run: Run, surgery: Surgery) -> set[int]:

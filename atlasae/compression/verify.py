@@ -325,9 +325,11 @@ def _compare_tree(opened: Opened, source: Source, contents: Contents, progress: 
 
 def _compare_beside(opened: Opened, source: Source, contents: Contents, found: Mapping[str, Comparison]) -> list[str]:
     """The differences in all but the jets; of grafted trees, `found` is told how their branches were kept."""
-    differences = []
+    differences = list[str]()
     if is_grafted(contents) and is_ntuple(contents):
-        differences += compare_ntuples(opened, source, contents)
+        differences, same = compare_ntuples(opened, source, contents)
+        (run, *_) = contents.runs
+        found[run.tree].branches |= {field: EXACT if kept else DIFFERENT for field, kept in same.items()}
     elif is_grafted(contents):
         grafted = taken_apart(source, contents)
         differences, changed = compare_grafted(opened, grafted)

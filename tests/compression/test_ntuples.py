@@ -256,6 +256,12 @@ def test_a_tree_is_written_where_one_is_asked_for(tmp_path):
         assert isinstance(file["Events"], uproot.TTree)
 
 
+def test_fields_that_are_copied_are_told(made):
+    branches = verify_file(GOLDEN / "types.root", made["types"][0])["branches"]
+    kept = {name for name, how in branches.items() if how == "bit for bit"}
+    assert {"array", "flag"} <= kept and not kept & {"jets.pt", "jets.eta"}
+
+
 def test_damage_of_a_carried_page_is_noticed(made, tmp_path):
     small, copy = made["physlite"][0], tmp_path / "damaged.root"
     with open_source(small) as source:
