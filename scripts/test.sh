@@ -9,5 +9,7 @@ cd "$(dirname "$0")/.."
 .venv/bin/ruff check
 .venv/bin/ruff format --check
 .venv/bin/mypy
+# Of the commands that tests start, the first writes bytecode for the others: a third of a second each.
+unset PYTHONDONTWRITEBYTECODE
 # Two tests at a time, of one thread each; neighbours stay together: they share what is made for them.
 OMP_NUM_THREADS=1 .venv/bin/python -m pytest -q -n 2 --dist worksteal
