@@ -89,7 +89,7 @@ class PackedLayout:
         codes = self.codec.padding.find(columns)
         exact = found.exact & (codes == 0)
         cells, padding = _kept_cells(found.latents.T, ~exact), codes if codes.any() else None
-        content = _packed(self.codec, cells, exact, counts, columns, padding, key)
+        content = pack_chunk(self.codec, cells, exact, counts, columns, padding, key)
         (name,) = self.collection.latents
         return CompressedJets(_in_first(name, content, counts), exact, found.largest, found.restored)
 
@@ -462,21 +462,8 @@ def pack_chunk(
 ) -> bytes:
     """The bytes of a chunk: number and size of the exact jets, the key of shifted cells, exact jets, then words.
 
-    Exact jets are their indices and values. Without shifted cells there is no key.
+    Exact jets are their indices and values; `cells` are those of all others. Without shifted cells there is no key.
     """
-    return _packed(codec, cells[:, ~exact], exact, counts, columns, codes, key)
-
-
-def _packed(
-    codec: PackedCodec,
-    cells: Columns,
-    exact: Bools,
-    counts: Counts,
-    columns: Sequence[Array],
-    codes: Codes | None,
-    key: int,
-) -> bytes:
-    """The same from the cells of the jets that are not exact."""
     if exact.any():
         counts, codes = counts_of(~exact, counts), None if codes is None else codes[~exact]
     words = codec.encode(cells, counts, codes)
