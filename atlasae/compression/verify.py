@@ -2,6 +2,7 @@
 
 import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import compress
 from typing import Any
@@ -48,10 +49,11 @@ def check_file(compressed: Named, progress: Progress | None = None) -> Integrity
         contents, lost = read_contents(source), Salvage()
         found = contents.of_trees()
         entries = [source.trees[tree].entries for tree in found]
-        for one, advance in zip(found.values(), in_turn(progress or silent, entries), strict=True):
-            check_parts(f"'{compressed}'", one.runs)
-            for _ in restored_events(source, one, advance, lost):
-                pass
+        with _others_first(source, contents):
+            for one, advance in zip(found.values(), in_turn(progress or silent, entries), strict=True):
+                check_parts(f"'{compressed}'", one.runs)
+                for _ in restored_events(source, one, advance, lost):
+                    pass
         with sparing(lost.damage):
             check_others(source, contents, lost.damage)
         check_unchanged()
@@ -70,6 +72,16 @@ def check_file(compressed: Named, progress: Progress | None = None) -> Integrity
         dropped=contents.dropped,
         left_out=contents.left_out,
     )
+
+
+@contextmanager
+def _others_first(source: Source, contents: Contents) -> Iterator[None]:
+    """Raise DamagedFileError for a model that is missing, not UserError, where all but the jets is damaged, too."""
+    try:
+        yield
+    except UserError:
+        check_others(source, contents)
+        raise
 
 
 def check_others(source: Source, contents: Contents, lost: list[str] | None = None) -> None:

@@ -243,6 +243,7 @@ def _bound(value: str, text: str) -> float:
         raise UserError(f"--precision '{text}': '{value}' is no share between {parts}, such as {SHARE_OF}20")
     if not divides and not SMALLEST <= number < 1:
         raise UserError(
-            f"--precision '{text}': '{value}' is no bound between {SMALLEST:g} and 1, such as 1e-3; or 'full'"
+            f"--precision '{text}': '{value}' is no bound between {SMALLEST:g} and 1, such as 1e-3, "
+            f"'{SHARE_OF}20' or 'full'"
         )
     return 1 / number if divides else number

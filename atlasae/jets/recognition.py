@@ -11,6 +11,7 @@ from atlasae.errors import UserError
 from atlasae.files.branches import Branch
 from atlasae.jets.collections import Collection, Term
 from atlasae.jets.names import SPELLINGS, Spelled, is_nominal, loosely_spelled, names_jets, names_others, spelled
+from atlasae.report import some
 
 BOTH = ("px", "py", "pz", "m", "E")  # E is told by the others
 
@@ -222,7 +223,10 @@ def _by_prefix(prefix: str, branches: Sequence[Branch], full_names: Mapping[str,
     exactly = [collection for collection in found if prefix in (collection.name, collection.prefix)]
     found = exactly or found
     if len(found) != 1:
-        raise UserError(f"no jets '{prefix}': no four float branches with this prefix spell {_layouts()}")
+        known = [(first, made) for first, group in _groups(branches, full_names) if (made := _of(first, group))]
+        names = [made.name for _, made in sorted(known, key=lambda one: not names_jets(one[0].stem))]
+        others = f"; there are {some(names)}" if names else ""
+        raise UserError(f"no jets '{prefix}': no four float branches with this prefix spell {_layouts()}{others}")
     return found[0]
 
 

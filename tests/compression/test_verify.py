@@ -30,6 +30,7 @@ from atlasae.files.writing import Writer
 
 Branches = dict[str, ak.Array]
 JETS = ("Jet_pt", "Jet_eta", "Jet_phi", "Jet_mass")
+GOLDEN = Path(__file__).parents[1] / "golden"
 
 
 def changed(path: Path, change: Callable[[Branches], Branches]) -> Path:
@@ -490,3 +491,16 @@ def test_a_jet_beyond_its_share_of_the_resolution_is_a_difference(tmp_path):
     other = changed(original, lambda branches: branches | {"Jet_eta": branches["Jet_eta"] + np.float32(0.01)})
     found = run_main("verify", other, small)
     assert found.code == 1 and "beyond resolution/20 in eta" in found.out
+
+
+def test_a_model_that_a_damaged_list_of_keys_lost_is_damage(tmp_path):
+    path = tmp_path / "embedded.root"
+    content = bytearray((GOLDEN / "format-5" / "embedded.root").read_bytes())
+    with uproot.open(GOLDEN / "format-5" / "embedded.root") as file:
+        keys = file["atlasae"]
+        listed = slice(keys._fSeekKeys, keys._fSeekKeys + keys._fNbytesKeys)
+    key = content.index(b"\5TTree\6models", *listed.indices(len(content))[:2]) - 26  # the size of a key stands first
+    content[key : listed.stop] = bytes(listed.stop - key)
+    path.write_bytes(content)
+    for command in (("verify", path), ("decompress", path, tmp_path / "back.root")):
+        refused(3, ("damaged",), *command, out=path)

@@ -192,6 +192,7 @@ def test_a_name_that_ends_in_no_variable_leaves_the_prefix():
         ("Jet_{pt,eta,phi,m}", "no branch 'Jet_m'"),
         ("Muon_", "no jets 'Muon_'"),
         ("MET", "no jets 'MET'"),
+        ("Jett", "; there are Jet, FatJet"),
         ("Jet_pt,Jet_eta,Jet_phi,FatJet_pt", "is no jet collection"),
         ("x=Jet_pt,Jet_eta,Jet_phi,Jet_mass", "is no jet collection"),
         ("", "no jets ''"),
