@@ -244,15 +244,14 @@ _KEY = struct.Struct(">ihiIh")  # in front of a basket: bytes, version, bytes un
 _FACTS = struct.Struct(">iib")  # at the end of its key: entries, end of the data, a flag
 
 
-Baskets = dict[int, tuple[npt.NDArray[Any], npt.NDArray[np.int64]]]  # numbers and ends of entries, by position
+_Basket = tuple[npt.NDArray[Any], npt.NDArray[np.int64]]  # numbers, and the ends of entries behind a 0
+Baskets = dict[tuple[int, int, str, bool], _Basket]  # by position, entries, type, and whether these are lists
 _MOST_KEPT = 100_000_000  # bytes of baskets
 _LARGE = 4  # a basket is kept where a range of entries is less than so many times as long
 _SPARE = 1.1  # room beside what a range is expected to need
 
 
-def read_numbers(
-    branch: Any, start: int, stop: int, content: Any, listed: bool, known: Baskets
-) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64]] | None:
+def read_numbers(branch: Any, start: int, stop: int, content: Any, listed: bool, known: Baskets) -> _Basket | None:
     """The numbers (`uproot.AsDtype`) of entries [start, stop) of a branch, and the ends of its lists behind a 0.
 
     A tenth of the time of uproot's, which makes an object of every basket; unpacking is the rest. None for baskets that
@@ -269,14 +268,15 @@ def read_numbers(
     for place in places:
         first, begin = int(firsts[place]), int(branch.member("fBasketSeek")[place])
         entries, size = int(firsts[place + 1]) - first, int(branch.member("fBasketBytes")[place])
-        record = b"" if begin in known else source.read(begin, size)
+        key = begin, entries, content.from_dtype.str, listed
+        record = b"" if key in known else source.read(begin, size)
         try:
-            found = known.pop(begin, None) or _basket(record, entries, content.from_dtype, listed)
+            found = known.pop(key, None) or _basket(record, entries, content.from_dtype, listed)
         except (ValueError, struct.error):
             return None
         values, inside = found
         if not start <= first <= first + entries <= stop and entries > (stop - start) / _LARGE:
-            known[begin] = found
+            known[key] = found
         here, there = max(start - first, 0), min(stop - first, entries)
         now, last = first + here - start, first + there - start
         ends[now + 1 : last + 1] = inside[here + 1 : there + 1]
@@ -290,9 +290,7 @@ def read_numbers(
     return room[: ends[-1]], ends
 
 
-def _basket(
-    record: bytes, entries: int, dtype: np.dtype[Any], listed: bool
-) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64]]:
+def _basket(record: bytes, entries: int, dtype: np.dtype[Any], listed: bool) -> _Basket:
     """The numbers in a basket of so many entries, where each entry begins, and the end; raises ValueError."""
     size, _, unpacked, _, key = _KEY.unpack_from(record)
     if size != len(record) or not _KEY.size + _FACTS.size <= key <= size:
