@@ -643,12 +643,21 @@ def taken_apart(source: Source, contents: Contents) -> Grafted:
     of_trees = contents.of_trees()
     with damage(f"'{source.path}'", *FACTS):
         records = Records(source.read, source.path.stat().st_size)
-        trees = latest(trees_of(records), list(of_trees))
+        trees = latest(_trees_of(records, source), list(of_trees))
         known = {tree.path: tree for tree in trees}
         jets = [GraftedJets.of(records, one, known[name]) for name, one in of_trees.items()]
         records.leave_out(FOLDER)
         trees = [tree for tree in trees if not tree.path.startswith(f"{FOLDER}/")]
         return Grafted(source, contents, records, trees, jets, ntuples_of(records))
+
+
+def _trees_of(records: Records, source: Source) -> list[GraftedTree]:
+    """All trees of a grafted file; raises DamagedFileError where uproot can't read one that atlasae does not know."""
+    try:
+        return trees_of(records)
+    except UserError:
+        list(source.trees.values())  # uproot tells damage from what is new
+        raise
 
 
 def compare_grafted(opened: Opened, grafted: Grafted) -> tuple[list[str], dict[str, set[str]]]:

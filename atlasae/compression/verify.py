@@ -48,7 +48,7 @@ def check_file(compressed: Named, progress: Progress | None = None) -> Integrity
     with watching(compressed) as check_unchanged, open_source(compressed) as source:
         contents, lost = read_contents(source), Salvage()
         found = contents.of_trees()
-        entries = [source.trees[tree].entries for tree in found]
+        entries = [one.entries for one in found.values()]
         with _others_first(source, contents):
             for one, advance in zip(found.values(), in_turn(progress or silent, entries), strict=True):
                 check_parts(f"'{compressed}'", one.runs)
@@ -62,7 +62,7 @@ def check_file(compressed: Named, progress: Progress | None = None) -> Integrity
         raise DamagedFileError(lost.damage[0] + more)
     return IntegrityReport(
         bytes=compressed.stat().st_size,
-        entries=sum(chunk.entries for chunk in contents.chunks),
+        entries=contents.entries,
         jets=sum(chunk.jets for chunk in contents.chunks),
         chunks=len(contents.chunks),
         branches=[contents.shown(tree, name) for tree, one in found.items() for name in one.runs[0].written],
@@ -151,7 +151,7 @@ def read_back(source: Source, written: Output, progress: Progress) -> None:
     """
     try:
         contents = read_contents(source)
-        entries = [source.trees[tree].entries for tree in contents.trees]
+        entries = [one.entries for one in contents.of_trees().values()]
         for (tree, one), advance in zip(contents.of_trees().items(), in_turn(progress, entries), strict=True):
             for place, (run, start, chunk) in enumerate(chunks := Chunks(source, one)):
                 known = {name: told[place] for name, told in written.restored.get(tree, {}).items()}
@@ -301,7 +301,7 @@ def _compare(
 def _entries(contents: Contents) -> Iterator[int]:
     """The entries of each tree of jets."""
     for one in contents.of_trees().values():
-        yield sum(chunk.entries for chunk in one.chunks)
+        yield one.entries
 
 
 def _compare_tree(opened: Opened, source: Source, contents: Contents, progress: Progress, restored: bool) -> Comparison:

@@ -820,6 +820,23 @@ def write_baskets(path: Path, sizes: list[int]) -> ak.Array:
     return lists
 
 
+def test_a_tree_is_read_when_it_is_asked_for(tmp_path):
+    path = tmp_path / "two.root"
+    with uproot.recreate(path, compression=None) as file:
+        for name in ("one", "other"):
+            file.mktree(name, {"x": "f8"}).extend({"x": np.arange(3.0)})
+    with open_source(path) as source:
+        assert list(source.trees) == ["one", "other"] and "one" in source.trees and len(source.trees) == 2
+        assert source.trees["one"] is source.trees["one"]
+        with uproot.open(path) as file:
+            at = int(file.key("other").data_cursor.index)
+    path.write_bytes(path.read_bytes()[: at + 4] + b"\xff\xff" + path.read_bytes()[at + 6 :])
+    with open_source(path) as source:
+        assert source.trees["one"].entries == 3
+        with pytest.raises(DamagedFileError, match=r"two\.root' is damaged"):
+            source.trees["other"]
+
+
 def test_a_circular_tree_that_hides_entries_is_not_called_damaged():
     with open_source(GOLDEN.parent / "circular.root") as source:
         tree = source.trees["events"]
