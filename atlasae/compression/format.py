@@ -29,7 +29,7 @@ from atlasae.graft.taken import TakenOut
 from atlasae.jets.collections import Collection, stand_ins
 from atlasae.jets.padding import Config
 from atlasae.jets.stored import storage_of
-from atlasae.report import LeftOut, loosest, merge_largest, some
+from atlasae.report import LeftOut, counted, loosest, merge_largest, some
 
 FORMAT = 5  # version of the folder; to be raised when old readers would misread a new file
 # 1 stores strings, 2 bytes; 3 shifts the grid from jet to jet, and may be grafted; 4 names what makes its offsets, has
@@ -490,7 +490,8 @@ def _check(source: Source, contents: Contents) -> None:
             raise DamagedFileError(f"model {sha[:12]} in '{source.path}' is damaged: its bytes have another SHA-256")
     if not contents.runs or len(contents.chunks) != sum(run.chunks for run in contents.runs):
         raise DamagedFileError(
-            f"'{source.path}' is damaged: {len(contents.chunks)} chunks for {len(contents.runs)} runs; {_PARTS}"
+            f"'{source.path}' is damaged: {counted(len(contents.chunks), 'chunks')} for "
+            f"{counted(len(contents.runs), 'runs')}; {_PARTS}"
         )
     for of_tree in contents.of_trees().values():
         check_alike(of_tree.runs, f"'{source.path}' merges files that")
@@ -558,7 +559,7 @@ def _check_tree(source: Source, contents: Contents) -> None:
         raise UserError(_like_a_skim(source, why, contents.runs[0].collections[0].collection.layout))
     if tree is None or tree.entries != entries:
         raise DamagedFileError(
-            f"'{source.path}' is damaged: tree '{name}' does not have the {entries} entries compressed"
+            f"'{source.path}' is damaged: tree '{name}' does not have the {counted(entries, 'entries')} compressed"
         )
 
 

@@ -30,7 +30,7 @@ from atlasae.files.trees import Source, Tree, open_source
 from atlasae.jets.columns import same_bits, to_columns
 from atlasae.jets.inputs import Opened, open_input
 from atlasae.jets.stored import largest_of, rounded_up_to, storage_of
-from atlasae.report import bound_text, line_of, loosest, merge_largest, short
+from atlasae.report import bound_text, counted, line_of, loosest, merge_largest, short
 
 Differences = Callable[[Source], Iterable[str]]  # what differs in a file that was written
 EXACT, WITHIN, DIFFERENT = "bit for bit", "within precision", "different"
@@ -415,5 +415,5 @@ def _compare_jets(
         within = everything[variable] <= bound if bound or not entry.collection.beside else np.zeros(len(whole), bool)
         if beyond := int((~within & ~same[variable]).sum()):
             text = bound_text(bound, variable in storage.layout.resolutions)
-            problems.append(f"{beyond} jets beyond {text} in {variable}")
+            problems.append(f"{counted(beyond, 'jets')} beyond {text} in {variable}")
     return largest, problems

@@ -55,7 +55,7 @@ from atlasae.files.sources import (
     read_numbers,
 )
 from atlasae.files.writing import _DEFAULT_COMPRESSION, UNNAMED, Target, can_name, compression_of
-from atlasae.report import line_of, short
+from atlasae.report import counted, line_of, short
 
 _TABLES = ".pkl, .parquet, .csv, .h5, .npz"
 _KEPT = 100_000_000  # bytes of unpacked baskets that are kept in memory
@@ -714,7 +714,7 @@ def _describe(name: str, found: Any, entries: int) -> Branch | Unwritable:
 def _unreadable(found: Any, entries: int) -> str | None:
     """The reason why a branch of a tree with these entries can't be read or written, if there is one."""
     if found.num_entries != entries:
-        return f"it has {found.num_entries} entries, and its tree {entries}"
+        return f"it has {counted(found.num_entries, 'entries')}, and its tree {entries:,}"
     if elsewhere := found.member("fFileName", none_if_missing=True):
         return f"its values are in the file '{short(elsewhere)}'"
     return "uproot writes no branch of several leaves" if len(found.member("fLeaves")) > 1 else None

@@ -416,8 +416,8 @@ def test_changed_rows_are_damage(tmp_path, tree, column, change, says):
 @pytest.mark.parametrize(
     ("contents", "entries", "says"),
     [
-        (make_contents(make_run(chunks=3)), 5, "2 chunks for 1 runs"),
-        (make_contents(make_run(chunks=1)), 5, "2 chunks for 1 runs"),
+        (make_contents(make_run(chunks=3)), 5, "2 chunks for 1 run"),
+        (make_contents(make_run(chunks=1)), 5, "2 chunks for 1 run"),
         (make_contents(make_run(), make_run(chunks=1)), 10, "4 chunks for 2 runs"),
         (Contents([], []), 0, "0 chunks for 0 runs"),
         (make_contents(make_run()), 6, "tree 'Events' does not have the 5 entries compressed"),

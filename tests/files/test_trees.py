@@ -193,7 +193,7 @@ def test_branches_that_are_not_read_are_named_and_nothing_is_called_damaged():
         assert tree.branches == [Branch("x", "<f4", jagged=False)]
         assert {unwritable.name: unwritable.why for unwritable in tree.unwritable} == {
             "more": "it has 200 entries, and its tree 100",
-            "less": "it has 1 entries, and its tree 100",
+            "less": "it has 1 entry, and its tree 100",
             "away": "its values are in the file 'elsewhere.root'",
         }
         offsets = source.trees["offsets"]
