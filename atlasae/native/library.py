@@ -39,7 +39,7 @@ class TableStruct(ctypes.Structure):
     _fields_ = (
         *((name, ctypes.c_int64) for name in ("contexts", "bins", "place_bits", "settled")),
         ("edges", ctypes.c_void_p),
-        *((name, ctypes.c_int64) for name in ("narrowest", "widest")),
+        ("widest", ctypes.c_int64),
         *((name, ctypes.c_void_p) for name in ("firsts", "widths", "each", "reciprocals")),
         *((name, ctypes.c_void_p) for name in ("places", "prior", "counts", "seen", "learned", "observed")),
         *((name, ctypes.c_void_p) for name in ("expected", "shares", "faith", "ratios", "starts", "guesses", "known")),
@@ -47,10 +47,10 @@ class TableStruct(ctypes.Structure):
 
 
 class CoderStruct(ctypes.Structure):
-    """What writes steps or reads words, as coder.h has it."""
+    """What keeps cells or reads words, as coder.h has it."""
 
     _fields_ = (
-        *(("steps", ctypes.c_void_p), ("step", ctypes.c_int64), ("steps_end", ctypes.c_int64)),
+        *(("kept", ctypes.c_void_p), ("at", ctypes.c_int64), ("end", ctypes.c_int64), ("tables", ctypes.c_void_p)),
         *(("words", ctypes.c_void_p), ("words_left", ctypes.c_int64), ("state", ctypes.c_uint64)),
     )
 
