@@ -130,7 +130,8 @@ def call(name: str, *arguments: Any) -> int:
     Raises ValueError for invalid data, MemoryError.
     """
     function = getattr(library(), name)
-    function.restype = ctypes.c_int64 if name in _LONG else ctypes.c_int
+    if name in _LONG:
+        function.restype = ctypes.c_int64
     found = int(function(*map(_as_c, arguments)))
     if found == NO_MEMORY:
         raise MemoryError(f"{name}: no memory")
@@ -140,11 +141,11 @@ def call(name: str, *arguments: Any) -> int:
 
 
 def _as_c(argument: Any) -> Any:
+    if isinstance(argument, int):
+        return ctypes.c_int64(argument)
     if isinstance(argument, np.ndarray):
         return ctypes.c_void_p(address_of(argument))
-    if isinstance(argument, ctypes.Structure | ctypes.Array):
-        return ctypes.byref(argument)
-    return ctypes.c_int64(argument) if isinstance(argument, int) else argument
+    return argument if argument is None else ctypes.byref(argument)
 
 
 def lzma2_of_words(data: npt.NDArray[np.uint8]) -> bytes | None:
