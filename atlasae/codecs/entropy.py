@@ -383,7 +383,8 @@ class CompiledWriter:
 
     def words(self) -> Words:
         """The words of all cells, for a reader."""
-        state, room, end = np.zeros(1, np.uint64), np.empty(2 * sum(len(kept) for _, kept in self.kept) + 3, np.uint32), 0
+        most = 2 * sum(len(kept) for _, kept in self.kept)
+        state, room, end = np.zeros(1, np.uint64), np.empty(most + 3, np.uint32), 0
         while self.kept:
             tables, kept = self.kept.pop()
             end += call("atlasae_push", state, _structs(tables), kept, len(kept), room[end:])
