@@ -66,13 +66,20 @@ class Opened:
         known = {self.tree, *self.others}
         return [name for name in self.source.trees if name in known] if self.source else [self.tree]
 
-    def at(self, tree: str) -> "Opened":
-        """The input at another of its trees, by itself; raises UserError if there is none of this name."""
+    def at(self, tree: str, nested: bool | None = None) -> "Opened":
+        """The input at another of its trees, by itself; raises UserError if there is none of this name.
+
+        With `nested` as `open_input` has it, by default as here.
+        """
         if self.source is None:
             return self
         found = choose_tree(self.source, tree, ())
-        events = found.nesting() if isinstance(self.events, Tree) and self.events.nested else found
+        events = found.nesting() if (self._is_nested if nested is None else nested) else found
         return replace(self, events=events, tree=found.name, title=found.title, others=())
+
+    @property
+    def _is_nested(self) -> bool:
+        return isinstance(self.events, Tree) and self.events.nested
 
     @property
     def tree_read(self) -> Tree | None:
