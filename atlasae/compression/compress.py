@@ -243,8 +243,8 @@ def _planned(opened: Opened, options: Options) -> tuple[list[Job], Write]:
 
 
 def _planned_anew(opened: Opened, options: Options) -> list[Job]:
-    """The plans for a file of which everything is written anew: for all trees with jets, but for the one of a part."""
-    if opened.part or not opened.others:
+    """The plans for a file of which everything is written anew: for all trees with jets."""
+    if not opened.others:
         return [Job(opened, make_plan(opened, options))]
     found = [opened.at(tree) for tree in opened.trees]
     return [Job(one, make_plan(one, asked)) for one, asked in zip(found, options_by_tree(options, found), strict=True)]
@@ -415,7 +415,7 @@ def _write_trees(
     for job, advance in zip(jobs, steps, strict=False):
         first = dict[str, ak.Array]()
         try:
-            start = _start(job.opened.events, job.plan, options, first)
+            start = _start(job.opened, job.plan, options, first)
         except UserError as error:
             if left is None:
                 raise
@@ -528,8 +528,10 @@ def _copy_others(jobs: Sequence[Job], options: Options, target: Target) -> tuple
     return copy_others(opened.source, trees, target, step_size, nested, options.drop_unwritable)
 
 
-def _start(events: Events, plan: Plan, options: Options, first: dict[str, ak.Array] | None = None) -> Start:
-    sample = _sample(events, plan, options.step_size, first)
+def _start(opened: Opened, plan: Plan, options: Options, first: dict[str, ak.Array]) -> Start:
+    """What a tree's jets begin with: its parts, too, so that they fit together; one may have no jets."""
+    events = opened.whole
+    sample = _sample(events, plan, options.step_size, None if opened.part else first)
     four = replace(plan, collections=[c for c in plan.collections if not c.beside])
     start = layout_named(options.layout).start(four, options, sample, events.entries)
     jets = {compressor.collection.name: compressor for compressor in start.compressors}

@@ -137,7 +137,8 @@ def _damage(lost: Lost) -> Iterator[str]:
     """Messages about the damage that a salvage found, with the tree where there are several."""
     for tree, one in lost.items():
         for message in one.damage:
-            yield message if len(lost) == 1 or f"'{tree}'" in message else f"tree '{tree}': {message}"
+            named = any(f"'{other}'" in message for other in lost)
+            yield message if len(lost) == 1 or named else f"tree '{tree}': {message}"
 
 
 def _write_restored(

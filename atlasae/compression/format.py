@@ -67,7 +67,7 @@ _LATER = {
     "follows",
 }
 _LATER |= {"resolutions", "array", "shared", "parts", "head", "body", "listed", "called", "bytes_at", "behind"}
-_LATER |= {"beside", "basket_bytes", "low", "factor", "mantissa", "halves"}
+_LATER |= {"by_member", "beside", "basket_bytes", "low", "factor", "mantissa", "halves"}
 _RUNS, _CHUNKS, _MODELS, _ABOUT = (f"{FOLDER}/{name}" for name in ("runs", "chunks", "models", "about"))
 
 

@@ -27,7 +27,7 @@ from atlasae.compression.ntuples import (
     same_fields,
 )
 from atlasae.compression.plan import Options, Plan
-from atlasae.errors import DamagedFileError, UserError
+from atlasae.errors import DamagedFileError, UserError, sparing
 from atlasae.files.branches import FOLDER
 from atlasae.files.damage import FACTS, damage
 from atlasae.files.events import flatten
@@ -259,9 +259,11 @@ def _form_of_structures(grafting: Grafting, name: str, structure: Structure) -> 
         if form is None and entry is not None:
             data = basket.part(entry, entry + 1)
             head, body = data[: structure.head], data[structure.head : structure.head + structure.size]
+            body = bytes(structure.size) if structure.by_member else body  # it is all numbers, of several structures
             listed = basket.offsets is not None
             places = structure.bytes_at, structure.behind
             form = Form("|u1", structure.jagged, None, parts, head.hex(), body.hex(), listed, *places)
+            form = replace(form, by_member=structure.by_member)
         if form and form.pack_all(*form.unpack_all(basket))[0] != basket.data:
             return None
     return form or Form("|u1", structure.jagged, None, parts, "00" * structure.head, "00" * structure.size)
@@ -513,6 +515,7 @@ class GraftedJets:
         """Take the stand-ins out of a tree of jets, whose contents these are, and what was written beside them."""
         run = contents.runs[0]
         ours = {name for entry in run.collections for name in stand_ins(entry.collection, run.counters)}
+        ours |= {run.counters[branch.name] for branch in run.carried if branch.jagged}
         take_out(tree, {*ours, *(branch.name for branch in run.carried)})
         return cls(contents, tree, sampled(records, tree, graft_of(run).samples))
 
@@ -608,10 +611,13 @@ class Grafted:
         """The checksums of all carried branches, in the ranges that have checksums in the file, of baskets to come."""
         return Digests(self.records, self.trees, self.edges(), sparing)
 
-    def read_ntuples(self) -> dict[str, NtupleWriter]:
-        """Read all RNTuples, for their checksums."""
-        edges = self.edges()
-        return {one.path: one.read(edges.get(one.path, ())) for one in (*self.others, *self.mains)}
+    def read_ntuples(self, lost: list[str] | None = None) -> dict[str, NtupleWriter]:
+        """Read all RNTuples, for their checksums; raises DamagedFileError, or tells in `lost` which can't be read."""
+        edges, found = self.edges(), dict[str, NtupleWriter]()
+        for one in (*self.others, *self.mains):
+            with sparing(lost):
+                found[one.path] = one.read(edges.get(one.path, ()))
+        return found
 
     def damaged(self, digests: Digests, ntuples: Mapping[str, NtupleWriter]) -> Iterator[tuple[str, Spoiled | None]]:
         """Messages about what differs from what was written, each with tree and first entry of its chunk, if any."""
@@ -631,7 +637,7 @@ class Grafted:
         """What differs in a tree without jets, in the entries that are of the file of this number."""
         run = self.contents.files[number]
         carried = graft_of(run).trees[path]
-        if path in ntuples:
+        if any(one.path == path for one in self.ntuples):
             yield from _damaged_ntuple(path, carried, ntuples, number)
         elif path not in {tree.path for tree in self.trees}:
             yield f"'{self.source.path}' is damaged: '{path}' was in it and is gone", None
@@ -680,7 +686,7 @@ class Grafted:
 def _damaged_ntuple(
     path: str, carried: CarriedTree, ntuples: Mapping[str, NtupleWriter], number: int
 ) -> Iterator[tuple[str, None]]:
-    if differs_from(carried, ntuples[path], number):
+    if path in ntuples and differs_from(carried, ntuples[path], number):
         yield f"RNTuple '{path}' is damaged: the checksum of its columns differs; get the file again", None
 
 
@@ -840,7 +846,10 @@ def damage_of(grafted: Grafted) -> list[tuple[str, Spoiled | None]]:
     """Messages about all damage but that of the jets, each with the tree and first entry of its chunk, if any."""
     digests = grafted.digests(sparing=True)
     digests.read()
-    found = list(grafted.damaged(digests, grafted.read_ntuples()))
+    lost = list[str]()
+    ntuples = grafted.read_ntuples(lost)
+    found: list[tuple[str, Spoiled | None]] = [(message, None) for message in lost]
+    found += grafted.damaged(digests, ntuples)
     for check in (grafted.check_objects, grafted.check_taken, grafted.check_records):
         try:
             check()
