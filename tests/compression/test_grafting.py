@@ -1,9 +1,9 @@
 """Files of which all but the jets is copied byte for byte."""
 
 import re
-from itertools import pairwise
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import awkward as ak

@@ -233,7 +233,7 @@ def test_branches_that_would_be_jets_and_are_not_read_are_named(tmp_path):
     with uproot.recreate(tmp_path / "x.root") as file:
         numbers = {f"jet_{v}": ak.Array([[1.0], [2.0, 3.0]]) for v in ("pt", "eta", "phi")}
         file["T"] = numbers | {"jet_m": ak.Array([[[1.0]], [[2.0], [3.0]]]), "mu_m": ak.Array([[[1.0]], [[2.0]]])}
-    told = "name them with --jets: 'jet_' spells pt, eta, phi, but neither m nor E; --variables takes any list of numbers (atlasae help precision); not read: jet_m "
+    told = "'jet_' spells pt, eta, phi, but neither m nor E; --variables takes any list .*; not read: jet_m "
     told += r"\(a TTree .* holds no var \* var \* float64\)$"
     with open_source(tmp_path / "x.root") as source, pytest.raises(UserError, match=told):
         choose_tree(source, None, ())
