@@ -431,7 +431,7 @@ def _facts(found: _Found, events: Hdf5Events) -> TableFacts:
 
 
 def _left(names: Sequence[str]) -> tuple[str, ...]:
-    return (f"left out, as too large to be kept beside the table: {some(names)}",) if names else ()
+    return (f"left out, as too large to be kept beside the table, or references: {some(names)}",) if names else ()
 
 
 # The outline of a file: all but the rows of its table
@@ -508,6 +508,7 @@ def _emptied(dataset: Any, target: Any, name: str) -> Any:
     h5py = _h5py()
     how = dataset.id.get_create_plist()
     how.set_alloc_time(h5py.h5d.ALLOC_TIME_DEFAULT)
+    how.set_obj_track_times(False)  # so that the outlines of equal files are equal
     made = h5py.h5d.create(target.id, name.encode(), dataset.id.get_type().copy(), dataset.id.get_space(), how)
     return h5py.Dataset(made)
 
@@ -519,7 +520,7 @@ def copy_attributes(source: Any, target: Any) -> list[str]:
         known = h5py.h5a.open(source.id, index=number)
         try:
             kind, space = known.get_type().copy(), known.get_space()
-            if h5py.check_ref_dtype(known.dtype):
+            if _refers(known.dtype):
                 raise TypeError("a reference")
             made = h5py.h5a.create(target.id, known.name, kind, space)
             if space.get_simple_extent_type() != h5py.h5s.NULL:
@@ -531,6 +532,15 @@ def copy_attributes(source: Any, target: Any) -> list[str]:
         except (TypeError, ValueError, OSError):
             left.append(f"{source.name}.{_text(known.name)}")
     return left
+
+
+def _refers(dtype: Any) -> bool:
+    """Whether values of a dtype are references to other objects of their file, as those of dimension scales."""
+    h5py = _h5py()
+    if not isinstance(dtype, np.dtype):
+        return False
+    inner = [h5py.check_vlen_dtype(dtype), *(dtype[name] for name in dtype.names or ())]
+    return h5py.check_ref_dtype(dtype) is not None or any(map(_refers, inner))
 
 
 # Writing

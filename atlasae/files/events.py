@@ -232,12 +232,12 @@ def _numpy(values: TableColumn) -> TableColumn:
     return values
 
 
-def as_json(rows: Iterable[Any]) -> ak.Array:
+def json_texts(rows: Iterable[Any]) -> ak.Array:
     """Texts, each of which is a row as JSON."""
     return as_texts([json.dumps(row) for row in rows])
 
 
-def of_json(texts: Iterable[str]) -> list[Any]:
+def rows_of_json(texts: Iterable[str]) -> list[Any]:
     """The rows that texts are of; raises DamagedFileError for what is no JSON."""
     try:
         return [json.loads(text) for text in texts]

@@ -24,12 +24,12 @@ from atlasae.files.events import (
     Table,
     TableFacts,
     TableWriter,
-    as_json,
     halved,
     is_text,
-    of_json,
+    json_texts,
+    rows_of_json,
 )
-from atlasae.files.pickles import MOST_CATEGORIES, frame_of, refuse_twice, steps_of
+from atlasae.files.pickles import MOST_VALUES, frame_of, refuse_twice, steps_of
 from atlasae.files.remote import Location
 from atlasae.files.rntuple import assemble
 from atlasae.report import line_of
@@ -233,7 +233,7 @@ class ParquetEvents:
         place, half = self._places[name], name in self.halves
         column = _bare(table.column(place.field))
         if self.objects.get(name, "").startswith("json"):
-            return as_json(column.cast(_simple(column.type)).to_pylist())
+            return json_texts(column.cast(_simple(column.type)).to_pylist())
         column = column.cast(_in_other_type(column.type) or column.type)
         if place.member is None and name in self.nulls and column.null_count:
             values = column.to_numpy()
@@ -433,7 +433,7 @@ def _categories(file: Any, name: str, kind: Any) -> dict[str, Categories]:
     for group in range(file.metadata.num_row_groups):
         for chunk in file.read_row_group(group, columns=[name]).column(0).chunks:
             known |= dict.fromkeys(chunk.dictionary.to_pylist())
-    if len(known) > MOST_CATEGORIES or None in known:
+    if len(known) > MOST_VALUES or None in known:
         return {}
     return {name: Categories(values=list(known), dtype="string", kind="", ordered=kind.ordered)}
 
@@ -520,7 +520,7 @@ def _is_of_pandas(events: ParquetEvents, metadata: Mapping[str, Any], field: str
     named = all(isinstance(column["name"], str) for column in others)
     ordinary = named and len(metadata.get("column_indexes", ())) <= 1 and (field in labels or len(labels) < 2)
     alike = all(types.get(name, "object") in (dtype, "object") for name, dtype in dtypes.items())
-    own = not set(events.schema.metadata or ()) - {b"pandas"} and not metadata.get("attributes")
+    own = set(events.schema.metadata or ()) == {b"pandas"} and not metadata.get("attributes")
     return ordinary and alike and own
 
 
@@ -649,7 +649,7 @@ class _Writer:
         if name in facts.get("nulls", ()):
             array = arrow.array(ak.to_numpy(values), from_pandas=True)
         elif kind is not None and facts.get("objects", {}).get(name, "").startswith("json"):
-            array = arrow.array(of_json(values.to_list()), _simple(kind))
+            array = arrow.array(rows_of_json(values.to_list()), _simple(kind))
         else:
             array = _to_arrow(values)
         if kind is None:

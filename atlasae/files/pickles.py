@@ -35,7 +35,7 @@ from numpy.typing import NDArray
 
 from atlasae.errors import DamagedFileError, UserError, optional
 from atlasae.files.damage import FACTS, damage
-from atlasae.files.events import Categories, Name, Table, TableColumn, as_json, as_texts, is_text, of_json
+from atlasae.files.events import Categories, Name, Table, TableColumn, as_texts, is_text, json_texts, rows_of_json
 from atlasae.report import line_of
 
 MOST_KEYS = 100_000  # entries of a dictionary or set
@@ -225,7 +225,7 @@ FRAMES = {
     "datetime": {"date", "datetime", "time", "timedelta", "timezone"},
 }
 MOST_COLUMNS = 100_000  # in a pickle: a column takes more memory than its name and numbers
-MOST_CATEGORIES = 100_000  # of a column, each of which is told in the record of the table
+MOST_VALUES = 100_000  # of a column, each of which is told in the record of the table
 _MOST_ATTRIBUTES = 1 << 16  # characters of a table's attributes as JSON
 _MOST_DIGITS, _MOST_DEPTH = 10_000, 50  # bits of whole numbers in JSON, and lists inside of lists
 _OF_JSON = (str, int, float, bool, type(None), list, dict)
@@ -335,7 +335,7 @@ class _Stored:
         if self.kind.startswith("json"):
             return None
         rows = self.values.tolist()
-        return replace(self, values=as_json(None if code < 0 else rows[code] for code in codes.tolist()))
+        return replace(self, values=json_texts(None if code < 0 else rows[code] for code in codes.tolist()))
 
 
 def _table(frame: Recorded, size: int, file: str) -> Table:
@@ -503,7 +503,7 @@ def _extension(values: Any, size: int) -> _Stored | None:
         _refuse_repeated(texts, size)
         kind = f"{text}[{'pyarrow' if _kind(values).startswith('Arrow') else 'python'}]"
         column = _of_texts(texts)
-        return _Stored(as_json(texts), f"json {kind}") if column is None else _Stored(column, kind)
+        return _Stored(json_texts(texts), f"json {kind}") if column is None else _Stored(column, kind)
     if _kind(values) in _NULLABLE:
         return _nullable(values)
     return _categorical(values, size) if _kind(values) == "Categorical" else None
@@ -519,14 +519,14 @@ def _nullable(values: Recorded) -> _Stored | None:
     if not mask.any():
         return _Stored(data.copy(), kind)
     rows = zip(data.tolist(), mask.tolist(), strict=True)
-    return _Stored(as_json(None if missing else value for value, missing in rows), f"json {kind}")
+    return _Stored(json_texts(None if missing else value for value, missing in rows), f"json {kind}")
 
 
 def _categorical(values: Recorded, size: int) -> _Stored | None:
     """A column of categories: their values, in JSON where some are missing."""
     dtype, codes = values.state[:2] if _kind(values.state[0]) == "CategoricalDtype" else values.state[1::-1]
     known, numbers = _of_index(dtype.state["categories"], size), _array(codes)
-    if known is None or numbers is None or len(known.values) > MOST_CATEGORIES or known.categories:
+    if known is None or numbers is None or len(known.values) > MOST_VALUES or known.categories:
         return None
     texts = is_text(known.values)
     if not texts and known.values.dtype.kind not in "biu":
@@ -566,7 +566,7 @@ def _of_objects(objects: list[Any], size: int) -> _Stored | None:
     for kind in (int, float):
         if all(type(one) is kind for one in objects) and (numbers := np.array(objects)).dtype.kind in "if":
             return _Stored(numbers, "number")
-    return _of_lists(objects, size) or (_Stored(as_json(objects), "json") if _is_plain(objects, size) else None)
+    return _of_lists(objects, size) or (_Stored(json_texts(objects), "json") if _is_plain(objects, size) else None)
 
 
 def _is_plain(objects: Iterable[Any], size: int) -> bool:
@@ -820,7 +820,7 @@ def _as_categories(values: TableColumn, kind: str, categories: Categories, panda
     own = as_texts(known) if categories["dtype"] == "string" else np.array(known, np.dtype(categories["dtype"]))
     index = pandas.Index(_of_kind(own, categories["kind"], pandas))
     numbers = {value: number for number, value in enumerate(known)} | {None: -1}
-    rows = of_json(values.tolist()) if kind.startswith("json") else values.tolist()
+    rows = rows_of_json(values.tolist()) if kind.startswith("json") else values.tolist()
     dtype = pandas.CategoricalDtype(index, categories["ordered"])
     return pandas.Series(pandas.Categorical.from_codes([numbers[row] for row in rows], dtype=dtype))
 
@@ -837,7 +837,7 @@ def _of_kind(values: TableColumn, kind: str | None, pandas: Any) -> Any:
         dtype = pandas.api.types.pandas_dtype(own)
         return pandas.Series(dtype.construct_array_type()(*_given(values, dtype.numpy_dtype, in_json)))
     rows = values.tolist() if kind in ("number", "list") or is_text(values) else list(map(np.asarray, values))
-    rows = of_json(values.tolist()) if in_json else rows
+    rows = rows_of_json(values.tolist()) if in_json else rows
     objects = np.empty(len(rows), object)
     objects[:] = rows
     return pandas.Series(objects, dtype=None if kind is None and is_text(values) else _text_type_of(own, pandas))
@@ -854,7 +854,7 @@ def _given(values: TableColumn, dtype: Any, in_json: bool) -> tuple[_Array, NDAr
     """The numbers of a column, and which of them are missing; times that are missing are NaT."""
     if not in_json:
         return values.astype(dtype), np.zeros(len(values), bool)
-    rows = of_json(values.tolist())
+    rows = rows_of_json(values.tolist())
     missing = np.array([row is None for row in rows], bool)
     none = _NO_TIME if dtype is np.int64 else 0
     return np.array([none if row is None else row for row in rows], dtype), missing

@@ -135,7 +135,7 @@ def test_what_is_too_large_to_be_kept_is_told(tmp_path: Path, monkeypatch: pytes
         file["jets"] = structures()
         file["large"], file["small"] = np.arange(1000.0), np.arange(10.0)
     with open_table(tmp_path / "a.h5") as opened:
-        assert opened.notes == ("left out, as too large to be kept beside the table: /large",)
+        assert opened.notes == ("left out, as too large to be kept beside the table, or references: /large",)
     pytest.importorskip("tables")
     monkeypatch.undo()
     frame().assign(what=pd.Series([one * 200_000 for one in "abcdef"], dtype=object)).to_hdf(
@@ -188,13 +188,32 @@ def test_all_that_hdf5_has_comes_back(tmp_path: Path) -> None:
         for name, one in a["events"].items():
             other = b["events"][name]
             assert one.id.get_type() == other.id.get_type() and one[:].tobytes() == other[:].tobytes()
-            assert one.id.get_create_plist() == other.id.get_create_plist() and one.maxshape == other.maxshape
+            filters = [x.id.get_create_plist().get_nfilters() for x in (one, other)]
+            assert (filters[0], one.chunks, one.maxshape) == (filters[1], other.chunks, other.maxshape)
             assert {n: (v, one.attrs.get_id(n).dtype) for n, v in one.attrs.items()} == {
                 n: (v, other.attrs.get_id(n).dtype) for n, v in other.attrs.items()
             }
         assert b.attrs["edges"].tolist() == [0, 1, 2] and isinstance(b.attrs["none"], h5py.Empty)
         assert b["events"].attrs["names"].tolist() == ["a", "éé"]
         assert [b.get(name, getlink=True).path for name in ("soft", "external")] == ["/events/jet_pt", "/x"]
+
+
+def test_references_are_told_and_left_out(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["pt"], file["x"] = np.arange(3.0), np.arange(3.0)
+        file["x"].make_scale("x")
+        file["pt"].dims[0].attach_scale(file["x"])
+    with open_table(tmp_path / "a.h5") as opened:
+        assert opened.notes[0].endswith("references: /pt.DIMENSION_LIST, /x.REFERENCE_LIST")
+
+
+def test_the_outlines_of_equal_files_are_equal(tmp_path: Path) -> None:
+    pytest.importorskip("tables")
+    frame().to_hdf(tmp_path / "a.h5", key="jets", format="table")
+    for first, second in (("a.h5", "b.h5"), ("b.h5", "c.h5")):
+        copied(tmp_path / first, tmp_path / second)
+    facts = [outline_of(tmp_path / name)[0] for name in ("a.h5", "b.h5", "c.h5")]
+    assert facts[0] == facts[1] == facts[2]
 
 
 def test_datasets_of_columns_that_are_left_out_are_gone(tmp_path: Path) -> None:
