@@ -294,6 +294,8 @@ def read_numbers(branch: Any, start: int, stop: int, content: Any, listed: bool,
         except (ValueError, struct.error):
             return None
         values, inside = found
+        if (start, stop) == (first, first + entries):
+            return values.astype(content.to_dtype), inside
         if not start <= first <= first + entries <= stop and entries > (stop - start) / _LARGE:
             known[key] = found
         here, there = max(start - first, 0), min(stop - first, entries)
@@ -304,9 +306,14 @@ def read_numbers(branch: Any, start: int, stop: int, content: Any, listed: bool,
             more = int(_SPARE * len(values) * (places.stop - place))
             room = np.concatenate([room[: ends[now]], np.empty(more, content.to_dtype)])
         room[ends[now] : ends[last]] = values[inside[here] : inside[there]]
+    _forget(known)
+    return room[: ends[-1]], ends
+
+
+def _forget(known: Baskets) -> None:
+    """Drop the first of the known baskets until the others take no more than `_MOST_KEPT`."""
     while sum(one.nbytes + two.nbytes for one, two in known.values()) > _MOST_KEPT:
         del known[next(iter(known))]
-    return room[: ends[-1]], ends
 
 
 def _basket(record: bytes, entries: int, dtype: np.dtype[Any], listed: bool) -> _Basket:
@@ -321,11 +328,13 @@ def _basket(record: bytes, entries: int, dtype: np.dtype[Any], listed: bool) -> 
     values = np.frombuffer(data, dtype, end // dtype.itemsize)
     if not listed and len(values) == entries:
         return values, np.arange(entries + 1)
-    starts = np.frombuffer(data, ">i4", entries, end + 4).astype(np.int64) - key  # ValueError for numbers without
-    ends = np.append(starts, end)
-    if starts[0] or (ends[1:] < ends[:-1]).any() or (ends % dtype.itemsize).any():
+    ends = np.empty(entries + 1, np.int64)
+    ends[:-1], ends[-1] = np.frombuffer(data, ">i4", entries, end + 4), end + key  # ValueError for numbers without
+    ends -= key
+    inside = ends // dtype.itemsize
+    if ends[0] or (ends[1:] < ends[:-1]).any() or (inside * dtype.itemsize != ends).any():
         raise ValueError("lists that do not follow each other")
-    return values, ends // dtype.itemsize
+    return values, inside
 
 
 REQUESTS = 4  # parallel requests per remote file
