@@ -97,7 +97,7 @@ def test_runs_of_different_grids_are_refused(jets_file, compressed, tmp_path):
         with open_source(path) as source:
             contents.append(read_contents(source))
     same = Contents(contents[0].runs * 2, contents[0].chunks * 2)
-    assert chosen_entry(compressed, same, None) == contents[0].runs[0].collections[0]
+    assert chosen_entry(compressed, same, None) == (contents[0].runs[0], contents[0].runs[0].collections[0])
     merged = Contents(contents[0].runs + contents[1].runs, contents[0].chunks + contents[1].chunks)
     with pytest.raises(UserError, match="merged from 2 runs, 'Jet' on 2 different grids: export each run's own file"):
         chosen_entry(compressed, merged, None)
