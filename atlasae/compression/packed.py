@@ -34,7 +34,7 @@ from atlasae.files.damage import FACTS, damage
 from atlasae.files.events import Array, Counts, counts_of, numbers_in, plain_lists, unflatten
 from atlasae.files.remote import local
 from atlasae.jets.collections import Collection
-from atlasae.jets.columns import settle_by, to_branches, to_coded_columns, to_columns
+from atlasae.jets.columns import MANY, in_runs, settle_by, to_branches, to_coded_columns, to_columns
 from atlasae.jets.coordinates import Bools
 from atlasae.jets.padding import Codes, Config, Padding
 from atlasae.jets.stored import Storage, blocks, storage_of
@@ -323,8 +323,7 @@ class ListedLayout:
         lattice, jets = self.codec.lattice, int(counts.sum())
         found = _headed(lattice, storage, content, jets)
         cells = self.codec.decode(found.rest, counts_of(~found.exact, counts), places)
-        columns, there = _empty(storage, jets), np.flatnonzero(~found.exact)
-        _fill(columns, lattice, storage, cells, there, found.key)
+        columns = _decoded(lattice, storage, cells, np.flatnonzero(~found.exact), jets, found.key)
         for column, values in zip(columns, found.originals, strict=True):
             column[found.exact] = values
         return columns
@@ -405,7 +404,7 @@ def start_packed(
     settled: Collection, options: Options, priors: Priors, events: Mapping[str, ak.Array]
 ) -> Compressor[PackedLayout]:
     """The compressor of a collection with known units and a grid for a sample; raises UserError for bounds < 1e-5."""
-    columns, precision = to_coded_columns(settled, events)[0], options.precision
+    columns, precision = in_runs(to_coded_columns(settled, events)[0], MANY), options.precision
     settled = as_rounded(settled, precision, columns)
     storage = storage_of(settled)
     bounds = precision.of(storage.layout)
@@ -502,20 +501,25 @@ def _headed(lattice: AnyLattice, storage: Storage, content: bytes, jets: int) ->
     return _Head(exact, originals, sum(key), content[begin + size :])
 
 
-def _fill(
-    columns: Sequence[Array], lattice: AnyLattice, storage: Storage, cells: GridCells, jets: Integers, key: int
-) -> None:
-    """Decode the cells of these jets into the columns of all jets of a chunk."""
-    if compiled := CompiledJets.of(lattice, storage, key, jets):
+def _decoded(
+    lattice: AnyLattice, storage: Storage, cells: GridCells, jets: Integers, number: int, key: int
+) -> list[Array]:
+    """The columns of a chunk with this number of jets, of which these have cells; the others are of no use."""
+    compiled = CompiledJets.of(lattice, storage, key, jets)
+    if compiled and len(jets) == number:
+        return compiled.decode(cells)
+    columns = _empty(storage, number)
+    if compiled:
         for column, values in zip(columns, compiled.decode(cells), strict=True):
-            column[slice(None) if len(jets) == len(column) else jets] = values
-        return
+            column[jets] = values
+        return columns
     for block in blocks(cells.shape[1]):
         rows = jets[block]
         coder = coder_of(lattice, key, rows)
         restored = storage.to_columns(storage.from_rows(coder.decode(cells[:, block].T)))
         for column, values in zip(columns, restored, strict=True):
             column[rows] = values
+    return columns
 
 
 def _kept_cells(cells: Columns, kept: Bools) -> Columns:
@@ -541,7 +545,7 @@ class UnpackedChunk:
     @property
     def coded(self) -> Integers:
         """The jets of the cells."""
-        return np.asarray(self.there[self.codes == 0])
+        return self.there[self.codes == 0] if self.codes.any() else self.there
 
 
 def unpacked_chunk(codec: PackedCodec, storage: Storage, content: bytes, counts: Counts) -> UnpackedChunk:
@@ -555,13 +559,13 @@ def unpacked_chunk(codec: PackedCodec, storage: Storage, content: bytes, counts:
 def unpack_chunk(codec: PackedCodec, storage: Storage, content: bytes, counts: Counts) -> list[npt.NDArray[np.generic]]:
     """The four columns of a chunk; the inverse of `pack_chunk`."""
     found, jets = unpacked_chunk(codec, storage, content, counts), int(counts.sum())
-    columns = _empty(storage, jets)
-    _fill(columns, codec.lattice, storage, found.cells, found.coded, found.head.key)
+    columns = _decoded(codec.lattice, storage, found.cells, found.coded, jets, found.head.key)
     for column, values in zip(columns, found.head.originals, strict=True):
         column[found.head.exact] = values
-    all_codes = np.zeros(jets, np.int32)
-    all_codes[found.there] = found.codes
-    codec.padding.fill(columns, all_codes)
+    if codec.padding.rows:
+        codes = np.zeros(jets, np.int32)
+        codes[found.there] = found.codes
+        codec.padding.fill(columns, codes)
     return columns
 
 
