@@ -4,11 +4,11 @@ Compression takes the branches of the jets out and puts their stand-ins in; deco
 back and fills them.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from itertools import accumulate
+from itertools import accumulate, chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +58,7 @@ from atlasae.graft.trees import (
 from atlasae.jets.collections import Collection, Rounding, name_counters, stand_ins
 from atlasae.jets.inputs import Opened
 from atlasae.report import LeftOut
+from atlasae.threads import in_order
 
 
 @dataclass
@@ -787,26 +788,39 @@ def as_rewritten(source: Source, contents: Contents) -> Contents:
 
 def write_regrafted(grafted: Grafted, path: Path, progress: Progress) -> None:
     """Write the original file; raises DamagedFileError if a checksum differs."""
-    with damage(f"'{grafted.source.path}'"), Composer(path, grafted.records) as composer:
+    entries = [one.tree.thing["fEntries"] for one in grafted.jets]
+    steps = zip(grafted.jets, in_turn(progress, entries), strict=True)
+    restored = [restored_events(grafted.source, one.contents, advance) for one, advance in steps]
+    with (
+        damage(f"'{grafted.source.path}'"),
+        Composer(path, grafted.records) as composer,
+        in_order(_first, restored[:1]) as begun,  # while all else is copied
+    ):
         grafted.check_objects()
         digests = grafted.digests(sparing=True)
         composer.copy_all(grafted.trees, digests.seen)
         edges, pages = grafted.edges(), packing(PAGES)
         ntuples = {one.path: one.copy(composer, pages, edges.get(one.path, ())) for one in grafted.ntuples}
         grafted.check(digests, ntuples)
-        entries = [one.tree.thing["fEntries"] for one in grafted.jets]
-        for one, advance in zip(grafted.jets, in_turn(progress, entries), strict=True):
-            _fill_jets(grafted, one, composer, advance)
+        for one, chunks in zip(grafted.jets, restored, strict=True):
+            _fill_jets(grafted, one, composer, chain(*begun, chunks))
         composer.finish(grafted.trees)
 
 
-def _fill_jets(grafted: Grafted, jets: GraftedJets, composer: Composer, progress: Progress) -> None:
+def _first(restored: Iterator[tuple[Run, dict[str, ak.Array]]]) -> list[tuple[Run, dict[str, ak.Array]]]:
+    """The first chunk, if there is one."""
+    return list(islice(restored, 1))
+
+
+def _fill_jets(
+    grafted: Grafted, jets: GraftedJets, composer: Composer, restored: Iterable[tuple[Run, dict[str, ak.Array]]]
+) -> None:
     """Put the branches of the jets back into a tree, and write their baskets."""
     with damage(f"'{FOLDER}' in '{grafted.source.path}'", *FACTS):
         filled = jets.put_back()
     setting = grafted.records.head.compress
     fillers = [Filler(composer, jets.tree, setting, thing, kept) for thing, kept in filled]
-    for _, events in restored_events(grafted.source, jets.contents, progress):
+    for _, events in restored:
         for filler in fillers:
             filler.add(events)
     for filler in fillers:

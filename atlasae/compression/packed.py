@@ -13,7 +13,7 @@ import numpy.typing as npt
 from atlasae.codecs.codec import Encoded, RowCoder, encode_and_compare
 from atlasae.codecs.columns import CodedColumn, ColumnsCodec, ListCodec, fit_cells, fit_columns
 from atlasae.codecs.dither import MASK
-from atlasae.codecs.entropy import Cells, Integers
+from atlasae.codecs.entropy import Cells
 from atlasae.codecs.lattice import CompiledJets, GridCells, Lattice, ListLattice, ShiftedLattice
 from atlasae.codecs.packed import Columns, PackedCodec
 from atlasae.codecs.priors import Priors, default_priors, packaged_priors
@@ -323,8 +323,8 @@ class ListedLayout:
         lattice, jets = self.codec.lattice, int(counts.sum())
         found = _headed(lattice, storage, content, jets)
         cells = self.codec.decode(found.rest, counts_of(~found.exact, counts), places)
-        columns, there = _empty(storage, jets), np.flatnonzero(~found.exact)
-        _fill(columns, lattice, storage, cells, there, found.key)
+        columns = _empty(storage, jets)
+        _fill(columns, lattice, storage, cells, ~found.exact, found.key)
         for column, values in zip(columns, found.originals, strict=True):
             column[found.exact] = values
         return columns
@@ -503,19 +503,20 @@ def _headed(lattice: AnyLattice, storage: Storage, content: bytes, jets: int) ->
 
 
 def _fill(
-    columns: Sequence[Array], lattice: AnyLattice, storage: Storage, cells: GridCells, jets: Integers, key: int
+    columns: Sequence[Array], lattice: AnyLattice, storage: Storage, cells: GridCells, coded: Bools, key: int
 ) -> None:
-    """Decode the cells of these jets into the columns of all jets of a chunk."""
-    if compiled := CompiledJets.of(lattice, storage, key, jets):
-        for column, values in zip(columns, compiled.decode(cells), strict=True):
-            column[slice(None) if len(jets) == len(column) else jets] = values
-        return
-    for block in blocks(cells.shape[1]):
-        rows = jets[block]
-        coder = coder_of(lattice, key, rows)
-        restored = storage.to_columns(storage.from_rows(coder.decode(cells[:, block].T)))
+    """Decode cells into the columns of all jets of a chunk, of which those that are `coded` have cells."""
+    stop = 0
+    for block in blocks(len(coded)):
+        jets = np.flatnonzero(coded[block]) + block.start
+        start, stop = stop, stop + len(jets)
+        if compiled := CompiledJets.of(lattice, storage, key, jets):
+            restored = compiled.decode(cells[:, start:stop])
+        else:
+            rows = coder_of(lattice, key, jets).decode(cells[:, start:stop].T)
+            restored = storage.to_columns(storage.from_rows(rows))
         for column, values in zip(columns, restored, strict=True):
-            column[rows] = values
+            column[jets] = values
 
 
 def _kept_cells(cells: Columns, kept: Bools) -> Columns:
@@ -530,18 +531,19 @@ def _kept_cells(cells: Columns, kept: Bools) -> Columns:
 class UnpackedChunk:
     """The cells (4 x n) of the jets of a chunk that are neither exact nor padding, and all that is told of the others.
 
-    `there` are the jets that are not exact, with their padding codes.
+    `codes` are the padding codes of the jets that are not exact.
     """
 
     cells: Columns
     head: _Head
-    there: Integers
     codes: Codes
 
     @property
-    def coded(self) -> Integers:
-        """The jets of the cells."""
-        return np.asarray(self.there[self.codes == 0])
+    def coded(self) -> Bools:
+        """Which jets of the chunk have cells."""
+        found = ~self.head.exact
+        found[found] = self.codes == 0
+        return found
 
 
 def unpacked_chunk(codec: PackedCodec, storage: Storage, content: bytes, counts: Counts) -> UnpackedChunk:
@@ -549,7 +551,7 @@ def unpacked_chunk(codec: PackedCodec, storage: Storage, content: bytes, counts:
     head = _headed(codec.lattice, storage, content, int(counts.sum()))
     words = np.frombuffer(head.rest, WORD).astype(np.uint32, copy=False)
     cells, codes = codec.decode_padded(words, counts_of(~head.exact, counts) if head.originals[0].size else counts)
-    return UnpackedChunk(cells, head, np.flatnonzero(~head.exact), codes)
+    return UnpackedChunk(cells, head, codes)
 
 
 def unpack_chunk(codec: PackedCodec, storage: Storage, content: bytes, counts: Counts) -> list[npt.NDArray[np.generic]]:
@@ -560,7 +562,7 @@ def unpack_chunk(codec: PackedCodec, storage: Storage, content: bytes, counts: C
     for column, values in zip(columns, found.head.originals, strict=True):
         column[found.head.exact] = values
     all_codes = np.zeros(jets, np.int32)
-    all_codes[found.there] = found.codes
+    all_codes[~found.head.exact] = found.codes
     codec.padding.fill(columns, all_codes)
     return columns
 

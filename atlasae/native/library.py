@@ -30,7 +30,11 @@ INVALID = {  # why it returns any other number
     "atlasae_words": "words that grow",
 }
 _LONG = ("atlasae_push", "atlasae_words")  # return 64 bits
-_HEAP = {-3: 12_000_000, -1: 20_000_000}  # M_MMAP_THRESHOLD and M_TRIM_THRESHOLD of malloc.h, in bytes
+_HEAP = {
+    -8: 1,
+    -3: 12_000_000,
+    -1: 20_000_000,
+}  # of malloc.h: M_ARENA_MAX; M_MMAP_THRESHOLD and M_TRIM_THRESHOLD, bytes
 
 
 class TableStruct(ctypes.Structure):
@@ -161,6 +165,7 @@ def lzma2_of_words(data: npt.NDArray[np.uint8]) -> bytes | None:
 def limit_heap() -> None:
     """Have the C library give back arrays of 12 MB and more at once, and the free end of its heap from 20 MB.
 
+    All threads share that heap: with one each, two threads would take 50 MB more.
     glibc raises the first limit up to 32 MB by itself, and the heap then keeps the gaps between smaller arrays: packed
     jets take 30 to 50 MB less this way, in the same time. Other C libraries stay as they are.
     """
