@@ -41,7 +41,9 @@ def threads() -> int:
 
 
 @contextmanager
-def in_order(work: Callable[[Item], Result], items: Iterable[Item], shared: bool = True) -> Iterator[Iterator[Result]]:
+def side_by_side(
+    work: Callable[[Item], Result], items: Iterable[Item], shared: bool = True
+) -> Iterator[Iterator[Result]]:
     """The results of work on items, in their order; as many as there are `threads` are made before they are asked for.
 
     At the end of the `with` block, what is begun is finished, and no more. Where there is one thread, or little to be

@@ -17,7 +17,7 @@ from atlasae.files.checksums import checksum
 from atlasae.files.damage import FACTS, damage
 from atlasae.files.events import dtype_of
 from atlasae.files.trees import Source, Tree
-from atlasae.threads import in_order
+from atlasae.threads import side_by_side
 
 Progress = Callable[[int, int], None]  # arguments: entries done, all entries
 
@@ -169,7 +169,7 @@ def restored_events(
 ) -> Iterator[tuple[Run, dict[str, ak.Array]]]:
     """The run and the original branches of every chunk; raises DamagedFileError, or with `lost` records the damage."""
     chunks = Chunks(source, contents)
-    with in_order(partial(_restored, chunks, lost.spoiled if lost else {}), chunks) as restored:
+    with side_by_side(partial(_restored, chunks, lost.spoiled if lost else {}), chunks) as restored:
         for (run, start, chunk), found in zip(chunks, restored, strict=True):
             progress(start + chunk.entries, chunks.tree.entries)
             if not isinstance(found, DamagedFileError):

@@ -58,7 +58,7 @@ from atlasae.graft.trees import (
 from atlasae.jets.collections import Collection, Rounding, name_counters, stand_ins
 from atlasae.jets.inputs import Opened
 from atlasae.report import LeftOut
-from atlasae.threads import in_order
+from atlasae.threads import side_by_side
 
 
 @dataclass
@@ -794,7 +794,7 @@ def write_regrafted(grafted: Grafted, path: Path, progress: Progress) -> None:
     with (
         damage(f"'{grafted.source.path}'"),
         Composer(path, grafted.records) as composer,
-        in_order(_first, restored[:1]) as begun,  # while all else is copied
+        side_by_side(_first, restored[:1]) as begun,  # while all else is copied
     ):
         grafted.check_objects()
         digests = grafted.digests(sparing=True)

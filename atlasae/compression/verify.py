@@ -32,7 +32,7 @@ from atlasae.jets.columns import same_bits, to_columns
 from atlasae.jets.inputs import Opened, open_input
 from atlasae.jets.stored import largest_of, rounded_up_to, storage_of
 from atlasae.report import bound_text, line_of, loosest, merge_largest, short
-from atlasae.threads import in_order
+from atlasae.threads import side_by_side
 
 Differences = Callable[[Source], Iterable[str]]  # what differs in a file that was written
 EXACT, WITHIN, DIFFERENT = "bit for bit", "within precision", "different"
@@ -156,7 +156,7 @@ def read_back(source: Source, written: Output, progress: Progress) -> None:
         entries = [source.trees[tree].entries for tree in contents.trees]
         for (tree, one), advance in zip(contents.of_trees().items(), in_turn(progress, entries), strict=True):
             work = partial(_read_chunk_back, Chunks(source, one), written, tree)
-            with in_order(work, enumerate(one.chunks_by_run())) as ends:
+            with side_by_side(work, enumerate(one.chunks_by_run())) as ends:
                 for end in ends:
                     advance(end, source.trees[tree].entries)
         if written.differences is None:

@@ -56,7 +56,7 @@ from atlasae.files.sources import (
 )
 from atlasae.files.writing import _DEFAULT_COMPRESSION, UNNAMED, Target, can_name, compression_of
 from atlasae.report import line_of, short
-from atlasae.threads import in_order
+from atlasae.threads import side_by_side
 
 _TABLES = ".pkl, .parquet, .csv, .h5, .npz"
 _KEPT = 100_000_000  # bytes of unpacked baskets that are kept in memory
@@ -119,7 +119,7 @@ class Tree:
         """Read these branches for entries [start, stop), also by several threads; raises DamagedFileError."""
         where = f"of tree '{self.name}' in entries {start} to {stop}"
         plain, many = partial(self._plain, where, start, stop), len(names) * (stop - start) > _SHARED
-        with in_order(plain, names, many) as found:
+        with side_by_side(plain, names, many) as found:
             events = dict(zip(names, found, strict=True))
         others = [name for name, array in events.items() if array is None]
         with self._lock:

@@ -21,7 +21,7 @@ from atlasae.files.rntuple import (
 )
 from atlasae.files.xz import compress_basket, compress_text, compress_words, store_basket
 from atlasae.report import line_of
-from atlasae.threads import in_order, threads
+from atlasae.threads import side_by_side, threads
 
 OBJECTS = uproot.ZLIB(6)  # hadd adds histograms up, so no checksum of atlasae covers them; ZLIB has one of its own
 ZEROS = uproot.ZSTD(9)  # for branches of zeros, for which xz headers are too large
@@ -159,7 +159,7 @@ class Writer:
 
     def _compress_words(self, events: Mapping[str, ak.Array]) -> None:
         """Compress the branches of words side by side: uproot does it one after the other."""
-        with in_order(_compressed, [events[name] for name in self.words]) as compressed:
+        with side_by_side(_compressed, [events[name] for name in self.words]) as compressed:
             for packing, known in zip(self.words.values(), compressed, strict=True):
                 packing.known = known
 

@@ -26,7 +26,7 @@ from atlasae.jets.inputs import Opened, event_branch, find_in, open_input
 from atlasae.jets.stored import largest_of, storage_of
 from atlasae.report import loosest, some
 from atlasae.reports.results import PairFacts
-from atlasae.threads import in_order
+from atlasae.threads import side_by_side
 
 PART = 100_000  # jets per piece
 _FIRST = 20_000  # entries from which units are found
@@ -240,7 +240,7 @@ def _restored_pieces(
     original: Opened, source: Source, contents: Contents, paired: Sequence[Paired], progress: Progress
 ) -> Pieces:
     chunks = Chunks(source, contents)
-    with in_order(lambda place: chunks.read(*place).unpacked(), chunks) as unpacked:
+    with side_by_side(lambda place: chunks.read(*place).unpacked(), chunks) as unpacked:
         for written in unpacked:
             yield from _pieces_of(written, original, paired)
             progress(written.start + written.chunk.entries, chunks.tree.entries)

@@ -72,6 +72,14 @@ def test_any_bytes_come_back(data):
     assert lzma.decompress(compress_words(data)) == data
 
 
+@given(st.lists(st.integers(0, 9), max_size=30), st.binary(max_size=20))
+def test_only_the_values_of_a_basket_that_are_known_are_not_compressed_again(counts, others):
+    data = basket(np.array(counts, int))
+    values = data[: 4 * sum(counts)]
+    for known in ((values, compress_words(values)), (others, compress_words(others))):
+        assert compress_basket(data, known) == compress_basket(data)
+
+
 @given(st.lists(st.integers(0, 12), max_size=40).map(lambda numbers: words(*numbers)), st.binary(max_size=3))
 def test_wrong_guesses_are_harmless(data, tail):
     # Small numbers look like counts and offsets wherever one starts to read.
