@@ -44,10 +44,11 @@ def threads() -> int:
 def side_by_side(
     work: Callable[[Item], Result], items: Iterable[Item], shared: bool = True
 ) -> Iterator[Iterator[Result]]:
-    """The results of work on items, in their order; as many as there are `threads` are made before they are asked for.
+    """The results of work on items, in their order, while `threads` do it, of which the one that asks for them is one.
 
-    At the end of the `with` block, what is begun is finished, and no more. Where there is one thread, or little to be
-    `shared`, work is done when asked for.
+    So as many items less one are worked on before they are asked for, the first at once. At the end of the `with` block
+    what is begun is finished, and no more. Where there is one thread, or little to be `shared`, work is done when asked
+    for.
     """
     number = threads() if shared else 1
     if number == 1:
@@ -55,7 +56,7 @@ def side_by_side(
         return
     pool, rest = ThreadPoolExecutor(number), iter(items)
     try:
-        yield _drawn(pool, work, deque(pool.submit(work, item) for item in islice(rest, number)), rest)
+        yield _drawn(pool, work, deque(pool.submit(work, item) for item in islice(rest, number - 1)), rest)
     finally:
         pool.shutdown(cancel_futures=True)
 
@@ -63,7 +64,8 @@ def side_by_side(
 def _drawn(
     pool: ThreadPoolExecutor, work: Callable[[Item], Result], begun: deque[Future[Result]], rest: Iterator[Item]
 ) -> Iterator[Result]:
+    for item in rest:
+        begun.append(pool.submit(work, item))
+        yield begun.popleft().result()
     while begun:
-        begun[0].exception()  # waits
-        begun.extend(pool.submit(work, item) for item in islice(rest, 1))
         yield begun.popleft().result()

@@ -174,6 +174,7 @@ def restored_events(
             progress(start + chunk.entries, chunks.tree.entries)
             if not isinstance(found, DamagedFileError):
                 yield run, found
+                del found  # before the next is waited for
                 continue
             with sparing(lost.damage if lost else None):
                 raise found

@@ -44,6 +44,7 @@ _FINEST = 1e-5  # smallest bound: tables of finer grids take too long to compute
 _LEARNED = 50_000  # jets of the sample from which kinds and contexts of columns are found
 MOST_JETS = 2**25  # in a chunk
 AnyLattice = Lattice | ResolvedLattice | ListLattice
+Content = bytes | memoryview
 WORD = np.dtype("<u4")
 _EXACT = [{"id": lzma.FILTER_LZMA1, "preset": 9, "lc": 1, "lp": 0, "pb": 0, "dict_size": 1 << 20}]  # for byte planes
 
@@ -98,7 +99,7 @@ class PackedLayout:
     ) -> dict[str, ak.Array]:
         """The original branches, always all; the inverse of `compress`. Raises ValueError for invalid bytes."""
         (name,) = self.collection.latents
-        content, storage = _bytes(events[name]), storage_of(self.collection)
+        content, storage = _buffer(events[name]), storage_of(self.collection)
         columns = unpack_chunk(self.codec, storage, content, counts) if len(counts) else _empty(storage)
         return to_branches(self.collection, columns, counts)
 
@@ -107,7 +108,7 @@ class PackedLayout:
         (name,) = self.collection.latents
         if not len(counts):
             return [np.empty(0, np.int32)] * len(self.collection.coded)
-        unpacked = unpacked_chunk(self.codec, storage_of(self.collection), _bytes(events[name]), counts)
+        unpacked = unpacked_chunk(self.codec, storage_of(self.collection), _buffer(events[name]), counts)
         found = np.zeros((unpacked.cells.shape[0], int(counts.sum())), np.int32)
         found[:, unpacked.coded] = unpacked.cells + 1
         return list(found)
@@ -206,7 +207,7 @@ class ColumnsLayout:
         places = [place for place, variable in enumerate(collection.branches) if variable in branches]
         if len(counts):
             told = partial(self.jets.told, events, counts)
-            found = self.codec.decode(_bytes(events[latent]), dtypes, int(counts.sum()), told, places)
+            found = self.codec.decode(bytes(_buffer(events[latent])), dtypes, int(counts.sum()), told, places)
         else:
             found = {place: np.empty(0, dtypes[place]) for place in places}
         return to_branches(replace(collection, branches=branches), [found[place] for place in places], counts)
@@ -314,15 +315,15 @@ class ListedLayout:
         asked = set(collection.branches if wanted is None else wanted)
         places = [place for place, variable in enumerate(collection.branches) if variable in asked]
         (name,) = collection.latents
-        columns = self._columns(storage, _bytes(events[name]), counts, places) if len(counts) else _empty(storage)
+        columns = self._columns(storage, _buffer(events[name]), counts, places) if len(counts) else _empty(storage)
         branches = {v: branch for v, branch in collection.branches.items() if v in asked}
         return to_branches(replace(collection, branches=branches), [columns[place] for place in places], counts)
 
-    def _columns(self, storage: Storage, content: bytes, counts: Counts, places: Sequence[int]) -> list[Array]:
+    def _columns(self, storage: Storage, content: Content, counts: Counts, places: Sequence[int]) -> list[Array]:
         """The columns of a chunk; those at other places are of no use."""
         lattice, jets = self.codec.lattice, int(counts.sum())
         found = _headed(lattice, storage, content, jets)
-        cells = self.codec.decode(found.rest, counts_of(~found.exact, counts), places)
+        cells = self.codec.decode(bytes(found.rest), counts_of(~found.exact, counts), places)
         columns = _empty(storage, jets)
         _fill(columns, lattice, storage, cells, ~found.exact, found.key)
         for column, values in zip(columns, found.originals, strict=True):
@@ -489,10 +490,10 @@ class _Head:
     exact: Bools
     originals: list[Array]
     key: int
-    rest: bytes
+    rest: Content
 
 
-def _headed(lattice: AnyLattice, storage: Storage, content: bytes, jets: int) -> _Head:
+def _headed(lattice: AnyLattice, storage: Storage, content: Content, jets: int) -> _Head:
     """What is before the words of a chunk; raises ValueError for invalid bytes."""
     begin = WORD.itemsize * (2 + any(lattice.shifted))
     number, size, *key = np.frombuffer(content[:begin], WORD).tolist()
@@ -546,7 +547,7 @@ class UnpackedChunk:
         return found
 
 
-def unpacked_chunk(codec: PackedCodec, storage: Storage, content: bytes, counts: Counts) -> UnpackedChunk:
+def unpacked_chunk(codec: PackedCodec, storage: Storage, content: Content, counts: Counts) -> UnpackedChunk:
     """What the bytes of a chunk tell; raises ValueError for invalid ones."""
     head = _headed(codec.lattice, storage, content, int(counts.sum()))
     words = np.frombuffer(head.rest, WORD).astype(np.uint32, copy=False)
@@ -554,20 +555,23 @@ def unpacked_chunk(codec: PackedCodec, storage: Storage, content: bytes, counts:
     return UnpackedChunk(cells, head, codes)
 
 
-def unpack_chunk(codec: PackedCodec, storage: Storage, content: bytes, counts: Counts) -> list[npt.NDArray[np.generic]]:
+def unpack_chunk(
+    codec: PackedCodec, storage: Storage, content: Content, counts: Counts
+) -> list[npt.NDArray[np.generic]]:
     """The four columns of a chunk; the inverse of `pack_chunk`."""
     found, jets = unpacked_chunk(codec, storage, content, counts), int(counts.sum())
     columns = _empty(storage, jets)
     _fill(columns, codec.lattice, storage, found.cells, found.coded, found.head.key)
     for column, values in zip(columns, found.head.originals, strict=True):
         column[found.head.exact] = values
-    all_codes = np.zeros(jets, np.int32)
-    all_codes[~found.head.exact] = found.codes
-    codec.padding.fill(columns, all_codes)
+    if codec.padding.rows:
+        codes = np.zeros(jets, np.int32)
+        codes[~found.head.exact] = found.codes
+        codec.padding.fill(columns, codes)
     return columns
 
 
-def _kept(content: bytes, number: int, jets: int, storage: Storage) -> tuple[npt.NDArray[np.int64], list[Array]]:
+def _kept(content: Content, number: int, jets: int, storage: Storage) -> tuple[npt.NDArray[np.int64], list[Array]]:
     """The indices of the exact jets in the chunk, and their original values; raises ValueError for invalid bytes."""
     if not number:
         return np.empty(0, np.int64), _empty(storage)
@@ -588,11 +592,11 @@ def _kept(content: bytes, number: int, jets: int, storage: Storage) -> tuple[npt
     return where, parts[1:]
 
 
-def _bytes(branch: ak.Array) -> bytes:
-    """The bytes of a chunk, all of which are in its first entry."""
+def _buffer(branch: ak.Array) -> Content:
+    """The bytes of a chunk, all of which are in its first entry, where they lie."""
     plain = plain_lists(branch)
     values = plain[0] if plain else ak.to_numpy(ak.flatten(branch, axis=None))
-    return values.astype(np.uint8, copy=False).tobytes()
+    return buffer_of(np.ascontiguousarray(values, np.uint8))
 
 
 def _in_first(name: str, content: bytes, counts: Counts) -> dict[str, ak.Array]:

@@ -13,6 +13,7 @@ import numpy as np
 import uproot
 
 from atlasae.errors import UserError
+from atlasae.files.checksums import checksum_bytes
 from atlasae.files.damage import damage
 from atlasae.files.events import flatten
 from atlasae.files.leaves import write_leaves
@@ -37,11 +38,11 @@ UNNAMED = "uproot writes no name with an empty part beside a slash"
 class BasketLZMA(uproot.LZMA):  # type: ignore[misc]  # uproot has no types
     """LZMA for branches of four-byte values, with the filters of `atlasae.files.xz`; `ZEROS` where it is smaller.
 
-    That is where nearly all values are equal: each block says how it was compressed. `known` are the values of the next
-    basket, and what `compress_words` makes of them.
+    That is where nearly all values are equal: each block says how it was compressed. `known` are the checksum of the
+    values of the next basket, and what `compress_words` makes of them.
     """
 
-    known: tuple[bytes, bytes] | None = None
+    known: tuple[int, bytes] | None = None
 
     def compress(self, data: bytes) -> bytes:
         """Compress one block of a basket, and set the method that its header will tell."""
@@ -164,11 +165,11 @@ class Writer:
                 packing.known = known
 
 
-def _compressed(array: ak.Array) -> tuple[bytes, bytes]:
-    """The four-byte values of an array as a basket holds them, and compressed."""
+def _compressed(array: ak.Array) -> tuple[int, bytes]:
+    """The checksum of the four-byte values of an array as a basket holds them, and what they are compressed to."""
     values, _ = flatten(array)
     data = values.astype(values.dtype.newbyteorder(">")).tobytes()
-    return data, compress_words(data)
+    return checksum_bytes(data), compress_words(data)
 
 
 class Behind:
