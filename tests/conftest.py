@@ -264,6 +264,33 @@ def quick_classifier(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(classifier, "COURSE", Course(steps=4, batch=64, validate_every=2))
 
 
+@pytest.fixture
+def sketched(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Any]]:
+    """The figures that were saved, with their suffixes: they are made, but not drawn, which takes half a second each.
+
+    Files are empty, and a picture in a page is of one pixel.
+    """
+    from PIL import Image
+
+    from atlasae.reports import plotting
+
+    found: list[tuple[str, Any]] = []
+
+    def save(figure: Any, path: Path | io.BytesIO, suffix: str = "") -> None:
+        found.append((suffix, figure))
+        if not isinstance(path, Path):
+            Image.new("RGB", (1, 1)).save(path, "png")
+
+    @contextlib.contextmanager
+    def pages(path: Path) -> Iterator[Callable[[Any], None]]:
+        path.touch()
+        yield lambda figure: None
+
+    monkeypatch.setattr(plotting, "save", save)
+    monkeypatch.setattr(plotting, "pages", pages)
+    return found
+
+
 @pytest.fixture(scope="session")
 def made_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     """A function of a layout and options of `compress`: the folder of a file of 60 events that must not be changed.

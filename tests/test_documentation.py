@@ -177,7 +177,7 @@ def test_what_the_page_on_python_shows_runs(opened):
     assert np.abs(back / jets - 1)[:, [0, 3]].max() <= 1e-3 and np.abs(back - jets)[:, 1:3].max() <= 1e-3
 
 
-def test_every_command_of_the_readme_works_in_the_order_given(opened, quick_classifier, here, monkeypatch):
+def test_every_command_of_the_readme_works_in_the_order_given(opened, quick_classifier, sketched, here, monkeypatch):
     quick = dataclasses.replace(COURSES["invertible"], steps=20, batch=64, validate_every=10)
     monkeypatch.setitem(COURSES, "invertible", quick)
     Path("out.root").unlink()
@@ -188,6 +188,7 @@ def test_every_command_of_the_readme_works_in_the_order_given(opened, quick_clas
     assert len(lines_of(README)) > 12
     for line in lines_of(README):
         succeeded(*shlex.split(line, comments=True)[1:])
+    assert len(sketched) > 20
 
 
 def test_the_reader_on_the_page_of_the_format_reads_what_atlasae_reads(opened):

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,9 @@ from atlasae.compression.verify import check_file, verify_file
 from atlasae.errors import DamagedFileError, UserError
 from atlasae.export.export import exported
 from atlasae.files.trees import open_source
+from atlasae.graft.anchors import newest_ntuple, ntuples_of
+from atlasae.graft.fields import find, walk_fields
+from atlasae.graft.records import Records
 from atlasae.jets.collections import main_collection
 from atlasae.reports.evaluation import evaluate_files
 
@@ -298,29 +302,107 @@ def test_all_trees_are_written_anew(made, tmp_path, how):
         assert file["histogram"].values().tolist() and file["deep/other"].num_entries == 9
 
 
-def test_rntuples_are_compressed_one_at_a_time(tmp_path):
-    with uproot.recreate(tmp_path / "in.root") as file:
-        for name, entries in (("small", 4), ("large", 9)):
-            events = events_of(entries, 2)
-            file.mkrntuple(name, {branch: declared(array) for branch, array in events.items()}).extend(events)
-    report = compress_file(tmp_path / "in.root", tmp_path / "small.root", packed=False)
-    assert [tree.name for tree in report.trees] == ["large"]
-    assert "jets of 'large' alone are compressed: small hold jets, too (--tree)" in report.notes
-    report = compress_file(tmp_path / "in.root", tmp_path / "trees.root", replace(FAST, rntuple=False))
-    assert [tree.name for tree in report.trees] == ["small", "large"]
-    report = compress_file(tmp_path / "in.root", tmp_path / "alone.root", replace(FAST, packed=False, only_jets=True))
-    assert [tree.name for tree in report.trees] == ["small", "large"]
-    with uproot.update(tmp_path / "in.root") as file:
-        for name in ("a", "b"):
-            events = events_of(20, 3)
+@pytest.fixture(scope="module")
+def mixed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a file of two RNTuples and two TTrees with jets, and one of each without, compressed."""
+    folder = tmp_path_factory.mktemp("mixed")
+    with uproot.recreate(folder / "in.root") as file:
+        for place, (name, entries) in enumerate(MIXED.items()):
+            events = events_of(entries, place)
             types = {branch: declared(array) for branch, array in events.items()}
-            file.mktree(name, types, counter_name=counter_of).extend(events)
-    report = compress_file(tmp_path / "in.root", tmp_path / "mixed.root", FAST)
-    assert [tree.name for tree in report.trees] == ["a", "b"]
-    assert [note[:30] for note in report.notes] == ["tree 'small' stays as it is: t", "tree 'large' stays as it is: t"]
-    assert verify_file(tmp_path / "in.root", tmp_path / "mixed.root").differences == []
-    report = compress_file(tmp_path / "in.root", tmp_path / "alone.root", replace(FAST, only_jets=True))
-    assert {tree.name for tree in report.trees} == {"small", "large", "a", "b"}
+            make = file.mkrntuple if "ntuple" in name else partial(file.mktree, counter_name=counter_of)
+            make(name, types).extend(events)
+        file["histogram"] = np.histogram([1.0, 2.0, 2.5], bins=4)
+        file.mkrntuple("numbers", {"x": "f4"}).extend({"x": np.arange(9, dtype="f4")})
+        file.mktree("deep/other", {"x": "f4"}).extend({"x": np.arange(7, dtype="f4")})
+    for packed in (True, False):
+        report = compress_file(folder / "in.root", folder / f"{packed}.root", replace(FAST, packed=packed))
+        assert [(tree.name, tree.entries) for tree in report.trees] == list(MIXED.items()) and report.notes == []
+    return folder
+
+
+MIXED = {"ntuple_a": 9, "a": 30, "ntuple_b": 25, "b": 12}
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_rntuples_are_compressed_beside_each_other_and_beside_ttrees(mixed, tmp_path, packed):
+    original, small, back = mixed / "in.root", mixed / f"{packed}.root", tmp_path / "back.root"
+    assert check_file(small).entries == sum(MIXED.values())
+    told = verify_file(original, small)
+    assert told.differences == [] and set(told.max_error) == {f"{tree}/Jet" for tree in MIXED}
+    assert told.branches["ntuple_b/event"] == told.branches["a/event"] == "bit for bit"
+    assert told.branches["ntuple_b/Jet_pt"] == told.branches["a/Jet_pt"] == "within precision"
+    assert decompress_file(small, back).trees == list(MIXED)
+    for tree, entries in MIXED.items():
+        check_restored(original, back, tree, "nanoaod")
+        with atlasae.open(small, tree=tree) as opened:
+            assert opened.num_entries == entries
+            assert opened["event"].array().to_list() == read_tree(original, tree)["event"].to_list()
+    with uproot.open(original) as before, uproot.open(back) as after:
+        assert before.keys() == after.keys() and before.classnames() == after.classnames()
+        assert [after[name]["x"].array().to_list() for name in ("numbers", "deep/other")] == [[*range(9)], [*range(7)]]
+    assert verify_file(back, small).differences == []
+
+
+def test_differences_of_several_rntuples_are_told_with_their_names(mixed, tmp_path):
+    with uproot.recreate(tmp_path / "in.root") as file:
+        for place, (name, entries) in enumerate(MIXED.items()):
+            events = events_of(entries, place + (name == "ntuple_b"))
+            types = {branch: declared(array) for branch, array in events.items()}
+            make = file.mkrntuple if "ntuple" in name else partial(file.mktree, counter_name=counter_of)
+            make(name, types).extend(events)
+    told = verify_file(tmp_path / "in.root", mixed / "True.root")
+    assert any("of 'ntuple_b' differs" in message for message in told.differences)
+    assert "RNTuple 'numbers' is in one of the files only" in told.differences
+    assert told.branches["ntuple_b/event"] == "different" and told.branches["ntuple_a/event"] == "bit for bit"
+
+
+@pytest.mark.parametrize("field", ["event", "Jet_packed"])
+def test_a_damaged_rntuple_does_not_keep_the_others_from_coming_back(mixed, tmp_path, field):
+    path, content = tmp_path / "bad.root", bytearray((mixed / "True.root").read_bytes())
+    with open_source(mixed / "True.root") as source:
+        ntuple = newest_ntuple(ntuples_of(Records(source.read, len(content))), "ntuple_b").ntuple
+        column = [c for _, one in walk_fields([find(ntuple.fields, (field,))]) for c in one.columns][-1]
+        page = next(ntuple.clusters())[0].ranges[column.number].pages[0]
+    content[page.position + page.size // 2] ^= 0x10
+    path.write_bytes(content)
+    for damaging in (check_file, lambda small: decompress_file(small, tmp_path / "back.root")):
+        with pytest.raises(DamagedFileError, match="ntuple_b|Jet_packed"):
+            damaging(path)
+    report = decompress_file(path, tmp_path / "back.root", salvage=True)
+    assert report.missing == [(0, 25)] and any("ntuple_b" in message for message in report.damage)
+    for tree in ("ntuple_a", "a", "b"):
+        check_restored(mixed / "in.root", tmp_path / "back.root", tree, "nanoaod")
+
+
+def test_of_rntuples_the_jets_alone_are_kept(mixed, tmp_path):
+    report = compress_file(mixed / "in.root", tmp_path / "alone.root", replace(FAST, only_jets=True))
+    assert [tree.name for tree in report.trees] == list(MIXED)
+    assert verify_file(mixed / "in.root", tmp_path / "alone.root").differences == []
+    decompress_file(tmp_path / "alone.root", tmp_path / "back.root")
+    with uproot.open(tmp_path / "back.root") as file, uproot.open(mixed / "in.root") as before:
+        assert file.keys(cycle=False) == list(MIXED)
+        assert [file[name].classname for name in MIXED] == [before[name].classname for name in MIXED]
+        assert not [name for name in MIXED if "event" in file[name]]
+
+
+@pytest.mark.parametrize("how", [{"rntuple": False}, {"rewrite": True}, {"compression": "zlib:1"}])
+def test_rntuples_and_ttrees_are_written_anew_together(mixed, tmp_path, how):
+    report = compress_file(mixed / "in.root", tmp_path / "small.root", replace(FAST, **how))
+    assert [tree.name for tree in report.trees] == list(MIXED)
+    assert any("RNTuples are written as TTrees" in note for note in report.notes)
+    assert verify_file(mixed / "in.root", tmp_path / "small.root").differences == []
+
+
+def test_an_rntuple_that_can_not_be_compressed_stays_and_is_noted(tmp_path):
+    with uproot.recreate(tmp_path / "in.root") as file:
+        for name in ("a", "b"):
+            events = events_of(20, 3) | ({"Jet_packed": ak.Array(np.arange(20))} if name == "b" else {})
+            file.mkrntuple(name, {branch: declared(array) for branch, array in events.items()}).extend(events)
+    report = compress_file(tmp_path / "in.root", tmp_path / "small.root", FAST)
+    assert [tree.name for tree in report.trees] == ["a"]
+    assert report.notes[0].startswith("tree 'b' stays as it is: branch 'Jet_packed' is in the way of 'Jet'")
+    assert verify_file(tmp_path / "in.root", tmp_path / "small.root").differences == []
 
 
 def test_an_older_cycle_of_any_tree_is_left_out(tmp_path):
@@ -381,11 +463,26 @@ def test_a_table_holds_one_tree(made, tmp_path):
         decompress_file(made / "small.root", tmp_path / "back.parquet")
 
 
-def test_a_part_of_a_split_file_has_one_tree(made, tmp_path, here):
-    result = succeeded("compress", made / "in.root", "-o", tmp_path, *PACKED, "--split-size", "5kB", "--json")
-    for file in result.report["files"]:
-        assert file["tree"] == "nominal" and len(file["trees"]) == 1
-        assert any("jets of 'nominal' alone are compressed: JET_up" in note for note in file["notes"])
+def test_every_part_of_a_split_file_has_its_entries_of_all_trees(tmp_path, here):
+    trees = TREES | {"few": 2, "none": 0}
+    path, out = write_trees(tmp_path / "in.root", trees), tmp_path / "out"
+    size = -(-path.stat().st_size // 5)
+    report = succeeded("compress", path, "-o", out, *PACKED, "--split-size", f"{size}B", "--json").report
+    parts = [Path(file["output"]) for file in report["files"]]
+    assert [[tree["name"] for tree in file["trees"]] for file in report["files"]] == [list(trees)] * 5
+    assert [sum(file["trees"][place]["entries"] for file in report["files"]) for place in range(6)] == [*trees.values()]
+    assert [check_file(part).trees for part in parts] == [["deep/other"], [], [], [], []]
+    assert succeeded("verify", path, out, "--json").report["failed"] == 0
+    for tree, entries in trees.items():
+        with atlasae.open(parts[::-1], tree=tree) as opened:
+            assert opened.num_entries == entries
+            assert opened["event"].array().to_list() == read_tree(path, tree)["event"].to_list()
+    merge(tmp_path / "m.root", *parts)
+    with uproot.update(tmp_path / "m.root") as file, uproot.open(parts[0]) as first:
+        file["histogram"] = first["histogram"]
+    decompress_file(tmp_path / "m.root", tmp_path / "back.root")
+    for tree in trees:
+        check_restored(path, tmp_path / "back.root", tree, "nanoaod")
 
 
 def test_many_files_and_finished_outputs(made, tmp_path, here):

@@ -3,7 +3,7 @@
 A coder is compiled where the compiled parts are there, and constriction's otherwise: both make the same words.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
@@ -26,8 +26,8 @@ SHARE = 1 << 16  # shares are integers in units of 1 / SHARE
 LARGEST_UNIFORM = 1 << 16  # sizes; constriction has 24 bits for a uniform model. Larger offsets are coded as two digits
 MOST_LOOKED_UP = 1 << 20  # cells of the largest range with a lookup table of bins
 GUESSES = 1 << 8  # by the leading bits of a quantile: the bin at which the compiled reader begins to search
-PLACE_BITS = 12  # by the leading bits of a cell: the bin at which the compiled writer begins to search
-MOST_STEPS = 3  # steps of a cell: its bin, and its place in it as one digit or two
+PLACE_BITS = 15  # by the leading bits of a cell: the bin at which the compiled writer begins to search
+KEPT, FRAME = 3, 5  # numbers that the compiled writer keeps: of a cell in ranges, and of some cells beside contexts
 WORD_BITS = 32
 PRECISION = 24  # bits of a probability
 
@@ -140,7 +140,7 @@ class CodingTable(Binned):
     def settle(self) -> None:
         """Update the counts with the bins coded since the last call."""
         if self._compiled is not None and self.adapts:
-            call("atlasae_learn", self._compiled.struct)
+            self._compiled = self._compiled.settled()
             self._counts = None
         if self._coded:
             seen = np.bincount(np.concatenate(self._coded), minlength=self.learned.size)
@@ -169,10 +169,10 @@ class CodingTable(Binned):
     @cached_property
     def in_bins(self) -> dict[str, npt.NDArray[Any]]:
         """By bin: its first cell, how many (up to `LARGEST_UNIFORM`), the probability of one, and 2^32 over that."""
-        widths = np.minimum(self.widths, LARGEST_UNIFORM)
-        each = (1 << PRECISION) // np.maximum(widths, 1).astype(np.int64)
-        found = {"widths": widths, "each": each, "reciprocals": (1 << WORD_BITS) // each}
-        return {"firsts": self.first} | {name: array.astype(np.uint32) for name, array in found.items()}
+        widths = np.clip(self.widths, 1, LARGEST_UNIFORM).astype(np.uint32)
+        each = np.uint32(1 << PRECISION) // widths
+        reciprocals = (np.uint64(1 << WORD_BITS) // each).astype(np.uint32)
+        return {"firsts": self.first, "widths": widths, "each": each, "reciprocals": reciprocals}
 
     @cached_property
     def places(self) -> tuple[int, Cells]:
@@ -330,23 +330,36 @@ class CompiledTable:
             self.arrays |= {"shares": table.shares, "faith": table.faith, "ratios": np.empty(bins)}
             self.arrays |= {name: np.zeros(bins, np.int64) for name in ("counts", "observed", "expected")}
         self.arrays |= table.in_bins
-        sizes = {"narrowest": table.narrowest, "widest": table.widest}
-        self.struct = TableStruct(contexts=contexts, bins=bins, place_bits=place_bits, **sizes)
+        self.struct = TableStruct(contexts=contexts, bins=bins, place_bits=place_bits, widest=table.widest)
         for name, array in self.arrays.items():
             setattr(self.struct, name, address_of(array))
 
+    def settled(self) -> Self:
+        """The table with the cells coded so far; the probabilities of this one stay, for cells that are kept."""
+        call("atlasae_learn", self.struct)
+        found = copy(self)
+        found.arrays = self.arrays | {"starts": np.empty_like(self.arrays["starts"])}
+        found.struct = TableStruct.from_buffer_copy(self.struct)
+        found.struct.starts = address_of(found.arrays["starts"])
+        return found
+
+
+def _structs(tables: Sequence[CompiledTable]) -> Any:
+    """The tables as C has them."""
+    return (TableStruct * len(tables))(*(table.struct for table in tables))
+
 
 class CompiledWriter:
-    """Cells to words, compiled. Steps are collected as in `WordWriter`."""
+    """Cells to words, compiled. Cells are kept with their tables, and encoded in reverse by `words`."""
 
     def __init__(self) -> None:
-        self.steps: list[npt.NDArray[np.uint64]] = []
+        self.kept: list[tuple[Sequence[CompiledTable], Words]] = []
 
     def code(self, table: CodingTable, contexts: Contexts | None, cells: Cells | None, n: int) -> Cells:
-        """Add cells to the steps to be encoded, and return them."""
+        """Keep cells to be encoded, and return them."""
         assert cells is not None
         given = np.ascontiguousarray(cells, np.int32)
-        self.run("atlasae_code", MOST_STEPS * n, table.compiled.struct, _contexts(contexts), given, n)
+        self.run("atlasae_code", [table], n, 1, _contexts(contexts), given, n)
         return cells
 
     def code_measured(
@@ -355,24 +368,26 @@ class CompiledWriter:
         """The same for cells that a ruler puts on those of the table."""
         assert cells is not None
         given = np.ascontiguousarray(cells, np.int32)
-        arguments = table.compiled.struct, _contexts(contexts), given, n, ruler.struct
-        self.run("atlasae_measured", MOST_STEPS * n, *arguments)
+        self.run("atlasae_measured", [table], n, 1, _contexts(contexts), given, n, ruler.struct)
         return cells
 
-    def run(self, name: str, most: int, *arguments: Any) -> None:
-        """Let a function write at most so many steps."""
-        steps = np.empty(max(most, 1), np.uint64)
-        coder = CoderStruct(steps=address_of(steps), steps_end=most)
-        call(name, coder, *arguments)
-        steps.resize(coder.step, refcheck=False)  # what is left is given back
-        self.steps.append(steps)
+    def run(self, name: str, tables: Sequence[CodingTable], n: int, times: int, *arguments: Any) -> None:
+        """Let a function keep n cells, of each of these tables at most so many times."""
+        compiled = [table.compiled for table in tables]
+        each = 1 if name != "atlasae_measured" and all(table.widest <= LARGEST_UNIFORM for table in tables) else KEPT
+        kept = np.empty(each * n + times * sum(2 * FRAME + len(table.prior) for table in tables), np.uint32)
+        coder = CoderStruct(kept=address_of(kept), end=len(kept))
+        call(name, coder, _structs(compiled), *arguments)
+        kept.resize(coder.at, refcheck=False)  # what is left is given back
+        self.kept.append((compiled, kept))
 
     def words(self) -> Words:
-        """The words of all steps, for a reader."""
-        state, room, end = np.zeros(1, np.uint64), np.empty(sum(map(len, self.steps)) + 2, np.uint32), 0
-        while self.steps:
-            steps = self.steps.pop()
-            end += call("atlasae_push", state, steps, len(steps), room[end:])
+        """The words of all cells, for a reader."""
+        most = 2 * sum(len(kept) for _, kept in self.kept)
+        state, room, end = np.zeros(1, np.uint64), np.empty(most + 3, np.uint32), 0
+        while self.kept:
+            tables, kept = self.kept.pop()
+            end += call("atlasae_push", state, _structs(tables), kept, len(kept), room[end:])
         rest = int(state[0])
         while rest:
             room[end] = rest & ((1 << WORD_BITS) - 1)
@@ -402,7 +417,7 @@ class CompiledReader:
     def code(self, table: CodingTable, contexts: Contexts | None, cells: Cells | None, n: int) -> Cells:
         """Read n cells."""
         found = np.empty(n, np.int32)
-        self.run("atlasae_code", MOST_STEPS * n, table.compiled.struct, _contexts(contexts), found, n)
+        self.run("atlasae_code", [table], n, 1, _contexts(contexts), found, n)
         return found
 
     def code_measured(
@@ -410,13 +425,12 @@ class CompiledReader:
     ) -> Cells:
         """The same for cells that a ruler puts on those of the table; raises ValueError for a bin without any."""
         found = np.empty(n, np.int32)
-        arguments = table.compiled.struct, _contexts(contexts), found, n, ruler.struct
-        self.run("atlasae_measured", MOST_STEPS * n, *arguments)
+        self.run("atlasae_measured", [table], n, 1, _contexts(contexts), found, n, ruler.struct)
         return found
 
-    def run(self, name: str, most: int, *arguments: Any) -> None:
-        """Let a function read."""
-        call(name, self.struct, *arguments)
+    def run(self, name: str, tables: Sequence[CodingTable], n: int, times: int, *arguments: Any) -> None:
+        """Let a function read n cells."""
+        call(name, self.struct, _structs([table.compiled for table in tables]), *arguments)
 
 
 def word_writer() -> WordWriter | CompiledWriter:

@@ -10,7 +10,6 @@ import numpy as np
 import numpy.typing as npt
 
 from atlasae.codecs.entropy import (
-    MOST_STEPS,
     SEEN,
     Cells,
     Coder,
@@ -33,7 +32,7 @@ from atlasae.codecs.resolved import PER_ONE as FINE
 from atlasae.files.events import Counts, counts_of, index_in_event
 from atlasae.jets.coordinates import Floats
 from atlasae.jets.padding import Codes, Config, Padding
-from atlasae.native.library import GridStruct, TableStruct, address_of
+from atlasae.native.library import GridStruct, address_of
 
 Columns = npt.NDArray[np.int32]  # 4 x n: cells of log pt, eta, phi and mu
 
@@ -210,10 +209,11 @@ class Walk:
         """Code the jets of all events, block by block; returns their cells (4 x n)."""
         if not self.context:
             counts = np.ones(int(counts.sum()), np.int64)
-        found = np.empty((4, int(counts.sum())), np.int32)
+        compiled = self.is_compiled and isinstance(coder, CompiledReader | CompiledWriter)
+        found = cells if compiled and cells is not None else np.empty((4, int(counts.sum())), np.int32)
         for events, jets in _blocks(counts):
             if self.is_compiled and isinstance(coder, CompiledReader | CompiledWriter):
-                self._compiled_block(coder, counts[events], found[:, jets] if cells is None else cells[:, jets])
+                self._compiled_block(coder, counts[events], found[:, jets])
             else:
                 self._block(coder, counts[events], None if cells is None else cells[:, jets], found[:, jets])
             for table in self.tables:
@@ -223,10 +223,8 @@ class Walk:
     def _compiled_block(self, coder: CompiledReader | CompiledWriter, counts: Counts, cells: Columns) -> None:
         """The same as `_block`, from `cells` for a writer and to them for a reader, by walk.c."""
         events, jets = np.ascontiguousarray(counts, np.int64), cells.shape[1]
-        structs = (TableStruct * len(_TABLES))(*(table.compiled.struct for table in self.tables))
-        stride = cells.strides[0] // cells.itemsize
-        given = self._grid, structs, events, len(events), jets, cells, stride
-        coder.run("atlasae_walk", 4 * MOST_STEPS * jets, *given)
+        given = self._grid, events, len(events), jets, cells, cells.strides[0] // cells.itemsize
+        coder.run("atlasae_walk", self.tables, 4 * jets, RANKS + 1, *given)
 
     @cached_property
     def _grid(self) -> GridStruct:

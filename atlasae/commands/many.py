@@ -22,7 +22,6 @@ from atlasae.errors import AtlasaeError, UserError
 from atlasae.files.outputs import remove_leftovers
 from atlasae.files.remote import Location, Remote
 from atlasae.files.tables import is_table
-from atlasae.jets.inputs import Part
 
 ADDED = ("entries", "jets", "exact_jets", "bytes_file_in", "bytes_file_out", "bytes_jets_in", "bytes_jets_out")  # sums
 
@@ -249,11 +248,9 @@ def split(task: Task, size: int) -> list[Task]:
     parts = min(parts, entries)
     if parts < 2:
         return [task]
-    ends = [entries * number // parts for number in range(parts + 1)]
-    ranges = [Part(ends[number], ends[number + 1], number, parts) for number in range(parts)]
     return [
-        replace(task, target=part_path(task.target, part.number, parts), options=replace(task.options, part=part))
-        for part in ranges
+        replace(task, target=part_path(task.target, number, parts), options=replace(task.options, part=(number, parts)))
+        for number in range(parts)
     ]
 
 

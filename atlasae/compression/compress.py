@@ -3,7 +3,7 @@
 import math
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -29,27 +29,16 @@ from atlasae.compression.format import (
 )  # fmt: skip
 from atlasae.compression.grafting import (
     Grafting,
+    GraftTarget,
     as_stored,
     forms_of,
     grafting_of,
     has_form,
-    jet_branches,
     plan_of,
-    ttrees_of,
     unfit,
     write_composed,
-    write_grafted,
 )  # fmt: skip
-from atlasae.compression.ntuples import (
-    NtupleTarget,
-    as_ntuple,
-    grafted_ntuple,
-    in_steps,
-    is_to_be_grafted,
-    plan_alone,
-    plan_fitting,
-    split_ntuples,
-)
+from atlasae.compression.ntuples import NtupleTarget, plan_ntuple, split_ntuples
 from atlasae.compression.others import copy_others, entry_ranges, moved, read_counted
 from atlasae.compression.packed import start_columns
 from atlasae.compression.plan import (
@@ -72,7 +61,8 @@ from atlasae.files.outputs import check_format, check_target, replacing, scratch
 from atlasae.files.remote import Location, Named, local, located, watching
 from atlasae.files.trees import Source, Tree, open_source
 from atlasae.files.writing import RECORDS, Behind, Target, Writer, create
-from atlasae.jets.collections import Collection, stand_ins
+from atlasae.graft.composing import Composer
+from atlasae.jets.collections import Collection, jet_branches, stand_ins
 from atlasae.jets.columns import settle_by
 from atlasae.jets.inputs import Opened
 from atlasae.jets.stored import rounded_up_to, storage_of
@@ -90,11 +80,16 @@ class Job:
     plan: Plan
     grafting: Grafting | None = None
 
+    @property
+    def is_ntuple(self) -> bool:
+        """Whether the tree is an RNTuple that is copied."""
+        tree = self.opened.tree_read
+        return self.plan.grafted and tree is not None and tree.is_rntuple
+
 
 Write = Callable[[Sequence[Job], Options, Path, Progress], Output]
 
 _NOT_GRAFTED = "the jets are stored in few bits or in a way of their own: the whole file is written anew"
-_NOT_TOGETHER = "the jets of TTrees and of RNTuples of one file are not compressed together (--tree)"
 _NUMBER = re.compile(r"[0-9.]+")  # in a note
 _PLACES, _PLACE_ENTRIES = 12, 500  # positions, and entries at each, that the sample takes from a long file
 
@@ -230,11 +225,6 @@ def recognise_compressed(path: Location, target: Path, options: Options) -> Comp
 
 def _planned(opened: Opened, options: Options) -> tuple[list[Job], Write]:
     """The plan for each tree, and what writes them: all but jets is copied byte for byte where that can be done."""
-    if is_to_be_grafted(opened, options):
-        opened = as_ntuple(opened, options.packed)
-        plan = in_steps(opened, make_plan(opened, replace(options, rntuple=True), grafted=True), options)
-        plan = plan_fitting(opened, plan)
-        return [Job(opened, plan_alone(opened, plan) if options.only_jets else plan)], _write_grafted_ntuple
     grafting = grafting_of(opened, options)
     if grafting is None:
         return _planned_anew(opened, options), _write_split if options.rntuple else _write_compressed
@@ -253,8 +243,8 @@ def _planned(opened: Opened, options: Options) -> tuple[list[Job], Write]:
 
 
 def _planned_anew(opened: Opened, options: Options) -> list[Job]:
-    """The plans for a file of which everything is written anew: for all trees with jets, but for the one of a part."""
-    if opened.part or not opened.others:
+    """The plans for a file of which everything is written anew: for all trees with jets."""
+    if not opened.others:
         return [Job(opened, make_plan(opened, options))]
     found = [opened.at(tree) for tree in opened.trees]
     return [Job(one, make_plan(one, asked)) for one, asked in zip(found, options_by_tree(options, found), strict=True)]
@@ -265,9 +255,9 @@ def _planned_grafts(grafting: Grafting, opened: Opened, options: Options) -> lis
 
     Trees that can't be compressed stay as they are; raises UserError where they would be lost.
     """
-    if len(trees := ttrees_of(opened)) < 2:
+    if not opened.others:
         return []
-    found, jobs, left = [opened.at(tree) for tree in trees], list[Job](), list[str]()
+    found, jobs, left = [opened.at(tree) for tree in opened.trees], list[Job](), list[str]()
     for one, asked in zip(found, options_by_tree(options, found), strict=True):
         try:
             job, _ = _planned_graft(grafting.at(one.tree), one, asked)
@@ -280,7 +270,6 @@ def _planned_grafts(grafting: Grafting, opened: Opened, options: Options) -> lis
                 jobs.append(job)
             else:
                 left += job.plan.notes
-    left += [_stays(name, _NOT_TOGETHER) for name in opened.others if name not in trees]
     return [replace(job, plan=replace(job.plan, notes=[*job.plan.notes, *left])) for job in jobs]
 
 
@@ -290,6 +279,8 @@ def _stays(tree: str, why: object) -> str:
 
 def _planned_graft(grafting: Grafting, opened: Opened, options: Options) -> tuple[Job, list[Collection]]:
     """The plan for a tree that is copied, and the collections that were left because their branches can't be made."""
+    if opened.tree_read and opened.tree_read.is_rntuple:
+        return Job(*plan_ntuple(grafting.ntuple, opened, options), grafting), []
     plan = plan_of(grafting, make_plan(opened, options, grafted=True))
     if (whole := unfit(grafting, plan.collections)) and opened.tree_read:
         note = f"left as they are, since more than numbers varies in their objects: {', '.join(whole)}"
@@ -413,23 +404,24 @@ class WrittenTree:
 
 
 def _write_trees(
-    jobs: Sequence[Job], options: Options, target: Target, progress: Progress, left: list[str] | None = None
+    jobs: Sequence[Job],
+    options: Options,
+    target: Callable[[Job], Target | NtupleTarget],
+    steps: Iterator[Progress],
+    left: dict[str, UserError] | None = None,
 ) -> list[WrittenTree]:
     """Write the jets of trees one after the other; with `left`, those that can't be compressed are told there."""
-    written, errors = list[WrittenTree](), list[UserError]()
-    for job, advance in zip(jobs, in_turn(progress, [job.opened.events.entries for job in jobs]), strict=True):
+    written = list[WrittenTree]()
+    for job, advance in zip(jobs, steps, strict=False):
         first = dict[str, ak.Array]()
         try:
-            start = _start(job.opened.events, job.plan, options, first)
+            start = _start(job.opened, job.plan, options, first)
         except UserError as error:
-            if left is None or len(jobs) == 1:
+            if left is None:
                 raise
-            left.append(_stays(job.opened.tree, error))
-            errors.append(error)
+            left[job.opened.tree] = error
         else:
-            written.append(_write_tree(job, start, options, target, advance, bool(written), first))
-    if not written:
-        raise errors[0]
+            written.append(_write_tree(job, start, options, target(job), advance, first))
     return written
 
 
@@ -439,16 +431,12 @@ def _write_tree(
     options: Options,
     target: Target | NtupleTarget,
     progress: Progress,
-    follows: bool = False,
-    first: dict[str, ak.Array] | None = None,
+    first: dict[str, ak.Array],
 ) -> WrittenTree:
-    """Write the jets of a tree; the run `follows` that of another tree of the same file.
-
-    `first` has branches of the first chunk that were read before; it is emptied.
-    """
+    """Write the jets of a tree; `first` has branches of the first chunk that were read before, and is emptied."""
     plan = settle_plan(job.plan, [compressor.collection for compressor in start.compressors])
-    chunks, types = _write_chunks(job.opened, plan, start.compressors, options, target, progress, first or {})
-    run = replace(_run(job.opened, plan, start, chunks, list(types), options), follows=follows)
+    chunks, types = _write_chunks(job.opened, plan, start.compressors, options, target, progress, first)
+    run = _run(job.opened, plan, start, chunks, list(types), options)
     notes = job.plan.notes + start.notes()
     details, restored = start.details(), {c.collection.name: c.restored for c in start.compressors}
     return WrittenTree(replace(job, plan=plan), run, chunks, types, start.embedded, notes, details, restored)
@@ -459,7 +447,8 @@ def _contents_of(
 ) -> Contents:
     """The contents of the folder for trees that were written; the first run tells of all else in the file."""
     first, *others = (one.run for one in written)
-    runs = [replace(first, left_out=list(left_out), copied=copied or Copied()), *others]
+    runs = [replace(first, left_out=list(left_out), copied=copied or Copied())]
+    runs += [replace(run, follows=True) for run in others]
     models = {sha: model for one in written for sha, model in one.embedded.items()}
     return Contents(runs, [chunk for one in written for chunk in one.chunks], models)
 
@@ -499,36 +488,35 @@ def _write_split(jobs: Sequence[Job], options: Options, path: Path, progress: Pr
 def _write_all(jobs: Sequence[Job], options: Options, target: Target, progress: Progress) -> Output:
     """Write all but the folder `atlasae` with uproot."""
     copied, left_out = _copy_others(jobs, options, target)
-    written = _write_trees(jobs, options, target, progress)
+    written = _write_trees(jobs, options, lambda _: target, _in_turn(progress, jobs))
     contents, source = _contents_of(written, left_out, copied), jobs[0].opened.source
     made = [*contents.trees, *(other.name for other in copied.trees), *copied.objects]
     return _output(written, contents, pages.left_out_lines(left_out) + (moved(source, made) if source else []))
 
 
 def _write_grafted(jobs: Sequence[Job], options: Options, path: Path, progress: Progress) -> Output:
-    """Write the file with all but the jets copied."""
-    opened, plan, left = jobs[0].opened, jobs[0].plan, list[str]()
+    """Write the file with all but the jets copied: the stand-ins of TTrees are made first, those of RNTuples there."""
+    file, plan, left = jobs[0].grafting, jobs[0].plan, dict[str, UserError]()
+    assert file is not None
+    ttrees, ntuples = [job for job in jobs if not job.is_ntuple], [job for job in jobs if job.is_ntuple]
+    steps, may_stay = _in_turn(progress, [*ttrees, *ntuples]), left if len(jobs) > 1 and not file.alone else None
     with scratch(path) as stand_ins:
         with create(stand_ins) as target:
-            may_stay = None if options.only_jets else left
-            written = _write_trees(jobs, options, target, progress, may_stay)
-        parts = [(one.job.grafting, one.job.plan) for one in written if one.job.grafting]
-        left_out = parts[0][0].left_out
-        with damage(f"'{opened.path}'"):
-            contents, copy = write_grafted(parts, stand_ins, _contents_of(written, left_out), path)
-    more = left + pages.left_out_lines(left_out)
-    return _output(written, contents, more, None if plan.recompression else copy.differences)
+            written = _write_trees(ttrees, options, lambda _: target, steps, may_stay)
+        with Composer(path, file.records) as composer, damage(f"'{file.source.path}'"):
+            parts = [(one.job.grafting, one.job.plan, one.chunks) for one in written if one.job.grafting]
+            copy = GraftTarget(file, parts, composer, plan.recompression)
+            written += _write_trees(ntuples, options, lambda job: copy.at(job.opened.tree), steps, may_stay)
+            for error in left.values() if not written else ():
+                raise error
+            written.sort(key=lambda one: [job.opened.tree for job in jobs].index(one.run.tree))
+            contents, copied = copy.finish(_contents_of(written, file.left_out), stand_ins)
+    more = [*map(_stays, left, left.values()), *pages.left_out_lines(file.left_out)]
+    return _output(written, contents, more, None if plan.recompression or ntuples else copied.differences)
 
 
-def _write_grafted_ntuple(jobs: Sequence[Job], options: Options, path: Path, progress: Progress) -> Output:
-    """Write the file with the pages of an RNTuple copied."""
-    (job,), options = jobs, replace(options, rntuple=True)
-    start = _start(job.opened.events, job.plan, options)
-    plan = settle_plan(job.plan, [compressor.collection for compressor in start.compressors])
-    with grafted_ntuple(job.opened, plan, path, options.only_jets) as target:
-        written = [_write_tree(job, start, options, target, progress)]
-        contents = target.finish(_contents_of(written))
-    return _output(written, contents)
+def _in_turn(progress: Progress, jobs: Sequence[Job]) -> Iterator[Progress]:
+    return in_turn(progress, [job.opened.events.entries for job in jobs])
 
 
 def _copy_others(jobs: Sequence[Job], options: Options, target: Target) -> tuple[Copied, list[LeftOut]]:
@@ -540,8 +528,10 @@ def _copy_others(jobs: Sequence[Job], options: Options, target: Target) -> tuple
     return copy_others(opened.source, trees, target, step_size, nested, options.drop_unwritable)
 
 
-def _start(events: Events, plan: Plan, options: Options, first: dict[str, ak.Array] | None = None) -> Start:
-    sample = _sample(events, plan, options.step_size, first)
+def _start(opened: Opened, plan: Plan, options: Options, first: dict[str, ak.Array]) -> Start:
+    """What a tree's jets begin with: its parts, too, so that they fit together; one may have no jets."""
+    events = opened.whole
+    sample = _sample(events, plan, options.step_size, None if opened.part else first)
     four = replace(plan, collections=[c for c in plan.collections if not c.beside])
     start = layout_named(options.layout).start(four, options, sample, events.entries)
     jets = {compressor.collection.name: compressor for compressor in start.compressors}
@@ -611,7 +601,9 @@ def _compressed_tree(
     compressors: Sequence[Compressor[FileLayout]],
     columns: dict[str, ak.Array],
 ) -> Writer:
-    if options.rntuple or isinstance(target, NtupleTarget):
+    if isinstance(target, NtupleTarget):
+        return target.make_ntuple(plan, columns)
+    if options.rntuple:
         return target.make_ntuple(opened.tree, columns, opened.title, plan.places_written)
     words = [name for collection in plan.collections for name in stand_ins(collection, plan.counters)]
     writer = target.make_tree(opened.tree, columns, opened.title, plan.counters, plan.compression, words)
@@ -650,7 +642,7 @@ def _run(
         dropped=plan.dropped,
         versions={package: version(package) for package in ("atlasae", "torch", "uproot", "awkward", "numpy")},
         table=opened.table,
-        ntuple=bool(options.rntuple) and opened.tree_read is not None and opened.tree_read.is_rntuple,
+        ntuple=(plan.grafted or bool(options.rntuple)) and opened.tree_read is not None and opened.tree_read.is_rntuple,
         aliases=plan.aliases,
         places=plan.places,
         options=options.digest,

@@ -17,8 +17,15 @@ from atlasae.compression.format import (
     Run,
     read_contents,
 )  # fmt: skip
-from atlasae.compression.grafting import is_grafted, taken_apart, write_composed, write_regrafted
-from atlasae.compression.ntuples import damage_in, is_ntuple, rewritten, split_ntuples, write_restored_ntuple
+from atlasae.compression.grafting import (
+    damage_of,
+    is_grafted,
+    rewritten,
+    taken_apart,
+    write_composed,
+    write_regrafted,
+)  # fmt: skip
+from atlasae.compression.ntuples import split_ntuples
 from atlasae.compression.others import copy_back
 from atlasae.compression.parts import check_parts
 from atlasae.compression.plan import Options
@@ -130,7 +137,8 @@ def _damage(lost: Lost) -> Iterator[str]:
     """Messages about the damage that a salvage found, with the tree where there are several."""
     for tree, one in lost.items():
         for message in one.damage:
-            yield message if len(lost) == 1 or f"'{tree}'" in message else f"tree '{tree}': {message}"
+            named = any(f"'{other}'" in message for other in lost)
+            yield message if len(lost) == 1 or named else f"tree '{tree}': {message}"
 
 
 def _write_restored(
@@ -138,17 +146,13 @@ def _write_restored(
 ) -> list[LeftOut]:
     """Write the original file; returns what of the compressed file was left out, as it can't be written."""
     if is_grafted(contents) and lost is None:
-        if is_ntuple(contents):
-            write_restored_ntuple(source, contents, path, progress)
-        else:
-            write_regrafted(taken_apart(source, contents), path, progress)
+        write_regrafted(taken_apart(source, contents), path, progress)
         return []
     not_salvaged, trees = _not_salvaged(source, contents), _rewritten(source, contents, lost)
-    run = contents.runs[0]
     with scratch(path) as made:
         left_out = _write_anew(source, trees, made, progress, lost)
-        if run.ntuple:
-            split_ntuples(made, path, _restored_compression(source, run))
+        if any(run.ntuple for run in contents.runs):
+            split_ntuples(made, path, source.compression)
         else:
             write_composed(made, None, path)
     return not_salvaged + left_out
@@ -202,7 +206,7 @@ def _rewritten(source: Source, contents: Contents, lost: Lost | None) -> dict[st
     """The contents of each tree of a file that is to be written anew, of which a grafted one is checked before."""
     if not is_grafted(contents):
         return contents.of_trees()
-    for message, place in damage_in(source, contents):
+    for message, place in damage_of(taken_apart(source, contents)):
         if lost is None:
             raise DamagedFileError(message)
         if place is None:

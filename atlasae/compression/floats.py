@@ -19,7 +19,7 @@ from atlasae.compression.format import CompressedCollection, Run
 from atlasae.compression.plan import Options, Plan
 from atlasae.errors import UserError
 from atlasae.files.damage import FACTS, damage
-from atlasae.files.events import Array, Counts, counts_of, flatten, index_in_event, unflatten
+from atlasae.files.events import Array, Counts, flatten, unflatten
 from atlasae.jets.collections import Collection
 from atlasae.jets.columns import in_runs, settle_by, to_branches, to_coded_columns, to_columns
 from atlasae.jets.coordinates import Bools, Floats
@@ -231,7 +231,9 @@ def exact_branches(
     collection: Collection, columns: Sequence[Array], counts: Counts, exact: Bools
 ) -> dict[str, ak.Array]:
     """The branches of exact jets: their indices in their events, and their original values."""
-    kept = [index_in_event(counts)[exact], *(column[exact] for column in columns)]
-    per_event = counts_of(exact, counts)
+    jets, ends = np.flatnonzero(exact), np.cumsum(counts)
+    events = np.searchsorted(ends, jets, side="right")
+    index = (jets - (ends - counts)[events]).astype(np.int32)
+    kept, per_event = [index, *(column[jets] for column in columns)], np.bincount(events, minlength=len(counts))
     named = zip(collection.exact.values(), kept, strict=True)
     return {name: unflatten(values, per_event, jagged=True) for name, values in named}

@@ -67,7 +67,7 @@ _LATER = {
     "follows",
 }
 _LATER |= {"resolutions", "array", "shared", "parts", "head", "body", "listed", "called", "bytes_at", "behind"}
-_LATER |= {"beside", "basket_bytes", "low", "factor", "mantissa", "halves"}
+_LATER |= {"by_member", "beside", "basket_bytes", "low", "factor", "mantissa", "halves"}
 _RUNS, _CHUNKS, _MODELS, _ABOUT = (f"{FOLDER}/{name}" for name in ("runs", "chunks", "models", "about"))
 
 
@@ -505,7 +505,7 @@ def _check_trees(source: Source, contents: Contents) -> None:
         if run.tree in seen or (run.follows and not seen):
             raise DamagedFileError(f"'{source.path}' is damaged: a run of '{run.tree}' follows none of another tree")
         seen.add(run.tree)
-        if len(trees) > 1 and (_kind(run) != _kind(contents.runs[0]) or _kind(run) == _NTUPLE):
+        if _kind(run) != _kind(contents.runs[0]):
             here, there = (f"{_kind(one)} in '{one.source['name']}'" for one in (contents.runs[0], run))
             raise UserError(
                 f"'{source.path}' merges trees '{contents.tree}' and '{run.tree}', which can't be restored together: "
@@ -518,14 +518,11 @@ def _check_trees(source: Source, contents: Contents) -> None:
             )
 
 
-_NTUPLE = "an RNTuple that was copied"
-
-
 def _kind(run: Run) -> str:
     """What became of all but the jets of a file."""
     if run.graft is None:
         return "written anew"
-    return _NTUPLE if run.graft.ntuple else "left out" if run.graft.alone else "copied"
+    return "left out" if run.graft.alone else "copied"
 
 
 def _check_tree(source: Source, contents: Contents) -> None:

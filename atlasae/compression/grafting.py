@@ -16,15 +16,25 @@ import awkward as ak
 
 from atlasae.compression.chunks import Progress, in_turn, restored_events
 from atlasae.compression.format import BRIEF, CarriedTree, Chunk, Contents, Graft, Run, write_contents
+from atlasae.compression.ntuples import (
+    NtupleJets,
+    NtupleTarget,
+    carried_ntuple,
+    differs_from,
+    is_ntuple,
+    ntuple_of,
+    ntuple_rewritten,
+    same_fields,
+)
 from atlasae.compression.plan import Options, Plan
-from atlasae.errors import DamagedFileError, UserError
+from atlasae.errors import DamagedFileError, UserError, sparing
 from atlasae.files.branches import FOLDER
 from atlasae.files.damage import FACTS, damage
 from atlasae.files.events import flatten
 from atlasae.files.leaves import Structure
 from atlasae.files.trees import Source, open_source
 from atlasae.files.writing import PAGES, RECORDS, compression_of, create_in_memory
-from atlasae.graft.anchors import GraftedNtuple, ntuples_of, packing
+from atlasae.graft.anchors import GraftedNtuple, newest_ntuple, ntuples_of, packing
 from atlasae.graft.baskets import Form, FormPart, Unpacked, cut, embedded_basket, open_basket, pack_basket
 from atlasae.graft.buffers import REWRITE, Thing
 from atlasae.graft.comparing import compare_objects, compare_trees
@@ -55,7 +65,7 @@ from atlasae.graft.trees import (
     trees_of,
     where_values_are,
 )
-from atlasae.jets.collections import Collection, Rounding, name_counters, stand_ins
+from atlasae.jets.collections import Collection, Rounding, jet_branches, name_counters, stand_ins
 from atlasae.jets.inputs import Opened
 from atlasae.report import LeftOut
 from atlasae.threads import side_by_side
@@ -63,23 +73,33 @@ from atlasae.threads import side_by_side
 
 @dataclass
 class Grafting:
-    """A file whose jets are to be taken out: its records, the latest cycles of its trees, and a tree of jets.
+    """A file whose jets are to be taken out: its records, the latest cycles of its trees, and the path of one of jets.
 
-    For other trees of the same file, all but `tree` and `forms` is the same (`at`).
+    For other trees of the same file, all but `path` and `forms` is the same (`at`).
     """
 
     source: Source
     records: Records
     trees: list[GraftedTree]
-    tree: GraftedTree
+    ntuples: list[GraftedNtuple]
+    path: str
     forms: dict[str, Form] = field(default_factory=dict)
     left_out: list[LeftOut] = field(default_factory=list)
-    ntuples: list[GraftedNtuple] = field(default_factory=list)
     alone: bool = False  # whether all but the jets is left out
 
     def at(self, path: str) -> "Grafting":
         """The same file with another of its trees."""
-        return replace(self, tree=next(tree for tree in self.trees if tree.path == path), forms={})
+        return replace(self, path=path, forms={})
+
+    @property
+    def tree(self) -> GraftedTree:
+        """The tree of the jets, if it is a TTree."""
+        return next(tree for tree in self.trees if tree.path == self.path)
+
+    @property
+    def ntuple(self) -> GraftedNtuple:
+        """The latest cycle of the RNTuple of the jets, if it is one."""
+        return newest_ntuple(self.ntuples, self.path)
 
     def jet_holders(self, collections: Sequence[Collection]) -> list[str]:
         """The branches that hold the variables of collections, some of them in structures."""
@@ -87,40 +107,46 @@ class Grafting:
         return list(dict.fromkeys(map(read.holder, jet_branches(collections))))
 
 
-def jet_branches(collections: Sequence[Collection]) -> list[str]:
-    """The branches of the variables of collections."""
-    return [name for collection in collections for name in collection.branches.values()]
-
-
-def ttrees_of(opened: Opened) -> list[str]:
+def _ttrees_of(opened: Opened) -> list[str]:
     """The trees with jets that are TTrees."""
     return [name for name in opened.trees if opened.source and not opened.source.trees[name].is_rntuple]
 
 
 def grafting_of(opened: Opened, options: Options) -> Grafting | None:
-    """The file taken apart, if its TTrees with jets are to be grafted; raises UserError for what is not known."""
-    source, tree, trees = opened.source, opened.tree_read, ttrees_of(opened)
-    if source is None or tree is None or tree.is_rntuple or options.rewrites or opened.part:
+    """The file taken apart, if its trees with jets are to be grafted; raises UserError for what is not known."""
+    source, ttrees = opened.source, _ttrees_of(opened)
+    if source is None or not _stay_as_they_are(opened, options):
         return None
     if options.only_jets:
-        return _alone(opened, source, trees) if trees == opened.trees else None
+        return _alone(opened, source, ttrees)
     with damage(f"'{opened.path}'"):
         records = Records(source.read, opened.path.stat().st_size)
         refuse_others(records, trees_among(streamers_of(records)) - {*TREES, CHAIN})
         everything = trees_of(records)
-        left_out = [lost for name in trees for lost in _older(records, everything, name)]
-        known, ntuples = latest(everything, trees), ntuples_of(records)
-        tree_of_jets = next(tree for tree in known if tree.path == opened.tree)
-        return Grafting(source, records, known, tree_of_jets, left_out=left_out, ntuples=ntuples)
+        left_out = [lost for name in ttrees for lost in _older(records, everything, name)]
+        return Grafting(
+            source, records, latest(everything, ttrees), ntuples_of(records), opened.tree, left_out=left_out
+        )
 
 
-def _alone(opened: Opened, source: Source, names: Sequence[str]) -> Grafting | None:
+def _stay_as_they_are(opened: Opened, options: Options) -> bool:
+    """Whether the trees with jets stay TTrees or RNTuples, whose pages are not packed again."""
+    ttrees = len(_ttrees_of(opened))
+    ntuples = len(opened.trees) - ttrees
+    if options.rewrite or opened.part or (ttrees and options.rntuple):
+        return False
+    return not ntuples or not (options.rntuple is False or options.compression)
+
+
+def _alone(opened: Opened, source: Source, ttrees: Sequence[str]) -> Grafting | None:
     """The trees of jets without all else of the file; None where it has what atlasae does not know."""
     with suppress(UserError), damage(f"'{opened.path}'"):
         records = Records(source.read, opened.path.stat().st_size)
-        trees = [newest_tree(records, name) for name in names]
-        records.leave_only([tree.key for tree in trees])
-        return Grafting(source, records, trees, trees[0], alone=True)
+        trees = [newest_tree(records, name) for name in ttrees]
+        every = ntuples_of(records)
+        ntuples = [newest_ntuple(every, name) for name in opened.trees if name not in ttrees]
+        records.leave_only([*(tree.key for tree in trees), *(one.key for one in ntuples)])
+        return Grafting(source, records, trees, ntuples, opened.tree, alone=True)
     return None
 
 
@@ -234,9 +260,11 @@ def _form_of_structures(grafting: Grafting, name: str, structure: Structure) -> 
         if form is None and entry is not None:
             data = basket.part(entry, entry + 1)
             head, body = data[: structure.head], data[structure.head : structure.head + structure.size]
+            body = bytes(structure.size) if structure.by_member else body  # it is all numbers, of several structures
             listed = basket.offsets is not None
             places = structure.bytes_at, structure.behind
             form = Form("|u1", structure.jagged, None, parts, head.hex(), body.hex(), listed, *places)
+            form = replace(form, by_member=structure.by_member)
         if form and form.pack_all(*form.unpack_all(basket))[0] != basket.data:
             return None
     return form or Form("|u1", structure.jagged, None, parts, "00" * structure.head, "00" * structure.size)
@@ -347,46 +375,68 @@ class Operated:
         return cls(tree, taken, counters, samples(grafting.records, sampled(grafting.records, tree)))
 
 
-def write_grafted(
-    parts: Sequence[tuple[Grafting, Plan]], stand_ins: Path, contents: Contents, path: Path
-) -> tuple[Contents, Copy]:
-    """Write the input without the jets of some trees, with their stand-ins, in the order of the runs in `contents`.
+class GraftTarget:
+    """A copy of a file without the jets of some of its trees, into which their stand-ins are put."""
 
-    `stand_ins` is a file with a tree of stand-ins for each. Returns the contents of the folder `atlasae`, and all.
-    """
-    file, plan = parts[0]
-    operated = [Operated.of(*part) for part in parts]
-    trees = [one.tree for one in operated] if file.alone else file.trees
-    objects, of_trees = dict(objects_of(file.records, FOLDER)), contents.of_trees()
-    with Composer(path, file.records) as composer, _of_file(stand_ins) as made:
-        edges = {name: list(accumulate(chunk.entries for chunk in one.chunks)) for name, one in of_trees.items()}
-        digests = Digests(file.records, trees, edges)
-        composer.copy_all(trees, digests.seen, plan.recompression)
-        ntuples = {one.path: one.copy(composer, packing(PAGES)) for one in file.ntuples}
-        carried = dict(carried_trees([tree for tree in trees if tree.path not in edges], digests))
-        carried |= {one.path: carried_ntuple(one, ntuples[one.path]) for one in file.ntuples}
-        chunks = [chunk for name, one in of_trees.items() for chunk in _marked(one.chunks, name, digests)]
-        runs = []
-        for run, one in zip(contents.runs, operated, strict=True):
-            beside = ({}, {}) if run.follows else (carried, objects)
-            number = 0 if file.alone else len(one.tree.names)
-            graft = Graft(one.taken, *beside, file.source.uuid, number, one.samples, alone=file.alone)
-            runs.append(replace(run, graft=graft))
-        put = {tree.path: tree for tree in trees_of(made)}
-        for one in operated:
-            _put_stand_ins(composer, one, put[one.tree.path], made)
-        composer.add_streamers(made)
+    def __init__(
+        self,
+        file: Grafting,
+        ttrees: Sequence[tuple[Grafting, Plan, Sequence[Chunk]]],
+        composer: Composer,
+        recompression: Any,
+    ) -> None:
+        """Take the jets of TTrees out, whose stand-ins are in these chunks, and copy all."""
+        self._file, self._composer = file, composer
+        self._operated = [Operated.of(grafting, plan) for grafting, plan, _ in ttrees]
+        self._trees = [one.tree for one in self._operated] if file.alone else file.trees
+        self._objects = dict(objects_of(file.records, FOLDER))
+        self._edges = {one.path: list(accumulate(chunk.entries for chunk in chunks)) for one, _, chunks in ttrees}
+        self._digests = Digests(file.records, self._trees, self._edges)
+        self._ntuples = dict[str, NtupleTarget]()
+        composer.copy_all(self._trees, self._digests.seen, recompression)
+
+    def at(self, path: str) -> NtupleTarget:
+        """What takes the stand-ins of the jets of an RNTuple."""
+        file = self._file.at(path)
+        self._ntuples[path] = NtupleTarget(file.ntuple, file.source.trees[path], self._composer, file.alone)
+        return self._ntuples[path]
+
+    def finish(self, contents: Contents, stand_ins: Path) -> tuple[Contents, Copy]:
+        """Write the rest, with the stand-ins of TTrees from a file; returns the contents of the folder, and all."""
+        file, composer = self._file, self._composer
+        for target in self._ntuples.values():
+            target.finish()
+        others = [one for one in file.ntuples if id(one) not in {id(target.one) for target in self._ntuples.values()}]
+        ntuples = {one.path: one.copy(composer, packing(PAGES)) for one in others}
+        trees = dict(carried_trees([tree for tree in self._trees if tree.path not in self._edges], self._digests))
+        trees |= {one.path: carried_ntuple(one, ntuples[one.path]) for one in others}
+        graft = Graft(None, trees, self._objects, file.source.uuid, 0, {}, alone=file.alone)
+        follows = replace(graft, trees={}, objects={})
+        runs = [self._grafted(run, follows if run.follows else graft) for run in contents.runs]
+        chunks = [chunk for name, one in contents.of_trees().items() for chunk in self._marked(one.chunks, name)]
         contents = replace(contents, runs=runs, chunks=chunks)
-        add_contents(composer, contents)
-        composer.finish(trees)
-    return contents, Copy(composer.kept, trees, ntuples)
+        with _of_file(stand_ins) as made:
+            put = {tree.path: tree for tree in trees_of(made)}
+            for one in self._operated:
+                _put_stand_ins(composer, one, put[one.tree.path], made)
+            composer.add_streamers(made)
+            add_contents(composer, contents)
+            composer.finish(self._trees)
+        return contents, Copy(composer.kept, self._trees, ntuples)
 
+    def _grafted(self, run: Run, graft: Graft) -> Run:
+        """The run with what `graft` tells of the rest of the file, and what was taken out of its tree."""
+        if run.tree in self._ntuples:
+            return self._ntuples[run.tree].told(run, graft)
+        one = next(one for one in self._operated if one.tree.path == run.tree)
+        number = 0 if graft.alone else len(one.tree.names)
+        return replace(run, graft=replace(graft, taken=one.taken, branches=number, samples=one.samples))
 
-def _marked(chunks: Sequence[Chunk], tree: str, digests: Digests) -> Iterator[Chunk]:
-    """The chunks of a tree, with the marks of its carried branches behind their checksums."""
-    for number, chunk in enumerate(chunks):
-        marks = Marks.of(*digests.in_groups(tree, number)).numbers
-        yield replace(chunk, checksums=chunk.checksums + marks)
+    def _marked(self, chunks: Sequence[Chunk], tree: str) -> Iterator[Chunk]:
+        """The chunks of a tree, with the marks of the carried branches of a TTree behind their checksums."""
+        for number, chunk in enumerate(chunks):
+            marks = Marks.of(*self._digests.in_groups(tree, number)).numbers if tree in self._edges else []
+            yield replace(chunk, checksums=chunk.checksums + marks)
 
 
 def write_composed(made: Path, contents: Contents | None, path: Path) -> None:
@@ -403,16 +453,6 @@ def carried_trees(trees: Sequence[GraftedTree], digests: Digests) -> Iterator[tu
     """The entries and the checksums of trees that were copied, by their paths."""
     for tree in trees:
         yield tree.path, CarriedTree(tree.thing["fEntries"], Marks.of(*digests.in_groups(tree.path)))
-
-
-def carried_ntuple(one: GraftedNtuple, writer: NtupleWriter) -> CarriedTree:
-    """Its entries and the checksum of all its columns: the pages have checksums of their own, which tell the place."""
-    return CarriedTree(one.ntuple.entries, Marks(Marks.of(writer.found()).numbers[:1]))
-
-
-def differs_from(carried: CarriedTree, writer: NtupleWriter, number: int) -> bool:
-    """Whether a range of the entries of an RNTuple differs from what was carried."""
-    return Marks.of(writer.found(number)).numbers[:1] != carried.marks.numbers[:1]
 
 
 def _counters_kept(grafting: Grafting, plan: Plan) -> dict[str, Thing]:
@@ -476,6 +516,7 @@ class GraftedJets:
         """Take the stand-ins out of a tree of jets, whose contents these are, and what was written beside them."""
         run = contents.runs[0]
         ours = {name for entry in run.collections for name in stand_ins(entry.collection, run.counters)}
+        ours |= {run.counters[branch.name] for branch in run.carried if branch.jagged}
         take_out(tree, {*ours, *(branch.name for branch in run.carried)})
         return cls(contents, tree, sampled(records, tree, graft_of(run).samples))
 
@@ -519,11 +560,22 @@ class Grafted:
     trees: list[GraftedTree]
     jets: list[GraftedJets]
     ntuples: list[GraftedNtuple]
+    ntuple_jets: list[NtupleJets]
 
     @property
     def graft(self) -> Graft:
         """What the first run tells of all but its tree."""
         return graft_of(self.contents.runs[0])
+
+    @property
+    def mains(self) -> list[GraftedNtuple]:
+        """The RNTuples of jets."""
+        return [jets.one for jets in self.ntuple_jets]
+
+    @property
+    def others(self) -> list[GraftedNtuple]:
+        """All other RNTuples."""
+        return [one for one in self.ntuples if not any(one is main for main in self.mains)]
 
     @property
     def is_untouched(self) -> bool:
@@ -551,33 +603,48 @@ class Grafted:
         edges = {path: list(accumulate(_entries(run, path) for run in files)) for path in paths}
         for one in self.jets:
             edges[one.tree.path] = list(accumulate(chunk.entries for chunk in one.contents.chunks))
+        for jets in self.ntuple_jets:
+            carried = (ntuple_of(run).carried for run in jets.contents.runs)
+            edges[jets.one.path] = list(accumulate(one.entries for one in carried))
         return edges
 
     def digests(self, sparing: bool = False) -> Digests:
         """The checksums of all carried branches, in the ranges that have checksums in the file, of baskets to come."""
         return Digests(self.records, self.trees, self.edges(), sparing)
 
-    def read_ntuples(self) -> dict[str, NtupleWriter]:
-        """Read all RNTuples, for their checksums."""
-        edges = self.edges()
-        return {one.path: one.read(edges.get(one.path, ())) for one in self.ntuples}
+    def read_ntuples(self, lost: list[str] | None = None) -> dict[str, NtupleWriter]:
+        """Read all RNTuples, for their checksums; raises DamagedFileError, or tells in `lost` which can't be read."""
+        edges, found = self.edges(), dict[str, NtupleWriter]()
+        for one in (*self.others, *self.mains):
+            with sparing(lost):
+                found[one.path] = one.read(edges.get(one.path, ()))
+        return found
 
     def damaged(self, digests: Digests, ntuples: Mapping[str, NtupleWriter]) -> Iterator[tuple[str, Spoiled | None]]:
         """Messages about what differs from what was written, each with tree and first entry of its chunk, if any."""
         for one in self.jets:
             yield from self._damaged_chunks(one, digests)
-        known, edges = {tree.path for tree in self.trees}, self.edges()
+        for jets in self.ntuple_jets:
+            for number, run in enumerate(jets.contents.runs):
+                yield from _damaged_ntuple(jets.one.path, ntuple_of(run).carried, ntuples, number)
         for number, run in enumerate(self.contents.files):
-            for path, carried in graft_of(run).trees.items():
-                if path in ntuples:
-                    if differs_from(carried, ntuples[path], number):
-                        message = f"RNTuple '{path}' is damaged: the checksum of its columns differs"
-                        yield f"{message}; get the file again", None
-                elif path not in known:
-                    yield f"'{self.source.path}' is damaged: '{path}' was in it and is gone", None
-                elif changed := self._changed(carried.marks.numbers, run, digests, path, number):
-                    start = edges[path][number - 1] if number else 0
-                    yield _told(changed, f"of tree '{path}' in entries {start} to {edges[path][number]}"), None
+            others = [path for path in graft_of(run).trees if path not in self.contents.trees]
+            for path in others:  # an older cycle of an RNTuple of jets is not looked at
+                yield from self._damaged_tree(path, number, digests, ntuples)
+
+    def _damaged_tree(
+        self, path: str, number: int, digests: Digests, ntuples: Mapping[str, NtupleWriter]
+    ) -> Iterator[tuple[str, None]]:
+        """What differs in a tree without jets, in the entries that are of the file of this number."""
+        run = self.contents.files[number]
+        carried = graft_of(run).trees[path]
+        if any(one.path == path for one in self.ntuples):
+            yield from _damaged_ntuple(path, carried, ntuples, number)
+        elif path not in {tree.path for tree in self.trees}:
+            yield f"'{self.source.path}' is damaged: '{path}' was in it and is gone", None
+        elif changed := self._changed(carried.marks.numbers, run, digests, path, number):
+            start, stop = [0, *self.edges()[path]][number : number + 2]
+            yield _told(changed, f"of tree '{path}' in entries {start} to {stop}"), None
 
     def _damaged_chunks(self, jets: GraftedJets, digests: Digests) -> Iterator[tuple[str, Spoiled | None]]:
         path = jets.tree.path
@@ -617,6 +684,13 @@ class Grafted:
                 raise DamagedFileError(f"'{name}' in '{self.source.path}' is damaged: its checksum differs")
 
 
+def _damaged_ntuple(
+    path: str, carried: CarriedTree, ntuples: Mapping[str, NtupleWriter], number: int
+) -> Iterator[tuple[str, None]]:
+    if path in ntuples and differs_from(carried, ntuples[path], number):
+        yield f"RNTuple '{path}' is damaged: the checksum of its columns differs; get the file again", None
+
+
 def changed_branches_of(digests: Digests, path: str, number: int, marks: list[int], run: Run) -> list[str]:
     """The branches of a tree that differ from the marks that a run has of a range of entries."""
     if run.format < BRIEF:
@@ -646,56 +720,81 @@ def taken_apart(source: Source, contents: Contents) -> Grafted:
         records = Records(source.read, source.path.stat().st_size)
         trees = latest(trees_of(records), list(of_trees))
         known = {tree.path: tree for tree in trees}
-        jets = [GraftedJets.of(records, one, known[name]) for name, one in of_trees.items()]
+        ntuples = {name for name, one in of_trees.items() if is_ntuple(one)}
+        jets = [GraftedJets.of(records, one, known[name]) for name, one in of_trees.items() if name not in ntuples]
         records.leave_out(FOLDER)
         trees = [tree for tree in trees if not tree.path.startswith(f"{FOLDER}/")]
-        return Grafted(source, contents, records, trees, jets, ntuples_of(records))
+        found = ntuples_of(records)
+        of_ntuples = [NtupleJets.of(found, of_trees[name]) for name in of_trees if name in ntuples]
+        return Grafted(source, contents, records, trees, jets, found, of_ntuples)
 
 
-def compare_grafted(opened: Opened, grafted: Grafted) -> tuple[list[str], dict[str, set[str]]]:
+def compare_grafted(opened: Opened, grafted: Grafted) -> tuple[list[str], dict[str, dict[str, bool]]]:
     """The differences between an original and all of a grafted file but the jets.
 
-    Returned with the branches with other data of each tree of jets.
+    Returned with whether each branch or field of each tree of jets, but the jets, has the same data.
     """
     source = opened.source
     if source is None:
         return ["the original is no ROOT file"], {}
     with damage(f"'{source.path}'", *FACTS):
         records = Records(source.read, source.path.stat().st_size)
-        trees = _without_jets(records, grafted.contents, source)
+        ntuples = ntuples_of(records)
+        trees = _without_jets(records, ntuples, grafted, source)
         exactly = grafted.is_untouched
         found = list(compare_trees(trees, grafted.trees, exactly))
         digests = grafted.digests(sparing=True)
         digests.read()
-        ntuples = grafted.read_ntuples()
-        grafted.check(digests, ntuples)
-        found += _compare_ntuples([] if grafted.graft.alone else ntuples_of(records), ntuples)
+        written = grafted.read_ntuples()
+        grafted.check(digests, written)
+        same = {one.tree.path: dict.fromkeys(one.tree.names, True) for one in grafted.jets}
+        found += _compare_ntuples(ntuples, grafted, written, same)
         others = Digests(records, trees, grafted.edges())
         data = list(_compare_data(grafted, digests, others, {one.path: one.thing["fEntries"] for one in trees}))
         found += [message for message, _, _ in data]
         found += compare_objects(records, grafted.records, FOLDER, exactly)
-    changed = {one.tree.path: set[str]() for one in grafted.jets}
     for _, path, name in data:
-        changed.setdefault(path, set()).add(name)
-    return found, changed
+        if name in same.get(path, ()):
+            same[path][name] = False
+    return found, same
 
 
-def _compare_ntuples(originals: Sequence[GraftedNtuple], others: Mapping[str, NtupleWriter]) -> Iterator[str]:
-    """The differences between the RNTuples of an original, and those of a grafted file."""
-    mine = {one.path: one for one in originals}
-    yield from (f"RNTuple '{path}' is in one of the files only" for path in sorted(mine.keys() ^ others.keys()))
-    for path in mine.keys() & others.keys():
-        if mine[path].read().found() != others[path].found():
-            yield f"RNTuple '{path}' differs"
+def _compare_ntuples(
+    originals: Sequence[GraftedNtuple],
+    grafted: Grafted,
+    written: Mapping[str, NtupleWriter],
+    same: dict[str, dict[str, bool]],
+) -> Iterator[str]:
+    """The differences between the RNTuples of an original and those written; of jets, `same` is told of each field."""
+    mine, theirs = {one.path: one for one in originals}, {one.path: one for one in (*grafted.others, *grafted.mains)}
+    yield from (f"RNTuple '{path}' is in one of the files only" for path in sorted(mine.keys() ^ theirs.keys()))
+    edges, jets_of = grafted.edges(), {jets.one.path: jets for jets in grafted.ntuple_jets}
+    for path in sorted(mine.keys() & theirs.keys()):
+        writer = written[path] if len(edges.get(path, ())) < 2 else theirs[path].read()
+        before, after = mine[path].read().found(), writer.found()
+        known = dict(after)
+        yield from (f"'{name}' of '{path}' differs" for name, value in before if known.get(name, value) != value)
+        if path in jets_of:
+            same[path] = same_fields(before, after)
+            yield from jets_of[path].compare_types(mine[path])
+        elif dict(before).keys() != known.keys():
+            yield f"RNTuple '{path}' has other columns"
 
 
-def _without_jets(records: Records, contents: Contents, source: Source) -> list[GraftedTree]:
-    """The trees of an original file, without the jets and what was left out."""
-    runs = {name: one.runs[0] for name, one in contents.of_trees().items() if name in source.trees}
-    if graft_of(contents.runs[0]).alone:
-        trees = [newest_tree(records, name) for name in runs]
-        records.leave_only([tree.key for tree in trees])
+def _without_jets(
+    records: Records, ntuples: list[GraftedNtuple], grafted: Grafted, source: Source
+) -> list[GraftedTree]:
+    """The trees of an original file, without the jets and what was left out; so are its `ntuples` afterwards."""
+    jets_of = {jets.one.path: jets for jets in grafted.ntuple_jets}
+    runs = {jets.tree.path: jets.contents.runs[0] for jets in grafted.jets if jets.tree.path in source.trees}
+    mains = [newest_ntuple(ntuples, path) for path in jets_of if any(one.path == path for one in ntuples)]
+    for main in mains:
+        jets_of[main.path].leave_out(main)
+    if grafted.graft.alone:
+        trees, ntuples[:] = [newest_tree(records, name) for name in runs], mains
+        records.leave_only([*(tree.key for tree in trees), *(one.key for one in mains)])
     else:
+        ntuples.sort(key=lambda one: any(one is main for main in mains))
         trees = latest(trees_of(records), list(runs))
     for tree in trees:
         if tree.path in runs:
@@ -748,7 +847,10 @@ def damage_of(grafted: Grafted) -> list[tuple[str, Spoiled | None]]:
     """Messages about all damage but that of the jets, each with the tree and first entry of its chunk, if any."""
     digests = grafted.digests(sparing=True)
     digests.read()
-    found = list(grafted.damaged(digests, grafted.read_ntuples()))
+    lost = list[str]()
+    ntuples = grafted.read_ntuples(lost)
+    found: list[tuple[str, Spoiled | None]] = [(message, None) for message in lost]
+    found += grafted.damaged(digests, ntuples)
     for check in (grafted.check_objects, grafted.check_taken, grafted.check_records):
         try:
             check()
@@ -757,13 +859,17 @@ def damage_of(grafted: Grafted) -> list[tuple[str, Spoiled | None]]:
     return found
 
 
-def as_rewritten(source: Source, contents: Contents) -> Contents:
+def rewritten(source: Source, contents: Contents) -> Contents:
     """The contents of one tree of a grafted file as if all that uproot can read had been written anew.
 
     The checksums of what was copied are left out.
     """
     if not is_grafted(contents):
         return contents
+    return ntuple_rewritten(source, contents) if is_ntuple(contents) else _ttree_rewritten(source, contents)
+
+
+def _ttree_rewritten(source: Source, contents: Contents) -> Contents:
     run, tree = contents.runs[0], source.trees[contents.tree]
     with damage(f"'{source.path}'", *FACTS):
         records = Records(source.read, source.path.stat().st_size)
@@ -788,20 +894,26 @@ def as_rewritten(source: Source, contents: Contents) -> Contents:
 
 def write_regrafted(grafted: Grafted, path: Path, progress: Progress) -> None:
     """Write the original file; raises DamagedFileError if a checksum differs."""
-    entries = [one.tree.thing["fEntries"] for one in grafted.jets]
-    steps = zip(grafted.jets, in_turn(progress, entries), strict=True)
-    restored = [restored_events(grafted.source, one.contents, advance) for one, advance in steps]
+    source, edges = grafted.source, grafted.edges()
+    trees = [*(jets.one.path for jets in grafted.ntuple_jets), *(one.tree.path for one in grafted.jets)]
+    steps = list(in_turn(progress, [source.trees[tree].entries for tree in trees]))
+    places = zip(grafted.jets, steps[len(grafted.ntuple_jets) :], strict=True)
+    restored = [restored_events(source, one.contents, advance) for one, advance in places]
     with (
-        damage(f"'{grafted.source.path}'"),
+        damage(f"'{source.path}'"),
         Composer(path, grafted.records) as composer,
         side_by_side(_first, restored[:1]) as begun,  # while all else is copied
     ):
         grafted.check_objects()
         digests = grafted.digests(sparing=True)
         composer.copy_all(grafted.trees, digests.seen)
-        edges, pages = grafted.edges(), packing(PAGES)
-        ntuples = {one.path: one.copy(composer, pages, edges.get(one.path, ())) for one in grafted.ntuples}
-        grafted.check(digests, ntuples)
+        of_jets = {
+            jets.one.path: jets.restore(source, composer, edges[jets.one.path], advance)
+            for jets, advance in zip(grafted.ntuple_jets, steps, strict=False)
+        }
+        pages = packing(PAGES)
+        others = {one.path: one.copy(composer, pages, edges.get(one.path, ())) for one in grafted.others}
+        grafted.check(digests, others | of_jets)
         for one, chunks in zip(grafted.jets, restored, strict=True):
             _fill_jets(grafted, one, composer, chain(*begun, chunks))
         composer.finish(grafted.trees)

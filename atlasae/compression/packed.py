@@ -13,7 +13,7 @@ import numpy.typing as npt
 from atlasae.codecs.codec import Encoded, RowCoder, encode_and_compare
 from atlasae.codecs.columns import CodedColumn, ColumnsCodec, ListCodec, fit_cells, fit_columns
 from atlasae.codecs.dither import MASK
-from atlasae.codecs.entropy import Cells
+from atlasae.codecs.entropy import Cells, Integers
 from atlasae.codecs.lattice import CompiledJets, GridCells, Lattice, ListLattice, ShiftedLattice
 from atlasae.codecs.packed import Columns, PackedCodec
 from atlasae.codecs.priors import Priors, default_priors, packaged_priors
@@ -34,7 +34,7 @@ from atlasae.files.damage import FACTS, damage
 from atlasae.files.events import Array, Counts, counts_of, numbers_in, plain_lists, unflatten
 from atlasae.files.remote import local
 from atlasae.jets.collections import Collection
-from atlasae.jets.columns import settle_by, to_branches, to_coded_columns, to_columns
+from atlasae.jets.columns import MANY, in_runs, settle_by, to_branches, to_coded_columns, to_columns
 from atlasae.jets.coordinates import Bools
 from atlasae.jets.padding import Codes, Config, Padding
 from atlasae.jets.stored import Storage, blocks, storage_of
@@ -44,7 +44,6 @@ _FINEST = 1e-5  # smallest bound: tables of finer grids take too long to compute
 _LEARNED = 50_000  # jets of the sample from which kinds and contexts of columns are found
 MOST_JETS = 2**25  # in a chunk
 AnyLattice = Lattice | ResolvedLattice | ListLattice
-Content = bytes | memoryview
 WORD = np.dtype("<u4")
 _EXACT = [{"id": lzma.FILTER_LZMA1, "preset": 9, "lc": 1, "lp": 0, "pb": 0, "dict_size": 1 << 20}]  # for byte planes
 
@@ -99,7 +98,7 @@ class PackedLayout:
     ) -> dict[str, ak.Array]:
         """The original branches, always all; the inverse of `compress`. Raises ValueError for invalid bytes."""
         (name,) = self.collection.latents
-        content, storage = _buffer(events[name]), storage_of(self.collection)
+        content, storage = _bytes(events[name]), storage_of(self.collection)
         columns = unpack_chunk(self.codec, storage, content, counts) if len(counts) else _empty(storage)
         return to_branches(self.collection, columns, counts)
 
@@ -108,7 +107,7 @@ class PackedLayout:
         (name,) = self.collection.latents
         if not len(counts):
             return [np.empty(0, np.int32)] * len(self.collection.coded)
-        unpacked = unpacked_chunk(self.codec, storage_of(self.collection), _buffer(events[name]), counts)
+        unpacked = unpacked_chunk(self.codec, storage_of(self.collection), _bytes(events[name]), counts)
         found = np.zeros((unpacked.cells.shape[0], int(counts.sum())), np.int32)
         found[:, unpacked.coded] = unpacked.cells + 1
         return list(found)
@@ -207,7 +206,7 @@ class ColumnsLayout:
         places = [place for place, variable in enumerate(collection.branches) if variable in branches]
         if len(counts):
             told = partial(self.jets.told, events, counts)
-            found = self.codec.decode(bytes(_buffer(events[latent])), dtypes, int(counts.sum()), told, places)
+            found = self.codec.decode(_bytes(events[latent]), dtypes, int(counts.sum()), told, places)
         else:
             found = {place: np.empty(0, dtypes[place]) for place in places}
         return to_branches(replace(collection, branches=branches), [found[place] for place in places], counts)
@@ -315,17 +314,16 @@ class ListedLayout:
         asked = set(collection.branches if wanted is None else wanted)
         places = [place for place, variable in enumerate(collection.branches) if variable in asked]
         (name,) = collection.latents
-        columns = self._columns(storage, _buffer(events[name]), counts, places) if len(counts) else _empty(storage)
+        columns = self._columns(storage, _bytes(events[name]), counts, places) if len(counts) else _empty(storage)
         branches = {v: branch for v, branch in collection.branches.items() if v in asked}
         return to_branches(replace(collection, branches=branches), [columns[place] for place in places], counts)
 
-    def _columns(self, storage: Storage, content: Content, counts: Counts, places: Sequence[int]) -> list[Array]:
+    def _columns(self, storage: Storage, content: bytes, counts: Counts, places: Sequence[int]) -> list[Array]:
         """The columns of a chunk; those at other places are of no use."""
         lattice, jets = self.codec.lattice, int(counts.sum())
         found = _headed(lattice, storage, content, jets)
-        cells = self.codec.decode(bytes(found.rest), counts_of(~found.exact, counts), places)
-        columns = _empty(storage, jets)
-        _fill(columns, lattice, storage, cells, ~found.exact, found.key)
+        cells = self.codec.decode(found.rest, counts_of(~found.exact, counts), places)
+        columns = _decoded(lattice, storage, cells, np.flatnonzero(~found.exact), jets, found.key)
         for column, values in zip(columns, found.originals, strict=True):
             column[found.exact] = values
         return columns
@@ -406,7 +404,7 @@ def start_packed(
     settled: Collection, options: Options, priors: Priors, events: Mapping[str, ak.Array]
 ) -> Compressor[PackedLayout]:
     """The compressor of a collection with known units and a grid for a sample; raises UserError for bounds < 1e-5."""
-    columns, precision = to_coded_columns(settled, events)[0], options.precision
+    columns, precision = in_runs(to_coded_columns(settled, events)[0], MANY), options.precision
     settled = as_rounded(settled, precision, columns)
     storage = storage_of(settled)
     bounds = precision.of(storage.layout)
@@ -490,10 +488,10 @@ class _Head:
     exact: Bools
     originals: list[Array]
     key: int
-    rest: Content
+    rest: bytes
 
 
-def _headed(lattice: AnyLattice, storage: Storage, content: Content, jets: int) -> _Head:
+def _headed(lattice: AnyLattice, storage: Storage, content: bytes, jets: int) -> _Head:
     """What is before the words of a chunk; raises ValueError for invalid bytes."""
     begin = WORD.itemsize * (2 + any(lattice.shifted))
     number, size, *key = np.frombuffer(content[:begin], WORD).tolist()
@@ -503,21 +501,25 @@ def _headed(lattice: AnyLattice, storage: Storage, content: Content, jets: int) 
     return _Head(exact, originals, sum(key), content[begin + size :])
 
 
-def _fill(
-    columns: Sequence[Array], lattice: AnyLattice, storage: Storage, cells: GridCells, coded: Bools, key: int
-) -> None:
-    """Decode cells into the columns of all jets of a chunk, of which those that are `coded` have cells."""
-    stop = 0
-    for block in blocks(len(coded)):
-        jets = np.flatnonzero(coded[block]) + block.start
-        start, stop = stop, stop + len(jets)
-        if compiled := CompiledJets.of(lattice, storage, key, jets):
-            restored = compiled.decode(cells[:, start:stop])
-        else:
-            rows = coder_of(lattice, key, jets).decode(cells[:, start:stop].T)
-            restored = storage.to_columns(storage.from_rows(rows))
-        for column, values in zip(columns, restored, strict=True):
+def _decoded(
+    lattice: AnyLattice, storage: Storage, cells: GridCells, jets: Integers, number: int, key: int
+) -> list[Array]:
+    """The columns of a chunk with this number of jets, of which these have cells; the others are of no use."""
+    compiled = CompiledJets.of(lattice, storage, key, jets)
+    if compiled and len(jets) == number:
+        return compiled.decode(cells)
+    columns = _empty(storage, number)
+    if compiled:
+        for column, values in zip(columns, compiled.decode(cells), strict=True):
             column[jets] = values
+        return columns
+    for block in blocks(cells.shape[1]):
+        rows = jets[block]
+        coder = coder_of(lattice, key, rows)
+        restored = storage.to_columns(storage.from_rows(coder.decode(cells[:, block].T)))
+        for column, values in zip(columns, restored, strict=True):
+            column[rows] = values
+    return columns
 
 
 def _kept_cells(cells: Columns, kept: Bools) -> Columns:
@@ -532,46 +534,42 @@ def _kept_cells(cells: Columns, kept: Bools) -> Columns:
 class UnpackedChunk:
     """The cells (4 x n) of the jets of a chunk that are neither exact nor padding, and all that is told of the others.
 
-    `codes` are the padding codes of the jets that are not exact.
+    `there` are the jets that are not exact, with their padding codes.
     """
 
     cells: Columns
     head: _Head
+    there: Integers
     codes: Codes
 
     @property
-    def coded(self) -> Bools:
-        """Which jets of the chunk have cells."""
-        found = ~self.head.exact
-        found[found] = self.codes == 0
-        return found
+    def coded(self) -> Integers:
+        """The jets of the cells."""
+        return self.there[self.codes == 0] if self.codes.any() else self.there
 
 
-def unpacked_chunk(codec: PackedCodec, storage: Storage, content: Content, counts: Counts) -> UnpackedChunk:
+def unpacked_chunk(codec: PackedCodec, storage: Storage, content: bytes, counts: Counts) -> UnpackedChunk:
     """What the bytes of a chunk tell; raises ValueError for invalid ones."""
     head = _headed(codec.lattice, storage, content, int(counts.sum()))
     words = np.frombuffer(head.rest, WORD).astype(np.uint32, copy=False)
     cells, codes = codec.decode_padded(words, counts_of(~head.exact, counts) if head.originals[0].size else counts)
-    return UnpackedChunk(cells, head, codes)
+    return UnpackedChunk(cells, head, np.flatnonzero(~head.exact), codes)
 
 
-def unpack_chunk(
-    codec: PackedCodec, storage: Storage, content: Content, counts: Counts
-) -> list[npt.NDArray[np.generic]]:
+def unpack_chunk(codec: PackedCodec, storage: Storage, content: bytes, counts: Counts) -> list[npt.NDArray[np.generic]]:
     """The four columns of a chunk; the inverse of `pack_chunk`."""
     found, jets = unpacked_chunk(codec, storage, content, counts), int(counts.sum())
-    columns = _empty(storage, jets)
-    _fill(columns, codec.lattice, storage, found.cells, found.coded, found.head.key)
+    columns = _decoded(codec.lattice, storage, found.cells, found.coded, jets, found.head.key)
     for column, values in zip(columns, found.head.originals, strict=True):
         column[found.head.exact] = values
     if codec.padding.rows:
         codes = np.zeros(jets, np.int32)
-        codes[~found.head.exact] = found.codes
+        codes[found.there] = found.codes
         codec.padding.fill(columns, codes)
     return columns
 
 
-def _kept(content: Content, number: int, jets: int, storage: Storage) -> tuple[npt.NDArray[np.int64], list[Array]]:
+def _kept(content: bytes, number: int, jets: int, storage: Storage) -> tuple[npt.NDArray[np.int64], list[Array]]:
     """The indices of the exact jets in the chunk, and their original values; raises ValueError for invalid bytes."""
     if not number:
         return np.empty(0, np.int64), _empty(storage)
@@ -592,11 +590,11 @@ def _kept(content: Content, number: int, jets: int, storage: Storage) -> tuple[n
     return where, parts[1:]
 
 
-def _buffer(branch: ak.Array) -> Content:
-    """The bytes of a chunk, all of which are in its first entry, where they lie."""
+def _bytes(branch: ak.Array) -> bytes:
+    """The bytes of a chunk, all of which are in its first entry."""
     plain = plain_lists(branch)
     values = plain[0] if plain else ak.to_numpy(ak.flatten(branch, axis=None))
-    return buffer_of(np.ascontiguousarray(values, np.uint8))
+    return values.astype(np.uint8, copy=False).tobytes()
 
 
 def _in_first(name: str, content: bytes, counts: Counts) -> dict[str, ak.Array]:

@@ -76,12 +76,13 @@ def key_of(run: Run) -> Key:
 
 def in_order(files: Sequence[Contents]) -> list[int]:
     """The indices of files, with the parts of each source sorted; other files keep their positions."""
-    order, places = list(range(len(files))), dict[Key, list[int]]()
+    order, places, numbers = list(range(len(files))), dict[Key, list[int]](), dict[int, int]()
     for place, contents in enumerate(files):
-        if entries_of(contents.runs):
+        if (part := part_of(contents.runs[0])) and entries_of(contents.runs):
             places.setdefault(key_of(contents.runs[0]), []).append(place)
+            numbers[place] = part.number
     for found in places.values():
-        ordered = sorted(found, key=lambda place: entries_of(files[place].runs) or (0, 0))
+        ordered = sorted(found, key=numbers.__getitem__)
         for place, other in zip(found, ordered, strict=True):
             order[place] = other
     return order

@@ -21,7 +21,7 @@ from atlasae.files.remote import Location, Named, local
 from atlasae.files.trees import Tree
 from atlasae.files.writing import UNNAMED, can_name, parse_compression
 from atlasae.jets.collections import Collection, in_records, lone_counters, made_places, name_counters, read_units
-from atlasae.jets.inputs import Opened, Part, event_branch, find_in, open_input
+from atlasae.jets.inputs import Opened, event_branch, find_in, open_input
 from atlasae.jets.names import spelled, tells_of_same
 from atlasae.jets.precision import PROMISED, Precision
 from atlasae.jets.recognition import (
@@ -107,7 +107,7 @@ class Options:
         step_size: uncompressed size of the events of a chunk: bytes, or "20MB".
         force: whether to replace an output that exists.
         read_back: whether to read the output back and compare it with the input, before it gets its name.
-        part: the part of the file to compress; by default all of it.
+        part: the part of each tree to compress: its number, from 0 on, and the number of parts; by default all.
         whole_jets: collections (names or wildcards) of which all other numbers of their jets are packed, too.
         rewrite: whether to write everything anew, also what could be copied byte for byte.
 
@@ -134,7 +134,7 @@ class Options:
     step_size: Taken[int | str, int] = Taken(_size, 20_000_000)
     force: bool = False
     read_back: bool = True
-    part: Part | None = None
+    part: tuple[int, int] | None = None
     rewrite: bool = False
     whole_jets: Taken[str | Iterable[str], tuple[str, ...]] = Taken(read_patterns, ())
 
@@ -253,8 +253,7 @@ def open_for(path: Location, options: Options) -> Iterator[Opened]:
     """Open an input with the tree, jets and part that the options select."""
     names = read_variables(options.variables).names if options.variables else ()
     with open_input(path, options.tree, options.jets, names, bool(options.rntuple)) as opened:
-        part = options.part
-        yield replace(opened.within((part.start, part.stop)), part=part) if part else opened
+        yield opened.in_part(*options.part) if options.part else opened
 
 
 def make_plan(opened: Opened, options: Options, grafted: bool = False) -> Plan:
@@ -300,7 +299,7 @@ def make_plan(opened: Opened, options: Options, grafted: bool = False) -> Plan:
         notes=[
             *_without_others(collections, options),
             *_wider(opened, collections),
-            *(_alone(opened) if grafted else _notes(opened, options, implied, collections, aliases)),
+            *(opened.notes if grafted else _notes(opened, options, implied, collections, aliases)),
             *_exact_beside(collections, [name for name in names if name not in dropped]),
         ],
         aliases=aliases,
@@ -327,12 +326,6 @@ def _exact_beside(collections: Sequence[Collection], names: Sequence[str]) -> li
     if not found:
         return []
     return [f"kept bit for bit beside jets within a bound, of which they tell more: {some(found)} (--drop)"]
-
-
-def _alone(opened: Opened) -> list[str]:
-    """The notes on an input, also of other trees whose jets are left as they are."""
-    told = f"jets of '{opened.tree}' alone are compressed: {some(opened.others)} hold jets, too (--tree)"
-    return [*opened.notes, *[told] * bool(opened.others)]
 
 
 def options_by_tree(options: Options, trees: Sequence[Opened]) -> list[Options]:
@@ -433,7 +426,7 @@ def _collections(opened: Opened, options: Options) -> list[Collection]:
     if options.packed:
         _refuse_unpacked(options)
     if options.variables is None:
-        found = find_in(opened.events, opened.where, options.jets, opened.tree)
+        found = find_in(opened.whole, opened.where, options.jets, opened.tree)
         # Packed jets have no cheap way to say nothing: what they share stays in its place with the rest.
         found = [replace(c, packed=options.packed) for c in found if not (options.packed and c.shared)]
         if options.rounds:
@@ -587,7 +580,7 @@ def _notes(
 ) -> list[str]:
     """Notes about what uproot writes differently from the input."""
     branches = opened.events.branches
-    notes = _alone(opened)
+    notes = [*opened.notes]
     retyped = [branch.name for branch in branches if branch.name in implied and branch.dtype != "<i4"]
     if retyped:
         notes.append(f"counters are written as int32: {', '.join(retyped)}")

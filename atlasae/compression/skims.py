@@ -21,7 +21,7 @@ from atlasae.compression.format import (
     read_contents,
     read_folder,
 )  # fmt: skip
-from atlasae.compression.grafting import as_rewritten
+from atlasae.compression.grafting import rewritten
 from atlasae.compression.others import entry_ranges
 from atlasae.errors import UserError
 from atlasae.files.branches import Branch
@@ -89,7 +89,7 @@ def _as_told(whole: Source, told: Contents) -> Contents:
     tree = whole.trees.get(told.tree)
     made = {name for entry in told.runs[0].collections for name in entry.collection.latents}
     if tree is not None and tree.names >= made and tree.entries == sum(run.entries for run in told.runs):
-        return as_rewritten(whole, told)
+        return rewritten(whole, told)
     return replace(told, runs=[replace(run, graft=None) for run in told.runs])
 
 

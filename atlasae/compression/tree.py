@@ -19,7 +19,7 @@ import vector
 
 from atlasae.compression.chunks import Chunks
 from atlasae.compression.format import Chunk, Contents, Run, check_alike
-from atlasae.compression.ntuples import rewritten
+from atlasae.compression.grafting import rewritten
 from atlasae.compression.parts import check_parts, in_order
 from atlasae.compression.plan import Options, parse_size
 from atlasae.compression.skims import contents_of

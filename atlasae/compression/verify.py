@@ -14,8 +14,7 @@ import numpy as np
 from atlasae.compression.chunks import Chunks, Progress, Salvage, changed_branches, in_turn, restored_events, silent
 from atlasae.compression.collection import Restored
 from atlasae.compression.format import Chunk, CompressedCollection, Contents, Run, read_contents
-from atlasae.compression.grafting import compare_grafted, is_grafted, taken_apart
-from atlasae.compression.ntuples import compare_ntuples, damage_in, is_ntuple
+from atlasae.compression.grafting import compare_grafted, damage_of, is_grafted, taken_apart
 from atlasae.compression.others import compare_others, copy_back
 from atlasae.compression.parts import check_parts, entries_of
 from atlasae.compression.plan import Options
@@ -91,7 +90,7 @@ def check_others(source: Source, contents: Contents, lost: list[str] | None = No
     if not is_grafted(contents):
         copy_back(source, contents, None, Options.step_size, lost)
         return
-    for message, _ in damage_in(source, contents):
+    for message, _ in damage_of(taken_apart(source, contents)):
         with sparing(lost):
             raise DamagedFileError(message)
 
@@ -118,8 +117,7 @@ def compare_files(
         contents = read_contents(source)
         for one in contents.of_trees().values():
             check_parts(f"'{compressed}'", one.runs)
-        tree, nested = contents.tree if not is_table(original) else None, contents.runs[0].ntuple
-        with open_input(original, tree, (), nested=nested) as opened:
+        with open_input(original, None if is_table(original) else contents.tree, ()) as opened:
             report = _compare(opened, source, contents, progress or silent, restored)
         if not is_grafted(contents):  # else they were compared with the original
             copy_back(source, contents, None, Options.step_size)
@@ -262,7 +260,7 @@ def _compare(
             differences.append(f"tree '{tree}' is not in the original")
             found[tree] = Comparison(dict.fromkeys(one.runs[0].originals, DIFFERENT))
             continue
-        found[tree] = _compare_tree(opened.at(tree), source, one, advance, restored)
+        found[tree] = _compare_tree(opened.at(tree, one.runs[0].ntuple), source, one, advance, restored)
         differences += [f"tree '{tree}': {line}" if len(trees) > 1 else line for line in found[tree].differences]
     differences += _compare_beside(opened, source, contents, found)
     collections = {
@@ -338,16 +336,10 @@ def _compare_tree(opened: Opened, source: Source, contents: Contents, progress: 
 def _compare_beside(opened: Opened, source: Source, contents: Contents, found: Mapping[str, Comparison]) -> list[str]:
     """The differences in all but the jets; of grafted trees, `found` is told how their branches were kept."""
     differences = list[str]()
-    if is_grafted(contents) and is_ntuple(contents):
-        differences, same = compare_ntuples(opened, source, contents)
-        (run, *_) = contents.runs
-        found[run.tree].branches |= {field: EXACT if kept else DIFFERENT for field, kept in same.items()}
-    elif is_grafted(contents):
-        grafted = taken_apart(source, contents)
-        differences, changed = compare_grafted(opened, grafted)
-        for one in grafted.jets:
-            kept = {name: DIFFERENT if name in changed.get(one.tree.path, ()) else EXACT for name in one.tree.names}
-            found[one.tree.path].branches |= kept
+    if is_grafted(contents):
+        differences, same = compare_grafted(opened, taken_apart(source, contents))
+        for tree, names in same.items():
+            found[tree].branches |= {name: EXACT if kept else DIFFERENT for name, kept in names.items()}
     elif opened.source:
         differences += compare_others(opened.source, contents)
     return differences + _compare_labels(contents.runs[0].table or {}, opened.table)

@@ -317,7 +317,7 @@ def plain_lists(array: ak.Array) -> tuple[Array, Counts] | None:
     values, offsets = lists.content, lists.offsets.data
     if not isinstance(values, ak.contents.NumpyArray) or values.parameters or values.data.ndim > 1:
         return None
-    return values.data[offsets[0] : offsets[-1]], np.diff(offsets).astype(np.int64)
+    return values.data[offsets[0] : offsets[-1]], np.diff(offsets).astype(np.int64, copy=False)
 
 
 def numbers_in(array: ak.Array) -> Counts:

@@ -8,7 +8,7 @@ it.
 
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,7 +26,13 @@ _PLAIN_BITS = 12  # mantissa bits of a Float16_t without a range
 _MOST_BITS = 14  # mantissa bits: sign and rounding take two of 16
 _OBJECTS = 61, 62  # kinds of members that are objects of another class
 _STORED = {5: ">f4", 8: ">f8", 9: ">f4", 3: ">i4", 13: ">u4"}  # kinds of members that are numbers; 9: a Double32_t
+_FOUR = 4  # numbers of each jet in arrays such as `jet_p4[njet][4]`
+_ORDERS = [  # of the variables of such jets
+    *(("pt", "eta", "phi", "m"), ("pt", "eta", "phi", "e"), ("px", "py", "pz", "e"), ("px", "py", "pz", "m")),
+    ("e", "px", "py", "pz"),
+]
 _HEADS = 10, 16  # bytes in front of a vector of objects: of their count, version and perhaps checksum, and number
+_VERSION_AT, _BY_MEMBER = 4, 0x40  # of a vector's version, in the first of its two bytes: kStreamedMemberWise
 _ONE, _ARRAY, _POINTER = range(3)  # offsets of fType: a number, a fixed array, a pointer with a counter
 _VECTOR_BYTES, _POINTER_BYTES = 10, 1  # bytes in front of the numbers of an entry
 _OWN_RANGE = re.compile(r"(?:^|/)[df] *(\[[^\[\]]*\])\s*$")  # in `x[n]/d[0,1]`, or in older files `d[0,1]`
@@ -139,7 +145,8 @@ class Structure:
 
     `numbers` are dtype and offset of each in the bytes of a structure, of which there are `size`; `head` is the number
     of bytes in front of those of an entry. A list of structures is `jagged`. In its head, the number of bytes that
-    follow is at `bytes_at`, and that of structures stands `behind` bytes and four more from the end.
+    follow is at `bytes_at`, and that of structures stands `behind` bytes and four more from the end. With `by_member`,
+    a list has the first number of all its structures, then the second one of all, and so on.
     """
 
     numbers: Mapping[str, tuple[str, int]]
@@ -148,6 +155,7 @@ class Structure:
     jagged: bool = False
     bytes_at: int = 0
     behind: int = 0
+    by_member: bool = False
 
 
 def structure_of(branch: Any) -> Structure | None:
@@ -161,14 +169,36 @@ def structure_of(branch: Any) -> Structure | None:
     if jagged:
         found, head = found.content, found.header_bytes
     dtype = found.from_dtype if isinstance(found, uproot.AsDtype) else None
+    if dtype is not None and jagged and dtype.subdtype and dtype.shape == (_FOUR,):
+        dtype = np.dtype([(name, dtype.base) for name in _names_of_four(f"{branch.name} {branch.title}")])
     counted = not jagged and any(leaf.member("fLeafCount") for leaf in branch.member("fLeaves"))
     if dtype is None or dtype.names is None or counted:
         return None
     head, size = _head_and_size(branch, dtype.itemsize, jagged, head)
     numbers = _numbers_in(dtype, size - dtype.itemsize)
-    if not numbers or head < 0 or size < dtype.itemsize:
+    by_member = head in _HEADS and jagged and len(_tops(dtype)) > 1 and _is_by_member(branch)
+    if not numbers or head < 0 or size < dtype.itemsize or (by_member and len(_tops(dtype)) < len(numbers)):
         return None
-    return Structure(numbers, size, head, jagged)
+    if by_member and size > dtype.itemsize:
+        return None
+    return Structure(numbers, size, head, jagged, by_member=by_member)
+
+
+def _tops(dtype: Any) -> set[str]:
+    """The members of a class, of whose members a structure has the numbers."""
+    return {name.partition("/")[0] for name in dtype.names}
+
+
+def _is_by_member(branch: Any) -> bool:
+    """Whether vectors are stored member by member, as ROOT does by default: the first one's version tells."""
+    starts, _ = _places(branch.basket(0).byte_offsets, branch.basket(0))
+    return bool(branch.basket(0).data[starts[0] + _VERSION_AT] & _BY_MEMBER)
+
+
+def _names_of_four(text: str) -> list[str]:
+    """The variables whose names a text has one after the other, as `jet_PtEtaPhiM` has; 0 to 3 where it has none."""
+    letters = re.sub("[^a-z]", "", text.lower())
+    return next((list(names) for names in _ORDERS if "".join(names) in letters), [str(n) for n in range(_FOUR)])
 
 
 def _numbers_in(dtype: Any, before: int) -> dict[str, tuple[str, int]]:
@@ -266,7 +296,19 @@ def _structure_of_clones(branch: Any) -> Structure | None:
     found = _strided(branch.file, kind.partition(";")[0]) if head <= len(data) else None
     if found is None or not (numbers := _numbers_in(found.from_dtype, 1)):
         return None
-    return Structure(numbers, found.from_dtype.itemsize + 1, head, True, bytes_at, 4)
+    structure = Structure(numbers, found.from_dtype.itemsize + 1, head, True, bytes_at, 4)
+    return structure if _holds_clones(branch.basket(0), structure) else None
+
+
+def _holds_clones(basket: Any, structure: Structure) -> bool:
+    """Whether the entries of a basket have as many structures as they say: not if these are stored by member."""
+    if basket.byte_offsets is None:
+        return False
+    starts, stops = _places(basket.byte_offsets, basket)
+    if starts.min(initial=0) < 0 or stops.max(initial=0) > len(basket.data) or (stops - starts < structure.head).any():
+        return False
+    told = basket.data[(starts + structure.head - 8)[:, None] + np.arange(4)].view(">u4")[:, 0]
+    return bool((stops - starts - structure.head == told * structure.size).all())
 
 
 class AsMember(uproot.AsDtype):  # type: ignore[misc]  # uproot has no types
@@ -301,11 +343,25 @@ class AsMemberOfLists(uproot.AsJagged):  # type: ignore[misc]  # uproot has no t
         counts = (stops - starts - structure.head) // structure.size
         if np.any(counts < 0) or np.any(starts + structure.head + counts * structure.size != stops):
             raise ValueError("its entries are no lists of structures")
-        inside = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
-        places = np.repeat(starts + structure.head, counts) + inside * structure.size
-        rows = data[places[:, None] + np.arange(structure.size)]
+        numbers = [(offset, np.dtype(kind).itemsize) for kind, offset in structure.numbers.values()]
+        widths = [width for _, width in sorted(numbers)] if structure.by_member else [structure.size]
+        rows = data[bytes_of_structures(starts + structure.head, counts, widths)]
         edges = np.concatenate([[0], np.cumsum(counts) * width])
         return super().basket_array(_column(rows, self._offset, width), edges, basket, branch, *others, **named)
+
+
+def bytes_of_structures(
+    starts: npt.NDArray[np.int64], counts: npt.NDArray[np.int64], widths: Sequence[int]
+) -> npt.NDArray[np.int64]:
+    """The place of each byte of all structures (n x bytes of a structure) of lists that begin at `starts`.
+
+    A list has the first members of all its structures, then the second ones, of these `widths` in bytes.
+    """
+    inside = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+    before = np.repeat(np.cumsum(widths) - widths, widths)  # bytes of a structure in front of the member
+    own = np.arange(sum(widths)) - before
+    places = np.repeat(starts, counts)[:, None] + np.repeat(counts, counts)[:, None] * before
+    return np.asarray(places + inside[:, None] * np.repeat(widths, widths) + own)
 
 
 def _column(rows: Any, offset: int, width: int) -> Any:

@@ -173,8 +173,13 @@ def _by_source(theirs: Any) -> Any:
 def _unpack(into: Callable[[Any, Any], int], data: Any, uncompressed_bytes: int) -> Any:
     """Decompress into the declared number of bytes; raises ValueError where there are more."""
     unpacked = np.empty(uncompressed_bytes, np.uint8)
+    return unpacked[: _unpack_to(into, data, unpacked)]
+
+
+def _unpack_to(into: Callable[[Any, Any], int], data: Any, room: npt.NDArray[np.uint8]) -> int:
+    """Decompress into a room and return how much there is; raises ValueError where there is more than room."""
     try:
-        return unpacked[: into(data, unpacked)]
+        return into(data, room)
     except cramjam.DecompressionError as error:
         raise ValueError(str(error)) from error
 
@@ -197,7 +202,13 @@ def _with_bounds() -> Any:
 _unpack_blocks = _with_bounds()
 _BLOCK = 9  # bytes of the header of a compressed block
 _NO_FILE = SimpleNamespace(file_path="(bytes)")  # for uproot's messages
-_OLD = b"CS\x08"  # begins blocks of ROOT's first compression, deflate without zlib's header (settings 301 to 309)
+_OLD = b"CS"  # begins blocks of ROOT's first compression, deflate without zlib's header (settings 301 to 309)
+_INTO = {  # what decompresses blocks that begin so
+    _OLD: cramjam.deflate.decompress_into,
+    b"ZL": cramjam.zlib.decompress_into,
+    b"XZ": cramjam.xz.decompress_into,
+    b"ZS": cramjam.zstd.decompress_into,
+}
 
 
 def _unpack_old(chunk: Any, cursor: Any, context: Any, compressed_bytes: int, uncompressed_bytes: int, *_: Any) -> Any:
@@ -205,17 +216,21 @@ def _unpack_old(chunk: Any, cursor: Any, context: Any, compressed_bytes: int, un
     if compressed_bytes < _BLOCK or bytes(cursor.copy().bytes(chunk, len(_OLD), context)) != _OLD:
         return None
     data = bytes(cursor.bytes(chunk, compressed_bytes, context))
-    unpacked, filled, at = np.empty(uncompressed_bytes, np.uint8), 0, 0
+    return uproot.source.chunk.Chunk.wrap(chunk.source, _unpack_alike(data, uncompressed_bytes))
+
+
+def _unpack_alike(data: bytes, size: int) -> npt.NDArray[np.uint8]:
+    """The `size` bytes of blocks of one kind that `_INTO` has; raises ValueError for others."""
+    kind, unpacked, filled, at = data[:2], np.empty(size, np.uint8), 0, 0
     while at < len(data):
         end, told = _sizes(data, at)
-        if data[at : at + len(_OLD)] != _OLD or not told <= uncompressed_bytes - filled:
-            raise ValueError(f"a block of {told} bytes behind {filled} of {uncompressed_bytes}, or of another header")
-        found = _unpack(cramjam.deflate.decompress_into, data[at + _BLOCK : end], told)
-        unpacked[filled : filled + len(found)] = found
-        filled, at = filled + len(found), end
-    if filled != uncompressed_bytes:
-        raise ValueError(f"its blocks decompress to {filled} of {uncompressed_bytes} bytes")
-    return uproot.source.chunk.Chunk.wrap(chunk.source, unpacked)
+        if data[at : at + 2] != kind or not told <= size - filled:
+            raise ValueError(f"a block of {told} bytes behind {filled} of {size}, or of another header")
+        filled += _unpack_to(_INTO[kind], data[at + _BLOCK : end], unpacked[filled : filled + told])
+        at = end
+    if filled != size or at != len(data):
+        raise ValueError(f"its blocks of {at} of {len(data)} bytes decompress to {filled} of {size} bytes")
+    return unpacked
 
 
 def _sizes(data: bytes, at: int) -> tuple[int, int]:
@@ -228,6 +243,8 @@ def unpack_blocks(data: bytes, size: int) -> bytes:
     """The `size` bytes that ROOT's blocks hold, or `data` itself if it has that size; raises ValueError for others."""
     if len(data) == size:
         return data
+    if data[:2] in _INTO:
+        return _unpack_alike(data, size).tobytes()
     told, at = 0, 0
     while at < len(data):
         at, more = _sizes(data, at)
@@ -236,8 +253,7 @@ def unpack_blocks(data: bytes, size: int) -> bytes:
         raise ValueError(f"{len(data)} bytes of compressed blocks do not hold {size} bytes")
     chunk = uproot.source.chunk.Chunk.wrap(_NO_FILE, np.frombuffer(data, np.uint8))
     cursor = uproot.source.cursor.Cursor(0)
-    unpacked = _unpack_old(chunk, cursor, {}, len(data), size) or _unpack_blocks(chunk, cursor, {}, len(data), size)
-    return bytes(unpacked.raw_data)
+    return bytes(_unpack_blocks(chunk, cursor, {}, len(data), size).raw_data)
 
 
 _KEY = struct.Struct(">ihiIh")  # in front of a basket: bytes, version, bytes unpacked, date, bytes of the key
@@ -296,17 +312,20 @@ def _basket(record: bytes, entries: int, dtype: np.dtype[Any], listed: bool) -> 
     if size != len(record) or not _KEY.size + _FACTS.size <= key <= size:
         raise ValueError(f"a basket of {len(record)} bytes, {size} and {key} by its key")
     told, end, _ = _FACTS.unpack_from(record, key - _FACTS.size)
-    data, end = record[key:] if size - key == unpacked else unpack_blocks(record[key:], unpacked), end - key
+    data, end = unpack_blocks(record[key:], unpacked), end - key
     if told != entries or not 0 <= end <= len(data) or end % dtype.itemsize:
         raise ValueError(f"a basket of {told} entries, and {end} of {len(data)} bytes of data")
     values = np.frombuffer(data, dtype, end // dtype.itemsize)
     if not listed and len(values) == entries:
         return values, np.arange(entries + 1)
-    starts = np.frombuffer(data, ">i4", entries, end + 4).astype(np.int64) - key  # ValueError for numbers without
-    ends = np.append(starts, end)
-    if starts[0] or (ends[1:] < ends[:-1]).any() or (ends % dtype.itemsize).any():
+    ends = np.empty(entries + 1, np.int64)
+    ends[:-1] = np.frombuffer(data, ">i4", entries, end + 4)  # ValueError for numbers without
+    ends -= key
+    ends[-1] = end
+    whole = ends // dtype.itemsize
+    if ends[0] or (ends[1:] < ends[:-1]).any() or (whole * dtype.itemsize != ends).any():
         raise ValueError("lists that do not follow each other")
-    return values, ends // dtype.itemsize
+    return values, whole
 
 
 REQUESTS = 4  # parallel requests per remote file

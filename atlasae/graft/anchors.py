@@ -25,6 +25,11 @@ class GraftedNtuple:
     key: RecordKey
     ntuple: Ntuple
 
+    @property
+    def called(self) -> str:
+        """The RNTuple as messages name it."""
+        return f"RNTuple '{self.path}'"
+
     def writer(
         self, composer: Composer, fills: Sequence[Fill], packing: Packing, edges: Sequence[int] = ()
     ) -> NtupleWriter:
@@ -37,19 +42,19 @@ class GraftedNtuple:
 
     def copy(self, composer: Composer, packing: Packing, edges: Sequence[int] = ()) -> NtupleWriter:
         """Copy it with all its pages; returns the writer, which has their checksums."""
-        with damage(f"RNTuple '{self.path}'"):
+        with damage(self.called):
             self.finish(composer, writer := self.writer(composer, (), packing, edges))
         return writer
 
     def split(self, composer: Composer, packing: Packing) -> None:
         """Copy it with its numbers split into planes of bytes, in pages that are packed anew."""
-        with damage(f"RNTuple '{self.path}'"):
+        with damage(self.called):
             self.finish(composer, SplittingWriter(self.ntuple, composer, packing))
 
     def read(self, edges: Sequence[int] = ()) -> NtupleWriter:
         """Read all pages; returns a writer, which has their checksums."""
         nothing = Packing(lambda page, _: page, bytes, 0)
-        with damage(f"RNTuple '{self.path}'"):
+        with damage(self.called):
             writer = NtupleWriter(self.ntuple, self.ntuple.fields, (), _Nowhere(), nothing, edges)
             writer.finish()
         return writer
@@ -100,3 +105,11 @@ def ntuples_of(records: Records) -> list[GraftedNtuple]:
                     ntuple = open_ntuple(anchor, records.read, records.head.end)
                 found.append(GraftedNtuple(f"{path}{key.path_name}", folder, key, ntuple))
     return found
+
+
+def newest_ntuple(found: Sequence[GraftedNtuple], path: str) -> GraftedNtuple:
+    """The latest cycle of the RNTuple with this path; raises ValueError if there is none."""
+    named = [one for one in found if one.path == path]
+    if not named:
+        raise ValueError(f"there is no RNTuple '{path}'")
+    return max(named, key=lambda one: one.key.cycle)

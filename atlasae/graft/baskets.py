@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import xxhash
 
+from atlasae.files.leaves import bytes_of_structures
 from atlasae.files.sources import unpack_blocks
 from atlasae.files.writing import pack_blocks
 from atlasae.graft.buffers import Thing
@@ -137,9 +138,10 @@ class Form:
     """How a branch stores its values: their dtype, whether lists, and the version in front of a vector (or None).
 
     A branch of structures has `parts`, and the bytes of a structure (`body`) and in front of those of an entry (`head`)
-    as hexadecimal digits; `listed` tells whether baskets have offsets of entries of the same size. `bytes_at` and
-    `behind` are those of `Structure`. Numbers with a `factor` are stored as n for `low + n / factor`, those with a
-    `mantissa` in three bytes, with so many bits of it (Double32_t, Float16_t). Raises ValueError for others than these.
+    as hexadecimal digits; `listed` tells whether baskets have offsets of entries of the same size. `bytes_at`, `behind`
+    and `by_member` are those of `Structure`. Numbers with a `factor` are stored as n for `low + n / factor`, those with
+    a `mantissa` in three bytes, with so many bits of it (Double32_t, Float16_t). Raises ValueError for others than
+    these.
     """
 
     dtype: str
@@ -154,6 +156,7 @@ class Form:
     low: float = 0.0
     factor: float = 0.0
     mantissa: int = 0
+    by_member: bool = False
 
     def __post_init__(self) -> None:
         """Raise ValueError for numbers that ROOT can't store."""
@@ -203,9 +206,11 @@ class Form:
 
     def _places(self, starts: Ints, counts: Ints) -> Ints:
         """The place of each byte of all structures (n x bytes of a structure)."""
-        inside = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
-        firsts = np.repeat(starts + len(self.head) // 2, counts) + inside * self.itemsize
-        return np.asarray(firsts[:, None] + np.arange(self.itemsize))
+        parts = sorted(self.parts, key=lambda part: part.offset)
+        widths = [np.dtype(part.dtype).itemsize for part in parts] if self.by_member else [self.itemsize]
+        if sum(widths) != self.itemsize:
+            raise ValueError(f"members of {sum(widths)} of {self.itemsize} bytes")
+        return bytes_of_structures(starts + len(self.head) // 2, counts, widths)
 
     def pack(self, values: npt.NDArray[Any], counts: Ints) -> tuple[bytes, Ints | None]:
         """The data of entries with `counts` values each, and where the entries begin."""

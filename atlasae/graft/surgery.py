@@ -85,10 +85,15 @@ def operate(ntuple: Ntuple, numbers: Mapping[str, int], made: Mapping[str, Made]
             continue
         beside = surgery.branches[new.beside] if new.beside else None
         fills += _put_in(fields, name, new, beside, surgery.made)
-    gone = {number for taken in surgery.branches.values() for number in numbers_at(fields, taken)}
-    _refuse_late(fields, gone)
-    surgery.taken, surgery.untyped = take_fields(fields, gone, lists_stay=True)
+    surgery.taken, surgery.untyped = take_jets(fields, surgery.branches.values())
     return fills, surgery
+
+
+def take_jets(fields: list[Field], paths: Iterable[Names]) -> tuple[list[TakenField], list[Untyped]]:
+    """Take out fields with these paths; returns how to put them back, raises UserError for what can't be taken out."""
+    gone = {number for path in paths for number in numbers_at(fields, path)}
+    _refuse_late(fields, gone)
+    return take_fields(fields, gone, lists_stay=True)
 
 
 def numbers_at(fields: Sequence[Field], path: Names) -> list[int]:

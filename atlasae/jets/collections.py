@@ -164,6 +164,11 @@ def main_collection(jets: Mapping[str, int]) -> str:
     return min(usual or jets, key=lambda name: (-jets[name], len(name.rpartition("/")[2])))
 
 
+def jet_branches(collections: Sequence[Collection]) -> list[str]:
+    """The branches of the variables of collections."""
+    return [name for collection in collections for name in collection.branches.values()]
+
+
 def name_counters(
     collections: Sequence[Collection],
     carried: Sequence[Branch],

@@ -33,6 +33,7 @@ EVERYTHING = "*"  # the pattern of all four-momenta, of whatever objects
 TABLE_TREE = "jets"  # name of the tree that is written for a table
 _TOLD = 1e-5  # relative difference of E from that of the mass and the momentum, at most
 _MOST = 0.9  # share of jets with this: the others take 20 bytes each, as much as a mass of all takes in five jets
+_TEXTS = "holds texts"
 _EVENT_NUMBER = re.compile(r"(^|[._:])(event|event_?number|evt)$", re.IGNORECASE)
 
 
@@ -66,13 +67,26 @@ class Opened:
         known = {self.tree, *self.others}
         return [name for name in self.source.trees if name in known] if self.source else [self.tree]
 
-    def at(self, tree: str) -> "Opened":
-        """The input at another of its trees, by itself; raises UserError if there is none of this name."""
+    def at(self, tree: str, nested: bool | None = None) -> "Opened":
+        """The input at another of its trees, by itself; raises UserError if there is none of this name.
+
+        With `nested` as `open_input` has it, by default as here.
+        """
         if self.source is None:
             return self
         found = choose_tree(self.source, tree, ())
-        events = found.nesting() if isinstance(self.events, Tree) and self.events.nested else found
-        return replace(self, events=events, tree=found.name, title=found.title, others=())
+        events = found.nesting() if (self._is_nested if nested is None else nested) else found
+        whole = replace(self, events=events, tree=found.name, title=found.title, others=(), part=None)
+        return whole.in_part(self.part.number, self.part.parts) if self.part else whole
+
+    @property
+    def whole(self) -> Events:
+        """All events of the tree, of which these may be a part."""
+        return self.events.events if isinstance(self.events, Window) else self.events
+
+    @property
+    def _is_nested(self) -> bool:
+        return isinstance(self.whole, Tree) and self.whole.nested
 
     @property
     def tree_read(self) -> Tree | None:
@@ -90,6 +104,11 @@ class Opened:
             return self
         start, stop = (min(entry, self.events.entries) for entry in entries)
         return replace(self, events=Window(self.events, start, max(start, stop)))
+
+    def in_part(self, number: int, parts: int) -> "Opened":
+        """The input with the entries of one of so many parts only."""
+        start, stop = (self.events.entries * edge // parts for edge in (number, number + 1))
+        return replace(self.within((start, stop)), part=Part(start, stop, number, parts))
 
 
 @contextmanager
@@ -139,12 +158,12 @@ def _nearest_in(trees: Iterable[Tree]) -> str:
         return ""
     largest = known[-1]
     near = nearest_candidates([*largest.branches, *largest.members], largest.full_names)
-    return f"; {near}{_unread_jets(u for tree in known for u in _no_numbers(tree))}"
+    return f"; {near}{_unread_jets([u for tree in known for u in _no_numbers(tree)])}"
 
 
 def _no_numbers(events: Events) -> list[Unwritable]:
     """What can't be read, and texts, which may have been meant as numbers."""
-    texts = [Unwritable(branch.name, "holds texts") for branch in events.branches if branch.dtype == "string"]
+    texts = [Unwritable(branch.name, _TEXTS) for branch in events.branches if branch.dtype == "string"]
     return [*events.unwritable, *texts]
 
 
@@ -153,12 +172,13 @@ def _unread_variables(unwritable: Iterable[Unwritable]) -> str:
     return _unread([u for u in unwritable if spells_jets(u.name)])
 
 
-def _unread_jets(unwritable: Iterable[Unwritable]) -> str:
-    """The same where there are no jets, which may be whole in branches that can't be read."""
-    known = list(unwritable)
-    whole = [u for u in known if names_jets(u.name) and not spells_jets(u.name)]
+def _unread_jets(known: Sequence[Unwritable]) -> str:
+    """The same where there are no jets, which may be whole in branches that can't be read, first in those so named."""
+    spelling = [u for u in known if spells_jets(u.name)]
+    whole = [u for u in known if names_jets(u.name) and u not in spelling]
+    whole = whole or [u for u in known if not spelling and u.why != _TEXTS]
     hint = ": jets need a branch for each variable, such as by RDataFrame's Define" if whole else ""
-    return _unread([*(u for u in known if spells_jets(u.name)), *whole]) + hint
+    return _unread([*spelling, *whole]) + hint
 
 
 def _unread(unread: Sequence[Unwritable]) -> str:

@@ -169,7 +169,8 @@ def _is_jet(words: list[str], place: int) -> bool:
     if word in _ALONE:
         return not after or after[0].isdigit()
     if word in _ALGORITHMS:
-        return after != [] and after[0].isdigit()
+        radius = words[place + 2 : place + 3] if after == ["r"] else after  # AntiKtR060
+        return radius != [] and radius[0].isdigit()
     _, jet, end = word.rpartition("jet")
     return bool(jet) and not _SYSTEM.fullmatch(word) and not _OTHER.fullmatch(end.removeprefix("s"))
 

@@ -274,16 +274,25 @@ def nearest_candidates(branches: Sequence[Branch], full_names: Mapping[str, str]
     if whole:
         patterns = [f"'{_pattern_of(list(c.branches.values()))}'" for c in sorted(whole, key=_unlike_jets)]
         return f"name them with --jets {_some_of(patterns)}"
-    parts = [(first, group) for first, group in _groups(branches, full_names) if len(group) == 3]
-    for first, group in sorted(parts, key=lambda part: not names_jets(part[0].stem)):
+    parts = [(first, group) for first, group in _groups(branches, full_names) if _is_nearly(first, group)]
+    for first, group in sorted(parts, key=lambda part: (not names_jets(part[0].stem), -len(part[1]))):
         there = ", ".join(variable for variable in SPELLINGS if variable in group)
-        return f"name them with --jets: '{first.prefix}' spells {there}, but {_lacking(group)}"
+        spells = f"'{first.prefix}' spells {there}, but {_lacking(group)}"
+        return f"name them with --jets: {spells}; --variables takes any list of numbers (atlasae help precision)"
     floats = [branch for branch in branches if branch.is_float or branch.is_float_array]
+    if fours := [branch.name.removesuffix(".3") for branch in floats if branch.name.endswith(".3")]:
+        pairs = ",".join(f"{variable}={fours[0]}.{place}" for place, variable in enumerate(LAYOUTS[3]))
+        return f"name them with --jets '{pairs}', if the numbers of '{fours[0]}' have this order"
     if near := _loosely(floats):
         return f"name them with --jets {near}"
     names = ", ".join(branch.name for branch in floats[:3])
     there = f"of floats such as {names}" if floats else "but no branch holds floats, or lists of them"
     return f"name them with --jets pt=A,eta=B,phi=C,m=D, {there}"
+
+
+def _is_nearly(first: Spelled, group: ByVariable) -> bool:
+    """Whether one variable is missing, or of jets two: et, eta and phi spell two."""
+    return len(group) == 3 or (len(group) == 2 and names_jets(first.stem))
 
 
 def _loosely(floats: Sequence[Branch]) -> str:

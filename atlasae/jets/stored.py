@@ -99,7 +99,8 @@ class Storage:
 
     def padding(self, columns: Stored) -> Padding:
         """The padding of stored columns, found in a random sample of rows."""
-        some = np.random.default_rng(0).permutation(len(columns[0]))[:_SAMPLE]  # padding follows an event's jets
+        n = len(columns[0])
+        some = np.random.default_rng(0).choice(n, min(n, _SAMPLE), replace=False)  # padding follows an event's jets
         rows = [column[some] for column in columns]
         other = ~self.is_jet(rows)
         return Padding.of_sample([row[other] for row in rows])

@@ -13,7 +13,7 @@ typedef struct {
     int64_t contexts, bins, place_bits;
     int64_t settled;       /* whether counts are no longer the prior */
     const int64_t *edges;  /* bins + 1: first cells of the bins, and the end */
-    int64_t narrowest, widest;      /* cells of a bin */
+    int64_t widest;        /* cells of a bin */
     const int32_t *firsts;          /* bins: edges in fewer bits */
     const uint32_t *widths;         /* bins: cells, LARGEST_UNIFORM at most */
     const uint32_t *each;           /* bins: the probability of one of these, but for the last of them */
@@ -31,10 +31,11 @@ typedef struct {
     uint8_t *known;        /* contexts: 0: not met; KNOWN: starts are of today's counts; GUESSED: guesses, too */
 } Table;
 
-/* A writer of steps, which `push_steps` makes words of, or a reader of words. */
+/* A writer, which keeps cells until `atlasae_push` makes words of them, or a reader of words. */
 typedef struct {
-    uint64_t *steps;       /* written: (probability, start) of each, 32 bits each; NULL: reading */
-    int64_t step, steps_end;
+    uint32_t *kept;        /* NULL: reading */
+    int64_t at, end;       /* of what is kept */
+    const Table *tables;   /* of which there are cells */
     const uint32_t *words; /* read from the end */
     int64_t words_left;
     uint64_t state;
@@ -64,10 +65,16 @@ typedef struct {
     const int32_t *before;       /* of each row */
 } Ruler;
 
+/* The row of a cell, and the range of cells of its bin. */
+typedef struct {
+    int32_t row, first, width;
+} Range;
+
 /* Scratch memory for n cells. */
 typedef struct {
     int32_t *sorted, *bins, *relative;
     uint32_t *begins, *next; /* of the runs of equal contexts; the end of all is the last begin */
+    int64_t runs;
     uint16_t *contexts;
 } Scratch;
 

@@ -1,16 +1,16 @@
 /* Entropy coding of cells by tables: codecs/entropy.py compiled, with the arithmetic of constriction's AnsCoder.
  *
  * The coder is a stack (asymmetric numeral systems, Duda 2013): 64 bits of state, words of 32 bits, probabilities of
- * 24 bits. Counts and their sums are below 2^53, thus exact in double precision. */
+ * 24 bits. Counts and their sums are below 2^53, thus exact in double precision. What is read first is pushed last:
+ * a writer keeps the cells, in a fourth of the memory of their steps, and `atlasae_push` makes words of them. */
 #include "coder.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-enum { PRECISION = 24, GUESS_BITS = 8, GUESSES = 1 << GUESS_BITS, LARGEST_UNIFORM = 1 << 16, MOST_CONTEXTS = 1 << 16 };
+enum { PRECISION = 24, GUESS_BITS = 8, GUESSES = 1 << GUESS_BITS, PLACE = 16, LARGEST_UNIFORM = 1 << PLACE, MOST_CONTEXTS = 1 << 16 };
 
 static const uint32_t WHOLE = 1u << PRECISION;
-static const uint64_t ALL_BITS = UINT64_MAX;
 
 int take_scratch(Scratch *scratch, int64_t n) {
     size_t size = (size_t)n + 1;
@@ -41,13 +41,13 @@ enum { KNOWN = 1, GUESSED = 2 };
 static void prepare(const Table *table, int64_t context) {
     const int64_t bins = table->bins, *counts = counts_of(table, context);
     uint32_t *starts = table->starts + context * (bins + 1);
-    double total = 0, sum = 0;
+    int64_t total = 0, sum = 0;
     for (int64_t bin = 0; bin < bins; bin++)
-        total += (double)counts[bin];
-    const double scale = (double)(WHOLE - (uint32_t)bins) / total;
+        total += counts[bin];
+    const double scale = (double)(WHOLE - (uint32_t)bins) / (double)total;
     for (int64_t bin = 0; bin < bins; bin++) {
-        starts[bin] = (uint32_t)(sum * scale) + (uint32_t)bin;
-        sum += (double)counts[bin];
+        starts[bin] = (uint32_t)((double)sum * scale) + (uint32_t)bin;
+        sum += counts[bin];
     }
     starts[bins] = WHOLE;
     table->known[context] = KNOWN;
@@ -63,10 +63,6 @@ static void guess(const Table *table, int64_t context) {
         guesses[i] = (uint16_t)bin;
     }
     table->known[context] = GUESSED;
-}
-
-static inline void write_step(Coder *coder, uint32_t start, uint32_t probability) {
-    coder->steps[coder->step++] = (uint64_t)probability << 32 | start;
 }
 
 static inline uint32_t quantile_of(const Coder *coder) { return (uint32_t)coder->state & (WHOLE - 1); }
@@ -88,11 +84,6 @@ static inline int32_t read_bin(Coder *coder, const uint32_t *starts, const uint1
 }
 
 /* Numbers below `size` with equal shares, but for the last, which takes what is left of the whole. */
-static inline void write_uniform(Coder *coder, uint32_t number, uint32_t size, uint32_t share) {
-    const uint32_t start = number * share;
-    write_step(coder, start, number == size - 1 ? WHOLE - start : share);
-}
-
 static inline uint32_t read_uniform(Coder *coder, uint32_t size, uint32_t share, uint32_t reciprocal) {
     const uint32_t quantile = quantile_of(coder);
     uint32_t number = (uint32_t)((uint64_t)quantile * reciprocal >> 32);
@@ -103,39 +94,35 @@ static inline uint32_t read_uniform(Coder *coder, uint32_t size, uint32_t share,
     return number;
 }
 
-/* Numbers of any size, without a table of shares. */
-static inline void write_any(Coder *coder, uint32_t number, uint32_t size) {
-    if (size > 1)
-        write_uniform(coder, number, size, WHOLE / size);
-}
-
+/* The same for any size, without a table of shares. */
 static inline uint32_t read_any(Coder *coder, uint32_t size) {
     const uint32_t share = WHOLE / size;
     return size > 1 ? read_uniform(coder, size, share, (uint32_t)(((uint64_t)1 << 32) / share)) : 0;
 }
 
-/* The bin of a cell, or -1 beyond the table. */
+/* The bin of a cell of the table. */
 static inline int32_t bin_of(const Table *table, int32_t cell) {
-    if (cell < table->edges[0] || cell >= table->edges[table->bins])
-        return -1;
     int32_t bin = table->places[(cell - table->edges[0]) >> table->place_bits];
     while (table->edges[bin + 1] <= cell)
         bin++;
     return bin;
 }
 
-/* Find the runs of equal contexts that cells have when they are sorted by context. */
-static int find_runs(int64_t all, const uint16_t *contexts, int64_t n, Scratch *scratch) {
+/* Find the runs of equal contexts that cells have when they are sorted by context; without contexts, it is one. */
+static int find_runs(const Table *table, const uint16_t *contexts, int64_t n, Scratch *scratch) {
     uint32_t *begins = scratch->begins;
-    memset(begins, 0, (size_t)(all + 1) * sizeof *begins);
-    for (int64_t i = 0; i < n; i++) {
-        if (contexts[i] >= all)
+    scratch->runs = contexts ? table->contexts : 1;
+    memset(begins, 0, (size_t)(scratch->runs + 1) * sizeof *begins);
+    for (int64_t i = 0; contexts && i < n; i++) {
+        if (contexts[i] >= scratch->runs)
             return INVALID;
         begins[contexts[i] + 1]++;
     }
-    for (int64_t context = 0; context < all; context++)
-        begins[context + 1] += begins[context];
-    memcpy(scratch->next, begins, (size_t)all * sizeof *begins);
+    for (int64_t run = 0; contexts && run < scratch->runs; run++)
+        begins[run + 1] += begins[run];
+    if (!contexts)
+        begins[1] = (uint32_t)n;
+    memcpy(scratch->next, begins, (size_t)scratch->runs * sizeof *begins);
     return DONE;
 }
 
@@ -143,140 +130,89 @@ static int find_runs(int64_t all, const uint16_t *contexts, int64_t n, Scratch *
 static inline void meet(const Coder *coder, const Table *table, int64_t context) {
     if (table->bins > 1 && !table->known[context])
         prepare(table, context);
-    if (table->bins > 1 && !coder->steps && table->known[context] < GUESSED)
+    if (table->bins > 1 && !coder->kept && table->known[context] < GUESSED)
         guess(table, context);
     table->known[context] |= KNOWN;
 }
 
-/* Write cells that are sorted by context: first all bins, then all places in them; of tables where each cell takes two
- * steps. */
-static int write_both(Coder *coder, Table *table, int64_t contexts, const int32_t *cells, const Scratch *scratch) {
-    const int64_t n = scratch->begins[contexts];
-    uint64_t *steps = coder->steps + coder->step;
-    for (int64_t context = 0, i = 0; context < contexts; context++) {
-        const int64_t end = scratch->begins[context + 1];
-        if (i == end)
-            continue;
-        meet(coder, table, context);
-        const uint32_t *starts = table->starts + context * (table->bins + 1);
-        int64_t *seen = table->seen ? table->seen + context * table->bins : NULL;
+/* What is kept: bins of cells that are sorted by context, with the places in them and the begins of the runs; or places
+ * of cells in ranges, with the widths of these. A frame follows, as all is read from the end. */
+enum { BINS_AND_PLACES, BINS, RANGES }; /* which steps become of it */
+enum { KIND, TABLE, NUMBER, RUNS, FRAME };
+
+/* Room for what is kept, and its frame behind it; NULL for too little. */
+static uint32_t *keep(Coder *coder, int kind, const Table *table, int64_t n, int64_t runs) {
+    const int64_t size = kind == RANGES ? 2 * n : n + runs + 1;
+    uint32_t *room = coder->kept + coder->at;
+    if (coder->end - coder->at < size + FRAME)
+        return NULL;
+    room[size + KIND] = (uint32_t)kind;
+    room[size + TABLE] = (uint32_t)(table - coder->tables);
+    room[size + NUMBER] = (uint32_t)n;
+    room[size + RUNS] = (uint32_t)runs;
+    coder->at += size + FRAME;
+    return room;
+}
+
+/* Keep cells and count their bins. */
+static int keep_cells(Coder *coder, int kind, const Table *table, const uint16_t *contexts, const int32_t *cells,
+                      int64_t n, Scratch *scratch) {
+    uint32_t *sorted = keep(coder, kind, table, n, scratch->runs);
+    if (!sorted)
+        return INVALID;
+    for (int64_t i = 0; i < n; i++)
+        sorted[contexts ? scratch->next[contexts[i]]++ : i] = (uint32_t)cells[i];
+    memcpy(sorted + n, scratch->begins, (size_t)(scratch->runs + 1) * sizeof *sorted);
+    for (int64_t run = 0, i = 0; run < scratch->runs; run++) {
+        const int64_t end = scratch->begins[run + 1];
+        int64_t *seen = table->seen ? table->seen + run * table->bins : NULL;
+        if (i < end)
+            meet(coder, table, run);
         for (; i < end; i++) {
-            const int32_t bin = bin_of(table, cells[i]);
-            if (bin < 0)
+            const int32_t cell = (int32_t)sorted[i];
+            if (cell < table->edges[0] || cell >= table->edges[table->bins])
                 return INVALID;
-            const uint32_t start = starts[bin], number = (uint32_t)(cells[i] - table->firsts[bin]);
-            const uint32_t share = table->each[bin], place = number * share;
-            steps[i] = (uint64_t)(starts[bin + 1] - start) << 32 | start;
-            steps[n + i] = (uint64_t)(number == table->widths[bin] - 1 ? WHOLE - place : share) << 32 | place;
+            const int32_t bin = bin_of(table, cell);
+            sorted[i] = (uint32_t)bin << PLACE | (uint32_t)(cell - table->firsts[bin]) % LARGEST_UNIFORM;
             if (seen)
                 seen[bin]++;
         }
     }
-    coder->step += 2 * n;
     return DONE;
 }
 
-/* Code the bins of cells that are sorted by context. */
-static int code_bins(Coder *coder, Table *table, int64_t contexts, const int32_t *cells, Scratch *scratch) {
-    int64_t i = 0;
-    for (int64_t context = 0; context < contexts; context++) {
-        const int64_t end = scratch->begins[context + 1];
-        if (i == end)
-            continue;
-        meet(coder, table, context);
-        const uint32_t *starts = table->starts + context * (table->bins + 1);
-        int64_t *seen = table->seen ? table->seen + context * table->bins : NULL;
+/* Read the bins of cells in runs of contexts. */
+static void read_bins(Coder *coder, const Table *table, Scratch *scratch) {
+    for (int64_t run = 0, i = 0; run < scratch->runs; run++) {
+        const int64_t end = scratch->begins[run + 1];
+        const uint32_t *starts = table->starts + run * (table->bins + 1);
+        const uint16_t *guesses = table->guesses + run * GUESSES;
+        int64_t *seen = table->seen ? table->seen + run * table->bins : NULL;
+        if (i < end)
+            meet(coder, table, run);
         for (; i < end; i++) {
-            int32_t bin = 0;
-            if (!coder->steps)
-                bin = table->bins > 1 ? read_bin(coder, starts, table->guesses + context * GUESSES) : 0;
-            else if ((bin = bin_of(table, cells[i])) < 0)
-                return INVALID;
-            else if (table->bins > 1)
-                write_step(coder, starts[bin], starts[bin + 1] - starts[bin]);
+            const int32_t bin = table->bins > 1 ? read_bin(coder, starts, guesses) : 0;
             if (seen)
                 seen[bin]++;
             scratch->bins[i] = bin;
         }
     }
-    return DONE;
 }
 
-/* Code the places of cells in their bins as two digits, first all high ones, which a reader leaves in `cells`. */
-static void code_high_places(Coder *coder, const Table *table, int32_t *cells, int64_t n, const Scratch *scratch) {
-    const int64_t *edges = table->edges;
-    for (int64_t i = 0; i < n; i++) {
-        const int64_t first = edges[scratch->bins[i]], width = edges[scratch->bins[i] + 1] - first;
-        const uint32_t size = (uint32_t)((width - 1) / LARGEST_UNIFORM + 1);
-        if (coder->steps)
-            write_any(coder, (uint32_t)((cells[i] - first) / LARGEST_UNIFORM), size);
-        else
-            cells[i] = (int32_t)read_any(coder, size);
-    }
-    for (int64_t i = 0; i < n; i++) {
-        const int64_t first = edges[scratch->bins[i]], width = edges[scratch->bins[i] + 1] - first;
-        const uint32_t size = (uint32_t)(width < LARGEST_UNIFORM ? width : LARGEST_UNIFORM);
-        if (coder->steps) {
-            write_any(coder, (uint32_t)((cells[i] - first) % LARGEST_UNIFORM), size);
-        } else {
-            const int64_t high = cells[i], place = high * LARGEST_UNIFORM + read_any(coder, size);
-            cells[i] = (int32_t)(first + (place < width ? place : width - 1)); /* forged words may exceed the bin */
-        }
-    }
-}
-
-/* Code the places of cells in their bins. */
-static void code_places(Coder *coder, const Table *table, int32_t *cells, int64_t n, const Scratch *scratch) {
+/* Read the places of cells in their bins. */
+static void read_places(Coder *coder, const Table *table, int32_t *cells, int64_t n, const Scratch *scratch) {
     for (int64_t i = 0; i < n; i++) {
         const int32_t bin = scratch->bins[i];
         const uint32_t size = table->widths[bin];
-        uint32_t number = 0;
-        if (coder->steps && size > 1)
-            write_uniform(coder, (uint32_t)(cells[i] - table->firsts[bin]), size, table->each[bin]);
-        else if (!coder->steps) {
-            if (size > 1)
-                number = read_uniform(coder, size, table->each[bin], table->reciprocals[bin]);
-            cells[i] = table->firsts[bin] + (int32_t)number;
-        }
+        cells[i] = table->firsts[bin];
+        if (size > 1)
+            cells[i] += (int32_t)read_uniform(coder, size, table->each[bin], table->reciprocals[bin]);
     }
 }
 
-int code(Coder *coder, Table *table, const uint16_t *contexts, int32_t *cells, int64_t n, Scratch *scratch) {
-    if (!n)
-        return DONE;
-    if (coder->steps && coder->steps_end - coder->step < 3 * n)
-        return INVALID;
-    int32_t *sorted = contexts ? scratch->sorted : cells;
-    scratch->begins[0] = 0;
-    scratch->begins[1] = (uint32_t)n;
-    int found = contexts ? find_runs(table->contexts, contexts, n, scratch) : DONE;
-    for (int64_t i = 0; contexts && coder->steps && found == DONE && i < n; i++)
-        sorted[scratch->next[contexts[i]]++] = cells[i];
-    const int64_t all = contexts ? table->contexts : 1;
-    if (found == DONE && coder->steps && table->bins > 1 && table->narrowest > 1 && table->widest <= LARGEST_UNIFORM)
-        return write_both(coder, table, all, sorted, scratch);
-    if (found == DONE)
-        found = code_bins(coder, table, all, sorted, scratch);
-    if (found != DONE)
-        return found;
-    if (table->widest > LARGEST_UNIFORM)
-        code_high_places(coder, table, sorted, n, scratch);
-    else
-        code_places(coder, table, sorted, n, scratch);
-    for (int64_t i = 0; contexts && !coder->steps && i < n; i++)
-        cells[i] = sorted[scratch->next[contexts[i]]++];
-    return DONE;
-}
-
-EXPORT int atlasae_code(Coder *coder, Table *table, const uint16_t *contexts, int32_t *cells, int64_t n) {
-    Scratch scratch;
-    int found = table->contexts > MOST_CONTEXTS ? INVALID : take_scratch(&scratch, n);
-    if (found != DONE)
-        return found;
-    found = code(coder, table, contexts, cells, n, &scratch);
-    free_scratch(&scratch);
-    return found;
-}
+/* Places of a wide bin are two digits: the sizes of these. */
+static inline uint32_t high_size(int32_t width) { return (uint32_t)((width - 1) / LARGEST_UNIFORM + 1); }
+static inline uint32_t low_size(int32_t width) { return (uint32_t)(width < LARGEST_UNIFORM ? width : LARGEST_UNIFORM); }
 
 /* The quotient of a number by a positive one, rounded down. */
 static inline int64_t floor_of(int64_t number, int64_t divisor) {
@@ -298,6 +234,8 @@ static int64_t places_up_to(const Ruler *ruler, int64_t place) {
 
 /* The first cell of a row that begins at this fine cell or above. */
 static int64_t start_of(const Ruler *ruler, int64_t row, int64_t edge) {
+    if (!ruler)
+        return edge;
     if (ruler->falling)
         return ruler->before[row] + 1 - places_up_to(ruler, ruler->places[ruler->before[row]] - edge);
     const int64_t step = ruler->step[row], shift = ruler->shift[row];
@@ -309,11 +247,11 @@ static int64_t start_of(const Ruler *ruler, int64_t row, int64_t edge) {
 
 /* The fine cell at which the cell of a row begins, or -2^31, which no table has. */
 static int32_t fine_of(const Ruler *ruler, int64_t row, int64_t cell) {
-    int64_t found;
-    if (ruler->falling) {
+    int64_t found = cell;
+    if (ruler && ruler->falling) {
         const int64_t at = ruler->before[row] - cell;
         found = at < 0 || at >= ruler->size ? INT32_MIN : ruler->places[ruler->before[row]] - ruler->places[at];
-    } else {
+    } else if (ruler) {
         const int64_t step = ruler->step[row], shift = ruler->shift[row];
         const int64_t last = ruler->has_top ? -floor_of(shift - ruler->top, step) : INT64_MAX;
         found = cell >= last ? ruler->top + cell - last : cell * step + shift;
@@ -321,99 +259,199 @@ static int32_t fine_of(const Ruler *ruler, int64_t row, int64_t cell) {
     return found < INT32_MIN || found > INT32_MAX ? INT32_MIN : (int32_t)found;
 }
 
-/* Code the places of the cells of rows in their bins, of which `ranges` has the first cell and the width. */
-static void code_measured_places(Coder *coder, int two, const int32_t *rows, const int32_t (*ranges)[2], int32_t *cells,
-                                 int64_t n) {
-    for (int64_t i = 0; two && i < n; i++) {
-        const uint32_t size = (uint32_t)((ranges[i][1] - 1) / LARGEST_UNIFORM + 1);
-        if (coder->steps)
-            write_any(coder, (uint32_t)((cells[rows[i]] - ranges[i][0]) / LARGEST_UNIFORM), size);
-        else
-            cells[rows[i]] = (int32_t)read_any(coder, size);
-    }
+/* Code the places of the cells of rows in their bins, as one digit or, in wide bins, as two: first all high ones. */
+static void read_ranges(Coder *coder, int two, const Range *ranges, int32_t *cells, int64_t n) {
+    for (int64_t i = 0; i < n; i++)
+        cells[ranges[i].row] = two ? (int32_t)read_any(coder, high_size(ranges[i].width)) : 0;
     for (int64_t i = 0; i < n; i++) {
-        const int64_t first = ranges[i][0], width = ranges[i][1];
-        const uint32_t size = (uint32_t)(width < LARGEST_UNIFORM ? width : LARGEST_UNIFORM);
-        if (coder->steps) {
-            write_any(coder, (uint32_t)((cells[rows[i]] - first) % LARGEST_UNIFORM), size);
-        } else {
-            const int64_t high = two ? cells[rows[i]] : 0, place = high * LARGEST_UNIFORM + read_any(coder, size);
-            cells[rows[i]] = (int32_t)(first + (place < width ? place : width - 1));
-        }
+        int32_t *cell = cells + ranges[i].row;
+        const int64_t width = ranges[i].width, high = *cell;
+        const int64_t place = high * LARGEST_UNIFORM + read_any(coder, low_size(ranges[i].width));
+        *cell = ranges[i].first + (int32_t)(place < width ? place : width - 1); /* forged words may exceed the bin */
     }
 }
 
-static int code_measured(Coder *coder, Table *table, const uint16_t *contexts, int32_t *cells, int64_t n,
-                         const Ruler *ruler, int32_t (*ranges)[2], Scratch *scratch) {
-    int32_t *rows = scratch->relative;
-    scratch->begins[0] = 0;
-    scratch->begins[1] = (uint32_t)n;
-    int found = contexts ? find_runs(table->contexts, contexts, n, scratch) : DONE;
-    for (int64_t i = 0; found == DONE && i < n; i++)
-        rows[contexts ? scratch->next[contexts[i]]++ : i] = (int32_t)i;
-    for (int64_t i = 0; coder->steps && found == DONE && i < n; i++)
-        scratch->sorted[i] = fine_of(ruler, rows[i], cells[rows[i]]);
-    if (found == DONE)
-        found = code_bins(coder, table, contexts ? table->contexts : 1, scratch->sorted, scratch);
-    int64_t widest = 0;
-    for (int64_t bin = 0; bin < table->bins; bin++)
-        widest = table->edges[bin + 1] - table->edges[bin] > widest ? table->edges[bin + 1] - table->edges[bin] : widest;
-    for (int64_t i = 0; found == DONE && i < n; i++) {
-        const int64_t *edges = table->edges + scratch->bins[i], first = start_of(ruler, rows[i], edges[0]);
-        const int64_t width = start_of(ruler, rows[i], edges[1]) - first;
+static int keep_ranges(Coder *coder, const Table *table, const Range *ranges, const int32_t *cells, int64_t n) {
+    uint32_t *kept = keep(coder, RANGES, table, n, 0);
+    for (int64_t i = 0; kept && i < n; i++) {
+        kept[2 * i] = (uint32_t)(cells[ranges[i].row] - ranges[i].first);
+        kept[2 * i + 1] = (uint32_t)ranges[i].width;
+    }
+    return kept ? DONE : INVALID;
+}
+
+/* Find the ranges of cells from their bins. */
+static int find_ranges(const Table *table, const Ruler *ruler, const int32_t *bins, Range *ranges, int64_t n) {
+    for (int64_t i = 0; i < n; i++) {
+        const int64_t *edges = table->edges + bins[i], first = start_of(ruler, ranges[i].row, edges[0]);
+        const int64_t width = start_of(ruler, ranges[i].row, edges[1]) - first;
         if (width < 1)
             return INVALID;
-        ranges[i][0] = (int32_t)first;
-        ranges[i][1] = (int32_t)width;
+        ranges[i].first = (int32_t)first;
+        ranges[i].width = (int32_t)width;
     }
-    if (found == DONE)
-        code_measured_places(coder, widest > LARGEST_UNIFORM, rows, ranges, cells, n);
+    return DONE;
+}
+
+/* Keep or read the bins of cells, whose rows are sorted by context. */
+static int code_bins(Coder *coder, Table *table, int32_t *cells, int64_t n, const Ruler *ruler, const Range *ranges,
+                     Scratch *scratch) {
+    if (!coder->kept) {
+        read_bins(coder, table, scratch);
+        return DONE;
+    }
+    for (int64_t i = 0; i < n; i++)
+        scratch->sorted[i] = fine_of(ruler, ranges[i].row, cells[ranges[i].row]);
+    const int found = keep_cells(coder, BINS, table, NULL, scratch->sorted, n, scratch);
+    for (int64_t i = 0; found == DONE && i < n; i++)
+        scratch->bins[i] = bin_of(table, scratch->sorted[i]);
     return found;
+}
+
+/* Code cells whose places are in ranges: those of wide bins, or those that a ruler tells. */
+static int code_in_ranges(Coder *coder, Table *table, const uint16_t *contexts, int32_t *cells, int64_t n,
+                          const Ruler *ruler, Scratch *scratch) {
+    Range *ranges = malloc(((size_t)n + 1) * sizeof *ranges);
+    int found = ranges ? find_runs(table, contexts, n, scratch) : NO_MEMORY;
+    for (int64_t i = 0; found == DONE && i < n; i++)
+        ranges[contexts ? scratch->next[contexts[i]]++ : i].row = (int32_t)i;
+    if (found == DONE)
+        found = code_bins(coder, table, cells, n, ruler, ranges, scratch);
+    if (found == DONE)
+        found = find_ranges(table, ruler, scratch->bins, ranges, n);
+    if (found == DONE && coder->kept)
+        found = keep_ranges(coder, table, ranges, cells, n);
+    else if (found == DONE)
+        read_ranges(coder, table->widest > LARGEST_UNIFORM, ranges, cells, n);
+    free(ranges);
+    return found;
+}
+
+int code(Coder *coder, Table *table, const uint16_t *contexts, int32_t *cells, int64_t n, Scratch *scratch) {
+    if (!n)
+        return DONE;
+    if (table->widest > LARGEST_UNIFORM)
+        return code_in_ranges(coder, table, contexts, cells, n, NULL, scratch);
+    const int found = find_runs(table, contexts, n, scratch);
+    if (found != DONE)
+        return found;
+    if (coder->kept)
+        return keep_cells(coder, BINS_AND_PLACES, table, contexts, cells, n, scratch);
+    int32_t *sorted = contexts ? scratch->sorted : cells;
+    read_bins(coder, table, scratch);
+    read_places(coder, table, sorted, n, scratch);
+    for (int64_t i = 0; contexts && i < n; i++)
+        cells[i] = sorted[scratch->next[contexts[i]]++];
+    return DONE;
+}
+
+/* Code with scratch memory for n cells, and with a ruler or NULL. */
+static int code_alone(Coder *coder, Table *table, const uint16_t *contexts, int32_t *cells, int64_t n,
+                      const Ruler *ruler) {
+    Scratch scratch;
+    int found = table->contexts > MOST_CONTEXTS ? INVALID : take_scratch(&scratch, n);
+    if (found != DONE)
+        return found;
+    coder->tables = table;
+    if (!ruler)
+        found = code(coder, table, contexts, cells, n, &scratch);
+    else if (n)
+        found = code_in_ranges(coder, table, contexts, cells, n, ruler, &scratch);
+    free_scratch(&scratch);
+    return found;
+}
+
+EXPORT int atlasae_code(Coder *coder, Table *table, const uint16_t *contexts, int32_t *cells, int64_t n) {
+    return code_alone(coder, table, contexts, cells, n, NULL);
 }
 
 /* Code n cells that a ruler puts on those of the table. */
 EXPORT int atlasae_measured(Coder *coder, Table *table, const uint16_t *contexts, int32_t *cells, int64_t n,
                             const Ruler *ruler) {
-    Scratch scratch;
-    if (table->contexts > MOST_CONTEXTS || (coder->steps && coder->steps_end - coder->step < 3 * n))
-        return INVALID;
-    int found = take_scratch(&scratch, n);
-    if (found != DONE)
-        return found;
-    int32_t(*ranges)[2] = malloc(((size_t)n + 1) * sizeof *ranges);
-    found = ranges ? code_measured(coder, table, contexts, cells, n, ruler, ranges, &scratch) : NO_MEMORY;
-    free(ranges);
-    free_scratch(&scratch);
-    return found;
+    return code_alone(coder, table, contexts, cells, n, ruler);
 }
 
-/* A number divided by another, of which the reciprocal is ALL_BITS / divisor. A product takes a fourth of the time of a
- * quotient, and the reciprocal does not wait for the step before. */
-static inline uint64_t quotient(uint64_t number, uint32_t divisor, uint64_t reciprocal) {
-#ifdef __SIZEOF_INT128__
-    uint64_t found = (uint64_t)((unsigned __int128)number * reciprocal >> 64);
-    for (uint64_t rest = number - found * divisor; rest >= divisor; rest -= divisor)
-        found++;
-    return found;
+/* The state of the coder, and the words that were full. */
+typedef struct {
+    uint64_t state;
+    uint32_t *restrict words;
+    int64_t written;
+} Stack;
+
+/* Push a step. Whether a word is full can't be predicted, so there is no jump: it is written in any case. */
+static inline Stack push(Stack stack, uint32_t start, uint32_t probability) {
+    const int full = stack.state >> (64 - PRECISION) >= probability;
+    const uint64_t now = full ? stack.state >> 32 : stack.state;
+    stack.words[stack.written] = (uint32_t)stack.state;
+    stack.written += full;
+#ifdef __SIZEOF_INT128__ /* the reciprocal does not wait for the state, which the step before makes */
+    uint64_t quotient = (uint64_t)((unsigned __int128)now * (UINT64_MAX / probability) >> 64);
+    uint64_t rest = now - quotient * probability;
+    for (; rest >= probability; rest -= probability)
+        quotient++;
 #else
-    (void)reciprocal;
-    return number / divisor;
+    const uint64_t quotient = now / probability, rest = now % probability;
 #endif
+    stack.state = (quotient << PRECISION | start) + rest;
+    return stack;
 }
 
-/* Push n steps, from the last to the first, on a state: its full words go to `words`, whose number is returned. */
-EXPORT int64_t atlasae_push(uint64_t *state, const uint64_t *steps, int64_t n, uint32_t *words) {
-    uint64_t now = *state;
-    int64_t written = 0;
-    while (n--) {
-        const uint32_t start = (uint32_t)steps[n], probability = (uint32_t)(steps[n] >> 32);
-        if (now >> (64 - PRECISION) >= probability) {
-            words[written++] = (uint32_t)now;
-            now >>= 32;
-        }
-        const uint64_t prefix = quotient(now, probability, ALL_BITS / probability);
-        now = prefix << PRECISION | (start + (uint32_t)(now - prefix * probability));
+static inline Stack push_uniform(Stack stack, uint32_t number, uint32_t size, uint32_t share) {
+    const uint32_t start = number * share;
+    return push(stack, start, number == size - 1 ? WHOLE - start : share);
+}
+
+static inline Stack push_any(Stack stack, uint32_t number, uint32_t size) {
+    return size > 1 ? push_uniform(stack, number, size, WHOLE / size) : stack;
+}
+
+static Stack push_ranges(Stack stack, int two, const uint32_t *kept, int64_t n) {
+    for (int64_t i = n; i--;)
+        stack = push_any(stack, kept[2 * i] % LARGEST_UNIFORM, low_size((int32_t)kept[2 * i + 1]));
+    for (int64_t i = n; two && i--;)
+        stack = push_any(stack, kept[2 * i] / LARGEST_UNIFORM, high_size((int32_t)kept[2 * i + 1]));
+    return stack;
+}
+
+static Stack push_places(Stack stack, const Table *given, const uint32_t *cells, int64_t n) {
+    const Table table = *given; /* a copy, which no word that is written can change */
+    for (int64_t i = n; i--;) {
+        const uint32_t bin = cells[i] >> PLACE, size = table.widths[bin];
+        if (size > 1)
+            stack = push_uniform(stack, cells[i] % LARGEST_UNIFORM, size, table.each[bin]);
     }
-    *state = now;
-    return written;
+    return stack;
+}
+
+static Stack push_bins(Stack stack, const Table *given, const uint32_t *cells, const uint32_t *begins, int64_t runs) {
+    const Table table = *given;
+    while (table.bins > 1 && runs--) {
+        const uint32_t *starts = table.starts + runs * (table.bins + 1);
+        for (int64_t i = begins[runs + 1]; i-- > begins[runs];) {
+            const uint32_t bin = cells[i] >> PLACE;
+            stack = push(stack, starts[bin], starts[bin + 1] - starts[bin]);
+        }
+    }
+    return stack;
+}
+
+/* Push what is kept before `end`, from the last to the first, on a state: full words go to `words`, which have room for
+ * one more than there may be, and whose number is returned. */
+EXPORT int64_t atlasae_push(uint64_t *state, const Table *tables, const uint32_t *kept, int64_t end, uint32_t *words) {
+    Stack stack = {*state, words, 0};
+    while (end) {
+        const uint32_t *frame = kept + end - FRAME;
+        const Table *table = tables + frame[TABLE];
+        const int64_t n = frame[NUMBER], runs = frame[RUNS];
+        const uint32_t *begin = frame - (frame[KIND] == RANGES ? 2 * n : n + runs + 1);
+        if (frame[KIND] == RANGES)
+            stack = push_ranges(stack, table->widest > LARGEST_UNIFORM, begin, n);
+        if (frame[KIND] == BINS_AND_PLACES)
+            stack = push_places(stack, table, begin, n);
+        if (frame[KIND] != RANGES)
+            stack = push_bins(stack, table, begin, begin + n, runs);
+        end = begin - kept;
+    }
+    *state = stack.state;
+    return stack.written;
 }

@@ -260,18 +260,21 @@ static int code_all(Block *block, int32_t *const cells[4]) {
 
 /* Whether all cells are of the grid. */
 static int inside(const Grid *grid, int32_t *const cells[4], int64_t n) {
-    for (int row = 0; row < 4; row++)
+    int beyond = 0;
+    for (int row = 0; row < 4; row++) {
+        const int32_t *found = cells[row], size = (int32_t)grid->sizes[row];
         for (int64_t i = 0; i < n; i++)
-            if (cells[row][i] < 0 || cells[row][i] >= grid->sizes[row])
-                return 0;
-    return 1;
+            beyond |= (found[i] < 0) | (found[i] >= size);
+    }
+    return !beyond;
 }
 
 /* Code the cells (four rows, of `stride` cells each) of all jets of some events, from `cells` or to them.
  * Tables: pt, fall, eta, phi, m, and phi without context. */
-EXPORT int atlasae_walk(Coder *coder, const Grid *grid, Table *tables, const int64_t *counts, int64_t events, int64_t jets,
-                 int32_t *cells, int64_t stride) {
-    Block block = {.coder = coder, .grid = grid, .tables = tables, .reading = !coder->steps};
+EXPORT int atlasae_walk(Coder *coder, Table *tables, const Grid *grid, const int64_t *counts, int64_t events, int64_t jets,
+                        int32_t *cells, int64_t stride) {
+    Block block = {.coder = coder, .grid = grid, .tables = tables, .reading = !coder->kept};
+    coder->tables = tables;
     int32_t *const rows[4] = {cells, cells + stride, cells + 2 * stride, cells + 3 * stride};
     if (!block.reading && !inside(grid, rows, jets))
         return INVALID;

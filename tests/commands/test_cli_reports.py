@@ -4,7 +4,6 @@ import io
 import json
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,7 +26,6 @@ from conftest import (
     write_layout,
     write_tree,
 )
-from PIL import Image
 from safetensors.torch import load, save
 
 import atlasae.reports.classifier
@@ -41,9 +39,6 @@ from atlasae.training.loop import Course
 
 COUNTERS = dict.fromkeys(("Jet_pt", "Jet_eta", "Jet_phi", "Jet_mass", "Jet_nConstituents"), "nJet")
 OURS = "atlasae, three floats"
-_PIXEL = io.BytesIO()
-Image.new("RGB", (1, 1)).save(_PIXEL, "png")
-PIXEL = _PIXEL.getvalue()
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -85,26 +80,6 @@ def short_report(report: Path) -> Path:
     collection["residuals"] = {k: v if k == "pairs" else v[:1] for k, v in collection["residuals"].items()}
     (report.parent / "short.json").write_text(json.dumps(found))
     return report.parent / "short.json"
-
-
-@pytest.fixture
-def sketched(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Figure]]:
-    """The figures that were saved, with their suffixes; the files are empty."""
-    found: list[tuple[str, Figure]] = []
-
-    def save(figure: Figure, path: Path | io.BytesIO, suffix: str = "") -> None:
-        found.append((suffix, figure))
-        if not isinstance(path, Path):
-            path.write(PIXEL)
-
-    @contextmanager
-    def pages(path: Path) -> Iterator[Callable[[Figure], None]]:
-        path.touch()
-        yield lambda figure: None
-
-    monkeypatch.setattr(plotting, "save", save)
-    monkeypatch.setattr(plotting, "pages", pages)
-    return found
 
 
 def strict(text: str) -> Any:

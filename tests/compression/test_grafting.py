@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import awkward as ak
@@ -38,6 +39,7 @@ from atlasae.graft.records import Records
 from atlasae.graft.trees import clear, places, put_in, take_out, trees_of
 from atlasae.jets.inputs import open_input
 
+USERS = Path(__file__).parents[1] / "golden" / "users.root"
 SHAPES = Path(__file__).parents[1] / "golden" / "shapes.root"
 ODD = SHAPES.with_name("odd.root")
 JETS = ["Jet_pt", "Jet_eta", "Jet_phi", "Jet_mass"]
@@ -427,6 +429,66 @@ def test_jets_in_every_container_come_back_in_it(tree, tmp_path):
         assert not {name for held in HELD[tree].values() for name in held} & set(between[tree].keys(recursive=False))
         data = [{k: b.uncompressed_bytes for k, b in f[tree].iteritems(recursive=True)} for f in (before, after)]
     assert {k for k in data[0] if abs(data[0][k] - data[1][k]) > 90} == set()  # the same bytes but for keys
+
+
+def columns_by_member(path: Path) -> np.ndarray:
+    """pt, eta, phi, m and flavour of the jets of `by_member`: of each event, as bytes of one column after the other."""
+    with uproot.open(path) as file:
+        branch = file["by_member"]["jets"]
+        events = list[np.ndarray]()
+        for basket in map(branch.basket, range(branch.num_baskets)):
+            events += [basket.data[i + 16 : j].view(">u4").reshape(5, -1) for i, j in pairwise(basket.byte_offsets)]
+    return np.concatenate(events, axis=1).astype(np.uint32)
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_jets_that_root_stores_member_by_member_come_back_so(tmp_path, packed):
+    small, back = tmp_path / "small.root", tmp_path / "back.root"
+    report = compress_file(USERS, small, tree="by_member", packed=packed)
+    assert [c["name"] for c in report["collections"]] == ["jets"] and report["exact_jets"] == 0
+    assert verify_file(USERS, small)["differences"] == []
+    decompress_file(small, back)
+    assert verify_file(back, small)["differences"] == []
+    before, after = columns_by_member(USERS), columns_by_member(back)
+    assert before[4].tolist() == after[4].tolist() and set(before[4]) <= set(range(6)) and before.shape[1] == 60
+    (pt, eta, phi, m), others = (words[:4].view(np.float32).astype(float) for words in (before, after))
+    assert (np.abs(others[0] / pt - 1) <= 1e-3).all() and (np.abs(others[1:3] - [eta, phi]) <= 1e-3).all()
+    assert (np.abs(others[3] / m - 1) <= 1e-3).all() and pt.min() > 20 and (others[0] != pt).any()
+
+
+@pytest.mark.parametrize(
+    ("tree", "pattern", "variables"),
+    [
+        ("single", (), "pt eta phi m"),
+        ("PtEtaPhiM", (), "pt eta phi m"),
+        ("p4", ("px=jet_p4.0,py=jet_p4.1,pz=jet_p4.2,E=jet_p4.3",), "px py pz E"),
+    ],
+)
+def test_jets_in_objects_and_in_arrays_of_four_numbers_come_back(tmp_path, tree, pattern, variables):
+    small, back = tmp_path / "small.root", tmp_path / "back.root"
+    report = compress_file(USERS, small, tree=tree, jets=pattern, packed=True)
+    (found,) = report["collections"]
+    assert (" ".join(found["branches"]), found["units"], report["exact_jets"]) == (variables, "GeV", 0)
+    assert verify_file(USERS, small)["differences"] == []
+    decompress_file(small, back)
+    assert verify_file(back, small)["differences"] == []
+    if tree != "single":
+        before, after = (ak.to_numpy(ak.flatten(read_tree(path, tree)[f"jet_{tree}"])) for path in (USERS, back))
+        assert before.shape == after.shape == (60, 4) and (before != after).any()
+        assert np.allclose(before, after, rtol=0, atol=2e-3 * np.abs(before).max(axis=1, keepdims=True))
+
+
+@pytest.mark.parametrize(
+    ("tree", "says"),
+    [
+        ("clones", "not read: jets (uproot writes no TClonesArray): jets need a branch for each variable"),
+        ("event", "not read: event (uproot writes no Event): jets need a branch for each variable"),
+        ("p4", "--jets 'px=jet_p4.0,py=jet_p4.1,pz=jet_p4.2,E=jet_p4.3', if the numbers of 'jet_p4' have this order"),
+    ],
+)
+def test_jets_that_are_not_found_are_told_with_what_holds_them(tmp_path, tree, says):
+    with pytest.raises(UserError, match=re.escape(says)):
+        compress_file(USERS, tmp_path / "small.root", tree=tree)
 
 
 def test_other_leaves_of_a_list_stay_bit_for_bit(tmp_path):

@@ -334,4 +334,4 @@ def packed_list() -> tuple[ListedLayout, bytes, np.ndarray]:
     columns["x_a"][0] = -1
     sample = {name: ak.unflatten(x.astype(types[name]), counts) for name, x in columns.items()}
     (one,) = ListedLayout.start(SimpleNamespace(collections=[rows]), Options(packed=True), sample, 4).compressors
-    return one.layout, bytes(packed._buffer(one.compress(sample)["x_packed"])), counts
+    return one.layout, packed._bytes(one.compress(sample)["x_packed"]), counts

@@ -15,11 +15,12 @@ import atlasae
 from atlasae.compression.compress import compress_file
 from atlasae.compression.decompress import decompress_file
 from atlasae.compression.format import NEWEST, read_contents
-from atlasae.compression.ntuples import NtupleFile
 from atlasae.compression.verify import verify_file
 from atlasae.errors import DamagedFileError, UserError
 from atlasae.files.trees import open_source
+from atlasae.graft.anchors import newest_ntuple, ntuples_of
 from atlasae.graft.fields import walk_fields
+from atlasae.graft.records import Records
 
 WHOLE = ("--whole-jets", "--layout", "packed")
 LAYOUTS = ("floats", "packed")
@@ -292,7 +293,8 @@ def test_whole_jets_of_an_rntuple_stay_in_one(name, layout, tmp_path):
 
 def kinds_of_columns(source):
     """The first column of each field of an RNTuple."""
-    fields = NtupleFile.of(source, "Events").main.ntuple.fields
+    records = Records(source.read, source.path.stat().st_size)
+    fields = newest_ntuple(ntuples_of(records), "Events").ntuple.fields
     return {".".join(path): one.columns[0] for path, one in walk_fields(fields) if one.columns}
 
 

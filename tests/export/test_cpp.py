@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import uproot
 from conftest import random_jets, read_tree, run_main, succeeded, untrained_bottleneck, write_layout, write_tree
+from cpp import compiled, quickly_compiled
 
 from atlasae.codecs.bottleneck import ACTIVATIONS
 from atlasae.errors import DamagedFileError
@@ -64,14 +65,6 @@ FLAT = """{{
 }}"""
 
 
-def compiled(folder: Path, program: str, optimised: bool = False) -> Path:
-    """The program compiled; networks, which are inlined, take four times as long without any optimisation."""
-    (folder / "main.cpp").write_text(program)
-    flags = ["-std=c++17", "-O1" if optimised else "-Og", "-Wall", "-Wextra", "-Wpedantic", "-Werror"]
-    subprocess.run(["g++", *flags, folder / "main.cpp", "-o", folder / "main"], check=True)
-    return folder / "main"
-
-
 def read_by_cpp(small: Path, folder: Path, optimised: bool) -> dict[str, np.ndarray]:
     """The jets of a compressed file decoded by its header, by branch and flat."""
     succeeded("export", small, "--cpp", "-o", folder / "jets.h", "--quiet", "--force")
@@ -84,7 +77,8 @@ def read_by_cpp(small: Path, folder: Path, optimised: bool) -> dict[str, np.ndar
     columns |= {f"exact_{v}": dtypes[v] for v in variables}
     body = JAGGED if collection["jagged"] else FLAT
     reads = "".join(body.format(type=TYPES[dtypes[v].name], v=v) for v in variables)
-    main = compiled(folder, PROGRAM % reads, optimised)
+    program = PROGRAM % reads  # networks, which are inlined, take four times as long without any optimisation
+    main = compiled(folder, program, "-O1") if optimised else quickly_compiled(folder, program)
     parts = {name: by_event(events[f"{prefix}{name}"], dtype) for name, dtype in columns.items()}
     raw = [np.int32(len(parts["z0"])).tobytes()]
     for event in zip(*parts.values(), strict=True):
@@ -232,7 +226,7 @@ def test_latents_of_another_grid_are_refused(compressed, tmp_path):
         try { atlasae::pt({z}, {z}, {z}, {}, {}); } catch (const std::invalid_argument&) { return 0; }
         return 1;
     }"""
-    main = compiled(tmp_path, program)
+    main = compiled(tmp_path, program, "-Og")
     for arguments in ([], ["low"]):
         subprocess.run([main, *arguments], check=True)
 
@@ -244,7 +238,7 @@ def test_two_headers_go_into_one_program(compressed, tmp_path):
     program = (
         "".join(lines) + "int main() { return one::pt({}, {}, {}, {}, {}).size() + two::m({}, {}, {}, {}, {}).size(); }"
     )
-    subprocess.run([compiled(tmp_path, program)], check=True)
+    subprocess.run([quickly_compiled(tmp_path, program)], check=True)
 
 
 def test_rounded_jets_are_rounded_as_python_rounds_them(tmp_path):

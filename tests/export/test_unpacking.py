@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import uproot
 from conftest import random_jets, read_tree, refused, succeeded, write_layout, write_tree
+from cpp import compiled, quickly_compiled
 
 from atlasae.compression.format import read_contents
 from atlasae.compression.packed import PackedLayout
@@ -49,17 +50,13 @@ int main(int, char** names) {
 """
 
 
-def compiled(small: Path, folder: Path, *flags: str) -> tuple[Path, dict[str, str]]:
-    """The program with the header of a file, and the type of each variable."""
+def program_of(small: Path, folder: Path) -> tuple[str, dict[str, str]]:
+    """The program for the header of a file, which is written, and the type of each variable."""
     succeeded("export", small, "--cpp", "-o", folder / "jets.h", "--quiet", "--force")
     with open_source(small) as source:
         dtypes = read_contents(source).runs[0].collections[0].collection.dtypes
     write = "std::fwrite(columns.{v}.data(), sizeof({type}), columns.{v}.size(), out);"
-    writes = " ".join(write.format(v=v, type=TYPES[dtype]) for v, dtype in dtypes.items())
-    (folder / "main.cpp").write_text(PROGRAM % writes)
-    always = ["-std=c++17", "-O1", "-Wall", "-Wextra", "-Wpedantic", "-Werror", *flags]
-    subprocess.run(["g++", *always, folder / "main.cpp", "-o", folder / "main"], check=True)
-    return folder / "main", dict(dtypes)
+    return PROGRAM % " ".join(write.format(v=v, type=TYPES[dtype]) for v, dtype in dtypes.items()), dict(dtypes)
 
 
 def chunks_of(small: Path) -> list[tuple[np.ndarray, bytes]]:
@@ -93,7 +90,8 @@ def given(chunks: list[tuple[np.ndarray, bytes]]) -> bytes:
 
 def check_like_python(small: Path, folder: Path) -> None:
     """Every number that the program writes is that of `atlasae decompress`, bit for bit."""
-    main, dtypes = compiled(small, folder)
+    program, dtypes = program_of(small, folder)
+    main = quickly_compiled(folder, program)
     chunks = chunks_of(small)
     (folder / "in").write_bytes(given(chunks))
     told = subprocess.run([main, folder / "in", folder / "out"], check=True, capture_output=True, text=True).stdout
@@ -175,7 +173,8 @@ def test_padding_comes_back(tmp_path, options):
 def test_bytes_that_are_no_chunk_are_refused_without_reading_beyond_them(tmp_path):
     many(tmp_path / "in.root")
     small = packed(tmp_path)
-    main, dtypes = compiled(small, tmp_path, "-fsanitize=address,undefined", "-fno-sanitize-recover")
+    sanitizers = ("-fsanitize=address,undefined", "-fno-sanitize-recover")
+    main = compiled(tmp_path, program_of(small, tmp_path)[0], "-O1", *sanitizers)
     ((counts, content),) = chunks_of(small)
     random, spoiled = np.random.default_rng(1), []
     for place in [*range(16), *random.integers(0, len(content), 150).tolist()]:
@@ -202,9 +201,7 @@ def test_names_of_a_forged_file_do_not_become_code(tmp_path):
     header = packed_header(layout.codec, layout.collection, evil, evil, evil)
     (tmp_path / "jets.h").write_text(header, encoding="ascii")
     program = '#include "jets.h"\nint main() { return atlasae::detail::tree_name[0] != 120; }\n'
-    (tmp_path / "main.cpp").write_text(program)
-    subprocess.run(["g++", "-std=c++17", "-O0", tmp_path / "main.cpp", "-o", tmp_path / "main"], check=True)
-    assert subprocess.run([tmp_path / "main"], check=False).returncode == 0
+    assert subprocess.run([quickly_compiled(tmp_path, program)], check=False).returncode == 0
 
 
 def test_what_has_no_header_is_refused(tmp_path):

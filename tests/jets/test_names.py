@@ -61,7 +61,7 @@ def test_what_is_no_jet_is_not_taken(prefix, suffix):
 
 
 @pytest.mark.parametrize(
-    "stem", ["Jets", "bjet", "trackJets", "j1", "leadjet", "AK4CHS", "fat_jet_2", "jet_constscale"]
+    "stem", ["Jets", "bjet", "trackJets", "j1", "leadjet", "AK4CHS", "AntiKtR060", "fat_jet_2", "jet_constscale"]
 )
 def test_jets_are_called_many_names(stem):
     assert names_jets(stem)

@@ -89,7 +89,9 @@ class Library:
         return 1
 
 
-@pytest.mark.parametrize(("platform", "asked"), [("linux", [(-3, 12_000_000), (-1, 20_000_000)]), ("darwin", [])])
+@pytest.mark.parametrize(
+    ("platform", "asked"), [("linux", [(-3, 12_000_000), (-1, 20_000_000), (-8, 1)]), ("darwin", [])]
+)
 def test_limits_are_set_under_linux(monkeypatch, platform, asked):
     library = Library()
     monkeypatch.setattr(ctypes, "CDLL", lambda name: library)
