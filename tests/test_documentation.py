@@ -65,7 +65,7 @@ def folder(made, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("module", MODULES)
-def test_docstrings_do_what_they_show(module, folder):
+def test_docstrings_do_what_they_show(module, folder, quick_classifier):
     found = importlib.import_module(module)
     names = vars(found) | {"atlasae": atlasae, "pathlib": pathlib}
     for test in doctest.DocTestFinder(exclude_empty=True).find(found, found.__name__, globs=names):

@@ -34,7 +34,7 @@ from atlasae.files.damage import FACTS, damage
 from atlasae.files.events import Array, Counts, counts_of, numbers_in, plain_lists, unflatten
 from atlasae.files.remote import local
 from atlasae.jets.collections import Collection
-from atlasae.jets.columns import MANY, in_runs, settle_by, to_branches, to_coded_columns, to_columns
+from atlasae.jets.columns import SAMPLED, in_runs, settle_by, to_branches, to_coded_columns, to_columns
 from atlasae.jets.coordinates import Bools
 from atlasae.jets.padding import Codes, Config, Padding
 from atlasae.jets.stored import Storage, blocks, storage_of
@@ -404,7 +404,7 @@ def start_packed(
     settled: Collection, options: Options, priors: Priors, events: Mapping[str, ak.Array]
 ) -> Compressor[PackedLayout]:
     """The compressor of a collection with known units and a grid for a sample; raises UserError for bounds < 1e-5."""
-    columns, precision = in_runs(to_coded_columns(settled, events)[0], MANY), options.precision
+    columns, precision = in_runs(to_coded_columns(settled, events)[0], SAMPLED), options.precision
     settled = as_rounded(settled, precision, columns)
     storage = storage_of(settled)
     bounds = precision.of(storage.layout)

@@ -15,7 +15,7 @@ from atlasae.jets.stored import storage_of
 from atlasae.jets.units import settle
 
 RUN = 500  # consecutive rows of a sample
-MANY = 100_000  # rows of a sample that tell its units and its roundings as well as more do
+SAMPLED = 100_000  # rows of a sample that tell its units and its roundings as well as more do
 
 
 def to_columns(collection: Collection, events: Mapping[str, ak.Array]) -> tuple[list[Array], Counts]:
@@ -90,7 +90,7 @@ class StoredJets:
 
 def settle_by(collections: Sequence[Collection], units: str | None, sample: Mapping[str, ak.Array]) -> list[Collection]:
     """The collections with their units, as given or found from a sample of events; raises UserError."""
-    return settle(collections, units, [in_runs(to_columns(c, sample)[0], MANY) for c in collections])
+    return settle(collections, units, [in_runs(to_columns(c, sample)[0], SAMPLED) for c in collections])
 
 
 def read_jets(

@@ -4,7 +4,7 @@
 Every FILE is compressed and decompressed. The errors are those of the decompressed file, computed here and not by
 atlasae; counts, order and all other branches must be those of the input. Errors of pt, m and E are relative, that of m
 to max(|m|, 100 MeV). With E, m is computed from E and the momentum, so that its largest error includes the effect of
-the input's own rounding. Jets without coordinates (NaN, pt <= 0) have no errors.
+the input's own rounding. Jets without coordinates (NaN, pt <= 0) have no errors. Floats are those of --model.
 """
 
 import argparse
@@ -21,6 +21,8 @@ from atlasae.compression.compress import compress_file
 from atlasae.compression.decompress import decompress_file
 from atlasae.compression.format import CompressedCollection, read_contents
 from atlasae.compression.plan import Options
+from atlasae.compression.results import CompressionReport
+from atlasae.compression.verify import verify_file
 from atlasae.files.checksums import checksum
 from atlasae.files.trees import open_source
 from atlasae.jets.coordinates import Floats
@@ -71,6 +73,14 @@ def compared(path: Path, folder: Path, **options: Any) -> Iterator[Compared]:
             yield Compared(entry, before, after, sizes[entry.collection.name])
 
 
+def verified(path: Path, out: Path, options: Options) -> CompressionReport:
+    """The report of a compression whose output is verified; raises ValueError if a jet exceeds its bounds."""
+    report = compress_file(path, out, options)
+    if problems := verify_file(path, out)["differences"]:
+        raise ValueError(problems[0])
+    return report
+
+
 def check_carried(original: Opened, restored: Opened, names: list[str]) -> None:
     """Compare all branches but those of jets bit for bit; raises ValueError if they differ."""
     for name in names:
@@ -93,7 +103,7 @@ def measure(given: argparse.Namespace, folder: Path) -> Tables:
     """The table with a row for every file, layout and precision."""
     rows = {}
     for path in given.files:
-        for layout, options in LAYOUTS.items():
+        for layout, options in (LAYOUTS | {"floats": {"model": given.model}}).items():
             for precision in [one for one in given.precision if layout == "floats" or one != FULL]:
                 collections = list(compared(path, folder, precision=precision, **options))
                 for found in collections:
@@ -103,4 +113,4 @@ def measure(given: argparse.Namespace, folder: Path) -> Tables:
 
 
 if __name__ == "__main__":
-    main(__doc__, measure, precision=["1e-2", "1e-3", "1e-4", FULL])
+    main(__doc__, measure, precision=["1e-2", "1e-3", "1e-4", FULL], model="default")

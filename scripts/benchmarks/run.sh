@@ -5,8 +5,7 @@
 #   ROOT_PYTHON  a Python that has ROOT: two minutes more
 # What is not there is left out, and said. PYTHON=... takes that Python instead of .venv. LONG=1 measures what takes
 # long, too: five times as many jets for `speed`, the figures of `plots`, and `models`, which trains for a quarter of an
-# hour and more. MODEL=... compares that model with the packaged one. A subject that fails keeps its old figures and
-# stops no other; the exit code is 1 then.
+# hour and more. A subject that fails keeps its old figures and stops no other; the exit code is 1 then.
 set -euo pipefail
 
 repository=$(cd "$(dirname "$0")/../.." && pwd)
@@ -72,8 +71,5 @@ if [[ -n ${LONG:-} ]]; then
     measure models "${trigger[@]}" ${dijets:+--more "${dijets[@]}"} ${published:+--checkpoint "${published[0]}"}
 else
     echo "left out, without LONG=1: plots, models" >&2
-fi
-if [[ -n ${MODEL:-} ]]; then
-    measure packaged "${samples[@]}" "${wide[@]}" --model "$MODEL"
 fi
 exit "$failed"

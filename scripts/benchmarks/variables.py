@@ -13,12 +13,10 @@ from pathlib import Path
 
 import numpy as np
 from harness import HERE, Row, Tables, main, transposed
+from precision import verified
 
-from atlasae.compression.compress import compress_file
 from atlasae.compression.format import read_contents
 from atlasae.compression.plan import Options
-from atlasae.compression.results import CompressionReport
-from atlasae.compression.verify import verify_file
 from atlasae.files.events import Array
 from atlasae.files.trees import open_source
 from atlasae.jets.coordinates import inner
@@ -53,8 +51,8 @@ def gridded(variable: Variable, column: Array) -> Array:
 def sizes(path: Path, variables: Path, folder: Path) -> Row:
     """Bytes per jet of atlasae and of its peers; raises ValueError if a jet exceeds its bounds."""
     compressed, packed, peer = (folder / f"{name}.root" for name in ("compressed", "packed", "peer"))
-    report = _verified(path, compressed, Options(variables=variables, force=True))
-    smaller = _verified(path, packed, Options(variables=variables, packed=True, force=True))
+    report = verified(path, compressed, Options(variables=variables, force=True))
+    smaller = verified(path, packed, Options(variables=variables, packed=True, force=True))
     with open_source(compressed) as source:
         contents = read_contents(source)
     collection = contents.runs[0].collections[0].collection
@@ -81,14 +79,6 @@ def sizes(path: Path, variables: Path, folder: Path) -> Row:
         name: tree_bytes(sample, dict(zip(names, found, strict=True)), LZMA, False, peer) / jets
         for name, found in variants.items()
     }
-
-
-def _verified(path: Path, out: Path, options: Options) -> CompressionReport:
-    """The report of a compression whose output is verified; raises ValueError if a jet exceeds its bounds."""
-    report = compress_file(path, out, options)
-    if problems := verify_file(path, out)["differences"]:
-        raise ValueError(problems[0])
-    return report
 
 
 def measure(given: argparse.Namespace, folder: Path) -> Tables:

@@ -16,14 +16,13 @@ from pathlib import Path
 import awkward as ak
 import numpy as np
 from harness import Row, Tables, main, transposed
+from precision import verified
 
 from atlasae.codecs.columns import CodedColumn, ColumnsCodec, fit_columns
 from atlasae.compression.chunks import Chunks
-from atlasae.compression.compress import compress_file
 from atlasae.compression.format import read_contents
 from atlasae.compression.packed import ColumnsLayout
 from atlasae.compression.plan import Options
-from atlasae.compression.verify import verify_file
 from atlasae.files.events import Array, flatten
 from atlasae.files.trees import open_source
 from atlasae.jets.collections import main_collection
@@ -50,9 +49,7 @@ def settings(codec: ColumnsCodec) -> int:
 def sizes(path: Path, precision: str, folder: Path) -> dict[str, Row]:
     """Bytes per jet by method, of all jets and of the second half; raises ValueError if a jet exceeds its bounds."""
     out = folder / "whole.root"
-    report = compress_file(path, out, Options(precision, packed=True, whole_jets="*", force=True))
-    if problems := verify_file(path, out)["differences"]:
-        raise ValueError(problems[0])
+    report = verified(path, out, Options(precision, packed=True, whole_jets="*", force=True))
     with open_source(out) as source:
         chunks = Chunks(source, read_contents(source))
         (run, start, chunk), *_ = chunks
