@@ -4,7 +4,7 @@ import io
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -13,16 +13,13 @@ import numpy as np
 import uproot
 
 from atlasae.errors import UserError
-from atlasae.files.checksums import checksum_bytes
 from atlasae.files.damage import damage
-from atlasae.files.events import flatten
 from atlasae.files.leaves import write_leaves
 from atlasae.files.rntuple import (
     assemble,
 )
-from atlasae.files.xz import compress_basket, compress_text, compress_words, store_basket
+from atlasae.files.xz import compress_basket, compress_text, store_basket
 from atlasae.report import line_of
-from atlasae.threads import side_by_side, threads
 
 OBJECTS = uproot.ZLIB(6)  # hadd adds histograms up, so no checksum of atlasae covers them; ZLIB has one of its own
 ZEROS = uproot.ZSTD(9)  # for branches of zeros, for which xz headers are too large
@@ -38,16 +35,12 @@ UNNAMED = "uproot writes no name with an empty part beside a slash"
 class BasketLZMA(uproot.LZMA):  # type: ignore[misc]  # uproot has no types
     """LZMA for branches of four-byte values, with the filters of `atlasae.files.xz`; `ZEROS` where it is smaller.
 
-    That is where nearly all values are equal: each block says how it was compressed. `known` are the checksum of the
-    values of the next basket, and what `compress_words` makes of them.
+    That is where nearly all values are equal: each block says how it was compressed.
     """
-
-    known: tuple[int, bytes] | None = None
 
     def compress(self, data: bytes) -> bytes:
         """Compress one block of a basket, and set the method that its header will tell."""
-        kind, packed = uproot.LZMA, compress_basket(bytes(data), self.known)
-        self.known = None
+        kind, packed = uproot.LZMA, compress_basket(bytes(data))
         if len(packed) < SMALL and len(short := bytes(ZEROS.compress(data))) < len(packed):
             kind, packed = uproot.ZSTD, short
         self._2byte, self._method = kind._2byte, kind._method
@@ -105,11 +98,10 @@ class Target:
         tree = self.file.mktree(name, types, title=title, counter_name=lambda c: counters.get(c, f"n{c}"))
         if compression := compression or self._compression:
             tree.compression = compression
-        packing = {column: BasketLZMA(9) for column in words}
         for column in words:
-            tree[column].compression = packing[column]
+            tree[column].compression = BasketLZMA(9)
         self._trees.append(tree)
-        return Writer(tree, words={column: packing[column] for column in words if column in columns})
+        return Writer(tree)
 
     def make_ntuple(
         self, name: str, columns: Mapping[str, ak.Array], title: str = "", places: Mapping[str, str] | None = None
@@ -134,11 +126,10 @@ class Target:
 
 @dataclass
 class Writer:
-    """A tree being filled; an RNTuple has `places`. `words` compress branches of four-byte values."""
+    """A tree being filled; an RNTuple has `places`."""
 
     tree: Any
     places: Mapping[str, str] | None = None
-    words: dict[str, BasketLZMA] = field(default_factory=dict)
 
     def expect_zeros(self, branches: Collection[str]) -> None:
         """Compress these branches as `ZEROS`; call it before anything is written."""
@@ -149,27 +140,11 @@ class Writer:
         """Store these branches of packed bytes as they are; call it before anything is written."""
         for name in branches:
             self.tree[name].compression = StoredLZMA(9)
-            self.words.pop(name, None)
 
     def extend(self, events: Mapping[str, ak.Array]) -> None:
         """Append events; an empty chunk writes nothing, because ROOT can't read an empty cluster."""
         if len(next(iter(events.values()))):
-            if threads() > 1:
-                self._compress_words(events)
             self.tree.extend(dict(events) if self.places is None else _assembled(events, self.places))
-
-    def _compress_words(self, events: Mapping[str, ak.Array]) -> None:
-        """Compress the branches of words side by side: uproot does it one after the other."""
-        with side_by_side(_compressed, [events[name] for name in self.words]) as compressed:
-            for packing, known in zip(self.words.values(), compressed, strict=True):
-                packing.known = known
-
-
-def _compressed(array: ak.Array) -> tuple[int, bytes]:
-    """The checksum of the four-byte values of an array as a basket holds them, and what they are compressed to."""
-    values, _ = flatten(array)
-    data = values.astype(values.dtype.newbyteorder(">")).tobytes()
-    return checksum_bytes(data), compress_words(data)
 
 
 class Behind:

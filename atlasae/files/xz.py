@@ -14,7 +14,6 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from atlasae.files.checksums import checksum_bytes
 from atlasae.native.library import lzma2_of_words
 
 Filters = list[dict[str, int]]
@@ -41,18 +40,13 @@ _SMALL_WINDOW, _WINDOW_OF_CHUNKS = b"\0", b"\x08"  # of LZMA2 in a block's heade
 _FEWEST_CHANGES = 10  # of so many words, one must differ from the word before: else they are runs, for liblzma
 
 
-def compress_basket(data: bytes, known: tuple[int, bytes] | None = None) -> bytes:
-    """Compress a basket of four-byte values, with or without entry offsets, as one xz stream.
-
-    `known` are the checksum of values, and what `compress_words` makes of them.
-    """
+def compress_basket(data: bytes) -> bytes:
+    """Compress a basket of four-byte values, with or without entry offsets, as one xz stream."""
     split = len(data) - _offsets_size(data)
-    values = data[:split]
-    offsets = _xz_offsets(data[split:]) if split < len(data) else b""
-    if offsets and not values:
-        return offsets
-    words = known[1] if known and known[0] == checksum_bytes(values) else compress_words(values)
-    return join_streams([words, offsets]) if offsets else words
+    if split == len(data):
+        return compress_words(data)
+    offsets = _xz_offsets(data[split:])
+    return join_streams([compress_words(data[:split]), offsets]) if split else offsets
 
 
 def store_basket(data: bytes) -> bytes:

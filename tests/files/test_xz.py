@@ -11,7 +11,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from atlasae.files import writing, xz
-from atlasae.files.checksums import checksum_bytes
 from atlasae.files.xz import OFFSETS, WORDS, compress_basket, compress_words, join_streams, store_basket
 from atlasae.native.library import library, lzma2_of_words
 
@@ -71,14 +70,6 @@ def test_nothing_comes_back_as_nothing():
 def test_any_bytes_come_back(data):
     assert lzma.decompress(compress_basket(data)) == data
     assert lzma.decompress(compress_words(data)) == data
-
-
-@given(st.lists(st.integers(0, 9), max_size=30), st.binary(max_size=20))
-def test_only_the_values_of_a_basket_that_are_known_are_not_compressed_again(counts, others):
-    data = basket(np.array(counts, int))
-    values = data[: 4 * sum(counts)]
-    for known in (values, others):
-        assert compress_basket(data, (checksum_bytes(known), compress_words(known))) == compress_basket(data)
 
 
 @given(st.lists(st.integers(0, 12), max_size=40).map(lambda numbers: words(*numbers)), st.binary(max_size=3))
@@ -150,7 +141,7 @@ JAGGED = {
 @pytest.mark.parametrize("counts", JAGGED.values(), ids=JAGGED)
 def test_uproot_reads_jagged_branches(tmp_path, monkeypatch, counts):
     baskets = []
-    monkeypatch.setattr(writing, "compress_basket", lambda data, *known: baskets.append(data) or compress_basket(data))
+    monkeypatch.setattr(writing, "compress_basket", lambda data: baskets.append(data) or compress_basket(data))
     array = events_of(counts)
     with writing.create(tmp_path / "x.root") as file:
         writer = file.make_tree("t", {"z": array}, words=["z", "nz"])
