@@ -1,6 +1,7 @@
 """Events: columns of a tree or a table, and conversions between jets and events."""
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias, TypedDict
 
@@ -8,7 +9,9 @@ import awkward as ak
 import numpy as np
 import numpy.typing as npt
 
+from atlasae.errors import DamagedFileError
 from atlasae.files.branches import Branch, Unwritable
+from atlasae.report import line_of
 
 Array = npt.NDArray[np.generic]
 Counts = npt.NDArray[np.int64]
@@ -67,20 +70,34 @@ class CsvFacts(TypedDict, total=False):
     missing: dict[str, str]
 
 
+class Categories(TypedDict):
+    """What a column of categories may hold, in order: values of this dtype and kind, as of a column."""
+
+    values: list[Any]
+    dtype: str
+    kind: str
+    ordered: bool
+
+
 class DatasetFacts(TypedDict, total=False):
-    """Where in a file of arrays a table is, how it lies there, its attributes, and whether an npz is packed."""
+    """Where in a file of arrays a table is, how it lies there, and whether an npz is packed.
+
+    `outline` is an HDF5 file without the rows, packed; `columns` are the names of columns by dataset, field (empty for
+    a dataset without) and number in a row; `counted` are dataset and field of labels that are 0, 1, 2 ...
+    """
 
     key: str
     layout: str
-    attributes: dict[str, str | int | float]
     packed: bool
+    outline: str
+    columns: dict[str, dict[str, dict[str, int | None]]]
+    counted: tuple[str, str]
 
 
 class TableFacts(TypedDict, total=False):
     """What of a table is neither its columns nor the labels of its rows, which are in the column `index`, if any.
 
-    `swapped` names the columns of the other byte order, `halves` those of float16, which are float32 here; `objects`
-    are columns of Python's objects: numbers, texts, or a list or an array a row, and of pandas' own texts; `places` are
+    `swapped` names the columns of the other byte order, `halves` those of float16, which are float32 here; `places` are
     the paths of members of records. `schema` is Arrow's, for a parquet file that pandas did not make, packed, and
     `codec` what its pages are compressed with. The rest is as `Table` has it.
     """
@@ -95,6 +112,9 @@ class TableFacts(TypedDict, total=False):
     heading: Name
     halves: list[str]
     objects: dict[str, str]
+    categories: dict[str, Categories]
+    levels: dict[str, Name | None]
+    attributes: dict[str, Any]
     places: dict[str, str]
     schema: str
     codec: str
@@ -110,8 +130,11 @@ class Table:
     awkward arrays of lists; `index` holds the row labels, None for 0..n-1, `ranged` if they are a RangeIndex; `skipped`
     names the columns left out because they hold no numbers. `names` maps names to labels that are not strings,
     `heading` is the name of the column index, `texts` its pandas type if not object; `nulls` names the columns of
-    floats in which NaN stands for null; `objects` are columns of Python's objects, as in `TableFacts`; `notes` says
-    what is not kept.
+    floats in which NaN stands for null. `objects` are the columns that numpy has no dtype for, with what they were:
+    `number`, `text`, `list` or `array` for Python's objects, else the dtype of pandas, as in `string[python]` or
+    `datetime64[us]`, which is int64 here; behind `json ` or alone, values are JSON. `categories` tells of those of
+    dtype `category`, `levels` are columns that are labels of rows, with their names there, `attributes` is pandas'
+    attrs; `notes` says what is not kept.
     """
 
     columns: dict[str, TableColumn]
@@ -124,6 +147,9 @@ class Table:
     texts: str | None = None
     nulls: tuple[str, ...] = ()
     objects: dict[str, str] = field(default_factory=dict)
+    categories: dict[str, Categories] = field(default_factory=dict)
+    levels: dict[str, Name | None] = field(default_factory=dict)
+    attributes: dict[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
     @property
@@ -134,14 +160,11 @@ class Table:
             facts["index"] = self._label()
         if self.ranged and self.index is not None:
             facts["ranged"] = True
-        if self.names:
-            facts["names"] = self.names
-        if self.texts:
-            facts["texts"] = self.texts
         if self.heading is not None:
             facts["heading"] = self.heading
-        if self.objects:
-            facts["objects"] = self.objects
+        for key in ("names", "texts", "objects", "categories", "levels", "attributes"):
+            if getattr(self, key):
+                facts[key] = getattr(self, key)
         found = {name: values.dtype for name, values in self._all().items() if isinstance(values, np.ndarray)}
         lists = {
             "nulls": list(self.nulls),
@@ -174,6 +197,9 @@ class Table:
             texts=facts.get("texts"),
             nulls=tuple(facts.get("nulls", ())),
             objects={name: kind for name, kind in facts.get("objects", {}).items() if name in found},
+            categories=facts.get("categories", {}),
+            levels=facts.get("levels", {}),
+            attributes=facts.get("attributes", {}),
         )
 
     def _label(self) -> str:
@@ -201,9 +227,32 @@ def halved(values: Any) -> Any:
 
 def _numpy(values: TableColumn) -> TableColumn:
     """A column as an array of numpy, unless it is of lists or texts."""
-    if isinstance(values, ak.Array) and values.layout.parameter("__array__") != "string":
+    if isinstance(values, ak.Array) and not is_text(values):
         return ak.to_numpy(values) if values.layout.is_numpy or values.layout.is_regular else values
     return values
+
+
+def json_texts(rows: Iterable[Any]) -> ak.Array:
+    """Texts, each of which is a row as JSON."""
+    return as_texts([json.dumps(row) for row in rows])
+
+
+def rows_of_json(texts: Iterable[str]) -> list[Any]:
+    """The rows that texts are of; raises DamagedFileError for what is no JSON."""
+    try:
+        return [json.loads(text) for text in texts]
+    except (ValueError, RecursionError) as error:
+        raise DamagedFileError(f"a column is damaged: no JSON ({line_of(error)})") from None
+
+
+def as_texts(texts: Sequence[str]) -> ak.Array:
+    """A column of texts."""
+    return ak.Array(texts) if texts else ak.Array([""])[:0]
+
+
+def is_text(values: TableColumn) -> bool:
+    """Whether a column is of texts."""
+    return isinstance(values, ak.Array) and values.layout.parameter("__array__") == "string"
 
 
 def column_branch(name: str, values: TableColumn) -> Branch:
@@ -260,7 +309,7 @@ class ArrayEvents:
         self.branches = [column_branch(name, values) for name, values in self.columns.items()]
         self.members: list[Branch] = []
         self.full_names: dict[str, str] = {}
-        self.unwritable = [Unwritable(name, "holds no numbers") for name in skipped]
+        self.unwritable = [Unwritable(name, "holds no numbers: use astype() before saving") for name in skipped]
 
     def read(self, names: Sequence[str], start: int, stop: int) -> dict[str, ak.Array]:
         """Read these columns for rows [start, stop)."""

@@ -177,9 +177,8 @@ def structure_of(branch: Any) -> Structure | None:
     head, size = _head_and_size(branch, dtype.itemsize, jagged, head)
     numbers = _numbers_in(dtype, size - dtype.itemsize)
     by_member = head in _HEADS and jagged and len(_tops(dtype)) > 1 and _is_by_member(branch)
-    if not numbers or head < 0 or size < dtype.itemsize or (by_member and len(_tops(dtype)) < len(numbers)):
-        return None
-    if by_member and size > dtype.itemsize:
+    whole = len(_tops(dtype)) == len(numbers) == len(dtype.names) and size == dtype.itemsize
+    if not numbers or head < 0 or size < dtype.itemsize or (by_member and not whole):
         return None
     return Structure(numbers, size, head, jagged, by_member=by_member)
 

@@ -16,8 +16,20 @@ import numpy as np
 from atlasae.errors import DamagedFileError, UserError, optional
 from atlasae.files.branches import LIST, Branch, Unwritable
 from atlasae.files.damage import damage
-from atlasae.files.events import INDEX, Name, OpenTable, Table, TableFacts, TableWriter, halved
-from atlasae.files.pickles import frame_of, left_out_attributes, refuse_twice, steps_of
+from atlasae.files.events import (
+    INDEX,
+    Categories,
+    Name,
+    OpenTable,
+    Table,
+    TableFacts,
+    TableWriter,
+    halved,
+    is_text,
+    json_texts,
+    rows_of_json,
+)
+from atlasae.files.pickles import MOST_VALUES, frame_of, refuse_twice, steps_of
 from atlasae.files.remote import Location
 from atlasae.files.rntuple import assemble
 from atlasae.report import line_of
@@ -93,7 +105,7 @@ class ParquetEvents:
     """The columns of a parquet file, read by ranges of rows.
 
     Members of records, and of lists of records, are columns of their own, called as in `Jet.pt`; `places` has their
-    paths, `nulls` the columns of floats with nulls, `types` the types as they are in Arrow.
+    paths, `nulls` the columns of floats with nulls, `objects` and `categories` what they are in a table.
     """
 
     def __init__(self, file: Any, name: str) -> None:
@@ -106,6 +118,9 @@ class ParquetEvents:
         self.unwritable: list[Unwritable] = []
         self.places: dict[str, str] = {}
         self.halves: list[str] = []
+        self.retyped = False
+        self.objects: dict[str, str] = {}
+        self.categories: dict[str, Categories] = {}
         self._places: dict[str, _Place] = {}
         self._readers: dict[tuple[str, ...], _Reader] = {}
         self._labels: range | None = None
@@ -136,6 +151,8 @@ class ParquetEvents:
 
     def _add(self, name: str, kind: Any, place: _Place, path: str | None = None) -> None:
         branch, half = _branch(name, kind)
+        if not path and (branch is None or self._lacks_values(branch, place)):
+            branch, half = self._in_other_words(name, kind, place), False
         if branch is None:
             self.unwritable.append(Unwritable(name, f"holds no numbers, nor lists of them, but {kind}"))
             return
@@ -152,26 +169,43 @@ class ParquetEvents:
         found = self.file.metadata.row_group(0).column(0).compression.lower() if groups else _CODECS[0]
         return "none" if found == "uncompressed" else str(found)
 
+    def _lacks_values(self, branch: Branch, place: _Place) -> bool:
+        """Whether a column has nulls that are told apart only in JSON: those of single values that are no floats."""
+        flat = not branch.jagged and not branch.is_float and not branch.dtype.endswith("array")
+        return flat and self._null_count(place.paths[0]) > 0
+
+    def _in_other_words(self, name: str, kind: Any, place: _Place) -> Branch | None:
+        """The branch of a column of a type that no tree has: times as whole numbers, categories as values, or JSON."""
+        types, simple = _arrow("pyarrow.types"), _simple(kind)
+        if simple is None:
+            return None
+        self.retyped = True
+        if types.is_dictionary(kind):
+            self.categories |= _categories(self.file, name, kind)
+        branch, half = _branch(name, simple)
+        if branch is None or half or types.is_decimal(kind) or self._lacks_values(branch, place):
+            self.objects[name] = "json category" if name in self.categories else f"json {_times(kind) or ''}".strip()
+            return Branch(name, "string", jagged=False)
+        if name in self.categories:
+            self.objects[name] = "category"
+        elif times := _times(kind):
+            self.objects[name] = times
+        return branch
+
     def _has_nulls(self, branch: Branch) -> bool:
-        """Whether a column of single floats has nulls; raises UserError where they can't be told from values."""
+        """Whether a column of single floats has nulls."""
         place = self._places[branch.name]
-        if branch.jagged or place.member or branch.dtype.endswith("array") or branch.dtype == "string":
-            return False
-        nulls = self._null_count(place.paths[0])
-        if nulls and not branch.is_float:
-            kind = self.schema.field(place.field).type
-            raise UserError(
-                f"{self.name}: column {branch.name!r} has {nulls} null(s), which {kind} cannot hold: fill them"
-            )
-        return nulls > 0
+        flat = branch.is_float and not branch.jagged and not place.member
+        return flat and self._null_count(place.paths[0]) > 0
 
     def _null_count(self, path: str) -> int:
         number, metadata, count = self._paths.index(path), self.file.metadata, 0
         for group in range(metadata.num_row_groups):
             found = metadata.row_group(group).column(number).statistics
             if found is None or not found.has_null_count:
-                return int(self.file.read(columns=[path]).column(0).null_count)
-            count += found.null_count
+                count += self.file.read_row_group(group, columns=[path]).column(0).null_count
+            else:
+                count += found.null_count
         return count
 
     def read(self, names: Sequence[str], start: int, stop: int) -> dict[str, ak.Array]:
@@ -197,7 +231,10 @@ class ParquetEvents:
 
     def _column(self, table: Any, name: str) -> ak.Array:
         place, half = self._places[name], name in self.halves
-        column = table.column(place.field)
+        column = _bare(table.column(place.field))
+        if self.objects.get(name, "").startswith("json"):
+            return json_texts(column.cast(_simple(column.type)).to_pylist())
+        column = column.cast(_in_other_type(column.type) or column.type)
         if place.member is None and name in self.nulls and column.null_count:
             values = column.to_numpy()
             if np.isnan(values).sum() != column.null_count:
@@ -207,7 +244,7 @@ class ParquetEvents:
             return ak.Array(values.astype(np.float32) if half else values)
         array = ak.from_arrow(column)
         array = ak.Array(_present(array[place.member].layout if place.member else array.layout, self.name, name))
-        array = ak.without_parameters(array) if ak.fields(array) == [] and not _is_text(array) else array
+        array = ak.without_parameters(array) if ak.fields(array) == [] and not is_text(array) else array
         return ak.values_astype(array, np.float32) if half else array
 
     def label_rows(self, field: str | None, labels: range | None) -> str:
@@ -237,11 +274,6 @@ class ParquetEvents:
 
     def _paths_of(self, names: Sequence[str]) -> list[str]:
         return [path for name in names for path in self._places[name].paths]
-
-
-def _is_text(array: ak.Array) -> bool:
-    found: str | None = array.layout.parameter("__array__")
-    return found == "string"
 
 
 class _Reader:
@@ -311,6 +343,11 @@ def _stored(kind: Any) -> Any:
     return _stored(kind.storage_type) if isinstance(kind, arrow.BaseExtensionType) and types else kind
 
 
+def _is_text_type(kind: Any) -> bool:
+    types = _arrow("pyarrow.types")
+    return bool(types.is_string(kind) or types.is_large_string(kind))
+
+
 def _is_list(kind: Any) -> bool:
     types = _arrow("pyarrow.types")
     return bool(types.is_list(kind) or types.is_large_list(kind))
@@ -343,7 +380,7 @@ def _leaves(kind: Any) -> int:
 def _branch(name: str, kind: Any) -> tuple[Branch | None, bool]:
     """The branch of a column of this type, None for one that holds no numbers; and whether it is of float16."""
     types = _arrow("pyarrow.types")
-    if types.is_string(kind) or types.is_large_string(kind):
+    if _is_text_type(kind):
         return Branch(name, "string", jagged=False), False
     jagged, fixed = _is_list(kind), types.is_fixed_size_list(kind)
     inner = _stored(kind.value_type) if jagged or fixed else kind
@@ -352,6 +389,61 @@ def _branch(name: str, kind: Any) -> tuple[Branch | None, bool]:
     half = types.is_float16(inner)
     dtype = np.dtype("f4" if half else inner.to_pandas_dtype()).str
     return Branch(name, dtype + " array" * fixed, jagged=jagged), half
+
+
+def _simple(kind: Any) -> Any:
+    """The type of what JSON has for values of a type: times are numbers, decimals texts; None where it has nothing."""
+    types, arrow = _arrow("pyarrow.types"), _arrow()
+    kind = _stored(kind)
+    if types.is_dictionary(kind):
+        return _simple(kind.value_type)
+    if types.is_temporal(kind):
+        return {32: arrow.int32(), 64: arrow.int64()}.get(getattr(kind, "bit_width", 0))
+    if types.is_decimal(kind):
+        return arrow.string()
+    if types.is_struct(kind):
+        members = [(field.name, _simple(field.type)) for field in kind]
+        return None if any(one is None for _, one in members) else arrow.struct(members)
+    if _is_list(kind) or types.is_fixed_size_list(kind):
+        inner = _simple(kind.value_type)
+        return None if inner is None else arrow.large_list(inner)
+    plain = (types.is_boolean, types.is_integer, types.is_float32, types.is_float64, types.is_null)
+    return kind if _is_text_type(kind) or any(is_one(kind) for is_one in plain) else None
+
+
+def _in_other_type(kind: Any) -> Any:
+    """The type of what JSON has for values of a type that no tree has; None for one that a tree has."""
+    kind = _stored(kind)
+    return None if _records(kind)[0] is not None or _branch("", kind)[0] is not None else _simple(kind)
+
+
+def _times(kind: Any) -> str | None:
+    """The dtype of pandas for a type of times; None for another type."""
+    types = _arrow("pyarrow.types")
+    if types.is_duration(kind):
+        return f"timedelta64[{kind.unit}]"
+    return f"datetime64[{kind.unit}{f', {kind.tz}' if kind.tz else ''}]" if types.is_timestamp(kind) else None
+
+
+def _categories(file: Any, name: str, kind: Any) -> dict[str, Categories]:
+    """The values of a dictionary, in the order of the file; nothing if there are too many, or others than texts."""
+    if not _is_text_type(kind.value_type):
+        return {}
+    known: dict[str, None] = {}
+    for group in range(file.metadata.num_row_groups):
+        for chunk in file.read_row_group(group, columns=[name]).column(0).chunks:
+            known |= dict.fromkeys(chunk.dictionary.to_pylist())
+    if len(known) > MOST_VALUES or None in known:
+        return {}
+    return {name: Categories(values=list(known), dtype="string", kind="", ordered=kind.ordered)}
+
+
+def _bare(column: Any) -> Any:
+    """A column without a type that another library registered, but for awkward's, which awkward knows."""
+    arrow = _arrow()
+    if not isinstance(column.type, arrow.BaseExtensionType) or column.type.extension_name == "awkward":
+        return column
+    return arrow.chunked_array([chunk.storage for chunk in column.chunks], column.type.storage_type)
 
 
 def _present(layout: Any, file: str, name: str) -> Any:
@@ -372,26 +464,22 @@ def _present(layout: Any, file: str, name: str) -> Any:
 def _opened(events: ParquetEvents, file: str) -> OpenTable:
     """The open table with what it has beside its columns, from pandas' metadata or as a schema."""
     metadata = events.schema.pandas_metadata or {}
-    field, labels, index_name = _arrow_index(events, metadata, file)
+    field, labels, index_name = _arrow_index(events, metadata)
     names = [branch.name for branch in events.branches if branch.name != field]
     facts = Table({}, None, index_name, **_arrow_names(names, metadata)).facts
+    if not _is_of_pandas(events, metadata, field):
+        facts["levels"] = _note_dtypes(events, metadata)
+        facts["schema"] = _pack(events.schema)
     if field is not None or labels != range(events.entries):
         facts["index"] = events.label_rows(field, labels)
     if field is None and "index" in facts and facts["index"]:
         facts["ranged"] = True
-    if events.nulls:
-        facts["nulls"] = events.nulls
-    if events.halves:
-        facts["halves"] = events.halves
-    if events.places:
-        facts["places"] = events.places
+    for key in ("nulls", "halves", "objects", "categories", "places"):
+        if getattr(events, key):
+            facts[key] = getattr(events, key)
     if (codec := events.codec) != _CODECS[0]:
         facts["codec"] = codec
-    plain = not events.places and all(b.holds_numbers and not b.jagged for b in events.branches)
-    if not plain:
-        facts["schema"] = _pack(events.schema)
-    notes = left_out_attributes(metadata.get("attributes"))
-    return OpenTable(events, facts, (*notes, *_arrow_notes(events, metadata, "schema" in facts)))
+    return OpenTable(events, facts)
 
 
 def _arrow_names(names: Sequence[str], metadata: Mapping[str, Any]) -> dict[str, Any]:
@@ -401,55 +489,60 @@ def _arrow_names(names: Sequence[str], metadata: Mapping[str, Any]) -> dict[str,
     kind = {"int64": int, "float64": float}.get(noted_type)
     texts = noted_type if noted_type in ("str", "string") else None
     labels = {name: kind(name) for name in names} if kind else {}
-    return {"names": labels, "heading": _label_name(noted.get("name")), "texts": texts}
+    heading = noted.get("name") if isinstance(noted.get("name"), str | int | float) else None
+    return {"names": labels, "heading": heading, "texts": texts}
+
+
+def _note_dtypes(events: ParquetEvents, metadata: Mapping[str, Any]) -> dict[str, Name | None]:
+    """Note the dtypes that only pandas has; returns the columns that are labels of rows, with their names there."""
+    known = {branch.name for branch in events.branches}
+    noted = {one["field_name"]: one for one in metadata.get("columns", ()) if one["field_name"] in known}
+    for name, dtype in ((name, one["numpy_type"]) for name, one in noted.items()):
+        in_json = events.objects.get(name) == "json"
+        if dtype[:1].isupper() or dtype == "boolean":
+            events.objects[name] = f"json {dtype}" if in_json else dtype
+        elif in_json and dtype in ("str", "string"):
+            events.objects[name] = f"json {dtype}[pyarrow]"
+    labels = [one for one in metadata.get("index_columns", ()) if isinstance(one, str)]
+    return {name: _label_name(noted[name]["name"]) for name in labels if name in noted}
+
+
+def _is_of_pandas(events: ParquetEvents, metadata: Mapping[str, Any], field: str | None) -> bool:
+    """Whether pandas would write the same types and metadata for these columns, so that no schema need be kept."""
+    plain = all(branch.holds_numbers and not branch.jagged for branch in events.branches)
+    if events.places or events.retyped or not plain:
+        return False
+    types = {column["field_name"]: column["numpy_type"] for column in metadata.get("columns", ())}
+    dtypes = {branch.name: np.dtype(branch.dtype).name for branch in events.branches}
+    dtypes |= dict.fromkeys(events.halves, "float16")
+    labels = metadata.get("index_columns", ())
+    others = [column for column in metadata.get("columns", ()) if column["field_name"] != field]
+    named = all(isinstance(column["name"], str) for column in others)
+    ordinary = named and len(metadata.get("column_indexes", ())) <= 1 and (field in labels or len(labels) < 2)
+    alike = all(types.get(name, "object") in (dtype, "object") for name, dtype in dtypes.items())
+    own = set(events.schema.metadata or ()) == {b"pandas"} and not metadata.get("attributes")
+    return ordinary and alike and own
+
+
+def _arrow_index(events: ParquetEvents, metadata: Mapping[str, Any]) -> tuple[str | None, range, Name | None]:
+    """The field with the row labels, if they are one column of numbers, or their range; and their name."""
+    noted = metadata.get("index_columns", ())
+    if len(noted) == 1 and isinstance(noted[0], dict):
+        labels = range(noted[0]["start"], noted[0]["stop"], noted[0]["step"])
+        if len(labels) == events.entries:
+            return None, labels, _label_name(noted[0]["name"])
+    known = {branch.name for branch in events.branches if branch.holds_numbers and branch.name not in events.objects}
+    if len(noted) == 1 and isinstance(noted[0], str) and noted[0] in known:
+        names = {column["field_name"]: column["name"] for column in metadata["columns"]}
+        return noted[0], range(0), _label_name(names[noted[0]])
+    # Not written by pandas, or another tool selected columns or rows and kept the old metadata.
+    return None, range(events.entries), None
 
 
 def _label_name(name: Any) -> Name | None:
     if name is not None and not isinstance(name, str | int | float):
         raise TypeError("index name")
     return name
-
-
-def _arrow_notes(events: ParquetEvents, metadata: Mapping[str, Any], kept: bool) -> list[str]:
-    """Notes on column types that numpy lacks, and on metadata that is left out."""
-    types = {column["field_name"]: column["numpy_type"] for column in metadata.get("columns", ())}
-    dtypes = {branch.name: np.dtype(branch.dtype).name for branch in events.branches if branch.holds_numbers}
-    dtypes |= dict.fromkeys(events.halves, "float16")
-    notes = [
-        f"column {name!r} is of type {types[name]}, and becomes {dtype}"
-        for name, dtype in dtypes.items()
-        if not kept and name in types and types[name] not in (dtype, "object")
-    ]
-    known = {b"pandas", b"PANDAS_ATTRS"}
-    others = sorted(key.decode(errors="replace") for key in set(events.schema.metadata or ()) - known)
-    if others and not kept:
-        notes.append(f"metadata of the file is left out: {', '.join(map(ascii, others))}")
-    return notes
-
-
-def _arrow_index(events: ParquetEvents, metadata: Mapping[str, Any], file: str) -> tuple[str | None, Any, Name | None]:
-    """The field with the row labels, the labels and their name, from pandas' metadata."""
-    if len(metadata.get("column_indexes", ())) > 1:
-        raise UserError(f"{file}: its columns are a MultiIndex: give each column one name")
-    noted = metadata.get("index_columns", ())
-    if len(noted) > 1:
-        raise UserError(f"{file}: its row index is a MultiIndex, not numbers: use reset_index() before saving")
-    if noted and isinstance(noted[0], dict):
-        labels = range(noted[0]["start"], noted[0]["stop"], noted[0]["step"])
-        if len(labels) == events.entries:
-            return None, labels, _label_name(noted[0]["name"])
-    elif noted and noted[0] in events.schema.names:
-        return noted[0], None, _name_of_labels(events, noted[0], metadata, file)
-    # Not written by pandas, or another tool selected columns or rows and kept the old metadata.
-    return None, range(events.entries), None
-
-
-def _name_of_labels(events: ParquetEvents, field: str, metadata: Mapping[str, Any], file: str) -> Name | None:
-    if not any(branch.name == field and branch.holds_numbers for branch in events.branches):
-        kind = events.schema.field(field).type
-        raise UserError(f"{file}: its row index is a list of {kind}, not numbers: use reset_index() before saving")
-    names = {column["field_name"]: column["name"] for column in metadata["columns"]}
-    return _label_name(names[field])
 
 
 # Writing
@@ -465,7 +558,8 @@ class _Writer:
 
     def extend(self, columns: Mapping[str, ak.Array]) -> None:
         """Append rows."""
-        if self._facts.get("ranged") or self._rows is None:
+        in_json = "json" in str(self._facts.get("objects"))  # of which Arrow finds the type from all rows
+        if "schema" not in self._facts and (self._facts.get("ranged") or self._rows is None or in_json):
             self._waiting.append(columns)
         else:
             self._write(columns)
@@ -481,13 +575,15 @@ class _Writer:
             self._file.close()
 
     def _write(self, columns: Mapping[str, ak.Array]) -> None:
-        is_plain = all(ak.Array(column).ndim == 1 and not _is_text(ak.Array(column)) for column in columns.values())
-        of_pandas = "schema" not in self._facts and (is_plain or self._facts.get("index") is not None)
+        is_plain = all(ak.Array(column).ndim == 1 and not is_text(ak.Array(column)) for column in columns.values())
+        typed = any(self._facts.get(key) for key in ("index", "objects", "levels"))
+        of_pandas = "schema" not in self._facts and (is_plain or typed)
         table = self._of_frame(columns) if of_pandas else self._of_columns(columns)
         if self._file is None:
             codec = self._facts.get("codec", _CODECS[0])
             how = {"compression": codec if codec in _CODECS else _CODECS[0], "write_page_checksum": True}
-            how["use_dictionary"] = of_pandas  # floats of jets repeat too seldom, but pandas does so
+            categories = [f.name for f in table.schema if _arrow("pyarrow.types").is_dictionary(f.type)]
+            how["use_dictionary"] = of_pandas or categories  # floats of jets repeat too seldom, but pandas does so
             how["use_compliant_nested_type"] = "schema" not in self._facts  # else names are those of the schema
             self._file = _arrow("pyarrow.parquet").ParquetWriter(self._path, table.schema, **how)
         self._file.write_table(table.cast(self._file.schema) if table.schema != self._file.schema else table)
@@ -500,17 +596,26 @@ class _Writer:
         table = replace(table, names=names, index_name=index_name)
         native = {name: _native(values) for name, values in table.columns.items()}
         table = replace(table, columns=native, index=None if table.index is None else _native(table.index))
-        schema = arrow.Schema.from_pandas(frame_of(table))
-        arrays: dict[str, Any] = dict(table.columns)
-        if table.index is not None and steps_of(table) is None:
-            arrays[schema.names[-1]] = table.index
-        made = [
-            arrow.array(values, from_pandas=name in table.nulls)
-            if isinstance(values, np.ndarray) and values.ndim == 1
-            else _cast(_to_arrow(ak.Array(values)), schema.field(name).type)
-            for name, values in arrays.items()
-        ]
+        frame = frame_of(table)
+        try:
+            schema = arrow.Schema.from_pandas(frame)
+            arrays: dict[str, Any] = {n: values for n, values in table.columns.items() if n not in table.levels}
+            arrays |= {n: frame.iloc[:, i] for i, n in enumerate(list(arrays)) if _is_pandas_own(table.objects.get(n))}
+            arrays |= {n: frame.index.get_level_values(i) for i, n in enumerate(schema.names[len(arrays) :])}
+            if table.index is not None and steps_of(table) is None:
+                arrays[schema.names[-1]] = table.index
+            made = [self._of_array(one, schema.field(n).type, n) for n, one in arrays.items()]
+        except (arrow.ArrowException, UnicodeEncodeError) as error:
+            raise UserError(f"{self._path.name}: parquet can't hold the table ({line_of(error)}): write .pkl") from None
         return arrow.Table.from_arrays(made, schema=_until(schema, self._rows))
+
+    def _of_array(self, values: Any, kind: Any, name: str) -> Any:
+        """A column of a DataFrame: where it is of numbers or lists, as it is here."""
+        if isinstance(values, np.ndarray) and values.ndim == 1:
+            return _arrow().array(values, from_pandas=name in self._facts.get("nulls", ()))
+        if isinstance(values, np.ndarray | ak.Array) and len(values):
+            return _cast(_to_arrow(ak.Array(values)), kind)
+        return _arrow().array(values, kind, from_pandas=True)
 
     def _of_columns(self, columns: Mapping[str, ak.Array]) -> Any:
         """A table of Arrow with the types of the schema, if there is one."""
@@ -530,16 +635,42 @@ class _Writer:
         names += [name for name in records.fields if name not in known]
         fields, arrays = [], []
         for name in names:
-            if name in facts.get("nulls", ()):
-                array = arrow.array(ak.to_numpy(records[name]), from_pandas=True)
-            else:
-                array = _to_arrow(records[name])
-            field = known.get(name) or arrow.field(name, array.type, nullable=name in facts.get("nulls", ()))
-            array = _cast(array, field.type)
+            field = known.get(name)
+            array = self._array(name, records[name], field and field.type)
+            field = field or arrow.field(name, array.type, nullable=name in facts.get("nulls", ()))
             fields.append(field.with_type(array.type))
             arrays.append(array)
         metadata = schema.metadata if schema is not None and len(names) == len(schema) else None
         return arrow.Table.from_arrays(arrays, schema=arrow.schema(fields, metadata))
+
+    def _array(self, name: str, values: ak.Array, kind: Any) -> Any:
+        """A column of Arrow, of the type of the schema, if that is known."""
+        arrow, facts = _arrow(), self._facts
+        if name in facts.get("nulls", ()):
+            array = arrow.array(ak.to_numpy(values), from_pandas=True)
+        elif kind is not None and facts.get("objects", {}).get(name, "").startswith("json"):
+            array = arrow.array(rows_of_json(values.to_list()), _simple(kind))
+        else:
+            array = _to_arrow(values)
+        if kind is None:
+            return array
+        if _arrow("pyarrow.types").is_dictionary(kind) and name in facts.get("categories", {}):
+            return _as_dictionary(array, kind, facts["categories"][name]["values"])
+        other = _in_other_type(kind)
+        return _cast(array, kind) if other is None else array.cast(other).cast(kind)
+
+
+def _is_pandas_own(kind: str | None) -> bool:
+    """Whether a column is of a dtype that only pandas has, by what `Table.objects` has for it."""
+    return kind is not None and kind not in ("number", "text", "list", "array")
+
+
+def _as_dictionary(array: Any, kind: Any, values: Sequence[str]) -> Any:
+    """Texts as numbers of these values."""
+    arrow = _arrow()
+    known = arrow.array(values, kind.value_type)
+    numbers = _arrow("pyarrow.compute").index_in(array.cast(kind.value_type), known).cast(kind.index_type)
+    return arrow.DictionaryArray.from_arrays(numbers, known, ordered=kind.ordered)
 
 
 def _index_field(schema: Any) -> str | None:
@@ -568,8 +699,8 @@ def _fits(kind: Any, found: Any) -> bool:
         return names == [f.name for f in found] and all(_fits(kind.field(n).type, found.field(n).type) for n in names)
     if _is_list(kind) or types.is_fixed_size_list(kind):
         return bool(types.is_nested(found)) and not types.is_struct(found) and _fits(kind.value_type, found.value_type)
-    if types.is_string(kind) or types.is_large_string(kind):
-        return bool(types.is_string(found) or types.is_large_string(found))
+    if _is_text_type(kind):
+        return _is_text_type(found)
     return bool(kind == found)
 
 

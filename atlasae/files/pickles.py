@@ -12,6 +12,7 @@ as much memory as the file. Keys of dictionaries may not be nested: hashing tupl
 import bz2
 import functools
 import gzip
+import json
 import lzma
 import pickle
 import pickletools
@@ -22,6 +23,8 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import timedelta, timezone
 from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any, BinaryIO, ClassVar, Self, TypeAlias, cast
@@ -31,7 +34,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from atlasae.errors import DamagedFileError, UserError, optional
-from atlasae.files.events import Name, Table, TableColumn
+from atlasae.files.damage import FACTS, damage
+from atlasae.files.events import Categories, Name, Table, TableColumn, as_texts, is_text, json_texts, rows_of_json
 from atlasae.report import line_of
 
 MOST_KEYS = 100_000  # entries of a dictionary or set
@@ -221,11 +225,16 @@ FRAMES = {
     "datetime": {"date", "datetime", "time", "timedelta", "timezone"},
 }
 MOST_COLUMNS = 100_000  # in a pickle: a column takes more memory than its name and numbers
+MOST_VALUES = 100_000  # of a column, each of which is told in the record of the table
+_MOST_ATTRIBUTES = 1 << 16  # characters of a table's attributes as JSON
+_MOST_DIGITS, _MOST_DEPTH = 10_000, 50  # bits of whole numbers in JSON, and lists inside of lists
+_OF_JSON = (str, int, float, bool, type(None), list, dict)
 _PLAIN_INDEXES = {"Index", "Int64Index", "UInt64Index", "Float64Index", "NumericIndex"}
-# Types with missing values other than NaN, which no numpy dtype has.
-_NULLABLE_ARRAYS = {"IntegerArray", "FloatingArray", "BooleanArray", "ArrowExtensionArray", "SparseArray"}
+_NULLABLE = {"IntegerArray", "FloatingArray", "BooleanArray"}  # whose missing values no numpy dtype has
 _TEXT_ARRAYS = {"ArrowStringArray", "StringArray"}
-_NUMBER = re.compile("b1|[iu][1248]|f[248]")
+_TIMES = {"M8": "datetime", "m8": "timedelta"}
+_NO_TIME = np.iinfo(np.int64).min
+_NUMBER = re.compile("b1|[iu][1248]|f[248]|[Mm]8")  # times are int64
 _OBJECTS = ("O8", "O4")
 _MOST_GROWTH = 4  # times the bytes of a pickle that its numbers may have: small whole numbers take two bytes there
 
@@ -307,39 +316,79 @@ def stored_index(labels: range | _Array) -> _Array | None:
 # From records to a table
 
 
+@dataclass(frozen=True)
+class _Stored:
+    """A column as a table has it: its values, what it was (empty for plain numbers), its categories."""
+
+    values: TableColumn
+    kind: str = ""
+    categories: Categories | None = None
+
+    def taken(self, codes: _Array, size: int) -> "_Stored | None":
+        """The values of these numbers, of which -1 is a missing one, as None in JSON; None where JSON has none such."""
+        if codes.dtype.kind not in "iu" or np.any((codes < -1) | (codes >= len(self.values))):
+            raise ValueError("codes of no category")
+        if is_text(self.values) and np.sum(ak.to_numpy(ak.num(self.values))[codes[codes >= 0]]) > _most_unpacked(size):
+            raise ValueError("its rows share their texts")
+        if np.all(codes >= 0):
+            return replace(self, values=self.values[codes])
+        if self.kind.startswith("json"):
+            return None
+        rows = self.values.tolist()
+        return replace(self, values=json_texts(None if code < 0 else rows[code] for code in codes.tolist()))
+
+
 def _table(frame: Recorded, size: int, file: str) -> Table:
     state = frame.state
     axes, blocks = _axes_and_blocks(state["_mgr"] if "_mgr" in state else state["_data"])
-    column_labels, row_labels = _column_labels(axes[0], file), _row_labels(axes[1], file)
+    column_labels, row_labels = _column_labels(axes[0], file), _row_labels(axes[1], size)
     all_positions = _all_positions(blocks, len(column_labels), file)
     labels = column_labels.tolist() if isinstance(column_labels, np.ndarray) else list(column_labels)
-    if len(row_labels) > size:  # each takes a byte or more
-        raise ValueError(f"{len(row_labels)} rows in {size} bytes")
+    levels = [] if row_labels is not None else _levels(axes[1], size, file)
+    rows = len(levels[0][1].values if row_labels is None else row_labels)
+    if rows > size:  # each takes a byte or more
+        raise ValueError(f"{rows} rows in {size} bytes")
     names = _names(labels, file)
-    stored, objects = dict[int, TableColumn](), dict[str, str]()
+    found = dict[int, _Stored]()
     for (values, _), positions in zip(blocks, all_positions, strict=True):
-        _refuse_nullable(values, [names[position] for position in positions], file)
-        for position, (column, kind) in _columns(values, positions, len(row_labels), size).items():
-            stored[position] = column
-            objects |= {names[position]: kind} if kind else {}
-        _refuse_shared(stored.values(), size)
+        found |= _columns(values, positions, rows, size)
+        _refuse_shared([one.values for one in found.values()], size)
+    stored = {name: found[position] for position, name in enumerate(names) if position in found}
+    called = _level_names([name for name, _ in levels], names)
+    stored |= {name: one for name, (_, one) in zip(called, levels, strict=True)}
+    attributes = state.get("attrs") or {}
+    kept = _is_plain([attributes], size) and len(json.dumps(attributes)) < _MOST_ATTRIBUTES
     return Table(
-        columns={name: stored[position] for position, name in enumerate(names) if position in stored},
-        index=stored_index(row_labels),
-        index_name=_axis_name(axes[1]),
-        skipped=tuple(name for position, name in enumerate(names) if position not in stored),
+        columns={name: one.values for name, one in stored.items()},
+        index=None if row_labels is None else stored_index(row_labels),
+        index_name=None if levels else _axis_name(axes[1]),
+        skipped=tuple(name for position, name in enumerate(names) if position not in found),
         ranged=isinstance(row_labels, range),
         names=_other_names(names, labels),
         heading=_axis_name(axes[0]),
         texts=_text_type(axes[0].args[1].get("data")),
-        objects=objects,
-        notes=left_out_attributes(state.get("attrs")),
+        objects={name: one.kind for name, one in stored.items() if one.kind},
+        categories={name: one.categories for name, one in stored.items() if one.categories},
+        levels={name: level for name, (level, _) in zip(called, levels, strict=True)},
+        attributes=attributes if kept else {},
+        notes=() if kept else left_out_attributes(attributes),
     )
 
 
-def _refuse_shared(columns: Iterable[TableColumn], size: int) -> None:
+def _level_names(levels: Sequence[Name | None], others: Sequence[str]) -> list[str]:
+    """The names of columns for labels of rows: their own, or else numbers, with underscores where they are taken."""
+    names = list[str]()
+    for number, level in enumerate(levels):
+        name = f"level_{number}" if level is None else str(level)
+        while name in (*others, *names):
+            name += "_"
+        names.append(name)
+    return names
+
+
+def _refuse_shared(columns: Sequence[TableColumn], size: int) -> None:
     """Raise ValueError for columns that use the same numbers twice, or the same texts very often."""
-    numbers = sum(column.nbytes for column in columns if not _is_text(column))
+    numbers = sum(column.nbytes for column in columns if not is_text(column))
     if numbers > _MOST_GROWTH * size:
         raise ValueError("its columns share their numbers")
     if sum(column.nbytes for column in columns) - numbers > _most_unpacked(size):
@@ -390,24 +439,24 @@ def _positions(placement: Any, n_columns: int) -> Sequence[int]:
     return list(map(int, array)) if len(array) <= n_columns else range(len(array))  # too many are refused
 
 
-def _columns(values: Any, positions: Sequence[int], rows: int, size: int) -> dict[int, tuple[TableColumn, str]]:
-    """The columns of a block, each with the kind of its objects, which is empty for plain numbers."""
-    array = _array(values)
-    if _text_type(values):
-        column = _text_column(values, rows, size)
-        return {} if column is None else {positions[0]: column}
-    if array is None:
+def _columns(values: Any, positions: Sequence[int], rows: int, size: int) -> dict[int, _Stored]:
+    """Those columns of a block that a table holds."""
+    if _kind(values) == "_reconstruct" and values.state[2].args[0] in _OBJECTS:
         return _object_columns(values, positions, rows, size)
+    array, kind = _numbers(values)
+    if array is None:
+        one = _extension(values, size)
+        if one is not None and (len(one.values) != rows or len(positions) != 1):
+            raise ValueError(f"{len(one.values)} values for {len(positions)} columns of {rows} rows")
+        return {} if one is None else {positions[0]: one}
     if array.shape != (len(positions), rows):
         raise ValueError(f"block of shape {array.shape} for {len(positions)} columns of {rows} rows")
     # Copied, because a row of a block may be read-only or strided.
-    return {position: (column.copy(), "") for position, column in zip(positions, array, strict=True)}
+    return {position: _Stored(column.copy(), kind) for position, column in zip(positions, array, strict=True)}
 
 
-def _object_columns(values: Any, positions: Sequence[int], rows: int, size: int) -> dict[int, tuple[TableColumn, str]]:
-    """Those columns of a block of Python's objects that hold numbers, or in each row a list or an array of numbers."""
-    if _kind(values) != "_reconstruct" or values.state[2].args[0] not in _OBJECTS:
-        return {}
+def _object_columns(values: Any, positions: Sequence[int], rows: int, size: int) -> dict[int, _Stored]:
+    """Those columns of a block of Python's objects that hold what JSON holds, or in each row an array of numbers."""
     _, shape, _, fortran, objects = values.state
     if tuple(shape) != (len(positions), rows) or len(objects) != len(positions) * rows:
         raise ValueError(f"{len(objects)} objects for {len(positions)} columns of {rows} rows")
@@ -418,17 +467,79 @@ def _object_columns(values: Any, positions: Sequence[int], rows: int, size: int)
     return {position: one for position, one in found.items() if one is not None}
 
 
-def _text_column(values: Recorded, rows: int, size: int) -> tuple[TableColumn, str] | None:
-    """The column of an array of pandas' own texts, and its type, as in `str[pyarrow]`; None if texts are missing."""
-    texts = _pandas_texts(values)
-    if texts is None:
+def _numbers(values: Any) -> tuple[_Array | None, str]:
+    """An array of numbers, or of times as int64, and pandas' dtype of the latter; None for anything else."""
+    if _kind(values) not in ("DatetimeArray", "TimedeltaArray"):
+        array = _array(values)
+        return array, _time_type(values) if array is not None else ""
+    data, dtype = values.state[:2] if _kind(values.state[1]) in ("dtype", "DatetimeTZDtype") else values.state[1::-1]
+    if _kind(dtype) == "dtype":
+        return _array(data), _time_type(data)
+    zone = dtype.state["tz"]
+    if _kind(zone) != "timezone":
+        return None, ""
+    offset = timezone(timedelta(*zone.args[0].args))
+    return _array(data), f"datetime64[{dtype.state['unit']}, {offset}]"
+
+
+def _time_type(values: Recorded) -> str:
+    """The dtype of an array of times, as in `datetime64[us]`; empty for numbers."""
+    dtype = values.args[1] if _kind(values) == "_frombuffer" else values.state[2]
+    if dtype.args[0] not in _TIMES:
+        return ""
+    unit, *counts = dtype.state[-1][1][:3]
+    text = _bytes(unit).decode()
+    if text not in ("s", "ms", "us", "ns") or counts != [1, 1]:
+        raise TypeError("unit")
+    return f"{_TIMES[dtype.args[0]]}64[{text}]"
+
+
+def _extension(values: Any, size: int) -> _Stored | None:
+    """A column of one of pandas' own types: texts, nullable numbers, categories; None for other types."""
+    if text := _text_type(values):
+        texts = _pandas_texts(values)
+        if texts is None:
+            return None
+        _refuse_repeated(texts, size)
+        kind = f"{text}[{'pyarrow' if _kind(values).startswith('Arrow') else 'python'}]"
+        column = _of_texts(texts)
+        return _Stored(json_texts(texts), f"json {kind}") if column is None else _Stored(column, kind)
+    if _kind(values) in _NULLABLE:
+        return _nullable(values)
+    return _categorical(values, size) if _kind(values) == "Categorical" else None
+
+
+def _nullable(values: Recorded) -> _Stored | None:
+    """A column of numbers of which some may be missing, which are then null in JSON."""
+    data, mask = _array(values.state["_data"]), _array(values.state["_mask"])
+    if data is None or mask is None or mask.dtype != np.bool_ or data.shape != mask.shape or data.ndim != 1:
+        raise ValueError("numbers of another shape than what tells which are missing")
+    kind = {"b": "boolean", "u": "UInt"}.get(data.dtype.kind, data.dtype.name.capitalize())
+    kind = f"UInt{8 * data.itemsize}" if kind == "UInt" else kind
+    if not mask.any():
+        return _Stored(data.copy(), kind)
+    rows = zip(data.tolist(), mask.tolist(), strict=True)
+    return _Stored(json_texts(None if missing else value for value, missing in rows), f"json {kind}")
+
+
+def _categorical(values: Recorded, size: int) -> _Stored | None:
+    """A column of categories: their values, in JSON where some are missing."""
+    dtype, codes = values.state[:2] if _kind(values.state[0]) == "CategoricalDtype" else values.state[1::-1]
+    known, numbers = _of_index(dtype.state["categories"], size), _array(codes)
+    if known is None or numbers is None or len(known.values) > MOST_VALUES or known.categories:
         return None
-    if len(texts) != rows:
-        raise ValueError(f"{len(texts)} texts for {rows} rows")
-    _refuse_repeated(texts, size)
-    column = _of_texts(texts)
-    storage = "pyarrow" if _kind(values).startswith("Arrow") else "python"
-    return None if column is None else (column, f"{_text_type(values)}[{storage}]")
+    texts = is_text(known.values)
+    if not texts and known.values.dtype.kind not in "biu":
+        return None
+    found = known.taken(numbers, size)
+    if found is None:
+        return None
+    of = "string" if texts else known.values.dtype.str
+    categories = Categories(
+        values=known.values.tolist(), dtype=of, kind=known.kind, ordered=bool(dtype.state["ordered"])
+    )
+    missing = is_text(found.values) and bool(np.any(numbers < 0))
+    return _Stored(found.values, "json category" if missing else "category", categories)
 
 
 def _refuse_repeated(objects: Iterable[Any], size: int) -> None:
@@ -445,17 +556,38 @@ def _of_texts(texts: Sequence[Any]) -> ak.Array | None:
         "".join(texts).encode()
     except UnicodeEncodeError:  # half of a surrogate pair
         return None
-    return ak.Array(texts) if texts else ak.Array([""])[:0]
+    return as_texts(texts)
 
 
-def _of_objects(objects: list[Any], size: int) -> tuple[TableColumn, str] | None:
-    """The column of Python's objects and their kind: `number`, `text`, `list` or `array`; None for anything else."""
-    if objects and (texts := _of_texts(objects)) is not None:
-        return texts, "text"
+def _of_objects(objects: list[Any], size: int) -> _Stored | None:
+    """The column of Python's objects: numbers, texts, lists or arrays of numbers, or JSON; None for anything else."""
+    if (texts := _of_texts(objects)) is not None:
+        return _Stored(texts, "text")
     for kind in (int, float):
-        if objects and all(type(one) is kind for one in objects):
-            numbers = np.array(objects)
-            return (numbers, "number") if numbers.dtype.kind in "if" else None
+        if all(type(one) is kind for one in objects) and (numbers := np.array(objects)).dtype.kind in "if":
+            return _Stored(numbers, "number")
+    return _of_lists(objects, size) or (_Stored(json_texts(objects), "json") if _is_plain(objects, size) else None)
+
+
+def _is_plain(objects: Iterable[Any], size: int) -> bool:
+    """Whether JSON holds all of these as they are; raises ValueError for more than a pickle of this size has."""
+    left, characters = [(one, 0) for one in objects], _most_unpacked(size)
+    while left:
+        one, depth = left.pop()
+        size, characters = size - 1, characters - (len(one) if type(one) is str else 0)
+        if size < 0 or characters < 0:
+            raise ValueError("its rows share their objects")
+        inner = one if type(one) is list else [*one, *one.values()] if type(one) is dict else []
+        left += [(each, depth + 1) for each in inner]
+        named = type(one) is not dict or all(type(key) is str for key in one)
+        short = type(one) is not int or one.bit_length() <= _MOST_DIGITS
+        if type(one) not in _OF_JSON or depth > _MOST_DEPTH or not (named and short):
+            return False
+    return True
+
+
+def _of_lists(objects: list[Any], size: int) -> _Stored | None:
+    """The column of lists or arrays of numbers of one dtype; None for anything else."""
     arrays = [_array(one) for one in objects]
     kind_of = "array" if all(array is not None for array in arrays) else "list"
     if kind_of == "list":
@@ -468,8 +600,7 @@ def _of_objects(objects: list[Any], size: int) -> tuple[TableColumn, str] | None
     dtypes = {row.dtype for row in rows if kind_of == "array" or len(row)}
     if len(dtypes) > 1 or not all(dtype.isnative and dtype != np.float16 for dtype in dtypes):
         return None
-    values = np.concatenate(rows)
-    return ak.unflatten(values, [len(row) for row in rows]), kind_of
+    return _Stored(ak.unflatten(np.concatenate(rows), [len(row) for row in rows]), kind_of)
 
 
 def _of_list(one: Any) -> _Array | None:
@@ -478,12 +609,6 @@ def _of_list(one: Any) -> _Array | None:
         return None
     array = np.array(one, dtype=None if one else np.float64)
     return array if array.dtype.kind in "if" else None
-
-
-def _refuse_nullable(values: Any, names: list[str], file: str) -> None:
-    kind = _kind(values)
-    if kind in _NULLABLE_ARRAYS:
-        raise UserError(f"{file}: column {names[0]!r} is of type {kind}, not plain numbers: use astype() before saving")
 
 
 def _column_labels(axis: Recorded, file: str) -> Labels:
@@ -502,14 +627,50 @@ def _names(labels: Sequence[Name], file: str) -> list[str]:
     return names
 
 
-def _row_labels(axis: Recorded, file: str) -> range | _Array:
+def _row_labels(axis: Recorded, size: int) -> range | _Array | None:
+    """The labels of rows, if they are numbers."""
     labels = _labels(axis)
-    if isinstance(labels, list) and not labels:
-        return range(0)
-    if labels is None or isinstance(labels, list):
-        kind = axis.args[0].__name__ if labels is None else "list of strings or objects"
-        raise UserError(f"{file}: its row index is a {kind}, not numbers: use reset_index() before saving")
+    if isinstance(labels, list):
+        return None if labels else range(0)
     return labels
+
+
+def _levels(axis: Recorded, size: int, file: str) -> list[tuple[Name | None, _Stored]]:
+    """The labels of rows that are no plain numbers, one column or several, with their names."""
+    details = axis.args[1]
+    if axis.args[0].__name__ != "MultiIndex":
+        found = [(details.get("name"), _of_index(axis, size))]
+    else:
+        levels = zip(details["names"], details["levels"], details["codes"], strict=True)
+        found = [(name, _taken_by(level, codes, size)) for name, level, codes in levels]
+    known = [(_index_name(name), one) for name, one in found if one is not None]
+    if len(known) < len(found) or len({len(one.values) for _, one in known}) != 1:
+        kind = axis.args[0].__name__
+        raise UserError(f"{file}: its row index is a {kind} of what no column holds: use reset_index() before saving")
+    return known
+
+
+def _taken_by(level: Recorded, codes: Any, size: int) -> _Stored | None:
+    """The labels of rows by their numbers in a level of a MultiIndex; None where some are missing."""
+    known, numbers = _of_index(level, size), _array(codes)
+    if known is None or numbers is None or np.any(numbers < 0) or len(numbers) > size:
+        return None
+    return known.taken(numbers, size)
+
+
+def _of_index(index: Recorded, size: int) -> _Stored | None:
+    """The labels of an index as a column; None for a kind of index that no column holds."""
+    labels = _labels(index)
+    if isinstance(labels, range):
+        if len(labels) > size:
+            raise ValueError(f"{len(labels)} labels in {size} bytes")
+        return _Stored(np.array(labels, np.int64))
+    data = index.args[1].get("data")
+    if _kind(data) == "_reconstruct" and data.state[2].args[0] in _OBJECTS:
+        _refuse_repeated(data.state[4], size)
+        return _of_objects(list(data.state[4]), size)
+    array, kind = _numbers(data) if isinstance(data, Recorded) else (None, "")
+    return _extension(data, size) if array is None else _Stored(array.reshape(-1).copy(), kind)
 
 
 def _axis_name(axis: Recorded) -> Name | None:
@@ -543,8 +704,8 @@ def _labels(axis: Recorded) -> Labels | None:
     if _text_type(data):
         texts = _pandas_texts(data)
         return [None] if texts is None else texts  # no names: refused later
-    array = _array(data)
-    return _objects(data) if array is None else array.copy()
+    array, kind = _numbers(data)
+    return _objects(data) if array is None else None if kind else array.copy()
 
 
 def _objects(data: Any) -> list[Any] | None:
@@ -555,9 +716,10 @@ def _objects(data: Any) -> list[Any] | None:
 
 
 def _pandas_texts(data: Recorded) -> list[Any] | None:
-    """The texts of an array of pandas' own texts; None for an unknown one."""
+    """The texts of an array of pandas' own texts, None for missing ones; None for an unknown array."""
     if _kind(data).startswith("StringArray"):
-        return _objects(data.state[1])
+        texts = _objects(data.state[1])
+        return None if texts is None else [text if type(text) is str else None for text in texts]
     return _arrow_strings(data.state["_pa_array"])
 
 
@@ -573,7 +735,8 @@ def _array(values: Any) -> _Array | None:
             return None
     if not _NUMBER.fullmatch(dtype.args[0]):
         return None
-    array = np.frombuffer(_bytes(data), np.dtype(dtype.args[0]).newbyteorder(dtype.state[1]))
+    kind = "i8" if dtype.args[0] in _TIMES else dtype.args[0]
+    array = np.frombuffer(_bytes(data), np.dtype(kind).newbyteorder(dtype.state[1]))
     return array.reshape(shape, order=order)
 
 
@@ -590,67 +753,118 @@ def _bytes(value: Any) -> bytes | bytearray:
     return value
 
 
-def _arrow_strings(array: Recorded) -> list[str] | None:
+def _arrow_strings(array: Recorded) -> list[str | None] | None:
     """The strings of a recorded pyarrow array: one buffer of UTF-8, and one of offsets at which strings end.
 
-    None where some are missing, or for an array of another layout.
+    Those that a buffer of bits says are missing are None. None for an array of another layout.
     """
     if _kind(array) != "_restore_array":
         return None
     arrow_type, length, nulls, offset, buffers = array.args[0][:5]
     width = {"string": "<i4", "large_string": "<i8"}.get(arrow_type.args[0])
-    if nulls or not width:
+    if not width:
         return None
     if not length:
         return []
     bounds = np.frombuffer(_bytes(buffers[1]), width)[offset : offset + length + 1]
-    text = _bytes(buffers[2])
-    if np.any(np.diff(bounds) < 0):
+    text = _bytes(buffers[2]) if buffers[2] is not None else b""
+    if np.any(np.diff(bounds) < 0) or len(bounds) != length + 1:
         raise ValueError("strings that end before they begin")
-    return [text[start:end].decode() for start, end in pairwise(bounds.tolist())]
+    there = np.ones(length, bool)
+    if nulls:
+        there = np.unpackbits(np.frombuffer(_bytes(buffers[0]), np.uint8), bitorder="little")[offset : offset + length]
+    ends = pairwise(bounds.tolist())
+    return [text[start:end].decode() if is_there else None for (start, end), is_there in zip(ends, there, strict=True)]
+
+
+# Writing
 
 
 def frame_of(table: Table) -> Any:
-    """The DataFrame of a table; raises UserError without pandas."""
+    """The DataFrame of a table; raises UserError without pandas, DamagedFileError for values of another dtype."""
     pandas = optional("pandas", "writing a table", "tables")
-    if table.index is None:
-        rows = len(next(iter(table.columns.values()), ()))
-        index = pandas.RangeIndex(rows, name=table.index_name)
-    elif (steps := steps_of(table)) is not None:
-        index = pandas.RangeIndex(steps, name=table.index_name)
-    else:
-        index = pandas.Index(table.index, name=table.index_name)
-    columns = {
-        name: _for_frame(values, table.objects.get(name), index, pandas) for name, values in table.columns.items()
-    }
-    frame = pandas.DataFrame(columns, index=index)
-    labels = [table.names.get(name, name) for name in table.columns]
-    frame.columns = pandas.Index(labels, dtype=_label_type(table, labels), name=table.heading)
+    with damage("the table", OverflowError, *FACTS):
+        columns = {name: _for_frame(values, name, table, pandas) for name, values in table.columns.items()}
+    labels = {name: columns.pop(name) for name in table.levels if name in columns}
+    rows = len(next(iter(table.written.values()), ()))
+    frame = pandas.DataFrame(columns, index=pandas.RangeIndex(rows))
+    frame.index = _index_of(table, labels, rows, pandas)
+    names = [table.names.get(name, name) for name in columns]
+    frame.columns = pandas.Index(names, dtype=_label_type(table, names), name=table.heading)
+    frame.attrs = dict(table.attributes)
     return frame
 
 
-def _for_frame(values: TableColumn, kind: str | None, index: Any, pandas: Any) -> Any:
-    """A column for pandas, with Python's objects where it had them; a list is an array, unless it was a list."""
-    if isinstance(values, np.ndarray) and values.ndim == 1 and kind is None:
+def _index_of(table: Table, labels: Mapping[str, Any], rows: int, pandas: Any) -> Any:
+    """The labels of rows, which are columns, or the table's index."""
+    if labels:
+        levels = [pandas.Index(values, name=table.levels[name]) for name, values in labels.items()]
+        return levels[0] if len(levels) == 1 else pandas.MultiIndex.from_arrays(levels)
+    if table.index is None:
+        return pandas.RangeIndex(rows, name=table.index_name)
+    if (steps := steps_of(table)) is not None:
+        return pandas.RangeIndex(steps, name=table.index_name)
+    return pandas.Index(table.index, name=table.index_name)
+
+
+def _for_frame(values: TableColumn, name: str, table: Table, pandas: Any) -> Any:
+    """A column for pandas, of the dtype that it had there; a list is an array, unless it was a list."""
+    kind = table.objects.get(name)
+    if kind in ("category", "json category"):
+        return _as_categories(values, kind, table.categories[name], pandas)
+    return _of_kind(values, kind, pandas)
+
+
+def _as_categories(values: TableColumn, kind: str, categories: Categories, pandas: Any) -> Any:
+    known = categories["values"]
+    own = as_texts(known) if categories["dtype"] == "string" else np.array(known, np.dtype(categories["dtype"]))
+    index = pandas.Index(_of_kind(own, categories["kind"], pandas))
+    numbers = {value: number for number, value in enumerate(known)} | {None: -1}
+    rows = rows_of_json(values.tolist()) if kind.startswith("json") else values.tolist()
+    dtype = pandas.CategoricalDtype(index, categories["ordered"])
+    return pandas.Series(pandas.Categorical.from_codes([numbers[row] for row in rows], dtype=dtype))
+
+
+def _of_kind(values: TableColumn, kind: str | None, pandas: Any) -> Any:
+    """A column, or categories, for pandas."""
+    if not kind and isinstance(values, np.ndarray) and values.ndim == 1:
         return values
-    rows = values.tolist() if kind in ("number", "list") or _is_text(values) else list(map(np.asarray, values))
+    own = (kind or "").removeprefix("json").strip()
+    in_json = own != (kind or "")
+    if own.startswith(("datetime64", "timedelta64")):
+        return _times(_given(values, np.int64, in_json)[0], own, pandas)
+    if own[:1].isupper() or own == "boolean":
+        dtype = pandas.api.types.pandas_dtype(own)
+        return pandas.Series(dtype.construct_array_type()(*_given(values, dtype.numpy_dtype, in_json)))
+    rows = values.tolist() if kind in ("number", "list") or is_text(values) else list(map(np.asarray, values))
+    rows = rows_of_json(values.tolist()) if in_json else rows
     objects = np.empty(len(rows), object)
     objects[:] = rows
-    if _is_text(values):
-        return pandas.Series(objects, index, dtype=_pandas_type(kind, pandas))
-    return objects
+    return pandas.Series(objects, dtype=None if kind is None and is_text(values) else _text_type_of(own, pandas))
 
 
-def _pandas_type(kind: str | None, pandas: Any) -> Any:
-    """The dtype of a column of texts, by the name that `_text_column` has for it; None for pandas' own choice."""
-    texts, _, storage = (kind or "").removesuffix("]").partition("[")
-    if texts == "string":
-        return pandas.StringDtype(storage)
-    return pandas.StringDtype(storage, np.nan) if texts == "str" else object if texts == "text" else None
+def _times(values: _Array, kind: str, pandas: Any) -> Any:
+    """A column of times."""
+    unit, _, zone = kind.partition("[")[2].removesuffix("]").partition(", ")
+    times = pandas.Series(values.view(f"{kind[0].replace('d', 'M').replace('t', 'm')}8[{unit}]"))
+    return times.dt.tz_localize("UTC").dt.tz_convert(zone) if zone else times
 
 
-def _is_text(values: TableColumn) -> bool:
-    return isinstance(values, ak.Array) and values.layout.parameter("__array__") == "string"
+def _given(values: TableColumn, dtype: Any, in_json: bool) -> tuple[_Array, NDArray[np.bool_]]:
+    """The numbers of a column, and which of them are missing; times that are missing are NaT."""
+    if not in_json:
+        return values.astype(dtype), np.zeros(len(values), bool)
+    rows = rows_of_json(values.tolist())
+    missing = np.array([row is None for row in rows], bool)
+    none = _NO_TIME if dtype is np.int64 else 0
+    return np.array([none if row is None else row for row in rows], dtype), missing
+
+
+def _text_type_of(kind: str, pandas: Any) -> Any:
+    """The dtype of a column of texts or objects, by the name that `_extension` has for it."""
+    own, _, storage = kind.removesuffix("]").partition("[")
+    missing = {"string": (), "str": (np.nan,)}.get(own)
+    return object if missing is None else pandas.StringDtype(storage, *missing)
 
 
 def _label_type(table: Table, labels: Sequence[Name]) -> Any:

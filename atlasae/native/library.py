@@ -30,7 +30,7 @@ INVALID = {  # why it returns any other number
     "atlasae_words": "words that grow",
 }
 _LONG = ("atlasae_push", "atlasae_words")  # return 64 bits
-_HEAP = {-3: 12_000_000, -1: 20_000_000, -8: 1}  # M_MMAP_THRESHOLD, M_TRIM_THRESHOLD (bytes), M_ARENA_MAX of malloc.h
+_ARENA_MAX = -8  # of malloc.h
 
 
 class TableStruct(ctypes.Structure):
@@ -160,16 +160,14 @@ def lzma2_of_words(data: npt.NDArray[np.uint8]) -> bytes | None:
 
 
 def limit_heap() -> None:
-    """Have the C library give back arrays of 12 MB and more at once, and the free end of its heap from 20 MB.
+    """Have all threads take memory from one heap of the C library.
 
-    glibc raises the first limit up to 32 MB by itself, and the heap then keeps the gaps between smaller arrays: packed
-    jets take 30 to 50 MB less this way. Threads share one heap, so that the one that writes leaves no gaps of its own:
-    6 MB less, 18 MB in floats. Other C libraries stay as they are.
+    Where the thread that writes behind has its own, compress of packed jets takes 50 MB more. Other C libraries than
+    glibc stay as they are.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
-    for parameter, size in _HEAP.items():
-        if mallopt:
-            mallopt(parameter, size)
+    if mallopt:
+        mallopt(_ARENA_MAX, 1)
 
 
 @dataclass(frozen=True)

@@ -427,7 +427,7 @@ def test_notes_say_what_uproot_writes_otherwise(tmp_path):
 
 def test_what_a_table_cannot_carry_is_refused_or_left_out(tmp_path):
     jets = random_jets(30)
-    frame = pd.DataFrame({v: jets[v] for v in ("pt", "eta", "phi", "m")} | {"label": ["a"] * 29 + [None]})
+    frame = pd.DataFrame({v: jets[v] for v in ("pt", "eta", "phi", "m")} | {"label": [("a", 1)] * 30})
     frame.to_pickle(tmp_path / "in.pkl")
     command = ["compress", tmp_path / "in.pkl", tmp_path / "out.root"]
     refused(2, ("label", "--drop-unwritable"), *command, out=tmp_path / "in.pkl")

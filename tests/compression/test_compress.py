@@ -986,7 +986,7 @@ def test_a_table_keeps_byte_order_labels_and_nulls(frame, tmp_path):
 
 
 def test_what_a_table_loses_is_told(frame, tmp_path):
-    frame.attrs["cut"] = "pt > 20"
+    frame.attrs["cut"] = ("pt", 20)  # a tuple is none in JSON
     frame.to_pickle(tmp_path / "in.pkl")
     report = succeeded("compress", tmp_path / "in.pkl", tmp_path / "small.root", "--json").report
     assert "attributes of the table are left out: 1 in its attrs" in report["notes"]

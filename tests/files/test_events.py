@@ -137,7 +137,7 @@ def test_columns_in_memory_are_read_like_a_tree():
         Branch("x", "<f4", jagged=True),
         Branch("pair", "<i4 array", jagged=False),
     ]
-    assert [(u.name, u.why) for u in table.unwritable] == [("label", "holds no numbers")]
+    assert [(u.name, u.why) for u in table.unwritable] == [("label", "holds no numbers: use astype() before saving")]
     assert table.read(["n"], 1, 3)["n"].tolist() == [1, 2]
     assert table.bytes_per_entry(["pt", "n"]) == 10
     assert table.compressed_bytes(["pt", "n"]) == 40

@@ -3,6 +3,7 @@
 import bz2
 import contextlib
 import copyreg
+import datetime
 import functools
 import gzip
 import io
@@ -15,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
+import awkward as ak
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -150,43 +152,130 @@ def test_reads_names_that_are_part_of_an_arrow_array(
     assert list(read_table(pickled(tmp_path / "t.pkl", frame)).columns) == ["pt", "η"]
 
 
+DATES = pd.to_datetime(["2020-01-01 00:00:00.000000", "2021-06-30 12:00:00.000001", None])
+HOURS = datetime.timezone(datetime.timedelta(hours=2))
+OF_PANDAS: dict[str, Callable[[], Any]] = {  # columns
+    "categories": lambda: pd.Categorical(["b", "a", "b"], categories=["b", "a", "c"], ordered=True),
+    "missing categories": lambda: pd.Categorical(["b", None, "a"]),
+    "categories of objects": lambda: pd.Categorical(["b", "a", "b"], categories=pd.Index(["a", "b"], dtype=object)),
+    "categories of numbers": lambda: pd.Categorical([5, None, 3]),
+    "categories of dates": lambda: pd.Categorical(DATES[[0, 1, 0]]),
+    "dates": lambda: DATES,
+    "dates in nanoseconds": lambda: DATES.astype("datetime64[ns]"),
+    "dates in UTC": lambda: DATES.tz_localize("UTC"),
+    "dates of a zone": lambda: DATES.tz_localize(HOURS),
+    "times": lambda: pd.to_timedelta([1, 2, None]),
+    "nullable integers": lambda: pd.array([1, None, 3], dtype="Int64"),
+    "nullable integers that are there": lambda: pd.array([1, 2, 3], dtype="Int16"),
+    "unsigned": lambda: pd.array([1, None, 2**64 - 1], dtype="UInt64"),
+    "nullable booleans": lambda: pd.array([True, None, False], dtype="boolean"),
+    "nullable floats": lambda: pd.array([1, None, 3.1], dtype="Float32"),
+    "string": lambda: pd.array(["a", None, "b"], dtype="string[python]"),
+    "string of arrow": lambda: pd.array(["a", None, "b"], dtype="string[pyarrow]"),
+    "str": lambda: pd.array(["a", None, "b"], dtype=pd.StringDtype("pyarrow", np.nan)),
+    "str of python": lambda: pd.array(["a", None, "b"], dtype=pd.StringDtype("python", np.nan)),
+    "missing objects": lambda: pd.Series(["a", None, float("nan")], dtype=object),
+    "objects": lambda: pd.Series(["a", 1, 2.5], dtype=object),
+    "objects in objects": lambda: pd.Series([["a"], [[1.5], None], {"b": [True]}], dtype=object),
+    "half of a pair": lambda: pd.Series(["\ud800", "b", ""], dtype=object),
+    "NUL": lambda: ["a\0b", "", "c\0"],
+}
+INDEXES: dict[str, Callable[[], Any]] = {
+    "texts": lambda: ["a", "b", "c"],
+    "objects": lambda: pd.Index(["a", 1, None], dtype=object, name="pt"),
+    "dates": lambda: DATES,
+    "categories": lambda: pd.CategoricalIndex(["a", "b", "a"], name="who"),
+    "nullable": lambda: pd.Index([1, None, 2], dtype="Int64"),
+    "entries of awkward": lambda: pd.MultiIndex.from_tuples([(0, 0), (0, 1), (1, 0)], names=["entry", "subentry"]),
+    "without names": lambda: pd.MultiIndex.from_tuples([(0, "a"), (0, "b"), (1, "a")]),
+    "named as columns": lambda: pd.MultiIndex.from_product([range(3), ["a"]], names=["pt", 5]),
+}
+
+
+def of_pandas(column: Any = 1, index: Any = None) -> Any:
+    made = pd.DataFrame({"pt": np.arange(3, dtype="f4"), "what": column, "n": [1, 2, 3]})
+    return made if index is None else made.set_axis(index if isinstance(index, pd.Index) else pd.Index(index), axis=0)
+
+
+FRAMES_OF_PANDAS = {f"column: {name}": lambda make=make: of_pandas(make()) for name, make in OF_PANDAS.items()} | {
+    f"index: {name}": lambda make=make: of_pandas(index=make()) for name, make in INDEXES.items()
+}
+
+
+def rewritten(path: Path, target: Path) -> None:
+    """Write the table again from what is read of it in two pieces."""
+    with open_table(path) as opened:
+        assert (opened.notes, opened.events.unwritable) == ((), [])
+        names, rows = [branch.name for branch in opened.events.branches], opened.events.entries
+        with create_table(target, opened.facts, rows) as writer:
+            for start, stop in ((0, 1), (1, rows)):
+                writer.extend(opened.events.read(names, start, stop))
+
+
+@pytest.mark.parametrize("protocol", [2, 5])
+@pytest.mark.parametrize("frame", FRAMES_OF_PANDAS)
+def test_dtypes_and_labels_of_pandas_come_back(tmp_path: Path, frame: str, protocol: int) -> None:
+    made = FRAMES_OF_PANDAS[frame]()
+    made.attrs = {"run": 7, "who": ["a", {"b": None}]}
+    rewritten(pickled(tmp_path / "a.pkl", made, protocol), tmp_path / "b.pkl")
+    back = pd.read_pickle(tmp_path / "b.pkl")
+    pd.testing.assert_frame_equal(back, made, check_exact=True, check_freq=True)
+    assert back.attrs == made.attrs and back.dtypes.tolist() == made.dtypes.tolist()
+    if made["what"].dtype == object:
+        assert [repr(one) for one in back["what"]] == [repr(one) for one in made["what"]]
+
+
+NOT_IN_PARQUET = ("column: objects", "column: objects in objects", "column: half of a pair", "index: objects")
+
+
+@pytest.mark.parametrize("frame", [name for name in FRAMES_OF_PANDAS if name not in NOT_IN_PARQUET])
+@pytest.mark.filterwarnings("ignore:The DataFrame has non-str index name")
+def test_dtypes_and_labels_of_pandas_come_back_from_parquet(tmp_path: Path, frame: str) -> None:
+    made = FRAMES_OF_PANDAS[frame]()
+    made.attrs = {"run": 7}
+    made.rename_axis(columns="variable").to_parquet(tmp_path / "a.parquet")
+    rewritten(tmp_path / "a.parquet", tmp_path / "b.parquet")
+    before, after = (pd.read_parquet(tmp_path / name) for name in ("a.parquet", "b.parquet"))
+    pd.testing.assert_frame_equal(after, before, check_exact=True, check_freq=True)
+    assert after.attrs == made.attrs
+    assert pq.read_schema(tmp_path / "a.parquet").equals(pq.read_schema(tmp_path / "b.parquet"), check_metadata=True)
+
+
+@pytest.mark.parametrize("frame", [name for name in FRAMES_OF_PANDAS if name not in NOT_IN_PARQUET])
+@pytest.mark.filterwarnings("ignore:The DataFrame has non-str index name")
+def test_pickles_become_the_parquet_that_pandas_writes(tmp_path: Path, frame: str) -> None:
+    made = FRAMES_OF_PANDAS[frame]()
+    made.to_parquet(tmp_path / "a.parquet")
+    rewritten(pickled(tmp_path / "a.pkl", made), tmp_path / "b.parquet")
+    before, after = (pd.read_parquet(tmp_path / name) for name in ("a.parquet", "b.parquet"))
+    pd.testing.assert_frame_equal(after, before, check_exact=True, check_column_type=False)
+
+
+@pytest.mark.parametrize("frame", NOT_IN_PARQUET)
+def test_what_parquet_has_no_type_for_is_refused(tmp_path: Path, frame: str) -> None:
+    with pytest.raises(UserError, match=r"b\.parquet: parquet can't hold the table \(.*\): write \.pkl"):
+        rewritten(pickled(tmp_path / "a.pkl", FRAMES_OF_PANDAS[frame]()), tmp_path / "b.parquet")
+
+
 @pytest.mark.parametrize(
     "column",
     [
-        pd.Series(["a", 1], dtype=object),
-        pd.Series(["a", None], dtype=object),
-        pd.Series(["a", None]),
-        pd.Categorical(["a", "b"]),
-        pd.to_datetime(["2020-01-01"] * 2),
-        pd.to_datetime(["2020-01-01"] * 2, utc=True),
-        pd.to_timedelta([1, 2]),
-        pd.array(["a", None], dtype="string[python]"),
-        pd.array(["a", None], dtype="string[pyarrow]"),
+        pd.Series([(1, 2), (3,)], dtype=object),
+        pd.Series(["a", pd.NA], dtype=object),
+        pd.Series([1j, 2]),
+        pd.interval_range(0, 2),
+        pd.Categorical([1.5, 2]),
+        pd.arrays.SparseArray([0, 1]),
+        pd.array([1, None], dtype="int64[pyarrow]"),
     ],
-    ids=[
-        "object",
-        "missing object",
-        "missing str",
-        "category",
-        "datetime",
-        "datetime with zone",
-        "timedelta",
-        "string",
-        "arrow string",
-    ],
+    ids=["tuples", "NA", "complex", "intervals", "categories of floats", "sparse", "arrow"],
 )
 def test_skips_and_names_columns_without_numbers(tmp_path: Path, column: Any) -> None:
     frame = pd.DataFrame({"pt": [1.0, 2.0], "what": column, "n": [1, 2]})
     expected = Table({"pt": np.array([1.0, 2.0]), "n": np.array([1, 2])}, skipped=("what",))
     assert_same_table(read_table(pickled(tmp_path / "t.pkl", frame)), expected)
-    if frame["what"].dtype == object:  # parquet has no column of both strings and numbers
-        return
-    frame.to_parquet(tmp_path / "t.parquet")
-    if isinstance(frame["what"].dtype, pd.StringDtype):
-        with pytest.raises(UserError, match="column 'what' has missing values, .* with --drop"):
-            read_table(tmp_path / "t.parquet")
-    else:
-        assert_same_table(read_table(tmp_path / "t.parquet"), expected)
+    with open_table(tmp_path / "t.pkl") as opened:
+        assert opened.events.unwritable[0].why == "holds no numbers: use astype() before saving"
 
 
 @pytest.mark.parametrize("frame", ["mixed", "strided", "fortran"])
@@ -603,25 +692,53 @@ def test_columns_of_objects_come_back_as_objects(tmp_path: Path, name: str, prot
 
 @pytest.mark.parametrize(
     "values",
-    [
-        [1, 2.0],
-        [True, False],
-        [None, 1.0],
-        [[1.0], None],
-        [[1, "a"], [2]],
-        [[[1.0]], [[2.0]]],
-        [1 << 70, 1],
-        ["a", None],
-        ["a", np.nan],
-        ["a", "\ud800"],
-    ],
+    [[1, 2.0], [True, False], [None, 1.0], [[1.0], None], [[1, "a"], [2]], [[[1.0]], [[2.0]]], [1 << 70, 1]],
     ids=ascii,
 )
-def test_objects_that_are_no_numbers_nor_texts_are_skipped(tmp_path: Path, values: list[Any]) -> None:
+def test_objects_are_kept_as_json(tmp_path: Path, values: list[Any]) -> None:
     made = pd.DataFrame({"pt": [1.0, 2.0], "what": pd.Series(values, dtype=object)})
-    assert_same_table(
-        read_table(pickled(tmp_path / "t.pkl", made)), Table({"pt": np.array([1.0, 2.0])}, skipped=("what",))
-    )
+    table = read_table(pickled(tmp_path / "t.pkl", made))
+    assert (table.objects, table.skipped) == ({"what": "json"}, ())
+    write_table(tmp_path / "b.pkl", table)
+    assert repr(pd.read_pickle(tmp_path / "b.pkl")["what"].tolist()) == repr(values)
+
+
+def nested(times: int) -> list[Any]:
+    one: list[Any] = ["x" * 100]
+    for _ in range(times):
+        one = [one, one]
+    return one
+
+
+def deep(levels: int) -> list[Any]:
+    one: list[Any] = []
+    for _ in range(levels):
+        one = [one]
+    return one
+
+
+def test_objects_that_would_fill_the_memory_are_damage_or_skipped(tmp_path: Path) -> None:
+    made = pd.DataFrame({"what": pd.Series([nested(40)], dtype=object)})
+    with pytest.raises(DamagedFileError, match="its rows share their objects"):
+        read_table(pickled(tmp_path / "t.pkl", made))
+    for one in (deep(60), 1 << 20_000):
+        made = pd.DataFrame({"pt": [1.0], "what": pd.Series([one], dtype=object)})
+        assert read_table(pickled(tmp_path / "t.pkl", made)).skipped == ("what",)
+
+
+def test_a_long_category_is_not_very_many_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reader, "_ALWAYS", 1000)
+    made = pd.DataFrame({"what": pd.Categorical.from_codes([0] * 2000, ["x" * 10_000])})
+    with pytest.raises(DamagedFileError, match="its rows share their texts"):
+        read_table(pickled(tmp_path / "t.pkl", made))
+
+
+def test_a_column_that_is_no_json_is_damage(tmp_path: Path) -> None:
+    for kind, text in (("json", "{"), ("json Int64", '"a"'), ("json datetime64[us]", "[]"), ("category", "a")):
+        categories: Any = {"what": {"values": ["b"], "dtype": "string", "kind": "", "ordered": False}}
+        table = Table({"what": ak.Array([text])}, objects={"what": kind}, categories=categories)
+        with pytest.raises(DamagedFileError):
+            write_table(tmp_path / "t.pkl", table)
 
 
 def test_one_list_is_not_many_rows(tmp_path: Path) -> None:
@@ -843,19 +960,17 @@ def test_rows_that_are_missing_make_no_range(tmp_path: Path) -> None:
 
 def test_what_is_not_kept_is_told(tmp_path: Path) -> None:
     made = odd_frame()
-    made.attrs["run"] = 7
+    made.attrs["run"] = (7,)
     assert read_table(pickled(tmp_path / "t.pkl", made)).notes == (
         "attributes of the table are left out: 1 in its attrs",
     )
-    nullable = made.assign(x=pd.array([1.0, None, 2.0], dtype="Float64"), n=pd.array([1, 2, 3], dtype="Int64"))
-    arrow = pa.Table.from_pandas(nullable)
-    pq.write_table(arrow.replace_schema_metadata(arrow.schema.metadata | {b"cut": b"pt > 20"}), tmp_path / "t.pq")
-    assert read_table(tmp_path / "t.pq").notes == (
-        "attributes of the table are left out: 1 in its attrs",
-        "column 'x' is of type Float64, and becomes float64",
-        "column 'n' is of type Int64, and becomes int64",
-        "metadata of the file is left out: 'cut'",
-    )
+
+
+def test_metadata_of_parquet_is_kept(tmp_path: Path) -> None:
+    arrow = pa.Table.from_pandas(odd_frame())
+    pq.write_table(arrow.replace_schema_metadata(arrow.schema.metadata | {b"cut": b"pt > 20"}), tmp_path / "a.pq")
+    rewritten(tmp_path / "a.pq", tmp_path / "b.pq")
+    assert pq.read_schema(tmp_path / "b.pq").metadata == pq.read_schema(tmp_path / "a.pq").metadata
 
 
 REFUSED_FRAMES: dict[str, tuple[Any, str]] = {
@@ -867,14 +982,12 @@ REFUSED_FRAMES: dict[str, tuple[Any, str]] = {
     ),
     "dates as names": (pd.DataFrame(np.ones((1, 1)), columns=pd.to_datetime(["2020"])), "DatetimeIndex"),
     "tuple as name": (pd.DataFrame({"a": [1]}).set_axis(pd.Index([(1, 2)], tupleize_cols=False), axis=1), "tuple"),
+    "rows by interval": (pd.DataFrame({"a": [1]}, index=pd.CategoricalIndex([0.5])), "its row index is a Categor"),
+    "rows without a label": (
+        pd.DataFrame({"a": [1, 2]}, index=pd.MultiIndex.from_arrays([[1, 2], ["a", None]])),
+        r"MultiIndex of what no column holds: use reset_index\(\) before saving",
+    ),
     "no name": (pd.DataFrame(np.ones((1, 2)), columns=["a", None]), "a column's name is a NoneType"),
-    "nested rows": (pd.DataFrame({"a": [1], "b": [2], "c": [3]}).set_index(["a", "b"]), "MultiIndex, not numbers"),
-    "rows by date": (pd.DataFrame({"a": [1]}, index=pd.to_datetime(["2020"])), "DatetimeIndex, not numbers"),
-    "rows by name": (pd.DataFrame({"a": [1]}, index=["x"]), "row index is a list of strings"),
-    "nullable integers": (pd.DataFrame({"n": pd.array([1, None], dtype="Int64")}), "'n' is of type IntegerArray"),
-    "nullable floats": (pd.DataFrame({"n": pd.array([1, None], dtype="Float32")}), "'n' is of type FloatingArray"),
-    "arrow numbers": (pd.DataFrame({"n": pd.array([1], dtype="int64[pyarrow]")}), "column 'n' is of type ArrowExt"),
-    "sparse": (pd.DataFrame({"n": pd.arrays.SparseArray([0, 1])}), "column 'n' is of type SparseArray"),
 }
 
 
@@ -885,11 +998,11 @@ def test_refuses_frames_that_are_no_table_of_numbers(tmp_path: Path, frame: str)
         read_table(pickled(tmp_path / "t.pkl", made))
 
 
-@pytest.mark.parametrize("frame", ["nested names", "nested rows", "rows by date", "rows by name"])
-def test_refuses_parquet_that_is_no_table_of_numbers(tmp_path: Path, frame: str) -> None:
-    REFUSED_FRAMES[frame][0].to_parquet(tmp_path / "t.parquet")
-    with pytest.raises(UserError, match=r"MultiIndex|row index is a list of"):
-        read_table(tmp_path / "t.parquet")
+def test_names_of_parquet_that_are_several_come_back(tmp_path: Path) -> None:
+    REFUSED_FRAMES["nested names"][0].to_parquet(tmp_path / "a.parquet")
+    rewritten(tmp_path / "a.parquet", tmp_path / "b.parquet")
+    before, after = (pd.read_parquet(tmp_path / name) for name in ("a.parquet", "b.parquet"))
+    pd.testing.assert_frame_equal(after, before)
 
 
 def test_refuses_unknown_layouts(tmp_path: Path) -> None:
@@ -940,18 +1053,9 @@ def test_nulls_among_floats_are_nan(tmp_path: Path) -> None:
     assert_same_array(read_table(tmp_path / "t.parquet").columns["m"], np.array([1.0, np.nan]))
 
 
-@pytest.mark.parametrize(
-    ("column", "reason"),
-    [
-        (pa.array([1, None]), "column 'm' has 1 null"),
-        (pa.array([True, None]), "column 'm' has 1 null"),
-        (pa.array([float("nan"), None]), "column 'm' has nulls and NaN"),
-    ],
-    ids=["integers", "booleans", "floats with NaN"],
-)
-def test_refuses_nulls_that_numpy_cannot_hold(tmp_path: Path, column: Any, reason: str) -> None:
-    with pytest.raises(UserError, match=reason):
-        read_table(parquet(tmp_path / "t.parquet", m=column))
+def test_refuses_nulls_beside_nan(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="column 'm' has nulls and NaN"):
+        read_table(parquet(tmp_path / "t.parquet", m=pa.array([float("nan"), None])))
 
 
 def test_parquet_without_pandas_metadata(tmp_path: Path) -> None:
@@ -1108,7 +1212,8 @@ def test_strings_of_a_buffer_share_nothing_of_it() -> None:
     kind = recorded("pyarrow.type_for_alias", "string")
     with pytest.raises(ValueError, match="strings that end before they begin"):
         reader._arrow_strings(recorded("pyarrow._restore_array", (kind, 3, 0, 0, buffers)))
-    assert reader._arrow_strings(recorded("pyarrow._restore_array", (kind, 10**9, 1, 0, buffers))) is None
+    with pytest.raises(ValueError, match="strings that end before they begin"):
+        reader._arrow_strings(recorded("pyarrow._restore_array", (kind, 10**9, 1, 0, buffers)))
 
 
 def test_keys_made_of_keys_are_refused(tmp_path: Path) -> None:
