@@ -23,7 +23,8 @@ NUMBERS = ("1", "2", "3")
 @pytest.fixture
 def two_cores(monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1}, raising=False)
-    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    for name in ("OMP_NUM_THREADS", "ATLASAE_THREADS"):
+        monkeypatch.delenv(name, raising=False)
 
 
 @pytest.mark.parametrize(
