@@ -171,7 +171,7 @@ def skim(path: str, folder: str) -> None:
 READ_BY_HEADER = """
 #include "{header}"
 ROOT::RDF::RNode read_by_header(ROOT::RDF::RNode df) {{
-    return df{defines};
+    return {read};
 }}
 template <class T>
 double largest_difference(const std::vector<ROOT::RVec<T>>& one, const std::vector<ROOT::RVec<T>>& other,
@@ -187,7 +187,7 @@ double largest_difference(const std::vector<ROOT::RVec<T>>& one, const std::vect
     return largest;
 }}
 """
-CLOSE = 1e-6  # relative difference of values decoded in double and in float32
+CLOSE = 1e-6  # relative difference of values decoded in double and in float32; those of packed bytes are equal
 MASS_FLOOR = 100.0  # MeV: errors of smaller masses are relative to this
 
 
@@ -195,12 +195,16 @@ def header(path: str, compressed: str, decompressed: str, tree: str) -> bool:
     """Print a line for every branch; returns True if RDataFrame reads each jet as `atlasae decompress` writes it."""
     import ROOT
 
-    lines = [line for line in Path(path).read_text().splitlines() if line.startswith("//   df.Define(")]
-    defines = "".join(line.removeprefix("//   df") for line in lines)
-    ROOT.gInterpreter.Declare(READ_BY_HEADER.format(header=path, defines=defines))
+    text = Path(path).read_text().splitlines()
+    lines = [line for line in text if line.startswith("//   df.Define(")]
+    read = f"df{''.join(line.removeprefix('//   df') for line in lines)}"
+    columns, close = [line.split('"')[1] for line in lines], CLOSE
+    if not lines:
+        told = next(line for line in text if "atlasae::unpack(df" in line)
+        columns, read, close = told.partition("// has ")[2].split(", "), f'atlasae::unpack(df, "{compressed}")', 0.0
+    ROOT.gInterpreter.Declare(READ_BY_HEADER.format(header=path, read=read))
     found = ROOT.read_by_header(ROOT.RDF.AsRNode(ROOT.RDataFrame(tree, compressed)))
     back, good = ROOT.RDataFrame(tree, decompressed), True
-    columns = [line.split('"')[1] for line in lines]
     branches = {"".join(c if c.isalnum() else "_" for c in str(name)): str(name) for name in back.GetColumnNames()}
     for column in columns:
         kind = back.GetColumnType(branches[column])
@@ -208,9 +212,9 @@ def header(path: str, compressed: str, decompressed: str, tree: str) -> bool:
         floor = MASS_FLOOR if branches[column].endswith(".m") else 1e-3  # xAOD: in MeV
         away = ROOT.largest_difference(one.GetValue(), other.GetValue(), floor)
         jets = sum(len(event) for event in other.GetValue())
-        good = good and away <= CLOSE and jets > 0
+        good = good and away <= close and jets > 0
         print(
-            f"{'OK' if away <= CLOSE else 'DIFFERS'} {branches[column]}: {jets} jets by header, at most {away:.1e} away"
+            f"{'OK' if away <= close else 'DIFFERS'} {branches[column]}: {jets} jets by header, at most {away:.1e} away"
         )
     return good and bool(columns)
 

@@ -91,9 +91,20 @@ done
 grep "can't be one tree" "$folder/said"
 
 # RDataFrame reads the floats by themselves, with the header of the (merged) file.
-.venv/bin/atlasae export "$folder/merged.root" --cpp -o "$folder/jets.h"
-"$root_python" -W ignore scripts/interop_check.py header \
-    "$folder/jets.h" "$folder/merged.root" "$folder/back.root" CollectionTree
+read_by_header() {
+    rm -f "$folder/jets.h"
+    .venv/bin/atlasae export "$1" --cpp -o "$folder/jets.h"
+    "$root_python" -W ignore scripts/interop_check.py header "$folder/jets.h" "$1" "$2" CollectionTree
+}
+read_by_header "$folder/merged.root" "$folder/back.root"
+
+# So it does packed bytes, and bounds by resolution in both layouts.
+for options in "--layout packed" "--layout packed --precision resolution/20" "--precision resolution/20"; do
+    # shellcheck disable=SC2086  # several words
+    .venv/bin/atlasae compress data/jets.root "$folder/read.root" $options --force
+    .venv/bin/atlasae decompress "$folder/read.root" "$folder/read.back.root" --force
+    read_by_header "$folder/read.root" "$folder/read.back.root"
+done
 
 # What ROOT stores in few bits, or in no bytes, comes back as ROOT reads it.
 mkdir "$folder/leaves"

@@ -535,7 +535,9 @@ def test_a_codec_is_exported_by_its_tree(tmp_path):
     compress_file(path, tmp_path / "small.root", packed=False)
     with pytest.raises(UserError, match="has several collections: choose one of a/Jet, b/Jet with --jets"):
         exported(str(tmp_path / "small.root"), None, None)
-    assert exported(str(tmp_path / "small.root"), "b/Jet", None).collection.name == "Jet"
+    found = exported(str(tmp_path / "small.root"), "b/Jet", None)
+    assert (found.collection.name, found.tree, found.counter) == ("Jet", "b", "nJet")
+    assert found.other_chunks == [0] and exported(str(tmp_path / "small.root"), "a/Jet", None).other_chunks == [1]
 
 
 LIST = """

@@ -64,8 +64,8 @@ class Codec:
     def encode(self, jets: npt.ArrayLike) -> tuple[Latents, Bools]:
         """Latents (n x 3), and which jets are exact (n): the caller must store these, all others decode within bounds.
 
-        Exact are jets with NaN, inf, pt <= 0, m < 0, |eta| > 10 or |phi| > pi, and those that would exceed a bound;
-        their latents are those of an example.
+        Exact are jets with NaN, inf, pt <= 0, m < -0.1 MeV, |eta| > 10 or |phi| > pi, and those that would exceed a
+        bound; their latents are those of an example.
         """
         found = encode_within(self.codec, STORAGE, self.bounds, list(_rows(jets, VARIABLES, np.float64).T))
         return found.latents, found.exact

@@ -186,9 +186,11 @@ def restore(
     With `wanted`, only the columns of these variables of a row are right.
     """
     latents, codes = codec.padding.unmark(latents)
-    rows = (codec.decode(latents[block], wanted) for block in blocks(len(latents)))
-    parts = [storage.to_columns(storage.from_rows(decoded)) for decoded in rows]
-    columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
+    columns = [np.empty(len(latents), dtype) for dtype in storage.dtypes]
+    for block in blocks(len(latents)):
+        rows = storage.from_rows(codec.decode(latents[block], wanted))
+        for column, part in zip(columns, storage.to_columns(rows), strict=True):
+            column[block] = part
     codec.padding.fill(columns, codes)
     return columns
 

@@ -137,6 +137,11 @@ class ResolvedFloatsCodec:
         self.dither.check(free_of(links), 0.0, self.levels)
         check_nodes(self.chain.weights, self.nodes)
 
+    @property
+    def autoencoder(self) -> Any:
+        """The `InvertibleAutoencoder`, for which torch is imported."""
+        return self.chain.whole()
+
     def encode(self, rows: Floats) -> Latents:
         """The latents (n x 3) of jets; jets without coordinates get those of `stand_in`."""
         safe = np.where(JET.usable(rows)[:, None], rows, self.stand_in)
@@ -166,7 +171,7 @@ class ResolvedFloatsCodec:
     @property
     def grid(self) -> Grid:
         """The levels and words, as `pack` and `unpack` take them."""
-        return Grid(0.0, (1.0,) * 4, self.first, self.levels, self.words, self.dither)
+        return Grid(0.0, (1.0,) * 4, self.first, self.levels, self.words, self.dither, self.nodes)
 
     def config(self) -> Config:
         """The configuration as plain JSON for `from_config`, which also needs the autoencoder."""

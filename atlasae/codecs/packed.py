@@ -387,10 +387,14 @@ class ResolvedWalk(Walk):
         return self.resolved.turn(pt), self.resolved.cells_of_directions(pt, before), ruler
 
 
-def _made_walk(priors: Priors, lattice: Lattice | ResolvedLattice, context: bool) -> Walk:
+def walk_of(codec: PackedCodec) -> Walk:
     """The walk of a codec, with no cells coded."""
-    codec = PackedCodec(priors, lattice, context)
+    lattice = codec.lattice
     return ResolvedWalk(codec, lattice) if isinstance(lattice, ResolvedLattice) else Walk(codec, lattice)
+
+
+def _made_walk(priors: Priors, lattice: Lattice | ResolvedLattice, context: bool) -> Walk:
+    return walk_of(PackedCodec(priors, lattice, context))
 
 
 _walk_of, _large_walk_of = lru_cache(_WALKS)(_made_walk), lru_cache(1)(_made_walk)

@@ -68,7 +68,8 @@ class ResolvedSteps:
         return cls((shares[0], shares[1], shares[2], shares[3]), (found[0], found[1], found[2], found[3]))
 
     @cached_property
-    def _first(self) -> float:
+    def origin(self) -> float:
+        """The coordinate of pt from which cells are counted."""
         return float(self._coordinate(np.exp(LOW[:1]))[0])
 
     @cached_property
@@ -82,11 +83,11 @@ class ResolvedSteps:
 
     def position(self, pt: Floats) -> Floats:
         """The positions of pt (MeV), in steps."""
-        return np.asarray((self._coordinate(pt) - self._first) / self.shares[0])
+        return np.asarray((self._coordinate(pt) - self.origin) / self.shares[0])
 
     def pt(self, position: Floats) -> Floats:
         """The pt (MeV) of positions, of those below 0 that of 0; the inverse of `position`."""
-        coordinate = np.maximum(position, 0) * self.shares[0] + self._first
+        coordinate = np.maximum(position, 0) * self.shares[0] + self.origin
         resolution = self.resolutions[0]
         return resolution.pt(coordinate) if resolution else np.exp(coordinate)
 

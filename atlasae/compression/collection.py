@@ -16,7 +16,7 @@ from atlasae.files.checksums import checksum_bytes
 from atlasae.files.events import Array, Counts
 from atlasae.jets.collections import Collection, Rounding
 from atlasae.jets.columns import to_coded_columns
-from atlasae.jets.coordinates import Bools, Floats
+from atlasae.jets.coordinates import LEAST_MASS, Bools, Floats
 from atlasae.jets.padding import Config, Padding
 from atlasae.jets.precision import Precision, find_roundings
 from atlasae.jets.stored import Storage, blocks, storage_of
@@ -186,7 +186,7 @@ def odd_jets(collection: Collection, columns: Sequence[Array], exact: Bools) -> 
         if variable == "pt":
             found["pt is not positive"] = int((values <= 0).sum())
         elif variable == "m" and not storage.layout.has_signed_mass:
-            found["m is negative"] = int((values < 0).sum())
+            found["m is negative"] = int((values < LEAST_MASS).sum())
         if not exact.all():
             low = max(0.0, low) if variable in ("pt", "m") else low
             found[f"{variable} is out of range"] = int(((values > high) | ((values < low) & (values > 0))).sum())

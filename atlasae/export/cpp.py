@@ -1,8 +1,12 @@
 """A codec as one C++ header that decodes three floats to jets with the standard library alone."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from importlib import resources
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -10,7 +14,8 @@ from torch.nn import functional
 from atlasae.codecs.bottleneck import ASINH_SCALE, Beside, BottleneckAutoencoder, BottleneckCodec
 from atlasae.codecs.chain import Constant, Density
 from atlasae.codecs.dither import BLOCK_BITS, BLOCK_STEPS
-from atlasae.codecs.floats import FloatsCodec
+from atlasae.codecs.floats import AnyCodec, FloatsCodec, ResolvedFloatsCodec
+from atlasae.codecs.resolved import PER_ONE, ResolvedSteps
 from atlasae.errors import DamagedFileError
 from atlasae.jets.collections import MEV_PER_UNIT, Collection, Rounding
 from atlasae.jets.coordinates import LARGEST_PHI, LARGEST_TURN, MASS_FLOOR, range_of_phi
@@ -18,6 +23,7 @@ from atlasae.jets.padding import Padding
 from atlasae.jets.recognition import LAYOUTS
 from atlasae.jets.rounding import gap_at
 
+_WIDTH = 24  # numbers on a line
 _JETS = ("pt", "eta", "phi", "m")
 _TYPES = {"f4": "float", "f8": "double"}
 _NEEDED = {"px": ("pt", "phi"), "py": ("pt", "phi"), "pz": ("pt", "eta"), "E": _JETS}  # inputs of a stored one
@@ -133,13 +139,13 @@ _FILL = {
 }  # keyed by whether jets are jagged
 
 
-def cpp_header(codec: FloatsCodec | BottleneckCodec, collection: Collection, made: str) -> str:
+def cpp_header(codec: AnyCodec, collection: Collection, made: str) -> str:
     """The header that decodes the branches of a collection with settled units; `made` is its line on their origin.
 
     Raises DamagedFileError where a collection has names, types or units that may not become code.
     """
     check_words(collection)
-    if isinstance(codec, FloatsCodec):
+    if not isinstance(codec, BottleneckCodec):
         located = codec.grid.nodes != 1 and any(link.located for link in codec.autoencoder.links)
         parts = [
             "words",
@@ -194,6 +200,37 @@ def column_name(branch: str) -> str:
     return "".join(c if c.isascii() and c.isalnum() else "_" for c in branch)
 
 
+def constants(numbers: Mapping[str, float]) -> str:
+    """Constants by name; bool, int or float as they are in Python."""
+    kinds = {bool: "bool", int: "std::int64_t", float: "double"}
+    texts = {name: repr(number).lower() for name, number in numbers.items()}
+    return "".join(f"inline constexpr {kinds[type(numbers[name])]} {name} = {text};\n" for name, text in texts.items())
+
+
+def array(kind: str, name: str, numbers: Sequence[Any] | npt.NDArray[Any]) -> str:
+    """A constant array, of numbers or of their texts."""
+    texts = [number if isinstance(number, str) else _literal(number) for number in numbers]
+    lines = [", ".join(texts[i : i + _WIDTH]) for i in range(0, len(texts), _WIDTH)]
+    return f"inline constexpr {kind} {name}[] = {{\n" + ",\n".join(lines) + "};\n"
+
+
+def _literal(number: Any) -> str:
+    value = number.item() if isinstance(number, np.generic) else number
+    return repr(int(value)) if float(value).is_integer() else repr(float(value))
+
+
+def pt_of_positions(resolved: ResolvedSteps) -> str:
+    """The function that has the pt of positions: that of `ResolvedSteps.pt`."""
+    terms = {"pt_share": resolved.shares[0], "pt_first": resolved.origin, "pt_constant": 1.0, "pt_unit": 1.0}
+    at_zero, linear, whole = 0.0, 0.0, 1.0
+    if resolution := resolved.resolutions[0]:
+        noise, _, constant = resolution.terms
+        terms |= {"pt_constant": constant, "pt_unit": MEV_PER_UNIT["GeV"]}
+        at_zero, linear, whole = resolution.at_zero, 4 * constant * noise, 4 * constant**2
+    terms |= {"pt_noisy": bool(at_zero), "pt_square": at_zero, "pt_linear": linear, "pt_whole": whole}
+    return constants(terms) + part("resolution")
+
+
 def paddings(padding: Padding) -> str:
     """The number of rows of padding."""
     return f"inline constexpr int paddings = {len(padding.rows)};\n\n"
@@ -226,10 +263,10 @@ def type_of(collection: Collection, v: str) -> str:
     return _TYPES[collection.dtypes[v][1:]]
 
 
-def stored_value(collection: Collection, v: str, again: bool = False) -> str:
-    """The stored value of a variable, in its own unit and type; with `again`, to the last bit that of `Layout`.
+def stored_value(collection: Collection, v: str) -> str:
+    """The stored value of a variable, in its own unit and type.
 
-    That rounds momenta to the stored type before it takes them to MeV and back.
+    As in `Layout.from_rows`, momenta are rounded to the stored type, taken to MeV and back, before further rounding.
     """
     assert collection.units is not None
     scale, kind = MEV_PER_UNIT[collection.units], type_of(collection, v)
@@ -246,7 +283,7 @@ def stored_value(collection: Collection, v: str, again: bool = False) -> str:
         "phi": f"full_turn(jets.phi.at[k], {LARGEST_TURN!r})" if collection.full_turn else "jets.phi.at[k]",
     }.get(v, f"jets.{v}.at[k]")
     formula = formula if v in ("eta", "phi") else f"{formula} / {scale}"
-    if again and v != "m":
+    if v != "m":
         formula = f"static_cast<double>(static_cast<{kind}>({formula}))"
         formula = formula if v in ("eta", "phi") else f"{formula} * {scale} / {scale}"
     rounding = (collection.roundings or {}).get(v)
@@ -334,18 +371,20 @@ def _indented(lines: Iterable[str], depth: int) -> str:
     return "".join(f"{'    ' * depth}{line}\n" for text in lines for line in text.splitlines())
 
 
-def _chain(codec: FloatsCodec) -> str:
-    """The C++ form of `InvertibleAutoencoder.decode` and `JET.from_coordinates`."""
+def _chain(codec: FloatsCodec | ResolvedFloatsCodec) -> str:
+    """The C++ form of `FloatsCodec.decode` or `ResolvedFloatsCodec.decode`."""
     tables, steps = [], []
     for i in range(len(_JETS)):
         network = _Network(f"link{i}")
         steps += [f"if constexpr ((wanted & {_mask(codec, i)}) != 0) {{"]
-        steps += [_indented(_link(codec, i, network), 1), "}"]
+        of_link = partial(_resolved_link, codec) if isinstance(codec, ResolvedFloatsCodec) else partial(_link, codec)
+        steps += [_indented(of_link(i, network), 1), "}"]
         tables += network.tables
-    return "".join([*tables, "\n", _OPENING, _indented([*_cells(codec), *steps, *_finish()], 1), "}\n\n"])
+    before = pt_of_positions(codec.resolved) if isinstance(codec, ResolvedFloatsCodec) else ""
+    return "".join([before, *tables, "\n", _OPENING, _indented([*_cells(codec), *steps, *_finish()], 1), "}\n\n"])
 
 
-def _mask(codec: FloatsCodec, i: int) -> int:
+def _mask(codec: FloatsCodec | ResolvedFloatsCodec, i: int) -> int:
     """Bits of variable i and of those whose decoding needs it."""
     needed = 1 << i
     for j in range(i + 1, len(_JETS)):
@@ -355,7 +394,7 @@ def _mask(codec: FloatsCodec, i: int) -> int:
     return needed
 
 
-def _cells(codec: FloatsCodec) -> Iterable[str]:
+def _cells(codec: FloatsCodec | ResolvedFloatsCodec) -> Iterable[str]:
     yield f"std::int64_t cell[{len(_JETS)}][size] = {{}};"
     yield f"Block y[{len(_JETS)}] = {{}}, shift[{len(_JETS)}] = {{}};"
     yield "for (int k = 0; k < size; ++k) {"
@@ -363,14 +402,20 @@ def _cells(codec: FloatsCodec) -> Iterable[str]:
         yield f"    std::uint32_t word{j} = word_of(z[{j}][k]);"
         for digit in reversed(digits):
             yield f"    cell[{digit.variable}][k] += digit<{digit.radix}>(word{j}) * std::int64_t{{{digit.divisor}}};"
-    over = " || ".join(f"word{j}" for j in range(len(codec.grid.words)))
+    resolved = isinstance(codec, ResolvedFloatsCodec)
+    over = " || ".join([
+        *(f"word{j}" for j in range(len(codec.grid.words))),
+        *([f"cell[0][k] >= {codec.grid.levels[0]}"] if resolved else []),
+    ])  # fmt: skip
     yield f'    if ({over}) throw std::invalid_argument("atlasae: latents hold more than their digits: wrong header");'
     yield from _indented(_shifts(codec), 1).splitlines()
+    if not resolved:
+        yield from (f"    cell[{i}][k] -= cell[{i}][k] >> {BLOCK_BITS};" for i in codec.grid.dither.blocks)
     yield "}"
 
 
-def _shifts(codec: FloatsCodec) -> Iterable[str]:
-    """The offset of each shifted variable of a jet (`dither.Offsets`), and cells of blocks as steps."""
+def _shifts(codec: FloatsCodec | ResolvedFloatsCodec) -> Iterable[str]:
+    """The offset of each shifted variable of a jet (`dither.Offsets`)."""
     dither, added, state = codec.grid.dither, list[str](), "std::int64_t state = 0;"
     for part in dither.order(codec.autoencoder.free):
         i = part.variable
@@ -383,26 +428,13 @@ def _shifts(codec: FloatsCodec) -> Iterable[str]:
         added.append(
             f"({cell} >> {BLOCK_BITS})" if part.of_block else f"({cell} & {BLOCK_STEPS})" if part.in_block else cell
         )
-    yield from (f"cell[{i}][k] -= cell[{i}][k] >> {BLOCK_BITS};" for i in dither.blocks)
 
 
 def _link(codec: FloatsCodec, i: int, network: _Network) -> Iterable[str]:
     """The coordinate of variable i from its cell and the coordinates before it."""
-    link, grid, density = codec.autoencoder.links[i], codec.grid, codec.autoencoder.densities[i]
+    grid, density = codec.grid, codec.autoencoder.densities[i]
     yield f"const Block u = cumulative(cell[{i}], shift[{i}], {grid.first[i]}, {grid.cells[i]!r});"
-    origin = f"{float(link.offset)!r}" + (f" + y[{link.anchor}].at[k]" if link.anchor is not None else "")
-    if link.located and grid.nodes != 1:
-        origin += " + where.at[k]"
-        tables, names = _location(codec.autoencoder.locations[str(i)], f"link{i}_where")
-        network.tables += tables
-        yield "Block where = {};"
-        if grid.nodes:
-            network.tables += [_nodes(codec, i, names)]
-            where = f"link{i}_nodes().at({', '.join(f'y[{j}].at[k]' for j in link.given)})"
-        else:
-            yield from _context(codec, i, "given")
-            where = f"location({', '.join(names)}, given, k)"
-        yield f"for (std::size_t k = 0; k < count; ++k) where.at[k] = {where};"
+    yield from _where(codec, i, network)
     if grid.exponent:
         yield from _bins(codec, i, network)
         yield f"const Block inside = quantile(u, link{i}_edges, mass);"
@@ -410,7 +442,48 @@ def _link(codec: FloatsCodec, i: int, network: _Network) -> Iterable[str]:
     else:
         low, high = float(density.edges[0]), float(density.edges[-1])
         inside = f"({low!r} + {high - low!r} * u.at[k])"
-    yield f"for (int k = 0; k < size; ++k) y[{i}].at[k] = {origin} + {inside};"
+    yield f"for (int k = 0; k < size; ++k) y[{i}].at[k] = {_origin(codec, i)} + {inside};"
+
+
+def _resolved_link(codec: ResolvedFloatsCodec, i: int, network: _Network) -> Iterable[str]:
+    """The same of steps that follow the resolution, which tables have for the cells of pt."""
+    first, blocks = codec.first[i], i in codec.dither.blocks
+    number = f"cell[{i}][k] & {BLOCK_STEPS}" if blocks else f"cell[{i}][k] + {first}"
+    middle = f"static_cast<double>({number}) + 0.5 - shift[{i}].at[k]"
+    if i == 0:
+        yield f"for (int k = 0; k < size; ++k) y[0].at[k] = std::log(pt_at({middle}));"
+        return
+    there = codec.resolved.steps(i)[codec.first[0] : codec.first[0] + codec.levels[0]]
+    network.tables += [array("std::int32_t", f"link{i}_steps", there)]
+    yield from _where(codec, i, network)
+    edge = f"static_cast<double>((cell[{i}][k] >> {BLOCK_BITS}) + {first}) * {BLOCK_STEPS * codec.smallest[i]}"
+    inside = f"({middle}) * link{i}_steps[cell[0][k]]"
+    fine = f"({edge} + {inside})" if blocks else inside
+    origin = f"{-np.pi!r}" if i == 2 else _origin(codec, i) if i == 3 else "0"
+    yield f"for (int k = 0; k < size; ++k) y[{i}].at[k] = {origin} + {fine} / {PER_ONE};"
+
+
+def _origin(codec: FloatsCodec | ResolvedFloatsCodec, i: int) -> str:
+    """Where the steps of variable i are counted from."""
+    link = codec.autoencoder.links[i]
+    origin = f"{float(link.offset)!r}" + (f" + y[{link.anchor}].at[k]" if link.anchor is not None else "")
+    return f"{origin} + where.at[k]" if link.located and codec.grid.nodes != 1 else origin
+
+
+def _where(codec: FloatsCodec | ResolvedFloatsCodec, i: int, network: _Network) -> Iterable[str]:
+    """The learned location of variable i, if it has one."""
+    if not codec.autoencoder.links[i].located or codec.grid.nodes == 1:
+        return
+    tables, names = _location(codec.autoencoder.locations[str(i)], f"link{i}_where")
+    network.tables += tables
+    yield "Block where = {};"
+    if codec.grid.nodes:
+        network.tables += [_nodes(codec, i, names)]
+        where = f"link{i}_nodes().at({', '.join(f'y[{j}].at[k]' for j in codec.autoencoder.links[i].given)})"
+    else:
+        yield from _context(codec, i, "given")
+        where = f"location({', '.join(names)}, given, k)"
+    yield f"for (std::size_t k = 0; k < count; ++k) where.at[k] = {where};"
 
 
 def _location(module: nn.Module, name: str) -> tuple[list[str], list[str]]:
@@ -429,7 +502,7 @@ def _location(module: nn.Module, name: str) -> tuple[list[str], list[str]]:
     return text, [*names, _float(last.bias.item())]
 
 
-def _nodes(codec: FloatsCodec, i: int, names: Sequence[str]) -> str:
+def _nodes(codec: FloatsCodec | ResolvedFloatsCodec, i: int, names: Sequence[str]) -> str:
     """The table of the locations of variable i, which its network fills when it is first used."""
     given = codec.autoencoder.links[i].given
     limits = ", ".join(repr(end) for j in given for end in codec.autoencoder.trained[j].tolist())
@@ -438,7 +511,7 @@ def _nodes(codec: FloatsCodec, i: int, names: Sequence[str]) -> str:
     return _NODES.format(i=i, nodes=codec.grid.nodes, limits=limits, x=scaled[0], y=scaled[1], names=", ".join(names))
 
 
-def _context(codec: FloatsCodec, i: int, name: str) -> Iterable[str]:
+def _context(codec: FloatsCodec | ResolvedFloatsCodec, i: int, name: str) -> Iterable[str]:
     """The inputs of the networks of variable i, clipped to the range of the training."""
     given = codec.autoencoder.links[i].given
     yield f"Block {name}[{len(given)}];"

@@ -3,7 +3,7 @@
 import io
 import json
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -13,11 +13,11 @@ import torch
 
 from atlasae.codecs.arrays import Codec
 from atlasae.codecs.bottleneck import BottleneckCodec
-from atlasae.codecs.floats import FloatsCodec
+from atlasae.codecs.floats import AnyCodec, FloatsCodec, ResolvedFloatsCodec
 from atlasae.codecs.model import VARIABLES
 from atlasae.codecs.packed import PackedCodec
 from atlasae.compression.chunks import layout_of
-from atlasae.compression.format import CompressedCollection, Contents, read_contents
+from atlasae.compression.format import CompressedCollection, Contents, Run, read_contents
 from atlasae.errors import UserError
 from atlasae.export.cpp import cpp_header
 from atlasae.export.onnx import graphs_of
@@ -29,7 +29,7 @@ from atlasae.files.trees import open_source
 from atlasae.jets.collections import Collection
 from atlasae.jets.stored import storage_of
 from atlasae.pages import size_text
-from atlasae.report import Page, Report
+from atlasae.report import Page, Report, short
 
 OPSET = 17  # of ONNX: readable by programs since 2022
 
@@ -38,13 +38,15 @@ OPSET = 17  # of ONNX: readable by programs since 2022
 class Exported:
     """A codec to export, its collection, and their origin."""
 
-    codec: FloatsCodec | BottleneckCodec | PackedCodec
+    codec: AnyCodec | PackedCodec
     collection: Collection
     precision: dict[str, float | None]
     model_sha256: str
     source: str
     tree: str = ""
     counter: str = ""  # of the jets of each entry
+    other_chunks: Sequence[int] = ()  # places of the chunks of other trees
+    left_out: Sequence[str] = ()  # other branches of the jets
 
     @property
     def made(self) -> str:
@@ -63,10 +65,15 @@ class ExportReport(Report):
     precision: Mapping[str, float | None]
     floors: Mapping[str, float]
     model_sha256: str
+    left_out: Sequence[str]
 
     def _page(self) -> Page:
         of_what = f"for {', '.join(self.branches.values())} in {self.units}, model {self.model_sha256[:12]}"
-        return [f"{', '.join(self.files)}: {size_text(self.bytes)}, {of_what}"]
+        made = f"{', '.join(self.files)}: {size_text(self.bytes)}, {of_what}"
+        if not self.left_out:
+            return [made]
+        what = f"{len(self.left_out)} other branches of the jets ({short(', '.join(self.left_out))})"
+        return [made, f"not for {what}: read them with `atlasae.open`, or decompress"]
 
 
 def export_cpp(source: str, target: Path, jets: str | None, precision: str | None, force: bool) -> ExportReport:
@@ -74,7 +81,7 @@ def export_cpp(source: str, target: Path, jets: str | None, precision: str | Non
     _check(source, target, force)
     found = exported(source, jets, precision)
     if isinstance(found.codec, PackedCodec):
-        text = packed_header(found.codec, found.collection, found.tree, found.counter, found.made)
+        text = packed_header(found.codec, found.collection, found.tree, found.counter, found.made, found.other_chunks)
     else:
         text = cpp_header(found.codec, found.collection, found.made)
     with replacing(target, force) as temporary:
@@ -92,18 +99,25 @@ def export_onnx(source: str, folder: Path, jets: str | None, precision: str | No
     for target in targets if folder.exists() else []:
         _check(source, target, force)
     found = exported(source, jets, precision)
-    if isinstance(found.codec, PackedCodec):
-        raise UserError(f"'{source}' has packed bytes, which an ONNX graph can't decode: export it with --cpp")
-    if found.codec.padding.rows:
-        raise UserError(f"'{source}' has padding, which an ONNX graph can't decode: export it with --cpp")
-    if found.collection.full_turn:
-        raise UserError(f"phi of '{source}' is in [0, 2 pi), of an ONNX graph in [-pi, pi): export it with --cpp")
+    if why := _no_graph(found):
+        raise UserError(f"'{source}' has {why}: export it with --cpp")
     contents = onnx_graphs(found)
     folder.mkdir(exist_ok=True)
     for target, content in zip(targets, contents, strict=True):
         with replacing(target, force) as temporary:
             temporary.write_bytes(content)
     return _report(found, targets)
+
+
+def _no_graph(found: Exported) -> str:
+    """What a compressed file has that an ONNX graph can't decode; empty if it decodes all."""
+    if isinstance(found.codec, PackedCodec):
+        return "packed bytes, which an ONNX graph can't decode"
+    if isinstance(found.codec, ResolvedFloatsCodec):
+        return "bounds by resolution, which an ONNX graph can't decode"
+    if found.codec.padding.rows:
+        return "padding, which an ONNX graph can't decode"
+    return "phi in [0, 2 pi), of an ONNX graph in [-pi, pi)" if found.collection.full_turn else ""
 
 
 def onnx_graphs(found: Exported) -> tuple[bytes, bytes]:
@@ -179,44 +193,56 @@ def _report(found: Exported, written: list[Path]) -> ExportReport:
         precision=found.precision,
         floors=storage_of(found.collection).floors,
         model_sha256=found.model_sha256,
+        left_out=found.left_out,
     )
 
 
 def _of_file(path: Location, jets: str | None) -> Exported:
     with open_source(path) as source:
         contents = read_contents(source)
-    entry = chosen_entry(path, contents, jets)
-    if not entry.collection.holds_jets:
+        run, entry = chosen_entry(path, contents, jets)
+        is_rntuple = source.trees[run.tree].is_rntuple
+    collection = entry.collection
+    if not collection.holds_jets:
         raise UserError(f"'{path}' holds a list of variables: only jets are exported, compressed without --variables")
-    if entry.collection.resolutions:
-        raise UserError(f"'{path}' has bounds by resolution, which only atlasae decodes: give bounds such as 1e-3")
-    if entry.collection.shared:
-        told = f"{' and '.join(entry.collection.shared)} of '{entry.collection.name}' in '{path}' are those of others"
+    if collection.shared:
+        told = f"{' and '.join(collection.shared)} of '{collection.name}' in '{path}' are those of others"
         raise UserError(f"{told}: export the collection that holds them")
-    codec = cast(FloatsCodec | BottleneckCodec | PackedCodec, layout_of(entry, contents).codec)
-    run = contents.runs[0]
-    counter = run.counter_of(entry.collection) if entry.collection.jagged else ""
-    return Exported(codec, entry.collection, entry.precision, entry.model_sha256, path.name, run.tree, counter)
+    codec = cast(AnyCodec | PackedCodec, layout_of(entry, contents).codec)
+    if isinstance(codec, PackedCodec) and is_rntuple:
+        raise UserError(f"'{path}' has packed bytes in an RNTuple, which no header reads: compress with --format ttree")
+    beside = [other.collection for other in run.collections if other.collection.beside == collection.name]
+    return Exported(
+        codec,
+        collection,
+        entry.precision,
+        entry.model_sha256,
+        path.name,
+        run.tree,
+        run.counter_of(collection) if collection.jagged else "",
+        [place for place, (of, _, _) in enumerate(contents.chunks_by_run()) if of.tree != run.tree],
+        [branch for other in beside for branch in other.branches.values()],
+    )
 
 
-def chosen_entry(path: Location, contents: Contents, jets: str | None) -> CompressedCollection:
-    """The collection of this name, or the only one; raises UserError where its runs have different codecs.
+def chosen_entry(path: Location, contents: Contents, jets: str | None) -> tuple[Run, CompressedCollection]:
+    """The collection of this name, or the only one, and its first run; raises UserError where runs have other codecs.
 
     Where there are several trees, its name is that of its tree, a slash, and its own.
     """
-    pairs = [(run.tree, entry) for run in contents.runs for entry in run.collections if not entry.collection.beside]
-    named = [(contents.shown(tree, entry.collection.name), entry) for tree, entry in pairs]
-    names = list(dict.fromkeys(name for name, _ in named))
+    pairs = [(run, entry) for run in contents.runs for entry in run.collections if not entry.collection.beside]
+    named = [(contents.shown(run.tree, entry.collection.name), run, entry) for run, entry in pairs]
+    names = list(dict.fromkeys(name for name, _, _ in named))
     if jets is None and len(names) > 1:
         raise UserError(f"'{path}' has several collections: choose one of {', '.join(names)} with --jets")
-    found = [entry for name, entry in named if name == (jets or names[0])]
+    found = [(run, entry) for name, run, entry in named if name == (jets or names[0])]
     if not found:
         raise UserError(f"'{path}' has no collection '{jets}': choose from {', '.join(names)}")
-    kinds = {(repr(entry.codec), entry.model_sha256, repr(entry.collection)) for entry in found}
+    kinds = {(repr(entry.codec), entry.model_sha256, repr(entry.collection)) for _, entry in found}
     if len(kinds) > 1:
         raise UserError(
-            f"'{path}' is merged from {len(found)} runs, '{found[0].collection.name}' on {len(kinds)} different grids: "
-            "export each run's own file, before it was merged"
+            f"'{path}' is merged from {len(found)} runs, '{found[0][1].collection.name}' on {len(kinds)} different "
+            "grids: export each run's own file, before it was merged"
         )
     return found[0]
 

@@ -1,29 +1,29 @@
 """A codec of the packed layout as one C++ header, by which RDataFrame reads the jets: integers and tables alone."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from atlasae.codecs.entropy import CodingTable
 from atlasae.codecs.lattice import COSINES, DIRECTIONS, EXPONENTIALS, LOW, PER_E, SINES, TURN, Lattice
-from atlasae.codecs.packed import ETA_EDGES, PT_EDGES, PackedCodec, Walk
-from atlasae.errors import UserError
+from atlasae.codecs.packed import ETA_EDGES, PT_EDGES, PackedCodec, Walk, walk_of
+from atlasae.codecs.resolved import FULL, PER_ONE, ResolvedLattice
 from atlasae.export.cpp import (
+    array,
     check_words,
     code_text,
     column_name,
+    constants,
     padding_values,
     paddings,
     part,
+    pt_of_positions,
     stored_value,
     type_of,
 )
 from atlasae.jets.collections import Collection
 from atlasae.jets.coordinates import LARGEST_PHI, MASS_FLOOR
 
-_WIDTH = 24  # numbers on a line
 _HEAD = """\
 // Jets from packed bytes, made by atlasae: {made}.
 // C++17, no dependencies but ROOT. Values are those of `atlasae decompress`, where exp is the same.
@@ -36,6 +36,7 @@ _HEAD = """\
 """
 _INCLUDES = """\
 #include <algorithm>
+#include <cstdlib>
 #include <iterator>
 #include <memory>
 #include <string>
@@ -68,14 +69,20 @@ struct Columns {{
 """
 
 
-def packed_header(codec: PackedCodec, collection: Collection, tree: str, counter: str | None, made: str) -> str:
+def packed_header(
+    codec: PackedCodec,
+    collection: Collection,
+    tree: str,
+    counter: str | None,
+    made: str,
+    other_chunks: Sequence[int] = (),
+) -> str:
     """The header that decodes the packed branch of a collection; `counter` has the jets of each entry.
 
-    Raises UserError for bounds by resolution, DamagedFileError for words that may not become code.
+    `other_chunks` are the places of the chunks of other trees among all of the file. Raises DamagedFileError for words
+    that may not become code.
     """
     check_words(collection)
-    if not isinstance(codec.lattice, Lattice):
-        raise UserError(f"'{collection.name}' has bounds by resolution, which only atlasae unpacks")
     names = {v: column_name(branch) for v, branch in collection.branches.items()}
     columns = ", ".join(names.values())
     head = _HEAD.format(made=code_text(made), tree=code_text(tree), columns=columns) + part("opening")
@@ -88,36 +95,56 @@ def packed_header(codec: PackedCodec, collection: Collection, tree: str, counter
     )
     words = {"tree_name": tree, "packed_name": collection.latents[0], "counter_name": counter or ""}
     text = "".join(f'inline constexpr const char* {name} = "{code_text(word)}";\n' for name, word in words.items())
+    text += array("std::int64_t", "other_chunks", [-1, *other_chunks])  # C++ has no empty array
     return "".join([
-        before, _INCLUDES, space, after, text, _numbers(codec, codec.lattice), *_tables(Walk(codec, codec.lattice)),
+        before, _INCLUDES, space, after, text, _numbers(codec), *_tables(walk_of(codec)),
         *_table("padding", codec.padding_table), paddings(codec.padding), padding_values(collection, codec.padding),
-        *(stored_value(collection, v, again=True) for v in collection.variables),
+        *(stored_value(collection, v) for v in collection.variables),
         _columns(collection, bool(codec.padding.rows)), part("packed"),
+        part("resolved" if isinstance(codec.lattice, ResolvedLattice) else "equal"), part("walk"),
         "\n}  // namespace detail\n\n", part("rdataframe").replace("{defines}", defines),
     ])  # fmt: skip
 
 
-def _numbers(codec: PackedCodec, lattice: Lattice) -> str:
+def _numbers(codec: PackedCodec) -> str:
     """The grid, and constants of contexts."""
+    lattice = codec.lattice
+    return "".join([
+        constants({"largest_phi": LARGEST_PHI, "mass_floor": MASS_FLOOR, "first_heavy": lattice.first_heavy}),
+        constants({"in_context": codec.context, "any_shifted": any(lattice.shifted)}),
+        array("bool", "shifted", [str(it).lower() for it in lattice.shifted]),
+        array("double", "exponentials", EXPONENTIALS), array("double", "cosine", COSINES),
+        array("double", "sine", SINES), array("std::int16_t", "directions", DIRECTIONS),
+        *(_resolved(lattice) if isinstance(lattice, ResolvedLattice) else _equal(lattice)),
+    ])  # fmt: skip
+
+
+def _equal(lattice: Lattice) -> Iterable[str]:
+    """The numbers of `equal.h`."""
     steps, turn = lattice.steps, 2 * np.pi
-    bounds = np.floor((np.array(PT_EDGES) - LOW[0]) / steps[0])
-    doubles = {
+    yield constants({
         "anchor_ratio": steps[0] / steps[3], "exponential_ratio": steps[0] * PER_E,
         "direction_ratio": steps[2] * TURN / turn, "phi_ratio": turn / TURN / steps[2],
-        "largest_phi": LARGEST_PHI, "mass_floor": MASS_FLOOR,
-    }  # fmt: skip
-    whole = {"zero_mass": lattice.zero_mass, "first_heavy": lattice.first_heavy}
-    told = {"in_context": codec.context, "any_shifted": any(lattice.shifted)}
-    return "".join([
-        *(f"inline constexpr double {name} = {float(x)!r};\n" for name, x in doubles.items()),
-        *(f"inline constexpr std::int64_t {name} = {n};\n" for name, n in whole.items()),
-        *(f"inline constexpr bool {name} = {str(it).lower()};\n" for name, it in told.items()),
-        _array("double", "steps", steps), _array("double", "low", LOW), _array("std::int32_t", "sizes", lattice.sizes),
-        _array("bool", "shifted", [str(it).lower() for it in lattice.shifted]),
-        _array("double", "pt_edges", bounds), _array("double", "eta_edges", ETA_EDGES),
-        _array("double", "exponentials", EXPONENTIALS), _array("double", "cosine", COSINES),
-        _array("double", "sine", SINES), _array("std::int16_t", "directions", DIRECTIONS),
-    ])  # fmt: skip
+        "zero_mass": lattice.zero_mass,
+    })  # fmt: skip
+    yield array("double", "steps", steps) + array("double", "low", LOW)
+    yield array("std::int32_t", "sizes", lattice.sizes)
+    yield array("double", "pt_edges", np.floor((np.array(PT_EDGES) - LOW[0]) / steps[0]))
+    yield array("double", "eta_edges", ETA_EDGES)
+
+
+def _resolved(lattice: ResolvedLattice) -> Iterable[str]:
+    """The numbers of `resolved.h`, and pt at the positions of its cells."""
+    yield constants({
+        "per_one": float(PER_ONE), "full": FULL, "top": lattice.top,
+        "lowest_eta": int(LOW[1]) * PER_ONE, "lowest_mass": int(LOW[3]) * PER_ONE,
+    })  # fmt: skip
+    yield array("std::int32_t", "places", lattice.resolved.places)
+    for i, name in enumerate(("eta", "phi", "mass"), start=1):
+        yield array("std::int32_t", f"{name}_steps", lattice.resolved.steps(i))
+    yield array("double", "pt_edges", np.floor((np.array(PT_EDGES) - LOW[0]) * PER_ONE))
+    yield array("double", "eta_edges", np.array(ETA_EDGES) * PER_ONE)
+    yield pt_of_positions(lattice.resolved)
 
 
 def _tables(walk: Walk) -> Iterable[str]:
@@ -130,8 +157,8 @@ def _tables(walk: Walk) -> Iterable[str]:
 
 def _table(name: str, table: CodingTable) -> Iterable[str]:
     contexts, bins = table.prior.shape
-    yield _array("std::int32_t", f"{name}_bins", table.edges)
-    yield _array("std::int32_t", f"{name}_counts", table.prior.ravel())
+    yield array("std::int32_t", f"{name}_bins", table.edges)
+    yield array("std::int32_t", f"{name}_counts", table.prior.ravel())
     adapts = str(table.adapts).lower()
     yield f"inline constexpr Prior {name}_prior = {{{name}_bins, {name}_counts, {contexts}, {bins}, {adapts}}};\n"
 
@@ -148,14 +175,3 @@ def _columns(collection: Collection, padded: bool) -> str:
         else "(void)jet, (void)code;",
         keep="\n        ".join(f"planes({v}, raw, where, at);" for v in kinds),
     )
-
-
-def _array(kind: str, name: str, numbers: Sequence[Any] | npt.NDArray[np.generic]) -> str:
-    texts = [text if isinstance(text, str) else _literal(text) for text in numbers]
-    lines = [", ".join(texts[i : i + _WIDTH]) for i in range(0, len(texts), _WIDTH)]
-    return f"inline constexpr {kind} {name}[] = {{\n" + ",\n".join(lines) + "};\n"
-
-
-def _literal(number: Any) -> str:
-    value = number.item() if isinstance(number, np.generic) else number
-    return repr(int(value)) if float(value).is_integer() else repr(float(value))

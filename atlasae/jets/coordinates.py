@@ -10,6 +10,7 @@ Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 
 MASS_FLOOR = 100.0  # MeV: below it the error of m is absolute, for a relative one is undefined at m = 0
+LEAST_MASS = -0.1  # MeV: rounding of E and p leaves massless jets +-0.05; what is lower may be a mark, such as -1
 DRIFT = 3e-6  # largest change of a decoded variable by float32 arithmetic: 2.6e-6 measured up to 9 TeV
 LARGEST_ETA = 10.0  # jets with larger |eta| are exact
 LARGEST_PHI = float(np.nextafter(np.float32(np.pi), np.float32(0)))  # the float32 nearest to pi is above pi

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from atlasae.jets.coordinates import (
+    LEAST_MASS,
     MASS_FLOOR,
     Bools,
     Floats,
@@ -99,9 +100,9 @@ class Layout:
     def usable(self, jets: Floats) -> Bools:
         """Whether each jet may be stored by its coordinates; the others become exact jets.
 
-        A stored m must not be negative, but beside E: its sign comes from the rounding of E, as that of a derived m.
+        A stored m must not be negative by more than rounding, but beside E, from which it has its sign.
         """
-        return JET.usable(jets) & (self.has_signed_mass | (jets[:, 3] >= 0))
+        return JET.usable(jets) & (self.has_signed_mass | (jets[:, 3] >= LEAST_MASS))
 
     def errors(self, values: Floats, decoded: Floats, rounding: float = 0.0) -> dict[str, Floats]:
         """The error of every jet in each promised variable, from stored values (MeV) before and after.

@@ -67,25 +67,27 @@ class Resolution:
 
         noise, stochastic, constant = self.terms
         x = np.asarray(pt) / _GEV
-        if self._at_zero < _NOTHING:
+        if not self.at_zero:
             return np.asarray(np.log(x) / constant)
         square = (constant * x) ** 2 + stochastic**2 * x
         change = square / (np.sqrt(square + noise**2) + noise) + constant * x
-        return np.asarray(np.log1p(2 * constant * change / self._at_zero) / constant)
+        return np.asarray(np.log1p(2 * constant * change / self.at_zero) / constant)
 
     def pt(self, coordinate: "Floats") -> "Floats":
         """The pt (MeV) of coordinates: e (4 C N + w(0) e) / (4 C^2 (1 + e)) with e = w(pt) / w(0) - 1."""
         import numpy as np
 
         noise, _, constant = self.terms
-        if self._at_zero < _NOTHING:
+        if not self.at_zero:
             return np.asarray(_GEV * np.exp(constant * np.asarray(coordinate)))
         e = np.expm1(constant * np.asarray(coordinate))
-        return np.asarray(_GEV * e * (4 * constant * noise + self._at_zero * e) / (4 * constant**2 * (1 + e)))
+        return np.asarray(_GEV * e * (4 * constant * noise + self.at_zero * e) / (4 * constant**2 * (1 + e)))
 
     @property
-    def _at_zero(self) -> float:
-        return 2 * self.constant * self.noise + self.stochastic**2
+    def at_zero(self) -> float:
+        """w(0); 0 without N and S."""
+        found = 2 * self.constant * self.noise + self.stochastic**2
+        return found if found >= _NOTHING else 0.0
 
     def steepest(self, pt: float) -> float:
         """The largest derivative of pt sigma(pt) by pt above this pt (MeV), between its values there and far above."""

@@ -14,6 +14,7 @@ enum { STATE_BITS = 31, ROUNDS = 2, LOWER = 15, FACTOR = 1103515245, TERM = 1013
 
 static const uint32_t MASK = ((uint32_t)1 << STATE_BITS) - 1;
 static const double PI = 3.14159265358979323846;
+static const double LEAST_MASS = -0.1; /* MeV, of jets/coordinates.py */
 
 /* The grid, and the arrays of the jets of a chunk: `JetsStruct` of library.py. */
 typedef struct {
@@ -240,7 +241,7 @@ EXPORT EACH_WIDTH int atlasae_compare_jets(Jets *jets, int64_t begin, int64_t al
         take_errors(jets, n, before, after, errors);
         for (int i = 0; i < n; i++) {
             const double pt = before[PT][i], m = before[MASS][i];
-            exact[i] = !((pt > 0) & (pt <= DBL_MAX) & (m >= 0) & (m <= DBL_MAX) & (fabs(before[PHI][i]) <= PI) &
+            exact[i] = !((pt > 0) & (pt <= DBL_MAX) & (m >= LEAST_MASS) & (m <= DBL_MAX) & (fabs(before[PHI][i]) <= PI) &
                          (fabs(before[ETA][i]) <= jets->largest_eta));
         }
         for (int variable = 0; variable < VARIABLES; variable++) {

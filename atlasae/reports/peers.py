@@ -62,7 +62,7 @@ def peers(sample: Sample, bound: float, folder: Path) -> dict[str, float]:
     """Bytes per jet of every peer at a bound; raises ValueError where one violates it.
 
     Every peer stores pt, eta, phi and m; only `as it is` keeps the stored variables. All jets need coordinates. Peers
-    of three floats keep what atlasae would keep without a network: jets with m < 0 are exact, if m is stored.
+    of three floats have the branches of exact jets that atlasae would have without a network, empty where it has none.
     """
     plain = dict(zip(sample.collection.variables, sample.columns, strict=True))
     promised = storage_of(sample.collection).usable(sample.jets)
@@ -82,7 +82,7 @@ def peers(sample: Sample, bound: float, folder: Path) -> dict[str, float]:
     }
     found = {name: tree_bytes(sample, *tree, False, path) for name, tree in trees.items()}
     if words := grid_words(over):
-        kept = exact_branches(sample.collection, sample.columns, sample.counts, ~promised) if not promised.all() else {}
+        kept = exact_branches(sample.collection, sample.columns, sample.counts, ~promised)
         for name, ours in (("LZMA(9)", False), ("our LZMA", True)):
             found[f"grid in three floats, {name}"] = tree_bytes(sample, words, LZMA, ours, path, kept)
     found |= {"grid, pcodec, no events": pcodec_bytes(small, ratio), "SZ3, no events": sz3_bytes(jets, bound)}

@@ -20,6 +20,7 @@ from atlasae.codecs.floats import FloatsCodec
 from atlasae.codecs.model import Model, default_model
 from atlasae.errors import UserError
 from atlasae.export.export import exported
+from atlasae.jets.coordinates import LEAST_MASS
 from atlasae.jets.precision import Precision
 from atlasae.jets.variables import JET, VariableList
 from atlasae.training.train import chain_of
@@ -124,7 +125,7 @@ def test_whatever_the_jets_those_not_marked_are_within_their_bounds(jets, precis
     for decoded in (back, back.astype(np.float32).astype(np.float64)):
         found = largest(jets[~exact], decoded[~exact])
         assert {v: error for v, error in found.items() if not error <= BOUNDS[precision][v]} == {}
-    usable = np.isfinite(jets).all(axis=1) & (jets[:, 0] > 0) & (jets[:, 3] >= 0) & (np.abs(jets[:, 1]) <= 10)
+    usable = np.isfinite(jets).all(axis=1) & (jets[:, 0] > 0) & (jets[:, 3] >= LEAST_MASS) & (np.abs(jets[:, 1]) <= 10)
     assert exact[~usable].all()
 
 

@@ -243,7 +243,7 @@ STRANGE = {
     "pt": [0.0, -0.0, -1.0, np.nan, np.inf, 1e-40],
     "eta": [10.001, -1e30, np.nan, -np.inf],
     "phi": [3.15, -3.15, 1e30, np.nan, np.float32(np.pi)],  # pi as float32 is above pi
-    "m": [np.nan, np.inf, -np.inf, 3e38, -1e-30, -99.0, -5000.0],
+    "m": [np.nan, np.inf, -np.inf, 3e38, -0.2, -99.0, -5000.0],
 }
 
 

@@ -164,6 +164,23 @@ def test_every_layout_is_as_python_decodes_it(layout, precision, tmp_path):
     check_like_python(tmp_path / "small.root", tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("layout", "options"),
+    [
+        ("nanoaod", ("--precision", "resolution/20")),
+        ("energy", ("--precision", "resolution/50", "--no-dither")),
+        ("flat", ("--precision", "resolution/20", "--resolution", "cms,pt=0:0:0.1")),
+        ("nanoaod", ("--precision", "pt=1e-3,eta=resolution/50,phi=1e-3,m=resolution/20")),
+    ],
+)
+def test_bounds_by_resolution_are_as_python_decodes_them(layout, options, tmp_path):
+    write_layout(tmp_path / "in.root", layout)
+    succeeded("compress", tmp_path / "in.root", tmp_path / "small.root", "--quiet", *options)
+    check_like_python(tmp_path / "small.root", tmp_path)
+    onnx = run_main("export", tmp_path / "small.root", "--onnx", "-o", tmp_path / "onnx")
+    assert onnx.failed(2, "bounds by resolution", "--cpp") and not (tmp_path / "onnx").exists()
+
+
 def test_doubles_in_gev_are_as_python_decodes_them(tmp_path):
     jets = random_jets(60)
     branches = {v: ak.Array(jets[v] / (1 if v in ("eta", "phi") else 1000)) for v in ("pt", "eta", "phi", "E")}

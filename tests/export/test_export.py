@@ -97,7 +97,7 @@ def test_runs_of_different_grids_are_refused(jets_file, compressed, tmp_path):
         with open_source(path) as source:
             contents.append(read_contents(source))
     same = Contents(contents[0].runs * 2, contents[0].chunks * 2)
-    assert chosen_entry(compressed, same, None) == contents[0].runs[0].collections[0]
+    assert chosen_entry(compressed, same, None) == (contents[0].runs[0], contents[0].runs[0].collections[0])
     merged = Contents(contents[0].runs + contents[1].runs, contents[0].chunks + contents[1].chunks)
     with pytest.raises(UserError, match="merged from 2 runs, 'Jet' on 2 different grids: export each run's own file"):
         chosen_entry(compressed, merged, None)
@@ -117,6 +117,22 @@ def test_one_of_several_collections_is_chosen(tmp_path):
     refused(2, ("'No'", "FatJet"), "export", tmp_path / "small.root", "--cpp", "--jets", "No", "-o", out, out=out)
     succeeded("export", tmp_path / "small.root", "--cpp", "--jets", "FatJet", "-o", out, "--quiet")
     assert "FatJet_z0" in out.read_text() and '"Jet_z0"' not in out.read_text()
+
+
+def test_other_numbers_of_the_jets_are_said_to_be_left_out(tmp_path):
+    jets = counted("nanoaod", make_counts(40))
+    jets |= {"Jet_btag": jets["Jet_pt"] * 0.5}
+    write_tree(tmp_path / "in.root", "Events", jets, dict.fromkeys(jets, "nJet"))
+    succeeded("compress", tmp_path / "in.root", tmp_path / "small.root", "--whole-jets", "--quiet")
+    said = succeeded("export", tmp_path / "small.root", "--cpp", "-o", tmp_path / "jets.h").out
+    line = "not for 1 other branches of the jets (Jet_btag): read them with `atlasae.open`, or decompress\n"
+    assert said.endswith(line)
+
+
+def test_packed_bytes_in_an_rntuple_have_no_header(jets_file, tmp_path):
+    out = tmp_path / "jets.h"
+    succeeded("compress", jets_file, tmp_path / "n.root", "--layout", "packed", "--format", "rntuple", "--quiet")
+    refused(2, ("RNTuple", "--format ttree"), "export", tmp_path / "n.root", "--cpp", "-o", out, out=out)
 
 
 def test_what_can_not_be_exported_is_refused(compressed, jets_file, tmp_path):

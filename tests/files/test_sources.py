@@ -1,3 +1,4 @@
+import lzma
 import os
 import re
 import tracemalloc
@@ -13,7 +14,7 @@ import uproot
 from conftest import bits, write_tree
 
 from atlasae.errors import AtlasaeError, UnreachableError
-from atlasae.files.sources import LocalSource, OwnSource, RemoteSource, guarded, own_classes
+from atlasae.files.sources import LocalSource, OwnSource, RemoteSource, guarded, own_classes, unpack_blocks
 from atlasae.files.trees import CopiedObject, open_source
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -115,6 +116,14 @@ def test_a_bomb_in_our_files_takes_no_memory(kind):
             unpacked(OwnSource(), bomb)
         assert tracemalloc.get_traced_memory()[1] < 1_000_000
         tracemalloc.stop()
+
+
+@pytest.mark.parametrize(("says", "cut"), [(999, 0), (1001, 0), (1000, 1), (1000, 40)])
+def test_a_stream_that_is_cut_or_of_another_size_is_refused(says, cut):
+    stream = lzma.compress(bytes(1000))
+    assert bytes(unpack_blocks(block(b"XZ\x00", stream, 1000), 1000)) == bytes(1000)
+    with pytest.raises(ValueError, match="buffer|bytes"):
+        unpack_blocks(block(b"XZ\x00", stream[: len(stream) - cut], says), says)
 
 
 def test_all_that_we_read_is_guarded():

@@ -128,6 +128,13 @@ def test_momenta_leave_from_rows_as_their_dtypes_hold_them(variables):
     assert in_units == pytest.approx(in_units.astype(np.float32).astype(np.float64), rel=1e-15)
 
 
+@pytest.mark.parametrize(("m", "stored"), [(-0.05, True), (-0.2, False), (-1.0, False)])
+def test_a_stored_mass_is_as_negative_as_rounding_leaves_it(m, stored):
+    jet = table((54_321.0, 1.2, 0.9, m))
+    assert Layout(("pt", "eta", "phi", "m")).usable(jet).tolist() == [stored]
+    assert Layout(("pt", "eta", "phi", "E")).usable(jet).tolist() == [True]
+
+
 def test_nan_and_infinity_pass_through_without_a_warning():
     rows = table(*[(a, b, a, b, a) for a in (np.nan, np.inf, -np.inf, 0.0, 1e308) for b in (np.nan, -np.inf, 1e308)])
     for variables in LAYOUTS:

@@ -15,7 +15,7 @@ from atlasae.native.library import library
 pytestmark = pytest.mark.skipif(library() is None, reason="nothing is compiled")
 NAMES = ("pt", "eta", "phi", "m")
 BOUNDS = dict.fromkeys(NAMES, 1e-3)
-STRANGE = [0.0, -0.0, -1.0, 1.0, 1e30, -1e30, np.inf, -np.inf, np.nan, np.pi, 3.1415925, 100.0, 99.99, 1e-30]
+STRANGE = [-0.05, 0.0, -0.0, -1.0, 1.0, 1e30, -1e30, np.inf, -np.inf, np.nan, np.pi, 3.1415925, 100.0, 99.99, 1e-30]
 LIKELY = ((20.0, 9000.0), (-10.1, 10.1), (-3.15, 3.15), (0.0, 300.0))
 
 

@@ -70,6 +70,17 @@ enum Variable : unsigned { of_pt = 1, of_eta = 2, of_phi = 4, of_m = 8 };
 
 ATLASAE_INLINE double within(double x, double low, double high) { return x < low ? low : x > high ? high : x; }
 
+// A product that is rounded before a sum takes it: contexts must be the same on all machines.
+ATLASAE_INLINE double rounded(double x) {
+#if defined(__x86_64__)
+    __asm__("" : "+x"(x));
+    return x;
+#else
+    volatile double found = x;
+    return found;
+#endif
+}
+
 // The nearest number with so many bits of mantissa.
 template <int bits>
 inline double cut(double x) {

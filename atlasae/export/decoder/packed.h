@@ -4,17 +4,6 @@
     throw std::invalid_argument(std::string("atlasae: ") + what + " are damaged, or not of this header");
 }
 
-// A product that is rounded before a sum takes it: contexts must be the same on all machines.
-ATLASAE_INLINE double rounded(double x) {
-#if defined(__x86_64__)
-    __asm__("" : "+x"(x));
-    return x;
-#else
-    volatile double found = x;
-    return found;
-#endif
-}
-
 // LZMA without headers (Pavlov's specification), with lc = 1, lp = 0 and pb = 0.
 class Lzma {
   public:
@@ -190,6 +179,22 @@ struct Words {
     }
 };
 
+// The class of a number by the edges between classes.
+template <std::size_t n>
+std::uint16_t class_of(const double (&edges)[n], double x) {
+    return static_cast<std::uint16_t>(std::upper_bound(edges, edges + n, x) - edges);
+}
+
+// pt at a place of the table of exponentials, in its unit.
+inline double exponential_at(double place) {
+    return exponentials[static_cast<std::size_t>(std::min<double>(place, std::size(exponentials) - 1))];
+}
+
+// Where the cells of a row lie on those of a table: here they are the same.
+struct SameCells {
+    std::int64_t start(std::size_t, std::int64_t edge) const { return edge; }  // the first cell at an edge or above
+};
+
 // The probabilities of bins of cells by context, which adapt to the cells that were read.
 class Table {
   public:
@@ -203,10 +208,11 @@ class Table {
         if (adapts_) prepare_shares();
     }
 
-    // Read n cells, those of each context together.
-    void read(Words& words, const std::uint16_t* contexts, std::int32_t* cells, std::size_t n) {
+    // Read n cells, those of each context together; a ruler puts cells of unequal widths on those of the table.
+    template <class Ruler = SameCells>
+    void read(Words& words, const std::uint16_t* contexts, std::int32_t* cells, std::size_t n, Ruler ruler = {}) {
         sort(contexts, n);
-        bin_.resize(n);
+        firsts_.resize(n), widths_.resize(n);
         std::size_t i = 0;
         for (int context = 0; context < (contexts ? contexts_ : 1); ++context) {
             const std::size_t end = runs_[context];
@@ -224,17 +230,20 @@ class Table {
                     words.step(quantile, starts[bin], starts[bin + 1] - starts[bin]);
                 }
                 ++seen[bin];
-                bin_[i] = bin;
+                const std::int64_t first = ruler.start(order_[i], edges_[bin]);
+                const std::int64_t width = ruler.start(order_[i], edges_[bin + 1]) - first;
+                if (width < 1) refuse("words of jets");
+                firsts_[i] = static_cast<std::int32_t>(first), widths_[i] = static_cast<std::int32_t>(width);
             }
         }
         const bool two = widest_ > largest_uniform;  // digits
         for (std::size_t k = 0; two && k < n; ++k)
-            cells[order_[k]] = static_cast<std::int32_t>(words.uniform((width(k) - 1) / largest_uniform + 1));
+            cells[order_[k]] = static_cast<std::int32_t>(words.uniform((widths_[k] - 1) / largest_uniform + 1));
         for (std::size_t k = 0; k < n; ++k) {
             std::int32_t& cell = cells[order_[k]];
             const std::int64_t high = two ? cell : 0;
-            const std::int64_t place = high * largest_uniform + words.uniform(std::min(width(k), largest_uniform));
-            cell = edges_[bin_[k]] + static_cast<std::int32_t>(std::min<std::int64_t>(place, width(k) - 1));
+            const std::int64_t place = high * largest_uniform + words.uniform(std::min(widths_[k], largest_uniform));
+            cell = firsts_[k] + static_cast<std::int32_t>(std::min<std::int64_t>(place, widths_[k] - 1));
         }
     }
 
@@ -268,7 +277,6 @@ class Table {
     static constexpr std::int32_t largest_uniform = 1 << 16;
 
     std::size_t place(int context, int bin) const { return static_cast<std::size_t>(context) * bins_ + bin; }
-    std::int32_t width(std::size_t k) const { return edges_[bin_[k] + 1] - edges_[bin_[k]]; }
 
     void prepare_shares() {
         shares_.resize(learned_.size()), usual_.assign(bins_, 0);
@@ -323,306 +331,7 @@ class Table {
     std::vector<std::uint32_t> starts_;
     std::vector<std::uint16_t> guesses_;
     std::vector<std::uint8_t> known_;
-    std::vector<std::int32_t> order_, bin_;
+    std::vector<std::int32_t> order_, firsts_, widths_;
     std::vector<std::size_t> runs_;
 };
 
-// What follows from the steps of the grid for every cell.
-struct Classes {
-    std::vector<std::int32_t> anchors, phi_from;
-    std::vector<std::uint16_t> pt_class, eta_class;
-    std::vector<double> sizes_of_pt, cosines, sines;
-
-    Classes() {
-        for (int k = 0; k < sizes[0]; ++k) {
-            anchors.push_back(static_cast<std::int32_t>(std::floor((k + 0.5) * anchor_ratio)));
-            const double place = std::floor((k + 0.5) * exponential_ratio);
-            const int last = static_cast<int>(std::size(exponentials)) - 1;
-            sizes_of_pt.push_back(exponentials[place < last ? static_cast<int>(place) : last]);
-            std::uint16_t found = 0;
-            for (const double edge : pt_edges) found = static_cast<std::uint16_t>(found + (edge <= k));
-            pt_class.push_back(found);
-        }
-        for (int k = 0; k < sizes[1]; ++k) {
-            const double eta = std::fabs(low[1] + rounded((k + 0.5) * steps[1]));
-            std::uint16_t found = 0;
-            for (const double edge : eta_edges) found = static_cast<std::uint16_t>(found + (edge <= eta));
-            eta_class.push_back(found);
-        }
-        for (int k = 0; k < sizes[2]; ++k) {
-            const double place = std::floor((k + 0.5) * direction_ratio);
-            const int direction = ((place < 4095 ? static_cast<int>(place) : 4095) + 2048) % 4096;
-            cosines.push_back(cosine[direction]), sines.push_back(sine[direction]);
-        }
-        for (int k = 0; k < 4096; ++k) {
-            const double place = std::floor(((k + 2048) % 4096 + 0.5) * phi_ratio);
-            phi_from.push_back(static_cast<std::int32_t>(std::min<double>(place, sizes[2] - 1)));
-        }
-    }
-};
-
-// One pass over the jets of a chunk.
-class Walk {
-  public:
-    explicit Walk(Words& words) : words_(words) {
-        static const Classes known;
-        of_ = &known;
-    }
-
-    // The codes of padding of the jets of events with so many each; 0 is a jet.
-    void padding(const std::vector<std::int64_t>& counts, std::vector<std::int32_t>& codes) {
-        Table table(padding_prior);
-        blocks(counts, codes.size(), [&](const std::int64_t* some, std::size_t events, std::size_t jets, std::size_t at) {
-            order(some, events, jets);
-            contexts_.resize(jets), relative_.resize(jets);
-            codes_by_rank(table, jets);
-            for (std::size_t i = 0; i < jets; ++i) codes[at + row_[i]] = relative_[i];
-            table.settle();
-        });
-    }
-
-    // The cells of the jets of events with so many each, a column per coordinate.
-    void through(const std::vector<std::int64_t>& counts, std::size_t jets, std::vector<std::int32_t> (&cells)[4]) {
-        for (auto& column : cells) column.assign(jets, 0);
-        blocks(counts, jets, [&](const std::int64_t* some, std::size_t events, std::size_t n, std::size_t at) {
-            block(some, events, n, cells, at);
-            for (Table* table : {&pt_, &fall_, &eta_, &phi_, &mass_}) table->settle();
-        });
-    }
-
-  private:
-    // Call with the counts of the events of each block, their number, that of their jets, and of all jets before.
-    template <class Function>
-    static void blocks(std::vector<std::int64_t> counts, std::size_t jets, Function function) {
-        if (!in_context) counts.assign(jets, 1);
-        std::size_t first = 0, done = 0, size = 128;
-        while (first < counts.size()) {
-            std::size_t last = first, end = done;
-            while (last < counts.size() && (last == first || end + counts[last] <= done + size)) end += counts[last++];
-            function(&counts[first], last - first, end - done, done);
-            first = last, done = end;
-            size = std::max<std::size_t>(128, done < 32768 ? done / 4 : done);
-        }
-    }
-
-    void codes_by_rank(Table& table, std::size_t jets) {
-        std::size_t begin = 0, before = 0;
-        for (int rank = 0; rank < ranks && reached_[rank]; ++rank) {
-            const std::size_t n = reached_[rank];
-            for (std::size_t i = 0; rank && i < n; ++i)
-                contexts_[i] = static_cast<std::uint16_t>(1 + (std::min(rank, 4) - 1) * (paddings + 1) + relative_[before + i]);
-            table.read(words_, rank ? contexts_.data() : nullptr, relative_.data() + begin, n);
-            before = begin, begin += n;
-        }
-        table.read(words_, nullptr, relative_.data() + begin, jets - begin);
-    }
-
-    static constexpr int ranks = 16;
-
-    static int octave(double square, int lowest, int classes) {
-        std::int64_t bits;
-        std::memcpy(&bits, &square, sizeof bits);
-        const std::int64_t found = (bits >> 52) - lowest;
-        return found < 0 ? 0 : found < classes ? static_cast<int>(found) : classes - 1;
-    }
-    static double square_of(double size) { return (size * 16384) * (size * 16384); }
-    static int direction(double x, double y) {
-        const double across = std::fabs(x) + std::fabs(y);
-        const int right = directions[static_cast<int>(y * 4096 / (across > 1 ? across : 1) + 4096)];
-        return (x < 0 ? 2048 - right : right) & 4095;
-    }
-
-    void order(const std::int64_t* counts, std::size_t events, std::size_t jets) {
-        std::size_t place[ranks + 1] = {}, begin = 0;
-        for (std::size_t e = 0; e < events; ++e) ++place[ranks - std::min<std::int64_t>(ranks, counts[e])];
-        for (int missing = 0; missing <= ranks; ++missing) {
-            const std::size_t some = place[missing];
-            place[missing] = begin, begin += some;
-            if (missing < ranks) reached_[ranks - 1 - missing] = begin;
-        }
-        event_.resize(events), starts_.resize(events + 1), row_.clear(), row_.reserve(jets);
-        for (std::size_t e = 0; e < events; ++e) {
-            event_[place[ranks - std::min<std::int64_t>(ranks, counts[e])]++] = e;
-            starts_[e + 1] = (e ? starts_[e] : starts_[0] = 0) + counts[e];
-        }
-        for (int rank = 0; rank < ranks; ++rank)
-            for (std::size_t i = 0; i < reached_[rank]; ++i) row_.push_back(starts_[event_[i]] + rank);
-        for (std::size_t e = 0; row_.size() < jets; ++e)
-            for (std::size_t jet = starts_[e] + ranks; jet < starts_[e + 1]; ++jet) row_.push_back(jet);
-    }
-
-    void block(const std::int64_t* counts, std::size_t events, std::size_t jets, std::vector<std::int32_t> (&cells)[4],
-               std::size_t at) {
-        order(counts, events, jets);
-        pt_cells_.resize(jets), phi_cells_.resize(jets), contexts_.resize(jets), relative_.resize(jets);
-        transverse(counts, jets);
-        std::int32_t *pt = cells[0].data() + at, *eta = cells[1].data() + at, *phi = cells[2].data() + at;
-        std::int32_t* mu = cells[3].data() + at;
-        for (std::size_t i = 0; i < jets; ++i) pt[row_[i]] = pt_cells_[i], phi[row_[i]] = phi_cells_[i];
-        for (std::size_t i = 0; i < jets; ++i) contexts_[i] = of_->pt_class[pt[i]];
-        eta_.read(words_, contexts_.data(), eta, jets);
-        for (std::size_t i = 0; i < jets; ++i)
-            contexts_[i] = static_cast<std::uint16_t>(contexts_[i] * 4 + of_->eta_class[eta[i]]);
-        mass_.read(words_, contexts_.data(), relative_.data(), jets);
-        for (std::size_t i = 0; i < jets; ++i) {
-            const std::int64_t found = relative_[i] < sizes[3] ? std::int64_t{relative_[i]} + of_->anchors[pt[i]]
-                                                               : relative_[i] - (sizes[3] - zero_mass);
-            if (found < 0 || found >= sizes[3]) refuse("masses");
-            mu[i] = static_cast<std::int32_t>(found);
-        }
-    }
-
-    void transverse(const std::int64_t* counts, std::size_t jets) {
-        x_.assign(event_.size(), 0), y_.assign(event_.size(), 0), last_.resize(event_.size());
-        std::size_t begin = 0, before = 0;
-        for (int rank = 0; rank < ranks && reached_[rank]; ++rank) {
-            const std::size_t n = reached_[rank];
-            std::int32_t *pt = pt_cells_.data() + begin, *phi = phi_cells_.data() + begin;
-            if (rank == 0)
-                first(counts, pt, phi, n);
-            else
-                next(counts, rank, pt_cells_.data() + before, pt, phi, n);
-            for (std::size_t i = 0; i < n; ++i) {
-                const double size = of_->sizes_of_pt[pt[i]];
-                x_[i] += size * of_->cosines[phi[i]], y_[i] += size * of_->sines[phi[i]], last_[i] = size;
-            }
-            before = begin, begin += n;
-        }
-        pt_.read(words_, nullptr, pt_cells_.data() + begin, jets - begin);
-        any_phi_.read(words_, nullptr, phi_cells_.data() + begin, jets - begin);
-    }
-
-    void first(const std::int64_t* counts, std::int32_t* pt, std::int32_t* phi, std::size_t n) {
-        for (std::size_t i = 0; i < n; ++i)
-            contexts_[i] = static_cast<std::uint16_t>(std::min<std::int64_t>(counts[event_[i]], 5));
-        pt_.read(words_, in_context ? contexts_.data() : nullptr, pt, n);
-        any_phi_.read(words_, nullptr, phi, n);
-    }
-
-    // The jets that follow in their events: pt below that of the jet before, phi from the direction of the recoil.
-    void next(const std::int64_t* counts, int rank, const std::int32_t* before, std::int32_t* pt, std::int32_t* phi,
-              std::size_t n) {
-        for (std::size_t i = 0; i < n; ++i) {
-            const double square = rounded(x_[i] * x_[i]) + rounded(y_[i] * y_[i]);
-            const int place = (counts[event_[i]] == rank + 1) + 2 * (std::min(rank, 4) - 1);
-            const int balance = octave(square / square_of(last_[i]), 1023 - 6, 6);
-            contexts_[i] = static_cast<std::uint16_t>((place + 8 * balance) * 9 + of_->pt_class[before[i]]);
-        }
-        fall_.read(words_, contexts_.data(), pt, n);
-        for (std::size_t i = 0; i < n; ++i) {
-            const std::int64_t cell = std::int64_t{before[i]} - pt[i];  // forged words may exceed the grid
-            pt[i] = static_cast<std::int32_t>(cell < 0 ? 0 : cell < sizes[0] ? cell : sizes[0] - 1);
-            const double square = rounded(x_[i] * x_[i]) + rounded(y_[i] * y_[i]);
-            const int ratio = octave(square_of(of_->sizes_of_pt[pt[i]]) / (square > 1 ? square : 1), 1023 - 14, 20);
-            contexts_[i] = static_cast<std::uint16_t>(ratio + 20 * (std::min(rank, 3) - 1));
-        }
-        phi_.read(words_, contexts_.data(), phi, n);
-        for (std::size_t i = 0; i < n; ++i) {
-            const std::int32_t cell = phi[i] + of_->phi_from[direction(x_[i], y_[i])];
-            phi[i] = cell < sizes[2] ? cell : cell - sizes[2];
-        }
-    }
-
-    Words& words_;
-    const Classes* of_;
-    Table pt_{pt_prior}, fall_{fall_prior}, eta_{eta_prior}, phi_{phi_prior}, mass_{mass_prior}, any_phi_{any_phi_prior};
-    std::size_t reached_[ranks] = {};
-    std::vector<std::size_t> event_, starts_, row_;
-    std::vector<std::int32_t> pt_cells_, phi_cells_, relative_;
-    std::vector<std::uint16_t> contexts_;
-    std::vector<double> x_, y_, last_;
-};
-
-// The offsets of a jet, in steps, from its place in the chunk.
-inline std::int64_t mixed(std::int64_t state) {
-    for (int i = 0; i < 2; ++i) {
-        state = (state * 1103515245 + 1013904223) & 0x7FFFFFFF;
-        state = (state * state >> 15) & 0x7FFFFFFF;
-    }
-    return state;
-}
-
-inline void coordinates(const std::int32_t (&cell)[4], std::int64_t place, std::int64_t key, double (&y)[4]) {
-    std::int64_t state = mixed((place + key) & 0x7FFFFFFF);
-    for (int i = 0; i < 4; ++i) {
-        double middle = cell[i] + 0.5;
-        if (shifted[i]) {
-            if (i < 3 || cell[i] >= first_heavy) middle -= static_cast<double>(state) / 2147483648;
-            state = mixed(state);
-        }
-        y[i] = rounded(middle * steps[i]) + low[i];
-    }
-}
-
-inline double from_symlog(double y) {
-    const double size = std::fabs(y);
-    return std::copysign(size < 1 ? size : std::exp(size - 1), y);
-}
-
-inline std::uint32_t integer(const std::vector<std::uint8_t>& bytes, std::size_t at) {
-    return bytes[at] | bytes[at + 1] << 8 | bytes[at + 2] << 16 | static_cast<std::uint32_t>(bytes[at + 3]) << 24;
-}
-
-// Numbers whose first bytes come first, then all second ones and so on, from `at` on.
-template <class T>
-std::vector<T> from_planes(const std::vector<std::uint8_t>& raw, std::size_t n, std::size_t& at) {
-    std::vector<T> found(n);
-    for (std::size_t b = 0; b < sizeof(T); ++b)
-        for (std::size_t i = 0; i < n; ++i) reinterpret_cast<std::uint8_t*>(&found[i])[b] = raw[at++];
-    return found;
-}
-
-// The columns of a chunk, from its bytes and the number of jets in each of its entries.
-inline void unpack_chunk(const std::vector<std::uint8_t>& bytes, const std::vector<std::int64_t>& counts, Columns& out) {
-    std::size_t jets = 0;
-    for (const std::int64_t count : counts) {
-        if (count < 0 || (jets += static_cast<std::size_t>(count)) > 1u << 25) refuse("numbers of jets");
-    }
-    const std::size_t head = any_shifted ? 12 : 8;
-    if (bytes.size() < head || bytes.size() % 4) refuse("bytes of a chunk");
-    const std::size_t kept = integer(bytes, 0), size = integer(bytes, 4);
-    const std::int64_t key = any_shifted ? integer(bytes, 8) : 0;
-    if (kept > jets || size > bytes.size() - head || size % 4) refuse("exact jets");
-    std::vector<std::uint8_t> raw;
-    if (kept) raw = Lzma(bytes.data() + head, size).unpack(kept * (4 + Columns::width));
-    std::size_t at = 0;
-    const std::vector<std::uint32_t> steps_to = from_planes<std::uint32_t>(raw, kept, at);
-    std::vector<std::uint8_t> is_exact(jets, 0);
-    std::vector<std::size_t> where(kept);
-    std::size_t last = 0;
-    for (std::size_t i = 0; i < kept; ++i) {
-        last += steps_to[i];
-        if (last >= jets || (i && !steps_to[i])) refuse("indices of exact jets");
-        where[i] = last, is_exact[last] = 1;
-    }
-    std::vector<std::int64_t> left(counts);
-    for (std::size_t e = 0, jet = 0; e < counts.size(); ++e)
-        for (std::int64_t i = 0; i < counts[e]; ++i) left[e] -= is_exact[jet++];
-    Words words(bytes.data() + head + size, (bytes.size() - head - size) / 4);
-    std::vector<std::int32_t> cells[4], codes(jets - kept, 0);
-    Walk walk(words);
-    if (paddings) walk.padding(left, codes);
-    for (std::size_t e = 0, jet = 0; paddings && e < counts.size(); ++e)
-        for (std::int64_t i = 0, all = left[e]; i < all; ++i) left[e] -= codes[jet++] != 0;
-    walk.through(left, static_cast<std::size_t>(std::count(codes.begin(), codes.end(), 0)), cells);
-    if (words.left || words.state) refuse("words of jets");
-    out.resize(jets);
-    Jets found;
-    for (std::size_t jet = 0, i = 0, k = 0; jet < jets; ++jet) {
-        if (is_exact[jet]) continue;
-        if (const std::int32_t code = codes[k++]) {
-            out.pad(jet, code);
-            continue;
-        }
-        double y[4];
-        coordinates({cells[0][i], cells[1][i], cells[2][i], cells[3][i]}, static_cast<std::int64_t>(jet), key, y);
-        ++i;
-        found.pt.at[0] = std::exp(y[0]), found.eta.at[0] = y[1], found.phi.at[0] = within(y[2], -largest_phi, largest_phi);
-        found.m.at[0] = from_symlog(y[3]) * mass_floor;
-        out.set(jet, found);
-    }
-    out.keep(raw, where, at, [](auto& column, const auto& planes, const auto& rows, std::size_t& from) {
-        const auto originals = from_planes<typename std::decay_t<decltype(column)>::value_type>(planes, rows.size(), from);
-        for (std::size_t k = 0; k < rows.size(); ++k) column[rows[k]] = originals[k];
-    });
-}

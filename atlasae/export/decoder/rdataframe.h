@@ -11,6 +11,7 @@ class Reader {
         TLeaf* entries = chunks ? chunks->GetLeaf("entries") : nullptr;
         if (!tree_ || !entries || !tree_->GetBranch(packed_name)) refuse("trees");
         for (Long64_t i = 0; i < chunks->GetEntries(); ++i) {
+            if (std::binary_search(std::begin(other_chunks), std::end(other_chunks), i)) continue;
             entries->GetBranch()->GetEntry(i);
             const auto some = static_cast<std::int64_t>(entries->GetValue());
             if (some < 0 || some > tree_->GetEntries() - starts_.back()) refuse("chunks");
