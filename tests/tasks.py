@@ -59,4 +59,4 @@ def refuse(task: Task) -> dict[str, Any]:
 def tell_environment(task: Task) -> dict[str, Any]:
     import dask
 
-    return ignore(task) | {"environment": dict(os.environ), "profiled": dask.config.get(PROFILE)}
+    return ignore(task) | {"environment": dict(os.environ), "profiled": dask.config.get(PROFILE, None)}

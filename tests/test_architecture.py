@@ -20,8 +20,8 @@ MODULES = sorted(
 
 # From left to right; packages in one pair of brackets don't import each other.
 ORDER = [
-    *(("errors",), ("report",), ("pages",), ("native",), ("files",), ("graft",), ("jets",), ("codecs",), ("training",)),
-    *(("compression",), ("coffea", "export", "reports"), ("commands",), ("__main__",)),
+    *(("errors",), ("threads",), ("report",), ("pages",), ("native",), ("files",), ("graft",), ("jets",), ("codecs",)),
+    *(("training",), ("compression",), ("coffea", "export", "reports"), ("commands",), ("__main__",)),
 ]
 RANK = {package: rank for rank, packages in enumerate(ORDER) for package in packages}
 MOST_MODULES, MOST_PACKAGES = 16, 9

@@ -1,24 +1,46 @@
 """The loop that keeps the promise: encode, decode, compare, and mark rows that exceed a bound as exact."""
 
-import os
 import sys
 from collections.abc import Container, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from threading import Lock
 from typing import Any, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
 
-from atlasae.errors import UserError
 from atlasae.files.checksums import RunningChecksum
 from atlasae.jets.coordinates import DRIFT, Bools, Floats
 from atlasae.jets.padding import Latents, Padding, Stored
 from atlasae.jets.stored import Storage, blocks
+from atlasae.threads import given_threads
 
 DRIFTS = 4  # margin in units of the difference of float64 and float32: other float32 arithmetic may differ by more
 
-THREADS, MOST_THREADS = "ATLASAE_THREADS", 1024
+
+class _Limit:
+    """The threads that torch had before the first of those who limit them now; the last one gives them back."""
+
+    def __init__(self) -> None:
+        self._lock, self._users, self._before = Lock(), 0, 0
+
+    def begin(self, torch: Any, number: int) -> None:
+        """Limit torch to so many threads."""
+        with self._lock:
+            self._before = self._before if self._users else torch.get_num_threads()
+            self._users += 1
+            torch.set_num_threads(number)
+
+    def end(self, torch: Any) -> None:
+        """Give torch its threads back, if nobody else limits them."""
+        with self._lock:
+            self._users -= 1
+            if not self._users:
+                torch.set_num_threads(self._before)
+
+
+_limit = _Limit()
 
 
 @contextmanager
@@ -27,19 +49,16 @@ def few_threads() -> Iterator[None]:
 
     Blocks of rows are too small to gain from more threads, and lose on a busy machine.
     """
-    text = os.environ.get(THREADS, "1")
-    if not text.isdecimal() or not 1 <= int(text) <= MOST_THREADS:
-        raise UserError(f"{THREADS}='{text}' is no number of threads: give one from 1 to {MOST_THREADS}")
+    number = given_threads() or 1
     torch: Any = sys.modules.get("torch")  # equal steps do without
-    if torch is None:
+    if not hasattr(torch, "set_num_threads"):  # another thread may be importing it
         yield
         return
-    threads = torch.get_num_threads()
-    torch.set_num_threads(int(text))
+    _limit.begin(torch, number)
     try:
         yield
     finally:
-        torch.set_num_threads(threads)
+        _limit.end(torch)
 
 
 class RowCoder(Protocol):

@@ -21,12 +21,13 @@ from atlasae.errors import UserError, explain, once
 from atlasae.files.checksums import checksum_bytes
 from atlasae.files.remote import Location
 from atlasae.report import counted
+from atlasae.threads import OF_ALL, cores
 
 LOCAL = "local"  # `--dask local`: a cluster of this process
 ATTEMPTS = 3  # to do a task whose worker dies
 # By default local dask workers trim memory all the time and profile themselves, which takes 50 % more CPU time.
 LOCAL_CONFIG = {
-    "distributed.nanny.pre-spawn-environ": dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), 1),
+    "distributed.nanny.pre-spawn-environ": dict.fromkeys((OF_ALL, "OPENBLAS_NUM_THREADS"), 1),
     "distributed.worker.profile.enabled": False,
 }
 
@@ -126,7 +127,8 @@ def _in_processes(tasks: Sequence[Task], number: int) -> Generator[Outcome, None
     waiting, outcomes = SimpleQueue[Task](), SimpleQueue[Outcome]()
     for task in tasks:
         waiting.put(task)
-    keepers = [_Keeper(waiting, outcomes) for _ in range(min(number, len(tasks)))]
+    number = min(number, len(tasks))
+    keepers = [_Keeper(waiting, outcomes, max(1, cores() // number)) for _ in range(number)]
     try:
         for keeper in keepers:
             keeper.start()
@@ -142,11 +144,11 @@ def _in_processes(tasks: Sequence[Task], number: int) -> Generator[Outcome, None
 
 
 class _Keeper(threading.Thread):
-    """Feeds tasks to one worker process, and starts another when it dies."""
+    """Feeds tasks to one worker process, which may use so many cores, and starts another when it dies."""
 
-    def __init__(self, waiting: SimpleQueue[Task], outcomes: SimpleQueue[Outcome]) -> None:
+    def __init__(self, waiting: SimpleQueue[Task], outcomes: SimpleQueue[Outcome], share: int) -> None:
         super().__init__()
-        self.waiting, self.outcomes = waiting, outcomes
+        self.waiting, self.outcomes, self.share = waiting, outcomes, share
         self.stopping = threading.Event()
         self.pool: ProcessPoolExecutor | None = None
         self.pid: int | None = None
@@ -186,7 +188,7 @@ class _Keeper(threading.Thread):
     def _worker(self) -> ProcessPoolExecutor:
         if self.pool is None:
             spawn = multiprocessing.get_context("spawn")  # a fork would copy locks held by other threads
-            self.pool = ProcessPoolExecutor(1, spawn, _prepare_worker)
+            self.pool = ProcessPoolExecutor(1, spawn, _prepare_worker, (self.share,))
             self.pid = self.pool.submit(os.getpid).result()
         return self.pool
 
@@ -196,8 +198,12 @@ class _Keeper(threading.Thread):
             pool.shutdown()
 
 
-def _prepare_worker() -> None:
-    """Let a worker end with its parent or on SIGTERM, and ignore Ctrl-C, which the parent gets as well."""
+def _prepare_worker(share: int) -> None:
+    """Let a worker use its share of the cores, end with its parent or on SIGTERM, and ignore Ctrl-C.
+
+    The parent gets Ctrl-C as well.
+    """
+    os.environ[OF_ALL] = str(share)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, once(SystemExit))
     threading.Thread(target=_leave_with_parent, daemon=True).start()

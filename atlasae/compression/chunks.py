@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from threading import Lock
 
 import awkward as ak
 import numpy as np
@@ -16,6 +17,7 @@ from atlasae.files.checksums import checksum
 from atlasae.files.damage import FACTS, damage
 from atlasae.files.events import dtype_of
 from atlasae.files.trees import Source, Tree
+from atlasae.threads import side_by_side
 
 Progress = Callable[[int, int], None]  # arguments: entries done, all entries
 
@@ -129,6 +131,7 @@ class Chunks:
         self.tree: Tree = jets_tree(source, contents)
         self.contents = contents
         self._layouts: dict[int, list[FileLayout]] = {}
+        self._lock = Lock()  # several threads may read
 
     def __iter__(self) -> Iterator[tuple[Run, int, Chunk]]:
         """Every chunk with its run and its first entry in the tree."""
@@ -147,8 +150,9 @@ class Chunks:
         What is `known` of the chunk is not read again. Raises DamagedFileError if a checksum, a type or the number of
         jets differs from that recorded.
         """
-        if id(run) not in self._layouts:
-            self._layouts[id(run)] = layouts_of(run, self.contents)
+        with self._lock:
+            if id(run) not in self._layouts:
+                self._layouts[id(run)] = layouts_of(run, self.contents)
         layouts = self._layouts[id(run)]
         written = run.written if names is None else sources_of(run, names)
         known = known or {}
@@ -165,17 +169,30 @@ def restored_events(
 ) -> Iterator[tuple[Run, dict[str, ak.Array]]]:
     """The run and the original branches of every chunk; raises DamagedFileError, or with `lost` records the damage."""
     chunks = Chunks(source, contents)
-    for run, start, chunk in chunks:
-        events = None
-        with sparing(lost.damage if lost else None):
-            if lost and start in lost.spoiled:
-                raise DamagedFileError(lost.spoiled[start])
-            events = chunks.read(run, start, chunk).restored()
-        progress(start + chunk.entries, chunks.tree.entries)
-        if events is not None:
-            yield run, events
-        elif lost:
-            lost.miss(start, chunk)
+    with side_by_side(partial(_restored, chunks, lost.spoiled if lost else {}), chunks) as restored:
+        for (run, start, chunk), found in zip(chunks, restored, strict=True):
+            progress(start + chunk.entries, chunks.tree.entries)
+            if not isinstance(found, DamagedFileError):
+                yield run, found
+                del found  # before the next is waited for
+                continue
+            with sparing(lost.damage if lost else None):
+                raise found
+            if lost:
+                lost.miss(start, chunk)
+
+
+def _restored(
+    chunks: Chunks, spoiled: Mapping[int, str], place: tuple[Run, int, Chunk]
+) -> dict[str, ak.Array] | DamagedFileError:
+    """The original branches of a chunk, or what is wrong with it; `spoiled` are messages by first entries."""
+    run, start, chunk = place
+    if start in spoiled:
+        return DamagedFileError(spoiled[start])
+    try:
+        return chunks.read(run, start, chunk).restored()
+    except DamagedFileError as error:
+        return error
 
 
 def sources_of(run: Run, names: Sequence[str]) -> list[str]:

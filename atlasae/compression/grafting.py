@@ -4,11 +4,11 @@ Compression takes the branches of the jets out and puts their stand-ins in; deco
 back and fills them.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from itertools import accumulate
+from itertools import accumulate, chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +68,7 @@ from atlasae.graft.trees import (
 from atlasae.jets.collections import Collection, Rounding, jet_branches, name_counters, stand_ins
 from atlasae.jets.inputs import Opened
 from atlasae.report import LeftOut
+from atlasae.threads import side_by_side
 
 
 @dataclass
@@ -905,8 +906,14 @@ def write_regrafted(grafted: Grafted, path: Path, progress: Progress) -> None:
     source, edges = grafted.source, grafted.edges()
     trees = [*(jets.one.path for jets in grafted.ntuple_jets), *(one.tree.path for one in grafted.jets)]
     known = grafted.contents.of_trees()
-    steps = in_turn(progress, [known[tree].entries for tree in trees])
-    with damage(f"'{source.path}'"), Composer(path, grafted.records) as composer:
+    steps = list(in_turn(progress, [known[tree].entries for tree in trees]))
+    places = zip(grafted.jets, steps[len(grafted.ntuple_jets) :], strict=True)
+    restored = [restored_events(source, one.contents, advance) for one, advance in places]
+    with (
+        damage(f"'{source.path}'"),
+        Composer(path, grafted.records) as composer,
+        side_by_side(_first, restored[:1]) as begun,  # while all else is copied
+    ):
         grafted.check_objects()
         digests = grafted.digests(sparing=True)
         composer.copy_all(grafted.trees, digests.seen)
@@ -917,18 +924,25 @@ def write_regrafted(grafted: Grafted, path: Path, progress: Progress) -> None:
         pages = packing(PAGES)
         others = {one.path: one.copy(composer, pages, edges.get(one.path, ())) for one in grafted.others}
         grafted.check(digests, others | of_jets)
-        for one, advance in zip(grafted.jets, steps, strict=True):
-            _fill_jets(grafted, one, composer, advance)
+        for one, chunks in zip(grafted.jets, restored, strict=True):
+            _fill_jets(grafted, one, composer, chain(*begun, chunks))
         composer.finish(grafted.trees)
 
 
-def _fill_jets(grafted: Grafted, jets: GraftedJets, composer: Composer, progress: Progress) -> None:
+def _first(restored: Iterator[tuple[Run, dict[str, ak.Array]]]) -> list[tuple[Run, dict[str, ak.Array]]]:
+    """The first chunk, if there is one."""
+    return list(islice(restored, 1))
+
+
+def _fill_jets(
+    grafted: Grafted, jets: GraftedJets, composer: Composer, restored: Iterable[tuple[Run, dict[str, ak.Array]]]
+) -> None:
     """Put the branches of the jets back into a tree, and write their baskets."""
     with damage(f"'{FOLDER}' in '{grafted.source.path}'", *FACTS):
         filled = jets.put_back()
     setting = grafted.records.head.compress
     fillers = [Filler(composer, jets.tree, setting, thing, kept) for thing, kept in filled]
-    for _, events in restored_events(grafted.source, jets.contents, progress):
+    for _, events in restored:
         for filler in fillers:
             filler.add(events)
     for filler in fillers:

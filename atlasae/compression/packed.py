@@ -98,7 +98,7 @@ class PackedLayout:
     ) -> dict[str, ak.Array]:
         """The original branches, always all; the inverse of `compress`. Raises ValueError for invalid bytes."""
         (name,) = self.collection.latents
-        content, storage = _bytes(events[name]), storage_of(self.collection)
+        content, storage = _buffer(events[name]), storage_of(self.collection)
         columns = unpack_chunk(self.codec, storage, content, counts) if len(counts) else _empty(storage)
         return to_branches(self.collection, columns, counts)
 
@@ -107,7 +107,7 @@ class PackedLayout:
         (name,) = self.collection.latents
         if not len(counts):
             return [np.empty(0, np.int32)] * len(self.collection.coded)
-        unpacked = unpacked_chunk(self.codec, storage_of(self.collection), _bytes(events[name]), counts)
+        unpacked = unpacked_chunk(self.codec, storage_of(self.collection), _buffer(events[name]), counts)
         found = np.zeros((unpacked.cells.shape[0], int(counts.sum())), np.int32)
         found[:, unpacked.coded] = unpacked.cells + 1
         return list(found)
@@ -322,7 +322,7 @@ class ListedLayout:
         """The columns of a chunk; those at other places are of no use."""
         lattice, jets = self.codec.lattice, int(counts.sum())
         found = _headed(lattice, storage, content, jets)
-        cells = self.codec.decode(found.rest, counts_of(~found.exact, counts), places)
+        cells = self.codec.decode(bytes(found.rest), counts_of(~found.exact, counts), places)
         columns = _decoded(lattice, storage, cells, np.flatnonzero(~found.exact), jets, found.key)
         for column, values in zip(columns, found.originals, strict=True):
             column[found.exact] = values
@@ -488,10 +488,10 @@ class _Head:
     exact: Bools
     originals: list[Array]
     key: int
-    rest: bytes
+    rest: bytes | memoryview
 
 
-def _headed(lattice: AnyLattice, storage: Storage, content: bytes, jets: int) -> _Head:
+def _headed(lattice: AnyLattice, storage: Storage, content: bytes | memoryview, jets: int) -> _Head:
     """What is before the words of a chunk; raises ValueError for invalid bytes."""
     begin = WORD.itemsize * (2 + any(lattice.shifted))
     number, size, *key = np.frombuffer(content[:begin], WORD).tolist()
@@ -548,7 +548,7 @@ class UnpackedChunk:
         return self.there[self.codes == 0] if self.codes.any() else self.there
 
 
-def unpacked_chunk(codec: PackedCodec, storage: Storage, content: bytes, counts: Counts) -> UnpackedChunk:
+def unpacked_chunk(codec: PackedCodec, storage: Storage, content: bytes | memoryview, counts: Counts) -> UnpackedChunk:
     """What the bytes of a chunk tell; raises ValueError for invalid ones."""
     head = _headed(codec.lattice, storage, content, int(counts.sum()))
     words = np.frombuffer(head.rest, WORD).astype(np.uint32, copy=False)
@@ -556,7 +556,9 @@ def unpacked_chunk(codec: PackedCodec, storage: Storage, content: bytes, counts:
     return UnpackedChunk(cells, head, np.flatnonzero(~head.exact), codes)
 
 
-def unpack_chunk(codec: PackedCodec, storage: Storage, content: bytes, counts: Counts) -> list[npt.NDArray[np.generic]]:
+def unpack_chunk(
+    codec: PackedCodec, storage: Storage, content: bytes | memoryview, counts: Counts
+) -> list[npt.NDArray[np.generic]]:
     """The four columns of a chunk; the inverse of `pack_chunk`."""
     found, jets = unpacked_chunk(codec, storage, content, counts), int(counts.sum())
     columns = _decoded(codec.lattice, storage, found.cells, found.coded, jets, found.head.key)
@@ -569,7 +571,9 @@ def unpack_chunk(codec: PackedCodec, storage: Storage, content: bytes, counts: C
     return columns
 
 
-def _kept(content: bytes, number: int, jets: int, storage: Storage) -> tuple[npt.NDArray[np.int64], list[Array]]:
+def _kept(
+    content: bytes | memoryview, number: int, jets: int, storage: Storage
+) -> tuple[npt.NDArray[np.int64], list[Array]]:
     """The indices of the exact jets in the chunk, and their original values; raises ValueError for invalid bytes."""
     if not number:
         return np.empty(0, np.int64), _empty(storage)
@@ -592,9 +596,14 @@ def _kept(content: bytes, number: int, jets: int, storage: Storage) -> tuple[npt
 
 def _bytes(branch: ak.Array) -> bytes:
     """The bytes of a chunk, all of which are in its first entry."""
+    return bytes(_buffer(branch))
+
+
+def _buffer(branch: ak.Array) -> bytes | memoryview:
+    """The same, where they lie."""
     plain = plain_lists(branch)
     values = plain[0] if plain else ak.to_numpy(ak.flatten(branch, axis=None))
-    return values.astype(np.uint8, copy=False).tobytes()
+    return buffer_of(np.ascontiguousarray(values, np.uint8))
 
 
 def _in_first(name: str, content: bytes, counts: Counts) -> dict[str, ak.Array]:

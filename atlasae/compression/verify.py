@@ -4,6 +4,7 @@ import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import compress
 from typing import Any
 
@@ -30,6 +31,7 @@ from atlasae.jets.columns import same_bits, to_columns
 from atlasae.jets.inputs import Opened, open_input
 from atlasae.jets.stored import largest_of, rounded_up_to, storage_of
 from atlasae.report import bound_text, counted, line_of, loosest, merge_largest, short
+from atlasae.threads import side_by_side
 
 Differences = Callable[[Source], Iterable[str]]  # what differs in a file that was written
 EXACT, WITHIN, DIFFERENT = "bit for bit", "within precision", "different"
@@ -151,10 +153,10 @@ def read_back(source: Source, written: Output, progress: Progress) -> None:
         contents = read_contents(source)
         entries = [one.entries for one in contents.of_trees().values()]
         for (tree, one), advance in zip(contents.of_trees().items(), in_turn(progress, entries), strict=True):
-            for place, (run, start, chunk) in enumerate(chunks := Chunks(source, one)):
-                known = {name: told[place] for name, told in written.restored.get(tree, {}).items()}
-                _read_chunk_back(chunks, run, start, chunk, written.opened[tree], written.types[tree], known)
-                advance(start + chunk.entries, chunks.tree.entries)
+            work = partial(_read_chunk_back, Chunks(source, one), written, tree)
+            with side_by_side(work, enumerate(one.chunks_by_run())) as ends:
+                for end in ends:
+                    advance(end, one.entries)
         if written.differences is None:
             check_others(source, contents)
         else:
@@ -169,17 +171,13 @@ def _check_copy(source: Source, differences: Differences) -> None:
             raise DamagedFileError(message)
 
 
-def _read_chunk_back(
-    chunks: Chunks,
-    run: Run,
-    start: int,
-    chunk: Chunk,
-    original: Opened,
-    types: Mapping[str, ak.types.Type],
-    known: Mapping[str, Restored],
-) -> None:
-    """Compare a chunk with what was written; its jets with the original, unless they are those that were already."""
-    stop = start + chunk.entries
+def _read_chunk_back(chunks: Chunks, output: Output, tree: str, place: tuple[int, tuple[Run, int, Chunk]]) -> int:
+    """Compare a chunk with what was written; its jets with the original, unless they are those that were already.
+
+    Returns its last entry (excluded).
+    """
+    number, (run, start, chunk) = place
+    stop, types = start + chunk.entries, output.types[tree]
     try:
         written = chunks.read(run, start, chunk)
         restored = written.restored()
@@ -192,11 +190,13 @@ def _read_chunk_back(
             raise UserError(_not_back(run, name, f"{types[name]} was written, {array.type.content} is read"))
     for entry in run.collections:
         names = list(entry.collection.branches.values())
-        told = known.get(entry.collection.name)
-        if told and told.keeps(entry.precision, *to_columns(entry.collection, restored)):
+        told = output.restored.get(tree, {}).get(entry.collection.name)
+        if told and told[number].keeps(entry.precision, *to_columns(entry.collection, restored)):
             continue
-        if problems := _compare_jets(entry, original.events.read(names, start, stop), restored)[1]:
+        original = output.opened[tree].events.read(names, start, stop)
+        if problems := _compare_jets(entry, original, restored)[1]:
             raise UserError(_not_back(run, names[0], f"{problems[0]} in entries {start} to {stop}"))
+    return stop
 
 
 def _lost(tree: Tree, run: Run, start: int, chunk: Chunk) -> Iterator[tuple[str, str]]:

@@ -5,9 +5,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import chain
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import awkward as ak
@@ -56,10 +57,12 @@ from atlasae.files.sources import (
 )
 from atlasae.files.writing import _DEFAULT_COMPRESSION, UNNAMED, Target, can_name, compression_of
 from atlasae.report import counted, line_of, short
+from atlasae.threads import side_by_side
 
 _TABLES = ".pkl, .parquet, .csv, .h5, .npz"
 _KEPT = 100_000_000  # bytes of unpacked baskets that are kept in memory
 _LARGE = 4  # a basket is kept where a range of entries is less than so many times as long
+_SHARED = 100_000  # numbers or lists that are worth several threads
 _CIRCULAR = 1 << 12  # TTree::kCircular: a tree of its last entries
 _REUSED = (
     "tree '{name}' is circular (TTree::SetCircular), and baskets of entries that it dropped hide the others: write it "
@@ -88,6 +91,7 @@ class Tree:
         self._source = source
         self._unpacked: dict[str, _Unpacked] = {}
         self._baskets: Baskets = {}
+        self._lock = Lock()  # for what uproot reads
 
     def nesting(self, counted: bool = False) -> "Tree":
         """The same tree with `nested`, if it is an RNTuple."""
@@ -113,12 +117,17 @@ class Tree:
         return [branch for branch in self._described if isinstance(branch, Unwritable)]
 
     def read(self, names: Sequence[str], start: int, stop: int) -> dict[str, ak.Array]:
-        """Read these branches for entries [start, stop); raises DamagedFileError."""
-        self._fetch(names, start, stop)
-        events = {}
-        for name in names:
-            with damage(f"branch '{name}' of tree '{self.name}' in entries {start} to {stop}"):
-                events[name] = self._whole(name, start, stop)
+        """Read these branches for entries [start, stop), also by several threads; raises DamagedFileError."""
+        where = f"of tree '{self.name}' in entries {start} to {stop}"
+        plain, many = partial(self._plain, where, start, stop), len(names) * (stop - start) > _SHARED
+        with side_by_side(plain, names, many) as found:
+            events = dict(zip(names, found, strict=True))
+        others = [name for name, array in events.items() if array is None]
+        with self._lock:
+            self._fetch(others, start, stop)
+            for name in others:
+                with damage(f"branch '{name}' {where}"):
+                    events[name] = self._whole(name, start, stop)
         return events
 
     def _whole(self, name: str, start: int, stop: int) -> ak.Array:
@@ -155,8 +164,6 @@ class Tree:
             here = known.array[start - known.start : min(stop, known.stop) - known.start]
             return here if stop <= known.stop else one_after_another([here, self._joined(name, known.stop, stop)])
         field, part = self._field(name), self._part(name)
-        if not part and (plain := self._plain(field, start, stop)) is not None:
-            return plain
         last = None if part else self._last_basket(field, start, stop)
         if last is None:
             return _read(field, part, start, stop)
@@ -166,12 +173,16 @@ class Tree:
         inside = whole[max(start, begin) - begin : stop - begin]
         return inside if begin <= start else one_after_another([self._joined(name, start, begin), inside])
 
-    def _plain(self, field: Any, start: int, stop: int) -> ak.Array | None:
+    def _plain(self, where: str, start: int, stop: int, name: str) -> ak.Array | None:
         """The entries [start, stop) of a branch of plain numbers or lists of them; None for others."""
-        content, listed = (None, False) if isinstance(field, Leaf) else plain_numbers(interpretation_of(field))
-        if content is None or (read := read_numbers(field, start, stop, content, listed, self._baskets)) is None:
-            return None
-        return lists_of(*read) if listed else ak.Array(ak.contents.NumpyArray(read[0]))
+        with damage(f"branch '{name}' {where}"):
+            field = self._field(name)
+            if isinstance(field, Leaf) or self._part(name):
+                return None
+            content, listed = plain_numbers(interpretation_of(field))
+            if content is None or (read := read_numbers(field, start, stop, content, listed, self._baskets)) is None:
+                return None
+            return lists_of(*read) if listed else ak.Array(ak.contents.NumpyArray(read[0]))
 
     def _last_basket(self, field: Any, start: int, stop: int) -> tuple[int, int] | None:
         """The entries of the basket or cluster that reaches beyond a range, if it is large beside the range."""

@@ -26,6 +26,7 @@ from atlasae.jets.inputs import Opened, event_branch, find_in, open_input
 from atlasae.jets.stored import largest_of, storage_of
 from atlasae.report import loosest, some
 from atlasae.reports.results import PairFacts
+from atlasae.threads import side_by_side
 
 PART = 100_000  # jets per piece
 _FIRST = 20_000  # entries from which units are found
@@ -239,9 +240,10 @@ def _restored_pieces(
     original: Opened, source: Source, contents: Contents, paired: Sequence[Paired], progress: Progress
 ) -> Pieces:
     chunks = Chunks(source, contents)
-    for run, start, chunk in chunks:
-        yield from _pieces_of(chunks.read(run, start, chunk).unpacked(), original, paired)
-        progress(start + chunk.entries, chunks.tree.entries)
+    with side_by_side(lambda place: chunks.read(*place).unpacked(), chunks) as unpacked:
+        for written in unpacked:
+            yield from _pieces_of(written, original, paired)
+            progress(written.start + written.chunk.entries, chunks.tree.entries)
 
 
 def _pieces_of(written: WrittenChunk, original: Opened, paired: Sequence[Paired]) -> Pieces:

@@ -52,6 +52,7 @@ measure variables
 mapfile -t wide < <(present cms_nanoaod_wide.root)
 measure whole "$repository/data/jets.root" "${wide[@]}"
 measure speed "${dijets[@]}" ${LONG:+--longer 5}
+measure cores "${dijets[@]}"
 measure codec "${dijets[@]}"
 measure spectra "${dijets[@]}"
 measure reading

@@ -1,5 +1,6 @@
 import copy
 import math
+from contextlib import ExitStack
 from functools import lru_cache
 
 import numpy as np
@@ -12,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import atlasae.jets.stored
+from atlasae.codecs import codec as codec_module
 from atlasae.codecs.bottleneck import Bottleneck, BottleneckAutoencoder, BottleneckCodec
 from atlasae.codecs.codec import Encoded, encode_and_compare, encode_within, few_threads, restore
 from atlasae.codecs.floats import FloatsCodec, codec_of_config
@@ -560,7 +562,13 @@ def test_a_tail_of_light_jets_makes_the_window_of_m_smaller():
     assert 200 < cut.levels[3] <= 606 - 394
 
 
-def test_torch_gets_its_threads_back():
+@pytest.fixture
+def unlimited(monkeypatch):
+    """Without the limit of all tests."""
+    monkeypatch.setattr(codec_module, "_limit", codec_module._Limit())
+
+
+def test_torch_gets_its_threads_back(unlimited):
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
@@ -568,6 +576,20 @@ def test_torch_gets_its_threads_back():
             assert torch.get_num_threads() == 1
             raise ValueError("any")
         assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_the_last_of_several_that_limit_torch_gives_it_its_threads_back(unlimited):
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        with ExitStack() as first:
+            first.enter_context(few_threads())
+            with few_threads():
+                first.close()
+                assert torch.get_num_threads() == 1
+            assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
 

@@ -16,6 +16,7 @@ from conftest import refused, run_main, succeeded
 from helpers import PACKED, compressed_alone, contents, left_over
 from tasks import PROFILE, die_always, die_once, die_when_done, refuse, tell_environment
 
+from atlasae import commands
 from atlasae.commands.journal import NAME, Journal
 from atlasae.commands.many import run_into, run_tasks
 from atlasae.commands.workers import LOCAL_CONFIG, Outcome, Task, Workers
@@ -88,6 +89,13 @@ def test_what_the_user_must_mend_is_not_tried_again(workers, inputs, tmp_path):
 def test_every_task_has_an_outcome_though_it_cannot_be_pickled(inputs, tmp_path):
     (outcome,) = Workers(1).outcomes(tasks_of(lambda task: {}, inputs[:1], tmp_path))
     assert isinstance(outcome, Outcome) and "ickle" in str(outcome.error)
+
+
+@pytest.mark.parametrize(("number", "share"), [(1, "2"), (2, "1")])
+def test_a_worker_uses_its_share_of_the_cores(number, share, inputs, tmp_path, monkeypatch):
+    monkeypatch.setattr(commands.workers, "cores", lambda: 2)
+    found = list(Workers(number).outcomes(tasks_of(tell_environment, inputs[:2], tmp_path)))
+    assert {outcome.report["environment"]["OMP_NUM_THREADS"] for outcome in found} == {share}
 
 
 # --- dask
