@@ -127,6 +127,14 @@ def some(names: Iterable[str], most: int = 5) -> str:
     return ", ".join(listed[:most]) + f" and {len(listed) - most} more" * (len(listed) > most)
 
 
+_SINGULAR = {"entries": "entry", "branches": "branch"}  # of what loses more than an s
+
+
+def counted(number: int, many: str) -> str:
+    """A number and what it counts: `1 entry`, `2,000 entries`."""
+    return f"{number:,} {_SINGULAR.get(many, many[:-1]) if number == 1 else many}"
+
+
 def to_text(page: Page, terminal: bool = False) -> str:
     """A page as text: plain and of any width, or for a terminal in its colours and width."""
     return "\n".join(

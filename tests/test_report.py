@@ -16,6 +16,7 @@ from atlasae.report import (
     PageTable,
     Report,
     bars_html,
+    counted,
     harmless,
     line_of,
     loosest,
@@ -61,6 +62,20 @@ def narrow(monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.setenv("TERM", "xterm-256color")
     monkeypatch.delenv("NO_COLOR", raising=False)
+
+
+@pytest.mark.parametrize(
+    ("number", "many", "says"),
+    [
+        (1, "chunks", "1 chunk"),
+        (0, "jets", "0 jets"),
+        (1, "entries", "1 entry"),
+        (1, "branches", "1 branch"),
+        (2000, "entries", "2,000 entries"),
+    ],
+)
+def test_one_thing_is_told_in_the_singular(number, many, says):
+    assert counted(number, many) == says
 
 
 def test_a_pipe_gets_whole_names_and_plain_text():

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from atlasae.pages import brief_note_lines, note_lines
-from atlasae.report import Page, PageTable, Report, some
+from atlasae.report import Page, PageTable, Report, counted, some
 
 FileReport = Mapping[str, Any]  # of any command, with `input`, `output`, `error` and, of a journal's folder, `reused`
 
@@ -61,7 +61,7 @@ class ManyReport(Report):
 def _count(files: Sequence[FileReport]) -> str:
     """The number of files, and of their parts where some were split."""
     inputs = len({str(file["input"]) for file in files})
-    parts = f", {len(files)} parts" if len(files) > inputs else ""
+    parts = f", {counted(len(files), 'parts')}" if len(files) > inputs else ""
     return f"{inputs} file{'s' * (inputs != 1)}{parts}"
 
 

@@ -20,6 +20,7 @@ from atlasae.commands.journal import Entry, Journal, Origin, add_entry, hex_of
 from atlasae.errors import UserError, explain, once
 from atlasae.files.checksums import checksum_bytes
 from atlasae.files.remote import Location
+from atlasae.report import counted
 from atlasae.threads import OF_ALL, cores
 
 LOCAL = "local"  # `--dask local`: a cluster of this process
@@ -93,7 +94,7 @@ def perform(task: Task) -> Outcome:
             return Outcome(task, report, reused=True)
         report = task.work(task)
         if problems := report.get("differences"):
-            return Outcome(task, report, f"'{task.target}': {len(problems)} differences: {problems[0]}")
+            return Outcome(task, report, f"'{task.target}': {counted(len(problems), 'differences')}: {problems[0]}")
     except Exception as error:
         return Outcome(task, error=explain(error)[0])
     return Outcome(task, report)

@@ -9,7 +9,7 @@ import awkward as ak
 import numpy as np
 
 from atlasae.compression.collection import FileLayout, JetsLayout
-from atlasae.compression.format import Chunk, CompressedCollection, Contents, Run
+from atlasae.compression.format import Chunk, CompressedCollection, Contents, Run, jets_tree
 from atlasae.compression.packed import PACKED_LAYOUTS, ColumnsLayout
 from atlasae.errors import DamagedFileError, sparing
 from atlasae.files.branches import FOLDER
@@ -128,7 +128,7 @@ class Chunks:
     """The chunks of a compressed file; the layouts of a run are made when its first chunk is read."""
 
     def __init__(self, source: Source, contents: Contents) -> None:
-        self.tree: Tree = source.trees[contents.runs[0].tree]
+        self.tree: Tree = jets_tree(source, contents)
         self.contents = contents
         self._layouts: dict[int, list[FileLayout]] = {}
         self._lock = Lock()  # several threads may read

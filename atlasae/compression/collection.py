@@ -20,7 +20,7 @@ from atlasae.jets.coordinates import LEAST_MASS, Bools, Floats
 from atlasae.jets.padding import Config, Padding
 from atlasae.jets.precision import Precision, find_roundings
 from atlasae.jets.stored import Storage, blocks, storage_of
-from atlasae.report import merge_largest, some
+from atlasae.report import counted, merge_largest, some
 
 MANY_EXACT = 0.05  # share of exact jets above which the user is told
 
@@ -223,7 +223,8 @@ class Start:
         unlike = [f"'{name}': {how}" for name, how in self.unlike.items()]
         exact = [c for c in self.compressors if c.exact_jets]
         return unlike + [
-            f"'{c.collection.name}': {c.exact_jets:,} of {c.jets:,} jets are kept exactly{_because(c.reasons)}"
+            f"'{c.collection.name}': {c.exact_jets:,} of {counted(c.jets, 'jets')} are kept exactly"
+            f"{_because(c.reasons)}"
             for c in exact
         ]
 

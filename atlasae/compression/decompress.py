@@ -120,7 +120,7 @@ def _report(
 ) -> DecompressionReport:
     missing = [range_ for one in lost.values() for range_ in one.missing]
     return DecompressionReport(
-        entries=sum(chunk.entries for chunk in contents.chunks) - sum(stop - start for start, stop in missing),
+        entries=contents.entries - sum(stop - start for start, stop in missing),
         jets=sum(chunk.jets for chunk in contents.chunks) - sum(one.jets for one in lost.values()),
         tree=contents.tree,
         trees=contents.trees,
@@ -162,7 +162,7 @@ def _write_anew(
     source: Source, trees: Mapping[str, Contents], path: Path, progress: Progress, lost: Lost | None
 ) -> list[LeftOut]:
     """Write the original file with uproot, from the contents of each tree; returns what was left out."""
-    entries, contents = [source.trees[tree].entries for tree in trees], _joined(trees)
+    entries, contents = [one.entries for one in trees.values()], _joined(trees)
     with create(path, _restored_compression(source, contents.runs[0])) as target:
         written = [
             _write_tree(source, one, target, advance, lost[tree] if lost else None)
@@ -248,7 +248,7 @@ def _write_table(
     ((tree, contents),) = _rewritten(source, contents, lost).items()
     run = contents.runs[0]
     _refuse_unheld(source, run, target)
-    rows = sum(chunk.entries for chunk in contents.chunks) if lost is None else None
+    rows = contents.entries if lost is None else None
     restored = restored_events(source, contents, progress, lost[tree] if lost else None)
     first = next(restored, None)
     if first is None:

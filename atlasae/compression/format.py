@@ -5,6 +5,7 @@ import json
 import math
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from importlib.metadata import version
 from itertools import islice
 from typing import Any, NotRequired, TypedDict
@@ -13,7 +14,6 @@ import awkward as ak
 import msgspec
 import numpy as np
 
-from atlasae.codecs.columns import ColumnsCodec
 from atlasae.compression.results import InfoReport, RunCollection, RunReport, StoredCollection, StoredColumn, TreeReport
 from atlasae.errors import DamagedFileError, UserError
 from atlasae.files.branches import FOLDER, LIST, TITLES, Branch
@@ -23,12 +23,13 @@ from atlasae.files.events import TableFacts
 from atlasae.files.remote import Location, Named, located
 from atlasae.files.trees import Source, Tree, open_source
 from atlasae.files.writing import Target
+from atlasae.graft.buffers import cut_thing
 from atlasae.graft.digests import Marks
 from atlasae.graft.taken import TakenOut
 from atlasae.jets.collections import Collection, stand_ins
 from atlasae.jets.padding import Config
 from atlasae.jets.stored import storage_of
-from atlasae.report import LeftOut, loosest, merge_largest, some
+from atlasae.report import LeftOut, counted, loosest, merge_largest, some
 
 FORMAT = 5  # version of the folder; to be raised when old readers would misread a new file
 # 1 stores strings, 2 bytes; 3 shifts the grid from jet to jet, and may be grafted; 4 names what makes its offsets, has
@@ -351,6 +352,11 @@ class Contents:
         return [entry for run in self.runs for entry in run.collections if entry.collection.name == name]
 
     @property
+    def entries(self) -> int:
+        """The number of entries of all trees of jets."""
+        return sum(chunk.entries for chunk in self.chunks)
+
+    @property
     def source_bytes(self) -> int:
         """The bytes of all inputs; of a part of a file, its share."""
         return sum(run.source_bytes for run in self.runs if not run.follows)
@@ -484,7 +490,8 @@ def _check(source: Source, contents: Contents) -> None:
             raise DamagedFileError(f"model {sha[:12]} in '{source.path}' is damaged: its bytes have another SHA-256")
     if not contents.runs or len(contents.chunks) != sum(run.chunks for run in contents.runs):
         raise DamagedFileError(
-            f"'{source.path}' is damaged: {len(contents.chunks)} chunks for {len(contents.runs)} runs; {_PARTS}"
+            f"'{source.path}' is damaged: {counted(len(contents.chunks), 'chunks')} for "
+            f"{counted(len(contents.runs), 'runs')}; {_PARTS}"
         )
     for of_tree in contents.of_trees().values():
         check_alike(of_tree.runs, f"'{source.path}' merges files that")
@@ -525,16 +532,31 @@ def _kind(run: Run) -> str:
     return "left out" if run.graft.alone else "copied"
 
 
-def _check_tree(source: Source, contents: Contents) -> None:
+def jets_tree(source: Source, contents: Contents) -> Tree:
+    """The tree of jets; where all else was copied, without the branches that are not read to restore them.
+
+    uproot takes .3 ms for every branch of a tree.
+    """
     name = contents.tree
-    tree, entries = source.trees.get(name), sum(chunk.entries for chunk in contents.chunks)
+    if any(run.graft is None or run.graft.ntuple for run in contents.runs):
+        return source.trees[name]
+    wanted = {name for run in contents.runs for name in (*run.written, *run.counters.values())}
+    try:
+        return source.cut_tree(name, partial(cut_thing, wanted=wanted))
+    except (UserError, ValueError):  # of what atlasae does not know, or of damage, which uproot tells of
+        return source.trees[name]
+
+
+def _check_tree(source: Source, contents: Contents) -> None:
+    name, entries = contents.tree, contents.entries
+    tree = jets_tree(source, contents) if name in source.trees else None
     told = sum(run.entries for run in contents.runs)
-    if tree is not None and tree.entries < entries == told and tree.is_even:
+    if tree is not None and tree.entries < entries == told and source.trees[name].is_even:
         why = f"tree '{name}' has {tree.entries} of the {entries} entries compressed"
         raise UserError(_like_a_skim(source, why, contents.runs[0].collections[0].collection.layout))
     if tree is None or tree.entries != entries:
         raise DamagedFileError(
-            f"'{source.path}' is damaged: tree '{name}' does not have the {entries} entries compressed"
+            f"'{source.path}' is damaged: tree '{name}' does not have the {counted(entries, 'entries')} compressed"
         )
 
 
@@ -678,7 +700,8 @@ def info(named: Named) -> InfoReport:
 
 def _described_file(path: Location, source: Source, contents: Contents) -> InfoReport:
     found = contents.of_trees()
-    told = {tree: _collections_of(source.trees[tree], one) for tree, one in found.items()}
+    trees = {name: jets_tree(source, one) for name, one in found.items()}
+    told = {name: _collections_of(trees[name], one) for name, one in found.items()}
     collections = [replace(c, name=contents.shown(tree, c.name)) for tree, known in told.items() for c in known]
     jets = sum(collection.jets for collection in collections if collection.columns is None)
     after = sum(collection.bytes for collection in collections)
@@ -690,8 +713,8 @@ def _described_file(path: Location, source: Source, contents: Contents) -> InfoR
         bytes_jets_out=after,
         bytes_per_jet=after / jets if jets else None,
         tree=contents.tree,
-        trees=[_described_tree(source.trees[tree], known) for tree, known in told.items()],
-        entries=sum(source.trees[tree].entries for tree in found),
+        trees=[_described_tree(trees[name], known) for name, known in told.items()],
+        entries=contents.entries,
         jets=jets,
         collections=collections,
         carried=sum(one.runs[0].carried_number for one in found.values()),
@@ -751,6 +774,8 @@ def _described(name: str, contents: Contents, tree: Tree) -> StoredCollection:
 
 def _columns_of(run: Run, entry: CompressedCollection) -> list[StoredColumn]:
     """The columns of other numbers of jets, with the names of what each is told by."""
+    from atlasae.codecs.columns import ColumnsCodec  # here, as few files have columns, and `info` is to answer at once
+
     four = [c.collection for c in run.collections if c.collection.name == entry.collection.beside]
     codec, names = ColumnsCodec.of_config(entry.codec), list(entry.collection.branches)
     given = [four[0].branches.get(v, v) for v in four[0].coded] if four and four[0].packed else []

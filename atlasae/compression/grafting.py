@@ -718,7 +718,7 @@ def taken_apart(source: Source, contents: Contents) -> Grafted:
     of_trees = contents.of_trees()
     with damage(f"'{source.path}'", *FACTS):
         records = Records(source.read, source.path.stat().st_size)
-        trees = latest(trees_of(records), list(of_trees))
+        trees = latest(_trees_of(records, source), list(of_trees))
         known = {tree.path: tree for tree in trees}
         ntuples = {name for name, one in of_trees.items() if is_ntuple(one)}
         jets = [GraftedJets.of(records, one, known[name]) for name, one in of_trees.items() if name not in ntuples]
@@ -727,6 +727,15 @@ def taken_apart(source: Source, contents: Contents) -> Grafted:
         found = ntuples_of(records)
         of_ntuples = [NtupleJets.of(found, of_trees[name]) for name in of_trees if name in ntuples]
         return Grafted(source, contents, records, trees, jets, found, of_ntuples)
+
+
+def _trees_of(records: Records, source: Source) -> list[GraftedTree]:
+    """All trees of a grafted file; raises DamagedFileError where uproot can't read one that atlasae does not know."""
+    try:
+        return trees_of(records)
+    except UserError:
+        list(source.trees.values())  # uproot tells damage from what is new
+        raise
 
 
 def compare_grafted(opened: Opened, grafted: Grafted) -> tuple[list[str], dict[str, dict[str, bool]]]:
@@ -896,7 +905,8 @@ def write_regrafted(grafted: Grafted, path: Path, progress: Progress) -> None:
     """Write the original file; raises DamagedFileError if a checksum differs."""
     source, edges = grafted.source, grafted.edges()
     trees = [*(jets.one.path for jets in grafted.ntuple_jets), *(one.tree.path for one in grafted.jets)]
-    steps = list(in_turn(progress, [source.trees[tree].entries for tree in trees]))
+    known = grafted.contents.of_trees()
+    steps = list(in_turn(progress, [known[tree].entries for tree in trees]))
     places = zip(grafted.jets, steps[len(grafted.ntuple_jets) :], strict=True)
     restored = [restored_events(source, one.contents, advance) for one, advance in places]
     with (

@@ -15,7 +15,7 @@ from atlasae.files.events import Events, dtype_of, miscounted
 from atlasae.files.trees import CopiedObject, Source, Tree
 from atlasae.files.writing import UNNAMED, Target, Writer, can_name
 from atlasae.jets.collections import name_counters
-from atlasae.report import LeftOut
+from atlasae.report import LeftOut, counted
 
 UNWRITTEN = "uproot does not write it"
 
@@ -85,7 +85,7 @@ def compare_others(original: Source, contents: Contents) -> list[str]:
     for name, copied in _recorded(contents).items():
         tree, entries = original.trees.get(name), sum(chunk.entries for chunk in copied.chunks)
         if tree is None or tree.entries != entries:
-            differences.append(f"tree '{name}' with {entries} entries is not in the original")
+            differences.append(f"tree '{name}' with {counted(entries, 'entries')} is not in the original")
             continue
         nesting = tree.nesting()
         tree = nesting if _names(nesting) == copied.branches else tree
@@ -268,7 +268,9 @@ def _ranges(chunks: Iterable[Chunk]) -> Iterator[tuple[int, int]]:
 def _copy_checked(tree: Tree, target: Target | None, copied: CopiedTree, lost: list[str] | None) -> None:
     if (entries := sum(chunk.entries for chunk in copied.chunks)) != tree.entries:
         with sparing(lost):
-            raise DamagedFileError(f"tree '{tree.name}' is damaged: {tree.entries} entries, {entries} were written")
+            raise DamagedFileError(
+                f"tree '{tree.name}' is damaged: {counted(tree.entries, 'entries')}, {entries:,} were written"
+            )
         return
     writer = None
     for chunk, (start, stop) in zip(copied.chunks, _ranges(copied.chunks), strict=True):

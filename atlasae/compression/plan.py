@@ -31,7 +31,7 @@ from atlasae.jets.recognition import (
     read_patterns,
 )  # fmt: skip
 from atlasae.jets.variables import read_variables
-from atlasae.report import some
+from atlasae.report import counted, some
 
 _COUNTED = 100_000  # entries whose lists are counted at once
 _BYTES = {"b": 1, "kb": 1_000, "mb": 1_000_000, "gb": 1_000_000_000}
@@ -565,7 +565,7 @@ def _refuse_names(names: Sequence[str], places: Mapping[str, str], opened: Opene
 
 
 def _unwritable_message(unwritable: Sequence[Unwritable], path: Location, options: Options) -> str:
-    problem = f"'{path}' has {len(unwritable)} branches that can't be written: {listed(unwritable)}"
+    problem = f"'{path}' has {counted(len(unwritable), 'branches')} that can't be written: {listed(unwritable)}"
     nested = sum(u.branch is not None for u in unwritable)
     carries = f", --format rntuple carries {'them' if nested == len(unwritable) else f'{nested} of them'}"
     return f"{problem}; --drop-unwritable leaves them out{carries if nested else ''}"

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 from atlasae.pages import brief_note_lines, left_out_lines, note_lines, size_text
-from atlasae.report import Facts, LeftOut, Page, PageTable, Report, bound_text, loosest, some
+from atlasae.report import Facts, LeftOut, Page, PageTable, Report, bound_text, counted, loosest, some
 
 Bounds = Mapping[str, float | None]  # by variable; None is no promise
 Terms = Mapping[str, str] | None  # N:S:C by variable, where bounds are in units of the resolution
@@ -85,14 +85,15 @@ class CompressionReport(Report):
 
     def _tables(self) -> Page:
         return [
-            f"{self.output}: {self.jets:,} jets in {self.entries:,} entries of {_of_trees(self.trees)}",
+            f"{self.output}: {counted(self.jets, 'jets')} in {counted(self.entries, 'entries')} of "
+            f"{_of_trees(self.trees)}",
             "",
             *_trees(self.trees),
             *_collections(self.collections),
             "",
             *_jet_sizes(self.jets, self.bytes_jets_in, self.bytes_jets_out),
             file_sizes(self.bytes_file_in, self.bytes_file_out),
-            f"carried: {len(self.carried)} branch{'es' * (len(self.carried) != 1)}; {self.seconds:.1f} s",
+            f"carried: {counted(len(self.carried), 'branches')}; {self.seconds:.1f} s",
             *_dropped(self.dropped),
         ]
 
@@ -133,7 +134,7 @@ class PlanReport(Report):
 
     def _page(self) -> Page:
         found = ", ".join(f"{name} ({units})" if units else name for name, units in self.collections.items())
-        pages: list[str | PageTable] = [f"{_named(self.trees)}, {self.entries:,} entries: {found}", ""]
+        pages: list[str | PageTable] = [f"{_named(self.trees)}, {counted(self.entries, 'entries')}: {found}", ""]
         pages.append(PageTable(["branch", "becomes"], list(self.branches.items()), words=(0, 1)))
         if self.others:
             pages += ["", PageTable(["beside", "becomes"], list(self.others.items()), words=(0, 1))]
@@ -253,7 +254,7 @@ def _promise(
 
 def _dropped(names: Sequence[str]) -> list[str]:
     """A line on dropped branches, if there are any."""
-    return [f"dropped: {len(names)} branches: {some(names, 6)}"] if names else []
+    return [f"dropped: {counted(len(names), 'branches')}: {some(names, 6)}"] if names else []
 
 
 class DecompressionReport(Report):
@@ -276,8 +277,9 @@ class DecompressionReport(Report):
 
     def _page(self) -> Page:
         return [
-            f"{self.output}: {self.jets:,} jets in {self.entries:,} entries of {_named(self.trees)}; "
-            f"{size_text(self.bytes_file_in)} -> {size_text(self.bytes_file_out)}; {self.seconds:.1f} s",
+            f"{self.output}: {counted(self.jets, 'jets')} in {counted(self.entries, 'entries')} of "
+            f"{_named(self.trees)}; {size_text(self.bytes_file_in)} -> {size_text(self.bytes_file_out)}; "
+            f"{self.seconds:.1f} s",
             *(f"  entries {start} to {stop} are missing" for start, stop in self.missing),
             *(f"  {problem}" for problem in self.damage),
             *note_lines(self.notes),
@@ -377,8 +379,8 @@ class InfoReport(Report):
             words=(0, 1, 6) if several else (0, 5),
         )  # fmt: skip
         return [
-            f"{self.file}: {size_text(self.bytes)}, {_tree_or_trees(self.trees)}, {self.entries:,} entries, "
-            f"{self.carried} branches carried",
+            f"{self.file}: {size_text(self.bytes)}, {_tree_or_trees(self.trees)}, {counted(self.entries, 'entries')}, "
+            f"{counted(self.carried, 'branches')} carried",
             "",
             *_trees(self.trees),
             *_collections(
@@ -434,8 +436,9 @@ class IntegrityReport(Report):
     def _page(self) -> Page:
         others = ", ".join(f"'{name}'" for name in [*self.trees, *self.objects])
         return [
-            f"intact: {self.entries:,} entries, {self.jets:,} jets, {self.chunks:,} chunks of "
-            f"{len(self.branches)} branches, {size_text(self.bytes)}",
+            f"intact: {counted(self.entries, 'entries')}, {counted(self.jets, 'jets')}, "
+            f"{counted(self.chunks, 'chunks')} of "
+            f"{counted(len(self.branches), 'branches')}, {size_text(self.bytes)}",
             *([f"  carried beside it: {others}"] if others else []),
             *(f"  model {sha[:12]} is in the file" for sha in self.models),
             *(f"  {line}" for line in (*_dropped(self.dropped), *left_out_lines(self.left_out))),
@@ -471,11 +474,11 @@ class VerificationReport(Report):
             for name, found in self.max_error.items()
             for variable in self.precision[name]
         ]
-        verdict = f"{len(self.differences)} differences" if self.differences else "as promised"
+        verdict = counted(len(self.differences), "differences") if self.differences else "as promised"
         return [
-            f"{self.entries:,} entries compared: {verdict}",
+            f"{counted(self.entries, 'entries')} compared: {verdict}",
             *(f"  {problem}" for problem in self.differences[:20]),
-            f"  {self.jets:,} jets; {file_sizes(self.bytes_file_in, self.bytes_file_out)}",
+            f"  {counted(self.jets, 'jets')}; {file_sizes(self.bytes_file_in, self.bytes_file_out)}",
             "  branches: " + ", ".join(f"{n} {how}" for how, n in sorted(kept.items(), reverse=True)),
             *(f"  {line}" for line in (*_dropped(self.dropped), *left_out_lines(self.left_out))),
             *([PageTable(["jets", "variable", "bound", "largest error"], rows, words=(0, 1))] if rows else []),

@@ -29,7 +29,7 @@ from atlasae.files.remote import Location, Named, all_located, located
 from atlasae.files.tables import to_frame
 from atlasae.files.trees import Source, open_source
 from atlasae.jets.collections import Collection, main_collection, stand_ins
-from atlasae.report import PageTable, bars_html, some, to_html
+from atlasae.report import PageTable, bars_html, counted, some, to_html
 
 Filter = str | Sequence[str] | Callable[[str], bool] | None
 
@@ -148,7 +148,8 @@ class CompressedTree(Mapping[str, "CompressedBranch"]):
         return iter(self._names)
 
     def __repr__(self) -> str:
-        return f"<CompressedTree {self.name!r} ({len(self._names)} branches, {self.num_entries} entries)>"
+        branches, entries = counted(len(self._names), "branches"), counted(self.num_entries, "entries")
+        return f"<CompressedTree {self.name!r} ({branches}, {entries})>"
 
     def _repr_html_(self) -> str:
         rows = [
@@ -159,7 +160,7 @@ class CompressedTree(Mapping[str, "CompressedBranch"]):
         jets = {branch for branch, *_ in rows}
         others = [name for name in self._names if name not in jets]
         page = to_html([
-            f"tree '{self.name}': {self.num_entries:,} entries",
+            f"tree '{self.name}': {counted(self.num_entries, 'entries')}",
             PageTable(["branch", "variable", "unit", "type"], rows, words=(0, 1, 2, 3)),
             *([f"and {len(others)} other branches: {some(others, 6)}"] if others else []),
         ])  # fmt: skip

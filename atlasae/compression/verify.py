@@ -30,7 +30,7 @@ from atlasae.files.trees import Source, Tree, open_source
 from atlasae.jets.columns import same_bits, to_columns
 from atlasae.jets.inputs import Opened, open_input
 from atlasae.jets.stored import largest_of, rounded_up_to, storage_of
-from atlasae.report import bound_text, line_of, loosest, merge_largest, short
+from atlasae.report import bound_text, counted, line_of, loosest, merge_largest, short
 from atlasae.threads import side_by_side
 
 Differences = Callable[[Source], Iterable[str]]  # what differs in a file that was written
@@ -49,7 +49,7 @@ def check_file(compressed: Named, progress: Progress | None = None) -> Integrity
     with watching(compressed) as check_unchanged, open_source(compressed) as source:
         contents, lost = read_contents(source), Salvage()
         found = contents.of_trees()
-        entries = [source.trees[tree].entries for tree in found]
+        entries = [one.entries for one in found.values()]
         with _others_first(source, contents):
             for one, advance in zip(found.values(), in_turn(progress or silent, entries), strict=True):
                 check_parts(f"'{compressed}'", one.runs)
@@ -63,7 +63,7 @@ def check_file(compressed: Named, progress: Progress | None = None) -> Integrity
         raise DamagedFileError(lost.damage[0] + more)
     return IntegrityReport(
         bytes=compressed.stat().st_size,
-        entries=sum(chunk.entries for chunk in contents.chunks),
+        entries=contents.entries,
         jets=sum(chunk.jets for chunk in contents.chunks),
         chunks=len(contents.chunks),
         branches=[contents.shown(tree, name) for tree, one in found.items() for name in one.runs[0].written],
@@ -151,12 +151,12 @@ def read_back(source: Source, written: Output, progress: Progress) -> None:
     """
     try:
         contents = read_contents(source)
-        entries = [source.trees[tree].entries for tree in contents.trees]
+        entries = [one.entries for one in contents.of_trees().values()]
         for (tree, one), advance in zip(contents.of_trees().items(), in_turn(progress, entries), strict=True):
             work = partial(_read_chunk_back, Chunks(source, one), written, tree)
             with side_by_side(work, enumerate(one.chunks_by_run())) as ends:
                 for end in ends:
-                    advance(end, source.trees[tree].entries)
+                    advance(end, one.entries)
         if written.differences is None:
             check_others(source, contents)
         else:
@@ -299,7 +299,7 @@ def _compare(
 def _entries(contents: Contents) -> Iterator[int]:
     """The entries of each tree of jets."""
     for one in contents.of_trees().values():
-        yield sum(chunk.entries for chunk in one.chunks)
+        yield one.entries
 
 
 def _compare_tree(opened: Opened, source: Source, contents: Contents, progress: Progress, restored: bool) -> Comparison:
@@ -407,5 +407,5 @@ def _compare_jets(
         within = everything[variable] <= bound if bound or not entry.collection.beside else np.zeros(len(whole), bool)
         if beyond := int((~within & ~same[variable]).sum()):
             text = bound_text(bound, variable in storage.layout.resolutions)
-            problems.append(f"{beyond} jets beyond {text} in {variable}")
+            problems.append(f"{counted(beyond, 'jets')} beyond {text} in {variable}")
     return largest, problems

@@ -1,8 +1,9 @@
 """Reading ROOT files: trees and RNTuples by ranges of entries, other objects by copying."""
 
 import io
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from copy import copy
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from itertools import chain
@@ -55,7 +56,7 @@ from atlasae.files.sources import (
     read_numbers,
 )
 from atlasae.files.writing import _DEFAULT_COMPRESSION, UNNAMED, Target, can_name, compression_of
-from atlasae.report import line_of, short
+from atlasae.report import counted, line_of, short
 from atlasae.threads import side_by_side
 
 _TABLES = ".pkl, .parquet, .csv, .h5, .npz"
@@ -181,7 +182,7 @@ class Tree:
             content, listed = plain_numbers(interpretation_of(field))
             if content is None or (read := read_numbers(field, start, stop, content, listed, self._baskets)) is None:
                 return None
-            return lists_of(*read) if listed else ak.Array(read[0])
+            return lists_of(*read) if listed else ak.Array(ak.contents.NumpyArray(read[0]))
 
     def _last_basket(self, field: Any, start: int, stop: int) -> tuple[int, int] | None:
         """The entries of the basket or cluster that reaches beyond a range, if it is large beside the range."""
@@ -474,6 +475,29 @@ class CopiedObject:
     lost: list[str]
 
 
+class _Trees(Mapping[str, Tree]):
+    """The trees of a file by path, each read when it is first asked for; raises DamagedFileError then."""
+
+    def __init__(self, path: Location, keys: Mapping[str, uproot.reading.ReadOnlyKey]) -> None:
+        self._path, self._keys, self._read = path, keys, dict[str, Tree]()
+
+    def __getitem__(self, name: str) -> Tree:
+        key = self._keys[name]
+        if name not in self._read:
+            with damage(f"'{self._path}'"):
+                self._read[name] = Tree(key.get(), name)
+        return self._read[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._keys
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._keys)
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+
 @dataclass
 class Source:
     """An open ROOT file: trees by path, other objects and their classes, folders with their titles, older cycles."""
@@ -481,11 +505,12 @@ class Source:
     path: Location
     file: Any
     keys: dict[str, uproot.reading.ReadOnlyKey] = field(default_factory=dict)  # latest cycles by path
-    trees: dict[str, Tree] = field(default_factory=dict)
+    trees: Mapping[str, Tree] = field(default_factory=dict)
     objects: list[str] = field(default_factory=list)
     kinds: dict[str, str] = field(default_factory=dict)
     folders: dict[str, str] = field(default_factory=dict)
     older: dict[str, uproot.reading.ReadOnlyKey] = field(default_factory=dict)  # other cycles, by path and cycle
+    cut: dict[str, Tree] = field(default_factory=dict)  # trees without some of their branches
 
     @property
     def uuid(self) -> str:
@@ -500,6 +525,22 @@ class Source:
     def compression(self) -> Any:
         """The compression of the file, or ZSTD(5) if it has none."""
         return compression_of(self.file.file.fCompress) or _DEFAULT_COMPRESSION
+
+    def cut_tree(self, name: str, cut: Callable[[bytes, str, int], bytes]) -> Tree:
+        """A TTree of which `cut` makes the object (from its bytes, class and bytes of the key) before uproot reads it.
+
+        It is kept. Raises DamagedFileError, and what `cut` raises.
+        """
+        if name not in self.cut:
+            key = copy(self.keys[name])
+            with damage(f"'{self.path}'"):
+                chunk, cursor = key.get_uncompressed_chunk_cursor()
+            made = cut(bytes(chunk.raw_data), key.fClassName, key.fKeylen)
+            chunk = uproot.source.chunk.Chunk.wrap(self.file.file.source, np.frombuffer(made, np.uint8))
+            key.get_uncompressed_chunk_cursor = lambda: (chunk, cursor)
+            with damage(f"'{self.path}'"):
+                self.cut[name] = Tree(key.get(), name)
+        return self.cut[name]
 
     def repeats(self, older: str) -> bool:
         """Whether an older cycle has the same bytes as the latest."""
@@ -586,6 +627,7 @@ def _check_size(source: Source) -> None:
 def _fill(source: Source) -> None:
     """Sort the latest cycles of a file's keys into trees, folders and other objects."""
     cycles: dict[str, list[Any]] = {}
+    trees: dict[str, uproot.reading.ReadOnlyKey] = {}
     for name, key in _keys(source.file):
         cycles.setdefault(name, []).append(key)
     for name, keys in cycles.items():
@@ -593,12 +635,13 @@ def _fill(source: Source) -> None:
         source.keys[name] = latest
         source.older |= {f"{name};{key.fCycle}": key for key in older}
         if latest.fClassName in ("TTree", "TNtuple", "TNtupleD", "ROOT::RNTuple"):
-            source.trees[name] = Tree(latest.get(), name)
+            trees[name] = latest
         elif latest.fClassName.startswith("TDirectory"):
             source.folders[name] = str(latest.fTitle or "")
         else:
             source.objects.append(name)
             source.kinds[name] = str(latest.fClassName)
+    source.trees = _Trees(source.path, trees)
 
 
 def _keys(directory: Any) -> Iterator[tuple[str, Any]]:
@@ -682,7 +725,7 @@ def _describe(name: str, found: Any, entries: int) -> Branch | Unwritable:
 def _unreadable(found: Any, entries: int) -> str | None:
     """The reason why a branch of a tree with these entries can't be read or written, if there is one."""
     if found.num_entries != entries:
-        return f"it has {found.num_entries} entries, and its tree {entries}"
+        return f"it has {counted(found.num_entries, 'entries')}, and its tree {entries:,}"
     if elsewhere := found.member("fFileName", none_if_missing=True):
         return f"its values are in the file '{short(elsewhere)}'"
     return "uproot writes no branch of several leaves" if len(found.member("fLeaves")) > 1 else None

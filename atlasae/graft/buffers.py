@@ -7,9 +7,10 @@ Format: ROOT's TBufferFile::WriteObjectAny and the streamers of the classes. A c
 
 import re
 import struct
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import Any
 
 import numpy as np
@@ -199,13 +200,14 @@ def _of_class(kind: str, version: int) -> list[Step] | None:
     raise UserError(f"its tree has a {kind} of version {version}, which atlasae does not know: {REWRITE}")
 
 
-def read_thing(data: bytes, kind: str, key_size: int) -> Thing:
+def read_thing(data: bytes, kind: str, key_size: int, wanted: Container[str] | None = None) -> Thing:
     """Read the object of class `kind` from a buffer, in whose offsets its key of `key_size` bytes counts.
 
-    Raises UserError for a class that is not known, ValueError for bytes that are none.
+    Branches without others inside whose names are not `wanted` are left out, with their leaves. Raises UserError for a
+    class that is not known, ValueError for bytes that are none.
     """
     try:
-        return _Reader(data, key_size).outermost(kind)
+        return _Reader(data, key_size, wanted).outermost(kind)
     except (struct.error, IndexError, RecursionError) as error:
         raise ValueError(f"its {kind} ends early, or nests too deep") from error
 
@@ -213,10 +215,11 @@ def read_thing(data: bytes, kind: str, key_size: int) -> Thing:
 class _Reader:
     """A position in a buffer, and the objects and classes met before."""
 
-    def __init__(self, data: bytes, key_size: int) -> None:
+    def __init__(self, data: bytes, key_size: int, wanted: Container[str] | None) -> None:
         self._data, self._at, self._shift = data, 0, key_size + _MAPPED
-        self._known: dict[int, Any] = {}
+        self._known: dict[int, Thing] = {}
         self._depth = 0
+        self._cuts, self._wanted = wanted is not None, wanted or ()
 
     def outermost(self, kind: str) -> Thing:
         found = Thing(kind)
@@ -307,6 +310,8 @@ class _Reader:
             thing.items.append(self._pointer())
             if thing.kind != "TObjArray":
                 thing.options.append(self._string())
+        if self._cuts and thing.kind == "TObjArray":
+            thing.items = [item for item in thing.items if item is not None]
 
     def _pointer(self) -> Thing | None:
         start = self._at
@@ -323,18 +328,16 @@ class _Reader:
             raise UserError(f"its tree has an object without a size: {REWRITE}")
         return self._object(start, start_tag, word, end)
 
-    def _object(self, start: int, start_tag: int, word: int, end: int) -> Thing:
+    def _object(self, start: int, start_tag: int, word: int, end: int) -> Thing | None:
         """The object behind the tag `word` of its class."""
         if word == _NEW:
-            name = self._data.find(b"\0", self._at)
-            kind = self._bytes(name - self._at).decode(errors="replace")
-            self._at += 1
-            self._known[start_tag + self._shift] = kind
+            kind, self._at = self._class_at(start_tag)
         else:
-            known = self._known.get(word & ~_CLASS)
-            if not isinstance(known, str):
-                raise ValueError(f"an object of a class at {word & ~_CLASS}, where there is none")
-            kind = known
+            kind, _ = self._class_at((word & ~_CLASS) - self._shift)
+        cut = self._cuts and kind.startswith("TBranch")
+        if cut and self._is_left_out(kind):
+            self._at = end
+            return None
         self._depth += 1
         if self._depth > _DEEPEST:
             raise ValueError(f"objects inside objects, {self._depth} deep")
@@ -346,7 +349,35 @@ class _Reader:
         self._depth -= 1
         if self._at != end:
             raise ValueError(f"a {kind} of {end - start} bytes, {self._at - start} of which were read")
-        return found
+        return None if cut and not found["fBranches"].items and found.name not in self._wanted else found
+
+    def _class_at(self, at: int) -> tuple[str, int]:
+        """The name of the class whose tag is at a position, and where the name ends."""
+        end = self._data.find(b"\0", at + _WORD.size)
+        if at < 0 or end < 0 or self._data[at : at + _WORD.size] != _WORD.pack(_NEW):
+            raise ValueError(f"an object of a class at {at + self._shift}, where there is none")
+        return self._data[at + _WORD.size : end].decode(errors="replace"), end + 1
+
+    def _is_left_out(self, kind: str) -> bool:
+        """Whether the branch here holds no others, and its name is none of those wanted."""
+        start, steps = self._at, list[Step]()
+        while not steps or steps[0].name == ":TBranch":  # the base of all other kinds
+            steps, kind = _of_class(kind, self._numbers(_HEADER)[1]) or [], "TBranch"
+        begin = self._at
+        name = self._named()
+        self._at = begin
+        for step in takewhile(lambda step: step.name != "fBranches", steps):
+            size = step.what.size if step.kind == "numbers" else self._numbers(_WORD)[0] & ~_COUNT
+            self._at += size
+        self._named()
+        inside, self._at = self._numbers(_INT)[0], start
+        return not inside and name.decode(errors="surrogateescape") not in self._wanted
+
+    def _named(self) -> bytes:
+        """The name at the beginning of a TNamed or of a list."""
+        self._at += _HEADER.size
+        self._fill_base(Thing("TObject"))
+        return self._string()
 
 
 _INT, _WORD, _HEADER, _SHORT = (struct.Struct(form) for form in (">i", ">I", ">IH", ">H"))
@@ -363,6 +394,11 @@ def write_thing(thing: Thing, key_size: int) -> bytes:
     except (struct.error, OverflowError) as error:
         raise ValueError(f"a {thing.kind} with numbers that are too large") from error
     return bytes(writer.data)
+
+
+def cut_thing(data: bytes, kind: str, key_size: int, wanted: Container[str]) -> bytes:
+    """The buffer of a tree without those branches that `read_thing` leaves out; raises as that does."""
+    return write_thing(read_thing(data, kind, key_size, wanted), key_size)
 
 
 class _Writer:

@@ -1,7 +1,6 @@
 """Lists of variables: the coordinate of each, its inverse, and its error. Jets are the list `JET`."""
 
 import math
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -275,6 +274,8 @@ def read_variables(path: Path) -> VariableList:
 
     Raises UserError for a missing file, other settings, or values out of range.
     """
+    import tomllib  # here, as few commands are given a list
+
     if not path.is_file():
         raise UserError(f"no list of variables '{path}': give a TOML file, such as scripts/recipes/extended.toml")
     try:

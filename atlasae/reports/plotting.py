@@ -25,7 +25,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 from PIL import Image
 
 from atlasae.errors import UserError
-from atlasae.report import harmless
+from atlasae.report import counted, harmless
 from atlasae.reports.panels import (
     NO_LABEL,
     QUANTITIES,
@@ -622,7 +622,9 @@ def overview(collections: Sequence[Overview], label: Label = NO_LABEL) -> Figure
     )
     rows = np.arange(len(collections))
     _bars_of_sizes(left, collections)
-    left.set_yticks(rows, [f"{escaped(_shortened(c.name))}\n{c.jets:,} jets" for c in collections], fontsize=10)
+    left.set_yticks(
+        rows, [f"{escaped(_shortened(c.name))}\n{counted(c.jets, 'jets')}" for c in collections], fontsize=10
+    )
     left.set(xlabel="Bytes / jet", ylim=(len(collections) - 0.5, -0.5))
     for i, variable in enumerate(dict.fromkeys(v for c in collections for v in c.errors)):
         found = [(row, *c.errors[variable]) for row, c in enumerate(collections) if variable in c.errors]

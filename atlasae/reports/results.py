@@ -7,7 +7,7 @@ from typing import Any
 
 from atlasae.compression.results import file_sizes, floor_lines
 from atlasae.jets.collections import main_collection
-from atlasae.report import Facts, Page, PageTable, Report, bound_text, picture_html
+from atlasae.report import Facts, Page, PageTable, Report, bound_text, counted, picture_html
 from atlasae.reports.panels import NO_LABEL, QUANTITIES
 
 MOST_CHANGED = 1.3  # change of fine bins over that of random errors, if errors do not depend on the value
@@ -294,12 +294,12 @@ class EvaluationReport(Report):
 
     def _page(self) -> Page:
         page: list[str | PageTable] = [
-            f"{self.original} -> {self.compressed}: {self.entries:,} entries of '{self.tree}'",
+            f"{self.original} -> {self.compressed}: {counted(self.entries, 'entries')} of '{self.tree}'",
             file_sizes(self.bytes_file_in, self.bytes),
         ]
         for found in self.collections:
             exact = f", {found.exact_jets:,} exact" if found.exact_jets is not None else ""
-            page.append(f"{found.name}: {found.jets:,} jets{exact}{_sizes(found)}")
+            page.append(f"{found.name}: {counted(found.jets, 'jets')}{exact}{_sizes(found)}")
             if found.variables["pt"].all.jets:
                 page += [residual_table(found), *_over_resolution(found), *_remarks(found), *_comb(found.comb)]
             else:
@@ -351,7 +351,7 @@ def _remarks(collection: CollectionFigures) -> list[str]:
     remarks = []
     if odd := collection.not_compared["jets"]:
         changed = collection.not_compared["changed"]
-        remarks.append(f"  {odd:,} jets have no residual (NaN, pt <= 0 ...): {changed:,} changed")
+        remarks.append(f"  {counted(odd, 'jets')} without residual (NaN, pt <= 0 ...): {changed:,} changed")
     told = [(collection.name, collection.units, collection.floors, dict.fromkeys(collection.floors, 1.0))]
     remarks += [f"  {line}; {collection.light_jets:,} jets are lighter" for line in floor_lines(told)]
     remarks.append(f"  {_events(collection.events)}")
@@ -462,7 +462,7 @@ class BenchmarkReport(Report):
         ]
         missing = ", ".join(self.missing)
         return [
-            f"{self.input}, {self.collection}: {self.jets:,} jets",
+            f"{self.input}, {self.collection}: {counted(self.jets, 'jets')}",
             PageTable(["bytes per jet, guaranteed precision", *(f"{bound:g}" for bound in self.precisions)], rows),
             *([f"not installed: {missing}: pip install 'atlasae[benchmark]'"] if missing else []),
             *(f"figure: {path}" for path in self.figures or ()),

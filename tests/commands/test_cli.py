@@ -231,7 +231,7 @@ def test_the_report_in_words(jets_file, tmp_path):
     for words in (
         f"{out}: {report['jets']} jets in 60 entries of 'Events'\n",
         f" kB, {per_jet}\n",
-        "dropped: 1 branches: weight",
+        "dropped: 1 branch: weight",
     ):
         assert words in text
     (told,) = report["collections"]

@@ -290,7 +290,7 @@ def nested_file(tmp_path: Path) -> Path:
 
 
 def test_a_branch_that_cannot_be_written_stops_the_run(nested_file, tmp_path):
-    words = ("1 branches that can't be written", "tracks", "--drop-unwritable")
+    words = ("1 branch that can't be written", "tracks", "--drop-unwritable")
     refused(2, words, "compress", nested_file, tmp_path / "out.root", "--format", "ttree", out=nested_file)
 
 

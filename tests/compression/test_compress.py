@@ -1142,7 +1142,7 @@ def test_parts_of_several_formats_are_refused(tmp_path):
         for name, columns in rows.items():
             target.make_tree(name, columns).extend(columns)
     result = run_main("decompress", tmp_path / "merged.root", tmp_path / "back.root")
-    assert result.failed(3, "17 chunks for 1 runs; where parts of several formats were merged, decompress each by")
+    assert result.failed(3, "17 chunks for 1 run; where parts of several formats were merged, decompress each by")
 
 
 def check_recorded(array: ak.Array, counts: np.ndarray, values: np.ndarray, exact: np.ndarray | None) -> None:

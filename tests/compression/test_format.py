@@ -16,6 +16,7 @@ from conftest import read_tree, write_tree
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from atlasae.compression import format
 from atlasae.compression.format import (
     FORMAT,
     NEWEST,
@@ -29,6 +30,7 @@ from atlasae.compression.format import (
     check_alike,
     info,
     is_compressed,
+    jets_tree,
     read_contents,
     write_contents,
 )
@@ -56,6 +58,8 @@ CODEC = {
     "levels": [1024, 2048, 1000, 1],
     "words": [[{"variable": 0, "radix": 1024, "divisor": 1}], [{"variable": 1, "radix": 2048, "divisor": 1}]],
 }
+GOLDEN = Path(__file__).parents[1] / "golden"
+GRAFTED = [GOLDEN / "format-5" / f"{name}.root" for name in ("default", "packed", "trees", "ntuple")]
 MODEL = b"weights and more weights"
 SHA = hashlib.sha256(MODEL).hexdigest()
 LATENTS = ("Jet_z0", "Jet_z1", "Jet_z2")
@@ -412,8 +416,8 @@ def test_changed_rows_are_damage(tmp_path, tree, column, change, says):
 @pytest.mark.parametrize(
     ("contents", "entries", "says"),
     [
-        (make_contents(make_run(chunks=3)), 5, "2 chunks for 1 runs"),
-        (make_contents(make_run(chunks=1)), 5, "2 chunks for 1 runs"),
+        (make_contents(make_run(chunks=3)), 5, "2 chunks for 1 run"),
+        (make_contents(make_run(chunks=1)), 5, "2 chunks for 1 run"),
         (make_contents(make_run(), make_run(chunks=1)), 10, "4 chunks for 2 runs"),
         (Contents([], []), 0, "0 chunks for 0 runs"),
         (make_contents(make_run()), 6, "tree 'Events' does not have the 5 entries compressed"),
@@ -528,6 +532,22 @@ def test_describe_tells_what_was_written(tmp_path):
         ],
     }
     json.dumps(facts)
+
+
+@pytest.mark.parametrize("path", GRAFTED, ids=lambda path: f"{path.parent.stem}-{path.stem}")
+def test_describe_reads_no_more_branches_than_it_needs(path, monkeypatch):
+    told = info(path)
+    with open_source(path) as source:
+        contents = read_contents(source)
+        cut, whole = jets_tree(source, contents), source.trees[contents.tree]
+        assert cut.names <= whole.names
+        assert cut.names >= {name for run in contents.runs for name in run.written if name in whole.names}
+
+    def unknown(*_: object, **__: object) -> bytes:
+        raise UserError("a class that atlasae does not know")
+
+    monkeypatch.setattr(format, "cut_thing", unknown)
+    assert info(path) == told
 
 
 def test_describe_of_no_jets_gives_no_bytes_per_jet(tmp_path):

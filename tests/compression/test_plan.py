@@ -284,8 +284,8 @@ def test_what_can_not_be_written_is_dropped_if_asked_and_named(how):
 @pytest.mark.parametrize(
     ("n", "drop", "says"),
     [
-        (1, (), "1 branches that can't be written: odd0 (is odd); --drop-unwritable leaves them out"),
-        (2, ("odd0", "MET"), "1 branches that can't be written: odd1 (is odd); --drop-unwritable"),
+        (1, (), "1 branch that can't be written: odd0 (is odd); --drop-unwritable leaves them out"),
+        (2, ("odd0", "MET"), "1 branch that can't be written: odd1 (is odd); --drop-unwritable"),
         (5, (), "odd3 (is odd); odd4 (is odd); --drop-unwritable"),
         (8, ("odd0",), "7 branches that can't be written: odd1 (is odd); odd2"),
         (8, ("odd0",), "odd5 (is odd); and 2 more; --drop-unwritable"),

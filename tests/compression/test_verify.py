@@ -27,6 +27,7 @@ from atlasae.compression.compress import compress_file
 from atlasae.compression.plan import Options
 from atlasae.files import trees, writing
 from atlasae.files.writing import Writer
+from atlasae.report import counted
 
 Branches = dict[str, ak.Array]
 JETS = ("Jet_pt", "Jet_eta", "Jet_phi", "Jet_mass")
@@ -80,7 +81,7 @@ def differences(original: Path, small: Path) -> list[str]:
     assert result.report["differences"]
     text = run_main("verify", original, small)
     assert text.code == 1 and all(f"  {line}\n" in text.out for line in result.report["differences"]), text
-    assert f"{len(result.report['differences'])} differences" in text.out
+    assert counted(len(result.report["differences"]), "differences") in text.out
     return result.report["differences"]
 
 
@@ -117,7 +118,7 @@ def test_what_was_decompressed_is_what_is_in_the_file(jets_file, compressed, tmp
 )
 def test_a_jet_beyond_its_precision_is_a_difference(branch, edit, variable, jets_file, compressed):
     moved = changed(jets_file, with_values(branch, edit))
-    assert differences(moved, compressed) == [f"Jet: 1 jets beyond 0.001 in {variable} in entries 0 to 60"]
+    assert differences(moved, compressed) == [f"Jet: 1 jet beyond 0.001 in {variable} in entries 0 to 60"]
 
 
 def test_only_the_jets_that_moved_are_counted(jets_file, compressed):
@@ -130,7 +131,7 @@ def test_a_jet_kept_exactly_differs_by_a_bit(jets_file, tmp_path):
     succeeded("compress", odd, tmp_path / "small.root")
     succeeded("verify", odd, tmp_path / "small.root")
     other = changed(odd, with_values("Jet_pt", flip(3, 0)))
-    assert differences(other, tmp_path / "small.root") == ["Jet: 1 jets beyond 0.001 in pt in entries 0 to 60"]
+    assert differences(other, tmp_path / "small.root") == ["Jet: 1 jet beyond 0.001 in pt in entries 0 to 60"]
 
 
 @pytest.mark.parametrize(("branch", "bit"), [("weight", 0), ("weight", 31), ("hit", 15), ("Jet_nConstituents", 7)])
@@ -232,7 +233,7 @@ def test_a_table_with_other_values_is_a_difference(table, tmp_path):
     table.to_pickle(tmp_path / "other.pkl")
     assert differences(tmp_path / "other.pkl", tmp_path / "small.root") == [
         "branch 'weight' differs in entries 0 to 50",
-        "jets: 1 jets beyond 0.001 in pt in entries 0 to 50",
+        "jets: 1 jet beyond 0.001 in pt in entries 0 to 50",
     ]
 
 

@@ -193,7 +193,7 @@ def test_branches_that_are_not_read_are_named_and_nothing_is_called_damaged():
         assert tree.branches == [Branch("x", "<f4", jagged=False)]
         assert {unwritable.name: unwritable.why for unwritable in tree.unwritable} == {
             "more": "it has 200 entries, and its tree 100",
-            "less": "it has 1 entries, and its tree 100",
+            "less": "it has 1 entry, and its tree 100",
             "away": "its values are in the file 'elsewhere.root'",
         }
         offsets = source.trees["offsets"]
@@ -818,6 +818,23 @@ def write_baskets(path: Path, sizes: list[int]) -> ak.Array:
         for start, stop in zip(ends, ends[1:], strict=False):
             tree.extend({"x": lists[start:stop]})
     return lists
+
+
+def test_a_tree_is_read_when_it_is_asked_for(tmp_path):
+    path = tmp_path / "two.root"
+    with uproot.recreate(path, compression=None) as file:
+        for name in ("one", "other"):
+            file.mktree(name, {"x": "f8"}).extend({"x": np.arange(3.0)})
+    with open_source(path) as source:
+        assert list(source.trees) == ["one", "other"] and "one" in source.trees and len(source.trees) == 2
+        assert source.trees["one"] is source.trees["one"]
+        with uproot.open(path) as file:
+            at = int(file.key("other").data_cursor.index)
+    path.write_bytes(path.read_bytes()[: at + 4] + b"\xff\xff" + path.read_bytes()[at + 6 :])
+    with open_source(path) as source:
+        assert source.trees["one"].entries == 3
+        with pytest.raises(DamagedFileError, match=r"two\.root' is damaged"):
+            source.trees["other"]
 
 
 def test_a_circular_tree_that_hides_entries_is_not_called_damaged():

@@ -8,9 +8,9 @@ import uproot
 
 from atlasae.errors import UserError
 from atlasae.graft import buffers
-from atlasae.graft.buffers import Thing, read_thing, write_thing
+from atlasae.graft.buffers import Thing, cut_thing, read_thing, write_thing
 from atlasae.graft.records import RecordKey, Records
-from atlasae.graft.trees import TREES, payload_of
+from atlasae.graft.trees import TREES, GraftedTree, payload_of
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 FILES = [GOLDEN / "leaves" / "leaves.root", GOLDEN / "beside.root"]  # written by ROOT
@@ -43,6 +43,27 @@ def test_a_tree_of_root_is_written_as_it_was_read(path):
     assert len(found) > 4
     for key, data in found:
         assert write_thing(read_thing(data, key.class_name, key.keylen), key.keylen) == data, key.name
+
+
+def names_in(key: RecordKey, data: bytes) -> list[str]:
+    """The names of the branches with values of a tree."""
+    return GraftedTree("", None, key, read_thing(data, key.class_name, key.keylen)).names
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("seed", range(3))
+def test_a_tree_is_cut_to_the_branches_that_are_wanted(path, seed):
+    chance = random.Random(seed)
+    for key, data in trees_in(path):
+        names = names_in(key, data)
+        wanted = {name for name in names if chance.random() < 0.3}
+        cut = cut_thing(data, key.class_name, key.keylen, wanted)
+        assert names_in(key, cut) == [name for name in names if name in wanted], key.name
+
+
+def test_a_tree_of_which_all_is_wanted_is_not_cut():
+    for key, data in trees_in(FILES[0]):
+        assert names_in(key, cut_thing(data, key.class_name, key.keylen, names_in(key, data))) == names_in(key, data)
 
 
 def test_offsets_count_from_the_key(tmp_path):

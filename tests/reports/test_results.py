@@ -148,7 +148,7 @@ def test_what_is_remarkable_is_told():
     odd = {"floors": {"m": 0.1}, "light_jets": 1500, "not_compared": {"jets": 3000, "changed": 2}}
     tests = replace(TESTS, classifier=Separation(auc=0.512346, error=0.00321, jets=2100))
     lines = evaluation(collection(two_sample=tests, **odd)).splitlines()
-    assert "  3,000 jets have no residual (NaN, pt <= 0 ...): 2 changed" in lines
+    assert "  3,000 jets without residual (NaN, pt <= 0 ...): 2 changed" in lines
     floor = "  errors of m are relative to m, or to 0.1 GeV where m is smaller (Jet); 1,500 jets are lighter"
     assert floor in lines
     told = "  a classifier tells them apart with AUC 0.51235 +- 0.003 (2,100 jets)"
