@@ -56,6 +56,8 @@ measure cores "${dijets[@]}"
 measure codec "${dijets[@]}"
 measure spectra "${dijets[@]}"
 measure reading
+mapfile -t wide < <(present atlas_physlite.root cms_nanoaod_wide.root)
+measure starting "$repository/data/jets.root" "${wide[@]}"
 measure planning
 measure export
 measure many

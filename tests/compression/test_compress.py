@@ -697,9 +697,9 @@ def test_a_network_takes_jets_of_another_layout(name, layout, precision, by_hand
 
 def test_runs_of_networks_and_of_grids_are_merged(by_hand, jets_file, tmp_path):
     other = write_layout(tmp_path / "other.root", "nanoaod", entries=40, seed=3)
-    succeeded("compress", jets_file, tmp_path / "a.small", "--model", by_hand, "--precision", "none")
-    succeeded("compress", other, tmp_path / "b.small")
-    merge(tmp_path / "merged.root", tmp_path / "a.small", tmp_path / "b.small")
+    succeeded("compress", jets_file, tmp_path / "a.small.root", "--model", by_hand, "--precision", "none")
+    succeeded("compress", other, tmp_path / "b.small.root")
+    merge(tmp_path / "merged.root", tmp_path / "a.small.root", tmp_path / "b.small.root")
     succeeded("decompress", tmp_path / "merged.root", tmp_path / "back.root")
     slice_of(tmp_path / "back.root", tmp_path / "first.root", 0, 60)
     slice_of(tmp_path / "back.root", tmp_path / "second.root", 60, 100)
@@ -827,10 +827,10 @@ def test_merged_files_come_back(model, tmp_path):
     parts = [write_layout(tmp_path / f"{i}.root", "nanoaod", entries=40 + i, seed=i) for i in range(3)]
     asked = [("--precision", "1e-2"), ("--precision", "full", "--model", model), ("--step-size", "2kB")]
     for part, options in zip(parts, asked, strict=True):
-        succeeded("compress", part, part.with_suffix(".small"), *options)
+        succeeded("compress", part, part.with_suffix(".small.root"), *options)
     model.unlink()
     merged, back = tmp_path / "merged.root", tmp_path / "back.root"
-    merge(merged, *(part.with_suffix(".small") for part in parts))
+    merge(merged, *(part.with_suffix(".small.root") for part in parts))
     succeeded("decompress", merged, back)
     runs = succeeded("info", merged, "--json").report["runs"]
     assert [(run["source"], run["entries"]) for run in runs] == [("0.root", 40), ("1.root", 41), ("2.root", 42)]
@@ -858,11 +858,11 @@ def test_a_merged_file_is_verified_against_the_merged_originals(how, tmp_path):
         with uproot.update(parts[i]) as file:
             file.mktree("other", {"x": np.dtype("i4")}).extend({"x": np.full(5 + i, i, np.int32)})
         options = ("--precision", precision, "--layout", how)
-        succeeded("compress", parts[i], parts[i].with_suffix(".small"), *options)
+        succeeded("compress", parts[i], parts[i].with_suffix(".small.root"), *options)
     merge(tmp_path / "merged.root", *parts)
-    merge(tmp_path / "merged.small", *(part.with_suffix(".small") for part in parts))
-    succeeded("verify", tmp_path / "merged.root", tmp_path / "merged.small")
-    succeeded("decompress", tmp_path / "merged.small", tmp_path / "back.root")
+    merge(tmp_path / "merged.small.root", *(part.with_suffix(".small.root") for part in parts))
+    succeeded("verify", tmp_path / "merged.root", tmp_path / "merged.small.root")
+    succeeded("decompress", tmp_path / "merged.small.root", tmp_path / "back.root")
     assert read_tree(tmp_path / "back.root", "other")["x"].to_list() == [0] * 5 + [1] * 6
 
 
@@ -871,11 +871,11 @@ def test_merged_files_of_branches_in_another_order_come_back(jets_file, tmp_path
     branches = dict(reversed(read_tree(jets_file, "Events").items()))
     write_tree(other, "Events", branches, {name: "nJet" for name in branches if name.startswith("Jet_")})
     for path in (jets_file, other):
-        succeeded("compress", path, path.with_suffix(".small"))
-    merge(tmp_path / "merged.small", jets_file.with_suffix(".small"), other.with_suffix(".small"))
+        succeeded("compress", path, path.with_suffix(".small.root"))
+    merge(tmp_path / "merged.small.root", jets_file.with_suffix(".small.root"), other.with_suffix(".small.root"))
     merge(tmp_path / "merged.root", jets_file, other)
-    succeeded("verify", tmp_path / "merged.root", tmp_path / "merged.small")
-    succeeded("decompress", tmp_path / "merged.small", tmp_path / "back.root")
+    succeeded("verify", tmp_path / "merged.root", tmp_path / "merged.small.root")
+    succeeded("decompress", tmp_path / "merged.small.root", tmp_path / "back.root")
     check_restored(tmp_path / "merged.root", tmp_path / "back.root", "Events", "nanoaod")
 
 
@@ -885,9 +885,9 @@ def test_merged_files_of_other_types_are_refused_by_whatever_reads_them(how, tmp
     parts = {"single": jets, "double": {name: ak.values_astype(array, np.float64) for name, array in jets.items()}}
     for name, branches in parts.items():
         path = write_tree(tmp_path / f"{name}.root", "Events", branches, dict.fromkeys(branches, "nJet"))
-        succeeded("compress", path, path.with_suffix(".small"), "--layout", how)
+        succeeded("compress", path, path.with_suffix(".small.root"), "--layout", how)
     original, merged, out = (tmp_path / name for name in ("double.root", "merged.root", "out"))
-    merge(merged, *((tmp_path / name).with_suffix(".small") for name in parts))
+    merge(merged, *((tmp_path / name).with_suffix(".small.root") for name in parts))
     says = "'Jet_pt' is a list of <f4, pt of 'Jet', in 'single.root', a list of <f8, pt of 'Jet', in 'double.root'"
     for arguments in (
         ("decompress", merged, f"{out}.root"),

@@ -328,7 +328,7 @@ def test_an_object_that_can_not_be_read_any_more_is_damage(original, tmp_path, m
 
 def test_the_parts_of_a_merged_file_follow_each_other(original, tmp_path):
     second = write(tmp_path / "second.root", trees(seed=4), top=HISTOGRAM)
-    parts = [copied(path, path.with_suffix(".small"), 300)[0] for path in (original, second)]
+    parts = [copied(path, path.with_suffix(".small.root"), 300)[0] for path in (original, second)]
     joined = {
         name: {branch: ak.concatenate([array, trees(seed=4)[name][branch]]) for branch, array in branches.items()}
         for name, branches in trees().items()

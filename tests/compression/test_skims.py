@@ -170,11 +170,11 @@ def test_another_file_is_not_what_a_skim_was_made_of(small, tmp_path):
     other = write_layout(tmp_path / "other.root", "nanoaod", seed=7)
     flat = write_layout(tmp_path / "flat.root", "flat")
     for path, precision in ((other, "1e-3"), (tmp_path / "in.root", "1e-2"), (flat, "1e-3")):
-        succeeded("compress", path, path.with_suffix(".small"), "--precision", precision)
+        succeeded("compress", path, path.with_suffix(".small.root"), "--precision", precision)
     for trusted, says in (
-        (tmp_path / "other.small", "jets looked up are not in the file to trust"),
-        (tmp_path / "in.small", "jets looked up are not in the file to trust"),
-        (tmp_path / "flat.small", "skim.root' is no skim of"),
+        (tmp_path / "other.small.root", "jets looked up are not in the file to trust"),
+        (tmp_path / "in.small.root", "jets looked up are not in the file to trust"),
+        (tmp_path / "flat.small.root", "skim.root' is no skim of"),
         (other, "was not compressed by atlasae"),
         (tmp_path / "nowhere.root", "no such file"),
     ):

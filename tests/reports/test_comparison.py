@@ -307,9 +307,9 @@ def merged(folder: Path, *options: tuple[str, ...]) -> list[Path]:
         jets = jet_columns("nanoaod", 40, seed=i)
         jets["Jet_pt"][3] = np.nan
         nano(file, jets, [20 - i] + [2] * 9 + [2 + i])
-        succeeded("compress", file, file.with_suffix(".small"), *how)
+        succeeded("compress", file, file.with_suffix(".small.root"), *how)
     merge(folder / "in.root", *files)
-    merge(folder / "small.root", *(file.with_suffix(".small") for file in files))
+    merge(folder / "small.root", *(file.with_suffix(".small.root") for file in files))
     return files
 
 
@@ -328,7 +328,7 @@ def test_merged_files_are_compared_run_by_run(two):
     (chunks,) = jets_of(original, small).values()
     assert len(chunks) == 2
     for file, jets in zip(two, chunks, strict=True):
-        alone = only(jets_of(file, file.with_suffix(".small")))
+        alone = only(jets_of(file, file.with_suffix(".small.root")))
         assert np.array_equal(jets.before, alone.before, equal_nan=True)
         assert np.array_equal(jets.after, alone.after, equal_nan=True)
         assert jets.counts.tolist() == alone.counts.tolist()
@@ -349,10 +349,10 @@ def test_merged_files_of_other_jets_are_refused(tmp_path):
     jets = counted("nanoaod", make_counts(20))
     files = [write_tree(tmp_path / f"{i}.root", "Events", jets, dict.fromkeys(jets, "nJet")) for i in range(2)]
     for file, units in zip(files, ("GeV", "MeV"), strict=True):
-        succeeded("compress", file, file.with_suffix(".small"), "--units", units)
+        succeeded("compress", file, file.with_suffix(".small.root"), "--units", units)
     original, small = tmp_path / "in.root", tmp_path / "small.root"
     merge(original, *files)
-    merge(small, *(file.with_suffix(".small") for file in files))
+    merge(small, *(file.with_suffix(".small.root") for file in files))
     refused(original, small, "small.root", "merges files that can't be one tree", "the unit of 'Jet'", "one by one")
 
 
