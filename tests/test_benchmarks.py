@@ -1,4 +1,4 @@
-"""The benchmark harness (scripts/benchmarks), and the figures that README and pages of help quote against what it wrote."""
+"""The benchmark harness (scripts/benchmarks), and figures of README and pages of help against what it wrote."""
 
 import json
 import re
