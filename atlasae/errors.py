@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import Any
 
 UNEXPECTED = 1  # exit code of an unexpected error, a bug
+_NO_THREAD = "can't start new thread"  # Python's RuntimeError
 
 
 class AtlasaeError(Exception):
@@ -67,6 +68,9 @@ def explain(error: BaseException) -> tuple[str, int]:
         return str(error), error.exit_code
     if isinstance(error, MemoryError):
         return memory_short("what was asked for", error), MemoryShortError.exit_code
+    if isinstance(error, RuntimeError) and str(error) == _NO_THREAD:
+        why = "memory, or the processes that you may have (`ulimit -u`), are used up"
+        return f"no thread could be started: {why}; free some", MemoryShortError.exit_code
     if isinstance(error, OSError) and error.strerror:
         where = f"'{error.filename}': " if error.filename else ""
         return f"{where}{error.strerror}", UserError.exit_code

@@ -373,24 +373,25 @@ class CompressedTree(Mapping[str, "CompressedBranch"]):
         """Branches of a chunk, decoded unless they are kept; raises UserError if the tree is closed."""
         if self._closed:
             raise UserError(f"tree '{self.name}' is closed: read it before, or open the file again")
-        if self._kept[0] is not place:
-            self._kept = place, {}, {}  # before the next chunk is read, so that memory holds one
-        kept = self._kept[1]
+        if (now := self._kept)[0] is not place:
+            now = self._kept = place, {}, {}  # before the next chunk is read, so that memory holds one
+        _, kept, written = now  # which stay those of this chunk, whatever another thread reads
         branches = dict.fromkeys(self._counters.get(name, name) for name in names)
         missing = [name for name in branches if name not in kept]
         if missing:
-            kept |= self._decoded(place, missing)
+            kept |= self._decoded(place, missing, written)
         return {name: _counted(kept[self._counters[name]]) if name in self._counters else kept[name] for name in names}
 
-    def _decoded(self, place: Place, names: list[str]) -> dict[str, ak.Array]:
+    def _decoded(self, place: Place, names: list[str], written: dict[str, ak.Array]) -> dict[str, ak.Array]:
         """Branches of a chunk; of packed jets with their other variables, as they are decoded together.
 
-        Latents are kept: the other variables of their jets may be asked for next, and to unpack them takes longest.
+        Latents are added to `written`: other variables of their jets may be asked for next, and to unpack them takes
+        longest.
         """
         groups = [list(c.branches.values()) for c in self._collections.values() if c.packed and c.holds_jets]
         single = {self._run.aliases.get(name, name) for name in names}
         together = [name for group in groups if not single.isdisjoint(group) for name in group]
-        names, written = list(dict.fromkeys([*names, *together])), self._kept[2]
+        names = list(dict.fromkeys([*names, *together]))
         found = place.chunks.read(place.run, place.first, place.chunk, names, written)
         latents = {name for c in self._collections.values() if not c.packed for name in c.latents}
         written |= {name: array for name, array in found.events.items() if name in latents}

@@ -305,9 +305,8 @@ def read_numbers(branch: Any, start: int, stop: int, content: Any, listed: bool,
         first, begin = int(firsts[place]), int(branch.member("fBasketSeek")[place])
         entries, size = int(firsts[place + 1]) - first, int(branch.member("fBasketBytes")[place])
         key = begin, entries, content.from_dtype.str, listed
-        record = b"" if key in known else source.read(begin, size)
         try:
-            found = known.pop(key, None) or _basket(record, entries, content.from_dtype, listed)
+            found = known.pop(key, None) or _basket(source.read(begin, size), entries, content.from_dtype, listed)
         except (ValueError, struct.error):
             return None
         values, inside = found
@@ -329,8 +328,11 @@ def read_numbers(branch: Any, start: int, stop: int, content: Any, listed: bool,
 
 def _forget(known: Baskets) -> None:
     """Drop the first of the known baskets until the others take no more than `_MOST_KEPT`."""
-    while sum(one.nbytes + two.nbytes for one, two in known.values()) > _MOST_KEPT:
-        del known[next(iter(known))]
+    there = known.copy()  # at once: other threads add and take baskets
+    while sum(one.nbytes + two.nbytes for one, two in there.values()) > _MOST_KEPT:
+        first = next(iter(there))
+        del there[first]
+        known.pop(first, None)
 
 
 def _basket(record: bytes, entries: int, dtype: np.dtype[Any], listed: bool) -> _Basket:

@@ -3,6 +3,7 @@
 import errno
 import os
 import pickle
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -80,6 +81,15 @@ def test_lack_of_memory_is_told_and_ends_a_salvage(error, code, words, compresse
     refused(code, words, "decompress", compressed, tmp_path / "out.root", out=compressed)
     words = words if code == 2 else ("no part of the jets",)
     refused(code, words, "decompress", compressed, tmp_path / "out.root", "--salvage", out=compressed)
+
+
+@pytest.mark.parametrize("command", ["compress", "decompress", "verify"])
+def test_a_thread_that_can_not_be_started_is_told(command, jets_file, compressed, tmp_path, monkeypatch):
+    monkeypatch.setenv("ATLASAE_THREADS", "2")
+    monkeypatch.setattr(threading.Thread, "start", failing(RuntimeError("can't start new thread")))
+    out = tmp_path / "out.root"
+    arguments = {"verify": [jets_file, compressed], "compress": [jets_file, out]}.get(command, [compressed, out])
+    refused(2, ("no thread could be started", "ulimit -u"), command, *arguments, out=out)
 
 
 @pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.ENOMEM])

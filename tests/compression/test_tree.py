@@ -1,5 +1,8 @@
 """Compressed files read as trees: the same values as after decompression, and only requested branches are read."""
 
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
 import awkward as ak
 import numpy as np
 import pytest
@@ -103,6 +106,24 @@ def test_steps_follow_each_other_and_decode_every_chunk_once(pair, step, reads):
             assert bits(ak.concatenate([found[name] for found in steps])) == bits(whole["Events"][name].array()[3:])
     if isinstance(step, int):
         assert {len(found) for found in steps[:-1]} <= {step}
+
+
+def test_another_thread_may_read_another_chunk_meanwhile(pair):
+    with atlasae.open(pair[0]) as tree, ThreadPoolExecutor(1) as other:
+        expected = bits(tree["Jet_mass"].array(entry_stop=20))
+        last, others = tree._places[-1], list[Any]()
+
+        class Slow(dict[str, str]):
+            def get(self, *of: Any) -> Any:
+                if not others:  # once
+                    others.append(None)
+                    others.append(other.submit(tree["Jet_pt"].array, entry_start=last.begin).result())
+                return super().get(*of)
+
+        tree._counters = Slow(tree._counters)
+        assert bits(tree["Jet_mass"].array(entry_stop=20)) == expected
+        assert bits(others[1]) == bits(tree["Jet_pt"].array(entry_start=last.begin))
+        assert bits(tree["Jet_mass"].array(entry_stop=20)) == expected
 
 
 def test_only_what_is_asked_is_read_and_decoded(pair, reads):

@@ -782,6 +782,21 @@ def test_unpacked_baskets_are_forgotten_where_they_take_too_much_memory(tmp_path
             assert not tree._baskets
 
 
+def test_several_threads_may_forget_baskets(monkeypatch):
+    monkeypatch.setattr(sources, "_MOST_KEPT", 10)
+
+    class Large:
+        @property
+        def nbytes(self) -> int:
+            known.pop(next(iter(known)), None)  # as other threads do meanwhile
+            known[len(known)] = np.zeros(1), np.zeros(1)
+            return 100
+
+    known: dict[Any, Any] = {"first": (Large(), Large()), "second": (Large(), Large())}
+    sources._forget(known)
+    assert not {"first", "second"}.intersection(known)
+
+
 def test_plain_numbers_are_what_uproot_reads(tmp_path, monkeypatch):
     lists = write_baskets(tmp_path / "in.root", [30, 1, 50])
     with open_source(tmp_path / "in.root") as source:
