@@ -75,8 +75,15 @@ def _explain(error: BaseException) -> tuple[str, int]:
         reason = str(error) or ("" if isinstance(error, SomeLeft) else "no output was left")
         return ": ".join(filter(None, ("interrupted", reason))), _INTERRUPTED
     if isinstance(error, click.ClickException):
-        return error.format_message().rstrip("."), error.exit_code
+        return _of_click(error), error.exit_code
     return explain(error)
+
+
+def _of_click(error: click.ClickException) -> str:
+    """What click says of wrong words on the command line, on one line, and where the right ones are."""
+    message = " ".join(error.format_message().split()).rstrip(".")
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    return f"{message}; `{context.command_path} --help` lists what there is" if context else message
 
 
 def _end_undisturbed() -> None:

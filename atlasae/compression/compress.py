@@ -331,11 +331,10 @@ def _carried(source: Source, run: Run) -> list[str]:
     """The names of the carried branches."""
     if run.graft is None or run.graft.alone:
         return [branch.name for branch in run.carried]
-    made = {name for entry in run.collections for name in stand_ins(entry.collection, run.counters)}
     if run.graft.ntuple:
-        return sorted(source.trees[run.tree].names - made)
+        return sorted(source.trees[run.tree].names - run.stand_ins)
     with damage(f"'{source.path}'"):  # without uproot, which takes four times as long for a wide tree
-        return sorted({*newest_tree(Records(source.read, source.path.stat().st_size), run.tree).names} - made)
+        return sorted({*newest_tree(Records(source.read, source.path.stat().st_size), run.tree).names} - run.stand_ins)
 
 
 def _growth(before: int, after: int) -> list[str]:

@@ -222,9 +222,9 @@ class Run:
         return number == 0 and found
 
     @property
-    def carried_number(self) -> int:
-        """The number of carried branches."""
-        return self.graft.branches if self.graft else len(self.carried)
+    def stand_ins(self) -> set[str]:
+        """The branches that replace the jets, with counters of their own."""
+        return {name for entry in self.collections for name in stand_ins(entry.collection, self.counters)}
 
     @property
     def other_trees(self) -> set[str]:
@@ -451,7 +451,9 @@ def read_folder(source: Source) -> Contents:
         if found := _stand_in(source):
             why = f"it has branch '{found}', but no '{_RUNS}'"
             raise UserError(_like_a_skim(source, why, "packed" if found.endswith("packed") else "floats"))
-        raise UserError(f"'{source.path}' was not compressed by atlasae: it has no '{_RUNS}' tree")
+        raise UserError(
+            f"'{source.path}' was not compressed by atlasae: it has no '{_RUNS}' tree; give an output of `compress`"
+        )
     with damage(f"'{FOLDER}' in '{source.path}'"):
         rows = _rows(source, _RUNS, ["json", "checksum"])
         chunk_rows = _rows(source, _CHUNKS, ["entries", "jets", "checksums"])
@@ -717,11 +719,18 @@ def _described_file(path: Location, source: Source, contents: Contents) -> InfoR
         entries=contents.entries,
         jets=jets,
         collections=collections,
-        carried=sum(one.runs[0].carried_number for one in found.values()),
+        carried=sum(_carried_number(trees[name], one.runs[0]) for name, one in found.items()),
         dropped=contents.dropped,
         left_out=contents.left_out,
         runs=[_described_run(run, contents) for run in contents.runs],
     )
+
+
+def _carried_number(tree: Tree, run: Run) -> int:
+    """The number of carried branches; of an RNTuple, its `Graft` has that of columns, with those of the jets."""
+    if run.graft and run.graft.ntuple:
+        return 0 if run.graft.alone else len(tree.names - run.stand_ins)
+    return run.graft.branches if run.graft else len(run.carried)
 
 
 def _collections_of(tree: Tree, contents: Contents) -> list[StoredCollection]:

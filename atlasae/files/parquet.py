@@ -3,7 +3,7 @@
 import base64
 import json
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -137,7 +137,7 @@ class ParquetEvents:
             kind = _stored(field.type)
             paths = [next(left) for _ in range(_leaves(kind))]
             inner, mark = _records(kind)
-            if inner is None:
+            if inner is None or (not mark and self._misses_some(field.name, inner)):
                 self._add(field.name, kind, _Place(field.name, None, paths))
                 continue
             rest = iter(paths)
@@ -161,6 +161,11 @@ class ParquetEvents:
         self.halves += [name] * half
         if path:
             self.places[name] = path
+
+    def _misses_some(self, name: str, members: Iterable[Any]) -> bool:
+        """Whether rows lack a record, or a single value of it, as of `ak.firsts`: such records are JSON."""
+        paths = {f"{name}.{member.name}" for member in members}.intersection(self._paths)
+        return any(self._null_count(path) for path in paths)
 
     @property
     def codec(self) -> str:

@@ -145,8 +145,9 @@ def choose_tree(source: Source, name: str | None, patterns: Sequence[str]) -> Tr
         largest = max(source.trees.values(), key=lambda tree: tree.entries)
         find_in(largest, f"tree '{largest.name}'", patterns, largest.name)
     if not candidates:
-        trees = ", ".join(f"'{tree}'" for tree in source.trees) or "no tree"
-        problem = f"'{source.path}' has no jets: looked for *_pt, *.pt in {trees}"
+        trees = ", ".join(f"'{tree}'" for tree in source.trees)
+        looked = f"looked for *_pt, *.pt in {trees}" if trees else "it has no tree"
+        problem = f"'{source.path}' has no jets: {looked}"
         raise UserError(problem + _nearest_in(source.trees.values()))
     return max(candidates, key=lambda tree: (tree.entries, len(tree.branches)))
 

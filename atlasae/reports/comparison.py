@@ -345,7 +345,7 @@ def _same_entries(original: Opened, path: Location, entries: int) -> None:
 
 
 def _same_branches(opened: Opened, collection: Collection, path: Location) -> None:
-    known = {branch.name for branch in opened.events.branches}
+    known = {branch.name for branch in (*opened.events.branches, *opened.events.members)}
     if missing := [name for name in collection.branches.values() if name not in known]:
         raise UserError(f"'{opened.path}' has no branch '{missing[0]}' of '{path}': not the same jets")
 

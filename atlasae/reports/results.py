@@ -353,7 +353,7 @@ def _remarks(collection: CollectionFigures) -> list[str]:
         changed = collection.not_compared["changed"]
         remarks.append(f"  {counted(odd, 'jets')} without residual (NaN, pt <= 0 ...): {changed:,} changed")
     told = [(collection.name, collection.units, collection.floors, dict.fromkeys(collection.floors, 1.0))]
-    remarks += [f"  {line}; {collection.light_jets:,} jets are lighter" for line in floor_lines(told)]
+    remarks += [f"  {line}, as in {counted(collection.light_jets, 'jets')}" for line in floor_lines(told)]
     remarks.append(f"  {_events(collection.events)}")
     if "E" in collection.branches and "m" not in collection.branches:
         remarks.append("  m is what E and p make: its largest error is beyond what their stored floats leave open")
@@ -363,7 +363,7 @@ def _remarks(collection: CollectionFigures) -> list[str]:
 def _events(found: EventFigures) -> str:
     """Where events come from, and how many jets changed places in them."""
     if moved := found.reordered:
-        changed = f"in {moved['events']:,} of them {moved['jets']:,} jets changed places"
+        changed = f"in {moved['events']:,} of them {counted(moved['jets'], 'jets')} changed places"
         return f"events: {found.events:,} with jets, by the {found.told_by}; {changed}"
     return f"no events: {found.told_by or 'each row is a jet, and no column tells its event (--event-column NAME)'}"
 
@@ -371,9 +371,9 @@ def _events(found: EventFigures) -> str:
 def _two_sample(tests: TwoSample) -> list[str]:
     name, furthest = max(tests.kolmogorov_smirnov.items(), key=lambda item: item[1]["distance"])
     distance, p = furthest["distance"], furthest["p_value"]
-    remarks = [f"  Kolmogorov-Smirnov: at most {distance:.2g} ({name}), p = {p:.2g} ({tests.jets:,} jets)"]
+    remarks = [f"  Kolmogorov-Smirnov: at most {distance:.2g} ({name}), p = {p:.2g} ({counted(tests.jets, 'jets')})"]
     if auc := tests.classifier:
-        figures = f"AUC {auc.auc:.5f} +- {auc.error:.1g} ({auc.jets:,} jets)"
+        figures = f"AUC {auc.auc:.5f} +- {auc.error:.1g} ({counted(auc.jets, 'jets')})"
         remarks.append(f"  a classifier tells them apart with {figures}")
     return remarks
 
@@ -384,7 +384,7 @@ def _comb(found: CombFigures) -> Iterator[str | PageTable]:
         yield _changes(changes)
     if passing := [one for one in found.above if one.before and one.below]:
         yield _passing(passing)
-    yield f"  different values, of {found.distinct.jets:,} jets: " + ", ".join(
+    yield f"  different values, of {counted(found.distinct.jets, 'jets')}: " + ", ".join(
         f"{name} {before:,} -> {found.distinct.after[name]:,}" for name, before in found.distinct.before.items()
     )
     if combs := [name for name, change in changes.items() if _is_comb(change)]:

@@ -154,6 +154,7 @@ def test_drop_takes_members_and_fields_out_for_good(tmp_path):
     small, back = tmp_path / "small.root", tmp_path / "back.root"
     report = compress_file(GOLDEN / "records.root", small, Options(drop=("Jet.btag", "event")))
     assert set(report["dropped"]) >= {"Jet.btag", "event"}
+    assert atlasae.info(small)["carried"] == len(report["carried"]) > 0  # fields, not columns
     assert verify_file(GOLDEN / "records.root", small)["differences"] == []
     decompress_file(small, back)
     with uproot.open(back) as file:
@@ -166,6 +167,7 @@ def test_only_jets_leaves_the_jets_alone_in_an_rntuple(layout, made, tmp_path):
     original, small, back = GOLDEN / f"{layout}.root", tmp_path / "small.root", tmp_path / "back.root"
     report = compress_file(original, small, Options(only_jets=True))
     assert verify_file(original, small)["differences"] == [] and not check_file(small)["left_out"]
+    assert atlasae.info(small)["carried"] == len(report["carried"]) == 0
     decompress_file(small, back)
     with uproot.open(original) as one, uproot.open(back) as other, uproot.open(made[layout][1]) as whole:
         jets = [name for c in report["collections"] for name in c["branches"].values()]

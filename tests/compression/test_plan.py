@@ -166,7 +166,7 @@ def test_an_input_knows_its_other_trees_with_jets(tmp_path):
         ({"jets": 5, "taus": 2}, "Jets", "no tree 'Jets' in '.*x.root': there are jets, taus"),
         ({}, "jets", "no tree 'jets' in '.*x.root': there are none"),
         ({"taus": 2, "empty": 1}, None, "'.*x.root' has no jets: .* in 'taus', 'empty'; name them with --jets"),
-        ({}, None, "'.*x.root' has no jets: looked for .* in no tree"),
+        ({}, None, "'.*x.root' has no jets: it has no tree"),
     ],
 )
 def test_a_file_without_the_tree_or_without_jets_is_refused(tmp_path, trees, name, says):

@@ -28,6 +28,7 @@ from conftest import (
 from helpers import merge
 
 from atlasae.compression.chunks import silent
+from atlasae.compression.compress import compress_file
 from atlasae.compression.format import read_contents
 from atlasae.compression.plan import Options
 from atlasae.errors import DamagedFileError, UserError
@@ -277,6 +278,13 @@ def test_a_flat_tree_is_compared_with_a_table_made_of_it(made, tmp_path):
     write_frame(pd.DataFrame({v: ak.to_numpy(columns[v]) for v in JETS}), tmp_path / "back.parquet")
     found = only(jets_of(folder / "in.root", tmp_path / "back.parquet"))
     assert same_values(found.after, mev(folder / "back.root", "flat"))
+
+
+def test_jets_in_objects_that_are_not_split_are_compared(tmp_path):
+    shapes = Path(__file__).parents[1] / "golden" / "shapes.root"
+    compress_file(shapes, tmp_path / "small.root", Options(tree="lorentz_lists_unsplit"))
+    jets = only(jets_of(shapes, tmp_path / "small.root"))
+    assert len(jets.before) > 100 and 0 < abs(jets.after[:, 0] / jets.before[:, 0] - 1).max() <= 1e-3
 
 
 def test_rows_without_numbers_have_no_events(tmp_path):

@@ -149,10 +149,16 @@ def test_what_is_remarkable_is_told():
     tests = replace(TESTS, classifier=Separation(auc=0.512346, error=0.00321, jets=2100))
     lines = evaluation(collection(two_sample=tests, **odd)).splitlines()
     assert "  3,000 jets without residual (NaN, pt <= 0 ...): 2 changed" in lines
-    floor = "  errors of m are relative to m, or to 0.1 GeV where m is smaller (Jet); 1,500 jets are lighter"
+    floor = "  errors of m are relative to m, or to 0.1 GeV where m is smaller (Jet), as in 1,500 jets"
     assert floor in lines
     told = "  a classifier tells them apart with AUC 0.51235 +- 0.003 (2,100 jets)"
     assert told in lines
+
+
+def test_one_jet_is_not_jets():
+    one = {"floors": {"m": 0.1}, "light_jets": 1, "two_sample": replace(TESTS, jets=1)}
+    text = evaluation(collection(**one))
+    assert "smaller (Jet), as in 1 jet\n" in text and "(1 jet)" in text and "1 jets" not in text
 
 
 def test_a_comb_is_told():
