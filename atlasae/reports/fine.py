@@ -96,15 +96,15 @@ class FineSpectrum:
         self.first = min(self.first, float((before + largest).min(initial=np.inf)))
         self.last = max(self.last, float((before - largest).max(initial=-np.inf)))
         at = np.floor(x - reach)
-        moves = at != np.floor(x + reach)
+        moves = (at != np.floor(x + reach)) & (x + reach > 0)
         self.expected += self._sums(at[~moves])
-        x, reach, at = x[moves], reach[moves], at[moves]
+        x, reach, at = x[moves], reach[moves], np.maximum(at[moves], 0)  # an error may be wider than all bins
         while len(at):
             share = (np.minimum(at + 1, x + reach) - np.maximum(at, x - reach)) / (2 * reach)
             self.expected += self._sums(at, share)
             self.variance += self._sums(at, share * (1 - share))
             at = at + 1
-            more = at < x + reach
+            more = at < np.minimum(x + reach, self._bins)
             x, reach, at = x[more], reach[more], at[more]
 
     def _sums(self, at: Floats, weights: Floats | None = None) -> Floats:

@@ -160,3 +160,11 @@ def test_chunks_and_parts_add_up(chunk, cut):
             "random": pytest.approx(spectrum.random),
         }
     assert [one.sigma for one in found.above] == pytest.approx([one.sigma for one in whole.above])
+
+
+def test_an_error_wider_than_all_bins_ends():
+    spectrum = FineSpectrum(width=1.0, low=0.0, high=10.0)
+    values = np.array([1e30, -1e30, 5.0])
+    spectrum.add(values, values, np.array([1e27, 1e27, 10.0]))
+    assert spectrum.expected == pytest.approx(np.full(10, 1 / 20))
+    assert spectrum.before.sum() == 1
