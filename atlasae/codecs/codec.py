@@ -26,11 +26,12 @@ class _Limit:
         self._lock, self._users, self._before = Lock(), 0, 0
 
     def begin(self, torch: Any, number: int) -> None:
-        """Limit torch to so many threads."""
+        """Limit torch to so many threads, if nobody else limits them."""
         with self._lock:
-            self._before = self._before if self._users else torch.get_num_threads()
+            if not self._users:
+                self._before = torch.get_num_threads()
+                torch.set_num_threads(number)
             self._users += 1
-            torch.set_num_threads(number)
 
     def end(self, torch: Any) -> None:
         """Give torch its threads back, if nobody else limits them."""

@@ -588,7 +588,7 @@ def _write_chunks(
             for counter, branch in plan.lone_counters.items():
                 written[counter] = ak.Array(numbers_in(events[branch]).astype(np.int32))
                 if plan.grafted and counter in plan.counted.values():  # it stays as it is
-                    written |= opened.events.read([counter], start, stop)
+                    written[counter] = events[counter]
             writer = writer or _compressed_tree(target, opened, plan, options, compressors, written)
             behind.extend(writer, written)
             jets = sum(c.jets for c in compressors if not c.collection.beside) - sum(chunk.jets for chunk in chunks)

@@ -201,7 +201,7 @@ def read_counted(
 ) -> dict[str, ak.Array]:
     """The branches of some entries; raises UserError if one of `counters` differs from the lengths of its branch.
 
-    Counters are not carried: they are restored from the lengths. What is `known` is not read again.
+    The counters follow. They are not carried: they are restored from the lengths. What is `known` is not read again.
     """
     known = known or {}
     asked = [*names, *dict.fromkeys(counters.values())]
@@ -212,7 +212,7 @@ def read_counted(
             f"'{counter}' counts '{wrong[0]}' and has other values in entries {start} to {stop}, which would be lost: "
             f"leave them out with --drop {shlex.quote(counter)}, or all but the jets with --only-jets"
         )
-    return {name: read[name] for name in names}
+    return {name: read[name] for name in asked}
 
 
 def _others(source: Source, trees: Collection[str], nested: bool) -> Iterator[Tree]:
@@ -230,7 +230,8 @@ def _copy_tree(tree: Tree, target: Target, step_size: int) -> CopiedTree:
     )
     writer = None
     for start, stop in entry_ranges(tree, names, step_size) if names else ():
-        events = read_counted(tree, names, counted, start, stop)
+        read = read_counted(tree, names, counted, start, stop)
+        events = {name: read[name] for name in names}
         copied.chunks.append(Chunk(stop - start, 0, [checksum(array) for array in events.values()]))
         copied.dtypes[:] = [dtype_of(array) for array in events.values()]
         writer = writer or _declare(tree, target, copied, events)

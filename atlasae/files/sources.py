@@ -241,16 +241,27 @@ def _unpack_old(chunk: Any, cursor: Any, context: Any, compressed_bytes: int, un
 
 def _unpack_alike(data: bytes, size: int) -> npt.NDArray[np.uint8]:
     """The `size` bytes of blocks of one kind that `_INTO` has; raises ValueError for others."""
+    _check_blocks(data, size)
     kind, unpacked, filled, at = data[:2], np.empty(size, np.uint8), 0, 0
     while at < len(data):
         end, told = _sizes(data, at)
-        if data[at : at + 2] != kind or not told <= size - filled:
-            raise ValueError(f"a block of {told} bytes behind {filled} of {size}, or of another header")
+        if data[at : at + 2] != kind:
+            raise ValueError(f"a block that begins with {data[at : at + 2]!r} behind one with {kind!r}")
         filled += _unpack_to(_INTO[kind], data[at + _BLOCK : end], unpacked[filled : filled + told])
         at = end
-    if filled != size or at != len(data):
-        raise ValueError(f"its blocks of {at} of {len(data)} bytes decompress to {filled} of {size} bytes")
+    if filled != size:
+        raise ValueError(f"its blocks of {len(data)} bytes decompress to {filled} of {size} bytes")
     return unpacked
+
+
+def _check_blocks(data: bytes, size: int) -> None:
+    """Raise ValueError unless the headers of blocks tell of all data, and of so many bytes in it."""
+    told, at = 0, 0
+    while at < len(data):
+        at, more = _sizes(data, at)
+        told += more
+    if at != len(data) or told != size:
+        raise ValueError(f"{len(data)} bytes of compressed blocks do not hold {size} bytes")
 
 
 def _sizes(data: bytes, at: int) -> tuple[int, int]:
@@ -265,12 +276,7 @@ def unpack_blocks(data: bytes, size: int) -> bytes:
         return data
     if data[:2] in _INTO:
         return _unpack_alike(data, size).tobytes()
-    told, at = 0, 0
-    while at < len(data):
-        at, more = _sizes(data, at)
-        told += more
-    if at != len(data) or told != size:
-        raise ValueError(f"{len(data)} bytes of compressed blocks do not hold {size} bytes")
+    _check_blocks(data, size)
     chunk = uproot.source.chunk.Chunk.wrap(_NO_FILE, np.frombuffer(data, np.uint8))
     cursor = uproot.source.cursor.Cursor(0)
     return bytes(_unpack_blocks(chunk, cursor, {}, len(data), size).raw_data)

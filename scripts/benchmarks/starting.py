@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 """CPU time of commands that hardly work: help, info of each FILE compressed, and compress and decompress of 100 jets.
 
-They are compared with a Python that only imports uproot, or uproot and torch. Each runs in its own process, in turns.
+They are compared with a Python that only imports uproot, or uproot and torch. Each is a process of its own.
 """
 
 import argparse

@@ -384,7 +384,7 @@ def test_the_promise_holds_in_onnxruntime(variables, monkeypatch):
 
 
 @pytest.mark.parametrize("threads", [1, 2])
-def test_threads_and_single_jets_change_nothing_beyond_the_last_bits(threads, monkeypatch):
+def test_threads_and_single_jets_change_nothing_beyond_the_last_bits(threads, unlimited, monkeypatch):
     codec, jets = codecs("full"), table(300)
     latents = codec.encode(jets)
     monkeypatch.setenv("ATLASAE_THREADS", str(threads))
@@ -580,6 +580,16 @@ def test_torch_gets_its_threads_back(unlimited):
         torch.set_num_threads(before)
 
 
+def test_who_comes_second_does_not_change_the_limit(unlimited, monkeypatch):
+    before = torch.get_num_threads()
+    with few_threads():
+        monkeypatch.setenv("ATLASAE_THREADS", "2")
+        with few_threads():
+            assert torch.get_num_threads() == 1
+        assert torch.get_num_threads() == 1
+    assert torch.get_num_threads() == before
+
+
 def test_the_last_of_several_that_limit_torch_gives_it_its_threads_back(unlimited):
     before = torch.get_num_threads()
     torch.set_num_threads(2)
@@ -594,7 +604,7 @@ def test_the_last_of_several_that_limit_torch_gives_it_its_threads_back(unlimite
         torch.set_num_threads(before)
 
 
-def test_torch_gets_as_many_threads_as_it_is_told(monkeypatch):
+def test_torch_gets_as_many_threads_as_it_is_told(unlimited, monkeypatch):
     monkeypatch.setenv("ATLASAE_THREADS", "2")
     with few_threads():
         assert torch.get_num_threads() == 2
