@@ -1,6 +1,7 @@
 """Output files: targets are checked before anything is read, written under a temporary name, then renamed."""
 
 import fcntl
+import mimetypes
 import os
 import re
 import secrets
@@ -14,6 +15,7 @@ from atlasae.files.remote import Location, check_exists
 from atlasae.files.tables import is_table, table_suffixes
 from atlasae.report import Facts
 
+_FOREIGN = {".arrow", ".feather", ".h5", ".hdf5", ".npy", ".npz", ".parquet", ".pkl"}  # that `mimetypes` does not know
 _TEMPORARY = ".atlasae-"  # prefix of the names of unfinished outputs
 
 
@@ -35,11 +37,17 @@ def check_target(path: Location, target: Path, force: bool, tables: bool = False
 
 
 def check_format(target: Path, tables: bool = False) -> None:
-    """Raise UserError for a target with another suffix than ROOT files have, or with `tables` tables."""
+    """Raise UserError for a target named like a file of another format than ROOT.
+
+    With `tables`, the suffix says which format is written: tables, too, but none that is unknown.
+    """
     if target.name == "-":
         raise UserError("'-' is no file, and a ROOT file can't be written to a pipe: name one")
+    suffix = target.suffix.lower()
     named = any(one.lower().startswith(".root") for one in target.suffixes)  # also .root.1, as on the grid
-    if target.suffix and not named and not (tables and is_table(target)):
+    if not suffix or named or (tables and is_table(target)):
+        return
+    if tables or suffix in _FOREIGN or mimetypes.MimeTypes().guess_type(f"x{suffix}")[0]:
         ends = f"'{target}' ends in '{target.suffix}', a format not written here"
         raise UserError(f"{ends}: name it .root{', ' + table_suffixes() if tables else ''}")
 
