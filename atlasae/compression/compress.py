@@ -586,9 +586,10 @@ def _write_chunks(
             for compressor in compressors:
                 written |= compressor.compress(events | written)
             for counter, branch in plan.lone_counters.items():
-                written[counter] = ak.Array(numbers_in(events[branch]).astype(np.int32))
                 if plan.grafted and counter in plan.counted.values():  # it stays as it is
                     written[counter] = events[counter]
+                else:
+                    written[counter] = ak.Array(numbers_in(events[branch]).astype(np.int32))
             writer = writer or _compressed_tree(target, opened, plan, options, compressors, written)
             behind.extend(writer, written)
             jets = sum(c.jets for c in compressors if not c.collection.beside) - sum(chunk.jets for chunk in chunks)
