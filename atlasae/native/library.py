@@ -30,7 +30,9 @@ INVALID = {  # why it returns any other number
     "atlasae_words": "words that grow",
 }
 _LONG = ("atlasae_push", "atlasae_words")  # return 64 bits
-_ARENA_MAX = -8  # of malloc.h
+_ARENA_MAX, _MMAP_THRESHOLD, _TRIM_THRESHOLD = -8, -3, -1  # of malloc.h
+_LARGE = 2_200_000  # bytes: more than the temporary arrays of a block take, and less than a column of a chunk
+_KEPT = 32_000_000  # bytes of free memory at the end of the heap that are kept for what comes next
 
 
 class TableStruct(ctypes.Structure):
@@ -160,14 +162,15 @@ def lzma2_of_words(data: npt.NDArray[np.uint8]) -> bytes | None:
 
 
 def limit_heap() -> None:
-    """Have all threads take memory from one heap of the C library.
+    """Have all threads take memory from one heap of the C library, and give large arrays back when they are freed.
 
-    Where the thread that writes behind has its own, compress of packed jets takes 50 MB more. Other C libraries than
-    glibc stay as they are.
+    Where the thread that writes behind has its own heap, compress of packed jets takes 50 MB more; where the columns of
+    chunks lie in a heap, of which the C library decides as it goes, what is freed between others stays, some 20 MB.
+    Other C libraries than glibc stay as they are.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
-    if mallopt:
-        mallopt(_ARENA_MAX, 1)
+    for option, value in ((_ARENA_MAX, 1), (_MMAP_THRESHOLD, _LARGE), (_TRIM_THRESHOLD, _KEPT)) if mallopt else ():
+        mallopt(option, value)
 
 
 @dataclass(frozen=True)

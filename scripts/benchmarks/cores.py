@@ -26,6 +26,9 @@ def on_cores(cores: str, job: str, *arguments: str) -> Callable[[], None]:
 def verify(path: str, small: str) -> Callable[[], None]:
     """Prepare `atlasae verify`."""
     from atlasae.compression.verify import verify_file
+    from atlasae.native.library import limit_heap
+
+    limit_heap()
 
     def done() -> None:
         assert not verify_file(path, small)["differences"]
