@@ -3,8 +3,9 @@
 import math
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import numpy as np
 
 from atlasae import pages
 from atlasae.compression.chunks import Progress, in_turn, layout_named, silent
-from atlasae.compression.collection import Compressor, FileLayout, Restored, Start
+from atlasae.compression.collection import CompressedChunk, Compressor, FileLayout, Restored, Start
 from atlasae.compression.format import (
     Chunk,
     CompressedCollection,
@@ -71,6 +72,7 @@ from atlasae.jets.inputs import Opened
 from atlasae.jets.stored import rounded_up_to, storage_of
 from atlasae.pages import size_text
 from atlasae.report import LeftOut, Report, merge_largest, some
+from atlasae.threads import side_by_side
 
 Finished = Callable[[Path, Report], None]
 
@@ -414,8 +416,12 @@ def _write_trees(
     target: Callable[[Job], Target | NtupleTarget],
     steps: Iterator[Progress],
     left: dict[str, UserError] | None = None,
+    copy: GraftTarget | None = None,
 ) -> list[WrittenTree]:
-    """Write the jets of trees one after the other; with `left`, those that can't be compressed are told there."""
+    """Write the jets of trees one after the other; with `left`, those that can't be compressed are told there.
+
+    All else is copied to `copy`, if given, while the jets of the last tree are compressed.
+    """
     written = list[WrittenTree]()
     for job, advance in zip(jobs, steps, strict=False):
         first = dict[str, ak.Array]()
@@ -426,7 +432,8 @@ def _write_trees(
                 raise
             left[job.opened.tree] = error
         else:
-            written.append(_write_tree(job, start, options, target(job), advance, first))
+            meanwhile = copy.copy_all if copy and job is jobs[-1] else None
+            written.append(_write_tree(job, start, options, target(job), advance, first, copy, meanwhile))
     return written
 
 
@@ -437,10 +444,19 @@ def _write_tree(
     target: Target | NtupleTarget,
     progress: Progress,
     first: dict[str, ak.Array],
+    copy: GraftTarget | None = None,
+    meanwhile: Callable[[], None] | None = None,
 ) -> WrittenTree:
-    """Write the jets of a tree; `first` has branches of the first chunk that were read before, and is emptied."""
+    """Write the jets of a tree; `first` has branches of the first chunk that were read before, and is emptied.
+
+    They are taken out of `copy`, and the rest is done `meanwhile`.
+    """
     plan = settle_plan(job.plan, [compressor.collection for compressor in start.compressors])
-    chunks, types = _write_chunks(job.opened, plan, start.compressors, options, target, progress, first)
+    ranges = [*entry_ranges(job.opened.events, plan.read, options.step_size)]
+    if copy and job.grafting:
+        copy.take_out(job.grafting, plan, [stop for _, stop in ranges])
+    read = _read_chunks(job.opened, plan, ranges, first)
+    chunks, types = _write_chunks(job.opened, plan, start.compressors, options, target, progress, read, meanwhile)
     run = _run(job.opened, plan, start, chunks, list(types), options)
     notes = job.plan.notes + start.notes()
     details, restored = start.details(), {c.collection.name: c.restored for c in start.compressors}
@@ -505,12 +521,12 @@ def _write_grafted(jobs: Sequence[Job], options: Options, path: Path, progress: 
     assert file is not None
     ttrees, ntuples = [job for job in jobs if not job.is_ntuple], [job for job in jobs if job.is_ntuple]
     steps, may_stay = _in_turn(progress, [*ttrees, *ntuples]), left if len(jobs) > 1 and not file.alone else None
-    with scratch(path) as stand_ins:
+    with scratch(path) as stand_ins, Composer(path, file.records) as composer:
+        copy = GraftTarget(file, composer, plan.recompression)
         with create(stand_ins) as target:
-            written = _write_trees(ttrees, options, lambda _: target, steps, may_stay)
-        with Composer(path, file.records) as composer, damage(f"'{file.source.path}'"):
-            parts = [(one.job.grafting, one.job.plan, one.chunks) for one in written if one.job.grafting]
-            copy = GraftTarget(file, parts, composer, plan.recompression)
+            written = _write_trees(ttrees, options, lambda _: target, steps, may_stay, copy)
+        with damage(f"'{file.source.path}'"):
+            copy.copy_all()
             written += _write_trees(ntuples, options, lambda job: copy.at(job.opened.tree), steps, may_stay)
             for error in left.values() if not written else ():
                 raise error
@@ -573,30 +589,52 @@ def _write_chunks(
     options: Options,
     target: Target | NtupleTarget,
     progress: Progress,
-    known: dict[str, ak.Array],
+    read: Iterable[dict[str, ak.Array]],
+    meanwhile: Callable[[], None] | None,
 ) -> tuple[list[Chunk], dict[str, ak.types.Type]]:
     """Write the tree chunk by chunk; returns the chunks, and the type of each branch in the order of checksums."""
-    writer, written = None, dict[str, ak.Array]()
-    chunks: list[Chunk] = []
-    with Behind() as behind:
-        for start, stop in entry_ranges(opened.events, plan.read, options.step_size):
-            events = read_counted(opened.events, plan.read, plan.counted, start, stop, known)
-            known.clear()  # it is of the first chunk
-            written = {branch.name: events[branch.name] for branch in plan.carried}
-            for compressor in compressors:
-                written |= compressor.compress(events | written)
-            for counter, branch in plan.lone_counters.items():
-                if plan.grafted and counter in plan.counted.values():  # it stays as it is
-                    written[counter] = events[counter]
-                else:
-                    written[counter] = ak.Array(numbers_in(events[branch]).astype(np.int32))
+    writer, types, chunks, stop = None, dict[str, ak.types.Type](), list[Chunk](), 0
+    with Behind() as behind, side_by_side(partial(_compressed, plan, compressors), read) as compressed:
+        if meanwhile:
+            meanwhile()
+        for written, found, chunk in compressed:
+            for compressor, sums in zip(compressors, found, strict=True):
+                compressor.add(sums)
             writer = writer or _compressed_tree(target, opened, plan, options, compressors, written)
+            types = types or {name: array.type.content for name, array in written.items()}
             behind.extend(writer, written)
-            jets = sum(c.jets for c in compressors if not c.collection.beside) - sum(chunk.jets for chunk in chunks)
-            chunks.append(Chunk(stop - start, jets, [checksum(array) for array in written.values()]))
+            chunks.append(chunk)
+            stop += chunk.entries
             progress(stop, opened.events.entries)
-            events.clear()  # before the next chunk is read
-    return chunks, {name: array.type.content for name, array in written.items()}
+            del written, found  # before the next is waited for
+    return chunks, types
+
+
+def _read_chunks(
+    opened: Opened, plan: Plan, ranges: Iterable[tuple[int, int]], known: dict[str, ak.Array]
+) -> Iterator[dict[str, ak.Array]]:
+    """The branches of every chunk; `known` has some of the first, and is emptied."""
+    for start, stop in ranges:
+        yield read_counted(opened.events, plan.read, plan.counted, start, stop, known)
+        known.clear()
+
+
+def _compressed(
+    plan: Plan, compressors: Sequence[Compressor[FileLayout]], events: dict[str, ak.Array]
+) -> tuple[dict[str, ak.Array], list[CompressedChunk], Chunk]:
+    """The branches that are written of a chunk, and what is said of it."""
+    written, found = {branch.name: events[branch.name] for branch in plan.carried}, list[CompressedChunk]()
+    for compressor in compressors:
+        found.append(compressor.compress(events | written))
+        written |= found[-1].branches
+    for counter, branch in plan.lone_counters.items():
+        if plan.grafted and counter in plan.counted.values():  # it stays as it is
+            written[counter] = events[counter]
+        else:
+            written[counter] = ak.Array(numbers_in(events[branch]).astype(np.int32))
+    jets = sum(one.jets for c, one in zip(compressors, found, strict=True) if not c.collection.beside)
+    entries = len(next(iter(events.values())))
+    return written, found, Chunk(entries, jets, [checksum(array) for array in written.values()])
 
 
 def _compressed_tree(
