@@ -29,31 +29,20 @@ from atlasae.compression.format import (
     read_contents,
     write_contents,
 )  # fmt: skip
-from atlasae.compression.grafting import (
-    Grafting,
-    GraftTarget,
-    as_stored,
-    forms_of,
-    grafting_of,
-    has_form,
-    plan_of,
-    unfit,
-    write_composed,
-)  # fmt: skip
+from atlasae.compression.grafting import Grafting, GraftTarget, grafting_of, write_composed
 from atlasae.compression.ntuples import NtupleTarget, plan_ntuple, split_ntuples
 from atlasae.compression.others import copy_others, entry_ranges, moved, read_counted
 from atlasae.compression.packed import start_columns
 from atlasae.compression.plan import (
     Options,
     Plan,
-    leave,
-    leave_columns,
     make_plan,
     open_for,
     options_by_tree,
     settle_plan,
 )
 from atlasae.compression.results import ANEW, COPIED, CollectionReport, CompressionReport, PlanReport, TreeReport
+from atlasae.compression.ttrees import plan_ttree
 from atlasae.compression.verify import Differences, Output, compare_files, read_back
 from atlasae.errors import UserError
 from atlasae.files.checksums import checksum
@@ -286,17 +275,7 @@ def _planned_graft(grafting: Grafting, opened: Opened, options: Options) -> tupl
     """The plan for a tree that is copied, and the collections that were left because their branches can't be made."""
     if opened.tree_read and opened.tree_read.is_rntuple:
         return Job(*plan_ntuple(grafting.ntuple, opened, options), grafting), []
-    plan = plan_of(grafting, make_plan(opened, options, grafted=True))
-    if (whole := unfit(grafting, plan.collections)) and opened.tree_read:
-        note = f"left as they are, since more than numbers varies in their objects: {', '.join(whole)}"
-        opened = replace(opened, events=opened.tree_read.leaving(whole), notes=(*opened.notes, note))
-        plan = plan_of(grafting, make_plan(opened, options, grafted=True))
-    columns = [name for collection in plan.collections if collection.beside for name in collection.branches]
-    if unlike := [name for name in columns if not has_form(grafting, opened, plan.collections, name)]:
-        plan = leave_columns(plan, unlike)
-    forms, others = forms_of(grafting, opened, plan.collections, options.rounds)
-    plan = leave(plan, others) if others else plan
-    plan = replace(plan, collections=as_stored(plan.collections, forms))
+    opened, plan, forms, others = plan_ttree(grafting.original, opened, options)
     return Job(opened, plan, replace(grafting, forms=forms)), others
 
 
@@ -432,8 +411,9 @@ def _write_trees(
                 raise
             left[job.opened.tree] = error
         else:
-            meanwhile = copy.copy_all if copy and job is jobs[-1] else None
-            written.append(_write_tree(job, start, options, target(job), advance, first, copy, meanwhile))
+            settled = replace(job, plan=settle_plan(job.plan, [c.collection for c in start.compressors]))
+            read = _read_tree(settled, options, first, copy, job is jobs[-1])
+            written.append(_write_tree(settled, start, options, target(job), advance, read))
     return written
 
 
@@ -443,24 +423,14 @@ def _write_tree(
     options: Options,
     target: Target | NtupleTarget,
     progress: Progress,
-    first: dict[str, ak.Array],
-    copy: GraftTarget | None = None,
-    meanwhile: Callable[[], None] | None = None,
+    read: Iterable[dict[str, ak.Array]],
 ) -> WrittenTree:
-    """Write the jets of a tree; `first` has branches of the first chunk that were read before, and is emptied.
-
-    They are taken out of `copy`, and the rest is done `meanwhile`.
-    """
-    plan = settle_plan(job.plan, [compressor.collection for compressor in start.compressors])
-    ranges = [*entry_ranges(job.opened.events, plan.read, options.step_size)]
-    if copy and job.grafting:
-        copy.take_out(job.grafting, plan, [stop for _, stop in ranges])
-    read = _read_chunks(job.opened, plan, ranges, first)
-    chunks, types = _write_chunks(job.opened, plan, start.compressors, options, target, progress, read, meanwhile)
-    run = _run(job.opened, plan, start, chunks, list(types), options)
+    """Write the jets of a tree, whose branches are `read` chunk by chunk."""
+    chunks, types = _write_chunks(job.opened, job.plan, start.compressors, options, target, progress, read)
+    run = _run(job.opened, job.plan, start, chunks, list(types), options)
     notes = job.plan.notes + start.notes()
     details, restored = start.details(), {c.collection.name: c.restored for c in start.compressors}
-    return WrittenTree(replace(job, plan=plan), run, chunks, types, start.embedded, notes, details, restored)
+    return WrittenTree(job, run, chunks, types, start.embedded, notes, details, restored)
 
 
 def _contents_of(
@@ -590,13 +560,10 @@ def _write_chunks(
     target: Target | NtupleTarget,
     progress: Progress,
     read: Iterable[dict[str, ak.Array]],
-    meanwhile: Callable[[], None] | None,
 ) -> tuple[list[Chunk], dict[str, ak.types.Type]]:
     """Write the tree chunk by chunk; returns the chunks, and the type of each branch in the order of checksums."""
     writer, types, chunks, stop = None, dict[str, ak.types.Type](), list[Chunk](), 0
     with Behind() as behind, side_by_side(partial(_compressed, plan, compressors), read) as compressed:
-        if meanwhile:
-            meanwhile()
         for written, found, chunk in compressed:
             for compressor, sums in zip(compressors, found, strict=True):
                 compressor.add(sums)
@@ -610,13 +577,22 @@ def _write_chunks(
     return chunks, types
 
 
-def _read_chunks(
-    opened: Opened, plan: Plan, ranges: Iterable[tuple[int, int]], known: dict[str, ak.Array]
+def _read_tree(
+    job: Job, options: Options, known: dict[str, ak.Array], copy: GraftTarget | None, last: bool
 ) -> Iterator[dict[str, ak.Array]]:
-    """The branches of every chunk; `known` has some of the first, and is emptied."""
+    """The branches of every chunk of a tree; `known` has some of the first, and is emptied.
+
+    The jets are taken out of `copy`. If the tree is the last, all else is copied while the first chunk is compressed.
+    """
+    events, plan = job.opened.events, job.plan
+    ranges = [*entry_ranges(events, plan.read, options.step_size)]
+    if copy and job.grafting:
+        copy.take_out(job.grafting, plan, [stop for _, stop in ranges])
     for start, stop in ranges:
-        yield read_counted(opened.events, plan.read, plan.counted, start, stop, known)
+        yield read_counted(events, plan.read, plan.counted, start, stop, known)
         known.clear()
+        if copy and last:
+            copy.copy_all()
 
 
 def _compressed(

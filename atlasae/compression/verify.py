@@ -17,7 +17,7 @@ from atlasae.compression.collection import Restored
 from atlasae.compression.format import Chunk, CompressedCollection, Contents, Run, read_contents
 from atlasae.compression.grafting import compare_grafted, damage_of, is_grafted, taken_apart
 from atlasae.compression.others import compare_others, copy_back
-from atlasae.compression.parts import check_parts, entries_of
+from atlasae.compression.pieces import check_parts, entries_of
 from atlasae.compression.plan import Options
 from atlasae.compression.results import IntegrityReport, VerificationReport
 from atlasae.errors import DamagedFileError, UserError, sparing
@@ -423,6 +423,7 @@ def _compare_rows(
     beyond = {}
     for variable, bound in entry.precision.items():
         if bound is not None:
-            within = everything[variable] <= bound if bound or not entry.collection.beside else np.zeros(len(whole), bool)
+            promised = bound > 0 or not entry.collection.beside  # other numbers without a bound are exact
+            within = everything[variable] <= bound if promised else np.zeros(len(whole), bool)
             beyond[variable] = int((~within & ~same[variable]).sum())
     return largest, beyond

@@ -169,8 +169,9 @@ def limit_heap() -> None:
     Other C libraries than glibc stay as they are.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
-    for option, value in ((_ARENA_MAX, 1), (_MMAP_THRESHOLD, _LARGE), (_TRIM_THRESHOLD, _KEPT)) if mallopt else ():
-        mallopt(option, value)
+    if mallopt:
+        for option, value in ((_ARENA_MAX, 1), (_MMAP_THRESHOLD, _LARGE), (_TRIM_THRESHOLD, _KEPT)):
+            mallopt(option, value)
 
 
 @dataclass(frozen=True)

@@ -141,7 +141,7 @@ JAGGED = {
 @pytest.mark.parametrize("counts", JAGGED.values(), ids=JAGGED)
 def test_uproot_reads_jagged_branches(tmp_path, monkeypatch, counts):
     baskets = []
-    monkeypatch.setattr(writing, "compress_basket", lambda data, *how: baskets.append(data) or compress_basket(data, *how))
+    monkeypatch.setattr(writing, "compress_basket", lambda data, *_: baskets.append(data) or compress_basket(data))
     array = events_of(counts)
     with writing.create(tmp_path / "x.root") as file:
         writer = file.make_tree("t", {"z": array}, words=["z", "nz"])
