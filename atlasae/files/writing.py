@@ -24,7 +24,7 @@ from atlasae.files.rntuple import (
 )
 from atlasae.files.xz import compress_basket, compress_text, compress_words, store_basket
 from atlasae.report import line_of
-from atlasae.threads import side_by_side
+from atlasae.threads import begin, side_by_side
 
 OBJECTS = uproot.ZLIB(6)  # hadd adds histograms up, so no checksum of atlasae covers them; ZLIB has one of its own
 ZEROS = uproot.ZSTD(9)  # for branches of zeros, for which xz headers are too large
@@ -195,7 +195,7 @@ class Behind:
     def extend(self, writer: Writer, events: Mapping[str, ak.Array]) -> None:
         """Append events, after those before are written."""
         self._last.result()
-        self._last = self._pool.submit(writer.extend, events)
+        self._last = begin(self._pool, writer.extend, events)
 
 
 @contextmanager

@@ -155,6 +155,19 @@ def test_uproot_reads_jagged_branches(tmp_path, monkeypatch, counts):
         assert [blocks_in(compress_basket(data)) for data in baskets if len(data) > 4 * 2000] == [2, 2]
 
 
+def test_words_that_were_compressed_beside_others_are_not_compressed_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(writing, "_MANY", 0)
+    compressed, arrays = [], {name: events_of(JAGGED["many"]) for name in "xyz"}
+    monkeypatch.setattr(writing, "compress_words", lambda data: compressed.append(data) or compress_words(data))
+    with writing.create(tmp_path / "x.root") as file:
+        file.make_tree("t", arrays, words=arrays).extend(arrays)
+    with uproot.open(tmp_path / "x.root") as file:
+        tree = file["t"]
+        assert all(ak.array_equal(tree[name].array(), array) for name, array in arrays.items())
+    values = [ak.to_numpy(ak.flatten(array)).astype(">f4").tobytes() for array in arrays.values()]
+    assert sorted(compressed) == sorted(values)
+
+
 @pytest.mark.parametrize("length", [1, 2, 5000])
 def test_uproot_reads_flat_branches(tmp_path, length):
     values = GENERATOR.uniform(1, 2, length).astype(np.float32)
