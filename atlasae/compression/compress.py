@@ -563,7 +563,8 @@ def _write_chunks(
 ) -> tuple[list[Chunk], dict[str, ak.types.Type]]:
     """Write the tree chunk by chunk; returns the chunks, and the type of each branch in the order of checksums."""
     writer, types, chunks, stop = None, dict[str, ak.types.Type](), list[Chunk](), 0
-    with Behind() as behind, side_by_side(partial(_compressed, plan, compressors), read) as compressed:
+    work = partial(_compressed, plan, compressors)
+    with Behind() as behind, side_by_side(work, behind.pace(read)) as compressed:
         for written, found, chunk in compressed:
             for compressor, sums in zip(compressors, found, strict=True):
                 compressor.add(sums)

@@ -31,7 +31,7 @@ INVALID = {  # why it returns any other number
 }
 _LONG = ("atlasae_push", "atlasae_words")  # return 64 bits
 _ARENA_MAX, _MMAP_THRESHOLD, _TRIM_THRESHOLD = -8, -3, -1  # of malloc.h
-_LARGE = 2_200_000  # bytes: more than the temporary arrays of a block take, and less than a column of a chunk
+_LARGE = 3_500_000  # bytes: more than the temporary arrays of a block take, and less than a column of a chunk
 _KEPT = 32_000_000  # bytes of free memory at the end of the heap that are kept for what comes next
 
 
