@@ -178,7 +178,7 @@ def unpack_basket(data: bytes, room: npt.NDArray[np.uint8]) -> int | None:
                 part[:] = _unpacked_offsets(data[begin : begin + packed], size)
             elif not words_of_lzma2(values[begin:], packed, part):
                 return None
-            if zlib.crc32(part) != crc:
+            if zlib.crc32(part.data) != crc:
                 return None
             filled += size
         return filled

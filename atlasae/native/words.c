@@ -65,7 +65,7 @@ static void shift(Range *range) {
 static inline void put(Range *range, Chance *chance, uint32_t bit) {
     const uint32_t p = *chance, one = 0u - bit, bound = (range->range >> SCALE_BITS) * p, rest = range->range - bound;
     range->low += bound & one;
-    range->range = bit ? rest : bound;
+    range->range = bound ^ ((bound ^ rest) & one);
     *chance = (Chance)(p + ((((1u << SCALE_BITS) - p) >> LEARN) & ~one) - ((p >> LEARN) & one));
     if (range->range < 1u << 24) {
         range->range <<= 8;
@@ -106,19 +106,21 @@ static inline Chance *literals(Encoder *encoder, int64_t at) {
 static inline void put_literal(Encoder *encoder, int64_t at) {
     const uint8_t byte = encoder->data[at];
     Chance *chances = literals(encoder, at);
-    put(&encoder->range, &encoder->chances.match[encoder->state][at % PLACES], 0);
+    Range range = encoder->range; /* in registers */
+    put(&range, &encoder->chances.match[encoder->state][at % PLACES], 0);
     if (encoder->state < LITERAL_STATES) {
-        put_tree(&encoder->range, chances, byte, 8);
+        put_tree(&range, chances, byte, 8);
     } else {
         uint32_t other = encoder->data[at - WORD], half = 0x100, node = 1;
         for (int i = 7; i >= 0; i--) {
             const uint32_t bit = byte >> i & 1;
             other <<= 1;
-            put(&encoder->range, chances + half + (other & half) + node, bit);
+            put(&range, chances + half + (other & half) + node, bit);
             node = node << 1 | bit;
             half &= bit ? other : ~other;
         }
     }
+    encoder->range = range;
     encoder->state = after_literal(encoder->state);
 }
 
