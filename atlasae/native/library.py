@@ -28,11 +28,13 @@ INVALID = {  # why it returns any other number
     "atlasae_measured": "cells beyond their table, or a bin without cells",
     "atlasae_walk": "jets outside the grid",
     "atlasae_words": "words that grow",
+    "atlasae_unwords": "bytes that atlasae_words does not make",
 }
 _LONG = ("atlasae_push", "atlasae_words")  # return 64 bits
 _ARENA_MAX, _MMAP_THRESHOLD, _TRIM_THRESHOLD = -8, -3, -1  # of malloc.h
-_LARGE = 3_500_000  # bytes: more than the temporary arrays of a block take, and less than a column of a chunk
+_LARGE = 3_500_000  # bytes: less than a column of jets takes; with smaller arrays, page faults would take longer
 _KEPT = 32_000_000  # bytes of free memory at the end of the heap that are kept for what comes next
+BEHIND_WORDS = 20  # bytes: SYMBOL of unwords.c
 
 
 class TableStruct(ctypes.Structure):
@@ -159,6 +161,20 @@ def lzma2_of_words(data: npt.NDArray[np.uint8]) -> bytes | None:
         return room[: call("atlasae_words", data, len(data), room)].tobytes()
     except ValueError:
         return None
+
+
+def words_of_lzma2(data: npt.NDArray[np.uint8], packed: int, room: npt.NDArray[np.uint8]) -> bool:
+    """Fill a room with the words that `packed` bytes of LZMA2 hold; False without unwords.c, and for what others made.
+
+    It looks at as much as `BEHIND_WORDS` bytes of the data behind these.
+    """
+    if library() is None or len(data) < packed + BEHIND_WORDS:
+        return False
+    try:
+        call("atlasae_unwords", data, packed, room, len(room))
+    except ValueError:
+        return False
+    return True
 
 
 def limit_heap() -> None:
