@@ -7,7 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 import awkward as ak
 import numpy as np
@@ -34,7 +34,6 @@ PLANES = uproot.ZSTD(5)  # for the planes of bytes of an RNTuple's numbers: LZMA
 ALGORITHMS = {"zlib": uproot.ZLIB, "lzma": uproot.LZMA, "lz4": uproot.LZ4, "zstd": uproot.ZSTD}
 _DEFAULT_COMPRESSION = uproot.ZSTD(5)
 _BLOCK_HEAD = 9  # bytes in front of a block
-Item = TypeVar("Item")
 _MANY, _BLOCK = 400_000, 1 << 24  # bytes that are worth a thread; of a block, which may hold no more
 UNNAMED = "uproot writes no name with an empty part beside a slash"
 
@@ -193,7 +192,7 @@ class Behind:
             if kind is None:
                 self._last.result()
 
-    def pace(self, chunks: Iterable[Item]) -> Iterator[Item]:
+    def pace(self, chunks: Iterable[dict[str, ak.Array]]) -> Iterator[dict[str, ak.Array]]:
         """Chunks, each of them taken when what was given to write is written, so that memory holds few of them."""
         for chunk in chunks:
             yield chunk
