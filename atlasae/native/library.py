@@ -253,6 +253,8 @@ class JetPass:
 
     def _encode(self, block: slice) -> None:
         begin, n = block.start, block.stop - block.start
+        if not call("atlasae_estimate_cells", self._struct, begin, n):
+            return
         call("atlasae_before_logs", self._struct, begin, n)
         with np.errstate(all="ignore"):  # jets that are unphysical have no cell
             np.log(self._logs[:n], out=self._logs[:n])
