@@ -1,5 +1,7 @@
 """A codec of a list of variables as one C++ header that decodes its floats with the standard library alone."""
 
+from collections.abc import Iterable
+
 from atlasae.codecs.floats import FloatsCodec
 from atlasae.errors import DamagedFileError
 from atlasae.export.cpp import (
@@ -48,9 +50,12 @@ _HEAD = """\
 """
 _INCLUDES = """\
 #include <array>
+#include <functional>
 #include <limits>
+#include <iterator>
 #include <memory>
 #include <string>
+#include <type_traits>
 #if __has_include(<ROOT/RDataFrame.hxx>)
 #include <ROOT/RDataFrame.hxx>
 #endif
@@ -76,16 +81,6 @@ struct Link<{i}> {{
 
 """
 
-_READ = {
-    True: """\
-if ({lengths}) refuse_lengths();
-        rows.read({{pointers}}, z0.size());
-        return rows.list<i>(exact_index, exact);""",
-    False: """\
-rows.read({{pointers}}, 1);
-        return rows.list<i>(exact_index, exact)[0];""",
-}  # keyed by whether rows are jagged
-
 
 def list_header(codec: FloatsCodec, collection: Collection, tree: str, made: str) -> str:
     """The header that decodes the words of a list of variables.
@@ -102,7 +97,7 @@ def list_header(codec: FloatsCodec, collection: Collection, tree: str, made: str
     links = "".join(_link(codec, collection, i) for i in range(n))
     return "".join([
         opening(head, _INCLUDES), part("silu"), parts(codec), part("floats"), part("precise"), numbers,
-        paddings(codec.padding), part("side"), cells, links, part("rows"), _frame(collection), part("closing"),
+        _names(collection), paddings(codec.padding), part("side"), cells, links, part("rows"), part("lists"), part("closing"),
     ])  # fmt: skip
 
 
@@ -149,21 +144,21 @@ def _stored(variable: Variable, i: int, dtype: str) -> str:
     return f"whole<{'signed char' if dtype[1:] == 'i1' else 'Type'}>({value})"
 
 
-def _frame(collection: Collection) -> str:
-    """The function that has the variables in RDataFrame."""
-    z = [f"z{j}" for j in range(collection.words)]
-    texts = {
-        "words": ", ".join(f"{'const List<float>& ' if collection.jagged else 'float '}{name}" for name in z),
-        "lengths": " || ".join(f"{name}.size() != z0.size()" for name in z[1:]) or "false",
-        "pointers": ", ".join(f"{name}.data()" if collection.jagged else f"&{name}" for name in z),
-        "branches": ", ".join(f'"{code_text(name)}"' for name in (*collection.latents, collection.exact["index"])),
-        "defines": "".join(
-            f'\n        .DefineSlot("{column_name(branch)}", detail::column<{i}>(slots), '
-            f'detail::read_beside("{code_text(collection.exact[v])}"))'
-            for i, (v, branch) in enumerate(collection.branches.items())
-        ),
+def _names(collection: Collection) -> str:
+    """The names of columns and branches for RDataFrame."""
+    exact = dict(collection.exact)
+    names = {
+        "word_names[]": collection.latents,
+        "index_name": [exact.pop("index")],
+        "exact_names[]": exact.values(),
+        "column_names[]": map(column_name, collection.branches.values()),
     }
-    frame = part("lists").replace("{read}", _READ[collection.jagged])
-    for name, text in texts.items():
-        frame = frame.replace(f"{{{name}}}", text)
-    return frame
+    lines = [
+        f"inline constexpr const char* {name} = {_texts(found, '[]' in name)};\n" for name, found in names.items()
+    ]
+    return "".join([constants({"jagged": collection.jagged}), *lines, "\n"])
+
+
+def _texts(names: Iterable[str], listed: bool) -> str:
+    texts = ",\n    ".join(f'"{code_text(name)}"' for name in names)
+    return f"{{\n    {texts}}}" if listed else texts
