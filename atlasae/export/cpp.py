@@ -383,7 +383,9 @@ def _chain(codec: FloatsCodec | ResolvedFloatsCodec) -> str:
     for i in range(len(_JETS)):
         network = Network(f"link{i}")
         steps += [f"if constexpr ((wanted & {_mask(codec, i)}) != 0) {{"]
-        of_link = partial(_resolved_link, codec) if isinstance(codec, ResolvedFloatsCodec) else partial(link_steps, codec)
+        of_link = (
+            partial(_resolved_link, codec) if isinstance(codec, ResolvedFloatsCodec) else partial(link_steps, codec)
+        )
         steps += [indented(of_link(i, network), 1), "}"]
         tables += network.tables
     before = pt_of_positions(codec.resolved) if isinstance(codec, ResolvedFloatsCodec) else ""

@@ -103,7 +103,11 @@ def list_header(codec: FloatsCodec, collection: Collection, tree: str, made: str
 
 def _check(codec: FloatsCodec, collection: Collection) -> None:
     known = all(collection.dtypes.get(v, "")[1:] in _TYPES for v in collection.variables)
-    if not known or codec.variables.names != [*collection.branches.values()] or len(codec.grid.words) != collection.words:
+    if (
+        not known
+        or codec.variables.names != [*collection.branches.values()]
+        or len(codec.grid.words) != collection.words
+    ):
         raise DamagedFileError(f"collection '{collection.name}' is damaged: its variables are not those of its codec")
 
 
@@ -153,9 +157,7 @@ def _names(collection: Collection) -> str:
         "exact_names[]": exact.values(),
         "column_names[]": map(column_name, collection.branches.values()),
     }
-    lines = [
-        f"inline constexpr const char* {name} = {_texts(found, '[]' in name)};\n" for name, found in names.items()
-    ]
+    lines = [f"inline constexpr const char* {name} = {_texts(found, '[]' in name)};\n" for name, found in names.items()]
     return "".join([constants({"jagged": collection.jagged}), *lines, "\n"])
 
 
