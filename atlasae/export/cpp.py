@@ -374,6 +374,7 @@ def _float(number: float) -> str:
 
 
 def indented(lines: Iterable[str], depth: int) -> str:
+    """Lines of code, so many times further in."""
     return "".join(f"{'    ' * depth}{line}\n" for text in lines for line in text.splitlines())
 
 
@@ -545,7 +546,7 @@ def _nodes(codec: FloatsCodec | ResolvedFloatsCodec, i: int, names: Sequence[str
 
 
 def _context(codec: FloatsCodec | ResolvedFloatsCodec, i: int, name: str, inputs: int = 0) -> Iterable[str]:
-    """The inputs of the networks of variable i, clipped to the range of the training; with `inputs`, 0 up to so many."""
+    """The inputs of the networks of variable i, clipped to the range of the training; then 0 up to `inputs`."""
     given = codec.autoencoder.links[i].given
     yield f"Block {name}[{inputs}] = {{}};" if inputs else f"Block {name}[{len(given)}];"
     yield "for (int k = 0; k < size; ++k) {"

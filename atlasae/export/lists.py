@@ -97,17 +97,14 @@ def list_header(codec: FloatsCodec, collection: Collection, tree: str, made: str
     links = "".join(_link(codec, collection, i) for i in range(n))
     return "".join([
         opening(head, _INCLUDES), part("silu"), parts(codec), part("floats"), part("precise"), numbers,
-        _names(collection), paddings(codec.padding), part("side"), cells, links, part("rows"), part("lists"), part("closing"),
+        _names(collection), paddings(codec.padding), part("side"), cells, links, part("rows"), part("lists"),
+        part("closing"),
     ])  # fmt: skip
 
 
 def _check(codec: FloatsCodec, collection: Collection) -> None:
-    known = all(collection.dtypes.get(v, "")[1:] in _TYPES for v in collection.variables)
-    if (
-        not known
-        or codec.variables.names != [*collection.branches.values()]
-        or len(codec.grid.words) != collection.words
-    ):
+    same = codec.variables.names == [*collection.branches.values()] and len(codec.grid.words) == collection.words
+    if not same or not all(collection.dtypes.get(v, "")[1:] in _TYPES for v in collection.variables):
         raise DamagedFileError(f"collection '{collection.name}' is damaged: its variables are not those of its codec")
 
 

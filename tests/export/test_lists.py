@@ -167,7 +167,10 @@ def test_what_is_no_row_is_refused(tmp_path):
     (tmp_path / "jets.h").write_text(header(found), encoding="ascii")
     n, one = found.collection.words, "1.9999999f"
     program = f"""#include "jets.h"
-    template <class F> int refused(F f) {{ try {{ f(); }} catch (const std::invalid_argument&) {{ return 1; }} return 0; }}
+    template <class F> int refused(F f) {{
+        try {{ f(); }} catch (const std::invalid_argument&) {{ return 1; }}
+        return 0;
+    }}
     int main() {{
         const float full = {one}, low = 0.5f, good = 1;
         const float* const all_full[] = {{{", ".join(["&full"] * n)}}};
