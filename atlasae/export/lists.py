@@ -110,8 +110,8 @@ def _check(codec: FloatsCodec, collection: Collection) -> None:
 
 def _link(codec: FloatsCodec, collection: Collection, i: int) -> str:
     """How variable i is decoded and stored."""
-    branch, dtype = list(collection.dtypes.items())[i]
     variable, network, rows = codec.variables.variables[i], Network(f"link{i}"), codec.padding.rows
+    dtype = collection.dtypes[collection.variables[i]]
     steps = indented(link_steps(codec, i, network), 2)
     before = [array("double", f"categories_{i}", [*map(repr, variable.categories)])] if variable.categories else []
     if rows:
@@ -120,7 +120,7 @@ def _link(codec: FloatsCodec, collection: Collection, i: int) -> str:
     given = sorted({*link.given, *([] if link.anchor is None else [link.anchor])})
     return _LINK.format(
         i=i,
-        branch=code_text(branch),
+        branch=code_text(variable.branch),
         tables="".join([*network.tables, *before]),
         type=_TYPES[dtype[1:]],
         given="".join(f", {j}" for j in given),
