@@ -406,10 +406,10 @@ def _mask(codec: FloatsCodec | ResolvedFloatsCodec, i: int) -> int:
 def _cells(codec: FloatsCodec | ResolvedFloatsCodec) -> Iterable[str]:
     yield f"std::int64_t cell[{len(_JETS)}][size] = {{}};"
     yield f"Block y[{len(_JETS)}] = {{}}, shift[{len(_JETS)}] = {{}};"
-    yield from unpacked(codec)
+    yield from cell_steps(codec)
 
 
-def unpacked(codec: FloatsCodec | ResolvedFloatsCodec) -> Iterable[str]:
+def cell_steps(codec: FloatsCodec | ResolvedFloatsCodec) -> Iterable[str]:
     """The cells (`cell`, which are 0 before) and offsets (`shift`) of the words `z`."""
     yield "for (int k = 0; k < size; ++k) {"
     for j, digits in enumerate(codec.grid.words):

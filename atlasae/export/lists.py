@@ -7,6 +7,7 @@ from atlasae.errors import DamagedFileError
 from atlasae.export.cpp import (
     Network,
     array,
+    cell_steps,
     code_text,
     column_name,
     constants,
@@ -17,7 +18,6 @@ from atlasae.export.cpp import (
     paddings,
     part,
     parts,
-    unpacked,
 )
 from atlasae.jets.collections import Collection
 from atlasae.jets.coordinates import LARGEST_TURN
@@ -93,7 +93,7 @@ def list_header(codec: FloatsCodec, collection: Collection, tree: str, made: str
     columns = "".join(f"//   {i}: {name}\n" for i, name in names)
     head = _HEAD.format(made=code_text(made), tree=code_text(tree), columns=columns, words=words)
     numbers = constants({"variables": n, "words": collection.words})
-    cells = _CELLS.format(steps=indented(unpacked(codec), 1))
+    cells = _CELLS.format(steps=indented(cell_steps(codec), 1))
     links = "".join(_link(codec, collection, i) for i in range(n))
     return "".join([
         opening(head, _INCLUDES), part("silu"), parts(codec), part("floats"), part("precise"), numbers,
