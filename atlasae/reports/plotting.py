@@ -139,7 +139,8 @@ def spectrum(counted: Counted, quantity: Quantity, label: Label = NO_LABEL, what
     figure, (axes, lower) = _two_panels()
     shown = counted.scaled(quantity.scale)
     falls = is_logarithmic(np.asarray(shown.edges, float))
-    shown = shown.with_underflow() if any(shown.below or ()) else shown
+    has_underflow = any(shown.below or ())
+    shown = shown.with_underflow() if has_underflow else shown
     x, first, second = (np.asarray(column, float) for column in (shown.edges, shown.before, shown.after))
     axes.stairs(first, x, color=BLACK, linewidth=1.5, label="original")
     axes.stairs(second, x, color=RED, linewidth=1.5, linestyle="--", label="decompressed")
@@ -149,7 +150,7 @@ def spectrum(counted: Counted, quantity: Quantity, label: Label = NO_LABEL, what
     if falls:
         _logarithmic_x(lower)
     _head_room(axes, np.concatenate([first, second]), falls)
-    if shown is not counted and any(shown.below or ()):
+    if has_underflow:
         _underflow(axes, shown, quantity)
     _finish(axes, label)
     return figure
