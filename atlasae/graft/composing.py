@@ -326,8 +326,6 @@ def _move_folder(folder: Folder, moves: Moves, folders: dict[int, int]) -> None:
     at = folders[folder.at]
     folder.key = replace(folder.key, seek=at, folder=folders.get(folder.key.folder, folder.key.folder))
     folder.parent = folders.get(folder.parent, folder.parent)
-    apart = [key.class_name in _APART for key in folder.keys]
     folder.keys = [
-        key if is_apart else replace(key, seek=moves(key.seek), folder=at)
-        for key, is_apart in zip(folder.keys, apart, strict=True)
+        key if key.class_name in _APART else replace(key, seek=moves(key.seek), folder=at) for key in folder.keys
     ]
