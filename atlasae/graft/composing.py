@@ -56,10 +56,6 @@ class Moves:
             raise ValueError(f"there is no record at {at}")
         return int(self._to[place])
 
-    def __contains__(self, at: int) -> bool:
-        place = int(np.searchsorted(self.spans[:, 0], at))
-        return place < len(self.spans) and int(self.spans[place, 0]) == at
-
 
 def spans_of(records: Records, trees: Iterable[GraftedTree]) -> npt.NDArray[np.int64]:
     """Position and bytes of all records that are copied as they are: folders, objects other than trees, baskets."""
