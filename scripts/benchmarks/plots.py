@@ -23,12 +23,12 @@ def report_of(*arguments: object) -> Any:
 
 
 def figures(path: Path, folder: Path) -> Row:
-    """What `evaluate` and `benchmark` report on the first collection of a file, which is drawn in the folder."""
-    small, report = folder / "small.root", folder / "report.json"
+    """What `evaluate` and `benchmark` report on the first collection of a file, of which figures are drawn, too."""
+    small, report, drawn = folder / "small.root", folder / "report.json", folder / path.stem
     report_of("compress", path, small, "--precision", BOUND)
     report_of("evaluate", path, small, "-o", report)
-    report_of("plot", report, "-o", folder, *LABEL)
-    benchmark = report_of("benchmark", path, "-o", folder, *LABEL)
+    report_of("plot", report, "-o", drawn, *LABEL)
+    benchmark = report_of("benchmark", path, "-o", drawn, *LABEL)
     found = json.loads(report.read_text())["collections"][0]
     row = {f"{name}: {WIDTH}": variable["all"]["half_width_68"] for name, variable in found["variables"].items()}
     events, classifier = found["events"], found["two_sample"]["classifier"]
@@ -42,7 +42,7 @@ def figures(path: Path, folder: Path) -> Row:
 
 def measure(given: Given) -> Tables:
     """The table, with a column for every file; the plots are of the first."""
-    table = {path.name: figures(path, given.folder / path.stem) for path in given.files}
+    table = {path.name: figures(path, given.folder) for path in given.files}
     for name in FIGURES if given.plots else ():
         (figure,) = (given.folder / given.files[0].stem).glob(f"*_{name}.png")
         shutil.copy(figure, Path(given.plots) / f"{name}.png")
