@@ -244,7 +244,7 @@ def batch(scheduler: str, name: str, arguments: tuple[str, ...]) -> None:
 @options.debug
 def show_info(path: Location, as_json: bool) -> None:
     """Show what FILE contains: collections, precision, model, bytes per jet."""
-    from atlasae.compression.format import info
+    from atlasae.reports.description import info
 
     show(info(path), as_json, False)
 
