@@ -247,7 +247,7 @@ def show_info(path: Location, as_json: bool) -> None:
     from atlasae.commands.later import put_off
 
     put_off("awkward")  # half of the time in which uproot is imported
-    from atlasae.compression.format import info
+    from atlasae.reports.description import info
 
     show(info(path), as_json, False)
 

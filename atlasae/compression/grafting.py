@@ -295,9 +295,9 @@ class Grafted:
             edges[jets.one.path] = list(accumulate(one.entries for one in carried))
         return edges
 
-    def digests(self, sparing: bool = False) -> Digests:
+    def digests(self) -> Digests:
         """The checksums of all carried branches, in the ranges that have checksums in the file, of baskets to come."""
-        return Digests(self.records, self.trees, self.edges(), sparing)
+        return Digests(self.records, self.trees, self.edges(), sparing=True)
 
     def read_ntuples(self, lost: list[str] | None = None) -> dict[str, NtupleWriter]:
         """Read all RNTuples, for their checksums; raises DamagedFileError, or tells in `lost` which can't be read."""
@@ -432,7 +432,7 @@ def compare_grafted(opened: Opened, grafted: Grafted) -> tuple[list[str], dict[s
         trees = _without_jets(records, ntuples, grafted, source)
         exactly = grafted.is_untouched
         found = list(compare_trees(trees, grafted.trees, exactly))
-        digests = grafted.digests(sparing=True)
+        digests = grafted.digests()
         digests.read()
         written = grafted.read_ntuples()
         grafted.check(digests, written)
@@ -510,7 +510,7 @@ def _compare_data(
 
 def damage_of(grafted: Grafted) -> list[tuple[str, Spoiled | None]]:
     """Messages about all damage but that of the jets, each with the tree and first entry of its chunk, if any."""
-    digests = grafted.digests(sparing=True)
+    digests = grafted.digests()
     digests.read()
     lost = list[str]()
     ntuples = grafted.read_ntuples(lost)
@@ -548,7 +548,7 @@ def write_regrafted(grafted: Grafted, path: Path, progress: Progress) -> None:
         side_by_side(_first, restored[:1]) as begun,  # while all else is copied
     ):
         grafted.check_objects()
-        digests = grafted.digests(sparing=True)
+        digests = grafted.digests()
         composer.copy_all(grafted.trees, digests.seen)
         of_jets = {
             jets.one.path: jets.restore(source, composer, edges[jets.one.path], advance)

@@ -56,10 +56,6 @@ class Moves:
             raise ValueError(f"there is no record at {at}")
         return int(self._to[place])
 
-    def __contains__(self, at: int) -> bool:
-        place = int(np.searchsorted(self.spans[:, 0], at))
-        return place < len(self.spans) and int(self.spans[place, 0]) == at
-
 
 def spans_of(records: Records, trees: Iterable[GraftedTree]) -> npt.NDArray[np.int64]:
     """Position and bytes of all records that are copied as they are: folders, objects other than trees, baskets."""
@@ -326,8 +322,6 @@ def _move_folder(folder: Folder, moves: Moves, folders: dict[int, int]) -> None:
     at = folders[folder.at]
     folder.key = replace(folder.key, seek=at, folder=folders.get(folder.key.folder, folder.key.folder))
     folder.parent = folders.get(folder.parent, folder.parent)
-    apart = [key.class_name in _APART for key in folder.keys]
     folder.keys = [
-        key if is_apart else replace(key, seek=moves(key.seek), folder=at)
-        for key, is_apart in zip(folder.keys, apart, strict=True)
+        key if key.class_name in _APART else replace(key, seek=moves(key.seek), folder=at) for key in folder.keys
     ]
