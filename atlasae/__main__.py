@@ -1,4 +1,4 @@
-"""`python -m atlasae`, and what the command `atlasae` starts: the commands, which take a third of a second to import."""
+"""`python -m atlasae`, and what the command `atlasae` starts: the commands, whose imports take a while."""
 
 import os
 import signal

@@ -402,7 +402,7 @@ class GraftTarget:
         return self._ntuples[path]
 
     def finish(self, contents: Contents, stand_ins: Path) -> tuple[Contents, Copy]:
-        """Write the rest, with the stand-ins of TTrees, in this order, from a file; returns the contents of the folder, and all."""
+        """Write the rest, with the stand-ins of TTrees, in their order, from a file; returns the contents, and all."""
         file, composer = self._file, self._composer
         for target in self._ntuples.values():
             target.finish()
