@@ -243,7 +243,10 @@ class CsvEvents:
 
 
 def _separator(head: str) -> str:
-    return max(_SEPARATORS, key=head.count)
+    """What separates the names of columns: blanks only where nothing else does, for names may have some."""
+    *others, blank = _SEPARATORS
+    found = max(others, key=head.count)
+    return found if found in head else blank
 
 
 def _refuse_headless(titles: list[str], name: str) -> None:

@@ -40,9 +40,10 @@ _FORMS = [
         (rf"^{_SHORTEST}{_APART}{_MEMBER}(?P<token>{_TOKENS}){_VARIATION}$", re.IGNORECASE),
         (rf"^(?P<stem>.*?[a-z0-9])(?P<token>{_CAMEL}){_VARIATION}$", 0),
         (rf"^(?P<before>)(?P<token>{_TOKENS}){_APART}(?P<stem>.+)$", re.IGNORECASE),
-        (r"^(?P<before>)(?P<token>(?i:pt|eta|phi|mass|energy|px|py|pz)|m|e)(?P<stem>[A-Z].*)$", 0),
+        (r"^(?P<before>)(?P<token>(?i:pt|eta|phi|mass|energy|px|py|pz)|m|e|[ME](?=Jet))(?P<stem>[A-Z].*)$", 0),
         (rf"^(?P<stem>{_GLUED})(?P<token>{_TOKENS}){_VARIATION}?$", re.IGNORECASE),
         (rf"^(?P<before>)(?P<token>{_TOKENS})(?P<stem>(?:jet|jt|j)\d+)$", re.IGNORECASE),
+        (rf"^(?P<before>.*[^A-Za-z0-9])(?P<token>{_TOKENS})(?P<stem>jets?(?:[^A-Za-z].*)?)$", re.IGNORECASE),
     )
 ]
 
@@ -101,11 +102,12 @@ def spelled(name: str) -> Spelled | None:
         if match := form.match(name.strip()):
             found = match.groupdict("")
             before = "before" if "before" in found else ""
-            style = (found["stem"], found.get("separator", ""), found.get("member", ""), before)
+            stem = found.get("before", "") + found["stem"]
+            style = (stem, found.get("separator", ""), found.get("member", ""), before)
             variation = found.get("variation", "").strip("._:/ ")
             if _tells_of_others(variation):
                 return None
-            return Spelled(VARIABLE[found["token"].lower()], found["stem"], style, variation)
+            return Spelled(VARIABLE[found["token"].lower()], stem, style, variation)
     return None
 
 

@@ -50,6 +50,8 @@ LAYOUTS = {
     "fat jets": (spelled("fj_", "pt", "eta", "phi", "mass"), PT_M, "fj_", "fj"),
     "camelCase": (spelled("leadingJet", "Pt", "Eta", "Phi", "Mass"), PT_M, "leadingJet", "leadingJet"),
     "camelCase p": (spelled("fatJet", "Px", "Py", "Pz", "Energy"), P_E, "fatJet", "fatJet"),
+    "H1": (["PtJet", "EtaJet", "PhiJet", "EJet"], PT_E, "Jet_", "Jet"),
+    "ZEUS": ([f"Kt_{v}jet_a" for v in ("px", "py", "pz", "en")], P_E, "Kt_jet_a_", "Kt_jet_a"),
     "EDM4hep": (
         spelled("JetOut.", "momentum.x", "momentum.y", "momentum.z", "mass"),
         P_M, "JetOut.", "JetOut",
