@@ -32,6 +32,8 @@ _BESIDE = {"et": "log", "y": "linear", "rapidity": "linear", "rap": "linear"}  #
 _COORDINATES = {v: "log" for v in ("pt", "E")} | {v: "asinh" for v in ("m", "px", "py", "pz")} | _BESIDE
 _COORDINATES |= {"eta": "linear", "phi": "angle"}  # of lists of variables
 
+_TEMPLATE = "pt=A,eta=B,phi=C,m=D"
+
 ByVariable = dict[str, Branch]  # by variable
 
 
@@ -289,16 +291,23 @@ def nearest_candidates(
     for first, group in sorted(parts, key=lambda part: (not names_jets(part[0].stem), -len(part[1]))):
         there = ", ".join(variable for variable in SPELLINGS if variable in group)
         spells = f"'{first.prefix}' spells {there}, but {_lacking(group)}"
-        return f"{spells}; name others with --jets PT,ETA,PHI,M{_as_list(first, group, columns)}"
-    floats = [branch for branch in branches if branch.is_float or branch.is_float_array]
+        return f"{spells}; name others with --jets {_TEMPLATE}{_as_list(first, group, columns)}"
+    return _of_floats([branch for branch in branches if branch.is_float or branch.is_float_array])
+
+
+def _of_floats(floats: Sequence[Branch]) -> str:
+    """What `--jets` may take of floats whose names spell no variables."""
     if fours := [branch.name.removesuffix(".3") for branch in floats if branch.name.endswith(".3")]:
         pairs = ",".join(f"{variable}={fours[0]}.{place}" for place, variable in enumerate(LAYOUTS[3]))
         return f"name them with --jets '{pairs}', if the numbers of '{fours[0]}' have this order"
     if near := _loosely(floats):
         return f"name them with --jets {near}"
+    if not floats:
+        return "no branch holds floats, or lists of them"
     names = ", ".join(branch.name for branch in floats[:3])
-    there = f"of floats such as {names}" if floats else "but no branch holds floats, or lists of them"
-    return f"name them with --jets pt=A,eta=B,phi=C,m=D, {there}"
+    if all(branch.is_float_array for branch in floats):
+        return f"floats are in arrays such as {names}: give each variable of the jets a column or branch of its own"
+    return f"name them with --jets {_TEMPLATE}, of floats such as {names}"
 
 
 def _is_nearly(first: Spelled, group: ByVariable) -> bool:

@@ -216,7 +216,7 @@ def test_lists_of_a_table_are_jets_of_events(suffix, tmp_path):
 @pytest.mark.parametrize(
     ("jets", "told"),
     [
-        ((), "'.*x.p.*' has no jets: looked for .*; name them with --jets .*"),
+        ((), "'.*x.p.*' has no jets: looked for .*; no branch holds .*"),
         (("jet_",), "no jets 'jet_': .*"),
         (("jet_pt,jet_eta,jet_phi,jet_m",), "--jets 'jet_pt,.*' is no jet collection: .*"),
     ],
