@@ -262,9 +262,9 @@ def _head_and_size(branch: Any, size: int, jagged: bool, head: int) -> tuple[int
 def _size_of_each(branch: Any, size: int) -> int:
     """The bytes of a structure in lists without a head: more than its numbers take if each has a version in front."""
     above = branch.parent
-    while above is not None and above.member("fType", none_if_missing=True) not in _COUNTING:
-        above = getattr(above, "parent", None)
-    if above is None or not branch.num_baskets:
+    while above is not branch.tree and above.member("fType", none_if_missing=True) not in _COUNTING:
+        above = above.parent
+    if above is branch.tree or not branch.num_baskets:
         return size
     basket = branch.basket(0)
     number = int(above.array(uproot.AsDtype(">i4"), 0, int(basket.num_entries), library="np").sum())

@@ -281,7 +281,8 @@ def test_structures_of_split_vectors_may_have_versions_in_front(data, size):
     branch = SimpleNamespace(
         member=lambda name, **_: [SimpleNamespace(classname="", member=lambda _: None)] if name == "fLeaves" else 41,
         interpretation=uproot.AsJagged(uproot.AsDtype(dtype)),
-        parent=counts,
+        parent=SimpleNamespace(member=lambda *_, **__: None, parent=counts),
+        tree=None,
         num_baskets=1,
         basket=lambda _: basket,
     )
