@@ -244,9 +244,8 @@ class CsvEvents:
 
 def _separator(head: str) -> str:
     """What separates the names of columns: blanks only where nothing else does, for names may have some."""
-    *others, blank = _SEPARATORS
-    found = max(others, key=head.count)
-    return found if found in head else blank
+    found = max(_SEPARATORS.replace(" ", ""), key=head.count)
+    return found if found in head else " "
 
 
 def _refuse_headless(titles: list[str], name: str) -> None:
