@@ -14,7 +14,7 @@ from atlasae.commands.workers import Outcome, Recognise, Task, Work, Workers
 from atlasae.compression.chunks import Progress
 from atlasae.compression.compress import compress_file, recognise_compressed
 from atlasae.compression.decompress import decompress_file, recognise_restored
-from atlasae.compression.parts import first_run, key_of, number_of, part_of, part_path, parts_in
+from atlasae.compression.pieces import first_run, key_of, number_of, part_of, part_path, parts_in
 from atlasae.compression.plan import Options, open_for
 from atlasae.compression.results import CompressionReport, DecompressionReport, VerificationReport
 from atlasae.compression.verify import verify_file

@@ -28,31 +28,20 @@ from atlasae.compression.format import (
     read_contents,
     write_contents,
 )  # fmt: skip
-from atlasae.compression.grafting import (
-    Grafting,
-    GraftTarget,
-    as_stored,
-    forms_of,
-    grafting_of,
-    has_form,
-    plan_of,
-    unfit,
-    write_composed,
-)  # fmt: skip
+from atlasae.compression.grafting import Grafting, GraftTarget, grafting_of, write_composed
 from atlasae.compression.ntuples import NtupleTarget, plan_ntuple, split_ntuples
 from atlasae.compression.others import copy_others, entry_ranges, moved, read_counted
 from atlasae.compression.packed import start_columns
 from atlasae.compression.plan import (
     Options,
     Plan,
-    leave,
-    leave_columns,
     make_plan,
     open_for,
     options_by_tree,
     settle_plan,
 )
 from atlasae.compression.results import ANEW, COPIED, CollectionReport, CompressionReport, PlanReport, TreeReport
+from atlasae.compression.ttrees import plan_ttree
 from atlasae.compression.verify import Differences, Output, compare_files, read_back
 from atlasae.errors import UserError
 from atlasae.files.checksums import checksum
@@ -284,17 +273,7 @@ def _planned_graft(grafting: Grafting, opened: Opened, options: Options) -> tupl
     """The plan for a tree that is copied, and the collections that were left because their branches can't be made."""
     if opened.tree_read and opened.tree_read.is_rntuple:
         return Job(*plan_ntuple(grafting.ntuple, opened, options), grafting), []
-    plan = plan_of(grafting, make_plan(opened, options, grafted=True))
-    if (whole := unfit(grafting, plan.collections)) and opened.tree_read:
-        note = f"left as they are, since more than numbers varies in their objects: {', '.join(whole)}"
-        opened = replace(opened, events=opened.tree_read.leaving(whole), notes=(*opened.notes, note))
-        plan = plan_of(grafting, make_plan(opened, options, grafted=True))
-    columns = [name for collection in plan.collections if collection.beside for name in collection.branches]
-    if unlike := [name for name in columns if not has_form(grafting, opened, plan.collections, name)]:
-        plan = leave_columns(plan, unlike)
-    forms, others = forms_of(grafting, opened, plan.collections, options.rounds)
-    plan = leave(plan, others) if others else plan
-    plan = replace(plan, collections=as_stored(plan.collections, forms))
+    opened, plan, forms, others = plan_ttree(grafting.original, opened, options)
     return Job(opened, plan, replace(grafting, forms=forms)), others
 
 

@@ -27,10 +27,9 @@ from atlasae.compression.grafting import (
 )  # fmt: skip
 from atlasae.compression.ntuples import split_ntuples
 from atlasae.compression.others import copy_back
-from atlasae.compression.parts import check_parts
+from atlasae.compression.pieces import check_parts, contents_of
 from atlasae.compression.plan import Options
 from atlasae.compression.results import DecompressionReport
-from atlasae.compression.skims import contents_of
 from atlasae.compression.verify import compare_files
 from atlasae.errors import DamagedFileError, UserError
 from atlasae.files.branches import Branch

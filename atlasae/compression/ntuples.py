@@ -20,7 +20,7 @@ from atlasae.graft.composing import Composer
 from atlasae.graft.digests import Marks
 from atlasae.graft.fields import Field, Names, described, dotted, put_back, take_fields, walk_fields
 from atlasae.graft.ntuple import NtupleWriter
-from atlasae.graft.records import Records
+from atlasae.graft.records import records_of
 from atlasae.graft.surgery import Made, RoundedAs, Surgery, can_be_taken, operate, other_fields, take_jets, undo
 from atlasae.graft.trees import trees_of
 from atlasae.jets.collections import Rounding, jet_branches, stand_ins
@@ -160,7 +160,7 @@ def split_ntuples(made: Path, path: Path, compression: Any = None) -> None:
     Pages get checksums, and the offsets of lists that are alike are written once.
     """
     with open_source(made) as source, damage(f"'{made}'"):
-        records = Records(source.read, source.path.stat().st_size)
+        records = records_of(source)
         trees = trees_of(records)
         with Composer(path, records) as composer:
             composer.copy_all(trees, lambda *_: None)
@@ -297,7 +297,7 @@ def ntuple_rewritten(source: Source, contents: Contents) -> Contents:
 def _in_order(source: Source, contents: Contents, names: Collection[str]) -> list[str]:
     """Names of fields in the order of the original."""
     with damage(f"'{source.path}'", *FACTS):
-        found = ntuples_of(Records(source.read, source.path.stat().st_size))
+        found = ntuples_of(records_of(source))
     jets = NtupleJets.of(found, contents)
     with damage(jets.one.called, *FACTS):
         undo(jets.one.ntuple, replace(jets.surgery, made=[]))

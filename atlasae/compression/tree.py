@@ -20,9 +20,8 @@ import vector
 from atlasae.compression.chunks import Chunks
 from atlasae.compression.format import Chunk, Contents, Run, check_alike
 from atlasae.compression.grafting import rewritten
-from atlasae.compression.parts import check_parts, in_order
+from atlasae.compression.pieces import check_parts, contents_of, in_order
 from atlasae.compression.plan import Options, parse_size
-from atlasae.compression.skims import contents_of
 from atlasae.errors import UserError
 from atlasae.files.events import Array, dtype_of, flatten, is_nested, numbers_in, one_after_another
 from atlasae.files.remote import Location, Named, all_located, located

@@ -16,7 +16,7 @@ from atlasae.compression.collection import Restored
 from atlasae.compression.format import Chunk, CompressedCollection, Contents, Run, read_contents
 from atlasae.compression.grafting import compare_grafted, damage_of, is_grafted, taken_apart
 from atlasae.compression.others import compare_others, copy_back
-from atlasae.compression.parts import check_parts, entries_of
+from atlasae.compression.pieces import check_parts, entries_of
 from atlasae.compression.plan import Options
 from atlasae.compression.results import IntegrityReport, VerificationReport
 from atlasae.errors import DamagedFileError, UserError, sparing

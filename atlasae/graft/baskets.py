@@ -1,16 +1,14 @@
-"""Baskets: their data without knowing what it is, its checksums, and baskets of lists of numbers."""
+"""Baskets: opened and packed without knowing what their data is, and a checksum of it."""
 
-import math
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import xxhash
 
-from atlasae.files.leaves import bytes_of_structures
 from atlasae.files.sources import unpack_blocks
 from atlasae.files.writing import pack_blocks
 from atlasae.graft.buffers import Thing
@@ -19,10 +17,6 @@ from atlasae.graft.records import KEY_SIZE_AT, RecordKey, unpack_key
 Ints = npt.NDArray[np.int64]
 _FACTS = struct.Struct(">Hiiiib")  # version, sizes of buffers, entries, end of the data, a flag; the end of the key
 _VERSION, _OWN_FLAG = 3, 0
-_VECTOR = struct.Struct(">IHi")  # in front of a vector: bytes | kByteCountMask, version, number of values
-_COUNT = 0x40000000
-_MOST_STEPS = 2**32 - 1
-_MOST_BITS = 14  # of mantissas in two bytes: sign and rounding take two of 16
 
 
 @dataclass(frozen=True)
@@ -122,126 +116,6 @@ class Digest:
     def value(self) -> int:
         """The checksum of all data so far."""
         return xxhash.xxh3_64_intdigest(self._data.digest() + self._lengths.digest())
-
-
-@dataclass(frozen=True)
-class FormPart:
-    """A number of a structure: the name of its values, its dtype, and its place."""
-
-    name: str
-    dtype: str
-    offset: int
-
-
-@dataclass(frozen=True)
-class Form:
-    """How a branch stores its values: their dtype, whether lists, and the version in front of a vector (or None).
-
-    A branch of structures has `parts`, and the bytes of a structure (`body`) and in front of those of an entry (`head`)
-    as hexadecimal digits; `listed` tells whether baskets have offsets of entries of the same size. `bytes_at`, `behind`
-    and `by_member` are those of `Structure`. Numbers with a `factor` are stored as n for `low + n / factor`, those with
-    a `mantissa` in three bytes, with so many bits of it (Double32_t, Float16_t). Raises ValueError for others than
-    these.
-    """
-
-    dtype: str
-    jagged: bool
-    vector: int | None = None
-    parts: list[FormPart] = field(default_factory=list)
-    head: str = ""
-    body: str = ""
-    listed: bool = False
-    bytes_at: int = 0
-    behind: int = 0
-    low: float = 0.0
-    factor: float = 0.0
-    mantissa: int = 0
-    by_member: bool = False
-
-    def __post_init__(self) -> None:
-        """Raise ValueError for numbers that ROOT can't store."""
-        if not (math.isfinite(self.low) and 0 <= self.factor < math.inf and 0 <= self.mantissa <= _MOST_BITS):
-            raise ValueError(f"numbers of {self.mantissa} bits, or {self.factor} steps from {self.low}")
-
-    @property
-    def itemsize(self) -> int:
-        """The bytes of a value, or of a structure."""
-        return len(self.body) // 2 or (3 if self.mantissa else 4 if self.factor else np.dtype(self.dtype).itemsize)
-
-    def pack_all(self, columns: Sequence[npt.NDArray[Any]], counts: Ints) -> tuple[bytes, Ints | None]:
-        """The same as `pack` for the values of all parts, or of the only one."""
-        if not self.parts:
-            return self.pack(columns[0], counts)
-        head, body = (np.frombuffer(bytes.fromhex(text), np.uint8) for text in (self.head, self.body))
-        bodies = np.tile(body, (len(columns[0]), 1))
-        for part, values in zip(self.parts, columns, strict=True):
-            data = np.ascontiguousarray(values, np.dtype(part.dtype))
-            bodies[:, part.offset : part.offset + data.itemsize] = data.view(np.uint8).reshape(len(data), data.itemsize)
-        sizes = counts * len(body) + len(head)
-        starts = np.cumsum(sizes) - sizes
-        heads = np.tile(head, (len(counts), 1))
-        if self.jagged and len(head):
-            at, end = self.bytes_at, len(head) - self.behind
-            heads[:, at : at + 4] = ((sizes - at - 4) | _COUNT).astype(">u4").view(np.uint8).reshape(-1, 4)
-            heads[:, end - 4 : end] = counts.astype(">u4").view(np.uint8).reshape(-1, 4)
-        whole = np.empty(int(sizes.sum()), np.uint8)
-        whole[(starts[:, None] + np.arange(len(head))).ravel()] = heads.ravel()
-        whole[self._places(starts, counts).ravel()] = bodies.ravel()
-        return whole.tobytes(), starts if self.jagged or self.listed else None
-
-    def unpack_all(self, basket: Unpacked) -> tuple[list[npt.NDArray[Any]], Ints]:
-        """The values of all parts in a basket, and their number in each entry; raises ValueError for other bytes."""
-        head, size, data = len(self.head) // 2, self.itemsize, np.frombuffer(basket.data, np.uint8)
-        if basket.offsets is None:
-            starts = np.arange(basket.entries) * (len(data) // max(1, basket.entries))
-        else:
-            starts = basket.offsets
-        counts = (np.diff(np.append(starts, len(data))) - head) // size
-        if (counts < 0).any() or int((counts * size + head).sum()) != len(data):
-            raise ValueError(f"entries that are no structures of {size} bytes")
-        bodies = data[self._places(starts, counts)]
-        views = [(part, np.dtype(part.dtype)) for part in self.parts]
-        columns = [bodies[:, p.offset : p.offset + d.itemsize].copy().view(d)[:, 0] for p, d in views]
-        return columns, counts
-
-    def _places(self, starts: Ints, counts: Ints) -> Ints:
-        """The place of each byte of all structures (n x bytes of a structure)."""
-        parts = sorted(self.parts, key=lambda part: part.offset)
-        widths = [np.dtype(part.dtype).itemsize for part in parts] if self.by_member else [self.itemsize]
-        if sum(widths) != self.itemsize:
-            raise ValueError(f"members of {sum(widths)} of {self.itemsize} bytes")
-        return bytes_of_structures(starts + len(self.head) // 2, counts, widths)
-
-    def pack(self, values: npt.NDArray[Any], counts: Ints) -> tuple[bytes, Ints | None]:
-        """The data of entries with `counts` values each, and where the entries begin."""
-        data = self._stored(values)
-        if not self.jagged:
-            return data.tobytes(), None
-        sizes = counts * data.itemsize
-        if self.vector is None:
-            return data.tobytes(), np.cumsum(sizes) - sizes
-        heads = np.zeros(len(counts), [("bytes", ">u4"), ("version", ">u2"), ("size", ">i4")])
-        heads["bytes"], heads["version"], heads["size"] = (sizes + 6) | _COUNT, self.vector, counts
-        starts = np.cumsum(sizes + _VECTOR.size) - sizes - _VECTOR.size
-        whole = np.empty(int((sizes + _VECTOR.size).sum()), np.uint8)
-        places = (starts[:, None] + np.arange(_VECTOR.size)).ravel()
-        whole[places] = heads.view(np.uint8)
-        inside = np.ones(len(whole), bool)
-        inside[places] = False
-        whole[inside] = data.view(np.uint8)
-        return whole.tobytes(), starts
-
-    def _stored(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        if self.factor:
-            steps = np.rint((values.astype(np.float64) - self.low) * self.factor)
-            return np.clip(steps, 0, _MOST_STEPS).astype(">u4")
-        if self.mantissa:
-            words = values.astype(np.float32).view(np.uint32)
-            short = np.empty(len(words), [("exponent", "u1"), ("mantissa", ">u2")])
-            short["exponent"] = words >> 23 & 0xFF
-            short["mantissa"] = (words & 0x7FFFFF) >> (23 - self.mantissa) | (words >> 31) << (self.mantissa + 1)
-            return short
-        return np.ascontiguousarray(values, np.dtype(self.dtype))
 
 
 def pack_basket(data: bytes, offsets: Ints | None, entries: int, compression: Any, key: RecordKey) -> tuple[bytes, int]:

@@ -1,12 +1,18 @@
-"""Differences between two ROOT files record by record: attributes of trees, data of branches, other objects."""
+"""Differences between two ROOT files: attributes of trees, data of branches, other objects, or all that was copied."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+from atlasae.files.branches import FOLDER
+from atlasae.files.trees import Source
+from atlasae.graft.anchors import ntuples_of
 from atlasae.graft.buffers import Thing, write_thing
-from atlasae.graft.digests import objects_of
-from atlasae.graft.records import Records
-from atlasae.graft.trees import GraftedTree
+from atlasae.graft.composing import CopiedRecord
+from atlasae.graft.digests import Digests, objects_of
+from atlasae.graft.ntuple import NtupleWriter
+from atlasae.graft.records import Records, records_of
+from atlasae.graft.trees import GraftedTree, trees_of, where_values_are
 
 # Members that say where the baskets are, how they are compressed, how large, and of how many entries.
 _PLACES = {
@@ -83,6 +89,28 @@ def _plain(value: Any) -> Any:
     return (value[0], bytes(value[1])) if isinstance(value, tuple) else value
 
 
+def compare_data(path: str, edges: Sequence[int], mine: Digests, theirs: Digests) -> Iterator[tuple[str, int, int]]:
+    """The branches of a tree that differ, each with the range of entries in which it does.
+
+    `edges` are the last entries (excluded) of the ranges of which both have checksums.
+    """
+    start = 0
+    for number, stop in enumerate(edges):
+        others = _by_name(theirs.found(path, number))
+        for name, values in _by_name(mine.found(path, number)).items():
+            if others.get(name, values) != values:
+                yield name, start, stop
+        start = stop
+
+
+def _by_name(found: Sequence[tuple[str, int]]) -> dict[str, list[int]]:
+    """The checksums by name: several branches may have one name."""
+    values: dict[str, list[int]] = {}
+    for name, value in found:
+        values.setdefault(name, []).append(value)
+    return values
+
+
 def compare_objects(one: Records, other: Records, without: str, exactly: bool) -> Iterator[str]:
     """The differences in other objects, or, not `exactly`, in their names: hadd adds histograms up."""
     mine, theirs = (dict(objects_of(records, without)) for records in (one, other))
@@ -90,3 +118,28 @@ def compare_objects(one: Records, other: Records, without: str, exactly: bool) -
         mine, theirs = ({name.rpartition(";")[0]: 0 for name in found} for found in (mine, theirs))
     yield from (f"'{name}' is in one of the files only" for name in sorted(mine.keys() ^ theirs.keys()))
     yield from (f"'{name}' differs" for name in mine if name in theirs and mine[name] != theirs[name])
+
+
+@dataclass(frozen=True)
+class Copy:
+    """What was written to a file as it was, or is, in memory: its records and its trees."""
+
+    records: list[CopiedRecord]
+    trees: list[GraftedTree]
+    ntuples: dict[str, NtupleWriter]
+
+    def differences(self, source: Source) -> Iterator[str]:
+        """What differs in the file, in which all is compared as it lies there."""
+        records = records_of(source)
+        for record in self.records:
+            if not record.is_in(records.read):
+                yield f"the {record.nbytes} bytes at {record.at} differ"
+        found = [tree for tree in trees_of(records) if not tree.path.startswith(f"{FOLDER}/")]
+        yield from compare_trees(self.trees, found, exactly=True)
+        for mine, theirs in zip(self.trees, found, strict=True):
+            for one, other in zip(mine.branches(), theirs.branches(), strict=True):
+                if where_values_are(one) != where_values_are(other):
+                    yield f"the baskets of branch '{one.name}' of tree '{mine.path}' differ"
+        read = {one.path: one.read().found() for one in ntuples_of(records)}
+        changed = [path for path, writer in self.ntuples.items() if read.get(path) != writer.found()]
+        yield from (f"RNTuple '{path}' differs" for path in changed)

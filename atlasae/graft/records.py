@@ -8,6 +8,8 @@ import struct
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
+from atlasae.files.trees import Source
+
 Read = Callable[[int, int], bytes]  # the bytes [start, stop) of a file
 
 BIG = 1000  # added to the version of a key or a folder whose positions take 8 bytes
@@ -246,6 +248,11 @@ class Records:
             self._check(key)
             found.append(key)
         return found
+
+
+def records_of(source: Source) -> Records:
+    """The records of a file that uproot has open; raises as `Records`."""
+    return Records(source.read, source.path.stat().st_size)
 
 
 def _leave_only(folder: Folder, wanted: Collection[int]) -> bool:

@@ -1,18 +1,30 @@
-"""What was taken out of a tree, as text: the branch objects with their places, and how they store their values."""
+"""What was taken out of a tree, as text, put back, and filled again.
+
+Kept are the branch objects with their places, and how they store their values.
+"""
 
 import base64
 import lzma
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
+import awkward as ak
+
+from atlasae.files.events import flatten
+from atlasae.files.writing import compression_of
 from atlasae.files.xz import fitted
-from atlasae.graft.baskets import Form
+from atlasae.graft.baskets import cut, pack_basket
 from atlasae.graft.buffers import Thing, read_thing, write_thing
-from atlasae.graft.trees import GraftedTree, TakenBranch, clear, point
+from atlasae.graft.composing import Composer
+from atlasae.graft.forms import Form
+from atlasae.graft.records import new_key
+from atlasae.graft.trees import FilledBasket, GraftedTree, TakenBranch, clear, order_leaves, point, put_in
 
 _FILTERS = [{"id": lzma.FILTER_LZMA2, "preset": 9}]
 _MOST = 1 << 26  # bytes of branch objects; more are damage
+_FEWEST, _LARGEST = 1000, 1 << 24  # bytes of a basket
 
 
 @dataclass(frozen=True)
@@ -34,6 +46,11 @@ class KeptBranch:
     def is_group(self) -> bool:
         """Whether it only holds other branches."""
         return not self.form.dtype
+
+    @property
+    def numbers(self) -> list[str]:
+        """The names of the numbers of the structures that it holds, if it holds structures."""
+        return [part.name for part in self.form.parts]
 
 
 @dataclass(frozen=True)
@@ -84,6 +101,23 @@ class TakenOut:
         pairs = zip(self.branches, self._objects(), strict=True)
         return [(kept.called or thing.name, kept) for kept, thing in pairs if not kept.is_group]
 
+    def put_back(self, tree: GraftedTree) -> list[tuple[Thing, KeptBranch]]:
+        """Put the branches back in their places in a tree, without values; returns those that are to hold values.
+
+        Raises ValueError as `things`.
+        """
+        pairs = list(zip(self.things(tree), self.branches, strict=True))
+        for thing, kept in pairs:
+            put_in(tree, thing, kept.above, kept.before)
+            if kept.is_group and thing["fEntries"]:
+                thing["fEntries"] = thing["fEntryNumber"] = tree.thing["fEntries"]
+        order_leaves(tree)
+        return [(thing, kept) for thing, kept in pairs if not kept.is_group]
+
+    def held(self, branch: str) -> list[str]:
+        """The numbers of the structures of a branch that was taken out; other branches hold themselves."""
+        return next((kept.numbers for name, kept in self.named if name == branch), []) or [branch]
+
     def _objects(self) -> list[Thing]:
         packed = lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=_FILTERS).decompress(
             base64.b64decode(self.objects), _MOST
@@ -120,3 +154,41 @@ def _path(name: str) -> Thing:
     """A stand-in for what counts a branch, named by its path."""
     base = Thing("TObject", rest=_OBJECT)
     return Thing("TNamed", 1, {":TObject": base, "fName": name.encode(errors="surrogateescape"), "fTitle": b""})
+
+
+@dataclass
+class Filler:
+    """Writes the baskets of a branch, in its own form, of about the size that they had."""
+
+    composer: Composer
+    tree: GraftedTree
+    compression: int  # of the file, for branches that have none of their own
+    branch: Thing
+    kept: KeptBranch
+    written: list[FilledBasket] = field(default_factory=list)
+
+    @property
+    def names(self) -> list[str]:
+        """The names of what the branch holds."""
+        return self.kept.numbers or [self.kept.called or self.branch.name]
+
+    def add(self, events: Mapping[str, ak.Array]) -> None:
+        """Write the next entries."""
+        columns, counted = zip(*(flatten(events[name]) for name in self.names), strict=True)
+        counts = counted[0]
+        starts = counts.cumsum() - counts
+        most = max(_FEWEST, self.branch["fBasketSize"], min(self.kept.basket_bytes, _LARGEST))
+        for first, last in cut(counts, self.kept.form.itemsize, most):
+            begin = int(starts[first])
+            end = begin + int(counts[first:last].sum())
+            self._write([values[begin:end] for values in columns], counts[first:last])
+
+    def _write(self, columns: Sequence[Any], counts: Any) -> None:
+        tree, composer = self.tree, self.composer
+        key = new_key(
+            b"TBasket", self.branch["fName"], tree.key.name, composer.end, tree.folder.at, tree.key.datime, big=True
+        )
+        data, offsets = self.kept.form.pack_all(columns, counts)
+        setting = compression_of(self.branch["fCompress"] or self.compression)
+        record, size = pack_basket(data, offsets, len(counts), setting, key)
+        self.written.append(FilledBasket(composer.append(record), len(record), size, len(counts)))

@@ -10,6 +10,7 @@ from atlasae.errors import UserError
 from atlasae.files.sources import unpack_blocks
 from atlasae.graft.buffers import REWRITE, Thing, read_thing
 from atlasae.graft.records import Folder, RecordKey, Records, read_key
+from atlasae.report import LeftOut
 
 TREES = ("TTree", "TNtuple", "TNtupleD")
 CHAIN = "TChain"  # a tree without baskets: a list of files
@@ -100,6 +101,33 @@ def newest_tree(records: Records, name: str) -> GraftedTree:
         raise KeyError(f"there is no tree '{name}'")
     path, folder, key = max(found, key=lambda one: one[2].cycle)
     return GraftedTree(path, folder, key, _thing(records, key))
+
+
+def latest(trees: Sequence[GraftedTree], names: Sequence[str]) -> list[GraftedTree]:
+    """The trees of a file without older cycles of the trees with these names."""
+    newest: dict[str, GraftedTree] = {}
+    for tree in trees:
+        if tree.path not in newest or tree.key.cycle > newest[tree.path].key.cycle:
+            newest[tree.path] = tree
+    wanted = set(names)
+    older = [tree for tree in trees if tree.path in wanted and tree is not newest[tree.path]]
+    for tree in older:
+        tree.folder.keys.remove(tree.key)
+    gone = {id(tree) for tree in older}
+    return [tree for tree in trees if id(tree) not in gone]
+
+
+def older_cycles(records: Records, trees: Sequence[GraftedTree], name: str) -> Iterator[LeftOut]:
+    """The older cycles of a tree; those without baskets of their own are earlier saves, thus minor."""
+    *older, newest = sorted((tree for tree in trees if tree.path == name), key=lambda tree: tree.key.cycle)
+    known = _baskets_of(records, newest) if older else set()
+    for tree in older:
+        minor = _baskets_of(records, tree) <= known
+        yield LeftOut(f"cycle {tree.key.cycle} of '{name}'", "only the latest is carried", minor)
+
+
+def _baskets_of(records: Records, tree: GraftedTree) -> set[int]:
+    return {place.at for branch in tree.branches() for place in places(branch, records)}
 
 
 def _keys_of_trees(records: Records) -> list[tuple[str, Folder, RecordKey]]:

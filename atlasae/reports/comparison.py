@@ -12,7 +12,7 @@ import numpy.typing as npt
 from atlasae.compression.chunks import Chunks, Progress, WrittenChunk, in_turn, layout_kind, pieces
 from atlasae.compression.format import CompressedCollection, Contents, is_compressed, read_contents
 from atlasae.compression.others import entry_ranges
-from atlasae.compression.parts import check_parts, entries_of
+from atlasae.compression.pieces import check_parts, entries_of
 from atlasae.compression.plan import Options
 from atlasae.errors import UserError
 from atlasae.files.events import Counts, flatten

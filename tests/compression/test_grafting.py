@@ -29,8 +29,9 @@ import atlasae
 from atlasae.compression.compress import compress_file, plan_file
 from atlasae.compression.decompress import decompress_file
 from atlasae.compression.format import read_contents
-from atlasae.compression.grafting import damage_of, grafting_of, plan_of, taken_apart
-from atlasae.compression.plan import Options, make_plan
+from atlasae.compression.grafting import damage_of, grafting_of, taken_apart
+from atlasae.compression.plan import Options
+from atlasae.compression.ttrees import plan_ttree
 from atlasae.compression.verify import check_file, verify_file
 from atlasae.errors import UserError
 from atlasae.files.trees import open_source
@@ -269,11 +270,11 @@ def test_an_older_cycle_of_the_tree_is_left_out_with_a_note(original, tmp_path):
 def test_jets_counted_by_another_branch_than_is_read_are_refused(original):
     with open_input(original, None, ()) as opened:
         grafting = grafting_of(opened, PACKED)
-        plan = make_plan(opened, PACKED, grafted=True)
-        assert plan_of(grafting, plan).collections == plan.collections
+        _, plan, _, others = plan_ttree(grafting.original, opened, PACKED)
+        assert plan.collections and not others
         grafting.tree.thing["fBranches"].items[0]["fName"] = b"nJet"
         with pytest.raises(UserError, match="not counted by branch 'nJet' but by another branch of that name.*--jets"):
-            plan_of(grafting, plan)
+            plan_ttree(grafting.original, opened, PACKED)
 
 
 def test_what_is_not_known_is_named(tmp_path, monkeypatch):

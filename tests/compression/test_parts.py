@@ -11,7 +11,7 @@ from helpers import merge
 
 import atlasae
 from atlasae.compression.format import read_contents
-from atlasae.compression.parts import first_run, part_of, part_path, parts_in
+from atlasae.compression.pieces import first_run, part_of, part_path, parts_in
 from atlasae.errors import DamagedFileError, UserError
 from atlasae.files.trees import open_source
 from atlasae.jets.inputs import Part

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import uproot
 
-from atlasae.graft.baskets import Digest, Form, Unpacked, cut, open_basket, pack_basket
+from atlasae.graft.baskets import Digest, Unpacked, cut, open_basket, pack_basket
+from atlasae.graft.forms import Form
 from atlasae.graft.records import new_key
 
 COUNTS = np.array([2, 0, 3, 1], np.int64)
