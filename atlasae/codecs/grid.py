@@ -182,6 +182,8 @@ def likely_pairs(cells: Sequence[Cell], levels: Sequence[int], weigh: Weigh) -> 
 
     The third word is then 1.0, which takes no bytes: each other word costs a quarter of a bit to tell where it begins.
     """
+    if math.prod(levels) > 1 << 2 * MANTISSA_BITS:
+        return iter(())
 
     @cache
     def weight(digits: tuple[Digit, ...]) -> float:

@@ -318,7 +318,7 @@ def fit_grid(
     if tail:  # only for m are exact jets cheaper than a wider range: massless jets lie far below the others
         lower[3], upper[3] = np.quantile(u[:, 3], [tail, 1 - tail / 10]).tolist()
     ranges = (exponent, cells, lower, upper)
-    found = [] if fill else [_grid(*ranges, dither=dither), _grid(*ranges)]
+    found = (_grid(*ranges, dither=some) for some in (() if fill else (dither, NO_DITHER)))
     return next(filter(_fits, found), None) or _scaled(*ranges)
 
 

@@ -8,13 +8,14 @@ xz reader, ROOT's and uproot's among them, reads such a stream. Format: https://
 import lzma
 import struct
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
 
-from atlasae.native.library import lzma2_of_words
+from atlasae.native.library import BEHIND_WORDS, lzma2_of_words, words_of_lzma2
 
 Filters = list[dict[str, int]]
 
@@ -35,8 +36,12 @@ _LEARNING = 3.0  # bits spent on each probability before LZMA has learned it
 _FLAGS = b"\0\x01"  # of a stream whose blocks end in their CRC32
 _HEADER = b"\xfd7zXZ\0" + _FLAGS + struct.pack("<I", zlib.crc32(_FLAGS))
 _FOOTER_SIZE = 12
+_CRC_SIZE = 4
+_BLOCK_HEADER_SIZE = 12
+_LARGEST_INDEX = 64  # bytes, of what `unpack_basket` reads: that of a basket has two blocks
 _CHUNK = 1 << 16  # bytes: the largest LZMA2 chunk that is not compressed
 _SMALL_WINDOW, _WINDOW_OF_CHUNKS = b"\0", b"\x08"  # of LZMA2 in a block's header: 4 kB, 64 kB
+_NO_FILTERS, _DELTA = b"", b"\x03\x01\x03"  # in front of LZMA2; Delta with a distance of 3 + 1
 _FEWEST_CHANGES = 10  # of so many words, one must differ from the word before: else they are runs, for liblzma
 
 
@@ -73,7 +78,7 @@ def fitted(filters: Filters, size: int) -> Filters:
 
 def compress_words(data: bytes) -> bytes:
     """Compress four-byte values alone, to the size they will have in a basket."""
-    return _by_words(data, np.frombuffer(data, np.uint8), b"") or _xz(data, WORDS)
+    return _by_words(data, np.frombuffer(data, np.uint8), _NO_FILTERS) or _xz(data, WORDS)
 
 
 def estimate_words(words: npt.NDArray[np.int64]) -> float:
@@ -121,7 +126,7 @@ def _xz_offsets(data: bytes) -> bytes:
     values = np.frombuffer(data, np.uint8)
     differences = values.copy()
     differences[4:] -= values[:-4]
-    return _by_words(data, differences, b"\x03\x01\x03") or _xz(data, OFFSETS)  # Delta, with a distance of 3 + 1
+    return _by_words(data, differences, _DELTA) or _xz(data, OFFSETS)
 
 
 def _by_words(data: bytes, filtered: npt.NDArray[np.uint8], filters: bytes) -> bytes | None:
@@ -143,11 +148,83 @@ def _stored(data: bytes) -> tuple[bytes, bytes]:
 
 def _framed(data: bytes, packed: bytes, filters: bytes, window: bytes) -> tuple[bytes, bytes]:
     """A block of data that other filters and LZMA2, which comes last, have packed; and its record."""
-    header = bytes([2, len(filters) > 0]) + filters + b"\x21\x01" + window  # three four-byte words
-    header += b"\0" * (8 - len(header))
-    header += struct.pack("<I", zlib.crc32(header))
+    header = _block_header(filters, window)
     block = header + packed + b"\0" * (-len(packed) % 4) + struct.pack("<I", zlib.crc32(data))
     return block, _integer(len(header) + len(packed) + 4) + _integer(len(data))
+
+
+def _block_header(filters: bytes, window: bytes) -> bytes:
+    header = bytes([2, len(filters) > 0]) + filters + b"\x21\x01" + window  # three four-byte words
+    header += b"\0" * (8 - len(header))
+    return header + struct.pack("<I", zlib.crc32(header))
+
+
+_FRAMED = {_block_header(filters, _SMALL_WINDOW): filters for filters in (_NO_FILTERS, _DELTA)}
+
+
+def unpack_basket(data: bytes, room: npt.NDArray[np.uint8]) -> int | None:
+    """Unpack a stream of `compress_basket` into a room, and return how many bytes that are.
+
+    None for streams that others made or that are damaged, and where words.c is missing: they are left to liblzma, which
+    takes twice the time, and anything is in the room.
+    """
+    values, filled = np.frombuffer(data, np.uint8), 0
+    with suppress(ValueError):
+        for filters, begin, packed, size, crc in _blocks_in(data):
+            part = room[filled : filled + size]
+            if len(part) < size:
+                return None
+            if filters == _DELTA:
+                part[:] = _unpacked_offsets(data[begin : begin + packed], size)
+            elif not words_of_lzma2(values[begin:], packed, part):
+                return None
+            if zlib.crc32(part.data) != crc:
+                return None
+            filled += size
+        return filled
+    return None
+
+
+@lru_cache(maxsize=2)  # branches that share a counter have the same offsets
+def _unpacked_offsets(packed: bytes, size: int) -> npt.NDArray[np.uint8]:
+    """The bytes of LZMA2 behind a Delta filter; raises ValueError for others than `_xz_offsets` makes."""
+    differences = np.empty(size, np.uint8)
+    if not words_of_lzma2(np.frombuffer(packed + bytes(BEHIND_WORDS), np.uint8), len(packed), differences):
+        raise ValueError("offsets that others made")
+    return np.cumsum(differences.reshape(-1, 4), axis=0, dtype=np.uint8).reshape(-1)
+
+
+def _blocks_in(stream: bytes) -> Iterator[tuple[bytes, int, int, int, int]]:
+    """The filters of each block, where its LZMA2 begins, the sizes packed and unpacked, and the CRC32.
+
+    Raises ValueError for streams that `_stream` and `_framed` do not make.
+    """
+    at, index = len(_HEADER), _index_of(stream)
+    count, *numbers = _integers(index[1:-_CRC_SIZE])
+    sizes = [*zip(numbers[: 2 * count : 2], numbers[1 : 2 * count : 2], strict=True)]
+    records = [_integer(unpadded) + _integer(size) for unpadded, size in sizes]
+    end = len(stream) - _FOOTER_SIZE - len(index)
+    if stream[:at] + stream[end:] != _stream([], records):
+        raise ValueError("a stream that others made")
+    for unpadded, size in sizes:
+        begin, after = at + _BLOCK_HEADER_SIZE, at + unpadded - _CRC_SIZE
+        padded = after + -unpadded % 4
+        filters = _FRAMED.get(stream[at:begin])
+        if filters is None or not begin < after <= padded <= end - _CRC_SIZE or any(stream[after:padded]):
+            raise ValueError("a block that others made")
+        at = padded + _CRC_SIZE
+        yield filters, begin, after - begin, size, int.from_bytes(stream[padded:at], "little")
+    if at != end:
+        raise ValueError("bytes behind the last block")
+
+
+def _index_of(stream: bytes) -> bytes:
+    """The index of a stream, without a check; raises ValueError where there is none, or a large one."""
+    end = len(stream) - _FOOTER_SIZE
+    size = (int.from_bytes(stream[-8:-4], "little") + 1) * 4
+    if not 2 * _CRC_SIZE <= size <= min(end - len(_HEADER), _LARGEST_INDEX):
+        raise ValueError("a stream that others made")
+    return stream[end - size : end]
 
 
 def _offsets_size(data: bytes) -> int:
@@ -172,6 +249,17 @@ def _record(index: bytes) -> bytes:
             end += 1
         end += 1
     return index[2:end]
+
+
+def _integers(encoded: bytes) -> Iterator[int]:
+    """The numbers in bytes, as `_integer` encodes each."""
+    number = shift = 0
+    for byte in encoded:
+        number |= (byte & 0x7F) << shift
+        shift += 7
+        if byte < 0x80:
+            yield number
+            number = shift = 0
 
 
 def _integer(number: int) -> bytes:

@@ -28,9 +28,11 @@ INVALID = {  # why it returns any other number
     "atlasae_measured": "cells beyond their table, or a bin without cells",
     "atlasae_walk": "jets outside the grid",
     "atlasae_words": "words that grow",
+    "atlasae_unwords": "bytes that atlasae_words does not make",
 }
 _LONG = ("atlasae_push", "atlasae_words")  # return 64 bits
 _ARENA_MAX = -8  # of malloc.h
+BEHIND_WORDS = 20  # bytes: SYMBOL of unwords.c
 
 
 class TableStruct(ctypes.Structure):
@@ -157,6 +159,20 @@ def lzma2_of_words(data: npt.NDArray[np.uint8]) -> bytes | None:
         return room[: call("atlasae_words", data, len(data), room)].tobytes()
     except ValueError:
         return None
+
+
+def words_of_lzma2(data: npt.NDArray[np.uint8], packed: int, room: npt.NDArray[np.uint8]) -> bool:
+    """Fill a room with the words that `packed` bytes of LZMA2 hold; False without unwords.c, and for what others made.
+
+    It looks at as much as `BEHIND_WORDS` bytes of the data behind these.
+    """
+    if library() is None or len(data) < packed + BEHIND_WORDS:
+        return False
+    try:
+        call("atlasae_unwords", data, packed, room, len(room))
+    except ValueError:
+        return False
+    return True
 
 
 def limit_heap() -> None:

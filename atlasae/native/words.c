@@ -4,36 +4,18 @@
  * repeat) or, where that is cheaper than literals, more bytes. There is no search for other matches: chance ones cost
  * more than they save. Any reader of LZMA2 reads the result. Format: https://www.7-zip.org/sdk.html, and liblzma. */
 #include "export.h"
+#include "words.h"
 
 #include <math.h>
-#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
 enum {
-    WORD = 4,
-    LC = 2, LP = 2, PB = 2, /* as in files/xz.py: literals by two bits of the byte before, and all by the place in a word */
-    STATES = 12, LITERAL_STATES = 7, PLACES = 1 << PB,
-    SCALE_BITS = 11, HALF = 1 << (SCALE_BITS - 1), LEARN = 5, /* of probabilities */
-    SHORTEST = 2, LONGEST = 273, /* a repeat; shorter ones have a code of their own */
-    PIECE = 60000,               /* bytes in a chunk: so that it is below LARGEST_CHUNK when packed */
+    PIECE = 60000, /* bytes in a chunk: so that it is below LARGEST_CHUNK when packed */
     LARGEST_CHUNK = 1 << 16,
-    WORST = 8,          /* times as many bytes as go in come out at worst: nine bits of six bits each, for a byte */
-    CHUNK_HEADER = 6,
+    WORST = 8, /* times as many bytes as go in come out at worst: nine bits of six bits each, for a byte */
     PRICE_BITS = 4, PRICES = 1 << (SCALE_BITS - PRICE_BITS), PRICE_UNIT = 16
 };
-
-typedef uint16_t Chance; /* the probability of a 0, of 2^SCALE_BITS */
-
-typedef struct {
-    Chance choice, choice2, low[PLACES][8], mid[PLACES][8], high[256];
-} Length;
-
-typedef struct {
-    Chance match[STATES][PLACES], repeat[STATES], first[STATES], is_long[STATES][PLACES];
-    Chance literal[1 << (LC + LP)][0x300], slot[64];
-    Length match_length, repeat_length;
-} Chances;
 
 typedef struct {
     uint64_t low, pending;
@@ -50,12 +32,6 @@ typedef struct {
     int is_set; /* whether the last distance is that of one word */
     uint8_t prices[PRICES];
 } Encoder;
-
-static void set_chances(Chances *chances) {
-    Chance *each = (Chance *)chances;
-    for (size_t i = 0; i < sizeof *chances / sizeof *each; i++)
-        each[i] = HALF;
-}
 
 /* Prices in 1/16 of a bit. */
 static void set_prices(Encoder *encoder) {
@@ -89,7 +65,7 @@ static void shift(Range *range) {
 static inline void put(Range *range, Chance *chance, uint32_t bit) {
     const uint32_t p = *chance, one = 0u - bit, bound = (range->range >> SCALE_BITS) * p, rest = range->range - bound;
     range->low += bound & one;
-    range->range = bit ? rest : bound;
+    range->range = bound ^ ((bound ^ rest) & one);
     *chance = (Chance)(p + ((((1u << SCALE_BITS) - p) >> LEARN) & ~one) - ((p >> LEARN) & one));
     if (range->range < 1u << 24) {
         range->range <<= 8;
@@ -126,25 +102,25 @@ static inline Chance *literals(Encoder *encoder, int64_t at) {
     return encoder->chances.literal[place << LC | before >> (8 - LC)];
 }
 
-static inline int after_literal(int state) { return state < 4 ? 0 : state < 10 ? state - 3 : state - 6; }
-
 /* The literal at a place; after a repeat its bits depend on those of the byte in the word before. */
 static inline void put_literal(Encoder *encoder, int64_t at) {
     const uint8_t byte = encoder->data[at];
     Chance *chances = literals(encoder, at);
-    put(&encoder->range, &encoder->chances.match[encoder->state][at % PLACES], 0);
+    Range range = encoder->range; /* in registers */
+    put(&range, &encoder->chances.match[encoder->state][at % PLACES], 0);
     if (encoder->state < LITERAL_STATES) {
-        put_tree(&encoder->range, chances, byte, 8);
+        put_tree(&range, chances, byte, 8);
     } else {
         uint32_t other = encoder->data[at - WORD], half = 0x100, node = 1;
         for (int i = 7; i >= 0; i--) {
             const uint32_t bit = byte >> i & 1;
             other <<= 1;
-            put(&encoder->range, chances + half + (other & half) + node, bit);
+            put(&range, chances + half + (other & half) + node, bit);
             node = node << 1 | bit;
             half &= bit ? other : ~other;
         }
     }
+    encoder->range = range;
     encoder->state = after_literal(encoder->state);
 }
 
@@ -179,12 +155,12 @@ static void put_length(Range *range, Length *length, int64_t place, uint32_t siz
         put_tree(range, length->high, more - 16, 8);
 }
 
-/* The first match sets the distance of all repeats: that of one word, of which 3 is the slot. */
+/* The first match sets the distance of all repeats: that of one word, of which SLOT is the slot. */
 static void put_match(Encoder *encoder, int64_t at) {
     put(&encoder->range, &encoder->chances.match[encoder->state][at % PLACES], 1);
     put(&encoder->range, &encoder->chances.repeat[encoder->state], 0);
     put_length(&encoder->range, &encoder->chances.match_length, at % PLACES, SHORTEST);
-    put_tree(&encoder->range, encoder->chances.slot, WORD - 1, 6);
+    put_tree(&encoder->range, encoder->chances.slot, SLOT, SLOT_BITS);
     encoder->state = encoder->state < LITERAL_STATES ? 7 : 10;
     encoder->is_set = 1;
 }
@@ -277,24 +253,24 @@ EXPORT int64_t atlasae_words(const uint8_t *data, int64_t n, uint8_t *out) {
         begin_range(&encoder->range, packed);
         while (at < end)
             at += step(encoder, at, end);
-        for (int i = 0; i < 5; i++)
+        for (int i = 0; i < RANGE_BYTES; i++)
             shift(&encoder->range);
         const int64_t packed_size = encoder->range.size;
         if (packed_size > LARGEST_CHUNK || size + packed_size + CHUNK_HEADER + 1 > room) {
             size = -2;
             break;
         }
-        out[size] = begin ? 0x80 : 0xE0; /* goes on; resets all */
+        out[size] = begin ? GOES_ON : RESETS_ALL;
         put_number(out + size + 1, end - begin - 1);
         put_number(out + size + 3, packed_size - 1);
         size += CHUNK_HEADER - 1;
         if (!begin)
-            out[size++] = (PB * 5 + LP) * 9 + LC;
+            out[size++] = PROPERTIES;
         memcpy(out + size, packed, (size_t)packed_size);
         size += packed_size;
     }
     if (size >= 0)
-        out[size++] = 0; /* the end */
+        out[size++] = THE_END;
     free(encoder);
     free(packed);
     return size;

@@ -11,8 +11,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from atlasae.files import writing, xz
-from atlasae.files.xz import OFFSETS, WORDS, compress_basket, compress_words, join_streams, store_basket
-from atlasae.native.library import library, lzma2_of_words
+from atlasae.files.sources import unpack_blocks
+from atlasae.files.xz import (
+    OFFSETS,
+    WORDS,
+    compress_basket,
+    compress_words,
+    join_streams,
+    store_basket,
+    unpack_basket,
+)
+from atlasae.native import library as native
+from atlasae.native.library import library, lzma2_of_words, words_of_lzma2
 
 GENERATOR = np.random.default_rng(20261124)
 
@@ -230,3 +240,86 @@ def test_baskets_come_back_with_and_without_the_library(data, monkeypatch):
 def test_runs_of_equal_words_are_left_to_liblzma():
     data = words(*[7] * 5000)
     assert len(compress_words(data)) == len(lzma.compress(data, check=lzma.CHECK_CRC32, filters=WORDS))
+
+
+def unpacked(stream: bytes, size: int) -> bytes | None:
+    """What `unpack_basket` makes of a stream, into a room of so many bytes; None where that is left to liblzma."""
+    room = np.full(size, 0xAA, np.uint8)
+    found = unpack_basket(stream, room)
+    return None if found is None else room[:found].tobytes()
+
+
+@compiled
+@settings(max_examples=60)
+@given(
+    LATENTS.map(lambda pairs: words(*(high << 16 | low for high, low in pairs))) | st.binary(max_size=200),
+    st.integers(1, 400),
+)
+def test_words_are_read_back(data, times):
+    for some in (data, data[:8] * times):
+        packed = lzma2_of_words(np.frombuffer(some, np.uint8))
+        room = np.empty(len(some), np.uint8)
+        assert words_of_lzma2(np.frombuffer(packed + bytes(20), np.uint8), len(packed), room)
+        assert room.tobytes() == some
+
+
+@compiled
+@pytest.mark.parametrize("counts", [GENERATOR.integers(0, 9, 30_000), np.full(30_000, 2), np.array([90_000])])
+def test_baskets_are_unpacked_without_liblzma(counts):
+    data = basket(counts)
+    assert unpacked(compress_basket(data), len(data)) == data
+    assert unpacked(compress_basket(data), len(data) + 5) == data
+    assert unpacked(compress_basket(data), len(data) - 1) is None
+
+
+SHORT = basket(np.array([2, 0, 1]))
+
+
+@settings(max_examples=400)
+@given(st.data())
+def test_damaged_baskets_are_not_unpacked_to_other_bytes(data):
+    latents = data.draw(LATENTS, "latents")
+    plain = words(*(high << 16 | low for high, low in latents)) + SHORT
+    stream = bytearray(compress_basket(plain))
+    for _ in range(data.draw(st.integers(0, 3), "flips")):
+        stream[data.draw(st.integers(0, len(stream) - 1), "place")] ^= data.draw(st.integers(1, 255), "flip")
+    damaged = bytes(stream[: data.draw(st.integers(0, len(stream)) | st.just(len(stream)), "cut")])
+    found = unpacked(damaged, len(plain) + 8)
+    if found is not None:
+        assert found == lzma.decompress(damaged)
+    assert unpacked(bytes(damaged), len(plain)) == found
+
+
+@compiled
+@pytest.mark.parametrize("place", [20, 30, 300, -30, -40, -14, -9, -1])
+def test_damage_anywhere_is_left_to_liblzma(place):
+    data = basket(GENERATOR.integers(0, 9, 300))
+    stream = bytearray(compress_basket(data))
+    stream[place] ^= 4
+    assert unpacked(bytes(stream), len(data)) is None
+    with pytest.raises(lzma.LZMAError):
+        lzma.decompress(bytes(stream))
+
+
+@pytest.mark.parametrize(
+    "stream",
+    [
+        b"",
+        lzma.compress(words(*range(500)), check=lzma.CHECK_CRC32, filters=WORDS),
+        lzma.compress(words(*range(500))),
+        store_basket(words(*range(500))),
+        compress_basket(words(*[7] * 5000)),
+        join_streams([compress_words(words(*GENERATOR.integers(0, 2**32, 9).tolist()))] * 30),
+    ],
+)
+def test_other_streams_are_left_to_liblzma(stream):
+    assert unpacked(stream, 20_000) is None
+
+
+def test_without_the_library_liblzma_unpacks_all(monkeypatch):
+    data = basket(GENERATOR.integers(0, 9, 300))
+    stream = compress_basket(data)
+    block = b"XZ\x01" + b"".join(len(x).to_bytes(3, "little") for x in (stream, data)) + stream
+    monkeypatch.setattr(native, "library", lambda: None)
+    assert unpacked(stream, len(data)) is None
+    assert unpack_blocks(block, len(data)) == data
