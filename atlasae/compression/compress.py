@@ -485,7 +485,7 @@ def _write_grafted(jobs: Sequence[Job], options: Options, path: Path, progress: 
     ttrees, ntuples = [job for job in jobs if not job.is_ntuple], [job for job in jobs if job.is_ntuple]
     steps, may_stay = _in_turn(progress, [*ttrees, *ntuples]), left if len(jobs) > 1 and not file.alone else None
     with scratch(path) as stand_ins:
-        with create(stand_ins) as target:
+        with create(stand_ins, numbered=True) as target:
             written = _write_trees(ttrees, options, lambda _: target, steps, may_stay)
         with Composer(path, file.records) as composer, damage(f"'{file.source.path}'"):
             parts = [(one.job.grafting, one.job.plan, one.chunks) for one in written if one.job.grafting]

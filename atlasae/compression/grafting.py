@@ -169,7 +169,7 @@ class GraftTarget:
         return self._ntuples[path]
 
     def finish(self, contents: Contents, stand_ins: Path) -> tuple[Contents, Copy]:
-        """Write the rest, with the stand-ins of TTrees from a file; returns the contents of the folder, and all."""
+        """Write the rest, with the stand-ins of TTrees, in their order, from a file; returns the contents, and all."""
         file, composer = self._file, self._composer
         for target in self._ntuples.values():
             target.finish()
@@ -183,9 +183,9 @@ class GraftTarget:
         chunks = [chunk for name, one in contents.of_trees().items() for chunk in self._marked(one.chunks, name)]
         contents = replace(contents, runs=runs, chunks=chunks)
         with _of_file(stand_ins) as made:
-            put = {tree.path: tree for tree in trees_of(made)}
-            for one in self._operated:
-                one.put_stand_ins(composer, put[one.tree.path], made)
+            put = sorted(trees_of(made), key=lambda tree: int(tree.path))  # they are numbered
+            for one, other in zip(self._operated, put, strict=True):
+                one.put_stand_ins(composer, other, made)
             composer.add_streamers(made)
             add_contents(composer, contents)
             composer.finish(self._trees)

@@ -100,7 +100,8 @@ class TableFacts(TypedDict, total=False):
     """What of a table is neither its columns nor the labels of its rows, which are in the column `index`, if any.
 
     `swapped` names the columns of the other byte order, `halves` those of float16, which are float32 here; `places` are
-    the paths of members of records. `schema` is Arrow's, for a parquet file that pandas did not make, packed, and
+    the paths of members of records, `missing` the columns that tell which lists of others are missing, by the name of
+    these. `schema` is Arrow's, for a parquet file that pandas did not make, packed, and
     `codec` what its pages are compressed with. The rest is as `Table` has it.
     """
 
@@ -118,6 +119,7 @@ class TableFacts(TypedDict, total=False):
     levels: dict[str, Name | None]
     attributes: dict[str, Any]
     places: dict[str, str]
+    missing: dict[str, str]
     schema: str
     codec: str
     csv: CsvFacts
