@@ -454,12 +454,10 @@ def read_folder(source: Source) -> Contents:
     with damage(f"'{FOLDER}' in '{source.path}'"):
         rows = _rows(source, _RUNS, ["json", "checksum"])
         chunk_rows = _rows(source, _CHUNKS, ["entries", "jets", "checksums"])
-        chunks = [
-            Chunk(*row)
-            for row in zip(*(chunk_rows[k].to_list() for k in ("entries", "jets", "checksums")), strict=True)
-        ]
+        numbers = zip(*(chunk_rows[name] for name in ("entries", "jets", "checksums")), strict=True)
+        chunks = [Chunk(entries, jets, checksums.tolist()) for entries, jets, checksums in numbers]
         texts = _bytes_of(rows["json"])
-        if [checksum_bytes(text) for text in texts] != rows["checksum"].to_list():
+        if [checksum_bytes(text) for text in texts] != rows["checksum"]:
             raise ValueError(f"the checksum of '{_RUNS}' differs; get the file again; {_PARTS}")
     runs = [Run.from_json(text.decode()) for text in texts]
     with damage(f"'{FOLDER}' in '{source.path}'"):
@@ -640,28 +638,27 @@ def _type_of(dtype: str, jagged: bool) -> str:
     return f"a list of {dtype}" if jagged else dtype
 
 
-def _rows(source: Source, name: str, columns: list[str]) -> dict[str, ak.Array]:
+def _rows(source: Source, name: str, columns: list[str]) -> dict[str, list[Any]]:
     if name not in source.trees:
         raise ValueError(f"it has no tree '{name}'")
     tree = source.trees[name]
-    return tree.read(columns, 0, tree.entries)
+    return {column: tree.rows(column) for column in columns}
 
 
-def _jagged(rows: list[np.ndarray[Any, Any]], dtype: type) -> ak.Array:
+def _jagged(rows: list[np.ndarray[Any, Any]], dtype: type) -> "ak.Array":
     values: np.ndarray[Any, Any] = np.concatenate([np.empty(0, dtype), *rows]).astype(dtype)
     return ak.unflatten(values, np.array([len(row) for row in rows], np.int64))
 
 
-def _byte_rows(rows: Iterable[bytes]) -> ak.Array:
+def _byte_rows(rows: Iterable[bytes]) -> "ak.Array":
     return _jagged([np.frombuffer(row, np.uint8) for row in rows], np.uint8)
 
 
-def _bytes_of(rows: ak.Array) -> list[bytes]:
-    """The bytes of each row, whether it is a string or a list of bytes."""
-    return [ak.to_numpy(row).tobytes() for row in ak.without_parameters(rows)]
+def _bytes_of(rows: list[Any]) -> list[bytes]:
+    return [row.tobytes() for row in rows]
 
 
-def _names_of(rows: ak.Array) -> list[str]:
+def _names_of(rows: list[Any]) -> list[str]:
     """The SHA-256 of each row, which format 1 stores as 64 hexadecimal digits."""
     return [row.decode() if len(row) == 64 else row.hex() for row in _bytes_of(rows)]
 

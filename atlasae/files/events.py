@@ -1,5 +1,7 @@
 """Events: columns of a tree or a table, and conversions between jets and events."""
 
+from __future__ import annotations  # `atlasae info` does without awkward
+
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,7 +17,7 @@ from atlasae.report import line_of
 
 Array = npt.NDArray[np.generic]
 Counts = npt.NDArray[np.int64]
-TableColumn: TypeAlias = npt.NDArray[Any] | ak.Array  # of a table; lists and texts are awkward
+TableColumn: TypeAlias = "npt.NDArray[Any] | ak.Array"  # of a table; lists and texts are awkward
 Name: TypeAlias = str | int | float
 INDEX = "index"  # name of the column that is written for a table's row labels
 
@@ -182,7 +184,7 @@ class Table:
         return {name: _written(values) for name, values in self._all().items()}
 
     @classmethod
-    def of(cls, columns: Mapping[str, TableColumn], facts: TableFacts) -> "Table":
+    def of(cls, columns: Mapping[str, TableColumn], facts: TableFacts) -> Table:
         """The table of columns as a tree holds them."""
         found = {name: _numpy(values) for name, values in columns.items()}
         for name in found.keys() & set(facts.get("halves", ())):
@@ -273,7 +275,7 @@ class OpenTable:
     notes: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, table: Table) -> "OpenTable":
+    def of(cls, table: Table) -> OpenTable:
         """A table in memory."""
         return cls(ArrayEvents(table.written, table.skipped), table.facts, table.notes)
 

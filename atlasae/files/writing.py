@@ -1,5 +1,7 @@
 """Writing ROOT files: trees, RNTuples and other objects."""
 
+from __future__ import annotations  # `atlasae info` does without awkward
+
 import io
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -90,7 +92,7 @@ class Target:
         counters: Mapping[str, str] | None = None,
         compression: Any = None,
         words: Collection[str] = (),
-    ) -> "Writer":
+    ) -> Writer:
         """Declare a tree with branches of the types of `columns`, whose values are not written.
 
         `counters` names the counter of a jagged branch, `n<branch>` unless given; branches may share one. `words` are
@@ -108,7 +110,7 @@ class Target:
 
     def make_ntuple(
         self, name: str, columns: Mapping[str, ak.Array], title: str = "", places: Mapping[str, str] | None = None
-    ) -> "Writer":
+    ) -> Writer:
         """Declare an RNTuple with fields of the types of `columns`; those in `places` become members of records."""
         form = _assembled(columns, places or {}).layout.form
         return Writer(self.file.mkrntuple(name, form, description=title), places or {})
