@@ -200,8 +200,8 @@ def header(path: str, compressed: str, decompressed: str, tree: str) -> bool:
     read = f"df{''.join(line.removeprefix('//   df') for line in lines)}"
     columns, close = [line.split('"')[1] for line in lines], CLOSE
     if not lines:
-        told = next(line for line in text if "atlasae::unpack(df" in line)
-        columns, read, close = told.partition("// has ")[2].split(", "), f'atlasae::unpack(df, "{compressed}")', 0.0
+        columns, read = unpacked(text, compressed)
+        close = 0.0
     ROOT.gInterpreter.Declare(READ_BY_HEADER.format(header=path, read=read))
     found = ROOT.read_by_header(ROOT.RDF.AsRNode(ROOT.RDataFrame(tree, compressed)))
     back, good = ROOT.RDataFrame(tree, decompressed), True
@@ -217,6 +217,14 @@ def header(path: str, compressed: str, decompressed: str, tree: str) -> bool:
             f"{'OK' if away <= close else 'DIFFERS'} {branches[column]}: {jets} jets by header, at most {away:.1e} away"
         )
     return good and bool(columns)
+
+
+def unpacked(header: list[str], compressed: str) -> tuple[list[str], str]:
+    """The columns of a header that has `unpack`, and the call of it: packed bytes need the name of their file."""
+    told = next(line for line in header if "atlasae::unpack(df" in line)
+    if "// has " in told:
+        return told.partition("// has ")[2].split(", "), f'atlasae::unpack(df, "{compressed}")'
+    return [line.split(": ")[1] for line in header if re.match(r"//   \d+: ", line)], "atlasae::unpack(df)"
 
 
 def same(one: str, other: str, tree: str, *expressions: str) -> bool:

@@ -106,6 +106,12 @@ for options in "--layout packed" "--layout packed --precision resolution/20" "--
     read_by_header "$folder/read.root" "$folder/read.back.root"
 done
 
+# And a merged list of variables.
+.venv/bin/atlasae compress data/jets.root "$folder/list.root" --variables scripts/recipes/extended.toml
+"$hadd" "$folder/lists.root" "$folder/list.root" "$folder/list.root"
+.venv/bin/atlasae decompress "$folder/lists.root" "$folder/lists.back.root"
+read_by_header "$folder/lists.root" "$folder/lists.back.root"
+
 # What ROOT stores in few bits, or in no bytes, comes back as ROOT reads it.
 mkdir "$folder/leaves"
 "$root_python" -W ignore scripts/make_leaves.py "$folder/leaves"

@@ -1,5 +1,6 @@
 """C++ programs of tests, compiled with g++."""
 
+import re
 import subprocess
 import tempfile
 from functools import cache
@@ -7,6 +8,18 @@ from pathlib import Path
 
 STRICT = ("-std=c++17", "-Wall", "-Wextra", "-Wpedantic", "-Werror")
 STANDARD = ("algorithm", "cmath", "cstdint", "cstdio", "cstring", "iterator", "memory", "stdexcept", "string", "vector")
+# Names of branches, files and trees that would be code if a header had them as they are.
+HOSTILE = [
+    "a\nint hostile;\n",
+    "a\\",
+    "a??/",
+    "*/ int hostile; /*",
+    '"); int hostile; //',
+    "é\u2028\r\nint hostile;\ud800",
+]
+TOKENS = re.compile(
+    r'//(?:\\\n|[^\n])*|/\*.*?\*/|"(?:\\.|[^"\\])*"', re.DOTALL
+)  # comments and strings, as C++ has them
 
 
 def compiled(folder: Path, program: str, *flags: str) -> Path:

@@ -235,11 +235,11 @@ def test_a_job_that_fails_is_no_figure(harness, capfd):
 def test_packed_bytes_are_measured_without_torch(harness, tmp_path, monkeypatch):
     write_tree(tmp_path / "in.root", "Events", counted("nanoaod", make_counts(20)))
     small, back = tmp_path / "small.root", tmp_path / "back.root"
-    harness.alone("speed", "compress", tmp_path / "in.root", small, "packed", "--no-read-back")
-    harness.alone("speed", "decompress", small, back, "packed")
-    assert uproot.open(back)["Events"].num_entries == 20
     import speed
 
+    harness.alone(speed.compress, tmp_path / "in.root", small, "packed", "--no-read-back")
+    harness.alone(speed.decompress, small, back, "packed")
+    assert uproot.open(back)["Events"].num_entries == 20
     monkeypatch.setitem(sys.modules, "torch", object())
     speed.without_torch(lambda: None, "floats")()
     with pytest.raises(AssertionError, match="torch imported"):

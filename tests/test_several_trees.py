@@ -16,7 +16,7 @@ from helpers import PACKED, PT_M, merge
 import atlasae
 from atlasae.compression.compress import compress_file, plan_file, recognise_compressed
 from atlasae.compression.decompress import decompress_file
-from atlasae.compression.format import Contents, info, read_contents
+from atlasae.compression.format import Contents, read_contents
 from atlasae.compression.plan import Options
 from atlasae.compression.verify import check_file, verify_file
 from atlasae.errors import DamagedFileError, UserError
@@ -26,6 +26,7 @@ from atlasae.graft.anchors import newest_ntuple, ntuples_of
 from atlasae.graft.fields import find, walk_fields
 from atlasae.graft.records import Records
 from atlasae.jets.collections import main_collection
+from atlasae.reports.description import info
 from atlasae.reports.evaluation import evaluate_files
 
 TREES = {"nominal": 40, "JET_up": 30, "DF_1/jets": 20, "DF_2/jets": 25}

@@ -28,6 +28,7 @@ MOST_LOOKED_UP = 1 << 20  # cells of the largest range with a lookup table of bi
 GUESSES = 1 << 8  # by the leading bits of a quantile: the bin at which the compiled reader begins to search
 PLACE_BITS = 15  # by the leading bits of a cell: the bin at which the compiled writer begins to search
 KEPT, FRAME = 3, 5  # numbers that the compiled writer keeps: of a cell in ranges, and of some cells beside contexts
+OF_BIN = 16  # bits of a place, below those of a bin
 WORD_BITS = 32
 PRECISION = 24  # bits of a probability
 
@@ -125,7 +126,7 @@ class CodingTable(Binned):
         """The same table, with no cells coded; what follows from the prior alone is not computed again."""
         if self.adapts:
             _ = self.shares, self.faith  # made once, for all copies
-        _ = self.places, self.in_bins
+        _ = self.places, self.codes, self.in_bins
         found = copy(self)
         found.__post_init__()
         return found
@@ -180,6 +181,15 @@ class CodingTable(Binned):
         first, last = int(self.edges[0]), int(self.edges[-1]) - 1
         bits = max(0, (last - first).bit_length() - PLACE_BITS)
         return bits, self._searched(np.arange(first, last + 1, 1 << bits))
+
+    @cached_property
+    def codes(self) -> Words | None:
+        """The bin and the place in it of each cell, as the compiled writer keeps them; None for too many cells."""
+        bits, bins = self.places
+        if bits or self.widest > LARGEST_UNIFORM:
+            return None
+        places = np.arange(len(bins), dtype=np.int32) + (self.first[0] - self.first.take(bins))
+        return np.asarray(bins << OF_BIN | places, np.uint32)
 
 
 def categorical(counts: Integers) -> Any:
@@ -316,20 +326,26 @@ class Reader:
 
 
 class CompiledTable:
-    """The arrays of a table for a compiled coder, which makes the probabilities of a context when it meets it."""
+    """The arrays of a table for a compiled coder, which makes the probabilities of a context when it meets it.
 
-    def __init__(self, table: CodingTable) -> None:
+    It has room for the probabilities of so many blocks, after each of which the compiled walk lets it learn.
+    """
+
+    def __init__(self, table: CodingTable, blocks: int = 1) -> None:
         contexts, bins = table.prior.shape
+        self.blocks = blocks
         place_bits, places = table.places
         edges = np.ascontiguousarray(table.edges, np.int64)
         self.arrays: dict[str, npt.NDArray[Any]] = {"edges": edges, "places": places, "prior": table.prior}
-        self.arrays |= {"starts": np.empty((contexts, bins + 1), np.uint32), "known": np.zeros(contexts, np.uint8)}
-        self.arrays |= {"guesses": np.empty((contexts, GUESSES), np.uint16)}
+        self.arrays |= {"starts": np.empty((blocks, contexts, bins + 1), np.uint32)}
+        self.arrays |= {"guesses": np.empty((contexts, GUESSES), np.uint16), "known": np.zeros(contexts, np.uint8)}
         if table.adapts:
             self.arrays |= {"seen": np.zeros_like(table.prior), "learned": table.learned}
             self.arrays |= {"shares": table.shares, "faith": table.faith, "ratios": np.empty(bins)}
             self.arrays |= {name: np.zeros(bins, np.int64) for name in ("counts", "observed", "expected")}
         self.arrays |= table.in_bins
+        if table.codes is not None:
+            self.arrays["codes"] = table.codes
         self.struct = TableStruct(contexts=contexts, bins=bins, place_bits=place_bits, widest=table.widest)
         for name, array in self.arrays.items():
             setattr(self.struct, name, address_of(array))
@@ -345,21 +361,22 @@ class CompiledTable:
 
 
 def _structs(tables: Sequence[CompiledTable]) -> Any:
-    """The tables as C has them."""
-    return (TableStruct * len(tables))(*(table.struct for table in tables))
+    """The tables as C has them, with room for those of all blocks."""
+    blocks = max(table.blocks for table in tables)
+    return (TableStruct * (blocks * len(tables)))(*(table.struct for table in tables))
 
 
 class CompiledWriter:
     """Cells to words, compiled. Cells are kept with their tables, and encoded in reverse by `words`."""
 
     def __init__(self) -> None:
-        self.kept: list[tuple[Sequence[CompiledTable], Words]] = []
+        self.kept: list[tuple[Sequence[CompiledTable], Any, Words]] = []
 
     def code(self, table: CodingTable, contexts: Contexts | None, cells: Cells | None, n: int) -> Cells:
         """Keep cells to be encoded, and return them."""
         assert cells is not None
         given = np.ascontiguousarray(cells, np.int32)
-        self.run("atlasae_code", [table], n, 1, _contexts(contexts), given, n)
+        self.run("atlasae_code", [table.compiled], n, 1, _contexts(contexts), given, n)
         return cells
 
     def code_measured(
@@ -368,26 +385,27 @@ class CompiledWriter:
         """The same for cells that a ruler puts on those of the table."""
         assert cells is not None
         given = np.ascontiguousarray(cells, np.int32)
-        self.run("atlasae_measured", [table], n, 1, _contexts(contexts), given, n, ruler.struct)
+        self.run("atlasae_measured", [table.compiled], n, 1, _contexts(contexts), given, n, ruler.struct)
         return cells
 
-    def run(self, name: str, tables: Sequence[CodingTable], n: int, times: int, *arguments: Any) -> None:
-        """Let a function keep n cells, of each of these tables at most so many times."""
-        compiled = [table.compiled for table in tables]
-        each = 1 if name != "atlasae_measured" and all(table.widest <= LARGEST_UNIFORM for table in tables) else KEPT
-        kept = np.empty(each * n + times * sum(2 * FRAME + len(table.prior) for table in tables), np.uint32)
+    def run(self, name: str, tables: Sequence[CompiledTable], n: int, times: int, *arguments: Any) -> None:
+        """Let a function keep n cells, of each of these tables at most so many times a block."""
+        structs, widest = _structs(tables), max(table.struct.widest for table in tables)
+        each = 1 if name != "atlasae_measured" and widest <= LARGEST_UNIFORM else KEPT
+        framed = sum(table.blocks * (2 * FRAME + table.struct.contexts) for table in tables)
+        kept = np.empty(each * n + times * framed, np.uint32)
         coder = CoderStruct(kept=address_of(kept), end=len(kept))
-        call(name, coder, _structs(compiled), *arguments)
+        call(name, coder, structs, *arguments)
         kept.resize(coder.at, refcheck=False)  # what is left is given back
-        self.kept.append((compiled, kept))
+        self.kept.append((tables, structs, kept))
 
     def words(self) -> Words:
         """The words of all cells, for a reader."""
-        most = 2 * sum(len(kept) for _, kept in self.kept)
+        most = 2 * sum(len(kept) for *_, kept in self.kept)
         state, room, end = np.zeros(1, np.uint64), np.empty(most + 3, np.uint32), 0
         while self.kept:
-            tables, kept = self.kept.pop()
-            end += call("atlasae_push", state, _structs(tables), kept, len(kept), room[end:])
+            _, structs, kept = self.kept.pop()
+            end += call("atlasae_push", state, structs, kept, len(kept), room[end:])
         rest = int(state[0])
         while rest:
             room[end] = rest & ((1 << WORD_BITS) - 1)
@@ -417,7 +435,7 @@ class CompiledReader:
     def code(self, table: CodingTable, contexts: Contexts | None, cells: Cells | None, n: int) -> Cells:
         """Read n cells."""
         found = np.empty(n, np.int32)
-        self.run("atlasae_code", [table], n, 1, _contexts(contexts), found, n)
+        self.run("atlasae_code", [table.compiled], n, 1, _contexts(contexts), found, n)
         return found
 
     def code_measured(
@@ -425,12 +443,12 @@ class CompiledReader:
     ) -> Cells:
         """The same for cells that a ruler puts on those of the table; raises ValueError for a bin without any."""
         found = np.empty(n, np.int32)
-        self.run("atlasae_measured", [table], n, 1, _contexts(contexts), found, n, ruler.struct)
+        self.run("atlasae_measured", [table.compiled], n, 1, _contexts(contexts), found, n, ruler.struct)
         return found
 
-    def run(self, name: str, tables: Sequence[CodingTable], n: int, times: int, *arguments: Any) -> None:
+    def run(self, name: str, tables: Sequence[CompiledTable], n: int, times: int, *arguments: Any) -> None:
         """Let a function read n cells."""
-        call(name, self.struct, _structs([table.compiled for table in tables]), *arguments)
+        call(name, self.struct, _structs(tables), *arguments)
 
 
 def word_writer() -> WordWriter | CompiledWriter:

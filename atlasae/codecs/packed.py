@@ -15,6 +15,7 @@ from atlasae.codecs.entropy import (
     Coder,
     CodingTable,
     CompiledReader,
+    CompiledTable,
     CompiledWriter,
     Contexts,
     Reader,
@@ -25,7 +26,7 @@ from atlasae.codecs.entropy import (
     word_reader,
     word_writer,
 )
-from atlasae.codecs.lattice import COSINES, DIRECTIONS, HIGH, LOW, SINES, UNIT, Lattice, direction
+from atlasae.codecs.lattice import COSINES, DIRECTIONS, HIGH, LOW, SINES, TURN, UNIT, Lattice, direction
 from atlasae.codecs.priors import Priors
 from atlasae.codecs.resolved import FULL, EqualCells, FallingCells, ResolvedLattice
 from atlasae.codecs.resolved import PER_ONE as FINE
@@ -209,22 +210,25 @@ class Walk:
         """Code the jets of all events, block by block; returns their cells (4 x n)."""
         if not self.context:
             counts = np.ones(int(counts.sum()), np.int64)
-        compiled = self.is_compiled and isinstance(coder, CompiledReader | CompiledWriter)
-        found = cells if compiled and cells is not None else np.empty((4, int(counts.sum())), np.int32)
+        if self.is_compiled and isinstance(coder, CompiledReader | CompiledWriter):
+            return self._compiled(coder, counts, cells)
+        found = np.empty((4, int(counts.sum())), np.int32)
         for events, jets in _blocks(counts):
-            if self.is_compiled and isinstance(coder, CompiledReader | CompiledWriter):
-                self._compiled_block(coder, counts[events], found[:, jets])
-            else:
-                self._block(coder, counts[events], None if cells is None else cells[:, jets], found[:, jets])
+            self._block(coder, counts[events], None if cells is None else cells[:, jets], found[:, jets])
             for table in self.tables:
                 table.settle()
         return found
 
-    def _compiled_block(self, coder: CompiledReader | CompiledWriter, counts: Counts, cells: Columns) -> None:
-        """The same as `_block`, from `cells` for a writer and to them for a reader, by walk.c."""
-        events, jets = np.ascontiguousarray(counts, np.int64), cells.shape[1]
-        given = self._grid, events, len(events), jets, cells, cells.strides[0] // cells.itemsize
-        coder.run("atlasae_walk", self.tables, 4 * jets, RANKS + 1, *given)
+    def _compiled(self, coder: CompiledReader | CompiledWriter, counts: Counts, cells: Columns | None) -> Columns:
+        """The same as all blocks, by walk.c."""
+        ends = np.array([events.stop for events, _ in _blocks(counts)], np.int64)
+        found = np.empty((4, int(counts.sum())), np.int32) if cells is None else cells
+        number, jets = len(ends), found.shape[1]
+        events = self._grid, np.ascontiguousarray(counts, np.int64), ends, number, jets
+        blocks = max(number, 1) if isinstance(coder, CompiledWriter) else 1
+        tables = [CompiledTable(table, blocks) for table in self.tables]
+        coder.run("atlasae_walk", tables, 4 * jets, RANKS + 1, *events, found, found.strides[0] // found.itemsize)
+        return found
 
     @cached_property
     def _grid(self) -> GridStruct:
@@ -238,9 +242,10 @@ class Walk:
     @cached_property
     def _of_grid(self) -> dict[str, npt.NDArray[np.generic]]:
         """The arrays of a grid, kept alive."""
-        found = {name: getattr(self, name) for name in ("anchors", "pt_class", "eta_class", "phi_from")}
-        found |= {"cosines": self.cosines, "sines": self.sines}
-        found |= {"sizes_of_pt": self.lattice.sizes_of_pt, "directions": DIRECTIONS}
+        found = {name: getattr(self, name) for name in ("anchors", "pt_class", "eta_class")}
+        towards = np.concatenate([DIRECTIONS, TURN // 2 - DIRECTIONS]) & (TURN - 1)  # x >= 0, then x < 0
+        found |= {"phi_from": self.phi_from.take(towards), "sizes_of_pt": self.lattice.sizes_of_pt}
+        found |= {"cosines_and_sines": np.stack([self.cosines, self.sines], axis=1)}
         return {name: np.ascontiguousarray(array) for name, array in found.items()}
 
     def _block(self, coder: Coder, counts: Counts, given: Columns | None, found: Columns) -> None:

@@ -244,7 +244,10 @@ def batch(scheduler: str, name: str, arguments: tuple[str, ...]) -> None:
 @options.debug
 def show_info(path: Location, as_json: bool) -> None:
     """Show what FILE contains: collections, precision, model, bytes per jet."""
-    from atlasae.compression.format import info
+    from atlasae.commands.later import put_off
+
+    put_off("awkward")  # half of the time in which uproot is imported
+    from atlasae.reports.description import info
 
     show(info(path), as_json, False)
 

@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 from atlasae.commands.journal import Journal, Origin
 from atlasae.commands.results import FileReport, ManyReport
 from atlasae.commands.workers import Outcome, Recognise, Task, Work, Workers
-from atlasae.compression.chunks import Progress
+from atlasae.compression.chunks import Progress, silent
 from atlasae.compression.compress import compress_file, recognise_compressed
 from atlasae.compression.decompress import decompress_file, recognise_restored
 from atlasae.compression.pieces import first_run, key_of, number_of, part_of, part_path, parts_in
@@ -44,7 +44,7 @@ def compress_files(
     folder: Path,
     options: Options,
     workers: Workers,
-    progress: Progress | None = None,
+    progress: Progress = silent,
     split_size: int | None = None,
 ) -> ManyReport:
     """Compress every file into a folder; returns a report of all. Raises UserError before anything is done.
@@ -59,7 +59,7 @@ def compress_files(
 
 
 def decompress_files(
-    paths: Sequence[Location], folder: Path, options: RestoreOptions, workers: Workers, progress: Progress | None = None
+    paths: Sequence[Location], folder: Path, options: RestoreOptions, workers: Workers, progress: Progress = silent
 ) -> ManyReport:
     """Decompress every file into a folder; returns a report of all. Raises UserError before anything is done."""
     tasks = pair_up(
@@ -69,7 +69,7 @@ def decompress_files(
 
 
 def verify_files(
-    originals: Sequence[Location], folder: Path, workers: Workers, progress: Progress | None = None
+    originals: Sequence[Location], folder: Path, workers: Workers, progress: Progress = silent
 ) -> ManyReport:
     """Compare every file with its output of `compress_files` in the folder; returns a report of all."""
     tasks = find_parts(pair_up(verify_task, expand(originals), folder), folder)
@@ -80,7 +80,7 @@ def evaluate_many(
     originals: Sequence[Location],
     folder: Path,
     workers: Workers,
-    progress: Progress | None = None,
+    progress: Progress = silent,
     patterns: Sequence[str] = (),
     units: str | None = None,
     event_column: str | None = None,
@@ -96,8 +96,7 @@ def evaluate_many(
         for outcome in _in_order(tasks, outcomes):
             total, error = _add_up(total, outcome)
             files.append({"input": str(outcome.task.path), "output": str(outcome.task.target), "error": error})
-            if progress:
-                progress(len(files), len(tasks))
+            progress(len(files), len(tasks))
     if total is None:
         raise UserError(f"no file can be evaluated: {files[0]['error']}")
     found = total.evaluated()
@@ -321,7 +320,7 @@ def _stale(path: Path, source: Location) -> str:
     return f"'{path}' is from another split of '{source.name}': remove it, or use another folder"
 
 
-def run_into(folder: Path, tasks: Sequence[Task], workers: Workers, progress: Progress | None = None) -> ManyReport:
+def run_into(folder: Path, tasks: Sequence[Task], workers: Workers, progress: Progress = silent) -> ManyReport:
     """Do tasks with outputs in a folder with a journal; the folder is made if missing."""
     if folder.exists() and not folder.is_dir():
         raise UserError(f"'{folder}' is no folder: outputs of many files need one")
@@ -333,7 +332,7 @@ def run_into(folder: Path, tasks: Sequence[Task], workers: Workers, progress: Pr
 
 
 def run_tasks(
-    tasks: Sequence[Task], workers: Workers, journal: Journal | None, progress: Progress | None = None
+    tasks: Sequence[Task], workers: Workers, journal: Journal | None, progress: Progress = silent
 ) -> ManyReport:
     """Do all tasks except those that the journal has as done; returns the report of all.
 
@@ -347,8 +346,7 @@ def run_tasks(
         with closing(workers.outcomes(left)) as outcomes:
             for outcome in outcomes:
                 done[outcome.task.target] = outcome
-                if progress:
-                    progress(len(done), len(tasks))
+                progress(len(done), len(tasks))
     except KeyboardInterrupt:
         more = "; run it again to go on" if journal else ""
         raise KeyboardInterrupt(f"{len(done)} of {len(tasks)} files are done{more}") from None

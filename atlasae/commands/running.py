@@ -124,10 +124,10 @@ def show_many(report: Report, as_json: bool, quiet: bool, verbose: bool = False)
 
 
 @contextmanager
-def progress(what: str, quiet: bool) -> Iterator[Callable[[int, int], None] | None]:
-    """Yield a progress function with a bar on stderr, or None if that is no terminal or `quiet`."""
+def progress(what: str, quiet: bool) -> Iterator[Callable[[int, int], None]]:
+    """Yield a progress function, with a bar on stderr unless that is no terminal or `quiet`."""
     if quiet or not sys.stderr.isatty():
-        yield None
+        yield lambda done, total: None
         return
     from rich.console import Console
     from rich.progress import Progress

@@ -493,7 +493,7 @@ def _write_grafted(jobs: Sequence[Job], options: Options, path: Path, progress: 
     steps, may_stay = _in_turn(progress, [*ttrees, *ntuples]), left if len(jobs) > 1 and not file.alone else None
     with scratch(path) as stand_ins, Composer(path, file.records) as composer:
         copy = GraftTarget(file, composer, plan.recompression)
-        with create(stand_ins) as target:
+        with create(stand_ins, numbered=True) as target:
             written = _write_trees(ttrees, options, lambda _: target, steps, may_stay, copy)
         with damage(f"'{file.source.path}'"):
             copy.copy_all()

@@ -14,22 +14,19 @@ import awkward as ak
 import msgspec
 import numpy as np
 
-from atlasae.compression.results import InfoReport, RunCollection, RunReport, StoredCollection, StoredColumn, TreeReport
 from atlasae.errors import DamagedFileError, UserError
 from atlasae.files.branches import FOLDER, LIST, TITLES, Branch
 from atlasae.files.checksums import checksum_bytes
-from atlasae.files.damage import FACTS, damage, has_traces
+from atlasae.files.damage import damage, has_traces
 from atlasae.files.events import TableFacts
-from atlasae.files.remote import Location, Named, located
-from atlasae.files.trees import Source, Tree, open_source
+from atlasae.files.trees import Source, Tree
 from atlasae.files.writing import Target
 from atlasae.graft.buffers import cut_thing
 from atlasae.graft.digests import Marks
 from atlasae.graft.taken import TakenOut
 from atlasae.jets.collections import Collection, stand_ins
 from atlasae.jets.padding import Config
-from atlasae.jets.stored import storage_of
-from atlasae.report import LeftOut, counted, loosest, merge_largest, some
+from atlasae.report import LeftOut, counted, some
 
 FORMAT = 5  # version of the folder; to be raised when old readers would misread a new file
 # 1 stores strings, 2 bytes; 3 shifts the grid from jet to jet, and may be grafted; 4 names what makes its offsets, has
@@ -457,12 +454,10 @@ def read_folder(source: Source) -> Contents:
     with damage(f"'{FOLDER}' in '{source.path}'"):
         rows = _rows(source, _RUNS, ["json", "checksum"])
         chunk_rows = _rows(source, _CHUNKS, ["entries", "jets", "checksums"])
-        chunks = [
-            Chunk(*row)
-            for row in zip(*(chunk_rows[k].to_list() for k in ("entries", "jets", "checksums")), strict=True)
-        ]
+        numbers = zip(*(chunk_rows[name] for name in ("entries", "jets", "checksums")), strict=True)
+        chunks = [Chunk(entries, jets, checksums.tolist()) for entries, jets, checksums in numbers]
         texts = _bytes_of(rows["json"])
-        if [checksum_bytes(text) for text in texts] != rows["checksum"].to_list():
+        if [checksum_bytes(text) for text in texts] != rows["checksum"]:
             raise ValueError(f"the checksum of '{_RUNS}' differs; get the file again; {_PARTS}")
     runs = [Run.from_json(text.decode()) for text in texts]
     with damage(f"'{FOLDER}' in '{source.path}'"):
@@ -643,28 +638,27 @@ def _type_of(dtype: str, jagged: bool) -> str:
     return f"a list of {dtype}" if jagged else dtype
 
 
-def _rows(source: Source, name: str, columns: list[str]) -> dict[str, ak.Array]:
+def _rows(source: Source, name: str, columns: list[str]) -> dict[str, list[Any]]:
     if name not in source.trees:
         raise ValueError(f"it has no tree '{name}'")
     tree = source.trees[name]
-    return tree.read(columns, 0, tree.entries)
+    return {column: tree.rows(column) for column in columns}
 
 
-def _jagged(rows: list[np.ndarray[Any, Any]], dtype: type) -> ak.Array:
+def _jagged(rows: list[np.ndarray[Any, Any]], dtype: type) -> "ak.Array":
     values: np.ndarray[Any, Any] = np.concatenate([np.empty(0, dtype), *rows]).astype(dtype)
     return ak.unflatten(values, np.array([len(row) for row in rows], np.int64))
 
 
-def _byte_rows(rows: Iterable[bytes]) -> ak.Array:
+def _byte_rows(rows: Iterable[bytes]) -> "ak.Array":
     return _jagged([np.frombuffer(row, np.uint8) for row in rows], np.uint8)
 
 
-def _bytes_of(rows: ak.Array) -> list[bytes]:
-    """The bytes of each row, whether it is a string or a list of bytes."""
-    return [ak.to_numpy(row).tobytes() for row in ak.without_parameters(rows)]
+def _bytes_of(rows: list[Any]) -> list[bytes]:
+    return [row.tobytes() for row in rows]
 
 
-def _names_of(rows: ak.Array) -> list[str]:
+def _names_of(rows: list[Any]) -> list[str]:
     """The SHA-256 of each row, which format 1 stores as 64 hexadecimal digits."""
     return [row.decode() if len(row) == 64 else row.hex() for row in _bytes_of(rows)]
 
@@ -686,68 +680,6 @@ def _about(contents: Contents) -> str:
     )
 
 
-def info(named: Named) -> InfoReport:
-    """The report of `atlasae info` on a compressed file; no model is needed.
-
-    >>> report = atlasae.info("small.root")
-    >>> report["tree"], report["entries"], [collection["name"] for collection in report["collections"]]
-    ('Events', 200, ['Jet'])
-    """
-    path = located(named)
-    with open_source(path) as source:
-        contents = read_contents(source)
-        with damage(f"'{FOLDER}' in '{path}'", *FACTS):
-            return _described_file(path, source, contents)
-
-
-def _described_file(path: Location, source: Source, contents: Contents) -> InfoReport:
-    found = contents.of_trees()
-    trees = {name: jets_tree(source, one) for name, one in found.items()}
-    told = {name: _collections_of(trees[name], one) for name, one in found.items()}
-    collections = [replace(c, name=contents.shown(tree, c.name)) for tree, known in told.items() for c in known]
-    jets = sum(collection.jets for collection in collections if collection.columns is None)
-    after = sum(collection.bytes for collection in collections)
-    return InfoReport(
-        file=str(path),
-        bytes=path.stat().st_size,
-        bytes_file_in=contents.source_bytes,
-        bytes_jets_in=sum(collection.bytes_in for collection in collections),
-        bytes_jets_out=after,
-        bytes_per_jet=after / jets if jets else None,
-        tree=contents.tree,
-        trees=[_described_tree(trees[name], known) for name, known in told.items()],
-        entries=contents.entries,
-        jets=jets,
-        collections=collections,
-        carried=sum(_carried_number(trees[name], one.runs[0]) for name, one in found.items()),
-        dropped=contents.dropped,
-        left_out=contents.left_out,
-        runs=[_described_run(run, contents) for run in contents.runs],
-    )
-
-
-def _carried_number(tree: Tree, run: Run) -> int:
-    """The number of carried branches; of an RNTuple, its `Graft` has that of columns, with those of the jets."""
-    if run.graft and run.graft.ntuple:
-        return 0 if run.graft.alone else len(tree.names - run.stand_ins)
-    return run.graft.branches if run.graft else len(run.carried)
-
-
-def _collections_of(tree: Tree, contents: Contents) -> list[StoredCollection]:
-    names = dict.fromkeys(entry.collection.name for run in contents.runs for entry in run.collections)
-    return [_described(name, contents, tree) for name in names]
-
-
-def _described_tree(tree: Tree, collections: Sequence[StoredCollection]) -> TreeReport:
-    return TreeReport(
-        name=tree.name,
-        entries=tree.entries,
-        jets=sum(one.jets for one in collections if one.columns is None),
-        bytes_in=sum(one.bytes_in for one in collections),
-        bytes_out=sum(one.bytes for one in collections),
-    )
-
-
 def bits_of(entry: CompressedCollection) -> dict[str, float]:
     """The bits of each variable in the words; empty for latents without a grid."""
     if "columns" in entry.codec:
@@ -756,73 +688,3 @@ def bits_of(entry: CompressedCollection) -> dict[str, float]:
         return {}
     pairs = zip(entry.collection.coded, entry.codec["levels"], strict=True)
     return {v: round(math.log2(n), 2) for v, n in pairs}
-
-
-def _described(name: str, contents: Contents, tree: Tree) -> StoredCollection:
-    """The facts of a collection, summed over all runs of a merged file."""
-    found = [(run, entry) for run in contents.runs for entry in run.collections if entry.collection.name == name]
-    entries = [entry for _, entry in found]
-    jets = sum(entry.jets for entry in entries)
-    size = tree.compressed_bytes(stand_ins(entries[0].collection, found[0][0].counters))
-    return StoredCollection(
-        name=entries[0].collection.name,
-        branches=entries[0].collection.branches,
-        units=entries[0].collection.units,
-        floors=storage_of(entries[0].collection).floors,
-        precision=loosest([entry.precision for entry in entries]),
-        max_error=merge_largest(entry.max_error for entry in entries),
-        jets=jets,
-        exact_jets=sum(entry.exact_jets for entry in entries),
-        bytes_in=sum(entry.bytes_in for entry in entries),
-        bytes=size,
-        bytes_per_jet=size / jets if jets else None,
-        resolutions=entries[0].collection.resolution_texts,
-        columns=_columns_of(found[0][0], entries[0]) if entries[0].collection.beside else None,
-    )
-
-
-def _columns_of(run: Run, entry: CompressedCollection) -> list[StoredColumn]:
-    """The columns of other numbers of jets, with the names of what each is told by."""
-    from atlasae.codecs.columns import ColumnsCodec  # here, as few files have columns, and `info` is to answer at once
-
-    four = [c.collection for c in run.collections if c.collection.name == entry.collection.beside]
-    codec, names = ColumnsCodec.of_config(entry.codec), list(entry.collection.branches)
-    given = [four[0].branches.get(v, v) for v in four[0].coded] if four and four[0].packed else []
-    given = given or [*(four[0].latents if four else ())]
-    if len(given) != codec.given or len(names) != len(codec.columns):
-        raise ValueError(f"'{entry.collection.name}' is told by {codec.given} others")
-    known = [*given, *names]
-    return [
-        StoredColumn(
-            branch=name,
-            kind=column.kind.name,
-            precision=column.bound.text if column.bound else "exact",
-            bits=column.bits,
-            told_by=[known[parent] for parent in column.parents],
-        )
-        for name, column in zip(names, codec.columns, strict=True)
-    ]
-
-
-def _described_run(run: Run, contents: Contents) -> RunReport:
-    sha = run.collections[0].model_sha256
-    return RunReport(
-        source=run.source["name"],
-        source_bytes=run.source["bytes"],
-        tree=run.tree,
-        entries=run.entries,
-        chunks=run.chunks,
-        collections=[
-            RunCollection(
-                name=contents.shown(run.tree, e.collection.name),
-                precision=e.precision,
-                bits=bits_of(e),
-                max_error=e.max_error,
-                resolutions=e.collection.resolution_texts,
-            )
-            for e in run.collections
-        ],
-        model_sha256=sha,
-        model_from="in the file" if sha in contents.models else "packaged with atlasae" if sha else "none is needed",
-        versions=run.versions,
-    )

@@ -181,7 +181,7 @@ class GraftTarget:
         return self._ntuples[path]
 
     def finish(self, contents: Contents, stand_ins: Path) -> tuple[Contents, Copy]:
-        """Write the rest, with the stand-ins of TTrees from a file; returns the contents of the folder, and all."""
+        """Write the rest, with the stand-ins of TTrees, in their order, from a file; returns the contents, and all."""
         file, composer = self._file, self._composer
         for target in self._ntuples.values():
             target.finish()
@@ -195,9 +195,9 @@ class GraftTarget:
         chunks = [chunk for name, one in contents.of_trees().items() for chunk in self._marked(one.chunks, name)]
         contents = replace(contents, runs=runs, chunks=chunks)
         with _of_file(stand_ins) as made:
-            put = {tree.path: tree for tree in trees_of(made)}
-            for one in self._operated:
-                one.put_stand_ins(composer, put[one.tree.path], made)
+            put = sorted(trees_of(made), key=lambda tree: int(tree.path))  # they are numbered
+            for one, other in zip(self._operated, put, strict=True):
+                one.put_stand_ins(composer, other, made)
             composer.add_streamers(made)
             add_contents(composer, contents)
             composer.finish(self._trees)
@@ -307,9 +307,9 @@ class Grafted:
             edges[jets.one.path] = list(accumulate(one.entries for one in carried))
         return edges
 
-    def digests(self, sparing: bool = False) -> Digests:
+    def digests(self) -> Digests:
         """The checksums of all carried branches, in the ranges that have checksums in the file, of baskets to come."""
-        return Digests(self.records, self.trees, self.edges(), sparing)
+        return Digests(self.records, self.trees, self.edges(), sparing=True)
 
     def read_ntuples(self, lost: list[str] | None = None) -> dict[str, NtupleWriter]:
         """Read all RNTuples, for their checksums; raises DamagedFileError, or tells in `lost` which can't be read."""
@@ -444,7 +444,7 @@ def compare_grafted(opened: Opened, grafted: Grafted) -> tuple[list[str], dict[s
         trees = _without_jets(records, ntuples, grafted, source)
         exactly = grafted.is_untouched
         found = list(compare_trees(trees, grafted.trees, exactly))
-        digests = grafted.digests(sparing=True)
+        digests = grafted.digests()
         digests.read()
         written = grafted.read_ntuples()
         grafted.check(digests, written)
@@ -522,7 +522,7 @@ def _compare_data(
 
 def damage_of(grafted: Grafted) -> list[tuple[str, Spoiled | None]]:
     """Messages about all damage but that of the jets, each with the tree and first entry of its chunk, if any."""
-    digests = grafted.digests(sparing=True)
+    digests = grafted.digests()
     digests.read()
     lost = list[str]()
     ntuples = grafted.read_ntuples(lost)
@@ -560,7 +560,7 @@ def write_regrafted(grafted: Grafted, path: Path, progress: Progress) -> None:
         side_by_side(_first, restored[:1]) as begun,  # while all else is copied
     ):
         grafted.check_objects()
-        digests = grafted.digests(sparing=True)
+        digests = grafted.digests()
         composer.copy_all(grafted.trees, digests.seen)
         of_jets = {
             jets.one.path: jets.restore(source, composer, edges[jets.one.path], advance)

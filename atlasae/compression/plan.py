@@ -185,11 +185,6 @@ class Options:
         return cls(**given)
 
     @property
-    def rewrites(self) -> bool:
-        """Whether these options need all branches to be read, so that nothing is copied byte for byte."""
-        return self.rewrite or bool(self.rntuple)
-
-    @property
     def rounds(self) -> bool:
         """Whether decoded values can be rounded as stored ones are: within bounds that are not of the resolution."""
         return not (self.variables or self.precision.resolutions or self.precision.unbounded)

@@ -22,6 +22,7 @@ from atlasae.jets.coordinates import LARGEST_PHI, LARGEST_TURN, MASS_FLOOR, rang
 from atlasae.jets.padding import Padding
 from atlasae.jets.recognition import LAYOUTS
 from atlasae.jets.rounding import gap_at
+from atlasae.jets.variables import JET
 
 _WIDTH = 24  # numbers on a line
 _JETS = ("pt", "eta", "phi", "m")
@@ -147,25 +148,18 @@ def cpp_header(codec: AnyCodec, collection: Collection, made: str) -> str:
     check_words(collection)
     if not isinstance(codec, BottleneckCodec):
         located = codec.grid.nodes != 1 and any(link.located for link in codec.autoencoder.links)
-        parts = [
-            "words",
-            *(["dither"] if codec.grid.dither else []),
-            *(["locations"] if located else []),
-            *(["nodes"] if codec.grid.nodes > 1 else []),
-            *(["densities"] if codec.grid.exponent else []),
-        ]
-        body = "".join(map(part, parts)) + _chain(codec)
+        more = [*(["locations"] if located else []), *(["nodes"] if codec.grid.nodes > 1 else [])]
+        body = parts(codec) + "".join(map(part, more)) + _chain(codec)
     else:
         body = _network_block(codec.network)
     used = [name for name in _FORMULAS if f" {name}(" in body]
     activations = [_ACTIVATION.format(name=name, formula=_FORMULAS[name]) for name in used]
     head = _HEAD.format(made=code_text(made), usage="\n".join(_usage(collection))) + part("opening") + part("silu")
     stored = "".join(stored_value(collection, v) for v in collection.variables)
-    rows = codec.padding.rows
     stored += padding_values(collection, codec.padding)
-    functions = "".join(_function(collection, v, bool(rows)) for v in collection.variables)
-    public = ["}  // namespace detail\n\n", functions, part("closing")]
-    return "".join([head, *activations, body, paddings(codec.padding), part("events"), stored, *public])
+    functions = "".join(_function(collection, v, bool(codec.padding.rows)) for v in collection.variables)
+    decoding = [paddings(codec.padding), part("floats"), part("events"), stored, "}  // namespace detail\n\n"]
+    return "".join([head, *activations, body, *decoding, functions, part("decode"), part("closing")])
 
 
 def check_words(collection: Collection) -> None:
@@ -180,6 +174,19 @@ def check_words(collection: Collection) -> None:
 def part(name: str) -> str:
     """A file of `decoder/`, the part that is the same in all headers."""
     return resources.files("atlasae").joinpath("export", "decoder", f"{name}.h").read_text(encoding="ascii")
+
+
+def parts(codec: FloatsCodec | ResolvedFloatsCodec) -> str:
+    """The parts that a grid asks for: words, and offsets and steps by density where it has them."""
+    grid = codec.grid
+    names = ["words", *(["dither"] if grid.dither else []), *(["densities"] if grid.exponent else [])]
+    return "".join(map(part, names))
+
+
+def opening(head: str, includes: str) -> str:
+    """The first part of a header that includes more than that of jets in floats."""
+    before, space, after = (head + part("opening")).partition("#ifdef __FAST_MATH__")
+    return before + includes + space + after
 
 
 def code_text(name: str) -> str:
@@ -239,14 +246,13 @@ def paddings(padding: Padding) -> str:
 def padding_values(collection: Collection, padding: Padding) -> str:
     """The values of all variables in the rows of padding."""
     columns = zip(collection.variables if padding.rows else (), zip(*padding.rows, strict=True), strict=True)
-    return "".join(_padding(collection, v, row) for v, row in columns)
+    return "".join(padding_value(v, type_of(collection, v), digits) for v, digits in columns)
 
 
-def _padding(collection: Collection, v: str, digits: Sequence[str]) -> str:
-    """The values of one variable in the rows of padding."""
-    bits = 8 * int(collection.dtypes[v][2:])
+def padding_value(v: str, kind: str, digits: Sequence[str]) -> str:
+    """The values of one variable of this C++ type in the rows of padding."""
     rows = ", ".join(f"0x{int(number, 16):x}" for number in digits)
-    return _PADDING.format(type=type_of(collection, v), v=v, bits=bits, rows=rows)
+    return _PADDING.format(type=kind, v=v, bits=4 * len(digits[0]), rows=rows)
 
 
 def _function(collection: Collection, v: str, padded: bool) -> str:
@@ -304,7 +310,7 @@ def _rounded(formula: str, rounding: Rounding | None) -> str:
     return f"cut<{rounding.bits}>({formula})"
 
 
-class _Network:
+class Network:
     """A network in C++: its constants, and the statements that evaluate it for a block of jets."""
 
     def __init__(self, name: str) -> None:
@@ -357,7 +363,7 @@ def _table(name: str, numbers: Tensor, kind: str = "double") -> str:
     """A constant array of one or two dimensions, aligned for vector loads."""
     values = numbers.detach().double()
     shape = "".join(f"[{n}]" for n in values.shape)
-    literal = repr if kind == "double" else _float
+    literal = _float if kind == "float" or bool((values == values.float()).all()) else repr  # shorter, and as exact
     rows = [", ".join(map(literal, row)) for row in (values if values.ndim == 2 else values[None]).tolist()]
     inner = ",\n".join(f"{{{row}}}" for row in rows)
     return f"alignas(32) inline constexpr {kind} {name}{shape} = {f'{{{inner}}}' if values.ndim == 2 else inner};\n"
@@ -367,7 +373,8 @@ def _float(number: float) -> str:
     return f"{number:.9g}f" if set(f"{number:.9g}") & set(".e") else f"{number:.9g}.f"
 
 
-def _indented(lines: Iterable[str], depth: int) -> str:
+def indented(lines: Iterable[str], depth: int) -> str:
+    """Lines of code, so many times further in."""
     return "".join(f"{'    ' * depth}{line}\n" for text in lines for line in text.splitlines())
 
 
@@ -375,13 +382,15 @@ def _chain(codec: FloatsCodec | ResolvedFloatsCodec) -> str:
     """The C++ form of `FloatsCodec.decode` or `ResolvedFloatsCodec.decode`."""
     tables, steps = [], []
     for i in range(len(_JETS)):
-        network = _Network(f"link{i}")
+        network = Network(f"link{i}")
         steps += [f"if constexpr ((wanted & {_mask(codec, i)}) != 0) {{"]
-        of_link = partial(_resolved_link, codec) if isinstance(codec, ResolvedFloatsCodec) else partial(_link, codec)
-        steps += [_indented(of_link(i, network), 1), "}"]
+        of_link = (
+            partial(_resolved_link, codec) if isinstance(codec, ResolvedFloatsCodec) else partial(link_steps, codec)
+        )
+        steps += [indented(of_link(i, network), 1), "}"]
         tables += network.tables
     before = pt_of_positions(codec.resolved) if isinstance(codec, ResolvedFloatsCodec) else ""
-    return "".join([before, *tables, "\n", _OPENING, _indented([*_cells(codec), *steps, *_finish()], 1), "}\n\n"])
+    return "".join([before, *tables, "\n", _OPENING, indented([*_cells(codec), *steps, *_finish()], 1), "}\n\n"])
 
 
 def _mask(codec: FloatsCodec | ResolvedFloatsCodec, i: int) -> int:
@@ -397,6 +406,11 @@ def _mask(codec: FloatsCodec | ResolvedFloatsCodec, i: int) -> int:
 def _cells(codec: FloatsCodec | ResolvedFloatsCodec) -> Iterable[str]:
     yield f"std::int64_t cell[{len(_JETS)}][size] = {{}};"
     yield f"Block y[{len(_JETS)}] = {{}}, shift[{len(_JETS)}] = {{}};"
+    yield from cell_steps(codec)
+
+
+def cell_steps(codec: FloatsCodec | ResolvedFloatsCodec) -> Iterable[str]:
+    """The cells (`cell`, which are 0 before) and offsets (`shift`) of the words `z`."""
     yield "for (int k = 0; k < size; ++k) {"
     for j, digits in enumerate(codec.grid.words):
         yield f"    std::uint32_t word{j} = word_of(z[{j}][k]);"
@@ -408,7 +422,7 @@ def _cells(codec: FloatsCodec | ResolvedFloatsCodec) -> Iterable[str]:
         *([f"cell[0][k] >= {codec.grid.levels[0]}"] if resolved else []),
     ])  # fmt: skip
     yield f'    if ({over}) throw std::invalid_argument("atlasae: latents hold more than their digits: wrong header");'
-    yield from _indented(_shifts(codec), 1).splitlines()
+    yield from indented(_shifts(codec), 1).splitlines()
     if not resolved:
         yield from (f"    cell[{i}][k] -= cell[{i}][k] >> {BLOCK_BITS};" for i in codec.grid.dither.blocks)
     yield "}"
@@ -430,7 +444,7 @@ def _shifts(codec: FloatsCodec | ResolvedFloatsCodec) -> Iterable[str]:
         )
 
 
-def _link(codec: FloatsCodec, i: int, network: _Network) -> Iterable[str]:
+def link_steps(codec: FloatsCodec, i: int, network: Network) -> Iterable[str]:
     """The coordinate of variable i from its cell and the coordinates before it."""
     grid, density = codec.grid, codec.autoencoder.densities[i]
     yield f"const Block u = cumulative(cell[{i}], shift[{i}], {grid.first[i]}, {grid.cells[i]!r});"
@@ -441,11 +455,11 @@ def _link(codec: FloatsCodec, i: int, network: _Network) -> Iterable[str]:
         inside = "inside.at[k]"
     else:
         low, high = float(density.edges[0]), float(density.edges[-1])
-        inside = f"({low!r} + {high - low!r} * u.at[k])"
+        inside = f"({low!r} + rounded({high - low!r} * u.at[k]))"
     yield f"for (int k = 0; k < size; ++k) y[{i}].at[k] = {_origin(codec, i)} + {inside};"
 
 
-def _resolved_link(codec: ResolvedFloatsCodec, i: int, network: _Network) -> Iterable[str]:
+def _resolved_link(codec: ResolvedFloatsCodec, i: int, network: Network) -> Iterable[str]:
     """The same of steps that follow the resolution, which tables have for the cells of pt."""
     first, blocks = codec.first[i], i in codec.dither.blocks
     number = f"cell[{i}][k] & {BLOCK_STEPS}" if blocks else f"cell[{i}][k] + {first}"
@@ -470,9 +484,12 @@ def _origin(codec: FloatsCodec | ResolvedFloatsCodec, i: int) -> str:
     return f"{origin} + where.at[k]" if link.located and codec.grid.nodes != 1 else origin
 
 
-def _where(codec: FloatsCodec | ResolvedFloatsCodec, i: int, network: _Network) -> Iterable[str]:
+def _where(codec: FloatsCodec | ResolvedFloatsCodec, i: int, network: Network) -> Iterable[str]:
     """The learned location of variable i, if it has one."""
     if not codec.autoencoder.links[i].located or codec.grid.nodes == 1:
+        return
+    if codec.variables != JET:
+        yield from _precise_where(codec, i, network)
         return
     tables, names = _location(codec.autoencoder.locations[str(i)], f"link{i}_where")
     network.tables += tables
@@ -486,9 +503,26 @@ def _where(codec: FloatsCodec | ResolvedFloatsCodec, i: int, network: _Network) 
     yield f"for (std::size_t k = 0; k < count; ++k) where.at[k] = {where};"
 
 
+def _precise_where(codec: FloatsCodec | ResolvedFloatsCodec, i: int, network: Network) -> Iterable[str]:
+    """The location in double; inputs are so many that all variables need the same few instances of a template."""
+    first, second, last = _layers(codec.autoencoder.locations[str(i)])
+    inputs = first.weight.shape[1] + -first.weight.shape[1] % 8
+    tables = [functional.pad(first.weight, (0, inputs - first.weight.shape[1])), first.bias]
+    tables += [second.weight, second.bias, last.weight, last.bias]
+    names = [f"link{i}_where_{number}" for number in range(len(tables))]
+    network.tables += map(_table, names, tables)
+    yield from _context(codec, i, "given", inputs)
+    yield f"const Block where = Location<{inputs}, {len(first.bias)}>{{{', '.join(names)}}}.at(given);"
+
+
+def _layers(module: nn.Module) -> Iterable[nn.Linear]:
+    """The layers of the network of a location."""
+    return (part for part in module.modules() if isinstance(part, nn.Linear))
+
+
 def _location(module: nn.Module, name: str) -> tuple[list[str], list[str]]:
     """The tables of a float network with two hidden layers and one output, and the arguments of `location`."""
-    first, second, last = (part for part in module.modules() if isinstance(part, nn.Linear))
+    first, second, last = _layers(module)
     wide = -len(first.bias) % 8
     tables = {
         "0": functional.pad(first.weight.T, (0, wide)),
@@ -511,10 +545,10 @@ def _nodes(codec: FloatsCodec | ResolvedFloatsCodec, i: int, names: Sequence[str
     return _NODES.format(i=i, nodes=codec.grid.nodes, limits=limits, x=scaled[0], y=scaled[1], names=", ".join(names))
 
 
-def _context(codec: FloatsCodec | ResolvedFloatsCodec, i: int, name: str) -> Iterable[str]:
-    """The inputs of the networks of variable i, clipped to the range of the training."""
+def _context(codec: FloatsCodec | ResolvedFloatsCodec, i: int, name: str, inputs: int = 0) -> Iterable[str]:
+    """The inputs of the networks of variable i, clipped to the range of the training; then 0 up to `inputs`."""
     given = codec.autoencoder.links[i].given
-    yield f"Block {name}[{len(given)}];"
+    yield f"Block {name}[{inputs}] = {{}};" if inputs else f"Block {name}[{len(given)}];"
     yield "for (int k = 0; k < size; ++k) {"
     for place, j in enumerate(given):
         link, (low, high) = codec.autoencoder.links[j], codec.autoencoder.trained[j].tolist()
@@ -523,7 +557,7 @@ def _context(codec: FloatsCodec | ResolvedFloatsCodec, i: int, name: str) -> Ite
     yield "}"
 
 
-def _bins(codec: FloatsCodec, i: int, network: _Network) -> Iterable[str]:
+def _bins(codec: FloatsCodec, i: int, network: Network) -> Iterable[str]:
     """The mass of every bin, for links whose steps are not equal."""
     density, exponent = codec.autoencoder.densities[i], codec.grid.exponent
     network.tables.append(_table(f"link{i}_edges", density.edges))
@@ -565,7 +599,7 @@ def _clipped(phi: str) -> Iterable[str]:
 
 def _network_block(autoencoder: BottleneckAutoencoder) -> str:
     """The C++ form of `BottleneckAutoencoder.decode` and `columns_to_jets`."""
-    shape, network = autoencoder.shape, _Network("decoder")
+    shape, network = autoencoder.shape, Network("decoder")
     out, _ = network.run(autoencoder.decoder, "latent", shape.latent)
     steps = [f"Block latent[{shape.latent}];"]
     steps += ["for (int k = 0; k < size; ++k) {"]
@@ -577,7 +611,7 @@ def _network_block(autoencoder: BottleneckAutoencoder) -> str:
         mean, std = float(autoencoder.mean[j]), float(autoencoder.std[j])
         steps.append(f"    const double {column} = {scaling}({out}[{j}].at[k] * {std!r} + {mean!r});")
     steps += [*_jet(shape.columns), "}"]
-    return "".join([_UNSCALE, *network.tables, "\n", _OPENING, _indented(steps, 1), "}\n\n"])
+    return "".join([_UNSCALE, *network.tables, "\n", _OPENING, indented(steps, 1), "}\n\n"])
 
 
 _UNSCALE = f"""\

@@ -20,6 +20,7 @@ from atlasae.compression.chunks import layout_of
 from atlasae.compression.format import CompressedCollection, Contents, Run, read_contents
 from atlasae.errors import UserError
 from atlasae.export.cpp import cpp_header
+from atlasae.export.lists import list_header
 from atlasae.export.onnx import graphs_of
 from atlasae.export.unpacking import packed_header
 from atlasae.files.damage import is_root
@@ -68,7 +69,8 @@ class ExportReport(Report):
     left_out: Sequence[str]
 
     def _page(self) -> Page:
-        of_what = f"for {', '.join(self.branches.values())} in {self.units}, model {self.model_sha256[:12]}"
+        units = f" in {self.units}" if self.units else ""
+        of_what = f"for {', '.join(self.branches.values())}{units}, model {self.model_sha256[:12]}"
         made = f"{', '.join(self.files)}: {size_text(self.bytes)}, {of_what}"
         if not self.left_out:
             return [made]
@@ -82,6 +84,8 @@ def export_cpp(source: str, target: Path, jets: str | None, precision: str | Non
     found = exported(source, jets, precision)
     if isinstance(found.codec, PackedCodec):
         text = packed_header(found.codec, found.collection, found.tree, found.counter, found.made, found.other_chunks)
+    elif not found.collection.holds_jets:
+        text = list_header(cast(FloatsCodec, found.codec), found.collection, found.tree, found.made)
     else:
         text = cpp_header(found.codec, found.collection, found.made)
     with replacing(target, force) as temporary:
@@ -113,6 +117,8 @@ def _no_graph(found: Exported) -> str:
     """What a compressed file has that an ONNX graph can't decode; empty if it decodes all."""
     if isinstance(found.codec, PackedCodec):
         return "packed bytes, which an ONNX graph can't decode"
+    if not found.collection.holds_jets:
+        return "a list of variables, which an ONNX graph can't decode"
     if isinstance(found.codec, ResolvedFloatsCodec):
         return "bounds by resolution, which an ONNX graph can't decode"
     if found.codec.padding.rows:
@@ -203,8 +209,9 @@ def _of_file(path: Location, jets: str | None) -> Exported:
         run, entry = chosen_entry(path, contents, jets)
         is_rntuple = source.trees[run.tree].is_rntuple
     collection = entry.collection
-    if not collection.holds_jets:
-        raise UserError(f"'{path}' holds a list of variables: only jets are exported, compressed without --variables")
+    if collection.packed and not collection.holds_jets:
+        told = f"'{path}' has a list of variables in packed bytes, which no header reads"
+        raise UserError(f"{told}: compress with --layout floats, or read it with `atlasae.open`")
     if collection.shared:
         told = f"{' and '.join(collection.shared)} of '{collection.name}' in '{path}' are those of others"
         raise UserError(f"{told}: export the collection that holds them")

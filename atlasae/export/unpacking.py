@@ -14,6 +14,7 @@ from atlasae.export.cpp import (
     code_text,
     column_name,
     constants,
+    opening,
     padding_values,
     paddings,
     part,
@@ -85,8 +86,7 @@ def packed_header(
     check_words(collection)
     names = {v: column_name(branch) for v, branch in collection.branches.items()}
     columns = ", ".join(names.values())
-    head = _HEAD.format(made=code_text(made), tree=code_text(tree), columns=columns) + part("opening")
-    before, space, after = head.partition("#ifdef __FAST_MATH__")
+    head = _HEAD.format(made=code_text(made), tree=code_text(tree), columns=columns)
     defines = "".join(
         f'\n        .DefineSlotEntry("{name}", [reader](unsigned, ULong64_t entry) {{\n'
         f"            return reader->{'list' if collection.jagged else 'single'}(&detail::Columns::{v}, entry);\n"
@@ -97,12 +97,13 @@ def packed_header(
     text = "".join(f'inline constexpr const char* {name} = "{code_text(word)}";\n' for name, word in words.items())
     text += array("std::int64_t", "other_chunks", [-1, *other_chunks])  # C++ has no empty array
     return "".join([
-        before, _INCLUDES, space, after, text, _numbers(codec), *_tables(walk_of(codec)),
+        opening(head, _INCLUDES), text, _numbers(codec), *_tables(walk_of(codec)),
         *_table("padding", codec.padding_table), paddings(codec.padding), padding_values(collection, codec.padding),
         *(stored_value(collection, v) for v in collection.variables),
         _columns(collection, bool(codec.padding.rows)), part("packed"),
         part("resolved" if isinstance(codec.lattice, ResolvedLattice) else "equal"), part("walk"),
         "\n}  // namespace detail\n\n", part("rdataframe").replace("{defines}", defines),
+        part("closing"),
     ])  # fmt: skip
 
 

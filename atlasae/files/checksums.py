@@ -1,5 +1,7 @@
 """Checksums (XXH3, 64 bits) of branches and files."""
 
+from __future__ import annotations  # `atlasae info` does without awkward
+
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 

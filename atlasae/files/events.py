@@ -1,5 +1,7 @@
 """Events: columns of a tree or a table, and conversions between jets and events."""
 
+from __future__ import annotations  # `atlasae info` does without awkward
+
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,7 +17,7 @@ from atlasae.report import line_of
 
 Array = npt.NDArray[np.generic]
 Counts = npt.NDArray[np.int64]
-TableColumn: TypeAlias = npt.NDArray[Any] | ak.Array  # of a table; lists and texts are awkward
+TableColumn: TypeAlias = "npt.NDArray[Any] | ak.Array"  # of a table; lists and texts are awkward
 Name: TypeAlias = str | int | float
 INDEX = "index"  # name of the column that is written for a table's row labels
 
@@ -98,7 +100,8 @@ class TableFacts(TypedDict, total=False):
     """What of a table is neither its columns nor the labels of its rows, which are in the column `index`, if any.
 
     `swapped` names the columns of the other byte order, `halves` those of float16, which are float32 here; `places` are
-    the paths of members of records. `schema` is Arrow's, for a parquet file that pandas did not make, packed, and
+    the paths of members of records, `missing` the columns that tell which lists of others are missing, by the name of
+    these. `schema` is Arrow's, for a parquet file that pandas did not make, packed, and
     `codec` what its pages are compressed with. The rest is as `Table` has it.
     """
 
@@ -116,6 +119,7 @@ class TableFacts(TypedDict, total=False):
     levels: dict[str, Name | None]
     attributes: dict[str, Any]
     places: dict[str, str]
+    missing: dict[str, str]
     schema: str
     codec: str
     csv: CsvFacts
@@ -180,7 +184,7 @@ class Table:
         return {name: _written(values) for name, values in self._all().items()}
 
     @classmethod
-    def of(cls, columns: Mapping[str, TableColumn], facts: TableFacts) -> "Table":
+    def of(cls, columns: Mapping[str, TableColumn], facts: TableFacts) -> Table:
         """The table of columns as a tree holds them."""
         found = {name: _numpy(values) for name, values in columns.items()}
         for name in found.keys() & set(facts.get("halves", ())):
@@ -271,7 +275,7 @@ class OpenTable:
     notes: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, table: Table) -> "OpenTable":
+    def of(cls, table: Table) -> OpenTable:
         """A table in memory."""
         return cls(ArrayEvents(table.written, table.skipped), table.facts, table.notes)
 

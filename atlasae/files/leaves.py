@@ -33,6 +33,7 @@ _ORDERS = [  # of the variables of such jets
 ]
 _HEADS = 10, 16  # bytes in front of a vector of objects: of their count, version and perhaps checksum, and number
 _VERSION_AT, _BY_MEMBER = 4, 0x40  # of a vector's version, in the first of its two bytes: kStreamedMemberWise
+_COUNTING = 3, 4  # fType of the branch of a TClonesArray or vector that is split: the number of objects
 _ONE, _ARRAY, _POINTER = range(3)  # offsets of fType: a number, a fixed array, a pointer with a counter
 _VECTOR_BYTES, _POINTER_BYTES = 10, 1  # bytes in front of the numbers of an entry
 _OWN_RANGE = re.compile(r"(?:^|/)[df] *(\[[^\[\]]*\])\s*$")  # in `x[n]/d[0,1]`, or in older files `d[0,1]`
@@ -238,7 +239,7 @@ def is_stored_narrower(branch: Any) -> bool:
 def _head_and_size(branch: Any, size: int, jagged: bool, head: int) -> tuple[int, int]:
     """The bytes in front of an entry and of a structure, found from the first basket; (-1, 0) if it has others."""
     if jagged and not head:
-        return 0, size
+        return 0, _size_of_each(branch, size)
     basket = branch.basket(0) if branch.num_baskets else None
     if basket is None or not basket.num_entries:
         return -1, 0
@@ -256,6 +257,19 @@ def _head_and_size(branch: Any, size: int, jagged: bool, head: int) -> tuple[int
         if len(found) == 1 and found[0] == int(found[0]) and ((stops - starts == front) == (counts == 0)).all():
             return front, int(found[0])
     return -1, 0
+
+
+def _size_of_each(branch: Any, size: int) -> int:
+    """The bytes of a structure in lists without a head: more than its numbers take if each has a version in front."""
+    above = branch.parent
+    while above is not branch.tree and above.member("fType", none_if_missing=True) not in _COUNTING:
+        above = above.parent
+    if above is branch.tree or not branch.num_baskets:
+        return size
+    basket = branch.basket(0)
+    number = int(above.array(uproot.AsDtype(">i4"), 0, int(basket.num_entries), library="np").sum())
+    each, more = divmod(len(basket.data), number) if number else (size, 0)
+    return size if more else each
 
 
 def _text_at(data: bytes, at: int) -> tuple[str, int]:

@@ -105,7 +105,8 @@ class ParquetEvents:
     """The columns of a parquet file, read by ranges of rows.
 
     Members of records, and of lists of records, are columns of their own, called as in `Jet.pt`; `places` has their
-    paths, `nulls` the columns of floats with nulls, `objects` and `categories` what they are in a table.
+    paths, `nulls` the columns of floats with nulls, `objects` and `categories` what they are in a table. `missing` are
+    columns that tell which lists of a field are missing, by its name; those lists are empty here.
     """
 
     def __init__(self, file: Any, name: str) -> None:
@@ -117,6 +118,7 @@ class ParquetEvents:
         self.branches: list[Branch] = []
         self.unwritable: list[Unwritable] = []
         self.places: dict[str, str] = {}
+        self.missing: dict[str, str] = {}
         self.halves: list[str] = []
         self.retyped = False
         self.objects: dict[str, str] = {}
@@ -148,6 +150,25 @@ class ParquetEvents:
                 self._add(path.replace(LIST, ""), _in_list(own) if mark else own, place, path)
         if next(left, None) is not None:
             raise ValueError("its schema of Arrow is of other columns")
+        self._tell_missing()
+
+    def _tell_missing(self) -> None:
+        """Add a column of booleans for each field of lists of which some are missing."""
+        taken = {branch.name for branch in self.branches}
+        lists = {place.field: place for name, place in self._places.items() if name not in self.objects}
+        for field, place in lists.items():
+            if _is_list(self.schema.field(field).type) and self._lacks_lists(place.paths[0]):
+                name = f"{field}_missing"
+                while name in taken:
+                    name += "_"
+                taken.add(name)
+                self.missing[field], self._places[name] = name, _Place(field, None, place.paths)
+                self.branches.append(Branch(name, "|b1", jagged=False))
+
+    def _lacks_lists(self, path: str) -> bool:
+        """Whether some lists of a field are missing, of which this is a column of the file."""
+        groups = range(self.file.metadata.num_row_groups if self._null_count(path) else 0)
+        return any(self.file.read_row_group(group, columns=[path]).column(0).null_count for group in groups)
 
     def _add(self, name: str, kind: Any, place: _Place, path: str | None = None) -> None:
         branch, half = _branch(name, kind)
@@ -237,6 +258,10 @@ class ParquetEvents:
     def _column(self, table: Any, name: str) -> ak.Array:
         place, half = self._places[name], name in self.halves
         column = _bare(table.column(place.field))
+        if name == self.missing.get(place.field):
+            return ak.Array(column.is_null().to_numpy())
+        if place.field in self.missing:
+            column = column.fill_null(_arrow().scalar([], column.type))
         if self.objects.get(name, "").startswith("json"):
             return json_texts(column.cast(_simple(column.type)).to_pylist())
         column = column.cast(_in_other_type(column.type) or column.type)
@@ -456,7 +481,8 @@ def _present(layout: Any, file: str, name: str) -> Any:
     if layout.is_option:
         if layout.mask_as_bool(valid_when=False).any():
             raise UserError(
-                f"{file}: column {name!r} has missing values, which no tree holds: leave it out with --drop"
+                f"{file}: column {name!r} has missing values, which no tree holds: fill them before, as with NaN by "
+                "ak.fill_none(array, numpy.nan), or leave the column out with --drop"
             )
         return _present(layout.project(), file, name)
     if layout.is_indexed:
@@ -479,7 +505,7 @@ def _opened(events: ParquetEvents, file: str) -> OpenTable:
         facts["index"] = events.label_rows(field, labels)
     if field is None and "index" in facts and facts["index"]:
         facts["ranged"] = True
-    for key in ("nulls", "halves", "objects", "categories", "places"):
+    for key in ("nulls", "halves", "objects", "categories", "places", "missing"):
         if getattr(events, key):
             facts[key] = getattr(events, key)
     if (codec := events.codec) != _CODECS[0]:
@@ -627,6 +653,7 @@ class _Writer:
         arrow, facts = _arrow(), self._facts
         schema = unpack_schema(facts["schema"]) if "schema" in facts else None
         halves, own = set(facts.get("halves", ())), dict(columns)
+        missing = {field: own.pop(name) for field, name in facts.get("missing", {}).items() if name in own}
         own |= {name: ak.transform(_halved, own[name]) for name in halves.intersection(own)}
         if (index := facts.get("index")) in own and schema is not None:
             labels = own.pop(index)
@@ -642,6 +669,9 @@ class _Writer:
         for name in names:
             field = known.get(name)
             array = self._array(name, records[name], field and field.type)
+            if name in missing:
+                nothing = arrow.scalar(None, array.type)
+                array = _arrow("pyarrow.compute").if_else(ak.to_numpy(missing[name]), nothing, array)
             field = field or arrow.field(name, array.type, nullable=name in facts.get("nulls", ()))
             fields.append(field.with_type(array.type))
             arrays.append(array)

@@ -4,13 +4,15 @@ The path of a member is `Jet[].p4.pt`: a collection (`[]`) of records, each with
 member's name is the same without brackets, as in ROOT and uproot.
 """
 
+from __future__ import annotations  # `atlasae info` does without awkward
+
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import Any, TypeAlias, Union
+from typing import Any, TypeAlias
 
 import awkward as ak
 import numpy as np
@@ -29,7 +31,7 @@ _NUMBERS |= {"float": "float32", "double": "float64", "bool": "bool"}
 # Types that uproot writes as well; an RVec becomes a vector, which ROOT reads as either, a cardinality an integer.
 _KEPT = {"std::vector", "ROOT::VecOps::RVec", "std::array", "std::string", "std::optional", "ROOT::RNTupleCardinality"}
 
-_Members: TypeAlias = dict[str, Union[ak.Array, "_Members"]]  # of records at any depth
+_Members: TypeAlias = "dict[str, ak.Array | _Members]"  # of records at any depth
 
 
 @dataclass(frozen=True)
@@ -275,7 +277,7 @@ def _record(members: _Members) -> Any:
     return ak.contents.RecordArray(list(contents.values()), names)
 
 
-def _content(key: str, member: "ak.Array | _Members") -> Any:
+def _content(key: str, member: ak.Array | _Members) -> Any:
     if isinstance(member, ak.Array):
         return member.layout
     if not key.endswith(LIST):

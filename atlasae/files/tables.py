@@ -243,7 +243,9 @@ class CsvEvents:
 
 
 def _separator(head: str) -> str:
-    return max(_SEPARATORS, key=head.count)
+    """What separates the names of columns: blanks only where nothing else does, for names may have some."""
+    found = max(_SEPARATORS.replace(" ", ""), key=head.count)
+    return found if found in head else " "
 
 
 def _refuse_headless(titles: list[str], name: str) -> None:

@@ -1,5 +1,7 @@
 """Reading ROOT files: trees and RNTuples by ranges of entries, other objects by copying."""
 
+from __future__ import annotations  # `atlasae info` does without awkward
+
 import io
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,7 +22,7 @@ from atlasae.errors import AtlasaeError, DamagedFileError, UserError
 from atlasae.files.branches import Branch, Unwritable
 from atlasae.files.checksums import checksum_bytes
 from atlasae.files.damage import damage, has_traces, is_of_bytes, is_root
-from atlasae.files.events import lists_of, one_after_another
+from atlasae.files.events import Array, Counts, lists_of, one_after_another
 from atlasae.files.leaves import (
     Structure,
     Truncation,
@@ -93,11 +95,11 @@ class Tree:
         self._baskets: Baskets = {}
         self._lock = Lock()  # for what uproot reads
 
-    def nesting(self, counted: bool = False) -> "Tree":
+    def nesting(self, counted: bool = False) -> Tree:
         """The same tree with `nested`, if it is an RNTuple."""
         return Tree(self._source, self.name, nested=True, counted=counted)
 
-    def leaving(self, whole: Iterable[str]) -> "Tree":
+    def leaving(self, whole: Iterable[str]) -> Tree:
         """The same tree with some branches whose structures are not taken apart."""
         return Tree(self._source, self.name, self.nested, whole, self.counted)
 
@@ -129,6 +131,20 @@ class Tree:
                 with damage(f"branch '{name}' {where}"):
                     events[name] = self._whole(name, start, stop)
         return events
+
+    def rows(self, name: str) -> list[Any]:
+        """The entries of a branch as numbers, or arrays of numbers or of the bytes of texts; raises DamagedFileError.
+
+        Those of plain numbers are read without awkward.
+        """
+        found = self._numbers(f"of tree '{self.name}'", 0, self.entries, name)
+        if found is None:
+            values = ak.without_parameters(self.read([name], 0, self.entries)[name])
+            return list(values.to_list()) if values.ndim == 1 else [ak.to_numpy(row) for row in values]
+        numbers, ends = found
+        if ends is None:
+            return list(numbers.tolist())
+        return [numbers[ends[i] : ends[i + 1]] for i in range(len(ends) - 1)]
 
     def _whole(self, name: str, start: int, stop: int) -> ak.Array:
         """A branch for entries [start, stop); raises ValueError if some are missing, AtlasaeError in a circular tree.
@@ -175,6 +191,13 @@ class Tree:
 
     def _plain(self, where: str, start: int, stop: int, name: str) -> ak.Array | None:
         """The entries [start, stop) of a branch of plain numbers or lists of them; None for others."""
+        if (found := self._numbers(where, start, stop, name)) is None:
+            return None
+        values, ends = found
+        return ak.Array(ak.contents.NumpyArray(values)) if ends is None else lists_of(values, ends)
+
+    def _numbers(self, where: str, start: int, stop: int, name: str) -> tuple[Array, Counts | None] | None:
+        """The same as numbers, and where lists of them begin and the last ends."""
         with damage(f"branch '{name}' {where}"):
             field = self._field(name)
             if isinstance(field, Leaf) or self._part(name):
@@ -182,7 +205,7 @@ class Tree:
             content, listed = plain_numbers(interpretation_of(field))
             if content is None or (read := read_numbers(field, start, stop, content, listed, self._baskets)) is None:
                 return None
-            return lists_of(*read) if listed else ak.Array(ak.contents.NumpyArray(read[0]))
+            return read if listed else (read[0], None)
 
     def _last_basket(self, field: Any, start: int, stop: int) -> tuple[int, int] | None:
         """The entries of the basket or cluster that reaches beyond a range, if it is large beside the range."""
@@ -200,7 +223,7 @@ class Tree:
         """The first entries of the clusters of an RNTuple, and the number of entries."""
         return np.array([*(int(found.num_first_entry) for found in self._source.cluster_summaries), self.entries])
 
-    def _keep(self, name: str, unpacked: "_Unpacked") -> None:
+    def _keep(self, name: str, unpacked: _Unpacked) -> None:
         self._unpacked.pop(name, None)
         self._unpacked[name] = unpacked
         while sum(one.array.nbytes for one in self._unpacked.values()) > _KEPT and len(self._unpacked) > 1:
@@ -333,7 +356,7 @@ class Tree:
         part = self._part(name)
         return part.branch if part else name
 
-    def _part(self, name: str) -> "_Part | None":
+    def _part(self, name: str) -> _Part | None:
         """What is a part of structures: no branch has its name. To find it, all branches must be described."""
         return None if name in self._fields else self._parts.get(name)
 
@@ -362,7 +385,7 @@ class Tree:
         return replace(structure, numbers={name: structure.numbers[part.number] for name, part in found.items()})
 
     @cached_property
-    def _parts(self) -> dict[str, "_Part"]:
+    def _parts(self) -> dict[str, _Part]:
         """The numbers inside of structures, by the names of their branches and their own."""
         parts: dict[str, _Part] = {}
         kept = [] if self.is_rntuple else [one for one in self.unwritable if one.name not in self.whole]
@@ -551,7 +574,7 @@ class Source:
             one, other = (key.get_uncompressed_chunk_cursor()[0].raw_data for key in keys)
         return bytes(one) == bytes(other)
 
-    def copy_object(self, name: str, target: "Target | None" = None) -> CopiedObject | str:
+    def copy_object(self, name: str, target: Target | None = None) -> CopiedObject | str:
         """Copy an object to a target, or only read it without one; returns a text where uproot can't."""
         if not can_name(name):
             return UNNAMED

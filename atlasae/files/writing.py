@@ -1,5 +1,7 @@
 """Writing ROOT files: trees, RNTuples and other objects."""
 
+from __future__ import annotations  # `atlasae info` does without awkward
+
 import io
 from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -91,9 +93,12 @@ def can_name(name: str) -> bool:
 class Target:
     """A ROOT file being written, tree by tree."""
 
-    def __init__(self, file: Any, compression: Any = None) -> None:
-        """Write to a file; `compression` is that of trees for which none is said, by default that of the file."""
-        self.file, self._compression = file, compression
+    def __init__(self, file: Any, compression: Any = None, numbered: bool = False) -> None:
+        """Write to a file; `compression` is that of trees for which none is said, by default that of the file.
+
+        With `numbered`, trees are called 0, 1, ...: every basket has the name of its tree.
+        """
+        self.file, self._compression, self._numbered = file, compression, numbered
         self._trees: list[Any] = []
 
     def make_tree(
@@ -104,13 +109,13 @@ class Target:
         counters: Mapping[str, str] | None = None,
         compression: Any = None,
         words: Collection[str] = (),
-    ) -> "Writer":
+    ) -> Writer:
         """Declare a tree with branches of the types of `columns`, whose values are not written.
 
         `counters` names the counter of a jagged branch, `n<branch>` unless given; branches may share one. `words` are
         branches (or counters) of four-byte values, compressed with `BasketLZMA`.
         """
-        counters = counters or {}
+        counters, name = counters or {}, str(len(self._trees)) if self._numbered else name
         types = {column: _declared(array) for column, array in columns.items()}
         tree = self.file.mktree(name, types, title=title, counter_name=lambda c: counters.get(c, f"n{c}"))
         if compression := compression or self._compression:
@@ -123,7 +128,7 @@ class Target:
 
     def make_ntuple(
         self, name: str, columns: Mapping[str, ak.Array], title: str = "", places: Mapping[str, str] | None = None
-    ) -> "Writer":
+    ) -> Writer:
         """Declare an RNTuple with fields of the types of `columns`; those in `places` become members of records."""
         form = _assembled(columns, places or {}).layout.form
         return Writer(self.file.mkrntuple(name, form, description=title), places or {})
@@ -206,14 +211,15 @@ class Behind:
 
 @contextmanager
 def create(
-    path: Path, compression: Any = _DEFAULT_COMPRESSION, told: Any = None, trees: Any = None
+    path: Path, compression: Any = _DEFAULT_COMPRESSION, told: Any = None, trees: Any = None, numbered: bool = False
 ) -> Iterator[Target]:
     """Open a ROOT file for writing; the pages of an RNTuple get the compression of the file, trees that of `trees`.
 
     `told` is the compression to note in the file, if that of its branches differs: uproot can't note it per branch.
+    `numbered` as for `Target`.
     """
     with uproot.recreate(path, compression=compression) as file:
-        target = Target(file, trees)
+        target = Target(file, trees, numbered)
         yield target
         target.finish()
         file.compression = told or compression

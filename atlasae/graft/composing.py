@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from atlasae.errors import UserError
 from atlasae.files.checksums import checksum_bytes
-from atlasae.files.writing import ALGORITHMS, pack_blocks
+from atlasae.files.writing import ALGORITHMS, RECORDS, pack_blocks
 from atlasae.graft.baskets import repack
 from atlasae.graft.buffers import Thing, write_thing
 from atlasae.graft.records import BIG, START_BIG, Folder, Head, Read, RecordKey, Records, new_key, pack_keys
@@ -30,11 +30,8 @@ _AT_ONCE, _GAP = 1 << 22, 1 << 16  # bytes that are read at once; of a gap that 
 _SHORTEST = 34  # bytes of a record: those of a key with its positions
 _THREADS = 2  # that compress baskets
 _FREE_UNTIL = 2_000_000_000  # the end of the free space behind a file, as ROOT has it
-_SMALL = {
-    b"XZ": ALGORITHMS["lzma"](9),
-    b"ZS": ALGORITHMS["zstd"](9),
-}  # of a TTree object, by what it was compressed with
-PLAIN = ALGORITHMS["zlib"](9)
+_LONG = 1 << 18  # bytes of a TTree object from which those of RECORDS take too long
+_OF_LONG, _OF_SHORT = ALGORITHMS["lzma"](6), ALGORITHMS["zlib"](9)  # the latter where xz has too large a frame
 
 
 class Moves:
@@ -55,10 +52,6 @@ class Moves:
         if place == len(self.spans) or self.spans[place, 0] != at:
             raise ValueError(f"there is no record at {at}")
         return int(self._to[place])
-
-    def __contains__(self, at: int) -> bool:
-        place = int(np.searchsorted(self.spans[:, 0], at))
-        return place < len(self.spans) and int(self.spans[place, 0]) == at
 
 
 def spans_of(records: Records, trees: Iterable[GraftedTree]) -> npt.NDArray[np.int64]:
@@ -224,11 +217,11 @@ class Composer:
         self.append(made.pack() + payload)
         return made
 
-    def add_tree(self, folder: Folder, key: RecordKey, thing: Thing, compression: Any = PLAIN) -> RecordKey:
+    def add_tree(self, folder: Folder, key: RecordKey, thing: Thing) -> RecordKey:
         """Add the record of a tree's object."""
         keylen = new_key(key.kind, key.name, key.title, self.end, folder.at, key.datime).keylen
         data = write_thing(thing, keylen)
-        return self.add(folder, key, pack_blocks(data, compression), len(data))
+        return self.add(folder, key, _packed(data), len(data))
 
     def add_folder(self, name: bytes) -> Folder:
         """Add a folder to the outermost one."""
@@ -248,11 +241,10 @@ class Composer:
     def finish(self, trees: Sequence[GraftedTree], compression: Any = None) -> None:
         """Write trees, lists of keys, streamer infos, free space and header.
 
-        With a compression, trees and streamer infos get it, which uproot writes without any.
+        With a compression, streamer infos get it, which uproot writes without any.
         """
         for tree in trees:
-            packing = compression or _compression_of(self.records, tree.key)
-            made = self.add_tree(tree.folder, tree.key, tree.thing, packing)
+            made = self.add_tree(tree.folder, tree.key, tree.thing)
             tree.folder.keys = [made if key is tree.key else key for key in tree.folder.keys]
         for _, folder in self.root.walk():
             self._write_keys(folder)
@@ -297,9 +289,10 @@ class Composer:
         self._write_at(0, replace(head, end=end, seek_free=at, nbytes_free=key.nbytes, nfree=1).pack())
 
 
-def _compression_of(records: Records, key: RecordKey) -> Any:
-    """The compression for a TTree object: the strongest of the algorithm that it had, where this is a strong one."""
-    return _SMALL.get(records.payload(key)[:2] if key.is_compressed else b"", PLAIN)
+def _packed(data: bytes) -> bytes:
+    """The object of a tree in few bytes: it has the names of all branches, most of a small file."""
+    found = [pack_blocks(data, kind) for kind in ((RECORDS, _OF_SHORT) if len(data) < _LONG else (_OF_LONG,))]
+    return min(found, key=len)
 
 
 def _groups(spans: npt.NDArray[np.int64]) -> Iterator[npt.NDArray[np.int64]]:
@@ -332,8 +325,6 @@ def _move_folder(folder: Folder, moves: Moves, folders: dict[int, int]) -> None:
     at = folders[folder.at]
     folder.key = replace(folder.key, seek=at, folder=folders.get(folder.key.folder, folder.key.folder))
     folder.parent = folders.get(folder.parent, folder.parent)
-    apart = [key.class_name in _APART for key in folder.keys]
     folder.keys = [
-        key if is_apart else replace(key, seek=moves(key.seek), folder=at)
-        for key, is_apart in zip(folder.keys, apart, strict=True)
+        key if key.class_name in _APART else replace(key, seek=moves(key.seek), folder=at) for key in folder.keys
     ]

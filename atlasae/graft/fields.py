@@ -114,6 +114,11 @@ def find(fields: Sequence[Field], path: Names) -> Field:
     return found
 
 
+def members(tops: list[Field], path: Names) -> list[Field]:
+    """The fields inside that with this path, or the uppermost ones; raises ValueError as `find`."""
+    return find(tops, path).fields if path else tops
+
+
 def described(fields: Sequence[Field]) -> dict[str, tuple[Any, ...]]:
     """What is told of each field and its columns, by its path; where it is stored is no part of it."""
     return {
@@ -226,7 +231,7 @@ def take_fields(
     taken = list[TakenField]()
     for path, one in list(walk_fields(tops)):
         if path in uppermost:
-            among = find(tops, path[:-1]).fields if path[1:] else tops
+            among = members(tops, path[:-1])
             place = among.index(one) + sum(known.path == path[:-1] for known in taken)
             taken.append(TakenField(one, path[:-1], place))
             among.remove(one)
@@ -267,10 +272,9 @@ def put_back(
 ) -> None:
     """The inverse of `take_fields`, of the same fields or of others with the same paths, without those `made`."""
     for path in made:
-        among = find(tops, path[:-1]).fields if path[1:] else tops
-        among.remove(find(tops, path))
+        members(tops, path[:-1]).remove(find(tops, path))
     for one in taken:
-        (find(tops, one.path).fields if one.path else tops).insert(one.place, one.field)
+        members(tops, one.path).insert(one.place, one.field)
     for known in untyped:
         cut = find(tops, known.path)
         cut.type_name, cut.type_alias = known.type_name, known.type_alias
@@ -289,6 +293,6 @@ def list_of(name: str, inner: Field) -> Field:
     return Field(name, COLLECTION, type_name, columns=[NtupleColumn(ENDS, BITS[ENDS])], fields=[inner])
 
 
-def records(name: str, members: list[Field]) -> Field:
+def records(name: str, inner: list[Field]) -> Field:
     """A field of records without a class."""
-    return Field(name, RECORD, fields=members)
+    return Field(name, RECORD, fields=inner)

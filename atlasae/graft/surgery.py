@@ -22,6 +22,7 @@ from atlasae.graft.fields import (
     find,
     leaf,
     list_of,
+    members,
     put_back,
     records,
     steps_in,
@@ -178,7 +179,7 @@ def _in_records(fields: list[Field], around: str, one: Field, name: str, made: l
 
 
 def _append(fields: list[Field], path: Names, one: Field, made: list[Names]) -> None:
-    (find(fields, path).fields if path else fields).append(one)
+    members(fields, path).append(one)
     made.append((*path, one.name))
 
 

@@ -3,6 +3,8 @@
 Kept are the branch objects with their places, and how they store their values.
 """
 
+from __future__ import annotations  # `atlasae info` does without awkward
+
 import base64
 import lzma
 from collections.abc import Mapping, Sequence
@@ -62,7 +64,7 @@ class TakenOut:
     objects: str
 
     @classmethod
-    def of(cls, tree: GraftedTree, taken: Sequence[TakenBranch], forms: dict[str, Form]) -> "TakenOut":
+    def of(cls, tree: GraftedTree, taken: Sequence[TakenBranch], forms: dict[str, Form]) -> TakenOut:
         """Branches taken out of a tree, in the order of their places; what counts them is replaced by its path."""
         owners = {id(thing): path for path, thing in _counting(tree).items()}
         listed = Thing("TObjArray", 3, {"TObject": Thing("TObject", rest=_OBJECT), "fName": b"", "fLowerBound": 0})

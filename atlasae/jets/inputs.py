@@ -158,7 +158,7 @@ def _nearest_in(trees: Iterable[Tree]) -> str:
     if not known:
         return ""
     largest = known[-1]
-    near = nearest_candidates([*largest.branches, *largest.members], largest.full_names)
+    near = nearest_candidates(largest.branches, largest.full_names, largest.members)
     return f"; {near}{_unread_jets([u for tree in known for u in _no_numbers(tree)])}"
 
 
@@ -229,16 +229,18 @@ def find_in(events: Events, where: str, patterns: Sequence[str], tree: str = "")
         found = [] if everything else [resolve_pattern(pattern, branches, full_names) for pattern in patterns]
     except UserError as error:
         raise UserError(f"{error}{unread}") from error
+    why = list[str]()
     if not patterns or everything:
-        found = [c for c in find_collections(branches, full_names, tree, everything) if _is_consistent(c, events)]
+        named = find_collections(branches, full_names, tree, everything)
+        found = [collection for collection in named if _is_consistent(collection, events, why)]
     found = [_told(collection, events) for collection in found]
     if everything:
         found = with_units(found, [_first_columns(collection, events) for collection in found])
+    if not found and why:
+        raise UserError(f"{where} has no jets: {why[0]}{unread}")
     if not found:
-        raise UserError(
-            f"{where} has no jets: looked for *_pt, *.pt; {nearest_candidates(branches, full_names)}"
-            f"{_unread_jets(_no_numbers(events))}"
-        )
+        near = nearest_candidates(events.branches, full_names, events.members)
+        raise UserError(f"{where} has no jets: looked for *_pt, *.pt; {near}{_unread_jets(_no_numbers(events))}")
     if len({name for c in found for name in c.branches.values()}) < sum(len(c.own) for c in found):
         raise UserError("--jets names a branch twice: a branch belongs to one collection")
     return _named_apart(found)
@@ -280,14 +282,15 @@ def event_branch(events: Events) -> str | None:
     return next((name for name in single if _EVENT_NUMBER.search(name)), None)
 
 
-def _is_consistent(collection: Collection, events: Events) -> bool:
-    """Whether the four branches agree in jets per event in the first 1000 events.
+def _is_consistent(collection: Collection, events: Events, why: list[str]) -> bool:
+    """Whether the four branches agree in jets per event in the first 1000 events; what is wrong is added to `why`.
 
     Vectors inside of objects, which many classes have for what is not always filled, must hold jets there, too.
     """
     try:
         columns = _first_columns(collection, events)
-    except UserError:
+    except UserError as error:
+        why.append(str(error))
         return False
     inside = {branch.name for branch in events.members}.intersection(collection.branches.values())
     return not inside or not len(columns[0]) or len(valid_pt(collection, columns)) > 0

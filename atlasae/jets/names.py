@@ -40,9 +40,10 @@ _FORMS = [
         (rf"^{_SHORTEST}{_APART}{_MEMBER}(?P<token>{_TOKENS}){_VARIATION}$", re.IGNORECASE),
         (rf"^(?P<stem>.*?[a-z0-9])(?P<token>{_CAMEL}){_VARIATION}$", 0),
         (rf"^(?P<before>)(?P<token>{_TOKENS}){_APART}(?P<stem>.+)$", re.IGNORECASE),
-        (r"^(?P<before>)(?P<token>(?i:pt|eta|phi|mass|energy|px|py|pz)|m|e)(?P<stem>[A-Z].*)$", 0),
+        (r"^(?P<before>)(?P<token>(?i:pt|eta|phi|mass|energy|px|py|pz)|m|e|[ME](?=Jet))(?P<stem>[A-Z].*)$", 0),
         (rf"^(?P<stem>{_GLUED})(?P<token>{_TOKENS}){_VARIATION}?$", re.IGNORECASE),
         (rf"^(?P<before>)(?P<token>{_TOKENS})(?P<stem>(?:jet|jt|j)\d+)$", re.IGNORECASE),
+        (rf"^(?P<before>.*[^A-Za-z0-9])(?P<token>{_TOKENS})(?P<stem>jets?(?:[^A-Za-z].*)?)$", re.IGNORECASE),
     )
 ]
 
@@ -66,6 +67,9 @@ _HADRONS = re.compile(  # trees of candidates, as B0, D0, Jpsi, B02DPi
     r"([bdk](0|\+|-|plus|minus|star)|k(short|long)|pi(0|plus|minus|on)|lambda|jpsi|upsilon|kaon|proton)"
     r"(0|[bc]|\+|-|plus|minus|star|bar)*((2|to|_).*)?"
 )
+# In front of up and down, the words above name what was varied: jesTotalUp, JET_Flavor_Response__1up. Not these.
+_UNCERTAIN = re.compile("(err|error|unc|uncert|uncertainty|sigma|cov|covariance)s?")
+_SHIFTS = {"up", "down", "dn"}
 _SYSTEM = re.compile("(di|tri|multi|non)jets?")
 NOMINAL = {"", "nosys", "nom", "nominal", "central"}
 
@@ -101,11 +105,12 @@ def spelled(name: str) -> Spelled | None:
         if match := form.match(name.strip()):
             found = match.groupdict("")
             before = "before" if "before" in found else ""
-            style = (found["stem"], found.get("separator", ""), found.get("member", ""), before)
+            stem = found.get("before", "") + found["stem"]
+            style = (stem, found.get("separator", ""), found.get("member", ""), before)
             variation = found.get("variation", "").strip("._:/ ")
-            if _tells_of_others(variation):
+            if _tells_of_others(variation) and not _is_systematic(_words(variation)):
                 return None
-            return Spelled(VARIABLE[found["token"].lower()], found["stem"], style, variation)
+            return Spelled(VARIABLE[found["token"].lower()], stem, style, variation)
     return None
 
 
@@ -153,7 +158,8 @@ def names_jets(stem: str) -> bool:
     place = max((i for i in range(len(words)) if _is_jet(words, i)), default=None)
     if place is None:
         return False
-    return words[-1] in _SCALES or not any(_OTHER.fullmatch(word) for word in words[place + 1 :])
+    behind = words[place + 1 :]
+    return words[-1] in _SCALES or _is_systematic(behind) or not any(map(_OTHER.fullmatch, behind))
 
 
 def names_others(tree: str) -> bool:
@@ -173,6 +179,11 @@ def _is_jet(words: list[str], place: int) -> bool:
         return radius != [] and radius[0].isdigit()
     _, jet, end = word.rpartition("jet")
     return bool(jet) and not _SYSTEM.fullmatch(word) and not _OTHER.fullmatch(end.removeprefix("s"))
+
+
+def _is_systematic(words: list[str]) -> bool:
+    """Whether words are those of a variation up or down, and not of the uncertainty of a variable."""
+    return words[-1:] != [] and words[-1] in _SHIFTS and not any(map(_UNCERTAIN.fullmatch, words))
 
 
 def _tells_of_others(text: str) -> bool:

@@ -1,8 +1,10 @@
 """Recognition of jet collections by the names of branches."""
 
 import fnmatch
+import json
 import os
 import re
+import shlex
 from collections.abc import Collection as Names
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -26,6 +28,11 @@ LAYOUTS = (
 
 _ANGLES = ("eta", "phi")  # what a systematic may share with the nominal jets
 _FOURTH = ("m", "E")
+_BESIDE = {"et": "log", "y": "linear", "rapidity": "linear", "rap": "linear"}  # numbers of jets that no layout has
+_COORDINATES = {v: "log" for v in ("pt", "E")} | {v: "asinh" for v in ("m", "px", "py", "pz")} | _BESIDE
+_COORDINATES |= {"eta": "linear", "phi": "angle"}  # of lists of variables
+
+_TEMPLATE = "pt=A,eta=B,phi=C,m=D"
 
 ByVariable = dict[str, Branch]  # by variable
 
@@ -268,8 +275,14 @@ def _nearest(name: str, known: Mapping[str, Branch]) -> str:
     return "there are " + (", ".join(close or list(known)[:3]) or "none of floats")
 
 
-def nearest_candidates(branches: Sequence[Branch], full_names: Mapping[str, str]) -> str:
-    """The end of a message where no jets were found: what `--jets` would take, or what comes near to it."""
+def nearest_candidates(
+    branches: Sequence[Branch], full_names: Mapping[str, str], members: Sequence[Branch] = ()
+) -> str:
+    """The end of a message where no jets were found: what `--jets` would take, or what comes near to it.
+
+    `members` are numbers inside of structures, which `--variables` does not take.
+    """
+    columns, branches = branches, [*branches, *members]
     whole = find_collections(branches, full_names, everything=True)
     if whole:
         patterns = [f"'{_pattern_of(list(c.branches.values()))}'" for c in sorted(whole, key=_unlike_jets)]
@@ -278,21 +291,43 @@ def nearest_candidates(branches: Sequence[Branch], full_names: Mapping[str, str]
     for first, group in sorted(parts, key=lambda part: (not names_jets(part[0].stem), -len(part[1]))):
         there = ", ".join(variable for variable in SPELLINGS if variable in group)
         spells = f"'{first.prefix}' spells {there}, but {_lacking(group)}"
-        return f"name them with --jets: {spells}; --variables takes any list of numbers (atlasae help precision)"
-    floats = [branch for branch in branches if branch.is_float or branch.is_float_array]
+        return f"{spells}; name others with --jets {_TEMPLATE}{_as_list(first, group, columns)}"
+    return _of_floats([branch for branch in branches if branch.is_float or branch.is_float_array])
+
+
+def _of_floats(floats: Sequence[Branch]) -> str:
+    """What `--jets` may take of floats whose names spell no variables."""
     if fours := [branch.name.removesuffix(".3") for branch in floats if branch.name.endswith(".3")]:
         pairs = ",".join(f"{variable}={fours[0]}.{place}" for place, variable in enumerate(LAYOUTS[3]))
         return f"name them with --jets '{pairs}', if the numbers of '{fours[0]}' have this order"
     if near := _loosely(floats):
         return f"name them with --jets {near}"
+    if not floats:
+        return "no branch holds floats, or lists of them"
     names = ", ".join(branch.name for branch in floats[:3])
-    there = f"of floats such as {names}" if floats else "but no branch holds floats, or lists of them"
-    return f"name them with --jets pt=A,eta=B,phi=C,m=D, {there}"
+    if all(branch.is_float_array for branch in floats):
+        return f"floats are in arrays such as {names}: give each variable of the jets a column or branch of its own"
+    return f"name them with --jets {_TEMPLATE}, of floats such as {names}"
 
 
 def _is_nearly(first: Spelled, group: ByVariable) -> bool:
     """Whether one variable is missing, or of jets two: et, eta and phi spell two."""
     return len(group) == 3 or (len(group) == 2 and names_jets(first.stem))
+
+
+def _as_list(first: Spelled, group: ByVariable, columns: Sequence[Branch]) -> str:
+    """How `--variables` takes numbers of jets that are no four-momentum, as commands of a shell; may be empty."""
+    known = {v: b for v, b in group.items() if b in columns and b.holds_numbers}
+    for branch in columns:
+        variable = branch.name.removeprefix(first.prefix).lower()
+        if branch.is_float and variable in _BESIDE and branch.name.startswith(first.prefix):
+            known[variable] = branch
+    numbers = [(v, b.name) for v, b in known.items() if b.jagged == next(iter(known.values())).jagged]
+    if len(numbers) < 2:
+        return ""
+    terms = (f'{{branch={json.dumps(b)},coordinate="{_COORDINATES[v]}",precision=1e-3}}' for v, b in numbers)
+    listed = shlex.quote(f"variable=[{','.join(terms)}]")
+    return f", or take them as numbers: echo {listed} > jets.toml and --variables jets.toml (atlasae help precision)"
 
 
 def _loosely(floats: Sequence[Branch]) -> str:

@@ -8,6 +8,7 @@
 #include <float.h>
 #include <math.h>
 #include <stdint.h>
+#include <string.h>
 
 enum { PT, ETA, PHI, MASS, VARIABLES };
 enum { STATE_BITS = 31, ROUNDS = 2, LOWER = 15, FACTOR = 1103515245, TERM = 1013904223 }; /* of codecs/dither.py */
@@ -15,6 +16,9 @@ enum { STATE_BITS = 31, ROUNDS = 2, LOWER = 15, FACTOR = 1103515245, TERM = 1013
 static const uint32_t MASK = ((uint32_t)1 << STATE_BITS) - 1;
 static const double PI = 3.14159265358979323846;
 static const double LEAST_MASS = -0.1; /* MeV, of jets/coordinates.py */
+static const double LN_2 = 0.693147180559945309417;
+static const double TO_WHOLE = 6755399441055744.0; /* 3 * 2^51: doubles beside it are integers */
+static const double DRIFT = 1e-12; /* more than logarithms are off, ours or those of any NumPy */
 
 /* The grid, and the arrays of the jets of a chunk: `JetsStruct` of library.py. */
 typedef struct {
@@ -47,15 +51,16 @@ typedef double Strip[VARIABLES][STRIP];
 
 static inline int shorter(int64_t left) { return left < STRIP ? (int)left : STRIP; }
 
-static inline void load(const void *column, int64_t itemsize, int64_t begin, int n, double *values) {
+/* A column in other units: without these, compilers call a copying of memory, which is slower for so few. */
+static inline void load(const void *column, int64_t itemsize, int64_t begin, int n, double unit, double *values) {
     const float *floats = (const float *)column + begin;
     const double *doubles = (const double *)column + begin;
     if (itemsize == 4)
         for (int i = 0; i < n; i++)
-            values[i] = (double)floats[i];
+            values[i] = (double)floats[i] * unit;
     else
         for (int i = 0; i < n; i++)
-            values[i] = doubles[i];
+            values[i] = doubles[i] * unit;
 }
 
 static inline void store(void *column, int64_t itemsize, int64_t begin, int n, const double *values) {
@@ -71,12 +76,9 @@ static inline void store(void *column, int64_t itemsize, int64_t begin, int n, c
 
 /* Stored or restored columns, pt and m in MeV. */
 static inline void load_all(const Jets *jets, const void *const columns[VARIABLES], int64_t begin, int n, Strip values) {
+    const double units[VARIABLES] = {jets->unit, 1, 1, jets->unit};
     for (int variable = 0; variable < VARIABLES; variable++)
-        load(columns[variable], jets->itemsizes[variable], begin, n, values[variable]);
-    for (int i = 0; i < n; i++) {
-        values[PT][i] *= jets->unit;
-        values[MASS][i] *= jets->unit;
-    }
+        load(columns[variable], jets->itemsizes[variable], begin, n, units[variable], values[variable]);
 }
 
 static inline void hash(uint32_t *states, int n) {
@@ -102,57 +104,141 @@ static inline void take_offsets(const Jets *jets, int64_t begin, int n, Strip of
     }
 }
 
+/* Stored columns, with m in units of its floor. */
+static inline void load_stored(const Jets *jets, int64_t begin, int n, Strip values) {
+    load_all(jets, jets->stored, begin, n, values);
+    for (int i = 0; i < n; i++)
+        values[MASS][i] /= jets->floor;
+}
+
 /* What to take logarithms of: pt, and |m| in units of its floor, or 1. */
+static inline void before_logs(int n, Strip values, double *of_pt, double *of_mass) {
+    for (int i = 0; i < n; i++) {
+        const double size = fabs(values[MASS][i]);
+        of_pt[i] = values[PT][i];
+        of_mass[i] = size < 1 ? 1 : size; /* NaN stays */
+    }
+}
+
 EXPORT EACH_WIDTH int atlasae_before_logs(const Jets *jets, int64_t begin, int64_t all) {
     Strip values;
     for (int64_t done = 0; done < all; done += STRIP) {
         const int n = shorter(all - done);
-        load_all(jets, jets->stored, begin + done, n, values);
-        for (int i = 0; i < n; i++) {
-            const double size = fabs(values[MASS][i] / jets->floor);
-            jets->of_pt[done + i] = values[PT][i];
-            jets->of_mass[done + i] = size < 1 ? 1 : size; /* NaN stays */
-        }
+        load_stored(jets, begin + done, n, values);
+        before_logs(n, values, jets->of_pt + done, jets->of_mass + done);
     }
     return 0;
 }
 
-/* Coordinates to positions in the grid, in steps, and which jets are held by it. */
-static inline void take_positions(const Jets *jets, int n, Strip values, const Strip offsets, uint8_t *held) {
-    const double heavy = (double)jets->first_heavy;
+/* Logarithms to 1e-13, from 2 artanh((x - 1) / (x + 1)) of the mantissa; NaN for numbers that are not positive. */
+static inline void take_logs(double *values, int n) {
+    const uint64_t one = 1023ull << 52, root = 0x3fe6a09e667f3bcdull; /* as doubles: 1 and sqrt(1/2), the least mantissa */
+    for (int i = 0; i < n; i++) {
+        const double x = values[i];
+        uint64_t bits;
+        memcpy(&bits, &x, sizeof bits);
+        const uint64_t moved = bits - root + one, power = moved >> 52 | 1075ull << 52; /* 2^52 + exponent */
+        double exponent, mantissa;
+        memcpy(&exponent, &power, sizeof exponent);
+        bits -= (moved & 0xfffull << 52) - one;
+        memcpy(&mantissa, &bits, sizeof mantissa);
+        const double s = (mantissa - 1) / (mantissa + 1), z = s * s;
+        double sum = 1.0 / 15;
+        for (int term = 13; term > 0; term -= 2)
+            sum = sum * z + 1.0 / term;
+        const double found = (exponent - (4503599627370496.0 + 1023)) * LN_2 + 2 * s * sum;
+        memcpy(&bits, &found, sizeof bits);
+        bits |= -(uint64_t)!((x > 0) & (x <= DBL_MAX));
+        memcpy(values + i, &bits, sizeof bits);
+    }
+}
+
+/* Whether positions (before they are shifted, and after) are so near the edge of a cell that a jet may have another one.
+ * `logs` are those of which positions are made: a logarithm of 0 is exact. */
+static inline int is_any_near(int n, const double *before, const double *after, const double *logs, double from,
+                              double near) {
+    uint64_t found = 0;
+    for (int i = 0; i < n; i++) {
+        const double edge = after[i] + TO_WHOLE - TO_WHOLE;
+        const int at_edge = (fabs(after[i] - edge) < near) | (fabs(before[i] - from) < near);
+        found |= -(uint64_t)(at_edge & (logs[i] != 0));
+    }
+    return found != 0;
+}
+
+/* Coordinates to positions in the grid, in steps, and which jets are held by it: masks of all bits. Returns whether a
+ * jet may have another cell if the logarithms are off by `drift`. */
+static inline int take_positions(const Jets *jets, int n, Strip values, const Strip offsets, const double *of_pt,
+                                 const double *of_mass, double drift, uint64_t *held) {
+    double before[STRIP];
+    int unsure = 0;
     for (int i = 0; i < n; i++)
-        held[i] = fabs(values[PHI][i]) <= PI;
+        held[i] = -(uint64_t)(fabs(values[PHI][i]) <= PI);
     for (int variable = 0; variable < VARIABLES; variable++) {
         const double low = jets->low[variable], step = jets->steps[variable], size = (double)jets->sizes[variable];
-        const double from = variable < MASS ? -INFINITY : heavy;
+        const double from = variable < MASS ? -INFINITY : (double)jets->first_heavy;
         for (int i = 0; i < n; i++) {
-            const double position = (values[variable][i] - low) / step;
-            values[variable][i] = position + (position >= from ? offsets[variable][i] : 0);
+            before[i] = (values[variable][i] - low) / step;
+            values[variable][i] = before[i] + (before[i] >= from ? offsets[variable][i] : 0);
+            held[i] &= -(uint64_t)((values[variable][i] >= 0) & (values[variable][i] < size));
         }
-        for (int i = 0; i < n; i++)
-            held[i] &= (values[variable][i] >= 0) & (values[variable][i] < size);
+        const double *logs = variable == PT ? of_pt : variable == MASS ? of_mass : NULL;
+        if (drift > 0 && logs)
+            unsure |= is_any_near(n, before, values[variable], logs, from, drift / step);
     }
+    return unsure;
 }
 
 /* The cells of jets, from the logarithms; 0 for those outside the grid. */
+static inline int to_cells(const Jets *jets, int64_t begin, int n, Strip values, const double *of_pt,
+                           const double *of_mass, double drift) {
+    Strip offsets;
+    uint64_t held[STRIP];
+    for (int i = 0; i < n; i++) {
+        const double x = values[MASS][i], size = fabs(x);
+        values[MASS][i] = copysign((size < 1 ? size : 1) + of_mass[i], x); /* of 1, the logarithm is 0 */
+        values[PT][i] = of_pt[i];
+    }
+    take_offsets(jets, begin, n, offsets);
+    const int unsure = take_positions(jets, n, values, offsets, of_pt, of_mass, drift, held);
+    for (int variable = 0; variable < VARIABLES; variable++) {
+        int32_t *cells = jets->cells[variable] + begin;
+        for (int i = 0; i < n; i++) {
+            uint64_t bits;
+            double position;
+            memcpy(&bits, &values[variable][i], sizeof bits);
+            bits &= held[i];
+            memcpy(&position, &bits, sizeof position);
+            cells[i] = (int32_t)position;
+        }
+    }
+    return unsure;
+}
+
 EXPORT EACH_WIDTH int atlasae_to_cells(const Jets *jets, int64_t begin, int64_t all) {
-    Strip values, offsets;
-    uint8_t held[STRIP];
+    Strip values;
     for (int64_t done = 0; done < all; done += STRIP) {
         const int n = shorter(all - done);
-        load_all(jets, jets->stored, begin + done, n, values);
-        for (int i = 0; i < n; i++) {
-            const double x = values[MASS][i] / jets->floor, size = fabs(x);
-            values[MASS][i] = copysign(size < 1 ? size : 1 + jets->of_mass[done + i], x);
-            values[PT][i] = jets->of_pt[done + i];
-        }
-        take_offsets(jets, begin + done, n, offsets);
-        take_positions(jets, n, values, offsets, held);
-        for (int variable = 0; variable < VARIABLES; variable++)
-            for (int i = 0; i < n; i++)
-                jets->cells[variable][begin + done + i] = (int32_t)(held[i] ? values[variable][i] : 0);
+        load_stored(jets, begin + done, n, values);
+        to_cells(jets, begin + done, n, values, jets->of_pt + done, jets->of_mass + done, 0);
     }
     return 0;
+}
+
+/* The same with logarithms of our own; returns whether those of NumPy may give a jet another cell. */
+EXPORT EACH_WIDTH int atlasae_estimate_cells(const Jets *jets, int64_t begin, int64_t all) {
+    Strip values;
+    double of_pt[STRIP], of_mass[STRIP];
+    int unsure = 0;
+    for (int64_t done = 0; done < all; done += STRIP) {
+        const int n = shorter(all - done);
+        load_stored(jets, begin + done, n, values);
+        before_logs(n, values, of_pt, of_mass);
+        take_logs(of_pt, n);
+        take_logs(of_mass, n);
+        unsure |= to_cells(jets, begin + done, n, values, of_pt, of_mass, DRIFT);
+    }
+    return unsure;
 }
 
 /* What to take exponentials of: the coordinates of pt and m; those of eta and phi are columns already. */
@@ -197,9 +283,9 @@ EXPORT EACH_WIDTH int atlasae_to_columns(const Jets *jets, int64_t begin, int64_
         }
         store(jets->restored[MASS], jets->itemsizes[MASS], at, n, m);
         store(jets->restored[PT], jets->itemsizes[PT], at, n, pt);
-        load(jets->restored[PT], jets->itemsizes[PT], at, n, pt);
+        load(jets->restored[PT], jets->itemsizes[PT], at, n, unit, pt);
         for (int i = 0; i < n; i++)
-            pt[i] = pt[i] * unit / unit;
+            pt[i] /= unit;
         store(jets->restored[PT], jets->itemsizes[PT], at, n, pt);
     }
     return 0;

@@ -19,6 +19,7 @@ typedef struct {
     const uint32_t *each;           /* bins: the probability of one of these, but for the last of them */
     const uint32_t *reciprocals;    /* bins: 2^32 / each */
     const int32_t *places; /* at every 2^place_bits-th cell: its bin, at which to begin a search */
+    const uint32_t *codes; /* at every cell: its bin and its place in that, as they are kept; NULL for many cells */
     const int64_t *prior;  /* contexts x bins */
     int64_t *counts;       /* bins: scratch, for those of a context */
     int64_t *seen;         /* contexts x bins: cells coded; NULL: the table does not adapt */
@@ -48,9 +49,8 @@ typedef struct {
     int64_t context;          /* whether the first jet of an event is coded by their number */
     const int32_t *anchors;   /* by cell of pt: the cell of mu from which cells are counted */
     const uint16_t *pt_class, *eta_class;
-    const int32_t *phi_from;  /* by direction: the cell of phi from which cells are counted */
-    const double *cosines, *sines, *sizes_of_pt;
-    const int32_t *directions; /* by slope */
+    const int32_t *phi_from;  /* by slope, for rising x and then for falling: the cell of phi from which cells are counted */
+    const double *cosines_and_sines, *sizes_of_pt; /* by cell of phi, in turns; by cell of pt */
 } Grid;
 
 /* Cells of unequal widths, other ones in every row, on the fine cells of a table: `EqualCells` or `FallingCells` of
@@ -77,6 +77,9 @@ typedef struct {
     int64_t runs;
     uint16_t *contexts;
 } Scratch;
+
+/* Let a table learn of the cells coded since the last time. */
+EXPORT int atlasae_learn(Table *table);
 
 /* The counts of a context, until the next call. */
 const int64_t *counts_of(const Table *table, int64_t context);

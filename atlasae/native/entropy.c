@@ -100,7 +100,7 @@ static inline uint32_t read_any(Coder *coder, uint32_t size) {
     return size > 1 ? read_uniform(coder, size, share, (uint32_t)(((uint64_t)1 << 32) / share)) : 0;
 }
 
-/* The bin of a cell of the table. */
+/* The bin of a cell of the table, searched. */
 static inline int32_t bin_of(const Table *table, int32_t cell) {
     int32_t bin = table->places[(cell - table->edges[0]) >> table->place_bits];
     while (table->edges[bin + 1] <= cell)
@@ -154,29 +154,41 @@ static uint32_t *keep(Coder *coder, int kind, const Table *table, int64_t n, int
     return room;
 }
 
+/* The bin of a cell and its place in it, as they are kept. */
+static inline uint32_t searched(const Table *table, int32_t cell) {
+    const int32_t bin = bin_of(table, cell);
+    return (uint32_t)bin << PLACE | (uint32_t)(cell - table->firsts[bin]) % LARGEST_UNIFORM;
+}
+
+/* Put the bins and places of cells in the order of their contexts. */
+static int sort_codes(const Table *table, const uint16_t *contexts, const int32_t *cells, int64_t n, uint32_t *next,
+                      uint32_t *sorted) {
+    const uint32_t *codes = table->codes, first = (uint32_t)table->edges[0];
+    const uint32_t size = (uint32_t)(table->edges[table->bins] - table->edges[0]);
+    for (int64_t i = 0; i < n; i++) {
+        const uint32_t place = (uint32_t)cells[i] - first;
+        if (place >= size)
+            return INVALID;
+        sorted[contexts ? next[contexts[i]]++ : i] = codes ? codes[place] : searched(table, cells[i]);
+    }
+    return DONE;
+}
+
 /* Keep cells and count their bins. */
 static int keep_cells(Coder *coder, int kind, const Table *table, const uint16_t *contexts, const int32_t *cells,
                       int64_t n, Scratch *scratch) {
     uint32_t *sorted = keep(coder, kind, table, n, scratch->runs);
-    if (!sorted)
+    if (!sorted || sort_codes(table, contexts, cells, n, scratch->next, sorted) != DONE)
         return INVALID;
-    for (int64_t i = 0; i < n; i++)
-        sorted[contexts ? scratch->next[contexts[i]]++ : i] = (uint32_t)cells[i];
     memcpy(sorted + n, scratch->begins, (size_t)(scratch->runs + 1) * sizeof *sorted);
     for (int64_t run = 0, i = 0; run < scratch->runs; run++) {
         const int64_t end = scratch->begins[run + 1];
         int64_t *seen = table->seen ? table->seen + run * table->bins : NULL;
         if (i < end)
             meet(coder, table, run);
-        for (; i < end; i++) {
-            const int32_t cell = (int32_t)sorted[i];
-            if (cell < table->edges[0] || cell >= table->edges[table->bins])
-                return INVALID;
-            const int32_t bin = bin_of(table, cell);
-            sorted[i] = (uint32_t)bin << PLACE | (uint32_t)(cell - table->firsts[bin]) % LARGEST_UNIFORM;
-            if (seen)
-                seen[bin]++;
-        }
+        for (; seen && i < end; i++)
+            seen[sorted[i] >> PLACE]++;
+        i = end;
     }
     return DONE;
 }
@@ -371,28 +383,29 @@ EXPORT int atlasae_measured(Coder *coder, Table *table, const uint16_t *contexts
     return code_alone(coder, table, contexts, cells, n, ruler);
 }
 
-/* The state of the coder, and the words that were full. */
+/* The state of the coder and its quotient by the whole, and the words that were full. */
 typedef struct {
-    uint64_t state;
+    uint64_t state, quotient;
     uint32_t *restrict words;
     int64_t written;
 } Stack;
 
-/* Push a step. Whether a word is full can't be predicted, so there is no jump: it is written in any case. */
+/* Push a step. Whether a word is full can't be predicted, so there is no jump: it is written in any case. The quotient
+ * tells it before the state is known, for which the next step waits. */
 static inline Stack push(Stack stack, uint32_t start, uint32_t probability) {
-    const int full = stack.state >> (64 - PRECISION) >= probability;
-    const uint64_t now = full ? stack.state >> 32 : stack.state;
+    const int full = stack.quotient >> (64 - 2 * PRECISION) >= probability;
+    const uint64_t now = full ? stack.quotient >> (32 - PRECISION) : stack.state;
     stack.words[stack.written] = (uint32_t)stack.state;
     stack.written += full;
 #ifdef __SIZEOF_INT128__ /* the reciprocal does not wait for the state, which the step before makes */
     uint64_t quotient = (uint64_t)((unsigned __int128)now * (UINT64_MAX / probability) >> 64);
-    uint64_t rest = now - quotient * probability;
-    for (; rest >= probability; rest -= probability)
+    for (uint64_t rest = now - quotient * probability; rest >= probability; rest -= probability)
         quotient++;
 #else
-    const uint64_t quotient = now / probability, rest = now % probability;
+    const uint64_t quotient = now / probability;
 #endif
-    stack.state = (quotient << PRECISION | start) + rest;
+    stack.quotient = quotient;
+    stack.state = now + start + quotient * (WHOLE - probability);
     return stack;
 }
 
@@ -438,7 +451,7 @@ static Stack push_bins(Stack stack, const Table *given, const uint32_t *cells, c
 /* Push what is kept before `end`, from the last to the first, on a state: full words go to `words`, which have room for
  * one more than there may be, and whose number is returned. */
 EXPORT int64_t atlasae_push(uint64_t *state, const Table *tables, const uint32_t *kept, int64_t end, uint32_t *words) {
-    Stack stack = {*state, words, 0};
+    Stack stack = {*state, *state >> PRECISION, words, 0};
     while (end) {
         const uint32_t *frame = kept + end - FRAME;
         const Table *table = tables + frame[TABLE];

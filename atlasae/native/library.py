@@ -44,9 +44,9 @@ class TableStruct(ctypes.Structure):
         *((name, ctypes.c_int64) for name in ("contexts", "bins", "place_bits", "settled")),
         ("edges", ctypes.c_void_p),
         ("widest", ctypes.c_int64),
-        *((name, ctypes.c_void_p) for name in ("firsts", "widths", "each", "reciprocals")),
-        *((name, ctypes.c_void_p) for name in ("places", "prior", "counts", "seen", "learned", "observed")),
-        *((name, ctypes.c_void_p) for name in ("expected", "shares", "faith", "ratios", "starts", "guesses", "known")),
+        *((name, ctypes.c_void_p) for name in ("firsts", "widths", "each", "reciprocals", "places", "codes")),
+        *((name, ctypes.c_void_p) for name in ("prior", "counts", "seen", "learned", "observed", "expected")),
+        *((name, ctypes.c_void_p) for name in ("shares", "faith", "ratios", "starts", "guesses", "known")),
     )
 
 
@@ -66,7 +66,7 @@ class GridStruct(ctypes.Structure):
         ("sizes", ctypes.c_int64 * 4),
         *((name, ctypes.c_int64) for name in ("zero_mass", "light", "context")),
         *((name, ctypes.c_void_p) for name in ("anchors", "pt_class", "eta_class", "phi_from")),
-        *((name, ctypes.c_void_p) for name in ("cosines", "sines", "sizes_of_pt", "directions")),
+        *((name, ctypes.c_void_p) for name in ("cosines_and_sines", "sizes_of_pt")),
     )
 
 
@@ -273,6 +273,8 @@ class JetPass:
 
     def _encode(self, block: slice) -> None:
         begin, n = block.start, block.stop - block.start
+        if not call("atlasae_estimate_cells", self._struct, begin, n):
+            return
         call("atlasae_before_logs", self._struct, begin, n)
         with np.errstate(all="ignore"):  # jets that are unphysical have no cell
             np.log(self._logs[:n], out=self._logs[:n])

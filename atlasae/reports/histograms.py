@@ -207,9 +207,9 @@ class Spectrum:
         )
 
 
-def logarithmic(low: float, high: float, per_decade: int = 20) -> Any:
-    """An axis for steeply falling distributions."""
-    bins = round(np.log10(high / low) * per_decade)
+def logarithmic(low: float, high: float) -> Any:
+    """An axis for steeply falling distributions, with 20 bins a decade."""
+    bins = round(20 * np.log10(high / low))
     return hist.axis.Regular(bins, low, high, transform=hist.axis.transform.log, name="x")
 
 
@@ -399,9 +399,9 @@ class Thinned:
         return np.concatenate([np.empty((0, columns)), *self.parts])
 
 
-def reach(values: Floats, least: float = 1e-9) -> float:
+def reach(values: Floats) -> float:
     """A round number above 99.9 % of the absolute values: the range of a histogram of them."""
     sizes = np.abs(values[np.isfinite(values)])
-    wanted = max(least, 1.2 * float(np.quantile(sizes, 0.999)) if len(sizes) else 0.0)
+    wanted = max(1e-9, 1.2 * float(np.quantile(sizes, 0.999)) if len(sizes) else 0.0)
     decade = 10 ** np.floor(np.log10(wanted))
     return float(next(step * decade for step in (1, 1.5, 2, 3, 5, 7, 10) if step * decade >= wanted))

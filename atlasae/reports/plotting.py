@@ -139,7 +139,8 @@ def spectrum(counted: Counted, quantity: Quantity, label: Label = NO_LABEL, what
     figure, (axes, lower) = _two_panels()
     shown = counted.scaled(quantity.scale)
     falls = is_logarithmic(np.asarray(shown.edges, float))
-    shown = shown.with_underflow() if any(shown.below or ()) else shown
+    has_underflow = any(shown.below or ())
+    shown = shown.with_underflow() if has_underflow else shown
     x, first, second = (np.asarray(column, float) for column in (shown.edges, shown.before, shown.after))
     axes.stairs(first, x, color=BLACK, linewidth=1.5, label="original")
     axes.stairs(second, x, color=RED, linewidth=1.5, linestyle="--", label="decompressed")
@@ -149,7 +150,7 @@ def spectrum(counted: Counted, quantity: Quantity, label: Label = NO_LABEL, what
     if falls:
         _logarithmic_x(lower)
     _head_room(axes, np.concatenate([first, second]), falls)
-    if shown is not counted and any(shown.below or ()):
+    if has_underflow:
         _underflow(axes, shown, quantity)
     _finish(axes, label)
     return figure
@@ -245,12 +246,17 @@ def residual_figure(
         ends = [-bound / power, bound / power] if near else []
         name = "promised bound" + (f" $\\pm${_short(bound)}" if not near else "")
         axes.vlines(ends, 0, 1.15 * most, color=RED, linestyle="--", linewidth=1.5, label=name)
-    what = f"{quantity.symbol}(dec.) / {quantity.symbol}(orig.) $-$ 1" if relative else f"$\\Delta${quantity.symbol}"
-    unit = "" if relative else quantity.unit
-    axes.set(xlabel=f"{what}{_times(power, unit)}", ylabel="Jets / bin", xlim=(-reach, reach))
+    axes.set(xlabel=_residual_text(quantity, relative, power), ylabel="Jets / bin", xlim=(-reach, reach))
     axes.set_ylim(0, 1.8 * most)
     _finish(axes, label)
     return figure
+
+
+def _residual_text(quantity: Quantity, relative: bool, power: float) -> str:
+    """The name of an axis of residuals, in units of a power of ten."""
+    if relative:
+        return f"{quantity.symbol}(dec.) / {quantity.symbol}(orig.) $-$ 1{_times(power)}"
+    return f"$\\Delta${quantity.symbol}{_times(power, quantity.unit)}"
 
 
 Bins: TypeAlias = Sequence[Mapping[str, Any]]
@@ -279,8 +285,7 @@ def response(
     grid[0, 0].set(ylim=(-1.25 * reach, 2.6 * reach))
     grid[1, 0].set_ylim(0, 1.15 * max(1e-12, grid[1, 0].get_ylim()[1]))
     grid[1, 0].set_ylabel(f"half-width{_times(power)}", fontsize=12)
-    what = f"{quantity.symbol}(dec.) / {quantity.symbol}(orig.) $-$ 1" if relative else f"$\\Delta${quantity.symbol}"
-    grid[0, 0].set_ylabel(f"{what}{_times(power, '' if relative else quantity.unit)}")
+    grid[0, 0].set_ylabel(_residual_text(quantity, relative, power))
     _legend_of_all(list(grid[0]))
     _corner_text(grid[0, 0], label)
     return figure
@@ -703,7 +708,7 @@ def _filled(axes: Axes, values: Numbers, x: npt.NDArray[np.float64]) -> None:
 
 
 def _centres(x: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    return np.asarray(np.sqrt(x[1:] * x[:-1]) if is_logarithmic(x) and x[0] > 0 else (x[1:] + x[:-1]) / 2)
+    return np.asarray(np.sqrt(x[1:] * x[:-1])) if is_logarithmic(x) and x[0] > 0 else _middles(x)
 
 
 def _around_one(axes: Axes, ratio: npt.NDArray[np.float64], error: npt.NDArray[np.float64]) -> None:

@@ -136,7 +136,7 @@ def find_rate(
             break
     network.load_state_dict(before)
     finite = [loss if math.isfinite(loss) else math.inf for loss in losses]
-    return rates[: len(finite)], losses, rates[finite.index(min(finite))] / 3
+    return rates, losses, rates[finite.index(min(finite))] / 3
 
 
 def validation_loss(network: nn.Module, objective: Objective, rows: Tensor) -> float:

@@ -7,16 +7,14 @@ Decoded jets are dropped block by block, as in `decompress`. The peers (extra `b
 the cells of a grid, SZ3 the coordinates; their time includes the computation of these.
 """
 
-import argparse
 from collections import deque
-from collections.abc import Callable
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from harness import Table, Tables, Works, fastest, long_file, main, millions_a_second
+from harness import Given, Table, Tables, Works, fastest, main, millions_a_second
 
 from atlasae.codecs.codec import few_threads
 from atlasae.codecs.entropy import Words
@@ -34,8 +32,7 @@ from atlasae.jets.variables import JET
 from atlasae.reports.peers import Sample, grid_cells, narrow, read_sample
 
 BOUND = 1e-3
-WAYS = ("encode", "decode")
-Work = Callable[[], Any]
+PEERS = {"grid, pcodec": "pcodec", "SZ3": "pysz"}  # the packages that they need
 
 
 def read_jets(path: Path) -> Sample:
@@ -44,17 +41,16 @@ def read_jets(path: Path) -> Sample:
         return read_sample(opened, find_in(opened.events, opened.where, ())[0]).settled(None).with_coordinates()
 
 
-def floats_works(sample: Sample) -> tuple[Work, Work]:
+def floats_works(sample: Sample, name: str = "floats") -> Works:
     """Encoding of jets as latents, and decoding of these."""
-    jets, precision = sample.jets, Precision.parse(str(BOUND))
-    autoencoder = default_model().autoencoder
-    codec = choose_codec(autoencoder, storage_of(sample.collection), precision, sample.columns)
-    latents = [codec.encode(jets[part]) for part in blocks(len(jets))]
-
-    def encode() -> None:
-        deque((codec.encode(jets[part]) for part in blocks(len(jets))), maxlen=0)
-
-    return encode, lambda: deque(map(codec.decode, latents), maxlen=0)
+    jets, parts = sample.jets, blocks(len(sample.jets))
+    precision, storage = Precision.parse(str(BOUND)), storage_of(sample.collection)
+    codec = choose_codec(default_model().autoencoder, storage, precision, sample.columns)
+    latents = [codec.encode(jets[part]) for part in parts]
+    return {
+        (name, "encode"): lambda: deque((codec.encode(jets[part]) for part in parts), maxlen=0),
+        (name, "decode"): lambda: deque(map(codec.decode, latents), maxlen=0),
+    }
 
 
 def packed_codec(sample: Sample, bound: float, context: bool = True) -> PackedCodec:
@@ -64,9 +60,9 @@ def packed_codec(sample: Sample, bound: float, context: bool = True) -> PackedCo
     return PackedCodec(default_priors(), Lattice((step[0], step[1], step[2], step[3]), (True,) * 4), context)
 
 
-def packed_works(sample: Sample, codec: PackedCodec) -> tuple[Work, Work]:
+def packed_works(sample: Sample, name: str = "packed", context: bool = True) -> Works:
     """Encoding of jets as bytes, and decoding of these."""
-    jets = sample.jets  # made anew whenever it is asked for
+    jets, codec = sample.jets, packed_codec(sample, BOUND, context)
     parts, grid = blocks(len(jets)), coder_of(codec.lattice, 0, np.arange(len(jets)))
 
     def pack() -> Words:
@@ -80,7 +76,7 @@ def packed_works(sample: Sample, codec: PackedCodec) -> tuple[Work, Work]:
         for part in parts:
             grid.part(part).decode(cells[:, part].T)
 
-    return pack, unpack
+    return {(name, "encode"): pack, (name, "decode"): unpack}
 
 
 def with_pcodec(jets: Floats) -> list[bytes]:
@@ -101,26 +97,19 @@ def with_sz3(jets: Floats) -> list[Any]:
     return [sz.compress(column, config) for column in columns]
 
 
-def works_of(sample: Sample) -> Works:
-    """Encoding and decoding in both layouts."""
-    pairs = {"floats": floats_works(sample), "packed": packed_works(sample, packed_codec(sample, BOUND))}
-    return {(name, what): work for name, pair in pairs.items() for what, work in zip(WAYS, pair, strict=True)}
-
-
 def speeds(sample: Sample, works: Works, times: int) -> Table:
     """Million jets per second by codec, for encoding and decoding."""
     with few_threads():
         return millions_a_second(len(sample.jets), fastest(works, times))
 
 
-def measure(given: argparse.Namespace, folder: Path) -> Tables:
+def measure(given: Given) -> Tables:
     """The speeds of our codecs and of the peers."""
-    sample = read_jets(long_file(given.files[0], given.jets, given.scratch))
-    works, alone = works_of(sample), packed_works(sample, packed_codec(sample, BOUND, context=False))
-    works |= {("packed, --no-context", what): work for what, work in zip(WAYS, alone, strict=True)}
-    for name, package, peer in (("grid, pcodec", "pcodec", with_pcodec), ("SZ3", "pysz", with_sz3)):
+    sample = read_jets(given.long())
+    works = floats_works(sample) | packed_works(sample) | packed_works(sample, "packed, --no-context", context=False)
+    for (name, package), peer in zip(PEERS.items(), (with_pcodec, with_sz3), strict=True):
         if find_spec(package):
-            works |= {(name, "encode"): partial(peer, sample.jets)}
+            works[name, "encode"] = partial(peer, sample.jets)
     table = speeds(sample, works, 3)
     return {"input": {given.files[0].name: {"jets": len(sample.jets)}}, "million jets a second": table}
 

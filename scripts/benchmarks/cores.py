@@ -5,58 +5,62 @@ A long file is made from FILE (scripts/make_large.py). Each job runs in a separa
 and once with two, on which two threads share the work. Measure on an idle machine: wall times count.
 """
 
-import argparse
 import os
 from collections.abc import Callable
 from pathlib import Path
 
 import speed
-from harness import LAYOUTS, MEGABYTE, Jobs, Table, Tables, long_file, main, take_turns
-
-CORES = (1, 2)
+from harness import LAYOUTS, MEGABYTE, Given, Job, Row, Tables, Taken, Work, main, take_turns
 
 
-def on_cores(cores: str, job: str, *arguments: str) -> Callable[[], None]:
-    """Prepare a job of `speed`, or `verify`, for so many cores."""
-    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: int(cores)])
-    os.environ["ATLASAE_THREADS"] = cores
-    return verify(*arguments) if job == "verify" else speed.JOBS[job](*arguments)
-
-
-def verify(path: str, small: str) -> Callable[[], None]:
+def verify(path: str, small: str) -> Work:
     """Prepare `atlasae verify`."""
     from atlasae.compression.verify import verify_file
     from atlasae.native.library import limit_heap
 
     limit_heap()
 
-    def done() -> None:
+    def work() -> None:
         assert not verify_file(path, small)["differences"]
 
-    return done
+    return work
 
 
-JOBS: Jobs = {"on cores": on_cores}
+WORKS: dict[str, Callable[..., Work]] = {"compress": speed.compress, "decompress": speed.decompress, "verify": verify}
 
 
-def measure(given: argparse.Namespace, folder: Path) -> Tables:
-    """Wall and CPU time and memory of each job on one core and on two."""
-    (path,) = given.files
-    large, jobs = long_file(path, given.jets, given.scratch), dict[str, tuple[object, ...]]()
+def on_cores(cores: str, name: str, *arguments: str) -> Work:
+    """Prepare one of these for so many cores, on which as many threads share the work."""
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: int(cores)])
+    os.environ["ATLASAE_THREADS"] = cores
+    return WORKS[name](*arguments)
+
+
+def jobs_of(large: Path, folder: Path) -> dict[str, Job]:
+    """The jobs by name, once on one core and once on two."""
+    jobs: dict[str, Job] = {}
     for layout in LAYOUTS:
         small, back = folder / f"{layout}.root", folder / "back.root"
-        jobs[f"compress, {layout}"] = ("compress", large, small, layout)
-        jobs[f"decompress, {layout}"] = ("decompress", small, back, layout)
-        jobs[f"verify, {layout}"] = ("verify", large, small)
-    each = {(name, cores): f"{name}, {cores}" for name in jobs for cores in CORES}
-    found = take_turns({each[one]: ("cores", "on cores", one[1], *jobs[one[0]]) for one in each}, given.times)
-    table = Table()
-    for name in jobs:
-        one, two = (found[each[name, cores]] for cores in CORES)
-        table[name] = {"wall on one core, s": one.wall, "on two, s": two.wall, "one / two": one.wall / two.wall}
-        table[name] |= {"CPU on one core, s": one.cpu, "CPU on two, s": two.cpu}
-        table[name] |= {"peak on one core, MB": one.peak / MEGABYTE, "peak on two, MB": two.peak / MEGABYTE}
-    return {"input": {path.name: {"jets": given.jets}}, "wall time": table}
+        for cores in (1, 2):
+            jobs[f"compress, {layout}, {cores}"] = (on_cores, cores, "compress", large, small, layout)
+            jobs[f"decompress, {layout}, {cores}"] = (on_cores, cores, "decompress", small, back, layout)
+            jobs[f"verify, {layout}, {cores}"] = (on_cores, cores, "verify", large, small)
+    return jobs
+
+
+def row_of(one: Taken, two: Taken) -> Row:
+    """What a job took on one core and on two."""
+    row = {"wall on one core, s": one.wall, "on two, s": two.wall, "one / two": one.wall / two.wall}
+    row |= {"CPU on one core, s": one.cpu, "CPU on two, s": two.cpu}
+    return row | {"peak on one core, MB": one.peak / MEGABYTE, "peak on two, MB": two.peak / MEGABYTE}
+
+
+def measure(given: Given) -> Tables:
+    """Wall and CPU time and memory of each job on one core and on two."""
+    found = take_turns(jobs_of(given.long(), given.folder), given.times)
+    names = dict.fromkeys(name.rpartition(", ")[0] for name in found)
+    table = {name: row_of(found[f"{name}, 1"], found[f"{name}, 2"]) for name in names}
+    return {"input": given.input, "wall time": table}
 
 
 if __name__ == "__main__":

@@ -7,15 +7,13 @@ thread. Each figure is the best of three, by CPU seconds; atlasae is measured fr
 files.
 """
 
-import argparse
 import subprocess
-from collections.abc import Callable
 from pathlib import Path
 from typing import cast
 
 import numpy as np
 import onnxruntime
-from harness import Table, Tables, fastest, main, millions_a_second
+from harness import Given, Table, Tables, Works, fastest, main, millions_a_second
 
 from atlasae.codecs.arrays import drawn_jets
 from atlasae.codecs.chain import InvertibleAutoencoder
@@ -54,8 +52,7 @@ def cpp_seconds(found: Exported, latents: Latents, decoded: Floats, folder: Path
     (folder / "jets.h").write_text(cpp_header(cast(FloatsCodec, found.codec), found.collection, found.made))
     (folder / "main.cpp").write_text(PROGRAM)
     np.ascontiguousarray(latents.T).tofile(folder / "in")
-    line = ["g++", "-std=c++17", "-O2", str(folder / "main.cpp"), "-o", str(folder / "main")]
-    subprocess.run(line, check=True)
+    subprocess.run(["g++", "-std=c++17", "-O2", folder / "main.cpp", "-o", folder / "main"], check=True)
     run = [folder / "main", folder / "in", folder / "out"]
     took = [float(subprocess.run(run, check=True, capture_output=True).stdout) for _ in range(TIMES)]
     floors = [1e-6, 1e-6, 1e-6, 1e-6 * MASS_FLOOR]
@@ -63,41 +60,34 @@ def cpp_seconds(found: Exported, latents: Latents, decoded: Floats, folder: Path
     return min(took)
 
 
-def onnx_works(found: Exported, jets: Floats, latents: Latents) -> dict[str, Callable[[], object]]:
-    """Encoding and decoding by the ONNX graphs, block by block."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    encoder, decoder = (onnxruntime.InferenceSession(graph, options) for graph in onnx_graphs(found))
-    parts = blocks(len(jets))
-    return {
-        "ONNX encode": lambda: [encoder.run(None, {"jets": jets[part]}) for part in parts],
-        "ONNX decode": lambda: [decoder.run(None, {"latents": latents[part]}) for part in parts],
-    }
-
-
 def speeds(model: str, precision: str, n: int, folder: Path) -> Table:
     """Million jets per second for a model at a precision."""
     found, autoencoder = exported(model, None, precision), load_model(model).autoencoder
     if not isinstance(autoencoder, InvertibleAutoencoder):
         raise SystemExit(f"'{model}' is no chain of densities: give one")
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    encoder, decoder = (onnxruntime.InferenceSession(graph, options) for graph in onnx_graphs(found))
     jets, codec = drawn_jets(autoencoder, n), cast(FloatsCodec, found.codec)
     parts = blocks(len(jets))
     latents = np.concatenate([codec.encode(jets[part]) for part in parts])
     decoded = np.concatenate([codec.decode(latents[part]) for part in parts])
-    works = onnx_works(found, jets, latents) | {
-        "atlasae encode": lambda: [codec.encode(jets[part]) for part in parts],
-        "atlasae decode": lambda: [codec.decode(latents[part]) for part in parts],
+    works: Works = {
+        ("ONNX encode", precision): lambda: [encoder.run(None, {"jets": jets[part]}) for part in parts],
+        ("ONNX decode", precision): lambda: [decoder.run(None, {"latents": latents[part]}) for part in parts],
+        ("atlasae encode", precision): lambda: [codec.encode(jets[part]) for part in parts],
+        ("atlasae decode", precision): lambda: [codec.decode(latents[part]) for part in parts],
     }
-    seconds = fastest({(name, precision): work for name, work in works.items()}, TIMES)
+    seconds = fastest(works, TIMES)
     seconds["C++ decode"] = {precision: cpp_seconds(found, latents, decoded, folder)}
     return millions_a_second(len(jets), seconds)
 
 
-def measure(given: argparse.Namespace, folder: Path) -> Tables:
+def measure(given: Given) -> Tables:
     """All speeds, with a column for each precision."""
     with few_threads():
-        rough = speeds(given.model, "1e-3", given.jets, folder)
-        full = speeds(given.model, "full", given.jets // 10, folder)
+        rough = speeds(given.model, "1e-3", given.jets, given.folder)
+        full = speeds(given.model, "full", given.jets // 10, given.folder)
     table = {name: row | full[name] for name, row in rough.items()}
     return {"input": {given.model: {"jets": given.jets}}, "million jets a second": table}
 

@@ -3,10 +3,11 @@
     python scripts/benchmarks/SUBJECT.py [FILE...] [-o FOLDER]
 
 measures one subject, prints its tables and replaces its part of the results in FOLDER (this folder by default). A
-subject is a script in this folder: `measure(given, folder)` returns its tables, and `JOBS` are measured in separate
-processes. The function of a job prepares it, imports included, and returns a callable; only the call is timed. CPU
-seconds are user and system time of the process and its children; of several runs the minimum counts, and of peak
-memory the maximum. Only the standard library is imported here: ROOT's Python may have nothing else.
+subject is a script in this folder: its docstring says what is measured, its jobs follow, and `measure(given)` returns
+its tables. A job is a function of the script with arguments, and runs in a separate process: the function prepares it,
+imports included, and returns a callable; only the call is timed. CPU seconds are user and system time of the process
+and its children; of several runs the minimum counts, and of peak memory the maximum. Only the standard library is
+imported here: ROOT's Python may have nothing else.
 """
 
 import argparse
@@ -31,7 +32,6 @@ HERE = Path(__file__).parent
 SAMPLE = HERE.parents[1] / "data" / "jets.root"
 MAKE_LARGE = HERE.parent / "make_large.py"
 ATLASAE = str(Path(sys.executable).with_name("atlasae"))
-COMMAND = ("harness", "command")  # the job that runs a command of atlasae
 LAYOUTS = ("floats", "packed")
 LIBRARIES = ("atlasae", "numpy", "torch", "uproot")
 DIGITS = 6  # significant digits of a figure in results.json
@@ -40,8 +40,9 @@ MEGABYTE = 1e6
 Row = dict[str, float]
 Table = dict[str, Row]
 Tables = dict[str, Table]
-Works = dict[tuple[str, str], Callable[[], object]]
-Jobs = Mapping[str, Callable[..., Callable[[], Any]]]
+Work = Callable[[], Any]
+Works = dict[tuple[str, str], Work]  # by row and column
+Job = Sequence[Any]  # a function of a script here that prepares the job, and its arguments, which become text
 
 
 # Measuring
@@ -61,8 +62,8 @@ class Taken:
         return Taken(min(self.cpu, other.cpu), min(self.wall, other.wall), max(self.peak, other.peak), self.found)
 
 
-def take_turns(jobs: Mapping[str, Sequence[object]], times: int) -> dict[str, Taken]:
-    """Run every job (subject, job, arguments) `times` times, in rounds, so that other load affects all jobs alike."""
+def take_turns(jobs: Mapping[str, Job], times: int) -> dict[str, Taken]:
+    """Run every job `times` times, in rounds, so that other load affects all jobs alike."""
     found: dict[str, Taken] = {}
     for _ in range(times):
         for name, job in jobs.items():
@@ -71,33 +72,31 @@ def take_turns(jobs: Mapping[str, Sequence[object]], times: int) -> dict[str, Ta
     return found
 
 
-def alone(*job: object, python: str = sys.executable) -> Taken:
+def alone(prepare: Callable[..., Work], *arguments: object, python: str = sys.executable) -> Taken:
     """Run a job in a separate process; raises CalledProcessError if it fails."""
-    line = [python, "-W", "ignore", __file__, *map(str, job)]
+    subject = Path(prepare.__code__.co_filename).stem  # its module may be the one that was started
+    line = [python, "-W", "ignore", __file__, subject, prepare.__name__, *map(str, arguments)]
     done = subprocess.run(line, check=True, stdout=subprocess.PIPE, text=True)
     return Taken(**json.loads(done.stdout.splitlines()[-1]))
 
 
-def command(*arguments: object) -> Taken:
-    """Run a command of atlasae, imports included; `found` is its output."""
-    return alone(*COMMAND, *arguments)
-
-
-def run_command(*arguments: str) -> Callable[[], str]:
-    """Prepare a command of atlasae."""
-    return lambda: subprocess.run([ATLASAE, *arguments], check=True, stdout=subprocess.PIPE, text=True).stdout
-
-
-JOBS: Jobs = {"command": run_command}
-
-
 def run_job(subject: str, name: str, *arguments: str) -> None:
     """Prepare a job, run it in this process, and print its `Taken` as JSON."""
-    work = import_module(subject).JOBS[name](*arguments)
+    work = getattr(import_module(subject), name)(*arguments)
     cpu, wall = cpu_seconds(), time.perf_counter()
     found = work()
     cpu, wall = cpu_seconds() - cpu, time.perf_counter() - wall
     print(json.dumps({"cpu": cpu, "wall": wall, "peak": peak_bytes(), "found": found}))
+
+
+def run_atlasae(*arguments: str) -> Work:
+    """Prepare a command of atlasae, whose imports are timed, too."""
+    return lambda: subprocess.run([ATLASAE, *arguments], check=True, stdout=subprocess.PIPE, text=True).stdout
+
+
+def command(*arguments: object) -> Taken:
+    """Run a command of atlasae; `found` is its output."""
+    return alone(run_atlasae, *arguments)
 
 
 def fastest(works: Works, times: int = 3) -> Table:
@@ -138,8 +137,33 @@ def peak_bytes() -> float:
     return unit * max(own, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
 
 
+def megabytes(path: Path | str) -> float:
+    """The size of a file."""
+    return Path(path).stat().st_size / MEGABYTE
+
+
+# What a subject is given, and its results
+
+
+class Given(argparse.Namespace):
+    """The FILEs of a subject, a folder of its own, one that keeps long files (`scratch`), and its own options."""
+
+    files: list[Path]
+    folder: Path
+    scratch: Path
+
+    @property
+    def input(self) -> Table:
+        """The table that tells what long files were made from."""
+        return {self.files[0].name: {"jets": self.jets}}
+
+    def long(self, jets: int | None = None, seed: int = 1) -> Path:
+        """A file with at least `jets` jets (or --jets) made from the first FILE; an existing one is used again."""
+        return long_file(self.files[0], jets or self.jets, self.scratch, seed)
+
+
 def long_file(path: Path, jets: int, folder: Path, seed: int = 1) -> Path:
-    """A file with at least `jets` jets made from those of `path`; an existing one in the folder is used again."""
+    """The same of another file, in a folder."""
     target = folder / f"{path.stem}_{jets}_{seed}.root"
     if not target.exists():
         given = map(str, (path, target, "--jets", jets, "--seed", seed))
@@ -147,12 +171,7 @@ def long_file(path: Path, jets: int, folder: Path, seed: int = 1) -> Path:
     return target
 
 
-# Results
-
-
-def main(
-    about: str | None, measure: Callable[[argparse.Namespace, Path], Tables], cores: int = 1, **options: Any
-) -> None:
+def main(about: str | None, measure: Callable[[Given], Tables], cores: int = 1, **options: Any) -> None:
     """Read the command line of a subject, measure on one core or on all (0), print the tables, write the results.
 
     Further options are keywords with their defaults: a number, a text or None, a list of texts.
@@ -164,15 +183,16 @@ def main(
     for name, default in options.items():
         kind = {"nargs": "+"} if isinstance(default, list) else {"type": str if default is None else type(default)}
         parser.add_argument(f"--{name.replace('_', '-')}", default=default, **kind)
-    given = parser.parse_args()
+    given = parser.parse_args(namespace=Given())
     facts = circumstances()
     os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
     if cores and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:cores])
     given.output.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
-        given.scratch = given.scratch or Path(folder)
-        tables = measure(given, Path(folder))
+        given.folder = Path(folder)
+        given.scratch = given.scratch or given.folder
+        tables = measure(given)
     subject = Path(sys.argv[0]).stem
     print("\n".join(page(subject, save(given.output, subject, about or "", facts, tables))))
 

@@ -5,11 +5,9 @@ The files are made from FILE, each with its own seed. Each set of workers compre
 as a whole, with one thread per process, on all cores. The total bytes of jets must be the same for all sets.
 """
 
-import argparse
 import json
-from pathlib import Path
 
-from harness import COMMAND, Tables, long_file, main, take_turns
+from harness import Given, Tables, main, run_atlasae, take_turns
 
 
 def crews(workers: int) -> dict[str, list[str]]:
@@ -18,21 +16,20 @@ def crews(workers: int) -> dict[str, list[str]]:
     return {"1 process": [], f"{workers} processes": several, f"{workers} dask workers": [*several, "--dask", "local"]}
 
 
-def measure(given: argparse.Namespace, folder: Path) -> Tables:
+def measure(given: Given) -> Tables:
     """Make the files and compress them with every set of workers; raises ValueError if the outputs differ in bytes."""
-    (path,) = given.files
-    inputs = [long_file(path, given.jets, given.scratch, seed) for seed in range(1, given.number + 1)]
-    line = (*COMMAND, "compress", *inputs, "--layout", given.layout, "--json", "-o")
-    jobs = {name: (*line, folder / name, *options) for name, options in crews(given.workers).items()}
+    inputs = [given.long(seed=seed) for seed in range(1, given.number + 1)]
+    line = (run_atlasae, "compress", *inputs, "--layout", given.layout, "--json", "-o")
+    jobs = {name: (*line, given.folder / name, *options) for name, options in crews(given.workers).items()}
     found = take_turns(jobs, 1)
     if len({json.loads(taken.found)["bytes_jets_out"] for taken in found.values()}) > 1:
         raise ValueError(f"the crews wrote different files: {found}")
-    alone = found[next(iter(jobs))].wall
+    first = found["1 process"]
     rows = {
-        name: {"wall, s": taken.wall, "CPU, s": taken.cpu, "times as fast": alone / taken.wall}
+        name: {"wall, s": taken.wall, "CPU, s": taken.cpu, "times as fast": first.wall / taken.wall}
         for name, taken in found.items()
     }
-    return {"input": {path.name: {"files": len(inputs), "jets a file": given.jets}}, "crews": rows}
+    return {"input": {given.files[0].name: {"files": len(inputs), "jets a file": given.jets}}, "crews": rows}
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ eta and phi. Dijets are the two leading jets of an event, both above 60 GeV and 
 --checkpoint takes the published AE_3D_200, unchanged and fine-tuned. Training takes a quarter of an hour or more.
 """
 
-import argparse
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
@@ -17,13 +16,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from harness import HERE, Row, Tables, cpu_seconds, main
+from harness import HERE, Given, Row, Tables, cpu_seconds, main
 
 from atlasae.codecs.bottleneck import Autoencoder
 from atlasae.codecs.model import Model, default_model
 from atlasae.codecs.search import choose_codec
 from atlasae.compression.compress import compress_file
-from atlasae.compression.plan import Options
 from atlasae.files.events import Table
 from atlasae.files.tables import write_table
 from atlasae.jets.coordinates import Floats
@@ -104,12 +102,11 @@ def size(jets: Floats, model: str, folder: Path) -> Row:
     """Bytes per jet of a table of these jets at precision 1e-3, as `atlasae compress` writes it."""
     columns = {v: jets[:, i].astype(np.float32) for i, v in enumerate(("pt", "eta", "phi", "m"))}
     write_table(folder / "test.pkl", Table(columns))
-    options = Options(units="MeV", model=model, force=True)
-    report = compress_file(folder / "test.pkl", folder / "test.root", options)
+    report = compress_file(folder / "test.pkl", folder / "test.root", units="MeV", model=model, force=True)
     return {"bytes per jet at 1e-3": float(report["bytes_per_jet"])}
 
 
-def networks(given: argparse.Namespace, jets: Split, alone: Split, folder: Path) -> Iterator[Network]:
+def networks(given: Given, jets: Split, alone: Split) -> Iterator[Network]:
     """The classic networks, trained here and published, and the invertible autoencoder, packaged and of FILE alone."""
     for name in ("mlp_E", "mlp_m"):
         recipe = read_recipe(RECIPES / f"{name}.toml", given.settings)
@@ -119,23 +116,23 @@ def networks(given: argparse.Namespace, jets: Split, alone: Split, folder: Path)
         yield "AE_3D_200 as published, (pt, eta, phi, E)", published, {}
         tuned = trained(read_recipe(RECIPES / "fine_tune.toml", given.settings), alone, published)
         yield "AE_3D_200, fine-tuned", *tuned
-    packaged, path = default_model().autoencoder, folder / "own.safetensors"
-    yield "invertible, packaged, --precision full", packaged, size(alone.test, "default", folder)
+    packaged, path = default_model().autoencoder, given.folder / "own.safetensors"
+    yield "invertible, packaged, --precision full", packaged, size(alone.test, "default", given.folder)
     autoencoder, row = trained(Recipe(), alone)
     own = Model.from_autoencoder(autoencoder, describe_jets(autoencoder, alone.training))
     path.write_bytes(own.content)
-    row |= size(alone.test, str(path), folder)
+    row |= size(alone.test, str(path), given.folder)
     yield "invertible, trained on FILE, --precision full", own.autoencoder, row
 
 
-def measure(given: argparse.Namespace, folder: Path) -> Tables:
+def measure(given: Given) -> Tables:
     """The table with a row for each network."""
     more = read_samples(list(map(Path, given.more))).jets if given.more else np.empty((0, 4))
     jets, counts = split(read_samples(given.files), more)
     alone, table = replace(jets, training=jets.training[: len(jets.training) - len(more)]), {}
     for name, way in simple_ways(alone.training):
         table[name] = widths(jets.test, way(jets.test), counts)
-    for name, network, row in networks(given, jets, alone, folder):
+    for name, network, row in networks(given, jets, alone):
         table[name] = widths(jets.test, through(network, alone.training)(jets.test), counts) | row
     return {"three floats": table}
 

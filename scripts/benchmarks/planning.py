@@ -8,25 +8,23 @@ estimate assumes that the batch system starts jobs as fast as they end and that 
 needs are given.
 """
 
-import argparse
-from pathlib import Path
-
-from harness import LAYOUTS, MEGABYTE, Row, Table, Tables, command, long_file, main
+from harness import LAYOUTS, MEGABYTE, Given, Row, Table, Tables, command, main, megabytes
 
 FEW, MILLION, LONG = 100, 1_000_000, 2_000_000
 JETS, PER_FILE, CORES = 1e12, 1e7, 1_000
 HOUR = 3600
 
 
-def used(original: Path, folder: Path) -> Table:
-    """CPU seconds, and MB read and written, of each command on a file."""
-    table = Table()
+def used(given: Given, jets: int) -> Table:
+    """CPU seconds, and MB read and written, of each command on a file of so many jets."""
+    table, original, back = Table(), given.long(jets), given.folder / "back.root"
     for layout in LAYOUTS:
-        small, flags = folder / f"{layout}.root", ("--layout", layout, "--no-read-back")
-        for line in (("compress", original, small, *flags), ("decompress", small, folder / "back.root")):
-            cpu = command(*line, "--force", "--quiet").cpu
-            read, written = (Path(path).stat().st_size / MEGABYTE for path in line[1:3])
-            table[f"{line[0]}, {layout}"] = {"CPU s": cpu, "MB read": read, "MB written": written}
+        small = given.folder / f"{layout}.root"
+        compress = ("compress", original, small, "--layout", layout, "--no-read-back")
+        for name, read, written, *flags in (compress, ("decompress", small, back)):
+            cpu = command(name, read, written, *flags, "--force", "--quiet").cpu
+            row = {"CPU s": cpu, "MB read": megabytes(read), "MB written": megabytes(written)}
+            table[f"{name}, {layout}"] = row
     return table
 
 
@@ -52,11 +50,10 @@ def plan(row: Row) -> Row:
     }
 
 
-def measure(given: argparse.Namespace, folder: Path) -> Tables:
+def measure(given: Given) -> Tables:
     """The costs, and the plan."""
-    (path,) = given.files
-    lengths = [used(long_file(path, jets, given.scratch), folder) for jets in (FEW, MILLION, LONG)]
-    costs = {name: cost(*(table[name] for table in lengths)) for name in lengths[0]}
+    few, million, long = (used(given, jets) for jets in (FEW, MILLION, LONG))
+    costs = {name: cost(few[name], million[name], long[name]) for name in few}
     return {"costs": costs, "10^12 jets in files of 10^7": {name: plan(row) for name, row in costs.items()}}
 
 

@@ -4,13 +4,12 @@
 FILE is compressed, evaluated and drawn; with --plots, the figures of the README are copied to that folder.
 """
 
-import argparse
 import json
 import shutil
 from pathlib import Path
 from typing import Any
 
-from harness import Row, Table, Tables, command, main, transposed
+from harness import Given, Row, Tables, command, main, transposed
 
 FIGURES = ("3_response_pt", "4_residuals", "5_dijet_mass", "7_size")
 LABEL = ("--label", "Pythia 8, smeared", "--energy", "13.6")
@@ -23,32 +22,29 @@ def report_of(*arguments: object) -> Any:
     return json.loads(command(*arguments, "--json", "--force").found)
 
 
-def figures(report: Any, benchmark: Any) -> Row:
-    """Figures of the report on the first collection, and the bytes per jet with a model fitted to the jets."""
-    found = report["collections"][0]
+def figures(path: Path, folder: Path) -> Row:
+    """What `evaluate` and `benchmark` report on the first collection of a file, of which figures are drawn, too."""
+    small, report, drawn = folder / "small.root", folder / "report.json", folder / path.stem
+    report_of("compress", path, small, "--precision", BOUND)
+    report_of("evaluate", path, small, "-o", report)
+    report_of("plot", report, "-o", drawn, *LABEL)
+    benchmark = report_of("benchmark", path, "-o", drawn, *LABEL)
+    found = json.loads(report.read_text())["collections"][0]
     row = {f"{name}: {WIDTH}": variable["all"]["half_width_68"] for name, variable in found["variables"].items()}
-    events = found["events"]
+    events, classifier = found["events"], found["two_sample"]["classifier"]
     if events["events"]:
         row[f"dijet mass: {WIDTH}"] = events["dijet_mass"]["all"]["half_width_68"]
         row["jets that change their place in an event"] = events["reordered"]["jets"]
-    classifier = found["two_sample"]["classifier"]
     row |= {"classifier: AUC": classifier["auc"], "classifier: error of the AUC": classifier["error"]}
     at = benchmark["precisions"].index(BOUND)
     return row | {f"{name}, bytes per jet": curve[at] for name, curve in benchmark["curves"].items() if curve[at]}
 
 
-def measure(given: argparse.Namespace, folder: Path) -> Tables:
-    """The tables, with a column for every file; the plots are of the first."""
-    table = Table()
-    for path in given.files:
-        small, report, drawn = folder / "small.root", folder / "report.json", folder / path.stem
-        report_of("compress", path, small, "--precision", BOUND)
-        report_of("evaluate", path, small, "-o", report)
-        report_of("plot", report, "-o", drawn, *LABEL)
-        benchmark = report_of("benchmark", path, "-o", drawn, *LABEL)
-        table[path.name] = figures(json.loads(report.read_text()), benchmark)
+def measure(given: Given) -> Tables:
+    """The table, with a column for every file; the plots are of the first."""
+    table = {path.name: figures(path, given.folder) for path in given.files}
     for name in FIGURES if given.plots else ():
-        (figure,) = (folder / given.files[0].stem).glob(f"*_{name}.png")
+        (figure,) = (given.folder / given.files[0].stem).glob(f"*_{name}.png")
         shutil.copy(figure, Path(given.plots) / f"{name}.png")
     return {f"at {BOUND:g}": transposed(table)}
 

@@ -7,20 +7,18 @@ to max(|m|, 100 MeV). With E, m is computed from E and the momentum, so that its
 the input's own rounding. Jets without coordinates (NaN, pt <= 0) have no errors. Floats are those of --model.
 """
 
-import argparse
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from harness import Row, Tables, main
+from harness import LAYOUTS, Given, Row, Tables, main
 
 from atlasae.codecs.model import VARIABLES
 from atlasae.compression.compress import compress_file
 from atlasae.compression.decompress import decompress_file
 from atlasae.compression.format import CompressedCollection, read_contents
-from atlasae.compression.plan import Options
 from atlasae.compression.results import CompressionReport
 from atlasae.compression.verify import verify_file
 from atlasae.files.checksums import checksum
@@ -31,7 +29,6 @@ from atlasae.jets.residuals import half_width, residuals
 from atlasae.jets.variables import JET
 from atlasae.reports.peers import Sample, largest, read_sample
 
-LAYOUTS: dict[str, dict[str, Any]] = {"floats": {}, "packed": {"packed": True}}
 FULL = "full"  # for the floats layout only: packed words have no fixed number of bits to fill
 
 
@@ -59,7 +56,7 @@ class Compared:
 def compared(path: Path, folder: Path, **options: Any) -> Iterator[Compared]:
     """The collections of a file, compressed and decompressed; raises ValueError if other branches changed."""
     small, restored = folder / "compressed.root", folder / "restored.root"
-    report = compress_file(path, small, Options(drop_unwritable=True, force=True, **options))
+    report = compress_file(path, small, drop_unwritable=True, force=True, **options)
     decompress_file(small, restored, force=True)
     sizes = {found["name"]: found["bytes_per_jet"] for found in report["collections"]}
     with open_source(small) as source:
@@ -73,20 +70,20 @@ def compared(path: Path, folder: Path, **options: Any) -> Iterator[Compared]:
             yield Compared(entry, before, after, sizes[entry.collection.name])
 
 
-def verified(path: Path, out: Path, options: Options) -> CompressionReport:
-    """The report of a compression whose output is verified; raises ValueError if a jet exceeds its bounds."""
-    report = compress_file(path, out, options)
-    if problems := verify_file(path, out)["differences"]:
-        raise ValueError(problems[0])
-    return report
-
-
 def check_carried(original: Opened, restored: Opened, names: list[str]) -> None:
     """Compare all branches but those of jets bit for bit; raises ValueError if they differ."""
     for name in names:
         one, other = (opened.events.read([name], 0, opened.events.entries)[name] for opened in (original, restored))
         if checksum(one) != checksum(other):
             raise ValueError(f"branch '{name}' of '{original.path}' did not come back")
+
+
+def verified(path: Path, out: Path, **options: Any) -> CompressionReport:
+    """The report of a compression whose output is verified; raises ValueError if a jet exceeds its bounds."""
+    report = compress_file(path, out, force=True, **options)
+    if problems := verify_file(path, out)["differences"]:
+        raise ValueError(problems[0])
+    return report
 
 
 def figures(found: Compared) -> Row:
@@ -99,16 +96,17 @@ def figures(found: Compared) -> Row:
     return row
 
 
-def measure(given: argparse.Namespace, folder: Path) -> Tables:
+def measure(given: Given) -> Tables:
     """The table with a row for every file, layout and precision."""
     rows = {}
+    ways = [(layout, p) for layout in LAYOUTS for p in given.precision if layout == "floats" or p != FULL]
     for path in given.files:
-        for layout, options in (LAYOUTS | {"floats": {"model": given.model}}).items():
-            for precision in [one for one in given.precision if layout == "floats" or one != FULL]:
-                collections = list(compared(path, folder, precision=precision, **options))
-                for found in collections:
-                    name = f"{path.name}, {found.entry.collection.name}" if len(collections) > 1 else path.name
-                    rows[f"{name}, {layout}, {precision}"] = figures(found)
+        for layout, precision in ways:
+            model = {"model": given.model} if layout == "floats" else {}
+            collections = list(compared(path, given.folder, layout=layout, precision=precision, **model))
+            for found in collections:
+                name = f"{path.name}, {found.entry.collection.name}" if len(collections) > 1 else path.name
+                rows[f"{name}, {layout}, {precision}"] = figures(found)
     return {"errors": rows}
 
 

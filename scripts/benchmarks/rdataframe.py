@@ -8,16 +8,20 @@ exact jets included. Packed files, of one bound and of bounds by resolution, are
 seconds, the minimum of five runs.
 """
 
-import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
-from harness import Jobs, Table, Tables, Works, alone, command, fastest, long_file, main, millions_a_second
+from harness import Given, Table, Tables, Work, Works, alone, command, fastest, main, millions_a_second
 
 TIMES = 5
 WAYS = ("interpreter", "ACLiC")
 LZMA, FLOATS, ALL = "LZMA of the floats alone", "the floats", "all of them"
-PACKED = {"all of them, packed": "1e-3", "all of them, packed at resolution/20": "resolution/20"}
+FILES = {  # by what is said of their rows, the options of `compress`
+    "": (),
+    ", packed": ("--layout", "packed"),
+    ", packed at resolution/20": ("--layout", "packed", "--precision", "resolution/20"),
+}
 COUNT = """
 double count_jets(ROOT::RDF::RNode df) {{
     auto size = [](const ROOT::RVec<float>& z) {{ return double(z.size()); }};
@@ -42,9 +46,37 @@ double {name}(ROOT::RDF::RNode df) {{
 }}
 """
 
+Sums = dict[str, tuple[str, Sequence[str]]]  # by row: what reads, in C++, and the columns that are summed
 
-def declared(header: str, path: str, way: str) -> tuple[list[str], str]:
-    """Compile a header; returns its lines, and the name of the tree in the file."""
+
+def sums_of(header: str, path: str) -> Sums:
+    """What the lines at the top of a header say: the three floats, all branches, and each; of packed jets, all."""
+    lines = Path(header).read_text().splitlines()
+    if told := next((line for line in lines if "atlasae::unpack(df" in line), None):
+        return {ALL: (f'atlasae::unpack(df, "{path}")', told.partition("// has ")[2].split(", "))}
+    defines = [line.removeprefix("//   df") for line in lines if line.startswith("//   df.Define(")]
+    made, latents = [line.split('"')[1] for line in defines], defines[0].split('"')[3:8:2]
+    each = {name.rpartition("_")[2]: (f"df{line}", [name]) for line, name in zip(defines, made, strict=True)}
+    return {FLOATS: ("df", latents), ALL: (f"df{''.join(defines)}", made), **each}
+
+
+def declare_sum(name: str, read: str, columns: Sequence[str]) -> None:
+    """Compile the sum of some columns over all jets."""
+    import ROOT
+
+    places = [f"c{i}" for i in range(len(columns))]
+    code = SUM.format(
+        name=name,
+        read=read,
+        arguments=", const ROOT::RVec<float>& ".join(places),
+        sums=" + ".join(f"ROOT::VecOps::Sum({place})" for place in places),
+        columns=", ".join(f'"{column}"' for column in columns),
+    )
+    ROOT.gInterpreter.Declare(code)
+
+
+def read(header: str, path: str, way: str) -> Work:
+    """Compile a header; returns million jets per second for every set of branches."""
     import ROOT
 
     if way == "ACLiC" and ROOT.gROOT.LoadMacro(f"{header}+O"):
@@ -52,93 +84,40 @@ def declared(header: str, path: str, way: str) -> tuple[list[str], str]:
     ROOT.gInterpreter.Declare(f'#include "{header}"')
     with ROOT.TFile.Open(path) as file:
         tree = next(key.GetName() for key in file.GetListOfKeys() if key.GetClassName() == "TTree")
-    return Path(header).read_text().splitlines(), tree
 
+    def run(name: str) -> float:
+        return float(getattr(ROOT, name)(ROOT.RDF.AsRNode(ROOT.RDataFrame(tree, path))))
 
-def count_of(read: str, column: str, path: str, tree: str) -> float:
-    """The number of jets in a column."""
-    import ROOT
-
-    ROOT.gInterpreter.Declare(COUNT.format(read=read, column=column))
-    return float(ROOT.count_jets(ROOT.RDF.AsRNode(ROOT.RDataFrame(tree, path))))
-
-
-def sum_of(name: str, read: str, columns: Sequence[str], path: str, tree: str) -> Callable[[], object]:
-    """Compile the sum of some columns over all jets; returns the function that computes it."""
-    import ROOT
-
-    code = SUM.format(
-        name=name,
-        read=read,
-        arguments=", const ROOT::RVec<float>& ".join(f"c{i}" for i in range(len(columns))),
-        sums=" + ".join(f"ROOT::VecOps::Sum(c{i})" for i in range(len(columns))),
-        columns=", ".join(f'"{column}"' for column in columns),
-    )
-    ROOT.gInterpreter.Declare(code)
-    return lambda: getattr(ROOT, name)(ROOT.RDF.AsRNode(ROOT.RDataFrame(tree, path)))
-
-
-def read(header: str, path: str, way: str) -> Callable[[], Table]:
-    """Compile a header; returns million jets per second for every set of branches."""
-    import ROOT
-
-    text, tree = declared(header, path, way)
-    lines = [line for line in text if line.startswith("//   df.Define(")]
-    made, latents = [line.split('"')[1] for line in lines], lines[0].split('"')[3:8:2]
-    defines, column = [line.removeprefix("//   df") for line in lines], f"{way}, reading included"
-    jets = count_of("df", latents[0], path, tree)
-    works: Works = {
-        (LZMA, column): lambda: ROOT.unpack(path, tree, latents),
-        (FLOATS, column): sum_of("sum_floats", "df", latents, path, tree),
-        (ALL, column): sum_of("sum_all", f"df{''.join(defines)}", made, path, tree),
-    }
-    for number, (line, name) in enumerate(zip(defines, made, strict=True)):
-        works |= {(name.rpartition("_")[2], column): sum_of(f"sum_{number}", f"df{line}", [name], path, tree)}
+    works, sums = Works(), sums_of(header, path)
+    if FLOATS in sums:
+        works[LZMA, way] = lambda: ROOT.unpack(path, tree, sums[FLOATS][1])
+    for number, (row, (source, columns)) in enumerate(sums.items()):
+        declare_sum(f"sum_{number}", source, columns)
+        works[row, way] = partial(run, f"sum_{number}")
+    source, columns = next(iter(sums.values()))
+    ROOT.gInterpreter.Declare(COUNT.format(read=source, column=columns[0]))
+    jets = run("count_jets")
     return lambda: millions_a_second(jets, fastest(works, TIMES))
 
 
-def read_packed(header: str, path: str, way: str, row: str) -> Callable[[], Table]:
-    """The same for all branches of a packed file."""
-    text, tree = declared(header, path, way)
-    told = next(line for line in text if "atlasae::unpack(df" in line)
-    columns, unpacked = told.partition("// has ")[2].split(", "), f'atlasae::unpack(df, "{path}")'
-    jets = count_of(unpacked, columns[0], path, tree)
-    works: Works = {(row, f"{way}, reading included"): sum_of("sum_all", unpacked, columns, path, tree)}
-    return lambda: millions_a_second(jets, fastest(works, TIMES))
-
-
-JOBS: Jobs = {"read": read, "read_packed": read_packed}
-
-
-def measure(given: argparse.Namespace, folder: Path) -> Tables:
+def measure(given: Given) -> Tables:
     """Measure both ways of compilation, each in a separate process."""
     if not given.root:
         raise SystemExit("give a Python that has ROOT: --root PYTHON")
-    large, small = long_file(given.files[0], given.jets, given.scratch), folder / "small.root"
-    command("compress", large, small, "--no-read-back", "--quiet")
-    table: Table = {}
-    for way in WAYS:
-        column = f"{way}, reading included"
-        for name, row in _measured("read", small, way, given.root).items():
-            table.setdefault(name, {}).update(row)
-            if name not in (LZMA, FLOATS):
-                own = 1 / (1 / row[column] - 1 / table[FLOATS][column])
-                table[name][f"{way}, decoding alone"] = own
-    for name, precision in PACKED.items():
-        options = ("--layout", "packed", "--precision", precision, "--no-read-back", "--quiet", "--force")
-        command("compress", large, small, *options)
-        table[name] = {}
+    table = Table()
+    for number, (said, options) in enumerate(FILES.items()):
+        small = given.folder / f"small{number}.root"
+        command("compress", given.long(), small, *options, "--no-read-back", "--quiet")
         for way in WAYS:
-            table[name] |= _measured("read_packed", small, way, given.root, name)[name]
-    return {"input": {given.files[0].name: {"jets": given.jets}}, "million jets a second": table}
-
-
-def _measured(job: str, small: Path, way: str, python: str, *more: str) -> Table:
-    """What a job finds with a header of its own, next to which ACLiC writes its library."""
-    header = small.with_name(f"{way}_{job}_{len(list(small.parent.iterdir()))}.h")
-    command("export", small, "--cpp", "-o", header, "--quiet")
-    found: Table = alone("rdataframe", job, header, small, way, *more, python=python).found
-    return found
+            header = given.folder / f"{way}{number}.h"  # next to which ACLiC writes its library
+            command("export", small, "--cpp", "-o", header, "--quiet")
+            found: Table = alone(read, header, small, way, python=given.root).found
+            for name, rates in found.items():
+                row = table.setdefault(f"{name}{said}", {})
+                row[f"{way}, reading included"] = rates[way]
+                if not options and name not in (LZMA, FLOATS):
+                    row[f"{way}, decoding alone"] = 1 / (1 / rates[way] - 1 / found[FLOATS][way])
+    return {"input": given.input, "million jets a second": table}
 
 
 if __name__ == "__main__":

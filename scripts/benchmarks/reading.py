@@ -8,14 +8,12 @@ of one core, the minimum of three runs. Peak memory is that of a process that it
 even the shorter file has more than one chunk, and memory holds one at a time.
 """
 
-import argparse
 from collections import deque
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from harness import LAYOUTS, MEGABYTE, Jobs, Table, Tables, Works, alone, command, fastest, long_file, main
+from harness import LAYOUTS, MEGABYTE, Given, Table, Tables, Work, Works, alone, command, fastest, main
 
 LONGER = 4
 STEP = "2 MB"
@@ -29,7 +27,7 @@ def names_of(tree: Any) -> list[str]:
     return [pt, *(pt[:-2] + name for name in ("eta", "phi", "m"))]
 
 
-def read(original: str, *compressed: str) -> Callable[[], Table]:
+def read(original: str, *compressed: str) -> Work:
     """Prepare to measure every way of reading, in turns."""
     import uproot
 
@@ -55,13 +53,13 @@ def read(original: str, *compressed: str) -> Callable[[], Table]:
 
     works: Works = {}
     for column, some in ((ONE, names[:1]), (FOUR, names)):
-        works |= {(ORIGINAL, column): partial(read_original, some)}
+        works[ORIGINAL, column] = partial(read_original, some)
         for layout, path in zip(LAYOUTS, compressed, strict=True):
             works |= {(layout, column): partial(open_and_read, path, some), (layout, LOOP): partial(loop, path)}
     return lambda: fastest(works)
 
 
-def iterate(path: str) -> Callable[[], int]:
+def iterate(path: str) -> Work:
     """Prepare to iterate over one branch in steps."""
     import atlasae
 
@@ -72,26 +70,27 @@ def iterate(path: str) -> Callable[[], int]:
     return work
 
 
-JOBS: Jobs = {"read": read, "iterate": iterate}
+def compressed(given: Given, layout: str, times: int) -> Path:
+    """The jets of a file so many times as long."""
+    target = given.folder / f"{layout}{times}.root"
+    flags = ("--layout", layout, "--only-jets", "--no-read-back", "--quiet")
+    command("compress", given.long(times * given.jets), target, *flags)
+    return target
 
 
-def measure(given: argparse.Namespace, folder: Path) -> Tables:
+def measure(given: Given) -> Tables:
     """The tables, with a row for each layout and one for uproot."""
-    (path,), small = given.files, {}
-    large = {times: long_file(path, times * given.jets, given.scratch) for times in (1, LONGER)}
-    for layout in LAYOUTS:
-        for times, original in large.items():
-            small[layout, times] = target = folder / f"{layout}{times}.root"
-            command("compress", original, target, "--layout", layout, "--only-jets", "--no-read-back", "--quiet")
-    table: Table = alone("reading", "read", large[1], *(small[layout, 1] for layout in LAYOUTS)).found
+    small = {layout: compressed(given, layout, 1) for layout in LAYOUTS}
+    table: Table = alone(read, given.long(), *small.values()).found
     peers = table[ORIGINAL]
-    for layout in LAYOUTS:
+    for layout, path in small.items():
         row = table[layout]
         row |= {"one branch / uproot": row[ONE] / peers[ONE], "all four / uproot": row[FOUR] / peers[FOUR]}
-        row |= {"one branch / loop": row[ONE] / row[LOOP]}
-        for times, column in ((1, "peak, MB"), (LONGER, f"peak of {LONGER} times as many jets, MB")):
-            row[column] = alone("reading", "iterate", small[layout, times]).peak / MEGABYTE
-    return {"input": {path.name: {"jets": given.jets}}, "opening": table}
+        row["one branch / loop"] = row[ONE] / row[LOOP]
+        row["peak, MB"] = alone(iterate, path).peak / MEGABYTE
+        longer = alone(iterate, compressed(given, layout, LONGER))
+        row[f"peak of {LONGER} times as many jets, MB"] = longer.peak / MEGABYTE
+    return {"input": given.input, "opening": table}
 
 
 if __name__ == "__main__":

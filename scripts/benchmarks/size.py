@@ -13,24 +13,22 @@ Whole files are those of FILE and --whole, compressed at 1e-3 with all other con
 can't be written, which are counted.
 """
 
-import argparse
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from codec import packed_codec
-from harness import Row, Tables, main, transposed
-from precision import LAYOUTS, Compared, compared
+from harness import LAYOUTS, Given, Row, Tables, main, megabytes, transposed
+from precision import Compared, compared
 
 from atlasae.codecs.model import VARIABLES
 from atlasae.compression.compress import compress_file
-from atlasae.compression.plan import Options
 from atlasae.reports.peers import Sample, largest, peers
 
 OURS: dict[str, dict[str, Any]] = {
-    "atlasae, packed": {"packed": True},
-    "atlasae, packed, --no-context": {"packed": True, "context": False},
-    "atlasae, floats": {},
+    "atlasae, packed": {"layout": "packed"},
+    "atlasae, packed, --no-context": {"layout": "packed", "context": False},
+    "atlasae, floats": {"layout": "floats"},
 }
 BLOBS = "atlasae, packed, one blob an event"
 EVENTS = 500  # events that are coded independently
@@ -38,15 +36,13 @@ EVENTS = 500  # events that are coded independently
 
 def jet_sizes(path: Path, precision: str, folder: Path) -> Row:
     """Bytes per jet of the first collection of pt, eta, phi and m, by method; empty without one."""
-    row, sample = Row(), None
-    for layout, options in OURS.items():
+    row, sample, bound = Row(), None, float(precision)
+    for name, options in OURS.items():
         for found in compared(path, folder, precision=precision, only_jets=True, **options):
             if found.entry.collection.variables == VARIABLES:
-                row[layout], sample = within(found, float(precision)), found.before.with_coordinates()
+                row[name], sample = within(found, bound), found.before.with_coordinates()
                 break
-    if sample is None:
-        return row
-    return row | {BLOBS: blob_bytes(sample, float(precision))} | peers(sample, float(precision), folder)
+    return row | {BLOBS: blob_bytes(sample, bound)} | peers(sample, bound, folder) if sample else row
 
 
 def within(found: Compared, bound: float) -> float:
@@ -62,29 +58,27 @@ def blob_bytes(sample: Sample, bound: float) -> float:
     codec = packed_codec(sample, bound)
     counts = sample.counts[sample.counts > 0][:EVENTS]
     cells, _ = codec.lattice.cells(sample.jets[: counts.sum()])
-    ends = counts.cumsum()
-    events = zip(ends - counts, ends, strict=True)
-    words = [codec.encode(cells[:, first:end], np.array([end - first])) for first, end in events]
-    return 4 * sum(map(len, words)) / int(ends[-1])
+    events = np.split(cells, counts.cumsum()[:-1], axis=1)
+    words = [codec.encode(event, np.array([event.shape[1]])) for event in events]
+    return 4 * sum(map(len, words)) / int(counts.sum())
 
 
 def whole_file(path: Path, folder: Path) -> Row:
     """The bytes of a file before and after, in both layouts, and the number of branches and objects not written."""
-    before, row = path.stat().st_size, Row()
-    for layout, options in LAYOUTS.items():
-        target = folder / "whole.root"
-        report = compress_file(path, target, Options(drop_unwritable=True, force=True, **options))
-        after = target.stat().st_size
-        row |= {f"{layout}, kB": after / 1e3, f"{layout}, % of before": 100 * after / before}
+    before, sizes = 1e3 * megabytes(path), Row()
+    for layout in LAYOUTS:
+        report = compress_file(path, folder / "whole.root", layout=layout, drop_unwritable=True, force=True)
+        after = 1e3 * megabytes(folder / "whole.root")
+        sizes |= {f"{layout}, kB": after, f"{layout}, % of before": 100 * after / before}
     left_out = len(report["dropped"]) + len(report["left_out"])
-    return {"jets": report["jets"], "before, kB": before / 1e3} | row | {"left out": left_out}
+    return {"jets": report["jets"], "before, kB": before} | sizes | {"left out": left_out}
 
 
-def measure(given: argparse.Namespace, folder: Path) -> Tables:
+def measure(given: Given) -> Tables:
     """Bytes per jet, with a column for every file and precision, and kB of whole files."""
     asked = [(path, precision) for path in given.files for precision in given.precision]
-    sizes = {f"{path.name}, {precision}": jet_sizes(path, precision, folder) for path, precision in asked}
-    whole = {path.name: whole_file(path, folder) for path in (*given.files, *map(Path, given.whole))}
+    sizes = {f"{path.name}, {precision}": jet_sizes(path, precision, given.folder) for path, precision in asked}
+    whole = {path.name: whole_file(path, given.folder) for path in (*given.files, *map(Path, given.whole))}
     return {"bytes per jet": transposed(sizes), "whole files": whole}
 
 

@@ -8,24 +8,21 @@ deviations of what these random errors give. `AUC` is that of the classifier of 
 are those of `codec`: in memory, in million jets per CPU second.
 """
 
-import argparse
-from collections.abc import Mapping
 from pathlib import Path
 
 import awkward as ak
 import codec
 import numpy as np
 import uproot
-from harness import Row, Table, Tables, long_file, main, transposed
-from precision import LAYOUTS, Compared, compared
+from harness import LAYOUTS, Given, Row, Table, Tables, long_file, main, transposed
+from precision import Compared, compared
 
 from atlasae.codecs.codec import few_threads
 from atlasae.jets.coordinates import Floats
 from atlasae.jets.variables import JET
 from atlasae.reports.classifier import tell_apart
-from atlasae.reports.fine import FINE, Distinct, FineSpectrum, Threshold, largest_errors
+from atlasae.reports.fine import CombTally, FineSpectrum
 from atlasae.reports.peers import largest
-from atlasae.reports.results import Change
 
 BOUND = 1e-3
 LOWEST, POWER, SEED = 60_000.0, 5.0, 1  # of the falling spectrum: pt in MeV, d(jets)/d(pt) ~ pt^-POWER
@@ -59,38 +56,27 @@ def falling_file(folder: Path, jets: int) -> Path:
 
 def figures(found: Compared) -> Row:
     """All figures of a collection, of its jets that have coordinates."""
-    kept = JET.usable(found.before.jets)
+    kept, comb = JET.usable(found.before.jets), CombTally()
     before, after = found.before.jets[kept], found.after.jets[kept]
-    errors = largest_errors(before, after, found.entry.precision)
-    columns = {v: (before[:, i], after[:, i], errors[v]) for i, v in enumerate(JET.names)}
-    row = {"jets": len(before), "bytes per jet": found.bytes_per_jet}
+    comb.add(before, after, found.entry.precision)
+    distinct = comb.distinct.figures()
+    row: Row = {"jets": len(before), "bytes per jet": found.bytes_per_jet}
     row["largest error"] = max(map(largest, found.errors.values()))
-    return row | distinct_row(before, after) | fine_row(columns) | count_row(*columns["pt"]) | told_row(before, after)
-
-
-def distinct_row(before: Floats, after: Floats) -> Row:
-    """The different values of pt of the first million jets."""
-    distinct = Distinct()
-    distinct.add(before, after)
-    counted = distinct.figures()
-    return {"pt: values before": counted.before["pt"], "pt: values": counted.after["pt"]}
-
-
-def fine_row(columns: Mapping[str, tuple[Floats, Floats, Floats]]) -> Row:
-    """The changes of fine bins (before, after and largest errors by variable), and their errors."""
-    row = Row()
-    for name, (variable, *bins) in FINE.items():
-        spectrum = FineSpectrum(*bins)
-        spectrum.add(*columns[variable])
-        row |= change_row(name, spectrum.change())
+    row |= {"pt: values before": distinct.before["pt"], "pt: values": distinct.after["pt"]}
+    for name, spectrum in comb.spectra.items():
+        row |= change_row(name, spectrum)
         if name == WINDOW_OF:
-            row |= change_row(f"{name}, 100 to 120 GeV", spectrum.change(*WINDOW))
-            row |= extremes(spectrum)
-    return row
+            row |= change_row(f"{name}, 100 to 120 GeV", spectrum, WINDOW) | extremes(spectrum)
+    (above,) = (one.figures() for one in comb.above if one.pt == THRESHOLD)
+    row |= {"above 85 GeV: shift, %": 100 * (above.after / above.before - 1), "above 85 GeV: sigma": above.sigma}
+    every = -(-len(before) // TESTED)
+    told = tell_apart(before[::every], after[::every])
+    return row | ({"AUC": told.auc, "AUC: +-": told.error} if told else {})
 
 
-def change_row(name: str, change: Change) -> Row:
+def change_row(name: str, spectrum: FineSpectrum, window: tuple[float, float] = (-np.inf, np.inf)) -> Row:
     """The change of fine bins over that of random errors, and its error; nothing where there are no bins."""
+    change = spectrum.change(*window)
     if change.ratio is None or change.error is None:
         return {}
     return {name: change.ratio, f"{name}: +-": change.error}
@@ -104,33 +90,17 @@ def extremes(spectrum: FineSpectrum) -> Row:
     return {"decoded / original, from": ratio.min(), "to": ratio.max()} if len(ratio) else {}
 
 
-def count_row(before: Floats, after: Floats, errors: Floats) -> Row:
-    """The shift of the number of jets above a pt."""
-    above = Threshold(THRESHOLD)
-    above.add(before, after, errors)
-    count = above.figures()
-    share = 100 * (count.after / count.before - 1)
-    return {"above 85 GeV: shift, %": share, "above 85 GeV: sigma": count.sigma}
-
-
-def told_row(before: Floats, after: Floats) -> Row:
-    """The area under the ROC curve of a classifier, and its error, of at most `TESTED` jets."""
-    every = -(-len(before) // TESTED)
-    found = tell_apart(before[::every], after[::every])
-    return {"AUC": found.auc, "AUC: +-": found.error} if found else {}
-
-
 @few_threads()
-def measure(given: argparse.Namespace, folder: Path) -> Tables:
+def measure(given: Given) -> Tables:
     """The figures of every file and layout, and the speed for each file."""
     longer = [long_file(path, given.longer, given.scratch) for path in given.files]
     found, fast = Table(), Table()
     for path in (falling_file(given.scratch, given.jets), *longer):
-        for layout, options in LAYOUTS.items():
-            for one in compared(path, folder, precision=str(BOUND), only_jets=True, **options):
+        for layout in LAYOUTS:
+            for one in compared(path, given.folder, precision=str(BOUND), layout=layout, only_jets=True):
                 found[f"{path.stem}, {layout}"] = figures(one)
         sample = codec.read_jets(path)
-        rows = codec.speeds(sample, codec.works_of(sample), 2)
+        rows = codec.speeds(sample, codec.floats_works(sample) | codec.packed_works(sample), 2)
         fast |= {f"{path.stem}, {layout}": row for layout, row in rows.items()}
     return {"figures": transposed(found), "million jets a second": fast}
 

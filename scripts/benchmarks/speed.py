@@ -7,32 +7,29 @@ both layouts, with and without reading back, and decompresses the result. Times 
 With --longer N, a file N times as long is measured, too: memory must not grow, and time by no more than N.
 """
 
-import argparse
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
-from harness import LAYOUTS, MEGABYTE, Jobs, Table, Tables, long_file, main, take_turns
+from harness import LAYOUTS, MEGABYTE, Given, Job, Table, Tables, Work, main, megabytes, take_turns
 
 ZSTD, LZMA = "ZSTD(5)", "LZMA(9)"
 NOT_READ_BACK = "--no-read-back"
 CHUNK = "20 MB"  # of events in memory, atlasae's default
 
 
-def copy_with_uproot(path: str, target: str, compression: str) -> Callable[[], None]:
+def copy_with_uproot(path: str, target: str, compression: str) -> Work:
     """Prepare to copy the only tree by uproot, in chunks of the same size as atlasae's."""
     import awkward as ak
     import uproot
 
     algorithm, level = compression.removesuffix(")").split("(")
+    chosen = getattr(uproot, algorithm)(int(level))
 
     def copy() -> None:
-        chosen = getattr(uproot, algorithm)(int(level))
         with uproot.open(path) as file, uproot.recreate(target, compression=chosen) as output:
             (tree,) = (file[name] for name in file.keys(filter_classname="TTree"))
-            counters = {
-                branch.name: branch.count_branch.name for branch in tree.branches if branch.count_branch is not None
-            }
+            counted = [branch for branch in tree.branches if branch.count_branch is not None]
+            counters = {branch.name: branch.count_branch.name for branch in counted}
             names, writer = [branch.name for branch in tree.branches if branch.name not in counters.values()], None
             for arrays in tree.iterate(names, step_size=CHUNK):
                 events = dict(zip(names, ak.unzip(arrays), strict=True))
@@ -44,30 +41,19 @@ def copy_with_uproot(path: str, target: str, compression: str) -> Callable[[], N
     return copy
 
 
-def without_torch(work: Callable[[], object], layout: str) -> Callable[[], None]:
-    """The work, checked not to import torch in the packed layout; raises AssertionError."""
-
-    def done() -> None:
-        work()
-        assert layout != "packed" or "torch" not in sys.modules, "packed bytes were measured with torch imported"
-
-    return done
-
-
-def compress(path: str, target: str, layout: str, *flags: str) -> Callable[[], None]:
+def compress(path: str, target: str, layout: str, *flags: str) -> Work:
     """Prepare `atlasae compress` in a layout, with or without reading back."""
     from atlasae.compression.compress import compress_file
-    from atlasae.compression.plan import Options
     from atlasae.native.library import limit_heap
 
     if layout == "floats":
         import atlasae.compression.floats  # noqa: F401  (else imported in the timed call)
     limit_heap()
-    options = Options(packed=layout == "packed", read_back=NOT_READ_BACK not in flags, force=True)
-    return without_torch(lambda: compress_file(path, target, options), layout)
+    read_back = NOT_READ_BACK not in flags
+    return without_torch(lambda: compress_file(path, target, layout=layout, read_back=read_back, force=True), layout)
 
 
-def decompress(path: str, target: str, layout: str) -> Callable[[], None]:
+def decompress(path: str, target: str, layout: str) -> Work:
     """Prepare `atlasae decompress` of a file in a layout."""
     from atlasae.compression.decompress import decompress_file
     from atlasae.native.library import limit_heap
@@ -78,39 +64,51 @@ def decompress(path: str, target: str, layout: str) -> Callable[[], None]:
     return without_torch(lambda: decompress_file(path, target, force=True), layout)
 
 
-JOBS: Jobs = {"copy": copy_with_uproot, "compress": compress, "decompress": decompress}
+def without_torch(work: Work, layout: str) -> Work:
+    """The work, checked not to import torch in the packed layout; raises AssertionError."""
+
+    def done() -> None:
+        work()
+        assert layout != "packed" or "torch" not in sys.modules, "packed bytes were measured with torch imported"
+
+    return done
+
+
+def jobs_of(large: Path, folder: Path) -> dict[str, Job]:
+    """The jobs on a long file, by name."""
+    jobs: dict[str, Job] = {}
+    for kind in (ZSTD, LZMA):
+        jobs[f"uproot copies, {kind}"] = (copy_with_uproot, large, folder / f"{kind}.root", kind)
+    for layout in LAYOUTS:
+        small, back = folder / f"{layout}.root", folder / "back.root"
+        jobs[f"compress, {layout}"] = (compress, large, small, layout)
+        jobs[f"compress, {layout}, {NOT_READ_BACK}"] = (compress, large, small, layout, NOT_READ_BACK)
+        jobs[f"decompress, {layout}"] = (decompress, small, back, layout)
+    return jobs
 
 
 def rows(large: Path, folder: Path, times: int) -> Table:
     """Time, memory and MB of each job, run in turns, and its time relative to uproot's copies."""
-    jobs: dict[str, tuple[object, ...]] = {}
-    jobs |= {f"uproot copies, {kind}": ("copy", large, folder / f"{kind}.root", kind) for kind in (ZSTD, LZMA)}
-    for layout in LAYOUTS:
-        small, back = folder / f"{layout}.root", folder / "back.root"
-        jobs[f"compress, {layout}"] = ("compress", large, small, layout)
-        jobs[f"compress, {layout}, {NOT_READ_BACK}"] = ("compress", large, small, layout, NOT_READ_BACK)
-        jobs[f"decompress, {layout}"] = ("decompress", small, back, layout)
-    table, found = Table(), take_turns({name: ("speed", *job) for name, job in jobs.items()}, times)
-    copies = {f"of {kind}": found[f"uproot copies, {kind}"].cpu for kind in (ZSTD, LZMA)}
+    table, jobs = Table(), jobs_of(large, folder)
+    found = take_turns(jobs, times)
     for name, taken in found.items():
-        read, written = (Path(str(path)).stat().st_size / MEGABYTE for path in jobs[name][1:3])
         row = table[name] = {"CPU, s": taken.cpu, "wall, s": taken.wall, "peak, MB": taken.peak / MEGABYTE}
-        row |= {column: taken.cpu / seconds for column, seconds in copies.items()}
-        row |= {"read, MB": read, "written, MB": written}
+        row |= {f"of {kind}": taken.cpu / found[f"uproot copies, {kind}"].cpu for kind in (ZSTD, LZMA)}
+        _, source, written, *_ = jobs[name]
+        row |= {"read, MB": megabytes(source), "written, MB": megabytes(written)}
     return table
 
 
-def measure(given: argparse.Namespace, folder: Path) -> Tables:
+def measure(given: Given) -> Tables:
     """The jobs, and the time that reading back adds."""
-    (path,) = given.files
-    table = rows(long_file(path, given.jets, given.scratch), folder, given.times)
-    seconds = {name: row["CPU, s"] for name, row in table.items()}
-    added = {name: seconds[f"compress, {name}"] / seconds[f"compress, {name}, {NOT_READ_BACK}"] for name in LAYOUTS}
-    back = {name: {"adds to compress, %": 100 * (ratio - 1)} for name, ratio in added.items()}
-    tables: Tables = {"input": {path.name: {"jets": given.jets}}, "jobs": table, "reading back": back}
+    table, back = rows(given.long(), given.folder, given.times), Table()
+    for layout in LAYOUTS:
+        with_it, without = (table[f"compress, {layout}{flag}"]["CPU, s"] for flag in ("", f", {NOT_READ_BACK}"))
+        back[layout] = {"adds to compress, %": 100 * (with_it / without - 1)}
+    tables: Tables = {"input": given.input, "jobs": table, "reading back": back}
     if given.longer > 1:
-        longer = long_file(path, given.longer * given.jets, given.scratch)
-        tables[f"{given.longer} times as many jets"] = rows(longer, folder, 1)
+        longer = given.long(given.longer * given.jets)
+        tables[f"{given.longer} times as many jets"] = rows(longer, given.folder, 1)
     return tables
 
 

@@ -8,15 +8,13 @@ are unchanged. Bytes are those of compressed baskets; the model of the floats, w
 row.
 """
 
-import argparse
 from pathlib import Path
 
 import numpy as np
-from harness import HERE, Row, Tables, main, transposed
+from harness import HERE, Given, Row, Tables, main, transposed
 from precision import verified
 
 from atlasae.compression.format import read_contents
-from atlasae.compression.plan import Options
 from atlasae.files.events import Array
 from atlasae.files.trees import open_source
 from atlasae.jets.coordinates import inner
@@ -26,6 +24,7 @@ from atlasae.jets.variables import WHOLE, Variable
 from atlasae.reports.peers import LZMA, narrow, pcodec_bytes, read_sample, round_mantissa, tree_bytes
 
 RECIPE = HERE.parent / "recipes" / "extended.toml"
+STEPS = "grid in integers, LZMA(9)"
 
 
 def rounded(variable: Variable, column: Array) -> Array:
@@ -50,40 +49,37 @@ def gridded(variable: Variable, column: Array) -> Array:
 
 def sizes(path: Path, variables: Path, folder: Path) -> Row:
     """Bytes per jet of atlasae and of its peers; raises ValueError if a jet exceeds its bounds."""
-    compressed, packed, peer = (folder / f"{name}.root" for name in ("compressed", "packed", "peer"))
-    report = verified(path, compressed, Options(variables=variables, force=True))
-    smaller = verified(path, packed, Options(variables=variables, packed=True, force=True))
-    with open_source(compressed) as source:
+    small = folder / "compressed.root"
+    packed = verified(path, folder / "packed.root", variables=variables, layout="packed")
+    floats = verified(path, small, variables=variables)
+    with open_source(small) as source:
         contents = read_contents(source)
     collection = contents.runs[0].collections[0].collection
-    names, storage = list(collection.branches.values()), storage_of(collection)
-    with open_input(path, report["tree"], ()) as opened:
+    storage = storage_of(collection)
+    with open_input(path, floats["tree"], ()) as opened:
         sample = read_sample(opened, collection)
-    columns = sample.columns
+    jets, columns = len(sample.columns[0]), sample.columns
     if not storage.usable(storage.to_values(columns)).all():
         raise ValueError(f"jets of '{path}' have no coordinates: give a file without such")
-    jets, pairs = len(columns[0]), list(zip(storage.variables.variables, columns, strict=True))
-    variants = {
+    pairs = list(zip(storage.variables.variables, columns, strict=True))
+    peers = {
         "as they are, LZMA(9)": columns,
         "rounded, LZMA(9)": [rounded(*pair) for pair in pairs],
-        "grid in integers, LZMA(9)": [gridded(*pair) for pair in pairs],
+        STEPS: [gridded(*pair) for pair in pairs],
     }
-    ours = {
-        "atlasae, packed": float(smaller["bytes_per_jet"]),
-        f"atlasae, {collection.words} floats": float(report["bytes_per_jet"]),
+    named = {name: dict(zip(collection.branches.values(), found, strict=True)) for name, found in peers.items()}
+    return {
+        "atlasae, packed": float(packed["bytes_per_jet"]),
+        f"atlasae, {collection.words} floats": float(floats["bytes_per_jet"]),
         "its model, once a file": sum(map(len, contents.models.values())) / jets,
-    }
-    steps = dict(zip(names, variants["grid in integers, LZMA(9)"], strict=True))
-    ours["grid in integers, pcodec"] = pcodec_bytes(steps) / jets
-    return ours | {
-        name: tree_bytes(sample, dict(zip(names, found, strict=True)), LZMA, False, peer) / jets
-        for name, found in variants.items()
+        "grid in integers, pcodec": pcodec_bytes(named[STEPS]) / jets,
+        **{name: tree_bytes(sample, found, LZMA, False, folder / "peer.root") / jets for name, found in named.items()},
     }
 
 
-def measure(given: argparse.Namespace, folder: Path) -> Tables:
+def measure(given: Given) -> Tables:
     """The table with a row for every method and a column for every file."""
-    found = {path.name: sizes(path, Path(given.variables), folder) for path in given.files}
+    found = {path.name: sizes(path, Path(given.variables), given.folder) for path in given.files}
     return {"bytes per jet": transposed(found)}
 
 

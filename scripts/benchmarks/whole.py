@@ -7,7 +7,6 @@ the grid, steps of the kinds), and has no settings; atlasae's are what the file 
 the jets of later events, coded with what was found in those before.
 """
 
-import argparse
 import json
 import zlib
 from collections.abc import Sequence
@@ -15,14 +14,13 @@ from pathlib import Path
 
 import awkward as ak
 import numpy as np
-from harness import Row, Tables, main, transposed
+from harness import Given, Row, Table, Tables, main, transposed
 from precision import verified
 
 from atlasae.codecs.columns import CodedColumn, ColumnsCodec, fit_columns
 from atlasae.compression.chunks import Chunks
 from atlasae.compression.format import read_contents
 from atlasae.compression.packed import ColumnsLayout
-from atlasae.compression.plan import Options
 from atlasae.files.events import Array, flatten
 from atlasae.files.trees import open_source
 from atlasae.jets.collections import main_collection
@@ -49,7 +47,7 @@ def settings(codec: ColumnsCodec) -> int:
 def sizes(path: Path, precision: str, folder: Path) -> dict[str, Row]:
     """Bytes per jet by method, of all jets and of the second half; raises ValueError if a jet exceeds its bounds."""
     out = folder / "whole.root"
-    report = verified(path, out, Options(precision, packed=True, whole_jets="*", force=True))
+    report = verified(path, out, precision=precision, layout="packed", whole_jets="*")
     with open_source(out) as source:
         chunks = Chunks(source, read_contents(source))
         (run, start, chunk), *_ = chunks
@@ -60,37 +58,34 @@ def sizes(path: Path, precision: str, folder: Path) -> dict[str, Row]:
         counts, restored = layout.counts(run, written.events), written.restored()
         told, codec = layout.jets.told(written.events, counts), layout.codec
     columns = [flatten(restored[name])[0] for name in layout.collection.branches.values()]
-    names = {main, layout.collection.name}
-    before, after = (
-        sum(c[f"bytes_{what}"] for c in report["collections"] if c["name"] in names) for what in ("in", "out")
-    )
-    cut = int(ak.sum(counts[: len(counts) // 2]))
+    symbols = [steps(column, numbers) for column, numbers in zip(codec.columns, columns, strict=True)]
+    names, jets = {main, layout.collection.name}, int(counts.sum())
+    both = [collection for collection in report["collections"] if collection["name"] in names]
+    cut = int(ak.sum(counts[: len(counts) // 2]))  # the first jet of the second half
     bounds = [column.bound for column in codec.columns]
     order, learned = fit_columns([c[:cut] for c in columns], bounds, [c[:cut] for c in told], whole=False)
-    later = len(learned.encode([columns[place][cut:] for place in order], [c[cut:] for c in told]))
-    symbols = [steps(c, x) for c, x in zip(codec.columns, columns, strict=True)]
-    jets, half = int(counts.sum()), int(counts.sum()) - cut
+    later = learned.encode([columns[place][cut:] for place in order], [c[cut:] for c in told])
     return {
         "all": {
-            "branches as they are": before / jets,
+            "branches as they are": sum(collection["bytes_in"] for collection in both) / jets,
             "pcodec, the same numbers": pcodec([*told, *symbols]) / jets,
-            "atlasae": after / jets,
+            "atlasae": sum(collection["bytes_out"] for collection in both) / jets,
             "its settings": settings(codec) / jets,
         },
         "second half, but for the four-momenta": {
-            "pcodec, the same numbers": pcodec([column[cut:] for column in symbols]) / half,
-            "atlasae": later / half,
-            "its settings": settings(learned) / half,
+            "pcodec, the same numbers": pcodec([column[cut:] for column in symbols]) / (jets - cut),
+            "atlasae": len(later) / (jets - cut),
+            "its settings": settings(learned) / (jets - cut),
         },
     }
 
 
-def measure(given: argparse.Namespace, folder: Path) -> Tables:
+def measure(given: Given) -> Tables:
     """A table of all jets, and one of the second half, with a row for every method and a column for every file."""
-    tables: dict[str, dict[str, Row]] = {}
+    tables: dict[str, Table] = {}
     for path in given.files:
         for others in given.others:
-            for table, row in sizes(path, f"1e-3,*={others}", folder).items():
+            for table, row in sizes(path, f"1e-3,*={others}", given.folder).items():
                 tables.setdefault(f"bytes per jet, {table}", {})[f"{path.name}, others {others}"] = row
     return {table: transposed(found) for table, found in tables.items()}
 

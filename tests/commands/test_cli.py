@@ -246,7 +246,7 @@ def test_the_report_in_words(jets_file, tmp_path):
     assert f"{report['jets']} jets" in succeeded("decompress", out, tmp_path / "back.root").out
 
 
-def test_help_and_info_come_without_torch(compressed):
+def test_help_and_info_come_without_torch_and_awkward(compressed):
     code = """if True:
         import sys
         sys.modules["torch"] = None  # importing it is an error now
@@ -257,6 +257,7 @@ def test_help_and_info_come_without_torch(compressed):
                 main()
             except SystemExit as done:
                 assert done.code == 0, words
+        assert not [name for name in sys.modules if name.startswith("awkward.")]
         """
     command = [sys.executable, "-c", code, str(compressed), *COMMANDS]
     done = subprocess.run(command, check=False, capture_output=True, text=True)

@@ -28,7 +28,6 @@ from atlasae.compression.format import (
     Run,
     bits_of,
     check_alike,
-    info,
     is_compressed,
     jets_tree,
     read_contents,
@@ -40,6 +39,7 @@ from atlasae.files.damage import has_traces
 from atlasae.files.trees import open_source
 from atlasae.files.writing import create
 from atlasae.jets.collections import Collection
+from atlasae.reports.description import info
 
 JETS = Collection(
     name="Jet",
@@ -563,7 +563,7 @@ def test_bits_are_the_logarithm_of_the_levels():
 
 def test_describe_needs_no_network(tmp_path):
     path = write(tmp_path / "x.root", make_contents(make_run()), 5)
-    code = "import sys; from pathlib import Path; from atlasae.compression.format import info; "
+    code = "import sys; from pathlib import Path; from atlasae.reports.description import info; "
     code += "print(info(Path(sys.argv[1]))['tree'], 'torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code, path], check=True, capture_output=True, text=True)
     assert done.stdout == "Events False\n"

@@ -550,7 +550,7 @@ def test_a_chain_is_copied(tmp_path):
 
 
 def test_clones_that_uproot_can_not_read_are_no_jets_and_no_bug(tmp_path):
-    words = "'clones'", "name them with --jets"
+    words = "'clones'", "no branch holds floats"
     refused(2, words, "compress", ODD, tmp_path / "x.root", "--tree", "clones", out=tmp_path / "x.root")
 
 

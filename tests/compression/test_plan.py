@@ -9,6 +9,8 @@ from typing import Any
 import awkward as ak
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import uproot
 from conftest import VARIABLES, counted, make_counts, random_jets, write_layout
@@ -214,7 +216,7 @@ def test_lists_of_a_table_are_jets_of_events(suffix, tmp_path):
 @pytest.mark.parametrize(
     ("jets", "told"),
     [
-        ((), "'.*x.p.*' has no jets: looked for .*; name them with --jets .*"),
+        ((), "'.*x.p.*' has no jets: looked for .*; no branch holds .*"),
         (("jet_",), "no jets 'jet_': .*"),
         (("jet_pt,jet_eta,jet_phi,jet_m",), "--jets 'jet_pt,.*' is no jet collection: .*"),
     ],
@@ -233,10 +235,19 @@ def test_branches_that_would_be_jets_and_are_not_read_are_named(tmp_path):
     with uproot.recreate(tmp_path / "x.root") as file:
         numbers = {f"jet_{v}": ak.Array([[1.0], [2.0, 3.0]]) for v in ("pt", "eta", "phi")}
         file["T"] = numbers | {"jet_m": ak.Array([[[1.0]], [[2.0], [3.0]]]), "mu_m": ak.Array([[[1.0]], [[2.0]]])}
-    told = "'jet_' spells pt, eta, phi, but neither m nor E; --variables takes any list .*; not read: jet_m "
+    told = "'jet_' spells pt, eta, phi, but neither m nor E; .* --variables jets.toml .*; not read: jet_m "
     told += r"\(a TTree .* holds no var \* var \* float64\)$"
     with open_source(tmp_path / "x.root") as source, pytest.raises(UserError, match=told):
         choose_tree(source, None, ())
+
+
+def test_jets_that_can_t_be_read_are_told_with_the_reason(tmp_path):
+    columns = {f"jet_{v}": pa.array([[1.0, 2.0], [3.0]], pa.list_(pa.float32())) for v in ("pt", "eta", "phi")}
+    missing = pa.array([[1.0, None], [3.0]], pa.list_(pa.float32()))
+    pq.write_table(pa.table(columns | {"jet_m": missing}), tmp_path / "x.parquet")
+    told = "has no jets: x.parquet: column 'jet_m' has missing values, which no tree holds: fill them before"
+    with open_for(tmp_path / "x.parquet", Options()) as opened, pytest.raises(UserError, match=told):
+        make_plan(opened, Options())
 
 
 @pytest.mark.parametrize(
@@ -312,7 +323,7 @@ def test_collections_whose_branches_differ_in_jets_are_not_taken():
     plan = plan_of(branches, others=others)
     assert [c.name for c in plan.collections] == ["Jet"]
     assert {f"FatJet_{v}" for v in NANO} <= {branch.name for branch in plan.carried}
-    with pytest.raises(UserError, match="tree 'Events' has no jets: .* name them with --jets"):
+    with pytest.raises(UserError, match="has no jets: 'Jet_pt' and 'Jet_phi' differ in jets per event"):
         plan_of(jagged(*JETS), others={"Jet_phi": others["FatJet_phi"]})
 
 

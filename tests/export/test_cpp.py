@@ -2,7 +2,6 @@
 
 import functools
 import json
-import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -13,7 +12,7 @@ import numpy as np
 import pytest
 import uproot
 from conftest import random_jets, read_tree, run_main, succeeded, untrained_bottleneck, write_layout, write_tree
-from cpp import compiled, quickly_compiled
+from cpp import HOSTILE, TOKENS, compiled, quickly_compiled
 
 from atlasae.codecs.bottleneck import ACTIVATIONS
 from atlasae.errors import DamagedFileError
@@ -276,18 +275,6 @@ def test_rounded_jets_are_rounded_as_python_rounds_them(tmp_path):
 
 
 # --- names that a file chooses
-
-HOSTILE = [
-    "a\nint hostile;\n",
-    "a\\",
-    "a??/",
-    "*/ int hostile; /*",
-    '"); int hostile; //',
-    "é\u2028\r\nint hostile;\ud800",
-]
-TOKENS = re.compile(
-    r'//(?:\\\n|[^\n])*|/\*.*?\*/|"(?:\\.|[^"\\])*"', re.DOTALL
-)  # comments and strings, as C++ has them
 
 
 @functools.cache

@@ -11,7 +11,6 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from codec_contract import GOLDEN
 from conftest import counted, make_counts, random_jets, refused, succeeded, untrained_bottleneck, write_tree
 
 from atlasae.codecs.arrays import drawn_jets
@@ -62,11 +61,6 @@ def test_a_compressed_file_is_known_by_its_bytes_not_by_its_name(compressed, tmp
     refused(
         2, ("no such file", "absent.root"), "export", tmp_path / "absent.root", "--cpp", "-o", out, "--force", out=out
     )
-
-
-def test_a_list_of_variables_is_not_exported():
-    with pytest.raises(UserError, match=r"list\.root' holds a list of variables: only jets are exported"):
-        exported(str(GOLDEN / "format-2" / "list.root"), None, None)
 
 
 @pytest.mark.parametrize("precision", ["1e-3", "pt=1e-2,eta=1e-3,phi=1e-3,m=1e-2", "full"])

@@ -270,6 +270,27 @@ def test_branches_of_anything_else_have_no_structures():
         ] * 2
 
 
+@pytest.mark.parametrize(("data", "size"), [(48, 16), (78, 26), (50, 16), (0, 16)])
+def test_structures_of_split_vectors_may_have_versions_in_front(data, size):
+    """As those of vector<LorentzVector<PtEtaPhiM4D>> with a split level of 1, whose class has no ClassDef."""
+    counts = SimpleNamespace(
+        member=lambda *_, **__: 4, array=lambda *_, **__: np.array([2, 0, 1] if data else [0, 0, 0])
+    )
+    basket = SimpleNamespace(data=np.zeros(data, np.uint8), num_entries=3)
+    dtype = np.dtype([(f"fCoordinates/{v}", ">f4") for v in "xyzt"])
+    branch = SimpleNamespace(
+        member=lambda name, **_: [SimpleNamespace(classname="", member=lambda _: None)] if name == "fLeaves" else 41,
+        interpretation=uproot.AsJagged(uproot.AsDtype(dtype)),
+        parent=SimpleNamespace(member=lambda *_, **__: None, parent=counts),
+        tree=None,
+        num_baskets=1,
+        basket=lambda _: basket,
+    )
+    found = structure_of(branch)
+    assert (found.head, found.size) == (0, size)
+    assert [offset for _, offset in found.numbers.values()] == [size - 16 + 4 * n for n in range(4)]
+
+
 @pytest.mark.parametrize("data", [b"", b"\0", b"\x0cTClonesArray\0" + bytes(20), b"\xff" * 90])
 def test_bytes_that_are_no_array_of_objects_have_no_structure(data):
     basket = SimpleNamespace(data=np.frombuffer(data, np.uint8))

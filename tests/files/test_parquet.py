@@ -95,18 +95,20 @@ def test_any_range_of_rows_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPat
             assert len(opened.events.read(names, number, number + 1)["x"]) == 1
 
 
-@pytest.mark.parametrize(
-    ("values", "why"),
-    [
-        (pa.array([[1.0, None], [2.0]]), "column 'x' has missing values"),
-        (pa.array([[1.0], None]), "column 'x' has missing values"),
-    ],
-    ids=["in a list", "a list"],
-)
-def test_missing_values_are_refused(tmp_path: Path, values: Any, why: str) -> None:
-    pq.write_table(pa.table({"x": values}), tmp_path / "a.parquet")
-    with pytest.raises(UserError, match=f"a.parquet: {why}, .* leave it out with --drop"):
+def test_missing_values_in_lists_are_refused(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"x": pa.array([[1.0, None], [2.0]])}), tmp_path / "a.parquet")
+    with pytest.raises(UserError, match="a.parquet: column 'x' has missing values, .* or leave the column out"):
         read_table(tmp_path / "a.parquet")
+
+
+def test_missing_lists_are_empty_and_told_by_a_column(tmp_path: Path) -> None:
+    table = pa.table({"x": pa.array([[1.0], None, []]), "x_missing": [1, 2, 3], "y": pa.array([[1], [], [2]])})
+    pq.write_table(table, tmp_path / "a.parquet")
+    with open_table(tmp_path / "a.parquet") as opened:
+        names = [branch.name for branch in opened.events.branches]
+        assert (names, opened.facts["missing"]) == (["x", "x_missing", "y", "x_missing_"], {"x": "x_missing_"})
+        read = opened.events.read(names, 0, 3)
+    assert (read["x"].to_list(), read["x_missing_"].to_list()) == ([[1.0], [], []], [False, True, False])
 
 
 TYPES = [
@@ -126,6 +128,9 @@ TYPES = [
     pa.array([{"pt": 0.1, "charge": -1}, None], pa.struct({"pt": pa.float32(), "charge": pa.int32()})),
     pa.array([{"pt": 0.1, "tag": "b"}, {"pt": None, "tag": None}]),
     pa.array([{"pt": float("inf"), "hits": [1, 2]}, None]),
+    pa.array([[1.0], None]),
+    pa.array([None, []], pa.large_list(pa.int16())),
+    pa.array([None, [{"pt": 1.0, "charge": -1}]]),
 ]
 
 

@@ -812,6 +812,7 @@ CSVS = {
     "zeros": "run,pt\n007,1.5\n",
     "digits": "pt,m\n123456,0.00123457\n1.5,1e-07\n",
     "no rows": "pt,m\n",
+    "blanks in names": "jet 1 pt,m\n1.0,2.0\n",
     "tabs": "pt\tm\n1.0\t2.0\n",
 }
 

@@ -126,6 +126,16 @@ def test_any_run_of_events_is_read_as_uproot_reads_it(tmp_path, layout):
             assert [n for n in names if bits(read[n]) != bits(plain[n][start:stop])] == []
 
 
+def test_rows_are_numbers_or_arrays_of_them_with_and_without_awkward(tmp_path, layout):
+    path = write_layout(tmp_path / "x.root", layout)
+    with open_source(path) as source:
+        tree = source.trees[TREES.get(layout, "Events")]
+        for name, array in tree.read([branch.name for branch in tree.branches], 0, tree.entries).items():
+            plain, found = ak.without_parameters(array), tree.rows(name)
+            rows = found if plain.ndim == 1 else [row.tolist() for row in found]
+            assert repr(rows) == repr(plain.to_list()), name  # of NaN, too
+
+
 def test_a_tree_elsewhere_is_read_as_here_and_all_baskets_at_once(web, layout):
     path = write_layout(web.folder / "in.root", layout)
     with open_source(path) as here, open_source(Remote(web.url("in.root"))) as there:

@@ -16,22 +16,6 @@ VALUES = np.arange(6, dtype=np.float32)
 FORMS = [Form(">f4", True), Form(">f8", True), Form(">f4", True, vector=9), Form(">f4", False)]
 
 
-@pytest.mark.parametrize(
-    "wrong", [{"factor": np.inf}, {"factor": -1.0}, {"low": np.nan}, {"mantissa": 15}, {"mantissa": -1}]
-)
-def test_numbers_that_root_can_not_store_are_no_form(wrong):
-    with pytest.raises(ValueError, match="numbers of"):
-        Form(">f8", True, **wrong)
-
-
-def test_numbers_in_few_bits_by_hand():
-    values, counts = np.array([-5.0, 5.0, 0.5, 7.0, -9.0]), np.array([2, 3])
-    steps, offsets = Form(">f8", True, low=-5.0, factor=25.5).pack(values, counts)
-    assert np.frombuffer(steps, ">u4").tolist() == [0, 255, 140, 306, 0] and offsets.tolist() == [0, 8]
-    short, offsets = Form(">f8", True, mantissa=12).pack(np.array([1.5, -2.25]), np.array([1, 1]))
-    assert short == bytes([127, 0x08, 0x00, 128, 0x22, 0x00]) and offsets.tolist() == [0, 3]
-
-
 def packed(form: Form, compression: object = None) -> bytes:
     counts = COUNTS if form.jagged else np.ones(6, np.int64)
     key = new_key(b"TBasket", b"x", b"tree", 1234, 100, 0, big=True)
@@ -61,12 +45,6 @@ def test_a_counted_basket_is_what_uproot_writes(tmp_path):
     data, offsets = FORMS[0].pack(VALUES, COUNTS)
     assert found.data == data and offsets is not None and found.offsets is not None
     assert found.offsets.tolist() == offsets.tolist()
-
-
-def test_a_vector_has_its_size_in_front():
-    data, offsets = FORMS[2].pack(VALUES, COUNTS)
-    assert data[:10].hex() == "4000000e" + "0009" + "00000002" and data[18:28].hex() == "40000006" + "0009" + "00000000"
-    assert offsets is not None and offsets.tolist() == [0, 18, 28, 50]
 
 
 @pytest.mark.parametrize("form", FORMS, ids=str)

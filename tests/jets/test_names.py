@@ -61,7 +61,19 @@ def test_what_is_no_jet_is_not_taken(prefix, suffix):
 
 
 @pytest.mark.parametrize(
-    "stem", ["Jets", "bjet", "trackJets", "j1", "leadjet", "AK4CHS", "AntiKtR060", "fat_jet_2", "jet_constscale"]
+    "stem",
+    [
+        "Jets",
+        "bjet",
+        "trackJets",
+        "j1",
+        "leadjet",
+        "AK4CHS",
+        "AntiKtR060",
+        "fat_jet_2",
+        "jet_constscale",
+        "jet_Flavor_Response_up",
+    ],
 )
 def test_jets_are_called_many_names(stem):
     assert names_jets(stem)
@@ -79,7 +91,10 @@ def test_plain_names_in_a_tree_of_others_are_no_jets(tree):
     [
         ("Jet_pt_nom", ("pt", "Jet", "nom", "Jet_nom_")),
         ("jet_e_JET_JER__1up", ("E", "jet", "JET_JER__1up", "jet_JET_JER__1up_")),
+        ("Jet_pt_jesTotalUp", ("pt", "Jet", "jesTotalUp", "Jet_jesTotalUp_")),
+        ("jet_pt_JET_Flavor_Response__1up", ("pt", "jet", "JET_Flavor_Response__1up", "jet_JET_Flavor_Response__1up_")),
         ("pt_jet1", ("pt", "jet1", "", "jet1_")),
+        ("n_ptjet_a", ("pt", "n_jet_a", "", "n_jet_a_")),
         ("m_energy", ("E", "", "", "m_")),
         ("jets.m_eta", ("eta", "jets", "", "jets.")),
         ("jetpt2", ("pt", "jet", "2", "jet2_")),
@@ -92,7 +107,9 @@ def test_a_name_is_taken_apart(name, expected):
     assert found and (found.variable, found.stem, found.variation, found.prefix) == expected
 
 
-@pytest.mark.parametrize("name", ["eventNumber", "nJet", "Jet_btagDeepFlavB", "Jet_area", "jet", "Jet_muEF", "fpt", ""])
+@pytest.mark.parametrize(
+    "name", ["eventNumber", "nJet", "Jet_btagDeepFlavB", "Jet_area", "jet", "Jet_muEF", "fpt", "jet_pt_err_up", ""]
+)
 def test_other_names_spell_no_variable(name):
     assert spelled(name) is None or not names_jets(spelled(name).stem)
 

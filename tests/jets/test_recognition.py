@@ -1,11 +1,19 @@
 import re
+import subprocess
 
 import pytest
 
 from atlasae.errors import UserError
 from atlasae.files.branches import Branch
 from atlasae.jets.collections import Collection, name_counters, stand_ins
-from atlasae.jets.recognition import find_collections, match_branches, nearest_candidates, resolve_pattern
+from atlasae.jets.recognition import (
+    find_collections,
+    list_collection,
+    match_branches,
+    nearest_candidates,
+    resolve_pattern,
+)
+from atlasae.jets.variables import read_variables
 
 
 def branches(*names: str, dtype: str = "<f4", jagged: bool = True, counter: str | None = None) -> list[Branch]:
@@ -42,6 +50,8 @@ LAYOUTS = {
     "fat jets": (spelled("fj_", "pt", "eta", "phi", "mass"), PT_M, "fj_", "fj"),
     "camelCase": (spelled("leadingJet", "Pt", "Eta", "Phi", "Mass"), PT_M, "leadingJet", "leadingJet"),
     "camelCase p": (spelled("fatJet", "Px", "Py", "Pz", "Energy"), P_E, "fatJet", "fatJet"),
+    "H1": (["PtJet", "EtaJet", "PhiJet", "EJet"], PT_E, "Jet_", "Jet"),
+    "ZEUS": ([f"Kt_{v}jet_a" for v in ("px", "py", "pz", "en")], P_E, "Kt_jet_a_", "Kt_jet_a"),
     "EDM4hep": (
         spelled("JetOut.", "momentum.x", "momentum.y", "momentum.z", "mass"),
         P_M, "JetOut.", "JetOut",
@@ -245,12 +255,12 @@ def test_a_drop_pattern_that_matches_nothing_is_refused():
             "--jets '{pt,eta,phi,E}_mu' or '{pt,eta,phi,E}_jj' or '{pt,eta,phi,E}_tau' (and 2 more)",
         ),
         (spelled("jet_", "pt", "eta", "phi"), "'jet_' spells pt, eta, phi, but neither m nor E"),
-        (spelled("jet_", "pt", "y", "phi", "m"), "'jet_' spells pt, phi, m, but no eta; --variables takes any list"),
-        (spelled("jet_", "et", "eta", "phi"), "'jet_' spells eta, phi, but no pt; --variables takes any list"),
+        (spelled("jet_", "pt", "y", "phi", "m"), "'jet_' spells pt, phi, m, but no eta; name others with --jets"),
+        (spelled("jet_", "et", "eta", "phi"), "'jet_' spells eta, phi, but no pt; name others with --jets"),
         (spelled("jet_p4.", *"0123"), "--jets 'px=jet_p4.0,py=jet_p4.1,pz=jet_p4.2,E=jet_p4.3', if"),
         (spelled("x_", "px", "py", "E"), "'x_' spells E, px, py, but no pz"),
         (["a", "b"], "name them with --jets pt=A,eta=B,phi=C,m=D, of floats such as a, b"),
-        ([], "name them with --jets pt=A,eta=B,phi=C,m=D, but no branch holds floats, or lists of them"),
+        ([], "no branch holds floats, or lists of them"),
         (["x", "Ptj", "Etaj", "Phij", "Ej"], "name them with --jets 'pt=Ptj,eta=Etaj,phi=Phij,E=Ej'"),
         (["Ptj", "Etaj", "Phij", "x"], "name them with --jets pt=Ptj,eta=Etaj,phi=Phij,m=D, where D is m, or E=D"),
     ],
@@ -258,8 +268,37 @@ def test_a_drop_pattern_that_matches_nothing_is_refused():
 def test_what_comes_nearest_is_named_with_what_would_take_it(names, told):
     found = nearest_candidates(branches(*names), {})
     assert told in found
-    for pattern in re.findall("'([^']*[{,][^']*)'", found):
+    for pattern in re.findall("(?:--jets| or) '([^']*)'", found):
         assert len(resolve_pattern(pattern, branches(*names)).branches) == 4
+
+
+@pytest.mark.parametrize(
+    ("names", "listed"),
+    [
+        (spelled("L1Jet_", "pt", "eta", "phi"), spelled("L1Jet_", "eta", "phi", "pt")),
+        (spelled("jet_", "pt", "rapidity", "phi", "mass", "n"), spelled("jet_", "phi", "pt", "mass", "rapidity")),
+        (["jetEt", "jetEta", "jetPhi", "jetE"], ["jetE", "jetEta", "jetPhi", "jetEt"]),
+        (spelled("my 'odd' jet.", "y", "phi", "E"), spelled("my 'odd' jet.", "E", "phi", "y")),
+    ],
+)
+def test_the_list_that_is_told_can_be_pasted(tmp_path, names, listed):
+    found = nearest_candidates(branches(*names), {})
+    command = re.search(r"take them as numbers: (echo .*) and --variables jets.toml", found)[1]
+    subprocess.run(command, shell=True, cwd=tmp_path, check=True)
+    variables = read_variables(tmp_path / "jets.toml")
+    assert sorted(variables.names) == sorted(listed)
+    assert list_collection(branches(*names), variables.names, variables.to_json()).jagged
+
+
+def test_jets_in_arrays_are_to_be_taken_apart():
+    found = nearest_candidates(branches("features", dtype="<f4 array", jagged=False), {})
+    assert found.startswith("floats are in arrays such as features: give each variable")
+
+
+def test_no_list_is_told_of_numbers_that_can_t_be_listed():
+    names = spelled("jet_", "pt", "eta", "phi")
+    assert "numbers" in nearest_candidates(branches(*names), {})
+    assert "numbers" not in nearest_candidates([], {}, branches(*names))
 
 
 def test_no_message_ends_in_an_empty_list():

@@ -7,9 +7,10 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from atlasae.codecs.codec import encode_and_compare
-from atlasae.codecs.lattice import CompiledJets, Lattice, ShiftedLattice
+from atlasae.codecs.lattice import LOW, CompiledJets, Lattice, ShiftedLattice
 from atlasae.jets.layouts import Layout
 from atlasae.jets.stored import Storage
+from atlasae.native import library as native
 from atlasae.native.library import library
 
 pytestmark = pytest.mark.skipif(library() is None, reason="nothing is compiled")
@@ -61,6 +62,47 @@ class PlainShifted(ShiftedLattice):
 
     def encode(self, rows: np.ndarray) -> np.ndarray:
         return self.lattice.cells(rows, self.offsets)[0].T
+
+
+@pytest.fixture
+def called(monkeypatch):
+    """The names of the compiled functions that are called."""
+    names, call = [], native.call
+    monkeypatch.setattr(native, "call", lambda name, *given: names.append(name) or call(name, *given))
+    return names
+
+
+def cells_and_those_of_numpy(columns: list[np.ndarray], step: float, shifted: bool) -> tuple[np.ndarray, np.ndarray]:
+    storage = Storage(Layout(NAMES), (np.dtype(np.float64),) * 4)
+    lattice, indices = Lattice((step,) * 4, (shifted,) * 4), np.arange(len(columns[0]))
+    compiled = CompiledJets.of(lattice, storage, 3, indices, columns)
+    plain = PlainShifted(lattice, 3, indices).encode(np.stack(columns, axis=1))
+    return compiled.jets.encode(columns), plain.T
+
+
+@pytest.mark.parametrize("shifted", [False, True])
+@pytest.mark.parametrize("massive", [False, True])
+def test_where_a_jet_may_be_beyond_an_edge_numpy_takes_the_logarithms(massive, shifted, called):
+    step, n = 2e-3, 200
+    offsets = ShiftedLattice(Lattice((step,) * 4, (shifted,) * 4), 3, np.arange(n)).offsets
+    edges = np.arange(1000, 1000 + n) - offsets[3 if massive else 0]
+    pt, m = np.full(n, 50_000.0), np.full(n, 5_000.0)
+    if massive:
+        m = 100 * np.exp(LOW[3] + (edges + 10_000) * step - 1)
+    else:
+        pt = np.exp(LOW[0] + edges * step)
+    found, expected = cells_and_those_of_numpy([pt, np.full(n, 0.1), np.full(n, 0.1), m], step, shifted)
+    assert np.array_equal(found, expected)
+    assert called == ["atlasae_estimate_cells", "atlasae_before_logs", "atlasae_to_cells"]
+
+
+def test_other_jets_need_no_logarithms_of_numpy(called):
+    rng = np.random.default_rng(8)
+    columns = [np.exp(rng.uniform(5, 18, 10_000)), *(rng.uniform(*limits, 10_000) for limits in LIKELY[1:3])]
+    mass = rng.choice([-0.5, 0.0, 1e-320, 99.0, 100.0, np.inf, np.nan], 10_000)
+    mass[::2] = np.exp(rng.uniform(-10, 20, 5_000))
+    found, expected = cells_and_those_of_numpy([*columns, mass], 2e-3, True)
+    assert np.array_equal(found, expected) and called == ["atlasae_estimate_cells"]
 
 
 def test_several_blocks_are_one_after_the_other():

@@ -259,7 +259,7 @@ def test_merged_spectra_are_those_of_all_at_once(pairs, cut):
 
 
 def test_axes_are_even_or_fall_over_decades():
-    assert logarithmic(1, 100, 2).edges == pytest.approx([1, math.sqrt(10), 10, math.sqrt(1000), 100])
+    assert logarithmic(1, 100).edges[::10] == pytest.approx([1, math.sqrt(10), 10, math.sqrt(1000), 100])
     assert len(logarithmic(10, 1e7)) == 120
     assert linear(-1, 1, 4).edges == pytest.approx([-1, -0.5, 0, 0.5, 1])
 
@@ -439,10 +439,6 @@ def test_of_merged_rows_no_more_are_kept_and_from_all_over(n, more, most):
 )
 def test_a_histogram_goes_as_far_as_nearly_all_values(values, expected):
     assert reach(values) == pytest.approx(expected)
-
-
-def test_a_histogram_is_never_narrower_than_asked():
-    assert reach(array(1e-5), least=1e-2) == pytest.approx(1e-2)
 
 
 @settings(max_examples=200)

@@ -1,13 +1,4 @@
 #ifdef ATLASAE_TWICE
-// Whether the machine has AVX2 and FMA, and its system saves their registers: __builtin_cpu_supports, which ROOT's
-// interpreter has not.
-inline bool find_avx2() {
-    unsigned a, b, c, d, saved, high;
-    if (!__get_cpuid(1, &a, &b, &c, &d) || !(c & bit_FMA) || !(c & bit_OSXSAVE)) return false;
-    __asm__("xgetbv" : "=a"(saved), "=d"(high) : "c"(0));
-    return (saved & 6) == 6 && __get_cpuid_count(7, 0, &a, &b, &c, &d) && (b & bit_AVX2);
-}
-
 template <unsigned wanted>
 __attribute__((target("avx2,fma"))) void block_avx2(const float (&z)[3][size], std::size_t count, Jets& jets) {
     block<wanted>(z, count, jets);
@@ -41,19 +32,14 @@ template <unsigned wanted, class T, class Stored>
 List<T> restore(const List<float>& z0, const List<float>& z1, const List<float>& z2,
                 const List<std::int32_t>& exact_index, const List<T>& exact, Stored stored) {
     const std::size_t n = z0.size();
-    if (z1.size() != n || z2.size() != n || exact.size() != exact_index.size())
-        throw std::invalid_argument("atlasae: branches of different lengths: not one collection");
+    if (z1.size() != n || z2.size() != n || exact.size() != exact_index.size()) refuse_lengths();
     List<T> values(n);
     Jets jets;
     for (std::size_t start = 0; start < n; start += size) {
         const std::size_t count = some<wanted>(z0.data(), z1.data(), z2.data(), start, n, jets);
         for (std::size_t k = 0; k < count; ++k) values[start + k] = stored(jets, static_cast<int>(k));
     }
-    for (std::size_t i = 0; i < exact.size(); ++i) {
-        if (exact_index[i] < 0 || static_cast<std::size_t>(exact_index[i]) >= n)
-            throw std::invalid_argument("atlasae: exact jets that are not in their event");
-        values[exact_index[i]] = exact[i];
-    }
+    put_exact(exact_index, exact, values);
     return values;
 }
 

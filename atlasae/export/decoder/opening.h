@@ -104,7 +104,13 @@ inline double full_turn(double phi, double largest) {
     return std::fmin(phi < 0 ? phi + 6.283185307179586 : phi, largest);
 }
 
-// exp to 1e-12: 2^n exp(r), n in the last bits of a number so large that it holds no fraction, exp(r) a series.
+// The inverse of x for |x| < 1, and else of sign(x) (1 + log|x|).
+inline double from_symlog(double y) {
+    const double size = std::fabs(y);
+    return std::copysign(size < 1 ? size : std::exp(size - 1), y);
+}
+
+// exp to 1e-15: 2^n exp(r), n in the last bits of a number so large that it holds no fraction, exp(r) a series.
 ATLASAE_INLINE void exponential(Block& block) {
     constexpr double shift = 0x1.8p52;
     Pack x = block.pack();
@@ -116,8 +122,10 @@ ATLASAE_INLINE void exponential(Block& block) {
     const Pack r = (x - n * 6.93147180369123816490e-01) - n * 1.90821492927058770002e-10;
     const Pack square = r * r, fourth = square * square;
     const Pack lower = (1 + r) + square * (0.5 + r * (1.0 / 6)), middle = 1.0 / 24 + r * (1.0 / 120);
-    const Pack upper = (1.0 / 40320 + r * (1.0 / 362880)) + square * (1.0 / 3628800);
-    const Pack series = lower + fourth * ((middle + square * (1.0 / 720 + r * (1.0 / 5040))) + fourth * upper);
+    const Pack last = 1.0 / 479001600 + r * (1.0 / 6227020800);
+    const Pack upper = (1.0 / 40320 + r * (1.0 / 362880)) + square * (1.0 / 3628800 + r * (1.0 / 39916800));
+    const Pack higher = (middle + square * (1.0 / 720 + r * (1.0 / 5040))) + fourth * (upper + fourth * last);
+    const Pack series = lower + fourth * higher;
     block.pack() = series * (Pack)(((Bits)shifted + 1023) << 52);
 }
 

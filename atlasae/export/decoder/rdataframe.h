@@ -77,8 +77,3 @@ ATLASAE_FUNCTION ROOT::RDF::RNode unpack(ROOT::RDF::RNode df, const std::string&
 }
 #endif
 
-}  // namespace ATLASAE_NAMESPACE
-#undef ATLASAE_NAMESPACE
-#undef ATLASAE_INLINE
-#undef ATLASAE_FUNCTION
-#undef ATLASAE_TWICE

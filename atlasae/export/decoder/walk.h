@@ -185,11 +185,6 @@ inline void coordinates(const std::int32_t (&cell)[4], std::int64_t place, std::
     Grid::known().coordinates(cell[0], middle, y);
 }
 
-inline double from_symlog(double y) {
-    const double size = std::fabs(y);
-    return std::copysign(size < 1 ? size : std::exp(size - 1), y);
-}
-
 inline std::uint32_t integer(const std::vector<std::uint8_t>& bytes, std::size_t at) {
     return bytes[at] | bytes[at + 1] << 8 | bytes[at + 2] << 16 | static_cast<std::uint32_t>(bytes[at + 3]) << 24;
 }
