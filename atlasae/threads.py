@@ -40,6 +40,19 @@ def threads() -> int:
     return given_threads() or min(cores(), _USUAL)
 
 
+def begin(pool: ThreadPoolExecutor, work: Callable[[Item], Result], item: Item) -> Future[Result]:
+    """Have a thread of a pool work on an item; in a thread that outlives the main one, which gets no others, do it."""
+    try:
+        return pool.submit(work, item)
+    except RuntimeError:  # Python is ending
+        done = Future[Result]()
+        try:
+            done.set_result(work(item))
+        except BaseException as error:
+            done.set_exception(error)
+        return done
+
+
 @contextmanager
 def side_by_side(
     work: Callable[[Item], Result], items: Iterable[Item], shared: bool = True
@@ -56,7 +69,7 @@ def side_by_side(
         return
     pool, rest = ThreadPoolExecutor(number), iter(items)
     try:
-        yield _drawn(pool, work, deque(pool.submit(work, item) for item in islice(rest, number - 1)), rest)
+        yield _drawn(pool, work, deque(begin(pool, work, item) for item in islice(rest, number - 1)), rest)
     finally:
         pool.shutdown(cancel_futures=True)
 
@@ -65,7 +78,7 @@ def _drawn(
     pool: ThreadPoolExecutor, work: Callable[[Item], Result], begun: deque[Future[Result]], rest: Iterator[Item]
 ) -> Iterator[Result]:
     for item in rest:
-        begun.append(pool.submit(work, item))
+        begun.append(begin(pool, work, item))
         yield begun.popleft().result()
     while begun:
         yield begun.popleft().result()

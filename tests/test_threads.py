@@ -1,6 +1,8 @@
 """Threads: how many there are, and that what they share is done in its order, once, and no longer than it is wanted."""
 
 import os
+import subprocess
+import sys
 import threading
 from itertools import islice
 from pathlib import Path
@@ -14,7 +16,7 @@ from hypothesis import strategies as st
 import atlasae
 from atlasae import threads
 from atlasae.compression.plan import Options
-from atlasae.files import trees
+from atlasae.files import trees, writing
 from atlasae.threads import side_by_side
 
 NUMBERS = ("1", "2", "3")
@@ -108,6 +110,7 @@ def baskets(path: Path) -> dict[str, list[bytes]]:
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_files_are_the_same_with_any_number_of_threads(layout, events, tmp_path, monkeypatch):
     monkeypatch.setattr(trees, "_SHARED", 0)
+    monkeypatch.setattr(writing, "_MANY", 0)
     made = []
     for number in NUMBERS:
         monkeypatch.setenv("ATLASAE_THREADS", number)
@@ -120,13 +123,14 @@ def test_files_are_the_same_with_any_number_of_threads(layout, events, tmp_path,
     assert made[0] == made[1] == made[2]
 
 
+@pytest.mark.parametrize("share", [0, 0.5])  # while it is written, and read back
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_an_interrupted_run_leaves_neither_files_nor_threads(layout, events, tmp_path, monkeypatch):
+def test_an_interrupted_run_leaves_neither_files_nor_threads(layout, share, events, tmp_path, monkeypatch):
     monkeypatch.setenv("ATLASAE_THREADS", "2")
     before = threading.active_count()
 
     def interrupt(done: int, total: int) -> None:
-        if done > total / 2:  # while it is read back
+        if done > share * total:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -153,3 +157,27 @@ def test_a_salvage_tells_of_damage_in_the_order_of_the_chunks(number, events, tm
     assert len(report["missing"]) == len(report["damage"]) == 3
     starts = [int(message.split("in entries ")[1].split()[0]) for message in report["damage"]]
     assert starts == [start for start, _ in report["missing"]]
+
+
+OUTLIVING = """
+import sys, threading
+import torch
+from atlasae import compress_file, decompress_file, verify_file
+
+def work(main, path, small, back):
+    main.join()
+    compress_file(path, small, step_size=2000)
+    decompress_file(small, back)
+    print(verify_file(path, small)["differences"])
+
+threading.Thread(target=work, args=(threading.main_thread(), *sys.argv[1:])).start()
+"""
+
+
+@pytest.mark.parametrize("number", NUMBERS[1:2])
+def test_a_thread_may_outlive_the_main_one(number, events, tmp_path, monkeypatch):
+    monkeypatch.setenv("ATLASAE_THREADS", number)
+    paths = [events, tmp_path / "small.root", tmp_path / "back.root"]
+    line = [sys.executable, "-c", OUTLIVING, *map(str, paths)]
+    done = subprocess.run(line, capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("[]\n", "")

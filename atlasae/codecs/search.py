@@ -38,6 +38,7 @@ from atlasae.jets.padding import Codes, Stored
 from atlasae.jets.precision import FULL_BOUND, Precision
 from atlasae.jets.stored import LARGEST_WHOLE, Storage, blocks
 from atlasae.jets.variables import JET
+from atlasae.threads import side_by_side
 
 if TYPE_CHECKING:
     from atlasae.codecs.bottleneck import BottleneckAutoencoder
@@ -115,7 +116,7 @@ def choose_codec(
         spread = _spread(densities_of(model, exponent, nodes), asked)
         grids = _grids(spread, ways, exponent, NO_DITHER if exponent else shifts)
         codecs = ((FloatsCodec(model, replace(grid, nodes=nodes), padding), way) for grid, way in grids)
-        return [_Trial.of(codec, way, storage, bounds, sample, size, leading) for codec, way in codecs]
+        return _trials(codecs, storage, bounds, sample, size, leading)
 
     ways = list(product(TAILS, wanted))
     trials = sorted(tried(ways, nodes_of(model.weights)), key=_Trial.first)
@@ -129,7 +130,8 @@ def choose_codec(
 def _best(trials: "Sequence[_Trial[Gridded]]", storage: Storage, size: Size) -> Gridded:
     """The codec of the fewest bytes: of all trials with their first arrangements, the best ones with all of theirs."""
     first = sorted(trials, key=_Trial.first)[:BEST]
-    return min((trial.best(storage, size) for trial in first), key=itemgetter(0))[1]
+    with side_by_side(lambda trial: trial.best(storage, size), first) as found:
+        return min(found, key=itemgetter(0))[1]
 
 
 def _choose_resolved(
@@ -146,11 +148,11 @@ def _choose_resolved(
     largest = dict(bounds) | storage.rooms(bounds, columns, drift)
     steps = ResolvedSteps.within(storage.layout.shared(largest), storage.layout.resolutions, drift)
     sample = in_runs(columns, _MEASURED)
-    rows, padding, trials = storage.usable_rows(columns), storage.padding(columns), []
-    for tail in TAILS if len(rows) >= FEW else TAILS[:1]:
-        codec = replace(_resolved_codec(chain, steps, rows, tail, dither), padding=padding)
-        trials.append(_Trial.of(codec, (tail, steps.shares), storage, bounds, sample, size, leading))
-    return _best(trials, storage, size)
+    rows, padding = storage.usable_rows(columns), storage.padding(columns)
+    tails = TAILS if len(rows) >= FEW else TAILS[:1]
+    codecs = ((replace(_resolved_codec(chain, steps, rows, tail, dither), padding=padding), tail) for tail in tails)
+    ways = ((codec, (tail, steps.shares)) for codec, tail in codecs)
+    return _best(_trials(ways, storage, bounds, sample, size, leading), storage, size)
 
 
 def _resolved_codec(
@@ -234,6 +236,23 @@ class _Trial(Generic[Gridded]):
         self.sizes += [self.measured(place, storage, size) for place in range(1, len(self.words))]
         smallest = min(range(len(self.words)), key=self.sizes.__getitem__)
         return self.sizes[smallest], self.codec.arranged(self.words[smallest])
+
+
+def _trials(
+    codecs: Iterable[tuple[Gridded, _Way]],
+    storage: Storage,
+    bounds: Mapping[str, float],
+    sample: Stored,
+    size: Size,
+    leading: bool,
+) -> list[_Trial[Gridded]]:
+    """The trials of codecs, each made in its way, side by side."""
+
+    def trial(one: tuple[Gridded, _Way]) -> _Trial[Gridded]:
+        return _Trial.of(*one, storage, bounds, sample, size, leading)
+
+    with side_by_side(trial, codecs) as found:
+        return list(found)
 
 
 def _dither(chain: ChainModel, storage: Storage, bounds: Mapping[str, float], columns: Stored) -> Dither:

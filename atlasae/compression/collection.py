@@ -70,6 +70,18 @@ class Restored:
         return (self.columns, self.counts) == (checksum_columns(columns), checksum_bytes(counts.tobytes()))
 
 
+@dataclass(frozen=True)
+class CompressedChunk:
+    """The stand-ins of a collection in a chunk, and what a `Compressor` sums up of its jets."""
+
+    branches: dict[str, ak.Array]
+    jets: int
+    exact_jets: int
+    reasons: Counter[str]
+    largest: dict[str, float]
+    restored: Restored
+
+
 class FileLayout(Protocol):
     """Converts the branches of a collection to its stand-ins and back."""
 
@@ -149,16 +161,21 @@ class Compressor(Generic[Layout_co]):
         """The collection, with its units."""
         return self.layout.collection
 
-    def compress(self, events: Mapping[str, ak.Array]) -> dict[str, ak.Array]:
-        """The stand-ins of the jets of these events."""
+    def compress(self, events: Mapping[str, ak.Array]) -> CompressedChunk:
+        """The stand-ins of the jets of these events, also in several threads; `add` sums up what is said of them."""
         columns, counts = to_coded_columns(self.collection, events)
         stored = self._stored(columns, counts, events)
-        self.jets += len(stored.exact)
-        self.exact_jets += int(stored.exact.sum())
-        self.reasons += odd_jets(self.collection, columns, stored.exact)
-        self.max_error = merge_largest([self.max_error, stored.largest])
-        self.restored.append(Restored(stored.restored, checksum_bytes(counts.tobytes()), self.bounds))
-        return stored.branches
+        restored = Restored(stored.restored, checksum_bytes(counts.tobytes()), self.bounds)
+        odd, exact = odd_jets(self.collection, columns, stored.exact), int(stored.exact.sum())
+        return CompressedChunk(stored.branches, len(stored.exact), exact, odd, stored.largest, restored)
+
+    def add(self, chunk: CompressedChunk) -> None:
+        """Add the next chunk to the sums."""
+        self.jets += chunk.jets
+        self.exact_jets += chunk.exact_jets
+        self.reasons += chunk.reasons
+        self.max_error = merge_largest([self.max_error, chunk.largest])
+        self.restored.append(chunk.restored)
 
     def _stored(self, columns: Sequence[Array], counts: Counts, events: Mapping[str, ak.Array]) -> CompressedJets:
         """The compressed columns of a chunk, of which `events` has all branches."""

@@ -3,8 +3,9 @@
 import math
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import numpy as np
 
 from atlasae import pages
 from atlasae.compression.chunks import Progress, in_turn, layout_named, silent
-from atlasae.compression.collection import Compressor, FileLayout, Restored, Start
+from atlasae.compression.collection import CompressedChunk, Compressor, FileLayout, Restored, Start
 from atlasae.compression.format import (
     Chunk,
     CompressedCollection,
@@ -60,6 +61,7 @@ from atlasae.jets.inputs import Opened
 from atlasae.jets.stored import rounded_up_to, storage_of
 from atlasae.pages import size_text
 from atlasae.report import LeftOut, Report, merge_largest, some
+from atlasae.threads import side_by_side
 
 Finished = Callable[[Path, Report], None]
 
@@ -393,8 +395,12 @@ def _write_trees(
     target: Callable[[Job], Target | NtupleTarget],
     steps: Iterator[Progress],
     left: dict[str, UserError] | None = None,
+    copy: GraftTarget | None = None,
 ) -> list[WrittenTree]:
-    """Write the jets of trees one after the other; with `left`, those that can't be compressed are told there."""
+    """Write the jets of trees one after the other; with `left`, those that can't be compressed are told there.
+
+    All else is copied to `copy`, if given, while the jets of the last tree are compressed.
+    """
     written = list[WrittenTree]()
     for job, advance in zip(jobs, steps, strict=False):
         first = dict[str, ak.Array]()
@@ -405,7 +411,9 @@ def _write_trees(
                 raise
             left[job.opened.tree] = error
         else:
-            written.append(_write_tree(job, start, options, target(job), advance, first))
+            settled = replace(job, plan=settle_plan(job.plan, [c.collection for c in start.compressors]))
+            read = _read_tree(settled, options, first, copy, job is jobs[-1])
+            written.append(_write_tree(settled, start, options, target(job), advance, read))
     return written
 
 
@@ -415,15 +423,14 @@ def _write_tree(
     options: Options,
     target: Target | NtupleTarget,
     progress: Progress,
-    first: dict[str, ak.Array],
+    read: Iterable[dict[str, ak.Array]],
 ) -> WrittenTree:
-    """Write the jets of a tree; `first` has branches of the first chunk that were read before, and is emptied."""
-    plan = settle_plan(job.plan, [compressor.collection for compressor in start.compressors])
-    chunks, types = _write_chunks(job.opened, plan, start.compressors, options, target, progress, first)
-    run = _run(job.opened, plan, start, chunks, list(types), options)
+    """Write the jets of a tree, whose branches are `read` chunk by chunk."""
+    chunks, types = _write_chunks(job.opened, job.plan, start.compressors, options, target, progress, read)
+    run = _run(job.opened, job.plan, start, chunks, list(types), options)
     notes = job.plan.notes + start.notes()
     details, restored = start.details(), {c.collection.name: c.restored for c in start.compressors}
-    return WrittenTree(replace(job, plan=plan), run, chunks, types, start.embedded, notes, details, restored)
+    return WrittenTree(job, run, chunks, types, start.embedded, notes, details, restored)
 
 
 def _contents_of(
@@ -484,12 +491,12 @@ def _write_grafted(jobs: Sequence[Job], options: Options, path: Path, progress: 
     assert file is not None
     ttrees, ntuples = [job for job in jobs if not job.is_ntuple], [job for job in jobs if job.is_ntuple]
     steps, may_stay = _in_turn(progress, [*ttrees, *ntuples]), left if len(jobs) > 1 and not file.alone else None
-    with scratch(path) as stand_ins:
+    with scratch(path) as stand_ins, Composer(path, file.records) as composer:
+        copy = GraftTarget(file, composer, plan.recompression)
         with create(stand_ins, numbered=True) as target:
-            written = _write_trees(ttrees, options, lambda _: target, steps, may_stay)
-        with Composer(path, file.records) as composer, damage(f"'{file.source.path}'"):
-            parts = [(one.job.grafting, one.job.plan, one.chunks) for one in written if one.job.grafting]
-            copy = GraftTarget(file, parts, composer, plan.recompression)
+            written = _write_trees(ttrees, options, lambda _: target, steps, may_stay, copy)
+        with damage(f"'{file.source.path}'"):
+            copy.copy_all()
             written += _write_trees(ntuples, options, lambda job: copy.at(job.opened.tree), steps, may_stay)
             for error in left.values() if not written else ():
                 raise error
@@ -552,30 +559,59 @@ def _write_chunks(
     options: Options,
     target: Target | NtupleTarget,
     progress: Progress,
-    known: dict[str, ak.Array],
+    read: Iterable[dict[str, ak.Array]],
 ) -> tuple[list[Chunk], dict[str, ak.types.Type]]:
     """Write the tree chunk by chunk; returns the chunks, and the type of each branch in the order of checksums."""
-    writer, written = None, dict[str, ak.Array]()
-    chunks: list[Chunk] = []
-    with Behind() as behind:
-        for start, stop in entry_ranges(opened.events, plan.read, options.step_size):
-            events = read_counted(opened.events, plan.read, plan.counted, start, stop, known)
-            known.clear()  # it is of the first chunk
-            written = {branch.name: events[branch.name] for branch in plan.carried}
-            for compressor in compressors:
-                written |= compressor.compress(events | written)
-            for counter, branch in plan.lone_counters.items():
-                if plan.grafted and counter in plan.counted.values():  # it stays as it is
-                    written[counter] = events[counter]
-                else:
-                    written[counter] = ak.Array(numbers_in(events[branch]).astype(np.int32))
+    writer, types, chunks, stop = None, dict[str, ak.types.Type](), list[Chunk](), 0
+    work = partial(_compressed, plan, compressors)
+    with Behind() as behind, side_by_side(work, behind.pace(read)) as compressed:
+        for written, found, chunk in compressed:
+            for compressor, sums in zip(compressors, found, strict=True):
+                compressor.add(sums)
             writer = writer or _compressed_tree(target, opened, plan, options, compressors, written)
+            types = types or {name: array.type.content for name, array in written.items()}
             behind.extend(writer, written)
-            jets = sum(c.jets for c in compressors if not c.collection.beside) - sum(chunk.jets for chunk in chunks)
-            chunks.append(Chunk(stop - start, jets, [checksum(array) for array in written.values()]))
+            chunks.append(chunk)
+            stop += chunk.entries
             progress(stop, opened.events.entries)
-            events.clear()  # before the next chunk is read
-    return chunks, {name: array.type.content for name, array in written.items()}
+            del written, found  # before the next is waited for
+    return chunks, types
+
+
+def _read_tree(
+    job: Job, options: Options, known: dict[str, ak.Array], copy: GraftTarget | None, last: bool
+) -> Iterator[dict[str, ak.Array]]:
+    """The branches of every chunk of a tree; `known` has some of the first, and is emptied.
+
+    The jets are taken out of `copy`. If the tree is the last, all else is copied while the first chunk is compressed.
+    """
+    events, plan = job.opened.events, job.plan
+    ranges = [*entry_ranges(events, plan.read, options.step_size)]
+    if copy and job.grafting:
+        copy.take_out(job.grafting, plan, [stop for _, stop in ranges])
+    for start, stop in ranges:
+        yield read_counted(events, plan.read, plan.counted, start, stop, known)
+        known.clear()
+        if copy and last:
+            copy.copy_all()
+
+
+def _compressed(
+    plan: Plan, compressors: Sequence[Compressor[FileLayout]], events: dict[str, ak.Array]
+) -> tuple[dict[str, ak.Array], list[CompressedChunk], Chunk]:
+    """The branches that are written of a chunk, and what is said of it."""
+    written, found = {branch.name: events[branch.name] for branch in plan.carried}, list[CompressedChunk]()
+    for compressor in compressors:
+        found.append(compressor.compress(events | written))
+        written |= found[-1].branches
+    for counter, branch in plan.lone_counters.items():
+        if plan.grafted and counter in plan.counted.values():  # it stays as it is
+            written[counter] = events[counter]
+        else:
+            written[counter] = ak.Array(numbers_in(events[branch]).astype(np.int32))
+    jets = sum(one.jets for c, one in zip(compressors, found, strict=True) if not c.collection.beside)
+    entries = len(next(iter(events.values())))
+    return written, found, Chunk(entries, jets, [checksum(array) for array in written.values()])
 
 
 def _compressed_tree(

@@ -5,7 +5,7 @@ back and fills them.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import accumulate, chain, islice
@@ -145,22 +145,34 @@ def _of_file(path: Path) -> Iterator[Records]:
 class GraftTarget:
     """A copy of a file without the jets of some of its trees, into which their stand-ins are put."""
 
-    def __init__(
-        self,
-        file: Grafting,
-        ttrees: Sequence[tuple[Grafting, Plan, Sequence[Chunk]]],
-        composer: Composer,
-        recompression: Any,
-    ) -> None:
-        """Take the jets of TTrees out, whose stand-ins are in these chunks, and copy all."""
-        self._file, self._composer = file, composer
-        self._operated = [Operated.of(one.original, one.forms, plan, file.alone) for one, plan, _ in ttrees]
-        self._trees = [one.tree for one in self._operated] if file.alone else file.trees
-        self._objects = dict(objects_of(file.records, FOLDER))
-        self._edges = {one.path: list(accumulate(chunk.entries for chunk in chunks)) for one, _, chunks in ttrees}
-        self._digests = Digests(file.records, self._trees, self._edges)
+    def __init__(self, file: Grafting, composer: Composer, recompression: Any) -> None:
+        """Begin with nothing copied."""
+        self._file, self._composer, self._recompression = file, composer, recompression
+        self._operated, self._edges, self._is_copied = list[Operated](), dict[str, Sequence[int]](), False
+        self._objects, self._digests = dict[str, int](), Digests(file.records, (), {})
         self._ntuples = dict[str, NtupleTarget]()
-        composer.copy_all(self._trees, self._digests.seen, recompression)
+
+    def take_out(self, grafting: Grafting, plan: Plan, ends: Sequence[int]) -> None:
+        """Take the jets of a TTree out, whose chunks have these ends."""
+        with self._damage():
+            self._operated.append(Operated.of(grafting.original, grafting.forms, plan, self._file.alone))
+        self._edges[grafting.path] = ends
+
+    @property
+    def _trees(self) -> list[GraftedTree]:
+        return [one.tree for one in self._operated] if self._file.alone else self._file.trees
+
+    def copy_all(self) -> None:
+        """Copy all but what was taken out, unless that is done."""
+        if self._is_copied:
+            return
+        with self._damage():
+            self._objects = dict(objects_of(self._file.records, FOLDER))
+            self._digests, self._is_copied = Digests(self._file.records, self._trees, self._edges), True
+            self._composer.copy_all(self._trees, self._digests.seen, self._recompression)
+
+    def _damage(self) -> AbstractContextManager[None]:
+        return damage(f"'{self._file.source.path}'")
 
     def at(self, path: str) -> NtupleTarget:
         """What takes the stand-ins of the jets of an RNTuple."""

@@ -1,6 +1,7 @@
 """Compares a compressed file with its original (jets within bounds, all else bit for bit), or checks it alone."""
 
 import shlex
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -23,13 +24,13 @@ from atlasae.errors import DamagedFileError, UserError, sparing
 from atlasae.files.branches import Branch
 from atlasae.files.checksums import checksum
 from atlasae.files.damage import FACTS, damage
-from atlasae.files.events import miscounted
+from atlasae.files.events import Array, miscounted
 from atlasae.files.remote import Location, Named, located, watching
 from atlasae.files.tables import is_table
 from atlasae.files.trees import Source, Tree, open_source
 from atlasae.jets.columns import same_bits, to_columns
 from atlasae.jets.inputs import Opened, open_input
-from atlasae.jets.stored import largest_of, rounded_up_to, storage_of
+from atlasae.jets.stored import Storage, blocks, largest_of, rounded_up_to, storage_of
 from atlasae.report import bound_text, counted, line_of, loosest, merge_largest, short
 from atlasae.threads import side_by_side
 
@@ -386,11 +387,30 @@ def _is_narrower(opened: Opened, name: str, dtype: str) -> bool:
 def _compare_jets(
     entry: CompressedCollection, original: dict[str, ak.Array], restored: dict[str, ak.Array]
 ) -> tuple[dict[str, float], list[str]]:
+    """The largest errors of the jets of a chunk, and what is wrong with them; in blocks, as memory is short."""
     before, counts = to_columns(entry.collection, original)
     after, counts_after = to_columns(entry.collection, restored)
     if not np.array_equal(counts, counts_after):
         return {}, ["jets per event differ"]
-    storage = storage_of(entry.collection)
+    storage, largest, beyond = storage_of(entry.collection), list[dict[str, float]](), Counter[str]()
+    parts = blocks(len(before[0]))
+    with side_by_side(partial(_compare_rows, entry, storage, before, after), parts, len(parts) > 1) as compared:
+        for found, wrong in compared:
+            largest.append(found)
+            beyond.update(wrong)
+    problems = []
+    for variable, bound in entry.precision.items():
+        if bound is not None and beyond[variable]:
+            text = bound_text(bound, variable in storage.layout.resolutions)
+            problems.append(f"{counted(beyond[variable], 'jets')} beyond {text} in {variable}")
+    return merge_largest(largest), problems
+
+
+def _compare_rows(
+    entry: CompressedCollection, storage: Storage, before: Sequence[Array], after: Sequence[Array], rows: slice
+) -> tuple[dict[str, float], dict[str, int]]:
+    """The largest error of each variable in some rows, and how many are beyond its bound."""
+    before, after = [column[rows] for column in before], [column[rows] for column in after]
     own = [variable not in entry.collection.shared for variable in entry.collection.variables]
     whole = same_bits(list(compress(before, own)), list(compress(after, own)))
     alone = entry.collection.terms is not None  # each variable is an error of its own, whatever the others are
@@ -400,12 +420,10 @@ def _compare_jets(
         everything = storage.errors(storage.to_values(before), storage.to_values(after))
     same = {variable: same.get(variable, whole) for variable in everything}
     largest = {v: e for v in entry.precision for e in largest_of(everything, same.get(v, whole), [v]).values()}
-    problems = []
+    beyond = {}
     for variable, bound in entry.precision.items():
-        if bound is None:
-            continue
-        within = everything[variable] <= bound if bound or not entry.collection.beside else np.zeros(len(whole), bool)
-        if beyond := int((~within & ~same[variable]).sum()):
-            text = bound_text(bound, variable in storage.layout.resolutions)
-            problems.append(f"{counted(beyond, 'jets')} beyond {text} in {variable}")
-    return largest, problems
+        if bound is not None:
+            promised = bound > 0 or not entry.collection.beside  # other numbers without a bound are exact
+            within = everything[variable] <= bound if promised else np.zeros(len(whole), bool)
+            beyond[variable] = int((~within & ~same[variable]).sum())
+    return largest, beyond

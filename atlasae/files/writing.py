@@ -3,25 +3,30 @@
 from __future__ import annotations  # `atlasae info` does without awkward
 
 import io
+from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
 import awkward as ak
 import numpy as np
+import numpy.typing as npt
 import uproot
 
 from atlasae.errors import UserError
+from atlasae.files.checksums import checksum_bytes
 from atlasae.files.damage import damage
+from atlasae.files.events import plain_lists
 from atlasae.files.leaves import write_leaves
 from atlasae.files.rntuple import (
     assemble,
 )
-from atlasae.files.xz import compress_basket, compress_text, store_basket
+from atlasae.files.xz import compress_basket, compress_text, compress_words, store_basket
 from atlasae.report import line_of
+from atlasae.threads import begin, side_by_side
 
 OBJECTS = uproot.ZLIB(6)  # hadd adds histograms up, so no checksum of atlasae covers them; ZLIB has one of its own
 ZEROS = uproot.ZSTD(9)  # for branches of zeros, for which xz headers are too large
@@ -31,6 +36,7 @@ PLANES = uproot.ZSTD(5)  # for the planes of bytes of an RNTuple's numbers: LZMA
 ALGORITHMS = {"zlib": uproot.ZLIB, "lzma": uproot.LZMA, "lz4": uproot.LZ4, "zstd": uproot.ZSTD}
 _DEFAULT_COMPRESSION = uproot.ZSTD(5)
 _BLOCK_HEAD = 9  # bytes in front of a block
+_MANY, _BLOCK = 400_000, 1 << 24  # bytes that are worth a thread; of a block, which may hold no more
 UNNAMED = "uproot writes no name with an empty part beside a slash"
 
 
@@ -40,9 +46,20 @@ class BasketLZMA(uproot.LZMA):  # type: ignore[misc]  # uproot has no types
     That is where nearly all values are equal: each block says how it was compressed.
     """
 
+    _ready: tuple[int, bytes] | None = None  # the checksum of the values of the next basket, and these compressed
+
+    def prepare(self, values: npt.NDArray[Any]) -> None:
+        """Compress the values of the next basket."""
+        data = values.astype(values.dtype.newbyteorder(">")).tobytes()
+        self._ready = checksum_bytes(data), compress_words(data)
+
+    def _words(self, data: bytes) -> bytes:
+        ready, self._ready = self._ready, None
+        return ready[1] if ready and ready[0] == checksum_bytes(data) else compress_words(data)
+
     def compress(self, data: bytes) -> bytes:
         """Compress one block of a basket, and set the method that its header will tell."""
-        kind, packed = uproot.LZMA, compress_basket(bytes(data))
+        kind, packed = uproot.LZMA, compress_basket(bytes(data), self._words)
         if len(packed) < SMALL and len(short := bytes(ZEROS.compress(data))) < len(packed):
             kind, packed = uproot.ZSTD, short
         self._2byte, self._method = kind._2byte, kind._method
@@ -103,10 +120,11 @@ class Target:
         tree = self.file.mktree(name, types, title=title, counter_name=lambda c: counters.get(c, f"n{c}"))
         if compression := compression or self._compression:
             tree.compression = compression
-        for column in words:
-            tree[column].compression = BasketLZMA(9)
+        packing = {column: BasketLZMA(9) for column in words}
+        for column, method in packing.items():
+            tree[column].compression = method
         self._trees.append(tree)
-        return Writer(tree)
+        return Writer(tree, words={column: method for column, method in packing.items() if column in columns})
 
     def make_ntuple(
         self, name: str, columns: Mapping[str, ak.Array], title: str = "", places: Mapping[str, str] | None = None
@@ -131,25 +149,37 @@ class Target:
 
 @dataclass
 class Writer:
-    """A tree being filled; an RNTuple has `places`."""
+    """A tree being filled, with branches of words; an RNTuple has `places`."""
 
     tree: Any
     places: Mapping[str, str] | None = None
+    words: dict[str, BasketLZMA] = field(default_factory=dict)
 
     def expect_zeros(self, branches: Collection[str]) -> None:
         """Compress these branches as `ZEROS`; call it before anything is written."""
-        for name in branches:
-            self.tree[name].compression = ZEROS
+        self._compress(branches, ZEROS)
 
     def store(self, branches: Collection[str]) -> None:
         """Store these branches of packed bytes as they are; call it before anything is written."""
+        self._compress(branches, StoredLZMA(9))
+
+    def _compress(self, branches: Collection[str], method: Any) -> None:
         for name in branches:
-            self.tree[name].compression = StoredLZMA(9)
+            self.tree[name].compression = method
+            self.words.pop(name, None)
 
     def extend(self, events: Mapping[str, ak.Array]) -> None:
         """Append events; an empty chunk writes nothing, because ROOT can't read an empty cluster."""
         if len(next(iter(events.values()))):
+            self._prepare(events)
             self.tree.extend(dict(events) if self.places is None else _assembled(events, self.places))
+
+    def _prepare(self, events: Mapping[str, ak.Array]) -> None:
+        """Compress many words side by side, which takes longest: uproot has branches compressed in turns."""
+        words = {name: found[0] for name in self.words if (found := plain_lists(events[name]))}
+        many = [name for name, values in words.items() if _MANY < values.nbytes < _BLOCK]
+        with side_by_side(lambda name: self.words[name].prepare(words[name]), many) as done:
+            deque(done, maxlen=0)
 
 
 class Behind:
@@ -167,10 +197,16 @@ class Behind:
             if kind is None:
                 self._last.result()
 
+    def pace(self, chunks: Iterable[dict[str, ak.Array]]) -> Iterator[dict[str, ak.Array]]:
+        """Chunks, each of them taken when what was given to write is written, so that memory holds few of them."""
+        for chunk in chunks:
+            yield chunk
+            self._last.result()
+
     def extend(self, writer: Writer, events: Mapping[str, ak.Array]) -> None:
         """Append events, after those before are written."""
         self._last.result()
-        self._last = self._pool.submit(writer.extend, events)
+        self._last = begin(self._pool, writer.extend, events)
 
 
 @contextmanager

@@ -8,7 +8,7 @@ xz reader, ROOT's and uproot's among them, reads such a stream. Format: https://
 import lzma
 import struct
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import lru_cache
 
@@ -45,13 +45,16 @@ _NO_FILTERS, _DELTA = b"", b"\x03\x01\x03"  # in front of LZMA2; Delta with a di
 _FEWEST_CHANGES = 10  # of so many words, one must differ from the word before: else they are runs, for liblzma
 
 
-def compress_basket(data: bytes) -> bytes:
-    """Compress a basket of four-byte values, with or without entry offsets, as one xz stream."""
-    split = len(data) - _offsets_size(data)
+def compress_basket(data: bytes, compress: Callable[[bytes], bytes] | None = None) -> bytes:
+    """Compress a basket of four-byte values, with or without entry offsets, as one xz stream.
+
+    `compress` compresses the values, by default `compress_words`.
+    """
+    split, compress = len(data) - _offsets_size(data), compress or compress_words
     if split == len(data):
-        return compress_words(data)
+        return compress(data)
     offsets = _xz_offsets(data[split:])
-    return join_streams([compress_words(data[:split]), offsets]) if split else offsets
+    return join_streams([compress(data[:split]), offsets]) if split else offsets
 
 
 def store_basket(data: bytes) -> bytes:
@@ -234,8 +237,8 @@ def _offsets_size(data: bytes) -> int:
     guess makes the stream larger but never wrong: both parts decompress to what they were.
     """
     words = np.frombuffer(data, ">u4", count=len(data) // 4)
-    counts = np.arange(1, len(words))
-    found = np.flatnonzero(words[-1 - counts] == counts) + 1
+    behind = np.arange(len(words), dtype=np.uint32)[:0:-1]  # how many words follow each
+    found = len(words) - 1 - np.flatnonzero(words[:-1] == behind)[::-1]
     values = len(words) - 1 - found
     found = found[words[-1] - words[-found].astype(np.int64) == 4 * values] if len(words) else found
     return 4 * (int(found[-1]) + 1) if len(found) else 0

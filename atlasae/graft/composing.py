@@ -188,6 +188,12 @@ class Composer:
         self.end += len(record)
         return self.end - len(record)
 
+    def put(self, record: bytes) -> int:
+        """Write a record of this file behind all others, and its position into its key; returns that."""
+        placed = bytearray(record)
+        _set_places(placed, self.end, self.end, lambda folder: folder)
+        return self.append(bytes(placed))
+
     def write_blob(self, parts: Iterable[bytes], size: int) -> int:
         """Write pages or an envelope of an RNTuple, of `size` bytes together, in a key; returns where they begin."""
         root = self.root

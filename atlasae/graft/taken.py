@@ -23,6 +23,7 @@ from atlasae.graft.composing import Composer
 from atlasae.graft.forms import Form
 from atlasae.graft.records import new_key
 from atlasae.graft.trees import FilledBasket, GraftedTree, TakenBranch, clear, order_leaves, point, put_in
+from atlasae.threads import side_by_side
 
 _FILTERS = [{"id": lzma.FILTER_LZMA2, "preset": 9}]
 _MOST = 1 << 26  # bytes of branch objects; more are damage
@@ -180,17 +181,18 @@ class Filler:
         counts = counted[0]
         starts = counts.cumsum() - counts
         most = max(_FEWEST, self.branch["fBasketSize"], min(self.kept.basket_bytes, _LARGEST))
+        baskets = list[tuple[list[Any], Any]]()
         for first, last in cut(counts, self.kept.form.itemsize, most):
-            begin = int(starts[first])
-            end = begin + int(counts[first:last].sum())
-            self._write([values[begin:end] for values in columns], counts[first:last])
+            part = slice(int(starts[first]), int(starts[last - 1] + counts[last - 1]))
+            baskets.append(([values[part] for values in columns], counts[first:last]))
+        with side_by_side(self._packed, baskets, len(baskets) > 1) as packed:
+            for (record, size), (_, of_entries) in zip(packed, baskets, strict=True):
+                self.written.append(FilledBasket(self.composer.put(record), len(record), size, len(of_entries)))
 
-    def _write(self, columns: Sequence[Any], counts: Any) -> None:
-        tree, composer = self.tree, self.composer
-        key = new_key(
-            b"TBasket", self.branch["fName"], tree.key.name, composer.end, tree.folder.at, tree.key.datime, big=True
-        )
+    def _packed(self, basket: tuple[Sequence[Any], Any]) -> tuple[bytes, int]:
+        """The record of a basket, whose position is not yet known, and its bytes before compression."""
+        (columns, counts), tree = basket, self.tree
+        key = new_key(b"TBasket", self.branch["fName"], tree.key.name, 0, tree.folder.at, tree.key.datime, big=True)
         data, offsets = self.kept.form.pack_all(columns, counts)
         setting = compression_of(self.branch["fCompress"] or self.compression)
-        record, size = pack_basket(data, offsets, len(counts), setting, key)
-        self.written.append(FilledBasket(composer.append(record), len(record), size, len(counts)))
+        return pack_basket(data, offsets, len(counts), setting, key)

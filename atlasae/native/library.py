@@ -31,7 +31,9 @@ INVALID = {  # why it returns any other number
     "atlasae_unwords": "bytes that atlasae_words does not make",
 }
 _LONG = ("atlasae_push", "atlasae_words")  # return 64 bits
-_ARENA_MAX = -8  # of malloc.h
+_ARENA_MAX, _MMAP_THRESHOLD, _TRIM_THRESHOLD = -8, -3, -1  # of malloc.h
+_LARGE = 3_500_000  # bytes: less than a column of jets takes; with smaller arrays, page faults would take longer
+_KEPT = 32_000_000  # bytes of free memory at the end of the heap that are kept for what comes next
 BEHIND_WORDS = 20  # bytes: SYMBOL of unwords.c
 
 
@@ -176,14 +178,16 @@ def words_of_lzma2(data: npt.NDArray[np.uint8], packed: int, room: npt.NDArray[n
 
 
 def limit_heap() -> None:
-    """Have all threads take memory from one heap of the C library.
+    """Have all threads take memory from one heap of the C library, and give large arrays back when they are freed.
 
-    Where the thread that writes behind has its own, compress of packed jets takes 50 MB more. Other C libraries than
-    glibc stay as they are.
+    Where the thread that writes behind has its own heap, compress of packed jets takes 50 MB more; where the columns of
+    chunks lie in a heap, of which the C library decides as it goes, what is freed between others stays, some 20 MB.
+    Other C libraries than glibc stay as they are.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt:
-        mallopt(_ARENA_MAX, 1)
+        for option, value in ((_ARENA_MAX, 1), (_MMAP_THRESHOLD, _LARGE), (_TRIM_THRESHOLD, _KEPT)):
+            mallopt(option, value)
 
 
 @dataclass(frozen=True)

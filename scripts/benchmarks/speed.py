@@ -56,7 +56,9 @@ def compress(path: str, target: str, layout: str, *flags: str) -> Work:
 def decompress(path: str, target: str, layout: str) -> Work:
     """Prepare `atlasae decompress` of a file in a layout."""
     from atlasae.compression.decompress import decompress_file
+    from atlasae.native.library import limit_heap
 
+    limit_heap()
     if layout == "floats":
         import atlasae.codecs.model  # noqa: F401
     return without_torch(lambda: decompress_file(path, target, force=True), layout)

@@ -33,7 +33,7 @@ def test_chunks_add_up():
     compressor: Any = Compressor(Exactly(), {"pt": 1.0})
     for pt in ([-1, 1], [3]):
         column = ak.Array(np.array(pt, np.float32))
-        compressor.compress(dict.fromkeys(("pt", "eta", "phi", "m"), column))
+        compressor.add(compressor.compress(dict.fromkeys(("pt", "eta", "phi", "m"), column)))
     assert (compressor.jets, compressor.exact_jets) == (3, 1)
     assert compressor.reasons == {"pt is not positive": 1, "m is negative": 1}
     assert compressor.max_error == pytest.approx({"pt": 0.3})

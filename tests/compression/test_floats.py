@@ -62,7 +62,8 @@ def round_trip(
     compressor: Compressor[WordsLayout], events: dict[str, ak.Array]
 ) -> tuple[dict[str, ak.Array], dict[str, ak.Array]]:
     """The stand-ins of the events, and the events restored from these."""
-    written = compressor.compress(events)
+    compressor.add(chunk := compressor.compress(events))
+    written = chunk.branches
     _, counts = flatten(written[compressor.collection.latents[0]])
     return written, compressor.layout.restore(written, counts)
 
@@ -230,9 +231,9 @@ def test_a_compressor_adds_up_over_the_chunks():
     columns = jet_columns("flat", 400)
     compressor, whole = start(columns, None), start(columns, None)
     columns["pt"][[5, 300]] = -1
-    whole.compress(events_of(columns, None))
+    whole.add(whole.compress(events_of(columns, None)))
     for part in (slice(0, 350), slice(350, 350), slice(350, 400)):
-        compressor.compress(events_of({name: column[part] for name, column in columns.items()}, None))
+        compressor.add(compressor.compress(events_of({name: column[part] for name, column in columns.items()}, None)))
     assert (compressor.jets, compressor.exact_jets) == (400, 2)
     assert compressor.max_error == pytest.approx(whole.max_error)
 

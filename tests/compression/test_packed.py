@@ -67,7 +67,8 @@ def flat(found: dict[str, ak.Array]) -> dict[str, np.ndarray]:
 def test_jets_come_back_within_the_bounds_or_bit_for_bit(dtype, context):
     odd = {("pt", 0): np.nan, ("m", 4): -5.0, ("eta", 5): 10.5, ("phi", 6): 4.0, ("pt", 11): 0.0, ("m", 2): 3e37}
     before, one = events(dtype, odd), compressor(dtype, context=context)
-    written = one.compress(before)
+    one.add(chunk := one.compress(before))
+    written = chunk.branches
     assert list(written) == ["jet_packed"] and ak.num(written["jet_packed"])[1:].to_list() == [0] * 5
     after = one.layout.restore(written, COUNTS)
     exact = np.zeros(12, bool)
@@ -83,9 +84,9 @@ def test_jets_come_back_within_the_bounds_or_bit_for_bit(dtype, context):
 
 def test_events_without_jets_and_no_events_come_back():
     one, none = compressor(), {name: array[:0] for name, array in events().items()}
-    assert len(one.layout.restore(one.compress(none), COUNTS[:0])["jet_pt"]) == 0
+    assert len(one.layout.restore(one.compress(none).branches, COUNTS[:0])["jet_pt"]) == 0
     empty = {name: array[:1] for name, array in events().items()}
-    back = one.layout.restore(one.compress(empty), COUNTS[:1])
+    back = one.layout.restore(one.compress(empty).branches, COUNTS[:1])
     assert back["jet_m"].to_list() == [[]]
 
 
@@ -119,7 +120,7 @@ def test_what_is_no_codec_is_refused(changed):
 
 def packed_bytes() -> tuple[Compressor[PackedLayout], bytes, np.ndarray]:
     one = compressor()
-    content = one.compress(events(odd={("pt", 0): np.nan, ("m", 7): -1.0}))["jet_packed"]
+    content = one.compress(events(odd={("pt", 0): np.nan, ("m", 7): -1.0})).branches["jet_packed"]
     return one, ak.to_numpy(content[0]).tobytes(), COUNTS
 
 
@@ -171,7 +172,7 @@ def test_jets_alike_differ_when_decoded_unless_the_grid_is_not_shifted():
         options = Options(1e-3, packed=True, dither=dither)
         one = start_packed(collection(), options, default_priors(), events())
         assert one.layout.codec.lattice.shifted == (dither,) * 4
-        found = flat(one.layout.restore(one.compress(alike), COUNTS))
+        found = flat(one.layout.restore(one.compress(alike).branches, COUNTS))
         assert [len(np.unique(values)) for values in found.values()] == [12 if dither else 1] * 4
 
 
@@ -334,4 +335,4 @@ def packed_list() -> tuple[ListedLayout, bytes, np.ndarray]:
     columns["x_a"][0] = -1
     sample = {name: ak.unflatten(x.astype(types[name]), counts) for name, x in columns.items()}
     (one,) = ListedLayout.start(SimpleNamespace(collections=[rows]), Options(packed=True), sample, 4).compressors
-    return one.layout, packed._bytes(one.compress(sample)["x_packed"]), counts
+    return one.layout, packed._bytes(one.compress(sample).branches["x_packed"]), counts

@@ -27,6 +27,7 @@ from atlasae.compression.compress import compress_file
 from atlasae.compression.plan import Options
 from atlasae.files import trees, writing
 from atlasae.files.writing import Writer
+from atlasae.jets import stored
 from atlasae.report import counted
 
 Branches = dict[str, ak.Array]
@@ -124,6 +125,14 @@ def test_a_jet_beyond_its_precision_is_a_difference(branch, edit, variable, jets
 def test_only_the_jets_that_moved_are_counted(jets_file, compressed):
     moved = changed(jets_file, with_values("Jet_eta", scale(slice(10, 13), 1.1)))
     assert differences(moved, compressed) == ["Jet: 3 jets beyond 0.001 in eta in entries 0 to 60"]
+
+
+def test_differences_add_up_over_the_blocks_of_a_chunk(jets_file, compressed, monkeypatch):
+    moved = changed(jets_file, with_values("Jet_eta", scale(slice(None, None, 20), 1.1)))
+    whole = verify.verify_file(moved, compressed)
+    monkeypatch.setattr(stored, "BLOCK", 10)
+    assert verify.verify_file(moved, compressed) == whole
+    assert "jets beyond 0.001 in eta in entries 0 to 60" in whole["differences"][0]
 
 
 def test_a_jet_kept_exactly_differs_by_a_bit(jets_file, tmp_path):

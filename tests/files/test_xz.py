@@ -151,7 +151,7 @@ JAGGED = {
 @pytest.mark.parametrize("counts", JAGGED.values(), ids=JAGGED)
 def test_uproot_reads_jagged_branches(tmp_path, monkeypatch, counts):
     baskets = []
-    monkeypatch.setattr(writing, "compress_basket", lambda data: baskets.append(data) or compress_basket(data))
+    monkeypatch.setattr(writing, "compress_basket", lambda data, *_: baskets.append(data) or compress_basket(data))
     array = events_of(counts)
     with writing.create(tmp_path / "x.root") as file:
         writer = file.make_tree("t", {"z": array}, words=["z", "nz"])
@@ -163,6 +163,19 @@ def test_uproot_reads_jagged_branches(tmp_path, monkeypatch, counts):
     assert len(baskets) == 4
     if len(counts) == 2000:  # what uproot writes is what we take it for
         assert [blocks_in(compress_basket(data)) for data in baskets if len(data) > 4 * 2000] == [2, 2]
+
+
+def test_words_that_were_compressed_beside_others_are_not_compressed_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(writing, "_MANY", 0)
+    compressed, arrays = [], {name: events_of(JAGGED["many"]) for name in "xyz"}
+    monkeypatch.setattr(writing, "compress_words", lambda data: compressed.append(data) or compress_words(data))
+    with writing.create(tmp_path / "x.root") as file:
+        file.make_tree("t", arrays, words=arrays).extend(arrays)
+    with uproot.open(tmp_path / "x.root") as file:
+        tree = file["t"]
+        assert all(ak.array_equal(tree[name].array(), array) for name, array in arrays.items())
+    values = [ak.to_numpy(ak.flatten(array)).astype(">f4").tobytes() for array in arrays.values()]
+    assert sorted(compressed) == sorted(values)
 
 
 @pytest.mark.parametrize("length", [1, 2, 5000])
