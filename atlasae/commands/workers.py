@@ -17,7 +17,7 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 from atlasae.commands.journal import Entry, Journal, Origin, add_entry, hex_of
-from atlasae.errors import ENDING, UserError, explain, once
+from atlasae.errors import UserError, explain, once
 from atlasae.files.checksums import checksum_bytes
 from atlasae.files.remote import Location
 from atlasae.report import counted
@@ -25,7 +25,6 @@ from atlasae.threads import OF_ALL, cores
 
 LOCAL = "local"  # `--dask local`: a cluster of this process
 ATTEMPTS = 3  # to do a task whose worker dies
-_OF_TERMINAL = {*ENDING} - {signal.SIGTERM}
 # By default local dask workers trim memory all the time and profile themselves, which takes 50 % more CPU time.
 LOCAL_CONFIG = {
     "distributed.nanny.pre-spawn-environ": dict.fromkeys((OF_ALL, "OPENBLAS_NUM_THREADS"), 1),
@@ -157,7 +156,7 @@ class _Keeper(threading.Thread):
     def run(self) -> None:
         """Do waiting tasks until there are none."""
         resource_tracker.ensure_running()  # else starting it later would unblock SIGINT
-        signal.pthread_sigmask(signal.SIG_BLOCK, _OF_TERMINAL)  # workers inherit the mask while they start
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # workers inherit the mask while they start
         try:
             while not self.stopping.is_set():
                 self.outcomes.put(self._try(self.waiting.get_nowait()))
@@ -200,13 +199,12 @@ class _Keeper(threading.Thread):
 
 
 def _prepare_worker(share: int) -> None:
-    """Let a worker use its share of the cores, end with its parent or on SIGTERM, ignore what ends the parent.
+    """Let a worker use its share of the cores, end with its parent or on SIGTERM, and ignore Ctrl-C.
 
-    Ctrl-C and a terminal that is closed reach both.
+    The parent gets Ctrl-C as well.
     """
     os.environ[OF_ALL] = str(share)
-    for number in _OF_TERMINAL:
-        signal.signal(number, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, once(SystemExit))
     threading.Thread(target=_leave_with_parent, daemon=True).start()
 
