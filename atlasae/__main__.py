@@ -3,12 +3,12 @@
 import os
 import signal
 
-_SIGNALS = signal.SIGTERM, signal.SIGINT
+from atlasae.errors import ENDING
 
 
 def start() -> None:
     """Run a command; Ctrl-C ends it with one line also while its modules are imported, when nothing has begun."""
-    for number in _SIGNALS:
+    for number in ENDING:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _leave)
     from atlasae.commands.cli import main

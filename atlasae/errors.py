@@ -1,5 +1,6 @@
 """Errors and their exit codes."""
 
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -7,6 +8,8 @@ from importlib import import_module
 from typing import Any
 
 UNEXPECTED = 1  # exit code of an unexpected error, a bug
+# What a batch system, Ctrl-C and a terminal that is closed (not on Windows) end a command with: its temporary files go.
+ENDING = signal.SIGTERM, signal.SIGINT, *(getattr(signal, name) for name in ("SIGHUP",) if hasattr(signal, name))
 _NO_THREAD = "can't start new thread"  # Python's RuntimeError
 
 

@@ -24,6 +24,7 @@ from hypothesis import settings
 from servers import Web, XRootD, web_server, xrootd_server
 
 from atlasae.commands.cli import main
+from atlasae.errors import ENDING
 
 # A network on a busy machine can take longer over one example than hypothesis allows. The same examples at every run: a
 # change is to blame for what fails; `--hypothesis-profile=default` looks for new ones.
@@ -99,7 +100,7 @@ class Terminal(io.StringIO):
 def run_main(*arguments: object) -> Result:
     """Run `atlasae ARGUMENTS` in this process."""
     out, err = io.StringIO(), io.StringIO()
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    handlers = {number: signal.getsignal(number) for number in ENDING}
     argv = ["atlasae", *map(str, arguments)]
     with mock.patch.object(sys, "argv", argv), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         try:

@@ -22,7 +22,7 @@ SIGNALLED = """if True:
     """
 
 
-@pytest.mark.parametrize("number", ["SIGINT", "SIGTERM"])
+@pytest.mark.parametrize("number", ["SIGINT", "SIGTERM", "SIGHUP"])
 def test_ctrl_c_while_modules_are_imported_is_one_line(number):
     done = run(SIGNALLED.format(number=number, before="default_int_handler"))
     assert (done.returncode, done.stderr, done.stdout) == (130, "atlasae: interrupted: no output was left\n", "")

@@ -15,7 +15,7 @@ import click
 from click.shell_completion import get_completion_class, shell_complete
 
 from atlasae.commands.results import failure_line
-from atlasae.errors import explain, once
+from atlasae.errors import ENDING, explain, once
 from atlasae.files.remote import masked
 from atlasae.report import Report, harmless, to_text
 
@@ -42,7 +42,7 @@ def several_outputs() -> Iterator[None]:
 
 def run(commands: click.Group) -> NoReturn:
     """Run a command; an error becomes one line on stderr and an exit code (2: user's, 3: damaged file)."""
-    for number in (signal.SIGTERM, signal.SIGINT):  # so that a batch system's kill removes temporary files
+    for number in ENDING:  # so that temporary files are removed
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, once(KeyboardInterrupt))
     _take_any_name()
@@ -71,12 +71,20 @@ def run(commands: click.Group) -> NoReturn:
 
 def _explain(error: BaseException) -> tuple[str, int]:
     """The message of an error, and the exit code."""
+    error = _interruption(error) or error
     if isinstance(error, click.exceptions.Abort | KeyboardInterrupt):
         reason = str(error) or ("" if isinstance(error, SomeLeft) else "no output was left")
         return ": ".join(filter(None, ("interrupted", reason))), _INTERRUPTED
     if isinstance(error, click.ClickException):
         return _of_click(error), error.exit_code
     return explain(error)
+
+
+def _interruption(error: BaseException | None) -> KeyboardInterrupt | None:
+    """What interrupted a command, if that became another error, as where a class is made (of `__set_name__`)."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__
+    return error
 
 
 def _of_click(error: click.ClickException) -> str:
@@ -88,7 +96,7 @@ def _of_click(error: click.ClickException) -> str:
 
 def _end_undisturbed() -> None:
     """Ignore signals at the very end, which would change the message or the exit code."""
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in ENDING:
         signal.signal(number, signal.SIG_IGN)
 
 

@@ -135,8 +135,8 @@ class Storage:
         """The resolution of each jet, by variable, if bounds are in units of it and variables may be rounded."""
         if not self.roundings and self.layout.names != self.variables.names:
             return {}
-        pt = columns[0].astype(np.float64) * self.scale
         with np.errstate(all="ignore"):
+            pt = columns[0].astype(np.float64) * self.scale
             return {v: found.of(pt) for v, found in self.layout.resolutions.items()}
 
     def continuous(self, bounds: Mapping[str, float], columns: Stored) -> list[bool]:

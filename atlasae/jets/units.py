@@ -70,7 +70,8 @@ def _unit_alone(collection: Collection, columns: Sequence[Array]) -> str | None:
 
 def _has_full_turn(collection: Collection, columns: Sequence[Array]) -> bool:
     stored = dict(zip(collection.variables, columns, strict=True))
-    return {"pt", "phi"} <= stored.keys() and spans_full_turn(stored["phi"][stored["pt"].astype(np.float64) > 0])
+    with np.errstate(invalid="ignore"):  # a signalling NaN
+        return {"pt", "phi"} <= stored.keys() and spans_full_turn(stored["phi"][stored["pt"].astype(np.float64) > 0])
 
 
 def _units_of(collections: Sequence[Collection], units: str | None, columns: Sequence[Sequence[Array]]) -> list[str]:

@@ -56,9 +56,10 @@ from atlasae.codecs.bottleneck import Bottleneck, BottleneckAutoencoder
 from atlasae.codecs.chain import jet_autoencoder
 from atlasae.codecs.model import Model, default_model, domain_of
 from atlasae.codecs.priors import Priors, default_priors
-from atlasae.compression import compress, decompress, floats
+from atlasae.commands import cli
+from atlasae.compression import compress, floats
 from atlasae.compression.format import BRIEF, FORMAT, NEWEST, read_contents, write_contents
-from atlasae.errors import UserError
+from atlasae.errors import ENDING, UserError
 from atlasae.files.trees import open_source
 from atlasae.files.writing import create
 from atlasae.jets.coordinates import LEAST_MASS
@@ -520,21 +521,31 @@ def test_a_full_disk_leaves_no_table(suffix, table, tmp_path):
         assert run_main("decompress", tmp_path / "small.root", out).failed(2, "File too large")
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", ENDING)
 @pytest.mark.parametrize("command", ["compress", "decompress"])
 def test_a_signal_leaves_nothing(command, number, jets_file, compressed, tmp_path, monkeypatch):
-    module = {"compress": compress, "decompress": decompress}[command]
-    monkeypatch.setattr(module, "silent", lambda done, total: os.kill(os.getpid(), number))
+    killing = contextlib.nullcontext(lambda done, total: os.kill(os.getpid(), number))
+    monkeypatch.setattr(cli, "progress", lambda what, quiet: killing)
     path = {"compress": jets_file, "decompress": compressed}[command]
     with nothing_left(tmp_path / "out.root"):
         assert run_main(command, path, tmp_path / "out.root").failed(130, "interrupted: no output was left")
 
 
+def test_a_signal_while_a_class_is_made_is_an_interruption(jets_file, monkeypatch):
+    class Signalling:
+        def __set_name__(self, owner, name):
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(cli, "progress", lambda what, quiet: type("Made", (), {"attribute": Signalling()}))
+    assert run_main("compress", jets_file, jets_file.with_name("out.root")).failed(130, "interrupted: no output")
+
+
 def test_a_terminated_process_leaves_nothing(jets_file, tmp_path):
     code = (
-        "import os, signal, atlasae.commands.cli, atlasae.compression.compress as pipeline;"
-        "pipeline.silent = lambda done, total: os.kill(os.getpid(), signal.SIGTERM);"
-        "atlasae.commands.cli.main()"
+        "import contextlib, os, signal, atlasae.commands.cli as cli;"
+        "killing = contextlib.nullcontext(lambda done, total: os.kill(os.getpid(), signal.SIGTERM));"
+        "cli.progress = lambda what, quiet: killing;"
+        "cli.main()"
     )
     with nothing_left(jets_file):
         command = [sys.executable, "-c", code, "compress", jets_file, tmp_path / "out.root"]

@@ -50,6 +50,11 @@ def test_values_beyond_a_dtype_overflow_without_a_warning():
     assert storage(PT_M, SINGLE).to_columns(np.array([[1e300, 0, 0, -1e300]]))[0] == np.inf
 
 
+def test_a_resolution_at_a_signalling_nan_gives_no_warning():
+    signalling = np.array([0x7FA00001], np.uint32).view(SINGLE)
+    assert storage(PT_M, SINGLE).widths([signalling] * 4) == {}
+
+
 @pytest.mark.parametrize(
     ("dtypes", "rounding"), [((DOUBLE,) * 4, 2**-53), ((SINGLE,) * 4, 2**-24), ((DOUBLE,) * 3 + (SINGLE,), 2**-24)]
 )

@@ -99,6 +99,13 @@ def test_soft_jets_among_hard_ones_and_hard_among_soft_tell():
     assert units(NAMES["plain"], 3.0, spread=1.5) == units(NAMES["EDM4hep"], 1.2, spread=0.9) == "GeV"
 
 
+def test_a_signalling_nan_gives_no_warning():
+    stored = [column.astype(np.float32) for column in columns(NAMES["NanoAOD"], 40.0)]
+    stored[0].view(np.uint32)[0] = 0x7FA00001
+    (settled,) = settle([collection(NAMES["NanoAOD"])], "GeV", [stored])
+    assert settled.units == "GeV"
+
+
 def test_a_few_mistakes_tell_nothing():
     stored = columns(NAMES["plain"], 4_000.0)
     stored[0][:2] = 90_000, 80_000
