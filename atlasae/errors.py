@@ -10,7 +10,7 @@ from typing import Any
 UNEXPECTED = 1  # exit code of an unexpected error, a bug
 # What a batch system, Ctrl-C and a terminal that is closed (not on Windows) end a command with: its temporary files go.
 ENDING = signal.SIGTERM, signal.SIGINT, *(getattr(signal, name) for name in ("SIGHUP",) if hasattr(signal, name))
-_NO_THREAD = "can't start new thread"  # Python's RuntimeError
+NO_THREAD = "can't start new thread"  # Python's RuntimeError
 
 
 class AtlasaeError(Exception):
@@ -71,7 +71,7 @@ def explain(error: BaseException) -> tuple[str, int]:
         return str(error), error.exit_code
     if isinstance(error, MemoryError):
         return memory_short("what was asked for", error), MemoryShortError.exit_code
-    if isinstance(error, RuntimeError) and str(error) == _NO_THREAD:
+    if isinstance(error, RuntimeError) and str(error) == NO_THREAD:
         why = "memory, or the processes that you may have (`ulimit -u`), are used up"
         return f"no thread could be started: {why}; free some", MemoryShortError.exit_code
     if isinstance(error, OSError) and error.strerror:

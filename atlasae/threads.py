@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from itertools import islice
 from typing import TypeVar
 
-from atlasae.errors import UserError
+from atlasae.errors import NO_THREAD, UserError
 
 THREADS, MOST_THREADS = "ATLASAE_THREADS", 1024
 OF_ALL = "OMP_NUM_THREADS"  # which batch systems and dask set to the cores that a job or a worker may use
@@ -44,7 +44,9 @@ def begin(pool: ThreadPoolExecutor, work: Callable[[Item], Result], item: Item) 
     """Have a thread of a pool work on an item; in a thread that outlives the main one, which gets no others, do it."""
     try:
         return pool.submit(work, item)
-    except RuntimeError:  # Python is ending
+    except RuntimeError as ending:
+        if str(ending) == NO_THREAD:
+            raise
         done = Future[Result]()
         try:
             done.set_result(work(item))
