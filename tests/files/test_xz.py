@@ -209,14 +209,12 @@ def test_packed_bytes_are_stored_as_they_are(size, events):
 
 compiled = pytest.mark.skipif(library() is None, reason="nothing is compiled")
 LATENTS = st.lists(st.tuples(st.sampled_from([0x3F80, 0x3F81, 0xBF80, 0]), st.integers(0, 0xFFFF)), max_size=60)
+PIECES = LATENTS.map(lambda pairs: words(*(high << 16 | low for high, low in pairs))) | st.binary(max_size=200)
 
 
 @compiled
 @settings(max_examples=60)
-@given(
-    LATENTS.map(lambda pairs: words(*(high << 16 | low for high, low in pairs))) | st.binary(max_size=200),
-    st.integers(1, 400),
-)
+@given(PIECES, st.integers(1, 400))
 def test_compiled_words_are_those_of_plain_python(data, times):
     for some in (data, data[:8] * times):
         packed = lzma2_of_words(np.frombuffer(some, np.uint8))
@@ -264,10 +262,7 @@ def unpacked(stream: bytes, size: int) -> bytes | None:
 
 @compiled
 @settings(max_examples=60)
-@given(
-    LATENTS.map(lambda pairs: words(*(high << 16 | low for high, low in pairs))) | st.binary(max_size=200),
-    st.integers(1, 400),
-)
+@given(PIECES, st.integers(1, 400))
 def test_words_are_read_back(data, times):
     for some in (data, data[:8] * times):
         packed = lzma2_of_words(np.frombuffer(some, np.uint8))
