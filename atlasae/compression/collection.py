@@ -137,6 +137,14 @@ class JetsLayout(FileLayout, Protocol):
         """Integers of every jet that tell of its other numbers, from its stand-ins; raises ValueError as `restore`."""
         ...
 
+    def rows(self, events: Mapping[str, ak.Array], counts: Counts) -> list[Floats]:
+        """The jets (n x 4: pt, eta, phi, m in MeV) of stand-ins, before decoded ones are rounded to stored types.
+
+        A codec whose drift is not known has them twice, the second time in float32 arithmetic. Of padding they are any
+        numbers. Raises ValueError as `restore`.
+        """
+        ...
+
 
 Layout_co = TypeVar("Layout_co", bound=FileLayout, covariant=True)
 

@@ -227,7 +227,7 @@ class CompressedTree(Mapping[str, "CompressedBranch"]):
     @property
     def collections(self) -> list[str]:
         """The names of the compressed collections, for `jets`."""
-        return [name for name, collection in self._collections.items() if not collection.beside]
+        return [name for name, collection in self._collections.items() if not collection.has_others]
 
     def arrays(
         self,
