@@ -212,7 +212,8 @@ def odd_jets(collection: Collection, columns: Sequence[Array], exact: Bools) -> 
         values, low, high = rows[:, i], lows[i], highs[i]
         found[f"{variable} is not finite"] = int((~np.isfinite(stored.get(variable, values))).sum())
         if variable == "phi":
-            found[_NO_RADIANS] = int((np.abs(stored.get("phi", values)) > FULL_TURN + _TURNED).sum())
+            with np.errstate(invalid="ignore"):  # a signalling NaN
+                found[_NO_RADIANS] = int((np.abs(stored.get("phi", values)) > FULL_TURN + _TURNED).sum())
         if variable == "pt":
             found["pt is not positive"] = int((values <= 0).sum())
         elif variable == "m" and not storage.layout.has_signed_mass:
