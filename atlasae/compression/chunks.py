@@ -21,7 +21,7 @@ from atlasae.files.trees import Source, Tree
 from atlasae.threads import side_by_side
 
 Progress = Callable[[int, int], None]  # arguments: entries done, all entries
-Made = TypeVar("Made")
+_Made = TypeVar("_Made")
 
 
 def layout_named(name: str) -> type[JetsLayout]:
@@ -174,12 +174,12 @@ def restored_events(
 
 
 def made_of_events(
-    make: Callable[[dict[str, ak.Array]], Made],
+    make: Callable[[dict[str, ak.Array]], _Made],
     source: Source,
     contents: Contents,
     progress: Progress,
     lost: Salvage | None = None,
-) -> Iterator[tuple[Run, Made]]:
+) -> Iterator[tuple[Run, _Made]]:
     """The same with what is made of the branches of each chunk, in several threads."""
     chunks = Chunks(source, contents)
     with side_by_side(partial(_restored, chunks, lost.spoiled if lost else {}, make), chunks) as restored:
@@ -198,9 +198,9 @@ def made_of_events(
 def _restored(
     chunks: Chunks,
     spoiled: Mapping[int, str],
-    make: Callable[[dict[str, ak.Array]], Made],
+    make: Callable[[dict[str, ak.Array]], _Made],
     place: tuple[Run, int, Chunk],
-) -> Made | DamagedFileError:
+) -> _Made | DamagedFileError:
     """What is made of the original branches of a chunk, or what is wrong with it; `spoiled` has messages by entries."""
     run, start, chunk = place
     if start in spoiled:
