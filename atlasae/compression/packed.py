@@ -278,7 +278,8 @@ class VariedLayout:
     def from_config(cls, entry: CompressedCollection, nominal: Nominal) -> Self:
         """The layout of a compressed variation of these jets; raises DamagedFileError."""
         with damage(f"the codec of '{entry.collection.name}'", *FACTS):
-            if len(entry.collection.own) != 2 or entry.collection.variables != nominal.layout.collection.variables:
+            jets = nominal.layout.collection
+            if not jets.holds_jets or len(entry.collection.own) != 2 or entry.collection.variables != jets.variables:
                 raise ValueError(f"a variation of {', '.join(entry.collection.variables)}")
             return cls(entry.collection, VariedCodec.of_config(entry.codec), nominal)
 

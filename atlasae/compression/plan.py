@@ -424,7 +424,7 @@ def _collections(opened: Opened, options: Options) -> list[Collection]:
         found = find_in(opened.whole, opened.where, options.jets, opened.tree)
         found = [replace(c, packed=options.packed) for c in found if not c.shared] + _variations(found, options)
         if options.rounds:
-            found = [replace(c, halves=() if c.beside else _halves(c, opened)) for c in found]
+            found = [replace(c, halves=_halves(c, opened)) for c in found]
         return [in_records(c) for c in found] if options.rntuple else found
     if options.jets or options.units or options.model not in ("default", "self"):
         raise UserError("--variables goes without --jets, --units and --model: the list says all, its model is fitted")

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import awkward as ak
 import numpy as np
+import pandas as pd
 import pytest
 import uproot
 from conftest import bits, declared, random_jets, read_tree, run_main, succeeded, write_tree
@@ -333,3 +334,17 @@ def test_a_forged_variation_is_damage(made):
 def test_evaluations_are_of_variations_too(made, tmp_path):
     report = succeeded("evaluate", made / "e.root", made / "e_floats.root", "--json").report
     assert f"jet_{SYSTEMATICS[0]}" in str(report)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_tables_have_variations_of_any_float(layout, tmp_path):
+    columns = {name: x / 1000 if "_pt_" in name or "_m_" in name else x for name, x in branches(900, "m").items()}
+    for dtype in ("f2", "f4"):
+        frame = pd.DataFrame({name: column.astype(dtype) for name, column in columns.items()})
+        frame.to_pickle(tmp_path / f"{dtype}.pkl")
+        report = compress_file(tmp_path / f"{dtype}.pkl", tmp_path / f"{dtype}.root", layout=layout)
+        assert len(report["collections"]) == 4 and report["notes"] == []
+        assert verify_file(tmp_path / f"{dtype}.pkl", tmp_path / f"{dtype}.root")["differences"] == []
+        decompress_file(tmp_path / f"{dtype}.root", tmp_path / f"{dtype}_back.pkl")
+        back = pd.read_pickle(tmp_path / f"{dtype}_back.pkl")
+        assert back.dtypes.to_dict() == frame.dtypes.to_dict() and list(back) == list(frame)
