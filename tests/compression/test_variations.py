@@ -220,7 +220,9 @@ def test_any_variation_keeps_the_promise(shifts, kind, layout, tmp_path):
     assert verify_file(original, tmp_path / "small.root")["differences"] == []
 
 
-@pytest.mark.parametrize("options", [{"rewrite": True}, {"only_jets": True}, {"step_size": 12_000}, {"whole_jets": "*"}])
+@pytest.mark.parametrize(
+    "options", [{"rewrite": True}, {"only_jets": True}, {"step_size": 12_000}, {"whole_jets": "*"}]
+)
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_variations_go_with_other_options(layout, options, tmp_path):
     columns = branches(900)
