@@ -5,8 +5,7 @@ Arrays are NumPy's: C gets their addresses, checks what comes from files, and ke
 
 import ctypes
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
@@ -15,20 +14,18 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-_Column = npt.NDArray[Any]
-_Cells = npt.NDArray[np.int32]
-_Types = Sequence[np.dtype[Any]]
-_Bools = npt.NDArray[np.bool_]
-_ROWS = 16_384  # jets of a block, which stays in the cache between two calls
+MOST_PARTS, MOST_DIGITS, MOST_WORDS = 8, 16, 4  # of chain.c
 HERE = Path(__file__).parent
 COMPILED = HERE / "compiled.library"  # not .so, which would be taken for a module
 NO_MEMORY = -1  # what a function returns; 0 or more: done
-INVALID = {  # why it returns any other number
-    "atlasae_code": "cells beyond their table",
-    "atlasae_measured": "cells beyond their table, or a bin without cells",
-    "atlasae_walk": "jets outside the grid",
-    "atlasae_words": "words that grow",
-    "atlasae_unwords": "bytes that atlasae_words does not make",
+NOT_WORDS, BEYOND_DIGITS = "latents are not between 1 and 2", "latents exceed the digits of the grid"
+INVALID = {  # why it returns -2, -3 ...
+    "atlasae_code": ("cells beyond their table",),
+    "atlasae_measured": ("cells beyond their table, or a bin without cells",),
+    "atlasae_walk": ("jets outside the grid",),
+    "atlasae_words": ("words that grow",),
+    "atlasae_unwords": ("bytes that atlasae_words does not make",),
+    "atlasae_from_words": (NOT_WORDS, BEYOND_DIGITS),
 }
 _LONG = ("atlasae_push", "atlasae_words")  # return 64 bits
 _ARENA_MAX, _MMAP_THRESHOLD, _TRIM_THRESHOLD = -8, -3, -1  # of malloc.h
@@ -70,20 +67,45 @@ class GridStruct(ctypes.Structure):
     )
 
 
+class ColumnsStruct(ctypes.Structure):
+    """Columns of jets, and what to compare, as jets.h has them."""
+
+    _fields_ = (
+        *((name, ctypes.c_double) for name in ("unit", "floor", "largest_eta", "largest_phi", "largest_turn", "rounding")),
+        ("energy", ctypes.c_int64),
+        *((name, ctypes.c_void_p * 4) for name in ("stored", "restored")),
+        *(("first", ctypes.c_int64), ("itemsizes", ctypes.c_int64 * 4)),
+        *((name, ctypes.c_void_p) for name in ("of_pt", "of_mass", "mu", "cosh_stored", "cosh_restored")),
+        ("errors", ctypes.c_int64),
+        *((name, ctypes.c_double * 5) for name in ("kept", "largest")),
+        ("exact", ctypes.c_void_p),
+    )
+
+
 class JetsStruct(ctypes.Structure):
     """The grid of some jets, their columns and their cells, as cells.c has them."""
 
     _fields_ = (
+        ("columns", ColumnsStruct),
         *((name, ctypes.c_double * 4) for name in ("low", "steps")),
         *((name, ctypes.c_int64 * 4) for name in ("sizes", "shifted")),
-        ("first_heavy", ctypes.c_int64),
-        *((name, ctypes.c_double) for name in ("floor", "largest_eta", "largest_phi", "unit")),
-        *(("key", ctypes.c_int64), ("indices", ctypes.c_void_p)),
-        *((name, ctypes.c_void_p * 4) for name in ("stored", "restored")),
-        *(("first", ctypes.c_int64), ("itemsizes", ctypes.c_int64 * 4), ("cells", ctypes.c_void_p * 4)),
-        *((name, ctypes.c_void_p) for name in ("of_pt", "of_mass", "mu")),
-        *((name, ctypes.c_double * 4) for name in ("kept", "largest")),
-        ("exact", ctypes.c_void_p),
+        *(("first_heavy", ctypes.c_int64), ("key", ctypes.c_int64), ("indices", ctypes.c_void_p)),
+        ("cells", ctypes.c_void_p * 4),
+    )
+
+
+class ChainStruct(ctypes.Structure):
+    """A chain of equal steps, the columns of some jets and their words, as chain.c has them."""
+
+    _fields_ = (
+        ("columns", ColumnsStruct),
+        *((name, ctypes.c_double * 4) for name in ("low", "spans", "origins", "cells", "first")),
+        *(("levels", ctypes.c_int64 * 4), ("stand_in", ctypes.c_double * 4)),
+        *((name, ctypes.c_int64) for name in ("weight", "rounds", "nodes")),
+        *(("locations", ctypes.c_void_p), ("limits", ctypes.c_double * 4), ("per_node", ctypes.c_double * 2)),
+        *((name, ctypes.c_int64) for name in ("parts_there", "digits_there", "words_there")),
+        *(("parts", ctypes.c_int64 * (4 * MOST_PARTS)), ("digits", ctypes.c_int64 * (5 * MOST_DIGITS))),
+        ("words", ctypes.c_void_p * MOST_WORDS),
     )
 
 
@@ -140,7 +162,7 @@ def call(name: str, *arguments: Any) -> int:
     if found == NO_MEMORY:
         raise MemoryError(f"{name}: no memory")
     if found < 0:
-        raise ValueError(INVALID[name])
+        raise ValueError(INVALID[name][NO_MEMORY - 1 - found])
     return found
 
 
@@ -188,121 +210,3 @@ def limit_heap() -> None:
     if mallopt:
         for option, value in ((_ARENA_MAX, 1), (_MMAP_THRESHOLD, _LARGE), (_TRIM_THRESHOLD, _KEPT)):
             mallopt(option, value)
-
-
-@dataclass(frozen=True)
-class CellGrid:
-    """A grid of cells: lower limits, steps and sizes of its four coordinates, and which of them are shifted.
-
-    `first_heavy` is the cell of mu from which cells are shifted, `floor` that of m in MeV.
-    """
-
-    low: tuple[float, ...]
-    steps: tuple[float, ...]
-    sizes: tuple[int, ...]
-    shifted: tuple[bool, ...]
-    first_heavy: int
-    floor: float
-    largest_eta: float
-    largest_phi: float
-
-
-class JetPass:
-    """Passes over jets with these indices in a chunk; `unit` is the MeV per unit of their columns of pt and m."""
-
-    def __init__(
-        self, grid: CellGrid, key: int, indices: npt.NDArray[np.int64], types: _Types, unit: float = 1.0
-    ) -> None:
-        self.types, self.indices = types, np.ascontiguousarray(indices, np.int64)
-        rows = min(_ROWS, len(indices))
-        self._logs, self._sizes, self._mu = np.empty(rows), np.empty(rows), np.empty(rows)
-        self._struct = JetsStruct(first_heavy=grid.first_heavy, floor=grid.floor, key=key, unit=unit)
-        self._struct.largest_eta, self._struct.largest_phi = grid.largest_eta, grid.largest_phi
-        self._struct.indices = address_of(self.indices)
-        self._struct.of_pt, self._struct.of_mass = address_of(self._logs), address_of(self._sizes)
-        self._struct.mu = address_of(self._mu)
-        for name in ("low", "steps", "sizes", "shifted"):
-            getattr(self._struct, name)[:] = getattr(grid, name)
-        self._struct.itemsizes[:] = [dtype.itemsize for dtype in types]
-
-    def encode(self, columns: Sequence[_Column]) -> _Cells:
-        """The cells (4 x n) of jets; those of jets outside the grid are 0."""
-        cells = np.empty((4, len(self.indices)), np.int32)
-        self._point("stored", columns)
-        self._point("cells", list(cells))
-        for block in self._blocks():
-            self._encode(block)
-        return cells
-
-    def decode(self, cells: _Cells) -> list[_Column]:
-        """The columns of the middles of cells (4 x n)."""
-        columns = [np.empty(len(self.indices), dtype) for dtype in self.types]
-        self._point("restored", columns)
-        self._point("cells", list(cells))
-        for block in self._blocks():
-            self._decode(block)
-        return columns
-
-    def encode_and_compare(
-        self, columns: Sequence[_Column], bounds: Sequence[float]
-    ) -> tuple[_Cells, _Bools, list[float], Iterator[tuple[slice, list[_Column]]]]:
-        """The cells (4 x n), which jets are not within the bounds once restored, the largest error of each variable.
-
-        All of these are filled while the blocks of restored columns, which follow, are taken.
-        """
-        n = len(self.indices)
-        cells, exact, largest = np.empty((4, n), np.int32), np.empty(n, bool), [0.0] * len(bounds)
-        return cells, exact, largest, self._compared(columns, bounds, cells, exact, largest)
-
-    def _compared(
-        self, columns: Sequence[_Column], bounds: Sequence[float], cells: _Cells, exact: _Bools, largest: list[float]
-    ) -> Iterator[tuple[slice, list[_Column]]]:
-        self._point("stored", columns)
-        self._point("cells", list(cells))
-        self._struct.exact = address_of(exact)
-        self._struct.kept[:], self._struct.largest[:] = bounds, largest
-        room = [np.empty(len(self._logs), dtype) for dtype in self.types]
-        self._struct.restored[:] = [array.ctypes.data for array in room]
-        for block in self._blocks():
-            self._struct.first = block.start
-            self._encode(block)
-            self._decode(block)
-            call("atlasae_compare_jets", self._struct, block.start, block.stop - block.start)
-            yield block, [array[: block.stop - block.start] for array in room]
-        largest[:] = self._struct.largest
-
-    def _encode(self, block: slice) -> None:
-        begin, n = block.start, block.stop - block.start
-        if not call("atlasae_estimate_cells", self._struct, begin, n):
-            return
-        call("atlasae_before_logs", self._struct, begin, n)
-        with np.errstate(all="ignore"):  # jets that are unphysical have no cell
-            np.log(self._logs[:n], out=self._logs[:n])
-            np.log(self._sizes[:n], out=self._sizes[:n])
-        call("atlasae_to_cells", self._struct, begin, n)
-
-    def _decode(self, block: slice) -> None:
-        begin, n = block.start, block.stop - block.start
-        call("atlasae_before_exponentials", self._struct, begin, n)
-        np.exp(self._logs[:n], out=self._logs[:n])
-        np.exp(self._sizes[:n], out=self._sizes[:n])
-        call("atlasae_to_columns", self._struct, begin, n)
-
-    def _blocks(self) -> list[slice]:
-        n = len(self.indices)
-        return [slice(begin, min(begin + _ROWS, n)) for begin in range(0, n, _ROWS)]
-
-    def _point(self, name: str, arrays: Sequence[_Column]) -> None:
-        """Point to arrays; raises ValueError for others than C takes."""
-        dtypes = [np.dtype(np.int32)] * len(arrays) if name == "cells" else self.types
-        for array, dtype in zip(arrays, dtypes, strict=True):
-            if array.dtype != dtype or array.shape != self.indices.shape or not array.flags.c_contiguous:
-                raise ValueError(f"{name}: {array.shape} of {array.dtype} for {self.indices.shape} of {dtype}")
-        getattr(self._struct, name)[:] = [array.ctypes.data for array in arrays]
-
-
-def can_pass(columns: Sequence[_Column], types: _Types) -> bool:
-    """Whether `JetPass` takes these columns of four variables: contiguous, float32 or float64, of these types."""
-    wanted = all(dtype.isnative and dtype.kind == "f" and dtype.itemsize in (4, 8) for dtype in types)
-    there = all(c.dtype == dtype and c.flags.c_contiguous for c, dtype in zip(columns, types, strict=True))
-    return library() is not None and len(columns) == 4 and wanted and there
