@@ -114,7 +114,7 @@ EXPORT EACH_WIDTH int atlasae_compare_jets(Columns *columns, int64_t begin, int6
         find_unusable(columns, n, before, exact);
         for (int variable = 0; variable < columns->errors; variable++) {
             const double kept = columns->kept[variable], *found = errors[variable];
-            for (int i = 0; i < n; i++)
+            for (int i = 0; !isnan(kept) && i < n; i++)
                 exact[i] |= !(found[i] <= kept);
         }
         for (int variable = 0; variable < columns->errors; variable++) {

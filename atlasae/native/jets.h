@@ -37,8 +37,8 @@ typedef struct {
     int64_t itemsizes[VARIABLES];
     double *of_pt, *of_mass, *mu;           /* of the jets of a block, as are the hyperbolic cosines of eta: */
     double *cosh_stored, *cosh_restored;
-    int64_t errors;                         /* how many are bounded: VARIABLES, or ERRORS with m beside E */
-    double kept[ERRORS], largest[ERRORS];   /* bounds, and the largest errors of jets within them */
+    int64_t errors;                         /* how many there are: VARIABLES, or ERRORS with m beside E */
+    double kept[ERRORS], largest[ERRORS];   /* bounds (NaN: none), and the largest errors of jets within them */
     uint8_t *exact;
 } Columns;
 
