@@ -14,7 +14,7 @@ from atlasae.files.checksums import RunningChecksum
 from atlasae.jets.coordinates import DRIFT, Bools, Floats
 from atlasae.jets.padding import Latents, Padding, Stored
 from atlasae.jets.stored import Storage, blocks
-from atlasae.native.passes import ChainPass, JetPass
+from atlasae.native.library import ChainPass, JetPass
 from atlasae.threads import given_threads
 
 DRIFTS = 4  # margin in units of the difference of float64 and float32: other float32 arithmetic may differ by more
@@ -157,12 +157,11 @@ def encode_in_passes(
     passed: ChainPass | JetPass, storage: Storage, bounds: Mapping[str, float], columns: Stored, drift: float = DRIFT
 ) -> Encoded:
     """What `encode_and_compare` finds, by compiled passes; latents are the numbers these make."""
-    kept, restored, promised = storage.kept(bounds, drift), RunningChecksum(), storage.layout.promised
-    numbers, exact, largest, parts = passed.encode_and_compare(columns, [kept.get(v, np.nan) for v in promised])
+    kept, restored = storage.kept(bounds, drift), RunningChecksum()
+    numbers, exact, largest, parts = passed.encode_and_compare(columns, kept)
     for block, back in parts:
         restored.add(with_exact(back, [column[block] for column in columns], exact[block]))
-    found = dict(zip(promised, largest, strict=True))
-    return Encoded(numbers.T, exact, {variable: found[variable] for variable in bounds}, restored.value)
+    return Encoded(numbers.T, exact, {variable: largest[variable] for variable in bounds}, restored.value)
 
 
 def _room(encoded: npt.NDArray[Any], n: int) -> npt.NDArray[Any]:

@@ -18,7 +18,7 @@ from atlasae.jets.coordinates import MASS_FLOOR, Floats
 from atlasae.jets.padding import Config, Latents, Padding, Stored
 from atlasae.jets.stored import Storage
 from atlasae.jets.variables import JET, VariableList
-from atlasae.native.passes import ChainGrid, ChainPass
+from atlasae.native.library import ChainGrid, ChainPass
 
 _MOST_CELLS = 1 << 48
 _FARTHEST = 700  # coordinates that compiled passes take: a smaller pt than e to -708 is no normal float64
@@ -119,32 +119,43 @@ def densities_of(chain: ChainModel, exponent: float, nodes: int = 0) -> Densitie
 
 
 def _chain_grid(densities: EqualSteps, grid: Grid, stand_in: Floats) -> ChainGrid | None:
-    """The chain of jets and its grid for compiled passes; None for others than these take.
-
-    They take a location of m by a table or none, numbers that are no mistakes or attacks, and float64.
-    """
-    weights, links, nodes = densities.weights, densities.links, grid.nodes
-    plain = [(None, False)] * 3 + [(0, True)] == [(link.anchor, link.located) for link in links]
-    if not plain or links[3].given != (0, 1) or not nodes or weights.limits.dtype != np.float64:
+    """The chain of jets and its grid for compiled passes; None for others than these take."""
+    weights, links = densities.weights, densities.links
+    if not _is_passable(densities):
         return None
-    table = weights.table(3, nodes) if nodes > 1 else None
-    ends, offsets = np.array(weights.ends), [link.offset for link in links]
-    if not (np.abs([*ends.ravel(), *offsets]) < _FARTHEST).all() or not (table is None or table.is_finite):
-        return None
+    table = weights.table(3, grid.nodes) if grid.nodes > 1 else None
     *momentum, m = stand_in.tolist()
     found = ChainGrid(
-        *(tuple(numbers) for numbers in (ends[:, 0].tolist(), (ends[:, 1] - ends[:, 0]).tolist(), offsets)),
-        *(grid.cells, grid.first, grid.levels),
-        tuple((part.variable, part.of_block, part.in_block, part.shifted) for part in grid.dither.order(free_of(links))),
-        tuple(
+        low=tuple(low for low, _ in weights.ends),
+        spans=tuple(high - low for low, high in weights.ends),
+        origins=tuple(link.offset for link in links),
+        cells=grid.cells,
+        first=grid.first,
+        levels=grid.levels,
+        parts=tuple((p.variable, p.of_block, p.in_block, p.shifted) for p in grid.dither.order(free_of(links))),
+        digits=tuple(
             (word, digit.variable, digit.radix, digit.divisor, is_whole(digit, grid))
             for word, digits in enumerate(grid.words)
             for digit in digits
         ),
-        *(len(grid.words), (*momentum, m / MASS_FLOOR), grid.dither.weight, grid.dither.rounds),
-        *((table.values, tuple(table.limits.ravel().tolist()), table.nodes_per_one) if table else ()),
+        words=len(grid.words),
+        stand_in=(*momentum, m / MASS_FLOOR),
+        weight=grid.dither.weight,
+        rounds=grid.dither.rounds,
     )
-    return found if found.fits else None
+    if table:
+        limits = tuple(table.limits.ravel().tolist())
+        found = replace(found, table=table.values, limits=limits, per_node=table.nodes_per_one)
+    return found if found.fits and (table is None or table.is_finite) else None
+
+
+def _is_passable(densities: EqualSteps) -> bool:
+    """Whether compiled passes take the chain of jets: the usual one, with a table of locations or none, in float64."""
+    weights, links = densities.weights, densities.links
+    usual = [(link.anchor, link.located) for link in links] == [(None, False)] * 3 + [(0, True)]
+    numbers = [*(end for ends in weights.ends for end in ends), *(link.offset for link in links)]
+    near = all(abs(number) < _FARTHEST for number in numbers)
+    return usual and links[3].given == (0, 1) and bool(densities.nodes) and weights.limits.dtype == np.float64 and near
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from atlasae.jets.coordinates import LARGEST_PHI, MASS_FLOOR, Bools, Floats, to_
 from atlasae.jets.layouts import Layout
 from atlasae.jets.stored import Storage
 from atlasae.jets.variables import JET, WHOLE, VariableList
-from atlasae.native.passes import CellGrid, JetPass
+from atlasae.native.library import CellGrid, JetPass
 
 Indices = npt.NDArray[np.int64]
 
@@ -281,7 +281,7 @@ class ShiftedLattice:
     def encode(self, rows: Floats) -> GridCells:
         """The cells (n x 4) of jets (n x 4, MeV); jets outside the grid get cells 0."""
         columns = list(rows.T)
-        if isinstance(self.lattice, Lattice) and (passed := jet_pass(self.lattice, _JETS, self.key, self.indices, columns)):
+        if passed := jet_pass(self.lattice, _JETS, self.key, self.indices, columns):
             return passed.encode(columns).T
         return self.lattice.cells(rows, self.offsets)[0].T
 
@@ -301,7 +301,7 @@ class ShiftedLattice:
 
 
 def jet_pass(
-    lattice: GridCoder, storage: Storage, key: int, indices: Indices, columns: Sequence[Array] = ()
+    lattice: object, storage: Storage, key: int, indices: Indices, columns: Sequence[Array] = ()
 ) -> JetPass | None:
     """A compiled pass over jets with these indices in a chunk; None if a grid or columns like these need NumPy's."""
     of = storage.compiled

@@ -26,7 +26,7 @@ from atlasae.jets.padding import Padding, Stored
 from atlasae.jets.precision import is_exact, room_of, steps
 from atlasae.jets.rounding import rounded, rounded_phi
 from atlasae.jets.variables import JET, WHOLE, VariableList
-from atlasae.native.passes import JetColumns
+from atlasae.native.library import JetColumns
 
 BLOCK = 16_384  # rows that are processed at once, so that memory does not grow with the chunk
 _SAMPLE = 20_000  # rows in which padding is searched for

@@ -10,7 +10,7 @@ from atlasae.codecs.codec import encode_and_compare, encode_in_passes
 from atlasae.codecs.lattice import LOW, Lattice, ShiftedLattice, jet_pass
 from atlasae.jets.layouts import Layout
 from atlasae.jets.stored import Storage
-from atlasae.native import passes as native
+from atlasae.native import library as native
 from atlasae.native.library import library
 
 pytestmark = pytest.mark.skipif(library() is None, reason="nothing is compiled")

@@ -19,7 +19,7 @@ from atlasae.codecs.model import default_model
 from atlasae.codecs.walk import NODES, Link, Weights
 from atlasae.jets.layouts import Layout
 from atlasae.jets.stored import Storage
-from atlasae.native import passes as native
+from atlasae.native import library as native
 from atlasae.native.library import library
 
 pytestmark = pytest.mark.skipif(library() is None, reason="nothing is compiled")
