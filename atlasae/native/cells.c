@@ -53,7 +53,7 @@ EXPORT EACH_WIDTH int atlasae_before_logs(const Jets *jets, int64_t begin, int64
 /* Whether positions (before they are shifted, and after) are so near the edge of a cell that a jet may have another one.
  * `logs` are those of which positions are made: a logarithm of 0 is exact. */
 INLINED int is_any_near(int n, const double *before, const double *after, const double *logs, double from,
-                              double near) {
+                        double near) {
     uint64_t found = 0;
     for (int i = 0; i < n; i++) {
         const double edge = after[i] + TO_WHOLE - TO_WHOLE;
@@ -66,7 +66,7 @@ INLINED int is_any_near(int n, const double *before, const double *after, const 
 /* Coordinates to positions in the grid, in steps, and which jets are held by it: masks of all bits. Returns whether a
  * jet may have another cell if the logarithms are off by `drift`. */
 INLINED int take_positions(const Jets *jets, int n, Strip values, const Strip offsets, const double *of_pt,
-                                 const double *of_mass, double drift, uint64_t *held) {
+                           const double *of_mass, double drift, uint64_t *held) {
     double before[STRIP];
     int unsure = 0;
     for (int i = 0; i < n; i++)
@@ -88,7 +88,7 @@ INLINED int take_positions(const Jets *jets, int n, Strip values, const Strip of
 
 /* The cells of jets, from the logarithms; 0 for those outside the grid. */
 INLINED int to_cells(const Jets *jets, int64_t begin, int n, Strip values, const double *of_pt,
-                           const double *of_mass, double drift) {
+                     const double *of_mass, double drift) {
     Strip offsets;
     uint64_t held[STRIP];
     after_logs(n, values, of_pt, of_mass);

@@ -21,7 +21,7 @@ typedef struct {
     double low[VARIABLES], spans[VARIABLES], origins[VARIABLES]; /* ranges of coordinates, relative to their origins */
     double cells[VARIABLES], first[VARIABLES];                   /* in a range, and the first of those that there are */
     int64_t levels[VARIABLES];
-    double stand_in[VARIABLES];  /* the jet that is encoded instead of those without coordinates; m in units of its floor */
+    double stand_in[VARIABLES];  /* encoded instead of jets without coordinates; m in units of its floor */
     int64_t weight, rounds;      /* of the offsets */
     int64_t nodes;               /* of the table in each axis; 0: none */
     const double *locations;     /* of m: nodes x nodes, by pt and eta */
@@ -92,7 +92,7 @@ INLINED void take_origins(const Chain *chain, int64_t variable, int n, Strip kno
 
 /* The coordinates of the middles of the cells of a part: `Grid.middle` and `EqualSteps.quantile`. */
 INLINED void take_middles(const Chain *chain, const Part *part, const int32_t *numbers, const double *origins,
-                                int n, Walk *walk) {
+                          int n, Walk *walk) {
     const int64_t v = part->variable;
     const double half = chain->first[v] + 0.5, cells = chain->cells[v], low = chain->low[v], span = chain->spans[v];
     for (int i = 0; i < n; i++) {
@@ -105,7 +105,7 @@ INLINED void take_middles(const Chain *chain, const Part *part, const int32_t *n
 /* Numbers of whole steps up to `most` from positions. Returns whether one of these is so near to an edge of cells that
  * the number may be another one if the position is off by `near`; a logarithm of 0 is exact. */
 INLINED int to_numbers(int n, const double *positions, int32_t most, double near, const double *logs,
-                             int32_t *numbers) {
+                       int32_t *numbers) {
     uint64_t found = 0;
     for (int i = 0; i < n; i++)
         numbers[i] = (int32_t)clipped(positions[i], 0, most);
@@ -118,7 +118,7 @@ INLINED int to_numbers(int n, const double *positions, int32_t most, double near
 
 /* The positions of coordinates, in steps from the first cell. */
 INLINED void take_positions(const Chain *chain, int64_t v, const double *coordinates, const double *origins, int n,
-                                  double *positions) {
+                            double *positions) {
     const double low = chain->low[v], span = chain->spans[v], cells = chain->cells[v], first = chain->first[v];
     for (int i = 0; i < n; i++)
         positions[i] = clipped((coordinates[i] - origins[i] - low) / span, 0, 1) * cells - first;
@@ -126,7 +126,7 @@ INLINED void take_positions(const Chain *chain, int64_t v, const double *coordin
 
 /* The cells of coordinates. Returns whether a jet may have other ones if the logarithms are off by `drift`. */
 INLINED int to_cells(const Chain *chain, int n, Strip coordinates, const double *of_pt, const double *of_mass,
-                           double drift, Cells cells) {
+                     double drift, Cells cells) {
     Walk walk;
     double positions[STRIP], origins[STRIP];
     int32_t numbers[STRIP];
@@ -143,11 +143,14 @@ INLINED int to_cells(const Chain *chain, int n, Strip coordinates, const double 
         if (part->of_block) {
             for (int i = 0; i < n; i++)
                 positions[i] /= BLOCK_STEPS;
-            unsure |= to_numbers(n, positions, (int32_t)(chain->levels[v] >> BLOCK_BITS) - 1, near, logs, walk.blocks[v]);
+            const int32_t most = (int32_t)(chain->levels[v] >> BLOCK_BITS) - 1;
+            unsure |= to_numbers(n, positions, most, near, logs, walk.blocks[v]);
             memcpy(numbers, walk.blocks[v], sizeof numbers);
         } else {
-            for (int i = 0; i < n; i++)
-                positions[i] = positions[i] - (part->in_block ? (double)walk.blocks[v][i] * BLOCK_STEPS : 0) + walk.offsets[i];
+            for (int i = 0; i < n; i++) {
+                const double begin = part->in_block ? (double)walk.blocks[v][i] * BLOCK_STEPS : 0;
+                positions[i] = positions[i] - begin + walk.offsets[i];
+            }
             const int32_t most = part->in_block ? BLOCK_STEPS : (int32_t)chain->levels[v] - 1;
             unsure |= to_numbers(n, positions, most, near, logs, numbers);
             for (int i = 0; i < n; i++)
@@ -245,7 +248,7 @@ EXPORT EACH_WIDTH int atlasae_before_logs_of_words(const Chain *chain, int64_t b
 }
 
 INLINED int to_words(const Chain *chain, int64_t begin, int n, Strip jets, const double *of_pt,
-                           const double *of_mass, double drift) {
+                     const double *of_mass, double drift) {
     Cells cells;
     after_logs(n, jets, of_pt, of_mass);
     const int unsure = to_cells(chain, n, jets, of_pt, of_mass, drift, cells);

@@ -72,13 +72,12 @@ INLINED void take_errors(const Columns *columns, int n, Strip before, Strip afte
 
 /* The errors of E and of the m that is derived from it, less what rounding makes uncertain: `_defined_mass_error`. */
 INLINED void take_errors_of_energies(const Columns *columns, int n, const double *cosh_eta, Strip before,
-                                           Strip after, const double *old, const double *new,
-                                           double errors[ERRORS][STRIP]) {
+                                     Strip after, const double *old, const double *new,
+                                     double errors[ERRORS][STRIP]) {
     const double floor = columns->floor, rounding = columns->rounding;
     for (int i = 0; i < n; i++) {
         const double m = before[MASS][i], square = signed_square(m), p = before[PT][i] * cosh_eta[i];
-        const double undefined =
-            rounding * (2 * (old[i] * old[i]) + 2 * (p * p) * (1 + fabs(before[ETA][i])));
+        const double undefined = rounding * (2 * (old[i] * old[i]) + 2 * (p * p) * (1 + fabs(before[ETA][i])));
         const double change = signed_square(after[MASS][i]) - square, beyond = fabs(change) - undefined;
         const double moved = signed_root(square + copysign(beyond < 0 ? 0 : beyond, change)), size = fabs(m);
         errors[MASS][i] = fabs(new[i] / old[i] - 1);
@@ -106,8 +105,8 @@ EXPORT EACH_WIDTH int atlasae_compare_jets(Columns *columns, int64_t begin, int6
         const double *cosh_restored = of_block(columns->cosh_restored, done);
         uint8_t *exact = columns->exact + begin + done;
         load_jets(columns, columns->stored, begin + done, n, cosh_stored, before, old);
-        load_jets(columns, (const void *const *)columns->restored, begin + done - columns->first, n, cosh_restored, after,
-                  new);
+        load_jets(columns, (const void *const *)columns->restored, begin + done - columns->first, n, cosh_restored,
+                  after, new);
         take_errors(columns, n, before, after, errors);
         if (columns->energy)
             take_errors_of_energies(columns, n, cosh_stored, before, after, old, new, errors);

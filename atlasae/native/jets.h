@@ -104,7 +104,7 @@ INLINED double signed_root(double square) { return copysign(sqrt(fabs(square)), 
 /* Jets of stored or restored columns, pt and m in MeV; `energies`, if these are stored, with the hyperbolic cosines of
  * eta. Angles beyond [0, 2 pi] are NaN, if phi is in that. */
 INLINED void load_jets(const Columns *columns, const void *const from[VARIABLES], int64_t begin, int n,
-                             const double *cosh_eta, Strip jets, double *energies) {
+                       const double *cosh_eta, Strip jets, double *energies) {
     const double units[VARIABLES] = {columns->unit, 1, 1, columns->unit};
     for (int variable = 0; variable < VARIABLES; variable++)
         load(from[variable], columns->itemsizes[variable], begin, n, units[variable], jets[variable]);
@@ -164,7 +164,7 @@ INLINED void take_logs(double *values, int n) {
 
 /* Columns of eta and phi, and what to take exponentials of: the coordinates of pt and m. */
 INLINED void before_exponentials(const Columns *columns, int64_t at, int n, Strip coordinates, double *of_pt,
-                                       double *of_mass, double *mu) {
+                                 double *of_mass, double *mu) {
     const double most = columns->largest_phi, turn = columns->largest_turn;
     memcpy(of_pt, coordinates[PT], (size_t)n * sizeof *of_pt);
     if (columns->restored[MASS])

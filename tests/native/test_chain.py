@@ -27,6 +27,7 @@ LAYOUTS = [Layout((*("pt", "eta", "phi"), last), turn) for last in ("m", "E") fo
 STRANGE = [-0.05, 0.0, -0.0, -1.0, 1.0, 1e30, -1e30, np.inf, -np.inf, np.nan, np.pi, 3.1415925, 6.2831855, 6.3, 1e-310]
 GEV, MEV = 1000.0, 1.0
 LIKELY = ((0.4, 9000.0), (-10.1, 10.1), (-3.15, 6.3), (-0.1, 300.0))  # in GeV
+BOUNDS = dict.fromkeys(LAYOUTS[0].promised, 1e-2)
 ENDS = default_model().chain.weights.ends
 DITHERS = [
     NO_DITHER,
@@ -59,7 +60,7 @@ def arranged(levels: tuple[int, ...], place: int) -> WordLayout:
 
 
 @st.composite
-def columns_of_jets(draw: st.DrawFn, unit: float = GEV) -> list[np.ndarray]:
+def columns_of_jets(draw: st.DrawFn) -> list[np.ndarray]:
     """Columns of up to 40 jets, many likely ones with some numbers that no jet has."""
     n = draw(st.integers(0, 40))
     types = draw(st.lists(st.sampled_from([np.float32, np.float64]), min_size=4, max_size=4))
@@ -117,9 +118,8 @@ grids = st.builds(
 @given(columns_of_jets(), st.sampled_from([GEV, MEV]), st.sampled_from(LAYOUTS), grids, st.booleans())
 def test_they_are_those_of_numpy(columns, unit, layout, grid, held):
     storage = storage_of(layout, columns, unit)
-    if len(columns[0]):
-        bounds = {v: 1e-2 for v in layout.promised if held or v != "m"}
-        check_like_numpy(FloatsCodec(default_model().chain, grid), storage, columns, bounds)
+    bounds = {v: 1e-2 for v in layout.promised if held or v != "m"}
+    check_like_numpy(FloatsCodec(default_model().chain, grid), storage, columns, bounds)
 
 
 @settings(max_examples=100)
@@ -173,9 +173,9 @@ def test_padding_is_found_and_restored():
         column[::7] = -999
     storage = storage_of(LAYOUTS[0], columns)
     codec = FloatsCodec(default_model().chain, grid_of(2e-3, DITHERS[1], False, NODES, 0), storage.padding(columns))
-    found = encode_within(codec, storage, dict.fromkeys(LAYOUTS[0].promised, 1e-2), columns)
+    found = encode_within(codec, storage, BOUNDS, columns)
     plain = Plain(codec.chain, codec.grid, codec.padding)
-    check_same(found, encode_within(plain, storage, dict.fromkeys(LAYOUTS[0].promised, 1e-2), columns))
+    check_same(found, encode_within(plain, storage, BOUNDS, columns))
     assert codec.padding.rows and not found.exact[::7].any() and (found.latents[::7, 0] == -1).all()
     check_same_columns(codec, plain, storage, found.latents, None)
 
@@ -274,3 +274,12 @@ def test_other_chains_grids_and_columns_are_left_to_numpy():
     for other in (np.ones(6, np.float32)[::2], np.ones(3), np.ones(3, np.int32), np.ones(3, ">f4")):
         assert FloatsCodec(Chain(), grid).passes(storage, [*columns[:3], other]) is None
     assert FloatsCodec(Chain(), grid).passes(replace(storage, layout=Layout(("px", "py", "pz", "E"))), columns) is None
+
+
+def test_without_what_is_compiled_numpy_does_all(monkeypatch):
+    columns = likely_jets(10)
+    storage, codec = storage_of(LAYOUTS[0], columns), FloatsCodec(Chain(), grid_of(2e-3, DITHERS[1], False, NODES, 0))
+    found = encode_within(codec, storage, BOUNDS, columns)
+    monkeypatch.setattr(native, "library", lambda: None)
+    assert codec.passes(storage, columns) is None
+    check_same(encode_within(codec, storage, BOUNDS, columns), found)
