@@ -228,7 +228,7 @@ def _of_file(path: Location, jets: str | None) -> Exported:
         run.tree,
         run.counter_of(collection) if collection.jagged else "",
         [place for place, (of, _, _) in enumerate(contents.chunks_by_run()) if of.tree != run.tree],
-        [branch for other in beside for branch in other.branches.values()],
+        [branch for other in beside for branch in other.own],
     )
 
 
@@ -237,9 +237,9 @@ def chosen_entry(path: Location, contents: Contents, jets: str | None) -> tuple[
 
     Where there are several trees, its name is that of its tree, a slash, and its own.
     """
-    pairs = [(run, entry) for run in contents.runs for entry in run.collections if not entry.collection.beside]
+    pairs = [(run, entry) for run in contents.runs for entry in run.collections if not entry.collection.has_others]
     named = [(contents.shown(run.tree, entry.collection.name), run, entry) for run, entry in pairs]
-    names = list(dict.fromkeys(name for name, _, _ in named))
+    names = list(dict.fromkeys(name for name, _, entry in named if not entry.collection.shared))
     if jets is None and len(names) > 1:
         raise UserError(f"'{path}' has several collections: choose one of {', '.join(names)} with --jets")
     found = [(run, entry) for name, run, entry in named if name == (jets or names[0])]

@@ -111,6 +111,11 @@ def test_numbers_keep_the_precision_of_the_first_glob_that_names_them(whole, tmp
     assert bits(ak.Array(x[~usual])) == bits(ak.Array(y[~usual]))
 
 
+def test_numbers_are_told_by_packed_jets_with_bounds_by_resolution(whole, tmp_path):
+    succeeded("compress", whole / "jets.root", tmp_path / "out.root", *WHOLE, "--precision", "resolution/20")
+    assert verify_file(whole / "jets.root", tmp_path / "out.root")["differences"] == []
+
+
 def test_what_became_of_each_number_is_told(whole):
     report = succeeded("info", whole / "packed.root", "--json").report
     jets, columns = report["collections"]
