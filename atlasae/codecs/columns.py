@@ -129,7 +129,11 @@ def spans(n: int) -> Iterator[tuple[int, int]]:
 
 
 def classes_of(symbols: Cells | Integers) -> Contexts:
-    """The class of every symbol, of about as many each; symbols that are common have one of their own."""
+    """The class of every symbol, of about as many each; symbols that are common have one of their own.
+
+    Those below 0, as cells of grids by resolution are, are counted from the lowest.
+    """
+    symbols = symbols - min(0, int(symbols.min(initial=0)))
     known = np.unique(some := _some(symbols))
     edges = known[1:].astype(np.int64) if len(known) <= _CLASSES else _quantiles(some, _CLASSES)
     return _places(edges, symbols).astype(np.uint16)
@@ -396,10 +400,7 @@ class CodedColumn:
 
     def classes(self, symbols: Cells, numbers: Array) -> Contexts:
         """The classes by which its numbers tell others."""
-        if self.follows is None:
-            return classes_of(symbols)
-        above: Integers = numbers.astype(np.int64)
-        return classes_of(above - above.min(initial=0))
+        return classes_of(symbols if self.follows is None else numbers.astype(np.int64))
 
 
 @dataclass(frozen=True)
