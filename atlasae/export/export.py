@@ -24,8 +24,9 @@ from atlasae.errors import DamagedFileError, UserError
 from atlasae.export.cpp import Addition, cpp_header
 from atlasae.export.lists import list_header
 from atlasae.export.onnx import graphs_of
-from atlasae.export.others import OtherNumbers, with_floats
+from atlasae.export.others import CodedRun, OtherNumbers, with_floats
 from atlasae.export.unpacking import packed_header
+from atlasae.files.branches import FOLDER
 from atlasae.files.damage import is_root
 from atlasae.files.outputs import check_target, replacing
 from atlasae.files.remote import Location, Remote, located
@@ -221,6 +222,7 @@ def _of_file(path: Location, jets: str | None) -> Exported:
         contents = read_contents(source)
         run, entry = chosen_entry(path, contents, jets)
         is_rntuple = source.trees[run.tree].is_rntuple
+        checksums = source.trees[f"{FOLDER}/runs"].rows("checksum")
     collection = entry.collection
     if collection.packed and not collection.holds_jets:
         told = f"'{path}' has a list of variables in packed bytes, which no header reads"
@@ -232,7 +234,7 @@ def _of_file(path: Location, jets: str | None) -> Exported:
     codec = cast(AnyCodec | PackedCodec, layout.codec)
     if isinstance(codec, PackedCodec) and is_rntuple:
         raise UserError(f"'{path}' has packed bytes in an RNTuple, which no header reads: compress with --format ttree")
-    others = _others(contents.of_trees()[run.tree], entry, layout)
+    others = _others([*zip(contents.runs, checksums, strict=True)], run.tree, entry, layout)
     return Exported(
         codec,
         collection,
@@ -247,16 +249,18 @@ def _of_file(path: Location, jets: str | None) -> Exported:
     )
 
 
-def _others(contents: Contents, jets: CompressedCollection, layout: JetsLayout) -> OtherNumbers | None:
-    """The other numbers of the jets of a tree, or None; raises DamagedFileError."""
-    name = jets.collection.name
-    found = [
-        (other, run.chunks) for run in contents.runs for other in run.collections if other.collection.beside == name
-    ]
-    if found and len(found) != len(contents.runs):
-        raise DamagedFileError(f"'{name}' is damaged: {len(found)} of {len(contents.runs)} runs have other numbers")
-    runs = [(ColumnsLayout.from_config(entry, layout), chunks) for entry, chunks in found]
-    return OtherNumbers(runs, 4 if jets.collection.packed else jets.collection.words) if runs else None
+def _others(
+    runs: Sequence[tuple[Run, int]], tree: str, jets: CompressedCollection, layout: JetsLayout
+) -> OtherNumbers | None:
+    """The other numbers of the jets of a tree, from all runs with their checksums, or None; raises DamagedFileError."""
+    name, found, elsewhere = jets.collection.name, list[CodedRun](), list[int]()
+    for run, checksum in runs:
+        beside = [other for other in run.collections if other.collection.beside == name and run.tree == tree]
+        found += [CodedRun(ColumnsLayout.from_config(other, layout), run.chunks, checksum) for other in beside]
+        elsewhere += [] if run.tree == tree else [checksum]
+    if len(found) not in (0, len(runs) - len(elsewhere)):
+        raise DamagedFileError(f"'{name}' is damaged: {len(found)} of {len(runs)} runs have other numbers of its jets")
+    return OtherNumbers(found, elsewhere, 4 if jets.collection.packed else jets.collection.words) if found else None
 
 
 def _names_of(others: OtherNumbers | None) -> list[str]:

@@ -12,7 +12,6 @@ from atlasae.errors import DamagedFileError
 from atlasae.export.cpp import LEAF_TYPES, Addition, array, code_text, column_name, constants, defined, part
 from atlasae.jets.collections import Collection
 
-_LAST = 2**63 - 1  # beyond the last chunk
 _USAGE = """\
 //   ROOT::RDataFrame df("{tree}", "file.root");
 //   auto jets = atlasae::unpack(df, "file.root");  // has {columns}
@@ -61,19 +60,29 @@ inline ROOT::RDF::RNode define_others(ROOT::RDF::RNode df, std::shared_ptr<Reade
 
 
 @dataclass(frozen=True)
+class CodedRun:
+    """A run whose columns are coded in one way: the number of its chunks, and the checksum that the file has of it."""
+
+    layout: ColumnsLayout
+    chunks: int
+    checksum: int
+
+
+@dataclass(frozen=True)
 class OtherNumbers:
-    """Other numbers of the jets of a tree: how those of each run are coded, with the number of its chunks, in turn.
+    """Other numbers of the jets of a tree, by its runs; `others` are the checksums of the runs of other trees.
 
     `told` is how many columns the four-momenta tell them by.
     """
 
-    runs: Sequence[tuple[ColumnsLayout, int]]
+    runs: Sequence[CodedRun]
+    others: Sequence[int]
     told: int
 
     def __post_init__(self) -> None:
         """Raise DamagedFileError for columns that no header decodes, as none are written so."""
-        for layout, _ in self.runs:
-            collection, codec = layout.collection, layout.codec
+        for run in self.runs:
+            collection, codec = run.layout.collection, run.layout.codec
             known = all(dtype[1:] in LEAF_TYPES for dtype in collection.dtypes.values())
             if not known or codec.given != self.told or any(column.follows for column in codec.columns):
                 raise DamagedFileError(f"'{collection.name}' is damaged: its columns are none of these jets")
@@ -81,7 +90,7 @@ class OtherNumbers:
     @property
     def collection(self) -> Collection:
         """The collection of the numbers, of which all runs have the same branches."""
-        return self.runs[0][0].collection
+        return self.runs[0].layout.collection
 
 
 def usage(tree: str, collection: Collection, others: OtherNumbers | None) -> str:
@@ -135,23 +144,19 @@ def _defines(others: OtherNumbers) -> str:
 
 
 def _numbers(others: OtherNumbers) -> str:
-    """The columns as they are coded, and in which chunks."""
-    codings, ends, end = list[ColumnsLayout](), list[str](), 0
-    for layout, chunks in others.runs:
-        alike = [
-            i for i, known in enumerate(codings) if (known.codec, known.collection) == (layout.codec, layout.collection)
-        ]
-        if not alike:
-            codings.append(layout)
-        end += chunks
-        ends.append(f"{{{end}, {alike[0] if alike else len(codings) - 1}}}")
-    stretches = ends if len(codings) > 1 else [f"{{{_LAST}, 0}}"]
+    """The columns as they are coded, and by which runs."""
+    codings, runs = list[ColumnsLayout](), list[str]()
+    for run in others.runs:
+        if run.layout not in codings:
+            codings.append(run.layout)
+        runs.append(f"{{0x{run.checksum:x}, {run.chunks}, {codings.index(run.layout)}}}")
+    runs += [f"{{0x{checksum:x}, 0, 0}}" for checksum in others.others]
     names = list(others.collection.branches)
     listed = [f"{{columns_{i}, {len(names)}, {layout.codec.given}, places_{i}}}" for i, layout in enumerate(codings)]
     return "".join([
         texts({"others_name": others.collection.latents[0]}), constants({"jagged": others.collection.jagged}),
         *(_coding(i, layout, names) for i, layout in enumerate(codings)),
-        array("Coding", "codings", listed), array("Stretch", "stretches", stretches),
+        array("Coding", "codings", listed), array("Run", "runs", list(dict.fromkeys(runs))),
     ])  # fmt: skip
 
 

@@ -17,8 +17,9 @@ from atlasae.compression.chunks import Chunks, layouts_of
 from atlasae.compression.format import read_contents
 from atlasae.compression.packed import ColumnsLayout
 from atlasae.errors import DamagedFileError
+from atlasae.export.cpp import cpp_header
 from atlasae.export.export import exported
-from atlasae.export.others import OtherNumbers
+from atlasae.export.others import CodedRun, OtherNumbers, with_floats
 from atlasae.files.events import flatten
 from atlasae.files.trees import open_source
 
@@ -28,7 +29,7 @@ pytestmark = [
 ]
 
 LAYOUTS = ("floats", "packed")
-# Reads chunks: numbers of entries, of bytes of the four-momenta and of the columns, and the place of the chunk; then
+# Reads chunks: numbers of entries, of bytes of the four-momenta and of the columns, and the checksum of the run; then
 # the jets of each entry and the bytes. Writes the columns that are asked for, or what is wrong.
 PROGRAM = """
 #include "jets.h"
@@ -47,7 +48,7 @@ int main(int asked, char** names) {
         const auto counts = take<std::int64_t>(in, head[0]);
         const auto jets = take<std::uint8_t>(in, head[1]), bytes = take<std::uint8_t>(in, head[2]);
         try {
-            Others others(bytes, all_jets(counts), coding_of(head[3]), [&] { TOLD });
+            Others others(bytes, all_jets(counts), codings[run_of(head[3]).coding], [&] { TOLD });
             for (int i = 3; i < asked; ++i) {
                 const auto& numbers = others.numbers(std::atoi(names[i]));
                 std::fwrite(numbers.data(), 1, numbers.size(), out);
@@ -68,7 +69,7 @@ TOLD = {
         return told_by(z);
     """,
 }
-Given = tuple[np.ndarray, bytes, bytes]
+Given = tuple[np.ndarray, bytes, bytes, int]
 INTEGERS = ("i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8")
 
 
@@ -121,7 +122,8 @@ def chunks_of(
     """The jets of each entry, the bytes of the four-momenta and those of the columns; what Python makes of these."""
     given, python = [], []
     with open_source(small) as source:
-        chunks = Chunks(source, read_contents(source))
+        contents = read_contents(source)
+        chunks, checksums = Chunks(source, contents), source.trees["atlasae/runs"].rows("checksum")
         for run, start, chunk in chunks:
             written = chunks.read(run, start, chunk)
             (jets,) = (layout for layout in written.layouts if layout.collection.name == name)
@@ -129,7 +131,8 @@ def chunks_of(
             parts = [flatten(written.events[latent])[0].tobytes() for latent in jets.collection.latents]
             (latent,) = columns.collection.latents
             content, counts = flatten(written.events[latent])[0].tobytes(), jets.counts(run, written.events)
-            given.append((np.asarray(counts, np.int64), b"".join(parts), content))
+            checksum = checksums[[one is run for one in contents.runs].index(True)]
+            given.append((np.asarray(counts, np.int64), b"".join(parts), content, checksum))
             restored = written.restored(list(columns.collection.branches))
             python.append({branch: flatten(array)[0] for branch, array in restored.items()})
     return given, python
@@ -137,8 +140,8 @@ def chunks_of(
 
 def stream(chunks: Sequence[Given]) -> bytes:
     parts = []
-    for place, (counts, jets, content) in enumerate(chunks):
-        head = np.array([len(counts), len(jets), len(content), place])
+    for counts, jets, content, checksum in chunks:
+        head = np.array([len(counts), len(jets), len(content), checksum], np.uint64)
         parts += [head.tobytes(), counts.tobytes(), jets, content]
     return b"".join(parts)
 
@@ -157,7 +160,7 @@ def check_like_python(small: Path, folder: Path, jets: str = "jet") -> list[dict
     program, names = program_of(small, folder, jets)
     main = quickly_compiled(folder, program)
     given, python = chunks_of(small, jets)
-    layout = exported(str(small), jets, None).others.runs[0][0]
+    layout = exported(str(small), jets, None).others.runs[0].layout
     relative = {name for name, one in zip(layout.collection.branches, layout.codec.columns, strict=True) if one.bound}
     (folder / "in").write_bytes(stream(given))
     asked = [*range(len(names)), *reversed(range(len(names)))]
@@ -228,8 +231,8 @@ def test_a_column_needs_no_others_but_those_that_tell_of_it(tmp_path):
     small = compress(tmp_path, "--layout", "packed")
     program, names = program_of(small, tmp_path)
     main = quickly_compiled(tmp_path, program)
-    ((counts, _, content),), (python,) = chunks_of(small)
-    layout = exported(str(small), None, None).others.runs[0][0]
+    ((counts, _, content, checksum),), (python,) = chunks_of(small)
+    layout = exported(str(small), None, None).others.runs[0].layout
     codec, order = layout.codec, list(layout.collection.branches)
     needed = {place: codec.needed([place]) for place in range(len(order))}
     first = {place: [parent for other in needed[place] for parent in codec.columns[other].parents] for place in needed}
@@ -240,7 +243,7 @@ def test_a_column_needs_no_others_but_those_that_tell_of_it(tmp_path):
         ends, spoiled = 8 * len(order) + sizes.cumsum(), bytearray(content)
         for other in set(range(len(order))) - set(needed[place]):
             spoiled[ends[other] - sizes[other] : ends[other]] = bytes(sizes[other])
-        (tmp_path / "in").write_bytes(stream([(counts, b"", bytes(spoiled))]))
+        (tmp_path / "in").write_bytes(stream([(counts, b"", bytes(spoiled), checksum)]))
         arguments = ["in", "out", str(names.index(order[place]))]
         told = subprocess.run([main, *arguments], cwd=tmp_path, check=True, capture_output=True, text=True).stdout
         column = python[order[place]]
@@ -254,14 +257,16 @@ def test_bytes_that_are_no_chunk_are_refused_without_reading_beyond_them(tmp_pat
     small = compress(tmp_path, "--layout", layout, "--precision", "1e-3,jet_full=1e-3,*=exact")
     program, names = program_of(small, tmp_path)
     main = compiled(tmp_path, program, "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover")
-    ((counts, jets, content),), _ = chunks_of(small)
+    ((counts, jets, content, checksum),), _ = chunks_of(small)
     random, spoiled = np.random.default_rng(1), []
     for place in [*range(0, 8 * len(names), 3), *random.integers(0, len(content), 150).tolist()]:
         changed = bytearray(content)
         changed[place] ^= 1 << int(random.integers(0, 8))
-        spoiled.append((counts, jets, bytes(changed)))
-    spoiled += [(counts, jets, content[:n]) for n in (0, 4, 8 * len(names) - 1, 8 * len(names), 400, len(content) - 4)]
-    spoiled += [(counts * sign, jets, content) for sign in (-1, 2, 2**40)] + [(counts[:-1], jets, content)]
+        spoiled.append((counts, jets, bytes(changed), checksum))
+    lengths = (0, 4, 8 * len(names) - 1, 8 * len(names), 400, len(content) - 4)
+    spoiled += [(counts, jets, content[:n], checksum) for n in lengths]
+    spoiled += [(counts * sign, jets, content, checksum) for sign in (-1, 2, 2**40)]
+    spoiled += [(counts[:-1], jets, content, checksum), (counts, jets, content, checksum ^ 1)]
     (tmp_path / "in").write_bytes(stream(spoiled))
     asked = map(str, range(len(names)))
     found = subprocess.run([main, "in", "out", *asked], cwd=tmp_path, check=True, capture_output=True, text=True)
@@ -274,7 +279,8 @@ def test_names_of_a_forged_file_do_not_become_code(tmp_path):
     write_whole(tmp_path / "in.root", 40)
     small = compress(tmp_path)
     found = exported(str(small), None, None)
-    ((layout, chunks),) = found.others.runs
+    (run,) = found.others.runs
+    layout = run.layout
     names = [*HOSTILE, *list(layout.collection.branches)[len(HOSTILE) :]]
     renamed = dict(zip(layout.collection.branches, names, strict=True))
     collection = dataclasses.replace(
@@ -283,10 +289,8 @@ def test_names_of_a_forged_file_do_not_become_code(tmp_path):
         branches={name: name for name in names},
         dtypes={renamed[name]: dtype for name, dtype in layout.collection.dtypes.items()},
     )
-    others = OtherNumbers([(dataclasses.replace(layout, collection=collection), chunks)], 3)
-    from atlasae.export.cpp import cpp_header
-    from atlasae.export.others import with_floats
-
+    renamed_run = dataclasses.replace(run, layout=dataclasses.replace(layout, collection=collection))
+    others = OtherNumbers([renamed_run], [], 3)
     addition = with_floats(found.collection, HOSTILE[1], [], others)
     text = cpp_header(found.codec, found.collection, found.made, addition)
     assert text.isascii() and "int hostile" not in TOKENS.sub("", text)
@@ -301,11 +305,11 @@ def test_columns_that_no_file_has_are_refused(tmp_path):
         contents = read_contents(source)
     (_, layout) = layouts_of(contents.runs[0], contents)
     assert isinstance(layout, ColumnsLayout)
-    OtherNumbers([(layout, 1)], 4)
+    OtherNumbers([CodedRun(layout, 1, 1)], [], 4)
     strange = dataclasses.replace(layout.collection, dtypes=dict.fromkeys(layout.collection.dtypes, "<f2"))
     for changed, told in ((dataclasses.replace(layout, collection=strange), 4), (layout, 3)):
         with pytest.raises(DamagedFileError, match="none of these jets"):
-            OtherNumbers([(changed, 1)], told)
+            OtherNumbers([CodedRun(changed, 1, 1)], [], told)
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="the shared data are not here")

@@ -38,6 +38,15 @@ class Chunks {
         return {ends_[at], ends_[at + 1]};
     }
 
+    // The checksums of the runs that made the file.
+    std::vector<std::uint64_t> runs() const {
+        TTreeReader reader("atlasae/runs", file_.get());
+        TTreeReaderValue<ULong64_t> checksum(reader, "checksum");
+        std::vector<std::uint64_t> found;
+        while (reader.Next()) found.push_back(*checksum);
+        return found;
+    }
+
     // All bytes of the chunk, which are in its first entry.
     std::vector<std::uint8_t> bytes(TTreeReaderArray<UChar_t>& branch) {
         at(begin_);

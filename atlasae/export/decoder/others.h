@@ -210,8 +210,10 @@ struct Coding {
     const int* places;
 };
 
-struct Stretch {
-    std::int64_t end;  // the place of the chunk after the last one that is so coded
+// A run of the compression: the checksum by which it is known, and the number of its chunks.
+struct Run {
+    std::uint64_t checksum;
+    std::int64_t chunks;
     int coding;
 };
 

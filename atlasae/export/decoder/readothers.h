@@ -1,10 +1,10 @@
 namespace detail {
 
-// How the columns of the chunk in this place are coded.
-inline const Coding& coding_of(std::int64_t place) {
-    for (const Stretch& stretch : stretches)
-        if (place < stretch.end) return codings[stretch.coding];
-    refuse("chunks");
+// The run with this checksum: those of other files may be coded otherwise.
+inline const Run& run_of(std::uint64_t checksum) {
+    for (const Run& run : runs)
+        if (run.checksum == checksum) return run;
+    refuse("runs");
 }
 
 }  // namespace detail
@@ -27,7 +27,12 @@ T number_at(const std::uint8_t* bytes) {
 class OtherReader {
   public:
     explicit OtherReader(std::shared_ptr<Reader> jets)
-        : jets_(std::move(jets)), bytes_(jets_->branch<TTreeReaderArray<UChar_t>>(others_name)) {}
+        : jets_(std::move(jets)), bytes_(jets_->branch<TTreeReaderArray<UChar_t>>(others_name)) {
+        for (const std::uint64_t checksum : jets_->runs()) {
+            const Run& run = run_of(checksum);
+            codings_.insert(codings_.end(), static_cast<std::size_t>(run.chunks), codings[run.coding]);
+        }
+    }
 
     template <class T>
     Value<T> get(int column, ULong64_t entry) {
@@ -47,13 +52,16 @@ class OtherReader {
   private:
     void start() {
         place_ = -1;  // none, if what follows throws
-        const Coding& coding = coding_of(jets_->place());
+        const auto place = static_cast<std::size_t>(jets_->place());
+        if (place >= codings_.size()) refuse("chunks");
+        const Coding& coding = codings_[place];
         others_ = Others(jets_->bytes(bytes_), jets_->jets(), coding, [this] { return jets_->told(); });
         place_ = jets_->place();
     }
 
     std::shared_ptr<Reader> jets_;
     TTreeReaderArray<UChar_t> bytes_;
+    std::vector<Coding> codings_;  // of all chunks
     std::int64_t place_ = -1;
     Others others_;
 };
