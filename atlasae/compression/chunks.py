@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from threading import Lock
+from typing import TypeVar
 
 import awkward as ak
 import numpy as np
@@ -20,6 +21,7 @@ from atlasae.files.trees import Source, Tree
 from atlasae.threads import side_by_side
 
 Progress = Callable[[int, int], None]  # arguments: entries done, all entries
+_Made = TypeVar("_Made")
 
 
 def layout_named(name: str) -> type[JetsLayout]:
@@ -168,8 +170,19 @@ def restored_events(
     source: Source, contents: Contents, progress: Progress, lost: Salvage | None = None
 ) -> Iterator[tuple[Run, dict[str, ak.Array]]]:
     """The run and the original branches of every chunk; raises DamagedFileError, or with `lost` records the damage."""
+    return made_of_events(lambda events: events, source, contents, progress, lost)
+
+
+def made_of_events(
+    make: Callable[[dict[str, ak.Array]], _Made],
+    source: Source,
+    contents: Contents,
+    progress: Progress,
+    lost: Salvage | None = None,
+) -> Iterator[tuple[Run, _Made]]:
+    """The same with what is made of the branches of each chunk, in several threads."""
     chunks = Chunks(source, contents)
-    with side_by_side(partial(_restored, chunks, lost.spoiled if lost else {}), chunks) as restored:
+    with side_by_side(partial(_restored, chunks, lost.spoiled if lost else {}, make), chunks) as restored:
         for (run, start, chunk), found in zip(chunks, restored, strict=True):
             progress(start + chunk.entries, chunks.tree.entries)
             if not isinstance(found, DamagedFileError):
@@ -183,16 +196,20 @@ def restored_events(
 
 
 def _restored(
-    chunks: Chunks, spoiled: Mapping[int, str], place: tuple[Run, int, Chunk]
-) -> dict[str, ak.Array] | DamagedFileError:
-    """The original branches of a chunk, or what is wrong with it; `spoiled` are messages by first entries."""
+    chunks: Chunks,
+    spoiled: Mapping[int, str],
+    make: Callable[[dict[str, ak.Array]], _Made],
+    place: tuple[Run, int, Chunk],
+) -> _Made | DamagedFileError:
+    """What is made of the original branches of a chunk, or what is wrong with it; `spoiled` has messages by entries."""
     run, start, chunk = place
     if start in spoiled:
         return DamagedFileError(spoiled[start])
     try:
-        return chunks.read(run, start, chunk).restored()
+        events = chunks.read(run, start, chunk).restored()
     except DamagedFileError as error:
         return error
+    return make(events)
 
 
 def sources_of(run: Run, names: Sequence[str]) -> list[str]:

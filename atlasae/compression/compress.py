@@ -3,6 +3,7 @@
 import math
 import re
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -583,17 +584,17 @@ def _read_tree(
 ) -> Iterator[dict[str, ak.Array]]:
     """The branches of every chunk of a tree; `known` has some of the first, and is emptied.
 
-    The jets are taken out of `copy`. If the tree is the last, all else is copied while the first chunk is compressed.
+    The jets are taken out of `copy`. If the tree is the last, all else is copied meanwhile.
     """
     events, plan = job.opened.events, job.plan
     ranges = [*entry_ranges(events, plan.read, options.step_size)]
     if copy and job.grafting:
         copy.take_out(job.grafting, plan, [stop for _, stop in ranges])
-    for start, stop in ranges:
-        yield read_counted(events, plan.read, plan.counted, start, stop, known)
-        known.clear()
-        if copy and last:
-            copy.copy_all()
+    with side_by_side(GraftTarget.copy_all, [copy] if copy and last else []) as copied:
+        for start, stop in ranges:
+            yield read_counted(events, plan.read, plan.counted, start, stop, known)
+            known.clear()
+        deque(copied, maxlen=0)
 
 
 def _compressed(

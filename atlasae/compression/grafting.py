@@ -4,17 +4,16 @@ Compression takes the branches of the jets out and puts their stand-ins in; deco
 back and fills them.
 """
 
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from itertools import accumulate, chain, islice
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
-import awkward as ak
-
-from atlasae.compression.chunks import Progress, in_turn, restored_events
+from atlasae.compression.chunks import Progress, in_turn
 from atlasae.compression.format import CarriedTree, Chunk, Contents, Graft, Run, write_contents
 from atlasae.compression.ntuples import (
     NtupleJets,
@@ -445,7 +444,6 @@ def compare_grafted(opened: Opened, grafted: Grafted) -> tuple[list[str], dict[s
         exactly = grafted.is_untouched
         found = list(compare_trees(trees, grafted.trees, exactly))
         digests = grafted.digests()
-        digests.read()
         written = grafted.read_ntuples()
         grafted.check(digests, written)
         same = {one.tree.path: dict.fromkeys(one.tree.names, True) for one in grafted.jets}
@@ -523,7 +521,6 @@ def _compare_data(
 def damage_of(grafted: Grafted) -> list[tuple[str, Spoiled | None]]:
     """Messages about all damage but that of the jets, each with the tree and first entry of its chunk, if any."""
     digests = grafted.digests()
-    digests.read()
     lost = list[str]()
     ntuples = grafted.read_ntuples(lost)
     found: list[tuple[str, Spoiled | None]] = [(message, None) for message in lost]
@@ -552,28 +549,19 @@ def write_regrafted(grafted: Grafted, path: Path, progress: Progress) -> None:
     trees = [*(jets.one.path for jets in grafted.ntuple_jets), *(one.tree.path for one in grafted.jets)]
     known = grafted.contents.of_trees()
     steps = list(in_turn(progress, [known[tree].entries for tree in trees]))
-    places = zip(grafted.jets, steps[len(grafted.ntuple_jets) :], strict=True)
-    restored = [restored_events(source, one.contents, advance) for one, advance in places]
-    with (
-        damage(f"'{source.path}'"),
-        Composer(path, grafted.records) as composer,
-        side_by_side(_first, restored[:1]) as begun,  # while all else is copied
-    ):
+    with damage(f"'{source.path}'"), Composer(path, grafted.records) as composer:
         grafted.check_objects()
         digests = grafted.digests()
-        composer.copy_all(grafted.trees, digests.seen)
-        of_jets = {
-            jets.one.path: jets.restore(source, composer, edges[jets.one.path], advance)
-            for jets, advance in zip(grafted.ntuple_jets, steps, strict=False)
-        }
-        pages = packing(PAGES)
-        others = {one.path: one.copy(composer, pages, edges.get(one.path, ())) for one in grafted.others}
+        copy = composer.begin_copy(grafted.trees, digests.seen)
+        with side_by_side(lambda work: work(), [copy]) as copied:  # while jets are restored
+            of_jets = {
+                jets.one.path: jets.restore(source, composer, edges[jets.one.path], advance)
+                for jets, advance in zip(grafted.ntuple_jets, steps, strict=False)
+            }
+            pages = packing(PAGES)
+            others = {one.path: one.copy(composer, pages, edges.get(one.path, ())) for one in grafted.others}
+            for one, advance in zip(grafted.jets, steps[len(grafted.ntuple_jets) :], strict=True):
+                one.restore(source, composer, grafted.records.head.compress, advance)
+            deque(copied, maxlen=0)
         grafted.check(digests, others | of_jets)
-        for one, chunks in zip(grafted.jets, restored, strict=True):
-            one.restore(source, composer, grafted.records.head.compress, chain(*begun, chunks))
         composer.finish(grafted.trees)
-
-
-def _first(restored: Iterator[tuple[Run, dict[str, ak.Array]]]) -> list[tuple[Run, dict[str, ak.Array]]]:
-    """The first chunk, if there is one."""
-    return list(islice(restored, 1))

@@ -1,11 +1,12 @@
 """Compression and decompression of TTrees whose baskets are copied: only the branches of jets are taken out."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 import awkward as ak
 
+from atlasae.compression.chunks import Progress, made_of_events
 from atlasae.compression.format import BRIEF, CarriedTree, Contents, Graft, Run
 from atlasae.compression.plan import Options, Plan, leave, leave_columns, make_plan
 from atlasae.errors import UserError
@@ -19,7 +20,7 @@ from atlasae.graft.composing import Composer
 from atlasae.graft.digests import BitMarks, Digests, Marks, sampled, samples
 from atlasae.graft.forms import Form, baskets_of, form_of_numbers, form_of_structures
 from atlasae.graft.records import Records, records_of
-from atlasae.graft.taken import Filler, KeptBranch, TakenOut
+from atlasae.graft.taken import Filler, KeptBranch, PackedBasket, TakenOut
 from atlasae.graft.trees import (
     BasketPlace,
     GraftedTree,
@@ -282,16 +283,19 @@ class TtreeJets:
         assert taken is not None
         return taken.put_back(self.tree)
 
-    def restore(
-        self, source: Source, composer: Composer, setting: int, restored: Iterable[tuple[Run, Mapping[str, ak.Array]]]
-    ) -> None:
+    def restore(self, source: Source, composer: Composer, setting: int, progress: Progress) -> None:
         """Put the branches of the jets back, and write their baskets; `setting` is the compression of the file."""
         with damage(f"'{FOLDER}' in '{source.path}'", *FACTS):
             filled = self.put_back()
-        fillers = [Filler(composer, self.tree, setting, thing, kept) for thing, kept in filled]
-        for _, events in restored:
-            for filler in fillers:
-                filler.add(events)
+        fillers = [Filler(self.tree, setting, thing, kept) for thing, kept in filled]
+        shared = len(self.contents.chunks) == 1  # else each thread has a chunk
+
+        def packed_of(events: Mapping[str, ak.Array]) -> list[list[PackedBasket]]:
+            return [filler.pack(events, shared) for filler in fillers]
+
+        for _, packed in made_of_events(packed_of, source, self.contents, progress):
+            for filler, baskets in zip(fillers, packed, strict=True):
+                filler.write(composer, baskets)
         for filler in fillers:
             fill(self.tree, filler.branch, filler.written)
 

@@ -24,13 +24,14 @@ from atlasae.files.leaves import write_leaves
 from atlasae.files.rntuple import (
     assemble,
 )
-from atlasae.files.xz import compress_basket, compress_text, compress_words, store_basket
+from atlasae.files.xz import are_runs, compress_basket, compress_text, compress_words, store_basket
 from atlasae.report import line_of
 from atlasae.threads import begin, side_by_side
 
 OBJECTS = uproot.ZLIB(6)  # hadd adds histograms up, so no checksum of atlasae covers them; ZLIB has one of its own
-ZEROS = uproot.ZSTD(9)  # for branches of zeros, for which xz headers are too large
+ZEROS = uproot.ZSTD(5)  # for branches of zeros, for which xz headers are too large
 SMALL = 1000  # bytes of a basket by LZMA, of which a third may be headers
+_NOTHING = 1000  # times fewer bytes, so that LZMA, which takes 20 times as long, is not worth trying
 PAGES = uproot.LZMA(9)  # for an RNTuple with latents: all its fields have one compression
 PLANES = uproot.ZSTD(5)  # for the planes of bytes of an RNTuple's numbers: LZMA takes 80 times as long for 0.5 % less
 ALGORITHMS = {"zlib": uproot.ZLIB, "lzma": uproot.LZMA, "lz4": uproot.LZ4, "zstd": uproot.ZSTD}
@@ -59,9 +60,12 @@ class BasketLZMA(uproot.LZMA):  # type: ignore[misc]  # uproot has no types
 
     def compress(self, data: bytes) -> bytes:
         """Compress one block of a basket, and set the method that its header will tell."""
-        kind, packed = uproot.LZMA, compress_basket(bytes(data), self._words)
-        if len(packed) < SMALL and len(short := bytes(ZEROS.compress(data))) < len(packed):
-            kind, packed = uproot.ZSTD, short
+        short = bytes(ZEROS.compress(data)) if are_runs(data) else b""
+        kind, packed = uproot.ZSTD, short
+        if not 0 < len(short) * _NOTHING < len(data):
+            kind, packed = uproot.LZMA, compress_basket(bytes(data), self._words)
+            if len(packed) < SMALL and len(short := short or bytes(ZEROS.compress(data))) < len(packed):
+                kind, packed = uproot.ZSTD, short
         self._2byte, self._method = kind._2byte, kind._method
         return packed
 

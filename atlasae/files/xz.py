@@ -84,6 +84,12 @@ def compress_words(data: bytes) -> bytes:
     return _by_words(data, np.frombuffer(data, np.uint8), _NO_FILTERS) or _xz(data, WORDS)
 
 
+def are_runs(data: bytes) -> bool:
+    """Whether four-byte values are mostly runs of equal ones."""
+    words = np.frombuffer(data, ">u4", count=len(data) // 4)
+    return bool(_FEWEST_CHANGES * np.count_nonzero(words[1:] != words[:-1]) < len(words))
+
+
 def estimate_words(words: npt.NDArray[np.int64]) -> float:
     """Estimate the bytes that `compress_words` makes of words below 2^24, to choose the candidates that are compressed.
 
@@ -134,8 +140,7 @@ def _xz_offsets(data: bytes) -> bytes:
 
 def _by_words(data: bytes, filtered: npt.NDArray[np.uint8], filters: bytes) -> bytes | None:
     """The stream of data by words.c, which gets them `filtered` by `filters`; None where liblzma is better."""
-    words = np.frombuffer(data, ">u4", count=len(data) // 4)
-    if _FEWEST_CHANGES * np.count_nonzero(words[1:] != words[:-1]) < len(words):
+    if are_runs(data):
         return None
     packed = lzma2_of_words(filtered)
     return None if packed is None else _stream(*([part] for part in _framed(data, packed, filters, _SMALL_WINDOW)))

@@ -3,6 +3,7 @@
 A copied record never moves up, so that a position that took four bytes still fits; new records follow behind.
 """
 
+import os
 import struct
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -128,41 +129,64 @@ class Composer:
 
         With a compression, baskets get it, whatever they hold.
         """
-        moves = Moves(spans_of(self.records, trees if compression is None else ()), self.end)
+        copy, folder = self._begin(trees if compression is None else (), seen)
+        copy()
+        if compression is not None:
+            self._repack(trees, folder, seen, compression)
+
+    def begin_copy(self, trees: Sequence[GraftedTree], seen: Seen) -> Callable[[], None]:
+        """Make room for all of these records, behind which others may be appended; returns what copies them, once."""
+        return self._begin(trees, seen)[0]
+
+    def _begin(self, trees: Sequence[GraftedTree], seen: Seen) -> tuple[Callable[[], None], Callable[[int], int]]:
+        """What copies records, and where the folder at a position went."""
+        moves = Moves(spans_of(self.records, trees), self.end)
         folders = {folder.at: moves(folder.at) for _, folder in self.root.walk()}
         root = folders[self.root.at]
-        self._copy(self.records.read, moves, lambda before: folders.get(before, root), seen)
-        if compression is not None:
-            self._repack(trees, lambda before: folders.get(before, root), seen, compression)
-        for tree in trees if compression is None else ():
+        for tree in trees:
             for branch in tree.branches():
                 move(branch, moves)
         for _, folder in list(self.root.walk()):
             _move_folder(folder, moves, folders)
 
+        def folder_of(before: int) -> int:
+            return folders.get(before, root)
+
+        return self._reserve(self.records.read, moves, folder_of, seen), folder_of
+
     def copy_baskets(self, records: Records, branches: Sequence[Thing], folder: int) -> None:
         """Copy the baskets of branches of another file behind all."""
         found = {(place.at, place.nbytes) for branch in branches for place in places(branch, records)}
         moves = Moves(_sorted(records, found), self.end)
-        self._copy(records.read, moves, lambda _: folder, lambda *_: None)
+        self._reserve(records.read, moves, lambda _: folder, lambda *_: None)()
         for branch in branches:
             move(branch, moves)
 
-    def _copy(self, read: Read, moves: Moves, folder: Callable[[int], int], seen: Seen) -> None:
-        self._file.seek(self.end)
-        for group in _groups(moves.spans):
-            begin, end = int(group[0, 0]), int(group[-1].sum())
-            data = bytearray(read(begin, end))
-            if len(data) != end - begin:
-                raise ValueError(f"{len(data)} of {end - begin} bytes at {begin}")
-            for at, nbytes in group.tolist():
-                record = data[at - begin : at - begin + nbytes]
-                seen(at, bytes(record))
-                _set_places(record, at, self.end, folder)
-                self._file.write(record)
-                self._copied.append(CopiedRecord(self.end, nbytes, checksum_bytes(bytes(record))))
-                self.end += nbytes
-        assert self.end == moves.end
+    def _reserve(self, read: Read, moves: Moves, folder: Callable[[int], int], seen: Seen) -> Callable[[], None]:
+        """Make room for records where they are moved to; returns what copies them."""
+        begin, self.end = self.end, moves.end
+        return lambda: self._copy(read, moves.spans, begin, folder, seen)
+
+    def _copy(
+        self, read: Read, spans: npt.NDArray[np.int64], to: int, folder: Callable[[int], int], seen: Seen
+    ) -> None:
+        """Copy records to a position on, beside the file object, as other threads may write behind them."""
+        with os.fdopen(os.dup(self._file.fileno()), "wb") as file:
+            for group in _groups(spans):
+                if self._file.closed:
+                    return  # an error elsewhere has ended it all
+                begin, end = int(group[0, 0]), int(group[-1].sum())
+                data = memoryview(bytearray(read(begin, end)))
+                if len(data) != end - begin:
+                    raise ValueError(f"{len(data)} of {end - begin} bytes at {begin}")
+                start, records = to, list[memoryview]()
+                for at, nbytes in group.tolist():
+                    records.append(data[at - begin : at - begin + nbytes])
+                    seen(at, bytes(records[-1]))
+                    _set_places(records[-1], at, to, folder)
+                    self._copied.append(CopiedRecord(to, nbytes, checksum_bytes(records[-1])))
+                    to += nbytes
+                _write_at(file.fileno(), start, b"".join(records))
 
     def _repack(self, trees: Sequence[GraftedTree], folder: Callable[[int], int], seen: Seen, compression: Any) -> None:
         """Write the baskets of trees with another compression, made in two threads."""
@@ -290,6 +314,13 @@ class Composer:
         self._write_at(0, replace(head, end=end, seek_free=at, nbytes_free=key.nbytes, nfree=1).pack())
 
 
+def _write_at(descriptor: int, at: int, data: bytes) -> None:
+    """Write at a position of a file, whose own position stays."""
+    done = 0
+    while done < len(data):
+        done += os.pwrite(descriptor, memoryview(data)[done:], at + done)
+
+
 def _packed(data: bytes) -> bytes:
     """The object of a tree in few bytes: it has the names of all branches, most of a small file."""
     found = [pack_blocks(data, kind) for kind in ((RECORDS, _OF_SHORT) if len(data) < _LONG else (_OF_LONG,))]
@@ -306,14 +337,14 @@ def _groups(spans: npt.NDArray[np.int64]) -> Iterator[npt.NDArray[np.int64]]:
             first = place
 
 
-def _set_places(record: bytearray, at: int, to: int, folder: Callable[[int], int]) -> None:
+def _set_places(record: bytearray | memoryview, at: int, to: int, folder: Callable[[int], int]) -> None:
     """Set the position of a record and of its folder in its key; raises ValueError if it has another size."""
     form = ">qq" if _check_size(record, at, len(record)) > BIG else ">ii"
     before = struct.unpack_from(form, record, 18)[1]
     struct.pack_into(form, record, 18, to, folder(before))
 
 
-def _check_size(record: bytes | bytearray, at: int, told: int) -> int:
+def _check_size(record: bytes | bytearray | memoryview, at: int, told: int) -> int:
     """The version of a record's key; raises ValueError if the record has another size than `told`."""
     nbytes, version = struct.unpack_from(">ih", record) if len(record) >= _SHORTEST else (len(record), 0)
     if nbytes != told or told < _SHORTEST:

@@ -1,5 +1,6 @@
 """Checksums of what is carried: of the data of every branch in the order of its entries, and of other objects."""
 
+from bisect import bisect_right
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -106,10 +107,11 @@ class _Feed:
 
     branch: Thing
     edges: Sequence[int]
+    places: Sequence[BasketPlace]  # of its baskets, in their order
     digests: list[Digest] = field(default_factory=list)
     entry: int = 0
     fed: int = 0  # baskets
-    in_order: bool = True
+    passed: set[int] = field(default_factory=set)  # baskets that were seen before one of those in front of them
 
     def __post_init__(self) -> None:
         self.digests = [Digest() for _ in self.edges]
@@ -134,11 +136,12 @@ class _Feed:
 
     def _overlapping(self, begin: int, end: int) -> Iterator[tuple[Digest, int, int]]:
         """The checksums of ranges that have entries in [begin, end), each with these entries."""
-        first = 0
-        for digest, last in zip(self.digests, self.edges, strict=True):
+        for number in range(bisect_right(self.edges, begin), len(self.edges)):
+            first, last = self.edges[number - 1] if number else 0, self.edges[number]
+            if end <= first:
+                return
             if max(begin, first) < min(end, last):
-                yield digest, max(begin, first), min(end, last)
-            first = last
+                yield self.digests[number], max(begin, first), min(end, last)
 
 
 _LOST = b"lost"
@@ -162,26 +165,23 @@ class Digests:
         self._records = records
         self._feeds: dict[str, list[_Feed]] = {}
         self._of: dict[int, list[tuple[_Feed, int]]] = {}
-        self._places: dict[int, list[BasketPlace]] = {}
         for tree in trees:
             ends = edges.get(tree.path) or [tree.thing["fEntries"]]
             self._feeds[tree.path] = []
             for branch in tree.branches():
-                feed = _Feed(branch, ends)
+                feed = _Feed(branch, ends, places(branch, records))
                 self._feeds[tree.path].append(feed)
-                self._places[id(feed)] = listed = places(branch, records)
-                for order, place in enumerate(listed):
+                for order, place in enumerate(feed.places):
                     self._of.setdefault(place.at, []).append((feed, order))
 
     def seen(self, at: int, record: bytes) -> None:
-        """Take in a record that is copied, if it is a basket."""
-        if not (feeds := self._of.get(at)):
-            return
-        for feed, order in feeds:
-            if feed.in_order and feed.fed == order:
-                self._take(feed, self._places[id(feed)][order].number, partial(open_basket, record))
-            else:
-                feed.in_order = False
+        """Take in a record that is copied, if it is a basket; one before its turn is read again when that comes."""
+        for feed, order in self._of.get(at, ()):
+            feed.passed.add(order)
+            if feed.fed == order:
+                self._take(feed, feed.places[order].number, partial(open_basket, record))
+            while feed.fed in feed.passed:
+                self._take_next(feed)
 
     def _take(self, feed: _Feed, number: int, opened: Callable[[], Unpacked]) -> None:
         try:
@@ -191,12 +191,6 @@ class Digests:
             if not self._sparing:
                 raise
             feed.lose(number)
-
-    def read(self) -> None:
-        """Take in all baskets, as nobody copies them."""
-        for feeds in self._feeds.values():
-            for feed in feeds:
-                feed.in_order = False
 
     def found(self, tree: str, which: int = 0) -> list[tuple[str, int]]:
         """Name and checksum of each branch of a tree, in its range of this number; called once all is seen."""
@@ -212,20 +206,18 @@ class Digests:
         return [one for is_plain, one in pairs if is_plain], [one for is_plain, one in pairs if not is_plain]
 
     def _finish(self, feed: _Feed) -> None:
-        """Take in the baskets inside the branch object, and all others again if they were not copied in order."""
+        """Take in the baskets that nobody copied, and those inside the branch object."""
         if feed.fed < 0:
             return
-        listed = self._places[id(feed)]
-        if not feed.in_order or feed.fed < len(listed):
-            feed.digests, feed.entry, feed.fed = [Digest() for _ in feed.edges], 0, 0
-            for place in listed:
-                self._take(feed, place.number, partial(self._open, place))
+        while feed.fed < len(feed.places):
+            self._take_next(feed)
         for number, basket in embedded(feed.branch):
             self._take(feed, number, partial(embedded_basket, basket))
         feed.fed = -1
 
-    def _open(self, place: BasketPlace) -> Unpacked:
-        return open_basket(self._records.read(place.at, place.at + place.nbytes))
+    def _take_next(self, feed: _Feed) -> None:
+        place = feed.places[feed.fed]
+        self._take(feed, place.number, lambda: open_basket(self._records.read(place.at, place.at + place.nbytes)))
 
 
 def sampled(records: Records, tree: GraftedTree, names: Collection[str] | None = None) -> dict[str, BasketPlace]:

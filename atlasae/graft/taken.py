@@ -159,11 +159,19 @@ def _path(name: str) -> Thing:
     return Thing("TNamed", 1, {":TObject": base, "fName": name.encode(errors="surrogateescape"), "fTitle": b""})
 
 
+@dataclass(frozen=True)
+class PackedBasket:
+    """The record of a basket, whose position is not yet known, its bytes before compression, and its entries."""
+
+    record: bytes
+    size: int
+    entries: int
+
+
 @dataclass
 class Filler:
-    """Writes the baskets of a branch, in its own form, of about the size that they had."""
+    """Makes and writes the baskets of a branch, in its own form, of about the size that they had."""
 
-    composer: Composer
     tree: GraftedTree
     compression: int  # of the file, for branches that have none of their own
     branch: Thing
@@ -175,8 +183,8 @@ class Filler:
         """The names of what the branch holds."""
         return self.kept.numbers or [self.kept.called or self.branch.name]
 
-    def add(self, events: Mapping[str, ak.Array]) -> None:
-        """Write the next entries."""
+    def pack(self, events: Mapping[str, ak.Array], shared: bool) -> list[PackedBasket]:
+        """The baskets of some entries, which several threads may make, or share."""
         columns, counted = zip(*(flatten(events[name]) for name in self.names), strict=True)
         counts = counted[0]
         starts = counts.cumsum() - counts
@@ -185,14 +193,19 @@ class Filler:
         for first, last in cut(counts, self.kept.form.itemsize, most):
             part = slice(int(starts[first]), int(starts[last - 1] + counts[last - 1]))
             baskets.append(([values[part] for values in columns], counts[first:last]))
-        with side_by_side(self._packed, baskets, len(baskets) > 1) as packed:
-            for (record, size), (_, of_entries) in zip(packed, baskets, strict=True):
-                self.written.append(FilledBasket(self.composer.put(record), len(record), size, len(of_entries)))
+        with side_by_side(self._packed, baskets, shared and len(baskets) > 1) as packed:
+            return list(packed)
 
-    def _packed(self, basket: tuple[Sequence[Any], Any]) -> tuple[bytes, int]:
-        """The record of a basket, whose position is not yet known, and its bytes before compression."""
+    def write(self, composer: Composer, baskets: Sequence[PackedBasket]) -> None:
+        """Write the baskets of the next entries."""
+        for basket in baskets:
+            at = composer.put(basket.record)
+            self.written.append(FilledBasket(at, len(basket.record), basket.size, basket.entries))
+
+    def _packed(self, basket: tuple[Sequence[Any], Any]) -> PackedBasket:
         (columns, counts), tree = basket, self.tree
         key = new_key(b"TBasket", self.branch["fName"], tree.key.name, 0, tree.folder.at, tree.key.datime, big=True)
         data, offsets = self.kept.form.pack_all(columns, counts)
         setting = compression_of(self.branch["fCompress"] or self.compression)
-        return pack_basket(data, offsets, len(counts), setting, key)
+        record, size = pack_basket(data, offsets, len(counts), setting, key)
+        return PackedBasket(record, size, len(counts))

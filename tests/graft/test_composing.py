@@ -1,13 +1,17 @@
 """Files composed of the records of others."""
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import awkward as ak
 import numpy as np
 import pytest
 import uproot
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
+from atlasae.graft import composing
 from atlasae.graft.composing import Composer, Moves
 from atlasae.graft.digests import BitMarks, Digests, Marks, objects_of
 from atlasae.graft.records import Records
@@ -35,7 +39,6 @@ def sums(path: Path) -> tuple[dict[str, list[tuple[str, int]]], dict[str, int]]:
     """The checksums of all branches and objects of a file."""
     records, trees = opened(path)
     digests = Digests(records, trees, {})
-    digests.read()
     return {tree.path: digests.found(tree.path) for tree in trees}, dict(objects_of(records, "atlasae"))
 
 
@@ -143,22 +146,51 @@ def test_marks_of_format_3_name_what_differs():
     assert len(marks.changed(found[1:])) == 2
 
 
-def test_baskets_out_of_order_are_read_again(made):
-    records, trees = opened(made)
-    whole = sums(made)[0]["deep/tree"]
+def in_some_order(made: Path, order: Sequence[int]) -> tuple[list[tuple[str, int]], int]:
+    """The checksums of branches whose baskets are seen in an order, and the number of baskets that are read again."""
+    (records, trees), read = opened(made), list[int]()
+    whole = records.read
+    records.read = lambda start, stop: read.append(start) or whole(start, stop)
     digests = Digests(records, trees, {})
     for branch in trees[0].branches():
-        for seek, size in reversed(list(zip(*(branch[f][1] for f in ("fBasketSeek", "fBasketBytes")), strict=True))):
-            digests.seen(int(seek), records.read(int(seek), int(seek + size)))
-    assert digests.found("deep/tree") == whole
+        places = list(zip(*(branch[f][1] for f in ("fBasketSeek", "fBasketBytes")), strict=True))
+        for seek, size in (places[number] for number in order):
+            digests.seen(int(seek), whole(int(seek), int(seek + size)))
+    return digests.found("deep/tree"), len(read) // len(list(trees[0].branches()))
+
+
+@given(order=st.permutations(range(3)).flatmap(lambda all: st.integers(0, 3).map(lambda seen: all[:seen])))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_baskets_seen_in_any_order_are_read_at_their_turn(made, order):
+    found, again = in_some_order(made, order)
+    assert found == sums(made)[0]["deep/tree"]
+    assert again == 3 - sum(set(order[:i]) >= set(range(place)) for i, place in enumerate(order))
+
+
+def test_others_write_behind_what_is_being_copied(made, tmp_path):
+    records, trees = opened(made)
+    with Composer(tmp_path / "again.root", records) as composer:
+        copy, end = composer.begin_copy(trees, lambda *_: None), composer.end
+        assert composer.append(b"behind") == end
+        copy()
+        composer.finish(trees)
+    assert sums(tmp_path / "again.root") == sums(made)
+    assert (tmp_path / "again.root").read_bytes()[end : end + 6] == b"behind"
+
+
+def test_copying_ends_where_the_file_is_given_up(made, tmp_path, monkeypatch):
+    monkeypatch.setattr(composing, "_AT_ONCE", 1)  # byte that is read at once, that is, one record
+    (records, trees), seen = opened(made), list[int]()
+    with Composer(tmp_path / "again.root", records) as composer:
+        copy = composer.begin_copy(trees, lambda at, _: seen.append(at) or composer.__exit__(None, None, None))
+        copy()
+    assert len(seen) == 1
 
 
 def test_ranges_have_their_own_checksums(made):
     records, trees = opened(made)
     digests = Digests(records, trees, {"deep/tree": [5, 7, 15]})
-    digests.read()
     first, second, third = (dict(digests.found("deep/tree", which)) for which in range(3))
     assert len({first["x"], second["x"], third["x"]}) == 3
     again = Digests(records, trees, {"deep/tree": [10, 15]})
-    again.read()
     assert dict(again.found("deep/tree", 1)) == first  # its baskets hold the same five entries
