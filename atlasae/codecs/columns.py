@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import msgspec
 import numpy as np
@@ -129,11 +129,7 @@ def spans(n: int) -> Iterator[tuple[int, int]]:
 
 
 def classes_of(symbols: Cells | Integers) -> Contexts:
-    """The class of every symbol, of about as many each; symbols that are common have one of their own.
-
-    Those below 0, as cells of grids by resolution are, are counted from the lowest.
-    """
-    symbols = symbols - min(0, int(symbols.min(initial=0)))
+    """The class of every symbol, of about as many each; symbols that are common have one of their own."""
     known = np.unique(some := _some(symbols))
     edges = known[1:].astype(np.int64) if len(known) <= _CLASSES else _quantiles(some, _CLASSES)
     return _places(edges, symbols).astype(np.uint16)
@@ -268,12 +264,13 @@ def choose_parents(
     columns: Sequence[Cells],
     sizes: Sequence[int],
     apart: Sequence["Apart"] = (),
+    tuned: bool = True,
 ) -> list["Told"]:
     """The columns in the order in which they tell most of each other, and what each is told by.
 
     The first parent of a column is that with the most mutual information (Chow and Liu 1968), the second has the most
     in its contexts; a column has as many of them as take the fewest bits. A column whose differences
-    (`apart`) take fewer bits is told by the first of those given.
+    (`apart`) take fewer bits is told by the first of those given. Tables are `tuned` for each, or the usual ones.
     """
     classes = [classes_of(symbols) for symbols in (*given, *columns)]
     information = _Information(classes)
@@ -285,7 +282,7 @@ def choose_parents(
         second = [_best((information.beside(column, first, y), y) for y in others)[1]] if others else []
         tried = [(), *([(first,)] if known else []), *((first, y) for y in second)]
         number = column - len(given)
-        told = _fewest(number, tried, classes, columns[number], sizes[number])
+        told = _fewest(number, tried, classes, columns[number], sizes[number], tuned)
         if apart:
             one, places = apart[number], [(0,), *((0, y) for y in (first, *second) if y)]
             after = _fewest(number, places, classes, one.symbols, one.size)
@@ -317,7 +314,12 @@ class Told:
 
 
 def _fewest(
-    column: int, tried: Sequence[tuple[int, ...]], classes: Sequence[Contexts], symbols: Cells, size: int
+    column: int,
+    tried: Sequence[tuple[int, ...]],
+    classes: Sequence[Contexts],
+    symbols: Cells,
+    size: int,
+    tuned: bool = True,
 ) -> Told:
     """The column with those of these parents, and with those tables, that take the fewest bits."""
 
@@ -328,7 +330,7 @@ def _fewest(
 
     found = [measured(parents, _USUAL) for parents in tried]
     best = min([*found, *(measured(parents, _SLOW) for parents in tried if len(parents) > 1)], key=_bits_of)
-    if size <= 1:
+    if size <= 1 or not tuned:
         return best
     usual, *trusts = _TRUSTS
     best = min([best, *(measured(best.parents, Tables(bins, usual)) for bins in _BINS)], key=_bits_of)
@@ -400,7 +402,10 @@ class CodedColumn:
 
     def classes(self, symbols: Cells, numbers: Array) -> Contexts:
         """The classes by which its numbers tell others."""
-        return classes_of(symbols if self.follows is None else numbers.astype(np.int64))
+        if self.follows is None:
+            return classes_of(symbols)
+        above: Integers = numbers.astype(np.int64)
+        return classes_of(above - above.min(initial=0))
 
 
 @dataclass(frozen=True)
@@ -557,6 +562,33 @@ class ListCodec:
         return [ranks_of(counts)] * self.columns.given
 
 
+@dataclass(frozen=True)
+class VariedCodec:
+    """Codes the cells of jets in a variation (`VariedGrid`), told by the nominal jets.
+
+    `steps` are of log pt and mu: of variables with a bound by resolution, shares of that at the nominal pt.
+    """
+
+    steps: tuple[float, float]
+    columns: ColumnsCodec
+    padding: Padding = Padding()
+    shifted: ClassVar[tuple[bool, ...]] = ()
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for other columns than of pt and m, and for steps out of range."""
+        if len(self.columns.columns) != 2 or not all(0 < step <= 2 for step in self.steps):
+            raise ValueError(f"steps {self.steps} of {len(self.columns.columns)} columns of a variation")
+
+    def config(self) -> Config:
+        """The configuration for `of_config`."""
+        return {**self.columns.config(), "layout": "varied", "steps": list(self.steps)}
+
+    @classmethod
+    def of_config(cls, config: Config) -> Self:
+        """The codec of a configuration; raises ValueError if it is invalid."""
+        return cls(msgspec.convert(config["steps"], tuple[float, float]), ColumnsCodec.of_config(config))
+
+
 def _given(counts: Counts | None) -> Counts:
     """The counts of rows, which columns that follow need; raises ValueError without any."""
     if counts is None:
@@ -646,6 +678,19 @@ def fit_cells(
         after = follows[one.column] if one.follows else None
         columns.append(CodedColumn(kind, None, parents, one.tables, round(one.bits + kind.tail, 2), after))
     return [one.column for one in told], ColumnsCodec(tuple(columns), len(given))
+
+
+def fit_varied(cells: Sequence[Integers], given: Sequence[Cells], whole: bool) -> ColumnsCodec:
+    """The codec of columns of cells, each told by those `given` and by the columns before it; `whole` as above.
+
+    There may be hundreds of variations, so that their tables are not tuned: that would save a hundredth.
+    """
+    known, columns = list(given), list[CodedColumn]()
+    for kind, symbols in (_coded(column, whole) for column in cells):
+        (one,) = choose_parents(known, [symbols], [kind.symbols], tuned=False)
+        columns.append(CodedColumn(kind, None, one.parents, one.tables, round(one.bits + kind.tail, 2)))
+        known.append(symbols)
+    return ColumnsCodec(tuple(columns), len(given))
 
 
 def _coded(cells: Integers, whole: bool) -> tuple[Kind, Cells]:

@@ -21,7 +21,7 @@ from atlasae.codecs.dither import MASK, hashed, offset
 from atlasae.codecs.entropy import Cells
 from atlasae.files.checksums import RunningChecksum
 from atlasae.files.events import Array
-from atlasae.jets.coordinates import LARGEST_ETA, LARGEST_PHI, MASS_FLOOR, Bools, Floats, to_symlog
+from atlasae.jets.coordinates import LARGEST_ETA, LARGEST_PHI, MASS_FLOOR, Bools, Floats, by_column, to_symlog
 from atlasae.jets.layouts import Layout
 from atlasae.jets.stored import Storage
 from atlasae.jets.variables import JET, WHOLE, VariableList
@@ -37,6 +37,7 @@ PER_E = 256  # entries of EXPONENTIALS per factor of e
 TURN = 4096  # directions in 2 pi
 UNIT = 2**14  # sines and cosines are in units of 1 / UNIT
 SLOPES = 4096  # entries of DIRECTIONS per pi / 2
+_MOST_VARIED = 2.0**40  # cells of a variation, which is exact beyond
 _FARTHEST = 2.0**53  # cells of a list of variables: float64 holds all integers below
 
 EXPONENTIALS = np.rint(2**10 * np.exp(np.arange(int((HIGH[0] - LOW[0]) * PER_E) + 2) / PER_E))
@@ -45,6 +46,7 @@ SINES = np.rint(UNIT * np.sin(2 * np.pi * (np.arange(TURN) + 0.5) / TURN))
 _SLOPES = np.arange(-SLOPES, SLOPES + 1) / SLOPES  # y / (|x| + |y|), which rises with the direction for x > 0
 _PLAIN = Layout(("pt", "eta", "phi", "m"))
 _DOUBLES = (np.dtype(np.float64),) * 4
+_MASS = JET.variables[3]
 DIRECTIONS = np.rint(np.arctan2(_SLOPES, 1 - np.abs(_SLOPES)) * TURN / (2 * np.pi)).astype(np.int32)
 
 
@@ -333,6 +335,47 @@ class CompiledJets:
     def decode(self, cells: Cells) -> list[Array]:
         """The columns of cells (4 x n)."""
         return self.jets.decode(cells)
+
+
+@dataclass(frozen=True)
+class VariedGrid:
+    """The grid of jets in a variation: steps from the same jets in `nominal` (n x 4: pt, eta, phi, m in MeV).
+
+    Steps (n x 2, or 1 x 2) are of log pt, and of mu from the mass that scales with pt. Nothing but a product hangs on
+    `nominal`, so that its drift in other arithmetic is the drift of the jets. `single` is the same grid in float32
+    arithmetic, if the drift is not known.
+    """
+
+    nominal: Floats
+    steps: Floats
+    single: "VariedGrid | None" = None
+
+    def part(self, rows: slice) -> "VariedGrid":
+        """The grid of some of these jets."""
+        steps = self.steps if len(self.steps) == 1 else self.steps[rows]
+        return VariedGrid(self.nominal[rows], steps, self.single and self.single.part(rows))
+
+    def encode(self, rows: Floats) -> GridCells:
+        """The cells (n x 2) of jets (n x 4, MeV); jets without coordinates get any."""
+        with np.errstate(all="ignore"):
+            pt = np.rint(np.log(rows[:, 0] / self.nominal[:, 0]) / self.steps[:, 0])
+            m = np.rint((_MASS.encode(rows[:, 3]) - self._scaled(pt)) / self.steps[:, 1])
+        cells = by_column([pt, m])
+        return np.where(np.abs(cells) < _MOST_VARIED, cells, 0).astype(np.int64)
+
+    def decode(self, latents: GridCells) -> Floats:
+        """The jets (n x 4, MeV) in the middle of cells (n x 2)."""
+        _, eta, phi, _ = self.nominal.T
+        with np.errstate(all="ignore"):  # of padding
+            mass = _MASS.decode(self._scaled(latents[:, 0]) + latents[:, 1] * self.steps[:, 1])
+            return by_column([self.nominal[:, 0] * self._factor(latents[:, 0]), eta, phi, mass])
+
+    def _factor(self, pt: Any) -> Floats:
+        return np.asarray(np.exp(pt * self.steps[:, 0]))
+
+    def _scaled(self, pt: Any) -> Floats:
+        """mu of the nominal mass, scaled as pt is."""
+        return _MASS.encode(self.nominal[:, 3] * self._factor(pt))
 
 
 def direction(x: Floats, y: Floats) -> Cells:

@@ -17,7 +17,7 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 from atlasae.commands.journal import Entry, Journal, Origin, add_entry, hex_of
-from atlasae.errors import UserError, explain, once
+from atlasae.errors import ENDING, UserError, explain, once
 from atlasae.files.checksums import checksum_bytes
 from atlasae.files.remote import Location
 from atlasae.report import counted
@@ -25,6 +25,7 @@ from atlasae.threads import OF_ALL, cores
 
 LOCAL = "local"  # `--dask local`: a cluster of this process
 ATTEMPTS = 3  # to do a task whose worker dies
+_OF_TERMINAL = {*ENDING} - {signal.SIGTERM}  # signals that reach parent and workers alike
 # By default local dask workers trim memory all the time and profile themselves, which takes 50 % more CPU time.
 LOCAL_CONFIG = {
     "distributed.nanny.pre-spawn-environ": dict.fromkeys((OF_ALL, "OPENBLAS_NUM_THREADS"), 1),
@@ -155,8 +156,9 @@ class _Keeper(threading.Thread):
 
     def run(self) -> None:
         """Do waiting tasks until there are none."""
-        resource_tracker.ensure_running()  # else starting it later would unblock SIGINT
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # workers inherit the mask while they start
+        signal.pthread_sigmask(signal.SIG_BLOCK, _OF_TERMINAL)  # workers inherit the mask while they start
+        resource_tracker.ensure_running()  # which inherits it, too, and unblocks SIGINT here
+        signal.pthread_sigmask(signal.SIG_BLOCK, _OF_TERMINAL)
         try:
             while not self.stopping.is_set():
                 self.outcomes.put(self._try(self.waiting.get_nowait()))
@@ -199,12 +201,13 @@ class _Keeper(threading.Thread):
 
 
 def _prepare_worker(share: int) -> None:
-    """Let a worker use its share of the cores, end with its parent or on SIGTERM, and ignore Ctrl-C.
+    """Let a worker use its share of the cores, end with its parent or on SIGTERM, and ignore what ends the parent.
 
-    The parent gets Ctrl-C as well.
+    Ctrl-C and a terminal that is closed reach both, and the parent ends its workers.
     """
     os.environ[OF_ALL] = str(share)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in _OF_TERMINAL:
+        signal.signal(number, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, once(SystemExit))
     threading.Thread(target=_leave_with_parent, daemon=True).start()
 

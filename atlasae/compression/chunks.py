@@ -11,13 +11,14 @@ import numpy as np
 
 from atlasae.compression.collection import FileLayout, JetsLayout
 from atlasae.compression.format import Chunk, CompressedCollection, Contents, Run, jets_tree
-from atlasae.compression.packed import PACKED_LAYOUTS, ColumnsLayout
+from atlasae.compression.packed import PACKED_LAYOUTS, ColumnsLayout, Nominal, VariedLayout
 from atlasae.errors import DamagedFileError, sparing
 from atlasae.files.branches import FOLDER
 from atlasae.files.checksums import checksum
 from atlasae.files.damage import FACTS, damage
 from atlasae.files.events import dtype_of
 from atlasae.files.trees import Source, Tree
+from atlasae.jets.collections import Collection
 from atlasae.threads import side_by_side
 
 Progress = Callable[[int, int], None]  # arguments: entries done, all entries
@@ -39,7 +40,8 @@ def layout_kind(entry: CompressedCollection) -> type[FileLayout]:
     """The layout of a compressed collection; raises DamagedFileError if unknown or if its branches do not fit."""
     with damage(f"the codec of '{entry.collection.name}'", *FACTS):
         named = entry.codec["layout"]
-        kind: type[FileLayout] = ColumnsLayout if entry.collection.beside else layout_named(named)
+        beside = VariedLayout if entry.collection.holds_jets else ColumnsLayout
+        kind: type[FileLayout] = beside if entry.collection.beside else layout_named(named)
         if kind.by_chunk != (entry.collection.layout == "packed"):
             raise ValueError(f"layout '{entry.codec['layout']}' of jets in {entry.collection.latents[0]}")
         return kind
@@ -49,15 +51,23 @@ def layouts_of(run: Run, contents: Contents) -> list[FileLayout]:
     """The layouts of the collections of a run, with their models; raises UserError and DamagedFileError."""
     found: dict[str, FileLayout] = {}
     jets = {c.collection.name: layout_of(c, contents) for c in run.collections if not c.collection.beside}
+    nominal = {name: Nominal(layout) for name, layout in jets.items()}
     for entry in run.collections:
         collection = entry.collection
         if not collection.beside:
             found[collection.name] = jets[collection.name]
-        elif collection.beside not in jets or entry.codec.get("layout") != "columns":
+        elif collection.beside not in jets or entry.codec.get("layout") != _beside(collection):
             raise DamagedFileError(f"'{collection.name}' is damaged: it has no jets '{collection.beside}' beside it")
+        elif collection.holds_jets:
+            found[collection.name] = VariedLayout.from_config(entry, nominal[collection.beside])
         else:
             found[collection.name] = ColumnsLayout.from_config(entry, jets[collection.beside])
     return [found[entry.collection.name] for entry in run.collections]
+
+
+def _beside(collection: Collection) -> str:
+    """The layout of a collection beside jets."""
+    return "varied" if collection.holds_jets else "columns"
 
 
 def layout_of(entry: CompressedCollection, contents: Contents) -> JetsLayout:
@@ -106,8 +116,8 @@ class WrittenChunk:
         names = self.run.originals if names is None else names
         single = {aliases.get(name, name) for name in names}
         for layout in self.layouts:
-            branches = layout.collection.branches
-            wanted = [variable for variable, branch in branches.items() if branch in single and branch not in events]
+            own = {v: name for v, name in layout.collection.branches.items() if v not in layout.collection.shared}
+            wanted = [variable for variable, branch in own.items() if branch in single and branch not in events]
             if wanted:
                 with damage(f"'{layout.collection.name}' {_where(self.start, self.chunk)}"):
                     events |= layout.restore(self.events, layout.counts(self.run, self.events), wanted)
@@ -217,9 +227,11 @@ def sources_of(run: Run, names: Sequence[str]) -> list[str]:
     names = [run.aliases.get(name, name) for name in names]
     sources = {branch.name for branch in run.carried}.intersection(names)
     collections = [entry.collection for entry in run.collections]
-    told = {c.beside for c in collections if c.beside and not set(c.branches.values()).isdisjoint(names)}
+    telling = [c for c in collections if c.beside and not set(c.own).isdisjoint(names)]
+    told, varied = {c.beside for c in telling}, {c.beside for c in telling if c.holds_jets}
     for collection in collections:
-        wanted = [variable for variable, branch in collection.branches.items() if branch in names]
+        own = [(v, branch) for v, branch in collection.branches.items() if v not in collection.shared]
+        wanted = [v for v, branch in own if branch in names or collection.name in varied]
         if wanted or collection.name in told:
             counting = run.counting(collection, run.written)[:1]
             exact = {collection.exact[variable] for variable in ("index", *wanted) if collection.exact}
@@ -262,7 +274,7 @@ def _where(start: int, chunk: Chunk) -> str:
 
 def count_jets(run: Run, layouts: Sequence[FileLayout], events: Mapping[str, ak.Array]) -> int:
     """The number of jets in compressed events, all collections together."""
-    return sum(int(layout.counts(run, events).sum()) for layout in layouts if not layout.collection.beside)
+    return sum(int(layout.counts(run, events).sum()) for layout in layouts if not layout.collection.has_others)
 
 
 def in_turn(progress: Progress, totals: Sequence[int]) -> Iterator[Progress]:

@@ -16,13 +16,15 @@ from atlasae.files.checksums import checksum_bytes
 from atlasae.files.events import Array, Counts
 from atlasae.jets.collections import Collection, Rounding
 from atlasae.jets.columns import to_coded_columns
-from atlasae.jets.coordinates import LEAST_MASS, Bools, Floats
+from atlasae.jets.coordinates import FULL_TURN, LEAST_MASS, Bools, Floats
 from atlasae.jets.padding import Config, Padding
 from atlasae.jets.precision import Precision, find_roundings
 from atlasae.jets.stored import Storage, blocks, storage_of
 from atlasae.report import counted, merge_largest, some
 
 MANY_EXACT = 0.05  # share of exact jets above which the user is told
+_NO_RADIANS = "phi is beyond 2 pi, as in degrees, where radians are needed"
+_TURNED = 1e-5  # by which a phi may be beyond 2 pi by rounding
 
 
 class Described(Protocol):
@@ -137,6 +139,14 @@ class JetsLayout(FileLayout, Protocol):
         """Integers of every jet that tell of its other numbers, from its stand-ins; raises ValueError as `restore`."""
         ...
 
+    def rows(self, events: Mapping[str, ak.Array], counts: Counts) -> list[Floats]:
+        """The jets (n x 4: pt, eta, phi, m in MeV) of stand-ins, before decoded ones are rounded to stored types.
+
+        A codec whose drift is not known has them twice, the second time in float32 arithmetic. Of padding they are any
+        numbers. Raises ValueError as `restore`.
+        """
+        ...
+
 
 Layout_co = TypeVar("Layout_co", bound=FileLayout, covariant=True)
 
@@ -195,11 +205,15 @@ def odd_jets(collection: Collection, columns: Sequence[Array], exact: Bools) -> 
     found: Counter[str] = Counter()
     if not exact.any() or not collection.holds_jets:
         return found
-    storage = storage_of(collection)
-    rows, (lows, highs) = storage.rows([column[exact] for column in columns]), _ranges(storage, columns, ~exact)
+    storage, odd = storage_of(collection), [column[exact] for column in columns]
+    rows, (lows, highs) = storage.rows(odd), _ranges(storage, columns, ~exact)
+    stored = dict(zip(collection.variables, odd, strict=True))
     for i, variable in enumerate(storage.variables.names):
         values, low, high = rows[:, i], lows[i], highs[i]
-        found[f"{variable} is not finite"] = int((~np.isfinite(values)).sum())
+        found[f"{variable} is not finite"] = int((~np.isfinite(stored.get(variable, values))).sum())
+        if variable == "phi":
+            with np.errstate(invalid="ignore"):  # a signalling NaN
+                found[_NO_RADIANS] = int((np.abs(stored.get("phi", values)) > FULL_TURN + _TURNED).sum())
         if variable == "pt":
             found["pt is not positive"] = int((values <= 0).sum())
         elif variable == "m" and not storage.layout.has_signed_mass:

@@ -33,7 +33,7 @@ from atlasae.compression.format import (
 from atlasae.compression.grafting import Grafting, GraftTarget, grafting_of, write_composed
 from atlasae.compression.ntuples import NtupleTarget, plan_ntuple, split_ntuples
 from atlasae.compression.others import copy_others, entry_ranges, moved, read_counted
-from atlasae.compression.packed import start_columns
+from atlasae.compression.packed import start_columns, start_variations
 from atlasae.compression.plan import (
     Options,
     Plan,
@@ -56,7 +56,7 @@ from atlasae.files.writing import RECORDS, Behind, Target, Writer, create
 from atlasae.graft.composing import Composer
 from atlasae.graft.records import Records
 from atlasae.graft.trees import newest_tree
-from atlasae.jets.collections import Collection, jet_branches, stand_ins
+from atlasae.jets.collections import Collection, as_its_jets, jet_branches, stand_ins
 from atlasae.jets.columns import settle_by
 from atlasae.jets.inputs import Opened
 from atlasae.jets.stored import rounded_up_to, storage_of
@@ -141,7 +141,9 @@ def plan_file(path: Named, options: Options | None = None) -> PlanReport:
             if not options.variables:
                 four = [collection for collection in collections if not collection.beside]
                 settled = settle_by(four, options.units, _first(job.opened, jet_branches(four)))
-                collections = settled + [collection for collection in collections if collection.beside]
+                jets = {collection.name: collection for collection in settled}
+                beside = [collection for collection in collections if collection.beside]
+                collections = settled + [as_its_jets(c, jets[c.beside]) if c.holds_jets else c for c in beside]
             branches |= {_shown(trees, job, name): fate for name, fate in _fates(job, collections).items()}
             units |= {_shown(trees, job, collection.name): collection.units for collection in collections}
         others = [*source.trees, *source.objects] if source and not options.only_jets else []
@@ -190,10 +192,11 @@ def _fates(job: Job, collections: Sequence[Collection]) -> dict[str, str]:
     tree, jets = opened.tree_read, dict[str, str]()
     for collection in collections:
         unit = f" ({collection.units})" if collection.units else ""
-        if collection.beside:
+        if collection.has_others:
             jets |= dict.fromkeys(collection.branches.values(), f"a number of '{collection.beside}', packed")
         else:
-            jets |= {name: f"{v} of '{collection.name}'{unit}" for v, name in collection.branches.items()}
+            own = ((v, name) for v, name in collection.branches.items() if v not in collection.shared)
+            jets |= {name: f"{v} of '{collection.name}'{unit}" for v, name in own}
     names = [branch.name for branch in opened.events.branches]
     names += [branch.name for branch in opened.events.unwritable]
     holders = {tree.holder(name) for name in jets} - set(jets) if tree else set()
@@ -367,7 +370,7 @@ def _tree_report(run: Run, bytes_out: int) -> TreeReport:
     return TreeReport(
         name=run.tree,
         entries=run.entries,
-        jets=sum(entry.jets for entry in run.collections if not entry.collection.beside),
+        jets=sum(entry.jets for entry in run.collections if not entry.collection.has_others),
         bytes_in=sum(entry.bytes_in for entry in run.collections),
         bytes_out=bytes_out,
     )
@@ -528,8 +531,13 @@ def _start(opened: Opened, plan: Plan, options: Options, first: dict[str, ak.Arr
     start = layout_named(options.layout).start(four, options, sample, events.entries)
     jets = {compressor.collection.name: compressor for compressor in start.compressors}
     whole = len(next(iter(sample.values()))) == events.entries
-    others = [start_columns(c, jets[c.beside], options, sample, whole) for c in plan.collections if c.beside]
-    return replace(start, compressors=[*start.compressors, *others])
+    found, varied = dict(jets), [c for c in plan.collections if c.beside and c.holds_jets]
+    for name in dict.fromkeys(c.beside for c in varied):
+        alike = start_variations([c for c in varied if c.beside == name], jets[name], options, sample, whole)
+        found |= {compressor.collection.name: compressor for compressor in alike}
+    for collection in (c for c in plan.collections if c.has_others):
+        found[collection.name] = start_columns(collection, jets[collection.beside], options, sample, whole)
+    return replace(start, compressors=[found[collection.name] for collection in plan.collections])
 
 
 def _sample(
@@ -540,7 +548,7 @@ def _sample(
     Of the first chunk, what was read is left in `first`. Simulated samples are often merged from slices in pt, so that
     the first chunk alone would not be representative.
     """
-    names = [name for collection in plan.collections for name in collection.branches.values()]
+    names = list(dict.fromkeys(jet_branches(plan.collections)))  # variations share some
     (start, stop), *later = entry_ranges(events, plan.read, step_size)
     ends = (stop, max(stop, events.entries - _PLACE_ENTRIES))
     places: list[int] = np.linspace(*ends, _PLACES).astype(int).tolist() if later else []
@@ -610,7 +618,7 @@ def _compressed(
             written[counter] = events[counter]
         else:
             written[counter] = ak.Array(numbers_in(events[branch]).astype(np.int32))
-    jets = sum(one.jets for c, one in zip(compressors, found, strict=True) if not c.collection.beside)
+    jets = sum(one.jets for c, one in zip(compressors, found, strict=True) if not c.collection.has_others)
     entries = len(next(iter(events.values())))
     return written, found, Chunk(entries, jets, [checksum(array) for array in written.values()])
 

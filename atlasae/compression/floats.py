@@ -6,6 +6,7 @@ from typing import ClassVar, Self
 
 import awkward as ak
 import numpy as np
+import numpy.typing as npt
 
 from atlasae.codecs.codec import Encoded, encode_within, few_threads, restore
 from atlasae.codecs.entropy import Cells
@@ -22,8 +23,8 @@ from atlasae.files.damage import FACTS, damage
 from atlasae.files.events import Array, Counts, flatten, unflatten
 from atlasae.jets.collections import Collection
 from atlasae.jets.columns import in_runs, settle_by, to_branches, to_coded_columns, to_columns
-from atlasae.jets.coordinates import Bools, Floats
-from atlasae.jets.stored import storage_of
+from atlasae.jets.coordinates import Bools, Floats, by_column
+from atlasae.jets.stored import ROWS, storage_of
 
 _WORD_MASK = np.int32((1 << MANTISSA_BITS) - 1)
 SELF = "self"  # the model that is fitted to the input
@@ -93,11 +94,7 @@ class WordsLayout:
         asked = collection.variables if wanted is None else wanted
         alone = {names.index(v) for v in asked} if names == storage.variables.names else None  # others are computed
         columns = dict(zip(names, restore(self.codec, storage, np.stack(words).T, alone), strict=True))
-        listed, exact_counts = flatten(events[collection.exact["index"]])
-        index = listed.astype(np.int64)
-        if not ((index >= 0) & (index < np.repeat(counts, exact_counts))).all():
-            raise ValueError("exact jets that are not in their events")
-        where = np.repeat(np.cumsum(counts) - counts, exact_counts) + index
+        where = self._exact(events, counts)
         for variable in asked:
             columns[variable][where] = flatten(events[collection.exact[variable]])[0]
         made = to_branches(collection, list(columns.values()), counts)
@@ -107,6 +104,25 @@ class WordsLayout:
         """What tells of other numbers of the jets: their words, in which the leading bits are of pt, eta and phi."""
         words = [flatten(events[name])[0].astype(np.float32, copy=False) for name in self.collection.latents]
         return [np.maximum(word.view(np.int32), 0) & _WORD_MASK for word in words]
+
+    @few_threads()
+    def rows(self, events: Mapping[str, ak.Array], counts: Counts) -> list[Floats]:
+        """The jets, in float64 arithmetic and, if its drift is not known, in that of float32."""
+        words = [flatten(events[name])[0].astype(np.float32, copy=False) for name in self.collection.latents]
+        where, found = self._exact(events, counts), list[Floats]()
+        kept = [flatten(events[name])[0] for v, name in self.collection.exact.items() if v != "index"]
+        for codec in (self.codec, *([self.codec.single] if self.codec.single else [])):
+            found.append(by_column(restore(codec, ROWS, np.stack(words).T)))
+            found[-1][where] = storage_of(self.collection).rows(kept)
+        return found
+
+    def _exact(self, events: Mapping[str, ak.Array], counts: Counts) -> npt.NDArray[np.int64]:
+        """The exact jets of a chunk; raises ValueError for impossible ones."""
+        listed, exact_counts = flatten(events[self.collection.exact["index"]])
+        index = listed.astype(np.int64)
+        if not ((index >= 0) & (index < np.repeat(counts, exact_counts))).all():
+            raise ValueError("exact jets that are not in their events")
+        return np.asarray(np.repeat(np.cumsum(counts) - counts, exact_counts) + index)
 
     @property
     def why_exact(self) -> str:

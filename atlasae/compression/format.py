@@ -34,12 +34,10 @@ FORMAT = 5  # version of the folder; to be raised when old readers would misread
 # 5 is the format of version 0.4.0: it may have several trees of one file, a run each, bounds by resolution
 # (`resolutions` of a collection, `resolved` grids), locations from tables (`nodes`), and other numbers of whole jets
 # (`beside`, layout "columns").
-NEWEST = (
-    6  # of files that need it, so that others stay readable: it has packed lists of variables (layout "cells"), and
-)
-# RNTuples of which whole jets were taken out, flags of one bit among them.
+NEWEST = 6  # of files that need it, so that others stay readable: it has packed lists of variables (layout "cells"),
+# variations beside their jets (`varied`), and RNTuples of which whole jets were taken out, flags of one bit among them.
 READ = range(1, NEWEST + 1)
-_SINCE = {"cells": 6}  # the first format of a layout that came after `FORMAT`
+_SINCE = {"cells": 6, "varied": 6}  # the first format of a layout that came after `FORMAT`
 BRIEF = 4  # the first format whose counters are told once and whose marks are sums
 _PARTS = "where parts of several formats were merged, decompress each by itself"
 PACKED_SKIM = (
@@ -683,7 +681,8 @@ def _about(contents: Contents) -> str:
 def bits_of(entry: CompressedCollection) -> dict[str, float]:
     """The bits of each variable in the words; empty for latents without a grid."""
     if "columns" in entry.codec:
-        return {v: c["bits"] for v, c in zip(entry.collection.branches, entry.codec["columns"], strict=True)}
+        own = [v for v in entry.collection.branches if v not in entry.collection.shared]
+        return {v: c["bits"] for v, c in zip(own, entry.codec["columns"], strict=True)}
     if "levels" not in entry.codec:
         return {}
     pairs = zip(entry.collection.coded, entry.codec["levels"], strict=True)

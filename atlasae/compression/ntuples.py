@@ -57,7 +57,7 @@ def _in_steps(tree: Tree, plan: Plan) -> Plan:
 
 def _fitting(one: GraftedNtuple, tree: Tree, plan: Plan) -> Plan:
     """The plan where other numbers of jets stay as they are if their columns can't be made again."""
-    names = [name for collection in plan.collections if collection.beside for name in collection.branches]
+    names = [name for collection in plan.collections if collection.has_others for name in collection.branches]
     unlike = [name for name in names if not can_be_taken(one.ntuple.fields, tree.field_number(name))]
     return leave_columns(plan, unlike) if unlike else plan
 

@@ -4,6 +4,7 @@ import lzma
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from threading import local as local_to_thread
 from typing import Any, ClassVar, Self
 
 import awkward as ak
@@ -11,10 +12,18 @@ import numpy as np
 import numpy.typing as npt
 
 from atlasae.codecs.codec import Encoded, RowCoder, encode_and_compare
-from atlasae.codecs.columns import CodedColumn, ColumnsCodec, ListCodec, fit_cells, fit_columns
+from atlasae.codecs.columns import (
+    CodedColumn,
+    ColumnsCodec,
+    ListCodec,
+    VariedCodec,
+    fit_cells,
+    fit_columns,
+    fit_varied,
+)  # fmt: skip
 from atlasae.codecs.dither import MASK
 from atlasae.codecs.entropy import Cells, Integers
-from atlasae.codecs.lattice import CompiledJets, GridCells, Lattice, ListLattice, ShiftedLattice
+from atlasae.codecs.lattice import CompiledJets, GridCells, Lattice, ListLattice, ShiftedLattice, VariedGrid
 from atlasae.codecs.packed import Columns, PackedCodec
 from atlasae.codecs.priors import Priors, default_priors, packaged_priors
 from atlasae.codecs.resolved import ResolvedLattice, ResolvedSteps, lattice_of
@@ -33,18 +42,24 @@ from atlasae.files.checksums import buffer_of, checksum_bytes
 from atlasae.files.damage import FACTS, damage
 from atlasae.files.events import Array, Counts, counts_of, numbers_in, plain_lists, unflatten
 from atlasae.files.remote import local
-from atlasae.jets.collections import Collection
+from atlasae.jets.collections import Collection, as_its_jets
 from atlasae.jets.columns import SAMPLED, in_runs, settle_by, to_branches, to_coded_columns, to_columns
-from atlasae.jets.coordinates import Bools
+from atlasae.jets.coordinates import Bools, Floats, by_column
+from atlasae.jets.kinds import Kind
 from atlasae.jets.padding import Codes, Config, Padding
-from atlasae.jets.stored import Storage, blocks, storage_of
+from atlasae.jets.stored import ROWS, Storage, blocks, storage_of
 from atlasae.jets.variables import JET, Variable, VariableList
 
 _FINEST = 1e-5  # smallest bound: tables of finer grids take too long to compute
 _LEARNED = 50_000  # jets of the sample from which kinds and contexts of columns are found
 MOST_JETS = 2**25  # in a chunk
 AnyLattice = Lattice | ResolvedLattice | ListLattice
+Dtypes = Sequence[np.dtype[Any]]
 WORD = np.dtype("<u4")
+_SHARE_OF_FULL = 0.03  # bound of a variation, of that of jets with all bits of three floats
+_SHARE_OF_WIDTH = 0.9  # step, of twice the bound by resolution of the nominal jet: that of the variation may be less
+_LEARNED_VARIED = 10_000  # jets of the sample from which contexts of variations, which are many, are found
+_UNTOLD = (CodedColumn(Kind("integer")),) * 2
 _EXACT = [{"id": lzma.FILTER_LZMA1, "preset": 9, "lc": 1, "lp": 0, "pb": 0, "dict_size": 1 << 20}]  # for byte planes
 
 
@@ -99,8 +114,21 @@ class PackedLayout:
         """The original branches, always all; the inverse of `compress`. Raises ValueError for invalid bytes."""
         (name,) = self.collection.latents
         content, storage = _buffer(events[name]), storage_of(self.collection)
-        columns = unpack_chunk(self.codec, storage, content, counts) if len(counts) else _empty(storage)
+        columns = unpack_chunk(self.codec, storage, content, counts) if len(counts) else _empty(storage.dtypes)
         return to_branches(self.collection, columns, counts)
+
+    def rows(self, events: Mapping[str, ak.Array], counts: Counts) -> list[Floats]:
+        """The jets in the middle of their cells, and exact ones as they are."""
+        (name,) = self.collection.latents
+        storage, jets = storage_of(self.collection), int(counts.sum())
+        if not len(counts):
+            return [np.empty((0, 4))]
+        unpacked = unpacked_chunk(self.codec, storage, _buffer(events[name]), counts)
+        head, padding = unpacked.head, unpacked.there[unpacked.codes > 0]
+        found = by_column(_decoded(self.codec.lattice, ROWS, unpacked.cells, unpacked.coded, jets, head.key))
+        found[padding] = np.nan
+        found[head.exact] = storage.rows(head.originals)
+        return [found]
 
     def told(self, events: Mapping[str, ak.Array], counts: Counts) -> list[Cells]:
         """What tells of other numbers of the jets: one more than their cells, or 0 for exact jets and padding."""
@@ -110,7 +138,7 @@ class PackedLayout:
         unpacked = unpacked_chunk(self.codec, storage_of(self.collection), _buffer(events[name]), counts)
         found = np.zeros((unpacked.cells.shape[0], int(counts.sum())), np.int32)
         found[:, unpacked.coded] = unpacked.cells + 1
-        return list(found)
+        return list(found - np.minimum(found.min(axis=1, initial=0, keepdims=True), 0))  # of m by resolution, from -1
 
     @property
     def why_exact(self) -> str:
@@ -217,6 +245,187 @@ class ColumnsLayout:
         return "they are unlike those of the sample"
 
 
+class Nominal:
+    """Jets as they are decoded, by which their variations are; each thread keeps those of its last chunk."""
+
+    def __init__(self, layout: JetsLayout) -> None:
+        self.layout, self._last = layout, local_to_thread()
+
+    def of(self, events: Mapping[str, ak.Array], counts: Counts) -> tuple[list[Floats], list[Cells]]:
+        """The `rows` of the jets of a chunk, and what else they tell (`told`)."""
+        collection = self.layout.collection
+        arrays = [events[name] for name in (*collection.latents, *collection.exact.values())]
+        known, found = getattr(self._last, "found", ((), None))
+        if found is None or any(one is not other for one, other in zip(known, arrays, strict=True)):
+            found = self.layout.rows(events, counts), self.layout.told(events, counts)
+            self._last.found = arrays, found
+        return found
+
+
+@dataclass(frozen=True)
+class VariedLayout:
+    """Jets in a variation that shares eta and phi with the nominal ones: those of a chunk as bytes in its first entry.
+
+    pt and the mass are coded as steps from the nominal jet as it is decoded; exact jets have what is not shared.
+    """
+
+    collection: Collection
+    codec: VariedCodec
+    nominal: Nominal
+    by_chunk: ClassVar[bool] = True
+
+    @classmethod
+    def from_config(cls, entry: CompressedCollection, nominal: Nominal) -> Self:
+        """The layout of a compressed variation of these jets; raises DamagedFileError."""
+        with damage(f"the codec of '{entry.collection.name}'", *FACTS):
+            jets = nominal.layout.collection
+            if not jets.holds_jets or len(entry.collection.own) != 2 or entry.collection.variables != jets.variables:
+                raise ValueError(f"a variation of {', '.join(entry.collection.variables)}")
+            return cls(entry.collection, VariedCodec.of_config(entry.codec), nominal)
+
+    def counts(self, run: Run, events: Mapping[str, ak.Array]) -> Counts:
+        """The number of jets in each compressed event."""
+        return self.nominal.layout.counts(run, events)
+
+    def grid(self, rows: Sequence[Floats]) -> VariedGrid:
+        """The grid of jets of which the nominal ones are these (`JetsLayout.rows`)."""
+        found, single = self.collection.resolutions or {}, None
+        for nominal in reversed(rows):
+            with np.errstate(all="ignore"):  # of exact jets
+                widths = [found[v].of(nominal[:, 0]) if v in found else np.ones(1) for v in ("pt", "m")]
+            steps = np.stack(np.broadcast_arrays(*widths), axis=1) * self.codec.steps
+            single = VariedGrid(nominal, steps, single)
+        assert single is not None
+        return single
+
+    def compress(self, columns: Sequence[Array], counts: Counts, bounds: dict[str, float]) -> CompressedJets:
+        """The branch of bytes of a chunk; `columns` are followed by those of all `rows`, and by what else is told."""
+        _refuse_long(len(columns[0]))
+        found, told = self.compared(columns, bounds)
+        head = _head(self.codec, found.exact, self._own(columns), 0)
+        there = ~found.exact
+        content = head + self.codec.columns.encode(list(found.latents[there].T), [cells[there] for cells in told])
+        (name,) = self.collection.latents
+        return CompressedJets(_in_first(name, content, counts), found.exact, found.largest, found.restored)
+
+    def compared(self, columns: Sequence[Array], bounds: dict[str, float]) -> tuple[Encoded, list[Cells]]:
+        """The cells of the jets of a chunk, how they decode, and what tells of them; `columns` as for `compress`."""
+        given, storage = self.codec.columns.given, storage_of(self.collection)
+        four, rows, told = columns[:4], columns[4 : len(columns) - given], columns[len(columns) - given :]
+        grid = self.grid([by_column(rows[place : place + 4]) for place in range(0, len(rows), 4)])
+        with np.errstate(over="ignore", invalid="ignore"):  # of jets that are exact
+            found = encode_and_compare(grid, storage, bounds, four, steps_apart(storage))
+        return found, [np.asarray(cells, np.int32) for cells in told]
+
+    def restore(
+        self, events: Mapping[str, ak.Array], counts: Counts, wanted: Sequence[str] | None = None
+    ) -> dict[str, ak.Array]:
+        """The original branches that no other collection has, always all; the inverse of `compress`.
+
+        Raises ValueError for invalid bytes.
+        """
+        storage, jets = storage_of(self.collection), int(counts.sum())
+        columns = _empty(storage.dtypes, jets)
+        if len(counts):
+            rows, told = self.nominal.of(events, counts)
+            (name,) = self.collection.latents
+            head = _headed(self.codec, self._own(storage.dtypes), _bytes(events[name]), jets)
+            there = np.flatnonzero(~head.exact)
+            types = [np.dtype(np.int64)] * 2
+            pt, m = self.codec.columns.decode(
+                bytes(head.rest), types, len(there), lambda: [cells[there] for cells in told]
+            ).values()
+            grid, cells = self.grid([rows[0][there]]), np.stack([pt, m], axis=1)
+            for block in blocks(len(there)):
+                with np.errstate(over="ignore", invalid="ignore"):  # of nominal jets that are exact
+                    decoded = storage.to_columns(storage.from_rows(grid.part(block).decode(cells[block])))
+                for column, values in zip(columns, decoded, strict=True):
+                    column[there[block]] = values
+            for column, values in zip(self._own(columns), head.originals, strict=True):
+                column[head.exact] = values
+        return to_branches(self.collection, columns, counts)
+
+    def _own(self, columns: Sequence[Any]) -> list[Any]:
+        """Of columns of all variables, those that no other collection has."""
+        pairs = zip(self.collection.variables, columns, strict=False)
+        return [column for variable, column in pairs if variable not in self.collection.shared]
+
+    @property
+    def why_exact(self) -> str:
+        """The likely reason why many jets are exact, for a note; empty where it is the jets."""
+        return ""
+
+
+@dataclass
+class VariedCompressor(Compressor[VariedLayout]):
+    """Compresses a variation of jets, whose stand-ins are among the branches of the chunk already."""
+
+    def _stored(self, columns: Sequence[Array], counts: Counts, events: Mapping[str, ak.Array]) -> CompressedJets:
+        known = self.layout.nominal.of(events, counts)
+        return self.layout.compress(_with_known(columns, known), counts, self.bounds)
+
+
+def start_variations(
+    collections: Sequence[Collection],
+    jets: Compressor[FileLayout],
+    options: Options,
+    sample: Mapping[str, ak.Array],
+    whole: bool,
+) -> list[VariedCompressor]:
+    """The compressors of variations of jets, with steps and contexts found in a sample.
+
+    `whole`: the sample is all of the input.
+    """
+    layout: Any = jets.layout
+    nominal = Nominal(layout)
+    events = _first_jets(jets.collection, sample)
+    coded, counts = to_coded_columns(jets.collection, events)
+    known = nominal.of(layout.compress(coded, counts, jets.bounds).branches | dict(events), counts)
+    return [_start_varied(as_its_jets(c, jets.collection), nominal, known, options, events, whole) for c in collections]
+
+
+def _start_varied(
+    collection: Collection,
+    nominal: Nominal,
+    known: tuple[list[Floats], list[Cells]],
+    options: Options,
+    events: Mapping[str, ak.Array],
+    whole: bool,
+) -> VariedCompressor:
+    """The compressor of a variation, of whose nominal jets these are `known` in a sample (`Nominal.of`)."""
+    columns, told = to_coded_columns(collection, events)[0], known[1]
+    settled = as_rounded(collection, options.precision, columns)
+    own = {v: rounding for v, rounding in (settled.roundings or {}).items() if v not in settled.shared}
+    settled = replace(settled, roundings=own or None)
+    storage = storage_of(settled)
+    bounds = options.precision.of(storage.layout)
+    if options.precision.full:
+        bounds |= {v: bound * _SHARE_OF_FULL for v, bound in bounds.items() if v not in settled.shared}
+    steps = _varied_steps(storage, bounds, columns)
+    made = VariedLayout(settled, VariedCodec(steps, ColumnsCodec(_UNTOLD, len(told))), nominal)
+    some = in_runs(_with_known(columns, known), _LEARNED_VARIED)
+    found, told = made.compared(some, bounds)
+    there = ~found.exact
+    whole = whole and len(there) == len(columns[0])
+    codec = fit_varied(list(found.latents[there].T), [cells[there] for cells in told], whole)
+    return VariedCompressor(replace(made, codec=VariedCodec(steps, codec)), bounds)
+
+
+def _with_known(columns: Sequence[Array], known: tuple[list[Floats], list[Cells]]) -> list[Array]:
+    """Columns followed by what is known of the nominal jets, as `VariedLayout.compress` takes them."""
+    rows, told = known
+    return [*columns, *(x for one in rows for x in one.T), *told]
+
+
+def _varied_steps(storage: Storage, bounds: dict[str, float], columns: Sequence[Array]) -> tuple[float, float]:
+    """The steps of log pt and mu that keep these bounds, in units of resolutions where these have some."""
+    resolutions = storage.layout.resolutions
+    pt, _, _, m = storage.steps(bounds, columns, steps_apart(storage))
+    largest = storage.layout.shared(bounds)
+    pt, m = (2 * _SHARE_OF_WIDTH * largest[v] if v in resolutions else step for v, step in (("pt", pt), ("m", m)))
+    return pt, m
+
+
 @dataclass
 class ColumnsCompressor(Compressor[ColumnsLayout]):
     """Compresses other numbers of jets, whose stand-ins are among the branches of the chunk already."""
@@ -314,19 +523,25 @@ class ListedLayout:
         asked = set(collection.branches if wanted is None else wanted)
         places = [place for place, variable in enumerate(collection.branches) if variable in asked]
         (name,) = collection.latents
-        columns = self._columns(storage, _bytes(events[name]), counts, places) if len(counts) else _empty(storage)
+        columns = (
+            self._columns(storage, _bytes(events[name]), counts, places) if len(counts) else _empty(storage.dtypes)
+        )
         branches = {v: branch for v, branch in collection.branches.items() if v in asked}
         return to_branches(replace(collection, branches=branches), [columns[place] for place in places], counts)
 
     def _columns(self, storage: Storage, content: bytes, counts: Counts, places: Sequence[int]) -> list[Array]:
         """The columns of a chunk; those at other places are of no use."""
         lattice, jets = self.codec.lattice, int(counts.sum())
-        found = _headed(lattice, storage, content, jets)
+        found = _headed(lattice, storage.dtypes, content, jets)
         cells = self.codec.decode(bytes(found.rest), counts_of(~found.exact, counts), places)
         columns = _decoded(lattice, storage, cells, np.flatnonzero(~found.exact), jets, found.key)
         for column, values in zip(columns, found.originals, strict=True):
             column[found.exact] = values
         return columns
+
+    def rows(self, events: Mapping[str, ak.Array], counts: Counts) -> list[Floats]:
+        """Nothing: lists of variables have no variations."""
+        return []
 
     def told(self, events: Mapping[str, ak.Array], counts: Counts) -> list[Cells]:
         """Nothing: whole jets are not beside lists of variables."""
@@ -374,7 +589,7 @@ def _variable(name: str, column: CodedColumn) -> Variable:
 
 def _first_jets(collection: Collection, sample: Mapping[str, ak.Array]) -> Mapping[str, ak.Array]:
     """The first events of a sample with about `_LEARNED` jets."""
-    first = sample[next(iter(collection.branches))]
+    first = sample[next(iter(collection.branches.values()))]
     ends = np.cumsum(ak.num(first)) if collection.jagged else np.arange(1, len(first) + 1)
     most = int(np.searchsorted(ends, _LEARNED))
     return sample if most >= len(ends) else {name: array[: most + 1] for name, array in sample.items()}
@@ -469,7 +684,7 @@ def pack_chunk(
     return b"".join([_head(codec.lattice, exact, columns, key), buffer_of(words.astype(WORD, copy=False))])
 
 
-def _head(lattice: AnyLattice, exact: Bools, columns: Sequence[Array], key: int) -> bytes:
+def _head(lattice: AnyLattice | VariedCodec, exact: Bools, columns: Sequence[Array], key: int) -> bytes:
     """What is before the words of a chunk: number and size of the exact jets, key of shifted cells, exact jets."""
     kept = b""
     if exact.any():
@@ -491,11 +706,11 @@ class _Head:
     rest: bytes | memoryview
 
 
-def _headed(lattice: AnyLattice, storage: Storage, content: bytes | memoryview, jets: int) -> _Head:
+def _headed(lattice: AnyLattice | VariedCodec, dtypes: Dtypes, content: bytes | memoryview, jets: int) -> _Head:
     """What is before the words of a chunk; raises ValueError for invalid bytes."""
     begin = WORD.itemsize * (2 + any(lattice.shifted))
     number, size, *key = np.frombuffer(content[:begin], WORD).tolist()
-    where, originals = _kept(content[begin : begin + size], number, jets, storage)
+    where, originals = _kept(content[begin : begin + size], number, jets, dtypes)
     exact = np.zeros(jets, bool)
     exact[where] = True
     return _Head(exact, originals, sum(key), content[begin + size :])
@@ -508,7 +723,7 @@ def _decoded(
     compiled = CompiledJets.of(lattice, storage, key, jets)
     if compiled and len(jets) == number:
         return compiled.decode(cells)
-    columns = _empty(storage, number)
+    columns = _empty(storage.dtypes, number)
     if compiled:
         for column, values in zip(columns, compiled.decode(cells), strict=True):
             column[jets] = values
@@ -550,7 +765,7 @@ class UnpackedChunk:
 
 def unpacked_chunk(codec: PackedCodec, storage: Storage, content: bytes | memoryview, counts: Counts) -> UnpackedChunk:
     """What the bytes of a chunk tell; raises ValueError for invalid ones."""
-    head = _headed(codec.lattice, storage, content, int(counts.sum()))
+    head = _headed(codec.lattice, storage.dtypes, content, int(counts.sum()))
     words = np.frombuffer(head.rest, WORD).astype(np.uint32, copy=False)
     cells, codes = codec.decode_padded(words, counts_of(~head.exact, counts) if head.originals[0].size else counts)
     return UnpackedChunk(cells, head, np.flatnonzero(~head.exact), codes)
@@ -572,12 +787,12 @@ def unpack_chunk(
 
 
 def _kept(
-    content: bytes | memoryview, number: int, jets: int, storage: Storage
+    content: bytes | memoryview, number: int, jets: int, dtypes: Dtypes
 ) -> tuple[npt.NDArray[np.int64], list[Array]]:
     """The indices of the exact jets in the chunk, and their original values; raises ValueError for invalid bytes."""
     if not number:
-        return np.empty(0, np.int64), _empty(storage)
-    types = [WORD, *storage.dtypes]
+        return np.empty(0, np.int64), _empty(dtypes)
+    types = [WORD, *dtypes]
     expected = number * sum(dtype.itemsize for dtype in types)
     unpacker = lzma.LZMADecompressor(format=lzma.FORMAT_RAW, filters=_EXACT)
     try:
@@ -623,5 +838,5 @@ def _from_planes(content: bytes, dtype: np.dtype[Any]) -> Array:
     return np.asarray(np.ascontiguousarray(planes.T).view(dtype)[:, 0])
 
 
-def _empty(storage: Storage, jets: int = 0) -> list[npt.NDArray[np.generic]]:
-    return [np.empty(jets, dtype) for dtype in storage.dtypes]
+def _empty(dtypes: Dtypes, jets: int = 0) -> list[npt.NDArray[np.generic]]:
+    return [np.empty(jets, dtype) for dtype in dtypes]

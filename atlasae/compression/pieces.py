@@ -230,11 +230,14 @@ def _in_skim(collection: Collection, tree: Tree) -> Collection:
 
 
 def _collections(tree: Tree, told: Contents, trusted: Location) -> Iterator[CompressedCollection]:
-    """The collections of which the skim has latents; raises UserError for those that can't be decoded."""
+    """The collections of which the skim has latents; raises UserError for those that can't be decoded.
+
+    What is packed beside them does not come along.
+    """
     known = {branch.name: branch for branch in tree.branches}
     for entry in told.runs[0].collections:
         collection = _in_skim(entry.collection, tree)
-        if known.keys().isdisjoint(collection.latents):
+        if known.keys().isdisjoint(collection.latents) or collection.beside:
             continue
         if layout_kind(entry).by_chunk:
             raise UserError(f"'{collection.name}' is packed: {PACKED_SKIM}")
@@ -294,7 +297,8 @@ def _run_of(tree: Tree, told: Run, entries: Sequence[CompressedCollection]) -> R
     jets = {name for entry in entries for name in entry.collection.branches.values()}
     made = [name for entry in entries for name in (*entry.collection.latents, *entry.collection.exact.values())]
     counting = {*(_spelled(counter, tree) for counter in told.counters.values()), *_counters(tree)}
-    carried = [branch for branch in tree.branches if branch.name not in {*made, *counting, *jets}]
+    lost = {_spelled(name, tree) for c in told.collections if c.collection.beside for name in c.collection.latents}
+    carried = [branch for branch in tree.branches if branch.name not in {*made, *counting, *jets, *lost}]
     before = {_spelled(name, tree): name for name in told.originals}
     names = {before.get(branch.name, branch.name): branch.name for branch in carried}
     originals = [name for name in told.originals if name in jets or name in names]

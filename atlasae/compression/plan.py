@@ -374,11 +374,11 @@ def _refuse_folder(opened: Opened, options: Options) -> None:
 
 def leave(plan: Plan, collections: Sequence[Collection]) -> Plan:
     """The plan for a tree that is copied, where these collections and what shares their branches stay as they are."""
-    out = {name for collection in collections for name in collection.branches.values()}
+    out = {name for collection in collections for name in collection.own}
     left = [collection for collection in plan.collections if out & set(collection.branches.values())]
     alone = {collection.name for collection in left}
     left += [collection for collection in plan.collections if collection.beside in alone and collection not in left]
-    gone = {name for c in left for name in (*c.branches.values(), *c.latents, *c.exact.values())}
+    gone = {name for c in left for name in (*c.own, *c.latents, *c.exact.values())}
     names = some(f"'{collection.name}'" for collection in left)
     return replace(
         plan,
@@ -393,7 +393,7 @@ def leave(plan: Plan, collections: Sequence[Collection]) -> Plan:
 def leave_columns(plan: Plan, names: Sequence[str]) -> Plan:
     """The plan for a file that is copied, where these branches of other numbers of jets stay as they are."""
     found = [
-        replace(c, branches={name: name for name in c.branches if name not in names}) if c.beside else c
+        replace(c, branches={name: name for name in c.branches if name not in names}) if c.has_others else c
         for c in plan.collections
     ]
     return replace(
@@ -422,8 +422,7 @@ def _collections(opened: Opened, options: Options) -> list[Collection]:
         _refuse_unpacked(options)
     if options.variables is None:
         found = find_in(opened.whole, opened.where, options.jets, opened.tree)
-        # Packed jets have no cheap way to say nothing: what they share stays in its place with the rest.
-        found = [replace(c, packed=options.packed) for c in found if not (options.packed and c.shared)]
+        found = [replace(c, packed=options.packed) for c in found if not c.shared] + _variations(found, options)
         if options.rounds:
             found = [replace(c, halves=_halves(c, opened)) for c in found]
         return [in_records(c) for c in found] if options.rntuple else found
@@ -433,6 +432,13 @@ def _collections(opened: Opened, options: Options) -> list[Collection]:
     collection = list_collection(opened.events.branches, variables.names, variables.to_json())
     found = [replace(collection, packed=options.packed)]
     return [in_records(c) for c in found] if options.rntuple else found
+
+
+def _variations(found: Sequence[Collection], options: Options) -> list[Collection]:
+    """The collections that share eta and phi with others, as variations of these; without bounds there are none."""
+    owners = {name: c for c in found for v, name in c.branches.items() if v not in c.shared}
+    pairs = [(c, owners[c.branches[c.shared[0]]]) for c in found if c.shared and not options.precision.unbounded]
+    return [replace(c, packed=True, beside=jets.name) for c, jets in pairs if c.variables == jets.variables]
 
 
 def _halves(collection: Collection, opened: Opened) -> tuple[str, ...]:
@@ -457,7 +463,7 @@ def _beside(opened: Opened, collections: Sequence[Collection], options: Options)
             names = ", ".join(f"'{collection.name}'" for collection in collections)
             raise UserError(f"--whole-jets '{pattern}' names none of {names}: give one of these, or nothing for all")
     for collection in collections:
-        if any(fnmatchcase(collection.name, pattern) for pattern in options.whole_jets):
+        if not collection.beside and any(fnmatchcase(collection.name, pattern) for pattern in options.whole_jets):
             branches = [b for b in _others_of(opened, collection) if b.name not in taken]
             branches = [b for b in branches if not any(fnmatchcase(b.name, pattern) for pattern in options.drop)]
             taken |= {branch.name for branch in branches}
@@ -489,7 +495,7 @@ def _refuse_unmatched(options: Options, names: Sequence[str]) -> None:
 
 def _without_others(collections: Sequence[Collection], options: Options) -> list[str]:
     """A note where `--whole-jets` has found nothing."""
-    if not options.whole_jets or any(collection.beside for collection in collections):
+    if not options.whole_jets or any(collection.has_others for collection in collections):
         return []
     return ["--whole-jets has found no other numbers of jets: branches with as many as there are jets"]
 

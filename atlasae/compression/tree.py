@@ -227,7 +227,7 @@ class CompressedTree(Mapping[str, "CompressedBranch"]):
     @property
     def collections(self) -> list[str]:
         """The names of the compressed collections, for `jets`."""
-        return [name for name, collection in self._collections.items() if not collection.beside]
+        return [name for name, collection in self._collections.items() if not collection.has_others]
 
     def arrays(
         self,
@@ -387,7 +387,7 @@ class CompressedTree(Mapping[str, "CompressedBranch"]):
         Latents are added to `written`: other variables of their jets may be asked for next, and to unpack them takes
         longest.
         """
-        groups = [list(c.branches.values()) for c in self._collections.values() if c.packed and c.holds_jets]
+        groups = [c.own for c in self._collections.values() if c.packed and c.holds_jets]
         single = {self._run.aliases.get(name, name) for name in names}
         together = [name for group in groups if not single.isdisjoint(group) for name in group]
         names = list(dict.fromkeys([*names, *together]))

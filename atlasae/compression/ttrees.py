@@ -72,7 +72,7 @@ def plan_ttree(
         note = f"left as they are, since more than numbers varies in their objects: {', '.join(whole)}"
         opened = replace(opened, events=original.read.leaving(whole), notes=(*opened.notes, note))
         plan = _keeping_counters(original, make_plan(opened, options, grafted=True), options.only_jets)
-    columns = [(c, name) for c in plan.collections if c.beside for name in c.branches]
+    columns = [(c, name) for c in plan.collections if c.has_others for name in c.branches]
     if unlike := [name for c, name in columns if not _has_form(original, opened, c, name)]:
         plan = leave_columns(plan, unlike)
     forms, others = _forms_of(original, opened, plan.collections, options.rounds)

@@ -234,6 +234,7 @@ def _of_file(path: Location, jets: str | None) -> Exported:
     codec = cast(AnyCodec | PackedCodec, layout.codec)
     if isinstance(codec, PackedCodec) and is_rntuple:
         raise UserError(f"'{path}' has packed bytes in an RNTuple, which no header reads: compress with --format ttree")
+    beside = [other.collection for other in run.collections if other.collection.beside == collection.name]
     others = _others([*zip(contents.runs, checksums, strict=True)], run.tree, entry, layout)
     return Exported(
         codec,
@@ -245,7 +246,7 @@ def _of_file(path: Location, jets: str | None) -> Exported:
         run.counter_of(collection) if collection.jagged else "",
         [place for place, (of, _, _) in enumerate(contents.chunks_by_run()) if of.tree != run.tree],
         None if is_rntuple else others,
-        _names_of(others) if is_rntuple else [],
+        [branch for other in beside if is_rntuple or not other.has_others for branch in other.own],
     )
 
 
@@ -255,7 +256,8 @@ def _others(
     """The other numbers of the jets of a tree, from all runs with their checksums, or None; raises DamagedFileError."""
     name, found, elsewhere = jets.collection.name, list[CodedRun](), list[int]()
     for run, checksum in runs:
-        beside = [other for other in run.collections if other.collection.beside == name and run.tree == tree]
+        here = [other for other in run.collections if other.collection.has_others and run.tree == tree]
+        beside = [other for other in here if other.collection.beside == name]
         found += [CodedRun(ColumnsLayout.from_config(other, layout), run.chunks, checksum) for other in beside]
         elsewhere += [] if run.tree == tree else [checksum]
     if len(found) not in (0, len(runs) - len(elsewhere)):
@@ -272,9 +274,9 @@ def chosen_entry(path: Location, contents: Contents, jets: str | None) -> tuple[
 
     Where there are several trees, its name is that of its tree, a slash, and its own.
     """
-    pairs = [(run, entry) for run in contents.runs for entry in run.collections if not entry.collection.beside]
+    pairs = [(run, entry) for run in contents.runs for entry in run.collections if not entry.collection.has_others]
     named = [(contents.shown(run.tree, entry.collection.name), run, entry) for run, entry in pairs]
-    names = list(dict.fromkeys(name for name, _, _ in named))
+    names = list(dict.fromkeys(name for name, _, entry in named if not entry.collection.shared))
     if jets is None and len(names) > 1:
         raise UserError(f"'{path}' has several collections: choose one of {', '.join(names)} with --jets")
     found = [(run, entry) for name, run, entry in named if name == (jets or names[0])]

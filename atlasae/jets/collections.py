@@ -77,7 +77,9 @@ class Collection:
     array: bool = False  # entries are arrays, of as many jets as in every other
     shared: tuple[str, ...] = ()  # variables whose branches are of another collection, in which they are coded
     full_turn: bool = False  # phi is in [0, 2 pi), not in [-pi, pi)
-    beside: str = ""  # the collection of whose jets it has other numbers than the four-momenta (`--whole-jets`)
+    beside: str = (
+        ""  # the collection of whose jets it has other numbers (`--whole-jets`), or which it is a variation of
+    )
     resolutions: dict[str, Resolution] | None = None  # by variable, where it is the unit of bounds and errors
     halves: tuple[str, ...] = ()  # variables of float16: their jets are within bounds in that type, too
 
@@ -95,6 +97,11 @@ class Collection:
     def holds_jets(self) -> bool:
         """Whether its variables are a four-momentum."""
         return self.terms is None
+
+    @property
+    def has_others(self) -> bool:
+        """Whether its variables are other numbers of the jets of another collection."""
+        return bool(self.beside) and not self.holds_jets
 
     @property
     def coded(self) -> tuple[str, ...]:
@@ -149,6 +156,11 @@ class Collection:
     def made_counter(self) -> str:
         """The counter that the exact branches share, or that of the bytes."""
         return f"n{self.prefix}{'columns' if self.beside else 'packed' if self.packed else 'exact'}"
+
+
+def as_its_jets(variation: Collection, jets: Collection) -> Collection:
+    """The variation with what it has in common with its jets: units, and the range of phi."""
+    return replace(variation, units=jets.units, full_turn=jets.full_turn)
 
 
 def main_collection(jets: Mapping[str, int]) -> str:

@@ -35,11 +35,15 @@ def to_columns(collection: Collection, events: Mapping[str, ak.Array]) -> tuple[
 
 
 def to_coded_columns(collection: Collection, events: Mapping[str, ak.Array]) -> tuple[list[Array], Counts]:
-    """The columns that are coded: in the stored types, with zeros for variables that another collection holds."""
+    """The columns that are coded: in the stored types, with zeros for variables that another collection holds.
+
+    Variations that are beside their jets have these, too: they tell m of E.
+    """
     columns, counts = to_columns(collection, events)
     stored = [_as_stored(x, np.dtype(dtype)) for x, dtype in zip(columns, collection.dtypes.values(), strict=True)]
     pairs = zip(collection.variables, stored, strict=True)
-    return [np.zeros_like(x) if variable in collection.shared else x for variable, x in pairs], counts
+    gone = () if collection.beside else collection.shared
+    return [np.zeros_like(x) if variable in gone else x for variable, x in pairs], counts
 
 
 def in_runs(columns: Sequence[Array], most: int | None) -> list[Array]:

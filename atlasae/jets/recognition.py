@@ -70,7 +70,7 @@ def find_collections(
 def _without(collection: Collection, taken: Names[str]) -> Collection | None:
     """The collection, which may share eta and phi with others if they are all it shares; None if it shares more."""
     shared = tuple(variable for variable, name in collection.branches.items() if name in taken)
-    if not shared or (shared == _ANGLES and collection.variables == LAYOUTS[0]):
+    if not shared or (shared == _ANGLES and collection.variables in LAYOUTS[:2]):
         return replace(collection, shared=shared)
     return None
 

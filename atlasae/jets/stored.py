@@ -190,6 +190,9 @@ class Storage:
         return [1.0 if variable in {"eta", "phi"} else self.scale for variable in self.layout.names]
 
 
+ROWS = Storage(Layout(("pt", "eta", "phi", "m")), (np.dtype(np.float64),) * 4)  # whose columns are those of rows
+
+
 def largest_of(errors: Mapping[str, Floats], same: Bools, promised: Iterable[str]) -> dict[str, float]:
     """The largest error of each promised variable, of the rows that are not the `same` bit for bit."""
     return {v: float(errors[v][~same].max(initial=0.0)) for v in promised if v in errors}

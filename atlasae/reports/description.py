@@ -95,7 +95,7 @@ def _described(name: str, contents: Contents, tree: Tree) -> StoredCollection:
         bytes=size,
         bytes_per_jet=size / jets if jets else None,
         resolutions=entries[0].collection.resolution_texts,
-        columns=_columns_of(found[0][0], entries[0]) if entries[0].collection.beside else None,
+        columns=_columns_of(found[0][0], entries[0]) if entries[0].collection.has_others else None,
     )
 
 

@@ -153,23 +153,30 @@ INTERRUPTED = """if True:
     if __name__ == "__main__":
         import atlasae.commands.many as many
         many.compress_task = linger
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # tests may be run where it is ignored
         main()
     """
 
 
-@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
-def test_workers_end_with_the_command_and_leave_nothing(how, inputs, tmp_path):
+@pytest.mark.parametrize(
+    ("how", "send"),
+    [
+        *((number, os.kill) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGKILL)),
+        *((number, os.killpg) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)),  # as a terminal does
+    ],
+)
+def test_workers_end_with_the_command_and_leave_nothing(how, send, inputs, tmp_path):
     script, out = tmp_path / "script.py", tmp_path / "out"
     script.write_text(INTERRUPTED)
     pipes = [path.with_name(path.name + ".begun") for path in inputs[:2]]
     for pipe in pipes:
         os.mkfifo(pipe)
     command = [sys.executable, script, "compress", *inputs[:2], "-o", out, "--workers", "2", *PACKED]
-    process = subprocess.Popen([*map(str, command)], stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen([*map(str, command)], stderr=subprocess.PIPE, text=True, start_new_session=True)
     with pipes[0].open() as one, pipes[1].open() as other:
         assert one.readline() == other.readline() == "begun\n"
         assert len(left_over(out)) == 2
-        process.send_signal(how)
+        send(process.pid, how)
         err = process.communicate()[1]
         assert one.read() == other.read() == ""  # a pipe ends with the worker that writes to it
     assert left_over(out) == []

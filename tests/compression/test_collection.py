@@ -92,3 +92,12 @@ def test_what_is_odd_about_jets_names_the_variable():
         "m is negative": 1,
     }
     assert odd_jets(collection, columns, np.zeros(7, bool)) == {}
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_phi_in_degrees_is_told_as_what_it_is(turned):
+    collection = replace(Exactly().collection, full_turn=turned)
+    rows = [[20.0, 0.1, phi, 5.0] for phi in (0.5, 180.0, 359.0, np.nan, 7.0, 2 * np.pi)]
+    columns = list(np.array(rows, np.float32).T)
+    told = odd_jets(collection, columns, np.array([False, True, True, True, True, False]))
+    assert told["phi is beyond 2 pi, as in degrees, where radians are needed"] == 3 and told["phi is not finite"] == 1

@@ -111,12 +111,9 @@ def test_numbers_keep_the_precision_of_the_first_glob_that_names_them(whole, tmp
     assert bits(ak.Array(x[~usual])) == bits(ak.Array(y[~usual]))
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
-def test_numbers_beside_jets_within_a_share_of_the_resolution_come_back(layout, whole, tmp_path):
-    out, back = tmp_path / "out.root", tmp_path / "back.root"
-    compress_file(whole / "jets.root", out, whole_jets="*", layout=layout, precision="resolution/20")
-    decompress_file(out, back)
-    assert differing(whole / "jets.root", back) == {f"Jet_{v}" for v in ("pt", "eta", "phi", "mass")}
+def test_numbers_are_told_by_packed_jets_with_bounds_by_resolution(whole, tmp_path):
+    succeeded("compress", whole / "jets.root", tmp_path / "out.root", *WHOLE, "--precision", "resolution/20")
+    assert verify_file(whole / "jets.root", tmp_path / "out.root")["differences"] == []
 
 
 def test_what_became_of_each_number_is_told(whole):

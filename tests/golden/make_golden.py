@@ -87,6 +87,15 @@ def make_others(folder: Path, usual: Options, packed: Options, listed: Options) 
     for name, one in {"whole": {"whole_jets": ("Jet",)}, "resolved": {"precision": "resolution/20"}}.items():
         make(name, tagged, replace(usual, tree="Events", **one))
         make(f"{name}_packed", tagged, replace(packed, tree="Events", **one))
+    make_varied(folder, usual, packed)
+
+
+def make_varied(folder: Path, usual: Options, packed: Options) -> None:
+    """Those of variations with m and with E; format-5/shared.root has them as floats, of which no more are written."""
+    for kind, options in {"mass": usual, "E": packed}.items():
+        path = folder / f"jets_{kind}.root"
+        write_varied(path, kind)
+        make(f"varied_{options.layout}", path, options, LATER)
 
 
 def make(name: str, original: Path, options: Options, folder: Path = HERE) -> None:
@@ -103,7 +112,7 @@ def make(name: str, original: Path, options: Options, folder: Path = HERE) -> No
     for branch, array in after.items():
         facts[f"{branch}.counts"], facts[branch] = parts(array)
     for names in COLLECTIONS:
-        if names[0] not in after:
+        if not set(names) <= set(after):
             continue
         same = [bits(parts(before[branch])[1]) == bits(parts(after[branch])[1]) for branch in names]
         facts |= dict.fromkeys((f"{branch}.exact" for branch in names), np.all(same, axis=0))
@@ -207,6 +216,22 @@ def write_tagged(path: Path) -> None:
             counted = {name: ak.unflatten(column, counts) for name, column in zip(names, columns, strict=True)}
             types = {name: declared(array) for name, array in counted.items()}
             file.mktree(tree, types, counter_name=lambda name: "nJet").extend(counted)
+
+
+def write_varied(path: Path, kind: str) -> None:
+    """Write jets with two variations, one of them odd here and there; all share eta and phi."""
+    rng = np.random.default_rng(20261201)
+    pt, eta, phi, m = jets(rng, 3 * ENTRIES, unit=1000.0)
+    four = m if kind == "mass" else np.sqrt((pt * np.cosh(eta)) ** 2 + m**2)
+    columns = {"Jet_pt": pt, "Jet_eta": eta, "Jet_phi": phi, f"Jet_{kind}": four}
+    for name, factor in {"jesUp": 1.02, "jerUp": rng.normal(1, 0.03, len(pt))}.items():
+        columns |= {f"Jet_pt_{name}": pt * factor, f"Jet_{kind}_{name}": four * factor}
+    for i, value in enumerate(ODD):
+        columns["Jet_pt_jerUp"][7 * i] = columns["Jet_pt"][7 * i + 1] = value
+    counted = {name: ak.unflatten(x.astype(np.float32), np.full(ENTRIES, 3)) for name, x in columns.items()}
+    with uproot.recreate(path) as file:
+        types = {name: declared(array) for name, array in counted.items()}
+        file.mktree("Events", types, counter_name=lambda name: "nJet").extend(counted)
 
 
 def jets(rng: np.random.Generator, n: int, unit: float) -> list[np.ndarray]:
