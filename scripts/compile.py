@@ -16,7 +16,7 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 NAME = "atlasae/native/compiled.library"
 # A fused product and sum would round once, not twice: contexts of the packed layout must be equal on every machine.
-FLAGS = ["-O3", "-std=c11", "-ffp-contract=off", "-fvisibility=hidden", "-fPIC", "-shared"]
+FLAGS = ["-O3", "-std=c11", "-ffp-contract=off", "-fno-math-errno", "-fvisibility=hidden", "-fPIC", "-shared"]
 
 
 def compiler_command(folder: Path, target: Path) -> list[str]:

@@ -92,9 +92,8 @@ grep "can't be one tree" "$folder/said"
 
 # RDataFrame reads the floats by themselves, with the header of the (merged) file.
 read_by_header() {
-    rm -f "$folder/jets.h"
-    .venv/bin/atlasae export "$1" --cpp -o "$folder/jets.h"
-    "$root_python" -W ignore scripts/interop_check.py header "$folder/jets.h" "$1" "$2" CollectionTree
+    .venv/bin/atlasae export "$1" --cpp -o "$folder/jets.h" --force "${@:4}"
+    "$root_python" -W ignore scripts/interop_check.py header "$folder/jets.h" "$1" "$2" "${3:-CollectionTree}"
 }
 read_by_header "$folder/merged.root" "$folder/back.root"
 
@@ -105,6 +104,23 @@ for options in "--layout packed" "--layout packed --precision resolution/20" "--
     .venv/bin/atlasae decompress "$folder/read.root" "$folder/read.back.root" --force
     read_by_header "$folder/read.root" "$folder/read.back.root"
 done
+
+# Other numbers of whole jets, too: in floats, merged from parts that are coded otherwise, and of experiments.
+.venv/bin/atlasae compress data/jets.root "$folder/read.root" --whole-jets --precision '1e-3,*.Width=1e-3' --force
+"$hadd" -f "$folder/whole.root" "$folder/read.root" "$folder/read.root"
+.venv/bin/atlasae decompress "$folder/whole.root" "$folder/whole.back.root" --force
+read_by_header "$folder/whole.root" "$folder/whole.back.root"
+split --layout packed --whole-jets
+read_by_header "$folder/whole.root" "$folder/whole.back.root"
+shared=../shared/data
+while [[ -d $shared ]] && read -r name tree jets; do
+    for layout in packed floats; do
+        .venv/bin/atlasae compress "$shared/$name.root" "$folder/read.root" --whole-jets --layout "$layout" --only-jets --force
+        .venv/bin/atlasae decompress "$folder/read.root" "$folder/read.back.root" --force
+        read_by_header "$folder/read.root" "$folder/read.back.root" "$tree" --jets "$jets" < /dev/null
+    done
+done <<< "cms_nanoaod_wide Events Jet
+atlas_physlite CollectionTree AnalysisJetsAuxDyn"
 
 # And a merged list of variables.
 .venv/bin/atlasae compress data/jets.root "$folder/list.root" --variables scripts/recipes/extended.toml
@@ -124,7 +140,6 @@ for layout in packed floats; do
 done
 
 # Two threads of RDataFrame read all of real files but their jets, compressed and restored, as in the originals.
-shared=../shared/data
 while [[ -d $shared ]] && read -r name tree; do
     .venv/bin/atlasae compress "$shared/$name.root" "$folder/$name.small.root" --quiet
     .venv/bin/atlasae decompress "$folder/$name.small.root" "$folder/$name.back.root" --quiet

@@ -7,7 +7,10 @@ from functools import cache
 from pathlib import Path
 
 STRICT = ("-std=c++17", "-Wall", "-Wextra", "-Wpedantic", "-Werror")
-STANDARD = ("algorithm", "cmath", "cstdint", "cstdio", "cstring", "iterator", "memory", "stdexcept", "string", "vector")
+STANDARD = (
+    *("algorithm", "cmath", "cstdint", "cstdio", "cstring", "functional", "iterator", "memory", "numeric", "stdexcept"),
+    *("string", "type_traits", "vector"),
+)
 # Names of branches, files and trees that would be code if a header had them as they are.
 HOSTILE = [
     "a\nint hostile;\n",

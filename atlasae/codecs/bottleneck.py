@@ -16,7 +16,8 @@ from atlasae.codecs.chain import InvertibleAutoencoder
 from atlasae.codecs.codec import few_threads
 from atlasae.codecs.walk import WIDEST
 from atlasae.jets.coordinates import Floats, columns_to_jets, jets_to_columns
-from atlasae.jets.padding import Config, Latents, Padding
+from atlasae.jets.padding import Config, Latents, Padding, Stored
+from atlasae.jets.stored import Storage
 from atlasae.jets.variables import JET, VariableList
 
 ACTIVATIONS = {"tanh": nn.Tanh, "relu": nn.ReLU, "leaky_relu": nn.LeakyReLU, "silu": nn.SiLU, "gelu": nn.GELU}
@@ -173,6 +174,9 @@ class BottleneckCodec:
         with torch.no_grad():
             columns = self.network.decode(torch.tensor(latents)).numpy()
         return columns_to_jets(columns, self.network.shape.columns)
+
+    def passes(self, storage: Storage, columns: Stored, wanted: Container[int] | None = None) -> None:
+        """None: NumPy's are the only ones."""
 
     def config(self) -> Config:
         """The configuration for `codec_of_config`, which also needs the network."""

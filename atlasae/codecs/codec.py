@@ -14,6 +14,7 @@ from atlasae.files.checksums import RunningChecksum
 from atlasae.jets.coordinates import DRIFT, Bools, Floats
 from atlasae.jets.padding import Latents, Padding, Stored
 from atlasae.jets.stored import Storage, blocks
+from atlasae.native.library import ChainPass, JetPass
 from atlasae.threads import given_threads
 
 DRIFTS = 4  # margin in units of the difference of float64 and float32: other float32 arithmetic may differ by more
@@ -95,6 +96,10 @@ class Decoder(Protocol):
         """The rows of latents; with `wanted`, only these variables of a row need be right."""
         ...
 
+    def passes(self, storage: Storage, columns: Stored, wanted: Container[int] | None = None) -> ChainPass | None:
+        """A compiled pass over rows of columns like these, for the variables wanted; None where there is none."""
+        ...
+
 
 class FloatsCoder(Decoder, RowCoder, Protocol):
     """A coder whose numbers are float32 latents."""
@@ -148,6 +153,17 @@ def encode_and_compare(
     return Encoded(latents, np.concatenate(exact), largest, restored.value)
 
 
+def encode_in_passes(
+    passed: ChainPass | JetPass, storage: Storage, bounds: Mapping[str, float], columns: Stored, drift: float = DRIFT
+) -> Encoded:
+    """What `encode_and_compare` finds, by compiled passes; latents are the numbers these make."""
+    kept, restored = storage.kept(bounds, drift), RunningChecksum()
+    numbers, exact, largest, parts = passed.encode_and_compare(columns, kept)
+    for block, back in parts:
+        restored.add(with_exact(back, [column[block] for column in columns], exact[block]))
+    return Encoded(numbers.T, exact, {variable: largest[variable] for variable in bounds}, restored.value)
+
+
 def _room(encoded: npt.NDArray[Any], n: int) -> npt.NDArray[Any]:
     """Room for the numbers of n rows, in the order in memory of those of a block."""
     return np.empty((n, encoded.shape[1]), encoded.dtype, "F" if encoded.flags.f_contiguous else "C")
@@ -155,10 +171,10 @@ def _room(encoded: npt.NDArray[Any], n: int) -> npt.NDArray[Any]:
 
 def with_exact(columns: list[npt.NDArray[Any]], original: Stored, exact: Bools) -> list[npt.NDArray[Any]]:
     """Decoded columns with the original values of exact rows, which are of the same type in a file."""
-    if exact.any():
+    if len(where := np.flatnonzero(exact)):
         with np.errstate(over="ignore"):  # arrays of float64 that are given to `Codec` may not fit
             for column, values in zip(columns, original, strict=True):
-                column[exact] = values[exact]
+                column[where] = values[where]
     return columns
 
 
@@ -172,7 +188,11 @@ def checksum_columns(columns: Stored) -> int:
 
 def encode_within(codec: FloatsCoder, storage: Storage, bounds: Mapping[str, float], columns: Stored) -> Encoded:
     """The same for float32 latents: exact rows get those of `stand_in`, padding its own, and padding is not exact."""
-    found = encode_and_compare(codec, storage, bounds, columns)
+    if passed := codec.passes(storage, columns):
+        found = encode_in_passes(passed, storage, bounds, columns)
+        found = replace(found, latents=found.latents.view(np.float32))
+    else:
+        found = encode_and_compare(codec, storage, bounds, columns)
     codes = codec.padding.find(columns)
     # The latents of exact rows are not used: equal ones compress to nearly nothing.
     found.latents[found.exact] = codec.encode(codec.stand_in[None])
@@ -188,10 +208,13 @@ def restore(
     """
     latents, codes = codec.padding.unmark(latents)
     columns = [np.empty(len(latents), dtype) for dtype in storage.dtypes]
-    for block in blocks(len(latents)):
-        rows = storage.from_rows(codec.decode(latents[block], wanted))
-        for column, part in zip(columns, storage.to_columns(rows), strict=True):
-            column[block] = part
+    if passed := codec.passes(storage, columns, wanted):
+        passed.decode(np.ascontiguousarray(latents.T, np.float32).view(np.uint32), columns)
+    else:
+        for block in blocks(len(latents)):
+            rows = storage.from_rows(codec.decode(latents[block], wanted))
+            for column, part in zip(columns, storage.to_columns(rows), strict=True):
+                column[block] = part
     codec.padding.fill(columns, codes)
     return columns
 

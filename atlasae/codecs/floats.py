@@ -11,14 +11,17 @@ import numpy as np
 from atlasae.codecs.codec import few_threads
 from atlasae.codecs.dither import BLOCK_BITS, BLOCK_STEPS, IN_BLOCK, NO_DITHER, CellPart, Dither, Offset
 from atlasae.codecs.entropy import Integers
-from atlasae.codecs.grid import Grid, WordLayout, grid_of_config, pack, unpack
+from atlasae.codecs.grid import Grid, WordLayout, grid_of_config, is_whole, pack, unpack
 from atlasae.codecs.resolved import PER_ONE, ResolvedSteps
 from atlasae.codecs.walk import ChainModel, Densities, EqualSteps, check_nodes, decode_rows, encode_rows, free_of
-from atlasae.jets.coordinates import Floats
-from atlasae.jets.padding import Config, Latents, Padding
+from atlasae.jets.coordinates import MASS_FLOOR, Floats
+from atlasae.jets.padding import Config, Latents, Padding, Stored
+from atlasae.jets.stored import Storage
 from atlasae.jets.variables import JET, VariableList
+from atlasae.native.library import ChainGrid, ChainPass
 
 _MOST_CELLS = 1 << 48
+_FARTHEST = 700  # coordinates that compiled passes take: a smaller pt than e to -708 is no normal float64
 
 if TYPE_CHECKING:
     from atlasae.codecs.bottleneck import BottleneckAutoencoder, BottleneckCodec
@@ -66,9 +69,21 @@ class FloatsCodec:
             coordinates = decode_rows(densities, latents, self.grid, wanted)
         return self.variables.from_coordinates(coordinates.astype(np.float64, copy=False))
 
+    def passes(self, storage: Storage, columns: Stored, wanted: Container[int] | None = None) -> ChainPass | None:
+        """A compiled pass over jets of columns like these; None where chain, grid or columns need NumPy's."""
+        of = storage.compiled
+        if of is None or self.variables != JET or not of.can_pass(columns) or self._compiled is None:
+            return None
+        return ChainPass(self._compiled, of, len(columns[0]), [i for i in range(4) if wanted is None or i in wanted])
+
     @cached_property
     def _densities(self) -> Densities:
         return densities_of(self.chain, self.grid.exponent, self.grid.nodes)
+
+    @cached_property
+    def _compiled(self) -> ChainGrid | None:
+        densities = self._densities
+        return _chain_grid(densities, self.grid, self.stand_in) if isinstance(densities, EqualSteps) else None
 
     def arranged(self, words: WordLayout) -> Self:
         """The same codec with other words."""
@@ -101,6 +116,46 @@ def densities_of(chain: ChainModel, exponent: float, nodes: int = 0) -> Densitie
     from atlasae.codecs.chain import Tempered  # here, as it imports torch: slow, and equal steps need none
 
     return Tempered(chain.whole(), exponent)
+
+
+def _chain_grid(densities: EqualSteps, grid: Grid, stand_in: Floats) -> ChainGrid | None:
+    """The chain of jets and its grid for compiled passes; None for others than these take."""
+    weights, links = densities.weights, densities.links
+    if not _is_passable(densities):
+        return None
+    table = weights.table(3, grid.nodes) if grid.nodes > 1 else None
+    *momentum, m = stand_in.tolist()
+    found = ChainGrid(
+        low=tuple(low for low, _ in weights.ends),
+        spans=tuple(high - low for low, high in weights.ends),
+        origins=tuple(link.offset for link in links),
+        cells=grid.cells,
+        first=grid.first,
+        levels=grid.levels,
+        parts=tuple((p.variable, p.of_block, p.in_block, p.shifted) for p in grid.dither.order(free_of(links))),
+        digits=tuple(
+            (word, digit.variable, digit.radix, digit.divisor, is_whole(digit, grid))
+            for word, digits in enumerate(grid.words)
+            for digit in digits
+        ),
+        words=len(grid.words),
+        stand_in=(*momentum, m / MASS_FLOOR),
+        weight=grid.dither.weight,
+        rounds=grid.dither.rounds,
+    )
+    if table:
+        limits = tuple(table.limits.ravel().tolist())
+        found = replace(found, table=table.values, limits=limits, per_node=table.nodes_per_one)
+    return found if found.fits and (table is None or table.is_finite) else None
+
+
+def _is_passable(densities: EqualSteps) -> bool:
+    """Whether compiled passes take the chain of jets: the usual one, with a table of locations or none, in float64."""
+    weights, links = densities.weights, densities.links
+    usual = [(link.anchor, link.located) for link in links] == [(None, False)] * 3 + [(0, True)]
+    numbers = [*(end for ends in weights.ends for end in ends), *(link.offset for link in links)]
+    near = all(abs(number) < _FARTHEST for number in numbers)
+    return usual and links[3].given == (0, 1) and bool(densities.nodes) and weights.limits.dtype == np.float64 and near
 
 
 @dataclass(frozen=True)
@@ -163,6 +218,9 @@ class ResolvedFloatsCodec:
     def part(self, rows: slice) -> Self:
         """The same codec: jets are coded by themselves."""
         return self
+
+    def passes(self, storage: Storage, columns: Stored, wanted: Container[int] | None = None) -> None:
+        """None: NumPy's are the only ones."""
 
     def arranged(self, words: WordLayout) -> Self:
         """The same codec with other words."""

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from atlasae.codecs.dither import BLOCK_BITS, BLOCK_STEPS, IN_BLOCK, NO_DITHER, Dither, Offset
 from atlasae.jets.coordinates import Floats
 from atlasae.jets.padding import Config, Latents
+from atlasae.native.library import BEYOND_DIGITS, NOT_WORDS
 
 MANTISSA_BITS = 23  # of a float32; 1 <= z < 2 fixes its sign and exponent
 _ONE = 0x3F800000  # the bits of the float32 1.0
@@ -247,9 +248,14 @@ def pack(cells: Sequence[Cell], grid: Grid) -> Latents:
     return (words.astype(np.int32) | _ONE).view(np.float32).T
 
 
+def is_whole(digit: Digit, grid: Grid) -> bool:
+    """Whether a digit is a leading one: the cell divided by the divisor, below the radix."""
+    return digit.divisor * digit.radix >= grid.levels[digit.variable]
+
+
 def _remainder(quotient: Cell, digit: Digit, grid: Grid) -> Cell:
     """The quotient modulo the radix, which a leading digit holds whole."""
-    if digit.divisor * digit.radix >= grid.levels[digit.variable]:
+    if is_whole(digit, grid):
         return quotient
     return quotient & (digit.radix - 1) if digit.radix.bit_count() == 1 else quotient % digit.radix
 
@@ -258,7 +264,7 @@ def unpack(latents: Latents, grid: Grid) -> list[Cell]:
     """The cells of words; the inverse of `pack`. Raises ValueError for latents that `pack` can't make."""
     words = np.ascontiguousarray(latents.T).view(np.int32) ^ _ONE
     if (words >> MANTISSA_BITS).any():
-        raise ValueError("latents are not between 1 and 2")
+        raise ValueError(NOT_WORDS)
     cells = [np.zeros(len(latents), np.int64) for _ in grid.levels]
     for left, digits in zip(words, grid.words, strict=True):
         word = left
@@ -267,7 +273,7 @@ def unpack(latents: Latents, grid: Grid) -> list[Cell]:
             cells[digit.variable] += (word - above * np.int32(digit.radix)).astype(np.int64) * digit.divisor
             word = above
         if word.any():
-            raise ValueError("latents exceed the digits of the grid")
+            raise ValueError(BEYOND_DIGITS)
     return cells
 
 

@@ -8,7 +8,7 @@ that every mathematical library gives the same integers.
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar, Protocol, Self
@@ -16,16 +16,14 @@ from typing import Any, ClassVar, Protocol, Self
 import numpy as np
 import numpy.typing as npt
 
-from atlasae.codecs.codec import Encoded, with_exact
 from atlasae.codecs.dither import MASK, hashed, offset
 from atlasae.codecs.entropy import Cells
-from atlasae.files.checksums import RunningChecksum
 from atlasae.files.events import Array
-from atlasae.jets.coordinates import LARGEST_ETA, LARGEST_PHI, MASS_FLOOR, Bools, Floats, by_column, to_symlog
+from atlasae.jets.coordinates import LARGEST_PHI, MASS_FLOOR, Bools, Floats, by_column, to_symlog
 from atlasae.jets.layouts import Layout
 from atlasae.jets.stored import Storage
 from atlasae.jets.variables import JET, WHOLE, VariableList
-from atlasae.native.library import CellGrid, JetPass, can_pass
+from atlasae.native.library import CellGrid, JetPass
 
 Indices = npt.NDArray[np.int64]
 
@@ -44,8 +42,7 @@ EXPONENTIALS = np.rint(2**10 * np.exp(np.arange(int((HIGH[0] - LOW[0]) * PER_E) 
 COSINES = np.rint(UNIT * np.cos(2 * np.pi * (np.arange(TURN) + 0.5) / TURN))
 SINES = np.rint(UNIT * np.sin(2 * np.pi * (np.arange(TURN) + 0.5) / TURN))
 _SLOPES = np.arange(-SLOPES, SLOPES + 1) / SLOPES  # y / (|x| + |y|), which rises with the direction for x > 0
-_PLAIN = Layout(("pt", "eta", "phi", "m"))
-_DOUBLES = (np.dtype(np.float64),) * 4
+_JETS = Storage(Layout(("pt", "eta", "phi", "m")), (np.dtype(np.float64),) * 4)
 _MASS = JET.variables[3]
 DIRECTIONS = np.rint(np.arctan2(_SLOPES, 1 - np.abs(_SLOPES)) * TURN / (2 * np.pi)).astype(np.int32)
 
@@ -142,7 +139,7 @@ class Lattice(GridCoder):
     def compiled(self) -> CellGrid:
         """The same grid for a compiled pass."""
         limits = tuple(LOW.tolist()), self.steps, self.sizes, self.shifted
-        return CellGrid(*limits, self.first_heavy, MASS_FLOOR, LARGEST_ETA, LARGEST_PHI)
+        return CellGrid(*limits, self.first_heavy)
 
     @cached_property
     def light(self) -> int:
@@ -286,8 +283,8 @@ class ShiftedLattice:
     def encode(self, rows: Floats) -> GridCells:
         """The cells (n x 4) of jets (n x 4, MeV); jets outside the grid get cells 0."""
         columns = list(rows.T)
-        if isinstance(self.lattice, Lattice) and can_pass(columns, _DOUBLES):
-            return JetPass(self.lattice.compiled, self.key, self.indices, _DOUBLES).encode(columns).T
+        if passed := jet_pass(self.lattice, _JETS, self.key, self.indices, columns):
+            return passed.encode(columns).T
         return self.lattice.cells(rows, self.offsets)[0].T
 
     def decode(self, latents: GridCells) -> Floats:
@@ -305,36 +302,15 @@ class ShiftedLattice:
         return found
 
 
-@dataclass(frozen=True)
-class CompiledJets:
-    """Jets stored as pt, eta, phi and m, to cells and back in compiled passes: the same cells, columns and errors."""
-
-    jets: JetPass
-    storage: Storage
-
-    @classmethod
-    def of(
-        cls, lattice: GridCoder, storage: Storage, key: int, indices: Indices, columns: Sequence[Array] = ()
-    ) -> Self | None:
-        """The passes for jets with these indices in a chunk; None if a grid or columns like these need NumPy's."""
-        if not isinstance(lattice, Lattice) or storage.layout != _PLAIN or storage.roundings:
-            return None
-        if not can_pass(columns or [np.empty(0, dtype) for dtype in storage.dtypes], storage.dtypes):
-            return None
-        return cls(JetPass(lattice.compiled, key, indices, storage.dtypes, storage.scale), storage)
-
-    def encode_and_compare(self, bounds: Mapping[str, float], columns: Sequence[Array], drift: float) -> Encoded:
-        """What `encode_and_compare` finds."""
-        kept, restored = self.storage.kept(bounds, drift), RunningChecksum()
-        within = [kept[variable] for variable in _PLAIN.names]
-        cells, exact, largest, parts = self.jets.encode_and_compare(columns, within)
-        for block, back in parts:
-            restored.add(with_exact(back, [column[block] for column in columns], exact[block]))
-        return Encoded(cells.T, exact, dict(zip(_PLAIN.names, largest, strict=True)), restored.value)
-
-    def decode(self, cells: Cells) -> list[Array]:
-        """The columns of cells (4 x n)."""
-        return self.jets.decode(cells)
+def jet_pass(
+    lattice: object, storage: Storage, key: int, indices: Indices, columns: Sequence[Array] = ()
+) -> JetPass | None:
+    """A compiled pass over jets with these indices in a chunk; None if a grid or columns like these need NumPy's."""
+    of = storage.compiled
+    if of is None or not isinstance(lattice, Lattice):
+        return None
+    there = of.can_pass(columns or [np.empty(0, dtype) for dtype in storage.dtypes])
+    return JetPass(lattice.compiled, key, indices, of) if there else None
 
 
 @dataclass(frozen=True)

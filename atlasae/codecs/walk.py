@@ -329,13 +329,24 @@ class LocationTable:
         high += low
         return high
 
+    @cached_property
+    def nodes_per_one(self) -> tuple[float, ...]:
+        """The nodes per 1 of each variable."""
+        last = len(self.values) - 1
+        return tuple(last / (high - low) if high > low else 0.0 for low, high in self.limits.tolist())
+
+    @cached_property
+    def is_finite(self) -> bool:
+        """Whether all its numbers are finite, and of float64."""
+        return all(array.dtype == np.float64 and bool(np.isfinite(array).all()) for array in (self.limits, self.values))
+
     def _place(self, axis: int, x: Floats) -> tuple[npt.NDArray[np.intp], Floats]:
         """The node below each point, and how far behind it the point is, in [0, 1]."""
         low, high = self.limits[axis].tolist()
         last = len(self.values) - 1
         position = np.clip(x, low, high)
         position -= low
-        position *= last / (high - low) if high > low else 0.0
+        position *= self.nodes_per_one[axis]
         node = position.astype(np.intp)
         np.minimum(node, last - 1, out=node)
         position -= node

@@ -552,7 +552,11 @@ def _sample(
     (start, stop), *later = entry_ranges(events, plan.read, step_size)
     ends = (stop, max(stop, events.entries - _PLACE_ENTRIES))
     places: list[int] = np.linspace(*ends, _PLACES).astype(int).tolist() if later else []
-    ranges = [(start, stop), *((place, min(place + _PLACE_ENTRIES, events.entries)) for place in places)]
+    ranges = [(start, stop)]
+    for place in places:
+        begin, end = max(place, ranges[-1][1]), min(place + _PLACE_ENTRIES, events.entries)
+        if begin < end:  # odd jets that are there twice would be taken for padding
+            ranges.append((begin, end))
     parts = [events.read(names, begin, end) for begin, end in ranges]
     if first is not None:
         first |= parts[0]

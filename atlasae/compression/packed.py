@@ -11,7 +11,7 @@ import awkward as ak
 import numpy as np
 import numpy.typing as npt
 
-from atlasae.codecs.codec import Encoded, RowCoder, encode_and_compare
+from atlasae.codecs.codec import Encoded, RowCoder, encode_and_compare, encode_in_passes
 from atlasae.codecs.columns import (
     CodedColumn,
     ColumnsCodec,
@@ -23,7 +23,7 @@ from atlasae.codecs.columns import (
 )  # fmt: skip
 from atlasae.codecs.dither import MASK
 from atlasae.codecs.entropy import Cells, Integers
-from atlasae.codecs.lattice import CompiledJets, GridCells, Lattice, ListLattice, ShiftedLattice, VariedGrid
+from atlasae.codecs.lattice import GridCells, Lattice, ListLattice, ShiftedLattice, VariedGrid, jet_pass
 from atlasae.codecs.packed import Columns, PackedCodec
 from atlasae.codecs.priors import Priors, default_priors, packaged_priors
 from atlasae.codecs.resolved import ResolvedLattice, ResolvedSteps, lattice_of
@@ -171,8 +171,8 @@ def _compared(
 ) -> Encoded:
     """The cells of the jets of a chunk, and how they decode."""
     indices = np.arange(len(columns[0]))
-    if compiled := CompiledJets.of(lattice, storage, key, indices, columns):
-        return compiled.encode_and_compare(bounds, columns, steps_apart(storage))
+    if passed := jet_pass(lattice, storage, key, indices, columns):
+        return encode_in_passes(passed, storage, bounds, columns, steps_apart(storage))
     coder = coder_of(lattice, key, indices)
     return encode_and_compare(coder, storage, bounds, columns, steps_apart(storage))
 
@@ -720,12 +720,11 @@ def _decoded(
     lattice: AnyLattice, storage: Storage, cells: GridCells, jets: Integers, number: int, key: int
 ) -> list[Array]:
     """The columns of a chunk with this number of jets, of which these have cells; the others are of no use."""
-    compiled = CompiledJets.of(lattice, storage, key, jets)
-    if compiled and len(jets) == number:
-        return compiled.decode(cells)
-    columns = _empty(storage.dtypes, number)
-    if compiled:
-        for column, values in zip(columns, compiled.decode(cells), strict=True):
+    passed, columns = jet_pass(lattice, storage, key, jets), _empty(storage.dtypes, number)
+    if passed:
+        found = columns if len(jets) == number else _empty(storage.dtypes, len(jets))
+        passed.decode(cells, found)
+        for column, values in zip(columns, found, strict=True) if found is not columns else ():
             column[jets] = values
         return columns
     for block in blocks(cells.shape[1]):

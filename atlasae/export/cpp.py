@@ -1,6 +1,7 @@
 """A codec as one C++ header that decodes three floats to jets with the standard library alone."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from importlib import resources
 from typing import Any
@@ -27,6 +28,11 @@ from atlasae.jets.variables import JET
 _WIDTH = 24  # numbers on a line
 _JETS = ("pt", "eta", "phi", "m")
 _TYPES = {"f4": "float", "f8": "double"}
+# As ROOT names the types of leaves, which are not all those of <cstdint>.
+LEAF_TYPES = {
+    "f4": "float", "f8": "double", "b1": "bool", "i1": "char", "u1": "unsigned char", "i2": "short",
+    "u2": "unsigned short", "i4": "int", "u4": "unsigned", "i8": "long long", "u8": "unsigned long long",
+}  # fmt: skip
 _NEEDED = {"px": ("pt", "phi"), "py": ("pt", "phi"), "pz": ("pt", "eta"), "E": _JETS}  # inputs of a stored one
 _ESCAPED = {"\\": "\\\\", '"': '\\"', "?": "\\?"}
 _ACTIVATIONS = {nn.Tanh: "tanh", nn.ReLU: "relu", nn.SiLU: "silu", nn.GELU: "gelu", nn.LeakyReLU: "leaky_relu"}
@@ -140,7 +146,16 @@ _FILL = {
 }  # keyed by whether jets are jagged
 
 
-def cpp_header(codec: AnyCodec, collection: Collection, made: str) -> str:
+@dataclass(frozen=True)
+class Addition:
+    """What a header has beside the four variables of jets in floats: lines of its use, includes, and code."""
+
+    usage: str = ""
+    includes: str = ""
+    code: str = ""
+
+
+def cpp_header(codec: AnyCodec, collection: Collection, made: str, addition: Addition = Addition()) -> str:
     """The header that decodes the branches of a collection with settled units; `made` is its line on their origin.
 
     Raises DamagedFileError where a collection has names, types or units that may not become code.
@@ -154,12 +169,13 @@ def cpp_header(codec: AnyCodec, collection: Collection, made: str) -> str:
         body = _network_block(codec.network)
     used = [name for name in _FORMULAS if f" {name}(" in body]
     activations = [_ACTIVATION.format(name=name, formula=_FORMULAS[name]) for name in used]
-    head = _HEAD.format(made=code_text(made), usage="\n".join(_usage(collection))) + part("opening") + part("silu")
+    usage = "\n".join(_usage(collection)) + addition.usage
+    head = opening(_HEAD.format(made=code_text(made), usage=usage), addition.includes) + part("silu")
     stored = "".join(stored_value(collection, v) for v in collection.variables)
     stored += padding_values(collection, codec.padding)
     functions = "".join(_function(collection, v, bool(codec.padding.rows)) for v in collection.variables)
     decoding = [paddings(codec.padding), part("floats"), part("events"), stored, "}  // namespace detail\n\n"]
-    return "".join([head, *activations, body, *decoding, functions, part("decode"), part("closing")])
+    return "".join([head, *activations, body, *decoding, functions, part("decode"), addition.code, part("closing")])
 
 
 def check_words(collection: Collection) -> None:
@@ -195,11 +211,14 @@ def code_text(name: str) -> str:
 
 
 def _usage(collection: Collection) -> Iterable[str]:
-    for v, branch in collection.branches.items():
-        names = ", ".join(
-            f'"{code_text(name)}"' for name in (*collection.latents, collection.exact["index"], collection.exact[v])
-        )
-        yield f'//   df.Define("{column_name(branch)}", atlasae::{v}, {{{names}}})'
+    return (f"//   df{defined(collection, v, f'atlasae::{v}')}" for v in collection.variables)
+
+
+def defined(collection: Collection, v: str, function: str) -> str:
+    """The definition of a variable in an RDataFrame by a function of its stand-ins."""
+    stand_ins = (*collection.latents, collection.exact["index"], collection.exact[v])
+    names = ", ".join(f'"{code_text(name)}"' for name in stand_ins)
+    return f'.Define("{column_name(collection.branches[v])}", {function}, {{{names}}})'
 
 
 def column_name(branch: str) -> str:

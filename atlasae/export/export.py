@@ -4,7 +4,7 @@ import io
 import json
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
@@ -17,12 +17,16 @@ from atlasae.codecs.floats import AnyCodec, FloatsCodec, ResolvedFloatsCodec
 from atlasae.codecs.model import VARIABLES
 from atlasae.codecs.packed import PackedCodec
 from atlasae.compression.chunks import layout_of
+from atlasae.compression.collection import JetsLayout
 from atlasae.compression.format import CompressedCollection, Contents, Run, read_contents
-from atlasae.errors import UserError
-from atlasae.export.cpp import cpp_header
+from atlasae.compression.packed import ColumnsLayout
+from atlasae.errors import DamagedFileError, UserError
+from atlasae.export.cpp import Addition, cpp_header
 from atlasae.export.lists import list_header
 from atlasae.export.onnx import graphs_of
+from atlasae.export.others import CodedRun, OtherNumbers, with_floats
 from atlasae.export.unpacking import packed_header
+from atlasae.files.branches import FOLDER
 from atlasae.files.damage import is_root
 from atlasae.files.outputs import check_target, replacing
 from atlasae.files.remote import Location, Remote, located
@@ -47,7 +51,8 @@ class Exported:
     tree: str = ""
     counter: str = ""  # of the jets of each entry
     other_chunks: Sequence[int] = ()  # places of the chunks of other trees
-    left_out: Sequence[str] = ()  # other branches of the jets
+    others: OtherNumbers | None = None  # of the jets, which a header decodes
+    left_out: Sequence[str] = ()  # other branches of the jets, which are not decoded
 
     @property
     def made(self) -> str:
@@ -62,6 +67,7 @@ class ExportReport(Report):
     bytes: int
     collection: str
     branches: Mapping[str, str]
+    others: Sequence[str]
     units: str | None
     precision: Mapping[str, float | None]
     floors: Mapping[str, float]
@@ -70,7 +76,8 @@ class ExportReport(Report):
 
     def _page(self) -> Page:
         units = f" in {self.units}" if self.units else ""
-        of_what = f"for {', '.join(self.branches.values())}{units}, model {self.model_sha256[:12]}"
+        others = f", {len(self.others)} other branches of the jets" if self.others else ""
+        of_what = f"for {', '.join(self.branches.values())}{units}{others}, model {self.model_sha256[:12]}"
         made = f"{', '.join(self.files)}: {size_text(self.bytes)}, {of_what}"
         if not self.left_out:
             return [made]
@@ -82,15 +89,20 @@ def export_cpp(source: str, target: Path, jets: str | None, precision: str | Non
     """Write the C++ header that decodes a compressed file, or jets encoded by a model; raises UserError."""
     _check(source, target, force)
     found = exported(source, jets, precision)
-    if isinstance(found.codec, PackedCodec):
-        text = packed_header(found.codec, found.collection, found.tree, found.counter, found.made, found.other_chunks)
-    elif not found.collection.holds_jets:
-        text = list_header(cast(FloatsCodec, found.codec), found.collection, found.tree, found.made)
-    else:
-        text = cpp_header(found.codec, found.collection, found.made)
+    text = _header(found)
     with replacing(target, force) as temporary:
         temporary.write_text(text, encoding="ascii")
     return _report(found, [target])
+
+
+def _header(found: Exported) -> str:
+    codec, collection, others = found.codec, found.collection, found.others
+    if isinstance(codec, PackedCodec):
+        return packed_header(codec, collection, found.tree, found.counter, found.made, found.other_chunks, others)
+    if not collection.holds_jets:
+        return list_header(cast(FloatsCodec, codec), collection, found.tree, found.made)
+    addition = with_floats(collection, found.tree, found.other_chunks, others) if others else Addition()
+    return cpp_header(codec, collection, found.made, addition)
 
 
 def export_onnx(source: str, folder: Path, jets: str | None, precision: str | None, force: bool) -> ExportReport:
@@ -110,7 +122,8 @@ def export_onnx(source: str, folder: Path, jets: str | None, precision: str | No
     for target, content in zip(targets, contents, strict=True):
         with replacing(target, force) as temporary:
             temporary.write_bytes(content)
-    return _report(found, targets)
+    left_out = [*found.left_out, *_names_of(found.others)]
+    return _report(replace(found, others=None, left_out=left_out), targets)
 
 
 def _no_graph(found: Exported) -> str:
@@ -195,6 +208,7 @@ def _report(found: Exported, written: list[Path]) -> ExportReport:
         bytes=sum(path.stat().st_size for path in written),
         collection=found.collection.name,
         branches=found.collection.branches,
+        others=_names_of(found.others),
         units=found.collection.units,
         precision=found.precision,
         floors=storage_of(found.collection).floors,
@@ -208,6 +222,7 @@ def _of_file(path: Location, jets: str | None) -> Exported:
         contents = read_contents(source)
         run, entry = chosen_entry(path, contents, jets)
         is_rntuple = source.trees[run.tree].is_rntuple
+        checksums = source.trees[f"{FOLDER}/runs"].rows("checksum")
     collection = entry.collection
     if collection.packed and not collection.holds_jets:
         told = f"'{path}' has a list of variables in packed bytes, which no header reads"
@@ -215,10 +230,12 @@ def _of_file(path: Location, jets: str | None) -> Exported:
     if collection.shared:
         told = f"{' and '.join(collection.shared)} of '{collection.name}' in '{path}' are those of others"
         raise UserError(f"{told}: export the collection that holds them")
-    codec = cast(AnyCodec | PackedCodec, layout_of(entry, contents).codec)
+    layout = layout_of(entry, contents)
+    codec = cast(AnyCodec | PackedCodec, layout.codec)
     if isinstance(codec, PackedCodec) and is_rntuple:
         raise UserError(f"'{path}' has packed bytes in an RNTuple, which no header reads: compress with --format ttree")
     beside = [other.collection for other in run.collections if other.collection.beside == collection.name]
+    others = _others([*zip(contents.runs, checksums, strict=True)], run.tree, entry, layout)
     return Exported(
         codec,
         collection,
@@ -228,8 +245,28 @@ def _of_file(path: Location, jets: str | None) -> Exported:
         run.tree,
         run.counter_of(collection) if collection.jagged else "",
         [place for place, (of, _, _) in enumerate(contents.chunks_by_run()) if of.tree != run.tree],
-        [branch for other in beside for branch in other.own],
+        None if is_rntuple else others,
+        [branch for other in beside if is_rntuple or not other.has_others for branch in other.own],
     )
+
+
+def _others(
+    runs: Sequence[tuple[Run, int]], tree: str, jets: CompressedCollection, layout: JetsLayout
+) -> OtherNumbers | None:
+    """The other numbers of the jets of a tree, from all runs with their checksums, or None; raises DamagedFileError."""
+    name, found, elsewhere = jets.collection.name, list[CodedRun](), list[int]()
+    for run, checksum in runs:
+        here = [other for other in run.collections if other.collection.has_others and run.tree == tree]
+        beside = [other for other in here if other.collection.beside == name]
+        found += [CodedRun(ColumnsLayout.from_config(other, layout), run.chunks, checksum) for other in beside]
+        elsewhere += [] if run.tree == tree else [checksum]
+    if len(found) not in (0, len(runs) - len(elsewhere)):
+        raise DamagedFileError(f"'{name}' is damaged: {len(found)} of {len(runs)} runs have other numbers of its jets")
+    return OtherNumbers(found, elsewhere, 4 if jets.collection.packed else jets.collection.words) if found else None
+
+
+def _names_of(others: OtherNumbers | None) -> list[str]:
+    return list(others.collection.branches.values()) if others else []
 
 
 def chosen_entry(path: Location, contents: Contents, jets: str | None) -> tuple[Run, CompressedCollection]:

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from atlasae.codecs.floats import FloatsCodec
 from atlasae.errors import DamagedFileError
 from atlasae.export.cpp import (
+    LEAF_TYPES,
     Network,
     array,
     cell_steps,
@@ -22,12 +23,6 @@ from atlasae.export.cpp import (
 from atlasae.jets.collections import Collection
 from atlasae.jets.coordinates import LARGEST_TURN
 from atlasae.jets.variables import Variable
-
-# As ROOT names the types of leaves, which are not all those of <cstdint>.
-_TYPES = {
-    "f4": "float", "f8": "double", "b1": "bool", "i1": "char", "u1": "unsigned char", "i2": "short",
-    "u2": "unsigned short", "i4": "int", "u4": "unsigned", "i8": "long long", "u8": "unsigned long long",
-}  # fmt: skip
 
 _HEAD = """\
 // A list of variables from its floats, made by atlasae: {made}.
@@ -104,7 +99,7 @@ def list_header(codec: FloatsCodec, collection: Collection, tree: str, made: str
 
 def _check(codec: FloatsCodec, collection: Collection) -> None:
     same = codec.variables.names == [*collection.branches.values()] and len(codec.grid.words) == collection.words
-    if not same or not all(collection.dtypes.get(v, "")[1:] in _TYPES for v in collection.variables):
+    if not same or not all(collection.dtypes.get(v, "")[1:] in LEAF_TYPES for v in collection.variables):
         raise DamagedFileError(f"collection '{collection.name}' is damaged: its variables are not those of its codec")
 
 
@@ -115,14 +110,14 @@ def _link(codec: FloatsCodec, collection: Collection, i: int) -> str:
     steps = indented(link_steps(codec, i, network), 2)
     before = [array("double", f"categories_{i}", [*map(repr, variable.categories)])] if variable.categories else []
     if rows:
-        before.append(padding_value(str(i), _TYPES[dtype[1:]], [row[i] for row in rows]))
+        before.append(padding_value(str(i), LEAF_TYPES[dtype[1:]], [row[i] for row in rows]))
     link = codec.autoencoder.links[i]
     given = sorted({*link.given, *([] if link.anchor is None else [link.anchor])})
     return _LINK.format(
         i=i,
         branch=code_text(variable.branch),
         tables="".join([*network.tables, *before]),
-        type=_TYPES[dtype[1:]],
+        type=LEAF_TYPES[dtype[1:]],
         given="".join(f", {j}" for j in given),
         steps=steps,
         stored=_stored(variable, i, dtype),

@@ -22,6 +22,7 @@ from atlasae.export.cpp import (
     stored_value,
     type_of,
 )
+from atlasae.export.others import INCLUDES, OtherNumbers, of_chunks, reader, texts, usage
 from atlasae.jets.collections import Collection
 from atlasae.jets.coordinates import LARGEST_PHI, MASS_FLOOR
 
@@ -29,27 +30,9 @@ _HEAD = """\
 // Jets from packed bytes, made by atlasae: {made}.
 // C++17, no dependencies but ROOT. Values are those of `atlasae decompress`, where exp is the same.
 //
-//   ROOT::RDataFrame df("{tree}", "file.root");
-//   auto jets = atlasae::unpack(df, "file.root");  // has {columns}
-//
+{usage}//
 // ROOT's interpreter takes it as it is; after gROOT->LoadMacro("jets.h+O") it calls what the machine's compiler made.
 // Two headers in one program: #define ATLASAE_NAMESPACE before each #include.
-"""
-_INCLUDES = """\
-#include <algorithm>
-#include <cstdlib>
-#include <iterator>
-#include <memory>
-#include <string>
-#if __has_include(<ROOT/RDataFrame.hxx>)
-#include <ROOT/RDataFrame.hxx>
-#include <TBranch.h>
-#include <TFile.h>
-#include <TLeaf.h>
-#include <TTree.h>
-#include <TTreeReader.h>
-#include <TTreeReaderArray.h>
-#endif
 """
 _COLUMNS = """\
 // What is stored of jets, a column per variable.
@@ -77,34 +60,35 @@ def packed_header(
     counter: str | None,
     made: str,
     other_chunks: Sequence[int] = (),
+    others: OtherNumbers | None = None,
 ) -> str:
     """The header that decodes the packed branch of a collection; `counter` has the jets of each entry.
 
     `other_chunks` are the places of the chunks of other trees among all of the file. Raises DamagedFileError for words
-    that may not become code.
+    that may not become code, and for `others` that are none of these jets.
     """
     check_words(collection)
-    names = {v: column_name(branch) for v, branch in collection.branches.items()}
-    columns = ", ".join(names.values())
-    head = _HEAD.format(made=code_text(made), tree=code_text(tree), columns=columns)
-    defines = "".join(
-        f'\n        .DefineSlotEntry("{name}", [reader](unsigned, ULong64_t entry) {{\n'
-        f"            return reader->{'list' if collection.jagged else 'single'}(&detail::Columns::{v}, entry);\n"
-        "        })"
-        for v, name in names.items()
-    )
-    words = {"tree_name": tree, "packed_name": collection.latents[0], "counter_name": counter or ""}
-    text = "".join(f'inline constexpr const char* {name} = "{code_text(word)}";\n' for name, word in words.items())
-    text += array("std::int64_t", "other_chunks", [-1, *other_chunks])  # C++ has no empty array
+    head = _HEAD.format(made=code_text(made), usage=usage(tree, collection, others))
+    words = {"packed_name": collection.latents[0], "counter_name": counter or ""}
     return "".join([
-        opening(head, _INCLUDES), text, _numbers(codec), *_tables(walk_of(codec)),
+        opening(head, INCLUDES), of_chunks(tree, other_chunks), texts(words), _numbers(codec), *_tables(walk_of(codec)),
         *_table("padding", codec.padding_table), paddings(codec.padding), padding_values(collection, codec.padding),
         *(stored_value(collection, v) for v in collection.variables),
-        _columns(collection, bool(codec.padding.rows)), part("packed"),
+        _columns(collection, bool(codec.padding.rows)), part("bytes"), part("bins"), part("packed"),
         part("resolved" if isinstance(codec.lattice, ResolvedLattice) else "equal"), part("walk"),
-        "\n}  // namespace detail\n\n", part("rdataframe").replace("{defines}", defines),
-        part("closing"),
+        reader("readpacked", _defined(collection), others), part("closing"),
     ])  # fmt: skip
+
+
+def _defined(collection: Collection) -> str:
+    """The data frame `df` with the variables of the jets."""
+    get = "list" if collection.jagged else "single"
+    return "df" + "".join(
+        f'\n        .DefineSlotEntry("{column_name(branch)}", [reader](unsigned, ULong64_t entry) {{\n'
+        f"            return reader->{get}(&detail::Columns::{v}, entry);\n"
+        "        })"
+        for v, branch in collection.branches.items()
+    )
 
 
 def _numbers(codec: PackedCodec) -> str:

@@ -136,7 +136,7 @@ class Kind:
         x = values.astype(np.float64)
         with np.errstate(all="ignore"):
             if self.relative:
-                found = np.rint(np.log(np.abs(x)) / self.step) + self._zero
+                found = np.rint(np.log(np.abs(x)) / self.step) + self.zero
                 found = np.where(x < 0, -found, found)
             else:
                 found = np.rint(x / self.step)
@@ -151,12 +151,12 @@ class Kind:
             sign = np.asarray(steps < 0, _unsigned(dtype)) << _unsigned(dtype).type(8 * dtype.itemsize - 1)
             return np.asarray((size.astype(_unsigned(dtype)) | sign).view(dtype))
         if self.relative:
-            size = np.exp((np.abs(steps) - self._zero) * self.step)
+            size = np.exp((np.abs(steps) - self.zero) * self.step)
             return np.asarray(np.where(steps < 0, -size, size), dtype)
         return np.asarray(steps * self.step, dtype)
 
     @property
-    def _zero(self) -> int:
+    def zero(self) -> int:
         """The step of a number of 1 with a relative bound; those of all others are positive, too."""
         return math.ceil(_TINIEST / self.step)
 

@@ -10,16 +10,28 @@ import numpy.typing as npt
 
 from atlasae.files.events import halved
 from atlasae.jets.collections import MEV_PER_UNIT, Collection, Rounding
-from atlasae.jets.coordinates import DRIFT, Bools, Floats, by_column, inner
+from atlasae.jets.coordinates import (
+    DRIFT,
+    LARGEST_ETA,
+    LARGEST_PHI,
+    LARGEST_TURN,
+    MASS_FLOOR,
+    Bools,
+    Floats,
+    by_column,
+    inner,
+)  # fmt: skip
 from atlasae.jets.layouts import Layout
 from atlasae.jets.padding import Padding, Stored
 from atlasae.jets.precision import is_exact, room_of, steps
 from atlasae.jets.rounding import rounded, rounded_phi
-from atlasae.jets.variables import WHOLE, VariableList
+from atlasae.jets.variables import JET, WHOLE, VariableList
+from atlasae.native.library import JetColumns
 
 BLOCK = 16_384  # rows that are processed at once, so that memory does not grow with the chunk
 _SAMPLE = 20_000  # rows in which padding is searched for
 _DIGITS = 5  # of the largest error
+_PASSED = ["pt", "eta", "phi", "m"], ["pt", "eta", "phi", "E"]  # variables that compiled passes take
 LARGEST_WHOLE = 2.0**53  # float64 holds all integers below
 
 
@@ -185,6 +197,14 @@ class Storage:
     def rounding(self) -> float:
         """The largest relative error of rounding to the stored dtypes."""
         return max((float(np.finfo(dtype).eps) for dtype in self.dtypes if dtype.kind == "f"), default=0.0) / 2
+
+    @property
+    def compiled(self) -> JetColumns | None:
+        """The same storage for compiled passes; None where it needs NumPy's."""
+        if self.layout.names not in _PASSED or self.variables != JET or self.roundings or self.layout.resolutions:
+            return None
+        limits = (MASS_FLOOR, LARGEST_ETA, LARGEST_PHI, LARGEST_TURN if self.layout.full_turn else 0.0)
+        return JetColumns(self.dtypes, self.scale, *limits, self.layout.has_energy, self.rounding)
 
     def _units(self) -> list[float]:
         return [1.0 if variable in {"eta", "phi"} else self.scale for variable in self.layout.names]

@@ -153,6 +153,7 @@ INTERRUPTED = """if True:
     if __name__ == "__main__":
         import atlasae.commands.many as many
         many.compress_task = linger
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # tests may be run where it is ignored
         main()
     """
 

@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import awkward as ak
 import numpy as np
@@ -791,6 +792,20 @@ def test_what_a_model_of_their_own_saves_is_counted_over_the_whole_file(quick, j
     (note,) = model_notes(succeeded(*command))
     assert seen[0] == seen[1] < 40
     assert f"saves {60 / seen[0]:.1f} kB" in note
+
+
+@pytest.mark.parametrize("entries", [0, 900, 1001, 1499, 3000, 6999, 100_000])
+def test_no_entry_is_twice_in_the_sample(entries):
+    read = list[range]()
+    events = SimpleNamespace(
+        entries=entries,
+        bytes_per_entry=lambda names: 1.0,
+        read=lambda names, begin, end: read.append(range(begin, end)) or {},
+    )
+    compress._sample(events, SimpleNamespace(collections=[], read=[]), 1000)
+    seen = [entry for part in read for entry in part]
+    assert len(seen) == len(set(seen)) == min(entries, 7000)
+    assert all(read) or not entries
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

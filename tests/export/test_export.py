@@ -11,12 +11,14 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from codec_contract import GOLDEN
 from conftest import counted, make_counts, random_jets, refused, succeeded, untrained_bottleneck, write_tree
 
 from atlasae.codecs.arrays import drawn_jets
 from atlasae.codecs.bottleneck import ACTIVATIONS
 from atlasae.codecs.floats import FloatsCodec
 from atlasae.codecs.model import default_model
+from atlasae.compression.compress import compress_file
 from atlasae.compression.format import Contents, read_contents
 from atlasae.errors import UserError
 from atlasae.export import export
@@ -113,14 +115,24 @@ def test_one_of_several_collections_is_chosen(tmp_path):
     assert "FatJet_z0" in out.read_text() and '"Jet_z0"' not in out.read_text()
 
 
-def test_other_numbers_of_the_jets_are_said_to_be_left_out(tmp_path):
+def test_other_numbers_of_the_jets_are_in_a_header_but_not_in_graphs(tmp_path):
     jets = counted("nanoaod", make_counts(40))
     jets |= {"Jet_btag": jets["Jet_pt"] * 0.5}
     write_tree(tmp_path / "in.root", "Events", jets, dict.fromkeys(jets, "nJet"))
     succeeded("compress", tmp_path / "in.root", tmp_path / "small.root", "--whole-jets", "--quiet")
     said = succeeded("export", tmp_path / "small.root", "--cpp", "-o", tmp_path / "jets.h").out
+    assert "1 other branches of the jets, model" in said and "decompress" not in said
+    assert '"Jet_btag");' in (tmp_path / "jets.h").read_text()
+    said = succeeded("export", tmp_path / "small.root", "--onnx", "-o", tmp_path / "graphs").out
     line = "not for 1 other branches of the jets (Jet_btag): read them with `atlasae.open`, or decompress\n"
-    assert said.endswith(line)
+    assert said.endswith(line) and "model" in said and "branches of the jets, model" not in said
+
+
+def test_other_numbers_of_the_jets_of_an_rntuple_are_left_out(tmp_path):
+    compress_file(GOLDEN / "rntuple" / "records.root", tmp_path / "small.root", whole_jets="Jet")
+    arguments = ("--jets", "Jet", "--cpp", "-o", tmp_path / "jets.h", "--json")
+    report = succeeded("export", tmp_path / "small.root", *arguments).report
+    assert report["left_out"] and report["others"] == [] and "unpack" not in (tmp_path / "jets.h").read_text()
 
 
 def test_packed_bytes_in_an_rntuple_have_no_header(jets_file, tmp_path):

@@ -39,7 +39,7 @@ int main(int, char** names) {
         const auto bytes = take<std::uint8_t>(in, head[1]);
         atlasae::detail::Columns columns;
         try {
-            atlasae::detail::unpack_chunk(bytes, counts, columns);
+            atlasae::detail::restore(atlasae::detail::unpack_cells(bytes, counts), columns);
         } catch (const std::invalid_argument& problem) {
             std::puts(problem.what());
             continue;

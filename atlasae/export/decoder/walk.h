@@ -185,70 +185,89 @@ inline void coordinates(const std::int32_t (&cell)[4], std::int64_t place, std::
     Grid::known().coordinates(cell[0], middle, y);
 }
 
-inline std::uint32_t integer(const std::vector<std::uint8_t>& bytes, std::size_t at) {
-    return bytes[at] | bytes[at + 1] << 8 | bytes[at + 2] << 16 | static_cast<std::uint32_t>(bytes[at + 3]) << 24;
-}
+// What the bytes of a chunk tell of its jets.
+struct Unpacked {
+    std::vector<std::uint8_t> is_exact;
+    std::vector<std::size_t> where;      // of the exact jets
+    std::vector<std::uint8_t> raw;       // of these: byte planes,
+    std::size_t originals = 0;           // from here on those of their columns
+    std::vector<std::int32_t> codes;     // of the others: of padding, or 0
+    std::vector<std::int32_t> cells[4];  // of those that are neither
+    std::int64_t key = 0;                // of the offsets
 
-// Numbers whose first bytes come first, then all second ones and so on, from `at` on.
-template <class T>
-std::vector<T> from_planes(const std::vector<std::uint8_t>& raw, std::size_t n, std::size_t& at) {
-    std::vector<T> found(n);
-    for (std::size_t b = 0; b < sizeof(T); ++b)
-        for (std::size_t i = 0; i < n; ++i) reinterpret_cast<std::uint8_t*>(&found[i])[b] = raw[at++];
-    return found;
-}
-
-// The columns of a chunk, from its bytes and the number of jets in each of its entries.
-inline void unpack_chunk(const std::vector<std::uint8_t>& bytes, const std::vector<std::int64_t>& counts, Columns& out) {
-    std::size_t jets = 0;
-    for (const std::int64_t count : counts) {
-        if (count < 0 || (jets += static_cast<std::size_t>(count)) > 1u << 25) refuse("numbers of jets");
+    // One more than the cells of each jet, or 0: what tells of its other numbers.
+    std::vector<std::vector<std::int32_t>> told() const {
+        std::vector<std::vector<std::int32_t>> found(4, std::vector<std::int32_t>(is_exact.size()));
+        for (std::size_t jet = 0, i = 0, k = 0; jet < is_exact.size(); ++jet) {
+            if (is_exact[jet] || codes[k++]) continue;
+            for (int v = 0; v < 4; ++v) found[v][jet] = cells[v][i] + 1;
+            ++i;
+        }
+        return found;
     }
+};
+
+// What is before the words of a chunk; returns where they begin.
+inline std::size_t unpack_head(const std::vector<std::uint8_t>& bytes, std::size_t jets, Unpacked& found) {
     const std::size_t head = any_shifted ? 12 : 8;
     if (bytes.size() < head || bytes.size() % 4) refuse("bytes of a chunk");
     const std::size_t kept = integer(bytes, 0), size = integer(bytes, 4);
-    const std::int64_t key = any_shifted ? integer(bytes, 8) : 0;
+    if (any_shifted) found.key = integer(bytes, 8);
     if (kept > jets || size > bytes.size() - head || size % 4) refuse("exact jets");
-    std::vector<std::uint8_t> raw;
-    if (kept) raw = Lzma(bytes.data() + head, size).unpack(kept * (4 + Columns::width));
-    std::size_t at = 0;
-    const std::vector<std::uint32_t> steps_to = from_planes<std::uint32_t>(raw, kept, at);
-    std::vector<std::uint8_t> is_exact(jets, 0);
-    std::vector<std::size_t> where(kept);
+    if (kept) found.raw = Lzma(bytes.data() + head, size, "exact jets").unpack(kept * (4 + Columns::width));
+    const std::vector<std::uint32_t> steps_to = from_planes<std::uint32_t>(found.raw, kept, found.originals);
+    found.is_exact.assign(jets, 0), found.where.resize(kept);
     std::size_t last = 0;
     for (std::size_t i = 0; i < kept; ++i) {
         last += steps_to[i];
         if (last >= jets || (i && !steps_to[i])) refuse("indices of exact jets");
-        where[i] = last, is_exact[last] = 1;
+        found.where[i] = last, found.is_exact[last] = 1;
     }
+    return head + size;
+}
+
+// The cells of a chunk, from its bytes and the number of jets in each of its entries.
+inline Unpacked unpack_cells(const std::vector<std::uint8_t>& bytes, const std::vector<std::int64_t>& counts) {
+    const std::size_t jets = all_jets(counts);
+    Unpacked found;
+    const std::size_t begin = unpack_head(bytes, jets, found);
     std::vector<std::int64_t> left(counts);
     for (std::size_t e = 0, jet = 0; e < counts.size(); ++e)
-        for (std::int64_t i = 0; i < counts[e]; ++i) left[e] -= is_exact[jet++];
-    Words words(bytes.data() + head + size, (bytes.size() - head - size) / 4);
-    std::vector<std::int32_t> cells[4], codes(jets - kept, 0);
+        for (std::int64_t i = 0; i < counts[e]; ++i) left[e] -= found.is_exact[jet++];
+    Words words(bytes.data() + begin, (bytes.size() - begin) / 4);
+    found.codes.assign(jets - found.where.size(), 0);
     Walk walk(words);
-    if (paddings) walk.padding(left, codes);
+    if (paddings) walk.padding(left, found.codes);
     for (std::size_t e = 0, jet = 0; paddings && e < counts.size(); ++e)
-        for (std::int64_t i = 0, all = left[e]; i < all; ++i) left[e] -= codes[jet++] != 0;
-    walk.through(left, static_cast<std::size_t>(std::count(codes.begin(), codes.end(), 0)), cells);
+        for (std::int64_t i = 0, all = left[e]; i < all; ++i) left[e] -= found.codes[jet++] != 0;
+    walk.through(left, static_cast<std::size_t>(std::count(found.codes.begin(), found.codes.end(), 0)), found.cells);
     if (words.left || words.state) refuse("words of jets");
+    return found;
+}
+
+// The columns of the jets of a chunk.
+inline void restore(const Unpacked& found, Columns& out) {
+    const std::size_t jets = found.is_exact.size();
+    const auto& cells = found.cells;
     out.resize(jets);
-    Jets found;
+    Jets some;
     for (std::size_t jet = 0, i = 0, k = 0; jet < jets; ++jet) {
-        if (is_exact[jet]) continue;
-        if (const std::int32_t code = codes[k++]) {
+        if (found.is_exact[jet]) continue;
+        if (const std::int32_t code = found.codes[k++]) {
             out.pad(jet, code);
             continue;
         }
         double y[4];
-        coordinates({cells[0][i], cells[1][i], cells[2][i], cells[3][i]}, static_cast<std::int64_t>(jet), key, y);
+        const auto place = static_cast<std::int64_t>(jet);
+        coordinates({cells[0][i], cells[1][i], cells[2][i], cells[3][i]}, place, found.key, y);
         ++i;
-        found.pt.at[0] = std::exp(y[0]), found.eta.at[0] = y[1], found.phi.at[0] = within(y[2], -largest_phi, largest_phi);
-        found.m.at[0] = from_symlog(y[3]) * mass_floor;
-        out.set(jet, found);
+        some.pt.at[0] = std::exp(y[0]), some.eta.at[0] = y[1];
+        some.phi.at[0] = within(y[2], -largest_phi, largest_phi), some.m.at[0] = from_symlog(y[3]) * mass_floor;
+        out.set(jet, some);
     }
-    out.keep(raw, where, at, [](auto& column, const auto& planes, const auto& rows, std::size_t& from) {
+    const auto keep = [](auto& column, const auto& planes, const auto& rows, std::size_t& from) {
         const auto originals = from_planes<typename std::decay_t<decltype(column)>::value_type>(planes, rows.size(), from);
         for (std::size_t k = 0; k < rows.size(); ++k) column[rows[k]] = originals[k];
-    });
+    };
+    out.keep(found.raw, found.where, found.originals, keep);
 }
