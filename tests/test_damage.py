@@ -16,8 +16,8 @@ def run_script(name: str, *arguments: object) -> str:
 
 
 def test_changed_files_are_refused_or_come_out_right():
-    printed = run_script("fuzz.py", "--number", 80, "--seed", 1, "--workers", 1)
-    assert "80 files changed, seed 1: 0 failures" in printed
+    printed = run_script("fuzz.py", "--number", 50, "--seed", 1, "--workers", 1)
+    assert "50 files changed, seed 1: 0 failures" in printed
     kinds = ("compressed, flip", "compressed, forge", "compressed, cut", "model, header", "input, scribble")
     assert [kind for kind in kinds if kind not in printed] == []
     assert "refused" in printed and "correct" in printed

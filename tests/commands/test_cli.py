@@ -631,7 +631,8 @@ def test_training_shows_a_bar_on_a_terminal(table_of_jets, tmp_path, monkeypatch
 
 
 @pytest.mark.parametrize("options", [INVERTIBLE, MLP])
-def test_the_learning_rate_is_looked_for_and_plotted(options, table_of_jets, tmp_path):
+def test_the_learning_rate_is_looked_for_and_plotted(options, table_of_jets, tmp_path, monkeypatch):
+    monkeypatch.setattr(atlasae.training.loop, "RATE_STEPS", 80)
     plot = tmp_path / "rate.png"
     result = succeeded("train", table_of_jets, "--find-rate", plot, *options, "--json")
     report = json.loads(result.out, parse_constant=pytest.fail)
@@ -711,7 +712,8 @@ def test_a_malicious_checkpoint_is_refused_and_not_run(published, tmp_path):
 
 
 def test_tables_are_made_and_told(jets_file, tmp_path):
-    files, out = [jets_file] * 30, tmp_path / "own.safetensors"
+    files = [write_layout(tmp_path / "many.root", "nanoaod", 600)] * 2
+    out = tmp_path / "own.safetensors"
     report = succeeded("train", *files, "-o", out, "--arch", "tables", "--json").report
     assert report["jets"] > 1000 and report["bytes"] == out.stat().st_size
     assert (

@@ -161,10 +161,10 @@ def test_an_output_of_anything_else_is_refused_without_force(change, inputs, tmp
 
 
 @pytest.mark.usefixtures("here")
-@pytest.mark.parametrize("layout", [(), ("--split-size", "20kB")], ids=["whole", "split"])
+@pytest.mark.parametrize("layout", [(), ("--split-size", "30kB")], ids=["whole", "split"])
 def test_without_their_lines_outputs_are_known_by_their_content(layout, inputs, tmp_path):
     out, back = tmp_path / "out", tmp_path / "back"
-    compress = ["compress", *inputs, "-o", out, *PACKED, *layout, "--json"]
+    compress = ["compress", *inputs[:2], "-o", out, *PACKED, *layout, "--json"]
     decompress = ["decompress", out / "*.root", "-o", back, "--json"]
     for command, folder in ((compress, out), (decompress, back)):
         first = files_of(succeeded(*command))

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import uproot
 from conftest import (
+    LAYOUTS,
     TREES,
     bits,
     declared,
@@ -71,7 +72,13 @@ def small(exact_once, tmp_path) -> Path:
     return tmp_path / "small.root"
 
 
-@pytest.mark.parametrize("keep", [slice(1, None, 3), slice(0, 0), slice(0, None)])
+@pytest.mark.parametrize(
+    ("layout", "keep"),
+    [
+        *((layout, slice(1, None, 3)) for layout in LAYOUTS),
+        *((layout, keep) for layout in ("flat", "nanoaod") for keep in (slice(0, 0), slice(0, None))),
+    ],
+)
 def test_skims_of_every_layout_come_back(keep, layout, made_of, tmp_path):
     folder = made_of(layout, "--format", "ttree")
     small = Path(shutil.copy(folder / "small.root", tmp_path))

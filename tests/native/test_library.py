@@ -15,12 +15,14 @@ COMPILER = shutil.which("cc")
 needs_compiler = pytest.mark.skipif(COMPILER is None, reason="without a C compiler nothing is compiled")
 
 
-def compile_to(target: Path, digest: str) -> Path:
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The library, made strictly."""
     assert COMPILER is not None
+    target = tmp_path_factory.mktemp("native") / "compiled.library"
     strict = ["-Wall", "-Wextra", "-Werror", "-Wconversion", "-std=c11", "-O2", "-ffp-contract=off", "-fPIC", "-shared"]
     sources = sorted(native.HERE.glob("*.c"))
-    made_of = f'-DATLASAE_SOURCES="{digest}"'
+    made_of = f'-DATLASAE_SOURCES="{native.sources_digest()}"'
     subprocess.run([COMPILER, *strict, made_of, "-o", target, *sources, "-lm"], check=True)
     return target
 
@@ -40,13 +42,16 @@ def test_the_library_is_in_use():
 
 
 @needs_compiler
-def test_the_sources_compile_without_warnings(tmp_path, loaded_from):
-    assert loaded_from(compile_to(tmp_path / "compiled.library", native.sources_digest())) is not None
+def test_the_sources_compile_without_warnings(compiled, loaded_from):
+    assert loaded_from(compiled) is not None
 
 
 @needs_compiler
-def test_a_library_of_other_sources_is_left_alone(tmp_path, loaded_from):
-    assert loaded_from(compile_to(tmp_path / "compiled.library", "0" * 64)) is None
+def test_a_library_of_other_sources_is_left_alone(compiled, tmp_path, loaded_from):
+    content, digest = compiled.read_bytes(), native.sources_digest().encode()
+    assert content.count(digest) == 1
+    (other := tmp_path / "compiled.library").write_bytes(content.replace(digest, b"0" * len(digest)))
+    assert loaded_from(other) is None
 
 
 @pytest.mark.parametrize("content", [None, b"", b"no library"])

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from atlasae.compression.plan import Options
 from atlasae.errors import DamagedFileError, UserError
 from atlasae.jets.collections import Collection
 from atlasae.report import to_json
-from atlasae.reports import evaluation
+from atlasae.reports import classifier, evaluation
 from atlasae.reports.comparison import JetPairs, Paired
 from atlasae.reports.evaluation import Evaluation, EventRows, EventTally, evaluate_files, write_histograms
 from atlasae.reports.histograms import AXES, ETA_BINS, PT_BINS
@@ -539,6 +540,7 @@ def test_42_jets_have_a_report(tmp_path):
     assert found["variables"]["m"]["all"]["largest"] <= 1e-3
 
 
+@pytest.mark.usefixtures("quick_classifier")
 def test_many_jets_are_given_to_a_network(tmp_path):
     original = nano(tmp_path / "in.root", jet_columns("nanoaod", 100), [100])
     found = only(report_of(original, original))["two_sample"]
@@ -554,7 +556,8 @@ def test_a_network_gets_a_part_of_the_jets_and_ranks_get_all(monkeypatch, tmp_pa
     assert given == [250]
 
 
-def test_a_comb_is_seen_and_random_errors_are_none(tmp_path):
+def test_a_comb_is_seen_and_random_errors_are_none(tmp_path, monkeypatch):
+    monkeypatch.setattr(classifier, "COURSE", replace(classifier.COURSE, steps=100))  # enough to see the comb
     jets = jet_columns("nanoaod", 8_000)
     original = nano(tmp_path / "in.root", jets, [2000] * 4)
     random = np.random.default_rng(1).uniform(-1e-2, 1e-2, (4, 8_000))
@@ -619,7 +622,7 @@ def test_a_damaged_file_has_no_report(made, tmp_path):
 # --- bounds by resolution
 
 
-def test_residuals_over_the_resolution_are_evaluated_and_drawn(made, tmp_path):
+def test_residuals_over_the_resolution_are_evaluated_and_drawn(made, sketched, tmp_path):
     small = tmp_path / "small.root"
     succeeded("compress", made / "in.root", small, "--precision", "pt=resolution/10,eta=resolution/20,phi=1e-2,m=1e-2")
     found = only(report_of(made / "in.root", small))

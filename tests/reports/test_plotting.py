@@ -558,8 +558,9 @@ def test_a_difference_has_a_unit_and_no_ratio():
     assert found.axes[0].get_xlabel() == r"$\Delta$$\phi$ [rad]"
 
 
-@pytest.mark.parametrize("width", [1e-9, 1e-4, 0.0999, 1, 10])
-@pytest.mark.parametrize("times", [0, 10**7])
+@pytest.mark.parametrize(
+    ("width", "times"), [(1e-9, 10**7), (1e-4, 0), (1e-4, 10**7), (0.0999, 0), (1, 10**7), (10, 0)]
+)
 def test_residuals_of_any_size_and_number_are_drawn(width, times):
     drawn = on_canvas(residual_figure(SHORT, width, 2.5 * width, times))
     assert outside(drawn) == []
@@ -711,8 +712,7 @@ def test_a_corner_has_a_panel_for_every_two_columns():
     assert "Jets / bin" in words(drawn)  # what the colours mean
 
 
-@pytest.mark.parametrize("width", [1e-9, 10])
-@pytest.mark.parametrize("times", [0, 1, 10**7])
+@pytest.mark.parametrize(("width", "times"), [(1e-9, 0), (1e-9, 10**7), (10, 1), (10, 10**7)])
 def test_corners_of_any_size_and_number_are_drawn(width, times):
     assert outside(on_canvas(corner(SHORT, width, times))) == []
 
