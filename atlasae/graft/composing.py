@@ -5,8 +5,10 @@ A copied record never moves up, so that a position that took four bytes still fi
 
 import os
 import struct
+from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -18,16 +20,18 @@ import numpy.typing as npt
 
 from atlasae.errors import UserError
 from atlasae.files.checksums import checksum_bytes
+from atlasae.files.outputs import begin_flush
 from atlasae.files.writing import ALGORITHMS, RECORDS, pack_blocks
 from atlasae.graft.baskets import repack
 from atlasae.graft.buffers import Thing, write_thing
 from atlasae.graft.records import BIG, START_BIG, Folder, Head, Read, RecordKey, Records, new_key, pack_keys
 from atlasae.graft.streamers import merged_streamers
 from atlasae.graft.trees import RNTUPLE, TREES, GraftedTree, move, places, relocate
+from atlasae.threads import side_by_side
 
 Seen = Callable[[int, bytes], None]  # is given the position of each record that is copied, and its bytes
 _APART = {*TREES, RNTUPLE}  # classes of objects that are not copied as they are
-_AT_ONCE, _GAP = 1 << 22, 1 << 16  # bytes that are read at once; of a gap that is read over
+_AT_ONCE, _GAP = 1 << 22, 1 << 16  # bytes that are read, or flushed, at once; of a gap that is read over
 _SHORTEST = 34  # bytes of a record: those of a key with its positions
 _THREADS = 2  # that compress baskets
 _FREE_UNTIL = 2_000_000_000  # the end of the free space behind a file, as ROOT has it
@@ -107,7 +111,7 @@ class Composer:
         """Start with an empty file."""
         self._file = self.path.open("r+b" if self.path.exists() else "w+b")
         self._file.truncate()
-        self.end = self.records.head.begin
+        self.end = self._flushed = self.records.head.begin
         self.root = self.records.root
         self._copied: list[CopiedRecord] = []
         self._infos: list[Records] = []
@@ -137,6 +141,17 @@ class Composer:
     def begin_copy(self, trees: Sequence[GraftedTree], seen: Seen) -> Callable[[], None]:
         """Make room for all of these records, behind which others may be appended; returns what copies them, once."""
         return self._begin(trees, seen)[0]
+
+    @contextmanager
+    def copied_beside(self, copy: Callable[[], None]) -> Iterator[None]:
+        """Copy while the `with` block runs, or behind it in one thread; an error in the block ends that."""
+        with side_by_side(lambda work: work(), [copy]) as copied:
+            try:
+                yield
+            except BaseException:
+                self._file.close()
+                raise
+            deque(copied, maxlen=0)
 
     def _begin(self, trees: Sequence[GraftedTree], seen: Seen) -> tuple[Callable[[], None], Callable[[int], int]]:
         """What copies records, and where the folder at a position went."""
@@ -187,6 +202,7 @@ class Composer:
                     self._copied.append(CopiedRecord(to, nbytes, checksum_bytes(records[-1])))
                     to += nbytes
                 _write_at(file.fileno(), start, b"".join(records))
+                begin_flush(file.fileno(), start, to)
 
     def _repack(self, trees: Sequence[GraftedTree], folder: Callable[[int], int], seen: Seen, compression: Any) -> None:
         """Write the baskets of trees with another compression, made in two threads."""
@@ -211,6 +227,10 @@ class Composer:
         self._file.seek(self.end)
         self._file.write(record)
         self.end += len(record)
+        if self.end - self._flushed > _AT_ONCE:
+            self._file.flush()
+            begin_flush(self._file.fileno(), self._flushed, self.end)
+            self._flushed = self.end
         return self.end - len(record)
 
     def put(self, record: bytes) -> int:
