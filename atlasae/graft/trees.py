@@ -1,14 +1,15 @@
 """The TTrees of a file as objects: their branches and baskets, branches taken out and put in."""
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from atlasae.errors import UserError
-from atlasae.files.sources import unpack_blocks
-from atlasae.graft.buffers import REWRITE, Thing, read_thing
+from atlasae.files.sources import Numbers, unpack_blocks
+from atlasae.files.trees import Glance
+from atlasae.graft.buffers import REWRITE, Thing, read_thing, write_thing
 from atlasae.graft.records import Folder, RecordKey, Records, read_key
 from atlasae.report import LeftOut
 
@@ -17,6 +18,9 @@ CHAIN = "TChain"  # a tree without baskets: a list of files
 RNTUPLE = "ROOT::RNTuple"
 _COUNTERS = ("fLeafCount", "fBranchCount", "fBranchCount2")  # pointers of leaves and branches to what counts them
 _FEWEST = 10  # places for baskets in a branch
+_LEAVES = {  # of plain numbers, with their types
+    "TLeafB": "i1", "TLeafS": "i2", "TLeafI": "i4", "TLeafL": "i8", "TLeafF": "f4", "TLeafD": "f8", "TLeafO": "b1",
+}  # fmt: skip
 
 
 @dataclass
@@ -145,6 +149,34 @@ def payload_of(records: Records, key: RecordKey) -> bytes:
     """What follows a key, decompressed."""
     payload = records.payload(key)
     return unpack_blocks(payload, key.objlen) if key.is_compressed else payload
+
+
+def glance(data: bytes, kind: str, key_size: int, wanted: Container[str] | None = None) -> Glance:
+    """What the object of a TTree tells, as `read_thing` reads it, and its buffer without what that leaves out."""
+    thing = read_thing(data, kind, key_size, wanted)
+    found: dict[str, Numbers | None] = {}
+    for _, branch in _walk(thing):
+        if not branch["fBranches"].items:
+            found.setdefault(branch.name, _numbers_of(branch))
+    title = bytes(thing["fTitle"]).decode(errors="surrogateescape")
+    numbers = {name: where for name, where in found.items() if where}
+    return Glance(title, thing["fEntries"], numbers, lambda: data if wanted is None else write_thing(thing, key_size))
+
+
+def _numbers_of(branch: Thing) -> Numbers | None:
+    """Where a branch of one plain number an entry, or of a list of them, lies; None for others, or within the tree."""
+    leaves, ends = branch["fLeaves"].items, branch["fWriteBasket"] + 1
+    firsts, seeks, sizes = (branch[name][1] for name in ("fBasketEntry", "fBasketSeek", "fBasketBytes"))
+    leaf = leaves[0] if len(leaves) == 1 else None
+    if branch.kind != "TBranch" or branch["fFileName"] or any(branch["fBaskets"].items):
+        return None
+    if not 1 < ends <= len(firsts) or firsts[ends - 1] != branch["fEntries"] or not leaf or leaf.kind not in _LEAVES:
+        return None
+    counter, shape = leaf["fLeafCount"], leaf["fTitle"].partition(b"[")[2]
+    if leaf["fLen"] != 1 or shape != (counter["fName"] + b"]" if counter else b""):
+        return None
+    kind = np.dtype(_LEAVES[leaf.kind].replace("i", "u" if leaf["fIsUnsigned"] else "i"))
+    return Numbers(firsts[:ends], seeks, sizes, kind.newbyteorder(">"), kind, counter is not None)
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from atlasae.compression.format import read_contents
 from atlasae.errors import DamagedFileError, UserError
 from atlasae.files.trees import Tree, open_source
 from atlasae.graft import taken
+from atlasae.jets.collections import Collection
 
 JETS = ["Jet_pt", "Jet_eta", "Jet_phi", "Jet_mass"]
 
@@ -113,14 +114,14 @@ def test_another_thread_may_read_another_chunk_meanwhile(pair):
         expected = bits(tree["Jet_mass"].array(entry_stop=20))
         last, others = tree._places[-1], list[Any]()
 
-        class Slow(dict[str, str]):
-            def get(self, *of: Any) -> Any:
+        class Slow(dict[str, Collection]):
+            def values(self) -> Any:
                 if not others:  # once
                     others.append(None)
                     others.append(other.submit(tree["Jet_pt"].array, entry_start=last.begin).result())
-                return super().get(*of)
+                return super().values()
 
-        tree._counters = Slow(tree._counters)
+        tree._collections = Slow(tree._collections)
         assert bits(tree["Jet_mass"].array(entry_stop=20)) == expected
         assert bits(others[1]) == bits(tree["Jet_pt"].array(entry_start=last.begin))
         assert bits(tree["Jet_mass"].array(entry_stop=20)) == expected
