@@ -123,8 +123,8 @@ class CompressedTree(Mapping[str, "CompressedBranch"]):
     """The tree that was compressed, over one or several files: a mapping of branches, with methods as in uproot.
 
     Every branch that is read is compared with its checksum, but for those that `compress` copied byte for byte, which
-    `verify` compares. The last chunk is kept decoded, so that it is not decoded
-    again for further reads, while memory does not grow with the file.
+    `verify` compares. What these are is found out when one of them, or all names, are asked for. The last chunk is kept
+    decoded, so that it is not decoded again for further reads, while memory does not grow with the file.
     """
 
     def __init__(self, parts: Sequence[OpenedPart], resources: ExitStack) -> None:
@@ -165,10 +165,20 @@ class CompressedTree(Mapping[str, "CompressedBranch"]):
         return iter(self._names)
 
     def __repr__(self) -> str:
-        branches, entries = counted(len(self._names), "branches"), counted(self.num_entries, "entries")
+        entries = counted(self.num_entries, "entries")
+        if self._is_lost:
+            return f"<CompressedTree {self.name!r} (closed, {entries})>"
+        branches = counted(len(self._names), "branches")
         return f"<CompressedTree {self.name!r} ({branches}, {entries})>"
 
+    @property
+    def _is_lost(self) -> bool:
+        """Whether the tree was closed before anything but its jets was asked for."""
+        return self._closed and "_run" not in vars(self)
+
     def _repr_html_(self) -> str:
+        if self._is_lost:
+            return to_html([repr(self)])
         rows = [
             [branch, variable, collection.unit_of(variable), np.dtype(collection.dtypes[variable]).name]
             for collection in self._collections.values()

@@ -279,14 +279,19 @@ def _sizes(data: bytes, at: int) -> tuple[int, int]:
 
 def unpack_blocks(data: bytes, size: int) -> bytes:
     """The `size` bytes that ROOT's blocks hold, or `data` itself if it has that size; raises ValueError for others."""
+    return bytes(_unpacked(data, size))
+
+
+def _unpacked(data: bytes, size: int) -> Any:
+    """The same as bytes or as an array, without a copy."""
     if len(data) == size:
         return data
     if data[:2] in _INTO:
-        return _unpack_alike(data, size).tobytes()
+        return _unpack_alike(data, size)
     _check_blocks(data, size)
     chunk = uproot.source.chunk.Chunk.wrap(_NO_FILE, np.frombuffer(data, np.uint8))
     cursor = uproot.source.cursor.Cursor(0)
-    return bytes(_unpack_blocks(chunk, cursor, {}, len(data), size).raw_data)
+    return _unpack_blocks(chunk, cursor, {}, len(data), size).raw_data
 
 
 _KEY = struct.Struct(">ihiIh")  # in front of a basket: bytes, version, bytes unpacked, date, bytes of the key
@@ -370,20 +375,20 @@ def _basket(record: bytes, entries: int, dtype: np.dtype[Any], listed: bool) -> 
     if size != len(record) or not _KEY.size + _FACTS.size <= key <= size:
         raise ValueError(f"a basket of {len(record)} bytes, {size} and {key} by its key")
     told, end, _ = _FACTS.unpack_from(record, key - _FACTS.size)
-    data, end = unpack_blocks(record[key:], unpacked), end - key
-    if told != entries or not 0 <= end <= len(data) or end % dtype.itemsize:
+    data, end, width = _unpacked(record[key:], unpacked), end - key, dtype.itemsize
+    if told != entries or not 0 <= end <= len(data) or end % width:
         raise ValueError(f"a basket of {told} entries, and {end} of {len(data)} bytes of data")
-    values = np.frombuffer(data, dtype, end // dtype.itemsize)
+    values = np.frombuffer(data, dtype, end // width)
     if not listed and len(values) == entries:
         return values, np.arange(entries + 1)
     ends = np.empty(entries + 1, np.int64)
     ends[:-1] = np.frombuffer(data, ">i4", entries, end + 4)  # ValueError for numbers without
     ends -= key
     ends[-1] = end
-    whole = ends // dtype.itemsize
-    if ends[0] or (ends[1:] < ends[:-1]).any() or (whole * dtype.itemsize != ends).any():
+    if ends[0] or (ends[1:] < ends[:-1]).any() or np.bitwise_or.reduce(ends) % width:  # a power of two
         raise ValueError("lists that do not follow each other")
-    return values, whole
+    ends >>= width.bit_length() - 1
+    return values, ends
 
 
 REQUESTS = 4  # parallel requests per remote file

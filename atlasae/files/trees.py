@@ -78,12 +78,14 @@ _IN_MEMORY = ("@fUniqueID", "@fBits")  # members with the state of an object in 
 class Glance:
     """What the object of a TTree tells at a glance: title, entries, and where its branches of plain numbers lie.
 
-    `cut` makes the object that uproot is to read where more is asked for.
+    `branches` are all branches if they are of plain numbers, else None. `cut` makes the object that uproot is to read
+    where more is asked for.
     """
 
     title: str
     num_entries: int
     numbers: Mapping[str, Numbers]
+    branches: Sequence[Branch] | None
     cut: Callable[[], bytes]
 
 
@@ -493,6 +495,8 @@ class Tree:
     def _described(self) -> list[Branch | Unwritable]:
         if self.is_rntuple:
             return self._described_fields()
+        if isinstance(self._given, _Glanced) and self._given.glance.branches is not None:
+            return list(self._given.glance.branches)
         described: list[Branch | Unwritable] = []
         for name, found in _holders(self._source):
             if found is not self._fields[name]:
@@ -566,7 +570,7 @@ class Source:
     kinds: dict[str, str] = field(default_factory=dict)
     folders: dict[str, str] = field(default_factory=dict)
     older: dict[str, uproot.reading.ReadOnlyKey] = field(default_factory=dict)  # other cycles, by path and cycle
-    seen: dict[str, Tree] = field(default_factory=dict)  # trees that were glanced at
+    seen: dict[tuple[str, bool], Tree] = field(default_factory=dict)  # trees that were glanced at, whole or in part
 
     @property
     def uuid(self) -> str:
@@ -582,19 +586,20 @@ class Source:
         """The compression of the file, or ZSTD(5) if it has none."""
         return compression_of(self.file.file.fCompress) or _DEFAULT_COMPRESSION
 
-    def glanced(self, name: str, look: Callable[[bytes, str, int], Glance]) -> Tree:
+    def glanced(self, name: str, look: Callable[[bytes, str, int], Glance], part: bool) -> Tree:
         """A TTree at whose object `look` looks (its bytes, its class and the bytes of the key); uproot reads it later.
 
-        It is kept. Raises DamagedFileError, and what `look` raises.
+        It is kept; `part` says that the glance is at some of its branches. Raises DamagedFileError, and what `look`
+        raises.
         """
-        if name not in self.seen:
+        if (name, part) not in self.seen:
             key = self.keys[name]
             with damage(f"'{self.path}'"):
                 chunk, cursor = key.get_uncompressed_chunk_cursor()
             glance = look(bytes(chunk.raw_data), key.fClassName, key.fKeylen)
             whole = partial(self._whole, copy(key), cursor, glance)
-            self.seen[name] = Tree(_Glanced(self.file.file, glance, whole), name)
-        return self.seen[name]
+            self.seen[name, part] = Tree(_Glanced(self.file.file, glance, whole), name)
+        return self.seen[name, part]
 
     def _whole(self, key: Any, cursor: Any, glance: Glance) -> Any:
         """A tree that was seen, as uproot reads the object that is cut of it."""

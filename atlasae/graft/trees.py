@@ -2,11 +2,13 @@
 
 from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from atlasae.errors import UserError
+from atlasae.files.branches import Branch
 from atlasae.files.sources import Numbers, unpack_blocks
 from atlasae.files.trees import Glance
 from atlasae.graft.buffers import REWRITE, Thing, read_thing, write_thing
@@ -154,29 +156,49 @@ def payload_of(records: Records, key: RecordKey) -> bytes:
 def glance(data: bytes, kind: str, key_size: int, wanted: Container[str] | None = None) -> Glance:
     """What the object of a TTree tells, as `read_thing` reads it, and its buffer without what that leaves out."""
     thing = read_thing(data, kind, key_size, wanted)
-    found: dict[str, Numbers | None] = {}
-    for _, branch in _walk(thing):
-        if not branch["fBranches"].items:
-            found.setdefault(branch.name, _numbers_of(branch))
-    title = bytes(thing["fTitle"]).decode(errors="surrogateescape")
-    numbers = {name: where for name, where in found.items() if where}
-    return Glance(title, thing["fEntries"], numbers, lambda: data if wanted is None else write_thing(thing, key_size))
+    holders = [branch for _, branch in _walk(thing) if not branch["fBranches"].items]
+    kinds = [_kind_of(branch) for branch in holders]
+    numbers: dict[str, Numbers | None] = {}
+    for branch, found in zip(holders, kinds, strict=True):
+        numbers.setdefault(branch.name, _numbers_of(branch, *found) if found else None)
+    plain = len(numbers) == len(holders) and all(branch["fEntries"] == thing["fEntries"] for branch in holders)
+    return Glance(
+        title=bytes(thing["fTitle"]).decode(errors="surrogateescape"),
+        num_entries=thing["fEntries"],
+        numbers={name: where for name, where in numbers.items() if where},
+        branches=_branches(holders, [kind for kind in kinds if kind]) if plain and all(kinds) else None,
+        cut=lambda: data if wanted is None else write_thing(thing, key_size),
+    )
 
 
-def _numbers_of(branch: Thing) -> Numbers | None:
-    """Where a branch of one plain number an entry, or of a list of them, lies; None for others, or within the tree."""
-    leaves, ends = branch["fLeaves"].items, branch["fWriteBasket"] + 1
-    firsts, seeks, sizes = (branch[name][1] for name in ("fBasketEntry", "fBasketSeek", "fBasketBytes"))
+def _kind_of(branch: Thing) -> tuple[np.dtype[Any], bool] | None:
+    """The type of the plain numbers of a branch, and whether it has lists of them; None for others."""
+    leaves = branch["fLeaves"].items
     leaf = leaves[0] if len(leaves) == 1 else None
-    if branch.kind != "TBranch" or branch["fFileName"] or any(branch["fBaskets"].items):
-        return None
-    if not 1 < ends <= len(firsts) or firsts[ends - 1] != branch["fEntries"] or not leaf or leaf.kind not in _LEAVES:
+    if branch.kind != "TBranch" or branch["fFileName"] or leaf is None or leaf.kind not in _LEAVES:
         return None
     counter, shape = leaf["fLeafCount"], leaf["fTitle"].partition(b"[")[2]
     if leaf["fLen"] != 1 or shape != (counter["fName"] + b"]" if counter else b""):
         return None
-    kind = np.dtype(_LEAVES[leaf.kind].replace("i", "u" if leaf["fIsUnsigned"] else "i"))
-    return Numbers(firsts[:ends], seeks, sizes, kind.newbyteorder(">"), kind, counter is not None)
+    return np.dtype(_LEAVES[leaf.kind].replace("i", "u" if leaf["fIsUnsigned"] else "i")), counter is not None
+
+
+def _numbers_of(branch: Thing, kind: np.dtype[Any], listed: bool) -> Numbers | None:
+    """Where a branch of plain numbers lies; None where some of its baskets are in the tree, or do not add up."""
+    ends = branch["fWriteBasket"] + 1
+    firsts, seeks, sizes = (branch[name][1] for name in ("fBasketEntry", "fBasketSeek", "fBasketBytes"))
+    if any(branch["fBaskets"].items) or not 1 < ends <= len(firsts) or firsts[ends - 1] != branch["fEntries"]:
+        return None
+    return Numbers(firsts[:ends], seeks, sizes, kind.newbyteorder(">"), kind, listed)
+
+
+def _branches(holders: Sequence[Thing], kinds: Sequence[tuple[np.dtype[Any], bool]]) -> list[Branch]:
+    """Branches of plain numbers of these kinds."""
+    owners = {id(branch["fLeaves"].items[0]): branch.name for branch in holders}
+    return [
+        Branch(branch.name, kind.str, listed, owners.get(id(branch["fLeaves"].items[0]["fLeafCount"])))
+        for branch, (kind, listed) in zip(holders, kinds, strict=True)
+    ]
 
 
 @dataclass(frozen=True)
@@ -413,8 +435,8 @@ def put_in(tree: GraftedTree, branch: Thing, above: Sequence[str] = (), before: 
     branches = next((found for path, found in _lists(tree.thing, ()) if path == tuple(above)), None)
     if branches is None:
         branches = _empty_list(tree, above)
-    names = ["" if other is None else other.name for other in branches.items]
-    branches.items.insert(names.index(before) if before in names and before else len(names), branch)
+    following = (place for place, other in enumerate(branches.items) if other is not None and other.name == before)
+    branches.items.insert(next(following, len(branches.items)) if before else len(branches.items), branch)
     tree.thing["fLeaves"].items += branch["fLeaves"].items
     _count(tree, branch, 1)
 

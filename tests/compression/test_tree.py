@@ -14,7 +14,7 @@ import atlasae
 from atlasae.compression.chunks import Chunks, sources_of
 from atlasae.compression.format import read_contents
 from atlasae.errors import DamagedFileError, UserError
-from atlasae.files.trees import Tree, open_source
+from atlasae.files.trees import Source, Tree, _Trees, open_source
 from atlasae.graft import taken
 from atlasae.jets.collections import Collection
 
@@ -92,6 +92,19 @@ def test_any_range_of_entries_is_that_of_the_decompressed_file(pair, begin, end)
         for name in found.fields:
             expected = whole["Events"][name].array()[slice(*slice(begin, end).indices(60)[:2])]
             assert bits(found[name]) == bits(expected)
+
+
+def test_nothing_but_the_jets_is_looked_at_until_it_is_asked_for(pair, monkeypatch):
+    def unwanted(*_: object) -> Any:
+        raise AssertionError("uproot reads a tree")
+
+    with monkeypatch.context() as patched, atlasae.open(pair[0]) as tree:
+        patched.setattr(_Trees, "__getitem__", unwanted)
+        patched.setattr(Source, "_whole", unwanted)
+        assert "Jet_pt" in tree and tree.arrays(JETS).fields == JETS and len(tree.jets()) == 60
+    assert repr(tree) == "<CompressedTree 'Events' (closed, 60 entries)>" and "closed" in tree._repr_html_()
+    with pytest.raises(UserError, match="tree 'Events' is closed: read it before, or open the file again"):
+        tree.keys()
 
 
 @pytest.mark.parametrize("step", [1, 7, 1000, "500 B", "20 MB"])
